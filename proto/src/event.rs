@@ -1,0 +1,143 @@
+//! FileEvent: what the watcher tells the embedder.
+
+use bytes::Bytes;
+use prost::Message as _;
+
+use crate::{Generation, ImageId, InvalidMessage, Library, RelativePath, wire};
+
+/// What is to become of an image's row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// The row shall be what lies at the path.
+    Put,
+    /// The row shall be gone.
+    Remove,
+}
+
+/// Make the row of this image be what lies at this path with this size and mtime, or be gone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FileEvent {
+    /// Which image.
+    pub image_id: ImageId,
+    /// The library it lies in.
+    pub library: Library,
+    /// Where below the library's root it lies, or of a removal, last lay.
+    pub path: RelativePath,
+    /// Put or remove.
+    pub kind: Kind,
+    /// Orders the observations of this image.
+    pub generation: Generation,
+    /// How often this generation was published, from 1.
+    pub attempt: u32,
+    /// Bytes, as the watcher saw the file.
+    pub size: u64,
+    /// Nanoseconds since 1970, as the watcher saw the file.
+    pub mtime_ns: i64,
+    /// Nanoseconds since 1970 when the watcher noticed what this event tells.
+    pub observed_at_ns: i64,
+}
+
+impl FileEvent {
+    /// What JetStream knows the message by: the same for a message sent twice by mistake, another
+    /// one for every attempt made on purpose.
+    pub fn message_id(&self) -> String {
+        format!("{}:{}:{}", self.image_id, self.generation, self.attempt)
+    }
+
+    /// The message for the wire.
+    pub fn encode(&self) -> Bytes {
+        let kind = match self.kind {
+            Kind::Put => wire::file_event::Kind::Put,
+            Kind::Remove => wire::file_event::Kind::Remove,
+        };
+        wire::FileEvent {
+            image_id: Bytes::copy_from_slice(self.image_id.as_bytes()),
+            library: self.library.as_str().to_owned(),
+            path: self.path.as_str().to_owned(),
+            kind: kind.into(),
+            generation: self.generation.get(),
+            attempt: self.attempt,
+            size: self.size,
+            mtime_ns: self.mtime_ns,
+            observed_at_ns: self.observed_at_ns,
+            traceparent: String::new(),
+        }
+        .encode_to_vec()
+        .into()
+    }
+
+    /// Reads and checks a message.
+    ///
+    /// # Errors
+    /// When the bytes are no FileEvent, or one that breaks the contract.
+    pub fn decode(bytes: Bytes) -> Result<Self, InvalidMessage> {
+        let message = "FileEvent";
+        let event = wire::FileEvent::decode(bytes)
+            .map_err(|source| InvalidMessage::Decode { message, source })?;
+        let kind = match event.kind() {
+            wire::file_event::Kind::Put => Kind::Put,
+            wire::file_event::Kind::Remove => Kind::Remove,
+            wire::file_event::Kind::Unspecified => {
+                return Err(InvalidMessage::Field {
+                    message,
+                    field: "kind",
+                });
+            }
+        };
+        if event.generation == 0 || event.generation > i64::MAX as u64 {
+            return Err(InvalidMessage::Field {
+                message,
+                field: "generation",
+            });
+        }
+        Ok(Self {
+            image_id: ImageId::try_from(&event.image_id[..])?,
+            library: Library::new(&event.library)?,
+            path: RelativePath::new(event.path)?,
+            kind,
+            generation: Generation::from_u64(event.generation),
+            attempt: event.attempt,
+            size: event.size,
+            mtime_ns: event.mtime_ns,
+            observed_at_ns: event.observed_at_ns,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn survives_the_wire() {
+        let event = FileEvent {
+            image_id: ImageId::from_bytes([7; 16]),
+            library: Library::new("shop").unwrap(),
+            path: RelativePath::new("a/ü.jpg").unwrap(),
+            kind: Kind::Remove,
+            generation: Generation::from_u64(12),
+            attempt: 3,
+            size: 5,
+            mtime_ns: -1,
+            observed_at_ns: 9,
+        };
+        assert_eq!(FileEvent::decode(event.encode()).unwrap(), event);
+        assert_eq!(event.message_id(), format!("{}:12:3", "07".repeat(16)));
+    }
+
+    #[test]
+    fn refuses_what_breaks_the_contract() {
+        assert!(FileEvent::decode(Bytes::from_static(b"\xff\xff")).is_err());
+        assert!(FileEvent::decode(Bytes::new()).is_err());
+        let escape = wire::FileEvent {
+            image_id: Bytes::from_static(&[0; 16]),
+            library: "shop".into(),
+            path: "../../etc/passwd".into(),
+            kind: 1,
+            generation: 1,
+            ..Default::default()
+        };
+        let error = FileEvent::decode(escape.encode_to_vec().into()).unwrap_err();
+        assert!(matches!(error, InvalidMessage::Path(_)), "{error}");
+    }
+}

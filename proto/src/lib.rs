@@ -1,0 +1,52 @@
+//! The messages between lookalike's roles, and the checked types that the roles use
+//! instead of the wire's bytes and strings.
+//!
+//! [`wire`] is what prost makes of `lookalike/v1/lookalike.proto`. Everything that comes from
+//! the wire passes through `TryFrom` once, at the door (`bus`); past it, an [`ImageId`] is 16
+//! bytes, a [`Library`] is a legal name and a [`RelativePath`] cannot leave its root.
+
+mod event;
+mod ids;
+mod outcome;
+
+pub use event::{FileEvent, Kind};
+pub use ids::{
+    ContentHash, Generation, ImageId, InvalidId, InvalidLibrary, InvalidPath, Library, RelativePath,
+};
+pub use outcome::{Attributes, Outcome, State, Timings};
+
+/// The generated wire types of package `lookalike.v1`.
+#[allow(missing_docs, clippy::all, rust_2018_idioms)]
+pub mod wire {
+    include!(concat!(env!("OUT_DIR"), "/lookalike.v1.rs"));
+}
+
+/// A message that came over the wire and does not keep the contract.
+#[derive(Debug, thiserror::Error)]
+pub enum InvalidMessage {
+    /// The bytes are not the protobuf message expected.
+    #[error("not a {message} message: {source}")]
+    Decode {
+        /// Which message was expected.
+        message: &'static str,
+        /// What prost says.
+        source: prost::DecodeError,
+    },
+    /// An id or hash of the wrong length.
+    #[error(transparent)]
+    Id(#[from] InvalidId),
+    /// A library's name that is not one.
+    #[error(transparent)]
+    Library(#[from] InvalidLibrary),
+    /// A path that is not relative, or leaves its root.
+    #[error(transparent)]
+    Path(#[from] InvalidPath),
+    /// An enum value that this version does not know, or a field that must not be empty.
+    #[error("{message}: {field} is missing or unknown to this version")]
+    Field {
+        /// The message.
+        message: &'static str,
+        /// The field.
+        field: &'static str,
+    },
+}

@@ -1,0 +1,215 @@
+//! Outcome: what the embedder tells the watcher.
+
+use bytes::Bytes;
+use prost::Message as _;
+
+use crate::{ContentHash, Generation, ImageId, InvalidMessage, Library, wire};
+
+/// What became of an event.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum State {
+    /// The row is in Milvus.
+    Indexed,
+    /// The row is gone from Milvus.
+    Removed,
+    /// The file can't be indexed as it is.
+    Failed {
+        /// From the documented list of failure codes.
+        code: String,
+        /// One sentence for a person.
+        detail: String,
+    },
+    /// The disk no longer shows what the event told: the watcher looks again.
+    Superseded {
+        /// What was seen instead.
+        detail: String,
+    },
+}
+
+/// What the decoder learnt of a picture.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Attributes {
+    /// Pixels, upright.
+    pub width: u32,
+    /// Pixels, upright.
+    pub height: u32,
+    /// `jpeg`, `png`, …
+    pub format: String,
+}
+
+/// When an event passed each step, in nanoseconds since 1970; 0 where it did not.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Timings {
+    /// Taken from the queue.
+    pub received_ns: i64,
+    /// Read and hashed.
+    pub read_ns: i64,
+    /// Decoded and scaled.
+    pub decoded_ns: i64,
+    /// Embedded.
+    pub embedded_ns: i64,
+    /// Acknowledged by Milvus.
+    pub committed_ns: i64,
+}
+
+/// What became of one generation of one image.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outcome {
+    /// Which image.
+    pub image_id: ImageId,
+    /// The library it lies in.
+    pub library: Library,
+    /// The generation of the event that this answers.
+    pub generation: Generation,
+    /// What became of it.
+    pub state: State,
+    /// BLAKE3 of the bytes, where they were read.
+    pub content_hash: Option<ContentHash>,
+    /// The model that made the vector; empty where there is none.
+    pub model: String,
+    /// What the decoder learnt, where it ran.
+    pub attributes: Option<Attributes>,
+    /// When each step was done.
+    pub timings: Timings,
+    /// How often JetStream had delivered the event, from 1.
+    pub deliveries: u32,
+    /// The vector came from the index or from memory, not from the network.
+    pub reused: bool,
+}
+
+impl Outcome {
+    /// The message for the wire.
+    pub fn encode(&self) -> Bytes {
+        let (state, code, detail) = match &self.state {
+            State::Indexed => (wire::outcome::State::Indexed, "", ""),
+            State::Removed => (wire::outcome::State::Removed, "", ""),
+            State::Failed { code, detail } => {
+                (wire::outcome::State::Failed, code.as_str(), detail.as_str())
+            }
+            State::Superseded { detail } => (wire::outcome::State::Superseded, "", detail.as_str()),
+        };
+        wire::Outcome {
+            image_id: Bytes::copy_from_slice(self.image_id.as_bytes()),
+            library: self.library.as_str().to_owned(),
+            generation: self.generation.get(),
+            state: state.into(),
+            code: code.to_owned(),
+            detail: detail.to_owned(),
+            content_hash: self
+                .content_hash
+                .map(|hash| Bytes::copy_from_slice(hash.as_bytes()))
+                .unwrap_or_default(),
+            model: self.model.clone(),
+            attributes: self.attributes.as_ref().map(|a| wire::Attributes {
+                width: a.width,
+                height: a.height,
+                format: a.format.clone(),
+            }),
+            timings: Some(wire::Timings {
+                received_ns: self.timings.received_ns,
+                read_ns: self.timings.read_ns,
+                decoded_ns: self.timings.decoded_ns,
+                embedded_ns: self.timings.embedded_ns,
+                committed_ns: self.timings.committed_ns,
+            }),
+            deliveries: self.deliveries,
+            reused: self.reused,
+        }
+        .encode_to_vec()
+        .into()
+    }
+
+    /// Reads and checks a message.
+    ///
+    /// # Errors
+    /// When the bytes are no Outcome, or one that breaks the contract.
+    pub fn decode(bytes: Bytes) -> Result<Self, InvalidMessage> {
+        let message = "Outcome";
+        let outcome = wire::Outcome::decode(bytes)
+            .map_err(|source| InvalidMessage::Decode { message, source })?;
+        let state = match outcome.state() {
+            wire::outcome::State::Indexed => State::Indexed,
+            wire::outcome::State::Removed => State::Removed,
+            wire::outcome::State::Failed if outcome.code.is_empty() => {
+                return Err(InvalidMessage::Field {
+                    message,
+                    field: "code",
+                });
+            }
+            wire::outcome::State::Failed => State::Failed {
+                code: outcome.code,
+                detail: outcome.detail,
+            },
+            wire::outcome::State::Superseded => State::Superseded {
+                detail: outcome.detail,
+            },
+            wire::outcome::State::Unspecified => {
+                return Err(InvalidMessage::Field {
+                    message,
+                    field: "state",
+                });
+            }
+        };
+        let content_hash = match &outcome.content_hash[..] {
+            [] => None,
+            bytes => Some(ContentHash::try_from(bytes)?),
+        };
+        let timings = outcome.timings.unwrap_or_default();
+        Ok(Self {
+            image_id: ImageId::try_from(&outcome.image_id[..])?,
+            library: Library::new(&outcome.library)?,
+            generation: Generation::from_u64(outcome.generation),
+            state,
+            content_hash,
+            model: outcome.model,
+            attributes: outcome.attributes.map(|a| Attributes {
+                width: a.width,
+                height: a.height,
+                format: a.format,
+            }),
+            timings: Timings {
+                received_ns: timings.received_ns,
+                read_ns: timings.read_ns,
+                decoded_ns: timings.decoded_ns,
+                embedded_ns: timings.embedded_ns,
+                committed_ns: timings.committed_ns,
+            },
+            deliveries: outcome.deliveries,
+            reused: outcome.reused,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn survives_the_wire() {
+        let outcome = Outcome {
+            image_id: ImageId::from_bytes([1; 16]),
+            library: Library::new("shop").unwrap(),
+            generation: Generation::from_u64(5),
+            state: State::Failed {
+                code: "truncated".into(),
+                detail: "ends early".into(),
+            },
+            content_hash: Some(ContentHash::of(b"x")),
+            model: "m".into(),
+            attributes: Some(Attributes {
+                width: 3,
+                height: 4,
+                format: "png".into(),
+            }),
+            timings: Timings {
+                received_ns: 1,
+                read_ns: 2,
+                ..Default::default()
+            },
+            deliveries: 2,
+            reused: true,
+        };
+        assert_eq!(Outcome::decode(outcome.encode()).unwrap(), outcome);
+        assert!(Outcome::decode(Bytes::new()).is_err());
+    }
+}

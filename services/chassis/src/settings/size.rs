@@ -1,0 +1,51 @@
+//! Sizes in bytes as `"64MiB"`: for `#[serde(with = …)]`.
+
+use bytesize::ByteSize;
+use serde::{Deserialize as _, Deserializer, Serializer, de::Error as _};
+
+/// Writes `"64MiB"` where that is exact, else `"12345B"`.
+///
+/// # Errors
+/// As the serializer.
+pub fn serialize<S: Serializer>(bytes: &u64, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&text(*bytes))
+}
+
+/// Reads `"64MiB"`, `"10 MB"`, `"12345B"`.
+///
+/// # Errors
+/// When the text is no size.
+pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    text.parse::<ByteSize>()
+        .map(|size| size.as_u64())
+        .map_err(|_| D::Error::custom(format!("{text:?} is not a size like \"64MiB\" or \"10MB\"")))
+}
+
+/// `"64MiB"` where that is exact, else `"12345B"`.
+pub fn text(bytes: u64) -> String {
+    for (unit, name) in [
+        (1 << 40, "TiB"),
+        (1 << 30, "GiB"),
+        (1 << 20, "MiB"),
+        (1 << 10, "KiB"),
+    ] {
+        if bytes >= unit && bytes.is_multiple_of(unit) {
+            return format!("{}{name}", bytes / unit);
+        }
+    }
+    format!("{bytes}B")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_are_exact() {
+        for bytes in [0, 1, 1023, 1024, 1025, 64 << 20, (1 << 30) + 1] {
+            assert_eq!(text(bytes).parse::<ByteSize>().unwrap().as_u64(), bytes);
+        }
+        assert_eq!(text(64 << 20), "64MiB");
+    }
+}
