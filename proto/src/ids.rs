@@ -260,7 +260,7 @@ mod tests {
             assert!(ids[..i].iter().all(|b| a != b));
         }
         // A stored id must never change with a new version of this program.
-        assert_eq!(ids[0].to_string(), "ID_OF_SHOP_A");
+        assert_eq!(ids[0].to_string(), "3ac9aecf0ebba98faed9a9884f264d9d");
     }
 
     #[test]

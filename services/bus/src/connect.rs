@@ -1,0 +1,217 @@
+//! One connection, and the streams that every role expects.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_nats::jetstream::{self, consumer, kv, stream};
+use async_nats::{Client, ConnectOptions, Event};
+
+use crate::{Error, Settings};
+
+/// A connection to NATS with lookalike's streams; cheap to clone. It reconnects by itself for
+/// as long as it lives.
+#[derive(Clone)]
+pub struct Bus {
+    pub(crate) client: Client,
+    pub(crate) jetstream: jetstream::Context,
+    pub(crate) settings: Arc<Settings>,
+}
+
+impl Bus {
+    /// Connects and makes the streams where they are missing.
+    ///
+    /// # Errors
+    /// When the server does not answer within `connect_timeout`, or JetStream refuses.
+    pub async fn connect(settings: &Settings, role: &str) -> Result<Self, Error> {
+        let legal = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_';
+        let namespace = &settings.namespace;
+        if !(1..=32).contains(&namespace.len()) || !namespace.bytes().all(legal) {
+            return Err(Error::Namespace(namespace.clone()));
+        }
+        let mut options = ConnectOptions::new()
+            .name(format!("lookalike {role}"))
+            .connection_timeout(settings.call_timeout)
+            .request_timeout(Some(settings.call_timeout))
+            .reconnect_delay_callback(|tries| {
+                Duration::from_millis(50 << tries.min(6)).min(Duration::from_secs(2))
+            })
+            .ignore_discovered_servers()
+            .event_callback(|event| async move {
+                match event {
+                    Event::Connected => tracing::info!("connected to NATS"),
+                    Event::Disconnected => {
+                        tracing::warn!(
+                            "lost the connection to NATS, trying again until it is back"
+                        );
+                    }
+                    Event::SlowConsumer(_) => tracing::warn!("NATS drops messages: {event}"),
+                    Event::ServerError(_) | Event::ClientError(_) => {
+                        tracing::warn!("NATS: {event}")
+                    }
+                    other => tracing::debug!("NATS: {other}"),
+                }
+            });
+        if !settings.user.is_empty() {
+            options = options.user_and_password(settings.user.clone(), settings.password.clone());
+        }
+        let client = connect_within(options, settings).await?;
+        let jetstream = jetstream::Context::builder_for(&client, settings);
+        let bus = Self {
+            client,
+            jetstream,
+            settings: Arc::new(settings.clone()),
+        };
+        bus.ensure().await?;
+        Ok(bus)
+    }
+
+    /// Makes streams, the consumer and the status bucket where they are missing; harmless where
+    /// they are there.
+    ///
+    /// # Errors
+    /// When JetStream refuses or does not answer.
+    pub async fn ensure(&self) -> Result<(), Error> {
+        let s = &self.settings;
+        let common = stream::Config {
+            storage: stream::StorageType::File,
+            num_replicas: s.replicas,
+            allow_direct: true,
+            ..Default::default()
+        };
+        let events = stream::Config {
+            name: self.events_stream(),
+            subjects: vec![format!("{}.v1.events.>", s.namespace)],
+            description: Some("What happened to files, until a worker has done it".into()),
+            retention: stream::RetentionPolicy::WorkQueue,
+            discard: stream::DiscardPolicy::New,
+            max_bytes: i64::try_from(s.events_max_bytes).unwrap_or(i64::MAX),
+            duplicate_window: Duration::from_secs(120),
+            ..common.clone()
+        };
+        let outcomes = stream::Config {
+            name: self.outcomes_stream(),
+            subjects: vec![format!("{}.v1.outcomes.>", s.namespace)],
+            description: Some("What became of the events".into()),
+            retention: stream::RetentionPolicy::Limits,
+            discard: stream::DiscardPolicy::Old,
+            max_bytes: i64::try_from(s.outcomes_max_bytes).unwrap_or(i64::MAX),
+            max_age: s.outcomes_max_age,
+            duplicate_window: Duration::from_secs(120),
+            ..common
+        };
+        for config in [events, outcomes] {
+            self.jetstream
+                .create_or_update_stream(config)
+                .await
+                .map_err(|e| Error::jetstream("making a stream")(e.into()))?;
+        }
+        let config = self.consumer_config();
+        self.jetstream
+            .create_consumer_on_stream(config, self.events_stream())
+            .await
+            .map_err(|e| Error::jetstream("making the consumer of events")(e.into()))?;
+        self.jetstream
+            .create_or_update_key_value(kv::Config {
+                bucket: self.status_bucket(),
+                description: "What every role tells of itself".into(),
+                history: 1,
+                max_age: Duration::from_secs(30),
+                max_bytes: 16 << 20,
+                storage: stream::StorageType::Memory,
+                num_replicas: s.replicas,
+                ..Default::default()
+            })
+            .await
+            .map_err(|e| Error::jetstream("making the status bucket")(e.into()))?;
+        Ok(())
+    }
+
+    /// One durable consumer that all workers share. There is no limit of deliveries: a message
+    /// past it would stay in a work queue for ever, unseen; the embedder counts instead.
+    pub(crate) fn consumer_config(&self) -> consumer::pull::Config {
+        consumer::pull::Config {
+            durable_name: Some(crate::events::CONSUMER.into()),
+            ack_policy: consumer::AckPolicy::Explicit,
+            ack_wait: self.settings.ack_wait,
+            max_deliver: -1,
+            max_ack_pending: self.settings.max_ack_pending.into(),
+            ..Default::default()
+        }
+    }
+
+    /// Whether the connection stands at this moment.
+    pub fn is_connected(&self) -> bool {
+        self.client.connection_state() == async_nats::connection::State::Connected
+    }
+
+    /// Asks the server something and waits for its answer.
+    ///
+    /// # Errors
+    /// When it does not answer in time.
+    pub async fn ping(&self) -> Result<(), Error> {
+        self.jetstream
+            .query_account()
+            .await
+            .map(|_| ())
+            .map_err(|e| Error::jetstream("asking JetStream")(e.into()))
+    }
+
+    /// Sends what is still buffered and waits until the server has it.
+    pub async fn flush(&self) {
+        let _ = tokio::time::timeout(self.settings.call_timeout, self.client.flush()).await;
+    }
+
+    pub(crate) fn events_stream(&self) -> String {
+        format!("{}_EVENTS", self.settings.namespace.to_ascii_uppercase())
+    }
+
+    pub(crate) fn outcomes_stream(&self) -> String {
+        format!("{}_OUTCOMES", self.settings.namespace.to_ascii_uppercase())
+    }
+
+    pub(crate) fn status_bucket(&self) -> String {
+        format!("{}_status", self.settings.namespace)
+    }
+}
+
+/// Tries until `connect_timeout` has passed: servers and roles are often started together.
+async fn connect_within(options: ConnectOptions, settings: &Settings) -> Result<Client, Error> {
+    let deadline = tokio::time::Instant::now() + settings.connect_timeout;
+    let mut backoff =
+        lookalike_chassis::Backoff::new(Duration::from_millis(100), Duration::from_secs(1));
+    let addresses: Vec<&str> = settings.url.split(',').map(str::trim).collect();
+    loop {
+        let source = match options.clone().connect(&addresses[..]).await {
+            Ok(client) => return Ok(client),
+            Err(error) => error,
+        };
+        let wait = backoff.next_wait();
+        if tokio::time::Instant::now() + wait > deadline {
+            let url = addresses
+                .iter()
+                .map(|url| url.rsplit('@').next().unwrap_or(url))
+                .collect::<Vec<_>>()
+                .join(",");
+            return Err(Error::Connect {
+                url,
+                source: source.into(),
+            });
+        }
+        tokio::time::sleep(wait).await;
+    }
+}
+
+/// Contexts with this project's limits.
+trait Limited {
+    fn builder_for(client: &Client, settings: &Settings) -> jetstream::Context;
+}
+
+impl Limited for jetstream::Context {
+    fn builder_for(client: &Client, settings: &Settings) -> jetstream::Context {
+        jetstream::ContextBuilder::new()
+            .timeout(settings.call_timeout)
+            .ack_timeout(settings.call_timeout)
+            .max_ack_inflight(settings.publish_window.max(1) * 4)
+            .build(client.clone())
+    }
+}

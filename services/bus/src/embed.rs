@@ -1,0 +1,150 @@
+//! Queries for a vector: request/reply, ahead of all ingestion.
+
+use async_nats::RequestErrorKind;
+use bytes::Bytes;
+use futures_util::StreamExt as _;
+use lookalike_proto::wire::{EmbedError, EmbedReply, EmbedRequest, Vector};
+use lookalike_proto::wire::{embed_reply, embed_request};
+use lookalike_proto::{InvalidMessage, wire};
+use prost::Message as _;
+
+use crate::{Bus, Error};
+
+/// A vector and the model that made it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Embedded {
+    /// Unit length, of the model's dimension.
+    pub vector: Vec<f32>,
+    /// The model's name.
+    pub model: String,
+    /// SHA-256 of its weights, in hexadecimal.
+    pub checksum: String,
+}
+
+/// Why a query got no vector.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EmbedFailure {
+    /// From the documented list.
+    pub code: String,
+    /// One sentence.
+    pub detail: String,
+}
+
+impl Bus {
+    /// Asks any worker with this model for the vector of a picture, as the model's preprocessing
+    /// leaves it (side × side × 3 bytes, RGB).
+    ///
+    /// # Errors
+    /// When no worker answers in time, or answers with an error.
+    pub async fn embed_pixels(&self, model: &str, pixels: Vec<u8>) -> Result<Embedded, Error> {
+        let request = EmbedRequest {
+            input: Some(embed_request::Input::Pixels(pixels.into())),
+        };
+        let nobody = "no embedder answers; is `lookalike embed` running with this model?";
+        let request = async_nats::Request::new()
+            .payload(request.encode_to_vec().into())
+            .timeout(Some(self.settings.embed_timeout));
+        let answer = self
+            .client
+            .send_request(self.embed_subject(model), request)
+            .await;
+        let message = answer.map_err(|error| match error.kind() {
+            RequestErrorKind::NoResponders | RequestErrorKind::TimedOut => {
+                Error::NobodyAnswers(nobody)
+            }
+            _ => Error::jetstream("asking for a vector")(error.into()),
+        })?;
+        let reply =
+            EmbedReply::decode(message.payload).map_err(|source| InvalidMessage::Decode {
+                message: "EmbedReply",
+                source,
+            })?;
+        match reply.result {
+            Some(embed_reply::Result::Vector(Vector { values })) => Ok(Embedded {
+                vector: values,
+                model: reply.model,
+                checksum: reply.checksum,
+            }),
+            Some(embed_reply::Result::Error(EmbedError { code, detail })) => {
+                Err(Error::Embed { code, detail })
+            }
+            None => Err(InvalidMessage::Field {
+                message: "EmbedReply",
+                field: "result",
+            }
+            .into()),
+        }
+    }
+
+    /// Takes queries for this model, sharing them with every other worker that does, and hands
+    /// each to `answer`, which replies through [`Query::reply`]. Ends when the connection closes.
+    ///
+    /// # Errors
+    /// When the subscription is refused.
+    pub async fn queries(
+        &self,
+        model: &str,
+    ) -> Result<impl futures_util::Stream<Item = Query> + Unpin + use<>, Error> {
+        let subscription = self
+            .client
+            .queue_subscribe(self.embed_subject(model), "embedders".into())
+            .await
+            .map_err(|e| Error::jetstream("taking queries")(e.into()))?;
+        let client = self.client.clone();
+        Ok(subscription.filter_map(move |message| {
+            let query = Query::check(message, client.clone());
+            std::future::ready(query)
+        }))
+    }
+
+    fn embed_subject(&self, model: &str) -> String {
+        format!("{}.v1.embed.{model}", self.settings.namespace)
+    }
+}
+
+/// A query in a worker's hands.
+pub struct Query {
+    /// side × side × 3 bytes, RGB.
+    pub pixels: Bytes,
+    reply_to: async_nats::Subject,
+    client: async_nats::Client,
+}
+
+impl Query {
+    fn check(message: async_nats::Message, client: async_nats::Client) -> Option<Self> {
+        let reply_to = message.reply?;
+        match EmbedRequest::decode(message.payload).ok()?.input? {
+            embed_request::Input::Pixels(pixels) => Some(Self {
+                pixels,
+                reply_to,
+                client,
+            }),
+            // Until a model with a text side exists, only `search` of a later version asks this.
+            embed_request::Input::Text(_) => None,
+        }
+    }
+
+    /// Sends the answer.
+    pub async fn reply(self, result: Result<Embedded, EmbedFailure>) {
+        let reply = match result {
+            Ok(embedded) => wire::EmbedReply {
+                result: Some(embed_reply::Result::Vector(Vector {
+                    values: embedded.vector,
+                })),
+                model: embedded.model,
+                checksum: embedded.checksum,
+            },
+            Err(EmbedFailure { code, detail }) => wire::EmbedReply {
+                result: Some(embed_reply::Result::Error(EmbedError { code, detail })),
+                ..Default::default()
+            },
+        };
+        if let Err(error) = self
+            .client
+            .publish(self.reply_to, reply.encode_to_vec().into())
+            .await
+        {
+            tracing::warn!(%error, "could not answer a query");
+        }
+    }
+}

@@ -1,0 +1,246 @@
+//! Events: published by the watcher, taken by the embedder.
+
+use std::time::Duration;
+
+use async_nats::jetstream::{self, AckKind, consumer::PullConsumer, message::PublishMessage};
+use futures_util::{StreamExt as _, future::join_all};
+use lookalike_proto::{FileEvent, InvalidMessage};
+
+use crate::{Bus, Error};
+
+/// The one durable consumer's name.
+pub(crate) const CONSUMER: &str = "embedder";
+
+/// Where in which stream a message was stored: a stream that was made anew starts again at 1.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StreamPosition {
+    /// When the stream was made, in nanoseconds since 1970.
+    pub stream_created_ns: i64,
+    /// The message's number in it.
+    pub sequence: u64,
+}
+
+/// How much work waits.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct QueueDepth {
+    /// Events in the stream, held by a worker or not.
+    pub messages: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// The number of the oldest one.
+    pub first_sequence: u64,
+}
+
+impl Bus {
+    /// Publishes events and waits until JetStream has stored them; one result for each, in
+    /// order. A message that is stored already (same id within the window) is Ok.
+    pub async fn publish_events(&self, events: &[FileEvent]) -> Vec<Result<u64, Error>> {
+        let mut results = Vec::with_capacity(events.len());
+        for window in events.chunks(self.settings.publish_window.max(1)) {
+            let sent = window.iter().map(|event| async move {
+                let subject = format!("{}.v1.events.{}", self.settings.namespace, event.library);
+                let message = PublishMessage::build()
+                    .payload(event.encode())
+                    .message_id(event.message_id())
+                    .expected_stream(self.events_stream());
+                let ack = self.jetstream.send_publish(subject, message);
+                ack.await
+                    .map_err(publish_error)?
+                    .await
+                    .map_err(publish_error)
+            });
+            results.extend(
+                join_all(sent)
+                    .await
+                    .into_iter()
+                    .map(|r| r.map(|ack| ack.sequence)),
+            );
+        }
+        results
+    }
+
+    /// How much work waits in the stream of events, and when that stream was made.
+    ///
+    /// # Errors
+    /// When JetStream does not answer, or the stream is gone.
+    pub async fn queue_depth(&self) -> Result<(QueueDepth, i64), Error> {
+        let stream = self.stream(self.events_stream()).await?;
+        let info = stream.cached_info();
+        let depth = QueueDepth {
+            messages: info.state.messages,
+            bytes: info.state.bytes,
+            first_sequence: info.state.first_sequence,
+        };
+        Ok((depth, nanos(info.created)))
+    }
+
+    /// Whether the stream of events still holds the message with this number.
+    ///
+    /// # Errors
+    /// When JetStream does not answer.
+    pub async fn event_is_stored(&self, sequence: u64) -> Result<bool, Error> {
+        use jetstream::stream::{DirectGetErrorKind, RawMessageErrorKind};
+        let stream = self
+            .jetstream
+            .get_stream_no_info(self.events_stream())
+            .await
+            .map_err(|e| Error::jetstream("looking for an event")(e.into()))?;
+        match stream.direct_get(sequence).await {
+            Ok(_) => Ok(true),
+            Err(e) if e.kind() == DirectGetErrorKind::NotFound => Ok(false),
+            Err(_) => match stream.get_raw_message(sequence).await {
+                Ok(_) => Ok(true),
+                Err(e) => match e.kind() {
+                    RawMessageErrorKind::NoMessageFound => Ok(false),
+                    RawMessageErrorKind::JetStream(e) if e.code() == 404 => Ok(false),
+                    _ => Err(Error::jetstream("looking for an event")(e.into())),
+                },
+            },
+        }
+    }
+
+    pub(crate) async fn stream(&self, name: String) -> Result<jetstream::stream::Stream, Error> {
+        self.jetstream
+            .get_stream(name)
+            .await
+            .map_err(|e| match e.kind() {
+                jetstream::context::GetStreamErrorKind::JetStream(e) if e.code() == 404 => {
+                    Error::NoStream
+                }
+                _ => Error::jetstream("asking for a stream")(e.into()),
+            })
+    }
+
+    /// Opens the queue of events for a worker.
+    ///
+    /// # Errors
+    /// When JetStream does not answer or the stream is gone.
+    pub async fn intake(&self) -> Result<Intake, Error> {
+        let consumer = self
+            .jetstream
+            .create_consumer_on_stream(self.consumer_config(), self.events_stream())
+            .await
+            .map_err(|e| Error::jetstream("opening the queue of events")(e.into()))?;
+        Ok(Intake { consumer })
+    }
+}
+
+fn publish_error(error: jetstream::context::PublishError) -> Error {
+    use jetstream::context::PublishErrorKind;
+    let text = error.to_string();
+    match error.kind() {
+        PublishErrorKind::StreamNotFound => Error::NoStream,
+        _ if text.contains("maximum bytes exceeded") || text.contains("maximum messages") => {
+            Error::Full
+        }
+        _ => Error::jetstream("publishing")(error.into()),
+    }
+}
+
+pub(crate) fn nanos(time: async_nats::datetime::DateTime) -> i64 {
+    i64::try_from(time.unix_timestamp_nanos()).unwrap_or(i64::MAX)
+}
+
+/// A worker's end of the queue of events.
+pub struct Intake {
+    consumer: PullConsumer,
+}
+
+impl Intake {
+    /// Takes up to `max` events; waits at most `patience` for the first one. Messages that break
+    /// the contract are removed from the queue with a log line: nobody could ever do them.
+    ///
+    /// # Errors
+    /// When JetStream does not answer, or the consumer is gone (open the intake anew).
+    pub async fn take(&self, max: usize, patience: Duration) -> Result<Vec<Delivery>, Error> {
+        let failed =
+            |e: Box<dyn std::error::Error + Send + Sync>| Error::jetstream("taking events")(e);
+        // First what is there at once; only where that is nothing, wait for one.
+        let mut messages = self
+            .consumer
+            .fetch()
+            .max_messages(max)
+            .messages()
+            .await
+            .map_err(|e| failed(e.into()))?;
+        let mut taken = Vec::new();
+        while let Some(message) = messages.next().await {
+            taken.extend(Delivery::check(message.map_err(failed)?).await);
+        }
+        if taken.is_empty() {
+            let mut messages = self
+                .consumer
+                .batch()
+                .max_messages(1)
+                .expires(patience)
+                .messages()
+                .await
+                .map_err(|e| failed(e.into()))?;
+            while let Some(message) = messages.next().await {
+                taken.extend(Delivery::check(message.map_err(failed)?).await);
+            }
+        }
+        Ok(taken)
+    }
+}
+
+/// An event in a worker's hands, until it is acknowledged or its time is up.
+pub struct Delivery {
+    /// What to do.
+    pub event: FileEvent,
+    /// How often JetStream has delivered it, from 1.
+    pub deliveries: u32,
+    /// Nanoseconds since 1970 when this worker got it.
+    pub received_ns: i64,
+    message: jetstream::Message,
+}
+
+impl Delivery {
+    async fn check(message: jetstream::Message) -> Option<Self> {
+        let deliveries = message.info().map_or(1, |info| info.delivered);
+        match FileEvent::decode(message.payload.clone()) {
+            Ok(event) => Some(Self {
+                event,
+                deliveries: u32::try_from(deliveries).unwrap_or(1).max(1),
+                received_ns: lookalike_chassis::clock::now_nanos(),
+                message,
+            }),
+            Err(error) => {
+                Self::refuse(&message, &error).await;
+                None
+            }
+        }
+    }
+
+    async fn refuse(message: &jetstream::Message, error: &InvalidMessage) {
+        tracing::error!(subject = %message.subject, %error, "removed a message that is no event");
+        if let Err(error) = message.ack_with(AckKind::Term).await {
+            tracing::warn!(%error, "could not remove it, it will come again");
+        }
+    }
+
+    /// Removes the event from the queue and waits until the server has done so.
+    ///
+    /// # Errors
+    /// When the server does not answer: the event may come again.
+    pub async fn acknowledge(&self) -> Result<(), Error> {
+        self.message
+            .double_ack()
+            .await
+            .map_err(Error::jetstream("acknowledging"))
+    }
+
+    /// Tells the server that the work goes on, so that nobody else gets the event.
+    pub async fn in_progress(&self) {
+        if let Err(error) = self.message.ack_with(AckKind::Progress).await {
+            tracing::debug!(%error, "could not extend the time for an event");
+        }
+    }
+
+    /// Gives the event back, to be delivered again after `delay`.
+    pub async fn give_back(&self, delay: Duration) {
+        if let Err(error) = self.message.ack_with(AckKind::Nak(Some(delay))).await {
+            tracing::debug!(%error, "could not give an event back, it comes again by itself");
+        }
+    }
+}

@@ -1,0 +1,25 @@
+//! The only user of NATS: streams of events and outcomes, queries for vectors, and what the
+//! roles tell of themselves.
+//!
+//! Everything that comes in is checked here once (see `lookalike_proto`). Streams are never the
+//! truth (the folders are): they may be lost and are made again by [`Bus::ensure`].
+
+mod connect;
+mod embed;
+mod error;
+mod events;
+mod outcomes;
+mod settings;
+mod status;
+mod watchers;
+
+pub use connect::Bus;
+pub use embed::{EmbedFailure, Embedded, Query};
+pub use error::Error;
+pub use events::{Delivery, Intake, QueueDepth, StreamPosition};
+pub use outcomes::OutcomeReader;
+pub use settings::Settings;
+pub use status::{Counts, Degraded, EmbedderStatus, LibraryStatus, Rates, StatusView};
+pub use watchers::{
+    Failure, FailurePage, WatcherAnswer, WatcherCall, WatcherQuestion, WatcherRequest,
+};

@@ -1,0 +1,113 @@
+//! Outcomes: published by the embedder, read by the watchers.
+
+use async_nats::jetstream::consumer::{DeliverPolicy, pull};
+use async_nats::jetstream::message::PublishMessage;
+use futures_util::{StreamExt as _, future::join_all};
+use lookalike_proto::{Library, Outcome};
+
+use crate::events::{StreamPosition, nanos};
+use crate::{Bus, Error};
+
+impl Bus {
+    /// Publishes outcomes and waits until JetStream has stored them; one result for each.
+    pub async fn publish_outcomes(&self, outcomes: &[Outcome]) -> Vec<Result<(), Error>> {
+        let sent = outcomes.iter().map(|outcome| async move {
+            let subject = format!(
+                "{}.v1.outcomes.{}",
+                self.settings.namespace, outcome.library
+            );
+            let message = PublishMessage::build()
+                .payload(outcome.encode())
+                .expected_stream(self.outcomes_stream());
+            let failed = |e: async_nats::jetstream::context::PublishError| {
+                Error::jetstream("publishing an outcome")(e.into())
+            };
+            self.jetstream
+                .send_publish(subject, message)
+                .await
+                .map_err(failed)?
+                .await
+                .map_err(failed)?;
+            Ok(())
+        });
+        join_all(sent).await
+    }
+
+    /// Reads a library's outcomes from behind `after`, or from the oldest one kept where that
+    /// is `None` or belongs to a stream that was made anew since.
+    ///
+    /// # Errors
+    /// When JetStream does not answer or the stream is gone.
+    pub async fn outcomes(
+        &self,
+        library: &Library,
+        after: Option<StreamPosition>,
+    ) -> Result<OutcomeReader, Error> {
+        let stream = self.stream(self.outcomes_stream()).await?;
+        let created_ns = nanos(stream.cached_info().created);
+        let deliver_policy = match after {
+            Some(position) if position.stream_created_ns == created_ns => {
+                DeliverPolicy::ByStartSequence {
+                    start_sequence: position.sequence + 1,
+                }
+            }
+            _ => DeliverPolicy::All,
+        };
+        let failed =
+            |e: Box<dyn std::error::Error + Send + Sync>| Error::jetstream("reading outcomes")(e);
+        let messages = stream
+            .create_consumer(pull::OrderedConfig {
+                filter_subject: format!("{}.v1.outcomes.{library}", self.settings.namespace),
+                deliver_policy,
+                ..Default::default()
+            })
+            .await
+            .map_err(|e| failed(e.into()))?
+            .messages()
+            .await
+            .map_err(|e| failed(e.into()))?;
+        Ok(OutcomeReader {
+            created_ns,
+            messages,
+        })
+    }
+}
+
+/// A library's outcomes, in the order in which they were stored.
+pub struct OutcomeReader {
+    created_ns: i64,
+    messages: pull::Ordered,
+}
+
+impl OutcomeReader {
+    /// The next outcome and where it stands. Dropping the future loses nothing.
+    ///
+    /// # Errors
+    /// When the stream or the reader's consumer is gone: read anew from the last position.
+    pub async fn next(&mut self) -> Result<(StreamPosition, Outcome), Error> {
+        loop {
+            let message = self
+                .messages
+                .next()
+                .await
+                .ok_or(Error::NoStream)?
+                .map_err(|e| Error::jetstream("reading outcomes")(e.into()))?;
+            let sequence = message
+                .info()
+                .map_err(Error::jetstream("reading outcomes"))?
+                .stream_sequence;
+            match Outcome::decode(message.payload.clone()) {
+                Ok(outcome) => {
+                    let position = StreamPosition {
+                        stream_created_ns: self.created_ns,
+                        sequence,
+                    };
+                    return Ok((position, outcome));
+                }
+                Err(error) => {
+                    tracing::error!(sequence, %error, "passed over a message that is no outcome");
+                }
+            }
+        }
+    }
+}
