@@ -1,0 +1,141 @@
+//! One running child: what it says goes to a sink, its end is told to whoever waits, and a
+//! signal never reaches a process that only has its old number.
+
+use std::io::{self, Read as _};
+use std::process::{Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::sync::watch;
+
+use crate::log_file::Tail;
+use crate::spawner;
+
+/// A child process. Dropping it kills it and its process group.
+#[derive(Debug)]
+pub(crate) struct Child {
+    pid: u32,
+    exit: watch::Receiver<Option<ExitStatus>>,
+    /// Whether the process has been reaped: from then on its number may be someone else's. Held
+    /// while signalling and while reaping.
+    reaped: Arc<Mutex<bool>>,
+    tail: Arc<Mutex<Tail>>,
+}
+
+impl Child {
+    /// Starts `command` with nothing to read, its output and errors going to `sink` as they come
+    /// (from a thread of the child's own, so the child never waits for our tasks).
+    pub(crate) async fn spawn(
+        mut command: Command,
+        mut sink: impl FnMut(&[u8]) + Send + 'static,
+    ) -> io::Result<Self> {
+        let (mut output, writer) = io::pipe()?;
+        command
+            .stdin(Stdio::null())
+            .stdout(writer.try_clone()?)
+            .stderr(writer);
+        // The command, and with it our ends for writing, is dropped by the spawner: the pipe
+        // ends with the child.
+        let mut process = spawner::spawn(command).await?;
+        let pid = process.id();
+        let (told, exit) = watch::channel(None);
+        let reaped = Arc::new(Mutex::new(false));
+        let tail = Arc::new(Mutex::new(Tail::default()));
+        let child = Self {
+            pid,
+            exit,
+            reaped: Arc::clone(&reaped),
+            tail: Arc::clone(&tail),
+        };
+        let watcher = std::thread::Builder::new().name(format!("child-{pid}"));
+        watcher.spawn(move || {
+            let mut chunk = vec![0; 64 << 10];
+            loop {
+                match output.read(&mut chunk) {
+                    Ok(0) => break,
+                    Ok(length) => {
+                        lock(&tail).push(&chunk[..length]);
+                        sink(&chunk[..length]);
+                    }
+                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                    Err(error) => {
+                        tracing::warn!(pid, %error, "can't read a child's output");
+                        break;
+                    }
+                }
+            }
+            await_end_without_reaping(pid);
+            let mut reaped = lock(&reaped);
+            let status = process.wait();
+            *reaped = true;
+            drop(reaped);
+            match status {
+                Ok(status) => {
+                    told.send_replace(Some(status));
+                }
+                Err(error) => tracing::error!(pid, %error, "can't wait for a child"),
+            }
+        })?;
+        Ok(child)
+    }
+
+    /// The process's number.
+    pub(crate) fn pid(&self) -> u32 {
+        self.pid
+    }
+
+    /// The last lines it said.
+    pub(crate) fn tail(&self) -> Vec<String> {
+        lock(&self.tail).lines()
+    }
+
+    /// Waits for its end, and for all it had to say. May be dropped and asked again.
+    pub(crate) async fn exited(&self) -> ExitStatus {
+        let mut exit = self.exit.clone();
+        let status = exit
+            .wait_for(Option::is_some)
+            .await
+            .expect("our own child can be waited for");
+        status.expect("waited for until it was there")
+    }
+
+    /// Sends `signal` to its process group, unless it has ended.
+    pub(crate) fn signal(&self, signal: libc::c_int) {
+        let reaped = lock(&self.reaped);
+        if !*reaped {
+            // SAFETY: a plain system call. The group is the child's own (the spawner made it)
+            // and can't be another's, because the child has not been reaped.
+            unsafe { libc::kill(-self.pid.cast_signed(), signal) };
+        }
+    }
+
+    /// Kills it and waits until it is gone.
+    pub(crate) async fn kill(&self) -> ExitStatus {
+        self.signal(libc::SIGKILL);
+        self.exited().await
+    }
+}
+
+impl Drop for Child {
+    fn drop(&mut self) {
+        self.signal(libc::SIGKILL);
+    }
+}
+
+/// Blocks until the process has ended, and leaves it as a zombie, so that its number stays taken.
+fn await_end_without_reaping(pid: u32) {
+    loop {
+        // SAFETY: `info` is a plain C struct for which all zeros is a value, and outlives the call.
+        let answer = unsafe {
+            let mut info: libc::siginfo_t = std::mem::zeroed();
+            libc::waitid(libc::P_PID, pid, &mut info, libc::WEXITED | libc::WNOWAIT)
+        };
+        if answer == 0 || io::Error::last_os_error().kind() != io::ErrorKind::Interrupted {
+            return;
+        }
+    }
+}
+
+/// Locks what no panic can leave half done.
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,95 @@
+//! The data folder's lock, and writing small files into it whole.
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{self, Read as _, Seek as _, Write as _};
+use std::path::{Path, PathBuf};
+
+use crate::error::Error;
+
+/// Holds a data folder for this process; let go on drop, and by the system when we die.
+#[derive(Debug)]
+pub(crate) struct DataDir {
+    path: PathBuf,
+    _lock: File,
+}
+
+impl DataDir {
+    /// Makes the folder if need be and takes its lock, which must be free.
+    ///
+    /// # Errors
+    /// [`Error::InUse`] when another process, or another value in this one, holds it.
+    pub(crate) fn take(path: &Path) -> Result<Self, Error> {
+        let failed = |path: &Path| {
+            let path = path.to_owned();
+            move |source| Error::DataDir { path, source }
+        };
+        std::fs::create_dir_all(path).map_err(failed(path))?;
+        // The servers are told absolute paths, since each works in a folder of its own.
+        let path = &path.canonicalize().map_err(failed(path))?;
+        let lock_path = path.join("lock");
+        let mut lock = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(&lock_path)
+            .map_err(failed(&lock_path))?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                let mut pid = String::new();
+                // The holder may be about to write it; then we don't know.
+                let _ = lock.read_to_string(&mut pid);
+                return Err(Error::InUse {
+                    data_dir: path.clone(),
+                    pid: pid.trim().parse().ok(),
+                });
+            }
+            Err(TryLockError::Error(source)) => return Err(failed(&lock_path)(source)),
+        }
+        let write_pid = |lock: &mut File| {
+            lock.set_len(0)?;
+            lock.rewind()?;
+            writeln!(lock, "{}", std::process::id())
+        };
+        write_pid(&mut lock).map_err(failed(&lock_path))?;
+        Ok(Self {
+            path: path.clone(),
+            _lock: lock,
+        })
+    }
+
+    /// The folder, absolute.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+/// Replaces a file in one step: readers see the old or the new content, also after a crash.
+pub(crate) fn write_whole(path: &Path, content: &[u8]) -> io::Result<()> {
+    let mut beside = path.to_owned().into_os_string();
+    beside.push(".new");
+    let mut file = File::create(&beside)?;
+    file.write_all(content)?;
+    file.sync_all()?;
+    std::fs::rename(&beside, path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_has_one_owner() {
+        let parent = tempfile::tempdir().unwrap();
+        let folder = parent.path().join("new/folder");
+        let held = DataDir::take(&folder).unwrap();
+        let error = DataDir::take(&folder).unwrap_err();
+        assert!(
+            matches!(error, Error::InUse { pid: Some(pid), .. } if pid == std::process::id()),
+            "{error}"
+        );
+        drop(held);
+        DataDir::take(&folder).unwrap();
+    }
+}

@@ -1,0 +1,150 @@
+//! What a child says: a log file with a size limit, and its last lines for error messages.
+
+use std::collections::VecDeque;
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+
+/// How many lines an error message shows.
+const TAIL_LINES: usize = 10;
+/// How much of a line it shows: Milvus writes stack traces of kilobytes into one.
+const TAIL_LINE_BYTES: usize = 300;
+
+/// A file that is put aside as `NAME.old` when it reaches its limit, so that never more than
+/// twice the limit is on disk.
+///
+/// Writing never fails for the caller: when the disk is full, what the child says is dropped,
+/// because a child that blocks on its log would be worse.
+#[derive(Debug)]
+pub(crate) struct LogFile {
+    path: PathBuf,
+    limit: u64,
+    written: u64,
+    file: File,
+    /// Whether the last write failed, so that a full disk is told once and not per line.
+    failing: bool,
+}
+
+impl LogFile {
+    /// Opens the log at `path` and goes on after what is there.
+    pub(crate) fn open(path: &Path, limit: u64) -> io::Result<Self> {
+        let file = OpenOptions::new().create(true).append(true).open(path)?;
+        Ok(Self {
+            path: path.to_owned(),
+            limit,
+            written: file.metadata()?.len(),
+            file,
+            failing: false,
+        })
+    }
+
+    /// Appends; chunks are not split, so the limit may be passed by one of them.
+    pub(crate) fn write(&mut self, chunk: &[u8]) {
+        let result = self.try_write(chunk);
+        match result {
+            Ok(()) => self.failing = false,
+            Err(error) if !self.failing => {
+                self.failing = true;
+                tracing::warn!(path = %self.path.display(), %error, "a server's log can't be written, its lines are dropped");
+            }
+            Err(_) => {}
+        }
+    }
+
+    fn try_write(&mut self, chunk: &[u8]) -> io::Result<()> {
+        if self.written > 0 && self.written + chunk.len() as u64 > self.limit {
+            let mut old = self.path.clone().into_os_string();
+            old.push(".old");
+            std::fs::rename(&self.path, old)?;
+            self.file = OpenOptions::new()
+                .create(true)
+                .append(true)
+                .open(&self.path)?;
+            self.written = 0;
+        }
+        self.file.write_all(chunk)?;
+        self.written += chunk.len() as u64;
+        Ok(())
+    }
+}
+
+/// The last lines of a stream, long ones cut.
+#[derive(Debug, Default)]
+pub(crate) struct Tail {
+    lines: VecDeque<String>,
+    /// The beginning of the line that has not ended yet.
+    open: Vec<u8>,
+}
+
+impl Tail {
+    /// Takes the next bytes of the stream.
+    pub(crate) fn push(&mut self, chunk: &[u8]) {
+        for part in chunk.split_inclusive(|&byte| byte == b'\n') {
+            let ended = part.ends_with(b"\n");
+            let room = TAIL_LINE_BYTES.saturating_sub(self.open.len());
+            let text = part.strip_suffix(b"\n").unwrap_or(part);
+            self.open.extend_from_slice(&text[..text.len().min(room)]);
+            if ended {
+                self.end_line();
+            }
+        }
+    }
+
+    fn end_line(&mut self) {
+        let line = String::from_utf8_lossy(&self.open).trim_end().to_owned();
+        self.open.clear();
+        if line.is_empty() {
+            return;
+        }
+        if self.lines.len() == TAIL_LINES {
+            self.lines.pop_front();
+        }
+        self.lines.push_back(line);
+    }
+
+    /// The lines so far, the newest last, empty ones left out.
+    pub(crate) fn lines(&self) -> Vec<String> {
+        let mut lines: Vec<_> = self.lines.iter().cloned().collect();
+        if !self.open.is_empty() {
+            lines.push(String::from_utf8_lossy(&self.open).into_owned());
+        }
+        lines
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_log_never_takes_more_than_twice_its_limit() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x.log");
+        for opened in 0..3 {
+            let mut log = LogFile::open(&path, 100).unwrap();
+            for line in 0..50 {
+                log.write(format!("{opened} {line:02}\n").as_bytes());
+            }
+        }
+        let now = std::fs::read_to_string(&path).unwrap();
+        let old = std::fs::read_to_string(folder.path().join("x.log.old")).unwrap();
+        assert!(now.len() <= 100 && old.len() <= 100);
+        assert!(now.ends_with("2 49\n"));
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 2);
+    }
+
+    #[test]
+    fn a_tail_keeps_the_last_lines_and_cuts_long_ones() {
+        let mut tail = Tail::default();
+        for line in 0..20 {
+            tail.push(format!("line {line}\n\n").as_bytes());
+        }
+        assert_eq!(tail.lines().len(), 10);
+        assert_eq!(tail.lines()[9], "line 19");
+        tail.push(&[b'x'; 1000]);
+        tail.push(b"y\nla");
+        tail.push(b"st");
+        assert_eq!(tail.lines()[9], "x".repeat(300));
+        assert_eq!(tail.lines()[10], "last");
+    }
+}

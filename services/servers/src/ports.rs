@@ -1,0 +1,190 @@
+//! Which ports the servers of a data folder use: chosen once, kept in `ports.json`.
+//!
+//! Clients reconnect to where a server was, so ports must survive restarts. They lie outside the
+//! range from which systems take ports for outgoing connections, or one of those could sit on a
+//! port while its server restarts.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{Ipv4Addr, TcpListener};
+use std::ops::Range;
+use std::path::Path;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::data_dir::write_whole;
+use crate::error::Error;
+use crate::stage::Program;
+
+/// Below where Linux (32768) and macOS (49152) begin to hand out ports of their own accord.
+const RANGE: Range<u16> = 20_000..32_000;
+
+/// How often a busy port is looked at again.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+
+/// The file in the data folder.
+const FILE: &str = "ports.json";
+
+/// Ports by name: `nats`, and for Milvus one for each of its parts.
+pub(crate) type Ports = BTreeMap<String, u16>;
+
+/// The ports a program needs.
+pub(crate) fn names(program: Program) -> &'static [&'static str] {
+    match program {
+        Program::Nats => &["nats"],
+        Program::Milvus => &[
+            "milvus",
+            "milvus-internal",
+            "milvus-root-coord",
+            "milvus-query-coord",
+            "milvus-query-node",
+            "milvus-index-node",
+            "milvus-data-coord",
+            "milvus-data-node",
+            "milvus-etcd-client",
+            "milvus-etcd-peer",
+            "milvus-metrics",
+        ],
+    }
+}
+
+/// The ports for `wanted`: those of the last time where they are free, or become so within
+/// `patience` (the last servers may still be dying); new ones for the rest. What was written for
+/// others than `wanted` is kept.
+pub(crate) async fn settle(
+    data_dir: &Path,
+    wanted: impl Iterator<Item = Program>,
+    patience: Duration,
+) -> Result<Ports, Error> {
+    let path = data_dir.join(FILE);
+    let mut ports = read(&path)?;
+    let before = ports.clone();
+    let needed: Vec<_> = wanted.flat_map(names).copied().collect();
+    // All are held until all are known, so that none is chosen twice.
+    let mut held = Vec::new();
+    let give_up = Instant::now() + patience;
+    for &name in &needed {
+        let Some(&port) = ports.get(name) else {
+            continue;
+        };
+        match free_by(port, give_up).await {
+            Some(listener) => held.push(listener),
+            None => {
+                tracing::warn!(
+                    name,
+                    port,
+                    "a port of this data folder is taken by another program, another one is chosen"
+                );
+                ports.remove(name);
+            }
+        }
+    }
+    let missing: Vec<_> = needed
+        .into_iter()
+        .filter(|&name| !ports.contains_key(name))
+        .collect();
+    let taken: BTreeSet<_> = ports.values().copied().collect();
+    let mut candidates = candidates().filter(|port| !taken.contains(port));
+    for &name in &missing {
+        let (port, listener) = candidates
+            .find_map(|port| Some((port, bind(port)?)))
+            .ok_or(Error::NoPorts(missing.len()))?;
+        held.push(listener);
+        ports.insert(name.to_owned(), port);
+    }
+    if ports != before {
+        let text = serde_json::to_vec_pretty(&ports).expect("a map of numbers is JSON");
+        write_whole(&path, &text).map_err(|source| Error::DataDir { path, source })?;
+    }
+    Ok(ports)
+}
+
+fn read(path: &Path) -> Result<Ports, Error> {
+    match std::fs::read(path) {
+        Ok(text) => Ok(serde_json::from_slice(&text).unwrap_or_else(|error| {
+            tracing::warn!(path = %path.display(), %error, "the list of ports can't be read, new ones are chosen");
+            Ports::new()
+        })),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Ports::new()),
+        Err(source) => Err(Error::DataDir {
+            path: path.to_owned(),
+            source,
+        }),
+    }
+}
+
+fn bind(port: u16) -> Option<TcpListener> {
+    TcpListener::bind((Ipv4Addr::LOCALHOST, port)).ok()
+}
+
+async fn free_by(port: u16, give_up: Instant) -> Option<TcpListener> {
+    loop {
+        if let Some(listener) = bind(port) {
+            return Some(listener);
+        }
+        if Instant::now() >= give_up {
+            return None;
+        }
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+}
+
+/// All ports of the range, beginning somewhere else each time: two folders that choose at the
+/// same moment should not meet.
+fn candidates() -> impl Iterator<Item = u16> {
+    use std::hash::{BuildHasher as _, RandomState};
+    let random = RandomState::new().hash_one(std::process::id());
+    let span = u64::from(RANGE.end - RANGE.start);
+    let begin = RANGE.start + u16::try_from(random % span).expect("smaller than a port");
+    (begin..RANGE.end).chain(RANGE.start..begin)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn both(folder: &Path) -> Ports {
+        let wanted = [Program::Nats, Program::Milvus].into_iter();
+        settle(folder, wanted, Duration::ZERO).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn ports_stay_and_only_a_taken_one_changes() {
+        let folder = tempfile::tempdir().unwrap();
+        let first = both(folder.path()).await;
+        assert_eq!(first.len(), 12);
+        let distinct: BTreeSet<_> = first.values().collect();
+        assert_eq!(distinct.len(), 12);
+        assert_eq!(both(folder.path()).await, first);
+
+        let _taken = bind(first["milvus"]).unwrap();
+        let second = both(folder.path()).await;
+        for (name, port) in &first {
+            assert_eq!(second[name] == *port, name != "milvus", "{name}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_dying_servers_port_is_waited_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let first = both(folder.path()).await;
+        let dying = bind(first["nats"]).unwrap();
+        let again = settle(
+            folder.path(),
+            [Program::Nats].into_iter(),
+            Duration::from_secs(60),
+        );
+        let (again, ()) = tokio::join!(again, async {
+            tokio::task::yield_now().await;
+            drop(dying);
+        });
+        assert_eq!(again.unwrap(), first);
+    }
+
+    #[tokio::test]
+    async fn a_broken_list_is_made_anew() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join(FILE), "{").unwrap();
+        assert_eq!(both(folder.path()).await.len(), 12);
+    }
+}

@@ -1,0 +1,95 @@
+//! Whether a server answers, by asking it what a client would ask.
+
+use std::io;
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::net::TcpStream;
+
+/// The longest that one look may take.
+const ONE_LOOK: Duration = Duration::from_secs(3);
+
+/// The most that is read of one answer; nats-server's greeting has about 500 bytes.
+const MAX_ANSWER: u64 = 64 << 10;
+
+/// Asks nats-server for a PONG, and whether JetStream is on. The error says what is missing.
+pub(crate) async fn nats(port: u16) -> Result<(), String> {
+    within(async {
+        let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await?;
+        let (read, mut write) = stream.into_split();
+        let mut answers = BufReader::new(read.take(MAX_ANSWER));
+        let mut line = String::new();
+        answers.read_line(&mut line).await?;
+        let info: serde_json::Value = line
+            .strip_prefix("INFO ")
+            .and_then(|info| serde_json::from_str(info).ok())
+            .ok_or_else(|| other(format!("it greets with {:?}", shortened(&line))))?;
+        if info["jetstream"] != true {
+            return Err(other("JetStream is not on yet".to_owned()));
+        }
+        let hello = r#"CONNECT {"verbose":false,"pedantic":false,"name":"lookalike readiness","lang":"rust","version":"1"}"#;
+        write
+            .write_all(format!("{hello}\r\nPING\r\n").as_bytes())
+            .await?;
+        line.clear();
+        answers.read_line(&mut line).await?;
+        match line.trim_end() {
+            "PONG" => Ok(()),
+            answer => Err(other(format!("it answers {:?} to a PING", shortened(answer)))),
+        }
+    })
+    .await
+}
+
+/// Asks Milvus for its health, and its gRPC port for HTTP/2. The error says what is missing.
+pub(crate) async fn milvus(
+    client: &reqwest::Client,
+    metrics_port: u16,
+    grpc_port: u16,
+) -> Result<(), String> {
+    let health = async {
+        let url = format!("http://127.0.0.1:{metrics_port}/healthz");
+        let answer = client.get(url).send().await.map_err(io::Error::other)?;
+        let text = answer.text().await.map_err(io::Error::other)?;
+        match text.trim() {
+            "OK" => Ok(()),
+            _ => Err(other(format!(
+                "it says of its health {:?}",
+                shortened(&text)
+            ))),
+        }
+    };
+    within(health).await?;
+    within(async {
+        // The client's part of an HTTP/2 greeting, and an empty SETTINGS frame (type 4) from
+        // either side.
+        let mut greeting = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
+        greeting.extend_from_slice(&[0, 0, 0, 4, 0, 0, 0, 0, 0]);
+        let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, grpc_port)).await?;
+        stream.write_all(&greeting).await?;
+        let mut frame = [0; 9];
+        stream.read_exact(&mut frame).await?;
+        match frame[3] {
+            4 => Ok(()),
+            _ => Err(other("its gRPC port does not speak HTTP/2".to_owned())),
+        }
+    })
+    .await
+}
+
+async fn within(look: impl Future<Output = io::Result<()>>) -> Result<(), String> {
+    match tokio::time::timeout(ONE_LOOK, look).await {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(error)) => Err(error.to_string()),
+        Err(_) => Err("it accepts connections and does not answer".to_owned()),
+    }
+}
+
+fn other(message: String) -> io::Error {
+    io::Error::other(message)
+}
+
+fn shortened(text: &str) -> String {
+    text.trim().chars().take(100).collect()
+}

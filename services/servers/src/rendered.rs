@@ -1,0 +1,113 @@
+//! The servers' own settings, written into the data folder before each start.
+//!
+//! Strings are written as JSON, which both nats-server and YAML read.
+
+use std::io;
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use crate::data_dir::write_whole;
+use crate::ports::Ports;
+
+/// Writes `nats-server.conf` into the server's folder.
+pub(crate) fn nats(folder: &str, ports: &Ports, max_file_store: u64) -> io::Result<()> {
+    let port = ports["nats"];
+    let store = json!(format!("{folder}/jetstream"));
+    // The default of two minutes between syncs would lose whatever was acknowledged since when
+    // the machine dies. The stream is never the truth, but fewer repairs are better.
+    let text = format!(
+        r#"server_name: "lookalike"
+listen: "127.0.0.1:{port}"
+jetstream {{
+  store_dir: {store}
+  max_file_store: {max_file_store}
+  max_memory_store: 67108864
+  sync_interval: "1s"
+}}
+"#
+    );
+    write_whole(&Path::new(folder).join("nats-server.conf"), text.as_bytes())
+}
+
+/// Writes `configs/` into the server's folder, and makes the folders that Milvus expects.
+pub(crate) fn milvus(folder: &str, ports: &Ports) -> io::Result<()> {
+    let configs = Path::new(folder).join("configs");
+    for name in ["configs", "data", "logs", "run"] {
+        std::fs::create_dir_all(Path::new(folder).join(name))?;
+    }
+    // YAML holds JSON, so JSON will do.
+    let settings = serde_json::to_vec_pretty(&milvus_settings(folder, ports))
+        .expect("a JSON value can be written");
+    write_whole(&configs.join("milvus.yaml"), &settings)?;
+    let etcd = serde_json::to_vec_pretty(&etcd_settings(folder, ports))
+        .expect("a JSON value can be written");
+    write_whole(&configs.join("etcd.yaml"), &etcd)?;
+    write_whole(
+        &configs.join("glog.conf"),
+        b"--logtostdout=false\n--logtostderr=true\n--alsologtostderr=false\n--minloglevel=2\n\
+          --log_dir=logs/\n--max_log_size=5\n--stop_logging_if_full_disk=true\n",
+    )
+}
+
+fn milvus_settings(folder: &str, ports: &Ports) -> Value {
+    let at = |name: &str| json!({"ip": "127.0.0.1", "port": ports[name]});
+    let etcd = format!("127.0.0.1:{}", ports["milvus-etcd-client"]);
+    json!({
+        "etcd": {
+            "endpoints": etcd,
+            "rootPath": "by-dev",
+            "log": {"level": "error", "path": "stdout"},
+            "use": {"embed": true},
+            "data": {"dir": format!("{folder}/data/etcd")},
+            "config": {"path": format!("{folder}/configs/etcd.yaml")},
+        },
+        "localStorage": {"path": format!("{folder}/data/local")},
+        "mq": {"type": "rocksmq"},
+        "rocksmq": {"path": format!("{folder}/data/rocksmq")},
+        "common": {
+            "storageType": "local",
+            // After a kill, nothing is searchable until the dead session has run out.
+            "session": {"ttl": 5},
+        },
+        // Only to stdout, which goes to a file with a limit.
+        "log": {"level": "warn", "file": {"rootPath": ""}, "stdout": true},
+        // A row is visible one tick after its upsert; the default is 200 ms.
+        "proxy": {
+            "ip": "127.0.0.1",
+            "port": ports["milvus"],
+            "internalPort": ports["milvus-internal"],
+            "http": {"enabled": false},
+            "timeTickInterval": 50,
+        },
+        "rootCoord": at("milvus-root-coord"),
+        "queryCoord": {
+            "ip": "127.0.0.1",
+            "port": ports["milvus-query-coord"],
+            "checkInterval": 200,
+            "distPullInterval": 200,
+        },
+        "queryNode": at("milvus-query-node"),
+        "indexCoord": {"bindIndexNodeMode": {"enable": false}},
+        "indexNode": at("milvus-index-node"),
+        "dataCoord": at("milvus-data-coord"),
+        "dataNode": at("milvus-data-node"),
+    })
+}
+
+fn etcd_settings(folder: &str, ports: &Ports) -> Value {
+    let client = format!("http://127.0.0.1:{}", ports["milvus-etcd-client"]);
+    let peer = format!("http://127.0.0.1:{}", ports["milvus-etcd-peer"]);
+    json!({
+        "name": "embedded",
+        "data-dir": format!("{folder}/data/etcd"),
+        "listen-client-urls": client,
+        "advertise-client-urls": client,
+        "listen-peer-urls": peer,
+        "initial-advertise-peer-urls": peer,
+        "initial-cluster": format!("embedded={peer}"),
+        "auto-compaction-mode": "revision",
+        "auto-compaction-retention": "1000",
+        "quota-backend-bytes": 4_294_967_296_u64,
+    })
+}

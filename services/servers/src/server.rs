@@ -1,0 +1,265 @@
+//! One server of a data folder: how it is started, known to be ready, and stopped.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::child::Child;
+use crate::data_dir::DataDir;
+use crate::error::Error;
+use crate::fetch::Programs;
+use crate::log_file::LogFile;
+use crate::loopback;
+use crate::ports::Ports;
+use crate::readiness;
+use crate::rendered;
+use crate::settings::Settings;
+use crate::stage::{Program, Progress, Stage};
+
+/// How often a starting server is asked whether it is ready.
+const LOOK_EVERY: Duration = Duration::from_millis(25);
+
+/// What of our environment the servers see: nothing that changes how they work.
+const ENVIRONMENT: [&str; 6] = ["PATH", "HOME", "USER", "LANG", "TZ", "TMPDIR"];
+
+/// A server, running or not. Dropping it kills it.
+#[derive(Debug)]
+pub(crate) struct Server {
+    pub(crate) program: Program,
+    executable: PathBuf,
+    /// The server's folder within the data folder; all that it writes is below.
+    folder: String,
+    ports: Ports,
+    settings: Settings,
+    /// For Milvus' health.
+    http: reqwest::Client,
+    child: Option<Child>,
+}
+
+impl Server {
+    /// A server that is not running yet.
+    pub(crate) fn new(
+        program: Program,
+        settings: &Settings,
+        programs: &Programs,
+        data_dir: &DataDir,
+        ports: Ports,
+    ) -> Result<Self, Error> {
+        let (executable, name) = match program {
+            Program::Nats => (programs.nats_server.clone(), "nats"),
+            Program::Milvus => {
+                let folder = programs.milvus_bin.as_ref();
+                (folder.map(|folder| folder.join("milvus")), "milvus")
+            }
+        };
+        let executable = executable.ok_or(Error::NotFetched { program })?;
+        let folder = data_dir.path().join(name);
+        std::fs::create_dir_all(&folder).map_err(|source| Error::DataDir {
+            path: folder.clone(),
+            source,
+        })?;
+        let folder = folder
+            .into_os_string()
+            .into_string()
+            .map_err(|_| Error::DataDirName(data_dir.path().to_owned()))?;
+        // Not through the proxy that the environment may name.
+        let http = reqwest::Client::builder().no_proxy().build();
+        Ok(Self {
+            program,
+            executable,
+            folder,
+            ports,
+            settings: settings.clone(),
+            http: http.expect("a client without TLS needs nothing of the system"),
+            child: None,
+        })
+    }
+
+    /// Where clients find it. Stays the same over restarts.
+    pub(crate) fn url(&self) -> String {
+        match self.program {
+            Program::Nats => format!("nats://127.0.0.1:{}", self.ports["nats"]),
+            Program::Milvus => format!("http://127.0.0.1:{}", self.ports["milvus"]),
+        }
+    }
+
+    /// The process's number, while it runs.
+    pub(crate) fn pid(&self) -> Option<u32> {
+        self.child.as_ref().map(Child::pid)
+    }
+
+    /// The running process.
+    pub(crate) fn child(&self) -> Option<&Child> {
+        self.child.as_ref()
+    }
+
+    /// Forgets the process, which has ended.
+    pub(crate) fn take_child(&mut self) -> Option<Child> {
+        self.child.take()
+    }
+
+    /// The file that has all that it says.
+    pub(crate) fn log_path(&self) -> PathBuf {
+        let name = match self.program {
+            Program::Nats => "nats-server.log",
+            Program::Milvus => "milvus.log",
+        };
+        Path::new(&self.folder).join(name)
+    }
+
+    /// Starts the process and waits until it answers. On an error it does not run.
+    pub(crate) async fn start(&mut self, progress: Progress<'_>) -> Result<(), Error> {
+        let what = self.program;
+        progress(Stage::Starting { what });
+        let begun = Instant::now();
+        let child = match self.program {
+            Program::Nats => self.spawn_nats().await?,
+            Program::Milvus => self.spawn_milvus().await?,
+        };
+        self.await_ready(&child).await?;
+        let took = begun.elapsed();
+        progress(Stage::Ready { what, took });
+        tracing::info!(server = %what, url = self.url(), pid = child.pid(), ?took, "a server is ready");
+        self.child = Some(child);
+        Ok(())
+    }
+
+    async fn spawn_nats(&self) -> Result<Child, Error> {
+        rendered::nats(&self.folder, &self.ports, self.settings.max_file_store)
+            .map_err(|source| self.data_dir_error(source))?;
+        let mut command = self.command();
+        command.args(["--config", "nats-server.conf"]);
+        self.spawn(command).await
+    }
+
+    async fn spawn_milvus(&self) -> Result<Child, Error> {
+        rendered::milvus(&self.folder, &self.ports)
+            .map_err(|source| self.data_dir_error(source))?;
+        let mut command = self.command();
+        let libraries = self.executable.parent().unwrap_or(Path::new("."));
+        command
+            .args(["run", "standalone"])
+            .env("LD_LIBRARY_PATH", libraries)
+            .env("DYLD_LIBRARY_PATH", libraries)
+            .env("DEPLOY_MODE", "STANDALONE")
+            .env("METRICS_PORT", self.ports["milvus-metrics"].to_string())
+            .env("MILVUSCONF", format!("{}/configs", self.folder))
+            .env("MILVUS_RUN_DIR", format!("{}/run", self.folder));
+        let program = self.program;
+        let handshake =
+            loopback::prepare(&mut command).map_err(|source| Error::Spawn { program, source })?;
+        let child = self.spawn(command).await?;
+        handshake.serve("Milvus");
+        Ok(child)
+    }
+
+    /// The program, in its folder, with as little as possible around it.
+    fn command(&self) -> Command {
+        let mut command = Command::new(&self.executable);
+        command.current_dir(&self.folder).env_clear();
+        for name in ENVIRONMENT {
+            if let Some(value) = std::env::var_os(name) {
+                command.env(name, value);
+            }
+        }
+        command
+    }
+
+    async fn spawn(&self, command: Command) -> Result<Child, Error> {
+        let mut log = LogFile::open(&self.log_path(), self.settings.log_file_limit)
+            .map_err(|source| self.data_dir_error(source))?;
+        let child = Child::spawn(command, move |chunk| log.write(chunk)).await;
+        child.map_err(|source| Error::Spawn {
+            program: self.program,
+            source,
+        })
+    }
+
+    fn data_dir_error(&self, source: std::io::Error) -> Error {
+        Error::DataDir {
+            path: PathBuf::from(&self.folder),
+            source,
+        }
+    }
+
+    async fn await_ready(&self, child: &Child) -> Result<(), Error> {
+        let limit = match self.program {
+            Program::Nats => self.settings.nats_start_timeout,
+            Program::Milvus => self.settings.milvus_start_timeout,
+        };
+        let mut last = String::from("it was not asked yet");
+        let answers = async {
+            loop {
+                match self.look().await {
+                    Ok(()) => return,
+                    Err(missing) => last = missing,
+                }
+                tokio::time::sleep(LOOK_EVERY).await;
+            }
+        };
+        let ended = tokio::select! {
+            () = answers => return Ok(()),
+            status = child.exited() => Some(status),
+            () = tokio::time::sleep(limit) => None,
+        };
+        let program = self.program;
+        let log_path = self.log_path();
+        let log_tail = child.tail();
+        Err(match ended {
+            Some(status) => Error::EndedAtStart {
+                program,
+                status,
+                log_tail,
+                log_path,
+            },
+            None => Error::StartTimeout {
+                program,
+                limit,
+                last,
+                log_tail,
+                log_path,
+            },
+        })
+    }
+
+    async fn look(&self) -> Result<(), String> {
+        match self.program {
+            Program::Nats => readiness::nats(self.ports["nats"]).await,
+            Program::Milvus => {
+                let metrics = self.ports["milvus-metrics"];
+                readiness::milvus(&self.http, metrics, self.ports["milvus"]).await
+            }
+        }
+    }
+
+    /// Asks the process to leave, and kills it after the grace of the settings. Returns when it
+    /// is gone.
+    pub(crate) async fn stop(&mut self) {
+        let Some(child) = &self.child else {
+            return;
+        };
+        let grace = match self.program {
+            Program::Nats => self.settings.nats_stop_grace,
+            Program::Milvus => self.settings.milvus_stop_grace,
+        };
+        let begun = Instant::now();
+        child.signal(libc::SIGTERM);
+        let left = tokio::time::timeout(grace, child.exited()).await.is_ok();
+        if !left {
+            child.kill().await;
+        }
+        // Only now: had this future been dropped, the process would still be ours.
+        self.child = None;
+        tracing::info!(server = %self.program, killed = !left, took = ?begun.elapsed(), "a server is stopped");
+    }
+
+    /// Kills the process, as a crash would. Returns when it is gone.
+    pub(crate) async fn kill(&mut self) {
+        if let Some(child) = &self.child {
+            child.kill().await;
+            self.child = None;
+        }
+    }
+}

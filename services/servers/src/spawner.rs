@@ -1,0 +1,81 @@
+//! The one thread that starts children, so that they die when this process does.
+//!
+//! Linux can send a child a signal when its parent dies (`PR_SET_PDEATHSIG`), but by *parent* it
+//! means the thread that spawned it. A tokio worker or a blocking thread may end long before the
+//! process, and would take the servers along. So all children are spawned by a thread that waits
+//! for work until the process ends.
+//!
+//! Elsewhere than on Linux children are only stopped by [`crate::Servers`] itself: they outlive a
+//! SIGKILL of their parent.
+
+use std::io;
+use std::process::{Child, Command};
+use std::sync::{Mutex, PoisonError, mpsc};
+
+use tokio::sync::oneshot;
+
+struct Request {
+    command: Command,
+    reply: oneshot::Sender<io::Result<Child>>,
+}
+
+static SPAWNER: Mutex<Option<mpsc::Sender<Request>>> = Mutex::new(None);
+
+/// Spawns `command` in a process group of its own (so that Ctrl-C at the terminal reaches us and
+/// not it), to be killed when this process ends, however that comes about.
+pub(crate) async fn spawn(command: Command) -> io::Result<Child> {
+    let (reply, answer) = oneshot::channel();
+    sender()?
+        .send(Request { command, reply })
+        .expect("the spawner's thread never ends");
+    answer
+        .await
+        .expect("the spawner's thread answers every request")
+}
+
+fn sender() -> io::Result<mpsc::Sender<Request>> {
+    let mut spawner = SPAWNER.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(sender) = &*spawner {
+        return Ok(sender.clone());
+    }
+    let (sender, requests) = mpsc::channel::<Request>();
+    std::thread::Builder::new()
+        .name("spawner".to_owned())
+        .spawn(move || {
+            for Request { mut command, reply } in requests {
+                tie_to_us(&mut command);
+                // A caller that no longer waits must not leave a child behind.
+                if let Err(Ok(mut child)) = reply.send(command.spawn()) {
+                    let _ = child.kill();
+                    let _ = child.wait();
+                }
+            }
+        })?;
+    *spawner = Some(sender.clone());
+    Ok(sender)
+}
+
+fn tie_to_us(command: &mut Command) {
+    use std::os::unix::process::CommandExt as _;
+    command.process_group(0);
+    #[cfg(target_os = "linux")]
+    {
+        let us = std::process::id();
+        let ask_for_death = move || {
+            // SAFETY: both are plain system calls without pointers, allowed after fork.
+            unsafe {
+                if libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) != 0 {
+                    return Err(io::Error::last_os_error());
+                }
+                // We may have died before the request was made: then no signal will come.
+                if libc::getppid().cast_unsigned() != us {
+                    return Err(io::Error::from_raw_os_error(libc::ESRCH));
+                }
+            }
+            Ok(())
+        };
+        // SAFETY: the closure runs between fork and exec. It makes system calls only, allocates
+        // nothing and takes no lock (`from_raw_os_error` and `last_os_error` don't either).
+        unsafe { command.pre_exec(ask_for_death) };
+    }
+}
