@@ -1,0 +1,45 @@
+//! What the index measures: the time of every call to Milvus, by kind.
+
+use std::sync::LazyLock;
+
+use lookalike_chassis::metrics::SECONDS_BUCKETS;
+use prometheus::{HistogramVec, histogram_opts, register_histogram_vec};
+
+/// Kinds of calls: the label `call` of [`MILVUS_SECONDS`], and the word that errors use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Call {
+    Search,
+    Upsert,
+    Delete,
+    Query,
+    Count,
+    Flush,
+    Admin,
+}
+
+impl Call {
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Search => "search",
+            Self::Upsert => "upsert",
+            Self::Delete => "delete",
+            Self::Query => "query",
+            Self::Count => "count",
+            Self::Flush => "flush",
+            Self::Admin => "admin",
+        }
+    }
+}
+
+/// Seconds of one attempt of one request to Milvus, whatever its end.
+pub(crate) static MILVUS_SECONDS: LazyLock<HistogramVec> = LazyLock::new(|| {
+    register_histogram_vec!(
+        histogram_opts!(
+            "lookalike_milvus_seconds",
+            "Seconds of one request to Milvus, by kind of call",
+            SECONDS_BUCKETS.to_vec()
+        ),
+        &["call"]
+    )
+    .expect("registered once, under a legal name")
+});

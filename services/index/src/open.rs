@@ -1,0 +1,318 @@
+//! Opening the index: find or make the collection, check whose it is, index it, load it, and last
+//! of all put the alias on it.
+//!
+//! Every step may already have been done, by an earlier start that was killed or by another role
+//! that starts at this moment; so every step takes "it is there" for success and looks again at
+//! what is there. The alias comes last: a collection behind the alias is always complete.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, RwLock,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use milvus::v2::prelude::{
+    AlterAliasRequest, CollectionDesc, ConsistencyLevel, CreateAliasRequest,
+    CreateCollectionRequest, CreateIndexRequest, DescribeAliasRequest, DescribeCollectionRequest,
+    GetLoadStateRequest, ListIndexesRequest, LoadCollectionRequest, LoadState,
+};
+
+use crate::{Error, Index, Inner, ModelIdentity, Settings, connection::Connection, schema};
+
+/// Collections of one model and namespace that are tried before giving up. More than one exists
+/// only while models of the same name follow each other.
+const MOST_COLLECTIONS: u32 = 100;
+
+impl Index {
+    /// Connects, and makes the collection of this model unless it is there.
+    ///
+    /// # Errors
+    /// [`Error::Settings`]; [`Error::Connect`] when no server answers within
+    /// `milvus.connect_timeout`; [`Error::OtherModel`] when the index in service was made by
+    /// another model.
+    pub async fn open(settings: &Settings, model: &ModelIdentity) -> Result<Self, Error> {
+        settings.check()?;
+        if !(2..=32_768).contains(&model.dimension) {
+            return Err(Error::Settings {
+                reason: format!(
+                    "model {:?} makes vectors of {} numbers, and Milvus takes 2 to 32768",
+                    model.name, model.dimension
+                ),
+            });
+        }
+        let index = Self {
+            inner: Arc::new(Inner {
+                settings: settings.clone(),
+                model: model.clone(),
+                connection: Connection::open(settings).await?,
+                collection: RwLock::new(Arc::from("")),
+                lifecycle: tokio::sync::Mutex::new(()),
+                loads: AtomicU64::new(0),
+            }),
+        };
+        index.ensure().await?;
+        Ok(index)
+    }
+
+    /// Makes what is missing (collection, indexes, load, alias) and checks what is there. For a
+    /// running role after [`Error::Missing`]; the new collection is empty.
+    ///
+    /// # Errors
+    /// As [`Index::open`].
+    pub async fn ensure(&self) -> Result<(), Error> {
+        let _one_at_a_time = self.inner.lifecycle.lock().await;
+        let alias = &self.inner.settings.namespace;
+        let mut last = None;
+        // Once more after the alias is set, which checks what it now points to; and once more
+        // again where another role was quicker.
+        for _ in 0..3 {
+            let target = self.alias_target().await?;
+            let in_service = match &target {
+                Some(name) => self.describe(name).await?.map(|found| (name, found)),
+                None => None,
+            };
+            if let Some((name, found)) = in_service {
+                if let Some(difference) = self.inner.model.difference(&found) {
+                    return Err(Error::OtherModel {
+                        collection: name.clone(),
+                        alias: alias.clone(),
+                        difference,
+                    });
+                }
+                self.complete(name).await?;
+                self.serve(name);
+                return Ok(());
+            }
+            let name = self.find_or_create().await?;
+            self.complete(&name).await?;
+            // An alias whose collection is gone is moved, where the server kept it.
+            let named = self.point_alias(&name, target.is_some()).await;
+            match named {
+                Ok(()) => tracing::info!(collection = %name, %alias, "the index is in service"),
+                // Somebody was quicker, or it was there all along: the next round looks.
+                Err(error) => {
+                    tracing::debug!(%error, "the alias is looked at again");
+                    last = Some(error);
+                }
+            }
+        }
+        Err(last.unwrap_or_else(|| Error::Missing {
+            what: format!("alias {alias:?}"),
+        }))
+    }
+
+    /// Loads the collection after the server said it is not loaded; whoever comes while another
+    /// one loads only waits for that.
+    pub(crate) async fn reload(&self, collection: &str) -> Result<(), Error> {
+        let before = self.inner.loads.load(Ordering::Acquire);
+        let _one_at_a_time = self.inner.lifecycle.lock().await;
+        if self.inner.loads.load(Ordering::Acquire) != before {
+            return Ok(());
+        }
+        tracing::warn!(%collection, "Milvus says that the collection is not loaded: loading it");
+        self.load(collection).await
+    }
+
+    /// The collection behind the alias.
+    pub(crate) async fn alias_target(&self) -> Result<Option<String>, Error> {
+        let alias = self.inner.settings.namespace.clone();
+        let found = self
+            .admin(&format!("alias {alias:?}"), false, async |client| {
+                let request = DescribeAliasRequest::builder().alias(&alias).build()?;
+                client.describe_alias(request).await
+            })
+            .await;
+        match found {
+            Ok(found) if found.collection_name().is_empty() => Ok(None),
+            Ok(found) => Ok(Some(found.collection_name().to_owned())),
+            Err(Error::Missing { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Properties of a collection, with the dimension of its schema where the properties have
+    /// none; `None` where there is no such collection.
+    async fn describe(&self, name: &str) -> Result<Option<HashMap<String, String>>, Error> {
+        let found = self
+            .admin(&format!("collection {name:?}"), false, async |client| {
+                let request = DescribeCollectionRequest::builder()
+                    .collection_name(name)
+                    .build()?;
+                client.describe_collection(request).await
+            })
+            .await;
+        match found {
+            Ok(found) => {
+                let description: &CollectionDesc = found.description();
+                Ok(Some(description.get_properties().clone()))
+            }
+            Err(Error::Missing { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The first of `<namespace>_<model>_1`, `_2`, … that is this model's, or is free and now
+    /// made.
+    async fn find_or_create(&self) -> Result<String, Error> {
+        let (settings, model) = (&self.inner.settings, &self.inner.model);
+        let mut last = None;
+        for n in 1..=MOST_COLLECTIONS {
+            let name = format!("{}_{}_{n}", settings.namespace, model.collection_part());
+            let mut found = self.describe(&name).await?;
+            if found.is_none() {
+                match self.create(&name).await {
+                    Ok(()) => tracing::info!(collection = %name, "made a collection"),
+                    // Another role made it in between, perhaps for another model.
+                    Err(error) => {
+                        tracing::debug!(%error, collection = %name, "looked at again");
+                        last = Some(error);
+                    }
+                }
+                found = self.describe(&name).await?;
+            }
+            match found {
+                Some(found) if model.difference(&found).is_none() => return Ok(name),
+                Some(_) => {}
+                // Not made, and not there: the server's reason matters, not the next number.
+                None => break,
+            }
+        }
+        Err(last.unwrap_or_else(|| Error::Missing {
+            what: format!(
+                "a free name among {}_{}_1 to _{MOST_COLLECTIONS}",
+                settings.namespace,
+                model.collection_part()
+            ),
+        }))
+    }
+
+    async fn create(&self, name: &str) -> Result<(), Error> {
+        let (settings, model) = (&self.inner.settings, &self.inner.model);
+        self.admin(&format!("collection {name:?}"), true, async |client| {
+            let request = CreateCollectionRequest::builder()
+                .collection_name(name)
+                .schema(schema::collection(model.dimension))
+                .num_partitions(i64::from(settings.partitions))
+                .num_shards(i32::from(settings.shards))
+                .consistency_level(ConsistencyLevel::Bounded)
+                .properties(model.properties())
+                .build()?;
+            client.create_collection(request).await
+        })
+        .await
+    }
+
+    /// Indexes and loads, as far as that is not done.
+    async fn complete(&self, name: &str) -> Result<(), Error> {
+        self.create_indexes(name).await?;
+        let target = format!("collection {name:?}");
+        let state = self
+            .admin(&target, false, async |client| {
+                let request = GetLoadStateRequest::builder()
+                    .collection_name(name)
+                    .build()?;
+                client.get_load_state(request).await
+            })
+            .await?;
+        if state.state() == LoadState::Loaded {
+            return Ok(());
+        }
+        self.load(name).await
+    }
+
+    async fn create_indexes(&self, name: &str) -> Result<(), Error> {
+        let target = format!("collection {name:?}");
+        let indexed = async || {
+            let found = self
+                .admin(&target, false, async |client| {
+                    let request = ListIndexesRequest::builder()
+                        .collection_name(name)
+                        .build()?;
+                    client.list_indexes(request).await
+                })
+                .await;
+            match found {
+                Ok(found) => Ok(found.index_names().to_vec()),
+                Err(Error::Missing { what }) => Err(Error::Missing { what }),
+                // A collection without any index: some versions call that an error.
+                Err(error) => {
+                    tracing::debug!(%error, collection = name, "no index is listed");
+                    Ok(Vec::new())
+                }
+            }
+        };
+        let mut present = indexed().await?;
+        for wanted in schema::indexes(&self.inner.settings) {
+            let index_name = wanted.get_index_name().to_owned();
+            if present.contains(&index_name) {
+                continue;
+            }
+            let made = self
+                .admin(&target, true, async |client| {
+                    let request = CreateIndexRequest::builder()
+                        .collection_name(name)
+                        .index_param(wanted)
+                        .sync(false)
+                        .build()?;
+                    client.create_index(request).await
+                })
+                .await;
+            if let Err(error) = made {
+                // Another role may have made it in between, with other numbers even: then those
+                // hold, as they would for an index from an earlier start.
+                present = indexed().await?;
+                if !present.contains(&index_name) {
+                    return Err(error);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn load(&self, name: &str) -> Result<(), Error> {
+        let limit = self.inner.settings.admin_timeout;
+        let loaded = self
+            .admin(&format!("collection {name:?}"), true, async |client| {
+                let request = LoadCollectionRequest::builder()
+                    .collection_name(name)
+                    .sync(true)
+                    .timeout_ms(i64::try_from(limit.as_millis()).unwrap_or(i64::MAX))
+                    .build()?;
+                client.load_collection(request).await
+            })
+            .await;
+        // A failed load counts too: who waited for it tries its own request and sees.
+        self.inner.loads.fetch_add(1, Ordering::Release);
+        loaded
+    }
+
+    async fn point_alias(&self, collection: &str, exists: bool) -> Result<(), Error> {
+        let alias = self.inner.settings.namespace.clone();
+        self.admin(&format!("alias {alias:?}"), false, async |client| {
+            if exists {
+                let request = AlterAliasRequest::builder()
+                    .alias(&alias)
+                    .collection_name(collection)
+                    .build()?;
+                client.alter_alias(request).await
+            } else {
+                let request = CreateAliasRequest::builder()
+                    .alias(&alias)
+                    .collection_name(collection)
+                    .build()?;
+                client.create_alias(request).await
+            }
+        })
+        .await
+    }
+
+    fn serve(&self, name: &str) {
+        *self
+            .inner
+            .collection
+            .write()
+            .expect("no holder of this lock can panic") = Arc::from(name);
+    }
+}

@@ -1,0 +1,116 @@
+//! Fields, limits and indexes of a collection.
+
+use std::collections::HashMap;
+
+use milvus::v2::prelude::{
+    CollectionSchema, DataType, FieldSchema, IndexParam, IndexType, MetricType,
+};
+
+use crate::{Settings, row::limits};
+
+/// Names of the fields.
+pub(crate) mod field {
+    pub(crate) const ID: &str = "id";
+    pub(crate) const LIBRARY: &str = "library";
+    pub(crate) const PATH: &str = "path";
+    pub(crate) const CONTENT_HASH: &str = "content_hash";
+    pub(crate) const GENERATION: &str = "generation";
+    pub(crate) const VECTOR: &str = "vector";
+    pub(crate) const WIDTH: &str = "width";
+    pub(crate) const HEIGHT: &str = "height";
+    pub(crate) const BYTES: &str = "bytes";
+    pub(crate) const FORMAT: &str = "format";
+    pub(crate) const TAKEN_AT: &str = "taken_at";
+    pub(crate) const MODIFIED_AT: &str = "modified_at";
+    pub(crate) const INDEXED_AT: &str = "indexed_at";
+    pub(crate) const CAMERA: &str = "camera";
+    pub(crate) const TAGS: &str = "tags";
+    pub(crate) const COLORS: &str = "colors";
+}
+
+/// Every field of [`crate::Image`].
+pub(crate) const IMAGE_FIELDS: [&str; 15] = [
+    field::ID,
+    field::LIBRARY,
+    field::PATH,
+    field::CONTENT_HASH,
+    field::GENERATION,
+    field::WIDTH,
+    field::HEIGHT,
+    field::BYTES,
+    field::FORMAT,
+    field::TAKEN_AT,
+    field::MODIFIED_AT,
+    field::INDEXED_AT,
+    field::CAMERA,
+    field::TAGS,
+    field::COLORS,
+];
+
+/// The schema of a collection of vectors of `dimension` numbers.
+pub(crate) fn collection(dimension: usize) -> CollectionSchema {
+    let text = |name: &str, bytes: usize| {
+        FieldSchema::new()
+            .name(name)
+            .data_type(DataType::VarChar)
+            .max_length(bytes as u32)
+    };
+    let number =
+        |name: &str, data_type: DataType| FieldSchema::new().name(name).data_type(data_type);
+    let list = |name: &str, capacity: usize, bytes: usize| {
+        FieldSchema::new()
+            .name(name)
+            .data_type(DataType::Array)
+            .element_type(DataType::VarChar)
+            .max_capacity(capacity as u32)
+            .max_length(bytes as u32)
+    };
+    CollectionSchema::new()
+        .description("pictures of lookalike")
+        // What later versions add to rows without another schema.
+        .enable_dynamic_field(true)
+        .add_field(text(field::ID, limits::ID_BYTES).primary_key(true))
+        .add_field(text(field::LIBRARY, limits::LIBRARY_BYTES).partition_key(true))
+        .add_field(text(field::PATH, limits::PATH_BYTES))
+        .add_field(text(field::CONTENT_HASH, limits::HASH_BYTES))
+        .add_field(number(field::GENERATION, DataType::Int64))
+        .add_field(
+            FieldSchema::new()
+                .name(field::VECTOR)
+                .data_type(DataType::FloatVector)
+                .dimension(dimension as u32),
+        )
+        .add_field(number(field::WIDTH, DataType::Int32))
+        .add_field(number(field::HEIGHT, DataType::Int32))
+        .add_field(number(field::BYTES, DataType::Int64))
+        .add_field(text(field::FORMAT, limits::FORMAT_BYTES))
+        .add_field(number(field::TAKEN_AT, DataType::Int64))
+        .add_field(number(field::MODIFIED_AT, DataType::Int64))
+        .add_field(number(field::INDEXED_AT, DataType::Int64))
+        .add_field(text(field::CAMERA, limits::CAMERA_BYTES))
+        .add_field(list(field::TAGS, limits::TAGS, limits::TAG_BYTES))
+        .add_field(list(field::COLORS, limits::COLORS, limits::COLOR_BYTES))
+}
+
+/// The indexes of a collection, each named like its field. `Trie` is the one scalar index for text
+/// that Milvus has had from 2.3 on.
+pub(crate) fn indexes(settings: &Settings) -> Vec<IndexParam> {
+    vec![
+        IndexParam::new()
+            .field_name(field::VECTOR)
+            .index_name(field::VECTOR)
+            .index_type(IndexType::Hnsw)
+            .metric_type(MetricType::Cosine)
+            .extra_params(HashMap::from([
+                ("M".to_owned(), settings.hnsw_m.to_string()),
+                (
+                    "efConstruction".to_owned(),
+                    settings.hnsw_ef_construction.to_string(),
+                ),
+            ])),
+        IndexParam::new()
+            .field_name(field::CONTENT_HASH)
+            .index_name(field::CONTENT_HASH)
+            .index_type(IndexType::Trie),
+    ]
+}

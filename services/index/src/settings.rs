@@ -1,0 +1,162 @@
+//! Where Milvus is, what the index is called there, and every limit of a call.
+
+use std::time::Duration;
+
+use lookalike_chassis::settings::duration;
+use serde::{Deserialize, Serialize};
+
+use crate::Error;
+
+/// The settings of section `milvus`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Settings {
+    /// `http://host:port`, or `https://…` for TLS.
+    pub url: String,
+    /// User, where the server wants one.
+    pub user: String,
+    /// Password, where the server wants one.
+    pub password: String,
+    /// Instead of user and password.
+    pub token: String,
+    /// The alias in service, and the beginning of every collection's name, so that several
+    /// installations can share one server: 1 to 32 of `a-z`, `0-9` and `_`, first a letter.
+    pub namespace: String,
+    /// How long a start waits for the server before it gives up.
+    #[serde(with = "duration")]
+    pub connect_timeout: Duration,
+    /// How long one attempt of one request may take.
+    #[serde(with = "duration")]
+    pub call_timeout: Duration,
+    /// How long creating, loading or flushing the collection may take.
+    #[serde(with = "duration")]
+    pub admin_timeout: Duration,
+    /// How often a request is tried that failed at once (refused, not loaded), from 1. One that
+    /// ran into its timeout is never tried again here: its caller knows whether to.
+    pub attempts: u32,
+    /// Wait before the second attempt; the next ones wait twice as long each.
+    #[serde(with = "duration")]
+    pub retry_wait: Duration,
+    /// Rows in one upsert request.
+    pub upsert_rows: usize,
+    /// Rows in one page of a listing; a page too large for one answer is asked for in halves.
+    pub page_rows: usize,
+    /// Partitions of a new collection; rows go to them by their library.
+    pub partitions: u16,
+    /// Shards of a new collection; more than one pays with several data nodes only.
+    pub shards: u16,
+    /// HNSW: neighbours kept per row. Of a new collection.
+    pub hnsw_m: u16,
+    /// HNSW: candidates while building. Of a new collection.
+    pub hnsw_ef_construction: u16,
+    /// HNSW: candidates while searching, at least; a search for more hits looks at more.
+    pub search_ef: u16,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            url: "http://127.0.0.1:19530".into(),
+            user: String::new(),
+            password: String::new(),
+            token: String::new(),
+            namespace: "lookalike".into(),
+            connect_timeout: Duration::from_secs(10),
+            call_timeout: Duration::from_secs(10),
+            admin_timeout: Duration::from_secs(120),
+            attempts: 3,
+            retry_wait: Duration::from_millis(100),
+            upsert_rows: 256,
+            page_rows: 1000,
+            partitions: 16,
+            shards: 1,
+            hnsw_m: 16,
+            hnsw_ef_construction: 200,
+            search_ef: 64,
+        }
+    }
+}
+
+impl Settings {
+    /// Refuses what Milvus would refuse later and less clearly.
+    pub(crate) fn check(&self) -> Result<(), Error> {
+        let settings = |reason: String| Err(Error::Settings { reason });
+        let namespace = self.namespace.as_bytes();
+        if namespace.is_empty()
+            || namespace.len() > 32
+            || !namespace[0].is_ascii_lowercase()
+            || !namespace
+                .iter()
+                .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || *b == b'_')
+        {
+            return settings(format!(
+                "milvus.namespace {:?} must be 1 to 32 of a-z, 0-9 and _, first a letter",
+                self.namespace
+            ));
+        }
+        if !self.url.starts_with("http://") && !self.url.starts_with("https://") {
+            return settings(format!(
+                "milvus.url {:?} must begin with http:// or https://",
+                self.shown_url()
+            ));
+        }
+        for (name, value, least, most) in [
+            ("attempts", u64::from(self.attempts), 1, 100),
+            ("upsert_rows", self.upsert_rows as u64, 1, 4096),
+            ("page_rows", self.page_rows as u64, 1, 16_384),
+            ("partitions", u64::from(self.partitions), 1, 1024),
+            ("shards", u64::from(self.shards), 1, 16),
+            ("hnsw_m", u64::from(self.hnsw_m), 2, 2048),
+            (
+                "hnsw_ef_construction",
+                u64::from(self.hnsw_ef_construction),
+                8,
+                65_535,
+            ),
+            ("search_ef", u64::from(self.search_ef), 1, 32_768),
+        ] {
+            if !(least..=most).contains(&value) {
+                return settings(format!("milvus.{name} = {value} must be {least} to {most}"));
+            }
+        }
+        Ok(())
+    }
+
+    /// The address without what may stand before an `@`.
+    pub(crate) fn shown_url(&self) -> String {
+        match (self.url.find("://"), self.url.rfind('@')) {
+            (Some(scheme), Some(at)) if at > scheme => {
+                format!("{}{}", &self.url[..scheme + 3], &self.url[at + 1..])
+            }
+            _ => self.url.clone(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn defaults_pass_and_nonsense_does_not() {
+        Settings::default().check().unwrap();
+        let refused = |change: fn(&mut Settings)| {
+            let mut settings = Settings::default();
+            change(&mut settings);
+            settings.check().unwrap_err().to_string()
+        };
+        for namespace in ["", "9lives", "Shop", "a-b", "é"] {
+            let settings = Settings {
+                namespace: namespace.into(),
+                ..Settings::default()
+            };
+            assert!(settings.check().is_err(), "{namespace:?}");
+        }
+        assert!(refused(|s| s.url = "localhost:19530".into()).contains("milvus.url"));
+        assert!(refused(|s| s.upsert_rows = 0).contains("milvus.upsert_rows = 0"));
+        assert!(
+            !refused(|s| s.url = "ftp://root:secret@host".into()).contains("secret"),
+            "credentials stay out of messages"
+        );
+    }
+}
