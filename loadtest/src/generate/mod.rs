@@ -1,0 +1,320 @@
+//! `generate`: any number of photo-like JPEG files, the same for the same seed.
+//!
+//! Pictures are dealt to the families in turn and painted on all cores. A file appears under its
+//! name only when it is whole (written beside, then renamed), as a careful program would do it:
+//! a watched folder never shows half a picture.
+
+pub mod picture;
+pub mod sample_set;
+
+use std::fs;
+use std::io::IsTerminal;
+use std::num::NonZeroU32;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use clap::Args;
+use clap::builder::PossibleValuesParser;
+
+use crate::paint::random::scramble;
+use crate::scenes::{FAMILIES, Family};
+use picture::{Picture, SIDE_MAX};
+
+/// How many pictures share a folder.
+const FOLDER_SIZE: u64 = 1000;
+
+/// Most pixels in one picture: what a worker holds stays below about a gigabyte.
+const PIXELS_MAX: u64 = 250_000_000;
+
+/// How often progress is shown.
+const PROGRESS_PAUSE: Duration = Duration::from_secs(2);
+
+/// Paint photo-like pictures as JPEG files.
+///
+/// The pictures are rendered, not photographed: still lifes, landscapes, patterns and objects in families whose members
+/// look alike. They have the grain, gradients and file sizes of camera pictures, so that reading and decoding them costs
+/// what photos cost. The same seed gives the same files, byte for byte, on every machine; picture 7 of 10 is picture 7 of
+/// 1,000,000.
+///
+/// Files are named GROUP/NNNN/FAMILY-NNNNNNN.jpg below the output folder, a thousand numbers to a folder. Files of the same name are
+/// replaced, others left alone.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  lookalike-loadtest generate --out /tmp/pictures --count 10000
+  lookalike-loadtest generate --out /tmp/camera --count 200 --megapixels 12
+  lookalike-loadtest generate --out /tmp/cats --count 50 --families cat --width 640 --height 480
+
+Exit codes: 0 all pictures written, 1 something failed, 2 wrong use.")]
+pub struct Arguments {
+    /// The folder to write to; made if it does not exist.
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+
+    /// How many pictures to make.
+    #[arg(long, value_name = "N", default_value_t = 100)]
+    count: u64,
+
+    /// Which pictures to make: another seed, other pictures.
+    #[arg(long, value_name = "S", default_value_t = 1)]
+    seed: u64,
+
+    /// Width in pixels.
+    #[arg(long, value_name = "W", default_value = "800", value_parser = clap::value_parser!(u32).range(1..=i64::from(SIDE_MAX)))]
+    width: u32,
+
+    /// Height in pixels.
+    #[arg(long, value_name = "H", default_value = "600", value_parser = clap::value_parser!(u32).range(1..=i64::from(SIDE_MAX)))]
+    height: u32,
+
+    /// Size in millions of pixels instead, 4:3, every fifth picture upright: as a camera makes them.
+    #[arg(long, value_name = "M", conflicts_with_all = ["width", "height"], value_parser = megapixels)]
+    megapixels: Option<f64>,
+
+    /// JPEG quality.
+    #[arg(long, value_name = "Q", default_value_t = 85, value_parser = clap::value_parser!(u8).range(1..=100))]
+    quality: u8,
+
+    /// Strength of the film grain, 0 for none; more grain makes larger files.
+    #[arg(long, value_name = "G", default_value_t = 9.0, value_parser = grain)]
+    grain: f32,
+
+    /// Write progressive JPEG files, which cost more to decode.
+    #[arg(long)]
+    progressive: bool,
+
+    /// Only these families, separated by commas.
+    #[arg(long, value_name = "NAMES", value_delimiter = ',', value_parser = family_names())]
+    families: Vec<String>,
+
+    /// How many pictures to paint at once [default: one per core].
+    #[arg(long, value_name = "N")]
+    threads: Option<NonZeroU32>,
+
+    /// Make the sample pictures that come with lookalike instead.
+    #[arg(long, conflicts_with_all = ["count", "seed", "width", "height", "megapixels", "quality", "grain", "progressive", "families"])]
+    sample_set: bool,
+}
+
+fn family_names() -> PossibleValuesParser {
+    PossibleValuesParser::new(FAMILIES.map(|family| family.name))
+}
+
+fn megapixels(text: &str) -> Result<f64, String> {
+    let value: f64 = text.parse().map_err(|_| "not a number".to_owned())?;
+    let limit = PIXELS_MAX as f64 / 1e6;
+    if value >= 0.001 && value <= limit {
+        Ok(value)
+    } else {
+        Err(format!("must be between 0.001 and {limit}"))
+    }
+}
+
+fn grain(text: &str) -> Result<f32, String> {
+    let value: f32 = text.parse().map_err(|_| "not a number".to_owned())?;
+    if (0.0..=100.0).contains(&value) {
+        Ok(value)
+    } else {
+        Err("must be between 0 and 100".to_owned())
+    }
+}
+
+/// What was made.
+#[derive(Debug, Clone, Copy)]
+pub struct Summary {
+    /// Files written.
+    pub files: u64,
+    /// Their size together, in bytes.
+    pub bytes: u64,
+    /// How long it took.
+    pub took: Duration,
+}
+
+/// Does what the command line says, and prints a summary.
+pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
+    let threads = arguments.threads.map_or_else(
+        || std::thread::available_parallelism().map_or(1, usize::from),
+        |threads| threads.get() as usize,
+    );
+    let summary = if arguments.sample_set {
+        let samples = sample_set::samples();
+        write_all(&arguments.out, samples.len() as u64, threads, |number| {
+            let sample = &samples[number as usize];
+            (sample.path.clone(), sample.picture)
+        })?
+    } else {
+        let pixels = u64::from(arguments.width) * u64::from(arguments.height);
+        anyhow::ensure!(
+            pixels <= PIXELS_MAX,
+            "{}×{} is more than {} megapixels: choose a smaller size",
+            arguments.width,
+            arguments.height,
+            PIXELS_MAX / 1_000_000
+        );
+        let families = chosen(&arguments.families);
+        write_all(&arguments.out, arguments.count, threads, |number| {
+            ordered(arguments, &families, number)
+        })?
+    };
+    let seconds = summary.took.as_secs_f64().max(1e-9);
+    println!(
+        "{} pictures, {:.1} MB, in {:.1} s: {:.1} images/s, {:.0} kB each, in {}",
+        summary.files,
+        summary.bytes as f64 / 1e6,
+        seconds,
+        summary.files as f64 / seconds,
+        summary.bytes as f64 / 1e3 / summary.files.max(1) as f64,
+        arguments.out.display()
+    );
+    Ok(())
+}
+
+fn chosen(names: &[String]) -> Vec<&'static Family> {
+    FAMILIES
+        .iter()
+        .filter(|family| names.is_empty() || names.iter().any(|name| name == family.name))
+        .collect()
+}
+
+/// Picture `number` (from zero) and the path of its file.
+fn ordered(arguments: &Arguments, families: &[&'static Family], number: u64) -> (String, Picture) {
+    let family = families[(number % families.len() as u64) as usize];
+    let (width, height) = match arguments.megapixels {
+        Some(millions) => camera_size(millions, number % 5 == 4),
+        None => (arguments.width, arguments.height),
+    };
+    let picture = Picture {
+        family,
+        seed: scramble(arguments.seed) ^ scramble(number.wrapping_add(1)),
+        width,
+        height,
+        grain: arguments.grain,
+        quality: arguments.quality,
+        progressive: arguments.progressive,
+    };
+    let path = format!(
+        "{}/{:04}/{}-{number:07}.jpg",
+        family.group,
+        number / FOLDER_SIZE,
+        family.name
+    );
+    (path, picture)
+}
+
+/// A 4:3 size (width, height) of about so many millions of pixels; 12 gives 4000×3000.
+fn camera_size(millions: f64, upright: bool) -> (u32, u32) {
+    let unit = (millions * 1e6 / 12.0).sqrt();
+    let (long, short) = ((4.0 * unit).round() as u32, (3.0 * unit).round() as u32);
+    if upright {
+        (short, long)
+    } else {
+        (long, short)
+    }
+}
+
+/// Paints and writes pictures `0..count` on `threads` threads; the first error stops all of them.
+fn write_all(
+    out: &Path,
+    count: u64,
+    threads: usize,
+    order: impl Fn(u64) -> (String, Picture) + Sync,
+) -> anyhow::Result<Summary> {
+    let start = Instant::now();
+    let (next, files, bytes) = (AtomicU64::new(0), AtomicU64::new(0), AtomicU64::new(0));
+    let stop = AtomicBool::new(false);
+    let failure: Mutex<Option<anyhow::Error>> = Mutex::new(None);
+    let shown = Mutex::new(start);
+    let work = || {
+        while !stop.load(Ordering::Relaxed) {
+            let number = next.fetch_add(1, Ordering::Relaxed);
+            if number >= count {
+                return;
+            }
+            let (path, picture) = order(number);
+            match write_one(&out.join(path), &picture) {
+                Ok(size) => {
+                    bytes.fetch_add(size, Ordering::Relaxed);
+                    let done = files.fetch_add(1, Ordering::Relaxed) + 1;
+                    show_progress(&shown, start, done, count);
+                }
+                Err(error) => {
+                    stop.store(true, Ordering::Relaxed);
+                    let mut failure = failure.lock().expect("no thread panics holding it");
+                    failure.get_or_insert(error);
+                    return;
+                }
+            }
+        }
+    };
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(work);
+        }
+    });
+    if std::io::stderr().is_terminal() {
+        eprint!("\r\x1b[K");
+    }
+    match failure.into_inner().expect("no thread panics holding it") {
+        Some(error) => Err(error),
+        None => Ok(Summary {
+            files: files.into_inner(),
+            bytes: bytes.into_inner(),
+            took: start.elapsed(),
+        }),
+    }
+}
+
+/// Paints one picture and writes it, whole or not at all. Answers its size in bytes.
+fn write_one(path: &Path, picture: &Picture) -> anyhow::Result<u64> {
+    let bytes = picture.jpeg()?;
+    let folder = path.parent().expect("a picture's path has a folder");
+    fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    let name = path.file_name().expect("a picture's path has a name");
+    let unfinished = folder.join(format!(".{}.part", name.to_string_lossy()));
+    fs::write(&unfinished, &bytes)
+        .with_context(|| format!("cannot write {}", unfinished.display()))?;
+    fs::rename(&unfinished, path).with_context(|| format!("cannot write {}", path.display()))?;
+    Ok(bytes.len() as u64)
+}
+
+/// One line on a terminal that is written over, plain lines elsewhere; at most one every [`PROGRESS_PAUSE`].
+fn show_progress(shown: &Mutex<Instant>, start: Instant, done: u64, count: u64) {
+    let mut shown = shown.lock().expect("no thread panics holding it");
+    if shown.elapsed() < PROGRESS_PAUSE {
+        return;
+    }
+    *shown = Instant::now();
+    let rate = done as f64 / start.elapsed().as_secs_f64();
+    let left = Duration::from_secs_f64((count - done) as f64 / rate);
+    let line = format!(
+        "{done} of {count} pictures, {rate:.1} images/s, {} s left",
+        left.as_secs()
+    );
+    if std::io::stderr().is_terminal() {
+        eprint!("\r\x1b[K{line}");
+    } else {
+        eprintln!("{line}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn twelve_megapixels_are_a_phones() {
+        assert_eq!(camera_size(12.0, false), (4000, 3000));
+        assert_eq!(camera_size(12.0, true), (3000, 4000));
+        assert_eq!(camera_size(0.48, false), (800, 600));
+    }
+
+    #[test]
+    fn families_are_chosen_by_name() {
+        assert_eq!(chosen(&[]).len(), FAMILIES.len());
+        let cats = chosen(&["cat".to_owned()]);
+        assert_eq!(cats.len(), 1);
+        assert_eq!(cats[0].group, "objects");
+    }
+}

@@ -1,0 +1,72 @@
+//! The sample pictures that come with lookalike, in `images/` at the root of the checkout.
+//!
+//! `generate --sample-set --out images` makes them again byte for byte; a test holds this.
+
+use super::picture::Picture;
+use crate::scenes;
+
+/// A picture of the set and the name of its file, relative to the set's folder, with `/` between its parts.
+#[derive(Debug, Clone)]
+pub struct Sample {
+    /// Its file.
+    pub path: String,
+    /// What it is.
+    pub picture: Picture,
+}
+
+/// The families of the set and the seed of each of their pictures, picked by eye.
+const SEEDS: [(&str, [u64; 5]); 12] = [
+    ("fruit", [2, 3, 6, 10, 7]),
+    ("flower-vase", [2, 3, 6, 9, 1]),
+    ("cup", [2, 3, 6, 9, 10]),
+    ("sunset-sea", [3, 8, 5, 4, 10]),
+    ("hills", [8, 6, 3, 9, 5]),
+    ("mountain-lake", [1, 6, 8, 9, 10]),
+    ("tiles", [1, 2, 3, 4, 7]),
+    ("paper-waves", [1, 3, 5, 4, 6]),
+    ("blossoms", [3, 2, 7, 4, 8]),
+    ("balloons", [1, 5, 2, 9, 6]),
+    ("cat", [1, 7, 8, 9, 5]),
+    ("fish", [3, 2, 7, 9, 8]),
+];
+
+/// The sizes (width, height) of a family's pictures, in order.
+const SIZES: [(u32, u32); 5] = [(800, 600), (720, 540), (640, 480), (600, 750), (768, 512)];
+
+/// All pictures of the set.
+pub fn samples() -> Vec<Sample> {
+    let mut samples = Vec::new();
+    for (name, seeds) in SEEDS {
+        let family = scenes::named(name).expect("the set only names families that exist");
+        for (i, (seed, (width, height))) in seeds.into_iter().zip(SIZES).enumerate() {
+            samples.push(Sample {
+                path: format!("{}/{}-{}.jpg", family.group, family.name, i + 1),
+                picture: Picture {
+                    family,
+                    seed,
+                    width,
+                    height,
+                    grain: 3.0,
+                    quality: 82,
+                    progressive: false,
+                },
+            });
+        }
+    }
+    samples
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_are_unique() {
+        let mut paths: Vec<String> = samples().into_iter().map(|sample| sample.path).collect();
+        let count = paths.len();
+        assert_eq!(count, 60);
+        paths.sort();
+        paths.dedup();
+        assert_eq!(paths.len(), count);
+    }
+}

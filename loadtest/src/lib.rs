@@ -1,0 +1,11 @@
+//! What measures and exercises lookalike from outside: it only uses what any user has, folders of
+//! pictures and the HTTP service.
+//!
+//! One module per subcommand; today there is [`generate`], which paints photo-like pictures.
+//! Below it lie the [`scenes`] that it can paint and the [`paint`] box that they are drawn with.
+//! [`metric_names`] lists the metrics that dashboards may use.
+
+pub mod generate;
+pub mod metric_names;
+pub mod paint;
+pub mod scenes;

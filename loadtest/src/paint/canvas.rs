@@ -1,0 +1,229 @@
+//! The picture being painted.
+
+use super::colour::{Colour, rgb};
+use super::mask::{Mask, box_blur_thrice};
+use super::math::{Point, point, smooth};
+use super::noise;
+use super::path::Path;
+
+/// A picture: `columns × rows` pixels, one unit high.
+#[derive(Debug, Clone)]
+pub struct Canvas {
+    columns: usize,
+    rows: usize,
+    pixels: Vec<Colour>,
+}
+
+impl Canvas {
+    /// A black canvas of the given size in pixels, neither side zero.
+    pub fn new(columns: usize, rows: usize) -> Canvas {
+        assert!(columns > 0 && rows > 0, "a canvas has pixels");
+        Canvas {
+            columns,
+            rows,
+            pixels: vec![Colour::default(); columns * rows],
+        }
+    }
+
+    /// The width in units; the height is one.
+    pub fn width(&self) -> f32 {
+        self.columns as f32 / self.rows as f32
+    }
+
+    /// Pixels per unit.
+    pub fn scale(&self) -> f32 {
+        self.rows as f32
+    }
+
+    /// The coverage of `path` on this canvas.
+    pub fn mask(&self, path: &Path) -> Mask {
+        Mask::of(
+            path,
+            self.scale(),
+            self.columns,
+            self.rows,
+            self.rows as i32 / 3,
+        )
+    }
+
+    /// Paints the whole canvas by a function of the place.
+    pub fn cover(&mut self, paint: impl Fn(Point) -> Colour) {
+        let step = 1.0 / self.scale();
+        for (row, pixels) in self.pixels.chunks_exact_mut(self.columns).enumerate() {
+            let y = (row as f32 + 0.5) * step;
+            for (column, pixel) in pixels.iter_mut().enumerate() {
+                *pixel = paint(point((column as f32 + 0.5) * step, y));
+            }
+        }
+    }
+
+    /// Repaints the whole canvas by a function of the place and of what is there.
+    pub fn repaint(&mut self, paint: impl Fn(Point, Colour) -> Colour) {
+        let step = 1.0 / self.scale();
+        for (row, pixels) in self.pixels.chunks_exact_mut(self.columns).enumerate() {
+            let y = (row as f32 + 0.5) * step;
+            for (column, pixel) in pixels.iter_mut().enumerate() {
+                *pixel = paint(point((column as f32 + 0.5) * step, y), *pixel);
+            }
+        }
+    }
+
+    /// Where `mask` covers, blends what is there with what `paint` makes of it.
+    pub fn blend(&mut self, mask: &Mask, paint: impl Fn(Point, Colour) -> Colour) {
+        let step = 1.0 / self.scale();
+        let first_row = mask.top.max(0);
+        let end_row = (mask.top + mask.height as i32).min(self.rows as i32);
+        let first_column = mask.left.max(0);
+        let end_column = (mask.left + mask.width as i32).min(self.columns as i32);
+        for row in first_row..end_row {
+            for column in first_column..end_column {
+                let covered = mask.at(column, row);
+                if covered > 0.0 {
+                    let pixel = &mut self.pixels[row as usize * self.columns + column as usize];
+                    let place = point((column as f32 + 0.5) * step, (row as f32 + 0.5) * step);
+                    *pixel = pixel.mix(paint(place, *pixel), covered);
+                }
+            }
+        }
+    }
+
+    /// Fills `path` with one colour.
+    pub fn fill(&mut self, path: &Path, colour: Colour) {
+        let mask = self.mask(path);
+        self.blend(&mask, |_, _| colour);
+    }
+
+    /// Fills `path` with a colour that lets `1 − opacity` of what is below through.
+    pub fn glaze(&mut self, path: &Path, colour: Colour, opacity: f32) {
+        let mask = self.mask(path);
+        self.blend(&mask, |_, below| below.mix(colour, opacity));
+    }
+
+    /// Fills `path` by a function of the place.
+    pub fn paint(&mut self, path: &Path, paint: impl Fn(Point) -> Colour) {
+        let mask = self.mask(path);
+        self.blend(&mask, |place, _| paint(place));
+    }
+
+    /// Darkens what lies below `path`, moved by `offset` and softened by `softness` units.
+    pub fn shadow(&mut self, path: &Path, offset: Point, softness: f32, strength: f32) {
+        let scale = self.scale();
+        let mask = self
+            .mask(path)
+            .moved(offset * scale)
+            .blurred(softness * scale);
+        // Shadows are a little blue: what lights them is the sky or the wall, not the lamp.
+        let tint = rgb(0.10, 0.09, 0.16);
+        self.blend(&mask, |_, below| {
+            below.mix(below.under(tint.lighter(0.25)), strength)
+        });
+    }
+
+    /// Adds a soft glow of the given colour, fading out at `radius` units.
+    pub fn glow(&mut self, centre: Point, radius: f32, colour: Colour, strength: f32) {
+        let mask = self.mask(&Path::circle(centre, radius));
+        self.blend(&mask, |place, below| {
+            let t = smooth(radius, 0.0, (place - centre).length());
+            // "Screen": bright, but never beyond white.
+            let add = colour.times(t * t * strength);
+            rgb(
+                1.0 - (1.0 - below.r) * (1.0 - add.r),
+                1.0 - (1.0 - below.g) * (1.0 - add.g),
+                1.0 - (1.0 - below.b) * (1.0 - add.b),
+            )
+        });
+    }
+
+    /// Blurs everything painted so far by about `radius` units: what is painted next stands out sharp.
+    pub fn blur(&mut self, radius: f32) {
+        let reach = (radius * self.scale() / 1.7).round() as usize;
+        if reach == 0 {
+            return;
+        }
+        let mut plane = vec![0.0; self.pixels.len()];
+        for part in 0..3 {
+            for (value, pixel) in plane.iter_mut().zip(&self.pixels) {
+                *value = [pixel.r, pixel.g, pixel.b][part];
+            }
+            box_blur_thrice(&mut plane, self.columns, self.rows, reach);
+            for (value, pixel) in plane.iter().zip(&mut self.pixels) {
+                match part {
+                    0 => pixel.r = *value,
+                    1 => pixel.g = *value,
+                    _ => pixel.b = *value,
+                }
+            }
+        }
+    }
+
+    /// Replaces what lies below the line `y` by the mirror image of what lies above it, pushed about by
+    /// `ripple(place)` units sideways and up: still water.
+    pub fn mirror_below(&mut self, y: f32, ripple: impl Fn(Point) -> Point) {
+        let above = self.clone();
+        let scale = self.scale();
+        self.repaint(|place, below| {
+            if place.y < y {
+                return below;
+            }
+            let push = ripple(place);
+            let mirrored = (2.0 * y - place.y + push.y).clamp(0.0, y - 1.0 / scale);
+            above.sample((place.x + push.x) * scale - 0.5, mirrored * scale - 0.5)
+        });
+    }
+
+    /// Darkens the corners, as a lens does.
+    pub fn vignette(&mut self, strength: f32) {
+        let centre = point(self.width() / 2.0, 0.5);
+        let corner = centre.length();
+        self.repaint(|place, below| {
+            let far = (place - centre).length() / corner;
+            below.times(1.0 - strength * far * far * far)
+        });
+    }
+
+    /// The picture as 8-bit RGB of `columns × rows` pixels, enlarged smoothly where that is more than was painted,
+    /// with film grain of the given strength (1/255ths) added at the final size.
+    pub fn develop(&self, columns: usize, rows: usize, grain: f32, seed: u64) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(columns * rows * 3);
+        let same = columns == self.columns && rows == self.rows;
+        let (sx, sy) = (
+            self.columns as f32 / columns as f32,
+            self.rows as f32 / rows as f32,
+        );
+        for row in 0..rows {
+            for column in 0..columns {
+                let colour = if same {
+                    self.pixels[row * columns + column]
+                } else {
+                    self.sample(
+                        (column as f32 + 0.5) * sx - 0.5,
+                        (row as f32 + 0.5) * sy - 0.5,
+                    )
+                };
+                // Grain shows most in the mid-tones, and is shared by the three colours for the most part.
+                let noise = noise::cell(column as i32, row as i32, seed)
+                    + noise::cell(column as i32 / 2, row as i32 / 2, seed ^ 0x67)
+                    - 1.0;
+                let bright = (colour.r + colour.g + colour.b) / 3.0;
+                let add = grain * noise * (0.5 + 2.0 * bright * (1.0 - bright).max(0.0));
+                for part in [colour.r, colour.g, colour.b] {
+                    bytes.push((part * 255.0 + add + 0.5).clamp(0.0, 255.0) as u8);
+                }
+            }
+        }
+        bytes
+    }
+
+    /// The colour between four pixels.
+    fn sample(&self, x: f32, y: f32) -> Colour {
+        let x = x.clamp(0.0, (self.columns - 1) as f32);
+        let y = y.clamp(0.0, (self.rows - 1) as f32);
+        let (i, j) = (x as usize, y as usize);
+        let (right, below) = ((i + 1).min(self.columns - 1), (j + 1).min(self.rows - 1));
+        let (u, v) = (x - i as f32, y - j as f32);
+        let at = |column: usize, row: usize| self.pixels[row * self.columns + column];
+        at(i, j)
+            .mix(at(right, j), u)
+            .mix(at(i, below).mix(at(right, below), u), v)
+    }
+}

@@ -1,0 +1,194 @@
+//! Outlines: closed contours of straight pieces, short enough to look round.
+
+use super::math::{Point, TURN, on_circle, point};
+
+/// The outline of a shape: one or more closed contours. Overlapping contours of one path add up
+/// (they do not punch holes); a contour drawn the other way round does.
+#[derive(Debug, Clone, Default)]
+pub struct Path {
+    /// Each contour's corners; the last one joins the first.
+    pub contours: Vec<Vec<Point>>,
+}
+
+/// How many straight pieces make a round.
+const PIECES: usize = 96;
+
+impl Path {
+    /// Straight lines between the corners.
+    pub fn polygon(corners: &[Point]) -> Path {
+        Path {
+            contours: vec![corners.to_vec()],
+        }
+    }
+
+    /// An upright rectangle.
+    pub fn rectangle(left: f32, top: f32, right: f32, bottom: f32) -> Path {
+        Path::polygon(&[
+            point(left, top),
+            point(right, top),
+            point(right, bottom),
+            point(left, bottom),
+        ])
+    }
+
+    /// An upright rectangle with round corners of the given radius.
+    pub fn rounded(left: f32, top: f32, right: f32, bottom: f32, radius: f32) -> Path {
+        let r = radius.min((right - left) / 2.0).min((bottom - top) / 2.0);
+        let corners = [
+            (point(right - r, bottom - r), 0.0),
+            (point(left + r, bottom - r), 0.25),
+            (point(left + r, top + r), 0.5),
+            (point(right - r, top + r), 0.75),
+        ];
+        let mut contour = Vec::new();
+        for (centre, start) in corners {
+            for step in 0..=12 {
+                let angle = (start + step as f32 / 48.0) * TURN;
+                contour.push(centre + on_circle(angle) * r);
+            }
+        }
+        Path {
+            contours: vec![contour],
+        }
+    }
+
+    /// An ellipse with half-axes `rx`, `ry`, turned by `angle` radians.
+    pub fn ellipse(centre: Point, rx: f32, ry: f32, angle: f32) -> Path {
+        let contour = (0..PIECES)
+            .map(|i| {
+                let on = on_circle(i as f32 / PIECES as f32 * TURN);
+                centre + point(on.x * rx, on.y * ry).turned(angle)
+            })
+            .collect();
+        Path {
+            contours: vec![contour],
+        }
+    }
+
+    /// A circle.
+    pub fn circle(centre: Point, radius: f32) -> Path {
+        Path::ellipse(centre, radius, radius, 0.0)
+    }
+
+    /// A smooth closed curve through the given points (Catmull-Rom).
+    pub fn smooth(through: &[Point]) -> Path {
+        let count = through.len();
+        let mut contour = Vec::with_capacity(count * 12);
+        for i in 0..count {
+            let at = |k: usize| through[(i + k + count - 1) % count];
+            curve_piece(&mut contour, [at(0), at(1), at(2), at(3)]);
+        }
+        Path {
+            contours: vec![contour],
+        }
+    }
+
+    /// A smooth line through the given points as a band whose half-width goes from `start` to `end`, with round ends.
+    pub fn stroke(through: &[Point], start: f32, end: f32) -> Path {
+        let line = smooth_line(through);
+        let last = line.len() - 1;
+        let half_width = |i: usize| start + (end - start) * i as f32 / last as f32;
+        let mut path = Path::default();
+        for (i, pair) in line.windows(2).enumerate() {
+            let (from, to) = (half_width(i), half_width(i + 1));
+            let along = (pair[1] - pair[0]).unit();
+            let across = point(-along.y, along.x);
+            path.contours.push(vec![
+                pair[0] + across * from,
+                pair[0] - across * from,
+                pair[1] - across * to,
+                pair[1] + across * to,
+            ]);
+        }
+        for (i, joint) in line.iter().enumerate() {
+            let radius = half_width(i);
+            // Joints inside the band only need to close the wedge between two pieces.
+            let corners = if i == 0 || i == last { 24 } else { 12 };
+            path.contours.push(
+                (0..corners)
+                    .map(|k| *joint + on_circle(k as f32 / corners as f32 * TURN) * radius)
+                    .collect(),
+            );
+        }
+        path.same_way_round();
+        path
+    }
+
+    /// The area under a curve: from the left edge to the right one along `height(x)`, and down to `bottom`.
+    pub fn under(left: f32, right: f32, bottom: f32, height: impl Fn(f32) -> f32) -> Path {
+        let steps = 400;
+        let mut contour: Vec<Point> = (0..=steps)
+            .map(|i| {
+                let x = left + (right - left) * i as f32 / steps as f32;
+                point(x, height(x))
+            })
+            .collect();
+        contour.push(point(right, bottom));
+        contour.push(point(left, bottom));
+        Path {
+            contours: vec![contour],
+        }
+    }
+
+    /// All points moved by a function.
+    pub fn map(mut self, f: impl Fn(Point) -> Point) -> Path {
+        for corner in self.contours.iter_mut().flatten() {
+            *corner = f(*corner);
+        }
+        self
+    }
+
+    /// Scaled about the origin, turned by `angle`, then moved so that the origin lies at `to`: for shapes drawn around zero.
+    pub fn placed(self, to: Point, scale: f32, angle: f32) -> Path {
+        self.map(|corner| to + (corner * scale).turned(angle))
+    }
+
+    /// Both paths as one. Contours are turned the same way round, so that they add up.
+    pub fn with(mut self, other: Path) -> Path {
+        self.contours.extend(other.contours);
+        self.same_way_round();
+        self
+    }
+
+    fn same_way_round(&mut self) {
+        for contour in &mut self.contours {
+            let area: f32 = (0..contour.len())
+                .map(|i| {
+                    let (a, b) = (contour[i], contour[(i + 1) % contour.len()]);
+                    a.x * b.y - a.y * b.x
+                })
+                .sum();
+            if area < 0.0 {
+                contour.reverse();
+            }
+        }
+    }
+}
+
+/// A smooth open curve through the given points, as short straight pieces.
+pub fn smooth_line(through: &[Point]) -> Vec<Point> {
+    let last = through.len() - 1;
+    let mut line = Vec::with_capacity(last * 12 + 1);
+    for i in 0..last {
+        let before = through[i.saturating_sub(1)];
+        let after = through[(i + 2).min(last)];
+        curve_piece(&mut line, [before, through[i], through[i + 1], after]);
+    }
+    line.push(through[last]);
+    line
+}
+
+/// Twelve points of the Catmull-Rom curve from the second to the third, the third excluded.
+fn curve_piece(line: &mut Vec<Point>, [a, b, c, d]: [Point; 4]) {
+    for step in 0..12 {
+        let t = step as f32 / 12.0;
+        let (t2, t3) = (t * t, t * t * t);
+        line.push(
+            (b * 2.0
+                + (c - a) * t
+                + (a * 2.0 - b * 5.0 + c * 4.0 - d) * t2
+                + (b * 3.0 - a - c * 3.0 + d) * t3)
+                * 0.5,
+        );
+    }
+}

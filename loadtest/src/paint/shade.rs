@@ -1,0 +1,178 @@
+//! Light on round things.
+
+use super::canvas::Canvas;
+use super::colour::{Colour, rgb};
+use super::math::{Point, point, power};
+use super::path::Path;
+use super::random::Random;
+
+/// Where the light of a scene comes from, and of what colour it is.
+#[derive(Debug, Clone, Copy)]
+pub struct Light {
+    /// Towards the light, along the canvas: `x` right, `y` down.
+    pub towards: Point,
+    /// How far the light stands before the canvas: 1 with `towards` of length 1 is 45°.
+    pub height: f32,
+    /// The colour of what it lights.
+    pub colour: Colour,
+    /// How bright the side that it does not reach still is, 0…1.
+    pub ambient: f32,
+}
+
+impl Light {
+    /// A lamp or window from the upper left or right, warm, neutral or cool.
+    pub fn indoors(random: &mut Random) -> Light {
+        let side = random.sign();
+        let colours = [
+            rgb(1.06, 1.0, 0.90),
+            rgb(1.02, 1.0, 0.96),
+            rgb(1.0, 1.0, 1.0),
+            rgb(0.94, 0.99, 1.06),
+        ];
+        Light {
+            towards: point(side * random.between(0.45, 0.9), -random.between(0.45, 0.8)),
+            height: random.between(0.6, 1.0),
+            colour: random.choose(&colours),
+            ambient: random.between(0.34, 0.48),
+        }
+    }
+
+    /// How bright a surface facing `(x, y, z)` (unit length, `z` towards the viewer) is, 0…1.
+    pub fn on(&self, x: f32, y: f32, z: f32) -> f32 {
+        let (tx, ty, tz) = self.direction();
+        // A wrapped cosine: light creeps a little around the edge, as it does in a room.
+        let facing = ((x * tx + y * ty + z * tz + 0.25) / 1.25).max(0.0);
+        self.ambient + (1.0 - self.ambient) * facing
+    }
+
+    /// The gleam of a surface facing `(x, y, z)`; higher `polish` makes it smaller.
+    pub fn gleam(&self, x: f32, y: f32, z: f32, polish: u32) -> f32 {
+        let (tx, ty, tz) = self.direction();
+        let length = (tx * tx + ty * ty + (tz + 1.0) * (tz + 1.0)).sqrt();
+        power(
+            ((x * tx + y * ty + z * (tz + 1.0)) / length).max(0.0),
+            polish,
+        )
+    }
+
+    /// Which way shadows fall on a table, per unit of the height of what casts them.
+    pub fn shadow(&self, height: f32) -> Point {
+        point(-self.towards.x * height * 0.55, height * 0.10)
+    }
+
+    fn direction(&self) -> (f32, f32, f32) {
+        let (x, y, z) = (self.towards.x, self.towards.y, self.height);
+        let length = (x * x + y * y + z * z).sqrt();
+        (x / length, y / length, z / length)
+    }
+}
+
+/// The way a ball faces at a place `u`, `v` of its disc (−1…1 each).
+pub fn ball_normal(u: f32, v: f32) -> (f32, f32, f32) {
+    let flat = (u * u + v * v).min(1.0);
+    (u, v, (1.0 - flat).sqrt())
+}
+
+/// Paints an ellipse as a lit ball. `skin(u, v)` gives its own colour at −1…1 along each half-axis.
+pub fn ball(
+    canvas: &mut Canvas,
+    light: &Light,
+    centre: Point,
+    rx: f32,
+    ry: f32,
+    polish: f32,
+    skin: impl Fn(f32, f32) -> Colour,
+) {
+    canvas.paint(&Path::ellipse(centre, rx, ry, 0.0), |place| {
+        let (u, v) = ((place.x - centre.x) / rx, (place.y - centre.y) / ry);
+        let (x, y, z) = ball_normal(u, v);
+        lit(light, skin(u, v), (x, y, z), polish)
+    });
+}
+
+/// A surface of the given colour, facing `normal`, in this light; `polish` 0 is chalk, 1 is glass.
+pub fn lit(light: &Light, skin: Colour, normal: (f32, f32, f32), polish: f32) -> Colour {
+    let (x, y, z) = normal;
+    let gleam = light.gleam(x, y, z, 40) * 0.75 * polish + light.gleam(x, y, z, 8) * 0.14 * polish;
+    // Light thrown back by the table from below.
+    let bounce = (y * 0.5 + 0.1).max(0.0) * 0.16;
+    skin.under(light.colour)
+        .times((light.on(x, y, z) + bounce) * 1.12)
+        .plus(light.colour.times(gleam))
+}
+
+/// The outline of a thing turned on a lathe: `radius(t)` from top (0) to bottom (1), standing upright with its axis at
+/// `x`, between `top` and `bottom`; the foot is rounded by the tilt (height of an ellipse ÷ its width) of the view.
+pub fn lathe_outline(
+    x: f32,
+    top: f32,
+    bottom: f32,
+    tilt: f32,
+    radius: impl Fn(f32) -> f32,
+) -> Path {
+    let steps = 80;
+    let mut contour = Vec::new();
+    for i in 0..=steps {
+        let t = i as f32 / steps as f32;
+        contour.push(point(x + radius(t), top + (bottom - top) * t));
+    }
+    let foot = radius(1.0);
+    for i in 1..40 {
+        let on = super::math::on_circle(i as f32 / 80.0 * super::math::TURN);
+        contour.push(point(x + on.x * foot, bottom + on.y * foot * tilt));
+    }
+    for i in (0..=steps).rev() {
+        let t = i as f32 / steps as f32;
+        contour.push(point(x - radius(t), top + (bottom - top) * t));
+    }
+    Path {
+        contours: vec![contour],
+    }
+}
+
+/// The way a turned thing faces at `u` (−1…1 across) where its outline widens by `slope` per unit of height downwards.
+pub fn lathe_normal(u: f32, slope: f32) -> (f32, f32, f32) {
+    let u = u.clamp(-1.0, 1.0);
+    let (x, y, z) = (u, -slope, (1.0 - u * u).sqrt());
+    let length = (x * x + y * y + z * z).sqrt();
+    (x / length, y / length, z / length)
+}
+
+/// Paints a turned thing (see [`lathe_outline`]); `skin(u, t)` gives its colour at −1…1 across and 0…1 downwards.
+#[allow(clippy::too_many_arguments)]
+pub fn lathe(
+    canvas: &mut Canvas,
+    light: &Light,
+    x: f32,
+    (top, bottom): (f32, f32),
+    tilt: f32,
+    polish: f32,
+    radius: impl Fn(f32) -> f32,
+    skin: impl Fn(f32, f32) -> Colour,
+) {
+    let outline = lathe_outline(x, top, bottom, tilt, &radius);
+    let height = bottom - top;
+    canvas.paint(&outline, |place| {
+        // Rings are seen a little from above, so they sag towards the middle: across a ring `t` is constant.
+        let straight = ((place.y - top) / height).clamp(0.0, 1.0);
+        let r = radius(straight).max(1e-4);
+        let u = ((place.x - x) / r).clamp(-1.0, 1.0);
+        let sag = r * tilt * (1.0 - u * u).sqrt() / height;
+        let t = (straight - sag).clamp(0.0, 1.0);
+        let slope = (radius((straight + 0.02).min(1.0)) - radius((straight - 0.02).max(0.0)))
+            / (0.04 * height);
+        lit(light, skin(u, t), lathe_normal(u, slope), polish)
+    });
+}
+
+/// A profile for [`lathe`]: a smooth curve through radii at even distances from top to bottom.
+pub fn profile(radii: &[f32], t: f32) -> f32 {
+    let last = radii.len() - 1;
+    let place = t.clamp(0.0, 1.0) * last as f32;
+    let i = (place as usize).min(last - 1);
+    let t = place - i as f32;
+    let (a, b) = (radii[i.saturating_sub(1)], radii[i]);
+    let (c, d) = (radii[i + 1], radii[(i + 2).min(last)]);
+    (b + 0.5 * t * (c - a + t * (2.0 * a - 5.0 * b + 4.0 * c - d + t * (3.0 * (b - c) + d - a))))
+        .max(0.0)
+}

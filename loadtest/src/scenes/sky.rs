@@ -1,0 +1,179 @@
+//! Skies: a gradient, the sun, and clouds lit by it.
+
+use crate::paint::colour::{Colour, gradient, hex, rgb};
+use crate::paint::math::{lerp, smooth};
+use crate::paint::{Canvas, Path, Point, Random, noise, point};
+
+/// The hour, which decides every colour of a landscape.
+#[derive(Debug, Clone, Copy)]
+pub struct Hour {
+    /// The sky from its zenith to the horizon.
+    pub zenith: Colour,
+    /// Half way down.
+    pub middle: Colour,
+    /// At the horizon.
+    pub horizon: Colour,
+    /// The sun or moon.
+    pub sun: Colour,
+    /// The lit side of clouds.
+    pub cloud: Colour,
+    /// Their shaded side.
+    pub shade: Colour,
+    /// What lights the land: multiplies its colours.
+    pub light: Colour,
+}
+
+/// Bright hours.
+pub fn day(random: &mut Random) -> Hour {
+    let clear = Hour {
+        zenith: hex(0x3f86c9),
+        middle: hex(0x7db6e3),
+        horizon: hex(0xd4e9f2),
+        sun: hex(0xfffbe6),
+        cloud: hex(0xffffff),
+        shade: hex(0xb9cbdc),
+        light: rgb(1.0, 1.0, 0.97),
+    };
+    let morning = Hour {
+        zenith: hex(0x6fa3d0),
+        middle: hex(0xb9d3e4),
+        horizon: hex(0xfbe3c4),
+        sun: hex(0xfff1c9),
+        cloud: hex(0xfff6ea),
+        shade: hex(0xc9bfcf),
+        light: rgb(1.04, 0.98, 0.88),
+    };
+    let afternoon = Hour {
+        zenith: hex(0x5d8fc0),
+        middle: hex(0xe0c9a6),
+        horizon: hex(0xf8c987),
+        sun: hex(0xffe9a8),
+        cloud: hex(0xffe8c6),
+        shade: hex(0xb99a94),
+        light: rgb(1.10, 0.95, 0.76),
+    };
+    let grey = Hour {
+        zenith: hex(0x8fa1b3),
+        middle: hex(0xb4c0c9),
+        horizon: hex(0xdde2e2),
+        sun: hex(0xf4f4ee),
+        cloud: hex(0xeceff0),
+        shade: hex(0x97a3ae),
+        light: rgb(0.90, 0.94, 0.97),
+    };
+    random.choose(&[clear, clear, morning, afternoon, grey])
+}
+
+/// Hours with a low sun.
+pub fn evening(random: &mut Random) -> Hour {
+    let orange = Hour {
+        zenith: hex(0x35457f),
+        middle: hex(0xd9775a),
+        horizon: hex(0xffc567),
+        sun: hex(0xfff0b0),
+        cloud: hex(0xff9a5c),
+        shade: hex(0x70486f),
+        light: rgb(0.95, 0.66, 0.52),
+    };
+    let rose = Hour {
+        zenith: hex(0x4d5ba6),
+        middle: hex(0xd58aa9),
+        horizon: hex(0xffd2b0),
+        sun: hex(0xfff2dc),
+        cloud: hex(0xffa9ad),
+        shade: hex(0x7c6299),
+        light: rgb(0.90, 0.72, 0.76),
+    };
+    let gold = Hour {
+        zenith: hex(0x6d89a8),
+        middle: hex(0xf0bf72),
+        horizon: hex(0xffe49a),
+        sun: hex(0xfffbe0),
+        cloud: hex(0xffdf9b),
+        shade: hex(0xa88270),
+        light: rgb(1.02, 0.84, 0.56),
+    };
+    let violet = Hour {
+        zenith: hex(0x1f2353),
+        middle: hex(0x6b3f86),
+        horizon: hex(0xf0806a),
+        sun: hex(0xffd9a0),
+        cloud: hex(0xd9658a),
+        shade: hex(0x3b2c63),
+        light: rgb(0.70, 0.52, 0.66),
+    };
+    random.choose(&[orange, rose, gold, violet])
+}
+
+/// Paints the sky down to `horizon` (and the same colour below), and the clouds; `cover` 0…1 is how cloudy it is.
+pub fn paint(canvas: &mut Canvas, random: &mut Random, hour: &Hour, horizon: f32, cover: f32) {
+    let seed = random.bits();
+    let stretch = random.between(2.2, 3.4);
+    canvas.cover(|place| {
+        let t = (place.y / horizon).min(1.0);
+        let sky = gradient(
+            &[(0.0, hour.zenith), (0.55, hour.middle), (1.0, hour.horizon)],
+            t,
+        );
+        // Clouds crowd and flatten towards the horizon.
+        let depth = 1.0 / (1.12 - t).max(0.12);
+        let (x, y) = (place.x * depth.min(3.0) * 1.6, depth * stretch);
+        let bank = noise::layers(x, y, 5, seed);
+        let above = noise::layers(x, y - 0.16, 5, seed);
+        let thick = smooth(0.66 - 0.30 * cover, 0.86 - 0.26 * cover, bank);
+        let lit = (0.55 + (bank - above) * 3.0).clamp(0.0, 1.0);
+        sky.mix(hour.shade.mix(hour.cloud, lit), thick * lerp(0.85, 0.25, t))
+    });
+}
+
+/// The sun's disc and its glow.
+pub fn sun(canvas: &mut Canvas, hour: &Hour, centre: Point, radius: f32) {
+    canvas.glow(centre, radius * 9.0, hour.sun, 0.55);
+    canvas.glow(centre, radius * 3.5, hour.sun, 0.60);
+    let mask = canvas
+        .mask(&Path::circle(centre, radius))
+        .blurred(0.003 * canvas.scale());
+    canvas.blend(&mask, |_, below| below.mix(hour.sun, 0.97));
+}
+
+/// A heap of fair-weather cloud around `centre`.
+pub fn puff(canvas: &mut Canvas, random: &mut Random, hour: &Hour, centre: Point, size: f32) {
+    let count = random.whole(5, 8);
+    let mut shape = Path::default();
+    for i in 0..count {
+        let t = (i as f32 + 0.5) / count as f32 * 2.0 - 1.0;
+        let radius = size * (0.30 + 0.28 * (1.0 - t * t)) * random.between(0.8, 1.15);
+        shape = shape.with(Path::ellipse(
+            centre + point(t * size * 1.1, -radius * 0.55),
+            radius * 1.15,
+            radius,
+            0.0,
+        ));
+    }
+    let floor = Path::rectangle(-9.0, -9.0, 9.0, centre.y);
+    let mask = canvas
+        .mask(&shape)
+        .within(&canvas.mask(&floor).blurred(size * 0.05 * canvas.scale()))
+        .blurred(size * 0.035 * canvas.scale());
+    canvas.blend(&mask, |place, below| {
+        let up = (centre.y - place.y) / size;
+        below.mix(hour.shade.mix(hour.cloud, smooth(-0.05, 0.55, up)), 0.93)
+    });
+}
+
+/// A few birds, far off.
+pub fn birds(canvas: &mut Canvas, random: &mut Random, around: Point, colour: Colour) {
+    for _ in 0..random.whole(2, 6) {
+        let at = around + point(random.around(0.22), random.around(0.08));
+        let span = random.between(0.010, 0.019);
+        let flap = random.between(0.2, 0.6);
+        for side in [-1.0, 1.0] {
+            let wing = [
+                at,
+                at + point(side * span * 0.5, -span * flap),
+                at + point(side * span, -span * flap * 0.5),
+            ];
+            canvas.fill(&Path::stroke(&wing, 0.0022, 0.0009), colour);
+        }
+    }
+}

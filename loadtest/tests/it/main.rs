@@ -1,0 +1,12 @@
+//! What is committed beside the code and must keep up with it: the sample pictures and the dashboard.
+
+use std::path::PathBuf;
+
+mod command;
+mod dashboard;
+mod samples;
+
+/// The root of the checkout.
+fn checkout() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("..")
+}

@@ -1,0 +1,52 @@
+//! The pictures in `images/` are what `generate --sample-set` makes.
+
+use std::fs;
+
+use lookalike_loadtest::generate::sample_set::samples;
+
+use crate::checkout;
+
+/// Painting all of them takes long in a debug build; one of every family is enough to notice a change.
+#[test]
+fn sample_pictures_are_made_again_byte_for_byte() {
+    for (number, sample) in samples().into_iter().enumerate() {
+        if number % 5 != (number / 5) % 5 {
+            continue;
+        }
+        let path = checkout().join("images").join(&sample.path);
+        let committed = fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", sample.path));
+        assert!(
+            committed == sample.picture.jpeg().unwrap(),
+            "{} differs: if the painting was meant to change, run \
+             `cargo run --release -p lookalike-loadtest -- generate --sample-set --out images`",
+            sample.path
+        );
+    }
+}
+
+#[test]
+fn nothing_else_lies_beside_the_sample_pictures() {
+    let images = checkout().join("images");
+    let mut expected: Vec<String> = samples().into_iter().map(|sample| sample.path).collect();
+    let mut found = Vec::new();
+    let mut bytes = 0;
+    for group in fs::read_dir(&images).unwrap() {
+        let group = group.unwrap();
+        if !group.file_type().unwrap().is_dir() {
+            continue;
+        }
+        for file in fs::read_dir(group.path()).unwrap() {
+            let file = file.unwrap();
+            bytes += file.metadata().unwrap().len();
+            found.push(format!(
+                "{}/{}",
+                group.file_name().to_string_lossy(),
+                file.file_name().to_string_lossy()
+            ));
+        }
+    }
+    expected.sort();
+    found.sort();
+    assert_eq!(found, expected);
+    assert!(bytes < 6_000_000, "the sample pictures take {bytes} bytes");
+}
