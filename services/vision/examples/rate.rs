@@ -1,0 +1,69 @@
+//! How fast this machine embeds and decodes: `cargo run --release -p lookalike-vision --example
+//! rate [MODEL] [PHOTO…]`.
+//!
+//! Prints images per second by batch size for the model (name or folder), then milliseconds per
+//! photo for decoding with preprocessing, reduced and in full.
+
+use std::time::{Duration, Instant};
+
+use lookalike_vision::{DEFAULT, Engine, Limits, Model, Settings, decode, preprocess};
+
+const LEAST_TIME: Duration = Duration::from_secs(3);
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let mut arguments = std::env::args().skip(1);
+    let model = Model::load(arguments.next().as_deref().unwrap_or(DEFAULT))?;
+    let description = model.description().clone();
+    for batch in [1, 8, 16, 32] {
+        let settings = Settings {
+            batch_images: batch,
+            ..Settings::default()
+        };
+        let engine = Engine::start(&model, &settings)?;
+        if batch == 1 {
+            println!("{}", engine.device_line());
+        }
+        let input = (0..description.input_bytes())
+            .map(|i| (i * 31 % 251) as u8)
+            .collect();
+        let inputs: Vec<_> = vec![input; batch];
+        let (start, mut images, mut best) = (Instant::now(), 0, Duration::MAX);
+        while start.elapsed() < LEAST_TIME || images == 0 {
+            let run = Instant::now();
+            engine.embed(inputs.clone()).await?;
+            best = best.min(run.elapsed());
+            images += batch;
+        }
+        println!(
+            "batch {batch}: {:.1} images/s, best {:.1}",
+            images as f64 / start.elapsed().as_secs_f64(),
+            batch as f64 / best.as_secs_f64()
+        );
+    }
+    let limits = Limits::default();
+    for photo in arguments {
+        let bytes = std::fs::read(&photo)?;
+        for (how, wanted) in [
+            ("reduced", description.short_side_wanted()),
+            ("in full", u32::MAX),
+        ] {
+            let mut best = Duration::MAX;
+            let mut size = (0, 0);
+            for _ in 0..5 {
+                let run = Instant::now();
+                let (picture, attributes) = decode(&bytes, wanted, &limits)?;
+                preprocess(&description, &picture);
+                best = best.min(run.elapsed());
+                size = (attributes.width, attributes.height);
+            }
+            println!(
+                "{photo} ({} x {}), {how}: {:.1} ms",
+                size.0,
+                size.1,
+                best.as_secs_f64() * 1e3
+            );
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,166 @@
+//! What a file tells about its picture: when, with what, how large.
+//!
+//! EXIF blocks are written by thousands of programs and often broken; whatever can't be read is
+//! left out, and never a reason to refuse a picture.
+
+use exif::{DateTime, In, Tag, Value};
+
+/// What is indexed about a picture beside its vector.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Attributes {
+    /// Of the file's picture, upright, in pixels.
+    pub width: u32,
+    /// Of the file's picture, upright, in pixels.
+    pub height: u32,
+    /// `jpeg`, `png`, `gif`, `webp`, `bmp`, `tiff`, `ico`, `qoi`, `pnm`, `hdr` or `tga`.
+    pub format: &'static str,
+    /// When it was taken, in seconds since 1970; camera clocks without a time zone count as UTC.
+    pub taken_at: Option<i64>,
+    /// Maker and model.
+    pub camera: Option<String>,
+    /// Up to three basic colour terms that cover at least 15 % of it, largest first.
+    pub colors: Vec<String>,
+}
+
+/// The part of the attributes that comes from EXIF.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Shot {
+    pub taken_at: Option<i64>,
+    pub camera: Option<String>,
+}
+
+/// Reads an EXIF block, from its TIFF header on.
+pub(crate) fn read_exif(block: &[u8]) -> Shot {
+    let exif = exif::Reader::new()
+        .continue_on_error(true)
+        .read_raw(block.to_vec())
+        .or_else(|error| error.distill_partial_result(|_| {}));
+    let Ok(exif) = exif else {
+        return Shot::default();
+    };
+    let ascii = |tag| match &exif.get_field(tag, In::PRIMARY)?.value {
+        Value::Ascii(lines) => lines.first().map(Vec::as_slice),
+        _ => None,
+    };
+    let taken_at = [
+        (Tag::DateTimeOriginal, Tag::OffsetTimeOriginal),
+        (Tag::DateTimeDigitized, Tag::OffsetTimeDigitized),
+        (Tag::DateTime, Tag::OffsetTime),
+    ]
+    .into_iter()
+    .find_map(|(time, offset)| {
+        let mut time = DateTime::from_ascii(ascii(time)?).ok()?;
+        if let Some(offset) = ascii(offset) {
+            // A broken offset leaves the time as it is.
+            let _ = time.parse_offset(offset);
+        }
+        unix_seconds(&time)
+    });
+    Shot {
+        taken_at,
+        camera: camera(
+            &ascii(Tag::Make).map(text).unwrap_or_default(),
+            &ascii(Tag::Model).map(text).unwrap_or_default(),
+        ),
+    }
+}
+
+/// Printable text of at most 64 characters.
+fn text(raw: &[u8]) -> String {
+    let text: String = String::from_utf8_lossy(raw)
+        .chars()
+        .filter(|letter| !letter.is_control() && *letter != char::REPLACEMENT_CHARACTER)
+        .take(64)
+        .collect();
+    text.trim().to_owned()
+}
+
+/// `"Canon", "Canon EOS R5"` → `Canon EOS R5`.
+fn camera(make: &str, model: &str) -> Option<String> {
+    let maker = make.split_whitespace().next().unwrap_or_default();
+    let repeats = !maker.is_empty() && model.to_lowercase().starts_with(&maker.to_lowercase());
+    let camera = if repeats {
+        model.to_owned()
+    } else {
+        format!("{make} {model}").trim().to_owned()
+    };
+    (!camera.is_empty()).then_some(camera)
+}
+
+/// Seconds since 1970, or nothing for a date that is none (cameras write zeros when unset).
+fn unix_seconds(time: &DateTime) -> Option<i64> {
+    let (year, month, day) = (
+        i64::from(time.year),
+        i64::from(time.month),
+        i64::from(time.day),
+    );
+    let plausible = (1826..=9999).contains(&year)
+        && (1..=12).contains(&month)
+        && (1..=31).contains(&day)
+        && time.hour < 24
+        && time.minute < 60
+        && time.second <= 60;
+    if !plausible {
+        return None;
+    }
+    // Days since 1970-01-01 in the proleptic Gregorian calendar, with years that begin in March.
+    let year = if month <= 2 { year - 1 } else { year };
+    let (era, year_of_era) = (year.div_euclid(400), year.rem_euclid(400));
+    let day_of_year = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
+    let days = era * 146_097 + year_of_era * 365 + year_of_era / 4 - year_of_era / 100
+        + day_of_year
+        - 719_468;
+    let seconds = days * 86_400
+        + i64::from(time.hour) * 3_600
+        + i64::from(time.minute) * 60
+        + i64::from(time.second);
+    Some(seconds - i64::from(time.offset.unwrap_or(0)) * 60)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check_time(text: &str, offset: Option<&str>, expected: Option<i64>) {
+        let mut time = DateTime::from_ascii(text.as_bytes()).unwrap();
+        if let Some(offset) = offset {
+            time.parse_offset(offset.as_bytes()).unwrap();
+        }
+        assert_eq!(unix_seconds(&time), expected, "{text} {offset:?}");
+    }
+
+    #[test]
+    fn times_are_unix_seconds() {
+        check_time("1970:01:01 00:00:00", None, Some(0));
+        check_time("2000:02:29 12:34:56", None, Some(951_827_696));
+        check_time("2024:03:01 00:00:00", None, Some(1_709_251_200));
+        check_time("2024:03:01 00:00:00", Some("+02:00"), Some(1_709_244_000));
+        check_time("1969:12:31 23:59:59", None, Some(-1));
+        check_time("0000:00:00 00:00:00", None, None);
+        check_time("2024:13:01 00:00:00", None, None);
+    }
+
+    #[test]
+    fn maker_is_not_said_twice() {
+        assert_eq!(
+            camera("Canon", "Canon EOS R5").as_deref(),
+            Some("Canon EOS R5")
+        );
+        assert_eq!(
+            camera("NIKON CORPORATION", "NIKON D70").as_deref(),
+            Some("NIKON D70")
+        );
+        assert_eq!(
+            camera("Apple", "iPhone 6").as_deref(),
+            Some("Apple iPhone 6")
+        );
+        assert_eq!(camera("", ""), None);
+    }
+
+    #[test]
+    fn rubbish_is_left_out() {
+        for block in [&b""[..], b"II*\0", b"II*\0\xff\xff\xff\xff", &[0xff; 300]] {
+            assert_eq!(read_exif(block), Shot::default());
+        }
+    }
+}

@@ -1,0 +1,308 @@
+//! Bytes → an upright 8-bit RGB picture and what the file says about itself.
+//!
+//! Nothing is believed: the format comes from the content, limits are checked on the header's
+//! claims before anything is allocated, and a decoder that panics takes only its file down.
+//! Animations give their first frame. How long a decoder computes is not bounded here.
+
+use std::{io::Cursor, panic::AssertUnwindSafe};
+
+use image::{
+    ColorType, DynamicImage, ImageDecoder, ImageError, ImageReader, Rgb, RgbImage,
+    error::LimitErrorKind, metadata::Orientation,
+};
+use lookalike_chassis::metrics::STAGE_SECONDS;
+
+use crate::{
+    attributes::{self, Attributes},
+    colors,
+    error::DecodeError,
+    jpeg,
+    limits::Limits,
+    sniff::{Format, sniff},
+};
+
+/// An upright picture.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Picture {
+    /// In pixels.
+    pub width: u32,
+    /// In pixels.
+    pub height: u32,
+    /// 8-bit RGB, row by row from the top: `width * height * 3` bytes.
+    pub rgb: Vec<u8>,
+}
+
+/// How small a decoder may leave a picture, in pixels.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Wanted {
+    /// The shorter side must not fall below this.
+    ShortSide(u32),
+    /// The longer side must not fall below this.
+    LongSide(u32),
+}
+
+impl Wanted {
+    pub(crate) fn is_met_by(self, width: u32, height: u32) -> bool {
+        match self {
+            Self::ShortSide(side) => width.min(height) >= side.max(1),
+            Self::LongSide(side) => width.max(height) >= side.max(1) && width.min(height) >= 1,
+        }
+    }
+}
+
+/// What becomes of transparency.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Alpha {
+    /// Colours as stored, whatever their alpha: what networks are trained with.
+    Drop,
+    /// Laid over white: what people see.
+    OverWhite,
+}
+
+/// As it left the decoder: perhaps reduced, not yet upright.
+pub(crate) struct Raw {
+    pub image: DynamicImage,
+    /// Of the file, before reduction and turning.
+    pub width: u32,
+    /// Of the file, before reduction and turning.
+    pub height: u32,
+    /// Where the format itself carries one; else the EXIF block decides.
+    pub orientation: Option<Orientation>,
+    /// From the TIFF header on.
+    pub exif: Option<Vec<u8>>,
+}
+
+/// Decodes a file's bytes into an upright picture.
+///
+/// The picture keeps at least `short_side_wanted` pixels on its shorter side, or all that the
+/// file has; a JPEG that is at least twice as large is decoded at a half, a quarter or an eighth
+/// of its size. Transparency is dropped. The attributes tell of the file, not of the reduced
+/// picture.
+///
+/// # Errors
+/// Any [`DecodeError`]; the same bytes always fail the same way.
+pub fn decode(
+    bytes: &[u8],
+    short_side_wanted: u32,
+    limits: &Limits,
+) -> Result<(Picture, Attributes), DecodeError> {
+    let _timer = STAGE_SECONDS.with_label_values(&["decode"]).start_timer();
+    decode_as(
+        bytes,
+        Wanted::ShortSide(short_side_wanted),
+        Alpha::Drop,
+        limits,
+    )
+}
+
+pub(crate) fn decode_as(
+    bytes: &[u8],
+    wanted: Wanted,
+    alpha: Alpha,
+    limits: &Limits,
+) -> Result<(Picture, Attributes), DecodeError> {
+    limits.check_file_bytes(bytes.len() as u64)?;
+    let format = sniff(bytes)?;
+    let work = || {
+        let raw = match format {
+            Format::Jpeg => jpeg::decode(bytes, wanted, limits)?,
+            _ => decode_with_image(bytes, format, limits)?,
+        };
+        Ok(upright(raw, format, alpha))
+    };
+    // The closure owns nothing that outlives it, and the budget frees itself while unwinding.
+    std::panic::catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
+        Err(DecodeError::DecoderPanic {
+            format: format.name(),
+            reason: panic_message(&*panic),
+        })
+    })
+}
+
+/// The text of a caught panic.
+pub(crate) fn panic_message(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    text.or_else(|| panic.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "it panicked".to_owned())
+}
+
+fn upright(raw: Raw, format: Format, alpha: Alpha) -> (Picture, Attributes) {
+    let exif = raw.exif.as_deref();
+    let orientation = raw
+        .orientation
+        .or_else(|| exif.and_then(Orientation::from_exif_chunk))
+        .unwrap_or(Orientation::NoTransforms);
+    let mut image = DynamicImage::ImageRgb8(to_rgb8(raw.image, format, alpha));
+    image.apply_orientation(orientation);
+    let rgb = image.into_rgb8();
+    let picture = Picture {
+        width: rgb.width(),
+        height: rgb.height(),
+        rgb: rgb.into_raw(),
+    };
+    let (width, height) = if swaps_sides(orientation) {
+        (raw.height, raw.width)
+    } else {
+        (raw.width, raw.height)
+    };
+    let shot = exif.map(attributes::read_exif).unwrap_or_default();
+    let attributes = Attributes {
+        width,
+        height,
+        format: format.name(),
+        taken_at: shot.taken_at,
+        camera: shot.camera,
+        colors: colors::name(&picture),
+    };
+    (picture, attributes)
+}
+
+fn swaps_sides(orientation: Orientation) -> bool {
+    matches!(
+        orientation,
+        Orientation::Rotate90
+            | Orientation::Rotate270
+            | Orientation::Rotate90FlipH
+            | Orientation::Rotate270FlipH
+    )
+}
+
+fn to_rgb8(mut image: DynamicImage, format: Format, alpha: Alpha) -> RgbImage {
+    if format == Format::Hdr
+        && let DynamicImage::ImageRgb32F(linear) = &mut image
+    {
+        // Radiance files hold linear light; everything else here is for the eye.
+        for value in linear.iter_mut() {
+            *value = value.clamp(0.0, 1.0).powf(1.0 / 2.2);
+        }
+    }
+    if alpha == Alpha::OverWhite && image.color().has_alpha() {
+        let rgba = image.into_rgba8();
+        return RgbImage::from_fn(rgba.width(), rgba.height(), |x, y| {
+            let [r, g, b, a] = rgba.get_pixel(x, y).0.map(u32::from);
+            Rgb([r, g, b].map(|value| ((value * a + 255 * (255 - a) + 127) / 255) as u8))
+        });
+    }
+    image.into_rgb8()
+}
+
+/// An opened file of the `image` crate whose claims are within the limits.
+pub(crate) struct Opened<'a> {
+    format: Format,
+    decoder: Box<dyn ImageDecoder + 'a>,
+}
+
+/// Opens `bytes` and checks what the header claims; nothing of the picture is allocated yet.
+pub(crate) fn open_with_image<'a>(
+    bytes: &'a [u8],
+    format: Format,
+    limits: &Limits,
+) -> Result<Opened<'a>, DecodeError> {
+    let mut reader = ImageReader::with_format(Cursor::new(bytes), format.image_format());
+    let mut image_limits = image::Limits::default();
+    image_limits.max_image_width = Some(limits.max_side);
+    image_limits.max_image_height = Some(limits.max_side);
+    image_limits.max_alloc = Some(limits.max_decode_bytes);
+    reader.limits(image_limits);
+    let decoder = reader
+        .into_decoder()
+        .map_err(|error| from_image(error, format, limits))?;
+    let (width, height) = decoder.dimensions();
+    limits.check_pixels(format.name(), width, height)?;
+    Ok(Opened {
+        format,
+        decoder: Box::new(decoder),
+    })
+}
+
+impl Opened<'_> {
+    /// Decodes in full. `own_bytes` is what this decoder needs beside the pixels.
+    pub(crate) fn decode(
+        self,
+        own_bytes: u64,
+        limits: &Limits,
+    ) -> Result<DynamicImage, DecodeError> {
+        let (width, height) = self.decoder.dimensions();
+        let pixels = u64::from(width) * u64::from(height);
+        // The pixels as stored, as much again for the decoder's own working copy where the
+        // format has one, and a second picture while it is converted to 8-bit RGB or turned.
+        let copies = match self.format {
+            Format::Jpeg | Format::Bmp | Format::Pnm | Format::Qoi => 1,
+            _ => 2,
+        };
+        let converted = match self.decoder.color_type() {
+            ColorType::Rgb8 => 0,
+            _ => 3 * pixels,
+        };
+        let working = (copies * self.decoder.total_bytes()).saturating_add(own_bytes);
+        let _held =
+            limits.hold(working.max(self.decoder.total_bytes().saturating_add(converted)))?;
+        DynamicImage::from_decoder(self.decoder)
+            .map_err(|error| from_image(error, self.format, limits))
+    }
+}
+
+fn decode_with_image(bytes: &[u8], format: Format, limits: &Limits) -> Result<Raw, DecodeError> {
+    let mut opened = open_with_image(bytes, format, limits)?;
+    let (width, height) = opened.decoder.dimensions();
+    // Broken metadata is no reason to refuse a picture.
+    let orientation = opened.decoder.orientation().ok();
+    let exif = match format {
+        // A TIFF file is an EXIF block itself; a copy of a large one would cost more than it tells.
+        Format::Tiff if bytes.len() <= 16 << 20 => Some(bytes.to_vec()),
+        _ => opened.decoder.exif_metadata().ok().flatten(),
+    };
+    let image = opened.decode(0, limits)?;
+    Ok(Raw {
+        image,
+        width,
+        height,
+        orientation,
+        exif,
+    })
+}
+
+fn from_image(error: ImageError, format: Format, limits: &Limits) -> DecodeError {
+    let reason = error.to_string();
+    let format = format.name();
+    match &error {
+        ImageError::Unsupported(_) => DecodeError::UnsupportedFeature { format, reason },
+        ImageError::Limits(limit) => match limit.kind() {
+            LimitErrorKind::DimensionError => DecodeError::TooManyPixels {
+                width: 0,
+                height: 0,
+                max_pixels: limits.max_pixels,
+                max_side: limits.max_side,
+            },
+            _ => DecodeError::TooMuchMemory {
+                bytes: limits.max_decode_bytes.saturating_add(1),
+                max_bytes: limits.max_decode_bytes,
+            },
+        },
+        _ if ends_early(&error, &reason) => DecodeError::Truncated { format, reason },
+        _ => DecodeError::Corrupt { format, reason },
+    }
+}
+
+/// Whether the file ended too soon, which decoders tell in several ways.
+fn ends_early(error: &ImageError, reason: &str) -> bool {
+    let mut next: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(error) = next {
+        if let Some(io) = error.downcast_ref::<std::io::Error>()
+            && io.kind() == std::io::ErrorKind::UnexpectedEof
+        {
+            return true;
+        }
+        next = error.source();
+    }
+    let reason = reason.to_lowercase();
+    [
+        "unexpected end",
+        "unexpected eof",
+        "end of file",
+        "fill whole buffer",
+        "no more",
+    ]
+    .iter()
+    .any(|sign| reason.contains(sign))
+}

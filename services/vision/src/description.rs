@@ -1,0 +1,332 @@
+//! What a model is: its name, its network, and how a picture must be prepared for it.
+//!
+//! The description is a JSON file beside the weights; preprocessing belongs to the model and
+//! nowhere else, because vectors of differently prepared pictures must never meet in one index.
+//! A folder as it comes from a model hub (timm's `config.json`) is understood as well.
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::Error;
+
+/// A model's description.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Description {
+    /// Unique name, as `lookalike-mini`.
+    pub name: String,
+    /// Grows with every change of the weights under the same name.
+    #[serde(default = "one")]
+    pub version: u32,
+    /// Which network reads the weights; the name where it is not given.
+    #[serde(default)]
+    pub architecture: Option<Architecture>,
+    /// Numbers in a vector.
+    pub dimension: usize,
+    /// Channels, height and width of the network's input.
+    pub input: [u32; 3],
+    /// SHA-256 of the weights' file, 64 hex digits.
+    #[serde(rename = "sha256", default)]
+    pub checksum: String,
+    /// From an upright picture to the input.
+    pub preprocessing: Preprocessing,
+}
+
+fn one() -> u32 {
+    1
+}
+
+/// The networks that are known here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Architecture {
+    /// The small residual network that comes with lookalike.
+    #[serde(rename = "lookalike-mini")]
+    Mini,
+    /// ResNet-34 with the tensor names of timm and torchvision.
+    #[serde(rename = "resnet34")]
+    ResNet34,
+}
+
+/// From an upright picture to a network's input: resize, crop the middle, normalise.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Preprocessing {
+    /// The shorter side becomes this, in pixels.
+    pub resize_short_side: u32,
+    /// How the longer side is rounded.
+    pub long_side: LongSide,
+    /// How pixels are resampled.
+    pub filter: Filter,
+    /// Width and height of the middle that is cut out, in pixels.
+    pub crop: [u32; 2],
+    /// How the offset of the middle is rounded.
+    pub crop_offset: CropOffset,
+    /// Subtracted from `value / 255`, per channel.
+    pub mean: [f32; 3],
+    /// Divides what is left, per channel.
+    pub std: [f32; 3],
+}
+
+/// Rounding of the longer side.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum LongSide {
+    /// To the nearest, ties to even.
+    #[serde(rename = "round(long * resize / short)")]
+    Round,
+    /// Down, as torchvision does.
+    #[serde(rename = "truncate(long * resize / short)")]
+    Truncate,
+}
+
+/// Resampling filter; all antialias when they shrink.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Filter {
+    /// Cubic convolution with a = −0.5.
+    #[serde(rename = "antialiased bicubic (Pillow BICUBIC, a = -0.5)")]
+    Bicubic,
+    /// A triangle.
+    #[serde(rename = "antialiased bilinear (Pillow BILINEAR)")]
+    Bilinear,
+}
+
+/// Rounding of the offset of the middle.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum CropOffset {
+    /// Down.
+    #[serde(rename = "floor((side - crop) / 2)")]
+    Floor,
+    /// To the nearest, ties to even, as torchvision does.
+    #[serde(rename = "round((side - crop) / 2)")]
+    Round,
+}
+
+impl Description {
+    /// The description of a model that is known by name, or `None`. Its weights need not be here.
+    pub fn bundled(name: &str) -> Option<Self> {
+        let json = match name {
+            "lookalike-mini" => include_str!("../models/lookalike-mini/lookalike-mini.json"),
+            "resnet34" => include_str!("../models/resnet34/resnet34.json"),
+            _ => return None,
+        };
+        Some(Self::parse(json, name).expect("a test parses every bundled description"))
+    }
+
+    /// Reads a description: ours, or the `config.json` of a timm model. `origin` names it in
+    /// errors.
+    ///
+    /// # Errors
+    /// [`Error::Description`] when it is neither, or asks for something that is not known here.
+    pub fn parse(json: &str, origin: &str) -> Result<Self, Error> {
+        let error = |problem: String| Error::Description {
+            origin: origin.to_owned(),
+            problem,
+        };
+        let value: serde_json::Value =
+            serde_json::from_str(json).map_err(|reason| error(reason.to_string()))?;
+        let description = if value.get("pretrained_cfg").is_some() {
+            let config =
+                serde_json::from_value(value).map_err(|reason| error(reason.to_string()))?;
+            from_timm(config).map_err(error)?
+        } else {
+            serde_json::from_value(value).map_err(|reason| error(reason.to_string()))?
+        };
+        description.check().map_err(error)?;
+        Ok(description)
+    }
+
+    fn check(&self) -> Result<(), String> {
+        let rules = &self.preprocessing;
+        let [channels, height, width] = self.input;
+        if channels != 3 || rules.crop != [width, height] || width != height {
+            return Err(format!(
+                "the input {:?} must be 3 channels and the square that is cropped, {:?}",
+                self.input, rules.crop
+            ));
+        }
+        if !(16..=1024).contains(&width) || !(width..=4096).contains(&rules.resize_short_side) {
+            return Err(format!(
+                "the crop ({width}) must be 16 to 1024 pixels, and the resized side ({}) not smaller",
+                rules.resize_short_side
+            ));
+        }
+        if !(1..=32_768).contains(&self.dimension) {
+            return Err(format!("the dimension {} is out of range", self.dimension));
+        }
+        let usable = |value: &f32| value.is_finite() && *value > 0.0;
+        if !rules.std.iter().all(usable) || !rules.mean.iter().all(|mean| mean.is_finite()) {
+            return Err("mean and std must be finite, and std above 0".to_owned());
+        }
+        if self.name.is_empty() || self.name.len() > 64 {
+            return Err("the name must have 1 to 64 characters".to_owned());
+        }
+        self.architecture().map(|_| ())
+    }
+
+    /// The network that reads the weights.
+    pub(crate) fn architecture(&self) -> Result<Architecture, String> {
+        match (self.architecture, self.name.as_str()) {
+            (Some(architecture), _) => Ok(architecture),
+            (None, "lookalike-mini") => Ok(Architecture::Mini),
+            (None, "resnet34") => Ok(Architecture::ResNet34),
+            (None, name) => Err(format!(
+                "there is no network {name:?}; name one as \"architecture\""
+            )),
+        }
+    }
+
+    /// Width and height of the input, in pixels.
+    pub fn side(&self) -> u32 {
+        self.input[2]
+    }
+
+    /// Bytes of an [`Input`](crate::Input).
+    pub fn input_bytes(&self) -> usize {
+        let side = self.side() as usize;
+        side * side * 3
+    }
+
+    /// The smallest short side with which [`decode`](crate::decode) should be asked, in pixels.
+    pub fn short_side_wanted(&self) -> u32 {
+        self.preprocessing.resize_short_side
+    }
+
+    /// Everything that decides what a picture's input looks like, as one line of text. Vectors
+    /// may meet in one index only when this and the weights' checksum are the same.
+    pub fn fingerprint(&self) -> String {
+        let rules = &self.preprocessing;
+        let filter = match rules.filter {
+            Filter::Bicubic => "bicubic",
+            Filter::Bilinear => "bilinear",
+        };
+        let long_side = match rules.long_side {
+            LongSide::Round => "round",
+            LongSide::Truncate => "truncate",
+        };
+        let offset = match rules.crop_offset {
+            CropOffset::Floor => "floor",
+            CropOffset::Round => "round",
+        };
+        format!(
+            "rgb8 short={} long={long_side} filter={filter} crop={}x{} offset={offset} mean={:?} std={:?}",
+            rules.resize_short_side, rules.crop[0], rules.crop[1], rules.mean, rules.std
+        )
+    }
+}
+
+/// timm's `config.json`, as far as it matters here.
+#[derive(Deserialize)]
+struct TimmConfig {
+    architecture: String,
+    pretrained_cfg: TimmPretrained,
+}
+
+#[derive(Deserialize)]
+struct TimmPretrained {
+    #[serde(default)]
+    tag: Option<String>,
+    input_size: [u32; 3],
+    #[serde(default)]
+    interpolation: Option<String>,
+    #[serde(default)]
+    crop_pct: Option<f64>,
+    #[serde(default)]
+    crop_mode: Option<String>,
+    mean: [f32; 3],
+    std: [f32; 3],
+}
+
+/// timm prepares pictures by torchvision: resize to `input / crop_pct` rounded down, crop the
+/// middle.
+fn from_timm(config: TimmConfig) -> Result<Description, String> {
+    let TimmConfig {
+        architecture,
+        pretrained_cfg: pretrained,
+    } = config;
+    if architecture != "resnet34" {
+        return Err(format!(
+            "there is no network {architecture:?} here; \"resnet34\" is known"
+        ));
+    }
+    if pretrained.crop_mode.as_deref().unwrap_or("center") != "center" {
+        return Err("only the crop mode \"center\" is known".to_owned());
+    }
+    let filter = match pretrained.interpolation.as_deref().unwrap_or("bicubic") {
+        "bicubic" => Filter::Bicubic,
+        "bilinear" => Filter::Bilinear,
+        other => return Err(format!("the interpolation {other:?} is not known")),
+    };
+    let side = pretrained.input_size[2];
+    let crop_share = pretrained.crop_pct.unwrap_or(0.875);
+    if !(0.1..=1.0).contains(&crop_share) {
+        return Err(format!("crop_pct {crop_share} is out of range"));
+    }
+    Ok(Description {
+        name: match pretrained.tag.as_deref() {
+            None | Some("") => architecture,
+            Some(tag) => format!("{architecture}.{tag}"),
+        },
+        version: 1,
+        architecture: Some(Architecture::ResNet34),
+        dimension: 512,
+        input: pretrained.input_size,
+        checksum: String::new(),
+        preprocessing: Preprocessing {
+            resize_short_side: (f64::from(side) / crop_share).floor() as u32,
+            long_side: LongSide::Truncate,
+            filter,
+            crop: [side, side],
+            crop_offset: CropOffset::Round,
+            mean: pretrained.mean,
+            std: pretrained.std,
+        },
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bundled_descriptions_are_sound() {
+        let mini = Description::bundled("lookalike-mini").unwrap();
+        assert_eq!(
+            (mini.dimension, mini.side(), mini.short_side_wanted()),
+            (384, 128, 146)
+        );
+        let resnet = Description::bundled("resnet34").unwrap();
+        assert_eq!(
+            (resnet.dimension, resnet.side(), resnet.short_side_wanted()),
+            (512, 224, 235)
+        );
+        assert_ne!(mini.fingerprint(), resnet.fingerprint());
+        assert!(Description::bundled("no such").is_none());
+    }
+
+    #[test]
+    fn a_hub_folder_says_the_same_as_ours() {
+        let config = r#"{"architecture": "resnet34", "num_classes": 1000, "num_features": 512,
+            "pretrained_cfg": {"tag": "a1_in1k", "input_size": [3, 224, 224],
+            "test_input_size": [3, 288, 288], "interpolation": "bicubic", "crop_pct": 0.95,
+            "crop_mode": "center", "mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}}"#;
+        let hub = Description::parse(config, "config.json").unwrap();
+        assert_eq!(hub.name, "resnet34.a1_in1k");
+        let ours = Description::bundled("resnet34").unwrap();
+        assert_eq!(hub.fingerprint(), ours.fingerprint());
+    }
+
+    #[test]
+    fn what_is_not_known_is_refused() {
+        let check = |from: &str, to: &str, expected: &str| {
+            let json = include_str!("../models/resnet34/resnet34.json").replacen(from, to, 1);
+            let error = Description::parse(&json, "x.json").unwrap_err().to_string();
+            assert!(error.contains(expected), "{error}");
+        };
+        check("antialiased bicubic", "nearest", "unknown variant");
+        check("[224, 224]", "[224, 200]", "square that is cropped");
+        check("235", "200", "not smaller");
+        check(
+            "\"architecture\": \"resnet34\"",
+            "\"architecture\": \"vgg\"",
+            "unknown variant",
+        );
+        check("0.229", "0.0", "std above 0");
+        assert!(Description::parse("not json", "x.json").is_err());
+    }
+}

@@ -1,0 +1,96 @@
+//! Which device the networks run on, and what that is in words.
+//!
+//! This build has burn's `flex` backend for the CPU. GPUs are compiled in by features that this
+//! crate does not have yet; asking for one is an error, never a silent fall back.
+
+use burn::tensor::Device;
+
+use crate::error::Error;
+
+/// A device that is there.
+#[derive(Debug, Clone)]
+pub(crate) struct Chosen {
+    pub device: Device,
+    /// `cpu`, `cuda` or `vulkan`: the label of metrics.
+    pub label: &'static str,
+    /// What runs there and why it was chosen.
+    pub words: String,
+}
+
+/// Finds what the settings ask for.
+pub(crate) fn choose(setting: &str) -> Result<Chosen, Error> {
+    let (kind, index) = setting.split_once(':').unwrap_or((setting, "0"));
+    let error = |problem: &str| Error::Device {
+        device: setting.to_owned(),
+        problem: problem.to_owned(),
+    };
+    if index.parse::<u16>().is_err() || (setting.contains(':') && kind != "cuda") {
+        return Err(error(
+            "use \"auto\", \"cpu\", \"cuda\", \"cuda:1\" or \"vulkan\"",
+        ));
+    }
+    match kind {
+        "cpu" | "auto" => Ok(Chosen {
+            device: Device::flex(),
+            label: "cpu",
+            words: cpu_words(kind == "auto"),
+        }),
+        "cuda" | "vulkan" => Err(error(&format!(
+            "this build has no {kind} support; use \"cpu\" or \"auto\""
+        ))),
+        _ => Err(error(
+            "use \"auto\", \"cpu\", \"cuda\", \"cuda:1\" or \"vulkan\"",
+        )),
+    }
+}
+
+fn cpu_words(automatic: bool) -> String {
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let plural = if threads == 1 { "" } else { "s" };
+    let why = if automatic {
+        "no GPU support in this build"
+    } else {
+        "as the settings say"
+    };
+    format!("burn flex, {}, {threads} thread{plural}; {why}", simd())
+}
+
+/// The widest vector instructions that the CPU and the build have in common.
+fn simd() -> &'static str {
+    #[cfg(target_arch = "x86_64")]
+    {
+        if std::arch::is_x86_feature_detected!("avx512f") {
+            return "AVX-512";
+        }
+        if std::arch::is_x86_feature_detected!("avx2") {
+            return "AVX2";
+        }
+        "SSE2"
+    }
+    #[cfg(target_arch = "aarch64")]
+    {
+        "NEON"
+    }
+    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+    {
+        "no known vector instructions"
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_is_there_is_chosen() {
+        assert_eq!(choose("auto").unwrap().label, "cpu");
+        assert_eq!(choose("cpu").unwrap().label, "cpu");
+        let error = |setting| choose(setting).unwrap_err().to_string();
+        assert!(error("cuda").contains("no cuda support"));
+        assert!(error("cuda:1").contains("no cuda support"));
+        assert!(error("vulkan").contains("no vulkan support"));
+        for setting in ["", "gpu", "cpu:1", "cuda:x", "cuda:"] {
+            assert!(error(setting).contains("use \"auto\""), "{setting}");
+        }
+    }
+}

@@ -1,0 +1,334 @@
+//! JPEG, the format of nearly every photo: its header read by hand, and two decoders.
+//!
+//! `jpeg-decoder` can decode at 1/2, 1/4 or 1/8 of the size, which is most of the time saved on
+//! camera pictures; `image` decodes in full and also knows CMYK. Where one of them gives up the
+//! other is tried, so that only a file which neither reads is refused.
+//!
+//! **Cut files.** Decoders disagree about files that end early, and some fill the rest with gray.
+//! Here a JPEG without an end marker after its first scan is `truncated`, always: half a picture
+//! would be indexed as a wrong one. Damage *within* the compressed data is another matter: it
+//! shows as in any viewer, and the picture is used.
+
+use image::{DynamicImage, GrayImage, RgbImage};
+use jpeg_decoder::PixelFormat;
+
+use crate::{
+    decode::{Raw, Wanted, open_with_image},
+    error::DecodeError,
+    limits::Limits,
+    sniff::Format,
+};
+
+const FORMAT: &str = "jpeg";
+
+/// What the segments before the first scan say.
+#[derive(Debug, PartialEq, Eq)]
+struct Header {
+    width: u32,
+    height: u32,
+    components: u8,
+    /// Bits a sample.
+    precision: u8,
+    /// Low four bits of the frame's marker: 0 baseline, 1 extended, 2 progressive, 3 lossless, …
+    process: u8,
+    /// The EXIF block, from its TIFF header on.
+    exif: Option<std::ops::Range<usize>>,
+    /// Where the first scan's segment begins.
+    scan_at: usize,
+}
+
+impl Header {
+    fn parse(bytes: &[u8]) -> Result<Self, DecodeError> {
+        let cut = |what: &str| DecodeError::Truncated {
+            format: FORMAT,
+            reason: format!("the file ends {what}"),
+        };
+        let corrupt = |reason: &str| DecodeError::Corrupt {
+            format: FORMAT,
+            reason: reason.to_owned(),
+        };
+        let mut frame = None;
+        let mut exif = None;
+        let mut at = 2;
+        loop {
+            // Anything between two segments is skipped, as every reader does.
+            let marker = loop {
+                match bytes.get(at..) {
+                    None | Some([]) | Some([_]) => return Err(cut("before the picture begins")),
+                    Some([0xff, marker, ..]) if !matches!(marker, 0 | 0xff) => {
+                        at += 2;
+                        break *marker;
+                    }
+                    Some(_) => at += 1,
+                }
+            };
+            if matches!(marker, 0x01 | 0xd0..=0xd8) {
+                continue;
+            }
+            if marker == 0xd9 {
+                return Err(corrupt("it ends before a picture begins"));
+            }
+            let Some(&[high, low]) = bytes.get(at..at + 2) else {
+                return Err(cut("within a segment"));
+            };
+            let length = usize::from(u16::from_be_bytes([high, low]));
+            let (Some(body), 2..) = (bytes.get(at + 2..at + length.max(2)), length) else {
+                return Err(if length < 2 {
+                    corrupt("a segment is shorter than its own length field")
+                } else {
+                    cut("within a segment")
+                });
+            };
+            match marker {
+                0xc0..=0xcf if !matches!(marker, 0xc4 | 0xc8 | 0xcc) && frame.is_none() => {
+                    let &[precision, h1, h0, w1, w0, components, ..] = body else {
+                        return Err(corrupt("its frame header is too short"));
+                    };
+                    frame = Some((
+                        u32::from(u16::from_be_bytes([w1, w0])),
+                        u32::from(u16::from_be_bytes([h1, h0])),
+                        components,
+                        precision,
+                        marker & 0x0f,
+                    ));
+                }
+                0xe1 if exif.is_none() && body.starts_with(b"Exif\0") && body.len() > 6 => {
+                    exif = Some(at + 8..at + length);
+                }
+                0xda => {
+                    let (width, height, components, precision, process) =
+                        frame.ok_or_else(|| corrupt("a scan comes before the frame header"))?;
+                    return Ok(Self {
+                        width,
+                        height,
+                        components,
+                        precision,
+                        process,
+                        exif,
+                        scan_at: at,
+                    });
+                }
+                _ => {}
+            }
+            at += length;
+        }
+    }
+
+    fn is_progressive(&self) -> bool {
+        matches!(self.process, 2 | 6 | 10 | 14)
+    }
+
+    fn pixels(&self) -> u64 {
+        u64::from(self.width) * u64::from(self.height)
+    }
+
+    /// Bytes that a progressive decoder keeps for the coefficients of the whole picture.
+    fn coefficient_bytes(&self) -> u64 {
+        if self.is_progressive() {
+            self.pixels() * u64::from(self.components) * 2
+        } else {
+            0
+        }
+    }
+
+    /// 8, 4, 2 or 1: the strongest reduction that leaves at least what is wanted.
+    fn reduction(&self, wanted: Wanted) -> u32 {
+        [8, 4, 2]
+            .into_iter()
+            .find(|divisor| wanted.is_met_by(self.width / divisor, self.height / divisor))
+            .unwrap_or(1)
+    }
+}
+
+/// Decodes a JPEG, reduced where `wanted` allows it, not yet turned upright.
+pub(crate) fn decode(bytes: &[u8], wanted: Wanted, limits: &Limits) -> Result<Raw, DecodeError> {
+    let header = Header::parse(bytes)?;
+    limits.check_pixels(FORMAT, header.width, header.height)?;
+    if !has_end_marker(&bytes[header.scan_at..]) {
+        return Err(DecodeError::Truncated {
+            format: FORMAT,
+            reason: "its end marker is missing".to_owned(),
+        });
+    }
+    let reduction = header.reduction(wanted);
+    // Four components are CMYK, which `image` turns into RGB and `jpeg-decoder` does not.
+    let can_reduce = header.components != 4;
+    let reduced = |reduction| decode_reduced(bytes, &header, reduction, limits);
+    let in_full = || decode_in_full(bytes, &header, limits);
+    let image = match (reduction, can_reduce) {
+        (_, false) => in_full(),
+        (1, true) => in_full().or_else(|first| reduced(1).map_err(|second| better(first, second))),
+        (_, true) => {
+            reduced(reduction).or_else(|first| in_full().map_err(|second| better(first, second)))
+        }
+    }?;
+    Ok(Raw {
+        image,
+        width: header.width,
+        height: header.height,
+        orientation: None,
+        exif: header.exif.map(|range| bytes[range].to_vec()),
+    })
+}
+
+/// Of two decoders' reasons the one that helps more: a missing feature before damage.
+fn better(first: DecodeError, second: DecodeError) -> DecodeError {
+    let helps = |error: &DecodeError| {
+        matches!(
+            error,
+            DecodeError::UnsupportedFeature { .. } | DecodeError::TooMuchMemory { .. }
+        )
+    };
+    if !helps(&first) && helps(&second) {
+        second
+    } else {
+        first
+    }
+}
+
+/// Whether an end marker follows; what comes behind it (maker's data, a second picture) is free.
+fn has_end_marker(from_scan: &[u8]) -> bool {
+    from_scan
+        .windows(2)
+        .rev()
+        .any(|window| window == [0xff, 0xd9])
+}
+
+fn decode_reduced(
+    bytes: &[u8],
+    header: &Header,
+    reduction: u32,
+    limits: &Limits,
+) -> Result<DynamicImage, DecodeError> {
+    let side = |side: u32| side.div_ceil(reduction);
+    let (width, height) = (side(header.width), side(header.height));
+    let reduced_bytes = u64::from(width) * u64::from(height) * u64::from(header.components);
+    // Planes and the joined picture live at once; a turned copy comes after the planes.
+    let _held =
+        limits.hold(2 * reduced_bytes * bytes_a_sample(header) + header.coefficient_bytes())?;
+    let mut decoder = jpeg_decoder::Decoder::new(bytes);
+    decoder.set_max_decoding_buffer_size(
+        usize::try_from(limits.max_decode_bytes).unwrap_or(usize::MAX),
+    );
+    // The decoder takes the smallest of its scales at which one side is as large as asked.
+    let ask = |side: u32| u16::try_from(side).unwrap_or(u16::MAX);
+    decoder
+        .scale(ask(width), ask(height))
+        .map_err(from_jpeg_decoder)?;
+    let info = decoder.info().ok_or_else(|| DecodeError::Corrupt {
+        format: FORMAT,
+        reason: "it has no frame".to_owned(),
+    })?;
+    limits.check_pixels(FORMAT, info.width.into(), info.height.into())?;
+    let pixels = decoder.decode().map_err(from_jpeg_decoder)?;
+    let (width, height) = (u32::from(info.width), u32::from(info.height));
+    let image = match info.pixel_format {
+        PixelFormat::L8 => GrayImage::from_raw(width, height, pixels).map(DynamicImage::ImageLuma8),
+        PixelFormat::L16 => {
+            // Native-endian samples of `precision` bits.
+            let shift = header.precision.saturating_sub(8).min(8);
+            let gray = pixels
+                .chunks_exact(2)
+                .map(|sample| (u16::from_ne_bytes([sample[0], sample[1]]) >> shift) as u8)
+                .collect();
+            GrayImage::from_raw(width, height, gray).map(DynamicImage::ImageLuma8)
+        }
+        PixelFormat::RGB24 => {
+            RgbImage::from_raw(width, height, pixels).map(DynamicImage::ImageRgb8)
+        }
+        PixelFormat::CMYK32 => {
+            return Err(DecodeError::UnsupportedFeature {
+                format: FORMAT,
+                reason: "CMYK at a reduced size".to_owned(),
+            });
+        }
+    };
+    image.ok_or_else(|| DecodeError::Corrupt {
+        format: FORMAT,
+        reason: "it has fewer pixels than it claims".to_owned(),
+    })
+}
+
+fn bytes_a_sample(header: &Header) -> u64 {
+    if header.precision > 8 { 2 } else { 1 }
+}
+
+fn decode_in_full(
+    bytes: &[u8],
+    header: &Header,
+    limits: &Limits,
+) -> Result<DynamicImage, DecodeError> {
+    // `image` copies the file.
+    let own_bytes = header.coefficient_bytes() + bytes.len() as u64;
+    open_with_image(bytes, Format::Jpeg, limits)?.decode(own_bytes, limits)
+}
+
+fn from_jpeg_decoder(error: jpeg_decoder::Error) -> DecodeError {
+    let reason = error.to_string();
+    match error {
+        jpeg_decoder::Error::Unsupported(feature) => DecodeError::UnsupportedFeature {
+            format: FORMAT,
+            reason: format!("{feature:?}"),
+        },
+        jpeg_decoder::Error::Io(source) if source.kind() == std::io::ErrorKind::UnexpectedEof => {
+            DecodeError::Truncated {
+                format: FORMAT,
+                reason,
+            }
+        }
+        _ => DecodeError::Corrupt {
+            format: FORMAT,
+            reason,
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn jpeg() -> Vec<u8> {
+        crate::encode_jpeg(&[90; 40 * 24 * 3], 40, 24, 80)
+    }
+
+    #[test]
+    fn header_tells_size_and_scan() {
+        let bytes = jpeg();
+        let header = Header::parse(&bytes).unwrap();
+        assert_eq!((header.width, header.height), (40, 24));
+        assert_eq!((header.components, header.precision), (3, 8));
+        assert!(!header.is_progressive());
+        assert_eq!(header.exif, None);
+    }
+
+    #[test]
+    fn every_cut_is_truncated() {
+        let bytes = jpeg();
+        for length in 3..bytes.len() - 1 {
+            let error = decode(&bytes[..length], Wanted::ShortSide(8), &Limits::default());
+            assert_eq!(
+                error.err().map(|error| error.code()),
+                Some("truncated"),
+                "{length}"
+            );
+        }
+    }
+
+    #[test]
+    fn reduction_keeps_at_least_what_is_wanted() {
+        let bytes = crate::encode_jpeg(&vec![90; 640 * 480 * 3], 640, 480, 80);
+        let limits = Limits::default();
+        for (wanted, size) in [
+            (Wanted::ShortSide(60), (80, 60)),
+            (Wanted::ShortSide(61), (160, 120)),
+            (Wanted::ShortSide(146), (320, 240)),
+            (Wanted::ShortSide(241), (640, 480)),
+            (Wanted::LongSide(80), (80, 60)),
+            (Wanted::LongSide(1000), (640, 480)),
+        ] {
+            let raw = decode(&bytes, wanted, &limits).unwrap();
+            assert_eq!((raw.image.width(), raw.image.height()), size, "{wanted:?}");
+            assert_eq!((raw.width, raw.height), (640, 480));
+        }
+    }
+}

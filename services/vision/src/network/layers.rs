@@ -1,0 +1,226 @@
+//! The pieces that convolutional networks here are built of, on burn.
+//!
+//! Weights come in the layout and under the names of PyTorch. A batch norm is folded into the
+//! convolution before it, on plain numbers: `w · γ/√(σ²+ε)` and `β − μ · γ/√(σ²+ε)`.
+
+use burn::tensor::{
+    Device, Tensor, TensorData, activation::relu, module::conv2d, ops::ConvOptions,
+};
+
+use crate::weights::Weights;
+
+const BATCH_NORM_EPSILON: f64 = 1e-5;
+
+/// `(value / 255 − mean) / std` and the change from pixels in a row to planes of a channel.
+#[derive(Debug)]
+pub(super) struct Normalise {
+    /// For each channel, the result for every byte.
+    table: [[f32; 256]; 3],
+}
+
+impl Normalise {
+    pub(super) fn new(mean: [f32; 3], std: [f32; 3]) -> Self {
+        let mut table = [[0.0; 256]; 3];
+        for (channel, values) in table.iter_mut().enumerate() {
+            for (byte, value) in values.iter_mut().enumerate() {
+                *value = (byte as f32 / 255.0 - mean[channel]) / std[channel];
+            }
+        }
+        Self { table }
+    }
+
+    /// `batch * side * side * 3` bytes → `[batch, 3, side, side]`.
+    pub(super) fn apply(
+        &self,
+        pixels: &[u8],
+        batch: usize,
+        side: usize,
+        device: &Device,
+    ) -> Tensor<4> {
+        let mut planes = Vec::with_capacity(pixels.len());
+        for picture in pixels.chunks_exact(side * side * 3) {
+            for (channel, table) in self.table.iter().enumerate() {
+                planes.extend(
+                    picture[channel..]
+                        .iter()
+                        .step_by(3)
+                        .map(|byte| table[usize::from(*byte)]),
+                );
+            }
+        }
+        Tensor::from_data(TensorData::new(planes, [batch, 3, side, side]), device)
+    }
+}
+
+/// A convolution with its batch norm folded in: `[n, in, h, w]` → `[n, out, h', w']`.
+#[derive(Debug)]
+pub(super) struct Conv {
+    weight: Tensor<4>,
+    bias: Tensor<1>,
+    options: ConvOptions<2>,
+}
+
+/// Channels, kernel side and stride of a convolution; padded so that stride 1 keeps the size.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Shape {
+    pub inputs: usize,
+    pub outputs: usize,
+    pub kernel: usize,
+    pub stride: usize,
+}
+
+impl Conv {
+    /// `name.weight` folded with the batch norm `norm.{weight,bias,running_mean,running_var}`.
+    pub(super) fn load(
+        weights: &Weights,
+        name: &str,
+        norm: &str,
+        shape: Shape,
+        device: &Device,
+    ) -> Result<Self, String> {
+        let Shape {
+            inputs,
+            outputs,
+            kernel,
+            stride,
+        } = shape;
+        let dims = [outputs, inputs, kernel, kernel];
+        let weight = weights.get(&format!("{name}.weight"), &dims)?;
+        let of_norm = |part: &str| weights.get(&format!("{norm}.{part}"), &[outputs]);
+        let (gamma, beta) = (of_norm("weight")?, of_norm("bias")?);
+        let (mean, variance) = (of_norm("running_mean")?, of_norm("running_var")?);
+        let scales: Vec<f64> = gamma
+            .iter()
+            .zip(variance)
+            .map(|(gamma, variance)| {
+                f64::from(*gamma) / (f64::from(*variance) + BATCH_NORM_EPSILON).sqrt()
+            })
+            .collect();
+        let folded: Vec<f32> = weight
+            .chunks_exact(inputs * kernel * kernel)
+            .zip(&scales)
+            .flat_map(|(filter, scale)| filter.iter().map(move |w| (f64::from(*w) * scale) as f32))
+            .collect();
+        let bias: Vec<f32> = (0..outputs)
+            .map(|i| (f64::from(beta[i]) - f64::from(mean[i]) * scales[i]) as f32)
+            .collect();
+        if !folded.iter().chain(&bias).all(|value| value.is_finite()) {
+            return Err(format!(
+                "{name} with {norm} holds numbers that are not finite"
+            ));
+        }
+        let padding = kernel / 2;
+        Ok(Self {
+            weight: Tensor::from_data(TensorData::new(folded, dims), device),
+            bias: Tensor::from_data(TensorData::new(bias, [outputs]), device),
+            options: ConvOptions::new([stride; 2], [padding; 2], [1; 2], 1),
+        })
+    }
+
+    pub(super) fn forward(&self, input: Tensor<4>) -> Tensor<4> {
+        conv2d(
+            input,
+            self.weight.clone(),
+            Some(self.bias.clone()),
+            self.options.clone(),
+        )
+    }
+}
+
+/// ResNet's basic block: two 3 × 3 convolutions beside a shortcut, which is a 1 × 1 convolution
+/// where the shape changes.
+#[derive(Debug)]
+pub(super) struct BasicBlock {
+    first: Conv,
+    second: Conv,
+    shortcut: Option<Conv>,
+}
+
+/// How a source names the parts of a block's shortcut.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct ShortcutNames {
+    pub conv: &'static str,
+    pub norm: &'static str,
+}
+
+impl BasicBlock {
+    /// `name.conv1`, `name.bn1`, `name.conv2`, `name.bn2` and the shortcut's two.
+    pub(super) fn load(
+        weights: &Weights,
+        name: &str,
+        shortcut: ShortcutNames,
+        inputs: usize,
+        outputs: usize,
+        stride: usize,
+        device: &Device,
+    ) -> Result<Self, String> {
+        let conv = |conv: &str, norm: &str, inputs, kernel, stride| {
+            let shape = Shape {
+                inputs,
+                outputs,
+                kernel,
+                stride,
+            };
+            let (conv, norm) = (format!("{name}.{conv}"), format!("{name}.{norm}"));
+            Conv::load(weights, &conv, &norm, shape, device)
+        };
+        Ok(Self {
+            first: conv("conv1", "bn1", inputs, 3, stride)?,
+            second: conv("conv2", "bn2", outputs, 3, 1)?,
+            shortcut: (stride != 1 || inputs != outputs)
+                .then(|| conv(shortcut.conv, shortcut.norm, inputs, 1, stride))
+                .transpose()?,
+        })
+    }
+
+    pub(super) fn forward(&self, input: Tensor<4>) -> Tensor<4> {
+        let output = self.second.forward(relu(self.first.forward(input.clone())));
+        let beside = match &self.shortcut {
+            Some(conv) => conv.forward(input),
+            None => input,
+        };
+        relu(output + beside)
+    }
+}
+
+/// A fully connected layer: `[n, in]` → `[n, out]`.
+#[derive(Debug)]
+pub(super) struct Linear {
+    /// `[in, out]`: transposed once, at load.
+    weight: Tensor<2>,
+    bias: Tensor<2>,
+}
+
+impl Linear {
+    /// `name.weight` (`[out, in]`, as PyTorch stores it) and `name.bias`.
+    pub(super) fn load(
+        weights: &Weights,
+        name: &str,
+        inputs: usize,
+        outputs: usize,
+        device: &Device,
+    ) -> Result<Self, String> {
+        let weight = weights.get(&format!("{name}.weight"), &[outputs, inputs])?;
+        let bias = weights.get(&format!("{name}.bias"), &[outputs])?;
+        let transposed: Vec<f32> = (0..inputs)
+            .flat_map(|i| (0..outputs).map(move |o| weight[o * inputs + i]))
+            .collect();
+        Ok(Self {
+            weight: Tensor::from_data(TensorData::new(transposed, [inputs, outputs]), device),
+            bias: Tensor::from_data(TensorData::new(bias.to_vec(), [1, outputs]), device),
+        })
+    }
+
+    pub(super) fn forward(&self, input: Tensor<2>) -> Tensor<2> {
+        input.matmul(self.weight.clone()) + self.bias.clone()
+    }
+}
+
+/// The mean of each channel: `[n, c, h, w]` → `[n, c]`.
+pub(super) fn global_average(input: Tensor<4>) -> Tensor<2> {
+    let [batch, channels, height, width] = input.dims();
+    input
+        .reshape([batch, channels, height * width])
+        .mean_dim(2)
+        .reshape([batch, channels])
+}

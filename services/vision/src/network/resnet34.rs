@@ -1,0 +1,60 @@
+//! ResNet-34 without its classifier: 224 × 224 pixels → the 512 averages of its last maps.
+//!
+//! Tensor names are those of timm and torchvision; `fc.*` is not looked at.
+
+use burn::tensor::{Device, Tensor, activation::relu, module::max_pool2d, ops::MaxPoolOptions};
+
+use super::layers::{BasicBlock, Conv, Shape, ShortcutNames, global_average};
+use crate::weights::Weights;
+
+pub(super) const DIMENSION: usize = 512;
+
+const STEM: usize = 64;
+/// Outputs and number of blocks of `layer1` to `layer4`.
+const LAYERS: [(usize, usize); 4] = [(64, 3), (128, 4), (256, 6), (512, 3)];
+const SHORTCUT: ShortcutNames = ShortcutNames {
+    conv: "downsample.0",
+    norm: "downsample.1",
+};
+
+#[derive(Debug)]
+pub(super) struct ResNet34 {
+    stem: Conv,
+    blocks: Vec<BasicBlock>,
+}
+
+impl ResNet34 {
+    pub(super) fn load(weights: &Weights, device: &Device) -> Result<Self, String> {
+        let shape = Shape {
+            inputs: 3,
+            outputs: STEM,
+            kernel: 7,
+            stride: 2,
+        };
+        let stem = Conv::load(weights, "conv1", "bn1", shape, device)?;
+        let mut channels = STEM;
+        let mut blocks = Vec::new();
+        for (layer, (outputs, depth)) in LAYERS.into_iter().enumerate() {
+            for i in 0..depth {
+                let name = format!("layer{}.{i}", layer + 1);
+                let stride = if i == 0 && layer > 0 { 2 } else { 1 };
+                blocks.push(BasicBlock::load(
+                    weights, &name, SHORTCUT, channels, outputs, stride, device,
+                )?);
+                channels = outputs;
+            }
+        }
+        Ok(Self { stem, blocks })
+    }
+
+    /// `[n, 3, side, side]` → `[n, 512]`, of any length.
+    pub(super) fn forward(&self, input: Tensor<4>) -> Tensor<2> {
+        let stem = relu(self.stem.forward(input));
+        let halve = MaxPoolOptions::new([3; 2])
+            .with_stride([2; 2])
+            .with_padding([1; 2]);
+        let stem = max_pool2d(stem, halve);
+        let features = self.blocks.iter().fold(stem, |x, block| block.forward(x));
+        global_average(features)
+    }
+}

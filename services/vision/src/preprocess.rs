@@ -1,0 +1,179 @@
+//! An upright picture → the square of pixels that a network takes, and plain resizing.
+//!
+//! Short side to the model's size by an antialiased convolution (as Pillow's), long side in
+//! proportion, the middle cut out. Only what ends up in the square is computed: for the resampling
+//! filter a crop of the result is the same as a box in the source, and the cost stays small even
+//! for a picture of 65,000 × 1.
+
+use fast_image_resize::{
+    FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer,
+    images::{Image, ImageRef},
+};
+use lookalike_chassis::metrics::STAGE_SECONDS;
+
+use crate::{
+    decode::Picture,
+    description::{CropOffset, Description, Filter, LongSide},
+};
+
+/// What a network takes: `side * side * 3` bytes of 8-bit RGB, row by row from the top; as
+/// `EmbedRequest.pixels` carries it.
+pub type Input = Box<[u8]>;
+
+/// Resizes and crops as the model's description says.
+///
+/// # Panics
+/// When `picture.rgb` has not `width * height * 3` bytes, which [`decode`](crate::decode) never
+/// gives.
+pub fn preprocess(description: &Description, picture: &Picture) -> Input {
+    let _timer = STAGE_SECONDS
+        .with_label_values(&["preprocess"])
+        .start_timer();
+    let rules = &description.preprocessing;
+    let [crop_width, crop_height] = rules.crop;
+    let short = picture.width.min(picture.height);
+    // For each axis: the resized side, where the crop begins in it, and both in source pixels.
+    let axis = |side: u32, crop: u32| {
+        let resized = resized_side(side, short, rules.resize_short_side, rules.long_side);
+        let offset = crop_offset(resized, crop, rules.crop_offset);
+        let scale = f64::from(side) / f64::from(resized);
+        (f64::from(offset) * scale, f64::from(crop) * scale)
+    };
+    let (left, width) = axis(picture.width, crop_width);
+    let (top, height) = axis(picture.height, crop_height);
+    let box_in_source = Some([left, top, width, height]);
+    resample(
+        picture,
+        box_in_source,
+        crop_width,
+        crop_height,
+        rules.filter,
+    )
+    .into_boxed_slice()
+}
+
+/// Both sides of the resized picture follow from its short side; in pixels.
+fn resized_side(side: u32, short: u32, resize: u32, rule: LongSide) -> u32 {
+    if side == short {
+        return resize;
+    }
+    let side = match rule {
+        // Pillow's and Python's order of operations and rounding, so that no pixel differs.
+        LongSide::Round => {
+            (f64::from(side) * (f64::from(resize) / f64::from(short))).round_ties_even()
+        }
+        LongSide::Truncate => (f64::from(resize) * f64::from(side) / f64::from(short)).floor(),
+    };
+    (side as u32).max(resize)
+}
+
+fn crop_offset(side: u32, crop: u32, rule: CropOffset) -> u32 {
+    let spare = side - crop;
+    match rule {
+        CropOffset::Floor => spare / 2,
+        CropOffset::Round => (f64::from(spare) / 2.0).round_ties_even() as u32,
+    }
+}
+
+/// Resamples a box of the picture (left, top, width, height in source pixels; `None` is all of
+/// it) to `width` × `height`.
+pub(crate) fn resample(
+    picture: &Picture,
+    source_box: Option<[f64; 4]>,
+    width: u32,
+    height: u32,
+    filter: Filter,
+) -> Vec<u8> {
+    let source = ImageRef::new(picture.width, picture.height, &picture.rgb, PixelType::U8x3)
+        .expect("a picture has width * height * 3 bytes");
+    let mut target = Image::new(width, height, PixelType::U8x3);
+    let filter = match filter {
+        Filter::Bicubic => FilterType::CatmullRom,
+        Filter::Bilinear => FilterType::Bilinear,
+    };
+    let mut options = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(filter));
+    if let Some([left, top, box_width, box_height]) = source_box {
+        // Rounding must not push the box over the edge.
+        let box_width = box_width.min(f64::from(picture.width) - left);
+        let box_height = box_height.min(f64::from(picture.height) - top);
+        options = options.crop(left, top, box_width, box_height);
+    }
+    Resizer::new()
+        .resize(&source, &mut target, &options)
+        .expect("both images are 8-bit RGB and the box lies within the source");
+    target.into_vec()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Waves and edges, so that a shift of a pixel would show.
+    fn drawn(width: u32, height: u32) -> Picture {
+        let rgb = (0..height)
+            .flat_map(|y| (0..width).map(move |x| (x, y)))
+            .flat_map(|(x, y)| {
+                let wave = |step: f32| 127.0 + 120.0 * ((x as f32 + 2.0 * y as f32) / step).sin();
+                [
+                    wave(9.0) as u8,
+                    wave(23.0) as u8,
+                    ((x / 8 + y / 8) % 2 * 255) as u8,
+                ]
+            })
+            .collect();
+        Picture { width, height, rgb }
+    }
+
+    #[test]
+    fn cropping_in_the_source_is_cropping_the_result() {
+        let description = Description::bundled("lookalike-mini").unwrap();
+        for (width, height) in [
+            (300, 200),
+            (200, 300),
+            (147, 1000),
+            (128, 128),
+            (640, 481),
+            (90, 60),
+        ] {
+            let picture = drawn(width, height);
+            let input = preprocess(&description, &picture);
+            let short = width.min(height);
+            let resized = |side| resized_side(side, short, 146, LongSide::Round);
+            let (rw, rh) = (resized(width), resized(height));
+            let whole = resample(&picture, None, rw, rh, Filter::Bicubic);
+            let (left, top) = ((rw - 128) / 2, (rh - 128) / 2);
+            for y in 0..128 {
+                let from = ((top + y) * rw + left) as usize * 3;
+                let expected = &whole[from..from + 128 * 3];
+                let found = &input[y as usize * 128 * 3..][..128 * 3];
+                let worst = expected
+                    .iter()
+                    .zip(found)
+                    .map(|(a, b)| a.abs_diff(*b))
+                    .max();
+                assert!(worst <= Some(1), "{width} x {height}, row {y}: {worst:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn extreme_shapes_stay_cheap() {
+        let description = Description::bundled("lookalike-mini").unwrap();
+        for (width, height) in [(65_000, 1), (1, 65_000), (1, 1), (65_000, 2)] {
+            let input = preprocess(&description, &drawn(width, height));
+            assert_eq!(input.len(), 128 * 128 * 3);
+        }
+    }
+
+    #[test]
+    fn sides_round_as_in_python() {
+        // round(105 * (146 / 84)) is 182 (182.5 to even), int(146 * 105 / 84) is 182.
+        assert_eq!(resized_side(84, 84, 146, LongSide::Round), 146);
+        assert_eq!(resized_side(105, 84, 146, LongSide::Truncate), 182);
+        assert_eq!(resized_side(640, 427, 235, LongSide::Truncate), 352);
+        assert_eq!(resized_side(640, 427, 235, LongSide::Round), 352);
+        assert_eq!(crop_offset(235, 224, CropOffset::Round), 6);
+        assert_eq!(crop_offset(235, 224, CropOffset::Floor), 5);
+        assert_eq!(crop_offset(353, 224, CropOffset::Round), 64);
+    }
+}

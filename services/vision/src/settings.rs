@@ -1,0 +1,59 @@
+//! The `[vision]` section of the settings.
+
+use serde::{Deserialize, Serialize};
+
+/// Model, device and the limits of decoding.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Settings {
+    /// `"lookalike-mini"`, or a folder with a description and weights.
+    pub model: String,
+    /// `"auto"`, `"cpu"`, `"cuda"`, `"cuda:1"` or `"vulkan"`.
+    pub device: String,
+    /// The longest file that is read, as `"256MiB"`.
+    #[serde(with = "lookalike_chassis::settings::size")]
+    pub max_file_bytes: u64,
+    /// The most pixels (width × height) that are decoded.
+    pub max_pixels: u64,
+    /// The longest side that is decoded, in pixels.
+    pub max_side: u32,
+    /// Memory that the decoders of this process may hold together, as `"1GiB"`; a picture that
+    /// would need more alone is refused.
+    #[serde(with = "lookalike_chassis::settings::size")]
+    pub max_decode_bytes: u64,
+    /// The most images that go through the network at once.
+    pub batch_images: usize,
+    /// Batches that wait for the device at most; more wait in their senders.
+    pub queue_batches: usize,
+    /// Queries that wait for the device at most; more wait in their senders.
+    pub queue_queries: usize,
+    /// Threads that decode pictures; 0 takes as many as the machine has cores.
+    pub decode_threads: usize,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            model: crate::model::DEFAULT.to_owned(),
+            device: "auto".to_owned(),
+            max_file_bytes: 256 << 20,
+            max_pixels: 200_000_000,
+            max_side: 65_000,
+            max_decode_bytes: 1 << 30,
+            batch_images: 16,
+            queue_batches: 4,
+            queue_queries: 256,
+            decode_threads: 0,
+        }
+    }
+}
+
+impl Settings {
+    /// [`decode_threads`](Self::decode_threads) with 0 resolved: at least 1.
+    pub fn decode_threads(&self) -> usize {
+        match self.decode_threads {
+            0 => std::thread::available_parallelism().map_or(1, usize::from),
+            threads => threads,
+        }
+    }
+}

@@ -1,0 +1,160 @@
+//! Small files that claim to be huge, and files that end early.
+
+use lookalike_vision::{CODES, DecodeError, Limits, Settings, decode, thumbnail};
+
+use crate::{
+    drawn::{jpeg, quarters},
+    memory::{alone, peak_of},
+};
+
+/// Fails with this code, having allocated next to nothing.
+#[track_caller]
+fn check(name: &str, file: &[u8], code: &str) {
+    let (result, peak) = peak_of(|| decode(file, 146, &Limits::default()));
+    let error = result.unwrap_err();
+    assert_eq!(error.code(), code, "{name}: {error}");
+    assert!(CODES.contains(&error.code()));
+    assert!(peak < 4 << 20, "{name}: {peak} bytes");
+    assert_eq!(
+        thumbnail(file, 200, &Limits::default()).unwrap_err().code(),
+        code,
+        "{name}"
+    );
+}
+
+/// The frame header of a drawn JPEG, changed to claim another size.
+fn jpeg_claiming(width: u16, height: u16) -> Vec<u8> {
+    let mut file = jpeg(&quarters(64, 48));
+    let frame = file.windows(2).position(|w| w == [0xff, 0xc0]).unwrap();
+    file[frame + 5..frame + 7].copy_from_slice(&height.to_be_bytes());
+    file[frame + 7..frame + 9].copy_from_slice(&width.to_be_bytes());
+    file
+}
+
+/// A PNG of nothing but a header with a right checksum, and the start of its data.
+fn png_claiming(width: u32, height: u32) -> Vec<u8> {
+    let mut header = b"IHDR".to_vec();
+    header.extend(width.to_be_bytes());
+    header.extend(height.to_be_bytes());
+    header.extend([8, 2, 0, 0, 0]);
+    let crc = header.iter().fold(!0_u32, |crc, byte| {
+        (0..8).fold(crc ^ u32::from(*byte), |crc, _| {
+            if crc & 1 == 1 {
+                crc >> 1 ^ 0xedb8_8320
+            } else {
+                crc >> 1
+            }
+        })
+    });
+    let mut file = b"\x89PNG\r\n\x1a\n\0\0\0\x0d".to_vec();
+    file.extend(header);
+    file.extend((!crc).to_be_bytes());
+    file.extend(b"\0\0\0\x10IDAT\x78\x9c");
+    file.extend([0; 40]);
+    file
+}
+
+#[test]
+fn claims_beyond_the_limits_allocate_nothing() {
+    let _alone = alone();
+    check("jpeg", &jpeg_claiming(65_535, 65_535), "too_many_pixels");
+    check("jpeg side", &jpeg_claiming(65_535, 1), "too_many_pixels");
+    check("jpeg nothing", &jpeg_claiming(0, 48), "corrupt");
+    check("png", &png_claiming(65_535, 65_535), "too_many_pixels");
+    check(
+        "png largest",
+        &png_claiming(0x7fff_ffff, 0x7fff_ffff),
+        "too_many_pixels",
+    );
+    check("pnm", b"P6\n60000 60000\n255\n", "too_many_pixels");
+    check(
+        "qoi",
+        b"qoif\0\0\xff\xff\0\0\xff\xff\x03\0aaaaaaaa",
+        "too_many_pixels",
+    );
+    check("gif", b"GIF89a\xff\xff\xff\xff\0\0\0;", "too_many_pixels");
+    check(
+        "hdr",
+        b"#?RADIANCE\nFORMAT=32-bit_rle_rgbe\n\n-Y 60000 +X 60000\n",
+        "too_many_pixels",
+    );
+    let mut bmp = b"BM\x36\0\0\0\0\0\0\0\x36\0\0\0\x28\0\0\0".to_vec();
+    bmp.extend([0x60, 0xea, 0, 0, 0x60, 0xea, 0, 0, 1, 0, 24, 0]);
+    bmp.extend([0; 24]);
+    check("bmp", &bmp, "too_many_pixels");
+    let mut tga = vec![
+        0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 24, 0,
+    ];
+    tga.extend([0; 26]);
+    check("tga", &tga, "too_many_pixels");
+}
+
+#[test]
+fn limits_are_the_settings() {
+    let _alone = alone();
+    let file = jpeg(&quarters(640, 480));
+    let code = |change: &dyn Fn(&mut Settings)| {
+        let mut settings = Settings::default();
+        change(&mut settings);
+        decode(&file, 480, &Limits::from(&settings)).map_or_else(|error| error.code(), |_| "fine")
+    };
+    assert_eq!(code(&|_| {}), "fine");
+    assert_eq!(code(&|s| s.max_file_bytes = 100), "too_large");
+    assert_eq!(code(&|s| s.max_pixels = 640 * 480), "fine");
+    assert_eq!(code(&|s| s.max_pixels = 640 * 480 - 1), "too_many_pixels");
+    assert_eq!(code(&|s| s.max_side = 639), "too_many_pixels");
+    assert_eq!(code(&|s| s.max_decode_bytes = 640 * 480), "too_much_memory");
+}
+
+#[test]
+fn what_is_no_image_says_so() {
+    let _alone = alone();
+    check("empty", b"", "empty");
+    check("text", b"a shopping list: apples, pears", "not_an_image");
+    check("page", b"<!doctype html><p>not found", "not_an_image");
+    check(
+        "drawing",
+        b"<svg xmlns=\"http://www.w3.org/2000/svg\"/>",
+        "unsupported_format",
+    );
+    let error = decode(b"8BPS\0\x01", 1, &Limits::default()).unwrap_err();
+    assert_eq!(
+        error,
+        DecodeError::UnsupportedFormat {
+            format: "Photoshop"
+        }
+    );
+    assert_eq!(error.to_string(), "Photoshop images are not supported");
+}
+
+#[test]
+fn half_a_file_is_never_half_a_picture() {
+    let _alone = alone();
+    // Noise, so that every format needs all of its bytes.
+    let mut state = 1_u32;
+    let noise = image::RgbImage::from_fn(96, 96, |_, _| {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        image::Rgb([(state >> 24) as u8, (state >> 16) as u8, (state >> 8) as u8])
+    });
+    for format in [
+        image::ImageFormat::Jpeg,
+        image::ImageFormat::Png,
+        image::ImageFormat::Gif,
+        image::ImageFormat::WebP,
+        image::ImageFormat::Bmp,
+        image::ImageFormat::Tiff,
+        image::ImageFormat::Qoi,
+        image::ImageFormat::Pnm,
+    ] {
+        let mut file = std::io::Cursor::new(Vec::new());
+        image::DynamicImage::ImageRgb8(noise.clone())
+            .write_to(&mut file, format)
+            .unwrap();
+        let file = file.into_inner();
+        let error = decode(&file[..file.len() / 2], 96, &Limits::default()).unwrap_err();
+        assert!(
+            matches!(error.code(), "truncated" | "corrupt"),
+            "{format:?}: {error:?}"
+        );
+    }
+}

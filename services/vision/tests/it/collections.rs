@@ -1,0 +1,119 @@
+//! Collections of valid, damaged and hostile files: each decodes or fails with a code.
+
+use std::collections::BTreeMap;
+
+use lookalike_vision::{CODES, DEFAULT, Limits, Model, decode, preprocess, thumbnail};
+
+use crate::{
+    memory::{alone, peak_of},
+    shared,
+};
+
+/// Decodes every file of a folder; name → code or "fine", and the largest allocation.
+fn outcomes(folder: &str) -> Option<BTreeMap<String, &'static str>> {
+    let folder = shared::folder(folder)?;
+    let description = Model::load_description(DEFAULT).unwrap();
+    let limits = Limits::default();
+    let mut outcomes = BTreeMap::new();
+    let mut largest = (0, String::new());
+    for (name, file) in shared::files(&folder) {
+        let start = std::time::Instant::now();
+        let (result, peak) = peak_of(|| {
+            decode(&file, description.short_side_wanted(), &limits).map(|(picture, attributes)| {
+                assert_eq!(
+                    picture.rgb.len(),
+                    (picture.width * picture.height * 3) as usize
+                );
+                assert!(attributes.width > 0 && attributes.height > 0);
+                preprocess(&description, &picture).len()
+            })
+        });
+        let seconds = start.elapsed().as_secs_f64();
+        let small = thumbnail(&file, 200, &limits);
+        let outcome = match &result {
+            Ok(length) => {
+                assert_eq!(*length, description.input_bytes(), "{name}");
+                assert!(small.is_ok(), "{name}: no thumbnail: {small:?}");
+                "fine"
+            }
+            Err(error) => {
+                assert!(CODES.contains(&error.code()));
+                assert_eq!(small.unwrap_err().code(), error.code(), "{name}");
+                error.code()
+            }
+        };
+        let bound = limits.max_decode_bytes as usize + file.len() * 2 + (64 << 20);
+        assert!(peak <= bound, "{name}: {peak} bytes");
+        if peak > largest.0 {
+            largest = (peak, name.clone());
+        }
+        let words = result
+            .err()
+            .map(|error| error.to_string())
+            .unwrap_or_default();
+        eprintln!("{name}: {outcome} ({peak} bytes, {seconds:.3} s) {words}");
+        outcomes.insert(name, outcome);
+    }
+    eprintln!("largest: {} bytes for {}", largest.0, largest.1);
+    Some(outcomes)
+}
+
+#[test]
+fn valid_files_of_many_formats() {
+    let _alone = alone();
+    let Some(outcomes) = outcomes("data/formats") else {
+        return;
+    };
+    let fine = outcomes
+        .values()
+        .filter(|outcome| **outcome == "fine")
+        .count();
+    eprintln!("{fine} of {} decode", outcomes.len());
+    // Formats that this build reads, without exception where the feature is a common one.
+    for (name, outcome) in &outcomes {
+        let read = [
+            "jpeg-", "png-", "gif-", "webp-", "qoi-", "ico-", "pnm-", "tga-", "hdr-",
+        ];
+        let rare = ["arithmetic", "12bit"];
+        if read.iter().any(|start| name.starts_with(start))
+            && !rare.iter().any(|part| name.contains(part))
+        {
+            assert_eq!(*outcome, "fine", "{name}");
+        }
+        let declined = [
+            "avif-", "heif-", "jxl-", "jp2-", "psd-", "pcx-", "svg-", "exr-",
+        ];
+        if declined.iter().any(|start| name.starts_with(start)) {
+            assert_eq!(*outcome, "unsupported_format", "{name}");
+        }
+        assert_ne!(*outcome, "decoder_panic", "{name}");
+        assert_ne!(*outcome, "not_an_image", "{name}");
+    }
+}
+
+#[test]
+fn damaged_and_hostile_files() {
+    let _alone = alone();
+    let Some(outcomes) = outcomes("data/malformed") else {
+        return;
+    };
+    for (name, outcome) in &outcomes {
+        let expected: &[&str] = match name.as_str() {
+            name if name.starts_with("zero-length") => &["empty"],
+            name if name.starts_with("truncated-") => &["truncated", "corrupt"],
+            "text-named.jpg" | "html-named.png" | "spaces.gif" | "one-byte.jpg" => {
+                &["not_an_image"]
+            }
+            "png-named.jpg"
+            | "jpeg-named.png"
+            | "webp-named.jpg"
+            | "no-extension"
+            | "upper.JPG"
+            | "trailing-garbage.jpg" => &["fine"],
+            "bomb-12000x12000-rgb.png" => &["fine"],
+            name if name.starts_with("bomb") => &["too_many_pixels", "corrupt"],
+            _ => continue,
+        };
+        assert!(expected.contains(outcome), "{name}: {outcome}");
+    }
+}

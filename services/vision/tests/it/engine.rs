@@ -1,0 +1,157 @@
+//! Vectors from the bundled model, through the engine.
+
+use lookalike_vision::{DEFAULT, Description, Engine, Limits, Model, Settings, decode, preprocess};
+
+use crate::{
+    drawn::{jpeg, jpeg_with_exif, quarters},
+    memory::alone,
+    shared,
+};
+
+fn engine(settings: &Settings) -> Engine {
+    Engine::start(&Model::load(DEFAULT).unwrap(), settings).unwrap()
+}
+
+pub fn input(description: &Description, file: &[u8]) -> lookalike_vision::Input {
+    let (picture, _) = decode(file, description.short_side_wanted(), &Limits::default()).unwrap();
+    preprocess(description, &picture)
+}
+
+pub fn cosine(a: &[f32], b: &[f32]) -> f32 {
+    a.iter().zip(b).map(|(a, b)| a * b).sum()
+}
+
+#[tokio::test]
+async fn batched_is_alone_and_queries_are_the_same() {
+    let _alone = alone();
+    let engine = engine(&Settings {
+        batch_images: 3,
+        ..Settings::default()
+    });
+    let description = engine.description().clone();
+    let inputs: Vec<_> = (0..7)
+        .map(|i| input(&description, &jpeg(&quarters(150 + 40 * i, 300 - 20 * i))))
+        .collect();
+    let together = engine.embed(inputs.clone()).await.unwrap();
+    assert_eq!(together.len(), 7);
+    for (input, expected) in inputs.into_iter().zip(&together) {
+        assert_eq!(expected.len(), description.dimension);
+        assert!((cosine(expected, expected) - 1.0).abs() < 1e-5);
+        let alone = engine.embed_query(vec![input]).await.unwrap();
+        assert!(cosine(&alone[0], expected) > 0.999_99);
+    }
+    let line = engine.device_line();
+    assert!(
+        line.starts_with("lookalike-mini (384 numbers) on cpu: burn flex, "),
+        "{line}"
+    );
+}
+
+#[tokio::test]
+async fn turned_photos_have_one_vector() {
+    let _alone = alone();
+    let engine = engine(&Settings::default());
+    let upright = image::DynamicImage::ImageRgb8(quarters(400, 300));
+    let turned = jpeg_with_exif(&upright.rotate270().into_rgb8(), 6);
+    let plain = jpeg(&quarters(400, 300));
+    let inputs = [plain, turned].map(|file| input(engine.description(), &file));
+    let vectors = engine.embed(inputs.to_vec()).await.unwrap();
+    assert!(cosine(&vectors[0], &vectors[1]) > 0.999);
+}
+
+#[test]
+fn devices_that_are_not_there_are_errors() {
+    let settings = Settings {
+        device: "cuda:1".to_owned(),
+        ..Settings::default()
+    };
+    let error = Engine::start(&Model::load(DEFAULT).unwrap(), &settings).unwrap_err();
+    assert!(error.to_string().contains("no cuda support"), "{error}");
+}
+
+/// Tensors of a safetensors file: bytes by name.
+fn tensors(file: &[u8]) -> impl Fn(&str) -> Vec<u8> {
+    let length = u64::from_le_bytes(file[..8].try_into().unwrap()) as usize;
+    let header: serde_json::Value = serde_json::from_slice(&file[8..8 + length]).unwrap();
+    let data = file[8 + length..].to_vec();
+    move |name| {
+        let offsets = &header[name]["data_offsets"];
+        let at = |i: usize| offsets[i].as_u64().unwrap() as usize;
+        data[at(0)..at(1)].to_vec()
+    }
+}
+
+fn vectors(raw: &[u8], dimension: usize) -> Vec<Vec<f32>> {
+    let numbers: Vec<f32> = raw
+        .chunks_exact(4)
+        .map(|four| f32::from_le_bytes(four.try_into().unwrap()))
+        .collect();
+    numbers
+        .chunks_exact(dimension)
+        .map(<[f32]>::to_vec)
+        .collect()
+}
+
+#[tokio::test]
+async fn photos_embed_as_in_training() {
+    let _alone = alone();
+    let Some(folder) = shared::folder("weights/lookalike-mini") else {
+        return;
+    };
+    let engine = engine(&Settings::default());
+    let tensor = tensors(&std::fs::read(folder.join("reference.safetensors")).unwrap());
+    for (pixels, embeddings) in [("pixels", "embeddings"), ("file_pixels", "file_embeddings")] {
+        let inputs: Vec<_> = tensor(pixels)
+            .chunks_exact(128 * 128 * 3)
+            .map(Box::from)
+            .collect();
+        let found = engine.embed(inputs).await.unwrap();
+        let expected = vectors(&tensor(embeddings), 384);
+        assert_eq!(found.len(), expected.len());
+        for (i, (found, expected)) in found.iter().zip(&expected).enumerate() {
+            let similarity = cosine(found, expected);
+            assert!(similarity >= 0.9999, "{pixels} {i}: {similarity}");
+        }
+    }
+    let expected = vectors(&tensor("file_embeddings"), 384);
+    for (i, expected) in expected.iter().enumerate() {
+        let file = std::fs::read(folder.join(format!("reference/{i}.jpg"))).unwrap();
+        let found = engine
+            .embed(vec![input(engine.description(), &file)])
+            .await
+            .unwrap();
+        let similarity = cosine(&found[0], expected);
+        eprintln!("reference/{i}.jpg: cosine {similarity:.5}");
+        assert!(similarity >= 0.995, "{i}.jpg: {similarity}");
+    }
+}
+
+#[tokio::test]
+async fn the_eight_orientations_are_one_another_s_nearest() {
+    let _alone = alone();
+    let (Some(turned), Some(others)) = (
+        shared::folder("data/photos/orientation"),
+        shared::folder("data/photos/kodak"),
+    ) else {
+        return;
+    };
+    let engine = engine(&Settings::default());
+    let embed = |folder| {
+        let inputs: Vec<_> = shared::files(folder)
+            .iter()
+            .map(|(_, file)| input(engine.description(), file))
+            .collect();
+        engine.embed(inputs)
+    };
+    let turned = embed(&turned).await.unwrap();
+    let others = embed(&others).await.unwrap();
+    assert_eq!(turned.len(), 8);
+    for a in &turned {
+        for b in &turned {
+            assert!(cosine(a, b) >= 0.98, "{}", cosine(a, b));
+        }
+        for other in &others {
+            assert!(cosine(a, other) < 0.98);
+        }
+    }
+}
