@@ -29,6 +29,9 @@ pub enum WatcherQuestion {
     },
     /// Compare the whole folder with the catalog now.
     Scan,
+    /// The folder that lies at the library's root now is the one that is meant, though it may
+    /// be another one than before: remove from the index what is not in it.
+    Confirm,
 }
 
 /// A file that is not in the index, and why.

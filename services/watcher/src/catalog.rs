@@ -1,0 +1,512 @@
+//! The catalog: what the watcher knows of every file, in one SQLite file. It is the outbox too:
+//! what a row says and that it must be sent are columns of one row, so they commit together.
+//!
+//! Only the keeper's thread uses it. It may be lost: it is made anew from the folders.
+
+mod row;
+mod schema;
+
+use std::path::{Path, PathBuf};
+
+use lookalike_bus::{Counts, StreamPosition};
+use lookalike_proto::{ImageId, Library};
+use rusqlite::{Connection, OptionalExtension as _, params};
+
+use crate::disk::Facts;
+use row::{COLUMNS, read, values};
+pub use row::{Row, State, join};
+
+/// An operation on the catalog that failed.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The file can't be opened.
+    #[error("can't open the catalog {path}: {source}{}", if_locked(source))]
+    Open {
+        /// The file.
+        path: PathBuf,
+        /// What SQLite says.
+        source: rusqlite::Error,
+    },
+    /// It was written by a newer version.
+    #[error(
+        "the catalog {path} was written by a newer version of lookalike (its schema is {found}, this one knows {known})"
+    )]
+    Newer {
+        /// The file.
+        path: PathBuf,
+        /// Its schema.
+        found: i64,
+        /// The newest one known here.
+        known: i64,
+    },
+    /// SQLite can't do what it should (disk full, file damaged, …).
+    #[error("the catalog can't be read or written: {0}")]
+    Sqlite(#[from] rusqlite::Error),
+}
+
+fn if_locked(error: &rusqlite::Error) -> &'static str {
+    match error.sqlite_error_code() {
+        Some(rusqlite::ErrorCode::DatabaseBusy | rusqlite::ErrorCode::DatabaseLocked) => {
+            " (another lookalike watches with the same data folder)"
+        }
+        _ => "",
+    }
+}
+
+type Result<T> = std::result::Result<T, Error>;
+
+/// The number of a library in the catalog.
+pub type LibraryKey = i64;
+
+/// What the catalog keeps of a library.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Root {
+    /// The root folder's device and inode when known files were last seen below it.
+    pub identity: Option<(u64, u64)>,
+    /// Behind which outcome reading goes on.
+    pub outcomes_read: Option<StreamPosition>,
+}
+
+/// The open catalog.
+pub struct Catalog {
+    db: Connection,
+}
+
+impl Catalog {
+    /// Opens the catalog, or makes an empty one. No other process can open it meanwhile.
+    ///
+    /// # Errors
+    /// When it can't be opened, is in use, or was written by a newer version.
+    pub fn open(path: &Path) -> Result<Self> {
+        let opened = |source| Error::Open {
+            path: path.to_owned(),
+            source,
+        };
+        let db = Connection::open(path).map_err(opened)?;
+        db.set_prepared_statement_cache_capacity(64);
+        // One process, one connection: no shared memory file, no lock taken per transaction.
+        // NORMAL: a power cut may lose the last transactions, never the file's integrity; the
+        // next scan sees again what they said.
+        db.execute_batch(
+            "PRAGMA locking_mode = EXCLUSIVE; PRAGMA journal_mode = WAL; \
+             PRAGMA synchronous = NORMAL; PRAGMA temp_store = MEMORY; \
+             PRAGMA cache_size = -32768; PRAGMA mmap_size = 0; \
+             PRAGMA journal_size_limit = 67108864; BEGIN IMMEDIATE; COMMIT;",
+        )
+        .map_err(opened)?;
+        let found: i64 = db
+            .pragma_query_value(None, "user_version", |row| row.get(0))
+            .map_err(opened)?;
+        if found > schema::VERSION {
+            return Err(Error::Newer {
+                path: path.to_owned(),
+                found,
+                known: schema::VERSION,
+            });
+        }
+        if found < schema::VERSION {
+            db.execute_batch(schema::CREATE).map_err(opened)?;
+        }
+        Ok(Self { db })
+    }
+
+    /// Begins a transaction; everything until [`Self::commit`] happens together or not at all.
+    ///
+    /// # Errors
+    /// When SQLite can't.
+    pub fn begin(&self) -> Result<()> {
+        Ok(self.db.execute_batch("BEGIN IMMEDIATE")?)
+    }
+
+    /// Ends a transaction.
+    ///
+    /// # Errors
+    /// When the disk is full or fails: nothing of the transaction is kept then.
+    pub fn commit(&self) -> Result<()> {
+        if let Err(error) = self.db.execute_batch("COMMIT") {
+            let _ = self.db.execute_batch("ROLLBACK");
+            return Err(error.into());
+        }
+        Ok(())
+    }
+
+    /// Undoes what was done since [`Self::begin`].
+    pub fn roll_back(&self) {
+        let _ = self.db.execute_batch("ROLLBACK");
+    }
+
+    /// The library's number, given at its first mention.
+    ///
+    /// # Errors
+    /// When SQLite can't.
+    pub fn library(&self, library: &Library) -> Result<LibraryKey> {
+        self.db.execute(
+            "INSERT OR IGNORE INTO libraries (name) VALUES (?1)",
+            [library.as_str()],
+        )?;
+        let key = self.db.query_row(
+            "SELECT key FROM libraries WHERE name = ?1",
+            [library.as_str()],
+            |row| row.get(0),
+        )?;
+        for state in State::ALL {
+            self.db.execute(
+                "INSERT OR IGNORE INTO counts (library, state, files) VALUES (?1, ?2, 0)",
+                params![key, state as i64],
+            )?;
+        }
+        Ok(key)
+    }
+
+    /// What is kept of a library.
+    ///
+    /// # Errors
+    /// When SQLite can't.
+    pub fn root(&self, library: LibraryKey) -> Result<Root> {
+        let sql = "SELECT root_device, root_inode, outcomes_created, outcomes_sequence \
+                   FROM libraries WHERE key = ?1";
+        let mut statement = self.db.prepare_cached(sql)?;
+        Ok(statement.query_row([library], |row| {
+            let identity = (row.get::<_, Option<i64>>(0)?, row.get::<_, Option<i64>>(1)?);
+            let read = (row.get::<_, Option<i64>>(2)?, row.get::<_, Option<i64>>(3)?);
+            Ok(Root {
+                identity: match identity {
+                    (Some(device), Some(inode)) => Some((device as u64, inode as u64)),
+                    _ => None,
+                },
+                outcomes_read: match read {
+                    (Some(stream_created_ns), Some(sequence)) => Some(StreamPosition {
+                        stream_created_ns,
+                        sequence: sequence as u64,
+                    }),
+                    _ => None,
+                },
+            })
+        })?)
+    }
+
+    /// Keeps what the root folder is.
+    ///
+    /// # Errors
+    /// When SQLite can't.
+    pub fn set_root_identity(
+        &self,
+        library: LibraryKey,
+        (device, inode): (u64, u64),
+    ) -> Result<()> {
+        let sql = "UPDATE libraries SET root_device = ?2, root_inode = ?3 WHERE key = ?1";
+        self.db
+            .prepare_cached(sql)?
+            .execute(params![library, device as i64, inode as i64])?;
+        Ok(())
+    }
+
+    /// Keeps how far outcomes were read.
+    ///
+    /// # Errors
+    /// When SQLite can't.
+    pub fn set_outcomes_read(&self, library: LibraryKey, at: &StreamPosition) -> Result<()> {
+        let sql =
+            "UPDATE libraries SET outcomes_created = ?2, outcomes_sequence = ?3 WHERE key = ?1";
+        let values = params![library, at.stream_created_ns, at.sequence as i64];
+        self.db.prepare_cached(sql)?.execute(values)?;
+        Ok(())
+    }
+
+    /// The files of a library by what became of them.
+    ///
+    /// # Errors
+    /// When SQLite can't.
+    pub fn counts(&self, library: LibraryKey) -> Result<Counts> {
+        let mut counts = Counts::default();
+        let mut statement = self
+            .db
+            .prepare_cached("SELECT state, files FROM counts WHERE library = ?1")?;
+        let rows = statement.query_map([library], |row| {
+            Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?))
+        })?;
+        for row in rows {
+            let (state, files) = row?;
+            let files = files as u64;
+            match State::from_i64(state) {
+                State::InFlight => counts.in_flight = files,
+                State::Indexed => counts.indexed = files,
+                State::Failed => counts.failed = files,
+                State::Ignored => counts.ignored = files,
+            }
+            counts.on_disk += files;
+        }
+        Ok(counts)
+    }
+
+    fn one(&self, condition: &str, values: impl rusqlite::Params) -> Result<Option<Row>> {
+        let sql = format!("SELECT {COLUMNS} FROM images WHERE {condition} LIMIT 1");
+        Ok(self
+            .db
+            .prepare_cached(&sql)?
+            .query_row(values, read)
+            .optional()?)
+    }
+
+    fn many(&self, condition: &str, values: impl rusqlite::Params) -> Result<Vec<Row>> {
+        let sql = format!("SELECT {COLUMNS} FROM images WHERE {condition}");
+        let mut statement = self.db.prepare_cached(&sql)?;
+        let rows = statement.query_map(values, read)?;
+        Ok(rows.collect::<std::result::Result<_, _>>()?)
+    }
+
+    /// The row of an image.
+    ///
+    /// # Errors
+    /// When SQLite can't.
+    pub fn by_id(&self, id: &ImageId) -> Result<Option<Row>> {
+        self.one("id = ?1", [id.as_bytes()])
+    }
+
+    /// The file that lies at a path, as far as the catalog knows.
+    ///
+    /// # Errors
+    /// When SQLite can't.
+    pub fn at(&self, library: LibraryKey, dir: &[u8], name: &[u8]) -> Result<Option<Row>> {
+        self.one(
+            "library = ?1 AND dir = ?2 AND name = ?3 AND present = 1",
+            params![library, dir, name],
+        )
+    }
+
+    /// The file that lay at a path last and is gone.
+    ///
+    /// # Errors
+    /// When SQLite can't.
+    pub fn gone_from(&self, library: LibraryKey, dir: &[u8], name: &[u8]) -> Result<Option<Row>> {
+        self.one(
+            "library = ?1 AND dir = ?2 AND name = ?3 AND present = 0 ORDER BY missing_since_ns DESC",
+            params![library, dir, name],
+        )
+    }
+
+    /// The rows that were this very inode (see [`Facts::same_file`]).
+    ///
+    /// # Errors
+    /// When SQLite can't.
+    pub fn same_file(&self, facts: &Facts) -> Result<Vec<Row>> {
+        let rows = self.many(
+            "inode = ?1 AND device = ?2 LIMIT 64",
+            params![facts.inode as i64, facts.device as i64],
+        )?;
+        Ok(rows
+            .into_iter()
+            .filter(|row| facts.same_file(&row.facts))
+            .collect())
+    }
+
+    /// Up to 64 rows of a size whose content hash is known.
+    ///
+    /// # Errors
+    /// When SQLite can't.
+    pub fn hashed_of_size(&self, size: u64) -> Result<Vec<Row>> {
+        self.many(
+            "size = ?1 AND content_hash IS NOT NULL ORDER BY present LIMIT 64",
+            [size as i64],
+        )
+    }
+
+    /// The files in a folder (not below it), as far as the catalog knows.
+    ///
+    /// # Errors
+    /// When SQLite can't.
+    pub fn in_folder(&self, library: LibraryKey, dir: &[u8]) -> Result<Vec<Row>> {
+        self.many(
+            "library = ?1 AND dir = ?2 AND present = 1",
+            params![library, dir],
+        )
+    }
+
+    /// Every folder at or below `dir` that files are known in.
+    ///
+    /// # Errors
+    /// When SQLite can't.
+    pub fn folders_below(&self, library: LibraryKey, dir: &[u8]) -> Result<Vec<Vec<u8>>> {
+        let read = |row: &rusqlite::Row<'_>| row.get::<_, Vec<u8>>(0);
+        let folders = if dir.is_empty() {
+            let sql = "SELECT DISTINCT dir FROM images WHERE library = ?1 AND present = 1";
+            self.db
+                .prepare_cached(sql)?
+                .query_map([library], read)?
+                .collect::<std::result::Result<_, _>>()?
+        } else {
+            // `/` is followed by `0`: everything in between begins with `dir/`.
+            let (from, to) = ([dir, b"/"].concat(), [dir, b"0"].concat());
+            let sql = "SELECT DISTINCT dir FROM images WHERE library = ?1 AND present = 1 \
+                       AND (dir = ?2 OR (dir >= ?3 AND dir < ?4))";
+            self.db
+                .prepare_cached(sql)?
+                .query_map(params![library, dir, from, to], read)?
+                .collect::<std::result::Result<_, _>>()?
+        };
+        Ok(folders)
+    }
+
+    /// Writes a new row.
+    ///
+    /// # Errors
+    /// When SQLite can't; when its id or path is taken, which is a mistake of the caller.
+    pub fn insert(&self, row: &Row) -> Result<()> {
+        let sql = format!(
+            "INSERT INTO images ({COLUMNS}) VALUES ({})",
+            (1..=COLUMNS.split(',').count())
+                .map(|n| format!("?{n}"))
+                .collect::<Vec<_>>()
+                .join(", ")
+        );
+        values(row, |values| self.db.prepare_cached(&sql)?.execute(values))?;
+        Ok(())
+    }
+
+    /// Writes a row that is there already.
+    ///
+    /// # Errors
+    /// When SQLite can't.
+    pub fn update(&self, row: &Row) -> Result<()> {
+        let assignments = COLUMNS
+            .split(',')
+            .enumerate()
+            .map(|(i, column)| format!("{} = ?{}", column.trim(), i + 1))
+            .collect::<Vec<_>>()
+            .join(", ");
+        let sql = format!("UPDATE images SET {assignments} WHERE id = ?1");
+        values(row, |values| self.db.prepare_cached(&sql)?.execute(values))?;
+        Ok(())
+    }
+
+    /// Forgets an image.
+    ///
+    /// # Errors
+    /// When SQLite can't.
+    pub fn delete(&self, id: &ImageId) -> Result<()> {
+        self.db
+            .prepare_cached("DELETE FROM images WHERE id = ?1")?
+            .execute([id.as_bytes()])?;
+        Ok(())
+    }
+
+    /// Rows that must be sent, may be sent now, and have nothing under way; the oldest first.
+    ///
+    /// # Errors
+    /// When SQLite can't.
+    pub fn outbox(&self, now_ns: i64, limit: usize) -> Result<Vec<Row>> {
+        self.many(
+            "unsent = 1 AND in_flight = 0 AND not_before_ns <= ?1 ORDER BY generation LIMIT ?2",
+            params![now_ns, limit as i64],
+        )
+    }
+
+    /// When the first row of the outbox that has to wait may be sent.
+    ///
+    /// # Errors
+    /// When SQLite can't.
+    pub fn outbox_next_ns(&self) -> Result<Option<i64>> {
+        let sql = "SELECT min(not_before_ns) FROM images WHERE unsent = 1 AND in_flight = 0";
+        Ok(self
+            .db
+            .prepare_cached(sql)?
+            .query_row([], |row| row.get(0))?)
+    }
+
+    /// How many events are under way.
+    ///
+    /// # Errors
+    /// When SQLite can't.
+    pub fn in_flight(&self) -> Result<usize> {
+        let sql = "SELECT count(*) FROM images WHERE in_flight <> 0";
+        Ok(self
+            .db
+            .prepare_cached(sql)?
+            .query_row([], |row| row.get::<_, i64>(0))? as usize)
+    }
+
+    /// Events under way that were sent before `before_ns`, the oldest first.
+    ///
+    /// # Errors
+    /// When SQLite can't.
+    pub fn overdue(&self, before_ns: i64, limit: usize) -> Result<Vec<Row>> {
+        self.many(
+            "in_flight <> 0 AND sent_ns < ?1 ORDER BY sent_ns LIMIT ?2",
+            params![before_ns, limit as i64],
+        )
+    }
+
+    /// Files that vanished before `before_ns` and whose rows have not been told to go.
+    ///
+    /// # Errors
+    /// When SQLite can't.
+    pub fn vanished(&self, before_ns: i64, limit: usize) -> Result<Vec<Row>> {
+        self.many(
+            "present = 0 AND removing = 0 AND missing_since_ns < ?1 LIMIT ?2",
+            params![before_ns, limit as i64],
+        )
+    }
+
+    /// When the first of the vanished files vanished.
+    ///
+    /// # Errors
+    /// When SQLite can't.
+    pub fn first_vanished_ns(&self) -> Result<Option<i64>> {
+        let sql = "SELECT min(missing_since_ns) FROM images WHERE present = 0 AND removing = 0";
+        Ok(self
+            .db
+            .prepare_cached(sql)?
+            .query_row([], |row| row.get(0))?)
+    }
+
+    /// Events whose publishing was begun by a process that died before it knew the end.
+    ///
+    /// # Errors
+    /// When SQLite can't.
+    pub fn forget_half_published(&self) -> Result<usize> {
+        Ok(self.db.execute(
+            "UPDATE images SET in_flight = 0, unsent = 1 WHERE in_flight <> 0 AND sent_sequence = 0",
+            [],
+        )?)
+    }
+
+    /// A page of the files that failed (and those ignored, if asked), in the order of their ids,
+    /// and how many there are in all.
+    ///
+    /// # Errors
+    /// When SQLite can't.
+    pub fn failures(
+        &self,
+        library: LibraryKey,
+        after: Option<&ImageId>,
+        limit: usize,
+        ignored: bool,
+    ) -> Result<(Vec<Row>, u64)> {
+        let states = if ignored {
+            "state IN (2, 3)"
+        } else {
+            "state = 2"
+        };
+        let after = after.map_or(&[][..], |id| id.as_bytes());
+        let condition =
+            format!("library = ?1 AND present = 1 AND {states} AND id > ?2 ORDER BY id LIMIT ?3");
+        let rows = self.many(&condition, params![library, after, limit as i64])?;
+        let counts = self.counts(library)?;
+        Ok((
+            rows,
+            counts.failed + if ignored { counts.ignored } else { 0 },
+        ))
+    }
+
+    /// The ids of failed files, all or those with one code.
+    ///
+    /// # Errors
+    /// When SQLite can't.
+    pub fn failed(&self, library: LibraryKey, code: Option<&str>) -> Result<Vec<ImageId>> {
+        let rows = self.many(
+            "library = ?1 AND present = 1 AND state = 2 AND (?2 IS NULL OR code = ?2)",
+            params![library, code],
+        )?;
+        Ok(rows.into_iter().map(|row| row.id).collect())
+    }
+}

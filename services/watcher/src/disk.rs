@@ -1,0 +1,110 @@
+//! What the disk says of a path, without following links.
+
+use std::fs::Metadata;
+use std::io;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
+
+/// What kind of thing lies at a path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Thing {
+    /// A regular file.
+    File(Facts),
+    /// A folder.
+    Folder,
+    /// A symbolic link, socket, pipe or device.
+    Other {
+        /// It is a symbolic link.
+        link: bool,
+        /// As of a file.
+        facts: Facts,
+    },
+}
+
+/// What tells one state of a file from another. Times in nanoseconds since 1970.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Facts {
+    /// Bytes.
+    pub size: u64,
+    /// When the content was written, as far as the file tells (programs can set it).
+    pub mtime_ns: i64,
+    /// When the inode changed (nobody can set it).
+    pub ctime_ns: i64,
+    /// The device it lies on; may change when a file system is mounted again.
+    pub device: u64,
+    /// Its inode; some network file systems make it up anew.
+    pub inode: u64,
+    /// When the inode was made; 0 where the file system does not tell.
+    pub born_ns: i64,
+}
+
+impl Facts {
+    fn of(metadata: &Metadata) -> Self {
+        let nanos = |seconds: i64, nanos: i64| seconds.saturating_mul(1_000_000_000) + nanos;
+        Self {
+            size: metadata.size(),
+            mtime_ns: nanos(metadata.mtime(), metadata.mtime_nsec()),
+            ctime_ns: nanos(metadata.ctime(), metadata.ctime_nsec()),
+            device: metadata.dev(),
+            inode: metadata.ino(),
+            born_ns: metadata
+                .created()
+                .map_or(0, lookalike_chassis::clock::to_nanos),
+        }
+    }
+
+    /// Whether nothing happened to the file since. The device is not asked (a new mount changes
+    /// it), nor the inode where the file system tells no birth (such file systems make inodes up).
+    pub fn unchanged_since(&self, before: &Self) -> bool {
+        self.size == before.size
+            && self.mtime_ns == before.mtime_ns
+            && self.ctime_ns == before.ctime_ns
+            && (self.inode == before.inode || self.born_ns == 0)
+            && self.born_ns == before.born_ns
+    }
+
+    /// Whether this is the same inode as `before`, wherever it lies now and whatever is in it.
+    /// An inode is used again after its file is gone: its birth tells that apart, and where that
+    /// is not told, size and mtime must not have changed (a rename keeps both).
+    pub fn same_file(&self, before: &Self) -> bool {
+        self.device == before.device
+            && self.inode == before.inode
+            && self.born_ns == before.born_ns
+            && (self.born_ns != 0 || (self.size == before.size && self.mtime_ns == before.mtime_ns))
+    }
+}
+
+/// What lies at `path`; `None` where nothing does.
+///
+/// # Errors
+/// When the system can't tell (which is not the same as "nothing").
+pub fn look(path: &Path) -> io::Result<Option<Thing>> {
+    match std::fs::symlink_metadata(path) {
+        Ok(metadata) => Ok(Some(thing(&metadata))),
+        Err(e) if is_gone(&e) => Ok(None),
+        Err(e) => Err(e),
+    }
+}
+
+/// What a directory entry's metadata says.
+pub fn thing(metadata: &Metadata) -> Thing {
+    let facts = Facts::of(metadata);
+    if metadata.is_file() {
+        Thing::File(facts)
+    } else if metadata.is_dir() {
+        Thing::Folder
+    } else {
+        Thing::Other {
+            link: metadata.is_symlink(),
+            facts,
+        }
+    }
+}
+
+/// Whether an error says that nothing lies there (a part of the path may be a file, too).
+pub fn is_gone(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+    )
+}

@@ -1,0 +1,129 @@
+//! What the watcher measures.
+
+use std::sync::LazyLock;
+
+use lookalike_bus::Counts;
+use lookalike_chassis::metrics::SECONDS_BUCKETS;
+use prometheus::{
+    Gauge, Histogram, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, histogram_opts,
+    register_gauge, register_histogram, register_int_counter, register_int_counter_vec,
+    register_int_gauge, register_int_gauge_vec,
+};
+
+const LEGAL: &str = "registered once, under a legal name";
+
+static FILES: LazyLock<IntGaugeVec> = LazyLock::new(|| {
+    register_int_gauge_vec!(
+        "lookalike_files",
+        "Files of a library by what became of them",
+        &["library", "state"]
+    )
+    .expect(LEGAL)
+});
+
+/// 1 while a library may lag behind its folder.
+pub static WATCH_DEGRADED: LazyLock<IntGaugeVec> = LazyLock::new(|| {
+    register_int_gauge_vec!(
+        "lookalike_watch_degraded",
+        "1 while a library may lag behind its folder for this reason",
+        &["library", "reason"]
+    )
+    .expect(LEGAL)
+});
+
+/// Events that JetStream stored.
+pub static EVENTS_PUBLISHED: LazyLock<IntCounter> = LazyLock::new(|| {
+    register_int_counter!(
+        "lookalike_events_published_total",
+        "Events that JetStream stored"
+    )
+    .expect(LEGAL)
+});
+
+/// Events in the stream.
+pub static QUEUE_PENDING: LazyLock<IntGauge> = LazyLock::new(|| {
+    register_int_gauge!(
+        "lookalike_queue_pending",
+        "Events in the stream, not acknowledged yet"
+    )
+    .expect(LEGAL)
+});
+
+/// Age of the oldest event without an answer.
+pub static QUEUE_OLDEST: LazyLock<Gauge> = LazyLock::new(|| {
+    register_gauge!(
+        "lookalike_queue_oldest_seconds",
+        "Seconds since the oldest event under way was sent"
+    )
+    .expect(LEGAL)
+});
+
+/// From the first sight of a change to the row in the index.
+pub static FILE_TO_SEARCHABLE: LazyLock<Histogram> = LazyLock::new(|| {
+    register_histogram!(histogram_opts!(
+        "lookalike_file_to_searchable_seconds",
+        "Seconds from the first sight of a change to its row in the index",
+        SECONDS_BUCKETS.to_vec()
+    ))
+    .expect(LEGAL)
+});
+
+/// Files that failed, by code.
+pub static FAILURES: LazyLock<IntCounterVec> = LazyLock::new(|| {
+    register_int_counter_vec!(
+        "lookalike_failures",
+        "Files that were found not to be indexable, by code",
+        &["code"]
+    )
+    .expect(LEGAL)
+});
+
+/// The codes that may be labels: what a message says must never make new ones.
+const CODES: &[&str] = &[
+    "corrupt",
+    "decoder_panic",
+    "empty",
+    "not_an_image",
+    "not_finite",
+    "poison",
+    "too_large",
+    "too_many_pixels",
+    "truncated",
+    "unreadable",
+    "unsupported_format",
+];
+
+/// The code if it is a known one, else `other`.
+pub fn known_code(code: &str) -> &'static str {
+    CODES
+        .iter()
+        .find(|known| **known == code)
+        .copied()
+        .unwrap_or("other")
+}
+
+/// Shows a library's counts.
+pub fn show_counts(library: &str, counts: &Counts) {
+    let states = [
+        ("indexed", counts.indexed),
+        ("failed", counts.failed),
+        ("ignored", counts.ignored),
+        ("in_flight", counts.in_flight),
+    ];
+    for (state, files) in states {
+        FILES
+            .with_label_values(&[library, state])
+            .set(i64::try_from(files).unwrap_or(i64::MAX));
+    }
+}
+
+/// Registers everything, so that it is shown from the start.
+pub fn register() {
+    LazyLock::force(&FILES);
+    LazyLock::force(&WATCH_DEGRADED);
+    LazyLock::force(&EVENTS_PUBLISHED);
+    LazyLock::force(&QUEUE_PENDING);
+    LazyLock::force(&QUEUE_OLDEST);
+    LazyLock::force(&FILE_TO_SEARCHABLE);
+    LazyLock::force(&FAILURES);
+}

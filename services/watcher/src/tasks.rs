@@ -1,0 +1,281 @@
+//! The tasks around the keeper. Each awaits NATS on one side and the keeper on the other, and
+//! decides nothing.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::{FutureExt as _, StreamExt as _};
+use lookalike_bus::{Bus, Error as BusError, StreamPosition, WatcherAnswer};
+use lookalike_chassis::{Backoff, clock};
+use lookalike_proto::Library;
+use tokio::sync::{Notify, oneshot, watch};
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
+
+use crate::inbox::{Fate, Inbox, Note, Published, Shown};
+use crate::metrics;
+use crate::settings::Settings;
+
+/// Events asked of the outbox at once.
+const RELAY_BATCH: usize = 512;
+
+/// Outcomes taken to the catalog at once.
+const OUTCOME_BATCH: usize = 512;
+
+/// What every task holds.
+#[derive(Clone)]
+pub(crate) struct Around {
+    pub bus: Bus,
+    pub inbox: Arc<Inbox>,
+    pub leave: CancellationToken,
+    pub settings: Settings,
+}
+
+impl Around {
+    /// Puts a note to the keeper and awaits its answer; `None`: it was not kept.
+    async fn ask<T>(&self, note: impl FnOnce(oneshot::Sender<T>) -> Note) -> Option<T> {
+        let (answer, answered) = oneshot::channel();
+        self.inbox.note(note(answer));
+        answered.await.ok()
+    }
+
+    async fn wait(&self, wait: Duration) {
+        tokio::select! {
+            () = self.leave.cancelled() => {}
+            () = sleep(wait) => {}
+        }
+    }
+
+    fn backoff() -> Backoff {
+        Backoff::new(Duration::from_millis(100), Duration::from_secs(5))
+    }
+
+    /// Publishes what the outbox has, while the connection stands.
+    pub async fn relay(self, outbox_filled: Arc<Notify>) {
+        let mut backoff = Self::backoff();
+        // The number of the stream that answers, so that a stream made anew is noticed.
+        let mut created_ns = None;
+        while !self.leave.is_cancelled() {
+            if !self.bus.is_connected() {
+                created_ns = None;
+                self.wait(Duration::from_millis(100)).await;
+                continue;
+            }
+            let Some(created) = created_ns else {
+                match self.bus.queue_depth().await {
+                    Ok((_, created)) => created_ns = Some(created),
+                    Err(error) => self.mend(&error, &mut backoff).await,
+                }
+                continue;
+            };
+            let Some(events) = self.ask(|answer| Note::Outbox(RELAY_BATCH, answer)).await else {
+                self.wait(backoff.next_wait()).await;
+                continue;
+            };
+            if events.is_empty() {
+                tokio::select! {
+                    () = self.leave.cancelled() => {}
+                    () = outbox_filled.notified() => {}
+                    () = sleep(Duration::from_secs(1)) => {}
+                }
+                continue;
+            }
+            let results = self.bus.publish_events(&events).await;
+            let mut failure = None;
+            let published = events.iter().zip(results).map(|(event, result)| Published {
+                image_id: event.image_id,
+                generation: event.generation,
+                stored: match result {
+                    Ok(sequence) => Some(StreamPosition {
+                        stream_created_ns: created,
+                        sequence,
+                    }),
+                    Err(error) => {
+                        failure = Some(error);
+                        None
+                    }
+                },
+            });
+            let published: Vec<_> = published.collect();
+            while self
+                .ask(|answer| Note::Published(published.clone(), answer))
+                .await
+                .is_none()
+            {
+                self.wait(backoff.next_wait()).await;
+                if self.leave.is_cancelled() {
+                    return;
+                }
+            }
+            match failure {
+                None => backoff.reset(),
+                Some(error) => {
+                    created_ns = None;
+                    self.mend(&error, &mut backoff).await;
+                }
+            }
+        }
+    }
+
+    /// After a failure: makes lost streams again, and waits.
+    async fn mend(&self, error: &BusError, backoff: &mut Backoff) {
+        match error {
+            BusError::NoStream => {
+                tracing::warn!("the streams are gone, making them again");
+                if let Err(error) = self.bus.ensure().await {
+                    tracing::warn!(%error, "the streams can't be made now");
+                }
+            }
+            BusError::Full => {
+                tracing::warn!("the stream of events is full, waiting for the embedder");
+            }
+            error => tracing::warn!(%error, "NATS does not take it now, trying again"),
+        }
+        self.wait(backoff.next_wait()).await;
+    }
+
+    /// Looks for events that got no answer, so that those that were lost are sent again.
+    pub async fn look_for_overdue(self) {
+        while !self.leave.is_cancelled() {
+            self.wait((self.settings.overdue / 4).max(Duration::from_millis(100)))
+                .await;
+            let Ok((depth, created_ns)) = self.bus.queue_depth().await else {
+                continue;
+            };
+            metrics::QUEUE_PENDING.set(i64::try_from(depth.messages).unwrap_or(i64::MAX));
+            let overdue = i64::try_from(self.settings.overdue.as_nanos()).unwrap_or(i64::MAX);
+            let before_ns = clock::now_nanos() - overdue;
+            let Some(late) = self
+                .ask(|answer| Note::Overdue(before_ns, 1000, answer))
+                .await
+            else {
+                continue;
+            };
+            let mut checked = Vec::with_capacity(late.len());
+            for one in late {
+                let is_gone = one.position.stream_created_ns != created_ns
+                    || one.position.sequence < depth.first_sequence;
+                let stored = if is_gone {
+                    Ok(false)
+                } else {
+                    self.bus.event_is_stored(one.position.sequence).await
+                };
+                match stored {
+                    Ok(true) => checked.push((one.image_id, one.generation, Fate::Waiting)),
+                    Ok(false) => checked.push((one.image_id, one.generation, Fate::Lost)),
+                    Err(_) => break,
+                }
+            }
+            self.ask(|answer| Note::Checked(checked, answer)).await;
+        }
+    }
+
+    /// Takes outcomes to the keeper, in their order, each kept before the next is read.
+    pub async fn read_outcomes(
+        self,
+        index: usize,
+        library: Library,
+        mut after: Option<StreamPosition>,
+    ) {
+        let mut backoff = Self::backoff();
+        while !self.leave.is_cancelled() {
+            let mut reader = match self.bus.outcomes(&library, after.clone()).await {
+                Ok(reader) => reader,
+                Err(error) => {
+                    self.mend(&error, &mut backoff).await;
+                    continue;
+                }
+            };
+            loop {
+                let first = tokio::select! {
+                    () = self.leave.cancelled() => return,
+                    first = reader.next() => first,
+                };
+                let mut batch = match first {
+                    Ok(first) => vec![first],
+                    Err(error) => {
+                        tracing::warn!(%error, "reading outcomes anew");
+                        break;
+                    }
+                };
+                while batch.len() < OUTCOME_BATCH
+                    && let Some(Ok(next)) = reader.next().now_or_never()
+                {
+                    batch.push(next);
+                }
+                let last = batch.last().map(|(position, _)| position.clone());
+                while self
+                    .ask(|answer| Note::Outcomes(index, batch.clone(), answer))
+                    .await
+                    .is_none()
+                {
+                    self.wait(backoff.next_wait()).await;
+                    if self.leave.is_cancelled() {
+                        return;
+                    }
+                }
+                after = last;
+                backoff.reset();
+            }
+            self.wait(backoff.next_wait()).await;
+        }
+    }
+
+    /// Answers questions to a library.
+    pub async fn answer_questions(self, index: usize, library: Library) {
+        let mut backoff = Self::backoff();
+        while !self.leave.is_cancelled() {
+            let mut calls = match self.bus.watcher_calls(&library).await {
+                Ok(calls) => calls,
+                Err(error) => {
+                    self.mend(&error, &mut backoff).await;
+                    continue;
+                }
+            };
+            loop {
+                let call = tokio::select! {
+                    () = self.leave.cancelled() => return,
+                    call = calls.next() => call,
+                };
+                let Some(call) = call else { break };
+                let question = call.question.clone();
+                let answer = self
+                    .ask(|answer| Note::Question(index, question, answer))
+                    .await;
+                let busy = || WatcherAnswer::Refused("the catalog can't be read now".into());
+                call.reply(&answer.unwrap_or_else(busy)).await;
+            }
+            self.wait(backoff.next_wait()).await;
+        }
+    }
+
+    /// Tells everybody what the libraries are like: at a change, though not more than four times
+    /// a second, and every ten seconds.
+    pub async fn tell_status(self, mut shown: watch::Receiver<Shown>) {
+        let mut told = HashMap::new();
+        while !self.leave.is_cancelled() {
+            let changed = timeout(Duration::from_secs(10), shown.changed());
+            let is_change = tokio::select! {
+                () = self.leave.cancelled() => return,
+                changed = changed => changed.is_ok(),
+            };
+            let statuses = shown.borrow_and_update().clone();
+            for status in statuses {
+                if is_change && told.get(&status.name) == Some(&status) {
+                    continue;
+                }
+                match self.bus.tell_library(&status).await {
+                    Ok(()) => {
+                        told.insert(status.name.clone(), status);
+                    }
+                    Err(error) => {
+                        told.remove(&status.name);
+                        self.mend(&error, &mut Self::backoff()).await;
+                    }
+                }
+            }
+            self.wait(Duration::from_millis(250)).await;
+        }
+    }
+}
