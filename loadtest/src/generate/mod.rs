@@ -19,7 +19,7 @@ use anyhow::Context;
 use clap::Args;
 use clap::builder::PossibleValuesParser;
 
-use crate::paint::random::scramble;
+use crate::paint::random::{Random, scramble};
 use crate::scenes::{FAMILIES, Family};
 use picture::{Picture, SIDE_MAX};
 
@@ -77,8 +77,8 @@ pub struct Arguments {
     #[arg(long, value_name = "Q", default_value_t = 85, value_parser = clap::value_parser!(u8).range(1..=100))]
     quality: u8,
 
-    /// Strength of the film grain, 0 for none; more grain makes larger files.
-    #[arg(long, value_name = "G", default_value_t = 9.0, value_parser = grain)]
+    /// Strength of the film grain, 0 for none; it varies from picture to picture. More grain makes larger files.
+    #[arg(long, value_name = "G", default_value_t = 14.0, value_parser = grain)]
     grain: f32,
 
     /// Write progressive JPEG files, which cost more to decode.
@@ -185,12 +185,13 @@ fn ordered(arguments: &Arguments, families: &[&'static Family], number: u64) -> 
         Some(millions) => camera_size(millions, number % 5 == 4),
         None => (arguments.width, arguments.height),
     };
+    let seed = scramble(arguments.seed) ^ scramble(number.wrapping_add(1));
     let picture = Picture {
         family,
-        seed: scramble(arguments.seed) ^ scramble(number.wrapping_add(1)),
+        seed,
         width,
         height,
-        grain: arguments.grain,
+        grain: arguments.grain * Random::new(seed, 0).between(0.75, 1.75),
         quality: arguments.quality,
         progressive: arguments.progressive,
     };

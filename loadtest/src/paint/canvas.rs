@@ -191,6 +191,9 @@ impl Canvas {
             self.rows as f32 / rows as f32,
         );
         for row in 0..rows {
+            let fine_row = noise::Row::new(row as i32, seed);
+            let coarse_row = noise::Row::new(row as i32 / 2, seed ^ 0x67);
+            let mut coarse = 0.0;
             for column in 0..columns {
                 let colour = if same {
                     self.pixels[row * columns + column]
@@ -200,14 +203,16 @@ impl Canvas {
                         (row as f32 + 0.5) * sy - 0.5,
                     )
                 };
-                // Grain shows most in the mid-tones, and is shared by the three colours for the most part.
-                let noise = noise::cell(column as i32, row as i32, seed)
-                    + noise::cell(column as i32 / 2, row as i32 / 2, seed ^ 0x67)
-                    - 1.0;
+                if column % 2 == 0 {
+                    coarse = coarse_row.cell(column as i32 / 2);
+                }
+                let noise = fine_row.cell(column as i32) + coarse - 1.0;
+                // Grain shows most in the mid-tones, and all three colours share it.
                 let bright = (colour.r + colour.g + colour.b) / 3.0;
-                let add = grain * noise * (0.5 + 2.0 * bright * (1.0 - bright).max(0.0));
+                let add = grain * noise * (0.5 + 2.0 * (bright * (1.0 - bright)).max(0.0)) + 0.5;
                 for part in [colour.r, colour.g, colour.b] {
-                    bytes.push((part * 255.0 + add + 0.5).clamp(0.0, 255.0) as u8);
+                    // The conversion clamps to 0…255.
+                    bytes.push((part * 255.0 + add) as u8);
                 }
             }
         }

@@ -2,10 +2,29 @@
 
 use super::random::scramble;
 
+/// A row of the grid of random numbers, for many cells of it.
+#[derive(Debug, Clone, Copy)]
+pub struct Row {
+    key: u64,
+}
+
+impl Row {
+    /// Row `y` of the grid of this seed.
+    pub fn new(y: i32, seed: u64) -> Row {
+        Row {
+            key: (u64::from(y as u32) << 32) ^ scramble(seed),
+        }
+    }
+
+    /// The random number (0…1) of the row's cell at `x`.
+    pub fn cell(self, x: i32) -> f32 {
+        (scramble(self.key ^ u64::from(x as u32)) >> 40) as f32 / (1u64 << 24) as f32
+    }
+}
+
 /// A random number in 0…1 for a cell of the grid.
 pub fn cell(x: i32, y: i32, seed: u64) -> f32 {
-    let key = (x as u32 as u64) | ((y as u32 as u64) << 32);
-    (scramble(key ^ scramble(seed)) >> 40) as f32 / (1u64 << 24) as f32
+    Row::new(y, seed).cell(x)
 }
 
 /// Smooth noise in 0…1 with features about one unit of `x` and `y` wide.
@@ -14,8 +33,8 @@ pub fn value(x: f32, y: f32, seed: u64) -> f32 {
     let ease = |t: f32| t * t * (3.0 - 2.0 * t);
     let (u, v) = (ease(x - left), ease(y - top));
     let (i, j) = (left as i32, top as i32);
-    let upper = cell(i, j, seed) * (1.0 - u) + cell(i + 1, j, seed) * u;
-    let lower = cell(i, j + 1, seed) * (1.0 - u) + cell(i + 1, j + 1, seed) * u;
+    let between = |row: Row| row.cell(i) * (1.0 - u) + row.cell(i + 1) * u;
+    let (upper, lower) = (between(Row::new(j, seed)), between(Row::new(j + 1, seed)));
     upper * (1.0 - v) + lower * v
 }
 

@@ -37,7 +37,7 @@ pub fn paint(canvas: &mut Canvas, random: &mut Random) {
         for i in 0..beside {
             let side = if i == 0 { -1.0 } else { 1.0 };
             let foot = point(
-                middle + side * random.between(0.42, 0.48),
+                middle + side * random.between(0.42, 0.48).min(middle - size * 1.15),
                 edge + random.between(0.3, 0.36),
             );
             standing(canvas, random, &light, random_kind(&kinds, i), foot, size);
