@@ -118,10 +118,10 @@ fn check(model: &Model, reference: &str) {
             "batched and alone, picture {i}: {similarity}"
         );
     }
-    assert!(
-        cosine(&reference.vectors[0], &reference.vectors[1]) < 0.99,
-        "the pictures differ"
-    );
+    let [noise, bands] = reference.vectors.as_slice() else {
+        panic!("the reference holds two vectors");
+    };
+    assert!(cosine(noise, bands) < 0.999, "the pictures differ");
 }
 
 #[test]

@@ -70,7 +70,7 @@ fn devices_that_are_not_there_are_errors() {
 }
 
 /// Tensors of a safetensors file: bytes by name.
-fn tensors(file: &[u8]) -> impl Fn(&str) -> Vec<u8> {
+fn tensors(file: &[u8]) -> impl Fn(&str) -> Vec<u8> + use<> {
     let length = u64::from_le_bytes(file[..8].try_into().unwrap()) as usize;
     let header: serde_json::Value = serde_json::from_slice(&file[8..8 + length]).unwrap();
     let data = file[8 + length..].to_vec();
@@ -136,15 +136,14 @@ async fn the_eight_orientations_are_one_another_s_nearest() {
         return;
     };
     let engine = engine(&Settings::default());
-    let embed = |folder| {
-        let inputs: Vec<_> = shared::files(folder)
+    let inputs = |folder| -> Vec<_> {
+        shared::files(folder)
             .iter()
             .map(|(_, file)| input(engine.description(), file))
-            .collect();
-        engine.embed(inputs)
+            .collect()
     };
-    let turned = embed(&turned).await.unwrap();
-    let others = embed(&others).await.unwrap();
+    let turned = engine.embed(inputs(&turned)).await.unwrap();
+    let others = engine.embed(inputs(&others)).await.unwrap();
     assert_eq!(turned.len(), 8);
     for a in &turned {
         for b in &turned {
