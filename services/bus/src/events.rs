@@ -5,6 +5,7 @@ use std::time::Duration;
 use async_nats::jetstream::{self, AckKind, consumer::PullConsumer, message::PublishMessage};
 use futures_util::{StreamExt as _, future::join_all};
 use lookalike_proto::{FileEvent, InvalidMessage};
+use tokio_util::sync::CancellationToken;
 
 use crate::{Bus, Error};
 
@@ -147,37 +148,67 @@ pub struct Intake {
 }
 
 impl Intake {
-    /// Takes up to `max` events; waits at most `patience` for the first one. Messages that break
+    /// Takes up to `max` events; waits at most `patience` for the first one, or until `leave`.
+    /// Don't drop the future: what was delivered to it would come to nobody's hands until
+    /// `ack_wait` has passed. Messages that break
     /// the contract are removed from the queue with a log line: nobody could ever do them.
     ///
     /// # Errors
     /// When JetStream does not answer, or the consumer is gone (open the intake anew).
-    pub async fn take(&self, max: usize, patience: Duration) -> Result<Vec<Delivery>, Error> {
-        let failed =
-            |e: Box<dyn std::error::Error + Send + Sync>| Error::jetstream("taking events")(e);
+    pub async fn take(
+        &self,
+        max: usize,
+        patience: Duration,
+        leave: &CancellationToken,
+    ) -> Result<Vec<Delivery>, Error> {
         // First what is there at once; only where that is nothing, wait for one.
-        let mut messages = self
-            .consumer
-            .fetch()
-            .max_messages(max)
-            .messages()
-            .await
-            .map_err(|e| failed(e.into()))?;
-        let mut taken = Vec::new();
-        while let Some(message) = messages.next().await {
-            taken.extend(Delivery::check(message.map_err(failed)?).await);
-        }
-        if taken.is_empty() {
-            let mut messages = self
+        let mut taken = self.fetch(max).await?;
+        if taken.is_empty() && !leave.is_cancelled() {
+            let mut waited = self
                 .consumer
                 .batch()
                 .max_messages(1)
                 .expires(patience)
                 .messages()
                 .await
-                .map_err(|e| failed(e.into()))?;
-            while let Some(message) = messages.next().await {
-                taken.extend(Delivery::check(message.map_err(failed)?).await);
+                .map_err(|e| Error::jetstream("taking events")(e.into()))?;
+            let first = tokio::select! {
+                biased;
+                first = waited.next() => first,
+                // A message on its way to this request at this very moment comes again after
+                // `ack_wait`.
+                () = leave.cancelled() => None,
+            };
+            if let Some(message) = first {
+                let message = message.map_err(Error::jetstream("taking events"))?;
+                taken.extend(Delivery::check(message).await);
+                taken.extend(self.fetch(max.saturating_sub(1)).await.unwrap_or_default());
+            }
+        }
+        Ok(taken)
+    }
+
+    /// What is there at once.
+    async fn fetch(&self, max: usize) -> Result<Vec<Delivery>, Error> {
+        if max == 0 {
+            return Ok(Vec::new());
+        }
+        let mut messages = self
+            .consumer
+            .fetch()
+            .max_messages(max)
+            .messages()
+            .await
+            .map_err(|e| Error::jetstream("taking events")(e.into()))?;
+        let mut taken = Vec::new();
+        while let Some(message) = messages.next().await {
+            match message {
+                Ok(message) => taken.extend(Delivery::check(message).await),
+                Err(error) if taken.is_empty() => {
+                    return Err(Error::jetstream("taking events")(error));
+                }
+                // What was delivered is in hand; the next call meets the error again.
+                Err(_) => break,
             }
         }
         Ok(taken)

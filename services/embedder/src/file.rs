@@ -1,0 +1,168 @@
+//! The disk decides: reading a file only if it is what the event tells, and asking again before
+//! anything is written or removed.
+
+use std::fs::{File, Metadata};
+use std::io::{self, Read as _};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
+
+use lookalike_proto::{ContentHash, FileEvent};
+
+/// A file that could not be read as the event tells.
+#[derive(Debug)]
+pub enum Mismatch {
+    /// Something else lies there by now: the watcher has to look again.
+    Superseded(String),
+    /// It lies there and can't be read.
+    Unreadable(String),
+    /// The folder itself is away, or the machine is short of something: try again.
+    NotNow(String),
+}
+
+/// A file's bytes and their hash.
+pub struct Bytes {
+    /// All of them.
+    pub bytes: Vec<u8>,
+    /// BLAKE3.
+    pub hash: ContentHash,
+}
+
+/// Reads the file of a PUT once, if it is (before and after) what the event tells.
+///
+/// # Errors
+/// What is there instead.
+pub fn read(root: &Path, event: &FileEvent) -> Result<Bytes, Mismatch> {
+    check(root, event)?;
+    let path = event.path.below(root);
+    let mut file = File::open(&path).map_err(|e| sort(root, &e))?;
+    let expected = usize::try_from(event.size)
+        .map_err(|_| Mismatch::Unreadable("it does not fit into memory".into()))?;
+    let mut bytes = Vec::with_capacity(expected);
+    // One byte more than expected, to notice a file that grew.
+    let limit = event.size.saturating_add(1);
+    io::Read::by_ref(&mut file)
+        .take(limit)
+        .read_to_end(&mut bytes)
+        .map_err(|e| sort(root, &e))?;
+    let after = file.metadata().map_err(|e| sort(root, &e))?;
+    differs(&after, event)?;
+    if bytes.len() != expected {
+        return Err(Mismatch::Superseded(
+            "its length changed while it was read".into(),
+        ));
+    }
+    let hash = ContentHash::of(&bytes);
+    Ok(Bytes { bytes, hash })
+}
+
+/// Whether the file of a PUT still is what the event tells.
+///
+/// # Errors
+/// What is there instead.
+pub fn check(root: &Path, event: &FileEvent) -> Result<(), Mismatch> {
+    let path = event.path.below(root);
+    let metadata = std::fs::symlink_metadata(path).map_err(|e| sort(root, &e))?;
+    differs(&metadata, event)
+}
+
+/// Whether a REMOVE may go on: the path is gone, or holds something else than was last seen.
+///
+/// # Errors
+/// When the very file is there.
+pub fn check_gone(root: &Path, event: &FileEvent) -> Result<(), Mismatch> {
+    match check(root, event) {
+        Ok(()) => Err(Mismatch::Superseded("the file is there".into())),
+        Err(Mismatch::Superseded(_)) => Ok(()),
+        Err(other) => Err(other),
+    }
+}
+
+fn differs(metadata: &Metadata, event: &FileEvent) -> Result<(), Mismatch> {
+    let mtime_ns = metadata
+        .mtime()
+        .saturating_mul(1_000_000_000)
+        .saturating_add(metadata.mtime_nsec());
+    if !metadata.is_file() {
+        Err(Mismatch::Superseded("no regular file lies there".into()))
+    } else if metadata.size() != event.size || mtime_ns != event.mtime_ns {
+        Err(Mismatch::Superseded(
+            "its size or time is another one by now".into(),
+        ))
+    } else {
+        Ok(())
+    }
+}
+
+fn sort(root: &Path, error: &io::Error) -> Mismatch {
+    match error.kind() {
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory if root.is_dir() => {
+            Mismatch::Superseded("nothing lies there".into())
+        }
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => {
+            Mismatch::NotNow("the library's folder is away".into())
+        }
+        io::ErrorKind::StaleNetworkFileHandle
+        | io::ErrorKind::TimedOut
+        | io::ErrorKind::Interrupted
+        | io::ErrorKind::OutOfMemory => Mismatch::NotNow(error.to_string()),
+        // Too many open files, here or in the whole system.
+        _ if matches!(error.raw_os_error(), Some(23 | 24)) => Mismatch::NotNow(error.to_string()),
+        _ => Mismatch::Unreadable(error.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use lookalike_proto::{Generation, ImageId, Kind, Library, RelativePath};
+
+    fn event(root: &Path, name: &str) -> FileEvent {
+        let metadata = std::fs::metadata(root.join(name)).unwrap();
+        FileEvent {
+            image_id: ImageId::from_bytes([1; 16]),
+            library: Library::new("x").unwrap(),
+            path: RelativePath::new(name).unwrap(),
+            kind: Kind::Put,
+            generation: Generation::from_u64(1),
+            attempt: 1,
+            size: metadata.len(),
+            mtime_ns: metadata.mtime() * 1_000_000_000 + metadata.mtime_nsec(),
+            observed_at_ns: 0,
+        }
+    }
+
+    #[test]
+    fn reads_only_what_the_event_tells() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("a.jpg"), b"bytes").unwrap();
+        let told = event(dir.path(), "a.jpg");
+        let read_now = read(dir.path(), &told).unwrap();
+        assert_eq!(read_now.bytes, b"bytes");
+        assert_eq!(read_now.hash, ContentHash::of(b"bytes"));
+        assert!(matches!(
+            check_gone(dir.path(), &told),
+            Err(Mismatch::Superseded(_))
+        ));
+
+        std::fs::write(dir.path().join("a.jpg"), b"other bytes").unwrap();
+        assert!(matches!(
+            read(dir.path(), &told),
+            Err(Mismatch::Superseded(_))
+        ));
+        assert!(
+            check_gone(dir.path(), &told).is_ok(),
+            "another file lies there"
+        );
+
+        std::fs::remove_file(dir.path().join("a.jpg")).unwrap();
+        assert!(matches!(
+            read(dir.path(), &told),
+            Err(Mismatch::Superseded(_))
+        ));
+        assert!(check_gone(dir.path(), &told).is_ok());
+
+        let away = dir.path().join("unmounted");
+        assert!(matches!(read(&away, &told), Err(Mismatch::NotNow(_))));
+        assert!(matches!(check_gone(&away, &told), Err(Mismatch::NotNow(_))));
+    }
+}

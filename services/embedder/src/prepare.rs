@@ -1,0 +1,285 @@
+//! Prepare: one event, from its delivery to what is to be committed for it.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use lookalike_chassis::clock::now_nanos;
+use lookalike_chassis::metrics::STAGE_SECONDS;
+use lookalike_index::{Image, Row};
+use lookalike_proto::{ContentHash, FileEvent, Kind, Library};
+use lookalike_vision::{Attributes, DecodeError, Engine, Error as VisionError, Limits};
+use tokio::sync::{RwLock, Semaphore};
+
+use crate::commit::{Action, Ready};
+use crate::file::{self, Bytes};
+use crate::hand::Held;
+use crate::known::{Lookup, Remembered};
+use crate::metrics;
+
+/// How often a picture is put through the network that failed on its batch.
+const NETWORK_TRIES: u32 = 3;
+
+/// What preparing needs.
+pub struct Preparer {
+    pub libraries: BTreeMap<Library, PathBuf>,
+    pub engine: Arc<Engine>,
+    pub limits: Limits,
+    pub lookup: Lookup,
+    pub remembered: Remembered,
+    /// Threads that may read and decode at once.
+    pub decoders: Arc<Semaphore>,
+    /// Mebibytes of files that may be in memory at once.
+    pub memory: Arc<Semaphore>,
+    pub memory_mebibytes: u32,
+    /// Held for writing by a file that came with a worker's death before: it is decoded alone.
+    pub alone: RwLock<()>,
+}
+
+/// Why a file is not in the index.
+struct Failed {
+    code: &'static str,
+    detail: String,
+}
+
+/// What became of a content.
+enum Embedding {
+    /// A row with this content, of whatever image.
+    Row(Arc<Row>, bool),
+    Failed(Failed),
+    /// The engine is ending.
+    NotNow(String),
+}
+
+impl Preparer {
+    /// Whether this worker has the event's library.
+    pub fn has(&self, library: &Library) -> bool {
+        self.libraries.contains_key(library)
+    }
+
+    /// Finds out what is to be committed for an event.
+    pub async fn prepare(&self, held: Arc<Held>) -> Ready {
+        let event = &held.delivery.event;
+        let Some(root) = self.libraries.get(&event.library) else {
+            let reason = "this worker does not have the library".to_owned();
+            return Ready::new(held, Action::GiveBack(reason));
+        };
+        let (action, hash, reused) = match event.kind {
+            Kind::Remove => (self.remove(root.clone(), event.clone()).await, None, false),
+            Kind::Put => self.put(root.clone(), &held).await,
+        };
+        let mut ready = Ready::new(held, action);
+        ready.content_hash = hash;
+        ready.reused = reused;
+        ready
+    }
+
+    async fn remove(&self, root: PathBuf, event: FileEvent) -> Action {
+        match blocking(move || file::check_gone(&root, &event)).await {
+            Ok(()) => Action::Remove,
+            Err(mismatch) => mismatch.into(),
+        }
+    }
+
+    async fn put(&self, root: PathBuf, held: &Arc<Held>) -> (Action, Option<ContentHash>, bool) {
+        let event = &held.delivery.event;
+        if let Err(error) = self.limits.check_file_bytes(event.size) {
+            // Only if that is what lies there: the size is the event's.
+            let (root, told) = (root.clone(), event.clone());
+            let action = match blocking(move || file::check(&root, &told)).await {
+                Ok(()) => failed(&error).into(),
+                Err(mismatch) => mismatch.into(),
+            };
+            return (action, None, false);
+        }
+        let mebibytes = u32::try_from(event.size >> 20)
+            .unwrap_or(u32::MAX)
+            .saturating_add(1);
+        let mebibytes = mebibytes.min(self.memory_mebibytes);
+        let _memory = self
+            .memory
+            .acquire_many(mebibytes)
+            .await
+            .expect("this semaphore is never closed");
+        let read = {
+            let _thread = self
+                .decoders
+                .acquire()
+                .await
+                .expect("this semaphore is never closed");
+            let (root, event) = (root.clone(), event.clone());
+            blocking(move || {
+                let _timer = STAGE_SECONDS.with_label_values(&["read"]).start_timer();
+                file::read(&root, &event)
+            })
+            .await
+        };
+        let Bytes { bytes, hash } = match read {
+            Ok(read) => read,
+            Err(mismatch) => return (mismatch.into(), None, false),
+        };
+        note(held, |timings| timings.read_ns = now_nanos());
+        let (action, reused) = match self.embed(held, hash, bytes).await {
+            Embedding::Row(row, reused) => (
+                Action::Put(root, Box::new(row_of(event, hash, &row))),
+                reused,
+            ),
+            Embedding::Failed(failed) => (failed.into(), false),
+            Embedding::NotNow(reason) => (Action::GiveBack(reason), false),
+        };
+        (action, Some(hash), reused)
+    }
+
+    /// The vector of a content: remembered, or in the index, or from the network.
+    async fn embed(&self, held: &Arc<Held>, hash: ContentHash, bytes: Vec<u8>) -> Embedding {
+        let cell = self.remembered.cell(hash);
+        let mut reused = true;
+        let found = cell
+            .get_or_try_init(async || {
+                if let Some(row) = self.lookup.find(hash).await {
+                    return Ok(Arc::new(row));
+                }
+                reused = false;
+                self.run_network(held, bytes).await.map(Arc::new)
+            })
+            .await;
+        match found {
+            Ok(row) => {
+                let counter = if reused {
+                    &metrics::REUSED
+                } else {
+                    &metrics::EMBEDDINGS
+                };
+                counter.inc();
+                Embedding::Row(row.clone(), reused)
+            }
+            Err(embedding) => embedding,
+        }
+    }
+
+    async fn run_network(&self, held: &Held, bytes: Vec<u8>) -> Result<Row, Embedding> {
+        let description = self.engine.description().clone();
+        let limits = self.limits.clone();
+        let decode = move || {
+            let wanted = description.short_side_wanted();
+            let (picture, attributes) = lookalike_vision::decode(&bytes, wanted, &limits)?;
+            drop(bytes);
+            let input = lookalike_vision::preprocess(&description, &picture);
+            Ok::<_, DecodeError>((input, attributes))
+        };
+        // A file that a worker died with may be the one that kills: nothing else is decoded
+        // meanwhile, so that it takes nothing along.
+        let decoded = if held.delivery.deliveries > 1 {
+            let _alone = self.alone.write().await;
+            self.decode_in_pool(decode).await
+        } else {
+            let _beside_others = self.alone.read().await;
+            self.decode_in_pool(decode).await
+        };
+        let (input, attributes) = decoded.map_err(|error| Embedding::Failed(failed(&error)))?;
+        note(held, |timings| timings.decoded_ns = now_nanos());
+        let mut tries = 0;
+        let vector = loop {
+            tries += 1;
+            match self.engine.embed(vec![input.clone()]).await {
+                Ok(mut vectors) => match vectors.pop() {
+                    Some(vector) => break vector,
+                    None => unreachable!("the engine gives one vector for one input"),
+                },
+                Err(VisionError::Stopped) => {
+                    return Err(Embedding::NotNow("the engine has stopped".into()));
+                }
+                // The batch may have failed for another picture's sake.
+                Err(error) if tries < NETWORK_TRIES => {
+                    tracing::warn!(%error, tries, "the network failed, trying again");
+                }
+                Err(error) => {
+                    let detail = error.to_string();
+                    return Err(Embedding::Failed(Failed {
+                        code: "network_failed",
+                        detail,
+                    }));
+                }
+            }
+        };
+        note(held, |timings| timings.embedded_ns = now_nanos());
+        Ok(Row {
+            image: image_of(&attributes),
+            vector,
+        })
+    }
+
+    async fn decode_in_pool<T: Send + 'static>(
+        &self,
+        decode: impl FnOnce() -> Result<T, DecodeError> + Send + 'static,
+    ) -> Result<T, DecodeError> {
+        let _thread = self
+            .decoders
+            .acquire()
+            .await
+            .expect("this semaphore is never closed");
+        blocking(decode).await
+    }
+}
+
+/// Runs on a thread that may wait. Panics of ours go on to the caller.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(value) => value,
+        Err(error) => std::panic::resume_unwind(error.into_panic()),
+    }
+}
+
+fn note(held: &Held, set: impl FnOnce(&mut lookalike_proto::Timings)) {
+    set(&mut held.timings.lock().expect("no holder of this lock panics"));
+}
+
+fn failed(error: &DecodeError) -> Failed {
+    Failed {
+        code: error.code(),
+        detail: error.to_string(),
+    }
+}
+
+impl From<Failed> for Action {
+    fn from(failed: Failed) -> Self {
+        Self::Fail {
+            code: failed.code,
+            detail: failed.detail,
+        }
+    }
+}
+
+fn image_of(attributes: &Attributes) -> Image {
+    let pixels = |side: u32| i32::try_from(side).unwrap_or(i32::MAX);
+    Image {
+        width: pixels(attributes.width),
+        height: pixels(attributes.height),
+        format: attributes.format.to_owned(),
+        taken_at: attributes
+            .taken_at
+            .map(|seconds| seconds.saturating_mul(1000)),
+        camera: attributes.camera.clone().unwrap_or_default(),
+        colors: attributes.colors.clone(),
+        ..Image::default()
+    }
+}
+
+/// The event's own row, with the content's vector and attributes.
+fn row_of(event: &FileEvent, hash: ContentHash, content: &Row) -> Row {
+    Row {
+        image: Image {
+            id: event.image_id.to_string(),
+            library: event.library.to_string(),
+            path: event.path.to_string(),
+            content_hash: hash.to_string(),
+            generation: i64::try_from(event.generation.get()).unwrap_or(i64::MAX),
+            bytes: i64::try_from(event.size).unwrap_or(i64::MAX),
+            modified_at: event.mtime_ns / 1_000_000,
+            indexed_at: now_nanos() / 1_000_000,
+            tags: Vec::new(),
+            ..content.image.clone()
+        },
+        vector: content.vector.clone(),
+    }
+}

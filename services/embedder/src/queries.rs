@@ -1,0 +1,70 @@
+//! Queries for a vector: answered as they come, ahead of all indexing.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::StreamExt as _;
+use lookalike_bus::{Bus, EmbedFailure, Embedded, Query};
+use lookalike_chassis::Backoff;
+use lookalike_vision::{Engine, Error};
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+
+/// Answers queries until `ended`.
+pub async fn answer(bus: Bus, engine: Arc<Engine>, most: usize, ended: CancellationToken) {
+    let room = Arc::new(Semaphore::new(most.max(1)));
+    let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(5));
+    while !ended.is_cancelled() {
+        match bus.queries(&engine.description().name).await {
+            Err(error) => tracing::warn!(%error, "queries can't be taken now, trying again"),
+            Ok(mut queries) => loop {
+                let query = tokio::select! {
+                    () = ended.cancelled() => return,
+                    query = queries.next() => query,
+                };
+                let Some(query) = query else { break };
+                backoff.reset();
+                let Ok(permit) = room.clone().try_acquire_owned() else {
+                    let failure = EmbedFailure {
+                        code: "overloaded".into(),
+                        detail: "too many searches wait for a vector; try again in a moment".into(),
+                    };
+                    query.reply(Err(failure)).await;
+                    continue;
+                };
+                let engine = engine.clone();
+                tokio::spawn(async move {
+                    let result = embed(&engine, &query).await;
+                    query.reply(result).await;
+                    drop(permit);
+                });
+            },
+        }
+        tokio::select! {
+            () = ended.cancelled() => return,
+            () = tokio::time::sleep(backoff.next_wait()) => {}
+        }
+    }
+}
+
+async fn embed(engine: &Engine, query: &Query) -> Result<Embedded, EmbedFailure> {
+    let input = query.pixels.to_vec().into_boxed_slice();
+    let description = engine.description();
+    match engine.embed_query(vec![input]).await {
+        Ok(mut vectors) => Ok(Embedded {
+            vector: vectors.pop().unwrap_or_default(),
+            model: description.name.clone(),
+            checksum: description.checksum.clone(),
+        }),
+        Err(error) => {
+            let code = match error {
+                Error::WrongInput { .. } => "other_preprocessing",
+                _ => "network_failed",
+            };
+            Err(EmbedFailure {
+                code: code.into(),
+                detail: error.to_string(),
+            })
+        }
+    }
+}
