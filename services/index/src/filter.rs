@@ -141,6 +141,8 @@ impl Filter {
             Self::Camera(cameras) => Some(one_of(field::CAMERA, cameras)),
             Self::AnyTag(tags) => Some(contains_any(field::TAGS, tags)),
             Self::AllTags(tags) if tags.is_empty() => None,
+            // No tag is empty: an empty text stands for "no tags".
+            Self::AllTags(tags) if tags.iter().any(String::is_empty) => Some(NOTHING.to_owned()),
             Self::AllTags(tags) => Some(format!(
                 "array_contains_all({}, [{}])",
                 field::TAGS,
@@ -171,10 +173,12 @@ fn one_of(name: &str, values: &[String]) -> String {
 }
 
 fn contains_any(name: &str, values: &[String]) -> String {
-    match values {
-        [] => NOTHING.to_owned(),
-        values => format!("array_contains_any({name}, [{}])", literals(values)),
+    // An empty text stands for "none" in the column, so that it can't be asked for.
+    let values: Vec<String> = values.iter().filter(|v| !v.is_empty()).cloned().collect();
+    if values.is_empty() {
+        return NOTHING.to_owned();
     }
+    format!("array_contains_any({name}, [{}])", literals(&values))
 }
 
 fn within(name: &str, range: Range) -> Option<String> {
@@ -288,6 +292,11 @@ mod tests {
         check(&Filter::NotId(vec![]), "");
         check(&Filter::AllTags(vec![]), "");
         check(&Filter::AnyTag(vec![]), NOTHING);
+        check(
+            &Filter::AnyTag(texts(&["", "a"])),
+            r#"array_contains_any(tags, ["a"])"#,
+        );
+        check(&Filter::AllTags(texts(&["", "a"])), NOTHING);
         check(
             &Filter::TakenAt(Range {
                 at_least: None,

@@ -16,7 +16,8 @@ use std::{
 use milvus::v2::prelude::{
     AlterAliasRequest, CollectionDesc, ConsistencyLevel, CreateAliasRequest,
     CreateCollectionRequest, CreateIndexRequest, DescribeAliasRequest, DescribeCollectionRequest,
-    GetLoadStateRequest, ListIndexesRequest, LoadCollectionRequest, LoadState,
+    GetLoadStateRequest, GetServerVersionRequest, ListIndexesRequest, LoadCollectionRequest,
+    LoadState,
 };
 
 use crate::{Error, Index, Inner, ModelIdentity, Settings, connection::Connection, schema};
@@ -132,8 +133,7 @@ impl Index {
         }
     }
 
-    /// Properties of a collection, with the dimension of its schema where the properties have
-    /// none; `None` where there is no such collection.
+    /// Properties of a collection; `None` where there is no such collection.
     async fn describe(&self, name: &str) -> Result<Option<HashMap<String, String>>, Error> {
         let found = self
             .admin(&format!("collection {name:?}"), false, async |client| {
@@ -190,16 +190,24 @@ impl Index {
 
     async fn create(&self, name: &str) -> Result<(), Error> {
         let (settings, model) = (&self.inner.settings, &self.inner.model);
+        let version = self
+            .admin("the server's version", false, async |client| {
+                let request = GetServerVersionRequest::builder().build()?;
+                client.server_version(request).await
+            })
+            .await?;
+        let partition_key = schema::partitions_are_sound(version.version());
         self.admin(&format!("collection {name:?}"), true, async |client| {
-            let request = CreateCollectionRequest::builder()
+            let mut request = CreateCollectionRequest::builder()
                 .collection_name(name)
-                .schema(schema::collection(model.dimension))
-                .num_partitions(i64::from(settings.partitions))
+                .schema(schema::collection(model.dimension, partition_key))
                 .num_shards(i32::from(settings.shards))
                 .consistency_level(ConsistencyLevel::Bounded)
-                .properties(model.properties())
-                .build()?;
-            client.create_collection(request).await
+                .properties(model.properties());
+            if partition_key {
+                request = request.num_partitions(i64::from(settings.partitions));
+            }
+            client.create_collection(request.build()?).await
         })
         .await
     }

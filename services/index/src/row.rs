@@ -22,11 +22,11 @@ pub mod limits {
     pub const CAMERA_BYTES: usize = 128;
     /// Tags of one image. What is more is left out.
     pub const TAGS: usize = 64;
-    /// One tag. Longer is cut at a character's border.
+    /// One tag. An empty one is left out; a longer one is cut at a character's border.
     pub const TAG_BYTES: usize = 128;
     /// Colours of one image. What is more is left out.
     pub const COLORS: usize = 16;
-    /// One colour. Longer is cut at a character's border.
+    /// One colour. An empty one is left out; a longer one is cut at a character's border.
     pub const COLOR_BYTES: usize = 32;
 }
 
@@ -148,8 +148,23 @@ pub(crate) fn cut(text: &str, limit: usize) -> String {
     text[..text.floor_char_boundary(limit)].to_owned()
 }
 
-fn cut_all(texts: &[String], count: usize, limit: usize) -> Vec<String> {
-    texts.iter().take(count).map(|t| cut(t, limit)).collect()
+/// An empty list goes as one empty text: the SDK can't read an answer in which Milvus 2.3 gives an
+/// empty array (it comes without a type). No tag and no colour is empty.
+fn to_list(texts: &[String], count: usize, limit: usize) -> Vec<String> {
+    let mut list: Vec<String> = texts
+        .iter()
+        .filter(|text| !text.is_empty())
+        .take(count)
+        .map(|text| cut(text, limit))
+        .collect();
+    if list.is_empty() {
+        list.push(String::new());
+    }
+    list
+}
+
+fn from_list(texts: &[String]) -> Vec<String> {
+    texts.iter().filter(|t| !t.is_empty()).cloned().collect()
 }
 
 /// "Not known" in the column of times taken.
@@ -190,13 +205,13 @@ pub(crate) fn to_columns(rows: &[&Row]) -> Vec<FieldData> {
         FieldData::array_varchar(
             field::TAGS,
             rows.iter()
-                .map(|r| cut_all(&r.image.tags, limits::TAGS, limits::TAG_BYTES))
+                .map(|r| to_list(&r.image.tags, limits::TAGS, limits::TAG_BYTES))
                 .collect(),
         ),
         FieldData::array_varchar(
             field::COLORS,
             rows.iter()
-                .map(|r| cut_all(&r.image.colors, limits::COLORS, limits::COLOR_BYTES))
+                .map(|r| to_list(&r.image.colors, limits::COLORS, limits::COLOR_BYTES))
                 .collect(),
         ),
     ]
@@ -297,8 +312,8 @@ impl<'a> Columns<'a> {
                 modified_at: modified[i],
                 indexed_at: indexed[i],
                 camera: camera[i].clone(),
-                tags: tags[i].clone(),
-                colors: colors[i].clone(),
+                tags: from_list(&tags[i]),
+                colors: from_list(&colors[i]),
             })
             .collect())
     }

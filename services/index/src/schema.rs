@@ -47,8 +47,26 @@ pub(crate) const IMAGE_FIELDS: [&str; 15] = [
     field::COLORS,
 ];
 
+/// Whether the library may be the partition key on a server of this version ("v2.3.5-lite").
+///
+/// Milvus before 2.4 puts upserted rows into partitions by another field than the partition key
+/// (milvus#30607), and then looks for a library's rows only where they should be: in a trial, 61
+/// of 1,000 were found. There the library is a field like any other, with an index. A collection
+/// keeps the schema that it was made with, so that a later upgrade of the server changes nothing.
+pub(crate) fn partitions_are_sound(version: &str) -> bool {
+    let mut numbers = version
+        .trim_start_matches('v')
+        .split('.')
+        .map(|part| part.parse::<u32>().ok());
+    match (numbers.next().flatten(), numbers.next().flatten()) {
+        (Some(major), Some(minor)) => (major, minor) >= (2, 4),
+        // A build without a number ("master-…") is newer than all that.
+        _ => true,
+    }
+}
+
 /// The schema of a collection of vectors of `dimension` numbers.
-pub(crate) fn collection(dimension: usize) -> CollectionSchema {
+pub(crate) fn collection(dimension: usize, partition_key: bool) -> CollectionSchema {
     let text = |name: &str, bytes: usize| {
         FieldSchema::new()
             .name(name)
@@ -70,7 +88,7 @@ pub(crate) fn collection(dimension: usize) -> CollectionSchema {
         // What later versions add to rows without another schema.
         .enable_dynamic_field(true)
         .add_field(text(field::ID, limits::ID_BYTES).primary_key(true))
-        .add_field(text(field::LIBRARY, limits::LIBRARY_BYTES).partition_key(true))
+        .add_field(text(field::LIBRARY, limits::LIBRARY_BYTES).partition_key(partition_key))
         .add_field(text(field::PATH, limits::PATH_BYTES))
         .add_field(text(field::CONTENT_HASH, limits::HASH_BYTES))
         .add_field(number(field::GENERATION, DataType::Int64))
@@ -95,6 +113,12 @@ pub(crate) fn collection(dimension: usize) -> CollectionSchema {
 /// The indexes of a collection, each named like its field. `Trie` is the one scalar index for text
 /// that Milvus has had from 2.3 on.
 pub(crate) fn indexes(settings: &Settings) -> Vec<IndexParam> {
+    let text = |name: &str| {
+        IndexParam::new()
+            .field_name(name)
+            .index_name(name)
+            .index_type(IndexType::Trie)
+    };
     vec![
         IndexParam::new()
             .field_name(field::VECTOR)
@@ -108,9 +132,27 @@ pub(crate) fn indexes(settings: &Settings) -> Vec<IndexParam> {
                     settings.hnsw_ef_construction.to_string(),
                 ),
             ])),
-        IndexParam::new()
-            .field_name(field::CONTENT_HASH)
-            .index_name(field::CONTENT_HASH)
-            .index_type(IndexType::Trie),
+        text(field::CONTENT_HASH),
+        text(field::LIBRARY),
     ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn partitions_are_sound_from_2_4_on() {
+        for (version, sound) in [
+            ("v2.3.5-lite", false),
+            ("v2.3.21", false),
+            ("2.2.0", false),
+            ("v2.4.0", true),
+            ("v2.6.2", true),
+            ("v3.0.0-beta", true),
+            ("master-20260101-abc", true),
+        ] {
+            assert_eq!(partitions_are_sound(version), sound, "{version}");
+        }
+    }
 }

@@ -41,7 +41,8 @@ pub struct Settings {
     pub upsert_rows: usize,
     /// Rows in one page of a listing; a page too large for one answer is asked for in halves.
     pub page_rows: usize,
-    /// Partitions of a new collection; rows go to them by their library.
+    /// Partitions of a new collection; rows go to them by their library. Only from Milvus 2.4 on:
+    /// before, a collection has one.
     pub partitions: u16,
     /// Shards of a new collection; more than one pays with several data nodes only.
     pub shards: u16,

@@ -1,0 +1,132 @@
+//! Texts that would like to be more than texts.
+
+use lookalike_index::{Consistency, Filter, Row, SearchQuery};
+
+use crate::{id, index, row, vector};
+
+const HOSTILE: &[&str] = &[
+    "a\"b\\c' or 1==1",
+    "\" or id != \"",
+    "line\nfeed",
+    "carriage\rreturn\tand tab",
+    "emoji 😀/é/日本語",
+    "e\u{301} is not é",
+    "100%_x",
+    "100a_x",
+    "100%bx",
+    "back\\%slash\\",
+    "\\",
+    "\"",
+    "'",
+    "\u{1}\u{1f}\u{7f}",
+    "\u{2028}\u{feff}",
+    "{template} $meta[\"a\"]",
+    "0x\\x41\\u0041\\n",
+    "nul\0l",
+    " ",
+    "//* comment */ #",
+];
+
+#[tokio::test]
+async fn hostile_texts_are_only_texts() {
+    let index = index("hostile").await;
+    let rows: Vec<Row> = HOSTILE
+        .iter()
+        .enumerate()
+        .map(|(n, text)| {
+            let mut row = row(n as u64);
+            row.image.path = (*text).into();
+            row.image.library = (*text).into();
+            row.image.camera = (*text).into();
+            row.image.content_hash = (*text).into();
+            row.image.format = (*text).into();
+            row.image.tags = vec![(*text).into()];
+            row.image.colors = vec![(*text).into()];
+            row
+        })
+        .collect();
+    index.upsert(&rows).await.unwrap();
+
+    for (n, text) in HOSTILE.iter().enumerate() {
+        let one = vec![(*text).to_owned()];
+        let two = vec![(*text).to_owned(), "nothing like it".to_owned()];
+        for filter in [
+            Filter::Library(one.clone()),
+            Filter::Library(two.clone()),
+            Filter::Path(one.clone()),
+            Filter::Path(two),
+            Filter::Camera(one.clone()),
+            Filter::ContentHash(one.clone()),
+            Filter::Format(one.clone()),
+            Filter::AnyTag(one.clone()),
+            Filter::AllTags(one.clone()),
+            Filter::AnyColor(one.clone()),
+        ] {
+            let found = index
+                .list(&filter, None, 100, Consistency::Strong)
+                .await
+                .unwrap();
+            assert_eq!(found, [rows[n].image.clone()], "{filter:?}");
+        }
+        let prefixed: Vec<String> = (0..HOSTILE.len())
+            .filter(|m| HOSTILE[*m].starts_with(text))
+            .map(|m| id(m as u64))
+            .collect();
+        let found = index
+            .list(
+                &Filter::PathPrefix((*text).into()),
+                None,
+                100,
+                Consistency::Strong,
+            )
+            .await
+            .unwrap();
+        let found: Vec<String> = found.into_iter().map(|image| image.id).collect();
+        assert_eq!(found, prefixed, "prefix {text:?}");
+
+        let query = SearchQuery {
+            filter: Filter::Library(one),
+            consistency: Consistency::Strong,
+            ..SearchQuery::default()
+        };
+        let hits = index.search(&vector(0), &query).await.unwrap();
+        assert_eq!(hits.len(), 1);
+        assert_eq!(hits[0].image, rows[n].image);
+    }
+    // `%` and `_` are letters like any other.
+    let found = index
+        .list(
+            &Filter::PathPrefix("100%".into()),
+            None,
+            100,
+            Consistency::Strong,
+        )
+        .await
+        .unwrap();
+    assert_eq!(found.len(), 2);
+
+    // Ids come from clients too.
+    let ids: Vec<String> = HOSTILE.iter().map(|t| (*t).to_owned()).collect();
+    assert!(
+        index
+            .get(&ids, Consistency::Strong)
+            .await
+            .unwrap()
+            .is_empty()
+    );
+    for text in HOSTILE {
+        let none = index.vector_of(text, Consistency::Bounded).await.unwrap();
+        assert_eq!(none, None);
+        index
+            .list(&Filter::All, Some(text), 10, Consistency::Bounded)
+            .await
+            .unwrap();
+        index.delete(&[((*text).into(), i64::MAX)]).await.unwrap();
+    }
+    index.delete_ids(&ids).await.unwrap();
+    assert_eq!(
+        index.count(&Filter::All).await.unwrap(),
+        HOSTILE.len() as u64,
+        "a hostile id deletes nothing"
+    );
+}

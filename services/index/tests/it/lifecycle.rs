@@ -1,0 +1,201 @@
+//! Opening: first, again, at once, interrupted; and what belongs to another model.
+
+use std::time::Duration;
+
+use lookalike_index::{Consistency, Error, Fate, Filter, Index, ModelIdentity};
+
+use crate::{id, model, row, server, settings};
+
+#[tokio::test]
+async fn opening_again_finds_what_was_written() {
+    let settings = settings(server::url(), &server::namespace("again"));
+    let first = Index::open(&settings, &model("mini")).await.unwrap();
+    assert_eq!(
+        &*first.collection(),
+        format!("{}_mini_1", settings.namespace)
+    );
+    first.upsert(&[row(1)]).await.unwrap();
+    first.ready().await.unwrap();
+    let second = Index::open(&settings, &model("mini")).await.unwrap();
+    assert_eq!(second.collection(), first.collection());
+    assert_eq!(second.count(&Filter::All).await.unwrap(), 1);
+}
+
+#[tokio::test]
+async fn many_opens_at_once_agree() {
+    let settings = settings(server::url(), &server::namespace("race"));
+    let model = model("Mini-1.0");
+    let opens = (0..4).map(|_| {
+        let (settings, model) = (settings.clone(), model.clone());
+        tokio::spawn(async move { Index::open(&settings, &model).await })
+    });
+    let mut indexes = Vec::new();
+    for open in opens.collect::<Vec<_>>() {
+        indexes.push(open.await.unwrap().unwrap());
+    }
+    for (n, index) in indexes.iter().enumerate() {
+        assert_eq!(index.collection(), indexes[0].collection());
+        index.upsert(&[row(n as u64)]).await.unwrap();
+    }
+    assert_eq!(indexes[0].count(&Filter::All).await.unwrap(), 4);
+}
+
+#[tokio::test]
+async fn another_model_is_refused() {
+    let settings = settings(server::url(), &server::namespace("other"));
+    let ours = model("mini");
+    let index = Index::open(&settings, &ours).await.unwrap();
+    for (other, word) in [
+        (model("resnet34"), "resnet34"),
+        (
+            ModelIdentity {
+                checksum: "bad".into(),
+                ..ours.clone()
+            },
+            "checksum",
+        ),
+        (
+            ModelIdentity {
+                preprocessing: "squash".into(),
+                ..ours.clone()
+            },
+            "preprocessing",
+        ),
+        (
+            ModelIdentity {
+                dimension: 16,
+                ..ours.clone()
+            },
+            "dimension",
+        ),
+    ] {
+        let error = Index::open(&settings, &other).await.unwrap_err();
+        assert!(matches!(error, Error::OtherModel { .. }), "{error}");
+        assert_eq!(error.fate(), Fate::Fatal);
+        let text = error.to_string();
+        assert!(
+            text.contains(word) && text.contains("--model") && text.contains("milvus.namespace"),
+            "{text}"
+        );
+    }
+    index.ready().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_collection_without_its_alias_is_taken_up_again() {
+    // As a start leaves it that was killed before its last step; here by the other way round.
+    let settings = settings(server::url(), &server::namespace("halfway"));
+    let index = Index::open(&settings, &model("mini")).await.unwrap();
+    index.upsert(&[row(1)]).await.unwrap();
+    raw::drop_alias(&settings.url, &settings.namespace).await;
+    let again = Index::open(&settings, &model("mini")).await.unwrap();
+    assert_eq!(again.collection(), index.collection());
+    assert_eq!(again.count(&Filter::All).await.unwrap(), 1);
+    // Another model does not take it up, but begins a collection of its own once the alias is
+    // free: names of models may repeat with other weights.
+    raw::drop_alias(&settings.url, &settings.namespace).await;
+    let newer = ModelIdentity {
+        checksum: "newer".into(),
+        ..model("mini")
+    };
+    let newer = Index::open(&settings, &newer).await.unwrap();
+    assert_eq!(
+        &*newer.collection(),
+        format!("{}_mini_2", settings.namespace)
+    );
+    assert_eq!(newer.count(&Filter::All).await.unwrap(), 0);
+}
+
+#[tokio::test]
+async fn a_dropped_collection_is_missing_until_it_is_made_again() {
+    let settings = settings(server::url(), &server::namespace("dropped"));
+    let index = Index::open(&settings, &model("mini")).await.unwrap();
+    index.upsert(&[row(1)]).await.unwrap();
+    raw::drop_collection(&settings.url, &settings.namespace, &index.collection()).await;
+
+    for error in [
+        index.upsert(&[row(2)]).await.unwrap_err(),
+        index.delete(&[(id(2), 1)]).await.unwrap_err(),
+        index.ready().await.unwrap_err(),
+        index
+            .get(&[id(1)], Consistency::Strong)
+            .await
+            .map(|_| ())
+            .unwrap_err(),
+    ] {
+        assert!(matches!(error, Error::Missing { .. }), "{error:?}");
+        assert_eq!(error.fate(), Fate::Retry);
+    }
+    index.ensure().await.unwrap();
+    index.upsert(&[row(3)]).await.unwrap();
+    assert_eq!(index.count(&Filter::All).await.unwrap(), 1);
+}
+
+#[tokio::test]
+async fn a_released_collection_is_loaded_again() {
+    let index = crate::index("released").await;
+    index.upsert(&[row(1)]).await.unwrap();
+    raw::release(server::url(), &index.collection()).await;
+    let counts = (0..4).map(|_| {
+        let index = index.clone();
+        tokio::spawn(async move { index.count(&Filter::All).await })
+    });
+    for count in counts.collect::<Vec<_>>() {
+        assert_eq!(count.await.unwrap().unwrap(), 1);
+    }
+}
+
+#[tokio::test]
+async fn nobody_there_is_said_in_one_line() {
+    let mut settings = settings("http://127.0.0.1:1", "nobody");
+    settings.connect_timeout = Duration::from_millis(300);
+    let error = Index::open(&settings, &model("mini")).await.unwrap_err();
+    assert!(matches!(error, Error::Connect { .. }), "{error:?}");
+    assert_eq!(error.fate(), Fate::Retry);
+    let text = error.to_string();
+    assert!(
+        text.contains("127.0.0.1:1") && text.contains("--milvus-url") && !text.contains('\n'),
+        "{text}"
+    );
+}
+
+/// What an operator might do behind the index' back.
+mod raw {
+    use milvus::v2::{
+        ClientV2,
+        prelude::{
+            ConnectConfig, DropAliasRequest, DropCollectionRequest, ReleaseCollectionRequest,
+            TelemetryConfig,
+        },
+    };
+
+    async fn client(url: &str) -> ClientV2 {
+        let config = ConnectConfig::new()
+            .uri(url)
+            .telemetry(TelemetryConfig::new().enabled(false));
+        ClientV2::new(&config).await.unwrap()
+    }
+
+    pub(super) async fn drop_alias(url: &str, alias: &str) {
+        let request = DropAliasRequest::builder().alias(alias).build().unwrap();
+        client(url).await.drop_alias(request).await.unwrap();
+    }
+
+    /// With its alias, which some versions insist on.
+    pub(super) async fn drop_collection(url: &str, alias: &str, collection: &str) {
+        drop_alias(url, alias).await;
+        let request = DropCollectionRequest::builder()
+            .collection_name(collection)
+            .build()
+            .unwrap();
+        client(url).await.drop_collection(request).await.unwrap();
+    }
+
+    pub(super) async fn release(url: &str, collection: &str) {
+        let request = ReleaseCollectionRequest::builder()
+            .collection_name(collection)
+            .build()
+            .unwrap();
+        client(url).await.release_collection(request).await.unwrap();
+    }
+}

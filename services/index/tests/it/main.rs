@@ -1,0 +1,84 @@
+//! The index against a real Milvus.
+//!
+//! One Milvus is started for all tests; every test has a namespace of its own. To run them
+//! against another server, of another version say, give its address in `LOOKALIKE_TEST_MILVUS`
+//! (the test that kills Milvus is then left out).
+
+mod faults;
+mod hostile;
+mod lifecycle;
+mod pages;
+mod rows;
+mod server;
+
+use std::time::Duration;
+
+use lookalike_index::{Image, Index, ModelIdentity, Row, Settings};
+
+/// A model whose vectors have eight numbers.
+fn model(name: &str) -> ModelIdentity {
+    ModelIdentity {
+        name: name.into(),
+        dimension: 8,
+        checksum: "c0ffee".into(),
+        preprocessing: "centre crop 224".into(),
+    }
+}
+
+fn settings(url: &str, namespace: &str) -> Settings {
+    Settings {
+        url: url.into(),
+        namespace: namespace.into(),
+        connect_timeout: Duration::from_secs(60),
+        ..Settings::default()
+    }
+}
+
+/// An empty index of this test's own.
+async fn index(test: &str) -> Index {
+    let settings = settings(server::url(), &server::namespace(test));
+    Index::open(&settings, &model("mini")).await.unwrap()
+}
+
+/// The same unit vector for the same seed, unlike the others.
+fn vector(seed: u64) -> Vec<f32> {
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ 0x5851_f42d_4c95_7f2d;
+    let numbers: Vec<f32> = (0..8)
+        .map(|_| {
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
+            (state >> 40) as f32 / (1u64 << 24) as f32 - 0.5
+        })
+        .collect();
+    let length = numbers.iter().map(|x| x * x).sum::<f32>().sqrt();
+    numbers.iter().map(|x| x / length).collect()
+}
+
+fn id(n: u64) -> String {
+    format!("{n:032x}")
+}
+
+/// Row `n` of library `shop`, with content of its own, at generation 1.
+fn row(n: u64) -> Row {
+    Row {
+        image: Image {
+            id: id(n),
+            library: "shop".into(),
+            path: format!("folder/{n}.jpg"),
+            content_hash: format!("{n:064x}"),
+            generation: 1,
+            width: 800,
+            height: 600,
+            bytes: 12_345,
+            format: "jpeg".into(),
+            taken_at: Some(1_700_000_000_000 + n as i64),
+            modified_at: 1_700_000_000_001,
+            indexed_at: 1_700_000_000_002,
+            camera: "Maker Model".into(),
+            tags: vec!["beach".into(), "two words".into()],
+            colors: vec!["blue".into()],
+        },
+        vector: vector(n),
+    }
+}

@@ -1,0 +1,76 @@
+//! Lists, audits and counts over more rows than one answer holds.
+
+use lookalike_index::{Consistency, Filter, Row};
+
+use crate::{id, index, row};
+
+const ROWS: u64 = 2500;
+
+/// Rows in several segments, a third of them written twice: one part sealed, one growing.
+#[tokio::test]
+async fn pages_hold_every_row_once() {
+    let index = index("pages").await;
+    // Not in the order of their ids.
+    let rows: Vec<Row> = (0..ROWS).map(|n| row(n * 7919 % ROWS)).collect();
+    index.upsert(&rows).await.unwrap();
+    index.flush().await.unwrap();
+    let again: Vec<Row> = (0..ROWS)
+        .step_by(3)
+        .map(|n| {
+            let mut row = row(n);
+            row.image.generation = 2;
+            row.image.library = "archive".into();
+            row
+        })
+        .collect();
+    index.upsert(&again).await.unwrap();
+    let all: Vec<String> = (0..ROWS).map(id).collect();
+
+    let (mut keys, mut after) = (Vec::new(), None);
+    loop {
+        let page = index
+            .keys_after(&Filter::All, after.as_deref())
+            .await
+            .unwrap();
+        let Some(last) = page.last() else { break };
+        assert!(page.len() <= 1000);
+        after = Some(last.id.clone());
+        keys.extend(page);
+    }
+    assert_eq!(
+        keys.iter().map(|k| &k.id).collect::<Vec<_>>(),
+        all.iter().collect::<Vec<_>>()
+    );
+    for (n, key) in keys.iter().enumerate() {
+        let twice = n % 3 == 0;
+        assert_eq!(key.generation, if twice { 2 } else { 1 });
+        assert_eq!(key.library, if twice { "archive" } else { "shop" });
+        assert_eq!(key.path, format!("folder/{n}.jpg"));
+        assert_eq!(key.content_hash, format!("{n:064x}"));
+    }
+
+    assert_eq!(index.count(&Filter::All).await.unwrap(), ROWS);
+    let archive = Filter::Library(vec!["archive".into()]);
+    assert_eq!(index.count(&archive).await.unwrap(), again.len() as u64);
+
+    let mut listed = Vec::new();
+    let mut after: Option<String> = None;
+    loop {
+        let page = index
+            .list(&Filter::All, after.as_deref(), 700, Consistency::Strong)
+            .await
+            .unwrap();
+        after = page.last().map(|image| image.id.clone());
+        let more = page.len() == 700;
+        listed.extend(page.into_iter().map(|image| image.id));
+        if !more {
+            break;
+        }
+    }
+    assert_eq!(listed, all);
+    let everything = index
+        .list(&Filter::All, None, 10_000, Consistency::Strong)
+        .await
+        .unwrap();
+    assert_eq!(everything.len(), ROWS as usize);
+}

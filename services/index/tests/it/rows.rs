@@ -1,0 +1,305 @@
+//! Rows: in, found, changed, out.
+
+use std::time::{Duration, Instant};
+
+use lookalike_index::{Consistency, Error, Fate, Filter, Image, Index, Range, Row, SearchQuery};
+
+use crate::{id, index, row, vector};
+
+const STRONG: Consistency = Consistency::Strong;
+
+fn strong(limit: usize) -> SearchQuery {
+    SearchQuery {
+        limit,
+        consistency: STRONG,
+        ..SearchQuery::default()
+    }
+}
+
+#[tokio::test]
+async fn a_row_is_found_read_and_removed() {
+    let index = index("rows").await;
+    let rows: Vec<Row> = (0..20).map(row).collect();
+    index.upsert(&rows).await.unwrap();
+
+    let hits = index.search(&vector(7), &strong(5)).await.unwrap();
+    assert_eq!(hits.len(), 5);
+    assert_eq!(hits[0].image, rows[7].image, "every field comes back");
+    assert!(hits[0].score > 0.9999, "{}", hits[0].score);
+    assert!(hits.is_sorted_by(|a, b| a.score >= b.score));
+
+    let query = SearchQuery {
+        min_score: Some(0.99),
+        ..strong(5)
+    };
+    assert_eq!(index.search(&vector(7), &query).await.unwrap().len(), 1);
+
+    // In the order asked for, without what is not there.
+    let images = index.get(&[id(3), id(99), id(1)], STRONG).await.unwrap();
+    assert_eq!(images, [rows[3].image.clone(), rows[1].image.clone()]);
+    let stored = index.vector_of(&id(3), STRONG).await.unwrap().unwrap();
+    assert_eq!(stored, rows[3].vector, "to the last bit");
+    assert_eq!(index.vector_of(&id(99), STRONG).await.unwrap(), None);
+
+    assert_eq!(index.count(&Filter::All).await.unwrap(), 20);
+    index.delete_ids(&[id(3), id(4)]).await.unwrap();
+    assert_eq!(index.count(&Filter::All).await.unwrap(), 18);
+    let hits = index.search(&vector(3), &strong(20)).await.unwrap();
+    assert!(hits.iter().all(|h| h.image.id != id(3)), "it is gone");
+    index.flush().await.unwrap();
+    rows_become(&index, 18).await;
+}
+
+#[tokio::test]
+async fn a_thousand_hits_come_in_two_steps() {
+    let index = index("thousand").await;
+    let rows: Vec<Row> = (0..1200).map(row).collect();
+    index.upsert(&rows).await.unwrap();
+    let hits = index.search(&vector(7), &strong(1000)).await.unwrap();
+    assert_eq!(hits.len(), 1000);
+    assert_eq!(hits[0].image, rows[7].image);
+    assert!(hits.is_sorted_by(|a, b| a.score >= b.score));
+}
+
+#[tokio::test]
+async fn answers_above_four_mebibytes_come_in_parts() {
+    let index = index("large").await;
+    // 1,500 paths of 4 kB are 6 MB.
+    let rows: Vec<Row> = (0..1500)
+        .map(|n| {
+            let mut row = row(n);
+            row.image.path = format!("{n:04}/{}", "p".repeat(4000));
+            row.image.content_hash = "one".into();
+            row
+        })
+        .collect();
+    index.upsert(&rows).await.unwrap();
+    let ids: Vec<String> = (0..1500).map(id).collect();
+    assert_eq!(index.get(&ids, STRONG).await.unwrap().len(), 1500);
+    let listed = index.list(&Filter::All, None, 2000, STRONG).await.unwrap();
+    assert_eq!(listed.len(), 1500);
+    assert_eq!(
+        index.search(&vector(1), &strong(500)).await.unwrap().len(),
+        500
+    );
+    assert_eq!(
+        index.search(&vector(1), &strong(1000)).await.unwrap().len(),
+        1000
+    );
+    assert_eq!(index.known_content(&["one".into()]).await.unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn a_delete_spares_newer_generations() {
+    let index = index("generations").await;
+    let at = |n, generation| {
+        let mut row = row(n);
+        row.image.generation = generation;
+        row
+    };
+    index.upsert(&[at(1, 5), at(2, 5), at(3, 5)]).await.unwrap();
+    index
+        .delete(&[(id(1), 4), (id(2), 5), (id(3), 6), (id(4), 9)])
+        .await
+        .unwrap();
+    let left = index.list(&Filter::All, None, 10, STRONG).await.unwrap();
+    assert_eq!(left.len(), 1);
+    assert_eq!(left[0].id, id(1));
+    // A delete sees every upsert before it, without waiting in between.
+    for generation in 10..20 {
+        index.upsert(&[at(9, generation)]).await.unwrap();
+        index.delete(&[(id(9), generation - 1)]).await.unwrap();
+        assert_eq!(index.get(&[id(9)], STRONG).await.unwrap().len(), 1);
+        index.delete(&[(id(9), generation)]).await.unwrap();
+        assert_eq!(index.get(&[id(9)], STRONG).await.unwrap().len(), 0);
+    }
+    // Many in one call.
+    let many: Vec<Row> = (100..400).map(|n| at(n, 3)).collect();
+    index.upsert(&many).await.unwrap();
+    let gone: Vec<(String, i64)> = (100..400).map(|n| (id(n), 2 + (n % 2) as i64)).collect();
+    index.delete(&gone).await.unwrap();
+    assert_eq!(index.count(&Filter::All).await.unwrap(), 1 + 150);
+}
+
+#[tokio::test]
+async fn of_one_id_there_is_one_row() {
+    let index = index("unique").await;
+    let mut newer = row(1);
+    newer.image.generation = 2;
+    newer.image.path = "newer.jpg".into();
+    // Within one batch …
+    index.upsert(&[newer.clone(), row(1)]).await.unwrap();
+    let images = index.get(&[id(1)], STRONG).await.unwrap();
+    assert_eq!(images[0].path, "newer.jpg");
+    rows_become(&index, 1).await;
+    // … and when the partition key changes.
+    newer.image.library = "archive".into();
+    newer.image.generation = 3;
+    index.upsert(&[newer.clone()]).await.unwrap();
+    assert_eq!(index.count(&Filter::All).await.unwrap(), 1);
+    rows_become(&index, 1).await;
+    let in_library = |name: &str| Filter::Library(vec![name.into()]);
+    assert_eq!(index.count(&in_library("shop")).await.unwrap(), 0);
+    assert_eq!(index.count(&in_library("archive")).await.unwrap(), 1);
+    let hits = index.search(&vector(1), &strong(10)).await.unwrap();
+    assert_eq!(hits.len(), 1);
+    assert_eq!(hits[0].image, newer.image);
+}
+
+#[tokio::test]
+async fn known_content_is_found_among_many_copies() {
+    let index = index("known").await;
+    // 1,500 copies of one content, and nine single ones.
+    let copies: Vec<Row> = (0..1500)
+        .map(|n| {
+            let mut row = row(n);
+            row.image.content_hash = "copies".into();
+            row.vector = vector(1);
+            row
+        })
+        .collect();
+    index.upsert(&copies).await.unwrap();
+    let singles: Vec<Row> = (2000..2009).map(row).collect();
+    index.upsert(&singles).await.unwrap();
+    assert_eq!(index.count(&Filter::All).await.unwrap(), 1509);
+    index.flush().await.unwrap();
+
+    let mut hashes: Vec<String> = singles
+        .iter()
+        .map(|r| r.image.content_hash.clone())
+        .collect();
+    hashes.extend(["copies".into(), "unknown".into(), String::new()]);
+    let known = index.known_content(&hashes).await.unwrap();
+    assert_eq!(known.len(), 10);
+    assert_eq!(known["copies"].vector, vector(1));
+    for single in &singles {
+        assert_eq!(&known[&single.image.content_hash], single);
+    }
+}
+
+#[tokio::test]
+async fn filters_choose() {
+    let index = index("filters").await;
+    let rows: Vec<Row> = (0..12)
+        .map(|n| {
+            let mut row = row(n);
+            let i = n as i32;
+            row.image = Image {
+                library: if n < 6 { "shop" } else { "archive" }.into(),
+                path: format!("{}/{n}.jpg", if n % 2 == 0 { "even" } else { "odd" }),
+                width: 100 * i,
+                bytes: i64::from(i) * 1000,
+                format: if n % 3 == 0 { "png" } else { "jpeg" }.into(),
+                taken_at: (n % 4 != 0).then_some(i64::from(i) - 6),
+                tags: if n == 5 {
+                    vec!["a".into(), "b".into()]
+                } else {
+                    vec!["a".into()]
+                },
+                colors: if n < 3 { vec![] } else { vec!["red".into()] },
+                generation: i64::from(i),
+                ..row.image
+            };
+            row
+        })
+        .collect();
+    index.upsert(&rows).await.unwrap();
+    let texts = |texts: &[&str]| texts.iter().map(|t| (*t).to_owned()).collect::<Vec<_>>();
+    let from_to = |at_least, at_most| Range { at_least, at_most };
+    let cases: Vec<(Filter, Vec<u64>)> = vec![
+        (Filter::All, (0..12).collect()),
+        (Filter::Library(texts(&["shop"])), (0..6).collect()),
+        (
+            Filter::Library(texts(&["shop", "archive"])),
+            (0..12).collect(),
+        ),
+        (Filter::Library(vec![]), vec![]),
+        (Filter::PathPrefix("even/".into()), vec![0, 2, 4, 6, 8, 10]),
+        (Filter::PathPrefix("odd/1".into()), vec![1, 11]),
+        (Filter::Path(texts(&["odd/3.jpg"])), vec![3]),
+        (Filter::Id(vec![id(4), id(77)]), vec![4]),
+        (Filter::NotId((0..10).map(id).collect()), vec![10, 11]),
+        (Filter::ContentHash(vec![format!("{:064x}", 8)]), vec![8]),
+        (Filter::GenerationAtMost(2), vec![0, 1, 2]),
+        (Filter::Width(from_to(Some(300), Some(500))), vec![3, 4, 5]),
+        (Filter::Height(from_to(None, Some(599))), vec![]),
+        (Filter::Bytes(from_to(Some(10_000), None)), vec![10, 11]),
+        // 4 and 8 do not say; 6 says 0, which counts as not saying.
+        (
+            Filter::TakenAt(from_to(Some(-3), Some(3))),
+            vec![3, 5, 7, 9],
+        ),
+        (Filter::TakenAt(from_to(None, Some(-5))), vec![1]),
+        (Filter::Format(texts(&["png"])), vec![0, 3, 6, 9]),
+        (Filter::Camera(texts(&["Maker Model"])), (0..12).collect()),
+        (Filter::AnyTag(texts(&["b", "c"])), vec![5]),
+        (Filter::AllTags(texts(&["a", "b"])), vec![5]),
+        (Filter::AllTags(texts(&["a", "c"])), vec![]),
+        (Filter::AnyColor(texts(&["red"])), (3..12).collect()),
+        (
+            Filter::And(vec![
+                Filter::Library(texts(&["shop"])),
+                Filter::PathPrefix("odd/".into()),
+                Filter::Or(vec![
+                    Filter::Format(texts(&["png"])),
+                    Filter::AnyTag(texts(&["b"])),
+                ]),
+            ]),
+            vec![3, 5],
+        ),
+    ];
+    for (filter, expected) in cases {
+        let expected: Vec<String> = expected.into_iter().map(id).collect();
+        let listed = index.list(&filter, None, 100, STRONG).await.unwrap();
+        let listed: Vec<String> = listed.into_iter().map(|i| i.id).collect();
+        assert_eq!(listed, expected, "{filter:?}");
+        let query = SearchQuery {
+            filter: filter.clone(),
+            ..strong(100)
+        };
+        let hits = index.search(&vector(1), &query).await.unwrap();
+        let mut found: Vec<String> = hits.into_iter().map(|h| h.image.id).collect();
+        found.sort();
+        assert_eq!(found, expected, "{filter:?}");
+        let count = index.count(&filter).await.unwrap();
+        assert_eq!(count, expected.len() as u64, "{filter:?}");
+    }
+}
+
+#[tokio::test]
+async fn what_does_not_fit_is_refused_before_it_is_sent() {
+    let index = index("refused").await;
+    let mut long = row(1);
+    long.image.path = "x".repeat(4097);
+    let mut short = row(2);
+    short.vector = vec![0.1; 8];
+    let mut other = row(3);
+    other.vector = vec![1.0; 3];
+    for bad in [long, short, other] {
+        let error = index.upsert(&[row(9), bad]).await.unwrap_err();
+        assert_eq!(error.fate(), Fate::Reject, "{error}");
+    }
+    let error = index.search(&[0.5; 8], &strong(1)).await.unwrap_err();
+    assert!(matches!(error, Error::InvalidVector { .. }), "{error}");
+    for limit in [0, 1001] {
+        let error = index.search(&vector(1), &strong(limit)).await.unwrap_err();
+        assert!(matches!(error, Error::InvalidQuery { .. }), "{error}");
+    }
+    assert_eq!(index.count(&Filter::All).await.unwrap(), 0);
+}
+
+/// The server's own count of rows, which doubled rows would raise, once it has come to `rows`.
+async fn rows_become(index: &Index, rows: u64) {
+    let started = Instant::now();
+    loop {
+        let count = index.approximate_count(&Filter::All).await.unwrap();
+        if count == rows {
+            return;
+        }
+        assert!(
+            started.elapsed() < Duration::from_secs(20),
+            "{count} rows, not {rows}"
+        );
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
