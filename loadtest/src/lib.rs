@@ -5,6 +5,8 @@
 //! Below it lie the [`scenes`] that it can paint and the [`paint`] box that they are drawn with.
 //! [`metric_names`] lists the metrics that dashboards may use.
 
+#![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test fails by panicking"))]
+
 pub mod generate;
 pub mod metric_names;
 pub mod paint;

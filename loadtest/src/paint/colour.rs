@@ -55,7 +55,7 @@ fn encode(linear: f32) -> f32 {
     let root = x.sqrt();
     let fourth = root.sqrt();
     let eighth = fourth.sqrt();
-    (0.662_002_7 * root + 0.684_122_06 * fourth - 0.323_583_6 * eighth - 0.022_541_147 * x)
+    (0.662_002_7 * root + 0.684_122 * fourth - 0.323_583_6 * eighth - 0.022_541_147 * x)
         .clamp(0.0, 1.0)
 }
 

@@ -1,5 +1,7 @@
 //! What is committed beside the code and must keep up with it: the sample pictures and the dashboard.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::path::PathBuf;
 
 mod command;
