@@ -1,0 +1,435 @@
+//! The operations of the API. Each one checks what it was given, and leaves the work to the
+//! module it belongs to.
+
+use std::sync::Arc;
+
+use poem::http::header;
+use poem::web::Data;
+use poem::{Request, Response};
+use poem_openapi::param::{Path, Query};
+use poem_openapi::payload::{Json, Payload};
+use poem_openapi::registry::{
+    MetaMediaType, MetaResponse, MetaResponses, MetaSchema, MetaSchemaRef, Registry,
+};
+use poem_openapi::{ApiResponse, OpenApi, OpenApiService, Tags};
+
+use crate::body::{Question, Upload};
+use crate::problem::{FileRefusal, PlainRefusal, ReadRefusal, SearchRefusal, ThumbnailRefusal};
+use crate::schema::{
+    EXAMPLE_ID, FailureList, FilterBody, Image, ImageList, LibraryList, SearchAnswer, Stats,
+};
+use crate::search::{self, Query as SearchFor};
+use crate::service::Service;
+use crate::{convert, files, status, thumbnails};
+
+/// The API; the service comes with each request.
+pub(crate) struct Api;
+
+#[derive(Tags)]
+enum Tag {
+    /// Finding images by what they look like.
+    Search,
+    /// The images of the index, and their files.
+    Images,
+    /// What the folders hold and what became of it.
+    Status,
+}
+
+type Shared<'a> = Data<&'a Arc<Service>>;
+
+/// The API with its document.
+pub(crate) fn service() -> OpenApiService<Api, ()> {
+    OpenApiService::new(Api, "lookalike", env!("CARGO_PKG_VERSION"))
+        .summary("Finds images by what they look like")
+        .description(
+            "A visual search index that equals a set of folders. Every error is \
+             `application/problem+json` with a `code` to decide by; every response carries \
+             `X-Request-Id`, which a request may choose itself (1 to 64 of letters, digits, `.`, \
+             `_`, `-`). Beside these operations there are `/healthz` (alive), `/readyz` (would \
+             answer a search now) and `/metrics` (Prometheus).",
+        )
+        .license("MIT OR Apache-2.0")
+}
+
+fn example_id() -> String {
+    EXAMPLE_ID.into()
+}
+
+fn example_cursor() -> Option<String> {
+    Some(EXAMPLE_ID.into())
+}
+
+fn example_library() -> Option<String> {
+    Some("shop".into())
+}
+
+fn example_limit() -> Option<u32> {
+    Some(12)
+}
+
+fn example_size() -> Option<u32> {
+    Some(320)
+}
+
+#[OpenApi]
+impl Api {
+    /// Search by a picture or an id
+    ///
+    /// A picture comes as base64; `POST /v1/search/image` takes it as it is, which is cheaper.
+    #[oai(
+        path = "/v1/search",
+        method = "post",
+        operation_id = "search",
+        tag = "Tag::Search"
+    )]
+    async fn search(
+        &self,
+        service: Shared<'_>,
+        question: Question,
+    ) -> Result<Json<SearchAnswer>, SearchRefusal> {
+        let (query, conditions) = search::understand(question.0, &service)?;
+        Ok(Json(search::answer(&service, query, conditions).await?))
+    }
+
+    /// Search by a picture as it is
+    ///
+    /// The body is the picture, of any format that can be read and whatever the content type
+    /// says, or a form with the picture as its one file.
+    #[oai(
+        path = "/v1/search/image",
+        method = "post",
+        operation_id = "searchByImage",
+        tag = "Tag::Search"
+    )]
+    async fn search_image(
+        &self,
+        service: Shared<'_>,
+        /// How many hits at most, 1 to 1,000; 12 unless given.
+        #[oai(
+            example = "example_limit",
+            validator(minimum(value = "1"), maximum(value = "1000"))
+        )]
+        limit: Query<Option<u32>>,
+        /// Only this library.
+        #[oai(example = "example_library")]
+        library: Query<Option<String>>,
+        /// Only hits of at least this score, −1 to 1.
+        #[oai(validator(minimum(value = "-1"), maximum(value = "1")))]
+        min_score: Query<Option<f64>>,
+        upload: Upload,
+    ) -> Result<Json<SearchAnswer>, SearchRefusal> {
+        let conditions = search::conditions(&service, limit.0, library.0, min_score.0)?;
+        let query = SearchFor::Picture(upload.0.bytes.clone());
+        let answer = search::answer(&service, query, conditions).await?;
+        Ok(Json(answer))
+    }
+
+    /// List images
+    ///
+    /// In the order of their ids, a page at a time.
+    #[oai(
+        path = "/v1/images",
+        method = "get",
+        operation_id = "listImages",
+        tag = "Tag::Images"
+    )]
+    async fn list_images(
+        &self,
+        service: Shared<'_>,
+        /// Only this library.
+        #[oai(example = "example_library")]
+        library: Query<Option<String>>,
+        /// Only paths that begin with this, relative to the library's root; end it with `/` to
+        /// mean a folder. At most 4,096 bytes.
+        #[oai(validator(max_length = 4096))]
+        path_prefix: Query<Option<String>>,
+        /// How many images at most, 1 to 1,000; 12 unless given.
+        #[oai(
+            example = "example_limit",
+            validator(minimum(value = "1"), maximum(value = "1000"))
+        )]
+        limit: Query<Option<u32>>,
+        /// The cursor of the last answer, to go on after it.
+        #[oai(example = "example_cursor")]
+        cursor: Query<Option<String>>,
+    ) -> Result<Json<ImageList>, ReadRefusal> {
+        if let Some(name) = &library.0 {
+            convert::library("library", name)?;
+        }
+        let after = match &cursor.0 {
+            Some(cursor) => Some(convert::image_id("cursor", cursor)?),
+            None => None,
+        };
+        let filter = convert::filter(&FilterBody {
+            library: library.0,
+            path_prefix: path_prefix.0,
+            ..FilterBody::default()
+        })?;
+        let limit = convert::limit(limit.0, &service.settings)?;
+        let images = service
+            .index
+            .list(
+                &filter,
+                after.as_deref(),
+                limit,
+                lookalike_index::Consistency::Bounded,
+            )
+            .await?;
+        // A full page may be the last one; the next is empty then.
+        let full = images.len() >= limit;
+        let cursor = images.last().filter(|_| full).map(|image| image.id.clone());
+        Ok(Json(ImageList {
+            images: images.into_iter().map(convert::image).collect(),
+            cursor,
+        }))
+    }
+
+    /// One image
+    #[oai(
+        path = "/v1/images/:id",
+        method = "get",
+        operation_id = "getImage",
+        tag = "Tag::Images"
+    )]
+    async fn image(
+        &self,
+        service: Shared<'_>,
+        /// 32 lower-case hexadecimal digits.
+        #[oai(example = "example_id")]
+        id: Path<String>,
+    ) -> Result<Json<Image>, ReadRefusal> {
+        let id = convert::image_id("id", &id)?;
+        Ok(Json(convert::image(files::row(&service, &id).await?)))
+    }
+
+    /// Images that look like this one
+    ///
+    /// The image itself is left out.
+    #[oai(
+        path = "/v1/images/:id/similar",
+        method = "get",
+        operation_id = "similarImages",
+        tag = "Tag::Search"
+    )]
+    async fn similar(
+        &self,
+        service: Shared<'_>,
+        /// 32 lower-case hexadecimal digits.
+        #[oai(example = "example_id")]
+        id: Path<String>,
+        /// How many hits at most, 1 to 1,000; 12 unless given.
+        #[oai(
+            example = "example_limit",
+            validator(minimum(value = "1"), maximum(value = "1000"))
+        )]
+        limit: Query<Option<u32>>,
+        /// Only this library.
+        #[oai(example = "example_library")]
+        library: Query<Option<String>>,
+        /// Only hits of at least this score, −1 to 1.
+        #[oai(validator(minimum(value = "-1"), maximum(value = "1")))]
+        min_score: Query<Option<f64>>,
+    ) -> Result<Json<SearchAnswer>, ReadRefusal> {
+        let query = SearchFor::SimilarTo(convert::image_id("id", &id)?);
+        let conditions = search::conditions(&service, limit.0, library.0, min_score.0)?;
+        Ok(Json(search::answer(&service, query, conditions).await?))
+    }
+
+    /// The original file
+    ///
+    /// With `ETag` (the content's hash) and ranges. Formats that browsers do not show come as a
+    /// download.
+    #[oai(
+        path = "/v1/images/:id/content",
+        method = "get",
+        operation_id = "getContent",
+        tag = "Tag::Images"
+    )]
+    async fn content(
+        &self,
+        service: Shared<'_>,
+        request: &Request,
+        /// 32 lower-case hexadecimal digits.
+        #[oai(example = "example_id")]
+        id: Path<String>,
+    ) -> Result<File, FileRefusal> {
+        let id = convert::image_id("id", &id)?;
+        let row = files::row(&service, &id).await?;
+        let wanted = files::Wanted {
+            if_none_match: text(request, header::IF_NONE_MATCH),
+            if_range: text(request, header::IF_RANGE),
+            range: text(request, header::RANGE),
+        };
+        Ok(File(files::content(&service, &row, &wanted).await?))
+    }
+
+    /// A small JPEG
+    ///
+    /// Upright, with transparent parts white. Never larger than the original.
+    #[oai(
+        path = "/v1/images/:id/thumbnail",
+        method = "get",
+        operation_id = "getThumbnail",
+        tag = "Tag::Images"
+    )]
+    async fn thumbnail(
+        &self,
+        service: Shared<'_>,
+        request: &Request,
+        /// 32 lower-case hexadecimal digits.
+        #[oai(example = "example_id")]
+        id: Path<String>,
+        /// The longer side in pixels, taken as the nearest of 32 to 1,024; 320 unless given.
+        #[oai(example = "example_size")]
+        size: Query<Option<u32>>,
+        /// The beginning of the content's hash, 16 digits or more: an address with it always
+        /// means the same picture, and may be kept for good. `thumbnail_url` has it.
+        v: Query<Option<String>>,
+    ) -> Result<Thumbnail, ThumbnailRefusal> {
+        let id = convert::image_id("id", &id)?;
+        let row = files::row(&service, &id).await?;
+        let if_none_match = text(request, header::IF_NONE_MATCH);
+        let response = thumbnails::thumbnail(
+            &service,
+            &row,
+            size.0.unwrap_or(320),
+            v.0.as_deref(),
+            if_none_match.as_deref(),
+        );
+        Ok(Thumbnail(response.await?))
+    }
+
+    /// Counts, model and rates
+    ///
+    /// Always `on_disk = indexed + failed + ignored + in_flight`.
+    #[oai(
+        path = "/v1/stats",
+        method = "get",
+        operation_id = "getStats",
+        tag = "Tag::Status"
+    )]
+    async fn stats(&self, service: Shared<'_>) -> Result<Json<Stats>, PlainRefusal> {
+        Ok(Json(status::stats(&service)))
+    }
+
+    /// The watched folders
+    #[oai(
+        path = "/v1/libraries",
+        method = "get",
+        operation_id = "listLibraries",
+        tag = "Tag::Status"
+    )]
+    async fn libraries(&self, service: Shared<'_>) -> Result<Json<LibraryList>, PlainRefusal> {
+        let libraries = status::libraries(&service);
+        Ok(Json(LibraryList { libraries }))
+    }
+
+    /// Files that are not in the index, and why
+    #[oai(
+        path = "/v1/failures",
+        method = "get",
+        operation_id = "listFailures",
+        tag = "Tag::Status"
+    )]
+    async fn failures(
+        &self,
+        service: Shared<'_>,
+        /// Only this library.
+        #[oai(example = "example_library")]
+        library: Query<Option<String>>,
+        /// Also files that are not meant to be indexed.
+        #[oai(default)]
+        ignored: Query<bool>,
+        /// How many files at most, 1 to 1,000; 12 unless given.
+        #[oai(
+            example = "example_limit",
+            validator(minimum(value = "1"), maximum(value = "1000"))
+        )]
+        limit: Query<Option<u32>>,
+        /// The cursor of the last answer, to go on after it.
+        cursor: Query<Option<String>>,
+    ) -> Result<Json<FailureList>, ReadRefusal> {
+        let limit = convert::limit(limit.0, &service.settings)?;
+        let list = status::failures(
+            &service,
+            library.0.as_deref(),
+            cursor.0.as_deref(),
+            limit,
+            ignored.0,
+        );
+        Ok(Json(list.await?))
+    }
+}
+
+fn text(request: &Request, name: header::HeaderName) -> Option<String> {
+    request.header(name).map(str::to_owned)
+}
+
+fn bytes(content_type: &'static str) -> Vec<MetaMediaType> {
+    vec![MetaMediaType {
+        content_type,
+        schema: MetaSchemaRef::Inline(Box::new(MetaSchema::new_with_format("string", "binary"))),
+    }]
+}
+
+fn answer(status: u16, description: &'static str, content: Vec<MetaMediaType>) -> MetaResponse {
+    MetaResponse {
+        description,
+        status: Some(status),
+        status_range: None,
+        content,
+        headers: vec![],
+    }
+}
+
+/// An original file, or a part of it.
+struct File(Response);
+
+/// A small JPEG.
+struct Thumbnail(Response);
+
+impl poem::IntoResponse for File {
+    fn into_response(self) -> Response {
+        self.0
+    }
+}
+
+impl poem::IntoResponse for Thumbnail {
+    fn into_response(self) -> Response {
+        self.0
+    }
+}
+
+impl ApiResponse for File {
+    fn meta() -> MetaResponses {
+        MetaResponses {
+            responses: vec![
+                answer(
+                    200,
+                    "The file, with the content type of its format",
+                    bytes("image/*"),
+                ),
+                answer(206, "The range that was asked for", bytes("image/*")),
+                answer(304, "The client has this version already", vec![]),
+            ],
+        }
+    }
+
+    fn register(_: &mut Registry) {}
+}
+
+impl ApiResponse for Thumbnail {
+    fn meta() -> MetaResponses {
+        MetaResponses {
+            responses: vec![
+                answer(200, "The small picture", bytes("image/jpeg")),
+                answer(304, "The client has this version already", vec![]),
+            ],
+        }
+    }
+
+    fn register(_: &mut Registry) {}
+}
+
+/// The content type of JSON answers, for the few that are written by hand.
+pub(crate) const JSON: &str = <Json<Stats> as Payload>::CONTENT_TYPE;

@@ -1,0 +1,439 @@
+//! Bodies of requests: counted while they stream in, never more in memory than allowed.
+//!
+//! poem's own extractors buffer whatever comes, and its size limit believes `Content-Length`;
+//! so the two operations that take a body read it here.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use futures_util::{Stream, StreamExt as _};
+use poem::{Body, Request, RequestBody, http::header};
+use poem_openapi::payload::{Json, Payload};
+use poem_openapi::registry::{MetaMediaType, MetaRequest, MetaSchema, MetaSchemaRef, Registry};
+use poem_openapi::types::ParseFromJSON as _;
+use poem_openapi::{ApiExtractor, ApiExtractorType, ExtractParamOptions};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::Settings;
+use crate::problem::{Code, Problem};
+use crate::schema::{FilterBody, SearchRequest};
+use crate::service::Service;
+
+/// Memory that all uploads together may hold.
+pub(crate) struct Budget {
+    permits: Arc<Semaphore>,
+}
+
+/// The unit of [`Budget`]: semaphores count in 32 bits.
+const UNIT: u64 = 4096;
+
+impl Budget {
+    pub(crate) fn new(bytes: u64) -> Self {
+        let units = usize::try_from(bytes.div_ceil(UNIT)).unwrap_or(usize::MAX);
+        Self {
+            permits: Arc::new(Semaphore::new(units.min(Semaphore::MAX_PERMITS))),
+        }
+    }
+
+    fn hold_nothing(&self) -> Share {
+        Share {
+            permits: Arc::clone(&self.permits),
+            held: None,
+            units: 0,
+        }
+    }
+}
+
+/// What one upload holds of the budget; given back when dropped.
+pub(crate) struct Share {
+    permits: Arc<Semaphore>,
+    held: Option<OwnedSemaphorePermit>,
+    units: u64,
+}
+
+impl Share {
+    fn grow_to(&mut self, bytes: u64) -> Result<(), Problem> {
+        let more = bytes.div_ceil(UNIT).saturating_sub(self.units);
+        if more == 0 {
+            return Ok(());
+        }
+        let overloaded = || {
+            Problem::new(
+                Code::Overloaded,
+                "other uploads take all the memory there is for them",
+            )
+        };
+        let count = u32::try_from(more).map_err(|_| overloaded())?;
+        let permit = Arc::clone(&self.permits)
+            .try_acquire_many_owned(count)
+            .map_err(|_| overloaded())?;
+        match &mut self.held {
+            Some(held) => held.merge(permit),
+            None => self.held = Some(permit),
+        }
+        self.units += more;
+        Ok(())
+    }
+}
+
+/// A body in memory.
+pub(crate) struct Held {
+    pub bytes: Bytes,
+    /// Given back with the bytes.
+    _share: Share,
+}
+
+/// How a body is read.
+#[derive(Clone, Copy)]
+pub(crate) struct Bounds {
+    pub max_bytes: u64,
+    pub timeout: Duration,
+}
+
+impl Bounds {
+    /// For a picture as it is.
+    pub(crate) fn picture(settings: &Settings) -> Self {
+        Self {
+            max_bytes: settings.max_upload_bytes,
+            timeout: settings.upload_timeout,
+        }
+    }
+
+    /// For a picture in base64 within JSON: 4 bytes for 3, and room for the rest of the question.
+    pub(crate) fn json(settings: &Settings) -> Self {
+        Self {
+            max_bytes: settings.max_upload_bytes.div_ceil(3) * 4 + (1 << 20),
+            timeout: settings.upload_timeout,
+        }
+    }
+
+    fn too_large(self) -> Problem {
+        Problem::new(
+            Code::UploadTooLarge,
+            format!(
+                "the upload is larger than {}",
+                lookalike_chassis::settings::size::text(self.max_bytes)
+            ),
+        )
+    }
+}
+
+/// Reads a whole body.
+pub(crate) async fn read(
+    body: Body,
+    declared: Option<u64>,
+    bounds: Bounds,
+    budget: &Budget,
+) -> Result<Held, Problem> {
+    if declared.is_some_and(|bytes| bytes > bounds.max_bytes) {
+        discard(body.into_bytes_stream(), bounds).await;
+        return Err(bounds.too_large());
+    }
+    let mut stream = Box::pin(body.into_bytes_stream());
+    let reading = collect(&mut stream, bounds, budget);
+    let read = tokio::time::timeout(bounds.timeout, reading)
+        .await
+        .map_err(|_| took_too_long(bounds))?;
+    if let Err(Problem {
+        code: Code::UploadTooLarge,
+        ..
+    }) = &read
+    {
+        discard(stream, bounds).await;
+    }
+    read
+}
+
+async fn collect<S, E>(stream: &mut S, bounds: Bounds, budget: &Budget) -> Result<Held, Problem>
+where
+    S: Stream<Item = Result<Bytes, E>> + Unpin,
+    E: std::fmt::Display,
+{
+    let mut share = budget.hold_nothing();
+    let mut bytes = BytesMut::new();
+    while let Some(chunk) = stream.next().await {
+        let chunk = chunk.map_err(|error| {
+            Problem::new(
+                Code::InvalidRequest,
+                format!("the upload broke off: {error}"),
+            )
+        })?;
+        let length = (bytes.len() + chunk.len()) as u64;
+        if length > bounds.max_bytes {
+            return Err(bounds.too_large());
+        }
+        share.grow_to(length)?;
+        bytes.extend_from_slice(&chunk);
+    }
+    Ok(Held {
+        bytes: bytes.freeze(),
+        _share: share,
+    })
+}
+
+fn took_too_long(bounds: Bounds) -> Problem {
+    Problem::new(
+        Code::UploadTimeout,
+        format!(
+            "the upload was not complete after {} s",
+            bounds.timeout.as_secs()
+        ),
+    )
+}
+
+/// Takes a little more of what was refused: a client that is still sending when the connection
+/// closes sees a broken pipe instead of the answer.
+async fn discard<S, E>(stream: S, bounds: Bounds)
+where
+    S: Stream<Item = Result<Bytes, E>>,
+{
+    let mut left = bounds.max_bytes;
+    let mut stream = std::pin::pin!(stream);
+    let drained = async {
+        while let Some(Ok(chunk)) = stream.next().await {
+            left = left.saturating_sub(chunk.len() as u64);
+            if left == 0 {
+                break;
+            }
+        }
+    };
+    let _ = tokio::time::timeout(Duration::from_secs(2).min(bounds.timeout), drained).await;
+}
+
+/// Reads the one file of a form.
+pub(crate) async fn read_form(
+    body: Body,
+    boundary: String,
+    bounds: Bounds,
+    budget: &Budget,
+) -> Result<Held, Problem> {
+    // The form's own bytes come on top of the file's.
+    let most = bounds.max_bytes + (64 << 10);
+    let (seen, over) = (AtomicU64::new(0), Arc::new(AtomicBool::new(false)));
+    let over_in_stream = Arc::clone(&over);
+    let counted = body.into_bytes_stream().map(move |chunk| {
+        let chunk = chunk?;
+        let seen = seen.fetch_add(chunk.len() as u64, Ordering::Relaxed) + chunk.len() as u64;
+        if seen > most {
+            over_in_stream.store(true, Ordering::Relaxed);
+            return Err(std::io::Error::other("too large"));
+        }
+        Ok(chunk)
+    });
+    let mut form = multer::Multipart::new(counted, boundary);
+    let unreadable = |error: multer::Error| match over.load(Ordering::Relaxed) {
+        true => bounds.too_large(),
+        false => Problem::new(
+            Code::InvalidRequest,
+            format!("the form can't be read: {}", chain(&error)),
+        ),
+    };
+    let reading = async {
+        let mut file = None;
+        while let Some(mut field) = form.next_field().await.map_err(unreadable)? {
+            let named = field
+                .name()
+                .is_some_and(|name| name == "image" || name == "file");
+            if field.file_name().is_none() && !named {
+                return Err(Problem::parameter(
+                    field.name().unwrap_or_default(),
+                    "the form has a field that is no file; limit, library and min_score belong into the address",
+                ));
+            }
+            if file.is_some() {
+                return Err(Problem::new(
+                    Code::InvalidRequest,
+                    "the form has more than one file; a search takes one",
+                ));
+            }
+            let mut share = budget.hold_nothing();
+            let mut bytes = BytesMut::new();
+            while let Some(chunk) = field.chunk().await.map_err(unreadable)? {
+                let length = (bytes.len() + chunk.len()) as u64;
+                if length > bounds.max_bytes {
+                    return Err(bounds.too_large());
+                }
+                share.grow_to(length)?;
+                bytes.extend_from_slice(&chunk);
+            }
+            file = Some(Held {
+                bytes: bytes.freeze(),
+                _share: share,
+            });
+        }
+        file.ok_or_else(|| {
+            Problem::new(
+                Code::InvalidRequest,
+                "the form has no file; send one in the field `image`",
+            )
+        })
+    };
+    tokio::time::timeout(bounds.timeout, reading)
+        .await
+        .map_err(|_| took_too_long(bounds))?
+}
+
+/// An error with its causes, in one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text = format!("{text}: {cause}");
+        source = cause.source();
+    }
+    text
+}
+
+fn declared(request: &Request) -> Option<u64> {
+    request.header(header::CONTENT_LENGTH)?.parse().ok()
+}
+
+fn service(request: &Request) -> &Arc<Service> {
+    request.data().expect("every request carries the service")
+}
+
+/// A picture as a body or as the one file of a form; what it is, its bytes tell.
+pub(crate) struct Upload(pub Held);
+
+impl<'a> ApiExtractor<'a> for Upload {
+    const TYPES: &'static [ApiExtractorType] = &[ApiExtractorType::RequestObject];
+    type ParamType = ();
+    type ParamRawType = ();
+
+    fn request_meta() -> Option<MetaRequest> {
+        let binary = || {
+            MetaSchemaRef::Inline(Box::new(MetaSchema {
+                description: Some("The bytes of one picture, at most 64 MiB unless set otherwise"),
+                ..MetaSchema::new_with_format("string", "binary")
+            }))
+        };
+        let form = MetaSchemaRef::Inline(Box::new(MetaSchema {
+            required: vec!["image"],
+            properties: vec![("image", binary())],
+            ..MetaSchema::new("object")
+        }));
+        let media = |content_type, schema| MetaMediaType {
+            content_type,
+            schema,
+        };
+        Some(MetaRequest {
+            description: Some(
+                "A picture as the whole body, whatever its content type says, or as the one file of a form",
+            ),
+            content: vec![
+                media("image/*", binary()),
+                media("application/octet-stream", binary()),
+                media("multipart/form-data", form),
+            ],
+            required: true,
+        })
+    }
+
+    async fn from_request(
+        request: &'a Request,
+        body: &mut RequestBody,
+        _options: ExtractParamOptions<()>,
+    ) -> poem::Result<Self> {
+        let service = service(request);
+        let bounds = Bounds::picture(&service.settings);
+        let body = body.take()?;
+        let content_type = request.content_type().unwrap_or_default();
+        let held = if content_type
+            .trim_start()
+            .to_ascii_lowercase()
+            .starts_with("multipart/")
+        {
+            let boundary = multer::parse_boundary(content_type).map_err(|error| Problem {
+                param: Some("Content-Type".into()),
+                ..Problem::new(Code::InvalidRequest, error.to_string())
+            })?;
+            read_form(body, boundary, bounds, &service.budget).await?
+        } else {
+            read(body, declared(request), bounds, &service.budget).await?
+        };
+        Ok(Self(held))
+    }
+}
+
+/// A question as JSON.
+pub(crate) struct Question(pub SearchRequest);
+
+impl<'a> ApiExtractor<'a> for Question {
+    const TYPES: &'static [ApiExtractorType] = &[ApiExtractorType::RequestObject];
+    type ParamType = ();
+    type ParamRawType = ();
+
+    fn register(registry: &mut Registry) {
+        <Json<SearchRequest> as Payload>::register(registry);
+    }
+
+    fn request_meta() -> Option<MetaRequest> {
+        Some(MetaRequest {
+            description: Some("What to look for, and among which images"),
+            content: vec![MetaMediaType {
+                content_type: "application/json",
+                schema: <Json<SearchRequest> as Payload>::schema_ref(),
+            }],
+            required: true,
+        })
+    }
+
+    async fn from_request(
+        request: &'a Request,
+        body: &mut RequestBody,
+        _options: ExtractParamOptions<()>,
+    ) -> poem::Result<Self> {
+        let service = service(request);
+        let content_type = request.content_type().unwrap_or("application/json");
+        if !<Json<SearchRequest> as Payload>::check_content_type(content_type) {
+            let detail = format!(
+                "{content_type} is not taken here: send JSON, or the picture itself to /v1/search/image"
+            );
+            return Err(Problem::new(Code::UnsupportedMediaType, detail).into());
+        }
+        let bounds = Bounds::json(&service.settings);
+        let held = read(body.take()?, declared(request), bounds, &service.budget).await?;
+        Ok(Self(parse(&held.bytes)?))
+    }
+}
+
+/// Reads the JSON of a question.
+pub(crate) fn parse(bytes: &[u8]) -> Result<SearchRequest, Problem> {
+    let unreadable = |detail: String| Problem::new(Code::InvalidRequest, detail);
+    let value: serde_json::Value = serde_json::from_slice(bytes)
+        .map_err(|error| unreadable(format!("the body is not JSON: {error}")))?;
+    SearchRequest::parse_from_json(Some(value.clone())).map_err(|error| Problem {
+        param: culprit(&value),
+        // The message may quote what was sent, however long that is.
+        ..unreadable(error.into_message().chars().take(300).collect())
+    })
+}
+
+/// The field that can't be read. The parser does not tell, so each is tried alone: all of them
+/// may be left out.
+fn culprit(question: &serde_json::Value) -> Option<String> {
+    let alone = |key: &String, value: &serde_json::Value| {
+        serde_json::Value::Object([(key.clone(), value.clone())].into_iter().collect())
+    };
+    let refused = |(key, value): &(&String, &serde_json::Value)| {
+        SearchRequest::parse_from_json(Some(alone(key, value))).is_err()
+    };
+    let (key, value) = question.as_object()?.iter().find(refused)?;
+    let within = value.as_object().filter(|_| key == "filter");
+    let part = within.and_then(|filter| {
+        filter
+            .iter()
+            .find(|(key, value)| FilterBody::parse_from_json(Some(alone(key, value))).is_err())
+    });
+    let shown: String = match part {
+        Some((part, _)) => format!("{key}.{part}"),
+        None => key.clone(),
+    };
+    Some(shown.chars().take(80).collect())
+}
+
+#[cfg(test)]
+#[path = "body_tests.rs"]
+mod tests;

@@ -1,0 +1,226 @@
+//! Between the API's types and the index's: conditions in, images out.
+
+use lookalike_index::{self as index, Filter, Range};
+use lookalike_proto::{ImageId, Library};
+
+use crate::problem::Problem;
+use crate::schema::{Consistency, FilterBody, Hit, Image};
+use crate::time;
+
+/// Checks an image id, so that nothing else ever gets into a question to the index.
+pub(crate) fn image_id(param: &str, text: &str) -> Result<String, Problem> {
+    let id: ImageId = text
+        .parse()
+        .map_err(|error| Problem::parameter(param, format!("{error}")))?;
+    Ok(id.to_string())
+}
+
+/// Checks a library's name.
+pub(crate) fn library(param: &str, name: &str) -> Result<Library, Problem> {
+    Library::new(name).map_err(|error| Problem::parameter(param, error.to_string()))
+}
+
+/// Checks how many answers are wanted.
+pub(crate) fn limit(wanted: Option<u32>, settings: &crate::Settings) -> Result<usize, Problem> {
+    let most = settings.most();
+    let limit = wanted.unwrap_or(settings.default_limit.clamp(1, most));
+    if (1..=most).contains(&limit) {
+        Ok(limit as usize)
+    } else {
+        Err(Problem::parameter(
+            "limit",
+            format!("limit is {limit}, and must be 1 to {most}"),
+        ))
+    }
+}
+
+/// Checks the least score that is wanted.
+pub(crate) fn min_score(wanted: Option<f64>) -> Result<Option<f32>, Problem> {
+    match wanted {
+        Some(score) if !(-1.0..=1.0).contains(&score) => Err(Problem::parameter(
+            "min_score",
+            format!("min_score is {score}, and must be -1 to 1"),
+        )),
+        score => Ok(score.map(|score| score as f32)),
+    }
+}
+
+/// How fresh, in the index's terms.
+pub(crate) fn consistency(wanted: Option<Consistency>) -> index::Consistency {
+    match wanted {
+        Some(Consistency::Strong) => index::Consistency::Strong,
+        Some(Consistency::Bounded) | None => index::Consistency::Bounded,
+    }
+}
+
+/// The conditions in the index's terms.
+pub(crate) fn filter(body: &FilterBody) -> Result<Filter, Problem> {
+    let mut all = Vec::new();
+    if let Some(name) = &body.library {
+        all.push(Filter::Library(vec![
+            library("filter.library", name)?.to_string(),
+        ]));
+    }
+    if let Some(prefix) = &body.path_prefix {
+        all.push(Filter::PathPrefix(prefix.clone()));
+    }
+    if let Some(formats) = &body.formats {
+        all.push(Filter::Format(formats.clone()));
+    }
+    let at_least = |value: u32| Range {
+        at_least: Some(value.into()),
+        at_most: None,
+    };
+    all.extend(body.min_width.map(|width| Filter::Width(at_least(width))));
+    all.extend(
+        body.min_height
+            .map(|height| Filter::Height(at_least(height))),
+    );
+    let taken = Range {
+        at_least: moment("filter.taken_after", body.taken_after.as_deref())?,
+        // "Before" leaves the moment itself out.
+        at_most: moment("filter.taken_before", body.taken_before.as_deref())?.map(|ms| ms - 1),
+    };
+    if taken != Range::default() {
+        all.push(Filter::TakenAt(taken));
+    }
+    if let Some(colors) = &body.colors {
+        all.push(Filter::AnyColor(colors.clone()));
+    }
+    if let Some(tags) = &body.tags {
+        all.push(Filter::AllTags(tags.clone()));
+    }
+    Ok(match all.len() {
+        0 => Filter::All,
+        _ => Filter::And(all),
+    })
+}
+
+fn moment(param: &str, text: Option<&str>) -> Result<Option<i64>, Problem> {
+    text.map(|text| {
+        time::parse(text).ok_or_else(|| {
+            let shown: String = text.chars().take(80).collect();
+            Problem::parameter(
+                param,
+                format!("{shown:?} is no time like 2026-11-23 or 2026-11-23T07:48:50Z"),
+            )
+        })
+    })
+    .transpose()
+}
+
+/// Where a small picture is to be had. With the beginning of the content's hash in it the address
+/// means the same bytes for good, so that browsers may keep them.
+fn thumbnail_url(image: &index::Image) -> String {
+    let version = image.content_hash.get(..16).unwrap_or_default();
+    format!("/v1/images/{}/thumbnail?size=320&v={version}", image.id)
+}
+
+fn content_url(image: &index::Image) -> String {
+    format!("/v1/images/{}/content", image.id)
+}
+
+fn pixels(side: i32) -> u32 {
+    u32::try_from(side).unwrap_or(0)
+}
+
+/// An image as clients see it.
+pub(crate) fn image(image: index::Image) -> Image {
+    Image {
+        thumbnail_url: thumbnail_url(&image),
+        content_url: content_url(&image),
+        width: pixels(image.width),
+        height: pixels(image.height),
+        bytes: u64::try_from(image.bytes).unwrap_or(0),
+        taken_at: image.taken_at.map(time::text),
+        modified_at: time::text(image.modified_at),
+        indexed_at: time::text(image.indexed_at),
+        camera: (!image.camera.is_empty()).then_some(image.camera),
+        id: image.id,
+        library: image.library,
+        path: image.path,
+        format: image.format,
+        content_hash: image.content_hash,
+        tags: image.tags,
+        colors: image.colors,
+    }
+}
+
+/// A hit as clients see it.
+pub(crate) fn hit(hit: index::Hit) -> Hit {
+    let image = hit.image;
+    Hit {
+        thumbnail_url: thumbnail_url(&image),
+        content_url: content_url(&image),
+        width: pixels(image.width),
+        height: pixels(image.height),
+        taken_at: image.taken_at.map(time::text),
+        // Single precision written as double would claim digits that are not there.
+        score: (f64::from(hit.score) * 1e6).round() / 1e6,
+        id: image.id,
+        library: image.library,
+        path: image.path,
+        format: image.format,
+        tags: image.tags,
+        colors: image.colors,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Settings;
+    use poem_openapi::types::Example as _;
+
+    #[test]
+    fn a_filter_holds_everything_that_was_given() {
+        assert_eq!(filter(&FilterBody::default()).unwrap(), Filter::All);
+        let Filter::And(all) = filter(&FilterBody::example()).unwrap() else {
+            panic!("several conditions")
+        };
+        assert_eq!(all.len(), 6);
+        assert!(all.contains(&Filter::TakenAt(Range {
+            at_least: Some(1_767_225_600_000),
+            at_most: None
+        })));
+    }
+
+    #[test]
+    fn what_is_wrong_is_named() {
+        let wrong = |body: FilterBody| filter(&body).unwrap_err().param.unwrap();
+        assert_eq!(
+            wrong(FilterBody {
+                library: Some("../etc".into()),
+                ..FilterBody::default()
+            }),
+            "filter.library"
+        );
+        assert_eq!(
+            wrong(FilterBody {
+                taken_before: Some("yesterday".into()),
+                ..FilterBody::default()
+            }),
+            "filter.taken_before"
+        );
+        assert!(image_id("id", "../../etc/passwd").is_err());
+        assert!(image_id("id", &"A".repeat(32)).is_err());
+    }
+
+    #[test]
+    fn limits_hold() {
+        let settings = Settings::default();
+        assert_eq!(limit(None, &settings).unwrap(), 12);
+        assert_eq!(limit(Some(1000), &settings).unwrap(), 1000);
+        assert!(limit(Some(0), &settings).is_err());
+        assert!(limit(Some(1001), &settings).is_err());
+        let small = Settings {
+            max_limit: 5,
+            ..Settings::default()
+        };
+        assert_eq!(limit(None, &small).unwrap(), 5);
+        assert!(limit(Some(6), &small).is_err());
+        assert_eq!(min_score(Some(0.5)).unwrap(), Some(0.5));
+        assert!(min_score(Some(1.5)).is_err());
+        assert!(min_score(Some(f64::NAN)).is_err());
+    }
+}

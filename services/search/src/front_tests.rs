@@ -1,0 +1,148 @@
+//! Every error has one shape, whoever made it.
+
+use poem::{EndpointExt as _, Route, get, handler, post};
+use poem_openapi::param::{Path, Query};
+use poem_openapi::payload::PlainText;
+use poem_openapi::{OpenApi, OpenApiService};
+
+use super::*;
+
+struct Api;
+
+#[OpenApi]
+impl Api {
+    #[oai(path = "/v1/images/:id", method = "get")]
+    async fn image(
+        &self,
+        id: Path<u32>,
+        #[oai(validator(maximum(value = "10")))] limit: Query<Option<u32>>,
+    ) -> PlainText<String> {
+        PlainText(format!("{} {:?}", id.0, limit.0))
+    }
+}
+
+#[handler]
+async fn hangs() {
+    std::future::pending::<()>().await;
+}
+
+#[handler]
+async fn panics() {
+    panic!("on purpose");
+}
+
+#[handler]
+async fn refuses() -> poem::Result<()> {
+    Err(Problem::parameter("x", "x is wrong").into())
+}
+
+#[handler]
+async fn hides() -> poem::Result<()> {
+    Err(poem::Error::from_string(
+        "secret insides",
+        StatusCode::INTERNAL_SERVER_ERROR,
+    ))
+}
+
+/// Status, body and request id of one request.
+async fn call(method: Method, uri: &str) -> (u16, serde_json::Value, String) {
+    let app = Route::new()
+        .nest_no_strip("/v1", OpenApiService::new(Api, "test", "1"))
+        .at("/hangs", get(hangs))
+        .at("/panics", get(panics))
+        .at("/refuses", get(refuses))
+        .at("/hides", get(hides))
+        .at("/post", post(hangs))
+        .with(Front {
+            request_timeout: Duration::from_millis(50),
+            upload_timeout: Duration::from_millis(50),
+        });
+    let request = Request::builder().method(method).uri(uri.parse().unwrap());
+    let mut response = app.call(request.finish()).await.unwrap();
+    let id = response.header("x-request-id").unwrap().to_owned();
+    assert_eq!(response.header("x-content-type-options"), Some("nosniff"));
+    let status = response.status().as_u16();
+    let body = response.take_body().into_vec().await.unwrap();
+    if status >= 400 {
+        assert_eq!(
+            response.content_type(),
+            Some("application/problem+json"),
+            "{uri}"
+        );
+    }
+    (
+        status,
+        serde_json::from_slice(&body).unwrap_or_default(),
+        id,
+    )
+}
+
+#[tokio::test]
+async fn all_errors_are_problems() {
+    for (uri, status, code, param) in [
+        ("/nowhere", 404, "no_such_route", None),
+        ("/v1/nowhere", 404, "no_such_route", None),
+        ("/post", 405, "method_not_allowed", None),
+        ("/v1/images/x", 400, "invalid_parameter", None),
+        (
+            "/v1/images/1?limit=many",
+            400,
+            "invalid_parameter",
+            Some("limit"),
+        ),
+        (
+            "/v1/images/1?limit=11",
+            400,
+            "invalid_parameter",
+            Some("limit"),
+        ),
+        ("/hangs", 504, "timeout", None),
+        ("/panics", 500, "internal", None),
+        ("/hides", 500, "internal", None),
+        ("/refuses", 400, "invalid_parameter", Some("x")),
+    ] {
+        let (got, body, id) = call(Method::GET, uri).await;
+        assert_eq!(
+            (got, &body["code"]),
+            (status, &code.into()),
+            "{uri}: {body}"
+        );
+        assert_eq!(body["status"], status, "{uri}");
+        assert_eq!(body["request_id"], id, "{uri}");
+        assert!(
+            !body["detail"].as_str().unwrap().contains("secret"),
+            "{uri}"
+        );
+        if let Some(param) = param {
+            assert_eq!(body["param"], param, "{uri}");
+        }
+    }
+    assert_eq!(call(Method::GET, "/v1/images/1?limit=10").await.0, 200);
+}
+
+#[test]
+fn request_ids_are_harmless() {
+    assert_eq!(request_id(Some("abc-1.2_X")), "abc-1.2_X");
+    for given in [None, Some(""), Some("a b"), Some("ü"), Some("a\r\nb")] {
+        let id = request_id(given);
+        assert!(
+            id.len() == 16 && id.bytes().all(|b| b.is_ascii_hexdigit()),
+            "{given:?}"
+        );
+    }
+    assert_eq!(request_id(Some(&"a".repeat(65))).len(), 16);
+}
+
+#[test]
+fn routes_are_patterns() {
+    for (path, expected) in [
+        ("/", "/"),
+        ("/v1/images/abc/thumbnail", "/v1/images/{id}/thumbnail"),
+        ("/v1/images/abc/thumbnail/x", "other"),
+        ("/v1/images/abc/../../etc", "other"),
+        ("/%00", "other"),
+        ("", "other"),
+    ] {
+        assert_eq!(route(path), expected, "{path}");
+    }
+}

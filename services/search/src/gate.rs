@@ -1,0 +1,109 @@
+//! Decoding uses a core for milliseconds to seconds, so it runs on threads that may block, and
+//! only as many at a time as there are cores; a bounded number may wait.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use tokio::sync::Semaphore;
+
+use crate::problem::{Code, Problem};
+
+/// A door to the blocking threads.
+pub(crate) struct Gate {
+    permits: Arc<Semaphore>,
+    waiting: AtomicUsize,
+    max_waiting: usize,
+}
+
+/// Counts a waiting request for as long as it lives, also when the client hangs up.
+struct Waiting<'a>(&'a AtomicUsize);
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+impl Gate {
+    pub(crate) fn new(concurrent: usize, max_waiting: usize) -> Self {
+        Self {
+            permits: Arc::new(Semaphore::new(concurrent)),
+            waiting: AtomicUsize::new(0),
+            max_waiting,
+        }
+    }
+
+    /// Runs `work` on a blocking thread as soon as one is free for it.
+    ///
+    /// The permit goes with the work and not with the request: work whose request was given up
+    /// still uses its core until it ends.
+    pub(crate) async fn run<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, Problem> {
+        let permit = match Arc::clone(&self.permits).try_acquire_owned() {
+            Ok(permit) => permit,
+            Err(_) => {
+                let waiting = self.waiting.fetch_add(1, Ordering::AcqRel);
+                let _waiting = Waiting(&self.waiting);
+                if waiting >= self.max_waiting {
+                    return Err(Problem::new(
+                        Code::Overloaded,
+                        format!("{waiting} pictures wait to be decoded already"),
+                    ));
+                }
+                Arc::clone(&self.permits)
+                    .acquire_owned()
+                    .await
+                    .expect("the semaphore is never closed")
+            }
+        };
+        let done = tokio::task::spawn_blocking(move || {
+            let result = work();
+            drop(permit);
+            result
+        });
+        done.await
+            .map_err(|error| Problem::new(Code::Internal, format!("decoding ended early: {error}")))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_waits_is_bounded() {
+        let gate = Arc::new(Gate::new(1, 1));
+        let (go, wait) = std::sync::mpsc::channel::<()>();
+        let (started, begun) = tokio::sync::oneshot::channel();
+        let first = {
+            let gate = Arc::clone(&gate);
+            tokio::spawn(async move {
+                gate.run(move || {
+                    let _ = started.send(());
+                    wait.recv()
+                })
+                .await
+            })
+        };
+        begun.await.unwrap();
+        let mut second = Box::pin(gate.run(|| 2));
+        assert!(futures_util::poll!(&mut second).is_pending());
+        let third = gate.run(|| 3).await.unwrap_err();
+        assert_eq!(third.code, Code::Overloaded);
+        go.send(()).unwrap();
+        assert_eq!(second.await, Ok(2));
+        assert!(first.await.unwrap().unwrap().is_ok());
+        assert_eq!(gate.waiting.load(Ordering::Acquire), 0);
+    }
+
+    #[tokio::test]
+    async fn a_panic_is_a_problem() {
+        let gate = Gate::new(1, 1);
+        let panics = gate.run(|| panic!("on purpose")).await;
+        let panics: Result<(), Problem> = panics;
+        assert_eq!(panics.unwrap_err().code, Code::Internal);
+        assert_eq!(gate.run(|| 1).await, Ok(1), "the permit came back");
+    }
+}

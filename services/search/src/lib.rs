@@ -1,0 +1,49 @@
+//! The API and the page: the only user of poem.
+//!
+//! The modules stand in the order in which a request passes them: listening, what every request
+//! passes, bodies, operations, the search itself, files and small pictures, what the other roles
+//! tell. A picture that is searched by is decoded and prepared here, within limits, and its
+//! vector comes from an embedder; the network itself does not run here.
+//!
+//! Promises: a request always ends, within its time; no path from a client reaches the file
+//! system; original files are only read; every error is a problem with a code.
+
+mod error;
+mod settings;
+
+mod server;
+
+mod service;
+
+mod front;
+
+mod problem;
+
+mod body;
+
+mod api;
+
+mod schema;
+
+mod time;
+
+mod convert;
+
+mod search;
+
+mod gate;
+
+mod files;
+
+mod thumbnails;
+
+mod status;
+
+mod page;
+
+mod metrics;
+
+pub use error::Error;
+pub use server::{Listening, bind, openapi_json, serve, serve_metrics_only};
+pub use service::Context;
+pub use settings::Settings;

@@ -1,0 +1,114 @@
+//! Listening and leaving, over real sockets.
+
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+use super::*;
+
+async fn ask(address: SocketAddr, request: &str) -> String {
+    let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).await.unwrap();
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
+fn get(path: &str) -> String {
+    format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+}
+
+#[tokio::test]
+async fn a_port_in_use_is_one_clear_line() {
+    let first = bind("127.0.0.1:0").await.unwrap();
+    let taken = first.address().to_string();
+    let text = bind(&taken).await.unwrap_err().to_string();
+    assert!(text.contains(&taken) && text.contains("--listen"), "{text}");
+    for listen in ["", "8080", "nonsense:port", "127.0.0.1:99999"] {
+        let text = bind(listen).await.unwrap_err().to_string();
+        assert!(
+            text.contains("--listen") && !text.contains('\n'),
+            "{listen}: {text}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn health_is_served_until_told_to_leave() {
+    let listening = bind("127.0.0.1:0").await.unwrap();
+    let address = listening.address();
+    let leave = CancellationToken::new();
+    let ready = || async { Err("the catalog is locked".to_owned()) };
+    let served = tokio::spawn(serve_metrics_only(listening, ready, leave.clone()));
+    let alive = ask(address, &get("/healthz")).await;
+    assert!(alive.starts_with("HTTP/1.1 200"), "{alive}");
+    let ready = ask(address, &get("/readyz")).await;
+    assert!(ready.starts_with("HTTP/1.1 503"), "{ready}");
+    assert!(
+        ready.contains("the catalog is locked") && ready.contains("retry-after: "),
+        "{ready}"
+    );
+    let metrics = ask(address, &get("/metrics")).await;
+    assert!(metrics.contains("lookalike_http_requests_total{route=\"/readyz\",status=\"503\"}"));
+    let lost = ask(address, &get("/etc/passwd")).await;
+    assert!(
+        lost.starts_with("HTTP/1.1 404") && lost.contains("no_such_route"),
+        "{lost}"
+    );
+    // A connection that is kept open does not keep the server.
+    let _idle = tokio::net::TcpStream::connect(address).await.unwrap();
+    leave.cancel();
+    tokio::time::timeout(Duration::from_secs(15), served)
+        .await
+        .expect("the server leaves")
+        .unwrap()
+        .unwrap();
+}
+
+/// The document is part of what clients build on: a change of it must be meant.
+#[test]
+fn the_document_is_as_committed() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/openapi.json");
+    let found = openapi_json() + "\n";
+    if std::env::var_os("UPDATE_OPENAPI").is_some() {
+        std::fs::write(path, &found).unwrap();
+        return;
+    }
+    let committed = std::fs::read_to_string(path).unwrap_or_default();
+    assert!(
+        committed == found,
+        "the API's document changed; if that is meant, run\n    \
+         UPDATE_OPENAPI=1 cargo test -p lookalike-search the_document\nand commit {path}"
+    );
+}
+
+#[test]
+fn every_operation_has_a_name_and_every_field_a_description() {
+    let document: serde_json::Value = serde_json::from_str(&openapi_json()).unwrap();
+    let mut names = std::collections::BTreeSet::new();
+    for (path, operations) in document["paths"].as_object().unwrap() {
+        for (method, operation) in operations.as_object().unwrap() {
+            let name = operation["operationId"].as_str();
+            let name = name.unwrap_or_else(|| panic!("{method} {path} has no operationId"));
+            assert!(names.insert(name.to_owned()), "{name} is there twice");
+            assert!(operation["summary"].is_string(), "{name}");
+            for parameter in operation["parameters"].as_array().into_iter().flatten() {
+                assert!(parameter["description"].is_string(), "{name}: {parameter}");
+            }
+        }
+    }
+    assert_eq!(names.len(), 11, "{names:?}");
+    for (schema, definition) in document["components"]["schemas"].as_object().unwrap() {
+        assert!(definition["description"].is_string(), "{schema}");
+        for (field, property) in definition["properties"].as_object().into_iter().flatten() {
+            let told =
+                property.to_string().contains("\"description\"") || property["$ref"].is_string();
+            assert!(told, "{schema}.{field}: {property}");
+        }
+        let is_object = definition["type"] == "object";
+        assert!(
+            !is_object || !definition["example"].is_null(),
+            "{schema} has no example"
+        );
+    }
+}

@@ -1,0 +1,327 @@
+//! What the watchers and embedders tell: counts, libraries, failures, and whether a search would
+//! be answered now.
+
+use std::collections::BTreeSet;
+
+use lookalike_bus::{Counts, LibraryStatus, WatcherAnswer, WatcherQuestion};
+use lookalike_proto::Library;
+
+use crate::convert;
+use crate::problem::{Code, Problem};
+use crate::schema::{Degraded, FailureBody, FailureList, LibraryBody, ModelBody, RatesBody, Stats};
+use crate::service::Service;
+use crate::time;
+
+/// Every library that is configured here or told of by a watcher, by name.
+pub(crate) fn libraries(service: &Service) -> Vec<LibraryBody> {
+    let told = service.status.libraries();
+    let silent = service
+        .libraries
+        .iter()
+        .filter(|(name, _)| told.iter().all(|status| status.name != name.as_str()))
+        .map(|(name, root)| without_watcher(name, root));
+    let mut all: Vec<LibraryBody> = silent.collect();
+    all.extend(told.into_iter().map(library));
+    all.sort_by(|a, b| a.name.cmp(&b.name));
+    all
+}
+
+fn library(status: LibraryStatus) -> LibraryBody {
+    let degraded = status.degraded.into_iter().map(|degraded| Degraded {
+        reason: degraded.reason,
+        detail: degraded.detail,
+        since: Some(time::text(degraded.since_ms)),
+    });
+    LibraryBody {
+        name: status.name,
+        root: status.root,
+        on_disk: status.counts.on_disk,
+        indexed: status.counts.indexed,
+        failed: status.counts.failed,
+        ignored: status.counts.ignored,
+        in_flight: status.counts.in_flight,
+        degraded: degraded.collect(),
+        scanning: status.scanning,
+        files_per_second: rounded(status.rates.files_per_second),
+    }
+}
+
+/// Nothing is known of its files: zeros, and the reason why.
+fn without_watcher(name: &Library, root: &std::path::Path) -> LibraryBody {
+    LibraryBody {
+        name: name.to_string(),
+        root: root.display().to_string(),
+        on_disk: 0,
+        indexed: 0,
+        failed: 0,
+        ignored: 0,
+        in_flight: 0,
+        degraded: vec![Degraded {
+            reason: "no_watcher".into(),
+            detail: "no watcher tells of this library now; is `lookalike watch` running?".into(),
+            since: None,
+        }],
+        scanning: false,
+        files_per_second: 0.0,
+    }
+}
+
+fn rounded(rate: f64) -> f64 {
+    (rate * 10.0).round() / 10.0
+}
+
+/// Sums, libraries, model, device and rates.
+pub(crate) fn stats(service: &Service) -> Stats {
+    let libraries = libraries(service);
+    let devices: BTreeSet<String> = service
+        .status
+        .embedders()
+        .into_iter()
+        .filter(|embedder| embedder.model == service.description.name)
+        .map(|embedder| embedder.device)
+        .collect();
+    let devices: Vec<String> = devices.into_iter().collect();
+    let model = &service.description;
+    sum(
+        libraries,
+        ModelBody {
+            name: model.name.clone(),
+            dimension: u32::try_from(model.dimension).unwrap_or(u32::MAX),
+            checksum: model.checksum.clone(),
+        },
+        (!devices.is_empty()).then(|| devices.join("; ")),
+    )
+}
+
+fn sum(libraries: Vec<LibraryBody>, model: ModelBody, device: Option<String>) -> Stats {
+    let counts = libraries.iter().fold(Counts::default(), |sum, library| {
+        sum.plus(Counts {
+            on_disk: library.on_disk,
+            indexed: library.indexed,
+            failed: library.failed,
+            ignored: library.ignored,
+            in_flight: library.in_flight,
+        })
+    });
+    let rate = libraries.iter().map(|library| library.files_per_second);
+    Stats {
+        on_disk: counts.on_disk,
+        indexed: counts.indexed,
+        failed: counts.failed,
+        ignored: counts.ignored,
+        in_flight: counts.in_flight,
+        rates: RatesBody {
+            files_per_second: rounded(rate.sum()),
+        },
+        libraries,
+        model,
+        device,
+    }
+}
+
+/// Whether a search would be answered now; all reasons why not.
+pub(crate) async fn ready(service: &Service) -> Result<(), Problem> {
+    let mut reasons = Vec::new();
+    if !service.bus.is_connected() {
+        reasons.push("NATS is not connected".to_owned());
+    }
+    if let Err(error) = service.index.ready().await {
+        reasons.push(error.to_string());
+    }
+    let model = &service.description;
+    let embedders = service.status.embedders();
+    if !embedders
+        .iter()
+        .any(|e| e.model == model.name && e.checksum == model.checksum)
+    {
+        reasons.push(format!(
+            "no embedder with the model {} tells of itself",
+            model.name
+        ));
+    }
+    if reasons.is_empty() {
+        Ok(())
+    } else {
+        Err(Problem::new(Code::NotReady, reasons.join("; ")))
+    }
+}
+
+/// Where a page of failures goes on: a library, and the last id seen in it.
+#[derive(Debug, PartialEq, Eq)]
+struct Cursor {
+    library: String,
+    after: Option<String>,
+}
+
+impl Cursor {
+    fn parse(text: &str) -> Result<Self, Problem> {
+        let wrong =
+            || Problem::parameter("cursor", "give the cursor of the last answer as it came");
+        let (library, after) = text.split_once(':').ok_or_else(wrong)?;
+        let library = Library::new(library).map_err(|_| wrong())?;
+        let after = match after {
+            "" => None,
+            id => Some(convert::image_id("cursor", id)?),
+        };
+        Ok(Self {
+            library: library.to_string(),
+            after,
+        })
+    }
+
+    fn text(&self) -> String {
+        format!(
+            "{}:{}",
+            self.library,
+            self.after.as_deref().unwrap_or_default()
+        )
+    }
+}
+
+/// A page of failures, through the libraries in the order of their names.
+pub(crate) async fn failures(
+    service: &Service,
+    only: Option<&str>,
+    cursor: Option<&str>,
+    limit: usize,
+    ignored: bool,
+) -> Result<FailureList, Problem> {
+    let known: Vec<String> = libraries(service).into_iter().map(|l| l.name).collect();
+    let names: Vec<String> = match only {
+        Some(name) => {
+            let name = convert::library("library", name)?.to_string();
+            if !known.contains(&name) {
+                return Err(Problem::new(
+                    Code::NoSuchLibrary,
+                    format!("no library is called {name}"),
+                ));
+            }
+            vec![name]
+        }
+        None => known,
+    };
+    let start = cursor.map(Cursor::parse).transpose()?;
+    let mut failures = Vec::new();
+    for name in names {
+        let after = match &start {
+            Some(cursor) if name < cursor.library => continue,
+            Some(cursor) if name == cursor.library => cursor.after.clone(),
+            _ => None,
+        };
+        let room = limit - failures.len();
+        if room == 0 {
+            let cursor = Cursor {
+                library: name,
+                after: None,
+            };
+            return Ok(FailureList {
+                failures,
+                cursor: Some(cursor.text()),
+            });
+        }
+        let page = ask(service, &name, after, room, ignored).await?;
+        let last = page.last().map(|failure: &FailureBody| failure.id.clone());
+        let is_full = page.len() >= room;
+        failures.extend(page);
+        if is_full {
+            let cursor = Cursor {
+                library: name,
+                after: last,
+            };
+            return Ok(FailureList {
+                failures,
+                cursor: Some(cursor.text()),
+            });
+        }
+    }
+    Ok(FailureList {
+        failures,
+        cursor: None,
+    })
+}
+
+async fn ask(
+    service: &Service,
+    name: &str,
+    after: Option<String>,
+    limit: usize,
+    ignored: bool,
+) -> Result<Vec<FailureBody>, Problem> {
+    let library = convert::library("library", name)?;
+    if !service.bus.is_connected() {
+        return Err(Problem::new(
+            Code::QueueUnavailable,
+            "NATS can't be reached now, so that no watcher can be asked",
+        ));
+    }
+    let question = WatcherQuestion::Failures {
+        after,
+        limit,
+        ignored,
+    };
+    let answer = service.bus.ask_watcher((library, question)).await;
+    match answer {
+        Ok(WatcherAnswer::Failures(page)) => Ok(page
+            .failures
+            .into_iter()
+            .take(limit)
+            .map(|failure| FailureBody {
+                id: failure.id,
+                library: failure.library,
+                path: failure.path,
+                state: failure.state,
+                code: failure.code,
+                detail: failure.detail,
+                bytes: failure.size,
+                since: time::text(failure.since_ms),
+            })
+            .collect()),
+        Ok(WatcherAnswer::Refused(why)) => Err(Problem::new(Code::InvalidRequest, why)),
+        Ok(other) => Err(Problem::new(
+            Code::WatcherUnavailable,
+            format!("the watcher of {name} answered something else: {other:?}"),
+        )),
+        Err(lookalike_bus::Error::NobodyAnswers(why)) => Err(Problem::new(
+            Code::WatcherUnavailable,
+            format!("{name}: {why}"),
+        )),
+        Err(error) => Err(Problem::new(Code::QueueUnavailable, error.to_string())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::schema::EXAMPLE_ID;
+    use poem_openapi::types::Example as _;
+
+    #[test]
+    fn sums_add_up() {
+        let library = LibraryBody::example();
+        let stats = sum(vec![library.clone(), library], ModelBody::example(), None);
+        assert_eq!(stats.on_disk, 2 * 1368);
+        assert_eq!(
+            stats.on_disk,
+            stats.indexed + stats.failed + stats.ignored + stats.in_flight
+        );
+        assert_eq!(stats.rates.files_per_second, 195.0);
+    }
+
+    #[test]
+    fn cursors_survive_their_text() {
+        for after in [None, Some(EXAMPLE_ID.to_owned())] {
+            let cursor = Cursor {
+                library: "shop".into(),
+                after,
+            };
+            assert_eq!(Cursor::parse(&cursor.text()).unwrap(), cursor);
+        }
+        for bad in ["", "shop", "Shop:", "shop:xyz", ":", "../x:"] {
+            assert_eq!(
+                Cursor::parse(bad).unwrap_err().param.unwrap(),
+                "cursor",
+                "{bad}"
+            );
+        }
+    }
+}
