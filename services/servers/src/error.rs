@@ -135,6 +135,12 @@ pub enum Error {
     /// No free ports on loopback.
     #[error("found no {0} free ports on 127.0.0.1 between 20000 and 32000")]
     NoPorts(usize),
+    /// Milvus insists on writing into a folder that belongs to another account.
+    #[error(
+        "Milvus has to write into /tmp/milvus and this account may not: have that folder removed by \
+         its owner, or give --milvus-url"
+    )]
+    RuntimeDir,
     /// A server's process can't be started.
     #[error("can't start {program}: {source}")]
     Spawn {

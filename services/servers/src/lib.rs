@@ -15,6 +15,8 @@
 //! Modules stand in the order of a start: settings, programs, data folder, process, servers.
 //! The crate assumes Unix, and a tokio runtime with time and IO switched on.
 
+#![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test fails by panicking"))]
+
 mod error;
 mod settings;
 mod stage;
@@ -31,6 +33,7 @@ mod log_file;
 #[cfg_attr(not(target_os = "linux"), path = "loopback_elsewhere.rs")]
 mod loopback;
 mod readiness;
+mod runtime_dir;
 mod spawner;
 
 mod server;

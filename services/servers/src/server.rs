@@ -15,6 +15,7 @@ use crate::loopback;
 use crate::ports::Ports;
 use crate::readiness;
 use crate::rendered;
+use crate::runtime_dir::{self, Traces};
 use crate::settings::Settings;
 use crate::stage::{Program, Progress, Stage};
 
@@ -35,7 +36,15 @@ pub(crate) struct Server {
     settings: Settings,
     /// For Milvus' health.
     http: reqwest::Client,
-    child: Option<Child>,
+    running: Option<Running>,
+}
+
+/// A process, and what it leaves outside the data folder: dropped in this order, so that its
+/// traces go after itself.
+#[derive(Debug)]
+struct Running {
+    child: Child,
+    traces: Option<Traces>,
 }
 
 impl Server {
@@ -73,7 +82,7 @@ impl Server {
             ports,
             settings: settings.clone(),
             http: http.expect("a client without TLS needs nothing of the system"),
-            child: None,
+            running: None,
         })
     }
 
@@ -87,17 +96,17 @@ impl Server {
 
     /// The process's number, while it runs.
     pub(crate) fn pid(&self) -> Option<u32> {
-        self.child.as_ref().map(Child::pid)
+        self.child().map(Child::pid)
     }
 
     /// The running process.
     pub(crate) fn child(&self) -> Option<&Child> {
-        self.child.as_ref()
+        self.running.as_ref().map(|running| &running.child)
     }
 
     /// Forgets the process, which has ended.
     pub(crate) fn take_child(&mut self) -> Option<Child> {
-        self.child.take()
+        self.running.take().map(|running| running.child)
     }
 
     /// The file that has all that it says.
@@ -114,15 +123,28 @@ impl Server {
         let what = self.program;
         progress(Stage::Starting { what });
         let begun = Instant::now();
-        let child = match self.program {
-            Program::Nats => self.spawn_nats().await?,
-            Program::Milvus => self.spawn_milvus().await?,
+        let running = match self.program {
+            Program::Nats => Running {
+                child: self.spawn_nats().await?,
+                traces: None,
+            },
+            Program::Milvus => {
+                let child = self.spawn_milvus().await?;
+                let traces = Some(Traces::of(child.pid()));
+                Running {
+                    child,
+                    traces,
+                }
+            }
         };
-        self.await_ready(&child).await?;
+        self.await_ready(&running.child).await?;
+        if let Some(traces) = &running.traces {
+            traces.remove_pid_file();
+        }
         let took = begun.elapsed();
         progress(Stage::Ready { what, took });
-        tracing::info!(server = %what, url = self.url(), pid = child.pid(), ?took, "a server is ready");
-        self.child = Some(child);
+        tracing::info!(server = %what, url = self.url(), pid = running.child.pid(), ?took, "a server is ready");
+        self.running = Some(running);
         Ok(())
     }
 
@@ -135,6 +157,7 @@ impl Server {
     }
 
     async fn spawn_milvus(&self) -> Result<Child, Error> {
+        runtime_dir::prepare()?;
         rendered::milvus(&self.folder, &self.ports)
             .map_err(|source| self.data_dir_error(source))?;
         let mut command = self.command();
@@ -237,7 +260,7 @@ impl Server {
     /// Asks the process to leave, and kills it after the grace of the settings. Returns when it
     /// is gone.
     pub(crate) async fn stop(&mut self) {
-        let Some(child) = &self.child else {
+        let Some(child) = self.child() else {
             return;
         };
         let grace = match self.program {
@@ -251,15 +274,15 @@ impl Server {
             child.kill().await;
         }
         // Only now: had this future been dropped, the process would still be ours.
-        self.child = None;
+        self.running = None;
         tracing::info!(server = %self.program, killed = !left, took = ?begun.elapsed(), "a server is stopped");
     }
 
     /// Kills the process, as a crash would. Returns when it is gone.
     pub(crate) async fn kill(&mut self) {
-        if let Some(child) = &self.child {
+        if let Some(child) = self.child() {
             child.kill().await;
-            self.child = None;
+            self.running = None;
         }
     }
 }

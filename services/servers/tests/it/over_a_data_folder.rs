@@ -88,6 +88,8 @@ async fn a_pair_lives_dies_and_comes_back() {
     servers.stop().await;
     eprintln!("measured: stopped in {:?}", begun.elapsed());
     assert!(pids.iter().all(|&pid| !is_alive(pid)));
+    let trace = format!("/tmp/milvus/server_id_{}", pids[1]);
+    assert!(!std::path::Path::new(&trace).exists(), "{trace}");
 
     // Milvus' etcd has written down where it was: another port must not confuse it. The value is
     // dropped instead of stopped: that is a way to leave, too.
