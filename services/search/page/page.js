@@ -1,0 +1,483 @@
+// The page: one question at a time (a picture or an id), a grid of answers, counters that move.
+// Everything is built with DOM calls, so that a file's name is never read as markup.
+"use strict";
+
+const $ = (id) => document.getElementById(id);
+const HITS = 48;
+const PAGE = 60;
+const number = new Intl.NumberFormat("en");
+
+function el(tag, properties = {}, ...children) {
+  const node = document.createElement(tag);
+  for (const [name, value] of Object.entries(properties)) {
+    if (value === undefined || value === null) continue;
+    if (name === "class") node.className = value;
+    else if (name.startsWith("on")) node.addEventListener(name.slice(2), value);
+    else node.setAttribute(name, value);
+  }
+  node.append(...children.filter((child) => child !== null && child !== undefined));
+  return node;
+}
+
+function svg(paths) {
+  const root = document.createElementNS("http://www.w3.org/2000/svg", "svg");
+  root.setAttribute("viewBox", "0 0 24 24");
+  root.setAttribute("aria-hidden", "true");
+  for (const d of paths) {
+    const path = document.createElementNS("http://www.w3.org/2000/svg", "path");
+    path.setAttribute("d", d);
+    root.append(path);
+  }
+  return root;
+}
+
+/* What the service refuses, in its own words. */
+class Problem extends Error {
+  constructor(body) {
+    super(body.detail || body.title);
+    this.title = body.title;
+    this.code = body.code;
+    this.requestId = body.request_id;
+  }
+}
+
+async function ask(url, options = {}) {
+  let response;
+  try {
+    response = await fetch(url, options);
+  } catch (error) {
+    if (error.name === "AbortError") throw error;
+    throw new Problem({ title: "lookalike does not answer", code: "away",
+      detail: "Is it still running? This page goes on by itself as soon as it is back." });
+  }
+  const id = response.headers.get("x-request-id");
+  let body;
+  try {
+    body = await response.json();
+  } catch {
+    body = { title: "The answer can't be read", detail: `The service answered ${response.status}.`, request_id: id };
+    if (response.ok) throw new Problem(body);
+  }
+  if (!response.ok) throw new Problem(body);
+  return body;
+}
+
+/* ---- what is shown ---- */
+
+let libraries = [];
+// Grows with every question; what belongs to an older one is dropped when it comes in.
+let turn = 0;
+let pending = null;
+let cursor = null;
+// Shown when nothing is asked: the counters refresh an empty library once pictures arrive.
+let browsing = false;
+let shown = 0;
+let failed = false;
+let queryUrl = null;
+
+const baseName = (path) => path.slice(path.lastIndexOf("/") + 1);
+const folder = (image) => {
+  const at = image.path.lastIndexOf("/");
+  return at < 0 ? image.library : `${image.library}/${image.path.slice(0, at)}`;
+};
+
+function scoreBar(score) {
+  const percent = Math.max(0, Math.min(100, score * 100));
+  const bar = document.createElementNS("http://www.w3.org/2000/svg", "svg");
+  bar.setAttribute("viewBox", "0 0 100 4");
+  bar.setAttribute("preserveAspectRatio", "none");
+  const rect = document.createElementNS("http://www.w3.org/2000/svg", "rect");
+  rect.setAttribute("width", percent.toFixed(1));
+  rect.setAttribute("height", "4");
+  bar.append(rect);
+  // Rounded down: 100 % is for the same picture only.
+  const words = score > 0.9995 ? "100 %" : `${(Math.floor(percent * 10) / 10).toFixed(1)} %`;
+  return el("div", { class: "score" }, el("div", { class: "track", "aria-hidden": "true" }, bar), el("span", {}, words));
+}
+
+function card(image) {
+  const name = baseName(image.path);
+  const percent = image.score === undefined ? "" : `, ${Math.floor(image.score * 1000) / 10} % alike`;
+  const frame = el("span", { class: "frame" });
+  const picture = el("img", { src: image.thumbnail_url, alt: "", loading: "lazy", decoding: "async",
+    onerror: () => frame.classList.add("lost") });
+  frame.append(picture);
+  const link = el("a", { href: `#/like/${image.id}`, "aria-label": `Find pictures like ${name}${percent}` }, frame,
+    image.score === undefined ? null : scoreBar(image.score),
+    el("span", { class: "label", title: `${image.library}/${image.path}` }, el("span", {}, name),
+      el("span", { class: "where" }, folder(image))));
+  const tools = el("div", { class: "tools" },
+    el("a", { class: "tool", href: image.content_url, target: "_blank", rel: "noopener", title: "Open the original",
+      "aria-label": `Open the original of ${name}` }, svg(["M14 4h6v6", "M20 4l-9 9", "M18 14v5a1 1 0 0 1-1 1H5a1 1 0 0 1-1-1V7a1 1 0 0 1 1-1h5"])),
+    el("button", { class: "tool", type: "button", title: "Copy the path", "aria-label": `Copy the path of ${name}`,
+      onclick: () => copyPath(image) }, svg(["M9 9h11v11H9z", "M5 15H4V4h11v1"])));
+  return el("li", { class: "card" }, link, tools);
+}
+
+function fullPath(image) {
+  const library = libraries.find((library) => library.name === image.library);
+  return library ? `${library.root.replace(/\/$/, "")}/${image.path}` : `${image.library}/${image.path}`;
+}
+
+async function copyPath(image) {
+  const path = fullPath(image);
+  try {
+    await navigator.clipboard.writeText(path);
+    toast("Path copied");
+  } catch {
+    // Without HTTPS, browsers give the clipboard to this page on localhost only.
+    window.prompt("The path", path);
+  }
+}
+
+let toastTimer;
+function toast(words) {
+  $("toast").textContent = words;
+  $("toast").classList.add("on");
+  clearTimeout(toastTimer);
+  toastTimer = setTimeout(() => $("toast").classList.remove("on"), 1800);
+}
+
+function skeletons(count) {
+  const cards = Array.from({ length: count }, () => el("li", { class: "card skeleton", "aria-hidden": "true" }, el("span", { class: "frame" })));
+  $("grid").replaceChildren(...cards);
+  $("grid").setAttribute("aria-busy", "true");
+  $("message").hidden = true;
+  $("more").hidden = true;
+  $("results-words").textContent = "Looking …";
+}
+
+function show(images, more) {
+  const cards = images.map(card);
+  if (more) $("grid").append(...cards);
+  else $("grid").replaceChildren(...cards);
+  $("grid").removeAttribute("aria-busy");
+  $("message").hidden = true;
+  shown = more ? shown + images.length : images.length;
+  failed = false;
+}
+
+function message(kind, title, ...parts) {
+  $("grid").replaceChildren();
+  $("grid").removeAttribute("aria-busy");
+  $("more").hidden = true;
+  $("message").className = `message ${kind}`;
+  $("message").replaceChildren(el("h3", {}, title), ...parts);
+  $("message").hidden = false;
+  $("results-words").textContent = "";
+  shown = 0;
+}
+
+function showProblem(problem) {
+  failed = true;
+  message("error", problem.title || "Something went wrong", el("p", {}, problem.message),
+    el("button", { class: "button", type: "button", onclick: () => repeat() }, "Try again"),
+    problem.requestId ? el("small", {}, `${problem.code ?? ""} · request ${problem.requestId}`) : null);
+}
+
+function showEmpty() {
+  const roots = libraries.map((library) => el("p", {}, el("code", {}, library.root)));
+  message("empty", "No pictures in the index yet",
+    el("p", {}, roots.length ? "Drop pictures into this folder; they show up here a moment later:" : "Pictures show up here as soon as a watched folder has some."),
+    ...roots);
+}
+
+/* ---- questions ---- */
+
+let repeat = () => {};
+
+// Starts a question: the one before is given up.
+function start(title) {
+  pending?.abort();
+  pending = new AbortController();
+  cursor = null;
+  browsing = false;
+  $("results-title").textContent = title;
+  return { mine: ++turn, signal: pending.signal };
+}
+
+function setQuery(image) {
+  if (queryUrl) URL.revokeObjectURL(queryUrl);
+  queryUrl = image?.blob ? image.src : null;
+  $("query").hidden = !image;
+  $("invite").hidden = Boolean(image);
+  $("again").hidden = !image;
+  if (!image) {
+    $("query-image").removeAttribute("src");
+    return;
+  }
+  $("query-image").src = image.src;
+  $("query-image").alt = `The picture that was asked for: ${image.name}`;
+  $("query-name").textContent = image.name;
+  $("query-links").replaceChildren(...(image.links ?? []));
+}
+
+async function run({ mine, signal }, question) {
+  try {
+    const answer = await question(signal);
+    if (mine !== turn) return;
+    if (answer.hits.length === 0) {
+      message("empty", "Nothing to compare with yet", el("p", {}, "No other picture is in the index."));
+      return;
+    }
+    show(answer.hits);
+    $("results-words").textContent = `${number.format(answer.hits.length)} nearest · ${answer.took_ms < 10 ? answer.took_ms.toFixed(1) : Math.round(answer.took_ms)} ms`;
+  } catch (error) {
+    if (error.name === "AbortError" || mine !== turn) return;
+    showProblem(error);
+  }
+}
+
+async function browse() {
+  const { mine, signal } = start("From your library");
+  setQuery(null);
+  browsing = true;
+  repeat = browse;
+  skeletons(12);
+  try {
+    const answer = await ask(`/v1/images?limit=${PAGE}`, { signal });
+    if (mine !== turn) return;
+    if (answer.images.length === 0) return showEmpty();
+    show(answer.images);
+    pageEnd(answer);
+  } catch (error) {
+    if (error.name === "AbortError" || mine !== turn) return;
+    showProblem(error);
+    browsing = true;
+  }
+}
+
+function pageEnd(answer) {
+  cursor = answer.cursor ?? null;
+  $("more").hidden = !cursor;
+  $("results-words").textContent = "Choose one to see what looks like it";
+}
+
+async function showMore() {
+  const mine = turn;
+  $("more").disabled = true;
+  try {
+    const answer = await ask(`/v1/images?limit=${PAGE}&cursor=${encodeURIComponent(cursor)}`, { signal: pending.signal });
+    if (mine !== turn) return;
+    show(answer.images, true);
+    pageEnd(answer);
+  } catch (error) {
+    if (error.name !== "AbortError" && mine === turn) toast(error.message);
+  } finally {
+    $("more").disabled = false;
+  }
+}
+
+async function like(id) {
+  const state = start("Pictures like this");
+  repeat = () => like(id);
+  skeletons(12);
+  window.scrollTo({ top: 0 });
+  run(state, (signal) => ask(`/v1/images/${id}/similar?limit=${HITS}`, { signal }));
+  try {
+    const image = await ask(`/v1/images/${id}`, { signal: state.signal });
+    if (state.mine !== turn) return;
+    setQuery({ src: image.thumbnail_url, name: baseName(image.path), links: [
+      el("span", { class: "quiet" }, `${folder(image)} · ${image.width}\u00a0×\u00a0${image.height}`),
+      el("a", { href: image.content_url, target: "_blank", rel: "noopener" }, "Original"),
+      el("button", { type: "button", onclick: () => copyPath(image) }, "Copy path"),
+    ] });
+  } catch {
+    // The search above says what is wrong.
+  }
+}
+
+// A dropped picture has no address that could be opened again; Back leads to what was before.
+let uploaded = null;
+function searchByFile(file) {
+  if (!file) return;
+  uploaded = file;
+  if (location.hash === "#/picture") byUpload();
+  else location.hash = "#/picture";
+}
+
+function byUpload() {
+  if (!uploaded) {
+    location.replace("#/");
+    return;
+  }
+  const file = uploaded;
+  const state = start("Pictures like yours");
+  repeat = byUpload;
+  setQuery({ src: URL.createObjectURL(file), blob: true, name: file.name && file.name !== "image.png" ? file.name : "Your picture",
+    links: [el("span", { class: "quiet" }, size(file.size))] });
+  skeletons(12);
+  window.scrollTo({ top: 0 });
+  run(state, (signal) => ask(`/v1/search/image?limit=${HITS}`, {
+    method: "POST", body: file, signal, headers: { "content-type": file.type || "application/octet-stream" } }));
+}
+
+function size(bytes) {
+  return bytes < 1e6 ? `${Math.max(1, Math.round(bytes / 1e3))} kB` : `${(bytes / 1e6).toFixed(1)} MB`;
+}
+
+function route() {
+  const match = /^#\/like\/([0-9a-f]{32})$/.exec(location.hash);
+  document.title = match || location.hash === "#/picture" ? "Pictures like this · lookalike" : "lookalike";
+  if (match) like(match[1]);
+  else if (location.hash === "#/picture") byUpload();
+  else browse();
+}
+
+/* ---- counters ---- */
+
+let lastWords = "";
+let wasAway = false;
+
+function count(value, words, title) {
+  return el("span", { title }, el("b", {}, number.format(value)), ` ${words}`);
+}
+
+function showStats(stats) {
+  libraries = stats.libraries;
+  const parts = [count(stats.on_disk, "on disk", "Files in the watched folders"), count(stats.indexed, "indexed", "Can be found")];
+  if (stats.failed > 0) {
+    parts.push(el("button", { type: "button", title: "Files that can't be indexed, and why", onclick: openFailures }, el("b", {}, number.format(stats.failed)), " failed"));
+  } else parts.push(count(0, "failed", "Can't be indexed"));
+  parts.push(count(stats.ignored, "ignored", "Not meant to be indexed"), count(stats.in_flight, "in flight", "Seen, and not yet indexed"));
+  if (stats.in_flight > 0 && stats.rates.files_per_second > 0) {
+    parts.push(el("span", { class: "rate" }, `${number.format(stats.rates.files_per_second)} files/s`));
+  }
+  // The button would lose the focus if it were made anew each second.
+  const key = JSON.stringify([stats.on_disk, stats.indexed, stats.failed, stats.ignored, stats.in_flight, stats.rates]);
+  if ($("counters").dataset.key !== key) {
+    const hadFocus = $("counters").contains(document.activeElement);
+    $("counters").dataset.key = key;
+    $("counters").replaceChildren(...parts);
+    if (hadFocus) $("counters").querySelector("button")?.focus();
+  }
+  const busy = stats.in_flight > 0;
+  $("progress").hidden = !busy;
+  $("progress-bar").style.width = `${stats.on_disk ? (100 * (stats.on_disk - stats.in_flight)) / stats.on_disk : 0}%`;
+  // Spoken at the ends only: a counter read out each second would be noise.
+  const words = busy ? "Indexing is under way." : `All done: ${number.format(stats.indexed)} pictures can be found, ${number.format(stats.failed)} failed.`;
+  if (words !== lastWords) {
+    lastWords = words;
+    $("progress-words").textContent = words;
+  }
+  const troubles = stats.libraries.flatMap((library) => library.degraded.map((reason) => `${library.name}: ${reason.detail}`));
+  const notices = troubles.join("\n");
+  if ($("notices").dataset.key !== notices) {
+    $("notices").dataset.key = notices;
+    $("notices").replaceChildren(...troubles.map((words) => el("span", {}, words)));
+  }
+  $("model").textContent = `${stats.model.name} · ${number.format(stats.model.dimension)} numbers a picture${stats.device ? ` · ${stats.device}` : ""}`;
+  // The first pictures of an empty library appear by themselves.
+  if (browsing && shown === 0 && !failed && stats.indexed > 0 && $("grid").getAttribute("aria-busy") !== "true") browse();
+  else if (browsing && shown > 0 && shown < 12 && stats.indexed > shown && !cursor) refresh();
+}
+
+// Adds what came in since, without a flash of placeholders.
+async function refresh() {
+  const mine = turn;
+  try {
+    const answer = await ask(`/v1/images?limit=${PAGE}`);
+    if (mine !== turn || !browsing || answer.images.length <= shown) return;
+    show(answer.images);
+    pageEnd(answer);
+  } catch {
+    // The next second tries again.
+  }
+}
+
+async function poll() {
+  if (!document.hidden) {
+    try {
+      showStats(await ask("/v1/stats"));
+      if (wasAway) {
+        wasAway = false;
+        if (failed) repeat();
+      }
+    } catch (error) {
+      wasAway = true;
+      $("counters").dataset.key = "";
+      $("counters").replaceChildren(el("span", {}, error.title ?? "No counts now"));
+      $("progress").hidden = true;
+    }
+  }
+  setTimeout(poll, 1000);
+}
+
+/* ---- failures ---- */
+
+let failureCursor = null;
+
+async function openFailures() {
+  $("failures-body").replaceChildren(el("p", { class: "quiet" }, "Looking …"));
+  $("failures-more").hidden = true;
+  if (!$("failures").open) $("failures").showModal();
+  await loadFailures(null);
+}
+
+async function loadFailures(after) {
+  try {
+    const answer = await ask(`/v1/failures?limit=100${after ? `&cursor=${encodeURIComponent(after)}` : ""}`);
+    const items = answer.failures.map((failure) => el("li", {},
+      el("span", { class: "path" }, `${failure.library}/${failure.path}`, el("span", { class: "tag" }, failure.code.replaceAll("_", " "))),
+      el("span", { class: "why" }, `${failure.detail} (${size(failure.bytes)})`)));
+    if (after) $("failures-body").querySelector("ul").append(...items);
+    else $("failures-body").replaceChildren(items.length ? el("ul", {}, ...items) : el("p", { class: "quiet" }, "None: every file is in the index."));
+    failureCursor = answer.failures.length ? answer.cursor : null;
+    $("failures-more").hidden = !failureCursor;
+  } catch (error) {
+    $("failures-body").replaceChildren(el("p", {}, error.message), error.requestId ? el("p", { class: "quiet" }, `request ${error.requestId}`) : "");
+  }
+}
+
+/* ---- pictures in ---- */
+
+function pictureIn(transfer) {
+  const files = [...(transfer?.files ?? [])];
+  return files.find((file) => file.type.startsWith("image/")) ?? files[0];
+}
+
+for (const id of ["choose", "camera"]) {
+  $(id).addEventListener("change", (event) => {
+    searchByFile(event.target.files[0]);
+    event.target.value = "";
+  });
+}
+$("again").addEventListener("click", () => { location.hash = "#/"; });
+$("more").addEventListener("click", showMore);
+$("failures-close").addEventListener("click", () => $("failures").close());
+$("failures-more").addEventListener("click", () => loadFailures(failureCursor));
+$("failures").addEventListener("click", (event) => { if (event.target === $("failures")) $("failures").close(); });
+
+document.addEventListener("paste", (event) => {
+  const file = pictureIn(event.clipboardData);
+  if (file) {
+    event.preventDefault();
+    searchByFile(file);
+  } else toast("There is no picture in the clipboard");
+});
+
+// Entering and leaving fire for every element on the way: count them.
+let depth = 0;
+const carriesFiles = (event) => [...(event.dataTransfer?.types ?? [])].includes("Files");
+document.addEventListener("dragenter", (event) => {
+  if (!carriesFiles(event)) return;
+  depth += 1;
+  $("veil").hidden = false;
+});
+document.addEventListener("dragleave", (event) => {
+  if (!carriesFiles(event)) return;
+  depth -= 1;
+  if (depth <= 0) $("veil").hidden = true;
+});
+document.addEventListener("dragover", (event) => { if (carriesFiles(event)) event.preventDefault(); });
+document.addEventListener("drop", (event) => {
+  depth = 0;
+  $("veil").hidden = true;
+  if (!carriesFiles(event)) return;
+  event.preventDefault();
+  searchByFile(pictureIn(event.dataTransfer));
+});
+
+window.addEventListener("hashchange", route);
+route();
+poll();
