@@ -52,11 +52,6 @@ enum Embedding {
 }
 
 impl Preparer {
-    /// Whether this worker has the event's library.
-    pub fn has(&self, library: &Library) -> bool {
-        self.libraries.contains_key(library)
-    }
-
     /// Finds out what is to be committed for an event.
     pub async fn prepare(&self, held: Arc<Held>) -> Ready {
         let event = &held.delivery.event;

@@ -158,6 +158,26 @@ impl Catalog {
         Ok(key)
     }
 
+    /// Keeps where a library's root lies; true where it lay elsewhere before. What the folder
+    /// there was is forgotten then: somebody chose another one.
+    ///
+    /// # Errors
+    /// When SQLite can't.
+    pub fn set_root_path(&self, library: LibraryKey, path: &Path) -> Result<bool> {
+        use std::os::unix::ffi::OsStrExt as _;
+        let path = path.as_os_str().as_bytes();
+        let sql = "SELECT root_path FROM libraries WHERE key = ?1";
+        let before: Option<Vec<u8>> = self.db.query_row(sql, [library], |row| row.get(0))?;
+        if before.as_deref() == Some(path) {
+            return Ok(false);
+        }
+        self.db.execute(
+            "UPDATE libraries SET root_path = ?2, root_device = NULL, root_inode = NULL WHERE key = ?1",
+            params![library, path],
+        )?;
+        Ok(before.is_some())
+    }
+
     /// What is kept of a library.
     ///
     /// # Errors

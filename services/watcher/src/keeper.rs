@@ -101,8 +101,12 @@ impl Keeper {
         let mut held = Vec::new();
         catalog.begin()?;
         for (name, root) in libraries {
+            let key = catalog.library(&name)?;
+            if catalog.set_root_path(key, &root)? {
+                tracing::info!(library = %name, root = %root.display(), "the library lies elsewhere now");
+            }
             held.push(Held {
-                key: catalog.library(&name)?,
+                key,
                 name,
                 root,
                 degraded: BTreeMap::new(),

@@ -11,6 +11,7 @@ BEGIN;
 CREATE TABLE libraries (
     key INTEGER PRIMARY KEY,
     name TEXT NOT NULL UNIQUE,
+    root_path BLOB,
     root_device INTEGER,
     root_inode INTEGER,
     outcomes_created INTEGER,

@@ -1,0 +1,271 @@
+//! Commands that ask a running lookalike.
+
+use std::time::Duration;
+
+use lookalike_bus::{WatcherAnswer, WatcherQuestion};
+use lookalike_proto::Library;
+use serde_json::Value;
+
+use crate::cli::{ConfirmArgs, FailuresArgs, SearchArgs, StatusArgs};
+use crate::failure::Failure;
+use crate::roles;
+use crate::settings::Settings;
+use crate::up::Running;
+
+/// How long the service may take to answer.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+struct Service {
+    client: reqwest::Client,
+    url: String,
+}
+
+impl Service {
+    fn find(settings: &Settings) -> Result<Self, Failure> {
+        let url = if settings.url.is_empty() {
+            let running = settings.data_dir().ok().and_then(|dir| Running::read(&dir));
+            running.map_or_else(|| "http://127.0.0.1:8080".to_owned(), |running| running.url)
+        } else {
+            settings.url.trim_end_matches('/').to_owned()
+        };
+        let client = reqwest::Client::builder()
+            .timeout(PATIENCE)
+            .connect_timeout(Duration::from_secs(5))
+            .build()
+            .map_err(Failure::failed)?;
+        Ok(Self { client, url })
+    }
+
+    async fn answer(&self, request: reqwest::RequestBuilder) -> Result<Value, Failure> {
+        let response = request.send().await.map_err(|error| {
+            if error.is_builder() {
+                return Failure::usage(format!("{} is not an address: {error}", self.url));
+            }
+            let why = if error.is_timeout() {
+                "does not answer"
+            } else {
+                "can't be reached"
+            };
+            Failure::failed(format!(
+                "lookalike at {} {why}; is `lookalike up` running? Another address goes with --url",
+                self.url
+            ))
+        })?;
+        let status = response.status();
+        let body: Value = response.json().await.map_err(|_| {
+            Failure::failed(format!(
+                "{} answered with {status}, not as lookalike does",
+                self.url
+            ))
+        })?;
+        if status.is_success() {
+            return Ok(body);
+        }
+        let detail = body["detail"]
+            .as_str()
+            .or(body["title"].as_str())
+            .unwrap_or("no reason given");
+        let code = body["code"].as_str().unwrap_or("error");
+        Err(Failure::failed(format!("{detail} ({code}, {status})")))
+    }
+
+    async fn get(&self, path: &str, query: &[(&str, String)]) -> Result<Value, Failure> {
+        self.answer(self.client.get(format!("{}{path}", self.url)).query(query))
+            .await
+    }
+}
+
+fn print_json(value: &Value) {
+    println!("{value:#}");
+}
+
+/// `status`.
+///
+/// # Errors
+/// When the service does not answer.
+pub async fn status(settings: &Settings, args: &StatusArgs) -> Result<(), Failure> {
+    let service = Service::find(settings)?;
+    loop {
+        let stats = service.get("/v1/stats", &[]).await?;
+        if args.service.json {
+            print_json(&stats);
+        } else {
+            if args.watch {
+                print!("\x1b[2J\x1b[H");
+            }
+            print_status(&service.url, &stats);
+        }
+        if !args.watch {
+            return Ok(());
+        }
+        tokio::select! {
+            _ = tokio::signal::ctrl_c() => return Ok(()),
+            () = tokio::time::sleep(Duration::from_secs(1)) => {}
+        }
+    }
+}
+
+fn print_status(url: &str, stats: &Value) {
+    let count = |value: &Value, key: &str| value[key].as_u64().unwrap_or(0);
+    let text = |value: &Value| value.as_str().unwrap_or("unknown").to_owned();
+    println!("lookalike at {url}");
+    println!(
+        "model   {} on {}",
+        text(&stats["model"]["name"]),
+        text(&stats["device"])
+    );
+    println!();
+    println!(
+        "{:<20} {:>9} {:>9} {:>7} {:>8} {:>10}",
+        "library", "on disk", "indexed", "failed", "ignored", "in flight"
+    );
+    let no_libraries = Vec::new();
+    let libraries = stats["libraries"].as_array().unwrap_or(&no_libraries);
+    let line = |name: &str, value: &Value| {
+        println!(
+            "{name:<20} {:>9} {:>9} {:>7} {:>8} {:>10}",
+            count(value, "on_disk"),
+            count(value, "indexed"),
+            count(value, "failed"),
+            count(value, "ignored"),
+            count(value, "in_flight"),
+        );
+    };
+    for library in libraries {
+        line(&text(&library["name"]), library);
+    }
+    if libraries.len() != 1 {
+        line("all", stats);
+    }
+    for library in libraries {
+        for degraded in library["degraded"].as_array().into_iter().flatten() {
+            println!();
+            println!(
+                "{}: {} — {}",
+                text(&library["name"]),
+                text(&degraded["reason"]),
+                degraded["detail"].as_str().unwrap_or("")
+            );
+        }
+    }
+}
+
+/// `search`.
+///
+/// # Errors
+/// When the picture can't be read, or the service does not answer or refuses.
+pub async fn search(settings: &Settings, args: &SearchArgs) -> Result<(), Failure> {
+    let service = Service::find(settings)?;
+    let mut query = vec![("limit", args.limit.to_string())];
+    query.extend(
+        args.library
+            .iter()
+            .map(|library| ("library", library.clone())),
+    );
+    let found = match (&args.image, &args.id) {
+        (Some(path), _) => {
+            let bytes = tokio::fs::read(path).await.map_err(|error| {
+                Failure::usage(format!("{} can't be read: {error}", path.display()))
+            })?;
+            let request = service
+                .client
+                .post(format!("{}/v1/search/image", service.url))
+                .query(&query)
+                .header("content-type", "application/octet-stream")
+                .body(bytes);
+            service.answer(request).await?
+        }
+        (None, Some(id)) => {
+            service
+                .get(&format!("/v1/images/{id}/similar"), &query)
+                .await?
+        }
+        (None, None) => return Err(Failure::usage("name a picture, or give --id")),
+    };
+    if args.service.json {
+        print_json(&found);
+        return Ok(());
+    }
+    let hits = found["hits"].as_array().cloned().unwrap_or_default();
+    if hits.is_empty() {
+        println!("nothing is indexed yet that could match");
+    }
+    for hit in hits {
+        println!(
+            "{:.3}  {}/{}  {}",
+            hit["score"].as_f64().unwrap_or(0.0),
+            hit["library"].as_str().unwrap_or("?"),
+            hit["path"].as_str().unwrap_or("?"),
+            hit["id"].as_str().unwrap_or("?"),
+        );
+    }
+    Ok(())
+}
+
+/// `failures`.
+///
+/// # Errors
+/// When the service does not answer.
+pub async fn failures(settings: &Settings, args: &FailuresArgs) -> Result<(), Failure> {
+    let service = Service::find(settings)?;
+    let mut all = Vec::new();
+    let mut cursor: Option<String> = None;
+    loop {
+        let mut query = vec![("limit", "1000".to_owned())];
+        query.extend(
+            args.library
+                .iter()
+                .map(|library| ("library", library.clone())),
+        );
+        query.extend(cursor.take().map(|cursor| ("cursor", cursor)));
+        let page = service.get("/v1/failures", &query).await?;
+        let failures = page["failures"].as_array().cloned().unwrap_or_default();
+        if !args.service.json {
+            for failure in &failures {
+                let text = |key: &str| failure[key].as_str().unwrap_or("?").to_owned();
+                println!(
+                    "{}/{}: {} ({})",
+                    text("library"),
+                    text("path"),
+                    text("detail"),
+                    text("code")
+                );
+            }
+        }
+        all.extend(failures);
+        match page["cursor"].as_str() {
+            Some(next) => cursor = Some(next.to_owned()),
+            None => break,
+        }
+    }
+    if args.service.json {
+        print_json(&serde_json::json!({ "failures": all }));
+    } else if all.is_empty() {
+        println!("no file has failed");
+    }
+    Ok(())
+}
+
+/// `confirm`.
+///
+/// # Errors
+/// When no watcher of the library answers.
+pub async fn confirm(settings: &Settings, args: &ConfirmArgs) -> Result<(), Failure> {
+    let library = Library::new(&args.library).map_err(Failure::usage)?;
+    let mut settings = settings.clone();
+    if settings.nats.url.is_empty() {
+        let running = settings.data_dir().ok().and_then(|dir| Running::read(&dir));
+        settings.nats.url = running.map(|running| running.nats_url).ok_or_else(|| {
+            Failure::usage("no `lookalike up` runs with this data folder: give --nats-url")
+        })?;
+    }
+    let bus = roles::bus(&settings, "confirm").await?;
+    match bus.ask_watcher((library, WatcherQuestion::Confirm)).await {
+        Ok(WatcherAnswer::Refused(why)) => Err(Failure::failed(why)),
+        Ok(_) => {
+            println!("confirmed; the folder is being compared with the index now");
+            Ok(())
+        }
+        Err(error) => Err(roles::failed_chain(error)),
+    }
+}

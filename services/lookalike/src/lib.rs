@@ -1,0 +1,64 @@
+//! lookalike: drop a picture into a folder; a moment later it can be found by what it looks like.
+//!
+//! This crate puts the roles together: command line, settings, start, drain.
+
+mod cli;
+mod client;
+mod failure;
+mod libraries;
+mod progress;
+mod roles;
+mod settings;
+mod up;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+use cli::{Cli, Command};
+use failure::Failure;
+
+/// Configures, builds, runs, drains. Exit code 0: done; 1: it failed; 2: wrong use or settings.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match run(cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("lookalike: {failure}");
+            failure.code()
+        }
+    }
+}
+
+fn run(cli: Cli) -> Result<(), Failure> {
+    if let Command::Completions { shell } = &cli.command {
+        cli::print_completions(*shell);
+        return Ok(());
+    }
+    let chosen = settings::choose(&cli)?;
+    if cli.print_config {
+        print!("{}", chosen.described);
+        return Ok(());
+    }
+    let settings = chosen.settings;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::failed(format!("can't start the runtime: {error}")))?;
+    let result = runtime.block_on(async {
+        match cli.command {
+            Command::Up(_) => up::run(settings).await,
+            Command::Watch(_) => roles::watch(settings).await,
+            Command::Embed(_) => roles::embed(settings).await,
+            Command::Serve(_) => roles::serve(settings).await,
+            Command::Status(status) => client::status(&settings, &status).await,
+            Command::Search(search) => client::search(&settings, &search).await,
+            Command::Failures(failures) => client::failures(&settings, &failures).await,
+            Command::Confirm(confirm) => client::confirm(&settings, &confirm).await,
+            Command::Completions { .. } => Ok(()),
+        }
+    });
+    // A thread that waits for a slow disk must not keep the process alive.
+    runtime.shutdown_timeout(std::time::Duration::from_secs(1));
+    result
+}

@@ -1,0 +1,5 @@
+//! The one binary; everything is in the library, so that tests can run it as well.
+
+fn main() -> std::process::ExitCode {
+    lookalike::main()
+}

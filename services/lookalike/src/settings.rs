@@ -1,0 +1,183 @@
+//! All settings in one struct, each crate's section in it, and how they are chosen.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use lookalike_chassis::settings::Layers;
+use lookalike_chassis::telemetry;
+use serde::{Deserialize, Serialize};
+
+use crate::cli::{Cli, Command, RoleArgs};
+use crate::failure::Failure;
+use crate::libraries;
+
+/// Everything that can be set.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Settings {
+    /// Where everything that is kept lies; empty: `lookalike` in the platform's data folder.
+    pub data_dir: String,
+    /// Download nothing.
+    pub offline: bool,
+    /// Where commands find a running service; empty: where `lookalike up` says it runs.
+    pub url: String,
+    /// Libraries by name, with their root folders.
+    pub libraries: BTreeMap<String, String>,
+    /// Logs.
+    pub log: telemetry::Settings,
+    /// NATS; for `up`, an empty url starts a server.
+    pub nats: lookalike_bus::Settings,
+    /// Milvus; for `up`, an empty url starts a server.
+    pub milvus: lookalike_index::Settings,
+    /// Model, device, limits of decoding.
+    pub vision: lookalike_vision::Settings,
+    /// The watcher.
+    pub watch: lookalike_watcher::Settings,
+    /// The embedder.
+    pub embed: lookalike_embedder::Settings,
+    /// The API and the page.
+    pub http: lookalike_search::Settings,
+    /// The servers that `up` starts.
+    pub servers: lookalike_servers::Settings,
+}
+
+/// The settings, and every one of them with its origin.
+pub struct Chosen {
+    /// Settled.
+    pub settings: Settings,
+    /// For `--print-config`.
+    pub described: String,
+}
+
+/// Lays defaults, file, environment and flags on top of each other.
+///
+/// # Errors
+/// Wrong settings, one line.
+pub fn choose(cli: &Cli) -> Result<Chosen, Failure> {
+    let mut defaults = Settings::default();
+    let none = RoleArgs::default();
+    let (role, data_dir, url) = match &cli.command {
+        Command::Up(role) => {
+            // Nothing but what matters stands between the lines of `up`.
+            defaults.log.filter = "warn".into();
+            defaults.nats.url = String::new();
+            defaults.milvus.url = String::new();
+            (role, role.data_dir.as_ref(), None)
+        }
+        Command::Watch(role) => {
+            defaults.http.listen = "127.0.0.1:8081".into();
+            (role, role.data_dir.as_ref(), None)
+        }
+        Command::Embed(role) => {
+            defaults.http.listen = "127.0.0.1:8082".into();
+            (role, role.data_dir.as_ref(), None)
+        }
+        Command::Serve(role) => (role, role.data_dir.as_ref(), None),
+        Command::Status(args) => (
+            &none,
+            args.service.data_dir.as_ref(),
+            args.service.url.as_ref(),
+        ),
+        Command::Search(args) => (
+            &none,
+            args.service.data_dir.as_ref(),
+            args.service.url.as_ref(),
+        ),
+        Command::Failures(args) => (
+            &none,
+            args.service.data_dir.as_ref(),
+            args.service.url.as_ref(),
+        ),
+        Command::Confirm(args) => {
+            defaults.nats.url = String::new();
+            (&none, args.data_dir.as_ref(), None)
+        }
+        Command::Completions { .. } => (&none, None, None),
+    };
+    let mut layers = Layers::new(defaults);
+    if let Some(file) = settings_file(cli.config.as_deref()) {
+        layers = layers.file(&file).map_err(Failure::usage)?;
+    }
+    // Variables that are no UTF-8 can't be ours.
+    let variables = std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+    layers = layers
+        .environment("LOOKALIKE", variables)
+        .map_err(Failure::usage)?;
+    let nats_url = match &cli.command {
+        Command::Confirm(args) => args.nats_url.as_ref(),
+        _ => role.nats_url.as_ref(),
+    };
+    for (key, value, flag) in [
+        ("data_dir", data_dir, "--data-dir"),
+        ("url", url, "--url"),
+        ("http.listen", role.listen.as_ref(), "--listen"),
+        ("nats.url", nats_url, "--nats-url"),
+        ("milvus.url", role.milvus_url.as_ref(), "--milvus-url"),
+        ("vision.model", role.model.as_ref(), "--model"),
+        ("vision.device", role.device.as_ref(), "--device"),
+        ("log.filter", cli.log.as_ref(), "--log"),
+    ] {
+        if let Some(value) = value {
+            layers = layers
+                .flag(key, value.as_str(), flag)
+                .map_err(Failure::usage)?;
+        }
+    }
+    if role.offline {
+        layers = layers
+            .flag("offline", true, "--offline")
+            .map_err(Failure::usage)?;
+    }
+    for argument in &role.folders {
+        let (name, folder) = libraries::parse_argument(argument)?;
+        if layers
+            .settled()
+            .libraries
+            .get(name.as_str())
+            .is_some_and(|known| *known != folder)
+        {
+            return Err(Failure::usage(format!(
+                "two folders would be library {name}: name one of them, as in other={folder}"
+            )));
+        }
+        let key = format!("libraries.{name}");
+        layers = layers
+            .flag(&key, folder, argument)
+            .map_err(Failure::usage)?;
+    }
+    let described = layers.describe();
+    Ok(Chosen {
+        settings: layers.settled().clone(),
+        described,
+    })
+}
+
+impl Settings {
+    /// The data folder.
+    ///
+    /// # Errors
+    /// When none is set and the platform has none.
+    pub fn data_dir(&self) -> Result<PathBuf, Failure> {
+        if !self.data_dir.is_empty() {
+            return Ok(libraries::expand_home(&self.data_dir));
+        }
+        dirs::data_dir()
+            .map(|dir| dir.join("lookalike"))
+            .ok_or_else(|| {
+                Failure::usage("this system names no data folder: give one with --data-dir")
+            })
+    }
+}
+
+fn settings_file(named: Option<&Path>) -> Option<PathBuf> {
+    if let Some(named) = named {
+        return Some(named.to_owned());
+    }
+    let here = PathBuf::from("lookalike.toml");
+    let configured = dirs::config_dir().map(|dir| dir.join("lookalike").join("lookalike.toml"));
+    [Some(here), configured]
+        .into_iter()
+        .flatten()
+        .find(|file| file.is_file())
+}

@@ -1,0 +1,287 @@
+//! `up`: the servers as children, and every role in this process.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use lookalike_bus::Bus;
+use lookalike_chassis::{Backoff, leave, telemetry};
+use lookalike_index::Index;
+use lookalike_servers::{Programs, Servers, Wanted};
+use lookalike_watcher::Watcher;
+use serde::{Deserialize, Serialize};
+use tokio_util::sync::CancellationToken;
+
+use crate::failure::Failure;
+use crate::libraries;
+use crate::progress::Progress;
+use crate::roles::{self, failed_chain};
+use crate::settings::Settings;
+
+/// Where a running `up` is, for the other commands: `up.json` in its data folder.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Running {
+    /// Its process.
+    pub pid: u32,
+    /// Address of the page and the API.
+    pub url: String,
+    /// Its NATS server.
+    pub nats_url: String,
+    /// Its Milvus.
+    pub milvus_url: String,
+}
+
+impl Running {
+    /// The file's name.
+    pub const FILE: &'static str = "up.json";
+
+    /// What the data folder's file says, if there is one.
+    pub fn read(data_dir: &Path) -> Option<Self> {
+        serde_json::from_slice(&std::fs::read(data_dir.join(Self::FILE)).ok()?).ok()
+    }
+
+    fn write(&self, data_dir: &Path) -> std::io::Result<()> {
+        let temporary = data_dir.join(format!("{}.new", Self::FILE));
+        std::fs::write(&temporary, serde_json::to_vec_pretty(self)?)?;
+        std::fs::rename(temporary, data_dir.join(Self::FILE))
+    }
+}
+
+/// Starts everything, works until told to leave, stops everything that it started.
+///
+/// # Errors
+/// What kept it from starting, or made it end.
+pub async fn run(settings: Settings) -> Result<(), Failure> {
+    let libraries = libraries::resolve(&settings)?;
+    let progress = Progress::new();
+    let lines = progress.lines();
+    telemetry::start(&settings.log, move || lines.writer()).map_err(Failure::usage)?;
+    let leave = leave::on_signal().map_err(Failure::failed)?;
+    let data_dir = settings.data_dir()?;
+    let listening = lookalike_search::bind(&settings.http.listen)
+        .await
+        .map_err(Failure::usage)?;
+    // Fails on a wrong model before anything is fetched or started.
+    roles::description(&settings)?;
+
+    let wanted = Wanted {
+        nats: settings.nats.url.is_empty(),
+        milvus: settings.milvus.url.is_empty(),
+    };
+    let starting = start_servers(&settings, &data_dir, wanted, &progress);
+    let started = tokio::select! {
+        started = async { tokio::try_join!(starting, roles::engine(&settings)) } => started,
+        () = leave.cancelled() => {
+            progress.done();
+            return Ok(());
+        }
+    };
+    let (mut servers, engine) = started.inspect_err(|_| progress.done())?;
+
+    let mut settings = settings;
+    if let Some(url) = servers.nats_url() {
+        settings.nats.url = url.to_owned();
+    }
+    if let Some(url) = servers.milvus_url() {
+        settings.milvus.url = url.to_owned();
+    }
+    progress.doing("opening the index");
+    let connected = tokio::select! {
+        connected = connect(&settings, engine.description()) => connected,
+        () = leave.cancelled() => {
+            progress.done();
+            servers.stop().await;
+            return Ok(());
+        }
+    };
+    progress.done();
+    let (bus, index) = match connected {
+        Ok(connected) => connected,
+        Err(failure) => {
+            servers.stop().await;
+            return Err(failure);
+        }
+    };
+
+    let roots = libraries.clone().into_iter().collect();
+    let watcher = match Watcher::start(&settings.watch, roots, &data_dir, &bus) {
+        Ok(watcher) => watcher,
+        Err(error) => {
+            servers.stop().await;
+            return Err(failed_chain(error));
+        }
+    };
+    let description = engine.description().clone();
+    let device = engine.device_line();
+    let embedder = roles::embedder(
+        &settings,
+        libraries.clone(),
+        bus.clone(),
+        index.clone(),
+        engine,
+    );
+    // The service goes first and the embedder last: nobody is left without an answer.
+    let (stop_serving, stop_embedding) = (CancellationToken::new(), CancellationToken::new());
+    let service = roles::service(
+        &settings,
+        libraries.clone(),
+        bus.clone(),
+        index.clone(),
+        description,
+        &stop_serving,
+    );
+    let url = format!("http://{}", listening.address());
+    let mut embedding = tokio::spawn(lookalike_embedder::run(embedder, stop_embedding.clone()));
+    let mut serving = tokio::spawn(lookalike_search::serve(
+        listening,
+        service,
+        stop_serving.clone(),
+    ));
+
+    let running = Running {
+        pid: std::process::id(),
+        url: url.clone(),
+        nats_url: settings.nats.url.clone(),
+        milvus_url: settings.milvus.url.clone(),
+    };
+    if let Err(error) = running.write(&data_dir) {
+        tracing::warn!(%error, "other commands won't find this lookalike by its data folder");
+    }
+    println!("page     {url}/");
+    println!("API      {url}/docs");
+    for (name, root) in &libraries {
+        println!("library  {name} ({})", root.display());
+    }
+    println!("data     {}", data_dir.display());
+    println!("model    {device}");
+
+    let outcome = tokio::select! {
+        () = leave.cancelled() => Ok(()),
+        () = supervise(&mut servers) => Ok(()),
+        () = show(&progress, &watcher) => Ok(()),
+        ended = &mut embedding => Err(match ended {
+            Ok(Err(error)) => failed_chain(error),
+            Ok(Ok(())) => Failure::failed("the embedder ended by itself"),
+            Err(error) => Failure::failed(format!("the embedder ended badly: {error}")),
+        }),
+        ended = &mut serving => Err(match ended {
+            Ok(Err(error)) => failed_chain(error),
+            Ok(Ok(())) => Failure::failed("the service ended by itself"),
+            Err(error) => Failure::failed(format!("the service ended badly: {error}")),
+        }),
+    };
+
+    progress.say("stopping: finishing what is under way (Ctrl-C again stops at once)");
+    let begun = Instant::now();
+    stop_serving.cancel();
+    if !serving.is_finished() {
+        let _ = tokio::time::timeout(Duration::from_secs(5), serving).await;
+    }
+    stop_embedding.cancel();
+    if !embedding.is_finished() {
+        let _ = embedding.await;
+    }
+    // The outcomes of what the embedder just finished are read at the next start.
+    watcher.stop().await;
+    if wanted.milvus {
+        if let Err(error) = index.flush().await {
+            tracing::info!(%error, "the index was not flushed; its log has everything");
+        }
+    }
+    let _ = std::fs::remove_file(data_dir.join(Running::FILE));
+    servers.stop().await;
+    progress.say(&format!(
+        "stopped after {:.1} s",
+        begun.elapsed().as_secs_f64()
+    ));
+    outcome
+}
+
+async fn start_servers(
+    settings: &Settings,
+    data_dir: &Path,
+    wanted: Wanted,
+    progress: &Progress,
+) -> Result<Servers, Failure> {
+    let tell = |stage| progress.stage(stage);
+    let programs = if wanted.nats || wanted.milvus {
+        lookalike_servers::fetch(&settings.servers, settings.offline, wanted, &tell)
+            .await
+            .map_err(failed_chain)?
+    } else {
+        Programs::default()
+    };
+    Servers::start(&settings.servers, &programs, data_dir, wanted, &tell)
+        .await
+        .map_err(failed_chain)
+}
+
+async fn connect(
+    settings: &Settings,
+    description: &lookalike_vision::Description,
+) -> Result<(Bus, Index), Failure> {
+    tokio::try_join!(
+        roles::bus(settings, "up"),
+        roles::index(settings, description)
+    )
+}
+
+/// Starts servers again that ended by themselves. Everything else waits for them meanwhile.
+async fn supervise(servers: &mut Servers) {
+    let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(30));
+    let mut last = Instant::now();
+    loop {
+        let exited = servers.exited().await;
+        if last.elapsed() > Duration::from_secs(60) {
+            backoff.reset();
+        }
+        last = Instant::now();
+        tracing::error!(
+            program = %exited.program,
+            status = %exited.status,
+            log = %exited.log_path.display(),
+            "a server ended by itself, starting it again"
+        );
+        loop {
+            tokio::time::sleep(backoff.next_wait()).await;
+            let restarted = match exited.program {
+                lookalike_servers::Program::Nats => servers.restart_nats().await,
+                lookalike_servers::Program::Milvus => servers.restart_milvus().await,
+            };
+            match restarted {
+                Ok(()) => break,
+                Err(error) => tracing::error!(%error, "it does not start"),
+            }
+        }
+    }
+}
+
+/// Shows how indexing goes: a bar whenever more than a few files wait.
+async fn show(progress: &Progress, watcher: &Watcher) {
+    let mut status = watcher.status();
+    let mut bar = Some(progress.indexing());
+    let mut tick = tokio::time::interval(Duration::from_millis(250));
+    loop {
+        tick.tick().await;
+        let libraries = status.borrow_and_update().clone();
+        if libraries.is_empty() {
+            continue;
+        }
+        match &mut bar {
+            Some(indexing) => {
+                if indexing.show(&libraries) {
+                    let line = bar
+                        .take()
+                        .map(|bar| bar.finish(&libraries))
+                        .unwrap_or_default();
+                    progress.say(&line);
+                }
+            }
+            None => {
+                let waiting: u64 = libraries.iter().map(|l| l.counts.in_flight).sum();
+                if waiting > 8 {
+                    bar = Some(progress.indexing());
+                }
+            }
+        }
+    }
+}
