@@ -16,7 +16,7 @@ pub struct Sample {
 
 /// The families of the set and the seed of each of their pictures, picked by eye.
 const SEEDS: [(&str, [u64; 5]); 12] = [
-    ("fruit", [2, 3, 6, 10, 7]),
+    ("fruit", [2, 3, 6, 10, 1]),
     ("flower-vase", [2, 3, 6, 9, 1]),
     ("cup", [2, 3, 6, 9, 10]),
     ("sunset-sea", [3, 8, 5, 4, 10]),

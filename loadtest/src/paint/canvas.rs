@@ -219,6 +219,12 @@ impl Canvas {
         bytes
     }
 
+    /// The colour at a place.
+    pub fn at(&self, place: Point) -> Colour {
+        let scale = self.scale();
+        self.sample(place.x * scale - 0.5, place.y * scale - 0.5)
+    }
+
     /// The colour between four pixels.
     fn sample(&self, x: f32, y: f32) -> Colour {
         let x = x.clamp(0.0, (self.columns - 1) as f32);

@@ -2,7 +2,7 @@
 
 use super::table;
 use crate::paint::colour::{Colour, hex, oklch};
-use crate::paint::math::smooth;
+use crate::paint::math::{TURN, on_circle, smooth};
 use crate::paint::shade::{ball, lathe, profile};
 use crate::paint::{Canvas, Light, Path, Point, Random, noise, point};
 
@@ -105,9 +105,28 @@ fn bowl(
     let (radius, height) = (size * 2.25, size * 1.25);
     let rim_y = foot.y - height;
     table::ground(canvas, light, foot, radius * 0.62, height);
+    let band = random.chance(0.5);
+    let wall = |t: f32| radius * profile(&[1.0, 0.99, 0.94, 0.84, 0.66, 0.42], t);
+    lathe(
+        canvas,
+        light,
+        foot.x,
+        (rim_y, foot.y),
+        0.2,
+        0.8,
+        wall,
+        |_, t| {
+            if band && (0.22..0.34).contains(&t) {
+                glaze.lighter(0.5)
+            } else {
+                glaze
+            }
+        },
+    );
     let rim = Path::ellipse(point(foot.x, rim_y), radius, radius * 0.24, 0.0);
     canvas.fill(&rim, glaze.times(0.55));
-    // Fruit from back to front; each one sits a little deeper than the last.
+    let empty = canvas.clone();
+    // Fruit from back to front.
     for (i, (dx, dy)) in [
         (-0.95, -0.28),
         (0.05, -0.42),
@@ -119,43 +138,23 @@ fn bowl(
     .enumerate()
     {
         let at = point(foot.x + dx * size, rim_y + dy * size);
-        one(
-            canvas,
-            random,
-            light,
-            random_kind(kinds, i as u32),
-            at,
-            size * 0.9,
-        );
+        let kind = random_kind(kinds, i as u32);
+        one(canvas, random, light, kind, at, size * 0.9);
     }
-    let band = random.chance(0.5);
-    let front = |t: f32| radius * profile(&[1.0, 0.985, 0.92, 0.80, 0.60, 0.42], t);
-    lathe(
-        canvas,
-        light,
-        foot.x,
-        (rim_y + radius * 0.10, foot.y),
-        0.2,
-        0.8,
-        front,
-        |_, t| {
-            if band && (0.22..0.34).contains(&t) {
-                glaze.lighter(0.5)
-            } else {
-                glaze
-            }
-        },
-    );
-    // The near half of the rim passes before the fruit.
+    // The near wall, from the near half of the rim down, hides the lower part of the fruit again.
     let near: Vec<Point> = (0..=24)
         .map(|i| {
-            let angle = i as f32 / 48.0 * crate::paint::math::TURN;
-            let on = crate::paint::math::on_circle(angle);
+            let on = on_circle(i as f32 / 48.0 * TURN);
             point(foot.x + on.x * radius, rim_y + on.y * radius * 0.24)
         })
         .collect();
+    let mut below = near.clone();
+    below.push(point(foot.x - radius, foot.y + radius));
+    below.push(point(foot.x + radius, foot.y + radius));
+    let below = canvas.mask(&Path::polygon(&below));
+    canvas.blend(&below, |place, _| empty.at(place));
     canvas.fill(
-        &Path::stroke(&near, 0.007, 0.007),
+        &Path::stroke(&near, 0.006, 0.006),
         glaze.lighter(0.25).under(light.colour),
     );
 }
@@ -302,7 +301,7 @@ fn apple(
     (skin, blush): (Colour, Colour),
     seed: u64,
 ) {
-    let shape = [0.30, 0.72, 0.92, 0.99, 1.0, 0.96, 0.88, 0.76, 0.62, 0.42];
+    let shape = [0.16, 0.68, 0.91, 0.99, 1.0, 0.97, 0.90, 0.79, 0.61, 0.30];
     let span = (centre.y - size * 0.86, centre.y + size * 0.78);
     let side = random.between(-0.6, 0.6);
     lathe(
