@@ -11,6 +11,7 @@ use poem_openapi::payload::{Json, Payload};
 use poem_openapi::registry::{
     MetaMediaType, MetaResponse, MetaResponses, MetaSchema, MetaSchemaRef, Registry,
 };
+use poem_openapi::types::ToJSON;
 use poem_openapi::{ApiResponse, OpenApi, OpenApiService, Tags};
 
 use crate::body::{Question, Upload};
@@ -86,9 +87,9 @@ impl Api {
         &self,
         service: Shared<'_>,
         question: Question,
-    ) -> Result<Json<SearchAnswer>, SearchRefusal> {
+    ) -> Result<Answer<SearchAnswer>, SearchRefusal> {
         let (query, conditions) = search::understand(question.0, &service)?;
-        Ok(Json(search::answer(&service, query, conditions).await?))
+        Ok(Answer(search::answer(&service, query, conditions).await?))
     }
 
     /// Search by a picture as it is
@@ -117,11 +118,11 @@ impl Api {
         #[oai(validator(minimum(value = "-1"), maximum(value = "1")))]
         min_score: Query<Option<f64>>,
         upload: Upload,
-    ) -> Result<Json<SearchAnswer>, SearchRefusal> {
+    ) -> Result<Answer<SearchAnswer>, SearchRefusal> {
         let conditions = search::conditions(&service, limit.0, library.0, min_score.0)?;
         let query = SearchFor::Picture(upload.0.bytes.clone());
         let answer = search::answer(&service, query, conditions).await?;
-        Ok(Json(answer))
+        Ok(Answer(answer))
     }
 
     /// List images
@@ -152,7 +153,7 @@ impl Api {
         /// The cursor of the last answer, to go on after it.
         #[oai(example = "example_cursor")]
         cursor: Query<Option<String>>,
-    ) -> Result<Json<ImageList>, ReadRefusal> {
+    ) -> Result<Answer<ImageList>, ReadRefusal> {
         if let Some(name) = &library.0 {
             convert::library("library", name)?;
         }
@@ -178,7 +179,7 @@ impl Api {
         // A full page may be the last one; the next is empty then.
         let full = images.len() >= limit;
         let cursor = images.last().filter(|_| full).map(|image| image.id.clone());
-        Ok(Json(ImageList {
+        Ok(Answer(ImageList {
             images: images.into_iter().map(convert::image).collect(),
             cursor,
         }))
@@ -197,9 +198,9 @@ impl Api {
         /// 32 lower-case hexadecimal digits.
         #[oai(example = "example_id")]
         id: Path<String>,
-    ) -> Result<Json<Image>, ReadRefusal> {
+    ) -> Result<Answer<Image>, ReadRefusal> {
         let id = convert::image_id("id", &id)?;
-        Ok(Json(convert::image(files::row(&service, &id).await?)))
+        Ok(Answer(convert::image(files::row(&service, &id).await?)))
     }
 
     /// Images that look like this one
@@ -229,10 +230,10 @@ impl Api {
         /// Only hits of at least this score, −1 to 1.
         #[oai(validator(minimum(value = "-1"), maximum(value = "1")))]
         min_score: Query<Option<f64>>,
-    ) -> Result<Json<SearchAnswer>, ReadRefusal> {
+    ) -> Result<Answer<SearchAnswer>, ReadRefusal> {
         let query = SearchFor::SimilarTo(convert::image_id("id", &id)?);
         let conditions = search::conditions(&service, limit.0, library.0, min_score.0)?;
-        Ok(Json(search::answer(&service, query, conditions).await?))
+        Ok(Answer(search::answer(&service, query, conditions).await?))
     }
 
     /// The original file
@@ -308,8 +309,8 @@ impl Api {
         operation_id = "getStats",
         tag = "Tag::Status"
     )]
-    async fn stats(&self, service: Shared<'_>) -> Result<Json<Stats>, PlainRefusal> {
-        Ok(Json(status::stats(&service)))
+    async fn stats(&self, service: Shared<'_>) -> Result<Answer<Stats>, PlainRefusal> {
+        Ok(Answer(status::stats(&service)))
     }
 
     /// The watched folders
@@ -319,9 +320,9 @@ impl Api {
         operation_id = "listLibraries",
         tag = "Tag::Status"
     )]
-    async fn libraries(&self, service: Shared<'_>) -> Result<Json<LibraryList>, PlainRefusal> {
+    async fn libraries(&self, service: Shared<'_>) -> Result<Answer<LibraryList>, PlainRefusal> {
         let libraries = status::libraries(&service);
-        Ok(Json(LibraryList { libraries }))
+        Ok(Answer(LibraryList { libraries }))
     }
 
     /// Files that are not in the index, and why
@@ -348,7 +349,7 @@ impl Api {
         limit: Query<Option<u32>>,
         /// The cursor of the last answer, to go on after it.
         cursor: Query<Option<String>>,
-    ) -> Result<Json<FailureList>, ReadRefusal> {
+    ) -> Result<Answer<FailureList>, ReadRefusal> {
         let limit = convert::limit(limit.0, &service.settings)?;
         let list = status::failures(
             &service,
@@ -357,7 +358,7 @@ impl Api {
             limit,
             ignored.0,
         );
-        Ok(Json(list.await?))
+        Ok(Answer(list.await?))
     }
 }
 
@@ -379,6 +380,31 @@ fn answer(status: u16, description: &'static str, content: Vec<MetaMediaType>) -
         status_range: None,
         content,
         headers: vec![],
+    }
+}
+
+/// An answer in JSON. poem's own leaves the description of the response empty.
+struct Answer<T>(T);
+
+impl<T: ToJSON + Send> poem::IntoResponse for Answer<T> {
+    fn into_response(self) -> Response {
+        Json(self.0).into_response()
+    }
+}
+
+impl<T: ToJSON> ApiResponse for Answer<T> {
+    fn meta() -> MetaResponses {
+        let content = vec![MetaMediaType {
+            content_type: JSON,
+            schema: T::schema_ref(),
+        }];
+        MetaResponses {
+            responses: vec![answer(200, "The answer", content)],
+        }
+    }
+
+    fn register(registry: &mut Registry) {
+        T::register(registry);
     }
 }
 

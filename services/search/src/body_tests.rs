@@ -128,7 +128,7 @@ fn json_that_is_no_question() {
     assert_eq!(code("[1,").0, Code::InvalidRequest);
     assert_eq!(code("[]").0, Code::InvalidRequest);
     assert_eq!(
-        code(r#"{"id": 5}"#),
+        code(r#"{"id": ["x"]}"#),
         (Code::InvalidRequest, Some("id".into()))
     );
     assert_eq!(
