@@ -131,10 +131,7 @@ impl Server {
             Program::Milvus => {
                 let child = self.spawn_milvus().await?;
                 let traces = Some(Traces::of(child.pid()));
-                Running {
-                    child,
-                    traces,
-                }
+                Running { child, traces }
             }
         };
         self.await_ready(&running.child).await?;
