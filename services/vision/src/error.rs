@@ -79,10 +79,8 @@ pub enum DecodeError {
         max_side: u32,
     },
     /// The decoder would need more memory than allowed, in bytes.
-    #[error("decoding would need about {bytes} bytes of memory; at most {max_bytes} are allowed")]
+    #[error("decoding needs more memory than the {max_bytes} bytes that are allowed")]
     TooMuchMemory {
-        /// Estimate in bytes.
-        bytes: u64,
         /// `max_decode_bytes` of the settings.
         max_bytes: u64,
     },

@@ -319,10 +319,10 @@ mod tests {
         let bytes = crate::encode_jpeg(&vec![90; 640 * 480 * 3], 640, 480, 80);
         let limits = Limits::default();
         for (wanted, size) in [
-            (Wanted::ShortSide(60), (80, 60)),
-            (Wanted::ShortSide(61), (160, 120)),
+            (Wanted::ShortSide(40), (80, 60)),
+            (Wanted::ShortSide(41), (160, 120)),
             (Wanted::ShortSide(146), (320, 240)),
-            (Wanted::ShortSide(241), (640, 480)),
+            (Wanted::ShortSide(161), (640, 480)),
             (Wanted::LongSide(80), (80, 60)),
             (Wanted::LongSide(1000), (640, 480)),
         ] {

@@ -88,7 +88,6 @@ impl Limits {
     pub(crate) fn hold(&self, bytes: u64) -> Result<Held, DecodeError> {
         if bytes > self.max_decode_bytes {
             return Err(DecodeError::TooMuchMemory {
-                bytes,
                 max_bytes: self.max_decode_bytes,
             });
         }

@@ -17,6 +17,9 @@ fn outcomes(folder: &str) -> Option<BTreeMap<String, &'static str>> {
     let mut outcomes = BTreeMap::new();
     let mut largest = (0, String::new());
     for (name, file) in shared::files(&folder) {
+        if name == "MANIFEST.csv" {
+            continue;
+        }
         let start = std::time::Instant::now();
         let (result, peak) = peak_of(|| {
             decode(&file, description.short_side_wanted(), &limits).map(|(picture, attributes)| {
@@ -99,6 +102,8 @@ fn damaged_and_hostile_files() {
     };
     for (name, outcome) in &outcomes {
         let expected: &[&str] = match name.as_str() {
+            // The first frame is whole.
+            "truncated-half.gif" => &["fine"],
             name if name.starts_with("zero-length") => &["empty"],
             name if name.starts_with("truncated-") => &["truncated", "corrupt"],
             "text-named.jpg" | "html-named.png" | "spaces.gif" | "one-byte.jpg" => {
@@ -110,10 +115,15 @@ fn damaged_and_hostile_files() {
             | "no-extension"
             | "upper.JPG"
             | "trailing-garbage.jpg" => &["fine"],
-            "bomb-12000x12000-rgb.png" => &["fine"],
-            name if name.starts_with("bomb") => &["too_many_pixels", "corrupt"],
-            _ => continue,
+            // Within the limits; and of the JPEG only the thumbnail in its EXIF block lies.
+            "bomb-12000x12000-rgb.png" | "bomb-65500x65500.jpg" => &["fine"],
+            name if name.starts_with("bomb") => &["too_many_pixels", "too_much_memory", "corrupt"],
+            _ => &[],
         };
-        assert!(expected.contains(outcome), "{name}: {outcome}");
+        assert!(
+            expected.is_empty() || expected.contains(outcome),
+            "{name}: {outcome}"
+        );
+        assert_ne!(*outcome, "decoder_panic", "{name}");
     }
 }

@@ -154,3 +154,23 @@ async fn the_eight_orientations_are_one_another_s_nearest() {
         }
     }
 }
+
+#[tokio::test]
+async fn reduced_decoding_keeps_the_vector() {
+    let _alone = alone();
+    let Some(large) = shared::folder("data/photos/large") else {
+        return;
+    };
+    let engine = engine(&Settings::default());
+    let description = engine.description();
+    for (name, file) in shared::files(&large) {
+        let inputs = [description.short_side_wanted(), u32::MAX].map(|wanted| {
+            let (picture, _) = decode(&file, wanted, &Limits::default()).unwrap();
+            preprocess(description, &picture)
+        });
+        let vectors = engine.embed(inputs.to_vec()).await.unwrap();
+        let similarity = cosine(&vectors[0], &vectors[1]);
+        eprintln!("{name}: reduced against full, cosine {similarity:.5}");
+        assert!(similarity >= 0.995, "{name}: {similarity}");
+    }
+}
