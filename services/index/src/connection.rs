@@ -134,7 +134,11 @@ impl Index {
             );
             tokio::time::sleep(wait).await;
             if matches!(error, Error::NotLoaded { .. }) {
-                self.reload(&collection).await?;
+                // Loading may take longer than a caller waits; the server goes on without us.
+                match tokio::time::timeout(settings.call_timeout, self.reload(&collection)).await {
+                    Ok(loaded) => loaded?,
+                    Err(_) => return Err(error),
+                }
             }
         }
     }

@@ -15,6 +15,8 @@
 //!   `milvus.admin_timeout` for the few that create, load or flush.
 //! - Every error knows its [`Fate`]: try again, give this request up, or stop the role.
 
+#![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test fails by panicking"))]
+
 mod settings;
 
 mod model;
@@ -96,5 +98,31 @@ impl std::fmt::Debug for Index {
             .field("collection", &self.collection())
             .field("model", &self.inner.model)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Roles spawn these on a runtime of many threads. Never run: it is enough that it compiles.
+    #[allow(dead_code)]
+    fn every_future_can_change_threads(index: &'static Index, settings: &'static Settings) {
+        fn send<T: Send>(_: T) {}
+        send(Index::open(settings, index.model()));
+        send(index.ensure());
+        send(index.ready());
+        send(index.upsert(&[]));
+        send(index.delete(&[]));
+        send(index.delete_ids(&[]));
+        send(index.flush());
+        send(index.vector_of("", Consistency::Strong));
+        send(index.get(&[], Consistency::Strong));
+        send(index.known_content(&[]));
+        send(index.approximate_count(&Filter::All));
+        send(index.count(&Filter::All));
+        send(index.keys_after(&Filter::All, None));
+        send(index.list(&Filter::All, None, 1, Consistency::Strong));
+        send(async move { index.search(&[], &SearchQuery::default()).await });
     }
 }

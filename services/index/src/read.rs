@@ -2,9 +2,8 @@
 
 use std::collections::{HashMap, HashSet};
 
-use milvus::v2::{
-    error::Error as Sdk,
-    prelude::{ConsistencyLevel, FieldData, Ids, QueryRequest, SearchRequest, SearchVectors},
+use milvus::v2::prelude::{
+    ConsistencyLevel, FieldData, Ids, QueryRequest, SearchRequest, SearchVectors,
 };
 
 use crate::{
@@ -339,7 +338,7 @@ impl Index {
                     .limit(limit as i64)
                     .consistency_level(consistency.level())
                     .build()?;
-                Ok::<_, Sdk>(client.query(request).await?)
+                client.query(request).await
             })
             .await?;
         Ok(answer.results().get_output_fields().to_vec())

@@ -4,6 +4,8 @@
 //! against another server, of another version say, give its address in `LOOKALIKE_TEST_MILVUS`
 //! (the test that kills Milvus is then left out).
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod faults;
 mod hostile;
 mod lifecycle;
