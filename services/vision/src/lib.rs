@@ -11,24 +11,40 @@
 //!
 //! `search` uses everything but the engine.
 
+#![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test fails by panicking"))]
+
 pub mod error;
 pub mod metrics;
 
+// What is it, and is it small enough?
+mod limits;
+mod sniff;
+
+// Bytes → an upright picture.
+mod decode;
+mod jpeg;
+
+// What the file tells beside its pixels.
 mod attributes;
 mod colors;
-mod decode;
+
+// Picture → the network's input.
+mod preprocess;
+
+// Which network, with which weights.
 mod description;
+mod model;
+mod weights;
+
+// Input → vector.
 mod device;
 mod engine;
-mod jpeg;
-mod limits;
-mod model;
 mod network;
-mod preprocess;
-mod settings;
-mod sniff;
+
+// For people.
 mod thumbnail;
-mod weights;
+
+mod settings;
 
 pub use attributes::Attributes;
 pub use decode::{Picture, decode};

@@ -27,8 +27,8 @@ pub(crate) struct Network {
 
 #[derive(Debug)]
 enum Body {
-    Mini(mini::Mini),
-    ResNet34(resnet34::ResNet34),
+    Mini(Box<mini::Mini>),
+    ResNet34(Box<resnet34::ResNet34>),
 }
 
 impl Network {
@@ -41,10 +41,12 @@ impl Network {
             problem,
         };
         let body = match description.architecture().map_err(problem)? {
-            Architecture::Mini => Body::Mini(mini::Mini::load(weights, device).map_err(problem)?),
-            Architecture::ResNet34 => {
-                Body::ResNet34(resnet34::ResNet34::load(weights, device).map_err(problem)?)
-            }
+            Architecture::Mini => Body::Mini(Box::new(
+                mini::Mini::load(weights, device).map_err(problem)?,
+            )),
+            Architecture::ResNet34 => Body::ResNet34(Box::new(
+                resnet34::ResNet34::load(weights, device).map_err(problem)?,
+            )),
         };
         let dimension = match body {
             Body::Mini(_) => mini::DIMENSION,

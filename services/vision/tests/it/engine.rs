@@ -4,7 +4,7 @@ use lookalike_vision::{DEFAULT, Description, Engine, Limits, Model, Settings, de
 
 use crate::{
     drawn::{jpeg, jpeg_with_exif, quarters},
-    memory::alone,
+    memory::{alone, alone_async},
     shared,
 };
 
@@ -23,7 +23,7 @@ pub fn cosine(a: &[f32], b: &[f32]) -> f32 {
 
 #[tokio::test]
 async fn batched_is_alone_and_queries_are_the_same() {
-    let _alone = alone();
+    let _alone = alone_async().await;
     let engine = engine(&Settings {
         batch_images: 3,
         ..Settings::default()
@@ -49,7 +49,7 @@ async fn batched_is_alone_and_queries_are_the_same() {
 
 #[tokio::test]
 async fn turned_photos_have_one_vector() {
-    let _alone = alone();
+    let _alone = alone_async().await;
     let engine = engine(&Settings::default());
     let upright = image::DynamicImage::ImageRgb8(quarters(400, 300));
     let turned = jpeg_with_exif(&upright.rotate270().into_rgb8(), 6);
@@ -61,6 +61,7 @@ async fn turned_photos_have_one_vector() {
 
 #[test]
 fn devices_that_are_not_there_are_errors() {
+    let _alone = alone();
     let settings = Settings {
         device: "cuda:1".to_owned(),
         ..Settings::default()
@@ -94,7 +95,7 @@ fn vectors(raw: &[u8], dimension: usize) -> Vec<Vec<f32>> {
 
 #[tokio::test]
 async fn photos_embed_as_in_training() {
-    let _alone = alone();
+    let _alone = alone_async().await;
     let Some(folder) = shared::folder("weights/lookalike-mini") else {
         return;
     };
@@ -128,7 +129,7 @@ async fn photos_embed_as_in_training() {
 
 #[tokio::test]
 async fn the_eight_orientations_are_one_another_s_nearest() {
-    let _alone = alone();
+    let _alone = alone_async().await;
     let (Some(turned), Some(others)) = (
         shared::folder("data/photos/orientation"),
         shared::folder("data/photos/kodak"),
@@ -157,7 +158,7 @@ async fn the_eight_orientations_are_one_another_s_nearest() {
 
 #[tokio::test]
 async fn reduced_decoding_keeps_the_vector() {
-    let _alone = alone();
+    let _alone = alone_async().await;
     let Some(large) = shared::folder("data/photos/large") else {
         return;
     };

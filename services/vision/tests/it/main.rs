@@ -2,6 +2,8 @@
 //!
 //! Tests over photos and broken files outside the repository skip, visibly, where those are not.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod bombs;
 mod collections;
 mod drawn;

@@ -2,17 +2,16 @@
 
 use std::{
     alloc::{GlobalAlloc, Layout, System},
-    sync::{
-        Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicUsize, Ordering::Relaxed},
-    },
+    sync::atomic::{AtomicUsize, Ordering::Relaxed},
 };
+
+use tokio::sync::{Mutex, MutexGuard};
 
 struct Counting;
 
 static LIVE: AtomicUsize = AtomicUsize::new(0);
 static PEAK: AtomicUsize = AtomicUsize::new(0);
-static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+static ONE_AT_A_TIME: Mutex<()> = Mutex::const_new(());
 
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
@@ -44,7 +43,12 @@ fn count(bytes: usize) {
 
 /// Keeps the other tests of this program away, so that only one's memory is counted.
 pub fn alone() -> MutexGuard<'static, ()> {
-    ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner)
+    ONE_AT_A_TIME.blocking_lock()
+}
+
+/// The same for tests that await.
+pub async fn alone_async() -> MutexGuard<'static, ()> {
+    ONE_AT_A_TIME.lock().await
 }
 
 /// What `work` allocated at its worst beyond what was there before, in bytes.
