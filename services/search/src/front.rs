@@ -162,11 +162,40 @@ fn foreign(status: StatusCode, text: &str) -> Problem {
         Code::Internal => {
             "the service made a mistake; its log has more under this request's id".to_owned()
         }
+        _ if about_parameter => plain(text),
         _ => text.chars().take(300).collect(),
     };
     Problem {
         param: quoted(text).filter(|_| about_parameter).map(str::to_owned),
         ..Problem::new(code, detail)
+    }
+}
+
+/// poem's words about a parameter, without its type names: "`limit` must be at least 1".
+fn plain(text: &str) -> String {
+    let shown = || text.chars().take(300).collect();
+    let Some(name) = quoted(text) else {
+        return shown();
+    };
+    for (rule, words) in [
+        ("minimum(", "must be at least"),
+        ("maximum(", "must be at most"),
+        ("maxLength(", "must have characters at most"),
+    ] {
+        let value = text
+            .split_once(rule)
+            .and_then(|(_, rest)| rest.split([',', ')']).next());
+        if let (true, Some(value)) = (text.contains("verification failed"), value) {
+            return format!("`{name}` {words} {value}");
+        }
+    }
+    match text.split_once("(occurred while") {
+        Some((before, _)) => {
+            let reason = before.rsplit("\": ").next().unwrap_or(before);
+            let reason: String = reason.trim().chars().take(200).collect();
+            format!("`{name}` can't be read: {reason}")
+        }
+        None => shown(),
     }
 }
 

@@ -120,6 +120,20 @@ async fn all_errors_are_problems() {
     assert_eq!(call(Method::GET, "/v1/images/1?limit=10").await.0, 200);
 }
 
+#[tokio::test]
+async fn parameters_are_refused_in_plain_words() {
+    for (query, words) in [
+        ("limit=11", "`limit` must be at most 10"),
+        (
+            "limit=many",
+            "`limit` can't be read: invalid digit found in string",
+        ),
+    ] {
+        let (_, body, _) = call(Method::GET, &format!("/v1/images/1?{query}")).await;
+        assert_eq!(body["detail"], words, "{query}");
+    }
+}
+
 #[test]
 fn request_ids_are_harmless() {
     assert_eq!(request_id(Some("abc-1.2_X")), "abc-1.2_X");

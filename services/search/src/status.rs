@@ -2,6 +2,7 @@
 //! be answered now.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use lookalike_bus::{Counts, LibraryStatus, WatcherAnswer, WatcherQuestion};
 use lookalike_proto::Library;
@@ -119,14 +120,27 @@ fn sum(libraries: Vec<LibraryBody>, model: ModelBody, device: Option<String>) ->
     }
 }
 
+/// How long a part may take to show that it works: whoever asks for readiness asks again soon.
+const PROOF_TIMEOUT: Duration = Duration::from_secs(3);
+
 /// Whether a search would be answered now; all reasons why not.
 pub(crate) async fn ready(service: &Service) -> Result<(), Problem> {
     let mut reasons = Vec::new();
-    if !service.bus.is_connected() {
-        reasons.push("NATS is not connected".to_owned());
+    // A connection stands for a while after the server behind it froze: only an answer counts.
+    let (nats, index) = tokio::join!(
+        tokio::time::timeout(PROOF_TIMEOUT, service.bus.ping()),
+        tokio::time::timeout(PROOF_TIMEOUT, service.index.ready()),
+    );
+    let slow = |what: &str| format!("{what} did not answer within {} s", PROOF_TIMEOUT.as_secs());
+    match nats {
+        Err(_) => reasons.push(slow("NATS")),
+        Ok(Err(error)) => reasons.push(error.to_string()),
+        Ok(Ok(())) => {}
     }
-    if let Err(error) = service.index.ready().await {
-        reasons.push(error.to_string());
+    match index {
+        Err(_) => reasons.push(slow("the index")),
+        Ok(Err(error)) => reasons.push(error.to_string()),
+        Ok(Ok(())) => {}
     }
     let model = &service.description;
     let embedders = service.status.embedders();
