@@ -1,0 +1,253 @@
+//! Files and uploads that are no pictures: each gets a reason, and disturbs nobody.
+
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::PermissionsExt as _;
+
+use crate::harness::{World, files_below, samples, shared_data};
+
+async fn failures(world: &World) -> std::collections::BTreeMap<String, String> {
+    let listed = world.get("/v1/failures?limit=1000&ignored=true").await;
+    let list = listed["failures"].as_array().unwrap();
+    list.iter()
+        .map(|f| {
+            assert!(!f["detail"].as_str().unwrap().is_empty(), "{f}");
+            (
+                f["path"].as_str().unwrap().to_owned(),
+                f["code"].as_str().unwrap().to_owned(),
+            )
+        })
+        .collect()
+}
+
+/// A PNG header that claims 65,535 × 65,535 pixels, in a few dozen bytes.
+fn bomb() -> Vec<u8> {
+    let mut png = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\xff\xff\0\0\xff\xff\x08\x06\0\0\0".to_vec();
+    let crc = png[12..].iter().fold(!0_u32, |crc, byte| {
+        (0..8).fold(crc ^ u32::from(*byte), |crc, _| {
+            (crc >> 1) ^ (0xedb8_8320 & (crc & 1).wrapping_neg())
+        })
+    });
+    png.extend((!crc).to_be_bytes());
+    png.extend(b"\0\0\0\x01IDAT\0");
+    png
+}
+
+#[tokio::test]
+async fn strange_files_are_listed_and_disturb_nobody() {
+    let mut world = World::new("strange");
+    let jpeg = std::fs::read(&samples()[0]).unwrap();
+    let photos = world.photos.clone();
+    let write = |name: &str, bytes: &[u8]| std::fs::write(photos.join(name), bytes).unwrap();
+    write("good.jpg", &jpeg);
+    write("good but named.png", &jpeg);
+    write("empty.jpg", b"");
+    write(
+        "text.jpg",
+        b"this is no picture at all, though it is long enough to be one",
+    );
+    write("truncated.jpg", &jpeg[..jpeg.len() / 2]);
+    write("bomb.png", &bomb());
+    write("notes.txt", b"not meant to be indexed");
+    write(".hidden.jpg", &jpeg);
+    write("new\nline and \"quotes\" ' \\ %.jpg", &jpeg);
+    write(&format!("{}.jpg", "x".repeat(251)), &jpeg);
+    std::fs::write(
+        photos.join(std::ffi::OsStr::from_bytes(b"not utf-8 \xff.jpg")),
+        &jpeg,
+    )
+    .unwrap();
+    std::fs::create_dir(photos.join("folder.jpg")).unwrap();
+    write("folder.jpg/inside.jpg", &jpeg);
+    std::os::unix::fs::symlink("good.jpg", photos.join("link.jpg")).unwrap();
+    std::os::unix::fs::symlink(".", photos.join("loop")).unwrap();
+    write("unreadable.jpg", &jpeg);
+    std::fs::set_permissions(
+        photos.join("unreadable.jpg"),
+        std::fs::Permissions::from_mode(0),
+    )
+    .unwrap();
+    // Where the tests run as root, every file can be read.
+    let is_root = std::fs::read(photos.join("unreadable.jpg")).is_ok();
+
+    world.start().await;
+    let rows = || async {
+        world
+            .rows()
+            .await
+            .into_values()
+            .map(|row| row.path)
+            .collect::<Vec<_>>()
+    };
+    crate::harness::eventually(
+        "all have become something",
+        std::time::Duration::from_secs(60),
+        || async {
+            let stats = world.get("/v1/stats").await;
+            if stats["on_disk"] == 17 && stats["in_flight"] == 0 {
+                Ok(())
+            } else {
+                Err(stats.to_string())
+            }
+        },
+    )
+    .await;
+    let failures = failures(&world).await;
+    let code = |path: &str| failures.get(path).map_or("indexed", String::as_str);
+    assert_eq!(code("empty.jpg"), "empty");
+    assert_eq!(code("text.jpg"), "not_an_image");
+    assert!(
+        ["truncated", "corrupt"].contains(&code("truncated.jpg")),
+        "{failures:?}"
+    );
+    assert_eq!(code("bomb.png"), "too_many_pixels");
+    assert_eq!(code("notes.txt"), "not_a_picture_name");
+    assert_eq!(code(".hidden.jpg"), "hidden");
+    assert_eq!(code("link.jpg"), "symbolic_link");
+    assert_eq!(code("loop"), "symbolic_link");
+    assert_eq!(code("not utf-8 \u{fffd}.jpg"), "unusable_name");
+    assert_eq!(
+        code("unreadable.jpg"),
+        if is_root { "indexed" } else { "unreadable" }
+    );
+    let rows = rows().await;
+    for good in [
+        "good.jpg",
+        "good but named.png",
+        "new\nline and \"quotes\" ' \\ %.jpg",
+        "folder.jpg/inside.jpg",
+    ] {
+        assert!(
+            rows.iter().any(|path| path == good),
+            "{good:?} is not indexed: {rows:?}"
+        );
+    }
+
+    // A file that is mended is indexed by itself; one that is spoilt goes.
+    std::fs::write(photos.join("text.jpg"), &jpeg).unwrap();
+    std::fs::write(photos.join("good.jpg"), b"spoilt").unwrap();
+    crate::harness::eventually(
+        "the change is seen",
+        std::time::Duration::from_secs(30),
+        || async {
+            let paths: Vec<_> = world
+                .rows()
+                .await
+                .into_values()
+                .map(|row| row.path)
+                .collect();
+            let has = |path: &str| paths.iter().any(|p| p == path);
+            if has("text.jpg") && !has("good.jpg") {
+                Ok(())
+            } else {
+                Err(format!("{paths:?}"))
+            }
+        },
+    )
+    .await;
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn every_odd_file_is_indexed_or_failed_with_a_reason() {
+    let (Some(malformed), Some(formats)) = (shared_data("malformed"), shared_data("formats"))
+    else {
+        return;
+    };
+    let mut world = World::new("odd");
+    for folder in [&malformed, &formats] {
+        for path in files_below(folder) {
+            let name = path.file_name().unwrap().to_string_lossy();
+            let below = folder.file_name().unwrap().to_string_lossy();
+            world.copy(&path, &format!("{below}/{name}"));
+        }
+    }
+    world.start().await;
+    world.assert_index_equals_folder().await;
+    let stats = world.settled().await;
+    assert!(stats["indexed"].as_u64().unwrap() > 100, "{stats}");
+    assert!(world.up.as_mut().unwrap().is_running());
+
+    // The same files as uploads: an answer or a problem, never a mistake of the service.
+    for folder in [&malformed, &formats] {
+        for path in files_below(folder) {
+            let (status, body) = world
+                .post("/v1/search/image?limit=1", std::fs::read(&path).unwrap())
+                .await;
+            let name = path.display();
+            assert!(
+                matches!(status, 200 | 413 | 415 | 422),
+                "{name}: {status} {body}"
+            );
+            if status != 200 {
+                assert!(
+                    body["code"].is_string() && body["request_id"].is_string(),
+                    "{name}: {body}"
+                );
+            }
+        }
+    }
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn bad_requests_are_problems_with_a_code() {
+    let mut world = World::started("requests").await;
+    let check = |(status, body): (u16, serde_json::Value), expected: u16, code: &str| {
+        assert_eq!(status, expected, "{body}");
+        assert_eq!(body["code"], code, "{body}");
+        assert_eq!(body["status"], expected, "{body}");
+        assert!(
+            body["request_id"].is_string() && body["title"].is_string(),
+            "{body}"
+        );
+    };
+    let search = "/v1/search/image";
+    check(
+        world
+            .post(search, b"hello, this is no picture".to_vec())
+            .await,
+        415,
+        "not_an_image",
+    );
+    check(world.post(search, Vec::new()).await, 422, "empty");
+    check(world.post(search, bomb()).await, 422, "too_many_pixels");
+    let jpeg = std::fs::read(&samples()[0]).unwrap();
+    let (status, body) = world.post(search, jpeg[..jpeg.len() / 2].to_vec()).await;
+    assert_eq!(status, 422, "{body}");
+    check(
+        world.post(search, vec![0; 65 << 20]).await,
+        413,
+        "too_large",
+    );
+    for (path, status, code) in [
+        ("/v1/images/nonsense", 400, "invalid_parameter"),
+        (
+            "/v1/images/00000000000000000000000000000000",
+            404,
+            "no_such_image",
+        ),
+        ("/v1/nothing", 404, "no_such_route"),
+        ("/v1/images?limit=0", 400, "invalid_parameter"),
+    ] {
+        let response = world.get_raw(path).await;
+        let kind = response.headers()["content-type"]
+            .to_str()
+            .unwrap()
+            .to_owned();
+        assert!(
+            kind.starts_with("application/problem+json"),
+            "{path}: {kind}"
+        );
+        check(
+            (response.status().as_u16(), response.json().await.unwrap()),
+            status,
+            code,
+        );
+    }
+    // What stands on no client's path leads out of the library.
+    let escape = world
+        .get_raw("/v1/images/..%2f..%2fetc%2fpasswd/content")
+        .await;
+    assert!(escape.status().is_client_error());
+    world.stop().await;
+}

@@ -1,0 +1,159 @@
+//! Wrong use and wrong settings: one clear line, and the exit code that scripts can trust.
+
+use std::process::{Command, Output};
+
+use crate::harness::program;
+
+fn run(command: &mut Command) -> Output {
+    command.output().unwrap()
+}
+
+#[track_caller]
+fn fails(command: &mut Command, code: i32, says: &[&str]) {
+    let output = run(command);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(code), "{said}");
+    let last = said.lines().last().unwrap_or_default();
+    for word in says {
+        assert!(
+            last.contains(word),
+            "{word:?} is not in the last line of:\n{said}"
+        );
+    }
+}
+
+#[test]
+fn wrong_settings_are_one_clear_line() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut up = || {
+        let mut command = program();
+        command.current_dir(dir.path()).args([
+            "up",
+            "--data-dir",
+            "data",
+            "--listen",
+            "127.0.0.1:0",
+        ]);
+        command
+    };
+    fails(&mut up(), 2, &["./images", "lookalike up"]);
+    fails(
+        up().arg("x=/does/not/exist"),
+        2,
+        &["library x", "does not exist"],
+    );
+    fails(up().arg("Not A Name=/tmp"), 2, &["can't name a library"]);
+    fails(
+        up().env("LOOKALIKE_NATS_URI", "x"),
+        2,
+        &["LOOKALIKE_NATS_URI", "uri"],
+    );
+    fails(
+        up().env("LOOKALIKE_WATCH_SETTLE", "soon"),
+        2,
+        &["LOOKALIKE_WATCH_SETTLE", "duration"],
+    );
+    std::fs::create_dir(dir.path().join("images")).unwrap();
+    fails(up().args(["--listen", "nonsense"]), 2, &["nonsense"]);
+    fails(
+        up().args(["--model", "no-such-model"]),
+        2,
+        &["no-such-model", "lookalike-mini"],
+    );
+    fails(up().args(["--log", "a=b=c"]), 2, &["log.filter"]);
+    std::fs::write(dir.path().join("lookalike.toml"), "[nats]\nnonsense = 1").unwrap();
+    fails(&mut up(), 2, &["lookalike.toml", "nonsense"]);
+    std::fs::write(dir.path().join("lookalike.toml"), "[nats").unwrap();
+    fails(&mut up(), 2, &["lookalike.toml", "TOML"]);
+}
+
+#[test]
+fn a_taken_port_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::create_dir(dir.path().join("images")).unwrap();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let mut command = program();
+    command
+        .current_dir(dir.path())
+        .args(["up", "--data-dir", "data", "--listen", &address]);
+    fails(&mut command, 2, &[&address, "--listen"]);
+}
+
+#[test]
+fn servers_that_do_not_answer_are_named() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::create_dir(dir.path().join("images")).unwrap();
+    let mut watch = program();
+    watch
+        .current_dir(dir.path())
+        .args(["watch", "--data-dir", "data", "--listen", "127.0.0.1:0"])
+        .args(["--nats-url", "nats://127.0.0.1:1"])
+        .env("LOOKALIKE_NATS_CONNECT_TIMEOUT", "500ms");
+    fails(&mut watch, 1, &["nats://127.0.0.1:1", "--nats-url"]);
+    let mut status = program();
+    status.args(["status", "--url", "http://127.0.0.1:1"]);
+    fails(&mut status, 1, &["http://127.0.0.1:1", "--url"]);
+}
+
+#[test]
+fn without_python_it_says_what_to_do() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::create_dir(dir.path().join("images")).unwrap();
+    let mut command = program();
+    command
+        .current_dir(dir.path())
+        .args(["up", "--data-dir", "data", "--listen", "127.0.0.1:0"])
+        .env("LOOKALIKE_SERVERS_CACHE_DIR", dir.path().join("cache"))
+        .env("PATH", dir.path());
+    fails(&mut command, 1, &["python3", "--nats-url", "--milvus-url"]);
+    let mut offline = program();
+    offline
+        .current_dir(dir.path())
+        .args([
+            "up",
+            "--offline",
+            "--data-dir",
+            "data",
+            "--listen",
+            "127.0.0.1:0",
+        ])
+        .env("LOOKALIKE_SERVERS_CACHE_DIR", dir.path().join("cache"));
+    fails(&mut offline, 1, &["--offline"]);
+}
+
+#[test]
+fn print_config_shows_where_each_value_came_from() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("lookalike.toml"), "[watch]\nsettle = '2s'").unwrap();
+    let mut command = program();
+    command
+        .current_dir(dir.path())
+        .args(["up", "--print-config", "--listen", "127.0.0.1:9"])
+        .env("LOOKALIKE_MILVUS_PASSWORD", "hush")
+        .env("LOOKALIKE_EMBED_MAX_IN_HAND", "7");
+    let output = run(&mut command);
+    assert!(output.status.success());
+    let text = String::from_utf8(output.stdout).unwrap();
+    let line = |key: &str| {
+        let found = text.lines().find(|line| line.starts_with(key));
+        found
+            .unwrap_or_else(|| panic!("no {key} in\n{text}"))
+            .to_owned()
+    };
+    assert!(line("settle = \"2s\"").contains("# lookalike.toml"));
+    assert!(line("listen = \"127.0.0.1:9\"").contains("# --listen"));
+    assert!(line("max_in_hand = 7").contains("# environment LOOKALIKE_EMBED_MAX_IN_HAND"));
+    assert!(line("move_grace").contains("# default"));
+    assert!(!text.contains("hush"));
+}
+
+#[test]
+fn help_is_worth_reading() {
+    for arguments in [&["--help"][..], &["up", "--help"], &["search", "--help"]] {
+        let output = run(program().args(arguments));
+        assert!(output.status.success());
+        assert!(String::from_utf8(output.stdout).unwrap().lines().count() > 10);
+    }
+    assert_eq!(run(program().arg("nonsense")).status.code(), Some(2));
+}

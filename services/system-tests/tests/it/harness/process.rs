@@ -1,0 +1,100 @@
+//! One lookalike process.
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::Duration;
+
+use super::eventually;
+
+/// A command that runs the product, with no setting from outside.
+pub fn program() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_lookalike-system-tests"));
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("LOOKALIKE_") {
+            command.env_remove(name);
+        }
+    }
+    command.stdin(Stdio::null());
+    command
+}
+
+/// A running process; killed when dropped. What it says goes to a file, shown when a test fails.
+pub struct Process {
+    child: Child,
+    log: PathBuf,
+}
+
+impl Process {
+    /// Runs the command, with its output in `log`.
+    pub fn start(mut command: Command, log: &Path) -> Self {
+        let file = std::fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(log)
+            .unwrap();
+        command.stdout(file.try_clone().unwrap()).stderr(file);
+        let child = command.spawn().unwrap();
+        Self {
+            child,
+            log: log.to_owned(),
+        }
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    pub fn signal(&self, signal: i32) {
+        let pid = i32::try_from(self.child.id()).unwrap();
+        // SAFETY: plain system call on a child that was not waited for, so the pid is its.
+        assert_eq!(
+            unsafe { libc::kill(pid, signal) },
+            0,
+            "the process has ended already"
+        );
+    }
+
+    /// kill -9, and it is gone when this returns.
+    pub fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// As Ctrl-C does; returns how it ended.
+    pub async fn interrupt(&mut self) -> ExitStatus {
+        self.signal(libc::SIGINT);
+        self.end().await
+    }
+
+    /// Waits until it ends.
+    pub async fn end(&mut self) -> ExitStatus {
+        let log = self.log.clone();
+        let child = &mut self.child;
+        let mut wait = || child.try_wait().unwrap();
+        eventually("the process ends", Duration::from_secs(60), || {
+            let ended = wait();
+            let log = log.clone();
+            async move { ended.ok_or_else(|| std::fs::read_to_string(log).unwrap_or_default()) }
+        })
+        .await
+    }
+
+    /// Whether it still runs.
+    pub fn is_running(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_none()
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if std::thread::panicking() {
+            eprintln!("--- {}\n{}", self.log.display(), self.log());
+        }
+    }
+}

@@ -1,0 +1,19 @@
+//! Real processes, real servers, real files: the promises of the whole, from outside.
+//!
+//! One nats-server and one Milvus serve all tests; each test has its own namespace on them, its
+//! own folders and its own processes. They die with this process, however it ends.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test fails by panicking"
+)]
+
+mod harness;
+
+mod bad_input;
+mod command_line;
+mod own_servers;
+mod roles;
+mod tidy;
+mod whole_way;

@@ -1,0 +1,154 @@
+//! `up` with servers of its own.
+
+use std::path::Path;
+use std::time::Duration;
+
+use crate::harness::{Process, eventually, program, samples};
+
+/// The processes whose parent is `pid`.
+fn children(pid: u32) -> Vec<u32> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir("/proc").unwrap().flatten() {
+        let Ok(child) = entry.file_name().to_string_lossy().parse::<u32>() else {
+            continue;
+        };
+        let Ok(stat) = std::fs::read_to_string(entry.path().join("stat")) else {
+            continue;
+        };
+        let parent = stat
+            .rsplit(')')
+            .next()
+            .and_then(|rest| rest.split_whitespace().nth(1));
+        if parent == Some(&pid.to_string()) {
+            found.push(child);
+        }
+    }
+    found
+}
+
+async fn all_gone(pids: &[u32]) {
+    eventually(
+        "no child is left behind",
+        Duration::from_secs(30),
+        || async {
+            let left: Vec<_> = pids
+                .iter()
+                .filter(|pid| Path::new(&format!("/proc/{pid}")).exists())
+                .collect();
+            if left.is_empty() {
+                Ok(())
+            } else {
+                Err(format!("{left:?}"))
+            }
+        },
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn up_starts_everything_and_stops_everything() {
+    let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let photos = dir.path().join("photos");
+    std::fs::create_dir(&photos).unwrap();
+    for (number, sample) in samples().iter().take(5).enumerate() {
+        std::fs::copy(sample, photos.join(format!("{number}.jpg"))).unwrap();
+    }
+    let data = dir.path().join("data");
+    let client = reqwest::Client::new();
+    let mut kept = None;
+    // Killed, stopped, and killed again: data and ports are those of the first time.
+    for round in 0..3 {
+        let mut command = program();
+        command
+            .arg("up")
+            .arg(&photos)
+            .args(["--listen", "127.0.0.1:0", "--log", "info", "--data-dir"])
+            .arg(&data);
+        let mut up = Process::start(command, &dir.path().join("up.log"));
+        let running = data.join("up.json");
+        let pid = u64::from(up.pid());
+        let told: serde_json::Value =
+            eventually("it says where it runs", Duration::from_secs(120), || {
+                assert!(up.is_running(), "it ended:\n{}", up.log());
+                let text = std::fs::read(&running).map_err(|e| e.to_string());
+                async move {
+                    let told: serde_json::Value =
+                        serde_json::from_slice(&text?).map_err(|e| e.to_string())?;
+                    if told["pid"] == pid {
+                        Ok(told)
+                    } else {
+                        Err("an older one's".into())
+                    }
+                }
+            })
+            .await;
+        let url = told["url"].as_str().unwrap().to_owned();
+        let servers = (told["nats_url"].clone(), told["milvus_url"].clone());
+        assert_eq!(
+            *kept.get_or_insert(servers.clone()),
+            servers,
+            "the ports changed"
+        );
+        let stats: serde_json::Value =
+            eventually("all are indexed", Duration::from_secs(120), || async {
+                let response = client
+                    .get(format!("{url}/v1/stats"))
+                    .send()
+                    .await
+                    .map_err(|e| e.to_string())?;
+                let stats: serde_json::Value = response.json().await.map_err(|e| e.to_string())?;
+                if stats["indexed"] == 5 && stats["in_flight"] == 0 {
+                    Ok(stats)
+                } else {
+                    Err(stats.to_string())
+                }
+            })
+            .await;
+        assert_eq!(stats["on_disk"], 5, "{stats}");
+        let bytes = std::fs::read(photos.join("3.jpg")).unwrap();
+        eventually("it is found", Duration::from_secs(60), || async {
+            let request = client
+                .post(format!("{url}/v1/search/image?limit=1"))
+                .body(bytes.clone());
+            let found: serde_json::Value = request
+                .header("content-type", "image/jpeg")
+                .send()
+                .await
+                .map_err(|e| e.to_string())?
+                .json()
+                .await
+                .map_err(|e| e.to_string())?;
+            if found["hits"][0]["path"] == "3.jpg" {
+                Ok(())
+            } else {
+                Err(found.to_string())
+            }
+        })
+        .await;
+        let servers = children(up.pid());
+        assert_eq!(servers.len(), 2, "nats-server and Milvus");
+
+        // A second one over the same data folder is told so.
+        let mut second = program();
+        second
+            .arg("up")
+            .arg(&photos)
+            .args(["--listen", "127.0.0.1:0", "--data-dir"])
+            .arg(&data);
+        let second = tokio::task::spawn_blocking(move || second.output().unwrap())
+            .await
+            .unwrap();
+        assert_eq!(second.status.code(), Some(1));
+        let said = String::from_utf8_lossy(&second.stderr).into_owned();
+        assert!(said.contains(&up.pid().to_string()), "{said}");
+
+        if round == 1 {
+            let status = up.interrupt().await;
+            assert!(status.success(), "{status}\n{}", up.log());
+            assert!(!running.exists());
+        } else {
+            up.kill();
+        }
+        all_gone(&servers).await;
+    }
+}

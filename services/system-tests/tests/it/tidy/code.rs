@@ -1,0 +1,181 @@
+//! What is not to be found in code that ships.
+
+use super::{none, our_files};
+
+/// Lines that a source file may have.
+const MOST_LINES: usize = 600;
+
+/// Files that may be longer, each with its reason.
+const LONGER: &[(&str, &str)] = &[];
+
+/// Rust code with every comment, string and character blanked, line by line where it was.
+fn blanked(source: &str) -> String {
+    let mut left = source;
+    let mut code = String::with_capacity(source.len());
+    let mut last = ' ';
+    while let Some(first) = left.chars().next() {
+        let in_a_word = last.is_alphanumeric() || last == '_';
+        let hidden = if left.starts_with("//") {
+            left.find('\n').unwrap_or(left.len())
+        } else if left.starts_with("/*") {
+            left.find("*/").map_or(left.len(), |end| end + 2)
+        } else if first == '"' {
+            quoted(left, '"')
+        } else if let Some(hashes) = raw_string(left).filter(|_| !in_a_word || last == 'b') {
+            let end = format!("\"{}", "#".repeat(hashes));
+            let start = hashes + 2;
+            left[start..]
+                .find(&end)
+                .map_or(left.len(), |found| start + found + end.len())
+        } else if first == '\'' && (left[1..].starts_with('\\') || is_character(left)) {
+            quoted(left, '\'')
+        } else {
+            0
+        };
+        if hidden == 0 {
+            code.push(first);
+            last = first;
+            left = &left[first.len_utf8()..];
+        } else {
+            code.extend(
+                left[..hidden]
+                    .chars()
+                    .map(|c| if c == '\n' { c } else { ' ' }),
+            );
+            last = ' ';
+            left = &left[hidden..];
+        }
+    }
+    code
+}
+
+/// Length of the literal that begins here, both marks included.
+fn quoted(text: &str, mark: char) -> usize {
+    let mut escaped = false;
+    for (at, c) in text.char_indices().skip(1) {
+        match c {
+            _ if escaped => escaped = false,
+            '\\' => escaped = true,
+            c if c == mark => return at + 1,
+            _ => {}
+        }
+    }
+    text.len()
+}
+
+/// How many `#` a raw string that begins here has.
+fn raw_string(text: &str) -> Option<usize> {
+    let rest = text.strip_prefix('r')?;
+    let hashes = rest.chars().take_while(|c| *c == '#').count();
+    rest[hashes..].starts_with('"').then_some(hashes)
+}
+
+/// `'x'`, and no lifetime.
+fn is_character(text: &str) -> bool {
+    text.chars().nth(2) == Some('\'')
+}
+
+/// Blanked code without its `#[cfg(test)]` items.
+fn shipped(source: &str) -> String {
+    let mut code = blanked(source);
+    while let Some(start) = code.find("#[cfg(test)]") {
+        let body = code[start..].find(['{', ';']).unwrap_or(0);
+        let mut end = start + body + 1;
+        if code[start + body..].starts_with('{') {
+            let mut depth = 0_i32;
+            for (at, c) in code[start..].char_indices() {
+                depth += i32::from(c == '{') - i32::from(c == '}');
+                end = start + at + 1;
+                if c == '}' && depth == 0 {
+                    break;
+                }
+            }
+        }
+        let lines = code[start..end].matches('\n').count();
+        code.replace_range(start..end, &"\n".repeat(lines));
+    }
+    code
+}
+
+#[test]
+fn the_scanner_sees_code_only() {
+    let source = "let a = \"x.unwrap()\"; // .unwrap()\nlet b = '\"'; b'\\''; c::<'a>();\n\
+                  r#\"\" .unwrap()\"#;\n#[cfg(test)]\nmod t {\n { x.unwrap() }\n}\nd.unwrap()\n\
+                  #[cfg(test)]\nmod tests;\n";
+    let code = shipped(source);
+    let lines: Vec<_> = code.lines().map(str::trim).collect();
+    assert_eq!(code.matches(".unwrap()").count(), 1, "{code}");
+    assert_eq!(lines[7], "d.unwrap()");
+}
+
+/// Whether a word stands in code, and not as a part of a longer one.
+fn stands_in(line: &str, word: &str) -> bool {
+    line.match_indices(word).any(|(at, _)| {
+        let before = line[..at].chars().next_back();
+        word.starts_with('.') || !before.is_some_and(|c| c.is_alphanumeric() || c == '_')
+    })
+}
+
+#[test]
+fn nothing_half_done_ships() {
+    let unfinished = concat!("FIX", "ME");
+    let mut complaints = Vec::new();
+    for (name, path) in our_files() {
+        if !name.ends_with(".rs") {
+            continue;
+        }
+        let source = std::fs::read_to_string(&path).unwrap();
+        let lines = source.lines().count();
+        if lines > MOST_LINES && !LONGER.iter().any(|(longer, _)| *longer == name) {
+            complaints.push(format!(
+                "{name} has {lines} lines: split it by subject, or list it in LONGER and say why"
+            ));
+        }
+        let stem = path.file_stem().unwrap().to_string_lossy().into_owned();
+        if name.contains("/tests/") || stem == "tests" || stem.ends_with("_tests") {
+            continue;
+        }
+        let is_main = matches!(&stem[..], "main" | "build") || name.contains("/examples/");
+        let may_print =
+            is_main || name.starts_with("services/lookalike/") || name.starts_with("loadtest/");
+        let may_exit = is_main || name == "services/chassis/src/leave.rs";
+        let rules = [
+            (true, "todo!", "do it, or open an issue"),
+            (true, "unimplemented!", "do it, or open an issue"),
+            (true, "dbg!", "use tracing::debug!"),
+            (
+                true,
+                ".unwrap()",
+                "return an error, or `expect` why it holds",
+            ),
+            (
+                !may_print,
+                "println!",
+                "use tracing: a library does not print",
+            ),
+            (
+                !may_print,
+                "print!",
+                "use tracing: a library does not print",
+            ),
+            (!may_exit, "process::exit", "return an error up to main"),
+        ];
+        let code = shipped(&source);
+        for (number, (line, whole)) in code.lines().zip(source.lines()).enumerate() {
+            let number = number + 1;
+            for (applies, word, remedy) in rules {
+                if applies && stands_in(line, word) {
+                    complaints.push(format!(
+                        "{name}:{number}: {word} in code that ships: {remedy}"
+                    ));
+                }
+            }
+            if whole.contains(unfinished) {
+                complaints.push(format!(
+                    "{name}:{number}: {unfinished}: do it, or open an issue"
+                ));
+            }
+        }
+    }
+    none(&complaints);
+}

@@ -1,0 +1,149 @@
+//! The papers say what is so, to anybody.
+
+use super::{none, our_files, read, root};
+use crate::harness::program;
+
+/// The example user of the API's document.
+const EXAMPLE_HOME: &str = "/home/kim/";
+
+#[test]
+fn nothing_tells_of_the_machine_it_was_written_on() {
+    let folders = [
+        concat!("/ro", "ot/"),
+        concat!("/wo", "rk/"),
+        concat!("/ho", "me/"),
+        concat!("/Us", "ers/"),
+    ];
+    let words = [
+        concat!("issue", " #"),
+        concat!("DESIGN", ".md"),
+        concat!("FACTS", ".md"),
+        concat!("STYLE", ".md"),
+    ];
+    let mut complaints = Vec::new();
+    for (name, path) in our_files() {
+        // Pictures and weights are no text, and the lock file is cargo's.
+        let Ok(text) = String::from_utf8(std::fs::read(&path).unwrap()) else {
+            continue;
+        };
+        for (number, line) in text.lines().enumerate() {
+            let place = format!("{name}:{}", number + 1);
+            let line = line.replace(EXAMPLE_HOME, "");
+            for folder in folders {
+                let is_root = |at: usize| {
+                    let before = line[..at].chars().next_back();
+                    !before.is_some_and(|c| c.is_alphanumeric() || "._-~}*".contains(c))
+                };
+                if line.match_indices(folder).any(|(at, _)| is_root(at)) {
+                    complaints.push(format!(
+                        "{place}: {folder}… is somebody's own folder: write `~`, or a path \
+                         relative to the project"
+                    ));
+                }
+            }
+            for word in words {
+                if line.contains(word) {
+                    complaints.push(format!(
+                        "{place}: {word:?} is nothing that a reader of this project can look up: \
+                         say it here"
+                    ));
+                }
+            }
+        }
+    }
+    none(&complaints);
+}
+
+/// The lines of a paper's code blocks of one language.
+fn code_blocks(paper: &str, language: &str) -> Vec<String> {
+    let mut lines = Vec::new();
+    let mut within = None;
+    for line in paper.lines() {
+        match (line.strip_prefix("```"), &within) {
+            (Some(_), Some(_)) => within = None,
+            (Some(name), None) => within = Some(name.to_owned()),
+            (None, Some(name)) if name == language => lines.push(line.to_owned()),
+            (None, _) => {}
+        }
+    }
+    lines
+}
+
+#[test]
+fn the_two_commands_are_the_same_everywhere() {
+    let readme = code_blocks(&read("README.md"), "sh");
+    for command in ["cargo run --release -- up", "cargo test --workspace"] {
+        let has = readme.iter().any(|line| line.trim() == command);
+        assert!(has, "README.md must show `{command}` on a line of its own");
+    }
+    let ci = read(".ci/run");
+    assert!(
+        ci.lines().any(|line| line == "cargo test --workspace"),
+        ".ci/run must run the README's own test command, on a line of its own"
+    );
+}
+
+#[test]
+fn the_readmes_commands_and_settings_exist() {
+    let readme = read("README.md");
+    let mut complaints = Vec::new();
+    let mut seen = 0;
+    for line in code_blocks(&readme, "sh") {
+        let command = line.split('#').next().unwrap_or_default();
+        let mut words = command.split_whitespace();
+        if words.next() != Some("lookalike") {
+            continue;
+        }
+        seen += 1;
+        let words: Vec<_> = words.collect();
+        let subcommand = words.first().filter(|word| !word.starts_with('-'));
+        let help = program().args(subcommand).arg("--help").output().unwrap();
+        let text = String::from_utf8_lossy(&help.stdout).into_owned();
+        if !help.status.success() {
+            complaints.push(format!("README.md: `{command}` is no command: mend either"));
+        }
+        for flag in words.iter().filter(|word| word.starts_with("--")) {
+            if !text.contains(flag) {
+                complaints.push(format!("README.md: `{command}` does not know {flag}"));
+            }
+        }
+    }
+    none(&complaints);
+    assert!(seen >= 5, "README.md shows hardly any command");
+
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("lookalike.toml");
+    std::fs::write(&file, code_blocks(&readme, "toml").join("\n")).unwrap();
+    let output = program()
+        .args(["up", "--print-config", "--config"])
+        .arg(&file)
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "README.md's settings: {said}");
+}
+
+#[test]
+fn papers_name_files_that_exist() {
+    let mut complaints = Vec::new();
+    for paper in ["README.md", "ARCHITECTURE.md", "CHANGELOG.md"] {
+        let text = read(paper);
+        let exists = |path: &str| {
+            let path = path.split('#').next().unwrap_or_default();
+            let places = ["", "services"].map(|folder| root().join(folder).join(path));
+            path.contains("://") || places.iter().any(|place| place.exists())
+        };
+        let links = text.split("](").skip(1).filter_map(|rest| {
+            let (target, _) = rest.split_once(')')?;
+            Some(target)
+        });
+        let code = text.split('`').skip(1).step_by(2);
+        let files = code.filter(|code| code.ends_with(".rs") && !code.contains([' ', '*']));
+        for path in links.chain(files) {
+            if !exists(path) {
+                complaints.push(format!("{paper}: {path} does not exist: mend the paper"));
+            }
+        }
+    }
+    none(&complaints);
+}
