@@ -135,6 +135,11 @@ fn nothing_half_done_ships() {
         if name.contains("/tests/") || stem == "tests" || stem.ends_with("_tests") {
             continue;
         }
+        if !source.starts_with("//!") {
+            complaints.push(format!(
+                "{name}: begin with `//!`: what this module is for, and what it may assume"
+            ));
+        }
         let is_main = matches!(&stem[..], "main" | "build") || name.contains("/examples/");
         let may_print =
             is_main || name.starts_with("services/lookalike/") || name.starts_with("loadtest/");
