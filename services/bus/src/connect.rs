@@ -1,6 +1,7 @@
 //! One connection, and the streams that every role expects.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_nats::jetstream::{self, consumer, kv, stream};
@@ -15,6 +16,8 @@ pub struct Bus {
     pub(crate) client: Client,
     pub(crate) jetstream: jetstream::Context,
     pub(crate) settings: Arc<Settings>,
+    /// The connection is being given up, so losing it is no news.
+    closing: Arc<AtomicBool>,
 }
 
 impl Bus {
@@ -28,6 +31,8 @@ impl Bus {
         if !(1..=32).contains(&namespace.len()) || !namespace.bytes().all(legal) {
             return Err(Error::Namespace(namespace.clone()));
         }
+        let closing = Arc::new(AtomicBool::new(false));
+        let told_closing = closing.clone();
         let mut options = ConnectOptions::new()
             .name(format!("lookalike {role}"))
             .connection_timeout(settings.call_timeout)
@@ -36,20 +41,9 @@ impl Bus {
                 Duration::from_millis(50 << tries.min(6)).min(Duration::from_secs(2))
             })
             .ignore_discovered_servers()
-            .event_callback(|event| async move {
-                match event {
-                    Event::Connected => tracing::info!("connected to NATS"),
-                    Event::Disconnected => {
-                        tracing::warn!(
-                            "lost the connection to NATS, trying again until it is back"
-                        );
-                    }
-                    Event::SlowConsumer(_) => tracing::warn!("NATS drops messages: {event}"),
-                    Event::ServerError(_) | Event::ClientError(_) => {
-                        tracing::warn!("NATS: {event}")
-                    }
-                    other => tracing::debug!("NATS: {other}"),
-                }
+            .event_callback(move |event| {
+                let is_closing = told_closing.load(Ordering::Relaxed);
+                async move { tell(&event, is_closing) }
             });
         if !settings.user.is_empty() {
             options = options.user_and_password(settings.user.clone(), settings.password.clone());
@@ -60,12 +54,13 @@ impl Bus {
             client,
             jetstream,
             settings: Arc::new(settings.clone()),
+            closing,
         };
         bus.ensure().await?;
         Ok(bus)
     }
 
-    /// Makes streams, the consumer and the status bucket where they are missing; harmless where
+    /// Makes the streams and the status bucket where they are missing; harmless where
     /// they are there.
     ///
     /// # Errors
@@ -105,11 +100,6 @@ impl Bus {
                 .await
                 .map_err(|e| Error::jetstream("making a stream")(e.into()))?;
         }
-        let config = self.consumer_config();
-        self.jetstream
-            .create_consumer_on_stream(config, self.events_stream())
-            .await
-            .map_err(|e| Error::jetstream("making the consumer of events")(e.into()))?;
         self.jetstream
             .create_or_update_key_value(kv::Config {
                 bucket: self.status_bucket(),
@@ -161,6 +151,15 @@ impl Bus {
         let _ = tokio::time::timeout(self.settings.call_timeout, self.client.flush()).await;
     }
 
+    /// Sends what is still buffered and gives the connection up, for every clone.
+    pub async fn close(&self) {
+        self.closing.store(true, Ordering::Relaxed);
+        self.flush().await;
+        if let Err(error) = self.client.drain().await {
+            tracing::debug!(%error, "the connection was closed already");
+        }
+    }
+
     pub(crate) fn events_stream(&self) -> String {
         format!("{}_EVENTS", self.settings.namespace.to_ascii_uppercase())
     }
@@ -171,6 +170,19 @@ impl Bus {
 
     pub(crate) fn status_bucket(&self) -> String {
         format!("{}_status", self.settings.namespace)
+    }
+}
+
+fn tell(event: &Event, is_closing: bool) {
+    match event {
+        _ if is_closing => tracing::debug!("NATS, while leaving: {event}"),
+        Event::Connected => tracing::info!("connected to NATS"),
+        Event::Disconnected => {
+            tracing::warn!("lost the connection to NATS, trying again until it is back");
+        }
+        Event::SlowConsumer(_) => tracing::warn!("NATS drops messages: {event}"),
+        Event::ServerError(_) | Event::ClientError(_) => tracing::warn!("NATS: {event}"),
+        other => tracing::debug!("NATS: {other}"),
     }
 }
 

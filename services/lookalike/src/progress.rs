@@ -164,7 +164,10 @@ impl Indexing {
         let new = done
             .saturating_sub(self.done_at_first.unwrap_or(done))
             .max(self.peak.min(done));
-        let mut line = format!("{} pictures are indexed", counts.indexed);
+        let mut line = match counts.indexed {
+            1 => "1 picture is indexed".to_owned(),
+            indexed => format!("{indexed} pictures are indexed"),
+        };
         if new > 0 {
             let seconds = self.begun.elapsed().as_secs_f64();
             line += &format!(
@@ -179,7 +182,10 @@ impl Indexing {
             );
         }
         if counts.ignored > 0 {
-            line += &format!("; {} files are ignored", counts.ignored);
+            line += &match counts.ignored {
+                1 => "; 1 file is ignored".to_owned(),
+                ignored => format!("; {ignored} files are ignored"),
+            };
         }
         line
     }

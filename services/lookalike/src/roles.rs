@@ -174,7 +174,7 @@ pub async fn watch(settings: Settings) -> Result<(), Failure> {
     )
     .await;
     watcher.stop().await;
-    bus.flush().await;
+    bus.close().await;
     served.map_err(failed_chain)
 }
 

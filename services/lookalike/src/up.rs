@@ -187,6 +187,7 @@ pub async fn run(settings: Settings) -> Result<(), Failure> {
             tracing::info!(%error, "the index was not flushed; its log has everything");
         }
     }
+    bus.close().await;
     let _ = std::fs::remove_file(data_dir.join(Running::FILE));
     servers.stop().await;
     progress.say(&format!(

@@ -83,7 +83,7 @@ async fn strange_files_are_listed_and_disturb_nobody() {
         std::time::Duration::from_secs(60),
         || async {
             let stats = world.get("/v1/stats").await;
-            if stats["on_disk"] == 17 && stats["in_flight"] == 0 {
+            if stats["on_disk"] == 15 && stats["in_flight"] == 0 {
                 Ok(())
             } else {
                 Err(stats.to_string())

@@ -25,17 +25,14 @@ fn fails(command: &mut Command, code: i32, says: &[&str]) {
 #[test]
 fn wrong_settings_are_one_clear_line() {
     let dir = tempfile::tempdir().unwrap();
-    let mut up = || {
+    let up_at = |listen: &str| {
         let mut command = program();
-        command.current_dir(dir.path()).args([
-            "up",
-            "--data-dir",
-            "data",
-            "--listen",
-            "127.0.0.1:0",
-        ]);
+        command
+            .current_dir(dir.path())
+            .args(["up", "--data-dir", "data", "--listen", listen]);
         command
     };
+    let up = || up_at("127.0.0.1:0");
     fails(&mut up(), 2, &["./images", "lookalike up"]);
     fails(
         up().arg("x=/does/not/exist"),
@@ -54,7 +51,7 @@ fn wrong_settings_are_one_clear_line() {
         &["LOOKALIKE_WATCH_SETTLE", "duration"],
     );
     std::fs::create_dir(dir.path().join("images")).unwrap();
-    fails(up().args(["--listen", "nonsense"]), 2, &["nonsense"]);
+    fails(&mut up_at("nonsense"), 2, &["nonsense"]);
     fails(
         up().args(["--model", "no-such-model"]),
         2,

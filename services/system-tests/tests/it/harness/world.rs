@@ -83,6 +83,9 @@ impl World {
             .arg(self.data_dir())
             .env("LOOKALIKE_NATS_NAMESPACE", &self.namespace)
             .env("LOOKALIKE_MILVUS_NAMESPACE", &self.namespace)
+            // Streams reserve what they may take, and many tests share one server.
+            .env("LOOKALIKE_NATS_EVENTS_MAX_BYTES", "16MiB")
+            .env("LOOKALIKE_NATS_OUTCOMES_MAX_BYTES", "16MiB")
             .current_dir(self.dir.path());
         command
     }
@@ -158,10 +161,6 @@ impl World {
             .unwrap();
         let status = response.status().as_u16();
         (status, response.json().await.unwrap())
-    }
-
-    pub fn request(&self, method: reqwest::Method, path: &str) -> reqwest::RequestBuilder {
-        self.client.request(method, format!("{}{path}", self.url))
     }
 
     /// The hits of a search by a picture's bytes, best first.
