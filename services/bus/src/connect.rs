@@ -106,7 +106,7 @@ impl Bus {
                 description: "What every role tells of itself".into(),
                 history: 1,
                 max_age: Duration::from_secs(30),
-                max_bytes: 16 << 20,
+                max_bytes: 1 << 20,
                 storage: stream::StorageType::Memory,
                 num_replicas: s.replicas,
                 ..Default::default()

@@ -26,7 +26,7 @@ pub enum Format {
 impl Default for Settings {
     fn default() -> Self {
         Self {
-            filter: "info".into(),
+            filter: "info,async_nats=warn".into(),
             format: Format::Text,
         }
     }

@@ -72,7 +72,7 @@ impl World {
         command
             .arg(role)
             .arg(format!("photos={}", self.photos.display()))
-            .args(["--listen", "127.0.0.1:0", "--log", "info"])
+            .args(["--listen", "127.0.0.1:0", "--log", "info,async_nats=warn"])
             .args([
                 "--nats-url",
                 &shared.nats_url,
