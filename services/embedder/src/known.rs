@@ -2,11 +2,11 @@
 //! the index, else from the network; of copies that arrive together one is embedded and the
 //! others wait for it.
 
+use std::collections::HashMap;
 use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
-use lookalike_index::{Fate, Index, Row};
+use lookalike_index::{Index, Row};
 use lookalike_proto::ContentHash;
 use lru::LruCache;
 use tokio::sync::{OnceCell, mpsc, oneshot};
@@ -49,18 +49,13 @@ impl Lookup {
             let mut batch: Vec<(ContentHash, oneshot::Sender<Option<Row>>)> = Vec::new();
             while asked.recv_many(&mut batch, most.max(1)).await > 0 {
                 let hashes: Vec<String> = batch.iter().map(|(hash, _)| hash.to_string()).collect();
-                let mut known = loop {
-                    match index.known_content(&hashes).await {
-                        Ok(known) => break known,
-                        // A miss only costs an embedding; the commit waits for a server that is
-                        // away, so nothing is lost by going on here.
-                        Err(error) => {
-                            tracing::debug!(%error, "known content can't be looked up now");
-                            if error.fate() == Fate::Retry {
-                                tokio::time::sleep(Duration::from_millis(200)).await;
-                            }
-                            break std::collections::HashMap::new();
-                        }
+                // A miss only costs an embedding, and the commit waits for a server that is away:
+                // nothing is lost by going on without an answer.
+                let mut known = match index.known_content(&hashes).await {
+                    Ok(known) => known,
+                    Err(error) => {
+                        tracing::debug!(%error, "known content can't be looked up now");
+                        HashMap::new()
                     }
                 };
                 for (hash, answer) in batch.drain(..) {

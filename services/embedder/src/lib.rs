@@ -255,7 +255,7 @@ async fn tell_status(bus: Bus, status: impl Fn() -> EmbedderStatus, ended: Cance
     let mut seconds = 0_u32;
     while !ended.is_cancelled() {
         let now = status();
-        if told.as_ref() != Some(&now) || seconds % 10 == 0 {
+        if told.as_ref() != Some(&now) || seconds.is_multiple_of(10) {
             match bus.tell_embedder(&now).await {
                 Ok(()) => told = Some(now),
                 Err(error) => {

@@ -11,7 +11,7 @@ use clap::{Args, CommandFactory as _, Parser, Subcommand};
     version,
     after_help = "Examples:\n  \
         lookalike up                          index ./images and open a page for it\n  \
-        lookalike up ~/Pictures shop=~/Shop   two libraries, `Pictures` (by its folder) and `shop`\n  \
+        lookalike up ~/Pictures shop=~/Shop   two libraries, `pictures` (by its folder) and `shop`\n  \
         lookalike search photo.jpg            the most similar pictures of a running lookalike\n  \
         lookalike status --watch              how far it is\n\n\
         Settings come from lookalike.toml (here or in the platform's configuration folder), then\n\

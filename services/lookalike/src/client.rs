@@ -109,11 +109,7 @@ fn print_status(url: &str, stats: &Value) {
     let count = |value: &Value, key: &str| value[key].as_u64().unwrap_or(0);
     let text = |value: &Value| value.as_str().unwrap_or("unknown").to_owned();
     println!("lookalike at {url}");
-    println!(
-        "model   {} on {}",
-        text(&stats["model"]["name"]),
-        text(&stats["device"])
-    );
+    println!("model   {}", text(&stats["device"]));
     println!();
     println!(
         "{:<20} {:>9} {:>9} {:>7} {:>8} {:>10}",

@@ -161,11 +161,12 @@ impl Api {
             Some(cursor) => Some(convert::image_id("cursor", cursor)?),
             None => None,
         };
-        let filter = convert::filter(&FilterBody {
+        let wanted = FilterBody {
             library: library.0,
             path_prefix: path_prefix.0,
             ..FilterBody::default()
-        })?;
+        };
+        let filter = convert::filter(&wanted, &service.libraries)?;
         let limit = convert::limit(limit.0, &service.settings)?;
         let images = service
             .index

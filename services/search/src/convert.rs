@@ -1,5 +1,8 @@
 //! Between the API's types and the index's: conditions in, images out.
 
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
 use lookalike_index::{self as index, Filter, Range};
 use lookalike_proto::{ImageId, Library};
 
@@ -54,12 +57,20 @@ pub(crate) fn consistency(wanted: Option<Consistency>) -> index::Consistency {
 }
 
 /// The conditions in the index's terms.
-pub(crate) fn filter(body: &FilterBody) -> Result<Filter, Problem> {
+pub(crate) fn filter(
+    body: &FilterBody,
+    watched: &BTreeMap<Library, PathBuf>,
+) -> Result<Filter, Problem> {
     let mut all = Vec::new();
     if let Some(name) = &body.library {
         all.push(Filter::Library(vec![
             library("filter.library", name)?.to_string(),
         ]));
+    } else if !watched.is_empty() {
+        // The index may hold libraries that are not watched any more: nothing of theirs could
+        // be shown.
+        let names = watched.keys().map(ToString::to_string);
+        all.push(Filter::Library(names.collect()));
     }
     if let Some(prefix) = &body.path_prefix {
         all.push(Filter::PathPrefix(prefix.clone()));
@@ -174,8 +185,14 @@ mod tests {
 
     #[test]
     fn a_filter_holds_everything_that_was_given() {
-        assert_eq!(filter(&FilterBody::default()).unwrap(), Filter::All);
-        let Filter::And(all) = filter(&FilterBody::example()).unwrap() else {
+        assert_eq!(
+            filter(&FilterBody::default(), &BTreeMap::new()).unwrap(),
+            Filter::All
+        );
+        let watched = BTreeMap::from([(Library::new("shop").unwrap(), PathBuf::new())]);
+        let watched_only = filter(&FilterBody::default(), &watched).unwrap();
+        assert_eq!(watched_only, Filter::Library(vec!["shop".into()]));
+        let Filter::And(all) = filter(&FilterBody::example(), &BTreeMap::new()).unwrap() else {
             panic!("several conditions")
         };
         assert_eq!(all.len(), 6);
@@ -187,7 +204,7 @@ mod tests {
 
     #[test]
     fn what_is_wrong_is_named() {
-        let wrong = |body: FilterBody| filter(&body).unwrap_err().param.unwrap();
+        let wrong = |body: FilterBody| filter(&body, &BTreeMap::new()).unwrap_err().param.unwrap();
         assert_eq!(
             wrong(FilterBody {
                 library: Some("../etc".into()),

@@ -47,7 +47,7 @@ pub(crate) fn understand(
     let filter = request.filter.unwrap_or_default();
     let conditions = SearchQuery {
         limit: convert::limit(request.limit, &service.settings)?,
-        filter: convert::filter(&filter)?,
+        filter: convert::filter(&filter, &service.libraries)?,
         min_score: convert::min_score(request.min_score)?,
         consistency: convert::consistency(request.consistency),
     };
@@ -70,7 +70,7 @@ pub(crate) fn conditions(
     };
     Ok(SearchQuery {
         limit: convert::limit(limit, &service.settings)?,
-        filter: convert::filter(&filter)?,
+        filter: convert::filter(&filter, &service.libraries)?,
         min_score: convert::min_score(min_score)?,
         consistency: lookalike_index::Consistency::Bounded,
     })

@@ -17,7 +17,7 @@ const INSTEAD: &str =
 pub enum Error {
     /// This platform has no cache folder, and none was given.
     #[error(
-        "this account has no cache folder: give one with LOOKALIKE_CACHE_DIR or in the settings"
+        "this account has no cache folder: give one with LOOKALIKE_SERVERS_CACHE_DIR or servers.cache_dir"
     )]
     NoCacheDir,
     /// There is no wheel of this program for this machine.

@@ -63,7 +63,7 @@ async fn strange_files_are_listed_and_disturb_nobody() {
     write("unreadable.jpg", &jpeg);
     std::fs::set_permissions(
         photos.join("unreadable.jpg"),
-        std::fs::Permissions::from_mode(0),
+        std::fs::Permissions::from_mode(0o000),
     )
     .unwrap();
     // Where the tests run as root, every file can be read.
