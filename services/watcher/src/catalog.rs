@@ -6,13 +6,14 @@
 mod row;
 mod schema;
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use lookalike_bus::{Counts, StreamPosition};
 use lookalike_proto::{ImageId, Library};
 use rusqlite::{Connection, OptionalExtension as _, params};
 
-use crate::disk::Facts;
+use crate::disk::{Facts, Identity};
 use row::{COLUMNS, read, values};
 pub use row::{Row, State, join};
 
@@ -58,11 +59,24 @@ type Result<T> = std::result::Result<T, Error>;
 /// The number of a library in the catalog.
 pub type LibraryKey = i64;
 
+/// No wait that the keeper writes down is longer than this: one that seems to be was written
+/// before the clock was set back, and is over.
+const LONGEST_WAIT_NS: i64 = 120_000_000_000;
+
+/// What a scan needs of a file that is known in a folder.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Known {
+    /// What the disk said last.
+    pub facts: Facts,
+    /// It is listed as not meant to be indexed.
+    pub ignored: bool,
+}
+
 /// What the catalog keeps of a library.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Root {
-    /// The root folder's device and inode when known files were last seen below it.
-    pub identity: Option<(u64, u64)>,
+    /// The root folder when known files were last seen below it.
+    pub identity: Option<Identity>,
     /// Behind which outcome reading goes on.
     pub outcomes_read: Option<StreamPosition>,
 }
@@ -104,8 +118,10 @@ impl Catalog {
                 known: schema::VERSION,
             });
         }
-        if found < schema::VERSION {
-            db.execute_batch(schema::CREATE).map_err(opened)?;
+        match found {
+            0 => db.execute_batch(schema::CREATE).map_err(opened)?,
+            1 => db.execute_batch(schema::FROM_1).map_err(opened)?,
+            _ => {}
         }
         Ok(Self { db })
     }
@@ -183,15 +199,19 @@ impl Catalog {
     /// # Errors
     /// When SQLite can't.
     pub fn root(&self, library: LibraryKey) -> Result<Root> {
-        let sql = "SELECT root_device, root_inode, outcomes_created, outcomes_sequence \
-                   FROM libraries WHERE key = ?1";
+        let sql = "SELECT root_device, root_inode, outcomes_created, outcomes_sequence, \
+                   root_born_ns FROM libraries WHERE key = ?1";
         let mut statement = self.db.prepare_cached(sql)?;
         Ok(statement.query_row([library], |row| {
             let identity = (row.get::<_, Option<i64>>(0)?, row.get::<_, Option<i64>>(1)?);
             let read = (row.get::<_, Option<i64>>(2)?, row.get::<_, Option<i64>>(3)?);
             Ok(Root {
                 identity: match identity {
-                    (Some(device), Some(inode)) => Some((device as u64, inode as u64)),
+                    (Some(device), Some(inode)) => Some(Identity {
+                        device: device as u64,
+                        inode: inode as u64,
+                        born_ns: row.get::<_, Option<i64>>(4)?.unwrap_or(0),
+                    }),
                     _ => None,
                 },
                 outcomes_read: match read {
@@ -209,15 +229,11 @@ impl Catalog {
     ///
     /// # Errors
     /// When SQLite can't.
-    pub fn set_root_identity(
-        &self,
-        library: LibraryKey,
-        (device, inode): (u64, u64),
-    ) -> Result<()> {
-        let sql = "UPDATE libraries SET root_device = ?2, root_inode = ?3 WHERE key = ?1";
-        self.db
-            .prepare_cached(sql)?
-            .execute(params![library, device as i64, inode as i64])?;
+    pub fn set_root_identity(&self, library: LibraryKey, root: Identity) -> Result<()> {
+        let sql = "UPDATE libraries SET root_device = ?2, root_inode = ?3, root_born_ns = ?4 \
+                   WHERE key = ?1";
+        let values = params![library, root.device as i64, root.inode as i64, root.born_ns];
+        self.db.prepare_cached(sql)?.execute(values)?;
         Ok(())
     }
 
@@ -320,25 +336,71 @@ impl Catalog {
             .collect())
     }
 
-    /// Up to 64 rows of a size whose content hash is known.
+    /// Up to 16 rows of a size whose content hash is known, vanished ones first.
     ///
     /// # Errors
     /// When SQLite can't.
     pub fn hashed_of_size(&self, size: u64) -> Result<Vec<Row>> {
         self.many(
-            "size = ?1 AND content_hash IS NOT NULL ORDER BY present LIMIT 64",
+            "size = ?1 AND content_hash IS NOT NULL ORDER BY present LIMIT 16",
             [size as i64],
         )
     }
 
-    /// The files in a folder (not below it), as far as the catalog knows.
+    /// Up to 16 files of a size that are there and were first seen after `since_ns`.
     ///
     /// # Errors
     /// When SQLite can't.
-    pub fn in_folder(&self, library: LibraryKey, dir: &[u8]) -> Result<Vec<Row>> {
+    pub fn new_of_size(&self, size: u64, since_ns: i64) -> Result<Vec<Row>> {
         self.many(
-            "library = ?1 AND dir = ?2 AND present = 1",
-            params![library, dir],
+            "size = ?1 AND present = 1 AND first_seen_ns > ?2 LIMIT 16",
+            params![size as i64, since_ns],
+        )
+    }
+
+    /// The names of the files in a folder (not below it), as far as the catalog knows.
+    ///
+    /// # Errors
+    /// When SQLite can't.
+    pub fn names_in(&self, library: LibraryKey, dir: &[u8]) -> Result<Vec<Vec<u8>>> {
+        let sql = "SELECT name FROM images WHERE library = ?1 AND dir = ?2 AND present = 1";
+        let mut statement = self.db.prepare_cached(sql)?;
+        let names = statement.query_map(params![library, dir], |row| row.get(0))?;
+        Ok(names.collect::<std::result::Result<_, _>>()?)
+    }
+
+    /// The files in a folder (not below it) by their names, as far as the catalog knows.
+    ///
+    /// # Errors
+    /// When SQLite can't.
+    pub fn known_in(&self, library: LibraryKey, dir: &[u8]) -> Result<HashMap<Box<[u8]>, Known>> {
+        let sql = "SELECT name, size, mtime_ns, ctime_ns, device, inode, born_ns, state \
+                   FROM images WHERE library = ?1 AND dir = ?2 AND present = 1";
+        let mut statement = self.db.prepare_cached(sql)?;
+        let known = statement.query_map(params![library, dir], |row| {
+            let facts = Facts {
+                size: row.get::<_, i64>(1)? as u64,
+                mtime_ns: row.get(2)?,
+                ctime_ns: row.get(3)?,
+                device: row.get::<_, i64>(4)? as u64,
+                inode: row.get::<_, i64>(5)? as u64,
+                born_ns: row.get(6)?,
+            };
+            let ignored = row.get::<_, i64>(7)? == State::Ignored as i64;
+            let name: Vec<u8> = row.get(0)?;
+            Ok((name.into_boxed_slice(), Known { facts, ignored }))
+        })?;
+        Ok(known.collect::<std::result::Result<_, _>>()?)
+    }
+
+    /// Up to `limit` files of a library, chosen evenly from all over it (ids are hashes).
+    ///
+    /// # Errors
+    /// When SQLite can't.
+    pub fn sample(&self, library: LibraryKey, limit: usize) -> Result<Vec<Row>> {
+        self.many(
+            "library = ?1 AND present = 1 ORDER BY id LIMIT ?2",
+            params![library, limit as i64],
         )
     }
 
@@ -410,27 +472,33 @@ impl Catalog {
         Ok(())
     }
 
-    /// Rows that must be sent, may be sent now, and have nothing under way; the oldest first.
+    /// Rows of these libraries that must be sent, may be sent now, and have nothing under way;
+    /// the oldest first.
     ///
     /// # Errors
     /// When SQLite can't.
-    pub fn outbox(&self, now_ns: i64, limit: usize) -> Result<Vec<Row>> {
-        self.many(
-            "unsent = 1 AND in_flight = 0 AND not_before_ns <= ?1 ORDER BY generation LIMIT ?2",
-            params![now_ns, limit as i64],
-        )
+    pub fn outbox(&self, held: &[LibraryKey], now_ns: i64, limit: usize) -> Result<Vec<Row>> {
+        let condition = format!(
+            "unsent = 1 AND in_flight = 0 AND (not_before_ns <= ?1 OR not_before_ns > ?2) \
+             AND library IN ({}) ORDER BY generation LIMIT ?3",
+            list(held)
+        );
+        let too_far = now_ns.saturating_add(LONGEST_WAIT_NS);
+        self.many(&condition, params![now_ns, too_far, limit as i64])
     }
 
-    /// When the first row of the outbox that has to wait may be sent.
+    /// When the next row of the outbox that has to wait may be sent.
     ///
     /// # Errors
     /// When SQLite can't.
-    pub fn outbox_next_ns(&self) -> Result<Option<i64>> {
-        let sql = "SELECT min(not_before_ns) FROM images WHERE unsent = 1 AND in_flight = 0";
+    pub fn outbox_next_ns(&self, now_ns: i64) -> Result<Option<i64>> {
+        // `> 0` lets SQLite see that the index of the delayed ones will do.
+        let sql = "SELECT min(not_before_ns) FROM images WHERE unsent = 1 AND in_flight = 0 \
+                   AND not_before_ns > 0 AND not_before_ns > ?1";
         Ok(self
             .db
             .prepare_cached(sql)?
-            .query_row([], |row| row.get(0))?)
+            .query_row([now_ns], |row| row.get(0))?)
     }
 
     /// How many events are under way.
@@ -445,38 +513,53 @@ impl Catalog {
             .query_row([], |row| row.get::<_, i64>(0))? as usize)
     }
 
-    /// Events under way that were sent before `before_ns`, the oldest first.
+    /// Events under way that were sent before `before_ns` (or after `now_ns`, by a clock that
+    /// was set back since), the oldest first.
     ///
     /// # Errors
     /// When SQLite can't.
-    pub fn overdue(&self, before_ns: i64, limit: usize) -> Result<Vec<Row>> {
+    pub fn overdue(&self, before_ns: i64, now_ns: i64, limit: usize) -> Result<Vec<Row>> {
         self.many(
-            "in_flight <> 0 AND sent_ns < ?1 ORDER BY sent_ns LIMIT ?2",
-            params![before_ns, limit as i64],
+            "in_flight <> 0 AND (sent_ns < ?1 OR sent_ns > ?2) ORDER BY sent_ns LIMIT ?3",
+            params![before_ns, now_ns, limit as i64],
         )
     }
 
-    /// Files that vanished before `before_ns` and whose rows have not been told to go.
+    /// Files of these libraries that vanished before `before_ns` (or after `now_ns`, by a clock
+    /// that was set back since) and whose rows have not been told to go; the oldest first.
     ///
     /// # Errors
     /// When SQLite can't.
-    pub fn vanished(&self, before_ns: i64, limit: usize) -> Result<Vec<Row>> {
-        self.many(
-            "present = 0 AND removing = 0 AND missing_since_ns < ?1 LIMIT ?2",
-            params![before_ns, limit as i64],
-        )
+    pub fn vanished(
+        &self,
+        held: &[LibraryKey],
+        before_ns: i64,
+        now_ns: i64,
+        limit: usize,
+    ) -> Result<Vec<Row>> {
+        let condition = format!(
+            "present = 0 AND removing = 0 AND (missing_since_ns < ?1 OR missing_since_ns > ?2) \
+             AND library IN ({}) ORDER BY missing_since_ns LIMIT ?3",
+            list(held)
+        );
+        self.many(&condition, params![before_ns, now_ns, limit as i64])
     }
 
-    /// When the first of the vanished files vanished.
+    /// When the first of the vanished files of these libraries vanished.
     ///
     /// # Errors
     /// When SQLite can't.
-    pub fn first_vanished_ns(&self) -> Result<Option<i64>> {
-        let sql = "SELECT min(missing_since_ns) FROM images WHERE present = 0 AND removing = 0";
+    pub fn first_vanished_ns(&self, held: &[LibraryKey]) -> Result<Option<i64>> {
+        let sql = format!(
+            "SELECT missing_since_ns FROM images WHERE present = 0 AND removing = 0 \
+             AND library IN ({}) ORDER BY missing_since_ns LIMIT 1",
+            list(held)
+        );
         Ok(self
             .db
-            .prepare_cached(sql)?
-            .query_row([], |row| row.get(0))?)
+            .prepare_cached(&sql)?
+            .query_row([], |row| row.get(0))
+            .optional()?)
     }
 
     /// Events whose publishing was begun by a process that died before it knew the end.
@@ -485,7 +568,8 @@ impl Catalog {
     /// When SQLite can't.
     pub fn forget_half_published(&self) -> Result<usize> {
         Ok(self.db.execute(
-            "UPDATE images SET in_flight = 0, unsent = 1 WHERE in_flight <> 0 AND sent_sequence = 0",
+            "UPDATE images SET in_flight = 0, unsent = (present = 1 OR removing = 1) \
+             WHERE in_flight <> 0 AND sent_sequence = 0",
             [],
         )?)
     }
@@ -529,4 +613,44 @@ impl Catalog {
         )?;
         Ok(rows.into_iter().map(|row| row.id).collect())
     }
+}
+
+#[cfg(test)]
+impl Catalog {
+    /// How many rows meet a condition.
+    pub fn count(&self, condition: &str) -> i64 {
+        let sql = format!("SELECT count(*) FROM images WHERE {condition}");
+        self.db.query_row(&sql, [], |row| row.get(0)).unwrap()
+    }
+
+    /// Lets the file grow by so many pages at most, as a full disk does; `None`: no limit.
+    pub fn fill_disk(&self, pages_left: Option<u32>) {
+        let pages: u32 = self
+            .db
+            .query_row("PRAGMA page_count", [], |row| row.get(0))
+            .unwrap();
+        let most = pages_left.map_or(u32::MAX - 1, |left| pages + left);
+        let sql = format!("PRAGMA max_page_count = {most}");
+        self.db.query_row(&sql, [], |_| Ok(())).unwrap();
+    }
+}
+
+/// Makes a catalog what it was in version 1.
+#[cfg(test)]
+pub fn make_version_1(path: &Path) {
+    let db = Connection::open(path).unwrap();
+    db.execute_batch(
+        "DROP INDEX by_size; DROP INDEX delayed; \
+         ALTER TABLE images DROP COLUMN told; ALTER TABLE images DROP COLUMN first_seen_ns; \
+         ALTER TABLE libraries DROP COLUMN root_born_ns; \
+         CREATE INDEX by_size ON images (size) WHERE content_hash IS NOT NULL; \
+         PRAGMA user_version = 1;",
+    )
+    .unwrap();
+}
+
+/// Numbers of our own making, so nothing needs quoting.
+fn list(keys: &[LibraryKey]) -> String {
+    let keys: Vec<String> = keys.iter().map(LibraryKey::to_string).collect();
+    keys.join(", ")
 }

@@ -74,6 +74,37 @@ impl Facts {
     }
 }
 
+/// What tells one folder from another, wherever it lies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Identity {
+    /// The device it lies on.
+    pub device: u64,
+    /// Its inode.
+    pub inode: u64,
+    /// When the inode was made (inodes are used again); 0 where that is not known.
+    pub born_ns: i64,
+}
+
+impl Identity {
+    /// Of the folder at `path`; `None` where there is none.
+    pub fn of(path: &Path) -> Option<Self> {
+        let metadata = std::fs::metadata(path).ok().filter(Metadata::is_dir)?;
+        let facts = Facts::of(&metadata);
+        Some(Self {
+            device: facts.device,
+            inode: facts.inode,
+            born_ns: facts.born_ns,
+        })
+    }
+
+    /// Whether both are the same folder.
+    pub fn is(&self, other: &Self) -> bool {
+        self.device == other.device
+            && self.inode == other.inode
+            && (self.born_ns == other.born_ns || self.born_ns == 0 || other.born_ns == 0)
+    }
+}
+
 /// What lies at `path`; `None` where nothing does.
 ///
 /// # Errors

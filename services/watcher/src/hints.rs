@@ -11,7 +11,7 @@ use std::sync::Arc;
 use notify::event::{AccessKind, AccessMode, EventKind, ModifyKind, RenameMode};
 use notify::{Event, RecommendedWatcher, RecursiveMode, Watcher as _};
 
-use crate::inbox::{Hint, HintKind, Inbox};
+use crate::inbox::{Hint, HintKind, Inbox, Note};
 
 /// A running watch of one library's folder; dropping it ends it.
 pub struct Watch {
@@ -38,10 +38,17 @@ impl Watch {
             Ok(event) => sort(library, &below, &event, &inbox),
             Err(error) => {
                 tracing::warn!(%error, "the system's reports of changes failed, comparing the folder");
+                let fault = fault(error);
+                if fault.reason == "watch_limit" {
+                    // Folders that came since are not watched, and nothing tells when they could be.
+                    inbox.note(Note::Degraded(library, fault.reason, Some(fault.detail)));
+                }
                 inbox.overflow(library);
             }
         };
-        let mut watcher = notify::recommended_watcher(sort).map_err(fault)?;
+        // What links lead to is indexed where it lies.
+        let config = notify::Config::default().with_follow_symlinks(false);
+        let mut watcher = RecommendedWatcher::new(sort, config).map_err(fault)?;
         watcher
             .watch(root, RecursiveMode::Recursive)
             .map_err(fault)?;

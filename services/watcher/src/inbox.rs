@@ -3,7 +3,7 @@
 
 use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use lookalike_bus::{LibraryStatus, StreamPosition, WatcherAnswer, WatcherQuestion};
 use lookalike_proto::{FileEvent, Generation, ImageId, Outcome};
@@ -129,8 +129,8 @@ impl Inbox {
             .expect("nothing panics while it holds this lock")
     }
 
-    /// Takes a hint in, or, when too many wait, drops all of that library's meaning and
-    /// remembers that its folder must be compared.
+    /// Takes a hint in, or, when too many wait, drops it and remembers that the library's folder
+    /// must be compared.
     pub fn hint(&self, hint: Hint) {
         let mut waiting = self.lock();
         if waiting.hints.back() == Some(&hint) {
@@ -158,6 +158,16 @@ impl Inbox {
     pub fn note(&self, note: Note) {
         self.lock().notes.push_back(note);
         self.arrived.notify_one();
+    }
+
+    /// Waits until somebody wants the keeper to finish, at most so long; whether they do.
+    pub fn wait_for_stop(&self, most: Duration) -> bool {
+        let stops = |waiting: &Waiting| waiting.notes.iter().any(|n| matches!(n, Note::Stop));
+        let (waiting, _) = self
+            .arrived
+            .wait_timeout_while(self.lock(), most, |waiting| !stops(waiting))
+            .expect("no holder panics");
+        stops(&waiting)
     }
 
     /// Takes out at most `max` hints and all notes; waits for the first one until `until`.

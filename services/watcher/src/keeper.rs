@@ -23,10 +23,11 @@ use rand::Rng as _;
 use tokio::sync::{Notify, oneshot, watch};
 
 use crate::catalog::{self, Catalog, LibraryKey, Row, State};
+use crate::disk::Identity;
 use crate::inbox::{Fate, HintKind, Inbox, Note, Overdue, Published, Shown, Taken};
 use crate::settings::Settings;
 use crate::settle::Settling;
-use scan::Scan;
+use scan::Scans;
 
 /// Hints that one turn takes, so that notes never wait long.
 const HINTS_A_TURN: usize = 1024;
@@ -41,6 +42,8 @@ struct Held {
     root: PathBuf,
     /// Why it may lag behind, by reason, with a sentence and since when (nanoseconds).
     degraded: BTreeMap<&'static str, (String, i64)>,
+    /// The root folder as the catalog knows it.
+    identity: Option<Identity>,
     scanned_once: bool,
     /// Something could not be read since the last whole scan began.
     met_unreadable: bool,
@@ -73,8 +76,14 @@ pub(crate) struct Keeper {
     settings: Settings,
     catalog: Catalog,
     libraries: Vec<Held>,
+    /// Of the libraries, in their order.
+    keys: Vec<LibraryKey>,
     settling: Settling,
-    scans: VecDeque<Scan>,
+    scans: Scans,
+    /// Paths that moved images left: something else may lie there.
+    left_behind: Vec<(usize, Vec<u8>)>,
+    /// The folder that was found in this turn to be below the root by folders alone, no links.
+    plain_folder: Option<(usize, Vec<u8>)>,
     inbox: Arc<Inbox>,
     /// Woken when the outbox has something to send.
     outbox_filled: Arc<Notify>,
@@ -106,6 +115,7 @@ impl Keeper {
                 tracing::info!(library = %name, root = %root.display(), "the library lies elsewhere now");
             }
             held.push(Held {
+                identity: catalog.root(key)?.identity,
                 key,
                 name,
                 root,
@@ -125,13 +135,19 @@ impl Keeper {
             );
         }
         let settling = Settling::new(settings.settle, settings.max_settling);
-        let scans = (0..held.len()).map(Scan::whole).collect();
+        let mut scans = Scans::default();
+        for library in 0..held.len() {
+            scans.plan_whole(library, Now::read());
+        }
         Ok(Self {
             settings,
             catalog,
+            keys: held.iter().map(|held| held.key).collect(),
             libraries: held,
             settling,
             scans,
+            left_behind: Vec::new(),
+            plain_folder: None,
             inbox,
             outbox_filled,
             shown,
@@ -152,14 +168,27 @@ impl Keeper {
                 Err(error) => {
                     let wait = backoff.next_wait();
                     tracing::error!(%error, ?wait, "the catalog failed, trying again");
-                    self.answers.clear();
-                    self.catalog.roll_back();
-                    self.scans.clear();
-                    self.scans
-                        .extend((0..self.libraries.len()).map(Scan::whole));
-                    std::thread::sleep(wait);
+                    self.undo();
+                    if self.inbox.wait_for_stop(wait) {
+                        return;
+                    }
                 }
             }
+        }
+    }
+
+    /// Forgets a turn that could not be written. Its hints are spent, so everything is compared.
+    fn undo(&mut self) {
+        self.answers.clear();
+        self.catalog.roll_back();
+        self.left_behind.clear();
+        self.scans = Scans::default();
+        for library in 0..self.libraries.len() {
+            let held = &mut self.libraries[library];
+            if let Ok(root) = self.catalog.root(held.key) {
+                held.identity = root.identity;
+            }
+            self.scans.plan_whole(library, Now::read());
         }
     }
 
@@ -168,11 +197,25 @@ impl Keeper {
     /// # Errors
     /// When the catalog can't be read or written: nothing of the turn is kept then.
     pub(crate) fn turn(&mut self, taken: Taken, now: Now) -> Result<(), catalog::Error> {
-        self.catalog.begin()?;
+        self.plain_folder = None;
         for library in taken.overflown {
-            self.plan_whole_scan(library, "reports of changes were lost");
+            self.plan_whole_scan(library, "reports of changes were lost", now);
         }
+        // What needs no catalog is done first: it must not be lost with a turn that fails.
+        let mut notes = Vec::with_capacity(taken.notes.len());
         for note in taken.notes {
+            match note {
+                Note::Rescan(library, why) => self.plan_whole_scan(library, why, now),
+                Note::Degraded(library, reason, Some(detail)) => {
+                    self.degrade(library, reason, detail, now);
+                }
+                Note::Degraded(library, reason, None) => self.recover(library, reason),
+                Note::Stop => self.stopping = true,
+                note => notes.push(note),
+            }
+        }
+        self.catalog.begin()?;
+        for note in notes {
             self.take_note(note, now)?;
         }
         for hint in taken.hints {
@@ -183,15 +226,14 @@ impl Keeper {
         }
         for library in 0..self.libraries.len() {
             if self.libraries[library].next_rescan <= now.mono {
-                self.plan_whole_scan(library, "it was time");
+                self.plan_whole_scan(library, "it was time", now);
             }
         }
+        self.scans.take_due(now);
         let scan_until = now.mono + SCAN_A_TURN;
         while Instant::now() < scan_until && self.step_scan(now)? {}
-        if self.scans.is_empty() {
-            self.remove_vanished(now)?;
-        }
-        let anything_to_send = !self.catalog.outbox(now.nanos(), 1)?.is_empty();
+        self.remove_vanished(now)?;
+        let anything_to_send = self.room()? > 0 && !self.to_send(now, 1)?.is_empty();
         self.catalog.commit()?;
         if anything_to_send {
             self.outbox_filled.notify_one();
@@ -205,25 +247,23 @@ impl Keeper {
     /// Until when nothing happens by itself; `None` if there is work at once.
     fn next_deadline(&mut self) -> Option<Instant> {
         let now = Now::read();
-        let mut until = now.mono + Duration::from_secs(1);
-        for scan in &self.scans {
-            match scan.not_before {
-                Some(not_before) if not_before > now.mono => until = until.min(not_before),
-                _ => return Some(now.mono),
-            }
+        if self.scans.any_ready() {
+            return Some(now.mono);
         }
+        let mut until = now.mono + Duration::from_secs(1);
+        until = until.min(self.scans.next_due().unwrap_or(until));
         until = until.min(self.settling.next_due().unwrap_or(until));
         for library in &self.libraries {
             until = until.min(library.next_rescan);
         }
         let in_nanos =
             |at: i64| now.mono + Duration::from_nanos(u64::try_from(at - now.nanos()).unwrap_or(0));
-        if let Ok(Some(vanished)) = self.catalog.first_vanished_ns() {
-            until = until.min(in_nanos(vanished) + self.settings.move_grace);
+        if let Ok(Some(vanished)) = self.catalog.first_vanished_ns(&self.keys) {
+            // One whose grace is over waits for something else, and is looked at now and then.
+            let grace_ends = in_nanos(vanished) + self.settings.move_grace;
+            until = until.min(grace_ends.max(now.mono + Duration::from_millis(20)));
         }
-        if let Ok(Some(send)) = self.catalog.outbox_next_ns()
-            && send > now.nanos()
-        {
+        if let Ok(Some(send)) = self.catalog.outbox_next_ns(now.nanos()) {
             until = until.min(in_nanos(send));
         }
         // A deadline that can't be met yet must not make the thread spin.
@@ -247,7 +287,7 @@ impl Keeper {
                 self.answer(answer, ());
             }
             Note::Overdue(before_ns, limit, answer) => {
-                let rows = self.catalog.overdue(before_ns, limit)?;
+                let rows = self.catalog.overdue(before_ns, now.nanos(), limit)?;
                 let overdue = rows.into_iter().map(|row| Overdue {
                     image_id: row.id,
                     generation: row.in_flight,
@@ -271,7 +311,7 @@ impl Keeper {
                         Fate::Lost => {
                             tracing::info!(image = %id, "an event was lost, sending it again");
                             row.in_flight = Generation::NONE;
-                            row.unsent = true;
+                            row.unsent = row.is_to_be_told();
                         }
                     }
                     self.catalog.update(&row)?;
@@ -282,12 +322,9 @@ impl Keeper {
                 let reply = self.reply(library, question, now)?;
                 self.answer(answer, reply);
             }
-            Note::Rescan(library, why) => self.plan_whole_scan(library, why),
-            Note::Degraded(library, reason, detail) => match detail {
-                Some(detail) => self.degrade(library, reason, detail, now),
-                None => self.recover(library, reason),
-            },
-            Note::Stop => self.stopping = true,
+            Note::Rescan(..) | Note::Degraded(..) | Note::Stop => {
+                unreachable!("a turn takes these before it begins")
+            }
         }
         Ok(())
     }
@@ -297,17 +334,23 @@ impl Keeper {
             .push(Box::new(move || drop(channel.send(value))));
     }
 
+    /// How many more events may be under way.
+    fn room(&self) -> Result<usize, catalog::Error> {
+        let under_way = self.catalog.in_flight()?;
+        Ok(self.settings.max_in_flight.saturating_sub(under_way))
+    }
+
+    fn to_send(&self, now: Now, limit: usize) -> Result<Vec<Row>, catalog::Error> {
+        self.catalog.outbox(&self.keys, now.nanos(), limit)
+    }
+
     /// Events to publish; from now on they are under way.
     fn hand_out(&mut self, limit: usize, now: Now) -> Result<Vec<FileEvent>, catalog::Error> {
-        let room = self
-            .settings
-            .max_in_flight
-            .saturating_sub(self.catalog.in_flight()?);
+        let limit = limit.min(self.room()?);
         let mut events = Vec::new();
-        for mut row in self.catalog.outbox(now.nanos(), limit.min(room))? {
-            let Some(library) = self.libraries.iter().find(|l| l.key == row.library) else {
-                continue; // A library that this process does not hold.
-            };
+        for mut row in self.to_send(now, limit)? {
+            let position = self.libraries.iter().position(|l| l.key == row.library);
+            let library = position.expect("only rows of held libraries are asked for");
             let path = String::from_utf8(row.path())
                 .ok()
                 .and_then(|p| RelativePath::new(p).ok());
@@ -318,7 +361,20 @@ impl Keeper {
                 self.catalog.update(&row)?;
                 continue;
             };
+            let kind = if row.present && row.state != State::Ignored {
+                Kind::Put
+            } else {
+                Kind::Remove
+            };
+            // The embedder removes nothing whose very file it sees. Where the watcher knows that
+            // what lies there is not this image, no file may count as it.
+            let (size, mtime_ns) = if kind == Kind::Remove && self.is_not_what_lies_there(&row)? {
+                (u64::MAX, 0)
+            } else {
+                (row.facts.size, row.facts.mtime_ns)
+            };
             row.attempt += 1;
+            row.told = true;
             row.unsent = false;
             row.in_flight = row.generation;
             row.sent_ns = now.nanos();
@@ -326,22 +382,33 @@ impl Keeper {
             row.sent_sequence = 0;
             events.push(FileEvent {
                 image_id: row.id,
-                library: library.name.clone(),
+                library: self.libraries[library].name.clone(),
                 path,
-                kind: if row.present && row.state != State::Ignored {
-                    Kind::Put
-                } else {
-                    Kind::Remove
-                },
+                kind,
                 generation: row.generation,
                 attempt: row.attempt,
-                size: row.facts.size,
-                mtime_ns: row.facts.mtime_ns,
+                size,
+                mtime_ns,
                 observed_at_ns: row.observed_ns,
             });
             self.catalog.update(&row)?;
         }
         Ok(events)
+    }
+
+    /// Whether something is known to lie where an image that is to be removed lay (or lies, and
+    /// is ignored): another image, or what only a link leads to.
+    fn is_not_what_lies_there(&mut self, row: &Row) -> Result<bool, catalog::Error> {
+        if row.present {
+            return Ok(true);
+        }
+        if self.catalog.at(row.library, &row.dir, &row.name)?.is_some() {
+            return Ok(true);
+        }
+        let Some(library) = self.libraries.iter().position(|l| l.key == row.library) else {
+            return Ok(false);
+        };
+        Ok(matches!(self.look(library, &row.path()), Ok(None)) && self.root_is_there(library))
     }
 
     fn note_published(&mut self, published: &Published, now: Now) -> Result<(), catalog::Error> {
@@ -359,7 +426,7 @@ impl Keeper {
             }
             None => {
                 row.in_flight = Generation::NONE;
-                row.unsent = true;
+                row.unsent = row.is_to_be_told();
                 row.not_before_ns = now.nanos() + 200_000_000;
             }
         }
@@ -410,11 +477,11 @@ impl Keeper {
                 WatcherAnswer::Retried(retried)
             }
             WatcherQuestion::Scan => {
-                self.plan_whole_scan(library, "somebody asked");
+                self.plan_whole_scan(library, "somebody asked", now);
                 WatcherAnswer::Scanning
             }
             WatcherQuestion::Confirm => {
-                if self.confirm_root(library)? {
+                if self.confirm_root(library, now)? {
                     WatcherAnswer::Scanning
                 } else {
                     WatcherAnswer::Refused("no folder lies at the library's root".into())
@@ -423,39 +490,44 @@ impl Keeper {
         })
     }
 
-    fn plan_whole_scan(&mut self, library: usize, why: &str) {
+    fn plan_whole_scan(&mut self, library: usize, why: &str, now: Now) {
+        let interval = self.rescan_interval(library);
         let held = &mut self.libraries[library];
-        let interval = if held
+        // Jitter: many libraries must not be compared at the same moment.
+        held.next_rescan = now.mono + interval.mul_f64(rand::thread_rng().gen_range(0.8..1.2));
+        if self.scans.plan_whole(library, now) {
+            tracing::debug!(library = %held.name, why, "comparing the folder with the catalog");
+        }
+    }
+
+    /// Often where nothing else would tell of a change.
+    fn rescan_interval(&self, library: usize) -> Duration {
+        let needs_polling = |reason: &str| reason.starts_with("watch_") || reason == "root_missing";
+        if self.libraries[library]
             .degraded
             .keys()
-            .any(|reason| reason.starts_with("watch_"))
+            .any(|reason| needs_polling(reason))
         {
             self.settings.poll_interval
         } else {
             self.settings.rescan_interval
-        };
-        // Jitter: many libraries must not be compared at the same moment.
-        held.next_rescan =
-            Instant::now() + interval.mul_f64(rand::thread_rng().gen_range(0.8..1.2));
-        if !self.scans.iter().any(|scan| scan.waits_for_whole(library)) {
-            tracing::debug!(library = %held.name, why, "comparing the folder with the catalog");
-            self.scans.push_back(Scan::whole(library));
         }
     }
 
     fn degrade(&mut self, library: usize, reason: &'static str, detail: String, now: Now) {
         let held = &mut self.libraries[library];
-        if !held.degraded.contains_key(reason) {
+        let since = held.degraded.get(reason).map(|(_, since)| *since);
+        if since.is_none() {
             tracing::warn!(library = %held.name, reason, detail, "a library may lag behind its folder");
+            crate::metrics::WATCH_DEGRADED
+                .with_label_values(&[held.name.as_str(), reason])
+                .set(1);
         }
-        let since = held
-            .degraded
-            .get(reason)
-            .map_or(now.nanos(), |(_, since)| *since);
-        held.degraded.insert(reason, (detail, since));
-        crate::metrics::WATCH_DEGRADED
-            .with_label_values(&[held.name.as_str(), reason])
-            .set(1);
+        let entry = (detail, since.unwrap_or(now.nanos()));
+        held.degraded.insert(reason, entry);
+        let soon = now.mono + self.rescan_interval(library);
+        let held = &mut self.libraries[library];
+        held.next_rescan = held.next_rescan.min(soon);
     }
 
     fn recover(&mut self, library: usize, reason: &'static str) {
@@ -491,7 +563,7 @@ impl Keeper {
                         since_ms: since / 1_000_000,
                     })
                     .collect(),
-                scanning: self.scans.iter().any(|scan| scan.library == index),
+                scanning: self.scans.any_of(index),
                 scanned_once: held.scanned_once,
                 rates: Rates {
                     files_per_second: held.settled.per_second(now.mono),
@@ -515,12 +587,16 @@ impl Keeper {
     ) -> Result<(), catalog::Error> {
         if path.is_empty() {
             // The root itself: it came, went or was changed.
-            self.plan_whole_scan(library, "the root folder changed");
+            self.plan_whole_scan(library, "the root folder changed", now);
             return Ok(());
         }
         let folders = path.split(|byte| *byte == b'/').rev().skip(1);
-        if folders.into_iter().all(crate::rules::enters) {
-            self.observe(library, path, kind == HintKind::Ready, now)?;
+        if !folders.into_iter().all(crate::rules::enters) {
+            return Ok(());
+        }
+        self.observe(library, path, kind == HintKind::Ready, now)?;
+        if kind == HintKind::Gone {
+            self.not_a_folder_any_more(library, path, now)?;
         }
         Ok(())
     }
@@ -547,9 +623,13 @@ struct Throughput {
 
 impl Throughput {
     const SPAN: Duration = Duration::from_secs(10);
+    const GRAIN: Duration = Duration::from_millis(100);
 
     fn add(&mut self, count: u64, now: Instant) {
-        self.events.push_back((now, count));
+        match self.events.back_mut() {
+            Some((at, sum)) if now.saturating_duration_since(*at) < Self::GRAIN => *sum += count,
+            _ => self.events.push_back((now, count)),
+        }
         while self
             .events
             .front()

@@ -17,6 +17,7 @@ mod tasks;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use lookalike_bus::Bus;
 use lookalike_proto::Library;
@@ -55,6 +56,7 @@ pub enum Error {
 pub struct Watcher {
     inbox: Arc<Inbox>,
     keeper: std::thread::JoinHandle<()>,
+    watches: Vec<std::thread::Thread>,
     tasks: TaskTracker,
     leave: CancellationToken,
     shown: watch::Receiver<Shown>,
@@ -104,8 +106,9 @@ impl Watcher {
         };
         // Arming a watch walks the whole tree, so each library has a thread for it; the keeper
         // compares meanwhile, and once more when the watch stands, so that nothing falls between.
+        let mut watches = Vec::new();
         for (index, (library, root)) in libraries.iter().enumerate() {
-            arm(index, library, root, &inbox, &leave)?;
+            watches.push(arm(index, library, root, &inbox, &leave)?);
         }
         let keeper = std::thread::Builder::new()
             .name("watcher keeper".into())
@@ -123,6 +126,7 @@ impl Watcher {
         Ok(Self {
             inbox,
             keeper,
+            watches,
             tasks,
             leave,
             shown,
@@ -137,6 +141,7 @@ impl Watcher {
     /// Finishes what is under way and closes the catalog.
     pub async fn stop(self) {
         self.leave.cancel();
+        self.watches.iter().for_each(std::thread::Thread::unpark);
         self.tasks.wait().await;
         self.inbox.note(Note::Stop);
         let joined = tokio::task::spawn_blocking(move || self.keeper.join()).await;
@@ -146,27 +151,45 @@ impl Watcher {
     }
 }
 
+/// How often a thread looks whether the folder it watches still is the root.
+const LOOK_AT_ROOT: Duration = Duration::from_secs(5);
+
+/// How often it is tried again to watch what could not be watched.
+const ARM_AGAIN: Duration = Duration::from_secs(30);
+
+/// Starts the thread that holds a library's watch. It ends when it is unparked after `leave`;
+/// nobody need wait for that, because it holds nothing else.
 fn arm(
     index: usize,
     library: &Library,
     root: &Path,
     inbox: &Arc<Inbox>,
     leave: &CancellationToken,
-) -> Result<(), Error> {
+) -> Result<std::thread::Thread, Error> {
     let (root, inbox, leave) = (root.to_owned(), inbox.clone(), leave.clone());
-    let library = library.clone();
-    std::thread::Builder::new()
+    let thread = std::thread::Builder::new()
         .name(format!("watch {library}"))
         .spawn(move || {
             let mut held: Option<Watch> = None;
             let mut last_fault = None;
+            let mut next_try = Instant::now();
+            let mut last_there = None;
             // Where a watch can't be armed, it is tried again: a limit may be raised, a mount
             // may come back. The folder is polled meanwhile.
             while !leave.is_cancelled() {
-                if held.is_none() {
+                let there = disk::Identity::of(&root);
+                if there != last_there {
+                    // A watch follows its folder, not the path: now another one lies there.
+                    held = None;
+                    next_try = Instant::now();
+                    last_there = there;
+                }
+                if held.is_none() && next_try <= Instant::now() {
+                    next_try = Instant::now() + ARM_AGAIN;
                     match Watch::arm(index, &root, &inbox) {
                         Ok(watch) => {
                             held = Some(watch);
+                            last_fault = None;
                             for reason in ["watch_limit", "watch_failed"] {
                                 inbox.note(Note::Degraded(index, reason, None));
                             }
@@ -181,10 +204,9 @@ fn arm(
                         Err(_) => {}
                     }
                 }
-                // Leaving need not wait for this thread: it holds nothing but the watch.
-                std::thread::park_timeout(std::time::Duration::from_secs(30));
+                std::thread::park_timeout(LOOK_AT_ROOT);
             }
         })
         .map_err(Error::Thread)?;
-    Ok(())
+    Ok(thread.thread().clone())
 }

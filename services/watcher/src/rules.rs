@@ -105,6 +105,15 @@ pub fn ignored(path: &[u8], size: u64, max_file_bytes: u64) -> Option<Ignored> {
     (size > max_file_bytes).then_some(Ignored::TooLarge)
 }
 
+/// Why something that is neither file nor folder is ignored.
+pub fn other(link: bool) -> Ignored {
+    if link {
+        Ignored::SymbolicLink
+    } else {
+        Ignored::NotAFile
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -59,6 +59,11 @@ impl Settling {
         self.looks.remove(key);
     }
 
+    /// Whether this very file waits, at whatever path. Where very many wait, none is said to.
+    pub fn holds_file(&self, file: &Facts) -> bool {
+        self.looks.len() <= 10_000 && self.looks.values().any(|(facts, _)| facts.same_file(file))
+    }
+
     /// Whether a file of this size waits. Where very many wait, none is said to.
     pub fn holds_size(&self, size: u64) -> bool {
         self.looks.len() <= 10_000 && self.looks.values().any(|(facts, _)| facts.size == size)

@@ -93,6 +93,10 @@ pub struct Row {
     pub confirmed: Generation,
     /// BLAKE3 of the bytes, once an outcome told it.
     pub content_hash: Option<ContentHash>,
+    /// An event of it was handed out once, so the index may hold a row of it.
+    pub told: bool,
+    /// When it was first seen; 0 where that was before this was kept.
+    pub first_seen_ns: i64,
 }
 
 impl Row {
@@ -101,9 +105,10 @@ impl Row {
         join(&self.dir, &self.name)
     }
 
-    /// Whether the index may hold a row of this image.
-    pub fn was_sent(&self) -> bool {
-        self.confirmed != Generation::NONE || self.in_flight != Generation::NONE || self.attempt > 0
+    /// Whether the index is to hold a row of it, or to be told to remove it. A vanished image is
+    /// neither yet: it may turn up elsewhere.
+    pub fn is_to_be_told(&self) -> bool {
+        self.present || self.removing
     }
 }
 
@@ -119,7 +124,7 @@ pub fn join(dir: &[u8], name: &[u8]) -> Vec<u8> {
 pub(super) const COLUMNS: &str = "id, library, dir, name, present, missing_since_ns, removing, \
     size, mtime_ns, ctime_ns, device, inode, born_ns, state, code, detail, since_ns, generation, \
     observed_ns, unsent, not_before_ns, retries, in_flight, attempt, sent_ns, sent_created, \
-    sent_sequence, confirmed, content_hash";
+    sent_sequence, confirmed, content_hash, told, first_seen_ns";
 
 /// Hands the row's values, in the order of [`COLUMNS`], to `run`.
 pub(super) fn values<T>(
@@ -159,6 +164,8 @@ pub(super) fn values<T>(
         int(row.confirmed.get()),
         row.content_hash
             .map_or(Value::Null, |hash| Value::Blob(hash.as_bytes().to_vec())),
+        int(row.told.into()),
+        Value::Integer(row.first_seen_ns),
     ]))
 }
 
@@ -200,5 +207,7 @@ pub(super) fn read(row: &rusqlite::Row<'_>) -> rusqlite::Result<Row> {
         content_hash: row
             .get::<_, Option<[u8; 32]>>(28)?
             .map(ContentHash::from_bytes),
+        told: int(29)? != 0,
+        first_seen_ns: row.get(30)?,
     })
 }

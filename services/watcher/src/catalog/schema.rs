@@ -1,7 +1,7 @@
 //! The tables. A change raises [`VERSION`] and comes with a migration.
 
 /// The schema of this version of the program, as `PRAGMA user_version`.
-pub const VERSION: i64 = 1;
+pub const VERSION: i64 = 2;
 
 /// Makes everything. Paths are the file system's bytes; `dir` is empty for the root itself.
 /// States are those of `State`. The counts are kept by triggers, so that they are right within
@@ -14,6 +14,7 @@ CREATE TABLE libraries (
     root_path BLOB,
     root_device INTEGER,
     root_inode INTEGER,
+    root_born_ns INTEGER,
     outcomes_created INTEGER,
     outcomes_sequence INTEGER
 ) STRICT;
@@ -47,14 +48,18 @@ CREATE TABLE images (
     sent_created INTEGER NOT NULL,
     sent_sequence INTEGER NOT NULL,
     confirmed INTEGER NOT NULL,
-    content_hash BLOB
+    content_hash BLOB,
+    told INTEGER NOT NULL DEFAULT 1,
+    first_seen_ns INTEGER NOT NULL DEFAULT 0
 ) STRICT;
 CREATE UNIQUE INDEX path ON images (library, dir, name) WHERE present = 1;
 CREATE INDEX gone ON images (library, dir, name) WHERE present = 0;
 CREATE INDEX vanished ON images (missing_since_ns) WHERE present = 0 AND removing = 0;
 CREATE INDEX file ON images (inode, device);
-CREATE INDEX by_size ON images (size) WHERE content_hash IS NOT NULL;
+CREATE INDEX by_size ON images (size, present, first_seen_ns);
 CREATE INDEX outbox ON images (generation) WHERE unsent = 1 AND in_flight = 0;
+CREATE INDEX delayed ON images (not_before_ns)
+    WHERE unsent = 1 AND in_flight = 0 AND not_before_ns > 0;
 CREATE INDEX under_way ON images (sent_ns) WHERE in_flight <> 0;
 CREATE INDEX not_indexed ON images (library, id) WHERE present = 1 AND state >= 2;
 CREATE TABLE counts (
@@ -74,6 +79,20 @@ WHEN OLD.present <> NEW.present OR OLD.state <> NEW.state OR OLD.library <> NEW.
     UPDATE counts SET files = files - OLD.present WHERE library = OLD.library AND state = OLD.state;
     UPDATE counts SET files = files + NEW.present WHERE library = NEW.library AND state = NEW.state;
 END;
-PRAGMA user_version = 1;
+PRAGMA user_version = 2;
+COMMIT;
+";
+
+/// From version 1: every image may be known to the index, and was seen before all new ones.
+pub const FROM_1: &str = "
+BEGIN;
+ALTER TABLE libraries ADD COLUMN root_born_ns INTEGER;
+ALTER TABLE images ADD COLUMN told INTEGER NOT NULL DEFAULT 1;
+ALTER TABLE images ADD COLUMN first_seen_ns INTEGER NOT NULL DEFAULT 0;
+DROP INDEX by_size;
+CREATE INDEX by_size ON images (size, present, first_seen_ns);
+CREATE INDEX delayed ON images (not_before_ns)
+    WHERE unsent = 1 AND in_flight = 0 AND not_before_ns > 0;
+PRAGMA user_version = 2;
 COMMIT;
 ";

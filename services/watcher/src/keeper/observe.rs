@@ -7,15 +7,15 @@
 
 use std::ffi::OsStr;
 use std::fs::File;
+use std::io;
 use std::os::unix::ffi::OsStrExt as _;
-use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use lookalike_proto::{ContentHash, Generation, ImageId};
 
 use super::{Keeper, Now};
 use crate::catalog::{self, Row, State};
-use crate::disk::{self, Facts, Thing};
+use crate::disk::{self, Facts, Identity, Thing};
 use crate::rules::{self, Ignored};
 
 type Result<T> = std::result::Result<T, catalog::Error>;
@@ -25,7 +25,29 @@ impl Keeper {
         self.libraries[library].root.join(OsStr::from_bytes(path))
     }
 
-    /// Looks at what lies at `path` now. `complete`: whoever wrote it is known to have finished.
+    /// What lies at `path`. What only a symbolic link leads to does not lie there.
+    ///
+    /// # Errors
+    /// When the system can't tell.
+    pub(super) fn look(&mut self, library: usize, path: &[u8]) -> io::Result<Option<Thing>> {
+        let (dir, _) = split(path);
+        let is_plain = |(held, plain): &(usize, Vec<u8>)| *held == library && plain == dir;
+        if !dir.is_empty() && !self.plain_folder.as_ref().is_some_and(is_plain) {
+            for end in 1..=dir.len() {
+                let is_part = end == dir.len() || dir[end] == b'/';
+                if is_part
+                    && disk::look(&self.full_path(library, &dir[..end]))? != Some(Thing::Folder)
+                {
+                    return Ok(None);
+                }
+            }
+            self.plain_folder = Some((library, dir.to_vec()));
+        }
+        disk::look(&self.full_path(library, path))
+    }
+
+    /// Looks at what lies at `path` now, and at the places that were left for it. `complete`:
+    /// whoever wrote it is known to have finished.
     pub(super) fn observe(
         &mut self,
         library: usize,
@@ -33,11 +55,25 @@ impl Keeper {
         complete: bool,
         now: Now,
     ) -> Result<()> {
+        if !self.root_is_there(library) {
+            // Whatever lies there now is nobody's business until the root is known to be right.
+            self.root_is_missing(library, now);
+            return Ok(());
+        }
+        self.observe_one(library, path, complete, now)?;
+        while let Some((library, path)) = self.left_behind.pop() {
+            self.observe_one(library, &path, false, now)?;
+        }
+        Ok(())
+    }
+
+    fn observe_one(&mut self, library: usize, path: &[u8], complete: bool, now: Now) -> Result<()> {
         let key = (library, path.to_vec());
-        let thing = match disk::look(&self.full_path(library, path)) {
+        let thing = match self.look(library, path) {
             Ok(thing) => thing,
             Err(error) => {
                 // "Can't tell" is not "gone": what is known stays until it can be told.
+                self.settling.forget(&key);
                 self.unreadable(library, path, &error, now);
                 return Ok(());
             }
@@ -54,16 +90,13 @@ impl Keeper {
                     self.vanish(library, row, now)?;
                 }
                 if rules::enters(name) {
-                    self.plan_folder_scan(library, path, now);
+                    self.scans
+                        .plan_folder(library, path, self.settings.settle, now);
                 }
                 Ok(())
             }
             Some(Thing::Other { link, facts }) => {
-                let reason = if link {
-                    Ignored::SymbolicLink
-                } else {
-                    Ignored::NotAFile
-                };
+                let reason = rules::other(link);
                 self.ignore(library, path, facts, reason, now)
             }
             Some(Thing::File(facts)) => {
@@ -93,7 +126,9 @@ impl Keeper {
             Some(true) => self.settled(library, &path, facts, now),
             Some(false) => Ok(()),
             None => {
-                self.plan_whole_scan(library, "too many files are being written");
+                tracing::debug!("too many files are being written, comparing the folder later");
+                self.scans
+                    .plan_whole_later(library, self.settings.settle, now);
                 Ok(())
             }
         }
@@ -138,9 +173,11 @@ impl Keeper {
             }
             if !facts.same_file(&row.facts)
                 && let Some(mover) = self.moved_here(library, path, &facts)?
+                && mover.told
             {
                 // Another known image was put in this one's place (or the two were swapped).
-                self.vanish(library, row, now)?;
+                // One that nobody was told of may be a program's way to save this one.
+                self.displace(row, now)?;
                 return self.move_to(mover, library, path, facts, now);
             }
             // Edited in place, or replaced as editors do: the same image with other content.
@@ -161,9 +198,9 @@ impl Keeper {
     }
 
     /// The image that was this very inode and does not lie any more where it lay.
-    fn moved_here(&self, library: usize, path: &[u8], facts: &Facts) -> Result<Option<Row>> {
+    fn moved_here(&mut self, library: usize, path: &[u8], facts: &Facts) -> Result<Option<Row>> {
         for row in self.catalog.same_file(facts)? {
-            if row.state == State::Ignored && !row.was_sent() {
+            if row.state == State::Ignored && !row.told {
                 continue; // Nobody knows its id.
             }
             if !row.present || self.left_its_path(library, path, &row) {
@@ -175,7 +212,7 @@ impl Keeper {
 
     /// The image that vanished and had these very bytes: a move to another file system, or one
     /// where inodes are not kept. Only where a file of this size vanished are the bytes read.
-    fn copied_here(&self, library: usize, path: &[u8], facts: &Facts) -> Result<Option<Row>> {
+    fn copied_here(&mut self, library: usize, path: &[u8], facts: &Facts) -> Result<Option<Row>> {
         let mut rows = self.catalog.hashed_of_size(facts.size)?;
         rows.retain(|row| !row.present || self.left_its_path(library, path, row));
         if rows.is_empty() {
@@ -184,11 +221,15 @@ impl Keeper {
         let Ok(hash) = hash_file(&self.full_path(library, path)) else {
             return Ok(None);
         };
-        Ok(rows.into_iter().find(|row| row.content_hash == Some(hash)))
+        rows.retain(|row| row.content_hash == Some(hash));
+        // Of several with these bytes, the one of this name.
+        let (_, name) = split(path);
+        let same_name = rows.iter().position(|row| row.name == name).unwrap_or(0);
+        Ok(rows.into_iter().nth(same_name))
     }
 
     /// Whether a row's file lies no more where the catalog has it (and that is not `path`).
-    fn left_its_path(&self, library: usize, path: &[u8], row: &Row) -> bool {
+    fn left_its_path(&mut self, library: usize, path: &[u8], row: &Row) -> bool {
         let Some(other) = self
             .libraries
             .iter()
@@ -199,7 +240,7 @@ impl Keeper {
         if other == library && row.path() == path {
             return false;
         }
-        match disk::look(&self.full_path(other, &row.path())) {
+        match self.look(other, &row.path()) {
             Ok(None) => self.root_is_there(other),
             Ok(Some(Thing::File(there))) => !there.same_file(&row.facts),
             Ok(Some(_)) => true,
@@ -232,7 +273,8 @@ impl Keeper {
         if let (Some(from), true) = (from, was_present)
             && (from, &from_path[..]) != (library, path)
         {
-            self.observe(from, &from_path, false, now)?;
+            // Not looked at right here: a chain of renames may be as long as the folder.
+            self.left_behind.push((from, from_path));
         }
         Ok(())
     }
@@ -244,7 +286,13 @@ impl Keeper {
     }
 
     /// A new row, not written yet, with an id that nobody has.
-    fn first_sight(&self, library: usize, path: &[u8], facts: Facts, now: Now) -> Result<Row> {
+    pub(super) fn first_sight(
+        &self,
+        library: usize,
+        path: &[u8],
+        facts: Facts,
+        now: Now,
+    ) -> Result<Row> {
         let (dir, name) = split(path);
         let held = &self.libraries[library];
         let mut ordinal = 0;
@@ -280,6 +328,8 @@ impl Keeper {
             sent_sequence: 0,
             confirmed: Generation::NONE,
             content_hash: None,
+            told: false,
+            first_seen_ns: now.nanos(),
         })
     }
 
@@ -308,7 +358,7 @@ impl Keeper {
             None => self.first_sight(library, path, facts, now)?,
         };
         row.facts = facts;
-        if row.state != State::Ignored && row.was_sent() {
+        if row.state != State::Ignored && row.told {
             send(&mut row, now);
         } else if row.state != State::Ignored {
             row.unsent = false;
@@ -331,9 +381,28 @@ impl Keeper {
         if let Some(row) = self.catalog.at(key, dir, name)? {
             self.vanish(library, row, now)?;
         }
-        for folder in self.catalog.folders_below(key, path)? {
-            for row in self.catalog.in_folder(key, &folder)? {
-                self.vanish(library, row, now)?;
+        self.not_a_folder_any_more(library, path, now)
+    }
+
+    /// If no folder lies at `path`, the files known below it are gone.
+    pub(super) fn not_a_folder_any_more(
+        &mut self,
+        library: usize,
+        path: &[u8],
+        now: Now,
+    ) -> Result<()> {
+        let key = self.libraries[library].key;
+        let folders = self.catalog.folders_below(key, path)?;
+        if folders.is_empty()
+            || !matches!(self.look(library, path), Ok(thing) if thing != Some(Thing::Folder))
+        {
+            return Ok(());
+        }
+        for folder in folders {
+            for name in self.catalog.names_in(key, &folder)? {
+                if let Some(row) = self.catalog.at(key, &folder, &name)? {
+                    self.vanish(library, row, now)?;
+                }
             }
         }
         Ok(())
@@ -341,12 +410,17 @@ impl Keeper {
 
     /// A known file is not where it was. It may turn up elsewhere; only when it does not is its
     /// row removed. Where the root itself is gone, nothing vanished: the mount did.
-    pub(super) fn vanish(&mut self, library: usize, mut row: Row, now: Now) -> Result<()> {
+    pub(super) fn vanish(&mut self, library: usize, row: Row, now: Now) -> Result<()> {
         if !self.root_is_there(library) {
-            self.degrade(library, "root_missing", self.root_detail(library), now);
+            self.root_is_missing(library, now);
             return Ok(());
         }
-        if !row.was_sent() {
+        self.displace(row, now)
+    }
+
+    /// A known file is not where it was, that much is sure.
+    fn displace(&mut self, mut row: Row, now: Now) -> Result<()> {
+        if !row.told {
             return self.catalog.delete(&row.id);
         }
         row.present = false;
@@ -358,10 +432,27 @@ impl Keeper {
 
     /// Tells the index of files that vanished and did not turn up elsewhere.
     pub(super) fn remove_vanished(&mut self, now: Now) -> Result<()> {
-        let grace = i64::try_from(self.settings.move_grace.as_nanos()).unwrap_or(i64::MAX);
-        for mut row in self.catalog.vanished(now.nanos() - grace, 1000)? {
-            if self.settling.holds_size(row.facts.size) {
-                continue; // It may be the same file, being copied.
+        let nanos = |wait: std::time::Duration| i64::try_from(wait.as_nanos()).unwrap_or(i64::MAX);
+        let grace = nanos(self.settings.move_grace);
+        // A scan that was planned before may still find them.
+        let oldest_scan = self.scans.oldest_planned_ns().unwrap_or(i64::MAX);
+        let before = now.nanos().min(oldest_scan).saturating_sub(grace);
+        // A copy of the file may be complete and not settled; but other files of its size must
+        // not keep it for ever.
+        let patience = before.saturating_sub(nanos(self.settings.settle).saturating_mul(4));
+        for mut row in self
+            .catalog
+            .vanished(&self.keys, before, now.nanos(), 1000)?
+        {
+            let is_recent = row.missing_since_ns > patience;
+            if self.settling.holds_file(&row.facts)
+                || (is_recent && self.settling.holds_size(row.facts.size))
+            {
+                continue;
+            }
+            if let Some(copy) = self.copy_of(&row)? {
+                self.take_over(row, copy, now)?;
+                continue;
             }
             let noticed = row.missing_since_ns;
             send(&mut row, now);
@@ -372,21 +463,83 @@ impl Keeper {
         Ok(())
     }
 
+    /// The file that a vanished one was copied to just before it was deleted, as `mv` does to
+    /// another file system: it has the same bytes, was made after the vanished one was known,
+    /// and was first seen shortly before that vanished.
+    fn copy_of(&mut self, row: &Row) -> Result<Option<Row>> {
+        const SHORTLY_NS: i64 = 600_000_000_000;
+        let Some(hash) = row.content_hash else {
+            return Ok(None);
+        };
+        let since = row
+            .missing_since_ns
+            .saturating_sub(SHORTLY_NS)
+            .max(row.first_seen_ns);
+        for copy in self.catalog.new_of_size(row.facts.size, since)? {
+            let made_ns = match copy.facts.born_ns {
+                0 => copy.facts.ctime_ns,
+                born_ns => born_ns,
+            };
+            if copy.state == State::Ignored || made_ns <= row.first_seen_ns {
+                continue;
+            }
+            let Some(library) = self
+                .libraries
+                .iter()
+                .position(|held| held.key == copy.library)
+            else {
+                continue;
+            };
+            let path = copy.path();
+            let is_same = match copy.content_hash {
+                Some(known) => known == hash,
+                None => hash_file(&self.full_path(library, &path)).is_ok_and(|read| read == hash),
+            };
+            if is_same {
+                return Ok(Some(copy));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The vanished image lies where its copy lies; what was given to the copy goes.
+    fn take_over(&mut self, mut row: Row, mut copy: Row, now: Now) -> Result<()> {
+        tracing::debug!(image = %row.id, copy = %copy.id, "a file was moved by copying it");
+        row.library = copy.library;
+        row.dir.clone_from(&copy.dir);
+        row.name.clone_from(&copy.name);
+        row.present = true;
+        row.missing_since_ns = 0;
+        let facts = copy.facts;
+        if copy.told {
+            send(&mut copy, now);
+            copy.present = false;
+            copy.removing = true;
+            copy.missing_since_ns = now.nanos();
+            self.catalog.update(&copy)?;
+        } else {
+            self.catalog.delete(&copy.id)?;
+        }
+        self.put(row, facts, now)
+    }
+
     /// Whether the root is the folder that the known files were last seen in.
     pub(super) fn root_is_there(&self, library: usize) -> bool {
         let held = &self.libraries[library];
-        let Ok(metadata) = std::fs::metadata(&held.root) else {
-            return false;
-        };
-        let known = self
-            .catalog
-            .root(held.key)
-            .ok()
-            .and_then(|root| root.identity);
-        metadata.is_dir() && known.is_none_or(|known| known == (metadata.dev(), metadata.ino()))
+        let is_known = |there: Identity| held.identity.is_none_or(|known| known.is(&there));
+        Identity::of(&held.root).is_some_and(is_known)
     }
 
-    pub(super) fn root_detail(&self, library: usize) -> String {
+    pub(super) fn root_is_missing(&mut self, library: usize, now: Now) {
+        if !self.libraries[library]
+            .degraded
+            .contains_key("root_missing")
+        {
+            self.degrade(library, "root_missing", self.root_detail(library), now);
+        }
+    }
+
+    fn root_detail(&self, library: usize) -> String {
         let held = &self.libraries[library];
         format!(
             "{} is gone, or another folder now lies there. Nothing is removed from the index \
@@ -397,13 +550,7 @@ impl Keeper {
         )
     }
 
-    pub(super) fn unreadable(
-        &mut self,
-        library: usize,
-        path: &[u8],
-        error: &std::io::Error,
-        now: Now,
-    ) {
+    pub(super) fn unreadable(&mut self, library: usize, path: &[u8], error: &io::Error, now: Now) {
         self.libraries[library].met_unreadable = true;
         let detail = format!("{}: {error}", String::from_utf8_lossy(path));
         self.degrade(library, "unreadable", detail, now);
@@ -432,7 +579,7 @@ pub(super) fn split(path: &[u8]) -> (&[u8], &[u8]) {
     }
 }
 
-fn hash_file(path: &Path) -> std::io::Result<ContentHash> {
+fn hash_file(path: &Path) -> io::Result<ContentHash> {
     let mut hasher = blake3::Hasher::new();
     hasher.update_reader(File::open(path)?)?;
     Ok(ContentHash::from_bytes(*hasher.finalize().as_bytes()))

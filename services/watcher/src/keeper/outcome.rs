@@ -6,6 +6,7 @@ use lookalike_proto::{Generation, Outcome, State as Became};
 use super::observe::send;
 use super::{Keeper, Now};
 use crate::catalog::{self, Row, State};
+use crate::disk::Facts;
 use crate::metrics;
 
 impl Keeper {
@@ -17,8 +18,9 @@ impl Keeper {
         now: Now,
     ) -> Result<(), catalog::Error> {
         for (_, outcome) in outcomes {
-            if let Some(row) = self.catalog.by_id(&outcome.image_id)? {
-                self.apply(library, row, outcome, now)?;
+            match self.catalog.by_id(&outcome.image_id)? {
+                Some(row) => self.apply(library, row, outcome, now)?,
+                None => self.remove_unknown(library, outcome, now)?,
             }
         }
         if let Some((position, _)) = outcomes.last() {
@@ -36,17 +38,25 @@ impl Keeper {
         now: Now,
     ) -> Result<(), catalog::Error> {
         let generation = outcome.generation;
+        let newest = row.confirmed.max(row.in_flight);
         if row.in_flight == generation {
             row.in_flight = Generation::NONE;
         }
-        if generation < row.confirmed {
-            // A slow worker did an old event after a newer one was answered: whatever it wrote
-            // is overwritten by sending the image again.
-            tracing::info!(image = %row.id, "an old event was done late, sending the image again");
-            let (state, code, detail) = (row.state, row.code.clone(), row.detail.clone());
-            send(&mut row, now);
-            if state == State::Ignored {
-                (row.state, row.code, row.detail) = (state, code, detail);
+        if generation < newest {
+            // A slow worker did an old event after a newer one was sent: whatever it wrote is
+            // overwritten by sending the image again.
+            if may_have_overwritten(outcome, newest) && row.is_to_be_told() {
+                tracing::info!(image = %row.id, "an old event was done late, sending the image again");
+                send_again(&mut row, now);
+            }
+            return self.catalog.update(&row);
+        }
+        if generation > row.generation {
+            // The catalog is older than what it watches over: it was lost or put back.
+            row.generation = generation;
+            row.confirmed = generation;
+            if row.is_to_be_told() {
+                send_again(&mut row, now);
             }
             return self.catalog.update(&row);
         }
@@ -92,9 +102,9 @@ impl Keeper {
     /// where it does not (a cache of a network mount), the event is sent again, later each time.
     fn look_again(&mut self, mut row: Row, detail: &str, now: Now) -> Result<(), catalog::Error> {
         tracing::debug!(image = %row.id, detail, "the disk shows something else by now, looking again");
-        if row.present || row.removing {
+        if row.is_to_be_told() {
             let retries = row.retries + 1;
-            send(&mut row, now);
+            send_again(&mut row, now);
             row.retries = retries;
             row.not_before_ns = now.nanos() + (250_000_000_i64 << retries.min(8));
         }
@@ -108,4 +118,50 @@ impl Keeper {
             None => Ok(()),
         }
     }
+}
+
+impl Keeper {
+    /// A row was written for an image that was removed and forgotten: by a slow worker, so it is
+    /// removed once more. Before everything was compared once, nothing is known to be unknown.
+    fn remove_unknown(
+        &mut self,
+        library: usize,
+        outcome: &Outcome,
+        now: Now,
+    ) -> Result<(), catalog::Error> {
+        if outcome.state != Became::Indexed || !self.libraries[library].scanned_once {
+            return Ok(());
+        }
+        tracing::info!(image = %outcome.image_id, "an unknown image was indexed, removing it");
+        // Where it lay is forgotten too. Its id names no picture's file, so nothing lies there.
+        let name = outcome.image_id.to_string();
+        let mut row = self.first_sight(library, name.as_bytes(), Facts::default(), now)?;
+        row.id = outcome.image_id;
+        row.present = false;
+        row.removing = true;
+        row.told = true;
+        row.missing_since_ns = now.nanos();
+        row.generation = outcome.generation.max(row.generation);
+        send(&mut row, now);
+        self.catalog.insert(&row)
+    }
+}
+
+/// Sends what is known already once more: what is ignored stays so.
+fn send_again(row: &mut Row, now: Now) {
+    let (state, code, detail) = (row.state, row.code.clone(), row.detail.clone());
+    send(row, now);
+    if state == State::Ignored {
+        (row.state, row.code, row.detail) = (state, code, detail);
+    }
+}
+
+/// Whether the event that this outcome answers may have been carried out after the one of
+/// `newer`. It was not if it was over before that one was observed, with room for clocks that
+/// differ; so outcomes that are read again after the catalog was lost send nothing.
+fn may_have_overwritten(outcome: &Outcome, newer: Generation) -> bool {
+    const CLOCKS_DIFFER_NS: i64 = 60_000_000_000;
+    let observed_ns = i64::try_from(newer.get().saturating_mul(1000)).unwrap_or(i64::MAX);
+    let over_ns = outcome.timings.committed_ns;
+    over_ns == 0 || over_ns > observed_ns.saturating_sub(CLOCKS_DIFFER_NS)
 }
