@@ -191,7 +191,10 @@ mod tests {
         );
         let watched = BTreeMap::from([(Library::new("shop").unwrap(), PathBuf::new())]);
         let watched_only = filter(&FilterBody::default(), &watched).unwrap();
-        assert_eq!(watched_only, Filter::Library(vec!["shop".into()]));
+        assert_eq!(
+            watched_only,
+            Filter::And(vec![Filter::Library(vec!["shop".into()])])
+        );
         let Filter::And(all) = filter(&FilterBody::example(), &BTreeMap::new()).unwrap() else {
             panic!("several conditions")
         };
