@@ -409,24 +409,34 @@ impl Catalog {
     /// # Errors
     /// When SQLite can't.
     pub fn folders_below(&self, library: LibraryKey, dir: &[u8]) -> Result<Vec<Vec<u8>>> {
-        let read = |row: &rusqlite::Row<'_>| row.get::<_, Vec<u8>>(0);
-        let folders = if dir.is_empty() {
-            let sql = "SELECT DISTINCT dir FROM images WHERE library = ?1 AND present = 1";
-            self.db
-                .prepare_cached(sql)?
-                .query_map([library], read)?
-                .collect::<std::result::Result<_, _>>()?
+        // `/` is followed by `0`: everything in between begins with `dir/`. One condition each,
+        // because SQLite would read the whole library for both in one.
+        let all = "SELECT DISTINCT dir FROM images WHERE library = ?1 AND present = 1";
+        let mut folders = Vec::new();
+        if dir.is_empty() {
+            self.folders_of(all, params![library], &mut folders)?;
         } else {
-            // `/` is followed by `0`: everything in between begins with `dir/`.
             let (from, to) = ([dir, b"/"].concat(), [dir, b"0"].concat());
-            let sql = "SELECT DISTINCT dir FROM images WHERE library = ?1 AND present = 1 \
-                       AND (dir = ?2 OR (dir >= ?3 AND dir < ?4))";
-            self.db
-                .prepare_cached(sql)?
-                .query_map(params![library, dir, from, to], read)?
-                .collect::<std::result::Result<_, _>>()?
-        };
+            let itself = format!("{all} AND dir = ?2 LIMIT 1");
+            self.folders_of(&itself, params![library, dir], &mut folders)?;
+            let below = format!("{all} AND dir >= ?2 AND dir < ?3");
+            self.folders_of(&below, params![library, from, to], &mut folders)?;
+        }
         Ok(folders)
+    }
+
+    fn folders_of(
+        &self,
+        sql: &str,
+        values: impl rusqlite::Params,
+        folders: &mut Vec<Vec<u8>>,
+    ) -> Result<()> {
+        let mut statement = self.db.prepare_cached(sql)?;
+        let found = statement.query_map(values, |row| row.get(0))?;
+        for folder in found {
+            folders.push(folder?);
+        }
+        Ok(())
     }
 
     /// Writes a new row.
@@ -525,6 +535,9 @@ impl Catalog {
         )
     }
 
+    // `+library` keeps SQLite from preferring an index of the library over that of the vanished;
+    // `state >= 2` tells it that the index of what is not indexed will do.
+
     /// Files of these libraries that vanished before `before_ns` (or after `now_ns`, by a clock
     /// that was set back since) and whose rows have not been told to go; the oldest first.
     ///
@@ -539,7 +552,7 @@ impl Catalog {
     ) -> Result<Vec<Row>> {
         let condition = format!(
             "present = 0 AND removing = 0 AND (missing_since_ns < ?1 OR missing_since_ns > ?2) \
-             AND library IN ({}) ORDER BY missing_since_ns LIMIT ?3",
+             AND +library IN ({}) ORDER BY missing_since_ns LIMIT ?3",
             list(held)
         );
         self.many(&condition, params![before_ns, now_ns, limit as i64])
@@ -552,7 +565,7 @@ impl Catalog {
     pub fn first_vanished_ns(&self, held: &[LibraryKey]) -> Result<Option<i64>> {
         let sql = format!(
             "SELECT missing_since_ns FROM images WHERE present = 0 AND removing = 0 \
-             AND library IN ({}) ORDER BY missing_since_ns LIMIT 1",
+             AND +library IN ({}) ORDER BY missing_since_ns LIMIT 1",
             list(held)
         );
         Ok(self
@@ -587,9 +600,9 @@ impl Catalog {
         ignored: bool,
     ) -> Result<(Vec<Row>, u64)> {
         let states = if ignored {
-            "state IN (2, 3)"
+            "state >= 2 AND state IN (2, 3)"
         } else {
-            "state = 2"
+            "state >= 2 AND state = 2"
         };
         let after = after.map_or(&[][..], |id| id.as_bytes());
         let condition =
@@ -608,7 +621,7 @@ impl Catalog {
     /// When SQLite can't.
     pub fn failed(&self, library: LibraryKey, code: Option<&str>) -> Result<Vec<ImageId>> {
         let rows = self.many(
-            "library = ?1 AND present = 1 AND state = 2 AND (?2 IS NULL OR code = ?2)",
+            "library = ?1 AND present = 1 AND state >= 2 AND state = 2 AND (?2 IS NULL OR code = ?2)",
             params![library, code],
         )?;
         Ok(rows.into_iter().map(|row| row.id).collect())
@@ -640,7 +653,7 @@ impl Catalog {
 pub fn make_version_1(path: &Path) {
     let db = Connection::open(path).unwrap();
     db.execute_batch(
-        "DROP INDEX by_size; DROP INDEX delayed; \
+        "DROP INDEX hashed; DROP INDEX new; DROP INDEX delayed; \
          ALTER TABLE images DROP COLUMN told; ALTER TABLE images DROP COLUMN first_seen_ns; \
          ALTER TABLE libraries DROP COLUMN root_born_ns; \
          CREATE INDEX by_size ON images (size) WHERE content_hash IS NOT NULL; \

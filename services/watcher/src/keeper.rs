@@ -233,7 +233,7 @@ impl Keeper {
         let scan_until = now.mono + SCAN_A_TURN;
         while Instant::now() < scan_until && self.step_scan(now)? {}
         self.remove_vanished(now)?;
-        let anything_to_send = self.room()? > 0 && !self.to_send(now, 1)?.is_empty();
+        let anything_to_send = !self.to_send(now, 1)?.is_empty() && self.room()? > 0;
         self.catalog.commit()?;
         if anything_to_send {
             self.outbox_filled.notify_one();

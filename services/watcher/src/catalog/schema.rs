@@ -56,7 +56,8 @@ CREATE UNIQUE INDEX path ON images (library, dir, name) WHERE present = 1;
 CREATE INDEX gone ON images (library, dir, name) WHERE present = 0;
 CREATE INDEX vanished ON images (missing_since_ns) WHERE present = 0 AND removing = 0;
 CREATE INDEX file ON images (inode, device);
-CREATE INDEX by_size ON images (size, present, first_seen_ns);
+CREATE INDEX hashed ON images (size, present) WHERE content_hash IS NOT NULL;
+CREATE INDEX new ON images (size, first_seen_ns) WHERE present = 1;
 CREATE INDEX outbox ON images (generation) WHERE unsent = 1 AND in_flight = 0;
 CREATE INDEX delayed ON images (not_before_ns)
     WHERE unsent = 1 AND in_flight = 0 AND not_before_ns > 0;
@@ -90,7 +91,8 @@ ALTER TABLE libraries ADD COLUMN root_born_ns INTEGER;
 ALTER TABLE images ADD COLUMN told INTEGER NOT NULL DEFAULT 1;
 ALTER TABLE images ADD COLUMN first_seen_ns INTEGER NOT NULL DEFAULT 0;
 DROP INDEX by_size;
-CREATE INDEX by_size ON images (size, present, first_seen_ns);
+CREATE INDEX hashed ON images (size, present) WHERE content_hash IS NOT NULL;
+CREATE INDEX new ON images (size, first_seen_ns) WHERE present = 1;
 CREATE INDEX delayed ON images (not_before_ns)
     WHERE unsent = 1 AND in_flight = 0 AND not_before_ns > 0;
 PRAGMA user_version = 2;
