@@ -60,7 +60,7 @@ impl Bus {
         Ok(bus)
     }
 
-    /// Makes the streams and the status bucket where they are missing; harmless where
+    /// Makes the streams and buckets where they are missing; harmless where
     /// they are there.
     ///
     /// # Errors
@@ -113,7 +113,7 @@ impl Bus {
             })
             .await
             .map_err(|e| Error::jetstream("making the status bucket")(e.into()))?;
-        Ok(())
+        self.ensure_trials().await
     }
 
     /// One durable consumer that all workers share. There is no limit of deliveries: a message

@@ -11,6 +11,7 @@ mod events;
 mod outcomes;
 mod settings;
 mod status;
+mod trials;
 mod watchers;
 
 pub use connect::Bus;

@@ -56,7 +56,7 @@ impl Default for Settings {
             namespace: "lookalike".into(),
             connect_timeout: Duration::from_secs(10),
             call_timeout: Duration::from_secs(5),
-            embed_timeout: Duration::from_secs(10),
+            embed_timeout: Duration::from_secs(5),
             replicas: 1,
             events_max_bytes: 1 << 30,
             outcomes_max_bytes: 256 << 20,

@@ -87,6 +87,7 @@ pub async fn run(context: Context, leave: CancellationToken) -> Result<(), Index
         memory: Arc::new(Semaphore::new(memory_mebibytes as usize)),
         memory_mebibytes,
         alone: RwLock::new(()),
+        bus: bus.clone(),
     });
     let (ready, to_commit) = mpsc::channel(settings.max_in_hand.max(1));
     let committer = Committer {
@@ -225,7 +226,10 @@ async fn report_progress(hand: Arc<Hand>, every: Duration, ended: CancellationTo
     while !ended.is_cancelled() {
         tokio::select! {
             () = ended.cancelled() => {}
-            () = tokio::time::sleep(every) => hand.report_progress(every / 2).await,
+            () = tokio::time::sleep(every) => {
+                // While NATS is away, saying so may wait: leaving must not.
+                ended.run_until_cancelled(hand.report_progress(every / 2)).await;
+            }
         }
     }
 }
@@ -256,9 +260,10 @@ async fn tell_status(bus: Bus, status: impl Fn() -> EmbedderStatus, ended: Cance
     while !ended.is_cancelled() {
         let now = status();
         if told.as_ref() != Some(&now) || seconds.is_multiple_of(10) {
-            match bus.tell_embedder(&now).await {
-                Ok(()) => told = Some(now),
-                Err(error) => {
+            match ended.run_until_cancelled(bus.tell_embedder(&now)).await {
+                None => return,
+                Some(Ok(())) => told = Some(now),
+                Some(Err(error)) => {
                     tracing::debug!(%error, "the status can't be told now");
                     told = None;
                 }

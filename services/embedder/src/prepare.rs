@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use lookalike_bus::{Bus, Error as BusError};
 use lookalike_chassis::clock::now_nanos;
 use lookalike_chassis::metrics::STAGE_SECONDS;
 use lookalike_index::{Image, Row};
@@ -20,6 +21,9 @@ use crate::metrics;
 /// How often a picture is put through the network that failed on its batch.
 const NETWORK_TRIES: u32 = 3;
 
+/// How many workers may die with a file, each decoding nothing else, before it is left alone.
+const DEATHS: u32 = 2;
+
 /// What preparing needs.
 pub struct Preparer {
     pub libraries: BTreeMap<Library, PathBuf>,
@@ -34,6 +38,8 @@ pub struct Preparer {
     pub memory_mebibytes: u32,
     /// Held for writing by a file that came with a worker's death before: it is decoded alone.
     pub alone: RwLock<()>,
+    /// Keeps the notes of which file a worker died with.
+    pub bus: Bus,
 }
 
 /// Why a file is not in the index.
@@ -162,11 +168,8 @@ impl Preparer {
             let input = lookalike_vision::preprocess(&description, &picture);
             Ok::<_, DecodeError>((input, attributes))
         };
-        // A file that a worker died with may be the one that kills: nothing else is decoded
-        // meanwhile, so that it takes nothing along.
         let decoded = if held.delivery.deliveries > 1 {
-            let _alone = self.alone.write().await;
-            self.decode_in_pool(decode).await
+            self.decode_alone(held, decode).await?
         } else {
             let _beside_others = self.alone.read().await;
             self.decode_in_pool(decode).await
@@ -202,6 +205,39 @@ impl Preparer {
             image: image_of(&attributes),
             vector,
         })
+    }
+
+    /// A file that was in the hands of a worker that died may be the one that killed it: nothing
+    /// else is decoded meanwhile, so that it takes nothing along, and a note is left that says
+    /// which one it was. When that note was left twice, the file is not touched any more.
+    async fn decode_alone<T: Send + 'static>(
+        &self,
+        held: &Held,
+        decode: impl FnOnce() -> Result<T, DecodeError> + Send + 'static,
+    ) -> Result<Result<T, DecodeError>, Embedding> {
+        let event = &held.delivery.event;
+        let not_now = |error: BusError| Embedding::NotNow(error.to_string());
+        let _alone = self.alone.write().await;
+        let deaths = self
+            .bus
+            .begin_trial(&event.image_id, event.generation)
+            .await
+            .map_err(not_now)?;
+        let decoded = if deaths >= DEATHS {
+            let detail = "A worker died each time it decoded this file; it is tried again when \
+                          the file changes."
+                .to_owned();
+            Err(Embedding::Failed(Failed {
+                code: "poison",
+                detail,
+            }))
+        } else {
+            Ok(self.decode_in_pool(decode).await)
+        };
+        if let Err(error) = self.bus.end_trial(&event.image_id, event.generation).await {
+            tracing::warn!(%error, image = %event.image_id, "a trial's note stays for a day");
+        }
+        decoded
     }
 
     async fn decode_in_pool<T: Send + 'static>(

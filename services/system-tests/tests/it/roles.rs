@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::harness::{Process, World, eventually, samples, variant};
+use crate::harness::{Process, World, eventually, samples, shared_data, variant};
 
 #[tokio::test]
 async fn three_processes_and_a_killed_embedder_lose_nothing() {
@@ -20,24 +20,7 @@ async fn three_processes_and_a_killed_embedder_lose_nothing() {
     let mut watch = start("watch");
     let mut embed = start("embed");
     let mut serve = start("serve");
-    let url = eventually(
-        "serve says where it listens",
-        Duration::from_secs(60),
-        || {
-            let log = serve.log();
-            async move {
-                let address = log
-                    .split("address=")
-                    .nth(1)
-                    .and_then(|rest| rest.split_whitespace().next());
-                address
-                    .map(|address| format!("http://{address}"))
-                    .ok_or(log)
-            }
-        },
-    )
-    .await;
-    world.url = url;
+    world.url = address(&serve, "address=").await;
     // Killed while it works; the next one does what it had not acknowledged.
     eventually("some are indexed", Duration::from_secs(60), || async {
         let stats = world.get("/v1/stats").await;
@@ -66,4 +49,82 @@ async fn three_processes_and_a_killed_embedder_lose_nothing() {
         let status = process.interrupt().await;
         assert!(status.success(), "{status}\n{}", process.log());
     }
+}
+
+/// The address that a role says it listens at.
+async fn address(process: &Process, key: &str) -> String {
+    eventually("it says where it listens", Duration::from_secs(60), || {
+        let log = process.log();
+        async move {
+            let address = log
+                .split(key)
+                .nth(1)
+                .and_then(|rest| rest.split_whitespace().next());
+            address
+                .map(|address| format!("http://{address}"))
+                .ok_or(log)
+        }
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_file_that_kills_its_worker_is_listed_and_its_neighbours_come_through() {
+    let Some(malformed) = shared_data("malformed") else {
+        return;
+    };
+    let mut world = World::new("poison");
+    // It decodes to 432 MB; the workers get less than that, and die of it.
+    world.copy(&malformed.join("bomb-12000x12000-rgb.png"), "poison.png");
+    for (number, sample) in samples().iter().take(20).enumerate() {
+        world.copy(sample, &format!("{number}.jpg"));
+    }
+    let log = |name: &str| world.dir.path().join(name);
+    let _watch = Process::start(world.command("watch"), &log("watch"));
+    let serve = Process::start(world.command("serve"), &log("serve"));
+    world.url = address(&serve, "address=").await;
+    let mut deaths = 0;
+    let embed = loop {
+        let mut command = world.command("embed");
+        command.env("LOOKALIKE_NATS_ACK_WAIT", "2s");
+        let mut embed = Process::start(command, &log(&format!("embed-{deaths}")));
+        address(&embed, "metrics=").await;
+        embed.limit_memory(250 << 20);
+        let died = eventually(
+            "it dies, or everything is done",
+            Duration::from_secs(60),
+            || {
+                let is_running = embed.is_running();
+                let world = &world;
+                async move {
+                    if !is_running {
+                        return Ok(true);
+                    }
+                    let stats = world.get("/v1/stats").await;
+                    let done = stats["on_disk"] == 21 && stats["in_flight"] == 0;
+                    if done {
+                        Ok(false)
+                    } else {
+                        Err(stats.to_string())
+                    }
+                }
+            },
+        )
+        .await;
+        if !died {
+            break embed;
+        }
+        deaths += 1;
+        assert!(deaths <= 3, "it killed {deaths} workers");
+    };
+    assert!(
+        deaths >= 1,
+        "the file killed no worker, so this proves nothing\n{}",
+        embed.log()
+    );
+    world.assert_index_equals_folder().await;
+    let listed = world.get("/v1/failures").await;
+    assert_eq!(listed["failures"].as_array().unwrap().len(), 1, "{listed}");
+    assert_eq!(listed["failures"][0]["path"], "poison.png");
+    assert_eq!(listed["failures"][0]["code"], "poison");
 }

@@ -58,6 +58,25 @@ impl Process {
         );
     }
 
+    /// From now on it gets at most `bytes` of address space more than it has.
+    pub fn limit_memory(&self, bytes: u64) {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
+        let size = status
+            .lines()
+            .find_map(|line| line.strip_prefix("VmSize:"))
+            .unwrap();
+        let kilobytes: u64 = size.split_whitespace().next().unwrap().parse().unwrap();
+        let most = kilobytes * 1024 + bytes;
+        let limit = libc::rlimit {
+            rlim_cur: most,
+            rlim_max: most,
+        };
+        let pid = i32::try_from(self.pid()).unwrap();
+        // SAFETY: a plain system call; the new limit is read, and no old one is asked for.
+        let result = unsafe { libc::prlimit(pid, libc::RLIMIT_AS, &limit, std::ptr::null_mut()) };
+        assert_eq!(result, 0, "{}", std::io::Error::last_os_error());
+    }
+
     /// kill -9, and it is gone when this returns.
     pub fn kill(&mut self) {
         self.child.kill().unwrap();

@@ -1,0 +1,72 @@
+//! Trials: which files workers died with. A worker notes a file that was delivered before, right
+//! before it decodes it, and takes the note back when it is done. A note that is still there at
+//! the next delivery says that a worker died, and with which file: the others in its hands at
+//! that time are not to blame.
+
+use async_nats::jetstream::{kv, stream};
+use lookalike_proto::{Generation, ImageId};
+
+use crate::{Bus, Error};
+
+impl Bus {
+    pub(crate) async fn ensure_trials(&self) -> Result<(), Error> {
+        self.jetstream
+            .create_or_update_key_value(kv::Config {
+                bucket: self.trials_bucket(),
+                description: "Files that are being tried again after a worker died".into(),
+                history: 1,
+                max_age: self.settings.outcomes_max_age,
+                max_bytes: 4 << 20,
+                storage: stream::StorageType::File,
+                num_replicas: self.settings.replicas,
+                ..Default::default()
+            })
+            .await
+            .map(|_| ())
+            .map_err(|e| Error::jetstream("making the bucket of trials")(e.into()))
+    }
+
+    /// Notes that this generation of an image is about to be decoded, and says how many workers
+    /// noted that before and never took it back.
+    ///
+    /// # Errors
+    /// When JetStream does not answer.
+    pub async fn begin_trial(&self, id: &ImageId, generation: Generation) -> Result<u32, Error> {
+        let failed =
+            |e: Box<dyn std::error::Error + Send + Sync>| Error::jetstream("noting a trial")(e);
+        let store = self.trials().await?;
+        let key = key(id, generation);
+        let noted = store.get(&key).await.map_err(|e| failed(e.into()))?;
+        let died = noted
+            .and_then(|text| std::str::from_utf8(&text).ok()?.parse().ok())
+            .unwrap_or(0_u32);
+        let now = died.saturating_add(1).to_string();
+        store
+            .put(&key, now.into())
+            .await
+            .map_err(|e| failed(e.into()))?;
+        Ok(died)
+    }
+
+    /// Takes the note back: the worker is alive.
+    ///
+    /// # Errors
+    /// When JetStream does not answer; the note then goes by itself after a day.
+    pub async fn end_trial(&self, id: &ImageId, generation: Generation) -> Result<(), Error> {
+        let deleted = self.trials().await?.purge(key(id, generation)).await;
+        deleted.map_err(|e| Error::jetstream("taking a trial's note back")(e.into()))
+    }
+
+    async fn trials(&self) -> Result<kv::Store, Error> {
+        let store = self.jetstream.get_key_value(self.trials_bucket()).await;
+        store.map_err(|e| Error::jetstream("opening the bucket of trials")(e.into()))
+    }
+
+    fn trials_bucket(&self) -> String {
+        format!("{}_trials", self.settings.namespace)
+    }
+}
+
+fn key(id: &ImageId, generation: Generation) -> String {
+    format!("{id}.{generation}")
+}
