@@ -5,29 +5,30 @@
 //! every folder is compared later, because the hints of that turn are spent.
 
 mod observe;
+mod outbox;
 mod outcome;
 mod scan;
+mod status;
+mod vanish;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use lookalike_bus::{
-    Degraded, Failure, FailurePage, LibraryStatus, Rates, StreamPosition, WatcherAnswer,
-    WatcherQuestion,
-};
+use lookalike_bus::{Failure, FailurePage, WatcherAnswer, WatcherQuestion};
 use lookalike_chassis::clock::to_nanos;
-use lookalike_proto::{FileEvent, Generation, Kind, Library, RelativePath};
+use lookalike_proto::Library;
 use rand::Rng as _;
 use tokio::sync::{Notify, oneshot, watch};
 
 use crate::catalog::{self, Catalog, LibraryKey, Row, State};
 use crate::disk::Identity;
-use crate::inbox::{Fate, HintKind, Inbox, Note, Overdue, Published, Shown, Taken};
+use crate::inbox::{HintKind, Inbox, Note, Shown, Taken};
 use crate::settings::Settings;
 use crate::settle::Settling;
 use scan::Scans;
+use status::Throughput;
 
 /// Hints that one turn takes, so that notes never wait long.
 const HINTS_A_TURN: usize = 1024;
@@ -230,7 +231,7 @@ impl Keeper {
             }
         }
         self.scans.take_due(now);
-        let scan_until = now.mono + SCAN_A_TURN;
+        let scan_until = Instant::now() + SCAN_A_TURN;
         while Instant::now() < scan_until && self.step_scan(now)? {}
         self.remove_vanished(now)?;
         let anything_to_send = !self.to_send(now, 1)?.is_empty() && self.room()? > 0;
@@ -287,34 +288,12 @@ impl Keeper {
                 self.answer(answer, ());
             }
             Note::Overdue(before_ns, limit, answer) => {
-                let rows = self.catalog.overdue(before_ns, now.nanos(), limit)?;
-                let overdue = rows.into_iter().map(|row| Overdue {
-                    image_id: row.id,
-                    generation: row.in_flight,
-                    position: StreamPosition {
-                        stream_created_ns: row.sent_created,
-                        sequence: row.sent_sequence,
-                    },
-                });
-                self.answer(answer, overdue.collect());
+                let overdue = self.overdue(before_ns, limit, now)?;
+                self.answer(answer, overdue);
             }
             Note::Checked(checked, answer) => {
                 for (id, generation, fate) in checked {
-                    let Some(mut row) = self.catalog.by_id(&id)? else {
-                        continue;
-                    };
-                    if row.in_flight != generation {
-                        continue;
-                    }
-                    match fate {
-                        Fate::Waiting => row.sent_ns = now.nanos(),
-                        Fate::Lost => {
-                            tracing::info!(image = %id, "an event was lost, sending it again");
-                            row.in_flight = Generation::NONE;
-                            row.unsent = row.is_to_be_told();
-                        }
-                    }
-                    self.catalog.update(&row)?;
+                    self.note_checked(&id, generation, fate, now)?;
                 }
                 self.answer(answer, ());
             }
@@ -332,105 +311,6 @@ impl Keeper {
     fn answer<T: Send + 'static>(&mut self, channel: oneshot::Sender<T>, value: T) {
         self.answers
             .push(Box::new(move || drop(channel.send(value))));
-    }
-
-    /// How many more events may be under way.
-    fn room(&self) -> Result<usize, catalog::Error> {
-        let under_way = self.catalog.in_flight()?;
-        Ok(self.settings.max_in_flight.saturating_sub(under_way))
-    }
-
-    fn to_send(&self, now: Now, limit: usize) -> Result<Vec<Row>, catalog::Error> {
-        self.catalog.outbox(&self.keys, now.nanos(), limit)
-    }
-
-    /// Events to publish; from now on they are under way.
-    fn hand_out(&mut self, limit: usize, now: Now) -> Result<Vec<FileEvent>, catalog::Error> {
-        let limit = limit.min(self.room()?);
-        let mut events = Vec::new();
-        for mut row in self.to_send(now, limit)? {
-            let position = self.libraries.iter().position(|l| l.key == row.library);
-            let library = position.expect("only rows of held libraries are asked for");
-            let path = String::from_utf8(row.path())
-                .ok()
-                .and_then(|p| RelativePath::new(p).ok());
-            let Some(path) = path else {
-                // Only files with a usable name are ever to be sent.
-                debug_assert!(false, "a row without a usable path is to be sent");
-                row.unsent = false;
-                self.catalog.update(&row)?;
-                continue;
-            };
-            let kind = if row.present && row.state != State::Ignored {
-                Kind::Put
-            } else {
-                Kind::Remove
-            };
-            // The embedder removes nothing whose very file it sees. Where the watcher knows that
-            // what lies there is not this image, no file may count as it.
-            let (size, mtime_ns) = if kind == Kind::Remove && self.is_not_what_lies_there(&row)? {
-                (u64::MAX, 0)
-            } else {
-                (row.facts.size, row.facts.mtime_ns)
-            };
-            row.attempt += 1;
-            row.told = true;
-            row.unsent = false;
-            row.in_flight = row.generation;
-            row.sent_ns = now.nanos();
-            row.sent_created = 0;
-            row.sent_sequence = 0;
-            events.push(FileEvent {
-                image_id: row.id,
-                library: self.libraries[library].name.clone(),
-                path,
-                kind,
-                generation: row.generation,
-                attempt: row.attempt,
-                size,
-                mtime_ns,
-                observed_at_ns: row.observed_ns,
-            });
-            self.catalog.update(&row)?;
-        }
-        Ok(events)
-    }
-
-    /// Whether something is known to lie where an image that is to be removed lay (or lies, and
-    /// is ignored): another image, or what only a link leads to.
-    fn is_not_what_lies_there(&mut self, row: &Row) -> Result<bool, catalog::Error> {
-        if row.present {
-            return Ok(true);
-        }
-        if self.catalog.at(row.library, &row.dir, &row.name)?.is_some() {
-            return Ok(true);
-        }
-        let Some(library) = self.libraries.iter().position(|l| l.key == row.library) else {
-            return Ok(false);
-        };
-        Ok(matches!(self.look(library, &row.path()), Ok(None)) && self.root_is_there(library))
-    }
-
-    fn note_published(&mut self, published: &Published, now: Now) -> Result<(), catalog::Error> {
-        let Some(mut row) = self.catalog.by_id(&published.image_id)? else {
-            return Ok(());
-        };
-        if row.in_flight != published.generation {
-            return Ok(()); // Its outcome came first.
-        }
-        match &published.stored {
-            Some(position) => {
-                row.sent_created = position.stream_created_ns;
-                row.sent_sequence = position.sequence;
-                crate::metrics::EVENTS_PUBLISHED.inc();
-            }
-            None => {
-                row.in_flight = Generation::NONE;
-                row.unsent = row.is_to_be_told();
-                row.not_before_ns = now.nanos() + 200_000_000;
-            }
-        }
-        self.catalog.update(&row)
     }
 
     fn reply(
@@ -514,70 +394,6 @@ impl Keeper {
         }
     }
 
-    fn degrade(&mut self, library: usize, reason: &'static str, detail: String, now: Now) {
-        let held = &mut self.libraries[library];
-        let since = held.degraded.get(reason).map(|(_, since)| *since);
-        if since.is_none() {
-            tracing::warn!(library = %held.name, reason, detail, "a library may lag behind its folder");
-            crate::metrics::WATCH_DEGRADED
-                .with_label_values(&[held.name.as_str(), reason])
-                .set(1);
-        }
-        let entry = (detail, since.unwrap_or(now.nanos()));
-        held.degraded.insert(reason, entry);
-        let soon = now.mono + self.rescan_interval(library);
-        let held = &mut self.libraries[library];
-        held.next_rescan = held.next_rescan.min(soon);
-    }
-
-    fn recover(&mut self, library: usize, reason: &'static str) {
-        let held = &mut self.libraries[library];
-        if held.degraded.remove(reason).is_some() {
-            tracing::info!(library = %held.name, reason, "a library is whole again");
-            crate::metrics::WATCH_DEGRADED
-                .with_label_values(&[held.name.as_str(), reason])
-                .set(0);
-        }
-    }
-
-    /// Shows to the tasks around what the libraries are like now.
-    fn show(&mut self, now: Now) -> Result<(), catalog::Error> {
-        let mut statuses = Vec::with_capacity(self.libraries.len());
-        for (index, held) in self.libraries.iter_mut().enumerate() {
-            let counts = self.catalog.counts(held.key)?;
-            debug_assert_eq!(
-                counts.on_disk,
-                counts.indexed + counts.failed + counts.ignored + counts.in_flight
-            );
-            crate::metrics::show_counts(held.name.as_str(), &counts);
-            statuses.push(LibraryStatus {
-                name: held.name.to_string(),
-                root: held.root.display().to_string(),
-                counts,
-                degraded: held
-                    .degraded
-                    .iter()
-                    .map(|(reason, (detail, since))| Degraded {
-                        reason: (*reason).to_owned(),
-                        detail: detail.clone(),
-                        since_ms: since / 1_000_000,
-                    })
-                    .collect(),
-                scanning: self.scans.any_of(index),
-                scanned_once: held.scanned_once,
-                rates: Rates {
-                    files_per_second: held.settled.per_second(now.mono),
-                },
-            });
-        }
-        self.shown.send_if_modified(|shown| {
-            let changed = *shown != statuses;
-            *shown = statuses;
-            changed
-        });
-        Ok(())
-    }
-
     fn take_hint(
         &mut self,
         library: usize,
@@ -612,45 +428,6 @@ fn failure(row: &Row, library: &str) -> Failure {
         detail: row.detail.clone(),
         size: row.facts.size,
         since_ms: row.since_ns / 1_000_000,
-    }
-}
-
-/// Events a second over the last ten seconds.
-#[derive(Default)]
-struct Throughput {
-    events: VecDeque<(Instant, u64)>,
-}
-
-impl Throughput {
-    const SPAN: Duration = Duration::from_secs(10);
-    const GRAIN: Duration = Duration::from_millis(100);
-
-    fn add(&mut self, count: u64, now: Instant) {
-        match self.events.back_mut() {
-            Some((at, sum)) if now.saturating_duration_since(*at) < Self::GRAIN => *sum += count,
-            _ => self.events.push_back((now, count)),
-        }
-        while self
-            .events
-            .front()
-            .is_some_and(|(at, _)| now.duration_since(*at) > Self::SPAN)
-        {
-            self.events.pop_front();
-        }
-    }
-
-    /// To a tenth, so that a status does not change for nothing.
-    fn per_second(&self, now: Instant) -> f64 {
-        let recent = self
-            .events
-            .iter()
-            .filter(|(at, _)| now.saturating_duration_since(*at) <= Self::SPAN);
-        let first = recent.clone().map(|(at, _)| *at).min();
-        let count: u64 = recent.map(|(_, count)| *count).sum();
-        let span = first.map_or(1.0, |at| {
-            now.saturating_duration_since(at).as_secs_f64().max(1.0)
-        });
-        (count as f64 / span * 10.0).round() / 10.0
     }
 }
 

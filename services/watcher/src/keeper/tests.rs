@@ -7,6 +7,7 @@
 mod delivery;
 mod files;
 mod folders;
+mod live;
 mod many;
 mod random;
 mod roots;

@@ -180,6 +180,7 @@ fn a_lost_event_is_sent_again_with_another_attempt() {
     let mut w = with_one();
     let event = next_event(&mut w, "second");
     w.queue.push_back(event.clone());
+    w.pass(Duration::from_millis(1));
     assert_eq!(w.look_for_overdue(), [Fate::Waiting]);
     w.queue.clear();
     w.pass(Duration::from_millis(1));

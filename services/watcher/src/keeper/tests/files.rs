@@ -159,13 +159,30 @@ fn replaced_as_editors_do_keeps_the_id() {
 }
 
 #[test]
-fn a_backup_moved_back_with_its_times_replaces_the_row() {
-    // `cp -p a b; mv b a`: the file that takes a's place has a's size and time.
-    let mut w = World::new();
+fn a_backup_moved_back_with_its_times_keeps_the_id() {
+    // `cp -p a b; mv b a`: the file that takes a's place has a's size, time and bytes.
+    let mut w = World::with(|_| {});
+    w.real_time = true; // The copy's birth is by the file system's clock.
     w.write("one/a.jpg", "content");
     w.settle();
+    w.pass(Duration::from_millis(20));
+    let id = w.id("one/a.jpg");
     copy_with_times(&w, "one/a.jpg", "one/b.jpg");
     w.hint("one/b.jpg", HintKind::Ready);
+    w.settle_and_check();
+    w.rename("one/b.jpg", "one/a.jpg");
+    w.settle_and_check();
+    assert_eq!(w.id("one/a.jpg"), id);
+}
+
+#[test]
+fn an_old_backup_moved_back_with_its_times_replaces_the_row() {
+    // The same with a copy that was there from the beginning: an image of its own.
+    let mut w = World::with(|_| {});
+    w.real_time = true;
+    fs::write(w.full("one/a.jpg"), "content").unwrap();
+    copy_with_times(&w, "one/a.jpg", "one/b.jpg");
+    w.rescan();
     w.settle_and_check();
     let b = w.id("one/b.jpg");
     w.rename("one/b.jpg", "one/a.jpg");

@@ -14,7 +14,7 @@ use super::world::{Deed, World};
 use crate::inbox::{Hint, HintKind};
 
 /// Histories of each length; `LOOKALIKE_SEEDS` asks for more.
-const SEEDS: u64 = 60;
+const SEEDS: u64 = 30;
 const STEPS: usize = 60;
 
 #[test]

@@ -64,6 +64,8 @@ pub struct World {
     /// Contents that had to be embedded.
     pub embedded: usize,
     known: HashSet<ContentHash>,
+    /// When the tests' clock was started; it goes on only when it is told to.
+    begun: (SystemTime, Instant),
     /// How far the tests' clock is ahead.
     ahead: Duration,
     /// How far the wall's clock was set back.
@@ -111,6 +113,7 @@ impl World {
             index: BTreeMap::new(),
             embedded: 0,
             known: HashSet::new(),
+            begun: (SystemTime::now(), Instant::now()),
             ahead: Duration::ZERO,
             back: Duration::ZERO,
             real_time: false,
@@ -158,9 +161,14 @@ impl World {
     }
 
     pub fn now(&self) -> Now {
+        let (wall, mono) = if self.real_time {
+            (SystemTime::now(), Instant::now())
+        } else {
+            self.begun
+        };
         Now {
-            wall: SystemTime::now() + self.ahead - self.back,
-            mono: Instant::now() + self.ahead,
+            wall: wall + self.ahead - self.back,
+            mono: mono + self.ahead,
         }
     }
 

@@ -1,0 +1,122 @@
+//! What waits: rows to send, events without an answer, files that vanished.
+
+use rusqlite::{OptionalExtension as _, params};
+
+use super::{Catalog, LibraryKey, Result, Row};
+
+/// No wait that the keeper writes down is longer than this: one that seems to be was written
+/// before the clock was set back, and is over.
+const LONGEST_WAIT_NS: i64 = 120_000_000_000;
+
+impl Catalog {
+    /// Rows of these libraries that must be sent, may be sent now, and have nothing under way;
+    /// the oldest first.
+    ///
+    /// # Errors
+    /// When SQLite can't.
+    pub fn outbox(&self, held: &[LibraryKey], now_ns: i64, limit: usize) -> Result<Vec<Row>> {
+        let condition = format!(
+            "unsent = 1 AND in_flight = 0 AND (not_before_ns <= ?1 OR not_before_ns > ?2) \
+             AND library IN ({}) ORDER BY generation LIMIT ?3",
+            list(held)
+        );
+        let too_far = now_ns.saturating_add(LONGEST_WAIT_NS);
+        self.many(&condition, params![now_ns, too_far, limit as i64])
+    }
+
+    /// When the next row of the outbox that has to wait may be sent.
+    ///
+    /// # Errors
+    /// When SQLite can't.
+    pub fn outbox_next_ns(&self, now_ns: i64) -> Result<Option<i64>> {
+        // `> 0` lets SQLite see that the index of the delayed ones will do.
+        let sql = "SELECT min(not_before_ns) FROM images WHERE unsent = 1 AND in_flight = 0 \
+                   AND not_before_ns > 0 AND not_before_ns > ?1";
+        Ok(self
+            .db
+            .prepare_cached(sql)?
+            .query_row([now_ns], |row| row.get(0))?)
+    }
+
+    /// How many events are under way.
+    ///
+    /// # Errors
+    /// When SQLite can't.
+    pub fn in_flight(&self) -> Result<usize> {
+        let sql = "SELECT count(*) FROM images WHERE in_flight <> 0";
+        Ok(self
+            .db
+            .prepare_cached(sql)?
+            .query_row([], |row| row.get::<_, i64>(0))? as usize)
+    }
+
+    /// Events under way that were sent before `before_ns` (or after `now_ns`, by a clock that
+    /// was set back since), the oldest first.
+    ///
+    /// # Errors
+    /// When SQLite can't.
+    pub fn overdue(&self, before_ns: i64, now_ns: i64, limit: usize) -> Result<Vec<Row>> {
+        self.many(
+            "in_flight <> 0 AND (sent_ns < ?1 OR sent_ns > ?2) ORDER BY sent_ns LIMIT ?3",
+            params![before_ns, now_ns, limit as i64],
+        )
+    }
+
+    // `+library` keeps SQLite from preferring an index of the library over that of the vanished;
+    // `state >= 2` tells it that the index of what is not indexed will do.
+
+    /// Files of these libraries that vanished before `before_ns` (or after `now_ns`, by a clock
+    /// that was set back since) and whose rows have not been told to go; the oldest first.
+    ///
+    /// # Errors
+    /// When SQLite can't.
+    pub fn vanished(
+        &self,
+        held: &[LibraryKey],
+        before_ns: i64,
+        now_ns: i64,
+        limit: usize,
+    ) -> Result<Vec<Row>> {
+        let condition = format!(
+            "present = 0 AND removing = 0 AND (missing_since_ns < ?1 OR missing_since_ns > ?2) \
+             AND +library IN ({}) ORDER BY missing_since_ns LIMIT ?3",
+            list(held)
+        );
+        self.many(&condition, params![before_ns, now_ns, limit as i64])
+    }
+
+    /// When the first of the vanished files of these libraries vanished.
+    ///
+    /// # Errors
+    /// When SQLite can't.
+    pub fn first_vanished_ns(&self, held: &[LibraryKey]) -> Result<Option<i64>> {
+        let sql = format!(
+            "SELECT missing_since_ns FROM images WHERE present = 0 AND removing = 0 \
+             AND +library IN ({}) ORDER BY missing_since_ns LIMIT 1",
+            list(held)
+        );
+        Ok(self
+            .db
+            .prepare_cached(&sql)?
+            .query_row([], |row| row.get(0))
+            .optional()?)
+    }
+
+    /// Events whose publishing was begun by a process that died before it knew the end.
+    ///
+    /// # Errors
+    /// When SQLite can't.
+    pub fn forget_half_published(&self) -> Result<usize> {
+        Ok(self.db.execute(
+            "UPDATE images SET in_flight = 0, unsent = (present = 1 OR removing = 1) \
+             WHERE in_flight <> 0 AND sent_sequence = 0",
+            [],
+        )?)
+    }
+}
+
+/// Numbers of our own making, so nothing needs quoting.
+fn list(keys: &[LibraryKey]) -> String {
+    let keys: Vec<String> = keys.iter().map(LibraryKey::to_string).collect();
+    keys.join(", ")
+}

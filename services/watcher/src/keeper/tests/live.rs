@@ -1,0 +1,76 @@
+//! With the system's own reports of changes, lost ones included.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::world::World;
+use crate::hints::Watch;
+use crate::inbox::Inbox;
+
+/// Takes reports in and goes on until the index has just these places.
+#[track_caller]
+fn wait_for(w: &mut World, inbox: &Arc<Inbox>, places: &[&str]) {
+    let given_up = Instant::now() + Duration::from_secs(20);
+    loop {
+        let taken = inbox.take(4096, Some(Instant::now() + Duration::from_millis(20)));
+        w.hints.extend(taken.hints);
+        assert!(taken.overflown.is_empty());
+        w.settle();
+        let mut indexed: Vec<_> = w.index.values().map(|row| row.place.as_str()).collect();
+        indexed.sort_unstable();
+        if indexed == places {
+            return w.assert_index_equals_folder();
+        }
+        assert!(
+            Instant::now() < given_up,
+            "{indexed:?}, expected {places:?}"
+        );
+    }
+}
+
+#[test]
+fn what_the_system_reports_is_enough() {
+    // The halves of a move between libraries come from two watches, on a busy machine late.
+    let mut w = World::with(|settings| settings.move_grace = Duration::from_secs(2));
+    w.real_time = true;
+    w.deaf = true;
+    let inbox = Arc::new(Inbox::new(100_000));
+    let _watches: Vec<_> = w
+        .roots
+        .iter()
+        .enumerate()
+        .map(|(library, (_, root))| Watch::arm(library, root, &inbox).unwrap())
+        .collect();
+    w.write("one/a.jpg", "a");
+    wait_for(&mut w, &inbox, &["one/a.jpg"]);
+    let id = w.id("one/a.jpg");
+
+    // Folders made and filled at once: most of these files are reported by nobody.
+    fs::create_dir_all(w.full("one/b/c")).unwrap();
+    for n in 0..50 {
+        w.write(&format!("one/b/c/{n}.jpg"), &n.to_string());
+    }
+    let mut places: Vec<String> = (0..50).map(|n| format!("one/b/c/{n}.jpg")).collect();
+    places.push("one/a.jpg".into());
+    places.sort();
+    let borrowed: Vec<&str> = places.iter().map(String::as_str).collect();
+    wait_for(&mut w, &inbox, &borrowed);
+
+    let moved = w.id("one/b/c/7.jpg");
+    w.rename("one/b", "two/b");
+    w.rename("one/a.jpg", "one/z.jpg");
+    let mut places: Vec<String> = (0..50).map(|n| format!("two/b/c/{n}.jpg")).collect();
+    places.insert(0, "one/z.jpg".into());
+    places.sort();
+    let borrowed: Vec<&str> = places.iter().map(String::as_str).collect();
+    wait_for(&mut w, &inbox, &borrowed);
+    assert_eq!((w.id("two/b/c/7.jpg"), w.id("one/z.jpg")), (moved, id));
+
+    // What a link leads to is none of ours, and its changes are not reported as ours.
+    fs::rename(w.full("two/b"), w.full("outside")).unwrap();
+    symlink(w.full("outside"), w.full("two/b")).unwrap();
+    fs::write(w.full("outside/c/new.jpg"), "new").unwrap();
+    wait_for(&mut w, &inbox, &["one/z.jpg"]);
+}
