@@ -83,13 +83,17 @@ const CODES: &[&str] = &[
     "corrupt",
     "decoder_panic",
     "empty",
+    "index_refused",
+    "network_failed",
     "not_an_image",
     "not_finite",
     "poison",
     "too_large",
     "too_many_pixels",
+    "too_much_memory",
     "truncated",
     "unreadable",
+    "unsupported_feature",
     "unsupported_format",
 ];
 

@@ -12,3 +12,4 @@ mod many;
 mod random;
 mod roots;
 mod world;
+mod world_folders;
