@@ -182,10 +182,10 @@ pub async fn run(settings: Settings) -> Result<(), Failure> {
     }
     // The outcomes of what the embedder just finished are read at the next start.
     watcher.stop().await;
-    if wanted.milvus {
-        if let Err(error) = index.flush().await {
-            tracing::info!(%error, "the index was not flushed; its log has everything");
-        }
+    if wanted.milvus
+        && let Err(error) = index.flush().await
+    {
+        tracing::info!(%error, "the index was not flushed; its log has everything");
     }
     bus.close().await;
     let _ = std::fs::remove_file(data_dir.join(Running::FILE));
