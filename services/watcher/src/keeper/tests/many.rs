@@ -14,6 +14,7 @@ fn many_files() {
     let in_folder: usize =
         std::env::var("LOOKALIKE_IN_FOLDER").map_or(1000, |t| t.parse().unwrap());
     let mut w = World::with(|settings| settings.quiet = Duration::ZERO);
+    w.real_time = true;
     for n in 0..files {
         let folder = w.full(&format!("one/{:05}", n / in_folder));
         if n % in_folder == 0 {
