@@ -29,7 +29,8 @@ pub struct FileEvent {
     pub generation: Generation,
     /// How often this generation was published, from 1.
     pub attempt: u32,
-    /// Bytes, as the watcher saw the file.
+    /// Bytes, as the watcher saw the file. Of a removal: as it last saw it, or `u64::MAX` where
+    /// whatever lies at the path is known not to be this image.
     pub size: u64,
     /// Nanoseconds since 1970, as the watcher saw the file.
     pub mtime_ns: i64,
