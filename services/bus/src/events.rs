@@ -5,6 +5,7 @@ use std::time::Duration;
 use async_nats::jetstream::{self, AckKind, consumer::PullConsumer, message::PublishMessage};
 use futures_util::{StreamExt as _, future::join_all};
 use lookalike_proto::{FileEvent, InvalidMessage};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::{Bus, Error};
@@ -122,7 +123,10 @@ impl Bus {
             .create_consumer_on_stream(self.consumer_config(), self.events_stream())
             .await
             .map_err(|e| Error::jetstream("opening the queue of events")(e.into()))?;
-        Ok(Intake { consumer })
+        Ok(Intake {
+            consumer,
+            call_timeout: self.settings.call_timeout,
+        })
     }
 }
 
@@ -145,6 +149,7 @@ pub(crate) fn nanos(time: async_nats::datetime::DateTime) -> i64 {
 /// A worker's end of the queue of events.
 pub struct Intake {
     consumer: PullConsumer,
+    call_timeout: Duration,
 }
 
 impl Intake {
@@ -164,14 +169,16 @@ impl Intake {
         // First what is there at once; only where that is nothing, wait for one.
         let mut taken = self.fetch(max).await?;
         if taken.is_empty() && !leave.is_cancelled() {
-            let mut waited = self
+            let request = self
                 .consumer
                 .batch()
                 .max_messages(1)
                 .expires(patience)
-                .messages()
-                .await
-                .map_err(|e| Error::jetstream("taking events")(e.into()))?;
+                .messages();
+            let mut waited = match timeout(self.call_timeout, request).await {
+                Ok(waited) => waited.map_err(|e| Error::jetstream("taking events")(e.into()))?,
+                Err(_) => return Err(NO_ANSWER),
+            };
             let first = tokio::select! {
                 biased;
                 first = waited.next() => first,
@@ -188,32 +195,35 @@ impl Intake {
         Ok(taken)
     }
 
-    /// What is there at once.
+    /// What is there at once. Each wait has a limit of its own: the client waits for ever for a
+    /// request or an answer that was lost on the way.
     async fn fetch(&self, max: usize) -> Result<Vec<Delivery>, Error> {
-        if max == 0 {
-            return Ok(Vec::new());
-        }
-        let mut messages = self
-            .consumer
-            .fetch()
-            .max_messages(max)
-            .messages()
-            .await
-            .map_err(|e| Error::jetstream("taking events")(e.into()))?;
         let mut taken = Vec::new();
-        while let Some(message) = messages.next().await {
-            match message {
-                Ok(message) => taken.extend(Delivery::check(message).await),
-                Err(error) if taken.is_empty() => {
-                    return Err(Error::jetstream("taking events")(error));
-                }
+        if max == 0 {
+            return Ok(taken);
+        }
+        let request = self.consumer.fetch().max_messages(max).messages();
+        let mut messages = match timeout(self.call_timeout, request).await {
+            Ok(messages) => messages.map_err(|e| Error::jetstream("taking events")(e.into()))?,
+            Err(_) => return Err(NO_ANSWER),
+        };
+        loop {
+            match timeout(self.call_timeout, messages.next()).await {
+                Ok(Some(Ok(message))) => taken.extend(Delivery::check(message).await),
+                Ok(None) => return Ok(taken),
                 // What was delivered is in hand; the next call meets the error again.
-                Err(_) => break,
+                Ok(Some(Err(_))) | Err(_) if !taken.is_empty() => return Ok(taken),
+                Ok(Some(Err(error))) => return Err(Error::jetstream("taking events")(error)),
+                Err(_) => return Err(NO_ANSWER),
             }
         }
-        Ok(taken)
     }
 }
+
+/// How long one word about one event may take to be said.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+const NO_ANSWER: Error = Error::NobodyAnswers("JetStream does not answer a request for events");
 
 /// An event in a worker's hands, until it is acknowledged or its time is up.
 pub struct Delivery {
@@ -255,10 +265,12 @@ impl Delivery {
     /// # Errors
     /// When the server does not answer: the event may come again.
     pub async fn acknowledge(&self) -> Result<(), Error> {
-        self.message
-            .double_ack()
-            .await
-            .map_err(Error::jetstream("acknowledging"))
+        match timeout(PATIENCE, self.message.double_ack()).await {
+            Ok(acknowledged) => acknowledged.map_err(Error::jetstream("acknowledging")),
+            Err(_) => Err(Error::NobodyAnswers(
+                "JetStream does not take an acknowledgement",
+            )),
+        }
     }
 
     /// Tells the server that the work goes on, so that nobody else gets the event.
@@ -270,7 +282,8 @@ impl Delivery {
 
     /// Gives the event back, to be delivered again after `delay`.
     pub async fn give_back(&self, delay: Duration) {
-        if let Err(error) = self.message.ack_with(AckKind::Nak(Some(delay))).await {
+        let given_back = self.message.ack_with(AckKind::Nak(Some(delay)));
+        if let Ok(Err(error)) = timeout(PATIENCE, given_back).await {
             tracing::debug!(%error, "could not give an event back, it comes again by itself");
         }
     }

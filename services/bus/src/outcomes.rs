@@ -73,6 +73,17 @@ impl Bus {
     }
 }
 
+impl Bus {
+    /// When the stream of outcomes was made, in nanoseconds since 1970.
+    ///
+    /// # Errors
+    /// When JetStream does not answer or the stream is gone.
+    pub async fn outcomes_created_ns(&self) -> Result<i64, Error> {
+        let stream = self.stream(self.outcomes_stream()).await?;
+        Ok(nanos(stream.cached_info().created))
+    }
+}
+
 /// A library's outcomes, in the order in which they were stored.
 pub struct OutcomeReader {
     created_ns: i64,
@@ -80,6 +91,13 @@ pub struct OutcomeReader {
 }
 
 impl OutcomeReader {
+    /// When the stream that is read was made, in nanoseconds since 1970. The client goes on by
+    /// number in one that was made anew, and would pass over its first messages: compare with
+    /// [`Bus::outcomes_created_ns`].
+    pub fn created_ns(&self) -> i64 {
+        self.created_ns
+    }
+
     /// The next outcome and where it stands. Dropping the future loses nothing.
     ///
     /// # Errors

@@ -35,16 +35,17 @@ impl Bus {
         let failed =
             |e: Box<dyn std::error::Error + Send + Sync>| Error::jetstream("noting a trial")(e);
         let store = self.trials().await?;
-        let key = key(id, generation);
-        let noted = store.get(&key).await.map_err(|e| failed(e.into()))?;
+        let name = key(id, generation);
+        let noted = store.get(&name).await.map_err(|e| failed(e.into()))?;
         let died = noted
             .and_then(|text| std::str::from_utf8(&text).ok()?.parse().ok())
             .unwrap_or(0_u32);
         let now = died.saturating_add(1).to_string();
-        store
-            .put(&key, now.into())
-            .await
-            .map_err(|e| failed(e.into()))?;
+        if let Err(error) = store.put(&name, now.into()).await {
+            // It may have been stored all the same, and no worker died.
+            let _ = self.end_trial(id, generation).await;
+            return Err(failed(error.into()));
+        }
         Ok(died)
     }
 
@@ -53,8 +54,13 @@ impl Bus {
     /// # Errors
     /// When JetStream does not answer; the note then goes by itself after a day.
     pub async fn end_trial(&self, id: &ImageId, generation: Generation) -> Result<(), Error> {
-        let deleted = self.trials().await?.purge(key(id, generation)).await;
-        deleted.map_err(|e| Error::jetstream("taking a trial's note back")(e.into()))
+        // Removed without the marker that deleting a key leaves, which would fill the bucket.
+        let subject = format!("$KV.{}.{}", self.trials_bucket(), key(id, generation));
+        let store = self.trials().await?;
+        let purged = store.stream.purge().filter(subject).await;
+        purged
+            .map(|_| ())
+            .map_err(|e| Error::jetstream("taking a trial's note back")(e.into()))
     }
 
     async fn trials(&self) -> Result<kv::Store, Error> {

@@ -1,9 +1,15 @@
 //! Leaving in order: one signal asks for a drain, a second one leaves at once.
 
+use std::time::Duration;
+
 use tokio_util::sync::CancellationToken;
 
+/// How long leaving may take before the process ends all the same.
+const LIMIT: Duration = Duration::from_secs(28);
+
 /// A token that is cancelled by SIGINT or SIGTERM. A second signal ends the process at once
-/// with exit code 130: everything that lookalike keeps survives that.
+/// with exit code 130, and so does whatever is not done 28 seconds later (a disk that does not
+/// answer, say): everything that lookalike keeps survives that.
 ///
 /// # Errors
 /// When the process may not install signal handlers.
@@ -19,6 +25,14 @@ pub fn on_signal() -> std::io::Result<CancellationToken> {
             _ = terminate.recv() => {}
         }
         cancelled.cancel();
+        // On a thread of its own: the runtime may be what hangs.
+        std::thread::spawn(|| {
+            std::thread::sleep(LIMIT);
+            eprintln!(
+                "not done after {LIMIT:?}, leaving; what was under way is done at the next start"
+            );
+            std::process::exit(130);
+        });
         tokio::select! {
             _ = interrupt.recv() => {}
             _ = terminate.recv() => {}

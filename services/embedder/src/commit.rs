@@ -119,14 +119,16 @@ impl Committer {
 
     async fn commit(&self, batch: Vec<Ready>) -> Result<(), Stopped> {
         let mut batch = self.check_disk(batch).await;
-        for one in &batch {
+        self.write(&mut batch).await?;
+        let (back, batch): (Vec<_>, Vec<_>) = batch
+            .into_iter()
+            .partition(|one| matches!(one.action, Action::GiveBack(_)));
+        for one in back {
             if let Action::GiveBack(reason) = &one.action {
                 tracing::warn!(image = %one.id(), reason, "an event is given back for later");
-                one.held.delivery.give_back(Duration::from_secs(5)).await;
             }
+            one.held.delivery.give_back(Duration::from_secs(5)).await;
         }
-        batch.retain(|one| !matches!(one.action, Action::GiveBack(_)));
-        self.write(&mut batch).await?;
         let committed_ns = clock::now_nanos();
         let outcomes: Vec<Outcome> = batch
             .iter()
@@ -174,16 +176,17 @@ impl Committer {
                 _ => None,
             })
             .collect();
-        let removals: Vec<(String, i64)> = batch
-            .iter()
-            .filter(|one| matches!(one.action, Action::Remove | Action::Fail { .. }))
-            .map(Ready::key)
-            .collect();
         match self.insist(Work::Upsert(&rows)).await? {
             Ok(()) => {}
             Err(_) if rows.len() > 1 => self.write_alone(batch).await?,
             Err(error) => refuse(batch, &error),
         }
+        // Also of files whose row was just refused: an older row must not stay.
+        let removals: Vec<(String, i64)> = batch
+            .iter()
+            .filter(|one| matches!(one.action, Action::Remove | Action::Fail { .. }))
+            .map(Ready::key)
+            .collect();
         if !removals.is_empty() {
             let removed = self.insist(Work::Delete(&removals)).await?;
             if let Err(error) = removed {

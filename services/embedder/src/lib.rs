@@ -35,6 +35,9 @@ use hand::Hand;
 use known::{Lookup, Remembered};
 use prepare::Preparer;
 
+/// How long the commit has to notice that it is to give up.
+const LAST_WORD: Duration = Duration::from_secs(2);
+
 /// What an embedder is made of.
 pub struct Context {
     /// Limits.
@@ -116,22 +119,36 @@ pub async fn run(context: Context, leave: CancellationToken) -> Result<(), Index
     let workers = TaskTracker::new();
     let intake = take_in(&context, &leave, &hand, &room, &preparer, &workers, ready);
     let mut commit = tokio::spawn(committer.run(to_commit));
+    let finish = async {
+        tokio::select! {
+            () = intake => {}
+            finished = &mut commit => return finished,
+        }
+        // Nothing new is taken in. What is in hand goes on to its commit, and the channel closes
+        // behind the last one.
+        workers.close();
+        (&mut commit).await
+    };
+    // The clock runs from the moment of leaving, whatever waits for an answer then.
+    let too_late = async {
+        leave.cancelled().await;
+        tokio::time::sleep(settings.drain).await;
+    };
     let finished = tokio::select! {
-        () = intake => None,
-        finished = &mut commit => Some(finished),
+        finished = finish => Some(finished),
+        () = too_late => None,
     };
     let finished = match finished {
         Some(finished) => finished,
         None => {
-            // Nothing new is taken in. What is in hand goes on to its commit, and the channel
-            // closes behind the last one.
-            workers.close();
-            tokio::select! {
-                finished = &mut commit => finished,
-                () = tokio::time::sleep(settings.drain) => {
-                    tracing::warn!("leaving without finishing what is in hand; it comes again");
-                    give_up.cancel();
-                    commit.await
+            tracing::warn!("leaving without finishing what is in hand; it comes again");
+            give_up.cancel();
+            // Whatever is cut off here was not acknowledged, and doing it again is harmless.
+            match tokio::time::timeout(LAST_WORD, &mut commit).await {
+                Ok(finished) => finished,
+                Err(_) => {
+                    commit.abort();
+                    Ok(Ok(()))
                 }
             }
         }
@@ -212,9 +229,9 @@ async fn mend(
     let wait = backoff.next_wait();
     tracing::warn!(%error, ?wait, "events can't be taken now, trying again");
     if context.bus.is_connected()
-        && let Err(error) = context.bus.ensure().await
+        && let Some(Err(error)) = leave.run_until_cancelled(context.bus.ensure()).await
     {
-        tracing::debug!(%error, "the streams can't be made now");
+        tracing::warn!(%error, "the streams can't be made now");
     }
     tokio::select! {
         () = leave.cancelled() => {}

@@ -182,10 +182,13 @@ pub async fn run(settings: Settings) -> Result<(), Failure> {
     }
     // The outcomes of what the embedder just finished are read at the next start.
     watcher.stop().await;
-    if wanted.milvus
-        && let Err(error) = index.flush().await
-    {
-        tracing::info!(%error, "the index was not flushed; its log has everything");
+    if wanted.milvus {
+        // Its log has everything; this only makes the next start of Milvus quicker.
+        match tokio::time::timeout(Duration::from_secs(6), index.flush()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::info!(%error, "the index was not flushed"),
+            Err(_) => tracing::info!("the index was not flushed in time"),
+        }
     }
     bus.close().await;
     let _ = std::fs::remove_file(data_dir.join(Running::FILE));

@@ -23,6 +23,9 @@ const RELAY_BATCH: usize = 512;
 /// Outcomes taken to the catalog at once.
 const OUTCOME_BATCH: usize = 512;
 
+/// How long no outcome may come before the reader asks whether its stream is still the same.
+const STREAM_CHECK: Duration = Duration::from_secs(5);
+
 /// What every task holds.
 #[derive(Clone)]
 pub(crate) struct Around {
@@ -191,6 +194,13 @@ impl Around {
                 let first = tokio::select! {
                     () = self.leave.cancelled() => return,
                     first = reader.next() => first,
+                    () = sleep(STREAM_CHECK) => {
+                        match self.bus.outcomes_created_ns().await {
+                            Ok(created_ns) if created_ns == reader.created_ns() => continue,
+                            // Made anew, or gone: read from its beginning.
+                            _ => break,
+                        }
+                    }
                 };
                 let mut batch = match first {
                     Ok(first) => vec![first],
