@@ -113,6 +113,7 @@ impl Bus {
             })
             .await
             .map_err(|e| Error::jetstream("making the status bucket")(e.into()))?;
+        self.ensure_leases().await?;
         self.ensure_trials().await
     }
 

@@ -8,7 +8,9 @@ mod connect;
 mod embed;
 mod error;
 mod events;
+mod leases;
 mod outcomes;
+mod rows;
 mod settings;
 mod status;
 mod trials;
@@ -18,9 +20,12 @@ pub use connect::Bus;
 pub use embed::{EmbedFailure, Embedded, Query};
 pub use error::Error;
 pub use events::{Delivery, Intake, QueueDepth, StreamPosition};
+pub use leases::Lease;
 pub use outcomes::OutcomeReader;
+pub use rows::{RowFacts, RowsPage, RowsQuestion};
 pub use settings::Settings;
 pub use status::{Counts, Degraded, EmbedderStatus, LibraryStatus, Rates, StatusView};
 pub use watchers::{
-    Failure, FailurePage, WatcherAnswer, WatcherCall, WatcherQuestion, WatcherRequest,
+    Failure, FailurePage, KnownImage, KnownPage, LastAnswer, Life, MOST_ANSWER_BYTES, MOST_IDS,
+    WatcherAnswer, WatcherCall, WatcherQuestion, WatcherRequest,
 };

@@ -19,20 +19,60 @@ pub enum WatcherQuestion {
         limit: usize,
         /// Also those that are not meant to be indexed.
         ignored: bool,
+        /// Only those with this code.
+        #[serde(default)]
+        code: Option<String>,
     },
     /// Try failed files again.
     Retry {
-        /// Only this image.
-        id: Option<String>,
+        /// These images; none: every failed file of the library.
+        ids: Vec<String>,
         /// Only those that failed with this code.
         code: Option<String>,
     },
+    /// Leave failed files alone until they change: they count as ignored from now on.
+    Discard {
+        /// These images; none: every failed file of the library.
+        ids: Vec<String>,
+        /// Only those that failed with this code.
+        code: Option<String>,
+    },
+    /// Everything that is known of one file.
+    Life {
+        /// By its image's id …
+        id: Option<String>,
+        /// … or by its path below the library's root.
+        path: Option<String>,
+    },
+    /// A page of what the catalog knows, in the order of ids, to compare the index with.
+    Known {
+        /// The last id of the page before.
+        after: Option<String>,
+        /// At most 1,000.
+        limit: usize,
+    },
+    /// What the catalog knows of these images.
+    KnownOf {
+        /// At most 1,000.
+        ids: Vec<String>,
+    },
+    /// The index lacks these images, or has something else of them: tell it again.
+    Resend {
+        /// At most 1,000.
+        ids: Vec<String>,
+    },
     /// Compare the whole folder with the catalog now.
     Scan,
-    /// The folder that lies at the library's root now is the one that is meant, though it may
-    /// be another one than before: remove from the index what is not in it.
+    /// What lies at the library's root now is what is meant, though it may be another folder
+    /// than before, or lack most of its files: remove from the index what is not in it.
     Confirm,
 }
+
+/// Ids in one question at most.
+pub const MOST_IDS: usize = 1000;
+
+/// Bytes of one answer's list at most, as JSON: NATS carries messages of up to 1 MiB.
+pub const MOST_ANSWER_BYTES: usize = 512 << 10;
 
 /// A file that is not in the index, and why.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -62,6 +102,109 @@ pub struct FailurePage {
     pub failures: Vec<Failure>,
     /// How many there are in all.
     pub total: u64,
+    /// There are more behind these.
+    #[serde(default)]
+    pub more: bool,
+}
+
+/// A page of what the catalog knows.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KnownPage {
+    /// The library was compared with its folder as a whole, so what the catalog does not know is
+    /// not there.
+    pub ready: bool,
+    /// There are more behind these.
+    pub more: bool,
+    /// In the order of their ids.
+    pub images: Vec<KnownImage>,
+}
+
+/// What the catalog knows of one image.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KnownImage {
+    /// Its id.
+    pub id: String,
+    /// Its path below the root; bytes that are no UTF-8 are shown as U+FFFD.
+    pub path: String,
+    /// BLAKE3 of its bytes in hexadecimal, once an outcome told it.
+    pub content_hash: Option<String>,
+    /// Of the newest observation.
+    pub generation: u64,
+    /// The newest generation that was answered.
+    pub confirmed: u64,
+    /// `in_flight`, `indexed`, `failed`, `ignored`; `vanished` (it may turn up elsewhere) or
+    /// `removing` (the index is told to remove it).
+    pub state: String,
+    /// Bytes.
+    pub size: u64,
+}
+
+/// One file's life. Times are nanoseconds since 1970, 0 where that did not happen (yet).
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Life {
+    /// The image's id.
+    pub id: String,
+    /// Its library.
+    pub library: String,
+    /// Its path below the root; bytes that are no UTF-8 are shown as U+FFFD.
+    pub path: String,
+    /// As in [`KnownImage`].
+    pub state: String,
+    /// Why it failed or is ignored, from the documented list.
+    pub code: String,
+    /// … in one sentence.
+    pub detail: String,
+    /// When that state was entered.
+    pub since_ns: i64,
+    /// Bytes.
+    pub size: u64,
+    /// When the file says that it was written.
+    pub mtime_ns: i64,
+    /// First seen by the watcher.
+    pub first_seen_ns: i64,
+    /// The newest change was noticed.
+    pub observed_ns: i64,
+    /// … and sent.
+    pub sent_ns: i64,
+    /// BLAKE3 of its bytes in hexadecimal.
+    pub content_hash: Option<String>,
+    /// Of the newest observation.
+    pub generation: u64,
+    /// The newest generation that was answered.
+    pub confirmed: u64,
+    /// How often the newest generation was sent.
+    pub attempt: u32,
+    /// The last answer, where one came.
+    pub last: Option<LastAnswer>,
+    /// What it waits for now, in one sentence; empty where it waits for nothing.
+    pub waits_for: String,
+}
+
+/// What an embedder answered last about one file.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LastAnswer {
+    /// Which generation it is about.
+    pub generation: u64,
+    /// `indexed`, `removed`, `failed` or `superseded`.
+    pub state: String,
+    /// How often JetStream had delivered the event.
+    pub deliveries: u32,
+    /// The vector came from the index or from memory, not from the network.
+    pub reused: bool,
+    /// The model.
+    pub model: String,
+    /// Taken from the queue.
+    pub received_ns: i64,
+    /// Read and hashed.
+    pub read_ns: i64,
+    /// Decoded and scaled.
+    pub decoded_ns: i64,
+    /// Embedded.
+    pub embedded_ns: i64,
+    /// Written to the index.
+    pub committed_ns: i64,
+    /// Known to the watcher.
+    pub confirmed_ns: i64,
 }
 
 /// An answer, as JSON.
@@ -72,8 +215,16 @@ pub enum WatcherAnswer {
     Failures(FailurePage),
     /// To [`WatcherQuestion::Retry`]: how many are tried again.
     Retried(u64),
-    /// To [`WatcherQuestion::Scan`]: the scan is under way.
+    /// To [`WatcherQuestion::Discard`]: how many are left alone.
+    Discarded(u64),
+    /// To [`WatcherQuestion::Scan`] and [`WatcherQuestion::Confirm`]: a scan is under way.
     Scanning,
+    /// To [`WatcherQuestion::Life`]; `None`: no such file is known.
+    Life(Option<Box<Life>>),
+    /// To [`WatcherQuestion::Known`] and [`WatcherQuestion::KnownOf`].
+    Known(KnownPage),
+    /// To [`WatcherQuestion::Resend`]: how many are sent again.
+    Resent(u64),
     /// The question can't be answered.
     Refused(String),
 }
