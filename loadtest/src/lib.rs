@@ -1,12 +1,14 @@
 //! What measures and exercises lookalike from outside: it only uses what any user has, folders of
 //! pictures and the HTTP service.
 //!
-//! One module per subcommand; today there is [`generate`], which paints photo-like pictures.
-//! Below it lie the [`scenes`] that it can paint and the [`paint`] box that they are drawn with.
+//! One module per subcommand: [`generate`] paints photo-like pictures, and [`chaos`] changes files
+//! while parts of lookalike are killed and cut off. Below lie the [`scenes`] that pictures can show
+//! and the [`paint`] box that they are drawn with.
 //! [`metric_names`] lists the metrics that dashboards may use.
 
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test fails by panicking"))]
 
+pub mod chaos;
 pub mod generate;
 pub mod metric_names;
 pub mod paint;

@@ -1,9 +1,9 @@
-//! `lookalike-loadtest`: makes pictures, and later load and trouble, for lookalike.
+//! `lookalike-loadtest`: makes pictures and trouble, and later load, for lookalike.
 
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use lookalike_loadtest::generate;
+use lookalike_loadtest::{chaos, generate};
 
 /// Makes pictures, load and measurements for lookalike.
 #[derive(Debug, Parser)]
@@ -16,12 +16,14 @@ struct CommandLine {
 #[derive(Debug, Subcommand)]
 enum Command {
     Generate(generate::Arguments),
+    Chaos(chaos::Arguments),
 }
 
 fn main() -> ExitCode {
     // Wrong use ends here with exit code 2 and a line that says what was wrong.
     let done = match CommandLine::parse().command {
         Command::Generate(arguments) => generate::run(&arguments),
+        Command::Chaos(arguments) => chaos::run(&arguments),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -1,0 +1,329 @@
+//! What is asked while things go wrong, as users and monitors would, and what every answer must
+//! keep: counts that add up, well-formed searches, problems that say when to come back.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use reqwest::{Client, RequestBuilder};
+use serde_json::Value;
+
+use super::board::Board;
+use super::content::{Content, Pictures};
+use super::faults::Role;
+use super::operations::BASES;
+use crate::paint::Random;
+
+/// How long any answer may take, however bad things are: longer than the service itself allows.
+const PATIENCE: Duration = Duration::from_secs(45);
+
+/// How often each question is asked.
+const PAUSE: Duration = Duration::from_millis(400);
+
+/// The numbers that the report sums up.
+const METRICS: &[&str] = &[
+    "lookalike_embeddings_total",
+    "lookalike_embeddings_reused_total",
+    "lookalike_redeliveries_total",
+    "lookalike_events_published_total",
+];
+
+/// A client of the service.
+#[derive(Debug, Clone)]
+pub struct Looks {
+    client: Client,
+    board: Board,
+}
+
+/// An answer: its status and what it says.
+#[derive(Debug)]
+pub struct Answer {
+    /// The HTTP status.
+    pub status: u16,
+    /// Null when it was no JSON.
+    pub body: Value,
+}
+
+impl Looks {
+    /// Asks nothing yet.
+    ///
+    /// # Errors
+    /// When there can be no client.
+    pub fn new(board: &Board) -> reqwest::Result<Self> {
+        let client = Client::builder()
+            .timeout(PATIENCE)
+            .connect_timeout(Duration::from_secs(5))
+            .pool_max_idle_per_host(0)
+            .build()?;
+        Ok(Self {
+            client,
+            board: board.clone(),
+        })
+    }
+
+    /// Asks all kinds of questions until it is dropped.
+    pub async fn go_on(&self, seed: u64, pictures: Arc<Pictures>) {
+        tokio::join!(
+            self.watch_stats(),
+            self.search_on(seed, pictures),
+            self.gather_metrics()
+        );
+    }
+
+    async fn watch_stats(&self) {
+        loop {
+            self.stats().await;
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+
+    async fn search_on(&self, seed: u64, pictures: Arc<Pictures>) {
+        let mut random = Random::new(seed, 5);
+        let mut known = None;
+        loop {
+            let picture = Content::Picture {
+                base: random.whole(0, BASES - 1),
+                number: 0,
+            };
+            let found = self.search(&pictures.bytes(picture)).await;
+            known = found.or(known);
+            if let Some(id) = &known {
+                let path = format!("/v1/images/{id}/similar?limit=5");
+                // It may be gone by now.
+                if let Some(answer) = self.get(&path).await
+                    && answer.status != 404
+                {
+                    self.check_search(&answer);
+                }
+            }
+            if let Some(answer) = self.get("/v1/images?limit=20").await
+                && answer.status == 200
+                && !answer.body["images"].is_array()
+            {
+                self.board.complain("a list has no images");
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+
+    /// Searches by a picture; gives the best hit's id.
+    pub async fn search(&self, bytes: &[u8]) -> Option<String> {
+        let url = self.serve("/v1/search/image?limit=10")?;
+        let request = self.client.post(url).body(bytes.to_vec());
+        let request = request.header("content-type", "application/octet-stream");
+        let answer = self.ask("search", request).await?;
+        self.check_search(&answer);
+        let id = answer.body["hits"][0]["id"].as_str()?;
+        Some(id.to_owned())
+    }
+
+    fn check_search(&self, answer: &Answer) {
+        match answer.status {
+            200 => {
+                self.board.count("searches answered");
+                if let Err(wrong) = well_formed(&answer.body) {
+                    self.board
+                        .complain(format!("a malformed answer to a search: {wrong}"));
+                }
+            }
+            503 => self.board.count("searches refused for now (503)"),
+            status => {
+                let code = &answer.body["code"];
+                self.board
+                    .complain(format!("a search by a good picture got {status} {code}"));
+            }
+        }
+    }
+
+    /// The counts, after they were checked.
+    pub async fn stats(&self) -> Option<Value> {
+        let answer = self.get("/v1/stats").await?;
+        if answer.status != 200 {
+            return None;
+        }
+        self.board.count("looks at the counts");
+        let libraries = answer.body["libraries"].as_array();
+        let all = libraries.into_iter().flatten().chain([&answer.body]);
+        for counts in all {
+            if let Err(wrong) = adds_up(counts) {
+                self.board.complain(wrong);
+            }
+        }
+        Some(answer.body)
+    }
+
+    /// Asks the service.
+    pub async fn get(&self, path: &str) -> Option<Answer> {
+        let url = self.serve(path)?;
+        let route = path.split(['?']).next().unwrap_or(path);
+        let route = match route.strip_prefix("/v1/images/") {
+            Some(_) => "/v1/images/{id}/similar",
+            None => route,
+        };
+        self.ask(route, self.client.get(url)).await
+    }
+
+    fn serve(&self, path: &str) -> Option<String> {
+        let notes = self.board.notes();
+        let address = notes.addresses.get(&Role::Serve)?;
+        Some(format!("{address}{path}"))
+    }
+
+    async fn ask(&self, what: &str, request: RequestBuilder) -> Option<Answer> {
+        let disturbance = |board: &Board| {
+            let notes = board.notes();
+            (notes.serve_is_disturbed, notes.serve_disturbances)
+        };
+        let before = disturbance(&self.board);
+        let response = match request.send().await {
+            Ok(response) => response,
+            Err(error) => {
+                // Nothing but a fault of the service's own process excuses that there is no answer.
+                let was_disturbed = before.0 || disturbance(&self.board) != before;
+                if !was_disturbed && !error.is_connect() {
+                    self.board
+                        .complain(format!("{what} got no answer: {}", chain(&error)));
+                }
+                self.board.count("no answer, for the service was held up");
+                return None;
+            }
+        };
+        let status = response.status().as_u16();
+        let retry_after = response.headers().contains_key("retry-after");
+        let Ok(text) = response.text().await else {
+            return None;
+        };
+        let body: Value = serde_json::from_str(&text).unwrap_or_default();
+        if status >= 500 {
+            let code = body["code"].as_str().unwrap_or("no code");
+            if status != 503 {
+                let detail = &body["detail"];
+                self.board
+                    .complain(format!("{what}: {status} {code} {detail}"));
+            } else if !retry_after {
+                self.board
+                    .complain(format!("{what}: 503 {code} without Retry-After"));
+            }
+        }
+        if status >= 400 && !(body["code"].is_string() && body["request_id"].is_string()) {
+            self.board
+                .complain(format!("{what}: {status} is no problem document: {text}"));
+        }
+        Some(Answer { status, body })
+    }
+
+    async fn gather_metrics(&self) {
+        loop {
+            self.metrics().await;
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+
+    /// Reads the metrics of every role that answers.
+    pub async fn metrics(&self) {
+        let addresses = self.board.notes().addresses.clone();
+        for (role, address) in addresses {
+            let request = self.client.get(format!("{address}/metrics"));
+            let request = request.timeout(Duration::from_secs(2));
+            let Ok(response) = request.send().await else {
+                continue;
+            };
+            let Ok(text) = response.text().await else {
+                continue;
+            };
+            let mut notes = self.board.notes();
+            // It may have been started again meanwhile.
+            if notes.addresses.get(&role) == Some(&address) {
+                notes.running.insert(role, numbers(&text));
+            }
+        }
+    }
+}
+
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut line = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        line = format!("{line}: {cause}");
+        source = cause.source();
+    }
+    // Ports are other ones after every start; what is the same should be counted together.
+    let digits = |c: char| c.is_ascii_digit();
+    line.split(digits).collect::<Vec<_>>().join("")
+}
+
+fn numbers(text: &str) -> BTreeMap<String, f64> {
+    let number = |line: &str| {
+        let (name, value) = line.split_once(' ')?;
+        let wanted = METRICS.contains(&name);
+        Some((name.to_owned(), value.parse().ok().filter(|_| wanted)?))
+    };
+    text.lines().filter_map(number).collect()
+}
+
+/// Every file is one of the four, always.
+fn adds_up(counts: &Value) -> Result<(), String> {
+    let count = |key: &str| counts[key].as_u64();
+    let parts = ["indexed", "failed", "ignored", "in_flight"].map(count);
+    let sum: Option<u64> = parts.into_iter().sum();
+    if sum.is_some() && sum == count("on_disk") {
+        return Ok(());
+    }
+    Err(format!(
+        "counts do not add up: on_disk {} and indexed, failed, ignored, in_flight {parts:?}",
+        counts["on_disk"]
+    ))
+}
+
+fn well_formed(answer: &Value) -> Result<(), String> {
+    let hits = answer["hits"].as_array().ok_or("it has no hits")?;
+    let mut last = f64::INFINITY;
+    for hit in hits {
+        let wrong = |what: &str| Err(format!("{what}: {hit}"));
+        let is_id = |id: &str| id.len() == 32 && id.bytes().all(|b| b.is_ascii_hexdigit());
+        if !hit["id"].as_str().is_some_and(is_id) {
+            return wrong("no id");
+        }
+        if !hit["path"].is_string() || !hit["library"].is_string() {
+            return wrong("no path");
+        }
+        match hit["score"].as_f64() {
+            Some(score) if (-1.001..=1.001).contains(&score) && score <= last + 1e-6 => {
+                last = score;
+            }
+            _ => return wrong("a score that can't be there"),
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn counts_add_up_or_not() {
+        let counts = |on_disk: u64| json!({"on_disk": on_disk, "indexed": 1, "failed": 2, "ignored": 3, "in_flight": 4});
+        adds_up(&counts(10)).unwrap();
+        assert!(adds_up(&counts(11)).is_err());
+        assert!(adds_up(&json!({"on_disk": 0})).is_err());
+    }
+
+    #[test]
+    fn answers_are_checked() {
+        let hit =
+            |score: f64| json!({"id": "0".repeat(32), "path": "a", "library": "b", "score": score});
+        well_formed(&json!({"hits": [hit(1.0), hit(0.5)]})).unwrap();
+        assert!(well_formed(&json!({"hits": [hit(0.5), hit(1.0)]})).is_err());
+        assert!(well_formed(&json!({"hits": [hit(2.0)]})).is_err());
+        assert!(well_formed(&json!({"hits": [{}]})).is_err());
+        assert!(well_formed(&json!({})).is_err());
+    }
+
+    #[test]
+    fn metrics_are_picked_by_name() {
+        let text = "# HELP x\nlookalike_embeddings_total 7\nlookalike_other 8\n";
+        assert_eq!(numbers(text).into_iter().map(|(_, v)| v).sum::<f64>(), 7.0);
+    }
+}
