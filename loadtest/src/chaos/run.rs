@@ -261,7 +261,8 @@ impl Run<'_> {
             };
             let state = match rests {
                 Ok(()) => {
-                    rested.get_or_insert_with(Instant::now);
+                    let rested = rested.get_or_insert_with(Instant::now);
+                    self.report.until_rest = Some(*rested - healed);
                     compare::differences(&self.looks, &wanted).await
                 }
                 Err(why) => Err(why),
@@ -269,7 +270,6 @@ impl Run<'_> {
             if let (Some(rested), Ok(differences)) = (rested, &state)
                 && differences.is_empty()
             {
-                self.report.until_rest = Some(rested - healed);
                 self.report
                     .until_equal
                     .get_or_insert_with(|| rested.elapsed());
