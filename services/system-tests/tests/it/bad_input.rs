@@ -166,6 +166,7 @@ async fn every_odd_file_is_indexed_or_failed_with_a_reason() {
     let stats = world.settled().await;
     assert!(stats["indexed"].as_u64().unwrap() > 100, "{stats}");
     assert!(world.up.as_mut().unwrap().is_running());
+    let after_ingest = peak_memory(world.up.as_ref().unwrap().pid());
 
     // The same files as uploads: an answer or a problem, never a mistake of the service.
     for folder in [&malformed, &formats] {
@@ -186,7 +187,28 @@ async fn every_odd_file_is_indexed_or_failed_with_a_reason() {
             }
         }
     }
+
+    // All decoders together may hold 1 GiB; the largest bomb that is let through takes most of it.
+    let up = world.up.as_ref().unwrap();
+    let peak = peak_memory(up.pid());
+    eprintln!(
+        "peak memory of the whole process: {} MiB after ingest, {} MiB after the uploads",
+        after_ingest >> 20,
+        peak >> 20
+    );
+    assert!(peak < 1800 << 20, "{} MiB", peak >> 20);
+    let log = up.log();
+    let panics: Vec<_> = log.lines().filter(|l| l.contains("panicked at")).collect();
+    assert!(panics.is_empty(), "{panics:?}");
     world.stop().await;
+}
+
+/// The most memory that a process ever had (`VmHWM`), in bytes.
+fn peak_memory(pid: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let kilobytes = line.unwrap().split_whitespace().next().unwrap();
+    kilobytes.parse::<u64>().unwrap() * 1024
 }
 
 #[tokio::test]

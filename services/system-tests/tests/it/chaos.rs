@@ -1,0 +1,21 @@
+//! Many faults at once, at random: a short run of what `lookalike-loadtest chaos` does, which is
+//! run for longer by hand.
+
+use std::path::PathBuf;
+
+use lookalike_loadtest::chaos::{Arguments, run_seed};
+
+#[test]
+fn a_short_chaos_ends_with_an_index_that_equals_the_folders() {
+    let report = run_seed(&Arguments {
+        seconds: 30,
+        seed: 11,
+        files: 300,
+        program: Some(PathBuf::from(env!("CARGO_BIN_EXE_lookalike-system-tests"))),
+        dir: Some(PathBuf::from(env!("CARGO_TARGET_TMPDIR"))),
+        ..Arguments::default()
+    })
+    .unwrap();
+    eprintln!("{}", report.text());
+    assert!(report.is_good(), "{}", report.text());
+}
