@@ -2,9 +2,9 @@
 //!
 //! Nothing is believed: the format comes from the content, limits are checked on the header's
 //! claims before anything is allocated, and a decoder that panics takes only its file down.
-//! Animations give their first frame. How long a decoder computes is not bounded here.
+//! Animations give their first frame.
 
-use std::{io::Cursor, panic::AssertUnwindSafe};
+use std::panic::AssertUnwindSafe;
 
 use image::{
     ColorType, DynamicImage, ImageDecoder, ImageError, ImageReader, Rgb, RgbImage,
@@ -15,10 +15,12 @@ use lookalike_chassis::metrics::STAGE_SECONDS;
 use crate::{
     attributes::{self, Attributes},
     colors,
+    deadline::{Deadline, Source, Watch},
     error::DecodeError,
     jpeg,
     limits::Limits,
     sniff::{Format, sniff},
+    tiff,
 };
 
 /// An upright picture.
@@ -88,12 +90,27 @@ pub fn decode(
     short_side_wanted: u32,
     limits: &Limits,
 ) -> Result<(Picture, Attributes), DecodeError> {
+    decode_watched(bytes, short_side_wanted, limits, &Watch::default())
+}
+
+/// [`decode`], with a watch for whoever waits: where the decoder does not end in time by itself,
+/// it can be given up.
+///
+/// # Errors
+/// Any [`DecodeError`].
+pub fn decode_watched(
+    bytes: &[u8],
+    short_side_wanted: u32,
+    limits: &Limits,
+    watch: &Watch,
+) -> Result<(Picture, Attributes), DecodeError> {
     let _timer = STAGE_SECONDS.with_label_values(&["decode"]).start_timer();
     decode_as(
         bytes,
         Wanted::ShortSide(short_side_wanted),
         Alpha::Drop,
         limits,
+        watch,
     )
 }
 
@@ -102,22 +119,31 @@ pub(crate) fn decode_as(
     wanted: Wanted,
     alpha: Alpha,
     limits: &Limits,
+    watch: &Watch,
 ) -> Result<(Picture, Attributes), DecodeError> {
     limits.check_file_bytes(bytes.len() as u64)?;
     let format = sniff(bytes)?;
+    let deadline = Deadline::begin(watch, limits.decode_timeout);
     let work = || {
         let raw = match format {
-            Format::Jpeg => jpeg::decode(bytes, wanted, limits)?,
-            _ => decode_with_image(bytes, format, limits)?,
+            Format::Jpeg => jpeg::decode(bytes, wanted, limits, &deadline)?,
+            _ => decode_with_image(bytes, format, limits, &deadline)?,
         };
         Ok(upright(raw, format, alpha))
     };
     // The closure owns nothing that outlives it, and the budget frees itself while unwinding.
-    std::panic::catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
+    let decoded = std::panic::catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
         Err(DecodeError::DecoderPanic {
             format: format.name(),
             reason: panic_message(&*panic),
         })
+    });
+    // A decoder that got no more bytes says whatever comes to its mind.
+    decoded.map_err(|error| match deadline.has_passed() {
+        true => DecodeError::TooSlow {
+            max: limits.decode_timeout,
+        },
+        false => error,
     })
 }
 
@@ -191,6 +217,7 @@ fn to_rgb8(mut image: DynamicImage, format: Format, alpha: Alpha) -> RgbImage {
 /// An opened file of the `image` crate whose claims are within the limits.
 pub(crate) struct Opened<'a> {
     format: Format,
+    deadline: &'a Deadline<'a>,
     decoder: Box<dyn ImageDecoder + 'a>,
 }
 
@@ -199,8 +226,15 @@ pub(crate) fn open_with_image<'a>(
     bytes: &'a [u8],
     format: Format,
     limits: &Limits,
+    deadline: &'a Deadline<'a>,
 ) -> Result<Opened<'a>, DecodeError> {
-    let mut reader = ImageReader::with_format(Cursor::new(bytes), format.image_format());
+    // Given back before the pixels are held: what was read of the tags is small by then.
+    let _tags = match format {
+        Format::Tiff => Some(limits.hold_within(tiff::claimed_bytes(bytes), deadline)?),
+        _ => None,
+    };
+    let source = Source::new(bytes, deadline);
+    let mut reader = ImageReader::with_format(source, format.image_format());
     let mut image_limits = image::Limits::no_limits();
     image_limits.max_alloc = Some(limits.max_decode_bytes);
     reader.limits(image_limits);
@@ -211,6 +245,7 @@ pub(crate) fn open_with_image<'a>(
     limits.check_pixels(format.name(), width, height)?;
     Ok(Opened {
         format,
+        deadline,
         decoder: Box::new(decoder),
     })
 }
@@ -235,15 +270,20 @@ impl Opened<'_> {
             _ => 3 * pixels,
         };
         let working = (copies * self.decoder.total_bytes()).saturating_add(own_bytes);
-        let _held =
-            limits.hold(working.max(self.decoder.total_bytes().saturating_add(converted)))?;
+        let bytes = working.max(self.decoder.total_bytes().saturating_add(converted));
+        let _held = limits.hold_within(bytes, self.deadline)?;
         DynamicImage::from_decoder(self.decoder)
             .map_err(|error| from_image(error, self.format, limits))
     }
 }
 
-fn decode_with_image(bytes: &[u8], format: Format, limits: &Limits) -> Result<Raw, DecodeError> {
-    let mut opened = open_with_image(bytes, format, limits)?;
+fn decode_with_image(
+    bytes: &[u8],
+    format: Format,
+    limits: &Limits,
+    deadline: &Deadline<'_>,
+) -> Result<Raw, DecodeError> {
+    let mut opened = open_with_image(bytes, format, limits, deadline)?;
     let (width, height) = opened.decoder.dimensions();
     // Broken metadata is no reason to refuse a picture.
     let orientation = opened.decoder.orientation().ok();

@@ -5,8 +5,8 @@
 //! what is waiting at that moment, up to the limit; nothing waits for a batch to fill up.
 //!
 //! Pictures and vectors never mix: every request carries its own way back, a request whose sender
-//! has gone is skipped, and a batch that brings the network down fails its own requests and
-//! nobody else's.
+//! has gone is skipped, and a batch that brings the network down is split until only the pictures
+//! that do so fail. Whether it is them or the device, a trial picture tells.
 
 use std::{panic::AssertUnwindSafe, thread::JoinHandle, time::Instant};
 
@@ -75,16 +75,14 @@ impl Engine {
             run: Box::new(move |pixels, batch| network.forward(pixels, batch)),
             dimension: description.dimension,
             batch_images,
+            trial: vec![128; description.input_bytes()].into_boxed_slice(),
             queries: Queue::new(query_receiver),
             images: Queue::new(image_receiver),
         };
-        let trial = vec![128; description.input_bytes()].into_boxed_slice();
         let thread = std::thread::Builder::new()
             .name("vision-device".to_owned())
             .spawn(move || {
-                let result = worker
-                    .embed(std::slice::from_ref(&trial))
-                    .and_then(|vectors| check(&vectors[0]));
+                let result = worker.try_out();
                 let works = result.is_ok();
                 // The receiver waits for exactly this message.
                 let _ = ready.send(result);
@@ -116,7 +114,7 @@ impl Engine {
     /// input, in their order; each of the model's dimension, finite, of unit length.
     ///
     /// # Errors
-    /// When an input has the wrong length, or the network failed on the batch.
+    /// When an input has the wrong length, or the network failed on one of them.
     pub async fn embed_query(&self, inputs: Vec<Input>) -> Result<Vec<Vec<f32>>, Error> {
         self.send(|queues| &queues.queries, inputs).await
     }
@@ -125,7 +123,7 @@ impl Engine {
     /// model's dimension, finite, of unit length. Waits while the queue is full.
     ///
     /// # Errors
-    /// When an input has the wrong length, or the network failed on the batch.
+    /// When an input has the wrong length, or the network failed on one of them.
     pub async fn embed(&self, inputs: Vec<Input>) -> Result<Vec<Vec<f32>>, Error> {
         self.send(|queues| &queues.images, inputs).await
     }
@@ -264,6 +262,8 @@ struct Worker {
     run: Run,
     dimension: usize,
     batch_images: usize,
+    /// A picture that the network embeds if the device works.
+    trial: Input,
     queries: Queue,
     images: Queue,
 }
@@ -315,25 +315,53 @@ impl Worker {
             waiting.push((job.inputs.len(), job.reply));
             inputs.extend(job.inputs);
         }
-        let mut vectors = match self.embed(&inputs) {
-            Ok(vectors) => vectors.into_iter(),
-            Err(error) => {
-                tracing::error!(%error, batch_images = inputs.len(), "a batch failed");
-                for (_, reply) in waiting {
-                    // A sender that has left needs no answer.
-                    let _ = reply.send(Err(Error::Network {
-                        batch_images: inputs.len(),
-                        problem: error.to_string(),
-                    }));
+        let results = self.embed_each(&inputs);
+        assert_eq!(results.len(), inputs.len(), "one result for each input");
+        let mut results = results.into_iter();
+        for (count, reply) in waiting {
+            // All of a request's own results are taken, also behind a failed one: the next
+            // request's begin where they end.
+            let own: Vec<Result<Vec<f32>, Error>> = results.by_ref().take(count).collect();
+            // A sender that has left needs no answer.
+            let _ = reply.send(own.into_iter().collect());
+        }
+    }
+
+    /// One checked vector, or why there is none, for each input. A batch that fails is split, so
+    /// that nobody fails for another's sake.
+    fn embed_each(&self, inputs: &[Input]) -> Vec<Result<Vec<f32>, Error>> {
+        let error = match self.embed(inputs) {
+            Ok(vectors) => {
+                let checked = vectors
+                    .into_iter()
+                    .map(|vector| check(&vector).map(|()| vector));
+                return checked.collect();
+            }
+            Err(error) => error,
+        };
+        if inputs.len() > 1 {
+            tracing::warn!(%error, batch_images = inputs.len(), "a batch failed, splitting it");
+            let (first, second) = inputs.split_at(inputs.len() / 2);
+            let mut results = self.embed_each(first);
+            results.extend(self.embed_each(second));
+            return results;
+        }
+        let error = match self.try_out() {
+            Ok(()) => error,
+            Err(trial) => {
+                tracing::error!(%error, %trial, "the device fails on the trial picture too");
+                Error::Broken {
+                    problem: error.to_string(),
                 }
-                return;
             }
         };
-        for (count, reply) in waiting {
-            let own: Vec<Vec<f32>> = vectors.by_ref().take(count).collect();
-            let checked = own.iter().try_for_each(|vector| check(vector));
-            let _ = reply.send(checked.map(|()| own));
-        }
+        vec![Err(error)]
+    }
+
+    /// Whether the device works, found out by one picture.
+    fn try_out(&self) -> Result<(), Error> {
+        let vectors = self.embed(std::slice::from_ref(&self.trial))?;
+        check(&vectors[0])
     }
 
     /// Runs the network; one vector per input, of the right length, otherwise unchecked.
@@ -405,9 +433,10 @@ mod tests {
     }
 
     /// An engine whose network notes the first byte of every picture, waits for the gate, and
-    /// gives the unit vector of axis `byte % 4`; 13 panics, 66 gives NaN.
+    /// gives the unit vector of axis `byte % 4`; 13 panics, 66 gives NaN, after 99 all panics.
     fn engine(batch_images: usize, gate: &Arc<Gate>) -> Engine {
         let gate = Arc::clone(gate);
+        let is_dead = std::sync::atomic::AtomicBool::new(false);
         let run = move |pixels: &[u8], _batch: usize| {
             let firsts: Vec<u8> = pixels.chunks_exact(SIDE_BYTES).map(|p| p[0]).collect();
             let mut state = gate.state.lock().unwrap();
@@ -418,6 +447,8 @@ mod tests {
             }
             drop(state);
             assert!(!firsts.contains(&13), "unlucky");
+            is_dead.fetch_or(firsts.contains(&99), std::sync::atomic::Ordering::Relaxed);
+            assert!(!is_dead.load(std::sync::atomic::Ordering::Relaxed), "dead");
             let mut vectors = vec![0.0; firsts.len() * 4];
             for (i, first) in firsts.iter().enumerate() {
                 vectors[i * 4 + usize::from(first % 4)] = if *first == 66 { f32::NAN } else { 1.0 };
@@ -430,6 +461,7 @@ mod tests {
             run: Box::new(run),
             dimension: 4,
             batch_images,
+            trial: inputs(&[128]).remove(0),
             queries: Queue::new(query_receiver),
             images: Queue::new(image_receiver),
         };
@@ -516,6 +548,67 @@ mod tests {
         ));
         assert_eq!(axes(&engine.embed(inputs(&[2])).await.unwrap()), [2]);
         assert!(engine.embed(Vec::new()).await.unwrap().is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_failing_batch_is_split_and_nobody_gets_anothers_vector() {
+        let gate = Arc::new(Gate::default());
+        let engine = engine(8, &gate);
+        let busy = engine.embed(inputs(&[0]));
+        let others = async {
+            while gate.batches().is_empty() {
+                tokio::task::yield_now().await;
+            }
+            let jobs = async {
+                tokio::join!(
+                    engine.embed(inputs(&[1])),
+                    // Fails within its request: what follows must not move up.
+                    engine.embed(inputs(&[2, 13, 3])),
+                    engine.embed(inputs(&[5])),
+                    engine.embed(inputs(&[66])),
+                    engine.embed(inputs(&[6, 7])),
+                )
+            };
+            tokio::pin!(jobs);
+            // One poll puts all of them into the queue; then the device may go on.
+            tokio::select! {
+                biased;
+                _ = &mut jobs => unreachable!("the gate is closed"),
+                () = tokio::task::yield_now() => gate.open(),
+            }
+            jobs.await
+        };
+        let (first, (one, bad, five, not_finite, last)) = tokio::join!(busy, others);
+        assert_eq!(axes(&first.unwrap()), [0]);
+        assert_eq!(axes(&one.unwrap()), [1]);
+        assert!(matches!(
+            bad,
+            Err(Error::Network {
+                batch_images: 1,
+                ..
+            })
+        ));
+        assert_eq!(axes(&five.unwrap()), [1]);
+        assert!(matches!(not_finite, Err(Error::BadVector { .. })));
+        assert_eq!(axes(&last.unwrap()), [2, 3]);
+        assert_eq!(
+            gate.batches()[1],
+            [1, 2, 13, 3, 5, 66, 6, 7],
+            "they were one batch"
+        );
+    }
+
+    #[tokio::test]
+    async fn a_broken_device_is_told_from_a_bad_picture() {
+        let gate = Arc::new(Gate::default());
+        gate.open();
+        let engine = engine(4, &gate);
+        let bad = engine.embed(inputs(&[13])).await;
+        assert!(matches!(bad, Err(Error::Network { .. })), "{bad:?}");
+        let last = engine.embed(inputs(&[1, 99])).await;
+        assert!(matches!(last, Err(Error::Broken { .. })), "{last:?}");
+        let after = engine.embed_query(inputs(&[1])).await;
+        assert!(matches!(after, Err(Error::Broken { .. })), "{after:?}");
     }
 
     #[tokio::test]

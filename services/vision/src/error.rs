@@ -19,6 +19,7 @@ use std::path::PathBuf;
 /// | `too_much_memory` | decoding would need more memory than `max_decode_bytes` |
 /// | `truncated` | ends before the picture does |
 /// | `corrupt` | breaks the rules of its format |
+/// | `too_slow` | decoding did not end within `decode_timeout` |
 /// | `decoder_panic` | brought the decoder down; only this file is affected |
 pub const CODES: &[&str] = &[
     "empty",
@@ -30,10 +31,12 @@ pub const CODES: &[&str] = &[
     "too_much_memory",
     "truncated",
     "corrupt",
+    "too_slow",
     "decoder_panic",
 ];
 
-/// Why a file is no picture for us. The same bytes always fail the same way.
+/// Why a file is no picture for us. The same bytes always fail the same way (too slow is decided by
+/// the time of a processor, so only a faster one changes that).
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DecodeError {
     /// There are no bytes.
@@ -100,6 +103,12 @@ pub enum DecodeError {
         /// The rule, in the decoder's words.
         reason: String,
     },
+    /// Decoding took too long.
+    #[error("decoding took longer than the {max:?} that are allowed")]
+    TooSlow {
+        /// `decode_timeout` of the settings.
+        max: std::time::Duration,
+    },
     /// A decoder panicked on this file.
     #[error("the {format} decoder failed on this file: {reason}")]
     DecoderPanic {
@@ -123,6 +132,7 @@ impl DecodeError {
             Self::TooMuchMemory { .. } => "too_much_memory",
             Self::Truncated { .. } => "truncated",
             Self::Corrupt { .. } => "corrupt",
+            Self::TooSlow { .. } => "too_slow",
             Self::DecoderPanic { .. } => "decoder_panic",
         }
     }
@@ -225,6 +235,13 @@ pub enum Error {
         /// Images in the batch.
         batch_images: usize,
         /// The panic's message.
+        problem: String,
+    },
+    /// The network failed on the trial picture too, with which it had started well: whatever is
+    /// wrong is not about a picture.
+    #[error("the device does not work any more: {problem}")]
+    Broken {
+        /// What the picture's run gave.
         problem: String,
     },
     /// The network gave something that is no unit vector.

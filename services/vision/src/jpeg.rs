@@ -8,11 +8,16 @@
 //! Here a JPEG without an end marker after its first scan is `truncated`, always: half a picture
 //! would be indexed as a wrong one. Damage *within* the compressed data is another matter: it
 //! shows as in any viewer, and the picture is used.
+//!
+//! **Slow files.** Every scan of a progressive file passes over the whole picture, and a scan can be
+//! a dozen bytes. `image` reads such a file whole before it begins, so that nothing could end it:
+//! one with very many scans goes to `jpeg-decoder` only, which reads as it decodes.
 
 use image::{DynamicImage, GrayImage, RgbImage};
 use jpeg_decoder::PixelFormat;
 
 use crate::{
+    deadline::{Deadline, Source},
     decode::{Raw, Wanted, open_with_image},
     error::DecodeError,
     limits::Limits,
@@ -20,6 +25,9 @@ use crate::{
 };
 
 const FORMAT: &str = "jpeg";
+
+/// More scans than any program writes (mozjpeg's longest script has 64 or so).
+const MANY_SCANS: usize = 200;
 
 /// What the segments before the first scan say.
 #[derive(Debug, PartialEq, Eq)]
@@ -141,7 +149,12 @@ impl Header {
 }
 
 /// Decodes a JPEG, reduced where `wanted` allows it, not yet turned upright.
-pub(crate) fn decode(bytes: &[u8], wanted: Wanted, limits: &Limits) -> Result<Raw, DecodeError> {
+pub(crate) fn decode(
+    bytes: &[u8],
+    wanted: Wanted,
+    limits: &Limits,
+    deadline: &Deadline<'_>,
+) -> Result<Raw, DecodeError> {
     let header = Header::parse(bytes)?;
     limits.check_pixels(FORMAT, header.width, header.height)?;
     if !has_end_marker(&bytes[header.scan_at..]) {
@@ -153,8 +166,8 @@ pub(crate) fn decode(bytes: &[u8], wanted: Wanted, limits: &Limits) -> Result<Ra
     let reduction = header.reduction(wanted);
     // Four components are CMYK, which `image` turns into RGB and `jpeg-decoder` does not.
     let can_reduce = header.components != 4;
-    let reduced = |reduction| decode_reduced(bytes, &header, reduction, limits);
-    let in_full = || decode_in_full(bytes, &header, limits);
+    let reduced = |reduction| decode_reduced(bytes, &header, reduction, limits, deadline);
+    let in_full = || decode_in_full(bytes, &header, limits, deadline);
     let image = match (reduction, can_reduce) {
         (_, false) => in_full(),
         (1, true) => in_full().or_else(|first| reduced(1).map_err(|second| better(first, second))),
@@ -199,14 +212,15 @@ fn decode_reduced(
     header: &Header,
     reduction: u32,
     limits: &Limits,
+    deadline: &Deadline<'_>,
 ) -> Result<DynamicImage, DecodeError> {
     let side = |side: u32| side.div_ceil(reduction);
     let (width, height) = (side(header.width), side(header.height));
     let reduced_bytes = u64::from(width) * u64::from(height) * u64::from(header.components);
     // Planes and the joined picture live at once; a turned copy comes after the planes.
-    let _held =
-        limits.hold(2 * reduced_bytes * bytes_a_sample(header) + header.coefficient_bytes())?;
-    let mut decoder = jpeg_decoder::Decoder::new(bytes);
+    let own_bytes = 2 * reduced_bytes * bytes_a_sample(header) + header.coefficient_bytes();
+    let _held = limits.hold_within(own_bytes, deadline)?;
+    let mut decoder = jpeg_decoder::Decoder::new(Source::new(bytes, deadline));
     decoder.set_max_decoding_buffer_size(
         usize::try_from(limits.max_decode_bytes).unwrap_or(usize::MAX),
     );
@@ -257,10 +271,25 @@ fn decode_in_full(
     bytes: &[u8],
     header: &Header,
     limits: &Limits,
+    deadline: &Deadline<'_>,
 ) -> Result<DynamicImage, DecodeError> {
+    if header.is_progressive() && scan_count(&bytes[header.scan_at..]) > MANY_SCANS {
+        return Err(DecodeError::UnsupportedFeature {
+            format: FORMAT,
+            reason: format!("more than {MANY_SCANS} scans"),
+        });
+    }
     // `image` copies the file.
     let own_bytes = header.coefficient_bytes() + bytes.len() as u64;
-    open_with_image(bytes, Format::Jpeg, limits)?.decode(own_bytes, limits)
+    open_with_image(bytes, Format::Jpeg, limits, deadline)?.decode(own_bytes, limits)
+}
+
+/// Scans from the first one on: within compressed data no marker can stand.
+fn scan_count(from_scan: &[u8]) -> usize {
+    let later = from_scan
+        .windows(2)
+        .filter(|window| window == &[0xff, 0xda]);
+    1 + later.count()
 }
 
 fn from_jpeg_decoder(error: jpeg_decoder::Error) -> DecodeError {
@@ -286,6 +315,13 @@ fn from_jpeg_decoder(error: jpeg_decoder::Error) -> DecodeError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::deadline::Watch;
+
+    fn decode(bytes: &[u8], wanted: Wanted, limits: &Limits) -> Result<Raw, DecodeError> {
+        let watch = Watch::default();
+        let deadline = Deadline::begin(&watch, limits.decode_timeout);
+        super::decode(bytes, wanted, limits, &deadline)
+    }
 
     fn jpeg() -> Vec<u8> {
         crate::encode_jpeg(&[90; 40 * 24 * 3], 40, 24, 80)

@@ -11,6 +11,10 @@
 //!
 //! `search` uses everything but the engine.
 
+#![cfg_attr(
+    not(feature = "network"),
+    allow(dead_code, reason = "what only the engine uses")
+)]
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test fails by panicking"))]
 
 pub mod error;
@@ -19,8 +23,10 @@ pub mod metrics;
 // What is it, and is it small enough?
 mod limits;
 mod sniff;
+mod tiff;
 
-// Bytes → an upright picture.
+// Bytes → an upright picture, within a time.
+mod deadline;
 mod decode;
 mod jpeg;
 
@@ -37,8 +43,11 @@ mod model;
 mod weights;
 
 // Input → vector.
+#[cfg(feature = "network")]
 mod device;
+#[cfg(feature = "network")]
 mod engine;
+#[cfg(feature = "network")]
 mod network;
 
 // For people.
@@ -47,8 +56,10 @@ mod thumbnail;
 mod settings;
 
 pub use attributes::Attributes;
-pub use decode::{Picture, decode};
+pub use deadline::Watch;
+pub use decode::{Picture, decode, decode_watched};
 pub use description::{Architecture, CropOffset, Description, Filter, LongSide, Preprocessing};
+#[cfg(feature = "network")]
 pub use engine::Engine;
 pub use error::{CODES, DecodeError, Error};
 pub use limits::Limits;

@@ -5,9 +5,11 @@
 //! served, so that a pool of threads fed with the largest allowed pictures stays within one
 //! `max_decode_bytes`. What a decoder returns belongs to its caller and is counted no more.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::Duration;
 
-use crate::{Settings, error::DecodeError};
+use crate::{Settings, deadline::Deadline, error::DecodeError};
 
 /// Bounds of decoding, made from [`Settings`]. Clones share the memory budget.
 #[derive(Debug, Clone)]
@@ -20,6 +22,8 @@ pub struct Limits {
     pub max_side: u32,
     /// The most memory of all decodes together, in bytes.
     pub max_decode_bytes: u64,
+    /// How much time of a processor one decode may take.
+    pub decode_timeout: Duration,
     budget: Arc<Budget>,
 }
 
@@ -30,6 +34,7 @@ impl From<&Settings> for Limits {
             max_pixels: settings.max_pixels,
             max_side: settings.max_side,
             max_decode_bytes: settings.max_decode_bytes,
+            decode_timeout: settings.decode_timeout,
             budget: Arc::default(),
         }
     }
@@ -84,8 +89,18 @@ impl Limits {
     }
 
     /// Takes `bytes` of the shared budget, waiting until they are free; they return when the
-    /// [`Held`] is dropped.
-    pub(crate) fn hold(&self, bytes: u64) -> Result<Held, DecodeError> {
+    /// [`Held`] is dropped, or when the decode is given up. The wait is not on the decode's time.
+    pub(crate) fn hold_within(
+        &self,
+        bytes: u64,
+        deadline: &Deadline<'_>,
+    ) -> Result<Held, DecodeError> {
+        let held = deadline.waiting(|| self.hold(bytes))?;
+        deadline.watch().note_share(&held.share);
+        Ok(held)
+    }
+
+    fn hold(&self, bytes: u64) -> Result<Held, DecodeError> {
         if bytes > self.max_decode_bytes {
             return Err(DecodeError::TooMuchMemory {
                 max_bytes: self.max_decode_bytes,
@@ -93,8 +108,10 @@ impl Limits {
         }
         self.budget.take(bytes, self.max_decode_bytes);
         Ok(Held {
-            bytes,
-            budget: Arc::clone(&self.budget),
+            share: Arc::new(Share {
+                bytes: AtomicU64::new(bytes),
+                budget: Arc::clone(&self.budget),
+            }),
         })
     }
 }
@@ -138,21 +155,38 @@ impl Budget {
 
 /// A share of the memory budget.
 #[derive(Debug)]
-pub(crate) struct Held {
-    bytes: u64,
+pub(crate) struct Share {
+    bytes: AtomicU64,
     budget: Arc<Budget>,
+}
+
+impl Share {
+    /// Gives it back, once.
+    pub(crate) fn give_back(&self) {
+        let bytes = self.bytes.swap(0, Ordering::Relaxed);
+        if bytes > 0 {
+            self.budget.give_back(bytes);
+        }
+    }
+}
+
+/// A decoder's hold of its share.
+#[derive(Debug)]
+pub(crate) struct Held {
+    share: Arc<Share>,
 }
 
 impl Drop for Held {
     fn drop(&mut self) {
-        self.budget.give_back(self.bytes);
+        self.share.give_back();
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
+    use crate::deadline::Watch;
+    use std::sync::atomic::Ordering::SeqCst;
 
     #[test]
     fn decoders_together_stay_within_the_budget() {
@@ -181,5 +215,30 @@ mod tests {
             "too_much_memory",
             "what never fits is refused instead of waiting for ever"
         );
+    }
+
+    #[test]
+    fn who_was_given_up_holds_up_nobody() {
+        let limits = Limits {
+            max_decode_bytes: 100,
+            ..Limits::default()
+        };
+        let watch = Watch::default();
+        let deadline = Deadline::begin(&watch, Duration::MAX);
+        let stuck = limits.hold_within(80, &deadline).unwrap();
+        watch.give_up();
+        // Would wait for ever.
+        let next = limits.hold(100).unwrap();
+        drop(stuck);
+        assert_eq!(
+            limits.budget.state.lock().unwrap().held_bytes,
+            100,
+            "given back once"
+        );
+        drop(next);
+        let late = limits.hold_within(80, &deadline).unwrap();
+        assert_eq!(limits.budget.state.lock().unwrap().held_bytes, 0);
+        drop(late);
+        assert_eq!(limits.budget.state.lock().unwrap().held_bytes, 0);
     }
 }

@@ -1,5 +1,7 @@
 //! The `[vision]` section of the settings.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 /// Model, device and the limits of decoding.
@@ -21,6 +23,10 @@ pub struct Settings {
     /// would need more alone is refused.
     #[serde(with = "lookalike_chassis::settings::size")]
     pub max_decode_bytes: u64,
+    /// How much time of a processor decoding one picture may take, as `"30s"`. A decoder that
+    /// does not even notice that is given up after twice as long by the clock.
+    #[serde(with = "lookalike_chassis::settings::duration")]
+    pub decode_timeout: Duration,
     /// The most images that go through the network at once.
     pub batch_images: usize,
     /// Batches that wait for the device at most; more wait in their senders.
@@ -40,6 +46,7 @@ impl Default for Settings {
             max_pixels: 200_000_000,
             max_side: 65_000,
             max_decode_bytes: 1 << 30,
+            decode_timeout: Duration::from_secs(30),
             batch_images: 16,
             queue_batches: 4,
             queue_queries: 256,

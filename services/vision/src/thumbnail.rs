@@ -3,6 +3,7 @@
 use image::{ExtendedColorType, codecs::jpeg::JpegEncoder};
 
 use crate::{
+    deadline::Watch,
     decode::{Alpha, Picture, Wanted, decode_as},
     description::Filter,
     error::DecodeError,
@@ -19,7 +20,8 @@ const QUALITY: u8 = 82;
 /// Any [`DecodeError`], as [`decode`](crate::decode).
 pub fn thumbnail(bytes: &[u8], size: u32, limits: &Limits) -> Result<Vec<u8>, DecodeError> {
     let size = size.max(1);
-    let (picture, _) = decode_as(bytes, Wanted::LongSide(size), Alpha::OverWhite, limits)?;
+    let (wanted, watch) = (Wanted::LongSide(size), Watch::default());
+    let (picture, _) = decode_as(bytes, wanted, Alpha::OverWhite, limits, &watch)?;
     let long = picture.width.max(picture.height);
     let small = if long > size {
         let scaled = |side: u32| {

@@ -159,3 +159,47 @@ fn half_a_file_is_never_half_a_picture() {
         );
     }
 }
+
+/// A progressive gray JPEG whose scans hold nothing: each is a dozen bytes, and passes over the
+/// whole picture.
+fn jpeg_of_scans(side: u16, scans: usize) -> Vec<u8> {
+    let mut file = vec![0xff, 0xd8];
+    let mut segment = |marker: u8, body: &[u8]| {
+        file.extend([0xff, marker]);
+        file.extend((body.len() as u16 + 2).to_be_bytes());
+        file.extend(body);
+    };
+    segment(0xdb, &[&[0_u8][..], &[1; 64]].concat());
+    let [high, low] = side.to_be_bytes();
+    segment(0xc2, &[8, high, low, high, low, 1, 1, 0x11, 0]);
+    // One code of one bit, for "no difference".
+    let table = [&[0_u8, 1][..], &[0; 15], &[0]].concat();
+    segment(0xc4, &table);
+    for _ in 0..scans {
+        segment(0xda, &[1, 1, 0x00, 0, 0, 0]);
+    }
+    file.extend([0xff, 0xd9]);
+    file
+}
+
+#[test]
+fn a_picture_of_endless_scans_ends_in_time() {
+    let _alone = alone();
+    let few = jpeg_of_scans(512, 3);
+    decode(&few, 512, &Limits::default()).unwrap();
+    let file = jpeg_of_scans(4096, 100_000);
+    let settings = Settings {
+        decode_timeout: std::time::Duration::from_millis(300),
+        ..Settings::default()
+    };
+    let limits = Limits::from(&settings);
+    // In full, reduced, and for a thumbnail: whichever decoder is asked, and also the second one.
+    for short_side in [4096, 146] {
+        let begun = std::time::Instant::now();
+        let error = decode(&file, short_side, &limits).unwrap_err();
+        assert_eq!(error.code(), "too_slow", "{error}");
+        assert!(begun.elapsed().as_secs() < 20, "{:?}", begun.elapsed());
+    }
+    let error = thumbnail(&file, 200, &limits).unwrap_err();
+    assert_eq!(error.code(), "too_slow", "{error}");
+}
