@@ -26,6 +26,8 @@ const METRICS: &[&str] = &[
     "lookalike_embeddings_reused_total",
     "lookalike_redeliveries_total",
     "lookalike_events_published_total",
+    "lookalike_put_off_total",
+    "lookalike_repaired_total",
 ];
 
 /// A client of the service.
@@ -252,13 +254,19 @@ fn chain(error: &dyn std::error::Error) -> String {
     line.split(digits).collect::<Vec<_>>().join("")
 }
 
+/// The wanted metrics, each summed over its labels.
 fn numbers(text: &str) -> BTreeMap<String, f64> {
-    let number = |line: &str| {
-        let (name, value) = line.split_once(' ')?;
-        let wanted = METRICS.contains(&name);
-        Some((name.to_owned(), value.parse().ok().filter(|_| wanted)?))
-    };
-    text.lines().filter_map(number).collect()
+    let mut numbers = BTreeMap::new();
+    for line in text.lines() {
+        let Some((series, value)) = line.rsplit_once(' ') else {
+            continue;
+        };
+        let name = series.split('{').next().unwrap_or(series);
+        if let (true, Ok(value)) = (METRICS.contains(&name), value.parse::<f64>()) {
+            *numbers.entry(name.to_owned()).or_default() += value;
+        }
+    }
+    numbers
 }
 
 /// Every file is one of the four, always.
@@ -323,7 +331,12 @@ mod tests {
 
     #[test]
     fn metrics_are_picked_by_name() {
-        let text = "# HELP x\nlookalike_embeddings_total 7\nlookalike_other 8\n";
-        assert_eq!(numbers(text).into_iter().map(|(_, v)| v).sum::<f64>(), 7.0);
+        let text = "# HELP lookalike_embeddings_total x\nlookalike_embeddings_total 7\n\
+                    lookalike_other 8\nlookalike_repaired_total{kind=\"a\"} 1\n\
+                    lookalike_repaired_total{kind=\"b\"} 2\n";
+        let numbers = numbers(text);
+        assert_eq!(numbers["lookalike_embeddings_total"], 7.0);
+        assert_eq!(numbers["lookalike_repaired_total"], 3.0);
+        assert_eq!(numbers.len(), 2);
     }
 }

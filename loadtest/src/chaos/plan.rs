@@ -41,7 +41,7 @@ impl Plan {
             if now >= length {
                 break;
             }
-            operations.push((now, drawn.next()));
+            operations.push((now, drawn.one_more()));
         }
         let rest = drawn.finish().into_iter().map(|rest| (length, rest));
         operations.extend(rest);

@@ -55,8 +55,10 @@ impl Report {
         self.metrics = [
             ("embedded", "lookalike_embeddings_total"),
             ("reused", "lookalike_embeddings_reused_total"),
-            ("redeliveries", "lookalike_redeliveries_total"),
+            ("delivered again", "lookalike_redeliveries_total"),
             ("events published", "lookalike_events_published_total"),
+            ("put off to retry", "lookalike_put_off_total"),
+            ("repaired by the audit", "lookalike_repaired_total"),
         ]
         .map(|(name, metric)| (name, board.metric(metric)))
         .into();

@@ -167,6 +167,9 @@ impl System {
             // What the defaults leave for minutes must come within a short run.
             .env("LOOKALIKE_WATCH_RESCAN_INTERVAL", "20s")
             .env("LOOKALIKE_WATCH_OVERDUE", "10s")
+            .env("LOOKALIKE_WATCH_BRAKE_WAIT", "15s")
+            .env("LOOKALIKE_NATS_LEASE", "4s")
+            .env("LOOKALIKE_AUDIT_INTERVAL", "30s")
             .current_dir(&self.dir);
         let place = self.places.get_mut(&role).context("a role of this run")?;
         let log = self
