@@ -17,6 +17,8 @@ use lookalike_chassis::settings::Layers;
 use lookalike_chassis::telemetry;
 use serde::{Deserialize, Serialize};
 
+#[path = "../../../services/embedder/src/audit/settings.rs"]
+mod audit;
 #[path = "../../../services/embedder/src/settings.rs"]
 mod embedder;
 #[path = "../../../services/index/src/settings.rs"]
@@ -47,6 +49,7 @@ struct Settings {
     vision: lookalike_vision::Settings,
     watch: watcher::Settings,
     embed: embedder::Settings,
+    audit: audit::Settings,
     http: search::Settings,
     servers: servers::Settings,
 }
