@@ -8,6 +8,7 @@
 mod event;
 mod ids;
 mod outcome;
+pub mod reasons;
 
 pub use event::{FileEvent, Kind};
 pub use ids::{
