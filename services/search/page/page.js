@@ -281,6 +281,7 @@ async function like(id) {
       el("span", { class: "quiet" }, `${folder(image)} · ${image.width}\u00a0×\u00a0${image.height}`),
       el("a", { href: image.content_url, target: "_blank", rel: "noopener" }, "Original"),
       el("button", { type: "button", onclick: () => copyPath(image) }, "Copy path"),
+      el("button", { type: "button", onclick: () => openLife(id, image.library, baseName(image.path)) }, "Its life"),
     ] });
   } catch {
     // The search above says what is wrong.
@@ -313,6 +314,7 @@ function byUpload() {
 }
 
 function size(bytes) {
+  if (bytes < 1e3) return bytes === 1 ? "1 byte" : `${bytes} bytes`;
   return bytes < 1e6 ? `${Math.max(1, Math.round(bytes / 1e3))} kB` : `${(bytes / 1e6).toFixed(1)} MB`;
 }
 
@@ -360,12 +362,7 @@ function showStats(stats) {
     lastWords = words;
     $("progress-words").textContent = words;
   }
-  const troubles = stats.libraries.flatMap((library) => library.degraded.map((reason) => `${library.name}: ${reason.detail}`));
-  const notices = troubles.join("\n");
-  if ($("notices").dataset.key !== notices) {
-    $("notices").dataset.key = notices;
-    $("notices").replaceChildren(...troubles.map((words) => el("span", {}, words)));
-  }
+  showTroubles(stats);
   $("model").textContent = `${stats.model.name} · ${number.format(stats.model.dimension)} numbers a picture${stats.device ? ` · ${stats.device}` : ""}`;
   // The first pictures of an empty library appear by themselves.
   if (browsing && shown === 0 && !failed && stats.indexed > 0 && $("grid").getAttribute("aria-busy") !== "true") browse();
@@ -403,32 +400,6 @@ async function poll() {
   setTimeout(poll, 1000);
 }
 
-/* ---- failures ---- */
-
-let failureCursor = null;
-
-async function openFailures() {
-  $("failures-body").replaceChildren(el("p", { class: "quiet" }, "Looking …"));
-  $("failures-more").hidden = true;
-  if (!$("failures").open) $("failures").showModal();
-  await loadFailures(null);
-}
-
-async function loadFailures(after) {
-  try {
-    const answer = await ask(`/v1/failures?limit=100${after ? `&cursor=${encodeURIComponent(after)}` : ""}`);
-    const items = answer.failures.map((failure) => el("li", {},
-      el("span", { class: "path" }, `${failure.library}/${failure.path}`, el("span", { class: "tag" }, failure.code.replaceAll("_", " "))),
-      el("span", { class: "why" }, `${failure.detail} (${size(failure.bytes)})`)));
-    if (after) $("failures-body").querySelector("ul").append(...items);
-    else $("failures-body").replaceChildren(items.length ? el("ul", {}, ...items) : el("p", { class: "quiet" }, "None: every file is in the index."));
-    failureCursor = answer.failures.length ? answer.cursor : null;
-    $("failures-more").hidden = !failureCursor;
-  } catch (error) {
-    $("failures-body").replaceChildren(el("p", {}, error.message), error.requestId ? el("p", { class: "quiet" }, `request ${error.requestId}`) : "");
-  }
-}
-
 /* ---- pictures in ---- */
 
 function pictureIn(transfer) {
@@ -444,9 +415,6 @@ for (const id of ["choose", "camera"]) {
 }
 $("again").addEventListener("click", () => { location.hash = "#/"; });
 $("more").addEventListener("click", showMore);
-$("failures-close").addEventListener("click", () => $("failures").close());
-$("failures-more").addEventListener("click", () => loadFailures(failureCursor));
-$("failures").addEventListener("click", (event) => { if (event.target === $("failures")) $("failures").close(); });
 
 document.addEventListener("paste", (event) => {
   const file = pictureIn(event.clipboardData);
@@ -479,5 +447,6 @@ document.addEventListener("drop", (event) => {
 });
 
 window.addEventListener("hashchange", route);
+startUpkeep();
 route();
 poll();

@@ -1,4 +1,4 @@
-//! The operations of the API. Each one checks what it was given, and leaves the work to the
+//! The operations of the API, but for those of upkeep (`upkeep.rs`). Each one checks what it was given, and leaves the work to the
 //! module it belongs to.
 
 use std::sync::Arc;
@@ -16,55 +16,57 @@ use poem_openapi::{ApiResponse, OpenApi, OpenApiService, Tags};
 
 use crate::body::{Question, Upload};
 use crate::problem::{FileRefusal, PlainRefusal, ReadRefusal, SearchRefusal, ThumbnailRefusal};
-use crate::schema::{
-    EXAMPLE_ID, FailureList, FilterBody, Image, ImageList, LibraryList, SearchAnswer, Stats,
-};
+use crate::schema::{EXAMPLE_ID, FilterBody, Image, ImageList, LibraryList, SearchAnswer, Stats};
 use crate::search::{self, Query as SearchFor};
 use crate::service::Service;
+use crate::upkeep::Upkeep;
 use crate::{convert, files, status, thumbnails};
 
 /// The API; the service comes with each request.
 pub(crate) struct Api;
 
 #[derive(Tags)]
-enum Tag {
+pub(crate) enum Tag {
     /// Finding images by what they look like.
     Search,
     /// The images of the index, and their files.
     Images,
     /// What the folders hold and what became of it.
     Status,
+    /// What can't be indexed and why, and what to do about it.
+    Upkeep,
 }
 
-type Shared<'a> = Data<&'a Arc<Service>>;
+pub(crate) type Shared<'a> = Data<&'a Arc<Service>>;
 
 /// The API with its document.
-pub(crate) fn service() -> OpenApiService<Api, ()> {
-    OpenApiService::new(Api, "lookalike", env!("CARGO_PKG_VERSION"))
+pub(crate) fn service() -> OpenApiService<(Api, Upkeep), ()> {
+    OpenApiService::new((Api, Upkeep), "lookalike", env!("CARGO_PKG_VERSION"))
         .summary("Finds images by what they look like")
         .description(
             "A visual search index that equals a set of folders. Every error is \
              `application/problem+json` with a `code` to decide by; every response carries \
              `X-Request-Id`, which a request may choose itself (1 to 64 of letters, digits, `.`, \
-             `_`, `-`). Beside these operations there are `/healthz` (alive), `/readyz` (would \
+             `_`, `-`). What changes something is refused to pages \
+             of other sites. Beside these operations there are `/healthz` (alive), `/readyz` (would \
              answer a search now) and `/metrics` (Prometheus).",
         )
         .license("MIT OR Apache-2.0")
 }
 
-fn example_id() -> String {
+pub(crate) fn example_id() -> String {
     EXAMPLE_ID.into()
 }
 
-fn example_cursor() -> Option<String> {
+pub(crate) fn example_cursor() -> Option<String> {
     Some(EXAMPLE_ID.into())
 }
 
-fn example_library() -> Option<String> {
+pub(crate) fn example_library() -> Option<String> {
     Some("shop".into())
 }
 
-fn example_limit() -> Option<u32> {
+pub(crate) fn example_limit() -> Option<u32> {
     Some(12)
 }
 
@@ -325,42 +327,6 @@ impl Api {
         let libraries = status::libraries(&service);
         Ok(Answer(LibraryList { libraries }))
     }
-
-    /// Files that are not in the index, and why
-    #[oai(
-        path = "/v1/failures",
-        method = "get",
-        operation_id = "listFailures",
-        tag = "Tag::Status"
-    )]
-    async fn failures(
-        &self,
-        service: Shared<'_>,
-        /// Only this library.
-        #[oai(example = "example_library")]
-        library: Query<Option<String>>,
-        /// Also files that are not meant to be indexed.
-        #[oai(default)]
-        ignored: Query<bool>,
-        /// How many files at most, 1 to 1,000; 12 unless given.
-        #[oai(
-            example = "example_limit",
-            validator(minimum(value = "1"), maximum(value = "1000"))
-        )]
-        limit: Query<Option<u32>>,
-        /// The cursor of the last answer, to go on after it.
-        cursor: Query<Option<String>>,
-    ) -> Result<Answer<FailureList>, ReadRefusal> {
-        let limit = convert::limit(limit.0, &service.settings)?;
-        let list = status::failures(
-            &service,
-            library.0.as_deref(),
-            cursor.0.as_deref(),
-            limit,
-            ignored.0,
-        );
-        Ok(Answer(list.await?))
-    }
 }
 
 fn text(request: &Request, name: header::HeaderName) -> Option<String> {
@@ -385,7 +351,7 @@ fn answer(status: u16, description: &'static str, content: Vec<MetaMediaType>) -
 }
 
 /// An answer in JSON. poem's own leaves the description of the response empty.
-struct Answer<T>(T);
+pub(crate) struct Answer<T>(pub T);
 
 impl<T: ToJSON + Send> poem::IntoResponse for Answer<T> {
     fn into_response(self) -> Response {
@@ -410,7 +376,7 @@ impl<T: ToJSON> ApiResponse for Answer<T> {
 }
 
 /// An original file, or a part of it.
-struct File(Response);
+pub(crate) struct File(pub Response);
 
 /// A small JPEG.
 struct Thumbnail(Response);

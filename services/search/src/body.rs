@@ -1,7 +1,7 @@
 //! Bodies of requests: counted while they stream in, never more in memory than allowed.
 //!
 //! poem's own extractors buffer whatever comes, and its size limit believes `Content-Length`;
-//! so the two operations that take a body read it here.
+//! so every operation that takes a body reads it here.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -12,7 +12,7 @@ use futures_util::{Stream, StreamExt as _};
 use poem::{Body, Request, RequestBody, http::header};
 use poem_openapi::payload::{Json, Payload};
 use poem_openapi::registry::{MetaMediaType, MetaRequest, MetaSchema, MetaSchemaRef, Registry};
-use poem_openapi::types::ParseFromJSON as _;
+use poem_openapi::types::{ParseFromJSON, ToJSON};
 use poem_openapi::{ApiExtractor, ApiExtractorType, ExtractParamOptions};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -401,37 +401,101 @@ impl<'a> ApiExtractor<'a> for Question {
 
 /// Reads the JSON of a question.
 pub(crate) fn parse(bytes: &[u8]) -> Result<SearchRequest, Problem> {
-    let unreadable = |detail: String| Problem::new(Code::InvalidRequest, detail);
-    let value: serde_json::Value = serde_json::from_slice(bytes)
-        .map_err(|error| unreadable(format!("the body is not JSON: {error}")))?;
+    let value = json(bytes)?;
     SearchRequest::parse_from_json(Some(value.clone())).map_err(|error| Problem {
         param: culprit(&value),
-        // The message may quote what was sent, however long that is.
-        ..unreadable(error.into_message().chars().take(300).collect())
+        ..unreadable(error.into_message())
     })
 }
 
-/// The field that can't be read. The parser does not tell, so each is tried alone: all of them
-/// may be left out.
+/// The field of a question that can't be read, or the one within its filter.
 fn culprit(question: &serde_json::Value) -> Option<String> {
-    let alone = |key: &String, value: &serde_json::Value| {
-        serde_json::Value::Object([(key.clone(), value.clone())].into_iter().collect())
-    };
-    let refused = |(key, value): &(&String, &serde_json::Value)| {
-        SearchRequest::parse_from_json(Some(alone(key, value))).is_err()
-    };
-    let (key, value) = question.as_object()?.iter().find(refused)?;
-    let within = value.as_object().filter(|_| key == "filter");
-    let part = within.and_then(|filter| {
-        filter
-            .iter()
-            .find(|(key, value)| FilterBody::parse_from_json(Some(alone(key, value))).is_err())
-    });
-    let shown: String = match part {
-        Some((part, _)) => format!("{key}.{part}"),
+    let key = refused_field::<SearchRequest>(question)?;
+    let within = question.get(key).filter(|_| key == "filter");
+    let shown = match within.and_then(refused_field::<FilterBody>) {
+        Some(part) => format!("{key}.{part}"),
         None => key.clone(),
     };
     Some(shown.chars().take(80).collect())
+}
+
+/// A small body of JSON, for operations that take no picture.
+pub(crate) struct SmallJson<T>(pub T);
+
+/// Room for a thousand ids, whatever spaces they come with.
+const MOST_SMALL_BYTES: u64 = 256 << 10;
+
+impl<'a, T: ParseFromJSON + ToJSON> ApiExtractor<'a> for SmallJson<T> {
+    const TYPES: &'static [ApiExtractorType] = &[ApiExtractorType::RequestObject];
+    type ParamType = ();
+    type ParamRawType = ();
+
+    fn register(registry: &mut Registry) {
+        <Json<T> as Payload>::register(registry);
+    }
+
+    fn request_meta() -> Option<MetaRequest> {
+        Some(MetaRequest {
+            description: Some("At most 256 KiB"),
+            content: vec![MetaMediaType {
+                content_type: "application/json",
+                schema: <Json<T> as Payload>::schema_ref(),
+            }],
+            required: true,
+        })
+    }
+
+    async fn from_request(
+        request: &'a Request,
+        body: &mut RequestBody,
+        _options: ExtractParamOptions<()>,
+    ) -> poem::Result<Self> {
+        let service = service(request);
+        let content_type = request.content_type().unwrap_or("application/json");
+        if !<Json<T> as Payload>::check_content_type(content_type) {
+            let detail = format!("{content_type} is not taken here: send JSON");
+            return Err(Problem::new(Code::UnsupportedMediaType, detail).into());
+        }
+        let bounds = Bounds {
+            max_bytes: MOST_SMALL_BYTES,
+            timeout: service.settings.upload_timeout,
+        };
+        let held = read(body.take()?, declared(request), bounds, &service.budget).await?;
+        Ok(Self(parse_small(&held.bytes)?))
+    }
+}
+
+/// Reads the JSON of a small body.
+fn parse_small<T: ParseFromJSON>(bytes: &[u8]) -> Result<T, Problem> {
+    let value = json(bytes)?;
+    T::parse_from_json(Some(value.clone())).map_err(|error| Problem {
+        param: refused_field::<T>(&value).map(|key| key.chars().take(80).collect()),
+        ..unreadable(error.into_message())
+    })
+}
+
+fn json(bytes: &[u8]) -> Result<serde_json::Value, Problem> {
+    serde_json::from_slice(bytes)
+        .map_err(|error| unreadable(format!("the body is not JSON: {error}")))
+}
+
+/// The message may quote what was sent, however long that is.
+fn unreadable(detail: String) -> Problem {
+    let shown: String = detail.chars().take(300).collect();
+    Problem::new(Code::InvalidRequest, shown)
+}
+
+/// The field of an object that can't be read. The parser does not tell, so each is tried alone:
+/// all of them may be left out.
+fn refused_field<T: ParseFromJSON>(object: &serde_json::Value) -> Option<&String> {
+    let refused = |key: &String, value: &serde_json::Value| {
+        let alone = [(key.clone(), value.clone())].into_iter().collect();
+        T::parse_from_json(Some(serde_json::Value::Object(alone))).is_err()
+    };
+    let mut fields = object.as_object()?.iter();
+    fields
+        .find(|(key, value)| refused(key, value))
+        .map(|(key, _)| key)
 }
 
 #[cfg(test)]

@@ -172,6 +172,7 @@ pub(crate) fn hit(hit: index::Hit) -> Hit {
         library: image.library,
         path: image.path,
         format: image.format,
+        content_hash: image.content_hash,
         tags: image.tags,
         colors: image.colors,
     }

@@ -42,24 +42,21 @@ impl Found {
     }
 }
 
-/// Finds the file of a row.
-pub(crate) async fn find(service: &Service, row: &Image) -> Result<Found, Problem> {
-    let root = Library::new(&row.library)
+/// Finds the file at a path that a row or a watcher told.
+pub(crate) async fn find(service: &Service, library: &str, path: &str) -> Result<Found, Problem> {
+    let root = Library::new(library)
         .ok()
         .and_then(|library| service.libraries.get(&library))
         .ok_or_else(|| {
             Problem::new(
                 Code::LibraryUnavailable,
-                format!(
-                    "this service does not know the folder of library {}",
-                    row.library
-                ),
+                format!("this service does not know the folder of library {library}"),
             )
         })?
         .clone();
-    let path = RelativePath::new(row.path.clone())
+    let shown = path.to_owned();
+    let path = RelativePath::new(path)
         .map_err(|error| Problem::new(Code::OutsideLibrary, error.to_string()))?;
-    let shown = row.path.clone();
     tokio::task::spawn_blocking(move || locate(&root, &path))
         .await
         .map_err(|error| Problem::new(Code::Internal, error.to_string()))?
@@ -126,7 +123,7 @@ fn content_type(format: &str) -> (&'static str, &'static str) {
 }
 
 /// `inline; filename*=UTF-8''…`: everything but letters, digits and a few marks is encoded.
-fn disposition(kind: &str, path: &str) -> String {
+pub(crate) fn disposition(kind: &str, path: &str) -> String {
     let name = path.rsplit('/').next().unwrap_or(path);
     let mut text = format!("{kind}; filename*=UTF-8''");
     for byte in name.bytes() {
@@ -202,7 +199,7 @@ pub(crate) async fn content(
     row: &Image,
     wanted: &Wanted,
 ) -> Result<Response, Problem> {
-    let found = find(service, row).await?;
+    let found = find(service, &row.library, &row.path).await?;
     // Of a file that was changed and is not indexed again yet the hash is not known.
     let etag = found
         .is_as_in(row)

@@ -1,4 +1,4 @@
-//! What every request passes, in and out: its id, its time limit, one shape for all errors,
+//! What every request passes, in and out: its id, whether another site's page asks, its time limit, one shape for all errors,
 //! headers for safety, a count and a log line.
 
 use std::panic::AssertUnwindSafe;
@@ -48,9 +48,16 @@ impl<E: Endpoint> Endpoint for FrontEndpoint<E> {
             Method::POST => self.front.request_timeout + self.front.upload_timeout,
             _ => self.front.request_timeout,
         };
-        let answer = AssertUnwindSafe(self.inner.call(request)).catch_unwind();
+        let is_foreign = is_foreign(&request);
+        let answer = async {
+            match is_foreign {
+                false => self.inner.call(request).await.map(|r| r.into_response()),
+                true => Err(foreign_page().into()),
+            }
+        };
+        let answer = AssertUnwindSafe(answer).catch_unwind();
         let response = match tokio::time::timeout(limit, answer).await {
-            Ok(Ok(Ok(response))) => response.into_response(),
+            Ok(Ok(Ok(response))) => response,
             Ok(Ok(Err(error))) => error.into_response(),
             Ok(Err(_panic)) => {
                 tracing::error!(%request_id, route, "a request brought its handler down");
@@ -79,6 +86,49 @@ impl<E: Endpoint> Endpoint for FrontEndpoint<E> {
     }
 }
 
+/// Whether a browser asks this for a page of another site. Such a page can't read answers, but it
+/// could have something changed: whoever opens it would retry, discard or confirm unknowingly.
+/// What only reads is not refused; programs that are no browsers send neither header.
+fn is_foreign(request: &Request) -> bool {
+    if matches!(
+        *request.method(),
+        Method::GET | Method::HEAD | Method::OPTIONS
+    ) {
+        return false;
+    }
+    // Browsers say it themselves where the connection is trustworthy: HTTPS, or this machine.
+    if let Some(site) = request.header("sec-fetch-site") {
+        return !matches!(site, "same-origin" | "none");
+    }
+    let Some(origin) = request.header(header::ORIGIN) else {
+        return false;
+    };
+    let asked = request.header(header::HOST).unwrap_or_default();
+    let Some((scheme, authority)) = origin.split_once("://") else {
+        return true;
+    };
+    // A default port may be written or left out, by either.
+    let port = match scheme {
+        "https" => ":443",
+        _ => ":80",
+    };
+    let bare = |authority: &str| {
+        let authority = authority.to_ascii_lowercase();
+        authority
+            .strip_suffix(port)
+            .map_or(authority.clone(), str::to_owned)
+    };
+    bare(authority) != bare(asked)
+}
+
+fn foreign_page() -> Problem {
+    Problem::new(
+        Code::CrossOrigin,
+        "a browser asks this for a page of another site; behind a proxy, let it pass on the \
+         header Host with its port",
+    )
+}
+
 /// The client's own id where it is harmless in headers and logs, else a new one.
 fn request_id(given: Option<&str>) -> String {
     let legal = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-');
@@ -102,13 +152,19 @@ fn route(path: &str) -> &'static str {
         ["v1", "images", _, "thumbnail"] => "/v1/images/{id}/thumbnail",
         ["v1", "stats"] => "/v1/stats",
         ["v1", "libraries"] => "/v1/libraries",
+        ["v1", "libraries", _, "scan"] => "/v1/libraries/{name}/scan",
+        ["v1", "libraries", _, "confirm"] => "/v1/libraries/{name}/confirm",
         ["v1", "failures"] => "/v1/failures",
+        ["v1", "failures", "retry"] => "/v1/failures/retry",
+        ["v1", "failures", "discard"] => "/v1/failures/discard",
+        ["v1", "failures", _, "preview"] => "/v1/failures/{id}/preview",
+        ["v1", "why"] => "/v1/why",
         ["healthz"] => "/healthz",
         ["readyz"] => "/readyz",
         ["metrics"] => "/metrics",
         ["openapi.json"] => "/openapi.json",
         ["docs"] => "/docs",
-        ["style.css" | "page.js" | "icon.svg"] => "/page",
+        ["style.css" | "page.js" | "upkeep.js" | "icon.svg"] => "/page",
         _ => "other",
     }
 }

@@ -121,6 +121,61 @@ async fn all_errors_are_problems() {
 }
 
 #[tokio::test]
+async fn pages_of_other_sites_change_nothing() {
+    let app = Route::new()
+        .at("/do", get(refuses).post(refuses))
+        .with(Front {
+            request_timeout: Duration::from_secs(5),
+            upload_timeout: Duration::from_secs(5),
+        });
+    let ours = 400; // It passed, and `refuses` refuses.
+    for (method, headers, status) in [
+        (Method::POST, &[][..], ours),
+        (Method::POST, &[("sec-fetch-site", "same-origin")], ours),
+        (Method::POST, &[("sec-fetch-site", "none")], ours),
+        (Method::POST, &[("sec-fetch-site", "cross-site")], 403),
+        (Method::POST, &[("sec-fetch-site", "same-site")], 403),
+        (Method::GET, &[("sec-fetch-site", "cross-site")], ours),
+        (Method::POST, &[("origin", "http://here:8080")], ours),
+        (Method::POST, &[("origin", "http://HERE:8080")], ours),
+        (Method::POST, &[("origin", "http://here:9090")], 403),
+        (Method::POST, &[("origin", "http://elsewhere:8080")], 403),
+        (Method::POST, &[("origin", "null")], 403),
+        (Method::POST, &[("origin", "")], 403),
+        (
+            Method::POST,
+            &[
+                ("sec-fetch-site", "cross-site"),
+                ("origin", "http://here:8080"),
+            ],
+            403,
+        ),
+        (
+            Method::POST,
+            &[("host", "here"), ("origin", "https://here:443")],
+            ours,
+        ),
+        (
+            Method::POST,
+            &[("host", "here:80"), ("origin", "http://here")],
+            ours,
+        ),
+    ] {
+        let mut request = Request::builder()
+            .method(method.clone())
+            .uri("/do".parse().unwrap());
+        if !headers.iter().any(|(name, _)| *name == "host") {
+            request = request.header("host", "here:8080");
+        }
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let response = app.call(request.finish()).await.unwrap();
+        assert_eq!(response.status(), status, "{method} {headers:?}");
+    }
+}
+
+#[tokio::test]
 async fn parameters_are_refused_in_plain_words() {
     for (query, words) in [
         ("limit=11", "`limit` must be at most 10"),
@@ -153,6 +208,10 @@ fn routes_are_patterns() {
         ("/", "/"),
         ("/v1/images/abc/thumbnail", "/v1/images/{id}/thumbnail"),
         ("/v1/images/abc/thumbnail/x", "other"),
+        ("/v1/failures/retry", "/v1/failures/retry"),
+        ("/v1/failures/abc/preview", "/v1/failures/{id}/preview"),
+        ("/v1/libraries/abc/confirm", "/v1/libraries/{name}/confirm"),
+        ("/v1/libraries/abc/remove", "other"),
         ("/v1/images/abc/../../etc", "other"),
         ("/%00", "other"),
         ("", "other"),

@@ -23,6 +23,8 @@ mod body;
 
 mod api;
 
+mod upkeep;
+
 mod schema;
 
 mod time;

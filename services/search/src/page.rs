@@ -38,12 +38,17 @@ fn asset(content_type: &'static str, text: &'static str) -> impl Endpoint + 'sta
 pub(crate) fn page(route: Route) -> Route {
     const HTML: &str = include_str!("../page/index.html");
     const CSS: &str = include_str!("../page/style.css");
+    const UPKEEP: &str = include_str!("../page/upkeep.js");
     const SCRIPT: &str = include_str!("../page/page.js");
     const ICON: &str = include_str!("../page/icon.svg");
     route
         .at("/", asset("text/html; charset=utf-8", HTML))
         .at("/style.css", asset("text/css; charset=utf-8", CSS))
         .at("/page.js", asset("text/javascript; charset=utf-8", SCRIPT))
+        .at(
+            "/upkeep.js",
+            asset("text/javascript; charset=utf-8", UPKEEP),
+        )
         .at("/icon.svg", asset("image/svg+xml", ICON))
 }
 

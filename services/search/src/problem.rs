@@ -46,12 +46,15 @@ macro_rules! codes {
 codes! {
     InvalidRequest, "invalid_request", 400, "The request can't be read";
     InvalidParameter, "invalid_parameter", 400, "A parameter is not as it must be";
+    CrossOrigin, "cross_origin", 403, "Pages of other sites may not ask this";
     OutsideLibrary, "outside_library", 403, "The file leads out of its library";
     NoSuchRoute, "no_such_route", 404, "There is nothing at this address";
     NoSuchImage, "no_such_image", 404, "No image has this id";
+    NoSuchFile, "no_such_file", 404, "No watcher knows this file";
     NoSuchLibrary, "no_such_library", 404, "No library has this name";
     MethodNotAllowed, "method_not_allowed", 405, "This address does not take this method";
     UploadTimeout, "upload_timeout", 408, "The upload took too long";
+    Refused, "refused", 409, "The watcher refuses";
     FileGone, "file_gone", 410, "The file is not there any more";
     UploadTooLarge, "too_large", 413, "The upload is too large";
     UnsupportedMediaType, "unsupported_media_type", 415, "This content type is not taken here";
@@ -64,6 +67,7 @@ codes! {
     TooMuchMemory, "too_much_memory", 422, "Decoding the image would take too much memory";
     Truncated, "truncated", 422, "The image is cut short";
     Corrupt, "corrupt", 422, "The image is damaged";
+    TooSlow, "too_slow", 422, "Decoding the image takes too long";
     DecoderPanic, "decoder_panic", 422, "The image brought its decoder down";
     Internal, "internal", 500, "The service made a mistake";
     Overloaded, "overloaded", 503, "Too much is asked at once";
@@ -198,11 +202,11 @@ pub(crate) struct ProblemBody {
     /// This occurrence, in one sentence.
     detail: String,
     /// The kind of problem as a stable name; programs decide by it. One of `invalid_request`,
-    /// `invalid_parameter` (400), `outside_library` (403), `no_such_route`, `no_such_image`,
-    /// `no_such_library` (404), `method_not_allowed` (405), `upload_timeout` (408), `file_gone`
-    /// (410), `too_large` (413), `unsupported_media_type`, `not_an_image`, `unsupported_format`,
+    /// `invalid_parameter` (400), `cross_origin`, `outside_library` (403), `no_such_route`,
+    /// `no_such_image`, `no_such_file`, `no_such_library` (404), `method_not_allowed` (405),
+    /// `upload_timeout` (408), `refused` (409), `file_gone` (410), `too_large` (413), `unsupported_media_type`, `not_an_image`, `unsupported_format`,
     /// `unsupported_feature` (415), `range_not_satisfiable` (416), `empty`, `too_many_pixels`,
-    /// `too_much_memory`, `truncated`, `corrupt`, `decoder_panic` (422), `internal` (500),
+    /// `too_much_memory`, `truncated`, `corrupt`, `too_slow`, `decoder_panic` (422), `internal` (500),
     /// `overloaded`, `index_unavailable`, `other_model`, `queue_unavailable`,
     /// `embedder_unavailable`, `watcher_unavailable`, `library_unavailable`, `not_ready` (503,
     /// with Retry-After) and `timeout` (504).
@@ -224,9 +228,13 @@ fn meta(statuses: &[u16]) -> MetaResponses {
     let responses = statuses.iter().map(|&status| MetaResponse {
         description: match status {
             400 => "The request or one of its parameters can't be read",
-            403 => "The file leads out of its library",
-            404 => "There is no such image or library",
+            403 => {
+                "The file leads out of its library, or what changes something is asked by the \
+                 page of another site"
+            }
+            404 => "There is no such image, file or library",
             408 => "The upload took too long",
+            409 => "The watcher refuses",
             410 => "The file is not there any more",
             413 => "The upload is too large",
             415 => "The upload is not an image, or of a kind that can't be read",
@@ -293,13 +301,15 @@ macro_rules! refusals {
 
 refusals! {
     /// How a search is refused.
-    SearchRefusal: 400, 404, 408, 413, 415, 422, 503, 504;
+    SearchRefusal: 400, 403, 404, 408, 413, 415, 422, 503, 504;
     /// How a question to the index is refused.
-    ReadRefusal: 400, 404, 503, 504;
+    ReadRefusal: 400, 404, 409, 503, 504;
+    /// How an order to the watchers is refused.
+    OrderRefusal: 400, 403, 404, 408, 409, 413, 415, 503, 504;
     /// How a question about the service is refused.
     PlainRefusal: 504;
     /// How a file is refused.
-    FileRefusal: 400, 403, 404, 410, 416, 503, 504;
+    FileRefusal: 400, 403, 404, 409, 410, 415, 416, 503, 504;
     /// How a small picture is refused.
     ThumbnailRefusal: 400, 403, 404, 410, 415, 422, 503, 504;
 }

@@ -121,6 +121,8 @@ pub(crate) struct Hit {
     pub height: u32,
     /// `jpeg`, `png`, `gif`, `webp`, `bmp`, `tiff`, `ico`, `qoi`, `pnm`, `hdr` or `tga`.
     pub format: String,
+    /// BLAKE3 of the file's bytes, 64 hexadecimal digits.
+    pub content_hash: String,
     /// When it was taken (RFC 3339; cameras without a time zone count as UTC), or null.
     pub taken_at: Option<String>,
     /// Words; at most 64.
@@ -144,6 +146,7 @@ impl Example for Hit {
             width: image.width,
             height: image.height,
             format: image.format,
+            content_hash: image.content_hash,
             taken_at: image.taken_at,
             tags: image.tags,
             colors: image.colors,
@@ -262,8 +265,8 @@ impl Example for ImageList {
 #[derive(Debug, Clone, PartialEq, Object)]
 #[oai(example)]
 pub(crate) struct Degraded {
-    /// A stable name: `root_missing`, `root_changed`, `watch_limit`, `unreadable_folder`,
-    /// `no_watcher`, …
+    /// A stable name: `root_missing`, `root_changed`, `mass_delete`, `watch_limit`,
+    /// `unreadable_folder`, `no_watcher`, …
     pub reason: String,
     /// One sentence for a person.
     pub detail: String,
@@ -399,6 +402,9 @@ pub(crate) struct Stats {
     /// What embeds pictures, in words; several are separated by `; `. Null while no embedder
     /// tells of itself.
     pub device: Option<String>,
+    /// An embedder takes no new files in now, because Milvus takes no writes or too many of its
+    /// threads hang on a mount; they wait, and none is lost.
+    pub intake_paused: bool,
     /// How fast things go.
     pub rates: RatesBody,
 }
@@ -415,63 +421,8 @@ impl Example for Stats {
             libraries: vec![library],
             model: ModelBody::example(),
             device: Some("cpu: burn flex, 2 threads".into()),
+            intake_paused: false,
             rates: RatesBody::example(),
-        }
-    }
-}
-
-/// A file that is not in the index, and why.
-#[derive(Debug, Clone, PartialEq, Object)]
-#[oai(rename = "Failure", example)]
-pub(crate) struct FailureBody {
-    /// The image's id: 32 lower-case hexadecimal digits.
-    pub id: String,
-    /// Its library.
-    pub library: String,
-    /// Its path below the library's root; bytes that are no UTF-8 are shown as U+FFFD.
-    pub path: String,
-    /// `failed`, or `ignored` where those are asked for.
-    pub state: String,
-    /// A stable name of the reason: `truncated`, `not_an_image`, `too_many_pixels`, …
-    pub code: String,
-    /// The reason in one sentence.
-    pub detail: String,
-    /// Size of the file in bytes.
-    pub bytes: u64,
-    /// When that was found (RFC 3339).
-    pub since: String,
-}
-
-impl Example for FailureBody {
-    fn example() -> Self {
-        Self {
-            id: EXAMPLE_ID.into(),
-            library: "shop".into(),
-            path: "2026/broken.jpg".into(),
-            state: "failed".into(),
-            code: "truncated".into(),
-            detail: "the jpeg image is cut short: unexpected end of file".into(),
-            bytes: 20_480,
-            since: "2026-05-03T08:00:00Z".into(),
-        }
-    }
-}
-
-/// A page of failures, by library and id.
-#[derive(Debug, Clone, PartialEq, Object)]
-#[oai(example)]
-pub(crate) struct FailureList {
-    /// The files.
-    pub failures: Vec<FailureBody>,
-    /// Give this as `cursor` for the next page; null after the last one.
-    pub cursor: Option<String>,
-}
-
-impl Example for FailureList {
-    fn example() -> Self {
-        Self {
-            failures: vec![FailureBody::example()],
-            cursor: Some(format!("shop:{EXAMPLE_ID}")),
         }
     }
 }

@@ -1,15 +1,14 @@
-//! What the watchers and embedders tell: counts, libraries, failures, and whether a search would
+//! What the watchers and embedders tell of themselves: counts, libraries, and whether a search would
 //! be answered now.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use lookalike_bus::{Counts, LibraryStatus, WatcherAnswer, WatcherQuestion};
+use lookalike_bus::{Counts, LibraryStatus};
 use lookalike_proto::Library;
 
-use crate::convert;
 use crate::problem::{Code, Problem};
-use crate::schema::{Degraded, FailureBody, FailureList, LibraryBody, ModelBody, RatesBody, Stats};
+use crate::schema::{Degraded, LibraryBody, ModelBody, RatesBody, Stats};
 use crate::service::Service;
 use crate::time;
 
@@ -74,16 +73,13 @@ fn rounded(rate: f64) -> f64 {
 /// Sums, libraries, model, device and rates.
 pub(crate) fn stats(service: &Service) -> Stats {
     let libraries = libraries(service);
-    let devices: BTreeSet<String> = service
-        .status
-        .embedders()
-        .into_iter()
-        .filter(|embedder| embedder.model == service.description.name)
-        .map(|embedder| embedder.device)
-        .collect();
+    let mut embedders = service.status.embedders();
+    embedders.retain(|embedder| embedder.model == service.description.name);
+    let intake_paused = embedders.iter().any(|embedder| embedder.intake_paused);
+    let devices: BTreeSet<String> = embedders.into_iter().map(|one| one.device).collect();
     let devices: Vec<String> = devices.into_iter().collect();
     let model = &service.description;
-    sum(
+    let stats = sum(
         libraries,
         ModelBody {
             name: model.name.clone(),
@@ -91,7 +87,11 @@ pub(crate) fn stats(service: &Service) -> Stats {
             checksum: model.checksum.clone(),
         },
         (!devices.is_empty()).then(|| devices.join("; ")),
-    )
+    );
+    Stats {
+        intake_paused,
+        ..stats
+    }
 }
 
 fn sum(libraries: Vec<LibraryBody>, model: ModelBody, device: Option<String>) -> Stats {
@@ -117,6 +117,7 @@ fn sum(libraries: Vec<LibraryBody>, model: ModelBody, device: Option<String>) ->
         libraries,
         model,
         device,
+        intake_paused: false,
     }
 }
 
@@ -160,153 +161,9 @@ pub(crate) async fn ready(service: &Service) -> Result<(), Problem> {
     }
 }
 
-/// Where a page of failures goes on: a library, and the last id seen in it.
-#[derive(Debug, PartialEq, Eq)]
-struct Cursor {
-    library: String,
-    after: Option<String>,
-}
-
-impl Cursor {
-    fn parse(text: &str) -> Result<Self, Problem> {
-        let wrong =
-            || Problem::parameter("cursor", "give the cursor of the last answer as it came");
-        let (library, after) = text.split_once(':').ok_or_else(wrong)?;
-        let library = Library::new(library).map_err(|_| wrong())?;
-        let after = match after {
-            "" => None,
-            id => Some(convert::image_id("cursor", id)?),
-        };
-        Ok(Self {
-            library: library.to_string(),
-            after,
-        })
-    }
-
-    fn text(&self) -> String {
-        format!(
-            "{}:{}",
-            self.library,
-            self.after.as_deref().unwrap_or_default()
-        )
-    }
-}
-
-/// A page of failures, through the libraries in the order of their names.
-pub(crate) async fn failures(
-    service: &Service,
-    only: Option<&str>,
-    cursor: Option<&str>,
-    limit: usize,
-    ignored: bool,
-) -> Result<FailureList, Problem> {
-    let known: Vec<String> = libraries(service).into_iter().map(|l| l.name).collect();
-    let names: Vec<String> = match only {
-        Some(name) => {
-            let name = convert::library("library", name)?.to_string();
-            if !known.contains(&name) {
-                return Err(Problem::new(
-                    Code::NoSuchLibrary,
-                    format!("no library is called {name}"),
-                ));
-            }
-            vec![name]
-        }
-        None => known,
-    };
-    let start = cursor.map(Cursor::parse).transpose()?;
-    let mut failures = Vec::new();
-    for name in names {
-        let after = match &start {
-            Some(cursor) if name < cursor.library => continue,
-            Some(cursor) if name == cursor.library => cursor.after.clone(),
-            _ => None,
-        };
-        let room = limit - failures.len();
-        if room == 0 {
-            let cursor = Cursor {
-                library: name,
-                after: None,
-            };
-            return Ok(FailureList {
-                failures,
-                cursor: Some(cursor.text()),
-            });
-        }
-        let page = ask(service, &name, after, room, ignored).await?;
-        let last = page.last().map(|failure: &FailureBody| failure.id.clone());
-        let is_full = page.len() >= room;
-        failures.extend(page);
-        if is_full {
-            let cursor = Cursor {
-                library: name,
-                after: last,
-            };
-            return Ok(FailureList {
-                failures,
-                cursor: Some(cursor.text()),
-            });
-        }
-    }
-    Ok(FailureList {
-        failures,
-        cursor: None,
-    })
-}
-
-async fn ask(
-    service: &Service,
-    name: &str,
-    after: Option<String>,
-    limit: usize,
-    ignored: bool,
-) -> Result<Vec<FailureBody>, Problem> {
-    let library = convert::library("library", name)?;
-    if !service.bus.is_connected() {
-        return Err(Problem::new(
-            Code::QueueUnavailable,
-            "NATS can't be reached now, so that no watcher can be asked",
-        ));
-    }
-    let question = WatcherQuestion::Failures {
-        after,
-        limit,
-        ignored,
-    };
-    let answer = service.bus.ask_watcher((library, question)).await;
-    match answer {
-        Ok(WatcherAnswer::Failures(page)) => Ok(page
-            .failures
-            .into_iter()
-            .take(limit)
-            .map(|failure| FailureBody {
-                id: failure.id,
-                library: failure.library,
-                path: failure.path,
-                state: failure.state,
-                code: failure.code,
-                detail: failure.detail,
-                bytes: failure.size,
-                since: time::text(failure.since_ms),
-            })
-            .collect()),
-        Ok(WatcherAnswer::Refused(why)) => Err(Problem::new(Code::InvalidRequest, why)),
-        Ok(other) => Err(Problem::new(
-            Code::WatcherUnavailable,
-            format!("the watcher of {name} answered something else: {other:?}"),
-        )),
-        Err(lookalike_bus::Error::NobodyAnswers(why)) => Err(Problem::new(
-            Code::WatcherUnavailable,
-            format!("{name}: {why}"),
-        )),
-        Err(error) => Err(Problem::new(Code::QueueUnavailable, error.to_string())),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::schema::EXAMPLE_ID;
     use poem_openapi::types::Example as _;
 
     #[test]
@@ -319,23 +176,5 @@ mod tests {
             stats.indexed + stats.failed + stats.ignored + stats.in_flight
         );
         assert_eq!(stats.rates.files_per_second, 195.0);
-    }
-
-    #[test]
-    fn cursors_survive_their_text() {
-        for after in [None, Some(EXAMPLE_ID.to_owned())] {
-            let cursor = Cursor {
-                library: "shop".into(),
-                after,
-            };
-            assert_eq!(Cursor::parse(&cursor.text()).unwrap(), cursor);
-        }
-        for bad in ["", "shop", "Shop:", "shop:xyz", ":", "../x:"] {
-            assert_eq!(
-                Cursor::parse(bad).unwrap_err().param.unwrap(),
-                "cursor",
-                "{bad}"
-            );
-        }
     }
 }

@@ -115,7 +115,7 @@ pub(crate) async fn thumbnail(
 /// Makes one, and tells whether the file is still the one of the row: between an edit and its
 /// new row, the picture is shown but not kept under the old hash.
 async fn make(service: &Service, row: &Image, side: u32) -> Result<(Bytes, bool), Problem> {
-    let found = files::find(service, row).await?;
+    let found = files::find(service, &row.library, &row.path).await?;
     let limits = service.limits.clone();
     let (hash, shown) = (row.content_hash.clone(), row.path.clone());
     let work = move || {

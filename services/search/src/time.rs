@@ -16,6 +16,16 @@ pub(crate) fn text(unix_ms: i64) -> String {
     )
 }
 
+/// `2026-11-23T07:48:50.123Z`.
+pub(crate) fn text_ms(unix_ms: i64) -> String {
+    let whole = text(unix_ms);
+    format!(
+        "{}.{:03}Z",
+        whole.trim_end_matches('Z'),
+        unix_ms.rem_euclid(1000)
+    )
+}
+
 /// Reads `2026-11-23`, `2026-11-23T07:48:50Z`, `2026-11-23T07:48:50.25+01:00`; a day alone is its
 /// first moment in UTC.
 pub(crate) fn parse(text: &str) -> Option<i64> {
@@ -123,6 +133,7 @@ mod tests {
             assert_eq!(text(ms), expected);
             assert_eq!(parse(expected), Some(ms));
         }
+        assert_eq!(text_ms(1_795_420_130_007), "2026-11-23T07:48:50.007Z");
         assert_eq!(parse("1970-01-02"), Some(86_400_000));
         assert_eq!(parse("1970-01-01T01:00:00.25+01:00"), Some(250));
         assert_eq!(parse("1970-01-01T00:00:00.123456-00:30"), Some(1_800_123));
