@@ -1,6 +1,8 @@
 //! The command line.
 
-use clap::{Args, CommandFactory as _, Parser, Subcommand};
+use clap::builder::{PossibleValue, PossibleValuesParser};
+use clap::{ArgGroup, Args, CommandFactory as _, Parser, Subcommand};
+use lookalike_proto::reasons;
 
 /// Find pictures by what they look like.
 ///
@@ -13,7 +15,9 @@ use clap::{Args, CommandFactory as _, Parser, Subcommand};
         lookalike up                          index ./images and open a page for it\n  \
         lookalike up ~/Pictures shop=~/Shop   two libraries, `pictures` (by its folder) and `shop`\n  \
         lookalike search photo.jpg            the most similar pictures of a running lookalike\n  \
-        lookalike status --watch              how far it is\n\n\
+        lookalike status --watch              how far it is\n  \
+        lookalike failures                    what can't be indexed, and why\n  \
+        lookalike why photo.jpg               what became of one file, step by step\n\n\
         Settings come from lookalike.toml (here or in the platform's configuration folder), then\n\
         from LOOKALIKE_* variables (LOOKALIKE_NATS_URL sets nats.url), then from flags;\n\
         --print-config shows the result and where each value came from.\n\n\
@@ -57,14 +61,46 @@ pub enum Command {
     Status(StatusArgs),
     /// Find the pictures most similar to one
     Search(SearchArgs),
-    /// List files that can't be indexed, and why
-    Failures(FailuresArgs),
-    /// Say that the folder that lies at a library's root now is the one that is meant
+    /// List files that can't be indexed and why; show one, try again, or leave alone
     ///
-    /// When a root folder is gone or another one lies there (a disk that is not mounted, say),
-    /// lookalike removes nothing from the index, and says so in its status. This removes what is
-    /// not in the folder that lies there now.
+    /// A file that fails is not lost: it is listed with a reason, delays no other, and is tried
+    /// again by itself when it changes. Without a word behind it, this lists all that failed.
+    Failures(FailuresArgs),
+    /// Tell one file's life, and whether it can be found now
+    ///
+    /// When it was seen, when it had settled, when it was sent and how often it was delivered,
+    /// when it was read, decoded, embedded and written; each step with its time, and how long
+    /// after the one before. If it failed or is ignored: why, and what can be done.
+    #[command(after_help = "Examples:\n  \
+        lookalike why ~/Pictures/2026/a.jpg   a file on this disk, also one that is gone by now\n  \
+        lookalike why shop/2026/a.jpg         as search and failures show it: LIBRARY/PATH\n  \
+        lookalike why 9f8a41c25d7e03b6f4a1c2d3e4f50617")]
+    Why(FileArgs),
+    /// Say that a library's folder is meant as it is now
+    ///
+    /// When a root folder is gone, another one lies there (a disk that is not mounted, say), or
+    /// most of its files vanished at once, lookalike removes nothing from the index, and says so
+    /// in its status. This removes what is not in the folder that lies there now.
     Confirm(ConfirmArgs),
+    /// Compare the index with the folders, row by row, and repair what differs
+    ///
+    /// Lets the watchers compare their folders with what they know, then compares that with every
+    /// row of the index by id, path, hash and generation. What differs is told by kind: files
+    /// without a row (`missing`), rows of another state of their file (`stale`), several rows of
+    /// one file (`doubled`), rows of files that failed or are ignored (`should_be_gone`), rows that
+    /// no watcher knows (`unknown`), and with --deep, files whose bytes changed behind the same
+    /// size and time (`other_content`).
+    ///
+    /// A running embedder does the same by itself every hour, and at once when Milvus was away or
+    /// its number of rows does not fit. Rows of libraries that no watcher speaks for are counted
+    /// and left alone. Nothing in any folder is ever touched.
+    #[command(after_help = "Examples:\n  \
+        lookalike audit                  compare everything\n  \
+        lookalike audit --repair shop    one library, and put right what differs\n  \
+        lookalike audit --deep           also read and hash every file\n\n\
+        Exit codes: 0 the index equals the folders (or does after the repair), 1 differences\n\
+        remain or somebody does not answer, 2 wrong use or settings.")]
+    Audit(AuditArgs),
     /// Print completions for a shell
     Completions {
         /// Which shell
@@ -152,26 +188,170 @@ pub struct SearchArgs {
 
 /// `failures`.
 #[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub struct FailuresArgs {
+    /// What to do with them; a list unless said.
+    #[command(subcommand)]
+    pub command: Option<FailuresCommand>,
+    /// For the list.
+    #[command(flatten)]
+    pub list: ListArgs,
+}
+
+/// What to do with failures.
+#[derive(Debug, Subcommand)]
+pub enum FailuresCommand {
+    /// List them, one a line (this is what `failures` alone does)
+    List(ListArgs),
+    /// Show one with its reason in words, and what can be done
+    Show(FileArgs),
+    /// Try files again, because what was in the way is gone
+    ///
+    /// Files that change are tried again without this. Files that were discarded may be named as
+    /// well, or all of them with --code discarded.
+    Retry(SelectArgs),
+    /// Leave files alone until they change: they count as ignored from then on
+    ///
+    /// Nothing on disk is touched. `failures retry` takes it back.
+    Discard(SelectArgs),
+}
+
+/// `failures list`.
+#[derive(Debug, Args)]
+pub struct ListArgs {
     /// Where.
     #[command(flatten)]
     pub service: ServiceArgs,
     /// Only this library
     #[arg(long, value_name = "NAME")]
     pub library: Option<String>,
+    /// Only files with this code
+    #[arg(long, value_name = "CODE", value_parser = codes())]
+    pub code: Option<String>,
+    /// Also files that are not meant to be indexed
+    #[arg(long)]
+    pub ignored: bool,
+}
+
+/// A command about one file.
+#[derive(Debug, Args)]
+pub struct FileArgs {
+    /// Where.
+    #[command(flatten)]
+    pub service: ServiceArgs,
+    /// The file: a path on this disk, LIBRARY/PATH, or an id
+    #[arg(value_name = "PATH|ID")]
+    pub file: std::path::PathBuf,
+}
+
+/// `failures retry` and `failures discard`.
+#[derive(Debug, Args)]
+#[command(group = ArgGroup::new("which").required(true).multiple(true).args(["files", "code", "all"]))]
+pub struct SelectArgs {
+    /// Where.
+    #[command(flatten)]
+    pub service: ServiceArgs,
+    /// These: each an id, a path on this disk, or LIBRARY/PATH
+    #[arg(value_name = "ID|PATH")]
+    pub files: Vec<std::path::PathBuf>,
+    /// Those with this code
+    #[arg(long, value_name = "CODE", value_parser = codes())]
+    pub code: Option<String>,
+    /// Every failed file
+    #[arg(long, conflicts_with = "files")]
+    pub all: bool,
+    /// Only those of this library
+    #[arg(long, value_name = "NAME")]
+    pub library: Option<String>,
+}
+
+/// The codes of failures, so that a wrong one is refused with the right ones, and shells complete
+/// them.
+fn codes() -> PossibleValuesParser {
+    let values = reasons::ALL
+        .iter()
+        .map(|reason| PossibleValue::new(reason.code).help(reason.title));
+    PossibleValuesParser::new(values)
 }
 
 /// `confirm`.
 #[derive(Debug, Args)]
 pub struct ConfirmArgs {
+    /// Where.
+    #[command(flatten)]
+    pub service: ServiceArgs,
     /// The library
     pub library: String,
-    /// NATS server of the watcher (default: that of the `lookalike up` that is running)
-    #[arg(long, value_name = "URL")]
+    /// Ask the watcher itself through this NATS server, where no service runs
+    #[arg(long, value_name = "URL", conflicts_with = "url")]
     pub nats_url: Option<String>,
+}
+
+impl Command {
+    /// Where the service is that a command asks; none for those that ask none.
+    pub fn service(&self) -> Option<&ServiceArgs> {
+        match self {
+            Self::Status(args) => Some(&args.service),
+            Self::Search(args) => Some(&args.service),
+            Self::Why(args) => Some(&args.service),
+            Self::Confirm(args) => Some(&args.service),
+            Self::Failures(args) => Some(match &args.command {
+                None => &args.list.service,
+                Some(FailuresCommand::List(args)) => &args.service,
+                Some(FailuresCommand::Show(args)) => &args.service,
+                Some(FailuresCommand::Retry(args) | FailuresCommand::Discard(args)) => {
+                    &args.service
+                }
+            }),
+            Self::Up(_) | Self::Watch(_) | Self::Embed(_) | Self::Serve(_) => None,
+            Self::Audit(_) | Self::Completions { .. } => None,
+        }
+    }
+}
+
+/// `audit`.
+#[derive(Debug, Args)]
+pub struct AuditArgs {
+    /// Only these libraries
+    #[arg(value_name = "LIBRARY")]
+    pub libraries: Vec<String>,
+    /// Put right what differs: send files again, delete rows that no watcher knows
+    #[arg(long)]
+    pub repair: bool,
+    /// Also read and hash every file, where its folder can be reached from this machine
+    #[arg(long)]
+    pub deep: bool,
+    /// Do not wait until what is sent again is indexed
+    #[arg(long, requires = "repair")]
+    pub no_wait: bool,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
     /// Data folder of the `lookalike up` that is meant
     #[arg(long, value_name = "DIR")]
     pub data_dir: Option<String>,
+    /// NATS server (default: that of the `lookalike up` that is running)
+    #[arg(long, value_name = "URL")]
+    pub nats_url: Option<String>,
+    /// Milvus (default: that of the `lookalike up` that is running)
+    #[arg(long, value_name = "URL")]
+    pub milvus_url: Option<String>,
+    /// The model that the index was made with, by name, or a folder
+    #[arg(long, value_name = "NAME|FOLDER")]
+    pub model: Option<String>,
+}
+
+impl AuditArgs {
+    /// What it has in common with a role.
+    pub fn as_role(&self) -> RoleArgs {
+        RoleArgs {
+            data_dir: self.data_dir.clone(),
+            nats_url: self.nats_url.clone(),
+            milvus_url: self.milvus_url.clone(),
+            model: self.model.clone(),
+            ..RoleArgs::default()
+        }
+    }
 }
 
 /// Writes a shell's completions to standard output.
@@ -191,5 +371,39 @@ mod tests {
     #[test]
     fn the_command_line_is_sound() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn failures_without_a_word_are_listed() {
+        let parse = |words: &[&str]| {
+            let words = ["lookalike", "failures"].iter().chain(words);
+            Cli::try_parse_from(words).map(|cli| cli.command)
+        };
+        for words in [
+            &["--json", "--library", "x"][..],
+            &["list", "--json", "--library", "x"],
+        ] {
+            let Command::Failures(args) = parse(words).unwrap() else {
+                panic!("{words:?}")
+            };
+            let list = match &args.command {
+                Some(FailuresCommand::List(list)) => list,
+                None => &args.list,
+                other => panic!("{other:?}"),
+            };
+            assert!(list.service.json, "{words:?}");
+            assert_eq!(list.library.as_deref(), Some("x"));
+        }
+        // Everything is never meant by saying nothing.
+        for words in [
+            &["retry"][..],
+            &["discard", "--library", "x"],
+            &["retry", "a", "--all"],
+        ] {
+            assert!(parse(words).is_err(), "{words:?}");
+        }
+        assert!(parse(&["retry", "--all", "--library", "x"]).is_ok());
+        let wrong = parse(&["retry", "--code", "brokn"]).unwrap_err();
+        assert!(wrong.to_string().contains("truncated"), "{wrong}");
     }
 }

@@ -6,7 +6,7 @@ use lookalike_bus::{WatcherAnswer, WatcherQuestion};
 use lookalike_proto::Library;
 use serde_json::Value;
 
-use crate::cli::{ConfirmArgs, FailuresArgs, SearchArgs, StatusArgs};
+use crate::cli::{ConfirmArgs, SearchArgs, StatusArgs};
 use crate::failure::Failure;
 use crate::roles;
 use crate::settings::Settings;
@@ -15,13 +15,18 @@ use crate::up::Running;
 /// How long the service may take to answer.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-struct Service {
+/// A running service.
+pub struct Service {
     client: reqwest::Client,
     url: String,
 }
 
 impl Service {
-    fn find(settings: &Settings) -> Result<Self, Failure> {
+    /// The one that the settings name, or that runs with their data folder.
+    ///
+    /// # Errors
+    /// When no client can be made.
+    pub fn find(settings: &Settings) -> Result<Self, Failure> {
         let url = if settings.url.is_empty() {
             let running = settings.data_dir().ok().and_then(|dir| Running::read(&dir));
             running.map_or_else(|| "http://127.0.0.1:8080".to_owned(), |running| running.url)
@@ -69,13 +74,32 @@ impl Service {
         Err(Failure::failed(format!("{detail} ({code}, {status})")))
     }
 
-    async fn get(&self, path: &str, query: &[(&str, String)]) -> Result<Value, Failure> {
+    /// Asks for something.
+    ///
+    /// # Errors
+    /// When it does not answer, or refuses.
+    pub async fn get(&self, path: &str, query: &[(&str, String)]) -> Result<Value, Failure> {
         self.answer(self.client.get(format!("{}{path}", self.url)).query(query))
             .await
     }
+
+    /// Tells it to do something; a null body is none.
+    ///
+    /// # Errors
+    /// When it does not answer, or refuses.
+    pub async fn post(&self, path: &str, body: &Value) -> Result<Value, Failure> {
+        let mut request = self.client.post(format!("{}{path}", self.url));
+        if !body.is_null() {
+            request = request
+                .header("content-type", "application/json")
+                .body(body.to_string());
+        }
+        self.answer(request).await
+    }
 }
 
-fn print_json(value: &Value) {
+/// Prints JSON as a person may read it.
+pub fn print_json(value: &Value) {
     println!("{value:#}");
 }
 
@@ -132,6 +156,12 @@ fn print_status(url: &str, stats: &Value) {
     }
     if libraries.len() != 1 {
         line("all", stats);
+    }
+    if stats["intake_paused"] == true {
+        println!();
+        println!(
+            "new files wait: Milvus takes no writes, or a mount does not answer; none is lost"
+        );
     }
     for library in libraries {
         for degraded in library["degraded"].as_array().into_iter().flatten() {
@@ -198,70 +228,30 @@ pub async fn search(settings: &Settings, args: &SearchArgs) -> Result<(), Failur
     Ok(())
 }
 
-/// `failures`.
-///
-/// # Errors
-/// When the service does not answer.
-pub async fn failures(settings: &Settings, args: &FailuresArgs) -> Result<(), Failure> {
-    let service = Service::find(settings)?;
-    let mut all = Vec::new();
-    let mut cursor: Option<String> = None;
-    loop {
-        let mut query = vec![("limit", "1000".to_owned())];
-        query.extend(
-            args.library
-                .iter()
-                .map(|library| ("library", library.clone())),
-        );
-        query.extend(cursor.take().map(|cursor| ("cursor", cursor)));
-        let page = service.get("/v1/failures", &query).await?;
-        let failures = page["failures"].as_array().cloned().unwrap_or_default();
-        if !args.service.json {
-            for failure in &failures {
-                let text = |key: &str| failure[key].as_str().unwrap_or("?").to_owned();
-                println!(
-                    "{}/{}: {} ({})",
-                    text("library"),
-                    text("path"),
-                    text("detail"),
-                    text("code")
-                );
-            }
-        }
-        all.extend(failures);
-        match page["cursor"].as_str() {
-            Some(next) => cursor = Some(next.to_owned()),
-            None => break,
-        }
-    }
-    if args.service.json {
-        print_json(&serde_json::json!({ "failures": all }));
-    } else if all.is_empty() {
-        println!("no file has failed");
-    }
-    Ok(())
-}
-
 /// `confirm`.
 ///
 /// # Errors
-/// When no watcher of the library answers.
+/// When the service, or the watcher, does not answer or refuses.
 pub async fn confirm(settings: &Settings, args: &ConfirmArgs) -> Result<(), Failure> {
     let library = Library::new(&args.library).map_err(Failure::usage)?;
-    let mut settings = settings.clone();
-    if settings.nats.url.is_empty() {
-        let running = settings.data_dir().ok().and_then(|dir| Running::read(&dir));
-        settings.nats.url = running.map(|running| running.nats_url).ok_or_else(|| {
-            Failure::usage("no `lookalike up` runs with this data folder: give --nats-url")
-        })?;
-    }
-    let bus = roles::bus(&settings, "confirm").await?;
-    match bus.ask_watcher((library, WatcherQuestion::Confirm)).await {
-        Ok(WatcherAnswer::Refused(why)) => Err(Failure::failed(why)),
-        Ok(_) => {
-            println!("confirmed; the folder is being compared with the index now");
-            Ok(())
+    // A watcher that runs alone has no service before it.
+    let answer = if settings.nats.url.is_empty() || !settings.url.is_empty() {
+        let service = Service::find(settings)?;
+        let path = format!("/v1/libraries/{library}/confirm");
+        service.post(&path, &Value::Null).await?
+    } else {
+        let bus = roles::bus(settings, "confirm").await?;
+        let question = (library.clone(), WatcherQuestion::Confirm);
+        match bus.ask_watcher(question).await {
+            Ok(WatcherAnswer::Refused(why)) => return Err(Failure::failed(why)),
+            Ok(_) => serde_json::json!({ "library": library.as_str(), "scanning": true }),
+            Err(error) => return Err(roles::failed_chain(error)),
         }
-        Err(error) => Err(roles::failed_chain(error)),
+    };
+    if args.service.json {
+        print_json(&answer);
+    } else {
+        println!("confirmed; the folder is being compared with the index now");
     }
+    Ok(())
 }

@@ -2,14 +2,18 @@
 //!
 //! This crate puts the roles together: command line, settings, start, drain.
 
+mod audit;
 mod cli;
 mod client;
 mod failure;
+mod failures;
 mod libraries;
+mod named;
 mod progress;
 mod roles;
 mod settings;
 mod up;
+mod why;
 
 use std::process::ExitCode;
 
@@ -53,8 +57,10 @@ fn run(cli: Cli) -> Result<(), Failure> {
             Command::Serve(_) => roles::serve(settings).await,
             Command::Status(status) => client::status(&settings, &status).await,
             Command::Search(search) => client::search(&settings, &search).await,
-            Command::Failures(failures) => client::failures(&settings, &failures).await,
+            Command::Failures(args) => failures::failures(&settings, &args).await,
+            Command::Why(file) => why::why(&settings, &file).await,
             Command::Confirm(confirm) => client::confirm(&settings, &confirm).await,
+            Command::Audit(args) => audit::audit(&settings, &args).await,
             Command::Completions { .. } => Ok(()),
         }
     });

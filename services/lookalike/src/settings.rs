@@ -35,6 +35,8 @@ pub struct Settings {
     pub watch: lookalike_watcher::Settings,
     /// The embedder.
     pub embed: lookalike_embedder::Settings,
+    /// The audit.
+    pub audit: lookalike_embedder::audit::Settings,
     /// The API and the page.
     pub http: lookalike_search::Settings,
     /// The servers that `up` starts.
@@ -55,45 +57,41 @@ pub struct Chosen {
 /// Wrong settings, one line.
 pub fn choose(cli: &Cli) -> Result<Chosen, Failure> {
     let mut defaults = Settings::default();
-    let none = RoleArgs::default();
-    let (role, data_dir, url) = match &cli.command {
+    let mut none = RoleArgs::default();
+    if let Command::Audit(args) = &cli.command {
+        defaults.nats.url = String::new();
+        defaults.milvus.url = String::new();
+        none = args.as_role();
+    }
+    let role = match &cli.command {
         Command::Up(role) => {
             // Nothing but what matters stands between the lines of `up`.
             defaults.log.filter = "warn".into();
             defaults.nats.url = String::new();
             defaults.milvus.url = String::new();
-            (role, role.data_dir.as_ref(), None)
+            role
         }
         Command::Watch(role) => {
             defaults.http.listen = "127.0.0.1:8081".into();
-            (role, role.data_dir.as_ref(), None)
+            role
         }
         Command::Embed(role) => {
             defaults.http.listen = "127.0.0.1:8082".into();
-            (role, role.data_dir.as_ref(), None)
+            role
         }
-        Command::Serve(role) => (role, role.data_dir.as_ref(), None),
-        Command::Status(args) => (
-            &none,
-            args.service.data_dir.as_ref(),
-            args.service.url.as_ref(),
-        ),
-        Command::Search(args) => (
-            &none,
-            args.service.data_dir.as_ref(),
-            args.service.url.as_ref(),
-        ),
-        Command::Failures(args) => (
-            &none,
-            args.service.data_dir.as_ref(),
-            args.service.url.as_ref(),
-        ),
-        Command::Confirm(args) => {
+        Command::Serve(role) => role,
+        Command::Confirm(_) => {
             defaults.nats.url = String::new();
-            (&none, args.data_dir.as_ref(), None)
+            &none
         }
-        Command::Completions { .. } => (&none, None, None),
+        _ => &none,
     };
+    let service = cli.command.service();
+    let data_dir = role
+        .data_dir
+        .as_ref()
+        .or(service.and_then(|service| service.data_dir.as_ref()));
+    let url = service.and_then(|service| service.url.as_ref());
     let mut layers = Layers::new(defaults);
     if let Some(file) = settings_file(cli.config.as_deref()) {
         layers = layers.file(&file).map_err(Failure::usage)?;

@@ -1,0 +1,212 @@
+//! `why`: one file's life, as a time line.
+
+use std::path::Path;
+
+use serde_json::Value;
+
+use crate::cli::FileArgs;
+use crate::client::{self, Service};
+use crate::failure::Failure;
+use crate::named::{self, Named};
+use crate::settings::Settings;
+
+/// `why`.
+///
+/// # Errors
+/// When the file is not known, or nobody answers.
+pub async fn why(settings: &Settings, args: &FileArgs) -> Result<(), Failure> {
+    let service = Service::find(settings)?;
+    let life = life(&service, &args.file).await?;
+    if args.service.json {
+        client::print_json(&life);
+    } else {
+        print!("{}", told(&life));
+    }
+    Ok(())
+}
+
+/// `failures show`.
+///
+/// # Errors
+/// When the file is not known, or nobody answers.
+pub async fn show(settings: &Settings, args: &FileArgs) -> Result<(), Failure> {
+    let service = Service::find(settings)?;
+    let life = life(&service, &args.file).await?;
+    if args.service.json {
+        client::print_json(&life);
+    } else {
+        print!("{}{}", head(&life), reason(&life));
+    }
+    Ok(())
+}
+
+async fn life(service: &Service, file: &Path) -> Result<Value, Failure> {
+    let named = named::resolve(service, file).await?;
+    service.get("/v1/why", &named.query()).await
+}
+
+/// The ids of files that are named by id or path.
+///
+/// # Errors
+/// When one is not known.
+pub async fn ids(service: &Service, files: &[std::path::PathBuf]) -> Result<Vec<String>, Failure> {
+    let mut ids = Vec::with_capacity(files.len());
+    for file in files {
+        let named = named::resolve(service, file).await?;
+        ids.push(match named {
+            Named::Id(id) => id,
+            path => {
+                let life = service.get("/v1/why", &path.query()).await?;
+                let id = life["id"].as_str().ok_or_else(|| {
+                    Failure::failed(format!("{} is not taken in yet", file.display()))
+                })?;
+                id.to_owned()
+            }
+        });
+    }
+    Ok(ids)
+}
+
+fn text<'a>(value: &'a Value, key: &str) -> &'a str {
+    value[key].as_str().unwrap_or_default()
+}
+
+/// Which file, and what became of it.
+fn head(life: &Value) -> String {
+    let mut said = format!("{}/{}\n", text(life, "library"), text(life, "path"));
+    let mut line = |name: &str, value: String| said += &format!("{name:<10} {value}\n");
+    let since = match text(life, "since") {
+        "" => String::new(),
+        since => format!(" since {since}"),
+    };
+    let state = text(life, "state").replace('_', " ");
+    line("state", format!("{state}{since}"));
+    if let Some(id) = life["id"].as_str() {
+        line("id", id.to_owned());
+    }
+    if let Some(modified_at) = life["modified_at"].as_str() {
+        let bytes = life["bytes"].as_u64().unwrap_or(0);
+        line("file", format!("{bytes} bytes, written {modified_at}"));
+    }
+    if let Some(hash) = life["content_hash"].as_str() {
+        line("content", hash.to_owned());
+    }
+    said
+}
+
+/// Why there is no row, and what can be done.
+fn reason(life: &Value) -> String {
+    let code = text(life, "code");
+    if code.is_empty() {
+        return String::new();
+    }
+    let detail = text(life, "detail");
+    let reason = &life["reason"];
+    let mut said = format!("reason     {} ({code})\n", text(reason, "title"));
+    // What a rule says is the same for each file; what was found in a file is not.
+    let sentence = match text(reason, "fate") {
+        "rule" if !detail.is_empty() => "",
+        _ => text(reason, "sentence"),
+    };
+    for words in [sentence, detail] {
+        if !words.is_empty() {
+            said += &format!("           {words}\n");
+        }
+    }
+    if let Some(remedy) = reason["remedy"].as_str() {
+        said += &format!("remedy     {remedy}\n");
+    }
+    said
+}
+
+/// A whole life.
+fn told(life: &Value) -> String {
+    let mut said = head(life) + &reason(life) + "\n";
+    for step in life["steps"].as_array().into_iter().flatten() {
+        let after = step["after_ms"].as_f64().map(span).unwrap_or_default();
+        let line = format!(
+            "{:<10} {:<25} {after:>10}  {}",
+            text(step, "step"),
+            text(step, "at"),
+            text(step, "note")
+        );
+        said += line.trim_end();
+        said += "\n";
+    }
+    let visible = match life["visible"].as_bool() {
+        Some(true) => "yes",
+        Some(false) => "no",
+        None => "unknown",
+    };
+    said += &format!("{:<10} {visible}: {}\n", "visible", text(life, "index"));
+    if let Some(waits_for) = life["waits_for"].as_str() {
+        said += &format!("{:<10} {waits_for}\n", "waits for");
+    }
+    said
+}
+
+/// A span of time, in the unit that suits it.
+fn span(ms: f64) -> String {
+    let sign = if ms < 0.0 { "-" } else { "+" };
+    let ms = ms.abs();
+    let seconds = ms / 1e3;
+    match seconds {
+        s if s < 0.01 => format!("{sign}{ms:.1} ms"),
+        s if s < 1.0 => format!("{sign}{ms:.0} ms"),
+        s if s < 120.0 => format!("{sign}{s:.1} s"),
+        s if s < 7200.0 => format!("{sign}{:.0} min", s / 60.0),
+        s if s < 172_800.0 => format!("{sign}{:.0} h", s / 3600.0),
+        s => format!("{sign}{:.0} days", s / 86_400.0),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn spans_are_short() {
+        for (ms, expected) in [
+            (0.04, "+0.0 ms"),
+            (3.21, "+3.2 ms"),
+            (202.4, "+202 ms"),
+            (3_200.0, "+3.2 s"),
+            (240_000.0, "+4 min"),
+            (10_800_000.0, "+3 h"),
+            (259_200_000.0, "+3 days"),
+            (-12.0, "-12 ms"),
+        ] {
+            assert_eq!(span(ms), expected);
+        }
+    }
+
+    #[test]
+    fn a_life_is_told_line_by_line() {
+        let life = json!({
+            "library": "shop", "path": "a.jpg", "id": "3ac9", "state": "failed",
+            "since": "2026-05-03T08:00:00Z", "bytes": 20, "modified_at": "2026-05-03T07:00:00Z",
+            "code": "truncated", "detail": "the jpeg image is cut short: at row 3",
+            "reason": {"title": "Cut short", "sentence": "It ends early.", "remedy": "Copy it."},
+            "steps": [
+                {"step": "seen", "at": "2026-05-03T08:00:00.100Z", "after_ms": null, "note": ""},
+                {"step": "sent", "at": "2026-05-03T08:00:00.302Z", "after_ms": 202.0, "note": "once"},
+            ],
+            "visible": false, "index": "the index has no row of it", "waits_for": null,
+        });
+        assert_eq!(
+            told(&life),
+            "shop/a.jpg\n\
+             state      failed since 2026-05-03T08:00:00Z\n\
+             id         3ac9\n\
+             file       20 bytes, written 2026-05-03T07:00:00Z\n\
+             reason     Cut short (truncated)\n           \
+             It ends early.\n           \
+             the jpeg image is cut short: at row 3\n\
+             remedy     Copy it.\n\n\
+             seen       2026-05-03T08:00:00.100Z\n\
+             sent       2026-05-03T08:00:00.302Z     +202 ms  once\n\
+             visible    no: the index has no row of it\n"
+        );
+    }
+}
