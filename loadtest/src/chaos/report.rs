@@ -55,9 +55,12 @@ impl Report {
         self.metrics = [
             ("embedded", "lookalike_embeddings_total"),
             ("reused", "lookalike_embeddings_reused_total"),
-            ("delivered again", "lookalike_redeliveries_total"),
+            (
+                "duplicates (delivered again)",
+                "lookalike_redeliveries_total",
+            ),
             ("events published", "lookalike_events_published_total"),
-            ("put off to retry", "lookalike_put_off_total"),
+            ("retries (put off)", "lookalike_put_off_total"),
             ("repaired by the audit", "lookalike_repaired_total"),
         ]
         .map(|(name, metric)| (name, board.metric(metric)))
@@ -141,14 +144,16 @@ impl Report {
             "seen",
             list(&mut self.counts.iter().map(|(k, v)| (k.clone(), *v))),
         );
-        line(
-            "converged",
-            format!(
-                "at rest {} after the last fault, equal {} later",
-                seconds(self.until_rest),
-                seconds(self.until_equal)
-            ),
-        );
+        if !self.interrupted {
+            line(
+                "converged",
+                format!(
+                    "at rest {} after the last fault, equal {} later",
+                    seconds(self.until_rest),
+                    seconds(self.until_equal)
+                ),
+            );
+        }
         for (complaint, times) in &self.complaints {
             let _ = writeln!(text, "WRONG        {complaint} ({times} times)");
         }
