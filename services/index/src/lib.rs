@@ -41,8 +41,13 @@ mod read;
 
 mod pages;
 
+mod audit;
+
+mod damage;
+
 use std::sync::{Arc, RwLock};
 
+pub use audit::RowReader;
 pub use error::{Error, Fate};
 pub use filter::{Filter, Range};
 pub use model::{ModelIdentity, SCHEMA_VERSION};
@@ -122,6 +127,9 @@ mod tests {
         send(index.approximate_count(&Filter::All));
         send(index.count(&Filter::All));
         send(index.keys_after(&Filter::All, None));
+        send(index.keys_of(&[]));
+        send(index.doubled(&[]));
+        send(async move { index.row_reader(&Filter::All, 1)?.next().await });
         send(index.list(&Filter::All, None, 1, Consistency::Strong));
         send(async move { index.search(&[], &SearchQuery::default()).await });
     }

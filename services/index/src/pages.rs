@@ -4,7 +4,7 @@
 //! iterator silently drops rows after upserts. A page may be short without being the last one
 //! (the server leaves out doubled rows after it has counted them), so only an empty page ends.
 
-use milvus::v2::prelude::{FieldData, QueryRequest};
+use milvus::v2::prelude::FieldData;
 
 use crate::{
     Consistency, Error, Filter, Image, Index,
@@ -33,7 +33,7 @@ pub struct RowKey {
 /// Ids in one page that asks for nothing else: the most rows that Milvus answers, 600 kB.
 const IDS_IN_ONE_PAGE: usize = 16_000;
 
-const KEY_FIELDS: [&str; 5] = [
+pub(crate) const KEY_FIELDS: [&str; 5] = [
     field::ID,
     field::LIBRARY,
     field::PATH,
@@ -141,26 +141,8 @@ impl Index {
     /// # Errors
     /// [`Error::InvalidQuery`]; else as the server says.
     pub async fn approximate_count(&self, filter: &Filter) -> Result<u64, Error> {
-        const COUNT: &str = "count(*)";
-        let condition = filter.render()?;
-        let answer = self
-            .call(Call::Count, async |client, collection| {
-                let request = QueryRequest::builder()
-                    .collection_name(collection)
-                    .filter(condition.as_str())
-                    .output_fields([COUNT])
-                    .consistency_level(Consistency::Bounded.level())
-                    .build()?;
-                client.query(request).await
-            })
-            .await?;
-        let columns = answer.results().get_output_fields();
-        let count = Columns::new(Call::Count, columns)
-            .numbers(COUNT)?
-            .first()
-            .copied();
-        u64::try_from(count.unwrap_or(0))
-            .map_err(|_| Error::answer(Call::Count, "a count below zero"))
+        self.count_rows(&filter.render()?, Consistency::Bounded)
+            .await
     }
 
     /// One page of at most `most` rows, not empty unless nothing is left: an answer that is too
@@ -191,7 +173,7 @@ impl Index {
     }
 }
 
-fn keys(page: &[FieldData]) -> Result<Vec<RowKey>, Error> {
+pub(crate) fn keys(page: &[FieldData]) -> Result<Vec<RowKey>, Error> {
     if page.iter().all(FieldData::is_empty) {
         return Ok(Vec::new());
     }

@@ -1,0 +1,169 @@
+//! Several rows under one id, as they come back after a kill: which are found, and what removes
+//! them. What the index leans on is proved too, so that another server's ways are noticed.
+
+use lookalike_index::{Filter, Index, Row};
+
+use crate::{id, index, row};
+
+const ROWS: u64 = 1500;
+
+fn at(n: u64, generation: i64) -> Row {
+    let mut row = row(n);
+    row.image.generation = generation;
+    row
+}
+
+async fn insert(index: &Index, rows: &[Row]) {
+    let rows: Vec<&Row> = rows.iter().collect();
+    index.insert_again(&rows).await.unwrap();
+}
+
+async fn doubled(index: &Index) -> Vec<String> {
+    let all: Vec<String> = (0..ROWS).map(id).collect();
+    index.doubled(&all).await.unwrap()
+}
+
+#[tokio::test]
+async fn doubled_rows_are_found_and_an_upsert_removes_them() {
+    let index = index("doubles").await;
+    let rows: Vec<Row> = (0..ROWS).map(|n| at(n, 5)).collect();
+    index.upsert(&rows).await.unwrap();
+    index.flush().await.unwrap();
+    assert_eq!(doubled(&index).await, [""; 0]);
+
+    // Older and newer than what is there, and the very same; sealed and growing; thrice.
+    insert(&index, &[at(7, 3), at(8, 9), at(ROWS - 1, 5), at(700, 2)]).await;
+    index.flush().await.unwrap();
+    insert(&index, &[at(700, 2), at(0, 1)]).await;
+    let wanted = [0, 7, 8, 700, ROWS - 1].map(id);
+    assert_eq!(doubled(&index).await, wanted);
+    let few = [id(6), id(7), id(9)];
+    assert_eq!(index.doubled(&few).await.unwrap(), [id(7)]);
+    assert_eq!(index.count(&Filter::All).await.unwrap(), ROWS);
+    assert_eq!(
+        index.approximate_count(&Filter::All).await.unwrap(),
+        ROWS + 6
+    );
+
+    // Every id is read once or more, by pages that do not fit evenly.
+    let mut reader = index.row_reader(&Filter::All, 400).unwrap();
+    let mut read = Vec::new();
+    loop {
+        let page = reader.next().await.unwrap();
+        if page.is_empty() {
+            break;
+        }
+        assert!(page.is_sorted_by(|a, b| a.id <= b.id));
+        read.extend(page.into_iter().map(|key| key.id));
+    }
+    assert!(read.is_sorted());
+    read.dedup();
+    assert_eq!(read, (0..ROWS).map(id).collect::<Vec<_>>());
+
+    // One upsert of the id removes all its rows but the new one, whatever their generations.
+    let again: Vec<Row> = [0, 7, 8, 700].map(|n| at(n, 10)).into();
+    index.upsert(&again).await.unwrap();
+    assert_eq!(doubled(&index).await, [id(ROWS - 1)]);
+    let keys = index.keys_of(&[id(700), id(0), id(ROWS + 5)]).await;
+    let keys: Vec<_> = keys.unwrap().into_iter().collect();
+    assert_eq!(
+        keys.iter()
+            .map(|key| (key.id.clone(), key.generation))
+            .collect::<Vec<_>>(),
+        [(id(0), 10), (id(700), 10)]
+    );
+    index.delete_ids(&[id(ROWS - 1)]).await.unwrap();
+    assert_eq!(doubled(&index).await, [""; 0]);
+    let left = index.approximate_count(&Filter::All);
+    assert!(left.await.unwrap() >= ROWS - 1);
+    assert_eq!(index.count(&Filter::All).await.unwrap(), ROWS - 1);
+}
+
+/// A delete of one generation takes all rows of its id along as soon as one of them is that old:
+/// whoever repairs a doubled id must write it again.
+#[tokio::test]
+async fn a_delete_by_generation_knows_ids_only() {
+    let index = index("doubles_delete").await;
+    insert(&index, &[at(1, 1), at(2, 1)]).await;
+    insert(&index, &[at(1, 5), at(2, 5)]).await;
+    index.delete(&[(id(1), 4)]).await.unwrap();
+    let keys = index.keys_of(&[id(1), id(2)]).await.unwrap();
+    assert_eq!(
+        keys.iter().map(|key| key.id.clone()).collect::<Vec<_>>(),
+        [id(2)]
+    );
+    assert_eq!(
+        index.doubled(&[id(2)]).await.unwrap(),
+        [id(2)],
+        "what was not named is left alone"
+    );
+}
+
+/// How long an audit of many rows reads, and with how much memory: run by hand, with
+/// `LOOKALIKE_ROWS=100000 cargo test -p lookalike-index --test it many_keys -- --ignored --nocapture`.
+#[tokio::test]
+#[ignore = "a measurement"]
+async fn many_keys() {
+    let rows: u64 = std::env::var("LOOKALIKE_ROWS").map_or(20_000, |rows| rows.parse().unwrap());
+    let index = index("many_keys").await;
+    let begun = std::time::Instant::now();
+    for from in (0..rows).step_by(2000) {
+        // Ids as they are made: without any order.
+        let part: Vec<Row> = (from..rows.min(from + 2000))
+            .map(|n| {
+                let mut row = row(n);
+                row.image.id = format!(
+                    "{:032x}",
+                    u128::from(n + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835)
+                );
+                row.image.path = format!("2024/holidays by the sea/{:03}/IMG_{n:08}.jpg", n / 1000);
+                row
+            })
+            .collect();
+        index.upsert(&part).await.unwrap();
+    }
+    eprintln!("{rows} rows written in {:?}", begun.elapsed());
+    index.flush().await.unwrap();
+    for page_rows in [1000, 4000, 8000] {
+        let before = peak_memory();
+        let begun = std::time::Instant::now();
+        let mut reader = index.row_reader(&Filter::All, page_rows).unwrap();
+        let (mut read, mut window, mut counting) = (0, Vec::new(), std::time::Duration::ZERO);
+        loop {
+            let page = reader.next().await.unwrap();
+            let end = page.is_empty();
+            read += page.len();
+            window.extend(page.into_iter().map(|key| key.id));
+            if end || window.len() >= 8192 {
+                let counted = std::time::Instant::now();
+                assert!(index.doubled(&window).await.unwrap().is_empty());
+                counting += counted.elapsed();
+                window.clear();
+            }
+            if end {
+                break;
+            }
+        }
+        assert_eq!(read as u64, rows);
+        eprintln!(
+            "pages of {page_rows}: {read} keys in {:?}, of which counting {counting:?}; peak {} MiB before, {} MiB after",
+            begun.elapsed(),
+            before >> 10,
+            peak_memory() >> 10
+        );
+    }
+    let begun = std::time::Instant::now();
+    index
+        .approximate_count(&Filter::Library(vec!["shop".into()]))
+        .await
+        .unwrap();
+    eprintln!("approximate count of a library in {:?}", begun.elapsed());
+}
+
+/// Kibibytes that this process had in memory at most.
+fn peak_memory() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find(|line| line.starts_with("VmHWM:"));
+    line.and_then(|line| line.split_whitespace().nth(1)?.parse().ok())
+        .unwrap_or(0)
+}
