@@ -24,6 +24,12 @@ pub enum State {
         /// What was seen instead.
         detail: String,
     },
+    /// Nothing was done, because the worker could not do it at the moment: the watcher sends the
+    /// same again, later.
+    PutOff {
+        /// What stood in the way.
+        detail: String,
+    },
 }
 
 /// What the decoder learnt of a picture.
@@ -87,6 +93,7 @@ impl Outcome {
                 (wire::outcome::State::Failed, code.as_str(), detail.as_str())
             }
             State::Superseded { detail } => (wire::outcome::State::Superseded, "", detail.as_str()),
+            State::PutOff { detail } => (wire::outcome::State::PutOff, "", detail.as_str()),
         };
         wire::Outcome {
             image_id: Bytes::copy_from_slice(self.image_id.as_bytes()),
@@ -141,6 +148,9 @@ impl Outcome {
                 detail: outcome.detail,
             },
             wire::outcome::State::Superseded => State::Superseded {
+                detail: outcome.detail,
+            },
+            wire::outcome::State::PutOff => State::PutOff {
                 detail: outcome.detail,
             },
             wire::outcome::State::Unspecified => {
@@ -210,6 +220,13 @@ mod tests {
             reused: true,
         };
         assert_eq!(Outcome::decode(outcome.encode()).unwrap(), outcome);
+        let put_off = Outcome {
+            state: State::PutOff {
+                detail: "its mount is away".into(),
+            },
+            ..outcome
+        };
+        assert_eq!(Outcome::decode(put_off.encode()).unwrap(), put_off);
         assert!(Outcome::decode(Bytes::new()).is_err());
     }
 }

@@ -279,12 +279,4 @@ impl Delivery {
             tracing::debug!(%error, "could not extend the time for an event");
         }
     }
-
-    /// Gives the event back, to be delivered again after `delay`.
-    pub async fn give_back(&self, delay: Duration) {
-        let given_back = self.message.ack_with(AckKind::Nak(Some(delay)));
-        if let Ok(Err(error)) = timeout(PATIENCE, given_back).await {
-            tracing::debug!(%error, "could not give an event back, it comes again by itself");
-        }
-    }
 }

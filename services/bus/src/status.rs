@@ -75,6 +75,9 @@ pub struct LibraryStatus {
     pub scanning: bool,
     /// The first scan since the start is done.
     pub scanned_once: bool,
+    /// Another watcher holds it, and this one waits.
+    #[serde(default)]
+    pub standby: bool,
     /// How fast things go.
     pub rates: Rates,
 }
@@ -96,6 +99,9 @@ pub struct EmbedderStatus {
     pub embedded: u64,
     /// Vectors taken from the index or from memory since the start.
     pub reused: u64,
+    /// No events are taken in: Milvus takes no writes, or too many threads hang.
+    #[serde(default)]
+    pub intake_paused: bool,
 }
 
 impl Bus {

@@ -3,26 +3,30 @@
 //! what was not acknowledged comes again, and doing it again changes nothing.
 
 use std::collections::HashMap;
-use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 use lookalike_bus::Bus;
 use lookalike_chassis::metrics::STAGE_SECONDS;
 use lookalike_chassis::{Backoff, clock};
-use lookalike_index::{Error as IndexError, Fate, Index, Row};
-use lookalike_proto::{Attributes, ContentHash, ImageId, Outcome, State};
+use lookalike_index::{Consistency, Error as IndexError, Fate, Index, Row};
+use lookalike_proto::{Attributes, ContentHash, FileEvent, ImageId, Outcome, State};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use crate::file::{self, Mismatch};
+use crate::breaker::Breaker;
+use crate::check::{self, Aside};
+use crate::file::Mismatch;
+use crate::folder::Folder;
 use crate::hand::Held;
+use crate::known::Remembered;
+use crate::metrics;
 
 /// What is to be done for an event.
 pub enum Action {
-    /// Write the row, if the file below this root still is what the event tells.
-    Put(PathBuf, Box<Row>),
+    /// Write the row, if the file in this folder still is what the event tells.
+    Put(Arc<Folder>, Box<Row>),
     /// Remove the row.
     Remove,
     /// Remove the row, and say why there is none.
@@ -34,8 +38,8 @@ pub enum Action {
     },
     /// Nothing: the disk shows something else.
     Supersede(String),
-    /// Nothing now: let it come again later.
-    GiveBack(String),
+    /// Nothing now: it is to be sent again later.
+    PutOff(String),
 }
 
 /// An event, and what is to be committed for it.
@@ -44,6 +48,8 @@ pub struct Ready {
     pub action: Action,
     pub content_hash: Option<ContentHash>,
     pub reused: bool,
+    /// When the disk was last looked at before writing.
+    pub checked: Option<Instant>,
 }
 
 impl Ready {
@@ -53,15 +59,21 @@ impl Ready {
             action,
             content_hash: None,
             reused: false,
+            checked: None,
         }
     }
 
+    /// The event.
+    pub fn event(&self) -> &FileEvent {
+        &self.held.delivery.event
+    }
+
     fn id(&self) -> ImageId {
-        self.held.delivery.event.image_id
+        self.event().image_id
     }
 
     fn key(&self) -> (String, i64) {
-        let event = &self.held.delivery.event;
+        let event = self.event();
         let generation = i64::try_from(event.generation.get()).unwrap_or(i64::MAX);
         (event.image_id.to_string(), generation)
     }
@@ -88,6 +100,8 @@ pub struct Committer {
     pub bus: Bus,
     pub model: String,
     pub most_rows: usize,
+    pub breaker: Arc<Breaker>,
+    pub remembered: Arc<Remembered>,
     /// Nothing is begun or tried again any more.
     pub give_up: CancellationToken,
 }
@@ -100,41 +114,46 @@ impl Committer {
     /// Why Milvus refuses.
     pub async fn run(self, mut ready: mpsc::Receiver<Ready>) -> Result<(), IndexError> {
         let mut batch = Vec::new();
+        let mut aside = Aside::default();
+        let mut is_open = true;
         let most = self.most_rows.max(1);
-        while !batch.is_empty() || ready.recv_many(&mut batch, most).await > 0 {
+        loop {
+            if batch.is_empty() {
+                tokio::select! {
+                    () = self.give_up.cancelled() => return Ok(()),
+                    count = ready.recv_many(&mut batch, most), if is_open => is_open = count > 0,
+                    Some(looked_at) = aside.next(), if !aside.is_empty() => batch = looked_at,
+                    else => return Ok(()),
+                }
+                continue;
+            }
             // Of one image only the first waits here; what came twice is done one after another.
             let (now, later) = first_of_each(std::mem::take(&mut batch));
             batch = later;
+            let now = check::disk(now, &mut aside).await;
             match self.commit(now).await {
                 Ok(()) => {}
-                Err(Stopped::Leaving) => {
-                    tracing::info!("leaving; what was not committed comes again");
-                    return Ok(());
-                }
+                Err(Stopped::Leaving) => return Ok(()),
                 Err(Stopped::Fatal(error)) => return Err(error),
             }
         }
-        Ok(())
     }
 
-    async fn commit(&self, batch: Vec<Ready>) -> Result<(), Stopped> {
-        let mut batch = self.check_disk(batch).await;
+    async fn commit(&self, mut batch: Vec<Ready>) -> Result<(), Stopped> {
         self.write(&mut batch).await?;
-        let (back, batch): (Vec<_>, Vec<_>) = batch
-            .into_iter()
-            .partition(|one| matches!(one.action, Action::GiveBack(_)));
-        for one in back {
-            if let Action::GiveBack(reason) = &one.action {
-                tracing::warn!(image = %one.id(), reason, "an event is given back for later");
-            }
-            one.held.delivery.give_back(Duration::from_secs(5)).await;
-        }
         let committed_ns = clock::now_nanos();
         let outcomes: Vec<Outcome> = batch
             .iter()
             .map(|one| self.outcome(one, committed_ns))
             .collect();
         self.tell(outcomes).await?;
+        for one in &batch {
+            one.held.note_answered();
+            if let Action::PutOff(reason) = &one.action {
+                tracing::debug!(image = %one.id(), reason, "an event is put off");
+                metrics::PUT_OFF.inc();
+            }
+        }
         // Whatever can't be acknowledged comes again, and is found to be done.
         let acknowledged = batch
             .into_iter()
@@ -145,25 +164,6 @@ impl Committer {
             }
         }
         Ok(())
-    }
-
-    /// Right before anything is written: is the disk still what the events tell?
-    async fn check_disk(&self, batch: Vec<Ready>) -> Vec<Ready> {
-        let checked = tokio::task::spawn_blocking(move || {
-            let mut batch = batch;
-            for one in &mut batch {
-                if let Action::Put(root, _) = &one.action
-                    && let Err(mismatch) = file::check(root, &one.held.delivery.event)
-                {
-                    one.action = mismatch.into();
-                }
-            }
-            batch
-        });
-        match checked.await {
-            Ok(batch) => batch,
-            Err(error) => std::panic::resume_unwind(error.into_panic()),
-        }
     }
 
     /// Writes and removes rows, however long Milvus is away.
@@ -188,6 +188,7 @@ impl Committer {
             .map(Ready::key)
             .collect();
         if !removals.is_empty() {
+            self.keep_contents(batch).await;
             let removed = self.insist(Work::Delete(&removals)).await?;
             if let Err(error) = removed {
                 // Ids and numbers only: a refusal is a mistake of ours, and nothing is lost by
@@ -195,7 +196,7 @@ impl Committer {
                 tracing::error!(%error, "Milvus refuses to remove rows");
                 for one in batch.iter_mut() {
                     if matches!(one.action, Action::Remove | Action::Fail { .. }) {
-                        one.action = Action::GiveBack(error.to_string());
+                        one.action = Action::PutOff(error.to_string());
                     }
                 }
             }
@@ -219,23 +220,76 @@ impl Committer {
         Ok(())
     }
 
-    /// Tries until it is done or refused. Nothing is taken from the queue meanwhile, because
-    /// there is no room in hand: an outage costs no redelivery.
+    /// Removed files may come back, with the same content: their vectors are kept in memory.
+    async fn keep_contents(&self, batch: &[Ready]) {
+        let ids: Vec<String> = batch
+            .iter()
+            .filter(|one| matches!(one.action, Action::Remove))
+            .map(|one| one.id().to_string())
+            .collect();
+        if ids.is_empty() {
+            return;
+        }
+        let kept = async {
+            let images = self.index.get(&ids, Consistency::Bounded).await?;
+            let hashes: Vec<String> = images
+                .into_iter()
+                .map(|image| image.content_hash)
+                .filter(|hash| {
+                    hash.parse()
+                        .is_ok_and(|hash: ContentHash| !self.remembered.has(&hash))
+                })
+                .collect();
+            if hashes.is_empty() {
+                return Ok(());
+            }
+            for (hash, row) in self.index.known_content(&hashes).await? {
+                if let Ok(hash) = hash.parse() {
+                    self.remembered.keep(hash, row);
+                }
+            }
+            Ok::<_, IndexError>(())
+        };
+        match self.give_up.run_until_cancelled(kept).await {
+            Some(Err(error)) => tracing::debug!(%error, "contents that go were not kept"),
+            Some(Ok(())) | None => {}
+        }
+    }
+
+    /// Tries until it is done or refused. Nothing is taken from the queue meanwhile, and
+    /// JetStream is told that what is in hand is being worked on: an outage costs no redelivery.
     async fn insist(&self, work: Work<'_>) -> Result<Result<(), IndexError>, Stopped> {
         let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(5));
         loop {
             let (what, done) = match work {
-                Work::Upsert(rows) => ("writing rows", self.index.upsert(rows).await),
-                Work::Delete(images) => ("removing rows", self.index.delete(images).await),
+                Work::Upsert(rows) if rows.is_empty() => return Ok(Ok(())),
+                Work::Upsert(rows) => {
+                    let written = self.index.upsert(rows);
+                    (
+                        "writing rows",
+                        self.give_up.run_until_cancelled(written).await,
+                    )
+                }
+                Work::Delete(images) => {
+                    let removed = self.index.delete(images);
+                    (
+                        "removing rows",
+                        self.give_up.run_until_cancelled(removed).await,
+                    )
+                }
             };
             let error = match done {
-                Ok(()) => return Ok(Ok(())),
-                Err(error) => error,
+                None => return Err(Stopped::Leaving),
+                Some(Ok(())) => {
+                    self.breaker.wrote();
+                    return Ok(Ok(()));
+                }
+                Some(Err(error)) => error,
             };
             match error.fate() {
                 Fate::Reject => return Ok(Err(error)),
                 Fate::Fatal => return Err(Stopped::Fatal(error)),
-                Fate::Retry => {}
+                Fate::Retry => self.breaker.failed_write(),
             }
             let wait = backoff.next_wait();
             tracing::warn!(%error, ?wait, "{what} failed, trying again");
@@ -255,13 +309,6 @@ impl Committer {
     }
 
     fn outcome(&self, one: &Ready, committed_ns: i64) -> Outcome {
-        let event = &one.held.delivery.event;
-        let mut timings = *one
-            .held
-            .timings
-            .lock()
-            .expect("no holder of this lock panics");
-        timings.committed_ns = committed_ns;
         let (state, attributes) = match &one.action {
             Action::Put(_, row) => {
                 let image = &row.image;
@@ -273,32 +320,26 @@ impl Committer {
                 (State::Indexed, Some(attributes))
             }
             Action::Remove => (State::Removed, None),
-            Action::Fail { code, detail } => (
-                State::Failed {
-                    code: (*code).to_owned(),
-                    detail: detail.clone(),
-                },
-                None,
-            ),
-            Action::Supersede(detail) | Action::GiveBack(detail) => (
-                State::Superseded {
-                    detail: detail.clone(),
-                },
-                None,
-            ),
+            Action::Fail { code, detail } => {
+                let (code, detail) = ((*code).to_owned(), detail.clone());
+                (State::Failed { code, detail }, None)
+            }
+            Action::Supersede(detail) => {
+                let detail = detail.clone();
+                (State::Superseded { detail }, None)
+            }
+            Action::PutOff(detail) => {
+                let detail = detail.clone();
+                (State::PutOff { detail }, None)
+            }
         };
-        Outcome {
-            image_id: event.image_id,
-            library: event.library.clone(),
-            generation: event.generation,
-            state,
-            content_hash: one.content_hash,
-            model: self.model.clone(),
-            attributes,
-            timings,
-            deliveries: one.held.delivery.deliveries,
-            reused: one.reused,
-        }
+        let mut outcome = one.held.outcome(state);
+        outcome.timings.committed_ns = committed_ns;
+        outcome.content_hash = one.content_hash;
+        outcome.model.clone_from(&self.model);
+        outcome.attributes = attributes;
+        outcome.reused = one.reused;
+        outcome
     }
 
     async fn tell(&self, mut outcomes: Vec<Outcome>) -> Result<(), Stopped> {
@@ -362,7 +403,7 @@ impl From<Mismatch> for Action {
                 code: "unreadable",
                 detail,
             },
-            Mismatch::NotNow(reason) => Self::GiveBack(reason),
+            Mismatch::NotNow(reason) => Self::PutOff(reason),
         }
     }
 }

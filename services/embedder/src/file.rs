@@ -15,7 +15,7 @@ pub enum Mismatch {
     Superseded(String),
     /// It lies there and can't be read.
     Unreadable(String),
-    /// The folder itself is away, or the machine is short of something: try again.
+    /// The folder itself is away, or the machine is short of something: to be tried again later.
     NotNow(String),
 }
 
@@ -27,23 +27,35 @@ pub struct Bytes {
     pub hash: ContentHash,
 }
 
-/// Reads the file of a PUT once, if it is (before and after) what the event tells.
+/// How much is read between two signs of life: what a slow mount brings within a moment.
+const CHUNK: u64 = 1 << 20;
+
+/// Reads the file of a PUT once, if it is (before and after) what the event tells. Calls `alive`
+/// whenever something came from the disk.
 ///
 /// # Errors
 /// What is there instead.
-pub fn read(root: &Path, event: &FileEvent) -> Result<Bytes, Mismatch> {
+pub fn read(root: &Path, event: &FileEvent, alive: impl Fn()) -> Result<Bytes, Mismatch> {
     check(root, event)?;
+    alive();
     let path = event.path.below(root);
     let mut file = File::open(&path).map_err(|e| sort(root, &e))?;
+    alive();
     let expected = usize::try_from(event.size)
         .map_err(|_| Mismatch::Unreadable("it does not fit into memory".into()))?;
     let mut bytes = Vec::with_capacity(expected);
     // One byte more than expected, to notice a file that grew.
-    let limit = event.size.saturating_add(1);
-    io::Read::by_ref(&mut file)
-        .take(limit)
-        .read_to_end(&mut bytes)
-        .map_err(|e| sort(root, &e))?;
+    let mut left = event.size.saturating_add(1);
+    while left > 0 {
+        let chunk = left.min(CHUNK);
+        let mut part = io::Read::by_ref(&mut file).take(chunk);
+        let came = part.read_to_end(&mut bytes).map_err(|e| sort(root, &e))?;
+        alive();
+        if (came as u64) < chunk {
+            break;
+        }
+        left -= chunk;
+    }
     let after = file.metadata().map_err(|e| sort(root, &e))?;
     differs(&after, event)?;
     if bytes.len() != expected {
@@ -132,11 +144,25 @@ mod tests {
     }
 
     #[test]
+    fn a_long_file_is_read_whole_with_signs_of_life() {
+        let dir = tempfile::tempdir().unwrap();
+        for length in [0, 1, (1 << 20) - 1, 1 << 20, (1 << 20) + 1, (3 << 20) + 17] {
+            let content: Vec<u8> = (0..length).map(|n: u32| (n % 251) as u8).collect();
+            std::fs::write(dir.path().join("a"), &content).unwrap();
+            let signs = std::cell::Cell::new(0);
+            let told = event(dir.path(), "a");
+            let read_now = read(dir.path(), &told, || signs.set(signs.get() + 1)).unwrap();
+            assert!(read_now.bytes == content, "{length}");
+            assert!(signs.get() >= 3 + length / (1 << 20), "{length}");
+        }
+    }
+
+    #[test]
     fn reads_only_what_the_event_tells() {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("a.jpg"), b"bytes").unwrap();
         let told = event(dir.path(), "a.jpg");
-        let read_now = read(dir.path(), &told).unwrap();
+        let read_now = read(dir.path(), &told, || ()).unwrap();
         assert_eq!(read_now.bytes, b"bytes");
         assert_eq!(read_now.hash, ContentHash::of(b"bytes"));
         assert!(matches!(
@@ -146,7 +172,7 @@ mod tests {
 
         std::fs::write(dir.path().join("a.jpg"), b"other bytes").unwrap();
         assert!(matches!(
-            read(dir.path(), &told),
+            read(dir.path(), &told, || ()),
             Err(Mismatch::Superseded(_))
         ));
         assert!(
@@ -156,13 +182,16 @@ mod tests {
 
         std::fs::remove_file(dir.path().join("a.jpg")).unwrap();
         assert!(matches!(
-            read(dir.path(), &told),
+            read(dir.path(), &told, || ()),
             Err(Mismatch::Superseded(_))
         ));
         assert!(check_gone(dir.path(), &told).is_ok());
 
         let away = dir.path().join("unmounted");
-        assert!(matches!(read(&away, &told), Err(Mismatch::NotNow(_))));
+        assert!(matches!(
+            read(&away, &told, || ()),
+            Err(Mismatch::NotNow(_))
+        ));
         assert!(matches!(check_gone(&away, &told), Err(Mismatch::NotNow(_))));
     }
 }

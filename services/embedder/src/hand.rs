@@ -2,11 +2,12 @@
 //! JetStream can be told that the work goes on.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use lookalike_bus::Delivery;
+use lookalike_proto::{Outcome, State};
 use tokio::sync::OwnedSemaphorePermit;
 
 /// One delivery in hand. Dropping it makes room for another one.
@@ -15,9 +16,39 @@ pub struct Held {
     pub delivery: Delivery,
     /// When the steps were done.
     pub timings: Mutex<lookalike_proto::Timings>,
+    is_answered: AtomicBool,
     number: u64,
     hand: Arc<Hand>,
     _room: OwnedSemaphorePermit,
+}
+
+impl Held {
+    /// Its outcome is stored.
+    pub fn note_answered(&self) {
+        self.is_answered.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether its outcome is stored.
+    pub fn is_answered(&self) -> bool {
+        self.is_answered.load(Ordering::Relaxed)
+    }
+
+    /// An outcome for it; the rest of it is for the caller to fill in.
+    pub fn outcome(&self, state: State) -> Outcome {
+        let event = &self.delivery.event;
+        Outcome {
+            image_id: event.image_id,
+            library: event.library.clone(),
+            generation: event.generation,
+            state,
+            content_hash: None,
+            model: String::new(),
+            attributes: None,
+            timings: *self.timings.lock().expect("no holder of this lock panics"),
+            deliveries: self.delivery.deliveries,
+            reused: false,
+        }
+    }
 }
 
 impl Drop for Held {
@@ -50,6 +81,7 @@ impl Hand {
         let held = Arc::new(Held {
             delivery,
             timings: Mutex::new(timings),
+            is_answered: AtomicBool::new(false),
             number,
             hand: self.clone(),
             _room: room,
@@ -57,6 +89,19 @@ impl Hand {
         self.lock()
             .insert(number, (Instant::now(), Arc::downgrade(&held)));
         held
+    }
+
+    /// How much is in hand.
+    pub fn len(&self) -> usize {
+        self.lock().len()
+    }
+
+    /// Everything in hand now.
+    pub fn all(&self) -> Vec<Arc<Held>> {
+        let held = self.lock();
+        held.values()
+            .filter_map(|(_, held)| held.upgrade())
+            .collect()
     }
 
     /// Says of everything that has been held for `age` or more that the work goes on.

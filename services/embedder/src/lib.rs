@@ -5,37 +5,55 @@
 //! Every event in hand is a task of its own, so that a large or slow file holds up nobody; the
 //! device, the look-up of known content and the commit each gather what is ready at the moment.
 
+mod absent;
+pub mod audit;
+mod breaker;
+mod check;
 mod commit;
+mod ending;
+mod error;
 mod file;
+mod folder;
 mod hand;
+mod intake;
 mod known;
 mod metrics;
 mod prepare;
 mod queries;
+mod rows;
 mod settings;
+mod strays;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use lookalike_bus::{Bus, EmbedderStatus, Error as BusError, Intake};
-use lookalike_chassis::Backoff;
-use lookalike_index::{Error as IndexError, Index};
-use lookalike_proto::Library;
+use futures_util::future::join_all;
+use lookalike_bus::{Bus, EmbedderStatus};
+use lookalike_index::Index;
+use lookalike_proto::{Library, State};
 use lookalike_vision::{Engine, Limits};
 use tokio::sync::{RwLock, Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+pub use error::Error;
 pub use settings::Settings;
 
-use commit::{Committer, Ready};
-use hand::Hand;
+use absent::Absent;
+use breaker::Breaker;
+use commit::Committer;
+use ending::Ending;
+use folder::Folder;
+use hand::{Hand, Held};
+use intake::TakeIn;
 use known::{Lookup, Remembered};
 use prepare::Preparer;
+use strays::Strays;
 
-/// How long the commit has to notice that it is to give up.
+/// How long the commit has to notice that it is to give up, and how long what is still in hand has
+/// to be put off.
 const LAST_WORD: Duration = Duration::from_secs(2);
 
 /// What an embedder is made of.
@@ -56,15 +74,22 @@ pub struct Context {
     pub limits: Limits,
     /// Threads that may decode at once.
     pub decode_threads: usize,
+    /// Somebody starts a worker anew that ends: it ends when too many decoders hang. Otherwise it
+    /// goes on without taking anything in.
+    pub is_restarted: bool,
+    /// When to audit the index, and how.
+    pub audit: audit::Settings,
     /// Distinguishes this worker from others; part of a key, so of `a-z`, `0-9`, `-` and `_`.
     pub instance: String,
 }
 
-/// Works until `leave`; then finishes what is in hand, for `settings.drain` at most.
+/// Works until `leave`; then finishes what is in hand, for `settings.drain` at most. What can't be
+/// finished then is put off, so that its watcher sends it again, and nothing is delivered again.
 ///
 /// # Errors
-/// When Milvus refuses this worker for good (another model, wrong credentials).
-pub async fn run(context: Context, leave: CancellationToken) -> Result<(), IndexError> {
+/// When Milvus refuses this worker for good (another model, wrong credentials), its device fails,
+/// or too many decoders hang.
+pub async fn run(context: Context, leave: CancellationToken) -> Result<(), Error> {
     metrics::register();
     tracing::info!("embedding with {}", context.engine.device_line());
     let Context {
@@ -75,22 +100,32 @@ pub async fn run(context: Context, leave: CancellationToken) -> Result<(), Index
         ..
     } = &context;
     let give_up = CancellationToken::new();
+    let ending = Ending::with(&leave);
     let hand = Arc::new(Hand::default());
-    let room = Arc::new(Semaphore::new(settings.max_in_hand.max(1)));
+    let breaker = Arc::new(Breaker::new(settings.pause_after));
+    let strays = Strays::new(settings.max_strays);
+    let remembered = Arc::new(Remembered::new(settings.remembered_contents));
     let memory_mebibytes = u32::try_from((settings.max_bytes_in_memory >> 20).max(1))
         .unwrap_or(u32::MAX)
         .min(u32::try_from(Semaphore::MAX_PERMITS >> 3).unwrap_or(u32::MAX));
+    let folders = context.libraries.iter().map(|(library, root)| {
+        let folder = Folder::new(library.as_str(), root.clone(), settings);
+        (library.clone(), folder)
+    });
     let preparer = Arc::new(Preparer {
-        libraries: context.libraries.clone(),
+        folders: folders.collect(),
+        absent: Absent::default(),
         engine: engine.clone(),
         limits: context.limits.clone(),
-        lookup: Lookup::start(index.clone(), settings.max_in_hand),
-        remembered: Remembered::new(settings.remembered_contents),
+        lookup: Lookup::start(index.clone(), breaker.clone(), settings.max_in_hand),
+        remembered: remembered.clone(),
         decoders: Arc::new(Semaphore::new(context.decode_threads.max(1))),
         memory: Arc::new(Semaphore::new(memory_mebibytes as usize)),
         memory_mebibytes,
         alone: RwLock::new(()),
         bus: bus.clone(),
+        strays: strays.clone(),
+        ending: ending.clone(),
     });
     let (ready, to_commit) = mpsc::channel(settings.max_in_hand.max(1));
     let committer = Committer {
@@ -98,6 +133,8 @@ pub async fn run(context: Context, leave: CancellationToken) -> Result<(), Index
         bus: bus.clone(),
         model: engine.description().name.clone(),
         most_rows: settings.commit_rows,
+        breaker: breaker.clone(),
+        remembered,
         give_up: give_up.clone(),
     };
     let beside = TaskTracker::new();
@@ -108,20 +145,47 @@ pub async fn run(context: Context, leave: CancellationToken) -> Result<(), Index
         settings.max_queries,
         ended.clone(),
     ));
+    beside.spawn(rows::answer(bus.clone(), index.clone(), ended.clone()));
     beside.spawn(report_progress(
         hand.clone(),
         context.ack_wait / 3,
         ended.clone(),
     ));
     beside.spawn(tell_status(bus.clone(), status_of(&context), ended.clone()));
+    let auditor = audit::Auditor::new(
+        bus.clone(),
+        index.clone(),
+        bus.follow_status(ended.clone()),
+        context.audit.clone(),
+    );
+    beside.spawn(audit::keep_equal(
+        auditor,
+        bus.clone(),
+        context.instance.clone(),
+        ended.clone(),
+    ));
+    if context.is_restarted {
+        beside.spawn(end_of_strays(strays.clone(), ending.clone(), ended.clone()));
+    }
     beside.close();
 
     let workers = TaskTracker::new();
-    let intake = take_in(&context, &leave, &hand, &room, &preparer, &workers, ready);
+    let intake = TakeIn {
+        bus: bus.clone(),
+        index: index.clone(),
+        patience: settings.patience,
+        leave: ending.leave.clone(),
+        hand: hand.clone(),
+        room: Arc::new(Semaphore::new(settings.max_in_hand.max(1))),
+        preparer,
+        breaker,
+        strays,
+        workers: workers.clone(),
+    };
     let mut commit = tokio::spawn(committer.run(to_commit));
     let finish = async {
         tokio::select! {
-            () = intake => {}
+            () = intake.run(ready) => {}
             finished = &mut commit => return finished,
         }
         // Nothing new is taken in. What is in hand goes on to its commit, and the channel closes
@@ -131,17 +195,18 @@ pub async fn run(context: Context, leave: CancellationToken) -> Result<(), Index
     };
     // The clock runs from the moment of leaving, whatever waits for an answer then.
     let too_late = async {
-        leave.cancelled().await;
+        ending.leave.cancelled().await;
         tokio::time::sleep(settings.drain).await;
     };
     let finished = tokio::select! {
         finished = finish => Some(finished),
         () = too_late => None,
     };
+    let mut unfinished = hand.all();
     let finished = match finished {
         Some(finished) => finished,
         None => {
-            tracing::warn!("leaving without finishing what is in hand; it comes again");
+            tracing::warn!("leaving without finishing what is in hand");
             give_up.cancel();
             // Whatever is cut off here was not acknowledged, and doing it again is harmless.
             match tokio::time::timeout(LAST_WORD, &mut commit).await {
@@ -153,89 +218,59 @@ pub async fn run(context: Context, leave: CancellationToken) -> Result<(), Index
             }
         }
     };
+    unfinished.retain(|held| !held.is_answered());
+    if !unfinished.is_empty() {
+        put_off(bus, unfinished).await;
+    }
     ended.cancel();
     beside.wait().await;
-    bus.flush().await;
+    // Sends what is still buffered.
+    let _ = tokio::time::timeout(LAST_WORD, bus.flush()).await;
     match finished {
-        Ok(result) => result,
+        Ok(Ok(())) => ending.why().map_or(Ok(()), Err),
+        Ok(Err(error)) => Err(error.into()),
         Err(error) => std::panic::resume_unwind(error.into_panic()),
     }
 }
 
-/// Takes events in while there is room, until `leave`.
-async fn take_in(
-    context: &Context,
-    leave: &CancellationToken,
-    hand: &Arc<Hand>,
-    room: &Arc<Semaphore>,
-    preparer: &Arc<Preparer>,
-    workers: &TaskTracker,
-    ready: mpsc::Sender<Ready>,
-) {
-    let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(5));
-    let mut intake: Option<Intake> = None;
-    while !leave.is_cancelled() {
-        let open = match intake.take() {
-            Some(open) => Ok(open),
-            None => context.bus.intake().await,
-        };
-        let open = match open {
-            Ok(open) => open,
-            Err(error) => {
-                mend(context, &error, &mut backoff, leave).await;
-                continue;
-            }
-        };
-        let first = tokio::select! {
-            () = leave.cancelled() => return,
-            first = room.clone().acquire_owned() => first.expect("this semaphore is never closed"),
-        };
-        let mut rooms = vec![first];
-        while let Ok(more) = room.clone().try_acquire_owned() {
-            rooms.push(more);
-        }
-        // Not cut off by `leave`: a message that was delivered must come into somebody's hands.
-        match open
-            .take(rooms.len(), context.settings.patience, leave)
-            .await
-        {
-            Ok(deliveries) => {
-                backoff.reset();
-                for (delivery, room) in deliveries.into_iter().zip(rooms) {
-                    if delivery.deliveries > 1 {
-                        metrics::REDELIVERIES.inc();
-                    }
-                    let held = hand.take(delivery, room);
-                    let (preparer, ready) = (preparer.clone(), ready.clone());
-                    workers.spawn(async move {
-                        let one = preparer.prepare(held).await;
-                        // Where the commit has ended, the event comes again by itself.
-                        let _ = ready.send(one).await;
-                    });
-                }
-                intake = Some(open);
-            }
-            Err(error) => mend(context, &error, &mut backoff, leave).await,
-        }
+/// Says that these events were not done, so that they are sent again, and takes them out of the
+/// queue. Where NATS does not take that either, they are delivered again.
+async fn put_off(bus: &Bus, unfinished: Vec<Arc<Held>>) {
+    let reason = "the worker that had it left";
+    let outcomes: Vec<_> = unfinished
+        .iter()
+        .map(|held| {
+            held.outcome(State::PutOff {
+                detail: reason.to_owned(),
+            })
+        })
+        .collect();
+    let put_off = async {
+        let results = bus.publish_outcomes(&outcomes).await;
+        let told = unfinished.iter().zip(results);
+        let acknowledged = told.filter_map(|(held, result)| {
+            result.ok()?;
+            metrics::PUT_OFF.inc();
+            Some(held.delivery.acknowledge())
+        });
+        join_all(acknowledged).await.into_iter().flatten().count()
+    };
+    let (count, most) = (unfinished.len(), LAST_WORD);
+    match tokio::time::timeout(most, put_off).await {
+        Ok(done) => tracing::info!(done, count, "put off what was not finished"),
+        Err(_) => tracing::warn!(count, "what was not finished is delivered again, later"),
     }
 }
 
-async fn mend(
-    context: &Context,
-    error: &BusError,
-    backoff: &mut Backoff,
-    leave: &CancellationToken,
-) {
-    let wait = backoff.next_wait();
-    tracing::warn!(%error, ?wait, "events can't be taken now, trying again");
-    if context.bus.is_connected()
-        && let Some(Err(error)) = leave.run_until_cancelled(context.bus.ensure()).await
+/// Ends the worker when too many decoders hang.
+async fn end_of_strays(strays: Arc<Strays>, ending: Ending, ended: CancellationToken) {
+    if ended
+        .run_until_cancelled(strays.until(true))
+        .await
+        .is_some()
     {
-        tracing::warn!(%error, "the streams can't be made now");
-    }
-    tokio::select! {
-        () = leave.cancelled() => {}
-        () = tokio::time::sleep(wait) => {}
+        let count = strays.too_many().unwrap_or_default();
+        ending.because(Error::Strays { count });
     }
 }
 
@@ -261,10 +296,12 @@ fn status_of(context: &Context) -> impl Fn() -> EmbedderStatus + use<> {
         device: context.engine.device_line(),
         embedded: 0,
         reused: 0,
+        intake_paused: false,
     };
     move || EmbedderStatus {
         embedded: metrics::EMBEDDINGS.get(),
         reused: metrics::REUSED.get(),
+        intake_paused: metrics::INTAKE_PAUSED.get() != 0,
         ..status.clone()
     }
 }

@@ -1,22 +1,27 @@
 //! Prepare: one event, from its delivery to what is to be committed for it.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use lookalike_bus::{Bus, Error as BusError};
 use lookalike_chassis::clock::now_nanos;
 use lookalike_chassis::metrics::STAGE_SECONDS;
 use lookalike_index::{Image, Row};
 use lookalike_proto::{ContentHash, FileEvent, Kind, Library};
-use lookalike_vision::{Attributes, DecodeError, Engine, Error as VisionError, Limits};
+use lookalike_vision::{Attributes, DecodeError, Engine, Error as VisionError, Limits, Watch};
 use tokio::sync::{RwLock, Semaphore};
 
+use crate::absent::Absent;
 use crate::commit::{Action, Ready};
+use crate::ending::Ending;
+use crate::error::Error;
 use crate::file::{self, Bytes};
+use crate::folder::Folder;
 use crate::hand::Held;
 use crate::known::{Lookup, Remembered};
 use crate::metrics;
+use crate::strays::Strays;
 
 /// How often a picture is put through the network that failed on its batch.
 const NETWORK_TRIES: u32 = 3;
@@ -26,12 +31,14 @@ const DEATHS: u32 = 2;
 
 /// What preparing needs.
 pub struct Preparer {
-    pub libraries: BTreeMap<Library, PathBuf>,
+    pub folders: BTreeMap<Library, Arc<Folder>>,
+    /// Libraries that this worker was asked for and does not have.
+    pub absent: Absent,
     pub engine: Arc<Engine>,
     pub limits: Limits,
     pub lookup: Lookup,
-    pub remembered: Remembered,
-    /// Threads that may read and decode at once.
+    pub remembered: Arc<Remembered>,
+    /// Threads that may decode at once.
     pub decoders: Arc<Semaphore>,
     /// Mebibytes of files that may be in memory at once.
     pub memory: Arc<Semaphore>,
@@ -40,6 +47,10 @@ pub struct Preparer {
     pub alone: RwLock<()>,
     /// Keeps the notes of which file a worker died with.
     pub bus: Bus,
+    /// Decoders that nobody waits for any more.
+    pub strays: Arc<Strays>,
+    /// Ends this worker.
+    pub ending: Ending,
 }
 
 /// Why a file is not in the index.
@@ -53,7 +64,7 @@ enum Embedding {
     /// A row with this content, of whatever image.
     Row(Arc<Row>, bool),
     Failed(Failed),
-    /// The engine is ending.
+    /// It can't be found out now.
     NotNow(String),
 }
 
@@ -61,13 +72,18 @@ impl Preparer {
     /// Finds out what is to be committed for an event.
     pub async fn prepare(&self, held: Arc<Held>) -> Ready {
         let event = &held.delivery.event;
-        let Some(root) = self.libraries.get(&event.library) else {
-            let reason = "this worker does not have the library".to_owned();
-            return Ready::new(held, Action::GiveBack(reason));
+        let Some(folder) = self.folders.get(&event.library) else {
+            // Another worker may have it, and gets it at one of its next tries.
+            self.absent.warn(&event.library);
+            let reason = format!(
+                "a worker took it that does not have library {}",
+                event.library
+            );
+            return Ready::new(held, Action::PutOff(reason));
         };
         let (action, hash, reused) = match event.kind {
-            Kind::Remove => (self.remove(root.clone(), event.clone()).await, None, false),
-            Kind::Put => self.put(root.clone(), &held).await,
+            Kind::Remove => (remove(folder, event.clone()).await, None, false),
+            Kind::Put => self.put(folder, &held).await,
         };
         let mut ready = Ready::new(held, action);
         ready.content_hash = hash;
@@ -75,24 +91,28 @@ impl Preparer {
         ready
     }
 
-    async fn remove(&self, root: PathBuf, event: FileEvent) -> Action {
-        match blocking(move || file::check_gone(&root, &event)).await {
-            Ok(()) => Action::Remove,
-            Err(mismatch) => mismatch.into(),
-        }
-    }
-
-    async fn put(&self, root: PathBuf, held: &Arc<Held>) -> (Action, Option<ContentHash>, bool) {
+    async fn put(
+        &self,
+        folder: &Arc<Folder>,
+        held: &Arc<Held>,
+    ) -> (Action, Option<ContentHash>, bool) {
         let event = &held.delivery.event;
         if let Err(error) = self.limits.check_file_bytes(event.size) {
             // Only if that is what lies there: the size is the event's.
-            let (root, told) = (root.clone(), event.clone());
-            let action = match blocking(move || file::check(&root, &told)).await {
-                Ok(()) => failed(&error).into(),
-                Err(mismatch) => mismatch.into(),
+            let told = event.clone();
+            let checked = folder.run(move |root, _| file::check(root, &told)).await;
+            let action = match checked {
+                Ok(Ok(())) => failed(&error).into(),
+                Ok(Err(mismatch)) => mismatch.into(),
+                Err(away) => Action::PutOff(away.0),
             };
             return (action, None, false);
         }
+        // First the turn, then the memory: what waits for a folder that hangs holds none.
+        let turn = match folder.enter().await {
+            Ok(turn) => turn,
+            Err(away) => return (Action::PutOff(away.0), None, false),
+        };
         let mebibytes = u32::try_from(event.size >> 20)
             .unwrap_or(u32::MAX)
             .saturating_add(1);
@@ -102,31 +122,24 @@ impl Preparer {
             .acquire_many(mebibytes)
             .await
             .expect("this semaphore is never closed");
-        let read = {
-            let _thread = self
-                .decoders
-                .acquire()
-                .await
-                .expect("this semaphore is never closed");
-            let (root, event) = (root.clone(), event.clone());
-            blocking(move || {
-                let _timer = STAGE_SECONDS.with_label_values(&["read"]).start_timer();
-                file::read(&root, &event)
-            })
-            .await
-        };
-        let Bytes { bytes, hash } = match read {
-            Ok(read) => read,
-            Err(mismatch) => return (mismatch.into(), None, false),
+        let told = event.clone();
+        let read = turn.run(move |root, sign| {
+            let _timer = STAGE_SECONDS.with_label_values(&["read"]).start_timer();
+            file::read(root, &told, || sign.give())
+        });
+        let Bytes { bytes, hash } = match read.await {
+            Ok(Ok(read)) => read,
+            Ok(Err(mismatch)) => return (mismatch.into(), None, false),
+            Err(away) => return (Action::PutOff(away.0), None, false),
         };
         note(held, |timings| timings.read_ns = now_nanos());
         let (action, reused) = match self.embed(held, hash, bytes).await {
             Embedding::Row(row, reused) => (
-                Action::Put(root, Box::new(row_of(event, hash, &row))),
+                Action::Put(folder.clone(), Box::new(row_of(event, hash, &row))),
                 reused,
             ),
             Embedding::Failed(failed) => (failed.into(), false),
-            Embedding::NotNow(reason) => (Action::GiveBack(reason), false),
+            Embedding::NotNow(reason) => (Action::PutOff(reason), false),
         };
         (action, Some(hash), reused)
     }
@@ -161,9 +174,10 @@ impl Preparer {
     async fn run_network(&self, held: &Held, bytes: Vec<u8>) -> Result<Row, Embedding> {
         let description = self.engine.description().clone();
         let limits = self.limits.clone();
-        let decode = move || {
+        let decode = move |watch: &Watch| {
             let wanted = description.short_side_wanted();
-            let (picture, attributes) = lookalike_vision::decode(&bytes, wanted, &limits)?;
+            let decoded = lookalike_vision::decode_watched(&bytes, wanted, &limits, watch);
+            let (picture, attributes) = decoded?;
             drop(bytes);
             let input = lookalike_vision::preprocess(&description, &picture);
             Ok::<_, DecodeError>((input, attributes))
@@ -184,12 +198,14 @@ impl Preparer {
                     Some(vector) => break vector,
                     None => unreachable!("the engine gives one vector for one input"),
                 },
-                Err(VisionError::Stopped) => {
-                    return Err(Embedding::NotNow("the engine has stopped".into()));
-                }
-                // The batch may have failed for another picture's sake.
-                Err(error) if tries < NETWORK_TRIES => {
+                Err(error) if tries < NETWORK_TRIES && !matches!(error, VisionError::Stopped) => {
                     tracing::warn!(%error, tries, "the network failed, trying again");
+                }
+                // Not the picture's fault: another worker, or this one started anew, can do it.
+                Err(error @ (VisionError::Stopped | VisionError::Broken { .. })) => {
+                    let problem = error.to_string();
+                    self.ending.because(Error::Device(error));
+                    return Err(Embedding::NotNow(problem));
                 }
                 Err(error) => {
                     let detail = error.to_string();
@@ -213,7 +229,7 @@ impl Preparer {
     async fn decode_alone<T: Send + 'static>(
         &self,
         held: &Held,
-        decode: impl FnOnce() -> Result<T, DecodeError> + Send + 'static,
+        decode: impl FnOnce(&Watch) -> Result<T, DecodeError> + Send + 'static,
     ) -> Result<Result<T, DecodeError>, Embedding> {
         let event = &held.delivery.event;
         let not_now = |error: BusError| Embedding::NotNow(error.to_string());
@@ -242,22 +258,51 @@ impl Preparer {
 
     async fn decode_in_pool<T: Send + 'static>(
         &self,
-        decode: impl FnOnce() -> Result<T, DecodeError> + Send + 'static,
+        decode: impl FnOnce(&Watch) -> Result<T, DecodeError> + Send + 'static,
     ) -> Result<T, DecodeError> {
         let _thread = self
             .decoders
             .acquire()
             .await
             .expect("this semaphore is never closed");
-        blocking(decode).await
+        in_time(decode, self.limits.decode_timeout, &self.strays).await
     }
 }
 
-/// Runs on a thread that may wait. Panics of ours go on to the caller.
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(value) => value,
-        Err(error) => std::panic::resume_unwind(error.into_panic()),
+/// Decodes on a thread of its own. Decoders end by themselves when their time of a processor is
+/// over; one that does not is given up after twice as long by the clock, and its thread becomes a
+/// stray. Time in which nothing ran, because the process was frozen, does not count.
+async fn in_time<T: Send + 'static>(
+    decode: impl FnOnce(&Watch) -> Result<T, DecodeError> + Send + 'static,
+    most: Duration,
+    strays: &Arc<Strays>,
+) -> Result<T, DecodeError> {
+    let watch = Watch::default();
+    let own = watch.clone();
+    let mut thread = tokio::task::spawn_blocking(move || decode(&own));
+    let step = (most / 8).clamp(Duration::from_millis(5), Duration::from_secs(1));
+    let mut computed = Duration::ZERO;
+    while computed < most.saturating_mul(2) {
+        match tokio::time::timeout(step, &mut thread).await {
+            Ok(Ok(decoded)) => return decoded,
+            // A panic of ours goes on to the caller.
+            Ok(Err(error)) => std::panic::resume_unwind(error.into_panic()),
+            Err(_) if watch.is_computing() => computed += step,
+            Err(_) => {}
+        }
+    }
+    watch.give_up();
+    strays.adopt(thread);
+    tracing::error!("a decoder does not end; its file is listed, and its thread left behind");
+    Err(DecodeError::TooSlow { max: most })
+}
+
+async fn remove(folder: &Arc<Folder>, event: FileEvent) -> Action {
+    let checked = folder.run(move |root, _| file::check_gone(root, &event));
+    match checked.await {
+        Ok(Ok(())) => Action::Remove,
+        Ok(Err(mismatch)) => mismatch.into(),
+        Err(away) => Action::PutOff(away.0),
     }
 }
 
@@ -312,5 +357,51 @@ fn row_of(event: &FileEvent, hash: ContentHash, content: &Row) -> Row {
             ..content.image.clone()
         },
         vector: content.vector.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A progressive gray JPEG of so many empty scans, each of which passes over the picture.
+    fn jpeg_of_scans(scans: usize) -> Vec<u8> {
+        let mut file = vec![0xff, 0xd8, 0xff, 0xdb, 0, 67, 0];
+        file.extend([1; 64]);
+        file.extend([0xff, 0xc2, 0, 11, 8, 0x10, 0, 0x10, 0, 1, 1, 0x11, 0]);
+        file.extend([0xff, 0xc4, 0, 20, 0, 1]);
+        file.extend([0; 16]);
+        for _ in 0..scans {
+            file.extend([0xff, 0xda, 0, 8, 1, 1, 0, 0, 0, 0]);
+        }
+        file.extend([0xff, 0xd9]);
+        file
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_decoder_that_does_not_end_is_given_up() {
+        let strays = Strays::new(0);
+        // It would take an hour, and its own limit does not end it.
+        let mut limits = Limits::default();
+        limits.decode_timeout = Duration::MAX;
+        let file = jpeg_of_scans(1_000_000);
+        let endless =
+            move |watch: &Watch| lookalike_vision::decode_watched(&file, 146, &limits, watch);
+        let decoded = in_time(endless, Duration::from_millis(40), &strays).await;
+        assert_eq!(decoded.unwrap_err().code(), "too_slow");
+        // Its thread notices at its next read that nobody waits for it.
+        strays.until(false).await;
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn who_waits_for_memory_is_not_slow() {
+        let strays = Strays::new(0);
+        let waits = |_: &Watch| {
+            std::thread::sleep(Duration::from_millis(200));
+            Ok(7)
+        };
+        let decoded = in_time(waits, Duration::from_millis(5), &strays).await;
+        assert_eq!(decoded, Ok(7));
+        assert_eq!(strays.too_many(), None);
     }
 }

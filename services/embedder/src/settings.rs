@@ -14,9 +14,24 @@ pub struct Settings {
     /// Bytes of files held in memory at once; a larger file is read alone.
     #[serde(with = "size")]
     pub max_bytes_in_memory: u64,
+    /// Threads that read in one library at once. Where its mount hangs, so many hang with it.
+    pub library_readers: usize,
+    /// After so long without any sign from a library's folder, what concerns it is put off.
+    #[serde(with = "duration")]
+    pub read_stall: Duration,
+    /// One look or read that has given no sign for so long is waited for no more.
+    #[serde(with = "duration")]
+    pub read_timeout: Duration,
+    /// Decoders that do not end, though nobody waits for them any more; above this, `lookalike embed`
+    /// ends to be started anew, and `lookalike up` takes nothing in.
+    pub max_strays: usize,
+    /// After so many failures of Milvus one after another, nothing more is taken from the queue
+    /// until it takes writes again.
+    pub pause_after: u32,
     /// Rows written to the index at once.
     pub commit_rows: usize,
-    /// Contents whose vectors are kept in memory, for copies that come close together.
+    /// Contents whose vectors are kept in memory: for copies that come close together, and for
+    /// files that are deleted and come back.
     pub remembered_contents: usize,
     /// Queries for a vector held at once; more are refused.
     pub max_queries: usize,
@@ -33,11 +48,16 @@ impl Default for Settings {
         Self {
             max_in_hand: 192,
             max_bytes_in_memory: 512 << 20,
+            library_readers: 8,
+            read_stall: Duration::from_secs(3),
+            read_timeout: Duration::from_secs(60),
+            max_strays: 2,
+            pause_after: 3,
             commit_rows: 256,
-            remembered_contents: 4096,
+            remembered_contents: 16_384,
             max_queries: 256,
             patience: Duration::from_secs(5),
-            drain: Duration::from_secs(20),
+            drain: Duration::from_secs(18),
         }
     }
 }

@@ -1,0 +1,215 @@
+//! Folders that hang, are slow, or hold one file that hangs.
+
+use super::*;
+use std::sync::mpsc;
+
+fn folder(stall_ms: u64, timeout_ms: u64, readers: usize) -> Arc<Folder> {
+    let settings = Settings {
+        read_stall: Duration::from_millis(stall_ms),
+        read_timeout: Duration::from_millis(timeout_ms),
+        library_readers: readers,
+        ..Settings::default()
+    };
+    Folder::new("x", PathBuf::from("/nowhere"), &settings)
+}
+
+/// A read that hangs until the sender is dropped, as on a mount whose server is away.
+fn hang(folder: &Arc<Folder>) -> (mpsc::Sender<()>, tokio::task::JoinHandle<Result<(), Away>>) {
+    let (release, held) = mpsc::channel::<()>();
+    let folder = folder.clone();
+    let read = tokio::spawn(async move {
+        folder
+            .run(move |_, _| {
+                let _ = held.recv();
+            })
+            .await
+    });
+    (release, read)
+}
+
+/// Until no thread is in the folder any more.
+async fn all_ended(folder: &Arc<Folder>) {
+    let ended = async {
+        loop {
+            let state = folder.pulse.lock();
+            if state.under_way + state.strays == 0 {
+                return;
+            }
+            drop(state);
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), ended)
+        .await
+        .expect("all threads end");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hanging_folder_puts_off_and_comes_back() {
+    let hung = folder(50, 400, 2);
+    let other = folder(50, 400, 2);
+    let (first, first_read) = hang(&hung);
+    let (second, second_read) = hang(&hung);
+    while hung.pulse.lock().under_way < 2 {
+        tokio::task::yield_now().await;
+    }
+    // Nobody waits for a reader for long, and another folder does not notice.
+    let begun = Instant::now();
+    assert!(hung.run(|_, _| ()).await.is_err());
+    assert!(begun.elapsed() < Duration::from_millis(350));
+    assert_eq!(other.run(|_, _| 7).await, Ok(7));
+    // After its time nobody waits for those that hang, either.
+    assert!(first_read.await.unwrap().is_err());
+    assert!(second_read.await.unwrap().is_err());
+    assert_eq!(hung.pulse.lock().strays, 2);
+    assert!(hung.run(|_, _| ()).await.is_err(), "no reader is free");
+    // The mount is back.
+    drop((first, second));
+    let back = async {
+        while hung.run(|_, _| 7).await != Ok(7) {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), back)
+        .await
+        .unwrap();
+    all_ended(&hung).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_file_that_hangs_does_not_close_its_folder() {
+    let folder = folder(50, 10_000, 2);
+    let (release, read) = hang(&folder);
+    tokio::time::sleep(Duration::from_millis(120)).await;
+    // Stalled by now: the next one is a try, and its success opens the folder for all.
+    for _ in 0..20 {
+        assert_eq!(folder.run(|_, _| 7).await, Ok(7));
+    }
+    drop(release);
+    assert_eq!(read.await.unwrap(), Ok(()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn slow_is_not_hanging() {
+    let folder = folder(5_000, 1_000, 1);
+    // Longer than the limit, with signs of life between.
+    let slow = folder.run(|_, sign| {
+        for _ in 0..5 {
+            std::thread::sleep(Duration::from_millis(300));
+            sign.give();
+        }
+        7
+    });
+    assert_eq!(slow.await, Ok(7));
+}
+
+/// Files under a lease: whoever opens one waits in the system's call, as on a mount whose server
+/// is away, until the lease is given up (or the system breaks it, after 45 s).
+#[cfg(target_os = "linux")]
+fn lease(path: &Path) -> std::fs::File {
+    use std::os::fd::AsRawFd as _;
+    // Linux' number for it; the crate has no name for it.
+    const SET_SIGNAL: libc::c_int = 10;
+    let file = std::fs::OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open(path)
+        .unwrap();
+    // Told of openers by a signal that is ignored, where the usual one would end the process.
+    // SAFETY: both calls take numbers only, for a descriptor that is open.
+    let (signal, lease) = unsafe {
+        (
+            libc::fcntl(file.as_raw_fd(), SET_SIGNAL, libc::SIGURG),
+            libc::fcntl(file.as_raw_fd(), libc::F_SETLEASE, libc::F_WRLCK),
+        )
+    };
+    assert_eq!(
+        (signal, lease),
+        (0, 0),
+        "{}",
+        std::io::Error::last_os_error()
+    );
+    file
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test(flavor = "multi_thread")]
+async fn reads_that_the_system_holds_back_stop_no_other_library() {
+    let settings = Settings {
+        read_stall: Duration::from_millis(100),
+        read_timeout: Duration::from_millis(500),
+        library_readers: 4,
+        ..Settings::default()
+    };
+    let dir = tempfile::tempdir().unwrap();
+    let mut leases = Vec::new();
+    for n in 0..8 {
+        let path = dir.path().join(format!("{n}"));
+        std::fs::write(&path, b"picture").unwrap();
+        leases.push(lease(&path));
+    }
+    std::fs::write(dir.path().join("free"), b"picture").unwrap();
+    let hung = Folder::new("hung", dir.path().to_owned(), &settings);
+    let other = Folder::new("other", dir.path().to_owned(), &settings);
+    let read = |folder: &Arc<Folder>, name: String| {
+        let folder = folder.clone();
+        async move {
+            folder
+                .run(move |root, _| std::fs::read(root.join(name)))
+                .await
+        }
+    };
+    let begun = Instant::now();
+    let reads: Vec<_> = (0..8)
+        .map(|n| tokio::spawn(read(&hung, n.to_string())))
+        .collect();
+    let free = read(&other, "free".into()).await.unwrap().unwrap();
+    assert_eq!(free, b"picture");
+    for read in reads {
+        assert!(read.await.unwrap().is_err(), "it is put off");
+    }
+    assert!(
+        begun.elapsed() < Duration::from_secs(5),
+        "{:?}",
+        begun.elapsed()
+    );
+    assert_eq!(hung.pulse.lock().strays, 4, "as many as there are readers");
+    // The server is back: those that hung end, and all can be read.
+    drop(leases);
+    let back = async {
+        for n in 0..8 {
+            while read(&hung, n.to_string()).await.is_err() {
+                tokio::task::yield_now().await;
+            }
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), back)
+        .await
+        .unwrap();
+    all_ended(&hung).await;
+}
+
+#[test]
+fn tries_get_rarer_until_a_sign_comes() {
+    let folder = folder(1_000, 60_000, 8);
+    let begun = Instant::now();
+    let sign = Sign::begin(&folder.pulse);
+    let ms = |ms| begun + Duration::from_millis(ms);
+    let stall = folder.pulse.stall;
+    let ask = |at| folder.pulse.lock().admission(stall, at);
+    assert_eq!(ask(ms(500)), Admission::Go);
+    assert_eq!(ask(ms(2_000)), Admission::Go, "the first try");
+    assert_eq!(ask(ms(2_500)), Admission::WaitUntil(ms(3_000)));
+    let mut now = ms(3_000);
+    let mut tries = 0;
+    while now < ms(300_000) {
+        if ask(now) == Admission::Go {
+            tries += 1;
+        }
+        now += Duration::from_millis(100);
+    }
+    assert!((4..=20).contains(&tries), "{tries}");
+    sign.give();
+    assert_eq!(ask(Instant::now()), Admission::Go);
+    assert_eq!(folder.pulse.lock().backoff.tries(), 0);
+}
