@@ -149,6 +149,9 @@ impl Bus {
 
     /// Sends what is still buffered and waits until the server has it.
     pub async fn flush(&self) {
+        if !self.is_connected() {
+            return; // Nobody would take it, and whatever matters comes again.
+        }
         let _ = tokio::time::timeout(self.settings.call_timeout, self.client.flush()).await;
     }
 

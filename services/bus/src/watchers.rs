@@ -113,6 +113,9 @@ pub struct KnownPage {
     /// The library was compared with its folder as a whole, so what the catalog does not know is
     /// not there.
     pub ready: bool,
+    /// A comparison of the folder with the catalog is planned or under way.
+    #[serde(default)]
+    pub scanning: bool,
     /// There are more behind these.
     pub more: bool,
     /// In the order of their ids.
@@ -135,6 +138,9 @@ pub struct KnownImage {
     /// `in_flight`, `indexed`, `failed`, `ignored`; `vanished` (it may turn up elsewhere) or
     /// `removing` (the index is told to remove it).
     pub state: String,
+    /// Something is to be sent, or was sent and is not answered yet.
+    #[serde(default)]
+    pub busy: bool,
     /// Bytes.
     pub size: u64,
 }

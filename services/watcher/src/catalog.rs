@@ -3,6 +3,7 @@
 //!
 //! Only the keeper's thread uses it. It may be lost: it is made anew from the folders.
 
+mod lives;
 mod row;
 mod schema;
 mod waiting;
@@ -76,6 +77,8 @@ pub struct Root {
     pub identity: Option<Identity>,
     /// Behind which outcome reading goes on.
     pub outcomes_read: Option<StreamPosition>,
+    /// What the index held when the catalog began was taken over.
+    pub adopted: bool,
 }
 
 /// The open catalog.
@@ -115,10 +118,14 @@ impl Catalog {
                 known: schema::VERSION,
             });
         }
-        match found {
-            0 => db.execute_batch(schema::CREATE).map_err(opened)?,
-            1 => db.execute_batch(schema::FROM_1).map_err(opened)?,
-            _ => {}
+        let steps: &[&str] = match found {
+            0 => &[schema::CREATE],
+            1 => &[schema::FROM_1, schema::FROM_2],
+            2 => &[schema::FROM_2],
+            _ => &[],
+        };
+        for step in steps {
+            db.execute_batch(step).map_err(opened)?;
         }
         Ok(Self { db })
     }
@@ -197,7 +204,7 @@ impl Catalog {
     /// When SQLite can't.
     pub fn root(&self, library: LibraryKey) -> Result<Root> {
         let sql = "SELECT root_device, root_inode, outcomes_created, outcomes_sequence, \
-                   root_born_ns FROM libraries WHERE key = ?1";
+                   root_born_ns, adopted FROM libraries WHERE key = ?1";
         let mut statement = self.db.prepare_cached(sql)?;
         Ok(statement.query_row([library], |row| {
             let identity = (row.get::<_, Option<i64>>(0)?, row.get::<_, Option<i64>>(1)?);
@@ -218,6 +225,7 @@ impl Catalog {
                     }),
                     _ => None,
                 },
+                adopted: row.get(5)?,
             })
         })?)
     }
@@ -246,6 +254,33 @@ impl Catalog {
         Ok(())
     }
 
+    /// Keeps that what the index held when the catalog began was taken over.
+    ///
+    /// # Errors
+    /// When SQLite can't.
+    pub fn set_adopted(&self, library: LibraryKey) -> Result<()> {
+        let sql = "UPDATE libraries SET adopted = 1 WHERE key = ?1 AND adopted = 0";
+        self.db.prepare_cached(sql)?.execute([library])?;
+        Ok(())
+    }
+
+    /// What tells this catalog from all others: a number that it got when it was made.
+    ///
+    /// # Errors
+    /// When SQLite can't.
+    pub fn identity(&self) -> Result<u32> {
+        let known: u32 = self
+            .db
+            .pragma_query_value(None, "application_id", |row| row.get::<_, i32>(0))?
+            .cast_unsigned();
+        if known != 0 {
+            return Ok(known);
+        }
+        let new: i32 = rand::random::<i32>() | 1;
+        self.db.pragma_update(None, "application_id", new)?;
+        Ok(new.cast_unsigned())
+    }
+
     /// The files of a library by what became of them.
     ///
     /// # Errors
@@ -265,7 +300,7 @@ impl Catalog {
                 State::InFlight => counts.in_flight = files,
                 State::Indexed => counts.indexed = files,
                 State::Failed => counts.failed = files,
-                State::Ignored => counts.ignored = files,
+                State::Ignored | State::Discarded => counts.ignored += files,
             }
             counts.on_disk += files;
         }
@@ -479,8 +514,8 @@ impl Catalog {
         Ok(())
     }
 
-    /// A page of the files that failed (and those ignored, if asked), in the order of their ids,
-    /// and how many there are in all.
+    /// A page of the files that failed (and those ignored, if asked), all or those with one
+    /// code, in the order of their ids; and how many there are in all.
     ///
     /// # Errors
     /// When SQLite can't.
@@ -490,30 +525,60 @@ impl Catalog {
         after: Option<&ImageId>,
         limit: usize,
         ignored: bool,
+        code: Option<&str>,
     ) -> Result<(Vec<Row>, u64)> {
+        // `state >= 2` tells SQLite that the index of what is not indexed will do.
         let states = if ignored {
-            "state >= 2 AND state IN (2, 3)"
+            "state >= 2"
         } else {
             "state >= 2 AND state = 2"
         };
-        let after = after.map_or(&[][..], |id| id.as_bytes());
-        let condition =
-            format!("library = ?1 AND present = 1 AND {states} AND id > ?2 ORDER BY id LIMIT ?3");
-        let rows = self.many(&condition, params![library, after, limit as i64])?;
-        let counts = self.counts(library)?;
-        Ok((
-            rows,
-            counts.failed + if ignored { counts.ignored } else { 0 },
-        ))
+        let which = format!(
+            "library = ?1 AND present = 1 AND {states} AND (?2 IS NULL OR code = ?2) AND id > ?3"
+        );
+        let start = after.map_or(&[][..], |id| id.as_bytes());
+        let page = format!("{which} ORDER BY id LIMIT ?4");
+        let rows = self.many(&page, params![library, code, start, limit as i64])?;
+        let total = if code.is_some() {
+            let sql = format!("SELECT count(*) FROM images WHERE {which}");
+            let mut statement = self.db.prepare_cached(&sql)?;
+            statement.query_row(params![library, code, &[][..] as &[u8]], |row| {
+                row.get::<_, i64>(0)
+            })? as u64
+        } else {
+            let counts = self.counts(library)?;
+            counts.failed + if ignored { counts.ignored } else { 0 }
+        };
+        Ok((rows, total))
     }
 
-    /// The ids of failed files, all or those with one code.
+    /// Up to `limit` images of a library behind `after`, there or gone, in the order of ids.
+    ///
+    /// # Errors
+    /// When SQLite can't.
+    pub fn page(
+        &self,
+        library: LibraryKey,
+        after: Option<&ImageId>,
+        limit: usize,
+    ) -> Result<Vec<Row>> {
+        let after = after.map_or(&[][..], |id| id.as_bytes());
+        // `+library` keeps SQLite with the index of ids: sorted, and nothing read twice.
+        self.many(
+            "+library = ?1 AND id > ?2 ORDER BY id LIMIT ?3",
+            params![library, after, limit as i64],
+        )
+    }
+
+    /// The ids of failed files, all or those with one code; with the code `discarded`, of those
+    /// that are left alone.
     ///
     /// # Errors
     /// When SQLite can't.
     pub fn failed(&self, library: LibraryKey, code: Option<&str>) -> Result<Vec<ImageId>> {
         let rows = self.many(
-            "library = ?1 AND present = 1 AND state >= 2 AND state = 2 AND (?2 IS NULL OR code = ?2)",
+            "library = ?1 AND present = 1 AND state >= 2 AND (state = 2 OR state = 4 AND ?2 = 'discarded') \
+             AND (?2 IS NULL OR code = ?2)",
             params![library, code],
         )?;
         Ok(rows.into_iter().map(|row| row.id).collect())
@@ -545,7 +610,9 @@ impl Catalog {
 pub fn make_version_1(path: &Path) {
     let db = Connection::open(path).unwrap();
     db.execute_batch(
-        "DROP INDEX hashed; DROP INDEX new; DROP INDEX delayed; \
+        "DROP TRIGGER life_ends; DROP TABLE lives; \
+         ALTER TABLE libraries DROP COLUMN adopted; \
+         DROP INDEX hashed; DROP INDEX new; DROP INDEX delayed; \
          ALTER TABLE images DROP COLUMN told; ALTER TABLE images DROP COLUMN first_seen_ns; \
          ALTER TABLE libraries DROP COLUMN root_born_ns; \
          CREATE INDEX by_size ON images (size) WHERE content_hash IS NOT NULL; \

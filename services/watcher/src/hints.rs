@@ -9,71 +9,77 @@ use std::path::Path;
 use std::sync::Arc;
 
 use notify::event::{AccessKind, AccessMode, EventKind, ModifyKind, RenameMode};
-use notify::{Event, RecommendedWatcher, RecursiveMode, Watcher as _};
+use notify::{ErrorKind, Event, RecommendedWatcher, RecursiveMode, Watcher as _};
 
-use crate::inbox::{Hint, HintKind, Inbox, Note};
+use crate::inbox::{Hint, HintKind, Inbox};
 
-/// A running watch of one library's folder; dropping it ends it.
+/// Whether each folder is watched by itself. Elsewhere the root's watch reports all below it.
+pub const FOLDER_BY_FOLDER: bool = cfg!(target_os = "linux");
+
+/// The running watches of one library's folders; dropping it ends them.
 pub struct Watch {
-    _watcher: RecommendedWatcher,
+    watcher: RecommendedWatcher,
 }
 
-/// Why changes can't be reported; the folder is compared more often then.
+/// Why a folder is not watched.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Fault {
-    /// From the fixed list of reasons.
-    pub reason: &'static str,
-    /// One sentence that says what to do.
-    pub detail: String,
+pub enum Refusal {
+    /// The system allows no more watches.
+    Limit,
+    /// No folder lies there (any more).
+    Gone,
+    /// What the system says.
+    Other(String),
 }
 
 impl Watch {
-    /// Watches `root` and everything below it. Hints name paths below `root`.
+    /// Watches nothing yet. Hints will name paths below `root`.
     ///
     /// # Errors
-    /// When the system can't watch all of it, most often because it allows too few watches.
-    pub fn arm(library: usize, root: &Path, inbox: &Arc<Inbox>) -> Result<Self, Fault> {
+    /// When the system can't report changes, or to no more programs.
+    pub fn new(library: usize, root: &Path, inbox: &Arc<Inbox>) -> Result<Self, Refusal> {
         let (inbox, below) = (inbox.clone(), root.to_owned());
         let sort = move |event: notify::Result<Event>| match event {
             Ok(event) => sort(library, &below, &event, &inbox),
             Err(error) => {
                 tracing::warn!(%error, "the system's reports of changes failed, comparing the folder");
-                let fault = fault(error);
-                if fault.reason == "watch_limit" {
-                    // Folders that came since are not watched, and nothing tells when they could be.
-                    inbox.note(Note::Degraded(library, fault.reason, Some(fault.detail)));
-                }
                 inbox.overflow(library);
             }
         };
         // What links lead to is indexed where it lies.
         let config = notify::Config::default().with_follow_symlinks(false);
-        let mut watcher = RecommendedWatcher::new(sort, config).map_err(fault)?;
-        watcher
-            .watch(root, RecursiveMode::Recursive)
-            .map_err(fault)?;
-        Ok(Self { _watcher: watcher })
+        let watcher = RecommendedWatcher::new(sort, config).map_err(refusal)?;
+        Ok(Self { watcher })
+    }
+
+    /// Watches a folder (not what lies in the folders below it, where that is possible).
+    ///
+    /// # Errors
+    /// When the system can't.
+    pub fn add(&mut self, folder: &Path) -> Result<(), Refusal> {
+        let mode = if FOLDER_BY_FOLDER {
+            RecursiveMode::NonRecursive
+        } else {
+            RecursiveMode::Recursive
+        };
+        self.watcher.watch(folder, mode).map_err(refusal)
+    }
+
+    /// Watches a folder no more. One that was not watched is no fault: the system ends watches
+    /// of folders that go.
+    pub fn remove(&mut self, folder: &Path) {
+        let _ = self.watcher.unwatch(folder);
     }
 }
 
-fn fault(error: notify::Error) -> Fault {
-    match error.kind {
-        notify::ErrorKind::MaxFilesWatch => Fault {
-            reason: "watch_limit",
-            detail: "The system allows too few watches; raise fs.inotify.max_user_watches. \
-                     Until then the folder is compared every watch.poll_interval."
-                .into(),
-        },
-        _ => Fault {
-            reason: "watch_failed",
-            detail: format!(
-                "The system can't report changes ({error}); the folder is compared every \
-                 watch.poll_interval instead."
-            ),
-        },
+fn refusal(error: notify::Error) -> Refusal {
+    match &error.kind {
+        ErrorKind::MaxFilesWatch => Refusal::Limit,
+        ErrorKind::PathNotFound => Refusal::Gone,
+        ErrorKind::Io(source) if crate::disk::is_gone(source) => Refusal::Gone,
+        _ => Refusal::Other(error.to_string()),
     }
 }
-
 fn sort(library: usize, root: &Path, event: &Event, inbox: &Inbox) {
     if event.need_rescan() {
         inbox.overflow(library);
@@ -82,6 +88,10 @@ fn sort(library: usize, root: &Path, event: &Event, inbox: &Inbox) {
     let kind = match event.kind {
         EventKind::Access(AccessKind::Close(AccessMode::Write))
         | EventKind::Modify(ModifyKind::Name(RenameMode::To)) => HintKind::Ready,
+        // The watch of a folder that was moved says so with nothing to track it by.
+        EventKind::Modify(ModifyKind::Name(RenameMode::From)) if event.tracker().is_none() => {
+            HintKind::MovedItself
+        }
         EventKind::Remove(_) | EventKind::Modify(ModifyKind::Name(RenameMode::From)) => {
             HintKind::Gone
         }

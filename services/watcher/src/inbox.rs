@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
-use lookalike_bus::{LibraryStatus, StreamPosition, WatcherAnswer, WatcherQuestion};
+use lookalike_bus::{LibraryStatus, RowFacts, StreamPosition, WatcherAnswer, WatcherQuestion};
 use lookalike_proto::{FileEvent, Generation, ImageId, Outcome};
 use tokio::sync::oneshot;
 
@@ -29,6 +29,8 @@ pub enum HintKind {
     Changed,
     /// It was removed or renamed away.
     Gone,
+    /// It was a folder and renamed away, says its own watch.
+    MovedItself,
 }
 
 /// What a task around the keeper wants of it. Answers are sent once the catalog has committed;
@@ -46,10 +48,16 @@ pub enum Note {
     Checked(Vec<(ImageId, Generation, Fate)>, oneshot::Sender<()>),
     /// A question to a library.
     Question(usize, WatcherQuestion, oneshot::Sender<WatcherAnswer>),
-    /// Compare a library with its folder: changes may have been missed.
-    Rescan(usize, &'static str),
     /// A library's watch works again (`None`) or has a fault.
     Degraded(usize, &'static str, Option<String>),
+    /// A library is held by another watcher.
+    StandBy(usize),
+    /// A library is held by this watcher; is the catalog whole?
+    BeginToHold(usize, oneshot::Sender<bool>),
+    /// Rows of the index, to be taken over.
+    Adopt(usize, Vec<RowFacts>, oneshot::Sender<()>),
+    /// The catalog is whole: watch the library. Behind which outcome does reading go on?
+    Activate(usize, oneshot::Sender<Option<StreamPosition>>),
     /// Finish.
     Stop,
 }

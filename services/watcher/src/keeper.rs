@@ -4,31 +4,40 @@
 //! only then answers. When the catalog can't be written (a full disk), the turn is undone, and
 //! every folder is compared later, because the hints of that turn are spent.
 
+mod answers;
+mod brake;
 mod observe;
 mod outbox;
 mod outcome;
 mod scan;
+mod scans;
+mod standing;
 mod status;
 mod vanish;
+mod watching;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use lookalike_bus::{Failure, FailurePage, WatcherAnswer, WatcherQuestion};
 use lookalike_chassis::clock::to_nanos;
 use lookalike_proto::Library;
 use rand::Rng as _;
 use tokio::sync::{Notify, oneshot, watch};
 
-use crate::catalog::{self, Catalog, LibraryKey, Row, State};
+use crate::catalog::{self, Catalog, LibraryKey};
 use crate::disk::Identity;
+use crate::ignore_files::{self, IgnoreFiles, Rules};
 use crate::inbox::{HintKind, Inbox, Note, Shown, Taken};
 use crate::settings::Settings;
 use crate::settle::Settling;
-use scan::Scans;
+use crate::watches::Budget;
+use brake::Brake;
+use scans::Scans;
+use standing::Standing;
 use status::Throughput;
+use watching::Watching;
 
 /// Hints that one turn takes, so that notes never wait long.
 const HINTS_A_TURN: usize = 1024;
@@ -46,10 +55,13 @@ struct Held {
     /// The root folder as the catalog knows it.
     identity: Option<Identity>,
     scanned_once: bool,
+    standing: Standing,
     /// Something could not be read since the last whole scan began.
     met_unreadable: bool,
     next_rescan: Instant,
     settled: Throughput,
+    watching: Watching,
+    brake: Brake,
 }
 
 /// One instant, on both clocks.
@@ -77,7 +89,7 @@ pub(crate) struct Keeper {
     settings: Settings,
     catalog: Catalog,
     libraries: Vec<Held>,
-    /// Of the libraries, in their order.
+    /// Of the libraries that this watcher works on, in their order.
     keys: Vec<LibraryKey>,
     settling: Settling,
     scans: Scans,
@@ -85,6 +97,9 @@ pub(crate) struct Keeper {
     left_behind: Vec<(usize, Vec<u8>)>,
     /// The folder that was found in this turn to be below the root by folders alone, no links.
     plain_folder: Option<(usize, Vec<u8>)>,
+    ignore_files: IgnoreFiles,
+    /// The rules in the folder that was asked for last in this turn; `None`: it is not entered.
+    entered: Option<(usize, Vec<u8>, Option<Rules>)>,
     inbox: Arc<Inbox>,
     /// Woken when the outbox has something to send.
     outbox_filled: Arc<Notify>,
@@ -95,7 +110,7 @@ pub(crate) struct Keeper {
 }
 
 impl Keeper {
-    /// Takes the catalog and the libraries, and plans their first scan.
+    /// Takes the catalog and the libraries. Each is left alone until it is held.
     ///
     /// # Errors
     /// When the catalog can't be written.
@@ -108,6 +123,7 @@ impl Keeper {
         shown: watch::Sender<Shown>,
     ) -> Result<Self, catalog::Error> {
         let now = Instant::now();
+        let budget = Budget::new(settings.max_watches);
         let mut held = Vec::new();
         catalog.begin()?;
         for (name, root) in libraries {
@@ -116,12 +132,15 @@ impl Keeper {
                 tracing::info!(library = %name, root = %root.display(), "the library lies elsewhere now");
             }
             held.push(Held {
+                watching: Watching::new(held.len(), &root, &inbox, &budget, now),
+                brake: Brake::default(),
                 identity: catalog.root(key)?.identity,
                 key,
                 name,
                 root,
                 degraded: BTreeMap::new(),
                 scanned_once: false,
+                standing: Standing::StandsBy,
                 met_unreadable: false,
                 next_rescan: now + settings.rescan_interval,
                 settled: Throughput::default(),
@@ -136,19 +155,17 @@ impl Keeper {
             );
         }
         let settling = Settling::new(settings.settle, settings.max_settling);
-        let mut scans = Scans::default();
-        for library in 0..held.len() {
-            scans.plan_whole(library, Now::read());
-        }
         Ok(Self {
             settings,
             catalog,
-            keys: held.iter().map(|held| held.key).collect(),
+            keys: Vec::new(),
             libraries: held,
             settling,
-            scans,
+            scans: Scans::default(),
             left_behind: Vec::new(),
             plain_folder: None,
+            ignore_files: IgnoreFiles::default(),
+            entered: None,
             inbox,
             outbox_filled,
             shown,
@@ -189,7 +206,9 @@ impl Keeper {
             if let Ok(root) = self.catalog.root(held.key) {
                 held.identity = root.identity;
             }
-            self.scans.plan_whole(library, Now::read());
+            if self.is_active(library) {
+                self.scans.plan_whole(library, Now::read());
+            }
         }
     }
 
@@ -199,18 +218,20 @@ impl Keeper {
     /// When the catalog can't be read or written: nothing of the turn is kept then.
     pub(crate) fn turn(&mut self, taken: Taken, now: Now) -> Result<(), catalog::Error> {
         self.plain_folder = None;
+        self.entered = None;
         for library in taken.overflown {
+            self.libraries[library].watching.watches.doubt(b"");
             self.plan_whole_scan(library, "reports of changes were lost", now);
         }
         // What needs no catalog is done first: it must not be lost with a turn that fails.
         let mut notes = Vec::with_capacity(taken.notes.len());
         for note in taken.notes {
             match note {
-                Note::Rescan(library, why) => self.plan_whole_scan(library, why, now),
                 Note::Degraded(library, reason, Some(detail)) => {
                     self.degrade(library, reason, detail, now);
                 }
                 Note::Degraded(library, reason, None) => self.recover(library, reason),
+                Note::StandBy(library) => self.stand_by(library, now),
                 Note::Stop => self.stopping = true,
                 note => notes.push(note),
             }
@@ -220,16 +241,24 @@ impl Keeper {
             self.take_note(note, now)?;
         }
         for hint in taken.hints {
-            self.take_hint(hint.library, &hint.path, hint.kind, now)?;
+            if self.is_active(hint.library) {
+                self.take_hint(hint.library, &hint.path, hint.kind, now)?;
+            }
         }
         while let Some((library, path)) = self.settling.take_due(now.mono) {
-            self.observe(library, &path, false, now)?;
+            let key = (library, path);
+            if self.is_active(library) {
+                self.observe(library, &key.1, false, now)?;
+            } else {
+                self.settling.forget(&key);
+            }
         }
         for library in 0..self.libraries.len() {
             if self.libraries[library].next_rescan <= now.mono {
                 self.plan_whole_scan(library, "it was time", now);
             }
         }
+        self.look_after_watches(now);
         self.scans.take_due(now);
         let scan_until = Instant::now() + SCAN_A_TURN;
         while Instant::now() < scan_until && self.step_scan(now)? {}
@@ -259,10 +288,18 @@ impl Keeper {
         }
         let in_nanos =
             |at: i64| now.mono + Duration::from_nanos(u64::try_from(at - now.nanos()).unwrap_or(0));
-        if let Ok(Some(vanished)) = self.catalog.first_vanished_ns(&self.keys) {
-            // One whose grace is over waits for something else, and is looked at now and then.
-            let grace_ends = in_nanos(vanished) + self.settings.move_grace;
-            until = until.min(grace_ends.max(now.mono + Duration::from_millis(20)));
+        for library in 0..self.libraries.len() {
+            let key = self.libraries[library].key;
+            if !self.is_active(library) {
+                continue;
+            }
+            if let Ok(Some(vanished)) = self.catalog.first_vanished_ns(key) {
+                // One whose grace is over waits for something else, and is looked at now and then.
+                let now_and_then = if self.is_braking(library) { 500 } else { 20 };
+                let grace_ends = in_nanos(vanished) + self.settings.move_grace;
+                let soon = now.mono + Duration::from_millis(now_and_then);
+                until = until.min(grace_ends.max(soon));
+            }
         }
         if let Ok(Some(send)) = self.catalog.outbox_next_ns(now.nanos()) {
             until = until.min(in_nanos(send));
@@ -297,11 +334,23 @@ impl Keeper {
                 }
                 self.answer(answer, ());
             }
+            Note::BeginToHold(library, answer) => {
+                let adopted = self.begin_to_hold(library)?;
+                self.answer(answer, adopted);
+            }
+            Note::Adopt(library, rows, answer) => {
+                self.adopt(library, &rows, now)?;
+                self.answer(answer, ());
+            }
+            Note::Activate(library, answer) => {
+                let after = self.activate(library, now)?;
+                self.answer(answer, after);
+            }
             Note::Question(library, question, answer) => {
                 let reply = self.reply(library, question, now)?;
                 self.answer(answer, reply);
             }
-            Note::Rescan(..) | Note::Degraded(..) | Note::Stop => {
+            Note::Degraded(..) | Note::StandBy(_) | Note::Stop => {
                 unreachable!("a turn takes these before it begins")
             }
         }
@@ -313,76 +362,20 @@ impl Keeper {
             .push(Box::new(move || drop(channel.send(value))));
     }
 
-    fn reply(
-        &mut self,
-        library: usize,
-        question: WatcherQuestion,
-        now: Now,
-    ) -> Result<WatcherAnswer, catalog::Error> {
-        let key = self.libraries[library].key;
-        Ok(match question {
-            WatcherQuestion::Failures {
-                after,
-                limit,
-                ignored,
-            } => {
-                let Ok(after) = after.map(|id| id.parse()).transpose() else {
-                    return Ok(WatcherAnswer::Refused("after is not an image id".into()));
-                };
-                let (rows, total) =
-                    self.catalog
-                        .failures(key, after.as_ref(), limit.min(1000), ignored)?;
-                let name = self.libraries[library].name.to_string();
-                let failures = rows.into_iter().map(|row| failure(&row, &name)).collect();
-                WatcherAnswer::Failures(FailurePage { failures, total })
-            }
-            WatcherQuestion::Retry { id, code } => {
-                let ids = match id.map(|id| id.parse()).transpose() {
-                    Err(_) => return Ok(WatcherAnswer::Refused("id is not an image id".into())),
-                    Ok(Some(id)) => vec![id],
-                    Ok(None) => self.catalog.failed(key, code.as_deref())?,
-                };
-                let mut retried = 0;
-                for id in ids {
-                    if let Some(mut row) = self.catalog.by_id(&id)?
-                        && row.library == key
-                        && row.present
-                        && row.state == State::Failed
-                    {
-                        observe::send(&mut row, now);
-                        self.catalog.update(&row)?;
-                        retried += 1;
-                    }
-                }
-                WatcherAnswer::Retried(retried)
-            }
-            WatcherQuestion::Scan => {
-                self.plan_whole_scan(library, "somebody asked", now);
-                WatcherAnswer::Scanning
-            }
-            WatcherQuestion::Confirm => {
-                if self.confirm_root(library, now)? {
-                    WatcherAnswer::Scanning
-                } else {
-                    WatcherAnswer::Refused("no folder lies at the library's root".into())
-                }
-            }
-        })
-    }
-
     fn plan_whole_scan(&mut self, library: usize, why: &str, now: Now) {
         let interval = self.rescan_interval(library);
+        let is_active = self.is_active(library);
         let held = &mut self.libraries[library];
         // Jitter: many libraries must not be compared at the same moment.
         held.next_rescan = now.mono + interval.mul_f64(rand::thread_rng().gen_range(0.8..1.2));
-        if self.scans.plan_whole(library, now) {
+        if is_active && self.scans.plan_whole(library, now) {
             tracing::debug!(library = %held.name, why, "comparing the folder with the catalog");
         }
     }
 
     /// Often where nothing else would tell of a change.
     fn rescan_interval(&self, library: usize) -> Duration {
-        let needs_polling = |reason: &str| reason.starts_with("watch_") || reason == "root_missing";
+        let needs_polling = |reason: &str| matches!(reason, "watch_polled" | "root_missing");
         if self.libraries[library]
             .degraded
             .keys()
@@ -410,24 +403,21 @@ impl Keeper {
         if !folders.into_iter().all(crate::rules::enters) {
             return Ok(());
         }
+        let watches = &mut self.libraries[library].watching.watches;
+        match kind {
+            HintKind::Gone => watches.forget(path),
+            HintKind::MovedItself => watches.release_below(path),
+            HintKind::Ready => watches.doubt(path),
+            HintKind::Changed => {}
+        }
         self.observe(library, path, kind == HintKind::Ready, now)?;
-        if kind == HintKind::Gone {
+        if matches!(kind, HintKind::Gone | HintKind::MovedItself) {
             self.not_a_folder_any_more(library, path, now)?;
         }
+        if let (folder, ignore_files::NAME) = observe::split(path) {
+            self.compare_below(library, folder, now);
+        }
         Ok(())
-    }
-}
-
-fn failure(row: &Row, library: &str) -> Failure {
-    Failure {
-        id: row.id.to_string(),
-        library: library.to_owned(),
-        path: String::from_utf8_lossy(&row.path()).into_owned(),
-        state: row.state.word().to_owned(),
-        code: row.code.clone(),
-        detail: row.detail.clone(),
-        size: row.facts.size,
-        since_ms: row.since_ns / 1_000_000,
     }
 }
 

@@ -6,7 +6,9 @@
 
 mod catalog;
 mod disk;
+mod filesystem;
 mod hints;
+mod ignore_files;
 mod inbox;
 mod keeper;
 mod metrics;
@@ -14,10 +16,11 @@ mod rules;
 mod settings;
 mod settle;
 mod tasks;
+mod tenure;
+mod watches;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use lookalike_bus::Bus;
 use lookalike_proto::Library;
@@ -29,7 +32,6 @@ pub use inbox::Shown;
 pub use settings::Settings;
 
 use catalog::Catalog;
-use hints::Watch;
 use inbox::{Inbox, Note};
 use keeper::Keeper;
 
@@ -56,7 +58,6 @@ pub enum Error {
 pub struct Watcher {
     inbox: Arc<Inbox>,
     keeper: std::thread::JoinHandle<()>,
-    watches: Vec<std::thread::Thread>,
     tasks: TaskTracker,
     leave: CancellationToken,
     shown: watch::Receiver<Shown>,
@@ -83,11 +84,7 @@ impl Watcher {
         let inbox = Arc::new(Inbox::new(settings.max_hints));
         let outbox_filled = Arc::new(Notify::new());
         let (show, shown) = watch::channel(Shown::new());
-        let mut positions = Vec::new();
-        for (library, _) in &libraries {
-            let key = catalog.library(library)?;
-            positions.push(catalog.root(key)?.outcomes_read);
-        }
+        let holder = holder(catalog.identity()?);
         let keeper = Keeper::new(
             settings.clone(),
             catalog,
@@ -104,12 +101,6 @@ impl Watcher {
             leave: leave.clone(),
             settings: settings.clone(),
         };
-        // Arming a watch walks the whole tree, so each library has a thread for it; the keeper
-        // compares meanwhile, and once more when the watch stands, so that nothing falls between.
-        let mut watches = Vec::new();
-        for (index, (library, root)) in libraries.iter().enumerate() {
-            watches.push(arm(index, library, root, &inbox, &leave)?);
-        }
         let keeper = std::thread::Builder::new()
             .name("watcher keeper".into())
             .spawn(move || keeper.run())
@@ -118,19 +109,23 @@ impl Watcher {
         tasks.spawn(around.clone().look_for_overdue());
         tasks.spawn(around.clone().tell_status(shown.clone()));
         for (index, (library, _)) in libraries.into_iter().enumerate() {
-            let after = positions[index].clone();
-            tasks.spawn(around.clone().read_outcomes(index, library.clone(), after));
-            tasks.spawn(around.clone().answer_questions(index, library));
+            tasks.spawn(around.clone().hold(index, library, holder.clone()));
         }
         tasks.close();
         Ok(Self {
             inbox,
             keeper,
-            watches,
             tasks,
             leave,
             shown,
         })
+    }
+
+    /// Waits until the keeper's thread has ended by itself, which it never should.
+    pub async fn failed(&self) {
+        // The thread owns the sender.
+        let mut shown = self.shown.clone();
+        while shown.changed().await.is_ok() {}
     }
 
     /// What the libraries are like, now and at every change.
@@ -141,7 +136,6 @@ impl Watcher {
     /// Finishes what is under way and closes the catalog.
     pub async fn stop(self) {
         self.leave.cancel();
-        self.watches.iter().for_each(std::thread::Thread::unpark);
         self.tasks.wait().await;
         self.inbox.note(Note::Stop);
         let joined = tokio::task::spawn_blocking(move || self.keeper.join()).await;
@@ -151,62 +145,9 @@ impl Watcher {
     }
 }
 
-/// How often a thread looks whether the folder it watches still is the root.
-const LOOK_AT_ROOT: Duration = Duration::from_secs(5);
-
-/// How often it is tried again to watch what could not be watched.
-const ARM_AGAIN: Duration = Duration::from_secs(30);
-
-/// Starts the thread that holds a library's watch. It ends when it is unparked after `leave`;
-/// nobody need wait for that, because it holds nothing else.
-fn arm(
-    index: usize,
-    library: &Library,
-    root: &Path,
-    inbox: &Arc<Inbox>,
-    leave: &CancellationToken,
-) -> Result<std::thread::Thread, Error> {
-    let (root, inbox, leave) = (root.to_owned(), inbox.clone(), leave.clone());
-    let thread = std::thread::Builder::new()
-        .name(format!("watch {library}"))
-        .spawn(move || {
-            let mut held: Option<Watch> = None;
-            let mut last_fault = None;
-            let mut next_try = Instant::now();
-            let mut last_there = None;
-            // Where a watch can't be armed, it is tried again: a limit may be raised, a mount
-            // may come back. The folder is polled meanwhile.
-            while !leave.is_cancelled() {
-                let there = disk::Identity::of(&root);
-                if there != last_there {
-                    // A watch follows its folder, not the path: now another one lies there.
-                    held = None;
-                    next_try = Instant::now();
-                    last_there = there;
-                }
-                if held.is_none() && next_try <= Instant::now() {
-                    next_try = Instant::now() + ARM_AGAIN;
-                    match Watch::arm(index, &root, &inbox) {
-                        Ok(watch) => {
-                            held = Some(watch);
-                            last_fault = None;
-                            for reason in ["watch_limit", "watch_failed"] {
-                                inbox.note(Note::Degraded(index, reason, None));
-                            }
-                            inbox.note(Note::Rescan(index, "the watch stands now"));
-                        }
-                        Err(fault) if Some(&fault) != last_fault.as_ref() => {
-                            let detail = Some(fault.detail.clone());
-                            inbox.note(Note::Degraded(index, fault.reason, detail));
-                            inbox.note(Note::Rescan(index, "changes can't be reported"));
-                            last_fault = Some(fault);
-                        }
-                        Err(_) => {}
-                    }
-                }
-                std::thread::park_timeout(LOOK_AT_ROOT);
-            }
-        })
-        .map_err(Error::Thread)?;
-    Ok(thread.thread().clone())
+/// What a catalog's leases are held by: the machine and the catalog, which no other process can
+/// have open.
+fn holder(catalog: u32) -> String {
+    let machine = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    format!("{}/{catalog:08x}", machine.trim())
 }

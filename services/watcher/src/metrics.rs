@@ -31,6 +31,26 @@ pub static WATCH_DEGRADED: LazyLock<IntGaugeVec> = LazyLock::new(|| {
     .expect(LEGAL)
 });
 
+/// Folders whose changes the system reports.
+pub static WATCHED_FOLDERS: LazyLock<IntGaugeVec> = LazyLock::new(|| {
+    register_int_gauge_vec!(
+        "lookalike_watched_folders",
+        "Folders of a library whose changes the system reports",
+        &["library"]
+    )
+    .expect(LEGAL)
+});
+
+/// Folders that are compared every so often instead.
+pub static UNWATCHED_FOLDERS: LazyLock<IntGaugeVec> = LazyLock::new(|| {
+    register_int_gauge_vec!(
+        "lookalike_unwatched_folders",
+        "Folders of a library that are compared every watch.poll_interval, for want of watches",
+        &["library"]
+    )
+    .expect(LEGAL)
+});
+
 /// Events that JetStream stored.
 pub static EVENTS_PUBLISHED: LazyLock<IntCounter> = LazyLock::new(|| {
     register_int_counter!(
@@ -78,32 +98,9 @@ pub static FAILURES: LazyLock<IntCounterVec> = LazyLock::new(|| {
     .expect(LEGAL)
 });
 
-/// The codes that may be labels: what a message says must never make new ones.
-const CODES: &[&str] = &[
-    "corrupt",
-    "decoder_panic",
-    "empty",
-    "index_refused",
-    "network_failed",
-    "not_an_image",
-    "not_finite",
-    "poison",
-    "too_large",
-    "too_many_pixels",
-    "too_much_memory",
-    "truncated",
-    "unreadable",
-    "unsupported_feature",
-    "unsupported_format",
-];
-
 /// The code if it is a known one, else `other`.
 pub fn known_code(code: &str) -> &'static str {
-    CODES
-        .iter()
-        .find(|known| **known == code)
-        .copied()
-        .unwrap_or("other")
+    lookalike_proto::reasons::label(code)
 }
 
 /// Shows a library's counts.
@@ -125,6 +122,8 @@ pub fn show_counts(library: &str, counts: &Counts) {
 pub fn register() {
     LazyLock::force(&FILES);
     LazyLock::force(&WATCH_DEGRADED);
+    LazyLock::force(&WATCHED_FOLDERS);
+    LazyLock::force(&UNWATCHED_FOLDERS);
     LazyLock::force(&EVENTS_PUBLISHED);
     LazyLock::force(&QUEUE_PENDING);
     LazyLock::force(&QUEUE_OLDEST);

@@ -1,12 +1,14 @@
-//! Which files are meant to be indexed: decided by name and size alone, before any byte is read.
+//! Which files are meant to be indexed: decided by name, size and the rules of `.lookalikeignore`
+//! ([`crate::ignore_files`]), before any byte is read.
 //!
 //! What is not meant to be indexed is listed as ignored with one of [`Ignored`]'s reasons; what
 //! is, and can't be, is the embedder's to list as failed.
 
+use std::borrow::Cow;
 use std::path::Path;
 
 /// Why a file is not meant to be indexed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Ignored {
     /// Its name begins with a dot.
     Hidden,
@@ -22,11 +24,13 @@ pub enum Ignored {
     SymbolicLink,
     /// A socket, pipe or device.
     NotAFile,
+    /// A rule of a `.lookalikeignore`, in a sentence.
+    Rule(String),
 }
 
 impl Ignored {
     /// The code in lists and metrics.
-    pub fn code(self) -> &'static str {
+    pub fn code(&self) -> &'static str {
         match self {
             Self::Hidden => "hidden",
             Self::Temporary => "temporary",
@@ -35,12 +39,13 @@ impl Ignored {
             Self::TooLarge => "too_large",
             Self::SymbolicLink => "symbolic_link",
             Self::NotAFile => "not_a_file",
+            Self::Rule(_) => "ignore_file",
         }
     }
 
     /// One sentence for a person.
-    pub fn detail(self) -> &'static str {
-        match self {
+    pub fn detail(&self) -> Cow<'_, str> {
+        Cow::Borrowed(match self {
             Self::Hidden => "The name begins with a dot.",
             Self::Temporary => "The name is one of unfinished files.",
             Self::NotAPicture => "The name has no ending of a picture (.jpg, .png, …).",
@@ -48,7 +53,8 @@ impl Ignored {
             Self::TooLarge => "The file is larger than watch.max_file_bytes.",
             Self::SymbolicLink => "Symbolic links are not followed.",
             Self::NotAFile => "This is a socket, pipe or device.",
-        }
+            Self::Rule(rule) => rule,
+        })
     }
 }
 
@@ -120,7 +126,7 @@ mod tests {
 
     #[test]
     fn by_name_and_size() {
-        let check = |path: &[u8]| ignored(path, 10, 100).map(Ignored::code);
+        let check = |path: &[u8]| ignored(path, 10, 100).map(|ignored| ignored.code());
         assert_eq!(check(b"a/b.JPG"), None);
         assert_eq!(check(b"new\nline.png"), None);
         assert_eq!(check(b"x.heic"), None);

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use lookalike_chassis::settings::{duration, size};
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
 
 /// The settings of section `watch`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -25,6 +26,18 @@ pub struct Settings {
     /// … and this often where the system can't report changes.
     #[serde(with = "duration")]
     pub poll_interval: Duration,
+    /// Folders that are watched, of all libraries together; 0: as many as the system allows. The
+    /// others are compared every `poll_interval` instead.
+    pub max_watches: usize,
+    /// When more files of a library than this …
+    pub brake_files: usize,
+    /// … and more than this share of them (0 to 1; 1: never) are gone, they stay in the index
+    /// until they are back, or `lookalike confirm` says that they are meant to be gone …
+    #[serde(deserialize_with = "share")]
+    pub brake_share: f64,
+    /// … or this is over since they were missed.
+    #[serde(with = "duration")]
+    pub brake_wait: Duration,
     /// Larger files are ignored.
     #[serde(with = "size")]
     pub max_file_bytes: u64,
@@ -39,6 +52,14 @@ pub struct Settings {
     pub overdue: Duration,
 }
 
+fn share<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
+    let share = f64::deserialize(deserializer)?;
+    if !(0.0..=1.0).contains(&share) {
+        return Err(D::Error::custom("a share is a number from 0 to 1"));
+    }
+    Ok(share)
+}
+
 impl Default for Settings {
     fn default() -> Self {
         Self {
@@ -47,6 +68,10 @@ impl Default for Settings {
             move_grace: Duration::from_millis(750),
             rescan_interval: Duration::from_secs(300),
             poll_interval: Duration::from_secs(15),
+            max_watches: 0,
+            brake_files: 500,
+            brake_share: 0.5,
+            brake_wait: Duration::from_secs(900),
             max_file_bytes: 256 << 20,
             max_hints: 65_536,
             max_settling: 100_000,

@@ -43,14 +43,32 @@ impl Around {
         answered.await.ok()
     }
 
-    async fn wait(&self, wait: Duration) {
+    /// What NATS answers, unless the watcher is told to leave meanwhile. Only for what may be
+    /// cut off at any moment.
+    pub async fn unless_leaving<T>(&self, call: impl Future<Output = T>) -> Option<T> {
+        self.leave.run_until_cancelled(call).await
+    }
+
+    /// Puts a note to the keeper until it is kept; `None` when the watcher ends before.
+    pub async fn insist<T>(&self, note: impl Fn(oneshot::Sender<T>) -> Note) -> Option<T> {
+        let mut backoff = Self::backoff();
+        while !self.leave.is_cancelled() {
+            match self.ask(&note).await {
+                Some(answer) => return Some(answer),
+                None => self.wait(backoff.next_wait()).await,
+            }
+        }
+        None
+    }
+
+    pub async fn wait(&self, wait: Duration) {
         tokio::select! {
             () = self.leave.cancelled() => {}
             () = sleep(wait) => {}
         }
     }
 
-    fn backoff() -> Backoff {
+    pub fn backoff() -> Backoff {
         Backoff::new(Duration::from_millis(100), Duration::from_secs(5))
     }
 
@@ -66,9 +84,10 @@ impl Around {
                 continue;
             }
             let Some(created) = created_ns else {
-                match self.bus.queue_depth().await {
-                    Ok((_, created)) => created_ns = Some(created),
-                    Err(error) => self.mend(&error, &mut backoff).await,
+                match self.unless_leaving(self.bus.queue_depth()).await {
+                    None => return,
+                    Some(Ok((_, created))) => created_ns = Some(created),
+                    Some(Err(error)) => self.mend(&error, &mut backoff).await,
                 }
                 continue;
             };
@@ -84,7 +103,11 @@ impl Around {
                 }
                 continue;
             }
-            let results = self.bus.publish_events(&events).await;
+            // What is cut off here is published again by the next run, which changes nothing.
+            let published = self.unless_leaving(self.bus.publish_events(&events));
+            let Some(results) = published.await else {
+                return;
+            };
             let mut failure = None;
             let published = events.iter().zip(results).map(|(event, result)| Published {
                 image_id: event.image_id,
@@ -101,15 +124,9 @@ impl Around {
                 },
             });
             let published: Vec<_> = published.collect();
-            while self
-                .ask(|answer| Note::Published(published.clone(), answer))
-                .await
-                .is_none()
-            {
-                self.wait(backoff.next_wait()).await;
-                if self.leave.is_cancelled() {
-                    return;
-                }
+            let told = self.insist(|answer| Note::Published(published.clone(), answer));
+            if told.await.is_none() {
+                return;
             }
             match failure {
                 None => backoff.reset(),
@@ -122,11 +139,11 @@ impl Around {
     }
 
     /// After a failure: makes lost streams again, and waits.
-    async fn mend(&self, error: &BusError, backoff: &mut Backoff) {
+    pub async fn mend(&self, error: &BusError, backoff: &mut Backoff) {
         match error {
             BusError::NoStream => {
                 tracing::warn!("the streams are gone, making them again");
-                if let Err(error) = self.bus.ensure().await {
+                if let Some(Err(error)) = self.unless_leaving(self.bus.ensure()).await {
                     tracing::warn!(%error, "the streams can't be made now");
                 }
             }
@@ -143,7 +160,8 @@ impl Around {
         while !self.leave.is_cancelled() {
             self.wait((self.settings.overdue / 4).max(Duration::from_millis(100)))
                 .await;
-            let Ok((depth, created_ns)) = self.bus.queue_depth().await else {
+            let asked = self.unless_leaving(self.bus.queue_depth()).await;
+            let Some(Ok((depth, created_ns))) = asked else {
                 continue;
             };
             metrics::QUEUE_PENDING.set(i64::try_from(depth.messages).unwrap_or(i64::MAX));
@@ -183,9 +201,11 @@ impl Around {
     ) {
         let mut backoff = Self::backoff();
         while !self.leave.is_cancelled() {
-            let mut reader = match self.bus.outcomes(&library, after.clone()).await {
-                Ok(reader) => reader,
-                Err(error) => {
+            let opened = self.bus.outcomes(&library, after.clone());
+            let mut reader = match self.unless_leaving(opened).await {
+                None => return,
+                Some(Ok(reader)) => reader,
+                Some(Err(error)) => {
                     self.mend(&error, &mut backoff).await;
                     continue;
                 }
@@ -195,8 +215,9 @@ impl Around {
                     () = self.leave.cancelled() => return,
                     first = reader.next() => first,
                     () = sleep(STREAM_CHECK) => {
-                        match self.bus.outcomes_created_ns().await {
-                            Ok(created_ns) if created_ns == reader.created_ns() => continue,
+                        match self.unless_leaving(self.bus.outcomes_created_ns()).await {
+                            None => return,
+                            Some(Ok(created_ns)) if created_ns == reader.created_ns() => continue,
                             // Made anew, or gone: read from its beginning.
                             _ => break,
                         }
@@ -215,15 +236,9 @@ impl Around {
                     batch.push(next);
                 }
                 let last = batch.last().map(|(position, _)| position.clone());
-                while self
-                    .ask(|answer| Note::Outcomes(index, batch.clone(), answer))
-                    .await
-                    .is_none()
-                {
-                    self.wait(backoff.next_wait()).await;
-                    if self.leave.is_cancelled() {
-                        return;
-                    }
+                let taken = self.insist(|answer| Note::Outcomes(index, batch.clone(), answer));
+                if taken.await.is_none() {
+                    return;
                 }
                 after = last;
                 backoff.reset();
@@ -236,9 +251,11 @@ impl Around {
     pub async fn answer_questions(self, index: usize, library: Library) {
         let mut backoff = Self::backoff();
         while !self.leave.is_cancelled() {
-            let mut calls = match self.bus.watcher_calls(&library).await {
-                Ok(calls) => calls,
-                Err(error) => {
+            let opened = self.bus.watcher_calls(&library);
+            let mut calls = match self.unless_leaving(opened).await {
+                None => return,
+                Some(Ok(calls)) => calls,
+                Some(Err(error)) => {
                     self.mend(&error, &mut backoff).await;
                     continue;
                 }
@@ -272,14 +289,20 @@ impl Around {
             };
             let statuses = shown.borrow_and_update().clone();
             for status in statuses {
+                if status.standby {
+                    // Whoever holds it tells what it is like.
+                    told.remove(&status.name);
+                    continue;
+                }
                 if is_change && told.get(&status.name) == Some(&status) {
                     continue;
                 }
-                match self.bus.tell_library(&status).await {
-                    Ok(()) => {
+                match self.unless_leaving(self.bus.tell_library(&status)).await {
+                    None => return,
+                    Some(Ok(())) => {
                         told.insert(status.name.clone(), status);
                     }
-                    Err(error) => {
+                    Some(Err(error)) => {
                         told.remove(&status.name);
                         self.mend(&error, &mut Self::backoff()).await;
                     }

@@ -18,11 +18,24 @@ pub enum State {
     Failed = 2,
     /// Not meant to be indexed.
     Ignored = 3,
+    /// Failed, and somebody said to leave it alone until it changes. Counts as ignored.
+    Discarded = 4,
 }
 
 impl State {
     /// Every state.
-    pub const ALL: [Self; 4] = [Self::InFlight, Self::Indexed, Self::Failed, Self::Ignored];
+    pub const ALL: [Self; 5] = [
+        Self::InFlight,
+        Self::Indexed,
+        Self::Failed,
+        Self::Ignored,
+        Self::Discarded,
+    ];
+
+    /// Whether the index is to hold no row of such a file, whatever is in it.
+    pub fn is_left_out(self) -> bool {
+        matches!(self, Self::Ignored | Self::Discarded)
+    }
 
     /// The word in lists and metrics.
     pub fn word(self) -> &'static str {
@@ -30,7 +43,7 @@ impl State {
             Self::InFlight => "in_flight",
             Self::Indexed => "indexed",
             Self::Failed => "failed",
-            Self::Ignored => "ignored",
+            Self::Ignored | Self::Discarded => "ignored",
         }
     }
 

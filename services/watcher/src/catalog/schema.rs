@@ -1,7 +1,7 @@
 //! The tables. A change raises [`VERSION`] and comes with a migration.
 
 /// The schema of this version of the program, as `PRAGMA user_version`.
-pub const VERSION: i64 = 2;
+pub const VERSION: i64 = 3;
 
 /// Makes everything. Paths are the file system's bytes; `dir` is empty for the root itself.
 /// States are those of `State`. The counts are kept by triggers, so that they are right within
@@ -16,7 +16,8 @@ CREATE TABLE libraries (
     root_inode INTEGER,
     root_born_ns INTEGER,
     outcomes_created INTEGER,
-    outcomes_sequence INTEGER
+    outcomes_sequence INTEGER,
+    adopted INTEGER NOT NULL DEFAULT 0
 ) STRICT;
 CREATE TABLE images (
     number INTEGER PRIMARY KEY,
@@ -54,7 +55,7 @@ CREATE TABLE images (
 ) STRICT;
 CREATE UNIQUE INDEX path ON images (library, dir, name) WHERE present = 1;
 CREATE INDEX gone ON images (library, dir, name) WHERE present = 0;
-CREATE INDEX vanished ON images (missing_since_ns) WHERE present = 0 AND removing = 0;
+CREATE INDEX vanished ON images (library, missing_since_ns) WHERE present = 0 AND removing = 0;
 CREATE INDEX file ON images (inode, device);
 CREATE INDEX hashed ON images (size, present) WHERE content_hash IS NOT NULL;
 CREATE INDEX new ON images (size, first_seen_ns) WHERE present = 1;
@@ -80,7 +81,35 @@ WHEN OLD.present <> NEW.present OR OLD.state <> NEW.state OR OLD.library <> NEW.
     UPDATE counts SET files = files - OLD.present WHERE library = OLD.library AND state = OLD.state;
     UPDATE counts SET files = files + NEW.present WHERE library = NEW.library AND state = NEW.state;
 END;
-PRAGMA user_version = 2;
+CREATE TABLE lives (
+    id BLOB PRIMARY KEY,
+    outcome BLOB NOT NULL,
+    confirmed_ns INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE TRIGGER life_ends AFTER DELETE ON images BEGIN
+    DELETE FROM lives WHERE id = OLD.id;
+END;
+PRAGMA user_version = 3;
+COMMIT;
+";
+
+/// From version 2: what is in the catalog was not lost, so nothing is to be taken over from the
+/// index; what was answered before is not known any more.
+pub const FROM_2: &str = "
+BEGIN;
+ALTER TABLE libraries ADD COLUMN adopted INTEGER NOT NULL DEFAULT 0;
+UPDATE libraries SET adopted = 1;
+DROP INDEX vanished;
+CREATE INDEX vanished ON images (library, missing_since_ns) WHERE present = 0 AND removing = 0;
+CREATE TABLE lives (
+    id BLOB PRIMARY KEY,
+    outcome BLOB NOT NULL,
+    confirmed_ns INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE TRIGGER life_ends AFTER DELETE ON images BEGIN
+    DELETE FROM lives WHERE id = OLD.id;
+END;
+PRAGMA user_version = 3;
 COMMIT;
 ";
 

@@ -1,6 +1,6 @@
 //! What waits: rows to send, events without an answer, files that vanished.
 
-use rusqlite::{OptionalExtension as _, params};
+use rusqlite::params;
 
 use super::{Catalog, LibraryKey, Result, Row};
 
@@ -62,44 +62,82 @@ impl Catalog {
         )
     }
 
-    // `+library` keeps SQLite from preferring an index of the library over that of the vanished;
-    // `state >= 2` tells it that the index of what is not indexed will do.
-
-    /// Files of these libraries that vanished before `before_ns` (or after `now_ns`, by a clock
-    /// that was set back since) and whose rows have not been told to go; the oldest first.
+    /// Up to `limit` files of a library that vanished before `before_ns` and whose rows have not
+    /// been told to go, the oldest first, behind a place in that order: when they vanished, and
+    /// their number.
     ///
     /// # Errors
     /// When SQLite can't.
     pub fn vanished(
         &self,
-        held: &[LibraryKey],
+        library: LibraryKey,
+        after: (i64, i64),
         before_ns: i64,
-        now_ns: i64,
         limit: usize,
-    ) -> Result<Vec<Row>> {
-        let condition = format!(
-            "present = 0 AND removing = 0 AND (missing_since_ns < ?1 OR missing_since_ns > ?2) \
-             AND +library IN ({}) ORDER BY missing_since_ns LIMIT ?3",
-            list(held)
-        );
-        self.many(&condition, params![before_ns, now_ns, limit as i64])
+    ) -> Result<Vec<(i64, Row)>> {
+        let sql = "SELECT number FROM images WHERE library = ?1 AND present = 0 AND removing = 0 \
+                   AND missing_since_ns >= ?2 AND missing_since_ns < ?4 \
+                   AND (missing_since_ns > ?2 OR number > ?3) \
+                   ORDER BY missing_since_ns, number LIMIT ?5";
+        let mut statement = self.db.prepare_cached(sql)?;
+        let values = params![library, after.0, after.1, before_ns, limit as i64];
+        let numbers = statement.query_map(values, |row| row.get(0))?;
+        let mut vanished = Vec::new();
+        for number in numbers {
+            let number: i64 = number?;
+            let row = self.one("number = ?1", [number])?;
+            vanished.extend(row.map(|row| (number, row)));
+        }
+        Ok(vanished)
     }
 
-    /// When the first of the vanished files of these libraries vanished.
+    /// How many files of a library vanished before `before_ns`, and have not been told to go.
     ///
     /// # Errors
     /// When SQLite can't.
-    pub fn first_vanished_ns(&self, held: &[LibraryKey]) -> Result<Option<i64>> {
+    pub fn vanished_count(&self, library: LibraryKey, before_ns: i64) -> Result<u64> {
+        let sql = "SELECT count(*) FROM images WHERE library = ?1 AND present = 0 \
+                   AND removing = 0 AND missing_since_ns < ?2";
+        let mut statement = self.db.prepare_cached(sql)?;
+        let count: i64 = statement.query_row(params![library, before_ns], |row| row.get(0))?;
+        Ok(count as u64)
+    }
+
+    /// When the first of the vanished files of a library vanished.
+    ///
+    /// # Errors
+    /// When SQLite can't.
+    pub fn first_vanished_ns(&self, library: LibraryKey) -> Result<Option<i64>> {
+        self.vanished_ns("min", library)
+    }
+
+    /// When the last of the vanished files of a library vanished.
+    ///
+    /// # Errors
+    /// When SQLite can't.
+    pub fn last_vanished_ns(&self, library: LibraryKey) -> Result<Option<i64>> {
+        self.vanished_ns("max", library)
+    }
+
+    fn vanished_ns(&self, which: &str, library: LibraryKey) -> Result<Option<i64>> {
         let sql = format!(
-            "SELECT missing_since_ns FROM images WHERE present = 0 AND removing = 0 \
-             AND +library IN ({}) ORDER BY missing_since_ns LIMIT 1",
-            list(held)
+            "SELECT {which}(missing_since_ns) FROM images WHERE library = ?1 AND present = 0 \
+             AND removing = 0"
         );
-        Ok(self
-            .db
-            .prepare_cached(&sql)?
-            .query_row([], |row| row.get(0))
-            .optional()?)
+        let mut statement = self.db.prepare_cached(&sql)?;
+        Ok(statement.query_row([library], |row| row.get(0))?)
+    }
+
+    /// All vanished files of a library vanished at `ns` at the latest.
+    ///
+    /// # Errors
+    /// When SQLite can't.
+    pub fn date_vanished_back(&self, library: LibraryKey, ns: i64) -> Result<()> {
+        let sql = "UPDATE images SET missing_since_ns = ?2 WHERE library = ?1 AND present = 0 \
+                   AND removing = 0 AND missing_since_ns > ?2";
+        let mut statement = self.db.prepare_cached(sql)?;
+        statement.execute(params![library, ns])?;
+        Ok(())
     }
 
     /// Events whose publishing was begun by a process that died before it knew the end.

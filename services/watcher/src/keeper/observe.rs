@@ -69,6 +69,13 @@ impl Keeper {
 
     fn observe_one(&mut self, library: usize, path: &[u8], complete: bool, now: Now) -> Result<()> {
         let key = (library, path.to_vec());
+        let (dir, name) = split(path);
+        let Some(rules) = self.enters(library, dir, now) else {
+            // Its folder is not entered (any more): what is known of it leaves the index.
+            self.settling.forget(&key);
+            let row = self.catalog.at(self.libraries[library].key, dir, name)?;
+            return row.map_or(Ok(()), |row| self.withdraw(row, now));
+        };
         let thing = match self.look(library, path) {
             Ok(thing) => thing,
             Err(error) => {
@@ -85,11 +92,10 @@ impl Keeper {
             }
             Some(Thing::Folder) => {
                 self.settling.forget(&key);
-                let (dir, name) = split(path);
                 if let Some(row) = self.catalog.at(self.libraries[library].key, dir, name)? {
                     self.vanish(library, row, now)?;
                 }
-                if rules::enters(name) {
+                if rules::enters(name) && rules.ignores(path, true).is_none() {
                     self.scans
                         .plan_folder(library, path, self.settings.settle, now);
                 }
@@ -101,7 +107,8 @@ impl Keeper {
             }
             Some(Thing::File(facts)) => {
                 let limit = self.settings.max_file_bytes;
-                if let Some(reason) = rules::ignored(path, facts.size, limit) {
+                let by_rule = || rules.ignores(path, false).map(Ignored::Rule);
+                if let Some(reason) = rules::ignored(path, facts.size, limit).or_else(by_rule) {
                     return self.ignore(library, path, facts, reason, now);
                 }
                 self.observe_file(key, facts, complete, now)
@@ -147,7 +154,7 @@ impl Keeper {
         let same = |row: &Row| {
             row.facts.size == facts.size
                 && row.facts.mtime_ns == facts.mtime_ns
-                && row.state != State::Ignored
+                && !row.state.is_left_out()
         };
         Ok(rows.iter().any(same))
     }
@@ -365,7 +372,7 @@ impl Keeper {
         }
         row.state = State::Ignored;
         row.code = reason.code().to_owned();
-        row.detail = reason.detail().to_owned();
+        row.detail = reason.detail().into_owned();
         row.since_ns = now.nanos();
         if is_new {
             self.catalog.insert(&row)

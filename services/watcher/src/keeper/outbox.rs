@@ -4,7 +4,7 @@ use lookalike_bus::StreamPosition;
 use lookalike_proto::{FileEvent, Generation, ImageId, Kind, RelativePath};
 
 use super::{Keeper, Now};
-use crate::catalog::{self, Row, State};
+use crate::catalog::{self, Row};
 use crate::inbox::{Fate, Overdue, Published};
 
 impl Keeper {
@@ -39,18 +39,19 @@ impl Keeper {
                 self.catalog.update(&row)?;
                 continue;
             };
-            let kind = if row.present && row.state != State::Ignored {
+            let kind = if row.present && !row.state.is_left_out() {
                 Kind::Put
             } else {
                 Kind::Remove
             };
             // The embedder removes nothing whose very file it sees. Where the watcher knows that
             // what lies there is not this image, no file may count as it.
-            let (size, mtime_ns) = if kind == Kind::Remove && self.is_not_what_lies_there(&row)? {
-                (u64::MAX, 0)
-            } else {
-                (row.facts.size, row.facts.mtime_ns)
-            };
+            let (size, mtime_ns) =
+                if kind == Kind::Remove && self.is_not_what_lies_there(&row, now)? {
+                    (u64::MAX, 0)
+                } else {
+                    (row.facts.size, row.facts.mtime_ns)
+                };
             row.attempt += 1;
             row.told = true;
             row.unsent = false;
@@ -76,7 +77,7 @@ impl Keeper {
 
     /// Whether something is known to lie where an image that is to be removed lay (or lies, and
     /// is ignored): another image, or what only a link leads to.
-    fn is_not_what_lies_there(&mut self, row: &Row) -> Result<bool, catalog::Error> {
+    fn is_not_what_lies_there(&mut self, row: &Row, now: Now) -> Result<bool, catalog::Error> {
         if row.present {
             return Ok(true);
         }
@@ -86,6 +87,9 @@ impl Keeper {
         let Some(library) = self.libraries.iter().position(|l| l.key == row.library) else {
             return Ok(false);
         };
+        if self.enters(library, &row.dir, now).is_none() {
+            return Ok(self.root_is_there(library)); // Whatever lies there, it is ignored.
+        }
         Ok(matches!(self.look(library, &row.path()), Ok(None)) && self.root_is_there(library))
     }
 

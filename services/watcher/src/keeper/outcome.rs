@@ -19,7 +19,10 @@ impl Keeper {
     ) -> Result<(), catalog::Error> {
         for (_, outcome) in outcomes {
             match self.catalog.by_id(&outcome.image_id)? {
-                Some(row) => self.apply(library, row, outcome, now)?,
+                Some(row) => {
+                    self.catalog.keep_outcome(outcome, now.nanos())?;
+                    self.apply(library, row, outcome, now)?;
+                }
                 None => self.remove_unknown(library, outcome, now)?,
             }
         }
@@ -38,6 +41,9 @@ impl Keeper {
         now: Now,
     ) -> Result<(), catalog::Error> {
         let generation = outcome.generation;
+        if let Became::PutOff { detail } = &outcome.state {
+            return self.put_off(row, generation, detail, now);
+        }
         let newest = row.confirmed.max(row.in_flight);
         if row.in_flight == generation {
             row.in_flight = Generation::NONE;
@@ -71,6 +77,7 @@ impl Keeper {
         match &outcome.state {
             Became::Indexed => {
                 row.state = State::Indexed;
+                row.detail.clear();
                 row.content_hash = outcome.content_hash;
                 row.retries = 0;
                 let waited = (now.nanos() - row.observed_ns) as f64 / 1e9;
@@ -93,6 +100,7 @@ impl Keeper {
                 return self.catalog.delete(&row.id);
             }
             Became::Superseded { detail } => return self.look_again(row, detail, now),
+            Became::PutOff { .. } => unreachable!("answered above"),
         }
         self.libraries[library].settled.add(1, now.mono);
         self.catalog.update(&row)
@@ -106,7 +114,7 @@ impl Keeper {
             let retries = row.retries + 1;
             send_again(&mut row, now);
             row.retries = retries;
-            row.not_before_ns = now.nanos() + (250_000_000_i64 << retries.min(8));
+            row.not_before_ns = later(retries, now);
         }
         self.catalog.update(&row)?;
         match self
@@ -117,6 +125,31 @@ impl Keeper {
             Some(holder) => self.observe(holder, &row.path(), false, now),
             None => Ok(()),
         }
+    }
+}
+
+impl Keeper {
+    /// The worker could not do it at the moment: the same is sent again, later each time. Nothing
+    /// is confirmed, and nothing was changed that would have to be put right.
+    fn put_off(
+        &mut self,
+        mut row: Row,
+        generation: Generation,
+        detail: &str,
+        now: Now,
+    ) -> Result<(), catalog::Error> {
+        if row.in_flight != generation {
+            return Ok(());
+        }
+        tracing::debug!(image = %row.id, detail, "an event was put off, sending it again later");
+        row.in_flight = Generation::NONE;
+        row.unsent = row.is_to_be_told();
+        row.retries = row.retries.saturating_add(1);
+        row.not_before_ns = later(row.retries, now);
+        if row.state == State::InFlight {
+            detail.clone_into(&mut row.detail);
+        }
+        self.catalog.update(&row)
     }
 }
 
@@ -147,11 +180,16 @@ impl Keeper {
     }
 }
 
+/// When something that did not go well so often in a row is sent again: up to a minute later.
+fn later(retries: u32, now: Now) -> i64 {
+    now.nanos() + (250_000_000_i64 << retries.min(8))
+}
+
 /// Sends what is known already once more: what is ignored stays so.
-fn send_again(row: &mut Row, now: Now) {
+pub(super) fn send_again(row: &mut Row, now: Now) {
     let (state, code, detail) = (row.state, row.code.clone(), row.detail.clone());
     send(row, now);
-    if state == State::Ignored {
+    if state.is_left_out() {
         (row.state, row.code, row.detail) = (state, code, detail);
     }
 }

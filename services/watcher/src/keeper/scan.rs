@@ -1,17 +1,14 @@
 //! Scans: compare a folder and all below it with the catalog, one folder at a time, so that
 //! hints and notes are never kept waiting.
 
-use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap, HashSet, VecDeque};
-use std::fs::ReadDir;
 use std::os::unix::ffi::OsStrExt as _;
-use std::time::{Duration, Instant};
 
-use super::observe::split;
+use super::scans::{Extent, OpenFolder, Scan, ToEnter};
 use super::{Keeper, Now};
-use crate::catalog::{self, Known};
+use crate::catalog;
 use crate::disk::{self, Identity, Thing};
-use crate::rules;
+use crate::ignore_files::Rules;
+use crate::rules::{self, Ignored};
 
 type Result<T> = std::result::Result<T, catalog::Error>;
 
@@ -20,154 +17,6 @@ const FILES_A_STEP: usize = 256;
 
 /// Known files looked for in a root that is another folder than before.
 const PROOFS: usize = 256;
-
-/// Where a scan begins: a library and a folder in it, empty for the whole library.
-type Start = (usize, Vec<u8>);
-
-/// The scans under way and planned. Folders that appeared go before whole libraries.
-#[derive(Default)]
-pub(super) struct Scans {
-    folders: VecDeque<Scan>,
-    wholes: VecDeque<Scan>,
-    /// The folders of `folders` that were not begun.
-    waiting: HashSet<Start>,
-    /// When scans that must wait are due. A heap entry before its time here means nothing.
-    later: HashMap<Start, Instant>,
-    due: BinaryHeap<Reverse<(Instant, Start)>>,
-}
-
-impl Scans {
-    /// Plans to compare a whole library; false where that is planned already.
-    pub(super) fn plan_whole(&mut self, library: usize, now: Now) -> bool {
-        let waits = |scan: &Scan| scan.library == library && !scan.begun;
-        if self.wholes.iter().any(waits) {
-            return false;
-        }
-        self.wholes.push_back(Scan::of((library, Vec::new()), now));
-        true
-    }
-
-    /// Plans to compare a whole library after `wait`.
-    pub(super) fn plan_whole_later(&mut self, library: usize, wait: Duration, now: Now) {
-        self.plan_later((library, Vec::new()), now.mono + wait);
-    }
-
-    /// Scans a folder that appeared: now, and once more after the settle time, because what is
-    /// put into a folder before it is watched is reported by nobody.
-    pub(super) fn plan_folder(&mut self, library: usize, path: &[u8], settle: Duration, now: Now) {
-        let start = (library, path.to_vec());
-        if self.waiting.insert(start.clone()) {
-            self.folders.push_back(Scan::of(start.clone(), now));
-        }
-        self.plan_later(start, now.mono + settle);
-    }
-
-    fn plan_later(&mut self, start: Start, due: Instant) {
-        if self.later.insert(start.clone(), due).is_none() {
-            self.due.push(Reverse((due, start)));
-        }
-    }
-
-    /// Moves what is due by now to what is to be done.
-    pub(super) fn take_due(&mut self, now: Now) {
-        while self.next_due().is_some_and(|due| due <= now.mono) {
-            let Some(Reverse((entered, start))) = self.due.pop() else {
-                return;
-            };
-            match self.later.get(&start) {
-                // It was put off since.
-                Some(due) if *due > entered => self.due.push(Reverse((*due, start))),
-                _ => {
-                    self.later.remove(&start);
-                    if start.1.is_empty() {
-                        self.plan_whole(start.0, now);
-                    } else if self.waiting.insert(start.clone()) {
-                        self.folders.push_back(Scan::of(start, now));
-                    }
-                }
-            }
-        }
-    }
-
-    /// When the next one is due that has to wait.
-    pub(super) fn next_due(&self) -> Option<Instant> {
-        self.due.peek().map(|Reverse((due, _))| *due)
-    }
-
-    /// Whether there is something to do now.
-    pub(super) fn any_ready(&self) -> bool {
-        !self.folders.is_empty() || !self.wholes.is_empty()
-    }
-
-    /// Whether there is something to do for a library, now or later.
-    pub(super) fn any_of(&self, library: usize) -> bool {
-        let mut ready = self.folders.iter().chain(&self.wholes);
-        ready.any(|scan| scan.library == library)
-            || self.later.keys().any(|(held, _)| *held == library)
-    }
-
-    /// When the oldest one that is not finished was planned, in nanoseconds since 1970.
-    pub(super) fn oldest_planned_ns(&self) -> Option<i64> {
-        let oldest = [self.folders.front(), self.wholes.front()];
-        oldest.iter().flatten().map(|scan| scan.planned_ns).min()
-    }
-
-    fn next(&mut self) -> Option<Scan> {
-        self.folders.pop_front().or_else(|| self.wholes.pop_front())
-    }
-
-    fn put_back(&mut self, scan: Scan) {
-        if scan.is_whole() {
-            self.wholes.push_front(scan);
-        } else {
-            self.folders.push_front(scan);
-        }
-    }
-}
-
-/// A comparison under way.
-struct Scan {
-    library: usize,
-    /// Where it began, below the root; empty for the whole library.
-    start: Vec<u8>,
-    planned_ns: i64,
-    begun: bool,
-    /// Folders still to enter.
-    folders: Vec<Vec<u8>>,
-    /// The folder that is being compared.
-    open: Option<OpenFolder>,
-    /// Folders that the catalog knows files in and that were not entered yet.
-    unseen: HashSet<Vec<u8>>,
-    /// Those of them that no folder led to.
-    gone: Vec<Vec<u8>>,
-}
-
-/// A folder being compared, a few files at a time.
-struct OpenFolder {
-    path: Vec<u8>,
-    entries: ReadDir,
-    /// What was known in it and was not met yet.
-    known: HashMap<Box<[u8]>, Known>,
-}
-
-impl Scan {
-    fn of((library, start): Start, now: Now) -> Self {
-        Self {
-            library,
-            start,
-            planned_ns: now.nanos(),
-            begun: false,
-            folders: Vec::new(),
-            open: None,
-            unseen: HashSet::new(),
-            gone: Vec::new(),
-        }
-    }
-
-    fn is_whole(&self) -> bool {
-        self.start.is_empty()
-    }
-}
 
 impl Keeper {
     /// Does one step of the scan that goes first; false where there is none.
@@ -193,59 +42,75 @@ impl Keeper {
             return Ok(false);
         }
         if let Some(folder) = scan.folders.pop() {
-            scan.unseen.remove(&folder);
+            scan.unseen.remove(&folder.path);
             scan.open = self.open_folder(scan, folder, now)?;
             return Ok(false);
         }
         scan.gone.extend(scan.unseen.drain());
         // Folders with known files that were not met: gone, or not to be entered any more.
         if let Some(folder) = scan.gone.pop() {
-            let may_enter = folder.split(|byte| *byte == b'/').all(rules::enters);
             for name in self.catalog.names_in(key, &folder)? {
-                if may_enter || folder.is_empty() {
-                    self.observe(library, &catalog::join(&folder, &name), false, now)?;
-                } else if let Some(row) = self.catalog.at(key, &folder, &name)? {
-                    self.vanish(library, row, now)?;
-                }
+                self.observe(library, &catalog::join(&folder, &name), false, now)?;
             }
             return Ok(false);
         }
         if scan.is_whole() {
-            self.libraries[library].scanned_once = true;
-            if !self.libraries[library].met_unreadable {
-                self.recover(library, "unreadable");
-            }
+            self.finish_whole(scan, now)?;
         }
         Ok(true)
+    }
+
+    fn finish_whole(&mut self, scan: &mut Scan, now: Now) -> Result<()> {
+        let library = scan.library;
+        self.end_round(scan, now);
+        self.brake_after_scan(library, now)?;
+        let held = &mut self.libraries[library];
+        held.scanned_once = true;
+        // What takes long is not begun again at once.
+        let took = now.mono.saturating_duration_since(scan.begun_at);
+        held.next_rescan = held.next_rescan.max(now.mono + took);
+        if !held.met_unreadable {
+            self.recover(library, "unreadable");
+        }
+        Ok(())
     }
 
     fn begin_scan(&mut self, scan: &mut Scan, now: Now) -> Result<bool> {
         let library = scan.library;
         let key = self.libraries[library].key;
-        scan.begun = true;
-        if scan.is_whole() {
-            if !self.check_root(library, now)? {
-                self.libraries[library].scanned_once = true;
-                return Ok(true);
+        self.scans.begin(scan, now);
+        match scan.extent.clone() {
+            Extent::Whole => {
+                if !self.check_root(library, now)? {
+                    self.libraries[library].scanned_once = true;
+                    self.libraries[library].watching.watches.drop_all();
+                    return Ok(true);
+                }
+                scan.round = self.libraries[library].watching.watches.begin_round();
+                scan.folders.push(ToEnter {
+                    path: Vec::new(),
+                    above: Some(Rules::default()),
+                });
+                scan.unseen.extend(self.catalog.folders_below(key, b"")?);
             }
-            scan.folders.push(Vec::new());
-        } else {
-            self.scans.waiting.remove(&(library, scan.start.clone()));
-            if !self.root_is_there(library) {
-                return Ok(true);
+            Extent::Unwatched => {
+                if !self.root_is_there(library) {
+                    return Ok(true);
+                }
+                for folder in self.libraries[library].watching.watches.unwatched() {
+                    scan.enter(folder);
+                }
             }
-            let (_, name) = split(&scan.start);
-            if matches!(self.look(library, &scan.start), Ok(Some(Thing::Folder)))
-                && rules::enters(name)
-            {
-                scan.folders.push(scan.start.clone());
+            Extent::Below(start) => {
+                if !self.root_is_there(library) {
+                    return Ok(true);
+                }
+                if matches!(self.look(library, &start), Ok(Some(Thing::Folder))) {
+                    scan.enter(start.clone());
+                }
+                scan.unseen.extend(self.catalog.folders_below(key, &start)?);
             }
         }
-        scan.unseen = self
-            .catalog
-            .folders_below(key, &scan.start)?
-            .into_iter()
-            .collect();
         Ok(false)
     }
 
@@ -291,31 +156,58 @@ impl Keeper {
         Ok(())
     }
 
-    /// Begins to compare the files right in `folder` with what is known there.
+    /// Begins to compare the files right in a folder with what is known there. It is watched
+    /// before it is listed, so that nothing falls between.
     fn open_folder(
         &mut self,
         scan: &mut Scan,
-        path: Vec<u8>,
+        folder: ToEnter,
         now: Now,
     ) -> Result<Option<OpenFolder>> {
+        let ToEnter { path, above } = folder;
         let library = scan.library;
         let key = self.libraries[library].key;
+        let rules = match above {
+            Some(above) => {
+                let under_way = scan.extent != Extent::Unwatched;
+                self.rules_in(library, &path, &above, under_way, now)
+            }
+            None => match self.enters(library, &path, now) {
+                Some(rules) => rules,
+                None => {
+                    // It is not entered any more: what is known in it leaves the index.
+                    scan.gone.push(path);
+                    return Ok(None);
+                }
+            },
+        };
+        self.watch_folder(scan, &path, now);
         match std::fs::read_dir(self.full_path(library, &path)) {
             Ok(entries) => {
                 let known = self.catalog.known_in(key, &path)?;
                 Ok(Some(OpenFolder {
                     path,
+                    rules,
                     entries,
                     known,
                 }))
             }
             Err(error) if disk::is_gone(&error) => {
+                self.libraries[library]
+                    .watching
+                    .watches
+                    .release_below(&path);
+                if scan.extent == Extent::Unwatched {
+                    // Nobody else may tell of what lay below.
+                    scan.unseen.extend(self.catalog.folders_below(key, &path)?);
+                }
                 scan.gone.push(path);
                 Ok(None)
             }
             Err(error) => {
                 // It can't be read, which says nothing of what lies in it.
                 scan.unseen.retain(|below| !is_below(below, &path));
+                self.libraries[library].watching.watches.keep(&path);
                 self.unreadable(library, &path, &error, now);
                 Ok(None)
             }
@@ -351,14 +243,20 @@ impl Keeper {
                     if known.is_some() {
                         self.observe(library, &path, false, now)?;
                     }
-                    if rules::enters(name) {
-                        scan.folders.push(path);
+                    if rules::enters(name)
+                        && open.rules.ignores(&path, true).is_none()
+                        && !self.is_polled_by_itself(scan, &path)
+                    {
+                        let above = Some(open.rules.clone());
+                        scan.folders.push(ToEnter { path, above });
                     }
                     continue;
                 }
                 Thing::File(facts) => {
                     let limit = self.settings.max_file_bytes;
-                    (facts, rules::ignored(&path, facts.size, limit))
+                    let ignored = rules::ignored(&path, facts.size, limit);
+                    let by_rule = || open.rules.ignores(&path, false).map(Ignored::Rule);
+                    (facts, ignored.or_else(by_rule))
                 }
                 Thing::Other { link, facts } => (facts, Some(rules::other(link))),
             };
@@ -376,14 +274,16 @@ impl Keeper {
         Ok(Some(open))
     }
 
-    /// Somebody says that the folder that lies at the root now is the one that is meant.
+    /// Somebody says that what lies at the root now is what is meant: the folder, if it was another
+    /// one, and that files are missing from it.
     pub(super) fn confirm_root(&mut self, library: usize, now: Now) -> Result<bool> {
         let Some(there) = Identity::of(&self.libraries[library].root) else {
             return Ok(false);
         };
         self.set_identity(library, there)?;
         self.recover(library, "root_missing");
-        self.plan_whole_scan(library, "the root was confirmed", now);
+        self.confirm_vanished(library, now)?;
+        self.plan_whole_scan(library, "somebody confirmed what lies there", now);
         Ok(true)
     }
 }

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use lookalike_bus::{Degraded, LibraryStatus, Rates};
 
+use super::standing::Standing;
 use super::{Keeper, Now};
 use crate::catalog;
 
@@ -41,6 +42,13 @@ impl Keeper {
         }
     }
 
+    /// Whether a library was compared with its folder as a whole and nothing hides a part of it,
+    /// so that what the catalog does not know is not there.
+    pub(super) fn is_whole(&self, library: usize) -> bool {
+        let held = &self.libraries[library];
+        self.is_active(library) && held.scanned_once && !held.degraded.contains_key("root_missing")
+    }
+
     /// Shows to the tasks around what the libraries are like now.
     pub(super) fn show(&mut self, now: Now) -> Result<(), catalog::Error> {
         let mut statuses = Vec::with_capacity(self.libraries.len());
@@ -66,6 +74,7 @@ impl Keeper {
                     .collect(),
                 scanning: self.scans.any_of(index),
                 scanned_once: held.scanned_once,
+                standby: held.standing == Standing::StandsBy,
                 rates: Rates {
                     files_per_second: held.settled.per_second(now.mono),
                 },

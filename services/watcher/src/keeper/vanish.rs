@@ -1,12 +1,16 @@
 //! Vanished: what is not where it was. It may turn up elsewhere, or its copy may; only when
 //! neither does, the index is told. Where the root itself is gone, nothing vanished.
 
+use super::brake::nanos;
 use super::observe::{hash_file, send, split};
 use super::{Keeper, Now};
 use crate::catalog::{self, Row, State};
 use crate::disk::{Identity, Thing};
 
 type Result<T> = std::result::Result<T, catalog::Error>;
+
+/// Vanished files of a library that one turn takes care of.
+const A_TURN: usize = 1000;
 
 impl Keeper {
     /// Nothing lies at `path`: neither a file, nor a folder with files below it.
@@ -65,37 +69,99 @@ impl Keeper {
         self.catalog.update(&row)
     }
 
+    /// What is known at a path is not meant to be indexed any more, wherever it is: it was hidden,
+    /// or is ignored by a rule. It may still turn up elsewhere.
+    pub(super) fn withdraw(&mut self, mut row: Row, now: Now) -> Result<()> {
+        if !row.told {
+            return self.catalog.delete(&row.id);
+        }
+        send(&mut row, now);
+        row.present = false;
+        row.removing = true;
+        row.missing_since_ns = now.nanos();
+        self.catalog.update(&row)
+    }
+
     /// Tells the index of files that vanished and did not turn up elsewhere.
     pub(super) fn remove_vanished(&mut self, now: Now) -> Result<()> {
-        let nanos = |wait: std::time::Duration| i64::try_from(wait.as_nanos()).unwrap_or(i64::MAX);
-        let grace = nanos(self.settings.move_grace);
         // A scan that was planned before may still find them.
         let oldest_scan = self.scans.oldest_planned_ns().unwrap_or(i64::MAX);
+        let grace = nanos(self.settings.move_grace);
         let before = now.nanos().min(oldest_scan).saturating_sub(grace);
+        for library in 0..self.libraries.len() {
+            if !self.is_active(library) {
+                continue;
+            }
+            let key = self.libraries[library].key;
+            match self.catalog.first_vanished_ns(key)? {
+                None => self.release_brake(library),
+                Some(_) => {
+                    if self.catalog.last_vanished_ns(key)? > Some(now.nanos()) {
+                        // The clock was set back since.
+                        self.catalog.date_vanished_back(key, now.nanos())?;
+                    }
+                    self.remove_vanished_of(library, before, now)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn remove_vanished_of(&mut self, library: usize, before: i64, now: Now) -> Result<()> {
+        let key = self.libraries[library].key;
+        let start = (i64::MIN, 0);
+        if self.catalog.vanished(key, start, before, 1)?.is_empty() {
+            return Ok(());
+        }
+        let Some(held_since) = self.brake(library, before, now)? else {
+            for (_, row) in self.catalog.vanished(key, start, before, A_TURN)? {
+                self.remove_unless_copied(row, true, before, now)?;
+            }
+            return Ok(());
+        };
+        // Those that waited long enough go. The others stay, unless they were moved by copying.
+        let waited = before.min(held_since);
+        for (_, row) in self.catalog.vanished(key, start, waited, A_TURN)? {
+            self.remove_unless_copied(row, true, before, now)?;
+        }
+        let looked = self.libraries[library].brake.looked.unwrap_or(start);
+        let looked = looked.max((waited, 0));
+        for (number, row) in self.catalog.vanished(key, looked, before, A_TURN)? {
+            self.libraries[library].brake.looked = Some((row.missing_since_ns, number));
+            self.remove_unless_copied(row, false, before, now)?;
+        }
+        Ok(())
+    }
+
+    /// A vanished image lies where its copy lies, if there is one; else, if it is to go, the index
+    /// is told.
+    fn remove_unless_copied(
+        &mut self,
+        mut row: Row,
+        is_to_go: bool,
+        before: i64,
+        now: Now,
+    ) -> Result<()> {
         // A copy of the file may be complete and not settled; but other files of its size must
         // not keep it for ever.
         let patience = before.saturating_sub(nanos(self.settings.settle).saturating_mul(4));
-        for mut row in self
-            .catalog
-            .vanished(&self.keys, before, now.nanos(), 1000)?
+        let is_recent = row.missing_since_ns > patience;
+        if self.settling.holds_file(&row.facts)
+            || (is_recent && self.settling.holds_size(row.facts.size))
         {
-            let is_recent = row.missing_since_ns > patience;
-            if self.settling.holds_file(&row.facts)
-                || (is_recent && self.settling.holds_size(row.facts.size))
-            {
-                continue;
-            }
-            if let Some(copy) = self.copy_of(&row)? {
-                self.take_over(row, copy, now)?;
-                continue;
-            }
-            let noticed = row.missing_since_ns;
-            send(&mut row, now);
-            row.observed_ns = noticed;
-            row.removing = true;
-            self.catalog.update(&row)?;
+            return Ok(());
         }
-        Ok(())
+        if let Some(copy) = self.copy_of(&row)? {
+            return self.take_over(row, copy, now);
+        }
+        if !is_to_go {
+            return Ok(());
+        }
+        let noticed = row.missing_since_ns;
+        send(&mut row, now);
+        row.observed_ns = noticed;
+        row.removing = true;
+        self.catalog.update(&row)
     }
 
     /// The file that a vanished one was copied to just before it was deleted, as `mv` does to

@@ -228,7 +228,7 @@ fn failed_files_are_tried_again_when_asked() {
     w.write("one/a.jpg", "bad");
     w.settle_and_check();
     let question = WatcherQuestion::Retry {
-        id: None,
+        ids: Vec::new(),
         code: Some("corrupt".into()),
     };
     w.question(0, question);
@@ -265,9 +265,9 @@ fn a_full_disk_loses_nothing() {
     w.keeper().catalog.fill_disk(Some(2));
     let mut failures = 0;
     for _ in 0..3 {
-        let rescan = vec![Note::Rescan(0, "a test wants it")];
-        for notes in [rescan, Vec::new(), Vec::new()] {
-            failures += usize::from(w.try_turn(notes).is_err());
+        w.overflown.push(0);
+        for _ in 0..3 {
+            failures += usize::from(w.try_turn(Vec::new()).is_err());
             w.pass(Duration::from_millis(30));
         }
     }
@@ -285,7 +285,7 @@ fn a_keeper_that_can_not_write_still_stops() {
     w.keeper().catalog.fill_disk(Some(0));
     let (keeper, inbox) = w.take_keeper();
     let (answer, answered) = tokio::sync::oneshot::channel();
-    inbox.note(Note::Rescan(0, "a test wants it"));
+    inbox.overflow(0);
     inbox.note(Note::Outbox(10, answer));
     let thread = std::thread::spawn(move || keeper.run());
     let _ = answered.blocking_recv(); // It has had a turn.

@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use lookalike_proto::FileEvent;
 use rand::rngs::StdRng;
@@ -19,12 +19,23 @@ const STEPS: usize = 60;
 
 #[test]
 fn random_histories_end_well() {
+    histories(|seed| History::new(seed, false).run());
+}
+
+/// Hints come from the system, and what it says is doubled, late, in another order, or lost and
+/// said to be.
+#[test]
+fn random_histories_with_the_systems_own_hints_end_well() {
+    histories(|seed| History::new(seed, true).run());
+}
+
+fn histories(run: impl Fn(u64) + std::panic::RefUnwindSafe) {
     let seeds = std::env::var("LOOKALIKE_SEEDS")
         .ok()
         .and_then(|text| text.parse().ok());
     let first: u64 = std::env::var("LOOKALIKE_SEED").map_or(0, |text| text.parse().unwrap());
     for seed in first..first + seeds.unwrap_or(SEEDS) {
-        let story = std::panic::catch_unwind(|| History::new(seed).run());
+        let story = std::panic::catch_unwind(|| run(seed));
         if let Err(panic) = story {
             eprintln!("the history of seed {seed} ended badly");
             std::panic::resume_unwind(panic);
@@ -33,6 +44,8 @@ fn random_histories_end_well() {
 }
 
 struct History {
+    /// The system gives the hints.
+    live: bool,
     world: World,
     random: StdRng,
     /// Workers that looked at the disk and have not written yet.
@@ -43,15 +56,25 @@ struct History {
 }
 
 impl History {
-    fn new(seed: u64) -> Self {
+    fn new(seed: u64, live: bool) -> Self {
         let mut random = StdRng::seed_from_u64(seed);
-        let world = World::with(|settings| {
+        let mut world = World::with(|settings| {
             if random.gen_bool(0.3) {
                 settings.max_in_flight = 3;
                 settings.max_settling = 2;
             }
+            if random.gen_bool(0.3) {
+                settings.brake_files = 2;
+                settings.brake_wait = Duration::from_millis(200);
+            }
+            if random.gen_bool(0.3) {
+                settings.max_watches = 5;
+                settings.poll_interval = Duration::from_millis(100);
+            }
         });
+        world.deaf = live;
         Self {
+            live,
             world,
             random,
             slow: Vec::new(),
@@ -69,11 +92,21 @@ impl History {
             self.go_on();
         }
         self.heal();
-        self.world.settle_and_check();
+        self.rest();
+        self.world.assert_index_equals_folder();
+        if self.live && self.world.settings.max_watches == 0 {
+            self.world.assert_all_watched();
+        }
+        if self.live {
+            // A file's last link that goes changes the others' times, and nothing tells of that.
+            self.world.rescan();
+            self.rest();
+        }
         // And it stays so.
         let before = self.world.index.clone();
         self.world.rescan();
-        self.world.settle_and_check();
+        self.rest();
+        self.world.assert_index_equals_folder();
         assert_eq!(
             self.world.index, before,
             "a rescan of resting folders changes nothing"
@@ -85,7 +118,24 @@ impl History {
             let outcome = self.world.commit(&event, deed);
             self.world.tell(outcome);
         }
-        self.world.rescan();
+        self.world.hints.append(&mut self.late);
+        if !self.live {
+            self.world.rescan();
+        }
+    }
+
+    /// Until nothing more is said, done, or waited for.
+    fn rest(&mut self) {
+        let wait = self.world.settings.brake_wait + self.world.settings.poll_interval;
+        // What the brake holds goes when its time is over; what is not watched is compared.
+        for _ in 0..3 {
+            if self.live {
+                self.world.listen();
+            }
+            self.world.settle();
+            self.world.pass(wait);
+        }
+        self.world.settle();
     }
 
     // --- the folders ---
@@ -139,7 +189,7 @@ impl History {
     }
 
     fn change_folders(&mut self) {
-        match self.random.gen_range(0..20) {
+        match self.random.gen_range(0..22) {
             0..=5 => {
                 let (name, content) = (self.name(), self.content());
                 let parent = self.world.full(&name).parent().unwrap().to_owned();
@@ -193,7 +243,31 @@ impl History {
                 }
             }
             18 => self.swap(),
+            19 | 20 => self.write_rules(),
             _ => self.overwrite_with_same_time(),
+        }
+    }
+
+    fn write_rules(&mut self) {
+        let rules = [
+            "",
+            "b.jpg",
+            "*.jpg\n!a.jpg",
+            "q/\nc.jpg",
+            "/p",
+            "r\nx.jpg",
+            "/x.jpg",
+            "!*",
+        ];
+        let place = format!("{}/.lookalikeignore", self.folder());
+        let is_folder = self
+            .world
+            .full(&place)
+            .parent()
+            .is_some_and(std::path::Path::is_dir);
+        if is_folder && !self.world.full(&place).is_dir() {
+            let rules = rules.choose(&mut self.random).unwrap();
+            self.world.write(&place, rules);
         }
     }
 
@@ -228,10 +302,16 @@ impl History {
 
     fn muddle_hints(&mut self) {
         let mut hints = std::mem::take(&mut self.world.hints);
+        if self.live {
+            let inbox = self.world.keeper().inbox.clone();
+            let soon = Instant::now() + Duration::from_millis(2);
+            hints.extend(inbox.take(usize::MAX, Some(soon)).hints);
+        }
         hints.append(&mut self.late);
         for hint in hints {
             match self.random.gen_range(0..10) {
-                0 => {}
+                0 if !self.live => {}
+                0 if self.random.gen_bool(0.1) => self.world.overflown.push(hint.library),
                 1 => self.late.push(hint),
                 2 => self.world.hints.extend([hint.clone(), hint]),
                 _ => self.world.hints.push(hint),

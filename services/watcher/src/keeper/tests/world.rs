@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use lookalike_bus::{StreamPosition, WatcherAnswer, WatcherQuestion};
+use lookalike_bus::{RowFacts, StreamPosition, WatcherAnswer, WatcherQuestion};
 use lookalike_proto::{
     ContentHash, FileEvent, Generation, ImageId, Kind, Library, Outcome, State, Timings,
 };
@@ -50,6 +50,8 @@ pub struct World {
     pub shown: watch::Receiver<Shown>,
     /// Hints that the system would give, not taken yet.
     pub hints: Vec<Hint>,
+    /// Libraries of which hints were lost, says the system.
+    pub overflown: Vec<usize>,
     /// Nothing is hinted at while this is set.
     pub deaf: bool,
     /// What JetStream holds.
@@ -104,6 +106,7 @@ impl World {
             keeper: None,
             shown: watch::channel(Shown::new()).1,
             hints: Vec::new(),
+            overflown: Vec::new(),
             deaf: false,
             queue: VecDeque::new(),
             given_back: Vec::new(),
@@ -137,10 +140,45 @@ impl World {
         self.shown = shown;
         self.keeper = Some(keeper.unwrap());
         for library in 0..self.roots.len() {
-            let keeper = self.keeper();
-            let read = keeper.catalog.root(keeper.keys[library]).unwrap();
-            let taken = read.outcomes_read.map_or(0, |at| at.sequence as usize);
-            self.outcomes[library].1 = taken;
+            self.activate(library);
+        }
+    }
+
+    /// A library is held by this watcher from now on.
+    pub fn activate(&mut self, library: usize) {
+        let after = self.ask(|answer| Note::Activate(library, answer));
+        self.outcomes[library].1 = after.map_or(0, |at| at.sequence as usize);
+    }
+
+    /// A library is held by another watcher.
+    pub fn stand_by(&mut self, library: usize) {
+        self.turn(vec![Note::StandBy(library)]);
+    }
+
+    /// Starts with a catalog that lacks what the index holds, and takes that over.
+    pub fn start_with_lost_catalog(&mut self) {
+        self.start();
+        for library in 0..self.roots.len() {
+            self.stand_by(library);
+            self.ask(|answer| Note::BeginToHold(library, answer));
+            let name = format!("{}/", self.roots[library].0);
+            let rows = self.index.iter().filter_map(|(id, row)| {
+                Some(RowFacts {
+                    id: id.to_string(),
+                    path: row.place.strip_prefix(&name)?.to_owned(),
+                    content_hash: row.hash.to_string(),
+                    generation: row.generation.get(),
+                    bytes: row.size,
+                    modified_at_ms: row.mtime_ns / 1_000_000,
+                })
+            });
+            let rows: Vec<_> = rows.collect();
+            for page in rows.chunks(2) {
+                self.ask(|answer| Note::Adopt(library, page.to_vec(), answer));
+            }
+        }
+        for library in 0..self.roots.len() {
+            self.activate(library);
         }
     }
 
@@ -148,6 +186,7 @@ impl World {
     pub fn stop(&mut self) {
         self.keeper = None;
         self.hints.clear();
+        self.overflown.clear();
     }
 
     pub fn restart(&mut self) {
@@ -201,7 +240,7 @@ impl World {
         let now = self.now();
         let taken = Taken {
             hints: std::mem::take(&mut self.hints),
-            overflown: Vec::new(),
+            overflown: std::mem::take(&mut self.overflown),
             notes,
         };
         let result = self.keeper().turn(taken, now);
@@ -220,7 +259,7 @@ impl World {
     /// Everything is to be compared, as after an overflow of the system's queue.
     pub fn rescan(&mut self) {
         for library in 0..self.roots.len() {
-            self.turn(vec![Note::Rescan(library, "a test wants it")]);
+            self.question(library, WatcherQuestion::Scan);
         }
     }
 
@@ -446,10 +485,18 @@ impl World {
     fn is_at_rest(&mut self) -> bool {
         let given_back = self.given_back.len() as i64;
         let keeper = self.keeper();
-        let keys: Vec<_> = keeper.keys.iter().map(ToString::to_string).collect();
-        let unrest = format!(
-            "library IN ({}) AND (unsent = 1 OR (present = 0 AND removing = 0))",
+        let keys = |keys: Vec<i64>| {
+            let keys: Vec<_> = keys.iter().map(ToString::to_string).collect();
             keys.join(",")
+        };
+        // What the brake holds back is no unrest.
+        let braking = |library: &usize| keeper.is_braking(*library);
+        let free = (0..keeper.libraries.len()).filter(|library| !braking(library));
+        let free = free.map(|library| keeper.libraries[library].key).collect();
+        let unrest = format!(
+            "library IN ({}) AND unsent = 1 OR library IN ({}) AND present = 0 AND removing = 0",
+            keys(keeper.keys.clone()),
+            keys(free),
         );
         !keeper.scans.any_ready()
             && keeper.scans.next_due().is_none()

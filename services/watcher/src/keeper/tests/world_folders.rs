@@ -1,10 +1,13 @@
 //! The world's folders: what is done to them, and what must hold between them and the index.
 
+use std::collections::HashSet;
 use std::fs;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
-use lookalike_bus::{Counts, WatcherAnswer, WatcherQuestion};
+use ignore::gitignore::Gitignore;
+use lookalike_bus::{Counts, Failure, WatcherAnswer, WatcherQuestion};
 use lookalike_proto::{ContentHash, ImageId};
 
 use super::world::{World, mtime};
@@ -92,6 +95,10 @@ impl World {
 
     /// The code that a place is listed with as ignored or failed.
     pub fn listed(&mut self, place: &str) -> Option<String> {
+        self.failure(place).map(|failure| failure.code)
+    }
+
+    pub fn failure(&mut self, place: &str) -> Option<Failure> {
         let (name, path) = place.split_once('/').unwrap();
         let library = self
             .roots
@@ -102,11 +109,12 @@ impl World {
             after: None,
             limit: 1000,
             ignored: true,
+            code: None,
         };
         match self.question(library, question) {
             WatcherAnswer::Failures(page) => {
                 let mut found = page.failures.into_iter().filter(|f| f.path == path);
-                found.next().map(|failure| failure.code)
+                found.next()
             }
             other => panic!("{other:?}"),
         }
@@ -118,11 +126,12 @@ impl World {
         let mut expected = Vec::new();
         let mut counts = Counts::default();
         for (library, root) in &self.roots {
-            walk(root, &mut |path, metadata| {
+            walk(root, &mut Vec::new(), &mut |path, metadata, is_ignored| {
                 let below = path.strip_prefix(root).unwrap().as_os_str();
                 counts.on_disk += 1;
                 let name = path.file_name().unwrap().as_bytes();
                 let is_meant = metadata.is_file()
+                    && !is_ignored
                     && below.to_str().is_some()
                     && name.to_ascii_lowercase().ends_with(b".jpg")
                     && !name.starts_with(b".")
@@ -172,6 +181,103 @@ impl World {
         assert_eq!(gone, 0, "rows of files that are gone");
     }
 
+    /// Takes in what the system says until it says nothing more, and goes on until all rests.
+    pub fn listen(&mut self) {
+        self.settle();
+        while self.take_in() {
+            self.settle();
+        }
+    }
+
+    /// Takes in what the system has to say until now: a file that is made is reported after all
+    /// that happened before. Whether it said anything.
+    fn take_in(&mut self) -> bool {
+        const COOKIE: &[u8] = b".cookie";
+        let mut awaited = HashSet::new();
+        for library in 0..self.roots.len() {
+            let armed = self.keeper().libraries[library].watching.watches.armed();
+            let cookie = self.roots[library].1.join(".cookie");
+            if armed.first().is_some_and(Vec::is_empty) && fs::write(cookie, "").is_ok() {
+                awaited.insert(library);
+            }
+        }
+        let inbox = self.keeper().inbox.clone();
+        let given_up = Instant::now() + Duration::from_secs(20);
+        loop {
+            let soon = Instant::now() + Duration::from_millis(60);
+            let taken = inbox.take(usize::MAX, Some(soon));
+            for hint in taken.hints {
+                if hint.path != COOKIE {
+                    self.hints.push(hint);
+                } else if hint.kind == HintKind::Ready {
+                    awaited.remove(&hint.library);
+                }
+            }
+            self.overflown.extend(taken.overflown);
+            if awaited.is_empty() {
+                break;
+            }
+            assert!(
+                Instant::now() < given_up,
+                "nothing is reported of {awaited:?}"
+            );
+        }
+        for (_, root) in &self.roots {
+            let _ = fs::remove_file(root.join(".cookie"));
+        }
+        !self.hints.is_empty() || !self.overflown.is_empty()
+    }
+
+    /// Every folder that is entered is watched, and what happens in it is reported under the path
+    /// that it has now; no other one is watched.
+    #[track_caller]
+    pub fn assert_all_watched(&mut self) {
+        let mut expected = HashSet::new();
+        for library in 0..self.roots.len() {
+            let root = self.roots[library].1.clone();
+            let mut folders = Vec::new();
+            entered(&root, &root, &mut Vec::new(), &mut folders);
+            folders.sort();
+            let mut armed = self.keeper().libraries[library].watching.watches.armed();
+            armed.sort();
+            let text = |paths: &[Vec<u8>]| -> Vec<String> {
+                paths
+                    .iter()
+                    .map(|p| String::from_utf8_lossy(p).into_owned())
+                    .collect()
+            };
+            assert_eq!(text(&armed), text(&folders), "watched, and entered");
+            for folder in folders {
+                let probe = crate::catalog::join(&folder, b".probe");
+                expected.insert((library, probe));
+            }
+        }
+        let full = |w: &Self, (library, path): &(usize, Vec<u8>)| {
+            w.roots[*library].1.join(std::ffi::OsStr::from_bytes(path))
+        };
+        let inbox = self.keeper().inbox.clone();
+        for probe in &expected {
+            fs::write(full(self, probe), "").unwrap();
+        }
+        let mut missing = expected.clone();
+        let given_up = Instant::now() + Duration::from_secs(10);
+        while !missing.is_empty() && Instant::now() < given_up {
+            let soon = Instant::now() + Duration::from_millis(50);
+            for hint in inbox.take(usize::MAX, Some(soon)).hints {
+                let place = (hint.library, hint.path);
+                if place.1.ends_with(b".probe") {
+                    assert!(expected.contains(&place), "{place:?} is reported");
+                }
+                missing.remove(&place);
+            }
+        }
+        assert!(missing.is_empty(), "not reported: {missing:?}");
+        for probe in &expected {
+            fs::remove_file(full(self, probe)).unwrap();
+        }
+        self.listen();
+    }
+
     #[track_caller]
     pub fn settle_and_check(&mut self) {
         self.settle();
@@ -179,18 +285,61 @@ impl World {
     }
 }
 
-/// Everything below a folder that is no folder, hidden folders left out.
-fn walk(folder: &Path, found: &mut dyn FnMut(&Path, &fs::Metadata)) {
+/// The folders at and below one that are entered, by their paths below `root`.
+fn entered(folder: &Path, root: &Path, ignores: &mut Vec<Gitignore>, found: &mut Vec<Vec<u8>>) {
+    let below = folder.strip_prefix(root).unwrap();
+    found.push(below.as_os_str().as_bytes().to_vec());
+    let own = folder.join(".lookalikeignore");
+    let is_file = own.symlink_metadata().is_ok_and(|m| m.is_file());
+    ignores.push(if is_file {
+        Gitignore::new(own).0
+    } else {
+        Gitignore::empty()
+    });
+    for entry in fs::read_dir(folder).unwrap() {
+        let entry = entry.unwrap();
+        let (path, metadata) = (entry.path(), entry.metadata().unwrap());
+        let is_hidden = entry.file_name().as_bytes().starts_with(b".");
+        if metadata.is_dir() && !is_hidden && !is_ignored(ignores, &path, true) {
+            entered(&path, root, ignores, found);
+        }
+    }
+    ignores.pop();
+}
+
+fn is_ignored(ignores: &[Gitignore], path: &Path, is_folder: bool) -> bool {
+    let mut matches = ignores.iter().rev().map(|one| one.matched(path, is_folder));
+    matches
+        .find(|one| !one.is_none())
+        .is_some_and(|one| one.is_ignore())
+}
+
+/// Everything below a folder that is no folder, hidden and ignored folders left out; and whether a
+/// `.lookalikeignore` of those above names it.
+fn walk(
+    folder: &Path,
+    ignores: &mut Vec<Gitignore>,
+    found: &mut dyn FnMut(&Path, &fs::Metadata, bool),
+) {
     let Ok(entries) = fs::read_dir(folder) else {
         return;
     };
+    let own = folder.join(".lookalikeignore");
+    let is_file = own.symlink_metadata().is_ok_and(|m| m.is_file());
+    ignores.push(if is_file {
+        Gitignore::new(own).0
+    } else {
+        Gitignore::empty()
+    });
     for entry in entries {
         let entry = entry.unwrap();
-        let metadata = entry.metadata().unwrap();
+        let (path, metadata) = (entry.path(), entry.metadata().unwrap());
+        let is_ignored = is_ignored(ignores, &path, metadata.is_dir());
         if !metadata.is_dir() {
-            found(&entry.path(), &metadata);
-        } else if !entry.file_name().as_bytes().starts_with(b".") {
-            walk(&entry.path(), found);
+            found(&path, &metadata, is_ignored);
+        } else if !is_ignored && !entry.file_name().as_bytes().starts_with(b".") {
+            walk(&path, ignores, found);
         }
     }
+    ignores.pop();
 }
