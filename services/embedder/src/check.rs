@@ -49,7 +49,7 @@ pub async fn disk(batch: Vec<Ready>, aside: &mut Aside) -> Vec<Ready> {
     let mut by_library: HashMap<Library, (Arc<Folder>, Vec<Ready>)> = HashMap::new();
     for one in batch {
         match &one.action {
-            Action::Put(folder, _) if !one.checked.is_some_and(|when| when.elapsed() < HOLDS) => {
+            Action::Put(folder, _) if one.checked.is_none_or(|when| when.elapsed() >= HOLDS) => {
                 let group = by_library.entry(one.event().library.clone());
                 let group = group.or_insert_with(|| (folder.clone(), Vec::new()));
                 group.1.push(one);

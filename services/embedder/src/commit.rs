@@ -250,9 +250,8 @@ impl Committer {
             }
             Ok::<_, IndexError>(())
         };
-        match self.give_up.run_until_cancelled(kept).await {
-            Some(Err(error)) => tracing::debug!(%error, "contents that go were not kept"),
-            Some(Ok(())) | None => {}
+        if let Some(Err(error)) = self.give_up.run_until_cancelled(kept).await {
+            tracing::debug!(%error, "contents that go were not kept");
         }
     }
 
@@ -262,7 +261,7 @@ impl Committer {
         let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(5));
         loop {
             let (what, done) = match work {
-                Work::Upsert(rows) if rows.is_empty() => return Ok(Ok(())),
+                Work::Upsert([]) => return Ok(Ok(())),
                 Work::Upsert(rows) => {
                     let written = self.index.upsert(rows);
                     (

@@ -30,12 +30,11 @@ fn hang(folder: &Arc<Folder>) -> (mpsc::Sender<()>, tokio::task::JoinHandle<Resu
 /// Until no thread is in the folder any more.
 async fn all_ended(folder: &Arc<Folder>) {
     let ended = async {
-        loop {
+        let threads = || {
             let state = folder.pulse.lock();
-            if state.under_way + state.strays == 0 {
-                return;
-            }
-            drop(state);
+            state.under_way + state.strays
+        };
+        while threads() > 0 {
             tokio::task::yield_now().await;
         }
     };
