@@ -99,15 +99,32 @@ fn below(here: &Path, named: &Path, roots: &[Root]) -> Option<Named> {
             }
         }
     }
-    let in_library = || {
-        let (library, path) = named.to_str()?.split_once('/')?;
-        let is_known = roots.iter().any(|root| root.library == library);
-        (is_known && !path.is_empty()).then(|| Named::Path {
-            library: library.to_owned(),
-            path: path.to_owned(),
-        })
+    let on_disk = best.map(|(_, named)| named);
+    let listed = as_listed(named, roots);
+    match (on_disk, listed) {
+        // Within a library's folder both may be meant: the one that is there is.
+        (Some(on_disk), Some((listed, is_there))) => {
+            let is_here = absolute.symlink_metadata().is_ok();
+            Some(if is_there && !is_here {
+                listed
+            } else {
+                on_disk
+            })
+        }
+        (on_disk, listed) => on_disk.or(listed.map(|(listed, _)| listed)),
+    }
+}
+
+/// As lists show a file, `LIBRARY/path`; and whether it is there.
+fn as_listed(named: &Path, roots: &[Root]) -> Option<(Named, bool)> {
+    let (library, path) = named.to_str()?.split_once('/')?;
+    let root = roots.iter().find(|root| root.library == library)?;
+    let is_there = root.folder.join(path).symlink_metadata().is_ok();
+    let listed = Named::Path {
+        library: library.to_owned(),
+        path: path.to_owned(),
     };
-    best.map(|(_, named)| named).or_else(in_library)
+    (!path.is_empty()).then_some((listed, is_there))
 }
 
 /// Without `.` and `..`, whether or not the folders exist.
@@ -197,6 +214,15 @@ mod tests {
         // As lists show it, from anywhere.
         assert_eq!(find("elsewhere", "shop/c.jpg", &roots[2..]), "shop: c.jpg");
         assert_eq!(find("elsewhere", "shop/", &roots[2..]), "nowhere");
+        // Within a library too, unless the same name is there.
+        let listed = "photos/2026/a.jpg";
+        assert_eq!(find("photos", listed, &roots[..1]), "photos: 2026/a.jpg");
+        std::fs::create_dir_all(top.join("photos/photos/2026")).unwrap();
+        std::fs::write(top.join("photos/photos/2026/a.jpg"), "b").unwrap();
+        assert_eq!(
+            find("photos", listed, &roots[..1]),
+            "photos: photos/2026/a.jpg"
+        );
     }
 
     #[test]

@@ -88,9 +88,17 @@ fn servers_that_do_not_answer_are_named() {
         .args(["--nats-url", "nats://127.0.0.1:1"])
         .env("LOOKALIKE_NATS_CONNECT_TIMEOUT", "500ms");
     fails(&mut watch, 1, &["nats://127.0.0.1:1", "--nats-url"]);
-    let mut status = program();
-    status.args(["status", "--url", "http://127.0.0.1:1"]);
-    fails(&mut status, 1, &["http://127.0.0.1:1", "--url"]);
+    for command in [
+        &["status"][..],
+        &["failures"],
+        &["failures", "retry", "--all"],
+        &["why", "a.jpg"],
+        &["confirm", "photos"],
+    ] {
+        let mut ask = program();
+        ask.args(command).args(["--url", "http://127.0.0.1:1"]);
+        fails(&mut ask, 1, &["http://127.0.0.1:1", "--url"]);
+    }
 }
 
 #[test]
@@ -147,10 +155,24 @@ fn print_config_shows_where_each_value_came_from() {
 
 #[test]
 fn help_is_worth_reading() {
-    for arguments in [&["--help"][..], &["up", "--help"], &["search", "--help"]] {
+    for arguments in [
+        &["--help"][..],
+        &["up", "--help"],
+        &["search", "--help"],
+        &["why", "--help"],
+        &["failures", "--help"],
+        &["failures", "retry", "--help"],
+    ] {
         let output = run(program().args(arguments));
         assert!(output.status.success());
         assert!(String::from_utf8(output.stdout).unwrap().lines().count() > 10);
     }
+    let codes = run(program().args(["failures", "retry", "--help"])).stdout;
+    assert!(String::from_utf8(codes).unwrap().contains("truncated"));
     assert_eq!(run(program().arg("nonsense")).status.code(), Some(2));
+    // Nothing said never means everything.
+    assert_eq!(
+        run(program().args(["failures", "retry"])).status.code(),
+        Some(2)
+    );
 }

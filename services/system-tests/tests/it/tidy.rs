@@ -6,6 +6,7 @@
 
 mod code;
 mod papers;
+mod reasons;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -48,6 +49,7 @@ const DOORS: &[(&str, &str)] = &[
     ("milvus-sdk-rust", "lookalike-index"),
     ("async-nats", "lookalike-bus"),
     ("notify", "lookalike-watcher"),
+    ("ignore", "lookalike-watcher"),
     ("rusqlite", "lookalike-watcher"),
     ("poem", "lookalike-search"),
     ("poem-openapi", "lookalike-search"),
