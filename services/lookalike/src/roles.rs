@@ -116,6 +116,8 @@ pub fn embedder(
         engine,
         limits: Limits::from(&settings.vision),
         decode_threads: settings.vision.decode_threads(),
+        audit: settings.audit.clone(),
+        is_restarted: false,
         instance,
     }
 }
@@ -192,7 +194,9 @@ pub async fn embed(settings: Settings) -> Result<(), Failure> {
     let engine = engine(&settings).await?;
     let bus = bus(&settings, "embedder").await?;
     let index = index(&settings, engine.description()).await?;
-    let context = embedder(&settings, libraries, bus.clone(), index, engine);
+    let mut context = embedder(&settings, libraries, bus.clone(), index, engine);
+    // Whoever runs a role alone has something that starts it anew.
+    context.is_restarted = true;
     tracing::info!(metrics = %listening.address(), "taking events");
     let ended = CancellationToken::new();
     let metrics = tokio::spawn(lookalike_search::serve_metrics_only(
