@@ -49,7 +49,10 @@ pub const METRICS: &[Metric] = &[
     metric("lookalike_search_seconds", Histogram, &["kind"]),
     metric("lookalike_search_embed_seconds", Histogram, &[]),
     metric("lookalike_milvus_seconds", Histogram, &["call"]),
-    metric("lookalike_drift_rows", Gauge, &[]),
+    metric("lookalike_drift_rows", Gauge, &["kind"]),
+    metric("lookalike_audits_total", Counter, &[]),
+    metric("lookalike_audit_seconds", Histogram, &[]),
+    metric("lookalike_repaired_total", Counter, &["kind"]),
     metric("lookalike_recall", Gauge, &[]),
     metric(
         "lookalike_http_requests_total",

@@ -1,0 +1,224 @@
+//! One image, as its catalog knows it and as the index has it: do they fit?
+
+use lookalike_bus::KnownImage;
+use lookalike_index::RowKey;
+use serde::Serialize;
+
+/// What kind of difference it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    /// The catalog says that it is indexed, and there is no row.
+    Missing,
+    /// The row is of another generation than the one that was confirmed, or has another path,
+    /// library or hash: it came back after a restart, or from a backup.
+    Stale,
+    /// There are several rows of one id.
+    Doubled,
+    /// Rows of images that no catalog knows.
+    Unknown,
+    /// A row of a file that failed or is ignored.
+    ShouldBeGone,
+    /// The file's bytes are not those that were indexed, though its size and time are.
+    OtherContent,
+}
+
+impl Kind {
+    /// All of them.
+    pub const ALL: [Self; 6] = [
+        Self::Missing,
+        Self::Stale,
+        Self::Doubled,
+        Self::Unknown,
+        Self::ShouldBeGone,
+        Self::OtherContent,
+    ];
+
+    /// The word in metrics and reports.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Missing => "missing",
+            Self::Stale => "stale",
+            Self::Doubled => "doubled",
+            Self::Unknown => "unknown",
+            Self::ShouldBeGone => "should_be_gone",
+            Self::OtherContent => "other_content",
+        }
+    }
+}
+
+/// Whether catalog and index fit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// They do.
+    Equal,
+    /// Something is under way: nothing can be said.
+    Busy,
+    /// A row of a library that this audit has nothing to do with.
+    Elsewhere,
+    /// They don't, with a sentence.
+    Differs(Kind, String),
+}
+
+/// Judges one image by all that is known of it (with the library of each) and all its rows, of
+/// which the server may show one and keep more behind it (`doubled`).
+pub(super) fn judge(
+    known: &[(&str, &KnownImage)],
+    rows: &[RowKey],
+    doubled: bool,
+    covers: impl Fn(&str) -> bool,
+) -> Verdict {
+    let differs = |kind, detail: &str| Verdict::Differs(kind, detail.to_owned());
+    let (library, image) = match known {
+        [known] => *known,
+        // It moves from one library to another at this moment.
+        [_, _, ..] => return Verdict::Busy,
+        [] => {
+            return match rows {
+                [] => Verdict::Equal,
+                [row, ..] if covers(&row.library) => {
+                    differs(Kind::Unknown, "no catalog knows this image")
+                }
+                _ => Verdict::Elsewhere,
+            };
+        }
+    };
+    if image.busy {
+        return Verdict::Busy;
+    }
+    let row = match (image.state.as_str(), rows) {
+        ("failed" | "ignored", []) => return Verdict::Equal,
+        ("failed" | "ignored", _) => {
+            let detail = format!("the file is {}, and there is a row of it", image.state);
+            return Verdict::Differs(Kind::ShouldBeGone, detail);
+        }
+        ("indexed", []) => return differs(Kind::Missing, "there is no row"),
+        ("indexed", [row]) if !doubled => row,
+        ("indexed", _) => return differs(Kind::Doubled, "there are several rows of this id"),
+        // Vanished files may turn up elsewhere; the others are on their way.
+        _ => return Verdict::Busy,
+    };
+    let confirmed = i64::try_from(image.confirmed).unwrap_or(i64::MAX);
+    let hash_differs = image
+        .content_hash
+        .as_ref()
+        .is_some_and(|hash| *hash != row.content_hash);
+    let stale = if row.library != library {
+        format!("the row is in library {}", row.library)
+    } else if row.path != image.path {
+        format!("the row's path is {:?}", row.path)
+    } else if hash_differs {
+        "the row is of other bytes".to_owned()
+    } else if row.generation < confirmed {
+        "the row is older than the one that was confirmed".to_owned()
+    } else if row.generation > confirmed {
+        "the row is newer than the one that was confirmed".to_owned()
+    } else {
+        return Verdict::Equal;
+    };
+    Verdict::Differs(Kind::Stale, stale)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `state confirmed path`, busy where it ends with `…`.
+    fn known(text: &str) -> KnownImage {
+        let (text, busy) = match text.strip_suffix('…') {
+            Some(text) => (text, true),
+            None => (text, false),
+        };
+        let words: Vec<&str> = text.split(' ').collect();
+        let generation = words[1].parse().unwrap();
+        KnownImage {
+            id: "x".into(),
+            path: words[2].into(),
+            content_hash: Some(format!("hash of {}", words[2])),
+            generation,
+            confirmed: generation,
+            state: words[0].into(),
+            size: 1,
+            busy,
+        }
+    }
+
+    /// `library generation path`.
+    fn row(text: &str) -> RowKey {
+        let words: Vec<&str> = text.split(' ').collect();
+        RowKey {
+            id: "x".into(),
+            library: words[0].into(),
+            path: words[2].into(),
+            content_hash: format!("hash of {}", words[2]),
+            generation: words[1].parse().unwrap(),
+        }
+    }
+
+    fn check(knowns: &[&str], rows: &[&str], verdict: &str) {
+        let images: Vec<KnownImage> = knowns.iter().map(|text| known(text)).collect();
+        let images: Vec<(&str, &KnownImage)> = images.iter().map(|i| ("shop", i)).collect();
+        let doubled = rows.contains(&"+");
+        let keys: Vec<RowKey> = rows
+            .iter()
+            .filter(|text| **text != "+")
+            .map(|text| row(text))
+            .collect();
+        let found = match judge(&images, &keys, doubled, |library| library == "shop") {
+            Verdict::Equal => "equal",
+            Verdict::Busy => "busy",
+            Verdict::Elsewhere => "elsewhere",
+            Verdict::Differs(kind, _) => kind.word(),
+        };
+        assert_eq!(found, verdict, "{knowns:?} {rows:?}");
+    }
+
+    #[test]
+    fn every_way_to_differ() {
+        check(&[], &[], "equal");
+        check(&["indexed 5 a"], &["shop 5 a"], "equal");
+        check(&["indexed 5 a"], &[], "missing");
+        check(&["indexed 5 a"], &["shop 4 a"], "stale");
+        check(&["indexed 5 a"], &["shop 6 a"], "stale");
+        check(&["indexed 5 a"], &["shop 5 b"], "stale");
+        check(&["indexed 5 a"], &["attic 5 a"], "stale");
+        check(&["indexed 5 a"], &["shop 5 a", "+"], "doubled");
+        check(&["indexed 5 a"], &["shop 4 a", "+"], "doubled");
+        check(&["indexed 5 a"], &["shop 5 a", "shop 5 a"], "doubled");
+        check(&["failed 5 a"], &[], "equal");
+        check(&["failed 5 a"], &["shop 5 a"], "should_be_gone");
+        check(&["ignored 5 a"], &["shop 5 a", "+"], "should_be_gone");
+        check(&[], &["shop 5 a"], "unknown");
+        check(&[], &["attic 5 a"], "elsewhere");
+    }
+
+    #[test]
+    fn what_is_under_way_is_not_judged() {
+        for rows in [&[][..], &["shop 4 a"], &["shop 5 b", "+"]] {
+            for state in ["in_flight", "vanished", "removing"] {
+                check(&[&format!("{state} 5 a")], rows, "busy");
+            }
+            for state in ["indexed", "ignored", "failed"] {
+                check(&[&format!("{state} 5 a…")], rows, "busy");
+            }
+            check(&["indexed 5 a", "indexed 6 b"], rows, "busy");
+        }
+    }
+
+    #[test]
+    fn a_hash_that_is_not_known_yet_is_not_compared() {
+        let image = KnownImage {
+            content_hash: None,
+            ..known("indexed 5 a")
+        };
+        let verdict = judge(&[("shop", &image)], &[row("shop 5 a")], false, |_| true);
+        assert_eq!(verdict, Verdict::Equal);
+        let other = RowKey {
+            content_hash: "another".into(),
+            ..row("shop 5 a")
+        };
+        let image = known("indexed 5 a");
+        let verdict = judge(&[("shop", &image)], &[other], false, |_| true);
+        assert!(matches!(verdict, Verdict::Differs(Kind::Stale, _)));
+    }
+}

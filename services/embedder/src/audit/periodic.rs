@@ -1,0 +1,483 @@
+//! Audits by themselves: one embedder of all counts rows often and compares everything seldom,
+//! or at once where the counts do not fit, the collection was made anew, or Milvus was away.
+//!
+//! `keep_equal` awaits; [`Watch`] decides.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use lookalike_bus::{Bus, Lease, LibraryStatus};
+use lookalike_chassis::Backoff;
+use lookalike_index::{Error as IndexError, Filter};
+use rand::Rng as _;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use super::{Auditor, Kind, Options, Report, Settings};
+use crate::metrics;
+
+/// How many counts the first audit waits for the watchers' first scans: one that has none, because
+/// its folder is away, keeps the others waiting no longer.
+const COUNTS_BEFORE_FIRST: u32 = 8;
+
+/// How often an embedder that does not audit asks whether it may.
+const LEASE_IS_ASKED_FOR: Duration = Duration::from_secs(3);
+
+/// Audits until `ended`, while no other embedder does.
+pub(crate) async fn keep_equal(
+    auditor: Auditor,
+    bus: Bus,
+    instance: String,
+    ended: CancellationToken,
+) {
+    if !auditor.settings.enabled {
+        return;
+    }
+    let (told, held) = watch::channel(false);
+    let holding = hold_lease(bus, instance, told, ended.clone());
+    let auditing = async {
+        let mut watch = Watch::new(&auditor.settings, Instant::now());
+        loop {
+            tokio::time::sleep(auditor.settings.check_interval).await;
+            if *held.borrow() {
+                turn(&auditor, &mut watch).await;
+            } else {
+                // Another one tells what differs.
+                metrics::show_drift(|_| 0);
+                watch = Watch::new(&auditor.settings, Instant::now());
+            }
+        }
+    };
+    tokio::select! {
+        // Ends with `ended`, when it has given the lease up.
+        () = holding => {}
+        // Cut off in the midst, it leaves no more than the next audit finds.
+        () = auditing => {}
+    }
+}
+
+/// Takes the lease and keeps it until `ended`; says whether it is held.
+async fn hold_lease(
+    bus: Bus,
+    instance: String,
+    told: watch::Sender<bool>,
+    ended: CancellationToken,
+) {
+    let mut lease = None;
+    let holding = async {
+        loop {
+            take_or_renew(&bus, &instance, &mut lease).await;
+            told.send_replace(lease.is_some());
+            let wait = lease
+                .as_ref()
+                .map_or(LEASE_IS_ASKED_FOR, |lease| lease.term() / 3);
+            tokio::time::sleep(wait).await;
+        }
+    };
+    let _: Option<()> = ended.run_until_cancelled(holding).await;
+    if let Some(lease) = lease {
+        // Without NATS it ends by itself.
+        let _ = tokio::time::timeout(Duration::from_secs(1), lease.give_up()).await;
+    }
+}
+
+async fn take_or_renew(bus: &Bus, instance: &str, lease: &mut Option<Lease>) {
+    let done = match lease {
+        Some(held) => match held.renew().await {
+            Ok(true) => Ok(()),
+            Ok(false) => {
+                *lease = None;
+                Ok(())
+            }
+            // It lasts until its term is over; what is done beyond that is done twice at most.
+            Err(error) => Err(error),
+        },
+        None => match bus.take_lease("audit", instance).await {
+            Ok(taken) => {
+                *lease = taken;
+                Ok(())
+            }
+            Err(error) => Err(error),
+        },
+    };
+    if let Err(error) = done {
+        tracing::debug!(%error, "the lease of the audit can't be taken or renewed now");
+    }
+}
+
+/// Counts, and audits where there is a reason to.
+async fn turn(auditor: &Auditor, watch: &mut Watch) {
+    let statuses = auditor.status.libraries();
+    if statuses.is_empty() {
+        return;
+    }
+    let counted = match count(auditor, &statuses).await {
+        Ok(counted) => counted,
+        Err(error) => {
+            watch.milvus_failed(&error);
+            if let IndexError::Missing { .. } = error
+                && let Err(error) = auditor.index.ensure().await
+            {
+                tracing::warn!(%error, "the collection can't be made again now");
+            }
+            return;
+        }
+    };
+    let Some(reason) = watch.reason(&statuses, &counted, Instant::now()) else {
+        return;
+    };
+    tracing::info!(%reason, "comparing the index with the catalogs");
+    let options = Options {
+        repair: auditor.settings.repair,
+        ..Options::default()
+    };
+    match auditor.run(&options, &|_| {}).await {
+        Ok(report) => {
+            tell(&report);
+            watch.audited(&report, &statuses, &counted, Instant::now());
+        }
+        Err(error) => {
+            tracing::warn!(%error, "the audit was not finished and is tried again");
+            watch.failed(Instant::now());
+        }
+    }
+}
+
+/// Rows of each library, as cheaply as they can be counted.
+async fn count(
+    auditor: &Auditor,
+    statuses: &[LibraryStatus],
+) -> Result<BTreeMap<String, u64>, IndexError> {
+    let mut counted = BTreeMap::new();
+    for status in statuses {
+        let library = Filter::Library(vec![status.name.clone()]);
+        let rows = auditor.index.approximate_count(&library).await?;
+        counted.insert(status.name.clone(), rows);
+    }
+    Ok(counted)
+}
+
+fn tell(report: &Report) {
+    metrics::AUDITS.inc();
+    metrics::AUDIT_SECONDS.observe(report.seconds);
+    for kind in Kind::ALL {
+        let repaired = report.repaired(kind);
+        metrics::REPAIRED
+            .with_label_values(&[kind.word()])
+            .inc_by(repaired);
+    }
+    // What is only sent again differs until the next audit sees that it does not.
+    metrics::show_drift(|kind| match kind {
+        Kind::Unknown => report.found(kind) - report.repaired(kind),
+        kind => report.found(kind),
+    });
+    let kinds = Kind::ALL.map(|kind| (kind.word(), report.found(kind)));
+    let found: Vec<String> = kinds
+        .iter()
+        .filter(|(_, found)| *found > 0)
+        .map(|(kind, found)| format!("{found} {kind}"))
+        .collect();
+    if found.is_empty() {
+        tracing::info!(seconds = report.seconds, "the index fits the catalogs");
+        return;
+    }
+    tracing::warn!(
+        seconds = report.seconds,
+        repaired = report.repaired_in_all(),
+        "the index differs from the catalogs: {}",
+        found.join(", ")
+    );
+    for difference in report.differences.iter().take(5) {
+        tracing::info!(
+            kind = difference.kind.word(),
+            library = difference.library,
+            image = difference.id,
+            path = difference.path,
+            "{}",
+            difference.detail
+        );
+    }
+}
+
+/// Rows and what the watcher said, where they did not fit.
+type Misfit = (u64, u64);
+
+/// When to audit.
+struct Watch {
+    interval: Duration,
+    due: Instant,
+    audited_once: bool,
+    counts_waited: u32,
+    /// What did not fit at the last count, by library.
+    misfits: BTreeMap<String, Misfit>,
+    /// What did not fit after an audit that found nothing: no reason for another one.
+    accepted: BTreeMap<String, Misfit>,
+    milvus_was_away: bool,
+    /// Something was repaired: it is looked at again, at first soon.
+    look_again: Option<Instant>,
+    patience: Backoff,
+}
+
+impl Watch {
+    fn new(settings: &Settings, now: Instant) -> Self {
+        Self {
+            interval: settings.interval,
+            due: now + settings.interval,
+            audited_once: false,
+            counts_waited: 0,
+            misfits: BTreeMap::new(),
+            accepted: BTreeMap::new(),
+            milvus_was_away: false,
+            look_again: None,
+            patience: Backoff::new(
+                settings.check_interval,
+                settings.interval.max(settings.check_interval),
+            ),
+        }
+    }
+
+    fn milvus_failed(&mut self, error: &IndexError) {
+        tracing::debug!(%error, "rows can't be counted now");
+        self.misfits.clear();
+        self.milvus_was_away = true;
+    }
+
+    /// Why everything is to be compared now, if it is.
+    fn reason(
+        &mut self,
+        statuses: &[LibraryStatus],
+        counted: &BTreeMap<String, u64>,
+        now: Instant,
+    ) -> Option<String> {
+        let before = std::mem::take(&mut self.misfits);
+        for status in statuses {
+            if let Some(rows) = counted.get(&status.name)
+                && misfit(status, *rows)
+            {
+                let found = (*rows, status.counts.indexed);
+                if self.accepted.get(&status.name) != Some(&found) {
+                    self.misfits.insert(status.name.clone(), found);
+                }
+            }
+        }
+        let rest = |status: &LibraryStatus| status.scanned_once && !status.scanning;
+        if !self.audited_once {
+            self.counts_waited += 1;
+            let go = statuses.iter().all(rest) || self.counts_waited >= COUNTS_BEFORE_FIRST;
+            return go.then(|| "the embedder started".to_owned());
+        }
+        if self.milvus_was_away {
+            return Some("Milvus was away".to_owned());
+        }
+        if now >= self.due {
+            return Some("it was time".to_owned());
+        }
+        let quiet = statuses
+            .iter()
+            .all(|status| rest(status) && status.counts.in_flight == 0);
+        if self.look_again.is_some_and(|at| now >= at) && quiet {
+            return Some("something was repaired".to_owned());
+        }
+        let (name, (rows, indexed)) = self
+            .misfits
+            .iter()
+            .find(|(name, _)| before.contains_key(*name))?;
+        Some(format!(
+            "library {name} has {rows} rows, and its watcher knows {indexed} indexed files"
+        ))
+    }
+
+    fn audited(
+        &mut self,
+        report: &Report,
+        statuses: &[LibraryStatus],
+        counted: &BTreeMap<String, u64>,
+        now: Instant,
+    ) {
+        self.audited_once = true;
+        self.milvus_was_away = false;
+        self.misfits.clear();
+        self.due = now
+            + self
+                .interval
+                .mul_f64(rand::thread_rng().gen_range(0.8..1.2));
+        let still_on_its_way = self.look_again.is_some() && report.in_flight() > 0;
+        if report.found_in_all() > 0 || still_on_its_way {
+            // Again and again the same: less and less often.
+            self.look_again = Some(now + self.patience.next_wait());
+            return;
+        }
+        self.look_again = None;
+        self.patience.reset();
+        // Counts that do not fit though nothing differs are the server's way of counting.
+        self.accepted = statuses
+            .iter()
+            .filter_map(|status| {
+                let rows = *counted.get(&status.name)?;
+                misfit(status, rows).then(|| (status.name.clone(), (rows, status.counts.indexed)))
+            })
+            .collect();
+    }
+
+    /// Not finished: again after a while.
+    fn failed(&mut self, now: Instant) {
+        self.due = self.due.min(now + self.patience.next_wait());
+    }
+}
+
+/// Whether a library can't have so many rows. While things are under way, counts of both sides
+/// are of different moments: then only the loss of a tenth counts.
+fn misfit(status: &LibraryStatus, rows: u64) -> bool {
+    let indexed = status.counts.indexed;
+    if status.counts.in_flight == 0 && !status.scanning {
+        rows != indexed
+    } else {
+        rows < indexed - indexed / 10
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use lookalike_bus::{Counts, Rates};
+
+    fn status(indexed: u64, in_flight: u64) -> LibraryStatus {
+        LibraryStatus {
+            name: "shop".into(),
+            root: "/shop".into(),
+            counts: Counts {
+                on_disk: indexed + in_flight,
+                indexed,
+                in_flight,
+                ..Counts::default()
+            },
+            degraded: Vec::new(),
+            scanning: false,
+            scanned_once: true,
+            standby: false,
+            rates: Rates::default(),
+        }
+    }
+
+    /// A watch whose first audit is over, and its clock.
+    struct World {
+        watch: Watch,
+        now: Instant,
+    }
+
+    impl World {
+        fn new() -> Self {
+            let now = Instant::now();
+            let mut world = Self {
+                watch: Watch::new(&Settings::default(), now),
+                now,
+            };
+            assert!(
+                world.count(10, 10, 0).is_some(),
+                "the first one comes at once"
+            );
+            world.audited(0, 10, 10);
+            world
+        }
+
+        /// A quarter of a minute later so many rows are counted.
+        fn count(&mut self, rows: u64, indexed: u64, in_flight: u64) -> Option<String> {
+            self.now += Duration::from_secs(15);
+            let counted = BTreeMap::from([("shop".to_owned(), rows)]);
+            self.watch
+                .reason(&[status(indexed, in_flight)], &counted, self.now)
+        }
+
+        fn audited(&mut self, found: u64, rows: u64, indexed: u64) {
+            let mut report = Report::default();
+            let library = report.libraries.entry("shop".into()).or_default();
+            library.differences.insert(Kind::Missing, found);
+            let counted = BTreeMap::from([("shop".to_owned(), rows)]);
+            self.watch
+                .audited(&report, &[status(indexed, 0)], &counted, self.now);
+        }
+    }
+
+    #[test]
+    fn in_peace_it_is_done_by_the_clock() {
+        let mut world = World::new();
+        let counts = (1..1000)
+            .find(|_| world.count(10, 10, 0).is_some())
+            .unwrap();
+        assert!(
+            (190..=290).contains(&counts),
+            "after {counts} quarters of a minute"
+        );
+    }
+
+    #[test]
+    fn counts_that_do_not_fit_twice_are_a_reason() {
+        let mut world = World::new();
+        assert_eq!(world.count(9, 10, 0), None);
+        assert_eq!(world.count(10, 10, 0), None, "it was only late");
+        assert_eq!(world.count(9, 10, 0), None);
+        assert!(world.count(9, 10, 0).unwrap().contains("9 rows"));
+        world.audited(1, 9, 10);
+        assert_eq!(world.count(9, 9, 1), None, "it is on its way");
+        assert!(world.count(10, 10, 0).unwrap().contains("repaired"));
+        world.audited(0, 10, 10);
+        for _ in 0..10 {
+            assert_eq!(world.count(10, 10, 0), None);
+        }
+    }
+
+    #[test]
+    fn while_much_is_under_way_only_a_loss_is_a_reason() {
+        let mut world = World::new();
+        for (rows, indexed, in_flight) in [(95, 100, 3), (200, 100, 3), (100, 100, 900)] {
+            for _ in 0..3 {
+                assert_eq!(world.count(rows, indexed, in_flight), None);
+            }
+        }
+        assert_eq!(world.count(0, 100, 900), None);
+        assert!(
+            world.count(7, 100, 900).is_some(),
+            "the collection is another one"
+        );
+    }
+
+    #[test]
+    fn a_server_that_counts_in_its_own_way_is_believed_once() {
+        let mut world = World::new();
+        world.count(12, 10, 0);
+        assert!(world.count(12, 10, 0).is_some());
+        world.audited(0, 12, 10);
+        for _ in 0..10 {
+            assert_eq!(world.count(12, 10, 0), None);
+        }
+        world.count(13, 10, 0);
+        assert!(
+            world.count(13, 10, 0).is_some(),
+            "and not for another number"
+        );
+    }
+
+    #[test]
+    fn what_can_not_be_repaired_is_tried_less_and_less_often() {
+        let mut world = World::new();
+        world.audited(1, 9, 9);
+        let mut audits = 0;
+        for _ in 0..240 {
+            if world.count(9, 9, 0).is_some() {
+                audits += 1;
+                world.audited(1, 9, 9);
+            }
+        }
+        assert!((4..=10).contains(&audits), "{audits} in an hour");
+    }
+
+    #[test]
+    fn after_milvus_was_away_everything_is_compared() {
+        let mut world = World::new();
+        let error = IndexError::Missing { what: "x".into() };
+        world.watch.milvus_failed(&error);
+        assert!(world.count(10, 10, 0).unwrap().contains("away"));
+        world.audited(0, 10, 10);
+        assert_eq!(world.count(10, 10, 0), None);
+    }
+}

@@ -1,0 +1,339 @@
+//! `audit`: is the index what the folders are?
+
+use std::io::IsTerminal as _;
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressStyle};
+use lookalike_bus::StatusView;
+use lookalike_embedder::audit::{Auditor, Kind, Options, Report, Stage};
+use lookalike_proto::Library;
+use tokio_util::sync::CancellationToken;
+
+use crate::cli::AuditArgs;
+use crate::failure::Failure;
+use crate::roles::{self, failed_chain};
+use crate::settings::Settings;
+use crate::up::Running;
+
+/// How long the watchers' words may take to come.
+const WORDS_WITHIN: Duration = Duration::from_secs(5);
+
+/// How long after a repair a watcher may take to say that it sends again.
+const SAID_WITHIN: Duration = Duration::from_secs(3);
+
+/// Examples of each kind that are printed.
+const PRINTED: usize = 20;
+
+/// Repairs that are tried one after another.
+const MOST_REPAIRS: u32 = 3;
+
+/// `audit`.
+///
+/// # Errors
+/// When differences remain, or the watcher or Milvus does not answer.
+pub async fn audit(settings: &Settings, args: &AuditArgs) -> Result<(), Failure> {
+    let libraries = args
+        .libraries
+        .iter()
+        .map(|name| Library::new(name).map_err(Failure::usage))
+        .collect::<Result<Vec<_>, _>>()?;
+    let settings = reach(settings)?;
+    let description = roles::description(&settings)?;
+    let (bus, index) = tokio::try_join!(
+        roles::bus(&settings, "audit"),
+        roles::index(&settings, &description)
+    )?;
+    let ended = CancellationToken::new();
+    let status = bus.follow_status(ended.clone());
+    wait_for_words(&status, &libraries).await;
+    let auditor = Auditor::new(bus.clone(), index, status.clone(), settings.audit.clone());
+    let mut options = Options {
+        libraries,
+        repair: args.repair,
+        deep: args.deep,
+        scan: true,
+    };
+    let shown = Shown::new(args.json);
+    let first = run(&auditor, &options, &shown).await?;
+    let mut last = first.clone();
+    let mut repairs = 0;
+    options.scan = false;
+    while args.repair && !args.no_wait && is_to_be_seen_again(&last, repairs) {
+        repairs += u32::from(last.found_in_all() > 0);
+        wait_until_sent(&status, &last, &shown).await;
+        last = run(&auditor, &options, &shown).await?;
+    }
+    shown.done();
+    ended.cancel();
+    bus.close().await;
+
+    let is_repaired =
+        |report: &Report| args.repair && report.repaired_in_all() == report.found_in_all();
+    let equal = last.found_in_all() == 0;
+    if args.json {
+        let value = serde_json::json!({
+            "equal": equal,
+            "found": first.found_in_all(),
+            "repaired": first.repaired_in_all(),
+            "differences": last.found_in_all(),
+            "in_flight": last.in_flight(),
+            "first": first,
+            "last": last,
+        });
+        println!("{value:#}");
+    } else {
+        print(&first);
+        println!("{}", verdict(&first, &last, args));
+    }
+    if equal || (args.no_wait && is_repaired(&last)) {
+        return Ok(());
+    }
+    let why = last.libraries.iter().find_map(|(name, library)| {
+        let why = library.held_back.as_ref()?;
+        Some(format!("; library {name} was left alone, because {why}"))
+    });
+    Err(Failure::failed(format!(
+        "the index differs from the folders in {} rows{}",
+        last.found_in_all(),
+        why.unwrap_or_default()
+    )))
+}
+
+/// Where NATS and Milvus are: as the settings say, else where `up` says that they run.
+fn reach(settings: &Settings) -> Result<Settings, Failure> {
+    let mut settings = settings.clone();
+    if settings.nats.url.is_empty() || settings.milvus.url.is_empty() {
+        let running = settings.data_dir().ok().and_then(|dir| Running::read(&dir));
+        let running = running.ok_or_else(|| {
+            Failure::usage(
+                "no `lookalike up` runs with this data folder: give --data-dir, or --nats-url and --milvus-url",
+            )
+        })?;
+        if settings.nats.url.is_empty() {
+            settings.nats.url = running.nats_url;
+        }
+        if settings.milvus.url.is_empty() {
+            settings.milvus.url = running.milvus_url;
+        }
+    }
+    Ok(settings)
+}
+
+/// Until the watchers that are meant have spoken. All words that are kept come within moments of
+/// the first one.
+async fn wait_for_words(status: &StatusView, libraries: &[Library]) {
+    let until = Instant::now() + WORDS_WITHIN;
+    let (mut known, mut since) = (0, Instant::now());
+    while Instant::now() < until {
+        let told = status.libraries();
+        let has = |library: &Library| told.iter().any(|told| told.name == library.as_str());
+        if !libraries.is_empty() && libraries.iter().all(has) {
+            return;
+        }
+        if told.len() != known {
+            (known, since) = (told.len(), Instant::now());
+        }
+        if libraries.is_empty() && known > 0 && since.elapsed() > Duration::from_millis(300) {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+async fn run(auditor: &Auditor, options: &Options, shown: &Shown) -> Result<Report, Failure> {
+    let report = auditor.run(options, &|stage| shown.stage(stage)).await;
+    report.map_err(|error| {
+        shown.done();
+        failed_chain(error)
+    })
+}
+
+/// Whether everything is to be compared once more: after a repair, until nothing differs and
+/// nothing is on its way.
+fn is_to_be_seen_again(last: &Report, repairs: u32) -> bool {
+    match last.found_in_all() {
+        0 => repairs > 0 && last.in_flight() > 0,
+        // What is held back stays so.
+        _ => last.repaired_in_all() > 0 && repairs < MOST_REPAIRS,
+    }
+}
+
+/// Until nothing is under way in the libraries that were compared.
+async fn wait_until_sent(status: &StatusView, report: &Report, shown: &Shown) {
+    let in_flight = || -> u64 {
+        let told = status.libraries().into_iter();
+        let meant = told.filter(|told| report.libraries.contains_key(&told.name));
+        meant.map(|told| told.counts.in_flight).sum()
+    };
+    let begun = Instant::now();
+    let mut most = 0;
+    loop {
+        let now = in_flight();
+        most = most.max(now);
+        if now == 0 && (most > 0 || begun.elapsed() > SAID_WITHIN) {
+            return;
+        }
+        shown.waiting(most - now, most);
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+}
+
+/// What each kind means, and what is done about it.
+fn words(kind: Kind) -> (&'static str, &'static str) {
+    match kind {
+        Kind::Missing => ("indexed files without a row", "sent again"),
+        Kind::Stale => ("rows of another state of their file", "sent again"),
+        Kind::Doubled => ("images with several rows", "sent again"),
+        Kind::Unknown => ("rows of files that no watcher knows", "deleted"),
+        Kind::ShouldBeGone => ("rows of files that failed or are ignored", "sent again"),
+        Kind::OtherContent => ("files with other bytes than were indexed", "sent again"),
+    }
+}
+
+fn print(report: &Report) {
+    println!(
+        "{:<20} {:>10} {:>10} {:>10} {:>10}",
+        "library", "files", "rows", "in flight", "differ"
+    );
+    for (name, library) in &report.libraries {
+        let differ: u64 = library.differences.values().sum();
+        println!(
+            "{name:<20} {:>10} {:>10} {:>10} {differ:>10}",
+            library.known, library.rows, library.in_flight
+        );
+    }
+    for (name, library) in &report.libraries {
+        for (kind, found) in &library.differences {
+            let (meaning, done) = words(*kind);
+            let repaired = library.repaired.get(kind).copied().unwrap_or(0);
+            let repaired = match repaired {
+                0 => String::new(),
+                repaired => format!("; {repaired} {done}"),
+            };
+            println!("\n{name}: {found} {} ({meaning}){repaired}", kind.word());
+            let of_this =
+                |d: &&lookalike_embedder::audit::Difference| d.kind == *kind && d.library == *name;
+            let examples = report.differences.iter().filter(of_this).take(PRINTED);
+            let mut printed = 0;
+            for difference in examples {
+                println!(
+                    "  {}  {}: {}",
+                    difference.id, difference.path, difference.detail
+                );
+                printed += 1;
+            }
+            if *found > printed {
+                println!("  and {} more", found - printed);
+            }
+        }
+        for note in [&library.held_back, &library.not_hashed]
+            .into_iter()
+            .flatten()
+        {
+            println!("\n{name}: {note}");
+        }
+        if library.hashed > 0 {
+            println!("\n{name}: {} files were read and hashed", library.hashed);
+        }
+    }
+    if !report.unwatched.is_empty() {
+        let rows: u64 = report.unwatched.values().sum();
+        let names: Vec<&str> = report
+            .unwatched
+            .keys()
+            .take(5)
+            .map(String::as_str)
+            .collect();
+        println!(
+            "\n{rows} rows of libraries that no watcher speaks for were left alone ({})",
+            names.join(", ")
+        );
+    }
+    println!();
+}
+
+/// The last line.
+fn verdict(first: &Report, last: &Report, args: &AuditArgs) -> String {
+    let in_flight = match last.in_flight() {
+        0 => String::new(),
+        1 => "; 1 file is on its way and was not compared".to_owned(),
+        files => format!("; {files} files are on their way and were not compared"),
+    };
+    let files: u64 = last.libraries.values().map(|library| library.known).sum();
+    let (found, remaining) = (first.found_in_all(), last.found_in_all());
+    match (found, remaining) {
+        (0, _) => format!(
+            "The index equals the folders: {files} files in {:.1} s{in_flight}.",
+            last.seconds
+        ),
+        (_, 0) => {
+            format!("The index equals the folders now: what differed is repaired{in_flight}.")
+        }
+        (_, remaining) if !args.repair => format!(
+            "The index differs from the folders in {remaining} rows{in_flight}; `lookalike audit --repair` puts that right."
+        ),
+        (_, remaining) if args.no_wait && last.repaired_in_all() == remaining => format!(
+            "{remaining} differences are being repaired{in_flight}: audit again in a while to see it."
+        ),
+        (_, remaining) => format!("{remaining} differences remain{in_flight}."),
+    }
+}
+
+/// Progress on standard error: a bar on a terminal, a plain line for each step elsewhere.
+struct Shown {
+    bar: Option<ProgressBar>,
+    quiet: bool,
+    last: std::sync::Mutex<&'static str>,
+}
+
+impl Shown {
+    fn new(quiet: bool) -> Self {
+        let bar = std::io::stderr().is_terminal().then(|| {
+            let style = ProgressStyle::with_template("{spinner} {msg} {wide_bar} {pos}/{len}")
+                .expect("the template is legal");
+            let bar = ProgressBar::new(0).with_style(style);
+            bar.enable_steady_tick(Duration::from_millis(100));
+            bar
+        });
+        Self {
+            bar,
+            quiet,
+            last: std::sync::Mutex::new(""),
+        }
+    }
+
+    fn show(&self, what: &'static str, done: u64, of: u64) {
+        if let Some(bar) = &self.bar {
+            bar.set_length(of);
+            bar.set_position(done);
+            bar.set_message(what);
+            return;
+        }
+        let mut last = self.last.lock().expect("no holder of this lock panics");
+        if !self.quiet && *last != what {
+            eprintln!("{what}");
+            *last = what;
+        }
+    }
+
+    fn stage(&self, stage: Stage) {
+        match stage {
+            Stage::Scanning(_) => self.show("comparing folders with catalogs", 0, 0),
+            Stage::Comparing(done, of) => self.show("comparing catalogs with the index", done, of),
+        }
+    }
+
+    fn waiting(&self, done: u64, of: u64) {
+        self.show(
+            "waiting for what is sent again (Ctrl-C leaves it to be done)",
+            done,
+            of,
+        );
+    }
+
+    fn done(&self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+}
