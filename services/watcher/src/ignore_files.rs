@@ -35,7 +35,7 @@ pub struct Rules(Option<Arc<Level>>);
 #[derive(Debug)]
 struct Level {
     above: Rules,
-    /// Length of the path of the folder that the file lies in, below the root.
+    /// The folder that the file lies in, below the root.
     folder: Vec<u8>,
     file: Arc<File>,
 }
@@ -196,7 +196,7 @@ mod tests {
         let mut rules = files.enter(0, root, b"", &Rules::default()).0;
         let ends = folder.match_indices('/').map(|(at, _)| at);
         for end in ends.chain([folder.len()]) {
-            rules = files.enter(0, root, folder[..end].as_bytes(), &rules).0;
+            rules = files.enter(0, root, &folder.as_bytes()[..end], &rules).0;
         }
         rules
     }

@@ -98,6 +98,8 @@ impl Keeper {
                 if rules::enters(name) && rules.ignores(path, true).is_none() {
                     self.scans
                         .plan_folder(library, path, self.settings.settle, now);
+                } else {
+                    self.libraries[library].watching.watches.release_below(path);
                 }
                 Ok(())
             }

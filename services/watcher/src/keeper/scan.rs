@@ -176,6 +176,10 @@ impl Keeper {
                 Some(rules) => rules,
                 None => {
                     // It is not entered any more: what is known in it leaves the index.
+                    self.libraries[library]
+                        .watching
+                        .watches
+                        .release_below(&path);
                     scan.gone.push(path);
                     return Ok(None);
                 }
@@ -243,10 +247,12 @@ impl Keeper {
                     if known.is_some() {
                         self.observe(library, &path, false, now)?;
                     }
-                    if rules::enters(name)
-                        && open.rules.ignores(&path, true).is_none()
-                        && !self.is_polled_by_itself(scan, &path)
-                    {
+                    if !rules::enters(name) || open.rules.ignores(&path, true).is_some() {
+                        self.libraries[library]
+                            .watching
+                            .watches
+                            .release_below(&path);
+                    } else if !self.is_polled_by_itself(scan, &path) {
                         let above = Some(open.rules.clone());
                         scan.folders.push(ToEnter { path, above });
                     }
