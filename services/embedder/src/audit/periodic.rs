@@ -239,7 +239,8 @@ impl Watch {
     fn milvus_failed(&mut self, error: &IndexError) {
         tracing::debug!(%error, "rows can't be counted now");
         self.misfits.clear();
-        self.milvus_was_away = true;
+        // A server that is only slow brings no rows back, and needs no more to do.
+        self.milvus_was_away |= !matches!(error, IndexError::Timeout { .. });
     }
 
     /// Why everything is to be compared now, if it is.
@@ -474,6 +475,12 @@ mod tests {
     #[test]
     fn after_milvus_was_away_everything_is_compared() {
         let mut world = World::new();
+        let slow = IndexError::Timeout {
+            call: "count",
+            limit: Duration::from_secs(10),
+        };
+        world.watch.milvus_failed(&slow);
+        assert_eq!(world.count(10, 10, 0), None);
         let error = IndexError::Missing { what: "x".into() };
         world.watch.milvus_failed(&error);
         assert!(world.count(10, 10, 0).unwrap().contains("away"));
