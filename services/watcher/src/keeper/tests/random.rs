@@ -46,6 +46,9 @@ fn histories(count: u64, run: impl Fn(u64) + std::panic::RefUnwindSafe) {
 struct History {
     /// The system gives the hints.
     live: bool,
+    /// A file has, or had, a second name: the system says nothing of it when the file is changed
+    /// through the first.
+    linked: bool,
     world: World,
     random: StdRng,
     /// Workers that looked at the disk and have not written yet.
@@ -75,6 +78,7 @@ impl History {
         world.deaf = live;
         Self {
             live,
+            linked: false,
             world,
             random,
             slow: Vec::new(),
@@ -119,7 +123,7 @@ impl History {
             self.world.tell(outcome);
         }
         self.world.hints.append(&mut self.late);
-        if !self.live {
+        if !self.live || self.linked {
             self.world.rescan();
         }
     }
@@ -240,6 +244,7 @@ impl History {
                 };
                 if fs::hard_link(self.world.full(&from), self.world.full(&to)).is_ok() {
                     self.world.hint(&to, HintKind::Changed);
+                    self.linked = true;
                 }
             }
             18 => self.swap(),
