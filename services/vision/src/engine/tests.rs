@@ -1,0 +1,238 @@
+//! A batch that fails is split, and no vector is paired with another picture's row.
+
+use super::*;
+use std::sync::{Arc, Condvar, Mutex};
+
+const SIDE_BYTES: usize = 16 * 16 * 3;
+
+/// What the stand-in network was given, and whether it may go on.
+#[derive(Default)]
+struct Gate {
+    state: Mutex<(bool, Vec<Vec<u8>>)>,
+    changed: Condvar,
+}
+
+impl Gate {
+    fn open(&self) {
+        self.state.lock().unwrap().0 = true;
+        self.changed.notify_all();
+    }
+
+    fn batches(&self) -> Vec<Vec<u8>> {
+        self.state.lock().unwrap().1.clone()
+    }
+}
+
+/// An engine whose network notes the first byte of every picture, waits for the gate, and
+/// gives the unit vector of axis `byte % 4`; 13 panics, 66 gives NaN, after 99 all panics.
+fn engine(batch_images: usize, gate: &Arc<Gate>) -> Engine {
+    let gate = Arc::clone(gate);
+    let is_dead = std::sync::atomic::AtomicBool::new(false);
+    let run = move |pixels: &[u8], _batch: usize| {
+        let firsts: Vec<u8> = pixels.chunks_exact(SIDE_BYTES).map(|p| p[0]).collect();
+        let mut state = gate.state.lock().unwrap();
+        state.1.push(firsts.clone());
+        gate.changed.notify_all();
+        while !state.0 {
+            state = gate.changed.wait(state).unwrap();
+        }
+        drop(state);
+        assert!(!firsts.contains(&13), "unlucky");
+        is_dead.fetch_or(firsts.contains(&99), std::sync::atomic::Ordering::Relaxed);
+        assert!(!is_dead.load(std::sync::atomic::Ordering::Relaxed), "dead");
+        let mut vectors = vec![0.0; firsts.len() * 4];
+        for (i, first) in firsts.iter().enumerate() {
+            vectors[i * 4 + usize::from(first % 4)] = if *first == 66 { f32::NAN } else { 1.0 };
+        }
+        vectors
+    };
+    let (queries, query_receiver) = mpsc::channel(64);
+    let (images, image_receiver) = mpsc::channel(64);
+    let worker = Worker {
+        run: Box::new(run),
+        dimension: 4,
+        batch_images,
+        trial: inputs(&[128]).remove(0),
+        queries: Queue::new(query_receiver),
+        images: Queue::new(image_receiver),
+    };
+    let mut description = Description::bundled("lookalike-mini").unwrap();
+    description.dimension = 4;
+    description.input = [3, 16, 16];
+    description.preprocessing.crop = [16, 16];
+    Engine {
+        description,
+        batch_images,
+        device_words: "stand-in".to_owned(),
+        device_label: "cpu",
+        queues: Some(Queues { queries, images }),
+        thread: Some(std::thread::spawn(move || worker.work())),
+    }
+}
+
+fn inputs(firsts: &[u8]) -> Vec<Input> {
+    firsts
+        .iter()
+        .map(|first| vec![*first; SIDE_BYTES].into_boxed_slice())
+        .collect()
+}
+
+/// The axis of each vector: which picture it belongs to.
+fn axes(vectors: &[Vec<f32>]) -> Vec<u8> {
+    vectors
+        .iter()
+        .map(|vector| vector.iter().position(|value| *value == 1.0).unwrap() as u8)
+        .collect()
+}
+
+#[tokio::test]
+async fn queries_go_ahead_and_batches_fill() {
+    let gate = Arc::new(Gate::default());
+    let engine = engine(4, &gate);
+    // The device is busy with the first picture while everything else arrives.
+    let busy = engine.embed(inputs(&[0]));
+    let bulk = async {
+        while gate.batches().is_empty() {
+            tokio::task::yield_now().await;
+        }
+        let (bulk, query, other) = tokio::join!(
+            engine.embed(inputs(&[1, 2, 3, 4, 5, 6])),
+            engine.embed_query(inputs(&[7])),
+            async {
+                let both = engine.embed_query(inputs(&[8, 9]));
+                tokio::pin!(both);
+                // One poll puts the query into its queue; then the device may go on.
+                tokio::select! {
+                    biased;
+                    _ = &mut both => unreachable!("the gate is closed"),
+                    () = tokio::task::yield_now() => gate.open(),
+                }
+                both.await
+            },
+        );
+        assert_eq!(axes(&bulk.unwrap()), [1, 2, 3, 0, 1, 2]);
+        assert_eq!(axes(&query.unwrap()), [3]);
+        assert_eq!(axes(&other.unwrap()), [0, 1]);
+    };
+    let (first, ()) = tokio::join!(busy, bulk);
+    assert_eq!(axes(&first.unwrap()), [0]);
+    assert_eq!(
+        gate.batches(),
+        [vec![0], vec![7, 8, 9], vec![1, 2, 3, 4], vec![5, 6]]
+    );
+}
+
+#[tokio::test]
+async fn failures_stay_with_their_batch() {
+    let gate = Arc::new(Gate::default());
+    gate.open();
+    let engine = engine(4, &gate);
+    let error = engine.embed(inputs(&[13])).await.unwrap_err().to_string();
+    assert!(error.contains("unlucky"), "{error}");
+    assert!(matches!(
+        engine.embed_query(inputs(&[66])).await,
+        Err(Error::BadVector { .. })
+    ));
+    assert!(matches!(
+        engine.embed(vec![vec![0; 5].into_boxed_slice()]).await,
+        Err(Error::WrongInput { found: 5, .. })
+    ));
+    assert_eq!(axes(&engine.embed(inputs(&[2])).await.unwrap()), [2]);
+    assert!(engine.embed(Vec::new()).await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_failing_batch_is_split_and_nobody_gets_anothers_vector() {
+    let gate = Arc::new(Gate::default());
+    let engine = engine(8, &gate);
+    let busy = engine.embed(inputs(&[0]));
+    let others = async {
+        while gate.batches().is_empty() {
+            tokio::task::yield_now().await;
+        }
+        let jobs = async {
+            tokio::join!(
+                engine.embed(inputs(&[1])),
+                // Fails within its request: what follows must not move up.
+                engine.embed(inputs(&[2, 13, 3])),
+                engine.embed(inputs(&[5])),
+                engine.embed(inputs(&[66])),
+                engine.embed(inputs(&[6, 7])),
+            )
+        };
+        tokio::pin!(jobs);
+        // One poll puts all of them into the queue; then the device may go on.
+        tokio::select! {
+            biased;
+            _ = &mut jobs => unreachable!("the gate is closed"),
+            () = tokio::task::yield_now() => gate.open(),
+        }
+        jobs.await
+    };
+    let (first, (one, bad, five, not_finite, last)) = tokio::join!(busy, others);
+    assert_eq!(axes(&first.unwrap()), [0]);
+    assert_eq!(axes(&one.unwrap()), [1]);
+    assert!(matches!(
+        bad,
+        Err(Error::Network {
+            batch_images: 1,
+            ..
+        })
+    ));
+    assert_eq!(axes(&five.unwrap()), [1]);
+    assert!(matches!(not_finite, Err(Error::BadVector { .. })));
+    assert_eq!(axes(&last.unwrap()), [2, 3]);
+    assert_eq!(
+        gate.batches()[1],
+        [1, 2, 13, 3, 5, 66, 6, 7],
+        "they were one batch"
+    );
+}
+
+#[tokio::test]
+async fn a_broken_device_is_told_from_a_bad_picture() {
+    let gate = Arc::new(Gate::default());
+    gate.open();
+    let engine = engine(4, &gate);
+    let bad = engine.embed(inputs(&[13])).await;
+    assert!(matches!(bad, Err(Error::Network { .. })), "{bad:?}");
+    let last = engine.embed(inputs(&[1, 99])).await;
+    assert!(matches!(last, Err(Error::Broken { .. })), "{last:?}");
+    let after = engine.embed_query(inputs(&[1])).await;
+    assert!(matches!(after, Err(Error::Broken { .. })), "{after:?}");
+}
+
+#[tokio::test]
+async fn requests_without_a_sender_are_skipped_and_dropping_ends_the_thread() {
+    let gate = Arc::new(Gate::default());
+    let engine = engine(1, &gate);
+    {
+        let abandoned = async {
+            let _ = tokio::join!(engine.embed(inputs(&[0])), engine.embed(inputs(&[1])));
+        };
+        tokio::pin!(abandoned);
+        while gate.batches().is_empty() {
+            tokio::select! {
+                biased;
+                () = &mut abandoned => unreachable!("the gate is closed"),
+                () = tokio::task::yield_now() => {}
+            }
+        }
+    }
+    gate.open();
+    drop(engine);
+    assert_eq!(gate.batches(), [vec![0]], "the second was never run");
+}
+
+#[test]
+fn only_unit_vectors_pass() {
+    assert!(check(&[0.6, 0.8]).is_ok());
+    for bad in [
+        [0.6, 0.9],
+        [0.0, 0.0],
+        [f32::NAN, 1.0],
+        [f32::INFINITY, 0.0],
+    ] {
+        assert!(check(&bad).is_err(), "{bad:?}");
+    }
+}
