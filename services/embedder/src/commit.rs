@@ -118,12 +118,14 @@ impl Committer {
         let mut is_open = true;
         let most = self.most_rows.max(1);
         loop {
+            if batch.is_empty() && !is_open && aside.is_empty() {
+                return Ok(());
+            }
             if batch.is_empty() {
                 tokio::select! {
                     () = self.give_up.cancelled() => return Ok(()),
                     count = ready.recv_many(&mut batch, most), if is_open => is_open = count > 0,
                     Some(looked_at) = aside.next(), if !aside.is_empty() => batch = looked_at,
-                    else => return Ok(()),
                 }
                 continue;
             }
