@@ -101,6 +101,8 @@ pub struct Inbox {
     waiting: Mutex<Waiting>,
     arrived: Condvar,
     max_hints: usize,
+    /// When the keeper took out what it works on now.
+    taken_at: Mutex<Option<Instant>>,
 }
 
 #[derive(Default)]
@@ -128,7 +130,18 @@ impl Inbox {
             waiting: Mutex::default(),
             arrived: Condvar::new(),
             max_hints,
+            taken_at: Mutex::default(),
         }
+    }
+
+    /// How long the keeper has been working on what it took out last; nothing while it waits.
+    pub fn busy_for(&self) -> Duration {
+        let taken_at = *self.taken_at.lock().expect("no holder panics");
+        taken_at.map_or(Duration::ZERO, |at| at.elapsed())
+    }
+
+    fn note_busy(&self, is_busy: bool) {
+        *self.taken_at.lock().expect("no holder panics") = is_busy.then(Instant::now);
     }
 
     fn lock(&self) -> MutexGuard<'_, Waiting> {
@@ -180,6 +193,7 @@ impl Inbox {
 
     /// Takes out at most `max` hints and all notes; waits for the first one until `until`.
     pub fn take(&self, max: usize, until: Option<Instant>) -> Taken {
+        self.note_busy(false);
         let mut waiting = self.lock();
         while waiting.hints.is_empty() && waiting.notes.is_empty() && waiting.overflown.is_empty() {
             let Some(until) = until else {
@@ -198,6 +212,7 @@ impl Inbox {
                 .expect("no holder panics")
                 .0;
         }
+        self.note_busy(true);
         let count = waiting.hints.len().min(max);
         Taken {
             hints: waiting.hints.drain(..count).collect(),

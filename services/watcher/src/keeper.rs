@@ -58,6 +58,8 @@ struct Held {
     standing: Standing,
     /// Something could not be read since the last whole scan began.
     met_unreadable: bool,
+    /// How often something was looked at, besides what a scan met unchanged.
+    observed: u64,
     next_rescan: Instant,
     settled: Throughput,
     watching: Watching,
@@ -142,6 +144,7 @@ impl Keeper {
                 scanned_once: false,
                 standing: Standing::StandsBy,
                 met_unreadable: false,
+                observed: 0,
                 next_rescan: now + settings.rescan_interval,
                 settled: Throughput::default(),
             });

@@ -51,6 +51,16 @@ pub static UNWATCHED_FOLDERS: LazyLock<IntGaugeVec> = LazyLock::new(|| {
     .expect(LEGAL)
 });
 
+/// Files on disk that are accounted for as nothing, or the other way round.
+pub static UNACCOUNTED: LazyLock<IntGaugeVec> = LazyLock::new(|| {
+    register_int_gauge_vec!(
+        "lookalike_unaccounted_files",
+        "Files met by the last whole comparison in peace, less those accounted for; always 0",
+        &["library"]
+    )
+    .expect(LEGAL)
+});
+
 /// Events that JetStream stored.
 pub static EVENTS_PUBLISHED: LazyLock<IntCounter> = LazyLock::new(|| {
     register_int_counter!(
@@ -122,6 +132,7 @@ pub fn show_counts(library: &str, counts: &Counts) {
 pub fn register() {
     LazyLock::force(&FILES);
     LazyLock::force(&WATCH_DEGRADED);
+    LazyLock::force(&UNACCOUNTED);
     LazyLock::force(&WATCHED_FOLDERS);
     LazyLock::force(&UNWATCHED_FOLDERS);
     LazyLock::force(&EVENTS_PUBLISHED);

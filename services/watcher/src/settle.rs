@@ -69,6 +69,11 @@ impl Settling {
         self.looks.len() <= 10_000 && self.looks.values().any(|(facts, _)| facts.size == size)
     }
 
+    /// Whether a file of this library waits.
+    pub fn holds_any_of(&self, library: usize) -> bool {
+        self.looks.keys().any(|(held, _)| *held == library)
+    }
+
     /// When the next look is due.
     pub fn next_due(&mut self) -> Option<Instant> {
         while let Some(Reverse((due, key))) = self.due.peek() {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::{FutureExt as _, StreamExt as _};
-use lookalike_bus::{Bus, Error as BusError, StreamPosition, WatcherAnswer};
+use lookalike_bus::{Bus, Degraded, Error as BusError, StreamPosition, WatcherAnswer};
 use lookalike_chassis::{Backoff, clock};
 use lookalike_proto::Library;
 use tokio::sync::{Notify, oneshot, watch};
@@ -25,6 +25,10 @@ const OUTCOME_BATCH: usize = 512;
 
 /// How long no outcome may come before the reader asks whether its stream is still the same.
 const STREAM_CHECK: Duration = Duration::from_secs(5);
+
+/// How long the keeper may work on one turn before that is told as a fault. A turn looks at a
+/// few thousand files at most.
+const STUCK_AFTER: Duration = Duration::from_secs(30);
 
 /// What every task holds.
 #[derive(Clone)]
@@ -277,6 +281,28 @@ impl Around {
         }
     }
 
+    /// A file system that does not answer holds up the one thread that looks at folders, and then
+    /// nothing else would tell of it.
+    fn tell_stuck(&self, statuses: &mut Shown) {
+        let busy_for = self.inbox.busy_for();
+        let is_stuck = busy_for >= STUCK_AFTER;
+        for status in statuses {
+            metrics::WATCH_DEGRADED
+                .with_label_values(&[&*status.name, "stuck"])
+                .set(is_stuck.into());
+            if is_stuck {
+                let since = clock::now_nanos() / 1_000_000 - busy_for.as_millis() as i64;
+                status.degraded.push(Degraded {
+                    reason: "stuck".into(),
+                    detail: "A file system that is watched does not answer, and everything waits \
+                             for it: look whether a network mount hangs."
+                        .into(),
+                    since_ms: since,
+                });
+            }
+        }
+    }
+
     /// Tells everybody what the libraries are like: at a change, though not more than four times
     /// a second, and every ten seconds.
     pub async fn tell_status(self, mut shown: watch::Receiver<Shown>) {
@@ -287,7 +313,8 @@ impl Around {
                 () = self.leave.cancelled() => return,
                 changed = changed => changed.is_ok(),
             };
-            let statuses = shown.borrow_and_update().clone();
+            let mut statuses = shown.borrow_and_update().clone();
+            self.tell_stuck(&mut statuses);
             for status in statuses {
                 if status.standby {
                     // Whoever holds it tells what it is like.

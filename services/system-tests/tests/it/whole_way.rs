@@ -213,6 +213,8 @@ async fn the_metrics_are_those_that_are_documented() {
         "lookalike_watch_degraded",
         "lookalike_drift_rows",
         "lookalike_recall",
+        // Told by the first comparison in which nothing changed.
+        "lookalike_unaccounted_files",
     ];
     let missing: Vec<_> = documented
         .difference(&shown)

@@ -60,6 +60,7 @@ impl Keeper {
             self.root_is_missing(library, now);
             return Ok(());
         }
+        self.libraries[library].observed += 1;
         self.observe_one(library, path, complete, now)?;
         while let Some((library, path)) = self.left_behind.pop() {
             self.observe_one(library, &path, false, now)?;
@@ -190,6 +191,7 @@ impl Keeper {
                 return self.move_to(mover, library, path, facts, now);
             }
             // Edited in place, or replaced as editors do: the same image with other content.
+            self.look_at_other_links(library, path, &facts)?;
             return self.put(row, facts, now);
         }
         if let Some(mover) = self.moved_here(library, path, &facts)? {
@@ -204,6 +206,20 @@ impl Keeper {
         let mut row = self.first_sight(library, path, facts, now)?;
         send(&mut row, now);
         self.catalog.insert(&row)
+    }
+
+    /// The system tells of the name only that a file was written through: its other names (hard
+    /// links) are looked at as well.
+    fn look_at_other_links(&mut self, library: usize, path: &[u8], facts: &Facts) -> Result<()> {
+        for other in self.catalog.same_file(facts)? {
+            let holder = self.libraries.iter().position(|l| l.key == other.library);
+            if let Some(holder) = holder.filter(|_| other.present && other.facts != *facts)
+                && (holder, &other.path()[..]) != (library, path)
+            {
+                self.left_behind.push((holder, other.path()));
+            }
+        }
+        Ok(())
     }
 
     /// The image that was this very inode and does not lie any more where it lay.

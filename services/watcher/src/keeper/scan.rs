@@ -63,6 +63,7 @@ impl Keeper {
     fn finish_whole(&mut self, scan: &mut Scan, now: Now) -> Result<()> {
         let library = scan.library;
         self.end_round(scan, now);
+        self.account(scan)?;
         self.brake_after_scan(library, now)?;
         let held = &mut self.libraries[library];
         held.scanned_once = true;
@@ -75,10 +76,39 @@ impl Keeper {
         Ok(())
     }
 
+    /// Promise 8, against the disk: the files that were met are those that are accounted for.
+    /// Where something changed or could not be read meanwhile, this comparison tells nothing.
+    fn account(&mut self, scan: &Scan) -> Result<()> {
+        let held = &self.libraries[scan.library];
+        let is_peaceful = held.observed == scan.observed_before
+            && !held.met_unreadable
+            && !self.settling.holds_any_of(scan.library);
+        if is_peaceful {
+            let on_disk = self.catalog.counts(held.key)?.on_disk;
+            let difference = scan.met as i64 - on_disk as i64;
+            if difference != 0 {
+                tracing::error!(
+                    library = %held.name, met = scan.met, on_disk,
+                    "the files of a library are not all accounted for"
+                );
+            }
+            crate::metrics::UNACCOUNTED
+                .with_label_values(&[held.name.as_str()])
+                .set(difference);
+            debug_assert_eq!(
+                difference, 0,
+                "files of {} on disk, and accounted for",
+                held.name
+            );
+        }
+        Ok(())
+    }
+
     fn begin_scan(&mut self, scan: &mut Scan, now: Now) -> Result<bool> {
         let library = scan.library;
         let key = self.libraries[library].key;
         self.scans.begin(scan, now);
+        scan.observed_before = self.libraries[library].observed;
         match scan.extent.clone() {
             Extent::Whole => {
                 if !self.check_root(library, now)? {
@@ -266,6 +296,7 @@ impl Keeper {
                 }
                 Thing::Other { link, facts } => (facts, Some(rules::other(link))),
             };
+            scan.met += 1;
             // The rules may be others than when it was seen last; the device is another one when
             // it was mounted anew.
             let is_as_known = known.is_some_and(|known| {

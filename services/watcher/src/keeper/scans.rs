@@ -163,6 +163,10 @@ pub(super) struct Scan {
     pub(super) unseen: HashSet<Vec<u8>>,
     /// Those of them that no folder led to.
     pub(super) gone: Vec<Vec<u8>>,
+    /// Files met.
+    pub(super) met: u64,
+    /// The library's `observed` when it began.
+    pub(super) observed_before: u64,
     /// Of the watches, when all is compared.
     pub(super) round: u64,
     /// By device, what it has for a file system that may change unseen.
@@ -199,6 +203,8 @@ impl Scan {
             open: None,
             unseen: HashSet::new(),
             gone: Vec::new(),
+            met: 0,
+            observed_before: 0,
             round: 0,
             devices: BTreeMap::new(),
             unseen_systems: BTreeMap::new(),
