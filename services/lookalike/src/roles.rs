@@ -152,6 +152,10 @@ async fn nats_answers(bus: Bus) -> Result<(), String> {
     bus.ping().await.map_err(|error| error.to_string())
 }
 
+/// Why a role ends whose watcher did.
+pub const WATCHER_FAILED: &str = "the watcher's thread ended badly (its last words are in the log); \
+    start again: everything is compared then, and nothing is lost";
+
 /// The watcher alone.
 ///
 /// # Errors
@@ -169,15 +173,18 @@ pub async fn watch(settings: Settings) -> Result<(), Failure> {
     let watcher = Watcher::start(&settings.watch, roots, &data_dir, &bus).map_err(failed_chain)?;
     tracing::info!(metrics = %listening.address(), "watching");
     let probed = bus.clone();
-    let served = lookalike_search::serve_metrics_only(
+    let serving = lookalike_search::serve_metrics_only(
         listening,
         move || nats_answers(probed.clone()),
         leave.clone(),
-    )
-    .await;
+    );
+    let ended = tokio::select! {
+        served = serving => served.map_err(failed_chain),
+        () = watcher.failed() => Err(Failure::failed(WATCHER_FAILED)),
+    };
     watcher.stop().await;
     bus.close().await;
-    served.map_err(failed_chain)
+    ended
 }
 
 /// An embedder alone.
