@@ -25,13 +25,13 @@ const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// The file in the data folder.
 const FILE: &str = "ports.json";
 
-/// Ports by name: `nats`, and for Milvus one for each of its parts.
+/// Ports by name: two for nats-server, and for Milvus one for each of its parts.
 pub(crate) type Ports = BTreeMap<String, u16>;
 
 /// The ports a program needs.
 pub(crate) fn names(program: Program) -> &'static [&'static str] {
     match program {
-        Program::Nats => &["nats"],
+        Program::Nats => &["nats", "nats-health"],
         Program::Milvus => &[
             "milvus",
             "milvus-internal",
@@ -152,9 +152,9 @@ mod tests {
     async fn ports_stay_and_only_a_taken_one_changes() {
         let folder = tempfile::tempdir().unwrap();
         let first = both(folder.path()).await;
-        assert_eq!(first.len(), 12);
+        assert_eq!(first.len(), 13);
         let distinct: BTreeSet<_> = first.values().collect();
-        assert_eq!(distinct.len(), 12);
+        assert_eq!(distinct.len(), 13);
         assert_eq!(both(folder.path()).await, first);
 
         let _taken = bind(first["milvus"]).unwrap();
@@ -185,6 +185,6 @@ mod tests {
     async fn a_broken_list_is_made_anew() {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join(FILE), "{").unwrap();
-        assert_eq!(both(folder.path()).await.len(), 12);
+        assert_eq!(both(folder.path()).await.len(), 13);
     }
 }

@@ -42,6 +42,22 @@ pub(crate) async fn nats(port: u16) -> Result<(), String> {
     .await
 }
 
+/// Asks a running nats-server whether its streams can be written. After a write that failed (a full
+/// disk) a stream takes nothing more until the server is started again, though there be room.
+/// Without an answer nothing is known, and that is not an error.
+pub(crate) async fn nats_store(client: &reqwest::Client, health_port: u16) -> Result<(), String> {
+    let url = format!("http://127.0.0.1:{health_port}/healthz");
+    let Ok(answer) = client.get(url).timeout(ONE_LOOK).send().await else {
+        return Ok(());
+    };
+    match answer.text().await {
+        Ok(text) if text.contains("write error") || text.contains("not enabled") => {
+            Err(text.trim().chars().take(300).collect())
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Asks Milvus for its health, and its gRPC port for HTTP/2. The error says what is missing.
 pub(crate) async fn milvus(
     client: &reqwest::Client,

@@ -12,13 +12,14 @@ use crate::ports::Ports;
 
 /// Writes `nats-server.conf` into the server's folder.
 pub(crate) fn nats(folder: &str, ports: &Ports, max_file_store: u64) -> io::Result<()> {
-    let port = ports["nats"];
+    let (port, health) = (ports["nats"], ports["nats-health"]);
     let store = json!(format!("{folder}/jetstream"));
     // The default of two minutes between syncs would lose whatever was acknowledged since when
     // the machine dies. The stream is never the truth, but fewer repairs are better.
     let text = format!(
         r#"server_name: "lookalike"
 listen: "127.0.0.1:{port}"
+http: "127.0.0.1:{health}"
 jetstream {{
   store_dir: {store}
   max_file_store: {max_file_store}

@@ -34,7 +34,7 @@ pub(crate) struct Server {
     folder: String,
     ports: Ports,
     settings: Settings,
-    /// For Milvus' health.
+    /// For questions about health.
     http: reqwest::Client,
     running: Option<Running>,
 }
@@ -251,6 +251,17 @@ impl Server {
                 let metrics = self.ports["milvus-metrics"];
                 readiness::milvus(&self.http, metrics, self.ports["milvus"]).await
             }
+        }
+    }
+
+    /// Why a server that runs can't do its work until it is started again.
+    pub(crate) async fn stuck(&self) -> Option<String> {
+        match (self.program, &self.running) {
+            (Program::Nats, Some(_)) => {
+                let health = self.ports["nats-health"];
+                readiness::nats_store(&self.http, health).await.err()
+            }
+            _ => None,
         }
     }
 

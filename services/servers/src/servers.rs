@@ -134,6 +134,12 @@ impl Servers {
         }
     }
 
+    /// Whether nats-server runs and takes nothing any more, as after its disk was full; and what it
+    /// says of that. Only starting it again helps.
+    pub async fn nats_is_stuck(&self) -> Option<String> {
+        self.nats.as_ref()?.server.stuck().await
+    }
+
     /// Kills nats-server as a crash would. [`Servers::exited`] does not tell of it.
     pub async fn kill_nats(&mut self) {
         if let Some(slot) = &mut self.nats {
