@@ -158,6 +158,7 @@ pub async fn run(settings: Settings) -> Result<(), Failure> {
         () = leave.cancelled() => Ok(()),
         () = supervise(&mut servers) => Ok(()),
         () = show(&progress, &watcher) => Ok(()),
+        () = watcher.failed() => Err(Failure::failed(roles::WATCHER_FAILED)),
         ended = &mut embedding => Err(match ended {
             Ok(Err(error)) => failed_chain(error),
             Ok(Ok(())) => Failure::failed("the embedder ended by itself"),
@@ -229,25 +230,47 @@ async fn connect(
     )
 }
 
-/// Starts servers again that ended by themselves. Everything else waits for them meanwhile.
+/// How often a server that runs is asked whether it can do its work.
+const LOOK_AT_HEALTH: Duration = Duration::from_secs(10);
+
+/// Starts servers again that ended by themselves, or that take nothing any more. Everything else
+/// waits for them meanwhile.
 async fn supervise(servers: &mut Servers) {
     let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(30));
     let mut last = Instant::now();
     loop {
-        let exited = servers.exited().await;
+        let exited = tokio::select! {
+            exited = servers.exited() => Some(exited),
+            () = tokio::time::sleep(LOOK_AT_HEALTH) => None,
+        };
+        let program = match exited {
+            Some(exited) => {
+                tracing::error!(
+                    program = %exited.program,
+                    status = %exited.status,
+                    log = %exited.log_path.display(),
+                    "a server ended by itself, starting it again"
+                );
+                exited.program
+            }
+            None => match servers.nats_is_stuck().await {
+                Some(reason) => {
+                    tracing::error!(
+                        reason,
+                        "nats-server takes nothing any more, starting it again"
+                    );
+                    lookalike_servers::Program::Nats
+                }
+                None => continue,
+            },
+        };
         if last.elapsed() > Duration::from_secs(60) {
             backoff.reset();
         }
         last = Instant::now();
-        tracing::error!(
-            program = %exited.program,
-            status = %exited.status,
-            log = %exited.log_path.display(),
-            "a server ended by itself, starting it again"
-        );
         loop {
             tokio::time::sleep(backoff.next_wait()).await;
-            let restarted = match exited.program {
+            let restarted = match program {
                 lookalike_servers::Program::Nats => servers.restart_nats().await,
                 lookalike_servers::Program::Milvus => servers.restart_milvus().await,
             };
