@@ -12,7 +12,10 @@
 mod harness;
 
 mod bad_input;
+mod chaos;
 mod command_line;
+mod failures;
+mod faults;
 mod own_servers;
 mod roles;
 mod tidy;

@@ -20,7 +20,7 @@ async fn three_processes_and_a_killed_embedder_lose_nothing() {
     let mut watch = start("watch");
     let mut embed = start("embed");
     let mut serve = start("serve");
-    world.url = address(&serve, "address=").await;
+    world.url = serve.address("address=").await;
     // Killed while it works; the next one does what it had not acknowledged.
     eventually("some are indexed", Duration::from_secs(60), || async {
         let stats = world.get("/v1/stats").await;
@@ -51,23 +51,6 @@ async fn three_processes_and_a_killed_embedder_lose_nothing() {
     }
 }
 
-/// The address that a role says it listens at.
-async fn address(process: &Process, key: &str) -> String {
-    eventually("it says where it listens", Duration::from_secs(60), || {
-        let log = process.log();
-        async move {
-            let address = log
-                .split(key)
-                .nth(1)
-                .and_then(|rest| rest.split_whitespace().next());
-            address
-                .map(|address| format!("http://{address}"))
-                .ok_or(log)
-        }
-    })
-    .await
-}
-
 #[tokio::test]
 async fn a_file_that_kills_its_worker_is_listed_and_its_neighbours_come_through() {
     let Some(malformed) = shared_data("malformed") else {
@@ -82,13 +65,13 @@ async fn a_file_that_kills_its_worker_is_listed_and_its_neighbours_come_through(
     let log = |name: &str| world.dir.path().join(name);
     let _watch = Process::start(world.command("watch"), &log("watch"));
     let serve = Process::start(world.command("serve"), &log("serve"));
-    world.url = address(&serve, "address=").await;
+    world.url = serve.address("address=").await;
     let mut deaths = 0;
     let embed = loop {
         let mut command = world.command("embed");
         command.env("LOOKALIKE_NATS_ACK_WAIT", "2s");
         let mut embed = Process::start(command, &log(&format!("embed-{deaths}")));
-        address(&embed, "metrics=").await;
+        embed.address("metrics=").await;
         embed.limit_memory(250 << 20);
         let died = eventually(
             "it dies, or everything is done",

@@ -1,12 +1,18 @@
 //! The tests' small language: folders, processes, and what must hold.
 
+mod jetstream;
+mod looks;
+pub mod namespace;
 mod process;
+mod proxy;
 mod servers;
 mod world;
 
+pub use jetstream::JetStream;
 pub use process::{Process, program};
-pub use servers::shared_servers;
-pub use world::World;
+pub use proxy::{Proxy, Wire};
+pub use servers::{own_servers, shared_servers};
+pub use world::{PATIENCE, Roles, World};
 
 use std::future::Future;
 use std::path::{Path, PathBuf};

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::eventually;
 
@@ -22,11 +22,14 @@ pub fn program() -> Command {
 pub struct Process {
     child: Child,
     log: PathBuf,
+    /// Bytes of the log that others of the same name wrote before.
+    log_begin: usize,
 }
 
 impl Process {
     /// Runs the command, with its output in `log`.
     pub fn start(mut command: Command, log: &Path) -> Self {
+        let before = std::fs::metadata(log).map_or(0, |metadata| metadata.len());
         let file = std::fs::OpenOptions::new()
             .create(true)
             .append(true)
@@ -37,6 +40,7 @@ impl Process {
         Self {
             child,
             log: log.to_owned(),
+            log_begin: usize::try_from(before).unwrap(),
         }
     }
 
@@ -44,8 +48,10 @@ impl Process {
         self.child.id()
     }
 
+    /// What it said so far.
     pub fn log(&self) -> String {
-        std::fs::read_to_string(&self.log).unwrap_or_default()
+        let said = std::fs::read(&self.log).unwrap_or_default();
+        String::from_utf8_lossy(&said[self.log_begin.min(said.len())..]).into_owned()
     }
 
     pub fn signal(&self, signal: i32) {
@@ -56,6 +62,66 @@ impl Process {
             0,
             "the process has ended already"
         );
+    }
+
+    /// SIGSTOP, and it has stopped when this returns.
+    pub fn freeze(&self) {
+        self.signal(libc::SIGSTOP);
+        let stat = format!("/proc/{}/stat", self.pid());
+        let is_stopped = || {
+            let stat = std::fs::read_to_string(&stat).unwrap();
+            stat.rsplit(") ").next().unwrap().starts_with('T')
+        };
+        while !is_stopped() {
+            std::thread::yield_now();
+        }
+    }
+
+    /// SIGCONT.
+    pub fn wake(&self) {
+        self.signal(libc::SIGCONT);
+    }
+
+    /// The address that a role says in its log that it listens at, behind `key`.
+    pub async fn address(&self, key: &str) -> String {
+        eventually("it says where it listens", Duration::from_secs(60), || {
+            let log = self.log();
+            async move {
+                let address = log
+                    .split(key)
+                    .nth(1)
+                    .and_then(|rest| rest.split_whitespace().next());
+                address
+                    .map(|address| format!("http://{address}"))
+                    .ok_or(log)
+            }
+        })
+        .await
+    }
+
+    /// Waits until its log has these words.
+    pub async fn says(&self, words: &str) {
+        let what = format!("it says {words:?}");
+        eventually(&what, Duration::from_secs(60), || {
+            let log = self.log();
+            async move { log.contains(words).then_some(()).ok_or(log) }
+        })
+        .await;
+    }
+
+    /// SIGTERM; it must end well within half a minute. How long it took.
+    pub async fn terminate(&mut self) -> Duration {
+        let begun = Instant::now();
+        self.signal(libc::SIGTERM);
+        let status = self.end().await;
+        let took = begun.elapsed();
+        assert!(status.success(), "{status}\n{}", self.log());
+        assert!(
+            took < Duration::from_secs(30),
+            "it took {took:?}\n{}",
+            self.log()
+        );
+        took
     }
 
     /// From now on it gets at most `bytes` of address space more than it has.
@@ -74,6 +140,19 @@ impl Process {
         let pid = i32::try_from(self.pid()).unwrap();
         // SAFETY: a plain system call; the new limit is read, and no old one is asked for.
         let result = unsafe { libc::prlimit(pid, libc::RLIMIT_AS, &limit, std::ptr::null_mut()) };
+        assert_eq!(result, 0, "{}", std::io::Error::last_os_error());
+    }
+
+    /// From now on its files may not grow beyond so many bytes; `None`: as far as they like.
+    pub fn limit_files(&self, bytes: Option<u64>) {
+        let limit = libc::rlimit {
+            rlim_cur: bytes.unwrap_or(libc::RLIM_INFINITY),
+            rlim_max: libc::RLIM_INFINITY,
+        };
+        let pid = i32::try_from(self.pid()).unwrap();
+        // SAFETY: a plain system call; the new limit is read, and no old one is asked for.
+        let result =
+            unsafe { libc::prlimit(pid, libc::RLIMIT_FSIZE, &limit, std::ptr::null_mut()) };
         assert_eq!(result, 0, "{}", std::io::Error::last_os_error());
     }
 

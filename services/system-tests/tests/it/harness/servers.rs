@@ -48,6 +48,17 @@ pub fn shared_servers() -> &'static Shared {
     })
 }
 
+/// Servers of one test's own, for those who kill them; they live as long as the value does.
+pub async fn own_servers(data: &Path, wanted: Wanted) -> Servers {
+    let settings = Settings::default();
+    let programs = lookalike_servers::fetch(&settings, false, wanted, &|_| {})
+        .await
+        .unwrap();
+    Servers::start(&settings, &programs, data, wanted, &|_| {})
+        .await
+        .unwrap()
+}
+
 /// Data of runs whose process is gone.
 fn remove_left_overs(base: &Path) {
     for entry in std::fs::read_dir(base).into_iter().flatten().flatten() {

@@ -1,26 +1,59 @@
-//! A library's folder, a running lookalike, and what must hold between them.
+//! A library's folder, a running lookalike, and how both are spoken to.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use lookalike_index::{Consistency, Filter, Image, Index, ModelIdentity};
-use lookalike_vision::Model;
 use reqwest::Response;
 use serde_json::Value;
 
-use super::{Process, eventually, files_below, program, shared_servers};
+use super::{JetStream, Process, Proxy, eventually, program, samples, shared_servers, variant};
 
 /// How long a folder of a few hundred files may take, on a busy machine.
 pub const PATIENCE: Duration = Duration::from_secs(120);
+
+/// The roles as processes of their own.
+pub struct Roles {
+    pub watch: Process,
+    pub embed: Process,
+    pub serve: Process,
+}
+
+impl Roles {
+    /// Ctrl-C for all; each must end well.
+    pub async fn stop(mut self) {
+        for process in [&mut self.serve, &mut self.embed, &mut self.watch] {
+            let status = process.interrupt().await;
+            assert!(status.success(), "{status}\n{}", process.log());
+        }
+    }
+}
 
 /// One test's world.
 pub struct World {
     /// Everything of this test.
     pub dir: tempfile::TempDir,
-    /// The library's folder; the library is called `photos`.
+    /// The first library's folder; that library is called `photos`.
     pub photos: PathBuf,
+    /// Where what is kept lies.
+    pub data: PathBuf,
+    /// Every library's name and folder.
+    pub libraries: Vec<(String, PathBuf)>,
+    /// Settings of every role, as variables.
+    pub settings: Vec<(&'static str, String)>,
+    /// What the roles log.
+    pub log: &'static str,
+    /// Servers of this world's own; without, the shared ones.
+    pub own_nats_url: Option<String>,
+    pub own_milvus_url: Option<String>,
+    /// `up` starts servers itself.
+    pub up_has_servers: bool,
+    /// Where the data folder is to be seen from here, if not at its own path.
+    pub data_seen: Option<PathBuf>,
+    /// Where the roles find the servers instead: a proxy.
+    pub nats_url: Option<String>,
+    pub milvus_url: Option<String>,
     /// Distinct on the shared servers.
     pub namespace: String,
     /// The running `up`, where there is one.
@@ -42,6 +75,16 @@ impl World {
         let photos = dir.path().join("photos");
         std::fs::create_dir(&photos).unwrap();
         Self {
+            data: dir.path().join("data"),
+            libraries: vec![("photos".to_owned(), photos.clone())],
+            settings: Vec::new(),
+            log: "info,async_nats=warn",
+            own_nats_url: None,
+            own_milvus_url: None,
+            up_has_servers: false,
+            data_seen: None,
+            nats_url: None,
+            milvus_url: None,
             photos,
             namespace: format!("t{}_{number}", std::process::id()),
             up: None,
@@ -62,23 +105,71 @@ impl World {
     }
 
     pub fn data_dir(&self) -> PathBuf {
-        self.dir.path().join("data")
+        self.data.clone()
     }
 
-    /// A role on the shared servers, in this world's namespace.
-    pub fn command(&self, role: &str) -> std::process::Command {
-        let shared = shared_servers();
+    /// One more library; its folder.
+    pub fn add_library(&mut self, name: &str) -> PathBuf {
+        let root = self.dir.path().join(name);
+        std::fs::create_dir(&root).unwrap();
+        self.libraries.push((name.to_owned(), root.clone()));
+        root
+    }
+
+    /// A setting of every role that is started from now on.
+    pub fn set(&mut self, variable: &'static str, value: &str) {
+        self.settings.push((variable, value.to_owned()));
+    }
+
+    /// The server itself, whatever stands before it.
+    pub fn nats_for_looks(&self) -> String {
+        let own = self.own_nats_url.clone();
+        own.unwrap_or_else(|| shared_servers().nats_url.clone())
+    }
+
+    /// The server itself, whatever stands before it.
+    pub fn milvus_for_looks(&self) -> String {
+        let own = self.own_milvus_url.clone();
+        own.unwrap_or_else(|| shared_servers().milvus_url.clone())
+    }
+
+    /// A wire between the roles and NATS.
+    pub fn proxy_nats(&mut self) -> Proxy {
+        let proxy = Proxy::before(&self.nats_for_looks());
+        self.nats_url = Some(proxy.url("nats"));
+        proxy
+    }
+
+    /// A wire between the roles and Milvus.
+    pub fn proxy_milvus(&mut self) -> Proxy {
+        let proxy = Proxy::before(&self.milvus_for_looks());
+        self.milvus_url = Some(proxy.url("http"));
+        proxy
+    }
+
+    /// This world's streams.
+    pub fn jetstream(&self) -> JetStream {
+        JetStream::new(&self.nats_for_looks(), &self.namespace)
+    }
+
+    /// A role on this world's servers, in its namespace.
+    pub fn command(&self, role: &str) -> Command {
         let mut command = program();
+        command.arg(role);
+        for (name, root) in &self.libraries {
+            command.arg(format!("{name}={}", root.display()));
+        }
+        if !self.up_has_servers {
+            let nats_url = self.nats_url.clone();
+            let milvus_url = self.milvus_url.clone();
+            command
+                .arg("--nats-url")
+                .arg(nats_url.unwrap_or_else(|| self.nats_for_looks()))
+                .arg("--milvus-url")
+                .arg(milvus_url.unwrap_or_else(|| self.milvus_for_looks()));
+        }
         command
-            .arg(role)
-            .arg(format!("photos={}", self.photos.display()))
-            .args(["--listen", "127.0.0.1:0", "--log", "info,async_nats=warn"])
-            .args([
-                "--nats-url",
-                &shared.nats_url,
-                "--milvus-url",
-                &shared.milvus_url,
-            ])
+            .args(["--listen", "127.0.0.1:0", "--log", self.log])
             .arg("--data-dir")
             .arg(self.data_dir())
             .env("LOOKALIKE_NATS_NAMESPACE", &self.namespace)
@@ -86,35 +177,94 @@ impl World {
             // Streams reserve what they may take, and many tests share one server.
             .env("LOOKALIKE_NATS_EVENTS_MAX_BYTES", "16MiB")
             .env("LOOKALIKE_NATS_OUTCOMES_MAX_BYTES", "16MiB")
+            .envs(self.settings.iter().map(|(name, value)| (name, value)))
             .current_dir(self.dir.path());
         command
+    }
+
+    /// `lookalike confirm photos`, of a running `up`.
+    pub async fn confirm(&self) {
+        let mut command = program();
+        command
+            .args(["confirm", "photos", "--data-dir"])
+            .arg(self.data_dir());
+        let output = tokio::task::spawn_blocking(move || command.output().unwrap());
+        let output = output.await.unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{said}");
+    }
+
+    /// Runs `lookalike audit`; what it prints, and whether it ended well.
+    pub async fn audit(&self, words: &[&str]) -> (Value, bool) {
+        let mut command = program();
+        command
+            .args(["audit", "--json"])
+            .args(words)
+            .args(["--nats-url", &self.nats_for_looks()])
+            .args(["--milvus-url", &self.milvus_for_looks()])
+            .env("LOOKALIKE_NATS_NAMESPACE", &self.namespace)
+            .env("LOOKALIKE_MILVUS_NAMESPACE", &self.namespace)
+            .current_dir(self.dir.path());
+        let output = tokio::task::spawn_blocking(move || command.output().unwrap());
+        let output = output.await.unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        let printed = serde_json::from_slice(&output.stdout);
+        let printed = printed.unwrap_or_else(|error| panic!("{error}: {said}"));
+        (printed, output.status.success())
+    }
+
+    /// Runs a role alone; its log has the same name.
+    pub fn role(&self, role: &str) -> Process {
+        self.run(self.command(role), role)
+    }
+
+    /// Runs a command; its log has this name.
+    pub fn run(&self, command: Command, name: &str) -> Process {
+        Process::start(command, &self.dir.path().join(format!("{name}.log")))
+    }
+
+    /// Runs the three roles alone, and waits until the service says where it listens.
+    pub async fn start_roles(&mut self) -> Roles {
+        let roles = Roles {
+            watch: self.role("watch"),
+            embed: self.role("embed"),
+            serve: self.role("serve"),
+        };
+        self.url = roles.serve.address("address=").await;
+        roles
     }
 
     /// Starts `up` and waits until it would answer a search.
     pub async fn start(&mut self) {
         // What a killed one left says where nobody listens any more.
         let _ = std::fs::remove_file(self.data_dir().join("up.json"));
-        let mut up = Process::start(self.command("up"), &self.dir.path().join("up.log"));
-        let file = self.data_dir().join("up.json");
+        let up = self.role("up");
+        self.await_up(up).await;
+    }
+
+    /// Waits until a process that is an `up` would answer a search.
+    pub async fn await_up(&mut self, mut up: Process) {
+        let seen = self.data_seen.clone();
+        let file = seen.unwrap_or_else(|| self.data_dir()).join("up.json");
         let running: Value = eventually("`up` says where it runs", PATIENCE, || {
             assert!(up.is_running(), "it ended:\n{}", up.log());
             let text = std::fs::read(&file).map_err(|e| e.to_string());
             async { serde_json::from_slice(&text?).map_err(|e| e.to_string()) }
         })
         .await;
-        self.url = running["url"].as_str().unwrap().to_owned();
+        let text = |key: &str| running[key].as_str().unwrap().to_owned();
+        self.url = text("url");
+        if self.up_has_servers {
+            self.own_nats_url = Some(text("nats_url"));
+            self.own_milvus_url = Some(text("milvus_url"));
+        }
         self.up = Some(up);
-        eventually("it is ready", PATIENCE, || async {
-            let response = self.get_raw("/readyz").await;
-            let status = response.status();
-            let text = response.text().await.unwrap();
-            if status.is_success() {
-                Ok(())
-            } else {
-                Err(text)
-            }
-        })
-        .await;
+        self.ready().await;
+    }
+
+    /// Waits until a search would be answered.
+    pub async fn ready(&self) {
+        eventually("it is ready", PATIENCE, || self.try_get_text("/readyz")).await;
     }
 
     /// kill -9 of the running `up`.
@@ -129,11 +279,44 @@ impl World {
         assert!(status.success(), "it ended with {status}:\n{}", up.log());
     }
 
+    /// As many sample pictures in a folder below the root, all of different content.
+    pub fn fill(&self, folder: &str, count: usize) {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let samples = samples();
+        let folder = self.photos.join(folder);
+        std::fs::create_dir_all(&folder).unwrap();
+        for number in 0..count {
+            let bytes = std::fs::read(&samples[number % samples.len()]).unwrap();
+            let next = NEXT.fetch_add(1, Ordering::Relaxed);
+            let file = folder.join(format!("{number}.jpg"));
+            std::fs::write(file, variant(&bytes, next as usize)).unwrap();
+        }
+    }
+
     /// Copies a file into the folder, under a path below it.
     pub fn copy(&self, from: &Path, to: &str) {
         let to = self.photos.join(to);
         std::fs::create_dir_all(to.parent().unwrap()).unwrap();
         std::fs::copy(from, to).unwrap();
+    }
+
+    /// The body of a good answer, or why there is none.
+    async fn try_get_text(&self, path: &str) -> Result<String, String> {
+        let request = self.client.get(format!("{}{path}", self.url));
+        let response = request.send().await.map_err(|e| e.to_string())?;
+        let status = response.status();
+        let text = response.text().await.map_err(|e| e.to_string())?;
+        if status.is_success() {
+            Ok(text)
+        } else {
+            Err(format!("{path}: {status} {text}"))
+        }
+    }
+
+    /// A good answer, or why there is none.
+    pub async fn try_get(&self, path: &str) -> Result<Value, String> {
+        let text = self.try_get_text(path).await?;
+        serde_json::from_str(&text).map_err(|e| format!("{e}: {text}"))
     }
 
     pub async fn get_raw(&self, path: &str) -> Response {
@@ -152,13 +335,17 @@ impl World {
         body
     }
 
-    pub async fn post(&self, path: &str, body: Vec<u8>) -> (u16, Value) {
+    pub async fn post_raw(&self, path: &str, body: Vec<u8>) -> Response {
         let request = self.client.post(format!("{}{path}", self.url)).body(body);
-        let response = request
+        request
             .header("content-type", "application/octet-stream")
             .send()
             .await
-            .unwrap();
+            .unwrap()
+    }
+
+    pub async fn post(&self, path: &str, body: Vec<u8>) -> (u16, Value) {
+        let response = self.post_raw(path, body).await;
         let status = response.status().as_u16();
         (status, response.json().await.unwrap())
     }
@@ -184,127 +371,5 @@ impl World {
             .unwrap()
             .parse()
             .unwrap()
-    }
-
-    /// Waits until every file in the folder has become something, and nothing is under way.
-    pub async fn settled(&self) -> Value {
-        let on_disk = files_below(&self.photos).len() as u64;
-        eventually("every file has become something", PATIENCE, || async {
-            let stats = self.get("/v1/stats").await;
-            let count = |key: &str| stats[key].as_u64().unwrap();
-            assert_eq!(
-                count("on_disk"),
-                count("indexed") + count("failed") + count("ignored") + count("in_flight"),
-                "{stats}"
-            );
-            let libraries = stats["libraries"].as_array().unwrap();
-            let is_scanning =
-                libraries.is_empty() || libraries.iter().any(|l| l["scanning"] == true);
-            if count("on_disk") == on_disk && count("in_flight") == 0 && !is_scanning {
-                Ok(stats)
-            } else {
-                Err(format!("{on_disk} files on disk, and {stats}"))
-            }
-        })
-        .await
-    }
-
-    /// A connection to this world's rows that does not go through the product's service.
-    pub async fn index(&self) -> Index {
-        let description = Model::load_description("lookalike-mini").unwrap();
-        let settings = lookalike_index::Settings {
-            url: shared_servers().milvus_url.clone(),
-            namespace: self.namespace.clone(),
-            ..Default::default()
-        };
-        let identity = ModelIdentity {
-            name: description.name.clone(),
-            dimension: description.dimension,
-            checksum: description.checksum.clone(),
-            preprocessing: description.fingerprint(),
-        };
-        Index::open(&settings, &identity).await.unwrap()
-    }
-
-    /// Every row, by id.
-    pub async fn rows(&self) -> BTreeMap<String, Image> {
-        let index = self.index().await;
-        let mut rows = BTreeMap::new();
-        let mut after: Option<String> = None;
-        loop {
-            let page = index
-                .list(
-                    &Filter::default(),
-                    after.as_deref(),
-                    1000,
-                    Consistency::Strong,
-                )
-                .await
-                .unwrap();
-            let Some(last) = page.last() else { return rows };
-            after = Some(last.id.clone());
-            for image in page {
-                assert!(
-                    rows.insert(image.id.clone(), image).is_none(),
-                    "an id twice"
-                );
-            }
-        }
-    }
-
-    /// Promise 1: the rows are the folder's pictures, path by path and byte by byte, and every
-    /// other file is listed with a reason. Waits for the way of the last change.
-    pub async fn assert_index_equals_folder(&self) {
-        self.settled().await;
-        eventually("the index equals the folder", PATIENCE, || async {
-            let listed = self.get("/v1/failures?limit=1000&ignored=true").await;
-            let reasons: BTreeMap<String, String> = listed["failures"]
-                .as_array()
-                .unwrap()
-                .iter()
-                .map(|f| {
-                    (
-                        f["path"].as_str().unwrap().to_owned(),
-                        f["code"].as_str().unwrap().to_owned(),
-                    )
-                })
-                .collect();
-            let mut wanted = BTreeSet::new();
-            for file in files_below(&self.photos) {
-                let path = file
-                    .strip_prefix(&self.photos)
-                    .unwrap()
-                    .to_string_lossy()
-                    .into_owned();
-                if reasons.get(&path).is_some_and(|code| !code.is_empty()) {
-                    continue;
-                }
-                let hash = blake3::hash(&std::fs::read(&file).unwrap()).to_string();
-                wanted.insert((path, hash));
-            }
-            let rows = self.rows().await;
-            let there: BTreeSet<_> = rows
-                .values()
-                .map(|row| (row.path.clone(), row.content_hash.clone()))
-                .collect();
-            if there == wanted && rows.len() == wanted.len() {
-                return Ok(());
-            }
-            let missing: Vec<_> = wanted.difference(&there).take(5).collect();
-            let extra: Vec<_> = there.difference(&wanted).take(5).collect();
-            Err(format!(
-                "missing {missing:?}, too many {extra:?}, {} rows",
-                rows.len()
-            ))
-        })
-        .await;
-    }
-
-    /// The row at a path.
-    pub async fn row_at(&self, path: &str) -> Image {
-        let rows = self.rows().await;
-        rows.into_values()
-            .find(|row| row.path == path)
-            .unwrap_or_else(|| panic!("no row at {path}"))
     }
 }

@@ -126,7 +126,7 @@ fn the_readmes_commands_and_settings_exist() {
 #[test]
 fn papers_name_files_that_exist() {
     let mut complaints = Vec::new();
-    for paper in ["README.md", "ARCHITECTURE.md", "CHANGELOG.md"] {
+    for paper in ["README.md", "ARCHITECTURE.md", "CHANGELOG.md", "FAULTS.md"] {
         let text = read(paper);
         let exists = |path: &str| {
             let path = path.split('#').next().unwrap_or_default();
@@ -147,4 +147,40 @@ fn papers_name_files_that_exist() {
         }
     }
     none(&complaints);
+}
+
+#[test]
+fn the_fault_matrix_names_tests_that_exist() {
+    let files = our_files();
+    let mut complaints = Vec::new();
+    let mut named = 0;
+    let matrix = read("FAULTS.md");
+    let rows = matrix.lines().filter(|line| line.starts_with("| "));
+    let tests = rows.flat_map(|row| {
+        let cell = row.trim_end_matches(" |").rsplit(" | ").next();
+        cell.unwrap_or_default().split('`').skip(1).step_by(2)
+    });
+    for test in tests.filter(|name| name.contains("::")) {
+        named += 1;
+        let (module, function) = test.rsplit_once("::").unwrap();
+        let file = format!("/{}.rs", module.replace("::", "/"));
+        let places = [
+            "services/system-tests/tests/it",
+            "services/watcher/src/keeper/tests",
+        ];
+        let exists = places.iter().any(|place| {
+            let path = files
+                .iter()
+                .find(|(name, _)| *name == format!("{place}{file}"));
+            let text = path.map(|(_, path)| std::fs::read_to_string(path).unwrap());
+            text.is_some_and(|text| text.contains(&format!("fn {function}(")))
+        });
+        if !exists {
+            complaints.push(format!(
+                "FAULTS.md: there is no test {test}: mend the paper"
+            ));
+        }
+    }
+    none(&complaints);
+    assert!(named > 50, "FAULTS.md names hardly any test");
 }

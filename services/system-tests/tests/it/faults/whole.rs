@@ -1,0 +1,257 @@
+//! Several faults at once, and those of the machine below.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use lookalike_servers::Wanted;
+
+use crate::harness::{Process, Wire, World, eventually, namespace, own_servers};
+
+/// Tests that start a Milvus of their own do so one after another.
+static ONE_MORE_MILVUS: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+
+#[tokio::test]
+async fn both_servers_away_and_everything_killed_at_once() {
+    let mut world = World::new("both");
+    world.set("LOOKALIKE_WATCH_OVERDUE", "3s");
+    world.set("LOOKALIKE_NATS_ACK_WAIT", "3s");
+    let (nats, milvus) = (world.proxy_nats(), world.proxy_milvus());
+    world.fill("", 20);
+    let mut roles = world.start_roles().await;
+    world.assert_index_equals_folder().await;
+    for round in 0..2 {
+        world.fill(&format!("round {round}"), 20);
+        nats.set(Wire::HalfOpen);
+        milvus.set(Wire::Answerless);
+        fs::remove_file(world.photos.join(format!("{round}.jpg"))).unwrap();
+        world.fill(&format!("round {round}/more"), 5);
+        // Seen, and not sent: it is in the catalog when the watcher dies.
+        roles.watch.says("trying again").await;
+        for process in [&mut roles.watch, &mut roles.embed, &mut roles.serve] {
+            process.kill();
+        }
+        fs::remove_file(world.photos.join(format!("round {round}/0.jpg"))).unwrap();
+        fs::rename(
+            world.photos.join(format!("round {round}/more")),
+            world.photos.join(format!("moved {round}")),
+        )
+        .unwrap();
+        nats.set(Wire::Whole);
+        milvus.set(if round == 0 {
+            Wire::Slow(std::time::Duration::from_millis(20))
+        } else {
+            Wire::Whole
+        });
+        roles = world.start_roles().await;
+        world.assert_index_equals_folder().await;
+    }
+    assert_eq!(world.rows().await.len(), 18 + 2 * (19 + 5));
+    roles.stop().await;
+}
+
+#[tokio::test]
+async fn a_rolling_upgrade_leaves_no_gap() {
+    let mut world = World::new("rolling");
+    world.set("LOOKALIKE_NATS_LEASE", "3s");
+    world.fill("", 10);
+    let mut old = world.start_roles().await;
+    world.assert_index_equals_folder().await;
+    let rows = world.rows().await;
+    world.fill("in the middle", 30);
+    // The new ones stand beside the old ones before those leave, one after another.
+    let second = world.dir.path().join("second");
+    let first = std::mem::replace(&mut world.data, second);
+    let new = world.start_roles().await;
+    old.serve.terminate().await;
+    fs::remove_file(world.photos.join("0.jpg")).unwrap();
+    old.embed.terminate().await;
+    world.fill("later", 5);
+    old.watch.terminate().await;
+    fs::rename(world.photos.join("1.jpg"), world.photos.join("moved.jpg")).unwrap();
+    world.assert_index_equals_folder().await;
+    let after = world.rows().await;
+    assert_eq!(after.len(), 44);
+    let kept = rows.keys().filter(|id| after.contains_key(*id)).count();
+    assert_eq!(kept, 9, "{rows:?}\n{after:?}");
+    drop(first);
+    new.stop().await;
+}
+
+#[tokio::test]
+async fn catalog_streams_and_collection_lost_together() {
+    let mut world = World::started("all-lost").await;
+    world.fill("", 10);
+    world.assert_index_equals_folder().await;
+    world.stop().await;
+    fs::remove_dir_all(world.data_dir()).unwrap();
+    let jetstream = world.jetstream();
+    jetstream.delete(&jetstream.events()).await;
+    jetstream.delete(&jetstream.outcomes()).await;
+    world.index().await.drop_collection().await.unwrap();
+    fs::remove_file(world.photos.join("0.jpg")).unwrap();
+    world.start().await;
+    world.assert_index_equals_folder().await;
+    assert_eq!(world.rows().await.len(), 9);
+    world.stop().await;
+}
+
+fn copy_folder(from: &Path, to: &Path) {
+    let _ = fs::remove_dir_all(to);
+    let status = Command::new("cp").arg("-a").args([from, to]).status();
+    assert!(status.unwrap().success());
+}
+
+#[tokio::test]
+async fn milvus_killed_and_restarted_while_files_change() {
+    let _alone = ONE_MORE_MILVUS.lock().await;
+    let mut world = World::new("milvus");
+    let only_milvus = Wanted {
+        nats: false,
+        milvus: true,
+    };
+    let mut servers = own_servers(&world.dir.path().join("own"), only_milvus).await;
+    world.own_milvus_url = servers.milvus_url().map(str::to_owned);
+    world.set("LOOKALIKE_MILVUS_CALL_TIMEOUT", "3s");
+    world.set("LOOKALIKE_AUDIT_CHECK_INTERVAL", "2s");
+    world.fill("", 20);
+    world.start().await;
+    world.assert_index_equals_folder().await;
+
+    // Killed in the middle of work, and the whole of lookalike with it.
+    world.fill("second", 60);
+    world
+        .stats_where("it works", |s| s["indexed"].as_u64() > Some(25))
+        .await;
+    servers.kill_milvus().await;
+    world.kill();
+    fs::remove_file(world.photos.join("0.jpg")).unwrap();
+    fs::rename(world.photos.join("1.jpg"), world.photos.join("moved.jpg")).unwrap();
+    servers.restart_milvus().await.unwrap();
+    world.start().await;
+    world.assert_index_equals_folder().await;
+    assert_eq!(world.rows().await.len(), 79);
+
+    // A copy of its data is taken while it is down, and it starts again.
+    world.fill("third", 30);
+    servers.kill_milvus().await;
+    let data = world.dir.path().join("own/milvus/data");
+    let backup = world.dir.path().join("backup");
+    copy_folder(&data, &backup);
+    fs::remove_file(world.photos.join("2.jpg")).unwrap();
+    servers.restart_milvus().await.unwrap();
+    world.assert_index_equals_folder().await;
+    assert_eq!(world.rows().await.len(), 108);
+
+    // Files change, and then the older copy is put back: rows are missing, old, and too many.
+    // Nobody says so to lookalike.
+    fs::remove_dir_all(world.photos.join("third")).unwrap();
+    world.fill("fourth", 10);
+    for number in 3..8 {
+        let other = fs::read(world.photos.join(format!("{}.jpg", number + 6))).unwrap();
+        fs::write(world.photos.join(format!("{number}.jpg")), other).unwrap();
+    }
+    fs::rename(world.photos.join("second"), world.photos.join("renamed")).unwrap();
+    world.assert_index_equals_folder().await;
+    let rows = world.rows().await;
+    servers.kill_milvus().await;
+    copy_folder(&backup, &data);
+    servers.restart_milvus().await.unwrap();
+    world.assert_index_equals_folder().await;
+    let after = world.rows().await;
+    assert!(rows.keys().eq(after.keys()), "ids changed");
+    world.stop().await;
+    servers.stop().await;
+}
+
+/// A disk of a process with mounts of its own, as it is seen from here.
+struct Disk(PathBuf);
+
+impl Disk {
+    /// Takes all the room that is left.
+    fn fill(&self) {
+        use std::io::Write as _;
+        let mut ballast = fs::File::create(self.0.join("ballast")).unwrap();
+        for size in [1 << 20, 4096, 1] {
+            let bytes = vec![1; size];
+            while ballast.write_all(&bytes).is_ok() {}
+        }
+    }
+
+    fn free(&self) {
+        fs::remove_file(self.0.join("ballast")).unwrap();
+    }
+}
+
+#[tokio::test]
+async fn the_disk_of_the_catalog_of_nats_and_of_milvus_is_full() {
+    let _alone = ONE_MORE_MILVUS.lock().await;
+    let mut world = World::new("full-disk");
+    let Some(permit) = namespace::may_mount() else {
+        return catalog_may_not_grow(world).await;
+    };
+    world.up_has_servers = true;
+    let data = world.data_dir();
+    for folder in ["", "nats", "milvus"] {
+        fs::create_dir_all(data.join(folder)).unwrap();
+    }
+    let script = format!(
+        "{} && mkdir '{1}/nats' '{1}/milvus' && {2} && {3}",
+        namespace::small_disk(&data, 4),
+        data.display(),
+        namespace::small_disk(&data.join("nats"), 16),
+        namespace::small_disk(&data.join("milvus"), 700),
+    );
+    let command = namespace::with_mounts(permit, &script, &world.command("up"));
+    let up = world.run(command, "up");
+    let seen = PathBuf::from(format!("/proc/{}/root", up.pid()));
+    let seen = seen.join(data.strip_prefix("/").unwrap());
+    world.data_seen = Some(seen.clone());
+    world.fill("", 10);
+    world.await_up(up).await;
+    world.assert_index_equals_folder().await;
+    for (round, folder) in ["", "nats", "milvus"].into_iter().enumerate() {
+        let disk = Disk(seen.join(folder));
+        let log = world.up.as_ref().unwrap().log().len();
+        disk.fill();
+        world.fill(&format!("round {round}"), 30);
+        fs::remove_file(world.photos.join(format!("{round}.jpg"))).unwrap();
+        // It notices, whatever it says of it.
+        eventually("a warning", std::time::Duration::from_secs(60), || async {
+            let said = world.up.as_ref().unwrap().log();
+            let said = &said[log..];
+            let warns = said.contains("WARN") || said.contains("ERROR");
+            warns.then_some(()).ok_or(said.to_owned())
+        })
+        .await;
+        let said = world.up.as_ref().unwrap().log();
+        eprintln!("with the disk of {folder:?} full: {}", &said[log..]);
+        disk.free();
+        world.assert_index_equals_folder().await;
+    }
+    assert_eq!(world.rows().await.len(), 97);
+    world.stop().await;
+}
+
+/// Without mounts: files of the watcher that may not grow.
+async fn catalog_may_not_grow(mut world: World) {
+    eprintln!("NOT PERMITTED HERE: small disks; only the catalog's files are held from growing");
+    let mut command = Command::new("sh");
+    let inner = world.command("up");
+    command
+        .args(["-c", "trap '' XFSZ; exec \"$@\"", "sh"])
+        .arg(inner.get_program())
+        .args(inner.get_args())
+        .envs(inner.get_envs().filter_map(|(n, v)| Some((n, v?))));
+    let up = world.run(command, "up");
+    world.await_up(up).await;
+    world.fill("", 10);
+    world.assert_index_equals_folder().await;
+    let up: &Process = world.up.as_ref().unwrap();
+    up.limit_files(Some(1));
+    world.fill("more", 30);
+    up.says("WARN").await;
+    up.limit_files(None);
+    world.assert_index_equals_folder().await;
+    world.stop().await;
+}
