@@ -10,11 +10,14 @@ function tell(url, body) {
 /* ---- failures ---- */
 
 let failureCursor = null;
+// Libraries whose watcher was silent: their failures are not in the list.
+const failureSilent = new Set();
 // A section for each code, in the order in which they came.
 const failureGroups = new Map();
 
 function openFailures() {
   failureGroups.clear();
+  failureSilent.clear();
   $("failures-said").textContent = "";
   $("failures-body").replaceChildren(el("p", { class: "quiet" }, "Looking …"));
   $("failures-more").hidden = true;
@@ -28,9 +31,11 @@ async function loadFailures(after) {
     const answer = await ask(`/v1/failures?limit=100${after ? `&cursor=${encodeURIComponent(after)}` : ""}`);
     if (!after) $("failures-body").replaceChildren();
     for (const failure of answer.failures) failureGroup(failure).list.append(failureItem(failure));
-    failureCursor = answer.failures.length ? answer.cursor : null;
+    for (const library of answer.unanswered) failureSilent.add(library);
+    failureCursor = answer.cursor;
     $("failures-more").hidden = !failureCursor;
     countFailures();
+    if (failureSilent.size) $("failures-said").textContent = silentWords([...failureSilent]);
   } catch (error) {
     const words = [el("p", {}, error.message), error.requestId ? el("p", { class: "quiet" }, `request ${error.requestId}`) : ""];
     if (after) $("failures-said").replaceChildren(...words);
@@ -80,12 +85,16 @@ function failureItem(failure) {
         tool("Its life", "Its life", () => openLife(failure.id, failure.library, name)))));
 }
 
+function silentWords(libraries) {
+  return `No watcher answered for ${libraries.join(", ")}.`;
+}
+
 // Carries out what a button says; what it was about leaves the list, and the focus stays near.
 async function order(url, selection, button, said) {
   button.disabled = true;
   try {
     const answer = await tell(url, selection);
-    const silent = answer.unanswered.length ? ` No watcher answered for ${answer.unanswered.join(", ")}.` : "";
+    const silent = answer.unanswered.length ? ` ${silentWords(answer.unanswered)}` : "";
     $("failures-said").textContent = `${number.format(answer.files)} ${answer.files === 1 ? `file is ${said[0]}` : `files are ${said[1]}`}.${silent}`;
     const gone = selection.ids ? button.closest("li") : button.closest("section");
     const next = gone.nextElementSibling ?? gone.previousElementSibling ?? null;
@@ -114,7 +123,9 @@ function countFailures() {
       failureGroups.delete(code);
     } else group.count.textContent = `${number.format(left)}${failureCursor ? "+" : ""}`;
   }
-  if (failureGroups.size === 0) $("failures-body").replaceChildren(el("p", { class: "quiet" }, "None: every file is in the index, or not meant to be."));
+  if (failureGroups.size) return;
+  const words = failureSilent.size || failureCursor ? "None so far." : "None: every file is in the index, or not meant to be.";
+  $("failures-body").replaceChildren(el("p", { class: "quiet" }, words));
 }
 
 /* ---- one picture's life ---- */

@@ -1,5 +1,5 @@
-//! What every request passes, in and out: its id, whether another site's page asks, its time limit, one shape for all errors,
-//! headers for safety, a count and a log line.
+//! What every request passes, in and out: its id, the name it is for, whether another site's page
+//! asks, its time limit, one shape for all errors, headers for safety, a count and a log line.
 
 use std::panic::AssertUnwindSafe;
 use std::time::{Duration, Instant};
@@ -8,12 +8,15 @@ use futures_util::FutureExt as _;
 use poem::http::{HeaderValue, Method, StatusCode, header};
 use poem::{Endpoint, IntoResponse as _, Middleware, Request, Response};
 
+use crate::hosts::Hosts;
 use crate::metrics::HTTP_REQUESTS;
 use crate::problem::{Code, Problem};
 
 /// The middleware that stands before everything else.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(crate) struct Front {
+    /// The names that the service goes by.
+    pub hosts: Hosts,
     /// For a request, beside its upload.
     pub request_timeout: Duration,
     /// On top, for a request with a body.
@@ -26,7 +29,7 @@ impl<E: Endpoint> Middleware<E> for Front {
     fn transform(&self, inner: E) -> Self::Output {
         FrontEndpoint {
             inner,
-            front: *self,
+            front: self.clone(),
         }
     }
 }
@@ -48,12 +51,12 @@ impl<E: Endpoint> Endpoint for FrontEndpoint<E> {
             Method::POST => self.front.request_timeout + self.front.upload_timeout,
             _ => self.front.request_timeout,
         };
-        let is_foreign = is_foreign(&request);
         let answer = async {
-            match is_foreign {
-                false => self.inner.call(request).await.map(|r| r.into_response()),
-                true => Err(foreign_page().into()),
+            self.front.hosts.check(&request)?;
+            if is_foreign(&request) {
+                return Err(foreign_page().into());
             }
+            self.inner.call(request).await.map(|r| r.into_response())
         };
         let answer = AssertUnwindSafe(answer).catch_unwind();
         let response = match tokio::time::timeout(limit, answer).await {

@@ -44,6 +44,11 @@ async fn hides() -> poem::Result<()> {
     ))
 }
 
+fn every_host() -> Hosts {
+    let settings = crate::Settings::default();
+    Hosts::new(&settings, "0.0.0.0:80".parse().unwrap())
+}
+
 /// Status, body and request id of one request.
 async fn call(method: Method, uri: &str) -> (u16, serde_json::Value, String) {
     let app = Route::new()
@@ -54,6 +59,7 @@ async fn call(method: Method, uri: &str) -> (u16, serde_json::Value, String) {
         .at("/hides", get(hides))
         .at("/post", post(hangs))
         .with(Front {
+            hosts: every_host(),
             request_timeout: Duration::from_millis(50),
             upload_timeout: Duration::from_millis(50),
         });
@@ -125,6 +131,7 @@ async fn pages_of_other_sites_change_nothing() {
     let app = Route::new()
         .at("/do", get(refuses).post(refuses))
         .with(Front {
+            hosts: every_host(),
             request_timeout: Duration::from_secs(5),
             upload_timeout: Duration::from_secs(5),
         });
@@ -172,6 +179,32 @@ async fn pages_of_other_sites_change_nothing() {
         }
         let response = app.call(request.finish()).await.unwrap();
         assert_eq!(response.status(), status, "{method} {headers:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_name_that_only_leads_here_gets_nothing() {
+    let settings = crate::Settings::default();
+    let app = Route::new()
+        .at("/do", get(refuses).post(refuses))
+        .with(Front {
+            hosts: Hosts::new(&settings, "127.0.0.1:8080".parse().unwrap()),
+            request_timeout: Duration::from_secs(5),
+            upload_timeout: Duration::from_secs(5),
+        });
+    for method in [Method::GET, Method::POST, Method::HEAD, Method::OPTIONS] {
+        // To the browser, a page of that name is of the same origin.
+        let request = Request::builder()
+            .method(method.clone())
+            .uri("/do".parse().unwrap())
+            .header("host", "evil.example:8080")
+            .header("origin", "http://evil.example:8080")
+            .header("sec-fetch-site", "same-origin");
+        let mut response = app.call(request.finish()).await.unwrap();
+        assert_eq!(response.status(), 421, "{method}");
+        let body = response.take_body().into_string().await.unwrap();
+        assert!(body.contains("\"unknown_host\""), "{body}");
+        assert!(body.contains("http.allowed_hosts"), "{body}");
     }
 }
 

@@ -17,6 +17,8 @@ mod service;
 
 mod front;
 
+mod hosts;
+
 mod problem;
 
 mod body;

@@ -62,6 +62,7 @@ codes! {
     UnsupportedFormat, "unsupported_format", 415, "Images of this format can't be read";
     UnsupportedFeature, "unsupported_feature", 415, "The image uses a feature that can't be read";
     RangeNotSatisfiable, "range_not_satisfiable", 416, "The range lies outside the file";
+    UnknownHost, "unknown_host", 421, "The service does not go by this name";
     EmptyUpload, "empty", 422, "The upload is empty";
     TooManyPixels, "too_many_pixels", 422, "The image has too many pixels";
     TooMuchMemory, "too_much_memory", 422, "Decoding the image would take too much memory";
@@ -205,7 +206,7 @@ pub(crate) struct ProblemBody {
     /// `invalid_parameter` (400), `cross_origin`, `outside_library` (403), `no_such_route`,
     /// `no_such_image`, `no_such_file`, `no_such_library` (404), `method_not_allowed` (405),
     /// `upload_timeout` (408), `refused` (409), `file_gone` (410), `too_large` (413), `unsupported_media_type`, `not_an_image`, `unsupported_format`,
-    /// `unsupported_feature` (415), `range_not_satisfiable` (416), `empty`, `too_many_pixels`,
+    /// `unsupported_feature` (415), `range_not_satisfiable` (416), `unknown_host` (421), `empty`, `too_many_pixels`,
     /// `too_much_memory`, `truncated`, `corrupt`, `too_slow`, `decoder_panic` (422), `internal` (500),
     /// `overloaded`, `index_unavailable`, `other_model`, `queue_unavailable`,
     /// `embedder_unavailable`, `watcher_unavailable`, `library_unavailable`, `not_ready` (503,
@@ -239,6 +240,7 @@ fn meta(statuses: &[u16]) -> MetaResponses {
             413 => "The upload is too large",
             415 => "The upload is not an image, or of a kind that can't be read",
             416 => "The range lies outside the file",
+            421 => "The service does not go by the name that the header Host has",
             422 => "The image is empty, cut short, damaged, or has too many pixels",
             503 => "Something that is needed is away or overloaded; come back after Retry-After",
             _ => "The answer took too long",
@@ -301,17 +303,17 @@ macro_rules! refusals {
 
 refusals! {
     /// How a search is refused.
-    SearchRefusal: 400, 403, 404, 408, 413, 415, 422, 503, 504;
+    SearchRefusal: 400, 403, 404, 408, 413, 415, 421, 422, 503, 504;
     /// How a question to the index is refused.
-    ReadRefusal: 400, 404, 409, 503, 504;
+    ReadRefusal: 400, 404, 409, 421, 503, 504;
     /// How an order to the watchers is refused.
-    OrderRefusal: 400, 403, 404, 408, 409, 413, 415, 503, 504;
+    OrderRefusal: 400, 403, 404, 408, 409, 413, 415, 421, 503, 504;
     /// How a question about the service is refused.
-    PlainRefusal: 504;
+    PlainRefusal: 421, 504;
     /// How a file is refused.
-    FileRefusal: 400, 403, 404, 409, 410, 415, 416, 503, 504;
+    FileRefusal: 400, 403, 404, 409, 410, 415, 416, 421, 503, 504;
     /// How a small picture is refused.
-    ThumbnailRefusal: 400, 403, 404, 410, 415, 422, 503, 504;
+    ThumbnailRefusal: 400, 403, 404, 410, 415, 421, 422, 503, 504;
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ use poem::{EndpointExt as _, Response, Route, Server};
 use tokio_util::sync::CancellationToken;
 
 use crate::front::Front;
+use crate::hosts::Hosts;
 use crate::problem::{Code, Problem};
 use crate::service::{Context, Service};
 use crate::{Error, Settings, api, metrics, page, status};
@@ -147,6 +148,7 @@ async fn run(
     leave: CancellationToken,
 ) -> Result<(), Error> {
     let app = app.with(Front {
+        hosts: Hosts::new(settings, listening.address),
         request_timeout: settings.request_timeout,
         upload_timeout: settings.upload_timeout,
     });

@@ -15,7 +15,7 @@ async fn ask(address: SocketAddr, request: &str) -> String {
 }
 
 fn get(path: &str) -> String {
-    format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+    format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
 }
 
 #[tokio::test]
@@ -55,6 +55,11 @@ async fn health_is_served_until_told_to_leave() {
         lost.starts_with("HTTP/1.1 404") && lost.contains("no_such_route"),
         "{lost}"
     );
+    let strange = |path| get(path).replace("localhost", "evil.example");
+    let refused = ask(address, &strange("/docs")).await;
+    assert!(refused.starts_with("HTTP/1.1 421"), "{refused}");
+    let alive = ask(address, &strange("/healthz")).await;
+    assert!(alive.starts_with("HTTP/1.1 200"), "{alive}");
     // A connection that is kept open does not keep the server.
     let _idle = tokio::net::TcpStream::connect(address).await.unwrap();
     leave.cancel();

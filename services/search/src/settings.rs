@@ -11,6 +11,10 @@ use serde::{Deserialize, Serialize};
 pub struct Settings {
     /// `address:port`; port 0 takes a free one.
     pub listen: String,
+    /// Names by which the service may be asked (the header `Host`), beside those of this machine
+    /// and `listen`; for a proxy that passes on its own name. None: on an address that only this
+    /// machine reaches no others are taken, elsewhere all are. `*` takes all.
+    pub allowed_hosts: Vec<String>,
     /// The longest picture that can be searched by.
     #[serde(with = "size")]
     pub max_upload_bytes: u64,
@@ -48,6 +52,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             listen: "127.0.0.1:8080".into(),
+            allowed_hosts: Vec::new(),
             max_upload_bytes: 64 << 20,
             max_buffered_bytes: 512 << 20,
             upload_timeout: Duration::from_secs(60),

@@ -1,6 +1,8 @@
 //! Files that are not in the index: listed a page at a time through all libraries, tried again,
 //! or left alone.
 
+use std::time::Instant;
+
 use lookalike_bus::{Failure, WatcherAnswer, WatcherQuestion};
 use lookalike_proto::Library;
 use lookalike_proto::reasons::{self, Fate};
@@ -8,7 +10,7 @@ use lookalike_proto::reasons::{self, Fate};
 use super::schema::{FailureBody, FailureList, ReasonBody, Selected, Selection};
 use super::{ask, preview};
 use crate::convert;
-use crate::problem::Problem;
+use crate::problem::{Code, Problem};
 use crate::service::Service;
 use crate::time;
 
@@ -72,42 +74,98 @@ pub(crate) async fn list(service: &Service, wanted: Wanted) -> Result<FailureLis
     let is_rule = |code: &String| reasons::of(code).is_some_and(|one| one.fate == Fate::Rule);
     let ignored = wanted.ignored || code.as_ref().is_some_and(is_rule);
     let start = wanted.cursor.as_deref().map(Cursor::parse).transpose()?;
-    let mut failures = Vec::new();
+    let begun = Instant::now();
+    let whole = start.is_none();
+    let all = libraries.len();
+    let mut page = Page::new(wanted.limit);
     for library in libraries {
         let after = match &start {
             Some(cursor) if library.as_str() < cursor.library.as_str() => continue,
             Some(cursor) if library == cursor.library => cursor.after.clone(),
             _ => None,
         };
-        let room = wanted.limit - failures.len();
-        if room == 0 {
-            let cursor = Some(Cursor { library, after }.text());
-            return Ok(FailureList { failures, cursor });
+        // Each silent one costs time; the page ends before the request's time does.
+        let late = page.refusal.is_some() && begun.elapsed() > service.settings.request_timeout / 3;
+        if page.room() == 0 || late {
+            return Ok(page.ends(Some(Cursor { library, after })));
         }
         let question = WatcherQuestion::Failures {
             after,
-            limit: room,
+            limit: page.room(),
             ignored,
             code: code.clone(),
         };
-        let page = match ask::watcher(service, &library, question).await? {
-            WatcherAnswer::Failures(page) => page,
-            other => return Err(ask::strange(&library, &other)),
-        };
-        // A page may be short of its limit for its bytes.
-        let goes_on = page.more || page.failures.len() >= room;
-        let last = page.failures.last().map(|failure| failure.id.clone());
-        failures.extend(page.failures.into_iter().take(room).map(body));
-        if let (true, Some(last)) = (goes_on, last) {
-            let after = Some(last);
-            let cursor = Some(Cursor { library, after }.text());
-            return Ok(FailureList { failures, cursor });
+        let answer = ask::watcher(service, &library, question).await;
+        if let Some(cursor) = page.take(&library, answer)? {
+            return Ok(page.ends(Some(cursor)));
         }
     }
-    Ok(FailureList {
-        failures,
-        cursor: None,
-    })
+    match page.refusal.take() {
+        // As with an order: it fails as a whole only where nobody answered.
+        Some(refusal) if whole && page.unanswered.len() == all => Err(refusal),
+        _ => Ok(page.ends(None)),
+    }
+}
+
+/// A page that is being gathered.
+struct Page {
+    limit: usize,
+    failures: Vec<FailureBody>,
+    unanswered: Vec<String>,
+    /// Of the first library that did not answer.
+    refusal: Option<Problem>,
+}
+
+impl Page {
+    fn new(limit: usize) -> Self {
+        Self {
+            limit,
+            failures: Vec::new(),
+            unanswered: Vec::new(),
+            refusal: None,
+        }
+    }
+
+    fn room(&self) -> usize {
+        self.limit - self.failures.len()
+    }
+
+    /// Takes one library's answer; where the list goes on, if it does not with the next library.
+    fn take(
+        &mut self,
+        library: &Library,
+        answer: Result<WatcherAnswer, Problem>,
+    ) -> Result<Option<Cursor>, Problem> {
+        let room = self.room();
+        let refused = match answer {
+            Ok(WatcherAnswer::Failures(page)) => {
+                // A page may be short of its limit for its bytes.
+                let goes_on = page.more || page.failures.len() >= room;
+                let last = page.failures.last().map(|failure| failure.id.clone());
+                let failures = page.failures.into_iter().take(room).map(body);
+                self.failures.extend(failures);
+                return Ok(last.filter(|_| goes_on).map(|last| Cursor {
+                    library: library.clone(),
+                    after: Some(last),
+                }));
+            }
+            Ok(other) => ask::strange(library, &other),
+            // Without NATS no library can be asked: not a silence of this one.
+            Err(problem) if problem.code == Code::QueueUnavailable => return Err(problem),
+            Err(problem) => problem,
+        };
+        self.unanswered.push(library.to_string());
+        self.refusal.get_or_insert(refused);
+        Ok(None)
+    }
+
+    fn ends(self, cursor: Option<Cursor>) -> FailureList {
+        FailureList {
+            failures: self.failures,
+            cursor: cursor.map(|cursor| cursor.text()),
+            unanswered: self.unanswered,
+        }
+    }
 }
 
 fn body(failure: Failure) -> FailureBody {
@@ -228,8 +286,8 @@ fn sum(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::problem::Code;
     use crate::schema::EXAMPLE_ID;
+    use lookalike_bus::FailurePage;
 
     #[test]
     fn cursors_survive_their_text() {
@@ -245,6 +303,46 @@ mod tests {
                 "{bad}"
             );
         }
+    }
+
+    #[test]
+    fn a_silent_library_does_not_end_the_list() {
+        let [archive, shop] = ["archive", "shop"].map(|name| Library::new(name).unwrap());
+        let of_shop = |more| {
+            let failure = Failure {
+                id: EXAMPLE_ID.into(),
+                library: "shop".into(),
+                path: "a.jpg".into(),
+                state: "failed".into(),
+                code: "truncated".into(),
+                detail: "it is cut short".into(),
+                size: 1,
+                since_ms: 1,
+            };
+            Ok(WatcherAnswer::Failures(FailurePage {
+                failures: vec![failure],
+                total: 1,
+                more,
+            }))
+        };
+        for code in [Code::WatcherUnavailable, Code::Refused] {
+            let mut page = Page::new(5);
+            let silent = Err(Problem::new(code, "nobody"));
+            assert_eq!(page.take(&archive, silent).unwrap(), None);
+            assert_eq!(page.take(&shop, of_shop(false)).unwrap(), None);
+            let list = page.ends(None);
+            assert_eq!(list.unanswered, ["archive"]);
+            assert_eq!(list.failures.len(), 1);
+        }
+        let mut page = Page::new(5);
+        let other = Ok(WatcherAnswer::Scanning);
+        assert_eq!(page.take(&archive, other).unwrap(), None);
+        let cursor = page.take(&shop, of_shop(true)).unwrap();
+        assert_eq!(cursor.unwrap().text(), format!("shop:{EXAMPLE_ID}"));
+        assert_eq!(page.ends(None).unanswered, ["archive"]);
+        // Without NATS there is no list: its end would be told too early.
+        let away = Err(Problem::new(Code::QueueUnavailable, "NATS is away"));
+        assert!(Page::new(5).take(&archive, away).is_err());
     }
 
     #[test]

@@ -91,6 +91,9 @@ pub(crate) struct FailureList {
     pub failures: Vec<FailureBody>,
     /// Give this as `cursor` for the next page; null after the last one.
     pub cursor: Option<String>,
+    /// Libraries that this page should have come to and whose watcher did not answer: the list goes
+    /// on without their files.
+    pub unanswered: Vec<String>,
 }
 
 impl Example for FailureList {
@@ -98,6 +101,7 @@ impl Example for FailureList {
         Self {
             failures: vec![FailureBody::example()],
             cursor: Some(format!("shop:{EXAMPLE_ID}")),
+            unanswered: Vec::new(),
         }
     }
 }

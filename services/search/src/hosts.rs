@@ -1,0 +1,185 @@
+//! By which names the service may be asked, as the header `Host` says.
+//!
+//! A page of another site can have its own name lead to this machine. To a browser the service
+//! then is that site: the page may read answers, and change things. Only the name tells it apart.
+
+use std::net::SocketAddr;
+
+use poem::Request;
+use poem::http::header;
+
+use crate::Settings;
+use crate::problem::{Code, Problem};
+
+/// The names that are taken; `None`: every one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Hosts(Option<Vec<String>>);
+
+impl Hosts {
+    /// On an address that only this machine reaches: the names of this machine, the address
+    /// itself, and those of the settings. Elsewhere the names can't be known: every one, unless the
+    /// settings have some.
+    pub(crate) fn new(settings: &Settings, address: SocketAddr) -> Self {
+        let ip = address.ip().to_canonical();
+        let allowed = &settings.allowed_hosts;
+        if allowed.iter().any(|host| host == "*") || (!ip.is_loopback() && allowed.is_empty()) {
+            return Self(None);
+        }
+        let mut names = ["localhost", "127.0.0.1", "[::1]"]
+            .map(str::to_owned)
+            .to_vec();
+        names.push(match ip {
+            std::net::IpAddr::V4(ip) => ip.to_string(),
+            std::net::IpAddr::V6(ip) => format!("[{ip}]"),
+        });
+        names.push(name(&settings.listen));
+        names.extend(allowed.iter().map(|host| name(host)));
+        Self(Some(names))
+    }
+
+    /// # Errors
+    /// When the request is for another name.
+    pub(crate) fn check(&self, request: &Request) -> Result<(), Problem> {
+        let Some(names) = &self.0 else {
+            return Ok(());
+        };
+        // What machines ask tells nothing of pictures, and is asked by all kinds of names.
+        if matches!(request.uri().path(), "/healthz" | "/readyz" | "/metrics") {
+            return Ok(());
+        }
+        // HTTP/2, and whoever takes this for a proxy, write it into the request itself.
+        let written = request
+            .uri()
+            .authority()
+            .map(|authority| authority.as_str());
+        let mut asked = request.headers().get_all(header::HOST).iter();
+        let asked = written.map(|host| Some(host.to_owned())).into_iter().chain(
+            asked
+                .by_ref()
+                .map(|host| host.to_str().ok().map(str::to_owned)),
+        );
+        for host in asked {
+            let is_known = host
+                .as_ref()
+                .is_some_and(|host| names.contains(&name(host)));
+            if !is_known {
+                let shown: String = host.unwrap_or_default().chars().take(100).collect();
+                return Err(Problem {
+                    param: Some("Host".into()),
+                    ..Problem::new(
+                        Code::UnknownHost,
+                        format!(
+                            "this service does not go by the name {shown:?}; behind a proxy, or \
+                             under a name of your own, list it in the setting http.allowed_hosts"
+                        ),
+                    )
+                });
+            }
+        }
+        // Browsers always say it; programs that do not are no browsers.
+        Ok(())
+    }
+}
+
+/// Without the port and a last dot, in lower case.
+fn name(host: &str) -> String {
+    let host = host.trim();
+    let bare = match host.rsplit_once(':') {
+        Some((bare, port))
+            if port.bytes().all(|b| b.is_ascii_digit())
+                && (bare.ends_with(']') || !bare.contains(':')) =>
+        {
+            bare
+        }
+        _ => host,
+    };
+    let bare = bare.strip_suffix('.').unwrap_or(bare);
+    bare.to_ascii_lowercase()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn taken(listen: &str, address: &str, allowed: &[&str], host: &str) -> bool {
+        let settings = Settings {
+            listen: listen.into(),
+            allowed_hosts: allowed.iter().map(|host| (*host).to_owned()).collect(),
+            ..Settings::default()
+        };
+        let hosts = Hosts::new(&settings, address.parse().unwrap());
+        let request = Request::builder()
+            .uri("/v1/stats".parse().unwrap())
+            .header("host", host);
+        hosts.check(&request.finish()).is_ok()
+    }
+
+    #[test]
+    fn on_this_machine_only_its_names_are_taken() {
+        let here = |host| taken("127.0.0.1:8080", "127.0.0.1:8080", &[], host);
+        for host in [
+            "localhost",
+            "LOCALHOST:8080",
+            "localhost.:80",
+            "127.0.0.1",
+            "127.0.0.1:9",
+            "[::1]:8080",
+        ] {
+            assert!(here(host), "{host}");
+        }
+        for host in [
+            "evil.example",
+            "evil.example:8080",
+            "localhost.evil.example",
+            "127.0.0.1.evil.example",
+            "evil.example:127.0.0.1",
+            "192.0.2.1",
+            "",
+            "[::2]",
+        ] {
+            assert!(!here(host), "{host}");
+        }
+        let own = ["Pictures.example:443", "attic"];
+        for host in ["pictures.example", "attic:81", "localhost"] {
+            assert!(taken("127.0.0.1:0", "127.0.0.1:1", &own, host), "{host}");
+        }
+        assert!(!taken("127.0.0.1:0", "127.0.0.1:1", &own, "evil.example"));
+        assert!(taken("127.0.0.1:0", "127.0.0.1:1", &["*"], "evil.example"));
+        assert!(taken("127.0.0.2:0", "127.0.0.2:1", &[], "127.0.0.2:1"));
+        assert!(taken("mybox:80", "127.0.1.1:80", &[], "mybox"));
+        assert!(!taken("[::1]:80", "[::1]:80", &[], "evil.example"));
+    }
+
+    #[test]
+    fn elsewhere_every_name_is_taken_unless_some_are_listed() {
+        for address in ["0.0.0.0:80", "[::]:80", "192.0.2.1:80"] {
+            assert!(taken(address, address, &[], "pictures.example"));
+            let listed = ["pictures.example"];
+            assert!(taken(address, address, &listed, "pictures.example"));
+            assert!(!taken(address, address, &listed, "evil.example"));
+        }
+        assert!(taken("192.0.2.1:80", "192.0.2.1:80", &["x"], "192.0.2.1"));
+    }
+
+    #[test]
+    fn whichever_name_a_request_writes_must_fit() {
+        let settings = Settings::default();
+        let hosts = Hosts::new(&settings, "127.0.0.1:80".parse().unwrap());
+        for (uri, headers, ok) in [
+            ("/", &[][..], true),
+            ("/", &["localhost", "evil.example"], false),
+            ("http://evil.example/", &["localhost"], false),
+            ("http://localhost/", &["evil.example"], false),
+            ("http://localhost/", &[], true),
+            ("/metrics", &["evil.example"], true),
+            ("/metrics/x", &["evil.example"], false),
+        ] {
+            let mut request = Request::builder().uri(uri.parse().unwrap());
+            for host in headers {
+                request = request.header("host", *host);
+            }
+            let checked = hosts.check(&request.finish());
+            assert_eq!(checked.is_ok(), ok, "{uri} {headers:?}");
+        }
+    }
+}
