@@ -35,8 +35,20 @@ impl Bus {
                 ..Default::default()
             })
             .await
+            .map_err(|e| Error::jetstream("making the bucket of leases")(e.into()))?;
+        self.jetstream
+            .create_or_update_key_value(kv::Config {
+                bucket: self.turns_bucket(),
+                description: "Who held what last".into(),
+                history: 1,
+                max_bytes: 1 << 20,
+                storage: stream::StorageType::File,
+                num_replicas: self.settings.replicas,
+                ..Default::default()
+            })
+            .await
             .map(|_| ())
-            .map_err(|e| Error::jetstream("making the bucket of leases")(e.into()))
+            .map_err(|e| Error::jetstream("making the bucket of turns")(e.into()))
     }
 
     /// Takes what `key` names (of `a-z`, `0-9`, `-`, `_` and `.`) unless somebody else holds it:
@@ -73,6 +85,38 @@ impl Bus {
             revision,
             term: self.settings.lease.max(Duration::from_secs(1)),
         }))
+    }
+
+    /// Who held `key` last, and which of its turns that was, as [`Bus::note_turn`] was told: a
+    /// holder that remembers another turn has forgotten something since, or was put back.
+    ///
+    /// # Errors
+    /// When JetStream does not answer.
+    pub async fn last_turn(&self, key: &str) -> Result<Option<String>, Error> {
+        let failed =
+            |e: Box<dyn std::error::Error + Send + Sync>| Error::jetstream("asking for a turn")(e);
+        let bucket = self.jetstream.get_key_value(self.turns_bucket()).await;
+        let store = bucket.map_err(|e| failed(e.into()))?;
+        let value = store.get(key).await.map_err(|e| failed(e.into()))?;
+        Ok(value.map(|value| String::from_utf8_lossy(&value).into_owned()))
+    }
+
+    /// Notes whose turn it is to hold `key`, for good.
+    ///
+    /// # Errors
+    /// When JetStream does not answer.
+    pub async fn note_turn(&self, key: &str, turn: &str) -> Result<(), Error> {
+        let failed =
+            |e: Box<dyn std::error::Error + Send + Sync>| Error::jetstream("noting a turn")(e);
+        let bucket = self.jetstream.get_key_value(self.turns_bucket()).await;
+        let store = bucket.map_err(|e| failed(e.into()))?;
+        let value = bytes::Bytes::copy_from_slice(turn.as_bytes());
+        store.put(key, value).await.map_err(|e| failed(e.into()))?;
+        Ok(())
+    }
+
+    fn turns_bucket(&self) -> String {
+        format!("{}_turns", self.settings.namespace)
     }
 
     fn leases_bucket(&self) -> String {

@@ -71,6 +71,10 @@ pub enum WatcherQuestion {
 /// Ids in one question at most.
 pub const MOST_IDS: usize = 1000;
 
+/// Files that one [`WatcherQuestion::Retry`] or [`WatcherQuestion::Discard`] concerns at most:
+/// where an answer says so many, there may be more, and one asks again.
+pub const MOST_FILES_AT_ONCE: usize = 5000;
+
 /// Bytes of one answer's list at most, as JSON: NATS carries messages of up to 1 MiB.
 pub const MOST_ANSWER_BYTES: usize = 512 << 10;
 

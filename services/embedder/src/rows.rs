@@ -61,9 +61,15 @@ async fn page(
     limit: usize,
 ) -> Result<RowsPage, lookalike_index::Error> {
     let filter = Filter::Library(vec![library.to_owned()]);
-    let images = index
-        .list(&filter, after, limit, Consistency::Strong)
-        .await?;
+    let listed = index.list(&filter, after, limit, Consistency::Strong).await;
+    let images = match listed {
+        // Gone, and nothing else may ever ask for it: made again, it holds nothing.
+        Err(lookalike_index::Error::Missing { .. }) => {
+            index.ensure().await?;
+            Vec::new()
+        }
+        listed => listed?,
+    };
     let more = images.len() >= limit;
     Ok(within_bytes(images.iter().map(facts), more))
 }

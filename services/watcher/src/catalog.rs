@@ -77,8 +77,9 @@ pub struct Root {
     pub identity: Option<Identity>,
     /// Behind which outcome reading goes on.
     pub outcomes_read: Option<StreamPosition>,
-    /// What the index held when the catalog began was taken over.
-    pub adopted: bool,
+    /// How often the library was held with this catalog; what the index held was taken over
+    /// before the first time.
+    pub turns: u64,
 }
 
 /// The open catalog.
@@ -204,7 +205,7 @@ impl Catalog {
     /// When SQLite can't.
     pub fn root(&self, library: LibraryKey) -> Result<Root> {
         let sql = "SELECT root_device, root_inode, outcomes_created, outcomes_sequence, \
-                   root_born_ns, adopted FROM libraries WHERE key = ?1";
+                   root_born_ns, turns FROM libraries WHERE key = ?1";
         let mut statement = self.db.prepare_cached(sql)?;
         Ok(statement.query_row([library], |row| {
             let identity = (row.get::<_, Option<i64>>(0)?, row.get::<_, Option<i64>>(1)?);
@@ -225,7 +226,7 @@ impl Catalog {
                     }),
                     _ => None,
                 },
-                adopted: row.get(5)?,
+                turns: row.get::<_, i64>(5)? as u64,
             })
         })?)
     }
@@ -254,12 +255,12 @@ impl Catalog {
         Ok(())
     }
 
-    /// Keeps that what the index held when the catalog began was taken over.
+    /// Counts that the library is held once more.
     ///
     /// # Errors
     /// When SQLite can't.
-    pub fn set_adopted(&self, library: LibraryKey) -> Result<()> {
-        let sql = "UPDATE libraries SET adopted = 1 WHERE key = ?1 AND adopted = 0";
+    pub fn count_turn(&self, library: LibraryKey) -> Result<()> {
+        let sql = "UPDATE libraries SET turns = turns + 1 WHERE key = ?1";
         self.db.prepare_cached(sql)?.execute([library])?;
         Ok(())
     }
@@ -570,16 +571,21 @@ impl Catalog {
         )
     }
 
-    /// The ids of failed files, all or those with one code; with the code `discarded`, of those
+    /// The ids of up to `limit` failed files, of all or of those with one code; with the code `discarded`, of those
     /// that are left alone.
     ///
     /// # Errors
     /// When SQLite can't.
-    pub fn failed(&self, library: LibraryKey, code: Option<&str>) -> Result<Vec<ImageId>> {
+    pub fn failed(
+        &self,
+        library: LibraryKey,
+        code: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<ImageId>> {
         let rows = self.many(
             "library = ?1 AND present = 1 AND state >= 2 AND (state = 2 OR state = 4 AND ?2 = 'discarded') \
-             AND (?2 IS NULL OR code = ?2)",
-            params![library, code],
+             AND (?2 IS NULL OR code = ?2) LIMIT ?3",
+            params![library, code, limit as i64],
         )?;
         Ok(rows.into_iter().map(|row| row.id).collect())
     }
@@ -611,7 +617,9 @@ pub fn make_version_1(path: &Path) {
     let db = Connection::open(path).unwrap();
     db.execute_batch(
         "DROP TRIGGER life_ends; DROP TABLE lives; \
-         ALTER TABLE libraries DROP COLUMN adopted; \
+         ALTER TABLE libraries DROP COLUMN turns; \
+         DROP INDEX outbox; \
+         CREATE INDEX outbox ON images (generation) WHERE unsent = 1 AND in_flight = 0; \
          DROP INDEX hashed; DROP INDEX new; DROP INDEX delayed; \
          ALTER TABLE images DROP COLUMN told; ALTER TABLE images DROP COLUMN first_seen_ns; \
          ALTER TABLE libraries DROP COLUMN root_born_ns; \

@@ -63,6 +63,18 @@ impl Facts {
             && self.born_ns == before.born_ns
     }
 
+    /// Whether these were learnt from a row of the index, which keeps size and mtime only, and
+    /// that to the millisecond.
+    pub fn are_second_hand(&self) -> bool {
+        self.inode == 0 && self.device == 0
+    }
+
+    /// Whether a file may be the one that second-hand facts tell of.
+    pub fn fits(&self, second_hand: &Self) -> bool {
+        self.size == second_hand.size
+            && self.mtime_ns / 1_000_000 == second_hand.mtime_ns / 1_000_000
+    }
+
     /// Whether this is the same inode as `before`, wherever it lies now and whatever is in it.
     /// An inode is used again after its file is gone: its birth tells that apart, and where that
     /// is not told, size and mtime must not have changed (a rename keeps both).

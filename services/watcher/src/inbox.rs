@@ -52,12 +52,14 @@ pub enum Note {
     Degraded(usize, &'static str, Option<String>),
     /// A library is held by another watcher.
     StandBy(usize),
-    /// A library is held by this watcher; is the catalog whole?
-    BeginToHold(usize, oneshot::Sender<bool>),
+    /// A library is held by this watcher: which turn of holding it, as the catalog counts them,
+    /// was the last one whose beginning was whole? None: 0.
+    BeginToHold(usize, oneshot::Sender<u64>),
     /// Rows of the index, to be taken over.
     Adopt(usize, Vec<RowFacts>, oneshot::Sender<()>),
-    /// The catalog is whole: watch the library. Behind which outcome does reading go on?
-    Activate(usize, oneshot::Sender<Option<StreamPosition>>),
+    /// The catalog is whole: watch the library. Behind which outcome does reading go on, and which
+    /// turn of holding it is this?
+    Activate(usize, oneshot::Sender<(Option<StreamPosition>, u64)>),
     /// Finish.
     Stop,
 }

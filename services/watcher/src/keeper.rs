@@ -55,6 +55,10 @@ struct Held {
     /// The root folder as the catalog knows it.
     identity: Option<Identity>,
     scanned_once: bool,
+    /// It was compared as a whole since it is held and its root is there.
+    is_compared: bool,
+    /// Since when it is held, in nanoseconds since 1970.
+    active_since_ns: i64,
     standing: Standing,
     /// Something could not be read since the last whole scan began.
     met_unreadable: bool,
@@ -142,7 +146,9 @@ impl Keeper {
                 root,
                 degraded: BTreeMap::new(),
                 scanned_once: false,
-                standing: Standing::StandsBy,
+                is_compared: false,
+                active_since_ns: 0,
+                standing: Standing::Undecided,
                 met_unreadable: false,
                 observed: 0,
                 next_rescan: now + settings.rescan_interval,
@@ -209,6 +215,8 @@ impl Keeper {
             if let Ok(root) = self.catalog.root(held.key) {
                 held.identity = root.identity;
             }
+            // Whoever confirmed something in this turn was told that it failed.
+            held.brake = Brake::default();
             if self.is_active(library) {
                 self.scans.plan_whole(library, Now::read());
             }
@@ -338,8 +346,8 @@ impl Keeper {
                 self.answer(answer, ());
             }
             Note::BeginToHold(library, answer) => {
-                let adopted = self.begin_to_hold(library)?;
-                self.answer(answer, adopted);
+                let begun = self.begin_to_hold(library)?;
+                self.answer(answer, begun);
             }
             Note::Adopt(library, rows, answer) => {
                 self.adopt(library, &rows, now)?;

@@ -20,7 +20,8 @@ mod tenure;
 mod watches;
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use lookalike_bus::Bus;
 use lookalike_proto::Library;
@@ -80,11 +81,12 @@ impl Watcher {
             path: data_dir.to_owned(),
             source,
         })?;
-        let catalog = Catalog::open(&data_dir.join("catalog.sqlite"))?;
+        let file = data_dir.join("catalog.sqlite");
+        let catalog = Catalog::open(&file)?;
         let inbox = Arc::new(Inbox::new(settings.max_hints));
         let outbox_filled = Arc::new(Notify::new());
         let (show, shown) = watch::channel(Shown::new());
-        let holder = holder(catalog.identity()?);
+        let holder = holder(catalog.identity()?, &file);
         let keeper = Keeper::new(
             settings.clone(),
             catalog,
@@ -100,6 +102,7 @@ impl Watcher {
             inbox: inbox.clone(),
             leave: leave.clone(),
             settings: settings.clone(),
+            held_until: Arc::new(Mutex::new(Instant::now())),
         };
         let keeper = std::thread::Builder::new()
             .name("watcher keeper".into())
@@ -136,18 +139,34 @@ impl Watcher {
     /// Finishes what is under way and closes the catalog.
     pub async fn stop(self) {
         self.leave.cancel();
-        self.tasks.wait().await;
+        if tokio::time::timeout(TO_LEAVE, self.tasks.wait())
+            .await
+            .is_err()
+        {
+            tracing::warn!("the watcher's tasks do not end, leaving without them");
+        }
         self.inbox.note(Note::Stop);
-        let joined = tokio::task::spawn_blocking(move || self.keeper.join()).await;
-        if !matches!(joined, Ok(Ok(()))) {
+        // The thread drops the sender at its end, whatever that is.
+        let mut shown = self.shown.clone();
+        let ended = async { while shown.changed().await.is_ok() {} };
+        if tokio::time::timeout(TO_LEAVE, ended).await.is_err() {
+            tracing::warn!(
+                "the watcher waits for a file system that does not answer, leaving without it"
+            );
+        } else if self.keeper.join().is_err() {
             tracing::error!("the watcher's thread ended badly; the next start compares everything");
         }
     }
 }
 
-/// What a catalog's leases are held by: the machine and the catalog, which no other process can
-/// have open.
-fn holder(catalog: u32) -> String {
+/// How long the watcher's tasks and its thread have to end, each.
+const TO_LEAVE: Duration = Duration::from_secs(4);
+
+/// What a catalog's leases are held by: the machine and the very file of the catalog, which no
+/// other process can have open. A copy of it is another holder.
+fn holder(catalog: u32, file: &Path) -> String {
+    use std::os::unix::fs::MetadataExt as _;
     let machine = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    format!("{}/{catalog:08x}", machine.trim())
+    let (device, inode) = std::fs::metadata(file).map_or((0, 0), |m| (m.dev(), m.ino()));
+    format!("{}/{catalog:08x}/{device:x}/{inode:x}", machine.trim())
 }

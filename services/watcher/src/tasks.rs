@@ -2,8 +2,8 @@
 //! decides nothing.
 
 use std::collections::HashMap;
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use futures_util::{FutureExt as _, StreamExt as _};
 use lookalike_bus::{Bus, Degraded, Error as BusError, StreamPosition, WatcherAnswer};
@@ -30,6 +30,9 @@ const STREAM_CHECK: Duration = Duration::from_secs(5);
 /// few thousand files at most.
 const STUCK_AFTER: Duration = Duration::from_secs(30);
 
+/// How long a task that is told to leave waits for an answer of the keeper.
+const LAST_ANSWER: Duration = Duration::from_secs(2);
+
 /// What every task holds.
 #[derive(Clone)]
 pub(crate) struct Around {
@@ -37,6 +40,8 @@ pub(crate) struct Around {
     pub inbox: Arc<Inbox>,
     pub leave: CancellationToken,
     pub settings: Settings,
+    /// Until when the library's lease is known to be held.
+    pub held_until: Arc<Mutex<Instant>>,
 }
 
 impl Around {
@@ -44,7 +49,16 @@ impl Around {
     async fn ask<T>(&self, note: impl FnOnce(oneshot::Sender<T>) -> Note) -> Option<T> {
         let (answer, answered) = oneshot::channel();
         self.inbox.note(note(answer));
-        answered.await.ok()
+        // A keeper that waits for a dead mount answers nobody, and must not keep anybody here.
+        let too_late = async {
+            self.leave.cancelled().await;
+            sleep(LAST_ANSWER).await;
+        };
+        tokio::select! {
+            biased;
+            answered = answered => answered.ok(),
+            () = too_late => None,
+        }
     }
 
     /// What NATS answers, unless the watcher is told to leave meanwhile. Only for what may be
@@ -184,7 +198,11 @@ impl Around {
                 let stored = if is_gone {
                     Ok(false)
                 } else {
-                    self.bus.event_is_stored(one.position.sequence).await
+                    let asked = self.bus.event_is_stored(one.position.sequence);
+                    match self.unless_leaving(asked).await {
+                        Some(stored) => stored,
+                        None => return,
+                    }
                 };
                 match stored {
                     Ok(true) => checked.push((one.image_id, one.generation, Fate::Waiting)),
@@ -270,6 +288,12 @@ impl Around {
                     call = calls.next() => call,
                 };
                 let Some(call) = call else { break };
+                if *self.held_until.lock().expect("no holder panics") < Instant::now() {
+                    // It may be another watcher's by now, and that one knows better.
+                    let unsure = "it is not sure now which watcher holds the library; try again";
+                    call.reply(&WatcherAnswer::Refused(unsure.into())).await;
+                    continue;
+                }
                 let question = call.question.clone();
                 let answer = self
                     .ask(|answer| Note::Question(index, question, answer))

@@ -17,7 +17,7 @@ CREATE TABLE libraries (
     root_born_ns INTEGER,
     outcomes_created INTEGER,
     outcomes_sequence INTEGER,
-    adopted INTEGER NOT NULL DEFAULT 0
+    turns INTEGER NOT NULL DEFAULT 0
 ) STRICT;
 CREATE TABLE images (
     number INTEGER PRIMARY KEY,
@@ -59,7 +59,7 @@ CREATE INDEX vanished ON images (library, missing_since_ns) WHERE present = 0 AN
 CREATE INDEX file ON images (inode, device);
 CREATE INDEX hashed ON images (size, present) WHERE content_hash IS NOT NULL;
 CREATE INDEX new ON images (size, first_seen_ns) WHERE present = 1;
-CREATE INDEX outbox ON images (generation) WHERE unsent = 1 AND in_flight = 0;
+CREATE INDEX outbox ON images (generation) WHERE unsent = 1 AND in_flight = 0 AND retries = 0;
 CREATE INDEX delayed ON images (not_before_ns)
     WHERE unsent = 1 AND in_flight = 0 AND not_before_ns > 0;
 CREATE INDEX under_way ON images (sent_ns) WHERE in_flight <> 0;
@@ -97,10 +97,12 @@ COMMIT;
 /// index; what was answered before is not known any more.
 pub const FROM_2: &str = "
 BEGIN;
-ALTER TABLE libraries ADD COLUMN adopted INTEGER NOT NULL DEFAULT 0;
-UPDATE libraries SET adopted = 1;
+ALTER TABLE libraries ADD COLUMN turns INTEGER NOT NULL DEFAULT 0;
+UPDATE libraries SET turns = 1;
 DROP INDEX vanished;
 CREATE INDEX vanished ON images (library, missing_since_ns) WHERE present = 0 AND removing = 0;
+DROP INDEX outbox;
+CREATE INDEX outbox ON images (generation) WHERE unsent = 1 AND in_flight = 0 AND retries = 0;
 CREATE TABLE lives (
     id BLOB PRIMARY KEY,
     outcome BLOB NOT NULL,

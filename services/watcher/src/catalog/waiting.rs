@@ -10,14 +10,39 @@ const LONGEST_WAIT_NS: i64 = 120_000_000_000;
 
 impl Catalog {
     /// Rows of these libraries that must be sent, may be sent now, and have nothing under way;
-    /// the oldest first.
+    /// the oldest first. Of what was put off before a few at a time, or what there is room for:
+    /// a library that nobody can read now holds up no other.
     ///
     /// # Errors
     /// When SQLite can't.
     pub fn outbox(&self, held: &[LibraryKey], now_ns: i64, limit: usize) -> Result<Vec<Row>> {
+        let again = self.outbox_where("retries > 0", "not_before_ns", held, now_ns, limit)?;
+        let share = limit.div_ceil(8).min(again.len());
+        let first = "retries = 0";
+        let mut rows = self.outbox_where(first, "generation", held, now_ns, limit - share)?;
+        let room = limit - rows.len();
+        rows.extend(again.into_iter().take(room));
+        Ok(rows)
+    }
+
+    fn outbox_where(
+        &self,
+        which: &str,
+        order: &str,
+        held: &[LibraryKey],
+        now_ns: i64,
+        limit: usize,
+    ) -> Result<Vec<Row>> {
+        // What was put off always has a time; saying so lets SQLite see which index will do.
+        let delayed = if order == "not_before_ns" {
+            "AND not_before_ns > 0"
+        } else {
+            ""
+        };
         let condition = format!(
-            "unsent = 1 AND in_flight = 0 AND (not_before_ns <= ?1 OR not_before_ns > ?2) \
-             AND library IN ({}) ORDER BY generation LIMIT ?3",
+            "unsent = 1 AND in_flight = 0 AND {which} {delayed} \
+             AND (not_before_ns <= ?1 OR not_before_ns > ?2) \
+             AND library IN ({}) ORDER BY {order} LIMIT ?3",
             list(held)
         );
         let too_far = now_ns.saturating_add(LONGEST_WAIT_NS);
@@ -38,15 +63,19 @@ impl Catalog {
             .query_row([now_ns], |row| row.get(0))?)
     }
 
-    /// How many events are under way.
+    /// How many events of these libraries are under way; `None`: of all.
     ///
     /// # Errors
     /// When SQLite can't.
-    pub fn in_flight(&self) -> Result<usize> {
-        let sql = "SELECT count(*) FROM images WHERE in_flight <> 0";
+    pub fn in_flight(&self, held: Option<&[LibraryKey]>) -> Result<usize> {
+        // All of them are counted in the index alone.
+        let which = held.map_or_else(String::new, |held| {
+            format!(" AND library IN ({})", list(held))
+        });
+        let sql = format!("SELECT count(*) FROM images WHERE in_flight <> 0{which}");
         Ok(self
             .db
-            .prepare_cached(sql)?
+            .prepare_cached(&sql)?
             .query_row([], |row| row.get::<_, i64>(0))? as usize)
     }
 

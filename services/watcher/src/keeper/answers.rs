@@ -1,8 +1,6 @@
 //! Answers to questions about a library: its failures, one file's life, and what the index is to
 //! be compared with.
 
-use std::path::Path;
-
 use lookalike_bus::{
     Failure, FailurePage, KnownImage, KnownPage, LastAnswer, Life, MOST_ANSWER_BYTES, MOST_IDS,
     WatcherAnswer, WatcherQuestion,
@@ -90,9 +88,7 @@ impl Keeper {
         let mut more = rows.len() > limit;
         rows.truncate(limit);
         let name = held.name.as_str();
-        let failures = within(rows.iter().map(|row| failure(row, name)), &mut more, |f| {
-            f.path.len() + f.detail.len()
-        });
+        let failures = within(rows.iter().map(|row| failure(row, name)), &mut more);
         Ok(FailurePage {
             failures,
             total,
@@ -100,8 +96,8 @@ impl Keeper {
         })
     }
 
-    /// The failed files that are meant: these, or all, with this code or any. `None`: what was
-    /// given are no ids.
+    /// The failed files that are meant: these, or all, with this code or any, a limited number at
+    /// once. `None`: what was given are no ids.
     fn failed(
         &self,
         library: usize,
@@ -111,7 +107,7 @@ impl Keeper {
         let key = self.libraries[library].key;
         let is_named = !ids.is_empty() || code.as_deref() == Some(DISCARDED);
         let ids = if ids.is_empty() {
-            self.catalog.failed(key, code.as_deref())?
+            self.catalog.failed(key, code.as_deref(), MOST_A_TURN)?
         } else {
             match parse(&ids) {
                 Some(ids) => ids,
@@ -184,7 +180,7 @@ impl Keeper {
     }
 
     fn known_page(&self, library: usize, rows: &[Row], mut more: bool) -> KnownPage {
-        let images = within(rows.iter().map(known), &mut more, |image| image.path.len());
+        let images = within(rows.iter().map(known), &mut more);
         KnownPage {
             ready: self.is_whole(library),
             scanning: self.scans.any_of(library),
@@ -232,7 +228,7 @@ impl Keeper {
             (None, None) => None,
         };
         let Some(row) = row else {
-            return Ok(path.and_then(|path| self.life_without_row(library, &path)));
+            return Ok(path.and_then(|path| self.life_without_row(library, &path, now)));
         };
         let last = self.catalog.last_outcome(&row.id)?;
         let image = known(&row);
@@ -260,9 +256,10 @@ impl Keeper {
 
     /// A file that the catalog does not list: one in a folder that is not entered, or one that
     /// is still being written.
-    fn life_without_row(&mut self, library: usize, path: &str) -> Option<Life> {
+    fn life_without_row(&mut self, library: usize, path: &str, now: Now) -> Option<Life> {
+        let name = self.libraries[library].name.to_string();
         let told = |state: &str, code: &str, detail: &str, waits_for: &str| Life {
-            library: self.libraries[library].name.to_string(),
+            library: name.clone(),
             path: path.to_owned(),
             state: state.to_owned(),
             code: code.to_owned(),
@@ -270,8 +267,7 @@ impl Keeper {
             waits_for: waits_for.to_owned(),
             ..Life::default()
         };
-        let relative = Path::new(path);
-        if relative.is_absolute() || path.split('/').any(|part| part == "..") {
+        if lookalike_proto::RelativePath::new(path).is_err() || !self.root_is_there(library) {
             return None;
         }
         let (dir, _) = split(path.as_bytes());
@@ -280,7 +276,12 @@ impl Keeper {
             let detail = "It lies in a folder that is not entered (hidden, or a system's own).";
             return Some(told("ignored", "hidden", detail, ""));
         }
-        match crate::disk::look(&self.full_path(library, path.as_bytes())) {
+        if self.enters(library, dir, now).is_none() {
+            let detail = "It lies in a folder that a rule of a .lookalikeignore leaves out.";
+            return Some(told("ignored", "ignore_file", detail, ""));
+        }
+        // What only a link leads to does not lie there, and is not looked at.
+        match self.look(library, path.as_bytes()) {
             Ok(Some(crate::disk::Thing::File(_))) => Some(told(
                 "settling",
                 "",
@@ -292,6 +293,9 @@ impl Keeper {
         }
     }
 }
+
+/// Failed files that one question concerns at most; whoever means more asks again.
+const MOST_A_TURN: usize = lookalike_bus::MOST_FILES_AT_ONCE;
 
 /// The code of a failed file that somebody wants to be left alone.
 const DISCARDED: &str = "discarded";
@@ -311,13 +315,11 @@ fn parse(ids: &[String]) -> Option<Vec<ImageId>> {
 }
 
 /// As many items as one answer holds, at least one; sets `more` where some are left out.
-fn within<T>(items: impl Iterator<Item = T>, more: &mut bool, text: fn(&T) -> usize) -> Vec<T> {
-    // Besides its texts (which JSON may double) an item takes less than this.
-    const OTHER_BYTES: usize = 512;
+fn within<T: serde::Serialize>(items: impl Iterator<Item = T>, more: &mut bool) -> Vec<T> {
     let mut bytes = 0;
     let mut taken = Vec::new();
     for item in items {
-        bytes += OTHER_BYTES + 2 * text(&item);
+        bytes += serde_json::to_vec(&item).map_or(0, |json| json.len() + 1);
         if bytes > MOST_ANSWER_BYTES && !taken.is_empty() {
             *more = true;
             break;

@@ -5,6 +5,7 @@
 //! The files that are waited for are the catalog's vanished rows, and the wait counts from when
 //! each vanished, so it goes on over restarts.
 
+use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use super::{Keeper, Now};
@@ -19,6 +20,9 @@ const COUNT_AGAIN: Duration = Duration::from_millis(250);
 /// Files that vanish one after the other are waited for this long, to see how many it will be.
 const STILL_GOING_NS: i64 = 60_000_000_000;
 
+/// Files that go within this time count together.
+const TOGETHER: Duration = Duration::from_secs(600);
+
 /// The brake of one library.
 #[derive(Default)]
 pub(super) struct Brake {
@@ -27,6 +31,9 @@ pub(super) struct Brake {
     count_again: Option<Instant>,
     /// Up to where held rows were looked at for copies of them: when they vanished, and their number.
     pub(super) looked: Option<(i64, i64)>,
+    /// How many were removed without being held back, and when: a deletion that goes on for minutes
+    /// is one, too.
+    gone: VecDeque<(Instant, u64)>,
     /// Somebody said that what the next whole comparison misses is meant to be gone.
     confirmed: bool,
 }
@@ -41,6 +48,29 @@ pub(super) enum Hold {
     More,
     /// Too many vanished.
     On,
+}
+
+impl Brake {
+    /// So many are removed now, without having been held back.
+    pub(super) fn let_go(&mut self, count: u64, now: Instant) {
+        if count == 0 {
+            return;
+        }
+        match self.gone.back_mut() {
+            Some((at, sum)) if now.saturating_duration_since(*at) < Duration::from_secs(1) => {
+                *sum += count;
+            }
+            _ => self.gone.push_back((now, count)),
+        }
+    }
+
+    fn gone(&mut self, now: Instant) -> u64 {
+        let is_old = |(at, _): &(Instant, u64)| now.saturating_duration_since(*at) > TOGETHER;
+        while self.gone.front().is_some_and(is_old) {
+            self.gone.pop_front();
+        }
+        self.gone.iter().map(|(_, count)| count).sum()
+    }
 }
 
 impl Keeper {
@@ -76,12 +106,13 @@ impl Keeper {
         now: Now,
     ) -> Result<(Hold, u64, u64)> {
         let key = self.libraries[library].key;
-        let vanished = self.catalog.vanished_count(key, before_ns)?;
+        let waiting = self.catalog.vanished_count(key, before_ns)?;
+        let vanished = waiting + self.libraries[library].brake.gone(now.mono);
         let counts = self.catalog.counts(key)?;
         let all = vanished + counts.indexed + counts.failed + counts.in_flight;
         let most = self.settings.brake_files as u64;
         let share = vanished as f64 / all.max(1) as f64;
-        let hold = if vanished > most && share > self.settings.brake_share {
+        let hold = if waiting > 0 && vanished > most && share > self.settings.brake_share {
             Hold::On
         } else if self.catalog.vanished_count(key, i64::MAX)? > most
             && self.catalog.last_vanished_ns(key)?.is_some_and(|last| {
@@ -145,6 +176,7 @@ impl Keeper {
     fn let_vanished_go(&mut self, library: usize, now: Now) -> Result<()> {
         let held = &mut self.libraries[library];
         held.brake.count_again = None;
+        held.brake.gone.clear();
         let key = held.key;
         let long_ago = now.nanos().saturating_sub(self.brake_wait_ns()) - 1;
         self.catalog.date_vanished_back(key, long_ago)

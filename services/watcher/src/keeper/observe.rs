@@ -228,6 +228,9 @@ impl Keeper {
             if row.state == State::Ignored && !row.told {
                 continue; // Nobody knows its id.
             }
+            if self.is_somebody_elses(&row) {
+                continue;
+            }
             if !row.present || self.left_its_path(library, path, &row) {
                 return Ok(Some(row));
             }
@@ -239,6 +242,7 @@ impl Keeper {
     /// where inodes are not kept. Only where a file of this size vanished are the bytes read.
     fn copied_here(&mut self, library: usize, path: &[u8], facts: &Facts) -> Result<Option<Row>> {
         let mut rows = self.catalog.hashed_of_size(facts.size)?;
+        rows.retain(|row| !self.is_somebody_elses(row));
         rows.retain(|row| !row.present || self.left_its_path(library, path, row));
         if rows.is_empty() {
             return Ok(None);
@@ -251,6 +255,12 @@ impl Keeper {
         let (_, name) = split(path);
         let same_name = rows.iter().position(|row| row.name == name).unwrap_or(0);
         Ok(rows.into_iter().nth(same_name))
+    }
+
+    /// Whether another watcher holds a row's library: it knows better what became of the file.
+    fn is_somebody_elses(&self, row: &Row) -> bool {
+        let holder = self.libraries.iter().position(|l| l.key == row.library);
+        holder.is_some_and(|holder| self.stands_by(holder))
     }
 
     /// Whether a row's file lies no more where the catalog has it (and that is not `path`).
@@ -267,6 +277,7 @@ impl Keeper {
         }
         match self.look(other, &row.path()) {
             Ok(None) => self.root_is_there(other),
+            Ok(Some(Thing::File(there))) if row.facts.are_second_hand() => !there.fits(&row.facts),
             Ok(Some(Thing::File(there))) => !there.same_file(&row.facts),
             Ok(Some(_)) => true,
             Err(_) => false,

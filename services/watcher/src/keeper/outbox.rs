@@ -10,7 +10,9 @@ use crate::inbox::{Fate, Overdue, Published};
 impl Keeper {
     /// How many more events may be under way.
     pub(super) fn room(&self) -> Result<usize, catalog::Error> {
-        let under_way = self.catalog.in_flight()?;
+        // Nobody answers here for libraries that another watcher holds.
+        let held = (self.keys.len() < self.libraries.len()).then_some(&self.keys[..]);
+        let under_way = self.catalog.in_flight(held)?;
         Ok(self.settings.max_in_flight.saturating_sub(under_way))
     }
 

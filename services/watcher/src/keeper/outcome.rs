@@ -83,6 +83,11 @@ impl Keeper {
                 let waited = (now.nanos() - row.observed_ns) as f64 / 1e9;
                 metrics::FILE_TO_SEARCHABLE.observe(waited.max(0.0));
             }
+            // A removal that ended so: there is no row, and no file to list.
+            Became::Failed { .. } if !row.present => {
+                self.libraries[library].settled.add(1, now.mono);
+                return self.catalog.delete(&row.id);
+            }
             Became::Failed { code, detail } => {
                 let path = String::from_utf8_lossy(&row.path()).into_owned();
                 tracing::info!(image = %row.id, path, code, detail, "a file can't be indexed");
@@ -162,7 +167,11 @@ impl Keeper {
         outcome: &Outcome,
         now: Now,
     ) -> Result<(), catalog::Error> {
-        if outcome.state != Became::Indexed || !self.libraries[library].scanned_once {
+        let held = &self.libraries[library];
+        // What was written before this watcher began was found in the index when it did.
+        let before = held.active_since_ns.saturating_sub(CLOCKS_DIFFER_NS);
+        let is_old = outcome.timings.committed_ns < before;
+        if outcome.state != Became::Indexed || !held.is_compared || is_old {
             return Ok(());
         }
         tracing::info!(image = %outcome.image_id, "an unknown image was indexed, removing it");
@@ -194,11 +203,13 @@ pub(super) fn send_again(row: &mut Row, now: Now) {
     }
 }
 
+/// How far the clocks of two machines may be apart.
+const CLOCKS_DIFFER_NS: i64 = 60_000_000_000;
+
 /// Whether the event that this outcome answers may have been carried out after the one of
 /// `newer`. It was not if it was over before that one was observed, with room for clocks that
 /// differ; so outcomes that are read again after the catalog was lost send nothing.
 fn may_have_overwritten(outcome: &Outcome, newer: Generation) -> bool {
-    const CLOCKS_DIFFER_NS: i64 = 60_000_000_000;
     let observed_ns = i64::try_from(newer.get().saturating_mul(1000)).unwrap_or(i64::MAX);
     let over_ns = outcome.timings.committed_ns;
     over_ns == 0 || over_ns > observed_ns.saturating_sub(CLOCKS_DIFFER_NS)

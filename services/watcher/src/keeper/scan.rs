@@ -67,6 +67,7 @@ impl Keeper {
         self.brake_after_scan(library, now)?;
         let held = &mut self.libraries[library];
         held.scanned_once = true;
+        held.is_compared = true;
         // What takes long is not begun again at once.
         let took = now.mono.saturating_duration_since(scan.begun_at);
         held.next_rescan = held.next_rescan.max(now.mono + took);
@@ -152,13 +153,13 @@ impl Keeper {
             self.root_is_missing(library, now);
             return Ok(false);
         };
-        match self.libraries[library].identity {
-            Some(known) if known == there => {}
-            Some(known) if !known.is(&there) && !self.holds_known_files(library)? => {
-                self.root_is_missing(library, now);
-                return Ok(false);
-            }
-            _ => self.set_identity(library, there)?,
+        let known = self.libraries[library].identity;
+        if known.is_none_or(|known| !known.is(&there)) && !self.holds_known_files(library)? {
+            self.root_is_missing(library, now);
+            return Ok(false);
+        }
+        if known != Some(there) {
+            self.set_identity(library, there)?;
         }
         self.recover(library, "root_missing");
         Ok(true)
@@ -167,13 +168,19 @@ impl Keeper {
     /// Whether what lies at the root is what was indexed, whatever it is mounted from: some of
     /// the known files are there, with their sizes and times (cameras give all their cards the
     /// same names).
+    ///
+    /// Where no folder was seen before, somebody chose this one, and what was known of another
+    /// one is no proof against it; but rows that were taken over from the index tell of this one.
     fn holds_known_files(&self, library: usize) -> Result<bool> {
-        let rows = self.catalog.sample(self.libraries[library].key, PROOFS)?;
+        let held = &self.libraries[library];
+        let mut rows = self.catalog.sample(held.key, PROOFS)?;
+        if held.identity.is_none() {
+            rows.retain(|row| row.facts.are_second_hand());
+        }
         let is_there = |row: &catalog::Row| {
             matches!(
                 disk::look(&self.full_path(library, &row.path())),
-                Ok(Some(Thing::File(facts) | Thing::Other { facts, .. }))
-                    if facts.size == row.facts.size && facts.mtime_ns == row.facts.mtime_ns
+                Ok(Some(Thing::File(facts) | Thing::Other { facts, .. })) if facts.fits(&row.facts)
             )
         };
         Ok(rows.is_empty() || rows.iter().any(is_there))

@@ -8,8 +8,8 @@
 use lookalike_bus::{RowFacts, StreamPosition};
 use lookalike_proto::{ContentHash, Generation, RelativePath};
 
+use super::brake::Brake;
 use super::observe::split;
-use super::outcome::send_again;
 use super::{Keeper, Now};
 use crate::catalog::{self, State};
 use crate::disk::Facts;
@@ -19,7 +19,9 @@ type Result<T> = std::result::Result<T, catalog::Error>;
 /// What a watcher does with a library.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Standing {
-    /// Another one holds it, or it is not known yet who does.
+    /// It is not known yet who holds it.
+    Undecided,
+    /// Another one holds it.
     StandsBy,
     /// It is held, and rows of the index are being taken over.
     Adopts,
@@ -33,8 +35,16 @@ impl Keeper {
         self.libraries[library].standing == Standing::Active
     }
 
+    /// Whether another watcher holds the library, as far as is known.
+    pub(super) fn stands_by(&self, library: usize) -> bool {
+        self.libraries[library].standing == Standing::StandsBy
+    }
+
     /// The library is held by somebody else.
     pub(super) fn stand_by(&mut self, library: usize, now: Now) {
+        let held = &mut self.libraries[library];
+        held.brake = Brake::default();
+        held.is_compared = false;
         self.set_standing(library, Standing::StandsBy);
         self.recover(library, "adopting");
         self.scans.forget(library);
@@ -43,10 +53,11 @@ impl Keeper {
         self.degrade(library, "standby", detail.to_owned(), now);
     }
 
-    /// The library is held by this watcher; whether its catalog is known to be whole.
-    pub(super) fn begin_to_hold(&mut self, library: usize) -> Result<bool> {
+    /// The library is held by this watcher. How often that was so before, as the catalog counts
+    /// it; 0 where nothing was taken over yet.
+    pub(super) fn begin_to_hold(&mut self, library: usize) -> Result<u64> {
         self.set_standing(library, Standing::Adopts);
-        Ok(self.catalog.root(self.libraries[library].key)?.adopted)
+        Ok(self.catalog.root(self.libraries[library].key)?.turns)
     }
 
     /// Takes rows of the index over: images that the catalog does not know, and generations that
@@ -60,20 +71,21 @@ impl Keeper {
             };
             let generation = facts.generation.min(i64::MAX as u64 - 1);
             let generation = Generation::from_u64(generation);
-            if let Some(mut row) = self.catalog.by_id(&id)? {
-                if generation > row.generation {
-                    row.generation = generation;
-                    row.confirmed = row.confirmed.max(generation);
-                    if row.is_to_be_told() {
-                        send_again(&mut row, now);
-                    }
-                    self.catalog.update(&row)?;
-                }
+            let known = self.catalog.by_id(&id)?;
+            if known
+                .as_ref()
+                .is_some_and(|row| row.generation >= generation)
+            {
                 continue;
             }
+            // Of two images at one path the newer one lies there. The older one may be found
+            // elsewhere by its inode or its bytes.
             let (dir, name) = split(path.as_str().as_bytes());
-            if self.catalog.at(key, dir, name)?.is_some() {
-                continue; // Another image is known to lie there; the audit removes this row.
+            match self.catalog.at(key, dir, name)? {
+                Some(other) if other.id == id => {}
+                Some(other) if other.generation >= generation => continue,
+                Some(other) => self.displace(other, now)?,
+                None => {}
             }
             let seen = Facts {
                 size: facts.bytes,
@@ -87,23 +99,34 @@ impl Keeper {
             row.confirmed = generation;
             row.content_hash = facts.content_hash.parse::<ContentHash>().ok();
             row.told = true;
-            row.first_seen_ns = 0;
-            self.catalog.insert(&row)?;
+            row.first_seen_ns = known.as_ref().map_or(0, |row| row.first_seen_ns);
+            match known {
+                Some(_) => self.catalog.update(&row)?,
+                None => self.catalog.insert(&row)?,
+            }
         }
         Ok(())
     }
 
     /// The library is held and its catalog is whole: from now on it is watched. Behind which
-    /// outcome reading goes on.
-    pub(super) fn activate(&mut self, library: usize, now: Now) -> Result<Option<StreamPosition>> {
+    /// outcome reading goes on, and how often it has been held by now.
+    pub(super) fn activate(
+        &mut self,
+        library: usize,
+        now: Now,
+    ) -> Result<(Option<StreamPosition>, u64)> {
         let key = self.libraries[library].key;
-        self.catalog.set_adopted(key)?;
+        self.catalog.count_turn(key)?;
         self.set_standing(library, Standing::Active);
-        self.libraries[library].scanned_once = false;
+        let held = &mut self.libraries[library];
+        held.scanned_once = false;
+        held.is_compared = false;
+        held.active_since_ns = now.nanos();
         self.recover(library, "standby");
         self.recover(library, "adopting");
         self.plan_whole_scan(library, "the library is held now", now);
-        Ok(self.catalog.root(key)?.outcomes_read)
+        let root = self.catalog.root(key)?;
+        Ok((root.outcomes_read, root.turns))
     }
 
     fn set_standing(&mut self, library: usize, standing: Standing) {

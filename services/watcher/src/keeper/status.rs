@@ -46,7 +46,7 @@ impl Keeper {
     /// so that what the catalog does not know is not there.
     pub(super) fn is_whole(&self, library: usize) -> bool {
         let held = &self.libraries[library];
-        self.is_active(library) && held.scanned_once && !held.degraded.contains_key("root_missing")
+        self.is_active(library) && held.is_compared && !held.degraded.contains_key("root_missing")
     }
 
     /// Shows to the tasks around what the libraries are like now.
@@ -74,7 +74,7 @@ impl Keeper {
                     .collect(),
                 scanning: self.scans.any_of(index),
                 scanned_once: held.scanned_once,
-                standby: held.standing == Standing::StandsBy,
+                standby: matches!(held.standing, Standing::StandsBy | Standing::Undecided),
                 rates: Rates {
                     files_per_second: held.settled.per_second(now.mono),
                 },

@@ -114,9 +114,12 @@ impl Keeper {
             return Ok(());
         }
         let Some(held_since) = self.brake(library, before, now)? else {
+            let mut removed = 0;
             for (_, row) in self.catalog.vanished(key, start, before, A_TURN)? {
-                self.remove_unless_copied(row, true, before, now)?;
+                removed += u64::from(self.remove_unless_copied(row, true, before, now)?);
             }
+            let brake = &mut self.libraries[library].brake;
+            brake.let_go(removed, now.mono);
             return Ok(());
         };
         // Those that waited long enough go. The others stay, unless they were moved by copying.
@@ -141,7 +144,7 @@ impl Keeper {
         is_to_go: bool,
         before: i64,
         now: Now,
-    ) -> Result<()> {
+    ) -> Result<bool> {
         // A copy of the file may be complete and not settled; but other files of its size must
         // not keep it for ever.
         let patience = before.saturating_sub(nanos(self.settings.settle).saturating_mul(4));
@@ -149,19 +152,21 @@ impl Keeper {
         if self.settling.holds_file(&row.facts)
             || (is_recent && self.settling.holds_size(row.facts.size))
         {
-            return Ok(());
+            return Ok(false);
         }
         if let Some(copy) = self.copy_of(&row)? {
-            return self.take_over(row, copy, now);
+            self.take_over(row, copy, now)?;
+            return Ok(false);
         }
         if !is_to_go {
-            return Ok(());
+            return Ok(false);
         }
         let noticed = row.missing_since_ns;
         send(&mut row, now);
         row.observed_ns = noticed;
         row.removing = true;
-        self.catalog.update(&row)
+        self.catalog.update(&row)?;
+        Ok(true)
     }
 
     /// The file that a vanished one was copied to just before it was deleted, as `mv` does to
@@ -188,6 +193,7 @@ impl Keeper {
                 .libraries
                 .iter()
                 .position(|held| held.key == copy.library)
+                .filter(|library| !self.stands_by(*library))
             else {
                 continue;
             };
@@ -232,6 +238,7 @@ impl Keeper {
     }
 
     pub(super) fn root_is_missing(&mut self, library: usize, now: Now) {
+        self.libraries[library].is_compared = false;
         if !self.libraries[library]
             .degraded
             .contains_key("root_missing")

@@ -138,6 +138,27 @@ fn what_vanishes_one_after_the_other_is_counted_together() {
 }
 
 #[test]
+fn a_deletion_that_takes_minutes_is_one() {
+    let mut w = with_files();
+    for n in 0..10 {
+        w.remove(&format!("one/sub/{n}.jpg"));
+        w.settle();
+        w.pass(Duration::from_secs(20));
+    }
+    assert_eq!(w.degraded(), ["mass_delete"]);
+    // The first few were removed; the others wait until somebody says so.
+    let left = w.index.len();
+    assert!((1..9).contains(&left), "{left}");
+    w.question(0, WatcherQuestion::Confirm);
+    w.settle_and_check();
+    // What is meant to be gone does not count any more.
+    w.write("one/new.jpg", "new");
+    w.settle_and_check();
+    w.remove("one/new.jpg");
+    w.settle_and_check();
+}
+
+#[test]
 fn moves_are_no_deletion() {
     let mut w = with_files();
     let id = w.id("one/sub/0.jpg");

@@ -52,10 +52,7 @@ fn a_lost_catalog_gets_its_ids_back() {
     let before = places.map(|name| id_of(&w, &format!("one/{name}.jpg")));
     let embedded = w.embedded;
 
-    w.stop();
-    for file in ["catalog.sqlite", "catalog.sqlite-wal"] {
-        let _ = fs::remove_file(w.dir.path().join(file));
-    }
+    lose_catalog(&mut w);
     w.rename("one/moves-unseen.jpg", "one/elsewhere.jpg");
     w.remove("one/goes.jpg");
     w.write("one/changes.jpg", "changed meanwhile");
@@ -86,4 +83,77 @@ fn a_catalog_that_was_put_back_learns_what_it_missed() {
     fs::write(&file, old).unwrap();
     w.start_with_lost_catalog();
     w.settle_and_check();
+}
+
+#[test]
+fn a_root_that_was_never_seen_removes_nothing_that_was_taken_over() {
+    let mut w = World::new();
+    w.write("one/a.jpg", "a");
+    w.write("one/b.jpg", "b");
+    w.settle_and_check();
+    lose_catalog(&mut w);
+    // The mount is away: an empty folder lies at the root.
+    let (root, away) = (w.full("one"), w.dir.path().join("away"));
+    fs::rename(&root, &away).unwrap();
+    fs::create_dir(&root).unwrap();
+    w.start_with_lost_catalog();
+    w.settle();
+    w.pass(Duration::from_secs(3600));
+    w.settle();
+    assert_eq!(w.index.len(), 2);
+    assert_eq!(w.degraded(), ["root_missing"]);
+    fs::remove_dir(&root).unwrap();
+    fs::rename(&away, &root).unwrap();
+    w.rescan();
+    w.settle_and_check();
+    assert_eq!(w.embedded, 2, "nothing is embedded again");
+}
+
+#[test]
+fn what_another_watcher_holds_is_no_source_of_moves() {
+    let mut w = World::new();
+    w.write("one/a.jpg", "same");
+    w.settle_and_check();
+    let id = w.id("one/a.jpg");
+    // Another watcher holds `one`, and moved the image there.
+    w.stand_by(0);
+    fs::rename(w.full("one/a.jpg"), w.full("one/b.jpg")).unwrap();
+    w.write("two/copy.jpg", "same");
+    w.settle();
+    assert_ne!(w.id("two/copy.jpg"), id, "a copy is an image of its own");
+}
+
+#[test]
+fn whoever_comes_back_takes_over_what_was_moved_meanwhile() {
+    let mut w = World::new();
+    w.write("one/latest.jpg", "first");
+    w.settle_and_check();
+    let first = w.id("one/latest.jpg");
+    w.stop();
+    let file = w.dir.path().join("catalog.sqlite");
+    let old = fs::read(&file).unwrap();
+    w.start();
+    // While another watcher holds the library, the name goes to a new picture.
+    w.rename("one/latest.jpg", "one/001.jpg");
+    w.settle_and_check();
+    w.write("one/latest.jpg", "second");
+    w.settle_and_check();
+    let second = w.id("one/latest.jpg");
+    assert_eq!(w.id("one/001.jpg"), first);
+    w.stop();
+    let _ = fs::remove_file(w.dir.path().join("catalog.sqlite-wal"));
+    fs::write(&file, old).unwrap();
+    w.start_with_lost_catalog();
+    w.settle_and_check();
+    assert_eq!(
+        (w.id("one/001.jpg"), w.id("one/latest.jpg")),
+        (first, second)
+    );
+}
+
+fn lose_catalog(w: &mut World) {
+    w.stop();
+    for file in ["catalog.sqlite", "catalog.sqlite-wal"] {
+        let _ = fs::remove_file(w.dir.path().join(file));
+    }
 }

@@ -127,6 +127,14 @@ impl World {
     // --- the keeper ---
 
     pub fn start(&mut self) {
+        self.open();
+        for library in 0..self.roots.len() {
+            self.activate(library);
+        }
+    }
+
+    /// A keeper that does not know yet which libraries it holds.
+    fn open(&mut self) {
         let catalog = Catalog::open(&self.dir.path().join("catalog.sqlite")).unwrap();
         let (show, shown) = watch::channel(Shown::new());
         let keeper = Keeper::new(
@@ -139,14 +147,11 @@ impl World {
         );
         self.shown = shown;
         self.keeper = Some(keeper.unwrap());
-        for library in 0..self.roots.len() {
-            self.activate(library);
-        }
     }
 
     /// A library is held by this watcher from now on.
     pub fn activate(&mut self, library: usize) {
-        let after = self.ask(|answer| Note::Activate(library, answer));
+        let (after, _) = self.ask(|answer| Note::Activate(library, answer));
         self.outcomes[library].1 = after.map_or(0, |at| at.sequence as usize);
     }
 
@@ -157,9 +162,8 @@ impl World {
 
     /// Starts with a catalog that lacks what the index holds, and takes that over.
     pub fn start_with_lost_catalog(&mut self) {
-        self.start();
+        self.open();
         for library in 0..self.roots.len() {
-            self.stand_by(library);
             self.ask(|answer| Note::BeginToHold(library, answer));
             let name = format!("{}/", self.roots[library].0);
             let rows = self.index.iter().filter_map(|(id, row)| {
