@@ -153,7 +153,10 @@ impl<T: Serialize + DeserializeOwned> Layers<T> {
         let mut lines = String::new();
         let mut section = None;
         for (key, value) in leaves(&self.value) {
-            let (table, name) = key.rsplit_once('.').unwrap_or(("", &key));
+            let (table, name) = match key.find(".\"").filter(|_| key.ends_with('"')) {
+                Some(quoted) => (&key[..quoted], &key[quoted + 1..]),
+                None => key.rsplit_once('.').unwrap_or(("", &key)),
+            };
             if section.as_deref() != Some(table) {
                 if !table.is_empty() {
                     lines += &format!("\n[{table}]\n");
@@ -162,6 +165,8 @@ impl<T: Serialize + DeserializeOwned> Layers<T> {
             }
             let shown = hide_secret(name, &value);
             let origin = self.origins.get(&key).unwrap_or(&Origin::Default);
+            // Names from outside must not make lines of their own.
+            let origin = origin.to_string().replace(char::is_control, "?");
             lines += &format!("{:<48} # {origin}\n", format!("{name} = {shown}"));
         }
         lines
@@ -248,7 +253,7 @@ fn merge(into: &mut Table, layer: Table) {
 fn leaves(table: &Table) -> Vec<(String, Value)> {
     let (tables, mut found): (Vec<_>, Vec<_>) = table
         .iter()
-        .map(|(key, value)| (key.clone(), value.clone()))
+        .map(|(key, value)| (key_of(key), value.clone()))
         .partition(|(_, value)| value.is_table());
     for (section, inner) in tables {
         let inner = inner.as_table().expect("partitioned above");
@@ -259,6 +264,24 @@ fn leaves(table: &Table) -> Vec<(String, Value)> {
         );
     }
     found
+}
+
+/// A key as it is written in a file: names of libraries may be anything until they are checked.
+fn key_of(key: &str) -> String {
+    let is_bare = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
+    if !key.is_empty() && key.chars().all(is_bare) {
+        return key.to_owned();
+    }
+    let mut quoted = String::from('"');
+    for c in key.chars() {
+        match c {
+            '"' | '\\' => quoted.extend(['\\', c]),
+            c if c.is_control() => quoted += &format!("\\u{:04X}", u32::from(c)),
+            c => quoted.push(c),
+        }
+    }
+    quoted.push('"');
+    quoted
 }
 
 fn hide_secret(name: &str, value: &Value) -> String {
@@ -333,6 +356,19 @@ mod tests {
             .iter()
             .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
             .collect()
+    }
+
+    /// Found by fuzzing: a variable may name anything, and what is shown must be a settings file.
+    #[test]
+    fn what_is_shown_is_a_file_whatever_the_names() {
+        let odd = "a<b \"c\\ d\u{1}.e";
+        let name = format!("LOOKALIKE_LIBRARIES_{}", odd.to_uppercase());
+        let layers = layers()
+            .environment("LOOKALIKE", variables(&[(&name, "/x")]))
+            .unwrap();
+        assert_eq!(layers.settled().libraries[odd], "/x");
+        let again: Outer = toml::from_str(&layers.describe()).unwrap();
+        assert_eq!(again.libraries[odd], "/x");
     }
 
     #[test]

@@ -20,7 +20,7 @@ use crate::{
     jpeg,
     limits::Limits,
     sniff::{Format, sniff},
-    tiff,
+    tiff, webp,
 };
 
 /// An upright picture.
@@ -292,7 +292,11 @@ fn decode_with_image(
         Format::Tiff if bytes.len() <= 16 << 20 => Some(bytes.to_vec()),
         _ => opened.decoder.exif_metadata().ok().flatten(),
     };
-    let image = opened.decode(0, limits)?;
+    let claimed = match format {
+        Format::WebP => webp::claimed_bytes(bytes),
+        _ => 0,
+    };
+    let image = opened.decode(claimed, limits)?;
     Ok(Raw {
         image,
         width,

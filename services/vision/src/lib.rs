@@ -24,6 +24,7 @@ pub mod metrics;
 mod limits;
 mod sniff;
 mod tiff;
+mod webp;
 
 // Bytes → an upright picture, within a time.
 mod deadline;
