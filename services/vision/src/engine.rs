@@ -6,7 +6,8 @@
 //!
 //! Pictures and vectors never mix: every request carries its own way back, a request whose sender
 //! has gone is skipped, and a batch that brings the network down is split until only the pictures
-//! that do so fail. Whether it is them or the device, a trial picture tells.
+//! that do so fail. Whether it is them or the device, a trial picture tells; also where the network
+//! ran and gave something that is no vector.
 
 use std::{panic::AssertUnwindSafe, thread::JoinHandle, time::Instant};
 
@@ -328,14 +329,26 @@ impl Worker {
     }
 
     /// One checked vector, or why there is none, for each input. A batch that fails is split, so
-    /// that nobody fails for another's sake.
+    /// that nobody fails for another's sake. Where the device is broken, none of a batch's vectors
+    /// is believed.
     fn embed_each(&self, inputs: &[Input]) -> Vec<Result<Vec<f32>, Error>> {
         let error = match self.embed(inputs) {
             Ok(vectors) => {
-                let checked = vectors
+                let checked: Vec<Result<Vec<f32>, Error>> = vectors
                     .into_iter()
-                    .map(|vector| check(&vector).map(|()| vector));
-                return checked.collect();
+                    .map(|vector| check(&vector).map(|()| vector))
+                    .collect();
+                let wrong = checked.iter().find_map(|one| one.as_ref().err());
+                return match wrong.and_then(|error| self.device_problem(error)) {
+                    None => checked,
+                    Some(problem) => inputs
+                        .iter()
+                        .map(|_| {
+                            let problem = problem.clone();
+                            Err(Error::Broken { problem })
+                        })
+                        .collect(),
+                };
             }
             Err(error) => error,
         };
@@ -346,16 +359,17 @@ impl Worker {
             results.extend(self.embed_each(second));
             return results;
         }
-        let error = match self.try_out() {
-            Ok(()) => error,
-            Err(trial) => {
-                tracing::error!(%error, %trial, "the device fails on the trial picture too");
-                Error::Broken {
-                    problem: error.to_string(),
-                }
-            }
-        };
-        vec![Err(error)]
+        vec![Err(match self.device_problem(&error) {
+            None => error,
+            Some(problem) => Error::Broken { problem },
+        })]
+    }
+
+    /// What is wrong with the device, if this error is not the pictures' fault.
+    fn device_problem(&self, error: &Error) -> Option<String> {
+        let trial = self.try_out().err()?;
+        tracing::error!(%error, %trial, "the device fails on the trial picture too");
+        Some(error.to_string())
     }
 
     /// Whether the device works, found out by one picture.

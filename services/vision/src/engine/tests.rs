@@ -18,16 +18,22 @@ impl Gate {
         self.changed.notify_all();
     }
 
+    fn close(&self) {
+        self.state.lock().unwrap().0 = false;
+    }
+
     fn batches(&self) -> Vec<Vec<u8>> {
         self.state.lock().unwrap().1.clone()
     }
 }
 
 /// An engine whose network notes the first byte of every picture, waits for the gate, and
-/// gives the unit vector of axis `byte % 4`; 13 panics, 66 gives NaN, after 99 all panics.
+/// gives the unit vector of axis `byte % 4`; 13 panics, 66 gives NaN, after 99 all panics, after
+/// 77 all is zeros, but for the first of a batch of several.
 fn engine(batch_images: usize, gate: &Arc<Gate>) -> Engine {
     let gate = Arc::clone(gate);
     let is_dead = std::sync::atomic::AtomicBool::new(false);
+    let is_dull = std::sync::atomic::AtomicBool::new(false);
     let run = move |pixels: &[u8], _batch: usize| {
         let firsts: Vec<u8> = pixels.chunks_exact(SIDE_BYTES).map(|p| p[0]).collect();
         let mut state = gate.state.lock().unwrap();
@@ -41,7 +47,13 @@ fn engine(batch_images: usize, gate: &Arc<Gate>) -> Engine {
         is_dead.fetch_or(firsts.contains(&99), std::sync::atomic::Ordering::Relaxed);
         assert!(!is_dead.load(std::sync::atomic::Ordering::Relaxed), "dead");
         let mut vectors = vec![0.0; firsts.len() * 4];
-        for (i, first) in firsts.iter().enumerate() {
+        is_dull.fetch_or(firsts.contains(&77), std::sync::atomic::Ordering::Relaxed);
+        let right = if !is_dull.load(std::sync::atomic::Ordering::Relaxed) {
+            firsts.len()
+        } else {
+            usize::from(firsts.len() > 1)
+        };
+        for (i, first) in firsts.iter().enumerate().take(right) {
             vectors[i * 4 + usize::from(first % 4)] = if *first == 66 { f32::NAN } else { 1.0 };
         }
         vectors
@@ -198,6 +210,43 @@ async fn a_broken_device_is_told_from_a_bad_picture() {
     assert!(matches!(bad, Err(Error::Network { .. })), "{bad:?}");
     let last = engine.embed(inputs(&[1, 99])).await;
     assert!(matches!(last, Err(Error::Broken { .. })), "{last:?}");
+    let after = engine.embed_query(inputs(&[1])).await;
+    assert!(matches!(after, Err(Error::Broken { .. })), "{after:?}");
+}
+
+#[tokio::test]
+async fn a_device_that_gives_wrong_vectors_is_broken_and_none_of_them_is_believed() {
+    let gate = Arc::new(Gate::default());
+    gate.open();
+    let engine = engine(4, &gate);
+    let bad = engine.embed(inputs(&[66])).await;
+    assert!(matches!(bad, Err(Error::BadVector { .. })), "{bad:?}");
+    assert_eq!(axes(&engine.embed(inputs(&[1])).await.unwrap()), [1]);
+    gate.close();
+    let busy = engine.embed(inputs(&[0]));
+    let others = async {
+        while gate.batches().last().is_none_or(|last| *last != [0]) {
+            tokio::task::yield_now().await;
+        }
+        let jobs =
+            async { tokio::join!(engine.embed(inputs(&[1])), engine.embed(inputs(&[77, 2]))) };
+        tokio::pin!(jobs);
+        // One poll puts both into the queue; then the device may go on.
+        tokio::select! {
+            biased;
+            _ = &mut jobs => unreachable!("the gate is closed"),
+            () = tokio::task::yield_now() => gate.open(),
+        }
+        jobs.await
+    };
+    let (_, (first, second)) = tokio::join!(busy, others);
+    assert!(
+        gate.batches().contains(&vec![1, 77, 2]),
+        "they were one batch"
+    );
+    // The first one's vector would pass for one.
+    assert!(matches!(first, Err(Error::Broken { .. })), "{first:?}");
+    assert!(matches!(second, Err(Error::Broken { .. })), "{second:?}");
     let after = engine.embed_query(inputs(&[1])).await;
     assert!(matches!(after, Err(Error::Broken { .. })), "{after:?}");
 }
