@@ -5,6 +5,7 @@
 use std::sync::{Mutex, MutexGuard};
 
 use tokio::sync::Notify;
+use tokio::sync::futures::Notified;
 
 /// Whether events are taken in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -13,7 +14,8 @@ enum State {
     Closed,
     /// None.
     Open,
-    /// One, to see whether its row can be written.
+    /// One, to see whether its row can be written; more while nothing is to be written for those
+    /// that came.
     HalfOpen,
 }
 
@@ -24,6 +26,8 @@ struct Circuit {
     failures_to_open: u32,
     failed_writes: u32,
     failed_reads: u32,
+    /// How many may be in hand while it is half-open.
+    tried: usize,
 }
 
 impl Circuit {
@@ -46,6 +50,14 @@ impl Circuit {
         self.failed_reads = 0;
         if self.state == State::Open {
             self.state = State::HalfOpen;
+            self.tried = 1;
+        }
+    }
+
+    /// Events were done that needed no write, so that it is still not known.
+    fn wrote_nothing(&mut self) {
+        if self.state == State::HalfOpen {
+            self.tried = self.tried.saturating_mul(2);
         }
     }
 
@@ -58,8 +70,8 @@ impl Circuit {
     fn admits(&self, room: usize, held: usize) -> usize {
         match self.state {
             State::Closed => room,
-            State::HalfOpen if held == 0 => room.min(1),
-            State::HalfOpen | State::Open => 0,
+            State::HalfOpen => room.min(self.tried.saturating_sub(held)),
+            State::Open => 0,
         }
     }
 }
@@ -79,6 +91,7 @@ impl Breaker {
                 failures_to_open: failures_to_open.max(1),
                 failed_writes: 0,
                 failed_reads: 0,
+                tried: 1,
             }),
             changed: Notify::new(),
         }
@@ -93,18 +106,20 @@ impl Breaker {
     fn change(&self, change: impl FnOnce(&mut Circuit)) {
         let (before, after) = {
             let mut circuit = self.lock();
-            let before = circuit.state;
+            let before = (circuit.state, circuit.tried);
             change(&mut circuit);
-            (before, circuit.state)
+            (before, (circuit.state, circuit.tried))
         };
         if before == after {
             return;
         }
-        match after {
-            State::Open if before == State::Closed => {
+        match after.0 {
+            State::Open if before.0 == State::Closed => {
                 tracing::warn!("Milvus does not take writes: no more events are taken in");
             }
-            State::Closed => tracing::info!("Milvus takes writes again: events are taken in"),
+            State::Closed if before.0 != State::Closed => {
+                tracing::info!("Milvus takes writes again: events are taken in")
+            }
             _ => tracing::debug!(?before, ?after, "the circuit to Milvus changed"),
         }
         self.changed.notify_waiters();
@@ -125,6 +140,11 @@ impl Breaker {
         self.change(Circuit::answered);
     }
 
+    /// Events were done for which nothing is to be written.
+    pub fn wrote_nothing(&self) {
+        self.change(Circuit::wrote_nothing);
+    }
+
     /// A write went well.
     pub fn wrote(&self) {
         self.change(Circuit::wrote);
@@ -135,9 +155,9 @@ impl Breaker {
         self.lock().admits(room, held)
     }
 
-    /// Waits for the next change of state.
-    pub async fn changed(&self) {
-        self.changed.notified().await;
+    /// The next change of what is admitted, from this call on.
+    pub fn changed(&self) -> Notified<'_> {
+        self.changed.notified()
     }
 }
 
@@ -146,7 +166,7 @@ mod tests {
     use super::*;
 
     /// Steps as letters: `w` a write went well, `W` it failed, `r` a question was answered, `R` it
-    /// failed. Then: how many of 10 may be taken in with an empty hand, and with a full one.
+    /// failed, `n` an event needed no write. Then: how many of 10 may be taken in with an empty hand, and with a full one.
     #[track_caller]
     fn check(steps: &str, empty: usize, full: usize) {
         let breaker = Breaker::new(3);
@@ -156,6 +176,7 @@ mod tests {
                 'W' => breaker.failed_write(),
                 'r' => breaker.answered(),
                 'R' => breaker.failed_read(),
+                'n' => breaker.wrote_nothing(),
                 _ => unreachable!("no such step"),
             }
         }
@@ -190,9 +211,35 @@ mod tests {
         check("WWWrwW", 10, 10);
     }
 
+    #[test]
+    fn events_that_need_no_write_let_more_through_until_one_does() {
+        check("WWWrn", 2, 0);
+        check("WWWrnnn", 8, 0);
+        check("WWWrnnnn", 10, 0);
+        check("WWWrnnnnnnnn", 10, 10);
+        check("WWWrnnnnW", 0, 0);
+        check("WWWrnnnnWr", 1, 0);
+        check("WWWrnnw", 10, 10);
+        check("n", 10, 10);
+        check("WWWn", 0, 0);
+        check("WWWnr", 1, 0);
+    }
+
     #[tokio::test]
     async fn a_change_wakes_who_waits() {
         let breaker = Breaker::new(1);
+        let changes: [fn(&Breaker); 4] = [
+            Breaker::failed_write,
+            Breaker::answered,
+            Breaker::wrote_nothing,
+            Breaker::wrote,
+        ];
+        for change in changes {
+            // Also one that comes before anybody polls.
+            let changed = breaker.changed();
+            change(&breaker);
+            changed.await;
+        }
         let changed = breaker.changed();
         tokio::pin!(changed);
         tokio::select! {
@@ -200,7 +247,5 @@ mod tests {
             () = &mut changed => unreachable!("nothing changed"),
             () = std::future::ready(()) => {}
         }
-        breaker.failed_write();
-        changed.await;
     }
 }

@@ -143,6 +143,12 @@ impl Committer {
 
     async fn commit(&self, mut batch: Vec<Ready>) -> Result<(), Stopped> {
         self.write(&mut batch).await?;
+        let needed_write = batch.iter().any(|one| {
+            matches!(
+                one.action,
+                Action::Put(..) | Action::Remove | Action::Fail { .. }
+            )
+        });
         let committed_ns = clock::now_nanos();
         let outcomes: Vec<Outcome> = batch
             .iter()
@@ -164,6 +170,9 @@ impl Committer {
             if let Err(error) = result {
                 tracing::debug!(%error, "an event was not acknowledged and may come again");
             }
+        }
+        if !needed_write {
+            self.breaker.wrote_nothing();
         }
         Ok(())
     }

@@ -91,6 +91,8 @@ impl TakeIn {
     async fn admission(&self, room: usize) -> usize {
         let mut backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(5));
         loop {
+            // Before the question: no change after its answer is missed.
+            let changed = self.breaker.changed();
             let too_many = self.strays.too_many();
             let admitted = match too_many {
                 Some(_) => 0,
@@ -110,7 +112,7 @@ impl TakeIn {
             }
             let tick = tokio::select! {
                 () = self.leave.cancelled() => return 0,
-                () = self.breaker.changed() => false,
+                () = changed => false,
                 () = self.strays.until(false), if too_many.is_some() => false,
                 () = tokio::time::sleep(backoff.next_wait()) => true,
             };
