@@ -80,12 +80,15 @@ pub fn check(root: &Path, event: &FileEvent) -> Result<(), Mismatch> {
 /// Whether a REMOVE may go on: the path is gone, or holds something else than was last seen.
 ///
 /// # Errors
-/// When the very file is there.
+/// When the very file is there, or when it can't be seen now: what nobody may look at may be there
+/// as well, and is no reason to remove a row.
 pub fn check_gone(root: &Path, event: &FileEvent) -> Result<(), Mismatch> {
     match check(root, event) {
         Ok(()) => Err(Mismatch::Superseded("the file is there".into())),
         Err(Mismatch::Superseded(_)) => Ok(()),
-        Err(other) => Err(other),
+        Err(Mismatch::Unreadable(reason) | Mismatch::NotNow(reason)) => {
+            Err(Mismatch::NotNow(reason))
+        }
     }
 }
 
@@ -193,5 +196,25 @@ mod tests {
             Err(Mismatch::NotNow(_))
         ));
         assert!(matches!(check_gone(&away, &told), Err(Mismatch::NotNow(_))));
+    }
+
+    #[test]
+    fn nothing_is_removed_that_can_not_be_looked_at() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = dir.path().join("a");
+        std::fs::create_dir(&folder).unwrap();
+        std::fs::write(folder.join("b"), b"bytes").unwrap();
+        let told = event(dir.path(), "a/b");
+        std::fs::rename(&folder, dir.path().join("c")).unwrap();
+        // A link to itself can't be looked through, by a superuser neither.
+        std::os::unix::fs::symlink("a", &folder).unwrap();
+        assert!(matches!(
+            check(dir.path(), &told),
+            Err(Mismatch::Unreadable(_))
+        ));
+        assert!(matches!(
+            check_gone(dir.path(), &told),
+            Err(Mismatch::NotNow(_))
+        ));
     }
 }
