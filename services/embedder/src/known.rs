@@ -1,10 +1,11 @@
 //! Known content: the same bytes are never embedded again. Vectors come from memory, else from
 //! the index, else from the network; of copies that arrive together one is embedded and the
-//! others wait for it.
+//! others wait for it. Where it can't be decoded, they are not tried one after another either.
 
 use std::collections::HashMap;
+use std::future::Future;
 use std::num::NonZeroUsize;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use lookalike_chassis::Backoff;
@@ -19,8 +20,78 @@ use crate::breaker::Breaker;
 /// may still take new ones.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// One content's row (of any image that has it), once it is known.
-pub type Content = Arc<OnceCell<Arc<Row>>>;
+/// How long copies of a content that can't be decoded are answered without another try.
+const FAILURE_HOLDS: Duration = Duration::from_secs(60);
+
+/// Why a file is not in the index.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failed {
+    /// From the documented list.
+    pub code: &'static str,
+    /// One sentence.
+    pub detail: String,
+}
+
+/// What is known of one content: its row (of any image that has it), or that it can't be decoded.
+#[derive(Default)]
+pub struct Known {
+    row: OnceCell<Arc<Row>>,
+    failure: Mutex<Option<Failure>>,
+}
+
+struct Failure {
+    failed: Failed,
+    /// When that try began, by the calendar.
+    begun_ns: i64,
+    until: Instant,
+}
+
+/// Shared by those that have this content in hand.
+pub type Content = Arc<Known>;
+
+impl Known {
+    /// The row of this content: known, or else found by one of those that ask, for all of them. If
+    /// the content turned out to be impossible to decode a moment ago, no file is tried again that
+    /// was observed before that; one that was observed later is, as when somebody asks for it.
+    ///
+    /// # Errors
+    /// Why it could not be found.
+    pub async fn row<E, F, W>(&self, observed_at_ns: i64, find: F) -> Result<Arc<Row>, E>
+    where
+        E: From<Failed>,
+        F: FnOnce() -> W,
+        W: Future<Output = Result<Arc<Row>, E>>,
+    {
+        let row = self.row.get_or_try_init(|| async move {
+            match self.failed(observed_at_ns) {
+                Some(failed) => Err(failed.into()),
+                None => find().await,
+            }
+        });
+        row.await.cloned()
+    }
+
+    /// It can't be decoded, as a try showed that began then. Not for what may be the fault of
+    /// something else.
+    pub fn note_failed(&self, failed: &Failed, begun_ns: i64) {
+        *self.failure() = Some(Failure {
+            failed: failed.clone(),
+            begun_ns,
+            until: Instant::now() + FAILURE_HOLDS,
+        });
+    }
+
+    fn failed(&self, observed_at_ns: i64) -> Option<Failed> {
+        let failure = self.failure();
+        let failure = failure.as_ref()?;
+        let holds = observed_at_ns <= failure.begun_ns && Instant::now() < failure.until;
+        holds.then(|| failure.failed.clone())
+    }
+
+    fn failure(&self) -> MutexGuard<'_, Option<Failure>> {
+        self.failure.lock().expect("no holder of this lock panics")
+    }
+}
 
 /// The contents met most recently.
 pub struct Remembered {
@@ -36,8 +107,8 @@ impl Remembered {
         }
     }
 
-    /// The cell of a content, empty where it has not been met.
-    pub fn cell(&self, hash: ContentHash) -> Content {
+    /// What is known of a content: nothing where it has not been met.
+    pub fn content(&self, hash: ContentHash) -> Content {
         let mut contents = self.contents.lock().expect("no holder of this lock panics");
         contents.get_or_insert(hash, Content::default).clone()
     }
@@ -45,13 +116,15 @@ impl Remembered {
     /// Whether this content's vector is in memory.
     pub fn has(&self, hash: &ContentHash) -> bool {
         let contents = self.contents.lock().expect("no holder of this lock panics");
-        contents.peek(hash).is_some_and(|cell| cell.initialized())
+        contents
+            .peek(hash)
+            .is_some_and(|content| content.row.initialized())
     }
 
     /// Keeps a content's row that the index is about to lose: the file may come back.
     pub fn keep(&self, hash: ContentHash, row: Row) {
         // Where it is known already, or being found out, that will do.
-        let _ = self.cell(hash).set(Arc::new(row));
+        let _ = self.content(hash).row.set(Arc::new(row));
     }
 }
 
@@ -129,15 +202,69 @@ mod tests {
             ..Row::default()
         };
         assert!(!remembered.has(&hash));
-        let empty = remembered.cell(hash);
+        let empty = remembered.content(hash);
         assert!(!remembered.has(&hash), "met, and not known yet");
         remembered.keep(hash, row(1.0));
         assert!(remembered.has(&hash));
         remembered.keep(hash, row(2.0));
-        assert_eq!(empty.get().unwrap().vector, [1.0]);
+        assert_eq!(empty.row.get().unwrap().vector, [1.0]);
         for other in [b"b", b"c"] {
             remembered.keep(ContentHash::of(other), row(0.0));
         }
         assert!(!remembered.has(&hash), "the oldest goes");
+    }
+
+    #[tokio::test]
+    async fn copies_of_a_bad_file_are_not_tried_one_after_another() {
+        let content = Known::default();
+        let tries = std::cell::Cell::new(0);
+        let failed = Failed {
+            code: "corrupt",
+            detail: "it is damaged".to_owned(),
+        };
+        let fail = async || {
+            tries.set(tries.get() + 1);
+            tokio::task::yield_now().await;
+            content.note_failed(&failed, 1_000);
+            Err::<Arc<Row>, Failed>(failed.clone())
+        };
+        // All wait for the first one.
+        let copies = (0..5).map(|copy| content.row(996 + copy, &fail));
+        for found in futures_util::future::join_all(copies).await {
+            assert_eq!(found.unwrap_err(), failed);
+        }
+        assert_eq!(tries.get(), 1);
+        // Observed since: somebody has it tried again.
+        assert_eq!(content.row(1_001, &fail).await.unwrap_err(), failed);
+        assert_eq!(tries.get(), 2);
+        // Not for ever.
+        content.failure().as_mut().unwrap().until = Instant::now();
+        assert_eq!(content.row(999, &fail).await.unwrap_err(), failed);
+        assert_eq!(tries.get(), 3);
+        assert_eq!(content.row(999, &fail).await.unwrap_err(), failed);
+        assert_eq!(tries.get(), 3);
+        // Where it can be done after all, the row counts.
+        let row = async || Ok::<_, Failed>(Arc::default());
+        assert!(content.row(1_001, row).await.is_ok());
+        assert!(content.row(999, &fail).await.is_ok());
+        assert_eq!(tries.get(), 3);
+    }
+
+    #[tokio::test]
+    async fn what_is_not_the_contents_fault_is_not_remembered() {
+        let content = Known::default();
+        let away = async || {
+            Err::<Arc<Row>, _>(Failed {
+                code: "network_failed",
+                detail: String::new(),
+            })
+        };
+        assert!(content.row(1, away).await.is_err());
+        assert!(
+            content
+                .row(1, async || Ok::<_, Failed>(Arc::default()))
+                .await
+                .is_ok()
+        );
     }
 }

@@ -10,6 +10,7 @@ pub mod audit;
 mod breaker;
 mod check;
 mod commit;
+mod decoding;
 mod ending;
 mod error;
 mod file;

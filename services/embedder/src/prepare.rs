@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use lookalike_bus::{Bus, Error as BusError};
 use lookalike_chassis::clock::now_nanos;
@@ -14,12 +13,13 @@ use tokio::sync::{RwLock, Semaphore};
 
 use crate::absent::Absent;
 use crate::commit::{Action, Ready};
+use crate::decoding::in_time;
 use crate::ending::Ending;
 use crate::error::Error;
 use crate::file::{self, Bytes};
 use crate::folder::Folder;
 use crate::hand::Held;
-use crate::known::{Lookup, Remembered};
+use crate::known::{Content, Failed, Lookup, Remembered};
 use crate::metrics;
 use crate::strays::Strays;
 
@@ -51,12 +51,6 @@ pub struct Preparer {
     pub strays: Arc<Strays>,
     /// Ends this worker.
     pub ending: Ending,
-}
-
-/// Why a file is not in the index.
-struct Failed {
-    code: &'static str,
-    detail: String,
 }
 
 /// What became of a content.
@@ -146,15 +140,16 @@ impl Preparer {
 
     /// The vector of a content: remembered, or in the index, or from the network.
     async fn embed(&self, held: &Arc<Held>, hash: ContentHash, bytes: Vec<u8>) -> Embedding {
-        let cell = self.remembered.cell(hash);
+        let content = self.remembered.content(hash);
         let mut reused = true;
-        let found = cell
-            .get_or_try_init(async || {
+        let found = content
+            .row(held.delivery.event.observed_at_ns, async || {
                 if let Some(row) = self.lookup.find(hash).await {
                     return Ok(Arc::new(row));
                 }
                 reused = false;
-                self.run_network(held, bytes).await.map(Arc::new)
+                let row = self.run_network(held, &content, bytes).await;
+                row.map(Arc::new)
             })
             .await;
         match found {
@@ -165,13 +160,19 @@ impl Preparer {
                     &metrics::EMBEDDINGS
                 };
                 counter.inc();
-                Embedding::Row(row.clone(), reused)
+                Embedding::Row(row, reused)
             }
             Err(embedding) => embedding,
         }
     }
 
-    async fn run_network(&self, held: &Held, bytes: Vec<u8>) -> Result<Row, Embedding> {
+    async fn run_network(
+        &self,
+        held: &Held,
+        content: &Content,
+        bytes: Vec<u8>,
+    ) -> Result<Row, Embedding> {
+        let begun_ns = now_nanos();
         let description = self.engine.description().clone();
         let limits = self.limits.clone();
         let decode = move |watch: &Watch| {
@@ -188,7 +189,14 @@ impl Preparer {
             let _beside_others = self.alone.read().await;
             self.decode_in_pool(decode).await
         };
-        let (input, attributes) = decoded.map_err(|error| Embedding::Failed(failed(&error)))?;
+        let (input, attributes) = match decoded {
+            Ok(decoded) => decoded,
+            Err(error) => {
+                let failed = failed(&error);
+                content.note_failed(&failed, begun_ns);
+                return Err(Embedding::Failed(failed));
+            }
+        };
         note(held, |timings| timings.decoded_ns = now_nanos());
         let mut tries = 0;
         let vector = loop {
@@ -269,34 +277,6 @@ impl Preparer {
     }
 }
 
-/// Decodes on a thread of its own. Decoders end by themselves when their time of a processor is
-/// over; one that does not is given up after twice as long by the clock, and its thread becomes a
-/// stray. Time in which nothing ran, because the process was frozen, does not count.
-async fn in_time<T: Send + 'static>(
-    decode: impl FnOnce(&Watch) -> Result<T, DecodeError> + Send + 'static,
-    most: Duration,
-    strays: &Arc<Strays>,
-) -> Result<T, DecodeError> {
-    let watch = Watch::default();
-    let own = watch.clone();
-    let mut thread = tokio::task::spawn_blocking(move || decode(&own));
-    let step = (most / 8).clamp(Duration::from_millis(5), Duration::from_secs(1));
-    let mut computed = Duration::ZERO;
-    while computed < most.saturating_mul(2) {
-        match tokio::time::timeout(step, &mut thread).await {
-            Ok(Ok(decoded)) => return decoded,
-            // A panic of ours goes on to the caller.
-            Ok(Err(error)) => std::panic::resume_unwind(error.into_panic()),
-            Err(_) if watch.is_computing() => computed += step,
-            Err(_) => {}
-        }
-    }
-    watch.give_up();
-    strays.adopt(thread);
-    tracing::error!("a decoder does not end; its file is listed, and its thread left behind");
-    Err(DecodeError::TooSlow { max: most })
-}
-
 async fn remove(folder: &Arc<Folder>, event: FileEvent) -> Action {
     let checked = folder.run(move |root, _| file::check_gone(root, &event));
     match checked.await {
@@ -314,6 +294,12 @@ fn failed(error: &DecodeError) -> Failed {
     Failed {
         code: error.code(),
         detail: error.to_string(),
+    }
+}
+
+impl From<Failed> for Embedding {
+    fn from(failed: Failed) -> Self {
+        Self::Failed(failed)
     }
 }
 
@@ -357,51 +343,5 @@ fn row_of(event: &FileEvent, hash: ContentHash, content: &Row) -> Row {
             ..content.image.clone()
         },
         vector: content.vector.clone(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// A progressive gray JPEG of so many empty scans, each of which passes over the picture.
-    fn jpeg_of_scans(scans: usize) -> Vec<u8> {
-        let mut file = vec![0xff, 0xd8, 0xff, 0xdb, 0, 67, 0];
-        file.extend([1; 64]);
-        file.extend([0xff, 0xc2, 0, 11, 8, 0x10, 0, 0x10, 0, 1, 1, 0x11, 0]);
-        file.extend([0xff, 0xc4, 0, 20, 0, 1]);
-        file.extend([0; 16]);
-        for _ in 0..scans {
-            file.extend([0xff, 0xda, 0, 8, 1, 1, 0, 0, 0, 0]);
-        }
-        file.extend([0xff, 0xd9]);
-        file
-    }
-
-    #[tokio::test(flavor = "multi_thread")]
-    async fn a_decoder_that_does_not_end_is_given_up() {
-        let strays = Strays::new(0);
-        // It would take an hour, and its own limit does not end it.
-        let mut limits = Limits::default();
-        limits.decode_timeout = Duration::MAX;
-        let file = jpeg_of_scans(1_000_000);
-        let endless =
-            move |watch: &Watch| lookalike_vision::decode_watched(&file, 146, &limits, watch);
-        let decoded = in_time(endless, Duration::from_millis(40), &strays).await;
-        assert_eq!(decoded.unwrap_err().code(), "too_slow");
-        // Its thread notices at its next read that nobody waits for it.
-        strays.until(false).await;
-    }
-
-    #[tokio::test(flavor = "multi_thread")]
-    async fn who_waits_for_memory_is_not_slow() {
-        let strays = Strays::new(0);
-        let waits = |_: &Watch| {
-            std::thread::sleep(Duration::from_millis(200));
-            Ok(7)
-        };
-        let decoded = in_time(waits, Duration::from_millis(5), &strays).await;
-        assert_eq!(decoded, Ok(7));
-        assert_eq!(strays.too_many(), None);
     }
 }

@@ -4,11 +4,12 @@
 //! used the processor for `decode_timeout`: that ends nearly every endless decode without harm,
 //! because whoever makes a file slow has to feed the decoder. Processor time counts, so a process
 //! that was frozen, or a machine that is busy, makes no file slow. A decoder that computes
-//! without reading can't be ended from outside; a caller who sees that through a [`Watch`] gives
-//! it up, and the memory that it was counted for is free for others.
+//! without reading can't be ended from outside; a caller who sees through a [`Watch`] what it has
+//! used gives it up, and the memory that it was counted for is free for others.
 
 use std::cell::Cell;
 use std::io::{self, BufRead, Cursor, Read, Seek, SeekFrom};
+use std::mem::MaybeUninit;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
@@ -24,6 +25,9 @@ pub struct Watch {
 struct State {
     is_computing: bool,
     is_given_up: bool,
+    /// Of the decoder's thread, and what it showed at the beginning; only while the decode lasts,
+    /// so that the thread is there.
+    clock: Option<(libc::clockid_t, Duration)>,
     share: Weak<Share>,
 }
 
@@ -35,6 +39,15 @@ impl Watch {
     /// Whether the decoder is at work: it has begun, has not ended, and does not wait for memory.
     pub fn is_computing(&self) -> bool {
         self.lock().is_computing
+    }
+
+    /// How much of a processor the decoder has used; nothing before it begins and after it ends.
+    pub fn used(&self) -> Duration {
+        // The decode can't end while this is held.
+        let state = self.lock();
+        state.clock.map_or(Duration::ZERO, |(clock, begun)| {
+            processor_time(clock).saturating_sub(begun)
+        })
     }
 
     /// Nobody waits for the result any more: the decoder ends at its next read, and its share of
@@ -81,11 +94,15 @@ pub(crate) struct Deadline<'a> {
 impl<'a> Deadline<'a> {
     /// Begins now, on this thread.
     pub(crate) fn begin(watch: &'a Watch, limit: Duration) -> Self {
-        watch.set_computing(true);
+        let begun = processor_time(libc::CLOCK_THREAD_CPUTIME_ID);
+        let mut state = watch.lock();
+        state.is_computing = true;
+        state.clock = own_clock().map(|clock| (clock, begun));
+        drop(state);
         Self {
             watch,
             limit,
-            begun: processor_time(),
+            begun,
             has_passed: Cell::new(false),
         }
     }
@@ -110,7 +127,8 @@ impl<'a> Deadline<'a> {
     pub(crate) fn check(&self) -> io::Result<()> {
         let is_over = self.has_passed.get()
             || self.watch.is_given_up()
-            || processor_time().saturating_sub(self.begun) >= self.limit;
+            || processor_time(libc::CLOCK_THREAD_CPUTIME_ID).saturating_sub(self.begun)
+                >= self.limit;
         if !is_over {
             return Ok(());
         }
@@ -124,19 +142,30 @@ impl<'a> Deadline<'a> {
 
 impl Drop for Deadline<'_> {
     fn drop(&mut self) {
-        self.watch.set_computing(false);
+        let mut state = self.watch.lock();
+        state.is_computing = false;
+        state.clock = None;
     }
 }
 
-/// What this thread has used of the processor.
-fn processor_time() -> Duration {
+/// The clock of what this thread uses of the processor, for other threads.
+fn own_clock() -> Option<libc::clockid_t> {
+    let mut clock = MaybeUninit::uninit();
+    // SAFETY: the thread is the caller itself, and the pointer is to room for a clock's id.
+    let answer = unsafe { libc::pthread_getcpuclockid(libc::pthread_self(), clock.as_mut_ptr()) };
+    // SAFETY: the id was written where the call went well.
+    (answer == 0).then(|| unsafe { clock.assume_init() })
+}
+
+/// What the thread of this clock has used of the processor.
+fn processor_time(clock: libc::clockid_t) -> Duration {
     let mut time = libc::timespec {
         tv_sec: 0,
         tv_nsec: 0,
     };
     // SAFETY: the pointer is to a whole `timespec` that lives through the call.
-    let answer = unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &raw mut time) };
-    debug_assert_eq!(answer, 0, "every thread has this clock");
+    let answer = unsafe { libc::clock_gettime(clock, &raw mut time) };
+    debug_assert_eq!(answer, 0, "every thread that is there has this clock");
     Duration::new(
         u64::try_from(time.tv_sec).unwrap_or(0),
         u32::try_from(time.tv_nsec).unwrap_or(0),
@@ -247,6 +276,34 @@ mod tests {
         assert!(again.is_err(), "another decoder gets nothing either");
         drop(deadline);
         assert!(!watch.is_computing());
+    }
+
+    #[test]
+    fn another_thread_sees_what_is_used_and_not_what_passes() {
+        let watch = Watch::default();
+        assert_eq!(watch.used(), Duration::ZERO);
+        let own = watch.clone();
+        let (begun, has_begun) = std::sync::mpsc::channel();
+        let (go_on, may_go_on) = std::sync::mpsc::channel::<()>();
+        let decoder = std::thread::spawn(move || {
+            let deadline = Deadline::begin(&own, Duration::from_millis(100));
+            begun.send(()).unwrap();
+            // It is at work, and gets nothing of the processor.
+            may_go_on.recv().unwrap();
+            while deadline.check().is_ok() {}
+            begun.send(()).unwrap();
+            may_go_on.recv().unwrap();
+        });
+        has_begun.recv().unwrap();
+        std::thread::sleep(Duration::from_millis(150));
+        assert!(watch.is_computing());
+        assert!(watch.used() < Duration::from_millis(50));
+        go_on.send(()).unwrap();
+        has_begun.recv().unwrap();
+        assert!(watch.used() >= Duration::from_millis(100));
+        go_on.send(()).unwrap();
+        decoder.join().unwrap();
+        assert_eq!(watch.used(), Duration::ZERO, "its thread is gone");
     }
 
     #[test]
