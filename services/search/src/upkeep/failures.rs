@@ -3,6 +3,7 @@
 
 use std::time::Instant;
 
+use futures_util::future::join_all;
 use lookalike_bus::{Failure, WatcherAnswer, WatcherQuestion};
 use lookalike_proto::Library;
 use lookalike_proto::reasons::{self, Fate};
@@ -252,8 +253,35 @@ pub(crate) async fn order(
         Order::Retry => WatcherQuestion::Retry { ids, code },
         Order::Discard => WatcherQuestion::Discard { ids, code },
     };
-    let answers = ask::watchers(service, &libraries, &question).await;
-    sum(&libraries, answers, asked)
+    let answers = libraries
+        .iter()
+        .map(|library| to_the_end(service, library, &question));
+    sum(&libraries, join_all(answers).await, asked)
+}
+
+/// Asks again while a watcher did as many as it does at once.
+async fn to_the_end(
+    service: &Service,
+    library: &Library,
+    question: &WatcherQuestion,
+) -> Result<WatcherAnswer, Problem> {
+    // A file that fails again meanwhile is not to be tried for ever.
+    const ROUNDS: usize = 400;
+    let mut files = 0;
+    for _ in 0..ROUNDS {
+        match ask::watcher(service, library, question.clone()).await {
+            Ok(WatcherAnswer::Retried(more) | WatcherAnswer::Discarded(more)) => {
+                files += more;
+                if more < lookalike_bus::MOST_FILES_AT_ONCE as u64 {
+                    break;
+                }
+            }
+            // What was done before is done.
+            Ok(_) | Err(_) if files > 0 => break,
+            other => return other,
+        }
+    }
+    Ok(WatcherAnswer::Retried(files))
 }
 
 /// One answer of many: it fails as a whole only where nobody answered.
