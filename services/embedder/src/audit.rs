@@ -137,13 +137,16 @@ impl Auditor {
     ) -> Result<Report, Error> {
         let begun = std::time::Instant::now();
         let (libraries, others) = self.libraries(options)?;
+        let mut silent = Vec::new();
         if options.scan {
             tell(Stage::Scanning(libraries.len()));
-            self.scan(&libraries).await?;
+            silent = self.scan(&libraries).await;
         }
-        let mut report = pass::Pass::new(self, options, libraries, others)?
-            .run(tell)
-            .await?;
+        let mut pass = pass::Pass::new(self, options, libraries, others)?;
+        for (library, why) in silent {
+            pass.leave_out(&library, why);
+        }
+        let mut report = pass.run(tell).await?;
         report.seconds = begun.elapsed().as_secs_f64();
         Ok(report)
     }
@@ -170,29 +173,47 @@ impl Auditor {
         Ok(watched.into_iter().partition(is_meant))
     }
 
-    /// Lets every folder be compared with its catalog, and waits for that.
-    async fn scan(&self, libraries: &[Watched]) -> Result<(), Error> {
+    /// Lets every folder be compared with its catalog, and waits for that; whose watcher did not
+    /// do it, and why.
+    async fn scan(&self, libraries: &[Watched]) -> Vec<(Library, Error)> {
+        let mut scanning = Vec::new();
+        let mut silent = Vec::new();
         for (library, _) in libraries {
-            self.ask(library, &WatcherQuestion::Scan).await?;
+            match self.ask(library, &WatcherQuestion::Scan).await {
+                Ok(_) => scanning.push(library.clone()),
+                Err(error) => silent.push((library.clone(), error)),
+            }
         }
         let deadline = tokio::time::Instant::now() + self.settings.scan_timeout;
-        for (library, _) in libraries {
-            let mut backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(1));
-            let nothing = WatcherQuestion::KnownOf { ids: Vec::new() };
-            while let WatcherAnswer::Known(page) = self.ask(library, &nothing).await?
-                && page.scanning
-            {
-                if tokio::time::Instant::now() > deadline {
-                    return Err(Error::Scan(library.clone()));
-                }
-                tokio::time::sleep(backoff.next_wait()).await;
+        for library in scanning {
+            if let Err(error) = self.scanned(&library, deadline).await {
+                silent.push((library, error));
             }
+        }
+        silent
+    }
+
+    /// Waits until a folder was compared with its catalog.
+    async fn scanned(
+        &self,
+        library: &Library,
+        deadline: tokio::time::Instant,
+    ) -> Result<(), Error> {
+        let mut backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(1));
+        let nothing = WatcherQuestion::KnownOf { ids: Vec::new() };
+        while let WatcherAnswer::Known(page) = self.ask(library, &nothing).await?
+            && page.scanning
+        {
+            if tokio::time::Instant::now() > deadline {
+                return Err(Error::Scan(library.clone()));
+            }
+            tokio::time::sleep(backoff.next_wait()).await;
         }
         Ok(())
     }
 
-    /// Asks a library's watcher, a few times where it does not answer: one that was restarted, or
-    /// whose library another one takes over, is silent for a moment.
+    /// Asks a library's watcher, a few times where it does not answer or refuses: one that was
+    /// restarted, or whose library another one takes over, is silent or unsure for a moment.
     async fn ask(
         &self,
         library: &Library,
@@ -201,21 +222,17 @@ impl Auditor {
         let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(5));
         loop {
             let asked = (library.clone(), question.clone());
-            match self.bus.ask_watcher(asked).await {
-                Ok(WatcherAnswer::Refused(reason)) => {
-                    let library = library.clone();
-                    return Err(Error::Refused { library, reason });
-                }
+            let library = library.clone();
+            let error = match self.bus.ask_watcher(asked).await {
+                Ok(WatcherAnswer::Refused(reason)) => Error::Refused { library, reason },
                 Ok(answer) => return Ok(answer),
-                Err(error) if backoff.tries() + 1 < TRIES => {
-                    tracing::debug!(%error, %library, "a watcher does not answer, asking again");
-                    tokio::time::sleep(backoff.next_wait()).await;
-                }
-                Err(source) => {
-                    let library = library.clone();
-                    return Err(Error::Watcher { library, source });
-                }
+                Err(source) => Error::Watcher { library, source },
+            };
+            if backoff.tries() + 1 >= TRIES {
+                return Err(error);
             }
+            tracing::debug!(%error, "asking again");
+            tokio::time::sleep(backoff.next_wait()).await;
         }
     }
 }

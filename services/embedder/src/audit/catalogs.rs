@@ -17,6 +17,8 @@ pub(super) struct Catalog {
     pub status: LibraryStatus,
     /// The catalog is complete, so what it does not know is not there.
     pub ready: bool,
+    /// Why its watcher is not asked any more in this pass.
+    pub silent: Option<Error>,
     after: Option<String>,
     page: VecDeque<KnownImage>,
     more: bool,
@@ -28,20 +30,24 @@ impl Catalog {
             library,
             status,
             ready: false,
+            silent: None,
             after: None,
             page: VecDeque::new(),
             more: true,
         }
     }
 
-    /// Fetches the next page where the last one is used up.
-    pub(super) async fn fill(&mut self, auditor: &Auditor) -> Result<(), Error> {
-        while self.page.is_empty() && self.more {
+    /// Fetches the next page where the last one is used up. One that does not answer has no more.
+    pub(super) async fn fill(&mut self, auditor: &Auditor) {
+        while self.silent.is_none() && self.page.is_empty() && self.more {
             let question = WatcherQuestion::Known {
                 after: self.after.clone(),
                 limit: auditor.settings.page_images.clamp(1, MOST_IDS),
             };
-            let page = auditor.known(&self.library, &question).await?;
+            let page = match auditor.known(&self.library, &question).await {
+                Ok(page) => page,
+                Err(error) => return self.fall_silent(error),
+            };
             self.ready = page.ready;
             // A page that says that there is more and has nothing would come again for ever.
             self.more = page.more && !page.images.is_empty();
@@ -50,7 +56,14 @@ impl Catalog {
             }
             self.page = page.images.into();
         }
-        Ok(())
+    }
+
+    /// The others are compared without it.
+    pub(super) fn fall_silent(&mut self, why: Error) {
+        tracing::warn!(library = %self.library, %why, "the audit goes on without this library");
+        self.ready = false;
+        self.page.clear();
+        self.silent = Some(why);
     }
 
     /// The id that comes next.
@@ -68,18 +81,23 @@ impl Catalog {
 pub(super) type Known = HashMap<String, Vec<(usize, KnownImage)>>;
 
 impl Auditor {
-    /// What all catalogs know of these ids.
-    pub(super) async fn known_of(
-        &self,
-        catalogs: &mut [Catalog],
-        ids: &[String],
-    ) -> Result<Known, Error> {
+    /// What all catalogs that answer know of these ids.
+    pub(super) async fn known_of(&self, catalogs: &mut [Catalog], ids: &[String]) -> Known {
         let mut known = Known::new();
         for (number, catalog) in catalogs.iter_mut().enumerate() {
+            if catalog.silent.is_some() {
+                continue;
+            }
             let mut rest = ids.to_vec();
             while !rest.is_empty() {
                 let question = WatcherQuestion::KnownOf { ids: rest.clone() };
-                let page = self.known(&catalog.library, &question).await?;
+                let page = match self.known(&catalog.library, &question).await {
+                    Ok(page) => page,
+                    Err(error) => {
+                        catalog.fall_silent(error);
+                        break;
+                    }
+                };
                 catalog.ready = page.ready;
                 match page.images.last() {
                     // An answer may be cut where paths are long.
@@ -94,7 +112,7 @@ impl Auditor {
                 }
             }
         }
-        Ok(known)
+        known
     }
 
     async fn known(

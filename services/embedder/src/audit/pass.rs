@@ -94,6 +94,16 @@ impl<'a> Pass<'a> {
         })
     }
 
+    /// Goes on without a library that was meant.
+    pub(super) fn leave_out(&mut self, library: &Library, why: Error) {
+        let mut catalogs = self.catalogs.iter_mut();
+        if let Some(catalog) = catalogs.find(|catalog| catalog.library == *library) {
+            catalog.fall_silent(why);
+        }
+    }
+
+    /// The pass. A library whose watcher does not answer is left out of the rest of it, and told in
+    /// the report.
     pub(super) async fn run(
         mut self,
         tell: &(dyn Fn(Stage) + Send + Sync),
@@ -102,7 +112,10 @@ impl<'a> Pass<'a> {
         let about: u64 = self.catalogs.iter().map(on_disk).sum();
         loop {
             for catalog in &mut self.catalogs {
-                catalog.fill(self.auditor).await?;
+                catalog.fill(self.auditor).await;
+            }
+            if self.catalogs.iter().all(|catalog| catalog.silent.is_some()) {
+                return self.end();
             }
             if self.page.is_empty() && !self.rows_end {
                 self.page = self.next_page().await?.into();
@@ -127,7 +140,33 @@ impl<'a> Pass<'a> {
         self.hash().await;
         self.look_again().await?;
         tell(Stage::Comparing(self.compared, self.compared));
-        Ok(self.report)
+        self.end()
+    }
+
+    /// The report; an error where no library was compared to its end.
+    fn end(mut self) -> Result<Report, Error> {
+        let mut compared = false;
+        let mut first = None;
+        for catalog in std::mem::take(&mut self.catalogs) {
+            let Some(why) = catalog.silent else {
+                compared = true;
+                continue;
+            };
+            if let Some(library) = self.report.libraries.get_mut(catalog.library.as_str()) {
+                library.not_compared = Some(why.to_string());
+            }
+            first.get_or_insert(why);
+        }
+        match first {
+            Some(why) if !compared => Err(why),
+            _ => Ok(self.report),
+        }
+    }
+
+    /// Whether a row is of a library that was meant and does not answer: the image may be there.
+    fn is_silent(&self, row: &RowKey) -> bool {
+        let mut catalogs = self.catalogs.iter();
+        catalogs.any(|catalog| catalog.silent.is_some() && catalog.library.as_str() == row.library)
     }
 
     /// The next page of rows: asked for again, where the server is busy, so that an audit of many
@@ -188,7 +227,12 @@ impl<'a> Pass<'a> {
                 self.unhashed.push((id.clone(), *number, file));
             }
         }
-        match self.judge(&known, &rows, false) {
+        let verdict = if rows.iter().any(|row| self.is_silent(row)) {
+            Verdict::Elsewhere
+        } else {
+            self.judge(&known, &rows, false)
+        };
+        match verdict {
             Verdict::Equal | Verdict::Elsewhere => {}
             Verdict::Busy if known.len() == 1 => self.library(known[0].0).in_flight += 1,
             Verdict::Busy | Verdict::Differs(..) => self.suspects.push(id),
@@ -274,7 +318,7 @@ impl<'a> Pass<'a> {
     /// were read, too.
     async fn second_look(&mut self, ids: &[String]) -> Result<Vec<Found>, Error> {
         let auditor = self.auditor;
-        let mut before = auditor.known_of(&mut self.catalogs, ids).await?;
+        let mut before = auditor.known_of(&mut self.catalogs, ids).await;
         let mut rows: HashMap<String, Vec<RowKey>> = HashMap::new();
         for row in auditor.index.keys_of(ids).await? {
             rows.entry(row.id.clone()).or_default().push(row);
@@ -288,8 +332,8 @@ impl<'a> Pass<'a> {
             .filter(|id| !before.contains_key(*id))
             .cloned()
             .collect();
-        let others = auditor.known_of(&mut self.others, &unknown).await?;
-        let after = auditor.known_of(&mut self.catalogs, ids).await?;
+        let others = auditor.known_of(&mut self.others, &unknown).await;
+        let after = auditor.known_of(&mut self.catalogs, ids).await;
         let mut differences = Vec::new();
         for id in ids {
             let known = before.remove(id).unwrap_or_default();
@@ -301,7 +345,9 @@ impl<'a> Pass<'a> {
             let same = after
                 .get(id)
                 .map_or(known.is_empty(), |after| *after == known);
-            let verdict = if same {
+            let verdict = if rows.iter().any(|row| self.is_silent(row)) {
+                Verdict::Elsewhere
+            } else if same {
                 self.judge(&known, &rows, doubled.contains(id))
             } else {
                 Verdict::Busy

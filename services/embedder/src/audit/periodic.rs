@@ -20,6 +20,13 @@ use crate::metrics;
 /// its folder is away, keeps the others waiting no longer.
 const COUNTS_BEFORE_FIRST: u32 = 8;
 
+/// After a full audit because of counts that found nothing, the next one for such a reason waits
+/// for so many counts, then for twice as many, up to four times.
+const COUNTS_AFTER_NOTHING: u32 = 20;
+
+/// How long an audit that could not be finished is left, at most, before the next try.
+const TRIED_AGAIN_WITHIN: Duration = Duration::from_secs(600);
+
 /// How often an embedder that does not audit asks whether it may.
 const LEASE_IS_ASKED_FOR: Duration = Duration::from_secs(3);
 
@@ -202,6 +209,11 @@ fn tell(report: &Report) {
 /// Rows and what the watcher said, where they did not fit.
 type Misfit = (u64, u64);
 
+/// How many more rows there are than indexed files.
+fn surplus((rows, indexed): Misfit) -> i128 {
+    i128::from(rows) - i128::from(indexed)
+}
+
 /// When to audit.
 struct Watch {
     interval: Duration,
@@ -210,8 +222,19 @@ struct Watch {
     counts_waited: u32,
     /// What did not fit at the last count, by library.
     misfits: BTreeMap<String, Misfit>,
-    /// What did not fit after an audit that found nothing: no reason for another one.
-    accepted: BTreeMap<String, Misfit>,
+    /// How many more rows than indexed files there were when an audit found nothing: files that
+    /// vanished, and are kept for a while, have rows and are not indexed. No reason for another one.
+    accepted: BTreeMap<String, i128>,
+    /// The last reason was a count.
+    for_a_count: bool,
+    /// No audit for a count before this.
+    counts_rest_until: Option<Instant>,
+    /// Audits for counts that found nothing, one after the other.
+    rest: Backoff,
+    /// No audit at all before this: the last one could not be finished.
+    not_before: Option<Instant>,
+    /// Audits that could not be finished, one after the other.
+    unfinished: Backoff,
     milvus_was_away: bool,
     /// Something was repaired: it is looked at again, at first soon.
     look_again: Option<Instant>,
@@ -227,6 +250,21 @@ impl Watch {
             counts_waited: 0,
             misfits: BTreeMap::new(),
             accepted: BTreeMap::new(),
+            for_a_count: false,
+            counts_rest_until: None,
+            rest: {
+                let first = settings.check_interval * COUNTS_AFTER_NOTHING;
+                // Its jitter takes up to a half.
+                Backoff::new(first * 2, first * 8)
+            },
+            not_before: None,
+            unfinished: Backoff::new(
+                settings.check_interval * 2,
+                settings
+                    .interval
+                    .min(TRIED_AGAIN_WITHIN)
+                    .max(settings.check_interval),
+            ),
             milvus_was_away: false,
             look_again: None,
             patience: Backoff::new(
@@ -256,10 +294,14 @@ impl Watch {
                 && misfit(status, *rows)
             {
                 let found = (*rows, status.counts.indexed);
-                if self.accepted.get(&status.name) != Some(&found) {
+                if self.accepted.get(&status.name) != Some(&surplus(found)) {
                     self.misfits.insert(status.name.clone(), found);
                 }
             }
+        }
+        self.for_a_count = false;
+        if self.not_before.is_some_and(|at| now < at) {
+            return None;
         }
         let rest = |status: &LibraryStatus| status.scanned_once && !status.scanning;
         if !self.audited_once {
@@ -279,10 +321,14 @@ impl Watch {
         if self.look_again.is_some_and(|at| now >= at) && quiet {
             return Some("something was repaired".to_owned());
         }
+        if self.counts_rest_until.is_some_and(|at| now < at) {
+            return None;
+        }
         let (name, (rows, indexed)) = self
             .misfits
             .iter()
             .find(|(name, _)| before.contains_key(*name))?;
+        self.for_a_count = true;
         Some(format!(
             "library {name} has {rows} rows, and its watcher knows {indexed} indexed files"
         ))
@@ -298,31 +344,56 @@ impl Watch {
         self.audited_once = true;
         self.milvus_was_away = false;
         self.misfits.clear();
+        self.not_before = None;
+        self.counts_rest_until = None;
         self.due = now
             + self
                 .interval
                 .mul_f64(rand::thread_rng().gen_range(0.8..1.2));
+        if report.not_compared().next().is_some() {
+            // The others need not wait for it.
+            self.due = self.due.min(now + self.unfinished.next_wait());
+        } else {
+            self.unfinished.reset();
+        }
         let still_on_its_way = self.look_again.is_some() && report.in_flight() > 0;
         if report.found_in_all() > 0 || still_on_its_way {
             // Again and again the same: less and less often.
             self.look_again = Some(now + self.patience.next_wait());
+            self.counts_rest_until = self.look_again;
+            self.rest.reset();
             return;
         }
         self.look_again = None;
         self.patience.reset();
         // Counts that do not fit though nothing differs are the server's way of counting.
-        self.accepted = statuses
-            .iter()
-            .filter_map(|status| {
-                let rows = *counted.get(&status.name)?;
-                misfit(status, rows).then(|| (status.name.clone(), (rows, status.counts.indexed)))
-            })
-            .collect();
+        for status in statuses {
+            let compared = report.libraries.get(&status.name);
+            if let Some(rows) = counted.get(&status.name)
+                && compared.is_some_and(|library| library.not_compared.is_none())
+            {
+                let found = (*rows, status.counts.indexed);
+                if misfit(status, *rows) {
+                    self.accepted.insert(status.name.clone(), surplus(found));
+                } else {
+                    self.accepted.remove(&status.name);
+                }
+            }
+        }
+        self.accepted
+            .retain(|name, _| statuses.iter().any(|status| status.name == *name));
+        if self.for_a_count {
+            self.counts_rest_until = Some(now + self.rest.next_wait());
+        } else {
+            self.rest.reset();
+        }
     }
 
-    /// Not finished: again after a while.
+    /// Not finished: again after a while, and later each time.
     fn failed(&mut self, now: Instant) {
-        self.due = self.due.min(now + self.patience.next_wait());
+        let again = now + self.unfinished.next_wait();
+        self.not_before = Some(again);
+        self.due = self.due.min(again);
     }
 }
 
@@ -390,7 +461,16 @@ mod tests {
         }
 
         fn audited(&mut self, found: u64, rows: u64, indexed: u64) {
+            self.audited_with(found, rows, indexed, None);
+        }
+
+        /// As `audited`; a library that could not be compared is told with a reason.
+        fn audited_with(&mut self, found: u64, rows: u64, indexed: u64, why: Option<&str>) {
             let mut report = Report::default();
+            if let Some(why) = why {
+                let silent = report.libraries.entry("attic".into()).or_default();
+                silent.not_compared = Some(why.to_owned());
+            }
             let library = report.libraries.entry("shop".into()).or_default();
             library.differences.insert(Kind::Missing, found);
             let counted = BTreeMap::from([("shop".to_owned(), rows)]);
@@ -451,11 +531,80 @@ mod tests {
         for _ in 0..10 {
             assert_eq!(world.count(12, 10, 0), None);
         }
-        world.count(13, 10, 0);
-        assert!(
-            world.count(13, 10, 0).is_some(),
-            "and not for another number"
-        );
+        assert_eq!(world.count(13, 11, 0), None, "as many more as before");
+        assert_eq!(world.count(10, 10, 0), None, "they fit");
+        let counts = (1..100).find(|_| world.count(13, 10, 0).is_some());
+        assert!(counts.is_some(), "and not for another number");
+    }
+
+    #[test]
+    fn rows_of_vanished_files_do_not_bring_audit_after_audit() {
+        let mut world = World::new();
+        // A tenth is left, the brake keeps the other rows; then files come and go.
+        let mut audits = 0;
+        for minute in 0..40 {
+            for _ in 0..4 {
+                let indexed = 10 + minute;
+                if world.count(90 + indexed, indexed, 0).is_some() {
+                    audits += 1;
+                    world.audited(0, 90 + indexed, indexed);
+                }
+            }
+        }
+        assert_eq!(audits, 1);
+        // They are being removed: another number at each count.
+        let mut audits = 0;
+        for gone in 0..240 {
+            let rows = 160 - gone / 3;
+            if world.count(rows, 70, 0).is_some() {
+                audits += 1;
+                world.audited(0, rows, 70);
+            }
+        }
+        assert!((2..=12).contains(&audits), "{audits} in an hour");
+    }
+
+    #[test]
+    fn what_can_not_be_finished_is_tried_less_and_less_often() {
+        let mut world = World::new();
+        let away = IndexError::Missing { what: "x".into() };
+        let mut tries = 0;
+        for _ in 0..240 {
+            // Every reason at once.
+            world.watch.milvus_failed(&away);
+            if world.count(0, 10, 0).is_some() {
+                tries += 1;
+                world.watch.failed(world.now);
+            }
+        }
+        assert!((6..=20).contains(&tries), "{tries} in an hour");
+        let counts = (1..50).find(|_| world.count(10, 10, 0).is_some());
+        assert!(counts.is_some());
+        world.audited(0, 10, 10);
+        for _ in 0..10 {
+            assert_eq!(world.count(10, 10, 0), None);
+        }
+    }
+
+    #[test]
+    fn a_silent_library_is_tried_again_and_delays_no_other() {
+        let mut world = World::new();
+        for _ in 0..6 {
+            world.audited_with(0, 10, 10, Some("nobody answers"));
+        }
+        world.count(9, 10, 0);
+        assert!(world.count(9, 10, 0).unwrap().contains("9 rows"));
+        world.audited(1, 9, 10);
+        world.audited(0, 10, 10);
+        world.audited_with(0, 10, 10, Some("nobody answers"));
+        let mut audits = 0;
+        for _ in 0..240 {
+            if world.count(10, 10, 0).is_some() {
+                audits += 1;
+                world.audited_with(0, 10, 10, Some("nobody answers"));
+            }
+        }
+        assert!((6..=20).contains(&audits), "{audits} in an hour");
     }
 
     #[test]

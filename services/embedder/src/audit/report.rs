@@ -44,6 +44,8 @@ pub struct LibraryReport {
     pub repaired: Counts,
     /// Why nothing was repaired, or not everything.
     pub held_back: Option<String>,
+    /// Why it was not compared, or not to its end: its watcher does not answer, say.
+    pub not_compared: Option<String>,
     /// Why files were not hashed.
     pub not_hashed: Option<String>,
 }
@@ -87,6 +89,13 @@ impl Report {
     /// Images that were not compared.
     pub fn in_flight(&self) -> u64 {
         self.libraries.values().map(|l| l.in_flight).sum()
+    }
+
+    /// Libraries that were not compared, or not to their end, each with the reason.
+    pub fn not_compared(&self) -> impl Iterator<Item = (&str, &str)> {
+        let libraries = self.libraries.iter();
+        libraries
+            .filter_map(|(name, library)| Some((name.as_str(), library.not_compared.as_deref()?)))
     }
 
     pub(super) fn note_unwatched(&mut self, library: &str) {

@@ -17,7 +17,8 @@ pub struct Settings {
     #[serde(with = "duration")]
     pub interval: Duration,
     /// How often rows are only counted: where their number is not what the watchers say, twice in
-    /// a row, everything is compared at once.
+    /// a row, everything is compared at once. If that finds nothing, the next twenty counts and more
+    /// are no reason.
     #[serde(with = "duration")]
     pub check_interval: Duration,
     /// What seems to differ is looked at again after this.

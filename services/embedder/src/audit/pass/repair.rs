@@ -13,6 +13,10 @@ const MOST_DOUBLES_REMEMBERED: usize = 100_000;
 impl Pass<'_> {
     /// Has the watchers send again what they know, and deletes what nobody knows.
     pub(super) async fn repair(&mut self, differences: &[Found]) -> Result<(), Error> {
+        let mut asked = self.catalogs.iter().chain(&self.others);
+        // An image that seems unknown may have moved there.
+        let silent = asked.find(|catalog| catalog.silent.is_some());
+        let silent = silent.map(|catalog| catalog.library.clone());
         for number in 0..self.catalogs.len() {
             let catalog = &self.catalogs[number];
             let name = catalog.library.to_string();
@@ -21,6 +25,9 @@ impl Pass<'_> {
                 .filter(|found| found.difference.library == name)
                 .collect();
             if mine.is_empty() {
+                continue;
+            }
+            if catalog.silent.is_some() {
                 continue;
             }
             if !catalog.ready {
@@ -32,7 +39,16 @@ impl Pass<'_> {
             let (unknown, known): (Vec<&Found>, Vec<&Found>) = mine
                 .into_iter()
                 .partition(|found| found.difference.kind == Kind::Unknown);
-            self.delete(number, &unknown).await?;
+            match &silent {
+                Some(silent) if !unknown.is_empty() => {
+                    let why = format!(
+                        "rows that no watcher knows stay while that of library {silent} does not \
+                         answer"
+                    );
+                    self.library(number).held_back = Some(why);
+                }
+                _ => self.delete(number, &unknown).await?,
+            }
             self.send_again(number, &known).await?;
         }
         Ok(())
@@ -78,7 +94,13 @@ impl Pass<'_> {
         }
         let library = self.catalogs[number].library.clone();
         let question = WatcherQuestion::Resend { ids };
-        let answer = self.auditor.ask(&library, &question).await?;
+        let answer = match self.auditor.ask(&library, &question).await {
+            Ok(answer) => answer,
+            Err(error) => {
+                self.catalogs[number].fall_silent(error);
+                return Ok(());
+            }
+        };
         if let WatcherAnswer::Resent(sent) = answer
             && sent < known.len() as u64
         {
