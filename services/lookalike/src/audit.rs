@@ -24,8 +24,8 @@ const SAID_WITHIN: Duration = Duration::from_secs(3);
 /// Examples of each kind that are printed.
 const PRINTED: usize = 20;
 
-/// Repairs that are tried one after another.
-const MOST_REPAIRS: u32 = 3;
+/// Times that everything is compared again after a repair.
+const MOST_ROUNDS: u32 = 5;
 
 /// `audit`.
 ///
@@ -56,20 +56,28 @@ pub async fn audit(settings: &Settings, args: &AuditArgs) -> Result<(), Failure>
     let shown = Shown::new(args.json);
     let first = run(&auditor, &options, &shown).await?;
     let mut last = first.clone();
-    let mut repairs = 0;
+    let mut rounds = 0;
+    // Files that were still being sent again when patience was over.
+    let mut late = 0;
+    let until = Instant::now() + args.patience;
     options.scan = false;
-    while args.repair && !args.no_wait && is_to_be_seen_again(&last, repairs) {
-        repairs += u32::from(last.found_in_all() > 0);
-        wait_until_sent(&status, &last, &shown).await;
+    while args.repair && !args.no_wait && late == 0 && is_to_be_seen_again(&last, rounds) {
+        rounds += 1;
+        late = wait_until_sent(&status, &last, until, &shown).await;
+        // What came late is told, and not sent once more.
+        options.repair = late == 0;
         last = run(&auditor, &options, &shown).await?;
     }
+    // They may have come while that was compared.
+    late = late.min(last.in_flight());
     shown.done();
     ended.cancel();
     bus.close().await;
 
     let is_repaired =
         |report: &Report| args.repair && report.repaired_in_all() == report.found_in_all();
-    let equal = last.found_in_all() == 0;
+    let silent = first_silent(&last).or_else(|| first_silent(&first));
+    let equal = last.found_in_all() == 0 && silent.is_none() && late == 0;
     if args.json {
         let value = serde_json::json!({
             "equal": equal,
@@ -77,13 +85,25 @@ pub async fn audit(settings: &Settings, args: &AuditArgs) -> Result<(), Failure>
             "repaired": first.repaired_in_all(),
             "differences": last.found_in_all(),
             "in_flight": last.in_flight(),
+            "late": late,
             "first": first,
             "last": last,
         });
         println!("{value:#}");
     } else {
         print(&first);
-        println!("{}", verdict(&first, &last, args));
+        println!("{}", verdict(&first, &last, late, args));
+    }
+    if let Some(why) = silent {
+        return Err(Failure::failed(why));
+    }
+    if late > 0 {
+        return Err(Failure::failed(format!(
+            "{late} {} still on the way after {}: audit again in a while, or wait longer with \
+             --patience",
+            if late == 1 { "file is" } else { "files are" },
+            seconds(args.patience),
+        )));
     }
     if equal || (args.no_wait && is_repaired(&last)) {
         return Ok(());
@@ -97,6 +117,19 @@ pub async fn audit(settings: &Settings, args: &AuditArgs) -> Result<(), Failure>
         last.found_in_all(),
         why.unwrap_or_default()
     )))
+}
+
+/// Why the first library that was not compared was not.
+fn first_silent(report: &Report) -> Option<String> {
+    let (name, why) = report.not_compared().next()?;
+    Some(format!("library {name} was not compared: {why}"))
+}
+
+fn seconds(time: Duration) -> String {
+    match time.as_secs() {
+        seconds if seconds >= 120 => format!("{} min", seconds / 60),
+        _ => format!("{} s", time.as_secs_f64()),
+    }
 }
 
 /// Where NATS and Milvus are: as the settings say, else where `up` says that they run.
@@ -150,16 +183,23 @@ async fn run(auditor: &Auditor, options: &Options, shown: &Shown) -> Result<Repo
 
 /// Whether everything is to be compared once more: after a repair, until nothing differs and
 /// nothing is on its way.
-fn is_to_be_seen_again(last: &Report, repairs: u32) -> bool {
-    match last.found_in_all() {
-        0 => repairs > 0 && last.in_flight() > 0,
-        // What is held back stays so.
-        _ => last.repaired_in_all() > 0 && repairs < MOST_REPAIRS,
-    }
+fn is_to_be_seen_again(last: &Report, rounds: u32) -> bool {
+    rounds < MOST_ROUNDS
+        && match last.found_in_all() {
+            0 => rounds > 0 && last.in_flight() > 0,
+            // What is held back stays so.
+            _ => last.repaired_in_all() > 0,
+        }
 }
 
-/// Until nothing is under way in the libraries that were compared.
-async fn wait_until_sent(status: &StatusView, report: &Report, shown: &Shown) {
+/// Until nothing is under way in the libraries that were compared, or patience is over; how much
+/// still is then.
+async fn wait_until_sent(
+    status: &StatusView,
+    report: &Report,
+    until: Instant,
+    shown: &Shown,
+) -> u64 {
     let in_flight = || -> u64 {
         let told = status.libraries().into_iter();
         let meant = told.filter(|told| report.libraries.contains_key(&told.name));
@@ -171,7 +211,10 @@ async fn wait_until_sent(status: &StatusView, report: &Report, shown: &Shown) {
         let now = in_flight();
         most = most.max(now);
         if now == 0 && (most > 0 || begun.elapsed() > SAID_WITHIN) {
-            return;
+            return 0;
+        }
+        if now > 0 && Instant::now() > until {
+            return now;
         }
         shown.waiting(most - now, most);
         tokio::time::sleep(Duration::from_millis(200)).await;
@@ -226,9 +269,13 @@ fn print(report: &Report) {
                 println!("  and {} more", found - printed);
             }
         }
-        for note in [&library.held_back, &library.not_hashed]
-            .into_iter()
-            .flatten()
+        for note in [
+            &library.not_compared,
+            &library.held_back,
+            &library.not_hashed,
+        ]
+        .into_iter()
+        .flatten()
         {
             println!("\n{name}: {note}");
         }
@@ -253,7 +300,7 @@ fn print(report: &Report) {
 }
 
 /// The last line.
-fn verdict(first: &Report, last: &Report, args: &AuditArgs) -> String {
+fn verdict(first: &Report, last: &Report, late: u64, args: &AuditArgs) -> String {
     let in_flight = match last.in_flight() {
         0 => String::new(),
         1 => "; 1 file is on its way and was not compared".to_owned(),
@@ -261,6 +308,12 @@ fn verdict(first: &Report, last: &Report, args: &AuditArgs) -> String {
     };
     let files: u64 = last.libraries.values().map(|library| library.known).sum();
     let (found, remaining) = (first.found_in_all(), last.found_in_all());
+    if remaining == 0 && last.not_compared().next().is_some() {
+        return format!("Not every library was compared{in_flight}.");
+    }
+    if remaining == 0 && late > 0 {
+        return format!("Nothing that was compared differs now{in_flight}.");
+    }
     match (found, remaining) {
         (0, _) => format!(
             "The index equals the folders: {files} files in {:.1} s{in_flight}.",
@@ -335,5 +388,52 @@ impl Shown {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn report(found: u64, repaired: u64, in_flight: u64) -> Report {
+        let mut report = Report::default();
+        let library = report.libraries.entry("shop".into()).or_default();
+        library.differences.insert(Kind::Missing, found);
+        library.repaired.insert(Kind::Missing, repaired);
+        library.in_flight = in_flight;
+        report
+    }
+
+    #[test]
+    fn a_repair_ends_whatever_is_on_its_way() {
+        assert!(is_to_be_seen_again(&report(3, 3, 0), 0));
+        assert!(is_to_be_seen_again(&report(0, 0, 3), 1));
+        assert!(!is_to_be_seen_again(&report(0, 0, 0), 1));
+        assert!(
+            !is_to_be_seen_again(&report(0, 0, 3), 0),
+            "nothing was sent"
+        );
+        assert!(!is_to_be_seen_again(&report(3, 0, 0), 0), "held back");
+        // Files that vanished are on their way for as long as the brake holds.
+        let rounds = |last: Report| {
+            (1..)
+                .find(|&round| !is_to_be_seen_again(&last, round))
+                .unwrap_or(u32::MAX)
+        };
+        assert_eq!(rounds(report(0, 0, 90)), MOST_ROUNDS);
+        assert_eq!(rounds(report(3, 3, 0)), MOST_ROUNDS);
+    }
+
+    #[test]
+    fn a_library_that_was_not_compared_is_told() {
+        let mut report = report(0, 0, 0);
+        assert_eq!(first_silent(&report), None);
+        let attic = report.libraries.entry("attic".into()).or_default();
+        attic.not_compared = Some("nobody answers".into());
+        let told = first_silent(&report).unwrap();
+        assert!(
+            told.contains("attic") && told.contains("nobody answers"),
+            "{told}"
+        );
     }
 }

@@ -1,8 +1,12 @@
 //! The command line.
 
+use std::time::Duration;
+
 use clap::builder::{PossibleValue, PossibleValuesParser};
 use clap::{ArgGroup, Args, CommandFactory as _, Parser, Subcommand};
+use lookalike_chassis::settings::duration;
 use lookalike_proto::reasons;
+use serde::de::IntoDeserializer as _;
 
 /// Find pictures by what they look like.
 ///
@@ -98,8 +102,10 @@ pub enum Command {
         lookalike audit                  compare everything\n  \
         lookalike audit --repair shop    one library, and put right what differs\n  \
         lookalike audit --deep           also read and hash every file\n\n\
-        Exit codes: 0 the index equals the folders (or does after the repair), 1 differences\n\
-        remain or somebody does not answer, 2 wrong use or settings.")]
+        Exit codes: 0 the index equals the folders (or does after the repair); 1 differences\n\
+        remain, a watcher does not answer, or files that were sent again are still on their way\n\
+        after --patience; 2 wrong use or settings. Files that were on their way without a repair\n\
+        are not compared, and are told; they are no difference.")]
     Audit(AuditArgs),
     /// Print completions for a shell
     Completions {
@@ -324,6 +330,16 @@ pub struct AuditArgs {
     /// Do not wait until what is sent again is indexed
     #[arg(long, requires = "repair")]
     pub no_wait: bool,
+    /// How long to wait for what is sent again (45s, 10m, 2h); what is still on its way then goes
+    /// on by itself
+    #[arg(
+        long,
+        value_name = "TIME",
+        default_value = "10m",
+        requires = "repair",
+        value_parser = parse_duration
+    )]
+    pub patience: Duration,
     /// Print JSON
     #[arg(long)]
     pub json: bool,
@@ -339,6 +355,12 @@ pub struct AuditArgs {
     /// The model that the index was made with, by name, or a folder
     #[arg(long, value_name = "NAME|FOLDER")]
     pub model: Option<String>,
+}
+
+fn parse_duration(text: &str) -> Result<Duration, String> {
+    let text: serde::de::value::StrDeserializer<'_, serde::de::value::Error> =
+        text.into_deserializer();
+    duration::deserialize(text).map_err(|error| error.to_string())
 }
 
 impl AuditArgs {

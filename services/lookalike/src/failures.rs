@@ -25,6 +25,7 @@ pub async fn failures(settings: &Settings, args: &FailuresArgs) -> Result<(), Fa
 async fn list(settings: &Settings, args: &ListArgs) -> Result<(), Failure> {
     let service = Service::find(settings)?;
     let mut all = Vec::new();
+    let mut unanswered = Vec::new();
     let mut cursor: Option<String> = None;
     loop {
         let mut query = vec![("limit", "1000".to_owned())];
@@ -40,17 +41,39 @@ async fn list(settings: &Settings, args: &ListArgs) -> Result<(), Failure> {
             }
         }
         all.extend(failures);
+        unanswered.extend(silent(&page));
         match page["cursor"].as_str() {
             Some(next) => cursor = Some(next.to_owned()),
             None => break,
         }
     }
     if args.service.json {
-        client::print_json(&json!({ "failures": all }));
-    } else if all.is_empty() {
+        client::print_json(&json!({ "failures": all, "unanswered": names(&mut unanswered) }));
+    } else if all.is_empty() && unanswered.is_empty() {
         println!("no file has failed");
     }
+    if !unanswered.is_empty() {
+        return Err(Failure::failed(format!(
+            "no watcher answered for {}: its failures are not listed",
+            names(&mut unanswered).join(", ")
+        )));
+    }
     Ok(())
+}
+
+/// The libraries whose watcher did not answer.
+fn silent(answer: &Value) -> Vec<String> {
+    let silent = answer["unanswered"].as_array().into_iter().flatten();
+    silent
+        .filter_map(|name| name.as_str().map(str::to_owned))
+        .collect()
+}
+
+/// Each once.
+fn names(unanswered: &mut Vec<String>) -> &[String] {
+    unanswered.sort_unstable();
+    unanswered.dedup();
+    unanswered
 }
 
 fn line(failure: &Value) -> String {
@@ -105,11 +128,9 @@ async fn order(settings: &Settings, args: &SelectArgs, order: Order) -> Result<(
         let answer = service.post(path, &selection).await?;
         files += answer["files"].as_u64().unwrap_or(0);
         not_found += answer["not_found"].as_u64().unwrap_or(0);
-        let silent = answer["unanswered"].as_array().into_iter().flatten();
-        unanswered.extend(silent.filter_map(|name| name.as_str().map(str::to_owned)));
+        unanswered.extend(silent(&answer));
     }
-    unanswered.sort_unstable();
-    unanswered.dedup();
+    let unanswered = names(&mut unanswered);
     if args.service.json {
         client::print_json(
             &json!({ "files": files, "not_found": not_found, "unanswered": unanswered }),
@@ -153,6 +174,15 @@ mod tests {
             done(Order::Discard, 2),
             "2 files are left alone until they change"
         );
+    }
+
+    #[test]
+    fn silent_libraries_are_named_once() {
+        let mut unanswered = silent(&json!({ "unanswered": ["shop", "attic"] }));
+        unanswered.extend(silent(&json!({ "unanswered": ["shop"] })));
+        // A service of an older version.
+        unanswered.extend(silent(&json!({ "failures": [] })));
+        assert_eq!(names(&mut unanswered), ["attic", "shop"]);
     }
 
     #[test]
