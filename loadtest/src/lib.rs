@@ -1,9 +1,10 @@
 //! What measures and exercises lookalike from outside: it only uses what any user has, folders of
 //! pictures and the HTTP service.
 //!
-//! One module per subcommand: [`generate`] paints photo-like pictures, and [`chaos`] changes files
-//! while parts of lookalike are killed and cut off. Below lie the [`scenes`] that pictures can show
-//! and the [`paint`] box that they are drawn with.
+//! One module per subcommand: [`generate`] paints photo-like pictures, [`chaos`] changes files
+//! while parts of lookalike are killed and cut off, and [`quality`] measures how well a model finds
+//! pictures of one kind. Below lie the [`product`] as a program, the [`scenes`] that pictures can
+//! show and the [`paint`] box that they are drawn with.
 //! [`metric_names`] lists the metrics that dashboards may use.
 
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test fails by panicking"))]
@@ -12,4 +13,6 @@ pub mod chaos;
 pub mod generate;
 pub mod metric_names;
 pub mod paint;
+pub mod product;
+pub mod quality;
 pub mod scenes;

@@ -1,9 +1,9 @@
-//! `lookalike-loadtest`: makes pictures and trouble, and later load, for lookalike.
+//! `lookalike-loadtest`: makes pictures and trouble, and later load, for lookalike, and measures it.
 
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use lookalike_loadtest::{chaos, generate};
+use lookalike_loadtest::{chaos, generate, quality};
 
 /// Makes pictures, load and measurements for lookalike.
 #[derive(Debug, Parser)]
@@ -17,6 +17,7 @@ struct CommandLine {
 enum Command {
     Generate(generate::Arguments),
     Chaos(chaos::Arguments),
+    Quality(quality::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -24,6 +25,7 @@ fn main() -> ExitCode {
     let done = match CommandLine::parse().command {
         Command::Generate(arguments) => generate::run(&arguments),
         Command::Chaos(arguments) => chaos::run(&arguments),
+        Command::Quality(arguments) => quality::run(&arguments),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -12,6 +12,7 @@ use super::disk;
 use super::looks::Looks;
 use super::operations::LIBRARIES;
 use super::tree::{Tree, name};
+use crate::product::rest;
 
 /// How many rows or files one page holds.
 const PAGE: u32 = 1000;
@@ -75,31 +76,7 @@ fn state(path: &str, content: Content) -> &'static str {
 /// Whether the system says that nothing is under way, and that it has seen as many files as there
 /// are; else why not.
 pub fn at_rest(stats: &Value, wanted: &Wanted) -> Result<(), String> {
-    let libraries = stats["libraries"].as_array().map_or(&[][..], Vec::as_slice);
-    if libraries.len() != LIBRARIES.len() {
-        return Err(format!("{} libraries are told of", libraries.len()));
-    }
-    for library in libraries {
-        let name = &library["name"];
-        if library["scanning"] != false {
-            return Err(format!("{name} is being scanned"));
-        }
-        if let Some(degraded) = library["degraded"].as_array().and_then(|d| d.first()) {
-            return Err(format!("{name} is degraded: {}", degraded["reason"]));
-        }
-    }
-    let count = |key: &str| stats[key].as_u64().unwrap_or(u64::MAX);
-    if count("in_flight") != 0 {
-        return Err(format!("{} in flight", count("in_flight")));
-    }
-    if count("on_disk") != wanted.files() as u64 {
-        return Err(format!(
-            "{} files seen, {} on disk",
-            count("on_disk"),
-            wanted.files()
-        ));
-    }
-    Ok(())
+    rest::at_rest(stats, LIBRARIES.len(), wanted.files() as u64)
 }
 
 /// Where the index and the folders differ; nothing when they don't.

@@ -3,7 +3,7 @@
 //!
 //! The seed decides the plan ([`plan`]): what is done to the folders ([`operations`], with a model
 //! of them in [`tree`]) and what goes wrong ([`faults`]). [`disk`] and [`system`] do it, through
-//! the [`proxy`] and [`process`] of each role; [`looks`] asks meanwhile what users ask, and
+//! the [`proxy`] and [`process`](crate::product::process) of each role; [`looks`] asks meanwhile what users ask, and
 //! [`compare`] proves the end. All of it from outside: processes, files and HTTP.
 //!
 //! The servers are those that `lookalike up` starts over an empty library; it also starts them
@@ -17,7 +17,6 @@ pub mod faults;
 pub mod looks;
 pub mod operations;
 pub mod plan;
-pub mod process;
 pub mod proxy;
 pub mod report;
 mod run;
@@ -27,10 +26,11 @@ pub mod tree;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::Context as _;
 use clap::Args;
 
 pub use report::Report;
+
+use crate::product;
 
 /// Change files while parts of lookalike are killed, frozen and cut off; then prove the index.
 ///
@@ -109,17 +109,6 @@ impl Arguments {
     fn length(&self) -> Duration {
         Duration::from_secs(self.seconds)
     }
-
-    /// The program to try.
-    fn program(&self) -> anyhow::Result<PathBuf> {
-        let program = match &self.program {
-            Some(program) => program.clone(),
-            None => std::env::current_exe()?.with_file_name("lookalike"),
-        };
-        program
-            .canonicalize()
-            .with_context(|| format!("{}: name a lookalike with --program", program.display()))
-    }
 }
 
 /// Runs every seed and prints the reports; the first failure does not end it.
@@ -131,7 +120,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    let program = arguments.program()?;
+    let program = product::find(arguments.program.as_deref())?;
     let mut bad = Vec::new();
     let mut converged = Vec::new();
     for seed in (arguments.seed..).take(usize::try_from(arguments.seeds)?) {
@@ -170,5 +159,9 @@ pub fn run_seed(arguments: &Arguments) -> anyhow::Result<Report> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    runtime.block_on(run::run(arguments, &arguments.program()?, arguments.seed))
+    runtime.block_on(run::run(
+        arguments,
+        &product::find(arguments.program.as_deref())?,
+        arguments.seed,
+    ))
 }

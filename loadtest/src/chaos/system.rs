@@ -2,20 +2,18 @@
 //! to them.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use serde_json::Value;
 
 use super::board::Board;
 use super::faults::{Fault, Role, Server};
 use super::operations::LIBRARIES;
-use super::process::{self, Process};
 use super::proxy::Proxy;
-
-/// How long the servers may take to start, on a busy machine and with nothing fetched yet.
-const SERVERS_PATIENCE: Duration = Duration::from_secs(600);
+use crate::product::process::{self, Process};
+use crate::product::up::Up;
 
 /// How long a role that was told to leave may take.
 const LEAVE_PATIENCE: Duration = Duration::from_secs(45);
@@ -51,7 +49,7 @@ pub struct System {
     dir: PathBuf,
     ack_wait: Duration,
     board: Board,
-    up: Process,
+    up: Up,
     wires: BTreeMap<(Role, Server), Proxy>,
     places: BTreeMap<Role, Place>,
     paused: BTreeMap<Server, u32>,
@@ -71,33 +69,20 @@ impl System {
     ) -> anyhow::Result<Self> {
         std::fs::create_dir_all(dir.join("logs"))?;
         std::fs::create_dir_all(dir.join("servers/empty"))?;
-        let mut up = process::command(program);
-        up.arg("up")
-            .arg(format!("empty={}", dir.join("servers/empty").display()))
-            .args(["--listen", "127.0.0.1:0", "--data-dir"])
-            .arg(dir.join("servers/data"))
-            .current_dir(dir);
-        let mut up = Process::start(up, &dir.join("logs/up.log"))?;
-        let running = dir.join("servers/data/up.json");
-        let begun = Instant::now();
-        let running: Value = loop {
-            if let Ok(text) = std::fs::read(&running) {
-                break serde_json::from_slice(&text)?;
-            }
-            if let Some(status) = up.ended() {
-                anyhow::bail!("`up` ended with {status}: {}", up.log_tail());
-            }
-            anyhow::ensure!(
-                begun.elapsed() < SERVERS_PATIENCE,
-                "the servers did not start within {} s: {}",
-                SERVERS_PATIENCE.as_secs(),
-                up.log_tail()
-            );
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        };
+        let data_dir = dir.join("servers/data");
+        let mut library = OsString::from("empty=");
+        library.push(dir.join("servers/empty"));
+        let up = Up::start(
+            program,
+            &[library],
+            dir,
+            &data_dir,
+            &dir.join("logs/up.log"),
+        )
+        .await?;
         let target = |key: &str| {
-            let url = running[key].as_str().context("`up` names no server")?;
-            let target = url.split("://").nth(1).context("no address")?;
+            let target = up.address(key)?.split("://").nth(1);
+            let target = target.context("no address")?;
             anyhow::Ok(target.trim_end_matches('/').to_owned())
         };
         let (nats, milvus) = (target("nats_url")?, target("milvus_url")?);
@@ -339,9 +324,7 @@ impl System {
     /// # Errors
     /// When a role can't be started, or the servers ended.
     pub fn tend(&mut self) -> anyhow::Result<()> {
-        if let Some(status) = self.up.ended() {
-            anyhow::bail!("`up` ended with {status}: {}", self.up.log_tail());
-        }
+        self.up.check()?;
         let now = Instant::now();
         let roles: Vec<Role> = self.places.keys().copied().collect();
         for role in roles {
@@ -430,12 +413,6 @@ impl System {
                 process.kill();
             }
         }
-        // Its servers die with it, but they know nothing of being told to first.
-        self.up.signal(libc::SIGTERM);
-        let begun = Instant::now();
-        while self.up.ended().is_none() && begun.elapsed() < Duration::from_secs(10) {
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-        self.up.kill();
+        self.up.stop().await;
     }
 }

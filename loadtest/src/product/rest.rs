@@ -1,0 +1,63 @@
+//! Whether lookalike is done with its folders, by the counts that it tells.
+
+use serde_json::Value;
+
+/// Nothing, when lookalike says of so many libraries that nothing is under way, and that it has
+/// seen as many files as there are; else why not.
+///
+/// # Errors
+/// In words for a person, what is still under way.
+pub fn at_rest(stats: &Value, library_count: usize, file_count: u64) -> Result<(), String> {
+    let libraries = stats["libraries"].as_array().map_or(&[][..], Vec::as_slice);
+    if libraries.len() != library_count {
+        return Err(format!("{} libraries are told of", libraries.len()));
+    }
+    for library in libraries {
+        let name = library["name"].as_str().unwrap_or_default();
+        if library["scanning"] != false {
+            return Err(format!("{name} is being scanned"));
+        }
+        if let Some(degraded) = library["degraded"].as_array().and_then(|d| d.first()) {
+            return Err(format!("{name} is degraded: {}", degraded["reason"]));
+        }
+    }
+    let count = |key: &str| stats[key].as_u64().unwrap_or(u64::MAX);
+    if count("in_flight") != 0 {
+        return Err(format!("{} in flight", count("in_flight")));
+    }
+    if count("on_disk") != file_count {
+        return Err(format!(
+            "{} files seen, {file_count} on disk",
+            count("on_disk")
+        ));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn rest_is_told_from_work() {
+        let stats = json!({
+            "on_disk": 3, "in_flight": 0,
+            "libraries": [{"name": "a", "scanning": false, "degraded": []}],
+        });
+        at_rest(&stats, 1, 3).unwrap();
+        let without = |pointer: &str, value: Value| {
+            let mut stats = stats.clone();
+            *stats.pointer_mut(pointer).unwrap() = value;
+            at_rest(&stats, 1, 3).unwrap_err()
+        };
+        assert_eq!(without("/in_flight", json!(1)), "1 in flight");
+        assert_eq!(without("/on_disk", json!(2)), "2 files seen, 3 on disk");
+        let scanned = without("/libraries/0/scanning", json!(true));
+        assert_eq!(scanned, "a is being scanned");
+        let degraded = without("/libraries/0/degraded", json!([{"reason": "root_missing"}]));
+        assert!(degraded.contains("root_missing"), "{degraded}");
+        assert!(at_rest(&stats, 2, 3).is_err());
+        assert!(at_rest(&Value::Null, 1, 0).is_err());
+    }
+}

@@ -1,0 +1,174 @@
+//! The folder of class folders: what lies on the disk, and which picture is of which class.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
+
+use anyhow::Context as _;
+
+/// Most pictures that are measured: all their names are held in memory.
+pub const PHOTOS_MAX: usize = 200_000;
+
+/// What a folder holds.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct OnDisk {
+    /// Regular files, at any depth; what hidden folders hold does not count for lookalike either.
+    pub files: u64,
+    /// Of those, by the first folder below the root.
+    pub by_class: BTreeMap<String, u64>,
+}
+
+impl OnDisk {
+    /// Counts.
+    ///
+    /// # Errors
+    /// When a folder can't be read, or there are no two folders with files to tell apart.
+    pub fn read(root: &Path) -> anyhow::Result<Self> {
+        let mut found = Self::default();
+        let mut folders = vec![root.to_owned()];
+        while let Some(folder) = folders.pop() {
+            let entries = std::fs::read_dir(&folder);
+            for entry in entries.with_context(|| folder.display().to_string())? {
+                let entry = entry?;
+                let kind = entry.file_type()?;
+                if kind.is_dir() {
+                    if !entry.file_name().as_encoded_bytes().starts_with(b".") {
+                        folders.push(entry.path());
+                    }
+                } else if kind.is_file() {
+                    found.files += 1;
+                    let path = entry.path();
+                    let below = path.strip_prefix(root)?.to_string_lossy();
+                    if let Some(class) = class(&below) {
+                        *found.by_class.entry(class.to_owned()).or_default() += 1;
+                    }
+                }
+            }
+        }
+        anyhow::ensure!(
+            found.by_class.len() >= 2,
+            "{} has {}: put the pictures of each kind into a folder of their own below it",
+            root.display(),
+            match found.by_class.len() {
+                0 => "no class folders",
+                _ => "only one class folder",
+            }
+        );
+        Ok(found)
+    }
+}
+
+/// The class of a file by its path below the root: the first folder.
+fn class(path: &str) -> Option<&str> {
+    let (class, _) = path.split_once('/')?;
+    (!class.starts_with('.')).then_some(class)
+}
+
+/// A picture in the index.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Photo {
+    /// Its id there.
+    pub id: String,
+    /// Its path below the root.
+    pub path: String,
+    /// Of its bytes.
+    pub content_hash: String,
+    /// Its class, as a number; none for what lies in no class folder.
+    pub class: Option<usize>,
+}
+
+/// All pictures in the index.
+#[derive(Debug, Default)]
+pub struct Photos {
+    /// By path.
+    pub all: Vec<Photo>,
+    /// Names of the classes, sorted.
+    pub classes: Vec<String>,
+    /// Pictures of each class.
+    pub class_sizes: Vec<usize>,
+    by_id: HashMap<String, usize>,
+}
+
+impl Photos {
+    /// Of ids, paths and content hashes.
+    pub fn new(mut rows: Vec<[String; 3]>) -> Self {
+        rows.sort_by(|[_, a, _], [_, b, _]| a.cmp(b));
+        let mut sizes: BTreeMap<String, usize> = BTreeMap::new();
+        for class in rows.iter().filter_map(|[_, path, _]| class(path)) {
+            *sizes.entry(class.to_owned()).or_default() += 1;
+        }
+        let (classes, class_sizes): (Vec<String>, Vec<usize>) = sizes.into_iter().unzip();
+        let number = |path: &str| {
+            let class = class(path)?;
+            classes.binary_search_by(|name| name[..].cmp(class)).ok()
+        };
+        let photo = |[id, path, content_hash]: [String; 3]| Photo {
+            id,
+            class: number(&path),
+            path,
+            content_hash,
+        };
+        let all: Vec<Photo> = rows.into_iter().map(photo).collect();
+        let ids = all.iter().map(|photo| photo.id.clone());
+        let by_id = ids.zip(0..).collect();
+        Self {
+            all,
+            classes,
+            class_sizes,
+            by_id,
+        }
+    }
+
+    /// The number of the picture with this id.
+    pub fn find(&self, id: &str) -> Option<usize> {
+        self.by_id.get(id).copied()
+    }
+
+    /// The class of a picture, in words.
+    pub fn class_name(&self, photo: usize) -> &str {
+        let class = self.all[photo].class;
+        class.map_or("no class", |class| &self.classes[class][..])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    #[test]
+    fn the_class_is_the_first_folder() {
+        let row = |path: &str| [format!("id of {path}"), path.to_owned(), String::new()];
+        let photos = Photos::new(vec![row("b/x/1.jpg"), row("top.jpg"), row("a/2.jpg")]);
+        assert_eq!(photos.classes, ["a", "b"]);
+        assert_eq!(photos.class_sizes, [1, 1]);
+        let class = |path: &str| {
+            let found = photos.find(&format!("id of {path}")).unwrap();
+            photos.class_name(found)
+        };
+        assert_eq!(class("b/x/1.jpg"), "b");
+        assert_eq!(class("a/2.jpg"), "a");
+        assert_eq!(class("top.jpg"), "no class");
+        assert_eq!(photos.find("nobody's"), None);
+    }
+
+    #[test]
+    fn class_folders_are_asked_for() {
+        let root = tempfile::tempdir().unwrap();
+        let read = || OnDisk::read(root.path());
+        fs::write(root.path().join("1.jpg"), "x").unwrap();
+        fs::create_dir_all(root.path().join(".git")).unwrap();
+        fs::write(root.path().join(".git/2.jpg"), "x").unwrap();
+        let error = read().unwrap_err().to_string();
+        assert!(error.contains("no class folders"), "{error}");
+        for class in ["a", "b"] {
+            fs::create_dir_all(root.path().join(class).join("deep")).unwrap();
+        }
+        fs::write(root.path().join("a/deep/1.jpg"), "x").unwrap();
+        let error = read().unwrap_err().to_string();
+        assert!(error.contains("only one class folder"), "{error}");
+        fs::write(root.path().join("b/1.jpg"), "x").unwrap();
+        let found = read().unwrap();
+        assert_eq!(found.files, 3);
+        assert_eq!(found.by_class, [("a".into(), 1), ("b".into(), 1)].into());
+    }
+}
