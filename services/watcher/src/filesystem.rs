@@ -67,7 +67,8 @@ fn named(magic: u32) -> Option<&'static str> {
         .map(|(_, name)| *name)
 }
 
-#[cfg(all(test, target_os = "linux"))]
+#[cfg(target_os = "linux")]
+#[cfg(test)]
 mod tests {
     use super::*;
 

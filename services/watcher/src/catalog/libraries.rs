@@ -1,0 +1,177 @@
+//! Libraries: their roots, how far their outcomes were read, how often they were held, and their
+//! counts.
+
+use std::path::Path;
+
+use lookalike_bus::{Counts, StreamPosition};
+use lookalike_proto::Library;
+use rusqlite::params;
+
+use super::{Catalog, LibraryKey, Result, State};
+use crate::disk::Identity;
+
+/// What the catalog keeps of a library.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Root {
+    /// The root folder when known files were last seen below it.
+    pub identity: Option<Identity>,
+    /// Behind which outcome reading goes on.
+    pub outcomes_read: Option<StreamPosition>,
+    /// How often the library was held with this catalog; what the index held was taken over
+    /// before the first time.
+    pub turns: u64,
+}
+
+impl Catalog {
+    /// The library's number, given at its first mention.
+    ///
+    /// # Errors
+    /// When SQLite can't.
+    pub fn library(&self, library: &Library) -> Result<LibraryKey> {
+        self.db.execute(
+            "INSERT OR IGNORE INTO libraries (name) VALUES (?1)",
+            [library.as_str()],
+        )?;
+        let key = self.db.query_row(
+            "SELECT key FROM libraries WHERE name = ?1",
+            [library.as_str()],
+            |row| row.get(0),
+        )?;
+        for state in State::ALL {
+            self.db.execute(
+                "INSERT OR IGNORE INTO counts (library, state, files) VALUES (?1, ?2, 0)",
+                params![key, state as i64],
+            )?;
+        }
+        Ok(key)
+    }
+
+    /// Keeps where a library's root lies; true where it lay elsewhere before. What the folder
+    /// there was is forgotten then: somebody chose another one.
+    ///
+    /// # Errors
+    /// When SQLite can't.
+    pub fn set_root_path(&self, library: LibraryKey, path: &Path) -> Result<bool> {
+        use std::os::unix::ffi::OsStrExt as _;
+        let path = path.as_os_str().as_bytes();
+        let sql = "SELECT root_path FROM libraries WHERE key = ?1";
+        let before: Option<Vec<u8>> = self.db.query_row(sql, [library], |row| row.get(0))?;
+        if before.as_deref() == Some(path) {
+            return Ok(false);
+        }
+        self.db.execute(
+            "UPDATE libraries SET root_path = ?2, root_device = NULL, root_inode = NULL WHERE key = ?1",
+            params![library, path],
+        )?;
+        Ok(before.is_some())
+    }
+
+    /// What is kept of a library.
+    ///
+    /// # Errors
+    /// When SQLite can't.
+    pub fn root(&self, library: LibraryKey) -> Result<Root> {
+        let sql = "SELECT root_device, root_inode, outcomes_created, outcomes_sequence, \
+                   root_born_ns, turns FROM libraries WHERE key = ?1";
+        let mut statement = self.db.prepare_cached(sql)?;
+        Ok(statement.query_row([library], |row| {
+            let identity = (row.get::<_, Option<i64>>(0)?, row.get::<_, Option<i64>>(1)?);
+            let read = (row.get::<_, Option<i64>>(2)?, row.get::<_, Option<i64>>(3)?);
+            Ok(Root {
+                identity: match identity {
+                    (Some(device), Some(inode)) => Some(Identity {
+                        device: device as u64,
+                        inode: inode as u64,
+                        born_ns: row.get::<_, Option<i64>>(4)?.unwrap_or(0),
+                    }),
+                    _ => None,
+                },
+                outcomes_read: match read {
+                    (Some(stream_created_ns), Some(sequence)) => Some(StreamPosition {
+                        stream_created_ns,
+                        sequence: sequence as u64,
+                    }),
+                    _ => None,
+                },
+                turns: row.get::<_, i64>(5)? as u64,
+            })
+        })?)
+    }
+
+    /// Keeps what the root folder is.
+    ///
+    /// # Errors
+    /// When SQLite can't.
+    pub fn set_root_identity(&self, library: LibraryKey, root: Identity) -> Result<()> {
+        let sql = "UPDATE libraries SET root_device = ?2, root_inode = ?3, root_born_ns = ?4 \
+                   WHERE key = ?1";
+        let values = params![library, root.device as i64, root.inode as i64, root.born_ns];
+        self.db.prepare_cached(sql)?.execute(values)?;
+        Ok(())
+    }
+
+    /// Keeps how far outcomes were read.
+    ///
+    /// # Errors
+    /// When SQLite can't.
+    pub fn set_outcomes_read(&self, library: LibraryKey, at: &StreamPosition) -> Result<()> {
+        let sql =
+            "UPDATE libraries SET outcomes_created = ?2, outcomes_sequence = ?3 WHERE key = ?1";
+        let values = params![library, at.stream_created_ns, at.sequence as i64];
+        self.db.prepare_cached(sql)?.execute(values)?;
+        Ok(())
+    }
+
+    /// Counts that the library is held once more.
+    ///
+    /// # Errors
+    /// When SQLite can't.
+    pub fn count_turn(&self, library: LibraryKey) -> Result<()> {
+        let sql = "UPDATE libraries SET turns = turns + 1 WHERE key = ?1";
+        self.db.prepare_cached(sql)?.execute([library])?;
+        Ok(())
+    }
+
+    /// What tells this catalog from all others: a number that it got when it was made.
+    ///
+    /// # Errors
+    /// When SQLite can't.
+    pub fn identity(&self) -> Result<u32> {
+        let known: u32 = self
+            .db
+            .pragma_query_value(None, "application_id", |row| row.get::<_, i32>(0))?
+            .cast_unsigned();
+        if known != 0 {
+            return Ok(known);
+        }
+        let new: i32 = rand::random::<i32>() | 1;
+        self.db.pragma_update(None, "application_id", new)?;
+        Ok(new.cast_unsigned())
+    }
+
+    /// The files of a library by what became of them.
+    ///
+    /// # Errors
+    /// When SQLite can't.
+    pub fn counts(&self, library: LibraryKey) -> Result<Counts> {
+        let mut counts = Counts::default();
+        let mut statement = self
+            .db
+            .prepare_cached("SELECT state, files FROM counts WHERE library = ?1")?;
+        let rows = statement.query_map([library], |row| {
+            Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?))
+        })?;
+        for row in rows {
+            let (state, files) = row?;
+            let files = files as u64;
+            match State::from_i64(state) {
+                State::InFlight => counts.in_flight = files,
+                State::Indexed => counts.indexed = files,
+                State::Failed => counts.failed = files,
+                State::Ignored | State::Discarded => counts.ignored += files,
+            }
+            counts.on_disk += files;
+        }
+        Ok(counts)
+    }
+}
