@@ -173,25 +173,31 @@ pub async fn run(settings: Settings) -> Result<(), Failure> {
 
     progress.say("stopping: finishing what is under way (Ctrl-C again stops at once)");
     let begun = Instant::now();
+    // Whatever hangs, the last step is reached: nothing is lost by what is cut off.
+    let within = |most: Duration| TO_LEAVE.saturating_sub(begun.elapsed()).min(most);
     stop_serving.cancel();
-    if !serving.is_finished() {
-        let _ = tokio::time::timeout(Duration::from_secs(5), serving).await;
-    }
     stop_embedding.cancel();
-    if !embedding.is_finished() {
-        let _ = embedding.await;
+    if !serving.is_finished() {
+        let _ = tokio::time::timeout(within(Duration::from_secs(4)), serving).await;
     }
-    // The outcomes of what the embedder just finished are read at the next start.
+    let mut is_drained = embedding.is_finished();
+    if !is_drained {
+        is_drained = tokio::time::timeout(within(TO_LEAVE), embedding)
+            .await
+            .is_ok();
+    }
+    // The outcomes of what the embedder just finished are read at the next start. A watcher limits
+    // its own leaving.
     watcher.stop().await;
-    if wanted.milvus {
+    if wanted.milvus && is_drained {
         // Its log has everything; this only makes the next start of Milvus quicker.
-        match tokio::time::timeout(Duration::from_secs(6), index.flush()).await {
+        match tokio::time::timeout(within(Duration::from_secs(6)), index.flush()).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => tracing::info!(%error, "the index was not flushed"),
             Err(_) => tracing::info!("the index was not flushed in time"),
         }
     }
-    bus.close().await;
+    let _ = tokio::time::timeout(Duration::from_secs(1), bus.close()).await;
     let _ = std::fs::remove_file(data_dir.join(Running::FILE));
     servers.stop().await;
     progress.say(&format!(
@@ -229,6 +235,9 @@ async fn connect(
         roles::index(settings, description)
     )
 }
+
+/// How long leaving may take until only the servers are left to be stopped.
+const TO_LEAVE: Duration = Duration::from_secs(21);
 
 /// How often a server that runs is asked whether it can do its work.
 const LOOK_AT_HEALTH: Duration = Duration::from_secs(10);
