@@ -148,7 +148,7 @@ impl Indexing {
         let scanned = !libraries.is_empty()
             && libraries
                 .iter()
-                .all(|library| library.scanned_once && !library.scanning);
+                .all(|library| library.standby || library.scanned_once && !library.scanning);
         scanned && counts.in_flight == 0
     }
 
