@@ -76,6 +76,42 @@ impl Bus {
         Ok((depth, nanos(info.created)))
     }
 
+    /// Whether the workers' consumer believes that the message with this number, which the stream
+    /// holds, is done. A server that lost messages and not the consumer's state counts anew from
+    /// below it, and what is stored then comes to nobody. (For a moment it is so of every message
+    /// that is just acknowledged: ask twice.)
+    ///
+    /// # Errors
+    /// When JetStream does not answer, or the stream is gone.
+    pub async fn consumer_is_ahead(&self, sequence: u64) -> Result<bool, Error> {
+        let failed = Error::jetstream("asking for the consumer of events");
+        let info = self
+            .jetstream
+            .get_consumer_from_stream::<jetstream::consumer::pull::Config, _, _>(
+                CONSUMER,
+                self.events_stream(),
+            )
+            .await;
+        match info {
+            Ok(consumer) => Ok(consumer.cached_info().ack_floor.stream_sequence >= sequence),
+            // Without one, every message will be delivered to the one that is made.
+            Err(error) if error.to_string().contains("not found") => Ok(false),
+            Err(error) => Err(failed(error.into())),
+        }
+    }
+
+    /// Removes the workers' consumer; they open another one, which gets all that is stored.
+    ///
+    /// # Errors
+    /// When JetStream does not answer.
+    pub async fn forget_consumer(&self) -> Result<(), Error> {
+        self.jetstream
+            .delete_consumer_from_stream(CONSUMER, self.events_stream())
+            .await
+            .map(|_| ())
+            .map_err(|e| Error::jetstream("removing the consumer of events")(e.into()))
+    }
+
     /// Whether the stream of events still holds the message with this number.
     ///
     /// # Errors

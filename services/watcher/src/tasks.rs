@@ -6,7 +6,9 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use futures_util::{FutureExt as _, StreamExt as _};
-use lookalike_bus::{Bus, Degraded, Error as BusError, StreamPosition, WatcherAnswer};
+use lookalike_bus::{
+    Bus, Degraded, Error as BusError, LibraryStatus, StreamPosition, WatcherAnswer,
+};
 use lookalike_chassis::{Backoff, clock};
 use lookalike_proto::Library;
 use tokio::sync::{Notify, oneshot, watch};
@@ -29,6 +31,9 @@ const STREAM_CHECK: Duration = Duration::from_secs(5);
 /// How long the keeper may work on one turn before that is told as a fault. A turn looks at a
 /// few thousand files at most.
 const STUCK_AFTER: Duration = Duration::from_secs(30);
+
+/// How often a library is spoken of that does not change: others forget it after half a minute.
+const TELL_AGAIN: Duration = Duration::from_secs(10);
 
 /// How long a task that is told to leave waits for an answer of the keeper.
 const LAST_ANSWER: Duration = Duration::from_secs(2);
@@ -175,6 +180,8 @@ impl Around {
 
     /// Looks for events that got no answer, so that those that were lost are sent again.
     pub async fn look_for_overdue(self) {
+        // A message that waits, though the workers' consumer is past it.
+        let mut passed_over = None;
         while !self.leave.is_cancelled() {
             self.wait((self.settings.overdue / 4).max(Duration::from_millis(100)))
                 .await;
@@ -191,6 +198,24 @@ impl Around {
             else {
                 continue;
             };
+            let was_passed_over = passed_over.take();
+            if depth.messages > 0 && !late.is_empty() {
+                let first = (created_ns, depth.first_sequence);
+                let asked = self.bus.consumer_is_ahead(depth.first_sequence);
+                if let Some(Ok(true)) = self.unless_leaving(asked).await {
+                    passed_over = Some(first);
+                    if was_passed_over == Some(first) {
+                        tracing::warn!(
+                            "events wait that nobody would ever get, opening the queue anew"
+                        );
+                        if let Some(Err(error)) =
+                            self.unless_leaving(self.bus.forget_consumer()).await
+                        {
+                            tracing::warn!(%error, "the queue can't be opened anew now");
+                        }
+                    }
+                }
+            }
             let mut checked = Vec::with_capacity(late.len());
             for one in late {
                 let is_gone = one.position.stream_created_ns != created_ns
@@ -330,13 +355,13 @@ impl Around {
     /// Tells everybody what the libraries are like: at a change, though not more than four times
     /// a second, and every ten seconds.
     pub async fn tell_status(self, mut shown: watch::Receiver<Shown>) {
-        let mut told = HashMap::new();
+        let mut told: HashMap<String, (LibraryStatus, Instant)> = HashMap::new();
         while !self.leave.is_cancelled() {
-            let changed = timeout(Duration::from_secs(10), shown.changed());
-            let is_change = tokio::select! {
+            let changed = timeout(Duration::from_secs(1), shown.changed());
+            tokio::select! {
                 () = self.leave.cancelled() => return,
-                changed = changed => changed.is_ok(),
-            };
+                _ = changed => {}
+            }
             let mut statuses = shown.borrow_and_update().clone();
             self.tell_stuck(&mut statuses);
             for status in statuses {
@@ -345,13 +370,17 @@ impl Around {
                     told.remove(&status.name);
                     continue;
                 }
-                if is_change && told.get(&status.name) == Some(&status) {
+                // Each has its own clock: a busy library must not let the others be forgotten.
+                let is_told = |(before, when): &(LibraryStatus, Instant)| {
+                    *before == status && when.elapsed() < TELL_AGAIN
+                };
+                if told.get(&status.name).is_some_and(is_told) {
                     continue;
                 }
                 match self.unless_leaving(self.bus.tell_library(&status)).await {
                     None => return,
                     Some(Ok(())) => {
-                        told.insert(status.name.clone(), status);
+                        told.insert(status.name.clone(), (status, Instant::now()));
                     }
                     Some(Err(error)) => {
                         told.remove(&status.name);

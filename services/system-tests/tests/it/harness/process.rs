@@ -36,6 +36,15 @@ impl Process {
             .open(log)
             .unwrap();
         command.stdout(file.try_clone().unwrap()).stderr(file);
+        // SAFETY: a plain system call between fork and exec. It dies with the test's thread, also
+        // when the whole run is killed.
+        unsafe {
+            use std::os::unix::process::CommandExt as _;
+            command.pre_exec(|| {
+                libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
+                Ok(())
+            });
+        }
         let child = command.spawn().unwrap();
         Self {
             child,
