@@ -230,6 +230,9 @@ impl System {
                 if role == Role::Serve {
                     self.disturb_serve(true);
                 }
+                if matches!(self.place(role).seat, Seat::Leaving(_)) {
+                    return Ok(()); // A second signal would make it leave at once.
+                }
                 self.signal(role, libc::SIGTERM);
                 let place = self.place(role);
                 if place.process.is_some() {
@@ -354,7 +357,8 @@ impl System {
                     ));
                 }
                 (Seat::Leaving(since), Some(status)) => {
-                    if !status.success() {
+                    // One that was told to leave while it could not start says why it did not.
+                    if !status.success() && process.address().is_some() {
                         let tail = process.log_tail();
                         self.board
                             .complain(format!("{role} left with {status}: {tail}"));

@@ -8,8 +8,10 @@ use std::time::Duration;
 use async_nats::jetstream::kv::Operation;
 use futures_util::StreamExt as _;
 use serde::{Deserialize, Serialize};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
+use crate::events::nanos;
 use crate::{Bus, Error};
 
 /// The files of a library, by what became of them: `on_disk` is always the sum of the others.
@@ -178,16 +180,29 @@ impl Bus {
             .get_key_value(self.status_bucket())
             .await
             .map_err(|e| failed(e.into()))?;
+        let created_ns = self.status_created_ns().await?;
         let mut entries = store
             .watch_with_history(">")
             .await
             .map_err(|e| failed(e.into()))?;
-        while let Some(entry) = entries.next().await {
+        loop {
+            let entry = match timeout(QUIET, entries.next()).await {
+                Ok(Some(entry)) => entry,
+                Ok(None) => return Ok(()),
+                // The client goes on by number in a bucket that was made anew, and would hear
+                // nothing until that has as many entries as the old one had.
+                Err(_) if self.status_created_ns().await? == created_ns => continue,
+                Err(_) => return Ok(()),
+            };
             let entry = entry.map_err(|e| failed(e.into()))?;
             let value = (entry.operation == Operation::Put).then_some(&entry.value[..]);
             view.note(&entry.key, value);
         }
-        Ok(())
+    }
+
+    async fn status_created_ns(&self) -> Result<i64, Error> {
+        let stream = self.stream(format!("KV_{}", self.status_bucket())).await?;
+        Ok(nanos(stream.cached_info().created))
     }
 }
 
@@ -202,6 +217,9 @@ struct Told {
     libraries: BTreeMap<String, (std::time::Instant, LibraryStatus)>,
     embedders: BTreeMap<String, (std::time::Instant, EmbedderStatus)>,
 }
+
+/// How long nothing may be heard before it is asked whether the bucket still is the same.
+const QUIET: Duration = Duration::from_secs(3);
 
 /// What was not said again for this long is not shown any more (the bucket forgets it as well).
 const STALE: Duration = Duration::from_secs(30);

@@ -29,7 +29,18 @@ impl Service {
     pub fn find(settings: &Settings) -> Result<Self, Failure> {
         let url = if settings.url.is_empty() {
             let running = settings.data_dir().ok().and_then(|dir| Running::read(&dir));
-            running.map_or_else(|| "http://127.0.0.1:8080".to_owned(), |running| running.url)
+            match running {
+                Some(running) => running.url,
+                None if settings.data_dir.is_empty() => "http://127.0.0.1:8080".to_owned(),
+                // Another lookalike must not be taken for the one that is meant.
+                None => {
+                    return Err(Failure::usage(format!(
+                        "no `lookalike up` runs with the data folder {}: start it, or give the \
+                         service's address with --url",
+                        settings.data_dir
+                    )));
+                }
+            }
         } else {
             settings.url.trim_end_matches('/').to_owned()
         };

@@ -34,7 +34,21 @@ pub fn main() -> ExitCode {
     }
 }
 
+/// Commands that print end quietly when nobody reads on (`| head`), as others do. Roles do not:
+/// a socket that is closed on the other side must not end them.
+fn end_with_the_pipe(command: &Command) {
+    let is_role = matches!(
+        command,
+        Command::Up(_) | Command::Watch(_) | Command::Embed(_) | Command::Serve(_)
+    );
+    if !is_role {
+        // SAFETY: a plain system call, before any thread is started.
+        unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
+    }
+}
+
 fn run(cli: Cli) -> Result<(), Failure> {
+    end_with_the_pipe(&cli.command);
     if let Command::Completions { shell } = &cli.command {
         cli::print_completions(*shell);
         return Ok(());

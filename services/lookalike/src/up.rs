@@ -239,6 +239,9 @@ async fn connect(
 /// How long leaving may take until only the servers are left to be stopped.
 const TO_LEAVE: Duration = Duration::from_secs(21);
 
+/// Looks in a row at which Milvus is not well, until it is started again: a busy one may miss some.
+const UNWELL_LOOKS: u32 = 6;
+
 /// How often a server that runs is asked whether it can do its work.
 const LOOK_AT_HEALTH: Duration = Duration::from_secs(10);
 
@@ -247,6 +250,7 @@ const LOOK_AT_HEALTH: Duration = Duration::from_secs(10);
 async fn supervise(servers: &mut Servers) {
     let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(30));
     let mut last = Instant::now();
+    let mut unwell = 0;
     loop {
         let exited = tokio::select! {
             exited = servers.exited() => Some(exited),
@@ -262,17 +266,28 @@ async fn supervise(servers: &mut Servers) {
                 );
                 exited.program
             }
-            None => match servers.nats_is_stuck().await {
-                Some(reason) => {
+            None => {
+                if let Some(reason) = servers.nats_is_stuck().await {
                     tracing::error!(
                         reason,
                         "nats-server takes nothing any more, starting it again"
                     );
                     lookalike_servers::Program::Nats
+                } else if let Some(reason) = servers.milvus_is_unwell().await {
+                    unwell += 1;
+                    if unwell < UNWELL_LOOKS {
+                        tracing::warn!(reason, "Milvus is not well");
+                        continue;
+                    }
+                    tracing::error!(reason, "Milvus does not get well, starting it again");
+                    lookalike_servers::Program::Milvus
+                } else {
+                    unwell = 0;
+                    continue;
                 }
-                None => continue,
-            },
+            }
         };
+        unwell = 0;
         if last.elapsed() > Duration::from_secs(60) {
             backoff.reset();
         }

@@ -261,6 +261,7 @@ impl Server {
                 let health = self.ports["nats-health"];
                 readiness::nats_store(&self.http, health).await.err()
             }
+            (Program::Milvus, Some(_)) => self.look().await.err(),
             _ => None,
         }
     }

@@ -140,6 +140,13 @@ impl Servers {
         self.nats.as_ref()?.server.stuck().await
     }
 
+    /// Whether Milvus runs and does not say that it is well, and what it says. It may be for a
+    /// moment; one that was frozen for long (its session is over then) stays so until it is
+    /// started again.
+    pub async fn milvus_is_unwell(&self) -> Option<String> {
+        self.milvus.as_ref()?.server.stuck().await
+    }
+
     /// Kills nats-server as a crash would. [`Servers::exited`] does not tell of it.
     pub async fn kill_nats(&mut self) {
         if let Some(slot) = &mut self.nats {
