@@ -26,6 +26,6 @@ pub use rows::{RowFacts, RowsPage, RowsQuestion};
 pub use settings::Settings;
 pub use status::{Counts, Degraded, EmbedderStatus, LibraryStatus, Rates, StatusView};
 pub use watchers::{
-    Failure, FailurePage, KnownImage, KnownPage, LastAnswer, Life, MOST_ANSWER_BYTES, MOST_FILES_AT_ONCE, MOST_IDS,
-    WatcherAnswer, WatcherCall, WatcherQuestion, WatcherRequest,
+    Failure, FailurePage, KnownImage, KnownPage, LastAnswer, Life, MOST_ANSWER_BYTES,
+    MOST_FILES_AT_ONCE, MOST_IDS, WatcherAnswer, WatcherCall, WatcherQuestion, WatcherRequest,
 };

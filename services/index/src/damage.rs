@@ -37,12 +37,16 @@ impl Index {
             client.drop_alias(request).await
         })
         .await?;
-        self.admin(&format!("collection {collection:?}"), true, async |client| {
-            let request = DropCollectionRequest::builder()
-                .collection_name(&*collection)
-                .build()?;
-            client.drop_collection(request).await
-        })
+        self.admin(
+            &format!("collection {collection:?}"),
+            true,
+            async |client| {
+                let request = DropCollectionRequest::builder()
+                    .collection_name(&*collection)
+                    .build()?;
+                client.drop_collection(request).await
+            },
+        )
         .await
     }
 }
