@@ -26,6 +26,17 @@ impl Bus {
     /// # Errors
     /// When the server does not answer within `connect_timeout`, or JetStream refuses.
     pub async fn connect(settings: &Settings, role: &str) -> Result<Self, Error> {
+        let bus = Self::open(settings, role).await?;
+        bus.ensure().await?;
+        Ok(bus)
+    }
+
+    /// Connects, and leaves the streams as they are: for whoever only asks, whose settings may be
+    /// others than those of the roles.
+    ///
+    /// # Errors
+    /// When the server does not answer within `connect_timeout`.
+    pub async fn open(settings: &Settings, role: &str) -> Result<Self, Error> {
         let legal = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_';
         let namespace = &settings.namespace;
         if !(1..=32).contains(&namespace.len()) || !namespace.bytes().all(legal) {
@@ -50,14 +61,12 @@ impl Bus {
         }
         let client = connect_within(options, settings).await?;
         let jetstream = jetstream::Context::builder_for(&client, settings);
-        let bus = Self {
+        Ok(Self {
             client,
             jetstream,
             settings: Arc::new(settings.clone()),
             closing,
-        };
-        bus.ensure().await?;
-        Ok(bus)
+        })
     }
 
     /// Makes the streams and buckets where they are missing; harmless where

@@ -29,7 +29,7 @@ impl Bus {
                 description: "What only one role may do at a time, and which one does".into(),
                 history: 1,
                 max_age: self.settings.lease.max(Duration::from_secs(1)),
-                max_bytes: 1 << 20,
+                max_bytes: 256 << 10,
                 storage: stream::StorageType::File,
                 num_replicas: self.settings.replicas,
                 ..Default::default()
@@ -41,7 +41,7 @@ impl Bus {
                 bucket: self.turns_bucket(),
                 description: "Who held what last".into(),
                 history: 1,
-                max_bytes: 1 << 20,
+                max_bytes: 256 << 10,
                 storage: stream::StorageType::File,
                 num_replicas: self.settings.replicas,
                 ..Default::default()

@@ -40,7 +40,7 @@ pub async fn audit(settings: &Settings, args: &AuditArgs) -> Result<(), Failure>
     let settings = reach(settings)?;
     let description = roles::description(&settings)?;
     let (bus, index) = tokio::try_join!(
-        roles::bus(&settings, "audit"),
+        roles::asking_bus(&settings, "audit"),
         roles::index(&settings, &description)
     )?;
     let ended = CancellationToken::new();

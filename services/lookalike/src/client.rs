@@ -251,7 +251,7 @@ pub async fn confirm(settings: &Settings, args: &ConfirmArgs) -> Result<(), Fail
         let path = format!("/v1/libraries/{library}/confirm");
         service.post(&path, &Value::Null).await?
     } else {
-        let bus = roles::bus(settings, "confirm").await?;
+        let bus = roles::asking_bus(settings, "confirm").await?;
         let question = (library.clone(), WatcherQuestion::Confirm);
         match bus.ask_watcher(question).await {
             Ok(WatcherAnswer::Refused(why)) => return Err(Failure::failed(why)),

@@ -84,6 +84,16 @@ pub async fn bus(settings: &Settings, role: &str) -> Result<Bus, Failure> {
         .map_err(failed_chain)
 }
 
+/// Connects to NATS for a command that asks the roles, and changes nothing there.
+///
+/// # Errors
+/// When it does not answer.
+pub async fn asking_bus(settings: &Settings, command: &str) -> Result<Bus, Failure> {
+    Bus::open(&settings.nats, command)
+        .await
+        .map_err(failed_chain)
+}
+
 /// Opens the index for a model.
 ///
 /// # Errors
