@@ -22,6 +22,13 @@ pub struct StreamPosition {
     pub sequence: u64,
 }
 
+impl StreamPosition {
+    /// Whether it is of the same stream as `end`, and not beyond that.
+    pub fn is_within(&self, end: &Self) -> bool {
+        self.stream_created_ns == end.stream_created_ns && self.sequence <= end.sequence
+    }
+}
+
 /// How much work waits.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct QueueDepth {

@@ -34,7 +34,8 @@ impl Bus {
     }
 
     /// Reads a library's outcomes from behind `after`, or from the oldest one kept where that
-    /// is `None` or belongs to a stream that was made anew since.
+    /// is `None`, belongs to a stream that was made anew since, or lies beyond the end of one whose
+    /// server lost the last messages.
     ///
     /// # Errors
     /// When JetStream does not answer or the stream is gone.
@@ -44,13 +45,12 @@ impl Bus {
         after: Option<StreamPosition>,
     ) -> Result<OutcomeReader, Error> {
         let stream = self.stream(self.outcomes_stream()).await?;
-        let created_ns = nanos(stream.cached_info().created);
+        let end = end_of(&stream);
+        let created_ns = end.stream_created_ns;
         let deliver_policy = match after {
-            Some(position) if position.stream_created_ns == created_ns => {
-                DeliverPolicy::ByStartSequence {
-                    start_sequence: position.sequence + 1,
-                }
-            }
+            Some(position) if position.is_within(&end) => DeliverPolicy::ByStartSequence {
+                start_sequence: position.sequence + 1,
+            },
             _ => DeliverPolicy::All,
         };
         let failed =
@@ -74,13 +74,21 @@ impl Bus {
 }
 
 impl Bus {
-    /// When the stream of outcomes was made, in nanoseconds since 1970.
+    /// Where the stream of outcomes ends.
     ///
     /// # Errors
     /// When JetStream does not answer or the stream is gone.
-    pub async fn outcomes_created_ns(&self) -> Result<i64, Error> {
+    pub async fn outcomes_end(&self) -> Result<StreamPosition, Error> {
         let stream = self.stream(self.outcomes_stream()).await?;
-        Ok(nanos(stream.cached_info().created))
+        Ok(end_of(&stream))
+    }
+}
+
+fn end_of(stream: &async_nats::jetstream::stream::Stream) -> StreamPosition {
+    let info = stream.cached_info();
+    StreamPosition {
+        stream_created_ns: nanos(info.created),
+        sequence: info.state.last_sequence,
     }
 }
 
@@ -93,7 +101,7 @@ pub struct OutcomeReader {
 impl OutcomeReader {
     /// When the stream that is read was made, in nanoseconds since 1970. The client goes on by
     /// number in one that was made anew, and would pass over its first messages: compare with
-    /// [`Bus::outcomes_created_ns`].
+    /// [`Bus::outcomes_end`].
     pub fn created_ns(&self) -> i64 {
         self.created_ns
     }

@@ -257,15 +257,24 @@ impl Around {
                     continue;
                 }
             };
+            let created_ns = reader.created_ns();
             loop {
                 let first = tokio::select! {
                     () = self.leave.cancelled() => return,
                     first = reader.next() => first,
                     () = sleep(STREAM_CHECK) => {
-                        match self.unless_leaving(self.bus.outcomes_created_ns()).await {
+                        let is_same = |end: &StreamPosition| {
+                            end.stream_created_ns == created_ns
+                                && after.as_ref().is_none_or(|after| {
+                                    after.stream_created_ns != end.stream_created_ns
+                                        || after.is_within(end)
+                                })
+                        };
+                        match self.unless_leaving(self.bus.outcomes_end()).await {
                             None => return,
-                            Some(Ok(created_ns)) if created_ns == reader.created_ns() => continue,
-                            // Made anew, or gone: read from its beginning.
+                            Some(Ok(end)) if is_same(&end) => continue,
+                            // Made anew, or gone, or its last messages are lost, and their numbers
+                            // are given again: read from its beginning.
                             _ => break,
                         }
                     }
