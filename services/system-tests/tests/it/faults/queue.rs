@@ -95,7 +95,6 @@ async fn a_server_that_lost_its_tail_or_everything() {
     fs::remove_dir_all(&events).unwrap();
     servers.restart_nats().await.unwrap();
     world.fill("afterwards", 5);
-    roles.watch.says("nobody would ever get").await;
     fs::remove_dir_all(world.photos.join("third")).unwrap();
     world.assert_index_equals_folder().await;
 
