@@ -1,12 +1,28 @@
 //! How fast this machine embeds and decodes: `cargo run --release -p lookalike-vision --example
 //! rate [MODEL] [PHOTO…]`.
 //!
-//! Prints images per second by batch size for the model (name or folder), then milliseconds per
-//! photo for decoding with preprocessing, reduced and in full.
+//! Prints images per second by batch size for the model (name or folder), texts per second where
+//! it takes texts, then milliseconds per photo for decoding with preprocessing, reduced and in full.
+//! The rate of a network does not depend on its numbers: `reference/seeded.py NAME FOLDER` makes a
+//! folder of any known network with random weights.
 
 use std::time::{Duration, Instant};
 
 use lookalike_vision::{DEFAULT, Engine, Limits, Model, Settings, decode, preprocess};
+
+/// Seconds that this process had a processor, all its threads together: what a rate on a machine
+/// with other work is to be compared by. Not a number where the system does not tell.
+fn cpu_seconds() -> f64 {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    // User and system time, in hundredths, behind the name in brackets.
+    let ticks = stat.rsplit(')').next().map(|rest| {
+        let fields = rest.split_whitespace().skip(11).take(2);
+        fields
+            .map(|field| field.parse().unwrap_or(f64::NAN))
+            .sum::<f64>()
+    });
+    ticks.unwrap_or(f64::NAN) / 100.0
+}
 
 const LEAST_TIME: Duration = Duration::from_secs(3);
 
@@ -29,6 +45,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
             .collect();
         let inputs: Vec<_> = vec![input; batch];
         let (start, mut images, mut best) = (Instant::now(), 0, Duration::MAX);
+        let cpu_start = cpu_seconds();
         while start.elapsed() < LEAST_TIME || images == 0 {
             let run = Instant::now();
             engine.embed(inputs.clone()).await?;
@@ -36,10 +53,24 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
             images += batch;
         }
         println!(
-            "batch {batch}: {:.1} images/s, best {:.1}",
+            "batch {batch}: {:.1} images/s, best {:.1}, {:.1} per second of a processor",
             images as f64 / start.elapsed().as_secs_f64(),
-            batch as f64 / best.as_secs_f64()
+            batch as f64 / best.as_secs_f64(),
+            images as f64 / (cpu_seconds() - cpu_start)
         );
+        if batch == 1 && description.has_text() {
+            let (start, mut texts) = (Instant::now(), 0);
+            while start.elapsed() < LEAST_TIME {
+                let text = format!("a photo of {texts} cats and dogs in the garden");
+                engine.embed_text(vec![text]).await?;
+                texts += 1;
+            }
+            let seconds = start.elapsed().as_secs_f64();
+            println!(
+                "texts, one at a time: {:.1} a second",
+                f64::from(texts) / seconds
+            );
+        }
     }
     let limits = Limits::default();
     for photo in arguments {

@@ -1,22 +1,31 @@
-"""Reference values for the parity tests, computed with PyTorch.
+"""Reference values for the parity tests, computed with PyTorch, timm and transformers.
 
-    pip install torch numpy safetensors
-    python make_reference.py            # writes resnet34.json and lookalike-mini.json beside itself
+    pip install torch torchvision timm transformers numpy safetensors pillow
+    python make_reference.py            # writes the .json files and tiny-clip/ beside itself
 
-ResNet-34 gets seeded random weights (batch norm statistics included), made by the same formula
-here and in the Rust test, so that the file stays tiny; lookalike-mini gets its own weights. The
-pictures are drawn by a formula as well. Each file holds the unit vectors of both pictures.
+The networks are those of timm and transformers. They get seeded random weights (batch norm
+statistics included), made by the same formula here and in the Rust test, so that the files stay
+tiny; lookalike-mini gets its own weights. Two pictures are drawn by a formula as well, a third is a
+photo that goes the reference's own way from its file to the network. Each file holds the unit
+vectors of all three, and what became of the photo, in blocks, so that a crop that is off by a pixel
+shows even where random weights hardly tell pictures apart.
+
+tiny-clip/ is a whole model folder, as transformers saves one: two small towers with random weights
+and a tokenizer. Its reference values are in tiny-clip.json.
 """
 import json
 import pathlib
 
 import numpy as np
+import timm
 import torch
+from PIL import Image
 from torch import nn
 from torch.nn import functional as F
 
 HERE = pathlib.Path(__file__).parent
-MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+PHOTO = HERE.parents[2] / "images/objects/cat-4.jpg"
+IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 
 
@@ -41,16 +50,24 @@ def seeded(name, shape):
     """The numbers of one tensor; its kind follows from name and shape."""
     count = int(np.prod(shape))
     u = uniform(name, count)
-    if len(shape) == 4:
-        fan_in = shape[1] * shape[2] * shape[3]
+    if len(shape) in (2, 4):  # of a linear layer or a convolution
+        fan_in = int(np.prod(shape[1:]))
         values = (u - np.float32(0.5)) * np.float32(2 * np.sqrt(6 / fan_in))
     elif name.endswith("running_var"):
         values = u + np.float32(0.5)
     elif name.endswith("weight"):
         values = u * np.float32(0.5) + np.float32(0.5)
-    else:  # bias, running_mean
+    else:  # biases, running means, tokens, places, layer scales
         values = (u - np.float32(0.5)) * np.float32(0.5)
     return torch.from_numpy(values.reshape(shape))
+
+
+def seed_weights(net):
+    """Gives every tensor of a network its seeded numbers."""
+    state = {k: v for k, v in net.state_dict().items() if v.is_floating_point()}
+    state = {k: seeded(k, tuple(v.shape)) for k, v in state.items()}
+    net.load_state_dict(state, strict=False)
+    return net.eval()
 
 
 def pictures(side):
@@ -61,15 +78,67 @@ def pictures(side):
     return np.stack([noise.reshape(side, side, 3), bands])
 
 
-def to_input(pixels):
+def to_input(pixels, mean, std):
     x = torch.from_numpy(pixels).float().permute(0, 3, 1, 2) / 255
-    return (x - torch.tensor(MEAN).view(3, 1, 1)) / torch.tensor(STD).view(3, 1, 1)
+    return (x - torch.tensor(mean).view(3, 1, 1)) / torch.tensor(std).view(3, 1, 1)
 
 
-class Block(nn.Module):
-    """Basic block; `shortcut` names the shape-changing convolution and its norm."""
+def blocks(photo, mean, std):
+    """Means of 14 x 14 blocks of the photo that a network gets, in levels of 0 to 255."""
+    levels = photo * torch.tensor(std).view(3, 1, 1) + torch.tensor(mean).view(3, 1, 1)
+    means = F.avg_pool2d(levels[None] * 255, photo.shape[-1] // 14)[0]
+    return means.permute(1, 2, 0).flatten().tolist()
 
-    def __init__(self, cin, cout, stride, style):
+
+def rounded(values, digits):
+    return [float(f"{value:.{digits}g}") for value in values]
+
+
+def write(name, found):
+    (HERE / f"{name}.json").write_text(json.dumps(found) + "\n")
+
+
+@torch.no_grad()
+def reference(name, embed, side, mean, std, photo=None):
+    """Vectors of the drawn pictures and the photo."""
+    inputs = to_input(pictures(side), mean, std)
+    if photo is not None:
+        inputs = torch.cat([inputs, photo[None]])
+    vectors = F.normalize(embed(inputs), dim=1).double().numpy()
+    found = {"vectors": [rounded(row, 6) for row in vectors]}
+    if photo is not None:
+        found["blocks"] = rounded(blocks(photo, mean, std), 4)
+    print(name, vectors.shape, "cosines:", np.round(vectors @ vectors.T, 4).tolist())
+    return found
+
+
+def timm_reference(name, tagged, **options):
+    """A network of timm with seeded weights; `tagged` says which pretrained one prepares pictures."""
+    net = seed_weights(timm.create_model(tagged, num_classes=0, **options))
+    config = timm.data.resolve_data_config({}, model=net)
+    if "img_size" in options:
+        config["input_size"] = (3, options["img_size"], options["img_size"])
+    photo = timm.data.create_transform(**config)(Image.open(PHOTO).convert("RGB"))
+    side = config["input_size"][-1]
+    return reference(name, net, side, config["mean"], config["std"], photo)
+
+
+def dinov2_reference(name, tagged):
+    """Seeded weights as pretrained ones are: with places for 518 pixels, brought to 224 by timm."""
+    large = seed_weights(timm.create_model(tagged, num_classes=0))
+    small = timm.create_model(tagged, num_classes=0, img_size=224)
+    state = timm.models.vision_transformer.checkpoint_filter_fn(large.state_dict(), small)
+    small.load_state_dict(state)
+    config = timm.data.resolve_data_config({}, model=small)
+    config["input_size"] = (3, 224, 224)
+    photo = timm.data.create_transform(**config)(Image.open(PHOTO).convert("RGB"))
+    found = reference(name, small.eval(), 224, config["mean"], config["std"], photo)
+    found["pos_embed"] = list(large.pos_embed.shape)
+    return found
+
+
+class MiniBlock(nn.Module):
+    def __init__(self, cin, cout, stride):
         super().__init__()
         self.conv1 = nn.Conv2d(cin, cout, 3, stride, 1, bias=False)
         self.bn1 = nn.BatchNorm2d(cout)
@@ -78,34 +147,12 @@ class Block(nn.Module):
         self.beside = lambda x: x
         if stride != 1 or cin != cout:
             conv, norm = nn.Conv2d(cin, cout, 1, stride, bias=False), nn.BatchNorm2d(cout)
-            if style == "mini":
-                self.proj, self.proj_bn = conv, norm
-            else:
-                self.downsample = nn.Sequential(conv, norm)
+            self.proj, self.proj_bn = conv, norm
             self.beside = lambda x: norm(conv(x))
 
     def forward(self, x):
         y = F.relu(self.bn1(self.conv1(x)))
         return F.relu(self.bn2(self.conv2(y)) + self.beside(x))
-
-
-class ResNet34(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.conv1 = nn.Conv2d(3, 64, 7, 2, 3, bias=False)
-        self.bn1 = nn.BatchNorm2d(64)
-        cin = 64
-        for i, (cout, depth) in enumerate([(64, 3), (128, 4), (256, 6), (512, 3)]):
-            blocks = []
-            for j in range(depth):
-                blocks.append(Block(cin, cout, 2 if i > 0 and j == 0 else 1, "resnet"))
-                cin = cout
-            setattr(self, f"layer{i + 1}", nn.Sequential(*blocks))
-
-    def forward(self, x):
-        x = F.max_pool2d(F.relu(self.bn1(self.conv1(x))), 3, 2, 1)
-        x = self.layer4(self.layer3(self.layer2(self.layer1(x))))
-        return F.normalize(x.mean((2, 3)), dim=1)
 
 
 class Mini(nn.Module):
@@ -115,7 +162,7 @@ class Mini(nn.Module):
         self.stem_bn = nn.BatchNorm2d(32)
         blocks, cin = [], 32
         for cout, stride in [(64, 2), (128, 2), (128, 1), (256, 2), (256, 1), (384, 2)]:
-            blocks.append(Block(cin, cout, stride, "mini"))
+            blocks.append(MiniBlock(cin, cout, stride))
             cin = cout
         self.blocks = nn.ModuleList(blocks)
         self.head = nn.Linear(cin, 384)
@@ -124,30 +171,132 @@ class Mini(nn.Module):
         x = F.relu(self.stem_bn(self.stem(x)))
         for block in self.blocks:
             x = block(x)
-        return F.normalize(self.head(x.mean((2, 3))), dim=1)
+        return self.head(x.mean((2, 3)))
 
 
-@torch.no_grad()
-def write(name, net, side):
-    vectors = net.eval()(to_input(pictures(side))).double().numpy()
-    text = json.dumps({"vectors": [[float(f"{v:.7g}") for v in row] for row in vectors]})
-    (HERE / f"{name}.json").write_text(text + "\n")
-    print(name, vectors.shape, "cosine of the two:", float(vectors[0] @ vectors[1]))
-
-
-def main():
-    net = ResNet34()
-    state = {k: v for k, v in net.state_dict().items() if not k.endswith("num_batches_tracked")}
-    net.load_state_dict({k: seeded(k, tuple(v.shape)) for k, v in state.items()}, strict=False)
-    write("resnet34", net, 224)
-
+def mini_reference():
     from safetensors.torch import load_file
 
     weights = load_file(HERE.parent / "models/lookalike-mini/lookalike-mini.safetensors")
     net = Mini()
     missing, extra = net.load_state_dict({k: v.float() for k, v in weights.items()}, strict=False)
     assert not extra and all(k.endswith("num_batches_tracked") for k in missing)
-    write("lookalike-mini", net, 128)
+    return reference("lookalike-mini", net.eval(), 128, *IMAGENET)
+
+
+TEXTS = [
+    "a photo of a cat",
+    "Two  dogs,\n playing in the GARDEN!",
+    "it's 2024 and we'll go to the café; naïve façade",
+    "",
+    "猫と犬 🐱🐶 – привет",
+    "one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen",
+    "the end <|endoftext|> is not the end",
+]
+CORPUS = [
+    "a photo of a cat and a dog playing in the garden",
+    "the red house by the sea, a black and white photo of two dogs",
+    "one two three four five six seven eight nine ten flowers in the garden",
+]
+
+
+def tiny_tokenizer():
+    """CLIP's way to split words, with few of them."""
+    from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+    from transformers import CLIPTokenizer
+
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    trained = Tokenizer(models.BPE(end_of_word_suffix="</w>"))
+    trained.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.WhitespaceSplit(), pre_tokenizers.ByteLevel(add_prefix_space=False)]
+    )
+    trainer = trainers.BpeTrainer(
+        vocab_size=600, initial_alphabet=alphabet, end_of_word_suffix="</w>", show_progress=False
+    )
+    trained.train_from_iterator(CORPUS, trainer)
+    merges = [tuple(pair) for pair in json.loads(trained.to_str())["model"]["merges"]]
+    words = alphabet + [letter + "</w>" for letter in alphabet]
+    words += [a + b for a, b in merges]
+    words = list(dict.fromkeys(words)) + ["<|startoftext|>", "<|endoftext|>"]
+    vocabulary = {word: i for i, word in enumerate(words)}
+    return CLIPTokenizer(vocab=vocabulary, merges=merges, model_max_length=16), len(words)
+
+
+@torch.no_grad()
+def clip_reference():
+    from safetensors.torch import save_file
+    from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel
+
+    folder = HERE / "tiny-clip"
+    tokenizer, vocabulary = tiny_tokenizer()
+    tower = {"num_hidden_layers": 2, "num_attention_heads": 2}
+    config = CLIPConfig(
+        text_config=tower
+        | {
+            "hidden_size": 32,
+            "intermediate_size": 96,
+            "vocab_size": vocabulary,
+            "max_position_embeddings": 16,
+            "bos_token_id": vocabulary - 2,
+            "eos_token_id": vocabulary - 1,
+            "pad_token_id": vocabulary - 1,
+        },
+        vision_config=tower
+        | {"hidden_size": 32, "intermediate_size": 96, "image_size": 64, "patch_size": 16},
+        projection_dim=24,
+    )
+    processor = CLIPImageProcessor(
+        size={"shortest_edge": 64}, crop_size={"height": 64, "width": 64}
+    )
+    config.save_pretrained(folder)
+    processor.save_pretrained(folder)
+    tokenizer.backend_tokenizer.save(str(folder / "tokenizer.json"))
+    net = CLIPModel(config)
+    state = {k: v for k, v in net.state_dict().items() if v.is_floating_point()}
+    state = {k: seeded(k, tuple(v.shape)).half() for k, v in state.items()}
+    save_file(state, folder / "model.safetensors", {"format": "pt"})
+    net.load_state_dict({k: v.float() for k, v in state.items()}, strict=False)
+    net.eval()
+
+    photo = processor(Image.open(PHOTO).convert("RGB"), return_tensors="pt").pixel_values[0]
+    embed = lambda x: net.visual_projection(net.vision_model(pixel_values=x).pooler_output)
+    mean, std = tuple(processor.image_mean), tuple(processor.image_std)
+    found = reference("tiny-clip", embed, 64, mean, std, photo)
+    tokens = tokenizer(TEXTS, padding=True, truncation=True, return_tensors="pt")
+    output = net(pixel_values=photo[None], **tokens)
+    same = output.image_embeds[0].numpy() @ np.array(found["vectors"][2])
+    assert same > 0.999999, same
+    # Up to the first end token, which fills up shorter texts as well.
+    ids = [row[: row.index(vocabulary - 1) + 1] for row in tokens.input_ids.tolist()]
+    found["texts"] = [
+        {"text": text, "tokens": row, "vector": rounded(vector.tolist(), 6)}
+        for text, row, vector in zip(TEXTS, ids, output.text_embeds)
+    ]
+    print([row["tokens"] for row in found["texts"]])
+    return found
+
+
+def clip_shapes():
+    """Names and shapes of CLIP ViT-B/32, which is what transformers makes without further words."""
+    from transformers import CLIPConfig, CLIPModel
+
+    with torch.device("meta"):
+        net = CLIPModel(CLIPConfig())
+    state = net.state_dict().items()
+    return {k: list(v.shape) for k, v in state if v.is_floating_point() and k != "logit_scale"}
+
+
+def main():
+    write("resnet34", timm_reference("resnet34", "resnet34.a1_in1k"))
+    write("resnet50", timm_reference("resnet50", "resnet50.a1_in1k"))
+    write("mobilenetv2", timm_reference("mobilenetv2", "mobilenetv2_100.ra_in1k"))
+    vit = "vit_small_patch16_224.augreg_in21k_ft_in1k"
+    write("vit-s16", timm_reference("vit-s16", vit))
+    for name, tagged in [("dinov2-s14", "dinov2"), ("dinov2-s14-reg", "reg4_dinov2")]:
+        write(name, dinov2_reference(name, f"vit_small_patch14_{tagged}.lvd142m"))
+    write("lookalike-mini", mini_reference())
+    write("tiny-clip", clip_reference())
+    write("clip-b32-shapes", clip_shapes())
 
 
 if __name__ == "__main__":

@@ -2,11 +2,19 @@
 //!
 //! The description is a JSON file beside the weights; preprocessing belongs to the model and
 //! nowhere else, because vectors of differently prepared pictures must never meet in one index.
-//! A folder as it comes from a model hub (timm's `config.json`) is understood as well.
+//! A folder as it comes from a model hub (timm's `config.json`, or transformers' with its
+//! `preprocessor_config.json`) is understood as well.
+
+mod timm;
+mod towers;
+mod transformers;
 
 use serde::{Deserialize, Serialize};
 
+use crate::bands::Bands;
 use crate::error::Error;
+
+pub use towers::{Activation, Blocks, TextTower, VisionTower};
 
 /// A model's description.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -28,6 +36,15 @@ pub struct Description {
     pub checksum: String,
     /// From an upright picture to the input.
     pub preprocessing: Preprocessing,
+    /// The sizes of the network, where that is a transformer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vision: Option<VisionTower>,
+    /// The sizes of the network that reads words; none where a model only knows pictures.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub text: Option<TextTower>,
+    /// What a cosine means; none where nobody measured it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bands: Option<Bands>,
 }
 
 fn one() -> u32 {
@@ -43,6 +60,19 @@ pub enum Architecture {
     /// ResNet-34 with the tensor names of timm and torchvision.
     #[serde(rename = "resnet34")]
     ResNet34,
+    /// ResNet-50 with the tensor names of timm and torchvision.
+    #[serde(rename = "resnet50")]
+    ResNet50,
+    /// MobileNetV2 with the tensor names of timm.
+    #[serde(rename = "mobilenetv2")]
+    MobileNetV2,
+    /// A vision transformer with the tensor names of timm, of the sizes that the description
+    /// gives: ViT, DINOv2.
+    #[serde(rename = "vit")]
+    Vit,
+    /// CLIP with the tensor names of transformers, of the sizes that the description gives.
+    #[serde(rename = "clip")]
+    Clip,
 }
 
 /// From an upright picture to a network's input: resize, crop the middle, normalise.
@@ -103,6 +133,12 @@ impl Description {
         let json = match name {
             "lookalike-mini" => include_str!("../models/lookalike-mini/lookalike-mini.json"),
             "resnet34" => include_str!("../models/resnet34/resnet34.json"),
+            "resnet50" => include_str!("../models/resnet50/resnet50.json"),
+            "mobilenetv2" => include_str!("../models/mobilenetv2/mobilenetv2.json"),
+            "vit-s16" => include_str!("../models/vit-s16/vit-s16.json"),
+            "dinov2-s14" => include_str!("../models/dinov2-s14/dinov2-s14.json"),
+            "dinov2-s14-reg" => include_str!("../models/dinov2-s14-reg/dinov2-s14-reg.json"),
+            "clip-b32" => include_str!("../models/clip-b32/clip-b32.json"),
             _ => return None,
         };
         Some(Self::parse(json, name).expect("a test parses every bundled description"))
@@ -114,6 +150,16 @@ impl Description {
     /// # Errors
     /// [`Error::Description`] when it is neither, or asks for something that is not known here.
     pub fn parse(json: &str, origin: &str) -> Result<Self, Error> {
+        Self::parse_hub(json, None, origin)
+    }
+
+    /// As [`parse`](Self::parse), and reads the `config.json` of a transformers model as well, to
+    /// which its `preprocessor_config.json` belongs.
+    ///
+    /// # Errors
+    /// [`Error::Description`] when it is none of them, or asks for something that is not known
+    /// here.
+    pub fn parse_hub(json: &str, preprocessor: Option<&str>, origin: &str) -> Result<Self, Error> {
         let error = |problem: String| Error::Description {
             origin: origin.to_owned(),
             problem,
@@ -121,9 +167,9 @@ impl Description {
         let value: serde_json::Value =
             serde_json::from_str(json).map_err(|reason| error(reason.to_string()))?;
         let description = if value.get("pretrained_cfg").is_some() {
-            let config =
-                serde_json::from_value(value).map_err(|reason| error(reason.to_string()))?;
-            from_timm(config).map_err(error)?
+            timm::parse(value).map_err(error)?
+        } else if value.get("model_type").is_some() {
+            transformers::parse(value, preprocessor).map_err(error)?
         } else {
             serde_json::from_value(value).map_err(|reason| error(reason.to_string()))?
         };
@@ -149,6 +195,9 @@ impl Description {
         if !(1..=32_768).contains(&self.dimension) {
             return Err(format!("the dimension {} is out of range", self.dimension));
         }
+        if let Some(bands) = &self.bands {
+            bands.check()?;
+        }
         let usable = |value: &f32| value.is_finite() && *value > 0.0;
         if !rules.std.iter().all(usable) || !rules.mean.iter().all(|mean| mean.is_finite()) {
             return Err("mean and std must be finite, and std above 0".to_owned());
@@ -156,7 +205,25 @@ impl Description {
         if self.name.is_empty() || self.name.len() > 64 {
             return Err("the name must have 1 to 64 characters".to_owned());
         }
-        self.architecture().map(|_| ())
+        self.check_towers(width)
+    }
+
+    /// Sizes are given for transformers, and for nothing else.
+    fn check_towers(&self, side: u32) -> Result<(), String> {
+        let architecture = self.architecture()?;
+        let is_transformer = matches!(architecture, Architecture::Vit | Architecture::Clip);
+        if is_transformer != self.vision.is_some() {
+            return Err(
+                "\"vision\" must give the sizes of a transformer, and only of one".to_owned(),
+            );
+        }
+        if self.text.is_some() && architecture != Architecture::Clip {
+            return Err("only \"clip\" has a \"text\"".to_owned());
+        }
+        if let Some(vision) = &self.vision {
+            vision.check(side)?;
+        }
+        self.text.as_ref().map_or(Ok(()), TextTower::check)
     }
 
     /// The network that reads the weights.
@@ -169,6 +236,11 @@ impl Description {
                 "there is no network {name:?}; name one as \"architecture\""
             )),
         }
+    }
+
+    /// Whether the model embeds words as well, into the same space as pictures.
+    pub fn has_text(&self) -> bool {
+        self.text.is_some()
     }
 
     /// Width and height of the input, in pixels.
@@ -210,75 +282,6 @@ impl Description {
     }
 }
 
-/// timm's `config.json`, as far as it matters here.
-#[derive(Deserialize)]
-struct TimmConfig {
-    architecture: String,
-    pretrained_cfg: TimmPretrained,
-}
-
-#[derive(Deserialize)]
-struct TimmPretrained {
-    #[serde(default)]
-    tag: Option<String>,
-    input_size: [u32; 3],
-    #[serde(default)]
-    interpolation: Option<String>,
-    #[serde(default)]
-    crop_pct: Option<f64>,
-    #[serde(default)]
-    crop_mode: Option<String>,
-    mean: [f32; 3],
-    std: [f32; 3],
-}
-
-/// timm prepares pictures by torchvision: resize to `input / crop_pct` rounded down, crop the
-/// middle.
-fn from_timm(config: TimmConfig) -> Result<Description, String> {
-    let TimmConfig {
-        architecture,
-        pretrained_cfg: pretrained,
-    } = config;
-    if architecture != "resnet34" {
-        return Err(format!(
-            "there is no network {architecture:?} here; \"resnet34\" is known"
-        ));
-    }
-    if pretrained.crop_mode.as_deref().unwrap_or("center") != "center" {
-        return Err("only the crop mode \"center\" is known".to_owned());
-    }
-    let filter = match pretrained.interpolation.as_deref().unwrap_or("bicubic") {
-        "bicubic" => Filter::Bicubic,
-        "bilinear" => Filter::Bilinear,
-        other => return Err(format!("the interpolation {other:?} is not known")),
-    };
-    let side = pretrained.input_size[2];
-    let crop_share = pretrained.crop_pct.unwrap_or(0.875);
-    if !(0.1..=1.0).contains(&crop_share) {
-        return Err(format!("crop_pct {crop_share} is out of range"));
-    }
-    Ok(Description {
-        name: match pretrained.tag.as_deref() {
-            None | Some("") => architecture,
-            Some(tag) => format!("{architecture}.{tag}"),
-        },
-        version: 1,
-        architecture: Some(Architecture::ResNet34),
-        dimension: 512,
-        input: pretrained.input_size,
-        checksum: String::new(),
-        preprocessing: Preprocessing {
-            resize_short_side: (f64::from(side) / crop_share).floor() as u32,
-            long_side: LongSide::Truncate,
-            filter,
-            crop: [side, side],
-            crop_offset: CropOffset::Round,
-            mean: pretrained.mean,
-            std: pretrained.std,
-        },
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -300,15 +303,26 @@ mod tests {
     }
 
     #[test]
-    fn a_hub_folder_says_the_same_as_ours() {
-        let config = r#"{"architecture": "resnet34", "num_classes": 1000, "num_features": 512,
-            "pretrained_cfg": {"tag": "a1_in1k", "input_size": [3, 224, 224],
-            "test_input_size": [3, 288, 288], "interpolation": "bicubic", "crop_pct": 0.95,
-            "crop_mode": "center", "mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}}"#;
-        let hub = Description::parse(config, "config.json").unwrap();
-        assert_eq!(hub.name, "resnet34.a1_in1k");
-        let ours = Description::bundled("resnet34").unwrap();
-        assert_eq!(hub.fingerprint(), ours.fingerprint());
+    fn every_bundled_description_is_found_by_its_name() {
+        for (name, dimension, has_text) in [
+            ("resnet50", 2048, false),
+            ("mobilenetv2", 1280, false),
+            ("vit-s16", 384, false),
+            ("dinov2-s14", 384, false),
+            ("dinov2-s14-reg", 384, false),
+            ("clip-b32", 512, true),
+        ] {
+            let description = Description::bundled(name).unwrap();
+            assert_eq!(description.name, name);
+            assert_eq!(
+                (description.dimension, description.has_text()),
+                (dimension, has_text),
+                "{name}"
+            );
+            // What is written is read again.
+            let json = serde_json::to_string(&description).unwrap();
+            assert_eq!(Description::parse(&json, name).unwrap(), description);
+        }
     }
 
     #[test]
@@ -327,6 +341,27 @@ mod tests {
             "unknown variant",
         );
         check("0.229", "0.0", "std above 0");
+        check(
+            "\"architecture\": \"resnet34\"",
+            "\"architecture\": \"vit\"",
+            "sizes of a transformer",
+        );
+        let check = |from: &str, to: &str, expected: &str| {
+            let json = include_str!("../models/clip-b32/clip-b32.json");
+            assert!(json.contains(from), "{from}");
+            let json = json.replacen(from, to, 1);
+            let error = Description::parse(&json, "x.json").unwrap_err().to_string();
+            assert!(error.contains(expected), "{error}");
+        };
+        check("\"clip\"", "\"vit\"", "only \"clip\" has");
+        check("\"clip\"", "\"resnet50\"", "sizes of a transformer");
+        check("\"patch\": 32", "\"patch\": 33", "cut into patches");
+        check("\"patch\": 32", "\"patch\": 0", "must be 1 to");
+        check("\"heads\": 12", "\"heads\": 11", "cut into 11 heads");
+        check("\"depth\": 12", "\"depth\": 1000", "must be 1 to 64");
+        check("1e-5", "0.0", "norm_epsilon");
+        check("quick_gelu", "swish", "unknown variant");
+        check("49407", "49408", "end token");
         assert!(Description::parse("not json", "x.json").is_err());
     }
 }

@@ -141,17 +141,21 @@ impl DecodeError {
 /// What can go wrong with a model, its device or a batch.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// Neither a bundled model nor a folder.
+    /// Neither a known name nor a folder.
     #[error(
-        "there is no model {name:?}: use \"lookalike-mini\", or a folder with a description (.json) and weights (.safetensors)"
+        "there is no model {name:?}{hint}; known are {known}, and a folder with a description (.json) and weights (.safetensors) can be given too"
     )]
     UnknownModel {
         /// What was asked for.
         name: String,
+        /// A name like it, in words; or nothing.
+        hint: String,
+        /// The known names.
+        known: String,
     },
-    /// A network that is known by name, but whose weights are not part of lookalike.
+    /// A model that is known by name, but whose weights are not part of lookalike.
     #[error(
-        "the weights of {name:?} do not come with lookalike: put them into a folder (model.safetensors and config.json as on the model's hub page) and give that folder as the model"
+        "the weights of {name:?} are not here: `lookalike models fetch {name}` downloads them; or give a folder with its files (model.safetensors and config.json as on the model's hub page) as the model"
     )]
     WeightsNotBundled {
         /// The model's name.
@@ -183,7 +187,9 @@ pub enum Error {
         problem: String,
     },
     /// The weights are not those that the description names.
-    #[error("the weights of {model} have the SHA-256 {found}, but the description says {expected}")]
+    #[error(
+        "the weights of {model} have the SHA-256 {found}, but must have {expected}: they were changed or damaged and are not used; put the right file back, or fetch the model again (`lookalike models fetch NAME`)"
+    )]
     Checksum {
         /// The model's name.
         model: String,
@@ -217,6 +223,19 @@ pub enum Error {
         /// What the trial run gave.
         problem: String,
     },
+    /// The golden picture became another vector than these weights make of it.
+    #[error(
+        "{model} on {device} makes another vector of the golden picture than it must (cosine {cosine:.6}, at least {least} is needed): a driver, the device or a change of the network moved it, and vectors like this would corrupt an index. Start with another device (--device cpu), or update the driver; nothing was written",
+        least = crate::golden::LEAST_COSINE
+    )]
+    Golden {
+        /// The model's name.
+        model: String,
+        /// The device, in words.
+        device: String,
+        /// How near it came.
+        cosine: f64,
+    },
     /// An input has not the length that the model's preprocessing gives.
     #[error("an input has {found} bytes; {model} takes {expected} (8-bit RGB, {side} x {side})")]
     WrongInput {
@@ -228,6 +247,20 @@ pub enum Error {
         expected: usize,
         /// The model's input side in pixels.
         side: u32,
+    },
+    /// Words were to be embedded by a model that only knows pictures.
+    #[error(
+        "{model} has no text side: search with a picture, or use a model that has one (as clip-b32)"
+    )]
+    NoText {
+        /// The model's name.
+        model: String,
+    },
+    /// A text could not be split into tokens.
+    #[error("the text can not be read by this model: {problem}")]
+    Text {
+        /// What is wrong with it, or with the model's tokenizer.
+        problem: String,
     },
     /// The network panicked on a batch; the engine goes on.
     #[error("the network failed on a batch of {batch_images}: {problem}")]
@@ -253,4 +286,18 @@ pub enum Error {
     /// The engine has ended.
     #[error("the engine has stopped")]
     Stopped,
+}
+
+impl Error {
+    /// [`Error::UnknownModel`] with what is known instead.
+    pub(crate) fn unknown_model(name: String) -> Self {
+        let hint = crate::registry::closest(&name)
+            .map(|like| format!(" (did you mean {like:?}?)"))
+            .unwrap_or_default();
+        Self::UnknownModel {
+            name,
+            hint,
+            known: crate::registry::names(),
+        }
+    }
 }

@@ -38,9 +38,12 @@ mod colors;
 // Picture → the network's input.
 mod preprocess;
 
-// Which network, with which weights.
+// Which network, with which weights, and what its scores mean.
+mod bands;
 mod description;
+mod golden;
 mod model;
+pub mod registry;
 mod weights;
 
 // Input → vector.
@@ -57,12 +60,17 @@ mod thumbnail;
 mod settings;
 
 pub use attributes::Attributes;
+pub use bands::{Band, Bands};
 pub use deadline::Watch;
 pub use decode::{Picture, decode, decode_watched};
-pub use description::{Architecture, CropOffset, Description, Filter, LongSide, Preprocessing};
+pub use description::{
+    Activation, Architecture, Blocks, CropOffset, Description, Filter, LongSide, Preprocessing,
+    TextTower, VisionTower,
+};
 #[cfg(feature = "network")]
 pub use engine::Engine;
 pub use error::{CODES, DecodeError, Error};
+pub use golden::{Golden, LEAST_COSINE};
 pub use limits::Limits;
 pub use model::{DEFAULT, Model};
 pub use preprocess::{Input, preprocess};

@@ -8,7 +8,8 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Settings {
-    /// `"lookalike-mini"`, or a folder with a description and weights.
+    /// A model by name, or a folder with a description and weights; empty: the one that the index
+    /// in service was made with, and `"lookalike-mini"` for a new index.
     pub model: String,
     /// `"auto"`, `"cpu"`, `"cuda"`, `"cuda:1"` or `"vulkan"`.
     pub device: String,
@@ -40,7 +41,7 @@ pub struct Settings {
 impl Default for Settings {
     fn default() -> Self {
         Self {
-            model: crate::model::DEFAULT.to_owned(),
+            model: String::new(),
             device: "auto".to_owned(),
             max_file_bytes: 256 << 20,
             max_pixels: 200_000_000,

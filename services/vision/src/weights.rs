@@ -1,20 +1,39 @@
-//! Weights as safetensors store them: named tensors of numbers, widened to single precision.
+//! Weights as safetensors store them: named tensors of numbers, read as single precision.
 //!
 //! The format is eight bytes of length, a JSON header and the numbers. Reading it here keeps the
 //! weights independent of any tensor library: layers are folded on plain numbers first and move
-//! to a device afterwards, whichever that is.
+//! to a device afterwards, whichever that is. A tensor is widened only when it is asked for, so a
+//! large model lies in memory once as a file and once on its device, not three times.
 
-use std::collections::HashMap;
+use std::{borrow::Cow, collections::HashMap, ops::Range};
 
 use serde::Deserialize;
 
 /// A header beyond this is refused.
 const MAX_HEADER_BYTES: u64 = 16 << 20;
 
-/// Named tensors in single precision, row-major.
+/// Named tensors, row-major.
 #[derive(Debug, Default)]
 pub(crate) struct Weights {
-    tensors: HashMap<String, (Vec<usize>, Vec<f32>)>,
+    file: Cow<'static, [u8]>,
+    tensors: HashMap<String, Stored>,
+    #[cfg(test)]
+    made: made::Made,
+}
+
+/// Where a tensor's numbers lie in the file.
+#[derive(Debug)]
+struct Stored {
+    kind: Kind,
+    shape: Vec<usize>,
+    bytes: Range<usize>,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Kind {
+    F32,
+    F16,
+    BF16,
 }
 
 #[derive(Deserialize)]
@@ -26,7 +45,8 @@ struct Entry {
 
 impl Weights {
     /// Reads a safetensors file; tensors that hold no floating-point numbers are left out.
-    pub(crate) fn parse(file: &[u8]) -> Result<Self, String> {
+    pub(crate) fn parse(file: impl Into<Cow<'static, [u8]>>) -> Result<Self, String> {
+        let file = file.into();
         let length = file
             .first_chunk::<8>()
             .map(|bytes| u64::from_le_bytes(*bytes));
@@ -34,7 +54,7 @@ impl Weights {
             .filter(|length| *length <= MAX_HEADER_BYTES)
             .ok_or("this is no safetensors file")? as usize;
         let header = file.get(8..8 + length).ok_or("the file is cut short")?;
-        let data = &file[8 + length..];
+        let data_start = 8 + length;
         let header: HashMap<String, serde_json::Value> = serde_json::from_slice(header)
             .map_err(|error| format!("the header is broken: {error}"))?;
         let mut tensors = HashMap::with_capacity(header.len());
@@ -45,63 +65,99 @@ impl Weights {
             let entry: Entry = serde_json::from_value(entry)
                 .map_err(|error| format!("the header of {name} is broken: {error}"))?;
             let [start, end] = entry.data_offsets;
-            let raw = data
+            let raw = file[data_start..]
                 .get(start..end)
                 .ok_or_else(|| format!("the file is cut short within {name}"))?;
-            let Some(numbers) = to_f32(&entry.dtype, raw) else {
-                continue;
+            let kind = match entry.dtype.as_str() {
+                "F32" => Kind::F32,
+                "F16" => Kind::F16,
+                "BF16" => Kind::BF16,
+                _ => continue,
             };
             let expected = entry
                 .shape
                 .iter()
-                .try_fold(1_usize, |product, side| product.checked_mul(*side));
-            if expected != Some(numbers.len()) {
+                .try_fold(kind.width(), |product, side| product.checked_mul(*side));
+            if expected != Some(raw.len()) {
                 return Err(format!(
                     "{name} has {} numbers, not {:?}",
-                    numbers.len(),
+                    raw.len() / kind.width(),
                     entry.shape
                 ));
             }
-            tensors.insert(name, (entry.shape, numbers));
+            let stored = Stored {
+                kind,
+                shape: entry.shape,
+                bytes: data_start + start..data_start + end,
+            };
+            tensors.insert(name, stored);
         }
-        Ok(Self { tensors })
+        Ok(Self {
+            file,
+            tensors,
+            #[cfg(test)]
+            made: made::Made::default(),
+        })
     }
 
     /// The numbers of a tensor that must have this shape.
-    pub(crate) fn get(&self, name: &str, shape: &[usize]) -> Result<&[f32], String> {
-        let (found, numbers) = self
+    pub(crate) fn get(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>, String> {
+        #[cfg(test)]
+        if let Some(made) = self.made.get(name, shape) {
+            return made;
+        }
+        let stored = self
             .tensors
             .get(name)
             .ok_or_else(|| format!("{name} is missing"))?;
-        if found != shape {
-            return Err(format!("{name} has the shape {found:?}, not {shape:?}"));
-        }
-        Ok(numbers)
+        check_shape(name, &stored.shape, shape)?;
+        Ok(stored.kind.widen(&self.file[stored.bytes.clone()]))
     }
 
-    #[cfg(test)]
-    pub(crate) fn insert(&mut self, name: &str, shape: &[usize], numbers: Vec<f32>) {
-        assert_eq!(shape.iter().product::<usize>(), numbers.len());
+    /// The shape of a tensor, where its size is for the weights to say.
+    pub(crate) fn shape(&self, name: &str) -> Result<&[usize], String> {
+        #[cfg(test)]
+        if let Some(shape) = self.made.shape(name) {
+            return Ok(shape);
+        }
         self.tensors
-            .insert(name.to_owned(), (shape.to_vec(), numbers));
+            .get(name)
+            .map(|stored| stored.shape.as_slice())
+            .ok_or_else(|| format!("{name} is missing"))
     }
 }
 
-fn to_f32(dtype: &str, raw: &[u8]) -> Option<Vec<f32>> {
-    let halves = |widen: fn(u16) -> f32| {
-        raw.chunks_exact(2)
-            .map(|pair| widen(u16::from_le_bytes([pair[0], pair[1]])))
-            .collect()
-    };
-    Some(match dtype {
-        "F32" => raw
-            .chunks_exact(4)
-            .map(|four| f32::from_le_bytes([four[0], four[1], four[2], four[3]]))
-            .collect(),
-        "F16" => halves(half_to_f32),
-        "BF16" => halves(|bits| f32::from_bits(u32::from(bits) << 16)),
-        _ => return None,
-    })
+fn check_shape(name: &str, found: &[usize], wanted: &[usize]) -> Result<(), String> {
+    if found == wanted {
+        return Ok(());
+    }
+    Err(format!("{name} has the shape {found:?}, not {wanted:?}"))
+}
+
+impl Kind {
+    /// Bytes of a number.
+    fn width(self) -> usize {
+        match self {
+            Self::F32 => 4,
+            Self::F16 | Self::BF16 => 2,
+        }
+    }
+
+    fn widen(self, raw: &[u8]) -> Vec<f32> {
+        let halves = |widen: fn(u16) -> f32| {
+            raw.chunks_exact(2)
+                .map(|pair| widen(u16::from_le_bytes([pair[0], pair[1]])))
+                .collect()
+        };
+        match self {
+            Self::F32 => raw
+                .chunks_exact(4)
+                .map(|four| f32::from_le_bytes([four[0], four[1], four[2], four[3]]))
+                .collect(),
+            Self::F16 => halves(half_to_f32),
+            Self::BF16 => halves(|bits| f32::from_bits(u32::from(bits) << 16)),
+        }
+    }
 }
 
 /// IEEE half precision, exactly.
@@ -113,6 +169,50 @@ fn half_to_f32(bits: u16) -> f32 {
         0 => f32::from_bits(sign | (fraction as f32 * f32::powi(2.0, -24)).to_bits()),
         31 => f32::from_bits(sign | 0x7f80_0000 | fraction << 13),
         _ => f32::from_bits(sign | (exponent + 112) << 23 | fraction << 13),
+    }
+}
+
+/// Weights that tests make instead of reading them.
+#[cfg(test)]
+mod made {
+    use super::{HashMap, Weights, check_shape};
+
+    /// A tensor's numbers from its name and shape.
+    type Formula = fn(&str, &[usize]) -> Vec<f32>;
+
+    #[derive(Debug, Default)]
+    pub(super) struct Made {
+        tensors: HashMap<String, (Vec<usize>, Vec<f32>)>,
+        /// Makes any tensor that is asked for.
+        formula: Option<Formula>,
+    }
+
+    impl Made {
+        pub(super) fn get(&self, name: &str, shape: &[usize]) -> Option<Result<Vec<f32>, String>> {
+            if let Some((found, numbers)) = self.tensors.get(name) {
+                return Some(check_shape(name, found, shape).map(|()| numbers.clone()));
+            }
+            self.formula.map(|formula| Ok(formula(name, shape)))
+        }
+
+        pub(super) fn shape(&self, name: &str) -> Option<&[usize]> {
+            self.tensors.get(name).map(|(shape, _)| shape.as_slice())
+        }
+    }
+
+    impl Weights {
+        /// Every tensor that is asked for, in the shape that it is asked for.
+        pub(crate) fn by_formula(formula: Formula) -> Self {
+            let mut weights = Self::default();
+            weights.made.formula = Some(formula);
+            weights
+        }
+
+        pub(crate) fn insert(&mut self, name: &str, shape: &[usize], numbers: Vec<f32>) {
+            assert_eq!(shape.iter().product::<usize>(), numbers.len());
+            let tensor = (shape.to_vec(), numbers);
+            self.made.tensors.insert(name.to_owned(), tensor);
+        }
     }
 }
 
@@ -151,12 +251,13 @@ mod tests {
             r#"{"a": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}, "n": {"dtype": "I64", "shape": [], "data_offsets": [0, 8]}}"#,
             &[0; 8],
         );
-        let weights = Weights::parse(&good).unwrap();
+        let weights = Weights::parse(good.clone()).unwrap();
         assert_eq!(weights.get("a", &[2]).unwrap(), [0.0, 0.0]);
+        assert_eq!(weights.shape("a").unwrap(), [2]);
         assert!(weights.get("a", &[1, 2]).unwrap_err().contains("shape"));
         assert!(weights.get("n", &[]).unwrap_err().contains("missing"));
         for length in 0..good.len() {
-            assert!(Weights::parse(&good[..length]).is_err(), "{length}");
+            assert!(Weights::parse(good[..length].to_vec()).is_err(), "{length}");
         }
         for entry in [
             r#"{"a": {"dtype": "F32", "shape": [3], "data_offsets": [0, 8]}}"#,
@@ -164,8 +265,8 @@ mod tests {
             r#"{"a": {"dtype": "F32", "shape": [18446744073709551615, 2], "data_offsets": [0, 8]}}"#,
             r#"{"a": 1}"#,
         ] {
-            assert!(Weights::parse(&file(entry, &[0; 8])).is_err(), "{entry}");
+            assert!(Weights::parse(file(entry, &[0; 8])).is_err(), "{entry}");
         }
-        assert!(Weights::parse(&[0xff; 64]).is_err());
+        assert!(Weights::parse(vec![0xff; 64]).is_err());
     }
 }

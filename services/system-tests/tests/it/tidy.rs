@@ -46,6 +46,7 @@ const DOORS: &[(&str, &str)] = &[
     ("jpeg-decoder", "lookalike-vision"),
     ("fast_image_resize", "lookalike-vision"),
     ("kamadak-exif", "lookalike-vision"),
+    ("tokenizers", "lookalike-vision"),
     ("milvus-sdk-rust", "lookalike-index"),
     ("async-nats", "lookalike-bus"),
     ("notify", "lookalike-watcher"),

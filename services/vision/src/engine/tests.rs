@@ -31,7 +31,7 @@ impl Gate {
 /// gives the unit vector of axis `byte % 4`; 13 panics, 66 gives NaN, after 99 all panics, after
 /// 77 all is zeros, but for the first of a batch of several.
 fn engine(batch_images: usize, gate: &Arc<Gate>) -> Engine {
-    let gate = Arc::clone(gate);
+    let (gate, gate_of_texts) = (Arc::clone(gate), Arc::clone(gate));
     let is_dead = std::sync::atomic::AtomicBool::new(false);
     let is_dull = std::sync::atomic::AtomicBool::new(false);
     let run = move |pixels: &[u8], _batch: usize| {
@@ -58,14 +58,32 @@ fn engine(batch_images: usize, gate: &Arc<Gate>) -> Engine {
         }
         vectors
     };
+    // Texts go the same way: each one's first byte.
+    let text_gate = Arc::clone(&gate_of_texts);
+    let run_texts = move |texts: &[String]| {
+        let firsts: Vec<u8> = texts.iter().map(|text| text.as_bytes()[0]).collect();
+        text_gate.state.lock().unwrap().1.push(firsts.clone());
+        if firsts.contains(&b'!') {
+            let problem = "no words".to_owned();
+            return Err(Error::Text { problem });
+        }
+        let mut vectors = vec![0.0; firsts.len() * 4];
+        for (i, first) in firsts.iter().enumerate() {
+            vectors[i * 4 + usize::from(first % 4)] = 1.0;
+        }
+        Ok(vectors)
+    };
     let (queries, query_receiver) = mpsc::channel(64);
+    let (texts, text_receiver) = mpsc::channel(64);
     let (images, image_receiver) = mpsc::channel(64);
     let worker = Worker {
         run: Box::new(run),
+        run_texts: Box::new(run_texts),
         dimension: 4,
         batch_images,
         trial: inputs(&[128]).remove(0),
         queries: Queue::new(query_receiver),
+        texts: Queue::new(text_receiver),
         images: Queue::new(image_receiver),
     };
     let mut description = Description::bundled("lookalike-mini").unwrap();
@@ -77,7 +95,12 @@ fn engine(batch_images: usize, gate: &Arc<Gate>) -> Engine {
         batch_images,
         device_words: "stand-in".to_owned(),
         device_label: "cpu",
-        queues: Some(Queues { queries, images }),
+        golden: Vec::new(),
+        queues: Some(Queues {
+            queries,
+            texts,
+            images,
+        }),
         thread: Some(std::thread::spawn(move || worker.work())),
     }
 }
@@ -132,6 +155,63 @@ async fn queries_go_ahead_and_batches_fill() {
         gate.batches(),
         [vec![0], vec![7, 8, 9], vec![1, 2, 3, 4], vec![5, 6]]
     );
+}
+
+/// An engine whose model takes texts too.
+fn engine_with_text(batch_images: usize, gate: &Arc<Gate>) -> Engine {
+    let mut engine = engine(batch_images, gate);
+    engine.description.text = Description::bundled("clip-b32").unwrap().text;
+    engine
+}
+
+#[tokio::test]
+async fn texts_go_ahead_like_queries() {
+    let gate = Arc::new(Gate::default());
+    let engine = engine_with_text(4, &gate);
+    let texts = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect();
+    let busy = engine.embed(inputs(&[0]));
+    let others = async {
+        while gate.batches().is_empty() {
+            tokio::task::yield_now().await;
+        }
+        let jobs = async {
+            tokio::join!(
+                engine.embed(inputs(&[1, 2])),
+                engine.embed_text(texts(&["a", "b", "c", "d", "e", "f"])),
+                engine.embed_text(texts(&["g", "!"])),
+                engine.embed_query(inputs(&[3])),
+            )
+        };
+        tokio::pin!(jobs);
+        // One poll puts all of them into the queues; then the device may go on.
+        tokio::select! {
+            biased;
+            _ = &mut jobs => unreachable!("the gate is closed"),
+            () = tokio::task::yield_now() => gate.open(),
+        }
+        jobs.await
+    };
+    let (_, (images, letters, bad, query)) = tokio::join!(busy, others);
+    assert_eq!(axes(&images.unwrap()), [1, 2]);
+    assert_eq!(axes(&letters.unwrap()), [1, 2, 3, 0, 1, 2]);
+    assert!(matches!(bad, Err(Error::Text { .. })), "{bad:?}");
+    assert_eq!(axes(&query.unwrap()), [3]);
+    let batches = gate.batches();
+    let place = |batch: &[u8]| batches.iter().position(|one| one == batch);
+    assert_eq!(place(&[3]), Some(1), "{batches:?}");
+    assert_eq!(place(b"abcd"), Some(2), "{batches:?}");
+    assert!(place(b"efg!") < place(&[1, 2]), "{batches:?}");
+    assert!(place(b"g").is_some(), "the failed batch was split");
+}
+
+#[tokio::test]
+async fn a_model_without_a_text_side_says_so() {
+    let gate = Arc::new(Gate::default());
+    gate.open();
+    let engine = engine(4, &gate);
+    let error = engine.embed_text(vec!["a".to_owned()]).await.unwrap_err();
+    assert!(matches!(error, Error::NoText { .. }));
+    assert!(error.to_string().contains("has no text side"), "{error}");
 }
 
 #[tokio::test]

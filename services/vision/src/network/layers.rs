@@ -67,6 +67,28 @@ pub(super) struct Shape {
     pub outputs: usize,
     pub kernel: usize,
     pub stride: usize,
+    /// 1, or as many as channels: then each has a filter of its own.
+    pub groups: usize,
+}
+
+impl Shape {
+    pub(super) fn new(inputs: usize, outputs: usize, kernel: usize, stride: usize) -> Self {
+        Self {
+            inputs,
+            outputs,
+            kernel,
+            stride,
+            groups: 1,
+        }
+    }
+
+    /// 3 × 3, each channel by itself.
+    pub(super) fn depthwise(channels: usize, stride: usize) -> Self {
+        Self {
+            groups: channels,
+            ..Self::new(channels, channels, 3, stride)
+        }
+    }
 }
 
 impl Conv {
@@ -83,7 +105,9 @@ impl Conv {
             outputs,
             kernel,
             stride,
+            groups,
         } = shape;
+        let inputs = inputs / groups;
         let dims = [outputs, inputs, kernel, kernel];
         let weight = weights.get(&format!("{name}.weight"), &dims)?;
         let of_norm = |part: &str| weights.get(&format!("{norm}.{part}"), &[outputs]);
@@ -91,7 +115,7 @@ impl Conv {
         let (mean, variance) = (of_norm("running_mean")?, of_norm("running_var")?);
         let scales: Vec<f64> = gamma
             .iter()
-            .zip(variance)
+            .zip(&variance)
             .map(|(gamma, variance)| {
                 f64::from(*gamma) / (f64::from(*variance) + BATCH_NORM_EPSILON).sqrt()
             })
@@ -113,7 +137,7 @@ impl Conv {
         Ok(Self {
             weight: Tensor::from_data(TensorData::new(folded, dims), device),
             bias: Tensor::from_data(TensorData::new(bias, [outputs]), device),
-            options: ConvOptions::new([stride; 2], [padding; 2], [1; 2], 1),
+            options: ConvOptions::new([stride; 2], [padding; 2], [1; 2], groups),
         })
     }
 
@@ -155,12 +179,7 @@ impl BasicBlock {
         device: &Device,
     ) -> Result<Self, String> {
         let conv = |conv: &str, norm: &str, inputs, kernel, stride| {
-            let shape = Shape {
-                inputs,
-                outputs,
-                kernel,
-                stride,
-            };
+            let shape = Shape::new(inputs, outputs, kernel, stride);
             let (conv, norm) = (format!("{name}.{conv}"), format!("{name}.{norm}"));
             Conv::load(weights, &conv, &norm, shape, device)
         };
@@ -180,39 +199,6 @@ impl BasicBlock {
             None => input,
         };
         relu(output + beside)
-    }
-}
-
-/// A fully connected layer: `[n, in]` → `[n, out]`.
-#[derive(Debug)]
-pub(super) struct Linear {
-    /// `[in, out]`: transposed once, at load.
-    weight: Tensor<2>,
-    bias: Tensor<2>,
-}
-
-impl Linear {
-    /// `name.weight` (`[out, in]`, as PyTorch stores it) and `name.bias`.
-    pub(super) fn load(
-        weights: &Weights,
-        name: &str,
-        inputs: usize,
-        outputs: usize,
-        device: &Device,
-    ) -> Result<Self, String> {
-        let weight = weights.get(&format!("{name}.weight"), &[outputs, inputs])?;
-        let bias = weights.get(&format!("{name}.bias"), &[outputs])?;
-        let transposed: Vec<f32> = (0..inputs)
-            .flat_map(|i| (0..outputs).map(move |o| weight[o * inputs + i]))
-            .collect();
-        Ok(Self {
-            weight: Tensor::from_data(TensorData::new(transposed, [inputs, outputs]), device),
-            bias: Tensor::from_data(TensorData::new(bias.to_vec(), [1, outputs]), device),
-        })
-    }
-
-    pub(super) fn forward(&self, input: Tensor<2>) -> Tensor<2> {
-        input.matmul(self.weight.clone()) + self.bias.clone()
     }
 }
 

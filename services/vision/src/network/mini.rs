@@ -2,7 +2,10 @@
 
 use burn::tensor::{Device, Tensor, activation::relu};
 
-use super::layers::{BasicBlock, Conv, Linear, Shape, ShortcutNames, global_average};
+use super::{
+    layers::{BasicBlock, Conv, Shape, ShortcutNames, global_average},
+    linear::Linear,
+};
 use crate::weights::Weights;
 
 pub(super) const DIMENSION: usize = 384;
@@ -24,12 +27,7 @@ pub(super) struct Mini {
 
 impl Mini {
     pub(super) fn load(weights: &Weights, device: &Device) -> Result<Self, String> {
-        let shape = Shape {
-            inputs: 3,
-            outputs: STEM,
-            kernel: 3,
-            stride: 2,
-        };
+        let shape = Shape::new(3, STEM, 3, 2);
         let stem = Conv::load(weights, "stem", "stem_bn", shape, device)?;
         let mut channels = STEM;
         let mut blocks = Vec::with_capacity(BLOCKS.len());

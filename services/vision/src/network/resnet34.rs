@@ -9,29 +9,44 @@ use crate::weights::Weights;
 
 pub(super) const DIMENSION: usize = 512;
 
-const STEM: usize = 64;
+/// Channels of the stem.
+pub(super) const STEM: usize = 64;
 /// Outputs and number of blocks of `layer1` to `layer4`.
 const LAYERS: [(usize, usize); 4] = [(64, 3), (128, 4), (256, 6), (512, 3)];
-const SHORTCUT: ShortcutNames = ShortcutNames {
+/// timm and torchvision name the shortcut so in every ResNet.
+pub(super) const SHORTCUT: ShortcutNames = ShortcutNames {
     conv: "downsample.0",
     norm: "downsample.1",
 };
 
+/// What every ResNet begins with: a 7 × 7 convolution, and the largest of each 3 × 3.
+#[derive(Debug)]
+pub(super) struct Stem(Conv);
+
+impl Stem {
+    pub(super) fn load(weights: &Weights, device: &Device) -> Result<Self, String> {
+        let shape = Shape::new(3, STEM, 7, 2);
+        Ok(Self(Conv::load(weights, "conv1", "bn1", shape, device)?))
+    }
+
+    /// A quarter of the side.
+    pub(super) fn forward(&self, input: Tensor<4>) -> Tensor<4> {
+        let halve = MaxPoolOptions::new([3; 2])
+            .with_stride([2; 2])
+            .with_padding([1; 2]);
+        max_pool2d(relu(self.0.forward(input)), halve)
+    }
+}
+
 #[derive(Debug)]
 pub(super) struct ResNet34 {
-    stem: Conv,
+    stem: Stem,
     blocks: Vec<BasicBlock>,
 }
 
 impl ResNet34 {
     pub(super) fn load(weights: &Weights, device: &Device) -> Result<Self, String> {
-        let shape = Shape {
-            inputs: 3,
-            outputs: STEM,
-            kernel: 7,
-            stride: 2,
-        };
-        let stem = Conv::load(weights, "conv1", "bn1", shape, device)?;
+        let stem = Stem::load(weights, device)?;
         let mut channels = STEM;
         let mut blocks = Vec::new();
         for (layer, (outputs, depth)) in LAYERS.into_iter().enumerate() {
@@ -49,11 +64,7 @@ impl ResNet34 {
 
     /// `[n, 3, side, side]` → `[n, 512]`, of any length.
     pub(super) fn forward(&self, input: Tensor<4>) -> Tensor<2> {
-        let stem = relu(self.stem.forward(input));
-        let halve = MaxPoolOptions::new([3; 2])
-            .with_stride([2; 2])
-            .with_padding([1; 2]);
-        let stem = max_pool2d(stem, halve);
+        let stem = self.stem.forward(input);
         let features = self.blocks.iter().fold(stem, |x, block| block.forward(x));
         global_average(features)
     }

@@ -1,14 +1,33 @@
-//! Parity with PyTorch, on values that `reference/make_reference.py` makes.
+//! Parity with PyTorch, timm and transformers, on values that `reference/make_reference.py` makes.
 
 use serde::Deserialize;
 
 use super::*;
-use crate::{description::Description, weights::Weights};
+use crate::{decode, preprocess, weights::Weights};
 
 #[derive(Deserialize)]
 struct Reference {
+    /// Of noise, of slanted bands, and of the photo where there is one.
     vectors: Vec<Vec<f32>>,
+    /// Means of 14 × 14 blocks of the photo as the network gets it.
+    #[serde(default)]
+    blocks: Vec<f32>,
+    /// The shape of the places that the weights hold, where it is another than the network's.
+    #[serde(default)]
+    pos_embed: Vec<usize>,
+    #[serde(default)]
+    texts: Vec<Text>,
 }
+
+#[derive(Deserialize)]
+struct Text {
+    text: String,
+    tokens: Vec<u32>,
+    vector: Vec<f32>,
+}
+
+/// The photo that the script reads as well.
+const PHOTO: &[u8] = include_bytes!("../../../../images/objects/cat-4.jpg");
 
 /// The script's `random_bits`: SplitMix64 of (FNV-1a of the name) + 0, 1, 2, …
 fn random_bits(name: &str, count: usize) -> impl Iterator<Item = u64> {
@@ -33,52 +52,50 @@ fn pictures(side: usize) -> Vec<u8> {
     noise.chain(bands).collect()
 }
 
-/// The script's `seeded`, for every tensor of ResNet-34.
-fn seeded_resnet34() -> Weights {
-    let mut weights = Weights::default();
-    let mut add = |name: String, shape: &[usize]| {
-        let scale = match shape {
-            [_, inputs, kernel, _] => 2.0 * (6.0 / (inputs * kernel * kernel) as f64).sqrt(),
-            _ => 0.5,
-        } as f32;
-        let numbers = random_bits(&name, shape.iter().product())
-            .map(|bits| {
-                let u = (bits >> 40) as f32 * f32::powi(2.0, -24);
-                match shape {
-                    [_, _, _, _] => (u - 0.5) * scale,
-                    _ if name.ends_with("running_var") => u + 0.5,
-                    _ if name.ends_with("weight") => u * 0.5 + 0.5,
-                    _ => (u - 0.5) * scale,
-                }
-            })
-            .collect();
-        weights.insert(&name, shape, numbers);
-    };
-    let mut conv = |conv: String, norm: String, shape: [usize; 4]| {
-        add(format!("{conv}.weight"), &shape);
-        for part in ["weight", "bias", "running_mean", "running_var"] {
-            add(format!("{norm}.{part}"), &shape[..1]);
-        }
-    };
-    conv("conv1".to_owned(), "bn1".to_owned(), [64, 3, 7, 7]);
-    let mut channels = 64;
-    for (layer, (outputs, depth)) in [(64, 3), (128, 4), (256, 6), (512, 3)]
-        .into_iter()
-        .enumerate()
-    {
-        for i in 0..depth {
-            let block = format!("layer{}.{i}", layer + 1);
-            let name = |part: &str| format!("{block}.{part}");
-            conv(name("conv1"), name("bn1"), [outputs, channels, 3, 3]);
-            conv(name("conv2"), name("bn2"), [outputs, outputs, 3, 3]);
-            if channels != outputs {
-                let shape = [outputs, channels, 1, 1];
-                conv(name("downsample.0"), name("downsample.1"), shape);
+/// The script's `seeded`: the numbers of one tensor.
+fn seeded(name: &str, shape: &[usize]) -> Vec<f32> {
+    let is_product = matches!(shape.len(), 2 | 4);
+    let fan_in = shape[1..].iter().product::<usize>();
+    let scale = if is_product {
+        2.0 * (6.0 / fan_in as f64).sqrt()
+    } else {
+        0.5
+    } as f32;
+    random_bits(name, shape.iter().product())
+        .map(|bits| {
+            let u = (bits >> 40) as f32 * f32::powi(2.0, -24);
+            if is_product {
+                (u - 0.5) * scale
+            } else if name.ends_with("running_var") {
+                u + 0.5
+            } else if name.ends_with("weight") {
+                u * 0.5 + 0.5
+            } else {
+                (u - 0.5) * scale
             }
-            channels = outputs;
-        }
+        })
+        .collect()
+}
+
+/// A bundled model with the script's weights.
+fn seeded_model(name: &str, reference: &Reference) -> Model {
+    let mut weights = Weights::by_formula(seeded);
+    let description = Description::bundled(name).unwrap();
+    if let Some(tower) = &description.vision {
+        let tokens = (description.side() as usize / tower.patch).pow(2) + 1;
+        let as_network = vec![1, tokens, tower.blocks.width];
+        let shape = match reference.pos_embed.as_slice() {
+            [] => &as_network,
+            other => other,
+        };
+        weights.insert("pos_embed", shape, seeded("pos_embed", shape));
     }
-    weights
+    Model {
+        description,
+        weights,
+        tokenizer: None,
+        golden: None,
+    }
 }
 
 fn cosine(a: &[f32], b: &[f32]) -> f64 {
@@ -91,9 +108,14 @@ fn cosine(a: &[f32], b: &[f32]) -> f64 {
     dot(a, b) / (dot(a, a) * dot(b, b)).sqrt()
 }
 
-fn check(model: &Model, reference: &str) {
+fn minus(a: &[f32], b: &[f32]) -> Vec<f32> {
+    a.iter().zip(b).map(|(a, b)| a - b).collect()
+}
+
+/// Given the same pixels, the network's vectors are the reference's; from the photo's file, they
+/// are nearly so. A picture alone gets the vector that it gets in a batch.
+fn check(model: &Model, reference: &Reference) {
     let network = Network::load(model, &Device::flex()).unwrap();
-    let reference: Reference = serde_json::from_str(reference).unwrap();
     let pixels = pictures(network.side);
     let both = network.forward(&pixels, 2);
     for (i, (vector, expected)) in both
@@ -105,11 +127,9 @@ fn check(model: &Model, reference: &str) {
         let similarity = cosine(vector, expected);
         assert!(similarity >= 0.999_99, "picture {i}: {similarity}");
         // Random weights give all pictures much the same vector, so every number counts.
-        let worst = vector
-            .iter()
-            .zip(expected)
-            .map(|(a, b)| (a - b).abs())
-            .fold(0.0, f32::max);
+        let worst = minus(vector, expected)
+            .into_iter()
+            .fold(0.0, |worst, off| f32::max(worst, off.abs()));
         assert!(worst < 2e-5, "picture {i}: off by {worst}");
         let alone = network.forward(&pixels[i * pixels.len() / 2..][..pixels.len() / 2], 1);
         let similarity = cosine(vector, &alone);
@@ -118,43 +138,209 @@ fn check(model: &Model, reference: &str) {
             "batched and alone, picture {i}: {similarity}"
         );
     }
-    let [noise, bands] = reference.vectors.as_slice() else {
+    let [noise, bands, photo @ ..] = reference.vectors.as_slice() else {
         panic!("the reference holds two vectors");
     };
     assert!(cosine(noise, bands) < 0.999, "the pictures differ");
+    if let [expected] = photo {
+        let vector = photo_vector(model, &network, &reference.blocks);
+        let similarity = cosine(&vector, expected);
+        assert!(similarity >= 0.995, "the photo: {similarity}");
+        // What all pictures have in common aside, it is still much the same.
+        let similarity = cosine(&minus(&vector, noise), &minus(expected, noise));
+        assert!(similarity >= 0.99, "the photo, beside noise: {similarity}");
+    }
+}
+
+/// The photo's vector, from its file; and its pixels are compared on the way.
+fn photo_vector(model: &Model, network: &Network, blocks: &[f32]) -> Vec<f32> {
+    let description = &model.description;
+    let (picture, _) = decode(
+        PHOTO,
+        description.short_side_wanted(),
+        &crate::Limits::default(),
+    )
+    .unwrap();
+    let input = preprocess(description, &picture);
+    let block = network.side / 14;
+    for (i, expected) in blocks.iter().enumerate() {
+        let (y, x, channel) = (i / 3 / 14 * block, i / 3 % 14 * block, i % 3);
+        let sum: u32 = (y..y + block)
+            .flat_map(|y| (x..x + block).map(move |x| (y * network.side + x) * 3 + channel))
+            .map(|at| u32::from(input[at]))
+            .sum();
+        let mean = sum as f32 / (block * block) as f32;
+        assert!(
+            (mean - expected).abs() < 3.0,
+            "block {i} of the photo is {mean}, not {expected}"
+        );
+    }
+    network.forward(&input, 1)
+}
+
+fn check_seeded(name: &str, reference: &str) {
+    let reference: Reference = serde_json::from_str(reference).unwrap();
+    assert_eq!(reference.vectors.len(), 3, "two drawn pictures and a photo");
+    check(&seeded_model(name, &reference), &reference);
 }
 
 #[test]
 fn mini_equals_pytorch() {
     let model = Model::load("lookalike-mini").unwrap();
-    check(&model, include_str!("../../reference/lookalike-mini.json"));
+    let reference = include_str!("../../reference/lookalike-mini.json");
+    check(&model, &serde_json::from_str(reference).unwrap());
 }
 
 #[test]
-fn resnet34_equals_pytorch() {
-    let model = Model {
-        description: Description::bundled("resnet34").unwrap(),
-        weights: seeded_resnet34(),
+fn resnet34_equals_timm() {
+    check_seeded("resnet34", include_str!("../../reference/resnet34.json"));
+}
+
+#[test]
+fn resnet50_equals_timm() {
+    check_seeded("resnet50", include_str!("../../reference/resnet50.json"));
+}
+
+#[test]
+fn mobilenetv2_equals_timm() {
+    let reference = include_str!("../../reference/mobilenetv2.json");
+    check_seeded("mobilenetv2", reference);
+}
+
+#[test]
+fn vit_equals_timm() {
+    check_seeded("vit-s16", include_str!("../../reference/vit-s16.json"));
+}
+
+#[test]
+fn dinov2_equals_timm_at_224_pixels() {
+    let reference = include_str!("../../reference/dinov2-s14.json");
+    check_seeded("dinov2-s14", reference);
+}
+
+#[test]
+fn dinov2_with_registers_equals_timm_at_224_pixels() {
+    let reference = include_str!("../../reference/dinov2-s14-reg.json");
+    check_seeded("dinov2-s14-reg", reference);
+}
+
+/// The folder as transformers saves it.
+fn tiny_clip() -> (Model, Reference) {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/reference/tiny-clip");
+    let reference = include_str!("../../reference/tiny-clip.json");
+    let model = Model::load(folder).unwrap();
+    (model, serde_json::from_str(reference).unwrap())
+}
+
+#[test]
+fn clip_equals_transformers() {
+    let (model, mut reference) = tiny_clip();
+    // 64 pixels make no 14 blocks.
+    reference.blocks.clear();
+    check(&model, &reference);
+}
+
+#[test]
+fn clip_reads_words_as_transformers() {
+    let (model, reference) = tiny_clip();
+    let network = Network::load(&model, &Device::flex()).unwrap();
+    let texts: Vec<String> = reference.texts.iter().map(|one| one.text.clone()).collect();
+    assert!(texts.len() > 5);
+    let together = network.forward_texts(&texts).unwrap();
+    for (expected, vector) in reference
+        .texts
+        .iter()
+        .zip(together.chunks_exact(network.dimension))
+    {
+        let text = &expected.text;
+        let words = &network.text.as_ref().unwrap().words;
+        assert_eq!(words.tokens(text).unwrap(), expected.tokens, "{text:?}");
+        let similarity = cosine(vector, &expected.vector);
+        assert!(similarity >= 0.999_99, "{text:?}: {similarity}");
+        let alone = network.forward_texts(std::slice::from_ref(text)).unwrap();
+        let similarity = cosine(vector, &alone);
+        assert!(similarity >= 0.999_999, "{text:?} alone: {similarity}");
+    }
+    // However long a text is, the model reads its beginning, and splits no letter.
+    let long = network
+        .forward_texts(&["x".to_owned() + &"ü".repeat(1 << 20)])
+        .unwrap();
+    assert!(long.iter().all(|value| value.is_finite()));
+    assert!(network.forward_texts(&[]).unwrap().is_empty());
+}
+
+#[test]
+fn clip_b32_has_the_shapes_of_transformers() {
+    let reference = include_str!("../../reference/clip-b32-shapes.json");
+    let shapes: std::collections::BTreeMap<String, Vec<usize>> =
+        serde_json::from_str(reference).unwrap();
+    let mut weights = Weights::default();
+    for (name, shape) in &shapes {
+        weights.insert(name, shape, vec![0.0; shape.iter().product()]);
+    }
+    let mut model = Model {
+        description: Description::bundled("clip-b32").unwrap(),
+        weights,
+        tokenizer: None,
+        golden: None,
     };
-    check(&model, include_str!("../../reference/resnet34.json"));
+    let load = |model: &Model| Network::load(model, &Device::flex()).map(|_| ());
+    let error = load(&model).unwrap_err().to_string();
+    assert!(error.contains("no tokenizer.json"), "{error}");
+    let (other, _) = tiny_clip();
+    model.tokenizer = other.tokenizer;
+    let error = load(&model).unwrap_err().to_string();
+    assert!(error.contains("no token 49407 ends a text"), "{error}");
+    let tower = model.description.text.take().unwrap();
+    load(&model).unwrap();
+    drop(clip::TextNetwork::load(&model.weights, &tower, 512, &Device::flex()).unwrap());
+}
+
+#[test]
+fn a_folder_of_transformers_says_what_its_network_is() {
+    let (model, _) = tiny_clip();
+    let description = &model.description;
+    assert!(description.has_text());
+    assert_eq!((description.dimension, description.side()), (24, 64));
+    let config = include_str!("../../reference/tiny-clip/config.json");
+    let error = Description::parse(config, "config.json").unwrap_err();
+    let error = error.to_string();
+    assert!(error.contains("preprocessor_config.json"), "{error}");
 }
 
 #[test]
 fn missing_and_misshapen_weights_are_named() {
-    let error = |change: &dyn Fn(&mut Weights)| {
-        let mut model = Model::load("lookalike-mini").unwrap();
+    let error = |name: &str, change: &dyn Fn(&mut Weights)| {
+        let mut model = Model::load(name).unwrap();
         change(&mut model.weights);
         Network::load(&model, &Device::flex())
             .unwrap_err()
             .to_string()
     };
-    let misshapen = error(&|weights| weights.insert("head.bias", &[3], vec![0.0; 3]));
+    let mini = "lookalike-mini";
+    let misshapen = error(mini, &|weights| {
+        weights.insert("head.bias", &[3], vec![0.0; 3]);
+    });
     assert!(
         misshapen.contains("head.bias has the shape [3], not [384]"),
         "{misshapen}"
     );
-    let missing = error(&|weights| *weights = Weights::default());
+    let missing = error(mini, &|weights| *weights = Weights::default());
     assert!(missing.contains("stem.weight is missing"), "{missing}");
-    let infinite = error(&|weights| weights.insert("stem_bn.bias", &[32], vec![f32::NAN; 32]));
+    let infinite = error(mini, &|weights| {
+        weights.insert("stem_bn.bias", &[32], vec![f32::NAN; 32]);
+    });
     assert!(infinite.contains("not finite"), "{infinite}");
+
+    let clip = concat!(env!("CARGO_MANIFEST_DIR"), "/reference/tiny-clip");
+    let places = "vision_model.embeddings.position_embedding.weight";
+    let no_square = error(clip, &|weights| {
+        weights.insert(places, &[12, 32], vec![0.0; 12 * 32]);
+    });
+    assert!(no_square.contains("no square"), "{no_square}");
+    let infinite = error(clip, &|weights| {
+        let name = "text_model.encoder.layers.1.mlp.fc1.weight";
+        weights.insert(name, &[96, 32], vec![f32::INFINITY; 96 * 32]);
+    });
+    assert!(infinite.contains("fc1 holds numbers"), "{infinite}");
 }

@@ -1,6 +1,8 @@
 //! Vectors from the bundled model, through the engine.
 
-use lookalike_vision::{DEFAULT, Description, Engine, Limits, Model, Settings, decode, preprocess};
+use lookalike_vision::{
+    DEFAULT, Description, Engine, Golden, Limits, Model, Settings, decode, preprocess,
+};
 
 use crate::{
     drawn::{jpeg, jpeg_with_exif, quarters},
@@ -93,6 +95,45 @@ fn vectors(raw: &[u8], dimension: usize) -> Vec<Vec<f32>> {
         .collect()
 }
 
+/// Two small towers with random weights, in a folder as transformers saves one.
+const TINY_CLIP: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/reference/tiny-clip");
+
+#[tokio::test]
+async fn words_and_pictures_meet_in_one_space() {
+    let _alone = alone_async().await;
+    let model = Model::load(TINY_CLIP).unwrap();
+    let settings = Settings {
+        batch_images: 2,
+        ..Settings::default()
+    };
+    let engine = Engine::start(&model, &settings).unwrap();
+    assert!(engine.description().has_text());
+    let words = ["a photo of a cat", "", "two dogs", "A photo of  a CAT"];
+    let texts: Vec<String> = words.map(str::to_owned).to_vec();
+    let together = engine.embed_text(texts.clone()).await.unwrap();
+    for (text, expected) in texts.iter().zip(&together) {
+        assert_eq!(expected.len(), engine.description().dimension);
+        assert!((cosine(expected, expected) - 1.0).abs() < 1e-5);
+        let alone = engine.embed_text(vec![text.clone()]).await.unwrap();
+        assert!(cosine(&alone[0], expected) > 0.999_99, "{text:?}");
+    }
+    assert!(cosine(&together[0], &together[3]) > 0.999_99);
+    assert!(cosine(&together[0], &together[2]) < 0.999);
+    let picture = input(engine.description(), &jpeg(&quarters(150, 100)));
+    let picture = engine.embed_query(vec![picture]).await.unwrap();
+    assert_eq!(picture[0].len(), together[0].len());
+}
+
+#[tokio::test]
+async fn a_model_of_pictures_only_declines_words() {
+    let _alone = alone_async().await;
+    let engine = engine(&Settings::default());
+    assert!(!engine.description().has_text());
+    let error = engine.embed_text(vec!["a cat".to_owned()]).await;
+    let error = error.unwrap_err().to_string();
+    assert!(error.contains("lookalike-mini has no text side"), "{error}");
+}
+
 #[tokio::test]
 async fn photos_embed_as_in_training() {
     let _alone = alone_async().await;
@@ -174,4 +215,36 @@ async fn reduced_decoding_keeps_the_vector() {
         eprintln!("{name}: reduced against full, cosine {similarity:.5}");
         assert!(similarity >= 0.995, "{name}: {similarity}");
     }
+}
+
+/// A device that computes something else is found out before it embeds anything.
+#[tokio::test]
+async fn another_golden_vector_is_refused() {
+    let _alone = alone_async().await;
+    let models = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("models");
+    let folder = tempfile::tempdir().unwrap();
+    let copy = |name: &str| {
+        let from = models.join(DEFAULT).join(name);
+        std::fs::copy(from, folder.path().join(name)).unwrap();
+    };
+    copy("lookalike-mini.json");
+    copy("lookalike-mini.safetensors");
+    copy("golden.json");
+    let load = || Model::load(folder.path().to_str().unwrap()).unwrap();
+    let good = Engine::start(&load(), &Settings::default()).unwrap();
+    assert!((cosine(good.golden(), good.golden()) - 1.0).abs() < 1e-5);
+
+    let moved: Vec<f32> = good.golden().iter().rev().copied().collect();
+    let golden = Golden::new(&load().description().checksum, &moved);
+    let file = folder.path().join("golden.json");
+    std::fs::write(&file, serde_json::to_string(&golden).unwrap()).unwrap();
+    let error = Engine::start(&load(), &Settings::default()).unwrap_err();
+    let text = error.to_string();
+    assert!(
+        text.contains("golden picture") && text.contains("burn flex"),
+        "{text}"
+    );
+    let mut model = load();
+    model.forget_golden();
+    Engine::start(&model, &Settings::default()).unwrap();
 }

@@ -1,0 +1,168 @@
+//! The golden picture: one that is drawn by a formula and embedded at every start, so that a
+//! driver, a device or a change of ours that moves vectors is noticed before it fills an index.
+//!
+//! What the vector must be is kept in two places: beside the weights of a model (`golden.json`,
+//! written by the example `golden`), and with every index, where the first embedder puts it.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{error::Error, preprocess::Input};
+
+/// The least cosine between two embeddings of the golden picture by the same model, on whatever
+/// device. Half precision stays above it by far; a wrong kernel does not.
+pub const LEAST_COSINE: f64 = 0.999;
+
+/// Grows when the formula changes: older vectors are not comparable then.
+const PICTURE: u32 = 1;
+
+/// The file beside a model's weights.
+pub(crate) const FILE: &str = "golden.json";
+
+/// What `golden.json` says.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Golden {
+    /// Which formula drew the picture.
+    picture: u32,
+    /// SHA-256 of the weights that it belongs to.
+    sha256: String,
+    /// What the picture becomes.
+    vector: Vec<f32>,
+}
+
+impl Golden {
+    /// The golden vector of the weights with this checksum.
+    pub fn new(sha256: &str, vector: &[f32]) -> Self {
+        Self {
+            picture: PICTURE,
+            sha256: sha256.to_owned(),
+            vector: vector.to_vec(),
+        }
+    }
+
+    /// Reads the file; none where it is of other weights or of another formula, which says nothing
+    /// about these.
+    pub(crate) fn vector_for(
+        json: &str,
+        sha256: &str,
+        dimension: usize,
+    ) -> Result<Option<Vec<f32>>, String> {
+        let golden: Self = serde_json::from_str(json).map_err(|error| error.to_string())?;
+        if golden.picture != PICTURE || golden.sha256 != sha256 {
+            return Ok(None);
+        }
+        if golden.vector.len() != dimension {
+            return Err(format!(
+                "its vector has {} numbers, not {dimension}",
+                golden.vector.len()
+            ));
+        }
+        Ok(Some(golden.vector))
+    }
+}
+
+/// The picture at a model's input size: gradients, tiles, rings and fine stripes in colour, in whole
+/// numbers only, so that it is the same everywhere.
+pub(crate) fn picture(side: u32) -> Input {
+    let mut pixels = Vec::with_capacity((side * side * 3) as usize);
+    let last = side.max(2) - 1;
+    for y in 0..side {
+        for x in 0..side {
+            let (across, down) = (x * 255 / last, y * 255 / last);
+            let mut pixel = [across, down, (across * down) / 255];
+            if (x * 8 / side + y * 8 / side) % 2 == 1 {
+                pixel = [255 - pixel[2], pixel[0], pixel[1]];
+            }
+            let (dx, dy) = (x.abs_diff(side / 2), y.abs_diff(side / 3));
+            let ring = (dx * dx + dy * dy) * 12 / (side * side).max(1);
+            if ring == 1 {
+                pixel = [230, 40 + across / 4, 60];
+            }
+            if down > 200 && x % 3 == 0 {
+                pixel = [20, 30, 40 + down / 2];
+            }
+            pixels.extend(pixel.map(|value| value.min(255) as u8));
+        }
+    }
+    pixels.into_boxed_slice()
+}
+
+/// The cosine of two vectors, 0 where one has no direction.
+pub(crate) fn cosine(one: &[f32], other: &[f32]) -> f64 {
+    let (mut dot, mut first, mut second) = (0.0, 0.0, 0.0);
+    for (a, b) in one.iter().zip(other) {
+        let (a, b) = (f64::from(*a), f64::from(*b));
+        dot += a * b;
+        first += a * a;
+        second += b * b;
+    }
+    let length = (first * second).sqrt();
+    if length > 0.0 { dot / length } else { 0.0 }
+}
+
+/// Refuses a device that makes another vector of the golden picture than these weights must.
+pub(crate) fn compare(
+    expected: &[f32],
+    found: &[f32],
+    model: &str,
+    device: &str,
+) -> Result<(), Error> {
+    let cosine = cosine(expected, found);
+    // Not a number is not near either.
+    if cosine >= LEAST_COSINE {
+        return Ok(());
+    }
+    Err(Error::Golden {
+        model: model.to_owned(),
+        device: device.to_owned(),
+        cosine,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_picture_never_changes() {
+        use sha2::{Digest as _, Sha256};
+        let hash: String = Sha256::digest(picture(128))
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect();
+        assert_eq!(
+            hash, "8dd6ca7adeb724fbaba41e404c44c9f2e3a8ca676eba2b9d5ec2b68f61b19f44",
+            "PICTURE must grow with every change of the formula"
+        );
+        for side in [16, 224, 518, 1024] {
+            let picture = picture(side);
+            assert_eq!(picture.len(), (side * side * 3) as usize);
+            let distinct: std::collections::BTreeSet<_> = picture.iter().collect();
+            assert!(distinct.len() > 20, "{side}: a dull picture tells nothing");
+        }
+    }
+
+    #[test]
+    fn a_file_counts_for_its_own_weights_only() {
+        let json = serde_json::to_string(&Golden::new("ab", &[0.6, 0.8])).unwrap();
+        assert_eq!(Golden::vector_for(&json, "ab", 2), Ok(Some(vec![0.6, 0.8])));
+        assert_eq!(Golden::vector_for(&json, "cd", 2), Ok(None));
+        assert!(Golden::vector_for(&json, "ab", 3).is_err());
+        let other_formula = json.replace("\"picture\":1", "\"picture\":0");
+        assert_eq!(Golden::vector_for(&other_formula, "ab", 2), Ok(None));
+        assert!(Golden::vector_for("{", "ab", 2).is_err());
+    }
+
+    #[test]
+    fn what_differs_is_refused() {
+        let good = [0.6_f32, 0.8];
+        compare(&good, &[0.6001, 0.7999], "m", "cpu").unwrap();
+        let error = compare(&good, &[0.7, 0.714], "m", "vulkan: X").unwrap_err();
+        let text = error.to_string();
+        assert!(
+            text.contains("vulkan: X") && text.contains("--device cpu"),
+            "{text}"
+        );
+        assert!(compare(&good, &[f32::NAN, 0.0], "m", "cpu").is_err());
+        assert!(compare(&good, &[0.0, 0.0], "m", "cpu").is_err());
+    }
+}

@@ -1,0 +1,164 @@
+//! Fully connected layers and layer norms: the arithmetic of a transformer, row by row.
+
+use burn::tensor::{Device, Tensor, TensorData, module};
+
+use crate::weights::Weights;
+
+/// A fully connected layer: `[n, in]` → `[n, out]`.
+#[derive(Debug)]
+pub(super) struct Linear {
+    /// `[in, out]`: transposed once, at load.
+    weight: Tensor<2>,
+    bias: Option<Tensor<2>>,
+}
+
+/// A layer's numbers as PyTorch stores them, before they move to a device.
+#[derive(Debug)]
+pub(super) struct Plain {
+    inputs: usize,
+    outputs: usize,
+    /// `[out, in]`, row by row.
+    weight: Vec<f32>,
+    bias: Vec<f32>,
+}
+
+impl Plain {
+    /// `name.weight` (`[out, in]`) and `name.bias`.
+    pub(super) fn load(
+        weights: &Weights,
+        name: &str,
+        inputs: usize,
+        outputs: usize,
+    ) -> Result<Self, String> {
+        let plain = Self {
+            inputs,
+            outputs,
+            weight: weights.get(&format!("{name}.weight"), &[outputs, inputs])?,
+            bias: weights.get(&format!("{name}.bias"), &[outputs])?,
+        };
+        plain.check(name)
+    }
+
+    /// `name.weight` alone.
+    pub(super) fn load_without_bias(
+        weights: &Weights,
+        name: &str,
+        inputs: usize,
+        outputs: usize,
+    ) -> Result<Self, String> {
+        let plain = Self {
+            inputs,
+            outputs,
+            weight: weights.get(&format!("{name}.weight"), &[outputs, inputs])?,
+            bias: Vec::new(),
+        };
+        plain.check(name)
+    }
+
+    fn check(self, name: &str) -> Result<Self, String> {
+        let mut all = self.weight.iter().chain(&self.bias);
+        if !all.all(|value| value.is_finite()) {
+            return Err(format!("{name} holds numbers that are not finite"));
+        }
+        Ok(self)
+    }
+
+    /// Both layers on the same input, their outputs one behind the other.
+    pub(super) fn beside(mut self, other: Self) -> Self {
+        assert_eq!(self.inputs, other.inputs, "both take the same input");
+        self.outputs += other.outputs;
+        self.weight.extend(other.weight);
+        self.bias.extend(other.bias);
+        self
+    }
+
+    /// Every output times its factor: a layer scale behind this layer.
+    pub(super) fn scaled(mut self, factors: &[f32]) -> Self {
+        assert_eq!(factors.len(), self.outputs, "one factor for each output");
+        for (row, factor) in self.weight.chunks_exact_mut(self.inputs).zip(factors) {
+            for value in row {
+                *value *= factor;
+            }
+        }
+        for (value, factor) in self.bias.iter_mut().zip(factors) {
+            *value *= factor;
+        }
+        self
+    }
+
+    pub(super) fn on(self, device: &Device) -> Linear {
+        let Self {
+            inputs,
+            outputs,
+            weight,
+            bias,
+        } = self;
+        let transposed: Vec<f32> = (0..inputs)
+            .flat_map(|i| weight[i..].iter().step_by(inputs).copied())
+            .collect();
+        let bias = (!bias.is_empty())
+            .then(|| Tensor::from_data(TensorData::new(bias, [1, outputs]), device));
+        Linear {
+            weight: Tensor::from_data(TensorData::new(transposed, [inputs, outputs]), device),
+            bias,
+        }
+    }
+}
+
+impl Linear {
+    /// `name.weight` (`[out, in]`, as PyTorch stores it) and `name.bias`.
+    pub(super) fn load(
+        weights: &Weights,
+        name: &str,
+        inputs: usize,
+        outputs: usize,
+        device: &Device,
+    ) -> Result<Self, String> {
+        Ok(Plain::load(weights, name, inputs, outputs)?.on(device))
+    }
+
+    pub(super) fn forward(&self, input: Tensor<2>) -> Tensor<2> {
+        let product = input.matmul(self.weight.clone());
+        match &self.bias {
+            Some(bias) => product + bias.clone(),
+            None => product,
+        }
+    }
+}
+
+/// Each row brought to mean 0 and variance 1, then scaled and shifted by column.
+#[derive(Debug)]
+pub(super) struct LayerNorm {
+    gamma: Tensor<1>,
+    beta: Tensor<1>,
+    epsilon: f64,
+}
+
+impl LayerNorm {
+    /// `name.weight` and `name.bias`.
+    pub(super) fn load(
+        weights: &Weights,
+        name: &str,
+        width: usize,
+        epsilon: f64,
+        device: &Device,
+    ) -> Result<Self, String> {
+        let part = |part: &str| {
+            let numbers = weights.get(&format!("{name}.{part}"), &[width])?;
+            if !numbers.iter().all(|value| value.is_finite()) {
+                return Err(format!("{name} holds numbers that are not finite"));
+            }
+            Ok(Tensor::from_data(TensorData::new(numbers, [width]), device))
+        };
+        Ok(Self {
+            gamma: part("weight")?,
+            beta: part("bias")?,
+            epsilon,
+        })
+    }
+
+    pub(super) fn forward(&self, input: Tensor<2>) -> Tensor<2> {
+        let (gamma, beta) = (self.gamma.clone(), self.beta.clone());
+        module::layer_norm(input, gamma, Some(beta), self.epsilon)
+    }
+}

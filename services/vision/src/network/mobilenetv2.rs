@@ -1,0 +1,124 @@
+//! MobileNetV2 without its classifier: 224 × 224 pixels → the 1280 averages of its last maps.
+//!
+//! Tensor names are those of timm's `mobilenetv2_100`; `classifier.*` is not looked at.
+
+use burn::tensor::{Device, Tensor};
+
+use super::layers::{Conv, Shape, global_average};
+use crate::{description::Activation, weights::Weights};
+
+pub(super) const DIMENSION: usize = 1280;
+
+const STEM: usize = 32;
+/// For each stage of `blocks`: how many times wider it is inside, its outputs, the number of its
+/// blocks and the stride of the first.
+const STAGES: [(usize, usize, usize, usize); 7] = [
+    (1, 16, 1, 1),
+    (6, 24, 2, 2),
+    (6, 32, 3, 2),
+    (6, 64, 4, 2),
+    (6, 96, 3, 1),
+    (6, 160, 3, 2),
+    (6, 320, 1, 1),
+];
+
+#[derive(Debug)]
+pub(super) struct MobileNetV2 {
+    stem: Conv,
+    blocks: Vec<InvertedResidual>,
+    head: Conv,
+}
+
+impl MobileNetV2 {
+    pub(super) fn load(weights: &Weights, device: &Device) -> Result<Self, String> {
+        let stem = Shape::new(3, STEM, 3, 2);
+        let stem = Conv::load(weights, "conv_stem", "bn1", stem, device)?;
+        let mut channels = STEM;
+        let mut blocks = Vec::new();
+        for (stage, (expansion, outputs, depth, stride)) in STAGES.into_iter().enumerate() {
+            for i in 0..depth {
+                let name = format!("blocks.{stage}.{i}");
+                let stride = if i == 0 { stride } else { 1 };
+                blocks.push(InvertedResidual::load(
+                    weights, &name, expansion, channels, outputs, stride, device,
+                )?);
+                channels = outputs;
+            }
+        }
+        let head = Shape::new(channels, DIMENSION, 1, 1);
+        let head = Conv::load(weights, "conv_head", "bn2", head, device)?;
+        Ok(Self { stem, blocks, head })
+    }
+
+    /// `[n, 3, side, side]` → `[n, 1280]`, of any length.
+    pub(super) fn forward(&self, input: Tensor<4>) -> Tensor<2> {
+        let stem = relu6(self.stem.forward(input));
+        let features = self.blocks.iter().fold(stem, |x, block| block.forward(x));
+        global_average(relu6(self.head.forward(features)))
+    }
+}
+
+/// More channels by 1 × 1, a filter for each, fewer channels by 1 × 1; where the shape stays, the
+/// input is added.
+#[derive(Debug)]
+struct InvertedResidual {
+    /// Not in the first block, which is not wider inside.
+    widen: Option<Conv>,
+    filter: Conv,
+    narrow: Conv,
+    keeps_shape: bool,
+}
+
+impl InvertedResidual {
+    fn load(
+        weights: &Weights,
+        name: &str,
+        expansion: usize,
+        inputs: usize,
+        outputs: usize,
+        stride: usize,
+        device: &Device,
+    ) -> Result<Self, String> {
+        let conv = |conv: &str, norm: &str, shape| {
+            let (conv, norm) = (format!("{name}.{conv}"), format!("{name}.{norm}"));
+            Conv::load(weights, &conv, &norm, shape, device)
+        };
+        let inner = inputs * expansion;
+        let filter = Shape::depthwise(inner, stride);
+        let narrow = Shape::new(inner, outputs, 1, 1);
+        let keeps_shape = stride == 1 && inputs == outputs;
+        // timm counts the norms of a block, and calls its last convolution otherwise where there
+        // are two instead of three.
+        if expansion == 1 {
+            return Ok(Self {
+                widen: None,
+                filter: conv("conv_dw", "bn1", filter)?,
+                narrow: conv("conv_pw", "bn2", narrow)?,
+                keeps_shape,
+            });
+        }
+        Ok(Self {
+            widen: Some(conv("conv_pw", "bn1", Shape::new(inputs, inner, 1, 1))?),
+            filter: conv("conv_dw", "bn2", filter)?,
+            narrow: conv("conv_pwl", "bn3", narrow)?,
+            keeps_shape,
+        })
+    }
+
+    fn forward(&self, input: Tensor<4>) -> Tensor<4> {
+        let wide = match &self.widen {
+            Some(conv) => relu6(conv.forward(input.clone())),
+            None => input.clone(),
+        };
+        let output = self.narrow.forward(relu6(self.filter.forward(wide)));
+        if self.keeps_shape {
+            output + input
+        } else {
+            output
+        }
+    }
+}
+
+fn relu6(input: Tensor<4>) -> Tensor<4> {
+    Activation::Relu6.apply(input)
+}

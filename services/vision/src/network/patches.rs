@@ -1,0 +1,92 @@
+//! A picture as a transformer reads it: a row of numbers for each square patch, a place for each
+//! row, and tokens in front that belong to no patch.
+
+use burn::tensor::{Device, Tensor, TensorData, module::conv2d, ops::ConvOptions};
+
+use crate::{description::VisionTower, weights::Weights};
+
+#[derive(Debug)]
+pub(super) struct Patches {
+    weight: Tensor<4>,
+    bias: Option<Tensor<1>>,
+    patch: usize,
+    width: usize,
+    /// `[1, tokens, width]`: the tokens in front, if there are any.
+    front: Option<Tensor<3>>,
+    /// `[1, patches, width]`.
+    places: Tensor<3>,
+}
+
+/// What does not come from the picture: rows of the tower's width, one behind the other.
+#[derive(Debug)]
+pub(super) struct Places {
+    /// The tokens in front, with their places.
+    pub front: Vec<f32>,
+    /// The places of the patches.
+    pub patches: Vec<f32>,
+}
+
+impl Patches {
+    /// `name.weight` turns a patch into a row; the bias, where there is one, is for the caller
+    /// to find.
+    pub(super) fn load(
+        weights: &Weights,
+        name: &str,
+        bias: Option<Vec<f32>>,
+        places: Places,
+        tower: &VisionTower,
+        device: &Device,
+    ) -> Result<Self, String> {
+        let (patch, width) = (tower.patch, tower.blocks.width);
+        let dims = [width, 3, patch, patch];
+        let weight = weights.get(&format!("{name}.weight"), &dims)?;
+        let mut all = weight
+            .iter()
+            .chain(bias.iter().flatten())
+            .chain(&places.front)
+            .chain(&places.patches);
+        if !all.all(|value| value.is_finite()) {
+            return Err(format!(
+                "{name}, the tokens or their places hold numbers that are not finite"
+            ));
+        }
+        let rows = |numbers: Vec<f32>| {
+            let rows = numbers.len() / width;
+            Tensor::from_data(TensorData::new(numbers, [1, rows, width]), device)
+        };
+        Ok(Self {
+            weight: Tensor::from_data(TensorData::new(weight, dims), device),
+            bias: bias.map(|bias| Tensor::from_data(TensorData::new(bias, [width]), device)),
+            patch,
+            width,
+            front: (!places.front.is_empty()).then(|| rows(places.front)),
+            places: rows(places.patches),
+        })
+    }
+
+    /// Tokens of a picture.
+    fn tokens(&self) -> usize {
+        let front = self.front.as_ref().map_or(0, |front| front.dims()[1]);
+        front + self.places.dims()[1]
+    }
+
+    /// `[n, 3, side, side]` → `[n * tokens, width]`.
+    pub(super) fn forward(&self, input: Tensor<4>) -> Tensor<2> {
+        let pictures = input.dims()[0];
+        let options = ConvOptions::new([self.patch; 2], [0; 2], [1; 2], 1);
+        let patches = conv2d(input, self.weight.clone(), self.bias.clone(), options)
+            .flatten::<3>(2, 3)
+            .swap_dims(1, 2);
+        let mut tokens = patches + self.places.clone();
+        if let Some(front) = &self.front {
+            let front = front.clone().repeat_dim(0, pictures);
+            tokens = Tensor::cat(vec![front, tokens], 1);
+        }
+        tokens.reshape([pictures * self.tokens(), self.width])
+    }
+
+    /// The row of each picture's first token, in what [`forward`](Self::forward) gives.
+    pub(super) fn first_rows(&self, pictures: usize) -> Vec<usize> {
+        (0..pictures).map(|i| i * self.tokens()).collect()
+    }
+}

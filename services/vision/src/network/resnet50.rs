@@ -1,0 +1,97 @@
+//! ResNet-50 without its classifier: 224 × 224 pixels → the 2048 averages of its last maps.
+//!
+//! Tensor names are those of timm and torchvision, whose blocks halve the side in their 3 × 3
+//! convolution; `fc.*` is not looked at.
+
+use burn::tensor::{Device, Tensor, activation::relu};
+
+use super::{
+    layers::{Conv, Shape, global_average},
+    resnet34::{SHORTCUT, STEM, Stem},
+};
+use crate::weights::Weights;
+
+pub(super) const DIMENSION: usize = 2048;
+
+/// Inner channels and number of blocks of `layer1` to `layer4`.
+const LAYERS: [(usize, usize); 4] = [(64, 3), (128, 4), (256, 6), (512, 3)];
+/// A block gives this many times its inner channels.
+const EXPANSION: usize = 4;
+
+#[derive(Debug)]
+pub(super) struct ResNet50 {
+    stem: Stem,
+    blocks: Vec<Bottleneck>,
+}
+
+impl ResNet50 {
+    pub(super) fn load(weights: &Weights, device: &Device) -> Result<Self, String> {
+        let stem = Stem::load(weights, device)?;
+        let mut channels = STEM;
+        let mut blocks = Vec::new();
+        for (layer, (inner, depth)) in LAYERS.into_iter().enumerate() {
+            for i in 0..depth {
+                let name = format!("layer{}.{i}", layer + 1);
+                let stride = if i == 0 && layer > 0 { 2 } else { 1 };
+                blocks.push(Bottleneck::load(
+                    weights, &name, channels, inner, stride, device,
+                )?);
+                channels = inner * EXPANSION;
+            }
+        }
+        Ok(Self { stem, blocks })
+    }
+
+    /// `[n, 3, side, side]` → `[n, 2048]`, of any length.
+    pub(super) fn forward(&self, input: Tensor<4>) -> Tensor<2> {
+        let stem = self.stem.forward(input);
+        let features = self.blocks.iter().fold(stem, |x, block| block.forward(x));
+        global_average(features)
+    }
+}
+
+/// Fewer channels by 1 × 1, a 3 × 3 convolution, more channels by 1 × 1, beside a shortcut.
+#[derive(Debug)]
+struct Bottleneck {
+    narrow: Conv,
+    middle: Conv,
+    widen: Conv,
+    shortcut: Option<Conv>,
+}
+
+impl Bottleneck {
+    fn load(
+        weights: &Weights,
+        name: &str,
+        inputs: usize,
+        inner: usize,
+        stride: usize,
+        device: &Device,
+    ) -> Result<Self, String> {
+        let outputs = inner * EXPANSION;
+        let conv = |conv: &str, norm: &str, shape| {
+            let (conv, norm) = (format!("{name}.{conv}"), format!("{name}.{norm}"));
+            Conv::load(weights, &conv, &norm, shape, device)
+        };
+        let beside = || {
+            let shape = Shape::new(inputs, outputs, 1, stride);
+            conv(SHORTCUT.conv, SHORTCUT.norm, shape)
+        };
+        Ok(Self {
+            narrow: conv("conv1", "bn1", Shape::new(inputs, inner, 1, 1))?,
+            middle: conv("conv2", "bn2", Shape::new(inner, inner, 3, stride))?,
+            widen: conv("conv3", "bn3", Shape::new(inner, outputs, 1, 1))?,
+            shortcut: (inputs != outputs).then(beside).transpose()?,
+        })
+    }
+
+    fn forward(&self, input: Tensor<4>) -> Tensor<4> {
+        let inner = relu(self.narrow.forward(input.clone()));
+        let output = self.widen.forward(relu(self.middle.forward(inner)));
+        let beside = match &self.shortcut {
+            Some(conv) => conv.forward(input),
+            None => input,
+        };
+        relu(output + beside)
+    }
+}

@@ -1,0 +1,66 @@
+//! Words → tokens, by the `tokenizer.json` that comes with a model.
+
+use tokenizers::{Tokenizer, TruncationDirection, TruncationParams, TruncationStrategy};
+
+use crate::{description::TextTower, error::Error};
+
+/// Of a longer text only the beginning is looked at, in bytes: many times what a model reads.
+const MAX_TEXT_BYTES: usize = 16 * 1024;
+
+#[derive(Debug)]
+pub(super) struct Words {
+    tokenizer: Tokenizer,
+    end_token: u32,
+    vocabulary: usize,
+}
+
+impl Words {
+    /// From the bytes of a `tokenizer.json`; texts become at most `tower.positions` tokens.
+    pub(super) fn load(file: &[u8], tower: &TextTower) -> Result<Self, String> {
+        let problem = |error: tokenizers::Error| format!("tokenizer.json: {error}");
+        let mut tokenizer = Tokenizer::from_bytes(file).map_err(problem)?;
+        let truncation = TruncationParams {
+            max_length: tower.positions,
+            strategy: TruncationStrategy::LongestFirst,
+            stride: 0,
+            direction: TruncationDirection::Right,
+        };
+        tokenizer
+            .with_truncation(Some(truncation))
+            .map_err(problem)?;
+        tokenizer.with_padding(None);
+        let words = Self {
+            tokenizer,
+            end_token: tower.end_token,
+            vocabulary: tower.vocabulary,
+        };
+        // Whether tokenizer and description fit together shows on any text.
+        words
+            .tokens("a picture")
+            .map_err(|error| format!("tokenizer.json: {error}"))?;
+        Ok(words)
+    }
+
+    /// The tokens of a text up to its end, which is the first end token.
+    pub(super) fn tokens(&self, text: &str) -> Result<Vec<u32>, Error> {
+        let bad = |problem: String| Error::Text { problem };
+        let mut end = text.len().min(MAX_TEXT_BYTES);
+        while !text.is_char_boundary(end) {
+            end -= 1;
+        }
+        let encoding = self
+            .tokenizer
+            .encode(&text[..end], true)
+            .map_err(|error| bad(error.to_string()))?;
+        let ids = encoding.get_ids();
+        let end = ids
+            .iter()
+            .position(|id| *id == self.end_token)
+            .ok_or_else(|| bad(format!("no token {} ends a text", self.end_token)))?;
+        let ids = &ids[..=end];
+        match ids.iter().find(|id| **id as usize >= self.vocabulary) {
+            Some(id) => Err(bad(format!("token {id} is not in the model's vocabulary"))),
+            None => Ok(ids.to_vec()),
+        }
+    }
+}

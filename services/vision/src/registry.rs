@@ -1,0 +1,297 @@
+//! The models that are known by name: where their weights come from, and how we know that they are
+//! the right ones.
+//!
+//! This is data only; nothing here touches the network. Dimension, input and preparation of a model
+//! are in its bundled [`Description`], so that they are said once.
+
+use crate::description::Description;
+
+/// A model that is known by name.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Known {
+    /// Its name, as in `--model`.
+    pub name: &'static str,
+    /// One line about it.
+    pub about: &'static str,
+    /// Where its weights are.
+    pub origin: Origin,
+    /// Licence of the weights, as their publisher names it.
+    pub licence: &'static str,
+    /// Share of right ones among the ten nearest neighbours over 50 classes of Caltech-101, where
+    /// we have measured it.
+    pub precision_at_10: Option<f32>,
+}
+
+/// Where weights are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Origin {
+    /// In the program.
+    Bundled,
+    /// On the Hugging Face hub.
+    Hub(Hub),
+}
+
+/// A repository on the hub, at one revision.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Hub {
+    /// Owner and name.
+    pub repository: &'static str,
+    /// The commit, or `main` where no commit is pinned: then the first fetch pins it.
+    pub revision: &'static str,
+    /// The weights.
+    pub weights: HubFile,
+    /// The tokenizer, of a model that embeds words.
+    pub tokenizer: Option<HubFile>,
+}
+
+/// A file of a repository.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HubFile {
+    /// Its path in the repository.
+    pub name: &'static str,
+    /// Its length and SHA-256; none where we do not know them for certain.
+    pub pin: Option<Pin>,
+}
+
+/// What a file must be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pin {
+    /// Its length.
+    pub bytes: u64,
+    /// SHA-256, 64 hexadecimal digits.
+    pub sha256: &'static str,
+}
+
+/// What the revision is called that nobody has pinned yet.
+pub const UNPINNED: &str = "main";
+
+const WEIGHTS: &str = "model.safetensors";
+
+const fn weights(bytes: u64, sha256: &'static str) -> HubFile {
+    HubFile {
+        name: WEIGHTS,
+        pin: Some(Pin { bytes, sha256 }),
+    }
+}
+
+const fn pinned_at_first_fetch(repository: &'static str) -> Origin {
+    Origin::Hub(Hub {
+        repository,
+        revision: UNPINNED,
+        weights: HubFile {
+            name: WEIGHTS,
+            pin: None,
+        },
+        tokenizer: None,
+    })
+}
+
+/// Checksums stand here only where more than one independent source has the same one.
+static MODELS: &[Known] = &[
+    Known {
+        name: "lookalike-mini",
+        about: "small residual network, made for this; very fast",
+        origin: Origin::Bundled,
+        licence: "MIT OR Apache-2.0",
+        precision_at_10: Some(0.343),
+    },
+    Known {
+        name: "mobilenetv2",
+        about: "MobileNetV2, ImageNet-1k; fast",
+        origin: pinned_at_first_fetch("timm/mobilenetv2_100.ra_in1k"),
+        licence: "Apache-2.0",
+        precision_at_10: None,
+    },
+    Known {
+        name: "resnet34",
+        about: "ResNet-34, ImageNet-1k",
+        origin: pinned_at_first_fetch("timm/resnet34.a1_in1k"),
+        licence: "Apache-2.0",
+        precision_at_10: None,
+    },
+    Known {
+        name: "resnet50",
+        about: "ResNet-50, ImageNet-1k",
+        origin: Origin::Hub(Hub {
+            repository: "timm/resnet50.a1_in1k",
+            revision: "767268603ca0cb0bfe326fa87277f19c419566ef",
+            weights: weights(
+                102_469_840,
+                "773525d5821de224f8f30c33377b7a795d7863e08522698200d3217d3f2a41bb",
+            ),
+            tokenizer: None,
+        }),
+        licence: "Apache-2.0",
+        precision_at_10: None,
+    },
+    Known {
+        name: "vit-s16",
+        about: "ViT-S/16, ImageNet-21k then 1k",
+        origin: Origin::Hub(Hub {
+            repository: "timm/vit_small_patch16_224.augreg_in21k_ft_in1k",
+            revision: "7e2c55630205e1266030f18370f4c6ed1a514b52",
+            weights: weights(
+                88_216_496,
+                "79c03c635cdfd798a364a9d8c4e5c0b7255b975ea2c9616046d4f77ab01435aa",
+            ),
+            tokenizer: None,
+        }),
+        licence: "Apache-2.0",
+        precision_at_10: None,
+    },
+    Known {
+        name: "dinov2-s14",
+        about: "DINOv2 ViT-S/14; no labels, good at instances",
+        origin: Origin::Hub(Hub {
+            repository: "timm/vit_small_patch14_dinov2.lvd142m",
+            revision: "4610ca143709d58a633b6397a74412c2c3842454",
+            weights: weights(
+                88_240_510,
+                "04d27f3400d059fc0cfd7d17dd1909a75bf3ea8fb3eeb48b97cb99e57ee20081",
+            ),
+            tokenizer: None,
+        }),
+        licence: "Apache-2.0",
+        precision_at_10: None,
+    },
+    Known {
+        name: "dinov2-s14-reg",
+        about: "DINOv2 ViT-S/14 with registers",
+        origin: pinned_at_first_fetch("timm/vit_small_patch14_reg4_dinov2.lvd142m"),
+        licence: "Apache-2.0",
+        precision_at_10: None,
+    },
+    Known {
+        name: "clip-b32",
+        about: "CLIP ViT-B/32; search by words",
+        origin: Origin::Hub(Hub {
+            repository: "openai/clip-vit-base-patch32",
+            // The commit that added safetensors; the main branch has none.
+            revision: "b33cedfd0df4e43b8238760678fcc89e1a0d38b3",
+            weights: weights(
+                605_157_884,
+                "99d28a652e6ec46629ab7047a0ac82c69b1fe11e0ce672c43af65d3a9a3fc05d",
+            ),
+            tokenizer: Some(HubFile {
+                name: "tokenizer.json",
+                pin: Some(Pin {
+                    bytes: 2_224_041,
+                    sha256: "b556ac8c99757ffb677208af34bc8c6721572114111a6e0aaf5fa69ff0b8d842",
+                }),
+            }),
+        }),
+        licence: "MIT",
+        precision_at_10: None,
+    },
+];
+
+/// The models that are known by name and that this build has a network for; the bundled one first.
+pub fn all() -> impl Iterator<Item = &'static Known> {
+    MODELS
+        .iter()
+        .filter(|known| Description::bundled(known.name).is_some())
+}
+
+/// The model of this name.
+pub fn find(name: &str) -> Option<&'static Known> {
+    all().find(|known| known.name == name)
+}
+
+/// The known name that is most like this one, if one is like it at all; for "did you mean".
+pub fn closest(name: &str) -> Option<&'static str> {
+    let plain = plain(name);
+    let within = all().filter(|known| {
+        let known = self::plain(known.name);
+        plain.len() >= 3 && (known.contains(&plain) || plain.contains(&known))
+    });
+    let near = all().filter(|known| distance(&plain, &self::plain(known.name)) <= 2);
+    near.chain(within)
+        .min_by_key(|known| distance(&plain, &self::plain(known.name)))
+        .map(|known| known.name)
+}
+
+/// All known names, for messages.
+pub fn names() -> String {
+    all().map(|known| known.name).collect::<Vec<_>>().join(", ")
+}
+
+impl Hub {
+    /// The files, the weights first.
+    pub fn files(&self) -> impl Iterator<Item = &HubFile> {
+        std::iter::once(&self.weights).chain(&self.tokenizer)
+    }
+
+    /// Whether we say what every byte must be, and not the first fetch.
+    pub fn is_pinned(&self) -> bool {
+        self.files().all(|file| file.pin.is_some())
+    }
+}
+
+/// Letters and digits in lower case.
+fn plain(name: &str) -> String {
+    name.chars()
+        .filter(char::is_ascii_alphanumeric)
+        .map(|c| c.to_ascii_lowercase())
+        .take(64)
+        .collect()
+}
+
+/// Letters to add, remove or change to make one word the other.
+fn distance(one: &str, other: &str) -> usize {
+    let mut row: Vec<usize> = (0..=other.len()).collect();
+    for (i, a) in one.bytes().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, b) in other.bytes().enumerate() {
+            let change = diagonal + usize::from(a != b);
+            diagonal = row[j + 1];
+            row[j + 1] = change.min(row[j] + 1).min(diagonal + 1);
+        }
+    }
+    row[other.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What would only be noticed by whoever fetches.
+    #[test]
+    fn entries_are_well_formed() {
+        for known in MODELS {
+            let Origin::Hub(hub) = &known.origin else {
+                assert_eq!(known.name, crate::DEFAULT);
+                continue;
+            };
+            assert_eq!(hub.repository.split('/').count(), 2, "{}", known.name);
+            let hexadecimal =
+                |text: &str| text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+            // A revision that moves is never combined with checksums, nor the other way round.
+            assert_eq!(hub.is_pinned(), hub.revision != UNPINNED, "{}", known.name);
+            if hub.is_pinned() {
+                assert!(hub.revision.len() == 40 && hexadecimal(hub.revision));
+            }
+            for pin in hub.files().filter_map(|file| file.pin) {
+                assert!(pin.sha256.len() == 64 && hexadecimal(pin.sha256));
+                assert!(pin.bytes > 1 << 20);
+            }
+            if let Some(description) = Description::bundled(known.name) {
+                assert_eq!(description.name, known.name);
+                assert_eq!(description.has_text(), hub.tokenizer.is_some());
+                // The checksum belongs to what was fetched.
+                assert!(description.checksum.is_empty(), "{}", known.name);
+            }
+        }
+    }
+
+    #[test]
+    fn names_are_found_and_guessed() {
+        assert!(find("resnet34").is_some() && find("resnet").is_none());
+        assert_eq!(closest("Resnet-34"), Some("resnet34"));
+        assert_eq!(closest("resnet43"), Some("resnet34"));
+        assert_eq!(closest("lookalike"), Some("lookalike-mini"));
+        assert_eq!(closest("xyz"), None);
+        assert_eq!(closest(""), None);
+        assert_eq!(distance("kitten", "sitting"), 3);
+    }
+}
