@@ -9,12 +9,14 @@ mod event;
 mod ids;
 mod outcome;
 pub mod reasons;
+mod text;
 
 pub use event::{FileEvent, Kind};
 pub use ids::{
     ContentHash, Generation, ImageId, InvalidId, InvalidLibrary, InvalidPath, Library, RelativePath,
 };
 pub use outcome::{Attributes, Outcome, State, Timings};
+pub use text::{InvalidText, QueryText};
 
 /// The generated wire types of package `lookalike.v1`.
 #[allow(missing_docs, clippy::all, rust_2018_idioms)]
@@ -42,6 +44,9 @@ pub enum InvalidMessage {
     /// A path that is not relative, or leaves its root.
     #[error(transparent)]
     Path(#[from] InvalidPath),
+    /// A text to search by that is none.
+    #[error(transparent)]
+    Text(#[from] InvalidText),
     /// An enum value that this version does not know, or a field that must not be empty.
     #[error("{message}: {field} is missing or unknown to this version")]
     Field {

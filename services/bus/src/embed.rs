@@ -5,7 +5,7 @@ use bytes::Bytes;
 use futures_util::StreamExt as _;
 use lookalike_proto::wire::{EmbedError, EmbedReply, EmbedRequest, Vector};
 use lookalike_proto::wire::{embed_reply, embed_request};
-use lookalike_proto::{InvalidMessage, wire};
+use lookalike_proto::{InvalidMessage, QueryText, wire};
 use prost::Message as _;
 
 use crate::{Bus, Error};
@@ -20,6 +20,15 @@ pub struct Embedded {
     /// SHA-256 of its weights, in hexadecimal.
     pub checksum: String,
 }
+
+/// By what name a model is asked for vectors: its own and the beginning of its weights' checksum,
+/// so that workers with an old and a new version of one model never answer for each other.
+pub fn asked_as(model: &str, checksum: &str) -> String {
+    format!("{model}.{}", checksum.get(..12).unwrap_or(checksum))
+}
+
+/// Why a query with a text got no vector: the worker's model has no text side.
+pub const NO_TEXT: &str = "no_text";
 
 /// Why a query got no vector.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,9 +46,22 @@ impl Bus {
     /// # Errors
     /// When no worker answers in time, or answers with an error.
     pub async fn embed_pixels(&self, model: &str, pixels: Vec<u8>) -> Result<Embedded, Error> {
-        let request = EmbedRequest {
-            input: Some(embed_request::Input::Pixels(pixels.into())),
-        };
+        let input = embed_request::Input::Pixels(pixels.into());
+        self.embed(model, input).await
+    }
+
+    /// Asks any worker with this model for the vector of a text.
+    ///
+    /// # Errors
+    /// When no worker answers in time, or answers with an error: [`NO_TEXT`] from a model that has
+    /// no text side.
+    pub async fn embed_text(&self, model: &str, text: QueryText) -> Result<Embedded, Error> {
+        let input = embed_request::Input::Text(text.into_string());
+        self.embed(model, input).await
+    }
+
+    async fn embed(&self, model: &str, input: embed_request::Input) -> Result<Embedded, Error> {
+        let request = EmbedRequest { input: Some(input) };
         let nobody = "no embedder answers; is `lookalike embed` running with this model?";
         let request = async_nats::Request::new()
             .payload(request.encode_to_vec().into())
@@ -102,26 +124,42 @@ impl Bus {
     }
 }
 
+/// What a query asks the vector of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum QueryInput {
+    /// side × side × 3 bytes, RGB.
+    Pixels(Bytes),
+    /// Words.
+    Text(QueryText),
+}
+
 /// A query in a worker's hands.
 pub struct Query {
-    /// side × side × 3 bytes, RGB.
-    pub pixels: Bytes,
+    /// What is to be embedded.
+    pub input: QueryInput,
     reply_to: async_nats::Subject,
     client: async_nats::Client,
+}
+
+impl QueryInput {
+    /// What is asked; nothing where it is something that `search` would never ask.
+    fn check(request: EmbedRequest) -> Option<Self> {
+        match request.input? {
+            embed_request::Input::Pixels(pixels) => Some(Self::Pixels(pixels)),
+            embed_request::Input::Text(text) => QueryText::new(&text).ok().map(Self::Text),
+        }
+    }
 }
 
 impl Query {
     fn check(message: async_nats::Message, client: async_nats::Client) -> Option<Self> {
         let reply_to = message.reply?;
-        match EmbedRequest::decode(message.payload).ok()?.input? {
-            embed_request::Input::Pixels(pixels) => Some(Self {
-                pixels,
-                reply_to,
-                client,
-            }),
-            // Until a model with a text side exists, only `search` of a later version asks this.
-            embed_request::Input::Text(_) => None,
-        }
+        let request = EmbedRequest::decode(message.payload).ok()?;
+        Some(Self {
+            input: QueryInput::check(request)?,
+            reply_to,
+            client,
+        })
     }
 
     /// Sends the answer.
@@ -146,5 +184,22 @@ impl Query {
         {
             tracing::warn!(%error, "could not answer a query");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_search_would_never_ask_is_not_answered() {
+        let check = |input| QueryInput::check(EmbedRequest { input });
+        let text = |text: &str| check(Some(embed_request::Input::Text(text.to_owned())));
+        let words = QueryText::new("a red chair").unwrap();
+        assert_eq!(text("a red chair"), Some(QueryInput::Text(words)));
+        assert_eq!(text(&"x".repeat(1001)), None);
+        assert_eq!(text("\u{1b}[2J"), None);
+        assert_eq!(text(""), None);
+        assert_eq!(check(None), None);
     }
 }

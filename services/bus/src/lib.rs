@@ -17,7 +17,7 @@ mod trials;
 mod watchers;
 
 pub use connect::Bus;
-pub use embed::{EmbedFailure, Embedded, Query};
+pub use embed::{EmbedFailure, Embedded, NO_TEXT, Query, QueryInput, asked_as};
 pub use error::Error;
 pub use events::{Delivery, Intake, QueueDepth, StreamPosition};
 pub use leases::Lease;

@@ -104,6 +104,23 @@ pub struct EmbedderStatus {
     /// No events are taken in: Milvus takes no writes, or too many threads hang.
     #[serde(default)]
     pub intake_paused: bool,
+    /// The collection that it fills.
+    #[serde(default)]
+    pub collection: String,
+    /// Checksums of other models whose queries it answers too, while the roles go over from one
+    /// model to another.
+    #[serde(default)]
+    pub also_answers: Vec<String>,
+    /// Why it does not go over to the model in service.
+    #[serde(default)]
+    pub left_behind: Option<String>,
+}
+
+impl EmbedderStatus {
+    /// Whether it answers queries for the model with these weights.
+    pub fn answers_for(&self, checksum: &str) -> bool {
+        self.checksum == checksum || self.also_answers.iter().any(|other| other == checksum)
+    }
 }
 
 impl Bus {
@@ -237,11 +254,16 @@ impl StatusView {
 
     /// Every embedder that spoke within the last half minute.
     pub fn embedders(&self) -> Vec<EmbedderStatus> {
+        self.embedders_heard_within(STALE)
+    }
+
+    /// Every embedder that was heard within this time. One that lives speaks every ten seconds.
+    pub fn embedders_heard_within(&self, time: Duration) -> Vec<EmbedderStatus> {
         let told = self.inner.read().expect("no holder of this lock panics");
         let fresh = told
             .embedders
             .values()
-            .filter(|(when, _)| when.elapsed() < STALE);
+            .filter(|(when, _)| when.elapsed() < time);
         fresh.map(|(_, status)| status.clone()).collect()
     }
 

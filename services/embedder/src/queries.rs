@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
-use lookalike_bus::{Bus, EmbedFailure, Embedded, Query};
+use lookalike_bus::{Bus, EmbedFailure, Embedded, NO_TEXT, Query, QueryInput, asked_as};
 use lookalike_chassis::Backoff;
 use lookalike_vision::{Engine, Error};
 use tokio::sync::Semaphore;
@@ -15,7 +15,9 @@ pub async fn answer(bus: Bus, engine: Arc<Engine>, most: usize, ended: Cancellat
     let room = Arc::new(Semaphore::new(most.max(1)));
     let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(5));
     while !ended.is_cancelled() {
-        match bus.queries(&engine.description().name).await {
+        let description = engine.description();
+        let asked_as = asked_as(&description.name, &description.checksum);
+        match bus.queries(&asked_as).await {
             Err(error) => tracing::warn!(%error, "queries can't be taken now, trying again"),
             Ok(mut queries) => loop {
                 let query = tokio::select! {
@@ -48,9 +50,15 @@ pub async fn answer(bus: Bus, engine: Arc<Engine>, most: usize, ended: Cancellat
 }
 
 async fn embed(engine: &Engine, query: &Query) -> Result<Embedded, EmbedFailure> {
-    let input = query.pixels.to_vec().into_boxed_slice();
+    let embedded = match &query.input {
+        QueryInput::Pixels(pixels) => {
+            let input = pixels.to_vec().into_boxed_slice();
+            engine.embed_query(vec![input]).await
+        }
+        QueryInput::Text(text) => engine.embed_text(vec![text.as_str().to_owned()]).await,
+    };
     let description = engine.description();
-    match engine.embed_query(vec![input]).await {
+    match embedded {
         Ok(mut vectors) => Ok(Embedded {
             vector: vectors.pop().unwrap_or_default(),
             model: description.name.clone(),
@@ -59,6 +67,7 @@ async fn embed(engine: &Engine, query: &Query) -> Result<Embedded, EmbedFailure>
         Err(error) => {
             let code = match error {
                 Error::WrongInput { .. } => "other_preprocessing",
+                Error::NoText { .. } => NO_TEXT,
                 _ => "network_failed",
             };
             Err(EmbedFailure {

@@ -1,4 +1,5 @@
-// The page: one question at a time (a picture or an id), a grid of answers, counters that move.
+// The page: one question at a time (a picture, or an image of the index; mix.js has words and those of
+// several parts), a grid of answers, counters that move.
 // Everything is built with DOM calls, so that a file's name is never read as markup.
 "use strict";
 
@@ -97,13 +98,17 @@ function scoreBar(score) {
 
 function card(image) {
   const name = baseName(image.path);
-  const percent = image.score === undefined ? "" : `, ${Math.floor(image.score * 1000) / 10} % alike`;
+  const isHit = image.score !== undefined;
+  const hasScore = isHit && !image.unscored;
+  const band = BANDS[image.band] ?? null;
+  const percent = hasScore ? `, ${Math.floor(image.score * 1000) / 10} % alike${band ? `: ${band.toLowerCase()}` : ""}` : "";
   const frame = el("span", { class: "frame" });
   const picture = el("img", { src: image.thumbnail_url, alt: "", loading: "lazy", decoding: "async",
     onerror: () => frame.classList.add("lost") });
   frame.append(picture);
   const link = el("a", { href: `#/like/${image.id}`, "aria-label": `Find pictures like ${name}${percent}` }, frame,
-    image.score === undefined ? null : scoreBar(image.score),
+    hasScore ? scoreBar(image.score) : null,
+    band ? el("span", { class: image.band === "no_match" ? "band none" : "band" }, band) : null,
     el("span", { class: "label", title: `${image.library}/${image.path}` }, el("span", {}, name),
       el("span", { class: "where" }, folder(image))));
   const tools = el("div", { class: "tools" },
@@ -111,7 +116,7 @@ function card(image) {
       "aria-label": `Open the original of ${name}` }, svg(["M14 4h6v6", "M20 4l-9 9", "M18 14v5a1 1 0 0 1-1 1H5a1 1 0 0 1-1-1V7a1 1 0 0 1 1-1h5"])),
     el("button", { class: "tool", type: "button", title: "Copy the path", "aria-label": `Copy the path of ${name}`,
       onclick: () => copyPath(image) }, svg(["M9 9h11v11H9z", "M5 15H4V4h11v1"])));
-  return el("li", { class: "card" }, link, tools);
+  return el("li", { class: "card" }, link, tools, isHit ? steering(image, name) : null);
 }
 
 function fullPath(image) {
@@ -149,6 +154,9 @@ function skeletons(count) {
 
 function show(images, more) {
   const cards = images.map(card);
+  for (const image of images) known.set(image.id, image);
+  const unlike = images.findIndex((image) => image.band === "no_match");
+  if (unlike >= 0) cards.splice(unlike, 0, divider(unlike === 0));
   if (more) $("grid").append(...cards);
   else $("grid").replaceChildren(...cards);
   $("grid").removeAttribute("aria-busy");
@@ -196,12 +204,13 @@ function start(title) {
   return { mine: ++turn, signal: pending.signal };
 }
 
-function setQuery(image) {
+// What is asked for: a picture that is shown large, or something else.
+function setQuery(image, asked = Boolean(image)) {
   if (queryUrl) URL.revokeObjectURL(queryUrl);
   queryUrl = image?.blob ? image.src : null;
   $("query").hidden = !image;
-  $("invite").hidden = Boolean(image);
-  $("again").hidden = !image;
+  $("invite").hidden = asked;
+  $("again").hidden = !asked;
   if (!image) {
     $("query-image").removeAttribute("src");
     return;
@@ -221,7 +230,10 @@ async function run({ mine, signal }, question) {
       return;
     }
     show(answer.hits);
-    $("results-words").textContent = `${number.format(answer.hits.length)} nearest · ${answer.took_ms < 10 ? answer.took_ms.toFixed(1) : Math.round(answer.took_ms)} ms`;
+    const words = `${number.format(answer.hits.length)} nearest · ${answer.took_ms < 10 ? answer.took_ms.toFixed(1) : Math.round(answer.took_ms)} ms`;
+    // To be heard; who sees the grid reads it there.
+    const nothing = el("span", { class: "unseen" }, "Nothing here looks much like it. ");
+    $("results-words").replaceChildren(answer.band === "no_match" ? nothing : "", words);
   } catch (error) {
     if (error.name === "AbortError" || mine !== turn) return;
     showProblem(error);
@@ -320,7 +332,15 @@ function size(bytes) {
 
 function route() {
   const match = /^#\/like\/([0-9a-f]{32})$/.exec(location.hash);
-  document.title = match || location.hash === "#/picture" ? "Pictures like this · lookalike" : "lookalike";
+  const mix = location.hash.startsWith("#/find?") ? currentMix() : null;
+  const isLike = match || location.hash === "#/picture" || mix && !isEmpty(mix);
+  document.title = isLike ? "Pictures like this · lookalike" : "lookalike";
+  prepareWords();
+  if (mix) {
+    byMix(mix);
+    return;
+  }
+  showChips(null);
   if (match) like(match[1]);
   else if (location.hash === "#/picture") byUpload();
   else browse();
@@ -363,6 +383,7 @@ function showStats(stats) {
     $("progress-words").textContent = words;
   }
   showTroubles(stats);
+  showWords(stats.model);
   $("model").textContent = `${stats.model.name} · ${number.format(stats.model.dimension)} numbers a picture${stats.device ? ` · ${stats.device}` : ""}`;
   // The first pictures of an empty library appear by themselves.
   if (browsing && shown === 0 && !failed && stats.indexed > 0 && $("grid").getAttribute("aria-busy") !== "true") browse();
@@ -421,7 +442,7 @@ document.addEventListener("paste", (event) => {
   if (file) {
     event.preventDefault();
     searchByFile(file);
-  } else toast("There is no picture in the clipboard");
+  } else if (event.target !== $("words-text")) toast("There is no picture in the clipboard");
 });
 
 // Entering and leaving fire for every element on the way: count them.
@@ -448,5 +469,6 @@ document.addEventListener("drop", (event) => {
 
 window.addEventListener("hashchange", route);
 startUpkeep();
+startMix();
 route();
 poll();

@@ -51,14 +51,14 @@ function failureGroup(failure) {
   const title = failure.reason?.title ?? failure.code.replaceAll("_", " ");
   const count = el("span", { class: "quiet" });
   const list = el("ul");
-  const all = (words, label, url, said) => el("button", { class: "button small", type: "button", "aria-label": `${label}: ${title}`,
-    onclick: (event) => order(url, { code: failure.code }, event.currentTarget, said) }, words);
+  const all = (words, label, action) => el("button", { class: "button small", type: "button", "aria-label": `${label}: ${title}`,
+    onclick: (event) => action(event.currentTarget) }, words);
   const section = el("section", { class: "reason" },
     el("div", { class: "reason-head" },
       el("h3", {}, title, " ", count),
       el("div", { class: "reason-tools" },
-        all("Try all again", "Try all again", "/v1/failures/retry", ["tried again", "tried again"]),
-        all("Leave all alone", "Leave all alone until they change", "/v1/failures/discard", ["left alone until it changes", "left alone until they change"]))),
+        all("Try all again", "Try all again", (button) => order("/v1/failures/retry", { code: failure.code }, button, ["tried again", "tried again"])),
+        all("Leave all alone …", "Leave all alone until they change", (button) => discardAll(failure.code, title, button)))),
     failure.reason ? el("p", {}, failure.reason.sentence, " ", el("span", { class: "remedy" }, failure.reason.remedy)) : null,
     list);
   $("failures-body").append(section);
@@ -83,6 +83,14 @@ function failureItem(failure) {
         tool("Try again", "Try again", (event) => order("/v1/failures/retry", { ids: [failure.id], library: failure.library }, event.currentTarget, ["tried again", "tried again"])),
         tool("Leave alone", "Leave alone until it changes", (event) => order("/v1/failures/discard", { ids: [failure.id], library: failure.library }, event.currentTarget, ["left alone until it changes", "left alone until they change"])),
         tool("Its life", "Its life", () => openLife(failure.id, failure.library, name)))));
+}
+
+// Many at once leave the list, also those that are not shown yet: that is asked before.
+async function discardAll(code, title, button) {
+  const yes = await question(`Leave all files of “${title}” alone?`,
+    `They count as ignored until they change, also those that are not shown here. No file is touched.\n“lookalike failures retry --code discarded” takes it back.`,
+    "Leave them alone");
+  if (yes) await order("/v1/failures/discard", { code }, button, ["left alone until it changes", "left alone until they change"]);
 }
 
 function silentWords(libraries) {
@@ -190,13 +198,14 @@ function lifeWords(life) {
 // Only a person can know whether these are meant.
 const CONFIRMABLE = ["mass_delete", "root_missing", "root_changed"];
 
-function showTroubles({ libraries, intake_paused: paused }) {
+function showTroubles({ libraries, intake_paused: paused, left_behind: behind }) {
   const troubles = libraries.flatMap((library) => library.degraded.map((why) => ({ library, why })));
-  const key = JSON.stringify([paused, ...troubles.map(({ library, why }) => [library.name, why.reason, why.detail])]);
+  const key = JSON.stringify([paused, behind, ...troubles.map(({ library, why }) => [library.name, why.reason, why.detail])]);
   // A button would lose the focus if it were made anew each second.
   if ($("notices").dataset.key === key) return;
   $("notices").dataset.key = key;
   const waiting = paused ? [el("div", { class: "notice" }, el("p", {}, "New pictures wait: the index takes no writes now, or a folder's disk does not answer. Nothing is lost."))] : [];
+  if (behind) waiting.push(el("div", { class: "notice" }, el("p", {}, behind)));
   $("notices").replaceChildren(...waiting, ...troubles.map(({ library, why }) => el("div", { class: "notice" },
     el("p", {}, el("b", {}, library.name), ` may lag behind its folder: ${why.detail}`),
     CONFIRMABLE.includes(why.reason)

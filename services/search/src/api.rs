@@ -16,11 +16,12 @@ use poem_openapi::{ApiResponse, OpenApi, OpenApiService, Tags};
 
 use crate::body::{Question, Upload};
 use crate::problem::{FileRefusal, PlainRefusal, ReadRefusal, SearchRefusal, ThumbnailRefusal};
+use crate::query::Query as SearchFor;
 use crate::schema::{EXAMPLE_ID, FilterBody, Image, ImageList, LibraryList, SearchAnswer, Stats};
-use crate::search::{self, Query as SearchFor};
+use crate::search;
 use crate::service::Service;
 use crate::upkeep::Upkeep;
-use crate::{convert, files, status, thumbnails};
+use crate::{convert, files, libraries, status, thumbnails};
 
 /// The API; the service comes with each request.
 pub(crate) struct Api;
@@ -76,9 +77,16 @@ fn example_size() -> Option<u32> {
 
 #[OpenApi]
 impl Api {
-    /// Search by a picture or an id
+    /// Search by a picture, an id, words, or several of them
     ///
-    /// A picture comes as base64; `POST /v1/search/image` takes it as it is, which is cheaper.
+    /// More of this, less of that: `positive` and `negative` are lists of ids, words and pictures
+    /// with weights, and `image`, `id` and `text` may stand beside them. Each part has a vector of
+    /// unit length; the hits are nearest to the sum of all positive ones, each times its weight,
+    /// less the sum of the negative ones. Parts that leave nothing are refused with `cancels_out`.
+    ///
+    /// Words need a model with a text side (`model.text` of `/v1/stats`); another one answers with
+    /// 409 and `model_without_text`. A picture comes as base64; `POST /v1/search/image` takes one
+    /// as it is, which is cheaper.
     #[oai(
         path = "/v1/search",
         method = "post",
@@ -90,7 +98,7 @@ impl Api {
         service: Shared<'_>,
         question: Question,
     ) -> Result<Answer<SearchAnswer>, SearchRefusal> {
-        let (query, conditions) = search::understand(question.0, &service)?;
+        let (query, conditions) = search::understand(question.0, &service).await?;
         Ok(Answer(search::answer(&service, query, conditions).await?))
     }
 
@@ -121,8 +129,8 @@ impl Api {
         min_score: Query<Option<f64>>,
         upload: Upload,
     ) -> Result<Answer<SearchAnswer>, SearchRefusal> {
-        let conditions = search::conditions(&service, limit.0, library.0, min_score.0)?;
-        let query = SearchFor::Picture(upload.0.bytes.clone());
+        let conditions = search::conditions(&service, limit.0, library.0, min_score.0).await?;
+        let query = SearchFor::by_picture(upload.0.bytes.clone());
         let answer = search::answer(&service, query, conditions).await?;
         Ok(Answer(answer))
     }
@@ -156,9 +164,7 @@ impl Api {
         #[oai(example = "example_cursor")]
         cursor: Query<Option<String>>,
     ) -> Result<Answer<ImageList>, ReadRefusal> {
-        if let Some(name) = &library.0 {
-            convert::library("library", name)?;
-        }
+        libraries::must_be_known(&service, "library", library.0.as_deref()).await?;
         let after = match &cursor.0 {
             Some(cursor) => Some(convert::image_id("cursor", cursor)?),
             None => None,
@@ -171,6 +177,7 @@ impl Api {
         let filter = convert::filter(&wanted, &service.libraries)?;
         let limit = convert::limit(limit.0, &service.settings)?;
         let images = service
+            .serving()
             .index
             .list(
                 &filter,
@@ -234,8 +241,8 @@ impl Api {
         #[oai(validator(minimum(value = "-1"), maximum(value = "1")))]
         min_score: Query<Option<f64>>,
     ) -> Result<Answer<SearchAnswer>, ReadRefusal> {
-        let query = SearchFor::SimilarTo(convert::image_id("id", &id)?);
-        let conditions = search::conditions(&service, limit.0, library.0, min_score.0)?;
+        let query = SearchFor::similar_to(convert::image_id("id", &id)?);
+        let conditions = search::conditions(&service, limit.0, library.0, min_score.0).await?;
         Ok(Answer(search::answer(&service, query, conditions).await?))
     }
 

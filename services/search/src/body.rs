@@ -18,7 +18,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::Settings;
 use crate::problem::{Code, Problem};
-use crate::schema::{FilterBody, SearchRequest};
+use crate::schema::{FilterBody, QueryPart, SearchRequest};
 use crate::service::Service;
 
 /// Memory that all uploads together may hold.
@@ -408,15 +408,28 @@ pub(crate) fn parse(bytes: &[u8]) -> Result<SearchRequest, Problem> {
     })
 }
 
-/// The field of a question that can't be read, or the one within its filter.
+/// The field of a question that can't be read, or the one within its filter or lists.
 fn culprit(question: &serde_json::Value) -> Option<String> {
     let key = refused_field::<SearchRequest>(question)?;
-    let within = question.get(key).filter(|_| key == "filter");
-    let shown = match within.and_then(refused_field::<FilterBody>) {
-        Some(part) => format!("{key}.{part}"),
-        None => key.clone(),
+    let within = match (&key[..], &question[key]) {
+        ("filter", filter) => refused_field::<FilterBody>(filter).map(|part| format!(".{part}")),
+        ("positive" | "negative", serde_json::Value::Array(list)) => culprit_of_list(list),
+        _ => None,
     };
+    let shown = format!("{key}{}", within.unwrap_or_default());
     Some(shown.chars().take(80).collect())
+}
+
+/// The entry of a list that can't be read, and its field.
+fn culprit_of_list(list: &[serde_json::Value]) -> Option<String> {
+    let is_refused =
+        |entry: &serde_json::Value| QueryPart::parse_from_json(Some(entry.clone())).is_err();
+    let at = list.iter().position(is_refused)?;
+    let field = refused_field::<QueryPart>(&list[at]);
+    Some(match field {
+        Some(field) => format!("[{at}].{field}"),
+        None => format!("[{at}]"),
+    })
 }
 
 /// A small body of JSON, for operations that take no picture.

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use lookalike_index::{self as index, Filter, Range};
 use lookalike_proto::{ImageId, Library};
+use lookalike_vision::Bands;
 
 use crate::problem::Problem;
 use crate::schema::{Consistency, FilterBody, Hit, Image};
@@ -157,10 +158,11 @@ pub(crate) fn image(image: index::Image) -> Image {
     }
 }
 
-/// A hit as clients see it.
-pub(crate) fn hit(hit: index::Hit) -> Hit {
+/// A hit as clients see it; with a band, if the model's bands hold for it.
+pub(crate) fn hit(hit: index::Hit, bands: Option<&Bands>) -> Hit {
     let image = hit.image;
     Hit {
+        band: bands.map(|bands| bands.of(hit.score).into()),
         thumbnail_url: thumbnail_url(&image),
         content_url: content_url(&image),
         width: pixels(image.width),
@@ -182,6 +184,7 @@ pub(crate) fn hit(hit: index::Hit) -> Hit {
 mod tests {
     use super::*;
     use crate::Settings;
+    use crate::schema::BandBody;
     use poem_openapi::types::Example as _;
 
     #[test]
@@ -225,6 +228,23 @@ mod tests {
         );
         assert!(image_id("id", "../../etc/passwd").is_err());
         assert!(image_id("id", &"A".repeat(32)).is_err());
+    }
+
+    #[test]
+    fn a_hit_has_a_band_where_bands_hold() {
+        let bands = Bands {
+            same: 0.99,
+            near_duplicate: 0.9,
+            very_similar: 0.8,
+            similar: 0.7,
+        };
+        let band = |score, bands: Option<&Bands>| {
+            let image = index::Image::default();
+            hit(index::Hit { image, score }, bands).band
+        };
+        assert_eq!(band(0.95, Some(&bands)), Some(BandBody::NearDuplicate));
+        assert_eq!(band(0.1, Some(&bands)), Some(BandBody::NoMatch));
+        assert_eq!(band(1.0, None), None);
     }
 
     #[test]

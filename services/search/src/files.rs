@@ -19,6 +19,7 @@ use crate::service::Service;
 pub(crate) async fn row(service: &Service, id: &str) -> Result<Image, Problem> {
     let ids = [id.to_owned()];
     let found = service
+        .serving()
         .index
         .get(&ids, lookalike_index::Consistency::Bounded)
         .await?;

@@ -167,7 +167,7 @@ fn route(path: &str) -> &'static str {
         ["metrics"] => "/metrics",
         ["openapi.json"] => "/openapi.json",
         ["docs"] => "/docs",
-        ["style.css" | "page.js" | "upkeep.js" | "icon.svg"] => "/page",
+        ["style.css" | "page.js" | "upkeep.js" | "mix.js" | "icon.svg"] => "/page",
         _ => "other",
     }
 }

@@ -239,6 +239,7 @@ fn request_ids_are_harmless() {
 fn routes_are_patterns() {
     for (path, expected) in [
         ("/", "/"),
+        ("/mix.js", "/page"),
         ("/v1/images/abc/thumbnail", "/v1/images/{id}/thumbnail"),
         ("/v1/images/abc/thumbnail/x", "other"),
         ("/v1/failures/retry", "/v1/failures/retry"),

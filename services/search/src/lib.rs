@@ -15,6 +15,8 @@ mod server;
 
 mod service;
 
+mod follow;
+
 mod front;
 
 mod hosts;
@@ -33,7 +35,11 @@ mod time;
 
 mod convert;
 
+mod query;
+
 mod search;
+
+mod libraries;
 
 mod gate;
 

@@ -8,8 +8,12 @@ use prometheus::{
     register_histogram_vec, register_int_counter_vec, register_int_gauge,
 };
 
-/// Seconds of one search, from the whole request in memory to the hits; label `kind` is `image`
-/// or `id`.
+/// The label `kind` of a search: by one picture, by one image of the index, by words, or by several
+/// of them.
+const KINDS: [&str; 4] = ["image", "id", "text", "combined"];
+
+/// Seconds of one search, from the whole request in memory to the hits; label `kind` is one of
+/// [`KINDS`].
 pub(crate) static SEARCH_SECONDS: LazyLock<HistogramVec> = LazyLock::new(|| {
     register_histogram_vec!(
         histogram_opts!(
@@ -59,7 +63,7 @@ pub(crate) fn register() {
     LazyLock::force(&SEARCH_EMBED_SECONDS);
     LazyLock::force(&HTTP_REQUESTS);
     LazyLock::force(&THUMBNAIL_CACHE_BYTES);
-    for kind in ["image", "id"] {
+    for kind in KINDS {
         SEARCH_SECONDS.with_label_values(&[kind]);
     }
 }

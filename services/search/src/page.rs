@@ -39,6 +39,7 @@ pub(crate) fn page(route: Route) -> Route {
     const HTML: &str = include_str!("../page/index.html");
     const CSS: &str = include_str!("../page/style.css");
     const UPKEEP: &str = include_str!("../page/upkeep.js");
+    const MIX: &str = include_str!("../page/mix.js");
     const SCRIPT: &str = include_str!("../page/page.js");
     const ICON: &str = include_str!("../page/icon.svg");
     route
@@ -49,6 +50,7 @@ pub(crate) fn page(route: Route) -> Route {
             "/upkeep.js",
             asset("text/javascript; charset=utf-8", UPKEEP),
         )
+        .at("/mix.js", asset("text/javascript; charset=utf-8", MIX))
         .at("/icon.svg", asset("image/svg+xml", ICON))
 }
 

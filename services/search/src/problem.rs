@@ -55,6 +55,7 @@ codes! {
     MethodNotAllowed, "method_not_allowed", 405, "This address does not take this method";
     UploadTimeout, "upload_timeout", 408, "The upload took too long";
     Refused, "refused", 409, "The watcher refuses";
+    ModelWithoutText, "model_without_text", 409, "The model has no text side";
     FileGone, "file_gone", 410, "The file is not there any more";
     UploadTooLarge, "too_large", 413, "The upload is too large";
     UnsupportedMediaType, "unsupported_media_type", 415, "This content type is not taken here";
@@ -70,6 +71,7 @@ codes! {
     Corrupt, "corrupt", 422, "The image is damaged";
     TooSlow, "too_slow", 422, "Decoding the image takes too long";
     DecoderPanic, "decoder_panic", 422, "The image brought its decoder down";
+    CancelsOut, "cancels_out", 422, "The parts of the question cancel each other out";
     Internal, "internal", 500, "The service made a mistake";
     Overloaded, "overloaded", 503, "Too much is asked at once";
     IndexUnavailable, "index_unavailable", 503, "The index does not answer";
@@ -81,6 +83,9 @@ codes! {
     NotReady, "not_ready", 503, "A search would not be answered now";
     RequestTimeout, "timeout", 504, "The answer took too long";
 }
+
+/// A model that has a text side, for those who miss one.
+const WITH_TEXT: &str = "clip-b32";
 
 /// One problem with one request.
 #[derive(Debug, Clone, PartialEq)]
@@ -105,10 +110,18 @@ impl Problem {
         }
     }
 
-    pub(crate) fn parameter(param: &str, detail: impl Into<String>) -> Self {
+    pub(crate) fn parameter(param: impl Into<String>, detail: impl Into<String>) -> Self {
+        Self {
+            param: Some(param.into()),
+            ..Self::new(Code::InvalidParameter, detail)
+        }
+    }
+
+    /// The same, about this parameter.
+    pub(crate) fn about(self, param: &str) -> Self {
         Self {
             param: Some(param.to_owned()),
-            ..Self::new(Code::InvalidParameter, detail)
+            ..self
         }
     }
 
@@ -117,6 +130,15 @@ impl Problem {
             Code::NoSuchImage,
             format!("no image in the index has the id {id}"),
         )
+    }
+
+    /// Words were asked for, and the model knows pictures only.
+    pub(crate) fn model_without_text(model: &str) -> Self {
+        let detail = format!(
+            "the model {model} has no text side, so that nothing can be found by words; search \
+             with a picture, or go over to a model that has one: `lookalike models use {WITH_TEXT}`"
+        );
+        Self::new(Code::ModelWithoutText, detail).about("text")
     }
 
     pub(crate) fn status(&self) -> StatusCode {
@@ -180,9 +202,12 @@ impl From<lookalike_index::Error> for Problem {
 
 impl Problem {
     /// What a failed question to the embedders means for a search.
-    pub(crate) fn from_embed(error: &lookalike_bus::Error) -> Self {
+    pub(crate) fn from_embed(error: &lookalike_bus::Error, model: &str) -> Self {
         use lookalike_bus::Error as Bus;
         let code = match error {
+            Bus::Embed { code, .. } if code == lookalike_bus::NO_TEXT => {
+                return Self::model_without_text(model);
+            }
             Bus::NobodyAnswers(_) | Bus::Embed { .. } => Code::EmbedderUnavailable,
             _ => Code::QueueUnavailable,
         };
@@ -205,9 +230,11 @@ pub(crate) struct ProblemBody {
     /// The kind of problem as a stable name; programs decide by it. One of `invalid_request`,
     /// `invalid_parameter` (400), `cross_origin`, `outside_library` (403), `no_such_route`,
     /// `no_such_image`, `no_such_file`, `no_such_library` (404), `method_not_allowed` (405),
-    /// `upload_timeout` (408), `refused` (409), `file_gone` (410), `too_large` (413), `unsupported_media_type`, `not_an_image`, `unsupported_format`,
+    /// `upload_timeout` (408), `refused`, `model_without_text` (409), `file_gone` (410),
+    /// `too_large` (413), `unsupported_media_type`, `not_an_image`, `unsupported_format`,
     /// `unsupported_feature` (415), `range_not_satisfiable` (416), `unknown_host` (421), `empty`, `too_many_pixels`,
-    /// `too_much_memory`, `truncated`, `corrupt`, `too_slow`, `decoder_panic` (422), `internal` (500),
+    /// `too_much_memory`, `truncated`, `corrupt`, `too_slow`, `decoder_panic`, `cancels_out` (422),
+    /// `internal` (500),
     /// `overloaded`, `index_unavailable`, `other_model`, `queue_unavailable`,
     /// `embedder_unavailable`, `watcher_unavailable`, `library_unavailable`, `not_ready` (503,
     /// with Retry-After) and `timeout` (504).
@@ -235,13 +262,16 @@ fn meta(statuses: &[u16]) -> MetaResponses {
             }
             404 => "There is no such image, file or library",
             408 => "The upload took too long",
-            409 => "The watcher refuses",
+            409 => "The watcher refuses, or words are asked for and the model has no text side",
             410 => "The file is not there any more",
             413 => "The upload is too large",
             415 => "The upload is not an image, or of a kind that can't be read",
             416 => "The range lies outside the file",
             421 => "The service does not go by the name that the header Host has",
-            422 => "The image is empty, cut short, damaged, or has too many pixels",
+            422 => {
+                "The image is empty, cut short, damaged, or has too many pixels; or the parts of \
+                 the question cancel each other out"
+            }
             503 => "Something that is needed is away or overloaded; come back after Retry-After",
             _ => "The answer took too long",
         },
@@ -303,7 +333,7 @@ macro_rules! refusals {
 
 refusals! {
     /// How a search is refused.
-    SearchRefusal: 400, 403, 404, 408, 413, 415, 421, 422, 503, 504;
+    SearchRefusal: 400, 403, 404, 408, 409, 413, 415, 421, 422, 503, 504;
     /// How a question to the index is refused.
     ReadRefusal: 400, 404, 409, 421, 503, 504;
     /// How an order to the watchers is refused.

@@ -1,8 +1,13 @@
 //! What goes over the wire as JSON, each field with its unit, limits and an example: the API's
 //! document is made from these types.
 
+mod question;
+
+use lookalike_vision::Band;
 use poem_openapi::types::Example;
 use poem_openapi::{Enum, Object};
+
+pub(crate) use question::{QueryPart, SearchRequest};
 
 /// How fresh an answer must be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]
@@ -66,36 +71,30 @@ impl Example for FilterBody {
     }
 }
 
-/// A question: a picture or the id of one that is in the index; never both.
-#[derive(Debug, Clone, Default, PartialEq, Object)]
-#[oai(deny_unknown_fields, example, skip_serializing_if_is_none)]
-pub(crate) struct SearchRequest {
-    /// A picture in base64 (with or without padding; a `data:` URL is understood as well), at
-    /// most 64 MiB decoded unless set otherwise.
-    pub image: Option<String>,
-    /// The id of an image in the index: 32 lower-case hexadecimal digits. It is found as well,
-    /// usually first.
-    pub id: Option<String>,
-    /// How many hits at most, 1 to 1,000; 12 unless given.
-    #[oai(validator(minimum(value = "1"), maximum(value = "1000")))]
-    pub limit: Option<u32>,
-    /// Which images are looked at; all unless given.
-    pub filter: Option<FilterBody>,
-    /// Only hits of at least this score, −1 to 1.
-    #[oai(validator(minimum(value = "-1"), maximum(value = "1")))]
-    pub min_score: Option<f64>,
-    /// How fresh the answer must be; `bounded` unless given.
-    pub consistency: Option<Consistency>,
+/// What a score means, by what was measured of the model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]
+#[oai(rename = "Band", rename_all = "snake_case")]
+pub(crate) enum BandBody {
+    /// The same picture, perhaps stored anew.
+    SamePicture,
+    /// The same picture, altered.
+    NearDuplicate,
+    /// Very similar.
+    VerySimilar,
+    /// Similar.
+    Similar,
+    /// No good match.
+    NoMatch,
 }
 
-impl Example for SearchRequest {
-    fn example() -> Self {
-        Self {
-            id: Some(EXAMPLE_ID.into()),
-            limit: Some(12),
-            filter: Some(FilterBody::example()),
-            min_score: Some(0.5),
-            ..Self::default()
+impl From<Band> for BandBody {
+    fn from(band: Band) -> Self {
+        match band {
+            Band::Same => Self::SamePicture,
+            Band::NearDuplicate => Self::NearDuplicate,
+            Band::VerySimilar => Self::VerySimilar,
+            Band::Similar => Self::Similar,
+            Band::NoMatch => Self::NoMatch,
         }
     }
 }
@@ -115,6 +114,9 @@ pub(crate) struct Hit {
     pub path: String,
     /// Cosine of the angle between the two vectors, −1 to 1; higher is more alike, 1 the same.
     pub score: f64,
+    /// What the score means. Null where the model has no measured bands, and for questions of
+    /// words or of several parts, whose scores are on another scale.
+    pub band: Option<BandBody>,
     /// In pixels, upright.
     pub width: u32,
     /// In pixels, upright.
@@ -143,6 +145,7 @@ impl Example for Hit {
             library: image.library,
             path: image.path,
             score: 0.913_27,
+            band: Some(BandBody::NearDuplicate),
             width: image.width,
             height: image.height,
             format: image.format,
@@ -162,6 +165,9 @@ impl Example for Hit {
 pub(crate) struct SearchAnswer {
     /// The nearest images, best first; each at most once.
     pub hits: Vec<Hit>,
+    /// The band of the best hit; `no_match` also where there is no hit, and null where hits have
+    /// none. `no_match`: nothing here looks much like the picture, and the hits are only nearest.
+    pub band: Option<BandBody>,
     /// The model whose vectors were compared.
     pub model: String,
     /// Milliseconds from the whole request in memory to the hits.
@@ -172,6 +178,7 @@ impl Example for SearchAnswer {
     fn example() -> Self {
         Self {
             hits: vec![Hit::example()],
+            band: Some(BandBody::NearDuplicate),
             model: "lookalike-mini".into(),
             took_ms: 18.4,
         }
@@ -353,6 +360,8 @@ pub(crate) struct ModelBody {
     pub dimension: u32,
     /// SHA-256 of the weights, 64 hexadecimal digits.
     pub checksum: String,
+    /// Whether it has a text side, so that pictures can be found by words.
+    pub text: bool,
 }
 
 impl Example for ModelBody {
@@ -361,6 +370,7 @@ impl Example for ModelBody {
             name: "lookalike-mini".into(),
             dimension: 384,
             checksum: "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855".into(),
+            text: false,
         }
     }
 }
@@ -405,6 +415,9 @@ pub(crate) struct Stats {
     /// An embedder takes no new files in now, because Milvus takes no writes or too many of its
     /// threads hang on a mount; they wait, and none is lost.
     pub intake_paused: bool,
+    /// Why this service, or an embedder, still works with another model than the one that was put
+    /// in service. Null in peace.
+    pub left_behind: Option<String>,
     /// How fast things go.
     pub rates: RatesBody,
 }
@@ -422,6 +435,7 @@ impl Example for Stats {
             model: ModelBody::example(),
             device: Some("cpu: burn flex, 2 threads".into()),
             intake_paused: false,
+            left_behind: None,
             rates: RatesBody::example(),
         }
     }

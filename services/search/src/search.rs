@@ -1,49 +1,28 @@
 //! From a question to hits: decode and prepare an uploaded picture here, have its vector made by
-//! an embedder, ask the index.
+//! an embedder, or that of words, put the vectors together, ask the index.
 
 use std::time::Instant;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
-use base64::engine::{DecodePaddingMode, general_purpose};
 use bytes::Bytes;
-use lookalike_index::{Filter, SearchQuery};
+use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
+use lookalike_bus::Embedded;
+use lookalike_index::{Consistency, Filter, SearchQuery};
+use lookalike_proto::QueryText;
+use lookalike_vision::Band;
 
-use crate::convert;
 use crate::metrics::{SEARCH_EMBED_SECONDS, SEARCH_SECONDS};
 use crate::problem::{Code, Problem};
+use crate::query::{Part, Query, What, combined, query_of};
 use crate::schema::{FilterBody, SearchAnswer, SearchRequest};
-use crate::service::Service;
-
-/// What is looked for.
-pub(crate) enum Query {
-    /// A picture's bytes.
-    Picture(Bytes),
-    /// An image of the index, itself among the hits.
-    Id(String),
-    /// Other images that look like this one.
-    SimilarTo(String),
-}
-
-impl Query {
-    fn kind(&self) -> &'static str {
-        match self {
-            Self::Picture(_) => "image",
-            Self::Id(_) | Self::SimilarTo(_) => "id",
-        }
-    }
-}
+use crate::service::{Service, Serving};
+use crate::{convert, libraries};
 
 /// Checks a question and takes it apart.
-pub(crate) fn understand(
-    request: SearchRequest,
+pub(crate) async fn understand(
+    mut request: SearchRequest,
     service: &Service,
 ) -> Result<(Query, SearchQuery), Problem> {
-    let query = query_of(
-        request.image.as_deref(),
-        request.id.as_deref(),
-        &service.settings,
-    )?;
+    let query = query_of(&mut request, &service.settings)?;
     let filter = request.filter.unwrap_or_default();
     let conditions = SearchQuery {
         limit: convert::limit(request.limit, &service.settings)?,
@@ -51,19 +30,18 @@ pub(crate) fn understand(
         min_score: convert::min_score(request.min_score)?,
         consistency: convert::consistency(request.consistency),
     };
+    libraries::must_be_known(service, "filter.library", filter.library.as_deref()).await?;
     Ok((query, conditions))
 }
 
 /// The conditions of a question that came in an address.
-pub(crate) fn conditions(
+pub(crate) async fn conditions(
     service: &Service,
     limit: Option<u32>,
     library: Option<String>,
     min_score: Option<f64>,
 ) -> Result<SearchQuery, Problem> {
-    if let Some(name) = &library {
-        convert::library("library", name)?;
-    }
+    libraries::must_be_known(service, "library", library.as_deref()).await?;
     let filter = FilterBody {
         library,
         ..FilterBody::default()
@@ -72,58 +50,8 @@ pub(crate) fn conditions(
         limit: convert::limit(limit, &service.settings)?,
         filter: convert::filter(&filter, &service.libraries)?,
         min_score: convert::min_score(min_score)?,
-        consistency: lookalike_index::Consistency::Bounded,
+        consistency: Consistency::Bounded,
     })
-}
-
-/// Exactly one of the two.
-fn query_of(
-    image: Option<&str>,
-    id: Option<&str>,
-    settings: &crate::Settings,
-) -> Result<Query, Problem> {
-    match (image, id) {
-        (Some(image), None) => {
-            let bytes = from_base64(image)?;
-            if bytes.len() as u64 > settings.max_upload_bytes {
-                return Err(Problem::new(
-                    Code::UploadTooLarge,
-                    format!(
-                        "the picture is larger than {}",
-                        lookalike_chassis::settings::size::text(settings.max_upload_bytes)
-                    ),
-                ));
-            }
-            Ok(Query::Picture(bytes.into()))
-        }
-        (None, Some(id)) => Ok(Query::Id(convert::image_id("id", id)?)),
-        (Some(_), Some(_)) => Err(Problem::parameter(
-            "id",
-            "give either image or id, not both",
-        )),
-        (None, None) => Err(Problem::parameter("image", "give image (base64) or id")),
-    }
-}
-
-/// Programs disagree about padding and about two letters of the alphabet; both ways are read.
-fn from_base64(text: &str) -> Result<Vec<u8>, Problem> {
-    const LENIENT: GeneralPurposeConfig =
-        GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);
-    const STANDARD: GeneralPurpose = GeneralPurpose::new(&base64::alphabet::STANDARD, LENIENT);
-    const URL_SAFE: GeneralPurpose =
-        general_purpose::GeneralPurpose::new(&base64::alphabet::URL_SAFE, LENIENT);
-    let text = match text.strip_prefix("data:") {
-        Some(url) => url.split_once(";base64,").map_or(url, |(_, data)| data),
-        None => text,
-    };
-    let engine = if text.bytes().any(|b| matches!(b, b'-' | b'_')) {
-        &URL_SAFE
-    } else {
-        &STANDARD
-    };
-    engine
-        .decode(text.trim())
-        .map_err(|error| Problem::parameter("image", format!("image is not base64: {error}")))
 }
 
 /// Answers a question.
@@ -133,108 +61,133 @@ pub(crate) async fn answer(
     mut conditions: SearchQuery,
 ) -> Result<SearchAnswer, Problem> {
     let started = Instant::now();
+    // Once for the whole request: a vector must not meet another model's index.
+    let serving = service.serving();
+    let description = &serving.description;
+    if query.has_text() && !description.has_text() {
+        return Err(Problem::model_without_text(&description.name));
+    }
     let kind = query.kind();
-    let vector = match query {
-        Query::Picture(bytes) => vector_of_picture(service, bytes).await?,
-        Query::Id(id) => vector_of_image(service, &id, conditions.consistency).await?,
-        Query::SimilarTo(id) => {
-            let vector = vector_of_image(service, &id, conditions.consistency).await?;
-            conditions.filter = Filter::And(vec![conditions.filter, Filter::NotId(vec![id])]);
-            vector
-        }
+    let bands = description.bands.filter(|_| query.is_one_picture());
+    let asker = Asker {
+        service,
+        serving: &serving,
+        consistency: conditions.consistency,
     };
-    let hits = service.index.search(&vector, &conditions).await?;
+    let vector = combined(&asker.vectors(query.parts).await?)?;
+    if let Some(id) = query.left_out {
+        conditions.filter = Filter::And(vec![conditions.filter, Filter::NotId(vec![id])]);
+    }
+    let hits = serving.index.search(&vector, &conditions).await?;
     let took = started.elapsed();
     SEARCH_SECONDS
         .with_label_values(&[kind])
         .observe(took.as_secs_f64());
+    let best = hits.first().map(|hit| hit.score);
+    let band = bands.map(|bands| best.map_or(Band::NoMatch, |score| bands.of(score)));
     Ok(SearchAnswer {
-        hits: hits.into_iter().map(convert::hit).collect(),
-        model: service.description.name.clone(),
+        band: band.map(Into::into),
+        hits: hits
+            .into_iter()
+            .map(|hit| convert::hit(hit, bands.as_ref()))
+            .collect(),
+        model: description.name.clone(),
         took_ms: (took.as_secs_f64() * 1e4).round() / 10.0,
     })
 }
 
-async fn vector_of_image(
-    service: &Service,
-    id: &str,
-    consistency: lookalike_index::Consistency,
-) -> Result<Vec<f32>, Problem> {
-    let vector = service.index.vector_of(id, consistency).await?;
-    vector.ok_or_else(|| Problem::no_such_image(id))
+/// Parts of one question whose vectors are asked for at the same time.
+const PARTS_AT_ONCE: usize = 4;
+
+/// Whoever asks for the vectors of one question, all of one model.
+struct Asker<'a> {
+    service: &'a Service,
+    serving: &'a Serving,
+    consistency: Consistency,
 }
 
-async fn vector_of_picture(service: &Service, bytes: Bytes) -> Result<Vec<f32>, Problem> {
-    let (description, limits) = (service.description.clone(), service.limits.clone());
-    let prepare = move || {
-        let short_side = description.preprocessing.resize_short_side;
-        let (picture, _) = lookalike_vision::decode(&bytes, short_side, &limits)?;
-        Ok::<_, lookalike_vision::DecodeError>(lookalike_vision::preprocess(&description, &picture))
-    };
-    let pixels = service.search_gate.run(prepare).await??;
-    // Without a connection the request would wait in the client until its time is up.
-    if !service.bus.is_connected() {
-        return Err(Problem::new(
-            Code::QueueUnavailable,
-            "NATS can't be reached now, so that no embedder can be asked",
-        ));
+impl Asker<'_> {
+    /// The vectors of all parts with their weights, in their order.
+    async fn vectors(&self, parts: Vec<Part>) -> Result<Vec<(Vec<f32>, f64)>, Problem> {
+        let asked = parts.into_iter().map(|part| async move {
+            let vector = self.vector(part.what).await;
+            let vector = vector.map_err(|problem| match problem.status().is_client_error() {
+                true => problem.about(&part.param),
+                false => problem,
+            });
+            Ok((vector?, part.weight))
+        });
+        stream::iter(asked)
+            .buffered(PARTS_AT_ONCE)
+            .try_collect()
+            .await
     }
-    let model = &service.description;
-    let timer = SEARCH_EMBED_SECONDS.start_timer();
-    let embedded = service
-        .bus
-        .embed_pixels(&model.name, pixels.into_vec())
-        .await
-        .map_err(|error| Problem::from_embed(&error))?;
-    timer.observe_duration();
-    // Same name, other weights: such vectors must not meet the index's.
-    if embedded.checksum != model.checksum {
-        return Err(Problem::new(
-            Code::OtherModel,
-            format!(
-                "an embedder answered with weights {} of {}, and this service expects {}",
-                embedded.checksum, embedded.model, model.checksum
-            ),
-        ));
-    }
-    Ok(embedded.vector)
-}
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::Settings;
-
-    #[test]
-    fn base64_of_every_kind() {
-        for text in [
-            "+/8=",
-            "+/8",
-            "-_8",
-            "-_8=",
-            "data:image/jpeg;base64,+/8=",
-            " +/8= ",
-        ] {
-            assert_eq!(from_base64(text).unwrap(), [0xfb, 0xff], "{text}");
-        }
-        for text in ["!", "data:image/jpeg,hello", "+/8=+/8="] {
-            assert_eq!(from_base64(text).unwrap_err().param.unwrap(), "image");
+    async fn vector(&self, what: What) -> Result<Vec<f32>, Problem> {
+        match what {
+            What::Picture(bytes) => self.of_picture(bytes).await,
+            What::Id(id) => self.of_image(&id).await,
+            What::Text(text) => self.of_text(text).await,
         }
     }
 
-    #[test]
-    fn one_query_and_only_one() {
-        let settings = Settings {
-            max_upload_bytes: 2,
-            ..Settings::default()
+    async fn of_image(&self, id: &str) -> Result<Vec<f32>, Problem> {
+        let vector = self.serving.index.vector_of(id, self.consistency).await?;
+        vector.ok_or_else(|| Problem::no_such_image(id))
+    }
+
+    async fn of_picture(&self, bytes: Bytes) -> Result<Vec<f32>, Problem> {
+        let (description, limits) = (
+            self.serving.description.clone(),
+            self.service.limits.clone(),
+        );
+        let prepare = move || {
+            let short_side = description.preprocessing.resize_short_side;
+            let (picture, _) = lookalike_vision::decode(&bytes, short_side, &limits)?;
+            let input = lookalike_vision::preprocess(&description, &picture);
+            Ok::<_, lookalike_vision::DecodeError>(input)
         };
-        let id = "3ac9aecf0ebba98faed9a9884f264d9d";
-        let code = |image, id| query_of(image, id, &settings).err().map(|p| p.code);
-        assert_eq!(code(Some("+/8="), None), None);
-        assert_eq!(code(None, Some(id)), None);
-        assert_eq!(code(None, None), Some(Code::InvalidParameter));
-        assert_eq!(code(Some("+/8="), Some(id)), Some(Code::InvalidParameter));
-        assert_eq!(code(Some("AAAA"), None), Some(Code::UploadTooLarge));
-        assert_eq!(code(None, Some("../x")), Some(Code::InvalidParameter));
+        let pixels = self.service.search_gate.run(prepare).await??;
+        let bus = &self.service.bus;
+        let asked_as = self.serving.asked_as();
+        let asked = bus.embed_pixels(&asked_as, pixels.into_vec());
+        self.embedded(asked).await
+    }
+
+    async fn of_text(&self, text: QueryText) -> Result<Vec<f32>, Problem> {
+        let bus = &self.service.bus;
+        let asked_as = self.serving.asked_as();
+        self.embedded(bus.embed_text(&asked_as, text)).await
+    }
+
+    /// What an embedder answers, if it is of the model that the index was made with.
+    async fn embedded(
+        &self,
+        asked: impl Future<Output = Result<Embedded, lookalike_bus::Error>>,
+    ) -> Result<Vec<f32>, Problem> {
+        // Without a connection the request would wait in the client until its time is up.
+        if !self.service.bus.is_connected() {
+            return Err(Problem::new(
+                Code::QueueUnavailable,
+                "NATS can't be reached now, so that no embedder can be asked",
+            ));
+        }
+        let model = &self.serving.description;
+        let timer = SEARCH_EMBED_SECONDS.start_timer();
+        let embedded = asked
+            .await
+            .map_err(|error| Problem::from_embed(&error, &model.name))?;
+        timer.observe_duration();
+        // Same name, other weights: such vectors must not meet the index's.
+        if embedded.checksum != model.checksum {
+            return Err(Problem::new(
+                Code::OtherModel,
+                format!(
+                    "an embedder answered with weights {} of {}, and this service expects {}",
+                    embedded.checksum, embedded.model, model.checksum
+                ),
+            ));
+        }
+        Ok(embedded.vector)
     }
 }

@@ -15,7 +15,7 @@ use crate::front::Front;
 use crate::hosts::Hosts;
 use crate::problem::{Code, Problem};
 use crate::service::{Context, Service};
-use crate::{Error, Settings, api, metrics, page, status};
+use crate::{Error, Settings, api, follow, metrics, page, status};
 
 /// A port that is ours, before anything else is started.
 #[derive(Debug)]
@@ -69,6 +69,7 @@ pub async fn serve(
     metrics::register();
     let settings = context.settings.clone();
     let service = Arc::new(Service::new(context));
+    tokio::spawn(follow::follow(Arc::clone(&service), leave.clone()));
     let ready = {
         let service = Arc::clone(&service);
         move || {

@@ -74,22 +74,27 @@ fn rounded(rate: f64) -> f64 {
 pub(crate) fn stats(service: &Service) -> Stats {
     let libraries = libraries(service);
     let mut embedders = service.status.embedders();
-    embedders.retain(|embedder| embedder.model == service.description.name);
+    let serving = service.serving();
+    let behind = embedders.iter().filter_map(|one| one.left_behind.clone());
+    let left_behind = service.left_behind().into_iter().chain(behind).next();
+    embedders.retain(|embedder| embedder.answers_for(&serving.description.checksum));
     let intake_paused = embedders.iter().any(|embedder| embedder.intake_paused);
     let devices: BTreeSet<String> = embedders.into_iter().map(|one| one.device).collect();
     let devices: Vec<String> = devices.into_iter().collect();
-    let model = &service.description;
+    let model = &serving.description;
     let stats = sum(
         libraries,
         ModelBody {
             name: model.name.clone(),
             dimension: u32::try_from(model.dimension).unwrap_or(u32::MAX),
             checksum: model.checksum.clone(),
+            text: model.has_text(),
         },
         (!devices.is_empty()).then(|| devices.join("; ")),
     );
     Stats {
         intake_paused,
+        left_behind,
         ..stats
     }
 }
@@ -118,6 +123,7 @@ fn sum(libraries: Vec<LibraryBody>, model: ModelBody, device: Option<String>) ->
         model,
         device,
         intake_paused: false,
+        left_behind: None,
     }
 }
 
@@ -127,10 +133,11 @@ const PROOF_TIMEOUT: Duration = Duration::from_secs(3);
 /// Whether a search would be answered now; all reasons why not.
 pub(crate) async fn ready(service: &Service) -> Result<(), Problem> {
     let mut reasons = Vec::new();
+    let serving = service.serving();
     // A connection stands for a while after the server behind it froze: only an answer counts.
     let (nats, index) = tokio::join!(
         tokio::time::timeout(PROOF_TIMEOUT, service.bus.ping()),
-        tokio::time::timeout(PROOF_TIMEOUT, service.index.ready()),
+        tokio::time::timeout(PROOF_TIMEOUT, serving.index.ready()),
     );
     let slow = |what: &str| format!("{what} did not answer within {} s", PROOF_TIMEOUT.as_secs());
     match nats {
@@ -143,12 +150,9 @@ pub(crate) async fn ready(service: &Service) -> Result<(), Problem> {
         Ok(Err(error)) => reasons.push(error.to_string()),
         Ok(Ok(())) => {}
     }
-    let model = &service.description;
+    let model = &serving.description;
     let embedders = service.status.embedders();
-    if !embedders
-        .iter()
-        .any(|e| e.model == model.name && e.checksum == model.checksum)
-    {
+    if !embedders.iter().any(|e| e.answers_for(&model.checksum)) {
         reasons.push(format!(
             "no embedder with the model {} tells of itself",
             model.name

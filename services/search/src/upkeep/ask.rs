@@ -5,6 +5,7 @@ use lookalike_bus::{WatcherAnswer, WatcherQuestion};
 use lookalike_proto::Library;
 
 use crate::convert;
+use crate::libraries;
 use crate::problem::{Code, Problem};
 use crate::service::Service;
 use crate::status;
@@ -16,10 +17,7 @@ pub(crate) fn libraries(service: &Service, only: Option<&str>) -> Result<Vec<Lib
         Some(name) => {
             let library = convert::library("library", name)?;
             if known.iter().all(|known| known.name != library.as_str()) {
-                return Err(Problem::new(
-                    Code::NoSuchLibrary,
-                    format!("no library is called {library}"),
-                ));
+                return Err(libraries::unknown(&library, &libraries::names(service)));
             }
             Ok(vec![library])
         }

@@ -100,7 +100,8 @@ const INDEX_TIMEOUT: Duration = Duration::from_secs(5);
 
 async fn row(service: &Service, id: &str) -> Result<Option<Image>, String> {
     let ids = [id.to_owned()];
-    let asked = service.index.get(&ids, Consistency::Strong);
+    let serving = service.serving();
+    let asked = serving.index.get(&ids, Consistency::Strong);
     match tokio::time::timeout(INDEX_TIMEOUT, asked).await {
         Ok(Ok(rows)) => Ok(rows.into_iter().next()),
         Ok(Err(error)) => Err(error.to_string()),
