@@ -3,8 +3,8 @@
 /// An embedder that can't go on.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// Another model, wrong credentials, …
-    #[error("Milvus refuses this worker for good")]
+    /// Another model, another golden vector, wrong credentials, …
+    #[error("this worker can't write to the index")]
     Index(#[from] lookalike_index::Error),
     /// The network failed even on the trial picture, again and again.
     #[error("this worker can't embed any more")]

@@ -15,6 +15,8 @@ mod ending;
 mod error;
 mod file;
 mod folder;
+mod follow;
+mod golden;
 mod hand;
 mod intake;
 mod known;
@@ -24,6 +26,7 @@ mod queries;
 mod rows;
 mod settings;
 mod strays;
+pub mod switch;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -40,6 +43,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub use error::Error;
+pub use follow::{Load, run};
 pub use settings::Settings;
 
 use absent::Absent;
@@ -47,6 +51,7 @@ use breaker::Breaker;
 use commit::Committer;
 use ending::Ending;
 use folder::Folder;
+use follow::Beside;
 use hand::{Hand, Held};
 use intake::TakeIn;
 use known::{Lookup, Remembered};
@@ -58,6 +63,7 @@ use strays::Strays;
 const LAST_WORD: Duration = Duration::from_secs(2);
 
 /// What an embedder is made of.
+#[derive(Clone)]
 pub struct Context {
     /// Limits.
     pub settings: Settings,
@@ -84,13 +90,8 @@ pub struct Context {
     pub instance: String,
 }
 
-/// Works until `leave`; then finishes what is in hand, for `settings.drain` at most. What can't be
-/// finished then is put off, so that its watcher sends it again, and nothing is delivered again.
-///
-/// # Errors
-/// When Milvus refuses this worker for good (another model, wrong credentials), its device fails,
-/// or too many decoders hang.
-pub async fn run(context: Context, leave: CancellationToken) -> Result<(), Error> {
+/// Works for one model until `leave`; see [`run`].
+async fn work(context: Context, said: Beside, leave: CancellationToken) -> Result<(), Error> {
     metrics::register();
     tracing::info!("embedding with {}", context.engine.device_line());
     let Context {
@@ -140,19 +141,17 @@ pub async fn run(context: Context, leave: CancellationToken) -> Result<(), Error
     };
     let beside = TaskTracker::new();
     let ended = CancellationToken::new();
-    beside.spawn(queries::answer(
-        bus.clone(),
-        engine.clone(),
-        settings.max_queries,
-        ended.clone(),
-    ));
     beside.spawn(rows::answer(bus.clone(), index.clone(), ended.clone()));
     beside.spawn(report_progress(
         hand.clone(),
         context.ack_wait / 3,
         ended.clone(),
     ));
-    beside.spawn(tell_status(bus.clone(), status_of(&context), ended.clone()));
+    beside.spawn(tell_status(
+        bus.clone(),
+        status_of(&context, said),
+        ended.clone(),
+    ));
     let auditor = audit::Auditor::new(
         bus.clone(),
         index.clone(),
@@ -185,6 +184,10 @@ pub async fn run(context: Context, leave: CancellationToken) -> Result<(), Error
     };
     let mut commit = tokio::spawn(committer.run(to_commit));
     let finish = async {
+        // Nothing is taken in by a device that moves vectors.
+        if let Err(error) = golden::is_kept(index, engine, &ending.leave).await {
+            ending.because(error.into());
+        }
         tokio::select! {
             () = intake.run(ready) => {}
             finished = &mut commit => return finished,
@@ -287,7 +290,7 @@ async fn report_progress(hand: Arc<Hand>, every: Duration, ended: CancellationTo
     }
 }
 
-fn status_of(context: &Context) -> impl Fn() -> EmbedderStatus + use<> {
+fn status_of(context: &Context, said: Beside) -> impl Fn() -> EmbedderStatus + use<> {
     let description = context.engine.description();
     let status = EmbedderStatus {
         instance: context.instance.clone(),
@@ -298,11 +301,18 @@ fn status_of(context: &Context) -> impl Fn() -> EmbedderStatus + use<> {
         embedded: 0,
         reused: 0,
         intake_paused: false,
+        collection: String::new(),
+        also_answers: Vec::new(),
+        left_behind: None,
     };
+    let index = context.index.clone();
     move || EmbedderStatus {
         embedded: metrics::EMBEDDINGS.get(),
         reused: metrics::REUSED.get(),
         intake_paused: metrics::INTAKE_PAUSED.get() != 0,
+        collection: index.collection().to_string(),
+        also_answers: said.also_answers(&status.checksum),
+        left_behind: said.left_behind(),
         ..status.clone()
     }
 }

@@ -21,6 +21,7 @@ use crate::{
     metrics::{Call, MILVUS_SECONDS},
 };
 
+#[derive(Clone)]
 pub(crate) struct Connection {
     client: ClientV2,
 }

@@ -38,15 +38,41 @@ pub enum Error {
     },
     /// The index holds another model's vectors.
     #[error(
-        "collection {collection:?} behind alias {alias:?} was made by another model ({difference}), and vectors of different models can't be compared: start with the model that made it (--model), or set milvus.namespace to build a second index beside it"
+        "the index in service (collection {collection:?}) was made by {}, and vectors of different models can't be compared. Start with the model that made it{}, move the index to this one (`lookalike models use {wanted}`), or make a second index beside it with another --data-dir or milvus.namespace",
+        whose(found, wanted, difference),
+        as_flag(found, wanted)
     )]
     OtherModel {
         /// The collection that was found.
         collection: String,
-        /// The alias in front of it.
-        alias: String,
+        /// The model that made it, by name or folder.
+        found: String,
+        /// The model that this process has, by name or folder.
+        wanted: String,
         /// What it has, and what this process has.
         difference: String,
+    },
+    /// The golden picture became another vector than the one that the collection keeps.
+    #[error(
+        "{model} on {device} makes another vector of the golden picture than when collection {collection:?} was begun (cosine {cosine:.6}, at least {least} is needed): the device, its driver or the network moved it, and what it embeds would not fit what is in the index. Start with the device of before or with --device cpu, or update the driver; to begin a new index, take another --data-dir"
+    )]
+    OtherGolden {
+        /// The collection.
+        collection: String,
+        /// The model.
+        model: String,
+        /// The device, in words.
+        device: String,
+        /// How near it came.
+        cosine: f64,
+        /// How near it must come.
+        least: f64,
+    },
+    /// The collection in service is not removed.
+    #[error("collection {collection:?} is in service, and stays")]
+    InService {
+        /// Its name.
+        collection: String,
     },
     /// The collection, or the alias in front of it, is gone: [`crate::Index::ensure`] makes it
     /// again, empty.
@@ -158,9 +184,10 @@ impl Error {
     /// What to do about it.
     pub fn fate(&self) -> Fate {
         match self {
-            Self::Settings { .. } | Self::Credentials { .. } | Self::OtherModel { .. } => {
-                Fate::Fatal
-            }
+            Self::Settings { .. }
+            | Self::Credentials { .. }
+            | Self::OtherModel { .. }
+            | Self::OtherGolden { .. } => Fate::Fatal,
             Self::Connect { .. }
             | Self::Missing { .. }
             | Self::NotLoaded { .. }
@@ -169,6 +196,7 @@ impl Error {
             | Self::Answer { .. } => Fate::Retry,
             Self::TooLarge { .. }
             | Self::Refused { .. }
+            | Self::InService { .. }
             | Self::InvalidRow { .. }
             | Self::InvalidVector { .. }
             | Self::InvalidQuery { .. } => Fate::Reject,
@@ -239,6 +267,24 @@ impl Error {
             Sdk::Conversion(_) | Sdk::Validation(_) => Self::Refused { call, source },
             _ => Self::Unavailable { call, source },
         }
+    }
+}
+
+/// Who made an index that this process can't use.
+fn whose(found: &str, wanted: &str, difference: &str) -> String {
+    match found {
+        "" => format!("no model that lookalike knows ({difference}), not by {wanted:?}"),
+        same if same == wanted => format!("another version of {same:?} ({difference})"),
+        other => format!("the model {other:?}, not by {wanted:?}"),
+    }
+}
+
+/// The flag that names it, where that would help.
+fn as_flag(found: &str, wanted: &str) -> String {
+    match found {
+        "" => String::new(),
+        same if same == wanted => " (--model FOLDER, with those weights)".to_owned(),
+        other => format!(" (--model {other})"),
     }
 }
 

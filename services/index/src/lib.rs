@@ -35,6 +35,10 @@ mod connection;
 
 mod open;
 
+mod collections;
+
+mod golden;
+
 mod write;
 
 mod read;
@@ -48,9 +52,10 @@ mod damage;
 use std::sync::{Arc, RwLock};
 
 pub use audit::RowReader;
+pub use collections::{Collection, Collections};
 pub use error::{Error, Fate};
 pub use filter::{Filter, Range};
-pub use model::{ModelIdentity, SCHEMA_VERSION};
+pub use model::{ModelIdentity, Origin, SCHEMA_VERSION};
 pub use pages::RowKey;
 pub use read::{Consistency, SearchQuery};
 pub use row::{Hit, Image, Row, limits};
@@ -69,6 +74,13 @@ pub struct Index {
 struct Inner {
     settings: Settings,
     model: ModelIdentity,
+    /// What a collection that is made says of its model.
+    origin: Origin,
+    /// Filled while another collection serves: the alias is not ours to move.
+    is_shadow: bool,
+    /// What this process makes of the golden picture, once it said so: a collection that is made
+    /// anew has it from the first moment.
+    golden: std::sync::OnceLock<String>,
     connection: Connection,
     /// The collection behind the alias as [`Index::ensure`] last found it. Calls name it and not
     /// the alias: an alias that is moved to another model's collection must not move a running
@@ -84,6 +96,11 @@ impl Index {
     /// The model whose vectors this index holds.
     pub fn model(&self) -> &ModelIdentity {
         &self.inner.model
+    }
+
+    /// All collections of this index' namespace.
+    pub fn collections(&self) -> Collections {
+        Collections::new(&self.inner.settings, &self.inner.connection)
     }
 
     /// The collection in service, `<namespace>_<model>_<n>`.
@@ -115,6 +132,7 @@ mod tests {
     fn every_future_can_change_threads(index: &'static Index, settings: &'static Settings) {
         fn send<T: Send>(_: T) {}
         send(Index::open(settings, index.model()));
+        send(async move { index.collections().put_in_service("").await });
         send(index.ensure());
         send(index.ready());
         send(index.upsert(&[]));

@@ -14,6 +14,8 @@ const CHECKSUM: &str = "lookalike.checksum";
 const PREPROCESSING: &str = "lookalike.preprocessing";
 const DIMENSION: &str = "lookalike.dimension";
 const SCHEMA: &str = "lookalike.schema";
+const SOURCE: &str = "lookalike.source";
+const DESCRIPTION: &str = "lookalike.description";
 
 /// What makes two vectors comparable: equal identity, comparable vectors.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,15 +30,51 @@ pub struct ModelIdentity {
     pub preprocessing: String,
 }
 
+/// Where a collection's model comes from: for whoever meets the collection before the model.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Origin {
+    /// The model's name or folder, by which a role can load it; empty where nobody said.
+    pub source: String,
+    /// The model's own description as JSON, so that a query can be prepared without its folder;
+    /// empty where nobody said.
+    pub description: String,
+}
+
+impl Origin {
+    pub(crate) fn read(properties: &HashMap<String, String>) -> Self {
+        let text = |key: &str| properties.get(key).cloned().unwrap_or_default();
+        Self {
+            source: text(SOURCE),
+            description: text(DESCRIPTION),
+        }
+    }
+}
+
 impl ModelIdentity {
-    pub(crate) fn properties(&self) -> HashMap<String, String> {
-        HashMap::from([
+    pub(crate) fn properties(&self, origin: &Origin) -> HashMap<String, String> {
+        let mut properties = HashMap::from([
             (MODEL.to_owned(), self.name.clone()),
             (CHECKSUM.to_owned(), self.checksum.clone()),
             (PREPROCESSING.to_owned(), self.preprocessing.clone()),
             (DIMENSION.to_owned(), self.dimension.to_string()),
             (SCHEMA.to_owned(), SCHEMA_VERSION.to_string()),
-        ])
+        ]);
+        for (key, text) in [(SOURCE, &origin.source), (DESCRIPTION, &origin.description)] {
+            if !text.is_empty() {
+                properties.insert(key.to_owned(), text.clone());
+            }
+        }
+        properties
+    }
+
+    /// Whose a collection with these properties is; `None` where it is not one of lookalike's.
+    pub(crate) fn read(properties: &HashMap<String, String>) -> Option<Self> {
+        Some(Self {
+            name: properties.get(MODEL)?.clone(),
+            dimension: properties.get(DIMENSION)?.parse().ok()?,
+            checksum: properties.get(CHECKSUM)?.clone(),
+            preprocessing: properties.get(PREPROCESSING)?.clone(),
+        })
     }
 
     /// In what a collection with these properties differs from this model, in words; `None` where
@@ -57,6 +95,24 @@ impl ModelIdentity {
         })
         .collect();
         (!differences.is_empty()).then(|| differences.join("; "))
+    }
+
+    /// The name of this model's collection number `n`.
+    pub(crate) fn collection_name(&self, namespace: &str, n: u32) -> String {
+        format!("{namespace}_{}_{n}", self.collection_part())
+    }
+
+    /// Whether a collection of this name, in this namespace, is one of this model's: another
+    /// namespace may begin with the same letters.
+    pub(crate) fn owns(&self, namespace: &str, collection: &str) -> bool {
+        let number = collection
+            .strip_prefix(namespace)
+            .and_then(|rest| rest.strip_prefix('_'))
+            .and_then(|rest| rest.strip_prefix(&self.collection_part()))
+            .and_then(|rest| rest.strip_prefix('_'));
+        number.is_some_and(|number| {
+            !number.is_empty() && number.bytes().all(|digit| digit.is_ascii_digit())
+        })
     }
 
     /// The part of a collection's name that names the model: everything outside `[a-z0-9_]` is
@@ -89,18 +145,48 @@ mod tests {
     #[test]
     fn names_become_legal() {
         assert_eq!(model().collection_part(), "resnet_34_timm");
+        let name = model().collection_name("shop", 7);
+        assert_eq!(name, "shop_resnet_34_timm_7");
+        assert!(model().owns("shop", &name));
+        for (namespace, name) in [
+            ("shop_resnet", "shop_resnet_34_timm_7"),
+            ("shop", "shop_b_resnet_34_timm_7"),
+            ("shop", "shop_resnet_34_timm_"),
+            ("shop", "shop_resnet_34_timm_7b"),
+        ] {
+            assert!(!model().owns(namespace, name), "{namespace} {name}");
+        }
+    }
+
+    #[test]
+    fn a_collection_says_whose_it_is_and_where_its_model_is() {
+        let origin = Origin {
+            source: "/models/a".into(),
+            description: "{}".into(),
+        };
+        let properties = model().properties(&origin);
+        assert_eq!(ModelIdentity::read(&properties), Some(model()));
+        assert_eq!(Origin::read(&properties), origin);
+        let properties = model().properties(&Origin::default());
+        assert_eq!(Origin::read(&properties), Origin::default());
+        assert_eq!(ModelIdentity::read(&HashMap::new()), None);
     }
 
     #[test]
     fn a_difference_is_told_in_words() {
         let model = model();
-        assert_eq!(model.difference(&model.properties()), None);
+        assert_eq!(
+            model.difference(&model.properties(&Origin::default())),
+            None
+        );
         let other = ModelIdentity {
             checksum: "cd34".into(),
             ..model.clone()
         };
         assert_eq!(
-            model.difference(&other.properties()).unwrap(),
+            model
+                .difference(&other.properties(&Origin::default()))
+                .unwrap(),
             "checksum of the weights \"cd34\", not \"ab12\""
         );
         let none = model.difference(&HashMap::new()).unwrap();

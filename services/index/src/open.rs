@@ -14,13 +14,16 @@ use std::{
 };
 
 use milvus::v2::prelude::{
-    AlterAliasRequest, CollectionDesc, ConsistencyLevel, CreateAliasRequest,
-    CreateCollectionRequest, CreateIndexRequest, DescribeAliasRequest, DescribeCollectionRequest,
-    GetLoadStateRequest, GetServerVersionRequest, ListIndexesRequest, LoadCollectionRequest,
-    LoadState,
+    ConsistencyLevel, CreateCollectionRequest, CreateIndexRequest, GetLoadStateRequest,
+    GetServerVersionRequest, ListIndexesRequest, LoadCollectionRequest, LoadState,
 };
 
-use crate::{Error, Index, Inner, ModelIdentity, Settings, connection::Connection, schema};
+use crate::{
+    Error, Index, Inner, ModelIdentity, Origin, Settings,
+    collections::{alias_target, describe, point_alias},
+    connection::Connection,
+    schema,
+};
 
 /// Collections of one model and namespace that are tried before giving up. More than one exists
 /// only while models of the same name follow each other.
@@ -34,6 +37,49 @@ impl Index {
     /// `milvus.connect_timeout`; [`Error::OtherModel`] when the index in service was made by
     /// another model.
     pub async fn open(settings: &Settings, model: &ModelIdentity) -> Result<Self, Error> {
+        Self::open_with(settings, model, &Origin::default()).await
+    }
+
+    /// As [`Index::open`]; a collection that is made says where its model comes from.
+    ///
+    /// # Errors
+    /// As [`Index::open`].
+    pub async fn open_with(
+        settings: &Settings,
+        model: &ModelIdentity,
+        origin: &Origin,
+    ) -> Result<Self, Error> {
+        Self::connect(settings, model, origin, false).await
+    }
+
+    /// Opens a collection of this model that is not in service, and makes it unless it is there:
+    /// to be filled while another one serves. The alias is never touched by it;
+    /// [`Collections::put_in_service`](crate::Collections::put_in_service) does that.
+    ///
+    /// # Errors
+    /// As [`Index::open`], but that another model may be in service.
+    pub async fn open_shadow(
+        settings: &Settings,
+        model: &ModelIdentity,
+        origin: &Origin,
+    ) -> Result<Self, Error> {
+        Self::connect(settings, model, origin, true).await
+    }
+
+    /// The index of another model on the same server, as [`Index::open_with`] opens it.
+    ///
+    /// # Errors
+    /// As [`Index::open`].
+    pub async fn of_model(&self, model: &ModelIdentity, origin: &Origin) -> Result<Self, Error> {
+        Self::open_with(&self.inner.settings, model, origin).await
+    }
+
+    async fn connect(
+        settings: &Settings,
+        model: &ModelIdentity,
+        origin: &Origin,
+        is_shadow: bool,
+    ) -> Result<Self, Error> {
         settings.check()?;
         if !(2..=32_768).contains(&model.dimension) {
             return Err(Error::Settings {
@@ -47,6 +93,9 @@ impl Index {
             inner: Arc::new(Inner {
                 settings: settings.clone(),
                 model: model.clone(),
+                origin: origin.clone(),
+                is_shadow,
+                golden: std::sync::OnceLock::new(),
                 connection: Connection::open(settings).await?,
                 collection: RwLock::new(Arc::from("")),
                 lifecycle: tokio::sync::Mutex::new(()),
@@ -64,6 +113,12 @@ impl Index {
     /// As [`Index::open`].
     pub async fn ensure(&self) -> Result<(), Error> {
         let _one_at_a_time = self.inner.lifecycle.lock().await;
+        if self.inner.is_shadow {
+            let name = self.find_or_create().await?;
+            self.complete(&name).await?;
+            self.serve(&name);
+            return Ok(());
+        }
         let alias = &self.inner.settings.namespace;
         let mut last = None;
         // Once more after the alias is set, which checks what it now points to; and once more
@@ -78,7 +133,8 @@ impl Index {
                 if let Some(difference) = self.inner.model.difference(&found) {
                     return Err(Error::OtherModel {
                         collection: name.clone(),
-                        alias: alias.clone(),
+                        found: known_as(&Origin::read(&found), ModelIdentity::read(&found)),
+                        wanted: known_as(&self.inner.origin, Some(self.inner.model.clone())),
                         difference,
                     });
                 }
@@ -117,40 +173,14 @@ impl Index {
     }
 
     /// The collection behind the alias.
-    pub(crate) async fn alias_target(&self) -> Result<Option<String>, Error> {
-        let alias = self.inner.settings.namespace.clone();
-        let found = self
-            .admin(&format!("alias {alias:?}"), false, async |client| {
-                let request = DescribeAliasRequest::builder().alias(&alias).build()?;
-                client.describe_alias(request).await
-            })
-            .await;
-        match found {
-            Ok(found) if found.collection_name().is_empty() => Ok(None),
-            Ok(found) => Ok(Some(found.collection_name().to_owned())),
-            Err(Error::Missing { .. }) => Ok(None),
-            Err(error) => Err(error),
-        }
+    async fn alias_target(&self) -> Result<Option<String>, Error> {
+        let (settings, connection) = (&self.inner.settings, &self.inner.connection);
+        alias_target(connection, settings, &settings.namespace).await
     }
 
     /// Properties of a collection; `None` where there is no such collection.
     async fn describe(&self, name: &str) -> Result<Option<HashMap<String, String>>, Error> {
-        let found = self
-            .admin(&format!("collection {name:?}"), false, async |client| {
-                let request = DescribeCollectionRequest::builder()
-                    .collection_name(name)
-                    .build()?;
-                client.describe_collection(request).await
-            })
-            .await;
-        match found {
-            Ok(found) => {
-                let description: &CollectionDesc = found.description();
-                Ok(Some(description.get_properties().clone()))
-            }
-            Err(Error::Missing { .. }) => Ok(None),
-            Err(error) => Err(error),
-        }
+        describe(&self.inner.connection, &self.inner.settings, name).await
     }
 
     /// The first of `<namespace>_<model>_1`, `_2`, … that is this model's, or is free and now
@@ -159,7 +189,7 @@ impl Index {
         let (settings, model) = (&self.inner.settings, &self.inner.model);
         let mut last = None;
         for n in 1..=MOST_COLLECTIONS {
-            let name = format!("{}_{}_{n}", settings.namespace, model.collection_part());
+            let name = model.collection_name(&settings.namespace, n);
             let mut found = self.describe(&name).await?;
             if found.is_none() {
                 match self.create(&name).await {
@@ -197,13 +227,15 @@ impl Index {
             })
             .await?;
         let partition_key = schema::partitions_are_sound(version.version());
+        let mut properties = model.properties(&self.inner.origin);
+        properties.extend(self.golden_property());
         self.admin(&format!("collection {name:?}"), true, async |client| {
             let mut request = CreateCollectionRequest::builder()
                 .collection_name(name)
                 .schema(schema::collection(model.dimension, partition_key))
                 .num_shards(i32::from(settings.shards))
                 .consistency_level(ConsistencyLevel::Bounded)
-                .properties(model.properties());
+                .properties(properties);
             if partition_key {
                 request = request.num_partitions(i64::from(settings.partitions));
             }
@@ -297,22 +329,14 @@ impl Index {
     }
 
     async fn point_alias(&self, collection: &str, exists: bool) -> Result<(), Error> {
-        let alias = self.inner.settings.namespace.clone();
-        self.admin(&format!("alias {alias:?}"), false, async |client| {
-            if exists {
-                let request = AlterAliasRequest::builder()
-                    .alias(&alias)
-                    .collection_name(collection)
-                    .build()?;
-                client.alter_alias(request).await
-            } else {
-                let request = CreateAliasRequest::builder()
-                    .alias(&alias)
-                    .collection_name(collection)
-                    .build()?;
-                client.create_alias(request).await
-            }
-        })
+        let (settings, connection) = (&self.inner.settings, &self.inner.connection);
+        point_alias(
+            connection,
+            settings,
+            &settings.namespace,
+            collection,
+            exists,
+        )
         .await
     }
 
@@ -322,5 +346,13 @@ impl Index {
             .collection
             .write()
             .expect("no holder of this lock can panic") = Arc::from(name);
+    }
+}
+
+/// By what `--model` finds a model; nothing where nobody said.
+fn known_as(origin: &Origin, model: Option<ModelIdentity>) -> String {
+    match &origin.source[..] {
+        "" => model.map(|model| model.name).unwrap_or_default(),
+        source => source.to_owned(),
     }
 }

@@ -11,8 +11,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::cli::AuditArgs;
 use crate::failure::Failure;
+use crate::model;
 use crate::roles::{self, failed_chain};
 use crate::settings::Settings;
+use crate::shown;
 use crate::up::Running;
 
 /// How long the watchers' words may take to come.
@@ -32,16 +34,102 @@ const MOST_ROUNDS: u32 = 5;
 /// # Errors
 /// When differences remain, or the watcher or Milvus does not answer.
 pub async fn audit(settings: &Settings, args: &AuditArgs) -> Result<(), Failure> {
+    let audited = run_all(settings, args).await?;
+    if args.json {
+        println!("{:#}", audited.json());
+    } else {
+        audited.print(args);
+    }
+    audited.verdict(args)
+}
+
+/// What an audit found, before and after it repaired.
+pub struct Audited {
+    first: Report,
+    last: Report,
+    /// Files that were still being sent again when patience was over.
+    late: u64,
+}
+
+impl Audited {
+    fn silent(&self) -> Option<String> {
+        first_silent(&self.last).or_else(|| first_silent(&self.first))
+    }
+
+    /// The index is what the folders are.
+    pub fn is_equal(&self) -> bool {
+        self.last.found_in_all() == 0 && self.silent().is_none() && self.late == 0
+    }
+
+    /// For programs.
+    pub fn json(&self) -> serde_json::Value {
+        let Self { first, last, late } = self;
+        serde_json::json!({
+            "equal": self.is_equal(),
+            "found": first.found_in_all(),
+            "repaired": first.repaired_in_all(),
+            "differences": last.found_in_all(),
+            "in_flight": last.in_flight(),
+            "late": late,
+            "first": first,
+            "last": last,
+        })
+    }
+
+    /// For people.
+    pub fn print(&self, args: &AuditArgs) {
+        print(&self.first);
+        println!("{}", verdict(&self.first, &self.last, self.late, args));
+    }
+
+    /// How the command ends.
+    ///
+    /// # Errors
+    /// When the index is not what the folders are, or will not be soon.
+    pub fn verdict(&self, args: &AuditArgs) -> Result<(), Failure> {
+        let Self { last, late, .. } = self;
+        if let Some(why) = self.silent() {
+            return Err(Failure::failed(why));
+        }
+        if *late > 0 {
+            return Err(Failure::failed(format!(
+                "{late} {} still on the way after {}: audit again in a while, or wait longer with \
+                 --patience",
+                if *late == 1 { "file is" } else { "files are" },
+                seconds(args.patience),
+            )));
+        }
+        let is_repaired = args.repair && last.repaired_in_all() == last.found_in_all();
+        if self.is_equal() || (args.no_wait && is_repaired) {
+            return Ok(());
+        }
+        let why = last.libraries.iter().find_map(|(name, library)| {
+            let why = library.held_back.as_ref()?;
+            Some(format!("; library {name} was left alone, because {why}"))
+        });
+        Err(Failure::failed(format!(
+            "the index differs from the folders in {} rows{}",
+            last.found_in_all(),
+            why.unwrap_or_default()
+        )))
+    }
+}
+
+/// Compares, and repairs until nothing is to be repaired any more.
+///
+/// # Errors
+/// When the watcher or Milvus does not answer.
+pub async fn run_all(settings: &Settings, args: &AuditArgs) -> Result<Audited, Failure> {
     let libraries = args
         .libraries
         .iter()
         .map(|name| Library::new(name).map_err(Failure::usage))
         .collect::<Result<Vec<_>, _>>()?;
     let settings = reach(settings)?;
-    let description = roles::description(&settings)?;
+    let (description, origin) = model::description(&settings).await?;
     let (bus, index) = tokio::try_join!(
         roles::asking_bus(&settings, "audit"),
-        roles::index(&settings, &description)
+        roles::index(&settings, &description, &origin)
     )?;
     let ended = CancellationToken::new();
     let status = bus.follow_status(ended.clone());
@@ -73,50 +161,7 @@ pub async fn audit(settings: &Settings, args: &AuditArgs) -> Result<(), Failure>
     shown.done();
     ended.cancel();
     bus.close().await;
-
-    let is_repaired =
-        |report: &Report| args.repair && report.repaired_in_all() == report.found_in_all();
-    let silent = first_silent(&last).or_else(|| first_silent(&first));
-    let equal = last.found_in_all() == 0 && silent.is_none() && late == 0;
-    if args.json {
-        let value = serde_json::json!({
-            "equal": equal,
-            "found": first.found_in_all(),
-            "repaired": first.repaired_in_all(),
-            "differences": last.found_in_all(),
-            "in_flight": last.in_flight(),
-            "late": late,
-            "first": first,
-            "last": last,
-        });
-        println!("{value:#}");
-    } else {
-        print(&first);
-        println!("{}", verdict(&first, &last, late, args));
-    }
-    if let Some(why) = silent {
-        return Err(Failure::failed(why));
-    }
-    if late > 0 {
-        return Err(Failure::failed(format!(
-            "{late} {} still on the way after {}: audit again in a while, or wait longer with \
-             --patience",
-            if late == 1 { "file is" } else { "files are" },
-            seconds(args.patience),
-        )));
-    }
-    if equal || (args.no_wait && is_repaired(&last)) {
-        return Ok(());
-    }
-    let why = last.libraries.iter().find_map(|(name, library)| {
-        let why = library.held_back.as_ref()?;
-        Some(format!("; library {name} was left alone, because {why}"))
-    });
-    Err(Failure::failed(format!(
-        "the index differs from the folders in {} rows{}",
-        last.found_in_all(),
-        why.unwrap_or_default()
-    )))
+    Ok(Audited { first, last, late })
 }
 
 /// Why the first library that was not compared was not.
@@ -133,7 +178,7 @@ fn seconds(time: Duration) -> String {
 }
 
 /// Where NATS and Milvus are: as the settings say, else where `up` says that they run.
-fn reach(settings: &Settings) -> Result<Settings, Failure> {
+pub fn reach(settings: &Settings) -> Result<Settings, Failure> {
     let mut settings = settings.clone();
     if settings.nats.url.is_empty() || settings.milvus.url.is_empty() {
         let running = settings.data_dir().ok().and_then(|dir| Running::read(&dir));
@@ -154,7 +199,7 @@ fn reach(settings: &Settings) -> Result<Settings, Failure> {
 
 /// Until the watchers that are meant have spoken. All words that are kept come within moments of
 /// the first one.
-async fn wait_for_words(status: &StatusView, libraries: &[Library]) {
+pub async fn wait_for_words(status: &StatusView, libraries: &[Library]) {
     let until = Instant::now() + WORDS_WITHIN;
     let (mut known, mut since) = (0, Instant::now());
     while Instant::now() < until {
@@ -259,10 +304,11 @@ fn print(report: &Report) {
             let examples = report.differences.iter().filter(of_this).take(PRINTED);
             let mut printed = 0;
             for difference in examples {
-                println!(
+                let line = format!(
                     "  {}  {}: {}",
                     difference.id, difference.path, difference.detail
                 );
+                println!("{}", shown::plain(&line));
                 printed += 1;
             }
             if *found > printed {
@@ -277,7 +323,7 @@ fn print(report: &Report) {
         .into_iter()
         .flatten()
         {
-            println!("\n{name}: {note}");
+            println!("\n{name}: {}", shown::plain(note));
         }
         if library.hashed > 0 {
             println!("\n{name}: {} files were read and hashed", library.hashed);

@@ -1,5 +1,7 @@
 //! The command line.
 
+mod search;
+
 use std::time::Duration;
 
 use clap::builder::{PossibleValue, PossibleValuesParser};
@@ -7,6 +9,8 @@ use clap::{ArgGroup, Args, CommandFactory as _, Parser, Subcommand};
 use lookalike_chassis::settings::duration;
 use lookalike_proto::reasons;
 use serde::de::IntoDeserializer as _;
+
+pub use search::{Example, SearchArgs};
 
 /// Find pictures by what they look like.
 ///
@@ -63,7 +67,8 @@ pub enum Command {
     Serve(RoleArgs),
     /// Show how many files are indexed, failed, ignored and in flight
     Status(StatusArgs),
-    /// Find the pictures most similar to one
+    /// Find pictures by what they look like: by a picture, by words, or by several of them
+    #[command(after_help = search::EXAMPLES)]
     Search(SearchArgs),
     /// List files that can't be indexed and why; show one, try again, or leave alone
     ///
@@ -107,6 +112,19 @@ pub enum Command {
         after --patience; 2 wrong use or settings. Files that were on their way without a repair\n\
         are not compared, and are told; they are no difference.")]
     Audit(AuditArgs),
+    /// List the known models, fetch one, go over to another
+    ///
+    /// A model turns pictures into vectors. One comes with lookalike; the others are fetched from
+    /// the Hugging Face hub into the cache folder, once, by `models fetch` or when --model names
+    /// one, and checked at every start. A folder with weights can be used as well: --model FOLDER.
+    #[command(after_help = "Examples:\n  \
+        lookalike models                     what there is, and what is here\n  \
+        lookalike models list --measure      also measure how fast each runs on this machine\n  \
+        lookalike models fetch dinov2-s14    download one; again after an interruption, the rest\n  \
+        lookalike models use dinov2-s14      go over to it while searches go on\n\n\
+        HF_ENDPOINT names another hub, HF_TOKEN a token for it; HTTPS_PROXY, HTTP_PROXY, ALL_PROXY\n\
+        and NO_PROXY are honoured. Offline: fetch elsewhere, and copy `models` of the cache folder.")]
+    Models(ModelsArgs),
     /// Print completions for a shell
     Completions {
         /// Which shell
@@ -166,30 +184,6 @@ pub struct StatusArgs {
     /// Show it again every second, until Ctrl-C
     #[arg(long)]
     pub watch: bool,
-}
-
-/// `search`.
-#[derive(Debug, Args)]
-pub struct SearchArgs {
-    /// Where.
-    #[command(flatten)]
-    pub service: ServiceArgs,
-    /// The picture to search by
-    #[arg(
-        value_name = "IMAGE",
-        required_unless_present = "id",
-        conflicts_with = "id"
-    )]
-    pub image: Option<std::path::PathBuf>,
-    /// Search by a picture of the index
-    #[arg(long, value_name = "ID")]
-    pub id: Option<String>,
-    /// How many matches
-    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=1000))]
-    pub limit: u32,
-    /// Only this library
-    #[arg(long, value_name = "NAME")]
-    pub library: Option<String>,
 }
 
 /// `failures`.
@@ -310,7 +304,169 @@ impl Command {
                 }
             }),
             Self::Up(_) | Self::Watch(_) | Self::Embed(_) | Self::Serve(_) => None,
+            Self::Models(args) => args.service(),
             Self::Audit(_) | Self::Completions { .. } => None,
+        }
+    }
+}
+
+/// `models`.
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub struct ModelsArgs {
+    /// What to do with them; a list unless said.
+    #[command(subcommand)]
+    pub command: Option<ModelsCommand>,
+    /// For the list.
+    #[command(flatten)]
+    pub list: ModelsListArgs,
+}
+
+/// What to do with models.
+#[derive(Debug, Subcommand)]
+pub enum ModelsCommand {
+    /// List them, one a line (this is what `models` alone does)
+    List(ModelsListArgs),
+    /// Download one into the cache folder, or what is missing of it
+    ///
+    /// Every byte is checked against a checksum: ours where the list says `pinned`, else the one
+    /// that the hub announced at the first fetch, which is kept beside the weights. A download
+    /// that was cut off goes on where it ended.
+    Fetch(ModelsFetchArgs),
+    /// Go over to another model, while searches go on
+    ///
+    /// Every picture is embedded again into a second collection, while the first one serves. Then
+    /// the two are compared on your own pictures, and you are asked. If you agree, the second one
+    /// serves from one moment to the next; the first one is kept for the way back. All roles follow
+    /// by themselves. Whatever ends this command, the same command goes on where it was.
+    #[command(after_help = "Examples:\n  \
+        lookalike models use dinov2-s14         go over, after a look at the difference\n  \
+        lookalike models use ~/models/mine      a model's folder\n  \
+        lookalike models use --rollback         back to the model before\n  \
+        lookalike models use --drop-old         forget what is not in service any more\n\n\
+        Exit codes: 0 done, or the copy is ready and nobody could be asked (--yes goes on);\n\
+        1 it failed; 2 wrong use or settings.")]
+    Use(Box<ModelsUseArgs>),
+}
+
+/// `models use`.
+#[derive(Debug, Args)]
+#[command(group = ArgGroup::new("what").required(true).args(["model", "rollback", "drop_old"]))]
+pub struct ModelsUseArgs {
+    /// The model by name, as `models list` shows it, or a folder with its description and weights
+    #[arg(value_name = "NAME|FOLDER")]
+    pub model: Option<String>,
+    /// Put the collection in service again that was before
+    #[arg(long)]
+    pub rollback: bool,
+    /// Delete every collection of this index that is not in service
+    #[arg(long)]
+    pub drop_old: bool,
+    /// Do not ask
+    #[arg(long)]
+    pub yes: bool,
+    /// Pictures on which the two models are compared
+    #[arg(long, value_name = "COUNT", default_value_t = 200, value_parser = clap::value_parser!(u16).range(1..=5000))]
+    pub sample: u16,
+    /// Where to write the pictures on which they differ most (default: models-use.html in the data
+    /// folder)
+    #[arg(long, value_name = "FILE.html")]
+    pub sheet: Option<std::path::PathBuf>,
+    /// How long to wait for the roles to follow, and for what the audit sends again (45s, 10m, 2h)
+    #[arg(long, value_name = "TIME", default_value = "10m", value_parser = parse_duration)]
+    pub patience: Duration,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+    /// Data folder of the `lookalike up` that is meant
+    #[arg(long, value_name = "DIR")]
+    pub data_dir: Option<String>,
+    /// NATS server (default: that of the `lookalike up` that is running)
+    #[arg(long, value_name = "URL")]
+    pub nats_url: Option<String>,
+    /// Milvus (default: that of the `lookalike up` that is running)
+    #[arg(long, value_name = "URL")]
+    pub milvus_url: Option<String>,
+    /// auto, cpu, cuda, cuda:N or vulkan
+    #[arg(long, value_name = "DEVICE")]
+    pub device: Option<String>,
+    /// Download nothing: use what is in the cache folder
+    #[arg(long)]
+    pub offline: bool,
+}
+
+impl ModelsUseArgs {
+    /// What it has in common with a role.
+    pub fn as_role(&self) -> RoleArgs {
+        RoleArgs {
+            data_dir: self.data_dir.clone(),
+            nats_url: self.nats_url.clone(),
+            milvus_url: self.milvus_url.clone(),
+            device: self.device.clone(),
+            offline: self.offline,
+            ..RoleArgs::default()
+        }
+    }
+
+    /// The audit that ends it.
+    pub fn as_audit(&self) -> AuditArgs {
+        AuditArgs {
+            libraries: Vec::new(),
+            repair: true,
+            deep: false,
+            no_wait: false,
+            patience: self.patience,
+            json: self.json,
+            data_dir: None,
+            nats_url: None,
+            milvus_url: None,
+            model: None,
+        }
+    }
+}
+
+/// `models list`.
+#[derive(Debug, Args)]
+pub struct ModelsListArgs {
+    /// Where.
+    #[command(flatten)]
+    pub service: ServiceArgs,
+    /// Measure how many images a second each model that is here takes on this machine, a few
+    /// seconds each, and remember it
+    #[arg(long)]
+    pub measure: bool,
+    /// With --measure: auto, cpu, cuda, cuda:N or vulkan
+    #[arg(long, value_name = "DEVICE", requires = "measure")]
+    pub device: Option<String>,
+}
+
+/// `models fetch`.
+#[derive(Debug, Args)]
+pub struct ModelsFetchArgs {
+    /// Its name, as `models list` shows it
+    #[arg(value_name = "NAME")]
+    pub name: String,
+    /// Download nothing, only check what is here
+    #[arg(long)]
+    pub offline: bool,
+    /// Forget the checksums of the first fetch, and take what the hub has now
+    ///
+    /// Vectors of other weights are not comparable: an index that was made with the old ones is
+    /// refused afterwards.
+    #[arg(long)]
+    pub renew: bool,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+impl ModelsArgs {
+    /// Where the service is that it asks.
+    fn service(&self) -> Option<&ServiceArgs> {
+        match &self.command {
+            None => Some(&self.list.service),
+            Some(ModelsCommand::List(args)) => Some(&args.service),
+            Some(ModelsCommand::Fetch(_) | ModelsCommand::Use(_)) => None,
         }
     }
 }

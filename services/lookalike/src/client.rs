@@ -6,10 +6,11 @@ use lookalike_bus::{WatcherAnswer, WatcherQuestion};
 use lookalike_proto::Library;
 use serde_json::Value;
 
-use crate::cli::{ConfirmArgs, SearchArgs, StatusArgs};
+use crate::cli::{ConfirmArgs, StatusArgs};
 use crate::failure::Failure;
 use crate::roles;
 use crate::settings::Settings;
+use crate::shown;
 use crate::up::Running;
 
 /// How long the service may take to answer.
@@ -44,11 +45,14 @@ impl Service {
         } else {
             settings.url.trim_end_matches('/').to_owned()
         };
-        let client = reqwest::Client::builder()
+        let mut client = reqwest::Client::builder()
             .timeout(PATIENCE)
-            .connect_timeout(Duration::from_secs(5))
-            .build()
-            .map_err(Failure::failed)?;
+            .connect_timeout(Duration::from_secs(5));
+        if is_here(&url) {
+            // A proxy for the world knows nothing of this machine.
+            client = client.no_proxy();
+        }
+        let client = client.build().map_err(Failure::failed)?;
         Ok(Self { client, url })
     }
 
@@ -94,6 +98,21 @@ impl Service {
             .await
     }
 
+    /// Asks for something about bytes.
+    ///
+    /// # Errors
+    /// When it does not answer, or refuses.
+    pub async fn post_bytes(
+        &self,
+        path: &str,
+        query: &[(&str, String)],
+        bytes: Vec<u8>,
+    ) -> Result<Value, Failure> {
+        let request = self.client.post(format!("{}{path}", self.url)).query(query);
+        let request = request.header("content-type", "application/octet-stream");
+        self.answer(request.body(bytes)).await
+    }
+
     /// Tells it to do something; a null body is none.
     ///
     /// # Errors
@@ -109,9 +128,22 @@ impl Service {
     }
 }
 
+/// Whether an address is this very machine's.
+fn is_here(url: &str) -> bool {
+    let Ok(url) = reqwest::Url::parse(url) else {
+        return false;
+    };
+    let host = url.host_str().unwrap_or_default();
+    let bare = host.trim_start_matches('[').trim_end_matches(']');
+    host == "localhost"
+        || bare
+            .parse::<std::net::IpAddr>()
+            .is_ok_and(|address| address.is_loopback())
+}
+
 /// Prints JSON as a person may read it.
 pub fn print_json(value: &Value) {
-    println!("{value:#}");
+    println!("{}", shown::json(&format!("{value:#}")));
 }
 
 /// `status`.
@@ -142,7 +174,7 @@ pub async fn status(settings: &Settings, args: &StatusArgs) -> Result<(), Failur
 
 fn print_status(url: &str, stats: &Value) {
     let count = |value: &Value, key: &str| value[key].as_u64().unwrap_or(0);
-    let text = |value: &Value| value.as_str().unwrap_or("unknown").to_owned();
+    let text = |value: &Value| shown::plain(value.as_str().unwrap_or("unknown")).into_owned();
     println!("lookalike at {url}");
     println!("model   {}", text(&stats["device"]));
     println!();
@@ -174,6 +206,10 @@ fn print_status(url: &str, stats: &Value) {
             "new files wait: Milvus takes no writes, or a mount does not answer; none is lost"
         );
     }
+    if let Some(why) = stats["left_behind"].as_str() {
+        println!();
+        println!("{}", shown::plain(why));
+    }
     for library in libraries {
         for degraded in library["degraded"].as_array().into_iter().flatten() {
             println!();
@@ -181,62 +217,10 @@ fn print_status(url: &str, stats: &Value) {
                 "{}: {} — {}",
                 text(&library["name"]),
                 text(&degraded["reason"]),
-                degraded["detail"].as_str().unwrap_or("")
+                shown::plain(degraded["detail"].as_str().unwrap_or(""))
             );
         }
     }
-}
-
-/// `search`.
-///
-/// # Errors
-/// When the picture can't be read, or the service does not answer or refuses.
-pub async fn search(settings: &Settings, args: &SearchArgs) -> Result<(), Failure> {
-    let service = Service::find(settings)?;
-    let mut query = vec![("limit", args.limit.to_string())];
-    query.extend(
-        args.library
-            .iter()
-            .map(|library| ("library", library.clone())),
-    );
-    let found = match (&args.image, &args.id) {
-        (Some(path), _) => {
-            let bytes = tokio::fs::read(path).await.map_err(|error| {
-                Failure::usage(format!("{} can't be read: {error}", path.display()))
-            })?;
-            let request = service
-                .client
-                .post(format!("{}/v1/search/image", service.url))
-                .query(&query)
-                .header("content-type", "application/octet-stream")
-                .body(bytes);
-            service.answer(request).await?
-        }
-        (None, Some(id)) => {
-            service
-                .get(&format!("/v1/images/{id}/similar"), &query)
-                .await?
-        }
-        (None, None) => return Err(Failure::usage("name a picture, or give --id")),
-    };
-    if args.service.json {
-        print_json(&found);
-        return Ok(());
-    }
-    let hits = found["hits"].as_array().cloned().unwrap_or_default();
-    if hits.is_empty() {
-        println!("nothing is indexed yet that could match");
-    }
-    for hit in hits {
-        println!(
-            "{:.3}  {}/{}  {}",
-            hit["score"].as_f64().unwrap_or(0.0),
-            hit["library"].as_str().unwrap_or("?"),
-            hit["path"].as_str().unwrap_or("?"),
-            hit["id"].as_str().unwrap_or("?"),
-        );
-    }
-    Ok(())
 }
 
 /// `confirm`.

@@ -6,6 +6,7 @@ use crate::cli::{FailuresArgs, FailuresCommand, ListArgs, SelectArgs};
 use crate::client::{self, Service};
 use crate::failure::Failure;
 use crate::settings::Settings;
+use crate::shown;
 use crate::why;
 
 /// `failures`, with or without a word behind it.
@@ -37,7 +38,7 @@ async fn list(settings: &Settings, args: &ListArgs) -> Result<(), Failure> {
         let failures = page["failures"].as_array().cloned().unwrap_or_default();
         if !args.service.json {
             for failure in &failures {
-                println!("{}", line(failure));
+                println!("{}", shown::plain(&line(failure)));
             }
         }
         all.extend(failures);

@@ -8,10 +8,15 @@ mod client;
 mod failure;
 mod failures;
 mod libraries;
+mod model;
+mod models;
 mod named;
 mod progress;
 mod roles;
+mod search;
 mod settings;
+mod shown;
+mod switch;
 mod up;
 mod why;
 
@@ -28,7 +33,7 @@ pub fn main() -> ExitCode {
     match run(cli) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            eprintln!("lookalike: {failure}");
+            eprintln!("lookalike: {}", shown::lines(&failure.to_string()));
             failure.code()
         }
     }
@@ -70,11 +75,12 @@ fn run(cli: Cli) -> Result<(), Failure> {
             Command::Embed(_) => roles::embed(settings).await,
             Command::Serve(_) => roles::serve(settings).await,
             Command::Status(status) => client::status(&settings, &status).await,
-            Command::Search(search) => client::search(&settings, &search).await,
+            Command::Search(search) => search::search(&settings, &search).await,
             Command::Failures(args) => failures::failures(&settings, &args).await,
             Command::Why(file) => why::why(&settings, &file).await,
             Command::Confirm(confirm) => client::confirm(&settings, &confirm).await,
             Command::Audit(args) => audit::audit(&settings, &args).await,
+            Command::Models(args) => models::models(&settings, &args).await,
             Command::Completions { .. } => Ok(()),
         }
     });

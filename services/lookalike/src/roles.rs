@@ -7,49 +7,16 @@ use std::time::Duration;
 
 use lookalike_bus::Bus;
 use lookalike_chassis::{leave, telemetry};
-use lookalike_index::{Index, ModelIdentity};
+use lookalike_index::{Index, Origin};
 use lookalike_proto::Library;
-use lookalike_vision::{Description, Engine, Limits, Model};
+use lookalike_vision::{Description, Engine, Limits};
 use lookalike_watcher::Watcher;
 use tokio_util::sync::CancellationToken;
 
 use crate::failure::Failure;
 use crate::libraries;
+use crate::model::{self, identity};
 use crate::settings::Settings;
-
-/// What an index must have been made by to be searched with this model.
-pub fn identity(description: &Description) -> ModelIdentity {
-    ModelIdentity {
-        name: description.name.clone(),
-        dimension: description.dimension,
-        checksum: description.checksum.clone(),
-        preprocessing: description.fingerprint(),
-    }
-}
-
-/// Reads the model's description without its weights.
-///
-/// # Errors
-/// When there is no such model.
-pub fn description(settings: &Settings) -> Result<Description, Failure> {
-    Model::load_description(&settings.vision.model).map_err(usage_chain)
-}
-
-/// Loads the model and starts it on its device.
-///
-/// # Errors
-/// When the model or the device is not to be had.
-pub async fn engine(settings: &Settings) -> Result<Arc<Engine>, Failure> {
-    let vision = settings.vision.clone();
-    let started = tokio::task::spawn_blocking(move || {
-        let model = Model::load(&vision.model)?;
-        Engine::start(&model, &vision)
-    });
-    match started.await {
-        Ok(engine) => Ok(Arc::new(engine.map_err(usage_chain)?)),
-        Err(error) => std::panic::resume_unwind(error.into_panic()),
-    }
-}
 
 /// An error and all its causes on one line.
 fn chain(error: &dyn std::error::Error) -> String {
@@ -65,7 +32,8 @@ fn chain(error: &dyn std::error::Error) -> String {
     line
 }
 
-fn usage_chain(error: impl std::error::Error) -> Failure {
+/// Wrong use or settings, with all causes.
+pub fn usage_chain(error: impl std::error::Error) -> Failure {
     Failure::usage(chain(&error))
 }
 
@@ -98,8 +66,12 @@ pub async fn asking_bus(settings: &Settings, command: &str) -> Result<Bus, Failu
 ///
 /// # Errors
 /// When Milvus does not answer, or the index is another model's.
-pub async fn index(settings: &Settings, description: &Description) -> Result<Index, Failure> {
-    let opened = Index::open(&settings.milvus, &identity(description)).await;
+pub async fn index(
+    settings: &Settings,
+    description: &Description,
+    origin: &Origin,
+) -> Result<Index, Failure> {
+    let opened = Index::open_with(&settings.milvus, &identity(description), origin).await;
     opened.map_err(|error| match error.fate() {
         lookalike_index::Fate::Fatal => usage_chain(error),
         _ => failed_chain(error),
@@ -208,9 +180,11 @@ pub async fn embed(settings: Settings) -> Result<(), Failure> {
     let listening = lookalike_search::bind(&settings.http.listen)
         .await
         .map_err(usage_chain)?;
-    let engine = engine(&settings).await?;
+    let named = model::chosen(&settings).await?;
+    let engine = named.engine(&settings).await?;
     let bus = bus(&settings, "embedder").await?;
-    let index = index(&settings, engine.description()).await?;
+    let origin = named.origin(engine.description())?;
+    let index = index(&settings, engine.description(), &origin).await?;
     let mut context = embedder(&settings, libraries, bus.clone(), index, engine);
     // Whoever runs a role alone has something that starts it anew.
     context.is_restarted = true;
@@ -221,7 +195,7 @@ pub async fn embed(settings: Settings) -> Result<(), Failure> {
         move || nats_answers(bus.clone()),
         ended.clone(),
     ));
-    let result = lookalike_embedder::run(context, leave)
+    let result = lookalike_embedder::run(context, model::loader(&settings), leave)
         .await
         .map_err(failed_chain);
     ended.cancel();
@@ -240,9 +214,9 @@ pub async fn serve(settings: Settings) -> Result<(), Failure> {
     let listening = lookalike_search::bind(&settings.http.listen)
         .await
         .map_err(usage_chain)?;
-    let description = description(&settings)?;
+    let (description, origin) = model::description(&settings).await?;
     let bus = bus(&settings, "search").await?;
-    let index = index(&settings, &description).await?;
+    let index = index(&settings, &description, &origin).await?;
     let context = service(&settings, libraries, bus, index, description, &leave);
     tracing::info!(address = %listening.address(), "answering searches");
     lookalike_search::serve(listening, context, leave)

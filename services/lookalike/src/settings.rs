@@ -7,7 +7,7 @@ use lookalike_chassis::settings::Layers;
 use lookalike_chassis::telemetry;
 use serde::{Deserialize, Serialize};
 
-use crate::cli::{Cli, Command, RoleArgs};
+use crate::cli::{Cli, Command, ModelsCommand, RoleArgs};
 use crate::failure::Failure;
 use crate::libraries;
 
@@ -39,6 +39,8 @@ pub struct Settings {
     pub audit: lookalike_embedder::audit::Settings,
     /// The API and the page.
     pub http: lookalike_search::Settings,
+    /// Fetching models.
+    pub models: crate::models::Settings,
     /// The servers that `up` starts.
     pub servers: lookalike_servers::Settings,
 }
@@ -59,6 +61,13 @@ pub fn choose(cli: &Cli) -> Result<Chosen, Failure> {
     let mut defaults = Settings::default();
     let mut none = RoleArgs::default();
     if let Command::Audit(args) = &cli.command {
+        defaults.nats.url = String::new();
+        defaults.milvus.url = String::new();
+        none = args.as_role();
+    }
+    if let Command::Models(args) = &cli.command
+        && let Some(ModelsCommand::Use(args)) = &args.command
+    {
         defaults.nats.url = String::new();
         defaults.milvus.url = String::new();
         none = args.as_role();
@@ -95,6 +104,14 @@ pub fn choose(cli: &Cli) -> Result<Chosen, Failure> {
     let mut layers = Layers::new(defaults);
     if let Some(file) = settings_file(cli.config.as_deref()) {
         layers = layers.file(&file).map_err(Failure::usage)?;
+    }
+    // What the hub's own tools go by.
+    for (key, variable) in [("models.hub", "HF_ENDPOINT"), ("models.token", "HF_TOKEN")] {
+        if let Some(value) = std::env::var(variable).ok().filter(|text| !text.is_empty()) {
+            layers = layers
+                .flag(key, value, &format!("environment {variable}"))
+                .map_err(Failure::usage)?;
+        }
     }
     // Variables that are no UTF-8 can't be ours.
     let variables = std::env::vars_os()

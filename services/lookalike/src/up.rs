@@ -1,18 +1,21 @@
 //! `up`: the servers as children, and every role in this process.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use lookalike_bus::Bus;
 use lookalike_chassis::{Backoff, leave, telemetry};
 use lookalike_index::Index;
 use lookalike_servers::{Programs, Servers, Wanted};
+use lookalike_vision::Engine;
 use lookalike_watcher::Watcher;
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
 use crate::failure::Failure;
 use crate::libraries;
+use crate::model::{self, Named};
 use crate::progress::Progress;
 use crate::roles::{self, failed_chain};
 use crate::settings::Settings;
@@ -60,8 +63,12 @@ pub async fn run(settings: Settings) -> Result<(), Failure> {
     let listening = lookalike_search::bind(&settings.http.listen)
         .await
         .map_err(Failure::usage)?;
-    // Fails on a wrong model before anything is fetched or started.
-    roles::description(&settings)?;
+    // Fails on a wrong model before anything is fetched or started. Without a name it is that of
+    // the index in service, which is known when Milvus runs.
+    let named = model::named(&settings).await?;
+    if let Some(named) = &named {
+        named.description()?;
+    }
 
     let wanted = Wanted {
         nats: settings.nats.url.is_empty(),
@@ -69,7 +76,7 @@ pub async fn run(settings: Settings) -> Result<(), Failure> {
     };
     let starting = start_servers(&settings, &data_dir, wanted, &progress);
     let started = tokio::select! {
-        started = async { tokio::try_join!(starting, roles::engine(&settings)) } => started,
+        started = async { tokio::try_join!(starting, engine_of(&settings, named.as_ref())) } => started,
         () = leave.cancelled() => {
             progress.done();
             return Ok(());
@@ -86,7 +93,7 @@ pub async fn run(settings: Settings) -> Result<(), Failure> {
     }
     progress.doing("opening the index");
     let connected = tokio::select! {
-        connected = connect(&settings, engine.description()) => connected,
+        connected = connect(&settings, named.zip(engine)) => connected,
         () = leave.cancelled() => {
             progress.done();
             servers.stop().await;
@@ -94,7 +101,7 @@ pub async fn run(settings: Settings) -> Result<(), Failure> {
         }
     };
     progress.done();
-    let (bus, index) = match connected {
+    let (bus, index, engine) = match connected {
         Ok(connected) => connected,
         Err(failure) => {
             servers.stop().await;
@@ -112,6 +119,7 @@ pub async fn run(settings: Settings) -> Result<(), Failure> {
     };
     let description = engine.description().clone();
     let device = engine.device_line();
+    let collections = index.collections();
     let embedder = roles::embedder(
         &settings,
         libraries.clone(),
@@ -130,7 +138,11 @@ pub async fn run(settings: Settings) -> Result<(), Failure> {
         &stop_serving,
     );
     let url = format!("http://{}", listening.address());
-    let mut embedding = tokio::spawn(lookalike_embedder::run(embedder, stop_embedding.clone()));
+    let mut embedding = tokio::spawn(lookalike_embedder::run(
+        embedder,
+        model::loader(&settings),
+        stop_embedding.clone(),
+    ));
     let mut serving = tokio::spawn(lookalike_search::serve(
         listening,
         service,
@@ -191,7 +203,12 @@ pub async fn run(settings: Settings) -> Result<(), Failure> {
     watcher.stop().await;
     if wanted.milvus && is_drained {
         // Its log has everything; this only makes the next start of Milvus quicker.
-        match tokio::time::timeout(within(Duration::from_secs(6)), index.flush()).await {
+        match tokio::time::timeout(
+            within(Duration::from_secs(6)),
+            collections.flush_in_service(),
+        )
+        .await
+        {
             Ok(Ok(())) => {}
             Ok(Err(error)) => tracing::info!(%error, "the index was not flushed"),
             Err(_) => tracing::info!("the index was not flushed in time"),
@@ -226,14 +243,39 @@ async fn start_servers(
         .map_err(failed_chain)
 }
 
+/// The engine of a model that was named.
+async fn engine_of(
+    settings: &Settings,
+    named: Option<&Named>,
+) -> Result<Option<Arc<Engine>>, Failure> {
+    match named {
+        Some(named) => named.engine(settings).await.map(Some),
+        None => Ok(None),
+    }
+}
+
+/// Connects, and loads the model of the index in service unless one was named.
 async fn connect(
     settings: &Settings,
-    description: &lookalike_vision::Description,
-) -> Result<(Bus, Index), Failure> {
-    tokio::try_join!(
-        roles::bus(settings, "up"),
-        roles::index(settings, description)
-    )
+    loaded: Option<(Named, Arc<Engine>)>,
+) -> Result<(Bus, Index, Arc<Engine>), Failure> {
+    let opened = async {
+        let (named, engine) = match loaded {
+            Some(loaded) => loaded,
+            None => {
+                let named = model::chosen(settings).await?;
+                let engine = named.engine(settings).await?;
+                model::renew(settings, &named, engine.description()).await?;
+                (named, engine)
+            }
+        };
+        let description = engine.description();
+        let origin = named.origin(description)?;
+        let index = roles::index(settings, description, &origin).await?;
+        Ok((index, engine))
+    };
+    let (bus, (index, engine)) = tokio::try_join!(roles::bus(settings, "up"), opened)?;
+    Ok((bus, index, engine))
 }
 
 /// How long leaving may take until only the servers are left to be stopped.

@@ -1,5 +1,6 @@
 //! `why`: one file's life, as a time line.
 
+use std::borrow::Cow;
 use std::path::Path;
 
 use serde_json::Value;
@@ -9,6 +10,7 @@ use crate::client::{self, Service};
 use crate::failure::Failure;
 use crate::named::{self, Named};
 use crate::settings::Settings;
+use crate::shown;
 
 /// `why`.
 ///
@@ -67,15 +69,16 @@ pub async fn ids(service: &Service, files: &[std::path::PathBuf]) -> Result<Vec<
     Ok(ids)
 }
 
-fn text<'a>(value: &'a Value, key: &str) -> &'a str {
-    value[key].as_str().unwrap_or_default()
+/// A text of the answer, as one line: names of files are in several of them.
+fn text<'a>(value: &'a Value, key: &str) -> Cow<'a, str> {
+    shown::plain(value[key].as_str().unwrap_or_default())
 }
 
 /// Which file, and what became of it.
 fn head(life: &Value) -> String {
     let mut said = format!("{}/{}\n", text(life, "library"), text(life, "path"));
     let mut line = |name: &str, value: String| said += &format!("{name:<10} {value}\n");
-    let since = match text(life, "since") {
+    let since = match &*text(life, "since") {
         "" => String::new(),
         since => format!(" since {since}"),
     };
@@ -86,7 +89,11 @@ fn head(life: &Value) -> String {
     }
     if let Some(modified_at) = life["modified_at"].as_str() {
         let bytes = life["bytes"].as_u64().unwrap_or(0);
-        line("file", format!("{bytes} bytes, written {modified_at}"));
+        let bytes = match bytes {
+            1 => "1 byte".to_owned(),
+            bytes => format!("{bytes} bytes"),
+        };
+        line("file", format!("{bytes}, written {modified_at}"));
     }
     if let Some(hash) = life["content_hash"].as_str() {
         line("content", hash.to_owned());
@@ -104,8 +111,8 @@ fn reason(life: &Value) -> String {
     let reason = &life["reason"];
     let mut said = format!("reason     {} ({code})\n", text(reason, "title"));
     // What a rule says is the same for each file; what was found in a file is not.
-    let sentence = match text(reason, "fate") {
-        "rule" if !detail.is_empty() => "",
+    let sentence = match &*text(reason, "fate") {
+        "rule" if !detail.is_empty() => Cow::Borrowed(""),
         _ => text(reason, "sentence"),
     };
     for words in [sentence, detail] {
@@ -114,7 +121,7 @@ fn reason(life: &Value) -> String {
         }
     }
     if let Some(remedy) = reason["remedy"].as_str() {
-        said += &format!("remedy     {remedy}\n");
+        said += &format!("remedy     {}\n", shown::plain(remedy));
     }
     said
 }
@@ -140,7 +147,7 @@ fn told(life: &Value) -> String {
     };
     said += &format!("{:<10} {visible}: {}\n", "visible", text(life, "index"));
     if let Some(waits_for) = life["waits_for"].as_str() {
-        said += &format!("{:<10} {waits_for}\n", "waits for");
+        said += &format!("{:<10} {}\n", "waits for", shown::plain(waits_for));
     }
     said
 }
@@ -179,6 +186,25 @@ mod tests {
         ] {
             assert_eq!(span(ms), expected);
         }
+    }
+
+    #[test]
+    fn a_name_does_nothing_to_the_terminal() {
+        let life = json!({
+            "library": "shop", "path": "a\u{1b}[2J\nvisible yes.jpg", "state": "failed",
+            "code": "empty", "detail": "\u{7}", "bytes": 1, "modified_at": "now", "steps": [],
+            "waits_for": "\u{9b}2J",
+        });
+        let said = told(&life);
+        assert!(
+            !said.contains(|c: char| c.is_control() && c != '\n'),
+            "{said:?}"
+        );
+        assert!(
+            said.starts_with(r"shop/a\u{1b}[2J\nvisible yes.jpg"),
+            "{said}"
+        );
+        assert!(said.contains("1 byte, written now"), "{said}");
     }
 
     #[test]

@@ -8,11 +8,13 @@
 
 mod doubles;
 mod faults;
+mod golden;
 mod hostile;
 mod lifecycle;
 mod pages;
 mod rows;
 mod server;
+mod switching;
 
 use std::time::Duration;
 

@@ -1,0 +1,327 @@
+//! The collections of a namespace, whichever models they belong to: which one is in service, which
+//! one was before, and putting another one in service.
+//!
+//! Two aliases remember that, in the server itself: `<namespace>` is on the collection in service,
+//! `_<namespace>_previous` on the one before (no namespace begins with `_`). The second one is set
+//! before the first one is moved, so that there is no moment in which the way back is lost; while
+//! both are on the same collection, there is no way back.
+
+use std::collections::HashMap;
+
+use milvus::v2::prelude::{
+    AlterAliasRequest, CollectionDesc, CreateAliasRequest, DescribeAliasRequest,
+    DescribeCollectionRequest, DropAliasRequest, DropCollectionRequest, FlushRequest,
+    ListCollectionsRequest, QueryRequest,
+};
+
+use crate::{
+    Error, ModelIdentity, Origin, Settings, connection::Connection, metrics::Call, row::Columns,
+};
+
+/// One collection of a namespace.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Collection {
+    /// `<namespace>_<model>_<n>`.
+    pub name: String,
+    /// Whose vectors it holds.
+    pub model: ModelIdentity,
+    /// Where that model comes from.
+    pub origin: Origin,
+}
+
+/// The collections of a namespace. Cheap to clone.
+#[derive(Clone)]
+pub struct Collections {
+    settings: Settings,
+    connection: Connection,
+}
+
+impl Collections {
+    /// Connects, and changes nothing.
+    ///
+    /// # Errors
+    /// [`Error::Settings`]; [`Error::Connect`] when no server answers in time.
+    pub async fn open(settings: &Settings) -> Result<Self, Error> {
+        settings.check()?;
+        let connection = Connection::open(settings).await?;
+        Ok(Self::new(settings, &connection))
+    }
+
+    pub(crate) fn new(settings: &Settings, connection: &Connection) -> Self {
+        Self {
+            settings: settings.clone(),
+            connection: connection.clone(),
+        }
+    }
+
+    /// The one in service.
+    ///
+    /// # Errors
+    /// As the server says.
+    pub async fn in_service(&self) -> Result<Option<Collection>, Error> {
+        self.behind(&self.settings.namespace).await
+    }
+
+    /// The name of the one in service: one small question, for whoever asks often.
+    ///
+    /// # Errors
+    /// As the server says.
+    pub async fn name_in_service(&self) -> Result<Option<String>, Error> {
+        alias_target(&self.connection, &self.settings, &self.settings.namespace).await
+    }
+
+    /// The one that was in service before, unless it is again.
+    ///
+    /// # Errors
+    /// As the server says.
+    pub async fn previous(&self) -> Result<Option<Collection>, Error> {
+        let previous = self.behind(&self.previous_alias()).await?;
+        let in_service = self.name_in_service().await?;
+        Ok(previous.filter(|previous| Some(&previous.name) != in_service.as_ref()))
+    }
+
+    /// All that belong to this namespace, by name.
+    ///
+    /// # Errors
+    /// As the server says.
+    pub async fn all(&self) -> Result<Vec<Collection>, Error> {
+        let listed = self
+            .admin("the list of collections", false, async |client| {
+                let request = ListCollectionsRequest::builder().build()?;
+                client.list_collections(request).await
+            })
+            .await?;
+        let begin = format!("{}_", self.settings.namespace);
+        let mut found = Vec::new();
+        for name in listed.collection_names() {
+            if name.starts_with(&begin)
+                && let Some(collection) = self.collection(name).await?
+                && collection.model.owns(&self.settings.namespace, name)
+            {
+                found.push(collection);
+            }
+        }
+        found.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(found)
+    }
+
+    /// Rows of a collection, as the server counts them.
+    ///
+    /// # Errors
+    /// As the server says; [`Error::NotLoaded`] where it is not loaded.
+    pub async fn rows(&self, name: &str) -> Result<u64, Error> {
+        const COUNT: &str = "count(*)";
+        let target = format!("collection {name:?}");
+        let limit = self.settings.call_timeout;
+        let answer = self
+            .connection
+            .once(Call::Count, limit, &target, async |client| {
+                let request = QueryRequest::builder()
+                    .collection_name(name)
+                    .output_fields([COUNT])
+                    .build()?;
+                client.query(request).await
+            })
+            .await?;
+        let columns = answer.results().get_output_fields();
+        let counted = Columns::new(Call::Count, columns).numbers(COUNT)?;
+        u64::try_from(counted.first().copied().unwrap_or(0))
+            .map_err(|_| Error::answer(Call::Count, "a count below zero"))
+    }
+
+    /// Puts a collection in service, with one request that every later one sees; what was in
+    /// service is remembered. Harmless where it is in service already.
+    ///
+    /// # Errors
+    /// As the server says: ask which one is in service before doing it again.
+    pub async fn put_in_service(&self, name: &str) -> Result<(), Error> {
+        let current = self.name_in_service().await?;
+        if current.as_deref() == Some(name) {
+            return Ok(());
+        }
+        if let Some(current) = &current {
+            let alias = self.previous_alias();
+            let exists = alias_target(&self.connection, &self.settings, &alias)
+                .await?
+                .is_some();
+            self.point(&alias, current, exists).await?;
+        }
+        let alias = &self.settings.namespace;
+        self.point(alias, name, current.is_some()).await?;
+        tracing::info!(collection = name, before = ?current, "another collection is in service");
+        Ok(())
+    }
+
+    /// Removes a collection that is not in service, with all its rows.
+    ///
+    /// # Errors
+    /// [`Error::InService`]; else as the server says.
+    pub async fn remove(&self, name: &str) -> Result<(), Error> {
+        if self.name_in_service().await?.as_deref() == Some(name) {
+            return Err(Error::InService {
+                collection: name.to_owned(),
+            });
+        }
+        let alias = self.previous_alias();
+        let target = alias_target(&self.connection, &self.settings, &alias).await?;
+        // A collection that has an alias is not dropped by some versions.
+        if target.as_deref() == Some(name) {
+            self.admin(&format!("alias {alias:?}"), false, async |client| {
+                let request = DropAliasRequest::builder().alias(&alias).build()?;
+                client.drop_alias(request).await
+            })
+            .await?;
+        }
+        self.admin(&format!("collection {name:?}"), true, async |client| {
+            let request = DropCollectionRequest::builder()
+                .collection_name(name)
+                .build()?;
+            client.drop_collection(request).await
+        })
+        .await
+    }
+
+    /// Brings what was written to the collection in service to the server's storage, as
+    /// [`Index::flush`](crate::Index::flush) does for one model's.
+    ///
+    /// # Errors
+    /// As the server says; [`Error::Timeout`] after `milvus.admin_timeout`.
+    pub async fn flush_in_service(&self) -> Result<(), Error> {
+        let Some(name) = self.name_in_service().await? else {
+            return Ok(());
+        };
+        let limit = self.settings.admin_timeout;
+        let target = format!("collection {name:?}");
+        self.connection
+            .once(Call::Flush, limit, &target, async |client| {
+                let request = FlushRequest::builder()
+                    .collection_names([name.as_str()])
+                    .wait_flushed_ms(i64::try_from(limit.as_millis()).unwrap_or(i64::MAX))
+                    .build()?;
+                client.flush(request).await
+            })
+            .await?;
+        Ok(())
+    }
+
+    fn previous_alias(&self) -> String {
+        format!("_{}_previous", self.settings.namespace)
+    }
+
+    async fn behind(&self, alias: &str) -> Result<Option<Collection>, Error> {
+        match alias_target(&self.connection, &self.settings, alias).await? {
+            Some(name) => self.collection(&name).await,
+            None => Ok(None),
+        }
+    }
+
+    /// `None` where it is gone, or not one of lookalike's.
+    async fn collection(&self, name: &str) -> Result<Option<Collection>, Error> {
+        let found = describe(&self.connection, &self.settings, name).await?;
+        Ok(found.and_then(|properties| {
+            Some(Collection {
+                name: name.to_owned(),
+                model: ModelIdentity::read(&properties)?,
+                origin: Origin::read(&properties),
+            })
+        }))
+    }
+
+    async fn point(&self, alias: &str, collection: &str, exists: bool) -> Result<(), Error> {
+        point_alias(&self.connection, &self.settings, alias, collection, exists).await
+    }
+
+    async fn admin<T, F>(
+        &self,
+        target: &str,
+        long: bool,
+        request: impl FnOnce(milvus::v2::ClientV2) -> F,
+    ) -> Result<T, Error>
+    where
+        F: Future<Output = Result<T, milvus::v2::error::Error>>,
+    {
+        let limit = match long {
+            true => self.settings.admin_timeout,
+            false => self.settings.call_timeout,
+        };
+        let admin = self.connection.once(Call::Admin, limit, target, request);
+        admin.await
+    }
+}
+
+/// The collection behind an alias.
+pub(crate) async fn alias_target(
+    connection: &Connection,
+    settings: &Settings,
+    alias: &str,
+) -> Result<Option<String>, Error> {
+    let limit = settings.call_timeout;
+    let target = format!("alias {alias:?}");
+    let found = connection
+        .once(Call::Admin, limit, &target, async |client| {
+            let request = DescribeAliasRequest::builder().alias(alias).build()?;
+            client.describe_alias(request).await
+        })
+        .await;
+    match found {
+        Ok(found) if found.collection_name().is_empty() => Ok(None),
+        Ok(found) => Ok(Some(found.collection_name().to_owned())),
+        Err(Error::Missing { .. }) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Properties of a collection; `None` where there is no such collection.
+pub(crate) async fn describe(
+    connection: &Connection,
+    settings: &Settings,
+    name: &str,
+) -> Result<Option<HashMap<String, String>>, Error> {
+    let limit = settings.call_timeout;
+    let target = format!("collection {name:?}");
+    let found = connection
+        .once(Call::Admin, limit, &target, async |client| {
+            let request = DescribeCollectionRequest::builder()
+                .collection_name(name)
+                .build()?;
+            client.describe_collection(request).await
+        })
+        .await;
+    match found {
+        Ok(found) => {
+            let description: &CollectionDesc = found.description();
+            Ok(Some(description.get_properties().clone()))
+        }
+        Err(Error::Missing { .. }) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Sets an alias, or moves it where it exists.
+pub(crate) async fn point_alias(
+    connection: &Connection,
+    settings: &Settings,
+    alias: &str,
+    collection: &str,
+    exists: bool,
+) -> Result<(), Error> {
+    let limit = settings.call_timeout;
+    let target = format!("alias {alias:?}");
+    connection
+        .once(Call::Admin, limit, &target, async |client| {
+            if exists {
+                let request = AlterAliasRequest::builder()
+                    .alias(alias)
+                    .collection_name(collection)
+                    .build()?;
+                client.alter_alias(request).await
+            } else {
+                let request = CreateAliasRequest::builder()
+                    .alias(alias)
+                    .collection_name(collection)
+                    .build()?;
+                client.create_alias(request).await
+            }
+        })
+        .await
+}

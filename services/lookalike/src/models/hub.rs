@@ -1,0 +1,295 @@
+//! Asking the Hugging Face hub: one request with its redirects, and what its answer means.
+//!
+//! `HUB/OWNER/NAME/resolve/REVISION/FILE` is answered by the hub itself for small files, and by a
+//! redirect to a content network for large ones. The first answer has headers that say which commit
+//! it is and what the file's SHA-256 and length are. The token goes to the hub alone, never to where
+//! it redirects.
+
+use std::time::Duration;
+
+use reqwest::header::{ACCEPT_ENCODING, AUTHORIZATION, HeaderMap, IF_RANGE, LOCATION, RANGE};
+use reqwest::{Method, Response, StatusCode, Url};
+
+use super::error::Error;
+use super::settings::Settings;
+
+/// Redirects that are followed.
+const MOST_REDIRECTS: usize = 10;
+
+/// Why a request did not go well.
+#[derive(Debug)]
+pub enum Trouble {
+    /// It may go well later.
+    Again {
+        /// Why it did not now.
+        why: String,
+        /// How long the hub asks to wait.
+        wait: Option<Duration>,
+    },
+    /// It never will.
+    Never(Error),
+}
+
+impl Trouble {
+    fn again(why: impl Into<String>) -> Self {
+        Self::Again {
+            why: why.into(),
+            wait: None,
+        }
+    }
+}
+
+impl From<Error> for Trouble {
+    fn from(error: Error) -> Self {
+        Self::Never(error)
+    }
+}
+
+/// What the hub says of a file.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Announced {
+    /// The commit, 40 hexadecimal digits.
+    pub commit: Option<String>,
+    /// SHA-256 of the file, which it says of large files only.
+    pub sha256: Option<String>,
+    /// Its length.
+    pub bytes: Option<u64>,
+}
+
+/// A client of the hub.
+pub struct Client {
+    client: reqwest::Client,
+    hub: Url,
+    token: String,
+    stall: Duration,
+}
+
+impl Client {
+    /// A client as the settings say; proxies as the environment says.
+    ///
+    /// # Errors
+    /// When the hub's address is none, or no client can be made.
+    pub fn new(settings: &Settings) -> Result<Self, Error> {
+        let address = |why: String| Error::Address {
+            hub: settings.hub.clone(),
+            why,
+        };
+        let hub = Url::parse(settings.hub.trim_end_matches('/'))
+            .map_err(|error| address(error.to_string()))?;
+        if !matches!(hub.scheme(), "http" | "https") {
+            return Err(address("neither http nor https".to_owned()));
+        }
+        let client = reqwest::Client::builder()
+            .user_agent(concat!("lookalike/", env!("CARGO_PKG_VERSION")))
+            .connect_timeout(settings.connect_timeout)
+            // Followed by hand, for the headers on the way and for the token.
+            .redirect(reqwest::redirect::Policy::none())
+            .build()
+            .map_err(Error::Client)?;
+        Ok(Self {
+            client,
+            hub,
+            // From a file, perhaps, with its newline.
+            token: settings.token.trim().to_owned(),
+            stall: settings.stall_timeout,
+        })
+    }
+
+    /// The address of a file.
+    ///
+    /// # Errors
+    /// When it makes no address.
+    pub fn url(&self, repository: &str, revision: &str, file: &str) -> Result<Url, Error> {
+        let mut url = self.hub.clone();
+        {
+            let mut path = url.path_segments_mut().map_err(|()| Error::Address {
+                hub: self.hub.to_string(),
+                why: "it can't have paths".to_owned(),
+            })?;
+            path.pop_if_empty()
+                .extend(repository.split('/'))
+                .push("resolve")
+                .push(revision)
+                .extend(file.split('/'));
+        }
+        Ok(url)
+    }
+
+    /// What the hub says of a file, without its bytes.
+    ///
+    /// # Errors
+    /// When it does not answer, or refuses.
+    pub async fn ask(&self, url: &Url) -> Result<Announced, Trouble> {
+        let (_, announced) = self.follow(Method::HEAD, url, HeaderMap::new()).await?;
+        Ok(announced)
+    }
+
+    /// Begins to send a file's bytes from `from` on. The answer is one of 200, 206 and 416;
+    /// `etag` makes it 200 where the file has become another one.
+    ///
+    /// # Errors
+    /// When it does not answer, or refuses.
+    pub async fn get(
+        &self,
+        url: &Url,
+        from: u64,
+        etag: Option<&str>,
+    ) -> Result<(Response, Announced), Trouble> {
+        let mut headers = HeaderMap::new();
+        if from > 0 {
+            let range = format!("bytes={from}-");
+            headers.insert(RANGE, range.parse().expect("digits make a header"));
+            if let Some(etag) = etag.and_then(|etag| etag.parse().ok()) {
+                headers.insert(IF_RANGE, etag);
+            }
+        }
+        self.follow(Method::GET, url, headers).await
+    }
+
+    async fn follow(
+        &self,
+        method: Method,
+        asked: &Url,
+        headers: HeaderMap,
+    ) -> Result<(Response, Announced), Trouble> {
+        let mut url = asked.clone();
+        let mut announced = Announced::default();
+        for _ in 0..=MOST_REDIRECTS {
+            let mut request = self
+                .client
+                .request(method.clone(), url.clone())
+                .headers(headers.clone())
+                // The length and the checksum are those of the file itself.
+                .header(ACCEPT_ENCODING, "identity");
+            if !self.token.is_empty() && url.origin() == self.hub.origin() {
+                request = request.header(AUTHORIZATION, format!("Bearer {}", self.token));
+            }
+            let response = tokio::time::timeout(self.stall, request.send())
+                .await
+                .map_err(|_| Trouble::again(format!("no answer within {:?}", self.stall)))?
+                .map_err(|error| {
+                    if error.is_builder() {
+                        return Trouble::Never(strange(asked, causes(&error)));
+                    }
+                    Trouble::again(causes(&error))
+                })?;
+            announced.hear(response.headers(), url.origin() == self.hub.origin());
+            let status = response.status();
+            if !is_redirect(status) {
+                return match status {
+                    StatusCode::OK
+                    | StatusCode::PARTIAL_CONTENT
+                    | StatusCode::RANGE_NOT_SATISFIABLE => Ok((response, announced)),
+                    _ => Err(self.judge(asked, status, response.headers())),
+                };
+            }
+            let next = response
+                .headers()
+                .get(LOCATION)
+                .and_then(|location| location.to_str().ok())
+                .and_then(|location| url.join(location).ok())
+                .ok_or_else(|| strange(asked, "a redirect to nowhere"))?;
+            if url.scheme() == "https" && next.scheme() != "https" {
+                return Err(strange(asked, "a redirect to an unencrypted address").into());
+            }
+            if method == Method::HEAD && next.origin() != self.hub.origin() {
+                // Everything that is asked for was said by the hub itself.
+                return Ok((response, announced));
+            }
+            url = next;
+        }
+        Err(strange(asked, "more redirects than are followed").into())
+    }
+
+    fn judge(&self, url: &Url, status: StatusCode, headers: &HeaderMap) -> Trouble {
+        let text = |name: &str| Some(headers.get(name)?.to_str().ok()?.trim().to_owned());
+        match status.as_u16() {
+            404 | 410 => Error::NotFound {
+                url: url.to_string(),
+            }
+            .into(),
+            401 | 403 => Error::Refused {
+                url: url.to_string(),
+                status: status.as_u16(),
+                advice: if self.token.is_empty() {
+                    "it may need a token: put one that may read it into HF_TOKEN, and accept its \
+                     terms on its page if it has some"
+                } else {
+                    "the token in HF_TOKEN may not read it: check it, and accept the model's \
+                     terms on its page if it has some"
+                }
+                .to_owned(),
+            }
+            .into(),
+            407 => Error::Refused {
+                url: url.to_string(),
+                status: 407,
+                advice: "the proxy wants to know who you are: give it as \
+                         HTTPS_PROXY=http://USER:PASSWORD@HOST:PORT"
+                    .to_owned(),
+            }
+            .into(),
+            408 | 425 | 429 | 500..=599 => Trouble::Again {
+                why: format!("the hub says {status}"),
+                wait: text("retry-after")
+                    .and_then(|seconds| seconds.parse().ok())
+                    .map(Duration::from_secs),
+            },
+            _ => strange(url, format!("it says {status}")).into(),
+        }
+    }
+}
+
+impl Announced {
+    /// Takes over what an answer says; what the hub itself said first counts.
+    fn hear(&mut self, headers: &HeaderMap, is_hub: bool) {
+        let text = |name: &str| Some(headers.get(name)?.to_str().ok()?.trim().to_owned());
+        if !is_hub {
+            return;
+        }
+        let hexadecimal = |text: &str, digits: usize| {
+            text.len() == digits && text.bytes().all(|b| b.is_ascii_hexdigit())
+        };
+        if self.commit.is_none() {
+            self.commit = text("x-repo-commit").filter(|commit| hexadecimal(commit, 40));
+        }
+        if self.sha256.is_none() {
+            self.sha256 = text("x-linked-etag")
+                .or_else(|| text("etag"))
+                .map(|etag| {
+                    let etag = etag.trim_start_matches("W/").trim_matches('"');
+                    etag.to_ascii_lowercase()
+                })
+                .filter(|etag| hexadecimal(etag, 64));
+        }
+        if self.bytes.is_none() {
+            self.bytes = text("x-linked-size").and_then(|bytes| bytes.parse().ok());
+        }
+    }
+}
+
+fn is_redirect(status: StatusCode) -> bool {
+    matches!(status.as_u16(), 301 | 302 | 303 | 307 | 308)
+}
+
+/// An answer that is not the hub's.
+pub fn strange(url: &Url, why: impl Into<String>) -> Error {
+    Error::Strange {
+        url: url.to_string(),
+        why: why.into(),
+    }
+}
+
+/// The innermost reason, which says most.
+pub fn causes(error: &reqwest::Error) -> String {
+    let mut innermost: &dyn std::error::Error = error;
+    while let Some(cause) = innermost.source() {
+        innermost = cause;
+    }
+    let what = if error.is_connect() {
+        "no connection: "
+    } else {
+        ""
+    };
+    format!("{what}{innermost}").replace(char::is_control, " ")
+}

@@ -1,0 +1,538 @@
+//! `models use`: another model, while searches go on.
+//!
+//! In this order: fill a second collection with the new model's vectors, in passes, until little
+//! differs; compare the two on the user's own pictures; ask; catch up once more; move the alias.
+//! From that moment on the roles follow by themselves, and an audit brings in what changed
+//! meanwhile. Everything before the alias can be done again from the start, and finds what is done
+//! done; everything after it is what the roles do at any start. So this may die at any point.
+
+mod compare;
+mod sheet;
+mod told;
+
+use std::collections::BTreeMap;
+use std::io::{IsTerminal as _, Write as _};
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use lookalike_bus::{Bus, Lease, StatusView};
+use lookalike_embedder::switch::{Context, Copy, Pass};
+use lookalike_index::{Collection, Collections, Index};
+use lookalike_proto::Library;
+use lookalike_vision::{LEAST_COSINE, Limits};
+use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
+
+use crate::audit;
+use crate::cli::ModelsUseArgs;
+use crate::client;
+use crate::failure::Failure;
+use crate::libraries::expand_home;
+use crate::model::{self, identity};
+use crate::roles::{self, failed_chain};
+use crate::settings::Settings;
+use crate::shown;
+use crate::up::Running;
+
+use compare::Compared;
+use told::Told;
+
+/// Passes at most before the change, and after the question.
+const MOST_PASSES: u32 = 12;
+
+/// What a pass may have changed for the next one to be short enough: so many rows, or this part of
+/// all.
+const FEW_ROWS: u64 = 50;
+const FEW_OF: u64 = 100;
+
+/// An embedder that was not heard for so long has died.
+const ALIVE: Duration = Duration::from_secs(13);
+
+/// How long the service is waited for, once every embedder has followed.
+const SERVED_WITHIN: Duration = Duration::from_secs(15);
+
+/// `models use`.
+///
+/// # Errors
+/// Whatever keeps it from its end; doing it again goes on where it was.
+pub async fn switch(settings: &Settings, args: &ModelsUseArgs) -> Result<(), Failure> {
+    let mut settings = audit::reach(settings)?;
+    let configured = std::mem::take(&mut settings.vision.model);
+    let (bus, collections) = tokio::try_join!(roles::asking_bus(&settings, "models use"), async {
+        Collections::open(&settings.milvus)
+            .await
+            .map_err(failed_chain)
+    })?;
+    let ended = CancellationToken::new();
+    let command = Switch {
+        status: bus.follow_status(ended.clone()),
+        told: Told::new(args.json),
+        settings,
+        args,
+        bus,
+        collections,
+        configured,
+    };
+    let lease = command.begin(&ended).await?;
+    let done = match &args.model {
+        Some(model) => command.go_over(model).await,
+        None if args.rollback => command.roll_back().await,
+        None => command.drop_old().await,
+    };
+    command.told.done();
+    ended.cancel();
+    let _ = tokio::time::timeout(Duration::from_secs(2), lease).await;
+    command.bus.close().await;
+    done
+}
+
+struct Switch<'a> {
+    settings: Settings,
+    args: &'a ModelsUseArgs,
+    bus: Bus,
+    status: StatusView,
+    collections: Collections,
+    told: Told,
+    /// The model that the settings name.
+    configured: String,
+}
+
+/// What is in service, and where it was found.
+struct Filled {
+    new: Index,
+    copy: Copy,
+    libraries: BTreeMap<Library, PathBuf>,
+}
+
+impl Switch<'_> {
+    /// One of these commands works at a time. Where another one was killed, its claim ends soon.
+    async fn begin(
+        &self,
+        ended: &CancellationToken,
+    ) -> Result<tokio::task::JoinHandle<()>, Failure> {
+        let holder = format!(
+            "{}-{}",
+            std::process::id(),
+            lookalike_chassis::clock::now_nanos()
+        );
+        let until = Instant::now() + self.settings.nats.lease + Duration::from_secs(3);
+        let mut said = false;
+        let lease = loop {
+            let taken = self.bus.take_lease("switch", &holder).await;
+            match taken.map_err(failed_chain)? {
+                Some(lease) => break lease,
+                None if Instant::now() > until => {
+                    return Err(Failure::failed(
+                        "another `models use` is at work on this index: wait for its end",
+                    ));
+                }
+                None => {
+                    if !std::mem::replace(&mut said, true) {
+                        self.told.line("waiting for another `models use` to end");
+                    }
+                    tokio::time::sleep(Duration::from_millis(300)).await;
+                }
+            }
+        };
+        Ok(tokio::spawn(keep(lease, ended.clone())))
+    }
+
+    async fn in_service(&self) -> Result<Collection, Failure> {
+        let found = self.collections.in_service().await.map_err(failed_chain)?;
+        found.ok_or_else(|| {
+            Failure::usage(
+                "there is no index yet, so that there is nothing to go over from: start with \
+                 `lookalike up --model NAME`",
+            )
+        })
+    }
+
+    async fn go_over(&self, name: &str) -> Result<(), Failure> {
+        let current = self.in_service().await?;
+        let named = model::find(&self.settings, name).await?;
+        let description = named.description()?;
+        let wanted = identity(&description);
+        if current.model == wanted {
+            self.told.line(&format!("{} is in service", wanted.name));
+            return self.finish(&current.name, json!({})).await;
+        }
+        let engine = named.engine(&self.settings).await?;
+        let origin = named.origin(&description)?;
+        self.told.line(&format!(
+            "going over from {} to {}",
+            current.model.name,
+            engine.device_line()
+        ));
+        let milvus = &self.settings.milvus;
+        let old = Index::open(milvus, &current.model)
+            .await
+            .map_err(failed_chain)?;
+        let new = Index::open_shadow(milvus, &wanted, &origin)
+            .await
+            .map_err(failed_chain)?;
+        let device = engine.device_line();
+        let kept = new
+            .keep_golden(engine.golden(), LEAST_COSINE, &device)
+            .await;
+        kept.map_err(failed_chain)?;
+        let libraries = self.libraries().await;
+        let filled = Filled {
+            copy: Copy::new(Context {
+                old: old.clone(),
+                new: new.clone(),
+                engine,
+                limits: Limits::from(&self.settings.vision),
+                decode_threads: self.settings.vision.decode_threads(),
+                libraries: libraries.clone(),
+                settings: self.settings.embed.clone(),
+            }),
+            new,
+            libraries,
+        };
+        let last = self.fill(&filled, 2).await?;
+        self.tell_left(&last);
+        let (compared, sheet) = self.compare(&old, &filled, &last).await?;
+        let mut report = json!({
+            "model": wanted.name,
+            "collection": &*filled.new.collection(),
+            "before": {"model": current.model.name, "collection": current.name},
+            "rows": last.rows,
+            "left": last.left,
+            "compared": compared.json(),
+            "sheet": sheet.map(|path| path.display().to_string()),
+        });
+        if !self.is_agreed(&compared)? {
+            report["switched"] = false.into();
+            if self.args.json {
+                client::print_json(&report);
+            }
+            return Ok(());
+        }
+        // The question may have waited for long.
+        self.fill(&filled, 1).await?;
+        let name = filled.new.collection();
+        let flipped = self.collections.put_in_service(&name).await;
+        flipped.map_err(failed_chain)?;
+        self.told.line(&format!(
+            "{} is in service now; {} is kept for `lookalike models use --rollback`",
+            wanted.name, current.name
+        ));
+        self.finish(&name, report).await
+    }
+
+    /// Where the libraries are on this machine: where the settings say, else where their watchers
+    /// say.
+    async fn libraries(&self) -> BTreeMap<Library, PathBuf> {
+        audit::wait_for_words(&self.status, &[]).await;
+        let told = self.status.libraries().into_iter();
+        let told = told.map(|library| (library.name, PathBuf::from(library.root)));
+        let named = self.settings.libraries.iter();
+        let named = named.map(|(name, root)| (name.clone(), expand_home(root)));
+        told.chain(named)
+            .filter(|(_, root)| root.is_dir())
+            .filter_map(|(name, root)| Some((Library::new(&name).ok()?, root)))
+            .collect()
+    }
+
+    /// Passes, `least` or more, until little changes any more.
+    async fn fill(&self, filled: &Filled, least: u32) -> Result<Pass, Failure> {
+        let mut number = 0;
+        loop {
+            number += 1;
+            let of = self.rows().await;
+            let begun = Instant::now();
+            let tell = |pass: &Pass| self.told.pass(pass, of, begun);
+            let sample = usize::from(self.args.sample);
+            let pass = filled
+                .copy
+                .pass(sample, &tell)
+                .await
+                .map_err(failed_chain)?;
+            self.told.passed(&pass, begun);
+            if number >= least && pass.changed() <= FEW_ROWS.max(pass.rows / FEW_OF) {
+                return Ok(pass);
+            }
+            if number >= MOST_PASSES {
+                return Err(Failure::failed(
+                    "the pictures change faster than they can be embedded: try again when less \
+                     happens in the folders; what is done stays done",
+                ));
+            }
+        }
+    }
+
+    async fn rows(&self) -> u64 {
+        match self.collections.name_in_service().await {
+            Ok(Some(name)) => self.collections.rows(&name).await.unwrap_or(0),
+            _ => 0,
+        }
+    }
+
+    fn tell_left(&self, pass: &Pass) {
+        if pass.left == 0 {
+            return;
+        }
+        self.told.line(&format!(
+            "{} of {} pictures have no vector of the new model yet, because their files can't be \
+             read here, or changed. Those of watched libraries are sent again after the change:",
+            pass.left, pass.rows
+        ));
+        for (library, path, why) in &pass.told {
+            let line = format!("  {library}/{path}: {why}");
+            self.told.line(&shown::plain(&line));
+        }
+    }
+
+    async fn compare(
+        &self,
+        old: &Index,
+        filled: &Filled,
+        last: &Pass,
+    ) -> Result<(Compared, Option<PathBuf>), Failure> {
+        self.told.line("comparing the two on your own pictures");
+        let compared = compare::compare(old, &filled.new, &last.sample).await;
+        let compared = compared.map_err(failed_chain)?;
+        for line in compared.lines() {
+            self.told.line(&line);
+        }
+        if compared.queries.is_empty() {
+            return Ok((compared, None));
+        }
+        let path = match &self.args.sheet {
+            Some(path) => path.clone(),
+            None => self.settings.data_dir()?.join("models-use.html"),
+        };
+        let limits = Limits::from(&self.settings.vision);
+        let models = [&old.model().name, &filled.new.model().name].map(String::as_str);
+        let page = sheet::page(models, &compared, &filled.libraries, &limits).await;
+        if let Some(folder) = path.parent() {
+            let _ = std::fs::create_dir_all(folder);
+        }
+        std::fs::write(&path, page).map_err(|error| {
+            Failure::failed(format!(
+                "the sheet can't be written to {}: {error}; name another file with --sheet",
+                path.display()
+            ))
+        })?;
+        self.told.line(&format!(
+            "where they differ most, in pictures: {}",
+            path.display()
+        ));
+        Ok((compared, Some(path)))
+    }
+
+    fn is_agreed(&self, compared: &Compared) -> Result<bool, Failure> {
+        if self.args.yes {
+            return Ok(true);
+        }
+        if !std::io::stdin().is_terminal() || self.args.json {
+            self.told.line(
+                "the copy is ready, and nobody can be asked here: the same command with --yes goes \
+                 over; nothing has changed for searches",
+            );
+            return Ok(false);
+        }
+        self.told.done();
+        let mut answer = String::new();
+        eprint!(
+            "Go over, with {:.0} % of the neighbours in common? [y/N] ",
+            compared.shared() * 100.0
+        );
+        let asked = std::io::stderr().flush();
+        asked
+            .and_then(|()| std::io::stdin().read_line(&mut answer))
+            .map_err(Failure::failed)?;
+        let agreed = matches!(answer.trim(), "y" | "Y" | "yes");
+        if !agreed {
+            self.told.line(
+                "nothing has changed for searches. The same command goes on where it is now; \
+                 `lookalike models use --drop-old` removes the copy",
+            );
+        }
+        Ok(agreed)
+    }
+
+    async fn roll_back(&self) -> Result<(), Failure> {
+        let current = self.in_service().await?;
+        let previous = self.collections.previous().await.map_err(failed_chain)?;
+        let previous = previous.ok_or_else(|| {
+            Failure::usage(format!(
+                "there is nothing to go back to: {} is in service, and no collection was before it",
+                current.model.name
+            ))
+        })?;
+        // It must be able to answer before anything asks it.
+        let index = Index::open_shadow(&self.settings.milvus, &previous.model, &previous.origin);
+        let index = index.await.map_err(failed_chain)?;
+        index.ready().await.map_err(failed_chain)?;
+        let flipped = self.collections.put_in_service(&previous.name).await;
+        flipped.map_err(failed_chain)?;
+        self.told.line(&format!(
+            "{} is in service again; {} is kept for `lookalike models use --rollback`",
+            previous.model.name, current.model.name
+        ));
+        let report = json!({
+            "model": previous.model.name,
+            "collection": previous.name,
+            "before": {"model": current.model.name, "collection": current.name},
+        });
+        self.finish(&previous.name, report).await
+    }
+
+    async fn drop_old(&self) -> Result<(), Failure> {
+        let current = self.in_service().await?;
+        let mut all = self.collections.all().await.map_err(failed_chain)?;
+        all.retain(|collection| collection.name != current.name);
+        audit::wait_for_words(&self.status, &[]).await;
+        let mut dropped = Vec::new();
+        for old in &all {
+            let rows = self.collections.rows(&old.name).await;
+            let rows = rows.map_or("an unknown number of".to_owned(), |rows| rows.to_string());
+            let told = self.status.embedders();
+            if told.iter().any(|embedder| embedder.collection == old.name) {
+                return Err(Failure::failed(format!(
+                    "an embedder still works for {} ({}), because it could not follow: its log \
+                     says why",
+                    old.name, old.model.name
+                )));
+            }
+            self.told
+                .line(&format!("{}: {rows} rows of {}", old.name, old.model.name));
+            dropped.push(json!({"collection": old.name, "model": old.model.name}));
+        }
+        let may = all.is_empty() || self.args.yes || self.may_drop()?;
+        if may {
+            for old in &all {
+                self.collections
+                    .remove(&old.name)
+                    .await
+                    .map_err(failed_chain)?;
+            }
+            self.told.line(match all.is_empty() {
+                true => "there is nothing but what is in service",
+                false => "deleted",
+            });
+        }
+        if self.args.json {
+            client::print_json(&json!({"dropped": if may { dropped } else { Vec::new() }}));
+        }
+        Ok(())
+    }
+
+    fn may_drop(&self) -> Result<bool, Failure> {
+        if !std::io::stdin().is_terminal() || self.args.json {
+            self.told
+                .line("nobody can be asked here: add --yes to delete them");
+            return Ok(false);
+        }
+        let mut answer = String::new();
+        eprint!("Delete them? There is no way back to their models then. [y/N] ");
+        let asked = std::io::stderr().flush();
+        asked
+            .and_then(|()| std::io::stdin().read_line(&mut answer))
+            .map_err(Failure::failed)?;
+        Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
+    }
+
+    /// Waits until the roles have followed, and proves that the index equals the folders.
+    async fn finish(&self, name: &str, mut report: Value) -> Result<(), Failure> {
+        if !self.configured.is_empty() {
+            self.told.line(&format!(
+                "your settings name the model {:?} (vision.model): take that out, or roles that are \
+                 started anew refuse the index of another model",
+                self.configured
+            ));
+        }
+        self.followed(name).await?;
+        self.served().await;
+        let args = self.args.as_audit();
+        self.told.line("comparing the index with the folders");
+        let audited = audit::run_all(&self.settings, &args).await?;
+        if self.args.json {
+            report["switched"] = true.into();
+            report["audit"] = audited.json();
+            client::print_json(&report);
+        } else {
+            audited.print(&args);
+        }
+        audited.verdict(&args)
+    }
+
+    /// Until every embedder that tells of itself works for the collection in service.
+    async fn followed(&self, name: &str) -> Result<(), Failure> {
+        audit::wait_for_words(&self.status, &[]).await;
+        let until = Instant::now() + self.args.patience;
+        let mut none_since = None;
+        loop {
+            let told = self.status.embedders_heard_within(ALIVE);
+            let behind: Vec<_> = told.iter().filter(|one| one.collection != name).collect();
+            match (told.is_empty(), behind.first()) {
+                (false, None) => return Ok(()),
+                (true, _) => {
+                    let since = *none_since.get_or_insert_with(Instant::now);
+                    if since.elapsed() > Duration::from_secs(12) {
+                        self.told.line(
+                            "no embedder tells of itself: the next one that starts takes the new \
+                             model",
+                        );
+                        return Ok(());
+                    }
+                }
+                (false, Some(_)) => none_since = None,
+            }
+            if Instant::now() > until {
+                let why = behind.first().and_then(|one| one.left_behind.clone());
+                return Err(Failure::failed(format!(
+                    "{} of {} embedders did not follow within {:?}{}; the new model is in service, \
+                     and the same command again goes on from here",
+                    behind.len(),
+                    told.len(),
+                    self.args.patience,
+                    why.map(|why| format!(": {why}")).unwrap_or_default()
+                )));
+            }
+            self.told.waiting(told.len() - behind.len(), told.len());
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    }
+
+    /// Until the service of this data folder, if one runs, searches with the model in service. A
+    /// service that does not says why in its status.
+    async fn served(&self) {
+        let is_known = !self.settings.url.is_empty()
+            || self
+                .settings
+                .data_dir()
+                .is_ok_and(|dir| Running::read(&dir).is_some());
+        let (true, Ok(service)) = (is_known, client::Service::find(&self.settings)) else {
+            return;
+        };
+        let until = Instant::now() + SERVED_WITHIN;
+        while let Ok(Some(collection)) = self.collections.in_service().await {
+            let serves = match service.get("/v1/stats", &[]).await {
+                Ok(stats) => stats["model"]["checksum"] == *collection.model.checksum,
+                // Another one may follow; this one is not there.
+                Err(_) => return,
+            };
+            if serves || Instant::now() > until {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    }
+}
+
+/// Renews a lease until `ended`, and gives it up.
+async fn keep(mut lease: Lease, ended: CancellationToken) {
+    loop {
+        let wait = tokio::time::sleep(lease.term() / 3);
+        if ended.run_until_cancelled(wait).await.is_none() {
+            return lease.give_up().await;
+        }
+        if let Ok(false) = lease.renew().await {
+            // Doing it twice is harmless.
+            tracing::debug!("another `models use` may have begun");
+            return;
+        }
+    }
+}

@@ -1,0 +1,227 @@
+//! The contact sheet of a change: the pictures about which the two models differ most, each with
+//! its neighbours by the one and by the other, in one file for a browser. Every picture is in the
+//! file once, however often it is shown.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::path::PathBuf;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use futures_util::StreamExt as _;
+use lookalike_index::{Hit, Image};
+use lookalike_proto::{Library, RelativePath};
+use lookalike_vision::Limits;
+
+use super::compare::{Compared, Query};
+
+/// The longer side of the pictures in the file, in pixels.
+const SIDE: u32 = 128;
+
+/// Pictures with their neighbours: with all thumbnails, some 3 MB at the very most.
+const MOST_QUERIES: usize = 24;
+
+/// Pictures that are made small at once.
+const AT_ONCE: usize = 2;
+
+const STYLE: &str = include_str!("sheet.css");
+
+/// The page.
+pub(super) async fn page(
+    models: [&str; 2],
+    compared: &Compared,
+    libraries: &BTreeMap<Library, PathBuf>,
+    limits: &Limits,
+) -> String {
+    let queries: Vec<&Query> = compared.queries.iter().take(MOST_QUERIES).collect();
+    let mut images: BTreeMap<&str, &Image> = BTreeMap::new();
+    for query in &queries {
+        let near = query.near.iter().flatten().map(|hit| &hit.image);
+        for image in near.chain([&query.image]) {
+            images.insert(&image.id, image);
+        }
+    }
+    let small = images
+        .values()
+        .map(|image| thumbnail(image, libraries, limits));
+    let small: Vec<Option<Vec<u8>>> = futures_util::stream::iter(small)
+        .buffered(AT_ONCE)
+        .collect()
+        .await;
+    let thumbnails = images.keys().copied().zip(small).collect();
+    render(models, compared, &queries, &thumbnails)
+}
+
+/// A small picture, where its file can be read.
+async fn thumbnail(
+    image: &Image,
+    libraries: &BTreeMap<Library, PathBuf>,
+    limits: &Limits,
+) -> Option<Vec<u8>> {
+    let root = libraries.get(&Library::new(&image.library).ok()?)?;
+    let path = RelativePath::new(&*image.path).ok()?.below(root);
+    let limits = limits.clone();
+    let made = tokio::task::spawn_blocking(move || {
+        let metadata = std::fs::symlink_metadata(&path).ok()?;
+        if !metadata.is_file() || metadata.len() > limits.max_file_bytes {
+            return None;
+        }
+        let bytes = std::fs::read(&path).ok()?;
+        lookalike_vision::thumbnail(&bytes, SIDE, &limits).ok()
+    });
+    made.await.ok()?
+}
+
+fn render(
+    models: [&str; 2],
+    compared: &Compared,
+    queries: &[&Query],
+    thumbnails: &BTreeMap<&str, Option<Vec<u8>>>,
+) -> String {
+    let models = models.map(escape);
+    let mut page = format!(
+        "<!doctype html>\n<html lang=\"en\">\n<meta charset=\"utf-8\">\n\
+         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
+         <title>{} or {}</title>\n<style>\n{STYLE}",
+        models[0], models[1]
+    );
+    let names: BTreeMap<&str, usize> = thumbnails.keys().copied().zip(0..).collect();
+    for (id, jpeg) in thumbnails {
+        if let Some(jpeg) = jpeg {
+            let data = STANDARD.encode(jpeg);
+            let _ = writeln!(
+                page,
+                ".p{}{{background-image:url(data:image/jpeg;base64,{data})}}",
+                names[id]
+            );
+        }
+    }
+    let _ = writeln!(
+        page,
+        "</style>\n<header><h1>{} or {}</h1>",
+        models[0], models[1]
+    );
+    for line in compared.lines() {
+        let _ = writeln!(page, "<p>{}.</p>", escape(&line));
+    }
+    let _ = writeln!(
+        page,
+        "<p>Below are the {} pictures about which they differ most, each with its nearest \
+         neighbours by the one and by the other. <span class=\"key common\">Both find it</span> \
+         <span class=\"key own\">only this one does</span></p></header>\n<main>",
+        queries.len()
+    );
+    for query in queries {
+        row(&mut page, query, &models, &names);
+    }
+    page.push_str("</main>\n</html>\n");
+    page
+}
+
+fn row(page: &mut String, query: &Query, models: &[String; 2], names: &BTreeMap<&str, usize>) {
+    let common = query.common();
+    let picture = |image: &Image| {
+        let place = escape(&format!("{}/{}", image.library, image.path));
+        let number = names.get(&*image.id).copied().unwrap_or_default();
+        format!(
+            "<span class=\"photo p{number}\" role=\"img\" aria-label=\"{place}\" title=\"{place}\">\
+             </span>"
+        )
+    };
+    let _ = write!(
+        page,
+        "<section><figure class=\"query\">{}<figcaption>{} in common</figcaption></figure><div>",
+        picture(&query.image),
+        common.len()
+    );
+    for (model, near) in models.iter().zip(&query.near) {
+        let _ = write!(page, "<h2>{model}</h2><div class=\"near\">");
+        for Hit { image, score } in near {
+            let kind = match common.contains(&*image.id) {
+                true => "common",
+                false => "own",
+            };
+            let _ = write!(
+                page,
+                "<figure class=\"{kind}\">{}<figcaption>{score:.2}</figcaption></figure>",
+                picture(image)
+            );
+        }
+        page.push_str("</div>");
+    }
+    page.push_str("</div></section>\n");
+}
+
+/// Text for between tags and quotes.
+fn escape(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '&' => escaped.push_str("&amp;"),
+            '<' => escaped.push_str("&lt;"),
+            '>' => escaped.push_str("&gt;"),
+            '"' => escaped.push_str("&quot;"),
+            c => escaped.push(c),
+        }
+    }
+    escaped
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn the_page_shows_both_and_each_picture_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let image = |id: &str| Image {
+            id: id.into(),
+            library: "shop".into(),
+            path: format!("{id}<b>.png"),
+            ..Image::default()
+        };
+        let hits = |ids: &[&str]| -> Vec<Hit> {
+            let ids = ids.iter();
+            ids.map(|id| Hit {
+                image: image(id),
+                score: 0.25,
+            })
+            .collect()
+        };
+        let samples = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../images");
+        let mut folders = vec![samples];
+        let sample = loop {
+            let folder = folders.pop().unwrap();
+            let entries = std::fs::read_dir(folder)
+                .unwrap()
+                .map(|e| e.unwrap().path());
+            let (below, files): (Vec<_>, Vec<_>) = entries.partition(|path| path.is_dir());
+            folders.extend(below);
+            let mut files = files.into_iter();
+            if let Some(jpeg) = files.find(|f| f.extension().is_some_and(|e| e == "jpg")) {
+                break jpeg;
+            }
+        };
+        for id in ["a", "b"] {
+            std::fs::copy(&sample, dir.path().join(format!("{id}<b>.png"))).unwrap();
+        }
+        let compared = Compared {
+            queries: vec![Query {
+                image: image("a"),
+                near: [hits(&["b", "c"]), hits(&["b", "d"])],
+            }],
+        };
+        let library = Library::new("shop").unwrap();
+        let libraries = BTreeMap::from([(library, dir.path().to_owned())]);
+        let limits = Limits::default();
+        let page = page(["old", "<new>"], &compared, &libraries, &limits).await;
+        assert_eq!(page.matches("url(data:image/jpeg;base64,").count(), 2);
+        assert_eq!(page.matches("<figure class=\"common\">").count(), 2);
+        assert_eq!(page.matches("<figure class=\"own\">").count(), 2);
+        assert!(
+            page.contains("&lt;new&gt;") && !page.contains("<b>"),
+            "{page}"
+        );
+        assert!(!page.contains("http"), "it needs nothing from elsewhere");
+    }
+}

@@ -1,0 +1,107 @@
+//! The program as a process, against servers of the tests' own.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod fetching;
+mod hub;
+mod listing;
+mod misbehaving;
+mod proxies;
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use hub::Hub;
+
+/// A cache folder, and what a process is told that uses it.
+struct Machine {
+    folder: tempfile::TempDir,
+    hub: String,
+    settings: Vec<(&'static str, String)>,
+}
+
+impl Machine {
+    fn new(hub: &Hub) -> Self {
+        Self {
+            folder: tempfile::tempdir().unwrap(),
+            hub: hub.url(),
+            settings: vec![
+                ("LOOKALIKE_MODELS_STALL_TIMEOUT", "500ms".into()),
+                ("LOOKALIKE_MODELS_MAX_WAIT", "20ms".into()),
+                ("LOOKALIKE_MODELS_ATTEMPTS", "4".into()),
+            ],
+        }
+    }
+
+    fn with(mut self, name: &'static str, value: &str) -> Self {
+        self.settings.push((name, value.to_owned()));
+        self
+    }
+
+    fn command(&self, words: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_lookalike"));
+        command
+            .args(words)
+            .env_clear()
+            .env("HOME", self.folder.path())
+            .env(
+                "LOOKALIKE_SERVERS_CACHE_DIR",
+                self.folder.path().join("cache"),
+            )
+            .env("LOOKALIKE_DATA_DIR", self.folder.path().join("data"))
+            .env("HF_ENDPOINT", &self.hub)
+            .current_dir(self.folder.path());
+        for (name, value) in &self.settings {
+            command.env(name, value);
+        }
+        command
+    }
+
+    fn run(&self, words: &[&str]) -> Output {
+        self.command(words).output().unwrap()
+    }
+
+    /// Runs what must succeed, and gives what it printed.
+    #[track_caller]
+    fn succeeds(&self, words: &[&str]) -> String {
+        let output = self.run(words);
+        assert!(output.status.success(), "{words:?}: {output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// Runs what must fail with this code, and gives its last words.
+    #[track_caller]
+    fn fails(&self, code: i32, words: &[&str]) -> String {
+        let output = self.run(words);
+        assert_eq!(output.status.code(), Some(code), "{words:?}: {output:?}");
+        let said = String::from_utf8(output.stderr).unwrap();
+        said.lines().last().unwrap_or_default().to_owned()
+    }
+
+    fn model(&self, name: &str) -> PathBuf {
+        self.folder.path().join("cache/models").join(name)
+    }
+}
+
+/// Bytes that differ everywhere.
+fn bytes(count: usize, seed: u64) -> Vec<u8> {
+    let mut state = seed * 2 + 1;
+    (0..count)
+        .map(|_| {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            state as u8
+        })
+        .collect()
+}
+
+/// Names below a folder, sorted.
+fn names(folder: &Path) -> Vec<String> {
+    let mut names: Vec<String> = std::fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    names.sort();
+    names
+}

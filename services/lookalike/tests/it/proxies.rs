@@ -1,0 +1,96 @@
+//! Proxies of the environment are honoured, for the hub and not for ourselves.
+
+use std::io::Write as _;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::{Arc, Mutex};
+
+use crate::hub::{Hub, read_request};
+use crate::{Machine, bytes};
+
+/// A proxy that notes what it is asked for, and fetches plain HTTP.
+fn proxy() -> (SocketAddr, Arc<Mutex<Vec<String>>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let noted = seen.clone();
+    std::thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            let noted = noted.clone();
+            std::thread::spawn(move || {
+                let _ = pass_on(stream, &noted);
+            });
+        }
+    });
+    (address, seen)
+}
+
+fn pass_on(mut stream: TcpStream, noted: &Mutex<Vec<String>>) -> std::io::Result<()> {
+    let Some(request) = read_request("proxy", &stream)? else {
+        return Ok(());
+    };
+    noted.lock().unwrap().push(request.line.clone());
+    let mut words = request.line.split(' ');
+    let (method, url) = (words.next().unwrap(), words.next().unwrap());
+    let Some((host, path)) = url
+        .strip_prefix("http://")
+        .and_then(|url| url.split_once('/'))
+    else {
+        // CONNECT: nothing behind this proxy speaks TLS.
+        return write!(stream, "HTTP/1.1 502 X\r\ncontent-length: 0\r\n\r\n");
+    };
+    let mut server = TcpStream::connect(host)?;
+    write!(server, "{method} /{path} HTTP/1.1\r\nhost: {host}\r\n")?;
+    for (name, value) in &request.headers {
+        if name != "host" {
+            write!(server, "{name}: {value}\r\n")?;
+        }
+    }
+    write!(server, "\r\n")?;
+    std::io::copy(&mut server, &mut stream).map(|_| ())
+}
+
+#[test]
+fn the_hub_is_reached_through_the_proxy() {
+    let hub = Hub::start(bytes(1 << 20, 1));
+    let (address, seen) = proxy();
+    let machine = Machine::new(&hub).with("HTTP_PROXY", &format!("http://{address}"));
+    // HTTP_PROXY counts for programs that are no CGI scripts; both spellings are in use.
+    machine.succeeds(&["models", "fetch", "resnet34"]);
+    let seen = std::mem::take(&mut *seen.lock().unwrap());
+    assert_eq!(seen.len(), 3, "{seen:?}");
+    assert!(seen[0].starts_with("HEAD http://127.0.0.1:"), "{seen:?}");
+    assert_eq!(hub.state().requests.len(), 3);
+}
+
+#[test]
+fn exceptions_and_https_are_honoured() {
+    let hub = Hub::start(bytes(1 << 20, 2));
+    let (address, seen) = proxy();
+    let machine = Machine::new(&hub)
+        .with("http_proxy", &format!("http://{address}"))
+        .with("NO_PROXY", "localhost,127.0.0.1");
+    machine.succeeds(&["models", "fetch", "resnet34"]);
+    assert!(seen.lock().unwrap().is_empty());
+
+    // The real hub speaks HTTPS: asked for through a tunnel.
+    let mut machine = Machine::new(&hub)
+        .with("HTTPS_PROXY", &format!("http://{address}"))
+        .with("LOOKALIKE_MODELS_ATTEMPTS", "2");
+    machine.hub = "https://hub.invalid".to_owned();
+    let said = machine.fails(1, &["models", "fetch", "resnet34"]);
+    assert!(said.contains("after 2 attempts"), "{said}");
+    let seen = seen.lock().unwrap();
+    assert_eq!(seen[..], vec!["CONNECT hub.invalid:443 HTTP/1.1"; 2][..]);
+}
+
+/// A proxy for the world is none for a lookalike on this machine.
+#[test]
+fn a_service_on_this_machine_is_asked_directly() {
+    let hub = Hub::start(Vec::new());
+    let (address, seen) = proxy();
+    let machine = Machine::new(&hub).with("HTTP_PROXY", &format!("http://{address}"));
+    let url = hub.url();
+    machine.fails(1, &["status", "--url", &url]);
+    assert!(seen.lock().unwrap().is_empty());
+    assert!(!hub.state().requests.is_empty());
+}

@@ -1,0 +1,388 @@
+//! Another model while searches go on: `models use`, its deaths, and the way back.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use lookalike_index::{Collections, Index, ModelIdentity, Origin, Settings};
+use serde_json::Value;
+
+use crate::harness::{PATIENCE, Process, Proxy, Wire, World, eventually, program, samples};
+
+/// The model that comes with lookalike.
+const OLD: &str = "lookalike-mini";
+
+/// Another one, with a network that is quick: random weights.
+fn other_model() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../vision/reference/tiny-clip")
+}
+
+fn other_name() -> String {
+    let folder = other_model();
+    let description = lookalike_vision::Model::load_description(folder.to_str().unwrap());
+    description.unwrap().name
+}
+
+impl World {
+    /// `lookalike models use …` of this world.
+    fn models_use(&self, words: &[&str]) -> Command {
+        let mut command = program();
+        command
+            .args(["models", "use"])
+            .args(words)
+            .args(["--nats-url", &self.nats_for_looks()])
+            .arg("--data-dir")
+            .arg(self.data_dir())
+            .env("LOOKALIKE_MILVUS_URL", self.milvus_for_looks())
+            .env("LOOKALIKE_NATS_NAMESPACE", &self.namespace)
+            .env("LOOKALIKE_MILVUS_NAMESPACE", &self.namespace)
+            .envs(self.settings.iter().map(|(name, value)| (name, value)))
+            .current_dir(self.dir.path());
+        command
+    }
+
+    /// Runs it to its end, without a question; what it printed.
+    async fn goes_over(&self, words: &[&str]) -> Value {
+        self.says(self.models_use(words), &["--yes"]).await
+    }
+
+    async fn says(&self, mut command: Command, words: &[&str]) -> Value {
+        command.args(words).arg("--json");
+        let output = tokio::task::spawn_blocking(move || command.output().unwrap());
+        let output = output.await.unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{}: {said}", output.status);
+        serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {said}"))
+    }
+
+    async fn serves(&self, model: &str) {
+        eventually("the service has gone over", PATIENCE, || async {
+            let stats = self.try_stats().await?;
+            (stats["model"]["name"] == *model)
+                .then_some(())
+                .ok_or(stats.to_string())
+        })
+        .await;
+    }
+
+    fn milvus_settings(&self) -> Settings {
+        Settings {
+            url: self.milvus_for_looks(),
+            namespace: self.namespace.clone(),
+            ..Settings::default()
+        }
+    }
+
+    async fn collections(&self) -> Collections {
+        Collections::open(&self.milvus_settings()).await.unwrap()
+    }
+
+    /// Every file is a row of the collection in service, each with its content.
+    async fn equals(&self) {
+        eventually("the index equals the folders", PATIENCE, || async {
+            let (report, equal) = self.audit(&[]).await;
+            (equal && report["differences"] == 0 && report["in_flight"] == 0)
+                .then_some(())
+                .ok_or(report.to_string())
+        })
+        .await;
+    }
+}
+
+/// Searches all the time, by picture and by id; what did not go well is kept.
+struct Searching {
+    stop: Arc<AtomicBool>,
+    done: Arc<AtomicUsize>,
+    task: tokio::task::JoinHandle<Vec<String>>,
+}
+
+impl Searching {
+    fn begin(url: &str, picture: Vec<u8>) -> Self {
+        let (stop, done) = (
+            Arc::new(AtomicBool::new(false)),
+            Arc::new(AtomicUsize::new(0)),
+        );
+        let (url, stopped, counted) = (url.to_owned(), stop.clone(), done.clone());
+        let task = tokio::spawn(async move {
+            let client = reqwest::Client::new();
+            let mut bad = Vec::new();
+            while !stopped.load(Ordering::Relaxed) {
+                let request = client
+                    .post(format!("{url}/v1/search/image?limit=3"))
+                    .header("content-type", "application/octet-stream")
+                    .body(picture.clone());
+                match request.send().await {
+                    Ok(answer) => {
+                        let status = answer.status();
+                        let body: Value = answer.json().await.unwrap_or_default();
+                        // The picture is in the index: by vectors of one model it is itself.
+                        let score = body["hits"][0]["score"].as_f64().unwrap_or(0.0);
+                        if !status.is_success() || score < 0.99 {
+                            bad.push(format!("{status} {body}"));
+                        }
+                    }
+                    Err(error) => bad.push(error.to_string()),
+                }
+                counted.fetch_add(1, Ordering::Relaxed);
+                tokio::time::sleep(Duration::from_millis(15)).await;
+            }
+            bad
+        });
+        Self { stop, done, task }
+    }
+
+    /// All went well.
+    async fn end(self) {
+        self.stop.store(true, Ordering::Relaxed);
+        let bad = self.task.await.unwrap();
+        let done = self.done.load(Ordering::Relaxed);
+        assert!(
+            bad.is_empty(),
+            "{} of {done} searches: {:?}",
+            bad.len(),
+            bad.first()
+        );
+        assert!(done > 50, "{done} searches prove nothing");
+    }
+}
+
+#[tokio::test]
+async fn searches_and_changes_go_on_while_the_model_changes_and_back() {
+    let mut world = World::new("switch");
+    world.fill("", 60);
+    let picture = samples()[0].clone();
+    world.copy(&picture, "query.jpg");
+    world.start().await;
+    world.assert_index_equals_folder().await;
+    let before = world.rows().await;
+    let bytes = std::fs::read(&picture).unwrap();
+    let searching = Searching::begin(&world.url, bytes.clone());
+
+    // Files come, go, move and change all the while.
+    let stop = Arc::new(AtomicBool::new(false));
+    let (photos, stopped, sample) = (world.photos.clone(), stop.clone(), bytes.clone());
+    let changing = tokio::spawn(async move {
+        let mut number = 0;
+        while !stopped.load(Ordering::Relaxed) && number < 50 {
+            let new = crate::harness::variant(&sample, 1000 + number);
+            std::fs::write(photos.join(format!("new-{number}.jpg")), &new).unwrap();
+            let old = photos.join(format!("{number}.jpg"));
+            match number % 3 {
+                0 => std::fs::remove_file(old).unwrap(),
+                1 => std::fs::rename(old, photos.join(format!("moved-{number}.jpg"))).unwrap(),
+                _ => std::fs::write(old, crate::harness::variant(&new, number)).unwrap(),
+            }
+            number += 1;
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    });
+    let folder = other_model();
+    let report = world.goes_over(&[folder.to_str().unwrap()]).await;
+    stop.store(true, Ordering::Relaxed);
+    changing.await.unwrap();
+    assert_eq!(report["switched"], true, "{report}");
+    assert_eq!(report["audit"]["equal"], true, "{report}");
+    let shared = report["compared"]["shared"].as_f64().unwrap();
+    assert!(shared > 0.0 && shared < 1.0, "{report}");
+    let sheet = std::fs::read_to_string(report["sheet"].as_str().unwrap()).unwrap();
+    assert!(sheet.contains("data:image/jpeg;base64,") && sheet.contains(&other_name()));
+    world.serves(&other_name()).await;
+    world.equals().await;
+    // Some more with the new one.
+    world.fill("later", 5);
+    world.settled().await;
+    world.equals().await;
+    searching.end().await;
+
+    // The id of a file that only moved is what it was.
+    let moved = world.get("/v1/images?path_prefix=moved-1.jpg").await;
+    let old = before.values().find(|row| row.path == "1.jpg").unwrap();
+    assert_eq!(moved["images"][0]["id"], *old.id, "{moved}");
+
+    // And back: what changed since is brought in.
+    let searching = Searching::begin(&world.url, bytes);
+    let report = world.goes_over(&["--rollback"]).await;
+    assert_eq!(report["audit"]["equal"], true, "{report}");
+    world.serves(OLD).await;
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    searching.end().await;
+    world.assert_index_equals_folder().await;
+    let report = world.goes_over(&["--drop-old"]).await;
+    assert_eq!(report["dropped"].as_array().unwrap().len(), 1, "{report}");
+    assert_eq!(world.collections().await.all().await.unwrap().len(), 1);
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn a_start_takes_the_model_in_service_and_refuses_another() {
+    let mut world = World::new("modelstart");
+    world.set("LOOKALIKE_NATS_LEASE", "2s");
+    world.fill("", 8);
+    world.start().await;
+    world.settled().await;
+    let folder = other_model();
+    let collections = world.collections().await;
+    let old = collections.name_in_service().await.unwrap();
+    // Nobody can be asked here, and nobody agreed.
+    let words = [folder.to_str().unwrap()];
+    let report = world.says(world.models_use(&words), &[]).await;
+    assert_eq!(report["switched"], false, "{report}");
+    assert_eq!(report["rows"], 8, "{report}");
+    assert_eq!(collections.name_in_service().await.unwrap(), old);
+    // Killed while it goes over: the next start is with the new model, and the command ends well.
+    let mut command = world.models_use(&words);
+    command.arg("--yes");
+    let mut command = world.run(command, "models-use");
+    eventually("it has gone over", PATIENCE, || async {
+        let name = collections.name_in_service().await.unwrap();
+        (name != old).then_some(()).ok_or(format!("{name:?}"))
+    })
+    .await;
+    world.kill();
+    world.start().await;
+    let status = command.end().await;
+    assert!(status.success(), "{}", command.log());
+    let said = command.log();
+    assert!(said.contains("The index equals the folders"), "{said}");
+    world.serves(&other_name()).await;
+    world.equals().await;
+    world.stop().await;
+    let mut command = world.command("up");
+    command.args(["--model", OLD]);
+    let mut refused = world.run(command, "refused");
+    let status = refused.end().await;
+    assert_eq!(status.code(), Some(2), "{}", refused.log());
+    let said = refused.log();
+    assert!(said.contains("lookalike models use"), "{said}");
+    // Again the same is no work.
+    world.start().await;
+    let report = world.goes_over(&[folder.to_str().unwrap()]).await;
+    assert_eq!(report["audit"]["equal"], true, "{report}");
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn killed_at_any_point_it_ends_right() {
+    let mut world = World::new("switchkill");
+    world.set("LOOKALIKE_NATS_LEASE", "2s");
+    world.set("LOOKALIKE_NATS_ACK_WAIT", "5s");
+    // More than are copied at once.
+    world.fill("", 300);
+    let mut roles = world.start_roles().await;
+    world.settled().await;
+    let collections = world.collections().await;
+    let old = collections.name_in_service().await.unwrap().unwrap();
+    let folder = other_model();
+    let words = [folder.to_str().unwrap()];
+    let begin = |log: &str, milvus_url: &str| -> Process {
+        let mut command = world.models_use(&words);
+        command.args(["--yes", "--milvus-url", milvus_url]);
+        world.run(command, log)
+    };
+    let rows_of_the_new = async || -> u64 {
+        let all = collections.all().await.unwrap();
+        match all.iter().find(|one| one.name != old) {
+            Some(new) => collections.rows(&new.name).await.unwrap_or(0),
+            None => 0,
+        }
+    };
+    // Before it has copied anything, and in the midst, for which Milvus is far away.
+    let wire = Proxy::before(&world.milvus_for_looks());
+    wire.set(Wire::Slow(Duration::from_millis(60)));
+    for least in [0, 1] {
+        let mut command = begin(&format!("killed-{least}"), &wire.url("http"));
+        eventually("it copies", PATIENCE, || async {
+            let begun = collections.all().await.map_err(|e| e.to_string())?.len() > 1;
+            let rows = rows_of_the_new().await;
+            (begun && rows >= least)
+                .then_some(())
+                .ok_or(rows.to_string())
+        })
+        .await;
+        command.kill();
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        let rows = rows_of_the_new().await;
+        assert!(rows < 300, "it was killed too late, so this proves nothing");
+        let name = collections.name_in_service().await.unwrap().unwrap();
+        assert_eq!(name, old, "nothing has changed for searches");
+    }
+    world.assert_index_equals_folder().await;
+    // Right after the change, and an embedder too.
+    let mut command = begin("killed-after", &world.milvus_for_looks());
+    eventually("it has gone over", PATIENCE, || async {
+        let name = collections.name_in_service().await.unwrap().unwrap();
+        (name != old).then_some(()).ok_or(name)
+    })
+    .await;
+    command.kill();
+    roles.embed.kill();
+    std::fs::remove_file(world.photos.join("0.jpg")).unwrap();
+    roles.embed = world.role("embed");
+    let report = world.goes_over(&words).await;
+    assert_eq!(report["audit"]["equal"], true, "{report}");
+    world.serves(&other_name()).await;
+    world.equals().await;
+    assert_eq!(rows_of_the_new().await, 299);
+    roles.stop().await;
+}
+
+/// A model as an index knows it, that nobody can load.
+fn strange_model(name: &str) -> ModelIdentity {
+    ModelIdentity {
+        name: name.to_owned(),
+        dimension: 8,
+        checksum: "0".repeat(64),
+        preprocessing: "none".to_owned(),
+    }
+}
+
+#[tokio::test]
+async fn a_model_that_can_not_be_loaded_changes_nothing_and_is_told() {
+    let mut world = World::new("noload");
+    world.fill("", 5);
+    world.start().await;
+    world.assert_index_equals_folder().await;
+    let collections = world.collections().await;
+    let old = collections.name_in_service().await.unwrap().unwrap();
+    let settings = world.milvus_settings();
+    let origin = Origin {
+        source: "/no/such/folder".to_owned(),
+        description: String::new(),
+    };
+    let strange = Index::open_shadow(&settings, &strange_model("strange"), &origin).await;
+    let strange = strange.unwrap().collection();
+    collections.put_in_service(&strange).await.unwrap();
+    world
+        .stats_where("it says that it is left behind", |stats| {
+            stats["left_behind"].is_string()
+        })
+        .await;
+    // Searches and changes go on with the old one.
+    let picture = std::fs::read(world.photos.join("0.jpg")).unwrap();
+    assert_eq!(world.search(&picture, 1).await.len(), 1);
+    world.fill("more", 3);
+    world.settled().await;
+    assert_eq!(collections.rows(&old).await.unwrap(), 8);
+    collections.put_in_service(&old).await.unwrap();
+    world
+        .stats_where("all is well again", |stats| stats["left_behind"].is_null())
+        .await;
+    world.assert_index_equals_folder().await;
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn another_version_of_the_default_model_makes_the_index_anew() {
+    let mut world = World::new("version");
+    world.fill("", 5);
+    let settings = world.milvus_settings();
+    let older = Index::open(&settings, &strange_model(OLD)).await.unwrap();
+    world.start().await;
+    world.assert_index_equals_folder().await;
+    let collections = world.collections().await;
+    let previous = collections.previous().await.unwrap().unwrap();
+    assert_eq!(previous.name, *older.collection());
+    world.stop().await;
+}
