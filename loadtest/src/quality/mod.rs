@@ -1,10 +1,11 @@
 //! `quality`: how well a model finds pictures of one kind, and altered copies of one picture.
 //!
 //! Starts a lookalike of its own over a folder of class folders, asks it for the neighbours of
-//! every picture ([`service`]), scores them ([`score`]), looks for altered copies ([`altered`]),
-//! and shows the numbers ([`report`]) and the pictures themselves ([`sheet`]).
+//! every picture ([`service`]), scores them ([`score`]), looks for altered copies ([`altered`]) and at
+//! what a cosine is worth ([`calibration`]), and shows the numbers ([`report`]) and the pictures themselves ([`sheet`]).
 
 pub mod altered;
+pub mod calibration;
 pub mod photos;
 pub mod report;
 mod run;
@@ -34,6 +35,9 @@ use crate::product;
 /// Robustness: a photo is cropped, stored at JPEG quality 30, halved, mirrored and made 20 %
 /// brighter, and each copy is searched for; the photo itself should come first. The copies are made
 /// of lookalike's own upright JPEG of at most 1,024 pixels a side.
+///
+/// Scores: of the neighbours of each band ("similar", "very similar" and so on), and of each cosine,
+/// how many are right; a curve of it is in the contact sheet.
 #[derive(Debug, Clone, Args)]
 #[command(after_help = "Examples:
   lookalike-loadtest quality --photos ~/Pictures/kinds
@@ -44,45 +48,62 @@ Exit codes: 0 measured, 1 something failed, 2 wrong use.")]
 pub struct Arguments {
     /// The folder of class folders.
     #[arg(long, value_name = "FOLDER")]
-    photos: PathBuf,
+    pub photos: PathBuf,
 
     /// The model to measure, by name, or a folder with its description and weights [default: the
     /// one that lookalike comes with].
     #[arg(long, value_name = "NAME|FOLDER")]
-    model: Option<String>,
+    pub model: Option<String>,
 
     /// The lookalike to use [default: `lookalike` beside this program].
     #[arg(long, value_name = "PATH")]
-    program: Option<PathBuf>,
+    pub program: Option<PathBuf>,
 
     /// How many neighbours precision is counted in.
     #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=100))]
-    k: u32,
+    pub k: u32,
 
     /// How many photos are altered and searched for; 0 for none.
     #[arg(long, value_name = "N", default_value_t = 200)]
-    robustness: u32,
+    pub robustness: u32,
 
     /// Decides which photos are altered, and which corners are cropped.
     #[arg(long, value_name = "S", default_value_t = 1)]
-    seed: u64,
+    pub seed: u64,
 
     /// Print the report as JSON.
     #[arg(long)]
-    json: bool,
+    pub json: bool,
 
     /// Write a contact sheet here: photos of every class with their neighbours, in one page for a
     /// browser. It holds small copies of the photos.
     #[arg(long, value_name = "FILE")]
-    html: Option<PathBuf>,
+    pub html: Option<PathBuf>,
 
     /// Keep the folder with index and logs.
     #[arg(long)]
-    keep: bool,
+    pub keep: bool,
 
     /// Where to work; a new folder in it is used [default: the system's temporary folder].
     #[arg(long, value_name = "DIR")]
-    dir: Option<PathBuf>,
+    pub dir: Option<PathBuf>,
+}
+
+impl Default for Arguments {
+    fn default() -> Self {
+        Self {
+            photos: PathBuf::new(),
+            model: None,
+            program: None,
+            k: 10,
+            robustness: 200,
+            seed: 1,
+            json: false,
+            html: None,
+            keep: false,
+            dir: None,
+        }
+    }
 }
 
 /// Measures, prints the report and writes the sheet.
@@ -90,6 +111,20 @@ pub struct Arguments {
 /// # Errors
 /// When it can't be measured.
 pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
+    let report = measure(arguments)?;
+    if arguments.json {
+        println!("{:#}", report.json());
+    } else {
+        print!("{}", report.text());
+    }
+    Ok(())
+}
+
+/// Measures and writes the sheet.
+///
+/// # Errors
+/// When it can't be measured.
+pub fn measure(arguments: &Arguments) -> anyhow::Result<report::Report> {
     let program = product::find(arguments.program.as_deref())?;
     if let Some(sheet) = &arguments.html {
         // Minutes of work end there: better to know now.
@@ -106,11 +141,5 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    let report = runtime.block_on(run::run(arguments, &program))?;
-    if arguments.json {
-        println!("{:#}", report.json());
-    } else {
-        print!("{}", report.text());
-    }
-    Ok(())
+    runtime.block_on(run::run(arguments, &program))
 }

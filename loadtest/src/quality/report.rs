@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use serde_json::{Value, json};
 
 use super::altered::Change;
+use super::calibration::Calibration;
 
 /// One measurement.
 #[derive(Debug, Clone, Default)]
@@ -40,6 +41,8 @@ pub struct Report {
     pub classes: Vec<Class>,
     /// Every kind of altered copy; none when it was not asked for.
     pub robustness: Vec<Robustness>,
+    /// What a score is worth.
+    pub calibration: Calibration,
     /// Seconds until everything was in the index, servers and all.
     pub indexing_seconds: f64,
     /// The folder with everything, where it was kept.
@@ -142,6 +145,10 @@ impl Report {
                 );
             }
         }
+        let scores = self.calibration.text(self.k);
+        if !scores.is_empty() {
+            let _ = write!(text, "\n{scores}");
+        }
         let precision = format!("P@{}", self.k);
         let _ = writeln!(
             text,
@@ -206,6 +213,7 @@ impl Report {
             "average_precision_depth": self.depth,
             "classes": classes,
             "robustness": robustness,
+            "calibration": self.calibration.json(),
             "seconds_until_indexed": self.indexing_seconds,
             "kept": self.kept,
         })

@@ -12,6 +12,7 @@ use tokio::task::JoinSet;
 
 use super::Arguments;
 use super::altered::{Change, Pixels};
+use super::calibration::{Calibration, Judged};
 use super::photos::{OnDisk, PHOTOS_MAX, Photos};
 use super::report::{Class, Report, Robustness};
 use super::score::{average_precision, mean, precision};
@@ -282,12 +283,20 @@ fn score(photos: &Photos, photo: usize, hits: &[Hit], k: usize, depth: usize) ->
     let right: Vec<bool> = found.iter().map(is_right).collect();
     let others = class.map_or(0, |class| photos.class_sizes[class] - 1);
     let near = found.iter().zip(hits).take(k);
+    let judged = right.iter().zip(hits).take(k);
     Query {
         photo,
         precision: precision(&right, k, others).unwrap_or_default(),
         average_precision: average_precision(&right, depth, others).unwrap_or_default(),
         near: near
             .filter_map(|(found, hit)| Some(((*found)?, hit.score)))
+            .collect(),
+        judged: judged
+            .map(|(is_right, hit)| Judged {
+                score: hit.score,
+                is_right: *is_right,
+                band: hit.band.clone(),
+            })
             .collect(),
     }
 }
@@ -296,6 +305,7 @@ fn score(photos: &Photos, photo: usize, hits: &[Hit], k: usize, depth: usize) ->
 fn summarise(report: &mut Report, photos: &Photos, queries: &[Query]) {
     report.precision = mean(queries.iter().map(|query| query.precision));
     report.average_precision = mean(queries.iter().map(|query| query.average_precision));
+    report.calibration = Calibration::of(queries.iter().flat_map(|query| &query.judged));
     let mut by_class: Vec<Vec<&Query>> = vec![Vec::new(); photos.classes.len()];
     for query in queries {
         if let Some(class) = photos.all[query.photo].class {
@@ -392,6 +402,7 @@ mod tests {
             id: (*id).to_owned(),
             content_hash: String::new(),
             score: 0.5,
+            band: None,
         };
         ids.iter().map(hit).collect()
     }
@@ -404,6 +415,8 @@ mod tests {
         assert_eq!(query.precision, 0.5);
         assert_eq!(query.average_precision, (1.0 / 2.0 + 2.0 / 4.0) / 2.0);
         assert_eq!(query.near, [(3, 0.5), (1, 0.5)]);
+        let right: Vec<bool> = query.judged.iter().map(|one| one.is_right).collect();
+        assert_eq!(right, [false, true]);
 
         let other = score(&photos, 3, &hits(&["b/2", "a/1"]), 2, 5);
         assert_eq!(other.precision, 1.0);

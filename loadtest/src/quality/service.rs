@@ -31,6 +31,8 @@ pub struct Hit {
     pub content_hash: String,
     /// Cosine to the query.
     pub score: f64,
+    /// What that means, where the model has bands.
+    pub band: Option<String>,
 }
 
 impl Service {
@@ -144,6 +146,7 @@ fn hits(answer: &Value) -> anyhow::Result<Vec<Hit>> {
             id: hit["id"].as_str()?.to_owned(),
             content_hash: hit["content_hash"].as_str()?.to_owned(),
             score: hit["score"].as_f64()?,
+            band: hit["band"].as_str().map(str::to_owned),
         })
     };
     let hits: Option<Vec<Hit>> = hits.iter().map(hit).collect();

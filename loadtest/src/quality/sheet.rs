@@ -9,6 +9,7 @@ use std::fmt::Write as _;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
+use super::calibration::Judged;
 use super::photos::Photos;
 use super::report::Report;
 
@@ -32,6 +33,8 @@ pub struct Query {
     pub average_precision: f64,
     /// Numbers of its k nearest, nearest first, with their scores.
     pub near: Vec<(usize, f64)>,
+    /// Its k nearest once more, by what they are worth.
+    pub judged: Vec<Judged>,
 }
 
 /// A class and the rows that are shown of it.
@@ -145,6 +148,7 @@ impl Sheet<'_> {
             report.k, report.precision, report.average_precision
         );
         self.robustness(&mut page);
+        page.push_str(&report.calibration.html(report.k));
         self.classes(&mut page);
         page.push_str("</div>\n");
         self.rows(&mut page);
@@ -300,6 +304,7 @@ mod tests {
             precision,
             average_precision: precision,
             near: near.iter().map(|near| (*near, 0.5)).collect(),
+            judged: Vec::new(),
         };
         let queries = [query(0, &[2, 1], 0.5), query(2, &[3, 0], 1.0)];
         let class = |name: &str, precision| Class {

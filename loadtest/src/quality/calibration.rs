@@ -1,0 +1,302 @@
+//! What a score is worth: how many of the neighbours of some cosine, or of some band, are right.
+//!
+//! Only pictures that were asked as pictures are counted, since bands speak of two pictures.
+
+use std::fmt::Write as _;
+
+use serde_json::{Value, json};
+
+/// How wide a step of the curve is.
+const STEP: f64 = 0.05;
+
+/// Steps from −1 to 1.
+const STEPS: usize = 40;
+
+/// A step with fewer neighbours than this says nothing and is not drawn.
+const LEAST: u64 = 10;
+
+/// The bands, best first, as the service names them.
+const BANDS: [(&str, &str); 5] = [
+    ("same_picture", "same picture"),
+    ("near_duplicate", "near-duplicate"),
+    ("very_similar", "very similar"),
+    ("similar", "similar"),
+    ("no_match", "no good match"),
+];
+
+/// One neighbour.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Judged {
+    /// Cosine to the query.
+    pub score: f64,
+    /// Of the query's class.
+    pub is_right: bool,
+    /// As the service named it, where the model has bands.
+    pub band: Option<String>,
+}
+
+/// How many neighbours there are of something, and how many of them are right.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Share {
+    /// All.
+    pub hits: u64,
+    /// Those of the query's class.
+    pub right: u64,
+}
+
+impl Share {
+    fn add(&mut self, is_right: bool) {
+        self.hits += 1;
+        self.right += u64::from(is_right);
+    }
+
+    /// Right ones among all; none where there are none.
+    fn right_share(self) -> Option<f64> {
+        (self.hits > 0).then(|| self.right as f64 / self.hits as f64)
+    }
+}
+
+/// The neighbours by their score and by their band.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Calibration {
+    steps: Vec<Share>,
+    bands: Vec<Share>,
+    has_bands: bool,
+    /// The least score that was seen of each band.
+    begins: Vec<Option<f64>>,
+}
+
+impl Calibration {
+    /// Counts.
+    pub fn of<'a>(judged: impl Iterator<Item = &'a Judged>) -> Self {
+        let mut found = Self {
+            steps: vec![Share::default(); STEPS],
+            bands: vec![Share::default(); BANDS.len()],
+            begins: vec![None; BANDS.len()],
+            has_bands: false,
+        };
+        for one in judged {
+            let step = ((one.score + 1.0) / STEP).floor().max(0.0) as usize;
+            found.steps[step.min(STEPS - 1)].add(one.is_right);
+            let named = |band: &String| BANDS.iter().position(|(key, _)| key == band);
+            if let Some(band) = one.band.as_ref().and_then(named) {
+                found.has_bands = true;
+                found.bands[band].add(one.is_right);
+                let begin = found.begins[band].get_or_insert(one.score);
+                *begin = begin.min(one.score);
+            }
+        }
+        found
+    }
+
+    /// The bands with a neighbour at least: words, and how many.
+    fn band_rows(&self) -> impl Iterator<Item = (&'static str, Share)> {
+        let rows = BANDS.iter().zip(&self.bands);
+        rows.map(|((_, words), share)| (*words, *share))
+            .filter(|(_, share)| share.hits > 0)
+    }
+
+    /// A table for a terminal; empty where nothing was counted or the model has no bands.
+    pub fn text(&self, k: usize) -> String {
+        let mut text = String::new();
+        if self.has_bands {
+            let head = format!("the first {k} neighbours, by band");
+            let _ = writeln!(text, "{head:<46} {:>8} {:>10}", "hits", "right");
+            for (words, share) in self.band_rows() {
+                let right = share.right_share().unwrap_or_default();
+                let _ = writeln!(text, "{words:<46} {:>8} {right:>10.3}", share.hits);
+            }
+        }
+        text
+    }
+
+    /// For programs.
+    pub fn json(&self) -> Value {
+        let row = |share: &Share| json!({"hits": share.hits, "right": share.right});
+        let with = |mut row: Value, key: &str, value: Value| {
+            row[key] = value;
+            row
+        };
+        let steps = self.steps.iter().enumerate();
+        let steps: Vec<Value> = steps
+            .filter(|(_, share)| share.hits > 0)
+            .map(|(step, share)| with(row(share), "from", json!(begin(step))))
+            .collect();
+        let bands = BANDS.iter().zip(&self.bands);
+        let bands: Vec<Value> = bands
+            .filter(|(_, share)| share.hits > 0)
+            .map(|((key, _), share)| with(row(share), "band", json!(key)))
+            .collect();
+        json!({"step": STEP, "scores": steps, "bands": bands})
+    }
+
+    /// A section with the curve and the bands; nothing where nothing was counted.
+    pub fn html(&self, k: usize) -> String {
+        let all: u64 = self.steps.iter().map(|share| share.hits).sum();
+        if all == 0 {
+            return String::new();
+        }
+        let mut html = format!(
+            "<section><h2>Scores</h2>\n<p>Of the first {k} neighbours of every picture, by their \
+             cosine: how many there are (bars), and how many of those are right (line).</p>\n{}",
+            self.plot()
+        );
+        if self.has_bands {
+            html.push_str(
+                "<table><thead><tr><th>band</th><th>hits</th><th>right</th></tr></thead><tbody>",
+            );
+            for (words, share) in self.band_rows() {
+                let right = share.right_share().unwrap_or_default();
+                let _ = writeln!(
+                    html,
+                    "<tr><td>{words}</td><td>{}</td><td>{right:.3}</td></tr>",
+                    share.hits
+                );
+            }
+            html.push_str("</tbody></table>");
+        }
+        html.push_str("</section>\n");
+        html
+    }
+
+    /// 360 × 200 units: cosine from the first step that is counted to 1, right share upwards.
+    fn plot(&self) -> String {
+        const WIDTH: f64 = 360.0;
+        const HEIGHT: f64 = 200.0;
+        const LEFT: f64 = 30.0;
+        const BOTTOM: f64 = 20.0;
+        let first = self.steps.iter().position(|share| share.hits > 0);
+        let first = first.unwrap_or(STEPS - 1);
+        let x = |score: f64| {
+            let low = begin(first);
+            LEFT + (score - low) / (1.0 - low) * (WIDTH - LEFT)
+        };
+        let y = |share: f64| (1.0 - share) * (HEIGHT - BOTTOM);
+        let most = self.steps.iter().map(|share| share.hits).max().unwrap_or(1);
+        let mut svg = format!(
+            "<svg class=\"plot\" viewBox=\"-4 -10 {} {}\" role=\"img\" aria-label=\"share of right \
+             neighbours by cosine\">",
+            WIDTH + 12.0,
+            HEIGHT + 12.0
+        );
+        let mut line = String::new();
+        for (step, share) in self.steps.iter().enumerate().skip(first) {
+            let (from, to) = (x(begin(step)), x(begin(step) + STEP));
+            let top = y(share.hits as f64 / most as f64);
+            let _ = write!(
+                svg,
+                "<rect class=\"bar\" x=\"{from:.1}\" y=\"{top:.1}\" width=\"{:.1}\" \
+                 height=\"{:.1}\"><title>{:.2} to {:.2}: {} neighbours</title></rect>",
+                (to - from - 1.0).max(0.5),
+                HEIGHT - BOTTOM - top,
+                begin(step),
+                begin(step) + STEP,
+                share.hits
+            );
+            if let Some(right) = share.right_share().filter(|_| share.hits >= LEAST) {
+                let _ = write!(line, "{:.1},{:.1} ", f64::midpoint(from, to), y(right));
+            }
+        }
+        for ((_, words), least) in BANDS.iter().zip(&self.begins).take(BANDS.len() - 1) {
+            if let Some(least) = least {
+                let at = x(*least);
+                let _ = write!(
+                    svg,
+                    "<line class=\"band\" x1=\"{at:.1}\" x2=\"{at:.1}\" y1=\"0\" y2=\"{:.0}\">\
+                     <title>{words} from {least:.2}</title></line>",
+                    HEIGHT - BOTTOM
+                );
+            }
+        }
+        let _ = write!(svg, "<polyline class=\"curve\" points=\"{line}\"/>");
+        for share in [0.0, 0.5, 1.0] {
+            let _ = write!(
+                svg,
+                "<text x=\"{:.0}\" y=\"{:.0}\" text-anchor=\"end\">{:.0} %</text>",
+                LEFT - 4.0,
+                y(share) + 4.0,
+                share * 100.0
+            );
+        }
+        for score in [begin(first), f64::midpoint(begin(first), 1.0), 1.0] {
+            let _ = write!(
+                svg,
+                "<text x=\"{:.0}\" y=\"{HEIGHT:.0}\" text-anchor=\"middle\">{score:.2}</text>",
+                x(score)
+            );
+        }
+        svg.push_str("</svg>\n");
+        svg
+    }
+}
+
+/// Where a step begins, without what adding up would leave.
+fn begin(step: usize) -> f64 {
+    (step as f64 - (STEPS / 2) as f64) / (STEPS / 2) as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn judged(score: f64, is_right: bool, band: Option<&str>) -> Judged {
+        Judged {
+            score,
+            is_right,
+            band: band.map(str::to_owned),
+        }
+    }
+
+    #[test]
+    fn neighbours_are_counted_by_score_and_band() {
+        let all = [
+            judged(0.97, true, Some("near_duplicate")),
+            judged(0.62, true, Some("similar")),
+            judged(0.61, false, Some("similar")),
+            judged(1.0, true, Some("same_picture")),
+            judged(-1.0, false, Some("no_match")),
+        ];
+        let found = Calibration::of(all.iter());
+        let json = found.json();
+        assert_eq!(
+            json["bands"][2],
+            json!({"band": "similar", "hits": 2, "right": 1})
+        );
+        assert_eq!(
+            json["scores"][0],
+            json!({"from": -1.0, "hits": 1, "right": 0})
+        );
+        assert_eq!(
+            json["scores"][1],
+            json!({"from": 0.6, "hits": 2, "right": 1})
+        );
+        assert_eq!(
+            json["scores"][2],
+            json!({"from": 0.95, "hits": 2, "right": 2})
+        );
+        let text = found.text(10);
+        assert!(text.contains("similar"), "{text}");
+        assert!(text.contains("0.500"), "{text}");
+        assert!(
+            !text.contains("very similar"),
+            "no neighbour is that: {text}"
+        );
+        let html = found.html(10);
+        assert!(html.contains("near-duplicate from 0.97"), "{html}");
+    }
+
+    #[test]
+    fn without_bands_only_the_curve_is_drawn() {
+        let many: Vec<Judged> = (0..40).map(|n| judged(0.5, n % 4 == 0, None)).collect();
+        let found = Calibration::of(many.iter());
+        assert_eq!(found.text(10), "");
+        let html = found.html(10);
+        assert!(
+            !html.contains("<table>") && html.contains("<polyline"),
+            "{html}"
+        );
+        // A quarter is right: three quarters down a plot of 180 units.
+        assert!(html.contains(",135.0 "), "{html}");
+        assert_eq!(Calibration::of([].iter()).html(10), "");
+    }
+}
