@@ -150,7 +150,8 @@ pub struct RoleArgs {
     /// Use this Milvus (http://host:port) instead of starting one
     #[arg(long, value_name = "URL")]
     pub milvus_url: Option<String>,
-    /// Model by name, or a folder with its description and weights
+    /// Model by name, or a folder with its description and weights (default: the one that the
+    /// index was made with)
     #[arg(long, value_name = "NAME|FOLDER")]
     pub model: Option<String>,
     /// auto, cpu, cuda, cuda:N or vulkan
@@ -508,7 +509,7 @@ pub struct AuditArgs {
     /// Milvus (default: that of the `lookalike up` that is running)
     #[arg(long, value_name = "URL")]
     pub milvus_url: Option<String>,
-    /// The model that the index was made with, by name, or a folder
+    /// The model that the index was made with, by name, or a folder (default: as the index says)
     #[arg(long, value_name = "NAME|FOLDER")]
     pub model: Option<String>,
 }

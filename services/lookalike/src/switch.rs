@@ -19,7 +19,7 @@ use lookalike_bus::{Bus, Lease, StatusView};
 use lookalike_embedder::switch::{Context, Copy, Pass};
 use lookalike_index::{Collection, Collections, Index};
 use lookalike_proto::Library;
-use lookalike_vision::{LEAST_COSINE, Limits};
+use lookalike_vision::Limits;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
@@ -170,11 +170,6 @@ impl Switch<'_> {
         let new = Index::open_shadow(milvus, &wanted, &origin)
             .await
             .map_err(failed_chain)?;
-        let device = engine.device_line();
-        let kept = new
-            .keep_golden(engine.golden(), LEAST_COSINE, &device)
-            .await;
-        kept.map_err(failed_chain)?;
         let libraries = self.libraries().await;
         let filled = Filled {
             copy: Copy::new(Context {

@@ -68,6 +68,14 @@ async fn turn(service: &Service) -> Result<(), String> {
     }
     index.ready().await.map_err(|error| error.to_string())?;
     trial(&service.bus, &description).await?;
+    // Whoever asks for readiness goes by what embedders tell of themselves.
+    let told = service.status.embedders();
+    if !told
+        .iter()
+        .any(|one| one.answers_for(&description.checksum))
+    {
+        return Err("no embedder tells yet that it has the model".to_owned());
+    }
     tracing::info!(
         model = description.name,
         collection = found.name,
