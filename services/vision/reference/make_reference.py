@@ -15,6 +15,7 @@ and a tokenizer. Its reference values are in tiny-clip.json.
 """
 import json
 import pathlib
+import sys
 
 import numpy as np
 import timm
@@ -24,6 +25,8 @@ from torch import nn
 from torch.nn import functional as F
 
 HERE = pathlib.Path(__file__).parent
+sys.path.insert(0, str(HERE.parent / "training"))
+from model import centre as trained_on  # noqa: E402
 PHOTO = HERE.parents[2] / "images/objects/cat-4.jpg"
 IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 GOLDEN = np.uint64(0x9E3779B97F4A7C15)
@@ -181,7 +184,9 @@ def mini_reference():
     net = Mini()
     missing, extra = net.load_state_dict({k: v.float() for k, v in weights.items()}, strict=False)
     assert not extra and all(k.endswith("num_batches_tracked") for k in missing)
-    return reference("lookalike-mini", net.eval(), 128, *IMAGENET)
+    photo = torch.from_numpy(trained_on(Image.open(PHOTO).convert("RGB")).copy()).permute(2, 0, 1).float() / 255
+    mean, std = (torch.tensor(v).view(3, 1, 1) for v in IMAGENET)
+    return reference("lookalike-mini", net.eval(), 128, *IMAGENET, (photo - mean) / std)
 
 
 TEXTS = [

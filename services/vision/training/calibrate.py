@@ -9,10 +9,10 @@ different sources are kept apart). None of it may be used for evaluation. Classe
 
 similar        hits (among the ten nearest other photos) of this cosine are of the query's class in
                half of all cases: where a logistic curve fitted to them crosses 0.5
-very_similar   ... in nine of ten cases
-near_duplicate 95 of 100 altered copies reach it: cropped to 80 % of the area, JPEG quality 30, half
-               size, 20 % brighter, mirrored; and no more than one in 1,000 photos has another
-               photo this near
+very_similar   ... in three of four cases
+near_duplicate altered copies reach it (cropped to 80 % of the area, JPEG quality 30, half size,
+               20 % brighter, mirrored), and other photos do not: the share of copies below it is
+               that of photos which have another photo above it
 same_picture   95 of 100 copies reach it that differ as files only: JPEG quality 75, 80 % of the size
 
 Each band begins at the least above the next one's where the numbers would overlap. The curve is
@@ -92,7 +92,7 @@ def main():
     x = np.take_along_axis(scores, near, 1).ravel()
     y = (labels[near] == labels[:, None]).ravel().astype(float)
     a, b = logistic(x, y)
-    half, nine = (float((np.log(q / (1 - q)) - b) / a) for q in (0.5, 0.9))
+    half, most = (float((np.log(q / (1 - q)) - b) / a) for q in (0.5, 0.75))
     print("cosine  hits  right  fitted")
     for lo in np.arange(-0.2, 1, 0.05):
         use = (x >= lo) & (x < lo + 0.05)
@@ -107,14 +107,15 @@ def main():
         return np.concatenate([(embed(net, np.stack([centre(c(im, r)) for im in images])).numpy() * v[pick]).sum(1)
                                for c in changes])
     altered, copies = reached(ALTERED), reached(COPIES)
-    others = float(np.quantile(scores.max(1), 0.999))
-    near_duplicate = max(float(np.quantile(altered, 0.05)), others)
+    others = scores.max(1)
+    steps = np.linspace(0.5, 1, 1001)
+    near_duplicate = float(min(steps, key=lambda t: abs((altered < t).mean() - (others >= t).mean())))
     same = max(float(np.quantile(copies, 0.05)), near_duplicate + 0.01)
-    print(f"altered copies: 5 % below {np.quantile(altered, 0.05):.3f}; other photos: one in 1,000 above {others:.3f}; "
-          f"copies: 5 % below {np.quantile(copies, 0.05):.3f}")
-    print(f"altered copies that reach near_duplicate: {(altered >= near_duplicate).mean():.3f}")
-    nine = min(nine, near_duplicate - 0.02)
-    bands = dict(same=same, near_duplicate=near_duplicate, very_similar=nine, similar=min(half, nine - 0.02))
+    for t in (0.9, 0.92, 0.94, near_duplicate, 0.96, 0.98):
+        print(f"{t:.3f}: reached by {(altered >= t).mean():.3f} of altered copies, {(copies >= t).mean():.3f} of copies; "
+              f"{(others >= t).mean():.3f} of photos have another one there")
+    most = min(most, near_duplicate - 0.02)
+    bands = dict(same=same, near_duplicate=near_duplicate, very_similar=most, similar=min(half, most - 0.02))
     bands = {k: round(q, 3) for k, q in bands.items()}
     path = os.path.join(args.model, "lookalike-mini.json")
     text = open(path).read()

@@ -5,7 +5,7 @@ from PIL import Image, ImageOps
 from torch import nn
 from torch.nn import functional as F
 
-DIM, SIZE, ZOOM = 384, 144, 1.14  # side of the input; short side before the crop, relative to it
+DIM, SIZE, ZOOM = 384, 128, 1.14  # side of the input; short side before the crop, relative to it
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 

@@ -72,29 +72,6 @@ fn devices_that_are_not_there_are_errors() {
     assert!(error.to_string().contains("no cuda support"), "{error}");
 }
 
-/// Tensors of a safetensors file: bytes by name.
-fn tensors(file: &[u8]) -> impl Fn(&str) -> Vec<u8> + use<> {
-    let length = u64::from_le_bytes(file[..8].try_into().unwrap()) as usize;
-    let header: serde_json::Value = serde_json::from_slice(&file[8..8 + length]).unwrap();
-    let data = file[8 + length..].to_vec();
-    move |name| {
-        let offsets = &header[name]["data_offsets"];
-        let at = |i: usize| offsets[i].as_u64().unwrap() as usize;
-        data[at(0)..at(1)].to_vec()
-    }
-}
-
-fn vectors(raw: &[u8], dimension: usize) -> Vec<Vec<f32>> {
-    let numbers: Vec<f32> = raw
-        .chunks_exact(4)
-        .map(|four| f32::from_le_bytes(four.try_into().unwrap()))
-        .collect();
-    numbers
-        .chunks_exact(dimension)
-        .map(<[f32]>::to_vec)
-        .collect()
-}
-
 /// Two small towers with random weights, in a folder as transformers saves one.
 const TINY_CLIP: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/reference/tiny-clip");
 
@@ -132,40 +109,6 @@ async fn a_model_of_pictures_only_declines_words() {
     let error = engine.embed_text(vec!["a cat".to_owned()]).await;
     let error = error.unwrap_err().to_string();
     assert!(error.contains("lookalike-mini has no text side"), "{error}");
-}
-
-#[tokio::test]
-async fn photos_embed_as_in_training() {
-    let _alone = alone_async().await;
-    let Some(folder) = shared::folder("weights/lookalike-mini") else {
-        return;
-    };
-    let engine = engine(&Settings::default());
-    let tensor = tensors(&std::fs::read(folder.join("reference.safetensors")).unwrap());
-    for (pixels, embeddings) in [("pixels", "embeddings"), ("file_pixels", "file_embeddings")] {
-        let inputs: Vec<_> = tensor(pixels)
-            .chunks_exact(128 * 128 * 3)
-            .map(Box::from)
-            .collect();
-        let found = engine.embed(inputs).await.unwrap();
-        let expected = vectors(&tensor(embeddings), 384);
-        assert_eq!(found.len(), expected.len());
-        for (i, (found, expected)) in found.iter().zip(&expected).enumerate() {
-            let similarity = cosine(found, expected);
-            assert!(similarity >= 0.9999, "{pixels} {i}: {similarity}");
-        }
-    }
-    let expected = vectors(&tensor("file_embeddings"), 384);
-    for (i, expected) in expected.iter().enumerate() {
-        let file = std::fs::read(folder.join(format!("reference/{i}.jpg"))).unwrap();
-        let found = engine
-            .embed(vec![input(engine.description(), &file)])
-            .await
-            .unwrap();
-        let similarity = cosine(&found[0], expected);
-        eprintln!("reference/{i}.jpg: cosine {similarity:.5}");
-        assert!(similarity >= 0.995, "{i}.jpg: {similarity}");
-    }
 }
 
 #[tokio::test]
