@@ -9,14 +9,18 @@ use serde_json::{Value, json};
 use crate::cli::{Example, SearchArgs};
 use crate::client::{self, Service};
 use crate::failure::Failure;
+use crate::named::is_id;
 use crate::settings::Settings;
 use crate::shown;
 
 /// `search`.
 ///
 /// # Errors
-/// When a picture can't be read, or the service does not answer or refuses.
+/// When nothing is looked for, a picture can't be read, or the service does not answer or refuses.
 pub async fn search(settings: &Settings, args: &SearchArgs) -> Result<(), Failure> {
+    if let Some(lacks) = args.lacks() {
+        return Err(Failure::usage(lacks));
+    }
     let service = Service::find(settings)?;
     let found = ask(&service, args).await?;
     if args.service.json {
@@ -44,13 +48,40 @@ async fn ask(service: &Service, args: &SearchArgs) -> Result<Value, Failure> {
             let path = format!("/v1/images/{id}/similar");
             service.get(&path, &query).await
         }
-        _ => service.post("/v1/search", &question(args).await?).await,
+        _ => {
+            let found = service.post("/v1/search", &question(args).await?).await;
+            found.map_err(|failure| in_words_of(args, failure))
+        }
     }
+}
+
+/// The service names a picture of a list by its place, and people by its file.
+fn in_words_of(args: &SearchArgs, failure: Failure) -> Failure {
+    let Failure::Failed(said) = failure else {
+        return failure;
+    };
+    for (list, examples) in [("positive", &args.positive), ("negative", &args.negative)] {
+        for (at, example) in examples.iter().enumerate() {
+            if let Example::File(path) = example
+                && let Some(rest) = said.strip_prefix(&format!("{list}[{at}].image: "))
+            {
+                return Failure::Failed(format!("{}: {rest}", path.display()));
+            }
+        }
+    }
+    Failure::Failed(said)
 }
 
 async fn bytes(path: &Path) -> Result<Vec<u8>, Failure> {
     let bytes = tokio::fs::read(path).await;
-    bytes.map_err(|error| Failure::usage(format!("{} can't be read: {error}", path.display())))
+    bytes.map_err(|error| {
+        let word = path.to_str().unwrap_or_default();
+        let hint = match is_id(&word.to_ascii_lowercase()) {
+            true => format!("; an id goes as --id {word}"),
+            false => String::new(),
+        };
+        Failure::usage(format!("{} can't be read: {error}{hint}", path.display()))
+    })
 }
 
 async fn base64(path: &Path) -> Result<String, Failure> {
@@ -172,7 +203,7 @@ mod tests {
             id: None,
             text: Some("red".into()),
             positive: vec![Example::Id("3ac9".into())],
-            negative: vec![Example::Text("blue".into()), Example::File(file)],
+            negative: vec![Example::Text("blue".into()), Example::File(file.clone())],
             limit: 3,
             library: Some("shop".into()),
         };
@@ -181,6 +212,12 @@ mod tests {
             "positive": [{ "id": "3ac9" }], "negative": [{ "text": "blue" }, { "image": "+/8=" }],
         });
         assert_eq!(question(&args).await.unwrap(), expected);
+        let refused = |said: &str| in_words_of(&args, Failure::failed(said)).to_string();
+        assert_eq!(
+            refused("negative[1].image: the file is not an image"),
+            format!("{}: the file is not an image", file.display())
+        );
+        assert_eq!(refused("no image"), "no image");
         let gone = SearchArgs {
             image: Some(dir.path().join("gone.jpg")),
             ..args

@@ -11,24 +11,47 @@ const known = new Map();
 
 // What the address asks for; a part of it may be missing.
 function currentMix() {
-  const mix = { text: "", picture: false, more: [], less: [] };
+  const mix = { text: "", picture: false, more: [], less: [], wrong: [] };
   const like = /^#\/like\/([0-9a-f]{32})$/.exec(location.hash);
   if (like) mix.more.push(like[1]);
   else if (location.hash === "#/picture") mix.picture = true;
   else if (location.hash.startsWith("#/find?")) {
     const parts = new URLSearchParams(location.hash.slice("#/find?".length));
-    const ids = (name) => [...new Set(parts.getAll(name).filter((id) => ID.test(id)))];
+    const ids = (name) => {
+      const given = parts.getAll(name).map((id) => id.toLowerCase());
+      mix.wrong.push(...given.filter((id) => !ID.test(id)));
+      return [...new Set(given.filter((id) => ID.test(id)))];
+    };
     mix.text = (parts.get("text") ?? "").trim();
     mix.picture = parts.has("picture");
     mix.more = ids("more");
-    mix.less = ids("less").filter((id) => !mix.more.includes(id));
+    mix.less = ids("less");
   }
   return mix;
 }
 
-const isEmpty = (mix) => !mix.text && !mix.picture && mix.more.length === 0;
+const hasAim = (mix) => Boolean(mix.text) || mix.picture || mix.more.length > 0;
+const isEmpty = (mix) => !hasAim(mix) && mix.less.length === 0;
 
-// One thing alone has an address of its own; nothing to look for leads to the library.
+// Why a question can't be asked as it stands; the service is not bothered with it.
+function wrongWith(mix) {
+  if (mix.wrong?.length) {
+    const id = mix.wrong[0];
+    return new Problem({ title: "This address names no picture", code: "invalid_parameter",
+      detail: `“${id.length > 40 ? `${id.slice(0, 40)}…` : id}” is not the id of a picture: an id has 32 of the digits 0 to 9 and a to f.` });
+  }
+  if (mix.more.some((id) => mix.less.includes(id))) {
+    return new Problem({ title: "More and less of the same picture", code: "cancels_out",
+      detail: "A picture can't be looked for and avoided at once: remove it from one of the two." });
+  }
+  if (!hasAim(mix)) {
+    return new Problem({ title: "Say what to look for", code: "invalid_parameter",
+      detail: "“Less like” alone says only what not to look for: choose a picture, or start over." });
+  }
+  return null;
+}
+
+// One thing alone has an address of its own; nothing at all leads to the library.
 function mixAddress(mix) {
   if (isEmpty(mix)) return "#/";
   const alone = mix.less.length === 0 && !mix.text;
@@ -124,14 +147,16 @@ function dataUrl(file) {
 function byMix(mix) {
   // A dropped picture has no address that could be opened again.
   if (mix.picture && !uploaded) return void location.replace(mixAddress({ ...mix, picture: false }));
-  if (isEmpty(mix)) return void location.replace("#/");
+  if (isEmpty(mix) && !mix.wrong?.length) return void location.replace("#/");
   const wordsAlone = mix.text && !mix.picture && mix.more.length === 0 && mix.less.length === 0;
   const state = start(wordsAlone ? `Pictures of “${mix.text}”` : "Pictures like these");
   repeat = () => byMix(mix);
   setQuery(null, true);
   showChips(mix);
-  skeletons(12);
   window.scrollTo({ top: 0 });
+  const wrong = wrongWith(mix);
+  if (wrong) return showProblem(wrong);
+  skeletons(12);
   const named = [...mix.more, ...mix.less];
   run(state, async (signal) => {
     const body = { limit: HITS + named.length };

@@ -170,16 +170,28 @@ function message(kind, title, ...parts) {
   $("grid").removeAttribute("aria-busy");
   $("more").hidden = true;
   $("message").className = `message ${kind}`;
-  $("message").replaceChildren(el("h3", {}, title), ...parts);
+  $("message").replaceChildren(el("h3", {}, title), ...parts.filter((part) => part !== null));
   $("message").hidden = false;
   $("results-words").textContent = "";
   shown = 0;
 }
 
+// The question itself is at fault: asking it once more changes nothing.
+const LASTING = new Set(["invalid_request", "invalid_parameter", "model_without_text", "cancels_out", "too_large", "not_an_image",
+  "unsupported_format", "unsupported_feature", "empty", "too_many_pixels", "too_much_memory", "truncated", "corrupt"]);
+
+// What the service says, as a sentence; what it quotes is set as code.
+function sentence(words) {
+  const capital = words.charAt(0).toUpperCase() + words.slice(1);
+  return capital.split("`").map((part, at) => at % 2 === 1 ? el("code", {}, part) : part);
+}
+
 function showProblem(problem) {
   failed = true;
-  message("error", problem.title || "Something went wrong", el("p", {}, problem.message),
-    el("button", { class: "button", type: "button", onclick: () => repeat() }, "Try again"),
+  const lasts = LASTING.has(problem.code);
+  if (lasts) $("results-title").textContent = "Nothing to show";
+  message("error", problem.title || "Something went wrong", el("p", {}, ...sentence(problem.message)),
+    lasts ? null : el("button", { class: "button", type: "button", onclick: () => repeat() }, "Try again"),
     problem.requestId ? el("small", {}, `${problem.code ?? ""} · request ${problem.requestId}`) : null);
 }
 
@@ -333,7 +345,7 @@ function size(bytes) {
 function route() {
   const match = /^#\/like\/([0-9a-f]{32})$/.exec(location.hash);
   const mix = location.hash.startsWith("#/find?") ? currentMix() : null;
-  const isLike = match || location.hash === "#/picture" || mix && !isEmpty(mix);
+  const isLike = match || location.hash === "#/picture" || mix && hasAim(mix);
   document.title = isLike ? "Pictures like this · lookalike" : "lookalike";
   prepareWords();
   if (mix) {
@@ -384,7 +396,9 @@ function showStats(stats) {
   }
   showTroubles(stats);
   showWords(stats.model);
-  $("model").textContent = `${stats.model.name} · ${number.format(stats.model.dimension)} numbers a picture${stats.device ? ` · ${stats.device}` : ""}`;
+  // What embedders say of themselves begins with their model; it may still be another one.
+  const model = `${stats.model.name} (${number.format(stats.model.dimension)} numbers)`;
+  $("model").textContent = !stats.device || stats.device.startsWith(model) ? stats.device || model : `${model} · ${stats.device}`;
   // The first pictures of an empty library appear by themselves.
   if (browsing && shown === 0 && !failed && stats.indexed > 0 && $("grid").getAttribute("aria-busy") !== "true") browse();
   else if (browsing && shown > 0 && shown < 12 && stats.indexed > shown && !cursor) refresh();

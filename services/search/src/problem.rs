@@ -125,6 +125,15 @@ impl Problem {
         }
     }
 
+    /// The same, about this picture, and one within a list is named in the sentence too.
+    pub(crate) fn named(self, param: &str) -> Self {
+        let detail = match param.contains('[') {
+            true => format!("{param}: {}", self.detail),
+            false => self.detail.clone(),
+        };
+        Self { detail, ..self }.about(param)
+    }
+
     pub(crate) fn no_such_image(id: &str) -> Self {
         Self::new(
             Code::NoSuchImage,
@@ -376,6 +385,17 @@ mod tests {
                     .all(|other| other.name() != code.name())
             );
         }
+    }
+
+    #[test]
+    fn a_picture_of_a_list_is_named() {
+        let problem = || Problem::new(Code::Truncated, "the image is cut short");
+        let listed = problem().named("negative[1].image");
+        assert_eq!(listed.detail, "negative[1].image: the image is cut short");
+        assert_eq!(listed.param.as_deref(), Some("negative[1].image"));
+        let alone = problem().named("image");
+        assert_eq!(alone.detail, "the image is cut short");
+        assert_eq!(alone.param.as_deref(), Some("image"));
     }
 
     #[test]

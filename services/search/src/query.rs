@@ -183,7 +183,7 @@ fn whats(
         if bytes.len() as u64 > settings.max_upload_bytes {
             let most = lookalike_chassis::settings::size::text(settings.max_upload_bytes);
             let detail = format!("the picture is larger than {most}");
-            return Err(Problem::new(Code::UploadTooLarge, detail).about(&param));
+            return Err(Problem::new(Code::UploadTooLarge, detail).named(&param));
         }
         whats.push((param, What::Picture(bytes.into())));
     }
@@ -244,7 +244,7 @@ pub(crate) fn combined(parts: &[(Vec<f32>, f64)]) -> Result<Vec<f32>, Problem> {
         return Err(Problem::new(
             Code::CancelsOut,
             "what the hits are to look like and what they are to look less like cancel each other \
-             out: leave one of them out, or give them different weights",
+             out: leave one of them out, or add something else to look for",
         ));
     }
     Ok(sum.iter().map(|value| (value / rest) as f32).collect())

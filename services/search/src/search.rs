@@ -110,8 +110,11 @@ impl Asker<'_> {
     /// The vectors of all parts with their weights, in their order.
     async fn vectors(&self, parts: Vec<Part>) -> Result<Vec<(Vec<f32>, f64)>, Problem> {
         let asked = parts.into_iter().map(|part| async move {
+            let is_picture = matches!(part.what, What::Picture(_));
             let vector = self.vector(part.what).await;
             let vector = vector.map_err(|problem| match problem.status().is_client_error() {
+                // Of several pictures, the sentence says which one.
+                true if is_picture => problem.named(&part.param),
                 true => problem.about(&part.param),
                 false => problem,
             });

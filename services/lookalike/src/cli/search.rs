@@ -14,10 +14,10 @@ pub struct SearchArgs {
     #[command(flatten)]
     pub service: ServiceArgs,
     /// The picture to search by
-    #[arg(value_name = "IMAGE", required_unless_present_any = ["id", "text", "positive"])]
+    #[arg(value_name = "IMAGE")]
     pub image: Option<PathBuf>,
     /// Search by a picture of the index; alone, it is left out of the hits
-    #[arg(long, value_name = "ID")]
+    #[arg(long, value_name = "ID", value_parser = id)]
     pub id: Option<String>,
     /// Search by words; together with a picture, by both
     ///
@@ -50,16 +50,47 @@ pub enum Example {
 }
 
 impl std::str::FromStr for Example {
-    type Err = std::convert::Infallible;
+    type Err = &'static str;
 
     fn from_str(word: &str) -> Result<Self, Self::Err> {
+        if word.is_empty() {
+            return Err("give an id, a picture's file, or text: and words");
+        }
+        let lower = word.to_ascii_lowercase();
         Ok(match word.strip_prefix("text:") {
             Some(text) => Self::Text(text.to_owned()),
-            None if is_id(word) && Path::new(word).symlink_metadata().is_err() => {
-                Self::Id(word.to_owned())
-            }
+            None if is_id(&lower) && Path::new(word).symlink_metadata().is_err() => Self::Id(lower),
             None => Self::File(word.into()),
         })
+    }
+}
+
+/// An id, also one that some other program wrote in upper case.
+fn id(word: &str) -> Result<String, &'static str> {
+    let lower = word.to_ascii_lowercase();
+    match is_id(&lower) {
+        true => Ok(lower),
+        false => Err("an id has 32 of the digits 0 to 9 and a to f; a file goes without --id"),
+    }
+}
+
+impl SearchArgs {
+    /// What is missing for a question, as a sentence.
+    pub fn lacks(&self) -> Option<&'static str> {
+        let has_aim = self.image.is_some()
+            || self.id.is_some()
+            || self.text.is_some()
+            || !self.positive.is_empty();
+        match (has_aim, self.negative.is_empty()) {
+            (true, _) => None,
+            (false, true) => {
+                Some("say what to look for: a picture's file, --id, --text or --positive")
+            }
+            (false, false) => Some(
+                "--negative alone says only what not to look for: give a picture's file, --id, \
+                 --text or --positive as well",
+            ),
+        }
     }
 }
 
@@ -92,9 +123,18 @@ mod tests {
             })
         };
         let id = "9f8a41c25d7e03b6f4a1c2d3e4f50617";
-        for words in [&[][..], &["--limit", "3"], &["--negative", "a.jpg"]] {
+        for words in [&[][..], &["--limit", "3"]] {
+            let said = parse(words).unwrap().lacks().unwrap();
+            assert!(said.starts_with("say what to look for"), "{said}");
+        }
+        let said = parse(&["--negative", "a.jpg"]).unwrap().lacks().unwrap();
+        assert!(said.starts_with("--negative alone"), "{said}");
+        for (words, part) in [
+            (&["--positive", ""][..], "give an id"),
+            (&["--id", "a.jpg"], "an id has 32"),
+        ] {
             let said = parse(words).unwrap_err().to_string();
-            assert!(said.contains("IMAGE"), "{said}");
+            assert!(said.contains(part), "{said}");
         }
         for words in [
             &["a.jpg"][..],
@@ -103,8 +143,12 @@ mod tests {
             &["--positive", "a.jpg"],
             &["a.jpg", "--text", "red", "--id", id],
         ] {
-            assert!(parse(words).is_ok(), "{words:?}");
+            assert_eq!(parse(words).unwrap().lacks(), None, "{words:?}");
         }
+        let upper = id.to_ascii_uppercase();
+        let args = parse(&["--id", &upper, "--positive", &upper]).unwrap();
+        assert_eq!(args.id.as_deref(), Some(id));
+        assert_eq!(args.positive, [Example::Id(id.into())]);
         let args = parse(&[
             "--positive",
             id,
