@@ -174,9 +174,9 @@ impl Calibration {
         let y = |share: f64| (1.0 - share) * (HEIGHT - BOTTOM);
         let most = self.steps.iter().map(|share| share.hits).max().unwrap_or(1);
         let mut svg = format!(
-            "<svg class=\"plot\" viewBox=\"-4 -10 {} {}\" role=\"img\" aria-label=\"share of right \
+            "<svg class=\"plot\" viewBox=\"-10 -10 {} {}\" role=\"img\" aria-label=\"share of right \
              neighbours by cosine\">",
-            WIDTH + 12.0,
+            WIDTH + 30.0,
             HEIGHT + 12.0
         );
         let mut line = String::new();
