@@ -9,9 +9,9 @@
 use std::collections::HashMap;
 
 use milvus::v2::prelude::{
-    AlterAliasRequest, CollectionDesc, CreateAliasRequest, DescribeAliasRequest,
-    DescribeCollectionRequest, DropAliasRequest, DropCollectionRequest, FlushRequest,
-    ListCollectionsRequest, QueryRequest,
+    AlterAliasRequest, AlterCollectionPropertiesRequest, CollectionDesc, CreateAliasRequest,
+    DescribeAliasRequest, DescribeCollectionRequest, DropAliasRequest, DropCollectionRequest,
+    FlushRequest, ListCollectionsRequest, QueryRequest,
 };
 
 use crate::{
@@ -201,6 +201,32 @@ impl Collections {
                 client.flush(request).await
             })
             .await?;
+        Ok(())
+    }
+
+    /// Notes where the model of a collection was found last, where that is another place than
+    /// the one that is noted.
+    ///
+    /// # Errors
+    /// As the server says; [`Error::Missing`] where there is no such collection.
+    pub async fn remember(&self, name: &str, origin: &Origin) -> Result<(), Error> {
+        let target = format!("collection {name:?}");
+        let Some(collection) = self.collection(name).await? else {
+            return Err(Error::Missing { what: target });
+        };
+        if origin.source.is_empty() || collection.origin.source == origin.source {
+            return Ok(());
+        }
+        let properties = origin.properties();
+        self.admin(&target, false, async |client| {
+            let request = AlterCollectionPropertiesRequest::builder()
+                .collection_name(name)
+                .properties(properties)
+                .build()?;
+            client.alter_collection_properties(request).await
+        })
+        .await?;
+        tracing::info!(collection = name, source = %origin.source, "its model is found there now");
         Ok(())
     }
 

@@ -38,7 +38,7 @@ pub enum Error {
     },
     /// The index holds another model's vectors.
     #[error(
-        "the index in service (collection {collection:?}) was made by {}, and vectors of different models can't be compared. Start with the model that made it{}, move the index to this one (`lookalike models use {wanted}`), or make a second index beside it with another --data-dir or milvus.namespace",
+        "the index in service (collection {collection:?}) was made by {}, and vectors of different models can't be compared. Start with the model that made it{}, move the index to this one (`lookalike models use {wanted}`, while `lookalike up` runs), or make a second index beside it with another --data-dir or milvus.namespace",
         whose(found, wanted, difference),
         as_flag(found, wanted)
     )]

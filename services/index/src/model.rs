@@ -41,6 +41,15 @@ pub struct Origin {
 }
 
 impl Origin {
+    /// What somebody said.
+    pub(crate) fn properties(&self) -> HashMap<String, String> {
+        [(SOURCE, &self.source), (DESCRIPTION, &self.description)]
+            .into_iter()
+            .filter(|(_, text)| !text.is_empty())
+            .map(|(key, text)| (key.to_owned(), text.clone()))
+            .collect()
+    }
+
     pub(crate) fn read(properties: &HashMap<String, String>) -> Self {
         let text = |key: &str| properties.get(key).cloned().unwrap_or_default();
         Self {
@@ -59,11 +68,7 @@ impl ModelIdentity {
             (DIMENSION.to_owned(), self.dimension.to_string()),
             (SCHEMA.to_owned(), SCHEMA_VERSION.to_string()),
         ]);
-        for (key, text) in [(SOURCE, &origin.source), (DESCRIPTION, &origin.description)] {
-            if !text.is_empty() {
-                properties.insert(key.to_owned(), text.clone());
-            }
-        }
+        properties.extend(origin.properties());
         properties
     }
 

@@ -272,7 +272,7 @@ fn words(kind: Kind) -> (&'static str, &'static str) {
         Kind::Missing => ("indexed files without a row", "sent again"),
         Kind::Stale => ("rows of another state of their file", "sent again"),
         Kind::Doubled => ("images with several rows", "sent again"),
-        Kind::Unknown => ("rows of files that no watcher knows", "deleted"),
+        Kind::Unknown => ("rows of files that are gone, or unknown", "deleted"),
         Kind::ShouldBeGone => ("rows of files that failed or are ignored", "sent again"),
         Kind::OtherContent => ("files with other bytes than were indexed", "sent again"),
     }

@@ -345,8 +345,9 @@ pub enum ModelsCommand {
         lookalike models use ~/models/mine      a model's folder\n  \
         lookalike models use --rollback         back to the model before\n  \
         lookalike models use --drop-old         forget what is not in service any more\n\n\
-        Exit codes: 0 done, or the copy is ready and nobody could be asked (--yes goes on);\n\
-        1 it failed; 2 wrong use or settings.")]
+        Exit codes: 0 done, or the copy is ready and nobody could be asked (--yes goes on); 1 it\n\
+        failed, was stopped, or the audit at its end left differences; 2 wrong use or settings, or\n\
+        --drop-old without --yes where nobody can be asked.")]
     Use(Box<ModelsUseArgs>),
 }
 
@@ -374,7 +375,7 @@ pub struct ModelsUseArgs {
     #[arg(long, value_name = "FILE.html")]
     pub sheet: Option<std::path::PathBuf>,
     /// How long to wait for the roles to follow, and for what the audit sends again (45s, 10m, 2h)
-    #[arg(long, value_name = "TIME", default_value = "10m", value_parser = parse_duration)]
+    #[arg(long, value_name = "TIME", default_value = "10m", value_parser = some_duration)]
     pub patience: Duration,
     /// Print JSON
     #[arg(long)]
@@ -518,6 +519,13 @@ fn parse_duration(text: &str) -> Result<Duration, String> {
     let text: serde::de::value::StrDeserializer<'_, serde::de::value::Error> =
         text.into_deserializer();
     duration::deserialize(text).map_err(|error| error.to_string())
+}
+
+fn some_duration(text: &str) -> Result<Duration, String> {
+    let some = parse_duration(text)?;
+    (!some.is_zero())
+        .then_some(some)
+        .ok_or_else(|| "it must be longer than nothing".to_owned())
 }
 
 impl AuditArgs {

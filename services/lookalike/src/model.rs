@@ -1,6 +1,8 @@
 //! Which model a role works with: the one that is named, else the one whose collection is in
 //! service, else the one that comes with lookalike.
 
+mod lost;
+
 use std::path::Path;
 use std::sync::Arc;
 
@@ -11,6 +13,8 @@ use crate::failure::Failure;
 use crate::models;
 use crate::roles::{failed_chain, usage_chain};
 use crate::settings::Settings;
+
+pub use lost::{remember, settle};
 
 /// A model that can be loaded here.
 #[derive(Debug, Clone)]
@@ -131,9 +135,18 @@ pub async fn chosen(settings: &Settings) -> Result<Named, Failure> {
     if let Some(named) = named(settings).await? {
         return Ok(named);
     }
-    match in_service(settings).await? {
-        Some(collection) => of_collection(settings, &collection).await,
-        None => find(settings, DEFAULT).await,
+    let Some(collection) = in_service(settings).await? else {
+        return find(settings, DEFAULT).await;
+    };
+    match lost::look(settings, &collection).await {
+        Ok(named) => Ok(named),
+        Err(failure) => {
+            let collections = Collections::open(&settings.milvus).await;
+            let collections = collections.map_err(failed_chain)?;
+            let told = lost::told(&collection, &failure);
+            let back = lost::way_back(&collections).await;
+            Err(Failure::usage(format!("{told}{back}")))
+        }
     }
 }
 
@@ -142,14 +155,8 @@ pub async fn chosen(settings: &Settings) -> Result<Named, Failure> {
 /// # Errors
 /// When it can't be had.
 pub async fn of_collection(settings: &Settings, collection: &Collection) -> Result<Named, Failure> {
-    let source = source(collection);
-    find(settings, source).await.map_err(|failure| {
-        Failure::usage(format!(
-            "the index in service was made with the model {} ({source}), which can't be had now: \
-             {failure}; if it lies elsewhere, name it with --model",
-            collection.model.name
-        ))
-    })
+    let found = lost::look(settings, collection).await;
+    found.map_err(|failure| Failure::usage(lost::told(collection, &failure)))
 }
 
 /// What a role's model is, for roles that run no network, and what a new collection says of it:

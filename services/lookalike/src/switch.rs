@@ -6,16 +6,18 @@
 //! meanwhile. Everything before the alias can be done again from the start, and finds what is done
 //! done; everything after it is what the roles do at any start. So this may die at any point.
 
+mod asking;
 mod compare;
 mod sheet;
 mod told;
 
 use std::collections::BTreeMap;
-use std::io::{IsTerminal as _, Write as _};
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use lookalike_bus::{Bus, Lease, StatusView};
+use lookalike_chassis::leave;
 use lookalike_embedder::switch::{Context, Copy, Pass};
 use lookalike_index::{Collection, Collections, Index};
 use lookalike_proto::Library;
@@ -56,6 +58,9 @@ const SERVED_WITHIN: Duration = Duration::from_secs(15);
 /// # Errors
 /// Whatever keeps it from its end; doing it again goes on where it was.
 pub async fn switch(settings: &Settings, args: &ModelsUseArgs) -> Result<(), Failure> {
+    if let Some(path) = &args.sheet {
+        sheet::check_place(path)?;
+    }
     let mut settings = audit::reach(settings)?;
     let configured = std::mem::take(&mut settings.vision.model);
     let (bus, collections) = tokio::try_join!(roles::asking_bus(&settings, "models use"), async {
@@ -63,6 +68,7 @@ pub async fn switch(settings: &Settings, args: &ModelsUseArgs) -> Result<(), Fai
             .await
             .map_err(failed_chain)
     })?;
+    let leave = leave::on_signal().map_err(Failure::failed)?;
     let ended = CancellationToken::new();
     let command = Switch {
         status: bus.follow_status(ended.clone()),
@@ -72,16 +78,27 @@ pub async fn switch(settings: &Settings, args: &ModelsUseArgs) -> Result<(), Fai
         bus,
         collections,
         configured,
+        is_over: AtomicBool::new(false),
     };
-    let lease = command.begin(&ended).await?;
-    let done = match &args.model {
-        Some(model) => command.go_over(model).await,
-        None if args.rollback => command.roll_back().await,
-        None => command.drop_old().await,
+    let mut lease = None;
+    let work = async {
+        lease = Some(command.begin(&ended).await?);
+        match &args.model {
+            Some(model) => command.go_over(model).await,
+            None if args.rollback => command.roll_back().await,
+            None => command.drop_old().await,
+        }
+    };
+    let done = tokio::select! {
+        done = work => done,
+        () = leave.cancelled() => Err(command.stopped()),
     };
     command.told.done();
+    // The next one need not wait for the end of this one's claim.
     ended.cancel();
-    let _ = tokio::time::timeout(Duration::from_secs(2), lease).await;
+    if let Some(lease) = lease {
+        let _ = tokio::time::timeout(Duration::from_secs(2), lease).await;
+    }
     command.bus.close().await;
     done
 }
@@ -95,6 +112,8 @@ struct Switch<'a> {
     told: Told,
     /// The model that the settings name.
     configured: String,
+    /// Whether something has changed for searches, or was deleted.
+    is_over: AtomicBool,
 }
 
 /// What is in service, and where it was found.
@@ -115,7 +134,8 @@ impl Switch<'_> {
             std::process::id(),
             lookalike_chassis::clock::now_nanos()
         );
-        let until = Instant::now() + self.settings.nats.lease + Duration::from_secs(3);
+        let wait = self.settings.nats.lease + Duration::from_secs(3);
+        let until = Instant::now() + wait;
         let mut said = false;
         let lease = loop {
             let taken = self.bus.take_lease("switch", &holder).await;
@@ -128,13 +148,39 @@ impl Switch<'_> {
                 }
                 None => {
                     if !std::mem::replace(&mut said, true) {
-                        self.told.line("waiting for another `models use` to end");
+                        self.told.line(&format!(
+                            "waiting for another `models use` to end, or for a killed one's claim \
+                             to run out ({} s at most)",
+                            wait.as_secs()
+                        ));
                     }
                     tokio::time::sleep(Duration::from_millis(300)).await;
                 }
             }
         };
         Ok(tokio::spawn(keep(lease, ended.clone())))
+    }
+
+    /// Why it ends when it is asked to.
+    fn stopped(&self) -> Failure {
+        Failure::failed(match self.is_over.load(Ordering::Relaxed) {
+            false => {
+                "stopped: nothing has changed for searches; the same command goes on where it is now"
+            }
+            true if self.args.drop_old => "stopped: the same command deletes what is left",
+            true => {
+                "stopped: the other model is in service already, and the roles follow by \
+                 themselves; `lookalike audit` compares the index with the folders"
+            }
+        })
+    }
+
+    /// Puts a collection in service.
+    async fn put_in_service(&self, name: &str) -> Result<(), Failure> {
+        // Before it is known: a request that is cut off may have arrived.
+        self.is_over.store(true, Ordering::Relaxed);
+        let flipped = self.collections.put_in_service(name).await;
+        flipped.map_err(failed_chain)
     }
 
     async fn in_service(&self) -> Result<Collection, Failure> {
@@ -154,6 +200,9 @@ impl Switch<'_> {
         let wanted = identity(&description);
         if current.model == wanted {
             self.told.line(&format!("{} is in service", wanted.name));
+            self.is_over.store(true, Ordering::Relaxed);
+            let origin = named.origin(&description)?;
+            model::remember(&self.collections, &current.name, &origin).await;
             return self.finish(&current.name, json!({})).await;
         }
         let engine = named.engine(&self.settings).await?;
@@ -170,6 +219,8 @@ impl Switch<'_> {
         let new = Index::open_shadow(milvus, &wanted, &origin)
             .await
             .map_err(failed_chain)?;
+        // It may have been begun with the model's folder elsewhere.
+        model::remember(&self.collections, &new.collection(), &origin).await;
         let libraries = self.libraries().await;
         let filled = Filled {
             copy: Copy::new(Context {
@@ -196,8 +247,9 @@ impl Switch<'_> {
             "compared": compared.json(),
             "sheet": sheet.map(|path| path.display().to_string()),
         });
-        if !self.is_agreed(&compared)? {
+        if !self.is_agreed(&compared).await? {
             report["switched"] = false.into();
+            report["needs_yes"] = (!self.can_ask()).into();
             if self.args.json {
                 client::print_json(&report);
             }
@@ -206,8 +258,7 @@ impl Switch<'_> {
         // The question may have waited for long.
         self.fill(&filled, 1).await?;
         let name = filled.new.collection();
-        let flipped = self.collections.put_in_service(&name).await;
-        flipped.map_err(failed_chain)?;
+        self.put_in_service(&name).await?;
         self.told.line(&format!(
             "{} is in service now; {} is kept for `lookalike models use --rollback`",
             wanted.name, current.name
@@ -243,7 +294,10 @@ impl Switch<'_> {
                 .pass(sample, &tell)
                 .await
                 .map_err(failed_chain)?;
-            self.told.passed(&pass, begun);
+            // Looking again without finding anything is no news.
+            if pass.changed() > 0 || (number == 1 && least > 1) {
+                self.told.passed(&pass, begun);
+            }
             if number >= least && pass.changed() <= FEW_ROWS.max(pass.rows / FEW_OF) {
                 return Ok(pass);
             }
@@ -300,7 +354,9 @@ impl Switch<'_> {
         let limits = Limits::from(&self.settings.vision);
         let models = [&old.model().name, &filled.new.model().name].map(String::as_str);
         let page = sheet::page(models, &compared, &filled.libraries, &limits).await;
-        if let Some(folder) = path.parent() {
+        if self.args.sheet.is_none()
+            && let Some(folder) = path.parent()
+        {
             let _ = std::fs::create_dir_all(folder);
         }
         std::fs::write(&path, page).map_err(|error| {
@@ -316,28 +372,27 @@ impl Switch<'_> {
         Ok((compared, Some(path)))
     }
 
-    fn is_agreed(&self, compared: &Compared) -> Result<bool, Failure> {
+    fn can_ask(&self) -> bool {
+        asking::is_possible() && !self.args.json
+    }
+
+    async fn is_agreed(&self, compared: &Compared) -> Result<bool, Failure> {
         if self.args.yes {
             return Ok(true);
         }
-        if !std::io::stdin().is_terminal() || self.args.json {
-            self.told.line(
+        if !self.can_ask() {
+            self.told.always(
                 "the copy is ready, and nobody can be asked here: the same command with --yes goes \
                  over; nothing has changed for searches",
             );
             return Ok(false);
         }
         self.told.done();
-        let mut answer = String::new();
-        eprint!(
-            "Go over, with {:.0} % of the neighbours in common? [y/N] ",
+        let question = format!(
+            "Go over, with {:.0} % of the neighbours in common?",
             compared.shared() * 100.0
         );
-        let asked = std::io::stderr().flush();
-        asked
-            .and_then(|()| std::io::stdin().read_line(&mut answer))
-            .map_err(Failure::failed)?;
-        let agreed = matches!(answer.trim(), "y" | "Y" | "yes");
+        let agreed = asking::ask(&question).await?;
         if !agreed {
             self.told.line(
                 "nothing has changed for searches. The same command goes on where it is now; \
@@ -360,11 +415,10 @@ impl Switch<'_> {
         let index = Index::open_shadow(&self.settings.milvus, &previous.model, &previous.origin);
         let index = index.await.map_err(failed_chain)?;
         index.ready().await.map_err(failed_chain)?;
-        let flipped = self.collections.put_in_service(&previous.name).await;
-        flipped.map_err(failed_chain)?;
+        self.put_in_service(&previous.name).await?;
         self.told.line(&format!(
             "{} is in service again; {} is kept for `lookalike models use --rollback`",
-            previous.model.name, current.model.name
+            previous.model.name, current.name
         ));
         let report = json!({
             "model": previous.model.name,
@@ -395,8 +449,23 @@ impl Switch<'_> {
                 .line(&format!("{}: {rows} rows of {}", old.name, old.model.name));
             dropped.push(json!({"collection": old.name, "model": old.model.name}));
         }
-        let may = all.is_empty() || self.args.yes || self.may_drop()?;
+        let may = all.is_empty() || self.args.yes;
+        if !may && !self.can_ask() {
+            if self.args.json {
+                client::print_json(&json!({
+                    "dropped": [],
+                    "needs_yes": true,
+                    "would_drop": dropped,
+                }));
+            }
+            return Err(Failure::usage(
+                "nothing is deleted: nobody can be asked here, so add --yes",
+            ));
+        }
+        const QUESTION: &str = "Delete them? There is no way back to their models then.";
+        let may = may || asking::ask(QUESTION).await?;
         if may {
+            self.is_over.store(!all.is_empty(), Ordering::Relaxed);
             for old in &all {
                 self.collections
                     .remove(&old.name)
@@ -412,21 +481,6 @@ impl Switch<'_> {
             client::print_json(&json!({"dropped": if may { dropped } else { Vec::new() }}));
         }
         Ok(())
-    }
-
-    fn may_drop(&self) -> Result<bool, Failure> {
-        if !std::io::stdin().is_terminal() || self.args.json {
-            self.told
-                .line("nobody can be asked here: add --yes to delete them");
-            return Ok(false);
-        }
-        let mut answer = String::new();
-        eprint!("Delete them? There is no way back to their models then. [y/N] ");
-        let asked = std::io::stderr().flush();
-        asked
-            .and_then(|()| std::io::stdin().read_line(&mut answer))
-            .map_err(Failure::failed)?;
-        Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
     }
 
     /// Waits until the roles have followed, and proves that the index equals the folders.

@@ -261,7 +261,10 @@ async fn connect(
 ) -> Result<(Bus, Index, Arc<Engine>), Failure> {
     let opened = async {
         let (named, engine) = match loaded {
-            Some(loaded) => loaded,
+            Some((named, engine)) => {
+                model::settle(settings, &named, engine.description()).await?;
+                (named, engine)
+            }
             None => {
                 let named = model::chosen(settings).await?;
                 let engine = named.engine(settings).await?;
@@ -272,6 +275,7 @@ async fn connect(
         let description = engine.description();
         let origin = named.origin(description)?;
         let index = roles::index(settings, description, &origin).await?;
+        model::remember(&index.collections(), &index.collection(), &origin).await;
         Ok((index, engine))
     };
     let (bus, (index, engine)) = tokio::try_join!(roles::bus(settings, "up"), opened)?;

@@ -51,6 +51,14 @@ async fn a_shadow_is_filled_beside_and_put_in_service_and_back() {
         let previous = collections.previous().await.unwrap().unwrap();
         assert_eq!(previous.name, &*from.collection());
     };
+    // Its model's folder was moved: the place is noted, and nothing else changes.
+    let name = shadow.collection();
+    collections.remember(&name, &origin("/b")).await.unwrap();
+    collections.remember(&name, &origin("")).await.unwrap();
+    let all = collections.all().await.unwrap();
+    assert_eq!((&all[1].origin, &all[1].model), (&origin("/b"), &b));
+    assert_eq!(all[0].origin, origin("mini"));
+
     goes_over(&shadow, &first).await;
     // Roles that were there before stay with their collection, and see that they are left behind.
     assert_eq!(first.count(&Filter::All).await.unwrap(), 2);

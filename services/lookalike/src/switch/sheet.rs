@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -14,6 +14,7 @@ use lookalike_proto::{Library, RelativePath};
 use lookalike_vision::Limits;
 
 use super::compare::{Compared, Query};
+use crate::failure::Failure;
 
 /// The longer side of the pictures in the file, in pixels.
 const SIDE: u32 = 128;
@@ -25,6 +26,30 @@ const MOST_QUERIES: usize = 24;
 const AT_ONCE: usize = 2;
 
 const STYLE: &str = include_str!("sheet.css");
+
+/// Whether a file of this name can be written, as far as that can be seen before there is anything
+/// to write.
+///
+/// # Errors
+/// When its folder is not there, or it is one itself.
+pub(super) fn check_place(path: &Path) -> Result<(), Failure> {
+    if path.as_os_str().is_empty() || path.is_dir() {
+        return Err(Failure::usage(format!(
+            "--sheet must name a file, and {path:?} is none"
+        )));
+    }
+    match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() && !folder.is_dir() => {
+            Err(Failure::usage(format!(
+                "the sheet can't be written to {}: there is no folder {}; make it, or name another \
+                 file with --sheet",
+                path.display(),
+                folder.display()
+            )))
+        }
+        _ => Ok(()),
+    }
+}
 
 /// The page.
 pub(super) async fn page(
@@ -170,6 +195,18 @@ fn escape(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_place_that_is_none_is_told_early() {
+        let dir = tempfile::tempdir().unwrap();
+        check_place(Path::new("sheet.html")).unwrap();
+        check_place(&dir.path().join("sheet.html")).unwrap();
+        for wrong in [dir.path(), &dir.path().join("no/sheet.html"), Path::new("")] {
+            let failure = check_place(wrong).unwrap_err();
+            assert!(failure.to_string().contains("--sheet"), "{failure}");
+        }
+        assert!(!dir.path().join("no").exists());
+    }
 
     #[tokio::test]
     async fn the_page_shows_both_and_each_picture_once() {

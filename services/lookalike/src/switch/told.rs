@@ -36,6 +36,12 @@ impl Told {
         }
     }
 
+    /// A line that stays, also beside JSON: what the user must know.
+    pub(super) fn always(&self, line: &str) {
+        self.done();
+        eprintln!("{line}");
+    }
+
     /// How far a pass is.
     pub(super) fn pass(&self, pass: &Pass, of: u64, begun: Instant) {
         let elapsed = begun.elapsed().as_secs_f64().max(0.001);

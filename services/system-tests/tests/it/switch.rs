@@ -1,5 +1,7 @@
 //! Another model while searches go on: `models use`, its deaths, and the way back.
 
+mod lost;
+
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
