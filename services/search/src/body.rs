@@ -183,13 +183,13 @@ fn took_too_long(bounds: Bounds) -> Problem {
     )
 }
 
-/// Takes a little more of what was refused: a client that is still sending when the connection
+/// Takes what was refused, up to a limit of bytes and time: a client that is still sending when the connection
 /// closes sees a broken pipe instead of the answer.
 async fn discard<S, E>(stream: S, bounds: Bounds)
 where
     S: Stream<Item = Result<Bytes, E>>,
 {
-    let mut left = bounds.max_bytes;
+    let mut left = bounds.max_bytes.saturating_mul(2);
     let mut stream = std::pin::pin!(stream);
     let drained = async {
         while let Some(Ok(chunk)) = stream.next().await {
@@ -199,7 +199,7 @@ where
             }
         }
     };
-    let _ = tokio::time::timeout(Duration::from_secs(2).min(bounds.timeout), drained).await;
+    let _ = tokio::time::timeout(Duration::from_secs(10).min(bounds.timeout), drained).await;
 }
 
 /// Reads the one file of a form.
