@@ -83,7 +83,7 @@ fn milvus_settings(folder: &str, ports: &Ports) -> Value {
         },
         "rootCoord": at("milvus-root-coord"),
         // Each model's index is a collection, and so is each test's; the default is 64.
-        "quotaAndLimits": {"limits": {"maxCollectionNumPerDB": 4096}},
+        "quotaAndLimits": {"limits": {"maxCollectionNum": 4096, "maxCollectionNumPerDB": 4096}},
         "queryCoord": {
             "ip": "127.0.0.1",
             "port": ports["milvus-query-coord"],
