@@ -117,7 +117,8 @@ async fn within(
         let stats = wait_until_indexed(&mut up, &service, on_disk.files).await?;
         let mut report = describe(&stats, folder);
         report.indexing_seconds = begun.elapsed().as_secs_f64();
-        measure(arguments, &service, &mut report).await?;
+        let indexed = stats["indexed"].as_u64().unwrap_or_default();
+        measure(arguments, &service, indexed, &mut report).await?;
         anyhow::Ok(report)
     };
     let measured = measured.await;
@@ -182,12 +183,25 @@ fn describe(stats: &Value, folder: &Path) -> Report {
     }
 }
 
+/// Every picture of the index. What was written a moment ago may not be readable yet.
+async fn all_images(service: &Service, indexed: u64) -> anyhow::Result<Vec<[String; 3]>> {
+    let begun = Instant::now();
+    loop {
+        let images = service.images(PHOTOS_MAX).await?;
+        if images.len() as u64 >= indexed || begun.elapsed() >= SETTLED {
+            return Ok(images);
+        }
+        tokio::time::sleep(TICK).await;
+    }
+}
+
 async fn measure(
     arguments: &Arguments,
     service: &Service,
+    indexed: u64,
     report: &mut Report,
 ) -> anyhow::Result<()> {
-    let photos = Arc::new(Photos::new(service.images(PHOTOS_MAX).await?));
+    let photos = Arc::new(Photos::new(all_images(service, indexed).await?));
     eprintln!("{} pictures are in the index", photos.all.len());
     anyhow::ensure!(
         photos.classes.len() >= 2,
