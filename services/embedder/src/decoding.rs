@@ -3,12 +3,31 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use lookalike_vision::{DecodeError, Watch};
+use lookalike_vision::{Attributes, DecodeError, Engine, Input, Limits, Watch};
 
 use crate::strays::Strays;
 
 /// A decoder that is at work and uses no processor at all may be so for as many times the limit.
 const TIMES_ASLEEP: u32 = 10;
+
+/// From a file's bytes to what the engine's network takes: for a thread of its own.
+pub fn prepare(
+    bytes: Vec<u8>,
+    engine: &Engine,
+    limits: &Limits,
+) -> impl FnOnce(&Watch) -> Result<(Input, Attributes), DecodeError> + Send + use<> {
+    let (description, limits) = (engine.description().clone(), limits.clone());
+    move |watch| {
+        let wanted = description.short_side_wanted();
+        let decoded = lookalike_vision::decode_watched(&bytes, wanted, &limits, watch);
+        let (picture, attributes) = decoded?;
+        drop(bytes);
+        Ok((
+            lookalike_vision::preprocess(&description, &picture),
+            attributes,
+        ))
+    }
+}
 
 /// Decodes on a thread of its own. Decoders end by themselves when their time of a processor is
 /// over; one that does not is given up after twice as much, and its thread becomes a stray. A

@@ -21,6 +21,7 @@ mod hand;
 mod intake;
 mod known;
 mod metrics;
+mod patience;
 mod prepare;
 mod queries;
 mod rows;

@@ -13,7 +13,7 @@ use tokio::sync::{RwLock, Semaphore};
 
 use crate::absent::Absent;
 use crate::commit::{Action, Ready};
-use crate::decoding::in_time;
+use crate::decoding::{self, in_time};
 use crate::ending::Ending;
 use crate::error::Error;
 use crate::file::{self, Bytes};
@@ -173,16 +173,7 @@ impl Preparer {
         bytes: Vec<u8>,
     ) -> Result<Row, Embedding> {
         let begun_ns = now_nanos();
-        let description = self.engine.description().clone();
-        let limits = self.limits.clone();
-        let decode = move |watch: &Watch| {
-            let wanted = description.short_side_wanted();
-            let decoded = lookalike_vision::decode_watched(&bytes, wanted, &limits, watch);
-            let (picture, attributes) = decoded?;
-            drop(bytes);
-            let input = lookalike_vision::preprocess(&description, &picture);
-            Ok::<_, DecodeError>((input, attributes))
-        };
+        let decode = decoding::prepare(bytes, &self.engine, &self.limits);
         let decoded = if held.delivery.deliveries > 1 {
             self.decode_alone(held, decode).await?
         } else {

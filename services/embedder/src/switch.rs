@@ -20,12 +20,13 @@ use std::time::Duration;
 use futures_util::StreamExt as _;
 use lookalike_chassis::Backoff;
 use lookalike_index::{
-    Consistency, Error as IndexError, Fate, Filter, Image, Index, Row, RowKey, RowReader,
+    Consistency, Error as IndexError, Filter, Image, Index, Row, RowKey, RowReader,
 };
 use lookalike_proto::Library;
 use lookalike_vision::{Engine, Limits};
 use rand::Rng as _;
 
+use crate::patience::put_up_with;
 use content::{Contents, Found};
 
 /// Rows that are worked on together: their contents are looked up in one question.
@@ -281,7 +282,7 @@ impl Keys {
             let mut page = loop {
                 match self.reader.next().await {
                     Ok(page) => break page,
-                    Err(error) => put_up_with(error, &mut backoff).await?,
+                    Err(error) => put_up_with(error, &mut backoff, TRIES).await?,
                 }
             };
             page.sort_by(|a, b| a.id.cmp(&b.id).then(b.generation.cmp(&a.generation)));
@@ -310,19 +311,9 @@ where
     loop {
         match ask().await {
             Ok(answer) => return Ok(answer),
-            Err(error) => put_up_with(error, &mut backoff).await?,
+            Err(error) => put_up_with(error, &mut backoff, TRIES).await?,
         }
     }
-}
-
-async fn put_up_with(error: IndexError, backoff: &mut Backoff) -> Result<(), Error> {
-    let may_go_well = error.fate() == Fate::Retry && !matches!(error, IndexError::Missing { .. });
-    if !may_go_well || backoff.tries() + 1 >= TRIES {
-        return Err(error.into());
-    }
-    tracing::debug!(%error, "the index is busy, asking again");
-    tokio::time::sleep(backoff.next_wait()).await;
-    Ok(())
 }
 
 #[cfg(test)]

@@ -21,12 +21,12 @@ import numpy as np
 import timm
 import torch
 from PIL import Image
-from torch import nn
 from torch.nn import functional as F
 
 HERE = pathlib.Path(__file__).parent
 sys.path.insert(0, str(HERE.parent / "training"))
-from model import centre as trained_on  # noqa: E402
+from model import centre as trained_on, load as trained  # noqa: E402
+
 PHOTO = HERE.parents[2] / "images/objects/cat-4.jpg"
 IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 GOLDEN = np.uint64(0x9E3779B97F4A7C15)
@@ -140,53 +140,11 @@ def dinov2_reference(name, tagged):
     return found
 
 
-class MiniBlock(nn.Module):
-    def __init__(self, cin, cout, stride):
-        super().__init__()
-        self.conv1 = nn.Conv2d(cin, cout, 3, stride, 1, bias=False)
-        self.bn1 = nn.BatchNorm2d(cout)
-        self.conv2 = nn.Conv2d(cout, cout, 3, 1, 1, bias=False)
-        self.bn2 = nn.BatchNorm2d(cout)
-        self.beside = lambda x: x
-        if stride != 1 or cin != cout:
-            conv, norm = nn.Conv2d(cin, cout, 1, stride, bias=False), nn.BatchNorm2d(cout)
-            self.proj, self.proj_bn = conv, norm
-            self.beside = lambda x: norm(conv(x))
-
-    def forward(self, x):
-        y = F.relu(self.bn1(self.conv1(x)))
-        return F.relu(self.bn2(self.conv2(y)) + self.beside(x))
-
-
-class Mini(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.stem = nn.Conv2d(3, 32, 3, 2, 1, bias=False)
-        self.stem_bn = nn.BatchNorm2d(32)
-        blocks, cin = [], 32
-        for cout, stride in [(64, 2), (128, 2), (128, 1), (256, 2), (256, 1), (384, 2)]:
-            blocks.append(MiniBlock(cin, cout, stride))
-            cin = cout
-        self.blocks = nn.ModuleList(blocks)
-        self.head = nn.Linear(cin, 384)
-
-    def forward(self, x):
-        x = F.relu(self.stem_bn(self.stem(x)))
-        for block in self.blocks:
-            x = block(x)
-        return self.head(x.mean((2, 3)))
-
-
 def mini_reference():
-    from safetensors.torch import load_file
-
-    weights = load_file(HERE.parent / "models/lookalike-mini/lookalike-mini.safetensors")
-    net = Mini()
-    missing, extra = net.load_state_dict({k: v.float() for k, v in weights.items()}, strict=False)
-    assert not extra and all(k.endswith("num_batches_tracked") for k in missing)
+    net = trained(HERE.parent / "models/lookalike-mini/lookalike-mini.safetensors")
     photo = torch.from_numpy(trained_on(Image.open(PHOTO).convert("RGB")).copy()).permute(2, 0, 1).float() / 255
     mean, std = (torch.tensor(v).view(3, 1, 1) for v in IMAGENET)
-    return reference("lookalike-mini", net.eval(), 128, *IMAGENET, (photo - mean) / std)
+    return reference("lookalike-mini", net, 128, *IMAGENET, (photo - mean) / std)
 
 
 TEXTS = [

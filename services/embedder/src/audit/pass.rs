@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use lookalike_bus::{KnownImage, MOST_IDS};
 use lookalike_chassis::Backoff;
-use lookalike_index::{Error as IndexError, Fate, Filter, RowKey, RowReader};
+use lookalike_index::{Filter, RowKey, RowReader};
 use lookalike_proto::Library;
 
 use repair::Found;
@@ -19,6 +19,7 @@ use super::catalogs::{Catalog, Known};
 use super::judge::{Kind, Verdict, judge};
 use super::report::{LibraryReport, Report};
 use super::{Auditor, Error, Options, Stage, TRIES, Watched, deep};
+use crate::patience::put_up_with;
 
 /// Ids of rows that are counted at once, to see whether there are more rows than ids.
 const IDS_COUNTED_AT_ONCE: usize = 8192;
@@ -176,7 +177,7 @@ impl<'a> Pass<'a> {
         loop {
             match self.reader.next().await {
                 Ok(page) => return Ok(page),
-                Err(error) => put_up_with(error, &mut backoff).await?,
+                Err(error) => put_up_with(error, &mut backoff, TRIES).await?,
             }
         }
     }
@@ -267,7 +268,7 @@ impl<'a> Pass<'a> {
                     self.suspects.extend(doubled);
                     return Ok(());
                 }
-                Err(error) => put_up_with(error, &mut backoff).await?,
+                Err(error) => put_up_with(error, &mut backoff, TRIES).await?,
             }
         }
     }
@@ -406,17 +407,6 @@ impl<'a> Pass<'a> {
 
 fn patience() -> Backoff {
     Backoff::new(Duration::from_millis(500), Duration::from_secs(10))
-}
-
-/// Waits where it may go better in a moment.
-async fn put_up_with(error: IndexError, backoff: &mut Backoff) -> Result<(), Error> {
-    let may_go_well = error.fate() == Fate::Retry && !matches!(error, IndexError::Missing { .. });
-    if !may_go_well || backoff.tries() + 1 >= TRIES {
-        return Err(error.into());
-    }
-    tracing::debug!(%error, "the index is busy, asking again");
-    tokio::time::sleep(backoff.next_wait()).await;
-    Ok(())
 }
 
 /// One image, on both sides.

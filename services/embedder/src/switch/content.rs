@@ -9,12 +9,12 @@ use std::sync::{Arc, Mutex};
 
 use lookalike_index::Image;
 use lookalike_proto::{FileEvent, Generation, ImageId, Kind, Library, RelativePath};
-use lookalike_vision::{DecodeError, Engine, Error as VisionError, Limits, Watch};
+use lookalike_vision::{Engine, Error as VisionError, Limits};
 use lru::LruCache;
 use tokio::sync::Semaphore;
 
 use super::Context;
-use crate::decoding::in_time;
+use crate::decoding::{self, in_time};
 use crate::file::{self, Mismatch};
 use crate::folder::Folder;
 use crate::strays::Strays;
@@ -127,16 +127,7 @@ impl Contents {
             Ok(Err(why)) => return Found::Not(why),
             Err(away) => return Found::Not(away.0),
         };
-        let description = self.engine.description().clone();
-        let limits = self.limits.clone();
-        let decode = move |watch: &Watch| {
-            let wanted = description.short_side_wanted();
-            let decoded = lookalike_vision::decode_watched(&bytes, wanted, &limits, watch);
-            let (picture, _) = decoded?;
-            drop(bytes);
-            let input = lookalike_vision::preprocess(&description, &picture);
-            Ok::<_, DecodeError>(input)
-        };
+        let decode = decoding::prepare(bytes, &self.engine, &self.limits);
         let decoded = {
             let _thread = self
                 .decoders
@@ -146,7 +137,7 @@ impl Contents {
             in_time(decode, self.limits.decode_timeout, &self.strays).await
         };
         let input = match decoded {
-            Ok(input) => input,
+            Ok((input, _)) => input,
             Err(error) => return Found::Not(error.to_string()),
         };
         match self.engine.embed(vec![input]).await {
