@@ -59,7 +59,6 @@ pub const METRICS: &[Metric] = &[
     metric("lookalike_audits_total", Counter, &[]),
     metric("lookalike_audit_seconds", Histogram, &[]),
     metric("lookalike_repaired_total", Counter, &["kind"]),
-    metric("lookalike_recall", Gauge, &[]),
     metric(
         "lookalike_http_requests_total",
         Counter,

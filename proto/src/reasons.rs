@@ -158,8 +158,8 @@ pub const ALL: &[Reason] = &[
     permanent(
         "poison",
         "Killed its worker",
-        "A worker died each time it decoded this file, so it is not touched any more.",
-        "Find out whether workers ran out of memory, then retry; otherwise save it again in a \
+        "An embedder died each time it decoded this file, so it is not touched any more.",
+        "Find out whether embedders ran out of memory, then retry; otherwise save it again in a \
          picture program, or have it left alone.",
     ),
     transient(
@@ -252,9 +252,10 @@ mod tests {
     fn paper() -> String {
         let mut text = "# Why a file is not in the index\n\n\
             Every file that can't be indexed, or is not meant to be, is listed with one of these \
-            codes:\nby `lookalike failures`, on the page, and by `GET /v1/failures`. None delays \
-            another file, and each is\ntried again by itself when it changes. `lookalike why FILE` \
-            tells the whole life of one.\n\n\
+            codes:\nby `lookalike failures` and `GET /v1/failures` (`--ignored` and `?ignored=true` for \
+            those not meant to be);\nthe page shows those that failed. None delays another file, and \
+            each is tried again by itself when it\nchanges. `lookalike why FILE` tells the whole life \
+            of one.\n\n\
             - **permanent**: the same bytes always fail the same way; only another content of the \
             file helps, or\n  other settings.\n\
             - **transient**: something around the file was in the way, so that another try may \

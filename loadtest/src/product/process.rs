@@ -20,6 +20,8 @@ pub fn command(program: &Path) -> Command {
             command.env_remove(name);
         }
     }
+    // Nor the settings file of whoever runs this.
+    command.env("XDG_CONFIG_HOME", "/nonexistent");
     command.stdin(Stdio::null());
     command
 }

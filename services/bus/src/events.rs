@@ -38,6 +38,9 @@ pub struct QueueDepth {
     pub bytes: u64,
     /// The number of the oldest one.
     pub first_sequence: u64,
+    /// When the oldest one was stored, in nanoseconds since 1970, by the server's clock; of no
+    /// meaning where there is none.
+    pub first_stored_ns: i64,
 }
 
 impl Bus {
@@ -79,6 +82,7 @@ impl Bus {
             messages: info.state.messages,
             bytes: info.state.bytes,
             first_sequence: info.state.first_sequence,
+            first_stored_ns: nanos(info.state.first_timestamp),
         };
         Ok((depth, nanos(info.created)))
     }

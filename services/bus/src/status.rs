@@ -46,7 +46,7 @@ impl Counts {
 /// A reason why a library may lag behind its folder.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Degraded {
-    /// From a fixed list: `root_missing`, `root_changed`, `watch_limit`, `unreadable_folder`, …
+    /// From a fixed list: `root_missing`, `mass_delete`, `watch_limit`, `unreadable`, …
     pub reason: String,
     /// One sentence for a person.
     pub detail: String,

@@ -6,6 +6,7 @@ pub mod backoff;
 pub mod clock;
 pub mod leave;
 pub mod metrics;
+pub mod say;
 pub mod settings;
 pub mod telemetry;
 

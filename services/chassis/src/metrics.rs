@@ -13,8 +13,8 @@ pub const SECONDS_BUCKETS: &[f64] = &[
     120.0,
 ];
 
-/// Seconds that one step of a picture's way took; label `stage` is one of `settle`, `read`,
-/// `decode`, `preprocess`, `network`, `upsert`, `outcome`.
+/// Seconds that one step of a picture's way took; label `stage` is one of `read`, `decode`,
+/// `preprocess`, `network`, `upsert`, `outcome`.
 pub static STAGE_SECONDS: LazyLock<HistogramVec> = LazyLock::new(|| {
     register_histogram_vec!(
         histogram_opts!(

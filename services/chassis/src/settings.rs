@@ -290,10 +290,12 @@ fn hide_secret(name: &str, value: &Value) -> String {
         Value::String(text) if SECRET.iter().any(|s| name.contains(s)) && !text.is_empty() => {
             "\"(hidden)\"".to_owned()
         }
-        // user:password@host
-        Value::String(text) => match (text.find("://"), text.rfind('@')) {
-            (Some(scheme), Some(at)) if at > scheme => {
-                Value::from(format!("{}(hidden){}", &text[..scheme + 3], &text[at..])).to_string()
+        // user:password@host, perhaps without a scheme, or of several addresses.
+        Value::String(text) => match text.rfind('@') {
+            Some(at) if name == "url" || text.contains("://") => {
+                let scheme = text.find("://").filter(|scheme| *scheme < at);
+                let begin = scheme.map_or(0, |scheme| scheme + 3);
+                Value::from(format!("{}(hidden){}", &text[..begin], &text[at..])).to_string()
             }
             _ => value.to_string(),
         },
@@ -413,6 +415,17 @@ mod tests {
             !text.contains("pw") && text.contains("password = \"(hidden)\""),
             "{text}"
         );
+        for url in [
+            "u:pw@a:1",
+            "u:pw@a:1,nats://b:2",
+            "nats://a:1,nats://u:pw@b:2",
+        ] {
+            assert!(
+                !hide_secret("url", &Value::from(url)).contains("pw"),
+                "{url}"
+            );
+        }
+        assert_eq!(hide_secret("root", &Value::from("/a@b")), "\"/a@b\"");
     }
 
     #[test]

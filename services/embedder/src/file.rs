@@ -108,6 +108,21 @@ fn differs(metadata: &Metadata, event: &FileEvent) -> Result<(), Mismatch> {
     }
 }
 
+/// Errors without a kind that tell of the device, the network or the machine and not of a file:
+/// too many open files, here or in the whole system; a device or a host that is gone.
+const PASSING: &[i32] = &[
+    libc::ENFILE,
+    libc::EMFILE,
+    libc::ENODEV,
+    libc::ENXIO,
+    libc::ESHUTDOWN,
+    libc::EHOSTDOWN,
+    #[cfg(target_os = "linux")]
+    libc::ECOMM,
+    #[cfg(target_os = "linux")]
+    libc::EREMOTEIO,
+];
+
 fn sort(root: &Path, error: &io::Error) -> Mismatch {
     match error.kind() {
         io::ErrorKind::NotFound | io::ErrorKind::NotADirectory if root.is_dir() => {
@@ -116,12 +131,28 @@ fn sort(root: &Path, error: &io::Error) -> Mismatch {
         io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => {
             Mismatch::NotNow("the library's folder is away".into())
         }
+        // A mount that is dying says many things, of its files and of itself.
         io::ErrorKind::StaleNetworkFileHandle
         | io::ErrorKind::TimedOut
         | io::ErrorKind::Interrupted
-        | io::ErrorKind::OutOfMemory => Mismatch::NotNow(error.to_string()),
-        // Too many open files, here or in the whole system.
-        _ if matches!(error.raw_os_error(), Some(23 | 24)) => Mismatch::NotNow(error.to_string()),
+        | io::ErrorKind::WouldBlock
+        | io::ErrorKind::OutOfMemory
+        | io::ErrorKind::NotConnected
+        | io::ErrorKind::ConnectionAborted
+        | io::ErrorKind::ConnectionRefused
+        | io::ErrorKind::ConnectionReset
+        | io::ErrorKind::HostUnreachable
+        | io::ErrorKind::NetworkDown
+        | io::ErrorKind::NetworkUnreachable => Mismatch::NotNow(error.to_string()),
+        _ if error
+            .raw_os_error()
+            .is_some_and(|code| PASSING.contains(&code)) =>
+        {
+            Mismatch::NotNow(error.to_string())
+        }
+        _ if std::fs::metadata(root).is_err() => {
+            Mismatch::NotNow(format!("the library's folder is away: {error}"))
+        }
         _ => Mismatch::Unreadable(error.to_string()),
     }
 }
@@ -196,6 +227,35 @@ mod tests {
             Err(Mismatch::NotNow(_))
         ));
         assert!(matches!(check_gone(&away, &told), Err(Mismatch::NotNow(_))));
+    }
+
+    #[test]
+    fn a_mount_that_is_dying_is_no_fault_of_its_files() {
+        let dir = tempfile::tempdir().unwrap();
+        let away = dir.path().join("away");
+        let sorted = |root: &Path, code| sort(root, &io::Error::from_raw_os_error(code));
+        for code in [
+            libc::ENOTCONN,
+            libc::EHOSTDOWN,
+            libc::EHOSTUNREACH,
+            libc::ENODEV,
+            libc::ECONNRESET,
+            libc::ESTALE,
+            libc::EMFILE,
+        ] {
+            assert!(
+                matches!(sorted(dir.path(), code), Mismatch::NotNow(_)),
+                "{code}"
+            );
+        }
+        // A bad sector, or rights; but not where nothing at all can be looked at.
+        for code in [libc::EIO, libc::EACCES] {
+            assert!(
+                matches!(sorted(dir.path(), code), Mismatch::Unreadable(_)),
+                "{code}"
+            );
+            assert!(matches!(sorted(&away, code), Mismatch::NotNow(_)), "{code}");
+        }
     }
 
     #[test]

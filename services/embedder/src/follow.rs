@@ -13,6 +13,7 @@ use futures_util::future::BoxFuture;
 use lookalike_chassis::Backoff;
 use lookalike_index::{Collection, Error as IndexError, Index, ModelIdentity};
 use lookalike_vision::Engine;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -34,6 +35,8 @@ pub type Load =
 pub(crate) struct Beside {
     state: Arc<Mutex<State>>,
     tasks: TaskTracker,
+    /// Whether nothing is taken in, compared or told of rows; see [`Beside::stand_aside`].
+    aside: Arc<watch::Sender<bool>>,
 }
 
 #[derive(Default)]
@@ -80,6 +83,24 @@ impl Beside {
 
     fn say_left_behind(&self, why: Option<String>) {
         self.state().left_behind = why;
+    }
+
+    /// Whether this worker stands aside, now and later.
+    pub(crate) fn stands_aside(&self) -> watch::Receiver<bool> {
+        self.aside.subscribe()
+    }
+
+    /// While the model in service can't be used here and other workers use it: what this one would
+    /// write, it would write into a collection that nobody searches any more.
+    fn stand_aside(&self, aside: bool) {
+        if self.aside.send_replace(aside) != aside {
+            match aside {
+                true => tracing::warn!(
+                    "other embedders work with the model in service: leaving the work to them"
+                ),
+                false => tracing::info!("taking work in again"),
+            }
+        }
     }
 
     fn engine(&self, wanted: &ModelIdentity) -> Option<Arc<Engine>> {
@@ -212,6 +233,9 @@ pub async fn run(context: Context, load: Load, leave: CancellationToken) -> Resu
 async fn next(context: &Context, load: &Load, beside: &Beside) -> (Arc<Engine>, Index) {
     let collections = context.index.collections();
     let mut backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(30));
+    let ended = CancellationToken::new();
+    let _ended = ended.clone().drop_guard();
+    let mut status = None;
     loop {
         tokio::time::sleep(LOOK_EVERY).await;
         // What can't be asked now is no news: the commit has its own words for it.
@@ -220,6 +244,7 @@ async fn next(context: &Context, load: &Load, beside: &Beside) -> (Arc<Engine>, 
         };
         if name.is_none() || name.as_deref() == Some(&*context.index.collection()) {
             beside.say_left_behind(None);
+            beside.stand_aside(false);
             continue;
         }
         let Ok(Some(found)) = collections.in_service().await else {
@@ -235,6 +260,7 @@ async fn next(context: &Context, load: &Load, beside: &Beside) -> (Arc<Engine>, 
         match go_over(context, load, beside, &found).await {
             Ok(next) => {
                 beside.say_left_behind(None);
+                beside.stand_aside(false);
                 return next;
             }
             Err(why) => {
@@ -244,7 +270,16 @@ async fn next(context: &Context, load: &Load, beside: &Beside) -> (Arc<Engine>, 
                 );
                 tracing::error!("{why}; going on with the old one, and trying again");
                 beside.say_left_behind(Some(why));
-                tokio::time::sleep(backoff.next_wait()).await;
+                let status = status.get_or_insert_with(|| context.bus.follow_status(ended.clone()));
+                let until = Instant::now() + backoff.next_wait();
+                while Instant::now() < until {
+                    let told = status.embedders();
+                    if told.iter().any(|one| one.collection == found.name) {
+                        // Also when they are gone again: whoever comes works for that collection.
+                        beside.stand_aside(true);
+                    }
+                    tokio::time::sleep(LOOK_EVERY).await;
+                }
             }
         }
     }

@@ -4,10 +4,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use lookalike_bus::{Bus, Error as BusError, Intake};
+use lookalike_bus::{Bus, Delivery, Error as BusError, Intake};
 use lookalike_chassis::Backoff;
 use lookalike_index::Index;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{Semaphore, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -31,6 +31,8 @@ pub struct TakeIn {
     pub preparer: Arc<Preparer>,
     pub breaker: Arc<Breaker>,
     pub strays: Arc<Strays>,
+    /// Whether others are to take the events.
+    pub aside: watch::Receiver<bool>,
     /// Where each event in hand has a task.
     pub workers: TaskTracker,
 }
@@ -64,8 +66,7 @@ impl TakeIn {
             if rooms.is_empty() {
                 return;
             }
-            // Not cut off by `leave`: a message that was delivered must come into somebody's hands.
-            match open.take(rooms.len(), self.patience, &self.leave).await {
+            match self.take(&open, rooms.len()).await {
                 Ok(deliveries) => {
                     backoff.reset();
                     for (delivery, room) in deliveries.into_iter().zip(rooms) {
@@ -87,10 +88,40 @@ impl TakeIn {
         }
     }
 
+    /// Listens for events until some come, patience is over, or it is time to leave or to stand
+    /// aside. Not cut off by either: a message that was delivered must come into somebody's hands.
+    async fn take(&self, open: &Intake, most: usize) -> Result<Vec<Delivery>, BusError> {
+        let quit = self.leave.child_token();
+        let mut aside = self.aside.clone();
+        let stepped_aside = async {
+            let _ = aside.wait_for(|aside| *aside).await;
+        };
+        let taking = open.take(most, self.patience, &quit);
+        tokio::pin!(taking);
+        tokio::select! {
+            biased;
+            taken = &mut taking => taken,
+            () = stepped_aside => {
+                quit.cancel();
+                taking.await
+            }
+        }
+    }
+
     /// Waits until events may be taken in: how many of `room`. None: it is time to leave.
     async fn admission(&self, room: usize) -> usize {
         let mut backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(5));
+        let mut aside = self.aside.clone();
         loop {
+            // Whoever stands aside keeps nothing waiting.
+            if *aside.borrow() {
+                metrics::INTAKE_PAUSED.set(0);
+            }
+            tokio::select! {
+                () = self.leave.cancelled() => return 0,
+                // Who says it lives as long as this worker.
+                _ = aside.wait_for(|aside| !aside) => {}
+            }
             // Before the question: no change after its answer is missed.
             let changed = self.breaker.changed();
             let too_many = self.strays.too_many();

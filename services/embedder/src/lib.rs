@@ -142,7 +142,13 @@ async fn work(context: Context, said: Beside, leave: CancellationToken) -> Resul
     };
     let beside = TaskTracker::new();
     let ended = CancellationToken::new();
-    beside.spawn(rows::answer(bus.clone(), index.clone(), ended.clone()));
+    let aside = said.stands_aside();
+    beside.spawn(rows::answer(
+        bus.clone(),
+        index.clone(),
+        aside.clone(),
+        ended.clone(),
+    ));
     beside.spawn(report_progress(
         hand.clone(),
         context.ack_wait / 3,
@@ -163,6 +169,7 @@ async fn work(context: Context, said: Beside, leave: CancellationToken) -> Resul
         auditor,
         bus.clone(),
         context.instance.clone(),
+        aside.clone(),
         ended.clone(),
     ));
     if context.is_restarted {
@@ -181,6 +188,7 @@ async fn work(context: Context, said: Beside, leave: CancellationToken) -> Resul
         preparer,
         breaker,
         strays,
+        aside,
         workers: workers.clone(),
     };
     let mut commit = tokio::spawn(committer.run(to_commit));

@@ -239,7 +239,7 @@ impl Preparer {
             .await
             .map_err(not_now)?;
         let decoded = if deaths >= DEATHS {
-            let detail = "A worker died each time it decoded this file; it is tried again when \
+            let detail = "An embedder died each time it decoded this file; it is tried again when \
                           the file changes."
                 .to_owned();
             Err(Embedding::Failed(Failed {

@@ -7,14 +7,19 @@ use futures_util::StreamExt as _;
 use lookalike_bus::{Bus, MOST_ANSWER_BYTES, RowFacts, RowsPage};
 use lookalike_chassis::Backoff;
 use lookalike_index::{Consistency, Filter, Image, Index};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
 /// Questions answered at once: each reads up to a thousand rows.
 const MOST_QUESTIONS: usize = 4;
 
 /// Answers questions until `ended`.
-pub async fn answer(bus: Bus, index: Index, ended: CancellationToken) {
+pub async fn answer(
+    bus: Bus,
+    index: Index,
+    aside: watch::Receiver<bool>,
+    ended: CancellationToken,
+) {
     let room = Arc::new(Semaphore::new(MOST_QUESTIONS));
     let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(5));
     while !ended.is_cancelled() {
@@ -27,6 +32,11 @@ pub async fn answer(bus: Bus, index: Index, ended: CancellationToken) {
                 };
                 let Some(question) = question else { break };
                 backoff.reset();
+                if *aside.borrow() {
+                    let other = "this embedder's rows are not those in service; ask again";
+                    question.reply(Err(other.into())).await;
+                    continue;
+                }
                 let Ok(permit) = room.clone().try_acquire_owned() else {
                     let busy = "too many questions for rows at once; ask again";
                     question.reply(Err(busy.into())).await;

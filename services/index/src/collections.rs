@@ -105,7 +105,7 @@ impl Collections {
         Ok(found)
     }
 
-    /// Rows of a collection, as the server counts them.
+    /// Rows of a collection, as the server counts them: a moment behind what was just written.
     ///
     /// # Errors
     /// As the server says; [`Error::NotLoaded`] where it is not loaded.

@@ -38,7 +38,7 @@ pub enum Error {
     },
     /// The index holds another model's vectors.
     #[error(
-        "the index in service (collection {collection:?}) was made by {}, and vectors of different models can't be compared. Start with the model that made it{}, move the index to this one (`lookalike models use {wanted}`, while `lookalike up` runs), or make a second index beside it with another --data-dir or milvus.namespace",
+        "the index in service (collection {collection:?}) was made by {}, and vectors of different models can't be compared. Start with the model that made it{}, move the index to this one (`lookalike models use {wanted}`, with --nats-url and --milvus-url where no `lookalike up` runs), or make a second index beside it with another milvus.namespace (with `lookalike up`: or --data-dir)",
         whose(found, wanted, difference),
         as_flag(found, wanted)
     )]
@@ -54,7 +54,7 @@ pub enum Error {
     },
     /// The golden picture became another vector than the one that the collection keeps.
     #[error(
-        "{model} on {device} makes another vector of the golden picture than when collection {collection:?} was begun (cosine {cosine:.6}, at least {least} is needed): the device, its driver or the network moved it, and what it embeds would not fit what is in the index. Start with the device of before or with --device cpu, or update the driver; to begin a new index, take another --data-dir"
+        "{model} on {device} makes another vector of the golden picture than when collection {collection:?} was begun (cosine {cosine:.6}, at least {least} is needed): the device, its driver or the network moved it, and what it embeds would not fit what is in the index. Start with the device of before or with --device cpu, or update the driver; to begin a new index, take another milvus.namespace (with `lookalike up`: or --data-dir)"
     )]
     OtherGolden {
         /// The collection.

@@ -125,12 +125,12 @@ impl Settings {
 
     /// The address without what may stand before an `@`.
     pub(crate) fn shown_url(&self) -> String {
-        match (self.url.find("://"), self.url.rfind('@')) {
-            (Some(scheme), Some(at)) if at > scheme => {
-                format!("{}{}", &self.url[..scheme + 3], &self.url[at + 1..])
-            }
-            _ => self.url.clone(),
-        }
+        let Some(at) = self.url.rfind('@') else {
+            return self.url.clone();
+        };
+        let scheme = self.url.find("://").filter(|scheme| *scheme < at);
+        let begin = scheme.map_or(0, |scheme| scheme + 3);
+        format!("{}{}", &self.url[..begin], &self.url[at + 1..])
     }
 }
 

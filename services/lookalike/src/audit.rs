@@ -10,6 +10,7 @@ use lookalike_proto::Library;
 use tokio_util::sync::CancellationToken;
 
 use crate::cli::AuditArgs;
+use crate::client;
 use crate::failure::Failure;
 use crate::model;
 use crate::roles::{self, failed_chain};
@@ -36,7 +37,7 @@ const MOST_ROUNDS: u32 = 5;
 pub async fn audit(settings: &Settings, args: &AuditArgs) -> Result<(), Failure> {
     let audited = run_all(settings, args).await?;
     if args.json {
-        println!("{:#}", audited.json());
+        client::print_json(&audited.json());
     } else {
         audited.print(args);
     }

@@ -20,7 +20,7 @@ pub use search::{Example, SearchArgs};
 #[command(
     version,
     after_help = "Examples:\n  \
-        lookalike up                          index ./images and open a page for it\n  \
+        lookalike up                          index ./images and serve a page for it\n  \
         lookalike up ~/Pictures shop=~/Shop   two libraries, `pictures` (by its folder) and `shop`\n  \
         lookalike search photo.jpg            the most similar pictures of a running lookalike\n  \
         lookalike status --watch              how far it is\n  \
@@ -135,26 +135,27 @@ pub enum Command {
 /// What every role takes.
 #[derive(Debug, Args, Default)]
 pub struct RoleArgs {
-    /// Folders to index, each as FOLDER or NAME=FOLDER; without any, ./images
+    /// Folders to index, each as FOLDER or NAME=FOLDER, beside those of the settings; ./images
+    /// where there are none at all
     #[arg(value_name = "FOLDER")]
     pub folders: Vec<String>,
     /// Where everything that is kept lies (default: `lookalike` in the platform's data folder)
     #[arg(long, value_name = "DIR")]
     pub data_dir: Option<String>,
-    /// Address of the page and the API; of a lone watcher or embedder, of its metrics
+    /// Address of page, API and metrics (default: 127.0.0.1:8080; `watch` 8081, `embed` 8082)
     #[arg(long, value_name = "ADDRESS:PORT")]
     pub listen: Option<String>,
-    /// Use this NATS server (nats://host:port) instead of starting one
+    /// NATS server (nats://host:port); `up` without it starts one
     #[arg(long, value_name = "URL")]
     pub nats_url: Option<String>,
-    /// Use this Milvus (http://host:port) instead of starting one
+    /// Milvus (http://host:port); `up` without it starts one
     #[arg(long, value_name = "URL")]
     pub milvus_url: Option<String>,
     /// Model by name, or a folder with its description and weights (default: the one that the
     /// index was made with)
     #[arg(long, value_name = "NAME|FOLDER")]
     pub model: Option<String>,
-    /// auto, cpu, cuda, cuda:N or vulkan
+    /// auto or cpu (this build has no GPU support)
     #[arg(long, value_name = "DEVICE")]
     pub device: Option<String>,
     /// Download nothing: use what is in the cache folder
@@ -389,7 +390,7 @@ pub struct ModelsUseArgs {
     /// Milvus (default: that of the `lookalike up` that is running)
     #[arg(long, value_name = "URL")]
     pub milvus_url: Option<String>,
-    /// auto, cpu, cuda, cuda:N or vulkan
+    /// auto or cpu (this build has no GPU support)
     #[arg(long, value_name = "DEVICE")]
     pub device: Option<String>,
     /// Download nothing: use what is in the cache folder
@@ -437,7 +438,7 @@ pub struct ModelsListArgs {
     /// seconds each, and remember it
     #[arg(long)]
     pub measure: bool,
-    /// With --measure: auto, cpu, cuda, cuda:N or vulkan
+    /// With --measure: auto or cpu (this build has no GPU support)
     #[arg(long, value_name = "DEVICE", requires = "measure")]
     pub device: Option<String>,
 }

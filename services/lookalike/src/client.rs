@@ -152,23 +152,34 @@ pub fn print_json(value: &Value) {
 /// When the service does not answer.
 pub async fn status(settings: &Settings, args: &StatusArgs) -> Result<(), Failure> {
     let service = Service::find(settings)?;
-    loop {
-        let stats = service.get("/v1/stats", &[]).await?;
+    let show = |stats: &Value| {
         if args.service.json {
-            print_json(&stats);
+            print_json(stats);
         } else {
             if args.watch {
                 print!("\x1b[2J\x1b[H");
             }
-            print_status(&service.url, &stats);
+            print_status(&service.url, stats);
         }
-        if !args.watch {
-            return Ok(());
+    };
+    let first = service.get("/v1/stats", &[]).await?;
+    show(&first);
+    if !args.watch {
+        return Ok(());
+    }
+    let watching = async {
+        loop {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            match service.get("/v1/stats", &[]).await {
+                Ok(stats) => show(&stats),
+                // It may be starting anew.
+                Err(failure) => eprintln!("{failure}"),
+            }
         }
-        tokio::select! {
-            _ = tokio::signal::ctrl_c() => return Ok(()),
-            () = tokio::time::sleep(Duration::from_secs(1)) => {}
-        }
+    };
+    tokio::select! {
+        () = watching => Ok(()),
+        _ = tokio::signal::ctrl_c() => Ok(()),
     }
 }
 
@@ -176,7 +187,18 @@ fn print_status(url: &str, stats: &Value) {
     let count = |value: &Value, key: &str| value[key].as_u64().unwrap_or(0);
     let text = |value: &Value| shown::plain(value.as_str().unwrap_or("unknown")).into_owned();
     println!("lookalike at {url}");
-    println!("model   {}", text(&stats["device"]));
+    let model = &stats["model"];
+    println!(
+        "model   {} ({} numbers)",
+        text(&model["name"]),
+        count(model, "dimension")
+    );
+    println!(
+        "device  {}",
+        stats["device"]
+            .as_str()
+            .map_or("no embedder tells of itself".into(), shown::plain)
+    );
     println!();
     println!(
         "{:<20} {:>9} {:>9} {:>7} {:>8} {:>10}",

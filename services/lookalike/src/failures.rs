@@ -51,7 +51,7 @@ async fn list(settings: &Settings, args: &ListArgs) -> Result<(), Failure> {
     if args.service.json {
         client::print_json(&json!({ "failures": all, "unanswered": names(&mut unanswered) }));
     } else if all.is_empty() && unanswered.is_empty() {
-        println!("no file has failed");
+        println!("{}", none(args));
     }
     if !unanswered.is_empty() {
         return Err(Failure::failed(format!(
@@ -60,6 +60,20 @@ async fn list(settings: &Settings, args: &ListArgs) -> Result<(), Failure> {
         )));
     }
     Ok(())
+}
+
+fn none(args: &ListArgs) -> String {
+    let which = match (&args.library, &args.code) {
+        (None, None) if args.ignored => return "no file has failed, and none is ignored".into(),
+        (None, None) => "no file has failed".to_owned(),
+        (Some(library), None) => format!("no file of {library} has failed"),
+        (None, Some(code)) => format!("no file has the code {code}"),
+        (Some(library), Some(code)) => format!("no file of {library} has the code {code}"),
+    };
+    if args.ignored || args.code.is_some() {
+        return which;
+    }
+    format!("{which}; --ignored lists those that are not meant to be indexed")
 }
 
 /// The libraries whose watcher did not answer.

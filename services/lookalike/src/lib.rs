@@ -26,6 +26,7 @@ use clap::Parser as _;
 
 use cli::{Cli, Command};
 use failure::Failure;
+use lookalike_chassis::say;
 
 /// Configures, builds, runs, drains. Exit code 0: done; 1: it failed; 2: wrong use or settings.
 pub fn main() -> ExitCode {
@@ -33,7 +34,10 @@ pub fn main() -> ExitCode {
     match run(cli) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            eprintln!("lookalike: {}", shown::lines(&failure.to_string()));
+            say::err(&format!(
+                "lookalike: {}",
+                shown::lines(&failure.to_string())
+            ));
             failure.code()
         }
     }

@@ -14,7 +14,7 @@ use crate::models;
 use crate::roles::{failed_chain, usage_chain};
 use crate::settings::Settings;
 
-pub use lost::{remember, settle};
+pub use lost::{is_to_be_had, remember, settle};
 
 /// A model that can be loaded here.
 #[derive(Debug, Clone)]

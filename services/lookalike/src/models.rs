@@ -9,6 +9,7 @@ mod list;
 mod measure;
 mod settings;
 
+use lookalike_chassis::leave;
 use lookalike_vision::registry::{self, Hub, Known, Origin};
 
 pub use settings::Settings;
@@ -100,16 +101,9 @@ async fn have(
 
 /// Until somebody asks the process to leave.
 async fn interrupted() {
-    use tokio::signal::unix::{SignalKind, signal};
-    let (Ok(mut interrupt), Ok(mut terminate)) = (
-        signal(SignalKind::interrupt()),
-        signal(SignalKind::terminate()),
-    ) else {
-        return std::future::pending().await;
-    };
-    tokio::select! {
-        _ = interrupt.recv() => {}
-        _ = terminate.recv() => {}
+    match leave::Asked::new() {
+        Ok(mut asked) => asked.asked().await,
+        Err(_) => std::future::pending().await,
     }
 }
 
@@ -169,7 +163,7 @@ async fn fetch_one(settings: &AllSettings, args: &ModelsFetchArgs) -> Result<(),
 /// Wrong use where only the user can change something, a failure elsewhere.
 fn failed(error: Error) -> Failure {
     match error {
-        Error::NoCache | Error::Address { .. } => Failure::usage(error),
+        Error::NoCache | Error::Address { .. } | Error::Proxy { .. } => Failure::usage(error),
         _ => Failure::failed(error),
     }
 }

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use lookalike_bus::{Counts, LibraryStatus};
+use lookalike_chassis::say;
 use lookalike_servers::Stage;
 use tracing_subscriber_writer::Lines;
 
@@ -38,9 +39,9 @@ impl Progress {
     /// A line that stays.
     pub fn say(&self, line: &str) {
         if self.on_terminal {
-            self.bars.suspend(|| eprintln!("{line}"));
+            self.bars.suspend(|| say::err(line));
         } else {
-            eprintln!("{line}");
+            say::err(line);
         }
     }
 
@@ -54,7 +55,7 @@ impl Progress {
                 .lock()
                 .expect("no holder of this lock panics");
             if *last != kind {
-                eprintln!("{kind}");
+                say::err(&kind);
                 *last = kind;
             }
             return;
@@ -141,7 +142,10 @@ impl Indexing {
             .is_none_or(|at| at.elapsed() > Duration::from_secs(5))
         {
             if counts.in_flight > 0 {
-                eprintln!("indexing: {done} of {} done, {message}", counts.on_disk);
+                say::err(&format!(
+                    "indexing: {done} of {} done, {message}",
+                    counts.on_disk
+                ));
             }
             self.last_line = Some(Instant::now());
         }

@@ -86,7 +86,7 @@ pub fn embedder(
     index: Index,
     engine: Arc<Engine>,
 ) -> lookalike_embedder::Context {
-    // Distinct among the workers of one installation, whatever machines they run on.
+    // Distinct among the embedders of one installation, whatever machines they run on.
     let nanos = lookalike_chassis::clock::now_nanos();
     let instance = format!("{:x}-{:x}", std::process::id(), nanos & 0xffff_ffff);
     lookalike_embedder::Context {
@@ -149,7 +149,10 @@ pub async fn watch(settings: Settings) -> Result<(), Failure> {
     let listening = lookalike_search::bind(&settings.http.listen)
         .await
         .map_err(usage_chain)?;
-    let bus = bus(&settings, "watcher").await?;
+    let starting = bus(&settings, "watcher");
+    let Some(bus) = leave.run_until_cancelled(starting).await.transpose()? else {
+        return Ok(());
+    };
     let data_dir = settings.data_dir()?;
     let roots = libraries.into_iter().collect();
     let watcher = Watcher::start(&settings.watch, roots, &data_dir, &bus).map_err(failed_chain)?;
@@ -180,11 +183,18 @@ pub async fn embed(settings: Settings) -> Result<(), Failure> {
     let listening = lookalike_search::bind(&settings.http.listen)
         .await
         .map_err(usage_chain)?;
-    let named = model::chosen(&settings).await?;
-    let engine = named.engine(&settings).await?;
-    let bus = bus(&settings, "embedder").await?;
-    let origin = named.origin(engine.description())?;
-    let index = index(&settings, engine.description(), &origin).await?;
+    let starting = async {
+        let named = model::chosen(&settings).await?;
+        let engine = named.engine(&settings).await?;
+        let bus = bus(&settings, "embedder").await?;
+        let origin = named.origin(engine.description())?;
+        let index = index(&settings, engine.description(), &origin).await?;
+        Ok::<_, Failure>((engine, bus, index))
+    };
+    let started = leave.run_until_cancelled(starting).await.transpose()?;
+    let Some((engine, bus, index)) = started else {
+        return Ok(());
+    };
     let mut context = embedder(&settings, libraries, bus.clone(), index, engine);
     // Whoever runs a role alone has something that starts it anew.
     context.is_restarted = true;
@@ -214,9 +224,16 @@ pub async fn serve(settings: Settings) -> Result<(), Failure> {
     let listening = lookalike_search::bind(&settings.http.listen)
         .await
         .map_err(usage_chain)?;
-    let (description, origin) = model::description(&settings).await?;
-    let bus = bus(&settings, "search").await?;
-    let index = index(&settings, &description, &origin).await?;
+    let starting = async {
+        let (description, origin) = model::description(&settings).await?;
+        let bus = bus(&settings, "search").await?;
+        let index = index(&settings, &description, &origin).await?;
+        Ok::<_, Failure>((description, bus, index))
+    };
+    let started = leave.run_until_cancelled(starting).await.transpose()?;
+    let Some((description, bus, index)) = started else {
+        return Ok(());
+    };
     let context = service(&settings, libraries, bus, index, description, &leave);
     tracing::info!(address = %listening.address(), "answering searches");
     lookalike_search::serve(listening, context, leave)

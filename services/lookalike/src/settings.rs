@@ -144,16 +144,16 @@ pub fn choose(cli: &Cli) -> Result<Chosen, Failure> {
             .flag("offline", true, "--offline")
             .map_err(Failure::usage)?;
     }
+    let mut given: BTreeMap<String, PathBuf> = BTreeMap::new();
     for argument in &role.folders {
         let (name, folder) = libraries::parse_argument(argument)?;
-        if layers
-            .settled()
-            .libraries
-            .get(name.as_str())
-            .is_some_and(|known| *known != folder)
-        {
+        let root = libraries::expand_home(&folder);
+        let root = root.canonicalize().unwrap_or(root);
+        let earlier = given.insert(name.to_string(), root.clone());
+        if earlier.is_some_and(|earlier| earlier != root) {
             return Err(Failure::usage(format!(
-                "two folders would be library {name}: name one of them, as in other={folder}"
+                "two of the folders would be library {name}: give one of them another name, as in \
+                 other={folder}"
             )));
         }
         let key = format!("libraries.{name}");
@@ -161,7 +161,15 @@ pub fn choose(cli: &Cli) -> Result<Chosen, Failure> {
             .flag(&key, folder, argument)
             .map_err(Failure::usage)?;
     }
-    let described = layers.describe();
+    let mut described = layers.describe();
+    if layers.settled().servers.cache_dir.is_none() {
+        // What has no value is not among the values.
+        let line = format!(
+            "{:<48} # not set: lookalike in the platform's cache folder",
+            "# cache_dir = \"…\""
+        );
+        described = described.replace("\n[servers]\n", &format!("\n[servers]\n{line}\n"));
+    }
     Ok(Chosen {
         settings: layers.settled().clone(),
         described,

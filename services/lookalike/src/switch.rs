@@ -8,6 +8,7 @@
 
 mod asking;
 mod compare;
+mod following;
 mod sheet;
 mod told;
 
@@ -34,7 +35,6 @@ use crate::model::{self, identity};
 use crate::roles::{self, failed_chain};
 use crate::settings::Settings;
 use crate::shown;
-use crate::up::Running;
 
 use compare::Compared;
 use told::Told;
@@ -46,12 +46,6 @@ const MOST_PASSES: u32 = 12;
 /// all.
 const FEW_ROWS: u64 = 50;
 const FEW_OF: u64 = 100;
-
-/// An embedder that was not heard for so long has died.
-const ALIVE: Duration = Duration::from_secs(13);
-
-/// How long the service is waited for, once every embedder has followed.
-const SERVED_WITHIN: Duration = Duration::from_secs(15);
 
 /// `models use`.
 ///
@@ -203,7 +197,12 @@ impl Switch<'_> {
             self.is_over.store(true, Ordering::Relaxed);
             let origin = named.origin(&description)?;
             model::remember(&self.collections, &current.name, &origin).await;
-            return self.finish(&current.name, json!({})).await;
+            let report = json!({
+                "model": wanted.name,
+                "collection": current.name,
+                "switched": false,
+            });
+            return self.finish(&current.name, report).await;
         }
         let engine = named.engine(&self.settings).await?;
         let origin = named.origin(&description)?;
@@ -411,6 +410,13 @@ impl Switch<'_> {
                 current.model.name
             ))
         })?;
+        if let Err(why) = model::is_to_be_had(&self.settings, &previous).await {
+            return Err(Failure::usage(format!(
+                "{} can't be gone back to, because nobody could work with it: {why}. Nothing has \
+                 changed",
+                previous.model.name
+            )));
+        }
         // It must be able to answer before anything asks it.
         let index = Index::open_shadow(&self.settings.milvus, &previous.model, &previous.origin);
         let index = index.await.map_err(failed_chain)?;
@@ -492,82 +498,27 @@ impl Switch<'_> {
                 self.configured
             ));
         }
-        self.followed(name).await?;
+        if report["switched"].is_null() {
+            report["switched"] = true.into();
+        }
+        if let Err(failure) = self.followed(name).await {
+            if self.args.json {
+                report["followed"] = false.into();
+                client::print_json(&report);
+            }
+            return Err(failure);
+        }
         self.served().await;
         let args = self.args.as_audit();
         self.told.line("comparing the index with the folders");
         let audited = audit::run_all(&self.settings, &args).await?;
         if self.args.json {
-            report["switched"] = true.into();
             report["audit"] = audited.json();
             client::print_json(&report);
         } else {
             audited.print(&args);
         }
         audited.verdict(&args)
-    }
-
-    /// Until every embedder that tells of itself works for the collection in service.
-    async fn followed(&self, name: &str) -> Result<(), Failure> {
-        audit::wait_for_words(&self.status, &[]).await;
-        let until = Instant::now() + self.args.patience;
-        let mut none_since = None;
-        loop {
-            let told = self.status.embedders_heard_within(ALIVE);
-            let behind: Vec<_> = told.iter().filter(|one| one.collection != name).collect();
-            match (told.is_empty(), behind.first()) {
-                (false, None) => return Ok(()),
-                (true, _) => {
-                    let since = *none_since.get_or_insert_with(Instant::now);
-                    if since.elapsed() > Duration::from_secs(12) {
-                        self.told.line(
-                            "no embedder tells of itself: the next one that starts takes the new \
-                             model",
-                        );
-                        return Ok(());
-                    }
-                }
-                (false, Some(_)) => none_since = None,
-            }
-            if Instant::now() > until {
-                let why = behind.first().and_then(|one| one.left_behind.clone());
-                return Err(Failure::failed(format!(
-                    "{} of {} embedders did not follow within {:?}{}; the new model is in service, \
-                     and the same command again goes on from here",
-                    behind.len(),
-                    told.len(),
-                    self.args.patience,
-                    why.map(|why| format!(": {why}")).unwrap_or_default()
-                )));
-            }
-            self.told.waiting(told.len() - behind.len(), told.len());
-            tokio::time::sleep(Duration::from_millis(200)).await;
-        }
-    }
-
-    /// Until the service of this data folder, if one runs, searches with the model in service. A
-    /// service that does not says why in its status.
-    async fn served(&self) {
-        let is_known = !self.settings.url.is_empty()
-            || self
-                .settings
-                .data_dir()
-                .is_ok_and(|dir| Running::read(&dir).is_some());
-        let (true, Ok(service)) = (is_known, client::Service::find(&self.settings)) else {
-            return;
-        };
-        let until = Instant::now() + SERVED_WITHIN;
-        while let Ok(Some(collection)) = self.collections.in_service().await {
-            let serves = match service.get("/v1/stats", &[]).await {
-                Ok(stats) => stats["model"]["checksum"] == *collection.model.checksum,
-                // Another one may follow; this one is not there.
-                Err(_) => return,
-            };
-            if serves || Instant::now() > until {
-                return;
-            }
-            tokio::time::sleep(Duration::from_millis(200)).await;
-        }
     }
 }
 

@@ -1,11 +1,13 @@
 //! `up`: the servers as children, and every role in this process.
 
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use lookalike_bus::Bus;
-use lookalike_chassis::{Backoff, leave, telemetry};
+use lookalike_bus::{Bus, StatusView};
+use lookalike_chassis::{Backoff, leave, say, telemetry};
 use lookalike_index::Index;
 use lookalike_servers::{Programs, Servers, Wanted};
 use lookalike_vision::Engine;
@@ -37,14 +39,26 @@ impl Running {
     /// The file's name.
     pub const FILE: &'static str = "up.json";
 
-    /// What the data folder's file says, if there is one.
+    /// What the data folder's file says, if there is one and whoever wrote it is alive: as long
+    /// as it is, it holds the folder's lock.
     pub fn read(data_dir: &Path) -> Option<Self> {
+        let lock = std::fs::File::open(data_dir.join(lookalike_servers::LOCK)).ok()?;
+        if lock.try_lock_shared().is_ok() {
+            return None;
+        }
         serde_json::from_slice(&std::fs::read(data_dir.join(Self::FILE)).ok()?).ok()
     }
 
     fn write(&self, data_dir: &Path) -> std::io::Result<()> {
         let temporary = data_dir.join(format!("{}.new", Self::FILE));
-        std::fs::write(&temporary, serde_json::to_vec_pretty(self)?)?;
+        // The servers' addresses may hold passwords.
+        let mut file = std::fs::File::options()
+            .create(true)
+            .write(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(&temporary)?;
+        file.write_all(&serde_json::to_vec_pretty(self)?)?;
         std::fs::rename(temporary, data_dir.join(Self::FILE))
     }
 }
@@ -127,6 +141,7 @@ pub async fn run(settings: Settings) -> Result<(), Failure> {
         index.clone(),
         engine,
     );
+    let instance = embedder.instance.clone();
     // The service goes first and the embedder last: nobody is left without an answer.
     let (stop_serving, stop_embedding) = (CancellationToken::new(), CancellationToken::new());
     let service = roles::service(
@@ -158,18 +173,19 @@ pub async fn run(settings: Settings) -> Result<(), Failure> {
     if let Err(error) = running.write(&data_dir) {
         tracing::warn!(%error, "other commands won't find this lookalike by its data folder");
     }
-    println!("page     {url}/");
-    println!("API      {url}/docs");
+    say::out(&format!("page     {url}/"));
+    say::out(&format!("API      {url}/docs"));
     for (name, root) in &libraries {
-        println!("library  {name} ({})", root.display());
+        say::out(&format!("library  {name} ({})", root.display()));
     }
-    println!("data     {}", data_dir.display());
-    println!("model    {device}");
+    say::out(&format!("data     {}", data_dir.display()));
+    say::out(&format!("model    {device}"));
 
     let outcome = tokio::select! {
         () = leave.cancelled() => Ok(()),
         () = supervise(&mut servers) => Ok(()),
         () = show(&progress, &watcher) => Ok(()),
+        () = tell_model(&progress, bus.follow_status(leave.clone()), &instance, device) => Ok(()),
         () = watcher.failed() => Err(Failure::failed(roles::WATCHER_FAILED)),
         ended = &mut embedding => Err(match ended {
             Ok(Err(error)) => failed_chain(error),
@@ -268,10 +284,10 @@ async fn connect(
             None => {
                 let named = model::chosen(settings).await?;
                 let engine = named.engine(settings).await?;
-                model::renew(settings, &named, engine.description()).await?;
                 (named, engine)
             }
         };
+        model::renew(settings, &named, engine.description()).await?;
         let description = engine.description();
         let origin = named.origin(description)?;
         let index = roles::index(settings, description, &origin).await?;
@@ -280,6 +296,19 @@ async fn connect(
     };
     let (bus, (index, engine)) = tokio::try_join!(roles::bus(settings, "up"), opened)?;
     Ok((bus, index, engine))
+}
+
+/// Says so whenever the embedder has gone over to another model.
+async fn tell_model(progress: &Progress, status: StatusView, instance: &str, mut device: String) {
+    loop {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let told = status.embedders();
+        let own = told.into_iter().find(|one| one.instance == instance);
+        if let Some(own) = own.filter(|own| own.device != device) {
+            progress.say(&format!("model    {}", own.device));
+            device = own.device;
+        }
+    }
 }
 
 /// How long leaving may take until only the servers are left to be stopped.

@@ -212,6 +212,7 @@ function start(title) {
   pending = new AbortController();
   cursor = null;
   browsing = false;
+  failed = false;
   $("results-title").textContent = title;
   return { mine: ++turn, signal: pending.signal };
 }
@@ -308,7 +309,8 @@ async function like(id) {
       el("button", { type: "button", onclick: () => openLife(id, image.library, baseName(image.path)) }, "Its life"),
     ] });
   } catch {
-    // The search above says what is wrong.
+    // The search above says what is wrong; the picture that was asked about before is not meant.
+    if (state.mine === turn) setQuery(null, true);
   }
 }
 

@@ -15,7 +15,11 @@ const failureSilent = new Set();
 // A section for each code, in the order in which they came.
 const failureGroups = new Map();
 
+// Answers to an older opening come too late.
+let failuresTurn = 0;
+
 function openFailures() {
+  failuresTurn += 1;
   failureGroups.clear();
   failureSilent.clear();
   $("failures-said").textContent = "";
@@ -26,9 +30,11 @@ function openFailures() {
 }
 
 async function loadFailures(after) {
+  const mine = failuresTurn;
   $("failures-more").disabled = true;
   try {
     const answer = await ask(`/v1/failures?limit=100${after ? `&cursor=${encodeURIComponent(after)}` : ""}`);
+    if (mine !== failuresTurn) return;
     if (!after) $("failures-body").replaceChildren();
     for (const failure of answer.failures) failureGroup(failure).list.append(failureItem(failure));
     for (const library of answer.unanswered) failureSilent.add(library);
@@ -37,6 +43,7 @@ async function loadFailures(after) {
     countFailures();
     if (failureSilent.size) $("failures-said").textContent = silentWords([...failureSilent]);
   } catch (error) {
+    if (mine !== failuresTurn) return;
     const words = [el("p", {}, error.message), error.requestId ? el("p", { class: "quiet" }, `request ${error.requestId}`) : ""];
     if (after) $("failures-said").replaceChildren(...words);
     else $("failures-body").replaceChildren(...words);
@@ -118,6 +125,7 @@ async function order(url, selection, button, said) {
 
 // All of one code are gone, so that the pages behind have moved up.
 async function openAgain() {
+  if (!$("failures").open) return;
   const said = $("failures-said").textContent;
   await openFailures();
   $("failures-said").textContent = said;
@@ -154,16 +162,21 @@ function span(ms) {
   return `${sign}${Math.round(long / 86400e3)} days`;
 }
 
+let lifeTurn = 0;
+
 async function openLife(id, library, name) {
+  lifeTurn += 1;
+  const mine = lifeTurn;
   $("life-title").textContent = name;
   $("life-body").replaceChildren(el("p", { class: "quiet" }, "Looking …"));
   if (!$("life").open) $("life").showModal();
   try {
     const life = await ask(`/v1/why?id=${id}${library ? `&library=${encodeURIComponent(library)}` : ""}`);
+    if (mine !== lifeTurn) return;
     $("life-title").textContent = baseName(life.path);
     $("life-body").replaceChildren(...lifeWords(life));
   } catch (error) {
-    $("life-body").replaceChildren(el("p", {}, error.message));
+    if (mine === lifeTurn) $("life-body").replaceChildren(el("p", {}, error.message));
   }
 }
 
@@ -196,7 +209,7 @@ function lifeWords(life) {
 /* ---- folders that need a word ---- */
 
 // Only a person can know whether these are meant.
-const CONFIRMABLE = ["mass_delete", "root_missing", "root_changed"];
+const CONFIRMABLE = ["mass_delete", "root_missing"];
 
 function showTroubles({ libraries, intake_paused: paused, left_behind: behind }) {
   const troubles = libraries.flatMap((library) => library.degraded.map((why) => ({ library, why })));
@@ -241,7 +254,12 @@ function question(title, words, yes) {
 
 function startUpkeep() {
   for (const id of ["failures", "life", "question"]) {
-    $(id).addEventListener("click", (event) => { if (event.target === $(id)) $(id).close(); });
+    // A click beside the dialog is on its backdrop; one into its own margin is a near miss.
+    $(id).addEventListener("pointerdown", (event) => {
+      const { left, right, top, bottom } = $(id).getBoundingClientRect();
+      const beside = event.clientX < left || event.clientX > right || event.clientY < top || event.clientY > bottom;
+      if (event.target === $(id) && beside) $(id).close();
+    });
   }
   $("failures-close").addEventListener("click", () => $("failures").close());
   $("life-close").addEventListener("click", () => $("life").close());

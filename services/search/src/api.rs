@@ -98,7 +98,8 @@ impl Api {
         service: Shared<'_>,
         question: Question,
     ) -> Result<Answer<SearchAnswer>, SearchRefusal> {
-        let (query, conditions) = search::understand(question.0, &service).await?;
+        let Question(request, _share) = question;
+        let (query, conditions) = search::understand(request, &service).await?;
         Ok(Answer(search::answer(&service, query, conditions).await?))
     }
 

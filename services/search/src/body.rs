@@ -81,8 +81,8 @@ impl Share {
 /// A body in memory.
 pub(crate) struct Held {
     pub bytes: Bytes,
-    /// Given back with the bytes.
-    _share: Share,
+    /// Given back with the bytes, or with what was made of them.
+    pub share: Share,
 }
 
 /// How a body is read.
@@ -136,11 +136,7 @@ pub(crate) async fn read(
     let read = tokio::time::timeout(bounds.timeout, reading)
         .await
         .map_err(|_| took_too_long(bounds))?;
-    if let Err(Problem {
-        code: Code::UploadTooLarge,
-        ..
-    }) = &read
-    {
+    if read.is_err() {
         discard(stream, bounds).await;
     }
     read
@@ -169,7 +165,7 @@ where
     }
     Ok(Held {
         bytes: bytes.freeze(),
-        _share: share,
+        share,
     })
 }
 
@@ -213,7 +209,8 @@ pub(crate) async fn read_form(
     let most = bounds.max_bytes + (64 << 10);
     let (seen, over) = (AtomicU64::new(0), Arc::new(AtomicBool::new(false)));
     let over_in_stream = Arc::clone(&over);
-    let counted = body.into_bytes_stream().map(move |chunk| {
+    let mut stream = Box::pin(body.into_bytes_stream());
+    let counted = stream.by_ref().map(move |chunk| {
         let chunk = chunk?;
         let seen = seen.fetch_add(chunk.len() as u64, Ordering::Relaxed) + chunk.len() as u64;
         if seen > most {
@@ -260,7 +257,7 @@ pub(crate) async fn read_form(
             }
             file = Some(Held {
                 bytes: bytes.freeze(),
-                _share: share,
+                share,
             });
         }
         file.ok_or_else(|| {
@@ -270,9 +267,14 @@ pub(crate) async fn read_form(
             )
         })
     };
-    tokio::time::timeout(bounds.timeout, reading)
+    let read = tokio::time::timeout(bounds.timeout, reading)
         .await
-        .map_err(|_| took_too_long(bounds))?
+        .map_err(|_| took_too_long(bounds))?;
+    drop(form);
+    if read.is_err() {
+        discard(stream, bounds).await;
+    }
+    read
 }
 
 /// An error with its causes, in one line.
@@ -357,8 +359,8 @@ impl<'a> ApiExtractor<'a> for Upload {
     }
 }
 
-/// A question as JSON.
-pub(crate) struct Question(pub SearchRequest);
+/// A question as JSON, with its share of the memory for uploads: it may hold a picture.
+pub(crate) struct Question(pub SearchRequest, pub Share);
 
 impl<'a> ApiExtractor<'a> for Question {
     const TYPES: &'static [ApiExtractorType] = &[ApiExtractorType::RequestObject];
@@ -395,17 +397,50 @@ impl<'a> ApiExtractor<'a> for Question {
         }
         let bounds = Bounds::json(&service.settings);
         let held = read(body.take()?, declared(request), bounds, &service.budget).await?;
-        Ok(Self(parse(&held.bytes)?))
+        Ok(Self(parse(&held.bytes)?, held.share))
     }
 }
 
+/// Values in a question: many times what all its lists and filters can hold.
+const MOST_VALUES: usize = 4096;
+
 /// Reads the JSON of a question.
 pub(crate) fn parse(bytes: &[u8]) -> Result<SearchRequest, Problem> {
-    let value = json(bytes)?;
-    SearchRequest::parse_from_json(Some(value.clone())).map_err(|error| Problem {
-        param: culprit(&value),
+    // A value in memory is many times what `0,` is here.
+    if has_more_values(bytes, MOST_VALUES) {
+        let detail = format!("a question has at most {MOST_VALUES} values");
+        return Err(Problem::new(Code::InvalidRequest, detail));
+    }
+    SearchRequest::parse_from_json(Some(json(bytes)?)).map_err(|error| Problem {
+        param: json(bytes).ok().and_then(|value| culprit(&value)),
         ..unreadable(error.into_message())
     })
+}
+
+/// Whether a text of JSON has more than so many commas outside of its strings.
+fn has_more_values(bytes: &[u8], most: usize) -> bool {
+    let (mut commas, mut rest) = (0, bytes);
+    loop {
+        let string = rest.iter().position(|byte| *byte == b'"');
+        let plain = &rest[..string.unwrap_or(rest.len())];
+        commas += plain.iter().filter(|byte| **byte == b',').count();
+        let Some(start) = string.filter(|_| commas <= most) else {
+            return commas > most;
+        };
+        rest = &rest[start + 1..];
+        // To the end of the string, past whatever is escaped.
+        loop {
+            let Some(at) = rest.iter().position(|byte| matches!(byte, b'"' | b'\\')) else {
+                // It has no end, which is for the parser to say.
+                return false;
+            };
+            let is_escape = rest[at] == b'\\';
+            rest = rest.get(at + 1 + usize::from(is_escape)..).unwrap_or(&[]);
+            if !is_escape {
+                break;
+            }
+        }
+    }
 }
 
 /// The field of a question that can't be read, or the one within its filter or lists.

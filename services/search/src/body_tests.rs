@@ -143,3 +143,47 @@ fn json_that_is_no_question() {
     let long = format!(r#"{{"limit": "{}"}}"#, "9".repeat(100_000));
     assert!(parse(long.as_bytes()).err().unwrap().detail.len() < 1000);
 }
+
+#[test]
+fn values_are_counted_before_they_are_read() {
+    for (text, values) in [
+        ("", 0),
+        ("[1,2,3]", 2),
+        (r#"{"a": "b,c,d", "e": ["\",\\", 1]}"#, 2),
+        (r#"["no end,,,,"#, 0),
+        (r#"["no end\"#, 0),
+    ] {
+        assert!(!has_more_values(text.as_bytes(), values), "{text}");
+        let more = values > 0 && has_more_values(text.as_bytes(), values - 1);
+        assert_eq!(more, values > 0, "{text}");
+    }
+    let many = format!(r#"{{"positive": [{}0]}}"#, "0,".repeat(1 << 20));
+    let problem = parse(many.as_bytes()).unwrap_err();
+    assert!(problem.detail.contains("at most 4096 values"));
+}
+
+/// A body of a form that tells how far it was read.
+#[tokio::test]
+async fn a_form_that_is_refused_is_read_to_its_end() {
+    let budget = Budget::new(1 << 20);
+    let picture = r#"name="image"; filename="a.jpg""#;
+    let text = format!(
+        "--xyz\r\nContent-Disposition: form-data; {picture}\r\n\r\n{}\r\n--xyz--\r\n",
+        "x".repeat(1000)
+    );
+    let left = Arc::new(AtomicU64::new(text.len() as u64));
+    let counting = Arc::clone(&left);
+    let pieces: Vec<Bytes> = text
+        .as_bytes()
+        .chunks(50)
+        .map(Bytes::copy_from_slice)
+        .collect();
+    let pieces = futures_util::stream::iter(pieces).map(move |piece| {
+        counting.fetch_sub(piece.len() as u64, Ordering::Relaxed);
+        Ok::<_, std::io::Error>(piece)
+    });
+    let body = Body::from_bytes_stream(pieces);
+    let refused = read_form(body, "xyz".into(), bounds(600), &budget).await;
+    assert_eq!(refused.err().unwrap().code, Code::UploadTooLarge);
+    assert_eq!(left.load(Ordering::Relaxed), 0);
+}

@@ -5,12 +5,15 @@
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
 
 use lookalike_index::Image;
 use lookalike_proto::{Library, RelativePath};
 use poem::http::{StatusCode, header};
 use poem::{Body, Response};
 use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _};
+use tokio::sync::Semaphore;
 
 use crate::problem::{Code, Problem};
 use crate::service::Service;
@@ -27,15 +30,68 @@ pub(crate) async fn row(service: &Service, id: &str) -> Result<Image, Problem> {
     image.ok_or_else(|| Problem::no_such_image(id))
 }
 
+/// The disk of one library: only so many errands go there at once. Threads can't be called back
+/// from a mount that hangs, so it keeps a few of them, and other libraries the rest.
+#[derive(Clone)]
+pub(crate) struct Disk(Arc<Semaphore>);
+
+/// Errands at once.
+const ERRANDS: usize = 8;
+
+/// How long one waits for another one's end.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+impl Disk {
+    pub(crate) fn new() -> Self {
+        Self(Arc::new(Semaphore::new(ERRANDS)))
+    }
+
+    /// Runs what may block, on a thread of its own.
+    pub(crate) async fn errand<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, Problem> {
+        let waiting = Arc::clone(&self.0).acquire_owned();
+        let permit = tokio::time::timeout(PATIENCE, waiting)
+            .await
+            .map_err(|_| {
+                Problem::new(
+                    Code::LibraryUnavailable,
+                    "the library's disk does not answer: other requests wait for it already",
+                )
+            })?
+            .expect("the semaphore is never closed");
+        tokio::task::spawn_blocking(move || {
+            let result = work();
+            drop(permit);
+            result
+        })
+        .await
+        .map_err(|error| Problem::new(Code::Internal, error.to_string()))
+    }
+}
+
 /// A file that was found below its library's root.
 pub(crate) struct Found {
     pub path: PathBuf,
+    pub disk: Disk,
     pub bytes: u64,
     /// Milliseconds since 1970.
     modified_ms: i64,
 }
 
 impl Found {
+    /// Opens it.
+    pub(crate) async fn open(&self) -> Result<tokio::fs::File, Problem> {
+        let path = self.path.clone();
+        let opened = self.disk.errand(move || std::fs::File::open(path)).await?;
+        let shown = self.path.file_name().unwrap_or_default().to_string_lossy();
+        opened.map(tokio::fs::File::from_std).map_err(|error| {
+            let (code, why) = gone(error);
+            Problem::new(code, format!("{shown}: {why}"))
+        })
+    }
+
     /// Whether it still has the size and time of its row, so that the row's hash is its own. The
     /// row's time may be coarser than the disk's.
     fn is_as_in(&self, row: &Image) -> bool {
@@ -45,27 +101,29 @@ impl Found {
 
 /// Finds the file at a path that a row or a watcher told.
 pub(crate) async fn find(service: &Service, library: &str, path: &str) -> Result<Found, Problem> {
-    let root = Library::new(library)
+    let (root, disk) = Library::new(library)
         .ok()
-        .and_then(|library| service.libraries.get(&library))
+        .and_then(|library| {
+            let root = service.libraries.get(&library)?.clone();
+            Some((root, service.disks.get(&library)?.clone()))
+        })
         .ok_or_else(|| {
             Problem::new(
                 Code::LibraryUnavailable,
                 format!("this service does not know the folder of library {library}"),
             )
-        })?
-        .clone();
+        })?;
     let shown = path.to_owned();
     let path = RelativePath::new(path)
         .map_err(|error| Problem::new(Code::OutsideLibrary, error.to_string()))?;
-    tokio::task::spawn_blocking(move || locate(&root, &path))
-        .await
-        .map_err(|error| Problem::new(Code::Internal, error.to_string()))?
+    let of_found = disk.clone();
+    disk.errand(move || locate(&root, &path, of_found))
+        .await?
         .map_err(|(code, why)| Problem::new(code, format!("{shown}: {why}")))
 }
 
 /// Resolves links on both sides, and accepts only a regular file that lies below the root.
-fn locate(root: &Path, path: &RelativePath) -> Result<Found, (Code, String)> {
+fn locate(root: &Path, path: &RelativePath, disk: Disk) -> Result<Found, (Code, String)> {
     let root = root.canonicalize().map_err(|error| {
         (
             Code::LibraryUnavailable,
@@ -86,6 +144,7 @@ fn locate(root: &Path, path: &RelativePath) -> Result<Found, (Code, String)> {
     let modified = metadata.modified().map_err(gone)?;
     Ok(Found {
         path,
+        disk,
         bytes: metadata.len(),
         modified_ms: lookalike_chassis::clock::to_nanos(modified).div_euclid(1_000_000),
     })
@@ -245,7 +304,7 @@ pub(crate) async fn content(
             ));
         }
     };
-    let mut file = tokio::fs::File::open(&found.path).await.map_err(failed)?;
+    let mut file = found.open().await?;
     if first > 0 {
         file.seek(std::io::SeekFrom::Start(first))
             .await
@@ -293,7 +352,7 @@ mod tests {
         std::os::unix::fs::symlink("sub/a.jpg", root.join("in")).unwrap();
         let code = |path: &str| {
             let path = RelativePath::new(path).unwrap();
-            locate(&root, &path)
+            locate(&root, &path, Disk::new())
                 .map(|found| found.bytes)
                 .map_err(|(code, _)| code)
         };
@@ -306,8 +365,40 @@ mod tests {
         let away = locate(
             &folder.path().join("away"),
             &RelativePath::new("a").unwrap(),
+            Disk::new(),
         );
         assert_eq!(away.err().unwrap().0, Code::LibraryUnavailable);
+    }
+
+    #[tokio::test]
+    async fn a_disk_that_hangs_keeps_few_threads() {
+        let (disk, other) = (Disk::new(), Disk::new());
+        let (go, wait) = std::sync::mpsc::channel::<()>();
+        let wait = Arc::new(std::sync::Mutex::new(wait));
+        let (begun, mut running) = tokio::sync::mpsc::channel(ERRANDS);
+        let hanging: Vec<_> = (0..ERRANDS)
+            .map(|_| {
+                let (disk, begun, wait) = (disk.clone(), begun.clone(), Arc::clone(&wait));
+                let hang = move || {
+                    begun.blocking_send(()).unwrap();
+                    let _ = wait.lock().unwrap().recv();
+                };
+                tokio::spawn(async move { disk.errand(hang).await })
+            })
+            .collect();
+        for _ in 0..ERRANDS {
+            running.recv().await.unwrap();
+        }
+        // Whoever asked gives up; the threads stay.
+        for request in &hanging {
+            request.abort();
+        }
+        let refused = disk.errand(|| ()).await.unwrap_err();
+        assert_eq!(refused.code, Code::LibraryUnavailable);
+        assert_eq!(other.errand(|| 7).await.unwrap(), 7);
+        drop(go);
+        // The mount is back: the next one waits no longer than it must.
+        while disk.errand(|| ()).await.is_err() {}
     }
 
     #[test]

@@ -141,6 +141,34 @@ fn request_id(given: Option<&str>) -> String {
     }
 }
 
+/// What [`route`] gives.
+pub(crate) const ROUTES: [&str; 24] = [
+    "/",
+    "/v1/search",
+    "/v1/search/image",
+    "/v1/images",
+    "/v1/images/{id}",
+    "/v1/images/{id}/similar",
+    "/v1/images/{id}/content",
+    "/v1/images/{id}/thumbnail",
+    "/v1/stats",
+    "/v1/libraries",
+    "/v1/libraries/{name}/scan",
+    "/v1/libraries/{name}/confirm",
+    "/v1/failures",
+    "/v1/failures/retry",
+    "/v1/failures/discard",
+    "/v1/failures/{id}/preview",
+    "/v1/why",
+    "/healthz",
+    "/readyz",
+    "/metrics",
+    "/openapi.json",
+    "/docs",
+    "/page",
+    "other",
+];
+
 /// The pattern of a path, from a fixed set: a metric's label must not grow with the clients.
 fn route(path: &str) -> &'static str {
     let parts: Vec<&str> = path.splitn(7, '/').skip(1).collect();

@@ -251,5 +251,12 @@ fn routes_are_patterns() {
         ("", "other"),
     ] {
         assert_eq!(route(path), expected, "{path}");
+        assert!(ROUTES.contains(&expected), "{path}");
+    }
+    for pattern in ROUTES
+        .iter()
+        .filter(|one| !matches!(**one, "/page" | "other"))
+    {
+        assert_eq!(route(pattern), *pattern);
     }
 }

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::problem::{Code, Problem};
 
@@ -41,6 +41,11 @@ impl Gate {
         &self,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, Problem> {
+        self.enter().await?.run(work).await
+    }
+
+    /// Waits for a turn, for whoever has something to do in it before the work.
+    pub(crate) async fn enter(&self) -> Result<Turn, Problem> {
         let permit = match Arc::clone(&self.permits).try_acquire_owned() {
             Ok(permit) => permit,
             Err(_) => {
@@ -58,9 +63,23 @@ impl Gate {
                     .expect("the semaphore is never closed")
             }
         };
+        Ok(Turn { _permit: permit })
+    }
+}
+
+/// A turn at a gate; over when dropped, or with the work.
+pub(crate) struct Turn {
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Turn {
+    pub(crate) async fn run<T: Send + 'static>(
+        self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, Problem> {
         let done = tokio::task::spawn_blocking(move || {
             let result = work();
-            drop(permit);
+            drop(self);
             result
         });
         done.await

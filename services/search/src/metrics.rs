@@ -8,6 +8,8 @@ use prometheus::{
     register_histogram_vec, register_int_counter_vec, register_int_gauge,
 };
 
+use crate::front::ROUTES;
+
 /// The label `kind` of a search: by one picture, by one image of the index, by words, or by several
 /// of them.
 const KINDS: [&str; 4] = ["image", "id", "text", "combined"];
@@ -61,7 +63,10 @@ pub(crate) static THUMBNAIL_CACHE_BYTES: LazyLock<IntGauge> = LazyLock::new(|| {
 pub(crate) fn register() {
     LazyLock::force(&SEARCH_SECONDS);
     LazyLock::force(&SEARCH_EMBED_SECONDS);
-    LazyLock::force(&HTTP_REQUESTS);
+    // A rate is taken from the second value on: the first bug must not be the first value.
+    for route in ROUTES {
+        HTTP_REQUESTS.with_label_values(&[route, "500"]);
+    }
     LazyLock::force(&THUMBNAIL_CACHE_BYTES);
     for kind in KINDS {
         SEARCH_SECONDS.with_label_values(&[kind]);

@@ -272,8 +272,9 @@ impl Example for ImageList {
 #[derive(Debug, Clone, PartialEq, Object)]
 #[oai(example)]
 pub(crate) struct Degraded {
-    /// A stable name: `root_missing`, `root_changed`, `mass_delete`, `watch_limit`,
-    /// `unreadable_folder`, `no_watcher`, …
+    /// A stable name: `root_missing` (gone, or another folder lies there), `mass_delete`,
+    /// `unreadable`, `watch_limit`, `watch_failed`, `watch_polled`, `standby`, `adopting`, `stuck`,
+    /// `no_watcher`, …
     pub reason: String,
     /// One sentence for a person.
     pub detail: String,

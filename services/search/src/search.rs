@@ -176,11 +176,11 @@ impl Asker<'_> {
             ));
         }
         let model = &self.serving.description;
-        let timer = SEARCH_EMBED_SECONDS.start_timer();
+        let begun = Instant::now();
         let embedded = asked
             .await
             .map_err(|error| Problem::from_embed(&error, &model.name))?;
-        timer.observe_duration();
+        SEARCH_EMBED_SECONDS.observe(begun.elapsed().as_secs_f64());
         // Same name, other weights: such vectors must not meet the index's.
         if embedded.checksum != model.checksum {
             return Err(Problem::new(

@@ -11,6 +11,7 @@ use lookalike_vision::{Description, Limits};
 
 use crate::Settings;
 use crate::body::Budget;
+use crate::files::Disk;
 use crate::gate::Gate;
 use crate::thumbnails::Cache;
 
@@ -54,6 +55,7 @@ pub(crate) struct Service {
     pub bus: Bus,
     pub limits: Limits,
     pub libraries: BTreeMap<Library, PathBuf>,
+    pub disks: BTreeMap<Library, Disk>,
     pub status: StatusView,
     pub settings: Settings,
     /// Memory of all uploads.
@@ -73,11 +75,13 @@ impl Service {
             index: context.index,
             description: context.description,
         };
+        let names = context.libraries.keys();
         Self {
             serving: RwLock::new(Arc::new(serving)),
             left_behind: RwLock::default(),
             bus: context.bus,
             limits: context.limits,
+            disks: names.map(|name| (name.clone(), Disk::new())).collect(),
             libraries: context.libraries,
             status: context.status,
             budget: Budget::new(settings.max_buffered_bytes),

@@ -5,7 +5,7 @@ use std::time::Duration;
 use lookalike_chassis::settings::{duration, size};
 use serde::{Deserialize, Serialize};
 
-/// The settings of section `search`.
+/// The settings of section `http`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Settings {

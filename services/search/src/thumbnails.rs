@@ -117,18 +117,28 @@ pub(crate) async fn thumbnail(
 async fn make(service: &Service, row: &Image, side: u32) -> Result<(Bytes, bool), Problem> {
     let found = files::find(service, &row.library, &row.path).await?;
     let limits = service.limits.clone();
-    let (hash, shown) = (row.content_hash.clone(), row.path.clone());
-    let work = move || {
-        limits.check_file_bytes(found.bytes)?;
-        let bytes = std::fs::read(&found.path).map_err(|error| {
+    let hash = row.content_hash.clone();
+    // Bytes that wait for a turn would fill the memory.
+    let turn = service.thumbnail_gate.enter().await?;
+    let (path, within) = (found.path.clone(), limits.clone());
+    let read = move || {
+        within.check_file_bytes(found.bytes)?;
+        std::fs::read(path).map_err(|error| {
             let (code, why) = files::gone(error);
-            Problem::new(code, format!("{shown}: {why}"))
-        })?;
+            Problem::new(code, why)
+        })
+    };
+    let bytes = found.disk.errand(read).await?.map_err(|problem| Problem {
+        detail: format!("{}: {}", row.path, problem.detail),
+        ..problem
+    });
+    let work = move || {
+        let bytes = bytes?;
         let is_rows = ContentHash::of(&bytes).to_string() == hash;
         let jpeg = lookalike_vision::thumbnail(&bytes, side, &limits)?;
         Ok::<_, Problem>((Bytes::from(jpeg), is_rows))
     };
-    match service.thumbnail_gate.run(work).await? {
+    match turn.run(work).await? {
         // The file passed when it was indexed; what is there now is another one.
         Err(problem) if problem.code == Code::UploadTooLarge => Err(Problem {
             code: Code::TooMuchMemory,

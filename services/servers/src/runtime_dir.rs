@@ -31,7 +31,12 @@ pub(crate) fn prepare() -> Result<(), Error> {
         TMP
     };
     let pid_file = Path::new(pid_folder).join(PID_FILE);
+    let was_there = pid_file.exists();
     if may_create_in(Path::new(TMP)) && may_write(&pid_file) {
+        if !was_there {
+            // Ours, and empty: it would keep other accounts out for good.
+            let _ = fs::remove_file(pid_file);
+        }
         Ok(())
     } else {
         Err(Error::RuntimeDir)

@@ -1,7 +1,8 @@
 """Reference values for the parity tests, computed with PyTorch, timm and transformers.
 
     pip install torch torchvision timm transformers numpy safetensors pillow
-    python make_reference.py            # writes the .json files and tiny-clip/ beside itself
+    python make_reference.py            # writes the .json files and the tiny models beside itself
+    python make_reference.py tiny-siglip siglip2-b16-shapes        # only these
 
 The networks are those of timm and transformers. They get seeded random weights (batch norm
 statistics included), made by the same formula here and in the Rust test, so that the files stay
@@ -10,8 +11,9 @@ photo that goes the reference's own way from its file to the network. Each file 
 vectors of all three, and what became of the photo, in blocks, so that a crop that is off by a pixel
 shows even where random weights hardly tell pictures apart.
 
-tiny-clip/ is a whole model folder, as transformers saves one: two small towers with random weights
-and a tokenizer. Its reference values are in tiny-clip.json.
+tiny-clip/ and tiny-siglip/ are whole model folders: two small towers with random weights and a
+tokenizer, the first as transformers saves one, the second with a description of ours. Their
+reference values are in the .json files of the same names.
 """
 import json
 import pathlib
@@ -243,23 +245,123 @@ def clip_shapes():
     """Names and shapes of CLIP ViT-B/32, which is what transformers makes without further words."""
     from transformers import CLIPConfig, CLIPModel
 
+    return shapes(CLIPModel, CLIPConfig())
+
+
+def shapes(kind, config):
     with torch.device("meta"):
-        net = CLIPModel(CLIPConfig())
+        net = kind(config)
     state = net.state_dict().items()
-    return {k: list(v.shape) for k, v in state if v.is_floating_point() and k != "logit_scale"}
+    return {k: list(v.shape) for k, v in state if v.is_floating_point() and not k.startswith("logit_")}
+
+
+def gemma_tokenizer():
+    """Gemma's way to split words, with few of them, and an end behind every text."""
+    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
+
+    special = ["<pad>", "<eos>", "<bos>", "<unk>", "<mask>"]
+    trained = Tokenizer(models.BPE(unk_token="<unk>"))
+    trained.normalizer = normalizers.Replace(" ", "\u2581")
+    trained.pre_tokenizer = pre_tokenizers.Split("\u2581", "merged_with_next")
+    trainer = trainers.BpeTrainer(vocab_size=240, special_tokens=special, show_progress=False)
+    trained.train_from_iterator(CORPUS, trainer)
+    model = json.loads(trained.to_str())["model"]
+    words = special + [f"<0x{i:02X}>" for i in range(256)]
+    words += [word for word in model["vocab"] if word not in special]
+    tokenizer = Tokenizer(
+        models.BPE(
+            vocab={word: i for i, word in enumerate(words)},
+            merges=[tuple(pair) for pair in model["merges"]],
+            unk_token="<unk>",
+            fuse_unk=True,
+            byte_fallback=True,
+        )
+    )
+    tokenizer.normalizer = normalizers.Replace(" ", "\u2581")
+    tokenizer.pre_tokenizer = pre_tokenizers.Split(" ", "merged_with_previous")
+    tokenizer.post_processor = processors.TemplateProcessing("$A <eos>", "$A <eos> $B <eos>", [("<eos>", 1)])
+    return tokenizer, len(words)
+
+
+@torch.no_grad()
+def siglip_reference():
+    from safetensors.torch import save_file
+    from transformers import PreTrainedTokenizerFast, SiglipConfig, SiglipImageProcessor, SiglipModel
+
+    folder = HERE / "tiny-siglip"
+    folder.mkdir(exist_ok=True)
+    backend, vocabulary = gemma_tokenizer()
+    backend.save(str(folder / "tokenizer.json"))
+    tower = {"num_hidden_layers": 2, "num_attention_heads": 2, "hidden_size": 32, "intermediate_size": 96}
+    config = SiglipConfig(
+        text_config=tower | {"vocab_size": vocabulary, "max_position_embeddings": 16},
+        vision_config=tower | {"image_size": 64, "patch_size": 16},
+    )
+    ours = json.loads((HERE.parent / "models/siglip2-b16/siglip2-b16.json").read_text())
+    ours["name"] = "tiny-siglip"
+    ours["dimension"] = tower["hidden_size"]
+    ours["input"] = [3, 64, 64]
+    ours["preprocessing"] |= {"resize_short_side": 64, "crop": [64, 64]}
+    small = {"width": 32, "depth": 2, "heads": 2, "mlp": 96}
+    ours["vision"] |= small
+    ours["text"] |= small | {"vocabulary": vocabulary, "positions": 16}
+    (folder / "tiny-siglip.json").write_text(json.dumps(ours, indent=1) + "\n")
+
+    net = SiglipModel(config)
+    state = {k: v for k, v in net.state_dict().items() if v.is_floating_point()}
+    state = {k: seeded(k, tuple(v.shape)).half() for k, v in state.items()}
+    save_file(state, folder / "model.safetensors", {"format": "pt"})
+    net.load_state_dict({k: v.float() for k, v in state.items()}, strict=False)
+    net.eval()
+
+    processor = SiglipImageProcessor(size={"height": 64, "width": 64}, resample=2)
+    photo = processor(Image.open(PHOTO).convert("RGB"), return_tensors="pt").pixel_values[0]
+    mean, std = tuple(processor.image_mean), tuple(processor.image_std)
+    embed = lambda x: net.vision_model(pixel_values=x).pooler_output
+    found = reference("tiny-siglip", embed, 64, mean, std, photo)
+    # SigLIP 2 was trained on lower case, its ends kept where a text is cut, and all places filled.
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=backend, pad_token="<pad>", eos_token="<eos>", padding_side="right", model_max_length=16
+    )
+    texts = [text.lower() for text in TEXTS]
+    tokens = tokenizer(texts, padding="max_length", truncation=True, return_tensors="pt").input_ids
+    output = net(pixel_values=photo[None], input_ids=tokens)
+    same = output.image_embeds[0].numpy() @ np.array(found["vectors"][2])
+    assert same > 0.999999, same
+    ids = [row[: row.index(1) + 1] for row in tokens.tolist()]
+    found["texts"] = [
+        {"text": text, "tokens": row, "vector": rounded(vector.tolist(), 6)}
+        for text, row, vector in zip(TEXTS, ids, output.text_embeds)
+    ]
+    print([row["tokens"] for row in found["texts"]])
+    return found
+
+
+def siglip_shapes():
+    """Names and shapes of SigLIP 2 ViT-B/16 for 224 pixels."""
+    from transformers import SiglipConfig, SiglipModel
+
+    return shapes(SiglipModel, SiglipConfig(text_config={"vocab_size": 256000}))
 
 
 def main():
-    write("resnet34", timm_reference("resnet34", "resnet34.a1_in1k"))
-    write("resnet50", timm_reference("resnet50", "resnet50.a1_in1k"))
-    write("mobilenetv2", timm_reference("mobilenetv2", "mobilenetv2_100.ra_in1k"))
     vit = "vit_small_patch16_224.augreg_in21k_ft_in1k"
-    write("vit-s16", timm_reference("vit-s16", vit))
-    for name, tagged in [("dinov2-s14", "dinov2"), ("dinov2-s14-reg", "reg4_dinov2")]:
-        write(name, dinov2_reference(name, f"vit_small_patch14_{tagged}.lvd142m"))
-    write("lookalike-mini", mini_reference())
-    write("tiny-clip", clip_reference())
-    write("clip-b32-shapes", clip_shapes())
+    dinov2 = "vit_small_patch14_{}.lvd142m"
+    every = {
+        "resnet34": lambda name: timm_reference(name, "resnet34.a1_in1k"),
+        "resnet50": lambda name: timm_reference(name, "resnet50.a1_in1k"),
+        "mobilenetv2": lambda name: timm_reference(name, "mobilenetv2_100.ra_in1k"),
+        "vit-s16": lambda name: timm_reference(name, vit),
+        "dinov2-s14": lambda name: dinov2_reference(name, dinov2.format("dinov2")),
+        "dinov2-s14-reg": lambda name: dinov2_reference(name, dinov2.format("reg4_dinov2")),
+        "lookalike-mini": lambda name: mini_reference(),
+        "tiny-clip": lambda name: clip_reference(),
+        "clip-b32-shapes": lambda name: clip_shapes(),
+        "tiny-siglip": lambda name: siglip_reference(),
+        "siglip2-b16-shapes": lambda name: siglip_shapes(),
+    }
+    for name in sys.argv[1:] or every:
+        write(name, every[name](name))
 
 
 if __name__ == "__main__":

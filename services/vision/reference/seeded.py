@@ -39,10 +39,11 @@ def main():
     description = json.loads((HERE.parent / f"models/{name}/{name}.json").read_text())
     if "text" in description:
         # The tiny one's words, which are the first of a larger vocabulary.
-        shutil.copy(HERE / "tiny-clip/tokenizer.json", folder)
+        tiny = f"tiny-{description['architecture']}"
+        shutil.copy(HERE / tiny / "tokenizer.json", folder)
         tokenizer = json.loads((folder / "tokenizer.json").read_text())
         ends = [t["id"] for t in tokenizer["added_tokens"] if t["content"] == "<|endoftext|>"]
-        description["text"]["end_token"] = ends[0]
+        description["text"]["end_token"] = ends[0] if ends else description["text"]["end_token"]
     (folder / f"{name}.json").write_text(json.dumps(description, indent=1) + "\n")
 
 

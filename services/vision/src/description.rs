@@ -73,6 +73,10 @@ pub enum Architecture {
     /// CLIP with the tensor names of transformers, of the sizes that the description gives.
     #[serde(rename = "clip")]
     Clip,
+    /// SigLIP and SigLIP 2 of a fixed input with the tensor names of transformers, of the sizes that
+    /// the description gives.
+    #[serde(rename = "siglip")]
+    Siglip,
 }
 
 /// From an upright picture to a network's input: resize, crop the middle, normalise.
@@ -80,7 +84,7 @@ pub enum Architecture {
 pub struct Preprocessing {
     /// The shorter side becomes this, in pixels.
     pub resize_short_side: u32,
-    /// How the longer side is rounded.
+    /// What the longer side becomes.
     pub long_side: LongSide,
     /// How pixels are resampled.
     pub filter: Filter,
@@ -94,7 +98,7 @@ pub struct Preprocessing {
     pub std: [f32; 3],
 }
 
-/// Rounding of the longer side.
+/// What the longer side becomes, and how it is rounded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum LongSide {
     /// To the nearest, ties to even.
@@ -103,6 +107,9 @@ pub enum LongSide {
     /// Down, as torchvision does.
     #[serde(rename = "truncate(long * resize / short)")]
     Truncate,
+    /// The same as the shorter: the picture becomes a square, whatever its shape.
+    #[serde(rename = "resize")]
+    Same,
 }
 
 /// Resampling filter; all antialias when they shrink.
@@ -139,6 +146,7 @@ impl Description {
             "dinov2-s14" => include_str!("../models/dinov2-s14/dinov2-s14.json"),
             "dinov2-s14-reg" => include_str!("../models/dinov2-s14-reg/dinov2-s14-reg.json"),
             "clip-b32" => include_str!("../models/clip-b32/clip-b32.json"),
+            "siglip2-b16" => include_str!("../models/siglip2-b16/siglip2-b16.json"),
             _ => return None,
         };
         Some(Self::parse(json, name).expect("a test parses every bundled description"))
@@ -211,14 +219,26 @@ impl Description {
     /// Sizes are given for transformers, and for nothing else.
     fn check_towers(&self, side: u32) -> Result<(), String> {
         let architecture = self.architecture()?;
-        let is_transformer = matches!(architecture, Architecture::Vit | Architecture::Clip);
+        let is_transformer = matches!(
+            architecture,
+            Architecture::Vit | Architecture::Clip | Architecture::Siglip
+        );
         if is_transformer != self.vision.is_some() {
             return Err(
                 "\"vision\" must give the sizes of a transformer, and only of one".to_owned(),
             );
         }
-        if self.text.is_some() && architecture != Architecture::Clip {
-            return Err("only \"clip\" has a \"text\"".to_owned());
+        if let Some(text) = &self.text {
+            let has_padding = match architecture {
+                Architecture::Clip => false,
+                Architecture::Siglip => true,
+                _ => return Err("only \"clip\" and \"siglip\" have a \"text\"".to_owned()),
+            };
+            if text.padding_token.is_some() != has_padding {
+                return Err(
+                    "the text of \"siglip\" must have a \"padding_token\", no other one".to_owned(),
+                );
+            }
         }
         if let Some(vision) = &self.vision {
             vision.check(side)?;
@@ -270,6 +290,7 @@ impl Description {
         let long_side = match rules.long_side {
             LongSide::Round => "round",
             LongSide::Truncate => "truncate",
+            LongSide::Same => "same",
         };
         let offset = match rules.crop_offset {
             CropOffset::Floor => "floor",
@@ -311,6 +332,7 @@ mod tests {
             ("dinov2-s14", 384, false),
             ("dinov2-s14-reg", 384, false),
             ("clip-b32", 512, true),
+            ("siglip2-b16", 768, true),
         ] {
             let description = Description::bundled(name).unwrap();
             assert_eq!(description.name, name);
@@ -353,7 +375,8 @@ mod tests {
             let error = Description::parse(&json, "x.json").unwrap_err().to_string();
             assert!(error.contains(expected), "{error}");
         };
-        check("\"clip\"", "\"vit\"", "only \"clip\" has");
+        check("\"clip\"", "\"vit\"", "only \"clip\" and");
+        check("\"clip\"", "\"siglip\"", "must have a \"padding_token\"");
         check("\"clip\"", "\"resnet50\"", "sizes of a transformer");
         check("\"patch\": 32", "\"patch\": 33", "cut into patches");
         check("\"patch\": 32", "\"patch\": 0", "must be 1 to");
@@ -362,6 +385,7 @@ mod tests {
         check("1e-5", "0.0", "norm_epsilon");
         check("quick_gelu", "swish", "unknown variant");
         check("49407", "49408", "end token");
+        check("\"positions\": 77", "\"positions\": 1", "two positions");
         assert!(Description::parse("not json", "x.json").is_err());
     }
 }

@@ -17,6 +17,9 @@ pub(crate) struct Chosen {
     pub words: String,
 }
 
+/// What this build has.
+const USE: &str = "use \"auto\" or \"cpu\"";
+
 /// Finds what the settings ask for.
 pub(crate) fn choose(setting: &str) -> Result<Chosen, Error> {
     let (kind, index) = setting.split_once(':').unwrap_or((setting, "0"));
@@ -25,9 +28,7 @@ pub(crate) fn choose(setting: &str) -> Result<Chosen, Error> {
         problem: problem.to_owned(),
     };
     if index.parse::<u16>().is_err() || (setting.contains(':') && kind != "cuda") {
-        return Err(error(
-            "use \"auto\", \"cpu\", \"cuda\", \"cuda:1\" or \"vulkan\"",
-        ));
+        return Err(error(USE));
     }
     match kind {
         "cpu" | "auto" => Ok(Chosen {
@@ -35,12 +36,8 @@ pub(crate) fn choose(setting: &str) -> Result<Chosen, Error> {
             label: "cpu",
             words: cpu_words(kind == "auto"),
         }),
-        "cuda" | "vulkan" => Err(error(&format!(
-            "this build has no {kind} support; use \"cpu\" or \"auto\""
-        ))),
-        _ => Err(error(
-            "use \"auto\", \"cpu\", \"cuda\", \"cuda:1\" or \"vulkan\"",
-        )),
+        "cuda" | "vulkan" => Err(error(&format!("this build has no {kind} support; {USE}"))),
+        _ => Err(error(USE)),
     }
 }
 

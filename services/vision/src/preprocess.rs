@@ -1,7 +1,7 @@
 //! An upright picture → the square of pixels that a network takes, and plain resizing.
 //!
 //! Short side to the model's size by an antialiased convolution (as Pillow's), long side in
-//! proportion, the middle cut out. Only what ends up in the square is computed: for the resampling
+//! proportion (or, where a model wants that, to the same size), the middle cut out. Only what ends up in the square is computed: for the resampling
 //! filter a crop of the result is the same as a box in the source, and the cost stays small even
 //! for a picture of 65,000 × 1.
 
@@ -63,6 +63,7 @@ fn resized_side(side: u32, short: u32, resize: u32, rule: LongSide) -> u32 {
             (f64::from(side) * (f64::from(resize) / f64::from(short))).round_ties_even()
         }
         LongSide::Truncate => (f64::from(resize) * f64::from(side) / f64::from(short)).floor(),
+        LongSide::Same => f64::from(resize),
     };
     (side as u32).max(resize)
 }
@@ -172,6 +173,7 @@ mod tests {
         assert_eq!(resized_side(105, 84, 146, LongSide::Truncate), 182);
         assert_eq!(resized_side(640, 427, 235, LongSide::Truncate), 352);
         assert_eq!(resized_side(640, 427, 235, LongSide::Round), 352);
+        assert_eq!(resized_side(640, 427, 224, LongSide::Same), 224);
         assert_eq!(crop_offset(235, 224, CropOffset::Round), 6);
         assert_eq!(crop_offset(235, 224, CropOffset::Floor), 5);
         assert_eq!(crop_offset(353, 224, CropOffset::Round), 64);

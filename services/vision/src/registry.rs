@@ -93,7 +93,7 @@ static MODELS: &[Known] = &[
         about: "small residual network, made for this; very fast",
         origin: Origin::Bundled,
         licence: "MIT OR Apache-2.0",
-        precision_at_10: Some(0.406),
+        precision_at_10: Some(0.513),
     },
     Known {
         name: "mobilenetv2",
@@ -181,6 +181,27 @@ static MODELS: &[Known] = &[
             }),
         }),
         licence: "MIT",
+        precision_at_10: None,
+    },
+    Known {
+        name: "siglip2-b16",
+        about: "SigLIP 2 ViT-B/16; search by words, many languages; slow",
+        origin: Origin::Hub(Hub {
+            repository: "google/siglip2-base-patch16-224",
+            revision: "75de2d55ec2d0b4efc50b3e9ad70dba96a7b2fa2",
+            weights: weights(
+                1_500_800_904,
+                "612923381c76ec5a9bed335d1c48827e3f2e506ac31b044b63b2031fadee6a0b",
+            ),
+            tokenizer: Some(HubFile {
+                name: "tokenizer.json",
+                pin: Some(Pin {
+                    bytes: 34_363_039,
+                    sha256: "cb9140fae3ac5122c972d37adf83e1248471a38147ad76f8215c8872c6fd8322",
+                }),
+            }),
+        }),
+        licence: "Apache-2.0",
         precision_at_10: None,
     },
 ];

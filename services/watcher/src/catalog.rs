@@ -32,7 +32,7 @@ pub enum Error {
     },
     /// It was written by a newer version.
     #[error(
-        "the catalog {path} was written by a newer version of lookalike (its schema is {found}, this one knows {known})"
+        "the catalog {path} was written by a newer version of lookalike (its schema is {found}, this one knows {known}): start that version, or move the file away, and it is made again from the folders and the index"
     )]
     Newer {
         /// The file.
@@ -43,7 +43,7 @@ pub enum Error {
         known: i64,
     },
     /// SQLite can't do what it should (disk full, file damaged, …).
-    #[error("the catalog can't be read or written: {0}")]
+    #[error("the catalog can't be read or written: {0}; is the disk full, or broken?")]
     Sqlite(#[from] rusqlite::Error),
 }
 

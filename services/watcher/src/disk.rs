@@ -63,6 +63,15 @@ impl Facts {
             && self.born_ns == before.born_ns
     }
 
+    /// Whether a file that was written just now may have been written twice with the same facts:
+    /// FAT and its like keep times in whole seconds, or two of them.
+    pub fn hide_a_change(&self, now_ns: i64) -> bool {
+        const SECOND: i64 = 1_000_000_000;
+        self.mtime_ns % SECOND == 0
+            && self.ctime_ns % SECOND == 0
+            && now_ns.abs_diff(self.mtime_ns) <= 3 * SECOND.unsigned_abs()
+    }
+
     /// Whether these were learnt from a row of the index, which keeps size and mtime only, and
     /// that to the millisecond.
     pub fn are_second_hand(&self) -> bool {
@@ -150,4 +159,27 @@ pub fn is_gone(error: &io::Error) -> bool {
         error.kind(),
         io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whole_seconds_hide_what_was_written_just_now() {
+        const NOW: i64 = 1_700_000_001_500_000_000;
+        let facts = |mtime_ns, ctime_ns| Facts {
+            size: 1,
+            mtime_ns,
+            ctime_ns,
+            device: 1,
+            inode: 1,
+            born_ns: 0,
+        };
+        let whole = NOW - 1_500_000_000;
+        assert!(facts(whole, whole).hide_a_change(NOW));
+        assert!(!facts(whole, whole + 1).hide_a_change(NOW), "a finer clock");
+        assert!(!facts(NOW, NOW).hide_a_change(NOW));
+        assert!(!facts(whole, whole).hide_a_change(NOW + 60_000_000_000));
+    }
 }

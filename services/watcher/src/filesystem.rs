@@ -59,6 +59,28 @@ pub fn unseen(_path: &Path) -> io::Result<Option<&'static str>> {
     Ok(None)
 }
 
+/// Which mount `path` lies on, by a number that no other mount ever has; `None` where the system
+/// does not tell (Linux before 6.8), or nothing is there.
+#[cfg(target_os = "linux")]
+pub fn mount(path: &Path) -> Option<u64> {
+    use std::os::unix::ffi::OsStrExt as _;
+    let path = std::ffi::CString::new(path.as_os_str().as_bytes()).ok()?;
+    let mut found = std::mem::MaybeUninit::<libc::statx>::zeroed();
+    let wanted = libc::STATX_MNT_ID_UNIQUE;
+    // SAFETY: the path ends with a zero byte, and the struct is the size that the call fills.
+    let answer =
+        unsafe { libc::statx(libc::AT_FDCWD, path.as_ptr(), 0, wanted, found.as_mut_ptr()) };
+    // SAFETY: every bit pattern is a valid `statx`, and it was zeroed.
+    let found = unsafe { found.assume_init() };
+    (answer == 0 && found.stx_mask & wanted != 0).then_some(found.stx_mnt_id)
+}
+
+/// Elsewhere nothing is known of it.
+#[cfg(not(target_os = "linux"))]
+pub fn mount(_path: &Path) -> Option<u64> {
+    None
+}
+
 #[cfg_attr(not(target_os = "linux"), allow(dead_code))]
 fn named(magic: u32) -> Option<&'static str> {
     let mut known = UNSEEN.iter();
@@ -94,5 +116,9 @@ mod tests {
     fn the_system_is_asked() {
         assert_eq!(unseen(Path::new("/proc")).unwrap(), None);
         assert!(unseen(Path::new("/no such folder")).is_err());
+        let [root, again, other] = ["/", "/..", "/proc"].map(|path| mount(Path::new(path)));
+        assert_eq!(root, again);
+        assert!(root.is_none() || root != other);
+        assert_eq!(mount(Path::new("/no such folder")), None);
     }
 }

@@ -54,6 +54,8 @@ struct Held {
     degraded: BTreeMap<&'static str, (String, i64)>,
     /// The root folder as the catalog knows it.
     identity: Option<Identity>,
+    /// The mount on which it was found right.
+    mount: Option<u64>,
     scanned_once: bool,
     /// It was compared as a whole since it is held and its root is there.
     is_compared: bool,
@@ -68,6 +70,15 @@ struct Held {
     settled: Throughput,
     watching: Watching,
     brake: Brake,
+}
+
+impl Held {
+    /// Whether the root, as it is there now, lies on the mount on which it was found right. Only
+    /// asked of file systems that tell no births: their root folders have the same inode whatever
+    /// is mounted, and devices are numbered again.
+    fn is_of_mount(&self, there: &Identity, mount: Option<u64>) -> bool {
+        there.born_ns != 0 || mount.is_none() || self.mount == mount
+    }
 }
 
 /// One instant, on both clocks.
@@ -141,6 +152,7 @@ impl Keeper {
                 watching: Watching::new(held.len(), &root, &inbox, &budget, now),
                 brake: Brake::default(),
                 identity: catalog.root(key)?.identity,
+                mount: None,
                 key,
                 name,
                 root,

@@ -4,6 +4,7 @@ use std::sync::LazyLock;
 
 use lookalike_bus::Counts;
 use lookalike_chassis::metrics::SECONDS_BUCKETS;
+use lookalike_proto::reasons;
 use prometheus::{
     Gauge, Histogram, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, histogram_opts,
     register_gauge, register_histogram, register_int_counter, register_int_counter_vec,
@@ -79,11 +80,11 @@ pub static QUEUE_PENDING: LazyLock<IntGauge> = LazyLock::new(|| {
     .expect(LEGAL)
 });
 
-/// Age of the oldest event without an answer.
+/// Age of the oldest event in the stream, which is not acknowledged yet.
 pub static QUEUE_OLDEST: LazyLock<Gauge> = LazyLock::new(|| {
     register_gauge!(
         "lookalike_queue_oldest_seconds",
-        "Seconds since the oldest event under way was sent"
+        "Seconds since the oldest event in the stream was stored"
     )
     .expect(LEGAL)
 });
@@ -139,5 +140,9 @@ pub fn register() {
     LazyLock::force(&QUEUE_PENDING);
     LazyLock::force(&QUEUE_OLDEST);
     LazyLock::force(&FILE_TO_SEARCHABLE);
-    LazyLock::force(&FAILURES);
+    // A rate is taken from the second value on: the first failure must not be the first value.
+    for code in reasons::ALL.iter().map(|reason| reason.code) {
+        FAILURES.with_label_values(&[code]);
+    }
+    FAILURES.with_label_values(&[known_code("")]);
 }

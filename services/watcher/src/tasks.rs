@@ -190,6 +190,11 @@ impl Around {
                 continue;
             };
             metrics::QUEUE_PENDING.set(i64::try_from(depth.messages).unwrap_or(i64::MAX));
+            let waited_ns = match depth.messages {
+                0 => 0,
+                _ => clock::now_nanos().saturating_sub(depth.first_stored_ns),
+            };
+            metrics::QUEUE_OLDEST.set(Duration::from_nanos(waited_ns.max(0) as u64).as_secs_f64());
             let overdue = i64::try_from(self.settings.overdue.as_nanos()).unwrap_or(i64::MAX);
             let before_ns = clock::now_nanos() - overdue;
             let Some(late) = self

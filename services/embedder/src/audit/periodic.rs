@@ -35,13 +35,14 @@ pub(crate) async fn keep_equal(
     auditor: Auditor,
     bus: Bus,
     instance: String,
+    aside: watch::Receiver<bool>,
     ended: CancellationToken,
 ) {
     if !auditor.settings.enabled {
         return;
     }
     let (told, held) = watch::channel(false);
-    let holding = hold_lease(bus, instance, told, ended.clone());
+    let holding = hold_lease(bus, instance, told, aside, ended.clone());
     let auditing = async {
         let mut watch = Watch::new(&auditor.settings, Instant::now());
         loop {
@@ -68,17 +69,25 @@ async fn hold_lease(
     bus: Bus,
     instance: String,
     told: watch::Sender<bool>,
+    mut aside: watch::Receiver<bool>,
     ended: CancellationToken,
 ) {
-    let mut lease = None;
+    let mut lease: Option<Lease> = None;
     let holding = async {
         loop {
-            take_or_renew(&bus, &instance, &mut lease).await;
-            told.send_replace(lease.is_some());
+            if *aside.borrow_and_update() {
+                told.send_replace(false);
+                if let Some(held) = lease.take() {
+                    let _ = tokio::time::timeout(Duration::from_secs(1), held.give_up()).await;
+                }
+            } else {
+                take_or_renew(&bus, &instance, &mut lease).await;
+                told.send_replace(lease.is_some());
+            }
             let wait = lease
                 .as_ref()
                 .map_or(LEASE_IS_ASKED_FOR, |lease| lease.term() / 3);
-            tokio::time::sleep(wait).await;
+            let _ = tokio::time::timeout(wait, aside.changed()).await;
         }
     };
     let _: Option<()> = ended.run_until_cancelled(holding).await;

@@ -30,7 +30,7 @@ pub struct SearchArgs {
     /// Less of that; may be given several times
     #[arg(long, value_name = "ID|FILE|text:WORDS")]
     pub negative: Vec<Example>,
-    /// How many matches
+    /// How many hits at most
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub limit: u32,
     /// Only this library

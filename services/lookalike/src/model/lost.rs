@@ -99,7 +99,10 @@ pub async fn settle(
 }
 
 /// Whether the model of a collection is here with the same weights, or can be fetched.
-async fn is_to_be_had(settings: &Settings, collection: &Collection) -> Result<(), Failure> {
+///
+/// # Errors
+/// Why it can't be had.
+pub async fn is_to_be_had(settings: &Settings, collection: &Collection) -> Result<(), Failure> {
     let known = registry::find(source(collection)).map(|known| known.origin);
     if matches!(known, Some(registry::Origin::Hub(_))) && !settings.offline {
         return Ok(());

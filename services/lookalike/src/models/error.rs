@@ -52,6 +52,16 @@ pub enum Error {
         /// What is wrong.
         why: String,
     },
+    /// A variable names a proxy of no kind that is known.
+    #[error(
+        "{variable} names a proxy that can't be used ({why}); it must be as http://HOST:PORT, https:// or socks5h://, or be empty"
+    )]
+    Proxy {
+        /// The variable.
+        variable: String,
+        /// What is wrong with what it says, which may hold a password.
+        why: String,
+    },
     /// No client can be made.
     #[error(
         "no HTTPS client can be made: {0}; check the proxy variables and the system's certificates"
@@ -77,7 +87,7 @@ pub enum Error {
     },
     /// The hub does not answer, however often it is asked.
     #[error(
-        "{url} can't be fetched after {attempts} attempts ({why}). What has arrived is kept: the same command goes on there. Check the network and the proxy (HTTPS_PROXY, HTTP_PROXY, NO_PROXY), or name a mirror with HF_ENDPOINT"
+        "{url} can't be fetched after {attempts} attempts ({why}).{kept} Check the network and the proxy (HTTPS_PROXY, HTTP_PROXY, NO_PROXY), or name a mirror with HF_ENDPOINT"
     )]
     GaveUp {
         /// What was asked for.
@@ -86,6 +96,8 @@ pub enum Error {
         attempts: u32,
         /// The last reason.
         why: String,
+        /// What of it is here, as a sentence, or nothing.
+        kept: &'static str,
     },
     /// The hub asks to be left alone for longer than we wait.
     #[error(

@@ -196,6 +196,7 @@ impl Fetch<'_> {
             };
             let got_on = now >= best + PROGRESS;
             best = best.max(now);
+            patience.has_part = now > 0;
             patience
                 .after(trouble, got_on, |line| bar.say(line))
                 .await?;
@@ -318,6 +319,8 @@ struct Patience<'a> {
     url: &'a Url,
     backoff: Backoff,
     in_vain: u32,
+    /// Whether there is anything from which another fetch would go on.
+    has_part: bool,
 }
 
 impl<'a> Patience<'a> {
@@ -329,6 +332,7 @@ impl<'a> Patience<'a> {
             url,
             backoff: Backoff::new(first, longest),
             in_vain: 0,
+            has_part: false,
         }
     }
 
@@ -353,6 +357,11 @@ impl<'a> Patience<'a> {
                 url: self.url.to_string(),
                 attempts: self.in_vain,
                 why,
+                kept: if self.has_part {
+                    " What has arrived is kept: the same command goes on there."
+                } else {
+                    ""
+                },
             });
         }
         if let Some(wait) = asked.filter(|wait| *wait > self.settings.max_wait) {

@@ -5,6 +5,7 @@
 //! it is and what the file's SHA-256 and length are. The token goes to the hub alone, never to where
 //! it redirects.
 
+use std::ffi::OsString;
 use std::time::Duration;
 
 use reqwest::header::{ACCEPT_ENCODING, AUTHORIZATION, HeaderMap, IF_RANGE, LOCATION, RANGE};
@@ -12,6 +13,9 @@ use reqwest::{Method, Response, StatusCode, Url};
 
 use super::error::Error;
 use super::settings::Settings;
+
+/// Kinds of proxies.
+const PROXIES: [&str; 6] = ["http", "https", "socks4", "socks4a", "socks5", "socks5h"];
 
 /// Redirects that are followed.
 const MOST_REDIRECTS: usize = 10;
@@ -68,7 +72,7 @@ impl Client {
     /// A client as the settings say; proxies as the environment says.
     ///
     /// # Errors
-    /// When the hub's address is none, or no client can be made.
+    /// When the hub's or a proxy's address is none, or no client can be made.
     pub fn new(settings: &Settings) -> Result<Self, Error> {
         let address = |why: String| Error::Address {
             hub: settings.hub.clone(),
@@ -79,6 +83,7 @@ impl Client {
         if !matches!(hub.scheme(), "http" | "https") {
             return Err(address("neither http nor https".to_owned()));
         }
+        check_proxies(std::env::vars_os())?;
         let client = reqwest::Client::builder()
             .user_agent(concat!("lookalike/", env!("CARGO_PKG_VERSION")))
             .connect_timeout(settings.connect_timeout)
@@ -268,6 +273,37 @@ impl Announced {
     }
 }
 
+/// What can't be used as a proxy would be passed by without a word, past a firewall or into it.
+fn check_proxies(variables: impl Iterator<Item = (OsString, OsString)>) -> Result<(), Error> {
+    for (variable, value) in variables {
+        let (variable, value) = (variable.to_string_lossy(), value.to_string_lossy());
+        let value = value.trim();
+        let upper = variable.to_ascii_uppercase();
+        if !matches!(&*upper, "HTTPS_PROXY" | "HTTP_PROXY" | "ALL_PROXY") || value.is_empty() {
+            continue;
+        }
+        // A host and a port alone mean http.
+        let address = if value.contains("://") {
+            Url::parse(value)
+        } else {
+            Url::parse(&format!("http://{value}"))
+        };
+        let why = match address {
+            Ok(url) if !PROXIES.contains(&url.scheme()) => {
+                format!("{}:// is none that is known", url.scheme())
+            }
+            Ok(url) if url.has_host() => continue,
+            Ok(_) => "it names no host".to_owned(),
+            Err(error) => error.to_string(),
+        };
+        return Err(Error::Proxy {
+            variable: variable.into_owned(),
+            why: why.replace(char::is_control, " "),
+        });
+    }
+    Ok(())
+}
+
 fn is_redirect(status: StatusCode) -> bool {
     matches!(status.as_u16(), 301 | 302 | 303 | 307 | 308)
 }
@@ -292,4 +328,32 @@ pub fn causes(error: &reqwest::Error) -> String {
         ""
     };
     format!("{what}{innermost}").replace(char::is_control, " ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn proxies_that_would_be_passed_by_are_named() {
+        let check = |variable: &str, value: &str| {
+            check_proxies([(variable.into(), value.into())].into_iter())
+                .map_err(|error| error.to_string())
+        };
+        for value in [
+            "",
+            "  ",
+            "http://a:3128",
+            "proxy.example:8080",
+            "socks5h://u:p@[::1]:9",
+        ] {
+            check("HTTPS_PROXY", value).unwrap();
+        }
+        check("OTHER", "foo://a").unwrap();
+        for value in ["foo://u:secret@a:1", "http://", "http://a:port"] {
+            let error = check("https_proxy", value).unwrap_err();
+            assert!(error.starts_with("https_proxy names a proxy"), "{error}");
+            assert!(!error.contains("secret"), "{error}");
+        }
+    }
 }

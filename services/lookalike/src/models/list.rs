@@ -245,7 +245,9 @@ fn print(lines: &[Line], in_service: Option<&Value>) {
             "in service is {}, which is none of these",
             model["name"].as_str().unwrap_or("a model")
         ),
-        None => println!("none is in service here: no lookalike runs"),
+        None => println!(
+            "no lookalike answers here, so which one is in service is not known: --url or --data-dir names one"
+        ),
     }
     println!(
         "P@10: right ones among the ten nearest, over 50 classes of Caltech-101, where we measured it"

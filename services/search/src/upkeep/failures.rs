@@ -71,9 +71,11 @@ impl Cursor {
 pub(crate) async fn list(service: &Service, wanted: Wanted) -> Result<FailureList, Problem> {
     let libraries = ask::libraries(service, wanted.library.as_deref())?;
     let code = code(wanted.code)?;
-    // Who asks for the code of a rule means ignored files.
+    // Who asks for the code of a rule means ignored files; a file can be too large for either.
     let is_rule = |code: &String| reasons::of(code).is_some_and(|one| one.fate == Fate::Rule);
-    let ignored = wanted.ignored || code.as_ref().is_some_and(is_rule);
+    let ignored = wanted.ignored
+        || code.as_deref() == Some("too_large")
+        || code.as_ref().is_some_and(is_rule);
     let start = wanted.cursor.as_deref().map(Cursor::parse).transpose()?;
     let begun = Instant::now();
     let whole = start.is_none();

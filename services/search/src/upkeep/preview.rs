@@ -93,7 +93,7 @@ pub(crate) async fn preview(
         let (code, why) = files::gone(error);
         Problem::new(code, format!("{}: {why}", life.path))
     };
-    let mut file = tokio::fs::File::open(&found.path).await.map_err(failed)?;
+    let mut file = found.open().await?;
     let mut head = Vec::with_capacity(16);
     (&mut file)
         .take(16)

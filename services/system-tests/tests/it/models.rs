@@ -30,7 +30,7 @@ async fn searching_and_ingesting_with_another_model_are_refused() {
             &format!("was made by the model \"lookalike-mini\", not by {other:?}"),
             "--model lookalike-mini",
             &format!("lookalike models use {other}"),
-            "another --data-dir",
+            "another milvus.namespace",
         ] {
             assert!(said.contains(part), "{role}: {part:?} is not in: {said}");
         }
@@ -54,7 +54,7 @@ async fn a_device_that_moves_vectors_is_refused() {
         "another vector of the golden picture",
         "lookalike-mini (384 numbers) on cpu",
         "--device cpu",
-        "another --data-dir",
+        "another milvus.namespace",
     ] {
         assert!(said.contains(part), "{part:?} is not in: {said}");
     }

@@ -1,5 +1,6 @@
 //! Another model while searches go on: `models use`, its deaths, and the way back.
 
+mod aside;
 mod lost;
 
 use std::path::{Path, PathBuf};
@@ -91,6 +92,15 @@ impl World {
         })
         .await;
     }
+}
+
+/// A count comes a moment after the rows that it counts.
+async fn has_rows(collections: &Collections, name: &str, wanted: u64) {
+    eventually("the collection has its rows", PATIENCE, || async {
+        let rows = collections.rows(name).await.map_err(|e| e.to_string())?;
+        (rows == wanted).then_some(()).ok_or(rows.to_string())
+    })
+    .await;
 }
 
 /// Searches all the time, by picture and by id; what did not go well is kept.
@@ -378,7 +388,7 @@ async fn a_model_that_can_not_be_loaded_changes_nothing_and_is_told() {
     assert_eq!(world.search(&picture, 1).await.len(), 1);
     world.fill("more", 3);
     world.settled().await;
-    assert_eq!(collections.rows(&old).await.unwrap(), 8);
+    has_rows(&collections, &old, 8).await;
     collections.put_in_service(&old).await.unwrap();
     world
         .stats_where("all is well again", |stats| stats["left_behind"].is_null())

@@ -212,7 +212,6 @@ async fn the_metrics_are_those_that_are_documented() {
     let sometimes = [
         "lookalike_watch_degraded",
         "lookalike_drift_rows",
-        "lookalike_recall",
         // Told by the first comparison in which nothing changed.
         "lookalike_unaccounted_files",
     ];

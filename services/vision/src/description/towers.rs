@@ -58,9 +58,20 @@ pub struct TextTower {
     pub positions: usize,
     /// The token that ends a text, whose place holds the answer.
     pub end_token: u32,
+    /// The token that fills a text up to all its positions, where a model reads it so (SigLIP): then
+    /// the last place holds the answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub padding_token: Option<u32>,
+    /// Whether words become lower case before they become tokens.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub lower_case: bool,
     /// What the tokens pass through.
     #[serde(flatten)]
     pub blocks: Blocks,
+}
+
+fn is_false(value: &bool) -> bool {
+    !value
 }
 
 impl Blocks {
@@ -109,10 +120,12 @@ impl TextTower {
             ("positions", self.positions, 4096),
         ];
         in_range(&sizes)?;
-        if self.end_token as usize >= self.vocabulary || self.positions < 2 {
-            return Err(
-                "the end token must be in the vocabulary, and a text have two places".to_owned(),
-            );
+        let is_known = |token: u32| (token as usize) < self.vocabulary;
+        if !is_known(self.end_token) || !self.padding_token.is_none_or(is_known) {
+            return Err("the end token and the padding token must be in the vocabulary".to_owned());
+        }
+        if self.positions < 2 {
+            return Err("a text must have two positions or more".to_owned());
         }
         self.blocks.check()
     }

@@ -138,6 +138,8 @@ pub(super) fn parse(config: Value, preprocessor: Option<&str>) -> Result<Descrip
                 None | Some(LEGACY_END_TOKEN) => last,
                 Some(token) => token,
             },
+            padding_token: None,
+            lower_case: false,
             blocks: text.blocks(512, 8)?,
         }),
         bands: None,

@@ -1,7 +1,6 @@
-//! CLIP with the tensor names of transformers: an image tower and a text tower that lead into one
-//! space.
+//! CLIP's image tower with the tensor names of transformers; its text tower is in [`super::text`].
 
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{Device, Tensor};
 
 use super::{
     linear::{LayerNorm, Linear, Plain},
@@ -9,12 +8,8 @@ use super::{
     positions,
     transformer::{Names, Transformer},
 };
-use crate::{
-    description::{TextTower, VisionTower},
-    weights::Weights,
-};
+use crate::{description::VisionTower, weights::Weights};
 
-/// Pictures → vectors.
 #[derive(Debug)]
 pub(super) struct ImageTower {
     patches: Patches,
@@ -61,7 +56,7 @@ impl ImageTower {
         let pictures = input.dims()[0];
         let tokens = self.before.forward(self.patches.forward(input));
         let classes = self.patches.first_rows(pictures);
-        let classes = self.blocks.forward(tokens, pictures, &classes);
+        let classes = self.blocks.forward(tokens, pictures, Some(&classes));
         self.projection.forward(self.behind.forward(classes))
     }
 }
@@ -84,82 +79,4 @@ fn places(weights: &Weights, tower: &VisionTower, side: usize) -> Result<Places,
     }
     let patches = positions::resample(&patches, width, learned_side, side / tower.patch);
     Ok(Places { front, patches })
-}
-
-/// Tokens → vectors.
-#[derive(Debug)]
-pub(super) struct TextNetwork {
-    /// A row for each word of the vocabulary; it stays with the CPU, which picks a few of them.
-    words: Vec<f32>,
-    /// A row for each place in a text.
-    places: Vec<f32>,
-    width: usize,
-    blocks: Transformer,
-    behind: LayerNorm,
-    projection: Linear,
-    device: Device,
-}
-
-impl TextNetwork {
-    pub(super) fn load(
-        weights: &Weights,
-        tower: &TextTower,
-        dimension: usize,
-        device: &Device,
-    ) -> Result<Self, String> {
-        let width = tower.blocks.width;
-        let name = |part: &str| format!("text_model.{part}");
-        let table = |part: &str, rows| {
-            let name = name(&format!("embeddings.{part}.weight"));
-            let numbers = weights.get(&name, &[rows, width])?;
-            if !numbers.iter().all(|value| value.is_finite()) {
-                return Err(format!("{name} holds numbers that are not finite"));
-            }
-            Ok(numbers)
-        };
-        let behind = name("final_layer_norm");
-        Ok(Self {
-            words: table("token_embedding", tower.vocabulary)?,
-            places: table("position_embedding", tower.positions)?,
-            width,
-            blocks: Transformer::load(
-                weights,
-                &name("encoder.layers."),
-                Names::Transformers,
-                &tower.blocks,
-                true,
-                device,
-            )?,
-            behind: LayerNorm::load(weights, &behind, width, tower.blocks.norm_epsilon, device)?,
-            projection: Plain::load_without_bias(weights, "text_projection", width, dimension)?
-                .on(device),
-            device: device.clone(),
-        })
-    }
-
-    /// `[n, dimension]`, of any length, from each text's tokens: those up to its end, at least
-    /// one, at most as many as there are places, none beyond the vocabulary.
-    pub(super) fn forward(&self, texts: &[Vec<u32>]) -> Tensor<2> {
-        let longest = texts.iter().map(Vec::len).max().unwrap_or(0);
-        let mut rows = Vec::with_capacity(texts.len() * longest * self.width);
-        for text in texts {
-            assert!(!text.is_empty(), "a text has at least its end");
-            // No token sees those behind it, so it is all the same what fills up shorter texts.
-            let last = text.last().copied().into_iter();
-            let filled = text.iter().copied().chain(last.cycle()).take(longest);
-            for (token, place) in filled.zip(self.places.chunks_exact(self.width)) {
-                let word = &self.words[token as usize * self.width..][..self.width];
-                rows.extend(word.iter().zip(place).map(|(word, place)| word + place));
-            }
-        }
-        let rows = TensorData::new(rows, [texts.len() * longest, self.width]);
-        let tokens = Tensor::from_data(rows, &self.device);
-        let ends: Vec<usize> = texts
-            .iter()
-            .enumerate()
-            .map(|(i, text)| i * longest + text.len() - 1)
-            .collect();
-        let ends = self.blocks.forward(tokens, texts.len(), &ends);
-        self.projection.forward(self.behind.forward(ends))
-    }
 }

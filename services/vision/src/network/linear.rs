@@ -30,13 +30,9 @@ impl Plain {
         inputs: usize,
         outputs: usize,
     ) -> Result<Self, String> {
-        let plain = Self {
-            inputs,
-            outputs,
-            weight: weights.get(&format!("{name}.weight"), &[outputs, inputs])?,
-            bias: weights.get(&format!("{name}.bias"), &[outputs])?,
-        };
-        plain.check(name)
+        let bias = weights.get(&format!("{name}.bias"), &[outputs])?;
+        let weight = weights.get(&format!("{name}.weight"), &[outputs, inputs])?;
+        Self::new(name, inputs, outputs, weight, bias)
     }
 
     /// `name.weight` alone.
@@ -46,21 +42,29 @@ impl Plain {
         inputs: usize,
         outputs: usize,
     ) -> Result<Self, String> {
-        let plain = Self {
-            inputs,
-            outputs,
-            weight: weights.get(&format!("{name}.weight"), &[outputs, inputs])?,
-            bias: Vec::new(),
-        };
-        plain.check(name)
+        let weight = weights.get(&format!("{name}.weight"), &[outputs, inputs])?;
+        Self::new(name, inputs, outputs, weight, Vec::new())
     }
 
-    fn check(self, name: &str) -> Result<Self, String> {
-        let mut all = self.weight.iter().chain(&self.bias);
+    /// From numbers that were read already: `[out, in]` of them, and `out`, or none, for the bias.
+    pub(super) fn new(
+        name: &str,
+        inputs: usize,
+        outputs: usize,
+        weight: Vec<f32>,
+        bias: Vec<f32>,
+    ) -> Result<Self, String> {
+        assert_eq!(weight.len(), inputs * outputs, "{name} has its shape");
+        let mut all = weight.iter().chain(&bias);
         if !all.all(|value| value.is_finite()) {
             return Err(format!("{name} holds numbers that are not finite"));
         }
-        Ok(self)
+        Ok(Self {
+            inputs,
+            outputs,
+            weight,
+            bias,
+        })
     }
 
     /// Both layers on the same input, their outputs one behind the other.

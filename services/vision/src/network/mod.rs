@@ -14,8 +14,10 @@ mod patches;
 mod positions;
 mod resnet34;
 mod resnet50;
+mod siglip;
 #[cfg(test)]
 mod tests;
+mod text;
 mod transformer;
 mod vit;
 mod words;
@@ -51,13 +53,14 @@ enum Body {
     MobileNetV2(Box<mobilenetv2::MobileNetV2>),
     Vit(Box<vit::Vit>),
     Clip(Box<clip::ImageTower>),
+    Siglip(Box<siglip::ImageTower>),
 }
 
 /// Words → vectors in the space of the pictures'.
 #[derive(Debug)]
 struct TextSide {
     words: Words,
-    network: clip::TextNetwork,
+    network: text::TextNetwork,
 }
 
 impl Network {
@@ -97,6 +100,7 @@ impl Network {
             Body::MobileNetV2(network) => network.forward(input),
             Body::Vit(network) => network.forward(input),
             Body::Clip(network) => network.forward(input),
+            Body::Siglip(network) => network.forward(input),
         };
         self.unit_vectors(features)
     }
@@ -174,6 +178,15 @@ fn load_body(
             )?)),
             wanted,
         ),
+        Architecture::Siglip => (
+            Body::Siglip(Box::new(siglip::ImageTower::load(
+                weights,
+                tower()?,
+                side,
+                device,
+            )?)),
+            tower()?.blocks.width,
+        ),
     };
     if dimension != wanted {
         return Err(format!(
@@ -195,7 +208,7 @@ fn load_text(model: &Model, device: &Device) -> Result<Option<TextSide>, String>
     let dimension = model.description.dimension;
     Ok(Some(TextSide {
         words: Words::load(file, tower)?,
-        network: clip::TextNetwork::load(&model.weights, tower, dimension, device)?,
+        network: text::TextNetwork::load(&model.weights, tower, dimension, device)?,
     }))
 }
 

@@ -224,26 +224,53 @@ fn dinov2_with_registers_equals_timm_at_224_pixels() {
     check_seeded("dinov2-s14-reg", reference);
 }
 
-/// The folder as transformers saves it.
+/// A model of random weights with a text side: `tiny-clip` as transformers saves it, `tiny-siglip`
+/// with a description of ours.
+fn tiny(name: &str, reference: &str) -> (Model, Reference) {
+    let folder = format!("{}/reference/{name}", env!("CARGO_MANIFEST_DIR"));
+    let mut reference: Reference = serde_json::from_str(reference).unwrap();
+    // 64 pixels make no 14 blocks.
+    reference.blocks.clear();
+    (Model::load(&folder).unwrap(), reference)
+}
+
 fn tiny_clip() -> (Model, Reference) {
-    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/reference/tiny-clip");
-    let reference = include_str!("../../reference/tiny-clip.json");
-    let model = Model::load(folder).unwrap();
-    (model, serde_json::from_str(reference).unwrap())
+    tiny("tiny-clip", include_str!("../../reference/tiny-clip.json"))
+}
+
+fn tiny_siglip() -> (Model, Reference) {
+    tiny(
+        "tiny-siglip",
+        include_str!("../../reference/tiny-siglip.json"),
+    )
 }
 
 #[test]
 fn clip_equals_transformers() {
-    let (model, mut reference) = tiny_clip();
-    // 64 pixels make no 14 blocks.
-    reference.blocks.clear();
+    let (model, reference) = tiny_clip();
+    check(&model, &reference);
+}
+
+#[test]
+fn siglip_equals_transformers() {
+    let (model, reference) = tiny_siglip();
     check(&model, &reference);
 }
 
 #[test]
 fn clip_reads_words_as_transformers() {
     let (model, reference) = tiny_clip();
-    let network = Network::load(&model, &Device::flex()).unwrap();
+    check_words(&model, &reference);
+}
+
+#[test]
+fn siglip_reads_words_as_transformers() {
+    let (model, reference) = tiny_siglip();
+    check_words(&model, &reference);
+}
+
+fn check_words(model: &Model, reference: &Reference) {
+    let network = Network::load(model, &Device::flex()).unwrap();
     let texts: Vec<String> = reference.texts.iter().map(|one| one.text.clone()).collect();
     assert!(texts.len() > 5);
     let together = network.forward_texts(&texts).unwrap();
@@ -269,21 +296,27 @@ fn clip_reads_words_as_transformers() {
     assert!(network.forward_texts(&[]).unwrap().is_empty());
 }
 
-#[test]
-fn clip_b32_has_the_shapes_of_transformers() {
-    let reference = include_str!("../../reference/clip-b32-shapes.json");
+/// A model of weights that are all 0, with the names and shapes of a reference.
+fn zeros(name: &str, shapes: &str, change: impl Fn(&str, &mut Vec<usize>)) -> Model {
     let shapes: std::collections::BTreeMap<String, Vec<usize>> =
-        serde_json::from_str(reference).unwrap();
+        serde_json::from_str(shapes).unwrap();
     let mut weights = Weights::default();
-    for (name, shape) in &shapes {
-        weights.insert(name, shape, vec![0.0; shape.iter().product()]);
+    for (name, mut shape) in shapes {
+        change(&name, &mut shape);
+        weights.insert(&name, &shape, vec![0.0; shape.iter().product()]);
     }
-    let mut model = Model {
-        description: Description::bundled("clip-b32").unwrap(),
+    Model {
+        description: Description::bundled(name).unwrap(),
         weights,
         tokenizer: None,
         golden: None,
-    };
+    }
+}
+
+#[test]
+fn clip_b32_has_the_shapes_of_transformers() {
+    let reference = include_str!("../../reference/clip-b32-shapes.json");
+    let mut model = zeros("clip-b32", reference, |_, _| ());
     let load = |model: &Model| Network::load(model, &Device::flex()).map(|_| ());
     let error = load(&model).unwrap_err().to_string();
     assert!(error.contains("no tokenizer.json"), "{error}");
@@ -293,7 +326,24 @@ fn clip_b32_has_the_shapes_of_transformers() {
     assert!(error.contains("no token 49407 ends a text"), "{error}");
     let tower = model.description.text.take().unwrap();
     load(&model).unwrap();
-    drop(clip::TextNetwork::load(&model.weights, &tower, 512, &Device::flex()).unwrap());
+    drop(text::TextNetwork::load(&model.weights, &tower, 512, &Device::flex()).unwrap());
+}
+
+#[test]
+fn siglip2_b16_has_the_shapes_of_transformers() {
+    let reference = include_str!("../../reference/siglip2-b16-shapes.json");
+    let (other, _) = tiny_siglip();
+    let vocabulary = other.description.text.as_ref().unwrap().vocabulary;
+    // A quarter of a million words would be most of the test's time.
+    let mut model = zeros("siglip2-b16", reference, |name, shape| {
+        if name == "text_model.embeddings.token_embedding.weight" {
+            assert_eq!(shape[0], 256_000);
+            shape[0] = vocabulary;
+        }
+    });
+    model.description.text.as_mut().unwrap().vocabulary = vocabulary;
+    model.tokenizer = other.tokenizer;
+    Network::load(&model, &Device::flex()).unwrap();
 }
 
 #[test]

@@ -64,7 +64,7 @@ impl Transformer {
         })
     }
 
-    /// `[sequences * tokens, width]` → the rows `wanted` of the same, one for each sequence.
+    /// `[sequences * tokens, width]` → the same, or only its rows `wanted`.
     ///
     /// Behind the attention of the last block rows have nothing to do with each other any more, so
     /// only those that are wanted go on.
@@ -72,18 +72,21 @@ impl Transformer {
         &self,
         input: Tensor<2>,
         sequences: usize,
-        wanted: &[usize],
+        wanted: Option<&[usize]>,
     ) -> Tensor<2> {
-        let rows: Vec<i32> = wanted.iter().map(|row| *row as i32).collect();
-        let rows = Tensor::<1, Int>::from_data(rows.as_slice(), &input.device());
+        let rows = wanted.map(|wanted| {
+            let rows: Vec<i32> = wanted.iter().map(|row| *row as i32).collect();
+            Tensor::<1, Int>::from_data(rows.as_slice(), &input.device())
+        });
         let last = self.blocks.len() - 1;
         self.blocks.iter().enumerate().fold(input, |x, (i, block)| {
             let normed = block.before_attention.forward(x.clone());
             let attended = self.attention(block.attend.forward(normed), sequences);
-            let (x, attended) = if i == last {
-                (x.select(0, rows.clone()), attended.select(0, rows.clone()))
-            } else {
-                (x, attended)
+            let (x, attended) = match &rows {
+                Some(rows) if i == last => {
+                    (x.select(0, rows.clone()), attended.select(0, rows.clone()))
+                }
+                _ => (x, attended),
             };
             let x = x + block.attended.forward(attended);
             let normed = block.before_mlp.forward(x.clone());

@@ -55,7 +55,7 @@ impl Vit {
         let classes = self.patches.first_rows(pictures);
         let tokens = self.patches.forward(input);
         self.norm
-            .forward(self.blocks.forward(tokens, pictures, &classes))
+            .forward(self.blocks.forward(tokens, pictures, Some(&classes)))
     }
 }
 

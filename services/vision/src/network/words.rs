@@ -1,5 +1,7 @@
 //! Words → tokens, by the `tokenizer.json` that comes with a model.
 
+use std::borrow::Cow;
+
 use tokenizers::{Tokenizer, TruncationDirection, TruncationParams, TruncationStrategy};
 
 use crate::{description::TextTower, error::Error};
@@ -12,6 +14,9 @@ pub(super) struct Words {
     tokenizer: Tokenizer,
     end_token: u32,
     vocabulary: usize,
+    is_lower_case: bool,
+    /// Tokens before an end that the tokenizer leaves to us; none where it must not.
+    most_without_end: Option<usize>,
 }
 
 impl Words {
@@ -33,6 +38,8 @@ impl Words {
             tokenizer,
             end_token: tower.end_token,
             vocabulary: tower.vocabulary,
+            is_lower_case: tower.lower_case,
+            most_without_end: tower.padding_token.map(|_| tower.positions - 1),
         };
         // Whether tokenizer and description fit together shows on any text.
         words
@@ -48,19 +55,29 @@ impl Words {
         while !text.is_char_boundary(end) {
             end -= 1;
         }
+        let text = &text[..end];
+        let text: Cow<'_, str> = if self.is_lower_case {
+            text.to_lowercase().into()
+        } else {
+            text.into()
+        };
         let encoding = self
             .tokenizer
-            .encode(&text[..end], true)
+            .encode(&*text, true)
             .map_err(|error| bad(error.to_string()))?;
         let ids = encoding.get_ids();
-        let end = ids
-            .iter()
-            .position(|id| *id == self.end_token)
-            .ok_or_else(|| bad(format!("no token {} ends a text", self.end_token)))?;
-        let ids = &ids[..=end];
+        let end = ids.iter().position(|id| *id == self.end_token);
+        let ids = match (end, self.most_without_end) {
+            (Some(end), _) => ids[..=end].to_vec(),
+            (None, Some(most)) => {
+                let kept = ids.iter().take(most).copied();
+                kept.chain([self.end_token]).collect()
+            }
+            (None, None) => return Err(bad(format!("no token {} ends a text", self.end_token))),
+        };
         match ids.iter().find(|id| **id as usize >= self.vocabulary) {
             Some(id) => Err(bad(format!("token {id} is not in the model's vocabulary"))),
-            None => Ok(ids.to_vec()),
+            None => Ok(ids),
         }
     }
 }

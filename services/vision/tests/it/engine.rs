@@ -130,12 +130,13 @@ async fn the_eight_orientations_are_one_another_s_nearest() {
     let turned = engine.embed(inputs(&turned)).await.unwrap();
     let others = engine.embed(inputs(&others)).await.unwrap();
     assert_eq!(turned.len(), 8);
+    // They were compressed one by one, so they are no more than near-duplicates.
     for a in &turned {
         for b in &turned {
-            assert!(cosine(a, b) >= 0.98, "{}", cosine(a, b));
+            assert!(cosine(a, b) >= 0.95, "{}", cosine(a, b));
         }
         for other in &others {
-            assert!(cosine(a, other) < 0.98);
+            assert!(cosine(a, other) < 0.9, "{}", cosine(a, other));
         }
     }
 }

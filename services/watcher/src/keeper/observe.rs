@@ -130,10 +130,10 @@ impl Keeper {
         let is_settled = complete || self.is_quiet(&facts, now) || self.only_renamed(&facts)?;
         if self.is_known(library, &path, &facts)? || is_settled {
             self.settling.forget(&key);
-            return self.settled(library, &path, facts, now);
+            return self.settled(library, &path, facts, complete, now);
         }
         match self.settling.look(key, facts, now.mono) {
-            Some(true) => self.settled(library, &path, facts, now),
+            Some(true) => self.settled(library, &path, facts, complete, now),
             Some(false) => Ok(()),
             None => {
                 tracing::debug!("too many files are being written, comparing the folder later");
@@ -169,11 +169,20 @@ impl Keeper {
     }
 
     /// A complete file lies at `path`; write it down if the catalog does not say so yet.
-    fn settled(&mut self, library: usize, path: &[u8], facts: Facts, now: Now) -> Result<()> {
+    /// `written`: somebody has just finished writing it.
+    fn settled(
+        &mut self,
+        library: usize,
+        path: &[u8],
+        facts: Facts,
+        written: bool,
+        now: Now,
+    ) -> Result<()> {
         let (dir, name) = split(path);
         let key = self.libraries[library].key;
         if let Some(mut row) = self.catalog.at(key, dir, name)? {
-            if facts.unchanged_since(&row.facts) && row.state != State::Ignored {
+            let is_unchanged = facts.unchanged_since(&row.facts) && row.state != State::Ignored;
+            if is_unchanged && !(written && facts.hide_a_change(now.nanos())) {
                 if facts != row.facts {
                     // Mounted anew: the same file under another device number.
                     row.facts = facts;

@@ -51,7 +51,7 @@ impl Keeper {
         if generation < newest {
             // A slow worker did an old event after a newer one was sent: whatever it wrote is
             // overwritten by sending the image again.
-            if may_have_overwritten(outcome, newest) && row.is_to_be_told() {
+            if may_have_overwritten(outcome, newest, now) && row.is_to_be_told() {
                 tracing::info!(image = %row.id, "an old event was done late, sending the image again");
                 send_again(&mut row, now);
             }
@@ -209,8 +209,10 @@ const CLOCKS_DIFFER_NS: i64 = 60_000_000_000;
 /// Whether the event that this outcome answers may have been carried out after the one of
 /// `newer`. It was not if it was over before that one was observed, with room for clocks that
 /// differ; so outcomes that are read again after the catalog was lost send nothing.
-fn may_have_overwritten(outcome: &Outcome, newer: Generation) -> bool {
+fn may_have_overwritten(outcome: &Outcome, newer: Generation, now: Now) -> bool {
     let observed_ns = i64::try_from(newer.get().saturating_mul(1000)).unwrap_or(i64::MAX);
+    // Generations that were given while the clock was ahead go on from there.
+    let observed_ns = observed_ns.min(now.nanos());
     let over_ns = outcome.timings.committed_ns;
     over_ns == 0 || over_ns > observed_ns.saturating_sub(CLOCKS_DIFFER_NS)
 }

@@ -7,6 +7,7 @@ use super::scans::{Extent, OpenFolder, Scan, ToEnter};
 use super::{Keeper, Now};
 use crate::catalog;
 use crate::disk::{self, Identity, Thing};
+use crate::filesystem;
 use crate::ignore_files::Rules;
 use crate::rules::{self, Ignored};
 
@@ -154,10 +155,14 @@ impl Keeper {
             return Ok(false);
         };
         let known = self.libraries[library].identity;
-        if known.is_none_or(|known| !known.is(&there)) && !self.holds_known_files(library)? {
+        let mount = filesystem::mount(&self.libraries[library].root);
+        let is_proven = known.is_some_and(|known| known.is(&there))
+            && self.libraries[library].is_of_mount(&there, mount);
+        if !is_proven && !self.holds_known_files(library)? {
             self.root_is_missing(library, now);
             return Ok(false);
         }
+        self.libraries[library].mount = mount;
         if known != Some(there) {
             self.set_identity(library, there)?;
         }
@@ -325,6 +330,7 @@ impl Keeper {
             return Ok(false);
         };
         self.set_identity(library, there)?;
+        self.libraries[library].mount = filesystem::mount(&self.libraries[library].root);
         self.recover(library, "root_missing");
         self.confirm_vanished(library, now)?;
         self.plan_whole_scan(library, "somebody confirmed what lies there", now);

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use lookalike_bus::{Degraded, LibraryStatus, Rates};
+use lookalike_bus::{Counts, Degraded, LibraryStatus, Rates};
 
 use super::standing::Standing;
 use super::{Keeper, Now};
@@ -58,7 +58,12 @@ impl Keeper {
                 counts.on_disk,
                 counts.indexed + counts.failed + counts.ignored + counts.in_flight
             );
-            crate::metrics::show_counts(held.name.as_str(), &counts);
+            // Whoever stands by knows them from before, and the one that works tells them.
+            let shown = match held.standing {
+                Standing::StandsBy => &Counts::default(),
+                _ => &counts,
+            };
+            crate::metrics::show_counts(held.name.as_str(), shown);
             statuses.push(LibraryStatus {
                 name: held.name.to_string(),
                 root: held.root.display().to_string(),

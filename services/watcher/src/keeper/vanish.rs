@@ -6,6 +6,7 @@ use super::observe::{hash_file, send, split};
 use super::{Keeper, Now};
 use crate::catalog::{self, Row, State};
 use crate::disk::{Identity, Thing};
+use crate::filesystem;
 
 type Result<T> = std::result::Result<T, catalog::Error>;
 
@@ -233,8 +234,15 @@ impl Keeper {
     /// Whether the root is the folder that the known files were last seen in.
     pub(super) fn root_is_there(&self, library: usize) -> bool {
         let held = &self.libraries[library];
-        let is_known = |there: Identity| held.identity.is_none_or(|known| known.is(&there));
-        Identity::of(&held.root).is_some_and(is_known)
+        let Some(there) = Identity::of(&held.root) else {
+            return false;
+        };
+        let is_as_before = || {
+            let is_told = there.born_ns != 0 || held.mount.is_none();
+            is_told || held.is_of_mount(&there, filesystem::mount(&held.root))
+        };
+        held.identity
+            .is_none_or(|known| known.is(&there) && is_as_before())
     }
 
     pub(super) fn root_is_missing(&mut self, library: usize, now: Now) {

@@ -24,6 +24,14 @@ async fn milvus_away_for_a_while_burns_no_redeliveries() {
                 stats["in_flight"].as_u64() >= Some(40) && away.elapsed().as_secs() >= 7
             })
             .await;
+        if round == 0 {
+            let oldest = "lookalike_queue_oldest_seconds";
+            eventually("operators see how long events wait", PATIENCE, || async {
+                let seconds = world.metric(oldest).await;
+                (seconds > 3.0).then_some(()).ok_or(seconds.to_string())
+            })
+            .await;
+        }
         wire.set(Wire::Whole);
         world.assert_index_equals_folder().await;
     }

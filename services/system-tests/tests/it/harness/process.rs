@@ -14,6 +14,8 @@ pub fn program() -> Command {
             command.env_remove(name);
         }
     }
+    // Nor the settings file of whoever runs the tests.
+    command.env("XDG_CONFIG_HOME", "/nonexistent");
     command.stdin(Stdio::null());
     command
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::{OLD, other_model, other_name};
 use crate::harness::{PATIENCE, Process, Proxy, Wire, World, eventually};
 
-fn copy_model(to: &Path) {
+pub(super) fn copy_model(to: &Path) {
     std::fs::create_dir_all(to).unwrap();
     for entry in std::fs::read_dir(other_model()).unwrap() {
         let entry = entry.unwrap();
@@ -18,7 +18,7 @@ fn copy_model(to: &Path) {
 }
 
 impl World {
-    fn up_with(&self, words: &[&str], log: &str) -> Process {
+    pub(super) fn up_with(&self, words: &[&str], log: &str) -> Process {
         let mut command = self.command("up");
         command.args(words);
         self.run(command, log)
