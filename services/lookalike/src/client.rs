@@ -188,17 +188,17 @@ fn print_status(url: &str, stats: &Value) {
     let text = |value: &Value| shown::plain(value.as_str().unwrap_or("unknown")).into_owned();
     println!("lookalike at {url}");
     let model = &stats["model"];
-    println!(
-        "model   {} ({} numbers)",
+    let model = format!(
+        "{} ({} numbers)",
         text(&model["name"]),
         count(model, "dimension")
     );
-    println!(
-        "device  {}",
-        stats["device"]
-            .as_str()
-            .map_or("no embedder tells of itself".into(), shown::plain)
-    );
+    // What embedders say of themselves begins with their model.
+    match stats["device"].as_str().map(shown::plain) {
+        Some(device) if device.starts_with(&model) => println!("model   {device}"),
+        Some(device) => println!("model   {model}\ndevice  {device}"),
+        None => println!("model   {model}; no embedder tells of itself"),
+    }
     println!();
     println!(
         "{:<20} {:>9} {:>9} {:>7} {:>8} {:>10}",
