@@ -105,6 +105,9 @@ impl Progress {
     }
 }
 
+/// Folders without a picture are taken for empty after this time.
+const EMPTY_AFTER: Duration = Duration::from_secs(4);
+
 /// Progress of indexing, from the libraries' status.
 pub struct Indexing {
     bar: Option<ProgressBar>,
@@ -125,14 +128,18 @@ impl Indexing {
         self.peak = self.peak.max(counts.in_flight);
         let elapsed = self.begun.elapsed().as_secs_f64().max(0.001);
         let rate = done.saturating_sub(first) as f64 / elapsed;
-        let mut message = format!("{rate:.0} images/s");
+        let mut words = Vec::new();
         if counts.failed > 0 {
-            message = format!("{} failed, {message}", counts.failed);
+            words.push(format!("{} failed", counts.failed));
         }
-        if rate > 0.5 && counts.in_flight > 0 {
+        if rate > 0.5 {
+            words.push(format!("{rate:.0} images/s"));
             let left = Duration::from_secs((counts.in_flight as f64 / rate).ceil() as u64);
-            message = format!("{message}, {} left", indicatif::HumanDuration(left));
+            if counts.in_flight > 0 {
+                words.push(format!("{} left", indicatif::HumanDuration(left)));
+            }
         }
+        let message = words.join(", ");
         if let Some(bar) = &self.bar {
             bar.set_length(counts.on_disk);
             bar.set_position(done);
@@ -143,8 +150,9 @@ impl Indexing {
         {
             if counts.in_flight > 0 {
                 say::err(&format!(
-                    "indexing: {done} of {} done, {message}",
-                    counts.on_disk
+                    "indexing: {done} of {} done{}{message}",
+                    counts.on_disk,
+                    if message.is_empty() { "" } else { ", " }
                 ));
             }
             self.last_line = Some(Instant::now());
@@ -153,7 +161,9 @@ impl Indexing {
             && libraries
                 .iter()
                 .all(|library| library.standby || library.scanned_once && !library.scanning);
-        scanned && counts.in_flight == 0
+        // Files that were written just now are seen a moment later.
+        let is_sure = counts.on_disk > 0 || self.begun.elapsed() > EMPTY_AFTER;
+        scanned && is_sure && counts.in_flight == 0
     }
 
     /// One line about what was done, and the bar goes.
@@ -167,7 +177,9 @@ impl Indexing {
         let done = counts.on_disk - counts.in_flight;
         let new = done
             .saturating_sub(self.done_at_first.unwrap_or(done))
-            .max(self.peak.min(done));
+            .max(self.peak.min(done))
+            // What is ignored is counted by itself.
+            .min(counts.indexed + counts.failed);
         let mut line = match counts.indexed {
             1 => "1 picture is indexed".to_owned(),
             indexed => format!("{indexed} pictures are indexed"),
