@@ -9,6 +9,7 @@ pub mod size;
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
@@ -284,6 +285,14 @@ fn key_of(key: &str) -> String {
     quoted
 }
 
+/// Where an address, or a list of them, has what must not be shown: all between its first scheme and
+/// its last `@`.
+pub fn credentials(url: &str) -> Option<Range<usize>> {
+    let at = url.rfind('@')?;
+    let scheme = url.find("://").filter(|scheme| *scheme < at);
+    Some(scheme.map_or(0, |scheme| scheme + 3)..at)
+}
+
 fn hide_secret(name: &str, value: &Value) -> String {
     const SECRET: [&str; 4] = ["password", "token", "secret", "credentials"];
     match value {
@@ -291,13 +300,12 @@ fn hide_secret(name: &str, value: &Value) -> String {
             "\"(hidden)\"".to_owned()
         }
         // user:password@host, perhaps without a scheme, or of several addresses.
-        Value::String(text) => match text.rfind('@') {
-            Some(at) if name == "url" || text.contains("://") => {
-                let scheme = text.find("://").filter(|scheme| *scheme < at);
-                let begin = scheme.map_or(0, |scheme| scheme + 3);
-                Value::from(format!("{}(hidden){}", &text[..begin], &text[at..])).to_string()
+        Value::String(text) if name == "url" || text.contains("://") => match credentials(text) {
+            Some(hidden) => {
+                let (before, behind) = (&text[..hidden.start], &text[hidden.end..]);
+                Value::from(format!("{before}(hidden){behind}")).to_string()
             }
-            _ => value.to_string(),
+            None => value.to_string(),
         },
         _ => value.to_string(),
     }

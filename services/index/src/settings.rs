@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use lookalike_chassis::settings::duration;
+use lookalike_chassis::settings::{credentials, duration};
 use serde::{Deserialize, Serialize};
 
 use crate::Error;
@@ -125,12 +125,14 @@ impl Settings {
 
     /// The address without what may stand before an `@`.
     pub(crate) fn shown_url(&self) -> String {
-        let Some(at) = self.url.rfind('@') else {
-            return self.url.clone();
-        };
-        let scheme = self.url.find("://").filter(|scheme| *scheme < at);
-        let begin = scheme.map_or(0, |scheme| scheme + 3);
-        format!("{}{}", &self.url[..begin], &self.url[at + 1..])
+        match credentials(&self.url) {
+            Some(hidden) => format!(
+                "{}{}",
+                &self.url[..hidden.start],
+                &self.url[hidden.end + 1..]
+            ),
+            None => self.url.clone(),
+        }
     }
 }
 

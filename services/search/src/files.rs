@@ -15,6 +15,7 @@ use poem::{Body, Response};
 use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _};
 use tokio::sync::Semaphore;
 
+use crate::gate::Turn;
 use crate::problem::{Code, Problem};
 use crate::service::Service;
 
@@ -61,13 +62,7 @@ impl Disk {
                 )
             })?
             .expect("the semaphore is never closed");
-        tokio::task::spawn_blocking(move || {
-            let result = work();
-            drop(permit);
-            result
-        })
-        .await
-        .map_err(|error| Problem::new(Code::Internal, error.to_string()))
+        Turn::with(permit).run(work).await
     }
 }
 

@@ -63,16 +63,21 @@ impl Gate {
                     .expect("the semaphore is never closed")
             }
         };
-        Ok(Turn { _permit: permit })
+        Ok(Turn::with(permit))
     }
 }
 
-/// A turn at a gate; over when dropped, or with the work.
+/// A turn at whatever gives out permits; over when dropped, or with the work.
 pub(crate) struct Turn {
     _permit: OwnedSemaphorePermit,
 }
 
 impl Turn {
+    pub(crate) fn with(permit: OwnedSemaphorePermit) -> Self {
+        Self { _permit: permit }
+    }
+
+    /// Runs `work` on a blocking thread, which keeps the turn until it ends.
     pub(crate) async fn run<T: Send + 'static>(
         self,
         work: impl FnOnce() -> T + Send + 'static,
@@ -83,7 +88,7 @@ impl Turn {
             result
         });
         done.await
-            .map_err(|error| Problem::new(Code::Internal, format!("decoding ended early: {error}")))
+            .map_err(|error| Problem::new(Code::Internal, format!("work ended early: {error}")))
     }
 }
 

@@ -149,6 +149,29 @@ def mini_reference():
     return reference("lookalike-mini", net, 128, *IMAGENET, (photo - mean) / std)
 
 
+def seed_and_save(net, folder):
+    """Seeded weights as half-precision numbers, in a model folder and in the network."""
+    from safetensors.torch import save_file
+
+    state = {k: v for k, v in net.state_dict().items() if v.is_floating_point()}
+    state = {k: seeded(k, tuple(v.shape)).half() for k, v in state.items()}
+    save_file(state, folder / "model.safetensors", {"format": "pt"})
+    net.load_state_dict({k: v.float() for k, v in state.items()}, strict=False)
+    net.eval()
+
+
+def with_texts(found, ids, output):
+    """The pictures' reference with the texts' of the same run, whose photo is the pictures' third."""
+    same = output.image_embeds[0].numpy() @ np.array(found["vectors"][2])
+    assert same > 0.999999, same
+    found["texts"] = [
+        {"text": text, "tokens": row, "vector": rounded(vector.tolist(), 6)}
+        for text, row, vector in zip(TEXTS, ids, output.text_embeds)
+    ]
+    print([row["tokens"] for row in found["texts"]])
+    return found
+
+
 TEXTS = [
     "a photo of a cat",
     "Two  dogs,\n playing in the GARDEN!",
@@ -189,7 +212,6 @@ def tiny_tokenizer():
 
 @torch.no_grad()
 def clip_reference():
-    from safetensors.torch import save_file
     from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel
 
     folder = HERE / "tiny-clip"
@@ -217,11 +239,7 @@ def clip_reference():
     processor.save_pretrained(folder)
     tokenizer.backend_tokenizer.save(str(folder / "tokenizer.json"))
     net = CLIPModel(config)
-    state = {k: v for k, v in net.state_dict().items() if v.is_floating_point()}
-    state = {k: seeded(k, tuple(v.shape)).half() for k, v in state.items()}
-    save_file(state, folder / "model.safetensors", {"format": "pt"})
-    net.load_state_dict({k: v.float() for k, v in state.items()}, strict=False)
-    net.eval()
+    seed_and_save(net, folder)
 
     photo = processor(Image.open(PHOTO).convert("RGB"), return_tensors="pt").pixel_values[0]
     embed = lambda x: net.visual_projection(net.vision_model(pixel_values=x).pooler_output)
@@ -229,16 +247,9 @@ def clip_reference():
     found = reference("tiny-clip", embed, 64, mean, std, photo)
     tokens = tokenizer(TEXTS, padding=True, truncation=True, return_tensors="pt")
     output = net(pixel_values=photo[None], **tokens)
-    same = output.image_embeds[0].numpy() @ np.array(found["vectors"][2])
-    assert same > 0.999999, same
     # Up to the first end token, which fills up shorter texts as well.
     ids = [row[: row.index(vocabulary - 1) + 1] for row in tokens.input_ids.tolist()]
-    found["texts"] = [
-        {"text": text, "tokens": row, "vector": rounded(vector.tolist(), 6)}
-        for text, row, vector in zip(TEXTS, ids, output.text_embeds)
-    ]
-    print([row["tokens"] for row in found["texts"]])
-    return found
+    return with_texts(found, ids, output)
 
 
 def clip_shapes():
@@ -285,7 +296,6 @@ def gemma_tokenizer():
 
 @torch.no_grad()
 def siglip_reference():
-    from safetensors.torch import save_file
     from transformers import PreTrainedTokenizerFast, SiglipConfig, SiglipImageProcessor, SiglipModel
 
     folder = HERE / "tiny-siglip"
@@ -308,11 +318,7 @@ def siglip_reference():
     (folder / "tiny-siglip.json").write_text(json.dumps(ours, indent=1) + "\n")
 
     net = SiglipModel(config)
-    state = {k: v for k, v in net.state_dict().items() if v.is_floating_point()}
-    state = {k: seeded(k, tuple(v.shape)).half() for k, v in state.items()}
-    save_file(state, folder / "model.safetensors", {"format": "pt"})
-    net.load_state_dict({k: v.float() for k, v in state.items()}, strict=False)
-    net.eval()
+    seed_and_save(net, folder)
 
     processor = SiglipImageProcessor(size={"height": 64, "width": 64}, resample=2)
     photo = processor(Image.open(PHOTO).convert("RGB"), return_tensors="pt").pixel_values[0]
@@ -326,15 +332,8 @@ def siglip_reference():
     texts = [text.lower() for text in TEXTS]
     tokens = tokenizer(texts, padding="max_length", truncation=True, return_tensors="pt").input_ids
     output = net(pixel_values=photo[None], input_ids=tokens)
-    same = output.image_embeds[0].numpy() @ np.array(found["vectors"][2])
-    assert same > 0.999999, same
     ids = [row[: row.index(1) + 1] for row in tokens.tolist()]
-    found["texts"] = [
-        {"text": text, "tokens": row, "vector": rounded(vector.tolist(), 6)}
-        for text, row, vector in zip(TEXTS, ids, output.text_embeds)
-    ]
-    print([row["tokens"] for row in found["texts"]])
-    return found
+    return with_texts(found, ids, output)
 
 
 def siglip_shapes():

@@ -35,7 +35,7 @@ impl ImageTower {
         let patch = name("embeddings.patch_embedding");
         let projection = Plain::load_without_bias(weights, "visual_projection", width, dimension)?;
         Ok(Self {
-            patches: Patches::load(weights, &patch, None, places, tower, device)?,
+            patches: Patches::load(weights, &patch, false, places, tower, device)?,
             // The source misspells it.
             before: norm("pre_layrnorm")?,
             blocks: Transformer::load(
@@ -68,15 +68,11 @@ fn places(weights: &Weights, tower: &VisionTower, side: usize) -> Result<Places,
     let name = "vision_model.embeddings.position_embedding.weight";
     let learned = weights.shape(name)?.first().copied().unwrap_or(0);
     let mut patches = weights.get(name, &[learned, width])?;
-    let learned_side = learned.saturating_sub(1).isqrt();
-    if learned < 2 || learned_side * learned_side + 1 != learned {
-        return Err(format!(
-            "{name} holds {learned} places, which is no square and one"
-        ));
-    }
-    for (token, place) in front.iter_mut().zip(patches.drain(..width)) {
+    // The first place is the class token's.
+    let first = patches.len().min(width);
+    for (token, place) in front.iter_mut().zip(patches.drain(..first)) {
         *token += place;
     }
-    let patches = positions::resample(&patches, width, learned_side, side / tower.patch);
+    let patches = positions::of_square(name, &patches, width, side / tower.patch)?;
     Ok(Places { front, patches })
 }

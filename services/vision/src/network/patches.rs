@@ -27,12 +27,11 @@ pub(super) struct Places {
 }
 
 impl Patches {
-    /// `name.weight` turns a patch into a row; the bias, where there is one, is for the caller
-    /// to find.
+    /// `name.weight` turns a patch into a row, with `name.bias` where there is one.
     pub(super) fn load(
         weights: &Weights,
         name: &str,
-        bias: Option<Vec<f32>>,
+        has_bias: bool,
         places: Places,
         tower: &VisionTower,
         device: &Device,
@@ -40,6 +39,9 @@ impl Patches {
         let (patch, width) = (tower.patch, tower.blocks.width);
         let dims = [width, 3, patch, patch];
         let weight = weights.get(&format!("{name}.weight"), &dims)?;
+        let bias = has_bias
+            .then(|| weights.get(&format!("{name}.bias"), &[width]))
+            .transpose()?;
         let mut all = weight
             .iter()
             .chain(bias.iter().flatten())

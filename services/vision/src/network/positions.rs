@@ -3,8 +3,26 @@
 //! As timm's `resample_abs_pos_embed`: the square of learned vectors is resampled like a picture,
 //! bicubic (a = −0.5), antialiased where it shrinks.
 
+/// The learned vectors of a square of patches, as many as there are → `new_side * new_side` of them.
+/// `name` is the tensor's, for the error.
+pub(super) fn of_square(
+    name: &str,
+    positions: &[f32],
+    width: usize,
+    new_side: usize,
+) -> Result<Vec<f32>, String> {
+    let learned = positions.len() / width;
+    let side = learned.isqrt();
+    if learned == 0 || side * side != learned {
+        return Err(format!(
+            "{name} holds places for {learned} patches, which is no square"
+        ));
+    }
+    Ok(resample(positions, width, side, new_side))
+}
+
 /// `side * side` vectors of `width` numbers → `new_side * new_side` of them.
-pub(super) fn resample(positions: &[f32], width: usize, side: usize, new_side: usize) -> Vec<f32> {
+fn resample(positions: &[f32], width: usize, side: usize, new_side: usize) -> Vec<f32> {
     assert_eq!(positions.len(), side * side * width);
     if side == new_side {
         return positions.to_vec();

@@ -37,11 +37,10 @@ impl ImageTower {
     ) -> Result<Self, String> {
         let width = tower.blocks.width;
         let patch = "vision_model.embeddings.patch_embedding";
-        let bias = weights.get(&format!("{patch}.bias"), &[width])?;
         let places = places(weights, tower, side)?;
         let behind = "vision_model.post_layernorm";
         Ok(Self {
-            patches: Patches::load(weights, patch, Some(bias), places, tower, device)?,
+            patches: Patches::load(weights, patch, true, places, tower, device)?,
             blocks: Transformer::load(
                 weights,
                 "vision_model.encoder.layers.",
@@ -70,13 +69,9 @@ fn places(weights: &Weights, tower: &VisionTower, side: usize) -> Result<Places,
     let name = "vision_model.embeddings.position_embedding.weight";
     let learned = weights.shape(name)?.first().copied().unwrap_or(0);
     let patches = weights.get(name, &[learned, width])?;
-    let learned_side = learned.isqrt();
-    if learned == 0 || learned_side * learned_side != learned {
-        return Err(format!("{name} holds {learned} places, which is no square"));
-    }
     Ok(Places {
         front: Vec::new(),
-        patches: positions::resample(&patches, width, learned_side, side / tower.patch),
+        patches: positions::of_square(name, &patches, width, side / tower.patch)?,
     })
 }
 
@@ -119,13 +114,13 @@ impl Pool {
             return Err(format!("{projection} holds numbers that are not finite"));
         }
         let query = TensorData::new(query, [1, shape.heads, 1, width / shape.heads]);
-        let plain = |part: &str, inputs, outputs| {
-            Plain::load(weights, &name(part), inputs, outputs).map(|plain| plain.on(device))
+        let linear = |part: &str, inputs, outputs| {
+            Linear::load(weights, &name(part), inputs, outputs, device)
         };
         Ok(Self {
             query: Tensor::from_data(query, device),
             keys_and_values: Plain::new(&projection, width, 2 * width, rest.0, rest.1)?.on(device),
-            attended: plain("attention.out_proj", width, width)?,
+            attended: linear("attention.out_proj", width, width)?,
             before_mlp: LayerNorm::load(
                 weights,
                 &name("layernorm"),
@@ -133,8 +128,8 @@ impl Pool {
                 shape.norm_epsilon,
                 device,
             )?,
-            widen: plain("mlp.fc1", width, shape.mlp)?,
-            narrow: plain("mlp.fc2", shape.mlp, width)?,
+            widen: linear("mlp.fc1", width, shape.mlp)?,
+            narrow: linear("mlp.fc2", shape.mlp, width)?,
             activation: shape.activation,
         })
     }

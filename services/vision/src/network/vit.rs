@@ -30,9 +30,7 @@ impl Vit {
     ) -> Result<Self, String> {
         let width = tower.blocks.width;
         let places = places(weights, tower, side)?;
-        let name = "patch_embed.proj";
-        let bias = weights.get(&format!("{name}.bias"), &[width])?;
-        let patches = Patches::load(weights, name, Some(bias), places, tower, device)?;
+        let patches = Patches::load(weights, "patch_embed.proj", true, places, tower, device)?;
         let blocks = Transformer::load(
             weights,
             "blocks.",
@@ -74,13 +72,6 @@ fn places(weights: &Weights, tower: &VisionTower, side: usize) -> Result<Places,
             *token += place;
         }
     }
-    let learned = patches.len() / width;
-    let learned_side = learned.isqrt();
-    if learned == 0 || learned_side * learned_side != learned {
-        return Err(format!(
-            "pos_embed holds places for {learned} patches, which is no square"
-        ));
-    }
-    let patches = positions::resample(&patches, width, learned_side, side / tower.patch);
+    let patches = positions::of_square("pos_embed", &patches, width, side / tower.patch)?;
     Ok(Places { front, patches })
 }
