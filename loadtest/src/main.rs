@@ -10,24 +10,24 @@ use lookalike_loadtest::{chaos, generate, quality};
 #[command(version, about, long_about = None)]
 struct CommandLine {
     #[command(subcommand)]
-    command: Command,
+    command: LoadtestCommand,
 }
 
 #[derive(Debug, Subcommand)]
-enum Command {
-    Generate(generate::Arguments),
-    Chaos(chaos::Arguments),
-    Quality(quality::Arguments),
+enum LoadtestCommand {
+    Generate(generate::GenerateArguments),
+    Chaos(chaos::ChaosArguments),
+    Quality(quality::QualityArguments),
 }
 
 fn main() -> ExitCode {
     // Wrong use ends here with exit code 2 and a line that says what was wrong.
-    let done = match CommandLine::parse().command {
-        Command::Generate(arguments) => generate::run(&arguments),
-        Command::Chaos(arguments) => chaos::run(&arguments),
-        Command::Quality(arguments) => quality::run(&arguments),
+    let result = match CommandLine::parse().command {
+        LoadtestCommand::Generate(arguments) => generate::run(&arguments),
+        LoadtestCommand::Chaos(arguments) => chaos::run(&arguments),
+        LoadtestCommand::Quality(arguments) => quality::run(&arguments),
     };
-    match done {
+    match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error:#}");

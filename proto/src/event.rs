@@ -3,11 +3,11 @@
 use bytes::Bytes;
 use prost::Message as _;
 
-use crate::{Generation, ImageId, InvalidMessage, Library, RelativePath, wire};
+use crate::{Generation, ImageId, InvalidMessage, LibraryName, RelativePath, wire};
 
 /// What is to become of an image's row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Kind {
+pub enum FileEventKind {
     /// The row shall be what lies at the path.
     Put,
     /// The row shall be gone.
@@ -20,11 +20,11 @@ pub struct FileEvent {
     /// Which image.
     pub image_id: ImageId,
     /// The library it lies in.
-    pub library: Library,
+    pub library: LibraryName,
     /// Where below the library's root it lies, or of a removal, last lay.
     pub path: RelativePath,
     /// Put or remove.
-    pub kind: Kind,
+    pub kind: FileEventKind,
     /// Orders the observations of this image.
     pub generation: Generation,
     /// How often this generation was published, from 1.
@@ -48,8 +48,8 @@ impl FileEvent {
     /// The message for the wire.
     pub fn encode(&self) -> Bytes {
         let kind = match self.kind {
-            Kind::Put => wire::file_event::Kind::Put,
-            Kind::Remove => wire::file_event::Kind::Remove,
+            FileEventKind::Put => wire::file_event::Kind::Put,
+            FileEventKind::Remove => wire::file_event::Kind::Remove,
         };
         wire::FileEvent {
             image_id: Bytes::copy_from_slice(self.image_id.as_bytes()),
@@ -76,8 +76,8 @@ impl FileEvent {
         let event = wire::FileEvent::decode(bytes)
             .map_err(|source| InvalidMessage::Decode { message, source })?;
         let kind = match event.kind() {
-            wire::file_event::Kind::Put => Kind::Put,
-            wire::file_event::Kind::Remove => Kind::Remove,
+            wire::file_event::Kind::Put => FileEventKind::Put,
+            wire::file_event::Kind::Remove => FileEventKind::Remove,
             wire::file_event::Kind::Unspecified => {
                 return Err(InvalidMessage::Field {
                     message,
@@ -93,7 +93,7 @@ impl FileEvent {
         }
         Ok(Self {
             image_id: ImageId::try_from(&event.image_id[..])?,
-            library: Library::new(&event.library)?,
+            library: LibraryName::new(&event.library)?,
             path: RelativePath::new(event.path)?,
             kind,
             generation: Generation::from_u64(event.generation),
@@ -113,9 +113,9 @@ mod tests {
     fn survives_the_wire() {
         let event = FileEvent {
             image_id: ImageId::from_bytes([7; 16]),
-            library: Library::new("shop").unwrap(),
+            library: LibraryName::new("shop").unwrap(),
             path: RelativePath::new("a/ü.jpg").unwrap(),
-            kind: Kind::Remove,
+            kind: FileEventKind::Remove,
             generation: Generation::from_u64(12),
             attempt: 3,
             size: 5,

@@ -96,7 +96,7 @@ impl ImageId {
     /// relative to the root) and an ordinal, which is above 0 only where the lower ones are
     /// taken by files that were first seen there and moved away since. Deterministic, so that
     /// a catalog that was lost gives most files the ids they had.
-    pub fn first_sight(library: &Library, path: &[u8], ordinal: u32) -> Self {
+    pub fn for_new_file(library: &LibraryName, path: &[u8], ordinal: u32) -> Self {
         let mut hasher = blake3::Hasher::new_derive_key("lookalike 2026 image id");
         hasher.update(library.as_str().as_bytes());
         hasher.update(&[0]);
@@ -111,7 +111,7 @@ impl ImageId {
 
 impl ContentHash {
     /// Hashes bytes that are in memory.
-    pub fn of(bytes: &[u8]) -> Self {
+    pub fn hash_content(bytes: &[u8]) -> Self {
         Self(*blake3::hash(bytes).as_bytes())
     }
 }
@@ -136,7 +136,7 @@ impl Generation {
     }
 
     /// The generation of something observed at `now`, above `last` whatever the clock says.
-    pub fn next(last: Self, now: SystemTime) -> Self {
+    pub fn next_after(last: Self, now: SystemTime) -> Self {
         let micros = now.duration_since(UNIX_EPOCH).map_or(0, |d| d.as_micros());
         // 2^63 microseconds are 292,000 years, and Milvus has signed integers only.
         let micros = u64::try_from(micros).unwrap_or(0).min(i64::MAX as u64 - 1);
@@ -153,21 +153,21 @@ impl fmt::Display for Generation {
 /// The name of a library: 1 to 64 of `a-z`, `0-9`, `-` and `_`, so that it can be part of a
 /// subject, a URL and a metric's label.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Library(Arc<str>);
+pub struct LibraryName(Arc<str>);
 
 /// Text that can't name a library.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} can't name a library: use 1 to 64 of a-z, 0-9, - and _")]
-pub struct InvalidLibrary(String);
+pub struct InvalidLibraryName(String);
 
-impl Library {
+impl LibraryName {
     /// Checks a name.
-    pub fn new(name: &str) -> Result<Self, InvalidLibrary> {
+    pub fn new(name: &str) -> Result<Self, InvalidLibraryName> {
         let legal = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'_';
         if (1..=64).contains(&name.len()) && name.bytes().all(legal) {
             Ok(Self(name.into()))
         } else {
-            Err(InvalidLibrary(name.chars().take(80).collect()))
+            Err(InvalidLibraryName(name.chars().take(80).collect()))
         }
     }
 
@@ -177,15 +177,15 @@ impl Library {
     }
 }
 
-impl fmt::Display for Library {
+impl fmt::Display for LibraryName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
 }
 
-impl FromStr for Library {
-    type Err = InvalidLibrary;
-    fn from_str(name: &str) -> Result<Self, InvalidLibrary> {
+impl FromStr for LibraryName {
+    type Err = InvalidLibraryName;
+    fn from_str(name: &str) -> Result<Self, InvalidLibraryName> {
         Self::new(name)
     }
 }
@@ -221,7 +221,7 @@ impl RelativePath {
     }
 
     /// The file's path below `root`.
-    pub fn below(&self, root: &std::path::Path) -> std::path::PathBuf {
+    pub fn join_to(&self, root: &std::path::Path) -> std::path::PathBuf {
         root.join(&self.0)
     }
 }
@@ -239,7 +239,7 @@ mod tests {
 
     #[test]
     fn ids_survive_their_text() {
-        let id = ImageId::first_sight(&Library::new("shop").unwrap(), b"a/b.jpg", 0);
+        let id = ImageId::for_new_file(&LibraryName::new("shop").unwrap(), b"a/b.jpg", 0);
         assert_eq!(id.to_string().len(), 32);
         assert_eq!(id.to_string().parse::<ImageId>().unwrap(), id);
         for bad in ["", "xyz", &"A".repeat(32), &"0".repeat(31), "é"] {
@@ -248,13 +248,16 @@ mod tests {
     }
 
     #[test]
-    fn first_sight_depends_on_every_part() {
-        let (shop, home) = (Library::new("shop").unwrap(), Library::new("home").unwrap());
+    fn ids_of_new_files_depend_on_every_part() {
+        let (shop, home) = (
+            LibraryName::new("shop").unwrap(),
+            LibraryName::new("home").unwrap(),
+        );
         let ids = [
-            ImageId::first_sight(&shop, b"a", 0),
-            ImageId::first_sight(&home, b"a", 0),
-            ImageId::first_sight(&shop, b"b", 0),
-            ImageId::first_sight(&shop, b"a", 1),
+            ImageId::for_new_file(&shop, b"a", 0),
+            ImageId::for_new_file(&home, b"a", 0),
+            ImageId::for_new_file(&shop, b"b", 0),
+            ImageId::for_new_file(&shop, b"a", 1),
         ];
         for (i, a) in ids.iter().enumerate() {
             assert!(ids[..i].iter().all(|b| a != b));
@@ -266,9 +269,9 @@ mod tests {
     #[test]
     fn generations_grow_though_the_clock_goes_back() {
         let now = UNIX_EPOCH + Duration::from_secs(1_000_000);
-        let first = Generation::next(Generation::NONE, now);
+        let first = Generation::next_after(Generation::NONE, now);
         assert_eq!(first.get(), 1_000_000_000_000);
-        let second = Generation::next(first, now - Duration::from_secs(500));
+        let second = Generation::next_after(first, now - Duration::from_secs(500));
         assert_eq!(second.get(), first.get() + 1);
     }
 
@@ -293,12 +296,12 @@ mod tests {
     }
 
     #[test]
-    fn library_names() {
+    fn library_names_are_checked() {
         for good in ["shop", "a-b_c9"] {
-            assert!(Library::new(good).is_ok());
+            assert!(LibraryName::new(good).is_ok());
         }
         for bad in ["", "Shop", "a.b", "a b", "ü", &"x".repeat(65)] {
-            assert!(Library::new(bad).is_err());
+            assert!(LibraryName::new(bad).is_err());
         }
     }
 }

@@ -3,7 +3,7 @@
 //!
 //! [`wire`] is what prost makes of `lookalike/v1/lookalike.proto`. Everything that comes from
 //! the wire passes through `TryFrom` once, at the door (`bus`); past it, an [`ImageId`] is 16
-//! bytes, a [`Library`] is a legal name and a [`RelativePath`] cannot leave its root.
+//! bytes, a [`LibraryName`] is a legal name and a [`RelativePath`] cannot leave its root.
 
 mod event;
 mod ids;
@@ -11,11 +11,12 @@ mod outcome;
 pub mod reasons;
 mod text;
 
-pub use event::{FileEvent, Kind};
+pub use event::{FileEvent, FileEventKind};
 pub use ids::{
-    ContentHash, Generation, ImageId, InvalidId, InvalidLibrary, InvalidPath, Library, RelativePath,
+    ContentHash, Generation, ImageId, InvalidId, InvalidLibraryName, InvalidPath, LibraryName,
+    RelativePath,
 };
-pub use outcome::{Attributes, Outcome, State, Timings};
+pub use outcome::{Outcome, OutcomeAttributes, OutcomeState, Timings};
 pub use text::{InvalidText, QueryText};
 
 /// The generated wire types of package `lookalike.v1`.
@@ -40,7 +41,7 @@ pub enum InvalidMessage {
     Id(#[from] InvalidId),
     /// A library's name that is not one.
     #[error(transparent)]
-    Library(#[from] InvalidLibrary),
+    Library(#[from] InvalidLibraryName),
     /// A path that is not relative, or leaves its root.
     #[error(transparent)]
     Path(#[from] InvalidPath),

@@ -3,11 +3,11 @@
 use bytes::Bytes;
 use prost::Message as _;
 
-use crate::{ContentHash, Generation, ImageId, InvalidMessage, Library, wire};
+use crate::{ContentHash, Generation, ImageId, InvalidMessage, LibraryName, wire};
 
 /// What became of an event.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum State {
+pub enum OutcomeState {
     /// The row is in Milvus.
     Indexed,
     /// The row is gone from Milvus.
@@ -26,7 +26,7 @@ pub enum State {
     },
     /// Nothing was done, because the worker could not do it at the moment: the watcher sends the
     /// same again, later.
-    PutOff {
+    Deferred {
         /// What stood in the way.
         detail: String,
     },
@@ -34,7 +34,7 @@ pub enum State {
 
 /// What the decoder learnt of a picture.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Attributes {
+pub struct OutcomeAttributes {
     /// Pixels, upright.
     pub width: u32,
     /// Pixels, upright.
@@ -64,17 +64,17 @@ pub struct Outcome {
     /// Which image.
     pub image_id: ImageId,
     /// The library it lies in.
-    pub library: Library,
+    pub library: LibraryName,
     /// The generation of the event that this answers.
     pub generation: Generation,
     /// What became of it.
-    pub state: State,
+    pub state: OutcomeState,
     /// BLAKE3 of the bytes, where they were read.
     pub content_hash: Option<ContentHash>,
     /// The model that made the vector; empty where there is none.
     pub model: String,
     /// What the decoder learnt, where it ran.
-    pub attributes: Option<Attributes>,
+    pub attributes: Option<OutcomeAttributes>,
     /// When each step was done.
     pub timings: Timings,
     /// How often JetStream had delivered the event, from 1.
@@ -87,13 +87,17 @@ impl Outcome {
     /// The message for the wire.
     pub fn encode(&self) -> Bytes {
         let (state, code, detail) = match &self.state {
-            State::Indexed => (wire::outcome::State::Indexed, "", ""),
-            State::Removed => (wire::outcome::State::Removed, "", ""),
-            State::Failed { code, detail } => {
+            OutcomeState::Indexed => (wire::outcome::State::Indexed, "", ""),
+            OutcomeState::Removed => (wire::outcome::State::Removed, "", ""),
+            OutcomeState::Failed { code, detail } => {
                 (wire::outcome::State::Failed, code.as_str(), detail.as_str())
             }
-            State::Superseded { detail } => (wire::outcome::State::Superseded, "", detail.as_str()),
-            State::PutOff { detail } => (wire::outcome::State::PutOff, "", detail.as_str()),
+            OutcomeState::Superseded { detail } => {
+                (wire::outcome::State::Superseded, "", detail.as_str())
+            }
+            OutcomeState::Deferred { detail } => {
+                (wire::outcome::State::Deferred, "", detail.as_str())
+            }
         };
         wire::Outcome {
             image_id: Bytes::copy_from_slice(self.image_id.as_bytes()),
@@ -135,22 +139,22 @@ impl Outcome {
         let outcome = wire::Outcome::decode(bytes)
             .map_err(|source| InvalidMessage::Decode { message, source })?;
         let state = match outcome.state() {
-            wire::outcome::State::Indexed => State::Indexed,
-            wire::outcome::State::Removed => State::Removed,
+            wire::outcome::State::Indexed => OutcomeState::Indexed,
+            wire::outcome::State::Removed => OutcomeState::Removed,
             wire::outcome::State::Failed if outcome.code.is_empty() => {
                 return Err(InvalidMessage::Field {
                     message,
                     field: "code",
                 });
             }
-            wire::outcome::State::Failed => State::Failed {
+            wire::outcome::State::Failed => OutcomeState::Failed {
                 code: outcome.code,
                 detail: outcome.detail,
             },
-            wire::outcome::State::Superseded => State::Superseded {
+            wire::outcome::State::Superseded => OutcomeState::Superseded {
                 detail: outcome.detail,
             },
-            wire::outcome::State::PutOff => State::PutOff {
+            wire::outcome::State::Deferred => OutcomeState::Deferred {
                 detail: outcome.detail,
             },
             wire::outcome::State::Unspecified => {
@@ -167,12 +171,12 @@ impl Outcome {
         let timings = outcome.timings.unwrap_or_default();
         Ok(Self {
             image_id: ImageId::try_from(&outcome.image_id[..])?,
-            library: Library::new(&outcome.library)?,
+            library: LibraryName::new(&outcome.library)?,
             generation: Generation::from_u64(outcome.generation),
             state,
             content_hash,
             model: outcome.model,
-            attributes: outcome.attributes.map(|a| Attributes {
+            attributes: outcome.attributes.map(|a| OutcomeAttributes {
                 width: a.width,
                 height: a.height,
                 format: a.format,
@@ -198,15 +202,15 @@ mod tests {
     fn survives_the_wire() {
         let outcome = Outcome {
             image_id: ImageId::from_bytes([1; 16]),
-            library: Library::new("shop").unwrap(),
+            library: LibraryName::new("shop").unwrap(),
             generation: Generation::from_u64(5),
-            state: State::Failed {
+            state: OutcomeState::Failed {
                 code: "truncated".into(),
                 detail: "ends early".into(),
             },
-            content_hash: Some(ContentHash::of(b"x")),
+            content_hash: Some(ContentHash::hash_content(b"x")),
             model: "m".into(),
-            attributes: Some(Attributes {
+            attributes: Some(OutcomeAttributes {
                 width: 3,
                 height: 4,
                 format: "png".into(),
@@ -220,13 +224,13 @@ mod tests {
             reused: true,
         };
         assert_eq!(Outcome::decode(outcome.encode()).unwrap(), outcome);
-        let put_off = Outcome {
-            state: State::PutOff {
+        let deferred = Outcome {
+            state: OutcomeState::Deferred {
                 detail: "its mount is away".into(),
             },
             ..outcome
         };
-        assert_eq!(Outcome::decode(put_off.encode()).unwrap(), put_off);
+        assert_eq!(Outcome::decode(deferred.encode()).unwrap(), deferred);
         assert!(Outcome::decode(Bytes::new()).is_err());
     }
 }

@@ -1,6 +1,6 @@
 //! Words to search by.
 
-/// Words that a search may ask for: trimmed, 1 to [`QueryText::MOST_CHARACTERS`] characters, none
+/// Words that a search may ask for: trimmed, 1 to [`QueryText::MAX_CHARACTERS`] characters, none
 /// of them a control character.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct QueryText(String);
@@ -14,7 +14,7 @@ pub enum InvalidText {
     /// It is too long.
     #[error(
         "the text has {count} characters; at most {} are taken",
-        QueryText::MOST_CHARACTERS
+        QueryText::MAX_CHARACTERS
     )]
     TooLong {
         /// How many it has.
@@ -22,17 +22,17 @@ pub enum InvalidText {
     },
     /// It has a character that is none to read, as a line's end or an escape.
     #[error(
-        "the text has the control character {found:?}; write it as one line of plain characters"
+        "the text has the control character {character:?}; write it as one line of plain characters"
     )]
     Control {
         /// The first one.
-        found: char,
+        character: char,
     },
 }
 
 impl QueryText {
     /// Characters at most. What a model reads of them is its own matter.
-    pub const MOST_CHARACTERS: usize = 1000;
+    pub const MAX_CHARACTERS: usize = 1000;
 
     /// Trims and checks.
     ///
@@ -44,11 +44,11 @@ impl QueryText {
         if count == 0 {
             return Err(InvalidText::Empty);
         }
-        if count > Self::MOST_CHARACTERS {
+        if count > Self::MAX_CHARACTERS {
             return Err(InvalidText::TooLong { count });
         }
         match text.chars().find(|c| c.is_control()) {
-            Some(found) => Err(InvalidText::Control { found }),
+            Some(character) => Err(InvalidText::Control { character }),
             None => Ok(Self(text.to_owned())),
         }
     }
@@ -85,9 +85,15 @@ mod tests {
             ("a\u{1b}[2J", '\u{1b}'),
             ("a\u{85}b", '\u{85}'),
         ] {
-            assert_eq!(QueryText::new(text), Err(InvalidText::Control { found }));
+            assert_eq!(
+                QueryText::new(text),
+                Err(InvalidText::Control { character: found })
+            );
         }
-        let told = InvalidText::Control { found: '\u{1b}' }.to_string();
-        assert!(!told.contains('\u{1b}'), "{told:?}");
+        let message = InvalidText::Control {
+            character: '\u{1b}',
+        }
+        .to_string();
+        assert!(!message.contains('\u{1b}'), "{message:?}");
     }
 }

@@ -1,12 +1,12 @@
 //! What files hold: pictures of many contents that cost little to make, and files that are none.
 
-use crate::generate::picture::{Picture, PictureError};
+use crate::generate::picture::{PictureError, PictureSpec};
 use crate::paint::Random;
 use crate::scenes::FAMILIES;
 
 /// What a file holds, without its bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Content {
+pub enum TestContent {
     /// A picture. Other numbers are other bytes that show the same: what follows the end marker of
     /// a JPEG means nothing. Contents of one base have the same size.
     Picture {
@@ -16,7 +16,7 @@ pub enum Content {
         number: u32,
     },
     /// The beginning of a JPEG, and nothing of its picture.
-    Broken {
+    TruncatedPicture {
         /// Which.
         number: u32,
     },
@@ -29,7 +29,7 @@ pub enum Content {
     Empty,
 }
 
-impl Content {
+impl TestContent {
     /// Whether a picture can be made of it.
     pub fn is_picture(self) -> bool {
         matches!(self, Self::Picture { .. })
@@ -38,45 +38,45 @@ impl Content {
 
 /// The painted pictures.
 #[derive(Debug)]
-pub struct Pictures {
+pub struct PaintedPictures {
     bases: Vec<Vec<u8>>,
 }
 
-impl Pictures {
+impl PaintedPictures {
     /// Paints `count` of them, the same for the same seed.
     ///
     /// # Errors
     /// When a picture can't be stored as JPEG.
-    pub fn paint(seed: u64, count: u32) -> Result<Self, PictureError> {
+    pub fn paint_bases(seed: u64, count: u32) -> Result<Self, PictureError> {
         let mut random = Random::new(seed, 1);
         let paint = |base: u32| {
-            let picture = Picture {
+            let picture = PictureSpec {
                 family: &FAMILIES[base as usize % FAMILIES.len()],
-                seed: random.bits(),
+                seed: random.next_u64(),
                 width: 192,
                 height: 144,
                 grain: 6.0,
                 quality: 80,
                 progressive: base % 4 == 3,
             };
-            picture.jpeg()
+            picture.encode_jpeg()
         };
         let bases = (0..count).map(paint).collect::<Result<_, _>>()?;
         Ok(Self { bases })
     }
 
     /// The bytes of a content.
-    pub fn bytes(&self, content: Content) -> Vec<u8> {
+    pub fn bytes_of(&self, content: TestContent) -> Vec<u8> {
         match content {
-            Content::Picture { base, number } => {
+            TestContent::Picture { base, number } => {
                 let base = &self.bases[base as usize % self.bases.len()];
                 [base, format!("{number:010}").as_bytes()].concat()
             }
-            Content::Broken { number } => {
+            TestContent::TruncatedPicture { number } => {
                 [b"\xff\xd8\xff\xe0", format!("{number:010}").as_bytes()].concat()
             }
-            Content::Text { number } => format!("note {number}: no picture\n").into_bytes(),
-            Content::Empty => Vec::new(),
+            TestContent::Text { number } => format!("note {number}: no picture\n").into_bytes(),
+            TestContent::Empty => Vec::new(),
         }
     }
 }

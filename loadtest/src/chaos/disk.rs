@@ -8,28 +8,28 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::Context as _;
 
-use super::content::Pictures;
-use super::tree::{How, Step, library, name, parent};
+use super::content::PaintedPictures;
+use super::tree::{FolderStep, WriteMethod, library_of, name_of, parent_of};
 
 /// The hand that changes the folders; one at a time.
-pub struct Hand<'p> {
+pub struct DiskOperator<'p> {
     folder: PathBuf,
-    pictures: &'p Pictures,
-    open: Option<(File, Vec<u8>)>,
-    away: Option<String>,
+    pictures: &'p PaintedPictures,
+    open_file: Option<(File, Vec<u8>)>,
+    away_library: Option<String>,
 }
 
 /// Where a root lies while it is away: beside the libraries, so that a rename is enough.
-const AWAY: &str = "away";
+const AWAY_FOLDER: &str = "away";
 
-impl<'p> Hand<'p> {
+impl<'p> DiskOperator<'p> {
     /// For the folder that holds the libraries.
-    pub fn new(folder: &Path, pictures: &'p Pictures) -> Self {
+    pub fn new(folder: &Path, pictures: &'p PaintedPictures) -> Self {
         Self {
             folder: folder.to_owned(),
             pictures,
-            open: None,
-            away: None,
+            open_file: None,
+            away_library: None,
         }
     }
 
@@ -37,86 +37,99 @@ impl<'p> Hand<'p> {
     ///
     /// # Errors
     /// What the system says; none is expected.
-    pub fn apply(&mut self, step: &Step) -> anyhow::Result<()> {
-        self.try_apply(step).with_context(|| format!("{step:?}"))
+    pub fn apply_step(&mut self, step: &FolderStep) -> anyhow::Result<()> {
+        self.try_step(step).with_context(|| format!("{step:?}"))
     }
 
     /// Puts back what is away and closes what is open.
     ///
     /// # Errors
     /// What the system says.
-    pub fn heal(&mut self) -> anyhow::Result<()> {
-        self.open = None;
-        if self.away.is_some() {
-            self.apply(&Step::Back)?;
+    pub fn restore_all(&mut self) -> anyhow::Result<()> {
+        self.open_file = None;
+        if self.away_library.is_some() {
+            self.apply_step(&FolderStep::PutRootBack)?;
         }
         Ok(())
     }
 
-    fn at(&self, path: &str) -> anyhow::Result<PathBuf> {
+    fn resolve_path(&self, path: &str) -> anyhow::Result<PathBuf> {
         anyhow::ensure!(
-            self.away.as_deref() != Some(library(path)),
+            self.away_library.as_deref() != Some(library_of(path)),
             "its library is away"
         );
-        let at = self.folder.join(path);
-        if let Some(folder) = at.parent() {
+        let absolute = self.folder.join(path);
+        if let Some(folder) = absolute.parent() {
             fs::create_dir_all(folder)?;
         }
-        Ok(at)
+        Ok(absolute)
     }
 
-    fn try_apply(&mut self, step: &Step) -> anyhow::Result<()> {
+    fn try_step(&mut self, step: &FolderStep) -> anyhow::Result<()> {
         match step {
-            Step::Write { path, content, how } => {
-                let bytes = self.pictures.bytes(*content);
-                let at = self.at(path)?;
+            FolderStep::Write {
+                path,
+                content,
+                method: how,
+            } => {
+                let bytes = self.pictures.bytes_of(*content);
+                let absolute = self.resolve_path(path)?;
                 match how {
-                    How::Straight => fs::write(at, bytes)?,
-                    How::Beside => {
-                        let beside = format!("{}/.{}.part", parent(path), name(path));
-                        let beside = self.at(&beside)?;
+                    WriteMethod::InPlace => fs::write(absolute, bytes)?,
+                    WriteMethod::TempThenRename => {
+                        let beside = format!("{}/.{}.part", parent_of(path), name_of(path));
+                        let beside = self.resolve_path(&beside)?;
                         fs::write(&beside, bytes)?;
-                        fs::rename(beside, at)?;
+                        fs::rename(beside, absolute)?;
                     }
-                    How::SameTime => {
-                        let before = fs::metadata(&at)?.modified()?;
-                        let mut file = OpenOptions::new().write(true).truncate(true).open(at)?;
+                    WriteMethod::KeepModifiedTime => {
+                        let before = fs::metadata(&absolute)?.modified()?;
+                        let mut file = OpenOptions::new()
+                            .write(true)
+                            .truncate(true)
+                            .open(absolute)?;
                         file.write_all(&bytes)?;
                         file.set_modified(before)?;
                     }
                 }
             }
-            Step::Copy { from, to } => {
-                fs::copy(self.at(from)?, self.at(to)?)?;
+            FolderStep::Copy { from, to } => {
+                fs::copy(self.resolve_path(from)?, self.resolve_path(to)?)?;
             }
-            Step::Rename { from, to } => fs::rename(self.at(from)?, self.at(to)?)?,
-            Step::Link { from, to } => fs::hard_link(self.at(from)?, self.at(to)?)?,
-            Step::Remove { path } => fs::remove_file(self.at(path)?)?,
-            Step::RemoveFolder { path } => fs::remove_dir_all(self.at(path)?)?,
-            Step::Touch { path, seconds } => {
+            FolderStep::Rename { from, to } => {
+                fs::rename(self.resolve_path(from)?, self.resolve_path(to)?)?
+            }
+            FolderStep::Link { from, to } => {
+                fs::hard_link(self.resolve_path(from)?, self.resolve_path(to)?)?
+            }
+            FolderStep::Remove { path } => fs::remove_file(self.resolve_path(path)?)?,
+            FolderStep::RemoveFolder { path } => fs::remove_dir_all(self.resolve_path(path)?)?,
+            FolderStep::Touch { path, seconds } => {
                 let by = Duration::from_secs(seconds.unsigned_abs());
                 let now = SystemTime::now();
                 let time = if *seconds < 0 { now - by } else { now + by };
-                let file = OpenOptions::new().write(true).open(self.at(path)?)?;
+                let file = OpenOptions::new()
+                    .write(true)
+                    .open(self.resolve_path(path)?)?;
                 file.set_modified(time)?;
             }
-            Step::Begin { path, content } => {
-                let bytes = self.pictures.bytes(*content);
-                self.open = Some((File::create_new(self.at(path)?)?, bytes));
+            FolderStep::BeginWrite { path, content } => {
+                let bytes = self.pictures.bytes_of(*content);
+                self.open_file = Some((File::create_new(self.resolve_path(path)?)?, bytes));
                 self.write_more(3)?;
             }
-            Step::More => self.write_more(2)?,
-            Step::End => {
+            FolderStep::ContinueWrite => self.write_more(2)?,
+            FolderStep::EndWrite => {
                 self.write_more(1)?;
-                self.open = None;
+                self.open_file = None;
             }
-            Step::Away { library } => {
-                fs::rename(self.at(library)?, self.folder.join(AWAY))?;
-                self.away = Some(library.clone());
+            FolderStep::TakeRootAway { library } => {
+                fs::rename(self.resolve_path(library)?, self.folder.join(AWAY_FOLDER))?;
+                self.away_library = Some(library.clone());
             }
-            Step::Back => {
-                let library = self.away.take().context("nothing is away")?;
-                fs::rename(self.folder.join(AWAY), self.folder.join(library))?;
+            FolderStep::PutRootBack => {
+                let library = self.away_library.take().context("nothing is away")?;
+                fs::rename(self.folder.join(AWAY_FOLDER), self.folder.join(library))?;
             }
         }
         Ok(())
@@ -124,7 +137,7 @@ impl<'p> Hand<'p> {
 
     /// The next of so many parts of the file that is open.
     fn write_more(&mut self, parts: usize) -> anyhow::Result<()> {
-        let (file, bytes) = self.open.as_mut().context("no file is open")?;
+        let (file, bytes) = self.open_file.as_mut().context("no file is open")?;
         let rest = bytes.split_off(bytes.len().div_ceil(parts));
         file.write_all(bytes)?;
         *bytes = rest;
@@ -136,8 +149,8 @@ impl<'p> Hand<'p> {
 ///
 /// # Errors
 /// When something can't be read.
-pub fn hashes(folder: &Path) -> anyhow::Result<BTreeMap<String, String>> {
-    let mut found = BTreeMap::new();
+pub fn hash_files(folder: &Path) -> anyhow::Result<BTreeMap<String, String>> {
+    let mut hash_by_path = BTreeMap::new();
     let mut folders = vec![folder.to_owned()];
     while let Some(inner) = folders.pop() {
         for entry in fs::read_dir(&inner).with_context(|| inner.display().to_string())? {
@@ -146,11 +159,11 @@ pub fn hashes(folder: &Path) -> anyhow::Result<BTreeMap<String, String>> {
             if entry.file_type()?.is_dir() {
                 folders.push(path);
             } else {
-                let below = path.strip_prefix(folder)?;
-                let below = below.to_str().context("a name is no UTF-8")?.to_owned();
-                found.insert(below, blake3::hash(&fs::read(&path)?).to_string());
+                let relative = path.strip_prefix(folder)?;
+                let relative = relative.to_str().context("a name is no UTF-8")?.to_owned();
+                hash_by_path.insert(relative, blake3::hash(&fs::read(&path)?).to_string());
             }
         }
     }
-    Ok(found)
+    Ok(hash_by_path)
 }

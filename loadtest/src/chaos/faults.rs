@@ -10,7 +10,7 @@ use crate::paint::Random;
 
 /// A process of lookalike.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Role {
+pub enum RoleProcess {
     /// The watcher.
     Watch,
     /// A second watcher over the same folders, with a data folder of its own.
@@ -23,7 +23,7 @@ pub enum Role {
     Serve,
 }
 
-impl Role {
+impl RoleProcess {
     /// All, the standby last.
     pub const ALL: [Self; 5] = [
         Self::Watch,
@@ -34,7 +34,7 @@ impl Role {
     ];
 
     /// The command that runs it.
-    pub fn command(self) -> &'static str {
+    pub fn command_name(self) -> &'static str {
         match self {
             Self::Watch | Self::Standby => "watch",
             Self::EmbedOne | Self::EmbedTwo => "embed",
@@ -43,15 +43,15 @@ impl Role {
     }
 
     /// The servers that it talks to.
-    pub fn servers(self) -> &'static [Server] {
+    pub fn used_servers(self) -> &'static [SharedServer] {
         match self {
-            Self::Watch | Self::Standby => &[Server::Nats],
-            _ => &[Server::Nats, Server::Milvus],
+            Self::Watch | Self::Standby => &[SharedServer::Nats],
+            _ => &[SharedServer::Nats, SharedServer::Milvus],
         }
     }
 }
 
-impl fmt::Display for Role {
+impl fmt::Display for RoleProcess {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Watch => "watch",
@@ -65,16 +65,16 @@ impl fmt::Display for Role {
 
 /// A server that the roles share.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Server {
+pub enum SharedServer {
     /// nats-server.
     Nats,
     /// Milvus.
     Milvus,
 }
 
-impl Server {
+impl SharedServer {
     /// What its process is called.
-    pub fn program(self) -> &'static str {
+    pub fn program_name(self) -> &'static str {
         match self {
             Self::Nats => "nats-server",
             Self::Milvus => "milvus",
@@ -84,7 +84,7 @@ impl Server {
 
 /// What is wrong with a wire.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Trouble {
+pub enum WireTrouble {
     /// Every connection is closed, and new ones are at once.
     Cut,
     /// Connections stand, and what is sent gets lost.
@@ -99,47 +99,47 @@ pub enum Trouble {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
     /// kill -9 of a role, started again at the end.
-    Kill(Role),
+    Kill(RoleProcess),
     /// SIGTERM, and started again once it has left.
-    Leave(Role),
+    Terminate(RoleProcess),
     /// SIGSTOP, and SIGCONT at the end.
-    Pause(Role),
+    Pause(RoleProcess),
     /// kill -9 of the watcher; its catalog is removed before it starts again.
-    LoseCatalog(Role),
+    LoseCatalog(RoleProcess),
     /// Trouble on the wire between a role, or all of them, and a server.
-    Wire(Option<Role>, Server, Trouble),
+    Wire(Option<RoleProcess>, SharedServer, WireTrouble),
     /// kill -9 of a server, which `up` starts again.
-    KillServer(Server),
+    KillServer(SharedServer),
     /// SIGSTOP of a server, and SIGCONT at the end.
-    PauseServer(Server),
+    PauseServer(SharedServer),
 }
 
 impl Fault {
     /// For the report.
-    pub fn kind(self) -> String {
+    pub fn kind_name(self) -> String {
         match self {
-            Self::Kill(role) => format!("kill {}", role.command()),
-            Self::Leave(role) => format!("terminate {}", role.command()),
-            Self::Pause(role) => format!("pause {}", role.command()),
+            Self::Kill(role) => format!("kill {}", role.command_name()),
+            Self::Terminate(role) => format!("terminate {}", role.command_name()),
+            Self::Pause(role) => format!("pause {}", role.command_name()),
             Self::LoseCatalog(_) => "lose the catalog".to_owned(),
             Self::Wire(_, server, trouble) => {
                 let trouble = match trouble {
-                    Trouble::Cut => "cut",
-                    Trouble::HalfOpen => "half-open",
-                    Trouble::Frozen => "frozen",
-                    Trouble::Slow(_) => "slow",
+                    WireTrouble::Cut => "cut",
+                    WireTrouble::HalfOpen => "half-open",
+                    WireTrouble::Frozen => "frozen",
+                    WireTrouble::Slow(_) => "slow",
                 };
-                format!("{trouble} wire to {}", server.program())
+                format!("{trouble} wire to {}", server.program_name())
             }
-            Self::KillServer(server) => format!("kill {}", server.program()),
-            Self::PauseServer(server) => format!("pause {}", server.program()),
+            Self::KillServer(server) => format!("kill {}", server.program_name()),
+            Self::PauseServer(server) => format!("pause {}", server.program_name()),
         }
     }
 }
 
 /// A fault with its time, from the start of the trouble.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Planned {
+pub struct PlannedFault {
     /// It begins.
     pub from: Duration,
     /// It ends.
@@ -149,106 +149,116 @@ pub struct Planned {
 }
 
 /// At most so many at once.
-const AT_ONCE: usize = 4;
+const MAX_CONCURRENT_FAULTS: usize = 4;
 
 /// How long Milvus needs to serve again after a kill; it is not killed again before.
-const MILVUS_RECOVERS: Duration = Duration::from_secs(60);
+const MILVUS_RECOVERY_TIME: Duration = Duration::from_secs(60);
 
 /// Draws all faults of a run, in the order of their beginnings.
 ///
 /// `ack_wait` is the time after which an event goes to another worker: pauses are longer than
 /// that, or shorter.
-pub fn plan(seed: u64, length: Duration, roles: &[Role], ack_wait: Duration) -> Vec<Planned> {
+pub fn plan_faults(
+    seed: u64,
+    length: Duration,
+    roles: &[RoleProcess],
+    ack_wait: Duration,
+) -> Vec<PlannedFault> {
     let mut random = Random::new(seed, 3);
-    let mut planned: Vec<Planned> = Vec::new();
+    let mut planned: Vec<PlannedFault> = Vec::new();
     let mut milvus_killed: Option<Duration> = None;
     let mut busy: BTreeMap<String, Duration> = BTreeMap::new();
     let mut now = Duration::from_secs(2);
     while now + Duration::from_secs(3) < length {
-        let (fault, lasts) = draw(&mut random, roles, ack_wait);
-        let until = (now + lasts).min(length);
-        let under_way = planned.iter().filter(|other| other.until > now).count();
-        let parts = parts(fault, roles);
+        let (fault, duration) = draw_fault(&mut random, roles, ack_wait);
+        let until = (now + duration).min(length);
+        let in_progress = planned.iter().filter(|other| other.until > now).count();
+        let parts = affected_parts(fault, roles);
         let is_free = parts
             .iter()
             .all(|part| busy.get(part).is_none_or(|until| *until <= now));
-        let milvus_recovers = fault == Fault::KillServer(Server::Milvus)
-            && milvus_killed.is_some_and(|killed| killed + MILVUS_RECOVERS > now);
-        if under_way < AT_ONCE && is_free && !milvus_recovers {
-            if fault == Fault::KillServer(Server::Milvus) {
+        let milvus_recovers = fault == Fault::KillServer(SharedServer::Milvus)
+            && milvus_killed.is_some_and(|killed| killed + MILVUS_RECOVERY_TIME > now);
+        if in_progress < MAX_CONCURRENT_FAULTS && is_free && !milvus_recovers {
+            if fault == Fault::KillServer(SharedServer::Milvus) {
                 milvus_killed = Some(now);
             }
             for part in parts {
                 busy.insert(part, until);
             }
-            planned.push(Planned {
+            planned.push(PlannedFault {
                 from: now,
                 until,
                 fault,
             });
         }
-        now += Duration::from_millis(u64::from(random.whole(200, 2500)));
+        now += Duration::from_millis(u64::from(random.int_between(200, 2500)));
     }
     planned
 }
 
 /// The parts that a fault takes hold of.
-fn parts(fault: Fault, roles: &[Role]) -> Vec<String> {
+fn affected_parts(fault: Fault, roles: &[RoleProcess]) -> Vec<String> {
     match fault {
-        Fault::Kill(role) | Fault::Leave(role) | Fault::Pause(role) | Fault::LoseCatalog(role) => {
+        Fault::Kill(role)
+        | Fault::Terminate(role)
+        | Fault::Pause(role)
+        | Fault::LoseCatalog(role) => {
             vec![role.to_string()]
         }
-        Fault::Wire(Some(role), server, _) => vec![format!("{role} {}", server.program())],
+        Fault::Wire(Some(role), server, _) => vec![format!("{role} {}", server.program_name())],
         Fault::Wire(None, server, _) => {
             let wires = roles
                 .iter()
-                .map(|role| format!("{role} {}", server.program()));
+                .map(|role| format!("{role} {}", server.program_name()));
             wires.collect()
         }
         Fault::KillServer(server) | Fault::PauseServer(server) => {
-            vec![server.program().to_owned()]
+            vec![server.program_name().to_owned()]
         }
     }
 }
 
-fn draw(random: &mut Random, roles: &[Role], ack_wait: Duration) -> (Fault, Duration) {
-    let role = random.choose(roles);
-    let watcher = match roles.contains(&Role::Standby) && random.chance(0.3) {
-        true => Role::Standby,
-        false => Role::Watch,
+fn draw_fault(random: &mut Random, roles: &[RoleProcess], ack_wait: Duration) -> (Fault, Duration) {
+    let role = random.choose_from(roles);
+    let watcher = match roles.contains(&RoleProcess::Standby) && random.next_bool(0.3) {
+        true => RoleProcess::Standby,
+        false => RoleProcess::Watch,
     };
-    let server = match random.chance(0.6) {
-        true => Server::Nats,
-        false => Server::Milvus,
+    let server = match random.next_bool(0.6) {
+        true => SharedServer::Nats,
+        false => SharedServer::Milvus,
     };
-    let trouble = match random.whole(0, 3) {
-        0 => Trouble::Cut,
-        1 => Trouble::HalfOpen,
-        2 => Trouble::Frozen,
-        _ => Trouble::Slow(Duration::from_millis(u64::from(random.whole(20, 400)))),
+    let trouble = match random.int_between(0, 3) {
+        0 => WireTrouble::Cut,
+        1 => WireTrouble::HalfOpen,
+        2 => WireTrouble::Frozen,
+        _ => WireTrouble::Slow(Duration::from_millis(u64::from(
+            random.int_between(20, 400),
+        ))),
     };
-    let short = Duration::from_millis(u64::from(random.whole(200, 4000)));
-    match random.whole(0, 99) {
+    let short = Duration::from_millis(u64::from(random.int_between(200, 4000)));
+    match random.int_between(0, 99) {
         0..=24 => (Fault::Kill(role), short),
-        25..=31 => (Fault::Leave(role), Duration::from_secs(4)),
+        25..=31 => (Fault::Terminate(role), Duration::from_secs(4)),
         32..=47 => {
-            let lasts = match random.chance(0.6) {
+            let duration = match random.next_bool(0.6) {
                 true => ack_wait + short,
                 false => short,
             };
-            (Fault::Pause(role), lasts)
+            (Fault::Pause(role), duration)
         }
         48..=52 => (Fault::LoseCatalog(watcher), short),
         53..=76 => {
-            let server = match role.servers().contains(&server) {
+            let server = match role.used_servers().contains(&server) {
                 true => server,
-                false => Server::Nats,
+                false => SharedServer::Nats,
             };
             (Fault::Wire(Some(role), server, trouble), short * 3)
         }
         77..=84 => (Fault::Wire(None, server, trouble), short * 2),
-        85..=91 => (Fault::KillServer(Server::Nats), short),
-        92..=94 => (Fault::KillServer(Server::Milvus), short),
+        85..=91 => (Fault::KillServer(SharedServer::Nats), short),
+        92..=94 => (Fault::KillServer(SharedServer::Milvus), short),
         _ => (Fault::PauseServer(server), short),
     }
 }

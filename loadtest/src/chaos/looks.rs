@@ -8,185 +8,192 @@ use std::time::Duration;
 use reqwest::{Client, RequestBuilder};
 use serde_json::Value;
 
-use super::board::Board;
-use super::content::{Content, Pictures};
-use super::faults::Role;
-use super::operations::BASES;
+use super::board::Recorder;
+use super::content::{PaintedPictures, TestContent};
+use super::faults::RoleProcess;
+use super::operations::BASE_PICTURES;
 use crate::paint::Random;
 
 /// How long any answer may take, however bad things are: longer than the service itself allows.
-const PATIENCE: Duration = Duration::from_secs(45);
+const RESPONSE_TIMEOUT: Duration = Duration::from_secs(45);
 
 /// How often each question is asked.
-const PAUSE: Duration = Duration::from_millis(400);
+const PROBE_INTERVAL: Duration = Duration::from_millis(400);
 
 /// The numbers that the report sums up.
-const METRICS: &[&str] = &[
+const REPORTED_METRICS: &[&str] = &[
     "lookalike_embeddings_total",
     "lookalike_embeddings_reused_total",
     "lookalike_redeliveries_total",
     "lookalike_events_published_total",
-    "lookalike_put_off_total",
+    "lookalike_deferred_total",
     "lookalike_repaired_total",
 ];
 
 /// A client of the service.
 #[derive(Debug, Clone)]
-pub struct Looks {
+pub struct ProbeClient {
     client: Client,
-    board: Board,
+    recorder: Recorder,
 }
 
 /// An answer: its status and what it says.
 #[derive(Debug)]
-pub struct Answer {
+pub struct ProbeResponse {
     /// The HTTP status.
     pub status: u16,
     /// Null when it was no JSON.
     pub body: Value,
 }
 
-impl Looks {
+impl ProbeClient {
     /// Asks nothing yet.
     ///
     /// # Errors
     /// When there can be no client.
-    pub fn new(board: &Board) -> reqwest::Result<Self> {
+    pub fn new(recorder: &Recorder) -> reqwest::Result<Self> {
         let client = Client::builder()
-            .timeout(PATIENCE)
+            .timeout(RESPONSE_TIMEOUT)
             .connect_timeout(Duration::from_secs(5))
             .pool_max_idle_per_host(0)
             .build()?;
         Ok(Self {
             client,
-            board: board.clone(),
+            recorder: recorder.clone(),
         })
     }
 
     /// Asks all kinds of questions until it is dropped.
-    pub async fn go_on(&self, seed: u64, pictures: Arc<Pictures>) {
+    pub async fn probe_forever(&self, seed: u64, pictures: Arc<PaintedPictures>) {
         tokio::join!(
-            self.watch_stats(),
-            self.search_on(seed, pictures),
-            self.gather_metrics()
+            self.probe_stats(),
+            self.probe_searches(seed, pictures),
+            self.probe_metrics()
         );
     }
 
-    async fn watch_stats(&self) {
+    async fn probe_stats(&self) {
         loop {
-            self.stats().await;
-            tokio::time::sleep(PAUSE).await;
+            self.read_stats().await;
+            tokio::time::sleep(PROBE_INTERVAL).await;
         }
     }
 
-    async fn search_on(&self, seed: u64, pictures: Arc<Pictures>) {
+    async fn probe_searches(&self, seed: u64, pictures: Arc<PaintedPictures>) {
         let mut random = Random::new(seed, 5);
-        let mut known = None;
+        let mut last_hit_id = None;
         loop {
-            let picture = Content::Picture {
-                base: random.whole(0, BASES - 1),
+            let picture = TestContent::Picture {
+                base: random.int_between(0, BASE_PICTURES - 1),
                 number: 0,
             };
-            let found = self.search(&pictures.bytes(picture)).await;
-            known = found.or(known);
-            if let Some(id) = &known {
+            let hit_id = self.search_by_picture(&pictures.bytes_of(picture)).await;
+            last_hit_id = hit_id.or(last_hit_id);
+            if let Some(id) = &last_hit_id {
                 let path = format!("/v1/images/{id}/similar?limit=5");
                 // It may be gone by now.
-                if let Some(answer) = self.get(&path).await
+                if let Some(answer) = self.get_path(&path).await
                     && answer.status != 404
                 {
                     self.check_search(&answer);
                 }
             }
-            if let Some(answer) = self.get("/v1/images?limit=20").await
+            if let Some(answer) = self.get_path("/v1/images?limit=20").await
                 && answer.status == 200
                 && !answer.body["images"].is_array()
             {
-                self.board.complain("a list has no images");
+                self.recorder.record_violation("a list has no images");
             }
-            tokio::time::sleep(PAUSE).await;
+            tokio::time::sleep(PROBE_INTERVAL).await;
         }
     }
 
     /// Searches by a picture; gives the best hit's id.
-    pub async fn search(&self, bytes: &[u8]) -> Option<String> {
-        let url = self.serve("/v1/search/image?limit=10")?;
+    pub async fn search_by_picture(&self, bytes: &[u8]) -> Option<String> {
+        let url = self.service_url("/v1/search/image?limit=10")?;
         let request = self.client.post(url).body(bytes.to_vec());
         let request = request.header("content-type", "application/octet-stream");
-        let answer = self.ask("search", request).await?;
+        let answer = self.send_request("search", request).await?;
         self.check_search(&answer);
         let id = answer.body["hits"][0]["id"].as_str()?;
         Some(id.to_owned())
     }
 
-    fn check_search(&self, answer: &Answer) {
+    fn check_search(&self, answer: &ProbeResponse) {
         match answer.status {
             200 => {
-                self.board.count("searches answered");
-                if let Err(wrong) = well_formed(&answer.body) {
-                    self.board
-                        .complain(format!("a malformed answer to a search: {wrong}"));
+                self.recorder.count_one("searches answered");
+                if let Err(wrong) = check_hits(&answer.body) {
+                    self.recorder
+                        .record_violation(format!("a malformed answer to a search: {wrong}"));
                 }
             }
-            503 => self.board.count("searches refused for now (503)"),
+            503 => self.recorder.count_one("searches refused for now (503)"),
             status => {
                 let code = &answer.body["code"];
-                self.board
-                    .complain(format!("a search by a good picture got {status} {code}"));
+                self.recorder
+                    .record_violation(format!("a search by a good picture got {status} {code}"));
             }
         }
     }
 
     /// The counts, after they were checked.
-    pub async fn stats(&self) -> Option<Value> {
-        let answer = self.get("/v1/stats").await?;
+    pub async fn read_stats(&self) -> Option<Value> {
+        let answer = self.get_path("/v1/stats").await?;
         if answer.status != 200 {
             return None;
         }
-        self.board.count("looks at the counts");
+        self.recorder.count_one("looks at the counts");
         let libraries = answer.body["libraries"].as_array();
         let all = libraries.into_iter().flatten().chain([&answer.body]);
         for counts in all {
-            if let Err(wrong) = adds_up(counts) {
-                self.board.complain(wrong);
+            if let Err(wrong) = check_counts(counts) {
+                self.recorder.record_violation(wrong);
             }
         }
         Some(answer.body)
     }
 
     /// Asks the service.
-    pub async fn get(&self, path: &str) -> Option<Answer> {
-        let url = self.serve(path)?;
+    pub async fn get_path(&self, path: &str) -> Option<ProbeResponse> {
+        let url = self.service_url(path)?;
         let route = path.split(['?']).next().unwrap_or(path);
         let route = match route.strip_prefix("/v1/images/") {
             Some(_) => "/v1/images/{id}/similar",
             None => route,
         };
-        self.ask(route, self.client.get(url)).await
+        self.send_request(route, self.client.get(url)).await
     }
 
-    fn serve(&self, path: &str) -> Option<String> {
-        let notes = self.board.notes();
-        let address = notes.addresses.get(&Role::Serve)?;
+    fn service_url(&self, path: &str) -> Option<String> {
+        let notes = self.recorder.lock_records();
+        let address = notes.addresses.get(&RoleProcess::Serve)?;
         Some(format!("{address}{path}"))
     }
 
-    async fn ask(&self, what: &str, request: RequestBuilder) -> Option<Answer> {
-        let disturbance = |board: &Board| {
-            let notes = board.notes();
+    async fn send_request(
+        &self,
+        request_name: &str,
+        request: RequestBuilder,
+    ) -> Option<ProbeResponse> {
+        let disturbance = |board: &Recorder| {
+            let notes = board.lock_records();
             (notes.serve_is_disturbed, notes.serve_disturbances)
         };
-        let before = disturbance(&self.board);
+        let before = disturbance(&self.recorder);
         let response = match request.send().await {
             Ok(response) => response,
             Err(error) => {
                 // Nothing but a fault of the service's own process excuses that there is no answer.
-                let was_disturbed = before.0 || disturbance(&self.board) != before;
+                let was_disturbed = before.0 || disturbance(&self.recorder) != before;
                 if !was_disturbed && !error.is_connect() {
-                    self.board
-                        .complain(format!("{what} got no answer: {}", chain(&error)));
+                    self.recorder.record_violation(format!(
+                        "{request_name} got no answer: {}",
+                        describe_error_chain(&error)
+                    ));
                 }
-                self.board.count("no answer, for the service was held up");
+                self.recorder
+                    .count_one("no answer, for the service was held up");
                 return None;
             }
         };
@@ -200,30 +207,31 @@ impl Looks {
             let code = body["code"].as_str().unwrap_or("no code");
             if status != 503 {
                 let detail = &body["detail"];
-                self.board
-                    .complain(format!("{what}: {status} {code} {detail}"));
+                self.recorder
+                    .record_violation(format!("{request_name}: {status} {code} {detail}"));
             } else if !retry_after {
-                self.board
-                    .complain(format!("{what}: 503 {code} without Retry-After"));
+                self.recorder
+                    .record_violation(format!("{request_name}: 503 {code} without Retry-After"));
             }
         }
         if status >= 400 && !(body["code"].is_string() && body["request_id"].is_string()) {
-            self.board
-                .complain(format!("{what}: {status} is no problem document: {text}"));
+            self.recorder.record_violation(format!(
+                "{request_name}: {status} is no problem document: {text}"
+            ));
         }
-        Some(Answer { status, body })
+        Some(ProbeResponse { status, body })
     }
 
-    async fn gather_metrics(&self) {
+    async fn probe_metrics(&self) {
         loop {
-            self.metrics().await;
-            tokio::time::sleep(PAUSE).await;
+            self.read_metrics().await;
+            tokio::time::sleep(PROBE_INTERVAL).await;
         }
     }
 
     /// Reads the metrics of every role that answers.
-    pub async fn metrics(&self) {
-        let addresses = self.board.notes().addresses.clone();
+    pub async fn read_metrics(&self) {
+        let addresses = self.recorder.lock_records().addresses.clone();
         for (role, address) in addresses {
             let request = self.client.get(format!("{address}/metrics"));
             let request = request.timeout(Duration::from_secs(2));
@@ -233,16 +241,16 @@ impl Looks {
             let Ok(text) = response.text().await else {
                 continue;
             };
-            let mut notes = self.board.notes();
+            let mut notes = self.recorder.lock_records();
             // It may have been started again meanwhile.
             if notes.addresses.get(&role) == Some(&address) {
-                notes.running.insert(role, numbers(&text));
+                notes.running_metrics.insert(role, sum_metrics(&text));
             }
         }
     }
 }
 
-fn chain(error: &dyn std::error::Error) -> String {
+fn describe_error_chain(error: &dyn std::error::Error) -> String {
     let mut line = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {
@@ -255,22 +263,22 @@ fn chain(error: &dyn std::error::Error) -> String {
 }
 
 /// The wanted metrics, each summed over its labels.
-fn numbers(text: &str) -> BTreeMap<String, f64> {
-    let mut numbers = BTreeMap::new();
+fn sum_metrics(text: &str) -> BTreeMap<String, f64> {
+    let mut sums = BTreeMap::new();
     for line in text.lines() {
         let Some((series, value)) = line.rsplit_once(' ') else {
             continue;
         };
         let name = series.split('{').next().unwrap_or(series);
-        if let (true, Ok(value)) = (METRICS.contains(&name), value.parse::<f64>()) {
-            *numbers.entry(name.to_owned()).or_default() += value;
+        if let (true, Ok(value)) = (REPORTED_METRICS.contains(&name), value.parse::<f64>()) {
+            *sums.entry(name.to_owned()).or_default() += value;
         }
     }
-    numbers
+    sums
 }
 
 /// Every file is one of the four, always.
-fn adds_up(counts: &Value) -> Result<(), String> {
+fn check_counts(counts: &Value) -> Result<(), String> {
     let count = |key: &str| counts[key].as_u64();
     let parts = ["indexed", "failed", "ignored", "in_flight"].map(count);
     let sum: Option<u64> = parts.into_iter().sum();
@@ -283,9 +291,9 @@ fn adds_up(counts: &Value) -> Result<(), String> {
     ))
 }
 
-fn well_formed(answer: &Value) -> Result<(), String> {
+fn check_hits(answer: &Value) -> Result<(), String> {
     let hits = answer["hits"].as_array().ok_or("it has no hits")?;
-    let mut last = f64::INFINITY;
+    let mut last_score = f64::INFINITY;
     for hit in hits {
         let wrong = |what: &str| Err(format!("{what}: {hit}"));
         let is_id = |id: &str| id.len() == 32 && id.bytes().all(|b| b.is_ascii_hexdigit());
@@ -296,8 +304,8 @@ fn well_formed(answer: &Value) -> Result<(), String> {
             return wrong("no path");
         }
         match hit["score"].as_f64() {
-            Some(score) if (-1.001..=1.001).contains(&score) && score <= last + 1e-6 => {
-                last = score;
+            Some(score) if (-1.001..=1.001).contains(&score) && score <= last_score + 1e-6 => {
+                last_score = score;
             }
             _ => return wrong("a score that can't be there"),
         }
@@ -313,20 +321,20 @@ mod tests {
     #[test]
     fn counts_add_up_or_not() {
         let counts = |on_disk: u64| json!({"on_disk": on_disk, "indexed": 1, "failed": 2, "ignored": 3, "in_flight": 4});
-        adds_up(&counts(10)).unwrap();
-        assert!(adds_up(&counts(11)).is_err());
-        assert!(adds_up(&json!({"on_disk": 0})).is_err());
+        check_counts(&counts(10)).unwrap();
+        assert!(check_counts(&counts(11)).is_err());
+        assert!(check_counts(&json!({"on_disk": 0})).is_err());
     }
 
     #[test]
     fn answers_are_checked() {
         let hit =
             |score: f64| json!({"id": "0".repeat(32), "path": "a", "library": "b", "score": score});
-        well_formed(&json!({"hits": [hit(1.0), hit(0.5)]})).unwrap();
-        assert!(well_formed(&json!({"hits": [hit(0.5), hit(1.0)]})).is_err());
-        assert!(well_formed(&json!({"hits": [hit(2.0)]})).is_err());
-        assert!(well_formed(&json!({"hits": [{}]})).is_err());
-        assert!(well_formed(&json!({})).is_err());
+        check_hits(&json!({"hits": [hit(1.0), hit(0.5)]})).unwrap();
+        assert!(check_hits(&json!({"hits": [hit(0.5), hit(1.0)]})).is_err());
+        assert!(check_hits(&json!({"hits": [hit(2.0)]})).is_err());
+        assert!(check_hits(&json!({"hits": [{}]})).is_err());
+        assert!(check_hits(&json!({})).is_err());
     }
 
     #[test]
@@ -334,7 +342,7 @@ mod tests {
         let text = "# HELP lookalike_embeddings_total x\nlookalike_embeddings_total 7\n\
                     lookalike_other 8\nlookalike_repaired_total{kind=\"a\"} 1\n\
                     lookalike_repaired_total{kind=\"b\"} 2\n";
-        let numbers = numbers(text);
+        let numbers = sum_metrics(text);
         assert_eq!(numbers["lookalike_embeddings_total"], 7.0);
         assert_eq!(numbers["lookalike_repaired_total"], 3.0);
         assert_eq!(numbers.len(), 2);

@@ -2,8 +2,8 @@
 //! frozen and cut off at random; then everything is healed, and the index must equal the folders.
 //!
 //! The seed decides the plan ([`plan`]): what is done to the folders ([`operations`], with a model
-//! of them in [`tree`]) and what goes wrong ([`faults`]). [`disk`] and [`system`] do it, through
-//! the [`proxy`] and [`process`](crate::product::process) of each role; [`looks`] asks meanwhile what users ask, and
+//! of them in [`paint_tree`]) and what goes wrong ([`faults`]). [`disk`] and [`system`] do it, through
+//! the [`proxy`] and [`process`](crate::product::process) of each role; [`probe`] asks meanwhile what users ask, and
 //! [`compare`] proves the end. All of it from outside: processes, files and HTTP.
 //!
 //! The servers are those that `lookalike up` starts over an empty library; it also starts them
@@ -28,7 +28,7 @@ use std::time::Duration;
 
 use clap::Args;
 
-pub use report::Report;
+pub use report::ChaosReport;
 
 use crate::product;
 
@@ -46,7 +46,7 @@ use crate::product;
   lookalike-loadtest chaos --seconds 180 --files 5000 --seed 1 --seeds 10 --json
 
 Exit codes: 0 the index equals the folders, 1 it does not, or something else failed, 2 wrong use.")]
-pub struct Arguments {
+pub struct ChaosArguments {
     /// How long things go wrong, in seconds.
     #[arg(long, value_name = "N", default_value_t = 60, value_parser = clap::value_parser!(u64).range(5..=86_400))]
     pub seconds: u64,
@@ -81,14 +81,14 @@ pub struct Arguments {
 
     /// How long after the last fault the index may take to equal the folders, in seconds.
     #[arg(long, value_name = "N", default_value_t = 300)]
-    pub patience: u64,
+    pub convergence_seconds: u64,
 
     /// Print the reports as JSON, one a line.
     #[arg(long)]
     pub json: bool,
 }
 
-impl Default for Arguments {
+impl Default for ChaosArguments {
     fn default() -> Self {
         Self {
             seconds: 60,
@@ -99,14 +99,14 @@ impl Default for Arguments {
             dir: None,
             keep: false,
             standby: false,
-            patience: 300,
+            convergence_seconds: 300,
             json: false,
         }
     }
 }
 
-impl Arguments {
-    fn length(&self) -> Duration {
+impl ChaosArguments {
+    fn trouble_duration(&self) -> Duration {
         Duration::from_secs(self.seconds)
     }
 }
@@ -115,24 +115,24 @@ impl Arguments {
 ///
 /// # Errors
 /// When a seed failed, or a run could not be made.
-pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
+pub fn run(arguments: &ChaosArguments) -> anyhow::Result<()> {
     // One thread, this one, starts all processes: they die with it.
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    let program = product::find(arguments.program.as_deref())?;
-    let mut bad = Vec::new();
+    let program = product::find_program(arguments.program.as_deref())?;
+    let mut failed_seeds = Vec::new();
     let mut converged = Vec::new();
     for seed in (arguments.seed..).take(usize::try_from(arguments.seeds)?) {
         let report = runtime.block_on(run::run(arguments, &program, seed))?;
         if arguments.json {
-            println!("{}", report.json());
+            println!("{}", report.to_json());
         } else {
-            println!("{}", report.text());
+            println!("{}", report.to_text());
         }
-        converged.extend(report.until_rest.zip(report.until_equal));
-        if !report.is_good() {
-            bad.push(seed);
+        converged.extend(report.time_to_rest.zip(report.time_to_equal));
+        if !report.is_success() {
+            failed_seeds.push(seed);
         }
         if report.interrupted {
             anyhow::bail!("stopped at seed {seed}");
@@ -141,13 +141,13 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     if arguments.seeds > 1 {
         let slowest = converged.iter().map(|(rest, equal)| *rest + *equal).max();
         eprintln!(
-            "{} seeds, {} failed {bad:?}; the slowest converged in {:.1} s",
+            "{} seeds, {} failed {failed_seeds:?}; the slowest converged in {:.1} s",
             arguments.seeds,
-            bad.len(),
+            failed_seeds.len(),
             slowest.unwrap_or_default().as_secs_f64()
         );
     }
-    anyhow::ensure!(bad.is_empty(), "failed: seeds {bad:?}");
+    anyhow::ensure!(failed_seeds.is_empty(), "failed: seeds {failed_seeds:?}");
     Ok(())
 }
 
@@ -155,13 +155,13 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
 ///
 /// # Errors
 /// When the run could not be made.
-pub fn run_seed(arguments: &Arguments) -> anyhow::Result<Report> {
+pub fn run_seed(arguments: &ChaosArguments) -> anyhow::Result<ChaosReport> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
     runtime.block_on(run::run(
         arguments,
-        &product::find(arguments.program.as_deref())?,
+        &product::find_program(arguments.program.as_deref())?,
         arguments.seed,
     ))
 }

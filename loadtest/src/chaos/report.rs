@@ -7,19 +7,19 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::board::Board;
+use super::board::Recorder;
 
 /// One run.
 #[derive(Debug, Default)]
-pub struct Report {
+pub struct ChaosReport {
     /// Its seed.
     pub seed: u64,
     /// How long things went wrong.
-    pub trouble: Duration,
+    pub trouble_duration: Duration,
     /// Faults by kind.
     pub faults: BTreeMap<String, u64>,
     /// The most that were under way at once.
-    pub faults_at_once: usize,
+    pub max_concurrent_faults: usize,
     /// Operations by kind.
     pub operations: BTreeMap<&'static str, u64>,
     /// Files that they touched.
@@ -29,13 +29,13 @@ pub struct Report {
     /// Of those, pictures that must be rows.
     pub pictures: usize,
     /// From the end of the last fault until the system said that it is at rest.
-    pub until_rest: Option<Duration>,
+    pub time_to_rest: Option<Duration>,
     /// From there until the index equalled the folders.
-    pub until_equal: Option<Duration>,
+    pub time_to_equal: Option<Duration>,
     /// Where they differ in the end.
     pub differences: Vec<String>,
     /// What must never be, with how often it was seen.
-    pub complaints: BTreeMap<String, u64>,
+    pub violations: BTreeMap<String, u64>,
     /// Counts of what was asked and seen.
     pub counts: BTreeMap<String, u64>,
     /// Metrics summed over all processes.
@@ -47,11 +47,11 @@ pub struct Report {
 }
 
 /// Differences that are printed.
-const SHOWN: usize = 20;
+const MAX_SHOWN_DIFFERENCES: usize = 20;
 
-impl Report {
+impl ChaosReport {
     /// Takes over what was noted.
-    pub fn take(&mut self, board: &Board) {
+    pub fn take_records(&mut self, recorder: &Recorder) {
         self.metrics = [
             ("embedded", "lookalike_embeddings_total"),
             ("reused", "lookalike_embeddings_reused_total"),
@@ -60,26 +60,26 @@ impl Report {
                 "lookalike_redeliveries_total",
             ),
             ("events published", "lookalike_events_published_total"),
-            ("retries (put off)", "lookalike_put_off_total"),
+            ("retries (put off)", "lookalike_deferred_total"),
             ("repaired by the audit", "lookalike_repaired_total"),
         ]
-        .map(|(name, metric)| (name, board.metric(metric)))
+        .map(|(name, metric)| (name, recorder.sum_metric(metric)))
         .into();
-        let mut notes = board.notes();
-        self.complaints = std::mem::take(&mut notes.complaints);
+        let mut notes = recorder.lock_records();
+        self.violations = std::mem::take(&mut notes.violations);
         self.counts = std::mem::take(&mut notes.counts);
     }
 
     /// Whether everything held.
-    pub fn is_good(&self) -> bool {
-        let was_proved = self.until_equal.is_some() && !self.interrupted;
-        was_proved && self.differences.is_empty() && self.complaints.is_empty()
+    pub fn is_success(&self) -> bool {
+        let was_proved = self.time_to_equal.is_some() && !self.interrupted;
+        was_proved && self.differences.is_empty() && self.violations.is_empty()
     }
 
     /// One line that says how it went.
-    pub fn verdict(&self) -> String {
+    pub fn verdict_line(&self) -> String {
         let seed = self.seed;
-        match (self.is_good(), self.interrupted) {
+        match (self.is_success(), self.interrupted) {
             (true, _) => format!(
                 "seed {seed}: the index equals the folders ({} files)",
                 self.files
@@ -88,13 +88,13 @@ impl Report {
             (false, false) => format!(
                 "seed {seed}: FAILED with {} differences and {} kinds of complaints",
                 self.differences.len(),
-                self.complaints.len()
+                self.violations.len()
             ),
         }
     }
 
     /// For people.
-    pub fn text(&self) -> String {
+    pub fn to_text(&self) -> String {
         let mut text = String::new();
         let seconds = |time: Option<Duration>| {
             time.map_or("never".into(), |time| {
@@ -112,12 +112,15 @@ impl Report {
         let mut line = |name: &str, value: String| {
             let _ = writeln!(text, "{name:<12} {value}");
         };
-        line("trouble", format!("{:.0} s", self.trouble.as_secs_f64()));
+        line(
+            "trouble",
+            format!("{:.0} s", self.trouble_duration.as_secs_f64()),
+        );
         line(
             "faults",
             format!(
                 "{faults}, up to {} at once: {}",
-                self.faults_at_once,
+                self.max_concurrent_faults,
                 list(&mut self.faults.iter().map(|(k, v)| (k.clone(), *v)))
             ),
         );
@@ -149,47 +152,47 @@ impl Report {
                 "converged",
                 format!(
                     "at rest {} after the last fault, equal {} later",
-                    seconds(self.until_rest),
-                    seconds(self.until_equal)
+                    seconds(self.time_to_rest),
+                    seconds(self.time_to_equal)
                 ),
             );
         }
-        for (complaint, times) in &self.complaints {
+        for (complaint, times) in &self.violations {
             let _ = writeln!(text, "WRONG        {complaint} ({times} times)");
         }
-        for difference in self.differences.iter().take(SHOWN) {
+        for difference in self.differences.iter().take(MAX_SHOWN_DIFFERENCES) {
             let _ = writeln!(text, "DIFFERENCE   {difference}");
         }
-        if self.differences.len() > SHOWN {
-            let more = self.differences.len() - SHOWN;
+        if self.differences.len() > MAX_SHOWN_DIFFERENCES {
+            let more = self.differences.len() - MAX_SHOWN_DIFFERENCES;
             let _ = writeln!(text, "             … and {more} more");
         }
         if let Some(kept) = &self.kept {
             let _ = writeln!(text, "{:<12} {}", "kept", kept.display());
         }
-        let _ = writeln!(text, "{}", self.verdict());
+        let _ = writeln!(text, "{}", self.verdict_line());
         text
     }
 
     /// For programs.
-    pub fn json(&self) -> Value {
+    pub fn to_json(&self) -> Value {
         let seconds = |time: Option<Duration>| time.map(|time| time.as_secs_f64());
         json!({
             "seed": self.seed,
-            "good": self.is_good(),
+            "good": self.is_success(),
             "interrupted": self.interrupted,
-            "trouble_seconds": self.trouble.as_secs_f64(),
+            "trouble_seconds": self.trouble_duration.as_secs_f64(),
             "faults": self.faults,
-            "faults_at_once": self.faults_at_once,
+            "max_concurrent_faults": self.max_concurrent_faults,
             "operations": self.operations,
             "files_touched": self.files_touched,
             "files": self.files,
             "pictures": self.pictures,
-            "seconds_until_rest": seconds(self.until_rest),
-            "seconds_from_rest_until_equal": seconds(self.until_equal),
+            "seconds_to_rest": seconds(self.time_to_rest),
+            "seconds_from_rest_to_equal": seconds(self.time_to_equal),
             "metrics": self.metrics,
             "counts": self.counts,
-            "complaints": self.complaints,
+            "violations": self.violations,
             "differences": self.differences,
             "kept": self.kept,
         })

@@ -8,53 +8,53 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use tokio::sync::watch;
 
-use super::Arguments;
-use super::board::Board;
-use super::compare::{self, Wanted};
-use super::content::Pictures;
-use super::disk::Hand;
-use super::faults::{Planned, Role};
-use super::looks::Looks;
-use super::operations::{BASES, LIBRARIES, Operation};
-use super::plan::Plan;
-use super::report::Report;
-use super::system::System;
+use super::ChaosArguments;
+use super::board::Recorder;
+use super::compare::{self, ExpectedIndex};
+use super::content::PaintedPictures;
+use super::disk::DiskOperator;
+use super::faults::{PlannedFault, RoleProcess};
+use super::looks::ProbeClient;
+use super::operations::{BASE_PICTURES, LIBRARIES, Operation};
+use super::plan::ChaosPlan;
+use super::report::ChaosReport;
+use super::system::ChaosSystem;
 
 /// An event that a worker holds so long goes to another one.
 const ACK_WAIT: Duration = Duration::from_secs(4);
 
 /// How long the roles may take until a search would be answered.
-const START_PATIENCE: Duration = Duration::from_secs(180);
+const READY_TIMEOUT: Duration = Duration::from_secs(180);
 
 /// How often the processes are looked after.
-const TICK: Duration = Duration::from_millis(50);
+const TICK_INTERVAL: Duration = Duration::from_millis(50);
 
 /// How often progress is shown.
-const PROGRESS_PAUSE: Duration = Duration::from_secs(5);
+const PROGRESS_INTERVAL: Duration = Duration::from_secs(5);
 
 /// One run with everything that it needs.
-struct Run<'a> {
-    arguments: &'a Arguments,
+struct ChaosRun<'a> {
+    arguments: &'a ChaosArguments,
     libraries: PathBuf,
-    plan: Plan,
-    pictures: Arc<Pictures>,
-    board: Board,
-    looks: Looks,
-    report: Report,
+    plan: ChaosPlan,
+    pictures: Arc<PaintedPictures>,
+    recorder: Recorder,
+    probe: ProbeClient,
+    report: ChaosReport,
     /// Whether Ctrl-C was pressed.
     interrupted: watch::Receiver<bool>,
 }
 
 /// Runs one seed.
 pub(super) async fn run(
-    arguments: &Arguments,
+    arguments: &ChaosArguments,
     program: &Path,
     seed: u64,
-) -> anyhow::Result<Report> {
+) -> anyhow::Result<ChaosReport> {
     let roles = if arguments.standby {
-        &Role::ALL[..]
+        &RoleProcess::ALL[..]
     } else {
-        &Role::ALL[..4]
+        &RoleProcess::ALL[..4]
     };
     let base = arguments.dir.clone().unwrap_or_else(std::env::temp_dir);
     let dir = base.join(format!("lookalike-chaos-{}-{seed}", std::process::id()));
@@ -63,37 +63,37 @@ pub(super) async fn run(
         std::fs::create_dir_all(libraries.join(library))
             .with_context(|| libraries.display().to_string())?;
     }
-    let board = Board::default();
-    let (told, interrupted) = watch::channel(false);
+    let recorder = Recorder::default();
+    let (interrupt_sender, interrupted) = watch::channel(false);
     let listening = tokio::spawn(async move {
         while tokio::signal::ctrl_c().await.is_ok() {
-            let _ = told.send(true);
+            let _ = interrupt_sender.send(true);
         }
     });
-    let mut run = Run {
+    let mut run = ChaosRun {
         arguments,
         libraries,
-        plan: Plan::new(
+        plan: ChaosPlan::new(
             seed,
-            arguments.length(),
+            arguments.trouble_duration(),
             arguments.files as usize,
             roles,
             ACK_WAIT,
         ),
-        pictures: Arc::new(Pictures::paint(seed, BASES)?),
-        looks: Looks::new(&board)?,
-        report: Report {
+        pictures: Arc::new(PaintedPictures::paint_bases(seed, BASE_PICTURES)?),
+        probe: ProbeClient::new(&recorder)?,
+        report: ChaosReport {
             seed,
-            ..Report::default()
+            ..ChaosReport::default()
         },
-        board,
+        recorder,
         interrupted,
     };
-    let outcome = run.all(program, &dir, roles).await;
+    let outcome = run.run_with_system(program, &dir, roles).await;
     listening.abort();
     let mut report = run.report;
-    report.take(&run.board);
-    let is_good = outcome.is_ok() && (report.is_good() || report.interrupted);
+    report.take_records(&run.recorder);
+    let is_good = outcome.is_ok() && (report.is_success() || report.interrupted);
     if arguments.keep || !is_good {
         report.kept = Some(dir.clone());
     } else {
@@ -103,60 +103,65 @@ pub(super) async fn run(
     Ok(report)
 }
 
-impl Run<'_> {
-    async fn all(&mut self, program: &Path, dir: &Path, roles: &[Role]) -> anyhow::Result<()> {
-        let mut hand = Hand::new(&self.libraries, &self.pictures);
-        for step in &self.plan.before.steps {
-            hand.apply(step)?;
+impl ChaosRun<'_> {
+    async fn run_with_system(
+        &mut self,
+        program: &Path,
+        dir: &Path,
+        roles: &[RoleProcess],
+    ) -> anyhow::Result<()> {
+        let mut operator = DiskOperator::new(&self.libraries, &self.pictures);
+        for step in &self.plan.initial.steps {
+            operator.apply_step(step)?;
         }
-        let (seed, files) = (self.report.seed, self.plan.before.files);
+        let (seed, files) = (self.report.seed, self.plan.initial.files);
         eprintln!("seed {seed}: {files} files lie there; starting everything");
-        let mut system = System::start(program, dir, roles, ACK_WAIT, &self.board).await?;
-        let done = self.with(&mut system).await;
-        let panics = system.panics()?;
+        let mut system = ChaosSystem::start(program, dir, roles, ACK_WAIT, &self.recorder).await?;
+        let done = self.run_phases(&mut system).await;
+        let panics = system.find_panics()?;
         if let Err(error) = &done {
             eprintln!("seed {seed}: {error:#}");
         }
         system.stop().await;
         for panic in panics {
-            self.board.complain(panic);
+            self.recorder.record_violation(panic);
         }
         done
     }
 
-    async fn with(&mut self, system: &mut System) -> anyhow::Result<()> {
+    async fn run_phases(&mut self, system: &mut ChaosSystem) -> anyhow::Result<()> {
         self.wait_until_ready(system).await?;
-        let looks = self.looks.clone();
+        let probe = self.probe.clone();
         let (seed, pictures) = (self.report.seed, Arc::clone(&self.pictures));
-        let asking = tokio::spawn(async move { looks.go_on(seed, pictures).await });
+        let asking = tokio::spawn(async move { probe.probe_forever(seed, pictures).await });
         let done = match self.report.interrupted {
             true => Ok(()),
-            false => self.trouble(system).await,
+            false => self.cause_trouble(system).await,
         };
         let proved = match done {
-            Ok(()) if !self.report.interrupted => self.prove(system).await,
+            Ok(()) if !self.report.interrupted => self.prove_equality(system).await,
             done => done,
         };
         asking.abort();
         proved
     }
 
-    async fn wait_until_ready(&mut self, system: &mut System) -> anyhow::Result<()> {
-        let begun = Instant::now();
+    async fn wait_until_ready(&mut self, system: &mut ChaosSystem) -> anyhow::Result<()> {
+        let started = Instant::now();
         loop {
-            system.tend()?;
-            let ready = self.looks.get("/readyz").await;
+            system.tend_processes()?;
+            let ready = self.probe.get_path("/readyz").await;
             if ready.is_some_and(|answer| answer.status == 200) {
                 // What was refused until now is no wonder.
-                self.board.notes().complaints.clear();
+                self.recorder.lock_records().violations.clear();
                 return Ok(());
             }
             anyhow::ensure!(
-                begun.elapsed() < START_PATIENCE,
+                started.elapsed() < READY_TIMEOUT,
                 "the service was not ready within {} s",
-                START_PATIENCE.as_secs()
+                READY_TIMEOUT.as_secs()
             );
-            if self.wait(TICK).await {
+            if self.wait_or_interrupt(TICK_INTERVAL).await {
                 return Ok(());
             }
         }
@@ -164,47 +169,53 @@ impl Run<'_> {
 
     /// Operations on one thread, faults here, until the plan is done or Ctrl-C; then everything is
     /// healed.
-    async fn trouble(&mut self, system: &mut System) -> anyhow::Result<()> {
+    async fn cause_trouble(&mut self, system: &mut ChaosSystem) -> anyhow::Result<()> {
         let operations = std::mem::take(&mut self.plan.operations);
         let faults = std::mem::take(&mut self.plan.faults);
-        self.report.faults_at_once = at_once(&faults);
+        self.report.max_concurrent_faults = max_overlap(&faults);
         let (stop, done) = (
             Arc::new(AtomicBool::new(false)),
             Arc::new(AtomicUsize::new(0)),
         );
-        let begun = Instant::now();
-        let hands = {
+        let started = Instant::now();
+        let disk_task = {
             let (folder, pictures) = (self.libraries.clone(), Arc::clone(&self.pictures));
             let (stop, done) = (Arc::clone(&stop), Arc::clone(&done));
             tokio::task::spawn_blocking(move || {
-                let counted = operate(&operations, &folder, &pictures, begun, &stop, &done);
+                let counted =
+                    apply_operations(&operations, &folder, &pictures, started, &stop, &done);
                 counted.map(|_| operations)
             })
         };
-        let mut ends: Vec<Planned> = Vec::new();
+        let mut ends: Vec<PlannedFault> = Vec::new();
         let mut next = faults.iter().peekable();
-        let mut shown = Instant::now();
-        let length = self.arguments.length();
-        while begun.elapsed() < length || !hands.is_finished() {
-            let now = begun.elapsed();
-            let (over, under_way) = ends.into_iter().partition(|fault| fault.until <= now);
-            ends = under_way;
-            for fault in over {
-                system.end(fault.fault)?;
+        let mut last_shown = Instant::now();
+        let length = self.arguments.trouble_duration();
+        while started.elapsed() < length || !disk_task.is_finished() {
+            let now = started.elapsed();
+            let (ended, active) = ends.into_iter().partition(|fault| fault.until <= now);
+            ends = active;
+            for fault in ended {
+                system.end_fault(fault.fault)?;
             }
             while let Some(fault) = next.next_if(|fault| fault.from <= now && now < length) {
-                system.begin(fault.fault)?;
-                *self.report.faults.entry(fault.fault.kind()).or_default() += 1;
+                system.begin_fault(fault.fault)?;
+                *self
+                    .report
+                    .faults
+                    .entry(fault.fault.kind_name())
+                    .or_default() += 1;
                 ends.push(*fault);
             }
-            system.tend()?;
-            if hands.is_finished() && now >= length {
+            system.tend_processes()?;
+            if disk_task.is_finished() && now >= length {
                 break;
             }
-            if shown.elapsed() >= PROGRESS_PAUSE {
-                shown = Instant::now();
-                let current: Vec<String> = ends.iter().map(|fault| fault.fault.kind()).collect();
-                self.show(&format!(
+            if last_shown.elapsed() >= PROGRESS_INTERVAL {
+                last_shown = Instant::now();
+                let current: Vec<String> =
+                    ends.iter().map(|fault| fault.fault.kind_name()).collect();
+                self.show_progress(&format!(
                     "{:.0} of {:.0} s, {} operations, now: {}",
                     now.as_secs_f64(),
                     length.as_secs_f64(),
@@ -212,14 +223,14 @@ impl Run<'_> {
                     current.join(", ")
                 ));
             }
-            if self.wait(TICK).await {
+            if self.wait_or_interrupt(TICK_INTERVAL).await {
                 break;
             }
         }
         stop.store(true, Ordering::Relaxed);
-        system.heal()?;
-        self.report.trouble = begun.elapsed();
-        let operations = hands.await.context("the hand panicked")??;
+        system.heal_all()?;
+        self.report.trouble_duration = started.elapsed();
+        let operations = disk_task.await.context("the hand panicked")??;
         for (_, operation) in operations.iter().take(done.load(Ordering::Relaxed)) {
             *self.report.operations.entry(operation.kind).or_default() += 1;
             self.report.files_touched += operation.files;
@@ -228,7 +239,7 @@ impl Run<'_> {
     }
 
     /// Waits so long, or until Ctrl-C, and says whether it was pressed.
-    async fn wait(&mut self, pause: Duration) -> bool {
+    async fn wait_or_interrupt(&mut self, pause: Duration) -> bool {
         tokio::select! {
             Ok(_) = self.interrupted.wait_for(|pressed| *pressed) => {
                 self.report.interrupted = true;
@@ -238,56 +249,59 @@ impl Run<'_> {
         self.report.interrupted
     }
 
-    fn show(&self, line: &str) {
+    fn show_progress(&self, line: &str) {
         eprintln!("seed {}: {line}", self.report.seed);
     }
 
     /// Waits until the system says that it is at rest and until the index equals the folders.
-    async fn prove(&mut self, system: &mut System) -> anyhow::Result<()> {
+    async fn prove_equality(&mut self, system: &mut ChaosSystem) -> anyhow::Result<()> {
         let healed = Instant::now();
-        let wanted = Wanted::read(&self.libraries, &self.plan.tree)?;
-        self.report.files = wanted.files();
-        self.report.pictures = wanted.pictures();
-        self.show(&format!("healed; {} files are on disk", wanted.files()));
-        let patience = Duration::from_secs(self.arguments.patience);
-        let mut shown = Instant::now();
-        let mut rested = None;
+        let expected = ExpectedIndex::read_from_disk(&self.libraries, &self.plan.tree)?;
+        self.report.files = expected.file_count();
+        self.report.pictures = expected.picture_count();
+        self.show_progress(&format!(
+            "healed; {} files are on disk",
+            expected.file_count()
+        ));
+        let convergence_timeout = Duration::from_secs(self.arguments.convergence_seconds);
+        let mut last_shown = Instant::now();
+        let mut rested_since = None;
         let mut equal_once = false;
         loop {
-            system.tend()?;
-            let rests = match self.looks.stats().await {
-                Some(stats) => compare::at_rest(&stats, &wanted),
+            system.tend_processes()?;
+            let at_rest = match self.probe.read_stats().await {
+                Some(stats) => compare::check_at_rest(&stats, &expected),
                 None => Err("the service does not tell its counts".to_owned()),
             };
-            let state = match rests {
+            let state = match at_rest {
                 Ok(()) => {
-                    let rested = rested.get_or_insert_with(Instant::now);
-                    self.report.until_rest = Some(*rested - healed);
-                    compare::differences(&self.looks, &wanted).await
+                    let rested = rested_since.get_or_insert_with(Instant::now);
+                    self.report.time_to_rest = Some(*rested - healed);
+                    compare::find_differences(&self.probe, &expected).await
                 }
                 Err(why) => Err(why),
             };
-            if let (Some(rested), Ok(differences)) = (rested, &state)
+            if let (Some(rested), Ok(differences)) = (rested_since, &state)
                 && differences.is_empty()
             {
                 self.report
-                    .until_equal
+                    .time_to_equal
                     .get_or_insert_with(|| rested.elapsed());
                 // It must also stay so: what is late could still undo it.
                 if equal_once {
-                    self.looks.metrics().await;
+                    self.probe.read_metrics().await;
                     self.report.differences.clear();
                     return Ok(());
                 }
                 equal_once = true;
-                self.linger(system).await?;
+                self.wait_for_stragglers(system).await?;
                 continue;
             }
             if equal_once {
-                self.board
-                    .complain("the index equalled the folders, and then no more");
+                self.recorder
+                    .record_violation("the index equalled the folders, and then no more");
                 equal_once = false;
-                self.report.until_equal = None;
+                self.report.time_to_equal = None;
             }
             let line = match state {
                 Ok(differences) => {
@@ -300,62 +314,64 @@ impl Run<'_> {
                     why
                 }
             };
-            if healed.elapsed() > patience {
-                self.looks.metrics().await;
+            if healed.elapsed() > convergence_timeout {
+                self.probe.read_metrics().await;
                 return Ok(());
             }
-            if shown.elapsed() >= PROGRESS_PAUSE {
-                shown = Instant::now();
-                self.show(&line);
+            if last_shown.elapsed() >= PROGRESS_INTERVAL {
+                last_shown = Instant::now();
+                self.show_progress(&line);
             }
-            if self.wait(TICK * 10).await {
+            if self.wait_or_interrupt(TICK_INTERVAL * 10).await {
                 return Ok(());
             }
         }
     }
 
     /// Waits as long as a late worker could still hold an event.
-    async fn linger(&self, system: &mut System) -> anyhow::Result<()> {
-        let begun = Instant::now();
-        while begun.elapsed() < ACK_WAIT + ACK_WAIT / 2 {
-            system.tend()?;
-            tokio::time::sleep(TICK).await;
+    async fn wait_for_stragglers(&self, system: &mut ChaosSystem) -> anyhow::Result<()> {
+        let started = Instant::now();
+        while started.elapsed() < ACK_WAIT + ACK_WAIT / 2 {
+            system.tend_processes()?;
+            tokio::time::sleep(TICK_INTERVAL).await;
         }
         Ok(())
     }
 }
 
 /// The most faults that are under way at once.
-fn at_once(faults: &[Planned]) -> usize {
-    let others = |fault: &Planned| {
+fn max_overlap(faults: &[PlannedFault]) -> usize {
+    let others = |fault: &PlannedFault| {
         let from = fault.from;
-        let overlap = |other: &&Planned| other.from <= from && from < other.until;
+        let overlap = |other: &&PlannedFault| other.from <= from && from < other.until;
         faults.iter().filter(overlap).count()
     };
     faults.iter().map(others).max().unwrap_or(0)
 }
 
 /// Does the operations at their times, or as soon as the ones before are done.
-fn operate(
+fn apply_operations(
     operations: &[(Duration, Operation)],
     folder: &Path,
-    pictures: &Pictures,
-    begun: Instant,
+    pictures: &PaintedPictures,
+    started: Instant,
     stop: &AtomicBool,
     done: &AtomicUsize,
 ) -> anyhow::Result<()> {
-    let mut hand = Hand::new(folder, pictures);
-    for (at, operation) in operations {
-        while begun.elapsed() < *at && !stop.load(Ordering::Relaxed) {
-            std::thread::sleep((*at - begun.elapsed().min(*at)).min(TICK));
+    let mut operator = DiskOperator::new(folder, pictures);
+    for (planned_at, operation) in operations {
+        while started.elapsed() < *planned_at && !stop.load(Ordering::Relaxed) {
+            std::thread::sleep(
+                (*planned_at - started.elapsed().min(*planned_at)).min(TICK_INTERVAL),
+            );
         }
         if stop.load(Ordering::Relaxed) {
             break;
         }
         for step in &operation.steps {
-            hand.apply(step)?;
+            operator.apply_step(step)?;
         }
         done.fetch_add(1, Ordering::Relaxed);
     }
-    hand.heal()
+    operator.restore_all()
 }

@@ -8,54 +8,54 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 
-use super::board::Board;
-use super::faults::{Fault, Role, Server};
+use super::board::Recorder;
+use super::faults::{Fault, RoleProcess, SharedServer};
 use super::operations::LIBRARIES;
-use super::proxy::Proxy;
-use crate::product::process::{self, Process};
-use crate::product::up::Up;
+use super::proxy::WireProxy;
+use crate::product::process::{self, ProductProcess};
+use crate::product::up::UpProcess;
 
 /// How long a role that was told to leave may take.
-const LEAVE_PATIENCE: Duration = Duration::from_secs(45);
+const STOP_TIMEOUT: Duration = Duration::from_secs(45);
 
 /// A role that ended by itself is started again after this, as a service manager would.
-const RESTART_WAIT: Duration = Duration::from_secs(1);
+const RESTART_DELAY: Duration = Duration::from_secs(1);
 
 /// Why a role does or does not run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Seat {
+enum SlotState {
     /// It should run.
-    Up,
+    Running,
     /// A fault keeps it down.
     Down,
     /// It was told to leave.
-    Leaving(Instant),
+    Stopping(Instant),
     /// It ended by itself, or has left; it starts again then.
-    Waiting(Instant),
+    RestartPending(Instant),
 }
 
 /// A role's process and what should become of it.
 #[derive(Debug)]
-struct Place {
-    seat: Seat,
-    process: Option<Process>,
+struct RoleSlot {
+    state: SlotState,
+    process: Option<ProductProcess>,
     starts: u32,
 }
 
 /// Everything that runs.
 #[derive(Debug)]
-pub struct System {
+pub struct ChaosSystem {
     program: PathBuf,
     dir: PathBuf,
     ack_wait: Duration,
-    board: Board,
-    up: Up,
-    wires: BTreeMap<(Role, Server), Proxy>,
-    places: BTreeMap<Role, Place>,
-    paused: BTreeMap<Server, u32>,
+    recorder: Recorder,
+    up: UpProcess,
+    wires: BTreeMap<(RoleProcess, SharedServer), WireProxy>,
+    slots: BTreeMap<RoleProcess, RoleSlot>,
+    paused_servers: BTreeMap<SharedServer, u32>,
 }
 
-impl System {
+impl ChaosSystem {
     /// Starts servers and roles. `dir` gets everything; the libraries lie in its `libraries`.
     ///
     /// # Errors
@@ -63,16 +63,16 @@ impl System {
     pub async fn start(
         program: &Path,
         dir: &Path,
-        roles: &[Role],
+        roles: &[RoleProcess],
         ack_wait: Duration,
-        board: &Board,
+        recorder: &Recorder,
     ) -> anyhow::Result<Self> {
         std::fs::create_dir_all(dir.join("logs"))?;
         std::fs::create_dir_all(dir.join("servers/empty"))?;
         let data_dir = dir.join("servers/data");
         let mut library = OsString::from("empty=");
         library.push(dir.join("servers/empty"));
-        let up = Up::start(
+        let up = UpProcess::start(
             program,
             &[library],
             dir,
@@ -81,23 +81,23 @@ impl System {
         )
         .await?;
         let target = |key: &str| {
-            let target = up.address(key)?.split("://").nth(1);
+            let target = up.address_of(key)?.split("://").nth(1);
             let target = target.context("no address")?;
             anyhow::Ok(target.trim_end_matches('/').to_owned())
         };
         let (nats, milvus) = (target("nats_url")?, target("milvus_url")?);
         let mut wires = BTreeMap::new();
         for role in roles {
-            for server in role.servers() {
+            for server in role.used_servers() {
                 let target = match server {
-                    Server::Nats => nats.clone(),
-                    Server::Milvus => milvus.clone(),
+                    SharedServer::Nats => nats.clone(),
+                    SharedServer::Milvus => milvus.clone(),
                 };
-                wires.insert((*role, *server), Proxy::start(target).await?);
+                wires.insert((*role, *server), WireProxy::start(target).await?);
             }
         }
-        let place = || Place {
-            seat: Seat::Up,
+        let new_slot = || RoleSlot {
+            state: SlotState::Running,
             process: None,
             starts: 0,
         };
@@ -105,11 +105,11 @@ impl System {
             program: program.to_owned(),
             dir: dir.to_owned(),
             ack_wait,
-            board: board.clone(),
+            recorder: recorder.clone(),
             up,
             wires,
-            places: roles.iter().map(|role| (*role, place())).collect(),
-            paused: BTreeMap::new(),
+            slots: roles.iter().map(|role| (*role, new_slot())).collect(),
+            paused_servers: BTreeMap::new(),
         };
         for role in roles {
             system.start_role(*role)?;
@@ -117,17 +117,17 @@ impl System {
         Ok(system)
     }
 
-    fn data_dir(&self, role: Role) -> PathBuf {
+    fn data_dir(&self, role: RoleProcess) -> PathBuf {
         self.dir.join(format!("data-{role}"))
     }
 
-    fn start_role(&mut self, role: Role) -> anyhow::Result<()> {
+    fn start_role(&mut self, role: RoleProcess) -> anyhow::Result<()> {
         let wire = |server| {
             let proxy = self.wires.get(&(role, server));
-            proxy.map(Proxy::address)
+            proxy.map(WireProxy::address)
         };
-        let mut command = process::command(&self.program);
-        command.arg(role.command());
+        let mut command = process::product_command(&self.program);
+        command.arg(role.command_name());
         for library in LIBRARIES {
             let folder = self.dir.join("libraries").join(library);
             command.arg(format!("{library}={}", folder.display()));
@@ -136,10 +136,10 @@ impl System {
             .args(["--listen", "127.0.0.1:0", "--log", "info,async_nats=warn"])
             .arg("--data-dir")
             .arg(self.data_dir(role));
-        if let Some(nats) = wire(Server::Nats) {
+        if let Some(nats) = wire(SharedServer::Nats) {
             command.args(["--nats-url", &format!("nats://{nats}")]);
         }
-        if let Some(milvus) = wire(Server::Milvus) {
+        if let Some(milvus) = wire(SharedServer::Milvus) {
             command.args(["--milvus-url", &format!("http://{milvus}")]);
         }
         command
@@ -152,57 +152,61 @@ impl System {
             // What the defaults leave for minutes must come within a short run.
             .env("LOOKALIKE_WATCH_RESCAN_INTERVAL", "20s")
             .env("LOOKALIKE_WATCH_OVERDUE", "10s")
-            .env("LOOKALIKE_WATCH_BRAKE_WAIT", "15s")
-            .env("LOOKALIKE_NATS_LEASE", "4s")
+            .env("LOOKALIKE_WATCH_MASS_DELETE_CONFIRM_AFTER", "15s")
+            .env("LOOKALIKE_NATS_LEASE_TIMEOUT", "4s")
             .env("LOOKALIKE_AUDIT_INTERVAL", "30s")
             .current_dir(&self.dir);
-        let place = self.places.get_mut(&role).context("a role of this run")?;
+        let slot = self.slots.get_mut(&role).context("a role of this run")?;
         let log = self
             .dir
             .join("logs")
-            .join(format!("{role}.{:03}.log", place.starts));
-        place.starts += 1;
-        place.process = Some(Process::start(command, &log)?);
-        place.seat = Seat::Up;
-        if role == Role::Serve {
+            .join(format!("{role}.{:03}.log", slot.starts));
+        slot.starts += 1;
+        slot.process = Some(ProductProcess::start(command, &log)?);
+        slot.state = SlotState::Running;
+        if role == RoleProcess::Serve {
             self.disturb_serve(false);
         }
         Ok(())
     }
 
     fn disturb_serve(&self, is_disturbed: bool) {
-        let mut notes = self.board.notes();
+        let mut notes = self.recorder.lock_records();
         notes.serve_is_disturbed = is_disturbed;
         notes.serve_disturbances += 1;
     }
 
-    fn place(&mut self, role: Role) -> &mut Place {
-        self.places.get_mut(&role).expect("a role of this run")
+    fn slot_mut(&mut self, role: RoleProcess) -> &mut RoleSlot {
+        self.slots.get_mut(&role).expect("a role of this run")
     }
 
-    fn kill_role(&mut self, role: Role) {
-        if role == Role::Serve {
+    fn kill_role(&mut self, role: RoleProcess) {
+        if role == RoleProcess::Serve {
             self.disturb_serve(true);
         }
-        let place = self.place(role);
-        place.seat = Seat::Down;
-        if let Some(mut process) = place.process.take() {
+        let slot = self.slot_mut(role);
+        slot.state = SlotState::Down;
+        if let Some(mut process) = slot.process.take() {
             process.kill();
         }
-        self.board.gone(role);
+        self.recorder.record_role_end(role);
     }
 
-    fn signal(&mut self, role: Role, signal: i32) {
-        if let Some(process) = &self.place(role).process {
-            process.signal(signal);
+    fn signal_role(&mut self, role: RoleProcess, signal: i32) {
+        if let Some(process) = &self.slot_mut(role).process {
+            process.send_signal(signal);
         }
     }
 
-    fn server(&self, server: Server) -> Option<u32> {
-        process::child(self.up.pid(), server.program())
+    fn server_pid(&self, server: SharedServer) -> Option<u32> {
+        process::find_child(self.up.pid(), server.program_name())
     }
 
-    fn wires_of(&self, role: Option<Role>, server: Server) -> impl Iterator<Item = &Proxy> {
+    fn matching_wires(
+        &self,
+        role: Option<RoleProcess>,
+        server: SharedServer,
+    ) -> impl Iterator<Item = &WireProxy> {
         self.wires
             .iter()
             .filter(move |((of, to), _)| *to == server && role.is_none_or(|role| role == *of))
@@ -213,7 +217,7 @@ impl System {
     ///
     /// # Errors
     /// When the catalog can't be removed.
-    pub fn begin(&mut self, fault: Fault) -> anyhow::Result<()> {
+    pub fn begin_fault(&mut self, fault: Fault) -> anyhow::Result<()> {
         match fault {
             Fault::Kill(role) => self.kill_role(role),
             Fault::LoseCatalog(role) => {
@@ -226,39 +230,39 @@ impl System {
                     }
                 }
             }
-            Fault::Leave(role) => {
-                if role == Role::Serve {
+            Fault::Terminate(role) => {
+                if role == RoleProcess::Serve {
                     self.disturb_serve(true);
                 }
-                if matches!(self.place(role).seat, Seat::Leaving(_)) {
+                if matches!(self.slot_mut(role).state, SlotState::Stopping(_)) {
                     return Ok(()); // A second signal would make it leave at once.
                 }
-                self.signal(role, libc::SIGTERM);
-                let place = self.place(role);
-                if place.process.is_some() {
-                    place.seat = Seat::Leaving(Instant::now());
+                self.signal_role(role, libc::SIGTERM);
+                let slot = self.slot_mut(role);
+                if slot.process.is_some() {
+                    slot.state = SlotState::Stopping(Instant::now());
                 }
             }
             Fault::Pause(role) => {
-                if role == Role::Serve {
+                if role == RoleProcess::Serve {
                     self.disturb_serve(true);
                 }
-                self.signal(role, libc::SIGSTOP);
+                self.signal_role(role, libc::SIGSTOP);
             }
             Fault::Wire(role, server, trouble) => {
-                for proxy in self.wires_of(role, server) {
-                    proxy.trouble(Some(trouble));
+                for proxy in self.matching_wires(role, server) {
+                    proxy.set_trouble(Some(trouble));
                 }
             }
             Fault::KillServer(server) => {
-                if let Some(pid) = self.server(server) {
-                    process::send(pid, libc::SIGKILL);
+                if let Some(pid) = self.server_pid(server) {
+                    process::send_signal_to(pid, libc::SIGKILL);
                 }
             }
             Fault::PauseServer(server) => {
-                if let Some(pid) = self.server(server) {
-                    process::send(pid, libc::SIGSTOP);
-                    self.paused.insert(server, pid);
+                if let Some(pid) = self.server_pid(server) {
+                    process::send_signal_to(pid, libc::SIGSTOP);
+                    self.paused_servers.insert(server, pid);
                 }
             }
         }
@@ -269,27 +273,27 @@ impl System {
     ///
     /// # Errors
     /// When a role can't be started.
-    pub fn end(&mut self, fault: Fault) -> anyhow::Result<()> {
+    pub fn end_fault(&mut self, fault: Fault) -> anyhow::Result<()> {
         match fault {
             Fault::Kill(role) | Fault::LoseCatalog(role) => self.start_role(role)?,
             Fault::Pause(role) => {
-                self.signal(role, libc::SIGCONT);
-                if role == Role::Serve {
+                self.signal_role(role, libc::SIGCONT);
+                if role == RoleProcess::Serve {
                     self.disturb_serve(false);
                 }
             }
             Fault::Wire(role, server, _) => {
-                for proxy in self.wires_of(role, server) {
-                    proxy.trouble(None);
+                for proxy in self.matching_wires(role, server) {
+                    proxy.set_trouble(None);
                 }
             }
             Fault::PauseServer(server) => {
-                if let Some(pid) = self.paused.remove(&server) {
-                    process::send(pid, libc::SIGCONT);
+                if let Some(pid) = self.paused_servers.remove(&server) {
+                    process::send_signal_to(pid, libc::SIGCONT);
                 }
             }
             // Those end by themselves.
-            Fault::Leave(_) | Fault::KillServer(_) => {}
+            Fault::Terminate(_) | Fault::KillServer(_) => {}
         }
         Ok(())
     }
@@ -298,24 +302,24 @@ impl System {
     ///
     /// # Errors
     /// When a role can't be started.
-    pub fn heal(&mut self) -> anyhow::Result<()> {
+    pub fn heal_all(&mut self) -> anyhow::Result<()> {
         for proxy in self.wires.values() {
-            proxy.trouble(None);
+            proxy.set_trouble(None);
         }
-        for (_, pid) in std::mem::take(&mut self.paused) {
-            process::send(pid, libc::SIGCONT);
+        for (_, pid) in std::mem::take(&mut self.paused_servers) {
+            process::send_signal_to(pid, libc::SIGCONT);
         }
-        let roles: Vec<Role> = self.places.keys().copied().collect();
+        let roles: Vec<RoleProcess> = self.slots.keys().copied().collect();
         for role in roles {
-            self.signal(role, libc::SIGCONT);
-            if self.place(role).seat == Seat::Down {
+            self.signal_role(role, libc::SIGCONT);
+            if self.slot_mut(role).state == SlotState::Down {
                 self.start_role(role)?;
             }
         }
         let is_up = self
-            .places
-            .get(&Role::Serve)
-            .is_some_and(|place| place.seat == Seat::Up);
+            .slots
+            .get(&RoleProcess::Serve)
+            .is_some_and(|place| place.state == SlotState::Running);
         if is_up {
             self.disturb_serve(false);
         }
@@ -326,56 +330,57 @@ impl System {
     ///
     /// # Errors
     /// When a role can't be started, or the servers ended.
-    pub fn tend(&mut self) -> anyhow::Result<()> {
-        self.up.check()?;
+    pub fn tend_processes(&mut self) -> anyhow::Result<()> {
+        self.up.ensure_running()?;
         let now = Instant::now();
-        let roles: Vec<Role> = self.places.keys().copied().collect();
+        let roles: Vec<RoleProcess> = self.slots.keys().copied().collect();
         for role in roles {
-            if !self.board.notes().addresses.contains_key(&role)
-                && let Some(process) = &self.place(role).process
-                && let Some(address) = process.address()
+            if !self.recorder.lock_records().addresses.contains_key(&role)
+                && let Some(process) = &self.slot_mut(role).process
+                && let Some(address) = process.logged_address()
             {
-                self.board.notes().addresses.insert(role, address);
+                self.recorder.lock_records().addresses.insert(role, address);
             }
-            let place = self.place(role);
-            if let Seat::Waiting(until) = place.seat {
+            let slot = self.slot_mut(role);
+            if let SlotState::RestartPending(until) = slot.state {
                 if now >= until {
                     self.start_role(role)?;
                 }
                 continue;
             }
-            let Some(process) = &mut place.process else {
+            let Some(process) = &mut slot.process else {
                 continue;
             };
-            match (place.seat, process.ended()) {
-                (Seat::Leaving(since), None) if since.elapsed() > LEAVE_PATIENCE => {
+            match (slot.state, process.exit_status()) {
+                (SlotState::Stopping(since), None) if since.elapsed() > STOP_TIMEOUT => {
                     let tail = process.log_tail();
                     process.kill();
-                    self.board.complain(format!(
+                    self.recorder.record_violation(format!(
                         "{role} did not leave within {} s of SIGTERM: {tail}",
-                        LEAVE_PATIENCE.as_secs()
+                        STOP_TIMEOUT.as_secs()
                     ));
                 }
-                (Seat::Leaving(since), Some(status)) => {
+                (SlotState::Stopping(since), Some(status)) => {
                     // One that was told to leave while it could not start says why it did not.
-                    if !status.success() && process.address().is_some() {
+                    if !status.success() && process.logged_address().is_some() {
                         let tail = process.log_tail();
-                        self.board
-                            .complain(format!("{role} left with {status}: {tail}"));
+                        self.recorder
+                            .record_violation(format!("{role} left with {status}: {tail}"));
                     }
                     let took = u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX);
-                    self.board.add("milliseconds of leaving", took);
+                    self.recorder.add_count("milliseconds of leaving", took);
                     self.restart_later(role, now);
                 }
                 (_, Some(status)) => {
                     let tail = process.log_tail();
                     // One that can't start in the middle of a fault says so and ends; one that
                     // works must outlive every outage.
-                    if process.address().is_some() {
-                        self.board
-                            .complain(format!("{role} ended by itself with {status}: {tail}"));
+                    if process.logged_address().is_some() {
+                        self.recorder.record_violation(format!(
+                            "{role} ended by itself with {status}: {tail}"
+                        ));
                     }
-                    self.board.count("starts given up");
+                    self.recorder.count_one("starts given up");
                     self.restart_later(role, now);
                 }
                 (_, None) => {}
@@ -384,36 +389,36 @@ impl System {
         Ok(())
     }
 
-    fn restart_later(&mut self, role: Role, now: Instant) {
-        if role == Role::Serve {
+    fn restart_later(&mut self, role: RoleProcess, now: Instant) {
+        if role == RoleProcess::Serve {
             self.disturb_serve(true);
         }
-        let place = self.place(role);
-        place.process = None;
-        place.seat = Seat::Waiting(now + RESTART_WAIT);
-        self.board.gone(role);
+        let slot = self.slot_mut(role);
+        slot.process = None;
+        slot.state = SlotState::RestartPending(now + RESTART_DELAY);
+        self.recorder.record_role_end(role);
     }
 
     /// Panics in what the roles said.
     ///
     /// # Errors
     /// When the logs can't be read.
-    pub fn panics(&self) -> anyhow::Result<Vec<String>> {
-        let mut found = Vec::new();
+    pub fn find_panics(&self) -> anyhow::Result<Vec<String>> {
+        let mut panics = Vec::new();
         for entry in std::fs::read_dir(self.dir.join("logs"))? {
             let path = entry?.path();
             let text = String::from_utf8_lossy(&std::fs::read(&path)?).into_owned();
             let name = path.file_name().unwrap_or_default().to_string_lossy();
             let lines = text.lines().filter(|line| line.contains("panicked at"));
-            found.extend(lines.map(|line| format!("{name}: {line}")));
+            panics.extend(lines.map(|line| format!("{name}: {line}")));
         }
-        Ok(found)
+        Ok(panics)
     }
 
     /// Ends everything.
     pub async fn stop(mut self) {
-        for place in self.places.values_mut() {
-            if let Some(process) = &mut place.process {
+        for slot in self.slots.values_mut() {
+            if let Some(process) = &mut slot.process {
                 process.kill();
             }
         }

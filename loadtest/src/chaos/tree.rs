@@ -6,30 +6,30 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::content::Content;
+use super::content::TestContent;
 
 /// How a file is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum How {
+pub enum WriteMethod {
     /// Opened, emptied, written, closed.
-    Straight,
+    InPlace,
     /// Written beside under an unfinished file's name, then renamed.
-    Beside,
+    TempThenRename,
     /// Straight, and then given the time that the file had before: only its bytes tell.
-    SameTime,
+    KeepModifiedTime,
 }
 
 /// One thing done to the folders.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Step {
+pub enum FolderStep {
     /// Makes or overwrites a file; folders that are missing are made.
     Write {
         /// The file.
         path: String,
         /// Its bytes.
-        content: Content,
+        content: TestContent,
         /// In which way.
-        how: How,
+        method: WriteMethod,
     },
     /// Makes another file with the same bytes.
     Copy {
@@ -70,50 +70,50 @@ pub enum Step {
         seconds: i64,
     },
     /// Begins to write a file slowly and does not close it.
-    Begin {
+    BeginWrite {
         /// A path where nothing is.
         path: String,
         /// What it will hold in the end.
-        content: Content,
+        content: TestContent,
     },
     /// Writes the next part of it.
-    More,
+    ContinueWrite,
     /// Writes the rest of it and closes it.
-    End,
+    EndWrite,
     /// Takes a whole library's root away.
-    Away {
+    TakeRootAway {
         /// The library.
         library: String,
     },
     /// Puts it back.
-    Back,
+    PutRootBack,
 }
 
 /// The folders as they ought to be.
 #[derive(Debug, Clone, Default)]
-pub struct Tree {
+pub struct FolderModel {
     files: BTreeMap<String, u32>,
-    contents: BTreeMap<u32, Content>,
+    contents: BTreeMap<u32, TestContent>,
     folders: BTreeSet<String>,
     next_file: u32,
     /// A file that is still being written.
-    pub open: Option<String>,
+    pub open_file: Option<String>,
     /// A library whose root is away.
-    pub away: Option<String>,
+    pub away_library: Option<String>,
 }
 
 /// The folder of a path; the empty text for a library's root.
-pub fn parent(path: &str) -> &str {
+pub fn parent_of(path: &str) -> &str {
     path.rsplit_once('/').map_or("", |(parent, _)| parent)
 }
 
 /// The last part of a path.
-pub fn name(path: &str) -> &str {
+pub fn name_of(path: &str) -> &str {
     path.rsplit_once('/').map_or(path, |(_, name)| name)
 }
 
 /// The library that a path lies in.
-pub fn library(path: &str) -> &str {
+pub fn library_of(path: &str) -> &str {
     path.split_once('/').map_or(path, |(library, _)| library)
 }
 
@@ -123,7 +123,7 @@ pub fn is_within(path: &str, folder: &str) -> bool {
         .is_some_and(|rest| rest.starts_with('/'))
 }
 
-impl Tree {
+impl FolderModel {
     /// Empty libraries.
     pub fn new(libraries: &[&str]) -> Self {
         Self {
@@ -133,12 +133,12 @@ impl Tree {
     }
 
     /// How many files there are.
-    pub fn count(&self) -> usize {
+    pub fn file_count(&self) -> usize {
         self.files.len()
     }
 
     /// Every file with what it holds, by path.
-    pub fn files(&self) -> impl Iterator<Item = (&str, Content)> {
+    pub fn files(&self) -> impl Iterator<Item = (&str, TestContent)> {
         self.files
             .iter()
             .map(|(path, file)| (&path[..], self.contents[file]))
@@ -150,12 +150,12 @@ impl Tree {
     }
 
     /// What a file holds.
-    pub fn content(&self, path: &str) -> Option<Content> {
+    pub fn content_of(&self, path: &str) -> Option<TestContent> {
         self.files.get(path).map(|file| self.contents[file])
     }
 
     /// Whether something has this path.
-    pub fn has(&self, path: &str) -> bool {
+    pub fn contains_path(&self, path: &str) -> bool {
         self.files.contains_key(path) || self.folders.contains(path)
     }
 
@@ -169,64 +169,72 @@ impl Tree {
     ///
     /// # Panics
     /// When it can't be done: the planner has made a mistake.
-    pub fn apply(&mut self, step: &Step) {
+    pub fn apply_step(&mut self, step: &FolderStep) {
         match step {
-            Step::Write { path, content, how } => {
-                self.make_folders(parent(path));
+            FolderStep::Write {
+                path,
+                content,
+                method: how,
+            } => {
+                self.make_folders(parent_of(path));
                 match self.files.get(path) {
-                    Some(file) if *how != How::Beside => {
+                    Some(file) if *how != WriteMethod::TempThenRename => {
                         self.contents.insert(*file, *content);
                     }
-                    _ => self.add(path, *content),
+                    _ => self.add_file(path, *content),
                 }
             }
-            Step::Copy { from, to } => {
+            FolderStep::Copy { from, to } => {
                 let content = self
-                    .content(from)
+                    .content_of(from)
                     .expect("the planner copies what is there");
-                self.make_folders(parent(to));
-                self.add(to, content);
+                self.make_folders(parent_of(to));
+                self.add_file(to, content);
             }
-            Step::Link { from, to } => {
+            FolderStep::Link { from, to } => {
                 let file = *self
                     .files
                     .get(from)
                     .expect("the planner links what is there");
-                self.make_folders(parent(to));
+                self.make_folders(parent_of(to));
                 self.files.insert(to.clone(), file);
             }
-            Step::Rename { from, to } => {
-                assert!(!self.has(to), "{to} exists");
-                self.make_folders(parent(to));
+            FolderStep::Rename { from, to } => {
+                assert!(!self.contains_path(to), "{to} exists");
+                self.make_folders(parent_of(to));
                 if let Some(file) = self.files.remove(from) {
                     self.files.insert(to.clone(), file);
                 } else {
                     self.rename_folder(from, to);
                 }
             }
-            Step::Remove { path } => {
+            FolderStep::Remove { path } => {
                 let removed = self.files.remove(path);
                 assert!(removed.is_some(), "{path} does not exist");
             }
-            Step::RemoveFolder { path } => {
+            FolderStep::RemoveFolder { path } => {
                 self.files.retain(|file, _| !is_within(file, path));
                 self.folders
                     .retain(|folder| folder != path && !is_within(folder, path));
             }
-            Step::Touch { path, .. } => assert!(self.has(path), "{path} does not exist"),
-            Step::Begin { path, content } => {
-                self.make_folders(parent(path));
-                self.add(path, *content);
-                self.open = Some(path.clone());
+            FolderStep::Touch { path, .. } => {
+                assert!(self.contains_path(path), "{path} does not exist")
             }
-            Step::More => assert!(self.open.is_some(), "nothing is being written"),
-            Step::End => self.open = None,
-            Step::Away { library } => self.away = Some(library.clone()),
-            Step::Back => self.away = None,
+            FolderStep::BeginWrite { path, content } => {
+                self.make_folders(parent_of(path));
+                self.add_file(path, *content);
+                self.open_file = Some(path.clone());
+            }
+            FolderStep::ContinueWrite => {
+                assert!(self.open_file.is_some(), "nothing is being written")
+            }
+            FolderStep::EndWrite => self.open_file = None,
+            FolderStep::TakeRootAway { library } => self.away_library = Some(library.clone()),
+            FolderStep::PutRootBack => self.away_library = None,
         }
     }
 
-    fn add(&mut self, path: &str, content: Content) {
+    fn add_file(&mut self, path: &str, content: TestContent) {
         self.next_file += 1;
         self.contents.insert(self.next_file, content);
         self.files.insert(path.to_owned(), self.next_file);
@@ -235,7 +243,7 @@ impl Tree {
     fn make_folders(&mut self, folder: &str) {
         let mut folder = folder;
         while !folder.is_empty() && self.folders.insert(folder.to_owned()) {
-            folder = parent(folder);
+            folder = parent_of(folder);
         }
     }
 

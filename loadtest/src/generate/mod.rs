@@ -1,4 +1,4 @@
-//! `generate`: any number of photo-like JPEG files, the same for the same seed.
+//! `run_generate`: any number of photo-like JPEG files, the same for the same seed.
 //!
 //! Pictures are dealt to the families in turn and painted on all cores. A file appears under its
 //! name only when it is whole (written beside, then renamed), as a careful program would do it:
@@ -19,18 +19,18 @@ use anyhow::Context;
 use clap::Args;
 use clap::builder::PossibleValuesParser;
 
-use crate::paint::random::{Random, scramble};
-use crate::scenes::{FAMILIES, Family};
-use picture::{Picture, SIDE_MAX};
+use crate::paint::random::{Random, scramble_bits};
+use crate::scenes::{FAMILIES, SceneFamily};
+use picture::{PictureSpec, SIDE_MAX};
 
 /// How many pictures share a folder.
-const FOLDER_SIZE: u64 = 1000;
+const FILES_PER_FOLDER: u64 = 1000;
 
 /// Most pixels in one picture: what a worker holds stays below about a gigabyte.
-const PIXELS_MAX: u64 = 250_000_000;
+const MAX_PIXELS: u64 = 250_000_000;
 
 /// How often progress is shown.
-const PROGRESS_PAUSE: Duration = Duration::from_secs(2);
+const PROGRESS_INTERVAL: Duration = Duration::from_secs(2);
 
 /// Paint photo-like pictures as JPEG files.
 ///
@@ -48,7 +48,7 @@ const PROGRESS_PAUSE: Duration = Duration::from_secs(2);
   lookalike-loadtest generate --out /tmp/cats --count 50 --families cat --width 640 --height 480
 
 Exit codes: 0 all pictures written, 1 something failed, 2 wrong use.")]
-pub struct Arguments {
+pub struct GenerateArguments {
     /// The folder to write to; made if it does not exist.
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
@@ -104,7 +104,7 @@ fn family_names() -> PossibleValuesParser {
 
 fn megapixels(text: &str) -> Result<f64, String> {
     let value: f64 = text.parse().map_err(|_| "not a number".to_owned())?;
-    let limit = PIXELS_MAX as f64 / 1e6;
+    let limit = MAX_PIXELS as f64 / 1e6;
     if value >= 0.001 && value <= limit {
         Ok(value)
     } else {
@@ -123,42 +123,42 @@ fn grain(text: &str) -> Result<f32, String> {
 
 /// What was made.
 #[derive(Debug, Clone, Copy)]
-pub struct Summary {
+pub struct GenerateSummary {
     /// Files written.
     pub files: u64,
     /// Their size together, in bytes.
     pub bytes: u64,
     /// How long it took.
-    pub took: Duration,
+    pub elapsed: Duration,
 }
 
 /// Does what the command line says, and prints a summary.
-pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
+pub fn run(arguments: &GenerateArguments) -> anyhow::Result<()> {
     let threads = arguments.threads.map_or_else(
         || std::thread::available_parallelism().map_or(1, usize::from),
         |threads| threads.get() as usize,
     );
     let summary = if arguments.sample_set {
-        let samples = sample_set::samples();
-        write_all(&arguments.out, samples.len() as u64, threads, |number| {
+        let samples = sample_set::sample_pictures();
+        write_pictures(&arguments.out, samples.len() as u64, threads, |number| {
             let sample = &samples[number as usize];
             (sample.path.clone(), sample.picture)
         })?
     } else {
         let pixels = u64::from(arguments.width) * u64::from(arguments.height);
         anyhow::ensure!(
-            pixels <= PIXELS_MAX,
+            pixels <= MAX_PIXELS,
             "{}×{} is more than {} megapixels: choose a smaller size",
             arguments.width,
             arguments.height,
-            PIXELS_MAX / 1_000_000
+            MAX_PIXELS / 1_000_000
         );
-        let families = chosen(&arguments.families);
-        write_all(&arguments.out, arguments.count, threads, |number| {
-            ordered(arguments, &families, number)
+        let families = select_families(&arguments.families);
+        write_pictures(&arguments.out, arguments.count, threads, |number| {
+            plan_picture(arguments, &families, number)
         })?
     };
-    let seconds = summary.took.as_secs_f64().max(1e-9);
+    let seconds = summary.elapsed.as_secs_f64().max(1e-9);
     println!(
         "{} pictures, {:.1} MB, in {:.1} s: {:.1} images/s, {:.0} kB each, in {}",
         summary.files,
@@ -171,34 +171,38 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn chosen(names: &[String]) -> Vec<&'static Family> {
+fn select_families(names: &[String]) -> Vec<&'static SceneFamily> {
     FAMILIES
         .iter()
         .filter(|family| names.is_empty() || names.iter().any(|name| name == family.name))
         .collect()
 }
 
-/// Picture `number` (from zero) and the path of its file.
-fn ordered(arguments: &Arguments, families: &[&'static Family], number: u64) -> (String, Picture) {
+/// Picture `next_number` (from zero) and the path of its file.
+fn plan_picture(
+    arguments: &GenerateArguments,
+    families: &[&'static SceneFamily],
+    number: u64,
+) -> (String, PictureSpec) {
     let family = families[(number % families.len() as u64) as usize];
     let (width, height) = match arguments.megapixels {
         Some(millions) => camera_size(millions, number % 5 == 4),
         None => (arguments.width, arguments.height),
     };
-    let seed = scramble(arguments.seed) ^ scramble(number.wrapping_add(1));
-    let picture = Picture {
+    let seed = scramble_bits(arguments.seed) ^ scramble_bits(number.wrapping_add(1));
+    let picture = PictureSpec {
         family,
         seed,
         width,
         height,
-        grain: arguments.grain * Random::new(seed, 0).between(0.75, 1.75),
+        grain: arguments.grain * Random::new(seed, 0).float_between(0.75, 1.75),
         quality: arguments.quality,
         progressive: arguments.progressive,
     };
     let path = format!(
         "{}/{:04}/{}-{number:07}.jpg",
         family.group,
-        number / FOLDER_SIZE,
+        number / FILES_PER_FOLDER,
         family.name
     );
     (path, picture)
@@ -216,29 +220,29 @@ fn camera_size(millions: f64, upright: bool) -> (u32, u32) {
 }
 
 /// Paints and writes pictures `0..count` on `threads` threads; the first error stops all of them.
-fn write_all(
+fn write_pictures(
     out: &Path,
     count: u64,
     threads: usize,
-    order: impl Fn(u64) -> (String, Picture) + Sync,
-) -> anyhow::Result<Summary> {
+    plan: impl Fn(u64) -> (String, PictureSpec) + Sync,
+) -> anyhow::Result<GenerateSummary> {
     let start = Instant::now();
     let (next, files, bytes) = (AtomicU64::new(0), AtomicU64::new(0), AtomicU64::new(0));
     let stop = AtomicBool::new(false);
     let failure: Mutex<Option<anyhow::Error>> = Mutex::new(None);
-    let shown = Mutex::new(start);
-    let work = || {
+    let last_shown = Mutex::new(start);
+    let paint_next = || {
         while !stop.load(Ordering::Relaxed) {
             let number = next.fetch_add(1, Ordering::Relaxed);
             if number >= count {
                 return;
             }
-            let (path, picture) = order(number);
-            match write_one(&out.join(path), &picture) {
+            let (path, picture) = plan(number);
+            match write_picture(&out.join(path), &picture) {
                 Ok(size) => {
                     bytes.fetch_add(size, Ordering::Relaxed);
                     let done = files.fetch_add(1, Ordering::Relaxed) + 1;
-                    show_progress(&shown, start, done, count);
+                    show_progress(&last_shown, start, done, count);
                 }
                 Err(error) => {
                     stop.store(true, Ordering::Relaxed);
@@ -251,7 +255,7 @@ fn write_all(
     };
     std::thread::scope(|scope| {
         for _ in 0..threads {
-            scope.spawn(work);
+            scope.spawn(paint_next);
         }
     });
     if std::io::stderr().is_terminal() {
@@ -259,17 +263,17 @@ fn write_all(
     }
     match failure.into_inner().expect("no thread panics holding it") {
         Some(error) => Err(error),
-        None => Ok(Summary {
+        None => Ok(GenerateSummary {
             files: files.into_inner(),
             bytes: bytes.into_inner(),
-            took: start.elapsed(),
+            elapsed: start.elapsed(),
         }),
     }
 }
 
 /// Paints one picture and writes it, whole or not at all. Answers its size in bytes.
-fn write_one(path: &Path, picture: &Picture) -> anyhow::Result<u64> {
-    let bytes = picture.jpeg()?;
+fn write_picture(path: &Path, picture: &PictureSpec) -> anyhow::Result<u64> {
+    let bytes = picture.encode_jpeg()?;
     let folder = path.parent().expect("a picture's path has a folder");
     fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
     let name = path.file_name().expect("a picture's path has a name");
@@ -280,10 +284,10 @@ fn write_one(path: &Path, picture: &Picture) -> anyhow::Result<u64> {
     Ok(bytes.len() as u64)
 }
 
-/// One line on a terminal that is written over, plain lines elsewhere; at most one every [`PROGRESS_PAUSE`].
-fn show_progress(shown: &Mutex<Instant>, start: Instant, done: u64, count: u64) {
-    let mut shown = shown.lock().expect("no thread panics holding it");
-    if shown.elapsed() < PROGRESS_PAUSE {
+/// One line on a terminal that is written over, plain lines elsewhere; at most one every [`PROGRESS_INTERVAL`].
+fn show_progress(last_shown: &Mutex<Instant>, start: Instant, done: u64, count: u64) {
+    let mut shown = last_shown.lock().expect("no thread panics holding it");
+    if shown.elapsed() < PROGRESS_INTERVAL {
         return;
     }
     *shown = Instant::now();
@@ -313,8 +317,8 @@ mod tests {
 
     #[test]
     fn families_are_chosen_by_name() {
-        assert_eq!(chosen(&[]).len(), FAMILIES.len());
-        let cats = chosen(&["cat".to_owned()]);
+        assert_eq!(select_families(&[]).len(), FAMILIES.len());
+        let cats = select_families(&["cat".to_owned()]);
         assert_eq!(cats.len(), 1);
         assert_eq!(cats[0].group, "objects");
     }

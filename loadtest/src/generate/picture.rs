@@ -3,20 +3,20 @@
 use jpeg_encoder::{ColorType, Encoder, SamplingFactor};
 
 use crate::paint::{Canvas, Random};
-use crate::scenes::Family;
+use crate::scenes::SceneFamily;
 
 /// At most this many pixels are painted; larger pictures are enlarged from that many and get their grain at the final
 /// size. A phone's twelve megapixels are not sharp to the pixel either, and painting is what takes the time.
-const PAINTED_PIXELS_MAX: usize = 1_500_000;
+const MAX_PAINTED_PIXELS: usize = 1_500_000;
 
 /// The largest side of a JPEG file.
 pub const SIDE_MAX: u32 = 65_500;
 
 /// What to paint, and how to store it.
 #[derive(Debug, Clone, Copy)]
-pub struct Picture {
+pub struct PictureSpec {
     /// What it shows.
-    pub family: &'static Family,
+    pub family: &'static SceneFamily,
     /// Decides everything else about it.
     pub seed: u64,
     /// Width in pixels, 1…[`SIDE_MAX`].
@@ -46,9 +46,9 @@ pub enum PictureError {
     },
 }
 
-impl Picture {
+impl PictureSpec {
     /// The pixels: 8-bit RGB, row by row, `width × height × 3` bytes.
-    pub fn pixels(&self) -> Vec<u8> {
+    pub fn render_pixels(&self) -> Vec<u8> {
         let (width, height) = (self.width as usize, self.height as usize);
         let (columns, rows) = painted_size(width, height);
         let mut canvas = Canvas::new(columns, rows);
@@ -58,18 +58,18 @@ impl Picture {
         });
         let mut random = Random::new(self.seed, stream);
         (self.family.paint)(&mut canvas, &mut random);
-        canvas.vignette(0.18);
-        canvas.develop(width, height, self.grain, random.bits())
+        canvas.darken_corners(0.18);
+        canvas.render_rgb(width, height, self.grain, random.next_u64())
     }
 
     /// The bytes of the JPEG file.
-    pub fn jpeg(&self) -> Result<Vec<u8>, PictureError> {
+    pub fn encode_jpeg(&self) -> Result<Vec<u8>, PictureError> {
         let failed = |source| PictureError::Encode {
             width: self.width,
             height: self.height,
             source,
         };
-        let pixels = self.pixels();
+        let pixels = self.render_pixels();
         let mut bytes = Vec::with_capacity(pixels.len() / 8);
         let mut encoder = Encoder::new(&mut bytes, self.quality);
         // What cameras write: colours at half the resolution.
@@ -83,10 +83,10 @@ impl Picture {
     }
 }
 
-/// The size to paint at: the final one, or one of the same shape with at most [`PAINTED_PIXELS_MAX`].
+/// The size to paint at: the final one, or one of the same shape with at most [`MAX_PAINTED_PIXELS`].
 fn painted_size(width: usize, height: usize) -> (usize, usize) {
     let mut shrink = 1;
-    while (width / shrink) * (height / shrink) > PAINTED_PIXELS_MAX {
+    while (width / shrink) * (height / shrink) > MAX_PAINTED_PIXELS {
         shrink += 1;
     }
     ((width / shrink).max(1), (height / shrink).max(1))
@@ -97,8 +97,8 @@ mod tests {
     use super::*;
     use crate::scenes::FAMILIES;
 
-    fn picture(seed: u64, width: u32, height: u32) -> Picture {
-        Picture {
+    fn small_picture(seed: u64, width: u32, height: u32) -> PictureSpec {
+        PictureSpec {
             family: &FAMILIES[0],
             seed,
             width,
@@ -111,9 +111,9 @@ mod tests {
 
     #[test]
     fn the_seed_decides_the_picture() {
-        let first = picture(1, 80, 60).jpeg().unwrap();
-        assert_eq!(first, picture(1, 80, 60).jpeg().unwrap());
-        assert_ne!(first, picture(2, 80, 60).jpeg().unwrap());
+        let first = small_picture(1, 80, 60).encode_jpeg().unwrap();
+        assert_eq!(first, small_picture(1, 80, 60).encode_jpeg().unwrap());
+        assert_ne!(first, small_picture(2, 80, 60).encode_jpeg().unwrap());
     }
 
     #[test]
@@ -121,11 +121,11 @@ mod tests {
         for family in &FAMILIES {
             for (width, height) in [(96, 64), (48, 90), (1, 1), (200, 8), (8, 120)] {
                 for seed in 0..6 {
-                    let pixels = Picture {
+                    let pixels = PictureSpec {
                         family,
-                        ..picture(seed, width, height)
+                        ..small_picture(seed, width, height)
                     }
-                    .pixels();
+                    .render_pixels();
                     assert_eq!(
                         pixels.len(),
                         (width * height * 3) as usize,
@@ -141,9 +141,9 @@ mod tests {
     fn large_pictures_are_painted_smaller() {
         assert_eq!(painted_size(800, 600), (800, 600));
         let (columns, rows) = painted_size(4000, 3000);
-        assert!(columns * rows <= PAINTED_PIXELS_MAX);
+        assert!(columns * rows <= MAX_PAINTED_PIXELS);
         assert!((columns * 3).abs_diff(rows * 4) < 4, "{columns}×{rows}");
-        let pixels = picture(3, 1600, 1200).pixels();
+        let pixels = small_picture(3, 1600, 1200).render_pixels();
         assert_eq!(pixels.len(), 1600 * 1200 * 3);
     }
 }

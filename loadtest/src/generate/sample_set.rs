@@ -2,16 +2,16 @@
 //!
 //! `generate --sample-set --out images` makes them again byte for byte; a test holds this.
 
-use super::picture::Picture;
+use super::picture::PictureSpec;
 use crate::scenes;
 
 /// A picture of the set and the name of its file, relative to the set's folder, with `/` between its parts.
 #[derive(Debug, Clone)]
-pub struct Sample {
+pub struct SamplePicture {
     /// Its file.
     pub path: String,
     /// What it is.
-    pub picture: Picture,
+    pub picture: PictureSpec,
 }
 
 /// The families of the set and the seed of each of their pictures, picked by eye.
@@ -34,14 +34,14 @@ const SEEDS: [(&str, [u64; 5]); 12] = [
 const SIZES: [(u32, u32); 5] = [(800, 600), (720, 540), (640, 480), (600, 750), (768, 512)];
 
 /// All pictures of the set.
-pub fn samples() -> Vec<Sample> {
+pub fn sample_pictures() -> Vec<SamplePicture> {
     let mut samples = Vec::new();
     for (name, seeds) in SEEDS {
-        let family = scenes::named(name).expect("the set only names families that exist");
+        let family = scenes::find_family(name).expect("the set only names families that exist");
         for (i, (seed, (width, height))) in seeds.into_iter().zip(SIZES).enumerate() {
-            samples.push(Sample {
+            samples.push(SamplePicture {
                 path: format!("{}/{}-{}.jpg", family.group, family.name, i + 1),
-                picture: Picture {
+                picture: PictureSpec {
                     family,
                     seed,
                     width,
@@ -62,7 +62,10 @@ mod tests {
 
     #[test]
     fn paths_are_unique() {
-        let mut paths: Vec<String> = samples().into_iter().map(|sample| sample.path).collect();
+        let mut paths: Vec<String> = sample_pictures()
+            .into_iter()
+            .map(|sample| sample.path)
+            .collect();
         let count = paths.len();
         assert_eq!(count, 60);
         paths.sort();

@@ -2,7 +2,7 @@
 
 use super::colour::{Colour, rgb};
 use super::mask::{Mask, box_blur_thrice};
-use super::math::{Point, point, smooth};
+use super::math::{Point, point, smooth_step};
 use super::noise;
 use super::path::Path;
 
@@ -36,8 +36,8 @@ impl Canvas {
     }
 
     /// The coverage of `path` on this canvas.
-    pub fn mask(&self, path: &Path) -> Mask {
-        Mask::of(
+    pub fn rasterise_path(&self, path: &Path) -> Mask {
+        Mask::from_path(
             path,
             self.scale(),
             self.columns,
@@ -47,7 +47,7 @@ impl Canvas {
     }
 
     /// Paints the whole canvas by a function of the place.
-    pub fn cover(&mut self, paint: impl Fn(Point) -> Colour) {
+    pub fn paint_all(&mut self, paint: impl Fn(Point) -> Colour) {
         let step = 1.0 / self.scale();
         for (row, pixels) in self.pixels.chunks_exact_mut(self.columns).enumerate() {
             let y = (row as f32 + 0.5) * step;
@@ -58,7 +58,7 @@ impl Canvas {
     }
 
     /// Repaints the whole canvas by a function of the place and of what is there.
-    pub fn repaint(&mut self, paint: impl Fn(Point, Colour) -> Colour) {
+    pub fn repaint_all(&mut self, paint: impl Fn(Point, Colour) -> Colour) {
         let step = 1.0 / self.scale();
         for (row, pixels) in self.pixels.chunks_exact_mut(self.columns).enumerate() {
             let y = (row as f32 + 0.5) * step;
@@ -68,8 +68,8 @@ impl Canvas {
         }
     }
 
-    /// Where `mask` covers, blends what is there with what `paint` makes of it.
-    pub fn blend(&mut self, mask: &Mask, paint: impl Fn(Point, Colour) -> Colour) {
+    /// Where `rasterise_path` covers, blends what is there with what `paint_path` makes of it.
+    pub fn blend_mask(&mut self, mask: &Mask, paint: impl Fn(Point, Colour) -> Colour) {
         let step = 1.0 / self.scale();
         let first_row = mask.top.max(0);
         let end_row = (mask.top + mask.height as i32).min(self.rows as i32);
@@ -77,55 +77,55 @@ impl Canvas {
         let end_column = (mask.left + mask.width as i32).min(self.columns as i32);
         for row in first_row..end_row {
             for column in first_column..end_column {
-                let covered = mask.at(column, row);
+                let covered = mask.coverage_at(column, row);
                 if covered > 0.0 {
                     let pixel = &mut self.pixels[row as usize * self.columns + column as usize];
                     let place = point((column as f32 + 0.5) * step, (row as f32 + 0.5) * step);
-                    *pixel = pixel.mix(paint(place, *pixel), covered);
+                    *pixel = pixel.mix_with(paint(place, *pixel), covered);
                 }
             }
         }
     }
 
     /// Fills `path` with one colour.
-    pub fn fill(&mut self, path: &Path, colour: Colour) {
-        let mask = self.mask(path);
-        self.blend(&mask, |_, _| colour);
+    pub fn fill_path(&mut self, path: &Path, colour: Colour) {
+        let mask = self.rasterise_path(path);
+        self.blend_mask(&mask, |_, _| colour);
     }
 
     /// Fills `path` with a colour that lets `1 − opacity` of what is below through.
-    pub fn glaze(&mut self, path: &Path, colour: Colour, opacity: f32) {
-        let mask = self.mask(path);
-        self.blend(&mask, |_, below| below.mix(colour, opacity));
+    pub fn glaze_path(&mut self, path: &Path, colour: Colour, opacity: f32) {
+        let mask = self.rasterise_path(path);
+        self.blend_mask(&mask, |_, below| below.mix_with(colour, opacity));
     }
 
     /// Fills `path` by a function of the place.
-    pub fn paint(&mut self, path: &Path, paint: impl Fn(Point) -> Colour) {
-        let mask = self.mask(path);
-        self.blend(&mask, |place, _| paint(place));
+    pub fn paint_path(&mut self, path: &Path, paint: impl Fn(Point) -> Colour) {
+        let mask = self.rasterise_path(path);
+        self.blend_mask(&mask, |place, _| paint(place));
     }
 
     /// Darkens what lies below `path`, moved by `offset` and softened by `softness` units.
-    pub fn shadow(&mut self, path: &Path, offset: Point, softness: f32, strength: f32) {
+    pub fn cast_shadow(&mut self, path: &Path, offset: Point, softness: f32, strength: f32) {
         let scale = self.scale();
         let mask = self
-            .mask(path)
-            .moved(offset * scale)
-            .blurred(softness * scale);
+            .rasterise_path(path)
+            .move_by(offset * scale)
+            .blur_by(softness * scale);
         // Shadows are a little blue: what lights them is the sky or the wall, not the lamp.
         let tint = rgb(0.10, 0.09, 0.16);
-        self.blend(&mask, |_, below| {
-            below.mix(below.under(tint.lighter(0.25)), strength)
+        self.blend_mask(&mask, |_, below| {
+            below.mix_with(below.lit_by(tint.mix_white(0.25)), strength)
         });
     }
 
     /// Adds a soft glow of the given colour, fading out at `radius` units.
-    pub fn glow(&mut self, centre: Point, radius: f32, colour: Colour, strength: f32) {
-        let mask = self.mask(&Path::circle(centre, radius));
-        self.blend(&mask, |place, below| {
-            let t = smooth(radius, 0.0, (place - centre).length());
+    pub fn add_glow(&mut self, centre: Point, radius: f32, colour: Colour, strength: f32) {
+        let mask = self.rasterise_path(&Path::circle(centre, radius));
+        self.blend_mask(&mask, |place, below| {
+            let t = smooth_step(radius, 0.0, (place - centre).length());
             // "Screen": bright, but never beyond white.
-            let add = colour.times(t * t * strength);
+            let add = colour.scale_by(t * t * strength);
             rgb(
                 1.0 - (1.0 - below.r) * (1.0 - add.r),
                 1.0 - (1.0 - below.g) * (1.0 - add.g),
@@ -135,7 +135,7 @@ impl Canvas {
     }
 
     /// Blurs everything painted so far by about `radius` units: what is painted next stands out sharp.
-    pub fn blur(&mut self, radius: f32) {
+    pub fn blur_all(&mut self, radius: f32) {
         let reach = (radius * self.scale() / 1.7).round() as usize;
         if reach == 0 {
             return;
@@ -161,29 +161,29 @@ impl Canvas {
     pub fn mirror_below(&mut self, y: f32, ripple: impl Fn(Point) -> Point) {
         let above = self.clone();
         let scale = self.scale();
-        self.repaint(|place, below| {
+        self.repaint_all(|place, below| {
             if place.y < y {
                 return below;
             }
             let push = ripple(place);
             let mirrored = (2.0 * y - place.y + push.y).clamp(0.0, y - 1.0 / scale);
-            above.sample((place.x + push.x) * scale - 0.5, mirrored * scale - 0.5)
+            above.sample_pixels((place.x + push.x) * scale - 0.5, mirrored * scale - 0.5)
         });
     }
 
     /// Darkens the corners, as a lens does.
-    pub fn vignette(&mut self, strength: f32) {
+    pub fn darken_corners(&mut self, strength: f32) {
         let centre = point(self.width() / 2.0, 0.5);
         let corner = centre.length();
-        self.repaint(|place, below| {
+        self.repaint_all(|place, below| {
             let far = (place - centre).length() / corner;
-            below.times(1.0 - strength * far * far * far)
+            below.scale_by(1.0 - strength * far * far * far)
         });
     }
 
     /// The picture as 8-bit RGB of `columns × rows` pixels, enlarged smoothly where that is more than was painted,
     /// with film grain of the given strength (1/255ths) added at the final size.
-    pub fn develop(&self, columns: usize, rows: usize, grain: f32, seed: u64) -> Vec<u8> {
+    pub fn render_rgb(&self, columns: usize, rows: usize, grain: f32, seed: u64) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(columns * rows * 3);
         let same = columns == self.columns && rows == self.rows;
         let (sx, sy) = (
@@ -191,22 +191,22 @@ impl Canvas {
             self.rows as f32 / rows as f32,
         );
         for row in 0..rows {
-            let fine_row = noise::Row::new(row as i32, seed);
-            let coarse_row = noise::Row::new(row as i32 / 2, seed ^ 0x67);
+            let fine_row = noise::NoiseRow::new(row as i32, seed);
+            let coarse_row = noise::NoiseRow::new(row as i32 / 2, seed ^ 0x67);
             let mut coarse = 0.0;
             for column in 0..columns {
                 let colour = if same {
                     self.pixels[row * columns + column]
                 } else {
-                    self.sample(
+                    self.sample_pixels(
                         (column as f32 + 0.5) * sx - 0.5,
                         (row as f32 + 0.5) * sy - 0.5,
                     )
                 };
                 if column % 2 == 0 {
-                    coarse = coarse_row.cell(column as i32 / 2);
+                    coarse = coarse_row.cell_at(column as i32 / 2);
                 }
-                let noise = fine_row.cell(column as i32) + coarse - 1.0;
+                let noise = fine_row.cell_at(column as i32) + coarse - 1.0;
                 // Grain shows most in the mid-tones, and all three colours share it.
                 let bright = (colour.r + colour.g + colour.b) / 3.0;
                 let add = grain * noise * (0.5 + 2.0 * (bright * (1.0 - bright)).max(0.0)) + 0.5;
@@ -220,13 +220,13 @@ impl Canvas {
     }
 
     /// The colour at a place.
-    pub fn at(&self, place: Point) -> Colour {
+    pub fn colour_at(&self, place: Point) -> Colour {
         let scale = self.scale();
-        self.sample(place.x * scale - 0.5, place.y * scale - 0.5)
+        self.sample_pixels(place.x * scale - 0.5, place.y * scale - 0.5)
     }
 
     /// The colour between four pixels.
-    fn sample(&self, x: f32, y: f32) -> Colour {
+    fn sample_pixels(&self, x: f32, y: f32) -> Colour {
         let x = x.clamp(0.0, (self.columns - 1) as f32);
         let y = y.clamp(0.0, (self.rows - 1) as f32);
         let (i, j) = (x as usize, y as usize);
@@ -234,7 +234,7 @@ impl Canvas {
         let (u, v) = (x - i as f32, y - j as f32);
         let at = |column: usize, row: usize| self.pixels[row * self.columns + column];
         at(i, j)
-            .mix(at(right, j), u)
-            .mix(at(i, below).mix(at(right, below), u), v)
+            .mix_with(at(right, j), u)
+            .mix_with(at(i, below).mix_with(at(right, below), u), v)
     }
 }

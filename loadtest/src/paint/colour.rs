@@ -39,15 +39,15 @@ pub fn oklch(lightness: f32, chroma: f32, hue: f32) -> Colour {
     let m = cube(lightness - 0.105_561_346 * a - 0.063_854_17 * b);
     let s = cube(lightness - 0.089_484_18 * a - 1.291_485_5 * b);
     rgb(
-        encode(4.076_741_7 * l - 3.307_711_6 * m + 0.230_969_94 * s),
-        encode(-1.268_438 * l + 2.609_757_4 * m - 0.341_319_38 * s),
-        encode(-0.004_196_086_3 * l - 0.703_418_6 * m + 1.707_614_7 * s),
+        encode_gamma(4.076_741_7 * l - 3.307_711_6 * m + 0.230_969_94 * s),
+        encode_gamma(-1.268_438 * l + 2.609_757_4 * m - 0.341_319_38 * s),
+        encode_gamma(-0.004_196_086_3 * l - 0.703_418_6 * m + 1.707_614_7 * s),
     )
 }
 
 /// Linear light to sRGB's gamma. The curve is fitted with square roots only, which are exact on every machine;
 /// it is within 0.006 of the standard's.
-fn encode(linear: f32) -> f32 {
+fn encode_gamma(linear: f32) -> f32 {
     let x = linear.clamp(0.0, 1.0);
     if x < 0.003_130_8 {
         return 12.92 * x;
@@ -61,7 +61,7 @@ fn encode(linear: f32) -> f32 {
 
 impl Colour {
     /// The colour `t` of the way to `other`.
-    pub fn mix(self, other: Colour, t: f32) -> Colour {
+    pub fn mix_with(self, other: Colour, t: f32) -> Colour {
         rgb(
             lerp(self.r, other.r, t),
             lerp(self.g, other.g, t),
@@ -70,40 +70,40 @@ impl Colour {
     }
 
     /// Every part times `factor`: light and shade.
-    pub fn times(self, factor: f32) -> Colour {
+    pub fn scale_by(self, factor: f32) -> Colour {
         rgb(self.r * factor, self.g * factor, self.b * factor)
     }
 
     /// Part by part: seen in a coloured light.
-    pub fn under(self, light: Colour) -> Colour {
+    pub fn lit_by(self, light: Colour) -> Colour {
         rgb(self.r * light.r, self.g * light.g, self.b * light.b)
     }
 
     /// The sum: light added, as by a gleam.
-    pub fn plus(self, light: Colour) -> Colour {
+    pub fn add_light(self, light: Colour) -> Colour {
         rgb(self.r + light.r, self.g + light.g, self.b + light.b)
     }
 
     /// Towards white by `t`.
-    pub fn lighter(self, t: f32) -> Colour {
-        self.mix(WHITE, t)
+    pub fn mix_white(self, t: f32) -> Colour {
+        self.mix_with(WHITE, t)
     }
 
     /// Towards black by `t`.
-    pub fn darker(self, t: f32) -> Colour {
-        self.mix(BLACK, t)
+    pub fn mix_black(self, t: f32) -> Colour {
+        self.mix_with(BLACK, t)
     }
 }
 
 /// The colour at `t` of a gradient whose stops are sorted by position; beyond its ends the end colours hold.
-pub fn gradient(stops: &[(f32, Colour)], t: f32) -> Colour {
+pub fn sample_gradient(stops: &[(f32, Colour)], t: f32) -> Colour {
     let mut last = stops[0];
     for &stop in stops {
         if t < stop.0 {
             if stop.0 <= last.0 {
                 return stop.1;
             }
-            return last.1.mix(stop.1, (t - last.0) / (stop.0 - last.0));
+            return last.1.mix_with(stop.1, (t - last.0) / (stop.0 - last.0));
         }
         last = stop;
     }
@@ -124,9 +124,9 @@ mod tests {
                 1.055 * x.powf(1.0 / 2.4) - 0.055
             };
             assert!(
-                (encode(x) - exact).abs() < 0.006,
+                (encode_gamma(x) - exact).abs() < 0.006,
                 "{x}: {} {exact}",
-                encode(x)
+                encode_gamma(x)
             );
         }
     }
@@ -134,8 +134,8 @@ mod tests {
     #[test]
     fn gradients_meet_their_stops() {
         let stops = [(0.2, BLACK), (0.8, WHITE)];
-        assert_eq!(gradient(&stops, 0.0), BLACK);
-        assert_eq!(gradient(&stops, 1.0), WHITE);
-        assert!((gradient(&stops, 0.5).r - 0.5).abs() < 1e-6);
+        assert_eq!(sample_gradient(&stops, 0.0), BLACK);
+        assert_eq!(sample_gradient(&stops, 1.0), WHITE);
+        assert!((sample_gradient(&stops, 0.5).r - 0.5).abs() < 1e-6);
     }
 }

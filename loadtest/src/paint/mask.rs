@@ -24,7 +24,7 @@ const SUB_ROWS: i32 = 8;
 impl Mask {
     /// Rasterises `path`, scaled from units to pixels, within a canvas of `width × height` pixels and a border of
     /// `margin` pixels around it (what a later blur can pull in).
-    pub fn of(path: &Path, scale: f32, width: usize, height: usize, margin: i32) -> Mask {
+    pub fn from_path(path: &Path, scale: f32, width: usize, height: usize, margin: i32) -> Mask {
         let (mut x0, mut y0, mut x1, mut y1) = (f32::MAX, f32::MAX, f32::MIN, f32::MIN);
         for corner in path.contours.iter().flatten() {
             x0 = x0.min(corner.x * scale);
@@ -46,13 +46,13 @@ impl Mask {
             coverage: vec![0.0; columns * rows],
         };
         if columns > 0 && rows > 0 {
-            mask.rasterise(path, scale);
+            mask.fill_coverage(path, scale);
         }
         mask
     }
 
     /// Scan conversion by the non-zero rule: crossings of every sub-row, sorted, and the spans between them.
-    fn rasterise(&mut self, path: &Path, scale: f32) {
+    fn fill_coverage(&mut self, path: &Path, scale: f32) {
         let sub_row_count = self.height * SUB_ROWS as usize;
         let mut crossings: Vec<Vec<(f32, i32)>> = vec![Vec::new(); sub_row_count];
         let row_of = |y: f32| (y - self.top as f32) * SUB_ROWS as f32 - 0.5;
@@ -91,7 +91,7 @@ impl Mask {
     }
 
     /// The coverage of one pixel of the canvas.
-    pub fn at(&self, x: i32, y: i32) -> f32 {
+    pub fn coverage_at(&self, x: i32, y: i32) -> f32 {
         let (column, row) = (x - self.left, y - self.top);
         if column < 0 || row < 0 || column >= self.width as i32 || row >= self.height as i32 {
             return 0.0;
@@ -100,25 +100,25 @@ impl Mask {
     }
 
     /// What both masks cover.
-    pub fn within(mut self, other: &Mask) -> Mask {
+    pub fn intersect_with(mut self, other: &Mask) -> Mask {
         for row in 0..self.height {
             for column in 0..self.width {
                 self.coverage[row * self.width + column] *=
-                    other.at(self.left + column as i32, self.top + row as i32);
+                    other.coverage_at(self.left + column as i32, self.top + row as i32);
             }
         }
         self
     }
 
     /// Moved by whole pixels.
-    pub fn moved(mut self, by: Point) -> Mask {
+    pub fn move_by(mut self, by: Point) -> Mask {
         self.left += by.x.round() as i32;
         self.top += by.y.round() as i32;
         self
     }
 
     /// Softened by about `radius` pixels; the mask grows by as much on all sides.
-    pub fn blurred(self, radius: f32) -> Mask {
+    pub fn blur_by(self, radius: f32) -> Mask {
         let reach = (radius.max(0.0) / 1.7).round() as usize;
         if reach == 0 || self.coverage.is_empty() {
             return self;
@@ -202,25 +202,29 @@ mod tests {
 
     #[test]
     fn a_shape_covers_its_area() {
-        let mask = Mask::of(&Path::circle(point(0.5, 0.5), 0.3), 100.0, 100, 100, 0);
+        let mask = Mask::from_path(&Path::circle(point(0.5, 0.5), 0.3), 100.0, 100, 100, 0);
         let area: f32 = mask.coverage.iter().sum();
         assert!((area - std::f32::consts::PI * 900.0).abs() < 8.0, "{area}");
-        let blurred: f32 = mask.blurred(5.0).coverage.iter().sum();
+        let blurred: f32 = mask.blur_by(5.0).coverage.iter().sum();
         assert!((blurred - area).abs() < 1.0, "{blurred}");
     }
 
     #[test]
     fn shapes_outside_cover_nothing() {
         for centre in [point(-3.0, 0.5), point(0.5, 7.0), point(9.0, -9.0)] {
-            let mask = Mask::of(&Path::circle(centre, 0.3), 50.0, 50, 50, 4);
+            let mask = Mask::from_path(&Path::circle(centre, 0.3), 50.0, 50, 50, 4);
             assert_eq!(mask.coverage.iter().sum::<f32>(), 0.0);
         }
     }
 
     #[test]
     fn overlapping_contours_add_up() {
-        let twice = Path::rectangle(0.1, 0.1, 0.5, 0.5).with(Path::rectangle(0.3, 0.1, 0.9, 0.5));
-        let area: f32 = Mask::of(&twice, 10.0, 10, 10, 0).coverage.iter().sum();
+        let twice =
+            Path::rectangle(0.1, 0.1, 0.5, 0.5).union_with(Path::rectangle(0.3, 0.1, 0.9, 0.5));
+        let area: f32 = Mask::from_path(&twice, 10.0, 10, 10, 0)
+            .coverage
+            .iter()
+            .sum();
         assert!((area - 32.0).abs() < 0.1, "{area}");
     }
 }

@@ -3,7 +3,7 @@
 use std::ops::{Add, Mul, Sub};
 
 /// One full turn, in radians.
-pub const TURN: f32 = std::f32::consts::TAU;
+pub const TAU: f32 = std::f32::consts::TAU;
 
 /// A place or a displacement on the canvas, in units.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
@@ -47,7 +47,7 @@ impl Point {
     }
 
     /// The same direction with length one; the origin stays where it is.
-    pub fn unit(self) -> Point {
+    pub fn to_unit(self) -> Point {
         let length = self.length();
         if length > 0.0 {
             self * (1.0 / length)
@@ -57,7 +57,7 @@ impl Point {
     }
 
     /// Turned clockwise (as seen, since `y` grows downwards) by `angle` radians about the origin.
-    pub fn turned(self, angle: f32) -> Point {
+    pub fn rotate_by(self, angle: f32) -> Point {
         let (sine, cosine) = (sin(angle), cos(angle));
         point(
             self.x * cosine - self.y * sine,
@@ -66,7 +66,7 @@ impl Point {
     }
 
     /// Half way to `other`.
-    pub fn mid(self, other: Point) -> Point {
+    pub fn midpoint_to(self, other: Point) -> Point {
         (self + other) * 0.5
     }
 
@@ -97,7 +97,7 @@ pub fn sin(angle: f32) -> f32 {
 
 /// The cosine of `angle` radians; see [`sin`].
 pub fn cos(angle: f32) -> f32 {
-    sin(angle + TURN / 4.0)
+    sin(angle + TAU / 4.0)
 }
 
 /// The point at `angle` radians on the circle of radius one.
@@ -111,18 +111,18 @@ pub fn lerp(a: f32, b: f32, t: f32) -> f32 {
 }
 
 /// Where `x` stands between `low` (0) and `high` (1), clamped; `low > high` falls instead of rising.
-pub fn ramp(low: f32, high: f32, x: f32) -> f32 {
+pub fn linear_step(low: f32, high: f32, x: f32) -> f32 {
     ((x - low) / (high - low)).clamp(0.0, 1.0)
 }
 
-/// Like [`ramp`], but leaving and arriving gently.
-pub fn smooth(low: f32, high: f32, x: f32) -> f32 {
-    let t = ramp(low, high, x);
+/// Like [`linear_step`], but leaving and arriving gently.
+pub fn smooth_step(low: f32, high: f32, x: f32) -> f32 {
+    let t = linear_step(low, high, x);
     t * t * (3.0 - 2.0 * t)
 }
 
 /// `base` to a whole power, by squaring (`powi` may differ between platforms).
-pub fn power(base: f32, exponent: u32) -> f32 {
+pub fn raise_power(base: f32, exponent: u32) -> f32 {
     let (mut result, mut square, mut rest) = (1.0, base, exponent);
     while rest > 0 {
         if rest & 1 == 1 {
@@ -148,8 +148,8 @@ mod tests {
     }
 
     #[test]
-    fn powers() {
-        assert_eq!(power(2.0, 10), 1024.0);
-        assert_eq!(power(3.0, 0), 1.0);
+    fn powers_are_products() {
+        assert_eq!(raise_power(2.0, 10), 1024.0);
+        assert_eq!(raise_power(3.0, 0), 1.0);
     }
 }

@@ -1,6 +1,6 @@
 //! Outlines: closed contours of straight pieces, short enough to look round.
 
-use super::math::{Point, TURN, on_circle, point};
+use super::math::{Point, TAU, on_circle, point};
 
 /// The outline of a shape: one or more closed contours. Overlapping contours of one path add up
 /// (they do not punch holes); a contour drawn the other way round does.
@@ -11,7 +11,7 @@ pub struct Path {
 }
 
 /// How many straight pieces make a round.
-const PIECES: usize = 96;
+const ROUND_PIECES: usize = 96;
 
 impl Path {
     /// Straight lines between the corners.
@@ -32,7 +32,7 @@ impl Path {
     }
 
     /// An upright rectangle with round corners of the given radius.
-    pub fn rounded(left: f32, top: f32, right: f32, bottom: f32, radius: f32) -> Path {
+    pub fn rounded_rectangle(left: f32, top: f32, right: f32, bottom: f32, radius: f32) -> Path {
         let r = radius.min((right - left) / 2.0).min((bottom - top) / 2.0);
         let corners = [
             (point(right - r, bottom - r), 0.0),
@@ -43,7 +43,7 @@ impl Path {
         let mut contour = Vec::new();
         for (centre, start) in corners {
             for step in 0..=12 {
-                let angle = (start + step as f32 / 48.0) * TURN;
+                let angle = (start + step as f32 / 48.0) * TAU;
                 contour.push(centre + on_circle(angle) * r);
             }
         }
@@ -54,10 +54,10 @@ impl Path {
 
     /// An ellipse with half-axes `rx`, `ry`, turned by `angle` radians.
     pub fn ellipse(centre: Point, rx: f32, ry: f32, angle: f32) -> Path {
-        let contour = (0..PIECES)
+        let contour = (0..ROUND_PIECES)
             .map(|i| {
-                let on = on_circle(i as f32 / PIECES as f32 * TURN);
-                centre + point(on.x * rx, on.y * ry).turned(angle)
+                let on = on_circle(i as f32 / ROUND_PIECES as f32 * TAU);
+                centre + point(on.x * rx, on.y * ry).rotate_by(angle)
             })
             .collect();
         Path {
@@ -71,7 +71,7 @@ impl Path {
     }
 
     /// A smooth closed curve through the given points (Catmull-Rom).
-    pub fn smooth(through: &[Point]) -> Path {
+    pub fn smooth_closed(through: &[Point]) -> Path {
         let count = through.len();
         let mut contour = Vec::with_capacity(count * 12);
         for i in 0..count {
@@ -83,15 +83,15 @@ impl Path {
         }
     }
 
-    /// A smooth line through the given points as a band whose half-width goes from `start` to `end`, with round ends.
-    pub fn stroke(through: &[Point], start: f32, end: f32) -> Path {
+    /// A smooth line through the given points as a band whose half-width goes from `start` to `end_fault`, with round ends.
+    pub fn stroked_line(through: &[Point], start: f32, end: f32) -> Path {
         let line = smooth_line(through);
         let last = line.len() - 1;
         let half_width = |i: usize| start + (end - start) * i as f32 / last as f32;
         let mut path = Path::default();
         for (i, pair) in line.windows(2).enumerate() {
             let (from, to) = (half_width(i), half_width(i + 1));
-            let along = (pair[1] - pair[0]).unit();
+            let along = (pair[1] - pair[0]).to_unit();
             let across = point(-along.y, along.x);
             path.contours.push(vec![
                 pair[0] + across * from,
@@ -106,16 +106,16 @@ impl Path {
             let corners = if i == 0 || i == last { 24 } else { 12 };
             path.contours.push(
                 (0..corners)
-                    .map(|k| *joint + on_circle(k as f32 / corners as f32 * TURN) * radius)
+                    .map(|k| *joint + on_circle(k as f32 / corners as f32 * TAU) * radius)
                     .collect(),
             );
         }
-        path.same_way_round();
+        path.align_winding();
         path
     }
 
-    /// The area under a curve: from the left edge to the right one along `height(x)`, and down to `bottom`.
-    pub fn under(left: f32, right: f32, bottom: f32, height: impl Fn(f32) -> f32) -> Path {
+    /// The area under a curve: from the left edge to the right one along `height(x)`, and down to `paint_sea_floor`.
+    pub fn area_under(left: f32, right: f32, bottom: f32, height: impl Fn(f32) -> f32) -> Path {
         let steps = 400;
         let mut contour: Vec<Point> = (0..=steps)
             .map(|i| {
@@ -131,7 +131,7 @@ impl Path {
     }
 
     /// All points moved by a function.
-    pub fn map(mut self, f: impl Fn(Point) -> Point) -> Path {
+    pub fn map_points(mut self, f: impl Fn(Point) -> Point) -> Path {
         for corner in self.contours.iter_mut().flatten() {
             *corner = f(*corner);
         }
@@ -139,18 +139,18 @@ impl Path {
     }
 
     /// Scaled about the origin, turned by `angle`, then moved so that the origin lies at `to`: for shapes drawn around zero.
-    pub fn placed(self, to: Point, scale: f32, angle: f32) -> Path {
-        self.map(|corner| to + (corner * scale).turned(angle))
+    pub fn place_at(self, to: Point, scale: f32, angle: f32) -> Path {
+        self.map_points(|corner| to + (corner * scale).rotate_by(angle))
     }
 
     /// Both paths as one. Contours are turned the same way round, so that they add up.
-    pub fn with(mut self, other: Path) -> Path {
+    pub fn union_with(mut self, other: Path) -> Path {
         self.contours.extend(other.contours);
-        self.same_way_round();
+        self.align_winding();
         self
     }
 
-    fn same_way_round(&mut self) {
+    fn align_winding(&mut self) {
         for contour in &mut self.contours {
             let area: f32 = (0..contour.len())
                 .map(|i| {

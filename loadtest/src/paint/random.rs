@@ -10,7 +10,7 @@ pub struct Random {
 }
 
 /// Scrambles 64 bits (the finaliser of SplitMix64): neighbouring inputs give unrelated outputs.
-pub fn scramble(value: u64) -> u64 {
+pub fn scramble_bits(value: u64) -> u64 {
     let mut z = value;
     z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
@@ -21,56 +21,58 @@ impl Random {
     /// A generator for `seed`, and for `stream` within it: streams of one seed are unrelated.
     pub fn new(seed: u64, stream: u64) -> Random {
         Random {
-            state: scramble(seed.wrapping_add(scramble(stream.wrapping_add(0x5eed)))),
+            state: scramble_bits(seed.wrapping_add(scramble_bits(stream.wrapping_add(0x5eed)))),
         }
     }
 
     /// The next 64 bits.
-    pub fn bits(&mut self) -> u64 {
+    pub fn next_u64(&mut self) -> u64 {
         self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        scramble(self.state)
+        scramble_bits(self.state)
     }
 
     /// A number in 0…1, the end excluded.
-    pub fn fraction(&mut self) -> f32 {
-        (self.bits() >> 40) as f32 / (1u64 << 24) as f32
+    pub fn next_fraction(&mut self) -> f32 {
+        (self.next_u64() >> 40) as f32 / (1u64 << 24) as f32
     }
 
     /// A number from `low` to `high`, the end excluded.
-    pub fn between(&mut self, low: f32, high: f32) -> f32 {
-        low + (high - low) * self.fraction()
+    pub fn float_between(&mut self, low: f32, high: f32) -> f32 {
+        low + (high - low) * self.next_fraction()
     }
 
-    /// A number within `spread` of zero, mostly near it.
-    pub fn around(&mut self, spread: f32) -> f32 {
-        (self.fraction() + self.fraction() - 1.0) * spread
+    /// A number within `spread_evenly` of zero, mostly near it.
+    pub fn float_around(&mut self, spread: f32) -> f32 {
+        (self.next_fraction() + self.next_fraction() - 1.0) * spread
     }
 
     /// A whole number from `low` to `high`, both included.
-    pub fn whole(&mut self, low: u32, high: u32) -> u32 {
+    pub fn int_between(&mut self, low: u32, high: u32) -> u32 {
         debug_assert!(low <= high);
-        low + (self.bits() % u64::from(high - low + 1)) as u32
+        low + (self.next_u64() % u64::from(high - low + 1)) as u32
     }
 
     /// True with the given probability.
-    pub fn chance(&mut self, probability: f32) -> bool {
-        self.fraction() < probability
+    pub fn next_bool(&mut self, probability: f32) -> bool {
+        self.next_fraction() < probability
     }
 
     /// One of `choices`, which must not be empty.
-    pub fn choose<T: Copy>(&mut self, choices: &[T]) -> T {
-        choices[self.whole(0, choices.len() as u32 - 1) as usize]
+    pub fn choose_from<T: Copy>(&mut self, choices: &[T]) -> T {
+        choices[self.int_between(0, choices.len() as u32 - 1) as usize]
     }
 
     /// `+1` or `−1`.
-    pub fn sign(&mut self) -> f32 {
-        if self.chance(0.5) { 1.0 } else { -1.0 }
+    pub fn next_sign(&mut self) -> f32 {
+        if self.next_bool(0.5) { 1.0 } else { -1.0 }
     }
 
     /// An independent generator, to give a part of a scene its own numbers: what that part draws
     /// then does not depend on how many numbers its neighbours took.
     pub fn fork(&mut self) -> Random {
-        Random { state: self.bits() }
+        Random {
+            state: self.next_u64(),
+        }
     }
 }
 
@@ -81,7 +83,7 @@ mod tests {
     #[test]
     fn the_numbers_never_change() {
         let mut random = Random::new(7, 1);
-        let first = [random.bits(), random.bits(), random.bits()];
+        let first = [random.next_u64(), random.next_u64(), random.next_u64()];
         // Worked out apart from this code.
         assert_eq!(
             first,
@@ -91,17 +93,17 @@ mod tests {
                 0xbfb2_733f_055f_abb9
             ]
         );
-        assert_ne!(Random::new(7, 2).bits(), first[0]);
-        assert_ne!(Random::new(8, 1).bits(), first[0]);
+        assert_ne!(Random::new(7, 2).next_u64(), first[0]);
+        assert_ne!(Random::new(8, 1).next_u64(), first[0]);
     }
 
     #[test]
     fn ranges_hold() {
         let mut random = Random::new(1, 1);
         for _ in 0..10_000 {
-            assert!((0.0..1.0).contains(&random.fraction()));
-            assert!((2..=4).contains(&random.whole(2, 4)));
-            assert!(random.around(0.5).abs() <= 0.5);
+            assert!((0.0..1.0).contains(&random.next_fraction()));
+            assert!((2..=4).contains(&random.int_between(2, 4)));
+            assert!(random.float_around(0.5).abs() <= 0.5);
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use super::canvas::Canvas;
 use super::colour::{Colour, rgb};
-use super::math::{Point, point, power};
+use super::math::{Point, point, raise_power};
 use super::path::Path;
 use super::random::Random;
 
@@ -22,7 +22,7 @@ pub struct Light {
 impl Light {
     /// A lamp or window from the upper left or right, warm, neutral or cool.
     pub fn indoors(random: &mut Random) -> Light {
-        let side = random.sign();
+        let side = random.next_sign();
         let colours = [
             rgb(1.06, 1.0, 0.90),
             rgb(1.02, 1.0, 0.96),
@@ -30,15 +30,18 @@ impl Light {
             rgb(0.94, 0.99, 1.06),
         ];
         Light {
-            towards: point(side * random.between(0.45, 0.9), -random.between(0.45, 0.8)),
-            height: random.between(0.6, 1.0),
-            colour: random.choose(&colours),
-            ambient: random.between(0.34, 0.48),
+            towards: point(
+                side * random.float_between(0.45, 0.9),
+                -random.float_between(0.45, 0.8),
+            ),
+            height: random.float_between(0.6, 1.0),
+            colour: random.choose_from(&colours),
+            ambient: random.float_between(0.34, 0.48),
         }
     }
 
     /// How bright a surface facing `(x, y, z)` (unit length, `z` towards the viewer) is, 0…1.
-    pub fn on(&self, x: f32, y: f32, z: f32) -> f32 {
+    pub fn brightness_on(&self, x: f32, y: f32, z: f32) -> f32 {
         let (tx, ty, tz) = self.direction();
         // A wrapped cosine: light creeps a little around the edge, as it does in a room.
         let facing = ((x * tx + y * ty + z * tz + 0.25) / 1.25).max(0.0);
@@ -46,17 +49,17 @@ impl Light {
     }
 
     /// The gleam of a surface facing `(x, y, z)`; higher `polish` makes it smaller.
-    pub fn gleam(&self, x: f32, y: f32, z: f32, polish: u32) -> f32 {
+    pub fn gleam_on(&self, x: f32, y: f32, z: f32, polish: u32) -> f32 {
         let (tx, ty, tz) = self.direction();
         let length = (tx * tx + ty * ty + (tz + 1.0) * (tz + 1.0)).sqrt();
-        power(
+        raise_power(
             ((x * tx + y * ty + z * (tz + 1.0)) / length).max(0.0),
             polish,
         )
     }
 
     /// Which way shadows fall on a table, per unit of the height of what casts them.
-    pub fn shadow(&self, height: f32) -> Point {
+    pub fn shadow_offset(&self, height: f32) -> Point {
         point(-self.towards.x * height * 0.55, height * 0.10)
     }
 
@@ -74,7 +77,7 @@ pub fn ball_normal(u: f32, v: f32) -> (f32, f32, f32) {
 }
 
 /// Paints an ellipse as a lit ball. `skin(u, v)` gives its own colour at −1…1 along each half-axis.
-pub fn ball(
+pub fn paint_ball(
     canvas: &mut Canvas,
     light: &Light,
     centre: Point,
@@ -83,26 +86,27 @@ pub fn ball(
     polish: f32,
     skin: impl Fn(f32, f32) -> Colour,
 ) {
-    canvas.paint(&Path::ellipse(centre, rx, ry, 0.0), |place| {
+    canvas.paint_path(&Path::ellipse(centre, rx, ry, 0.0), |place| {
         let (u, v) = ((place.x - centre.x) / rx, (place.y - centre.y) / ry);
         let (x, y, z) = ball_normal(u, v);
-        lit(light, skin(u, v), (x, y, z), polish)
+        shade_surface(light, skin(u, v), (x, y, z), polish)
     });
 }
 
 /// A surface of the given colour, facing `normal`, in this light; `polish` 0 is chalk, 1 is glass.
-pub fn lit(light: &Light, skin: Colour, normal: (f32, f32, f32), polish: f32) -> Colour {
+pub fn shade_surface(light: &Light, skin: Colour, normal: (f32, f32, f32), polish: f32) -> Colour {
     let (x, y, z) = normal;
-    let gleam = light.gleam(x, y, z, 40) * 0.75 * polish + light.gleam(x, y, z, 8) * 0.14 * polish;
+    let gleam =
+        light.gleam_on(x, y, z, 40) * 0.75 * polish + light.gleam_on(x, y, z, 8) * 0.14 * polish;
     // Light thrown back by the table from below.
     let bounce = (y * 0.5 + 0.1).max(0.0) * 0.16;
-    skin.under(light.colour)
-        .times((light.on(x, y, z) + bounce) * 1.12)
-        .plus(light.colour.times(gleam))
+    skin.lit_by(light.colour)
+        .scale_by((light.brightness_on(x, y, z) + bounce) * 1.12)
+        .add_light(light.colour.scale_by(gleam))
 }
 
 /// The outline of a thing turned on a lathe: `radius(t)` from top (0) to bottom (1), standing upright with its axis at
-/// `x`, between `top` and `bottom`; the foot is rounded by the tilt (height of an ellipse ÷ its width) of the view.
+/// `x`, between `top` and `paint_sea_floor`; the foot is rounded by the tilt (height of an ellipse ÷ its width) of the view.
 pub fn lathe_outline(
     x: f32,
     top: f32,
@@ -118,7 +122,7 @@ pub fn lathe_outline(
     }
     let foot = radius(1.0);
     for i in 1..40 {
-        let on = super::math::on_circle(i as f32 / 80.0 * super::math::TURN);
+        let on = super::math::on_circle(i as f32 / 80.0 * super::math::TAU);
         contour.push(point(x + on.x * foot, bottom + on.y * foot * tilt));
     }
     for i in (0..=steps).rev() {
@@ -140,7 +144,7 @@ pub fn lathe_normal(u: f32, slope: f32) -> (f32, f32, f32) {
 
 /// Paints a turned thing (see [`lathe_outline`]); `skin(u, t)` gives its colour at −1…1 across and 0…1 downwards.
 #[allow(clippy::too_many_arguments)]
-pub fn lathe(
+pub fn paint_lathe(
     canvas: &mut Canvas,
     light: &Light,
     x: f32,
@@ -152,7 +156,7 @@ pub fn lathe(
 ) {
     let outline = lathe_outline(x, top, bottom, tilt, &radius);
     let height = bottom - top;
-    canvas.paint(&outline, |place| {
+    canvas.paint_path(&outline, |place| {
         // Rings are seen a little from above, so they sag towards the middle: across a ring `t` is constant.
         let straight = ((place.y - top) / height).clamp(0.0, 1.0);
         let r = radius(straight).max(1e-4);
@@ -161,12 +165,12 @@ pub fn lathe(
         let t = (straight - sag).clamp(0.0, 1.0);
         let slope = (radius((straight + 0.02).min(1.0)) - radius((straight - 0.02).max(0.0)))
             / (0.04 * height);
-        lit(light, skin(u, t), lathe_normal(u, slope), polish)
+        shade_surface(light, skin(u, t), lathe_normal(u, slope), polish)
     });
 }
 
-/// A profile for [`lathe`]: a smooth curve through radii at even distances from top to bottom.
-pub fn profile(radii: &[f32], t: f32) -> f32 {
+/// A profile for [`paint_lathe`]: a smooth curve through radii at even distances from top to bottom.
+pub fn profile_radius(radii: &[f32], t: f32) -> f32 {
     let last = radii.len() - 1;
     let place = t.clamp(0.0, 1.0) * last as f32;
     let i = (place as usize).min(last - 1);

@@ -1,6 +1,6 @@
 //! The product under trial as a program: found, started, and told when it has nothing left to do.
 //!
-//! [`process`] runs one command, [`up`] runs all of lookalike over servers of its own, and [`rest`]
+//! [`process`] runs one command, [`up`] runs all of lookalike over servers of its own, and [`remaining`]
 //! reads from its counts whether it is done.
 
 pub mod process;
@@ -15,8 +15,8 @@ use anyhow::Context as _;
 ///
 /// # Errors
 /// When there is none.
-pub fn find(named: Option<&Path>) -> anyhow::Result<PathBuf> {
-    let program = match named {
+pub fn find_program(chosen: Option<&Path>) -> anyhow::Result<PathBuf> {
+    let program = match chosen {
         Some(program) => program.to_owned(),
         None => std::env::current_exe()?.with_file_name("lookalike"),
     };

@@ -7,13 +7,13 @@ use anyhow::Context as _;
 
 /// A running process; killed when dropped.
 #[derive(Debug)]
-pub struct Process {
+pub struct ProductProcess {
     child: Child,
-    log: PathBuf,
+    log_path: PathBuf,
 }
 
 /// A command that runs the product, with no setting from outside.
-pub fn command(program: &Path) -> Command {
+pub fn product_command(program: &Path) -> Command {
     let mut command = Command::new(program);
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("LOOKALIKE_") {
@@ -26,7 +26,7 @@ pub fn command(program: &Path) -> Command {
     command
 }
 
-impl Process {
+impl ProductProcess {
     /// Runs the command, with what it says in a new file `log`. It dies with the thread that
     /// calls this.
     ///
@@ -58,7 +58,7 @@ impl Process {
         let child = command.spawn().with_context(|| program)?;
         Ok(Self {
             child,
-            log: log.to_owned(),
+            log_path: log.to_owned(),
         })
     }
 
@@ -68,37 +68,37 @@ impl Process {
     }
 
     /// What it said so far.
-    pub fn log(&self) -> String {
-        std::fs::read(&self.log)
+    pub fn read_log(&self) -> String {
+        std::fs::read(&self.log_path)
             .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
             .unwrap_or_default()
     }
 
     /// The last lines of that.
     pub fn log_tail(&self) -> String {
-        let log = self.log();
+        let log = self.read_log();
         let lines: Vec<&str> = log.lines().collect();
         lines[lines.len().saturating_sub(5)..].join("\n")
     }
 
     /// The address that it says it listens at.
-    pub fn address(&self) -> Option<String> {
-        let log = self.log();
-        let said = ["metrics=", "address="]
+    pub fn logged_address(&self) -> Option<String> {
+        let log = self.read_log();
+        let logged = ["metrics=", "address="]
             .iter()
             .find_map(|key| log.split(key).nth(1))?;
-        let address = said.split_whitespace().next()?;
+        let address = logged.split_whitespace().next()?;
         Some(format!("http://{address}"))
     }
 
     /// How it ended, if it did.
-    pub fn ended(&mut self) -> Option<ExitStatus> {
+    pub fn exit_status(&mut self) -> Option<ExitStatus> {
         self.child.try_wait().ok().flatten()
     }
 
     /// Sends a signal.
-    pub fn signal(&self, signal: i32) {
-        send(self.pid(), signal);
+    pub fn send_signal(&self, signal: i32) {
+        send_signal_to(self.pid(), signal);
     }
 
     /// kill -9; it is gone when this returns.
@@ -108,14 +108,14 @@ impl Process {
     }
 }
 
-impl Drop for Process {
+impl Drop for ProductProcess {
     fn drop(&mut self) {
         self.kill();
     }
 }
 
 /// Sends a signal to a process of ours, or to one that a process of ours started.
-pub fn send(pid: u32, signal: i32) {
+pub fn send_signal_to(pid: u32, signal: i32) {
     if let Ok(pid) = i32::try_from(pid) {
         // SAFETY: a plain system call. A process that is gone answers with an error, which is as
         // good; its number is not given to another one within the moments that matter here.
@@ -123,8 +123,8 @@ pub fn send(pid: u32, signal: i32) {
     }
 }
 
-/// The child of `parent` that runs `program`.
-pub fn child(parent: u32, program: &str) -> Option<u32> {
+/// The child of `parent_of` that runs `program_name`.
+pub fn find_child(parent: u32, program: &str) -> Option<u32> {
     let mut processes = std::fs::read_dir("/proc").ok()?.flatten();
     processes.find_map(|entry| {
         let pid: u32 = entry.file_name().to_str()?.parse().ok()?;
@@ -132,7 +132,7 @@ pub fn child(parent: u32, program: &str) -> Option<u32> {
         // `pid (name) state parent …`
         let (before, after) = stat.rsplit_once(')')?;
         let (_, name) = before.split_once('(')?;
-        let of: u32 = after.split_whitespace().nth(1)?.parse().ok()?;
-        (of == parent && name == program).then_some(pid)
+        let parent_pid: u32 = after.split_whitespace().nth(1)?.parse().ok()?;
+        (parent_pid == parent && name == program).then_some(pid)
     })
 }

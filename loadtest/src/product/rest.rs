@@ -7,7 +7,7 @@ use serde_json::Value;
 ///
 /// # Errors
 /// In words for a person, what is still under way.
-pub fn at_rest(stats: &Value, library_count: usize, file_count: u64) -> Result<(), String> {
+pub fn check_at_rest(stats: &Value, library_count: usize, file_count: u64) -> Result<(), String> {
     let libraries = stats["libraries"].as_array().map_or(&[][..], Vec::as_slice);
     if libraries.len() != library_count {
         return Err(format!("{} libraries are told of", libraries.len()));
@@ -45,11 +45,11 @@ mod tests {
             "on_disk": 3, "in_flight": 0,
             "libraries": [{"name": "a", "scanning": false, "degraded": []}],
         });
-        at_rest(&stats, 1, 3).unwrap();
+        check_at_rest(&stats, 1, 3).unwrap();
         let without = |pointer: &str, value: Value| {
             let mut stats = stats.clone();
             *stats.pointer_mut(pointer).unwrap() = value;
-            at_rest(&stats, 1, 3).unwrap_err()
+            check_at_rest(&stats, 1, 3).unwrap_err()
         };
         assert_eq!(without("/in_flight", json!(1)), "1 in flight");
         assert_eq!(without("/on_disk", json!(2)), "2 files seen, 3 on disk");
@@ -57,7 +57,7 @@ mod tests {
         assert_eq!(scanned, "a is being scanned");
         let degraded = without("/libraries/0/degraded", json!([{"reason": "root_missing"}]));
         assert!(degraded.contains("root_missing"), "{degraded}");
-        assert!(at_rest(&stats, 2, 3).is_err());
-        assert!(at_rest(&Value::Null, 1, 0).is_err());
+        assert!(check_at_rest(&stats, 2, 3).is_err());
+        assert!(check_at_rest(&Value::Null, 1, 0).is_err());
     }
 }

@@ -6,22 +6,22 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use serde_json::Value;
 
-use super::process::{self, Process};
+use super::process::{self, ProductProcess};
 
 /// How long everything may take to start, on a busy machine and with nothing fetched yet.
-const START_PATIENCE: Duration = Duration::from_secs(600);
+const START_TIMEOUT: Duration = Duration::from_secs(600);
 
 /// How long it may take to leave.
-const LEAVE_PATIENCE: Duration = Duration::from_secs(10);
+const STOP_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A running `lookalike up`; killed when dropped, and its servers with it.
 #[derive(Debug)]
-pub struct Up {
-    process: Process,
-    running: Value,
+pub struct UpProcess {
+    process: ProductProcess,
+    up_json: Value,
 }
 
-impl Up {
+impl UpProcess {
     /// Runs `up` in the folder `dir` with these arguments, on any free port, and waits until it
     /// answers. What it keeps goes to `data_dir`, which must be new, and what it says to `log`.
     ///
@@ -34,32 +34,32 @@ impl Up {
         data_dir: &Path,
         log: &Path,
     ) -> anyhow::Result<Self> {
-        let mut command = process::command(program);
+        let mut command = process::product_command(program);
         command
             .arg("up")
             .args(arguments)
             .args(["--listen", "127.0.0.1:0", "--data-dir"])
             .arg(data_dir)
             .current_dir(dir);
-        let mut process = Process::start(command, log)?;
-        let running = data_dir.join("up.json");
-        let begun = Instant::now();
-        let running = loop {
-            if let Ok(text) = std::fs::read(&running) {
+        let mut process = ProductProcess::start(command, log)?;
+        let up_json_path = data_dir.join("up.json");
+        let started = Instant::now();
+        let up_json = loop {
+            if let Ok(text) = std::fs::read(&up_json_path) {
                 break serde_json::from_slice(&text)?;
             }
-            if let Some(status) = process.ended() {
+            if let Some(status) = process.exit_status() {
                 anyhow::bail!("`up` ended with {status}: {}", process.log_tail());
             }
             anyhow::ensure!(
-                begun.elapsed() < START_PATIENCE,
+                started.elapsed() < START_TIMEOUT,
                 "the servers did not start within {} s: {}",
-                START_PATIENCE.as_secs(),
+                START_TIMEOUT.as_secs(),
                 process.log_tail()
             );
             tokio::time::sleep(Duration::from_millis(50)).await;
         };
-        Ok(Self { process, running })
+        Ok(Self { process, up_json })
     }
 
     /// Its number.
@@ -71,8 +71,8 @@ impl Up {
     ///
     /// # Errors
     /// When it does not say.
-    pub fn address(&self, key: &str) -> anyhow::Result<&str> {
-        self.running[key]
+    pub fn address_of(&self, key: &str) -> anyhow::Result<&str> {
+        self.up_json[key]
             .as_str()
             .with_context(|| format!("`up` does not tell its {key}"))
     }
@@ -81,8 +81,8 @@ impl Up {
     ///
     /// # Errors
     /// When it ended, with the last that it said.
-    pub fn check(&mut self) -> anyhow::Result<()> {
-        match self.process.ended() {
+    pub fn ensure_running(&mut self) -> anyhow::Result<()> {
+        match self.process.exit_status() {
             Some(status) => anyhow::bail!("`up` ended with {status}: {}", self.process.log_tail()),
             None => Ok(()),
         }
@@ -91,9 +91,9 @@ impl Up {
     /// Lets it leave, then makes sure that it is gone.
     pub async fn stop(mut self) {
         // Its servers die with it, but they know nothing of being told to first.
-        self.process.signal(libc::SIGTERM);
-        let begun = Instant::now();
-        while self.process.ended().is_none() && begun.elapsed() < LEAVE_PATIENCE {
+        self.process.send_signal(libc::SIGTERM);
+        let started = Instant::now();
+        while self.process.exit_status().is_none() && started.elapsed() < STOP_TIMEOUT {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
         self.process.kill();

@@ -1,7 +1,7 @@
 //! `quality`: how well a model finds pictures of one kind, and altered copies of one picture.
 //!
 //! Starts a lookalike of its own over a folder of class folders, asks it for the neighbours of
-//! every picture ([`service`]), scores them ([`score`]), looks for altered copies ([`altered`]) and at
+//! every picture ([`service`]), scores them ([`score_query`]), looks for altered copies ([`altered`]) and at
 //! what a cosine is worth ([`calibration`]), and shows the numbers ([`report`]) and the pictures themselves ([`sheet`]).
 
 pub mod altered;
@@ -45,7 +45,7 @@ use crate::product;
   lookalike-loadtest quality --photos caltech50 --robustness 500 --json > mini.json
 
 Exit codes: 0 measured, 1 something failed, 2 wrong use.")]
-pub struct Arguments {
+pub struct QualityArguments {
     /// The folder of class folders.
     #[arg(long, value_name = "FOLDER")]
     pub photos: PathBuf,
@@ -89,7 +89,7 @@ pub struct Arguments {
     pub dir: Option<PathBuf>,
 }
 
-impl Default for Arguments {
+impl Default for QualityArguments {
     fn default() -> Self {
         Self {
             photos: PathBuf::new(),
@@ -110,12 +110,12 @@ impl Default for Arguments {
 ///
 /// # Errors
 /// When it can't be measured.
-pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
-    let report = measure(arguments)?;
+pub fn run(arguments: &QualityArguments) -> anyhow::Result<()> {
+    let report = measure_quality(arguments)?;
     if arguments.json {
-        println!("{:#}", report.json());
+        println!("{:#}", report.to_json());
     } else {
-        print!("{}", report.text());
+        print!("{}", report.to_text());
     }
     Ok(())
 }
@@ -124,8 +124,8 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
 ///
 /// # Errors
 /// When it can't be measured.
-pub fn measure(arguments: &Arguments) -> anyhow::Result<report::Report> {
-    let program = product::find(arguments.program.as_deref())?;
+pub fn measure_quality(arguments: &QualityArguments) -> anyhow::Result<report::QualityReport> {
+    let program = product::find_program(arguments.program.as_deref())?;
     if let Some(sheet) = &arguments.html {
         // Minutes of work end there: better to know now.
         let folder = sheet

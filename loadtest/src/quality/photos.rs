@@ -6,24 +6,24 @@ use std::path::Path;
 use anyhow::Context as _;
 
 /// Most pictures that are measured: all their names are held in memory.
-pub const PHOTOS_MAX: usize = 200_000;
+pub const MAX_PHOTOS: usize = 200_000;
 
 /// What a folder holds.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub struct OnDisk {
+pub struct ClassFolders {
     /// Regular files, at any depth; what hidden folders hold does not count for lookalike either.
     pub files: u64,
     /// Of those, by the first folder below the root.
     pub by_class: BTreeMap<String, u64>,
 }
 
-impl OnDisk {
+impl ClassFolders {
     /// Counts.
     ///
     /// # Errors
     /// When a folder can't be read, or there are no two folders with files to tell apart.
-    pub fn read(root: &Path) -> anyhow::Result<Self> {
-        let mut found = Self::default();
+    pub fn count_files(root: &Path) -> anyhow::Result<Self> {
+        let mut counts = Self::default();
         let mut folders = vec![root.to_owned()];
         while let Some(folder) = folders.pop() {
             let entries = std::fs::read_dir(&folder);
@@ -35,30 +35,30 @@ impl OnDisk {
                         folders.push(entry.path());
                     }
                 } else if kind.is_file() {
-                    found.files += 1;
+                    counts.files += 1;
                     let path = entry.path();
-                    let below = path.strip_prefix(root)?.to_string_lossy();
-                    if let Some(class) = class(&below) {
-                        *found.by_class.entry(class.to_owned()).or_default() += 1;
+                    let relative = path.strip_prefix(root)?.to_string_lossy();
+                    if let Some(class) = class_of_path(&relative) {
+                        *counts.by_class.entry(class.to_owned()).or_default() += 1;
                     }
                 }
             }
         }
         anyhow::ensure!(
-            found.by_class.len() >= 2,
+            counts.by_class.len() >= 2,
             "{} has {}: put the pictures of each kind into a folder of their own below it",
             root.display(),
-            match found.by_class.len() {
+            match counts.by_class.len() {
                 0 => "no class folders",
                 _ => "only one class folder",
             }
         );
-        Ok(found)
+        Ok(counts)
     }
 }
 
 /// The class of a file by its path below the root: the first folder.
-fn class(path: &str) -> Option<&str> {
+fn class_of_path(path: &str) -> Option<&str> {
     let (class, _) = path.split_once('/')?;
     (!class.starts_with('.')).then_some(class)
 }
@@ -93,12 +93,12 @@ impl Photos {
     pub fn new(mut rows: Vec<[String; 3]>) -> Self {
         rows.sort_by(|[_, a, _], [_, b, _]| a.cmp(b));
         let mut sizes: BTreeMap<String, usize> = BTreeMap::new();
-        for class in rows.iter().filter_map(|[_, path, _]| class(path)) {
+        for class in rows.iter().filter_map(|[_, path, _]| class_of_path(path)) {
             *sizes.entry(class.to_owned()).or_default() += 1;
         }
         let (classes, class_sizes): (Vec<String>, Vec<usize>) = sizes.into_iter().unzip();
         let number = |path: &str| {
-            let class = class(path)?;
+            let class = class_of_path(path)?;
             classes.binary_search_by(|name| name[..].cmp(class)).ok()
         };
         let photo = |[id, path, content_hash]: [String; 3]| Photo {
@@ -119,7 +119,7 @@ impl Photos {
     }
 
     /// The number of the picture with this id.
-    pub fn find(&self, id: &str) -> Option<usize> {
+    pub fn find_by_id(&self, id: &str) -> Option<usize> {
         self.by_id.get(id).copied()
     }
 
@@ -142,19 +142,19 @@ mod tests {
         assert_eq!(photos.classes, ["a", "b"]);
         assert_eq!(photos.class_sizes, [1, 1]);
         let class = |path: &str| {
-            let found = photos.find(&format!("id of {path}")).unwrap();
+            let found = photos.find_by_id(&format!("id of {path}")).unwrap();
             photos.class_name(found)
         };
         assert_eq!(class("b/x/1.jpg"), "b");
         assert_eq!(class("a/2.jpg"), "a");
         assert_eq!(class("top.jpg"), "no class");
-        assert_eq!(photos.find("nobody's"), None);
+        assert_eq!(photos.find_by_id("nobody's"), None);
     }
 
     #[test]
     fn class_folders_are_asked_for() {
         let root = tempfile::tempdir().unwrap();
-        let read = || OnDisk::read(root.path());
+        let read = || ClassFolders::count_files(root.path());
         fs::write(root.path().join("1.jpg"), "x").unwrap();
         fs::create_dir_all(root.path().join(".git")).unwrap();
         fs::write(root.path().join(".git/2.jpg"), "x").unwrap();

@@ -5,12 +5,12 @@ use std::path::PathBuf;
 
 use serde_json::{Value, json};
 
-use super::altered::Change;
+use super::altered::Alteration;
 use super::calibration::Calibration;
 
 /// One measurement.
 #[derive(Debug, Clone, Default)]
-pub struct Report {
+pub struct QualityReport {
     /// The model's name.
     pub model: String,
     /// Numbers in its vectors.
@@ -28,7 +28,7 @@ pub struct Report {
     /// Pictures in no class folder: neighbours that are never right.
     pub unclassed: usize,
     /// Pictures alone in their class, which can have no right neighbour.
-    pub alone: usize,
+    pub alone_in_class: usize,
     /// How many neighbours precision is counted in.
     pub k: usize,
     /// How many neighbours average precision looks at.
@@ -38,7 +38,7 @@ pub struct Report {
     /// Mean average precision.
     pub average_precision: f64,
     /// Every class, best first.
-    pub classes: Vec<Class>,
+    pub classes: Vec<ClassScore>,
     /// Every kind of altered copy; none when it was not asked for.
     pub robustness: Vec<Robustness>,
     /// What a score is worth.
@@ -51,7 +51,7 @@ pub struct Report {
 
 /// One class.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Class {
+pub struct ClassScore {
     /// The folder's name.
     pub name: String,
     /// Pictures in it.
@@ -66,7 +66,7 @@ pub struct Class {
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Robustness {
     /// What was done.
-    pub change: Change,
+    pub change: Alteration,
     /// To how many photos.
     pub photos: usize,
     /// Share of those that came first.
@@ -75,9 +75,9 @@ pub struct Robustness {
     pub near: f64,
 }
 
-impl Report {
+impl QualityReport {
     /// What can't be told from the numbers: files without a score.
-    pub fn notes(&self) -> Vec<String> {
+    pub fn skipped_notes(&self) -> Vec<String> {
         let mut notes = Vec::new();
         let mut note = |count: u64, what: &str| {
             if count > 0 {
@@ -91,14 +91,14 @@ impl Report {
             "pictures lie in no class folder: they are asked nothing, and are wrong neighbours",
         );
         note(
-            self.alone as u64,
+            self.alone_in_class as u64,
             "pictures are alone in their class: they are asked nothing",
         );
         notes
     }
 
     /// For people.
-    pub fn text(&self) -> String {
+    pub fn to_text(&self) -> String {
         let mut text = String::new();
         let mut line = |name: &str, value: String| {
             let _ = writeln!(text, "{name:<12} {value}");
@@ -117,7 +117,7 @@ impl Report {
                 self.folder.display()
             ),
         );
-        for note in self.notes() {
+        for note in self.skipped_notes() {
             line("", note);
         }
         line(&format!("P@{}", self.k), format!("{:.3}", self.precision));
@@ -139,13 +139,13 @@ impl Report {
                 let _ = writeln!(
                     text,
                     "{:<46} {:>8.3} {:>10.3}",
-                    row.change.words(),
+                    row.change.display_label(),
                     row.first,
                     row.near
                 );
             }
         }
-        let scores = self.calibration.text(self.k);
+        let scores = self.calibration.to_text(self.k);
         if !scores.is_empty() {
             let _ = write!(text, "\n{scores}");
         }
@@ -173,7 +173,7 @@ impl Report {
     }
 
     /// For programs.
-    pub fn json(&self) -> Value {
+    pub fn to_json(&self) -> Value {
         let classes: Vec<Value> = self
             .classes
             .iter()
@@ -191,7 +191,7 @@ impl Report {
             .iter()
             .map(|row| {
                 json!({
-                    "change": row.change.key(),
+                    "change": row.change.json_key(),
                     "photos": row.photos,
                     "first": row.first,
                     "first_k": row.near,
@@ -206,14 +206,14 @@ impl Report {
             "unreadable": self.unreadable,
             "ignored": self.ignored,
             "without_class": self.unclassed,
-            "alone_in_class": self.alone,
+            "alone_in_class": self.alone_in_class,
             "k": self.k,
             "precision_at_k": self.precision,
             "mean_average_precision": self.average_precision,
             "average_precision_depth": self.depth,
             "classes": classes,
             "robustness": robustness,
-            "calibration": self.calibration.json(),
+            "calibration": self.calibration.to_json(),
             "seconds_until_indexed": self.indexing_seconds,
             "kept": self.kept,
         })
@@ -226,23 +226,23 @@ mod tests {
 
     #[test]
     fn what_has_no_score_is_told() {
-        let report = Report {
+        let report = QualityReport {
             k: 10,
             precision: 0.343,
             unreadable: 3,
-            classes: vec![Class {
+            classes: vec![ClassScore {
                 name: "crab".into(),
                 photos: 1,
                 precision: None,
                 average_precision: None,
             }],
-            ..Report::default()
+            ..QualityReport::default()
         };
-        let text = report.text();
+        let text = report.to_text();
         assert!(text.contains("3 files could not be read"), "{text}");
         assert!(!text.contains("alone in their class"), "{text}");
         assert!(text.contains("P@10         0.343"), "{text}");
-        assert_eq!(report.json()["unreadable"], 3);
-        assert_eq!(report.json()["classes"][0]["precision"], Value::Null);
+        assert_eq!(report.to_json()["unreadable"], 3);
+        assert_eq!(report.to_json()["classes"][0]["precision"], Value::Null);
     }
 }

@@ -3,7 +3,7 @@
 /// The share of the first `k` neighbours that are of the query's class, where `others` more
 /// pictures of that class exist: of fewer than `k`, the share is of those that there are. Nothing
 /// when there are none. `right` says of each neighbour, nearest first, whether it is of the class.
-pub fn precision(right: &[bool], k: usize, others: usize) -> Option<f64> {
+pub fn precision_at(right: &[bool], k: usize, others: usize) -> Option<f64> {
     let found = right.iter().take(k).filter(|right| **right).count();
     (others > 0).then(|| found as f64 / k.min(others) as f64)
 }
@@ -22,7 +22,7 @@ pub fn average_precision(right: &[bool], depth: usize, others: usize) -> Option<
 }
 
 /// The mean; 0 of nothing.
-pub fn mean(values: impl IntoIterator<Item = f64>) -> f64 {
+pub fn mean_of(values: impl IntoIterator<Item = f64>) -> f64 {
     let (mut sum, mut count) = (0.0, 0_u32);
     for value in values {
         sum += value;
@@ -35,49 +35,58 @@ pub fn mean(values: impl IntoIterator<Item = f64>) -> f64 {
 mod tests {
     use super::*;
 
-    fn ranking(marks: &str) -> Vec<bool> {
+    fn parse_ranking(marks: &str) -> Vec<bool> {
         marks.chars().map(|mark| mark == '+').collect()
     }
 
     #[test]
     fn precision_is_the_share_of_the_first() {
-        assert_eq!(precision(&ranking("++-+-+++++"), 10, 17), Some(0.8));
-        assert_eq!(precision(&ranking("++-+-"), 2, 17), Some(1.0));
-        assert_eq!(precision(&ranking("----+"), 4, 17), Some(0.0));
+        assert_eq!(
+            precision_at(&parse_ranking("++-+-+++++"), 10, 17),
+            Some(0.8)
+        );
+        assert_eq!(precision_at(&parse_ranking("++-+-"), 2, 17), Some(1.0));
+        assert_eq!(precision_at(&parse_ranking("----+"), 4, 17), Some(0.0));
     }
 
     #[test]
     fn in_a_small_class_the_share_is_of_those_that_there_are() {
-        assert_eq!(precision(&ranking("++-+------"), 10, 4), Some(0.75));
-        assert_eq!(precision(&ranking("----------"), 10, 0), None);
+        assert_eq!(
+            precision_at(&parse_ranking("++-+------"), 10, 4),
+            Some(0.75)
+        );
+        assert_eq!(precision_at(&parse_ranking("----------"), 10, 0), None);
     }
 
     #[test]
     fn what_was_not_answered_counts_as_wrong() {
-        assert_eq!(precision(&ranking("++"), 10, 20), Some(0.2));
+        assert_eq!(precision_at(&parse_ranking("++"), 10, 20), Some(0.2));
     }
 
     #[test]
     fn average_precision_by_hand() {
-        assert_eq!(average_precision(&ranking("+++--"), 5, 3), Some(1.0));
+        assert_eq!(average_precision(&parse_ranking("+++--"), 5, 3), Some(1.0));
         // Found at ranks 1, 3 and 6: precision 1, 2/3 and 3/6.
         let wanted = (1.0 + 2.0 / 3.0 + 0.5) / 3.0;
-        assert_eq!(average_precision(&ranking("+-+--+"), 6, 3), Some(wanted));
-        assert_eq!(average_precision(&ranking("---+"), 4, 1), Some(0.25));
-        assert_eq!(average_precision(&ranking("----"), 4, 0), None);
+        assert_eq!(
+            average_precision(&parse_ranking("+-+--+"), 6, 3),
+            Some(wanted)
+        );
+        assert_eq!(average_precision(&parse_ranking("---+"), 4, 1), Some(0.25));
+        assert_eq!(average_precision(&parse_ranking("----"), 4, 0), None);
     }
 
     #[test]
     fn what_lies_too_deep_counts_as_never_found() {
         // Two of four are found, at ranks 1 and 2.
-        assert_eq!(average_precision(&ranking("++---"), 5, 4), Some(0.5));
+        assert_eq!(average_precision(&parse_ranking("++---"), 5, 4), Some(0.5));
         // What is past the depth is not looked at, and not more is asked of it than fits.
-        assert_eq!(average_precision(&ranking("++++"), 2, 4), Some(1.0));
+        assert_eq!(average_precision(&parse_ranking("++++"), 2, 4), Some(1.0));
     }
 
     #[test]
     fn the_mean_of_nothing_is_nothing() {
-        assert_eq!(mean([]), 0.0);
-        assert_eq!(mean([1.0, 0.0]), 0.5);
+        assert_eq!(mean_of([]), 0.0);
+        assert_eq!(mean_of([1.0, 0.0]), 0.5);
     }
 }

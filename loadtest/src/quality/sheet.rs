@@ -9,22 +9,22 @@ use std::fmt::Write as _;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use super::calibration::Judged;
+use super::calibration::JudgedNeighbour;
 use super::photos::Photos;
-use super::report::Report;
+use super::report::QualityReport;
 
 /// The longer side of the photos in the file, in pixels.
-pub const SIDE: u32 = 160;
+pub const THUMBNAIL_SIDE_PIXELS: u32 = 160;
 
 /// Most rows in all; with ten neighbours each, some 15 MB at the very most.
-const ROWS_MAX: usize = 240;
+const MAX_ROWS: usize = 240;
 
 /// Most rows of one class.
-const CLASS_ROWS_MAX: usize = 4;
+const MAX_CLASS_ROWS: usize = 4;
 
 /// A picture that was asked for its neighbours.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Query {
+pub struct ScoredQuery {
     /// Its number.
     pub photo: usize,
     /// Its precision at k.
@@ -34,19 +34,23 @@ pub struct Query {
     /// Numbers of its k nearest, nearest first, with their scores.
     pub near: Vec<(usize, f64)>,
     /// Its k nearest once more, by what they are worth.
-    pub judged: Vec<Judged>,
+    pub judged: Vec<JudgedNeighbour>,
 }
 
 /// A class and the rows that are shown of it.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Section<'a> {
+pub struct SheetSection<'a> {
     class: usize,
-    rows: Vec<&'a Query>,
+    rows: Vec<&'a ScoredQuery>,
 }
 
 /// Picks what is shown: classes best first, and of each an even choice of its pictures.
-pub fn choose<'a>(report: &Report, photos: &Photos, queries: &'a [Query]) -> Vec<Section<'a>> {
-    let mut by_class: BTreeMap<&str, Vec<&Query>> = BTreeMap::new();
+pub fn choose_sections<'a>(
+    report: &QualityReport,
+    photos: &Photos,
+    queries: &'a [ScoredQuery],
+) -> Vec<SheetSection<'a>> {
+    let mut by_class: BTreeMap<&str, Vec<&ScoredQuery>> = BTreeMap::new();
     for query in queries {
         let class = photos.class_name(query.photo);
         by_class.entry(class).or_default().push(query);
@@ -54,17 +58,17 @@ pub fn choose<'a>(report: &Report, photos: &Photos, queries: &'a [Query]) -> Vec
     let scored: Vec<usize> = (0..report.classes.len())
         .filter(|class| report.classes[*class].precision.is_some())
         .collect();
-    let rows = (ROWS_MAX / scored.len().max(1)).clamp(1, CLASS_ROWS_MAX);
+    let rows = (MAX_ROWS / scored.len().max(1)).clamp(1, MAX_CLASS_ROWS);
     let section = |class: usize| {
         let mut of_class = by_class.remove(&report.classes[class].name[..])?;
         of_class.sort_by(|a, b| b.precision.total_cmp(&a.precision));
-        let rows = spread(of_class.len(), rows).into_iter();
-        Some(Section {
+        let rows = spread_evenly(of_class.len(), rows).into_iter();
+        Some(SheetSection {
             class,
             rows: rows.map(|row| of_class[row]).collect(),
         })
     };
-    spread(scored.len(), ROWS_MAX)
+    spread_evenly(scored.len(), MAX_ROWS)
         .into_iter()
         .map(|class| scored[class])
         .filter_map(section)
@@ -72,7 +76,7 @@ pub fn choose<'a>(report: &Report, photos: &Photos, queries: &'a [Query]) -> Vec
 }
 
 /// Up to `count` numbers below `total`, the first, the last and some evenly between.
-fn spread(total: usize, count: usize) -> Vec<usize> {
+fn spread_evenly(total: usize, count: usize) -> Vec<usize> {
     match count {
         _ if total <= count => (0..total).collect(),
         0 => Vec::new(),
@@ -82,7 +86,7 @@ fn spread(total: usize, count: usize) -> Vec<usize> {
 }
 
 /// Numbers of all photos that these sections show.
-pub fn shown(sections: &[Section<'_>]) -> Vec<usize> {
+pub fn shown_photos(sections: &[SheetSection<'_>]) -> Vec<usize> {
     let rows = sections.iter().flat_map(|section| &section.rows);
     let photos: BTreeSet<usize> = rows
         .flat_map(|query| {
@@ -98,24 +102,27 @@ pub fn shown(sections: &[Section<'_>]) -> Vec<usize> {
 
 /// Everything that the page shows.
 #[derive(Debug)]
-pub struct Sheet<'a> {
+pub struct ContactSheet<'a> {
     /// The numbers.
-    pub report: &'a Report,
+    pub report: &'a QualityReport,
     /// What the photos are.
     pub photos: &'a Photos,
     /// What is shown.
-    pub sections: Vec<Section<'a>>,
+    pub sections: Vec<SheetSection<'a>>,
     /// A JPEG of every photo that is shown.
     pub thumbnails: BTreeMap<usize, Vec<u8>>,
 }
 
 const STYLE: &str = include_str!("sheet.css");
 
-impl Sheet<'_> {
+impl ContactSheet<'_> {
     /// The page.
-    pub fn html(&self) -> String {
+    pub fn to_html(&self) -> String {
         let report = self.report;
-        let (model, folder) = (escape(&report.model), report.folder.display().to_string());
+        let (model, folder) = (
+            escape_html(&report.model),
+            report.folder.display().to_string(),
+        );
         let mut page = format!(
             "<!doctype html>\n<html lang=\"en\">\n<meta charset=\"utf-8\">\n\
              <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
@@ -134,12 +141,12 @@ impl Sheet<'_> {
              <code>{}</code>, {} numbers in a vector, on {}</p>",
             report.photos,
             report.classes.len(),
-            escape(&folder),
+            escape_html(&folder),
             report.dimension,
-            escape(&report.device)
+            escape_html(&report.device)
         );
-        for note in report.notes() {
-            let _ = writeln!(page, "<p>{}.</p>", escape(&note));
+        for note in report.skipped_notes() {
+            let _ = writeln!(page, "<p>{}.</p>", escape_html(&note));
         }
         let _ = writeln!(
             page,
@@ -147,16 +154,16 @@ impl Sheet<'_> {
              </header>\n<div class=\"tables\">",
             report.k, report.precision, report.average_precision
         );
-        self.robustness(&mut page);
-        page.push_str(&report.calibration.html(report.k));
-        self.classes(&mut page);
+        self.write_robustness(&mut page);
+        page.push_str(&report.calibration.to_html(report.k));
+        self.write_classes(&mut page);
         page.push_str("</div>\n");
-        self.rows(&mut page);
+        self.write_rows(&mut page);
         page.push_str("</html>\n");
         page
     }
 
-    fn robustness(&self, page: &mut String) {
+    fn write_robustness(&self, page: &mut String) {
         let Some(first) = self.report.robustness.first() else {
             return;
         };
@@ -171,7 +178,7 @@ impl Sheet<'_> {
             let _ = writeln!(
                 page,
                 "<tr><td>{}</td><td>{:.3}</td><td>{:.3}</td></tr>",
-                row.change.words(),
+                row.change.display_label(),
                 row.first,
                 row.near
             );
@@ -179,11 +186,11 @@ impl Sheet<'_> {
         page.push_str("</tbody></table></section>\n");
     }
 
-    fn classes(&self, page: &mut String) {
+    fn write_classes(&self, page: &mut String) {
         page.push_str("<section><h2>Classes</h2>\n<ol class=\"classes\">\n");
         let shown: BTreeSet<usize> = self.sections.iter().map(|section| section.class).collect();
         for (number, class) in self.report.classes.iter().enumerate() {
-            let name = escape(&class.name);
+            let name = escape_html(&class.name);
             let name = match shown.contains(&number) {
                 true => format!("<a href=\"#c{number}\">{name}</a>"),
                 false => format!("<span>{name}</span>"),
@@ -200,7 +207,7 @@ impl Sheet<'_> {
         page.push_str("</ol></section>\n");
     }
 
-    fn rows(&self, page: &mut String) {
+    fn write_rows(&self, page: &mut String) {
         let k = self.report.k;
         let _ = writeln!(
             page,
@@ -216,20 +223,20 @@ impl Sheet<'_> {
                 "<section class=\"class\" id=\"c{}\"><h3>{} <small>P@{k} {:.3}, mAP {:.3}, {} \
                  pictures</small></h3>",
                 section.class,
-                escape(&class.name),
+                escape_html(&class.name),
                 class.precision.unwrap_or_default(),
                 class.average_precision.unwrap_or_default(),
                 class.photos
             );
             for query in &section.rows {
-                self.row(page, query);
+                self.write_row(page, query);
             }
             page.push_str("</section>\n");
         }
         page.push_str("</main>\n");
     }
 
-    fn row(&self, page: &mut String, query: &Query) {
+    fn write_row(&self, page: &mut String, query: &ScoredQuery) {
         let photo = &self.photos.all[query.photo];
         let is_right = |near: usize| self.photos.all[near].class == photo.class;
         let right = query
@@ -237,7 +244,7 @@ impl Sheet<'_> {
             .iter()
             .filter(|(near, _)| is_right(*near))
             .count();
-        let path = escape(&photo.path);
+        let path = escape_html(&photo.path);
         let name = photo.path.rsplit('/').next().unwrap_or_default();
         let _ = writeln!(
             page,
@@ -245,22 +252,22 @@ impl Sheet<'_> {
              role=\"img\" aria-label=\"{path}\"></span><figcaption><span>{}</span>{right} of {} right\
              </figcaption></figure><div class=\"near\">",
             query.photo,
-            escape(name),
+            escape_html(name),
             query.near.len()
         );
         for (near, score) in &query.near {
-            let path = escape(&self.photos.all[*near].path);
-            let (kind, says) = match is_right(*near) {
+            let path = escape_html(&self.photos.all[*near].path);
+            let (kind, caption) = match is_right(*near) {
                 true => ("right", format!("<b>✓</b> {score:.2}")),
                 false => {
-                    let class = escape(self.photos.class_name(*near));
+                    let class = escape_html(self.photos.class_name(*near));
                     ("wrong", format!("<b>✗</b> {score:.2}<span>{class}</span>"))
                 }
             };
             let _ = writeln!(
                 page,
                 "<figure class=\"{kind}\" title=\"{path}: {score:.3}\"><span class=\"photo p{near}\" \
-                 role=\"img\" aria-label=\"{path}\"></span><figcaption>{says}</figcaption></figure>"
+                 role=\"img\" aria-label=\"{path}\"></span><figcaption>{caption}</figcaption></figure>"
             );
         }
         page.push_str("</div></div>\n");
@@ -268,7 +275,7 @@ impl Sheet<'_> {
 }
 
 /// Text for between tags and quotes.
-fn escape(text: &str) -> String {
+fn escape_html(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for c in text.chars() {
         match c {
@@ -284,22 +291,22 @@ fn escape(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::report::Class;
+    use super::super::report::ClassScore;
     use super::*;
 
     #[test]
     fn choices_are_spread() {
-        assert_eq!(spread(3, 4), [0, 1, 2]);
-        assert_eq!(spread(18, 4), [0, 5, 11, 17]);
-        assert_eq!(spread(9, 1), [4]);
-        assert_eq!(spread(0, 4), [0; 0]);
+        assert_eq!(spread_evenly(3, 4), [0, 1, 2]);
+        assert_eq!(spread_evenly(18, 4), [0, 5, 11, 17]);
+        assert_eq!(spread_evenly(9, 1), [4]);
+        assert_eq!(spread_evenly(0, 4), [0; 0]);
     }
 
     #[test]
     fn the_page_marks_right_and_wrong_and_holds_each_photo_once() {
         let row = |path: &str| [path.to_owned(), path.to_owned(), String::new()];
         let photos = Photos::new(["a<b/1", "a<b/2", "c/1", "c/2"].map(row).to_vec());
-        let query = |photo, near: &[usize], precision| Query {
+        let query = |photo, near: &[usize], precision| ScoredQuery {
             photo,
             precision,
             average_precision: precision,
@@ -307,32 +314,32 @@ mod tests {
             judged: Vec::new(),
         };
         let queries = [query(0, &[2, 1], 0.5), query(2, &[3, 0], 1.0)];
-        let class = |name: &str, precision| Class {
+        let class = |name: &str, precision| ClassScore {
             name: name.into(),
             photos: 2,
             precision: Some(precision),
             average_precision: Some(precision),
         };
-        let report = Report {
+        let report = QualityReport {
             k: 2,
             classes: vec![class("c", 1.0), class("a<b", 0.5)],
-            ..Report::default()
+            ..QualityReport::default()
         };
-        let sections = choose(&report, &photos, &queries);
+        let sections = choose_sections(&report, &photos, &queries);
         let order: Vec<usize> = sections.iter().map(|s| s.rows[0].photo).collect();
         assert_eq!(order, [2, 0], "classes best first");
-        let thumbnails: BTreeMap<usize, Vec<u8>> = shown(&sections)
+        let thumbnails: BTreeMap<usize, Vec<u8>> = shown_photos(&sections)
             .into_iter()
             .map(|photo| (photo, vec![photo as u8]))
             .collect();
         assert_eq!(thumbnails.len(), 4);
-        let sheet = Sheet {
+        let sheet = ContactSheet {
             report: &report,
             photos: &photos,
             sections,
             thumbnails,
         };
-        let page = sheet.html();
+        let page = sheet.to_html();
         assert_eq!(page.matches("url(data:image/jpeg;base64,").count(), 4);
         assert_eq!(page.matches("<figure class=\"right\"").count(), 2);
         assert_eq!(page.matches("<figure class=\"wrong\"").count(), 2);

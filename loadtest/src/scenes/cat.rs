@@ -2,7 +2,7 @@
 
 use super::table;
 use crate::paint::colour::{BLACK, Colour, WHITE, hex, oklch};
-use crate::paint::math::{TURN, on_circle, sin, smooth};
+use crate::paint::math::{TAU, on_circle, sin, smooth_step};
 use crate::paint::{Canvas, Light, Path, Point, Random, noise, point};
 
 /// A coat.
@@ -17,21 +17,21 @@ struct Coat {
 }
 
 /// Paints the scene.
-pub fn paint(canvas: &mut Canvas, random: &mut Random) {
+pub fn paint_cat_scene(canvas: &mut Canvas, random: &mut Random) {
     let light = Light::indoors(random);
-    let edge = table::set(canvas, random, &light);
-    let coat = coat(random);
-    let eyes = random.choose(&[hex(0x9bc24b), hex(0xe3b23c), hex(0x6db3c9)]);
-    let size = random.between(0.40, 0.46);
+    let edge = table::paint_table(canvas, random, &light);
+    let coat = random_coat(random);
+    let eyes = random.choose_from(&[hex(0x9bc24b), hex(0xe3b23c), hex(0x6db3c9)]);
+    let size = random.float_between(0.40, 0.46);
     let foot = point(
-        canvas.width() / 2.0 + random.around(0.12),
+        canvas.width() / 2.0 + random.float_around(0.12),
         (edge + 0.34).min(0.93),
     );
-    let facing = random.sign();
-    cushion(canvas, random, &light, foot, size);
-    if random.chance(0.6) {
-        sitting(canvas, random, &light, &coat, foot, size, facing);
-        head(
+    let facing = random.next_sign();
+    paint_cushion(canvas, random, &light, foot, size);
+    if random.next_bool(0.6) {
+        paint_sitting_body(canvas, random, &light, &coat, foot, size, facing);
+        paint_head(
             canvas,
             random,
             &light,
@@ -41,8 +41,8 @@ pub fn paint(canvas: &mut Canvas, random: &mut Random) {
             size * 0.37,
         );
     } else {
-        lying(canvas, &light, &coat, foot, size, facing);
-        head(
+        paint_lying_body(canvas, &light, &coat, foot, size, facing);
+        paint_head(
             canvas,
             random,
             &light,
@@ -54,8 +54,8 @@ pub fn paint(canvas: &mut Canvas, random: &mut Random) {
     }
 }
 
-fn coat(random: &mut Random) -> Coat {
-    let (fur, stripe, chest) = random.choose(&[
+fn random_coat(random: &mut Random) -> Coat {
+    let (fur, stripe, chest) = random.choose_from(&[
         (hex(0xe08a3c), hex(0xb45f22), hex(0xfbe8cf)),
         (hex(0x8d8f96), hex(0x5c5f68), hex(0xe8e6e3)),
         (hex(0x3a383d), hex(0x2a282d), hex(0x4a474d)),
@@ -66,69 +66,82 @@ fn coat(random: &mut Random) -> Coat {
         fur,
         stripe,
         chest,
-        style: random.whole(0, 2),
-        seed: random.bits(),
+        style: random.int_between(0, 2),
+        seed: random.next_u64(),
     }
 }
 
 impl Coat {
     /// The colour of the fur at a place given in body sizes, with hairs and markings.
-    fn at(&self, d: Point) -> Colour {
-        let hair = noise::layers(d.x * 40.0, d.y * 18.0, 3, self.seed) - 0.5;
+    fn colour_at(&self, d: Point) -> Colour {
+        let hair = noise::layered_noise(d.x * 40.0, d.y * 18.0, 3, self.seed) - 0.5;
         let mark = match self.style {
             1 => {
-                let bend = noise::layers(d.x * 2.0, d.y * 2.0, 2, self.seed ^ 1);
-                smooth(0.25, 0.65, sin(d.y * 26.0 + d.x * 5.0 + bend * 9.0)) * 0.85
+                let bend = noise::layered_noise(d.x * 2.0, d.y * 2.0, 2, self.seed ^ 1);
+                smooth_step(0.25, 0.65, sin(d.y * 26.0 + d.x * 5.0 + bend * 9.0)) * 0.85
             }
-            2 => smooth(
+            2 => smooth_step(
                 0.52,
                 0.58,
-                noise::layers(d.x * 1.9 + 4.0, d.y * 1.9, 2, self.seed ^ 2),
+                noise::layered_noise(d.x * 1.9 + 4.0, d.y * 1.9, 2, self.seed ^ 2),
             ),
             _ => 0.0,
         };
-        self.fur.mix(self.stripe, mark).times(1.0 + 0.26 * hair)
+        self.fur
+            .mix_with(self.stripe, mark)
+            .scale_by(1.0 + 0.26 * hair)
     }
 }
 
 /// Fills a shape with fur, lit as if it were round: bright on the light's side, dark along the other rim.
-fn furry(canvas: &mut Canvas, light: &Light, coat: &Coat, shape: &Path, origin: Point, size: f32) {
-    let mask = canvas.mask(shape);
+fn paint_fur(
+    canvas: &mut Canvas,
+    light: &Light,
+    coat: &Coat,
+    shape: &Path,
+    origin: Point,
+    size: f32,
+) {
+    let mask = canvas.rasterise_path(shape);
     let scale = canvas.scale();
     let reach = size * 0.16;
     let lit = mask
         .clone()
-        .moved(light.towards * (-reach * scale))
-        .blurred(size * 0.10 * scale);
+        .move_by(light.towards * (-reach * scale))
+        .blur_by(size * 0.10 * scale);
     let unlit = mask
         .clone()
-        .moved(light.towards * (reach * scale))
-        .blurred(size * 0.10 * scale);
-    canvas.blend(&mask, |place, _| {
+        .move_by(light.towards * (reach * scale))
+        .blur_by(size * 0.10 * scale);
+    canvas.blend_mask(&mask, |place, _| {
         let (x, y) = ((place.x * scale) as i32, (place.y * scale) as i32);
         // The moved copy leaves a rim on the light's side and bares one on the other.
-        let bright = 1.0 - lit.at(x, y);
-        let dark = 1.0 - unlit.at(x, y);
-        coat.at((place - origin) * (1.0 / size))
-            .under(light.colour)
-            .times(1.0 + 0.30 * bright - 0.52 * dark)
+        let bright = 1.0 - lit.coverage_at(x, y);
+        let dark = 1.0 - unlit.coverage_at(x, y);
+        coat.colour_at((place - origin) * (1.0 / size))
+            .lit_by(light.colour)
+            .scale_by(1.0 + 0.30 * bright - 0.52 * dark)
     });
 }
 
-fn cushion(canvas: &mut Canvas, random: &mut Random, light: &Light, foot: Point, size: f32) {
-    let colour =
-        oklch(random.between(0.45, 0.68), 0.11, random.between(0.0, 360.0)).under(light.colour);
+fn paint_cushion(canvas: &mut Canvas, random: &mut Random, light: &Light, foot: Point, size: f32) {
+    let colour = oklch(
+        random.float_between(0.45, 0.68),
+        0.11,
+        random.float_between(0.0, 360.0),
+    )
+    .lit_by(light.colour);
     let centre = foot + point(0.0, size * 0.04);
     let shape = Path::ellipse(centre, size * 1.12, size * 0.24, 0.0);
-    canvas.shadow(&shape, point(light.shadow(0.1).x, 0.02), 0.025, 0.7);
-    let seed = random.bits();
-    canvas.paint(&shape, |place| {
+    canvas.cast_shadow(&shape, point(light.shadow_offset(0.1).x, 0.02), 0.025, 0.7);
+    let seed = random.next_u64();
+    canvas.paint_path(&shape, |place| {
         let d = point(
             (place.x - centre.x) / (size * 1.12),
             (place.y - centre.y) / (size * 0.24),
         );
-        let weave = noise::value(place.x * 160.0, place.y * 160.0, seed) - 0.5;
-        colour.times(1.02 - 0.26 * d.y + 0.10 * d.x * light.towards.x + 0.07 * weave)
+        let weave = noise::smooth_noise(place.x * 160.0, place.y * 160.0, seed) - 0.5;
+        colour.scale_by(1.02 - 0.26 * d.y + 0.10 * d.x * light.towards.x + 0.07 * weave)
     });
     let seam = Path::ellipse(
         centre - point(0.0, size * 0.05),
@@ -136,9 +149,9 @@ fn cushion(canvas: &mut Canvas, random: &mut Random, light: &Light, foot: Point,
         size * 0.17,
         0.0,
     );
-    canvas.paint(&seam, |place| {
-        let weave = noise::value(place.x * 160.0, place.y * 160.0, seed) - 0.5;
-        colour.times(1.08 + 0.07 * weave)
+    canvas.paint_path(&seam, |place| {
+        let weave = noise::smooth_noise(place.x * 160.0, place.y * 160.0, seed) - 0.5;
+        colour.scale_by(1.08 + 0.07 * weave)
     });
     let pressed = Path::ellipse(
         centre - point(0.0, size * 0.05),
@@ -146,10 +159,10 @@ fn cushion(canvas: &mut Canvas, random: &mut Random, light: &Light, foot: Point,
         size * 0.11,
         0.0,
     );
-    canvas.shadow(&pressed, point(0.0, 0.0), size * 0.06, 0.6);
+    canvas.cast_shadow(&pressed, point(0.0, 0.0), size * 0.06, 0.6);
 }
 
-fn sitting(
+fn paint_sitting_body(
     canvas: &mut Canvas,
     random: &mut Random,
     light: &Light,
@@ -159,8 +172,8 @@ fn sitting(
     facing: f32,
 ) {
     let at = |x: f32, y: f32| foot + point(x * facing, y) * size;
-    let curl = random.between(0.8, 1.1);
-    let tail = Path::stroke(
+    let curl = random.float_between(0.8, 1.1);
+    let tail = Path::stroked_line(
         &[
             at(-0.40, -0.10),
             at(-0.78, -0.06),
@@ -171,8 +184,8 @@ fn sitting(
         size * 0.085,
         size * 0.055,
     );
-    furry(canvas, light, coat, &tail, foot, size);
-    let body = Path::smooth(&[
+    paint_fur(canvas, light, coat, &tail, foot, size);
+    let body = Path::smooth_closed(&[
         at(0.02, -1.12),
         at(-0.22, -0.98),
         at(-0.38, -0.66),
@@ -185,17 +198,17 @@ fn sitting(
         at(0.34, -0.70),
         at(0.26, -0.98),
     ]);
-    furry(canvas, light, coat, &body, foot, size);
+    paint_fur(canvas, light, coat, &body, foot, size);
     let haunch = Path::ellipse(at(-0.26, -0.24), size * 0.29, size * 0.25, 0.0);
-    canvas.shadow(
+    canvas.cast_shadow(
         &haunch,
         point(size * 0.02 * facing, -size * 0.02),
         size * 0.05,
         0.30,
     );
-    furry(canvas, light, coat, &haunch, foot, size);
+    paint_fur(canvas, light, coat, &haunch, foot, size);
     let bib = canvas
-        .mask(&Path::smooth(&[
+        .rasterise_path(&Path::smooth_closed(&[
             at(0.12, -1.0),
             at(-0.02, -0.75),
             at(0.08, -0.46),
@@ -203,31 +216,40 @@ fn sitting(
             at(0.30, -0.48),
             at(0.33, -0.76),
         ]))
-        .blurred(size * 0.05 * canvas.scale());
+        .blur_by(size * 0.05 * canvas.scale());
     let hair = coat.seed;
-    canvas.blend(&bib, |place, below| {
-        let strand = noise::layers(place.x * 60.0, place.y * 30.0, 2, hair) - 0.5;
-        below.mix(
-            coat.chest.under(light.colour).times(0.96 + 0.2 * strand),
+    canvas.blend_mask(&bib, |place, below| {
+        let strand = noise::layered_noise(place.x * 60.0, place.y * 30.0, 2, hair) - 0.5;
+        below.mix_with(
+            coat.chest
+                .lit_by(light.colour)
+                .scale_by(0.96 + 0.2 * strand),
             0.85,
         )
     });
     for x in [0.06, 0.28] {
-        let leg = Path::stroke(
+        let leg = Path::stroked_line(
             &[at(x, -0.58), at(x + 0.01, -0.30), at(x + 0.02, -0.03)],
             size * 0.10,
             size * 0.085,
         );
-        canvas.shadow(&leg, point(-size * 0.015, 0.0), size * 0.03, 0.30);
-        furry(canvas, light, coat, &leg, foot, size);
-        paw(canvas, light, coat, at(x + 0.04, 0.0), size);
+        canvas.cast_shadow(&leg, point(-size * 0.015, 0.0), size * 0.03, 0.30);
+        paint_fur(canvas, light, coat, &leg, foot, size);
+        paint_paw(canvas, light, coat, at(x + 0.04, 0.0), size);
     }
-    paw(canvas, light, coat, at(-0.14, 0.0), size);
+    paint_paw(canvas, light, coat, at(-0.14, 0.0), size);
 }
 
-fn lying(canvas: &mut Canvas, light: &Light, coat: &Coat, foot: Point, size: f32, facing: f32) {
+fn paint_lying_body(
+    canvas: &mut Canvas,
+    light: &Light,
+    coat: &Coat,
+    foot: Point,
+    size: f32,
+    facing: f32,
+) {
     let at = |x: f32, y: f32| foot + point(x * facing, y) * size;
-    let body = Path::smooth(&[
+    let body = Path::smooth_closed(&[
         at(0.72, -0.44),
         at(0.40, -0.60),
         at(0.0, -0.62),
@@ -239,16 +261,16 @@ fn lying(canvas: &mut Canvas, light: &Light, coat: &Coat, foot: Point, size: f32
         at(0.62, 0.02),
         at(0.80, -0.12),
     ]);
-    furry(canvas, light, coat, &body, foot, size);
+    paint_fur(canvas, light, coat, &body, foot, size);
     let haunch = Path::ellipse(at(-0.46, -0.24), size * 0.33, size * 0.26, 0.0);
-    canvas.shadow(
+    canvas.cast_shadow(
         &haunch,
         point(size * 0.02 * facing, -size * 0.02),
         size * 0.05,
         0.30,
     );
-    furry(canvas, light, coat, &haunch, foot, size);
-    let tail = Path::stroke(
+    paint_fur(canvas, light, coat, &haunch, foot, size);
+    let tail = Path::stroked_line(
         &[
             at(-0.74, -0.10),
             at(-0.86, 0.02),
@@ -259,45 +281,45 @@ fn lying(canvas: &mut Canvas, light: &Light, coat: &Coat, foot: Point, size: f32
         size * 0.075,
         size * 0.055,
     );
-    canvas.shadow(&tail, point(0.0, size * 0.02), size * 0.03, 0.35);
-    furry(canvas, light, coat, &tail, foot, size);
+    canvas.cast_shadow(&tail, point(0.0, size * 0.02), size * 0.03, 0.35);
+    paint_fur(canvas, light, coat, &tail, foot, size);
     for x in [0.46, 0.70] {
-        let leg = Path::stroke(
+        let leg = Path::stroked_line(
             &[at(x - 0.22, -0.10), at(x, -0.03), at(x + 0.16, -0.01)],
             size * 0.10,
             size * 0.085,
         );
-        canvas.shadow(&leg, point(0.0, -size * 0.01), size * 0.03, 0.30);
-        furry(canvas, light, coat, &leg, foot, size);
-        paw(canvas, light, coat, at(x + 0.18, 0.0), size);
+        canvas.cast_shadow(&leg, point(0.0, -size * 0.01), size * 0.03, 0.30);
+        paint_fur(canvas, light, coat, &leg, foot, size);
+        paint_paw(canvas, light, coat, at(x + 0.18, 0.0), size);
     }
 }
 
-fn paw(canvas: &mut Canvas, light: &Light, coat: &Coat, at: Point, size: f32) {
+fn paint_paw(canvas: &mut Canvas, light: &Light, coat: &Coat, at: Point, size: f32) {
     let shape = Path::ellipse(at, size * 0.125, size * 0.078, 0.0);
     let colour = if coat.style == 2 {
         coat.chest
     } else {
-        coat.fur.mix(coat.chest, 0.35)
+        coat.fur.mix_with(coat.chest, 0.35)
     };
-    canvas.shadow(&shape, point(0.0, size * 0.01), size * 0.025, 0.35);
-    canvas.paint(&shape, |place| {
+    canvas.cast_shadow(&shape, point(0.0, size * 0.01), size * 0.025, 0.35);
+    canvas.paint_path(&shape, |place| {
         let up = (at.y - place.y) / (size * 0.078);
-        colour.under(light.colour).times(0.94 + 0.14 * up)
+        colour.lit_by(light.colour).scale_by(0.94 + 0.14 * up)
     });
     for toe in [-0.04, 0.03] {
         let line = [
             at + point(size * toe, size * 0.015),
             at + point(size * toe, size * 0.06),
         ];
-        canvas.fill(
-            &Path::stroke(&line, size * 0.006, size * 0.006),
-            colour.times(0.5),
+        canvas.fill_path(
+            &Path::stroked_line(&line, size * 0.006, size * 0.006),
+            colour.scale_by(0.5),
         );
     }
 }
 
-fn head(
+fn paint_head(
     canvas: &mut Canvas,
     random: &mut Random,
     light: &Light,
@@ -306,25 +328,25 @@ fn head(
     middle: Point,
     size: f32,
 ) {
-    let tilt = random.around(0.16);
-    let at = |x: f32, y: f32| middle + point(x, y).turned(tilt) * size;
+    let tilt = random.float_around(0.16);
+    let at = |x: f32, y: f32| middle + point(x, y).rotate_by(tilt) * size;
     for side in [-1.0, 1.0] {
-        let ear = Path::smooth(&[
+        let ear = Path::smooth_closed(&[
             at(side * 0.92, -0.30),
             at(side * 0.90, -0.82),
             at(side * 0.82, -1.28),
             at(side * 0.52, -1.06),
             at(side * 0.16, -0.74),
         ]);
-        furry(canvas, light, coat, &ear, middle, size);
-        let inner = Path::smooth(&[
+        paint_fur(canvas, light, coat, &ear, middle, size);
+        let inner = Path::smooth_closed(&[
             at(side * 0.78, -0.52),
             at(side * 0.77, -1.08),
             at(side * 0.36, -0.76),
         ]);
-        canvas.glaze(&inner, hex(0xe2a198).under(light.colour), 0.75);
+        canvas.glaze_path(&inner, hex(0xe2a198).lit_by(light.colour), 0.75);
     }
-    let face = Path::smooth(&[
+    let face = Path::smooth_closed(&[
         at(0.0, -0.86),
         at(0.55, -0.78),
         at(0.96, -0.30),
@@ -336,61 +358,57 @@ fn head(
         at(-0.96, -0.30),
         at(-0.55, -0.78),
     ]);
-    canvas.shadow(&face, point(0.0, size * 0.14), size * 0.14, 0.40);
-    furry(canvas, light, coat, &face, middle, size);
+    canvas.cast_shadow(&face, point(0.0, size * 0.14), size * 0.14, 0.40);
+    paint_fur(canvas, light, coat, &face, middle, size);
     let muzzle = canvas
-        .mask(
-            &Path::ellipse(at(-0.22, 0.40), size * 0.32, size * 0.25, 0.0).with(Path::ellipse(
-                at(0.22, 0.40),
-                size * 0.32,
-                size * 0.25,
-                0.0,
-            )),
+        .rasterise_path(
+            &Path::ellipse(at(-0.22, 0.40), size * 0.32, size * 0.25, 0.0)
+                .union_with(Path::ellipse(at(0.22, 0.40), size * 0.32, size * 0.25, 0.0)),
         )
-        .blurred(size * 0.05 * canvas.scale());
-    canvas.blend(&muzzle, |_, below| {
-        below.mix(coat.chest.under(light.colour), 0.80)
+        .blur_by(size * 0.05 * canvas.scale());
+    canvas.blend_mask(&muzzle, |_, below| {
+        below.mix_with(coat.chest.lit_by(light.colour), 0.80)
     });
     if coat.style == 1 {
         for x in [-0.22, 0.0, 0.22] {
             let stripe = [at(x, -0.78), at(x * 0.8, -0.44)];
-            canvas.glaze(
-                &Path::stroke(&stripe, size * 0.05, size * 0.02),
-                coat.stripe.under(light.colour),
+            canvas.glaze_path(
+                &Path::stroked_line(&stripe, size * 0.05, size * 0.02),
+                coat.stripe.lit_by(light.colour),
                 0.85,
             );
         }
     }
-    let sleepy = random.chance(0.3);
+    let sleepy = random.next_bool(0.3);
     for side in [-1.0, 1.0] {
         let centre = at(side * 0.42, -0.06);
         if sleepy {
             let lid: Vec<Point> = (0..=8)
                 .map(|i| {
-                    let on = on_circle(i as f32 / 16.0 * TURN);
+                    let on = on_circle(i as f32 / 16.0 * TAU);
                     centre + point(on.x * size * 0.20, on.y * size * 0.13)
                 })
                 .collect();
-            canvas.fill(
-                &Path::stroke(&lid, size * 0.028, size * 0.028),
-                coat.stripe.times(0.45),
+            canvas.fill_path(
+                &Path::stroked_line(&lid, size * 0.028, size * 0.028),
+                coat.stripe.scale_by(0.45),
             );
             continue;
         }
         let eye = Path::ellipse(centre, size * 0.215, size * 0.195, side * 0.15);
-        canvas.fill(
+        canvas.fill_path(
             &Path::ellipse(centre, size * 0.245, size * 0.225, side * 0.15),
-            coat.stripe.times(0.42),
+            coat.stripe.scale_by(0.42),
         );
-        canvas.paint(&eye, |place| {
+        canvas.paint_path(&eye, |place| {
             let up = (centre.y - place.y) / (size * 0.2);
-            eyes.under(light.colour).times(0.95 - 0.28 * up)
+            eyes.lit_by(light.colour).scale_by(0.95 - 0.28 * up)
         });
-        canvas.fill(
+        canvas.fill_path(
             &Path::ellipse(centre, size * 0.085, size * 0.165, 0.0),
             BLACK,
         );
-        canvas.fill(
+        canvas.fill_path(
             &Path::circle(
                 centre + point(light.towards.x.signum() * size * 0.06, -size * 0.08),
                 size * 0.05,
@@ -398,13 +416,13 @@ fn head(
             WHITE,
         );
     }
-    let nose = Path::smooth(&[at(-0.13, 0.20), at(0.13, 0.20), at(0.0, 0.34)]);
-    canvas.fill(&nose, hex(0xd0787a).under(light.colour));
+    let nose = Path::smooth_closed(&[at(-0.13, 0.20), at(0.13, 0.20), at(0.0, 0.34)]);
+    canvas.fill_path(&nose, hex(0xd0787a).lit_by(light.colour));
     for side in [-1.0, 1.0] {
         let lip = [at(0.0, 0.34), at(side * 0.07, 0.46), at(side * 0.22, 0.47)];
-        canvas.fill(
-            &Path::stroke(&lip, size * 0.020, size * 0.014),
-            coat.stripe.times(0.45),
+        canvas.fill_path(
+            &Path::stroked_line(&lip, size * 0.020, size * 0.014),
+            coat.stripe.scale_by(0.45),
         );
         for k in 0..3 {
             let drop = k as f32 * 0.10;
@@ -413,8 +431,8 @@ fn head(
                 at(side * 0.85, 0.30 + drop * 1.2),
                 at(side * 1.34, 0.30 + drop * 2.4),
             ];
-            canvas.glaze(
-                &Path::stroke(&whisker, size * 0.012, size * 0.004),
+            canvas.glaze_path(
+                &Path::stroked_line(&whisker, size * 0.012, size * 0.004),
                 WHITE,
                 0.75,
             );

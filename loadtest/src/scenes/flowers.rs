@@ -1,7 +1,7 @@
 //! Blossoms: what stands in the vases and grows over the patterns.
 
 use crate::paint::colour::{Colour, hex, oklch};
-use crate::paint::math::{TURN, on_circle};
+use crate::paint::math::{TAU, on_circle};
 use crate::paint::{Canvas, Path, Point, Random, point};
 
 /// What a blossom looks like.
@@ -30,19 +30,19 @@ pub const BLOSSOMS: [Blossom; 5] = [
 
 impl Blossom {
     /// A colour that such a flower has.
-    pub fn colour(self, random: &mut Random) -> Colour {
+    pub fn choose_colour(self, random: &mut Random) -> Colour {
         match self {
-            Blossom::Daisy => random.choose(&[hex(0xfbf7ef), hex(0xf6d6e2), hex(0xe9e3ff)]),
-            Blossom::Tulip => oklch(0.66, 0.18, random.choose(&[20.0, 60.0, 350.0, 320.0])),
-            Blossom::Poppy => oklch(0.62, 0.20, random.choose(&[28.0, 35.0, 15.0])),
+            Blossom::Daisy => random.choose_from(&[hex(0xfbf7ef), hex(0xf6d6e2), hex(0xe9e3ff)]),
+            Blossom::Tulip => oklch(0.66, 0.18, random.choose_from(&[20.0, 60.0, 350.0, 320.0])),
+            Blossom::Poppy => oklch(0.62, 0.20, random.choose_from(&[28.0, 35.0, 15.0])),
             Blossom::Sunflower => hex(0xf5b92a),
-            Blossom::Rose => oklch(0.72, 0.12, random.choose(&[10.0, 355.0, 60.0, 85.0])),
+            Blossom::Rose => oklch(0.72, 0.12, random.choose_from(&[10.0, 355.0, 60.0, 85.0])),
         }
     }
 }
 
 /// Paints one blossom of the given radius, `turn` radians about its heart.
-pub fn blossom(
+pub fn paint_blossom(
     canvas: &mut Canvas,
     random: &mut Random,
     kind: Blossom,
@@ -53,38 +53,38 @@ pub fn blossom(
 ) {
     match kind {
         Blossom::Daisy => {
-            ring(canvas, heart, radius, turn, 15, 0.16, petals, 0.0);
-            core(canvas, heart, radius * 0.27, hex(0xeeb42f));
+            paint_petal_ring(canvas, heart, radius, turn, 15, 0.16, petals, 0.0);
+            paint_core(canvas, heart, radius * 0.27, hex(0xeeb42f));
         }
         Blossom::Poppy => {
             for i in 0..5 {
-                let angle = turn + i as f32 / 5.0 * TURN;
+                let angle = turn + i as f32 / 5.0 * TAU;
                 let at = heart + on_circle(angle) * (radius * 0.48);
                 let petal = Path::ellipse(at, radius * 0.54, radius * 0.46, angle);
-                canvas.shadow(&petal, point(0.0, 0.003), radius * 0.06, 0.25);
-                canvas.paint(&petal, |place| {
+                canvas.cast_shadow(&petal, point(0.0, 0.003), radius * 0.06, 0.25);
+                canvas.paint_path(&petal, |place| {
                     let far = (place - heart).length() / radius;
-                    petals.times(0.72 + 0.36 * far)
+                    petals.scale_by(0.72 + 0.36 * far)
                 });
             }
-            core(canvas, heart, radius * 0.24, hex(0x2b2226));
+            paint_core(canvas, heart, radius * 0.24, hex(0x2b2226));
             for i in 0..12 {
-                let at = heart + on_circle(i as f32 / 12.0 * TURN) * (radius * 0.32);
-                canvas.fill(&Path::circle(at, radius * 0.03), hex(0x2b2226));
+                let at = heart + on_circle(i as f32 / 12.0 * TAU) * (radius * 0.32);
+                canvas.fill_path(&Path::circle(at, radius * 0.03), hex(0x2b2226));
             }
         }
         Blossom::Sunflower => {
-            ring(
+            paint_petal_ring(
                 canvas,
                 heart,
                 radius,
                 turn,
                 18,
                 0.15,
-                petals.times(0.85),
+                petals.scale_by(0.85),
                 0.0,
             );
-            ring(
+            paint_petal_ring(
                 canvas,
                 heart,
                 radius * 0.88,
@@ -94,11 +94,11 @@ pub fn blossom(
                 petals,
                 0.0,
             );
-            core(canvas, heart, radius * 0.46, hex(0x5a3a1e));
+            paint_core(canvas, heart, radius * 0.46, hex(0x5a3a1e));
             for i in 0..60 {
                 // Seeds in a sunflower's own spiral.
                 let at = on_circle(i as f32 * 2.399_963) * (radius * 0.055 * (i as f32).sqrt());
-                canvas.fill(&Path::circle(heart + at, radius * 0.02), hex(0x8a6034));
+                canvas.fill_path(&Path::circle(heart + at, radius * 0.02), hex(0x8a6034));
             }
         }
         Blossom::Rose => {
@@ -106,25 +106,25 @@ pub fn blossom(
                 .into_iter()
                 .enumerate()
             {
-                let tone = petals.times(1.06 - 0.09 * step as f32);
+                let tone = petals.scale_by(1.06 - 0.09 * step as f32);
                 for i in 0..count {
-                    let angle = turn + step as f32 * 0.6 + i as f32 / count as f32 * TURN;
+                    let angle = turn + step as f32 * 0.6 + i as f32 / count as f32 * TAU;
                     let at = heart + on_circle(angle) * (radius * share * 0.52);
                     let petal =
                         Path::ellipse(at, radius * share * 0.48, radius * share * 0.46, angle);
-                    canvas.shadow(&petal, point(0.0, radius * 0.02), radius * 0.05, 0.22);
-                    canvas.paint(&petal, |place| {
+                    canvas.cast_shadow(&petal, point(0.0, radius * 0.02), radius * 0.05, 0.22);
+                    canvas.paint_path(&petal, |place| {
                         let far = (place - heart).length() / (radius * share);
-                        tone.times(0.80 + 0.26 * far)
+                        tone.scale_by(0.80 + 0.26 * far)
                     });
                 }
             }
-            core(canvas, heart, radius * 0.14, petals.times(0.66));
+            paint_core(canvas, heart, radius * 0.14, petals.scale_by(0.66));
         }
         Blossom::Tulip => {
-            let lean = random.around(0.15);
+            let lean = random.float_around(0.15);
             for (dx, width, tone) in [(-0.36, 0.40, 0.82), (0.36, 0.40, 0.90), (0.0, 0.46, 1.06)] {
-                let petal = Path::smooth(&[
+                let petal = Path::smooth_closed(&[
                     point(0.0, 0.95),
                     point(dx - width * 0.75, 0.45),
                     point(dx - width * 0.80, -0.2),
@@ -132,11 +132,11 @@ pub fn blossom(
                     point(dx + width * 0.80, -0.2),
                     point(dx + width * 0.75, 0.45),
                 ])
-                .placed(heart, radius, turn * 0.15 + lean);
-                canvas.shadow(&petal, point(0.0, 0.0), radius * 0.08, 0.25);
-                canvas.paint(&petal, |place| {
+                .place_at(heart, radius, turn * 0.15 + lean);
+                canvas.cast_shadow(&petal, point(0.0, 0.0), radius * 0.08, 0.25);
+                canvas.paint_path(&petal, |place| {
                     let up = (heart.y - place.y) / radius;
-                    petals.times(tone * (0.92 + 0.14 * up))
+                    petals.scale_by(tone * (0.92 + 0.14 * up))
                 });
             }
         }
@@ -145,7 +145,7 @@ pub fn blossom(
 
 /// Petals around a heart, each an ellipse that starts near it.
 #[allow(clippy::too_many_arguments)]
-fn ring(
+fn paint_petal_ring(
     canvas: &mut Canvas,
     heart: Point,
     radius: f32,
@@ -156,27 +156,27 @@ fn ring(
     inset: f32,
 ) {
     for i in 0..count {
-        let angle = turn + i as f32 / count as f32 * TURN;
+        let angle = turn + i as f32 / count as f32 * TAU;
         let at = heart + on_circle(angle) * (radius * (0.6 + inset));
         let petal = Path::ellipse(at, radius * 0.4, radius * breadth, angle);
         let tone = if i % 2 == 0 { 1.0 } else { 0.93 };
-        canvas.shadow(&petal, point(0.0, radius * 0.02), radius * 0.04, 0.2);
-        canvas.paint(&petal, |place| {
+        canvas.cast_shadow(&petal, point(0.0, radius * 0.02), radius * 0.04, 0.2);
+        canvas.paint_path(&petal, |place| {
             let far = (place - heart).length() / radius;
-            petals.times(tone * (0.78 + 0.24 * far))
+            petals.scale_by(tone * (0.78 + 0.24 * far))
         });
     }
 }
 
-fn core(canvas: &mut Canvas, heart: Point, radius: f32, colour: Colour) {
-    canvas.shadow(
+fn paint_core(canvas: &mut Canvas, heart: Point, radius: f32, colour: Colour) {
+    canvas.cast_shadow(
         &Path::circle(heart, radius),
         point(0.0, radius * 0.1),
         radius * 0.3,
         0.3,
     );
-    canvas.paint(&Path::circle(heart, radius), |place| {
+    canvas.paint_path(&Path::circle(heart, radius), |place| {
         let d = (place - heart) * (1.0 / radius);
-        colour.times(1.05 - 0.25 * d.y - 0.2 * d.x)
+        colour.scale_by(1.05 - 0.25 * d.y - 0.2 * d.x)
     });
 }

@@ -2,8 +2,8 @@
 
 use super::table;
 use crate::paint::colour::{Colour, hex, oklch};
-use crate::paint::math::{TURN, on_circle, smooth};
-use crate::paint::shade::{ball, lathe, profile};
+use crate::paint::math::{TAU, on_circle, smooth_step};
+use crate::paint::shade::{paint_ball, paint_lathe, profile_radius};
 use crate::paint::{Canvas, Light, Path, Point, Random, noise, point};
 
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -17,15 +17,15 @@ enum Fruit {
 }
 
 /// Paints the scene.
-pub fn paint(canvas: &mut Canvas, random: &mut Random) {
+pub fn paint_fruit_scene(canvas: &mut Canvas, random: &mut Random) {
     let light = Light::indoors(random);
-    let edge = table::set(canvas, random, &light);
+    let edge = table::paint_table(canvas, random, &light);
     let middle = canvas.width() / 2.0;
     let kinds = pick_kinds(random);
-    let size = random.between(0.138, 0.162);
-    if random.chance(0.5) {
+    let size = random.float_between(0.138, 0.162);
+    if random.next_bool(0.5) {
         let size = size.min(canvas.width() / 5.2);
-        bowl(
+        paint_bowl(
             canvas,
             random,
             &light,
@@ -33,32 +33,32 @@ pub fn paint(canvas: &mut Canvas, random: &mut Random) {
             &kinds,
             size,
         );
-        let beside = random.whole(0, 2);
+        let beside = random.int_between(0, 2);
         for i in 0..beside {
             let side = if i == 0 { -1.0 } else { 1.0 };
             let foot = point(
-                middle + side * random.between(0.42, 0.48).min(middle - size * 1.15),
-                edge + random.between(0.3, 0.36),
+                middle + side * random.float_between(0.42, 0.48).min(middle - size * 1.15),
+                edge + random.float_between(0.3, 0.36),
             );
-            standing(canvas, random, &light, random_kind(&kinds, i), foot, size);
+            paint_standing_fruit(canvas, random, &light, random_kind(&kinds, i), foot, size);
         }
         return;
     }
-    let count = random.whole(3, 5);
+    let count = random.int_between(3, 5);
     let size = size.min(canvas.width() / (1.9 * count as f32));
     let mut feet: Vec<Point> = (0..count)
         .map(|i| {
             let t = (i as f32 + 0.5) / count as f32 - 0.5;
             let back = if i % 2 == 0 { 0.12 } else { 0.30 };
             point(
-                middle + t * size * 1.75 * count as f32 + random.around(0.02),
-                edge + back + random.around(0.03),
+                middle + t * size * 1.75 * count as f32 + random.float_around(0.02),
+                edge + back + random.float_around(0.03),
             )
         })
         .collect();
     feet.sort_by(|a, b| a.y.total_cmp(&b.y));
     for (i, foot) in feet.into_iter().enumerate() {
-        standing(
+        paint_standing_fruit(
             canvas,
             random,
             &light,
@@ -78,8 +78,8 @@ fn pick_kinds(random: &mut Random) -> Vec<Fruit> {
         Fruit::Pear,
         Fruit::Plum,
     ];
-    let start = random.whole(0, 5) as usize;
-    let step = random.choose(&[1usize, 5]);
+    let start = random.int_between(0, 5) as usize;
+    let step = random.choose_from(&[1usize, 5]);
     (0..3).map(|i| ALL[(start + i * step) % 6]).collect()
 }
 
@@ -87,7 +87,7 @@ fn random_kind(kinds: &[Fruit], i: u32) -> Fruit {
     kinds[i as usize % kinds.len()]
 }
 
-fn bowl(
+fn paint_bowl(
     canvas: &mut Canvas,
     random: &mut Random,
     light: &Light,
@@ -95,7 +95,7 @@ fn bowl(
     kinds: &[Fruit],
     size: f32,
 ) {
-    let glaze: Colour = random.choose(&[
+    let glaze: Colour = random.choose_from(&[
         hex(0x3f6a8a),
         hex(0xe8dfcf),
         hex(0x7b8f6a),
@@ -104,10 +104,10 @@ fn bowl(
     ]);
     let (radius, height) = (size * 2.25, size * 1.25);
     let rim_y = foot.y - height;
-    table::ground(canvas, light, foot, radius * 0.62, height);
-    let band = random.chance(0.5);
-    let wall = |t: f32| radius * profile(&[1.0, 0.99, 0.94, 0.84, 0.66, 0.42], t);
-    lathe(
+    table::paint_contact_shadow(canvas, light, foot, radius * 0.62, height);
+    let band = random.next_bool(0.5);
+    let wall = |t: f32| radius * profile_radius(&[1.0, 0.99, 0.94, 0.84, 0.66, 0.42], t);
+    paint_lathe(
         canvas,
         light,
         foot.x,
@@ -117,14 +117,14 @@ fn bowl(
         wall,
         |_, t| {
             if band && (0.22..0.34).contains(&t) {
-                glaze.lighter(0.5)
+                glaze.mix_white(0.5)
             } else {
                 glaze
             }
         },
     );
     let rim = Path::ellipse(point(foot.x, rim_y), radius, radius * 0.24, 0.0);
-    canvas.fill(&rim, glaze.times(0.55));
+    canvas.fill_path(&rim, glaze.scale_by(0.55));
     let empty = canvas.clone();
     // Fruit from back to front.
     for (i, (dx, dy)) in [
@@ -139,27 +139,27 @@ fn bowl(
     {
         let at = point(foot.x + dx * size, rim_y + dy * size);
         let kind = random_kind(kinds, i as u32);
-        one(canvas, random, light, kind, at, size * 0.9);
+        paint_fruit(canvas, random, light, kind, at, size * 0.9);
     }
     // The near wall, from the near half of the rim down, hides the lower part of the fruit again.
     let near: Vec<Point> = (0..=24)
         .map(|i| {
-            let on = on_circle(i as f32 / 48.0 * TURN);
+            let on = on_circle(i as f32 / 48.0 * TAU);
             point(foot.x + on.x * radius, rim_y + on.y * radius * 0.24)
         })
         .collect();
     let mut below = near.clone();
     below.push(point(foot.x - radius, foot.y + radius));
     below.push(point(foot.x + radius, foot.y + radius));
-    let below = canvas.mask(&Path::polygon(&below));
-    canvas.blend(&below, |place, _| empty.at(place));
-    canvas.fill(
-        &Path::stroke(&near, 0.006, 0.006),
-        glaze.lighter(0.25).under(light.colour),
+    let below = canvas.rasterise_path(&Path::polygon(&below));
+    canvas.blend_mask(&below, |place, _| empty.colour_at(place));
+    canvas.fill_path(
+        &Path::stroked_line(&near, 0.006, 0.006),
+        glaze.mix_white(0.25).lit_by(light.colour),
     );
 }
 
-fn standing(
+fn paint_standing_fruit(
     canvas: &mut Canvas,
     random: &mut Random,
     light: &Light,
@@ -167,9 +167,9 @@ fn standing(
     foot: Point,
     size: f32,
 ) {
-    let size = size * random.between(0.9, 1.08);
-    table::ground(canvas, light, foot, size * 0.85, size * 1.6);
-    one(
+    let size = size * random.float_between(0.9, 1.08);
+    table::paint_contact_shadow(canvas, light, foot, size * 0.85, size * 1.6);
+    paint_fruit(
         canvas,
         random,
         light,
@@ -180,7 +180,7 @@ fn standing(
 }
 
 /// One fruit around `centre`, of about `size` in radius.
-fn one(
+fn paint_fruit(
     canvas: &mut Canvas,
     random: &mut Random,
     light: &Light,
@@ -188,9 +188,9 @@ fn one(
     centre: Point,
     size: f32,
 ) {
-    let seed = random.bits();
+    let seed = random.next_u64();
     match kind {
-        Fruit::RedApple => apple(
+        Fruit::RedApple => paint_apple(
             canvas,
             random,
             light,
@@ -199,7 +199,7 @@ fn one(
             (hex(0xb3202a), hex(0xe9b44c)),
             seed,
         ),
-        Fruit::GreenApple => apple(
+        Fruit::GreenApple => paint_apple(
             canvas,
             random,
             light,
@@ -209,7 +209,7 @@ fn one(
             seed,
         ),
         Fruit::Orange => {
-            ball(
+            paint_ball(
                 canvas,
                 light,
                 centre,
@@ -217,12 +217,15 @@ fn one(
                 size * 0.93,
                 0.55,
                 |u, v| {
-                    let pores = noise::value(u * 26.0, v * 26.0, seed);
-                    hex(0xf08a1d).times(0.93 + 0.10 * pores)
+                    let pores = noise::smooth_noise(u * 26.0, v * 26.0, seed);
+                    hex(0xf08a1d).scale_by(0.93 + 0.10 * pores)
                 },
             );
-            let navel = point(centre.x + random.around(size * 0.3), centre.y - size * 0.78);
-            canvas.fill(
+            let navel = point(
+                centre.x + random.float_around(size * 0.3),
+                centre.y - size * 0.78,
+            );
+            canvas.fill_path(
                 &Path::ellipse(navel, size * 0.09, size * 0.045, 0.0),
                 hex(0x5d6b2a),
             );
@@ -231,35 +234,38 @@ fn one(
             let shape = [
                 0.0, 0.12, 0.17, 0.50, 0.74, 0.80, 0.74, 0.48, 0.16, 0.11, 0.0,
             ];
-            let lean = random.sign();
-            lemon(canvas, light, centre, size, &shape, lean, seed);
+            let lean = random.next_sign();
+            paint_lemon(canvas, light, centre, size, &shape, lean, seed);
         }
         Fruit::Pear => {
             let skin = oklch(
-                random.between(0.74, 0.82),
+                random.float_between(0.74, 0.82),
                 0.14,
-                random.between(105.0, 122.0),
+                random.float_between(105.0, 122.0),
             );
             let blush = oklch(0.64, 0.15, 50.0);
             let shape = [0.06, 0.26, 0.34, 0.40, 0.54, 0.76, 0.90, 0.92, 0.80, 0.46];
             let span = (centre.y - size * 1.35, centre.y + size * 0.80);
-            lathe(
+            paint_lathe(
                 canvas,
                 light,
                 centre.x,
                 span,
                 0.16,
                 0.5,
-                |t| size * profile(&shape, t),
+                |t| size * profile_radius(&shape, t),
                 |u, t| {
-                    let speck = noise::value(u * 30.0, t * 60.0, seed);
-                    let red =
-                        smooth(0.3, 0.9, noise::layers(u * 1.2 + 2.0, t * 2.0, 2, seed)) * 0.6;
-                    skin.mix(blush, red)
-                        .times(if speck > 0.86 { 0.86 } else { 1.0 })
+                    let speck = noise::smooth_noise(u * 30.0, t * 60.0, seed);
+                    let red = smooth_step(
+                        0.3,
+                        0.9,
+                        noise::layered_noise(u * 1.2 + 2.0, t * 2.0, 2, seed),
+                    ) * 0.6;
+                    skin.mix_with(blush, red)
+                        .scale_by(if speck > 0.86 { 0.86 } else { 1.0 })
                 },
             );
-            stem(
+            paint_stem(
                 canvas,
                 random,
                 point(centre.x, centre.y - size * 1.32),
@@ -267,8 +273,8 @@ fn one(
             );
         }
         Fruit::Plum => {
-            let skin = oklch(0.36, 0.12, random.between(310.0, 345.0));
-            ball(
+            let skin = oklch(0.36, 0.12, random.float_between(310.0, 345.0));
+            paint_ball(
                 canvas,
                 light,
                 centre,
@@ -276,13 +282,16 @@ fn one(
                 size * 0.86,
                 0.5,
                 |u, v| {
-                    let bloom = noise::layers(u * 2.0, v * 2.0, 3, seed);
-                    let crease = smooth(0.0, 0.10, (u - 0.25 + 0.2 * v * v).abs());
-                    skin.mix(oklch(0.62, 0.06, 285.0), 0.42 * smooth(0.42, 0.75, bloom))
-                        .times(0.75 + 0.25 * crease)
+                    let bloom = noise::layered_noise(u * 2.0, v * 2.0, 3, seed);
+                    let crease = smooth_step(0.0, 0.10, (u - 0.25 + 0.2 * v * v).abs());
+                    skin.mix_with(
+                        oklch(0.62, 0.06, 285.0),
+                        0.42 * smooth_step(0.42, 0.75, bloom),
+                    )
+                    .scale_by(0.75 + 0.25 * crease)
                 },
             );
-            stem(
+            paint_stem(
                 canvas,
                 random,
                 point(centre.x, centre.y - size * 0.8),
@@ -292,7 +301,7 @@ fn one(
     }
 }
 
-fn apple(
+fn paint_apple(
     canvas: &mut Canvas,
     random: &mut Random,
     light: &Light,
@@ -303,19 +312,19 @@ fn apple(
 ) {
     let shape = [0.16, 0.68, 0.91, 0.99, 1.0, 0.97, 0.90, 0.79, 0.61, 0.30];
     let span = (centre.y - size * 0.86, centre.y + size * 0.78);
-    let side = random.between(-0.6, 0.6);
-    lathe(
+    let side = random.float_between(-0.6, 0.6);
+    paint_lathe(
         canvas,
         light,
         centre.x,
         span,
         0.18,
         0.75,
-        |t| size * profile(&shape, t),
+        |t| size * profile_radius(&shape, t),
         |u, t| {
-            let streak = noise::layers(u * 9.0, t * 1.5, 3, seed);
-            let patch = smooth(0.55, 0.0, (u - side).abs()) * smooth(0.0, 0.5, 1.0 - t);
-            skin.mix(
+            let streak = noise::layered_noise(u * 9.0, t * 1.5, 3, seed);
+            let patch = smooth_step(0.55, 0.0, (u - side).abs()) * smooth_step(0.0, 0.5, 1.0 - t);
+            skin.mix_with(
                 blush,
                 (0.9 * patch + 0.6 * (streak - 0.45)).clamp(0.0, 0.85),
             )
@@ -328,25 +337,27 @@ fn apple(
         size * 0.10,
         0.0,
     );
-    let soft = canvas.mask(&hollow).blurred(size * 0.05 * canvas.scale());
-    canvas.blend(&soft, |_, below| below.times(0.62));
-    stem(
+    let soft = canvas
+        .rasterise_path(&hollow)
+        .blur_by(size * 0.05 * canvas.scale());
+    canvas.blend_mask(&soft, |_, below| below.scale_by(0.62));
+    paint_stem(
         canvas,
         random,
         point(centre.x, centre.y - size * 0.80),
         size,
     );
-    if random.chance(0.6) {
-        let side = random.sign();
+    if random.next_bool(0.6) {
+        let side = random.next_sign();
         let root = point(centre.x, centre.y - size * 0.92);
-        leaf(canvas, light, root, point(side * size * 0.62, -size * 0.22));
+        paint_leaf(canvas, light, root, point(side * size * 0.62, -size * 0.22));
     }
 }
 
 /// A leaf from `root` to `root + reach`.
-pub fn leaf(canvas: &mut Canvas, light: &Light, root: Point, reach: Point) {
+pub fn paint_leaf(canvas: &mut Canvas, light: &Light, root: Point, reach: Point) {
     let across = point(-reach.y, reach.x) * 0.26;
-    let shape = Path::smooth(&[
+    let shape = Path::smooth_closed(&[
         root,
         root + reach * 0.35 + across,
         root + reach * 0.75 + across * 0.7,
@@ -354,13 +365,13 @@ pub fn leaf(canvas: &mut Canvas, light: &Light, root: Point, reach: Point) {
         root + reach * 0.75 - across * 0.7,
         root + reach * 0.35 - across,
     ]);
-    let green = hex(0x4f7d37).under(light.colour);
-    canvas.paint(&shape, |place| {
+    let green = hex(0x4f7d37).lit_by(light.colour);
+    canvas.paint_path(&shape, |place| {
         let side = (place - root).dot(across);
-        green.times(if side > 0.0 { 0.88 } else { 1.16 })
+        green.scale_by(if side > 0.0 { 0.88 } else { 1.16 })
     });
-    canvas.glaze(
-        &Path::stroke(
+    canvas.glaze_path(
+        &Path::stroked_line(
             &[root, root + reach * 0.5, root + reach * 0.95],
             0.0018,
             0.0008,
@@ -370,9 +381,9 @@ pub fn leaf(canvas: &mut Canvas, light: &Light, root: Point, reach: Point) {
     );
 }
 
-fn stem(canvas: &mut Canvas, random: &mut Random, root: Point, size: f32) {
-    let lean = random.around(size * 0.25);
-    let path = Path::stroke(
+fn paint_stem(canvas: &mut Canvas, random: &mut Random, root: Point, size: f32) {
+    let lean = random.float_around(size * 0.25);
+    let path = Path::stroked_line(
         &[
             root,
             point(root.x + lean * 0.4, root.y - size * 0.16),
@@ -381,11 +392,11 @@ fn stem(canvas: &mut Canvas, random: &mut Random, root: Point, size: f32) {
         size * 0.035,
         size * 0.05,
     );
-    canvas.fill(&path, hex(0x5b4025));
+    canvas.fill_path(&path, hex(0x5b4025));
 }
 
 /// A lemon lies on its side: a turned shape whose axis is horizontal, leaning a little.
-fn lemon(
+fn paint_lemon(
     canvas: &mut Canvas,
     light: &Light,
     centre: Point,
@@ -396,7 +407,7 @@ fn lemon(
 ) {
     let angle = lean * 0.3;
     let half = size * 1.22;
-    let radius = |t: f32| size * profile(shape, t);
+    let radius = |t: f32| size * profile_radius(shape, t);
     let centre = point(centre.x, centre.y + size * 0.10);
     let mut contour = Vec::new();
     for i in 0..=60 {
@@ -410,20 +421,20 @@ fn lemon(
     let outline = Path {
         contours: vec![contour],
     }
-    .placed(centre, 1.0, angle);
-    canvas.paint(&outline, |place| {
-        let local = (place - centre).turned(-angle);
+    .place_at(centre, 1.0, angle);
+    canvas.paint_path(&outline, |place| {
+        let local = (place - centre).rotate_by(-angle);
         let t = (local.x / half + 1.0) / 2.0;
         let r = radius(t).max(1e-4);
         let v = (local.y / r).clamp(-1.0, 1.0);
         let slope = (radius(t + 0.02) - radius(t - 0.02)) / (0.08 * half);
         let depth = (1.0 - v * v).sqrt();
         let length = (1.0 + slope * slope).sqrt();
-        let turned = point(-slope / length, v / length).turned(angle);
-        let pores = noise::value(local.x * 26.0 / size, local.y * 26.0 / size, seed);
-        crate::paint::shade::lit(
+        let turned = point(-slope / length, v / length).rotate_by(angle);
+        let pores = noise::smooth_noise(local.x * 26.0 / size, local.y * 26.0 / size, seed);
+        crate::paint::shade::shade_surface(
             light,
-            hex(0xf4cf3a).times(0.93 + 0.10 * pores),
+            hex(0xf4cf3a).scale_by(0.93 + 0.10 * pores),
             (turned.x, turned.y, depth / length),
             0.5,
         )

@@ -25,7 +25,7 @@ use crate::paint::{Canvas, Random};
 
 /// A family of scenes.
 #[derive(Debug, Clone, Copy)]
-pub struct Family {
+pub struct SceneFamily {
     /// What it belongs to; the folder of its pictures.
     pub group: &'static str,
     /// Its name; the start of its pictures' file names.
@@ -34,31 +34,35 @@ pub struct Family {
     pub paint: fn(&mut Canvas, &mut Random),
 }
 
-const fn family(
+const fn new_family(
     group: &'static str,
     name: &'static str,
     paint: fn(&mut Canvas, &mut Random),
-) -> Family {
-    Family { group, name, paint }
+) -> SceneFamily {
+    SceneFamily { group, name, paint }
 }
 
-/// All families. The order matters to `generate`, which deals pictures to them in turn.
-pub const FAMILIES: [Family; 12] = [
-    family("still-lifes", "fruit", fruit::paint),
-    family("landscapes", "sunset-sea", sunset_sea::paint),
-    family("patterns", "tiles", tiles::paint),
-    family("objects", "balloons", balloons::paint),
-    family("still-lifes", "flower-vase", vase::paint),
-    family("landscapes", "hills", hills::paint),
-    family("patterns", "paper-waves", waves::paint),
-    family("objects", "cat", cat::paint),
-    family("still-lifes", "cup", cup::paint),
-    family("landscapes", "mountain-lake", mountains::paint),
-    family("patterns", "blossoms", blossoms::paint),
-    family("objects", "fish", fish::paint),
+/// All families. The order matters to `run_generate`, which deals pictures to them in turn.
+pub const FAMILIES: [SceneFamily; 12] = [
+    new_family("still-lifes", "fruit", fruit::paint_fruit_scene),
+    new_family("landscapes", "sunset-sea", sunset_sea::paint_sunset_sea),
+    new_family("patterns", "tiles", tiles::paint_tiles),
+    new_family("objects", "balloons", balloons::paint_balloons),
+    new_family("still-lifes", "flower-vase", vase::paint_flower_vase),
+    new_family("landscapes", "hills", hills::paint_hills),
+    new_family("patterns", "paper-waves", waves::paint_paper_waves),
+    new_family("objects", "cat", cat::paint_cat_scene),
+    new_family("still-lifes", "cup", cup::paint_cup_scene),
+    new_family(
+        "landscapes",
+        "mountain-lake",
+        mountains::paint_mountain_lake,
+    ),
+    new_family("patterns", "blossoms", blossoms::paint_blossom_pattern),
+    new_family("objects", "fish", fish::paint_fish_scene),
 ];
 
 /// The family of the given name.
-pub fn named(name: &str) -> Option<&'static Family> {
+pub fn find_family(name: &str) -> Option<&'static SceneFamily> {
     FAMILIES.iter().find(|family| family.name == name)
 }

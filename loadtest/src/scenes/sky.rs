@@ -1,7 +1,7 @@
 //! Skies: a gradient, the sun, and clouds lit by it.
 
-use crate::paint::colour::{Colour, gradient, hex, rgb};
-use crate::paint::math::{lerp, smooth};
+use crate::paint::colour::{Colour, hex, rgb, sample_gradient};
+use crate::paint::math::{lerp, smooth_step};
 use crate::paint::{Canvas, Path, Point, Random, noise, point};
 
 /// The hour, which decides every colour of a landscape.
@@ -24,7 +24,7 @@ pub struct Hour {
 }
 
 /// Bright hours.
-pub fn day(random: &mut Random) -> Hour {
+pub fn random_day(random: &mut Random) -> Hour {
     let clear = Hour {
         zenith: hex(0x3f86c9),
         middle: hex(0x7db6e3),
@@ -61,11 +61,11 @@ pub fn day(random: &mut Random) -> Hour {
         shade: hex(0x97a3ae),
         light: rgb(0.90, 0.94, 0.97),
     };
-    random.choose(&[clear, clear, morning, afternoon, grey])
+    random.choose_from(&[clear, clear, morning, afternoon, grey])
 }
 
 /// Hours with a low sun.
-pub fn evening(random: &mut Random) -> Hour {
+pub fn random_evening(random: &mut Random) -> Hour {
     let orange = Hour {
         zenith: hex(0x35457f),
         middle: hex(0xd9775a),
@@ -102,48 +102,57 @@ pub fn evening(random: &mut Random) -> Hour {
         shade: hex(0x3b2c63),
         light: rgb(0.70, 0.52, 0.66),
     };
-    random.choose(&[orange, rose, gold, violet])
+    random.choose_from(&[orange, rose, gold, violet])
 }
 
-/// Paints the sky down to `horizon` (and the same colour below), and the clouds; `cover` 0…1 is how cloudy it is.
-pub fn paint(canvas: &mut Canvas, random: &mut Random, hour: &Hour, horizon: f32, cover: f32) {
-    let seed = random.bits();
-    let stretch = random.between(2.2, 3.4);
-    canvas.cover(|place| {
+/// Paints the sky down to `horizon` (and the same colour below), and the clouds; `paint_all` 0…1 is how cloudy it is.
+pub fn paint_sky(canvas: &mut Canvas, random: &mut Random, hour: &Hour, horizon: f32, cover: f32) {
+    let seed = random.next_u64();
+    let stretch = random.float_between(2.2, 3.4);
+    canvas.paint_all(|place| {
         let t = (place.y / horizon).min(1.0);
-        let sky = gradient(
+        let sky = sample_gradient(
             &[(0.0, hour.zenith), (0.55, hour.middle), (1.0, hour.horizon)],
             t,
         );
         // Clouds crowd and flatten towards the horizon.
         let depth = 1.0 / (1.12 - t).max(0.12);
         let (x, y) = (place.x * depth.min(3.0) * 1.6, depth * stretch);
-        let bank = noise::layers(x, y, 5, seed);
-        let above = noise::layers(x, y - 0.16, 5, seed);
-        let thick = smooth(0.66 - 0.30 * cover, 0.86 - 0.26 * cover, bank);
+        let bank = noise::layered_noise(x, y, 5, seed);
+        let above = noise::layered_noise(x, y - 0.16, 5, seed);
+        let thick = smooth_step(0.66 - 0.30 * cover, 0.86 - 0.26 * cover, bank);
         let lit = (0.55 + (bank - above) * 3.0).clamp(0.0, 1.0);
-        sky.mix(hour.shade.mix(hour.cloud, lit), thick * lerp(0.85, 0.25, t))
+        sky.mix_with(
+            hour.shade.mix_with(hour.cloud, lit),
+            thick * lerp(0.85, 0.25, t),
+        )
     });
 }
 
 /// The sun's disc and its glow.
-pub fn sun(canvas: &mut Canvas, hour: &Hour, centre: Point, radius: f32) {
-    canvas.glow(centre, radius * 9.0, hour.sun, 0.55);
-    canvas.glow(centre, radius * 3.5, hour.sun, 0.60);
+pub fn paint_sun(canvas: &mut Canvas, hour: &Hour, centre: Point, radius: f32) {
+    canvas.add_glow(centre, radius * 9.0, hour.sun, 0.55);
+    canvas.add_glow(centre, radius * 3.5, hour.sun, 0.60);
     let mask = canvas
-        .mask(&Path::circle(centre, radius))
-        .blurred(0.003 * canvas.scale());
-    canvas.blend(&mask, |_, below| below.mix(hour.sun, 0.97));
+        .rasterise_path(&Path::circle(centre, radius))
+        .blur_by(0.003 * canvas.scale());
+    canvas.blend_mask(&mask, |_, below| below.mix_with(hour.sun, 0.97));
 }
 
 /// A heap of fair-weather cloud around `centre`.
-pub fn puff(canvas: &mut Canvas, random: &mut Random, hour: &Hour, centre: Point, size: f32) {
-    let count = random.whole(5, 8);
+pub fn paint_cloud(
+    canvas: &mut Canvas,
+    random: &mut Random,
+    hour: &Hour,
+    centre: Point,
+    size: f32,
+) {
+    let count = random.int_between(5, 8);
     let mut shape = Path::default();
     for i in 0..count {
         let t = (i as f32 + 0.5) / count as f32 * 2.0 - 1.0;
-        let radius = size * (0.30 + 0.28 * (1.0 - t * t)) * random.between(0.8, 1.15);
-        shape = shape.with(Path::ellipse(
+        let radius = size * (0.30 + 0.28 * (1.0 - t * t)) * random.float_between(0.8, 1.15);
+        shape = shape.union_with(Path::ellipse(
             centre + point(t * size * 1.1, -radius * 0.55),
             radius * 1.15,
             radius,
@@ -152,28 +161,36 @@ pub fn puff(canvas: &mut Canvas, random: &mut Random, hour: &Hour, centre: Point
     }
     let floor = Path::rectangle(-9.0, -9.0, 9.0, centre.y);
     let mask = canvas
-        .mask(&shape)
-        .within(&canvas.mask(&floor).blurred(size * 0.05 * canvas.scale()))
-        .blurred(size * 0.035 * canvas.scale());
-    canvas.blend(&mask, |place, below| {
+        .rasterise_path(&shape)
+        .intersect_with(
+            &canvas
+                .rasterise_path(&floor)
+                .blur_by(size * 0.05 * canvas.scale()),
+        )
+        .blur_by(size * 0.035 * canvas.scale());
+    canvas.blend_mask(&mask, |place, below| {
         let up = (centre.y - place.y) / size;
-        below.mix(hour.shade.mix(hour.cloud, smooth(-0.05, 0.55, up)), 0.93)
+        below.mix_with(
+            hour.shade
+                .mix_with(hour.cloud, smooth_step(-0.05, 0.55, up)),
+            0.93,
+        )
     });
 }
 
 /// A few birds, far off.
-pub fn birds(canvas: &mut Canvas, random: &mut Random, around: Point, colour: Colour) {
-    for _ in 0..random.whole(2, 6) {
-        let at = around + point(random.around(0.22), random.around(0.08));
-        let span = random.between(0.010, 0.019);
-        let flap = random.between(0.2, 0.6);
+pub fn paint_birds(canvas: &mut Canvas, random: &mut Random, around: Point, colour: Colour) {
+    for _ in 0..random.int_between(2, 6) {
+        let at = around + point(random.float_around(0.22), random.float_around(0.08));
+        let span = random.float_between(0.010, 0.019);
+        let flap = random.float_between(0.2, 0.6);
         for side in [-1.0, 1.0] {
             let wing = [
                 at,
                 at + point(side * span * 0.5, -span * flap),
                 at + point(side * span, -span * flap * 0.5),
             ];
-            canvas.fill(&Path::stroke(&wing, 0.0022, 0.0009), colour);
+            canvas.fill_path(&Path::stroked_line(&wing, 0.0022, 0.0009), colour);
         }
     }
 }

@@ -1,61 +1,69 @@
 //! Pattern: glazed tiles.
 
 use crate::paint::colour::{Colour, hex};
-use crate::paint::math::{Point, TURN, lerp, on_circle, smooth};
+use crate::paint::math::{Point, TAU, lerp, on_circle, smooth_step};
 use crate::paint::{Canvas, Random, noise, point};
 
 /// Paints the scene.
-pub fn paint(canvas: &mut Canvas, random: &mut Random) {
-    let palette: [Colour; 4] = random.choose(&[
+pub fn paint_tiles(canvas: &mut Canvas, random: &mut Random) {
+    let palette: [Colour; 4] = random.choose_from(&[
         [hex(0xf4f1e8), hex(0x2b5c9e), hex(0x7fa8d6), hex(0xe5b545)],
         [hex(0xf3e6d0), hex(0xb5482e), hex(0xe09a5b), hex(0x3d5a5b)],
         [hex(0xeaf1ec), hex(0x23705f), hex(0x86bfa4), hex(0xe9c46a)],
         [hex(0xf6eef2), hex(0x7b3f73), hex(0xc98bb9), hex(0x4f6fa8)],
         [hex(0xefeae1), hex(0x3b4252), hex(0x98a3b3), hex(0xd1603d)],
     ]);
-    let motif = random.whole(0, 4);
-    let across = random.between(3.2, 5.2);
-    let turn = random.choose(&[0.0, 0.0, TURN / 8.0, 0.12, -0.09]);
-    let seed = random.bits();
+    let motif = random.int_between(0, 4);
+    let across = random.float_between(3.2, 5.2);
+    let turn = random.choose_from(&[0.0, 0.0, TAU / 8.0, 0.12, -0.09]);
+    let seed = random.next_u64();
     let lamp = point(
-        canvas.width() * random.fraction(),
-        random.between(-0.2, 0.4),
+        canvas.width() * random.next_fraction(),
+        random.float_between(-0.2, 0.4),
     );
-    let grout = palette[0].times(0.70);
+    let grout = palette[0].scale_by(0.70);
     let soft = 1.6 * across / canvas.scale();
-    let shift = point(random.fraction(), random.fraction());
-    canvas.cover(|place| {
-        let p = place.turned(turn) * across + shift;
+    let shift = point(random.next_fraction(), random.next_fraction());
+    canvas.paint_all(|place| {
+        let p = place.rotate_by(turn) * across + shift;
         let (column, row) = (p.x.floor(), p.y.floor());
         let local = point((p.x - column) * 2.0 - 1.0, (p.y - row) * 2.0 - 1.0);
         let id = (column as i32, row as i32);
-        let tone = 1.0 + 0.07 * (noise::cell(id.0, id.1, seed) - 0.5);
-        let painted = draw(motif, local, id, &palette, soft * 2.0);
+        let tone = 1.0 + 0.07 * (noise::random_cell(id.0, id.1, seed) - 0.5);
+        let painted = motif_colour(motif, local, id, &palette, soft * 2.0);
         let edge = local.x.abs().max(local.y.abs());
         // A rounded edge: lighter towards the lamp, darker away from it.
-        let bevel = smooth(0.86, 0.96, edge);
+        let bevel = smooth_step(0.86, 0.96, edge);
         let towards = if local.x.abs() > local.y.abs() {
             local.x.signum() * (lamp.x - place.x)
         } else {
             local.y.signum() * (lamp.y - place.y)
         };
-        let sheen = smooth(1.2, 0.0, (place - lamp).length());
-        let cloud = noise::layers(p.x * 3.0, p.y * 3.0, 3, seed ^ 2) - 0.5;
+        let sheen = smooth_step(1.2, 0.0, (place - lamp).length());
+        let cloud = noise::layered_noise(p.x * 3.0, p.y * 3.0, 3, seed ^ 2) - 0.5;
         painted
-            .times(tone * (0.90 + 0.16 * sheen + 0.05 * cloud))
-            .times(1.0 + 0.16 * bevel * towards.clamp(-1.0, 1.0))
-            .lighter(0.10 * sheen)
-            .mix(
-                grout.times(0.90 + 0.2 * noise::value(place.x * 200.0, place.y * 200.0, seed)),
-                smooth(0.965 - soft, 0.965 + soft, edge),
+            .scale_by(tone * (0.90 + 0.16 * sheen + 0.05 * cloud))
+            .scale_by(1.0 + 0.16 * bevel * towards.clamp(-1.0, 1.0))
+            .mix_white(0.10 * sheen)
+            .mix_with(
+                grout.scale_by(
+                    0.90 + 0.2 * noise::smooth_noise(place.x * 200.0, place.y * 200.0, seed),
+                ),
+                smooth_step(0.965 - soft, 0.965 + soft, edge),
             )
     });
 }
 
 /// The colour of a tile's face; `local` runs from −1 to 1 both ways.
-fn draw(motif: u32, local: Point, id: (i32, i32), palette: &[Colour; 4], soft: f32) -> Colour {
+fn motif_colour(
+    motif: u32,
+    local: Point,
+    id: (i32, i32),
+    palette: &[Colour; 4],
+    soft: f32,
+) -> Colour {
     let [ground, dark, middle, accent] = *palette;
-    let inside = |distance: f32| smooth(soft, -soft, distance);
+    let inside = |distance: f32| smooth_step(soft, -soft, distance);
     let far = local.length();
     let folded = point(local.x.abs(), local.y.abs());
     let corner = (folded - point(1.0, 1.0)).length();
@@ -63,20 +71,20 @@ fn draw(motif: u32, local: Point, id: (i32, i32), palette: &[Colour; 4], soft: f
         // A star flower with quarter circles in the corners.
         0 => {
             let mut colour = ground;
-            colour = colour.mix(middle, inside(corner - 0.52));
-            colour = colour.mix(ground, inside(corner - 0.38));
-            colour = colour.mix(dark, inside(corner - 0.24));
+            colour = colour.mix_with(middle, inside(corner - 0.52));
+            colour = colour.mix_with(ground, inside(corner - 0.38));
+            colour = colour.mix_with(dark, inside(corner - 0.24));
             for i in 0..8 {
-                let axis = on_circle(i as f32 / 8.0 * TURN);
+                let axis = on_circle(i as f32 / 8.0 * TAU);
                 let along = local.dot(axis);
                 let across = local.dot(point(-axis.y, axis.x)).abs();
                 let petal = across - 0.30 * (along * (0.74 - along)).max(0.0) / 0.14 * 0.42;
                 if along > 0.0 && along < 0.74 {
                     let tint = if i % 2 == 0 { dark } else { middle };
-                    colour = colour.mix(tint, inside(petal));
+                    colour = colour.mix_with(tint, inside(petal));
                 }
             }
-            colour.mix(accent, inside(far - 0.13))
+            colour.mix_with(accent, inside(far - 0.13))
         }
         // Interlaced quarter arcs, turned by chance (Truchet).
         1 => {
@@ -90,9 +98,9 @@ fn draw(motif: u32, local: Point, id: (i32, i32), palette: &[Colour; 4], soft: f
             let b = (p - point(1.0, 1.0)).length();
             let mut colour = ground;
             for d in [a, b] {
-                colour = colour.mix(dark, inside((d - 1.0).abs() - 0.34));
-                colour = colour.mix(middle, inside((d - 1.0).abs() - 0.22));
-                colour = colour.mix(ground, inside((d - 1.0).abs() - 0.05));
+                colour = colour.mix_with(dark, inside((d - 1.0).abs() - 0.34));
+                colour = colour.mix_with(middle, inside((d - 1.0).abs() - 0.22));
+                colour = colour.mix_with(ground, inside((d - 1.0).abs() - 0.05));
             }
             colour
         }
@@ -101,35 +109,35 @@ fn draw(motif: u32, local: Point, id: (i32, i32), palette: &[Colour; 4], soft: f
             let even = (id.0 + id.1).rem_euclid(2) == 0;
             let (a, b) = if even { (ground, dark) } else { (dark, ground) };
             let d = folded.x + folded.y;
-            a.mix(b, inside(d - 0.92))
-                .mix(accent, inside(d - 0.52))
-                .mix(b, inside(d - 0.36))
-                .mix(a, inside(d - 0.16))
+            a.mix_with(b, inside(d - 0.92))
+                .mix_with(accent, inside(d - 0.52))
+                .mix_with(b, inside(d - 0.36))
+                .mix_with(a, inside(d - 0.16))
         }
         // Rings.
         3 => {
             let even = (id.0 + id.1).rem_euclid(2) == 0;
             let (a, b) = if even { (dark, middle) } else { (middle, dark) };
             ground
-                .mix(a, inside(far - 0.82))
-                .mix(ground, inside(far - 0.64))
-                .mix(b, inside(far - 0.48))
-                .mix(accent, inside(far - 0.22))
-                .mix(b, inside(corner - 0.34))
-                .mix(ground, inside(corner - 0.20))
+                .mix_with(a, inside(far - 0.82))
+                .mix_with(ground, inside(far - 0.64))
+                .mix_with(b, inside(far - 0.48))
+                .mix_with(accent, inside(far - 0.22))
+                .mix_with(b, inside(corner - 0.34))
+                .mix_with(ground, inside(corner - 0.20))
         }
         // An eight-pointed star from two squares.
         _ => {
             let square = |p: Point, half: f32| p.x.abs().max(p.y.abs()) - half;
-            let turned = local.turned(TURN / 8.0);
+            let turned = local.rotate_by(TAU / 8.0);
             let star = |half: f32| square(local, half).min(square(turned, half));
             ground
-                .mix(middle, inside(corner - 0.40))
-                .mix(dark, inside(star(0.60)))
-                .mix(ground, inside(star(0.46)))
-                .mix(accent, inside(star(0.34)))
-                .mix(dark, inside(far - 0.16))
-                .mix(accent, lerp(0.0, 1.0, inside(corner - 0.18)))
+                .mix_with(middle, inside(corner - 0.40))
+                .mix_with(dark, inside(star(0.60)))
+                .mix_with(ground, inside(star(0.46)))
+                .mix_with(accent, inside(star(0.34)))
+                .mix_with(dark, inside(far - 0.16))
+                .mix_with(accent, lerp(0.0, 1.0, inside(corner - 0.18)))
         }
     }
 }

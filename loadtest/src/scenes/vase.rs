@@ -1,41 +1,41 @@
 //! Still life: a vase of flowers.
 
-use super::flowers::{BLOSSOMS, blossom};
+use super::flowers::{BLOSSOMS, paint_blossom};
 use super::{fruit, table};
 use crate::paint::colour::{Colour, hex, oklch};
 use crate::paint::math::{lerp, sin};
-use crate::paint::shade::{lathe, profile};
+use crate::paint::shade::{paint_lathe, profile_radius};
 use crate::paint::{Canvas, Light, Path, Random, noise, point};
 
 /// Paints the scene.
-pub fn paint(canvas: &mut Canvas, random: &mut Random) {
+pub fn paint_flower_vase(canvas: &mut Canvas, random: &mut Random) {
     let light = Light::indoors(random);
-    let edge = table::set(canvas, random, &light);
+    let edge = table::paint_table(canvas, random, &light);
     let foot = point(
-        canvas.width() / 2.0 + random.around(0.08),
+        canvas.width() / 2.0 + random.float_around(0.08),
         (edge + 0.30).min(0.92),
     );
-    let height = random.between(0.34, 0.42);
-    let radius = height * random.between(0.34, 0.46);
-    table::ground(canvas, &light, foot, radius * 0.7, height * 1.5);
+    let height = random.float_between(0.34, 0.42);
+    let radius = height * random.float_between(0.34, 0.46);
+    table::paint_contact_shadow(canvas, &light, foot, radius * 0.7, height * 1.5);
     let mouth = point(foot.x, foot.y - height);
-    bouquet(canvas, random, &light, mouth, radius);
-    vessel(canvas, random, &light, foot.x, (mouth.y, foot.y), radius);
+    paint_bouquet(canvas, random, &light, mouth, radius);
+    paint_vessel(canvas, random, &light, foot.x, (mouth.y, foot.y), radius);
 }
 
-fn bouquet(
+fn paint_bouquet(
     canvas: &mut Canvas,
     random: &mut Random,
     light: &Light,
     mouth: crate::paint::Point,
     radius: f32,
 ) {
-    let kind = random.choose(&BLOSSOMS);
-    let count = random.whole(5, 8);
-    let size = random.between(0.078, 0.098);
-    let first = kind.colour(random);
-    let second = if random.chance(0.4) {
-        kind.colour(random)
+    let kind = random.choose_from(&BLOSSOMS);
+    let count = random.int_between(5, 8);
+    let size = random.float_between(0.078, 0.098);
+    let first = kind.choose_colour(random);
+    let second = if random.next_bool(0.4) {
+        kind.choose_colour(random)
     } else {
         first
     };
@@ -51,42 +51,45 @@ fn bouquet(
         let spread = (t - 0.5) * 2.0;
         let lift = 1.0 - 0.55 * spread * spread - if i % 2 == 0 { 0.0 } else { 0.42 };
         heads.push(point(
-            mouth.x + spread * (radius + 0.17) + random.around(0.02),
-            top - reach * lift.max(0.12) + random.around(0.015),
+            mouth.x + spread * (radius + 0.17) + random.float_around(0.02),
+            top - reach * lift.max(0.12) + random.float_around(0.015),
         ));
     }
     for head in &heads {
         let root = point(mouth.x + (head.x - mouth.x) * 0.12, mouth.y + 0.03);
         let bend = point(lerp(root.x, head.x, 0.35), lerp(root.y, head.y, 0.6));
         let green = oklch(
-            random.between(0.48, 0.58),
+            random.float_between(0.48, 0.58),
             0.11,
-            random.between(130.0, 145.0),
+            random.float_between(130.0, 145.0),
         );
-        canvas.fill(
-            &Path::stroke(&[root, bend, *head], 0.006, 0.0045),
-            green.under(light.colour),
+        canvas.fill_path(
+            &Path::stroked_line(&[root, bend, *head], 0.006, 0.0045),
+            green.lit_by(light.colour),
         );
-        if random.chance(0.75) {
+        if random.next_bool(0.75) {
             let side = (head.x - mouth.x).signum();
-            fruit::leaf(
+            fruit::paint_leaf(
                 canvas,
                 light,
                 bend,
-                point(side * random.between(0.06, 0.1), -random.between(0.0, 0.05)),
+                point(
+                    side * random.float_between(0.06, 0.1),
+                    -random.float_between(0.0, 0.05),
+                ),
             );
         }
     }
     heads.sort_by(|a, b| a.y.total_cmp(&b.y));
     for (i, head) in heads.iter().enumerate() {
         let colour = if i % 2 == 0 { first } else { second };
-        let turn = random.between(0.0, 6.0);
-        let size = size * random.between(0.88, 1.1);
-        blossom(
+        let turn = random.float_between(0.0, 6.0);
+        let size = size * random.float_between(0.88, 1.1);
+        paint_blossom(
             canvas,
             random,
             kind,
-            colour.under(light.colour),
+            colour.lit_by(light.colour),
             *head,
             size,
             turn,
@@ -94,7 +97,7 @@ fn bouquet(
     }
 }
 
-fn vessel(
+fn paint_vessel(
     canvas: &mut Canvas,
     random: &mut Random,
     light: &Light,
@@ -108,8 +111,8 @@ fn vessel(
         [0.86, 0.70, 0.56, 0.50, 0.54, 0.66, 0.80, 0.82, 0.62],
         [0.40, 0.38, 0.38, 0.42, 0.62, 0.92, 1.0, 0.88, 0.58],
     ];
-    let shape = random.choose(&SHAPES);
-    let glaze: Colour = random.choose(&[
+    let shape = random.choose_from(&SHAPES);
+    let glaze: Colour = random.choose_from(&[
         hex(0x2f5d8c),
         hex(0xe9e2d3),
         hex(0x4d8076),
@@ -121,19 +124,19 @@ fn vessel(
     let trim = if glaze.r + glaze.g + glaze.b > 2.2 {
         hex(0x3a6ea5)
     } else {
-        glaze.lighter(0.72)
+        glaze.mix_white(0.72)
     };
-    let style = random.whole(0, 3);
-    let seed = random.bits();
+    let style = random.int_between(0, 3);
+    let seed = random.next_u64();
     let mouth = radius * shape[0];
-    lathe(
+    paint_lathe(
         canvas,
         light,
         x,
         span,
         0.22,
         0.95,
-        |t| radius * profile(&shape, t),
+        |t| radius * profile_radius(&shape, t),
         |u, t| {
             // The angle around the axis, near enough for a pattern.
             let around = u * (1.0 + 0.35 * u * u);
@@ -147,19 +150,19 @@ fn vessel(
                 }
                 _ => false,
             };
-            let cloud = 0.93 + 0.14 * noise::layers(around * 3.0, t * 5.0, 3, seed);
-            if mark { trim } else { glaze.times(cloud) }
+            let cloud = 0.93 + 0.14 * noise::layered_noise(around * 3.0, t * 5.0, 3, seed);
+            if mark { trim } else { glaze.scale_by(cloud) }
         },
     );
     // The rim's near side and the dark of the mouth behind it, where no stem hides it.
     let rim: Vec<_> = (0..=24)
         .map(|i| {
-            let on = crate::paint::math::on_circle(i as f32 / 48.0 * crate::paint::math::TURN);
+            let on = crate::paint::math::on_circle(i as f32 / 48.0 * crate::paint::math::TAU);
             point(x + on.x * mouth, span.0 + on.y * mouth * 0.22)
         })
         .collect();
-    canvas.fill(
-        &Path::stroke(&rim, 0.005, 0.005),
-        glaze.lighter(0.35).under(light.colour),
+    canvas.fill_path(
+        &Path::stroked_line(&rim, 0.005, 0.005),
+        glaze.mix_white(0.35).lit_by(light.colour),
     );
 }

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
 
-fn generate(arguments: &[&str]) -> Output {
+fn run_generate(arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_lookalike-loadtest"))
         .arg("generate")
         .args(arguments)
@@ -14,8 +14,8 @@ fn generate(arguments: &[&str]) -> Output {
 }
 
 /// All files below a folder, by their paths relative to it.
-fn files(root: &Path) -> BTreeMap<String, Vec<u8>> {
-    let mut found = BTreeMap::new();
+fn read_files(root: &Path) -> BTreeMap<String, Vec<u8>> {
+    let mut files = BTreeMap::new();
     let mut folders = vec![root.to_owned()];
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(folder).unwrap() {
@@ -24,11 +24,11 @@ fn files(root: &Path) -> BTreeMap<String, Vec<u8>> {
                 folders.push(path);
             } else {
                 let relative = path.strip_prefix(root).unwrap().display().to_string();
-                found.insert(relative, fs::read(&path).unwrap());
+                files.insert(relative, fs::read(&path).unwrap());
             }
         }
     }
-    found
+    files
 }
 
 #[test]
@@ -38,7 +38,7 @@ fn the_same_seed_gives_the_same_files_however_many_and_however_fast() {
     let make = |out: &Path, count: &str, threads: &str| {
         let out = out.to_str().unwrap();
         let more = ["--out", out, "--count", count, "--threads", threads];
-        let output = generate(&[&small[..], &more[..]].concat());
+        let output = run_generate(&[&small[..], &more[..]].concat());
         assert_eq!(output.status.code(), Some(0), "{output:?}");
         assert!(
             String::from_utf8_lossy(&output.stdout).contains(&format!("{count} pictures, ")),
@@ -47,7 +47,7 @@ fn the_same_seed_gives_the_same_files_however_many_and_however_fast() {
     };
     make(first.path(), "14", "1");
     make(second.path(), "20", "3");
-    let (first, second) = (files(first.path()), files(second.path()));
+    let (first, second) = (read_files(first.path()), read_files(second.path()));
     assert_eq!((first.len(), second.len()), (14, 20));
     for (path, bytes) in &first {
         assert_eq!(&bytes[..3], [0xff, 0xd8, 0xff], "{path} is a JPEG file");
@@ -59,7 +59,7 @@ fn the_same_seed_gives_the_same_files_however_many_and_however_fast() {
 fn families_and_sizes_are_as_asked() {
     let out = tempfile::tempdir().unwrap();
     let folder = out.path().to_str().unwrap();
-    let output = generate(&[
+    let output = run_generate(&[
         "--out",
         folder,
         "--count",
@@ -71,7 +71,7 @@ fn families_and_sizes_are_as_asked() {
         "--progressive",
     ]);
     assert_eq!(output.status.code(), Some(0), "{output:?}");
-    let paths: Vec<String> = files(out.path()).into_keys().collect();
+    let paths: Vec<String> = read_files(out.path()).into_keys().collect();
     assert_eq!(paths.len(), 6);
     assert!(
         paths
@@ -92,11 +92,11 @@ fn wrong_use_and_failures_have_their_exit_codes() {
         &["--out", folder, "--sample-set", "--seed", "3"],
         &["--out", folder, "--grain", "NaN"],
     ] {
-        assert_eq!(generate(wrong).status.code(), Some(2), "{wrong:?}");
+        assert_eq!(run_generate(wrong).status.code(), Some(2), "{wrong:?}");
     }
     let file = out.path().join("a-file");
     fs::write(&file, "in the way").unwrap();
-    let output = generate(&[
+    let output = run_generate(&[
         "--out",
         file.to_str().unwrap(),
         "--count",

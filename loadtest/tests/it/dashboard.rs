@@ -6,27 +6,27 @@ use std::fs;
 use lookalike_loadtest::metric_names;
 use serde_json::Value;
 
-use crate::checkout;
+use crate::checkout_root;
 
-fn dashboard() -> Value {
-    let path = checkout().join("grafana/dashboards/overview.json");
+fn read_dashboard() -> Value {
+    let path = checkout_root().join("grafana/dashboards/overview.json");
     serde_json::from_slice(&fs::read(path).unwrap()).unwrap()
 }
 
 /// All panels, those inside rows too.
-fn panels(dashboard: &Value) -> Vec<&Value> {
-    let mut found = Vec::new();
+fn all_panels(dashboard: &Value) -> Vec<&Value> {
+    let mut panels = Vec::new();
     for panel in dashboard["panels"].as_array().unwrap() {
-        found.push(panel);
+        panels.push(panel);
         if let Some(inside) = panel["panels"].as_array() {
-            found.extend(inside);
+            panels.extend(inside);
         }
     }
-    found
+    panels
 }
 
 /// The words of a query that name series: those with one of our prefixes.
-fn series(query: &str) -> impl Iterator<Item = &str> {
+fn series_names(query: &str) -> impl Iterator<Item = &str> {
     query
         .split(|c: char| !c.is_ascii_alphanumeric() && c != '_')
         .filter(|word| word.starts_with("lookalike_") || word.starts_with("process_"))
@@ -34,14 +34,14 @@ fn series(query: &str) -> impl Iterator<Item = &str> {
 
 #[test]
 fn every_query_names_metrics_that_exist() {
-    let dashboard = dashboard();
+    let dashboard = read_dashboard();
     let mut used = HashSet::new();
-    for panel in panels(&dashboard) {
+    for panel in all_panels(&dashboard) {
         for target in panel["targets"].as_array().into_iter().flatten() {
             let query = target["expr"].as_str().unwrap();
             let mut count = 0;
-            for name in series(query) {
-                let metric = metric_names::of_series(name)
+            for name in series_names(query) {
+                let metric = metric_names::find_by_series(name)
                     .unwrap_or_else(|| panic!("no metric shows as {name}, in {query}"));
                 used.insert(metric.name);
                 count += 1;
@@ -74,9 +74,9 @@ fn every_query_names_metrics_that_exist() {
 
 #[test]
 fn panels_have_ids_titles_units_and_advice() {
-    let dashboard = dashboard();
+    let dashboard = read_dashboard();
     let mut ids = HashSet::new();
-    for panel in panels(&dashboard) {
+    for panel in all_panels(&dashboard) {
         let title = panel["title"].as_str().unwrap();
         assert!(!title.is_empty());
         assert!(

@@ -9,6 +9,6 @@ mod dashboard;
 mod samples;
 
 /// The root of the checkout.
-fn checkout() -> PathBuf {
+fn checkout_root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("..")
 }

@@ -2,21 +2,21 @@
 
 use std::fs;
 
-use lookalike_loadtest::generate::sample_set::samples;
+use lookalike_loadtest::generate::sample_set::sample_pictures;
 
-use crate::checkout;
+use crate::checkout_root;
 
 /// Painting all of them takes long in a debug build; one of every family is enough to notice a change.
 #[test]
 fn sample_pictures_are_made_again_byte_for_byte() {
-    for (number, sample) in samples().into_iter().enumerate() {
+    for (number, sample) in sample_pictures().into_iter().enumerate() {
         if number % 5 != (number / 5) % 5 {
             continue;
         }
-        let path = checkout().join("images").join(&sample.path);
+        let path = checkout_root().join("images").join(&sample.path);
         let committed = fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", sample.path));
         assert!(
-            committed == sample.picture.jpeg().unwrap(),
+            committed == sample.picture.encode_jpeg().unwrap(),
             "{} differs: if the painting was meant to change, run \
              `cargo run --release -p lookalike-loadtest -- generate --sample-set --out images`",
             sample.path
@@ -26,8 +26,11 @@ fn sample_pictures_are_made_again_byte_for_byte() {
 
 #[test]
 fn nothing_else_lies_beside_the_sample_pictures() {
-    let images = checkout().join("images");
-    let mut expected: Vec<String> = samples().into_iter().map(|sample| sample.path).collect();
+    let images = checkout_root().join("images");
+    let mut expected: Vec<String> = sample_pictures()
+        .into_iter()
+        .map(|sample| sample.path)
+        .collect();
     let mut found = Vec::new();
     let mut bytes = 0;
     for group in fs::read_dir(&images).unwrap() {

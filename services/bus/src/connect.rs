@@ -27,7 +27,7 @@ impl Bus {
     /// When the server does not answer within `connect_timeout`, or JetStream refuses.
     pub async fn connect(settings: &Settings, role: &str) -> Result<Self, Error> {
         let bus = Self::open(settings, role).await?;
-        bus.ensure().await?;
+        bus.ensure_streams().await?;
         Ok(bus)
     }
 
@@ -40,10 +40,10 @@ impl Bus {
         let legal = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_';
         let namespace = &settings.namespace;
         if !(1..=32).contains(&namespace.len()) || !namespace.bytes().all(legal) {
-            return Err(Error::Namespace(namespace.clone()));
+            return Err(Error::InvalidNamespace(namespace.clone()));
         }
         let closing = Arc::new(AtomicBool::new(false));
-        let told_closing = closing.clone();
+        let closing_flag = closing.clone();
         let mut options = ConnectOptions::new()
             .name(format!("lookalike {role}"))
             .connection_timeout(settings.call_timeout)
@@ -53,8 +53,8 @@ impl Bus {
             })
             .ignore_discovered_servers()
             .event_callback(move |event| {
-                let is_closing = told_closing.load(Ordering::Relaxed);
-                async move { tell(&event, is_closing) }
+                let is_closing = closing_flag.load(Ordering::Relaxed);
+                async move { log_connection_event(&event, is_closing) }
             });
         if !settings.user.is_empty() {
             options = options.user_and_password(settings.user.clone(), settings.password.clone());
@@ -74,7 +74,7 @@ impl Bus {
     ///
     /// # Errors
     /// When JetStream refuses or does not answer.
-    pub async fn ensure(&self) -> Result<(), Error> {
+    pub async fn ensure_streams(&self) -> Result<(), Error> {
         let s = &self.settings;
         let common = stream::Config {
             storage: stream::StorageType::File,
@@ -107,7 +107,7 @@ impl Bus {
             self.jetstream
                 .create_or_update_stream(config)
                 .await
-                .map_err(|e| Error::jetstream("making a stream")(e.into()))?;
+                .map_err(|e| Error::jetstream_failure("making a stream")(e.into()))?;
         }
         self.jetstream
             .create_or_update_key_value(kv::Config {
@@ -121,7 +121,7 @@ impl Bus {
                 ..Default::default()
             })
             .await
-            .map_err(|e| Error::jetstream("making the status bucket")(e.into()))?;
+            .map_err(|e| Error::jetstream_failure("making the status bucket")(e.into()))?;
         self.ensure_leases().await?;
         self.ensure_trials().await
     }
@@ -148,16 +148,16 @@ impl Bus {
     ///
     /// # Errors
     /// When it does not answer in time.
-    pub async fn ping(&self) -> Result<(), Error> {
+    pub async fn check_jetstream(&self) -> Result<(), Error> {
         self.jetstream
             .query_account()
             .await
             .map(|_| ())
-            .map_err(|e| Error::jetstream("asking JetStream")(e.into()))
+            .map_err(|e| Error::jetstream_failure("asking JetStream")(e.into()))
     }
 
     /// Sends what is still buffered and waits until the server has it.
-    pub async fn flush(&self) {
+    pub async fn flush_messages(&self) {
         if !self.is_connected() {
             return; // Nobody would take it, and whatever matters comes again.
         }
@@ -167,7 +167,7 @@ impl Bus {
     /// Sends what is still buffered and gives the connection up, for every clone.
     pub async fn close(&self) {
         self.closing.store(true, Ordering::Relaxed);
-        self.flush().await;
+        self.flush_messages().await;
         if let Err(error) = self.client.drain().await {
             tracing::debug!(%error, "the connection was closed already");
         }
@@ -186,7 +186,7 @@ impl Bus {
     }
 }
 
-fn tell(event: &Event, is_closing: bool) {
+fn log_connection_event(event: &Event, is_closing: bool) {
     match event {
         _ if is_closing => tracing::debug!("NATS, while leaving: {event}"),
         Event::Connected => tracing::info!("connected to NATS"),
@@ -210,7 +210,7 @@ async fn connect_within(options: ConnectOptions, settings: &Settings) -> Result<
             Ok(client) => return Ok(client),
             Err(error) => error,
         };
-        let wait = backoff.next_wait();
+        let wait = backoff.next_delay();
         if tokio::time::Instant::now() + wait > deadline {
             let url = addresses
                 .iter()
@@ -227,11 +227,11 @@ async fn connect_within(options: ConnectOptions, settings: &Settings) -> Result<
 }
 
 /// Contexts with this project's limits.
-trait Limited {
+trait ContextBuilding {
     fn builder_for(client: &Client, settings: &Settings) -> jetstream::Context;
 }
 
-impl Limited for jetstream::Context {
+impl ContextBuilding for jetstream::Context {
     fn builder_for(client: &Client, settings: &Settings) -> jetstream::Context {
         jetstream::ContextBuilder::new()
             .timeout(settings.call_timeout)

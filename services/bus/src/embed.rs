@@ -12,7 +12,7 @@ use crate::{Bus, Error};
 
 /// A vector and the model that made it.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Embedded {
+pub struct EmbeddedVector {
     /// Unit length, of the model's dimension.
     pub vector: Vec<f32>,
     /// The model's name.
@@ -23,7 +23,7 @@ pub struct Embedded {
 
 /// By what name a model is asked for vectors: its own and the beginning of its weights' checksum,
 /// so that workers with an old and a new version of one model never answer for each other.
-pub fn asked_as(model: &str, checksum: &str) -> String {
+pub fn request_subject(model: &str, checksum: &str) -> String {
     format!("{model}.{}", checksum.get(..12).unwrap_or(checksum))
 }
 
@@ -45,9 +45,13 @@ impl Bus {
     ///
     /// # Errors
     /// When no worker answers in time, or answers with an error.
-    pub async fn embed_pixels(&self, model: &str, pixels: Vec<u8>) -> Result<Embedded, Error> {
+    pub async fn embed_pixels(
+        &self,
+        model: &str,
+        pixels: Vec<u8>,
+    ) -> Result<EmbeddedVector, Error> {
         let input = embed_request::Input::Pixels(pixels.into());
-        self.embed(model, input).await
+        self.request_vector(model, input).await
     }
 
     /// Asks any worker with this model for the vector of a text.
@@ -55,26 +59,30 @@ impl Bus {
     /// # Errors
     /// When no worker answers in time, or answers with an error: [`NO_TEXT`] from a model that has
     /// no text side.
-    pub async fn embed_text(&self, model: &str, text: QueryText) -> Result<Embedded, Error> {
+    pub async fn embed_text(&self, model: &str, text: QueryText) -> Result<EmbeddedVector, Error> {
         let input = embed_request::Input::Text(text.into_string());
-        self.embed(model, input).await
+        self.request_vector(model, input).await
     }
 
-    async fn embed(&self, model: &str, input: embed_request::Input) -> Result<Embedded, Error> {
+    async fn request_vector(
+        &self,
+        model: &str,
+        input: embed_request::Input,
+    ) -> Result<EmbeddedVector, Error> {
         let request = EmbedRequest { input: Some(input) };
-        let nobody = "no embedder answers; is `lookalike embed` running with this model?";
+        let no_responders = "no embedder answers; is `lookalike embed` running with this model?";
         let request = async_nats::Request::new()
             .payload(request.encode_to_vec().into())
             .timeout(Some(self.settings.embed_timeout));
-        let answer = self
+        let response = self
             .client
             .send_request(self.embed_subject(model), request)
             .await;
-        let message = answer.map_err(|error| match error.kind() {
+        let message = response.map_err(|error| match error.kind() {
             RequestErrorKind::NoResponders | RequestErrorKind::TimedOut => {
-                Error::NobodyAnswers(nobody)
+                Error::NoResponders(no_responders)
             }
-            _ => Error::jetstream("asking for a vector")(error.into()),
+            _ => Error::jetstream_failure("asking for a vector")(error.into()),
         })?;
         let reply =
             EmbedReply::decode(message.payload).map_err(|source| InvalidMessage::Decode {
@@ -82,13 +90,13 @@ impl Bus {
                 source,
             })?;
         match reply.result {
-            Some(embed_reply::Result::Vector(Vector { values })) => Ok(Embedded {
+            Some(embed_reply::Result::Vector(Vector { values })) => Ok(EmbeddedVector {
                 vector: values,
                 model: reply.model,
                 checksum: reply.checksum,
             }),
             Some(embed_reply::Result::Error(EmbedError { code, detail })) => {
-                Err(Error::Embed { code, detail })
+                Err(Error::EmbedRefused { code, detail })
             }
             None => Err(InvalidMessage::Field {
                 message: "EmbedReply",
@@ -99,22 +107,22 @@ impl Bus {
     }
 
     /// Takes queries for this model, sharing them with every other worker that does, and hands
-    /// each to `answer`, which replies through [`Query::reply`]. Ends when the connection closes.
+    /// each to `response`, which replies through [`Query::send_reply`]. Ends when the connection closes.
     ///
     /// # Errors
     /// When the subscription is refused.
-    pub async fn queries(
+    pub async fn subscribe_queries(
         &self,
         model: &str,
-    ) -> Result<impl futures_util::Stream<Item = Query> + Unpin + use<>, Error> {
+    ) -> Result<impl futures_util::Stream<Item = EmbedQuery> + Unpin + use<>, Error> {
         let subscription = self
             .client
             .queue_subscribe(self.embed_subject(model), "embedders".into())
             .await
-            .map_err(|e| Error::jetstream("taking queries")(e.into()))?;
+            .map_err(|e| Error::jetstream_failure("taking queries")(e.into()))?;
         let client = self.client.clone();
         Ok(subscription.filter_map(move |message| {
-            let query = Query::check(message, client.clone());
+            let query = EmbedQuery::from_message(message, client.clone());
             std::future::ready(query)
         }))
     }
@@ -126,7 +134,7 @@ impl Bus {
 
 /// What a query asks the vector of.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum QueryInput {
+pub enum EmbedInput {
     /// side × side × 3 bytes, RGB.
     Pixels(Bytes),
     /// Words.
@@ -134,16 +142,16 @@ pub enum QueryInput {
 }
 
 /// A query in a worker's hands.
-pub struct Query {
+pub struct EmbedQuery {
     /// What is to be embedded.
-    pub input: QueryInput,
+    pub input: EmbedInput,
     reply_to: async_nats::Subject,
     client: async_nats::Client,
 }
 
-impl QueryInput {
+impl EmbedInput {
     /// What is asked; nothing where it is something that `search` would never ask.
-    fn check(request: EmbedRequest) -> Option<Self> {
+    fn from_request(request: EmbedRequest) -> Option<Self> {
         match request.input? {
             embed_request::Input::Pixels(pixels) => Some(Self::Pixels(pixels)),
             embed_request::Input::Text(text) => QueryText::new(&text).ok().map(Self::Text),
@@ -151,19 +159,19 @@ impl QueryInput {
     }
 }
 
-impl Query {
-    fn check(message: async_nats::Message, client: async_nats::Client) -> Option<Self> {
+impl EmbedQuery {
+    fn from_message(message: async_nats::Message, client: async_nats::Client) -> Option<Self> {
         let reply_to = message.reply?;
         let request = EmbedRequest::decode(message.payload).ok()?;
         Some(Self {
-            input: QueryInput::check(request)?,
+            input: EmbedInput::from_request(request)?,
             reply_to,
             client,
         })
     }
 
     /// Sends the answer.
-    pub async fn reply(self, result: Result<Embedded, EmbedFailure>) {
+    pub async fn send_reply(self, result: Result<EmbeddedVector, EmbedFailure>) {
         let reply = match result {
             Ok(embedded) => wire::EmbedReply {
                 result: Some(embed_reply::Result::Vector(Vector {
@@ -193,10 +201,10 @@ mod tests {
 
     #[test]
     fn what_search_would_never_ask_is_not_answered() {
-        let check = |input| QueryInput::check(EmbedRequest { input });
+        let check = |input| EmbedInput::from_request(EmbedRequest { input });
         let text = |text: &str| check(Some(embed_request::Input::Text(text.to_owned())));
         let words = QueryText::new("a red chair").unwrap();
-        assert_eq!(text("a red chair"), Some(QueryInput::Text(words)));
+        assert_eq!(text("a red chair"), Some(EmbedInput::Text(words)));
         assert_eq!(text(&"x".repeat(1001)), None);
         assert_eq!(text("\u{1b}[2J"), None);
         assert_eq!(text(""), None);

@@ -7,7 +7,7 @@ use lookalike_proto::InvalidMessage;
 pub enum Error {
     /// A namespace that can't be part of a subject.
     #[error("nats.namespace {0:?} must be 1 to 32 of a-z, 0-9 and _")]
-    Namespace(String),
+    InvalidNamespace(String),
     /// The server did not answer while the role started.
     #[error(
         "NATS at {url} does not answer: {source}; is nats-server running there (with -js)? Give its address with --nats-url, or leave it out for `lookalike up` to start one"
@@ -19,31 +19,31 @@ pub enum Error {
         source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// JetStream refused or did not answer.
-    #[error("{what} failed: {source}")]
+    #[error("{operation} failed: {source}")]
     JetStream {
         /// What was tried.
-        what: &'static str,
+        operation: &'static str,
         /// What the client says.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// The stream of events is full: wait, then try again.
     #[error("the stream of events is full")]
-    Full,
+    StreamFull,
     /// The stream is gone: [`crate::Bus::ensure`] makes it again.
     #[error("the stream is gone")]
-    NoStream,
+    StreamMissing,
     /// Nobody answers this kind of request now.
     #[error("{0}")]
-    NobodyAnswers(&'static str),
+    NoResponders(&'static str),
     /// A message that breaks the contract.
     #[error(transparent)]
-    Message(#[from] InvalidMessage),
+    InvalidMessage(#[from] InvalidMessage),
     /// JSON that is not the answer expected.
     #[error("an answer can't be read: {0}")]
-    Answer(#[from] serde_json::Error),
+    InvalidReply(#[from] serde_json::Error),
     /// The embedder answered with an error.
     #[error("{detail}")]
-    Embed {
+    EmbedRefused {
         /// From the documented list.
         code: String,
         /// One sentence.
@@ -52,9 +52,9 @@ pub enum Error {
 }
 
 impl Error {
-    pub(crate) fn jetstream(
-        what: &'static str,
+    pub(crate) fn jetstream_failure(
+        operation: &'static str,
     ) -> impl FnOnce(Box<dyn std::error::Error + Send + Sync>) -> Self {
-        move |source| Self::JetStream { what, source }
+        move |source| Self::JetStream { operation, source }
     }
 }

@@ -76,15 +76,15 @@ impl Bus {
     /// # Errors
     /// When JetStream does not answer, or the stream is gone.
     pub async fn queue_depth(&self) -> Result<(QueueDepth, i64), Error> {
-        let stream = self.stream(self.events_stream()).await?;
+        let stream = self.get_stream(self.events_stream()).await?;
         let info = stream.cached_info();
         let depth = QueueDepth {
             messages: info.state.messages,
             bytes: info.state.bytes,
             first_sequence: info.state.first_sequence,
-            first_stored_ns: nanos(info.state.first_timestamp),
+            first_stored_ns: to_unix_nanos(info.state.first_timestamp),
         };
-        Ok((depth, nanos(info.created)))
+        Ok((depth, to_unix_nanos(info.created)))
     }
 
     /// Whether the workers' consumer believes that the message with this number, which the stream
@@ -95,7 +95,7 @@ impl Bus {
     /// # Errors
     /// When JetStream does not answer, or the stream is gone.
     pub async fn consumer_is_ahead(&self, sequence: u64) -> Result<bool, Error> {
-        let failed = Error::jetstream("asking for the consumer of events");
+        let lookup_error = Error::jetstream_failure("asking for the consumer of events");
         let info = self
             .jetstream
             .get_consumer_from_stream::<jetstream::consumer::pull::Config, _, _>(
@@ -107,7 +107,7 @@ impl Bus {
             Ok(consumer) => Ok(consumer.cached_info().ack_floor.stream_sequence >= sequence),
             // Without one, every message will be delivered to the one that is made.
             Err(error) if error.to_string().contains("not found") => Ok(false),
-            Err(error) => Err(failed(error.into())),
+            Err(error) => Err(lookup_error(error.into())),
         }
     }
 
@@ -115,12 +115,12 @@ impl Bus {
     ///
     /// # Errors
     /// When JetStream does not answer.
-    pub async fn forget_consumer(&self) -> Result<(), Error> {
+    pub async fn delete_consumer(&self) -> Result<(), Error> {
         self.jetstream
             .delete_consumer_from_stream(CONSUMER, self.events_stream())
             .await
             .map(|_| ())
-            .map_err(|e| Error::jetstream("removing the consumer of events")(e.into()))
+            .map_err(|e| Error::jetstream_failure("removing the consumer of events")(e.into()))
     }
 
     /// Whether the stream of events still holds the message with this number.
@@ -133,7 +133,7 @@ impl Bus {
             .jetstream
             .get_stream_no_info(self.events_stream())
             .await
-            .map_err(|e| Error::jetstream("looking for an event")(e.into()))?;
+            .map_err(|e| Error::jetstream_failure("looking for an event")(e.into()))?;
         match stream.direct_get(sequence).await {
             Ok(_) => Ok(true),
             Err(e) if e.kind() == DirectGetErrorKind::NotFound => Ok(false),
@@ -142,21 +142,24 @@ impl Bus {
                 Err(e) => match e.kind() {
                     RawMessageErrorKind::NoMessageFound => Ok(false),
                     RawMessageErrorKind::JetStream(e) if e.code() == 404 => Ok(false),
-                    _ => Err(Error::jetstream("looking for an event")(e.into())),
+                    _ => Err(Error::jetstream_failure("looking for an event")(e.into())),
                 },
             },
         }
     }
 
-    pub(crate) async fn stream(&self, name: String) -> Result<jetstream::stream::Stream, Error> {
+    pub(crate) async fn get_stream(
+        &self,
+        name: String,
+    ) -> Result<jetstream::stream::Stream, Error> {
         self.jetstream
             .get_stream(name)
             .await
             .map_err(|e| match e.kind() {
                 jetstream::context::GetStreamErrorKind::JetStream(e) if e.code() == 404 => {
-                    Error::NoStream
+                    Error::StreamMissing
                 }
-                _ => Error::jetstream("asking for a stream")(e.into()),
+                _ => Error::jetstream_failure("asking for a stream")(e.into()),
             })
     }
 
@@ -164,12 +167,12 @@ impl Bus {
     ///
     /// # Errors
     /// When JetStream does not answer or the stream is gone.
-    pub async fn intake(&self) -> Result<Intake, Error> {
+    pub async fn open_intake(&self) -> Result<Intake, Error> {
         let consumer = self
             .jetstream
             .create_consumer_on_stream(self.consumer_config(), self.events_stream())
             .await
-            .map_err(|e| Error::jetstream("opening the queue of events")(e.into()))?;
+            .map_err(|e| Error::jetstream_failure("opening the queue of events")(e.into()))?;
         Ok(Intake {
             consumer,
             call_timeout: self.settings.call_timeout,
@@ -181,15 +184,15 @@ fn publish_error(error: jetstream::context::PublishError) -> Error {
     use jetstream::context::PublishErrorKind;
     let text = error.to_string();
     match error.kind() {
-        PublishErrorKind::StreamNotFound => Error::NoStream,
+        PublishErrorKind::StreamNotFound => Error::StreamMissing,
         _ if text.contains("maximum bytes exceeded") || text.contains("maximum messages") => {
-            Error::Full
+            Error::StreamFull
         }
-        _ => Error::jetstream("publishing")(error.into()),
+        _ => Error::jetstream_failure("publishing")(error.into()),
     }
 }
 
-pub(crate) fn nanos(time: async_nats::datetime::DateTime) -> i64 {
+pub(crate) fn to_unix_nanos(time: async_nats::datetime::DateTime) -> i64 {
     i64::try_from(time.unix_timestamp_nanos()).unwrap_or(i64::MAX)
 }
 
@@ -200,77 +203,90 @@ pub struct Intake {
 }
 
 impl Intake {
-    /// Takes up to `max` events; waits at most `patience` for the first one, or until `leave`.
+    /// Takes up to `max` events; waits at most `poll_timeout` for the first one, or until `shutdown`.
     /// Don't drop the future: what was delivered to it would come to nobody's hands until
     /// `ack_wait` has passed. Messages that break
     /// the contract are removed from the queue with a log line: nobody could ever do them.
     ///
     /// # Errors
     /// When JetStream does not answer, or the consumer is gone (open the intake anew).
-    pub async fn take(
+    pub async fn take_events(
         &self,
         max: usize,
-        patience: Duration,
-        leave: &CancellationToken,
+        poll_timeout: Duration,
+        shutdown: &CancellationToken,
     ) -> Result<Vec<Delivery>, Error> {
         // First what is there at once; only where that is nothing, wait for one.
-        let mut taken = self.fetch(max).await?;
-        if taken.is_empty() && !leave.is_cancelled() {
+        let mut deliveries = self.fetch_available(max).await?;
+        if deliveries.is_empty() && !shutdown.is_cancelled() {
             let request = self
                 .consumer
                 .batch()
                 .max_messages(1)
-                .expires(patience)
+                .expires(poll_timeout)
                 .messages();
-            let mut waited = match timeout(self.call_timeout, request).await {
-                Ok(waited) => waited.map_err(|e| Error::jetstream("taking events")(e.into()))?,
-                Err(_) => return Err(NO_ANSWER),
+            let mut messages = match timeout(self.call_timeout, request).await {
+                Ok(waited) => {
+                    waited.map_err(|e| Error::jetstream_failure("taking events")(e.into()))?
+                }
+                Err(_) => return Err(FETCH_TIMED_OUT),
             };
-            let first = tokio::select! {
+            let message = tokio::select! {
                 biased;
-                first = waited.next() => first,
+                first = messages.next() => first,
                 // A message on its way to this request at this very moment comes again after
                 // `ack_wait`.
-                () = leave.cancelled() => None,
+                () = shutdown.cancelled() => None,
             };
-            if let Some(message) = first {
-                let message = message.map_err(Error::jetstream("taking events"))?;
-                taken.extend(Delivery::check(message).await);
-                taken.extend(self.fetch(max.saturating_sub(1)).await.unwrap_or_default());
+            if let Some(message) = message {
+                let message = message.map_err(Error::jetstream_failure("taking events"))?;
+                deliveries.extend(Delivery::decode_or_remove(message).await);
+                deliveries.extend(
+                    self.fetch_available(max.saturating_sub(1))
+                        .await
+                        .unwrap_or_default(),
+                );
             }
         }
-        Ok(taken)
+        Ok(deliveries)
     }
 
     /// What is there at once. Each wait has a limit of its own: the client waits for ever for a
     /// request or an answer that was lost on the way.
-    async fn fetch(&self, max: usize) -> Result<Vec<Delivery>, Error> {
-        let mut taken = Vec::new();
+    async fn fetch_available(&self, max: usize) -> Result<Vec<Delivery>, Error> {
+        let mut deliveries = Vec::new();
         if max == 0 {
-            return Ok(taken);
+            return Ok(deliveries);
         }
         let request = self.consumer.fetch().max_messages(max).messages();
         let mut messages = match timeout(self.call_timeout, request).await {
-            Ok(messages) => messages.map_err(|e| Error::jetstream("taking events")(e.into()))?,
-            Err(_) => return Err(NO_ANSWER),
+            Ok(messages) => {
+                messages.map_err(|e| Error::jetstream_failure("taking events")(e.into()))?
+            }
+            Err(_) => return Err(FETCH_TIMED_OUT),
         };
         loop {
             match timeout(self.call_timeout, messages.next()).await {
-                Ok(Some(Ok(message))) => taken.extend(Delivery::check(message).await),
-                Ok(None) => return Ok(taken),
+                Ok(Some(Ok(message))) => {
+                    deliveries.extend(Delivery::decode_or_remove(message).await)
+                }
+                Ok(None) => return Ok(deliveries),
                 // What was delivered is in hand; the next call meets the error again.
-                Ok(Some(Err(_))) | Err(_) if !taken.is_empty() => return Ok(taken),
-                Ok(Some(Err(error))) => return Err(Error::jetstream("taking events")(error)),
-                Err(_) => return Err(NO_ANSWER),
+                Ok(Some(Err(_))) | Err(_) if !deliveries.is_empty() => return Ok(deliveries),
+                Ok(Some(Err(error))) => {
+                    return Err(Error::jetstream_failure("taking events")(error));
+                }
+                Err(_) => return Err(FETCH_TIMED_OUT),
             }
         }
     }
 }
 
 /// How long one word about one event may take to be said.
-const PATIENCE: Duration = Duration::from_secs(5);
+const ACK_TIMEOUT: Duration = Duration::from_secs(5);
 
-const NO_ANSWER: Error = Error::NobodyAnswers("JetStream does not answer a request for events");
+const FETCH_TIMED_OUT: Error =
+    Error::NoResponders("JetStream does not answer a request for events");
 
 /// An event in a worker's hands, until it is acknowledged or its time is up.
 pub struct Delivery {
@@ -284,7 +300,7 @@ pub struct Delivery {
 }
 
 impl Delivery {
-    async fn check(message: jetstream::Message) -> Option<Self> {
+    async fn decode_or_remove(message: jetstream::Message) -> Option<Self> {
         let deliveries = message.info().map_or(1, |info| info.delivered);
         match FileEvent::decode(message.payload.clone()) {
             Ok(event) => Some(Self {
@@ -294,13 +310,13 @@ impl Delivery {
                 message,
             }),
             Err(error) => {
-                Self::refuse(&message, &error).await;
+                Self::remove_invalid(&message, &error).await;
                 None
             }
         }
     }
 
-    async fn refuse(message: &jetstream::Message, error: &InvalidMessage) {
+    async fn remove_invalid(message: &jetstream::Message, error: &InvalidMessage) {
         tracing::error!(subject = %message.subject, %error, "removed a message that is no event");
         if let Err(error) = message.ack_with(AckKind::Term).await {
             tracing::warn!(%error, "could not remove it, it will come again");
@@ -311,17 +327,17 @@ impl Delivery {
     ///
     /// # Errors
     /// When the server does not answer: the event may come again.
-    pub async fn acknowledge(&self) -> Result<(), Error> {
-        match timeout(PATIENCE, self.message.double_ack()).await {
-            Ok(acknowledged) => acknowledged.map_err(Error::jetstream("acknowledging")),
-            Err(_) => Err(Error::NobodyAnswers(
+    pub async fn acknowledge_event(&self) -> Result<(), Error> {
+        match timeout(ACK_TIMEOUT, self.message.double_ack()).await {
+            Ok(acknowledged) => acknowledged.map_err(Error::jetstream_failure("acknowledging")),
+            Err(_) => Err(Error::NoResponders(
                 "JetStream does not take an acknowledgement",
             )),
         }
     }
 
     /// Tells the server that the work goes on, so that nobody else gets the event.
-    pub async fn in_progress(&self) {
+    pub async fn extend_ack_deadline(&self) {
         if let Err(error) = self.message.ack_with(AckKind::Progress).await {
             tracing::debug!(%error, "could not extend the time for an event");
         }

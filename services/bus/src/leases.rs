@@ -28,17 +28,17 @@ impl Bus {
                 bucket: self.leases_bucket(),
                 description: "What only one role may do at a time, and which one does".into(),
                 history: 1,
-                max_age: self.settings.lease.max(Duration::from_secs(1)),
+                max_age: self.settings.lease_timeout.max(Duration::from_secs(1)),
                 max_bytes: 256 << 10,
                 storage: stream::StorageType::File,
                 num_replicas: self.settings.replicas,
                 ..Default::default()
             })
             .await
-            .map_err(|e| Error::jetstream("making the bucket of leases")(e.into()))?;
+            .map_err(|e| Error::jetstream_failure("making the bucket of leases")(e.into()))?;
         self.jetstream
             .create_or_update_key_value(kv::Config {
-                bucket: self.turns_bucket(),
+                bucket: self.epochs_bucket(),
                 description: "Who held what last".into(),
                 history: 1,
                 max_bytes: 256 << 10,
@@ -48,24 +48,25 @@ impl Bus {
             })
             .await
             .map(|_| ())
-            .map_err(|e| Error::jetstream("making the bucket of turns")(e.into()))
+            .map_err(|e| Error::jetstream_failure("making the bucket of turns")(e.into()))
     }
 
-    /// Takes what `key` names (of `a-z`, `0-9`, `-`, `_` and `.`) unless somebody else holds it:
+    /// Takes what `trial_key` names (of `a-z`, `0-9`, `-`, `_` and `.`) unless somebody else holds it:
     /// `None` then. A holder of the same name gets it at once, so the name must be one that no
     /// two living roles share.
     ///
     /// # Errors
     /// When JetStream does not answer.
-    pub async fn take_lease(&self, key: &str, holder: &str) -> Result<Option<Lease>, Error> {
-        let failed =
-            |e: Box<dyn std::error::Error + Send + Sync>| Error::jetstream("taking a lease")(e);
+    pub async fn acquire_lease(&self, key: &str, holder: &str) -> Result<Option<Lease>, Error> {
+        let failed = |e: Box<dyn std::error::Error + Send + Sync>| {
+            Error::jetstream_failure("taking a lease")(e)
+        };
         let bucket = self.jetstream.get_key_value(self.leases_bucket()).await;
         let store = bucket.map_err(|e| failed(e.into()))?;
         let entry = store.entry(key).await.map_err(|e| failed(e.into()))?;
-        let held = entry.filter(|entry| entry.operation == Operation::Put);
+        let current = entry.filter(|entry| entry.operation == Operation::Put);
         let value = bytes::Bytes::copy_from_slice(holder.as_bytes());
-        let revision = match held {
+        let revision = match current {
             Some(entry) if entry.value != value => return Ok(None),
             Some(entry) => match store.update(key, value, entry.revision).await {
                 Ok(revision) => revision,
@@ -83,40 +84,42 @@ impl Bus {
             key: key.to_owned(),
             holder: holder.to_owned(),
             revision,
-            term: self.settings.lease.max(Duration::from_secs(1)),
+            term: self.settings.lease_timeout.max(Duration::from_secs(1)),
         }))
     }
 
-    /// Who held `key` last, and which of its turns that was, as [`Bus::note_turn`] was told: a
+    /// Who held `trial_key` last, and which of its turns that was, as [`Bus::record_epoch`] was told: a
     /// holder that remembers another turn has forgotten something since, or was put back.
     ///
     /// # Errors
     /// When JetStream does not answer.
-    pub async fn last_turn(&self, key: &str) -> Result<Option<String>, Error> {
-        let failed =
-            |e: Box<dyn std::error::Error + Send + Sync>| Error::jetstream("asking for a turn")(e);
-        let bucket = self.jetstream.get_key_value(self.turns_bucket()).await;
+    pub async fn last_epoch(&self, key: &str) -> Result<Option<String>, Error> {
+        let failed = |e: Box<dyn std::error::Error + Send + Sync>| {
+            Error::jetstream_failure("asking for a turn")(e)
+        };
+        let bucket = self.jetstream.get_key_value(self.epochs_bucket()).await;
         let store = bucket.map_err(|e| failed(e.into()))?;
         let value = store.get(key).await.map_err(|e| failed(e.into()))?;
         Ok(value.map(|value| String::from_utf8_lossy(&value).into_owned()))
     }
 
-    /// Notes whose turn it is to hold `key`, for good.
+    /// Notes whose turn it is to hold `trial_key`, for good.
     ///
     /// # Errors
     /// When JetStream does not answer.
-    pub async fn note_turn(&self, key: &str, turn: &str) -> Result<(), Error> {
-        let failed =
-            |e: Box<dyn std::error::Error + Send + Sync>| Error::jetstream("noting a turn")(e);
-        let bucket = self.jetstream.get_key_value(self.turns_bucket()).await;
+    pub async fn record_epoch(&self, key: &str, epoch: &str) -> Result<(), Error> {
+        let failed = |e: Box<dyn std::error::Error + Send + Sync>| {
+            Error::jetstream_failure("noting a turn")(e)
+        };
+        let bucket = self.jetstream.get_key_value(self.epochs_bucket()).await;
         let store = bucket.map_err(|e| failed(e.into()))?;
-        let value = bytes::Bytes::copy_from_slice(turn.as_bytes());
+        let value = bytes::Bytes::copy_from_slice(epoch.as_bytes());
         store.put(key, value).await.map_err(|e| failed(e.into()))?;
         Ok(())
     }
 
-    fn turns_bucket(&self) -> String {
-        format!("{}_turns", self.settings.namespace)
+    fn epochs_bucket(&self) -> String {
+        format!("{}_epochs", self.settings.namespace)
     }
 
     fn leases_bucket(&self) -> String {
@@ -134,9 +137,10 @@ impl Lease {
     ///
     /// # Errors
     /// When JetStream does not answer: it may or may not be held still, until its term is over.
-    pub async fn renew(&mut self) -> Result<bool, Error> {
-        let failed =
-            |e: Box<dyn std::error::Error + Send + Sync>| Error::jetstream("renewing a lease")(e);
+    pub async fn renew_lease(&mut self) -> Result<bool, Error> {
+        let failed = |e: Box<dyn std::error::Error + Send + Sync>| {
+            Error::jetstream_failure("renewing a lease")(e)
+        };
         let value = bytes::Bytes::copy_from_slice(self.holder.as_bytes());
         match self
             .store
@@ -163,12 +167,12 @@ impl Lease {
     }
 
     /// Gives it up, so that others need not wait until it is over.
-    pub async fn give_up(self) {
-        let given = self
+    pub async fn release_lease(self) {
+        let deleted = self
             .store
             .delete_expect_revision(&self.key, Some(self.revision))
             .await;
-        if let Err(error) = given {
+        if let Err(error) = deleted {
             tracing::debug!(%error, key = self.key, "a lease ends by itself");
         }
     }

@@ -2,7 +2,7 @@
 //! roles tell of themselves.
 //!
 //! Everything that comes in is checked here once (see `lookalike_proto`). Streams are never the
-//! truth (the folders are): they may be lost and are made again by [`Bus::ensure`].
+//! truth (the folders are): they may be lost and are made again by [`Bus::ensure_streams`].
 
 mod connect;
 mod embed;
@@ -17,15 +17,16 @@ mod trials;
 mod watchers;
 
 pub use connect::Bus;
-pub use embed::{EmbedFailure, Embedded, NO_TEXT, Query, QueryInput, asked_as};
+pub use embed::{EmbedFailure, EmbedInput, EmbedQuery, EmbeddedVector, NO_TEXT, request_subject};
 pub use error::Error;
 pub use events::{Delivery, Intake, QueueDepth, StreamPosition};
 pub use leases::Lease;
 pub use outcomes::OutcomeReader;
-pub use rows::{RowFacts, RowsPage, RowsQuestion};
+pub use rows::{RowSummary, RowsPage, RowsRequest};
 pub use settings::Settings;
-pub use status::{Counts, Degraded, EmbedderStatus, LibraryStatus, Rates, StatusView};
+pub use status::{Degradation, EmbedderStatus, FileCounts, LibraryStatus, Rates, StatusView};
 pub use watchers::{
-    Failure, FailurePage, KnownImage, KnownPage, LastAnswer, Life, MOST_ANSWER_BYTES,
-    MOST_FILES_AT_ONCE, MOST_IDS, WatcherAnswer, WatcherCall, WatcherQuestion, WatcherRequest,
+    CatalogImage, CatalogPage, FileFailure, FileFailurePage, FileHistory, IncomingWatcherRequest,
+    LastOutcome, LibraryRequest, MAX_FILES_PER_REQUEST, MAX_REPLY_BYTES, MAX_REQUEST_IDS,
+    WatcherReply, WatcherRequest,
 };

@@ -3,15 +3,15 @@
 use async_nats::jetstream::consumer::{DeliverPolicy, pull};
 use async_nats::jetstream::message::PublishMessage;
 use futures_util::{StreamExt as _, future::join_all};
-use lookalike_proto::{Library, Outcome};
+use lookalike_proto::{LibraryName, Outcome};
 
-use crate::events::{StreamPosition, nanos};
+use crate::events::{StreamPosition, to_unix_nanos};
 use crate::{Bus, Error};
 
 impl Bus {
     /// Publishes outcomes and waits until JetStream has stored them; one result for each.
     pub async fn publish_outcomes(&self, outcomes: &[Outcome]) -> Vec<Result<(), Error>> {
-        let sent = outcomes.iter().map(|outcome| async move {
+        let publishes = outcomes.iter().map(|outcome| async move {
             let subject = format!(
                 "{}.v1.outcomes.{}",
                 self.settings.namespace, outcome.library
@@ -19,18 +19,18 @@ impl Bus {
             let message = PublishMessage::build()
                 .payload(outcome.encode())
                 .expected_stream(self.outcomes_stream());
-            let failed = |e: async_nats::jetstream::context::PublishError| {
-                Error::jetstream("publishing an outcome")(e.into())
+            let publish_error = |e: async_nats::jetstream::context::PublishError| {
+                Error::jetstream_failure("publishing an outcome")(e.into())
             };
             self.jetstream
                 .send_publish(subject, message)
                 .await
-                .map_err(failed)?
+                .map_err(publish_error)?
                 .await
-                .map_err(failed)?;
+                .map_err(publish_error)?;
             Ok(())
         });
-        join_all(sent).await
+        join_all(publishes).await
     }
 
     /// Reads a library's outcomes from behind `after`, or from the oldest one kept where that
@@ -39,13 +39,13 @@ impl Bus {
     ///
     /// # Errors
     /// When JetStream does not answer or the stream is gone.
-    pub async fn outcomes(
+    pub async fn read_outcomes(
         &self,
-        library: &Library,
+        library: &LibraryName,
         after: Option<StreamPosition>,
     ) -> Result<OutcomeReader, Error> {
-        let stream = self.stream(self.outcomes_stream()).await?;
-        let end = end_of(&stream);
+        let stream = self.get_stream(self.outcomes_stream()).await?;
+        let end = stream_end(&stream);
         let created_ns = end.stream_created_ns;
         let deliver_policy = match after {
             Some(position) if position.is_within(&end) => DeliverPolicy::ByStartSequence {
@@ -53,8 +53,9 @@ impl Bus {
             },
             _ => DeliverPolicy::All,
         };
-        let failed =
-            |e: Box<dyn std::error::Error + Send + Sync>| Error::jetstream("reading outcomes")(e);
+        let read_error = |e: Box<dyn std::error::Error + Send + Sync>| {
+            Error::jetstream_failure("reading outcomes")(e)
+        };
         let messages = stream
             .create_consumer(pull::OrderedConfig {
                 filter_subject: format!("{}.v1.outcomes.{library}", self.settings.namespace),
@@ -62,12 +63,12 @@ impl Bus {
                 ..Default::default()
             })
             .await
-            .map_err(|e| failed(e.into()))?
+            .map_err(|e| read_error(e.into()))?
             .messages()
             .await
-            .map_err(|e| failed(e.into()))?;
+            .map_err(|e| read_error(e.into()))?;
         Ok(OutcomeReader {
-            created_ns,
+            stream_created_ns: created_ns,
             messages,
         })
     }
@@ -78,54 +79,54 @@ impl Bus {
     ///
     /// # Errors
     /// When JetStream does not answer or the stream is gone.
-    pub async fn outcomes_end(&self) -> Result<StreamPosition, Error> {
-        let stream = self.stream(self.outcomes_stream()).await?;
-        Ok(end_of(&stream))
+    pub async fn outcomes_end_position(&self) -> Result<StreamPosition, Error> {
+        let stream = self.get_stream(self.outcomes_stream()).await?;
+        Ok(stream_end(&stream))
     }
 }
 
-fn end_of(stream: &async_nats::jetstream::stream::Stream) -> StreamPosition {
+fn stream_end(stream: &async_nats::jetstream::stream::Stream) -> StreamPosition {
     let info = stream.cached_info();
     StreamPosition {
-        stream_created_ns: nanos(info.created),
+        stream_created_ns: to_unix_nanos(info.created),
         sequence: info.state.last_sequence,
     }
 }
 
 /// A library's outcomes, in the order in which they were stored.
 pub struct OutcomeReader {
-    created_ns: i64,
+    stream_created_ns: i64,
     messages: pull::Ordered,
 }
 
 impl OutcomeReader {
     /// When the stream that is read was made, in nanoseconds since 1970. The client goes on by
     /// number in one that was made anew, and would pass over its first messages: compare with
-    /// [`Bus::outcomes_end`].
-    pub fn created_ns(&self) -> i64 {
-        self.created_ns
+    /// [`Bus::outcomes_end_position`].
+    pub fn stream_created_ns(&self) -> i64 {
+        self.stream_created_ns
     }
 
     /// The next outcome and where it stands. Dropping the future loses nothing.
     ///
     /// # Errors
     /// When the stream or the reader's consumer is gone: read anew from the last position.
-    pub async fn next(&mut self) -> Result<(StreamPosition, Outcome), Error> {
+    pub async fn next_outcome(&mut self) -> Result<(StreamPosition, Outcome), Error> {
         loop {
             let message = self
                 .messages
                 .next()
                 .await
-                .ok_or(Error::NoStream)?
-                .map_err(|e| Error::jetstream("reading outcomes")(e.into()))?;
+                .ok_or(Error::StreamMissing)?
+                .map_err(|e| Error::jetstream_failure("reading outcomes")(e.into()))?;
             let sequence = message
                 .info()
-                .map_err(Error::jetstream("reading outcomes"))?
+                .map_err(Error::jetstream_failure("reading outcomes"))?
                 .stream_sequence;
             match Outcome::decode(message.payload.clone()) {
                 Ok(outcome) => {
                     let position = StreamPosition {
-                        stream_created_ns: self.created_ns,
+                        stream_created_ns: self.stream_created_ns,
                         sequence,
                     };
                     return Ok((position, outcome));

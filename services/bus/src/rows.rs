@@ -3,14 +3,14 @@
 
 use async_nats::RequestErrorKind;
 use futures_util::StreamExt as _;
-use lookalike_proto::Library;
+use lookalike_proto::LibraryName;
 use serde::{Deserialize, Serialize};
 
 use crate::{Bus, Error};
 
 /// What a row tells of its file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RowFacts {
+pub struct RowSummary {
     /// The image's id.
     pub id: String,
     /// Its path below the library's root.
@@ -28,14 +28,14 @@ pub struct RowFacts {
 /// A page of a library's rows, in the order of their ids.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RowsPage {
-    /// At most as many as asked for, and as [`crate::MOST_ANSWER_BYTES`] hold.
-    pub rows: Vec<RowFacts>,
+    /// At most as many as asked for, and as [`crate::MAX_REPLY_BYTES`] hold.
+    pub rows: Vec<RowSummary>,
     /// There are more behind these.
     pub more: bool,
 }
 
 #[derive(Serialize, Deserialize)]
-struct Question {
+struct RowsRequestMessage {
     library: String,
     after: Option<String>,
     limit: usize,
@@ -46,32 +46,32 @@ impl Bus {
     ///
     /// # Errors
     /// When no embedder answers in time, or the index can't be read now.
-    pub async fn rows_of(
+    pub async fn request_rows(
         &self,
-        library: &Library,
+        library: &LibraryName,
         after: Option<&str>,
         limit: usize,
     ) -> Result<RowsPage, Error> {
-        let question = Question {
+        let request_message = RowsRequestMessage {
             library: library.to_string(),
             after: after.map(str::to_owned),
             limit,
         };
         let request = async_nats::Request::new()
-            .payload(serde_json::to_vec(&question)?.into())
+            .payload(serde_json::to_vec(&request_message)?.into())
             // The index may have to be waited for.
             .timeout(Some(self.settings.call_timeout * 6));
-        let answer = self.client.send_request(self.rows_subject(), request).await;
-        let message = answer.map_err(|error| match error.kind() {
+        let response = self.client.send_request(self.rows_subject(), request).await;
+        let message = response.map_err(|error| match error.kind() {
             RequestErrorKind::NoResponders | RequestErrorKind::TimedOut => {
-                Error::NobodyAnswers("no embedder answers; is `lookalike embed` running?")
+                Error::NoResponders("no embedder answers; is `lookalike embed` running?")
             }
-            _ => Error::jetstream("asking for rows")(error.into()),
+            _ => Error::jetstream_failure("asking for rows")(error.into()),
         })?;
-        let answer: Result<RowsPage, String> = serde_json::from_slice(&message.payload)?;
-        answer.map_err(|why| Error::JetStream {
-            what: "reading the index",
-            source: why.into(),
+        let result: Result<RowsPage, String> = serde_json::from_slice(&message.payload)?;
+        result.map_err(|reason| Error::JetStream {
+            operation: "reading the index",
+            source: reason.into(),
         })
     }
 
@@ -80,27 +80,28 @@ impl Bus {
     ///
     /// # Errors
     /// When the subscription is refused.
-    pub async fn rows_questions(
+    pub async fn subscribe_rows_requests(
         &self,
-    ) -> Result<impl futures_util::Stream<Item = RowsQuestion> + Unpin + use<>, Error> {
+    ) -> Result<impl futures_util::Stream<Item = RowsRequest> + Unpin + use<>, Error> {
         let subscription = self
             .client
             .queue_subscribe(self.rows_subject(), "embedders".into())
             .await
-            .map_err(|e| Error::jetstream("taking questions for rows")(e.into()))?;
+            .map_err(|e| Error::jetstream_failure("taking questions for rows")(e.into()))?;
         let client = self.client.clone();
         Ok(subscription.filter_map(move |message| {
-            let asked = message.reply.and_then(|reply_to| {
-                let question: Question = serde_json::from_slice(&message.payload).ok()?;
-                Some(RowsQuestion {
-                    library: Library::new(&question.library).ok()?,
-                    after: question.after,
-                    limit: question.limit.clamp(1, crate::MOST_IDS),
+            let incoming = message.reply.and_then(|reply_to| {
+                let request_message: RowsRequestMessage =
+                    serde_json::from_slice(&message.payload).ok()?;
+                Some(RowsRequest {
+                    library: LibraryName::new(&request_message.library).ok()?,
+                    after: request_message.after,
+                    limit: request_message.limit.clamp(1, crate::MAX_REQUEST_IDS),
                     reply_to,
                     client: client.clone(),
                 })
             });
-            std::future::ready(asked)
+            std::future::ready(incoming)
         }))
     }
 
@@ -110,9 +111,9 @@ impl Bus {
 }
 
 /// A question for rows in an embedder's hands.
-pub struct RowsQuestion {
+pub struct RowsRequest {
     /// Of this library,
-    pub library: Library,
+    pub library: LibraryName,
     /// behind this id,
     pub after: Option<String>,
     /// at most so many.
@@ -121,9 +122,9 @@ pub struct RowsQuestion {
     client: async_nats::Client,
 }
 
-impl RowsQuestion {
+impl RowsRequest {
     /// Sends the answer, or why there is none.
-    pub async fn reply(self, answer: Result<RowsPage, String>) {
+    pub async fn send_reply(self, answer: Result<RowsPage, String>) {
         let Ok(payload) = serde_json::to_vec(&answer) else {
             return;
         };

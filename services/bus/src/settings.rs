@@ -46,7 +46,7 @@ pub struct Settings {
     /// A role that holds something alone (a library, the audit) and gives no sign of life for this
     /// long has lost it.
     #[serde(with = "duration")]
-    pub lease: Duration,
+    pub lease_timeout: Duration,
     /// Events that are published before the first one's answer is waited for.
     pub publish_window: usize,
 }
@@ -67,7 +67,7 @@ impl Default for Settings {
             outcomes_max_age: Duration::from_secs(24 * 3600),
             ack_wait: Duration::from_secs(30),
             max_ack_pending: 4096,
-            lease: Duration::from_secs(10),
+            lease_timeout: Duration::from_secs(10),
             publish_window: 512,
         }
     }

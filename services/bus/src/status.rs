@@ -11,12 +11,12 @@ use serde::{Deserialize, Serialize};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use crate::events::nanos;
+use crate::events::to_unix_nanos;
 use crate::{Bus, Error};
 
 /// The files of a library, by what became of them: `on_disk` is always the sum of the others.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Counts {
+pub struct FileCounts {
     /// Regular files below the root.
     pub on_disk: u64,
     /// Rows of the index.
@@ -29,10 +29,10 @@ pub struct Counts {
     pub in_flight: u64,
 }
 
-impl Counts {
+impl FileCounts {
     /// Sums two libraries.
     #[must_use]
-    pub fn plus(self, other: Self) -> Self {
+    pub fn sum_with(self, other: Self) -> Self {
         Self {
             on_disk: self.on_disk + other.on_disk,
             indexed: self.indexed + other.indexed,
@@ -45,7 +45,7 @@ impl Counts {
 
 /// A reason why a library may lag behind its folder.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Degraded {
+pub struct Degradation {
     /// From a fixed list: `root_missing`, `mass_delete`, `watch_limit`, `unreadable`, …
     pub reason: String,
     /// One sentence for a person.
@@ -70,9 +70,9 @@ pub struct LibraryStatus {
     pub root: String,
     /// Its files.
     #[serde(flatten)]
-    pub counts: Counts,
+    pub counts: FileCounts,
     /// Why it may lag behind; empty in peace.
-    pub degraded: Vec<Degraded>,
+    pub degraded: Vec<Degradation>,
     /// A scan is under way, so the counts still grow.
     pub scanning: bool,
     /// The first scan since the start is done.
@@ -110,16 +110,20 @@ pub struct EmbedderStatus {
     /// Checksums of other models whose queries it answers too, while the roles go over from one
     /// model to another.
     #[serde(default)]
-    pub also_answers: Vec<String>,
+    pub other_served_models: Vec<String>,
     /// Why it does not go over to the model in service.
     #[serde(default)]
-    pub left_behind: Option<String>,
+    pub rollover_error: Option<String>,
 }
 
 impl EmbedderStatus {
     /// Whether it answers queries for the model with these weights.
-    pub fn answers_for(&self, checksum: &str) -> bool {
-        self.checksum == checksum || self.also_answers.iter().any(|other| other == checksum)
+    pub fn serves_model(&self, checksum: &str) -> bool {
+        self.checksum == checksum
+            || self
+                .other_served_models
+                .iter()
+                .any(|other| other == checksum)
     }
 }
 
@@ -128,8 +132,8 @@ impl Bus {
     ///
     /// # Errors
     /// When NATS does not take it; tell it again later.
-    pub async fn tell_library(&self, status: &LibraryStatus) -> Result<(), Error> {
-        self.tell(
+    pub async fn publish_library_status(&self, status: &LibraryStatus) -> Result<(), Error> {
+        self.publish_status(
             format!("library.{}", status.name),
             serde_json::to_vec(status)?,
         )
@@ -140,70 +144,72 @@ impl Bus {
     ///
     /// # Errors
     /// When NATS does not take it; tell it again later.
-    pub async fn tell_embedder(&self, status: &EmbedderStatus) -> Result<(), Error> {
-        self.tell(
+    pub async fn publish_embedder_status(&self, status: &EmbedderStatus) -> Result<(), Error> {
+        self.publish_status(
             format!("embedder.{}", status.instance),
             serde_json::to_vec(status)?,
         )
         .await
     }
 
-    async fn tell(&self, key: String, value: Vec<u8>) -> Result<(), Error> {
+    async fn publish_status(&self, key: String, value: Vec<u8>) -> Result<(), Error> {
         // One message to the bucket's subject: no look-up of the bucket before each.
         let subject = format!("$KV.{}.{key}", self.status_bucket());
-        let failed = |e: async_nats::jetstream::context::PublishError| match e.kind() {
-            async_nats::jetstream::context::PublishErrorKind::StreamNotFound => Error::NoStream,
-            _ => Error::jetstream("telling the status")(e.into()),
+        let publish_error = |e: async_nats::jetstream::context::PublishError| match e.kind() {
+            async_nats::jetstream::context::PublishErrorKind::StreamNotFound => {
+                Error::StreamMissing
+            }
+            _ => Error::jetstream_failure("telling the status")(e.into()),
         };
         let ack = self
             .jetstream
             .publish(subject, value.into())
             .await
-            .map_err(failed)?;
-        ack.await.map_err(failed)?;
+            .map_err(publish_error)?;
+        ack.await.map_err(publish_error)?;
         Ok(())
     }
 
-    /// Follows what all roles tell, until `leave`; the view is as fresh as the last word.
-    pub fn follow_status(&self, leave: CancellationToken) -> StatusView {
+    /// Follows what all roles tell, until `shutdown`; the view is as fresh as the last word.
+    pub fn watch_status(&self, shutdown: CancellationToken) -> StatusView {
         let view = StatusView::default();
         let (bus, shared) = (self.clone(), view.clone());
         tokio::spawn(async move {
             let mut backoff =
                 lookalike_chassis::Backoff::new(Duration::from_millis(200), Duration::from_secs(2));
-            while !leave.is_cancelled() {
-                let followed = tokio::select! {
-                    () = leave.cancelled() => return,
-                    followed = bus.follow_once(&shared) => followed,
+            while !shutdown.is_cancelled() {
+                let result = tokio::select! {
+                    () = shutdown.cancelled() => return,
+                    followed = bus.watch_status_once(&shared) => followed,
                 };
-                if let Err(error) = followed {
+                if let Err(error) = result {
                     tracing::debug!(%error, "the status of the roles can't be followed now");
                 }
                 tokio::select! {
-                    () = leave.cancelled() => return,
-                    () = tokio::time::sleep(backoff.next_wait()) => {}
+                    () = shutdown.cancelled() => return,
+                    () = tokio::time::sleep(backoff.next_delay()) => {}
                 }
             }
         });
         view
     }
 
-    async fn follow_once(&self, view: &StatusView) -> Result<(), Error> {
-        let failed = |e: Box<dyn std::error::Error + Send + Sync>| {
-            Error::jetstream("following the status")(e)
+    async fn watch_status_once(&self, view: &StatusView) -> Result<(), Error> {
+        let watch_error = |e: Box<dyn std::error::Error + Send + Sync>| {
+            Error::jetstream_failure("following the status")(e)
         };
         let store = self
             .jetstream
             .get_key_value(self.status_bucket())
             .await
-            .map_err(|e| failed(e.into()))?;
+            .map_err(|e| watch_error(e.into()))?;
         let created_ns = self.status_created_ns().await?;
         let mut entries = store
             .watch_with_history(">")
             .await
-            .map_err(|e| failed(e.into()))?;
+            .map_err(|e| watch_error(e.into()))?;
         loop {
-            let entry = match timeout(QUIET, entries.next()).await {
+            let entry = match timeout(BUCKET_CHECK_INTERVAL, entries.next()).await {
                 Ok(Some(entry)) => entry,
                 Ok(None) => return Ok(()),
                 // The client goes on by number in a bucket that was made anew, and would hear
@@ -211,64 +217,66 @@ impl Bus {
                 Err(_) if self.status_created_ns().await? == created_ns => continue,
                 Err(_) => return Ok(()),
             };
-            let entry = entry.map_err(|e| failed(e.into()))?;
+            let entry = entry.map_err(|e| watch_error(e.into()))?;
             let value = (entry.operation == Operation::Put).then_some(&entry.value[..]);
-            view.note(&entry.key, value);
+            view.apply_entry(&entry.key, value);
         }
     }
 
     async fn status_created_ns(&self) -> Result<i64, Error> {
-        let stream = self.stream(format!("KV_{}", self.status_bucket())).await?;
-        Ok(nanos(stream.cached_info().created))
+        let stream = self
+            .get_stream(format!("KV_{}", self.status_bucket()))
+            .await?;
+        Ok(to_unix_nanos(stream.cached_info().created))
     }
 }
 
 /// The last word of every role.
 #[derive(Clone, Default)]
 pub struct StatusView {
-    inner: Arc<RwLock<Told>>,
+    inner: Arc<RwLock<ReportedStatus>>,
 }
 
 #[derive(Default)]
-struct Told {
+struct ReportedStatus {
     libraries: BTreeMap<String, (std::time::Instant, LibraryStatus)>,
     embedders: BTreeMap<String, (std::time::Instant, EmbedderStatus)>,
 }
 
 /// How long nothing may be heard before it is asked whether the bucket still is the same.
-const QUIET: Duration = Duration::from_secs(3);
+const BUCKET_CHECK_INTERVAL: Duration = Duration::from_secs(3);
 
 /// What was not said again for this long is not shown any more (the bucket forgets it as well).
-const STALE: Duration = Duration::from_secs(30);
+const MAX_STATUS_AGE: Duration = Duration::from_secs(30);
 
 impl StatusView {
     /// Every library that a watcher spoke of within the last half minute, by name.
     pub fn libraries(&self) -> Vec<LibraryStatus> {
-        let told = self.inner.read().expect("no holder of this lock panics");
-        let fresh = told
+        let reported = self.inner.read().expect("no holder of this lock panics");
+        let fresh = reported
             .libraries
             .values()
-            .filter(|(when, _)| when.elapsed() < STALE);
+            .filter(|(when, _)| when.elapsed() < MAX_STATUS_AGE);
         fresh.map(|(_, status)| status.clone()).collect()
     }
 
     /// Every embedder that spoke within the last half minute.
     pub fn embedders(&self) -> Vec<EmbedderStatus> {
-        self.embedders_heard_within(STALE)
+        self.embedders_reported_within(MAX_STATUS_AGE)
     }
 
     /// Every embedder that was heard within this time. One that lives speaks every ten seconds.
-    pub fn embedders_heard_within(&self, time: Duration) -> Vec<EmbedderStatus> {
-        let told = self.inner.read().expect("no holder of this lock panics");
-        let fresh = told
+    pub fn embedders_reported_within(&self, max_age: Duration) -> Vec<EmbedderStatus> {
+        let reported = self.inner.read().expect("no holder of this lock panics");
+        let fresh = reported
             .embedders
             .values()
-            .filter(|(when, _)| when.elapsed() < time);
+            .filter(|(when, _)| when.elapsed() < max_age);
         fresh.map(|(_, status)| status.clone()).collect()
     }
 
-    fn note(&self, key: &str, value: Option<&[u8]>) {
-        let mut told = self.inner.write().expect("no holder of this lock panics");
+    fn apply_entry(&self, key: &str, value: Option<&[u8]>) {
+        let mut reported = self.inner.write().expect("no holder of this lock panics");
         let now = std::time::Instant::now();
         let Some((kind, name)) = key.split_once('.') else {
             return;
@@ -276,19 +284,19 @@ impl StatusView {
         match (kind, value) {
             ("library", Some(value)) => {
                 if let Ok(status) = serde_json::from_slice(value) {
-                    told.libraries.insert(name.to_owned(), (now, status));
+                    reported.libraries.insert(name.to_owned(), (now, status));
                 }
             }
             ("embedder", Some(value)) => {
                 if let Ok(status) = serde_json::from_slice(value) {
-                    told.embedders.insert(name.to_owned(), (now, status));
+                    reported.embedders.insert(name.to_owned(), (now, status));
                 }
             }
             ("library", None) => {
-                told.libraries.remove(name);
+                reported.libraries.remove(name);
             }
             ("embedder", None) => {
-                told.embedders.remove(name);
+                reported.embedders.remove(name);
             }
             _ => {}
         }

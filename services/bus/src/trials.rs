@@ -23,7 +23,7 @@ impl Bus {
             })
             .await
             .map(|_| ())
-            .map_err(|e| Error::jetstream("making the bucket of trials")(e.into()))
+            .map_err(|e| Error::jetstream_failure("making the bucket of trials")(e.into()))
     }
 
     /// Notes that this generation of an image is about to be decoded, and says how many workers
@@ -32,21 +32,22 @@ impl Bus {
     /// # Errors
     /// When JetStream does not answer.
     pub async fn begin_trial(&self, id: &ImageId, generation: Generation) -> Result<u32, Error> {
-        let failed =
-            |e: Box<dyn std::error::Error + Send + Sync>| Error::jetstream("noting a trial")(e);
-        let store = self.trials().await?;
-        let name = key(id, generation);
-        let noted = store.get(&name).await.map_err(|e| failed(e.into()))?;
-        let died = noted
+        let failed = |e: Box<dyn std::error::Error + Send + Sync>| {
+            Error::jetstream_failure("noting a trial")(e)
+        };
+        let store = self.open_trials_bucket().await?;
+        let name = trial_key(id, generation);
+        let stored = store.get(&name).await.map_err(|e| failed(e.into()))?;
+        let dead_workers = stored
             .and_then(|text| std::str::from_utf8(&text).ok()?.parse().ok())
             .unwrap_or(0_u32);
-        let now = died.saturating_add(1).to_string();
-        if let Err(error) = store.put(&name, now.into()).await {
+        let count = dead_workers.saturating_add(1).to_string();
+        if let Err(error) = store.put(&name, count.into()).await {
             // It may have been stored all the same, and no worker died.
             let _ = self.end_trial(id, generation).await;
             return Err(failed(error.into()));
         }
-        Ok(died)
+        Ok(dead_workers)
     }
 
     /// Takes the note back: the worker is alive.
@@ -55,17 +56,17 @@ impl Bus {
     /// When JetStream does not answer; the note then goes by itself after a day.
     pub async fn end_trial(&self, id: &ImageId, generation: Generation) -> Result<(), Error> {
         // Removed without the marker that deleting a key leaves, which would fill the bucket.
-        let subject = format!("$KV.{}.{}", self.trials_bucket(), key(id, generation));
-        let store = self.trials().await?;
+        let subject = format!("$KV.{}.{}", self.trials_bucket(), trial_key(id, generation));
+        let store = self.open_trials_bucket().await?;
         let purged = store.stream.purge().filter(subject).await;
         purged
             .map(|_| ())
-            .map_err(|e| Error::jetstream("taking a trial's note back")(e.into()))
+            .map_err(|e| Error::jetstream_failure("taking a trial's note back")(e.into()))
     }
 
-    async fn trials(&self) -> Result<kv::Store, Error> {
+    async fn open_trials_bucket(&self) -> Result<kv::Store, Error> {
         let store = self.jetstream.get_key_value(self.trials_bucket()).await;
-        store.map_err(|e| Error::jetstream("opening the bucket of trials")(e.into()))
+        store.map_err(|e| Error::jetstream_failure("opening the bucket of trials")(e.into()))
     }
 
     fn trials_bucket(&self) -> String {
@@ -73,6 +74,6 @@ impl Bus {
     }
 }
 
-fn key(id: &ImageId, generation: Generation) -> String {
+fn trial_key(id: &ImageId, generation: Generation) -> String {
     format!("{id}.{generation}")
 }

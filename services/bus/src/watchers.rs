@@ -2,15 +2,15 @@
 
 use async_nats::RequestErrorKind;
 use futures_util::StreamExt as _;
-use lookalike_proto::Library;
+use lookalike_proto::LibraryName;
 use serde::{Deserialize, Serialize};
 
 use crate::{Bus, Error};
 
 /// A question, as JSON on `<namespace>.v1.watcher.<library>`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case", tag = "ask")]
-pub enum WatcherQuestion {
+#[serde(rename_all = "snake_case", tag = "request")]
+pub enum WatcherRequest {
     /// A page of the files that failed or are ignored, in the order of their ids.
     Failures {
         /// The last id of the page before.
@@ -38,21 +38,21 @@ pub enum WatcherQuestion {
         code: Option<String>,
     },
     /// Everything that is known of one file.
-    Life {
+    FileHistory {
         /// By its image's id …
         id: Option<String>,
         /// … or by its path below the library's root.
         path: Option<String>,
     },
     /// A page of what the catalog knows, in the order of ids, to compare the index with.
-    Known {
+    CatalogPage {
         /// The last id of the page before.
         after: Option<String>,
         /// At most 1,000.
         limit: usize,
     },
     /// What the catalog knows of these images.
-    KnownOf {
+    CatalogImages {
         /// At most 1,000.
         ids: Vec<String>,
     },
@@ -69,18 +69,18 @@ pub enum WatcherQuestion {
 }
 
 /// Ids in one question at most.
-pub const MOST_IDS: usize = 1000;
+pub const MAX_REQUEST_IDS: usize = 1000;
 
 /// Files that one [`WatcherQuestion::Retry`] or [`WatcherQuestion::Discard`] concerns at most:
 /// where an answer says so many, there may be more, and one asks again.
-pub const MOST_FILES_AT_ONCE: usize = 5000;
+pub const MAX_FILES_PER_REQUEST: usize = 5000;
 
 /// Bytes of one answer's list at most, as JSON: NATS carries messages of up to 1 MiB.
-pub const MOST_ANSWER_BYTES: usize = 512 << 10;
+pub const MAX_REPLY_BYTES: usize = 512 << 10;
 
 /// A file that is not in the index, and why.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Failure {
+pub struct FileFailure {
     /// The image's id.
     pub id: String,
     /// Its library.
@@ -101,9 +101,9 @@ pub struct Failure {
 
 /// A page of failures.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct FailurePage {
+pub struct FileFailurePage {
     /// In the order of their ids.
-    pub failures: Vec<Failure>,
+    pub failures: Vec<FileFailure>,
     /// How many there are in all.
     pub total: u64,
     /// There are more behind these.
@@ -113,7 +113,7 @@ pub struct FailurePage {
 
 /// A page of what the catalog knows.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct KnownPage {
+pub struct CatalogPage {
     /// The library was compared with its folder as a whole, so what the catalog does not know is
     /// not there.
     pub ready: bool,
@@ -123,12 +123,12 @@ pub struct KnownPage {
     /// There are more behind these.
     pub more: bool,
     /// In the order of their ids.
-    pub images: Vec<KnownImage>,
+    pub images: Vec<CatalogImage>,
 }
 
 /// What the catalog knows of one image.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct KnownImage {
+pub struct CatalogImage {
     /// Its id.
     pub id: String,
     /// Its path below the root; bytes that are no UTF-8 are shown as U+FFFD.
@@ -139,7 +139,7 @@ pub struct KnownImage {
     pub generation: u64,
     /// The newest generation that was answered.
     pub confirmed: u64,
-    /// `in_flight`, `indexed`, `failed`, `ignored`; `vanished` (it may turn up elsewhere) or
+    /// `in_flight`, `indexed`, `failed`, `ignored`; `missing` (it may turn up elsewhere) or
     /// `removing` (the index is told to remove it).
     pub state: String,
     /// Something is to be sent, or was sent and is not answered yet.
@@ -151,14 +151,14 @@ pub struct KnownImage {
 
 /// One file's life. Times are nanoseconds since 1970, 0 where that did not happen (yet).
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Life {
+pub struct FileHistory {
     /// The image's id.
     pub id: String,
     /// Its library.
     pub library: String,
     /// Its path below the root; bytes that are no UTF-8 are shown as U+FFFD.
     pub path: String,
-    /// As in [`KnownImage`].
+    /// As in [`CatalogImage`].
     pub state: String,
     /// Why it failed or is ignored, from the documented list.
     pub code: String,
@@ -185,14 +185,14 @@ pub struct Life {
     /// How often the newest generation was sent.
     pub attempt: u32,
     /// The last answer, where one came.
-    pub last: Option<LastAnswer>,
+    pub last_outcome: Option<LastOutcome>,
     /// What it waits for now, in one sentence; empty where it waits for nothing.
     pub waits_for: String,
 }
 
 /// What an embedder answered last about one file.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct LastAnswer {
+pub struct LastOutcome {
     /// Which generation it is about.
     pub generation: u64,
     /// `indexed`, `removed`, `failed` or `superseded`.
@@ -220,19 +220,19 @@ pub struct LastAnswer {
 /// An answer, as JSON.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum WatcherAnswer {
+pub enum WatcherReply {
     /// To [`WatcherQuestion::Failures`].
-    Failures(FailurePage),
+    Failures(FileFailurePage),
     /// To [`WatcherQuestion::Retry`]: how many are tried again.
     Retried(u64),
     /// To [`WatcherQuestion::Discard`]: how many are left alone.
     Discarded(u64),
     /// To [`WatcherQuestion::Scan`] and [`WatcherQuestion::Confirm`]: a scan is under way.
     Scanning,
-    /// To [`WatcherQuestion::Life`]; `None`: no such file is known.
-    Life(Option<Box<Life>>),
-    /// To [`WatcherQuestion::Known`] and [`WatcherQuestion::KnownOf`].
-    Known(KnownPage),
+    /// To [`WatcherQuestion::FileHistory`]; `None`: no such file is known.
+    FileHistory(Option<Box<FileHistory>>),
+    /// To [`WatcherQuestion::CatalogPage`] and [`WatcherQuestion::CatalogImages`].
+    CatalogPage(CatalogPage),
     /// To [`WatcherQuestion::Resend`]: how many are sent again.
     Resent(u64),
     /// The question can't be answered.
@@ -240,28 +240,28 @@ pub enum WatcherAnswer {
 }
 
 /// Where a question goes.
-pub type WatcherRequest = (Library, WatcherQuestion);
+pub type LibraryRequest = (LibraryName, WatcherRequest);
 
 impl Bus {
     /// Asks the watcher of `library`.
     ///
     /// # Errors
     /// When no watcher answers in time.
-    pub async fn ask_watcher(
+    pub async fn request_watcher(
         &self,
-        (library, question): WatcherRequest,
-    ) -> Result<WatcherAnswer, Error> {
+        (library, request): LibraryRequest,
+    ) -> Result<WatcherReply, Error> {
         let subject = self.watcher_subject(&library);
-        let payload = serde_json::to_vec(&question)?;
+        let payload = serde_json::to_vec(&request)?;
         let message = self
             .client
             .request(subject, payload.into())
             .await
             .map_err(|error| match error.kind() {
                 RequestErrorKind::NoResponders | RequestErrorKind::TimedOut => {
-                    Error::NobodyAnswers("no watcher of this library answers")
+                    Error::NoResponders("no watcher of this library answers")
                 }
-                _ => Error::jetstream("asking a watcher")(error.into()),
+                _ => Error::jetstream_failure("asking a watcher")(error.into()),
             })?;
         Ok(serde_json::from_slice(&message.payload)?)
     }
@@ -270,46 +270,47 @@ impl Bus {
     ///
     /// # Errors
     /// When the subscription is refused.
-    pub async fn watcher_calls(
+    pub async fn subscribe_watcher_requests(
         &self,
-        library: &Library,
-    ) -> Result<impl futures_util::Stream<Item = WatcherCall> + Unpin + use<>, Error> {
+        library: &LibraryName,
+    ) -> Result<impl futures_util::Stream<Item = IncomingWatcherRequest> + Unpin + use<>, Error>
+    {
         let subscription = self
             .client
             .queue_subscribe(self.watcher_subject(library), "watchers".into())
             .await
-            .map_err(|e| Error::jetstream("taking questions")(e.into()))?;
+            .map_err(|e| Error::jetstream_failure("taking questions")(e.into()))?;
         let client = self.client.clone();
         Ok(subscription.filter_map(move |message| {
-            let call = message.reply.and_then(|reply_to| {
-                let question = serde_json::from_slice(&message.payload).ok()?;
-                Some(WatcherCall {
-                    question,
+            let incoming = message.reply.and_then(|reply_to| {
+                let request = serde_json::from_slice(&message.payload).ok()?;
+                Some(IncomingWatcherRequest {
+                    request,
                     reply_to,
                     client: client.clone(),
                 })
             });
-            std::future::ready(call)
+            std::future::ready(incoming)
         }))
     }
 
-    fn watcher_subject(&self, library: &Library) -> String {
+    fn watcher_subject(&self, library: &LibraryName) -> String {
         format!("{}.v1.watcher.{library}", self.settings.namespace)
     }
 }
 
 /// A question in a watcher's hands.
-pub struct WatcherCall {
+pub struct IncomingWatcherRequest {
     /// What is asked.
-    pub question: WatcherQuestion,
+    pub request: WatcherRequest,
     reply_to: async_nats::Subject,
     client: async_nats::Client,
 }
 
-impl WatcherCall {
+impl IncomingWatcherRequest {
     /// Sends the answer.
-    pub async fn reply(self, answer: &WatcherAnswer) {
-        let Ok(payload) = serde_json::to_vec(answer) else {
+    pub async fn send_reply(self, reply: &WatcherReply) {
+        let Ok(payload) = serde_json::to_vec(reply) else {
             return;
         };
         if let Err(error) = self.client.publish(self.reply_to, payload.into()).await {

@@ -10,7 +10,7 @@ use rand::Rng as _;
 pub struct Backoff {
     first: Duration,
     limit: Duration,
-    tries: u32,
+    attempts: u32,
 }
 
 impl Backoff {
@@ -19,28 +19,28 @@ impl Backoff {
         Self {
             first,
             limit,
-            tries: 0,
+            attempts: 0,
         }
     }
 
     /// How long to wait now; the next one is twice as long.
-    pub fn next_wait(&mut self) -> Duration {
+    pub fn next_delay(&mut self) -> Duration {
         let full = self
             .first
-            .saturating_mul(1 << self.tries.min(20))
+            .saturating_mul(1 << self.attempts.min(20))
             .min(self.limit);
-        self.tries = self.tries.saturating_add(1);
+        self.attempts = self.attempts.saturating_add(1);
         full.mul_f64(rand::thread_rng().gen_range(0.5..=1.0))
     }
 
     /// After a success the next wait is the first one again.
-    pub fn reset(&mut self) {
-        self.tries = 0;
+    pub fn reset_attempts(&mut self) {
+        self.attempts = 0;
     }
 
     /// How many waits were asked for since the last success.
-    pub fn tries(&self) -> u32 {
-        self.tries
+    pub fn attempts(&self) -> u32 {
+        self.attempts
     }
 }
 
@@ -49,13 +49,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn grows_to_its_limit_and_starts_anew() {
+    fn grows_to_its_limit_and_starts_again() {
         let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(1));
-        for most in [100, 200, 400, 800, 1000, 1000] {
-            let wait = backoff.next_wait();
-            assert!(wait <= Duration::from_millis(most) && wait >= Duration::from_millis(most / 2));
+        for max_millis in [100, 200, 400, 800, 1000, 1000] {
+            let wait = backoff.next_delay();
+            assert!(
+                wait <= Duration::from_millis(max_millis)
+                    && wait >= Duration::from_millis(max_millis / 2)
+            );
         }
-        backoff.reset();
-        assert!(backoff.next_wait() <= Duration::from_millis(100));
+        backoff.reset_attempts();
+        assert!(backoff.next_delay() <= Duration::from_millis(100));
     }
 }

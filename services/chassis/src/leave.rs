@@ -9,17 +9,17 @@ use tokio_util::sync::CancellationToken;
 use crate::say;
 
 /// How long leaving may take before the process ends all the same.
-const LIMIT: Duration = Duration::from_secs(28);
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(28);
 
 /// What asks a process to leave: SIGINT, SIGTERM, and SIGHUP, which comes from a terminal that is
 /// closed, unless that is ignored (as `nohup` has it).
-pub struct Asked {
+pub struct ShutdownSignals {
     interrupt: Signal,
     terminate: Signal,
     hangup: Option<Signal>,
 }
 
-impl Asked {
+impl ShutdownSignals {
     /// Listens from now on.
     ///
     /// # Errors
@@ -37,7 +37,7 @@ impl Asked {
     }
 
     /// Until it is asked, once more.
-    pub async fn asked(&mut self) {
+    pub async fn wait_for_signal(&mut self) {
         let Self {
             interrupt,
             terminate,
@@ -68,29 +68,29 @@ fn is_ignored(signal: libc::c_int) -> bool {
     found.sa_sigaction == libc::SIG_IGN
 }
 
-/// A token that is cancelled by the first [`Asked`]. A second one ends the process at once with
+/// A token that is cancelled by the first [`ShutdownSignals`]. A second one ends the process at once with
 /// exit code 130, and so does whatever is not done 28 seconds later (a disk that does not answer,
 /// say): everything that lookalike keeps survives that.
 ///
 /// # Errors
 /// When the process may not install signal handlers.
-pub fn on_signal() -> io::Result<CancellationToken> {
+pub fn cancel_on_signal() -> io::Result<CancellationToken> {
     let token = CancellationToken::new();
-    let mut asked = Asked::new()?;
-    let cancelled = token.clone();
+    let mut signals = ShutdownSignals::new()?;
+    let signalled = token.clone();
     tokio::spawn(async move {
-        asked.asked().await;
-        cancelled.cancel();
+        signals.wait_for_signal().await;
+        signalled.cancel();
         // On a thread of its own: the runtime may be what hangs.
         std::thread::spawn(|| {
-            std::thread::sleep(LIMIT);
-            say::err(&format!(
-                "not done after {LIMIT:?}, leaving; what was under way is done at the next start"
+            std::thread::sleep(SHUTDOWN_TIMEOUT);
+            say::eprint_line(&format!(
+                "not done after {SHUTDOWN_TIMEOUT:?}, leaving; what was under way is done at the next start"
             ));
             std::process::exit(130);
         });
-        asked.asked().await;
-        say::err("leaving at once");
+        signals.wait_for_signal().await;
+        say::eprint_line("leaving at once");
         std::process::exit(130);
     });
     Ok(token)

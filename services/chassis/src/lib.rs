@@ -6,8 +6,10 @@ pub mod backoff;
 pub mod clock;
 pub mod leave;
 pub mod metrics;
+pub mod retry;
 pub mod say;
 pub mod settings;
 pub mod telemetry;
 
 pub use backoff::Backoff;
+pub use retry::{Retry, RetryError};

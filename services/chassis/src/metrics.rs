@@ -28,7 +28,7 @@ pub static STAGE_SECONDS: LazyLock<HistogramVec> = LazyLock::new(|| {
 });
 
 /// The default registry in Prometheus' text format.
-pub fn render() -> String {
+pub fn render_metrics() -> String {
     let mut text = Vec::new();
     TextEncoder::new()
         .encode(&prometheus::gather(), &mut text)

@@ -6,11 +6,11 @@
 use std::io::{self, Write as _};
 
 /// A line on standard output.
-pub fn out(line: &str) {
+pub fn print_line(line: &str) {
     let _ = writeln!(io::stdout(), "{line}");
 }
 
 /// A line on standard error.
-pub fn err(line: &str) {
+pub fn eprint_line(line: &str) {
     let _ = writeln!(io::stderr(), "{line}");
 }

@@ -18,7 +18,7 @@ use toml::{Table, Value};
 
 /// Where a value came from.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Origin {
+pub enum ValueSource {
     /// Nobody said anything else.
     Default,
     /// A settings file.
@@ -29,7 +29,7 @@ pub enum Origin {
     Flag(String),
 }
 
-impl fmt::Display for Origin {
+impl fmt::Display for ValueSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Default => f.write_str("default"),
@@ -60,10 +60,10 @@ pub enum Error {
         message: String,
     },
     /// A value does not fit, or a key is unknown.
-    #[error("{origin}: {message}")]
+    #[error("{value_source}: {message}")]
     Invalid {
         /// Who said it.
-        origin: Origin,
+        value_source: ValueSource,
         /// What is wrong, on one line.
         message: String,
     },
@@ -71,19 +71,19 @@ pub enum Error {
 
 /// Layers of settings for a struct `T`.
 pub struct Layers<T> {
-    value: Table,
-    origins: BTreeMap<String, Origin>,
-    settled: T,
+    merged: Table,
+    sources: BTreeMap<String, ValueSource>,
+    settings: T,
 }
 
 impl<T: Serialize + DeserializeOwned> Layers<T> {
     /// Starts with the defaults.
     pub fn new(defaults: T) -> Self {
-        let value = Table::try_from(&defaults).expect("a settings struct is a table");
+        let merged = Table::try_from(&defaults).expect("a settings struct is a table");
         Self {
-            value,
-            origins: BTreeMap::new(),
-            settled: defaults,
+            merged,
+            sources: BTreeMap::new(),
+            settings: defaults,
         }
     }
 
@@ -91,28 +91,28 @@ impl<T: Serialize + DeserializeOwned> Layers<T> {
     ///
     /// # Errors
     /// When it can't be read or parsed, has an unknown key or a value that does not fit.
-    pub fn file(self, path: &Path) -> Result<Self, Error> {
+    pub fn with_file(self, path: &Path) -> Result<Self, Error> {
         let text = std::fs::read_to_string(path).map_err(|source| Error::Read {
             path: path.to_owned(),
             source,
         })?;
         let layer: Table = text.parse().map_err(|e: toml::de::Error| Error::Syntax {
             path: path.to_owned(),
-            message: one_line(&e.to_string()),
+            message: join_lines(&e.to_string()),
         })?;
-        self.lay(layer, &Origin::File(path.to_owned()))
+        self.apply_layer(layer, &ValueSource::File(path.to_owned()))
     }
 
     /// Lays the variables `PREFIX_SECTION_KEY` on top; others are not looked at.
     ///
     /// # Errors
     /// When a variable names no key, or its value does not fit.
-    pub fn environment(
+    pub fn with_environment(
         mut self,
         prefix: &str,
         variables: impl IntoIterator<Item = (String, String)>,
     ) -> Result<Self, Error> {
-        let mut mine: Vec<_> = variables
+        let mut own_variables: Vec<_> = variables
             .into_iter()
             .filter_map(|(name, text)| {
                 let key = name
@@ -122,38 +122,41 @@ impl<T: Serialize + DeserializeOwned> Layers<T> {
                 Some((name, key, text))
             })
             .collect();
-        mine.sort();
-        for (name, key, text) in mine {
-            let (path, default) = locate(&self.value, &key);
-            let origin = Origin::Environment(name);
+        own_variables.sort();
+        for (name, key, text) in own_variables {
+            let (path, default) = locate_key(&self.merged, &key);
+            let origin = ValueSource::Environment(name);
             let value = parse_like(default, &text).map_err(|message| Error::Invalid {
-                origin: origin.clone(),
+                value_source: origin.clone(),
                 message,
             })?;
-            self = self.lay(nest(&path, value), &origin)?;
+            self = self.apply_layer(nest_value(&path, value), &origin)?;
         }
         Ok(self)
     }
 
-    /// Lays one value on top, at a dotted key, as `flag` said it.
+    /// Lays one value on top, at a dotted key, as `with_flag` said it.
     ///
     /// # Errors
     /// When the value does not fit.
-    pub fn flag(self, key: &str, value: impl Into<Value>, flag: &str) -> Result<Self, Error> {
+    pub fn with_flag(self, key: &str, value: impl Into<Value>, flag: &str) -> Result<Self, Error> {
         let path: Vec<String> = key.split('.').map(str::to_owned).collect();
-        self.lay(nest(&path, value.into()), &Origin::Flag(flag.to_owned()))
+        self.apply_layer(
+            nest_value(&path, value.into()),
+            &ValueSource::Flag(flag.to_owned()),
+        )
     }
 
     /// What all layers together say.
-    pub fn settled(&self) -> &T {
-        &self.settled
+    pub fn settings(&self) -> &T {
+        &self.settings
     }
 
     /// Every value with its origin, one a line, as a settings file would have them; secrets hidden.
-    pub fn describe(&self) -> String {
+    pub fn to_annotated_toml(&self) -> String {
         let mut lines = String::new();
         let mut section = None;
-        for (key, value) in leaves(&self.value) {
+        for (key, value) in list_values(&self.merged) {
             let (table, name) = match key.find(".\"").filter(|_| key.ends_with('"')) {
                 Some(quoted) => (&key[..quoted], &key[quoted + 1..]),
                 None => key.rsplit_once('.').unwrap_or(("", &key)),
@@ -164,26 +167,26 @@ impl<T: Serialize + DeserializeOwned> Layers<T> {
                 }
                 section = Some(table.to_owned());
             }
-            let shown = hide_secret(name, &value);
-            let origin = self.origins.get(&key).unwrap_or(&Origin::Default);
+            let displayed = hide_secret(name, &value);
+            let origin = self.sources.get(&key).unwrap_or(&ValueSource::Default);
             // Names from outside must not make lines of their own.
             let origin = origin.to_string().replace(char::is_control, "?");
-            lines += &format!("{:<48} # {origin}\n", format!("{name} = {shown}"));
+            lines += &format!("{:<48} # {origin}\n", format!("{name} = {displayed}"));
         }
         lines
     }
 
-    fn lay(mut self, layer: Table, origin: &Origin) -> Result<Self, Error> {
-        for (key, _) in leaves(&layer) {
-            self.origins.insert(key, origin.clone());
+    fn apply_layer(mut self, layer: Table, origin: &ValueSource) -> Result<Self, Error> {
+        for (key, _) in list_values(&layer) {
+            self.sources.insert(key, origin.clone());
         }
-        merge(&mut self.value, layer);
-        self.settled =
-            Value::Table(self.value.clone())
+        merge_tables(&mut self.merged, layer);
+        self.settings =
+            Value::Table(self.merged.clone())
                 .try_into()
                 .map_err(|e: toml::de::Error| Error::Invalid {
-                    origin: origin.clone(),
-                    message: one_line(&e.to_string()),
+                    value_source: origin.clone(),
+                    message: join_lines(&e.to_string()),
                 })?;
         Ok(self)
     }
@@ -191,31 +194,31 @@ impl<T: Serialize + DeserializeOwned> Layers<T> {
 
 /// The dotted key that a variable's lower-case rest names: the longest known sections, then what
 /// is left, with the value that is there now, if any.
-fn locate<'t>(table: &'t Table, rest: &str) -> (Vec<String>, Option<&'t Value>) {
+fn locate_key<'t>(table: &'t Table, rest: &str) -> (Vec<String>, Option<&'t Value>) {
     if let Some(value) = table.get(rest) {
         return (vec![rest.to_owned()], Some(value));
     }
-    let deeper = table.iter().filter_map(|(section, value)| {
+    let nested = table.iter().filter_map(|(section, value)| {
         let inner = rest.strip_prefix(section.as_str())?.strip_prefix('_')?;
-        let (mut path, value) = locate(value.as_table()?, inner);
+        let (mut path, value) = locate_key(value.as_table()?, inner);
         path.insert(0, section.clone());
         Some((path, value))
     });
-    deeper
+    nested
         .max_by_key(|(path, value)| (value.is_some(), path.len()))
         .unwrap_or((vec![rest.to_owned()], None))
 }
 
 /// Reads a variable's text as the kind of value that stands there already.
 fn parse_like(default: Option<&Value>, text: &str) -> Result<Value, String> {
-    let wrong = |expected: &str| format!("{text:?} is not {expected}");
+    let not_a = |expected: &str| format!("{text:?} is not {expected}");
     Ok(match default {
         Some(Value::Integer(_)) => {
-            Value::Integer(text.trim().parse().map_err(|_| wrong("a whole number"))?)
+            Value::Integer(text.trim().parse().map_err(|_| not_a("a whole number"))?)
         }
-        Some(Value::Float(_)) => Value::Float(text.trim().parse().map_err(|_| wrong("a number"))?),
+        Some(Value::Float(_)) => Value::Float(text.trim().parse().map_err(|_| not_a("a number"))?),
         Some(Value::Boolean(_)) => {
-            Value::Boolean(text.trim().parse().map_err(|_| wrong("true or false"))?)
+            Value::Boolean(text.trim().parse().map_err(|_| not_a("true or false"))?)
         }
         Some(Value::Array(_)) => Value::Array(
             text.split(',')
@@ -229,46 +232,46 @@ fn parse_like(default: Option<&Value>, text: &str) -> Result<Value, String> {
     })
 }
 
-fn nest(path: &[String], value: Value) -> Table {
+fn nest_value(path: &[String], value: Value) -> Table {
     let (key, rest) = path.split_first().expect("a key has at least one part");
     let value = if rest.is_empty() {
         value
     } else {
-        Value::Table(nest(rest, value))
+        Value::Table(nest_value(rest, value))
     };
     Table::from_iter([(key.clone(), value)])
 }
 
-fn merge(into: &mut Table, layer: Table) {
+fn merge_tables(target: &mut Table, layer: Table) {
     for (key, value) in layer {
-        match (into.get_mut(&key), value) {
-            (Some(Value::Table(below)), Value::Table(above)) => merge(below, above),
+        match (target.get_mut(&key), value) {
+            (Some(Value::Table(below)), Value::Table(above)) => merge_tables(below, above),
             (_, value) => {
-                into.insert(key, value);
+                target.insert(key, value);
             }
         }
     }
 }
 
 /// Every value that is no table, by dotted key; the top level first, as TOML wants it.
-fn leaves(table: &Table) -> Vec<(String, Value)> {
-    let (tables, mut found): (Vec<_>, Vec<_>) = table
+fn list_values(table: &Table) -> Vec<(String, Value)> {
+    let (tables, mut values): (Vec<_>, Vec<_>) = table
         .iter()
-        .map(|(key, value)| (key_of(key), value.clone()))
+        .map(|(key, value)| (quote_key(key), value.clone()))
         .partition(|(_, value)| value.is_table());
     for (section, inner) in tables {
         let inner = inner.as_table().expect("partitioned above");
-        found.extend(
-            leaves(inner)
+        values.extend(
+            list_values(inner)
                 .into_iter()
                 .map(|(key, v)| (format!("{section}.{key}"), v)),
         );
     }
-    found
+    values
 }
 
 /// A key as it is written in a file: names of libraries may be anything until they are checked.
-fn key_of(key: &str) -> String {
+fn quote_key(key: &str) -> String {
     let is_bare = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
     if !key.is_empty() && key.chars().all(is_bare) {
         return key.to_owned();
@@ -287,7 +290,7 @@ fn key_of(key: &str) -> String {
 
 /// Where an address, or a list of them, has what must not be shown: all between its first scheme and
 /// its last `@`.
-pub fn credentials(url: &str) -> Option<Range<usize>> {
+pub fn find_credentials(url: &str) -> Option<Range<usize>> {
     let at = url.rfind('@')?;
     let scheme = url.find("://").filter(|scheme| *scheme < at);
     Some(scheme.map_or(0, |scheme| scheme + 3)..at)
@@ -300,18 +303,20 @@ fn hide_secret(name: &str, value: &Value) -> String {
             "\"(hidden)\"".to_owned()
         }
         // user:password@host, perhaps without a scheme, or of several addresses.
-        Value::String(text) if name == "url" || text.contains("://") => match credentials(text) {
-            Some(hidden) => {
-                let (before, behind) = (&text[..hidden.start], &text[hidden.end..]);
-                Value::from(format!("{before}(hidden){behind}")).to_string()
+        Value::String(text) if name == "url" || text.contains("://") => {
+            match find_credentials(text) {
+                Some(hidden) => {
+                    let (before, behind) = (&text[..hidden.start], &text[hidden.end..]);
+                    Value::from(format!("{before}(hidden){behind}")).to_string()
+                }
+                None => value.to_string(),
             }
-            None => value.to_string(),
-        },
+        }
         _ => value.to_string(),
     }
 }
 
-fn one_line(text: &str) -> String {
+fn join_lines(text: &str) -> String {
     text.lines()
         .map(str::trim)
         .filter(|line| !line.is_empty())
@@ -357,11 +362,11 @@ mod tests {
         }
     }
 
-    fn layers() -> Layers<Outer> {
+    fn default_layers() -> Layers<Outer> {
         Layers::new(Outer::default())
     }
 
-    fn variables(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
+    fn owned_variables(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
         pairs
             .iter()
             .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
@@ -370,15 +375,15 @@ mod tests {
 
     /// Found by fuzzing: a variable may name anything, and what is shown must be a settings file.
     #[test]
-    fn what_is_shown_is_a_file_whatever_the_names() {
+    fn the_description_is_valid_toml_for_any_names() {
         let odd = "a<b \"c\\ d\u{1}.e";
         let name = format!("LOOKALIKE_LIBRARIES_{}", odd.to_uppercase());
-        let layers = layers()
-            .environment("LOOKALIKE", variables(&[(&name, "/x")]))
+        let layers = default_layers()
+            .with_environment("LOOKALIKE", owned_variables(&[(&name, "/x")]))
             .unwrap();
-        assert_eq!(layers.settled().libraries[odd], "/x");
-        let again: Outer = toml::from_str(&layers.describe()).unwrap();
-        assert_eq!(again.libraries[odd], "/x");
+        assert_eq!(layers.settings().libraries[odd], "/x");
+        let reparsed: Outer = toml::from_str(&layers.to_annotated_toml()).unwrap();
+        assert_eq!(reparsed.libraries[odd], "/x");
     }
 
     #[test]
@@ -390,12 +395,12 @@ mod tests {
             "[nats]\ncall_timeout = '2s'\nmax_bytes = '1GiB'\ntries = 5",
         )
         .unwrap();
-        let layers = layers()
-            .file(&file)
+        let layers = default_layers()
+            .with_file(&file)
             .unwrap()
-            .environment(
+            .with_environment(
                 "LOOKALIKE",
-                variables(&[
+                owned_variables(&[
                     ("LOOKALIKE_NATS_TRIES", "7"),
                     ("LOOKALIKE_LIBRARIES_SHOP", "/shop"),
                     ("LOOKALIKE_NATS_PASSWORD", "x"),
@@ -403,14 +408,14 @@ mod tests {
                 ]),
             )
             .unwrap()
-            .flag("nats.url", "nats://u:pw@host:1", "--nats-url")
+            .with_flag("nats.url", "nats://u:pw@host:1", "--nats-url")
             .unwrap();
-        let settled = layers.settled();
-        assert_eq!(settled.nats.call_timeout, Duration::from_secs(2));
-        assert_eq!(settled.nats.max_bytes, 1 << 30);
-        assert_eq!(settled.nats.tries, 7);
-        assert_eq!(settled.libraries["shop"], "/shop");
-        let text = layers.describe();
+        let settings = layers.settings();
+        assert_eq!(settings.nats.call_timeout, Duration::from_secs(2));
+        assert_eq!(settings.nats.max_bytes, 1 << 30);
+        assert_eq!(settings.nats.tries, 7);
+        assert_eq!(settings.libraries["shop"], "/shop");
+        let text = layers.to_annotated_toml();
         assert!(
             text.contains("# environment LOOKALIKE_NATS_TRIES"),
             "{text}"
@@ -437,9 +442,11 @@ mod tests {
     }
 
     #[test]
-    fn errors_name_their_culprit() {
+    fn errors_name_their_source() {
         let bad = |name: &str, value: &str| {
-            let Err(error) = layers().environment("LOOKALIKE", variables(&[(name, value)])) else {
+            let Err(error) =
+                default_layers().with_environment("LOOKALIKE", owned_variables(&[(name, value)]))
+            else {
                 panic!("{name}={value} was taken");
             };
             error.to_string()
@@ -453,8 +460,8 @@ mod tests {
 
     #[test]
     fn a_description_is_a_settings_file() {
-        let text = layers().describe();
-        let again: Outer = toml::from_str(&text).unwrap();
-        assert_eq!(again.nats.call_timeout, Duration::from_millis(750));
+        let text = default_layers().to_annotated_toml();
+        let reparsed: Outer = toml::from_str(&text).unwrap();
+        assert_eq!(reparsed.nats.call_timeout, Duration::from_millis(750));
     }
 }

@@ -9,14 +9,14 @@ use tracing_subscriber::{EnvFilter, fmt, prelude::*};
 pub struct Settings {
     /// Filter in the syntax of `RUST_LOG`: `info`, `warn,lookalike_watcher=debug`, …
     pub filter: String,
-    /// `text` or `json`.
-    pub format: Format,
+    /// `format_size` or `json`.
+    pub format: LogFormat,
 }
 
 /// The form of a log line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Format {
+pub enum LogFormat {
     /// One line for a person.
     Text,
     /// One JSON object a line.
@@ -27,7 +27,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             filter: "info,async_nats=warn".into(),
-            format: Format::Text,
+            format: LogFormat::Text,
         }
     }
 }
@@ -46,7 +46,7 @@ pub struct InvalidFilter {
 ///
 /// # Errors
 /// When the filter can't be read. A second call changes nothing.
-pub fn start<W>(settings: &Settings, writer: W) -> Result<(), InvalidFilter>
+pub fn start_logging<W>(settings: &Settings, writer: W) -> Result<(), InvalidFilter>
 where
     W: for<'w> fmt::MakeWriter<'w> + Send + Sync + 'static,
 {
@@ -57,8 +57,8 @@ where
     let registry = tracing_subscriber::registry().with(filter);
     let layer = fmt::layer().with_writer(writer).with_ansi(false);
     let _ = match settings.format {
-        Format::Text => registry.with(layer).try_init(),
-        Format::Json => registry.with(layer.json()).try_init(),
+        LogFormat::Text => registry.with(layer).try_init(),
+        LogFormat::Json => registry.with(layer.json()).try_init(),
     };
     Ok(())
 }

@@ -4,24 +4,24 @@ use std::collections::HashMap;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use lookalike_proto::Library;
+use lookalike_proto::LibraryName;
 
 /// How often one library is warned of.
-const EVERY: Duration = Duration::from_secs(60);
+const WARN_INTERVAL: Duration = Duration::from_secs(60);
 
 /// Libraries that are remembered; more are warned of anew.
-const MOST: usize = 256;
+const MAX_LIBRARIES: usize = 256;
 
 /// When each of them was last warned of.
 #[derive(Default)]
-pub struct Absent {
-    warned: Mutex<HashMap<Library, Instant>>,
+pub struct UnknownLibraries {
+    warned: Mutex<HashMap<LibraryName, Instant>>,
 }
 
-impl Absent {
+impl UnknownLibraries {
     /// Says so, though not for every event.
-    pub fn warn(&self, library: &Library) {
-        if self.is_news(library, Instant::now()) {
+    pub fn warn_about_library(&self, library: &LibraryName) {
+        if self.is_warning_due(library, Instant::now()) {
             tracing::warn!(
                 %library,
                 "this worker does not have a library that events come for: they wait until one that \
@@ -30,15 +30,15 @@ impl Absent {
         }
     }
 
-    fn is_news(&self, library: &Library, now: Instant) -> bool {
+    fn is_warning_due(&self, library: &LibraryName, now: Instant) -> bool {
         let mut warned = self.warned.lock().expect("no holder of this lock panics");
         if warned
             .get(library)
-            .is_some_and(|when| now.duration_since(*when) < EVERY)
+            .is_some_and(|when| now.duration_since(*when) < WARN_INTERVAL)
         {
             return false;
         }
-        if warned.len() >= MOST {
+        if warned.len() >= MAX_LIBRARIES {
             warned.clear();
         }
         warned.insert(library.clone(), now);
@@ -52,12 +52,15 @@ mod tests {
 
     #[test]
     fn each_library_is_news_once_a_minute() {
-        let absent = Absent::default();
+        let absent = UnknownLibraries::default();
         let now = Instant::now();
-        let (a, b) = (Library::new("a").unwrap(), Library::new("b").unwrap());
-        assert!(absent.is_news(&a, now));
-        assert!(!absent.is_news(&a, now + EVERY / 2));
-        assert!(absent.is_news(&b, now));
-        assert!(absent.is_news(&a, now + EVERY));
+        let (a, b) = (
+            LibraryName::new("a").unwrap(),
+            LibraryName::new("b").unwrap(),
+        );
+        assert!(absent.is_warning_due(&a, now));
+        assert!(!absent.is_warning_due(&a, now + WARN_INTERVAL / 2));
+        assert!(absent.is_warning_due(&b, now));
+        assert!(absent.is_warning_due(&a, now + WARN_INTERVAL));
     }
 }

@@ -27,26 +27,26 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use lookalike_bus::{
-    Bus, Error as BusError, LibraryStatus, StatusView, WatcherAnswer, WatcherQuestion,
+    Bus, Error as BusError, LibraryStatus, StatusView, WatcherReply, WatcherRequest,
 };
 use lookalike_chassis::Backoff;
 use lookalike_index::{Error as IndexError, Index};
-use lookalike_proto::Library;
+use lookalike_proto::LibraryName;
 
-pub use judge::Kind;
-pub use report::{Difference, LibraryReport, Report};
+pub use judge::DifferenceKind;
+pub use report::{AuditReport, Difference, LibraryReport};
 pub use settings::Settings;
 
-pub(crate) use periodic::keep_equal;
+pub(crate) use periodic::run_periodic_audit;
 
 /// How often a watcher or a server that does not answer is asked.
-const TRIES: u32 = 5;
+const MAX_ATTEMPTS: u32 = 5;
 
 /// What an audit is to do.
 #[derive(Debug, Clone, Default)]
-pub struct Options {
+pub struct AuditOptions {
     /// Only these libraries; none: every one that a watcher speaks for.
-    pub libraries: Vec<Library>,
+    pub libraries: Vec<LibraryName>,
     /// Put right what differs.
     pub repair: bool,
     /// Also read and hash every file, where its folder can be reached from here.
@@ -57,7 +57,7 @@ pub struct Options {
 
 /// What an audit is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Stage {
+pub enum AuditStage {
     /// The watchers compare so many folders with their catalogs.
     Scanning(usize),
     /// So many images were compared, of about so many.
@@ -71,7 +71,7 @@ pub enum Error {
     #[error(
         "no watcher speaks for library {0}: is it running, and is that the library's name? `lookalike status` lists them"
     )]
-    NotWatched(Library),
+    NotWatched(LibraryName),
     /// Nobody speaks for any library.
     #[error("no watcher speaks for any library: is `lookalike up` or `lookalike watch` running?")]
     NothingWatched,
@@ -79,7 +79,7 @@ pub enum Error {
     #[error("the watcher of library {library} does not answer: {source}")]
     Watcher {
         /// The library.
-        library: Library,
+        library: LibraryName,
         /// Why.
         source: BusError,
     },
@@ -87,7 +87,7 @@ pub enum Error {
     #[error("the watcher of library {library} refuses: {reason}")]
     Refused {
         /// The library.
-        library: Library,
+        library: LibraryName,
         /// Its words.
         reason: String,
     },
@@ -95,14 +95,14 @@ pub enum Error {
     #[error(
         "the watcher of library {0} is still comparing its folder with its catalog: try again later, or raise audit.scan_timeout"
     )]
-    Scan(Library),
+    ScanTimeout(LibraryName),
     /// The index can't be read or written.
     #[error("the index can't be audited now: {0}")]
     Index(#[from] IndexError),
 }
 
 /// A library, as its watcher speaks of it.
-type Watched = (Library, LibraryStatus);
+type WatchedLibrary = (LibraryName, LibraryStatus);
 
 /// Compares, and repairs. It remembers what it tried, so keep it from one audit to the next.
 pub struct Auditor {
@@ -111,53 +111,56 @@ pub struct Auditor {
     status: StatusView,
     settings: Settings,
     /// Doubled ids that were sent again: where one still is doubled, its rows are deleted first.
-    sent_for_doubles: Mutex<HashSet<String>>,
+    resent_duplicates: Mutex<HashSet<String>>,
 }
 
 impl Auditor {
-    /// An auditor that speaks to the watchers over `bus`, and knows them from `status`.
+    /// An auditor that speaks to the watchers over `bus`, and knows them from `shop_status`.
     pub fn new(bus: Bus, index: Index, status: StatusView, settings: Settings) -> Self {
         Self {
             bus,
             index,
             status,
             settings,
-            sent_for_doubles: Mutex::default(),
+            resent_duplicates: Mutex::default(),
         }
     }
 
-    /// One audit. `tell` hears how far it is.
+    /// One audit. `on_stage` hears how far it is.
     ///
     /// # Errors
     /// Why it could not be finished. What was repaired by then stays repaired.
     pub async fn run(
         &self,
-        options: &Options,
-        tell: &(dyn Fn(Stage) + Send + Sync),
-    ) -> Result<Report, Error> {
-        let begun = std::time::Instant::now();
-        let (libraries, others) = self.libraries(options)?;
-        let mut silent = Vec::new();
+        options: &AuditOptions,
+        on_stage: &(dyn Fn(AuditStage) + Send + Sync),
+    ) -> Result<AuditReport, Error> {
+        let started = std::time::Instant::now();
+        let (libraries, others) = self.select_libraries(options)?;
+        let mut unreachable = Vec::new();
         if options.scan {
-            tell(Stage::Scanning(libraries.len()));
-            silent = self.scan(&libraries).await;
+            on_stage(AuditStage::Scanning(libraries.len()));
+            unreachable = self.scan_libraries(&libraries).await;
         }
-        let mut pass = pass::Pass::new(self, options, libraries, others)?;
-        for (library, why) in silent {
-            pass.leave_out(&library, why);
+        let mut pass = pass::AuditPass::new(self, options, libraries, others)?;
+        for (library, why) in unreachable {
+            pass.exclude_library(&library, why);
         }
-        let mut report = pass.run(tell).await?;
-        report.seconds = begun.elapsed().as_secs_f64();
+        let mut report = pass.run(on_stage).await?;
+        report.seconds = started.elapsed().as_secs_f64();
         Ok(report)
     }
 
     /// The libraries that are meant, as their watchers speak of them, and all others.
-    fn libraries(&self, options: &Options) -> Result<(Vec<Watched>, Vec<Watched>), Error> {
-        let watched: Vec<Watched> = self
+    fn select_libraries(
+        &self,
+        options: &AuditOptions,
+    ) -> Result<(Vec<WatchedLibrary>, Vec<WatchedLibrary>), Error> {
+        let watched: Vec<WatchedLibrary> = self
             .status
             .libraries()
             .into_iter()
-            .filter_map(|status| Some((Library::new(&status.name).ok()?, status)))
+            .filter_map(|status| Some((LibraryName::new(&status.name).ok()?, status)))
             .collect();
         for wanted in &options.libraries {
             if !watched.iter().any(|(library, _)| library == wanted) {
@@ -167,7 +170,7 @@ impl Auditor {
         if watched.is_empty() {
             return Err(Error::NothingWatched);
         }
-        let is_meant = |(library, _): &Watched| {
+        let is_meant = |(library, _): &WatchedLibrary| {
             options.libraries.is_empty() || options.libraries.contains(library)
         };
         Ok(watched.into_iter().partition(is_meant))
@@ -175,64 +178,64 @@ impl Auditor {
 
     /// Lets every folder be compared with its catalog, and waits for that; whose watcher did not
     /// do it, and why.
-    async fn scan(&self, libraries: &[Watched]) -> Vec<(Library, Error)> {
+    async fn scan_libraries(&self, libraries: &[WatchedLibrary]) -> Vec<(LibraryName, Error)> {
         let mut scanning = Vec::new();
-        let mut silent = Vec::new();
+        let mut unreachable = Vec::new();
         for (library, _) in libraries {
-            match self.ask(library, &WatcherQuestion::Scan).await {
+            match self.request_watcher(library, &WatcherRequest::Scan).await {
                 Ok(_) => scanning.push(library.clone()),
-                Err(error) => silent.push((library.clone(), error)),
+                Err(error) => unreachable.push((library.clone(), error)),
             }
         }
         let deadline = tokio::time::Instant::now() + self.settings.scan_timeout;
         for library in scanning {
-            if let Err(error) = self.scanned(&library, deadline).await {
-                silent.push((library, error));
+            if let Err(error) = self.wait_for_scan(&library, deadline).await {
+                unreachable.push((library, error));
             }
         }
-        silent
+        unreachable
     }
 
     /// Waits until a folder was compared with its catalog.
-    async fn scanned(
+    async fn wait_for_scan(
         &self,
-        library: &Library,
+        library: &LibraryName,
         deadline: tokio::time::Instant,
     ) -> Result<(), Error> {
         let mut backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(1));
-        let nothing = WatcherQuestion::KnownOf { ids: Vec::new() };
-        while let WatcherAnswer::Known(page) = self.ask(library, &nothing).await?
+        let nothing = WatcherRequest::CatalogImages { ids: Vec::new() };
+        while let WatcherReply::CatalogPage(page) = self.request_watcher(library, &nothing).await?
             && page.scanning
         {
             if tokio::time::Instant::now() > deadline {
-                return Err(Error::Scan(library.clone()));
+                return Err(Error::ScanTimeout(library.clone()));
             }
-            tokio::time::sleep(backoff.next_wait()).await;
+            tokio::time::sleep(backoff.next_delay()).await;
         }
         Ok(())
     }
 
     /// Asks a library's watcher, a few times where it does not answer or refuses: one that was
     /// restarted, or whose library another one takes over, is silent or unsure for a moment.
-    async fn ask(
+    async fn request_watcher(
         &self,
-        library: &Library,
-        question: &WatcherQuestion,
-    ) -> Result<WatcherAnswer, Error> {
+        library: &LibraryName,
+        question: &WatcherRequest,
+    ) -> Result<WatcherReply, Error> {
         let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(5));
         loop {
             let asked = (library.clone(), question.clone());
             let library = library.clone();
-            let error = match self.bus.ask_watcher(asked).await {
-                Ok(WatcherAnswer::Refused(reason)) => Error::Refused { library, reason },
+            let error = match self.bus.request_watcher(asked).await {
+                Ok(WatcherReply::Refused(reason)) => Error::Refused { library, reason },
                 Ok(answer) => return Ok(answer),
                 Err(source) => Error::Watcher { library, source },
             };
-            if backoff.tries() + 1 >= TRIES {
+            if backoff.attempts() + 1 >= MAX_ATTEMPTS {
                 return Err(error);
             }
             tracing::debug!(%error, "asking again");
-            tokio::time::sleep(backoff.next_wait()).await;
+            tokio::time::sleep(backoff.next_delay()).await;
         }
     }
 }

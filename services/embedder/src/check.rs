@@ -9,47 +9,55 @@ use std::time::{Duration, Instant};
 
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
-use lookalike_proto::{FileEvent, Library};
+use lookalike_proto::{FileEvent, LibraryName};
 use tokio::task::{JoinError, JoinHandle};
 use tokio::time::timeout_at;
 
-use crate::commit::{Action, Ready};
+use crate::commit::{PreparedEvent, RowChange};
 use crate::file;
-use crate::folder::Folder;
+use crate::folder::LibraryReader;
 
 /// How long a batch waits for the folders that its files lie in.
-const PATIENCE: Duration = Duration::from_millis(250);
+const VERIFY_TIMEOUT: Duration = Duration::from_millis(250);
 
 /// How long a look holds that took longer than that.
-const HOLDS: Duration = Duration::from_secs(5);
+const VERIFIED_TTL: Duration = Duration::from_secs(5);
 
 /// Files that are looked at beside.
 #[derive(Default)]
-pub struct Aside {
-    looks: FuturesUnordered<JoinHandle<Vec<Ready>>>,
+pub struct PendingVerifications {
+    tasks: FuturesUnordered<JoinHandle<Vec<PreparedEvent>>>,
 }
 
-impl Aside {
+impl PendingVerifications {
     /// Whether nothing is looked at.
     pub fn is_empty(&self) -> bool {
-        self.looks.is_empty()
+        self.tasks.is_empty()
     }
 
     /// What has been looked at next, with what is to be done by now. Dropping the future loses
     /// nothing; `None` only where nothing is looked at.
-    pub async fn next(&mut self) -> Option<Vec<Ready>> {
-        self.looks.next().await.map(joined)
+    pub async fn next_batch(&mut self) -> Option<Vec<PreparedEvent>> {
+        self.tasks.next().await.map(unwrap_joined)
     }
 }
 
 /// Looks at the files of a batch: what may be committed now. What does not fit any more is not
 /// written.
-pub async fn disk(batch: Vec<Ready>, aside: &mut Aside) -> Vec<Ready> {
+pub async fn verify_batch(
+    batch: Vec<PreparedEvent>,
+    pending: &mut PendingVerifications,
+) -> Vec<PreparedEvent> {
     let mut now = Vec::with_capacity(batch.len());
-    let mut by_library: HashMap<Library, (Arc<Folder>, Vec<Ready>)> = HashMap::new();
+    let mut by_library: HashMap<LibraryName, (Arc<LibraryReader>, Vec<PreparedEvent>)> =
+        HashMap::new();
     for one in batch {
-        match &one.action {
-            Action::Put(folder, _) if one.checked.is_none_or(|when| when.elapsed() >= HOLDS) => {
+        match &one.change {
+            RowChange::Put(folder, _)
+                if one
+                    .verified_at
+                    .is_none_or(|when| when.elapsed() >= VERIFIED_TTL) =>
+            {
                 let group = by_library.entry(one.event().library.clone());
                 let group = group.or_insert_with(|| (folder.clone(), Vec::new()));
                 group.1.push(one);
@@ -57,26 +65,29 @@ pub async fn disk(batch: Vec<Ready>, aside: &mut Aside) -> Vec<Ready> {
             _ => now.push(one),
         }
     }
-    let until = tokio::time::Instant::now() + PATIENCE;
+    let until = tokio::time::Instant::now() + VERIFY_TIMEOUT;
     let looks: Vec<_> = by_library
         .into_values()
-        .map(|(folder, group)| tokio::spawn(look(folder, group)))
+        .map(|(folder, group)| tokio::spawn(verify_group(folder, group)))
         .collect();
     for mut look in looks {
         match timeout_at(until, &mut look).await {
-            Ok(looked) => now.extend(joined(looked)),
-            Err(_) => aside.looks.push(look),
+            Ok(looked) => now.extend(unwrap_joined(looked)),
+            Err(_) => pending.tasks.push(look),
         }
     }
     now
 }
 
-async fn look(folder: Arc<Folder>, mut group: Vec<Ready>) -> Vec<Ready> {
+async fn verify_group(
+    reader: Arc<LibraryReader>,
+    mut group: Vec<PreparedEvent>,
+) -> Vec<PreparedEvent> {
     let events: Vec<FileEvent> = group.iter().map(|one| one.event().clone()).collect();
-    let looked = folder.run(move |root, sign| {
+    let looked = reader.run_blocking(move |root, sign| {
         let checked = events.iter().map(|event| {
-            let checked = file::check(root, event);
-            sign.give();
+            let checked = file::verify_unchanged(root, event);
+            sign.record_progress();
             checked
         });
         checked.collect::<Vec<_>>()
@@ -84,15 +95,15 @@ async fn look(folder: Arc<Folder>, mut group: Vec<Ready>) -> Vec<Ready> {
     match looked.await {
         Ok(results) => {
             for (one, result) in group.iter_mut().zip(results) {
-                one.checked = Some(Instant::now());
+                one.verified_at = Some(Instant::now());
                 if let Err(mismatch) = result {
-                    one.action = mismatch.into();
+                    one.change = mismatch.into();
                 }
             }
         }
         Err(away) => {
             for one in &mut group {
-                one.action = Action::PutOff(away.0.clone());
+                one.change = RowChange::Defer(away.0.clone());
             }
         }
     }
@@ -100,7 +111,7 @@ async fn look(folder: Arc<Folder>, mut group: Vec<Ready>) -> Vec<Ready> {
 }
 
 /// Panics of ours go on to the caller.
-fn joined(looked: Result<Vec<Ready>, JoinError>) -> Vec<Ready> {
+fn unwrap_joined(looked: Result<Vec<PreparedEvent>, JoinError>) -> Vec<PreparedEvent> {
     match looked {
         Ok(group) => group,
         Err(error) => std::panic::resume_unwind(error.into_panic()),

@@ -10,23 +10,23 @@ use futures_util::future::join_all;
 use lookalike_bus::Bus;
 use lookalike_chassis::metrics::STAGE_SECONDS;
 use lookalike_chassis::{Backoff, clock};
-use lookalike_index::{Consistency, Error as IndexError, Fate, Index, Row};
-use lookalike_proto::{Attributes, ContentHash, FileEvent, ImageId, Outcome, State};
+use lookalike_index::{Error as IndexError, ErrorClass, Index, IndexRow, ReadConsistency};
+use lookalike_proto::{ContentHash, FileEvent, ImageId, Outcome, OutcomeAttributes, OutcomeState};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use crate::breaker::Breaker;
-use crate::check::{self, Aside};
-use crate::file::Mismatch;
-use crate::folder::Folder;
-use crate::hand::Held;
-use crate::known::Remembered;
+use crate::breaker::CircuitBreaker;
+use crate::check::{self, PendingVerifications};
+use crate::file::FileMismatch;
+use crate::folder::LibraryReader;
+use crate::hand::InFlightEvent;
+use crate::known::ContentCache;
 use crate::metrics;
 
 /// What is to be done for an event.
-pub enum Action {
+pub enum RowChange {
     /// Write the row, if the file in this folder still is what the event tells.
-    Put(Arc<Folder>, Box<Row>),
+    Put(Arc<LibraryReader>, Box<IndexRow>),
     /// Remove the row.
     Remove,
     /// Remove the row, and say why there is none.
@@ -39,40 +39,40 @@ pub enum Action {
     /// Nothing: the disk shows something else.
     Supersede(String),
     /// Nothing now: it is to be sent again later.
-    PutOff(String),
+    Defer(String),
 }
 
 /// An event, and what is to be committed for it.
-pub struct Ready {
-    pub held: Arc<Held>,
-    pub action: Action,
+pub struct PreparedEvent {
+    pub in_flight: Arc<InFlightEvent>,
+    pub change: RowChange,
     pub content_hash: Option<ContentHash>,
     pub reused: bool,
     /// When the disk was last looked at before writing.
-    pub checked: Option<Instant>,
+    pub verified_at: Option<Instant>,
 }
 
-impl Ready {
-    pub fn new(held: Arc<Held>, action: Action) -> Self {
+impl PreparedEvent {
+    pub fn new(in_flight: Arc<InFlightEvent>, change: RowChange) -> Self {
         Self {
-            held,
-            action,
+            in_flight,
+            change,
             content_hash: None,
             reused: false,
-            checked: None,
+            verified_at: None,
         }
     }
 
     /// The event.
     pub fn event(&self) -> &FileEvent {
-        &self.held.delivery.event
+        &self.in_flight.delivery.event
     }
 
-    fn id(&self) -> ImageId {
+    fn image_id(&self) -> ImageId {
         self.event().image_id
     }
 
-    fn key(&self) -> (String, i64) {
+    fn row_key(&self) -> (String, i64) {
         let event = self.event();
         let generation = i64::try_from(event.generation.get()).unwrap_or(i64::MAX);
         (event.image_id.to_string(), generation)
@@ -80,17 +80,17 @@ impl Ready {
 }
 
 /// Why a commit was not finished.
-enum Stopped {
+enum CommitStopped {
     /// The worker leaves: what it holds comes again elsewhere.
-    Leaving,
+    ShuttingDown,
     /// Milvus will never take anything of this worker's.
     Fatal(IndexError),
 }
 
 /// One request to Milvus.
 #[derive(Clone, Copy)]
-enum Work<'a> {
-    Upsert(&'a [Row]),
+enum IndexWrite<'a> {
+    Upsert(&'a [IndexRow]),
     Delete(&'a [(String, i64)]),
 }
 
@@ -99,11 +99,11 @@ pub struct Committer {
     pub index: Index,
     pub bus: Bus,
     pub model: String,
-    pub most_rows: usize,
-    pub breaker: Arc<Breaker>,
-    pub remembered: Arc<Remembered>,
+    pub max_rows: usize,
+    pub breaker: Arc<CircuitBreaker>,
+    pub content_cache: Arc<ContentCache>,
     /// Nothing is begun or tried again any more.
-    pub give_up: CancellationToken,
+    pub abort: CancellationToken,
 }
 
 impl Committer {
@@ -112,102 +112,102 @@ impl Committer {
     ///
     /// # Errors
     /// Why Milvus refuses.
-    pub async fn run(self, mut ready: mpsc::Receiver<Ready>) -> Result<(), IndexError> {
+    pub async fn run(self, mut ready: mpsc::Receiver<PreparedEvent>) -> Result<(), IndexError> {
         let mut batch = Vec::new();
-        let mut aside = Aside::default();
+        let mut aside = PendingVerifications::default();
         let mut is_open = true;
-        let most = self.most_rows.max(1);
+        let most = self.max_rows.max(1);
         loop {
             if batch.is_empty() && !is_open && aside.is_empty() {
                 return Ok(());
             }
             if batch.is_empty() {
                 tokio::select! {
-                    () = self.give_up.cancelled() => return Ok(()),
+                    () = self.abort.cancelled() => return Ok(()),
                     count = ready.recv_many(&mut batch, most), if is_open => is_open = count > 0,
-                    Some(looked_at) = aside.next(), if !aside.is_empty() => batch = looked_at,
+                    Some(looked_at) = aside.next_batch(), if !aside.is_empty() => batch = looked_at,
                 }
                 continue;
             }
             // Of one image only the first waits here; what came twice is done one after another.
-            let (now, later) = first_of_each(std::mem::take(&mut batch));
+            let (now, later) = split_duplicates(std::mem::take(&mut batch));
             batch = later;
-            let now = check::disk(now, &mut aside).await;
-            match self.commit(now).await {
+            let now = check::verify_batch(now, &mut aside).await;
+            match self.commit_batch(now).await {
                 Ok(()) => {}
-                Err(Stopped::Leaving) => return Ok(()),
-                Err(Stopped::Fatal(error)) => return Err(error),
+                Err(CommitStopped::ShuttingDown) => return Ok(()),
+                Err(CommitStopped::Fatal(error)) => return Err(error),
             }
         }
     }
 
-    async fn commit(&self, mut batch: Vec<Ready>) -> Result<(), Stopped> {
-        self.write(&mut batch).await?;
+    async fn commit_batch(&self, mut batch: Vec<PreparedEvent>) -> Result<(), CommitStopped> {
+        self.write_rows(&mut batch).await?;
         let needed_write = batch.iter().any(|one| {
             matches!(
-                one.action,
-                Action::Put(..) | Action::Remove | Action::Fail { .. }
+                one.change,
+                RowChange::Put(..) | RowChange::Remove | RowChange::Fail { .. }
             )
         });
         let committed_ns = clock::now_nanos();
         let outcomes: Vec<Outcome> = batch
             .iter()
-            .map(|one| self.outcome(one, committed_ns))
+            .map(|one| self.build_outcome(one, committed_ns))
             .collect();
-        self.tell(outcomes).await?;
+        self.publish_outcomes(outcomes).await?;
         for one in &batch {
-            one.held.note_answered();
-            if let Action::PutOff(reason) = &one.action {
-                tracing::debug!(image = %one.id(), reason, "an event is put off");
-                metrics::PUT_OFF.inc();
+            one.in_flight.mark_outcome_stored();
+            if let RowChange::Defer(reason) = &one.change {
+                tracing::debug!(image = %one.image_id(), reason, "an event is put off");
+                metrics::DEFERRED.inc();
             }
         }
         // Whatever can't be acknowledged comes again, and is found to be done.
         let acknowledged = batch
             .into_iter()
-            .map(|one| async move { one.held.delivery.acknowledge().await });
+            .map(|one| async move { one.in_flight.delivery.acknowledge_event().await });
         for result in join_all(acknowledged).await {
             if let Err(error) = result {
                 tracing::debug!(%error, "an event was not acknowledged and may come again");
             }
         }
         if !needed_write {
-            self.breaker.wrote_nothing();
+            self.breaker.record_no_write();
         }
         Ok(())
     }
 
     /// Writes and removes rows, however long Milvus is away.
-    async fn write(&self, batch: &mut [Ready]) -> Result<(), Stopped> {
+    async fn write_rows(&self, batch: &mut [PreparedEvent]) -> Result<(), CommitStopped> {
         let timer = STAGE_SECONDS.with_label_values(&["upsert"]).start_timer();
-        let rows: Vec<Row> = batch
+        let rows: Vec<IndexRow> = batch
             .iter()
-            .filter_map(|one| match &one.action {
-                Action::Put(_, row) => Some((**row).clone()),
+            .filter_map(|one| match &one.change {
+                RowChange::Put(_, row) => Some((**row).clone()),
                 _ => None,
             })
             .collect();
-        match self.insist(Work::Upsert(&rows)).await? {
+        match self.retry_write(IndexWrite::Upsert(&rows)).await? {
             Ok(()) => {}
-            Err(_) if rows.len() > 1 => self.write_alone(batch).await?,
-            Err(error) => refuse(batch, &error),
+            Err(_) if rows.len() > 1 => self.write_one_by_one(batch).await?,
+            Err(error) => mark_refused(batch, &error),
         }
         // Also of files whose row was just refused: an older row must not stay.
         let removals: Vec<(String, i64)> = batch
             .iter()
-            .filter(|one| matches!(one.action, Action::Remove | Action::Fail { .. }))
-            .map(Ready::key)
+            .filter(|one| matches!(one.change, RowChange::Remove | RowChange::Fail { .. }))
+            .map(PreparedEvent::row_key)
             .collect();
         if !removals.is_empty() {
-            self.keep_contents(batch).await;
-            let removed = self.insist(Work::Delete(&removals)).await?;
+            self.cache_removed_contents(batch).await;
+            let removed = self.retry_write(IndexWrite::Delete(&removals)).await?;
             if let Err(error) = removed {
                 // Ids and numbers only: a refusal is a mistake of ours, and nothing is lost by
                 // letting the events come again.
                 tracing::error!(%error, "Milvus refuses to remove rows");
                 for one in batch.iter_mut() {
-                    if matches!(one.action, Action::Remove | Action::Fail { .. }) {
-                        one.action = Action::PutOff(error.to_string());
+                    if matches!(one.change, RowChange::Remove | RowChange::Fail { .. }) {
+                        one.change = RowChange::Defer(error.to_string());
                     }
                 }
             }
@@ -217,142 +217,148 @@ impl Committer {
     }
 
     /// One row of many is refused: find out which.
-    async fn write_alone(&self, batch: &mut [Ready]) -> Result<(), Stopped> {
+    async fn write_one_by_one(&self, batch: &mut [PreparedEvent]) -> Result<(), CommitStopped> {
         for one in batch.iter_mut() {
-            let Action::Put(_, row) = &one.action else {
+            let RowChange::Put(_, row) = &one.change else {
                 continue;
             };
             let row = [(**row).clone()];
-            let written = self.insist(Work::Upsert(&row)).await?;
+            let written = self.retry_write(IndexWrite::Upsert(&row)).await?;
             if let Err(error) = written {
-                refuse(std::slice::from_mut(one), &error);
+                mark_refused(std::slice::from_mut(one), &error);
             }
         }
         Ok(())
     }
 
     /// Removed files may come back, with the same content: their vectors are kept in memory.
-    async fn keep_contents(&self, batch: &[Ready]) {
+    async fn cache_removed_contents(&self, batch: &[PreparedEvent]) {
         let ids: Vec<String> = batch
             .iter()
-            .filter(|one| matches!(one.action, Action::Remove))
-            .map(|one| one.id().to_string())
+            .filter(|one| matches!(one.change, RowChange::Remove))
+            .map(|one| one.image_id().to_string())
             .collect();
         if ids.is_empty() {
             return;
         }
         let kept = async {
-            let images = self.index.get(&ids, Consistency::Bounded).await?;
+            let images = self
+                .index
+                .fetch_images(&ids, ReadConsistency::Bounded)
+                .await?;
             let hashes: Vec<String> = images
                 .into_iter()
                 .map(|image| image.content_hash)
                 .filter(|hash| {
                     hash.parse()
-                        .is_ok_and(|hash: ContentHash| !self.remembered.has(&hash))
+                        .is_ok_and(|hash: ContentHash| !self.content_cache.has_vector(&hash))
                 })
                 .collect();
             if hashes.is_empty() {
                 return Ok(());
             }
-            for (hash, row) in self.index.known_content(&hashes).await? {
+            for (hash, row) in self.index.find_rows_by_content(&hashes).await? {
                 if let Ok(hash) = hash.parse() {
-                    self.remembered.keep(hash, row);
+                    self.content_cache.store_row(hash, row);
                 }
             }
             Ok::<_, IndexError>(())
         };
-        if let Some(Err(error)) = self.give_up.run_until_cancelled(kept).await {
+        if let Some(Err(error)) = self.abort.run_until_cancelled(kept).await {
             tracing::debug!(%error, "contents that go were not kept");
         }
     }
 
     /// Tries until it is done or refused. Nothing is taken from the queue meanwhile, and
     /// JetStream is told that what is in hand is being worked on: an outage costs no redelivery.
-    async fn insist(&self, work: Work<'_>) -> Result<Result<(), IndexError>, Stopped> {
+    async fn retry_write(
+        &self,
+        work: IndexWrite<'_>,
+    ) -> Result<Result<(), IndexError>, CommitStopped> {
         let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(5));
         loop {
             let (what, done) = match work {
-                Work::Upsert([]) => return Ok(Ok(())),
-                Work::Upsert(rows) => {
-                    let written = self.index.upsert(rows);
+                IndexWrite::Upsert([]) => return Ok(Ok(())),
+                IndexWrite::Upsert(rows) => {
+                    let written = self.index.upsert_rows(rows);
                     (
                         "writing rows",
-                        self.give_up.run_until_cancelled(written).await,
+                        self.abort.run_until_cancelled(written).await,
                     )
                 }
-                Work::Delete(images) => {
-                    let removed = self.index.delete(images);
+                IndexWrite::Delete(images) => {
+                    let removed = self.index.delete_up_to_generation(images);
                     (
                         "removing rows",
-                        self.give_up.run_until_cancelled(removed).await,
+                        self.abort.run_until_cancelled(removed).await,
                     )
                 }
             };
             let error = match done {
-                None => return Err(Stopped::Leaving),
+                None => return Err(CommitStopped::ShuttingDown),
                 Some(Ok(())) => {
-                    self.breaker.wrote();
+                    self.breaker.record_write();
                     return Ok(Ok(()));
                 }
                 Some(Err(error)) => error,
             };
-            match error.fate() {
-                Fate::Reject => return Ok(Err(error)),
-                Fate::Fatal => return Err(Stopped::Fatal(error)),
-                Fate::Retry => self.breaker.failed_write(),
+            match error.class() {
+                ErrorClass::Reject => return Ok(Err(error)),
+                ErrorClass::Fatal => return Err(CommitStopped::Fatal(error)),
+                ErrorClass::Retry => self.breaker.record_write_failure(),
             }
-            let wait = backoff.next_wait();
+            let wait = backoff.next_delay();
             tracing::warn!(%error, ?wait, "{what} failed, trying again");
             if let IndexError::Missing { .. } = error
-                && let Err(error) = self.index.ensure().await
+                && let Err(error) = self.index.ensure_collection().await
             {
-                if error.fate() == Fate::Fatal {
-                    return Err(Stopped::Fatal(error));
+                if error.class() == ErrorClass::Fatal {
+                    return Err(CommitStopped::Fatal(error));
                 }
                 tracing::warn!(%error, "the collection can't be made again now");
             }
             tokio::select! {
-                () = self.give_up.cancelled() => return Err(Stopped::Leaving),
+                () = self.abort.cancelled() => return Err(CommitStopped::ShuttingDown),
                 () = tokio::time::sleep(wait) => {}
             }
         }
     }
 
-    fn outcome(&self, one: &Ready, committed_ns: i64) -> Outcome {
-        let (state, attributes) = match &one.action {
-            Action::Put(_, row) => {
+    fn build_outcome(&self, prepared: &PreparedEvent, committed_ns: i64) -> Outcome {
+        let (state, attributes) = match &prepared.change {
+            RowChange::Put(_, row) => {
                 let image = &row.image;
-                let attributes = Attributes {
+                let attributes = OutcomeAttributes {
                     width: u32::try_from(image.width).unwrap_or(0),
                     height: u32::try_from(image.height).unwrap_or(0),
                     format: image.format.clone(),
                 };
-                (State::Indexed, Some(attributes))
+                (OutcomeState::Indexed, Some(attributes))
             }
-            Action::Remove => (State::Removed, None),
-            Action::Fail { code, detail } => {
+            RowChange::Remove => (OutcomeState::Removed, None),
+            RowChange::Fail { code, detail } => {
                 let (code, detail) = ((*code).to_owned(), detail.clone());
-                (State::Failed { code, detail }, None)
+                (OutcomeState::Failed { code, detail }, None)
             }
-            Action::Supersede(detail) => {
+            RowChange::Supersede(detail) => {
                 let detail = detail.clone();
-                (State::Superseded { detail }, None)
+                (OutcomeState::Superseded { detail }, None)
             }
-            Action::PutOff(detail) => {
+            RowChange::Defer(detail) => {
                 let detail = detail.clone();
-                (State::PutOff { detail }, None)
+                (OutcomeState::Deferred { detail }, None)
             }
         };
-        let mut outcome = one.held.outcome(state);
+        let mut outcome = prepared.in_flight.build_outcome(state);
         outcome.timings.committed_ns = committed_ns;
-        outcome.content_hash = one.content_hash;
+        outcome.content_hash = prepared.content_hash;
         outcome.model.clone_from(&self.model);
         outcome.attributes = attributes;
-        outcome.reused = one.reused;
+        outcome.reused = prepared.reused;
         outcome
     }
 
-    async fn tell(&self, mut outcomes: Vec<Outcome>) -> Result<(), Stopped> {
+    async fn publish_outcomes(&self, mut outcomes: Vec<Outcome>) -> Result<(), CommitStopped> {
         let _timer = STAGE_SECONDS.with_label_values(&["outcome"]).start_timer();
         let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(5));
         loop {
@@ -367,13 +373,13 @@ impl Committer {
             }
             let Some(error) = failure else { return Ok(()) };
             outcomes = untold;
-            let wait = backoff.next_wait();
+            let wait = backoff.next_delay();
             tracing::warn!(%error, ?wait, "outcomes can't be stored now, trying again");
-            if let Err(error) = self.bus.ensure().await {
+            if let Err(error) = self.bus.ensure_streams().await {
                 tracing::debug!(%error, "the streams can't be made now");
             }
             tokio::select! {
-                () = self.give_up.cancelled() => return Err(Stopped::Leaving),
+                () = self.abort.cancelled() => return Err(CommitStopped::ShuttingDown),
                 () = tokio::time::sleep(wait) => {}
             }
         }
@@ -381,10 +387,10 @@ impl Committer {
 }
 
 /// The rows among these can't be stored as they are: their files are listed as failed.
-fn refuse(batch: &mut [Ready], error: &IndexError) {
+fn mark_refused(batch: &mut [PreparedEvent], error: &IndexError) {
     for one in batch {
-        if matches!(one.action, Action::Put(..)) {
-            one.action = Action::Fail {
+        if matches!(one.change, RowChange::Put(..)) {
+            one.change = RowChange::Fail {
                 code: "index_refused",
                 detail: error.to_string(),
             };
@@ -392,11 +398,11 @@ fn refuse(batch: &mut [Ready], error: &IndexError) {
     }
 }
 
-fn first_of_each(batch: Vec<Ready>) -> (Vec<Ready>, Vec<Ready>) {
+fn split_duplicates(batch: Vec<PreparedEvent>) -> (Vec<PreparedEvent>, Vec<PreparedEvent>) {
     let mut seen = HashMap::new();
     let (mut first, mut later) = (Vec::new(), Vec::new());
     for one in batch {
-        if seen.insert(one.id(), ()).is_none() {
+        if seen.insert(one.image_id(), ()).is_none() {
             first.push(one)
         } else {
             later.push(one)
@@ -405,15 +411,15 @@ fn first_of_each(batch: Vec<Ready>) -> (Vec<Ready>, Vec<Ready>) {
     (first, later)
 }
 
-impl From<Mismatch> for Action {
-    fn from(mismatch: Mismatch) -> Self {
+impl From<FileMismatch> for RowChange {
+    fn from(mismatch: FileMismatch) -> Self {
         match mismatch {
-            Mismatch::Superseded(detail) => Self::Supersede(detail),
-            Mismatch::Unreadable(detail) => Self::Fail {
+            FileMismatch::Superseded(detail) => Self::Supersede(detail),
+            FileMismatch::Unreadable(detail) => Self::Fail {
                 code: "unreadable",
                 detail,
             },
-            Mismatch::NotNow(reason) => Self::PutOff(reason),
+            FileMismatch::Unavailable(reason) => Self::Defer(reason),
         }
     }
 }

@@ -3,27 +3,27 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use lookalike_vision::{Attributes, DecodeError, Engine, Input, Limits, Watch};
+use lookalike_vision::{DecodeError, DecodeMonitor, DecodedAttributes, Engine, Input, Limits};
 
-use crate::strays::Strays;
+use crate::strays::LeakedThreads;
 
 /// A decoder that is at work and uses no processor at all may be so for as many times the limit.
-const TIMES_ASLEEP: u32 = 10;
+const MAX_ASLEEP_FACTOR: u32 = 10;
 
 /// From a file's bytes to what the engine's network takes: for a thread of its own.
-pub fn prepare(
+pub fn decoder_for(
     bytes: Vec<u8>,
     engine: &Engine,
     limits: &Limits,
-) -> impl FnOnce(&Watch) -> Result<(Input, Attributes), DecodeError> + Send + use<> {
+) -> impl FnOnce(&DecodeMonitor) -> Result<(Input, DecodedAttributes), DecodeError> + Send + use<> {
     let (description, limits) = (engine.description().clone(), limits.clone());
     move |watch| {
-        let wanted = description.short_side_wanted();
-        let decoded = lookalike_vision::decode_watched(&bytes, wanted, &limits, watch);
+        let wanted = description.min_short_side();
+        let decoded = lookalike_vision::decode_monitored(&bytes, wanted, &limits, watch);
         let (picture, attributes) = decoded?;
         drop(bytes);
         Ok((
-            lookalike_vision::preprocess(&description, &picture),
+            lookalike_vision::preprocess_image(&description, &picture),
             attributes,
         ))
     }
@@ -32,42 +32,44 @@ pub fn prepare(
 /// Decodes on a thread of its own. Decoders end by themselves when their time of a processor is
 /// over; one that does not is given up after twice as much, and its thread becomes a stray. A
 /// machine that is busy, or a process that was frozen, makes no file slow.
-pub async fn in_time<T: Send + 'static>(
-    decode: impl FnOnce(&Watch) -> Result<T, DecodeError> + Send + 'static,
-    most: Duration,
-    strays: &Arc<Strays>,
+pub async fn run_decoder<T: Send + 'static>(
+    decode: impl FnOnce(&DecodeMonitor) -> Result<T, DecodeError> + Send + 'static,
+    timeout: Duration,
+    leaked_threads: &Arc<LeakedThreads>,
 ) -> Result<T, DecodeError> {
-    let watch = Watch::default();
+    let watch = DecodeMonitor::default();
     let own = watch.clone();
     let mut thread = tokio::task::spawn_blocking(move || decode(&own));
-    let step = (most / 8).clamp(Duration::from_millis(5), Duration::from_secs(1));
-    let mut patience = Patience::new(most);
+    let step = (timeout / 8).clamp(Duration::from_millis(5), Duration::from_secs(1));
+    let mut decode_timeout = DecodeTimeout::new(timeout);
     loop {
         match tokio::time::timeout(step, &mut thread).await {
             Ok(Ok(decoded)) => return decoded,
             // A panic of ours goes on to the caller.
             Ok(Err(error)) => std::panic::resume_unwind(error.into_panic()),
-            Err(_) if patience.is_over(step, watch.is_computing(), watch.used()) => break,
+            Err(_) if decode_timeout.is_over(step, watch.is_computing(), watch.cpu_time_used()) => {
+                break;
+            }
             Err(_) => {}
         }
     }
-    watch.give_up();
-    strays.adopt(thread);
+    watch.abandon_decode();
+    leaked_threads.track_thread(thread);
     tracing::error!("a decoder does not end; its file is listed, and its thread left behind");
-    Err(DecodeError::TooSlow { max: most })
+    Err(DecodeError::TooSlow { max: timeout })
 }
 
 /// What one decoder has had so far.
-struct Patience {
-    most: Duration,
+struct DecodeTimeout {
+    limit: Duration,
     used: Duration,
     asleep: Duration,
 }
 
-impl Patience {
-    fn new(most: Duration) -> Self {
+impl DecodeTimeout {
+    fn new(limit: Duration) -> Self {
         Self {
-            most,
+            limit,
             used: Duration::ZERO,
             asleep: Duration::ZERO,
         }
@@ -80,8 +82,8 @@ impl Patience {
             self.asleep += step;
         }
         self.used = self.used.max(used);
-        self.used >= self.most.saturating_mul(2)
-            || self.asleep >= self.most.saturating_mul(TIMES_ASLEEP)
+        self.used >= self.limit.saturating_mul(2)
+            || self.asleep >= self.limit.saturating_mul(MAX_ASLEEP_FACTOR)
     }
 }
 
@@ -106,38 +108,39 @@ mod tests {
 
     #[tokio::test(flavor = "multi_thread")]
     async fn a_decoder_that_does_not_end_is_given_up() {
-        let strays = Strays::new(0);
+        let strays = LeakedThreads::new(0);
         // It would take an hour, and its own limit does not end it.
         let mut limits = Limits::default();
         limits.decode_timeout = Duration::MAX;
         let file = jpeg_of_scans(1_000_000);
-        let endless =
-            move |watch: &Watch| lookalike_vision::decode_watched(&file, 146, &limits, watch);
-        let decoded = in_time(endless, Duration::from_millis(40), &strays).await;
+        let endless = move |watch: &DecodeMonitor| {
+            lookalike_vision::decode_monitored(&file, 146, &limits, watch)
+        };
+        let decoded = run_decoder(endless, Duration::from_millis(40), &strays).await;
         assert_eq!(decoded.unwrap_err().code(), "too_slow");
         // Its thread notices at its next read that nobody waits for it.
-        strays.until(false).await;
+        strays.wait_until_over_limit(false).await;
     }
 
     #[tokio::test(flavor = "multi_thread")]
     async fn who_waits_for_memory_is_not_slow() {
-        let strays = Strays::new(0);
-        let waits = |_: &Watch| {
+        let strays = LeakedThreads::new(0);
+        let waits = |_: &DecodeMonitor| {
             std::thread::sleep(Duration::from_millis(200));
             Ok(7)
         };
-        let decoded = in_time(waits, Duration::from_millis(5), &strays).await;
+        let decoded = run_decoder(waits, Duration::from_millis(5), &strays).await;
         assert_eq!(decoded, Ok(7));
-        assert_eq!(strays.too_many(), None);
+        assert_eq!(strays.count_over_limit(), None);
     }
 
     /// After how many steps of a second a decoder with 30 seconds is given up, of 1,000, that
     /// uses so many milliseconds of each.
     fn given_up_after(is_at_work: bool, used_ms: u64) -> Option<u64> {
-        let mut patience = Patience::new(Duration::from_secs(30));
+        let mut timeout = DecodeTimeout::new(Duration::from_secs(30));
         (1..=1_000).find(|step| {
             let used = Duration::from_millis(step * used_ms);
-            patience.is_over(Duration::from_secs(1), is_at_work, used)
+            timeout.is_over(Duration::from_secs(1), is_at_work, used)
         })
     }
 

@@ -8,34 +8,34 @@ use crate::error::Error;
 
 /// Cheap to clone.
 #[derive(Clone)]
-pub struct Ending {
+pub struct ShutdownReason {
     /// Nothing more is taken in.
-    pub leave: CancellationToken,
-    why: Arc<Mutex<Option<Error>>>,
+    pub shutdown: CancellationToken,
+    error: Arc<Mutex<Option<Error>>>,
 }
 
-impl Ending {
-    /// Ends with `leave`.
-    pub fn with(leave: &CancellationToken) -> Self {
+impl ShutdownReason {
+    /// Ends with `shutdown`.
+    pub fn for_worker(shutdown: &CancellationToken) -> Self {
         Self {
-            leave: leave.child_token(),
-            why: Arc::default(),
+            shutdown: shutdown.child_token(),
+            error: Arc::default(),
         }
     }
 
     /// Ends the worker, which first finishes what it can. The first reason counts.
-    pub fn because(&self, error: Error) {
-        let mut why = self.why.lock().expect("no holder of this lock panics");
+    pub fn shut_down_with(&self, error: Error) {
+        let mut why = self.error.lock().expect("no holder of this lock panics");
         if why.is_none() {
             tracing::error!(%error, "this worker ends");
             *why = Some(error);
         }
-        self.leave.cancel();
+        self.shutdown.cancel();
     }
 
     /// Why it ended, where that was not from outside.
-    pub fn why(&self) -> Option<Error> {
-        self.why
+    pub fn take_error(&self) -> Option<Error> {
+        self.error
             .lock()
             .expect("no holder of this lock panics")
             .take()

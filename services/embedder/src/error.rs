@@ -9,11 +9,11 @@ pub enum Error {
     /// The network failed even on the trial picture, again and again.
     #[error("this worker can't embed any more")]
     Device(#[source] lookalike_vision::Error),
-    /// More than `embed.max_strays`.
+    /// More than `embed.max_leaked_threads`.
     #[error(
         "{count} decoders do not end, so this worker has to be started anew; their files are listed as failed (too_slow)"
     )]
-    Strays {
+    LeakedThreads {
         /// How many.
         count: usize,
     },

@@ -1,6 +1,6 @@
 //! A library's folder, which may hang: a mount whose server is away lets a thread wait for ever.
 //!
-//! Everything that touches the disk goes through [`Folder::enter`]. Each library has a few readers
+//! Everything that touches the disk goes through [`Folder::acquire_permit`]. Each library has a few readers
 //! of its own, so that one that hangs takes no thread from another one. Once everything under way
 //! in a folder has given no sign for a moment, what would enter is put off at once, and only now
 //! and then somebody tries; a sign of life from anybody opens the folder again.
@@ -14,69 +14,69 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
 use crate::metrics;
 use crate::settings::Settings;
-use crate::strays::Errand;
+use crate::strays::LeakKind;
 
 /// The folder can't be read now: try again later. Says why.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Away(pub String);
+pub struct FolderUnavailable(pub String);
 
 /// One library's folder.
-pub struct Folder {
+pub struct LibraryReader {
     root: PathBuf,
-    readers: Arc<Semaphore>,
+    permits: Arc<Semaphore>,
     /// How long one system call may take before nobody waits for it any more.
     timeout: Duration,
-    pulse: Arc<Pulse>,
+    health: Arc<FolderHealth>,
 }
 
 /// The signs of life of a folder.
-struct Pulse {
-    stall: Duration,
-    state: Mutex<State>,
+struct FolderHealth {
+    stall_timeout: Duration,
+    state: Mutex<FolderState>,
     changed: Notify,
 }
 
-struct State {
+struct FolderState {
     library: String,
     /// Errands under way, and those that nobody waits for any more.
-    under_way: usize,
-    strays: usize,
-    last_sign: Instant,
+    active: usize,
+    leaked: usize,
+    last_heartbeat: Instant,
     /// Somebody tries a stalled folder since then.
-    trying_since: Option<Instant>,
-    next_try: Instant,
+    probing_since: Option<Instant>,
+    next_probe: Instant,
     backoff: Backoff,
-    is_told: bool,
+    is_reported: bool,
 }
 
 /// Whether an errand may begin.
 #[derive(Debug, PartialEq, Eq)]
-enum Admission {
-    Go,
+enum ReadAdmission {
+    Allowed,
     /// Somebody tries: a sign, or nothing until then, decides.
     WaitUntil(Instant),
-    Away,
+    Unavailable,
 }
 
-impl Folder {
+impl LibraryReader {
     /// A folder in which everything is well.
     pub fn new(library: &str, root: PathBuf, settings: &Settings) -> Arc<Self> {
         let now = Instant::now();
         Arc::new(Self {
             root,
-            readers: Arc::new(Semaphore::new(settings.library_readers.max(1))),
+            permits: Arc::new(Semaphore::new(settings.library_readers.max(1))),
             timeout: settings.read_timeout,
-            pulse: Arc::new(Pulse {
-                stall: settings.read_stall,
-                state: Mutex::new(State {
+            health: Arc::new(FolderHealth {
+                stall_timeout: settings.read_stall_timeout,
+                state: Mutex::new(FolderState {
                     library: library.to_owned(),
-                    under_way: 0,
-                    strays: 0,
-                    last_sign: now,
-                    trying_since: None,
-                    next_try: now,
+                    active: 0,
+                    leaked: 0,
+                    last_heartbeat: now,
+                    probing_since: None,
+                    next_probe: now,
                     backoff: Backoff::new(Duration::from_secs(1), settings.read_timeout),
-                    is_told: false,
+                    is_reported: false,
                 }),
                 changed: Notify::new(),
             }),
@@ -87,34 +87,34 @@ impl Folder {
     ///
     /// # Errors
     /// When the folder hangs.
-    pub async fn enter(self: &Arc<Self>) -> Result<Pass, Away> {
-        let turn = self.readers.clone().acquire_owned();
+    pub async fn acquire_permit(self: &Arc<Self>) -> Result<ReadPermit, FolderUnavailable> {
+        let turn = self.permits.clone().acquire_owned();
         tokio::pin!(turn);
         loop {
-            let changed = self.pulse.changed.notified();
+            let changed = self.health.changed.notified();
             tokio::pin!(changed);
             changed.as_mut().enable();
             let admission = self
-                .pulse
-                .lock()
-                .admission(self.pulse.stall, Instant::now());
+                .health
+                .lock_state()
+                .admit_read(self.health.stall_timeout, Instant::now());
             let until = match admission {
-                Admission::Away => return Err(self.away()),
-                Admission::WaitUntil(until) => {
+                ReadAdmission::Unavailable => return Err(self.unavailable_error()),
+                ReadAdmission::WaitUntil(until) => {
                     tokio::select! {
                         () = &mut changed => {}
                         () = tokio::time::sleep_until(until.into()) => {}
                     }
                     continue;
                 }
-                Admission::Go => Instant::now() + self.pulse.stall,
+                ReadAdmission::Allowed => Instant::now() + self.health.stall_timeout,
             };
             tokio::select! {
                 biased;
                 reader = &mut turn => {
-                    return Ok(Pass {
-                        folder: self.clone(),
-                        reader: reader.expect("this semaphore is never closed"),
+                    return Ok(ReadPermit {
+                        reader: self.clone(),
+                        permit: reader.expect("this semaphore is never closed"),
                     });
                 }
                 // All readers are busy: perhaps they are stuck.
@@ -127,49 +127,52 @@ impl Folder {
     ///
     /// # Errors
     /// When the folder hangs.
-    pub async fn run<T: Send + 'static>(
+    pub async fn run_blocking<T: Send + 'static>(
         self: &Arc<Self>,
-        work: impl FnOnce(&Path, &Sign) -> T + Send + 'static,
-    ) -> Result<T, Away> {
-        self.enter().await?.run(work).await
+        work: impl FnOnce(&Path, &ReadHeartbeat) -> T + Send + 'static,
+    ) -> Result<T, FolderUnavailable> {
+        self.acquire_permit().await?.run_blocking(work).await
     }
 
-    fn away(&self) -> Away {
-        Away("the library's folder does not answer: does its mount hang?".to_owned())
+    fn unavailable_error(&self) -> FolderUnavailable {
+        FolderUnavailable("the library's folder does not answer: does its mount hang?".to_owned())
     }
 }
 
 /// A turn to read in a folder.
-pub struct Pass {
-    folder: Arc<Folder>,
-    reader: OwnedSemaphorePermit,
+pub struct ReadPermit {
+    reader: Arc<LibraryReader>,
+    permit: OwnedSemaphorePermit,
 }
 
-impl Pass {
-    /// As [`Folder::run`]. Who hangs keeps the turn: at most so many threads of a library do.
+impl ReadPermit {
+    /// As [`Folder::run_blocking`]. Who hangs keeps the turn: at most so many threads of a library do.
     ///
     /// # Errors
     /// When the folder hangs.
-    pub async fn run<T: Send + 'static>(
+    pub async fn run_blocking<T: Send + 'static>(
         self,
-        work: impl FnOnce(&Path, &Sign) -> T + Send + 'static,
-    ) -> Result<T, Away> {
-        let Self { folder, reader } = self;
-        let sign = Sign::begin(&folder.pulse);
+        work: impl FnOnce(&Path, &ReadHeartbeat) -> T + Send + 'static,
+    ) -> Result<T, FolderUnavailable> {
+        let Self {
+            reader: folder,
+            permit: reader,
+        } = self;
+        let sign = ReadHeartbeat::start_task(&folder.health);
         let (root, own) = (folder.root.clone(), sign.clone());
         let mut thread = tokio::task::spawn_blocking(move || {
             // In this order, also in a panic: the end is noted, then the turn given on.
             let _reader = reader;
-            let ending = Ending(own);
+            let ending = DiskTaskGuard(own);
             work(&root, &ending.0)
         });
         loop {
-            let deadline = sign.last() + folder.timeout;
+            let deadline = sign.last_heartbeat() + folder.timeout;
             match tokio::time::timeout_at(deadline.into(), &mut thread).await {
                 Ok(Ok(value)) => return Ok(value),
                 Ok(Err(error)) => std::panic::resume_unwind(error.into_panic()),
-                Err(_) if sign.give_up_before(Instant::now(), folder.timeout) => {
-                    return Err(folder.away());
+                Err(_) if sign.abandon_if_stalled(Instant::now(), folder.timeout) => {
+                    return Err(folder.unavailable_error());
                 }
                 Err(_) => {}
             }
@@ -179,109 +182,109 @@ impl Pass {
 
 /// Tells that an errand goes on: from its thread, after every call of the system.
 #[derive(Clone)]
-pub struct Sign {
-    pulse: Arc<Pulse>,
-    own: Arc<Mutex<Own>>,
+pub struct ReadHeartbeat {
+    health: Arc<FolderHealth>,
+    task: Arc<Mutex<DiskTask>>,
 }
 
-struct Own {
-    last: Instant,
+struct DiskTask {
+    last_heartbeat: Instant,
     has_ended: bool,
-    is_stray: bool,
+    is_leaked: bool,
 }
 
-impl Sign {
-    fn begin(pulse: &Arc<Pulse>) -> Self {
+impl ReadHeartbeat {
+    fn start_task(pulse: &Arc<FolderHealth>) -> Self {
         let now = Instant::now();
-        let mut state = pulse.lock();
-        if state.under_way + state.strays == 0 {
+        let mut state = pulse.lock_state();
+        if state.active + state.leaked == 0 {
             // The silence before was peace.
-            state.last_sign = now;
+            state.last_heartbeat = now;
         }
-        state.under_way += 1;
+        state.active += 1;
         drop(state);
         Self {
-            pulse: pulse.clone(),
-            own: Arc::new(Mutex::new(Own {
-                last: now,
+            health: pulse.clone(),
+            task: Arc::new(Mutex::new(DiskTask {
+                last_heartbeat: now,
                 has_ended: false,
-                is_stray: false,
+                is_leaked: false,
             })),
         }
     }
 
-    fn own(&self) -> MutexGuard<'_, Own> {
-        self.own
+    fn lock_task(&self) -> MutexGuard<'_, DiskTask> {
+        self.task
             .lock()
             .expect("nothing panics while it holds this lock")
     }
 
     /// Something came back from the disk.
-    pub fn give(&self) {
+    pub fn record_progress(&self) {
         let now = Instant::now();
-        self.own().last = now;
-        self.pulse.sign(now);
+        self.lock_task().last_heartbeat = now;
+        self.health.record_heartbeat(now);
     }
 
-    fn last(&self) -> Instant {
-        self.own().last
+    fn last_heartbeat(&self) -> Instant {
+        self.lock_task().last_heartbeat
     }
 
     /// Gives the errand up if it has given no sign for so long.
-    fn give_up_before(&self, now: Instant, timeout: Duration) -> bool {
-        let mut own = self.own();
-        if own.has_ended || now.duration_since(own.last) < timeout {
+    fn abandon_if_stalled(&self, now: Instant, timeout: Duration) -> bool {
+        let mut own = self.lock_task();
+        if own.has_ended || now.duration_since(own.last_heartbeat) < timeout {
             return false;
         }
         // Both locks at once, own first: an end at this moment is counted before or after.
-        let mut state = self.pulse.lock();
-        own.is_stray = true;
-        state.under_way -= 1;
-        state.strays += 1;
-        metrics::STRAYS
-            .with_label_values(&[Errand::Disk.label()])
+        let mut state = self.health.lock_state();
+        own.is_leaked = true;
+        state.active -= 1;
+        state.leaked += 1;
+        metrics::LEAKED_THREADS
+            .with_label_values(&[LeakKind::Disk.label()])
             .inc();
         true
     }
 }
 
 /// Notes an errand's end, however it ends.
-struct Ending(Sign);
+struct DiskTaskGuard(ReadHeartbeat);
 
-impl Drop for Ending {
+impl Drop for DiskTaskGuard {
     fn drop(&mut self) {
-        let mut own = self.0.own();
+        let mut own = self.0.lock_task();
         own.has_ended = true;
-        let mut state = self.0.pulse.lock();
-        if own.is_stray {
-            state.strays -= 1;
-            metrics::STRAYS
-                .with_label_values(&[Errand::Disk.label()])
+        let mut state = self.0.health.lock_state();
+        if own.is_leaked {
+            state.leaked -= 1;
+            metrics::LEAKED_THREADS
+                .with_label_values(&[LeakKind::Disk.label()])
                 .dec();
         } else {
-            state.under_way -= 1;
+            state.active -= 1;
         }
         drop((state, own));
-        self.0.pulse.sign(Instant::now());
+        self.0.health.record_heartbeat(Instant::now());
     }
 }
 
-impl Pulse {
-    fn lock(&self) -> MutexGuard<'_, State> {
+impl FolderHealth {
+    fn lock_state(&self) -> MutexGuard<'_, FolderState> {
         self.state
             .lock()
             .expect("nothing panics while it holds this lock")
     }
 
-    fn sign(&self, now: Instant) {
-        let mut state = self.lock();
-        state.last_sign = now;
-        if state.trying_since.take().is_some() {
-            state.backoff.reset();
-            state.next_try = now;
+    fn record_heartbeat(&self, now: Instant) {
+        let mut state = self.lock_state();
+        state.last_heartbeat = now;
+        if state.probing_since.take().is_some() {
+            state.backoff.reset_attempts();
+            state.next_probe = now;
             self.changed.notify_waiters();
         }
-        if std::mem::take(&mut state.is_told) {
+        if std::mem::take(&mut state.is_reported) {
             tracing::info!(
                 library = state.library,
                 "the library's folder answers again"
@@ -290,34 +293,34 @@ impl Pulse {
     }
 }
 
-impl State {
+impl FolderState {
     fn is_stalled(&self, stall: Duration, now: Instant) -> bool {
-        self.under_way + self.strays > 0 && now.duration_since(self.last_sign) >= stall
+        self.active + self.leaked > 0 && now.duration_since(self.last_heartbeat) >= stall
     }
 
-    fn admission(&mut self, stall: Duration, now: Instant) -> Admission {
+    fn admit_read(&mut self, stall: Duration, now: Instant) -> ReadAdmission {
         if !self.is_stalled(stall, now) {
-            return Admission::Go;
+            return ReadAdmission::Allowed;
         }
-        match self.trying_since {
+        match self.probing_since {
             // The first try is waited for; after that, who comes is put off.
-            Some(since) if self.backoff.tries() <= 1 && now < since + stall => {
-                return Admission::WaitUntil(since + stall);
+            Some(since) if self.backoff.attempts() <= 1 && now < since + stall => {
+                return ReadAdmission::WaitUntil(since + stall);
             }
             _ => {}
         }
-        if now < self.next_try {
-            return Admission::Away;
+        if now < self.next_probe {
+            return ReadAdmission::Unavailable;
         }
-        self.trying_since = Some(now);
-        self.next_try = now + stall + self.backoff.next_wait();
-        if !std::mem::replace(&mut self.is_told, true) {
+        self.probing_since = Some(now);
+        self.next_probe = now + stall + self.backoff.next_delay();
+        if !std::mem::replace(&mut self.is_reported, true) {
             tracing::warn!(
                 library = self.library,
                 "a library's folder does not answer; what concerns it is put off meanwhile"
             );
         }
-        Admission::Go
+        ReadAdmission::Allowed
     }
 }
 

@@ -17,58 +17,58 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::{Context, Error, golden, queries, work};
+use crate::{Context, Error, golden, queries, run_worker};
 
 /// How often it is asked which collection is in service.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
+const POLL_INTERVAL: Duration = Duration::from_secs(1);
 
 /// How long queries of a model are answered after its collection went out of service.
-const GRACE: Duration = Duration::from_secs(60);
+const RETIREMENT_GRACE_PERIOD: Duration = Duration::from_secs(60);
 
 /// Loads a collection's model and starts it on its device, or says why it can't.
-pub type Load =
+pub type EngineLoader =
     Arc<dyn Fn(Collection) -> BoxFuture<'static, Result<Arc<Engine>, String>> + Send + Sync>;
 
 /// What the worker does and says beside its work: queries of which models it answers, and why it
 /// does not go over to the model in service.
 #[derive(Clone, Default)]
-pub(crate) struct Beside {
-    state: Arc<Mutex<State>>,
+pub(crate) struct QueryResponders {
+    state: Arc<Mutex<ResponderState>>,
     tasks: TaskTracker,
-    /// Whether nothing is taken in, compared or told of rows; see [`Beside::stand_aside`].
-    aside: Arc<watch::Sender<bool>>,
+    /// Whether nothing is taken in, compared or told of rows; see [`Beside::set_intake_paused`].
+    paused: Arc<watch::Sender<bool>>,
 }
 
 #[derive(Default)]
-struct State {
-    left_behind: Option<String>,
-    answered: Vec<Answered>,
+struct ResponderState {
+    rollover_error: Option<String>,
+    responders: Vec<QueryResponder>,
 }
 
 /// A model whose queries are answered.
-struct Answered {
+struct QueryResponder {
     engine: Arc<Engine>,
-    ended: CancellationToken,
+    stop: CancellationToken,
     /// Out of service since then.
-    since: Option<Instant>,
+    retired_at: Option<Instant>,
 }
 
-impl Answered {
-    fn is_of(&self, checksum: &str, fingerprint: &str) -> bool {
+impl QueryResponder {
+    fn serves_model(&self, checksum: &str, fingerprint: &str) -> bool {
         let own = self.engine.description();
         own.checksum == checksum && own.fingerprint() == fingerprint
     }
 }
 
-impl Beside {
-    fn state(&self) -> MutexGuard<'_, State> {
+impl QueryResponders {
+    fn lock_state(&self) -> MutexGuard<'_, ResponderState> {
         self.state.lock().expect("no holder of this lock panics")
     }
 
     /// Checksums of all models whose queries are answered but this one.
-    pub(crate) fn also_answers(&self, own: &str) -> Vec<String> {
-        let state = self.state();
-        let all = state.answered.iter();
+    pub(crate) fn other_served_models(&self, own: &str) -> Vec<String> {
+        let state = self.lock_state();
+        let all = state.responders.iter();
         let checksums = all.map(|model| &model.engine.description().checksum);
         checksums
             .filter(|checksum| *checksum != own)
@@ -77,24 +77,24 @@ impl Beside {
     }
 
     /// Why the worker does not go over to the model in service.
-    pub(crate) fn left_behind(&self) -> Option<String> {
-        self.state().left_behind.clone()
+    pub(crate) fn rollover_error(&self) -> Option<String> {
+        self.lock_state().rollover_error.clone()
     }
 
-    fn say_left_behind(&self, why: Option<String>) {
-        self.state().left_behind = why;
+    fn set_rollover_error(&self, error: Option<String>) {
+        self.lock_state().rollover_error = error;
     }
 
     /// Whether this worker stands aside, now and later.
-    pub(crate) fn stands_aside(&self) -> watch::Receiver<bool> {
-        self.aside.subscribe()
+    pub(crate) fn subscribe_paused(&self) -> watch::Receiver<bool> {
+        self.paused.subscribe()
     }
 
     /// While the model in service can't be used here and other workers use it: what this one would
     /// write, it would write into a collection that nobody searches any more.
-    fn stand_aside(&self, aside: bool) {
-        if self.aside.send_replace(aside) != aside {
-            match aside {
+    fn set_intake_paused(&self, paused: bool) {
+        if self.paused.send_replace(paused) != paused {
+            match paused {
                 true => tracing::warn!(
                     "other embedders work with the model in service: leaving the work to them"
                 ),
@@ -103,34 +103,34 @@ impl Beside {
         }
     }
 
-    fn engine(&self, wanted: &ModelIdentity) -> Option<Arc<Engine>> {
-        let state = self.state();
-        let mut models = state.answered.iter();
-        let model = models.find(|m| m.is_of(&wanted.checksum, &wanted.preprocessing))?;
+    fn find_engine(&self, wanted: &ModelIdentity) -> Option<Arc<Engine>> {
+        let state = self.lock_state();
+        let mut models = state.responders.iter();
+        let model = models.find(|m| m.serves_model(&wanted.checksum, &wanted.preprocessing))?;
         Some(model.engine.clone())
     }
 
     /// Queries of this model are answered, beside those of others.
-    fn answer(&self, engine: &Arc<Engine>, context: &Context) {
-        let mut state = self.state();
+    fn start_responder(&self, engine: &Arc<Engine>, context: &Context) {
+        let mut state = self.lock_state();
         let own = engine.description();
         let (checksum, fingerprint) = (&own.checksum, own.fingerprint());
-        let mut models = state.answered.iter_mut();
-        if let Some(model) = models.find(|m| m.is_of(checksum, &fingerprint)) {
-            model.since = None;
+        let mut models = state.responders.iter_mut();
+        if let Some(model) = models.find(|m| m.serves_model(checksum, &fingerprint)) {
+            model.retired_at = None;
             return;
         }
         let ended = CancellationToken::new();
-        self.tasks.spawn(queries::answer(
+        self.tasks.spawn(queries::answer_queries(
             context.bus.clone(),
             engine.clone(),
             context.settings.max_queries,
             ended.clone(),
         ));
-        state.answered.push(Answered {
+        state.responders.push(QueryResponder {
             engine: engine.clone(),
-            ended,
-            since: None,
+            stop: ended,
+            retired_at: None,
         });
     }
 
@@ -138,14 +138,14 @@ impl Beside {
     fn retire_others(&self, own: &Engine) {
         let own = own.description();
         let now = Instant::now();
-        for model in &mut self.state().answered {
-            if model.is_of(&own.checksum, &own.fingerprint()) || model.since.is_some() {
+        for model in &mut self.lock_state().responders {
+            if model.serves_model(&own.checksum, &own.fingerprint()) || model.retired_at.is_some() {
                 continue;
             }
-            model.since = Some(now);
-            let (beside, ended) = (self.clone(), model.ended.clone());
+            model.retired_at = Some(now);
+            let (beside, ended) = (self.clone(), model.stop.clone());
             self.tasks.spawn(async move {
-                let grace = ended.run_until_cancelled(tokio::time::sleep(GRACE));
+                let grace = ended.run_until_cancelled(tokio::time::sleep(RETIREMENT_GRACE_PERIOD));
                 if grace.await.is_some() {
                     beside.end_retired(now);
                 }
@@ -153,51 +153,55 @@ impl Beside {
         }
     }
 
-    fn end_retired(&self, since: Instant) {
-        self.state().answered.retain(|model| {
+    fn end_retired(&self, retired_at: Instant) {
+        self.lock_state().responders.retain(|model| {
             // One that is in service again has no such time any more.
-            let goes = model.since == Some(since);
+            let goes = model.retired_at == Some(retired_at);
             if goes {
-                model.ended.cancel();
+                model.stop.cancel();
             }
             !goes
         });
     }
 
-    async fn end(&self) {
-        for model in self.state().answered.drain(..) {
-            model.ended.cancel();
+    async fn stop_responders(&self) {
+        for model in self.lock_state().responders.drain(..) {
+            model.stop.cancel();
         }
         self.tasks.close();
         self.tasks.wait().await;
     }
 }
 
-/// Works until `leave`, with whichever model is in service; then finishes what is in hand, for
-/// `settings.drain` at most. What can't be finished then is put off, so that its watcher sends it
+/// Works until `shutdown`, with whichever model is in service; then finishes what is in hand, for
+/// `settings.drain_timeout` at most. What can't be finished then is put off, so that its watcher sends it
 /// again, and nothing is delivered again.
 ///
 /// # Errors
 /// When Milvus refuses this worker for good (wrong credentials), its device fails, or too many
 /// decoders hang.
-pub async fn run(context: Context, load: Load, leave: CancellationToken) -> Result<(), Error> {
+pub async fn run_embedder(
+    context: Context,
+    load: EngineLoader,
+    shutdown: CancellationToken,
+) -> Result<(), Error> {
     let mut context = context;
-    let beside = Beside::default();
+    let responders = QueryResponders::default();
     let ended = loop {
-        beside.answer(&context.engine, &context);
-        beside.retire_others(&context.engine);
-        let leave_this = leave.child_token();
-        let working = work(context.clone(), beside.clone(), leave_this.clone());
+        responders.start_responder(&context.engine, &context);
+        responders.retire_others(&context.engine);
+        let leave_this = shutdown.child_token();
+        let working = run_worker(context.clone(), responders.clone(), leave_this.clone());
         tokio::pin!(working);
         let next = {
-            let following = next(&context, &load, &beside);
+            let following = wait_for_rollover(&context, &load, &responders);
             tokio::pin!(following);
             tokio::select! {
                 ended = &mut working => match ended {
                     // It went out of service under our hands.
-                    Err(Error::Index(IndexError::OtherModel { .. })) if !leave.is_cancelled() => {
+                    Err(Error::Index(IndexError::ModelMismatch { .. })) if !shutdown.is_cancelled() => {
                         tracing::warn!("the index is another model's now");
-                        match leave.run_until_cancelled(following).await {
+                        match shutdown.run_until_cancelled(following).await {
                             Some(next) => next,
                             None => break Ok(()),
                         }
@@ -211,40 +215,44 @@ pub async fn run(context: Context, load: Load, leave: CancellationToken) -> Resu
                         "another model's collection is in service: finishing what is under way"
                     );
                     // Its queries are answered from now on, so that the services can go over.
-                    beside.answer(&next.0, &context);
+                    responders.start_responder(&next.0, &context);
                     leave_this.cancel();
                     match working.await {
-                        Ok(()) | Err(Error::Index(IndexError::OtherModel { .. })) => next,
+                        Ok(()) | Err(Error::Index(IndexError::ModelMismatch { .. })) => next,
                         Err(error) => break Err(error),
                     }
                 }
             }
         };
-        if leave.is_cancelled() {
+        if shutdown.is_cancelled() {
             break Ok(());
         }
         (context.engine, context.index) = next;
     };
-    beside.end().await;
+    responders.stop_responders().await;
     ended
 }
 
 /// Waits until another model's collection is in service and can be worked for.
-async fn next(context: &Context, load: &Load, beside: &Beside) -> (Arc<Engine>, Index) {
+async fn wait_for_rollover(
+    context: &Context,
+    load: &EngineLoader,
+    responders: &QueryResponders,
+) -> (Arc<Engine>, Index) {
     let collections = context.index.collections();
     let mut backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(30));
     let ended = CancellationToken::new();
     let _ended = ended.clone().drop_guard();
     let mut status = None;
     loop {
-        tokio::time::sleep(LOOK_EVERY).await;
+        tokio::time::sleep(POLL_INTERVAL).await;
         // What can't be asked now is no news: the commit has its own words for it.
         let Ok(name) = collections.name_in_service().await else {
             continue;
         };
         if name.is_none() || name.as_deref() == Some(&*context.index.collection()) {
-            beside.say_left_behind(None);
-            beside.stand_aside(false);
+            responders.set_rollover_error(None);
+            responders.set_intake_paused(false);
             continue;
         }
         let Ok(Some(found)) = collections.in_service().await else {
@@ -252,15 +260,15 @@ async fn next(context: &Context, load: &Load, beside: &Beside) -> (Arc<Engine>, 
         };
         if found.model == *context.index.model() {
             // Made anew for the same model.
-            if let Err(error) = context.index.ensure().await {
+            if let Err(error) = context.index.ensure_collection().await {
                 tracing::debug!(%error, "the collection in service can't be opened now");
             }
             continue;
         }
-        match go_over(context, load, beside, &found).await {
+        match load_served_model(context, load, responders, &found).await {
             Ok(next) => {
-                beside.say_left_behind(None);
-                beside.stand_aside(false);
+                responders.set_rollover_error(None);
+                responders.set_intake_paused(false);
                 return next;
             }
             Err(why) => {
@@ -269,16 +277,16 @@ async fn next(context: &Context, load: &Load, beside: &Beside) -> (Arc<Engine>, 
                     found.model.name
                 );
                 tracing::error!("{why}; going on with the old one, and trying again");
-                beside.say_left_behind(Some(why));
-                let status = status.get_or_insert_with(|| context.bus.follow_status(ended.clone()));
-                let until = Instant::now() + backoff.next_wait();
+                responders.set_rollover_error(Some(why));
+                let status = status.get_or_insert_with(|| context.bus.watch_status(ended.clone()));
+                let until = Instant::now() + backoff.next_delay();
                 while Instant::now() < until {
                     let told = status.embedders();
                     if told.iter().any(|one| one.collection == found.name) {
                         // Also when they are gone again: whoever comes works for that collection.
-                        beside.stand_aside(true);
+                        responders.set_intake_paused(true);
                     }
-                    tokio::time::sleep(LOOK_EVERY).await;
+                    tokio::time::sleep(POLL_INTERVAL).await;
                 }
             }
         }
@@ -286,22 +294,25 @@ async fn next(context: &Context, load: &Load, beside: &Beside) -> (Arc<Engine>, 
 }
 
 /// The engine and the index of a collection that was put in service.
-async fn go_over(
+async fn load_served_model(
     context: &Context,
-    load: &Load,
-    beside: &Beside,
-    found: &Collection,
+    load: &EngineLoader,
+    responders: &QueryResponders,
+    collection: &Collection,
 ) -> Result<(Arc<Engine>, Index), String> {
-    let engine = match beside.engine(&found.model) {
+    let engine = match responders.find_engine(&collection.model) {
         Some(engine) => engine,
-        None => load(found.clone()).await?,
+        None => load(collection.clone()).await?,
     };
-    if engine.description().checksum != found.model.checksum {
+    if engine.description().checksum != collection.model.checksum {
         return Err("the model that was loaded has other weights".to_owned());
     }
-    let index = context.index.of_model(&found.model, &found.origin).await;
+    let index = context
+        .index
+        .open_for_model(&collection.model, &collection.model_source)
+        .await;
     let index = index.map_err(|error| error.to_string())?;
-    golden::keep(&index, &engine)
+    golden::compare_golden_vector(&index, &engine)
         .await
         .map_err(|error| error.to_string())?;
     Ok((engine, index))

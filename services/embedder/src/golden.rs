@@ -4,14 +4,17 @@
 use std::time::Duration;
 
 use lookalike_chassis::Backoff;
-use lookalike_index::{Error as IndexError, Fate, Index};
-use lookalike_vision::{Engine, LEAST_COSINE};
+use lookalike_index::{Error as IndexError, ErrorClass, Index};
+use lookalike_vision::{Engine, MIN_GOLDEN_COSINE};
 use tokio_util::sync::CancellationToken;
 
 /// Compares this engine with the index, once.
-pub(crate) async fn keep(index: &Index, engine: &Engine) -> Result<(), IndexError> {
+pub(crate) async fn compare_golden_vector(
+    index: &Index,
+    engine: &Engine,
+) -> Result<(), IndexError> {
     index
-        .keep_golden(engine.golden(), LEAST_COSINE, &engine.device_line())
+        .verify_or_store_golden(engine.golden(), MIN_GOLDEN_COSINE, &engine.device_line())
         .await
 }
 
@@ -19,27 +22,32 @@ pub(crate) async fn keep(index: &Index, engine: &Engine) -> Result<(), IndexErro
 ///
 /// # Errors
 /// When the vectors differ.
-pub(crate) async fn is_kept(
+pub(crate) async fn verify_golden_vector(
     index: &Index,
     engine: &Engine,
-    leave: &CancellationToken,
+    shutdown: &CancellationToken,
 ) -> Result<(), IndexError> {
     let mut backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(10));
     loop {
-        let error = match leave.run_until_cancelled(keep(index, engine)).await {
+        let error = match shutdown
+            .run_until_cancelled(compare_golden_vector(index, engine))
+            .await
+        {
             None | Some(Ok(())) => return Ok(()),
             Some(Err(error)) => error,
         };
-        if error.fate() != Fate::Retry {
+        if error.class() != ErrorClass::Retry {
             return Err(error);
         }
         tracing::warn!(%error, "the golden vector can't be compared now, trying again");
         if matches!(error, IndexError::Missing { .. }) {
             // Made anew by whoever writes first; this is as good a moment.
-            let _ = leave.run_until_cancelled(index.ensure()).await;
+            let _ = shutdown
+                .run_until_cancelled(index.ensure_collection())
+                .await;
         }
-        let wait = tokio::time::sleep(backoff.next_wait());
-        if leave.run_until_cancelled(wait).await.is_none() {
+        let wait = tokio::time::sleep(backoff.next_delay());
+        if shutdown.run_until_cancelled(wait).await.is_none() {
             return Ok(());
         }
     }

@@ -7,34 +7,34 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use lookalike_bus::Delivery;
-use lookalike_proto::{Outcome, State};
+use lookalike_proto::{Outcome, OutcomeState};
 use tokio::sync::OwnedSemaphorePermit;
 
 /// One delivery in hand. Dropping it makes room for another one.
-pub struct Held {
+pub struct InFlightEvent {
     /// The delivery.
     pub delivery: Delivery,
     /// When the steps were done.
     pub timings: Mutex<lookalike_proto::Timings>,
-    is_answered: AtomicBool,
+    has_outcome: AtomicBool,
     number: u64,
-    hand: Arc<Hand>,
-    _room: OwnedSemaphorePermit,
+    in_flight: Arc<InFlight>,
+    _permit: OwnedSemaphorePermit,
 }
 
-impl Held {
+impl InFlightEvent {
     /// Its outcome is stored.
-    pub fn note_answered(&self) {
-        self.is_answered.store(true, Ordering::Relaxed);
+    pub fn mark_outcome_stored(&self) {
+        self.has_outcome.store(true, Ordering::Relaxed);
     }
 
     /// Whether its outcome is stored.
-    pub fn is_answered(&self) -> bool {
-        self.is_answered.load(Ordering::Relaxed)
+    pub fn has_outcome(&self) -> bool {
+        self.has_outcome.load(Ordering::Relaxed)
     }
 
     /// An outcome for it; the rest of it is for the caller to fill in.
-    pub fn outcome(&self, state: State) -> Outcome {
+    pub fn build_outcome(&self, state: OutcomeState) -> Outcome {
         let event = &self.delivery.event;
         Outcome {
             image_id: event.image_id,
@@ -51,69 +51,75 @@ impl Held {
     }
 }
 
-impl Drop for Held {
+impl Drop for InFlightEvent {
     fn drop(&mut self) {
-        self.hand.lock().remove(&self.number);
+        self.in_flight.lock_events().remove(&self.number);
     }
 }
 
 /// Everything in hand.
 #[derive(Default)]
-pub struct Hand {
-    next: AtomicU64,
-    held: Mutex<HashMap<u64, (Instant, std::sync::Weak<Held>)>>,
+pub struct InFlight {
+    next_number: AtomicU64,
+    events: Mutex<HashMap<u64, (Instant, std::sync::Weak<InFlightEvent>)>>,
 }
 
-impl Hand {
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<u64, (Instant, std::sync::Weak<Held>)>> {
-        self.held
+impl InFlight {
+    fn lock_events(
+        &self,
+    ) -> std::sync::MutexGuard<'_, HashMap<u64, (Instant, std::sync::Weak<InFlightEvent>)>> {
+        self.events
             .lock()
             .expect("nothing panics while it holds this lock")
     }
 
     /// Takes a delivery in hand.
-    pub fn take(self: &Arc<Self>, delivery: Delivery, room: OwnedSemaphorePermit) -> Arc<Held> {
-        let number = self.next.fetch_add(1, Ordering::Relaxed);
+    pub fn track_delivery(
+        self: &Arc<Self>,
+        delivery: Delivery,
+        permit: OwnedSemaphorePermit,
+    ) -> Arc<InFlightEvent> {
+        let number = self.next_number.fetch_add(1, Ordering::Relaxed);
         let timings = lookalike_proto::Timings {
             received_ns: delivery.received_ns,
             ..Default::default()
         };
-        let held = Arc::new(Held {
+        let held = Arc::new(InFlightEvent {
             delivery,
             timings: Mutex::new(timings),
-            is_answered: AtomicBool::new(false),
+            has_outcome: AtomicBool::new(false),
             number,
-            hand: self.clone(),
-            _room: room,
+            in_flight: self.clone(),
+            _permit: permit,
         });
-        self.lock()
+        self.lock_events()
             .insert(number, (Instant::now(), Arc::downgrade(&held)));
         held
     }
 
     /// How much is in hand.
     pub fn len(&self) -> usize {
-        self.lock().len()
+        self.lock_events().len()
     }
 
     /// Everything in hand now.
-    pub fn all(&self) -> Vec<Arc<Held>> {
-        let held = self.lock();
+    pub fn list_events(&self) -> Vec<Arc<InFlightEvent>> {
+        let held = self.lock_events();
         held.values()
             .filter_map(|(_, held)| held.upgrade())
             .collect()
     }
 
-    /// Says of everything that has been held for `age` or more that the work goes on.
-    pub async fn report_progress(&self, age: Duration) {
+    /// Says of everything that has been held for `min_age` or more that the work goes on.
+    pub async fn extend_ack_deadlines(&self, min_age: Duration) {
         let old: Vec<_> = self
-            .lock()
+            .lock_events()
             .values()
-            .filter(|(since, _)| since.elapsed() >= age)
+            .filter(|(since, _)| since.elapsed() >= min_age)
             .filter_map(|(_, held)| held.upgrade())
             .collect();
         for held in old {
-            held.delivery.in_progress().await;
+            held.delivery.extend_ack_deadline().await;
         }
     }
 }

@@ -11,92 +11,96 @@ use tokio::sync::{Semaphore, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::breaker::Breaker;
-use crate::commit::Ready;
-use crate::hand::Hand;
+use crate::breaker::CircuitBreaker;
+use crate::commit::PreparedEvent;
+use crate::hand::InFlight;
 use crate::metrics;
 use crate::prepare::Preparer;
-use crate::strays::Strays;
+use crate::strays::LeakedThreads;
 
 /// Takes events in.
-pub struct TakeIn {
+pub struct EventConsumer {
     pub bus: Bus,
     pub index: Index,
     /// How long an empty queue is listened to before it is asked again.
-    pub patience: Duration,
-    pub leave: CancellationToken,
-    pub hand: Arc<Hand>,
+    pub poll_timeout: Duration,
+    pub shutdown: CancellationToken,
+    pub in_flight: Arc<InFlight>,
     /// Events that may be in hand.
-    pub room: Arc<Semaphore>,
+    pub permits: Arc<Semaphore>,
     pub preparer: Arc<Preparer>,
-    pub breaker: Arc<Breaker>,
-    pub strays: Arc<Strays>,
+    pub breaker: Arc<CircuitBreaker>,
+    pub leaked_threads: Arc<LeakedThreads>,
     /// Whether others are to take the events.
-    pub aside: watch::Receiver<bool>,
+    pub paused: watch::Receiver<bool>,
     /// Where each event in hand has a task.
-    pub workers: TaskTracker,
+    pub tasks: TaskTracker,
 }
 
-impl TakeIn {
+impl EventConsumer {
     /// Takes events in until told to leave; each goes to `ready` when it is prepared.
-    pub async fn run(&self, ready: mpsc::Sender<Ready>) {
+    pub async fn run(&self, ready: mpsc::Sender<PreparedEvent>) {
         let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(5));
         let mut intake: Option<Intake> = None;
-        while !self.leave.is_cancelled() {
+        while !self.shutdown.is_cancelled() {
             let open = match intake.take() {
                 Some(open) => Ok(open),
-                None => self.bus.intake().await,
+                None => self.bus.open_intake().await,
             };
             let open = match open {
                 Ok(open) => open,
                 Err(error) => {
-                    self.mend(&error, &mut backoff).await;
+                    self.wait_and_reconnect(&error, &mut backoff).await;
                     continue;
                 }
             };
             let first = tokio::select! {
-                () = self.leave.cancelled() => return,
-                first = self.room.clone().acquire_owned() => first.expect("this semaphore is never closed"),
+                () = self.shutdown.cancelled() => return,
+                first = self.permits.clone().acquire_owned() => first.expect("this semaphore is never closed"),
             };
             let mut rooms = vec![first];
-            while let Ok(more) = self.room.clone().try_acquire_owned() {
+            while let Ok(more) = self.permits.clone().try_acquire_owned() {
                 rooms.push(more);
             }
-            rooms.truncate(self.admission(rooms.len()).await);
+            rooms.truncate(self.allowed_by_breaker(rooms.len()).await);
             if rooms.is_empty() {
                 return;
             }
-            match self.take(&open, rooms.len()).await {
+            match self.receive_events(&open, rooms.len()).await {
                 Ok(deliveries) => {
-                    backoff.reset();
+                    backoff.reset_attempts();
                     for (delivery, room) in deliveries.into_iter().zip(rooms) {
                         if delivery.deliveries > 1 {
                             metrics::REDELIVERIES.inc();
                         }
-                        let held = self.hand.take(delivery, room);
+                        let held = self.in_flight.track_delivery(delivery, room);
                         let (preparer, ready) = (self.preparer.clone(), ready.clone());
-                        self.workers.spawn(async move {
-                            let one = preparer.prepare(held).await;
+                        self.tasks.spawn(async move {
+                            let one = preparer.prepare_event(held).await;
                             // Where the commit has ended, the event is put off or comes again.
                             let _ = ready.send(one).await;
                         });
                     }
                     intake = Some(open);
                 }
-                Err(error) => self.mend(&error, &mut backoff).await,
+                Err(error) => self.wait_and_reconnect(&error, &mut backoff).await,
             }
         }
     }
 
     /// Listens for events until some come, patience is over, or it is time to leave or to stand
     /// aside. Not cut off by either: a message that was delivered must come into somebody's hands.
-    async fn take(&self, open: &Intake, most: usize) -> Result<Vec<Delivery>, BusError> {
-        let quit = self.leave.child_token();
-        let mut aside = self.aside.clone();
+    async fn receive_events(
+        &self,
+        open: &Intake,
+        max_events: usize,
+    ) -> Result<Vec<Delivery>, BusError> {
+        let quit = self.shutdown.child_token();
+        let mut aside = self.paused.clone();
         let stepped_aside = async {
             let _ = aside.wait_for(|aside| *aside).await;
         };
-        let taking = open.take(most, self.patience, &quit);
+        let taking = open.take_events(max_events, self.poll_timeout, &quit);
         tokio::pin!(taking);
         tokio::select! {
             biased;
@@ -108,33 +112,33 @@ impl TakeIn {
         }
     }
 
-    /// Waits until events may be taken in: how many of `room`. None: it is time to leave.
-    async fn admission(&self, room: usize) -> usize {
+    /// Waits until events may be taken in: how many of `permits`. None: it is time to leave.
+    async fn allowed_by_breaker(&self, room: usize) -> usize {
         let mut backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(5));
-        let mut aside = self.aside.clone();
+        let mut aside = self.paused.clone();
         loop {
             // Whoever stands aside keeps nothing waiting.
             if *aside.borrow() {
                 metrics::INTAKE_PAUSED.set(0);
             }
             tokio::select! {
-                () = self.leave.cancelled() => return 0,
+                () = self.shutdown.cancelled() => return 0,
                 // Who says it lives as long as this worker.
                 _ = aside.wait_for(|aside| !aside) => {}
             }
             // Before the question: no change after its answer is missed.
-            let changed = self.breaker.changed();
-            let too_many = self.strays.too_many();
+            let changed = self.breaker.next_change();
+            let too_many = self.leaked_threads.count_over_limit();
             let admitted = match too_many {
                 Some(_) => 0,
-                None => self.breaker.admits(room, self.hand.len()),
+                None => self.breaker.allowed_events(room, self.in_flight.len()),
             };
             metrics::INTAKE_PAUSED.set((admitted == 0).into());
             if admitted > 0 {
                 return admitted;
             }
             if let Some(count) = too_many
-                && backoff.tries() == 0
+                && backoff.attempts() == 0
             {
                 tracing::error!(
                     count,
@@ -142,15 +146,19 @@ impl TakeIn {
                 );
             }
             let tick = tokio::select! {
-                () = self.leave.cancelled() => return 0,
+                () = self.shutdown.cancelled() => return 0,
                 () = changed => false,
-                () = self.strays.until(false), if too_many.is_some() => false,
-                () = tokio::time::sleep(backoff.next_wait()) => true,
+                () = self.leaked_threads.wait_until_over_limit(false), if too_many.is_some() => false,
+                () = tokio::time::sleep(backoff.next_delay()) => true,
             };
             // What is in hand tries to be written; where nothing is, a question has to do.
-            if tick && too_many.is_none() && self.hand.len() == 0 {
-                match self.leave.run_until_cancelled(self.index.ready()).await {
-                    Some(Ok(())) => self.breaker.answered(),
+            if tick && too_many.is_none() && self.in_flight.len() == 0 {
+                match self
+                    .shutdown
+                    .run_until_cancelled(self.index.check_ready())
+                    .await
+                {
+                    Some(Ok(())) => self.breaker.record_read(),
                     Some(Err(error)) => tracing::debug!(%error, "Milvus does not answer yet"),
                     None => return 0,
                 }
@@ -158,16 +166,19 @@ impl TakeIn {
         }
     }
 
-    async fn mend(&self, error: &BusError, backoff: &mut Backoff) {
-        let wait = backoff.next_wait();
+    async fn wait_and_reconnect(&self, error: &BusError, backoff: &mut Backoff) {
+        let wait = backoff.next_delay();
         tracing::warn!(%error, ?wait, "events can't be taken now, trying again");
         if self.bus.is_connected()
-            && let Some(Err(error)) = self.leave.run_until_cancelled(self.bus.ensure()).await
+            && let Some(Err(error)) = self
+                .shutdown
+                .run_until_cancelled(self.bus.ensure_streams())
+                .await
         {
             tracing::warn!(%error, "the streams can't be made now");
         }
         tokio::select! {
-            () = self.leave.cancelled() => {}
+            () = self.shutdown.cancelled() => {}
             () = tokio::time::sleep(wait) => {}
         }
     }

@@ -9,23 +9,23 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use lookalike_chassis::Backoff;
-use lookalike_index::{Error as IndexError, Fate, Index, Row};
+use lookalike_index::{Error as IndexError, ErrorClass, Index, IndexRow};
 use lookalike_proto::ContentHash;
 use lru::LruCache;
 use tokio::sync::{OnceCell, mpsc, oneshot};
 
-use crate::breaker::Breaker;
+use crate::breaker::CircuitBreaker;
 
 /// How long a server that is away is waited for. Then all is embedded: one whose rows can't be read
 /// may still take new ones.
-const PATIENCE: Duration = Duration::from_secs(60);
+const LOOKUP_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// How long copies of a content that can't be decoded are answered without another try.
-const FAILURE_HOLDS: Duration = Duration::from_secs(60);
+const FAILURE_TTL: Duration = Duration::from_secs(60);
 
 /// Why a file is not in the index.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Failed {
+pub struct IndexingFailure {
     /// From the documented list.
     pub code: &'static str,
     /// One sentence.
@@ -34,36 +34,40 @@ pub struct Failed {
 
 /// What is known of one content: its row (of any image that has it), or that it can't be decoded.
 #[derive(Default)]
-pub struct Known {
-    row: OnceCell<Arc<Row>>,
-    failure: Mutex<Option<Failure>>,
+pub struct CachedContent {
+    row: OnceCell<Arc<IndexRow>>,
+    failure: Mutex<Option<CachedFailure>>,
 }
 
-struct Failure {
-    failed: Failed,
+struct CachedFailure {
+    failed: IndexingFailure,
     /// When that try began, by the calendar.
     begun_ns: i64,
     until: Instant,
 }
 
 /// Shared by those that have this content in hand.
-pub type Content = Arc<Known>;
+pub type SharedContent = Arc<CachedContent>;
 
-impl Known {
+impl CachedContent {
     /// The row of this content: known, or else found by one of those that ask, for all of them. If
     /// the content turned out to be impossible to decode a moment ago, no file is tried again that
     /// was observed before that; one that was observed later is, as when somebody asks for it.
     ///
     /// # Errors
     /// Why it could not be found.
-    pub async fn row<E, F, W>(&self, observed_at_ns: i64, find: F) -> Result<Arc<Row>, E>
+    pub async fn get_or_find_row<E, F, W>(
+        &self,
+        observed_at_ns: i64,
+        find: F,
+    ) -> Result<Arc<IndexRow>, E>
     where
-        E: From<Failed>,
+        E: From<IndexingFailure>,
         F: FnOnce() -> W,
-        W: Future<Output = Result<Arc<Row>, E>>,
+        W: Future<Output = Result<Arc<IndexRow>, E>>,
     {
         let row = self.row.get_or_try_init(|| async move {
-            match self.failed(observed_at_ns) {
+            match self.recent_failure(observed_at_ns) {
                 Some(failed) => Err(failed.into()),
                 None => find().await,
             }
@@ -73,32 +77,32 @@ impl Known {
 
     /// It can't be decoded, as a try showed that began then. Not for what may be the fault of
     /// something else.
-    pub fn note_failed(&self, failed: &Failed, begun_ns: i64) {
-        *self.failure() = Some(Failure {
+    pub fn record_failure(&self, failed: &IndexingFailure, begun_ns: i64) {
+        *self.lock_failure() = Some(CachedFailure {
             failed: failed.clone(),
             begun_ns,
-            until: Instant::now() + FAILURE_HOLDS,
+            until: Instant::now() + FAILURE_TTL,
         });
     }
 
-    fn failed(&self, observed_at_ns: i64) -> Option<Failed> {
-        let failure = self.failure();
+    fn recent_failure(&self, observed_at_ns: i64) -> Option<IndexingFailure> {
+        let failure = self.lock_failure();
         let failure = failure.as_ref()?;
         let holds = observed_at_ns <= failure.begun_ns && Instant::now() < failure.until;
         holds.then(|| failure.failed.clone())
     }
 
-    fn failure(&self) -> MutexGuard<'_, Option<Failure>> {
+    fn lock_failure(&self) -> MutexGuard<'_, Option<CachedFailure>> {
         self.failure.lock().expect("no holder of this lock panics")
     }
 }
 
 /// The contents met most recently.
-pub struct Remembered {
-    contents: Mutex<LruCache<ContentHash, Content>>,
+pub struct ContentCache {
+    contents: Mutex<LruCache<ContentHash, SharedContent>>,
 }
 
-impl Remembered {
+impl ContentCache {
     /// Room for so many.
     pub fn new(count: usize) -> Self {
         let count = NonZeroUsize::new(count.max(1)).expect("at least 1");
@@ -108,13 +112,13 @@ impl Remembered {
     }
 
     /// What is known of a content: nothing where it has not been met.
-    pub fn content(&self, hash: ContentHash) -> Content {
+    pub fn get_or_insert(&self, hash: ContentHash) -> SharedContent {
         let mut contents = self.contents.lock().expect("no holder of this lock panics");
-        contents.get_or_insert(hash, Content::default).clone()
+        contents.get_or_insert(hash, SharedContent::default).clone()
     }
 
     /// Whether this content's vector is in memory.
-    pub fn has(&self, hash: &ContentHash) -> bool {
+    pub fn has_vector(&self, hash: &ContentHash) -> bool {
         let contents = self.contents.lock().expect("no holder of this lock panics");
         contents
             .peek(hash)
@@ -122,27 +126,27 @@ impl Remembered {
     }
 
     /// Keeps a content's row that the index is about to lose: the file may come back.
-    pub fn keep(&self, hash: ContentHash, row: Row) {
+    pub fn store_row(&self, hash: ContentHash, row: IndexRow) {
         // Where it is known already, or being found out, that will do.
-        let _ = self.content(hash).row.set(Arc::new(row));
+        let _ = self.get_or_insert(hash).row.set(Arc::new(row));
     }
 }
 
 /// Looks contents up in the index, many in one question.
 #[derive(Clone)]
-pub struct Lookup {
-    questions: mpsc::Sender<(ContentHash, oneshot::Sender<Option<Row>>)>,
+pub struct IndexLookup {
+    questions: mpsc::Sender<(ContentHash, oneshot::Sender<Option<IndexRow>>)>,
 }
 
-impl Lookup {
+impl IndexLookup {
     /// Starts the task that asks. It ends when the last clone is dropped.
-    pub fn start(index: Index, breaker: Arc<Breaker>, most: usize) -> Self {
+    pub fn start(index: Index, breaker: Arc<CircuitBreaker>, most: usize) -> Self {
         let (questions, mut asked) = mpsc::channel(most.max(1));
         tokio::spawn(async move {
-            let mut batch: Vec<(ContentHash, oneshot::Sender<Option<Row>>)> = Vec::new();
+            let mut batch: Vec<(ContentHash, oneshot::Sender<Option<IndexRow>>)> = Vec::new();
             while asked.recv_many(&mut batch, most.max(1)).await > 0 {
                 let hashes: Vec<String> = batch.iter().map(|(hash, _)| hash.to_string()).collect();
-                let mut known = look_up(&index, &breaker, &hashes).await;
+                let mut known = look_up_contents(&index, &breaker, &hashes).await;
                 for (hash, answer) in batch.drain(..) {
                     let hash = hash.to_string();
                     let row = known.remove(&hash);
@@ -155,7 +159,7 @@ impl Lookup {
     }
 
     /// A row with this content, if the index has one that can be seen by now.
-    pub async fn find(&self, hash: ContentHash) -> Option<Row> {
+    pub async fn find_row(&self, hash: ContentHash) -> Option<IndexRow> {
         let (answer, answered) = oneshot::channel();
         self.questions.send((hash, answer)).await.ok()?;
         answered.await.ok()?
@@ -164,13 +168,17 @@ impl Lookup {
 
 /// What the index knows of these contents. It is waited for for a while: what it can't say is
 /// embedded again, and nothing can be written meanwhile either.
-async fn look_up(index: &Index, breaker: &Breaker, hashes: &[String]) -> HashMap<String, Row> {
+async fn look_up_contents(
+    index: &Index,
+    breaker: &CircuitBreaker,
+    hashes: &[String],
+) -> HashMap<String, IndexRow> {
     let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(5));
     let begun = Instant::now();
     loop {
-        let error = match index.known_content(hashes).await {
+        let error = match index.find_rows_by_content(hashes).await {
             Ok(known) => {
-                breaker.answered();
+                breaker.record_read();
                 return known;
             }
             Err(error) => error,
@@ -179,13 +187,13 @@ async fn look_up(index: &Index, breaker: &Breaker, hashes: &[String]) -> HashMap
         match error {
             // The commit makes the collection again, and nothing is known then.
             IndexError::Missing { .. } => return HashMap::new(),
-            error if error.fate() != Fate::Retry => return HashMap::new(),
-            _ => breaker.failed_read(),
+            error if error.class() != ErrorClass::Retry => return HashMap::new(),
+            _ => breaker.record_read_failure(),
         }
-        if begun.elapsed() >= PATIENCE {
+        if begun.elapsed() >= LOOKUP_TIMEOUT {
             return HashMap::new();
         }
-        tokio::time::sleep(backoff.next_wait()).await;
+        tokio::time::sleep(backoff.next_delay()).await;
     }
 }
 
@@ -195,74 +203,83 @@ mod tests {
 
     #[test]
     fn what_the_index_loses_is_kept_and_nothing_is_kept_twice() {
-        let remembered = Remembered::new(2);
-        let hash = ContentHash::of(b"a");
-        let row = |first| Row {
+        let remembered = ContentCache::new(2);
+        let hash = ContentHash::hash_content(b"a");
+        let row = |first| IndexRow {
             vector: vec![first],
-            ..Row::default()
+            ..IndexRow::default()
         };
-        assert!(!remembered.has(&hash));
-        let empty = remembered.content(hash);
-        assert!(!remembered.has(&hash), "met, and not known yet");
-        remembered.keep(hash, row(1.0));
-        assert!(remembered.has(&hash));
-        remembered.keep(hash, row(2.0));
+        assert!(!remembered.has_vector(&hash));
+        let empty = remembered.get_or_insert(hash);
+        assert!(!remembered.has_vector(&hash), "met, and not known yet");
+        remembered.store_row(hash, row(1.0));
+        assert!(remembered.has_vector(&hash));
+        remembered.store_row(hash, row(2.0));
         assert_eq!(empty.row.get().unwrap().vector, [1.0]);
         for other in [b"b", b"c"] {
-            remembered.keep(ContentHash::of(other), row(0.0));
+            remembered.store_row(ContentHash::hash_content(other), row(0.0));
         }
-        assert!(!remembered.has(&hash), "the oldest goes");
+        assert!(!remembered.has_vector(&hash), "the oldest goes");
     }
 
     #[tokio::test]
     async fn copies_of_a_bad_file_are_not_tried_one_after_another() {
-        let content = Known::default();
+        let content = CachedContent::default();
         let tries = std::cell::Cell::new(0);
-        let failed = Failed {
+        let failed = IndexingFailure {
             code: "corrupt",
             detail: "it is damaged".to_owned(),
         };
         let fail = async || {
             tries.set(tries.get() + 1);
             tokio::task::yield_now().await;
-            content.note_failed(&failed, 1_000);
-            Err::<Arc<Row>, Failed>(failed.clone())
+            content.record_failure(&failed, 1_000);
+            Err::<Arc<IndexRow>, IndexingFailure>(failed.clone())
         };
         // All wait for the first one.
-        let copies = (0..5).map(|copy| content.row(996 + copy, &fail));
+        let copies = (0..5).map(|copy| content.get_or_find_row(996 + copy, &fail));
         for found in futures_util::future::join_all(copies).await {
             assert_eq!(found.unwrap_err(), failed);
         }
         assert_eq!(tries.get(), 1);
         // Observed since: somebody has it tried again.
-        assert_eq!(content.row(1_001, &fail).await.unwrap_err(), failed);
+        assert_eq!(
+            content.get_or_find_row(1_001, &fail).await.unwrap_err(),
+            failed
+        );
         assert_eq!(tries.get(), 2);
         // Not for ever.
-        content.failure().as_mut().unwrap().until = Instant::now();
-        assert_eq!(content.row(999, &fail).await.unwrap_err(), failed);
+        content.lock_failure().as_mut().unwrap().until = Instant::now();
+        assert_eq!(
+            content.get_or_find_row(999, &fail).await.unwrap_err(),
+            failed
+        );
         assert_eq!(tries.get(), 3);
-        assert_eq!(content.row(999, &fail).await.unwrap_err(), failed);
+        assert_eq!(
+            content.get_or_find_row(999, &fail).await.unwrap_err(),
+            failed
+        );
         assert_eq!(tries.get(), 3);
         // Where it can be done after all, the row counts.
-        let row = async || Ok::<_, Failed>(Arc::default());
-        assert!(content.row(1_001, row).await.is_ok());
-        assert!(content.row(999, &fail).await.is_ok());
+        let row = async || Ok::<_, IndexingFailure>(Arc::default());
+        assert!(content.get_or_find_row(1_001, row).await.is_ok());
+        assert!(content.get_or_find_row(999, &fail).await.is_ok());
         assert_eq!(tries.get(), 3);
     }
 
     #[tokio::test]
     async fn what_is_not_the_contents_fault_is_not_remembered() {
-        let content = Known::default();
+        let content = CachedContent::default();
         let away = async || {
-            Err::<Arc<Row>, _>(Failed {
+            Err::<Arc<IndexRow>, _>(IndexingFailure {
                 code: "network_failed",
                 detail: String::new(),
             })
         };
-        assert!(content.row(1, away).await.is_err());
+        assert!(content.get_or_find_row(1, away).await.is_err());
         assert!(
             content
-                .row(1, async || Ok::<_, Failed>(Arc::default()))
+                .get_or_find_row(1, async || Ok::<_, IndexingFailure>(Arc::default()))
                 .await
                 .is_ok()
         );

@@ -37,31 +37,31 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use lookalike_bus::{Bus, EmbedderStatus};
 use lookalike_index::Index;
-use lookalike_proto::{Library, State};
+use lookalike_proto::{LibraryName, OutcomeState};
 use lookalike_vision::{Engine, Limits};
 use tokio::sync::{RwLock, Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub use error::Error;
-pub use follow::{Load, run};
+pub use follow::{EngineLoader, run_embedder};
 pub use settings::Settings;
 
-use absent::Absent;
-use breaker::Breaker;
+use absent::UnknownLibraries;
+use breaker::CircuitBreaker;
 use commit::Committer;
-use ending::Ending;
-use folder::Folder;
-use follow::Beside;
-use hand::{Hand, Held};
-use intake::TakeIn;
-use known::{Lookup, Remembered};
+use ending::ShutdownReason;
+use folder::LibraryReader;
+use follow::QueryResponders;
+use hand::{InFlight, InFlightEvent};
+use intake::EventConsumer;
+use known::{ContentCache, IndexLookup};
 use prepare::Preparer;
-use strays::Strays;
+use strays::LeakedThreads;
 
 /// How long the commit has to notice that it is to give up, and how long what is still in hand has
 /// to be put off.
-const LAST_WORD: Duration = Duration::from_secs(2);
+const GIVE_UP_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// What an embedder is made of.
 #[derive(Clone)]
@@ -69,7 +69,7 @@ pub struct Context {
     /// Limits.
     pub settings: Settings,
     /// The libraries whose files this worker can read, with their root folders.
-    pub libraries: BTreeMap<Library, PathBuf>,
+    pub libraries: BTreeMap<LibraryName, PathBuf>,
     /// Events, outcomes, queries.
     pub bus: Bus,
     /// How long JetStream waits for a sign of life.
@@ -84,16 +84,20 @@ pub struct Context {
     pub decode_threads: usize,
     /// Somebody starts a worker anew that ends: it ends when too many decoders hang. Otherwise it
     /// goes on without taking anything in.
-    pub is_restarted: bool,
+    pub has_supervisor: bool,
     /// When to audit the index, and how.
     pub audit: audit::Settings,
     /// Distinguishes this worker from others; part of a key, so of `a-z`, `0-9`, `-` and `_`.
     pub instance: String,
 }
 
-/// Works for one model until `leave`; see [`run`].
-async fn work(context: Context, said: Beside, leave: CancellationToken) -> Result<(), Error> {
-    metrics::register();
+/// Works for one model until `shutdown`; see [`run`].
+async fn run_worker(
+    context: Context,
+    responders: QueryResponders,
+    shutdown: CancellationToken,
+) -> Result<(), Error> {
+    metrics::register_metrics();
     tracing::info!("embedding with {}", context.engine.device_line());
     let Context {
         settings,
@@ -103,47 +107,47 @@ async fn work(context: Context, said: Beside, leave: CancellationToken) -> Resul
         ..
     } = &context;
     let give_up = CancellationToken::new();
-    let ending = Ending::with(&leave);
-    let hand = Arc::new(Hand::default());
-    let breaker = Arc::new(Breaker::new(settings.pause_after));
-    let strays = Strays::new(settings.max_strays);
-    let remembered = Arc::new(Remembered::new(settings.remembered_contents));
+    let ending = ShutdownReason::for_worker(&shutdown);
+    let hand = Arc::new(InFlight::default());
+    let breaker = Arc::new(CircuitBreaker::new(settings.pause_after_failures));
+    let strays = LeakedThreads::new(settings.max_leaked_threads);
+    let remembered = Arc::new(ContentCache::new(settings.cached_contents));
     let memory_mebibytes = u32::try_from((settings.max_bytes_in_memory >> 20).max(1))
         .unwrap_or(u32::MAX)
         .min(u32::try_from(Semaphore::MAX_PERMITS >> 3).unwrap_or(u32::MAX));
     let folders = context.libraries.iter().map(|(library, root)| {
-        let folder = Folder::new(library.as_str(), root.clone(), settings);
+        let folder = LibraryReader::new(library.as_str(), root.clone(), settings);
         (library.clone(), folder)
     });
     let preparer = Arc::new(Preparer {
-        folders: folders.collect(),
-        absent: Absent::default(),
+        readers: folders.collect(),
+        unknown_libraries: UnknownLibraries::default(),
         engine: engine.clone(),
         limits: context.limits.clone(),
-        lookup: Lookup::start(index.clone(), breaker.clone(), settings.max_in_hand),
-        remembered: remembered.clone(),
-        decoders: Arc::new(Semaphore::new(context.decode_threads.max(1))),
-        memory: Arc::new(Semaphore::new(memory_mebibytes as usize)),
+        lookup: IndexLookup::start(index.clone(), breaker.clone(), settings.max_in_flight),
+        content_cache: remembered.clone(),
+        decode_permits: Arc::new(Semaphore::new(context.decode_threads.max(1))),
+        memory_permits: Arc::new(Semaphore::new(memory_mebibytes as usize)),
         memory_mebibytes,
-        alone: RwLock::new(()),
+        exclusive_decode: RwLock::new(()),
         bus: bus.clone(),
-        strays: strays.clone(),
-        ending: ending.clone(),
+        leaked_threads: strays.clone(),
+        shutdown_reason: ending.clone(),
     });
-    let (ready, to_commit) = mpsc::channel(settings.max_in_hand.max(1));
+    let (ready, to_commit) = mpsc::channel(settings.max_in_flight.max(1));
     let committer = Committer {
         index: index.clone(),
         bus: bus.clone(),
         model: engine.description().name.clone(),
-        most_rows: settings.commit_rows,
+        max_rows: settings.commit_rows,
         breaker: breaker.clone(),
-        remembered,
-        give_up: give_up.clone(),
+        content_cache: remembered,
+        abort: give_up.clone(),
     };
     let beside = TaskTracker::new();
     let ended = CancellationToken::new();
-    let aside = said.stands_aside();
-    beside.spawn(rows::answer(
+    let aside = responders.subscribe_paused();
+    beside.spawn(rows::answer_row_requests(
         bus.clone(),
         index.clone(),
         aside.clone(),
@@ -154,48 +158,52 @@ async fn work(context: Context, said: Beside, leave: CancellationToken) -> Resul
         context.ack_wait / 3,
         ended.clone(),
     ));
-    beside.spawn(tell_status(
+    beside.spawn(publish_status(
         bus.clone(),
-        status_of(&context, said),
+        status_source(&context, responders),
         ended.clone(),
     ));
     let auditor = audit::Auditor::new(
         bus.clone(),
         index.clone(),
-        bus.follow_status(ended.clone()),
+        bus.watch_status(ended.clone()),
         context.audit.clone(),
     );
-    beside.spawn(audit::keep_equal(
+    beside.spawn(audit::run_periodic_audit(
         auditor,
         bus.clone(),
         context.instance.clone(),
         aside.clone(),
         ended.clone(),
     ));
-    if context.is_restarted {
-        beside.spawn(end_of_strays(strays.clone(), ending.clone(), ended.clone()));
+    if context.has_supervisor {
+        beside.spawn(exit_on_leaked_threads(
+            strays.clone(),
+            ending.clone(),
+            ended.clone(),
+        ));
     }
     beside.close();
 
     let workers = TaskTracker::new();
-    let intake = TakeIn {
+    let intake = EventConsumer {
         bus: bus.clone(),
         index: index.clone(),
-        patience: settings.patience,
-        leave: ending.leave.clone(),
-        hand: hand.clone(),
-        room: Arc::new(Semaphore::new(settings.max_in_hand.max(1))),
+        poll_timeout: settings.poll_timeout,
+        shutdown: ending.shutdown.clone(),
+        in_flight: hand.clone(),
+        permits: Arc::new(Semaphore::new(settings.max_in_flight.max(1))),
         preparer,
         breaker,
-        strays,
-        aside,
-        workers: workers.clone(),
+        leaked_threads: strays,
+        paused: aside,
+        tasks: workers.clone(),
     };
     let mut commit = tokio::spawn(committer.run(to_commit));
     let finish = async {
         // Nothing is taken in by a device that moves vectors.
-        if let Err(error) = golden::is_kept(index, engine, &ending.leave).await {
-            ending.because(error.into());
+        if let Err(error) = golden::verify_golden_vector(index, engine, &ending.shutdown).await {
+            ending.shut_down_with(error.into());
         }
         tokio::select! {
             () = intake.run(ready) => {}
@@ -208,21 +216,21 @@ async fn work(context: Context, said: Beside, leave: CancellationToken) -> Resul
     };
     // The clock runs from the moment of leaving, whatever waits for an answer then.
     let too_late = async {
-        ending.leave.cancelled().await;
-        tokio::time::sleep(settings.drain).await;
+        ending.shutdown.cancelled().await;
+        tokio::time::sleep(settings.drain_timeout).await;
     };
     let finished = tokio::select! {
         finished = finish => Some(finished),
         () = too_late => None,
     };
-    let mut unfinished = hand.all();
+    let mut unfinished = hand.list_events();
     let finished = match finished {
         Some(finished) => finished,
         None => {
             tracing::warn!("leaving without finishing what is in hand");
             give_up.cancel();
             // Whatever is cut off here was not acknowledged, and doing it again is harmless.
-            match tokio::time::timeout(LAST_WORD, &mut commit).await {
+            match tokio::time::timeout(GIVE_UP_TIMEOUT, &mut commit).await {
                 Ok(finished) => finished,
                 Err(_) => {
                     commit.abort();
@@ -231,16 +239,16 @@ async fn work(context: Context, said: Beside, leave: CancellationToken) -> Resul
             }
         }
     };
-    unfinished.retain(|held| !held.is_answered());
+    unfinished.retain(|held| !held.has_outcome());
     if !unfinished.is_empty() {
-        put_off(bus, unfinished).await;
+        defer_unfinished(bus, unfinished).await;
     }
     ended.cancel();
     beside.wait().await;
     // Sends what is still buffered.
-    let _ = tokio::time::timeout(LAST_WORD, bus.flush()).await;
+    let _ = tokio::time::timeout(GIVE_UP_TIMEOUT, bus.flush_messages()).await;
     match finished {
-        Ok(Ok(())) => ending.why().map_or(Ok(()), Err),
+        Ok(Ok(())) => ending.take_error().map_or(Ok(()), Err),
         Ok(Err(error)) => Err(error.into()),
         Err(error) => std::panic::resume_unwind(error.into_panic()),
     }
@@ -248,12 +256,12 @@ async fn work(context: Context, said: Beside, leave: CancellationToken) -> Resul
 
 /// Says that these events were not done, so that they are sent again, and takes them out of the
 /// queue. Where NATS does not take that either, they are delivered again.
-async fn put_off(bus: &Bus, unfinished: Vec<Arc<Held>>) {
+async fn defer_unfinished(bus: &Bus, unfinished: Vec<Arc<InFlightEvent>>) {
     let reason = "the worker that had it left";
     let outcomes: Vec<_> = unfinished
         .iter()
         .map(|held| {
-            held.outcome(State::PutOff {
+            held.build_outcome(OutcomeState::Deferred {
                 detail: reason.to_owned(),
             })
         })
@@ -263,12 +271,12 @@ async fn put_off(bus: &Bus, unfinished: Vec<Arc<Held>>) {
         let told = unfinished.iter().zip(results);
         let acknowledged = told.filter_map(|(held, result)| {
             result.ok()?;
-            metrics::PUT_OFF.inc();
-            Some(held.delivery.acknowledge())
+            metrics::DEFERRED.inc();
+            Some(held.delivery.acknowledge_event())
         });
         join_all(acknowledged).await.into_iter().flatten().count()
     };
-    let (count, most) = (unfinished.len(), LAST_WORD);
+    let (count, most) = (unfinished.len(), GIVE_UP_TIMEOUT);
     match tokio::time::timeout(most, put_off).await {
         Ok(done) => tracing::info!(done, count, "put off what was not finished"),
         Err(_) => tracing::warn!(count, "what was not finished is delivered again, later"),
@@ -276,30 +284,37 @@ async fn put_off(bus: &Bus, unfinished: Vec<Arc<Held>>) {
 }
 
 /// Ends the worker when too many decoders hang.
-async fn end_of_strays(strays: Arc<Strays>, ending: Ending, ended: CancellationToken) {
+async fn exit_on_leaked_threads(
+    leaked_threads: Arc<LeakedThreads>,
+    ending: ShutdownReason,
+    ended: CancellationToken,
+) {
     if ended
-        .run_until_cancelled(strays.until(true))
+        .run_until_cancelled(leaked_threads.wait_until_over_limit(true))
         .await
         .is_some()
     {
-        let count = strays.too_many().unwrap_or_default();
-        ending.because(Error::Strays { count });
+        let count = leaked_threads.count_over_limit().unwrap_or_default();
+        ending.shut_down_with(Error::LeakedThreads { count });
     }
 }
 
-async fn report_progress(hand: Arc<Hand>, every: Duration, ended: CancellationToken) {
+async fn report_progress(in_flight: Arc<InFlight>, interval: Duration, ended: CancellationToken) {
     while !ended.is_cancelled() {
         tokio::select! {
             () = ended.cancelled() => {}
-            () = tokio::time::sleep(every) => {
+            () = tokio::time::sleep(interval) => {
                 // While NATS is away, saying so may wait: leaving must not.
-                ended.run_until_cancelled(hand.report_progress(every / 2)).await;
+                ended.run_until_cancelled(in_flight.extend_ack_deadlines(interval / 2)).await;
             }
         }
     }
 }
 
-fn status_of(context: &Context, said: Beside) -> impl Fn() -> EmbedderStatus + use<> {
+fn status_source(
+    context: &Context,
+    responders: QueryResponders,
+) -> impl Fn() -> EmbedderStatus + use<> {
     let description = context.engine.description();
     let status = EmbedderStatus {
         instance: context.instance.clone(),
@@ -311,8 +326,8 @@ fn status_of(context: &Context, said: Beside) -> impl Fn() -> EmbedderStatus + u
         reused: 0,
         intake_paused: false,
         collection: String::new(),
-        also_answers: Vec::new(),
-        left_behind: None,
+        other_served_models: Vec::new(),
+        rollover_error: None,
     };
     let index = context.index.clone();
     move || EmbedderStatus {
@@ -320,26 +335,29 @@ fn status_of(context: &Context, said: Beside) -> impl Fn() -> EmbedderStatus + u
         reused: metrics::REUSED.get(),
         intake_paused: metrics::INTAKE_PAUSED.get() != 0,
         collection: index.collection().to_string(),
-        also_answers: said.also_answers(&status.checksum),
-        left_behind: said.left_behind(),
+        other_served_models: responders.other_served_models(&status.checksum),
+        rollover_error: responders.rollover_error(),
         ..status.clone()
     }
 }
 
 /// Tells what this worker is like: at a change, though not more than once a second, and every
 /// ten seconds.
-async fn tell_status(bus: Bus, status: impl Fn() -> EmbedderStatus, ended: CancellationToken) {
-    let mut told = None;
+async fn publish_status(bus: Bus, status: impl Fn() -> EmbedderStatus, ended: CancellationToken) {
+    let mut published = None;
     let mut seconds = 0_u32;
     while !ended.is_cancelled() {
         let now = status();
-        if told.as_ref() != Some(&now) || seconds.is_multiple_of(10) {
-            match ended.run_until_cancelled(bus.tell_embedder(&now)).await {
+        if published.as_ref() != Some(&now) || seconds.is_multiple_of(10) {
+            match ended
+                .run_until_cancelled(bus.publish_embedder_status(&now))
+                .await
+            {
                 None => return,
-                Some(Ok(())) => told = Some(now),
+                Some(Ok(())) => published = Some(now),
                 Some(Err(error)) => {
                     tracing::debug!(%error, "the status can't be told now");
-                    told = None;
+                    published = None;
                 }
             }
         }

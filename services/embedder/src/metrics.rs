@@ -8,8 +8,8 @@ use prometheus::{
     register_int_gauge_vec,
 };
 
-use crate::audit::Kind;
-use crate::strays::Errand;
+use crate::audit::DifferenceKind;
+use crate::strays::LeakKind;
 
 const LEGAL: &str = "registered once, under a legal name";
 
@@ -41,9 +41,9 @@ pub static REDELIVERIES: LazyLock<IntCounter> = LazyLock::new(|| {
 });
 
 /// Events answered with "not now".
-pub static PUT_OFF: LazyLock<IntCounter> = LazyLock::new(|| {
+pub static DEFERRED: LazyLock<IntCounter> = LazyLock::new(|| {
     register_int_counter!(
-        "lookalike_put_off_total",
+        "lookalike_deferred_total",
         "Events that a worker could not do at the moment, so that they are sent again later"
     )
     .expect(LEGAL)
@@ -59,11 +59,11 @@ pub static INTAKE_PAUSED: LazyLock<IntGauge> = LazyLock::new(|| {
 });
 
 /// Threads that nobody waits for any more.
-pub static STRAYS: LazyLock<IntGaugeVec> = LazyLock::new(|| {
+pub static LEAKED_THREADS: LazyLock<IntGaugeVec> = LazyLock::new(|| {
     register_int_gauge_vec!(
-        "lookalike_stray_threads",
+        "lookalike_leaked_threads",
         "Threads that did not end in time and that nobody waits for any more",
-        &["errand"]
+        &["kind"]
     )
     .expect(LEGAL)
 });
@@ -108,27 +108,27 @@ pub static REPAIRED: LazyLock<IntCounterVec> = LazyLock::new(|| {
 });
 
 /// Shows so many differences of each kind.
-pub fn show_drift(rows: impl Fn(Kind) -> u64) {
-    for kind in Kind::ALL {
+pub fn set_drift(rows: impl Fn(DifferenceKind) -> u64) {
+    for kind in DifferenceKind::ALL {
         let rows = i64::try_from(rows(kind)).unwrap_or(i64::MAX);
-        DRIFT.with_label_values(&[kind.word()]).set(rows);
+        DRIFT.with_label_values(&[kind.label()]).set(rows);
     }
 }
 
 /// Registers everything, so that it is shown from the start.
-pub fn register() {
+pub fn register_metrics() {
     LazyLock::force(&EMBEDDINGS);
     LazyLock::force(&REUSED);
     LazyLock::force(&REDELIVERIES);
-    LazyLock::force(&PUT_OFF);
+    LazyLock::force(&DEFERRED);
     LazyLock::force(&AUDITS);
     LazyLock::force(&AUDIT_SECONDS);
-    show_drift(|_| 0);
-    for kind in Kind::ALL {
-        REPAIRED.with_label_values(&[kind.word()]).inc_by(0);
+    set_drift(|_| 0);
+    for kind in DifferenceKind::ALL {
+        REPAIRED.with_label_values(&[kind.label()]).inc_by(0);
     }
     LazyLock::force(&INTAKE_PAUSED);
-    for errand in [Errand::Disk, Errand::Decode] {
-        STRAYS.with_label_values(&[errand.label()]).set(0);
+    for errand in [LeakKind::Disk, LeakKind::Decode] {
+        LEAKED_THREADS.with_label_values(&[errand.label()]).set(0);
     }
 }

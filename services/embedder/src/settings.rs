@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 #[serde(default, deny_unknown_fields)]
 pub struct Settings {
     /// Events held at once.
-    pub max_in_hand: usize,
+    pub max_in_flight: usize,
     /// Bytes of files held in memory at once; a larger file is read alone.
     #[serde(with = "size")]
     pub max_bytes_in_memory: u64,
@@ -18,46 +18,46 @@ pub struct Settings {
     pub library_readers: usize,
     /// After so long without any sign from a library's folder, what concerns it is put off.
     #[serde(with = "duration")]
-    pub read_stall: Duration,
+    pub read_stall_timeout: Duration,
     /// One look or read that has given no sign for so long is waited for no more.
     #[serde(with = "duration")]
     pub read_timeout: Duration,
     /// Decoders that do not end, though nobody waits for them any more; above this, `lookalike embed`
     /// ends to be started anew, and `lookalike up` takes nothing in.
-    pub max_strays: usize,
+    pub max_leaked_threads: usize,
     /// After so many failures of Milvus one after another, nothing more is taken from the queue
     /// until it takes writes again.
-    pub pause_after: u32,
+    pub pause_after_failures: u32,
     /// Rows written to the index at once.
     pub commit_rows: usize,
     /// Contents whose vectors are kept in memory: for copies that come close together, and for
     /// files that are deleted and come back.
-    pub remembered_contents: usize,
+    pub cached_contents: usize,
     /// Queries for a vector held at once; more are refused.
     pub max_queries: usize,
     /// How long an empty queue is listened to before it is asked again.
     #[serde(with = "duration")]
-    pub patience: Duration,
+    pub poll_timeout: Duration,
     /// How long a worker that leaves may go on with what it holds.
     #[serde(with = "duration")]
-    pub drain: Duration,
+    pub drain_timeout: Duration,
 }
 
 impl Default for Settings {
     fn default() -> Self {
         Self {
-            max_in_hand: 192,
+            max_in_flight: 192,
             max_bytes_in_memory: 512 << 20,
             library_readers: 8,
-            read_stall: Duration::from_secs(3),
+            read_stall_timeout: Duration::from_secs(3),
             read_timeout: Duration::from_secs(60),
-            max_strays: 2,
-            pause_after: 3,
+            max_leaked_threads: 2,
+            pause_after_failures: 3,
             commit_rows: 256,
-            remembered_contents: 16_384,
+            cached_contents: 16_384,
             max_queries: 256,
-            patience: Duration::from_secs(5),
-            drain: Duration::from_secs(18),
+            poll_timeout: Duration::from_secs(5),
+            drain_timeout: Duration::from_secs(18),
         }
     }
 }

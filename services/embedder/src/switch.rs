@@ -20,29 +20,30 @@ use std::time::Duration;
 use futures_util::StreamExt as _;
 use lookalike_chassis::Backoff;
 use lookalike_index::{
-    Consistency, Error as IndexError, Filter, Image, Index, Row, RowKey, RowReader,
+    Error as IndexError, Index, IndexRow, IndexedImage, ReadConsistency, RowFilter, RowKey,
+    RowReader,
 };
-use lookalike_proto::Library;
+use lookalike_proto::LibraryName;
 use lookalike_vision::{Engine, Limits};
 use rand::Rng as _;
 
-use crate::patience::put_up_with;
-use content::{Contents, Found};
+use crate::patience::backoff_or_fail;
+use content::{ContentEmbedder, VectorResult};
 
 /// Rows that are worked on together: their contents are looked up in one question.
-const ROWS_AT_ONCE: usize = 256;
+const ROWS_PER_BATCH: usize = 256;
 
 /// Contents that are read, decoded or embedded at once.
-const CONTENTS_AT_ONCE: usize = 32;
+const MAX_CONCURRENT_CONTENTS: usize = 32;
 
 /// How often Milvus is asked for the same thing when it is busy.
-const TRIES: u32 = 8;
+const MAX_TRIES: u32 = 8;
 
 /// Files that are told one by one.
-const MOST_TOLD: usize = 20;
+const MAX_SKIPPED_LISTED: usize = 20;
 
 /// What a copy is made of.
-pub struct Context {
+pub struct CopyContext {
     /// The collection in service.
     pub old: Index,
     /// The one to be filled.
@@ -54,14 +55,14 @@ pub struct Context {
     /// Threads that may decode at once.
     pub decode_threads: usize,
     /// Where the libraries' files are, on this machine.
-    pub libraries: BTreeMap<Library, PathBuf>,
+    pub libraries: BTreeMap<LibraryName, PathBuf>,
     /// Limits of reading.
     pub settings: crate::Settings,
 }
 
 /// How far a pass is, and what it did.
 #[derive(Debug, Clone, Default)]
-pub struct Pass {
+pub struct CopyPass {
     /// Rows of the old collection that were looked at.
     pub rows: u64,
     /// Rows that were written.
@@ -71,16 +72,16 @@ pub struct Pass {
     /// Rows that were deleted, because the old collection has them no more.
     pub removed: u64,
     /// Rows whose file can't be read here, or holds something else by now.
-    pub left: u64,
+    pub skipped: u64,
     /// Some of these: library, path, why.
-    pub told: Vec<(String, String, String)>,
+    pub skipped_files: Vec<(String, String, String)>,
     /// Ids that both collections have, chosen evenly.
     pub sample: Vec<String>,
 }
 
-impl Pass {
+impl CopyPass {
     /// Rows that were not as they should be.
-    pub fn changed(&self) -> u64 {
+    pub fn changed_rows(&self) -> u64 {
         self.written + self.removed
     }
 }
@@ -97,43 +98,43 @@ pub enum Error {
 }
 
 /// Copies.
-pub struct Copy {
+pub struct CollectionCopy {
     old: Index,
     new: Index,
     engine: Arc<Engine>,
-    contents: Contents,
+    contents: ContentEmbedder,
 }
 
-impl Copy {
+impl CollectionCopy {
     /// A copy that has not begun.
-    pub fn new(context: Context) -> Self {
+    pub fn new(context: CopyContext) -> Self {
         Self {
             old: context.old.clone(),
             new: context.new.clone(),
             engine: context.engine.clone(),
-            contents: Contents::new(context),
+            contents: ContentEmbedder::new(context),
         }
     }
 
-    /// One pass over all rows. `tell` hears how far it is, after every few rows; `sample` ids are
+    /// One pass over all rows. `on_progress` hears how far it is, after every few rows; `sample` ids are
     /// chosen.
     ///
     /// # Errors
     /// Why it could not be finished.
-    pub async fn pass(
+    pub async fn run_pass(
         &self,
         sample: usize,
-        tell: &(dyn Fn(&Pass) + Send + Sync),
-    ) -> Result<Pass, Error> {
+        on_progress: &(dyn Fn(&CopyPass) + Send + Sync),
+    ) -> Result<CopyPass, Error> {
         // Nothing is written by a device that moves vectors.
-        crate::golden::keep(&self.new, &self.engine).await?;
-        let mut pass = Pass::default();
-        let mut old = Keys::of(&self.old)?;
-        let mut new = Keys::of(&self.new)?;
+        crate::golden::compare_golden_vector(&self.new, &self.engine).await?;
+        let mut pass = CopyPass::default();
+        let mut old = CollectionKeys::for_index(&self.old)?;
+        let mut new = CollectionKeys::for_index(&self.new)?;
         let (mut differ, mut gone) = (Vec::new(), Vec::new());
         let mut both = 0_usize;
         loop {
-            let (is, was) = (new.peek().await?, old.peek().await?);
+            let (is, was) = (new.peek_key().await?, old.peek_key().await?);
             let Some(id) = [&is, &was].into_iter().flatten().map(|key| &key.id).min() else {
                 break;
             };
@@ -148,107 +149,110 @@ impl Copy {
                         differ.push(id);
                     } else if sample > 0 {
                         both += 1;
-                        choose(&mut pass.sample, sample, both, &row.id);
+                        sample_id(&mut pass.sample, sample, both, &row.id);
                     }
                 }
             }
             if is.is_some() {
-                new.take();
+                new.take_key();
             }
             if was.is_some() {
-                old.take();
+                old.take_key();
             }
-            if differ.len() >= ROWS_AT_ONCE {
-                self.write(std::mem::take(&mut differ), &mut pass).await?;
-                tell(&pass);
+            if differ.len() >= ROWS_PER_BATCH {
+                self.write_rows(std::mem::take(&mut differ), &mut pass)
+                    .await?;
+                on_progress(&pass);
             } else if pass.rows.is_multiple_of(1000) {
-                tell(&pass);
+                on_progress(&pass);
             }
-            if gone.len() >= ROWS_AT_ONCE {
-                self.remove(std::mem::take(&mut gone), &mut pass).await?;
+            if gone.len() >= ROWS_PER_BATCH {
+                self.remove_rows(std::mem::take(&mut gone), &mut pass)
+                    .await?;
             }
         }
-        self.write(differ, &mut pass).await?;
-        self.remove(gone, &mut pass).await?;
-        tell(&pass);
+        self.write_rows(differ, &mut pass).await?;
+        self.remove_rows(gone, &mut pass).await?;
+        on_progress(&pass);
         Ok(pass)
     }
 
     /// Writes these images' rows with new vectors.
-    async fn write(&self, ids: Vec<String>, pass: &mut Pass) -> Result<(), Error> {
+    async fn write_rows(&self, ids: Vec<String>, pass: &mut CopyPass) -> Result<(), Error> {
         if ids.is_empty() {
             return Ok(());
         }
-        let images = insist(|| self.old.get(&ids, Consistency::Strong)).await?;
-        let (here, away): (Vec<Image>, Vec<Image>) = images
+        let images =
+            retry_until_ok(|| self.old.fetch_images(&ids, ReadConsistency::Strong)).await?;
+        let (here, away): (Vec<IndexedImage>, Vec<IndexedImage>) = images
             .into_iter()
-            .partition(|image| self.contents.is_here(&image.library));
+            .partition(|image| self.contents.has_library(&image.library));
         for image in &away {
             let why = "its library's folder is not on this machine".to_owned();
-            leave(pass, image, why);
+            record_skipped(pass, image, why);
         }
-        let mut by_content: HashMap<String, Vec<Image>> = HashMap::new();
+        let mut by_content: HashMap<String, Vec<IndexedImage>> = HashMap::new();
         for image in here {
             let copies = by_content.entry(image.content_hash.clone()).or_default();
             copies.push(image);
         }
         let hashes: Vec<String> = by_content.keys().cloned().collect();
-        let known = insist(|| self.new.known_content(&hashes)).await?;
+        let known = retry_until_ok(|| self.new.find_rows_by_content(&hashes)).await?;
         let known = |hash: &str| known.get(hash).map(|row| row.vector.clone());
         let work: Vec<_> = by_content
             .into_iter()
             .map(|(hash, images)| {
                 let vector = known(&hash);
                 async move {
-                    let found = self.contents.vector(&hash, vector, &images).await;
+                    let found = self.contents.find_or_embed(&hash, vector, &images).await;
                     (images, found)
                 }
             })
             .collect();
-        let mut work = futures_util::stream::iter(work).buffer_unordered(CONTENTS_AT_ONCE);
+        let mut work = futures_util::stream::iter(work).buffer_unordered(MAX_CONCURRENT_CONTENTS);
         let mut rows = Vec::new();
         while let Some((images, found)) = work.next().await {
             let (vector, is_new) = match found {
-                Found::Vector(vector, is_new) => (vector, is_new),
-                Found::Not(why) => {
+                VectorResult::Vector(vector, is_new) => (vector, is_new),
+                VectorResult::Unavailable(why) => {
                     for image in &images {
-                        leave(pass, image, why.clone());
+                        record_skipped(pass, image, why.clone());
                     }
                     continue;
                 }
-                Found::Broken(error) => return Err(Error::Device(error)),
+                VectorResult::DeviceFailed(error) => return Err(Error::Device(error)),
             };
             pass.embedded += u64::from(is_new);
-            rows.extend(images.into_iter().map(|image| Row {
+            rows.extend(images.into_iter().map(|image| IndexRow {
                 image,
                 vector: vector.clone(),
             }));
         }
-        insist(|| self.new.upsert(&rows)).await?;
+        retry_until_ok(|| self.new.upsert_rows(&rows)).await?;
         pass.written += rows.len() as u64;
         Ok(())
     }
 
-    async fn remove(&self, ids: Vec<String>, pass: &mut Pass) -> Result<(), Error> {
+    async fn remove_rows(&self, ids: Vec<String>, pass: &mut CopyPass) -> Result<(), Error> {
         if ids.is_empty() {
             return Ok(());
         }
-        insist(|| self.new.delete_ids(&ids)).await?;
+        retry_until_ok(|| self.new.delete_ids(&ids)).await?;
         pass.removed += ids.len() as u64;
         Ok(())
     }
 }
 
-fn leave(pass: &mut Pass, image: &Image, why: String) {
-    pass.left += 1;
-    if pass.told.len() < MOST_TOLD {
+fn record_skipped(pass: &mut CopyPass, image: &IndexedImage, why: String) {
+    pass.skipped += 1;
+    if pass.skipped_files.len() < MAX_SKIPPED_LISTED {
         let (library, path) = (image.library.clone(), image.path.clone());
-        pass.told.push((library, path, why));
+        pass.skipped_files.push((library, path, why));
     }
 }
 
 /// Keeps an even choice of what came by, this being number `seen`.
-fn choose(sample: &mut Vec<String>, most: usize, seen: usize, id: &str) {
+fn sample_id(sample: &mut Vec<String>, most: usize, seen: usize, id: &str) {
     if sample.len() < most {
         sample.push(id.to_owned());
     } else {
@@ -260,29 +264,29 @@ fn choose(sample: &mut Vec<String>, most: usize, seen: usize, id: &str) {
 }
 
 /// The keys of a collection by id, each id once.
-struct Keys {
+struct CollectionKeys {
     reader: RowReader,
     page: VecDeque<RowKey>,
     ended: bool,
 }
 
-impl Keys {
-    fn of(index: &Index) -> Result<Self, Error> {
+impl CollectionKeys {
+    fn for_index(index: &Index) -> Result<Self, Error> {
         Ok(Self {
-            reader: index.row_reader(&Filter::All, 4000)?,
+            reader: index.row_reader(&RowFilter::All, 4000)?,
             page: VecDeque::new(),
             ended: false,
         })
     }
 
     /// The next one; of an id that has several rows the newest.
-    async fn peek(&mut self) -> Result<Option<RowKey>, Error> {
+    async fn peek_key(&mut self) -> Result<Option<RowKey>, Error> {
         if self.page.is_empty() && !self.ended {
-            let mut backoff = patience();
+            let mut backoff = new_backoff();
             let mut page = loop {
-                match self.reader.next().await {
+                match self.reader.next_page().await {
                     Ok(page) => break page,
-                    Err(error) => put_up_with(error, &mut backoff, TRIES).await?,
+                    Err(error) => backoff_or_fail(error, &mut backoff, MAX_TRIES).await?,
                 }
             };
             page.sort_by(|a, b| a.id.cmp(&b.id).then(b.generation.cmp(&a.generation)));
@@ -293,25 +297,25 @@ impl Keys {
         Ok(self.page.front().cloned())
     }
 
-    fn take(&mut self) {
+    fn take_key(&mut self) {
         self.page.pop_front();
     }
 }
 
-fn patience() -> Backoff {
+fn new_backoff() -> Backoff {
     Backoff::new(Duration::from_millis(200), Duration::from_secs(10))
 }
 
 /// Tries until it goes well, or will not.
-async fn insist<T, F>(ask: impl Fn() -> F) -> Result<T, Error>
+async fn retry_until_ok<T, F>(ask: impl Fn() -> F) -> Result<T, Error>
 where
     F: Future<Output = Result<T, IndexError>>,
 {
-    let mut backoff = patience();
+    let mut backoff = new_backoff();
     loop {
         match ask().await {
             Ok(answer) => return Ok(answer),
-            Err(error) => put_up_with(error, &mut backoff, TRIES).await?,
+            Err(error) => backoff_or_fail(error, &mut backoff, MAX_TRIES).await?,
         }
     }
 }
@@ -326,7 +330,7 @@ mod tests {
         for _ in 0..2000 {
             let mut sample = Vec::new();
             for seen in 1..=10 {
-                choose(&mut sample, 3, seen, &(seen - 1).to_string());
+                sample_id(&mut sample, 3, seen, &(seen - 1).to_string());
             }
             assert_eq!(sample.len(), 3);
             for id in sample {

@@ -8,25 +8,25 @@
 use milvus::v2::prelude::{FieldData, QueryRequest};
 
 use crate::{
-    Consistency, Error, Filter, Index, RowKey,
-    filter::literal,
-    metrics::Call,
-    pages::{KEY_FIELDS, keys},
-    row::Columns,
+    Error, Index, ReadConsistency, RowFilter, RowKey,
+    filter::quote_literal,
+    metrics::MilvusCall,
+    pages::{KEY_FIELDS, keys_from_columns},
+    row::AnswerColumns,
     schema::field,
-    write::IDS_IN_ONE_REQUEST,
+    write::MAX_IDS_PER_REQUEST,
 };
 
 /// Up to so many ids are counted by name, which the server looks up; more by their range, for
 /// which it passes over all its rows.
-const IDS_COUNTED_BY_NAME: usize = 256;
+const MAX_IDS_COUNTED_BY_NAME: usize = 256;
 
 /// Reads the keys of all rows that pass a filter, by id, a page at a time.
 pub struct RowReader {
     index: Index,
     condition: String,
     after: String,
-    most: usize,
+    page_rows: usize,
 }
 
 impl RowReader {
@@ -35,29 +35,29 @@ impl RowReader {
     ///
     /// # Errors
     /// As the server says; the same page can be asked for again.
-    pub async fn next(&mut self) -> Result<Vec<RowKey>, Error> {
-        let mut expression = format!("{} > {}", field::ID, literal(&self.after));
+    pub async fn next_page(&mut self) -> Result<Vec<RowKey>, Error> {
+        let mut expression = format!("{} > {}", field::ID, quote_literal(&self.after));
         if !self.condition.is_empty() {
             expression = format!("{expression} and ({})", self.condition);
         }
         loop {
             let read = self
                 .index
-                .query(
-                    Call::Query,
+                .query_columns(
+                    MilvusCall::Query,
                     &expression,
                     &KEY_FIELDS,
-                    self.most,
-                    Consistency::Strong,
+                    self.page_rows,
+                    ReadConsistency::Strong,
                 )
                 .await;
             let page = match read {
                 // Paths of this index are long: the next pages are as small from the start.
-                Err(Error::TooLarge { .. }) if self.most > 1 => {
-                    self.most /= 2;
+                Err(Error::AnswerTooLarge { .. }) if self.page_rows > 1 => {
+                    self.page_rows /= 2;
                     continue;
                 }
-                page => sorted(&page?)?,
+                page => sorted_keys(&page?)?,
             };
             if let Some(last) = page.last() {
                 self.after.clone_from(&last.id);
@@ -72,12 +72,12 @@ impl Index {
     ///
     /// # Errors
     /// [`Error::InvalidQuery`].
-    pub fn row_reader(&self, filter: &Filter, page_rows: usize) -> Result<RowReader, Error> {
+    pub fn row_reader(&self, filter: &RowFilter, page_rows: usize) -> Result<RowReader, Error> {
         Ok(RowReader {
             index: self.clone(),
-            condition: filter.render()?,
+            condition: filter.to_expression()?,
             after: String::new(),
-            most: page_rows.clamp(1, 16_000),
+            page_rows: page_rows.clamp(1, 16_000),
         })
     }
 
@@ -86,32 +86,34 @@ impl Index {
     ///
     /// # Errors
     /// As the server says.
-    pub async fn keys_of(&self, ids: &[String]) -> Result<Vec<RowKey>, Error> {
-        let (mut found, mut rest, mut most) = (Vec::new(), ids, IDS_IN_ONE_REQUEST);
+    pub async fn fetch_keys(&self, ids: &[String]) -> Result<Vec<RowKey>, Error> {
+        let (mut keys, mut rest, mut chunk_ids) = (Vec::new(), ids, MAX_IDS_PER_REQUEST);
         while !rest.is_empty() {
-            let (chunk, after) = rest.split_at(rest.len().min(most));
-            let filter = Filter::Id(chunk.to_vec()).render()?;
+            let (chunk, after) = rest.split_at(rest.len().min(chunk_ids));
+            let filter = RowFilter::Id(chunk.to_vec()).to_expression()?;
             // Servers that show all rows of an id must have room for them.
             let limit = chunk.len() * 4;
             let read = self
-                .query(
-                    Call::Query,
+                .query_columns(
+                    MilvusCall::Query,
                     &filter,
                     &KEY_FIELDS,
                     limit,
-                    Consistency::Strong,
+                    ReadConsistency::Strong,
                 )
                 .await;
             match read {
-                Err(Error::TooLarge { .. }) if most > 1 => most = (chunk.len() / 2).max(1),
+                Err(Error::AnswerTooLarge { .. }) if chunk_ids > 1 => {
+                    chunk_ids = (chunk.len() / 2).max(1)
+                }
                 read => {
-                    found.extend(keys(&read?)?);
+                    keys.extend(keys_from_columns(&read?)?);
                     rest = after;
                 }
             }
         }
-        found.sort_by(|a, b| a.id.cmp(&b.id));
-        Ok(found)
+        keys.sort_by(|a, b| a.id.cmp(&b.id));
+        Ok(keys)
     }
 
     /// Which of these ids have several rows. They must be sorted, each there once, and have rows
@@ -120,36 +122,44 @@ impl Index {
     ///
     /// # Errors
     /// As the server says.
-    pub async fn doubled(&self, ids: &[String]) -> Result<Vec<String>, Error> {
+    pub async fn find_duplicate_ids(&self, ids: &[String]) -> Result<Vec<String>, Error> {
         debug_assert!(ids.is_sorted_by(|a, b| a < b), "sorted, each there once");
-        let mut doubled = Vec::new();
-        let mut unclear = vec![(ids, Consistency::Strong)];
+        let mut duplicates = Vec::new();
+        let mut unclear = vec![(ids, ReadConsistency::Strong)];
         // The left half comes last onto the stack, so that the answer is sorted.
         while let Some((ids, consistency)) = unclear.pop() {
-            if ids.is_empty() || self.rows_of_ids(ids, consistency).await? <= ids.len() as u64 {
+            if ids.is_empty() || self.count_rows_of_ids(ids, consistency).await? <= ids.len() as u64
+            {
                 continue;
             }
             match ids {
-                [id] => doubled.push(id.clone()),
+                [id] => duplicates.push(id.clone()),
                 ids => {
                     // The server is as far as the first count by now, and needs no more waiting.
                     let (left, right) = ids.split_at(ids.len() / 2);
-                    unclear.extend([(right, Consistency::Bounded), (left, Consistency::Bounded)]);
+                    unclear.extend([
+                        (right, ReadConsistency::Bounded),
+                        (left, ReadConsistency::Bounded),
+                    ]);
                 }
             }
         }
-        Ok(doubled)
+        Ok(duplicates)
     }
 
-    async fn rows_of_ids(&self, ids: &[String], consistency: Consistency) -> Result<u64, Error> {
+    async fn count_rows_of_ids(
+        &self,
+        ids: &[String],
+        consistency: ReadConsistency,
+    ) -> Result<u64, Error> {
         let condition = match ids {
-            [first, .., last] if ids.len() > IDS_COUNTED_BY_NAME => format!(
+            [first, .., last] if ids.len() > MAX_IDS_COUNTED_BY_NAME => format!(
                 "{id} >= {} and {id} <= {}",
-                literal(first),
-                literal(last),
+                quote_literal(first),
+                quote_literal(last),
                 id = field::ID
             ),
-            ids => Filter::Id(ids.to_vec()).render()?,
+            ids => RowFilter::Id(ids.to_vec()).to_expression()?,
         };
         self.count_rows(&condition, consistency).await
     }
@@ -158,32 +168,32 @@ impl Index {
     pub(crate) async fn count_rows(
         &self,
         condition: &str,
-        consistency: Consistency,
+        consistency: ReadConsistency,
     ) -> Result<u64, Error> {
         const COUNT: &str = "count(*)";
         let answer = self
-            .call(Call::Count, async |client, collection| {
+            .call_with_retries(MilvusCall::Count, async |client, collection| {
                 let request = QueryRequest::builder()
                     .collection_name(collection)
                     .filter(condition)
                     .output_fields([COUNT])
-                    .consistency_level(consistency.level())
+                    .consistency_level(consistency.to_milvus())
                     .build()?;
                 client.query(request).await
             })
             .await?;
         let columns = answer.results().get_output_fields();
-        let count = Columns::new(Call::Count, columns)
-            .numbers(COUNT)?
+        let count = AnswerColumns::new(MilvusCall::Count, columns)
+            .number_column(COUNT)?
             .first()
             .copied();
         u64::try_from(count.unwrap_or(0))
-            .map_err(|_| Error::answer(Call::Count, "a count below zero"))
+            .map_err(|_| Error::unexpected_answer(MilvusCall::Count, "a count below zero"))
     }
 }
 
-fn sorted(page: &[FieldData]) -> Result<Vec<RowKey>, Error> {
-    let mut keys = keys(page)?;
+fn sorted_keys(page: &[FieldData]) -> Result<Vec<RowKey>, Error> {
+    let mut keys = keys_from_columns(page)?;
     keys.sort_by(|a, b| a.id.cmp(&b.id));
     Ok(keys)
 }

@@ -15,7 +15,8 @@ use milvus::v2::prelude::{
 };
 
 use crate::{
-    Error, ModelIdentity, Origin, Settings, connection::Connection, metrics::Call, row::Columns,
+    Error, ModelIdentity, ModelSource, Settings, connection::MilvusConnection, metrics::MilvusCall,
+    row::AnswerColumns,
 };
 
 /// One collection of a namespace.
@@ -26,14 +27,14 @@ pub struct Collection {
     /// Whose vectors it holds.
     pub model: ModelIdentity,
     /// Where that model comes from.
-    pub origin: Origin,
+    pub model_source: ModelSource,
 }
 
 /// The collections of a namespace. Cheap to clone.
 #[derive(Clone)]
 pub struct Collections {
     settings: Settings,
-    connection: Connection,
+    connection: MilvusConnection,
 }
 
 impl Collections {
@@ -42,12 +43,12 @@ impl Collections {
     /// # Errors
     /// [`Error::Settings`]; [`Error::Connect`] when no server answers in time.
     pub async fn open(settings: &Settings) -> Result<Self, Error> {
-        settings.check()?;
-        let connection = Connection::open(settings).await?;
+        settings.check_values()?;
+        let connection = MilvusConnection::open(settings).await?;
         Ok(Self::new(settings, &connection))
     }
 
-    pub(crate) fn new(settings: &Settings, connection: &Connection) -> Self {
+    pub(crate) fn new(settings: &Settings, connection: &MilvusConnection) -> Self {
         Self {
             settings: settings.clone(),
             connection: connection.clone(),
@@ -59,7 +60,7 @@ impl Collections {
     /// # Errors
     /// As the server says.
     pub async fn in_service(&self) -> Result<Option<Collection>, Error> {
-        self.behind(&self.settings.namespace).await
+        self.collection_behind(&self.settings.namespace).await
     }
 
     /// The name of the one in service: one small question, for whoever asks often.
@@ -67,7 +68,7 @@ impl Collections {
     /// # Errors
     /// As the server says.
     pub async fn name_in_service(&self) -> Result<Option<String>, Error> {
-        alias_target(&self.connection, &self.settings, &self.settings.namespace).await
+        resolve_alias(&self.connection, &self.settings, &self.settings.namespace).await
     }
 
     /// The one that was in service before, unless it is again.
@@ -75,7 +76,7 @@ impl Collections {
     /// # Errors
     /// As the server says.
     pub async fn previous(&self) -> Result<Option<Collection>, Error> {
-        let previous = self.behind(&self.previous_alias()).await?;
+        let previous = self.collection_behind(&self.previous_alias()).await?;
         let in_service = self.name_in_service().await?;
         Ok(previous.filter(|previous| Some(&previous.name) != in_service.as_ref()))
     }
@@ -84,38 +85,40 @@ impl Collections {
     ///
     /// # Errors
     /// As the server says.
-    pub async fn all(&self) -> Result<Vec<Collection>, Error> {
-        let listed = self
-            .admin("the list of collections", false, async |client| {
+    pub async fn list_all(&self) -> Result<Vec<Collection>, Error> {
+        let names = self
+            .call_admin("the list of collections", false, async |client| {
                 let request = ListCollectionsRequest::builder().build()?;
                 client.list_collections(request).await
             })
             .await?;
-        let begin = format!("{}_", self.settings.namespace);
-        let mut found = Vec::new();
-        for name in listed.collection_names() {
-            if name.starts_with(&begin)
-                && let Some(collection) = self.collection(name).await?
-                && collection.model.owns(&self.settings.namespace, name)
+        let prefix = format!("{}_", self.settings.namespace);
+        let mut collections = Vec::new();
+        for name in names.collection_names() {
+            if name.starts_with(&prefix)
+                && let Some(collection) = self.read_collection(name).await?
+                && collection
+                    .model
+                    .owns_collection(&self.settings.namespace, name)
             {
-                found.push(collection);
+                collections.push(collection);
             }
         }
-        found.sort_by(|a, b| a.name.cmp(&b.name));
-        Ok(found)
+        collections.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(collections)
     }
 
     /// Rows of a collection, as the server counts them: a moment behind what was just written.
     ///
     /// # Errors
     /// As the server says; [`Error::NotLoaded`] where it is not loaded.
-    pub async fn rows(&self, name: &str) -> Result<u64, Error> {
+    pub async fn count_rows(&self, name: &str) -> Result<u64, Error> {
         const COUNT: &str = "count(*)";
         let target = format!("collection {name:?}");
         let limit = self.settings.call_timeout;
         let answer = self
             .connection
-            .once(Call::Count, limit, &target, async |client| {
+            .send_once(MilvusCall::Count, limit, &target, async |client| {
                 let request = QueryRequest::builder()
                     .collection_name(name)
                     .output_fields([COUNT])
@@ -124,9 +127,9 @@ impl Collections {
             })
             .await?;
         let columns = answer.results().get_output_fields();
-        let counted = Columns::new(Call::Count, columns).numbers(COUNT)?;
+        let counted = AnswerColumns::new(MilvusCall::Count, columns).number_column(COUNT)?;
         u64::try_from(counted.first().copied().unwrap_or(0))
-            .map_err(|_| Error::answer(Call::Count, "a count below zero"))
+            .map_err(|_| Error::unexpected_answer(MilvusCall::Count, "a count below zero"))
     }
 
     /// Puts a collection in service, with one request that every later one sees; what was in
@@ -141,13 +144,13 @@ impl Collections {
         }
         if let Some(current) = &current {
             let alias = self.previous_alias();
-            let exists = alias_target(&self.connection, &self.settings, &alias)
+            let exists = resolve_alias(&self.connection, &self.settings, &alias)
                 .await?
                 .is_some();
-            self.point(&alias, current, exists).await?;
+            self.set_alias(&alias, current, exists).await?;
         }
         let alias = &self.settings.namespace;
-        self.point(alias, name, current.is_some()).await?;
+        self.set_alias(alias, name, current.is_some()).await?;
         tracing::info!(collection = name, before = ?current, "another collection is in service");
         Ok(())
     }
@@ -156,23 +159,23 @@ impl Collections {
     ///
     /// # Errors
     /// [`Error::InService`]; else as the server says.
-    pub async fn remove(&self, name: &str) -> Result<(), Error> {
+    pub async fn remove_collection(&self, name: &str) -> Result<(), Error> {
         if self.name_in_service().await?.as_deref() == Some(name) {
             return Err(Error::InService {
                 collection: name.to_owned(),
             });
         }
         let alias = self.previous_alias();
-        let target = alias_target(&self.connection, &self.settings, &alias).await?;
+        let target = resolve_alias(&self.connection, &self.settings, &alias).await?;
         // A collection that has an alias is not dropped by some versions.
         if target.as_deref() == Some(name) {
-            self.admin(&format!("alias {alias:?}"), false, async |client| {
+            self.call_admin(&format!("alias {alias:?}"), false, async |client| {
                 let request = DropAliasRequest::builder().alias(&alias).build()?;
                 client.drop_alias(request).await
             })
             .await?;
         }
-        self.admin(&format!("collection {name:?}"), true, async |client| {
+        self.call_admin(&format!("collection {name:?}"), true, async |client| {
             let request = DropCollectionRequest::builder()
                 .collection_name(name)
                 .build()?;
@@ -193,7 +196,7 @@ impl Collections {
         let limit = self.settings.admin_timeout;
         let target = format!("collection {name:?}");
         self.connection
-            .once(Call::Flush, limit, &target, async |client| {
+            .send_once(MilvusCall::Flush, limit, &target, async |client| {
                 let request = FlushRequest::builder()
                     .collection_names([name.as_str()])
                     .wait_flushed_ms(i64::try_from(limit.as_millis()).unwrap_or(i64::MAX))
@@ -209,16 +212,22 @@ impl Collections {
     ///
     /// # Errors
     /// As the server says; [`Error::Missing`] where there is no such collection.
-    pub async fn remember(&self, name: &str, origin: &Origin) -> Result<(), Error> {
+    pub async fn record_model_source(
+        &self,
+        name: &str,
+        model_source: &ModelSource,
+    ) -> Result<(), Error> {
         let target = format!("collection {name:?}");
-        let Some(collection) = self.collection(name).await? else {
+        let Some(collection) = self.read_collection(name).await? else {
             return Err(Error::Missing { what: target });
         };
-        if origin.source.is_empty() || collection.origin.source == origin.source {
+        if model_source.locator.is_empty()
+            || collection.model_source.locator == model_source.locator
+        {
             return Ok(());
         }
-        let properties = origin.properties();
-        self.admin(&target, false, async |client| {
+        let properties = model_source.to_properties();
+        self.call_admin(&target, false, async |client| {
             let request = AlterCollectionPropertiesRequest::builder()
                 .collection_name(name)
                 .properties(properties)
@@ -226,7 +235,7 @@ impl Collections {
             client.alter_collection_properties(request).await
         })
         .await?;
-        tracing::info!(collection = name, source = %origin.source, "its model is found there now");
+        tracing::info!(collection = name, source = %model_source.locator, "its model is found there now");
         Ok(())
     }
 
@@ -234,30 +243,30 @@ impl Collections {
         format!("_{}_previous", self.settings.namespace)
     }
 
-    async fn behind(&self, alias: &str) -> Result<Option<Collection>, Error> {
-        match alias_target(&self.connection, &self.settings, alias).await? {
-            Some(name) => self.collection(&name).await,
+    async fn collection_behind(&self, alias: &str) -> Result<Option<Collection>, Error> {
+        match resolve_alias(&self.connection, &self.settings, alias).await? {
+            Some(name) => self.read_collection(&name).await,
             None => Ok(None),
         }
     }
 
     /// `None` where it is gone, or not one of lookalike's.
-    async fn collection(&self, name: &str) -> Result<Option<Collection>, Error> {
-        let found = describe(&self.connection, &self.settings, name).await?;
-        Ok(found.and_then(|properties| {
+    async fn read_collection(&self, name: &str) -> Result<Option<Collection>, Error> {
+        let properties = read_properties(&self.connection, &self.settings, name).await?;
+        Ok(properties.and_then(|properties| {
             Some(Collection {
                 name: name.to_owned(),
-                model: ModelIdentity::read(&properties)?,
-                origin: Origin::read(&properties),
+                model: ModelIdentity::from_properties(&properties)?,
+                model_source: ModelSource::from_properties(&properties),
             })
         }))
     }
 
-    async fn point(&self, alias: &str, collection: &str, exists: bool) -> Result<(), Error> {
-        point_alias(&self.connection, &self.settings, alias, collection, exists).await
+    async fn set_alias(&self, alias: &str, collection: &str, exists: bool) -> Result<(), Error> {
+        set_alias(&self.connection, &self.settings, alias, collection, exists).await
     }
 
-    async fn admin<T, F>(
+    async fn call_admin<T, F>(
         &self,
         target: &str,
         long: bool,
@@ -270,21 +279,23 @@ impl Collections {
             true => self.settings.admin_timeout,
             false => self.settings.call_timeout,
         };
-        let admin = self.connection.once(Call::Admin, limit, target, request);
+        let admin = self
+            .connection
+            .send_once(MilvusCall::Admin, limit, target, request);
         admin.await
     }
 }
 
 /// The collection behind an alias.
-pub(crate) async fn alias_target(
-    connection: &Connection,
+pub(crate) async fn resolve_alias(
+    connection: &MilvusConnection,
     settings: &Settings,
     alias: &str,
 ) -> Result<Option<String>, Error> {
     let limit = settings.call_timeout;
     let target = format!("alias {alias:?}");
     let found = connection
-        .once(Call::Admin, limit, &target, async |client| {
+        .send_once(MilvusCall::Admin, limit, &target, async |client| {
             let request = DescribeAliasRequest::builder().alias(alias).build()?;
             client.describe_alias(request).await
         })
@@ -298,15 +309,15 @@ pub(crate) async fn alias_target(
 }
 
 /// Properties of a collection; `None` where there is no such collection.
-pub(crate) async fn describe(
-    connection: &Connection,
+pub(crate) async fn read_properties(
+    connection: &MilvusConnection,
     settings: &Settings,
     name: &str,
 ) -> Result<Option<HashMap<String, String>>, Error> {
     let limit = settings.call_timeout;
     let target = format!("collection {name:?}");
     let found = connection
-        .once(Call::Admin, limit, &target, async |client| {
+        .send_once(MilvusCall::Admin, limit, &target, async |client| {
             let request = DescribeCollectionRequest::builder()
                 .collection_name(name)
                 .build()?;
@@ -324,8 +335,8 @@ pub(crate) async fn describe(
 }
 
 /// Sets an alias, or moves it where it exists.
-pub(crate) async fn point_alias(
-    connection: &Connection,
+pub(crate) async fn set_alias(
+    connection: &MilvusConnection,
     settings: &Settings,
     alias: &str,
     collection: &str,
@@ -334,7 +345,7 @@ pub(crate) async fn point_alias(
     let limit = settings.call_timeout;
     let target = format!("alias {alias:?}");
     connection
-        .once(Call::Admin, limit, &target, async |client| {
+        .send_once(MilvusCall::Admin, limit, &target, async |client| {
             if exists {
                 let request = AlterAliasRequest::builder()
                     .alias(alias)

@@ -18,15 +18,15 @@ use milvus::v2::{
 
 use crate::{
     Error, Index, Settings,
-    metrics::{Call, MILVUS_SECONDS},
+    metrics::{MILVUS_SECONDS, MilvusCall},
 };
 
 #[derive(Clone)]
-pub(crate) struct Connection {
+pub(crate) struct MilvusConnection {
     client: ClientV2,
 }
 
-impl Connection {
+impl MilvusConnection {
     /// Waits for the server up to `milvus.connect_timeout`.
     pub(crate) async fn open(settings: &Settings) -> Result<Self, Error> {
         let mut config = ConnectConfig::new()
@@ -55,24 +55,26 @@ impl Connection {
             tokio::time::timeout(limit + Duration::from_secs(1), ClientV2::new(&config));
         match connected.await {
             Ok(Ok(client)) => Ok(Self { client }),
-            Ok(Err(source)) => Err(match Error::sort(source.clone(), Call::Admin, limit, "") {
-                credentials @ Error::Credentials { .. } => credentials,
-                _ => Error::Connect {
-                    url: settings.shown_url(),
-                    source: Box::new(source),
+            Ok(Err(source)) => Err(
+                match Error::from_sdk(source.clone(), MilvusCall::Admin, limit, "") {
+                    credentials @ Error::Credentials { .. } => credentials,
+                    _ => Error::Connect {
+                        url: settings.display_url(),
+                        source: Box::new(source),
+                    },
                 },
-            }),
+            ),
             Err(_) => Err(Error::Connect {
-                url: settings.shown_url(),
+                url: settings.display_url(),
                 source: Box::new(Sdk::Timeout(format!("nothing within {limit:?}"))),
             }),
         }
     }
 
     /// One attempt.
-    pub(crate) async fn once<T, F>(
+    pub(crate) async fn send_once<T, F>(
         &self,
-        call: Call,
+        call: MilvusCall,
         limit: Duration,
         target: &str,
         request: impl FnOnce(ClientV2) -> F,
@@ -83,13 +85,13 @@ impl Connection {
         let started = Instant::now();
         let answer = tokio::time::timeout(limit, request(self.client.clone())).await;
         MILVUS_SECONDS
-            .with_label_values(&[call.name()])
+            .with_label_values(&[call.label()])
             .observe(started.elapsed().as_secs_f64());
         match answer {
             Ok(Ok(answer)) => Ok(answer),
-            Ok(Err(error)) => Err(Error::sort(error, call, limit, target)),
+            Ok(Err(error)) => Err(Error::from_sdk(error, call, limit, target)),
             Err(_) => Err(Error::Timeout {
-                call: call.name(),
+                call: call.label(),
                 limit,
             }),
         }
@@ -99,36 +101,36 @@ impl Connection {
 impl Index {
     /// A request to the collection in service: tried again where that may help at once, after
     /// loading the collection where the server says that it is not loaded.
-    pub(crate) async fn call<T, F>(
+    pub(crate) async fn call_with_retries<T, F>(
         &self,
-        call: Call,
+        call: MilvusCall,
         request: impl Fn(ClientV2, String) -> F,
     ) -> Result<T, Error>
     where
         F: Future<Output = Result<T, Sdk>>,
     {
         let settings = &self.inner.settings;
-        let mut backoff = Backoff::new(settings.retry_wait, settings.call_timeout);
+        let mut backoff = Backoff::new(settings.retry_interval, settings.call_timeout);
         loop {
             let collection = self.collection();
             let target = format!("collection {collection:?}");
             let result = self
                 .inner
                 .connection
-                .once(call, settings.call_timeout, &target, |client| {
+                .send_once(call, settings.call_timeout, &target, |client| {
                     request(client, collection.to_string())
                 })
                 .await;
             let error = match result {
-                Err(error) if error.is_brief() => error,
+                Err(error) if error.is_retryable_at_once() => error,
                 result => return result,
             };
-            if backoff.tries() + 1 >= settings.attempts {
+            if backoff.attempts() + 1 >= settings.attempts {
                 return Err(error);
             }
-            let wait = backoff.next_wait();
+            let wait = backoff.next_delay();
             tracing::debug!(
-                call = call.name(),
+                call = call.label(),
                 %error,
                 ?wait,
                 "a request to Milvus failed and is tried again"
@@ -136,7 +138,12 @@ impl Index {
             tokio::time::sleep(wait).await;
             if matches!(error, Error::NotLoaded { .. }) {
                 // Loading may take longer than a caller waits; the server goes on without us.
-                match tokio::time::timeout(settings.call_timeout, self.reload(&collection)).await {
+                match tokio::time::timeout(
+                    settings.call_timeout,
+                    self.reload_collection(&collection),
+                )
+                .await
+                {
                     Ok(loaded) => loaded?,
                     Err(_) => return Err(error),
                 }
@@ -145,7 +152,7 @@ impl Index {
     }
 
     /// A request that creates, checks or loads: one attempt, with the long limit where `long`.
-    pub(crate) async fn admin<T, F>(
+    pub(crate) async fn call_admin<T, F>(
         &self,
         target: &str,
         long: bool,
@@ -162,7 +169,7 @@ impl Index {
         };
         self.inner
             .connection
-            .once(Call::Admin, limit, target, request)
+            .send_once(MilvusCall::Admin, limit, target, request)
             .await
     }
 }

@@ -3,7 +3,7 @@
 
 use milvus::v2::prelude::{DropAliasRequest, DropCollectionRequest, InsertRequest};
 
-use crate::{Error, Index, Row, metrics::Call, row::to_columns};
+use crate::{Error, Index, IndexRow, metrics::MilvusCall, row::to_columns};
 
 impl Index {
     /// Adds rows without looking for others of the same id, which are then there twice.
@@ -11,8 +11,8 @@ impl Index {
     /// # Errors
     /// As the server says.
     #[doc(hidden)]
-    pub async fn insert_again(&self, rows: &[&Row]) -> Result<(), Error> {
-        self.call(Call::Upsert, async |client, collection| {
+    pub async fn insert_duplicates(&self, rows: &[&IndexRow]) -> Result<(), Error> {
+        self.call_with_retries(MilvusCall::Upsert, async |client, collection| {
             let request = InsertRequest::builder()
                 .collection_name(collection)
                 .columns(to_columns(rows))
@@ -32,12 +32,12 @@ impl Index {
         let collection = self.collection();
         let alias = &self.inner.settings.namespace;
         // A collection that has an alias is not dropped by some versions.
-        self.admin(&format!("alias {alias:?}"), false, async |client| {
+        self.call_admin(&format!("alias {alias:?}"), false, async |client| {
             let request = DropAliasRequest::builder().alias(alias).build()?;
             client.drop_alias(request).await
         })
         .await?;
-        self.admin(
+        self.call_admin(
             &format!("collection {collection:?}"),
             true,
             async |client| {

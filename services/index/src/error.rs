@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use milvus::v2::error::Error as Sdk;
 
-use crate::metrics::Call;
+use crate::metrics::MilvusCall;
 
 /// An operation on the index that failed.
 #[derive(Debug, thiserror::Error)]
@@ -42,7 +42,7 @@ pub enum Error {
         whose(found, wanted, difference),
         as_flag(found, wanted)
     )]
-    OtherModel {
+    ModelMismatch {
         /// The collection that was found.
         collection: String,
         /// The model that made it, by name or folder.
@@ -56,7 +56,7 @@ pub enum Error {
     #[error(
         "{model} on {device} makes another vector of the golden picture than when collection {collection:?} was begun (cosine {cosine:.6}, at least {least} is needed): the device, its driver or the network moved it, and what it embeds would not fit what is in the index. Start with the device of before or with --device cpu, or update the driver; to begin a new index, take another milvus.namespace (with `lookalike up`: or --data-dir)"
     )]
-    OtherGolden {
+    GoldenMismatch {
         /// The collection.
         collection: String,
         /// The model.
@@ -105,7 +105,7 @@ pub enum Error {
     },
     /// An answer larger than what the client takes; callers inside this crate ask for less.
     #[error("the answer of {call} is larger than the client takes: {source}")]
-    TooLarge {
+    AnswerTooLarge {
         /// Kind of call.
         call: &'static str,
         /// What the client says.
@@ -121,7 +121,7 @@ pub enum Error {
     },
     /// An answer that does not have the shape it must have.
     #[error("Milvus answered {call} with something unexpected: {reason}")]
-    Answer {
+    UnexpectedAnswer {
         /// Kind of call.
         call: &'static str,
         /// What was missing.
@@ -151,7 +151,7 @@ pub enum Error {
 
 /// What to do about an [`Error`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Fate {
+pub enum ErrorClass {
     /// It may go well later: keep the work and try again.
     Retry,
     /// This request will never go well; others may.
@@ -182,42 +182,42 @@ const CREDENTIALS: [i32; 3] = [1400, 1401, 1800];
 
 impl Error {
     /// What to do about it.
-    pub fn fate(&self) -> Fate {
+    pub fn class(&self) -> ErrorClass {
         match self {
             Self::Settings { .. }
             | Self::Credentials { .. }
-            | Self::OtherModel { .. }
-            | Self::OtherGolden { .. } => Fate::Fatal,
+            | Self::ModelMismatch { .. }
+            | Self::GoldenMismatch { .. } => ErrorClass::Fatal,
             Self::Connect { .. }
             | Self::Missing { .. }
             | Self::NotLoaded { .. }
             | Self::Timeout { .. }
             | Self::Unavailable { .. }
-            | Self::Answer { .. } => Fate::Retry,
-            Self::TooLarge { .. }
+            | Self::UnexpectedAnswer { .. } => ErrorClass::Retry,
+            Self::AnswerTooLarge { .. }
             | Self::Refused { .. }
             | Self::InService { .. }
             | Self::InvalidRow { .. }
             | Self::InvalidVector { .. }
-            | Self::InvalidQuery { .. } => Fate::Reject,
+            | Self::InvalidQuery { .. } => ErrorClass::Reject,
         }
     }
 
     /// Failed without having waited for long, and may go well in a moment.
-    pub(crate) fn is_brief(&self) -> bool {
+    pub(crate) fn is_retryable_at_once(&self) -> bool {
         matches!(self, Self::NotLoaded { .. } | Self::Unavailable { .. })
     }
 
-    pub(crate) fn answer(call: Call, reason: impl Into<String>) -> Self {
-        Self::Answer {
-            call: call.name(),
+    pub(crate) fn unexpected_answer(call: MilvusCall, reason: impl Into<String>) -> Self {
+        Self::UnexpectedAnswer {
+            call: call.label(),
             reason: reason.into(),
         }
     }
 
     /// Sorts what the SDK says; `limit` is what a timeout ran into, `target` what may be missing.
-    pub(crate) fn sort(error: Sdk, call: Call, limit: Duration, target: &str) -> Self {
-        let call = call.name();
+    pub(crate) fn from_sdk(error: Sdk, call: MilvusCall, limit: Duration, target: &str) -> Self {
+        let call = call.label();
         let source = Box::new(error);
         // The SDK's own retries are off, but it wraps the one attempt all the same.
         let root = match &*source {
@@ -252,7 +252,7 @@ impl Error {
                 DEADLINE_EXCEEDED => Self::Timeout { call, limit },
                 UNAUTHENTICATED | PERMISSION_DENIED => Self::Credentials { source },
                 OUT_OF_RANGE if status.message().contains("message length too large") => {
-                    Self::TooLarge { call, source }
+                    Self::AnswerTooLarge { call, source }
                 }
                 INVALID_ARGUMENT | UNIMPLEMENTED => Self::Refused { call, source },
                 // The transport keeps the deadline too, and says so by cancelling.
@@ -260,7 +260,7 @@ impl Error {
                 _ => Self::Unavailable { call, source },
             },
             Sdk::Timeout(_) => Self::Timeout { call, limit },
-            Sdk::MalformedResponse(reason) => Self::Answer {
+            Sdk::MalformedResponse(reason) => Self::UnexpectedAnswer {
                 call,
                 reason: reason.clone(),
             },

@@ -10,10 +10,10 @@
 //! What may be relied on:
 //! - An [`Index`] is cheap to clone and may be used from any number of tasks.
 //! - A vector that enters has the model's dimension, is finite and of unit length; an index that
-//!   another model filled is refused with [`Error::OtherModel`].
+//!   another model filled is refused with [`Error::ModelMismatch`].
 //! - Every call ends: within `milvus.call_timeout` (times its attempts), or
 //!   `milvus.admin_timeout` for the few that create, load or flush.
-//! - Every error knows its [`Fate`]: try again, give this request up, or stop the role.
+//! - Every error knows its [`ErrorClass`]: try again, give this request up, or stop the role.
 
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test fails by panicking"))]
 
@@ -53,15 +53,15 @@ use std::sync::{Arc, RwLock};
 
 pub use audit::RowReader;
 pub use collections::{Collection, Collections};
-pub use error::{Error, Fate};
-pub use filter::{Filter, Range};
-pub use model::{ModelIdentity, Origin, SCHEMA_VERSION};
+pub use error::{Error, ErrorClass};
+pub use filter::{RowFilter, ValueRange};
+pub use model::{ModelIdentity, ModelSource, SCHEMA_VERSION};
 pub use pages::RowKey;
-pub use read::{Consistency, SearchQuery};
-pub use row::{Hit, Image, Row, limits};
+pub use read::{ReadConsistency, SearchQuery};
+pub use row::{IndexHit, IndexRow, IndexedImage, limits};
 pub use settings::Settings;
 
-use connection::Connection;
+use connection::MilvusConnection;
 
 /// One collection of Milvus that belongs to one model, and the alias in front of it.
 ///
@@ -75,21 +75,21 @@ struct Inner {
     settings: Settings,
     model: ModelIdentity,
     /// What a collection that is made says of its model.
-    origin: Origin,
+    model_source: ModelSource,
     /// Filled while another collection serves: the alias is not ours to move.
     is_shadow: bool,
     /// What this process makes of the golden picture, once it said so: a collection that is made
     /// anew has it from the first moment.
-    golden: std::sync::OnceLock<String>,
-    connection: Connection,
-    /// The collection behind the alias as [`Index::ensure`] last found it. Calls name it and not
+    golden_text: std::sync::OnceLock<String>,
+    connection: MilvusConnection,
+    /// The collection behind the alias as [`Index::ensure_collection`] last found it. Calls name it and not
     /// the alias: an alias that is moved to another model's collection must not move a running
     /// role with it.
     collection: RwLock<Arc<str>>,
     /// Held while the collection is created, checked or loaded: one at a time, whoever asks.
     lifecycle: tokio::sync::Mutex<()>,
     /// Counts finished loads; who waited for the lifecycle sees that another one has just loaded.
-    loads: std::sync::atomic::AtomicU64,
+    load_count: std::sync::atomic::AtomicU64,
 }
 
 impl Index {
@@ -130,25 +130,25 @@ mod tests {
     /// Roles spawn these on a runtime of many threads. Never run: it is enough that it compiles.
     #[allow(dead_code)]
     fn every_future_can_change_threads(index: &'static Index, settings: &'static Settings) {
-        fn send<T: Send>(_: T) {}
-        send(Index::open(settings, index.model()));
-        send(async move { index.collections().put_in_service("").await });
-        send(index.ensure());
-        send(index.ready());
-        send(index.upsert(&[]));
-        send(index.delete(&[]));
-        send(index.delete_ids(&[]));
-        send(index.flush());
-        send(index.vector_of("", Consistency::Strong));
-        send(index.get(&[], Consistency::Strong));
-        send(index.known_content(&[]));
-        send(index.approximate_count(&Filter::All));
-        send(index.count(&Filter::All));
-        send(index.keys_after(&Filter::All, None));
-        send(index.keys_of(&[]));
-        send(index.doubled(&[]));
-        send(async move { index.row_reader(&Filter::All, 1)?.next().await });
-        send(index.list(&Filter::All, None, 1, Consistency::Strong));
-        send(async move { index.search(&[], &SearchQuery::default()).await });
+        fn assert_send<T: Send>(_: T) {}
+        assert_send(Index::open(settings, index.model()));
+        assert_send(async move { index.collections().put_in_service("").await });
+        assert_send(index.ensure_collection());
+        assert_send(index.check_ready());
+        assert_send(index.upsert_rows(&[]));
+        assert_send(index.delete_up_to_generation(&[]));
+        assert_send(index.delete_ids(&[]));
+        assert_send(index.flush());
+        assert_send(index.fetch_vector("", ReadConsistency::Strong));
+        assert_send(index.fetch_images(&[], ReadConsistency::Strong));
+        assert_send(index.find_rows_by_content(&[]));
+        assert_send(index.approximate_count(&RowFilter::All));
+        assert_send(index.count(&RowFilter::All));
+        assert_send(index.keys_after(&RowFilter::All, None));
+        assert_send(index.fetch_keys(&[]));
+        assert_send(index.find_duplicate_ids(&[]));
+        assert_send(async move { index.row_reader(&RowFilter::All, 1)?.next_page().await });
+        assert_send(index.list_images(&RowFilter::All, None, 1, ReadConsistency::Strong));
+        assert_send(async move { index.search_by_vector(&[], &SearchQuery::default()).await });
     }
 }

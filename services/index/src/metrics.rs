@@ -5,9 +5,9 @@ use std::sync::LazyLock;
 use lookalike_chassis::metrics::SECONDS_BUCKETS;
 use prometheus::{HistogramVec, histogram_opts, register_histogram_vec};
 
-/// Kinds of calls: the label `call` of [`MILVUS_SECONDS`], and the word that errors use.
+/// Kinds of calls: the label `call_with_retries` of [`MILVUS_SECONDS`], and the word that errors use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Call {
+pub(crate) enum MilvusCall {
     Search,
     Upsert,
     Delete,
@@ -17,8 +17,8 @@ pub(crate) enum Call {
     Admin,
 }
 
-impl Call {
-    pub(crate) const fn name(self) -> &'static str {
+impl MilvusCall {
+    pub(crate) const fn label(self) -> &'static str {
         match self {
             Self::Search => "search",
             Self::Upsert => "upsert",

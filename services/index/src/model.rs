@@ -32,35 +32,35 @@ pub struct ModelIdentity {
 
 /// Where a collection's model comes from: for whoever meets the collection before the model.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Origin {
+pub struct ModelSource {
     /// The model's name or folder, by which a role can load it; empty where nobody said.
-    pub source: String,
+    pub locator: String,
     /// The model's own description as JSON, so that a query can be prepared without its folder;
     /// empty where nobody said.
     pub description: String,
 }
 
-impl Origin {
+impl ModelSource {
     /// What somebody said.
-    pub(crate) fn properties(&self) -> HashMap<String, String> {
-        [(SOURCE, &self.source), (DESCRIPTION, &self.description)]
+    pub(crate) fn to_properties(&self) -> HashMap<String, String> {
+        [(SOURCE, &self.locator), (DESCRIPTION, &self.description)]
             .into_iter()
             .filter(|(_, text)| !text.is_empty())
             .map(|(key, text)| (key.to_owned(), text.clone()))
             .collect()
     }
 
-    pub(crate) fn read(properties: &HashMap<String, String>) -> Self {
+    pub(crate) fn from_properties(properties: &HashMap<String, String>) -> Self {
         let text = |key: &str| properties.get(key).cloned().unwrap_or_default();
         Self {
-            source: text(SOURCE),
+            locator: text(SOURCE),
             description: text(DESCRIPTION),
         }
     }
 }
 
 impl ModelIdentity {
-    pub(crate) fn properties(&self, origin: &Origin) -> HashMap<String, String> {
+    pub(crate) fn to_properties(&self, source: &ModelSource) -> HashMap<String, String> {
         let mut properties = HashMap::from([
             (MODEL.to_owned(), self.name.clone()),
             (CHECKSUM.to_owned(), self.checksum.clone()),
@@ -68,12 +68,12 @@ impl ModelIdentity {
             (DIMENSION.to_owned(), self.dimension.to_string()),
             (SCHEMA.to_owned(), SCHEMA_VERSION.to_string()),
         ]);
-        properties.extend(origin.properties());
+        properties.extend(source.to_properties());
         properties
     }
 
     /// Whose a collection with these properties is; `None` where it is not one of lookalike's.
-    pub(crate) fn read(properties: &HashMap<String, String>) -> Option<Self> {
+    pub(crate) fn from_properties(properties: &HashMap<String, String>) -> Option<Self> {
         Some(Self {
             name: properties.get(MODEL)?.clone(),
             dimension: properties.get(DIMENSION)?.parse().ok()?,
@@ -84,7 +84,10 @@ impl ModelIdentity {
 
     /// In what a collection with these properties differs from this model, in words; `None` where
     /// it is this model's.
-    pub(crate) fn difference(&self, properties: &HashMap<String, String>) -> Option<String> {
+    pub(crate) fn describe_difference(
+        &self,
+        properties: &HashMap<String, String>,
+    ) -> Option<String> {
         let differences: Vec<String> = [
             ("model", MODEL, self.name.clone()),
             ("checksum of the weights", CHECKSUM, self.checksum.clone()),
@@ -104,16 +107,16 @@ impl ModelIdentity {
 
     /// The name of this model's collection number `n`.
     pub(crate) fn collection_name(&self, namespace: &str, n: u32) -> String {
-        format!("{namespace}_{}_{n}", self.collection_part())
+        format!("{namespace}_{}_{n}", self.collection_name_part())
     }
 
     /// Whether a collection of this name, in this namespace, is one of this model's: another
     /// namespace may begin with the same letters.
-    pub(crate) fn owns(&self, namespace: &str, collection: &str) -> bool {
+    pub(crate) fn owns_collection(&self, namespace: &str, collection: &str) -> bool {
         let number = collection
             .strip_prefix(namespace)
             .and_then(|rest| rest.strip_prefix('_'))
-            .and_then(|rest| rest.strip_prefix(&self.collection_part()))
+            .and_then(|rest| rest.strip_prefix(&self.collection_name_part()))
             .and_then(|rest| rest.strip_prefix('_'));
         number.is_some_and(|number| {
             !number.is_empty() && number.bytes().all(|digit| digit.is_ascii_digit())
@@ -122,7 +125,7 @@ impl ModelIdentity {
 
     /// The part of a collection's name that names the model: everything outside `[a-z0-9_]` is
     /// `_`, cut where Milvus' limit of 255 could come near.
-    pub(crate) fn collection_part(&self) -> String {
+    pub(crate) fn collection_name_part(&self) -> String {
         self.name
             .chars()
             .take(160)
@@ -138,7 +141,7 @@ impl ModelIdentity {
 mod tests {
     use super::*;
 
-    fn model() -> ModelIdentity {
+    fn test_model() -> ModelIdentity {
         ModelIdentity {
             name: "ResNet-34/timm".into(),
             dimension: 512,
@@ -149,39 +152,48 @@ mod tests {
 
     #[test]
     fn names_become_legal() {
-        assert_eq!(model().collection_part(), "resnet_34_timm");
-        let name = model().collection_name("shop", 7);
+        assert_eq!(test_model().collection_name_part(), "resnet_34_timm");
+        let name = test_model().collection_name("shop", 7);
         assert_eq!(name, "shop_resnet_34_timm_7");
-        assert!(model().owns("shop", &name));
+        assert!(test_model().owns_collection("shop", &name));
         for (namespace, name) in [
             ("shop_resnet", "shop_resnet_34_timm_7"),
             ("shop", "shop_b_resnet_34_timm_7"),
             ("shop", "shop_resnet_34_timm_"),
             ("shop", "shop_resnet_34_timm_7b"),
         ] {
-            assert!(!model().owns(namespace, name), "{namespace} {name}");
+            assert!(
+                !test_model().owns_collection(namespace, name),
+                "{namespace} {name}"
+            );
         }
     }
 
     #[test]
     fn a_collection_says_whose_it_is_and_where_its_model_is() {
-        let origin = Origin {
-            source: "/models/a".into(),
+        let origin = ModelSource {
+            locator: "/models/a".into(),
             description: "{}".into(),
         };
-        let properties = model().properties(&origin);
-        assert_eq!(ModelIdentity::read(&properties), Some(model()));
-        assert_eq!(Origin::read(&properties), origin);
-        let properties = model().properties(&Origin::default());
-        assert_eq!(Origin::read(&properties), Origin::default());
-        assert_eq!(ModelIdentity::read(&HashMap::new()), None);
+        let properties = test_model().to_properties(&origin);
+        assert_eq!(
+            ModelIdentity::from_properties(&properties),
+            Some(test_model())
+        );
+        assert_eq!(ModelSource::from_properties(&properties), origin);
+        let properties = test_model().to_properties(&ModelSource::default());
+        assert_eq!(
+            ModelSource::from_properties(&properties),
+            ModelSource::default()
+        );
+        assert_eq!(ModelIdentity::from_properties(&HashMap::new()), None);
     }
 
     #[test]
     fn a_difference_is_told_in_words() {
-        let model = model();
+        let model = test_model();
         assert_eq!(
-            model.difference(&model.properties(&Origin::default())),
+            model.describe_difference(&model.to_properties(&ModelSource::default())),
             None
         );
         let other = ModelIdentity {
@@ -190,11 +202,11 @@ mod tests {
         };
         assert_eq!(
             model
-                .difference(&other.properties(&Origin::default()))
+                .describe_difference(&other.to_properties(&ModelSource::default()))
                 .unwrap(),
             "checksum of the weights \"cd34\", not \"ab12\""
         );
-        let none = model.difference(&HashMap::new()).unwrap();
+        let none = model.describe_difference(&HashMap::new()).unwrap();
         assert!(none.contains("no model") && none.contains("no schema version"));
     }
 }

@@ -7,11 +7,11 @@
 use milvus::v2::prelude::FieldData;
 
 use crate::{
-    Consistency, Error, Filter, Image, Index,
-    filter::literal,
-    metrics::Call,
-    read::images,
-    row::Columns,
+    Error, Index, IndexedImage, ReadConsistency, RowFilter,
+    filter::quote_literal,
+    metrics::MilvusCall,
+    read::images_from_columns,
+    row::AnswerColumns,
     schema::{IMAGE_FIELDS, field},
 };
 
@@ -31,7 +31,7 @@ pub struct RowKey {
 }
 
 /// Ids in one page that asks for nothing else: the most rows that Milvus answers, 600 kB.
-const IDS_IN_ONE_PAGE: usize = 16_000;
+const MAX_IDS_PER_PAGE: usize = 16_000;
 
 pub(crate) const KEY_FIELDS: [&str; 5] = [
     field::ID,
@@ -47,20 +47,20 @@ impl Index {
     ///
     /// # Errors
     /// [`Error::InvalidQuery`]; else as the server says.
-    pub async fn list(
+    pub async fn list_images(
         &self,
-        filter: &Filter,
+        filter: &RowFilter,
         after: Option<&str>,
         limit: usize,
-        consistency: Consistency,
-    ) -> Result<Vec<Image>, Error> {
-        let condition = filter.render()?;
-        let mut listed: Vec<Image> = Vec::new();
+        consistency: ReadConsistency,
+    ) -> Result<Vec<IndexedImage>, Error> {
+        let condition = filter.to_expression()?;
+        let mut listed: Vec<IndexedImage> = Vec::new();
         let mut last = after.unwrap_or_default().to_owned();
         while listed.len() < limit {
             let page = self
-                .page(
-                    Call::Query,
+                .read_page(
+                    MilvusCall::Query,
                     &condition,
                     &IMAGE_FIELDS,
                     &last,
@@ -68,8 +68,8 @@ impl Index {
                     consistency,
                 )
                 .await?;
-            let mut page = images(&page)?;
-            newest_by_id(&mut page, |i| (&i.id, i.generation));
+            let mut page = images_from_columns(&page)?;
+            keep_newest_by_id(&mut page, |i| (&i.id, i.generation));
             match page.last() {
                 Some(end) => last.clone_from(&end.id),
                 None => break,
@@ -86,21 +86,21 @@ impl Index {
     /// [`Error::InvalidQuery`]; else as the server says.
     pub async fn keys_after(
         &self,
-        filter: &Filter,
+        filter: &RowFilter,
         after: Option<&str>,
     ) -> Result<Vec<RowKey>, Error> {
         let page = self
-            .page(
-                Call::Query,
-                &filter.render()?,
+            .read_page(
+                MilvusCall::Query,
+                &filter.to_expression()?,
                 &KEY_FIELDS,
                 after.unwrap_or_default(),
                 self.inner.settings.page_rows,
-                Consistency::Strong,
+                ReadConsistency::Strong,
             )
             .await?;
-        let mut keys = keys(&page)?;
-        newest_by_id(&mut keys, |k| (&k.id, k.generation));
+        let mut keys = keys_from_columns(&page)?;
+        keep_newest_by_id(&mut keys, |k| (&k.id, k.generation));
         Ok(keys)
     }
 
@@ -109,25 +109,25 @@ impl Index {
     ///
     /// # Errors
     /// [`Error::InvalidQuery`]; else as the server says.
-    pub async fn count(&self, filter: &Filter) -> Result<u64, Error> {
-        let condition = filter.render()?;
+    pub async fn count(&self, filter: &RowFilter) -> Result<u64, Error> {
+        let condition = filter.to_expression()?;
         let (mut count, mut last) = (0, String::new());
         loop {
             let page = self
-                .page(
-                    Call::Count,
+                .read_page(
+                    MilvusCall::Count,
                     &condition,
                     &[field::ID],
                     &last,
-                    IDS_IN_ONE_PAGE,
-                    Consistency::Strong,
+                    MAX_IDS_PER_PAGE,
+                    ReadConsistency::Strong,
                 )
                 .await?;
             if page.iter().all(FieldData::is_empty) {
                 return Ok(count);
             }
-            let columns = Columns::new(Call::Count, &page);
-            let mut ids = columns.texts(field::ID)?.to_vec();
+            let columns = AnswerColumns::new(MilvusCall::Count, &page);
+            let mut ids = columns.text_column(field::ID)?.to_vec();
             ids.sort_unstable();
             ids.dedup();
             count += ids.len() as u64;
@@ -140,50 +140,50 @@ impl Index {
     ///
     /// # Errors
     /// [`Error::InvalidQuery`]; else as the server says.
-    pub async fn approximate_count(&self, filter: &Filter) -> Result<u64, Error> {
-        self.count_rows(&filter.render()?, Consistency::Bounded)
+    pub async fn approximate_count(&self, filter: &RowFilter) -> Result<u64, Error> {
+        self.count_rows(&filter.to_expression()?, ReadConsistency::Bounded)
             .await
     }
 
-    /// One page of at most `most` rows, not empty unless nothing is left: an answer that is too
+    /// One page of at most `max_rows` rows, not empty unless nothing is left: an answer that is too
     /// large is asked for in halves.
-    async fn page(
+    async fn read_page(
         &self,
-        call: Call,
+        call: MilvusCall,
         condition: &str,
         fields: &[&str],
         after: &str,
         most: usize,
-        consistency: Consistency,
+        consistency: ReadConsistency,
     ) -> Result<Vec<FieldData>, Error> {
-        let mut expression = format!("{} > {}", field::ID, literal(after));
+        let mut expression = format!("{} > {}", field::ID, quote_literal(after));
         if !condition.is_empty() {
             expression = format!("{expression} and ({condition})");
         }
-        let mut most = most.max(1);
+        let mut max_rows = most.max(1);
         loop {
             let page = self
-                .query(call, &expression, fields, most, consistency)
+                .query_columns(call, &expression, fields, max_rows, consistency)
                 .await;
             match page {
-                Err(Error::TooLarge { .. }) if most > 1 => most /= 2,
+                Err(Error::AnswerTooLarge { .. }) if max_rows > 1 => max_rows /= 2,
                 page => return page,
             }
         }
     }
 }
 
-pub(crate) fn keys(page: &[FieldData]) -> Result<Vec<RowKey>, Error> {
+pub(crate) fn keys_from_columns(page: &[FieldData]) -> Result<Vec<RowKey>, Error> {
     if page.iter().all(FieldData::is_empty) {
         return Ok(Vec::new());
     }
-    let columns = Columns::new(Call::Query, page);
-    let ids = columns.texts(field::ID)?;
+    let columns = AnswerColumns::new(MilvusCall::Query, page);
+    let ids = columns.text_column(field::ID)?;
     let (libraries, paths, hashes, generations) = (
-        columns.texts(field::LIBRARY)?,
-        columns.texts(field::PATH)?,
-        columns.texts(field::CONTENT_HASH)?,
-        columns.numbers(field::GENERATION)?,
+        columns.text_column(field::LIBRARY)?,
+        columns.text_column(field::PATH)?,
+        columns.text_column(field::CONTENT_HASH)?,
+        columns.number_column(field::GENERATION)?,
     );
     let lengths = [
         libraries.len(),
@@ -192,7 +192,10 @@ pub(crate) fn keys(page: &[FieldData]) -> Result<Vec<RowKey>, Error> {
         generations.len(),
     ];
     if lengths.iter().any(|length| *length != ids.len()) {
-        return Err(Error::answer(Call::Query, "columns of different lengths"));
+        return Err(Error::unexpected_answer(
+            MilvusCall::Query,
+            "columns of different lengths",
+        ));
     }
     Ok((0..ids.len())
         .map(|i| RowKey {
@@ -206,7 +209,7 @@ pub(crate) fn keys(page: &[FieldData]) -> Result<Vec<RowKey>, Error> {
 }
 
 /// Sorted by id; of rows of one id the newest.
-fn newest_by_id<T>(rows: &mut Vec<T>, key: impl Fn(&T) -> (&String, i64)) {
+fn keep_newest_by_id<T>(rows: &mut Vec<T>, key: impl Fn(&T) -> (&String, i64)) {
     rows.sort_by(|a, b| {
         let ((a, a_generation), (b, b_generation)) = (key(a), key(b));
         a.cmp(b).then(b_generation.cmp(&a_generation))

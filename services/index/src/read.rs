@@ -7,16 +7,16 @@ use milvus::v2::prelude::{
 };
 
 use crate::{
-    Error, Filter, Hit, Image, Index, Row,
-    metrics::Call,
-    row::{Columns, check_vector},
+    Error, Index, IndexHit, IndexRow, IndexedImage, RowFilter,
+    metrics::MilvusCall,
+    row::{AnswerColumns, check_vector},
     schema::{IMAGE_FIELDS, field},
-    write::IDS_IN_ONE_REQUEST,
+    write::MAX_IDS_PER_REQUEST,
 };
 
 /// How fresh an answer must be.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Consistency {
+pub enum ReadConsistency {
     /// What the server has at hand: behind the last write by its tick (50 to 200 ms), and at most
     /// by its graceful time.
     #[default]
@@ -25,8 +25,8 @@ pub enum Consistency {
     Strong,
 }
 
-impl Consistency {
-    pub(crate) fn level(self) -> ConsistencyLevel {
+impl ReadConsistency {
+    pub(crate) fn to_milvus(self) -> ConsistencyLevel {
         match self {
             Self::Bounded => ConsistencyLevel::Bounded,
             Self::Strong => ConsistencyLevel::Strong,
@@ -37,28 +37,28 @@ impl Consistency {
 /// What a search asks for besides its vector.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SearchQuery {
-    /// Hits at most, 1 to [`SearchQuery::MOST_HITS`].
+    /// Hits at most, 1 to [`SearchQuery::MAX_HITS`].
     pub limit: usize,
     /// Only among these rows.
-    pub filter: Filter,
+    pub filter: RowFilter,
     /// Only hits of at least this score.
     pub min_score: Option<f32>,
     /// How fresh.
-    pub consistency: Consistency,
+    pub consistency: ReadConsistency,
 }
 
 impl SearchQuery {
     /// Hits of one search at most.
-    pub const MOST_HITS: usize = 1000;
+    pub const MAX_HITS: usize = 1000;
 }
 
 impl Default for SearchQuery {
     fn default() -> Self {
         Self {
             limit: 10,
-            filter: Filter::All,
+            filter: RowFilter::All,
             min_score: None,
-            consistency: Consistency::Bounded,
+            consistency: ReadConsistency::Bounded,
         }
     }
 }
@@ -66,45 +66,49 @@ impl Default for SearchQuery {
 /// Hits whose attributes come with the search itself. More than these could exceed the 4 MiB that
 /// a client takes when their paths are long; the limit is only where a second request becomes
 /// likely, and an answer that is too large is asked for again in two steps whatever its length.
-const HITS_IN_ONE_ANSWER: usize = 500;
+const MAX_HITS_PER_ANSWER: usize = 500;
 
 impl Index {
-    /// The rows nearest to `vector`, best first. Every image appears once.
+    /// The rows nearest to `unit_vector`, best first. Every image appears once.
     ///
     /// # Errors
     /// [`Error::InvalidVector`]; [`Error::InvalidQuery`] for a limit or filter that can't be; else
     /// as the server says.
-    pub async fn search(&self, vector: &[f32], query: &SearchQuery) -> Result<Vec<Hit>, Error> {
+    pub async fn search_by_vector(
+        &self,
+        vector: &[f32],
+        query: &SearchQuery,
+    ) -> Result<Vec<IndexHit>, Error> {
         check_vector(vector, self.inner.model.dimension)?;
-        if query.limit == 0 || query.limit > SearchQuery::MOST_HITS {
+        if query.limit == 0 || query.limit > SearchQuery::MAX_HITS {
             return Err(Error::InvalidQuery {
                 reason: format!(
                     "limit = {} must be 1 to {}",
                     query.limit,
-                    SearchQuery::MOST_HITS
+                    SearchQuery::MAX_HITS
                 ),
             });
         }
-        let filter = query.filter.render()?;
-        if query.limit <= HITS_IN_ONE_ANSWER {
-            match self.nearest(vector, query, &filter, true).await {
-                Err(Error::TooLarge { .. }) => {}
-                hits => return Ok(best(hits?, query.min_score)),
+        let filter = query.filter.to_expression()?;
+        if query.limit <= MAX_HITS_PER_ANSWER {
+            match self.search_once(vector, query, &filter, true).await {
+                Err(Error::AnswerTooLarge { .. }) => {}
+                hits => return Ok(rank_hits(hits?, query.min_score)),
             }
         }
-        let hits = best(
-            self.nearest(vector, query, &filter, false).await?,
+        let hits = rank_hits(
+            self.search_once(vector, query, &filter, false).await?,
             query.min_score,
         );
         let ids: Vec<String> = hits.iter().map(|hit| hit.image.id.clone()).collect();
-        let images = self.get(&ids, query.consistency).await?;
-        let mut images: HashMap<String, Image> =
+        let images = self.fetch_images(&ids, query.consistency).await?;
+        let mut images: HashMap<String, IndexedImage> =
             images.into_iter().map(|i| (i.id.clone(), i)).collect();
         // A row that was deleted between the two requests is no hit any more.
         Ok(hits
             .into_iter()
             .filter_map(|hit| {
-                Some(Hit {
+                Some(IndexHit {
                     image: images.remove(&hit.image.id)?,
                     score: hit.score,
                 })
@@ -113,24 +117,24 @@ impl Index {
     }
 
     /// One search; without `attributes` only ids and scores are filled in.
-    async fn nearest(
+    async fn search_once(
         &self,
         vector: &[f32],
         query: &SearchQuery,
         filter: &str,
         attributes: bool,
-    ) -> Result<Vec<Hit>, Error> {
+    ) -> Result<Vec<IndexHit>, Error> {
         // Milvus refuses a search that looks at fewer candidates than it wants hits.
         let candidates = usize::from(self.inner.settings.search_ef).max(query.limit);
         let answer = self
-            .call(Call::Search, async |client, collection| {
+            .call_with_retries(MilvusCall::Search, async |client, collection| {
                 let mut request = SearchRequest::builder()
                     .collection_name(collection)
                     .vector_field(field::VECTOR)
                     .vectors(SearchVectors::Float(vec![vector.to_vec()]))
                     .limit(query.limit as i64)
                     .extra_params(HashMap::from([("ef".to_owned(), candidates.to_string())]))
-                    .consistency_level(query.consistency.level());
+                    .consistency_level(query.consistency.to_milvus());
                 if !filter.is_empty() {
                     request = request.filter(filter);
                 }
@@ -142,32 +146,40 @@ impl Index {
                 client.search(request.build()?).await
             })
             .await?;
-        let Some(found) = answer.results().get_results().first() else {
+        let Some(result) = answer.results().get_results().first() else {
             return Ok(Vec::new());
         };
-        let ids = match found.get_ids() {
+        let ids = match result.get_ids() {
             Ids::VarChar(ids) => ids.as_slice(),
             other if other.is_empty() => &[],
-            _ => return Err(Error::answer(Call::Search, "ids that are no text")),
+            _ => {
+                return Err(Error::unexpected_answer(
+                    MilvusCall::Search,
+                    "ids that are no text",
+                ));
+            }
         };
-        let scores = found.get_scores();
+        let scores = result.get_scores();
         if scores.len() != ids.len() {
-            return Err(Error::answer(Call::Search, "fewer scores than ids"));
+            return Err(Error::unexpected_answer(
+                MilvusCall::Search,
+                "fewer scores than ids",
+            ));
         }
         let images = if attributes {
-            Columns::new(Call::Search, found.get_output_fields()).images(ids)?
+            AnswerColumns::new(MilvusCall::Search, result.get_output_fields()).read_images(ids)?
         } else {
             ids.iter()
-                .map(|id| Image {
+                .map(|id| IndexedImage {
                     id: id.clone(),
-                    ..Image::default()
+                    ..IndexedImage::default()
                 })
                 .collect()
         };
         Ok(images
             .into_iter()
             .zip(scores)
-            .map(|(image, score)| Hit {
+            .map(|(image, score)| IndexHit {
                 image,
                 // Rounding may leave the range of a cosine by a little.
                 score: score.clamp(-1.0, 1.0),
@@ -179,17 +191,21 @@ impl Index {
     ///
     /// # Errors
     /// As the server says.
-    pub async fn get(&self, ids: &[String], consistency: Consistency) -> Result<Vec<Image>, Error> {
-        let mut found: HashMap<String, Image> = HashMap::with_capacity(ids.len());
-        let mut most = IDS_IN_ONE_REQUEST;
+    pub async fn fetch_images(
+        &self,
+        ids: &[String],
+        consistency: ReadConsistency,
+    ) -> Result<Vec<IndexedImage>, Error> {
+        let mut images_by_id: HashMap<String, IndexedImage> = HashMap::with_capacity(ids.len());
+        let mut chunk_ids = MAX_IDS_PER_REQUEST;
         let mut rest = ids;
         while !rest.is_empty() {
-            let (chunk, after) = rest.split_at(rest.len().min(most));
-            let filter = Filter::Id(chunk.to_vec()).render()?;
+            let (chunk, after) = rest.split_at(rest.len().min(chunk_ids));
+            let filter = RowFilter::Id(chunk.to_vec()).to_expression()?;
             // Twice the number: a fault of the server can leave stale rows under one id.
             let columns = self
-                .query(
-                    Call::Query,
+                .query_columns(
+                    MilvusCall::Query,
                     &filter,
                     &IMAGE_FIELDS,
                     chunk.len() * 2,
@@ -197,30 +213,33 @@ impl Index {
                 )
                 .await;
             match columns {
-                Err(Error::TooLarge { .. }) if chunk.len() > 1 => {
-                    most = chunk.len() / 2;
+                Err(Error::AnswerTooLarge { .. }) if chunk.len() > 1 => {
+                    chunk_ids = chunk.len() / 2;
                     continue;
                 }
-                columns => keep_newest(&mut found, images(&columns?)?),
+                columns => keep_newest(&mut images_by_id, images_from_columns(&columns?)?),
             }
             rest = after;
         }
-        Ok(ids.iter().filter_map(|id| found.remove(id)).collect())
+        Ok(ids
+            .iter()
+            .filter_map(|id| images_by_id.remove(id))
+            .collect())
     }
 
     /// The vector of one image, of the model's dimension; `None` where there is no such image.
     ///
     /// # Errors
     /// As the server says.
-    pub async fn vector_of(
+    pub async fn fetch_vector(
         &self,
         id: &str,
-        consistency: Consistency,
+        consistency: ReadConsistency,
     ) -> Result<Option<Vec<f32>>, Error> {
-        let filter = Filter::Id(vec![id.to_owned()]).render()?;
+        let filter = RowFilter::Id(vec![id.to_owned()]).to_expression()?;
         let columns = self
-            .query(
-                Call::Query,
+            .query_columns(
+                MilvusCall::Query,
                 &filter,
                 &[field::ID, field::VECTOR],
                 1,
@@ -230,8 +249,8 @@ impl Index {
         if columns.iter().all(FieldData::is_empty) {
             return Ok(None);
         }
-        let columns = Columns::new(Call::Query, &columns);
-        Ok(columns.vectors(field::VECTOR)?.first().cloned())
+        let columns = AnswerColumns::new(MilvusCall::Query, &columns);
+        Ok(columns.vector_column(field::VECTOR)?.first().cloned())
     }
 
     /// For each of these contents that the index knows, one of its rows with its vector. Bounded:
@@ -239,32 +258,38 @@ impl Index {
     ///
     /// # Errors
     /// As the server says.
-    pub async fn known_content(&self, hashes: &[String]) -> Result<HashMap<String, Row>, Error> {
-        let wanted: HashSet<&String> = hashes.iter().filter(|h| !h.is_empty()).collect();
-        let wanted: Vec<String> = wanted.into_iter().cloned().collect();
+    pub async fn find_rows_by_content(
+        &self,
+        hashes: &[String],
+    ) -> Result<HashMap<String, IndexRow>, Error> {
+        let distinct: HashSet<&String> = hashes.iter().filter(|h| !h.is_empty()).collect();
+        let distinct: Vec<String> = distinct.into_iter().cloned().collect();
         // As many rows as fit into 3 MiB with attributes of ordinary length.
-        let mut most = (3 << 20) / (self.inner.model.dimension * 4 + 2048);
-        most = most.clamp(1, 1000);
-        let mut known: HashMap<String, Row> = HashMap::new();
-        let mut rest = wanted.as_slice();
+        let mut max_rows = (3 << 20) / (self.inner.model.dimension * 4 + 2048);
+        max_rows = max_rows.clamp(1, 1000);
+        let mut rows_by_hash: HashMap<String, IndexRow> = HashMap::new();
+        let mut rest = distinct.as_slice();
         while !rest.is_empty() {
-            let (chunk, after) = rest.split_at(rest.len().min(most));
-            match self.known_chunk(chunk, most, &mut known).await {
-                Err(Error::TooLarge { .. }) if most > 1 => most /= 2,
+            let (chunk, after) = rest.split_at(rest.len().min(max_rows));
+            match self
+                .find_content_chunk(chunk, max_rows, &mut rows_by_hash)
+                .await
+            {
+                Err(Error::AnswerTooLarge { .. }) if max_rows > 1 => max_rows /= 2,
                 done => {
                     done?;
                     rest = after;
                 }
             }
         }
-        Ok(known)
+        Ok(rows_by_hash)
     }
 
-    async fn known_chunk(
+    async fn find_content_chunk(
         &self,
         hashes: &[String],
         most: usize,
-        known: &mut HashMap<String, Row>,
+        known: &mut HashMap<String, IndexRow>,
     ) -> Result<(), Error> {
         let fields: Vec<&str> = IMAGE_FIELDS.into_iter().chain([field::VECTOR]).collect();
         loop {
@@ -276,22 +301,31 @@ impl Index {
             if missing.is_empty() {
                 return Ok(());
             }
-            let filter = Filter::ContentHash(missing).render()?;
+            let filter = RowFilter::ContentHash(missing).to_expression()?;
             let columns = self
-                .query(Call::Query, &filter, &fields, most, Consistency::Bounded)
+                .query_columns(
+                    MilvusCall::Query,
+                    &filter,
+                    &fields,
+                    most,
+                    ReadConsistency::Bounded,
+                )
                 .await?;
-            let images = images(&columns)?;
-            let full = images.len() >= most;
+            let images = images_from_columns(&columns)?;
+            let page_is_full = images.len() >= most;
             if !images.is_empty() {
-                let columns = Columns::new(Call::Query, &columns);
-                let vectors = columns.vectors(field::VECTOR)?;
+                let columns = AnswerColumns::new(MilvusCall::Query, &columns);
+                let vectors = columns.vector_column(field::VECTOR)?;
                 if vectors.len() != images.len() {
-                    return Err(Error::answer(Call::Query, "fewer vectors than rows"));
+                    return Err(Error::unexpected_answer(
+                        MilvusCall::Query,
+                        "fewer vectors than rows",
+                    ));
                 }
                 for (image, vector) in images.into_iter().zip(vectors) {
                     known
                         .entry(image.content_hash.clone())
-                        .or_insert_with(|| Row {
+                        .or_insert_with(|| IndexRow {
                             image,
                             vector: vector.clone(),
                         });
@@ -299,7 +333,7 @@ impl Index {
             }
             // Many copies of one content can fill an answer and crowd out the others: each full
             // answer settles at least one content, so ask again for what is left.
-            if !full {
+            if !page_is_full {
                 return Ok(());
             }
         }
@@ -309,34 +343,34 @@ impl Index {
     ///
     /// # Errors
     /// What the search said.
-    pub async fn ready(&self) -> Result<(), Error> {
+    pub async fn check_ready(&self) -> Result<(), Error> {
         let mut vector = vec![0.0; self.inner.model.dimension];
         vector[0] = 1.0;
         let query = SearchQuery {
             limit: 1,
             ..SearchQuery::default()
         };
-        self.nearest(&vector, &query, "", false).await?;
+        self.search_once(&vector, &query, "", false).await?;
         Ok(())
     }
 
     /// One query: the columns of at most `limit` rows.
-    pub(crate) async fn query(
+    pub(crate) async fn query_columns(
         &self,
-        call: Call,
+        call: MilvusCall,
         filter: &str,
         fields: &[&str],
         limit: usize,
-        consistency: Consistency,
+        consistency: ReadConsistency,
     ) -> Result<Vec<FieldData>, Error> {
         let answer = self
-            .call(call, async |client, collection| {
+            .call_with_retries(call, async |client, collection| {
                 let request = QueryRequest::builder()
                     .collection_name(collection)
                     .filter(filter)
                     .output_fields(fields.iter().copied())
                     .limit(limit as i64)
-                    .consistency_level(consistency.level())
+                    .consistency_level(consistency.to_milvus())
                     .build()?;
                 client.query(request).await
             })
@@ -346,28 +380,28 @@ impl Index {
 }
 
 /// The images of an answer to a query for [`IMAGE_FIELDS`].
-pub(crate) fn images(columns: &[FieldData]) -> Result<Vec<Image>, Error> {
+pub(crate) fn images_from_columns(columns: &[FieldData]) -> Result<Vec<IndexedImage>, Error> {
     // An answer without rows may have no columns either.
     if columns.iter().all(FieldData::is_empty) {
         return Ok(Vec::new());
     }
-    let columns = Columns::new(Call::Query, columns);
-    columns.images(columns.texts(field::ID)?)
+    let columns = AnswerColumns::new(MilvusCall::Query, columns);
+    columns.read_images(columns.text_column(field::ID)?)
 }
 
-fn keep_newest(found: &mut HashMap<String, Image>, images: Vec<Image>) {
+fn keep_newest(images_by_id: &mut HashMap<String, IndexedImage>, images: Vec<IndexedImage>) {
     for image in images {
-        match found.get(&image.id) {
-            Some(known) if known.generation > image.generation => {}
+        match images_by_id.get(&image.id) {
+            Some(kept) if kept.generation > image.generation => {}
             _ => {
-                found.insert(image.id.clone(), image);
+                images_by_id.insert(image.id.clone(), image);
             }
         }
     }
 }
 
 /// Best first, each image once, from `min_score` up.
-fn best(mut hits: Vec<Hit>, min_score: Option<f32>) -> Vec<Hit> {
+fn rank_hits(mut hits: Vec<IndexHit>, min_score: Option<f32>) -> Vec<IndexHit> {
     hits.sort_by(|a, b| b.score.total_cmp(&a.score));
     let mut seen = HashSet::new();
     hits.retain(|hit| {
@@ -382,15 +416,15 @@ mod tests {
 
     #[test]
     fn hits_are_sorted_unique_and_good_enough() {
-        let hit = |id: &str, score| Hit {
-            image: Image {
+        let hit = |id: &str, score| IndexHit {
+            image: IndexedImage {
                 id: id.into(),
-                ..Image::default()
+                ..IndexedImage::default()
             },
             score,
         };
         let hits = vec![hit("a", 0.5), hit("b", 0.9), hit("a", 0.7), hit("c", 0.1)];
-        let kept: Vec<_> = best(hits, Some(0.2))
+        let kept: Vec<_> = rank_hits(hits, Some(0.2))
             .into_iter()
             .map(|h| (h.image.id, h.score))
             .collect();

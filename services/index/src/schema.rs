@@ -28,7 +28,7 @@ pub(crate) mod field {
     pub(crate) const COLORS: &str = "colors";
 }
 
-/// Every field of [`crate::Image`].
+/// Every field of [`crate::IndexedImage`].
 pub(crate) const IMAGE_FIELDS: [&str; 15] = [
     field::ID,
     field::LIBRARY,
@@ -53,7 +53,7 @@ pub(crate) const IMAGE_FIELDS: [&str; 15] = [
 /// (milvus#30607), and then looks for a library's rows only where they should be: in a trial, 61
 /// of 1,000 were found. There the library is a field like any other, with an index. A collection
 /// keeps the schema that it was made with, so that a later upgrade of the server changes nothing.
-pub(crate) fn partitions_are_sound(version: &str) -> bool {
+pub(crate) fn supports_partition_key(version: &str) -> bool {
     let mut numbers = version
         .trim_start_matches('v')
         .split('.')
@@ -66,7 +66,7 @@ pub(crate) fn partitions_are_sound(version: &str) -> bool {
 }
 
 /// The schema of a collection of vectors of `dimension` numbers.
-pub(crate) fn collection(dimension: usize, partition_key: bool) -> CollectionSchema {
+pub(crate) fn collection_schema(dimension: usize, partition_key: bool) -> CollectionSchema {
     let text = |name: &str, bytes: usize| {
         FieldSchema::new()
             .name(name)
@@ -88,9 +88,9 @@ pub(crate) fn collection(dimension: usize, partition_key: bool) -> CollectionSch
         // What later versions add to rows without another schema.
         .enable_dynamic_field(true)
         .add_field(text(field::ID, limits::ID_BYTES).primary_key(true))
-        .add_field(text(field::LIBRARY, limits::LIBRARY_BYTES).partition_key(partition_key))
-        .add_field(text(field::PATH, limits::PATH_BYTES))
-        .add_field(text(field::CONTENT_HASH, limits::HASH_BYTES))
+        .add_field(text(field::LIBRARY, limits::MAX_LIBRARY_BYTES).partition_key(partition_key))
+        .add_field(text(field::PATH, limits::MAX_PATH_BYTES))
+        .add_field(text(field::CONTENT_HASH, limits::MAX_HASH_BYTES))
         .add_field(number(field::GENERATION, DataType::Int64))
         .add_field(
             FieldSchema::new()
@@ -101,18 +101,22 @@ pub(crate) fn collection(dimension: usize, partition_key: bool) -> CollectionSch
         .add_field(number(field::WIDTH, DataType::Int32))
         .add_field(number(field::HEIGHT, DataType::Int32))
         .add_field(number(field::BYTES, DataType::Int64))
-        .add_field(text(field::FORMAT, limits::FORMAT_BYTES))
+        .add_field(text(field::FORMAT, limits::MAX_FORMAT_BYTES))
         .add_field(number(field::TAKEN_AT, DataType::Int64))
         .add_field(number(field::MODIFIED_AT, DataType::Int64))
         .add_field(number(field::INDEXED_AT, DataType::Int64))
-        .add_field(text(field::CAMERA, limits::CAMERA_BYTES))
-        .add_field(list(field::TAGS, limits::TAGS, limits::TAG_BYTES))
-        .add_field(list(field::COLORS, limits::COLORS, limits::COLOR_BYTES))
+        .add_field(text(field::CAMERA, limits::MAX_CAMERA_BYTES))
+        .add_field(list(field::TAGS, limits::MAX_TAGS, limits::MAX_TAG_BYTES))
+        .add_field(list(
+            field::COLORS,
+            limits::MAX_COLORS,
+            limits::MAX_COLOR_BYTES,
+        ))
 }
 
 /// The indexes of a collection, each named like its field. `Trie` is the one scalar index for text
 /// that Milvus has had from 2.3 on.
-pub(crate) fn indexes(settings: &Settings) -> Vec<IndexParam> {
+pub(crate) fn index_params(settings: &Settings) -> Vec<IndexParam> {
     let text = |name: &str| {
         IndexParam::new()
             .field_name(name)
@@ -152,7 +156,7 @@ mod tests {
             ("v3.0.0-beta", true),
             ("master-20260101-abc", true),
         ] {
-            assert_eq!(partitions_are_sound(version), sound, "{version}");
+            assert_eq!(supports_partition_key(version), sound, "{version}");
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use lookalike_chassis::settings::{credentials, duration};
+use lookalike_chassis::settings::{duration, find_credentials};
 use serde::{Deserialize, Serialize};
 
 use crate::Error;
@@ -36,7 +36,7 @@ pub struct Settings {
     pub attempts: u32,
     /// Wait before the second attempt; the next ones wait twice as long each.
     #[serde(with = "duration")]
-    pub retry_wait: Duration,
+    pub retry_interval: Duration,
     /// Rows in one upsert request.
     pub upsert_rows: usize,
     /// Rows in one page of a listing; a page too large for one answer is asked for in halves.
@@ -66,7 +66,7 @@ impl Default for Settings {
             call_timeout: Duration::from_secs(10),
             admin_timeout: Duration::from_secs(120),
             attempts: 3,
-            retry_wait: Duration::from_millis(100),
+            retry_interval: Duration::from_millis(100),
             upsert_rows: 256,
             page_rows: 1000,
             partitions: 16,
@@ -80,7 +80,7 @@ impl Default for Settings {
 
 impl Settings {
     /// Refuses what Milvus would refuse later and less clearly.
-    pub(crate) fn check(&self) -> Result<(), Error> {
+    pub(crate) fn check_values(&self) -> Result<(), Error> {
         let settings = |reason: String| Err(Error::Settings { reason });
         let namespace = self.namespace.as_bytes();
         if namespace.is_empty()
@@ -98,7 +98,7 @@ impl Settings {
         if !self.url.starts_with("http://") && !self.url.starts_with("https://") {
             return settings(format!(
                 "milvus.url {:?} must begin with http:// or https://",
-                self.shown_url()
+                self.display_url()
             ));
         }
         for (name, value, least, most) in [
@@ -124,8 +124,8 @@ impl Settings {
     }
 
     /// The address without what may stand before an `@`.
-    pub(crate) fn shown_url(&self) -> String {
-        match credentials(&self.url) {
+    pub(crate) fn display_url(&self) -> String {
+        match find_credentials(&self.url) {
             Some(hidden) => format!(
                 "{}{}",
                 &self.url[..hidden.start],
@@ -142,18 +142,18 @@ mod tests {
 
     #[test]
     fn defaults_pass_and_nonsense_does_not() {
-        Settings::default().check().unwrap();
+        Settings::default().check_values().unwrap();
         let refused = |change: fn(&mut Settings)| {
             let mut settings = Settings::default();
             change(&mut settings);
-            settings.check().unwrap_err().to_string()
+            settings.check_values().unwrap_err().to_string()
         };
         for namespace in ["", "9lives", "Shop", "a-b", "é"] {
             let settings = Settings {
                 namespace: namespace.into(),
                 ..Settings::default()
             };
-            assert!(settings.check().is_err(), "{namespace:?}");
+            assert!(settings.check_values().is_err(), "{namespace:?}");
         }
         assert!(refused(|s| s.url = "localhost:19530".into()).contains("milvus.url"));
         assert!(refused(|s| s.upsert_rows = 0).contains("milvus.upsert_rows = 0"));

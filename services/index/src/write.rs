@@ -7,17 +7,17 @@ use milvus::v2::prelude::{
 };
 
 use crate::{
-    Error, Index, Row,
-    filter::{literal, literals},
-    metrics::Call,
+    Error, Index, IndexRow,
+    filter::{quote_literal, quote_literals},
+    metrics::MilvusCall,
     row::{check_vector, to_columns},
     schema::field,
 };
 
 /// Conditions in one delete by generation: the server parses each of them.
-const CONDITIONS_IN_ONE_DELETE: usize = 64;
+const MAX_CONDITIONS_PER_DELETE: usize = 64;
 /// Ids in one delete or one look-up.
-pub(crate) const IDS_IN_ONE_REQUEST: usize = 1000;
+pub(crate) const MAX_IDS_PER_REQUEST: usize = 1000;
 
 impl Index {
     /// Writes rows; a row that exists is replaced whole, also when its library changed. Of several
@@ -29,14 +29,14 @@ impl Index {
     /// # Errors
     /// [`Error::InvalidRow`] or [`Error::InvalidVector`] before anything is written; else as the
     /// server says.
-    pub async fn upsert(&self, rows: &[Row]) -> Result<(), Error> {
+    pub async fn upsert_rows(&self, rows: &[IndexRow]) -> Result<(), Error> {
         for row in rows {
-            row.image.check()?;
+            row.image.check_fields()?;
             check_vector(&row.vector, self.inner.model.dimension)?;
         }
-        for chunk in newest_of_each(rows).chunks(self.inner.settings.upsert_rows) {
+        for chunk in newest_row_per_id(rows).chunks(self.inner.settings.upsert_rows) {
             let answer = self
-                .call(Call::Upsert, async |client, collection| {
+                .call_with_retries(MilvusCall::Upsert, async |client, collection| {
                     let rows = InsertRequest::builder()
                         .collection_name(collection)
                         .columns(to_columns(chunk))
@@ -46,8 +46,8 @@ impl Index {
                 })
                 .await?;
             if !answer.failed_indices().is_empty() {
-                return Err(Error::answer(
-                    Call::Upsert,
+                return Err(Error::unexpected_answer(
+                    MilvusCall::Upsert,
                     format!("{} rows not taken", answer.failed_indices().len()),
                 ));
             }
@@ -60,15 +60,15 @@ impl Index {
     ///
     /// # Errors
     /// As the server says.
-    pub async fn delete(&self, images: &[(String, i64)]) -> Result<(), Error> {
-        for chunk in images.chunks(CONDITIONS_IN_ONE_DELETE) {
+    pub async fn delete_up_to_generation(&self, images: &[(String, i64)]) -> Result<(), Error> {
+        for chunk in images.chunks(MAX_CONDITIONS_PER_DELETE) {
             let expression = chunk
                 .iter()
                 .map(|(id, generation)| {
                     format!(
                         "({} == {} and {} <= {})",
                         field::ID,
-                        literal(id),
+                        quote_literal(id),
                         field::GENERATION,
                         // The parser takes no `i64::MIN`, and no generation is that low.
                         generation.max(&-1)
@@ -86,15 +86,15 @@ impl Index {
     /// # Errors
     /// As the server says.
     pub async fn delete_ids(&self, ids: &[String]) -> Result<(), Error> {
-        for chunk in ids.chunks(IDS_IN_ONE_REQUEST) {
-            self.delete_where(format!("{} in [{}]", field::ID, literals(chunk)))
+        for chunk in ids.chunks(MAX_IDS_PER_REQUEST) {
+            self.delete_where(format!("{} in [{}]", field::ID, quote_literals(chunk)))
                 .await?;
         }
         Ok(())
     }
 
     async fn delete_where(&self, expression: String) -> Result<(), Error> {
-        self.call(Call::Delete, async |client, collection| {
+        self.call_with_retries(MilvusCall::Delete, async |client, collection| {
             let request = DeleteRequest::builder()
                 .collection_name(collection)
                 .filter(expression.clone())
@@ -118,7 +118,7 @@ impl Index {
         let target = format!("collection {collection:?}");
         self.inner
             .connection
-            .once(Call::Flush, limit, &target, async |client| {
+            .send_once(MilvusCall::Flush, limit, &target, async |client| {
                 let request = FlushRequest::builder()
                     .collection_names([collection.as_str()])
                     .wait_flushed_ms(i64::try_from(limit.as_millis()).unwrap_or(i64::MAX))
@@ -131,18 +131,18 @@ impl Index {
 }
 
 /// One row for each id, in the order of first appearance.
-fn newest_of_each(rows: &[Row]) -> Vec<&Row> {
-    let mut places: HashMap<&str, usize> = HashMap::with_capacity(rows.len());
-    let mut newest: Vec<&Row> = Vec::with_capacity(rows.len());
+fn newest_row_per_id(rows: &[IndexRow]) -> Vec<&IndexRow> {
+    let mut positions: HashMap<&str, usize> = HashMap::with_capacity(rows.len());
+    let mut newest: Vec<&IndexRow> = Vec::with_capacity(rows.len());
     for row in rows {
-        match places.get(row.image.id.as_str()) {
+        match positions.get(row.image.id.as_str()) {
             Some(&place) => {
                 if row.image.generation >= newest[place].image.generation {
                     newest[place] = row;
                 }
             }
             None => {
-                places.insert(&row.image.id, newest.len());
+                positions.insert(&row.image.id, newest.len());
                 newest.push(row);
             }
         }
@@ -153,20 +153,20 @@ fn newest_of_each(rows: &[Row]) -> Vec<&Row> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Image;
+    use crate::IndexedImage;
 
     #[test]
     fn the_newest_row_of_an_id_counts() {
-        let row = |id: &str, generation| Row {
-            image: Image {
+        let row = |id: &str, generation| IndexRow {
+            image: IndexedImage {
                 id: id.into(),
                 generation,
-                ..Image::default()
+                ..IndexedImage::default()
             },
             vector: vec![],
         };
         let rows = [row("a", 2), row("b", 1), row("a", 1), row("b", 3)];
-        let kept: Vec<_> = newest_of_each(&rows)
+        let kept: Vec<_> = newest_row_per_id(&rows)
             .iter()
             .map(|r| (r.image.id.as_str(), r.image.generation))
             .collect();

@@ -1,12 +1,12 @@
-//! `audit`: is the index what the folders are?
+//! `run_audit`: is the index what the folders are?
 
 use std::io::IsTerminal as _;
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 use lookalike_bus::StatusView;
-use lookalike_embedder::audit::{Auditor, Kind, Options, Report, Stage};
-use lookalike_proto::Library;
+use lookalike_embedder::audit::{AuditOptions, AuditReport, AuditStage, Auditor, DifferenceKind};
+use lookalike_proto::LibraryName;
 use tokio_util::sync::CancellationToken;
 
 use crate::cli::AuditArgs;
@@ -16,60 +16,66 @@ use crate::model;
 use crate::roles::{self, failed_chain};
 use crate::settings::Settings;
 use crate::shown;
-use crate::up::Running;
+use crate::up::RunningInstance;
 
 /// How long the watchers' words may take to come.
-const WORDS_WITHIN: Duration = Duration::from_secs(5);
+const STATUS_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How long after a repair a watcher may take to say that it sends again.
-const SAID_WITHIN: Duration = Duration::from_secs(3);
+const RESEND_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Examples of each kind that are printed.
-const PRINTED: usize = 20;
+const MAX_PRINTED_EXAMPLES: usize = 20;
 
 /// Times that everything is compared again after a repair.
-const MOST_ROUNDS: u32 = 5;
+const MAX_ROUNDS: u32 = 5;
 
-/// `audit`.
+/// `run_audit`.
 ///
 /// # Errors
 /// When differences remain, or the watcher or Milvus does not answer.
-pub async fn audit(settings: &Settings, args: &AuditArgs) -> Result<(), Failure> {
-    let audited = run_all(settings, args).await?;
+pub async fn run_audit(settings: &Settings, args: &AuditArgs) -> Result<(), Failure> {
+    let audited = audit_until_equal(settings, args).await?;
     if args.json {
-        client::print_json(&audited.json());
+        client::print_json(&audited.to_json());
     } else {
-        audited.print(args);
+        audited.print_summary(args);
     }
-    audited.verdict(args)
+    audited.check_equal(args)
 }
 
 /// What an audit found, before and after it repaired.
-pub struct Audited {
-    first: Report,
-    last: Report,
+pub struct AuditResult {
+    first: AuditReport,
+    last: AuditReport,
     /// Files that were still being sent again when patience was over.
-    late: u64,
+    still_in_flight: u64,
 }
 
-impl Audited {
-    fn silent(&self) -> Option<String> {
-        first_silent(&self.last).or_else(|| first_silent(&self.first))
+impl AuditResult {
+    fn reason_not_compared(&self) -> Option<String> {
+        first_not_compared(&self.last).or_else(|| first_not_compared(&self.first))
     }
 
     /// The index is what the folders are.
     pub fn is_equal(&self) -> bool {
-        self.last.found_in_all() == 0 && self.silent().is_none() && self.late == 0
+        self.last.total_differences() == 0
+            && self.reason_not_compared().is_none()
+            && self.still_in_flight == 0
     }
 
     /// For programs.
-    pub fn json(&self) -> serde_json::Value {
-        let Self { first, last, late } = self;
+    pub fn to_json(&self) -> serde_json::Value {
+        let Self {
+            first,
+            last,
+            still_in_flight: late,
+        } = self;
         serde_json::json!({
             "equal": self.is_equal(),
-            "found": first.found_in_all(),
-            "repaired": first.repaired_in_all(),
-            "differences": last.found_in_all(),
+            "found": first.total_differences(),
+            "repaired": first.total_repaired(),
+            "differences": last.total_differences(),
             "in_flight": last.in_flight(),
             "late": late,
             "first": first,
@@ -78,39 +84,46 @@ impl Audited {
     }
 
     /// For people.
-    pub fn print(&self, args: &AuditArgs) {
-        print(&self.first);
-        println!("{}", verdict(&self.first, &self.last, self.late, args));
+    pub fn print_summary(&self, args: &AuditArgs) {
+        print_report(&self.first);
+        println!(
+            "{}",
+            format_verdict(&self.first, &self.last, self.still_in_flight, args)
+        );
     }
 
     /// How the command ends.
     ///
     /// # Errors
     /// When the index is not what the folders are, or will not be soon.
-    pub fn verdict(&self, args: &AuditArgs) -> Result<(), Failure> {
-        let Self { last, late, .. } = self;
-        if let Some(why) = self.silent() {
+    pub fn check_equal(&self, args: &AuditArgs) -> Result<(), Failure> {
+        let Self {
+            last,
+            still_in_flight: late,
+            ..
+        } = self;
+        if let Some(why) = self.reason_not_compared() {
             return Err(Failure::failed(why));
         }
         if *late > 0 {
             return Err(Failure::failed(format!(
                 "{late} {} still on the way after {}: audit again in a while, or wait longer with \
-                 --patience",
+                 --timeout",
                 if *late == 1 { "file is" } else { "files are" },
-                seconds(args.patience),
+                format_duration(args.timeout),
             )));
         }
-        let is_repaired = args.repair && last.repaired_in_all() == last.found_in_all();
+        let is_repaired = args.repair && last.total_repaired() == last.total_differences();
         if self.is_equal() || (args.no_wait && is_repaired) {
             return Ok(());
         }
         let why = last.libraries.iter().find_map(|(name, library)| {
-            let why = library.held_back.as_ref()?;
+            let why = library.not_repaired.as_ref()?;
             Some(format!("; library {name} was left alone, because {why}"))
         });
         Err(Failure::failed(format!(
             "the index differs from the folders in {} rows{}",
-            last.found_in_all(),
+            last.total_differences(),
             why.unwrap_or_default()
         )))
     }
@@ -120,58 +133,65 @@ impl Audited {
 ///
 /// # Errors
 /// When the watcher or Milvus does not answer.
-pub async fn run_all(settings: &Settings, args: &AuditArgs) -> Result<Audited, Failure> {
+pub async fn audit_until_equal(
+    settings: &Settings,
+    args: &AuditArgs,
+) -> Result<AuditResult, Failure> {
     let libraries = args
         .libraries
         .iter()
-        .map(|name| Library::new(name).map_err(Failure::usage))
+        .map(|name| LibraryName::new(name).map_err(Failure::usage))
         .collect::<Result<Vec<_>, _>>()?;
-    let settings = reach(settings)?;
-    let (description, origin) = model::description(&settings).await?;
+    let settings = locate_servers(settings)?;
+    let (description, origin) = model::resolve_description(&settings).await?;
     let (bus, index) = tokio::try_join!(
-        roles::asking_bus(&settings, "audit"),
-        roles::index(&settings, &description, &origin)
+        roles::open_bus(&settings, "audit"),
+        roles::open_index(&settings, &description, &origin)
     )?;
     let ended = CancellationToken::new();
-    let status = bus.follow_status(ended.clone());
-    wait_for_words(&status, &libraries).await;
+    let status = bus.watch_status(ended.clone());
+    wait_for_status_reports(&status, &libraries).await;
     let auditor = Auditor::new(bus.clone(), index, status.clone(), settings.audit.clone());
-    let mut options = Options {
+    let mut options = AuditOptions {
         libraries,
         repair: args.repair,
         deep: args.deep,
         scan: true,
     };
-    let shown = Shown::new(args.json);
-    let first = run(&auditor, &options, &shown).await?;
+    let shown = AuditProgress::new(args.json);
+    let first = run_auditor(&auditor, &options, &shown).await?;
     let mut last = first.clone();
     let mut rounds = 0;
     // Files that were still being sent again when patience was over.
     let mut late = 0;
-    let until = Instant::now() + args.patience;
+    let until = Instant::now() + args.timeout;
     options.scan = false;
-    while args.repair && !args.no_wait && late == 0 && is_to_be_seen_again(&last, rounds) {
+    while args.repair && !args.no_wait && late == 0 && needs_another_round(&last, rounds) {
         rounds += 1;
-        late = wait_until_sent(&status, &last, until, &shown).await;
+        late = wait_until_resent(&status, &last, until, &shown).await;
         // What came late is told, and not sent once more.
         options.repair = late == 0;
-        last = run(&auditor, &options, &shown).await?;
+        last = run_auditor(&auditor, &options, &shown).await?;
     }
     // They may have come while that was compared.
     late = late.min(last.in_flight());
-    shown.done();
+    shown.clear_bar();
     ended.cancel();
     bus.close().await;
-    Ok(Audited { first, last, late })
+    Ok(AuditResult {
+        first,
+        last,
+        still_in_flight: late,
+    })
 }
 
 /// Why the first library that was not compared was not.
-fn first_silent(report: &Report) -> Option<String> {
+fn first_not_compared(report: &AuditReport) -> Option<String> {
     let (name, why) = report.not_compared().next()?;
     Some(format!("library {name} was not compared: {why}"))
 }
 
-fn seconds(time: Duration) -> String {
+fn format_duration(time: Duration) -> String {
     match time.as_secs() {
         seconds if seconds >= 120 => format!("{} min", seconds / 60),
         _ => format!("{} s", time.as_secs_f64()),
@@ -179,10 +199,13 @@ fn seconds(time: Duration) -> String {
 }
 
 /// Where NATS and Milvus are: as the settings say, else where `up` says that they run.
-pub fn reach(settings: &Settings) -> Result<Settings, Failure> {
+pub fn locate_servers(settings: &Settings) -> Result<Settings, Failure> {
     let mut settings = settings.clone();
     if settings.nats.url.is_empty() || settings.milvus.url.is_empty() {
-        let running = settings.data_dir().ok().and_then(|dir| Running::read(&dir));
+        let running = settings
+            .data_dir()
+            .ok()
+            .and_then(|dir| RunningInstance::find_live(&dir));
         let running = running.ok_or_else(|| {
             Failure::usage(
                 "no `lookalike up` runs with this data folder: give --data-dir, or --nats-url and --milvus-url",
@@ -200,12 +223,12 @@ pub fn reach(settings: &Settings) -> Result<Settings, Failure> {
 
 /// Until the watchers that are meant have spoken. All words that are kept come within moments of
 /// the first one.
-pub async fn wait_for_words(status: &StatusView, libraries: &[Library]) {
-    let until = Instant::now() + WORDS_WITHIN;
+pub async fn wait_for_status_reports(status: &StatusView, libraries: &[LibraryName]) {
+    let until = Instant::now() + STATUS_TIMEOUT;
     let (mut known, mut since) = (0, Instant::now());
     while Instant::now() < until {
         let told = status.libraries();
-        let has = |library: &Library| told.iter().any(|told| told.name == library.as_str());
+        let has = |library: &LibraryName| told.iter().any(|told| told.name == library.as_str());
         if !libraries.is_empty() && libraries.iter().all(has) {
             return;
         }
@@ -219,32 +242,36 @@ pub async fn wait_for_words(status: &StatusView, libraries: &[Library]) {
     }
 }
 
-async fn run(auditor: &Auditor, options: &Options, shown: &Shown) -> Result<Report, Failure> {
-    let report = auditor.run(options, &|stage| shown.stage(stage)).await;
+async fn run_auditor(
+    auditor: &Auditor,
+    options: &AuditOptions,
+    shown: &AuditProgress,
+) -> Result<AuditReport, Failure> {
+    let report = auditor.run(options, &|stage| shown.show_stage(stage)).await;
     report.map_err(|error| {
-        shown.done();
+        shown.clear_bar();
         failed_chain(error)
     })
 }
 
 /// Whether everything is to be compared once more: after a repair, until nothing differs and
 /// nothing is on its way.
-fn is_to_be_seen_again(last: &Report, rounds: u32) -> bool {
-    rounds < MOST_ROUNDS
-        && match last.found_in_all() {
+fn needs_another_round(last: &AuditReport, rounds: u32) -> bool {
+    rounds < MAX_ROUNDS
+        && match last.total_differences() {
             0 => rounds > 0 && last.in_flight() > 0,
             // What is held back stays so.
-            _ => last.repaired_in_all() > 0,
+            _ => last.total_repaired() > 0,
         }
 }
 
 /// Until nothing is under way in the libraries that were compared, or patience is over; how much
 /// still is then.
-async fn wait_until_sent(
+async fn wait_until_resent(
     status: &StatusView,
-    report: &Report,
+    report: &AuditReport,
     until: Instant,
-    shown: &Shown,
+    shown: &AuditProgress,
 ) -> u64 {
     let in_flight = || -> u64 {
         let told = status.libraries().into_iter();
@@ -256,30 +283,30 @@ async fn wait_until_sent(
     loop {
         let now = in_flight();
         most = most.max(now);
-        if now == 0 && (most > 0 || begun.elapsed() > SAID_WITHIN) {
+        if now == 0 && (most > 0 || begun.elapsed() > RESEND_TIMEOUT) {
             return 0;
         }
         if now > 0 && Instant::now() > until {
             return now;
         }
-        shown.waiting(most - now, most);
+        shown.show_waiting(most - now, most);
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
 }
 
 /// What each kind means, and what is done about it.
-fn words(kind: Kind) -> (&'static str, &'static str) {
+fn describe_kind(kind: DifferenceKind) -> (&'static str, &'static str) {
     match kind {
-        Kind::Missing => ("indexed files without a row", "sent again"),
-        Kind::Stale => ("rows of another state of their file", "sent again"),
-        Kind::Doubled => ("images with several rows", "sent again"),
-        Kind::Unknown => ("rows of files that are gone, or unknown", "deleted"),
-        Kind::ShouldBeGone => ("rows of files that failed or are ignored", "sent again"),
-        Kind::OtherContent => ("files with other bytes than were indexed", "sent again"),
+        DifferenceKind::Missing => ("indexed files without a row", "sent again"),
+        DifferenceKind::Stale => ("rows of another state of their file", "sent again"),
+        DifferenceKind::DuplicateRows => ("images with several rows", "sent again"),
+        DifferenceKind::Unknown => ("rows of files that are gone, or unknown", "deleted"),
+        DifferenceKind::ShouldBeGone => ("rows of files that failed or are ignored", "sent again"),
+        DifferenceKind::OtherContent => ("files with other bytes than were indexed", "sent again"),
     }
 }
 
-fn print(report: &Report) {
+fn print_report(report: &AuditReport) {
     println!(
         "{:<20} {:>10} {:>10} {:>10} {:>10}",
         "library", "files", "rows", "in flight", "differ"
@@ -288,28 +315,32 @@ fn print(report: &Report) {
         let differ: u64 = library.differences.values().sum();
         println!(
             "{name:<20} {:>10} {:>10} {:>10} {differ:>10}",
-            library.known, library.rows, library.in_flight
+            library.catalogued, library.rows, library.in_flight
         );
     }
     for (name, library) in &report.libraries {
         for (kind, found) in &library.differences {
-            let (meaning, done) = words(*kind);
+            let (meaning, done) = describe_kind(*kind);
             let repaired = library.repaired.get(kind).copied().unwrap_or(0);
             let repaired = match repaired {
                 0 => String::new(),
                 repaired => format!("; {repaired} {done}"),
             };
-            println!("\n{name}: {found} {} ({meaning}){repaired}", kind.word());
+            println!("\n{name}: {found} {} ({meaning}){repaired}", kind.label());
             let of_this =
                 |d: &&lookalike_embedder::audit::Difference| d.kind == *kind && d.library == *name;
-            let examples = report.differences.iter().filter(of_this).take(PRINTED);
+            let examples = report
+                .differences
+                .iter()
+                .filter(of_this)
+                .take(MAX_PRINTED_EXAMPLES);
             let mut printed = 0;
             for difference in examples {
                 let line = format!(
                     "  {}  {}: {}",
                     difference.id, difference.path, difference.detail
                 );
-                println!("{}", shown::plain(&line));
+                println!("{}", shown::escape_line(&line));
                 printed += 1;
             }
             if *found > printed {
@@ -318,13 +349,13 @@ fn print(report: &Report) {
         }
         for note in [
             &library.not_compared,
-            &library.held_back,
+            &library.not_repaired,
             &library.not_hashed,
         ]
         .into_iter()
         .flatten()
         {
-            println!("\n{name}: {}", shown::plain(note));
+            println!("\n{name}: {}", shown::escape_line(note));
         }
         if library.hashed > 0 {
             println!("\n{name}: {} files were read and hashed", library.hashed);
@@ -347,14 +378,18 @@ fn print(report: &Report) {
 }
 
 /// The last line.
-fn verdict(first: &Report, last: &Report, late: u64, args: &AuditArgs) -> String {
+fn format_verdict(first: &AuditReport, last: &AuditReport, late: u64, args: &AuditArgs) -> String {
     let in_flight = match last.in_flight() {
         0 => String::new(),
         1 => "; 1 file is on its way and was not compared".to_owned(),
         files => format!("; {files} files are on their way and were not compared"),
     };
-    let files: u64 = last.libraries.values().map(|library| library.known).sum();
-    let (found, remaining) = (first.found_in_all(), last.found_in_all());
+    let files: u64 = last
+        .libraries
+        .values()
+        .map(|library| library.catalogued)
+        .sum();
+    let (found, remaining) = (first.total_differences(), last.total_differences());
     if remaining == 0 && last.not_compared().next().is_some() {
         return format!("Not every library was compared{in_flight}.");
     }
@@ -372,7 +407,7 @@ fn verdict(first: &Report, last: &Report, late: u64, args: &AuditArgs) -> String
         (_, remaining) if !args.repair => format!(
             "The index differs from the folders in {remaining} rows{in_flight}; `lookalike audit --repair` puts that right."
         ),
-        (_, remaining) if args.no_wait && last.repaired_in_all() == remaining => format!(
+        (_, remaining) if args.no_wait && last.total_repaired() == remaining => format!(
             "{remaining} differences are being repaired{in_flight}: audit again in a while to see it."
         ),
         (_, remaining) => format!("{remaining} differences remain{in_flight}."),
@@ -380,13 +415,13 @@ fn verdict(first: &Report, last: &Report, late: u64, args: &AuditArgs) -> String
 }
 
 /// Progress on standard error: a bar on a terminal, a plain line for each step elsewhere.
-struct Shown {
+struct AuditProgress {
     bar: Option<ProgressBar>,
     quiet: bool,
     last: std::sync::Mutex<&'static str>,
 }
 
-impl Shown {
+impl AuditProgress {
     fn new(quiet: bool) -> Self {
         let bar = std::io::stderr().is_terminal().then(|| {
             let style = ProgressStyle::with_template("{spinner} {msg} {wide_bar} {pos}/{len}")
@@ -402,7 +437,7 @@ impl Shown {
         }
     }
 
-    fn show(&self, what: &'static str, done: u64, of: u64) {
+    fn show_progress(&self, what: &'static str, done: u64, of: u64) {
         if let Some(bar) = &self.bar {
             bar.set_length(of);
             bar.set_position(done);
@@ -416,22 +451,24 @@ impl Shown {
         }
     }
 
-    fn stage(&self, stage: Stage) {
+    fn show_stage(&self, stage: AuditStage) {
         match stage {
-            Stage::Scanning(_) => self.show("comparing folders with catalogs", 0, 0),
-            Stage::Comparing(done, of) => self.show("comparing catalogs with the index", done, of),
+            AuditStage::Scanning(_) => self.show_progress("comparing folders with catalogs", 0, 0),
+            AuditStage::Comparing(done, of) => {
+                self.show_progress("comparing catalogs with the index", done, of)
+            }
         }
     }
 
-    fn waiting(&self, done: u64, of: u64) {
-        self.show(
+    fn show_waiting(&self, done: u64, of: u64) {
+        self.show_progress(
             "waiting for what is sent again (Ctrl-C leaves it to be done)",
             done,
             of,
         );
     }
 
-    fn done(&self) {
+    fn clear_bar(&self) {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
         }
@@ -442,42 +479,42 @@ impl Shown {
 mod tests {
     use super::*;
 
-    fn report(found: u64, repaired: u64, in_flight: u64) -> Report {
-        let mut report = Report::default();
+    fn make_report(found: u64, repaired: u64, in_flight: u64) -> AuditReport {
+        let mut report = AuditReport::default();
         let library = report.libraries.entry("shop".into()).or_default();
-        library.differences.insert(Kind::Missing, found);
-        library.repaired.insert(Kind::Missing, repaired);
+        library.differences.insert(DifferenceKind::Missing, found);
+        library.repaired.insert(DifferenceKind::Missing, repaired);
         library.in_flight = in_flight;
         report
     }
 
     #[test]
     fn a_repair_ends_whatever_is_on_its_way() {
-        assert!(is_to_be_seen_again(&report(3, 3, 0), 0));
-        assert!(is_to_be_seen_again(&report(0, 0, 3), 1));
-        assert!(!is_to_be_seen_again(&report(0, 0, 0), 1));
+        assert!(needs_another_round(&make_report(3, 3, 0), 0));
+        assert!(needs_another_round(&make_report(0, 0, 3), 1));
+        assert!(!needs_another_round(&make_report(0, 0, 0), 1));
         assert!(
-            !is_to_be_seen_again(&report(0, 0, 3), 0),
+            !needs_another_round(&make_report(0, 0, 3), 0),
             "nothing was sent"
         );
-        assert!(!is_to_be_seen_again(&report(3, 0, 0), 0), "held back");
+        assert!(!needs_another_round(&make_report(3, 0, 0), 0), "held back");
         // Files that vanished are on their way for as long as the brake holds.
-        let rounds = |last: Report| {
+        let rounds = |last: AuditReport| {
             (1..)
-                .find(|&round| !is_to_be_seen_again(&last, round))
+                .find(|&round| !needs_another_round(&last, round))
                 .unwrap_or(u32::MAX)
         };
-        assert_eq!(rounds(report(0, 0, 90)), MOST_ROUNDS);
-        assert_eq!(rounds(report(3, 3, 0)), MOST_ROUNDS);
+        assert_eq!(rounds(make_report(0, 0, 90)), MAX_ROUNDS);
+        assert_eq!(rounds(make_report(3, 3, 0)), MAX_ROUNDS);
     }
 
     #[test]
     fn a_library_that_was_not_compared_is_told() {
-        let mut report = report(0, 0, 0);
-        assert_eq!(first_silent(&report), None);
+        let mut report = make_report(0, 0, 0);
+        assert_eq!(first_not_compared(&report), None);
         let attic = report.libraries.entry("attic".into()).or_default();
         attic.not_compared = Some("nobody answers".into());
-        let told = first_silent(&report).unwrap();
+        let told = first_not_compared(&report).unwrap();
         assert!(
             told.contains("attic") && told.contains("nobody answers"),
             "{told}"

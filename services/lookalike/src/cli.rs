@@ -10,7 +10,7 @@ use lookalike_chassis::settings::duration;
 use lookalike_proto::reasons;
 use serde::de::IntoDeserializer as _;
 
-pub use search::{Example, SearchArgs};
+pub use search::{SearchArgs, SearchExample};
 
 /// Find pictures by what they look like.
 ///
@@ -34,7 +34,7 @@ pub use search::{Example, SearchArgs};
 pub struct Cli {
     /// What to do.
     #[command(subcommand)]
-    pub command: Command,
+    pub command: CliCommand,
 
     /// Settings file, instead of lookalike.toml here or in the configuration folder
     #[arg(long, global = true, value_name = "FILE")]
@@ -51,7 +51,7 @@ pub struct Cli {
 
 /// The commands.
 #[derive(Debug, Subcommand)]
-pub enum Command {
+pub enum CliCommand {
     /// Start everything: servers, watcher, embedder, API and page
     ///
     /// Needs nothing installed but python3 with pip, and that only at the first start, to fetch
@@ -96,7 +96,7 @@ pub enum Command {
     /// Lets the watchers compare their folders with what they know, then compares that with every
     /// row of the index by id, path, hash and generation. What differs is told by kind: files
     /// without a row (`missing`), rows of another state of their file (`stale`), several rows of
-    /// one file (`doubled`), rows of files that failed or are ignored (`should_be_gone`), rows that
+    /// one file (`duplicate_rows`), rows of files that failed or are ignored (`should_be_gone`), rows that
     /// no watcher knows (`unknown`), and with --deep, files whose bytes changed behind the same
     /// size and time (`other_content`).
     ///
@@ -109,7 +109,7 @@ pub enum Command {
         lookalike audit --deep           also read and hash every file\n\n\
         Exit codes: 0 the index equals the folders (or does after the repair); 1 differences\n\
         remain, a watcher does not answer, or files that were sent again are still on their way\n\
-        after --patience; 2 wrong use or settings. Files that were on their way without a repair\n\
+        after --timeout; 2 wrong use or settings. Files that were on their way without a repair\n\
         are not compared, and are told; they are no difference.")]
     Audit(AuditArgs),
     /// List the known models, fetch one, go over to another
@@ -142,7 +142,7 @@ pub struct RoleArgs {
     /// Where everything that is kept lies (default: `lookalike` in the platform's data folder)
     #[arg(long, value_name = "DIR")]
     pub data_dir: Option<String>,
-    /// Address of page, API and metrics (default: 127.0.0.1:8080; `watch` 8081, `embed` 8082)
+    /// Address of page, API and metrics (default: 127.0.0.1:8080; `run_watcher` 8081, `run_embedder` 8082)
     #[arg(long, value_name = "ADDRESS:PORT")]
     pub listen: Option<String>,
     /// NATS server (nats://host:port); `up` without it starts one
@@ -177,7 +177,7 @@ pub struct ServiceArgs {
     pub json: bool,
 }
 
-/// `status`.
+/// `run_status`.
 #[derive(Debug, Args)]
 pub struct StatusArgs {
     /// Where.
@@ -188,7 +188,7 @@ pub struct StatusArgs {
     pub watch: bool,
 }
 
-/// `failures`.
+/// `run_failures`.
 #[derive(Debug, Args)]
 #[command(args_conflicts_with_subcommands = true)]
 pub struct FailuresArgs {
@@ -203,7 +203,7 @@ pub struct FailuresArgs {
 /// What to do with failures.
 #[derive(Debug, Subcommand)]
 pub enum FailuresCommand {
-    /// List them, one a line (this is what `failures` alone does)
+    /// List them, one a line (this is what `run_failures` alone does)
     List(ListArgs),
     /// Show one with its reason in words, and what can be done
     Show(FileArgs),
@@ -270,13 +270,13 @@ pub struct SelectArgs {
 /// The codes of failures, so that a wrong one is refused with the right ones, and shells complete
 /// them.
 fn codes() -> PossibleValuesParser {
-    let values = reasons::ALL
+    let values = reasons::REASONS
         .iter()
         .map(|reason| PossibleValue::new(reason.code).help(reason.title));
     PossibleValuesParser::new(values)
 }
 
-/// `confirm`.
+/// `run_confirm`.
 #[derive(Debug, Args)]
 pub struct ConfirmArgs {
     /// Where.
@@ -289,9 +289,9 @@ pub struct ConfirmArgs {
     pub nats_url: Option<String>,
 }
 
-impl Command {
+impl CliCommand {
     /// Where the service is that a command asks; none for those that ask none.
-    pub fn service(&self) -> Option<&ServiceArgs> {
+    pub fn service_args(&self) -> Option<&ServiceArgs> {
         match self {
             Self::Status(args) => Some(&args.service),
             Self::Search(args) => Some(&args.service),
@@ -306,13 +306,13 @@ impl Command {
                 }
             }),
             Self::Up(_) | Self::Watch(_) | Self::Embed(_) | Self::Serve(_) => None,
-            Self::Models(args) => args.service(),
+            Self::Models(args) => args.service_args(),
             Self::Audit(_) | Self::Completions { .. } => None,
         }
     }
 }
 
-/// `models`.
+/// `run_models`.
 #[derive(Debug, Args)]
 #[command(args_conflicts_with_subcommands = true)]
 pub struct ModelsArgs {
@@ -327,11 +327,11 @@ pub struct ModelsArgs {
 /// What to do with models.
 #[derive(Debug, Subcommand)]
 pub enum ModelsCommand {
-    /// List them, one a line (this is what `models` alone does)
+    /// List them, one a line (this is what `run_models` alone does)
     List(ModelsListArgs),
     /// Download one into the cache folder, or what is missing of it
     ///
-    /// Every byte is checked against a checksum: ours where the list says `pinned`, else the one
+    /// Every byte is checked against a checksum: ours where the list says `from_pins`, else the one
     /// that the hub announced at the first fetch, which is kept beside the weights. A download
     /// that was cut off goes on where it ended.
     Fetch(ModelsFetchArgs),
@@ -377,7 +377,7 @@ pub struct ModelsUseArgs {
     pub sheet: Option<std::path::PathBuf>,
     /// How long to wait for the roles to follow, and for what the audit sends again (45s, 10m, 2h)
     #[arg(long, value_name = "TIME", default_value = "10m", value_parser = some_duration)]
-    pub patience: Duration,
+    pub timeout: Duration,
     /// Print JSON
     #[arg(long)]
     pub json: bool,
@@ -400,7 +400,7 @@ pub struct ModelsUseArgs {
 
 impl ModelsUseArgs {
     /// What it has in common with a role.
-    pub fn as_role(&self) -> RoleArgs {
+    pub fn to_role_args(&self) -> RoleArgs {
         RoleArgs {
             data_dir: self.data_dir.clone(),
             nats_url: self.nats_url.clone(),
@@ -412,13 +412,13 @@ impl ModelsUseArgs {
     }
 
     /// The audit that ends it.
-    pub fn as_audit(&self) -> AuditArgs {
+    pub fn to_audit_args(&self) -> AuditArgs {
         AuditArgs {
             libraries: Vec::new(),
             repair: true,
             deep: false,
             no_wait: false,
-            patience: self.patience,
+            timeout: self.timeout,
             json: self.json,
             data_dir: None,
             nats_url: None,
@@ -465,7 +465,7 @@ pub struct ModelsFetchArgs {
 
 impl ModelsArgs {
     /// Where the service is that it asks.
-    fn service(&self) -> Option<&ServiceArgs> {
+    fn service_args(&self) -> Option<&ServiceArgs> {
         match &self.command {
             None => Some(&self.list.service),
             Some(ModelsCommand::List(args)) => Some(&args.service),
@@ -474,7 +474,7 @@ impl ModelsArgs {
     }
 }
 
-/// `audit`.
+/// `run_audit`.
 #[derive(Debug, Args)]
 pub struct AuditArgs {
     /// Only these libraries
@@ -498,7 +498,7 @@ pub struct AuditArgs {
         requires = "repair",
         value_parser = parse_duration
     )]
-    pub patience: Duration,
+    pub timeout: Duration,
     /// Print JSON
     #[arg(long)]
     pub json: bool,
@@ -531,7 +531,7 @@ fn some_duration(text: &str) -> Result<Duration, String> {
 
 impl AuditArgs {
     /// What it has in common with a role.
-    pub fn as_role(&self) -> RoleArgs {
+    pub fn to_role_args(&self) -> RoleArgs {
         RoleArgs {
             data_dir: self.data_dir.clone(),
             nats_url: self.nats_url.clone(),
@@ -571,7 +571,7 @@ mod tests {
             &["--json", "--library", "x"][..],
             &["list", "--json", "--library", "x"],
         ] {
-            let Command::Failures(args) = parse(words).unwrap() else {
+            let CliCommand::Failures(args) = parse(words).unwrap() else {
                 panic!("{words:?}")
             };
             let list = match &args.command {

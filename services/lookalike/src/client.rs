@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use lookalike_bus::{WatcherAnswer, WatcherQuestion};
-use lookalike_proto::Library;
+use lookalike_bus::{WatcherReply, WatcherRequest};
+use lookalike_proto::LibraryName;
 use serde_json::Value;
 
 use crate::cli::{ConfirmArgs, StatusArgs};
@@ -11,25 +11,28 @@ use crate::failure::Failure;
 use crate::roles;
 use crate::settings::Settings;
 use crate::shown;
-use crate::up::Running;
+use crate::up::RunningInstance;
 
 /// How long the service may take to answer.
-const PATIENCE: Duration = Duration::from_secs(60);
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// A running service.
-pub struct Service {
+pub struct ServiceClient {
     client: reqwest::Client,
     url: String,
 }
 
-impl Service {
+impl ServiceClient {
     /// The one that the settings name, or that runs with their data folder.
     ///
     /// # Errors
     /// When no client can be made.
-    pub fn find(settings: &Settings) -> Result<Self, Failure> {
+    pub fn from_settings(settings: &Settings) -> Result<Self, Failure> {
         let url = if settings.url.is_empty() {
-            let running = settings.data_dir().ok().and_then(|dir| Running::read(&dir));
+            let running = settings
+                .data_dir()
+                .ok()
+                .and_then(|dir| RunningInstance::find_live(&dir));
             match running {
                 Some(running) => running.url,
                 None if settings.data_dir.is_empty() => "http://127.0.0.1:8080".to_owned(),
@@ -46,9 +49,9 @@ impl Service {
             settings.url.trim_end_matches('/').to_owned()
         };
         let mut client = reqwest::Client::builder()
-            .timeout(PATIENCE)
+            .timeout(REQUEST_TIMEOUT)
             .connect_timeout(Duration::from_secs(5));
-        if is_here(&url) {
+        if is_local_address(&url) {
             // A proxy for the world knows nothing of this machine.
             client = client.no_proxy();
         }
@@ -56,7 +59,7 @@ impl Service {
         Ok(Self { client, url })
     }
 
-    async fn answer(&self, request: reqwest::RequestBuilder) -> Result<Value, Failure> {
+    async fn send_request(&self, request: reqwest::RequestBuilder) -> Result<Value, Failure> {
         let response = request.send().await.map_err(|error| {
             if error.is_builder() {
                 return Failure::usage(format!("{} is not an address: {error}", self.url));
@@ -93,8 +96,8 @@ impl Service {
     ///
     /// # Errors
     /// When it does not answer, or refuses.
-    pub async fn get(&self, path: &str, query: &[(&str, String)]) -> Result<Value, Failure> {
-        self.answer(self.client.get(format!("{}{path}", self.url)).query(query))
+    pub async fn get_json(&self, path: &str, query: &[(&str, String)]) -> Result<Value, Failure> {
+        self.send_request(self.client.get(format!("{}{path}", self.url)).query(query))
             .await
     }
 
@@ -110,26 +113,26 @@ impl Service {
     ) -> Result<Value, Failure> {
         let request = self.client.post(format!("{}{path}", self.url)).query(query);
         let request = request.header("content-type", "application/octet-stream");
-        self.answer(request.body(bytes)).await
+        self.send_request(request.body(bytes)).await
     }
 
     /// Tells it to do something; a null body is none.
     ///
     /// # Errors
     /// When it does not answer, or refuses.
-    pub async fn post(&self, path: &str, body: &Value) -> Result<Value, Failure> {
+    pub async fn post_json(&self, path: &str, body: &Value) -> Result<Value, Failure> {
         let mut request = self.client.post(format!("{}{path}", self.url));
         if !body.is_null() {
             request = request
                 .header("content-type", "application/json")
                 .body(body.to_string());
         }
-        self.answer(request).await
+        self.send_request(request).await
     }
 }
 
 /// Whether an address is this very machine's.
-fn is_here(url: &str) -> bool {
+fn is_local_address(url: &str) -> bool {
     let Ok(url) = reqwest::Url::parse(url) else {
         return false;
     };
@@ -143,15 +146,15 @@ fn is_here(url: &str) -> bool {
 
 /// Prints JSON as a person may read it.
 pub fn print_json(value: &Value) {
-    println!("{}", shown::json(&format!("{value:#}")));
+    println!("{}", shown::escape_json(&format!("{value:#}")));
 }
 
-/// `status`.
+/// `run_status`.
 ///
 /// # Errors
 /// When the service does not answer.
-pub async fn status(settings: &Settings, args: &StatusArgs) -> Result<(), Failure> {
-    let service = Service::find(settings)?;
+pub async fn run_status(settings: &Settings, args: &StatusArgs) -> Result<(), Failure> {
+    let service = ServiceClient::from_settings(settings)?;
     let show = |stats: &Value| {
         if args.service.json {
             print_json(stats);
@@ -162,7 +165,7 @@ pub async fn status(settings: &Settings, args: &StatusArgs) -> Result<(), Failur
             print_status(&service.url, stats);
         }
     };
-    let first = service.get("/v1/stats", &[]).await?;
+    let first = service.get_json("/v1/stats", &[]).await?;
     show(&first);
     if !args.watch {
         return Ok(());
@@ -170,7 +173,7 @@ pub async fn status(settings: &Settings, args: &StatusArgs) -> Result<(), Failur
     let watching = async {
         loop {
             tokio::time::sleep(Duration::from_secs(1)).await;
-            match service.get("/v1/stats", &[]).await {
+            match service.get_json("/v1/stats", &[]).await {
                 Ok(stats) => show(&stats),
                 // It may be starting anew.
                 Err(failure) => eprintln!("{failure}"),
@@ -185,7 +188,7 @@ pub async fn status(settings: &Settings, args: &StatusArgs) -> Result<(), Failur
 
 fn print_status(url: &str, stats: &Value) {
     let count = |value: &Value, key: &str| value[key].as_u64().unwrap_or(0);
-    let text = |value: &Value| shown::plain(value.as_str().unwrap_or("unknown")).into_owned();
+    let text = |value: &Value| shown::escape_line(value.as_str().unwrap_or("unknown")).into_owned();
     println!("lookalike at {url}");
     let model = &stats["model"];
     let model = format!(
@@ -194,7 +197,7 @@ fn print_status(url: &str, stats: &Value) {
         count(model, "dimension")
     );
     // What embedders say of themselves begins with their model.
-    match stats["device"].as_str().map(shown::plain) {
+    match stats["device"].as_str().map(shown::escape_line) {
         Some(device) if device.starts_with(&model) => println!("model   {device}"),
         Some(device) => println!("model   {model}\ndevice  {device}"),
         None => println!("model   {model}; no embedder tells of itself"),
@@ -228,9 +231,9 @@ fn print_status(url: &str, stats: &Value) {
             "new files wait: Milvus takes no writes, or a mount does not answer; none is lost"
         );
     }
-    if let Some(why) = stats["left_behind"].as_str() {
+    if let Some(why) = stats["rollover_error"].as_str() {
         println!();
-        println!("{}", shown::plain(why));
+        println!("{}", shown::escape_line(why));
     }
     for library in libraries {
         for degraded in library["degraded"].as_array().into_iter().flatten() {
@@ -239,28 +242,28 @@ fn print_status(url: &str, stats: &Value) {
                 "{}: {} — {}",
                 text(&library["name"]),
                 text(&degraded["reason"]),
-                shown::plain(degraded["detail"].as_str().unwrap_or(""))
+                shown::escape_line(degraded["detail"].as_str().unwrap_or(""))
             );
         }
     }
 }
 
-/// `confirm`.
+/// `run_confirm`.
 ///
 /// # Errors
 /// When the service, or the watcher, does not answer or refuses.
-pub async fn confirm(settings: &Settings, args: &ConfirmArgs) -> Result<(), Failure> {
-    let library = Library::new(&args.library).map_err(Failure::usage)?;
+pub async fn run_confirm(settings: &Settings, args: &ConfirmArgs) -> Result<(), Failure> {
+    let library = LibraryName::new(&args.library).map_err(Failure::usage)?;
     // A watcher that runs alone has no service before it.
     let answer = if settings.nats.url.is_empty() || !settings.url.is_empty() {
-        let service = Service::find(settings)?;
+        let service = ServiceClient::from_settings(settings)?;
         let path = format!("/v1/libraries/{library}/confirm");
-        service.post(&path, &Value::Null).await?
+        service.post_json(&path, &Value::Null).await?
     } else {
-        let bus = roles::asking_bus(settings, "confirm").await?;
-        let question = (library.clone(), WatcherQuestion::Confirm);
-        match bus.ask_watcher(question).await {
-            Ok(WatcherAnswer::Refused(why)) => return Err(Failure::failed(why)),
+        let bus = roles::open_bus(settings, "confirm").await?;
+        let question = (library.clone(), WatcherRequest::Confirm);
+        match bus.request_watcher(question).await {
+            Ok(WatcherReply::Refused(why)) => return Err(Failure::failed(why)),
             Ok(_) => serde_json::json!({ "library": library.as_str(), "scanning": true }),
             Err(error) => return Err(roles::failed_chain(error)),
         }

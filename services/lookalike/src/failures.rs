@@ -1,30 +1,34 @@
-//! `failures`: files that are not in the index, listed, tried again, or left alone.
+//! `run_failures`: files that are not in the index, listed, tried again, or left alone.
 
 use serde_json::{Value, json};
 
 use crate::cli::{FailuresArgs, FailuresCommand, ListArgs, SelectArgs};
-use crate::client::{self, Service};
+use crate::client::{self, ServiceClient};
 use crate::failure::Failure;
 use crate::settings::Settings;
 use crate::shown;
 use crate::why;
 
-/// `failures`, with or without a word behind it.
+/// `run_failures`, with or without a word behind it.
 ///
 /// # Errors
 /// When the service does not answer, or a file is not known.
-pub async fn failures(settings: &Settings, args: &FailuresArgs) -> Result<(), Failure> {
+pub async fn run_failures(settings: &Settings, args: &FailuresArgs) -> Result<(), Failure> {
     match &args.command {
-        None => list(settings, &args.list).await,
-        Some(FailuresCommand::List(args)) => list(settings, args).await,
-        Some(FailuresCommand::Show(args)) => why::show(settings, args).await,
-        Some(FailuresCommand::Retry(args)) => order(settings, args, Order::Retry).await,
-        Some(FailuresCommand::Discard(args)) => order(settings, args, Order::Discard).await,
+        None => list_failures(settings, &args.list).await,
+        Some(FailuresCommand::List(args)) => list_failures(settings, args).await,
+        Some(FailuresCommand::Show(args)) => why::show_failure(settings, args).await,
+        Some(FailuresCommand::Retry(args)) => {
+            apply_to_selection(settings, args, SelectionAction::Retry).await
+        }
+        Some(FailuresCommand::Discard(args)) => {
+            apply_to_selection(settings, args, SelectionAction::Discard).await
+        }
     }
 }
 
-async fn list(settings: &Settings, args: &ListArgs) -> Result<(), Failure> {
-    let service = Service::find(settings)?;
+async fn list_failures(settings: &Settings, args: &ListArgs) -> Result<(), Failure> {
+    let service = ServiceClient::from_settings(settings)?;
     let mut all = Vec::new();
     let mut unanswered = Vec::new();
     let mut cursor: Option<String> = None;
@@ -34,35 +38,37 @@ async fn list(settings: &Settings, args: &ListArgs) -> Result<(), Failure> {
         query.extend(args.code.clone().map(|code| ("code", code)));
         query.extend(args.ignored.then(|| ("ignored", "true".to_owned())));
         query.extend(cursor.take().map(|cursor| ("cursor", cursor)));
-        let page = service.get("/v1/failures", &query).await?;
+        let page = service.get_json("/v1/failures", &query).await?;
         let failures = page["failures"].as_array().cloned().unwrap_or_default();
         if !args.service.json {
             for failure in &failures {
-                println!("{}", shown::plain(&line(failure)));
+                println!("{}", shown::escape_line(&format_failure(failure)));
             }
         }
         all.extend(failures);
-        unanswered.extend(silent(&page));
+        unanswered.extend(unanswered_libraries(&page));
         match page["cursor"].as_str() {
             Some(next) => cursor = Some(next.to_owned()),
             None => break,
         }
     }
     if args.service.json {
-        client::print_json(&json!({ "failures": all, "unanswered": names(&mut unanswered) }));
+        client::print_json(
+            &json!({ "failures": all, "unreachable_libraries": sort_and_dedup(&mut unanswered) }),
+        );
     } else if all.is_empty() && unanswered.is_empty() {
-        println!("{}", none(args));
+        println!("{}", describe_empty_list(args));
     }
     if !unanswered.is_empty() {
         return Err(Failure::failed(format!(
             "no watcher answered for {}: its failures are not listed",
-            names(&mut unanswered).join(", ")
+            sort_and_dedup(&mut unanswered).join(", ")
         )));
     }
     Ok(())
 }
 
-fn none(args: &ListArgs) -> String {
+fn describe_empty_list(args: &ListArgs) -> String {
     let which = match (&args.library, &args.code) {
         (None, None) if args.ignored => return "no file has failed, and none is ignored".into(),
         (None, None) => "no file has failed".to_owned(),
@@ -77,21 +83,24 @@ fn none(args: &ListArgs) -> String {
 }
 
 /// The libraries whose watcher did not answer.
-fn silent(answer: &Value) -> Vec<String> {
-    let silent = answer["unanswered"].as_array().into_iter().flatten();
+fn unanswered_libraries(answer: &Value) -> Vec<String> {
+    let silent = answer["unreachable_libraries"]
+        .as_array()
+        .into_iter()
+        .flatten();
     silent
         .filter_map(|name| name.as_str().map(str::to_owned))
         .collect()
 }
 
 /// Each once.
-fn names(unanswered: &mut Vec<String>) -> &[String] {
+fn sort_and_dedup(unanswered: &mut Vec<String>) -> &[String] {
     unanswered.sort_unstable();
     unanswered.dedup();
     unanswered
 }
 
-fn line(failure: &Value) -> String {
+fn format_failure(failure: &Value) -> String {
     let text = |key: &str| failure[key].as_str().unwrap_or("?");
     format!(
         "{}/{}: {} ({})",
@@ -103,16 +112,20 @@ fn line(failure: &Value) -> String {
 }
 
 #[derive(Clone, Copy)]
-enum Order {
+enum SelectionAction {
     Retry,
     Discard,
 }
 
 /// Ids in one request.
-const MOST_IDS: usize = 1000;
+const MAX_IDS_PER_REQUEST: usize = 1000;
 
-async fn order(settings: &Settings, args: &SelectArgs, order: Order) -> Result<(), Failure> {
-    let service = Service::find(settings)?;
+async fn apply_to_selection(
+    settings: &Settings,
+    args: &SelectArgs,
+    order: SelectionAction,
+) -> Result<(), Failure> {
+    let service = ServiceClient::from_settings(settings)?;
     let mut selection = json!({});
     if let Some(code) = &args.code {
         selection["code"] = json!(code);
@@ -127,31 +140,31 @@ async fn order(settings: &Settings, args: &SelectArgs, order: Order) -> Result<(
         }
         selections.push(selection);
     } else {
-        let ids = why::ids(&service, &args.files).await?;
-        for ids in ids.chunks(MOST_IDS) {
+        let ids = why::resolve_image_ids(&service, &args.files).await?;
+        for ids in ids.chunks(MAX_IDS_PER_REQUEST) {
             selection["ids"] = json!(ids);
             selections.push(selection.clone());
         }
     }
     let path = match order {
-        Order::Retry => "/v1/failures/retry",
-        Order::Discard => "/v1/failures/discard",
+        SelectionAction::Retry => "/v1/failures/retry",
+        SelectionAction::Discard => "/v1/failures/discard",
     };
     let (mut files, mut not_found) = (0, 0);
     let mut unanswered: Vec<String> = Vec::new();
     for selection in selections {
-        let answer = service.post(path, &selection).await?;
+        let answer = service.post_json(path, &selection).await?;
         files += answer["files"].as_u64().unwrap_or(0);
         not_found += answer["not_found"].as_u64().unwrap_or(0);
-        unanswered.extend(silent(&answer));
+        unanswered.extend(unanswered_libraries(&answer));
     }
-    let unanswered = names(&mut unanswered);
+    let unanswered = sort_and_dedup(&mut unanswered);
     if args.service.json {
         client::print_json(
-            &json!({ "files": files, "not_found": not_found, "unanswered": unanswered }),
+            &json!({ "files": files, "not_found": not_found, "unreachable_libraries": unanswered }),
         );
     } else {
-        println!("{}", done(order, files));
+        println!("{}", describe_result(order, files));
     }
     if !unanswered.is_empty() {
         return Err(Failure::failed(format!(
@@ -167,13 +180,15 @@ async fn order(settings: &Settings, args: &SelectArgs, order: Order) -> Result<(
     Ok(())
 }
 
-fn done(order: Order, files: u64) -> String {
+fn describe_result(order: SelectionAction, files: u64) -> String {
     match (order, files) {
         (_, 0) => "no failed file is meant by that".into(),
-        (Order::Retry, 1) => "1 file is tried again".into(),
-        (Order::Retry, files) => format!("{files} files are tried again"),
-        (Order::Discard, 1) => "1 file is left alone until it changes".into(),
-        (Order::Discard, files) => format!("{files} files are left alone until they change"),
+        (SelectionAction::Retry, 1) => "1 file is tried again".into(),
+        (SelectionAction::Retry, files) => format!("{files} files are tried again"),
+        (SelectionAction::Discard, 1) => "1 file is left alone until it changes".into(),
+        (SelectionAction::Discard, files) => {
+            format!("{files} files are left alone until they change")
+        }
     }
 }
 
@@ -183,21 +198,30 @@ mod tests {
 
     #[test]
     fn counts_are_said_in_words() {
-        assert_eq!(done(Order::Retry, 0), "no failed file is meant by that");
-        assert_eq!(done(Order::Retry, 1), "1 file is tried again");
         assert_eq!(
-            done(Order::Discard, 2),
+            describe_result(SelectionAction::Retry, 0),
+            "no failed file is meant by that"
+        );
+        assert_eq!(
+            describe_result(SelectionAction::Retry, 1),
+            "1 file is tried again"
+        );
+        assert_eq!(
+            describe_result(SelectionAction::Discard, 2),
             "2 files are left alone until they change"
         );
     }
 
     #[test]
     fn silent_libraries_are_named_once() {
-        let mut unanswered = silent(&json!({ "unanswered": ["shop", "attic"] }));
-        unanswered.extend(silent(&json!({ "unanswered": ["shop"] })));
+        let mut unanswered =
+            unanswered_libraries(&json!({ "unreachable_libraries": ["shop", "attic"] }));
+        unanswered.extend(unanswered_libraries(
+            &json!({ "unreachable_libraries": ["shop"] }),
+        ));
         // A service of an older version.
-        unanswered.extend(silent(&json!({ "failures": [] })));
-        assert_eq!(names(&mut unanswered), ["attic", "shop"]);
+        unanswered.extend(unanswered_libraries(&json!({ "failures": [] })));
+        assert_eq!(sort_and_dedup(&mut unanswered), ["attic", "shop"]);
     }
 
     #[test]
@@ -205,6 +229,9 @@ mod tests {
         let failure = json!({
             "library": "shop", "path": "a.jpg", "detail": "it is cut short", "code": "truncated"
         });
-        assert_eq!(line(&failure), "shop/a.jpg: it is cut short (truncated)");
+        assert_eq!(
+            format_failure(&failure),
+            "shop/a.jpg: it is cut short (truncated)"
+        );
     }
 }

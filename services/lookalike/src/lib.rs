@@ -24,19 +24,19 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 
-use cli::{Cli, Command};
+use cli::{Cli, CliCommand};
 use failure::Failure;
 use lookalike_chassis::say;
 
 /// Configures, builds, runs, drains. Exit code 0: done; 1: it failed; 2: wrong use or settings.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
-    match run(cli) {
+    match run_command(cli) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            say::err(&format!(
+            say::eprint_line(&format!(
                 "lookalike: {}",
-                shown::lines(&failure.to_string())
+                shown::escape_lines(&failure.to_string())
             ));
             failure.code()
         }
@@ -45,10 +45,10 @@ pub fn main() -> ExitCode {
 
 /// Commands that print end quietly when nobody reads on (`| head`), as others do. Roles do not:
 /// a socket that is closed on the other side must not end them.
-fn end_with_the_pipe(command: &Command) {
+fn restore_default_sigpipe(command: &CliCommand) {
     let is_role = matches!(
         command,
-        Command::Up(_) | Command::Watch(_) | Command::Embed(_) | Command::Serve(_)
+        CliCommand::Up(_) | CliCommand::Watch(_) | CliCommand::Embed(_) | CliCommand::Serve(_)
     );
     if !is_role {
         // SAFETY: a plain system call, before any thread is started.
@@ -56,13 +56,13 @@ fn end_with_the_pipe(command: &Command) {
     }
 }
 
-fn run(cli: Cli) -> Result<(), Failure> {
-    end_with_the_pipe(&cli.command);
-    if let Command::Completions { shell } = &cli.command {
+fn run_command(cli: Cli) -> Result<(), Failure> {
+    restore_default_sigpipe(&cli.command);
+    if let CliCommand::Completions { shell } = &cli.command {
         cli::print_completions(*shell);
         return Ok(());
     }
-    let chosen = settings::choose(&cli)?;
+    let chosen = settings::resolve_settings(&cli)?;
     if cli.print_config {
         print!("{}", chosen.described);
         return Ok(());
@@ -74,18 +74,18 @@ fn run(cli: Cli) -> Result<(), Failure> {
         .map_err(|error| Failure::failed(format!("can't start the runtime: {error}")))?;
     let result = runtime.block_on(async {
         match cli.command {
-            Command::Up(_) => up::run(settings).await,
-            Command::Watch(_) => roles::watch(settings).await,
-            Command::Embed(_) => roles::embed(settings).await,
-            Command::Serve(_) => roles::serve(settings).await,
-            Command::Status(status) => client::status(&settings, &status).await,
-            Command::Search(search) => search::search(&settings, &search).await,
-            Command::Failures(args) => failures::failures(&settings, &args).await,
-            Command::Why(file) => why::why(&settings, &file).await,
-            Command::Confirm(confirm) => client::confirm(&settings, &confirm).await,
-            Command::Audit(args) => audit::audit(&settings, &args).await,
-            Command::Models(args) => models::models(&settings, &args).await,
-            Command::Completions { .. } => Ok(()),
+            CliCommand::Up(_) => up::run_up(settings).await,
+            CliCommand::Watch(_) => roles::run_watcher(settings).await,
+            CliCommand::Embed(_) => roles::run_embedder(settings).await,
+            CliCommand::Serve(_) => roles::run_service(settings).await,
+            CliCommand::Status(status) => client::run_status(&settings, &status).await,
+            CliCommand::Search(search) => search::run_search(&settings, &search).await,
+            CliCommand::Failures(args) => failures::run_failures(&settings, &args).await,
+            CliCommand::Why(file) => why::run_why(&settings, &file).await,
+            CliCommand::Confirm(confirm) => client::run_confirm(&settings, &confirm).await,
+            CliCommand::Audit(args) => audit::run_audit(&settings, &args).await,
+            CliCommand::Models(args) => models::run_models(&settings, &args).await,
+            CliCommand::Completions { .. } => Ok(()),
         }
     });
     // A thread that waits for a slow disk must not keep the process alive.

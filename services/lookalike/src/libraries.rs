@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use lookalike_proto::Library;
+use lookalike_proto::LibraryName;
 
 use crate::failure::Failure;
 use crate::settings::Settings;
@@ -12,9 +12,9 @@ use crate::settings::Settings;
 ///
 /// # Errors
 /// When no legal name can be had.
-pub fn parse_argument(argument: &str) -> Result<(Library, String), Failure> {
+pub fn parse_library_argument(argument: &str) -> Result<(LibraryName, String), Failure> {
     if let Some((name, folder)) = argument.split_once('=')
-        && let Ok(name) = Library::new(name)
+        && let Ok(name) = LibraryName::new(name)
         && !folder.is_empty()
     {
         return Ok((name, folder.to_owned()));
@@ -22,7 +22,7 @@ pub fn parse_argument(argument: &str) -> Result<(Library, String), Failure> {
     if let Some((name, _)) = argument.split_once('=')
         && !Path::new(argument).exists()
     {
-        return Err(Failure::usage(Library::new(name).err().map_or_else(
+        return Err(Failure::usage(LibraryName::new(name).err().map_or_else(
             || format!("{argument:?} names no folder: use NAME=FOLDER"),
             |error| error.to_string(),
         )));
@@ -33,8 +33,8 @@ pub fn parse_argument(argument: &str) -> Result<(Library, String), Failure> {
     let own = resolved
         .file_name()
         .map(|name| name.to_string_lossy().into_owned());
-    let name = own.as_deref().map(legal_name).unwrap_or_default();
-    Library::new(&name)
+    let name = own.as_deref().map(to_library_name).unwrap_or_default();
+    LibraryName::new(&name)
         .map(|name| (name, argument.to_owned()))
         .map_err(|_| {
             Failure::usage(format!(
@@ -44,7 +44,7 @@ pub fn parse_argument(argument: &str) -> Result<(Library, String), Failure> {
 }
 
 /// Lower case, and `-` for everything that can't be in a library's name.
-fn legal_name(own: &str) -> String {
+fn to_library_name(own: &str) -> String {
     let legal = |c: char| {
         if c.is_ascii_alphanumeric() || c == '_' {
             c
@@ -69,7 +69,7 @@ pub fn expand_home(path: &str) -> PathBuf {
 ///
 /// # Errors
 /// What is wrong, and what to do.
-pub fn resolve(settings: &Settings) -> Result<BTreeMap<Library, PathBuf>, Failure> {
+pub fn resolve_libraries(settings: &Settings) -> Result<BTreeMap<LibraryName, PathBuf>, Failure> {
     let mut wanted = settings.libraries.clone();
     if wanted.is_empty() {
         if !Path::new("images").is_dir() {
@@ -80,9 +80,9 @@ pub fn resolve(settings: &Settings) -> Result<BTreeMap<Library, PathBuf>, Failur
         }
         wanted.insert("images".into(), "images".into());
     }
-    let mut libraries: BTreeMap<Library, PathBuf> = BTreeMap::new();
+    let mut libraries: BTreeMap<LibraryName, PathBuf> = BTreeMap::new();
     for (name, folder) in wanted {
-        let name = Library::new(&name).map_err(Failure::usage)?;
+        let name = LibraryName::new(&name).map_err(Failure::usage)?;
         let folder = expand_home(&folder);
         let problem = |problem: &str| {
             Failure::usage(format!("library {name}: {} {problem}", folder.display()))
@@ -117,7 +117,7 @@ mod tests {
     #[test]
     fn arguments_have_names() {
         let parse = |argument: &str| {
-            parse_argument(argument)
+            parse_library_argument(argument)
                 .map(|(name, folder)| (name.to_string(), folder))
                 .ok()
         };
@@ -141,7 +141,7 @@ mod tests {
                 .iter()
                 .map(|(n, p)| ((*n).to_owned(), dir.path().join(p).display().to_string()))
                 .collect();
-            super::resolve(&Settings {
+            super::resolve_libraries(&Settings {
                 libraries,
                 ..Settings::default()
             })

@@ -1,4 +1,4 @@
-//! `models`: what there is, what is here, and getting more; and what `--model` means.
+//! `run_models`: what there is, what is here, and getting more; and what `--model` means.
 
 mod bar;
 mod cache;
@@ -10,7 +10,7 @@ mod measure;
 mod settings;
 
 use lookalike_chassis::leave;
-use lookalike_vision::registry::{self, Hub, Known, Origin};
+use lookalike_vision::registry::{self, HubRepository, RegisteredModel, WeightsOrigin};
 
 pub use settings::Settings;
 
@@ -18,20 +18,20 @@ use crate::cli::{ModelsArgs, ModelsCommand, ModelsFetchArgs};
 use crate::client;
 use crate::failure::Failure;
 use crate::settings::Settings as AllSettings;
-use cache::Place;
+use cache::CachedModel;
 use error::Error;
-use fetch::Fetch;
+use fetch::ModelFetch;
 
-/// `models`.
+/// `run_models`.
 ///
 /// # Errors
 /// Whatever keeps the command from doing what it should.
-pub async fn models(settings: &AllSettings, args: &ModelsArgs) -> Result<(), Failure> {
+pub async fn run_models(settings: &AllSettings, args: &ModelsArgs) -> Result<(), Failure> {
     match &args.command {
-        None => list::list(settings, &args.list).await,
-        Some(ModelsCommand::List(list)) => list::list(settings, list).await,
-        Some(ModelsCommand::Use(args)) => crate::switch::switch(settings, args).await,
-        Some(ModelsCommand::Fetch(fetch)) => fetch_one(settings, fetch).await,
+        None => list::run_list(settings, &args.list).await,
+        Some(ModelsCommand::List(list)) => list::run_list(settings, list).await,
+        Some(ModelsCommand::Use(args)) => crate::switch::run_models_use(settings, args).await,
+        Some(ModelsCommand::Fetch(fetch)) => run_fetch(settings, fetch).await,
     }
 }
 
@@ -41,11 +41,11 @@ pub async fn models(settings: &AllSettings, args: &ModelsArgs) -> Result<(), Fai
 ///
 /// # Errors
 /// When there is no such model, or it is not here and can't be fetched.
-pub async fn resolve(settings: &AllSettings, model: &str) -> Result<String, Failure> {
-    let Some((known, hub)) = on_the_hub(model) else {
+pub async fn resolve_model_path(settings: &AllSettings, model: &str) -> Result<String, Failure> {
+    let Some((known, hub)) = find_hub_model(model) else {
         return Ok(model.to_owned());
     };
-    let folder = have(settings, known, hub, settings.offline, false).await?;
+    let folder = ensure_fetched(settings, known, hub, settings.offline, false).await?;
     folder.into_os_string().into_string().map_err(|folder| {
         Failure::usage(format!(
             "the cache folder {} has a name that is no UTF-8: set servers.cache_dir",
@@ -55,25 +55,25 @@ pub async fn resolve(settings: &AllSettings, model: &str) -> Result<String, Fail
 }
 
 /// A model that is known and on the hub; none that is bundled, a folder, or unknown.
-fn on_the_hub(model: &str) -> Option<(&'static Known, Hub)> {
-    let known = registry::find(model)?;
+fn find_hub_model(model: &str) -> Option<(&'static RegisteredModel, HubRepository)> {
+    let known = registry::find_model(model)?;
     match known.origin {
-        Origin::Bundled => None,
-        Origin::Hub(hub) => Some((known, hub)),
+        WeightsOrigin::Bundled => None,
+        WeightsOrigin::Hub(hub) => Some((known, hub)),
     }
 }
 
 /// The model's folder, fetched where it is not complete.
-async fn have(
+async fn ensure_fetched(
     settings: &AllSettings,
-    known: &'static Known,
-    hub: Hub,
+    known: &'static RegisteredModel,
+    hub: HubRepository,
     offline: bool,
     renew: bool,
 ) -> Result<std::path::PathBuf, Failure> {
-    let models = cache::folder(settings).map_err(failed)?;
-    let place = Place::new(&models, known, hub);
-    if !renew && let Some(folder) = place.complete().map_err(failed)? {
+    let models = cache::models_folder(settings).map_err(failed)?;
+    let place = CachedModel::new(&models, known, hub);
+    if !renew && let Some(folder) = place.complete_folder().map_err(failed)? {
         return Ok(folder);
     }
     if offline {
@@ -82,16 +82,16 @@ async fn have(
             folder: models.join(known.name),
         }));
     }
-    let fetch = Fetch {
+    let fetch = ModelFetch {
         settings: &settings.models,
-        known,
+        entry: known,
         hub,
-        place,
+        cached_model: place,
         renew,
     };
     tokio::select! {
         fetched = fetch.run() => fetched.map_err(failed),
-        () = interrupted() => Err(Failure::failed(format!(
+        () = wait_for_interrupt() => Err(Failure::failed(format!(
             "stopped; what has arrived of {name} is kept, and `lookalike models fetch {name}` goes \
              on there",
             name = known.name
@@ -100,26 +100,26 @@ async fn have(
 }
 
 /// Until somebody asks the process to leave.
-async fn interrupted() {
-    match leave::Asked::new() {
-        Ok(mut asked) => asked.asked().await,
+async fn wait_for_interrupt() {
+    match leave::ShutdownSignals::new() {
+        Ok(mut asked) => asked.wait_for_signal().await,
         Err(_) => std::future::pending().await,
     }
 }
 
 /// `models fetch`.
-async fn fetch_one(settings: &AllSettings, args: &ModelsFetchArgs) -> Result<(), Failure> {
-    let Some(known) = registry::find(&args.name) else {
-        let hint = registry::closest(&args.name)
+async fn run_fetch(settings: &AllSettings, args: &ModelsFetchArgs) -> Result<(), Failure> {
+    let Some(known) = registry::find_model(&args.name) else {
+        let hint = registry::closest_name(&args.name)
             .map(|like| format!(" (did you mean {like}?)"))
             .unwrap_or_default();
         return Err(Failure::usage(format!(
             "there is no model {:?} to fetch{hint}; known are {}",
             args.name,
-            registry::names()
+            registry::join_names()
         )));
     };
-    let Origin::Hub(hub) = known.origin else {
+    let WeightsOrigin::Hub(hub) = known.origin else {
         if args.json {
             client::print_json(&serde_json::json!({ "name": known.name, "bundled": true }));
         } else {
@@ -136,9 +136,11 @@ async fn fetch_one(settings: &AllSettings, args: &ModelsFetchArgs) -> Result<(),
             "--renew asks the hub, and nothing is downloaded with --offline",
         ));
     }
-    let folder = have(settings, known, hub, offline, args.renew).await?;
-    let models = cache::folder(settings).map_err(failed)?;
-    let checking = tokio::task::spawn_blocking(move || Place::new(&models, known, hub).check());
+    let folder = ensure_fetched(settings, known, hub, offline, args.renew).await?;
+    let models = cache::models_folder(settings).map_err(failed)?;
+    let checking = tokio::task::spawn_blocking(move || {
+        CachedModel::new(&models, known, hub).verify_checksums()
+    });
     let lock = match checking.await {
         Ok(checked) => checked.map_err(failed)?,
         Err(error) => std::panic::resume_unwind(error.into_panic()),
@@ -163,7 +165,9 @@ async fn fetch_one(settings: &AllSettings, args: &ModelsFetchArgs) -> Result<(),
 /// Wrong use where only the user can change something, a failure elsewhere.
 fn failed(error: Error) -> Failure {
     match error {
-        Error::NoCache | Error::Address { .. } | Error::Proxy { .. } => Failure::usage(error),
+        Error::NoCache | Error::InvalidHubAddress { .. } | Error::InvalidProxy { .. } => {
+            Failure::usage(error)
+        }
         _ => Failure::failed(error),
     }
 }

@@ -5,12 +5,12 @@ use std::path::{Component, Path, PathBuf};
 
 use serde_json::Value;
 
-use crate::client::Service;
+use crate::client::ServiceClient;
 use crate::failure::Failure;
 
 /// A file, in the service's terms.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Named {
+pub enum FileLocator {
     /// By its image's id.
     Id(String),
     /// By its library, and its path below the root.
@@ -22,9 +22,9 @@ pub enum Named {
     },
 }
 
-impl Named {
+impl FileLocator {
     /// As parameters of `GET /v1/why`.
-    pub fn query(&self) -> Vec<(&'static str, String)> {
+    pub fn to_query(&self) -> Vec<(&'static str, String)> {
         match self {
             Self::Id(id) => vec![("id", id.clone())],
             Self::Path { library, path } => {
@@ -36,13 +36,13 @@ impl Named {
 
 /// A library, as the service tells of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Root {
+struct ReportedLibrary {
     library: String,
     folder: PathBuf,
 }
 
 /// Whether this is an id, by its looks.
-pub fn is_id(text: &str) -> bool {
+pub fn looks_like_image_id(text: &str) -> bool {
     let is_digit = |b: u8| b.is_ascii_digit() || (b'a'..=b'f').contains(&b);
     text.len() == 32 && text.bytes().all(is_digit)
 }
@@ -51,37 +51,37 @@ pub fn is_id(text: &str) -> bool {
 ///
 /// # Errors
 /// When it lies in no library, or the service does not say which there are.
-pub async fn resolve(service: &Service, named: &Path) -> Result<Named, Failure> {
+pub async fn resolve_file(service: &ServiceClient, named: &Path) -> Result<FileLocator, Failure> {
     if let Some(text) = named.to_str()
-        && is_id(text)
+        && looks_like_image_id(text)
         && named.symlink_metadata().is_err()
     {
-        return Ok(Named::Id(text.to_owned()));
+        return Ok(FileLocator::Id(text.to_owned()));
     }
-    let stats = service.get("/v1/stats", &[]).await?;
+    let stats = service.get_json("/v1/stats", &[]).await?;
     let no_libraries = Vec::new();
     let told = stats["libraries"].as_array().unwrap_or(&no_libraries);
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-    let roots: Vec<Root> = told
+    let roots: Vec<ReportedLibrary> = told
         .iter()
-        .map(|library| Root {
+        .map(|library| ReportedLibrary {
             library: text(&library["name"]),
             folder: PathBuf::from(text(&library["root"])),
         })
         .collect();
     let here = std::env::current_dir().unwrap_or_default();
-    below(&here, named, &roots).ok_or_else(|| nowhere(named, &roots))
+    find_in_libraries(&here, named, &roots).ok_or_else(|| not_in_a_library(named, &roots))
 }
 
 /// The file in the library whose root is the nearest above it.
-fn below(here: &Path, named: &Path, roots: &[Root]) -> Option<Named> {
+fn find_in_libraries(here: &Path, named: &Path, roots: &[ReportedLibrary]) -> Option<FileLocator> {
     let absolute = here.join(named);
     // The last part is not resolved: a symbolic link is a file of its own to the watcher.
     let resolved = absolute
         .file_name()
         .and_then(|name| Some(absolute.parent()?.canonicalize().ok()?.join(name)));
-    let as_written = tidied(&absolute);
-    let mut best: Option<(usize, Named)> = None;
+    let as_written = normalize_path(&absolute);
+    let mut best: Option<(usize, FileLocator)> = None;
     for root in roots {
         let folders = [root.folder.canonicalize().ok(), Some(root.folder.clone())];
         for folder in folders.iter().flatten() {
@@ -94,13 +94,13 @@ fn below(here: &Path, named: &Path, roots: &[Root]) -> Option<Named> {
                 if rest.components().next().is_some() && is_nearer {
                     let library = root.library.clone();
                     let path = rest.to_string_lossy().into_owned();
-                    best = Some((depth, Named::Path { library, path }));
+                    best = Some((depth, FileLocator::Path { library, path }));
                 }
             }
         }
     }
     let on_disk = best.map(|(_, named)| named);
-    let listed = as_listed(named, roots);
+    let listed = parse_listed_path(named, roots);
     match (on_disk, listed) {
         // Within a library's folder both may be meant: the one that is there is.
         (Some(on_disk), Some((listed, is_there))) => {
@@ -116,11 +116,11 @@ fn below(here: &Path, named: &Path, roots: &[Root]) -> Option<Named> {
 }
 
 /// As lists show a file, `LIBRARY/path`; and whether it is there.
-fn as_listed(named: &Path, roots: &[Root]) -> Option<(Named, bool)> {
+fn parse_listed_path(named: &Path, roots: &[ReportedLibrary]) -> Option<(FileLocator, bool)> {
     let (library, path) = named.to_str()?.split_once('/')?;
     let root = roots.iter().find(|root| root.library == library)?;
     let is_there = root.folder.join(path).symlink_metadata().is_ok();
-    let listed = Named::Path {
+    let listed = FileLocator::Path {
         library: library.to_owned(),
         path: path.to_owned(),
     };
@@ -128,7 +128,7 @@ fn as_listed(named: &Path, roots: &[Root]) -> Option<(Named, bool)> {
 }
 
 /// Without `.` and `..`, whether or not the folders exist.
-fn tidied(path: &Path) -> PathBuf {
+fn normalize_path(path: &Path) -> PathBuf {
     let mut tidied = PathBuf::new();
     for part in path.components() {
         match part {
@@ -142,7 +142,7 @@ fn tidied(path: &Path) -> PathBuf {
     tidied
 }
 
-fn nowhere(named: &Path, roots: &[Root]) -> Failure {
+fn not_in_a_library(named: &Path, roots: &[ReportedLibrary]) -> Failure {
     let known: Vec<String> = roots
         .iter()
         .map(|root| format!("{} ({})", root.library, root.folder.display()))
@@ -168,7 +168,7 @@ mod tests {
         std::fs::write(top.join("photos/2026/a.jpg"), "a").unwrap();
         std::os::unix::fs::symlink("2026/a.jpg", top.join("photos/link.jpg")).unwrap();
         std::os::unix::fs::symlink("photos", top.join("pictures")).unwrap();
-        let root = |library: &str, folder: &str| Root {
+        let root = |library: &str, folder: &str| ReportedLibrary {
             library: library.into(),
             folder: top.join(folder),
         };
@@ -177,13 +177,13 @@ mod tests {
             root("all", ""),
             root("shop", "shop"),
         ];
-        let find = |here: &str, named: &str, roots: &[Root]| match below(
+        let find = |here: &str, named: &str, roots: &[ReportedLibrary]| match find_in_libraries(
             &top.join(here),
             Path::new(named),
             roots,
         ) {
-            Some(Named::Path { library, path }) => format!("{library}: {path}"),
-            Some(Named::Id(id)) => id,
+            Some(FileLocator::Path { library, path }) => format!("{library}: {path}"),
+            Some(FileLocator::Id(id)) => id,
             None => "nowhere".into(),
         };
         let absolute = top.join("photos/2026/a.jpg");
@@ -231,21 +231,21 @@ mod tests {
         let top = disk.path().canonicalize().unwrap();
         std::fs::create_dir(top.join("real")).unwrap();
         std::os::unix::fs::symlink("real", top.join("link")).unwrap();
-        let roots = [Root {
+        let roots = [ReportedLibrary {
             library: "x".into(),
             folder: top.join("link"),
         }];
         for named in ["real/a.jpg", "link/a.jpg"] {
-            let found = below(&top, Path::new(named), &roots);
+            let found = find_in_libraries(&top, Path::new(named), &roots);
             let (library, path) = ("x".into(), "a.jpg".into());
-            assert_eq!(found, Some(Named::Path { library, path }), "{named}");
+            assert_eq!(found, Some(FileLocator::Path { library, path }), "{named}");
         }
     }
 
     #[test]
     fn ids_are_known_by_their_looks() {
-        assert!(is_id("3ac9aecf0ebba98faed9a9884f264d9d"));
-        assert!(!is_id("3AC9AECF0EBBA98FAED9A9884F264D9D"));
-        assert!(!is_id("a.jpg"));
+        assert!(looks_like_image_id("3ac9aecf0ebba98faed9a9884f264d9d"));
+        assert!(!looks_like_image_id("3AC9AECF0EBBA98FAED9A9884F264D9D"));
+        assert!(!looks_like_image_id("a.jpg"));
     }
 }

@@ -6,13 +6,13 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
-use lookalike_bus::{Counts, LibraryStatus};
+use lookalike_bus::{FileCounts, LibraryStatus};
 use lookalike_chassis::say;
-use lookalike_servers::Stage;
-use tracing_subscriber_writer::Lines;
+use lookalike_servers::ServerStage;
+use tracing_subscriber_writer::LogOutput;
 
 /// Shows progress on standard error.
-pub struct Progress {
+pub struct UpProgress {
     on_terminal: bool,
     bars: MultiProgress,
     spinner: Mutex<Option<ProgressBar>>,
@@ -20,7 +20,7 @@ pub struct Progress {
     last_line: Mutex<String>,
 }
 
-impl Progress {
+impl UpProgress {
     /// On standard error, as a terminal or not.
     pub fn new() -> Self {
         Self {
@@ -32,21 +32,21 @@ impl Progress {
     }
 
     /// Where log lines go.
-    pub fn lines(&self) -> Lines {
-        Lines::new(self.on_terminal.then(|| self.bars.clone()))
+    pub fn log_output(&self) -> LogOutput {
+        LogOutput::new(self.on_terminal.then(|| self.bars.clone()))
     }
 
     /// A line that stays.
-    pub fn say(&self, line: &str) {
+    pub fn print_line(&self, line: &str) {
         if self.on_terminal {
-            self.bars.suspend(|| say::err(line));
+            self.bars.suspend(|| say::eprint_line(line));
         } else {
-            say::err(line);
+            say::eprint_line(line);
         }
     }
 
     /// What is being done now; the next one takes its place.
-    pub fn doing(&self, what: &str) {
+    pub fn show_activity(&self, what: &str) {
         if !self.on_terminal {
             // Each kind of line once: "unpacking Milvus (35 %)" is "unpacking Milvus".
             let kind = what.split(" (").next().unwrap_or(what).to_owned();
@@ -55,7 +55,7 @@ impl Progress {
                 .lock()
                 .expect("no holder of this lock panics");
             if *last != kind {
-                say::err(&kind);
+                say::eprint_line(&kind);
                 *last = kind;
             }
             return;
@@ -70,12 +70,12 @@ impl Progress {
     }
 
     /// A stage of fetching or starting the servers.
-    pub fn stage(&self, stage: Stage) {
-        self.doing(&stage.to_string());
+    pub fn show_stage(&self, stage: ServerStage) {
+        self.show_activity(&stage.to_string());
     }
 
     /// Nothing is being waited for any more.
-    pub fn done(&self) {
+    pub fn clear_spinner(&self) {
         if let Some(bar) = self
             .spinner
             .lock()
@@ -87,7 +87,7 @@ impl Progress {
     }
 
     /// The bar of indexing.
-    pub fn indexing(&self) -> Indexing {
+    pub fn start_indexing_bar(&self) -> IndexingProgress {
         let bar = self.on_terminal.then(|| {
             let style = ProgressStyle::with_template("{spinner} {wide_bar} {pos}/{len}  {msg}")
                 .expect("the template is legal");
@@ -95,7 +95,7 @@ impl Progress {
             bar.enable_steady_tick(Duration::from_millis(200));
             bar
         });
-        Indexing {
+        IndexingProgress {
             bar,
             begun: Instant::now(),
             done_at_first: None,
@@ -106,10 +106,10 @@ impl Progress {
 }
 
 /// Folders without a picture are taken for empty after this time.
-const EMPTY_AFTER: Duration = Duration::from_secs(4);
+const EMPTY_FOLDER_TIMEOUT: Duration = Duration::from_secs(4);
 
 /// Progress of indexing, from the libraries' status.
-pub struct Indexing {
+pub struct IndexingProgress {
     bar: Option<ProgressBar>,
     begun: Instant,
     done_at_first: Option<u64>,
@@ -117,12 +117,14 @@ pub struct Indexing {
     peak: u64,
 }
 
-impl Indexing {
+impl IndexingProgress {
     /// Shows the libraries as they are now; true when every file has become something.
-    pub fn show(&mut self, libraries: &[LibraryStatus]) -> bool {
+    pub fn update_counts(&mut self, libraries: &[LibraryStatus]) -> bool {
         let counts = libraries
             .iter()
-            .fold(Counts::default(), |sum, library| sum.plus(library.counts));
+            .fold(FileCounts::default(), |sum, library| {
+                sum.sum_with(library.counts)
+            });
         let done = counts.on_disk - counts.in_flight;
         let first = *self.done_at_first.get_or_insert(done);
         self.peak = self.peak.max(counts.in_flight);
@@ -149,7 +151,7 @@ impl Indexing {
             .is_none_or(|at| at.elapsed() > Duration::from_secs(5))
         {
             if counts.in_flight > 0 {
-                say::err(&format!(
+                say::eprint_line(&format!(
                     "indexing: {done} of {} done{}{message}",
                     counts.on_disk,
                     if message.is_empty() { "" } else { ", " }
@@ -162,18 +164,20 @@ impl Indexing {
                 .iter()
                 .all(|library| library.standby || library.scanned_once && !library.scanning);
         // Files that were written just now are seen a moment later.
-        let is_sure = counts.on_disk > 0 || self.begun.elapsed() > EMPTY_AFTER;
+        let is_sure = counts.on_disk > 0 || self.begun.elapsed() > EMPTY_FOLDER_TIMEOUT;
         scanned && is_sure && counts.in_flight == 0
     }
 
     /// One line about what was done, and the bar goes.
-    pub fn finish(self, libraries: &[LibraryStatus]) -> String {
+    pub fn finish_with_summary(self, libraries: &[LibraryStatus]) -> String {
         if let Some(bar) = self.bar {
             bar.finish_and_clear();
         }
         let counts = libraries
             .iter()
-            .fold(Counts::default(), |sum, library| sum.plus(library.counts));
+            .fold(FileCounts::default(), |sum, library| {
+                sum.sum_with(library.counts)
+            });
         let done = counts.on_disk - counts.in_flight;
         let new = done
             .saturating_sub(self.done_at_first.unwrap_or(done))
@@ -213,29 +217,29 @@ mod tracing_subscriber_writer {
 
     /// Makes writers for log lines.
     #[derive(Clone)]
-    pub struct Lines {
+    pub struct LogOutput {
         bars: Option<MultiProgress>,
     }
 
-    impl Lines {
+    impl LogOutput {
         pub(super) fn new(bars: Option<MultiProgress>) -> Self {
             Self { bars }
         }
 
         /// A writer of one line.
-        pub fn writer(&self) -> Line {
-            Line {
+        pub fn line_writer(&self) -> LogLineWriter {
+            LogLineWriter {
                 bars: self.bars.clone(),
             }
         }
     }
 
     /// Writes one log line to standard error, above the bars.
-    pub struct Line {
+    pub struct LogLineWriter {
         bars: Option<MultiProgress>,
     }
 
-    impl Write for Line {
+    impl Write for LogLineWriter {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
             match &self.bars {
                 Some(bars) => bars.suspend(|| io::stderr().write_all(bytes))?,

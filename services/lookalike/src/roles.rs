@@ -7,15 +7,15 @@ use std::time::Duration;
 
 use lookalike_bus::Bus;
 use lookalike_chassis::{leave, telemetry};
-use lookalike_index::{Index, Origin};
-use lookalike_proto::Library;
+use lookalike_index::{Index, ModelSource};
+use lookalike_proto::LibraryName;
 use lookalike_vision::{Description, Engine, Limits};
 use lookalike_watcher::Watcher;
 use tokio_util::sync::CancellationToken;
 
 use crate::failure::Failure;
 use crate::libraries;
-use crate::model::{self, identity};
+use crate::model::{self, model_identity};
 use crate::settings::Settings;
 
 /// An error and all its causes on one line.
@@ -46,7 +46,7 @@ pub fn failed_chain(error: impl std::error::Error) -> Failure {
 ///
 /// # Errors
 /// When it does not answer.
-pub async fn bus(settings: &Settings, role: &str) -> Result<Bus, Failure> {
+pub async fn connect_bus(settings: &Settings, role: &str) -> Result<Bus, Failure> {
     Bus::connect(&settings.nats, role)
         .await
         .map_err(failed_chain)
@@ -56,7 +56,7 @@ pub async fn bus(settings: &Settings, role: &str) -> Result<Bus, Failure> {
 ///
 /// # Errors
 /// When it does not answer.
-pub async fn asking_bus(settings: &Settings, command: &str) -> Result<Bus, Failure> {
+pub async fn open_bus(settings: &Settings, command: &str) -> Result<Bus, Failure> {
     Bus::open(&settings.nats, command)
         .await
         .map_err(failed_chain)
@@ -66,22 +66,23 @@ pub async fn asking_bus(settings: &Settings, command: &str) -> Result<Bus, Failu
 ///
 /// # Errors
 /// When Milvus does not answer, or the index is another model's.
-pub async fn index(
+pub async fn open_index(
     settings: &Settings,
     description: &Description,
-    origin: &Origin,
+    origin: &ModelSource,
 ) -> Result<Index, Failure> {
-    let opened = Index::open_with(&settings.milvus, &identity(description), origin).await;
-    opened.map_err(|error| match error.fate() {
-        lookalike_index::Fate::Fatal => usage_chain(error),
+    let opened =
+        Index::open_with_source(&settings.milvus, &model_identity(description), origin).await;
+    opened.map_err(|error| match error.class() {
+        lookalike_index::ErrorClass::Fatal => usage_chain(error),
         _ => failed_chain(error),
     })
 }
 
 /// What the embedder is made of.
-pub fn embedder(
+pub fn embedder_context(
     settings: &Settings,
-    libraries: BTreeMap<Library, PathBuf>,
+    libraries: BTreeMap<LibraryName, PathBuf>,
     bus: Bus,
     index: Index,
     engine: Arc<Engine>,
@@ -99,21 +100,21 @@ pub fn embedder(
         limits: Limits::from(&settings.vision),
         decode_threads: settings.vision.decode_threads(),
         audit: settings.audit.clone(),
-        is_restarted: false,
+        has_supervisor: false,
         instance,
     }
 }
 
 /// What the service is made of.
-pub fn service(
+pub fn search_context(
     settings: &Settings,
-    libraries: BTreeMap<Library, PathBuf>,
+    libraries: BTreeMap<LibraryName, PathBuf>,
     bus: Bus,
     index: Index,
     description: Description,
     leave: &CancellationToken,
 ) -> lookalike_search::Context {
-    let status = bus.follow_status(leave.clone());
+    let status = bus.watch_status(leave.clone());
     lookalike_search::Context {
         bus,
         index,
@@ -125,13 +126,15 @@ pub fn service(
     }
 }
 
-fn logs(settings: &Settings) -> Result<(), Failure> {
-    telemetry::start(&settings.log, std::io::stderr).map_err(Failure::usage)
+fn start_logging(settings: &Settings) -> Result<(), Failure> {
+    telemetry::start_logging(&settings.log, std::io::stderr).map_err(Failure::usage)
 }
 
 /// Tells probes whether NATS answers a lone watcher or embedder.
-async fn nats_answers(bus: Bus) -> Result<(), String> {
-    bus.ping().await.map_err(|error| error.to_string())
+async fn ping_nats(bus: Bus) -> Result<(), String> {
+    bus.check_jetstream()
+        .await
+        .map_err(|error| error.to_string())
 }
 
 /// Why a role ends whose watcher did.
@@ -142,14 +145,14 @@ pub const WATCHER_FAILED: &str = "the watcher's thread ended badly (its last wor
 ///
 /// # Errors
 /// What kept it from starting.
-pub async fn watch(settings: Settings) -> Result<(), Failure> {
-    logs(&settings)?;
-    let libraries = libraries::resolve(&settings)?;
-    let leave = leave::on_signal().map_err(Failure::failed)?;
-    let listening = lookalike_search::bind(&settings.http.listen)
+pub async fn run_watcher(settings: Settings) -> Result<(), Failure> {
+    start_logging(&settings)?;
+    let libraries = libraries::resolve_libraries(&settings)?;
+    let leave = leave::cancel_on_signal().map_err(Failure::failed)?;
+    let listening = lookalike_search::bind_address(&settings.http.listen)
         .await
         .map_err(usage_chain)?;
-    let starting = bus(&settings, "watcher");
+    let starting = connect_bus(&settings, "watcher");
     let Some(bus) = leave.run_until_cancelled(starting).await.transpose()? else {
         return Ok(());
     };
@@ -160,12 +163,12 @@ pub async fn watch(settings: Settings) -> Result<(), Failure> {
     let probed = bus.clone();
     let serving = lookalike_search::serve_metrics_only(
         listening,
-        move || nats_answers(probed.clone()),
+        move || ping_nats(probed.clone()),
         leave.clone(),
     );
     let ended = tokio::select! {
         served = serving => served.map_err(failed_chain),
-        () = watcher.failed() => Err(Failure::failed(WATCHER_FAILED)),
+        () = watcher.wait_for_failure() => Err(Failure::failed(WATCHER_FAILED)),
     };
     watcher.stop().await;
     bus.close().await;
@@ -176,36 +179,36 @@ pub async fn watch(settings: Settings) -> Result<(), Failure> {
 ///
 /// # Errors
 /// What kept it from starting, or made it end.
-pub async fn embed(settings: Settings) -> Result<(), Failure> {
-    logs(&settings)?;
-    let libraries = libraries::resolve(&settings)?;
-    let leave = leave::on_signal().map_err(Failure::failed)?;
-    let listening = lookalike_search::bind(&settings.http.listen)
+pub async fn run_embedder(settings: Settings) -> Result<(), Failure> {
+    start_logging(&settings)?;
+    let libraries = libraries::resolve_libraries(&settings)?;
+    let leave = leave::cancel_on_signal().map_err(Failure::failed)?;
+    let listening = lookalike_search::bind_address(&settings.http.listen)
         .await
         .map_err(usage_chain)?;
     let starting = async {
-        let named = model::chosen(&settings).await?;
-        let engine = named.engine(&settings).await?;
-        let bus = bus(&settings, "embedder").await?;
-        let origin = named.origin(engine.description())?;
-        let index = index(&settings, engine.description(), &origin).await?;
+        let named = model::resolve_model(&settings).await?;
+        let engine = named.start_engine(&settings).await?;
+        let bus = connect_bus(&settings, "embedder").await?;
+        let origin = named.to_model_source(engine.description())?;
+        let index = open_index(&settings, engine.description(), &origin).await?;
         Ok::<_, Failure>((engine, bus, index))
     };
     let started = leave.run_until_cancelled(starting).await.transpose()?;
     let Some((engine, bus, index)) = started else {
         return Ok(());
     };
-    let mut context = embedder(&settings, libraries, bus.clone(), index, engine);
+    let mut context = embedder_context(&settings, libraries, bus.clone(), index, engine);
     // Whoever runs a role alone has something that starts it anew.
-    context.is_restarted = true;
+    context.has_supervisor = true;
     tracing::info!(metrics = %listening.address(), "taking events");
     let ended = CancellationToken::new();
     let metrics = tokio::spawn(lookalike_search::serve_metrics_only(
         listening,
-        move || nats_answers(bus.clone()),
+        move || ping_nats(bus.clone()),
         ended.clone(),
     ));
-    let result = lookalike_embedder::run(context, model::loader(&settings), leave)
+    let result = lookalike_embedder::run_embedder(context, model::model_loader(&settings), leave)
         .await
         .map_err(failed_chain);
     ended.cancel();
@@ -217,26 +220,26 @@ pub async fn embed(settings: Settings) -> Result<(), Failure> {
 ///
 /// # Errors
 /// What kept it from starting.
-pub async fn serve(settings: Settings) -> Result<(), Failure> {
-    logs(&settings)?;
-    let libraries = libraries::resolve(&settings)?;
-    let leave = leave::on_signal().map_err(Failure::failed)?;
-    let listening = lookalike_search::bind(&settings.http.listen)
+pub async fn run_service(settings: Settings) -> Result<(), Failure> {
+    start_logging(&settings)?;
+    let libraries = libraries::resolve_libraries(&settings)?;
+    let leave = leave::cancel_on_signal().map_err(Failure::failed)?;
+    let listening = lookalike_search::bind_address(&settings.http.listen)
         .await
         .map_err(usage_chain)?;
     let starting = async {
-        let (description, origin) = model::description(&settings).await?;
-        let bus = bus(&settings, "search").await?;
-        let index = index(&settings, &description, &origin).await?;
+        let (description, origin) = model::resolve_description(&settings).await?;
+        let bus = connect_bus(&settings, "search").await?;
+        let index = open_index(&settings, &description, &origin).await?;
         Ok::<_, Failure>((description, bus, index))
     };
     let started = leave.run_until_cancelled(starting).await.transpose()?;
     let Some((description, bus, index)) = started else {
         return Ok(());
     };
-    let context = service(&settings, libraries, bus, index, description, &leave);
+    let context = search_context(&settings, libraries, bus, index, description, &leave);
     tracing::info!(address = %listening.address(), "answering searches");
-    lookalike_search::serve(listening, context, leave)
+    lookalike_search::serve_api(listening, context, leave)
         .await
         .map_err(failed_chain)
 }

@@ -7,7 +7,7 @@ use lookalike_chassis::settings::Layers;
 use lookalike_chassis::telemetry;
 use serde::{Deserialize, Serialize};
 
-use crate::cli::{Cli, Command, ModelsCommand, RoleArgs};
+use crate::cli::{Cli, CliCommand, ModelsCommand, RoleArgs};
 use crate::failure::Failure;
 use crate::libraries;
 
@@ -46,7 +46,7 @@ pub struct Settings {
 }
 
 /// The settings, and every one of them with its origin.
-pub struct Chosen {
+pub struct ResolvedSettings {
     /// Settled.
     pub settings: Settings,
     /// For `--print-config`.
@@ -57,45 +57,45 @@ pub struct Chosen {
 ///
 /// # Errors
 /// Wrong settings, one line.
-pub fn choose(cli: &Cli) -> Result<Chosen, Failure> {
+pub fn resolve_settings(cli: &Cli) -> Result<ResolvedSettings, Failure> {
     let mut defaults = Settings::default();
     let mut none = RoleArgs::default();
-    if let Command::Audit(args) = &cli.command {
+    if let CliCommand::Audit(args) = &cli.command {
         defaults.nats.url = String::new();
         defaults.milvus.url = String::new();
-        none = args.as_role();
+        none = args.to_role_args();
     }
-    if let Command::Models(args) = &cli.command
+    if let CliCommand::Models(args) = &cli.command
         && let Some(ModelsCommand::Use(args)) = &args.command
     {
         defaults.nats.url = String::new();
         defaults.milvus.url = String::new();
-        none = args.as_role();
+        none = args.to_role_args();
     }
     let role = match &cli.command {
-        Command::Up(role) => {
+        CliCommand::Up(role) => {
             // Nothing but what matters stands between the lines of `up`.
             defaults.log.filter = "warn".into();
             defaults.nats.url = String::new();
             defaults.milvus.url = String::new();
             role
         }
-        Command::Watch(role) => {
+        CliCommand::Watch(role) => {
             defaults.http.listen = "127.0.0.1:8081".into();
             role
         }
-        Command::Embed(role) => {
+        CliCommand::Embed(role) => {
             defaults.http.listen = "127.0.0.1:8082".into();
             role
         }
-        Command::Serve(role) => role,
-        Command::Confirm(_) => {
+        CliCommand::Serve(role) => role,
+        CliCommand::Confirm(_) => {
             defaults.nats.url = String::new();
             &none
         }
         _ => &none,
     };
-    let service = cli.command.service();
+    let service = cli.command.service_args();
     let data_dir = role
         .data_dir
         .as_ref()
@@ -103,13 +103,13 @@ pub fn choose(cli: &Cli) -> Result<Chosen, Failure> {
     let url = service.and_then(|service| service.url.as_ref());
     let mut layers = Layers::new(defaults);
     if let Some(file) = settings_file(cli.config.as_deref()) {
-        layers = layers.file(&file).map_err(Failure::usage)?;
+        layers = layers.with_file(&file).map_err(Failure::usage)?;
     }
     // What the hub's own tools go by.
     for (key, variable) in [("models.hub", "HF_ENDPOINT"), ("models.token", "HF_TOKEN")] {
         if let Some(value) = std::env::var(variable).ok().filter(|text| !text.is_empty()) {
             layers = layers
-                .flag(key, value, &format!("environment {variable}"))
+                .with_flag(key, value, &format!("environment {variable}"))
                 .map_err(Failure::usage)?;
         }
     }
@@ -117,10 +117,10 @@ pub fn choose(cli: &Cli) -> Result<Chosen, Failure> {
     let variables = std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
     layers = layers
-        .environment("LOOKALIKE", variables)
+        .with_environment("LOOKALIKE", variables)
         .map_err(Failure::usage)?;
     let nats_url = match &cli.command {
-        Command::Confirm(args) => args.nats_url.as_ref(),
+        CliCommand::Confirm(args) => args.nats_url.as_ref(),
         _ => role.nats_url.as_ref(),
     };
     for (key, value, flag) in [
@@ -135,18 +135,18 @@ pub fn choose(cli: &Cli) -> Result<Chosen, Failure> {
     ] {
         if let Some(value) = value {
             layers = layers
-                .flag(key, value.as_str(), flag)
+                .with_flag(key, value.as_str(), flag)
                 .map_err(Failure::usage)?;
         }
     }
     if role.offline {
         layers = layers
-            .flag("offline", true, "--offline")
+            .with_flag("offline", true, "--offline")
             .map_err(Failure::usage)?;
     }
     let mut given: BTreeMap<String, PathBuf> = BTreeMap::new();
     for argument in &role.folders {
-        let (name, folder) = libraries::parse_argument(argument)?;
+        let (name, folder) = libraries::parse_library_argument(argument)?;
         let root = libraries::expand_home(&folder);
         let root = root.canonicalize().unwrap_or(root);
         let earlier = given.insert(name.to_string(), root.clone());
@@ -158,11 +158,11 @@ pub fn choose(cli: &Cli) -> Result<Chosen, Failure> {
         }
         let key = format!("libraries.{name}");
         layers = layers
-            .flag(&key, folder, argument)
+            .with_flag(&key, folder, argument)
             .map_err(Failure::usage)?;
     }
-    let mut described = layers.describe();
-    if layers.settled().servers.cache_dir.is_none() {
+    let mut described = layers.to_annotated_toml();
+    if layers.settings().servers.cache_dir.is_none() {
         // What has no value is not among the values.
         let line = format!(
             "{:<48} # not set: lookalike in the platform's cache folder",
@@ -170,8 +170,8 @@ pub fn choose(cli: &Cli) -> Result<Chosen, Failure> {
         );
         described = described.replace("\n[servers]\n", &format!("\n[servers]\n{line}\n"));
     }
-    Ok(Chosen {
-        settings: layers.settled().clone(),
+    Ok(ResolvedSettings {
+        settings: layers.settings().clone(),
         described,
     })
 }

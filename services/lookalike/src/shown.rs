@@ -4,20 +4,20 @@
 use std::borrow::Cow;
 
 /// Controls, and what makes a terminal show characters in another order than they have.
-fn is_strange(c: char) -> bool {
+fn needs_escape(c: char) -> bool {
     c.is_control()
         || matches!(c,
             '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
 }
 
 /// As one line: every strange character as in a Rust string, `\n` or `\u{1b}`.
-pub fn plain(text: &str) -> Cow<'_, str> {
-    if !text.contains(is_strange) {
+pub fn escape_line(text: &str) -> Cow<'_, str> {
+    if !text.contains(needs_escape) {
         return Cow::Borrowed(text);
     }
     let mut shown = String::with_capacity(text.len() + 8);
     for c in text.chars() {
-        match is_strange(c) {
+        match needs_escape(c) {
             true => shown.extend(c.escape_default()),
             false => shown.push(c),
         }
@@ -26,16 +26,16 @@ pub fn plain(text: &str) -> Cow<'_, str> {
 }
 
 /// As the lines it has.
-pub fn lines(text: &str) -> String {
-    let lines: Vec<_> = text.split('\n').map(plain).collect();
+pub fn escape_lines(text: &str) -> String {
+    let lines: Vec<_> = text.split('\n').map(escape_line).collect();
     lines.join("\n")
 }
 
 /// JSON escapes the lower control characters itself; the others as it would.
-pub fn json(text: &str) -> String {
+pub fn escape_json(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     for c in text.chars() {
-        match is_strange(c) && c != '\n' {
+        match needs_escape(c) && c != '\n' {
             true => shown += &format!("\\u{:04x}", u32::from(c)),
             false => shown.push(c),
         }
@@ -56,17 +56,17 @@ mod tests {
             ("a\u{9b}2J\u{7f}", r"a\u{9b}2J\u{7f}"),
             ("a\u{202e}gpj.exe", r"a\u{202e}gpj.exe"),
         ] {
-            assert_eq!(plain(text), shown);
+            assert_eq!(escape_line(text), shown);
         }
-        assert_eq!(lines("one\ntw\x1bo"), "one\ntw\\u{1b}o");
+        assert_eq!(escape_lines("one\ntw\x1bo"), "one\ntw\\u{1b}o");
     }
 
     #[test]
     fn json_stays_what_it_was() {
         let value = serde_json::json!({ "path": "a\x1b\n\u{9b}\u{202e}\u{7f}é" });
-        let shown = json(&format!("{value:#}"));
+        let shown = escape_json(&format!("{value:#}"));
         assert!(
-            !shown.contains(|c: char| is_strange(c) && c != '\n'),
+            !shown.contains(|c: char| needs_escape(c) && c != '\n'),
             "{shown:?}"
         );
         let read: serde_json::Value = serde_json::from_str(&shown).unwrap();

@@ -1,4 +1,4 @@
-//! `why`: one file's life, as a time line.
+//! `run_why`: one file's life, as a time line.
 
 use std::borrow::Cow;
 use std::path::Path;
@@ -6,23 +6,23 @@ use std::path::Path;
 use serde_json::Value;
 
 use crate::cli::FileArgs;
-use crate::client::{self, Service};
+use crate::client::{self, ServiceClient};
 use crate::failure::Failure;
-use crate::named::{self, Named};
+use crate::named::{self, FileLocator};
 use crate::settings::Settings;
 use crate::shown;
 
-/// `why`.
+/// `run_why`.
 ///
 /// # Errors
 /// When the file is not known, or nobody answers.
-pub async fn why(settings: &Settings, args: &FileArgs) -> Result<(), Failure> {
-    let service = Service::find(settings)?;
-    let life = life(&service, &args.file).await?;
+pub async fn run_why(settings: &Settings, args: &FileArgs) -> Result<(), Failure> {
+    let service = ServiceClient::from_settings(settings)?;
+    let life = fetch_history(&service, &args.file).await?;
     if args.service.json {
         client::print_json(&life);
     } else {
-        print!("{}", told(&life));
+        print!("{}", format_history(&life));
     }
     Ok(())
 }
@@ -31,34 +31,37 @@ pub async fn why(settings: &Settings, args: &FileArgs) -> Result<(), Failure> {
 ///
 /// # Errors
 /// When the file is not known, or nobody answers.
-pub async fn show(settings: &Settings, args: &FileArgs) -> Result<(), Failure> {
-    let service = Service::find(settings)?;
-    let life = life(&service, &args.file).await?;
+pub async fn show_failure(settings: &Settings, args: &FileArgs) -> Result<(), Failure> {
+    let service = ServiceClient::from_settings(settings)?;
+    let life = fetch_history(&service, &args.file).await?;
     if args.service.json {
         client::print_json(&life);
     } else {
-        print!("{}{}", head(&life), reason(&life));
+        print!("{}{}", format_header(&life), format_reason(&life));
     }
     Ok(())
 }
 
-async fn life(service: &Service, file: &Path) -> Result<Value, Failure> {
-    let named = named::resolve(service, file).await?;
-    service.get("/v1/why", &named.query()).await
+async fn fetch_history(service: &ServiceClient, file: &Path) -> Result<Value, Failure> {
+    let named = named::resolve_file(service, file).await?;
+    service.get_json("/v1/why", &named.to_query()).await
 }
 
 /// The ids of files that are named by id or path.
 ///
 /// # Errors
 /// When one is not known.
-pub async fn ids(service: &Service, files: &[std::path::PathBuf]) -> Result<Vec<String>, Failure> {
+pub async fn resolve_image_ids(
+    service: &ServiceClient,
+    files: &[std::path::PathBuf],
+) -> Result<Vec<String>, Failure> {
     let mut ids = Vec::with_capacity(files.len());
     for file in files {
-        let named = named::resolve(service, file).await?;
+        let named = named::resolve_file(service, file).await?;
         ids.push(match named {
-            Named::Id(id) => id,
+            FileLocator::Id(id) => id,
             path => {
-                let life = service.get("/v1/why", &path.query()).await?;
+                let life = service.get_json("/v1/why", &path.to_query()).await?;
                 let id = life["id"].as_str().ok_or_else(|| {
                     Failure::failed(format!("{} is not taken in yet", file.display()))
                 })?;
@@ -70,19 +73,23 @@ pub async fn ids(service: &Service, files: &[std::path::PathBuf]) -> Result<Vec<
 }
 
 /// A text of the answer, as one line: names of files are in several of them.
-fn text<'a>(value: &'a Value, key: &str) -> Cow<'a, str> {
-    shown::plain(value[key].as_str().unwrap_or_default())
+fn escaped_text<'a>(value: &'a Value, key: &str) -> Cow<'a, str> {
+    shown::escape_line(value[key].as_str().unwrap_or_default())
 }
 
 /// Which file, and what became of it.
-fn head(life: &Value) -> String {
-    let mut said = format!("{}/{}\n", text(life, "library"), text(life, "path"));
+fn format_header(life: &Value) -> String {
+    let mut said = format!(
+        "{}/{}\n",
+        escaped_text(life, "library"),
+        escaped_text(life, "path")
+    );
     let mut line = |name: &str, value: String| said += &format!("{name:<10} {value}\n");
-    let since = match &*text(life, "since") {
+    let since = match &*escaped_text(life, "since") {
         "" => String::new(),
         since => format!(" since {since}"),
     };
-    let state = text(life, "state").replace('_', " ");
+    let state = escaped_text(life, "state").replace('_', " ");
     line("state", format!("{state}{since}"));
     if let Some(id) = life["id"].as_str() {
         line("id", id.to_owned());
@@ -102,18 +109,18 @@ fn head(life: &Value) -> String {
 }
 
 /// Why there is no row, and what can be done.
-fn reason(life: &Value) -> String {
-    let code = text(life, "code");
+fn format_reason(life: &Value) -> String {
+    let code = escaped_text(life, "code");
     if code.is_empty() {
         return String::new();
     }
-    let detail = text(life, "detail");
+    let detail = escaped_text(life, "detail");
     let reason = &life["reason"];
-    let mut said = format!("reason     {} ({code})\n", text(reason, "title"));
+    let mut said = format!("reason     {} ({code})\n", escaped_text(reason, "title"));
     // What a rule says is the same for each file; what was found in a file is not.
-    let sentence = match &*text(reason, "fate") {
+    let sentence = match &*escaped_text(reason, "retry_policy") {
         "rule" if !detail.is_empty() => Cow::Borrowed(""),
-        _ => text(reason, "sentence"),
+        _ => escaped_text(reason, "sentence"),
     };
     for words in [sentence, detail] {
         if !words.is_empty() {
@@ -121,21 +128,24 @@ fn reason(life: &Value) -> String {
         }
     }
     if let Some(remedy) = reason["remedy"].as_str() {
-        said += &format!("remedy     {}\n", shown::plain(remedy));
+        said += &format!("remedy     {}\n", shown::escape_line(remedy));
     }
     said
 }
 
 /// A whole life.
-fn told(life: &Value) -> String {
-    let mut said = head(life) + &reason(life) + "\n";
+fn format_history(life: &Value) -> String {
+    let mut said = format_header(life) + &format_reason(life) + "\n";
     for step in life["steps"].as_array().into_iter().flatten() {
-        let after = step["after_ms"].as_f64().map(span).unwrap_or_default();
+        let after = step["after_ms"]
+            .as_f64()
+            .map(format_span)
+            .unwrap_or_default();
         let line = format!(
             "{:<10} {:<25} {after:>10}  {}",
-            text(step, "step"),
-            text(step, "at"),
-            text(step, "note")
+            escaped_text(step, "step"),
+            escaped_text(step, "at"),
+            escaped_text(step, "note")
         );
         said += line.trim_end();
         said += "\n";
@@ -145,15 +155,19 @@ fn told(life: &Value) -> String {
         Some(false) => "no",
         None => "unknown",
     };
-    said += &format!("{:<10} {visible}: {}\n", "visible", text(life, "index"));
+    said += &format!(
+        "{:<10} {visible}: {}\n",
+        "visible",
+        escaped_text(life, "index")
+    );
     if let Some(waits_for) = life["waits_for"].as_str() {
-        said += &format!("{:<10} {}\n", "waits for", shown::plain(waits_for));
+        said += &format!("{:<10} {}\n", "waits for", shown::escape_line(waits_for));
     }
     said
 }
 
 /// A span of time, in the unit that suits it.
-fn span(ms: f64) -> String {
+fn format_span(ms: f64) -> String {
     let sign = if ms < 0.0 { "-" } else { "+" };
     let ms = ms.abs();
     let seconds = ms / 1e3;
@@ -184,7 +198,7 @@ mod tests {
             (259_200_000.0, "+3 days"),
             (-12.0, "-12 ms"),
         ] {
-            assert_eq!(span(ms), expected);
+            assert_eq!(format_span(ms), expected);
         }
     }
 
@@ -195,7 +209,7 @@ mod tests {
             "code": "empty", "detail": "\u{7}", "bytes": 1, "modified_at": "now", "steps": [],
             "waits_for": "\u{9b}2J",
         });
-        let said = told(&life);
+        let said = format_history(&life);
         assert!(
             !said.contains(|c: char| c.is_control() && c != '\n'),
             "{said:?}"
@@ -221,7 +235,7 @@ mod tests {
             "visible": false, "index": "the index has no row of it", "waits_for": null,
         });
         assert_eq!(
-            told(&life),
+            format_history(&life),
             "shop/a.jpg\n\
              state      failed since 2026-05-03T08:00:00Z\n\
              id         3ac9\n\

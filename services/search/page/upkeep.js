@@ -211,7 +211,7 @@ function lifeWords(life) {
 // Only a person can know whether these are meant.
 const CONFIRMABLE = ["mass_delete", "root_missing"];
 
-function showTroubles({ libraries, intake_paused: paused, left_behind: behind }) {
+function showTroubles({ libraries, intake_paused: paused, rollover_error: behind }) {
   const troubles = libraries.flatMap((library) => library.degraded.map((why) => ({ library, why })));
   const key = JSON.stringify([paused, behind, ...troubles.map(({ library, why }) => [library.name, why.reason, why.detail])]);
   // A button would lose the focus if it were made anew each second.

@@ -14,17 +14,19 @@ use poem_openapi::registry::{
 use poem_openapi::types::ToJSON;
 use poem_openapi::{ApiResponse, OpenApi, OpenApiService, Tags};
 
-use crate::body::{Question, Upload};
+use crate::body::{ImageUpload, SearchBody};
 use crate::problem::{FileRefusal, PlainRefusal, ReadRefusal, SearchRefusal, ThumbnailRefusal};
-use crate::query::Query as SearchFor;
-use crate::schema::{EXAMPLE_ID, FilterBody, Image, ImageList, LibraryList, SearchAnswer, Stats};
+use crate::query::ParsedQuery as SearchFor;
+use crate::schema::{
+    EXAMPLE_ID, FilterBody, ImageBody, ImageList, LibraryList, SearchAnswer, Stats,
+};
 use crate::search;
-use crate::service::Service;
-use crate::upkeep::Upkeep;
+use crate::service::SearchService;
+use crate::upkeep::MaintenanceApi;
 use crate::{convert, files, libraries, status, thumbnails};
 
 /// The API; the service comes with each request.
-pub(crate) struct Api;
+pub(crate) struct ImageApi;
 
 #[derive(Tags)]
 pub(crate) enum Tag {
@@ -38,11 +40,11 @@ pub(crate) enum Tag {
     Upkeep,
 }
 
-pub(crate) type Shared<'a> = Data<&'a Arc<Service>>;
+pub(crate) type ServiceData<'a> = Data<&'a Arc<SearchService>>;
 
 /// The API with its document.
-pub(crate) fn service() -> OpenApiService<(Api, Upkeep), ()> {
-    OpenApiService::new((Api, Upkeep), "lookalike", env!("CARGO_PKG_VERSION"))
+pub(crate) fn open_api_service() -> OpenApiService<(ImageApi, MaintenanceApi), ()> {
+    OpenApiService::new((ImageApi, MaintenanceApi), "lookalike", env!("CARGO_PKG_VERSION"))
         .summary("Finds images by what they look like")
         .description(
             "A visual search index that equals a set of folders. Every error is \
@@ -76,15 +78,15 @@ fn example_size() -> Option<u32> {
 }
 
 #[OpenApi]
-impl Api {
+impl ImageApi {
     /// Search by a picture, an id, words, or several of them
     ///
     /// More of this, less of that: `positive` and `negative` are lists of ids, words and pictures
-    /// with weights, and `image`, `id` and `text` may stand beside them. Each part has a vector of
+    /// with weights, and `to_image_body`, `id` and `header_text` may stand beside them. Each part has a vector of
     /// unit length; the hits are nearest to the sum of all positive ones, each times its weight,
     /// less the sum of the negative ones. Parts that leave nothing are refused with `cancels_out`.
     ///
-    /// Words need a model with a text side (`model.text` of `/v1/stats`); another one answers with
+    /// Words need a model with a text side (`model.header_text` of `/v1/stats`); another one answers with
     /// 409 and `model_without_text`. A picture comes as base64; `POST /v1/search/image` takes one
     /// as it is, which is cheaper.
     #[oai(
@@ -95,12 +97,14 @@ impl Api {
     )]
     async fn search(
         &self,
-        service: Shared<'_>,
-        question: Question,
-    ) -> Result<Answer<SearchAnswer>, SearchRefusal> {
-        let Question(request, _share) = question;
-        let (query, conditions) = search::understand(request, &service).await?;
-        Ok(Answer(search::answer(&service, query, conditions).await?))
+        service: ServiceData<'_>,
+        question: SearchBody,
+    ) -> Result<JsonAnswer<SearchAnswer>, SearchRefusal> {
+        let SearchBody(request, _share) = question;
+        let (query, conditions) = search::parse_search_request(request, &service).await?;
+        Ok(JsonAnswer(
+            search::run_search(&service, query, conditions).await?,
+        ))
     }
 
     /// Search by a picture as it is
@@ -115,7 +119,7 @@ impl Api {
     )]
     async fn search_image(
         &self,
-        service: Shared<'_>,
+        service: ServiceData<'_>,
         /// How many hits at most, 1 to 1,000; 12 unless given.
         #[oai(
             example = "example_limit",
@@ -128,12 +132,13 @@ impl Api {
         /// Only hits of at least this score, −1 to 1.
         #[oai(validator(minimum(value = "-1"), maximum(value = "1")))]
         min_score: Query<Option<f64>>,
-        upload: Upload,
-    ) -> Result<Answer<SearchAnswer>, SearchRefusal> {
-        let conditions = search::conditions(&service, limit.0, library.0, min_score.0).await?;
-        let query = SearchFor::by_picture(upload.0.bytes.clone());
-        let answer = search::answer(&service, query, conditions).await?;
-        Ok(Answer(answer))
+        upload: ImageUpload,
+    ) -> Result<JsonAnswer<SearchAnswer>, SearchRefusal> {
+        let conditions =
+            search::parse_search_params(&service, limit.0, library.0, min_score.0).await?;
+        let query = SearchFor::from_image(upload.0.bytes.clone());
+        let answer = search::run_search(&service, query, conditions).await?;
+        Ok(JsonAnswer(answer))
     }
 
     /// List images
@@ -147,7 +152,7 @@ impl Api {
     )]
     async fn list_images(
         &self,
-        service: Shared<'_>,
+        service: ServiceData<'_>,
         /// Only this library.
         #[oai(example = "example_library")]
         library: Query<Option<String>>,
@@ -164,10 +169,10 @@ impl Api {
         /// The cursor of the last answer, to go on after it.
         #[oai(example = "example_cursor")]
         cursor: Query<Option<String>>,
-    ) -> Result<Answer<ImageList>, ReadRefusal> {
-        libraries::must_be_known(&service, "library", library.0.as_deref()).await?;
+    ) -> Result<JsonAnswer<ImageList>, ReadRefusal> {
+        libraries::check_library_exists(&service, "library", library.0.as_deref()).await?;
         let after = match &cursor.0 {
-            Some(cursor) => Some(convert::image_id("cursor", cursor)?),
+            Some(cursor) => Some(convert::parse_image_id("cursor", cursor)?),
             None => None,
         };
         let wanted = FilterBody {
@@ -175,23 +180,23 @@ impl Api {
             path_prefix: path_prefix.0,
             ..FilterBody::default()
         };
-        let filter = convert::filter(&wanted, &service.libraries)?;
-        let limit = convert::limit(limit.0, &service.settings)?;
+        let filter = convert::to_index_filter(&wanted, &service.libraries)?;
+        let limit = convert::check_limit(limit.0, &service.settings)?;
         let images = service
             .serving()
             .index
-            .list(
+            .list_images(
                 &filter,
                 after.as_deref(),
                 limit,
-                lookalike_index::Consistency::Bounded,
+                lookalike_index::ReadConsistency::Bounded,
             )
             .await?;
         // A full page may be the last one; the next is empty then.
         let full = images.len() >= limit;
         let cursor = images.last().filter(|_| full).map(|image| image.id.clone());
-        Ok(Answer(ImageList {
-            images: images.into_iter().map(convert::image).collect(),
+        Ok(JsonAnswer(ImageList {
+            images: images.into_iter().map(convert::to_image_body).collect(),
             cursor,
         }))
     }
@@ -205,13 +210,15 @@ impl Api {
     )]
     async fn image(
         &self,
-        service: Shared<'_>,
+        service: ServiceData<'_>,
         /// 32 lower-case hexadecimal digits.
         #[oai(example = "example_id")]
         id: Path<String>,
-    ) -> Result<Answer<Image>, ReadRefusal> {
-        let id = convert::image_id("id", &id)?;
-        Ok(Answer(convert::image(files::row(&service, &id).await?)))
+    ) -> Result<JsonAnswer<ImageBody>, ReadRefusal> {
+        let id = convert::parse_image_id("id", &id)?;
+        Ok(JsonAnswer(convert::to_image_body(
+            files::find_row(&service, &id).await?,
+        )))
     }
 
     /// Images that look like this one
@@ -225,7 +232,7 @@ impl Api {
     )]
     async fn similar(
         &self,
-        service: Shared<'_>,
+        service: ServiceData<'_>,
         /// 32 lower-case hexadecimal digits.
         #[oai(example = "example_id")]
         id: Path<String>,
@@ -241,10 +248,13 @@ impl Api {
         /// Only hits of at least this score, −1 to 1.
         #[oai(validator(minimum(value = "-1"), maximum(value = "1")))]
         min_score: Query<Option<f64>>,
-    ) -> Result<Answer<SearchAnswer>, ReadRefusal> {
-        let query = SearchFor::similar_to(convert::image_id("id", &id)?);
-        let conditions = search::conditions(&service, limit.0, library.0, min_score.0).await?;
-        Ok(Answer(search::answer(&service, query, conditions).await?))
+    ) -> Result<JsonAnswer<SearchAnswer>, ReadRefusal> {
+        let query = SearchFor::similar_to(convert::parse_image_id("id", &id)?);
+        let conditions =
+            search::parse_search_params(&service, limit.0, library.0, min_score.0).await?;
+        Ok(JsonAnswer(
+            search::run_search(&service, query, conditions).await?,
+        ))
     }
 
     /// The original file
@@ -259,20 +269,22 @@ impl Api {
     )]
     async fn content(
         &self,
-        service: Shared<'_>,
+        service: ServiceData<'_>,
         request: &Request,
         /// 32 lower-case hexadecimal digits.
         #[oai(example = "example_id")]
         id: Path<String>,
-    ) -> Result<File, FileRefusal> {
-        let id = convert::image_id("id", &id)?;
-        let row = files::row(&service, &id).await?;
-        let wanted = files::Wanted {
-            if_none_match: text(request, header::IF_NONE_MATCH),
-            if_range: text(request, header::IF_RANGE),
-            range: text(request, header::RANGE),
+    ) -> Result<FileResponse, FileRefusal> {
+        let id = convert::parse_image_id("id", &id)?;
+        let row = files::find_row(&service, &id).await?;
+        let wanted = files::FileConditions {
+            if_none_match: header_text(request, header::IF_NONE_MATCH),
+            if_range: header_text(request, header::IF_RANGE),
+            range: header_text(request, header::RANGE),
         };
-        Ok(File(files::content(&service, &row, &wanted).await?))
+        Ok(FileResponse(
+            files::respond_with_file(&service, &row, &wanted).await?,
+        ))
     }
 
     /// A small JPEG
@@ -286,7 +298,7 @@ impl Api {
     )]
     async fn thumbnail(
         &self,
-        service: Shared<'_>,
+        service: ServiceData<'_>,
         request: &Request,
         /// 32 lower-case hexadecimal digits.
         #[oai(example = "example_id")]
@@ -297,18 +309,18 @@ impl Api {
         /// The beginning of the content's hash, 16 digits or more: an address with it always
         /// means the same picture, and may be kept for good. `thumbnail_url` has it.
         v: Query<Option<String>>,
-    ) -> Result<Thumbnail, ThumbnailRefusal> {
-        let id = convert::image_id("id", &id)?;
-        let row = files::row(&service, &id).await?;
-        let if_none_match = text(request, header::IF_NONE_MATCH);
-        let response = thumbnails::thumbnail(
+    ) -> Result<ThumbnailResponse, ThumbnailRefusal> {
+        let id = convert::parse_image_id("id", &id)?;
+        let row = files::find_row(&service, &id).await?;
+        let if_none_match = header_text(request, header::IF_NONE_MATCH);
+        let response = thumbnails::respond_with_thumbnail(
             &service,
             &row,
             size.0.unwrap_or(320),
             v.0.as_deref(),
             if_none_match.as_deref(),
         );
-        Ok(Thumbnail(response.await?))
+        Ok(ThumbnailResponse(response.await?))
     }
 
     /// Counts, model and rates
@@ -320,8 +332,8 @@ impl Api {
         operation_id = "getStats",
         tag = "Tag::Status"
     )]
-    async fn stats(&self, service: Shared<'_>) -> Result<Answer<Stats>, PlainRefusal> {
-        Ok(Answer(status::stats(&service)))
+    async fn stats(&self, service: ServiceData<'_>) -> Result<JsonAnswer<Stats>, PlainRefusal> {
+        Ok(JsonAnswer(status::collect_stats(&service)))
     }
 
     /// The watched folders
@@ -331,24 +343,31 @@ impl Api {
         operation_id = "listLibraries",
         tag = "Tag::Status"
     )]
-    async fn libraries(&self, service: Shared<'_>) -> Result<Answer<LibraryList>, PlainRefusal> {
-        let libraries = status::libraries(&service);
-        Ok(Answer(LibraryList { libraries }))
+    async fn libraries(
+        &self,
+        service: ServiceData<'_>,
+    ) -> Result<JsonAnswer<LibraryList>, PlainRefusal> {
+        let libraries = status::list_libraries(&service);
+        Ok(JsonAnswer(LibraryList { libraries }))
     }
 }
 
-fn text(request: &Request, name: header::HeaderName) -> Option<String> {
+fn header_text(request: &Request, name: header::HeaderName) -> Option<String> {
     request.header(name).map(str::to_owned)
 }
 
-fn bytes(content_type: &'static str) -> Vec<MetaMediaType> {
+fn binary_media(content_type: &'static str) -> Vec<MetaMediaType> {
     vec![MetaMediaType {
         content_type,
         schema: MetaSchemaRef::Inline(Box::new(MetaSchema::new_with_format("string", "binary"))),
     }]
 }
 
-fn answer(status: u16, description: &'static str, content: Vec<MetaMediaType>) -> MetaResponse {
+fn meta_response(
+    status: u16,
+    description: &'static str,
+    content: Vec<MetaMediaType>,
+) -> MetaResponse {
     MetaResponse {
         description,
         status: Some(status),
@@ -359,22 +378,22 @@ fn answer(status: u16, description: &'static str, content: Vec<MetaMediaType>) -
 }
 
 /// An answer in JSON. poem's own leaves the description of the response empty.
-pub(crate) struct Answer<T>(pub T);
+pub(crate) struct JsonAnswer<T>(pub T);
 
-impl<T: ToJSON + Send> poem::IntoResponse for Answer<T> {
+impl<T: ToJSON + Send> poem::IntoResponse for JsonAnswer<T> {
     fn into_response(self) -> Response {
         Json(self.0).into_response()
     }
 }
 
-impl<T: ToJSON> ApiResponse for Answer<T> {
+impl<T: ToJSON> ApiResponse for JsonAnswer<T> {
     fn meta() -> MetaResponses {
         let content = vec![MetaMediaType {
             content_type: JSON,
             schema: T::schema_ref(),
         }];
         MetaResponses {
-            responses: vec![answer(200, "The answer", content)],
+            responses: vec![meta_response(200, "The answer", content)],
         }
     }
 
@@ -384,34 +403,34 @@ impl<T: ToJSON> ApiResponse for Answer<T> {
 }
 
 /// An original file, or a part of it.
-pub(crate) struct File(pub Response);
+pub(crate) struct FileResponse(pub Response);
 
 /// A small JPEG.
-struct Thumbnail(Response);
+struct ThumbnailResponse(Response);
 
-impl poem::IntoResponse for File {
+impl poem::IntoResponse for FileResponse {
     fn into_response(self) -> Response {
         self.0
     }
 }
 
-impl poem::IntoResponse for Thumbnail {
+impl poem::IntoResponse for ThumbnailResponse {
     fn into_response(self) -> Response {
         self.0
     }
 }
 
-impl ApiResponse for File {
+impl ApiResponse for FileResponse {
     fn meta() -> MetaResponses {
         MetaResponses {
             responses: vec![
-                answer(
+                meta_response(
                     200,
                     "The file, with the content type of its format",
-                    bytes("image/*"),
+                    binary_media("image/*"),
                 ),
-                answer(206, "The range that was asked for", bytes("image/*")),
-                answer(304, "The client has this version already", vec![]),
+                meta_response(206, "The range that was asked for", binary_media("image/*")),
+                meta_response(304, "The client has this version already", vec![]),
             ],
         }
     }
@@ -419,12 +438,12 @@ impl ApiResponse for File {
     fn register(_: &mut Registry) {}
 }
 
-impl ApiResponse for Thumbnail {
+impl ApiResponse for ThumbnailResponse {
     fn meta() -> MetaResponses {
         MetaResponses {
             responses: vec![
-                answer(200, "The small picture", bytes("image/jpeg")),
-                answer(304, "The client has this version already", vec![]),
+                meta_response(200, "The small picture", binary_media("image/jpeg")),
+                meta_response(304, "The client has this version already", vec![]),
             ],
         }
     }

@@ -19,43 +19,43 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use crate::Settings;
 use crate::problem::{Code, Problem};
 use crate::schema::{FilterBody, QueryPart, SearchRequest};
-use crate::service::Service;
+use crate::service::SearchService;
 
 /// Memory that all uploads together may hold.
-pub(crate) struct Budget {
+pub(crate) struct UploadBudget {
     permits: Arc<Semaphore>,
 }
 
-/// The unit of [`Budget`]: semaphores count in 32 bits.
-const UNIT: u64 = 4096;
+/// The unit of [`UploadBudget`]: semaphores count in 32 bits.
+const BUDGET_UNIT_BYTES: u64 = 4096;
 
-impl Budget {
+impl UploadBudget {
     pub(crate) fn new(bytes: u64) -> Self {
-        let units = usize::try_from(bytes.div_ceil(UNIT)).unwrap_or(usize::MAX);
+        let units = usize::try_from(bytes.div_ceil(BUDGET_UNIT_BYTES)).unwrap_or(usize::MAX);
         Self {
             permits: Arc::new(Semaphore::new(units.min(Semaphore::MAX_PERMITS))),
         }
     }
 
-    fn hold_nothing(&self) -> Share {
-        Share {
+    fn empty_permit(&self) -> UploadPermit {
+        UploadPermit {
             permits: Arc::clone(&self.permits),
-            held: None,
+            permit: None,
             units: 0,
         }
     }
 }
 
 /// What one upload holds of the budget; given back when dropped.
-pub(crate) struct Share {
+pub(crate) struct UploadPermit {
     permits: Arc<Semaphore>,
-    held: Option<OwnedSemaphorePermit>,
+    permit: Option<OwnedSemaphorePermit>,
     units: u64,
 }
 
-impl Share {
+impl UploadPermit {
     fn grow_to(&mut self, bytes: u64) -> Result<(), Problem> {
-        let more = bytes.div_ceil(UNIT).saturating_sub(self.units);
+        let more = bytes.div_ceil(BUDGET_UNIT_BYTES).saturating_sub(self.units);
         if more == 0 {
             return Ok(());
         }
@@ -69,9 +69,9 @@ impl Share {
         let permit = Arc::clone(&self.permits)
             .try_acquire_many_owned(count)
             .map_err(|_| overloaded())?;
-        match &mut self.held {
+        match &mut self.permit {
             Some(held) => held.merge(permit),
-            None => self.held = Some(permit),
+            None => self.permit = Some(permit),
         }
         self.units += more;
         Ok(())
@@ -79,22 +79,22 @@ impl Share {
 }
 
 /// A body in memory.
-pub(crate) struct Held {
+pub(crate) struct BufferedBody {
     pub bytes: Bytes,
     /// Given back with the bytes, or with what was made of them.
-    pub share: Share,
+    pub permit: UploadPermit,
 }
 
 /// How a body is read.
 #[derive(Clone, Copy)]
-pub(crate) struct Bounds {
+pub(crate) struct BodyLimits {
     pub max_bytes: u64,
     pub timeout: Duration,
 }
 
-impl Bounds {
+impl BodyLimits {
     /// For a picture as it is.
-    pub(crate) fn picture(settings: &Settings) -> Self {
+    pub(crate) fn for_image(settings: &Settings) -> Self {
         Self {
             max_bytes: settings.max_upload_bytes,
             timeout: settings.upload_timeout,
@@ -102,7 +102,7 @@ impl Bounds {
     }
 
     /// For a picture in base64 within JSON: 4 bytes for 3, and room for the rest of the question.
-    pub(crate) fn json(settings: &Settings) -> Self {
+    pub(crate) fn for_json(settings: &Settings) -> Self {
         Self {
             max_bytes: settings.max_upload_bytes.div_ceil(3) * 4 + (1 << 20),
             timeout: settings.upload_timeout,
@@ -114,40 +114,44 @@ impl Bounds {
             Code::UploadTooLarge,
             format!(
                 "the upload is larger than {}",
-                lookalike_chassis::settings::size::text(self.max_bytes)
+                lookalike_chassis::settings::size::format_size(self.max_bytes)
             ),
         )
     }
 }
 
 /// Reads a whole body.
-pub(crate) async fn read(
+pub(crate) async fn read_body(
     body: Body,
-    declared: Option<u64>,
-    bounds: Bounds,
-    budget: &Budget,
-) -> Result<Held, Problem> {
-    if declared.is_some_and(|bytes| bytes > bounds.max_bytes) {
-        discard(body.into_bytes_stream(), bounds).await;
+    declared_bytes: Option<u64>,
+    bounds: BodyLimits,
+    budget: &UploadBudget,
+) -> Result<BufferedBody, Problem> {
+    if declared_bytes.is_some_and(|bytes| bytes > bounds.max_bytes) {
+        discard_rest(body.into_bytes_stream(), bounds).await;
         return Err(bounds.too_large());
     }
     let mut stream = Box::pin(body.into_bytes_stream());
-    let reading = collect(&mut stream, bounds, budget);
+    let reading = collect_chunks(&mut stream, bounds, budget);
     let read = tokio::time::timeout(bounds.timeout, reading)
         .await
-        .map_err(|_| took_too_long(bounds))?;
+        .map_err(|_| upload_timed_out(bounds))?;
     if read.is_err() {
-        discard(stream, bounds).await;
+        discard_rest(stream, bounds).await;
     }
     read
 }
 
-async fn collect<S, E>(stream: &mut S, bounds: Bounds, budget: &Budget) -> Result<Held, Problem>
+async fn collect_chunks<S, E>(
+    stream: &mut S,
+    bounds: BodyLimits,
+    budget: &UploadBudget,
+) -> Result<BufferedBody, Problem>
 where
     S: Stream<Item = Result<Bytes, E>> + Unpin,
     E: std::fmt::Display,
 {
-    let mut share = budget.hold_nothing();
+    let mut share = budget.empty_permit();
     let mut bytes = BytesMut::new();
     while let Some(chunk) = stream.next().await {
         let chunk = chunk.map_err(|error| {
@@ -163,13 +167,13 @@ where
         share.grow_to(length)?;
         bytes.extend_from_slice(&chunk);
     }
-    Ok(Held {
+    Ok(BufferedBody {
         bytes: bytes.freeze(),
-        share,
+        permit: share,
     })
 }
 
-fn took_too_long(bounds: Bounds) -> Problem {
+fn upload_timed_out(bounds: BodyLimits) -> Problem {
     Problem::new(
         Code::UploadTimeout,
         format!(
@@ -181,7 +185,7 @@ fn took_too_long(bounds: Bounds) -> Problem {
 
 /// Takes what was refused, up to a limit of bytes and time: a client that is still sending when the connection
 /// closes sees a broken pipe instead of the answer.
-async fn discard<S, E>(stream: S, bounds: Bounds)
+async fn discard_rest<S, E>(stream: S, bounds: BodyLimits)
 where
     S: Stream<Item = Result<Bytes, E>>,
 {
@@ -199,12 +203,12 @@ where
 }
 
 /// Reads the one file of a form.
-pub(crate) async fn read_form(
+pub(crate) async fn read_form_file(
     body: Body,
     boundary: String,
-    bounds: Bounds,
-    budget: &Budget,
-) -> Result<Held, Problem> {
+    bounds: BodyLimits,
+    budget: &UploadBudget,
+) -> Result<BufferedBody, Problem> {
     // The form's own bytes come on top of the file's.
     let most = bounds.max_bytes + (64 << 10);
     let (seen, over) = (AtomicU64::new(0), Arc::new(AtomicBool::new(false)));
@@ -224,7 +228,7 @@ pub(crate) async fn read_form(
         true => bounds.too_large(),
         false => Problem::new(
             Code::InvalidRequest,
-            format!("the form can't be read: {}", chain(&error)),
+            format!("the form can't be read: {}", error_chain(&error)),
         ),
     };
     let reading = async {
@@ -234,7 +238,7 @@ pub(crate) async fn read_form(
                 .name()
                 .is_some_and(|name| name == "image" || name == "file");
             if field.file_name().is_none() && !named {
-                return Err(Problem::parameter(
+                return Err(Problem::invalid_parameter(
                     field.name().unwrap_or_default(),
                     "the form has a field that is no file; limit, library and min_score belong into the address",
                 ));
@@ -245,7 +249,7 @@ pub(crate) async fn read_form(
                     "the form has more than one file; a search takes one",
                 ));
             }
-            let mut share = budget.hold_nothing();
+            let mut share = budget.empty_permit();
             let mut bytes = BytesMut::new();
             while let Some(chunk) = field.chunk().await.map_err(unreadable)? {
                 let length = (bytes.len() + chunk.len()) as u64;
@@ -255,9 +259,9 @@ pub(crate) async fn read_form(
                 share.grow_to(length)?;
                 bytes.extend_from_slice(&chunk);
             }
-            file = Some(Held {
+            file = Some(BufferedBody {
                 bytes: bytes.freeze(),
-                share,
+                permit: share,
             });
         }
         file.ok_or_else(|| {
@@ -269,16 +273,16 @@ pub(crate) async fn read_form(
     };
     let read = tokio::time::timeout(bounds.timeout, reading)
         .await
-        .map_err(|_| took_too_long(bounds))?;
+        .map_err(|_| upload_timed_out(bounds))?;
     drop(form);
     if read.is_err() {
-        discard(stream, bounds).await;
+        discard_rest(stream, bounds).await;
     }
     read
 }
 
 /// An error with its causes, in one line.
-fn chain(error: &dyn std::error::Error) -> String {
+fn error_chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {
@@ -288,18 +292,18 @@ fn chain(error: &dyn std::error::Error) -> String {
     text
 }
 
-fn declared(request: &Request) -> Option<u64> {
+fn declared_length(request: &Request) -> Option<u64> {
     request.header(header::CONTENT_LENGTH)?.parse().ok()
 }
 
-fn service(request: &Request) -> &Arc<Service> {
+fn service_of_request(request: &Request) -> &Arc<SearchService> {
     request.data().expect("every request carries the service")
 }
 
 /// A picture as a body or as the one file of a form; what it is, its bytes tell.
-pub(crate) struct Upload(pub Held);
+pub(crate) struct ImageUpload(pub BufferedBody);
 
-impl<'a> ApiExtractor<'a> for Upload {
+impl<'a> ApiExtractor<'a> for ImageUpload {
     const TYPES: &'static [ApiExtractorType] = &[ApiExtractorType::RequestObject];
     type ParamType = ();
     type ParamRawType = ();
@@ -338,8 +342,8 @@ impl<'a> ApiExtractor<'a> for Upload {
         body: &mut RequestBody,
         _options: ExtractParamOptions<()>,
     ) -> poem::Result<Self> {
-        let service = service(request);
-        let bounds = Bounds::picture(&service.settings);
+        let service = service_of_request(request);
+        let bounds = BodyLimits::for_image(&service.settings);
         let body = body.take()?;
         let content_type = request.content_type().unwrap_or_default();
         let held = if content_type
@@ -351,18 +355,24 @@ impl<'a> ApiExtractor<'a> for Upload {
                 param: Some("Content-Type".into()),
                 ..Problem::new(Code::InvalidRequest, error.to_string())
             })?;
-            read_form(body, boundary, bounds, &service.budget).await?
+            read_form_file(body, boundary, bounds, &service.upload_budget).await?
         } else {
-            read(body, declared(request), bounds, &service.budget).await?
+            read_body(
+                body,
+                declared_length(request),
+                bounds,
+                &service.upload_budget,
+            )
+            .await?
         };
         Ok(Self(held))
     }
 }
 
 /// A question as JSON, with its share of the memory for uploads: it may hold a picture.
-pub(crate) struct Question(pub SearchRequest, pub Share);
+pub(crate) struct SearchBody(pub SearchRequest, pub UploadPermit);
 
-impl<'a> ApiExtractor<'a> for Question {
+impl<'a> ApiExtractor<'a> for SearchBody {
     const TYPES: &'static [ApiExtractorType] = &[ApiExtractorType::RequestObject];
     type ParamType = ();
     type ParamRawType = ();
@@ -387,7 +397,7 @@ impl<'a> ApiExtractor<'a> for Question {
         body: &mut RequestBody,
         _options: ExtractParamOptions<()>,
     ) -> poem::Result<Self> {
-        let service = service(request);
+        let service = service_of_request(request);
         let content_type = request.content_type().unwrap_or("application/json");
         if !<Json<SearchRequest> as Payload>::check_content_type(content_type) {
             let detail = format!(
@@ -395,37 +405,45 @@ impl<'a> ApiExtractor<'a> for Question {
             );
             return Err(Problem::new(Code::UnsupportedMediaType, detail).into());
         }
-        let bounds = Bounds::json(&service.settings);
-        let held = read(body.take()?, declared(request), bounds, &service.budget).await?;
-        Ok(Self(parse(&held.bytes)?, held.share))
+        let bounds = BodyLimits::for_json(&service.settings);
+        let held = read_body(
+            body.take()?,
+            declared_length(request),
+            bounds,
+            &service.upload_budget,
+        )
+        .await?;
+        Ok(Self(parse_search_json(&held.bytes)?, held.permit))
     }
 }
 
 /// Values in a question: many times what all its lists and filters can hold.
-const MOST_VALUES: usize = 4096;
+const MAX_JSON_VALUES: usize = 4096;
 
 /// Reads the JSON of a question.
-pub(crate) fn parse(bytes: &[u8]) -> Result<SearchRequest, Problem> {
+pub(crate) fn parse_search_json(bytes: &[u8]) -> Result<SearchRequest, Problem> {
     // A value in memory is many times what `0,` is here.
-    if has_more_values(bytes, MOST_VALUES) {
-        let detail = format!("a question has at most {MOST_VALUES} values");
+    if has_more_values(bytes, MAX_JSON_VALUES) {
+        let detail = format!("a question has at most {MAX_JSON_VALUES} values");
         return Err(Problem::new(Code::InvalidRequest, detail));
     }
-    SearchRequest::parse_from_json(Some(json(bytes)?)).map_err(|error| Problem {
-        param: json(bytes).ok().and_then(|value| culprit(&value)),
-        ..unreadable(error.into_message())
+    SearchRequest::parse_from_json(Some(parse_json(bytes)?)).map_err(|error| Problem {
+        param: parse_json(bytes)
+            .ok()
+            .and_then(|value| refused_field_path(&value)),
+        ..unreadable_body(error.into_message())
     })
 }
 
 /// Whether a text of JSON has more than so many commas outside of its strings.
-fn has_more_values(bytes: &[u8], most: usize) -> bool {
+fn has_more_values(bytes: &[u8], max_values: usize) -> bool {
     let (mut commas, mut rest) = (0, bytes);
     loop {
         let string = rest.iter().position(|byte| *byte == b'"');
         let plain = &rest[..string.unwrap_or(rest.len())];
         commas += plain.iter().filter(|byte| **byte == b',').count();
-        let Some(start) = string.filter(|_| commas <= most) else {
-            return commas > most;
+        let Some(start) = string.filter(|_| commas <= max_values) else {
+            return commas > max_values;
         };
         rest = &rest[start + 1..];
         // To the end of the string, past whatever is escaped.
@@ -444,11 +462,11 @@ fn has_more_values(bytes: &[u8], most: usize) -> bool {
 }
 
 /// The field of a question that can't be read, or the one within its filter or lists.
-fn culprit(question: &serde_json::Value) -> Option<String> {
+fn refused_field_path(question: &serde_json::Value) -> Option<String> {
     let key = refused_field::<SearchRequest>(question)?;
     let within = match (&key[..], &question[key]) {
         ("filter", filter) => refused_field::<FilterBody>(filter).map(|part| format!(".{part}")),
-        ("positive" | "negative", serde_json::Value::Array(list)) => culprit_of_list(list),
+        ("positive" | "negative", serde_json::Value::Array(list)) => refused_entry_path(list),
         _ => None,
     };
     let shown = format!("{key}{}", within.unwrap_or_default());
@@ -456,7 +474,7 @@ fn culprit(question: &serde_json::Value) -> Option<String> {
 }
 
 /// The entry of a list that can't be read, and its field.
-fn culprit_of_list(list: &[serde_json::Value]) -> Option<String> {
+fn refused_entry_path(list: &[serde_json::Value]) -> Option<String> {
     let is_refused =
         |entry: &serde_json::Value| QueryPart::parse_from_json(Some(entry.clone())).is_err();
     let at = list.iter().position(is_refused)?;
@@ -471,7 +489,7 @@ fn culprit_of_list(list: &[serde_json::Value]) -> Option<String> {
 pub(crate) struct SmallJson<T>(pub T);
 
 /// Room for a thousand ids, whatever spaces they come with.
-const MOST_SMALL_BYTES: u64 = 256 << 10;
+const MAX_SMALL_JSON_BYTES: u64 = 256 << 10;
 
 impl<'a, T: ParseFromJSON + ToJSON> ApiExtractor<'a> for SmallJson<T> {
     const TYPES: &'static [ApiExtractorType] = &[ApiExtractorType::RequestObject];
@@ -498,37 +516,43 @@ impl<'a, T: ParseFromJSON + ToJSON> ApiExtractor<'a> for SmallJson<T> {
         body: &mut RequestBody,
         _options: ExtractParamOptions<()>,
     ) -> poem::Result<Self> {
-        let service = service(request);
+        let service = service_of_request(request);
         let content_type = request.content_type().unwrap_or("application/json");
         if !<Json<T> as Payload>::check_content_type(content_type) {
             let detail = format!("{content_type} is not taken here: send JSON");
             return Err(Problem::new(Code::UnsupportedMediaType, detail).into());
         }
-        let bounds = Bounds {
-            max_bytes: MOST_SMALL_BYTES,
+        let bounds = BodyLimits {
+            max_bytes: MAX_SMALL_JSON_BYTES,
             timeout: service.settings.upload_timeout,
         };
-        let held = read(body.take()?, declared(request), bounds, &service.budget).await?;
-        Ok(Self(parse_small(&held.bytes)?))
+        let held = read_body(
+            body.take()?,
+            declared_length(request),
+            bounds,
+            &service.upload_budget,
+        )
+        .await?;
+        Ok(Self(parse_small_json(&held.bytes)?))
     }
 }
 
 /// Reads the JSON of a small body.
-fn parse_small<T: ParseFromJSON>(bytes: &[u8]) -> Result<T, Problem> {
-    let value = json(bytes)?;
+fn parse_small_json<T: ParseFromJSON>(bytes: &[u8]) -> Result<T, Problem> {
+    let value = parse_json(bytes)?;
     T::parse_from_json(Some(value.clone())).map_err(|error| Problem {
         param: refused_field::<T>(&value).map(|key| key.chars().take(80).collect()),
-        ..unreadable(error.into_message())
+        ..unreadable_body(error.into_message())
     })
 }
 
-fn json(bytes: &[u8]) -> Result<serde_json::Value, Problem> {
+fn parse_json(bytes: &[u8]) -> Result<serde_json::Value, Problem> {
     serde_json::from_slice(bytes)
-        .map_err(|error| unreadable(format!("the body is not JSON: {error}")))
+        .map_err(|error| unreadable_body(format!("the body is not JSON: {error}")))
 }
 
 /// The message may quote what was sent, however long that is.
-fn unreadable(detail: String) -> Problem {
+fn unreadable_body(detail: String) -> Problem {
     let shown: String = detail.chars().take(300).collect();
     Problem::new(Code::InvalidRequest, shown)
 }

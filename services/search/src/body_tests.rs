@@ -2,15 +2,15 @@
 
 use super::*;
 
-fn bounds(max_bytes: u64) -> Bounds {
-    Bounds {
+fn body_limits(max_bytes: u64) -> BodyLimits {
+    BodyLimits {
         max_bytes,
         timeout: Duration::from_secs(5),
     }
 }
 
 /// A body without a length, in pieces of this many bytes.
-fn chunked(bytes: Vec<u8>, piece: usize) -> Body {
+fn chunked_body(bytes: Vec<u8>, piece: usize) -> Body {
     let pieces: Vec<_> = bytes
         .chunks(piece)
         .map(|piece| Ok::<_, std::io::Error>(Bytes::copy_from_slice(piece)))
@@ -18,79 +18,124 @@ fn chunked(bytes: Vec<u8>, piece: usize) -> Body {
     Body::from_bytes_stream(futures_util::stream::iter(pieces))
 }
 
-fn form(fields: &[(&str, &str)]) -> Body {
+fn form_body(fields: &[(&str, &str)]) -> Body {
     let mut text = String::new();
     for (disposition, content) in fields {
         text +=
             &format!("--xyz\r\nContent-Disposition: form-data; {disposition}\r\n\r\n{content}\r\n");
     }
-    chunked((text + "--xyz--\r\n").into_bytes(), 7)
+    chunked_body((text + "--xyz--\r\n").into_bytes(), 7)
 }
 
-async fn file_of(fields: &[(&str, &str)], max_bytes: u64) -> Result<String, Code> {
-    let budget = Budget::new(1 << 20);
-    let held = read_form(form(fields), "xyz".into(), bounds(max_bytes), &budget).await;
+async fn read_form_text(fields: &[(&str, &str)], max_bytes: u64) -> Result<String, Code> {
+    let budget = UploadBudget::new(1 << 20);
+    let held = read_form_file(
+        form_body(fields),
+        "xyz".into(),
+        body_limits(max_bytes),
+        &budget,
+    )
+    .await;
     held.map(|held| String::from_utf8(held.bytes.to_vec()).unwrap())
         .map_err(|problem| problem.code)
 }
 
 #[tokio::test]
 async fn a_body_is_counted_while_it_comes() {
-    let budget = Budget::new(1 << 20);
-    let held = read(chunked(vec![1; 1000], 100), None, bounds(1000), &budget).await;
+    let budget = UploadBudget::new(1 << 20);
+    let held = read_body(
+        chunked_body(vec![1; 1000], 100),
+        None,
+        body_limits(1000),
+        &budget,
+    )
+    .await;
     assert_eq!(held.ok().unwrap().bytes.len(), 1000);
-    let over = read(chunked(vec![1; 1001], 100), None, bounds(1000), &budget).await;
+    let over = read_body(
+        chunked_body(vec![1; 1001], 100),
+        None,
+        body_limits(1000),
+        &budget,
+    )
+    .await;
     assert_eq!(over.err().unwrap().code, Code::UploadTooLarge);
-    let declared = read(chunked(vec![], 1), Some(1001), bounds(1000), &budget).await;
+    let declared = read_body(
+        chunked_body(vec![], 1),
+        Some(1001),
+        body_limits(1000),
+        &budget,
+    )
+    .await;
     assert_eq!(declared.err().unwrap().code, Code::UploadTooLarge);
 }
 
 #[tokio::test]
 async fn all_bodies_share_one_budget() {
-    let budget = Budget::new(8192);
-    let first = read(chunked(vec![1; 5000], 500), None, bounds(8192), &budget).await;
-    let second = read(chunked(vec![1; 5000], 500), None, bounds(8192), &budget).await;
+    let budget = UploadBudget::new(8192);
+    let first = read_body(
+        chunked_body(vec![1; 5000], 500),
+        None,
+        body_limits(8192),
+        &budget,
+    )
+    .await;
+    let second = read_body(
+        chunked_body(vec![1; 5000], 500),
+        None,
+        body_limits(8192),
+        &budget,
+    )
+    .await;
     assert_eq!(second.err().unwrap().code, Code::Overloaded);
     drop(first);
-    let third = read(chunked(vec![1; 8192], 500), None, bounds(8192), &budget).await;
+    let third = read_body(
+        chunked_body(vec![1; 8192], 500),
+        None,
+        body_limits(8192),
+        &budget,
+    )
+    .await;
     assert!(third.is_ok());
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_body_that_never_ends_is_given_up() {
-    let budget = Budget::new(8192);
+    let budget = UploadBudget::new(8192);
     let endless =
         Body::from_bytes_stream(futures_util::stream::pending::<Result<Bytes, std::io::Error>>());
-    let read = read(endless, None, bounds(100), &budget).await;
+    let read = read_body(endless, None, body_limits(100), &budget).await;
     assert_eq!(read.err().unwrap().code, Code::UploadTimeout);
 }
 
 #[tokio::test]
 async fn a_form_has_one_file() {
     let picture = (r#"name="image"; filename="a.jpg""#, "picture");
-    assert_eq!(file_of(&[picture], 100).await.unwrap(), "picture");
+    assert_eq!(read_form_text(&[picture], 100).await.unwrap(), "picture");
     assert_eq!(
-        file_of(&[(r#"name="file""#, "picture")], 100)
+        read_form_text(&[(r#"name="file""#, "picture")], 100)
             .await
             .unwrap(),
         "picture"
     );
     assert_eq!(
-        file_of(&[(r#"name="x"; filename="""#, "p")], 100)
+        read_form_text(&[(r#"name="x"; filename="""#, "p")], 100)
             .await
             .unwrap(),
         "p"
     );
-    assert_eq!(file_of(&[], 100).await, Err(Code::InvalidRequest));
+    assert_eq!(read_form_text(&[], 100).await, Err(Code::InvalidRequest));
     assert_eq!(
-        file_of(&[picture, picture], 100).await,
+        read_form_text(&[picture, picture], 100).await,
         Err(Code::InvalidRequest)
     );
     assert_eq!(
-        file_of(&[(r#"name="limit""#, "3"), picture], 100).await,
+        read_form_text(&[(r#"name="limit""#, "3"), picture], 100).await,
         Err(Code::InvalidParameter)
     );
-    assert_eq!(file_of(&[picture], 6).await, Err(Code::UploadTooLarge));
+    assert_eq!(
+        read_form_text(&[picture], 6).await,
+        Err(Code::UploadTooLarge)
+    );
 }
 
 #[tokio::test]
@@ -98,22 +143,22 @@ async fn a_form_is_counted_as_a_whole() {
     let long = "x".repeat(100 << 10);
     let disposition = format!(r#"name="image"; filename="{long}""#);
     assert_eq!(
-        file_of(&[(&disposition, "picture")], 100).await,
+        read_form_text(&[(&disposition, "picture")], 100).await,
         Err(Code::UploadTooLarge)
     );
 }
 
 #[tokio::test]
 async fn a_broken_form_is_the_clients_mistake() {
-    let budget = Budget::new(1 << 20);
+    let budget = UploadBudget::new(1 << 20);
     for text in [
         "",
         "--xyz",
         "hello",
         "--xyz\r\nContent-Disposition: form-data; name=\"image\"\r\n\r\nabc",
     ] {
-        let body = chunked(text.as_bytes().to_vec(), 3);
-        let held = read_form(body, "xyz".into(), bounds(100), &budget).await;
+        let body = chunked_body(text.as_bytes().to_vec(), 3);
+        let held = read_form_file(body, "xyz".into(), body_limits(100), &budget).await;
         assert_eq!(held.err().unwrap().code, Code::InvalidRequest, "{text:?}");
     }
 }
@@ -121,7 +166,7 @@ async fn a_broken_form_is_the_clients_mistake() {
 #[test]
 fn json_that_is_no_question() {
     let code = |text: &str| {
-        let problem = parse(text.as_bytes()).err().unwrap();
+        let problem = parse_search_json(text.as_bytes()).err().unwrap();
         (problem.code, problem.param)
     };
     assert_eq!(code("").0, Code::InvalidRequest);
@@ -141,7 +186,14 @@ fn json_that_is_no_question() {
         Some("filter.min_width".into())
     );
     let long = format!(r#"{{"limit": "{}"}}"#, "9".repeat(100_000));
-    assert!(parse(long.as_bytes()).err().unwrap().detail.len() < 1000);
+    assert!(
+        parse_search_json(long.as_bytes())
+            .err()
+            .unwrap()
+            .detail
+            .len()
+            < 1000
+    );
 }
 
 #[test]
@@ -158,14 +210,14 @@ fn values_are_counted_before_they_are_read() {
         assert_eq!(more, values > 0, "{text}");
     }
     let many = format!(r#"{{"positive": [{}0]}}"#, "0,".repeat(1 << 20));
-    let problem = parse(many.as_bytes()).unwrap_err();
+    let problem = parse_search_json(many.as_bytes()).unwrap_err();
     assert!(problem.detail.contains("at most 4096 values"));
 }
 
 /// A body of a form that tells how far it was read.
 #[tokio::test]
 async fn a_form_that_is_refused_is_read_to_its_end() {
-    let budget = Budget::new(1 << 20);
+    let budget = UploadBudget::new(1 << 20);
     let picture = r#"name="image"; filename="a.jpg""#;
     let text = format!(
         "--xyz\r\nContent-Disposition: form-data; {picture}\r\n\r\n{}\r\n--xyz--\r\n",
@@ -183,7 +235,7 @@ async fn a_form_that_is_refused_is_read_to_its_end() {
         Ok::<_, std::io::Error>(piece)
     });
     let body = Body::from_bytes_stream(pieces);
-    let refused = read_form(body, "xyz".into(), bounds(600), &budget).await;
+    let refused = read_form_file(body, "xyz".into(), body_limits(600), &budget).await;
     assert_eq!(refused.err().unwrap().code, Code::UploadTooLarge);
     assert_eq!(left.load(Ordering::Relaxed), 0);
 }

@@ -3,35 +3,38 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use lookalike_index::{self as index, Filter, Range};
-use lookalike_proto::{ImageId, Library};
+use lookalike_index::{self as index, RowFilter, ValueRange};
+use lookalike_proto::{ImageId, LibraryName};
 use lookalike_vision::Bands;
 
 use crate::problem::Problem;
-use crate::schema::{Consistency, FilterBody, Hit, Image};
+use crate::schema::{ConsistencyBody, FilterBody, HitBody, ImageBody};
 use crate::time;
 
 /// Checks an image id, so that nothing else ever gets into a question to the index.
-pub(crate) fn image_id(param: &str, text: &str) -> Result<String, Problem> {
+pub(crate) fn parse_image_id(param: &str, text: &str) -> Result<String, Problem> {
     let id: ImageId = text
         .parse()
-        .map_err(|error| Problem::parameter(param, format!("{error}")))?;
+        .map_err(|error| Problem::invalid_parameter(param, format!("{error}")))?;
     Ok(id.to_string())
 }
 
 /// Checks a library's name.
-pub(crate) fn library(param: &str, name: &str) -> Result<Library, Problem> {
-    Library::new(name).map_err(|error| Problem::parameter(param, error.to_string()))
+pub(crate) fn parse_library(param: &str, name: &str) -> Result<LibraryName, Problem> {
+    LibraryName::new(name).map_err(|error| Problem::invalid_parameter(param, error.to_string()))
 }
 
 /// Checks how many answers are wanted.
-pub(crate) fn limit(wanted: Option<u32>, settings: &crate::Settings) -> Result<usize, Problem> {
-    let most = settings.most();
+pub(crate) fn check_limit(
+    wanted: Option<u32>,
+    settings: &crate::Settings,
+) -> Result<usize, Problem> {
+    let most = settings.max_results();
     let limit = wanted.unwrap_or(settings.default_limit.clamp(1, most));
     if (1..=most).contains(&limit) {
         Ok(limit as usize)
     } else {
-        Err(Problem::parameter(
+        Err(Problem::invalid_parameter(
             "limit",
             format!("limit is {limit}, and must be 1 to {most}"),
         ))
@@ -39,9 +42,9 @@ pub(crate) fn limit(wanted: Option<u32>, settings: &crate::Settings) -> Result<u
 }
 
 /// Checks the least score that is wanted.
-pub(crate) fn min_score(wanted: Option<f64>) -> Result<Option<f32>, Problem> {
+pub(crate) fn check_min_score(wanted: Option<f64>) -> Result<Option<f32>, Problem> {
     match wanted {
-        Some(score) if !(-1.0..=1.0).contains(&score) => Err(Problem::parameter(
+        Some(score) if !(-1.0..=1.0).contains(&score) => Err(Problem::invalid_parameter(
             "min_score",
             format!("min_score is {score}, and must be -1 to 1"),
         )),
@@ -50,69 +53,73 @@ pub(crate) fn min_score(wanted: Option<f64>) -> Result<Option<f32>, Problem> {
 }
 
 /// How fresh, in the index's terms.
-pub(crate) fn consistency(wanted: Option<Consistency>) -> index::Consistency {
+pub(crate) fn to_index_consistency(wanted: Option<ConsistencyBody>) -> index::ReadConsistency {
     match wanted {
-        Some(Consistency::Strong) => index::Consistency::Strong,
-        Some(Consistency::Bounded) | None => index::Consistency::Bounded,
+        Some(ConsistencyBody::Strong) => index::ReadConsistency::Strong,
+        Some(ConsistencyBody::Bounded) | None => index::ReadConsistency::Bounded,
     }
 }
 
 /// The conditions in the index's terms.
-pub(crate) fn filter(
+pub(crate) fn to_index_filter(
     body: &FilterBody,
-    watched: &BTreeMap<Library, PathBuf>,
-) -> Result<Filter, Problem> {
+    watched: &BTreeMap<LibraryName, PathBuf>,
+) -> Result<RowFilter, Problem> {
     let mut all = Vec::new();
     if let Some(name) = &body.library {
-        all.push(Filter::Library(vec![
-            library("filter.library", name)?.to_string(),
+        all.push(RowFilter::Library(vec![
+            parse_library("filter.library", name)?.to_string(),
         ]));
     } else if !watched.is_empty() {
         // The index may hold libraries that are not watched any more: nothing of theirs could
         // be shown.
         let names = watched.keys().map(ToString::to_string);
-        all.push(Filter::Library(names.collect()));
+        all.push(RowFilter::Library(names.collect()));
     }
     if let Some(prefix) = &body.path_prefix {
-        all.push(Filter::PathPrefix(prefix.clone()));
+        all.push(RowFilter::PathPrefix(prefix.clone()));
     }
     if let Some(formats) = &body.formats {
-        all.push(Filter::Format(formats.clone()));
+        all.push(RowFilter::Format(formats.clone()));
     }
-    let at_least = |value: u32| Range {
+    let at_least = |value: u32| ValueRange {
         at_least: Some(value.into()),
         at_most: None,
     };
-    all.extend(body.min_width.map(|width| Filter::Width(at_least(width))));
+    all.extend(
+        body.min_width
+            .map(|width| RowFilter::Width(at_least(width))),
+    );
     all.extend(
         body.min_height
-            .map(|height| Filter::Height(at_least(height))),
+            .map(|height| RowFilter::Height(at_least(height))),
     );
-    let taken = Range {
-        at_least: moment("filter.taken_after", body.taken_after.as_deref())?,
+    let taken = ValueRange {
+        at_least: parse_filter_time("filter.taken_after", body.taken_after.as_deref())?,
         // "Before" leaves the moment itself out.
-        at_most: moment("filter.taken_before", body.taken_before.as_deref())?.map(|ms| ms - 1),
+        at_most: parse_filter_time("filter.taken_before", body.taken_before.as_deref())?
+            .map(|ms| ms - 1),
     };
-    if taken != Range::default() {
-        all.push(Filter::TakenAt(taken));
+    if taken != ValueRange::default() {
+        all.push(RowFilter::TakenAt(taken));
     }
     if let Some(colors) = &body.colors {
-        all.push(Filter::AnyColor(colors.clone()));
+        all.push(RowFilter::AnyColor(colors.clone()));
     }
     if let Some(tags) = &body.tags {
-        all.push(Filter::AllTags(tags.clone()));
+        all.push(RowFilter::AllTags(tags.clone()));
     }
     Ok(match all.len() {
-        0 => Filter::All,
-        _ => Filter::And(all),
+        0 => RowFilter::All,
+        _ => RowFilter::And(all),
     })
 }
 
-fn moment(param: &str, text: Option<&str>) -> Result<Option<i64>, Problem> {
+fn parse_filter_time(param: &str, text: Option<&str>) -> Result<Option<i64>, Problem> {
     text.map(|text| {
-        time::parse(text).ok_or_else(|| {
+        time::parse_time(text).ok_or_else(|| {
             let shown: String = text.chars().take(80).collect();
-            Problem::parameter(
+            Problem::invalid_parameter(
                 param,
                 format!("{shown:?} is no time like 2026-11-23 or 2026-11-23T07:48:50Z"),
             )
@@ -123,30 +130,30 @@ fn moment(param: &str, text: Option<&str>) -> Result<Option<i64>, Problem> {
 
 /// Where a small picture is to be had. With the beginning of the content's hash in it the address
 /// means the same bytes for good, so that browsers may keep them.
-fn thumbnail_url(image: &index::Image) -> String {
+fn thumbnail_url(image: &index::IndexedImage) -> String {
     let version = image.content_hash.get(..16).unwrap_or_default();
     format!("/v1/images/{}/thumbnail?size=320&v={version}", image.id)
 }
 
-fn content_url(image: &index::Image) -> String {
+fn content_url(image: &index::IndexedImage) -> String {
     format!("/v1/images/{}/content", image.id)
 }
 
-fn pixels(side: i32) -> u32 {
+fn to_pixels(side: i32) -> u32 {
     u32::try_from(side).unwrap_or(0)
 }
 
 /// An image as clients see it.
-pub(crate) fn image(image: index::Image) -> Image {
-    Image {
+pub(crate) fn to_image_body(image: index::IndexedImage) -> ImageBody {
+    ImageBody {
         thumbnail_url: thumbnail_url(&image),
         content_url: content_url(&image),
-        width: pixels(image.width),
-        height: pixels(image.height),
+        width: to_pixels(image.width),
+        height: to_pixels(image.height),
         bytes: u64::try_from(image.bytes).unwrap_or(0),
-        taken_at: image.taken_at.map(time::text),
-        modified_at: time::text(image.modified_at),
-        indexed_at: time::text(image.indexed_at),
+        taken_at: image.taken_at.map(time::format_time),
+        modified_at: time::format_time(image.modified_at),
+        indexed_at: time::format_time(image.indexed_at),
         camera: (!image.camera.is_empty()).then_some(image.camera),
         id: image.id,
         library: image.library,
@@ -159,15 +166,15 @@ pub(crate) fn image(image: index::Image) -> Image {
 }
 
 /// A hit as clients see it; with a band, if the model's bands hold for it.
-pub(crate) fn hit(hit: index::Hit, bands: Option<&Bands>) -> Hit {
+pub(crate) fn to_hit_body(hit: index::IndexHit, bands: Option<&Bands>) -> HitBody {
     let image = hit.image;
-    Hit {
-        band: bands.map(|bands| bands.of(hit.score).into()),
+    HitBody {
+        band: bands.map(|bands| bands.band_for(hit.score).into()),
         thumbnail_url: thumbnail_url(&image),
         content_url: content_url(&image),
-        width: pixels(image.width),
-        height: pixels(image.height),
-        taken_at: image.taken_at.map(time::text),
+        width: to_pixels(image.width),
+        height: to_pixels(image.height),
+        taken_at: image.taken_at.map(time::format_time),
         // Single precision written as double would claim digits that are not there.
         score: (f64::from(hit.score) * 1e6).round() / 1e6,
         id: image.id,
@@ -190,20 +197,22 @@ mod tests {
     #[test]
     fn a_filter_holds_everything_that_was_given() {
         assert_eq!(
-            filter(&FilterBody::default(), &BTreeMap::new()).unwrap(),
-            Filter::All
+            to_index_filter(&FilterBody::default(), &BTreeMap::new()).unwrap(),
+            RowFilter::All
         );
-        let watched = BTreeMap::from([(Library::new("shop").unwrap(), PathBuf::new())]);
-        let watched_only = filter(&FilterBody::default(), &watched).unwrap();
+        let watched = BTreeMap::from([(LibraryName::new("shop").unwrap(), PathBuf::new())]);
+        let watched_only = to_index_filter(&FilterBody::default(), &watched).unwrap();
         assert_eq!(
             watched_only,
-            Filter::And(vec![Filter::Library(vec!["shop".into()])])
+            RowFilter::And(vec![RowFilter::Library(vec!["shop".into()])])
         );
-        let Filter::And(all) = filter(&FilterBody::example(), &BTreeMap::new()).unwrap() else {
+        let RowFilter::And(all) =
+            to_index_filter(&FilterBody::example(), &BTreeMap::new()).unwrap()
+        else {
             panic!("several conditions")
         };
         assert_eq!(all.len(), 6);
-        assert!(all.contains(&Filter::TakenAt(Range {
+        assert!(all.contains(&RowFilter::TakenAt(ValueRange {
             at_least: Some(1_767_225_600_000),
             at_most: None
         })));
@@ -211,7 +220,12 @@ mod tests {
 
     #[test]
     fn what_is_wrong_is_named() {
-        let wrong = |body: FilterBody| filter(&body, &BTreeMap::new()).unwrap_err().param.unwrap();
+        let wrong = |body: FilterBody| {
+            to_index_filter(&body, &BTreeMap::new())
+                .unwrap_err()
+                .param
+                .unwrap()
+        };
         assert_eq!(
             wrong(FilterBody {
                 library: Some("../etc".into()),
@@ -226,8 +240,8 @@ mod tests {
             }),
             "filter.taken_before"
         );
-        assert!(image_id("id", "../../etc/passwd").is_err());
-        assert!(image_id("id", &"A".repeat(32)).is_err());
+        assert!(parse_image_id("id", "../../etc/passwd").is_err());
+        assert!(parse_image_id("id", &"A".repeat(32)).is_err());
     }
 
     #[test]
@@ -239,8 +253,8 @@ mod tests {
             similar: 0.7,
         };
         let band = |score, bands: Option<&Bands>| {
-            let image = index::Image::default();
-            hit(index::Hit { image, score }, bands).band
+            let image = index::IndexedImage::default();
+            to_hit_body(index::IndexHit { image, score }, bands).band
         };
         assert_eq!(band(0.95, Some(&bands)), Some(BandBody::NearDuplicate));
         assert_eq!(band(0.1, Some(&bands)), Some(BandBody::NoMatch));
@@ -250,18 +264,18 @@ mod tests {
     #[test]
     fn limits_hold() {
         let settings = Settings::default();
-        assert_eq!(limit(None, &settings).unwrap(), 12);
-        assert_eq!(limit(Some(1000), &settings).unwrap(), 1000);
-        assert!(limit(Some(0), &settings).is_err());
-        assert!(limit(Some(1001), &settings).is_err());
+        assert_eq!(check_limit(None, &settings).unwrap(), 12);
+        assert_eq!(check_limit(Some(1000), &settings).unwrap(), 1000);
+        assert!(check_limit(Some(0), &settings).is_err());
+        assert!(check_limit(Some(1001), &settings).is_err());
         let small = Settings {
             max_limit: 5,
             ..Settings::default()
         };
-        assert_eq!(limit(None, &small).unwrap(), 5);
-        assert!(limit(Some(6), &small).is_err());
-        assert_eq!(min_score(Some(0.5)).unwrap(), Some(0.5));
-        assert!(min_score(Some(1.5)).is_err());
-        assert!(min_score(Some(f64::NAN)).is_err());
+        assert_eq!(check_limit(None, &small).unwrap(), 5);
+        assert!(check_limit(Some(6), &small).is_err());
+        assert_eq!(check_min_score(Some(0.5)).unwrap(), Some(0.5));
+        assert!(check_min_score(Some(1.5)).is_err());
+        assert!(check_min_score(Some(f64::NAN)).is_err());
     }
 }

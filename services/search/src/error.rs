@@ -8,7 +8,7 @@ pub enum Error {
     #[error(
         "--listen {listen:?} is not an address like 127.0.0.1:8080 (port 0 takes a free one): {source}"
     )]
-    Address {
+    InvalidAddress {
         /// As given.
         listen: String,
         /// What the resolver says.
@@ -18,7 +18,7 @@ pub enum Error {
     #[error(
         "{listen} is taken by another program: stop it, or choose another address with --listen (127.0.0.1:0 takes a free port)"
     )]
-    Taken {
+    AddressInUse {
         /// As given.
         listen: String,
     },

@@ -6,45 +6,45 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use lookalike_bus::{Bus, asked_as};
+use lookalike_bus::{Bus, request_subject};
 use lookalike_index::{Collection, Collections};
 use lookalike_vision::{Description, Model};
 use tokio_util::sync::CancellationToken;
 
-use crate::service::{Service, Serving};
+use crate::service::{SearchService, ServingModel};
 
 /// How often it is asked which collection is in service.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
+const POLL_INTERVAL: Duration = Duration::from_secs(1);
 
 /// So many looks may find that the new model is not ready before that is worth a word.
-const LOOKS_UNTIL_NEWS: u32 = 3;
+const MAX_SILENT_FAILURES: u32 = 3;
 
 /// Looks between two warnings that the new model can't be had.
-const LOOKS_BETWEEN_WARNINGS: u32 = 30;
+const FAILURES_BETWEEN_WARNINGS: u32 = 30;
 
 /// Follows the collection in service until `leave`.
-pub(crate) async fn follow(service: Arc<Service>, leave: CancellationToken) {
+pub(crate) async fn run_model_rollover(service: Arc<SearchService>, leave: CancellationToken) {
     let mut looks = 0;
     let following = async {
         loop {
-            tokio::time::sleep(LOOK_EVERY).await;
-            match turn(&service).await {
+            tokio::time::sleep(POLL_INTERVAL).await;
+            match poll_served_model(&service).await {
                 Ok(()) => {
                     looks = 0;
-                    service.say_left_behind(None);
+                    service.set_rollover_error(None);
                 }
                 // An embedder needs a moment to load the model.
-                Err(_) if looks < LOOKS_UNTIL_NEWS => looks += 1,
+                Err(_) if looks < MAX_SILENT_FAILURES => looks += 1,
                 Err(why) => {
                     let why = format!(
                         "searches go on with the model {}, because the one in service can't be \
                          used yet: {why}",
                         service.serving().description.name
                     );
-                    if (looks - LOOKS_UNTIL_NEWS).is_multiple_of(LOOKS_BETWEEN_WARNINGS) {
+                    if (looks - MAX_SILENT_FAILURES).is_multiple_of(FAILURES_BETWEEN_WARNINGS) {
                         tracing::warn!("{why}");
                     }
-                    service.say_left_behind(Some(why));
+                    service.set_rollover_error(Some(why));
                     looks += 1;
                 }
             }
@@ -54,25 +54,30 @@ pub(crate) async fn follow(service: Arc<Service>, leave: CancellationToken) {
 }
 
 /// One look, and going over if there is a reason to; else why that can't be done now.
-async fn turn(service: &Service) -> Result<(), String> {
+async fn poll_served_model(service: &SearchService) -> Result<(), String> {
     let serving = service.serving();
     let collections = serving.index.collections();
-    let Some(found) = changed(&collections, &serving).await else {
+    let Some(found) = find_new_collection(&collections, &serving).await else {
         return Ok(());
     };
-    let description = description(&found)?;
-    let index = serving.index.of_model(&found.model, &found.origin);
+    let description = load_description(&found)?;
+    let index = serving
+        .index
+        .open_for_model(&found.model, &found.model_source);
     let index = index.await.map_err(|error| error.to_string())?;
     if index.collection().as_ref() != found.name {
         return Err("the collection in service changed once more".to_owned());
     }
-    index.ready().await.map_err(|error| error.to_string())?;
-    trial(&service.bus, &description).await?;
+    index
+        .check_ready()
+        .await
+        .map_err(|error| error.to_string())?;
+    request_trial_vector(&service.bus, &description).await?;
     // Whoever asks for readiness goes by what embedders tell of themselves.
     let told = service.status.embedders();
     if !told
         .iter()
-        .any(|one| one.answers_for(&description.checksum))
+        .any(|one| one.serves_model(&description.checksum))
     {
         return Err("no embedder tells yet that it has the model".to_owned());
     }
@@ -81,12 +86,15 @@ async fn turn(service: &Service) -> Result<(), String> {
         collection = found.name,
         "searches go on with another model"
     );
-    service.go_over(Serving { index, description });
+    service.activate_model(ServingModel { index, description });
     Ok(())
 }
 
 /// The collection in service, if it is another one and can be asked about now.
-async fn changed(collections: &Collections, serving: &Serving) -> Option<Collection> {
+async fn find_new_collection(
+    collections: &Collections,
+    serving: &ServingModel,
+) -> Option<Collection> {
     // What can't be asked now is no news: searches have their own words for it.
     let name = collections.name_in_service().await.ok()??;
     if *name == *serving.index.collection() {
@@ -95,7 +103,7 @@ async fn changed(collections: &Collections, serving: &Serving) -> Option<Collect
     let found = collections.in_service().await.ok()??;
     if found.model == *serving.index.model() {
         // Made anew for the same model.
-        if let Err(error) = serving.index.ensure().await {
+        if let Err(error) = serving.index.ensure_collection().await {
             tracing::debug!(%error, "the collection in service can't be opened now");
         }
         return None;
@@ -104,19 +112,19 @@ async fn changed(collections: &Collections, serving: &Serving) -> Option<Collect
 }
 
 /// The collection's own word for its model, else the model's.
-fn description(found: &Collection) -> Result<Description, String> {
-    let origin = &found.origin;
+fn load_description(found: &Collection) -> Result<Description, String> {
+    let origin = &found.model_source;
     // The same model as this program knows it may say more than when the collection was made.
-    let known = Description::bundled(&found.model.name).filter(|known| {
+    let known = Description::find_bundled(&found.model.name).filter(|known| {
         known.checksum == found.model.checksum && known.fingerprint() == found.model.preprocessing
     });
     if let Some(known) = known {
         return Ok(known);
     }
-    let description = match (origin.description.as_str(), origin.source.as_str()) {
+    let description = match (origin.description.as_str(), origin.locator.as_str()) {
         ("", "") => Model::load_description(&found.model.name),
         ("", source) => Model::load_description(source),
-        (json, _) => Description::parse(json, &found.name),
+        (json, _) => Description::from_json(json, &found.name),
     };
     let description = description.map_err(|error| error.to_string())?;
     if description.checksum != found.model.checksum {
@@ -129,9 +137,9 @@ fn description(found: &Collection) -> Result<Description, String> {
 }
 
 /// Whether an embedder answers for this model.
-async fn trial(bus: &Bus, description: &Description) -> Result<(), String> {
+async fn request_trial_vector(bus: &Bus, description: &Description) -> Result<(), String> {
     let grey = vec![128; description.input_bytes()];
-    let asked_as = asked_as(&description.name, &description.checksum);
+    let asked_as = request_subject(&description.name, &description.checksum);
     let embedded = bus.embed_pixels(&asked_as, grey).await;
     let embedded = embedded.map_err(|error| error.to_string())?;
     if embedded.checksum != description.checksum {

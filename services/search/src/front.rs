@@ -8,7 +8,7 @@ use futures_util::FutureExt as _;
 use poem::http::{HeaderValue, Method, StatusCode, header};
 use poem::{Endpoint, IntoResponse as _, Middleware, Request, Response};
 
-use crate::hosts::Hosts;
+use crate::hosts::AllowedHosts;
 use crate::metrics::HTTP_REQUESTS;
 use crate::problem::{Code, Problem};
 
@@ -16,7 +16,7 @@ use crate::problem::{Code, Problem};
 #[derive(Debug, Clone)]
 pub(crate) struct Front {
     /// The names that the service goes by.
-    pub hosts: Hosts,
+    pub hosts: AllowedHosts,
     /// For a request, beside its upload.
     pub request_timeout: Duration,
     /// On top, for a request with a body.
@@ -46,15 +46,15 @@ impl<E: Endpoint> Endpoint for FrontEndpoint<E> {
         let started = Instant::now();
         let request_id = request_id(request.header("x-request-id"));
         let method = request.method().clone();
-        let route = route(request.uri().path());
+        let route = route_pattern(request.uri().path());
         let limit = match method {
             Method::POST => self.front.request_timeout + self.front.upload_timeout,
             _ => self.front.request_timeout,
         };
         let answer = async {
-            self.front.hosts.check(&request)?;
-            if is_foreign(&request) {
-                return Err(foreign_page().into());
+            self.front.hosts.check_request(&request)?;
+            if is_cross_site(&request) {
+                return Err(cross_site_problem().into());
             }
             self.inner.call(request).await.map(|r| r.into_response())
         };
@@ -65,16 +65,16 @@ impl<E: Endpoint> Endpoint for FrontEndpoint<E> {
             Ok(Err(_panic)) => {
                 tracing::error!(%request_id, route, "a request brought its handler down");
                 Problem::new(Code::Internal, "the handler of this request came down")
-                    .render(&request_id)
+                    .to_response(&request_id)
             }
             Err(_elapsed) => Problem::new(
                 Code::RequestTimeout,
                 format!("there was no answer within {} s", limit.as_secs()),
             )
-            .render(&request_id),
+            .to_response(&request_id),
         };
-        let mut response = shaped(response, &request_id).await;
-        safe(&mut response, &request_id);
+        let mut response = into_problem_response(response, &request_id).await;
+        add_security_headers(&mut response, &request_id);
         let status = response.status();
         HTTP_REQUESTS
             .with_label_values(&[route, status.as_str()])
@@ -92,7 +92,7 @@ impl<E: Endpoint> Endpoint for FrontEndpoint<E> {
 /// Whether a browser asks this for a page of another site. Such a page can't read answers, but it
 /// could have something changed: whoever opens it would retry, discard or confirm unknowingly.
 /// What only reads is not refused; programs that are no browsers send neither header.
-fn is_foreign(request: &Request) -> bool {
+fn is_cross_site(request: &Request) -> bool {
     if matches!(
         *request.method(),
         Method::GET | Method::HEAD | Method::OPTIONS
@@ -124,7 +124,7 @@ fn is_foreign(request: &Request) -> bool {
     bare(authority) != bare(asked)
 }
 
-fn foreign_page() -> Problem {
+fn cross_site_problem() -> Problem {
     Problem::new(
         Code::CrossOrigin,
         "a browser asks this for a page of another site; behind a proxy, let it pass on the \
@@ -141,7 +141,7 @@ fn request_id(given: Option<&str>) -> String {
     }
 }
 
-/// What [`route`] gives.
+/// What [`route_pattern`] gives.
 pub(crate) const ROUTES: [&str; 24] = [
     "/",
     "/v1/search",
@@ -170,7 +170,7 @@ pub(crate) const ROUTES: [&str; 24] = [
 ];
 
 /// The pattern of a path, from a fixed set: a metric's label must not grow with the clients.
-fn route(path: &str) -> &'static str {
+fn route_pattern(path: &str) -> &'static str {
     let parts: Vec<&str> = path.splitn(7, '/').skip(1).collect();
     match parts.as_slice() {
         [""] => "/",
@@ -202,7 +202,7 @@ fn route(path: &str) -> &'static str {
 
 /// Gives every error the shape of a problem: our own, that come as data of the response, and
 /// poem's, that come as text.
-async fn shaped(mut response: Response, request_id: &str) -> Response {
+async fn into_problem_response(mut response: Response, request_id: &str) -> Response {
     let status = response.status();
     let is_problem = response.content_type() == Some("application/problem+json");
     if !(status.is_client_error() || status.is_server_error()) || is_problem {
@@ -213,10 +213,10 @@ async fn shaped(mut response: Response, request_id: &str) -> Response {
         None => {
             let text = response.take_body().into_bytes_limit(4096).await;
             let text = text.unwrap_or_default();
-            foreign(status, &String::from_utf8_lossy(&text))
+            poem_error_to_problem(status, &String::from_utf8_lossy(&text))
         }
     };
-    let mut shaped = problem.render(request_id);
+    let mut shaped = problem.to_response(request_id);
     // What a client needs to do better: the methods that a 405 allows.
     if let Some(allow) = response.headers_mut().remove(header::ALLOW) {
         shaped.headers_mut().insert(header::ALLOW, allow);
@@ -225,7 +225,7 @@ async fn shaped(mut response: Response, request_id: &str) -> Response {
 }
 
 /// An error that poem made: unknown routes, wrong methods, parameters of the wrong type.
-fn foreign(status: StatusCode, text: &str) -> Problem {
+fn poem_error_to_problem(status: StatusCode, text: &str) -> Problem {
     let about_parameter = text.starts_with("failed to parse parameter")
         || text.starts_with("failed to parse path")
         || text.starts_with("failed to parse param");
@@ -249,19 +249,21 @@ fn foreign(status: StatusCode, text: &str) -> Problem {
         Code::Internal => {
             "the service made a mistake; its log has more under this request's id".to_owned()
         }
-        _ if about_parameter => plain(text),
+        _ if about_parameter => describe_param_error(text),
         _ => text.chars().take(300).collect(),
     };
     Problem {
-        param: quoted(text).filter(|_| about_parameter).map(str::to_owned),
+        param: quoted_name(text)
+            .filter(|_| about_parameter)
+            .map(str::to_owned),
         ..Problem::new(code, detail)
     }
 }
 
-/// poem's words about a parameter, without its type names: "`limit` must be at least 1".
-fn plain(text: &str) -> String {
+/// poem's words about a parameter, without its type names: "`check_limit` must be at least 1".
+fn describe_param_error(text: &str) -> String {
     let shown = || text.chars().take(300).collect();
-    let Some(name) = quoted(text) else {
+    let Some(name) = quoted_name(text) else {
         return shown();
     };
     for (rule, words) in [
@@ -287,13 +289,13 @@ fn plain(text: &str) -> String {
 }
 
 /// What stands between the first two backticks.
-fn quoted(text: &str) -> Option<&str> {
+fn quoted_name(text: &str) -> Option<&str> {
     let (_, rest) = text.split_once('`')?;
     rest.split_once('`').map(|(name, _)| name)
 }
 
 /// Headers that every response carries.
-fn safe(response: &mut Response, request_id: &str) {
+fn add_security_headers(response: &mut Response, request_id: &str) {
     let headers = response.headers_mut();
     let id = HeaderValue::from_str(request_id).expect("letters, digits and three marks only");
     headers.insert("x-request-id", id);

@@ -7,10 +7,10 @@ use poem_openapi::{OpenApi, OpenApiService};
 
 use super::*;
 
-struct Api;
+struct TestApi;
 
 #[OpenApi]
-impl Api {
+impl TestApi {
     #[oai(path = "/v1/images/:id", method = "get")]
     async fn image(
         &self,
@@ -33,7 +33,7 @@ async fn panics() {
 
 #[handler]
 async fn refuses() -> poem::Result<()> {
-    Err(Problem::parameter("x", "x is wrong").into())
+    Err(Problem::invalid_parameter("x", "x is wrong").into())
 }
 
 #[handler]
@@ -44,15 +44,15 @@ async fn hides() -> poem::Result<()> {
     ))
 }
 
-fn every_host() -> Hosts {
+fn every_host() -> AllowedHosts {
     let settings = crate::Settings::default();
-    Hosts::new(&settings, "0.0.0.0:80".parse().unwrap())
+    AllowedHosts::new(&settings, "0.0.0.0:80".parse().unwrap())
 }
 
 /// Status, body and request id of one request.
-async fn call(method: Method, uri: &str) -> (u16, serde_json::Value, String) {
+async fn send_request(method: Method, uri: &str) -> (u16, serde_json::Value, String) {
     let app = Route::new()
-        .nest_no_strip("/v1", OpenApiService::new(Api, "test", "1"))
+        .nest_no_strip("/v1", OpenApiService::new(TestApi, "test", "1"))
         .at("/hangs", get(hangs))
         .at("/panics", get(panics))
         .at("/refuses", get(refuses))
@@ -107,7 +107,7 @@ async fn all_errors_are_problems() {
         ("/hides", 500, "internal", None),
         ("/refuses", 400, "invalid_parameter", Some("x")),
     ] {
-        let (got, body, id) = call(Method::GET, uri).await;
+        let (got, body, id) = send_request(Method::GET, uri).await;
         assert_eq!(
             (got, &body["code"]),
             (status, &code.into()),
@@ -123,7 +123,10 @@ async fn all_errors_are_problems() {
             assert_eq!(body["param"], param, "{uri}");
         }
     }
-    assert_eq!(call(Method::GET, "/v1/images/1?limit=10").await.0, 200);
+    assert_eq!(
+        send_request(Method::GET, "/v1/images/1?limit=10").await.0,
+        200
+    );
 }
 
 #[tokio::test]
@@ -188,7 +191,7 @@ async fn a_name_that_only_leads_here_gets_nothing() {
     let app = Route::new()
         .at("/do", get(refuses).post(refuses))
         .with(Front {
-            hosts: Hosts::new(&settings, "127.0.0.1:8080".parse().unwrap()),
+            hosts: AllowedHosts::new(&settings, "127.0.0.1:8080".parse().unwrap()),
             request_timeout: Duration::from_secs(5),
             upload_timeout: Duration::from_secs(5),
         });
@@ -217,7 +220,7 @@ async fn parameters_are_refused_in_plain_words() {
             "`limit` can't be read: invalid digit found in string",
         ),
     ] {
-        let (_, body, _) = call(Method::GET, &format!("/v1/images/1?{query}")).await;
+        let (_, body, _) = send_request(Method::GET, &format!("/v1/images/1?{query}")).await;
         assert_eq!(body["detail"], words, "{query}");
     }
 }
@@ -250,13 +253,13 @@ fn routes_are_patterns() {
         ("/%00", "other"),
         ("", "other"),
     ] {
-        assert_eq!(route(path), expected, "{path}");
+        assert_eq!(route_pattern(path), expected, "{path}");
         assert!(ROUTES.contains(&expected), "{path}");
     }
     for pattern in ROUTES
         .iter()
         .filter(|one| !matches!(**one, "/page" | "other"))
     {
-        assert_eq!(route(pattern), *pattern);
+        assert_eq!(route_pattern(pattern), *pattern);
     }
 }

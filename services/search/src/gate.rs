@@ -9,22 +9,22 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use crate::problem::{Code, Problem};
 
 /// A door to the blocking threads.
-pub(crate) struct Gate {
+pub(crate) struct DecodeLimiter {
     permits: Arc<Semaphore>,
     waiting: AtomicUsize,
     max_waiting: usize,
 }
 
 /// Counts a waiting request for as long as it lives, also when the client hangs up.
-struct Waiting<'a>(&'a AtomicUsize);
+struct WaitingRequest<'a>(&'a AtomicUsize);
 
-impl Drop for Waiting<'_> {
+impl Drop for WaitingRequest<'_> {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::AcqRel);
     }
 }
 
-impl Gate {
+impl DecodeLimiter {
     pub(crate) fn new(concurrent: usize, max_waiting: usize) -> Self {
         Self {
             permits: Arc::new(Semaphore::new(concurrent)),
@@ -37,20 +37,20 @@ impl Gate {
     ///
     /// The permit goes with the work and not with the request: work whose request was given up
     /// still uses its core until it ends.
-    pub(crate) async fn run<T: Send + 'static>(
+    pub(crate) async fn run_decode<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, Problem> {
-        self.enter().await?.run(work).await
+        self.acquire().await?.run_blocking(work).await
     }
 
     /// Waits for a turn, for whoever has something to do in it before the work.
-    pub(crate) async fn enter(&self) -> Result<Turn, Problem> {
+    pub(crate) async fn acquire(&self) -> Result<BlockingPermit, Problem> {
         let permit = match Arc::clone(&self.permits).try_acquire_owned() {
             Ok(permit) => permit,
             Err(_) => {
                 let waiting = self.waiting.fetch_add(1, Ordering::AcqRel);
-                let _waiting = Waiting(&self.waiting);
+                let _waiting = WaitingRequest(&self.waiting);
                 if waiting >= self.max_waiting {
                     return Err(Problem::new(
                         Code::Overloaded,
@@ -63,22 +63,22 @@ impl Gate {
                     .expect("the semaphore is never closed")
             }
         };
-        Ok(Turn::with(permit))
+        Ok(BlockingPermit::new(permit))
     }
 }
 
 /// A turn at whatever gives out permits; over when dropped, or with the work.
-pub(crate) struct Turn {
+pub(crate) struct BlockingPermit {
     _permit: OwnedSemaphorePermit,
 }
 
-impl Turn {
-    pub(crate) fn with(permit: OwnedSemaphorePermit) -> Self {
+impl BlockingPermit {
+    pub(crate) fn new(permit: OwnedSemaphorePermit) -> Self {
         Self { _permit: permit }
     }
 
     /// Runs `work` on a blocking thread, which keeps the turn until it ends.
-    pub(crate) async fn run<T: Send + 'static>(
+    pub(crate) async fn run_blocking<T: Send + 'static>(
         self,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, Problem> {
@@ -98,13 +98,13 @@ mod tests {
 
     #[tokio::test]
     async fn what_waits_is_bounded() {
-        let gate = Arc::new(Gate::new(1, 1));
+        let gate = Arc::new(DecodeLimiter::new(1, 1));
         let (go, wait) = std::sync::mpsc::channel::<()>();
         let (started, begun) = tokio::sync::oneshot::channel();
         let first = {
             let gate = Arc::clone(&gate);
             tokio::spawn(async move {
-                gate.run(move || {
+                gate.run_decode(move || {
                     let _ = started.send(());
                     wait.recv()
                 })
@@ -112,9 +112,9 @@ mod tests {
             })
         };
         begun.await.unwrap();
-        let mut second = Box::pin(gate.run(|| 2));
+        let mut second = Box::pin(gate.run_decode(|| 2));
         assert!(futures_util::poll!(&mut second).is_pending());
-        let third = gate.run(|| 3).await.unwrap_err();
+        let third = gate.run_decode(|| 3).await.unwrap_err();
         assert_eq!(third.code, Code::Overloaded);
         go.send(()).unwrap();
         assert_eq!(second.await, Ok(2));
@@ -124,10 +124,10 @@ mod tests {
 
     #[tokio::test]
     async fn a_panic_is_a_problem() {
-        let gate = Gate::new(1, 1);
-        let panics = gate.run(|| panic!("on purpose")).await;
+        let gate = DecodeLimiter::new(1, 1);
+        let panics = gate.run_decode(|| panic!("on purpose")).await;
         let panics: Result<(), Problem> = panics;
         assert_eq!(panics.unwrap_err().code, Code::Internal);
-        assert_eq!(gate.run(|| 1).await, Ok(1), "the permit came back");
+        assert_eq!(gate.run_decode(|| 1).await, Ok(1), "the permit came back");
     }
 }

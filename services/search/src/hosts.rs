@@ -13,9 +13,9 @@ use crate::problem::{Code, Problem};
 
 /// The names that are taken; `None`: every one.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Hosts(Option<Vec<String>>);
+pub(crate) struct AllowedHosts(Option<Vec<String>>);
 
-impl Hosts {
+impl AllowedHosts {
     /// On an address that only this machine reaches: the names of this machine, the address
     /// itself, and those of the settings. Elsewhere the names can't be known: every one, unless the
     /// settings have some.
@@ -32,14 +32,14 @@ impl Hosts {
             std::net::IpAddr::V4(ip) => ip.to_string(),
             std::net::IpAddr::V6(ip) => format!("[{ip}]"),
         });
-        names.push(name(&settings.listen));
-        names.extend(allowed.iter().map(|host| name(host)));
+        names.push(normalize_host(&settings.listen));
+        names.extend(allowed.iter().map(|host| normalize_host(host)));
         Self(Some(names))
     }
 
     /// # Errors
     /// When the request is for another name.
-    pub(crate) fn check(&self, request: &Request) -> Result<(), Problem> {
+    pub(crate) fn check_request(&self, request: &Request) -> Result<(), Problem> {
         let Some(names) = &self.0 else {
             return Ok(());
         };
@@ -61,7 +61,7 @@ impl Hosts {
         for host in asked {
             let is_known = host
                 .as_ref()
-                .is_some_and(|host| names.contains(&name(host)));
+                .is_some_and(|host| names.contains(&normalize_host(host)));
             if !is_known {
                 let shown: String = host.unwrap_or_default().chars().take(100).collect();
                 return Err(Problem {
@@ -82,7 +82,7 @@ impl Hosts {
 }
 
 /// Without the port and a last dot, in lower case.
-fn name(host: &str) -> String {
+fn normalize_host(host: &str) -> String {
     let host = host.trim();
     let bare = match host.rsplit_once(':') {
         Some((bare, port))
@@ -101,22 +101,22 @@ fn name(host: &str) -> String {
 mod tests {
     use super::*;
 
-    fn taken(listen: &str, address: &str, allowed: &[&str], host: &str) -> bool {
+    fn is_accepted(listen: &str, address: &str, allowed: &[&str], host: &str) -> bool {
         let settings = Settings {
             listen: listen.into(),
             allowed_hosts: allowed.iter().map(|host| (*host).to_owned()).collect(),
             ..Settings::default()
         };
-        let hosts = Hosts::new(&settings, address.parse().unwrap());
+        let hosts = AllowedHosts::new(&settings, address.parse().unwrap());
         let request = Request::builder()
             .uri("/v1/stats".parse().unwrap())
             .header("host", host);
-        hosts.check(&request.finish()).is_ok()
+        hosts.check_request(&request.finish()).is_ok()
     }
 
     #[test]
     fn on_this_machine_only_its_names_are_taken() {
-        let here = |host| taken("127.0.0.1:8080", "127.0.0.1:8080", &[], host);
+        let here = |host| is_accepted("127.0.0.1:8080", "127.0.0.1:8080", &[], host);
         for host in [
             "localhost",
             "LOCALHOST:8080",
@@ -141,30 +141,53 @@ mod tests {
         }
         let own = ["Pictures.example:443", "attic"];
         for host in ["pictures.example", "attic:81", "localhost"] {
-            assert!(taken("127.0.0.1:0", "127.0.0.1:1", &own, host), "{host}");
+            assert!(
+                is_accepted("127.0.0.1:0", "127.0.0.1:1", &own, host),
+                "{host}"
+            );
         }
-        assert!(!taken("127.0.0.1:0", "127.0.0.1:1", &own, "evil.example"));
-        assert!(taken("127.0.0.1:0", "127.0.0.1:1", &["*"], "evil.example"));
-        assert!(taken("127.0.0.2:0", "127.0.0.2:1", &[], "127.0.0.2:1"));
-        assert!(taken("mybox:80", "127.0.1.1:80", &[], "mybox"));
-        assert!(!taken("[::1]:80", "[::1]:80", &[], "evil.example"));
+        assert!(!is_accepted(
+            "127.0.0.1:0",
+            "127.0.0.1:1",
+            &own,
+            "evil.example"
+        ));
+        assert!(is_accepted(
+            "127.0.0.1:0",
+            "127.0.0.1:1",
+            &["*"],
+            "evil.example"
+        ));
+        assert!(is_accepted(
+            "127.0.0.2:0",
+            "127.0.0.2:1",
+            &[],
+            "127.0.0.2:1"
+        ));
+        assert!(is_accepted("mybox:80", "127.0.1.1:80", &[], "mybox"));
+        assert!(!is_accepted("[::1]:80", "[::1]:80", &[], "evil.example"));
     }
 
     #[test]
     fn elsewhere_every_name_is_taken_unless_some_are_listed() {
         for address in ["0.0.0.0:80", "[::]:80", "192.0.2.1:80"] {
-            assert!(taken(address, address, &[], "pictures.example"));
+            assert!(is_accepted(address, address, &[], "pictures.example"));
             let listed = ["pictures.example"];
-            assert!(taken(address, address, &listed, "pictures.example"));
-            assert!(!taken(address, address, &listed, "evil.example"));
+            assert!(is_accepted(address, address, &listed, "pictures.example"));
+            assert!(!is_accepted(address, address, &listed, "evil.example"));
         }
-        assert!(taken("192.0.2.1:80", "192.0.2.1:80", &["x"], "192.0.2.1"));
+        assert!(is_accepted(
+            "192.0.2.1:80",
+            "192.0.2.1:80",
+            &["x"],
+            "192.0.2.1"
+        ));
     }
 
     #[test]
     fn whichever_name_a_request_writes_must_fit() {
         let settings = Settings::default();
-        let hosts = Hosts::new(&settings, "127.0.0.1:80".parse().unwrap());
+        let hosts = AllowedHosts::new(&settings, "127.0.0.1:80".parse().unwrap());
         for (uri, headers, ok) in [
             ("/", &[][..], true),
             ("/", &["localhost", "evil.example"], false),
@@ -178,7 +201,7 @@ mod tests {
             for host in headers {
                 request = request.header("host", *host);
             }
-            let checked = hosts.check(&request.finish());
+            let checked = hosts.check_request(&request.finish());
             assert_eq!(checked.is_ok(), ok, "{uri} {headers:?}");
         }
     }

@@ -54,6 +54,6 @@ mod page;
 mod metrics;
 
 pub use error::Error;
-pub use server::{Listening, bind, openapi_json, serve, serve_metrics_only};
+pub use server::{BoundListener, bind_address, openapi_json, serve_api, serve_metrics_only};
 pub use service::Context;
 pub use settings::Settings;

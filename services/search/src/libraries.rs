@@ -1,53 +1,53 @@
 //! Whether a library is known. A name that is none would silently find nothing.
 
-use lookalike_index::{Consistency, Filter};
-use lookalike_proto::Library;
+use lookalike_index::{ReadConsistency, RowFilter};
+use lookalike_proto::LibraryName;
 
 use crate::problem::{Code, Problem};
-use crate::service::Service;
+use crate::service::SearchService;
 use crate::{convert, status};
 
 /// Names that a refusal lists at most.
-const MOST_NAMES: usize = 20;
+const MAX_LISTED_NAMES: usize = 20;
 
 /// Refuses a library that is neither configured here, nor told of by a watcher, nor in the index.
-pub(crate) async fn must_be_known(
-    service: &Service,
+pub(crate) async fn check_library_exists(
+    service: &SearchService,
     param: &str,
     name: Option<&str>,
 ) -> Result<(), Problem> {
     let Some(name) = name else { return Ok(()) };
-    let library = convert::library(param, name)?;
-    let known = names(service);
+    let library = convert::parse_library(param, name)?;
+    let known = library_names(service);
     if known.iter().any(|known| known == library.as_str()) {
         return Ok(());
     }
     // One that nobody watches any more still has its rows.
-    let filter = Filter::Library(vec![library.to_string()]);
+    let filter = RowFilter::Library(vec![library.to_string()]);
     let rows = service
         .serving()
         .index
-        .list(&filter, None, 1, Consistency::Bounded)
+        .list_images(&filter, None, 1, ReadConsistency::Bounded)
         .await?;
     match rows.is_empty() {
         false => Ok(()),
-        true => Err(unknown(&library, &known).about(param)),
+        true => Err(unknown_library(&library, &known).about(param)),
     }
 }
 
 /// The libraries that are configured here or told of by a watcher.
-pub(crate) fn names(service: &Service) -> Vec<String> {
-    let known = status::libraries(service).into_iter();
+pub(crate) fn library_names(service: &SearchService) -> Vec<String> {
+    let known = status::list_libraries(service).into_iter();
     known.map(|library| library.name).collect()
 }
 
 /// What is said of a library that is not known.
-pub(crate) fn unknown(library: &Library, known: &[String]) -> Problem {
-    let shown = known[..known.len().min(MOST_NAMES)].join(", ");
+pub(crate) fn unknown_library(library: &LibraryName, known: &[String]) -> Problem {
+    let shown = known[..known.len().min(MAX_LISTED_NAMES)].join(", ");
     let there = match known.len() {
         0 => "none is known now".to_owned(),
         1 => format!("there is {shown}"),
-        count if count > MOST_NAMES => format!("there are {shown} and others"),
+        count if count > MAX_LISTED_NAMES => format!("there are {shown} and others"),
         _ => format!("there are {shown}"),
     };
     Problem::new(
@@ -62,10 +62,10 @@ mod tests {
 
     #[test]
     fn what_there_is_instead_is_said() {
-        let typo = Library::new("shpo").unwrap();
+        let typo = LibraryName::new("shpo").unwrap();
         let said = |known: &[&str]| {
             let known: Vec<String> = known.iter().map(ToString::to_string).collect();
-            unknown(&typo, &known).detail
+            unknown_library(&typo, &known).detail
         };
         assert_eq!(said(&[]), "no library is called shpo; none is known now");
         assert_eq!(said(&["shop"]), "no library is called shpo; there is shop");

@@ -12,10 +12,10 @@ use crate::front::ROUTES;
 
 /// The label `kind` of a search: by one picture, by one image of the index, by words, or by several
 /// of them.
-const KINDS: [&str; 4] = ["image", "id", "text", "combined"];
+const QUERY_KINDS: [&str; 4] = ["image", "id", "text", "combined"];
 
 /// Seconds of one search, from the whole request in memory to the hits; label `kind` is one of
-/// [`KINDS`].
+/// [`QUERY_KINDS`].
 pub(crate) static SEARCH_SECONDS: LazyLock<HistogramVec> = LazyLock::new(|| {
     register_histogram_vec!(
         histogram_opts!(
@@ -60,7 +60,7 @@ pub(crate) static THUMBNAIL_CACHE_BYTES: LazyLock<IntGauge> = LazyLock::new(|| {
 });
 
 /// Registers everything, so that `/metrics` shows names before the first request.
-pub(crate) fn register() {
+pub(crate) fn register_metrics() {
     LazyLock::force(&SEARCH_SECONDS);
     LazyLock::force(&SEARCH_EMBED_SECONDS);
     // A rate is taken from the second value on: the first bug must not be the first value.
@@ -68,7 +68,7 @@ pub(crate) fn register() {
         HTTP_REQUESTS.with_label_values(&[route, "500"]);
     }
     LazyLock::force(&THUMBNAIL_CACHE_BYTES);
-    for kind in KINDS {
+    for kind in QUERY_KINDS {
         SEARCH_SECONDS.with_label_values(&[kind]);
     }
 }

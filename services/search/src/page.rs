@@ -4,7 +4,7 @@
 use poem::http::{HeaderName, StatusCode, header};
 use poem::{Endpoint, Request, Response, Route, endpoint::make_sync};
 
-use crate::files::is_known;
+use crate::files::etag_matches;
 
 /// Only what comes from here; pictures that were dropped are `blob:` addresses.
 const PAGE_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; \
@@ -19,15 +19,15 @@ const DOCS_POLICY: &str = "default-src 'none'; script-src 'unsafe-inline'; \
 const POLICY: HeaderName = header::CONTENT_SECURITY_POLICY;
 
 /// A file of the page. Its ETag is its own hash: a new version of this program shows at once.
-fn asset(content_type: &'static str, text: &'static str) -> impl Endpoint + 'static {
-    let hash = lookalike_proto::ContentHash::of(text.as_bytes()).to_string();
+fn serve_asset(content_type: &'static str, text: &'static str) -> impl Endpoint + 'static {
+    let hash = lookalike_proto::ContentHash::hash_content(text.as_bytes()).to_string();
     let etag = format!("\"{}\"", &hash[..16]);
     make_sync(move |request: Request| {
         let response = Response::builder()
             .header(header::ETAG, &etag)
             .header(header::CACHE_CONTROL, "no-cache")
             .header(POLICY, PAGE_POLICY);
-        match is_known(request.header(header::IF_NONE_MATCH), &etag) {
+        match etag_matches(request.header(header::IF_NONE_MATCH), &etag) {
             true => response.status(StatusCode::NOT_MODIFIED).finish(),
             false => response.content_type(content_type).body(text),
         }
@@ -35,7 +35,7 @@ fn asset(content_type: &'static str, text: &'static str) -> impl Endpoint + 'sta
 }
 
 /// Adds the page at `/`.
-pub(crate) fn page(route: Route) -> Route {
+pub(crate) fn add_page(route: Route) -> Route {
     const HTML: &str = include_str!("../page/index.html");
     const CSS: &str = include_str!("../page/style.css");
     const UPKEEP: &str = include_str!("../page/upkeep.js");
@@ -43,19 +43,25 @@ pub(crate) fn page(route: Route) -> Route {
     const SCRIPT: &str = include_str!("../page/page.js");
     const ICON: &str = include_str!("../page/icon.svg");
     route
-        .at("/", asset("text/html; charset=utf-8", HTML))
-        .at("/style.css", asset("text/css; charset=utf-8", CSS))
-        .at("/page.js", asset("text/javascript; charset=utf-8", SCRIPT))
+        .at("/", serve_asset("text/html; charset=utf-8", HTML))
+        .at("/style.css", serve_asset("text/css; charset=utf-8", CSS))
+        .at(
+            "/page.js",
+            serve_asset("text/javascript; charset=utf-8", SCRIPT),
+        )
         .at(
             "/upkeep.js",
-            asset("text/javascript; charset=utf-8", UPKEEP),
+            serve_asset("text/javascript; charset=utf-8", UPKEEP),
         )
-        .at("/mix.js", asset("text/javascript; charset=utf-8", MIX))
-        .at("/icon.svg", asset("image/svg+xml", ICON))
+        .at(
+            "/mix.js",
+            serve_asset("text/javascript; charset=utf-8", MIX),
+        )
+        .at("/icon.svg", serve_asset("image/svg+xml", ICON))
 }
 
 /// Adds the API's document and its documentation.
-pub(crate) fn docs(route: Route, spec: String, html: String) -> Route {
+pub(crate) fn add_docs(route: Route, spec: String, html: String) -> Route {
     let document = make_sync(move |_| {
         Response::builder()
             .content_type("application/json")

@@ -5,7 +5,7 @@
 //! (`front.rs`) writes the body, because only the front knows the request's id. poem's own errors
 //! become problems there as well, so that every error has the same shape.
 
-use lookalike_index::Fate;
+use lookalike_index::ErrorClass;
 use lookalike_vision::DecodeError;
 use poem::http::StatusCode;
 use poem::{Response, http::header};
@@ -85,7 +85,7 @@ codes! {
 }
 
 /// A model that has a text side, for those who miss one.
-const WITH_TEXT: &str = "clip-b32";
+const MODEL_WITH_TEXT: &str = "clip-b32";
 
 /// One problem with one request.
 #[derive(Debug, Clone, PartialEq)]
@@ -110,7 +110,7 @@ impl Problem {
         }
     }
 
-    pub(crate) fn parameter(param: impl Into<String>, detail: impl Into<String>) -> Self {
+    pub(crate) fn invalid_parameter(param: impl Into<String>, detail: impl Into<String>) -> Self {
         Self {
             param: Some(param.into()),
             ..Self::new(Code::InvalidParameter, detail)
@@ -126,7 +126,7 @@ impl Problem {
     }
 
     /// The same, about this picture, and one within a list is named in the sentence too.
-    pub(crate) fn named(self, param: &str) -> Self {
+    pub(crate) fn about_image(self, param: &str) -> Self {
         let detail = match param.contains('[') {
             true => format!("{param}: {}", self.detail),
             false => self.detail.clone(),
@@ -145,7 +145,7 @@ impl Problem {
     pub(crate) fn model_without_text(model: &str) -> Self {
         let detail = format!(
             "the model {model} has no text side, so that nothing can be found by words; search \
-             with a picture, or go over to a model that has one: `lookalike models use {WITH_TEXT}`"
+             with a picture, or go over to a model that has one: `lookalike models use {MODEL_WITH_TEXT}`"
         );
         Self::new(Code::ModelWithoutText, detail).about("text")
     }
@@ -155,7 +155,7 @@ impl Problem {
     }
 
     /// The document that the client reads.
-    pub(crate) fn body(&self, request_id: &str) -> ProblemBody {
+    pub(crate) fn to_body(&self, request_id: &str) -> ProblemBody {
         ProblemBody {
             r#type: format!("urn:lookalike:problem:{}", self.code.name()),
             title: self.code.title().to_owned(),
@@ -168,7 +168,7 @@ impl Problem {
     }
 
     /// The whole response.
-    pub(crate) fn render(&self, request_id: &str) -> Response {
+    pub(crate) fn to_response(&self, request_id: &str) -> Response {
         use poem_openapi::types::ToJSON as _;
         let mut response = Response::builder()
             .status(self.status())
@@ -177,7 +177,7 @@ impl Problem {
         if let Some(seconds) = self.retry_after {
             response = response.header(header::RETRY_AFTER, seconds.to_string());
         }
-        response.body(self.body(request_id).to_json_string())
+        response.body(self.to_body(request_id).to_json_string())
     }
 }
 
@@ -199,11 +199,11 @@ impl From<DecodeError> for Problem {
 impl From<lookalike_index::Error> for Problem {
     fn from(error: lookalike_index::Error) -> Self {
         use lookalike_index::Error as Index;
-        let code = match (&error, error.fate()) {
+        let code = match (&error, error.class()) {
             (Index::InvalidQuery { .. }, _) => Code::InvalidRequest,
-            (Index::OtherModel { .. }, _) => Code::OtherModel,
-            (_, Fate::Reject) => Code::Internal,
-            (_, Fate::Retry | Fate::Fatal) => Code::IndexUnavailable,
+            (Index::ModelMismatch { .. }, _) => Code::OtherModel,
+            (_, ErrorClass::Reject) => Code::Internal,
+            (_, ErrorClass::Retry | ErrorClass::Fatal) => Code::IndexUnavailable,
         };
         Self::new(code, error.to_string())
     }
@@ -214,10 +214,10 @@ impl Problem {
     pub(crate) fn from_embed(error: &lookalike_bus::Error, model: &str) -> Self {
         use lookalike_bus::Error as Bus;
         let code = match error {
-            Bus::Embed { code, .. } if code == lookalike_bus::NO_TEXT => {
+            Bus::EmbedRefused { code, .. } if code == lookalike_bus::NO_TEXT => {
                 return Self::model_without_text(model);
             }
-            Bus::NobodyAnswers(_) | Bus::Embed { .. } => Code::EmbedderUnavailable,
+            Bus::NoResponders(_) | Bus::EmbedRefused { .. } => Code::EmbedderUnavailable,
             _ => Code::QueueUnavailable,
         };
         Self::new(code, error.to_string())
@@ -239,7 +239,7 @@ pub(crate) struct ProblemBody {
     /// The kind of problem as a stable name; programs decide by it. One of `invalid_request`,
     /// `invalid_parameter` (400), `cross_origin`, `outside_library` (403), `no_such_route`,
     /// `no_such_image`, `no_such_file`, `no_such_library` (404), `method_not_allowed` (405),
-    /// `upload_timeout` (408), `refused`, `model_without_text` (409), `file_gone` (410),
+    /// `upload_timeout` (408), `expect_refusal`, `model_without_text` (409), `file_gone` (410),
     /// `too_large` (413), `unsupported_media_type`, `not_an_image`, `unsupported_format`,
     /// `unsupported_feature` (415), `range_not_satisfiable` (416), `unknown_host` (421), `empty`, `too_many_pixels`,
     /// `too_much_memory`, `truncated`, `corrupt`, `too_slow`, `decoder_panic`, `cancels_out` (422),
@@ -256,12 +256,13 @@ pub(crate) struct ProblemBody {
 
 impl Example for ProblemBody {
     fn example() -> Self {
-        Problem::parameter("limit", "limit is 5000, and must be 1 to 1000").body("9f1c2b7a4e60d358")
+        Problem::invalid_parameter("limit", "limit is 5000, and must be 1 to 1000")
+            .to_body("9f1c2b7a4e60d358")
     }
 }
 
 /// The responses that stand in the API's document for some statuses.
-fn meta(statuses: &[u16]) -> MetaResponses {
+fn error_responses(statuses: &[u16]) -> MetaResponses {
     let responses = statuses.iter().map(|&status| MetaResponse {
         description: match status {
             400 => "The request or one of its parameters can't be read",
@@ -330,7 +331,7 @@ macro_rules! refusals {
 
         impl poem_openapi::ApiResponse for $name {
             fn meta() -> MetaResponses {
-                meta(&[$($status),+])
+                error_responses(&[$($status),+])
             }
 
             fn register(registry: &mut Registry) {
@@ -390,10 +391,10 @@ mod tests {
     #[test]
     fn a_picture_of_a_list_is_named() {
         let problem = || Problem::new(Code::Truncated, "the image is cut short");
-        let listed = problem().named("negative[1].image");
+        let listed = problem().about_image("negative[1].image");
         assert_eq!(listed.detail, "negative[1].image: the image is cut short");
         assert_eq!(listed.param.as_deref(), Some("negative[1].image"));
-        let alone = problem().named("image");
+        let alone = problem().about_image("image");
         assert_eq!(alone.detail, "the image is cut short");
         assert_eq!(alone.param.as_deref(), Some("image"));
     }
@@ -401,7 +402,7 @@ mod tests {
     #[test]
     fn what_is_away_says_when_to_come_back() {
         let problem = Problem::new(Code::IndexUnavailable, "Milvus is away");
-        let response = problem.render("abc");
+        let response = problem.to_response("abc");
         assert_eq!(response.status(), 503);
         assert_eq!(response.header("retry-after"), Some("2"));
         assert_eq!(response.content_type(), Some("application/problem+json"));

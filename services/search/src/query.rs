@@ -13,9 +13,9 @@ use crate::{Settings, convert};
 
 /// What has a vector.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) enum What {
+pub(crate) enum QueryInput {
     /// A picture's bytes.
-    Picture(Bytes),
+    Image(Bytes),
     /// An image of the index.
     Id(String),
     /// Words.
@@ -24,88 +24,91 @@ pub(crate) enum What {
 
 /// One part of a question.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Part {
+pub(crate) struct WeightedInput {
     /// The parameter that it came in.
     pub param: String,
-    pub what: What,
+    pub input: QueryInput,
     /// Below zero: the hits are to look less like it.
     pub weight: f64,
 }
 
 /// What is looked for. At least one part has a weight above zero.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Query {
-    pub parts: Vec<Part>,
+pub(crate) struct ParsedQuery {
+    pub parts: Vec<WeightedInput>,
     /// An image that is no hit.
-    pub left_out: Option<String>,
+    pub excluded_id: Option<String>,
 }
 
-impl Query {
+impl ParsedQuery {
     /// By one thing alone.
-    fn by(param: &str, what: What) -> Self {
-        let part = Part {
+    fn from_input(param: &str, what: QueryInput) -> Self {
+        let part = WeightedInput {
             param: param.to_owned(),
-            what,
+            input: what,
             weight: 1.0,
         };
         Self {
             parts: vec![part],
-            left_out: None,
+            excluded_id: None,
         }
     }
 
     /// By a picture.
-    pub(crate) fn by_picture(bytes: Bytes) -> Self {
-        Self::by("image", What::Picture(bytes))
+    pub(crate) fn from_image(bytes: Bytes) -> Self {
+        Self::from_input("image", QueryInput::Image(bytes))
     }
 
     /// By an image of the index, itself not among the hits.
     pub(crate) fn similar_to(id: String) -> Self {
         Self {
-            left_out: Some(id.clone()),
-            ..Self::by("id", What::Id(id))
+            excluded_id: Some(id.clone()),
+            ..Self::from_input("id", QueryInput::Id(id))
         }
     }
 
     /// For metrics: of a fixed set.
     pub(crate) fn kind(&self) -> &'static str {
         match self.parts.as_slice() {
-            [one] => match one.what {
-                What::Picture(_) => "image",
-                What::Id(_) => "id",
-                What::Text(_) => "text",
+            [one] => match one.input {
+                QueryInput::Image(_) => "image",
+                QueryInput::Id(_) => "id",
+                QueryInput::Text(_) => "text",
             },
             _ => "combined",
         }
     }
 
     /// Whether its scores are of two pictures each, which is what bands are measured for.
-    pub(crate) fn is_one_picture(&self) -> bool {
+    pub(crate) fn is_single_image(&self) -> bool {
         matches!(self.kind(), "image" | "id")
     }
 
     /// Whether a model without a text side can't answer it.
     pub(crate) fn has_text(&self) -> bool {
-        let is_text = |part: &Part| matches!(part.what, What::Text(_));
+        let is_text = |part: &WeightedInput| matches!(part.input, QueryInput::Text(_));
         self.parts.iter().any(is_text)
     }
 }
 
 /// Entries of both lists together, at most.
-const MOST_PARTS: usize = 32;
+const MAX_PARTS: usize = 32;
 
 /// The heaviest weight.
-const MOST_WEIGHT: f64 = 100.0;
+const MAX_WEIGHT: f64 = 100.0;
 
 /// Checks what a question looks for and takes it out.
-pub(crate) fn query_of(request: &mut SearchRequest, settings: &Settings) -> Result<Query, Problem> {
+pub(crate) fn parse_query(
+    request: &mut SearchRequest,
+    settings: &Settings,
+) -> Result<ParsedQuery, Problem> {
     let positive = request.positive.take().unwrap_or_default();
     let negative = request.negative.take().unwrap_or_default();
     let count = positive.len() + negative.len();
-    if count > MOST_PARTS {
-        return Err(Problem::parameter(
+    if count > MAX_PARTS {
+        return Err(Problem::invalid_parameter(
             "positive",
-            format!("positive and negative have {count} entries, and may have {MOST_PARTS}"),
+            format!("positive and negative have {count} entries, and may have {MAX_PARTS}"),
         ));
     }
     let mut parts = Vec::with_capacity(count + 3);
@@ -115,16 +118,16 @@ pub(crate) fn query_of(request: &mut SearchRequest, settings: &Settings) -> Resu
         image: request.image.take(),
         weight: None,
     };
-    for (param, what) in whats(alone, "", settings)? {
+    for (param, what) in parse_inputs(alone, "", settings)? {
         let weight = 1.0;
-        parts.push(Part {
+        parts.push(WeightedInput {
             param,
-            what,
+            input: what,
             weight,
         });
     }
     for (at, one) in positive.into_iter().enumerate() {
-        parts.push(part(one, &format!("positive[{at}]"), settings)?);
+        parts.push(parse_part(one, &format!("positive[{at}]"), settings)?);
     }
     if parts.is_empty() {
         let words = match negative.is_empty() {
@@ -134,75 +137,75 @@ pub(crate) fn query_of(request: &mut SearchRequest, settings: &Settings) -> Resu
                  positive as well"
             }
         };
-        return Err(Problem::parameter("image", words));
+        return Err(Problem::invalid_parameter("image", words));
     }
     for (at, one) in negative.into_iter().enumerate() {
-        let part = part(one, &format!("negative[{at}]"), settings)?;
+        let part = parse_part(one, &format!("negative[{at}]"), settings)?;
         let weight = -part.weight;
-        parts.push(Part { weight, ..part });
+        parts.push(WeightedInput { weight, ..part });
     }
-    Ok(Query {
+    Ok(ParsedQuery {
         parts,
-        left_out: None,
+        excluded_id: None,
     })
 }
 
 /// An entry of a list.
-fn part(part: QueryPart, at: &str, settings: &Settings) -> Result<Part, Problem> {
+fn parse_part(part: QueryPart, at: &str, settings: &Settings) -> Result<WeightedInput, Problem> {
     let weight = part.weight.unwrap_or(1.0);
-    if !(weight > 0.0 && weight <= MOST_WEIGHT) {
-        return Err(Problem::parameter(
+    if !(weight > 0.0 && weight <= MAX_WEIGHT) {
+        return Err(Problem::invalid_parameter(
             format!("{at}.weight"),
-            format!("the weight is {weight}, and must be above 0 and at most {MOST_WEIGHT}"),
+            format!("the weight is {weight}, and must be above 0 and at most {MAX_WEIGHT}"),
         ));
     }
-    let mut whats = whats(part, &format!("{at}."), settings)?;
+    let mut whats = parse_inputs(part, &format!("{at}."), settings)?;
     match (whats.pop(), whats.is_empty()) {
-        (Some((param, what)), true) => Ok(Part {
+        (Some((param, what)), true) => Ok(WeightedInput {
             param,
-            what,
+            input: what,
             weight,
         }),
-        _ => Err(Problem::parameter(
+        _ => Err(Problem::invalid_parameter(
             at,
             format!("{at} must have one of id, text and image; give several as several entries"),
         )),
     }
 }
 
-/// Everything that is given, checked, each with its parameter: `before` and the field's name.
-fn whats(
+/// Everything that is given, checked, each with its parameter: `prefix` and the field's name.
+fn parse_inputs(
     part: QueryPart,
-    before: &str,
+    prefix: &str,
     settings: &Settings,
-) -> Result<Vec<(String, What)>, Problem> {
+) -> Result<Vec<(String, QueryInput)>, Problem> {
     let mut whats = Vec::with_capacity(1);
     if let Some(image) = part.image {
-        let param = format!("{before}image");
-        let bytes = from_base64(&param, &image)?;
+        let param = format!("{prefix}image");
+        let bytes = decode_base64(&param, &image)?;
         if bytes.len() as u64 > settings.max_upload_bytes {
-            let most = lookalike_chassis::settings::size::text(settings.max_upload_bytes);
+            let most = lookalike_chassis::settings::size::format_size(settings.max_upload_bytes);
             let detail = format!("the picture is larger than {most}");
-            return Err(Problem::new(Code::UploadTooLarge, detail).named(&param));
+            return Err(Problem::new(Code::UploadTooLarge, detail).about_image(&param));
         }
-        whats.push((param, What::Picture(bytes.into())));
+        whats.push((param, QueryInput::Image(bytes.into())));
     }
     if let Some(id) = part.id {
-        let param = format!("{before}id");
-        let id = convert::image_id(&param, &id)?;
-        whats.push((param, What::Id(id)));
+        let param = format!("{prefix}id");
+        let id = convert::parse_image_id(&param, &id)?;
+        whats.push((param, QueryInput::Id(id)));
     }
     if let Some(text) = part.text {
-        let param = format!("{before}text");
+        let param = format!("{prefix}text");
         let text = QueryText::new(&text)
-            .map_err(|error| Problem::parameter(param.clone(), error.to_string()))?;
-        whats.push((param, What::Text(text)));
+            .map_err(|error| Problem::invalid_parameter(param.clone(), error.to_string()))?;
+        whats.push((param, QueryInput::Text(text)));
     }
     Ok(whats)
 }
 
 /// Programs disagree about padding and about two letters of the alphabet; both ways are read.
-fn from_base64(param: &str, text: &str) -> Result<Vec<u8>, Problem> {
+fn decode_base64(param: &str, text: &str) -> Result<Vec<u8>, Problem> {
     const LENIENT: GeneralPurposeConfig =
         GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);
     const STANDARD: GeneralPurpose = GeneralPurpose::new(&base64::alphabet::STANDARD, LENIENT);
@@ -217,30 +220,30 @@ fn from_base64(param: &str, text: &str) -> Result<Vec<u8>, Problem> {
     } else {
         &STANDARD
     };
-    engine
-        .decode(text.trim())
-        .map_err(|error| Problem::parameter(param, format!("{param} is not base64: {error}")))
+    engine.decode(text.trim()).map_err(|error| {
+        Problem::invalid_parameter(param, format!("{param} is not base64: {error}"))
+    })
 }
 
 /// What is left of the parts must be more than this share of their weights: below, it is noise.
-const LEAST_REST: f64 = 1e-3;
+const MIN_REMAINDER: f64 = 1e-3;
 
 /// The sum of unit vectors, each times its weight, as a unit vector.
-pub(crate) fn combined(parts: &[(Vec<f32>, f64)]) -> Result<Vec<f32>, Problem> {
+pub(crate) fn combine_vectors(parts: &[(Vec<f32>, f64)]) -> Result<Vec<f32>, Problem> {
     if let [(vector, _)] = parts {
         return Ok(vector.clone());
     }
     let dimension = parts.first().map_or(0, |(vector, _)| vector.len());
     let mut sum = vec![0.0_f64; dimension];
     for (vector, weight) in parts {
-        let length = length(vector.iter().copied().map(f64::from));
+        let length = vector_norm(vector.iter().copied().map(f64::from));
         for (sum, value) in sum.iter_mut().zip(vector) {
             *sum += weight * f64::from(*value) / length;
         }
     }
     let weights: f64 = parts.iter().map(|(_, weight)| weight.abs()).sum();
-    let rest = length(sum.iter().copied());
-    if !rest.is_finite() || rest <= LEAST_REST * weights {
+    let rest = vector_norm(sum.iter().copied());
+    if !rest.is_finite() || rest <= MIN_REMAINDER * weights {
         return Err(Problem::new(
             Code::CancelsOut,
             "what the hits are to look like and what they are to look less like cancel each other \
@@ -250,7 +253,7 @@ pub(crate) fn combined(parts: &[(Vec<f32>, f64)]) -> Result<Vec<f32>, Problem> {
     Ok(sum.iter().map(|value| (value / rest) as f32).collect())
 }
 
-fn length(values: impl Iterator<Item = f64>) -> f64 {
+fn vector_norm(values: impl Iterator<Item = f64>) -> f64 {
     values.map(|value| value * value).sum::<f64>().sqrt()
 }
 

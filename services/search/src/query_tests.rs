@@ -3,18 +3,18 @@
 use super::*;
 use crate::schema::EXAMPLE_ID;
 
-fn ask(json: &str) -> Result<Query, Problem> {
+fn parse_question(json: &str) -> Result<ParsedQuery, Problem> {
     let settings = Settings {
         max_upload_bytes: 2,
         ..Settings::default()
     };
-    let mut request = crate::body::parse(json.as_bytes())?;
-    query_of(&mut request, &settings)
+    let mut request = crate::body::parse_search_json(json.as_bytes())?;
+    parse_query(&mut request, &settings)
 }
 
 #[track_caller]
-fn refused(json: &str) -> (Code, String) {
-    let problem = ask(json).unwrap_err();
+fn expect_refusal(json: &str) -> (Code, String) {
+    let problem = parse_question(json).unwrap_err();
     (problem.code, problem.param.unwrap_or_default())
 }
 
@@ -28,11 +28,15 @@ fn base64_of_every_kind() {
         "data:image/jpeg;base64,+/8=",
         " +/8= ",
     ] {
-        assert_eq!(from_base64("image", text).unwrap(), [0xfb, 0xff], "{text}");
+        assert_eq!(
+            decode_base64("image", text).unwrap(),
+            [0xfb, 0xff],
+            "{text}"
+        );
     }
     for text in ["!", "data:image/jpeg,hello", "+/8=+/8="] {
         assert_eq!(
-            from_base64("image", text).unwrap_err().param.unwrap(),
+            decode_base64("image", text).unwrap_err().param.unwrap(),
             "image"
         );
     }
@@ -60,22 +64,22 @@ fn one_thing_is_looked_for_by_itself() {
             false,
         ),
     ] {
-        let query = ask(&json).unwrap();
+        let query = parse_question(&json).unwrap();
         assert_eq!(query.kind(), kind, "{json}");
-        assert_eq!(query.is_one_picture(), has_bands, "{json}");
+        assert_eq!(query.is_single_image(), has_bands, "{json}");
         assert_eq!(query.has_text(), json.contains("text"), "{json}");
     }
 }
 
 #[test]
 fn parts_have_their_weights() {
-    let query = ask(
+    let query = parse_question(
         r#"{"image": "+/8=", "text": " red ", "positive": [{"text": "blue", "weight": 0.5}],
             "negative": [{"image": "AAA="}, {"text": "green", "weight": 100}]}"#,
     )
     .unwrap();
-    let text = |text| What::Text(QueryText::new(text).unwrap());
-    let picture = |bytes: &'static [u8]| What::Picture(Bytes::from_static(bytes));
+    let text = |text| QueryInput::Text(QueryText::new(text).unwrap());
+    let picture = |bytes: &'static [u8]| QueryInput::Image(Bytes::from_static(bytes));
     let expected = [
         ("image", picture(&[0xfb, 0xff]), 1.0),
         ("text", text("red"), 1.0),
@@ -83,9 +87,9 @@ fn parts_have_their_weights() {
         ("negative[0].image", picture(&[0, 0]), -1.0),
         ("negative[1].text", text("green"), -100.0),
     ];
-    let expected = expected.map(|(param, what, weight)| Part {
+    let expected = expected.map(|(param, what, weight)| WeightedInput {
         param: param.into(),
-        what,
+        input: what,
         weight,
     });
     assert_eq!(query.parts, expected);
@@ -95,24 +99,24 @@ fn parts_have_their_weights() {
 fn what_is_wrong_is_named() {
     let parameter = |param: &str| (Code::InvalidParameter, param.to_owned());
     let unreadable = |param: &str| (Code::InvalidRequest, param.to_owned());
-    assert_eq!(refused("{}"), parameter("image"));
+    assert_eq!(expect_refusal("{}"), parameter("image"));
     assert_eq!(
-        refused(r#"{"negative": [{"text": "x"}]}"#),
+        expect_refusal(r#"{"negative": [{"text": "x"}]}"#),
         parameter("image")
     );
     assert_eq!(
-        refused(r#"{"positive": [], "negative": []}"#),
+        expect_refusal(r#"{"positive": [], "negative": []}"#),
         parameter("image")
     );
-    assert_eq!(refused(r#"{"id": "../x"}"#), parameter("id"));
-    assert_eq!(refused(r#"{"image": "!"}"#), parameter("image"));
+    assert_eq!(expect_refusal(r#"{"id": "../x"}"#), parameter("id"));
+    assert_eq!(expect_refusal(r#"{"image": "!"}"#), parameter("image"));
     assert_eq!(
-        refused(r#"{"image": "AAAA"}"#),
+        expect_refusal(r#"{"image": "AAAA"}"#),
         (Code::UploadTooLarge, "image".into())
     );
     for text in ["", "  ", r"a\u001bb", r"a\nb", &"x".repeat(1001)] {
         let json = format!(r#"{{"text": "{text}"}}"#);
-        assert_eq!(refused(&json), parameter("text"), "{text}");
+        assert_eq!(expect_refusal(&json), parameter("text"), "{text}");
     }
     let positive = |part: &str| format!(r#"{{"positive": [{{"text": "x"}}, {part}]}}"#);
     for (part, expected) in [
@@ -143,11 +147,11 @@ fn what_is_wrong_is_named() {
         ),
         (r#""text""#, unreadable("positive[1]")),
     ] {
-        assert_eq!(refused(&positive(part)), expected, "{part}");
+        assert_eq!(expect_refusal(&positive(part)), expected, "{part}");
     }
     let many = |count: usize| vec![r#"{"text": "x"}"#; count].join(",");
     assert_eq!(
-        refused(&format!(r#"{{"positive": [{}]}}"#, many(33))),
+        expect_refusal(&format!(r#"{{"positive": [{}]}}"#, many(33))),
         unreadable("positive")
     );
     let both = |positive, negative| {
@@ -157,8 +161,8 @@ fn what_is_wrong_is_named() {
             many(negative)
         )
     };
-    assert_eq!(refused(&both(30, 3)), parameter("positive"));
-    assert_eq!(ask(&both(30, 2)).unwrap().parts.len(), 32);
+    assert_eq!(expect_refusal(&both(30, 3)), parameter("positive"));
+    assert_eq!(parse_question(&both(30, 2)).unwrap().parts.len(), 32);
 }
 
 #[test]
@@ -170,14 +174,14 @@ fn parts_are_summed_by_weight() {
     };
     let (x, y) = (vec![1.0_f32, 0.0], vec![0.0_f32, 1.0]);
     // One alone is what it is, whatever its weight.
-    assert_eq!(combined(&[(x.clone(), 7.0)]).unwrap(), x);
+    assert_eq!(combine_vectors(&[(x.clone(), 7.0)]).unwrap(), x);
     let half = 0.5_f64.sqrt();
-    let sum = combined(&[(x.clone(), 1.0), (y.clone(), 1.0)]).unwrap();
+    let sum = combine_vectors(&[(x.clone(), 1.0), (y.clone(), 1.0)]).unwrap();
     close(&sum, &[half, half]);
-    let less = combined(&[(x.clone(), 3.0), (y.clone(), -4.0)]).unwrap();
+    let less = combine_vectors(&[(x.clone(), 3.0), (y.clone(), -4.0)]).unwrap();
     close(&less, &[0.6, -0.8]);
     // A vector's own length does not count.
-    let long = combined(&[(vec![5.0, 0.0], 3.0), (y.clone(), 4.0)]).unwrap();
+    let long = combine_vectors(&[(vec![5.0, 0.0], 3.0), (y.clone(), 4.0)]).unwrap();
     close(&long, &[0.6, 0.8]);
     let almost = vec![1.0_f32, 1e-4];
     for nothing in [
@@ -186,7 +190,10 @@ fn parts_are_summed_by_weight() {
         [(x.clone(), 2.0), (vec![-1.0, 0.0], 2.0)],
         [(x.clone(), 1.0), (vec![0.0, 0.0], 1.0)],
     ] {
-        assert_eq!(combined(&nothing).unwrap_err().code, Code::CancelsOut);
+        assert_eq!(
+            combine_vectors(&nothing).unwrap_err().code,
+            Code::CancelsOut
+        );
     }
-    assert!(combined(&[(x.clone(), 1.0), (x, -0.5)]).is_ok());
+    assert!(combine_vectors(&[(x.clone(), 1.0), (x, -0.5)]).is_ok());
 }

@@ -12,7 +12,7 @@ pub(crate) use question::{QueryPart, SearchRequest};
 /// How fresh an answer must be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]
 #[oai(rename_all = "snake_case")]
-pub(crate) enum Consistency {
+pub(crate) enum ConsistencyBody {
     /// What the index has at hand: at most a moment behind the last write. The fast one.
     Bounded,
     /// Every write that was answered before this request, for up to some 200 ms of waiting.
@@ -105,7 +105,7 @@ const EXAMPLE_HASH: &str = "af1349b9f5f9a1a6a0404dea36dcc9499bcb25c9adc112b7cc9a
 /// An image that looks like the query.
 #[derive(Debug, Clone, PartialEq, Object)]
 #[oai(example)]
-pub(crate) struct Hit {
+pub(crate) struct HitBody {
     /// 32 lower-case hexadecimal digits; stays with the file through moves and edits.
     pub id: String,
     /// The library that the file lies in.
@@ -137,9 +137,9 @@ pub(crate) struct Hit {
     pub content_url: String,
 }
 
-impl Example for Hit {
+impl Example for HitBody {
     fn example() -> Self {
-        let image = Image::example();
+        let image = ImageBody::example();
         Self {
             id: image.id,
             library: image.library,
@@ -164,7 +164,7 @@ impl Example for Hit {
 #[oai(example)]
 pub(crate) struct SearchAnswer {
     /// The nearest images, best first; each at most once.
-    pub hits: Vec<Hit>,
+    pub hits: Vec<HitBody>,
     /// The band of the best hit; `no_match` also where there is no hit, and null where hits have
     /// none. `no_match`: nothing here looks much like the picture, and the hits are only nearest.
     pub band: Option<BandBody>,
@@ -177,7 +177,7 @@ pub(crate) struct SearchAnswer {
 impl Example for SearchAnswer {
     fn example() -> Self {
         Self {
-            hits: vec![Hit::example()],
+            hits: vec![HitBody::example()],
             band: Some(BandBody::NearDuplicate),
             model: "lookalike-mini".into(),
             took_ms: 18.4,
@@ -188,7 +188,7 @@ impl Example for SearchAnswer {
 /// An image in the index.
 #[derive(Debug, Clone, PartialEq, Object)]
 #[oai(example)]
-pub(crate) struct Image {
+pub(crate) struct ImageBody {
     /// 32 lower-case hexadecimal digits; stays with the file through moves and edits.
     pub id: String,
     /// The library that the file lies in.
@@ -223,7 +223,7 @@ pub(crate) struct Image {
     pub content_url: String,
 }
 
-impl Example for Image {
+impl Example for ImageBody {
     fn example() -> Self {
         Self {
             id: EXAMPLE_ID.into(),
@@ -254,7 +254,7 @@ impl Example for Image {
 #[oai(example)]
 pub(crate) struct ImageList {
     /// The images.
-    pub images: Vec<Image>,
+    pub images: Vec<ImageBody>,
     /// Give this as `cursor` for the next page; null after the last one.
     pub cursor: Option<String>,
 }
@@ -262,7 +262,7 @@ pub(crate) struct ImageList {
 impl Example for ImageList {
     fn example() -> Self {
         Self {
-            images: vec![Image::example()],
+            images: vec![ImageBody::example()],
             cursor: Some(EXAMPLE_ID.into()),
         }
     }
@@ -271,9 +271,9 @@ impl Example for ImageList {
 /// Why a library may lag behind its folder.
 #[derive(Debug, Clone, PartialEq, Object)]
 #[oai(example)]
-pub(crate) struct Degraded {
+pub(crate) struct DegradedBody {
     /// A stable name: `root_missing` (gone, or another folder lies there), `mass_delete`,
-    /// `unreadable`, `watch_limit`, `watch_failed`, `watch_polled`, `standby`, `adopting`, `stuck`,
+    /// `unreadable_body`, `watch_limit`, `watch_failed`, `watch_polled`, `standby`, `recovering`, `stuck`,
     /// `no_watcher`, …
     pub reason: String,
     /// One sentence for a person.
@@ -282,7 +282,7 @@ pub(crate) struct Degraded {
     pub since: Option<String>,
 }
 
-impl Example for Degraded {
+impl Example for DegradedBody {
     fn example() -> Self {
         Self {
             reason: "root_missing".into(),
@@ -311,7 +311,7 @@ pub(crate) struct LibraryBody {
     /// Seen, and not yet one of the above.
     pub in_flight: u64,
     /// Why it may lag behind its folder; empty in peace.
-    pub degraded: Vec<Degraded>,
+    pub degraded: Vec<DegradedBody>,
     /// A scan is under way, so the counts still grow.
     pub scanning: bool,
     /// Files settled (indexed, removed or failed) each second, over the last ten seconds.
@@ -418,7 +418,7 @@ pub(crate) struct Stats {
     pub intake_paused: bool,
     /// Why this service, or an embedder, still works with another model than the one that was put
     /// in service. Null in peace.
-    pub left_behind: Option<String>,
+    pub rollover_error: Option<String>,
     /// How fast things go.
     pub rates: RatesBody,
 }
@@ -436,7 +436,7 @@ impl Example for Stats {
             model: ModelBody::example(),
             device: Some("cpu: burn flex, 2 threads".into()),
             intake_paused: false,
-            left_behind: None,
+            rollover_error: None,
             rates: RatesBody::example(),
         }
     }

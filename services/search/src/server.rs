@@ -12,19 +12,19 @@ use poem::{EndpointExt as _, Response, Route, Server};
 use tokio_util::sync::CancellationToken;
 
 use crate::front::Front;
-use crate::hosts::Hosts;
+use crate::hosts::AllowedHosts;
 use crate::problem::{Code, Problem};
-use crate::service::{Context, Service};
+use crate::service::{Context, SearchService};
 use crate::{Error, Settings, api, follow, metrics, page, status};
 
 /// A port that is ours, before anything else is started.
 #[derive(Debug)]
-pub struct Listening {
+pub struct BoundListener {
     listener: std::net::TcpListener,
     address: SocketAddr,
 }
 
-impl Listening {
+impl BoundListener {
     /// Where; with the port that was found when 0 was asked for.
     pub fn address(&self) -> SocketAddr {
         self.address
@@ -35,15 +35,15 @@ impl Listening {
 ///
 /// # Errors
 /// With one line that says what to do.
-pub async fn bind(listen: &str) -> Result<Listening, Error> {
+pub async fn bind_address(listen: &str) -> Result<BoundListener, Error> {
     let listener = tokio::net::TcpListener::bind(listen)
         .await
         .map_err(|source| {
             let listen = listen.to_owned();
             match source.kind() {
-                ErrorKind::AddrInUse => Error::Taken { listen },
-                ErrorKind::InvalidInput => Error::Address { listen, source },
-                _ if source.raw_os_error().is_none() => Error::Address { listen, source },
+                ErrorKind::AddrInUse => Error::AddressInUse { listen },
+                ErrorKind::InvalidInput => Error::InvalidAddress { listen, source },
+                _ if source.raw_os_error().is_none() => Error::InvalidAddress { listen, source },
                 _ => Error::Listen { listen, source },
             }
         })?;
@@ -53,7 +53,7 @@ pub async fn bind(listen: &str) -> Result<Listening, Error> {
     };
     let address = listener.local_addr().map_err(failed)?;
     let listener = listener.into_std().map_err(failed)?;
-    Ok(Listening { listener, address })
+    Ok(BoundListener { listener, address })
 }
 
 /// Serves the API and the page until `leave` is cancelled; requests that are under way then get
@@ -61,36 +61,39 @@ pub async fn bind(listen: &str) -> Result<Listening, Error> {
 ///
 /// # Errors
 /// When the server stops on its own.
-pub async fn serve(
-    listening: Listening,
+pub async fn serve_api(
+    listening: BoundListener,
     context: Context,
     leave: CancellationToken,
 ) -> Result<(), Error> {
-    metrics::register();
+    metrics::register_metrics();
     let settings = context.settings.clone();
-    let service = Arc::new(Service::new(context));
-    tokio::spawn(follow::follow(Arc::clone(&service), leave.clone()));
+    let service = Arc::new(SearchService::new(context));
+    tokio::spawn(follow::run_model_rollover(
+        Arc::clone(&service),
+        leave.clone(),
+    ));
     let ready = {
         let service = Arc::clone(&service);
         move || {
             let service = Arc::clone(&service);
-            async move { status::ready(&service).await }
+            async move { status::check_ready(&service).await }
         }
     };
-    let app = page::page(Route::new());
-    let api = api::service();
-    let app = page::docs(app, openapi_json(), api.swagger_ui_html());
-    let app = health(app.nest_no_strip("/v1", api), ready).data(service);
-    run(listening, app.boxed(), &settings, leave).await
+    let app = page::add_page(Route::new());
+    let api = api::open_api_service();
+    let app = page::add_docs(app, openapi_json(), api.swagger_ui_html());
+    let app = add_health_routes(app.nest_no_strip("/v1", api), ready).data(service);
+    run_server(listening, app.boxed(), &settings, leave).await
 }
 
-/// Serves `/healthz`, `/readyz` and `/metrics` only, for roles without an API. `ready` says why
+/// Serves `/healthz`, `/readyz` and `/metrics` only, for roles without an API. `check_ready` says why
 /// the role can't do its work now, where it can't.
 ///
 /// # Errors
 /// When the server stops on its own.
 pub async fn serve_metrics_only<F, R>(
-    listening: Listening,
+    listening: BoundListener,
     ready: F,
     leave: CancellationToken,
 ) -> Result<(), Error>
@@ -98,8 +101,8 @@ where
     F: Fn() -> R + Send + Sync + 'static,
     R: Future<Output = Result<(), String>> + Send + 'static,
 {
-    metrics::register();
-    let app = health(Route::new(), move || {
+    metrics::register_metrics();
+    let app = add_health_routes(Route::new(), move || {
         let answer = ready();
         async move {
             answer
@@ -107,16 +110,16 @@ where
                 .map_err(|why| Problem::new(Code::NotReady, why))
         }
     });
-    run(listening, app.boxed(), &Settings::default(), leave).await
+    run_server(listening, app.boxed(), &Settings::default(), leave).await
 }
 
 /// The API's document (OpenAPI 3.0) as JSON, the same for every start of this version.
 pub fn openapi_json() -> String {
-    api::service().spec()
+    api::open_api_service().spec()
 }
 
 /// Adds what machines ask: alive, ready, metrics.
-fn health<F, R>(route: Route, ready: F) -> Route
+fn add_health_routes<F, R>(route: Route, ready: F) -> Route
 where
     F: Fn() -> R + Send + Sync + 'static,
     R: Future<Output = Result<(), Problem>> + Send + 'static,
@@ -134,7 +137,7 @@ where
         Response::builder()
             .status(StatusCode::OK)
             .content_type("text/plain; version=0.0.4; charset=utf-8")
-            .body(lookalike_chassis::metrics::render())
+            .body(lookalike_chassis::metrics::render_metrics())
     });
     route
         .at("/healthz", alive)
@@ -142,14 +145,14 @@ where
         .at("/metrics", metrics)
 }
 
-async fn run(
-    listening: Listening,
+async fn run_server(
+    listening: BoundListener,
     app: BoxEndpoint<'static>,
     settings: &Settings,
     leave: CancellationToken,
 ) -> Result<(), Error> {
     let app = app.with(Front {
-        hosts: Hosts::new(settings, listening.address),
+        hosts: AllowedHosts::new(settings, listening.address),
         request_timeout: settings.request_timeout,
         upload_timeout: settings.upload_timeout,
     });

@@ -6,7 +6,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::*;
 
-async fn ask(address: SocketAddr, request: &str) -> String {
+async fn send_request(address: SocketAddr, request: &str) -> String {
     let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
     stream.write_all(request.as_bytes()).await.unwrap();
     let mut answer = Vec::new();
@@ -14,18 +14,18 @@ async fn ask(address: SocketAddr, request: &str) -> String {
     String::from_utf8_lossy(&answer).into_owned()
 }
 
-fn get(path: &str) -> String {
+fn get_request(path: &str) -> String {
     format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
 }
 
 #[tokio::test]
 async fn a_port_in_use_is_one_clear_line() {
-    let first = bind("127.0.0.1:0").await.unwrap();
+    let first = bind_address("127.0.0.1:0").await.unwrap();
     let taken = first.address().to_string();
-    let text = bind(&taken).await.unwrap_err().to_string();
+    let text = bind_address(&taken).await.unwrap_err().to_string();
     assert!(text.contains(&taken) && text.contains("--listen"), "{text}");
     for listen in ["", "8080", "nonsense:port", "127.0.0.1:99999"] {
-        let text = bind(listen).await.unwrap_err().to_string();
+        let text = bind_address(listen).await.unwrap_err().to_string();
         assert!(
             text.contains("--listen") && !text.contains('\n'),
             "{listen}: {text}"
@@ -35,30 +35,30 @@ async fn a_port_in_use_is_one_clear_line() {
 
 #[tokio::test]
 async fn health_is_served_until_told_to_leave() {
-    let listening = bind("127.0.0.1:0").await.unwrap();
+    let listening = bind_address("127.0.0.1:0").await.unwrap();
     let address = listening.address();
     let leave = CancellationToken::new();
     let ready = || async { Err("the catalog is locked".to_owned()) };
     let served = tokio::spawn(serve_metrics_only(listening, ready, leave.clone()));
-    let alive = ask(address, &get("/healthz")).await;
+    let alive = send_request(address, &get_request("/healthz")).await;
     assert!(alive.starts_with("HTTP/1.1 200"), "{alive}");
-    let ready = ask(address, &get("/readyz")).await;
+    let ready = send_request(address, &get_request("/readyz")).await;
     assert!(ready.starts_with("HTTP/1.1 503"), "{ready}");
     assert!(
         ready.contains("the catalog is locked") && ready.contains("retry-after: "),
         "{ready}"
     );
-    let metrics = ask(address, &get("/metrics")).await;
+    let metrics = send_request(address, &get_request("/metrics")).await;
     assert!(metrics.contains("lookalike_http_requests_total{route=\"/readyz\",status=\"503\"}"));
-    let lost = ask(address, &get("/etc/passwd")).await;
+    let lost = send_request(address, &get_request("/etc/passwd")).await;
     assert!(
         lost.starts_with("HTTP/1.1 404") && lost.contains("no_such_route"),
         "{lost}"
     );
-    let strange = |path| get(path).replace("localhost", "evil.example");
-    let refused = ask(address, &strange("/docs")).await;
+    let strange = |path| get_request(path).replace("localhost", "evil.example");
+    let refused = send_request(address, &strange("/docs")).await;
     assert!(refused.starts_with("HTTP/1.1 421"), "{refused}");
-    let alive = ask(address, &strange("/healthz")).await;
+    let alive = send_request(address, &strange("/healthz")).await;
     assert!(alive.starts_with("HTTP/1.1 200"), "{alive}");
     // A connection that is kept open does not keep the server.
     let _idle = tokio::net::TcpStream::connect(address).await.unwrap();

@@ -78,7 +78,7 @@ impl Settings {
     }
 
     /// The most answers of a search or a list: never above what the document promises.
-    pub(crate) fn most(&self) -> u32 {
+    pub(crate) fn max_results(&self) -> u32 {
         self.max_limit.clamp(1, 1000)
     }
 }

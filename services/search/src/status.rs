@@ -4,33 +4,33 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use lookalike_bus::{Counts, LibraryStatus};
-use lookalike_proto::Library;
+use lookalike_bus::{FileCounts, LibraryStatus};
+use lookalike_proto::LibraryName;
 
 use crate::problem::{Code, Problem};
-use crate::schema::{Degraded, LibraryBody, ModelBody, RatesBody, Stats};
-use crate::service::Service;
+use crate::schema::{DegradedBody, LibraryBody, ModelBody, RatesBody, Stats};
+use crate::service::SearchService;
 use crate::time;
 
 /// Every library that is configured here or told of by a watcher, by name.
-pub(crate) fn libraries(service: &Service) -> Vec<LibraryBody> {
+pub(crate) fn list_libraries(service: &SearchService) -> Vec<LibraryBody> {
     let told = service.status.libraries();
     let silent = service
         .libraries
         .iter()
         .filter(|(name, _)| told.iter().all(|status| status.name != name.as_str()))
-        .map(|(name, root)| without_watcher(name, root));
+        .map(|(name, root)| library_without_watcher(name, root));
     let mut all: Vec<LibraryBody> = silent.collect();
-    all.extend(told.into_iter().map(library));
+    all.extend(told.into_iter().map(to_library_body));
     all.sort_by(|a, b| a.name.cmp(&b.name));
     all
 }
 
-fn library(status: LibraryStatus) -> LibraryBody {
-    let degraded = status.degraded.into_iter().map(|degraded| Degraded {
+fn to_library_body(status: LibraryStatus) -> LibraryBody {
+    let degraded = status.degraded.into_iter().map(|degraded| DegradedBody {
         reason: degraded.reason,
         detail: degraded.detail,
-        since: Some(time::text(degraded.since_ms)),
+        since: Some(time::format_time(degraded.since_ms)),
     });
     LibraryBody {
         name: status.name,
@@ -42,12 +42,12 @@ fn library(status: LibraryStatus) -> LibraryBody {
         in_flight: status.counts.in_flight,
         degraded: degraded.collect(),
         scanning: status.scanning,
-        files_per_second: rounded(status.rates.files_per_second),
+        files_per_second: round_rate(status.rates.files_per_second),
     }
 }
 
 /// Nothing is known of its files: zeros, and the reason why.
-fn without_watcher(name: &Library, root: &std::path::Path) -> LibraryBody {
+fn library_without_watcher(name: &LibraryName, root: &std::path::Path) -> LibraryBody {
     LibraryBody {
         name: name.to_string(),
         root: root.display().to_string(),
@@ -56,7 +56,7 @@ fn without_watcher(name: &Library, root: &std::path::Path) -> LibraryBody {
         failed: 0,
         ignored: 0,
         in_flight: 0,
-        degraded: vec![Degraded {
+        degraded: vec![DegradedBody {
             reason: "no_watcher".into(),
             detail: "no watcher tells of this library now; is `lookalike watch` running?".into(),
             since: None,
@@ -66,23 +66,25 @@ fn without_watcher(name: &Library, root: &std::path::Path) -> LibraryBody {
     }
 }
 
-fn rounded(rate: f64) -> f64 {
+fn round_rate(rate: f64) -> f64 {
     (rate * 10.0).round() / 10.0
 }
 
 /// Sums, libraries, model, device and rates.
-pub(crate) fn stats(service: &Service) -> Stats {
-    let libraries = libraries(service);
+pub(crate) fn collect_stats(service: &SearchService) -> Stats {
+    let libraries = list_libraries(service);
     let mut embedders = service.status.embedders();
     let serving = service.serving();
-    let behind = embedders.iter().filter_map(|one| one.left_behind.clone());
-    let left_behind = service.left_behind().into_iter().chain(behind).next();
-    embedders.retain(|embedder| embedder.answers_for(&serving.description.checksum));
+    let behind = embedders
+        .iter()
+        .filter_map(|one| one.rollover_error.clone());
+    let rollover_error = service.rollover_error().into_iter().chain(behind).next();
+    embedders.retain(|embedder| embedder.serves_model(&serving.description.checksum));
     let intake_paused = embedders.iter().any(|embedder| embedder.intake_paused);
     let devices: BTreeSet<String> = embedders.into_iter().map(|one| one.device).collect();
     let devices: Vec<String> = devices.into_iter().collect();
     let model = &serving.description;
-    let stats = sum(
+    let stats = sum_libraries(
         libraries,
         ModelBody {
             name: model.name.clone(),
@@ -94,21 +96,23 @@ pub(crate) fn stats(service: &Service) -> Stats {
     );
     Stats {
         intake_paused,
-        left_behind,
+        rollover_error: rollover_error,
         ..stats
     }
 }
 
-fn sum(libraries: Vec<LibraryBody>, model: ModelBody, device: Option<String>) -> Stats {
-    let counts = libraries.iter().fold(Counts::default(), |sum, library| {
-        sum.plus(Counts {
-            on_disk: library.on_disk,
-            indexed: library.indexed,
-            failed: library.failed,
-            ignored: library.ignored,
-            in_flight: library.in_flight,
-        })
-    });
+fn sum_libraries(libraries: Vec<LibraryBody>, model: ModelBody, device: Option<String>) -> Stats {
+    let counts = libraries
+        .iter()
+        .fold(FileCounts::default(), |sum, library| {
+            sum.sum_with(FileCounts {
+                on_disk: library.on_disk,
+                indexed: library.indexed,
+                failed: library.failed,
+                ignored: library.ignored,
+                in_flight: library.in_flight,
+            })
+        });
     let rate = libraries.iter().map(|library| library.files_per_second);
     Stats {
         on_disk: counts.on_disk,
@@ -117,29 +121,34 @@ fn sum(libraries: Vec<LibraryBody>, model: ModelBody, device: Option<String>) ->
         ignored: counts.ignored,
         in_flight: counts.in_flight,
         rates: RatesBody {
-            files_per_second: rounded(rate.sum()),
+            files_per_second: round_rate(rate.sum()),
         },
         libraries,
         model,
         device,
         intake_paused: false,
-        left_behind: None,
+        rollover_error: None,
     }
 }
 
 /// How long a part may take to show that it works: whoever asks for readiness asks again soon.
-const PROOF_TIMEOUT: Duration = Duration::from_secs(3);
+const READINESS_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Whether a search would be answered now; all reasons why not.
-pub(crate) async fn ready(service: &Service) -> Result<(), Problem> {
+pub(crate) async fn check_ready(service: &SearchService) -> Result<(), Problem> {
     let mut reasons = Vec::new();
     let serving = service.serving();
     // A connection stands for a while after the server behind it froze: only an answer counts.
     let (nats, index) = tokio::join!(
-        tokio::time::timeout(PROOF_TIMEOUT, service.bus.ping()),
-        tokio::time::timeout(PROOF_TIMEOUT, serving.index.ready()),
+        tokio::time::timeout(READINESS_TIMEOUT, service.bus.check_jetstream()),
+        tokio::time::timeout(READINESS_TIMEOUT, serving.index.check_ready()),
     );
-    let slow = |what: &str| format!("{what} did not answer within {} s", PROOF_TIMEOUT.as_secs());
+    let slow = |what: &str| {
+        format!(
+            "{what} did not answer within {} s",
+            READINESS_TIMEOUT.as_secs()
+        )
+    };
     match nats {
         Err(_) => reasons.push(slow("NATS")),
         Ok(Err(error)) => reasons.push(error.to_string()),
@@ -152,7 +161,7 @@ pub(crate) async fn ready(service: &Service) -> Result<(), Problem> {
     }
     let model = &serving.description;
     let embedders = service.status.embedders();
-    if !embedders.iter().any(|e| e.answers_for(&model.checksum)) {
+    if !embedders.iter().any(|e| e.serves_model(&model.checksum)) {
         reasons.push(format!(
             "no embedder with the model {} tells of itself",
             model.name
@@ -173,7 +182,7 @@ mod tests {
     #[test]
     fn sums_add_up() {
         let library = LibraryBody::example();
-        let stats = sum(vec![library.clone(), library], ModelBody::example(), None);
+        let stats = sum_libraries(vec![library.clone(), library], ModelBody::example(), None);
         assert_eq!(stats.on_disk, 2 * 1368);
         assert_eq!(
             stats.on_disk,

@@ -4,7 +4,7 @@
 //! to be from before.
 
 /// `2026-11-23T07:48:50Z`; fractions of a second are left out.
-pub(crate) fn text(unix_ms: i64) -> String {
+pub(crate) fn format_time(unix_ms: i64) -> String {
     let seconds = unix_ms.div_euclid(1000);
     let (days, second) = (seconds.div_euclid(86_400), seconds.rem_euclid(86_400));
     let (year, month, day) = civil(days);
@@ -17,8 +17,8 @@ pub(crate) fn text(unix_ms: i64) -> String {
 }
 
 /// `2026-11-23T07:48:50.123Z`.
-pub(crate) fn text_ms(unix_ms: i64) -> String {
-    let whole = text(unix_ms);
+pub(crate) fn format_time_ms(unix_ms: i64) -> String {
+    let whole = format_time(unix_ms);
     format!(
         "{}.{:03}Z",
         whole.trim_end_matches('Z'),
@@ -28,7 +28,7 @@ pub(crate) fn text_ms(unix_ms: i64) -> String {
 
 /// Reads `2026-11-23`, `2026-11-23T07:48:50Z`, `2026-11-23T07:48:50.25+01:00`; a day alone is its
 /// first moment in UTC.
-pub(crate) fn parse(text: &str) -> Option<i64> {
+pub(crate) fn parse_time(text: &str) -> Option<i64> {
     let bytes = text.as_bytes();
     let number = |from: usize, to: usize| -> Option<i64> {
         let digits = text.get(from..to)?;
@@ -130,13 +130,19 @@ mod tests {
             (951_782_400_000, "2000-02-29T00:00:00Z"),
             (-2_203_891_200_000, "1900-03-01T00:00:00Z"),
         ] {
-            assert_eq!(text(ms), expected);
-            assert_eq!(parse(expected), Some(ms));
+            assert_eq!(format_time(ms), expected);
+            assert_eq!(parse_time(expected), Some(ms));
         }
-        assert_eq!(text_ms(1_795_420_130_007), "2026-11-23T07:48:50.007Z");
-        assert_eq!(parse("1970-01-02"), Some(86_400_000));
-        assert_eq!(parse("1970-01-01T01:00:00.25+01:00"), Some(250));
-        assert_eq!(parse("1970-01-01T00:00:00.123456-00:30"), Some(1_800_123));
+        assert_eq!(
+            format_time_ms(1_795_420_130_007),
+            "2026-11-23T07:48:50.007Z"
+        );
+        assert_eq!(parse_time("1970-01-02"), Some(86_400_000));
+        assert_eq!(parse_time("1970-01-01T01:00:00.25+01:00"), Some(250));
+        assert_eq!(
+            parse_time("1970-01-01T00:00:00.123456-00:30"),
+            Some(1_800_123)
+        );
     }
 
     #[test]
@@ -156,7 +162,7 @@ mod tests {
             "2026-01-01T10:00:00+01:0é",
             "２０２６-01-01",
         ] {
-            assert_eq!(parse(bad), None, "{bad}");
+            assert_eq!(parse_time(bad), None, "{bad}");
         }
     }
 }

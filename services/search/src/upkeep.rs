@@ -7,22 +7,23 @@ mod preview;
 mod schema;
 mod why;
 
-use lookalike_bus::{WatcherAnswer, WatcherQuestion};
+use lookalike_bus::{WatcherReply, WatcherRequest};
 use poem_openapi::OpenApi;
 use poem_openapi::param::{Path, Query};
 
 use crate::api::{
-    Answer, File, Shared, Tag, example_cursor, example_id, example_library, example_limit,
+    FileResponse, JsonAnswer, ServiceData, Tag, example_cursor, example_id, example_library,
+    example_limit,
 };
 use crate::body::SmallJson;
 use crate::convert;
 use crate::problem::{FileRefusal, OrderRefusal, ReadRefusal};
-use crate::service::Service;
-use failures::Order;
-use schema::{FailureList, FileLife, Scanning, Selected, Selection};
+use crate::service::SearchService;
+use failures::FailureAction;
+use schema::{FailureList, FileHistoryBody, Scanning, Selection, SelectionResult};
 
 /// The operations; the service comes with each request.
-pub(crate) struct Upkeep;
+pub(crate) struct MaintenanceApi;
 
 fn example_code() -> Option<String> {
     Some("truncated".into())
@@ -37,7 +38,7 @@ fn example_name() -> String {
 }
 
 #[OpenApi]
-impl Upkeep {
+impl MaintenanceApi {
     /// Files that are not in the index, and why
     #[oai(
         path = "/v1/failures",
@@ -47,7 +48,7 @@ impl Upkeep {
     )]
     async fn failures(
         &self,
-        service: Shared<'_>,
+        service: ServiceData<'_>,
         /// Only this library.
         #[oai(example = "example_library")]
         library: Query<Option<String>>,
@@ -66,15 +67,15 @@ impl Upkeep {
         /// The cursor of the last answer, to go on after it.
         #[oai(example = "example_cursor")]
         cursor: Query<Option<String>>,
-    ) -> Result<Answer<FailureList>, ReadRefusal> {
-        let wanted = failures::Wanted {
+    ) -> Result<JsonAnswer<FailureList>, ReadRefusal> {
+        let wanted = failures::FailureListRequest {
             library: library.0,
             code: code.0,
             ignored: ignored.0,
             cursor: cursor.0,
-            limit: convert::limit(limit.0, &service.settings)?,
+            limit: convert::check_limit(limit.0, &service.settings)?,
         };
-        Ok(Answer(failures::list(&service, wanted).await?))
+        Ok(JsonAnswer(failures::list_failures(&service, wanted).await?))
     }
 
     /// Try failed files again
@@ -89,11 +90,11 @@ impl Upkeep {
     )]
     async fn retry(
         &self,
-        service: Shared<'_>,
+        service: ServiceData<'_>,
         selection: SmallJson<Selection>,
-    ) -> Result<Answer<Selected>, OrderRefusal> {
-        let selected = failures::order(&service, Order::Retry, selection.0);
-        Ok(Answer(selected.await?))
+    ) -> Result<JsonAnswer<SelectionResult>, OrderRefusal> {
+        let selected = failures::apply_action(&service, FailureAction::Retry, selection.0);
+        Ok(JsonAnswer(selected.await?))
     }
 
     /// Leave failed files alone until they change
@@ -107,11 +108,11 @@ impl Upkeep {
     )]
     async fn discard(
         &self,
-        service: Shared<'_>,
+        service: ServiceData<'_>,
         selection: SmallJson<Selection>,
-    ) -> Result<Answer<Selected>, OrderRefusal> {
-        let selected = failures::order(&service, Order::Discard, selection.0);
-        Ok(Answer(selected.await?))
+    ) -> Result<JsonAnswer<SelectionResult>, OrderRefusal> {
+        let selected = failures::apply_action(&service, FailureAction::Discard, selection.0);
+        Ok(JsonAnswer(selected.await?))
     }
 
     /// A look at a failed file
@@ -126,17 +127,17 @@ impl Upkeep {
     )]
     async fn preview(
         &self,
-        service: Shared<'_>,
+        service: ServiceData<'_>,
         /// 32 lower-case hexadecimal digits.
         #[oai(example = "example_id")]
         id: Path<String>,
         /// Its library, where that is known: the others are not asked then.
         #[oai(example = "example_library")]
         library: Query<Option<String>>,
-    ) -> Result<File, FileRefusal> {
-        let id = convert::image_id("id", &id)?;
-        let shown = preview::preview(&service, &id, library.0.as_deref());
-        Ok(File(shown.await?))
+    ) -> Result<FileResponse, FileRefusal> {
+        let id = convert::parse_image_id("id", &id)?;
+        let shown = preview::respond_with_preview(&service, &id, library.0.as_deref());
+        Ok(FileResponse(shown.await?))
     }
 
     /// One file's life
@@ -152,7 +153,7 @@ impl Upkeep {
     )]
     async fn why(
         &self,
-        service: Shared<'_>,
+        service: ServiceData<'_>,
         /// The image's id: 32 lower-case hexadecimal digits.
         id: Query<Option<String>>,
         /// The library that the path lies in.
@@ -161,10 +162,12 @@ impl Upkeep {
         /// The file, relative to the library's root. At most 4,096 bytes.
         #[oai(example = "example_path", validator(max_length = 4096))]
         path: Query<Option<String>>,
-    ) -> Result<Answer<FileLife>, ReadRefusal> {
+    ) -> Result<JsonAnswer<FileHistoryBody>, ReadRefusal> {
         let library = library.0.as_deref();
-        let which = why::which(id.0, library, path.0)?;
-        Ok(Answer(why::life(&service, which, library).await?))
+        let which = why::parse_selector(id.0, library, path.0)?;
+        Ok(JsonAnswer(
+            why::explain_file(&service, which, library).await?,
+        ))
     }
 
     /// Compare a folder with the index now
@@ -178,12 +181,14 @@ impl Upkeep {
     )]
     async fn scan(
         &self,
-        service: Shared<'_>,
+        service: ServiceData<'_>,
         /// The library.
         #[oai(example = "example_name")]
         name: Path<String>,
-    ) -> Result<Answer<Scanning>, OrderRefusal> {
-        Ok(Answer(tell(&service, &name, WatcherQuestion::Scan).await?))
+    ) -> Result<JsonAnswer<Scanning>, OrderRefusal> {
+        Ok(JsonAnswer(
+            request_scan(&service, &name, WatcherRequest::Scan).await?,
+        ))
     }
 
     /// Say that a library's folder is meant as it is now
@@ -199,27 +204,27 @@ impl Upkeep {
     )]
     async fn confirm(
         &self,
-        service: Shared<'_>,
+        service: ServiceData<'_>,
         /// The library.
         #[oai(example = "example_name")]
         name: Path<String>,
-    ) -> Result<Answer<Scanning>, OrderRefusal> {
-        Ok(Answer(
-            tell(&service, &name, WatcherQuestion::Confirm).await?,
+    ) -> Result<JsonAnswer<Scanning>, OrderRefusal> {
+        Ok(JsonAnswer(
+            request_scan(&service, &name, WatcherRequest::Confirm).await?,
         ))
     }
 }
 
 /// Tells one library's watcher to compare the folder.
-async fn tell(
-    service: &Service,
+async fn request_scan(
+    service: &SearchService,
     name: &str,
-    question: WatcherQuestion,
+    question: WatcherRequest,
 ) -> Result<Scanning, crate::problem::Problem> {
-    for library in ask::libraries(service, Some(name))? {
-        match ask::watcher(service, &library, question.clone()).await? {
-            WatcherAnswer::Scanning => {}
-            other => return Err(ask::strange(&library, &other)),
+    for library in ask::select_libraries(service, Some(name))? {
+        match ask::ask_watcher(service, &library, question.clone()).await? {
+            WatcherReply::Scanning => {}
+            other => return Err(ask::unexpected_answer(&library, &other)),
         }
     }
     Ok(Scanning {

@@ -7,22 +7,22 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::watch;
 
-use crate::log_file::Tail;
+use crate::log_file::LogTail;
 use crate::spawner;
 
 /// A child process. Dropping it kills it and its process group.
 #[derive(Debug)]
-pub(crate) struct Child {
+pub(crate) struct ChildProcess {
     pid: u32,
     exit: watch::Receiver<Option<ExitStatus>>,
     /// Whether the process has been reaped: from then on its number may be someone else's. Held
     /// while signalling and while reaping.
     reaped: Arc<Mutex<bool>>,
-    tail: Arc<Mutex<Tail>>,
+    tail: Arc<Mutex<LogTail>>,
 }
 
-impl Child {
-    /// Starts `command` with nothing to read, its output and errors going to `sink` as they come
+impl ChildProcess {
+    /// Starts `base_command` with nothing to read, its output and errors going to `sink` as they come
     /// (from a thread of the child's own, so the child never waits for our tasks).
     pub(crate) async fn spawn(
         mut command: Command,
@@ -35,11 +35,11 @@ impl Child {
             .stderr(writer);
         // The command, and with it our ends for writing, is dropped by the spawner: the pipe
         // ends with the child.
-        let mut process = spawner::spawn(command).await?;
+        let mut process = spawner::spawn_tied_child(command).await?;
         let pid = process.id();
-        let (told, exit) = watch::channel(None);
+        let (exit_sender, exit) = watch::channel(None);
         let reaped = Arc::new(Mutex::new(false));
-        let tail = Arc::new(Mutex::new(Tail::default()));
+        let tail = Arc::new(Mutex::new(LogTail::default()));
         let child = Self {
             pid,
             exit,
@@ -53,7 +53,7 @@ impl Child {
                 match output.read(&mut chunk) {
                     Ok(0) => break,
                     Ok(length) => {
-                        lock(&tail).push(&chunk[..length]);
+                        lock_ignoring_poison(&tail).push_chunk(&chunk[..length]);
                         sink(&chunk[..length]);
                     }
                     Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -63,14 +63,14 @@ impl Child {
                     }
                 }
             }
-            await_end_without_reaping(pid);
-            let mut reaped = lock(&reaped);
+            wait_exit_without_reaping(pid);
+            let mut reaped = lock_ignoring_poison(&reaped);
             let status = process.wait();
             *reaped = true;
             drop(reaped);
             match status {
                 Ok(status) => {
-                    told.send_replace(Some(status));
+                    exit_sender.send_replace(Some(status));
                 }
                 Err(error) => tracing::error!(pid, %error, "can't wait for a child"),
             }
@@ -84,12 +84,12 @@ impl Child {
     }
 
     /// The last lines it said.
-    pub(crate) fn tail(&self) -> Vec<String> {
-        lock(&self.tail).lines()
+    pub(crate) fn log_tail(&self) -> Vec<String> {
+        lock_ignoring_poison(&self.tail).lines()
     }
 
     /// Waits for its end, and for all it had to say. May be dropped and asked again.
-    pub(crate) async fn exited(&self) -> ExitStatus {
+    pub(crate) async fn wait_exit(&self) -> ExitStatus {
         let mut exit = self.exit.clone();
         let status = exit
             .wait_for(Option::is_some)
@@ -98,9 +98,9 @@ impl Child {
         status.expect("waited for until it was there")
     }
 
-    /// Sends `signal` to its process group, unless it has ended.
-    pub(crate) fn signal(&self, signal: libc::c_int) {
-        let reaped = lock(&self.reaped);
+    /// Sends `send_signal` to its process group, unless it has ended.
+    pub(crate) fn send_signal(&self, signal: libc::c_int) {
+        let reaped = lock_ignoring_poison(&self.reaped);
         if !*reaped {
             // SAFETY: a plain system call. The group is the child's own (the spawner made it)
             // and can't be another's, because the child has not been reaped.
@@ -109,20 +109,20 @@ impl Child {
     }
 
     /// Kills it and waits until it is gone.
-    pub(crate) async fn kill(&self) -> ExitStatus {
-        self.signal(libc::SIGKILL);
-        self.exited().await
+    pub(crate) async fn kill_and_wait(&self) -> ExitStatus {
+        self.send_signal(libc::SIGKILL);
+        self.wait_exit().await
     }
 }
 
-impl Drop for Child {
+impl Drop for ChildProcess {
     fn drop(&mut self) {
-        self.signal(libc::SIGKILL);
+        self.send_signal(libc::SIGKILL);
     }
 }
 
 /// Blocks until the process has ended, and leaves it as a zombie, so that its number stays taken.
-fn await_end_without_reaping(pid: u32) {
+fn wait_exit_without_reaping(pid: u32) {
     loop {
         // SAFETY: `info` is a plain C struct for which all zeros is a value, and outlives the call.
         let answer = unsafe {
@@ -136,6 +136,6 @@ fn await_end_without_reaping(pid: u32) {
 }
 
 /// Locks what no panic can leave half done.
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+fn lock_ignoring_poison<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

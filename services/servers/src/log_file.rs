@@ -22,7 +22,7 @@ pub(crate) struct LogFile {
     written: u64,
     file: File,
     /// Whether the last write failed, so that a full disk is told once and not per line.
-    failing: bool,
+    is_failing: bool,
 }
 
 impl LogFile {
@@ -34,17 +34,17 @@ impl LogFile {
             limit,
             written: file.metadata()?.len(),
             file,
-            failing: false,
+            is_failing: false,
         })
     }
 
     /// Appends; chunks are not split, so the limit may be passed by one of them.
-    pub(crate) fn write(&mut self, chunk: &[u8]) {
+    pub(crate) fn append_chunk(&mut self, chunk: &[u8]) {
         let result = self.try_write(chunk);
         match result {
-            Ok(()) => self.failing = false,
-            Err(error) if !self.failing => {
-                self.failing = true;
+            Ok(()) => self.is_failing = false,
+            Err(error) if !self.is_failing => {
+                self.is_failing = true;
                 tracing::warn!(path = %self.path.display(), %error, "a server's log can't be written, its lines are dropped");
             }
             Err(_) => {}
@@ -74,20 +74,21 @@ impl LogFile {
 
 /// The last lines of a stream, long ones cut.
 #[derive(Debug, Default)]
-pub(crate) struct Tail {
+pub(crate) struct LogTail {
     lines: VecDeque<String>,
     /// The beginning of the line that has not ended yet.
-    open: Vec<u8>,
+    partial_line: Vec<u8>,
 }
 
-impl Tail {
+impl LogTail {
     /// Takes the next bytes of the stream.
-    pub(crate) fn push(&mut self, chunk: &[u8]) {
+    pub(crate) fn push_chunk(&mut self, chunk: &[u8]) {
         for part in chunk.split_inclusive(|&byte| byte == b'\n') {
             let ended = part.ends_with(b"\n");
-            let room = TAIL_LINE_BYTES.saturating_sub(self.open.len());
+            let room = TAIL_LINE_BYTES.saturating_sub(self.partial_line.len());
             let text = part.strip_suffix(b"\n").unwrap_or(part);
-            self.open.extend_from_slice(&text[..text.len().min(room)]);
+            self.partial_line
+                .extend_from_slice(&text[..text.len().min(room)]);
             if ended {
                 self.end_line();
             }
@@ -95,8 +96,10 @@ impl Tail {
     }
 
     fn end_line(&mut self) {
-        let line = String::from_utf8_lossy(&self.open).trim_end().to_owned();
-        self.open.clear();
+        let line = String::from_utf8_lossy(&self.partial_line)
+            .trim_end()
+            .to_owned();
+        self.partial_line.clear();
         if line.is_empty() {
             return;
         }
@@ -109,8 +112,8 @@ impl Tail {
     /// The lines so far, the newest last, empty ones left out.
     pub(crate) fn lines(&self) -> Vec<String> {
         let mut lines: Vec<_> = self.lines.iter().cloned().collect();
-        if !self.open.is_empty() {
-            lines.push(String::from_utf8_lossy(&self.open).into_owned());
+        if !self.partial_line.is_empty() {
+            lines.push(String::from_utf8_lossy(&self.partial_line).into_owned());
         }
         lines
     }
@@ -127,7 +130,7 @@ mod tests {
         for opened in 0..3 {
             let mut log = LogFile::open(&path, 100).unwrap();
             for line in 0..50 {
-                log.write(format!("{opened} {line:02}\n").as_bytes());
+                log.append_chunk(format!("{opened} {line:02}\n").as_bytes());
             }
         }
         let now = std::fs::read_to_string(&path).unwrap();
@@ -139,15 +142,15 @@ mod tests {
 
     #[test]
     fn a_tail_keeps_the_last_lines_and_cuts_long_ones() {
-        let mut tail = Tail::default();
+        let mut tail = LogTail::default();
         for line in 0..20 {
-            tail.push(format!("line {line}\n\n").as_bytes());
+            tail.push_chunk(format!("line {line}\n\n").as_bytes());
         }
         assert_eq!(tail.lines().len(), 10);
         assert_eq!(tail.lines()[9], "line 19");
-        tail.push(&[b'x'; 1000]);
-        tail.push(b"y\nla");
-        tail.push(b"st");
+        tail.push_chunk(&[b'x'; 1000]);
+        tail.push_chunk(b"y\nla");
+        tail.push_chunk(b"st");
         assert_eq!(tail.lines()[9], "x".repeat(300));
         assert_eq!(tail.lines()[10], "last");
     }

@@ -7,7 +7,7 @@
 //! else about the child changes; a thread of the child waits for us only while it binds.
 //!
 //! Where the system refuses any part of this, the child runs on as it would without, and a warning
-//! says so loudly: [`Handshake::serve`] for the filter, the thread for single calls.
+//! says so loudly: [`Handshake::serve_binds`] for the filter, the thread for single calls.
 //!
 //! The filter does not fence in a hostile program (it could bind through another system call
 //! interface); it corrects a well-meaning one.
@@ -32,9 +32,9 @@ pub(crate) struct Handshake {
     from_child: UnixStream,
 }
 
-/// Makes `command` install the filter before it becomes the program. After the spawn,
-/// [`Handshake::serve`] must be called: until then the child's binds wait.
-pub(crate) fn prepare(command: &mut Command) -> io::Result<Handshake> {
+/// Makes `base_command` install the filter before it becomes the program. After the spawn,
+/// [`Handshake::serve_binds`] must be called: until then the child's binds wait.
+pub(crate) fn prepare_command(command: &mut Command) -> io::Result<Handshake> {
     let (from_child, to_us) = UnixStream::pair()?;
     let hand_over = move || {
         let listener = install_filter();
@@ -48,7 +48,7 @@ pub(crate) fn prepare(command: &mut Command) -> io::Result<Handshake> {
 
 impl Handshake {
     /// Serves the binds of the child and its children, on a thread that ends with them.
-    pub(crate) fn serve(self, name: &'static str) {
+    pub(crate) fn serve_binds(self, name: &'static str) {
         let listener = match receive_listener(&self.from_child) {
             Ok(listener) => listener,
             Err(error) => {
@@ -57,7 +57,7 @@ impl Handshake {
             }
         };
         let thread = std::thread::Builder::new().name("loopback".to_owned());
-        if let Err(error) = thread.spawn(move || answer_all(&listener, name)) {
+        if let Err(error) = thread.spawn(move || serve_notifications(&listener, name)) {
             // The listener is closed with the thread that never was; each bind now fails in the
             // child, which ends with a message of its own.
             tracing::error!(server = name, %error, "can't start the thread that answers a server's binds");
@@ -106,7 +106,7 @@ fn install_filter() -> io::Result<OwnedFd> {
             )
         };
         // Linux ≥ 5.19 can keep signals (Go sends its threads many) from interrupting a bind that
-        // we are carrying out; before, `carry_out` copes with the repetition.
+        // we are carrying out; before, `bind_socket` copes with the repetition.
         let mut listener = install(
             libc::SECCOMP_FILTER_FLAG_NEW_LISTENER | libc::SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV,
         );
@@ -122,7 +122,7 @@ fn install_filter() -> io::Result<OwnedFd> {
 
 /// A message header for four bytes and, as ancillary data, room for one descriptor, both owned by
 /// the caller and alive as long as the header is used.
-fn header(
+fn message_header(
     payload: &mut libc::iovec,
     ancillary: &mut [u64; 4],
     ancillary_bytes: usize,
@@ -157,7 +157,7 @@ fn send_listener(socket: RawFd, listener: &io::Result<OwnedFd>) -> io::Result<()
     let sent = unsafe {
         let space = libc::CMSG_SPACE(DESCRIPTOR_BYTES) as usize;
         let length = if listener.is_ok() { space } else { 0 };
-        let message = header(&mut payload, &mut ancillary, length);
+        let message = message_header(&mut payload, &mut ancillary, length);
         if let Ok(listener) = listener {
             let control = libc::CMSG_FIRSTHDR(&message);
             (*control).cmsg_level = libc::SOL_SOCKET;
@@ -186,7 +186,7 @@ fn receive_listener(socket: &UnixStream) -> io::Result<OwnedFd> {
     // SAFETY: the header points to locals that outlive the calls. A descriptor that comes is new
     // and ours.
     unsafe {
-        let mut message = header(&mut payload, &mut ancillary, size_of::<[u64; 4]>());
+        let mut message = message_header(&mut payload, &mut ancillary, size_of::<[u64; 4]>());
         let length = libc::recvmsg(socket.as_raw_fd(), &mut message, libc::MSG_CMSG_CLOEXEC);
         if length < 0 {
             return Err(io::Error::last_os_error());
@@ -202,14 +202,14 @@ fn receive_listener(socket: &UnixStream) -> io::Result<OwnedFd> {
 
 /// What becomes of one call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Answer {
+enum BindAnswer {
     /// The child's own call goes on as it was made.
-    GoOn,
+    Continue,
     /// The call was carried out here and gives this error number, or 0.
-    Done(libc::c_int),
+    Completed(libc::c_int),
 }
 
-fn answer_all(listener: &OwnedFd, name: &'static str) {
+fn serve_notifications(listener: &OwnedFd, name: &'static str) {
     let fd = listener.as_raw_fd();
     let mut warned = false;
     loop {
@@ -233,15 +233,15 @@ fn answer_all(listener: &OwnedFd, name: &'static str) {
             }
             call
         };
-        let answer = answer(fd, &call).unwrap_or_else(|error| {
+        let answer = answer_bind(fd, &call).unwrap_or_else(|error| {
             if !mem::replace(&mut warned, true) {
                 tracing::warn!(server = name, %error, "A SOCKET OF THE SERVER MAY LISTEN ON ALL NETWORK INTERFACES: this system does not let us change its address to loopback");
             }
-            Answer::GoOn
+            BindAnswer::Continue
         });
         let (error, flags) = match answer {
-            Answer::GoOn => (0, libc::SECCOMP_USER_NOTIF_FLAG_CONTINUE as u32),
-            Answer::Done(error) => (-error, 0),
+            BindAnswer::Continue => (0, libc::SECCOMP_USER_NOTIF_FLAG_CONTINUE as u32),
+            BindAnswer::Completed(error) => (-error, 0),
         };
         let mut response = libc::seccomp_notif_resp {
             id: call.id,
@@ -256,7 +256,7 @@ fn answer_all(listener: &OwnedFd, name: &'static str) {
 }
 
 /// Decides one call, and carries it out where the address has to change.
-fn answer(listener: RawFd, call: &libc::seccomp_notif) -> io::Result<Answer> {
+fn answer_bind(listener: RawFd, call: &libc::seccomp_notif) -> io::Result<BindAnswer> {
     let caller = call.pid.cast_signed();
     let [socket, pointer, length, ..] = call.data.args;
     let length = (length as usize).min(ADDRESS_BYTES);
@@ -269,18 +269,18 @@ fn answer(listener: RawFd, call: &libc::seccomp_notif) -> io::Result<Answer> {
         iov_base: pointer as *mut _,
         iov_len: length,
     };
-    // SAFETY: reads into `address`, which has room for `length`; a bad pointer of the caller's is
+    // SAFETY: reads into `parse_address`, which has room for `length`; a bad pointer of the caller's is
     // an error.
     let read = unsafe { libc::process_vm_readv(caller, &ours, 1, &theirs, 1, 0) };
     if read < 0 {
         let error = io::Error::last_os_error();
         return match error.raw_os_error() {
-            Some(libc::EFAULT) => Ok(Answer::GoOn), // The kernel will tell the caller the same.
+            Some(libc::EFAULT) => Ok(BindAnswer::Continue), // The kernel will tell the caller the same.
             _ => Err(error),
         };
     }
-    if !is_elsewhere(&address[..read.cast_unsigned()]) {
-        return Ok(Answer::GoOn);
+    if !is_reachable_remotely(&address[..read.cast_unsigned()]) {
+        return Ok(BindAnswer::Continue);
     }
     let socket = borrow_socket(caller, socket as libc::c_int)?;
     // What was read and borrowed is only the caller's if it is still waiting for this answer.
@@ -293,15 +293,18 @@ fn answer(listener: RawFd, call: &libc::seccomp_notif) -> io::Result<Answer> {
         )
     } != 0
     {
-        return Ok(Answer::GoOn);
+        return Ok(BindAnswer::Continue);
     }
-    to_loopback(&mut address, only_v6(&socket));
-    Ok(Answer::Done(carry_out(&socket, &address[..length])))
+    replace_host_with_loopback(&mut address, is_v6_only(&socket));
+    Ok(BindAnswer::Completed(bind_socket(
+        &socket,
+        &address[..length],
+    )))
 }
 
 /// Whether this is an internet address that others than this machine can reach.
-fn is_elsewhere(address: &[u8]) -> bool {
-    match family(address) {
+fn is_reachable_remotely(address: &[u8]) -> bool {
+    match address_family(address) {
         libc::AF_INET if address.len() >= 8 => address[4] != 127,
         libc::AF_INET6 if address.len() >= 24 => {
             let mut host = [0; 16];
@@ -313,10 +316,10 @@ fn is_elsewhere(address: &[u8]) -> bool {
     }
 }
 
-/// Puts loopback in the place of the host, for an address that [`is_elsewhere`]. A socket for
+/// Puts loopback in the place of the host, for an address that [`is_reachable_remotely`]. A socket for
 /// both versions gets IPv4's loopback, because clients are told `127.0.0.1`.
-fn to_loopback(address: &mut [u8; ADDRESS_BYTES], only_v6: bool) {
-    if family(address) == libc::AF_INET {
+fn replace_host_with_loopback(address: &mut [u8; ADDRESS_BYTES], only_v6: bool) {
+    if address_family(address) == libc::AF_INET {
         address[4..8].copy_from_slice(&[127, 0, 0, 1]);
         return;
     }
@@ -328,7 +331,7 @@ fn to_loopback(address: &mut [u8; ADDRESS_BYTES], only_v6: bool) {
     address[8..24].copy_from_slice(&host.octets());
 }
 
-fn family(address: &[u8]) -> libc::c_int {
+fn address_family(address: &[u8]) -> libc::c_int {
     match address {
         [first, second, ..] => libc::c_int::from(u16::from_ne_bytes([*first, *second])),
         _ => libc::AF_UNSPEC,
@@ -344,14 +347,14 @@ fn borrow_socket(caller: libc::pid_t, socket: libc::c_int) -> io::Result<OwnedFd
         // SAFETY: the kernel has just made it for us.
         Ok(unsafe { OwnedFd::from_raw_fd(descriptor as RawFd) })
     };
-    let process = process_of(caller);
+    let process = process_of_thread(caller);
     // SAFETY: plain system calls.
     let process = owned(unsafe { libc::syscall(libc::SYS_pidfd_open, process, 0) })?;
     owned(unsafe { libc::syscall(libc::SYS_pidfd_getfd, process.as_raw_fd(), socket, 0) })
 }
 
 /// The process of a thread: `pidfd_open` takes nothing else.
-fn process_of(thread: libc::pid_t) -> libc::pid_t {
+fn process_of_thread(thread: libc::pid_t) -> libc::pid_t {
     let status = std::fs::read_to_string(format!("/proc/{thread}/status")).unwrap_or_default();
     let mut lines = status.lines();
     lines
@@ -360,7 +363,7 @@ fn process_of(thread: libc::pid_t) -> libc::pid_t {
 }
 
 /// Whether the socket refuses IPv4.
-fn only_v6(socket: &OwnedFd) -> bool {
+fn is_v6_only(socket: &OwnedFd) -> bool {
     let mut value: libc::c_int = 0;
     let mut length = size_of::<libc::c_int>() as libc::socklen_t;
     // SAFETY: the kernel writes at most `length` bytes to `value`. For an IPv4 socket it fails.
@@ -377,10 +380,10 @@ fn only_v6(socket: &OwnedFd) -> bool {
 }
 
 /// Binds, and gives the error number or 0.
-fn carry_out(socket: &OwnedFd, address: &[u8]) -> libc::c_int {
+fn bind_socket(socket: &OwnedFd, address: &[u8]) -> libc::c_int {
     let fd = socket.as_raw_fd();
     let length = address.len() as libc::socklen_t;
-    // SAFETY: the kernel reads `length` bytes of `address`.
+    // SAFETY: the kernel reads `length` bytes of `parse_address`.
     if unsafe { libc::bind(fd, address.as_ptr().cast(), length) } == 0 {
         return 0;
     }
@@ -403,10 +406,10 @@ fn carry_out(socket: &OwnedFd, address: &[u8]) -> libc::c_int {
 fn bound_port(socket: &OwnedFd) -> Option<[u8; 2]> {
     let mut address = [0u8; ADDRESS_BYTES];
     let mut length = ADDRESS_BYTES as libc::socklen_t;
-    // SAFETY: the kernel writes at most `length` bytes to `address`.
+    // SAFETY: the kernel writes at most `length` bytes to `parse_address`.
     let answer =
         unsafe { libc::getsockname(socket.as_raw_fd(), address.as_mut_ptr().cast(), &mut length) };
-    (answer == 0 && !is_elsewhere(&address)).then_some([address[2], address[3]])
+    (answer == 0 && !is_reachable_remotely(&address)).then_some([address[2], address[3]])
 }
 
 #[cfg(test)]
@@ -416,7 +419,7 @@ mod tests {
 
     use super::*;
 
-    fn v4(host: [u8; 4]) -> [u8; ADDRESS_BYTES] {
+    fn v4_address(host: [u8; 4]) -> [u8; ADDRESS_BYTES] {
         let mut address = [0; ADDRESS_BYTES];
         address[..2].copy_from_slice(&(libc::AF_INET as u16).to_ne_bytes());
         address[2..4].copy_from_slice(&80u16.to_be_bytes());
@@ -424,7 +427,7 @@ mod tests {
         address
     }
 
-    fn v6(host: &str) -> [u8; ADDRESS_BYTES] {
+    fn v6_address(host: &str) -> [u8; ADDRESS_BYTES] {
         let host: std::net::Ipv6Addr = host.parse().unwrap();
         let mut address = [0; ADDRESS_BYTES];
         address[..2].copy_from_slice(&(libc::AF_INET6 as u16).to_ne_bytes());
@@ -436,31 +439,31 @@ mod tests {
     #[test]
     fn only_addresses_of_this_machine_stay() {
         for here in [
-            v4([127, 0, 0, 1]),
-            v4([127, 9, 9, 9]),
-            v6("::1"),
-            v6("::ffff:127.0.0.1"),
+            v4_address([127, 0, 0, 1]),
+            v4_address([127, 9, 9, 9]),
+            v6_address("::1"),
+            v6_address("::ffff:127.0.0.1"),
         ] {
-            assert!(!is_elsewhere(&here));
+            assert!(!is_reachable_remotely(&here));
         }
         for mut elsewhere in [
-            v4([0; 4]),
-            v4([10, 0, 0, 7]),
-            v6("::"),
-            v6("fe80::1"),
-            v6("::ffff:10.0.0.7"),
+            v4_address([0; 4]),
+            v4_address([10, 0, 0, 7]),
+            v6_address("::"),
+            v6_address("fe80::1"),
+            v6_address("::ffff:10.0.0.7"),
         ] {
             for only_v6 in [false, true] {
-                assert!(is_elsewhere(&elsewhere));
+                assert!(is_reachable_remotely(&elsewhere));
                 let mut changed = elsewhere;
-                to_loopback(&mut changed, only_v6);
-                assert!(!is_elsewhere(&changed));
+                replace_host_with_loopback(&mut changed, only_v6);
+                assert!(!is_reachable_remotely(&changed));
                 assert_eq!(changed[..4], elsewhere[..4], "family and port stay");
             }
             elsewhere[0] = libc::AF_UNIX as u8;
-            assert!(!is_elsewhere(&elsewhere));
+            assert!(!is_reachable_remotely(&elsewhere));
         }
-        assert!(!is_elsewhere(&[]));
+        assert!(!is_reachable_remotely(&[]));
     }
 
     /// Python binds all sorts of sockets and says where they are.
@@ -483,7 +486,7 @@ except OSError as e: print('taken', e.errno)
 ";
         let mut command = Command::new("python3");
         command.args(["-c", SCRIPT]).stdout(Stdio::piped());
-        let handshake = prepare(&mut command).unwrap();
+        let handshake = prepare_command(&mut command).unwrap();
         let Ok(mut child) = command.spawn() else {
             eprintln!("skipped: no python3 here");
             return;
@@ -497,7 +500,7 @@ except OSError as e: print('taken', e.errno)
                 return;
             }
         };
-        let thread = std::thread::spawn(move || answer_all(&listener, "python"));
+        let thread = std::thread::spawn(move || serve_notifications(&listener, "python"));
         let mut said = String::new();
         child
             .stdout

@@ -12,24 +12,24 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::data_dir::write_whole;
+use crate::data_dir::write_atomically;
 use crate::error::Error;
 use crate::stage::Program;
 
 /// Below where Linux (32768) and macOS (49152) begin to hand out ports of their own accord.
-const RANGE: Range<u16> = 20_000..32_000;
+const PORT_RANGE: Range<u16> = 20_000..32_000;
 
 /// How often a busy port is looked at again.
-const LOOK_EVERY: Duration = Duration::from_millis(50);
+const PORT_POLL_INTERVAL: Duration = Duration::from_millis(50);
 
 /// The file in the data folder.
-const FILE: &str = "ports.json";
+const PORTS_FILE: &str = "ports.json";
 
 /// Ports by name: two for nats-server, and for Milvus one for each of its parts.
 pub(crate) type Ports = BTreeMap<String, u16>;
 
 /// The ports a program needs.
-pub(crate) fn names(program: Program) -> &'static [&'static str] {
+pub(crate) fn port_names(program: Program) -> &'static [&'static str] {
     match program {
         Program::Nats => &["nats", "nats-health"],
         Program::Milvus => &[
@@ -49,26 +49,26 @@ pub(crate) fn names(program: Program) -> &'static [&'static str] {
 }
 
 /// The ports for `wanted`: those of the last time where they are free, or become so within
-/// `patience` (the last servers may still be dying); new ones for the rest. What was written for
+/// `timeout` (the last servers may still be dying); new ones for the rest. What was written for
 /// others than `wanted` is kept.
-pub(crate) async fn settle(
+pub(crate) async fn choose_ports(
     data_dir: &Path,
     wanted: impl Iterator<Item = Program>,
-    patience: Duration,
+    timeout: Duration,
 ) -> Result<Ports, Error> {
-    let path = data_dir.join(FILE);
-    let mut ports = read(&path)?;
+    let path = data_dir.join(PORTS_FILE);
+    let mut ports = read_ports(&path)?;
     let before = ports.clone();
-    let needed: Vec<_> = wanted.flat_map(names).copied().collect();
+    let needed: Vec<_> = wanted.flat_map(port_names).copied().collect();
     // All are held until all are known, so that none is chosen twice.
-    let mut held = Vec::new();
-    let give_up = Instant::now() + patience;
+    let mut listeners = Vec::new();
+    let deadline = Instant::now() + timeout;
     for &name in &needed {
         let Some(&port) = ports.get(name) else {
             continue;
         };
-        match free_by(port, give_up).await {
-            Some(listener) => held.push(listener),
+        match wait_until_free(port, deadline).await {
+            Some(listener) => listeners.push(listener),
             None => {
                 tracing::warn!(
                     name,
@@ -84,22 +84,22 @@ pub(crate) async fn settle(
         .filter(|&name| !ports.contains_key(name))
         .collect();
     let taken: BTreeSet<_> = ports.values().copied().collect();
-    let mut candidates = candidates().filter(|port| !taken.contains(port));
+    let mut candidates = candidate_ports().filter(|port| !taken.contains(port));
     for &name in &missing {
         let (port, listener) = candidates
-            .find_map(|port| Some((port, bind(port)?)))
+            .find_map(|port| Some((port, bind_port(port)?)))
             .ok_or(Error::NoPorts(missing.len()))?;
-        held.push(listener);
+        listeners.push(listener);
         ports.insert(name.to_owned(), port);
     }
     if ports != before {
         let text = serde_json::to_vec_pretty(&ports).expect("a map of numbers is JSON");
-        write_whole(&path, &text).map_err(|source| Error::DataDir { path, source })?;
+        write_atomically(&path, &text).map_err(|source| Error::DataDir { path, source })?;
     }
     Ok(ports)
 }
 
-fn read(path: &Path) -> Result<Ports, Error> {
+fn read_ports(path: &Path) -> Result<Ports, Error> {
     match std::fs::read(path) {
         Ok(text) => Ok(serde_json::from_slice(&text).unwrap_or_else(|error| {
             tracing::warn!(path = %path.display(), %error, "the list of ports can't be read, new ones are chosen");
@@ -113,52 +113,52 @@ fn read(path: &Path) -> Result<Ports, Error> {
     }
 }
 
-fn bind(port: u16) -> Option<TcpListener> {
+fn bind_port(port: u16) -> Option<TcpListener> {
     TcpListener::bind((Ipv4Addr::LOCALHOST, port)).ok()
 }
 
-async fn free_by(port: u16, give_up: Instant) -> Option<TcpListener> {
+async fn wait_until_free(port: u16, deadline: Instant) -> Option<TcpListener> {
     loop {
-        if let Some(listener) = bind(port) {
+        if let Some(listener) = bind_port(port) {
             return Some(listener);
         }
-        if Instant::now() >= give_up {
+        if Instant::now() >= deadline {
             return None;
         }
-        tokio::time::sleep(LOOK_EVERY).await;
+        tokio::time::sleep(PORT_POLL_INTERVAL).await;
     }
 }
 
 /// All ports of the range, beginning somewhere else each time: two folders that choose at the
 /// same moment should not meet.
-fn candidates() -> impl Iterator<Item = u16> {
+fn candidate_ports() -> impl Iterator<Item = u16> {
     use std::hash::{BuildHasher as _, RandomState};
     let random = RandomState::new().hash_one(std::process::id());
-    let span = u64::from(RANGE.end - RANGE.start);
-    let begin = RANGE.start + u16::try_from(random % span).expect("smaller than a port");
-    (begin..RANGE.end).chain(RANGE.start..begin)
+    let span = u64::from(PORT_RANGE.end - PORT_RANGE.start);
+    let begin = PORT_RANGE.start + u16::try_from(random % span).expect("smaller than a port");
+    (begin..PORT_RANGE.end).chain(PORT_RANGE.start..begin)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    async fn both(folder: &Path) -> Ports {
+    async fn choose_both(folder: &Path) -> Ports {
         let wanted = [Program::Nats, Program::Milvus].into_iter();
-        settle(folder, wanted, Duration::ZERO).await.unwrap()
+        choose_ports(folder, wanted, Duration::ZERO).await.unwrap()
     }
 
     #[tokio::test]
     async fn ports_stay_and_only_a_taken_one_changes() {
         let folder = tempfile::tempdir().unwrap();
-        let first = both(folder.path()).await;
+        let first = choose_both(folder.path()).await;
         assert_eq!(first.len(), 13);
         let distinct: BTreeSet<_> = first.values().collect();
         assert_eq!(distinct.len(), 13);
-        assert_eq!(both(folder.path()).await, first);
+        assert_eq!(choose_both(folder.path()).await, first);
 
-        let _taken = bind(first["milvus"]).unwrap();
-        let second = both(folder.path()).await;
+        let _taken = bind_port(first["milvus"]).unwrap();
+        let second = choose_both(folder.path()).await;
         for (name, port) in &first {
             assert_eq!(second[name] == *port, name != "milvus", "{name}");
         }
@@ -167,9 +167,9 @@ mod tests {
     #[tokio::test]
     async fn a_dying_servers_port_is_waited_for() {
         let folder = tempfile::tempdir().unwrap();
-        let first = both(folder.path()).await;
-        let dying = bind(first["nats"]).unwrap();
-        let again = settle(
+        let first = choose_both(folder.path()).await;
+        let dying = bind_port(first["nats"]).unwrap();
+        let again = choose_ports(
             folder.path(),
             [Program::Nats].into_iter(),
             Duration::from_secs(60),
@@ -184,7 +184,7 @@ mod tests {
     #[tokio::test]
     async fn a_broken_list_is_made_anew() {
         let folder = tempfile::tempdir().unwrap();
-        std::fs::write(folder.path().join(FILE), "{").unwrap();
-        assert_eq!(both(folder.path()).await.len(), 13);
+        std::fs::write(folder.path().join(PORTS_FILE), "{").unwrap();
+        assert_eq!(choose_both(folder.path()).await.len(), 13);
     }
 }

@@ -8,25 +8,25 @@ use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, Buf
 use tokio::net::TcpStream;
 
 /// The longest that one look may take.
-const ONE_LOOK: Duration = Duration::from_secs(3);
+const PROBE_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// The most that is read of one answer; nats-server's greeting has about 500 bytes.
-const MAX_ANSWER: u64 = 64 << 10;
+const MAX_ANSWER_BYTES: u64 = 64 << 10;
 
 /// Asks nats-server for a PONG, and whether JetStream is on. The error says what is missing.
-pub(crate) async fn nats(port: u16) -> Result<(), String> {
-    within(async {
+pub(crate) async fn check_nats(port: u16) -> Result<(), String> {
+    with_timeout(async {
         let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await?;
         let (read, mut write) = stream.into_split();
-        let mut answers = BufReader::new(read.take(MAX_ANSWER));
+        let mut answers = BufReader::new(read.take(MAX_ANSWER_BYTES));
         let mut line = String::new();
         answers.read_line(&mut line).await?;
         let info: serde_json::Value = line
             .strip_prefix("INFO ")
             .and_then(|info| serde_json::from_str(info).ok())
-            .ok_or_else(|| other(format!("it greets with {:?}", shortened(&line))))?;
+            .ok_or_else(|| not_ready(format!("it greets with {:?}", truncate_text(&line))))?;
         if info["jetstream"] != true {
-            return Err(other("JetStream is not on yet".to_owned()));
+            return Err(not_ready("JetStream is not on yet".to_owned()));
         }
         let hello = r#"CONNECT {"verbose":false,"pedantic":false,"name":"lookalike readiness","lang":"rust","version":"1"}"#;
         write
@@ -36,7 +36,7 @@ pub(crate) async fn nats(port: u16) -> Result<(), String> {
         answers.read_line(&mut line).await?;
         match line.trim_end() {
             "PONG" => Ok(()),
-            answer => Err(other(format!("it answers {:?} to a PING", shortened(answer)))),
+            answer => Err(not_ready(format!("it answers {:?} to a PING", truncate_text(answer)))),
         }
     })
     .await
@@ -45,9 +45,12 @@ pub(crate) async fn nats(port: u16) -> Result<(), String> {
 /// Asks a running nats-server whether its streams can be written. After a write that failed (a full
 /// disk) a stream takes nothing more until the server is started again, though there be room.
 /// Without an answer nothing is known, and that is not an error.
-pub(crate) async fn nats_store(client: &reqwest::Client, health_port: u16) -> Result<(), String> {
+pub(crate) async fn check_nats_store(
+    client: &reqwest::Client,
+    health_port: u16,
+) -> Result<(), String> {
     let url = format!("http://127.0.0.1:{health_port}/healthz");
-    let Ok(answer) = client.get(url).timeout(ONE_LOOK).send().await else {
+    let Ok(answer) = client.get(url).timeout(PROBE_TIMEOUT).send().await else {
         return Ok(());
     };
     match answer.text().await {
@@ -59,7 +62,7 @@ pub(crate) async fn nats_store(client: &reqwest::Client, health_port: u16) -> Re
 }
 
 /// Asks Milvus for its health, and its gRPC port for HTTP/2. The error says what is missing.
-pub(crate) async fn milvus(
+pub(crate) async fn check_milvus(
     client: &reqwest::Client,
     metrics_port: u16,
     grpc_port: u16,
@@ -70,14 +73,14 @@ pub(crate) async fn milvus(
         let text = answer.text().await.map_err(io::Error::other)?;
         match text.trim() {
             "OK" => Ok(()),
-            _ => Err(other(format!(
+            _ => Err(not_ready(format!(
                 "it says of its health {:?}",
-                shortened(&text)
+                truncate_text(&text)
             ))),
         }
     };
-    within(health).await?;
-    within(async {
+    with_timeout(health).await?;
+    with_timeout(async {
         // The client's part of an HTTP/2 greeting, and an empty SETTINGS frame (type 4) from
         // either side.
         let mut greeting = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
@@ -88,24 +91,24 @@ pub(crate) async fn milvus(
         stream.read_exact(&mut frame).await?;
         match frame[3] {
             4 => Ok(()),
-            _ => Err(other("its gRPC port does not speak HTTP/2".to_owned())),
+            _ => Err(not_ready("its gRPC port does not speak HTTP/2".to_owned())),
         }
     })
     .await
 }
 
-async fn within(look: impl Future<Output = io::Result<()>>) -> Result<(), String> {
-    match tokio::time::timeout(ONE_LOOK, look).await {
+async fn with_timeout(probe: impl Future<Output = io::Result<()>>) -> Result<(), String> {
+    match tokio::time::timeout(PROBE_TIMEOUT, probe).await {
         Ok(Ok(())) => Ok(()),
         Ok(Err(error)) => Err(error.to_string()),
         Err(_) => Err("it accepts connections and does not answer".to_owned()),
     }
 }
 
-fn other(message: String) -> io::Error {
+fn not_ready(message: String) -> io::Error {
     io::Error::other(message)
 }
 
-fn shortened(text: &str) -> String {
+fn truncate_text(text: &str) -> String {
     text.trim().chars().take(100).collect()
 }

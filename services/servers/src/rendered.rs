@@ -7,11 +7,15 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use crate::data_dir::write_whole;
+use crate::data_dir::write_atomically;
 use crate::ports::Ports;
 
 /// Writes `nats-server.conf` into the server's folder.
-pub(crate) fn nats(folder: &str, ports: &Ports, max_file_store: u64) -> io::Result<()> {
+pub(crate) fn write_nats_config(
+    folder: &str,
+    ports: &Ports,
+    max_file_store: u64,
+) -> io::Result<()> {
     let (port, health) = (ports["nats"], ports["nats-health"]);
     let store = json!(format!("{folder}/jetstream"));
     // The default of two minutes between syncs would lose whatever was acknowledged since when
@@ -28,11 +32,11 @@ jetstream {{
 }}
 "#
     );
-    write_whole(&Path::new(folder).join("nats-server.conf"), text.as_bytes())
+    write_atomically(&Path::new(folder).join("nats-server.conf"), text.as_bytes())
 }
 
 /// Writes `configs/` into the server's folder, and makes the folders that Milvus expects.
-pub(crate) fn milvus(folder: &str, ports: &Ports) -> io::Result<()> {
+pub(crate) fn write_milvus_config(folder: &str, ports: &Ports) -> io::Result<()> {
     let configs = Path::new(folder).join("configs");
     for name in ["configs", "data", "logs", "run"] {
         std::fs::create_dir_all(Path::new(folder).join(name))?;
@@ -40,11 +44,11 @@ pub(crate) fn milvus(folder: &str, ports: &Ports) -> io::Result<()> {
     // YAML holds JSON, so JSON will do.
     let settings = serde_json::to_vec_pretty(&milvus_settings(folder, ports))
         .expect("a JSON value can be written");
-    write_whole(&configs.join("milvus.yaml"), &settings)?;
+    write_atomically(&configs.join("milvus.yaml"), &settings)?;
     let etcd = serde_json::to_vec_pretty(&etcd_settings(folder, ports))
         .expect("a JSON value can be written");
-    write_whole(&configs.join("etcd.yaml"), &etcd)?;
-    write_whole(
+    write_atomically(&configs.join("etcd.yaml"), &etcd)?;
+    write_atomically(
         &configs.join("glog.conf"),
         b"--logtostdout=false\n--logtostderr=true\n--alsologtostderr=false\n--minloglevel=2\n\
           --log_dir=logs/\n--max_log_size=5\n--stop_logging_if_full_disk=true\n",
@@ -52,7 +56,7 @@ pub(crate) fn milvus(folder: &str, ports: &Ports) -> io::Result<()> {
 }
 
 fn milvus_settings(folder: &str, ports: &Ports) -> Value {
-    let at = |name: &str| json!({"ip": "127.0.0.1", "port": ports[name]});
+    let address = |name: &str| json!({"ip": "127.0.0.1", "port": ports[name]});
     let etcd = format!("127.0.0.1:{}", ports["milvus-etcd-client"]);
     json!({
         "etcd": {
@@ -81,7 +85,7 @@ fn milvus_settings(folder: &str, ports: &Ports) -> Value {
             "http": {"enabled": false},
             "timeTickInterval": 50,
         },
-        "rootCoord": at("milvus-root-coord"),
+        "rootCoord": address("milvus-root-coord"),
         // Each model's index is a collection, and so is each test's; the default is 64.
         "quotaAndLimits": {"limits": {"maxCollectionNum": 4096, "maxCollectionNumPerDB": 4096}},
         "queryCoord": {
@@ -90,11 +94,11 @@ fn milvus_settings(folder: &str, ports: &Ports) -> Value {
             "checkInterval": 200,
             "distPullInterval": 200,
         },
-        "queryNode": at("milvus-query-node"),
+        "queryNode": address("milvus-query-node"),
         "indexCoord": {"bindIndexNodeMode": {"enable": false}},
-        "indexNode": at("milvus-index-node"),
-        "dataCoord": at("milvus-data-coord"),
-        "dataNode": at("milvus-data-node"),
+        "indexNode": address("milvus-index-node"),
+        "dataCoord": address("milvus-data-coord"),
+        "dataNode": address("milvus-data-node"),
     })
 }
 

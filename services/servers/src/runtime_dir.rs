@@ -20,7 +20,7 @@ const PID_FILE: &str = "standalone.pid";
 ///
 /// # Errors
 /// [`Error::RuntimeDir`] when another account holds the folder.
-pub(crate) fn prepare() -> Result<(), Error> {
+pub(crate) fn prepare_runtime_dirs() -> Result<(), Error> {
     if fs::create_dir(TMP).is_ok() {
         // For all users, like `/tmp` itself. Without it only this account could run Milvus here.
         let _ = fs::set_permissions(TMP, Permissions::from_mode(0o1777));
@@ -57,13 +57,13 @@ fn may_write(file: &Path) -> bool {
 
 /// The files of one Milvus process; removed on drop.
 #[derive(Debug)]
-pub(crate) struct Traces {
+pub(crate) struct MilvusTraces {
     pid: u32,
 }
 
-impl Traces {
+impl MilvusTraces {
     /// Of the process with this number.
-    pub(crate) fn of(pid: u32) -> Self {
+    pub(crate) fn for_process(pid: u32) -> Self {
         Self { pid }
     }
 
@@ -80,7 +80,7 @@ impl Traces {
     }
 }
 
-impl Drop for Traces {
+impl Drop for MilvusTraces {
     fn drop(&mut self) {
         self.remove_pid_file();
         let _ = fs::remove_file(format!("{TMP}/server_id_{}", self.pid));

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::child::Child;
+use crate::child::ChildProcess;
 use crate::data_dir::DataDir;
 use crate::error::Error;
 use crate::fetch::Programs;
@@ -15,19 +15,19 @@ use crate::loopback;
 use crate::ports::Ports;
 use crate::readiness;
 use crate::rendered;
-use crate::runtime_dir::{self, Traces};
+use crate::runtime_dir::{self, MilvusTraces};
 use crate::settings::Settings;
-use crate::stage::{Program, Progress, Stage};
+use crate::stage::{Program, ServerProgress, ServerStage};
 
 /// How often a starting server is asked whether it is ready.
-const LOOK_EVERY: Duration = Duration::from_millis(25);
+const READINESS_POLL_INTERVAL: Duration = Duration::from_millis(25);
 
 /// What of our environment the servers see: nothing that changes how they work.
-const ENVIRONMENT: [&str; 6] = ["PATH", "HOME", "USER", "LANG", "TZ", "TMPDIR"];
+const PASSED_ENVIRONMENT: [&str; 6] = ["PATH", "HOME", "USER", "LANG", "TZ", "TMPDIR"];
 
 /// A server, running or not. Dropping it kills it.
 #[derive(Debug)]
-pub(crate) struct Server {
+pub(crate) struct ChildServer {
     pub(crate) program: Program,
     executable: PathBuf,
     /// The server's folder within the data folder; all that it writes is below.
@@ -36,18 +36,18 @@ pub(crate) struct Server {
     settings: Settings,
     /// For questions about health.
     http: reqwest::Client,
-    running: Option<Running>,
+    running: Option<RunningServer>,
 }
 
 /// A process, and what it leaves outside the data folder: dropped in this order, so that its
 /// traces go after itself.
 #[derive(Debug)]
-struct Running {
-    child: Child,
-    traces: Option<Traces>,
+struct RunningServer {
+    child: ChildProcess,
+    traces: Option<MilvusTraces>,
 }
 
-impl Server {
+impl ChildServer {
     /// A server that is not running yet.
     pub(crate) fn new(
         program: Program,
@@ -96,16 +96,16 @@ impl Server {
 
     /// The process's number, while it runs.
     pub(crate) fn pid(&self) -> Option<u32> {
-        self.child().map(Child::pid)
+        self.child().map(ChildProcess::pid)
     }
 
     /// The running process.
-    pub(crate) fn child(&self) -> Option<&Child> {
+    pub(crate) fn child(&self) -> Option<&ChildProcess> {
         self.running.as_ref().map(|running| &running.child)
     }
 
     /// Forgets the process, which has ended.
-    pub(crate) fn take_child(&mut self) -> Option<Child> {
+    pub(crate) fn take_child(&mut self) -> Option<ChildProcess> {
         self.running.take().map(|running| running.child)
     }
 
@@ -119,19 +119,19 @@ impl Server {
     }
 
     /// Starts the process and waits until it answers. On an error it does not run.
-    pub(crate) async fn start(&mut self, progress: Progress<'_>) -> Result<(), Error> {
-        let what = self.program;
-        progress(Stage::Starting { what });
+    pub(crate) async fn start(&mut self, progress: ServerProgress<'_>) -> Result<(), Error> {
+        let program = self.program;
+        progress(ServerStage::Starting { program });
         let begun = Instant::now();
         let running = match self.program {
-            Program::Nats => Running {
+            Program::Nats => RunningServer {
                 child: self.spawn_nats().await?,
                 traces: None,
             },
             Program::Milvus => {
                 let child = self.spawn_milvus().await?;
-                let traces = Some(Traces::of(child.pid()));
-                Running { child, traces }
+                let traces = Some(MilvusTraces::for_process(child.pid()));
+                RunningServer { child, traces }
             }
         };
         self.await_ready(&running.child).await?;
@@ -139,25 +139,25 @@ impl Server {
             traces.remove_pid_file();
         }
         let took = begun.elapsed();
-        progress(Stage::Ready { what, took });
-        tracing::info!(server = %what, url = self.url(), pid = running.child.pid(), ?took, "a server is ready");
+        progress(ServerStage::Ready { program, took });
+        tracing::info!(server = %program, url = self.url(), pid = running.child.pid(), ?took, "a server is ready");
         self.running = Some(running);
         Ok(())
     }
 
-    async fn spawn_nats(&self) -> Result<Child, Error> {
-        rendered::nats(&self.folder, &self.ports, self.settings.max_file_store)
+    async fn spawn_nats(&self) -> Result<ChildProcess, Error> {
+        rendered::write_nats_config(&self.folder, &self.ports, self.settings.max_file_store)
             .map_err(|source| self.data_dir_error(source))?;
-        let mut command = self.command();
+        let mut command = self.base_command();
         command.args(["--config", "nats-server.conf"]);
-        self.spawn(command).await
+        self.spawn_child(command).await
     }
 
-    async fn spawn_milvus(&self) -> Result<Child, Error> {
-        runtime_dir::prepare()?;
-        rendered::milvus(&self.folder, &self.ports)
+    async fn spawn_milvus(&self) -> Result<ChildProcess, Error> {
+        runtime_dir::prepare_runtime_dirs()?;
+        rendered::write_milvus_config(&self.folder, &self.ports)
             .map_err(|source| self.data_dir_error(source))?;
-        let mut command = self.command();
+        let mut command = self.base_command();
         let libraries = self.executable.parent().unwrap_or(Path::new("."));
         command
             .args(["run", "standalone"])
@@ -168,18 +168,18 @@ impl Server {
             .env("MILVUSCONF", format!("{}/configs", self.folder))
             .env("MILVUS_RUN_DIR", format!("{}/run", self.folder));
         let program = self.program;
-        let handshake =
-            loopback::prepare(&mut command).map_err(|source| Error::Spawn { program, source })?;
-        let child = self.spawn(command).await?;
-        handshake.serve("Milvus");
+        let handshake = loopback::prepare_command(&mut command)
+            .map_err(|source| Error::Spawn { program, source })?;
+        let child = self.spawn_child(command).await?;
+        handshake.serve_binds("Milvus");
         Ok(child)
     }
 
     /// The program, in its folder, with as little as possible around it.
-    fn command(&self) -> Command {
+    fn base_command(&self) -> Command {
         let mut command = Command::new(&self.executable);
         command.current_dir(&self.folder).env_clear();
-        for name in ENVIRONMENT {
+        for name in PASSED_ENVIRONMENT {
             if let Some(value) = std::env::var_os(name) {
                 command.env(name, value);
             }
@@ -187,10 +187,10 @@ impl Server {
         command
     }
 
-    async fn spawn(&self, command: Command) -> Result<Child, Error> {
-        let mut log = LogFile::open(&self.log_path(), self.settings.log_file_limit)
+    async fn spawn_child(&self, command: Command) -> Result<ChildProcess, Error> {
+        let mut log = LogFile::open(&self.log_path(), self.settings.max_log_file)
             .map_err(|source| self.data_dir_error(source))?;
-        let child = Child::spawn(command, move |chunk| log.write(chunk)).await;
+        let child = ChildProcess::spawn(command, move |chunk| log.append_chunk(chunk)).await;
         child.map_err(|source| Error::Spawn {
             program: self.program,
             source,
@@ -204,29 +204,29 @@ impl Server {
         }
     }
 
-    async fn await_ready(&self, child: &Child) -> Result<(), Error> {
+    async fn await_ready(&self, child: &ChildProcess) -> Result<(), Error> {
         let limit = match self.program {
             Program::Nats => self.settings.nats_start_timeout,
             Program::Milvus => self.settings.milvus_start_timeout,
         };
-        let mut last = String::from("it was not asked yet");
+        let mut last_answer = String::from("it was not asked yet");
         let answers = async {
             loop {
-                match self.look().await {
+                match self.check_ready().await {
                     Ok(()) => return,
-                    Err(missing) => last = missing,
+                    Err(missing) => last_answer = missing,
                 }
-                tokio::time::sleep(LOOK_EVERY).await;
+                tokio::time::sleep(READINESS_POLL_INTERVAL).await;
             }
         };
         let ended = tokio::select! {
             () = answers => return Ok(()),
-            status = child.exited() => Some(status),
+            status = child.wait_exit() => Some(status),
             () = tokio::time::sleep(limit) => None,
         };
         let program = self.program;
         let log_path = self.log_path();
-        let log_tail = child.tail();
+        let log_tail = child.log_tail();
         Err(match ended {
             Some(status) => Error::EndedAtStart {
                 program,
@@ -237,31 +237,31 @@ impl Server {
             None => Error::StartTimeout {
                 program,
                 limit,
-                last,
+                last: last_answer,
                 log_tail,
                 log_path,
             },
         })
     }
 
-    async fn look(&self) -> Result<(), String> {
+    async fn check_ready(&self) -> Result<(), String> {
         match self.program {
-            Program::Nats => readiness::nats(self.ports["nats"]).await,
+            Program::Nats => readiness::check_nats(self.ports["nats"]).await,
             Program::Milvus => {
                 let metrics = self.ports["milvus-metrics"];
-                readiness::milvus(&self.http, metrics, self.ports["milvus"]).await
+                readiness::check_milvus(&self.http, metrics, self.ports["milvus"]).await
             }
         }
     }
 
     /// Why a server that runs can't do its work until it is started again.
-    pub(crate) async fn stuck(&self) -> Option<String> {
+    pub(crate) async fn stuck_reason(&self) -> Option<String> {
         match (self.program, &self.running) {
             (Program::Nats, Some(_)) => {
                 let health = self.ports["nats-health"];
-                readiness::nats_store(&self.http, health).await.err()
+                readiness::check_nats_store(&self.http, health).await.err()
             }
-            (Program::Milvus, Some(_)) => self.look().await.err(),
+            (Program::Milvus, Some(_)) => self.check_ready().await.err(),
             _ => None,
         }
     }
@@ -273,14 +273,14 @@ impl Server {
             return;
         };
         let grace = match self.program {
-            Program::Nats => self.settings.nats_stop_grace,
-            Program::Milvus => self.settings.milvus_stop_grace,
+            Program::Nats => self.settings.nats_stop_timeout,
+            Program::Milvus => self.settings.milvus_stop_timeout,
         };
         let begun = Instant::now();
-        child.signal(libc::SIGTERM);
-        let left = tokio::time::timeout(grace, child.exited()).await.is_ok();
+        child.send_signal(libc::SIGTERM);
+        let left = tokio::time::timeout(grace, child.wait_exit()).await.is_ok();
         if !left {
-            child.kill().await;
+            child.kill_and_wait().await;
         }
         // Only now: had this future been dropped, the process would still be ours.
         self.running = None;
@@ -290,7 +290,7 @@ impl Server {
     /// Kills the process, as a crash would. Returns when it is gone.
     pub(crate) async fn kill(&mut self) {
         if let Some(child) = self.child() {
-            child.kill().await;
+            child.kill_and_wait().await;
             self.running = None;
         }
     }

@@ -7,29 +7,29 @@ use crate::data_dir::DataDir;
 use crate::error::Error;
 use crate::fetch::Programs;
 use crate::ports;
-use crate::server::Server;
+use crate::server::ChildServer;
 use crate::settings::Settings;
-use crate::stage::{Program, Progress, Wanted};
+use crate::stage::{Program, ServerProgress, WantedServers};
 
-/// Running servers, and the lock of their data folder. Dropping it kills them; [`Servers::stop`]
+/// Running servers, and the lock of their data folder. Dropping it kills them; [`Servers::stop_slot`]
 /// is the polite way.
 #[derive(Debug)]
 pub struct Servers {
     // Fields are dropped in this order: the servers are told to die before the lock is let go.
-    nats: Option<Slot>,
-    milvus: Option<Slot>,
+    nats: Option<ServerSlot>,
+    milvus: Option<ServerSlot>,
     data_dir: DataDir,
 }
 
 #[derive(Debug)]
-struct Slot {
-    server: Server,
+struct ServerSlot {
+    server: ChildServer,
     url: String,
 }
 
 /// A server that ended without being asked to.
 #[derive(Debug, Clone)]
-pub struct Exited {
+pub struct ExitedServer {
     /// The server.
     pub program: Program,
     /// How it ended.
@@ -51,19 +51,19 @@ impl Servers {
         settings: &Settings,
         programs: &Programs,
         data_dir: &Path,
-        wanted: Wanted,
-        progress: Progress<'_>,
+        wanted: WantedServers,
+        progress: ServerProgress<'_>,
     ) -> Result<Self, Error> {
-        let data_dir = DataDir::take(data_dir)?;
-        let patience = settings.port_patience;
-        let ports = ports::settle(data_dir.path(), wanted.programs(), patience).await?;
+        let data_dir = DataDir::acquire_lock(data_dir)?;
+        let port_timeout = settings.port_timeout;
+        let ports = ports::choose_ports(data_dir.path(), wanted.programs(), port_timeout).await?;
         let slot = |program, wanted: bool| {
             wanted
                 .then(|| {
                     let server =
-                        Server::new(program, settings, programs, &data_dir, ports.clone())?;
+                        ChildServer::new(program, settings, programs, &data_dir, ports.clone())?;
                     let url = server.url();
-                    Ok::<_, Error>(Slot { server, url })
+                    Ok::<_, Error>(ServerSlot { server, url })
                 })
                 .transpose()
         };
@@ -73,8 +73,8 @@ impl Servers {
             data_dir,
         };
         tokio::try_join!(
-            start(&mut servers.nats, progress),
-            start(&mut servers.milvus, progress),
+            start_slot(&mut servers.nats, progress),
+            start_slot(&mut servers.milvus, progress),
         )?;
         Ok(servers)
     }
@@ -119,42 +119,42 @@ impl Servers {
     /// It stays down until it is restarted. Waits for ever while none runs.
     ///
     /// Safe to use in `select!`: dropping the future loses nothing.
-    pub async fn exited(&mut self) -> Exited {
+    pub async fn next_exit(&mut self) -> ExitedServer {
         let (slot, status) = tokio::select! {
-            status = end_of(&self.nats) => (&mut self.nats, status),
-            status = end_of(&self.milvus) => (&mut self.milvus, status),
+            status = wait_slot_exit(&self.nats) => (&mut self.nats, status),
+            status = wait_slot_exit(&self.milvus) => (&mut self.milvus, status),
         };
         let server = &mut slot.as_mut().expect("it had a child that ended").server;
         let child = server.take_child().expect("it has just ended");
-        Exited {
+        ExitedServer {
             program: server.program,
             status,
-            log_tail: child.tail(),
+            log_tail: child.log_tail(),
             log_path: server.log_path(),
         }
     }
 
     /// Whether nats-server runs and takes nothing any more, as after its disk was full; and what it
     /// says of that. Only starting it again helps.
-    pub async fn nats_is_stuck(&self) -> Option<String> {
-        self.nats.as_ref()?.server.stuck().await
+    pub async fn nats_stuck_reason(&self) -> Option<String> {
+        self.nats.as_ref()?.server.stuck_reason().await
     }
 
     /// Whether Milvus runs and does not say that it is well, and what it says. It may be for a
     /// moment; one that was frozen for long (its session is over then) stays so until it is
     /// started again.
-    pub async fn milvus_is_unwell(&self) -> Option<String> {
-        self.milvus.as_ref()?.server.stuck().await
+    pub async fn milvus_unhealthy_reason(&self) -> Option<String> {
+        self.milvus.as_ref()?.server.stuck_reason().await
     }
 
-    /// Kills nats-server as a crash would. [`Servers::exited`] does not tell of it.
+    /// Kills nats-server as a crash would. [`Servers::next_exit`] does not tell of it.
     pub async fn kill_nats(&mut self) {
         if let Some(slot) = &mut self.nats {
             slot.server.kill().await;
         }
     }
 
-    /// Kills Milvus as a crash would. [`Servers::exited`] does not tell of it.
+    /// Kills Milvus as a crash would. [`Servers::next_exit`] does not tell of it.
     pub async fn kill_milvus(&mut self) {
         if let Some(slot) = &mut self.milvus {
             slot.server.kill().await;
@@ -166,7 +166,7 @@ impl Servers {
     /// # Errors
     /// When it does not answer, or is not ours.
     pub async fn restart_nats(&mut self) -> Result<(), Error> {
-        restart(&mut self.nats, Program::Nats).await
+        restart_slot(&mut self.nats, Program::Nats).await
     }
 
     /// Starts Milvus again, over the same ports and data; stops it first if it runs. That it
@@ -175,38 +175,41 @@ impl Servers {
     /// # Errors
     /// When it does not answer, or is not ours.
     pub async fn restart_milvus(&mut self) -> Result<(), Error> {
-        restart(&mut self.milvus, Program::Milvus).await
+        restart_slot(&mut self.milvus, Program::Milvus).await
     }
 
     /// Stops what runs: asks, waits a little, kills. Milvus hardly ever leaves by itself, so
     /// whoever has written to it flushes it first.
     pub async fn stop(mut self) {
-        tokio::join!(stop(&mut self.nats), stop(&mut self.milvus));
+        tokio::join!(stop_slot(&mut self.nats), stop_slot(&mut self.milvus));
     }
 }
 
-async fn start(slot: &mut Option<Slot>, progress: Progress<'_>) -> Result<(), Error> {
+async fn start_slot(
+    slot: &mut Option<ServerSlot>,
+    progress: ServerProgress<'_>,
+) -> Result<(), Error> {
     match slot {
         Some(slot) => slot.server.start(progress).await,
         None => Ok(()),
     }
 }
 
-async fn restart(slot: &mut Option<Slot>, program: Program) -> Result<(), Error> {
+async fn restart_slot(slot: &mut Option<ServerSlot>, program: Program) -> Result<(), Error> {
     let slot = slot.as_mut().ok_or(Error::NotOurs { program })?;
     slot.server.stop().await;
     slot.server.start(&|_| {}).await
 }
 
-async fn stop(slot: &mut Option<Slot>) {
+async fn stop_slot(slot: &mut Option<ServerSlot>) {
     if let Some(slot) = slot {
         slot.server.stop().await;
     }
 }
 
-async fn end_of(slot: &Option<Slot>) -> ExitStatus {
+async fn wait_slot_exit(slot: &Option<ServerSlot>) -> ExitStatus {
     match slot.as_ref().and_then(|slot| slot.server.child()) {
-        Some(child) => child.exited().await,
+        Some(child) => child.wait_exit().await,
         None => std::future::pending().await,
     }
 }

@@ -24,18 +24,18 @@ pub struct Settings {
     pub milvus_start_timeout: Duration,
     /// How long nats-server has to leave by itself before it is killed.
     #[serde(with = "lookalike_chassis::settings::duration")]
-    pub nats_stop_grace: Duration,
+    pub nats_stop_timeout: Duration,
     /// How long Milvus has to leave by itself before it is killed. It hardly ever does, however
     /// long one waits: what matters is that the caller has flushed.
     #[serde(with = "lookalike_chassis::settings::duration")]
-    pub milvus_stop_grace: Duration,
+    pub milvus_stop_timeout: Duration,
     /// How long a data folder's ports may still be busy at start (a server that is just dying)
     /// before others are chosen.
     #[serde(with = "lookalike_chassis::settings::duration")]
-    pub port_patience: Duration,
+    pub port_timeout: Duration,
     /// Size at which a server's log file is put aside; one older file is kept beside it.
     #[serde(with = "lookalike_chassis::settings::size")]
-    pub log_file_limit: u64,
+    pub max_log_file: u64,
     /// What all streams of nats-server may take on disk together.
     #[serde(with = "lookalike_chassis::settings::size")]
     pub max_file_store: u64,
@@ -49,10 +49,10 @@ impl Default for Settings {
             fetch_timeout: Duration::from_secs(15 * 60),
             nats_start_timeout: Duration::from_secs(30),
             milvus_start_timeout: Duration::from_secs(120),
-            nats_stop_grace: Duration::from_secs(3),
-            milvus_stop_grace: Duration::from_millis(1500),
-            port_patience: Duration::from_secs(5),
-            log_file_limit: 16 << 20,
+            nats_stop_timeout: Duration::from_secs(3),
+            milvus_stop_timeout: Duration::from_millis(1500),
+            port_timeout: Duration::from_secs(5),
+            max_log_file: 16 << 20,
             max_file_store: 4 << 30,
         }
     }

@@ -14,36 +14,36 @@ use std::sync::{Mutex, PoisonError, mpsc};
 
 use tokio::sync::oneshot;
 
-struct Request {
+struct SpawnRequest {
     command: Command,
     reply: oneshot::Sender<io::Result<Child>>,
 }
 
-static SPAWNER: Mutex<Option<mpsc::Sender<Request>>> = Mutex::new(None);
+static SPAWNER: Mutex<Option<mpsc::Sender<SpawnRequest>>> = Mutex::new(None);
 
-/// Spawns `command` in a process group of its own (so that Ctrl-C at the terminal reaches us and
+/// Spawns `base_command` in a process group of its own (so that Ctrl-C at the terminal reaches us and
 /// not it), to be killed when this process ends, however that comes about.
-pub(crate) async fn spawn(command: Command) -> io::Result<Child> {
+pub(crate) async fn spawn_tied_child(command: Command) -> io::Result<Child> {
     let (reply, answer) = oneshot::channel();
-    sender()?
-        .send(Request { command, reply })
+    request_sender()?
+        .send(SpawnRequest { command, reply })
         .expect("the spawner's thread never ends");
     answer
         .await
         .expect("the spawner's thread answers every request")
 }
 
-fn sender() -> io::Result<mpsc::Sender<Request>> {
+fn request_sender() -> io::Result<mpsc::Sender<SpawnRequest>> {
     let mut spawner = SPAWNER.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(sender) = &*spawner {
         return Ok(sender.clone());
     }
-    let (sender, requests) = mpsc::channel::<Request>();
+    let (sender, requests) = mpsc::channel::<SpawnRequest>();
     std::thread::Builder::new()
         .name("spawner".to_owned())
         .spawn(move || {
-            for Request { mut command, reply } in requests {
-                tie_to_us(&mut command);
+            for SpawnRequest { mut command, reply } in requests {
+                die_with_parent(&mut command);
                 // A caller that no longer waits must not leave a child behind.
                 if let Err(Ok(mut child)) = reply.send(command.spawn()) {
                     let _ = child.kill();
@@ -55,20 +55,20 @@ fn sender() -> io::Result<mpsc::Sender<Request>> {
     Ok(sender)
 }
 
-fn tie_to_us(command: &mut Command) {
+fn die_with_parent(command: &mut Command) {
     use std::os::unix::process::CommandExt as _;
     command.process_group(0);
     #[cfg(target_os = "linux")]
     {
-        let us = std::process::id();
-        let ask_for_death = move || {
+        let parent = std::process::id();
+        let request_death_signal = move || {
             // SAFETY: both are plain system calls without pointers, allowed after fork.
             unsafe {
                 if libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) != 0 {
                     return Err(io::Error::last_os_error());
                 }
                 // We may have died before the request was made: then no signal will come.
-                if libc::getppid().cast_unsigned() != us {
+                if libc::getppid().cast_unsigned() != parent {
                     return Err(io::Error::from_raw_os_error(libc::ESRCH));
                 }
             }
@@ -76,6 +76,6 @@ fn tie_to_us(command: &mut Command) {
         };
         // SAFETY: the closure runs between fork and exec. It makes system calls only, allocates
         // nothing and takes no lock (`from_raw_os_error` and `last_os_error` don't either).
-        unsafe { command.pre_exec(ask_for_death) };
+        unsafe { command.pre_exec(request_death_signal) };
     }
 }

@@ -23,14 +23,14 @@ impl fmt::Display for Program {
 
 /// Which programs the caller wants from us; the others are run by someone else, or not at all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Wanted {
+pub struct WantedServers {
     /// A nats-server of our own.
     pub nats: bool,
     /// A Milvus of our own.
     pub milvus: bool,
 }
 
-impl Wanted {
+impl WantedServers {
     /// Both servers.
     pub const ALL: Self = Self {
         nats: true,
@@ -47,50 +47,56 @@ impl Wanted {
 
 /// One step of fetching or starting, for people who wait. `Display` gives a plain line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Stage {
+pub enum ServerStage {
     /// Another process is filling the same cache folder; it goes on when that is done.
-    WaitingForOther,
+    WaitingForCacheLock,
     /// A program is being downloaded.
     Fetching {
         /// The program.
-        what: Program,
+        program: Program,
     },
     /// A program is being unpacked. Told again as it proceeds.
     Unpacking {
         /// The program.
-        what: Program,
+        program: Program,
         /// How much of it is done, 0 to 100.
         percent: u8,
     },
     /// A server's process is being started.
     Starting {
         /// The server.
-        what: Program,
+        program: Program,
     },
     /// A server answers.
     Ready {
         /// The server.
-        what: Program,
+        program: Program,
         /// The time from `Starting` to the first good answer.
         took: Duration,
     },
 }
 
-impl fmt::Display for Stage {
+impl fmt::Display for ServerStage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::WaitingForOther => {
+            Self::WaitingForCacheLock => {
                 f.write_str("waiting for another lookalike that is fetching the servers")
             }
-            Self::Fetching { what } => write!(f, "fetching {what} (once)"),
-            Self::Unpacking { what, percent } => write!(f, "unpacking {what} ({percent} %)"),
-            Self::Starting { what } => write!(f, "starting {what}"),
-            Self::Ready { what, took } => {
+            Self::Fetching { program: what } => write!(f, "fetching {what} (once)"),
+            Self::Unpacking {
+                program: what,
+                percent,
+            } => write!(f, "unpacking {what} ({percent} %)"),
+            Self::Starting { program: what } => write!(f, "starting {what}"),
+            Self::Ready {
+                program: what,
+                took,
+            } => {
                 write!(f, "{what} is ready after {:.1} s", took.as_secs_f64())
             }
         }
     }
 }
 
-/// Is told each [`Stage`] as it begins; must return at once.
-pub type Progress<'a> = &'a (dyn Fn(Stage) + Sync);
+/// Is told each [`ServerStage`] as it begins; must return at once.
+pub type ServerProgress<'a> = &'a (dyn Fn(ServerStage) + Sync);

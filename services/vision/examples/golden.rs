@@ -4,11 +4,11 @@
 //! To be done anew whenever weights change (a test says so for the bundled model). On the CPU,
 //! whose results all other devices are compared with.
 
-use lookalike_vision::{DEFAULT, Engine, Golden, Model, Settings};
+use lookalike_vision::{DEFAULT_MODEL, Engine, GoldenFile, Model, Settings};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let model = std::env::args().nth(1);
-    let mut model = Model::load(model.as_deref().unwrap_or(DEFAULT))?;
+    let mut model = Model::load(model.as_deref().unwrap_or(DEFAULT_MODEL))?;
     // What is there may be what is to be replaced.
     model.forget_golden();
     let settings = Settings {
@@ -16,7 +16,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         ..Settings::default()
     };
     let engine = Engine::start(&model, &settings)?;
-    let golden = Golden::new(&model.description().checksum, engine.golden());
+    let golden = GoldenFile::new(&model.description().checksum, engine.golden());
     println!("{}", serde_json::to_string(&golden)?);
     Ok(())
 }

@@ -8,7 +8,9 @@
 
 use std::time::{Duration, Instant};
 
-use lookalike_vision::{DEFAULT, Engine, Limits, Model, Settings, decode, preprocess};
+use lookalike_vision::{
+    DEFAULT_MODEL, Engine, Limits, Model, Settings, decode_image, preprocess_image,
+};
 
 /// Seconds that this process had a processor, all its threads together: what a rate on a machine
 /// with other work is to be compared by. Not a number where the system does not tell.
@@ -24,12 +26,12 @@ fn cpu_seconds() -> f64 {
     ticks.unwrap_or(f64::NAN) / 100.0
 }
 
-const LEAST_TIME: Duration = Duration::from_secs(3);
+const MIN_RUN_TIME: Duration = Duration::from_secs(3);
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut arguments = std::env::args().skip(1);
-    let model = Model::load(arguments.next().as_deref().unwrap_or(DEFAULT))?;
+    let model = Model::load(arguments.next().as_deref().unwrap_or(DEFAULT_MODEL))?;
     let description = model.description().clone();
     for batch in [1, 8, 16, 32] {
         let settings = Settings {
@@ -46,9 +48,9 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         let inputs: Vec<_> = vec![input; batch];
         let (start, mut images, mut best) = (Instant::now(), 0, Duration::MAX);
         let cpu_start = cpu_seconds();
-        while start.elapsed() < LEAST_TIME || images == 0 {
+        while start.elapsed() < MIN_RUN_TIME || images == 0 {
             let run = Instant::now();
-            engine.embed(inputs.clone()).await?;
+            engine.embed_images(inputs.clone()).await?;
             best = best.min(run.elapsed());
             images += batch;
         }
@@ -60,7 +62,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         );
         if batch == 1 && description.has_text() {
             let (start, mut texts) = (Instant::now(), 0);
-            while start.elapsed() < LEAST_TIME {
+            while start.elapsed() < MIN_RUN_TIME {
                 let text = format!("a photo of {texts} cats and dogs in the garden");
                 engine.embed_text(vec![text]).await?;
                 texts += 1;
@@ -75,16 +77,16 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let limits = Limits::default();
     for photo in arguments {
         let bytes = std::fs::read(&photo)?;
-        for (how, wanted) in [
-            ("reduced", description.short_side_wanted()),
+        for (how, min_short_side) in [
+            ("reduced", description.min_short_side()),
             ("in full", u32::MAX),
         ] {
             let mut best = Duration::MAX;
             let mut size = (0, 0);
             for _ in 0..5 {
                 let run = Instant::now();
-                let (picture, attributes) = decode(&bytes, wanted, &limits)?;
-                preprocess(&description, &picture);
+                let (picture, attributes) = decode_image(&bytes, min_short_side, &limits)?;
+                preprocess_image(&description, &picture);
                 best = best.min(run.elapsed());
                 size = (attributes.width, attributes.height);
             }

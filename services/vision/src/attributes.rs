@@ -7,12 +7,12 @@ use exif::{DateTime, In, Tag, Value};
 
 /// What is indexed about a picture beside its vector.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Attributes {
+pub struct DecodedAttributes {
     /// Of the file's picture, upright, in pixels.
     pub width: u32,
     /// Of the file's picture, upright, in pixels.
     pub height: u32,
-    /// `jpeg`, `png`, `gif`, `webp`, `bmp`, `tiff`, `ico`, `qoi`, `pnm`, `hdr` or `tga`.
+    /// `jpeg`, `png`, `gif`, `webp`, `bmp`, `sample_tiff`, `ico`, `qoi`, `pnm`, `hdr` or `tga`.
     pub format: &'static str,
     /// When it was taken, in seconds since 1970; camera clocks without a time zone count as UTC.
     pub taken_at: Option<i64>,
@@ -24,19 +24,19 @@ pub struct Attributes {
 
 /// The part of the attributes that comes from EXIF.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(crate) struct Shot {
+pub(crate) struct ExifAttributes {
     pub taken_at: Option<i64>,
     pub camera: Option<String>,
 }
 
 /// Reads an EXIF block, from its TIFF header on.
-pub(crate) fn read_exif(block: &[u8]) -> Shot {
+pub(crate) fn read_exif(block: &[u8]) -> ExifAttributes {
     let exif = exif::Reader::new()
         .continue_on_error(true)
         .read_raw(block.to_vec())
         .or_else(|error| error.distill_partial_result(|_| {}));
     let Ok(exif) = exif else {
-        return Shot::default();
+        return ExifAttributes::default();
     };
     let ascii = |tag| match &exif.get_field(tag, In::PRIMARY)?.value {
         Value::Ascii(lines) => lines.first().map(Vec::as_slice),
@@ -56,17 +56,17 @@ pub(crate) fn read_exif(block: &[u8]) -> Shot {
         }
         unix_seconds(&time)
     });
-    Shot {
+    ExifAttributes {
         taken_at,
-        camera: camera(
-            &ascii(Tag::Make).map(text).unwrap_or_default(),
-            &ascii(Tag::Model).map(text).unwrap_or_default(),
+        camera: join_camera_name(
+            &ascii(Tag::Make).map(clean_text).unwrap_or_default(),
+            &ascii(Tag::Model).map(clean_text).unwrap_or_default(),
         ),
     }
 }
 
 /// Printable text of at most 64 characters.
-fn text(raw: &[u8]) -> String {
+fn clean_text(raw: &[u8]) -> String {
     let text: String = String::from_utf8_lossy(raw)
         .chars()
         .filter(|letter| !letter.is_control() && *letter != char::REPLACEMENT_CHARACTER)
@@ -76,7 +76,7 @@ fn text(raw: &[u8]) -> String {
 }
 
 /// `"Canon", "Canon EOS R5"` → `Canon EOS R5`.
-fn camera(make: &str, model: &str) -> Option<String> {
+fn join_camera_name(make: &str, model: &str) -> Option<String> {
     let maker = make.split_whitespace().next().unwrap_or_default();
     let repeats = !maker.is_empty() && model.to_lowercase().starts_with(&maker.to_lowercase());
     let camera = if repeats {
@@ -94,13 +94,13 @@ fn unix_seconds(time: &DateTime) -> Option<i64> {
         i64::from(time.month),
         i64::from(time.day),
     );
-    let plausible = (1826..=9999).contains(&year)
+    let is_plausible = (1826..=9999).contains(&year)
         && (1..=12).contains(&month)
         && (1..=31).contains(&day)
         && time.hour < 24
         && time.minute < 60
         && time.second <= 60;
-    if !plausible {
+    if !is_plausible {
         return None;
     }
     // Days since 1970-01-01 in the proleptic Gregorian calendar, with years that begin in March.
@@ -143,24 +143,24 @@ mod tests {
     #[test]
     fn maker_is_not_said_twice() {
         assert_eq!(
-            camera("Canon", "Canon EOS R5").as_deref(),
+            join_camera_name("Canon", "Canon EOS R5").as_deref(),
             Some("Canon EOS R5")
         );
         assert_eq!(
-            camera("NIKON CORPORATION", "NIKON D70").as_deref(),
+            join_camera_name("NIKON CORPORATION", "NIKON D70").as_deref(),
             Some("NIKON D70")
         );
         assert_eq!(
-            camera("Apple", "iPhone 6").as_deref(),
+            join_camera_name("Apple", "iPhone 6").as_deref(),
             Some("Apple iPhone 6")
         );
-        assert_eq!(camera("", ""), None);
+        assert_eq!(join_camera_name("", ""), None);
     }
 
     #[test]
     fn rubbish_is_left_out() {
         for block in [&b""[..], b"II*\0", b"II*\0\xff\xff\xff\xff", &[0xff; 300]] {
-            assert_eq!(read_exif(block), Shot::default());
+            assert_eq!(read_exif(block), ExifAttributes::default());
         }
     }
 }

@@ -39,7 +39,7 @@ pub enum Band {
 
 impl Bands {
     /// The band of a cosine of two pictures' vectors. What is no number matches nothing.
-    pub fn of(&self, score: f32) -> Band {
+    pub fn band_for(&self, score: f32) -> Band {
         let bands = [
             (self.same, Band::Same),
             (self.near_duplicate, Band::NearDuplicate),
@@ -51,7 +51,7 @@ impl Bands {
     }
 
     /// Whether the numbers can be what they are said to be.
-    pub(crate) fn check(&self) -> Result<(), String> {
+    pub(crate) fn check_order(&self) -> Result<(), String> {
         let falling = [
             self.same,
             self.near_duplicate,
@@ -90,7 +90,7 @@ mod tests {
             (-1.0, "no_match"),
             (f32::NAN, "no_match"),
         ] {
-            let band = serde_json::to_value(bands.of(score)).unwrap();
+            let band = serde_json::to_value(bands.band_for(score)).unwrap();
             assert_eq!(band, name, "{score}");
         }
     }
@@ -102,13 +102,13 @@ mod tests {
         let parse = |bands: &str| {
             let mut description = without.clone();
             description["bands"] = serde_json::from_str(bands).unwrap();
-            Description::parse(&description.to_string(), "x.json").map_err(|e| e.to_string())
+            Description::from_json(&description.to_string(), "x.json").map_err(|e| e.to_string())
         };
         let with = parse(BANDS).unwrap();
         assert_eq!(with.bands.unwrap().similar, 0.7);
         assert_eq!(parse("null").unwrap().bands, None);
         // The same vectors, whatever is said about them.
-        let without = Description::parse(json, "x.json").unwrap();
+        let without = Description::from_json(json, "x.json").unwrap();
         assert_eq!(with.fingerprint(), without.fingerprint());
         for wrong in [
             BANDS.replace("0.9,", "0.99,"),

@@ -3,9 +3,9 @@
 //! Meant as a filter ("something red"), so it follows what people call a colour, not a
 //! measurement.
 
-use crate::decode::Picture;
+use crate::decode::DecodedImage;
 
-const TERMS: [&str; 11] = [
+const COLOR_TERMS: [&str; 11] = [
     "black", "white", "gray", "red", "orange", "yellow", "green", "blue", "purple", "pink", "brown",
 ];
 
@@ -16,22 +16,22 @@ const MAX_NAMES: usize = 3;
 const SAMPLE_PIXELS: u32 = 4096;
 
 /// Up to three terms with a share of at least 15 %, largest first.
-pub(crate) fn name(picture: &Picture) -> Vec<String> {
+pub(crate) fn name_colors(picture: &DecodedImage) -> Vec<String> {
     let pixels = u64::from(picture.width) * u64::from(picture.height);
     let step = ((pixels / u64::from(SAMPLE_PIXELS)) as f64).sqrt().max(1.0) as usize;
-    let mut counts = [0_u32; TERMS.len()];
-    let mut seen = 0;
+    let mut counts = [0_u32; COLOR_TERMS.len()];
+    let mut sampled_pixels = 0;
     for y in (step / 2..picture.height as usize).step_by(step) {
         let row = &picture.rgb[y * picture.width as usize * 3..][..picture.width as usize * 3];
         for pixel in row.chunks_exact(3).skip(step / 2).step_by(step) {
-            counts[term(pixel[0], pixel[1], pixel[2])] += 1;
-            seen += 1;
+            counts[color_term_index(pixel[0], pixel[1], pixel[2])] += 1;
+            sampled_pixels += 1;
         }
     }
     let mut named: Vec<(u32, &str)> = counts
         .into_iter()
-        .zip(TERMS)
-        .filter(|(count, _)| *count as f32 >= MIN_SHARE * seen as f32 && *count > 0)
+        .zip(COLOR_TERMS)
+        .filter(|(count, _)| *count as f32 >= MIN_SHARE * sampled_pixels as f32 && *count > 0)
         .collect();
     named.sort_by_key(|(count, _)| std::cmp::Reverse(*count));
     named
@@ -41,8 +41,8 @@ pub(crate) fn name(picture: &Picture) -> Vec<String> {
         .collect()
 }
 
-/// Index into [`TERMS`].
-fn term(r: u8, g: u8, b: u8) -> usize {
+/// Index into [`COLOR_TERMS`].
+fn color_term_index(r: u8, g: u8, b: u8) -> usize {
     let [r, g, b] = [r, g, b].map(|value| f32::from(value) / 255.0);
     let (max, min) = (r.max(g).max(b), r.min(g).min(b));
     let chroma = max - min;
@@ -85,27 +85,31 @@ fn term(r: u8, g: u8, b: u8) -> usize {
 mod tests {
     use super::*;
 
-    fn check(rgb: [u8; 3], expected: &str) {
-        assert_eq!(TERMS[term(rgb[0], rgb[1], rgb[2])], expected, "{rgb:?}");
+    fn check_color_term(rgb: [u8; 3], expected: &str) {
+        assert_eq!(
+            COLOR_TERMS[color_term_index(rgb[0], rgb[1], rgb[2])],
+            expected,
+            "{rgb:?}"
+        );
     }
 
     #[test]
     fn pure_colours_have_their_names() {
-        check([0, 0, 0], "black");
-        check([255, 255, 255], "white");
-        check([128, 128, 128], "gray");
-        check([220, 20, 20], "red");
-        check([120, 10, 10], "red");
-        check([255, 140, 0], "orange");
-        check([255, 225, 30], "yellow");
-        check([40, 160, 40], "green");
-        check([30, 60, 200], "blue");
-        check([120, 190, 235], "blue");
-        check([110, 40, 160], "purple");
-        check([255, 150, 190], "pink");
-        check([255, 60, 180], "pink");
-        check([120, 70, 30], "brown");
-        check([200, 160, 120], "brown");
+        check_color_term([0, 0, 0], "black");
+        check_color_term([255, 255, 255], "white");
+        check_color_term([128, 128, 128], "gray");
+        check_color_term([220, 20, 20], "red");
+        check_color_term([120, 10, 10], "red");
+        check_color_term([255, 140, 0], "orange");
+        check_color_term([255, 225, 30], "yellow");
+        check_color_term([40, 160, 40], "green");
+        check_color_term([30, 60, 200], "blue");
+        check_color_term([120, 190, 235], "blue");
+        check_color_term([110, 40, 160], "purple");
+        check_color_term([255, 150, 190], "pink");
+        check_color_term([255, 60, 180], "pink");
+        check_color_term([120, 70, 30], "brown");
+        check_color_term([200, 160, 120], "brown");
     }
 
     #[test]
@@ -113,11 +117,11 @@ mod tests {
         let mut rgb = [30, 60, 200].repeat(100 * 80);
         rgb.extend([220, 20, 20].repeat(100 * 20));
         rgb[..100 * 10 * 3].copy_from_slice(&[255; 100 * 10 * 3]);
-        let picture = Picture {
+        let picture = DecodedImage {
             width: 100,
             height: 100,
             rgb,
         };
-        assert_eq!(name(&picture), ["blue", "red"]);
+        assert_eq!(name_colors(&picture), ["blue", "red"]);
     }
 }

@@ -13,19 +13,19 @@ use image::{
 use lookalike_chassis::metrics::STAGE_SECONDS;
 
 use crate::{
-    attributes::{self, Attributes},
+    attributes::{self, DecodedAttributes},
     colors,
-    deadline::{Deadline, Source, Watch},
+    deadline::{CpuDeadline, DeadlineReader, DecodeMonitor},
     error::DecodeError,
     jpeg,
     limits::Limits,
-    sniff::{Format, sniff},
+    sniff::{FileFormat, sniff_format},
     tiff, webp,
 };
 
 /// An upright picture.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Picture {
+pub struct DecodedImage {
     /// In pixels.
     pub width: u32,
     /// In pixels.
@@ -36,7 +36,7 @@ pub struct Picture {
 
 /// How small a decoder may leave a picture, in pixels.
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum Wanted {
+pub(crate) enum MinDecodedSize {
     /// The shorter side will be resized to this, for a network: half as much again must be left,
     /// because a decoder's reduction is not the antialiasing that networks are trained with. (A
     /// 3-megapixel photo reduced to 1.3 times the side kept a cosine of only 0.991.)
@@ -45,7 +45,7 @@ pub(crate) enum Wanted {
     LongSide(u32),
 }
 
-impl Wanted {
+impl MinDecodedSize {
     pub(crate) fn is_met_by(self, width: u32, height: u32) -> bool {
         match self {
             Self::ShortSide(side) => u64::from(width.min(height)) * 2 >= u64::from(side.max(1)) * 3,
@@ -56,7 +56,7 @@ impl Wanted {
 
 /// What becomes of transparency.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Alpha {
+pub(crate) enum AlphaHandling {
     /// Colours as stored, whatever their alpha: what networks are trained with.
     Drop,
     /// Laid over white: what people see.
@@ -64,7 +64,7 @@ pub(crate) enum Alpha {
 }
 
 /// As it left the decoder: perhaps reduced, not yet upright.
-pub(crate) struct Raw {
+pub(crate) struct DecoderOutput {
     pub image: DynamicImage,
     /// Of the file, before reduction and turning.
     pub width: u32,
@@ -78,19 +78,19 @@ pub(crate) struct Raw {
 
 /// Decodes a file's bytes into an upright picture.
 ///
-/// The picture keeps at least `short_side_wanted` pixels on its shorter side, or all that the
+/// The picture keeps at least `min_short_side` pixels on its shorter side, or all that the
 /// file has; a JPEG that is at least three times as large is decoded at a half, a quarter or an
 /// eighth of its size, never below one and a half times what is wanted. Transparency is dropped. The attributes tell of the file, not of the reduced
 /// picture.
 ///
 /// # Errors
 /// Any [`DecodeError`]; the same bytes always fail the same way.
-pub fn decode(
+pub fn decode_image(
     bytes: &[u8],
-    short_side_wanted: u32,
+    min_short_side: u32,
     limits: &Limits,
-) -> Result<(Picture, Attributes), DecodeError> {
-    decode_watched(bytes, short_side_wanted, limits, &Watch::default())
+) -> Result<(DecodedImage, DecodedAttributes), DecodeError> {
+    decode_monitored(bytes, min_short_side, limits, &DecodeMonitor::default())
 }
 
 /// [`decode`], with a watch for whoever waits: where the decoder does not end in time by itself,
@@ -98,41 +98,41 @@ pub fn decode(
 ///
 /// # Errors
 /// Any [`DecodeError`].
-pub fn decode_watched(
+pub fn decode_monitored(
     bytes: &[u8],
-    short_side_wanted: u32,
+    min_short_side: u32,
     limits: &Limits,
-    watch: &Watch,
-) -> Result<(Picture, Attributes), DecodeError> {
+    monitor: &DecodeMonitor,
+) -> Result<(DecodedImage, DecodedAttributes), DecodeError> {
     let _timer = STAGE_SECONDS.with_label_values(&["decode"]).start_timer();
-    decode_as(
+    decode_to_size(
         bytes,
-        Wanted::ShortSide(short_side_wanted),
-        Alpha::Drop,
+        MinDecodedSize::ShortSide(min_short_side),
+        AlphaHandling::Drop,
         limits,
-        watch,
+        monitor,
     )
 }
 
-pub(crate) fn decode_as(
+pub(crate) fn decode_to_size(
     bytes: &[u8],
-    wanted: Wanted,
-    alpha: Alpha,
+    min_size: MinDecodedSize,
+    alpha: AlphaHandling,
     limits: &Limits,
-    watch: &Watch,
-) -> Result<(Picture, Attributes), DecodeError> {
+    monitor: &DecodeMonitor,
+) -> Result<(DecodedImage, DecodedAttributes), DecodeError> {
     limits.check_file_bytes(bytes.len() as u64)?;
-    let format = sniff(bytes)?;
-    let deadline = Deadline::begin(watch, limits.decode_timeout);
-    let work = || {
-        let raw = match format {
-            Format::Jpeg => jpeg::decode(bytes, wanted, limits, &deadline)?,
-            _ => decode_with_image(bytes, format, limits, &deadline)?,
+    let format = sniff_format(bytes)?;
+    let deadline = CpuDeadline::start(monitor, limits.decode_timeout);
+    let run_decoder = || {
+        let output = match format {
+            FileFormat::Jpeg => jpeg::decode_jpeg(bytes, min_size, limits, &deadline)?,
+            _ => decode_with_image_crate(bytes, format, limits, &deadline)?,
         };
-        Ok(upright(raw, format, alpha))
+        Ok(to_upright_rgb(output, format, alpha))
     };
     // The closure owns nothing that outlives it, and the budget frees itself while unwinding.
-    let decoded = std::panic::catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
+    let decoded = std::panic::catch_unwind(AssertUnwindSafe(run_decoder)).unwrap_or_else(|panic| {
         Err(DecodeError::DecoderPanic {
             format: format.name(),
             reason: panic_message(&*panic),
@@ -154,33 +154,37 @@ pub(crate) fn panic_message(panic: &(dyn std::any::Any + Send)) -> String {
         .unwrap_or_else(|| "it panicked".to_owned())
 }
 
-fn upright(raw: Raw, format: Format, alpha: Alpha) -> (Picture, Attributes) {
-    let exif = raw.exif.as_deref();
-    let orientation = raw
+fn to_upright_rgb(
+    output: DecoderOutput,
+    format: FileFormat,
+    alpha: AlphaHandling,
+) -> (DecodedImage, DecodedAttributes) {
+    let exif = output.exif.as_deref();
+    let orientation = output
         .orientation
         .or_else(|| exif.and_then(Orientation::from_exif_chunk))
         .unwrap_or(Orientation::NoTransforms);
-    let mut image = DynamicImage::ImageRgb8(to_rgb8(raw.image, format, alpha));
+    let mut image = DynamicImage::ImageRgb8(to_rgb8(output.image, format, alpha));
     image.apply_orientation(orientation);
     let rgb = image.into_rgb8();
-    let picture = Picture {
+    let picture = DecodedImage {
         width: rgb.width(),
         height: rgb.height(),
         rgb: rgb.into_raw(),
     };
     let (width, height) = if swaps_sides(orientation) {
-        (raw.height, raw.width)
+        (output.height, output.width)
     } else {
-        (raw.width, raw.height)
+        (output.width, output.height)
     };
-    let shot = exif.map(attributes::read_exif).unwrap_or_default();
-    let attributes = Attributes {
+    let exif_attributes = exif.map(attributes::read_exif).unwrap_or_default();
+    let attributes = DecodedAttributes {
         width,
         height,
         format: format.name(),
-        taken_at: shot.taken_at,
-        camera: shot.camera,
-        colors: colors::name(&picture),
+        taken_at: exif_attributes.taken_at,
+        camera: exif_attributes.camera,
+        colors: colors::name_colors(&picture),
     };
     (picture, attributes)
 }
@@ -195,8 +199,8 @@ fn swaps_sides(orientation: Orientation) -> bool {
     )
 }
 
-fn to_rgb8(mut image: DynamicImage, format: Format, alpha: Alpha) -> RgbImage {
-    if format == Format::Hdr
+fn to_rgb8(mut image: DynamicImage, format: FileFormat, alpha: AlphaHandling) -> RgbImage {
+    if format == FileFormat::Hdr
         && let DynamicImage::ImageRgb32F(linear) = &mut image
     {
         // Radiance files hold linear light; everything else here is for the eye.
@@ -204,7 +208,7 @@ fn to_rgb8(mut image: DynamicImage, format: Format, alpha: Alpha) -> RgbImage {
             *value = value.clamp(0.0, 1.0).powf(1.0 / 2.2);
         }
     }
-    if alpha == Alpha::OverWhite && image.color().has_alpha() {
+    if alpha == AlphaHandling::OverWhite && image.color().has_alpha() {
         let rgba = image.into_rgba8();
         return RgbImage::from_fn(rgba.width(), rgba.height(), |x, y| {
             let [r, g, b, a] = rgba.get_pixel(x, y).0.map(u32::from);
@@ -215,46 +219,48 @@ fn to_rgb8(mut image: DynamicImage, format: Format, alpha: Alpha) -> RgbImage {
 }
 
 /// An opened file of the `image` crate whose claims are within the limits.
-pub(crate) struct Opened<'a> {
-    format: Format,
-    deadline: &'a Deadline<'a>,
+pub(crate) struct OpenedImage<'a> {
+    format: FileFormat,
+    deadline: &'a CpuDeadline<'a>,
     decoder: Box<dyn ImageDecoder + 'a>,
 }
 
 /// Opens `bytes` and checks what the header claims; nothing of the picture is allocated yet.
-pub(crate) fn open_with_image<'a>(
+pub(crate) fn open_with_image_crate<'a>(
     bytes: &'a [u8],
-    format: Format,
+    format: FileFormat,
     limits: &Limits,
-    deadline: &'a Deadline<'a>,
-) -> Result<Opened<'a>, DecodeError> {
+    deadline: &'a CpuDeadline<'a>,
+) -> Result<OpenedImage<'a>, DecodeError> {
     // Given back before the pixels are held: what was read of the tags is small by then.
-    let _tags = match format {
-        Format::Tiff => Some(limits.hold_within(tiff::claimed_bytes(bytes), deadline)?),
+    let _tag_memory = match format {
+        FileFormat::Tiff => {
+            Some(limits.reserve_within_deadline(tiff::claimed_tag_bytes(bytes), deadline)?)
+        }
         _ => None,
     };
-    let source = Source::new(bytes, deadline);
+    let source = DeadlineReader::new(bytes, deadline);
     let mut reader = ImageReader::with_format(source, format.image_format());
     let mut image_limits = image::Limits::no_limits();
     image_limits.max_alloc = Some(limits.max_decode_bytes);
     reader.limits(image_limits);
     let decoder = reader
         .into_decoder()
-        .map_err(|error| from_image(error, format, limits))?;
+        .map_err(|error| classify_image_error(error, format, limits))?;
     let (width, height) = decoder.dimensions();
     limits.check_pixels(format.name(), width, height)?;
-    Ok(Opened {
+    Ok(OpenedImage {
         format,
         deadline,
         decoder: Box::new(decoder),
     })
 }
 
-impl Opened<'_> {
-    /// Decodes in full. `own_bytes` is what this decoder needs beside the pixels.
-    pub(crate) fn decode(
+impl OpenedImage<'_> {
+    /// Decodes in full. `decoder_bytes` is what this decoder needs beside the pixels.
+    pub(crate) fn decode_fully(
         self,
-        own_bytes: u64,
+        decoder_bytes: u64,
         limits: &Limits,
     ) -> Result<DynamicImage, DecodeError> {
         let (width, height) = self.decoder.dimensions();
@@ -262,42 +268,42 @@ impl Opened<'_> {
         // The pixels as stored, as much again for the decoder's own working copy where the
         // format has one, and a second picture while it is converted to 8-bit RGB or turned.
         let copies = match self.format {
-            Format::Jpeg | Format::Bmp | Format::Pnm | Format::Qoi => 1,
+            FileFormat::Jpeg | FileFormat::Bmp | FileFormat::Pnm | FileFormat::Qoi => 1,
             _ => 2,
         };
         let converted = match self.decoder.color_type() {
             ColorType::Rgb8 => 0,
             _ => 3 * pixels,
         };
-        let working = (copies * self.decoder.total_bytes()).saturating_add(own_bytes);
+        let working = (copies * self.decoder.total_bytes()).saturating_add(decoder_bytes);
         let bytes = working.max(self.decoder.total_bytes().saturating_add(converted));
-        let _held = limits.hold_within(bytes, self.deadline)?;
+        let _permit = limits.reserve_within_deadline(bytes, self.deadline)?;
         DynamicImage::from_decoder(self.decoder)
-            .map_err(|error| from_image(error, self.format, limits))
+            .map_err(|error| classify_image_error(error, self.format, limits))
     }
 }
 
-fn decode_with_image(
+fn decode_with_image_crate(
     bytes: &[u8],
-    format: Format,
+    format: FileFormat,
     limits: &Limits,
-    deadline: &Deadline<'_>,
-) -> Result<Raw, DecodeError> {
-    let mut opened = open_with_image(bytes, format, limits, deadline)?;
+    deadline: &CpuDeadline<'_>,
+) -> Result<DecoderOutput, DecodeError> {
+    let mut opened = open_with_image_crate(bytes, format, limits, deadline)?;
     let (width, height) = opened.decoder.dimensions();
     // Broken metadata is no reason to refuse a picture.
     let orientation = opened.decoder.orientation().ok();
     let exif = match format {
         // A TIFF file is an EXIF block itself; a copy of a large one would cost more than it tells.
-        Format::Tiff if bytes.len() <= 16 << 20 => Some(bytes.to_vec()),
+        FileFormat::Tiff if bytes.len() <= 16 << 20 => Some(bytes.to_vec()),
         _ => opened.decoder.exif_metadata().ok().flatten(),
     };
-    let claimed = match format {
-        Format::WebP => webp::claimed_bytes(bytes),
+    let frame_bytes = match format {
+        FileFormat::WebP => webp::claimed_frame_bytes(bytes),
         _ => 0,
     };
-    let image = opened.decode(claimed, limits)?;
-    Ok(Raw {
+    let image = opened.decode_fully(frame_bytes, limits)?;
+    Ok(DecoderOutput {
         image,
         width,
         height,
@@ -306,7 +312,7 @@ fn decode_with_image(
     })
 }
 
-fn from_image(error: ImageError, format: Format, limits: &Limits) -> DecodeError {
+fn classify_image_error(error: ImageError, format: FileFormat, limits: &Limits) -> DecodeError {
     let reason = error.to_string();
     let format = format.name();
     match &error {
@@ -317,13 +323,13 @@ fn from_image(error: ImageError, format: Format, limits: &Limits) -> DecodeError
                 max_bytes: limits.max_decode_bytes,
             }
         }
-        _ if ends_early(&error, &reason) => DecodeError::Truncated { format, reason },
+        _ if is_early_end(&error, &reason) => DecodeError::Truncated { format, reason },
         _ => DecodeError::Corrupt { format, reason },
     }
 }
 
 /// Whether the file ended too soon, which decoders tell in several ways.
-fn ends_early(error: &ImageError, reason: &str) -> bool {
+fn is_early_end(error: &ImageError, reason: &str) -> bool {
     let mut next: Option<&(dyn std::error::Error + 'static)> = Some(error);
     while let Some(error) = next {
         if let Some(io) = error.downcast_ref::<std::io::Error>()

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use crate::bands::Bands;
 use crate::error::Error;
 
-pub use towers::{Activation, Blocks, TextTower, VisionTower};
+pub use towers::{Activation, TextTower, TransformerShape, VisionTower};
 
 /// A model's description.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -87,7 +87,7 @@ pub struct Preprocessing {
     /// What the longer side becomes.
     pub long_side: LongSide,
     /// How pixels are resampled.
-    pub filter: Filter,
+    pub filter: ResampleFilter,
     /// Width and height of the middle that is cut out, in pixels.
     pub crop: [u32; 2],
     /// How the offset of the middle is rounded.
@@ -114,7 +114,7 @@ pub enum LongSide {
 
 /// Resampling filter; all antialias when they shrink.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Filter {
+pub enum ResampleFilter {
     /// Cubic convolution with a = −0.5.
     #[serde(rename = "antialiased bicubic (Pillow BICUBIC, a = -0.5)")]
     Bicubic,
@@ -136,7 +136,7 @@ pub enum CropOffset {
 
 impl Description {
     /// The description of a model that is known by name, or `None`. Its weights need not be here.
-    pub fn bundled(name: &str) -> Option<Self> {
+    pub fn find_bundled(name: &str) -> Option<Self> {
         let json = match name {
             "lookalike-mini" => include_str!("../models/lookalike-mini/lookalike-mini.json"),
             "resnet34" => include_str!("../models/resnet34/resnet34.json"),
@@ -149,7 +149,7 @@ impl Description {
             "siglip2-b16" => include_str!("../models/siglip2-b16/siglip2-b16.json"),
             _ => return None,
         };
-        Some(Self::parse(json, name).expect("a test parses every bundled description"))
+        Some(Self::from_json(json, name).expect("a test parses every bundled description"))
     }
 
     /// Reads a description: ours, or the `config.json` of a timm model. `origin` names it in
@@ -157,17 +157,21 @@ impl Description {
     ///
     /// # Errors
     /// [`Error::Description`] when it is neither, or asks for something that is not known here.
-    pub fn parse(json: &str, origin: &str) -> Result<Self, Error> {
-        Self::parse_hub(json, None, origin)
+    pub fn from_json(json: &str, origin: &str) -> Result<Self, Error> {
+        Self::from_hub_json(json, None, origin)
     }
 
-    /// As [`parse`](Self::parse), and reads the `config.json` of a transformers model as well, to
+    /// As [`from_json`](Self::parse), and reads the `config.json` of a transformers model as well, to
     /// which its `preprocessor_config.json` belongs.
     ///
     /// # Errors
     /// [`Error::Description`] when it is none of them, or asks for something that is not known
     /// here.
-    pub fn parse_hub(json: &str, preprocessor: Option<&str>, origin: &str) -> Result<Self, Error> {
+    pub fn from_hub_json(
+        json: &str,
+        preprocessor: Option<&str>,
+        origin: &str,
+    ) -> Result<Self, Error> {
         let error = |problem: String| Error::Description {
             origin: origin.to_owned(),
             problem,
@@ -175,39 +179,43 @@ impl Description {
         let value: serde_json::Value =
             serde_json::from_str(json).map_err(|reason| error(reason.to_string()))?;
         let description = if value.get("pretrained_cfg").is_some() {
-            timm::parse(value).map_err(error)?
+            timm::parse_config(value).map_err(error)?
         } else if value.get("model_type").is_some() {
-            transformers::parse(value, preprocessor).map_err(error)?
+            transformers::parse_config(value, preprocessor).map_err(error)?
         } else {
             serde_json::from_value(value).map_err(|reason| error(reason.to_string()))?
         };
-        description.check().map_err(error)?;
+        description.check_values().map_err(error)?;
         Ok(description)
     }
 
-    fn check(&self) -> Result<(), String> {
-        let rules = &self.preprocessing;
+    fn check_values(&self) -> Result<(), String> {
+        let preprocessing = &self.preprocessing;
         let [channels, height, width] = self.input;
-        if channels != 3 || rules.crop != [width, height] || width != height {
+        if channels != 3 || preprocessing.crop != [width, height] || width != height {
             return Err(format!(
                 "the input {:?} must be 3 channels and the square that is cropped, {:?}",
-                self.input, rules.crop
+                self.input, preprocessing.crop
             ));
         }
-        if !(16..=1024).contains(&width) || !(width..=4096).contains(&rules.resize_short_side) {
+        if !(16..=1024).contains(&width)
+            || !(width..=4096).contains(&preprocessing.resize_short_side)
+        {
             return Err(format!(
                 "the crop ({width}) must be 16 to 1024 pixels, and the resized side ({}) not smaller",
-                rules.resize_short_side
+                preprocessing.resize_short_side
             ));
         }
         if !(1..=32_768).contains(&self.dimension) {
             return Err(format!("the dimension {} is out of range", self.dimension));
         }
         if let Some(bands) = &self.bands {
-            bands.check()?;
+            bands.check_order()?;
         }
         let usable = |value: &f32| value.is_finite() && *value > 0.0;
-        if !rules.std.iter().all(usable) || !rules.mean.iter().all(|mean| mean.is_finite()) {
+        if !preprocessing.std.iter().all(usable)
+            || !preprocessing.mean.iter().all(|mean| mean.is_finite())
+        {
             return Err("mean and std must be finite, and std above 0".to_owned());
         }
         if self.name.is_empty() || self.name.len() > 64 {
@@ -229,21 +237,21 @@ impl Description {
             );
         }
         if let Some(text) = &self.text {
-            let has_padding = match architecture {
+            let needs_padding = match architecture {
                 Architecture::Clip => false,
                 Architecture::Siglip => true,
                 _ => return Err("only \"clip\" and \"siglip\" have a \"text\"".to_owned()),
             };
-            if text.padding_token.is_some() != has_padding {
+            if text.padding_token.is_some() != needs_padding {
                 return Err(
                     "the text of \"siglip\" must have a \"padding_token\", no other one".to_owned(),
                 );
             }
         }
         if let Some(vision) = &self.vision {
-            vision.check(side)?;
+            vision.check_for_side(side)?;
         }
-        self.text.as_ref().map_or(Ok(()), TextTower::check)
+        self.text.as_ref().map_or(Ok(()), TextTower::check_sizes)
     }
 
     /// The network that reads the weights.
@@ -275,30 +283,34 @@ impl Description {
     }
 
     /// The smallest short side with which [`decode`](crate::decode) should be asked, in pixels.
-    pub fn short_side_wanted(&self) -> u32 {
+    pub fn min_short_side(&self) -> u32 {
         self.preprocessing.resize_short_side
     }
 
     /// Everything that decides what a picture's input looks like, as one line of text. Vectors
     /// may meet in one index only when this and the weights' checksum are the same.
     pub fn fingerprint(&self) -> String {
-        let rules = &self.preprocessing;
-        let filter = match rules.filter {
-            Filter::Bicubic => "bicubic",
-            Filter::Bilinear => "bilinear",
+        let preprocessing = &self.preprocessing;
+        let filter = match preprocessing.filter {
+            ResampleFilter::Bicubic => "bicubic",
+            ResampleFilter::Bilinear => "bilinear",
         };
-        let long_side = match rules.long_side {
+        let long_side = match preprocessing.long_side {
             LongSide::Round => "round",
             LongSide::Truncate => "truncate",
             LongSide::Same => "same",
         };
-        let offset = match rules.crop_offset {
+        let offset = match preprocessing.crop_offset {
             CropOffset::Floor => "floor",
             CropOffset::Round => "round",
         };
         format!(
             "rgb8 short={} long={long_side} filter={filter} crop={}x{} offset={offset} mean={:?} std={:?}",
-            rules.resize_short_side, rules.crop[0], rules.crop[1], rules.mean, rules.std
+            preprocessing.resize_short_side,
+            preprocessing.crop[0],
+            preprocessing.crop[1],
+            preprocessing.mean,
+            preprocessing.std
         )
     }
 }
@@ -309,18 +321,18 @@ mod tests {
 
     #[test]
     fn bundled_descriptions_are_sound() {
-        let mini = Description::bundled("lookalike-mini").unwrap();
+        let mini = Description::find_bundled("lookalike-mini").unwrap();
         assert_eq!(
-            (mini.dimension, mini.side(), mini.short_side_wanted()),
+            (mini.dimension, mini.side(), mini.min_short_side()),
             (384, 128, 146)
         );
-        let resnet = Description::bundled("resnet34").unwrap();
+        let resnet = Description::find_bundled("resnet34").unwrap();
         assert_eq!(
-            (resnet.dimension, resnet.side(), resnet.short_side_wanted()),
+            (resnet.dimension, resnet.side(), resnet.min_short_side()),
             (512, 224, 235)
         );
         assert_ne!(mini.fingerprint(), resnet.fingerprint());
-        assert!(Description::bundled("no such").is_none());
+        assert!(Description::find_bundled("no such").is_none());
     }
 
     #[test]
@@ -334,7 +346,7 @@ mod tests {
             ("clip-b32", 512, true),
             ("siglip2-b16", 768, true),
         ] {
-            let description = Description::bundled(name).unwrap();
+            let description = Description::find_bundled(name).unwrap();
             assert_eq!(description.name, name);
             assert_eq!(
                 (description.dimension, description.has_text()),
@@ -343,7 +355,7 @@ mod tests {
             );
             // What is written is read again.
             let json = serde_json::to_string(&description).unwrap();
-            assert_eq!(Description::parse(&json, name).unwrap(), description);
+            assert_eq!(Description::from_json(&json, name).unwrap(), description);
         }
     }
 
@@ -351,7 +363,9 @@ mod tests {
     fn what_is_not_known_is_refused() {
         let check = |from: &str, to: &str, expected: &str| {
             let json = include_str!("../models/resnet34/resnet34.json").replacen(from, to, 1);
-            let error = Description::parse(&json, "x.json").unwrap_err().to_string();
+            let error = Description::from_json(&json, "x.json")
+                .unwrap_err()
+                .to_string();
             assert!(error.contains(expected), "{error}");
         };
         check("antialiased bicubic", "nearest", "unknown variant");
@@ -372,7 +386,9 @@ mod tests {
             let json = include_str!("../models/clip-b32/clip-b32.json");
             assert!(json.contains(from), "{from}");
             let json = json.replacen(from, to, 1);
-            let error = Description::parse(&json, "x.json").unwrap_err().to_string();
+            let error = Description::from_json(&json, "x.json")
+                .unwrap_err()
+                .to_string();
             assert!(error.contains(expected), "{error}");
         };
         check("\"clip\"", "\"vit\"", "only \"clip\" and");
@@ -386,6 +402,6 @@ mod tests {
         check("quick_gelu", "swish", "unknown variant");
         check("49407", "49408", "end token");
         check("\"positions\": 77", "\"positions\": 1", "two positions");
-        assert!(Description::parse("not json", "x.json").is_err());
+        assert!(Description::from_json("not json", "x.json").is_err());
     }
 }

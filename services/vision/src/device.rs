@@ -9,19 +9,19 @@ use crate::error::Error;
 
 /// A device that is there.
 #[derive(Debug, Clone)]
-pub(crate) struct Chosen {
+pub(crate) struct SelectedDevice {
     pub device: Device,
     /// `cpu`, `cuda` or `vulkan`: the label of metrics.
     pub label: &'static str,
     /// What runs there and why it was chosen.
-    pub words: String,
+    pub description: String,
 }
 
 /// What this build has.
 const USE: &str = "use \"auto\" or \"cpu\"";
 
 /// Finds what the settings ask for.
-pub(crate) fn choose(setting: &str) -> Result<Chosen, Error> {
+pub(crate) fn select_device(setting: &str) -> Result<SelectedDevice, Error> {
     let (kind, index) = setting.split_once(':').unwrap_or((setting, "0"));
     let error = |problem: &str| Error::Device {
         device: setting.to_owned(),
@@ -31,29 +31,32 @@ pub(crate) fn choose(setting: &str) -> Result<Chosen, Error> {
         return Err(error(USE));
     }
     match kind {
-        "cpu" | "auto" => Ok(Chosen {
+        "cpu" | "auto" => Ok(SelectedDevice {
             device: Device::flex(),
             label: "cpu",
-            words: cpu_words(kind == "auto"),
+            description: describe_cpu(kind == "auto"),
         }),
         "cuda" | "vulkan" => Err(error(&format!("this build has no {kind} support; {USE}"))),
         _ => Err(error(USE)),
     }
 }
 
-fn cpu_words(automatic: bool) -> String {
+fn describe_cpu(is_automatic: bool) -> String {
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let plural = if threads == 1 { "" } else { "s" };
-    let why = if automatic {
+    let why = if is_automatic {
         "no GPU support in this build"
     } else {
         "as the settings say"
     };
-    format!("burn flex, {}, {threads} thread{plural}; {why}", simd())
+    format!(
+        "burn flex, {}, {threads} thread{plural}; {why}",
+        simd_name()
+    )
 }
 
 /// The widest vector instructions that the CPU and the build have in common.
-fn simd() -> &'static str {
+fn simd_name() -> &'static str {
     #[cfg(target_arch = "x86_64")]
     {
         if std::arch::is_x86_feature_detected!("avx512f") {
@@ -80,9 +83,9 @@ mod tests {
 
     #[test]
     fn only_what_is_there_is_chosen() {
-        assert_eq!(choose("auto").unwrap().label, "cpu");
-        assert_eq!(choose("cpu").unwrap().label, "cpu");
-        let error = |setting| choose(setting).unwrap_err().to_string();
+        assert_eq!(select_device("auto").unwrap().label, "cpu");
+        assert_eq!(select_device("cpu").unwrap().label, "cpu");
+        let error = |setting| select_device(setting).unwrap_err().to_string();
         assert!(error("cuda").contains("no cuda support"));
         assert!(error("cuda:1").contains("no cuda support"));
         assert!(error("vulkan").contains("no vulkan support"));

@@ -19,7 +19,7 @@ use crate::{
     Settings,
     decode::panic_message,
     description::Description,
-    device::{self, Chosen},
+    device::{self, SelectedDevice},
     error::Error,
     golden,
     metrics::{BATCH_SIZE, DEVICE_INFO},
@@ -36,24 +36,24 @@ const UNIT_TOLERANCE: f64 = 1e-3;
 pub struct Engine {
     description: Description,
     batch_images: usize,
-    device_words: String,
+    device_description: String,
     device_label: &'static str,
     golden: Vec<f32>,
     /// `None` only while dropping.
-    queues: Option<Queues>,
+    queues: Option<JobQueues>,
     thread: Option<JoinHandle<()>>,
 }
 
 #[derive(Debug)]
-struct Queues {
-    queries: mpsc::Sender<Job<Input>>,
-    texts: mpsc::Sender<Job<String>>,
-    images: mpsc::Sender<Job<Input>>,
+struct JobQueues {
+    queries: mpsc::Sender<EmbedJob<Input>>,
+    texts: mpsc::Sender<EmbedJob<String>>,
+    images: mpsc::Sender<EmbedJob<Input>>,
 }
 
 /// Pictures, or texts, that are answered together; never more than one batch.
 #[derive(Debug)]
-struct Job<T> {
+struct EmbedJob<T> {
     inputs: Vec<T>,
     reply: oneshot::Sender<Result<Vec<Vec<f32>>, Error>>,
 }
@@ -65,12 +65,12 @@ impl Engine {
     /// # Errors
     /// When the device is not there, the weights do not fit, or the trial fails.
     pub fn start(model: &Model, settings: &Settings) -> Result<Self, Error> {
-        let Chosen {
+        let SelectedDevice {
             device,
             label,
-            words,
-        } = device::choose(&settings.device)?;
-        let network = Arc::new(Network::load(model, &device)?);
+            description: words,
+        } = device::select_device(&settings.device)?;
+        let network = Arc::new(Network::from_model(model, &device)?);
         let text_network = Arc::clone(&network);
         let batch_images = settings.batch_images.max(1);
         let (queries, query_receiver) = mpsc::channel(settings.queue_queries.max(1));
@@ -79,28 +79,28 @@ impl Engine {
         let (ready, started) = std::sync::mpsc::sync_channel(1);
         let description = model.description.clone();
         let (side, has_text) = (description.side(), description.has_text());
-        let worker = Worker {
-            run: Box::new(move |pixels, batch| network.forward(pixels, batch)),
-            run_texts: Box::new(move |texts| text_network.forward_texts(texts)),
+        let worker = DeviceWorker {
+            forward_images: Box::new(move |pixels, batch| network.forward(pixels, batch)),
+            forward_texts: Box::new(move |texts| text_network.forward_texts(texts)),
             dimension: description.dimension,
             batch_images,
-            trial: vec![128; description.input_bytes()].into_boxed_slice(),
-            queries: Queue::new(query_receiver),
-            texts: Queue::new(text_receiver),
-            images: Queue::new(image_receiver),
+            trial_input: vec![128; description.input_bytes()].into_boxed_slice(),
+            queries: JobQueue::new(query_receiver),
+            texts: JobQueue::new(text_receiver),
+            images: JobQueue::new(image_receiver),
         };
         let thread = std::thread::Builder::new()
             .name("vision-device".to_owned())
             .spawn(move || {
                 let result = worker
-                    .try_out()
-                    .and_then(|()| worker.try_out_texts(has_text))
-                    .and_then(|()| worker.embed_golden(side));
+                    .embed_trial_image()
+                    .and_then(|()| worker.embed_trial_text(has_text))
+                    .and_then(|()| worker.embed_golden_picture(side));
                 let works = result.is_ok();
                 // The receiver waits for exactly this message.
                 let _ = ready.send(result);
                 if works {
-                    worker.work();
+                    worker.run_until_closed();
                 }
             })
             .map_err(Error::StartThread)?;
@@ -111,7 +111,7 @@ impl Engine {
                 problem: error.to_string(),
             })?;
         if let Some(expected) = &model.golden {
-            golden::compare(expected, &golden, &description.name, &words)?;
+            golden::check_golden_vector(expected, &golden, &description.name, &words)?;
         }
         DEVICE_INFO
             .with_label_values(&[label, &description.name])
@@ -119,10 +119,10 @@ impl Engine {
         Ok(Self {
             description,
             batch_images,
-            device_words: words,
+            device_description: words,
             device_label: label,
             golden,
-            queues: Some(Queues {
+            queues: Some(JobQueues {
                 queries,
                 texts,
                 images,
@@ -138,7 +138,7 @@ impl Engine {
     /// When an input has the wrong length, or the network failed on one of them.
     pub async fn embed_query(&self, inputs: Vec<Input>) -> Result<Vec<Vec<f32>>, Error> {
         self.check_inputs(&inputs)?;
-        self.send(|queues| &queues.queries, inputs).await
+        self.submit_inputs(|queues| &queues.queries, inputs).await
     }
 
     /// Embeds pictures when no query waits. One vector per input, in their order; each of the
@@ -146,9 +146,9 @@ impl Engine {
     ///
     /// # Errors
     /// When an input has the wrong length, or the network failed on one of them.
-    pub async fn embed(&self, inputs: Vec<Input>) -> Result<Vec<Vec<f32>>, Error> {
+    pub async fn embed_images(&self, inputs: Vec<Input>) -> Result<Vec<Vec<f32>>, Error> {
         self.check_inputs(&inputs)?;
-        self.send(|queues| &queues.images, inputs).await
+        self.submit_inputs(|queues| &queues.images, inputs).await
     }
 
     /// Embeds texts ahead of everything that [`embed`](Self::embed) has queued. One vector per
@@ -163,7 +163,7 @@ impl Engine {
                 model: self.description.name.clone(),
             });
         }
-        self.send(|queues| &queues.texts, texts).await
+        self.submit_inputs(|queues| &queues.texts, texts).await
     }
 
     fn check_inputs(&self, inputs: &[Input]) -> Result<(), Error> {
@@ -179,9 +179,9 @@ impl Engine {
         }
     }
 
-    async fn send<T>(
+    async fn submit_inputs<T>(
         &self,
-        queue: impl Fn(&Queues) -> &mpsc::Sender<Job<T>>,
+        queue: impl Fn(&JobQueues) -> &mpsc::Sender<EmbedJob<T>>,
         inputs: Vec<T>,
     ) -> Result<Vec<Vec<f32>>, Error> {
         let queue = queue(self.queues.as_ref().ok_or(Error::Stopped)?);
@@ -189,13 +189,13 @@ impl Engine {
         let mut answers = Vec::new();
         let mut inputs = inputs.into_iter();
         loop {
-            let part: Vec<T> = inputs.by_ref().take(self.batch_images).collect();
-            if part.is_empty() {
+            let chunk: Vec<T> = inputs.by_ref().take(self.batch_images).collect();
+            if chunk.is_empty() {
                 break;
             }
             let (reply, answer) = oneshot::channel();
-            let job = Job {
-                inputs: part,
+            let job = EmbedJob {
+                inputs: chunk,
                 reply,
             };
             queue.send(job).await.map_err(|_| Error::Stopped)?;
@@ -228,7 +228,10 @@ impl Engine {
     pub fn device_line(&self) -> String {
         format!(
             "{} ({} numbers) on {}: {}",
-            self.description.name, self.description.dimension, self.device_label, self.device_words
+            self.description.name,
+            self.description.dimension,
+            self.device_label,
+            self.device_description
         )
     }
 }
@@ -250,24 +253,24 @@ impl Drop for Engine {
 }
 
 /// A queue with room for one job that did not fit into the last batch.
-struct Queue<T> {
-    receiver: mpsc::Receiver<Job<T>>,
-    held_back: Option<Job<T>>,
+struct JobQueue<T> {
+    receiver: mpsc::Receiver<EmbedJob<T>>,
+    held_back: Option<EmbedJob<T>>,
     /// Every sender is gone.
-    ended: bool,
+    is_closed: bool,
 }
 
-impl<T> Queue<T> {
-    fn new(receiver: mpsc::Receiver<Job<T>>) -> Self {
+impl<T> JobQueue<T> {
+    fn new(receiver: mpsc::Receiver<EmbedJob<T>>) -> Self {
         Self {
             receiver,
             held_back: None,
-            ended: false,
+            is_closed: false,
         }
     }
 
     /// The next job whose sender still waits, if one is there now.
-    fn next(&mut self) -> Option<Job<T>> {
+    fn next_job(&mut self) -> Option<EmbedJob<T>> {
         loop {
             let job = match self.held_back.take() {
                 Some(job) => job,
@@ -275,7 +278,7 @@ impl<T> Queue<T> {
                     Ok(job) => job,
                     Err(mpsc::error::TryRecvError::Empty) => return None,
                     Err(mpsc::error::TryRecvError::Disconnected) => {
-                        self.ended = true;
+                        self.is_closed = true;
                         return None;
                     }
                 },
@@ -287,10 +290,10 @@ impl<T> Queue<T> {
     }
 
     /// What waits now, up to `max_inputs`, but at least one job.
-    fn batch(&mut self, max_inputs: usize) -> Vec<Job<T>> {
+    fn take_batch(&mut self, max_inputs: usize) -> Vec<EmbedJob<T>> {
         let mut batch = Vec::new();
         let mut inputs = 0;
-        while let Some(job) = self.next() {
+        while let Some(job) = self.next_job() {
             if !batch.is_empty() && inputs + job.inputs.len() > max_inputs {
                 self.held_back = Some(job);
                 break;
@@ -302,37 +305,37 @@ impl<T> Queue<T> {
     }
 
     /// Until a job arrives, or the queue ends. Dropping it half-way loses nothing.
-    async fn wait(&mut self) {
+    async fn wait_for_job(&mut self) {
         match self.receiver.recv().await {
             Some(job) => self.held_back = Some(job),
-            None => self.ended = true,
+            None => self.is_closed = true,
         }
     }
 }
 
-type Run = Box<dyn Fn(&[u8], usize) -> Vec<f32> + Send>;
-type RunTexts = Box<dyn Fn(&[String]) -> Result<Vec<f32>, Error> + Send>;
+type ImageForward = Box<dyn Fn(&[u8], usize) -> Vec<f32> + Send>;
+type TextForward = Box<dyn Fn(&[String]) -> Result<Vec<f32>, Error> + Send>;
 
 /// Runs a batch: one vector for each input, or why there is none.
-type Embed<'a, T> = &'a dyn Fn(&[T]) -> Result<Vec<Vec<f32>>, Error>;
+type EmbedBatch<'a, T> = &'a dyn Fn(&[T]) -> Result<Vec<Vec<f32>>, Error>;
 
 /// What lives on the device thread.
-struct Worker {
+struct DeviceWorker {
     /// The whole network: pixels of a batch → its vectors, joined.
-    run: Run,
+    forward_images: ImageForward,
     /// The same for texts.
-    run_texts: RunTexts,
+    forward_texts: TextForward,
     dimension: usize,
     batch_images: usize,
     /// A picture that the network embeds if the device works.
-    trial: Input,
-    queries: Queue<Input>,
-    texts: Queue<String>,
-    images: Queue<Input>,
+    trial_input: Input,
+    queries: JobQueue<Input>,
+    texts: JobQueue<String>,
+    images: JobQueue<Input>,
 }
 
-impl Worker {
-    fn work(mut self) {
+impl DeviceWorker {
+    fn run_until_closed(mut self) {
         // Only for waiting on two queues at once.
         let runtime = match tokio::runtime::Builder::new_current_thread().build() {
             Ok(runtime) => runtime,
@@ -342,68 +345,72 @@ impl Worker {
             }
         };
         loop {
-            let queries = self.queries.batch(self.batch_images);
-            let texts = self.texts.batch(self.batch_images);
+            let queries = self.queries.take_batch(self.batch_images);
+            let texts = self.texts.take_batch(self.batch_images);
             if !queries.is_empty() || !texts.is_empty() {
-                self.answer(queries, &|inputs| self.embed(inputs));
-                self.answer(texts, &|texts| self.embed_texts(texts));
+                self.answer_jobs(queries, &|inputs| self.forward_checked_images(inputs));
+                self.answer_jobs(texts, &|texts| self.forward_checked_texts(texts));
                 continue;
             }
-            let images = self.images.batch(self.batch_images);
+            let images = self.images.take_batch(self.batch_images);
             if !images.is_empty() {
-                self.answer(images, &|inputs| self.embed(inputs));
-            } else if self.queries.ended && self.texts.ended && self.images.ended {
+                self.answer_jobs(images, &|inputs| self.forward_checked_images(inputs));
+            } else if self.queries.is_closed && self.texts.is_closed && self.images.is_closed {
                 return;
             } else {
-                runtime.block_on(self.wait());
+                runtime.block_on(self.wait_for_job());
             }
         }
     }
 
     /// Until something arrives, or a queue ends.
-    async fn wait(&mut self) {
+    async fn wait_for_job(&mut self) {
         tokio::select! {
             biased;
-            () = self.queries.wait(), if !self.queries.ended => {}
-            () = self.texts.wait(), if !self.texts.ended => {}
-            () = self.images.wait(), if !self.images.ended => {}
+            () = self.queries.wait_for_job(), if !self.queries.is_closed => {}
+            () = self.texts.wait_for_job(), if !self.texts.is_closed => {}
+            () = self.images.wait_for_job(), if !self.images.is_closed => {}
         }
     }
 
-    fn answer<T>(&self, batch: Vec<Job<T>>, run: Embed<'_, T>) {
+    fn answer_jobs<T>(&self, batch: Vec<EmbedJob<T>>, embed_batch: EmbedBatch<'_, T>) {
         if batch.is_empty() {
             return;
         }
         let mut inputs = Vec::new();
-        let mut waiting = Vec::new();
+        let mut replies = Vec::new();
         for job in batch {
-            waiting.push((job.inputs.len(), job.reply));
+            replies.push((job.inputs.len(), job.reply));
             inputs.extend(job.inputs);
         }
-        let results = self.embed_each(&inputs, run);
+        let results = self.embed_each(&inputs, embed_batch);
         assert_eq!(results.len(), inputs.len(), "one result for each input");
         let mut results = results.into_iter();
-        for (count, reply) in waiting {
+        for (count, reply) in replies {
             // All of a request's own results are taken, also behind a failed one: the next
             // request's begin where they end.
-            let own: Vec<Result<Vec<f32>, Error>> = results.by_ref().take(count).collect();
+            let own_results: Vec<Result<Vec<f32>, Error>> = results.by_ref().take(count).collect();
             // A sender that has left needs no answer.
-            let _ = reply.send(own.into_iter().collect());
+            let _ = reply.send(own_results.into_iter().collect());
         }
     }
 
     /// One checked vector, or why there is none, for each input. A batch that fails is split, so
     /// that nobody fails for another's sake. Where the device is broken, none of a batch's vectors
     /// is believed.
-    fn embed_each<T>(&self, inputs: &[T], run: Embed<'_, T>) -> Vec<Result<Vec<f32>, Error>> {
-        let error = match run(inputs) {
+    fn embed_each<T>(
+        &self,
+        inputs: &[T],
+        embed_batch: EmbedBatch<'_, T>,
+    ) -> Vec<Result<Vec<f32>, Error>> {
+        let error = match embed_batch(inputs) {
             Ok(vectors) => {
                 let checked: Vec<Result<Vec<f32>, Error>> = vectors
                     .into_iter()
-                    .map(|vector| check(&vector).map(|()| vector))
+                    .map(|vector| check_unit_vector(&vector).map(|()| vector))
                     .collect();
-                let wrong = checked.iter().find_map(|one| one.as_ref().err());
-                return match wrong.and_then(|error| self.device_problem(error)) {
+                let first_error = checked.iter().find_map(|one| one.as_ref().err());
+                return match first_error.and_then(|error| self.diagnose_device(error)) {
                     None => checked,
                     Some(problem) => inputs
                         .iter()
@@ -419,72 +426,73 @@ impl Worker {
         if inputs.len() > 1 {
             tracing::warn!(%error, batch_images = inputs.len(), "a batch failed, splitting it");
             let (first, second) = inputs.split_at(inputs.len() / 2);
-            let mut results = self.embed_each(first, run);
-            results.extend(self.embed_each(second, run));
+            let mut results = self.embed_each(first, embed_batch);
+            results.extend(self.embed_each(second, embed_batch));
             return results;
         }
-        vec![Err(match self.device_problem(&error) {
+        vec![Err(match self.diagnose_device(&error) {
             None => error,
             Some(problem) => Error::Broken { problem },
         })]
     }
 
     /// What is wrong with the device, if this error is not the pictures' fault.
-    fn device_problem(&self, error: &Error) -> Option<String> {
-        let trial = self.try_out().err()?;
+    fn diagnose_device(&self, error: &Error) -> Option<String> {
+        let trial = self.embed_trial_image().err()?;
         tracing::error!(%error, %trial, "the device fails on the trial picture too");
         Some(error.to_string())
     }
 
     /// Whether the device works, found out by one picture.
-    fn try_out(&self) -> Result<(), Error> {
-        let vectors = self.embed(std::slice::from_ref(&self.trial))?;
-        check(&vectors[0])
+    fn embed_trial_image(&self) -> Result<(), Error> {
+        let vectors = self.forward_checked_images(std::slice::from_ref(&self.trial_input))?;
+        check_unit_vector(&vectors[0])
     }
 
     /// Whether the device works for texts as well, where the model takes them.
-    fn try_out_texts(&self, has_text: bool) -> Result<(), Error> {
+    fn embed_trial_text(&self, has_text: bool) -> Result<(), Error> {
         if !has_text {
             return Ok(());
         }
-        let vectors = self.embed_texts(&["a picture".to_owned()])?;
-        check(&vectors[0])
+        let vectors = self.forward_checked_texts(&["a picture".to_owned()])?;
+        check_unit_vector(&vectors[0])
     }
 
     /// Embeds the golden picture.
-    fn embed_golden(&self, side: u32) -> Result<Vec<f32>, Error> {
-        let vectors = self.embed(&[golden::picture(side)])?;
+    fn embed_golden_picture(&self, side: u32) -> Result<Vec<f32>, Error> {
+        let vectors = self.forward_checked_images(&[golden::draw_golden_picture(side)])?;
         let vector = vectors.into_iter().next().ok_or(Error::Stopped)?;
-        check(&vector)?;
+        check_unit_vector(&vector)?;
         Ok(vector)
     }
 
     /// Runs the network; one vector per input, of the right length, otherwise unchecked.
-    fn embed(&self, inputs: &[Input]) -> Result<Vec<Vec<f32>>, Error> {
+    fn forward_checked_images(&self, inputs: &[Input]) -> Result<Vec<Vec<f32>>, Error> {
         let batch = inputs.len();
         let pixels = inputs.concat();
-        self.observed(batch, || Ok((self.run)(&pixels, batch)))
+        self.run_observed(batch, || Ok((self.forward_images)(&pixels, batch)))
     }
 
     /// The same for texts.
-    fn embed_texts(&self, texts: &[String]) -> Result<Vec<Vec<f32>>, Error> {
-        self.observed(texts.len(), || (self.run_texts)(texts))
+    fn forward_checked_texts(&self, texts: &[String]) -> Result<Vec<Vec<f32>>, Error> {
+        self.run_observed(texts.len(), || (self.forward_texts)(texts))
     }
 
     /// Measures a batch, catches its panic, and takes its vectors apart.
-    fn observed(
+    fn run_observed(
         &self,
         batch: usize,
-        run: impl FnOnce() -> Result<Vec<f32>, Error>,
+        forward: impl FnOnce() -> Result<Vec<f32>, Error>,
     ) -> Result<Vec<Vec<f32>>, Error> {
         BATCH_SIZE.observe(batch as f64);
         let start = Instant::now();
         // The network keeps no state between batches, so it is as good after a panic as before.
-        let vectors =
-            std::panic::catch_unwind(AssertUnwindSafe(run)).map_err(|panic| Error::Network {
+        let vectors = std::panic::catch_unwind(AssertUnwindSafe(forward)).map_err(|panic| {
+            Error::Network {
                 batch_images: batch,
                 problem: panic_message(&*panic),
-            })??;
+            }
+        })??;
         STAGE_SECONDS
             .with_label_values(&["network"])
             .observe(start.elapsed().as_secs_f64());
@@ -505,7 +513,7 @@ impl Worker {
 }
 
 /// Finite and of unit length: what every vector must be that leaves this crate.
-fn check(vector: &[f32]) -> Result<(), Error> {
+fn check_unit_vector(vector: &[f32]) -> Result<(), Error> {
     let squares: f64 = vector.iter().map(|value| f64::from(*value).powi(2)).sum();
     let length = squares.sqrt();
     if !length.is_finite() || (length - 1.0).abs() > UNIT_TOLERANCE {

@@ -10,17 +10,17 @@ use crate::{error::Error, preprocess::Input};
 
 /// The least cosine between two embeddings of the golden picture by the same model, on whatever
 /// device. Half precision stays above it by far; a wrong kernel does not.
-pub const LEAST_COSINE: f64 = 0.999;
+pub const MIN_GOLDEN_COSINE: f64 = 0.999;
 
 /// Grows when the formula changes: older vectors are not comparable then.
-const PICTURE: u32 = 1;
+const PICTURE_VERSION: u32 = 1;
 
 /// The file beside a model's weights.
-pub(crate) const FILE: &str = "golden.json";
+pub(crate) const GOLDEN_FILE: &str = "golden.json";
 
 /// What `golden.json` says.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Golden {
+pub struct GoldenFile {
     /// Which formula drew the picture.
     picture: u32,
     /// SHA-256 of the weights that it belongs to.
@@ -29,11 +29,11 @@ pub struct Golden {
     vector: Vec<f32>,
 }
 
-impl Golden {
+impl GoldenFile {
     /// The golden vector of the weights with this checksum.
     pub fn new(sha256: &str, vector: &[f32]) -> Self {
         Self {
-            picture: PICTURE,
+            picture: PICTURE_VERSION,
             sha256: sha256.to_owned(),
             vector: vector.to_vec(),
         }
@@ -47,7 +47,7 @@ impl Golden {
         dimension: usize,
     ) -> Result<Option<Vec<f32>>, String> {
         let golden: Self = serde_json::from_str(json).map_err(|error| error.to_string())?;
-        if golden.picture != PICTURE || golden.sha256 != sha256 {
+        if golden.picture != PICTURE_VERSION || golden.sha256 != sha256 {
             return Ok(None);
         }
         if golden.vector.len() != dimension {
@@ -62,7 +62,7 @@ impl Golden {
 
 /// The picture at a model's input size: gradients, tiles, rings and fine stripes in colour, in whole
 /// numbers only, so that it is the same everywhere.
-pub(crate) fn picture(side: u32) -> Input {
+pub(crate) fn draw_golden_picture(side: u32) -> Input {
     let mut pixels = Vec::with_capacity((side * side * 3) as usize);
     let last = side.max(2) - 1;
     for y in 0..side {
@@ -87,9 +87,9 @@ pub(crate) fn picture(side: u32) -> Input {
 }
 
 /// The cosine of two vectors, 0 where one has no direction.
-pub(crate) fn cosine(one: &[f32], other: &[f32]) -> f64 {
+pub(crate) fn cosine_similarity(left: &[f32], right: &[f32]) -> f64 {
     let (mut dot, mut first, mut second) = (0.0, 0.0, 0.0);
-    for (a, b) in one.iter().zip(other) {
+    for (a, b) in left.iter().zip(right) {
         let (a, b) = (f64::from(*a), f64::from(*b));
         dot += a * b;
         first += a * a;
@@ -100,15 +100,15 @@ pub(crate) fn cosine(one: &[f32], other: &[f32]) -> f64 {
 }
 
 /// Refuses a device that makes another vector of the golden picture than these weights must.
-pub(crate) fn compare(
+pub(crate) fn check_golden_vector(
     expected: &[f32],
-    found: &[f32],
+    actual: &[f32],
     model: &str,
     device: &str,
 ) -> Result<(), Error> {
-    let cosine = cosine(expected, found);
+    let cosine = cosine_similarity(expected, actual);
     // Not a number is not near either.
-    if cosine >= LEAST_COSINE {
+    if cosine >= MIN_GOLDEN_COSINE {
         return Ok(());
     }
     Err(Error::Golden {
@@ -125,7 +125,7 @@ mod tests {
     #[test]
     fn the_picture_never_changes() {
         use sha2::{Digest as _, Sha256};
-        let hash: String = Sha256::digest(picture(128))
+        let hash: String = Sha256::digest(draw_golden_picture(128))
             .iter()
             .map(|byte| format!("{byte:02x}"))
             .collect();
@@ -134,7 +134,7 @@ mod tests {
             "PICTURE must grow with every change of the formula"
         );
         for side in [16, 224, 518, 1024] {
-            let picture = picture(side);
+            let picture = draw_golden_picture(side);
             assert_eq!(picture.len(), (side * side * 3) as usize);
             let distinct: std::collections::BTreeSet<_> = picture.iter().collect();
             assert!(distinct.len() > 20, "{side}: a dull picture tells nothing");
@@ -143,26 +143,29 @@ mod tests {
 
     #[test]
     fn a_file_counts_for_its_own_weights_only() {
-        let json = serde_json::to_string(&Golden::new("ab", &[0.6, 0.8])).unwrap();
-        assert_eq!(Golden::vector_for(&json, "ab", 2), Ok(Some(vec![0.6, 0.8])));
-        assert_eq!(Golden::vector_for(&json, "cd", 2), Ok(None));
-        assert!(Golden::vector_for(&json, "ab", 3).is_err());
+        let json = serde_json::to_string(&GoldenFile::new("ab", &[0.6, 0.8])).unwrap();
+        assert_eq!(
+            GoldenFile::vector_for(&json, "ab", 2),
+            Ok(Some(vec![0.6, 0.8]))
+        );
+        assert_eq!(GoldenFile::vector_for(&json, "cd", 2), Ok(None));
+        assert!(GoldenFile::vector_for(&json, "ab", 3).is_err());
         let other_formula = json.replace("\"picture\":1", "\"picture\":0");
-        assert_eq!(Golden::vector_for(&other_formula, "ab", 2), Ok(None));
-        assert!(Golden::vector_for("{", "ab", 2).is_err());
+        assert_eq!(GoldenFile::vector_for(&other_formula, "ab", 2), Ok(None));
+        assert!(GoldenFile::vector_for("{", "ab", 2).is_err());
     }
 
     #[test]
     fn what_differs_is_refused() {
         let good = [0.6_f32, 0.8];
-        compare(&good, &[0.6001, 0.7999], "m", "cpu").unwrap();
-        let error = compare(&good, &[0.7, 0.714], "m", "vulkan: X").unwrap_err();
+        check_golden_vector(&good, &[0.6001, 0.7999], "m", "cpu").unwrap();
+        let error = check_golden_vector(&good, &[0.7, 0.714], "m", "vulkan: X").unwrap_err();
         let text = error.to_string();
         assert!(
             text.contains("vulkan: X") && text.contains("--device cpu"),
             "{text}"
         );
-        assert!(compare(&good, &[f32::NAN, 0.0], "m", "cpu").is_err());
-        assert!(compare(&good, &[0.0, 0.0], "m", "cpu").is_err());
+        assert!(check_golden_vector(&good, &[f32::NAN, 0.0], "m", "cpu").is_err());
+        assert!(check_golden_vector(&good, &[0.0, 0.0], "m", "cpu").is_err());
     }
 }

@@ -17,11 +17,11 @@ use image::{DynamicImage, GrayImage, RgbImage};
 use jpeg_decoder::PixelFormat;
 
 use crate::{
-    deadline::{Deadline, Source},
-    decode::{Raw, Wanted, open_with_image},
+    deadline::{CpuDeadline, DeadlineReader},
+    decode::{DecoderOutput, MinDecodedSize, open_with_image_crate},
     error::DecodeError,
     limits::Limits,
-    sniff::Format,
+    sniff::FileFormat,
 };
 
 const FORMAT: &str = "jpeg";
@@ -31,7 +31,7 @@ const MANY_SCANS: usize = 200;
 
 /// What the segments before the first scan say.
 #[derive(Debug, PartialEq, Eq)]
-struct Header {
+struct JpegHeader {
     width: u32,
     height: u32,
     components: u8,
@@ -42,12 +42,12 @@ struct Header {
     /// The EXIF block, from its TIFF header on.
     exif: Option<std::ops::Range<usize>>,
     /// Where the first scan's segment begins.
-    scan_at: usize,
+    scan_offset: usize,
 }
 
-impl Header {
+impl JpegHeader {
     fn parse(bytes: &[u8]) -> Result<Self, DecodeError> {
-        let cut = |what: &str| DecodeError::Truncated {
+        let truncated = |what: &str| DecodeError::Truncated {
             format: FORMAT,
             reason: format!("the file ends {what}"),
         };
@@ -57,17 +57,19 @@ impl Header {
         };
         let mut frame = None;
         let mut exif = None;
-        let mut at = 2;
+        let mut offset = 2;
         loop {
             // Anything between two segments is skipped, as every reader does.
             let marker = loop {
-                match bytes.get(at..) {
-                    None | Some([]) | Some([_]) => return Err(cut("before the picture begins")),
+                match bytes.get(offset..) {
+                    None | Some([]) | Some([_]) => {
+                        return Err(truncated("before the picture begins"));
+                    }
                     Some([0xff, marker, ..]) if !matches!(marker, 0 | 0xff) => {
-                        at += 2;
+                        offset += 2;
                         break *marker;
                     }
-                    Some(_) => at += 1,
+                    Some(_) => offset += 1,
                 }
             };
             if matches!(marker, 0x01 | 0xd0..=0xd8) {
@@ -76,15 +78,15 @@ impl Header {
             if marker == 0xd9 {
                 return Err(corrupt("it ends before a picture begins"));
             }
-            let Some(&[high, low]) = bytes.get(at..at + 2) else {
-                return Err(cut("within a segment"));
+            let Some(&[high, low]) = bytes.get(offset..offset + 2) else {
+                return Err(truncated("within a segment"));
             };
             let length = usize::from(u16::from_be_bytes([high, low]));
-            let (Some(body), 2..) = (bytes.get(at + 2..at + length.max(2)), length) else {
+            let (Some(body), 2..) = (bytes.get(offset + 2..offset + length.max(2)), length) else {
                 return Err(if length < 2 {
                     corrupt("a segment is shorter than its own length field")
                 } else {
-                    cut("within a segment")
+                    truncated("within a segment")
                 });
             };
             match marker {
@@ -101,7 +103,7 @@ impl Header {
                     ));
                 }
                 0xe1 if exif.is_none() && body.starts_with(b"Exif\0") && body.len() > 6 => {
-                    exif = Some(at + 8..at + length);
+                    exif = Some(offset + 8..offset + length);
                 }
                 0xda => {
                     let (width, height, components, precision, process) =
@@ -113,12 +115,12 @@ impl Header {
                         precision,
                         process,
                         exif,
-                        scan_at: at,
+                        scan_offset: offset,
                     });
                 }
                 _ => {}
             }
-            at += length;
+            offset += length;
         }
     }
 
@@ -126,56 +128,56 @@ impl Header {
         matches!(self.process, 2 | 6 | 10 | 14)
     }
 
-    fn pixels(&self) -> u64 {
+    fn pixel_count(&self) -> u64 {
         u64::from(self.width) * u64::from(self.height)
     }
 
     /// Bytes that a progressive decoder keeps for the coefficients of the whole picture.
     fn coefficient_bytes(&self) -> u64 {
         if self.is_progressive() {
-            self.pixels() * u64::from(self.components) * 2
+            self.pixel_count() * u64::from(self.components) * 2
         } else {
             0
         }
     }
 
     /// 8, 4, 2 or 1: the strongest reduction that leaves at least what is wanted.
-    fn reduction(&self, wanted: Wanted) -> u32 {
+    fn strongest_reduction(&self, min_size: MinDecodedSize) -> u32 {
         [8, 4, 2]
             .into_iter()
-            .find(|divisor| wanted.is_met_by(self.width / divisor, self.height / divisor))
+            .find(|divisor| min_size.is_met_by(self.width / divisor, self.height / divisor))
             .unwrap_or(1)
     }
 }
 
-/// Decodes a JPEG, reduced where `wanted` allows it, not yet turned upright.
-pub(crate) fn decode(
+/// Decodes a JPEG, reduced where `min_size` allows it, not yet turned upright.
+pub(crate) fn decode_jpeg(
     bytes: &[u8],
-    wanted: Wanted,
+    min_size: MinDecodedSize,
     limits: &Limits,
-    deadline: &Deadline<'_>,
-) -> Result<Raw, DecodeError> {
-    let header = Header::parse(bytes)?;
+    deadline: &CpuDeadline<'_>,
+) -> Result<DecoderOutput, DecodeError> {
+    let header = JpegHeader::parse(bytes)?;
     limits.check_pixels(FORMAT, header.width, header.height)?;
-    if !has_end_marker(&bytes[header.scan_at..]) {
+    if !has_end_marker(&bytes[header.scan_offset..]) {
         return Err(DecodeError::Truncated {
             format: FORMAT,
             reason: "its end marker is missing".to_owned(),
         });
     }
-    let reduction = header.reduction(wanted);
+    let reduction = header.strongest_reduction(min_size);
     // Four components are CMYK, which `image` turns into RGB and `jpeg-decoder` does not.
     let can_reduce = header.components != 4;
     let reduced = |reduction| decode_reduced(bytes, &header, reduction, limits, deadline);
     let in_full = || decode_in_full(bytes, &header, limits, deadline);
     let image = match (reduction, can_reduce) {
         (_, false) => in_full(),
-        (1, true) => in_full().or_else(|first| reduced(1).map_err(|second| better(first, second))),
-        (_, true) => {
-            reduced(reduction).or_else(|first| in_full().map_err(|second| better(first, second)))
-        }
+        (1, true) => in_full()
+            .or_else(|first| reduced(1).map_err(|second| more_helpful_error(first, second))),
+        (_, true) => reduced(reduction)
+            .or_else(|first| in_full().map_err(|second| more_helpful_error(first, second))),
     }?;
-    Ok(Raw {
+    Ok(DecoderOutput {
         image,
         width: header.width,
         height: header.height,
@@ -185,7 +187,7 @@ pub(crate) fn decode(
 }
 
 /// Of two decoders' reasons the one that helps more: a missing feature before damage.
-fn better(first: DecodeError, second: DecodeError) -> DecodeError {
+fn more_helpful_error(first: DecodeError, second: DecodeError) -> DecodeError {
     let helps = |error: &DecodeError| {
         matches!(
             error,
@@ -209,32 +211,32 @@ fn has_end_marker(from_scan: &[u8]) -> bool {
 
 fn decode_reduced(
     bytes: &[u8],
-    header: &Header,
+    header: &JpegHeader,
     reduction: u32,
     limits: &Limits,
-    deadline: &Deadline<'_>,
+    deadline: &CpuDeadline<'_>,
 ) -> Result<DynamicImage, DecodeError> {
     let side = |side: u32| side.div_ceil(reduction);
     let (width, height) = (side(header.width), side(header.height));
     let reduced_bytes = u64::from(width) * u64::from(height) * u64::from(header.components);
     // Planes and the joined picture live at once; a turned copy comes after the planes.
-    let own_bytes = 2 * reduced_bytes * bytes_a_sample(header) + header.coefficient_bytes();
-    let _held = limits.hold_within(own_bytes, deadline)?;
-    let mut decoder = jpeg_decoder::Decoder::new(Source::new(bytes, deadline));
+    let decoder_bytes = 2 * reduced_bytes * bytes_per_sample(header) + header.coefficient_bytes();
+    let _permit = limits.reserve_within_deadline(decoder_bytes, deadline)?;
+    let mut decoder = jpeg_decoder::Decoder::new(DeadlineReader::new(bytes, deadline));
     decoder.set_max_decoding_buffer_size(
         usize::try_from(limits.max_decode_bytes).unwrap_or(usize::MAX),
     );
     // The decoder takes the smallest of its scales at which one side is as large as asked.
-    let ask = |side: u32| u16::try_from(side).unwrap_or(u16::MAX);
+    let to_u16 = |side: u32| u16::try_from(side).unwrap_or(u16::MAX);
     decoder
-        .scale(ask(width), ask(height))
-        .map_err(from_jpeg_decoder)?;
+        .scale(to_u16(width), to_u16(height))
+        .map_err(classify_jpeg_error)?;
     let info = decoder.info().ok_or_else(|| DecodeError::Corrupt {
         format: FORMAT,
         reason: "it has no frame".to_owned(),
     })?;
     limits.check_pixels(FORMAT, info.width.into(), info.height.into())?;
-    let pixels = decoder.decode().map_err(from_jpeg_decoder)?;
+    let pixels = decoder.decode().map_err(classify_jpeg_error)?;
     let (width, height) = (u32::from(info.width), u32::from(info.height));
     let image = match info.pixel_format {
         PixelFormat::L8 => GrayImage::from_raw(width, height, pixels).map(DynamicImage::ImageLuma8),
@@ -263,25 +265,26 @@ fn decode_reduced(
     })
 }
 
-fn bytes_a_sample(header: &Header) -> u64 {
+fn bytes_per_sample(header: &JpegHeader) -> u64 {
     if header.precision > 8 { 2 } else { 1 }
 }
 
 fn decode_in_full(
     bytes: &[u8],
-    header: &Header,
+    header: &JpegHeader,
     limits: &Limits,
-    deadline: &Deadline<'_>,
+    deadline: &CpuDeadline<'_>,
 ) -> Result<DynamicImage, DecodeError> {
-    if header.is_progressive() && scan_count(&bytes[header.scan_at..]) > MANY_SCANS {
+    if header.is_progressive() && scan_count(&bytes[header.scan_offset..]) > MANY_SCANS {
         return Err(DecodeError::UnsupportedFeature {
             format: FORMAT,
             reason: format!("more than {MANY_SCANS} scans"),
         });
     }
     // `image` copies the file.
-    let own_bytes = header.coefficient_bytes() + bytes.len() as u64;
-    open_with_image(bytes, Format::Jpeg, limits, deadline)?.decode(own_bytes, limits)
+    let decoder_bytes = header.coefficient_bytes() + bytes.len() as u64;
+    open_with_image_crate(bytes, FileFormat::Jpeg, limits, deadline)?
+        .decode_fully(decoder_bytes, limits)
 }
 
 /// Scans from the first one on: within compressed data no marker can stand.
@@ -292,7 +295,7 @@ fn scan_count(from_scan: &[u8]) -> usize {
     1 + later.count()
 }
 
-fn from_jpeg_decoder(error: jpeg_decoder::Error) -> DecodeError {
+fn classify_jpeg_error(error: jpeg_decoder::Error) -> DecodeError {
     let reason = error.to_string();
     match error {
         jpeg_decoder::Error::Unsupported(feature) => DecodeError::UnsupportedFeature {
@@ -315,22 +318,26 @@ fn from_jpeg_decoder(error: jpeg_decoder::Error) -> DecodeError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::deadline::Watch;
+    use crate::deadline::DecodeMonitor;
 
-    fn decode(bytes: &[u8], wanted: Wanted, limits: &Limits) -> Result<Raw, DecodeError> {
-        let watch = Watch::default();
-        let deadline = Deadline::begin(&watch, limits.decode_timeout);
-        super::decode(bytes, wanted, limits, &deadline)
+    fn decode_with_limits(
+        bytes: &[u8],
+        wanted: MinDecodedSize,
+        limits: &Limits,
+    ) -> Result<DecoderOutput, DecodeError> {
+        let watch = DecodeMonitor::default();
+        let deadline = CpuDeadline::start(&watch, limits.decode_timeout);
+        super::decode_jpeg(bytes, wanted, limits, &deadline)
     }
 
-    fn jpeg() -> Vec<u8> {
+    fn sample_jpeg() -> Vec<u8> {
         crate::encode_jpeg(&[90; 40 * 24 * 3], 40, 24, 80)
     }
 
     #[test]
     fn header_tells_size_and_scan() {
-        let bytes = jpeg();
-        let header = Header::parse(&bytes).unwrap();
+        let bytes = sample_jpeg();
+        let header = JpegHeader::parse(&bytes).unwrap();
         assert_eq!((header.width, header.height), (40, 24));
         assert_eq!((header.components, header.precision), (3, 8));
         assert!(!header.is_progressive());
@@ -339,9 +346,13 @@ mod tests {
 
     #[test]
     fn every_cut_is_truncated() {
-        let bytes = jpeg();
+        let bytes = sample_jpeg();
         for length in 3..bytes.len() - 1 {
-            let error = decode(&bytes[..length], Wanted::ShortSide(8), &Limits::default());
+            let error = decode_with_limits(
+                &bytes[..length],
+                MinDecodedSize::ShortSide(8),
+                &Limits::default(),
+            );
             assert_eq!(
                 error.err().map(|error| error.code()),
                 Some("truncated"),
@@ -355,14 +366,14 @@ mod tests {
         let bytes = crate::encode_jpeg(&vec![90; 640 * 480 * 3], 640, 480, 80);
         let limits = Limits::default();
         for (wanted, size) in [
-            (Wanted::ShortSide(40), (80, 60)),
-            (Wanted::ShortSide(41), (160, 120)),
-            (Wanted::ShortSide(146), (320, 240)),
-            (Wanted::ShortSide(161), (640, 480)),
-            (Wanted::LongSide(80), (80, 60)),
-            (Wanted::LongSide(1000), (640, 480)),
+            (MinDecodedSize::ShortSide(40), (80, 60)),
+            (MinDecodedSize::ShortSide(41), (160, 120)),
+            (MinDecodedSize::ShortSide(146), (320, 240)),
+            (MinDecodedSize::ShortSide(161), (640, 480)),
+            (MinDecodedSize::LongSide(80), (80, 60)),
+            (MinDecodedSize::LongSide(1000), (640, 480)),
         ] {
-            let raw = decode(&bytes, wanted, &limits).unwrap();
+            let raw = decode_with_limits(&bytes, wanted, &limits).unwrap();
             assert_eq!((raw.image.width(), raw.image.height()), size, "{wanted:?}");
             assert_eq!((raw.width, raw.height), (640, 480));
         }

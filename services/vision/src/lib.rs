@@ -5,8 +5,8 @@
 //! crate alone knows burn and the image decoders; it reads no settings file, no queue and no
 //! index.
 //!
-//! - [`decode`] and [`thumbnail()`] take the bytes of any file and fail politely, with a code.
-//! - [`preprocess()`] makes what the network takes, as the model's [`Description`] says.
+//! - [`decode`] and [`encode_thumbnail()`] take the bytes of any file and fail politely, with a code.
+//! - [`preprocess_image()`] makes what the network takes, as the model's [`Description`] says.
 //! - [`Engine`] runs the network on its device; [`Model`] is what it runs.
 //!
 //! `search` uses everything but the engine.
@@ -59,20 +59,20 @@ mod thumbnail;
 
 mod settings;
 
-pub use attributes::Attributes;
+pub use attributes::DecodedAttributes;
 pub use bands::{Band, Bands};
-pub use deadline::Watch;
-pub use decode::{Picture, decode, decode_watched};
+pub use deadline::DecodeMonitor;
+pub use decode::{DecodedImage, decode_image, decode_monitored};
 pub use description::{
-    Activation, Architecture, Blocks, CropOffset, Description, Filter, LongSide, Preprocessing,
-    TextTower, VisionTower,
+    Activation, Architecture, CropOffset, Description, LongSide, Preprocessing, ResampleFilter,
+    TextTower, TransformerShape, VisionTower,
 };
 #[cfg(feature = "network")]
 pub use engine::Engine;
 pub use error::{CODES, DecodeError, Error};
-pub use golden::{Golden, LEAST_COSINE};
+pub use golden::{GoldenFile, MIN_GOLDEN_COSINE};
 pub use limits::Limits;
-pub use model::{DEFAULT, Model};
-pub use preprocess::{Input, preprocess};
+pub use model::{DEFAULT_MODEL, Model};
+pub use preprocess::{Input, preprocess_image};
 pub use settings::Settings;
-pub use thumbnail::{encode_jpeg, thumbnail};
+pub use thumbnail::{encode_jpeg, encode_thumbnail};

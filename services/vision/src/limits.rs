@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
-use crate::{Settings, deadline::Deadline, error::DecodeError};
+use crate::{Settings, deadline::CpuDeadline, error::DecodeError};
 
 /// Bounds of decoding, made from [`Settings`]. Clones share the memory budget.
 #[derive(Debug, Clone)]
@@ -24,7 +24,7 @@ pub struct Limits {
     pub max_decode_bytes: u64,
     /// How much time of a processor one decode may take.
     pub decode_timeout: Duration,
-    budget: Arc<Budget>,
+    budget: Arc<MemoryBudget>,
 }
 
 impl From<&Settings> for Limits {
@@ -89,26 +89,26 @@ impl Limits {
     }
 
     /// Takes `bytes` of the shared budget, waiting until they are free; they return when the
-    /// [`Held`] is dropped, or when the decode is given up. The wait is not on the decode's time.
-    pub(crate) fn hold_within(
+    /// [`MemoryPermit`] is dropped, or when the decode is given up. The wait is not on the decode's time.
+    pub(crate) fn reserve_within_deadline(
         &self,
         bytes: u64,
-        deadline: &Deadline<'_>,
-    ) -> Result<Held, DecodeError> {
-        let held = deadline.waiting(|| self.hold(bytes))?;
-        deadline.watch().note_share(&held.share);
-        Ok(held)
+        deadline: &CpuDeadline<'_>,
+    ) -> Result<MemoryPermit, DecodeError> {
+        let permit = deadline.pause_while(|| self.reserve_memory(bytes))?;
+        deadline.monitor().track_reservation(&permit.reservation);
+        Ok(permit)
     }
 
-    fn hold(&self, bytes: u64) -> Result<Held, DecodeError> {
+    fn reserve_memory(&self, bytes: u64) -> Result<MemoryPermit, DecodeError> {
         if bytes > self.max_decode_bytes {
             return Err(DecodeError::TooMuchMemory {
                 max_bytes: self.max_decode_bytes,
             });
         }
-        self.budget.take(bytes, self.max_decode_bytes);
-        Ok(Held {
-            share: Arc::new(Share {
+        self.budget.reserve_bytes(bytes, self.max_decode_bytes);
+        Ok(MemoryPermit {
+            reservation: Arc::new(MemoryReservation {
                 bytes: AtomicU64::new(bytes),
                 budget: Arc::clone(&self.budget),
             }),
@@ -117,75 +117,75 @@ impl Limits {
 }
 
 #[derive(Debug, Default)]
-struct Budget {
-    state: Mutex<BudgetState>,
+struct MemoryBudget {
+    state: Mutex<MemoryBudgetState>,
     changed: Condvar,
 }
 
 #[derive(Debug, Default)]
-struct BudgetState {
-    held_bytes: u64,
+struct MemoryBudgetState {
+    reserved_bytes: u64,
     next_ticket: u64,
-    serving: u64,
+    serving_ticket: u64,
 }
 
-impl Budget {
-    fn take(&self, bytes: u64, max_bytes: u64) {
+impl MemoryBudget {
+    fn reserve_bytes(&self, bytes: u64, max_bytes: u64) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let ticket = state.next_ticket;
         state.next_ticket += 1;
         // In line, so that a large picture is not starved by a stream of small ones.
-        while state.serving != ticket || state.held_bytes + bytes > max_bytes {
+        while state.serving_ticket != ticket || state.reserved_bytes + bytes > max_bytes {
             state = self
                 .changed
                 .wait(state)
                 .unwrap_or_else(PoisonError::into_inner);
         }
-        state.held_bytes += bytes;
-        state.serving += 1;
+        state.reserved_bytes += bytes;
+        state.serving_ticket += 1;
         self.changed.notify_all();
     }
 
-    fn give_back(&self, bytes: u64) {
+    fn release_bytes(&self, bytes: u64) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        state.held_bytes -= bytes;
+        state.reserved_bytes -= bytes;
         self.changed.notify_all();
     }
 }
 
 /// A share of the memory budget.
 #[derive(Debug)]
-pub(crate) struct Share {
+pub(crate) struct MemoryReservation {
     bytes: AtomicU64,
-    budget: Arc<Budget>,
+    budget: Arc<MemoryBudget>,
 }
 
-impl Share {
+impl MemoryReservation {
     /// Gives it back, once.
-    pub(crate) fn give_back(&self) {
+    pub(crate) fn release_once(&self) {
         let bytes = self.bytes.swap(0, Ordering::Relaxed);
         if bytes > 0 {
-            self.budget.give_back(bytes);
+            self.budget.release_bytes(bytes);
         }
     }
 }
 
 /// A decoder's hold of its share.
 #[derive(Debug)]
-pub(crate) struct Held {
-    share: Arc<Share>,
+pub(crate) struct MemoryPermit {
+    reservation: Arc<MemoryReservation>,
 }
 
-impl Drop for Held {
+impl Drop for MemoryPermit {
     fn drop(&mut self) {
-        self.share.give_back();
+        self.reservation.release_once();
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::deadline::Watch;
+    use crate::deadline::DecodeMonitor;
     use std::sync::atomic::Ordering::SeqCst;
 
     #[test]
@@ -201,7 +201,7 @@ mod tests {
                 scope.spawn(move || {
                     for round in 0..200 {
                         let bytes = 1 + (thread * 31 + round * 17) % 100;
-                        let share = limits.hold(bytes).unwrap();
+                        let share = limits.reserve_memory(bytes).unwrap();
                         peak.fetch_max(held.fetch_add(bytes, SeqCst) + bytes, SeqCst);
                         held.fetch_sub(bytes, SeqCst);
                         drop(share);
@@ -211,7 +211,7 @@ mod tests {
         });
         assert!(peak.load(SeqCst) <= 100);
         assert_eq!(
-            limits.hold(101).unwrap_err().code(),
+            limits.reserve_memory(101).unwrap_err().code(),
             "too_much_memory",
             "what never fits is refused instead of waiting for ever"
         );
@@ -223,22 +223,22 @@ mod tests {
             max_decode_bytes: 100,
             ..Limits::default()
         };
-        let watch = Watch::default();
-        let deadline = Deadline::begin(&watch, Duration::MAX);
-        let stuck = limits.hold_within(80, &deadline).unwrap();
-        watch.give_up();
+        let monitor = DecodeMonitor::default();
+        let deadline = CpuDeadline::start(&monitor, Duration::MAX);
+        let stuck = limits.reserve_within_deadline(80, &deadline).unwrap();
+        monitor.abandon_decode();
         // Would wait for ever.
-        let next = limits.hold(100).unwrap();
+        let next = limits.reserve_memory(100).unwrap();
         drop(stuck);
         assert_eq!(
-            limits.budget.state.lock().unwrap().held_bytes,
+            limits.budget.state.lock().unwrap().reserved_bytes,
             100,
             "given back once"
         );
         drop(next);
-        let late = limits.hold_within(80, &deadline).unwrap();
-        assert_eq!(limits.budget.state.lock().unwrap().held_bytes, 0);
+        let late = limits.reserve_within_deadline(80, &deadline).unwrap();
+        assert_eq!(limits.budget.state.lock().unwrap().reserved_bytes, 0);
         drop(late);
-        assert_eq!(limits.budget.state.lock().unwrap().held_bytes, 0);
+        assert_eq!(limits.budget.state.lock().unwrap().reserved_bytes, 0);
     }
 }

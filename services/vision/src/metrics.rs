@@ -1,5 +1,5 @@
 //! What this crate measures, beside `lookalike_stage_seconds` of the chassis (stages `decode`,
-//! `preprocess` and `network` are observed here).
+//! `preprocess_image` and `network` are observed here).
 
 use std::sync::LazyLock;
 

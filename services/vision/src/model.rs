@@ -13,22 +13,22 @@ use sha2::{Digest as _, Sha256};
 use crate::{
     description::Description,
     error::Error,
-    golden::{self, Golden},
+    golden::{self, GoldenFile},
     registry,
     weights::Weights,
 };
 
 /// The model that comes with lookalike.
-pub const DEFAULT: &str = "lookalike-mini";
+pub const DEFAULT_MODEL: &str = "lookalike-mini";
 
-static MINI: &[u8] = include_bytes!("../models/lookalike-mini/lookalike-mini.safetensors");
-static MINI_GOLDEN: &str = include_str!("../models/lookalike-mini/golden.json");
+static MINI_WEIGHTS: &[u8] = include_bytes!("../models/lookalike-mini/lookalike-mini.safetensors");
+static MINI_GOLDEN_JSON: &str = include_str!("../models/lookalike-mini/golden.json");
 
 /// The file of a model's folder that a model with a text side splits words by.
-const TOKENIZER: &str = "tokenizer.json";
+const TOKENIZER_FILE: &str = "tokenizer.json";
 
 /// The file of a transformers model's folder that says how pictures are prepared.
-const PREPROCESSOR: &str = "preprocessor_config.json";
+const PREPROCESSOR_FILE: &str = "preprocessor_config.json";
 
 /// A model with its weights, checked, not yet on a device.
 #[derive(Debug)]
@@ -42,7 +42,7 @@ pub struct Model {
 }
 
 /// What there is of a model before it is checked.
-struct Found {
+struct UncheckedModel {
     description: Description,
     weights: Cow<'static, [u8]>,
     /// The folder it is from; none of the bundled model.
@@ -57,40 +57,43 @@ impl Model {
     /// When there is no such model, or it is not sound: unknown network, wrong checksum, broken
     /// weights.
     pub fn load(name_or_folder: &str) -> Result<Self, Error> {
-        let Found {
+        let UncheckedModel {
             mut description,
             weights: file,
             folder,
-        } = find(name_or_folder)?;
-        let found = hex_sha256(&file);
+        } = find_model(name_or_folder)?;
+        let actual_checksum = hex_sha256(&file);
         if description.checksum.is_empty() {
-            description.checksum.clone_from(&found);
+            description.checksum.clone_from(&actual_checksum);
         }
-        if description.checksum != found {
+        if description.checksum != actual_checksum {
             return Err(Error::Checksum {
                 model: description.name,
                 expected: description.checksum,
-                found,
+                found: actual_checksum,
             });
         }
-        let weights = Weights::parse(file).map_err(|problem| Error::Weights {
+        let weights = Weights::from_safetensors(file).map_err(|problem| Error::Weights {
             model: description.name.clone(),
             problem,
         })?;
         let (tokenizer, golden) = match &folder {
-            None => (None, Some(Cow::Borrowed(MINI_GOLDEN))),
+            None => (None, Some(Cow::Borrowed(MINI_GOLDEN_JSON))),
             Some(folder) => {
-                let golden = read_if_there(&folder.join(golden::FILE))?;
+                let golden = read_if_exists(&folder.join(golden::GOLDEN_FILE))?;
                 let golden = golden.map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
-                let tokenizer = read_if_there(&folder.join(TOKENIZER))?;
+                let tokenizer = read_if_exists(&folder.join(TOKENIZER_FILE))?;
                 (tokenizer, golden.map(Cow::Owned))
             }
         };
         let golden = golden.map_or(Ok(None), |json| {
-            Golden::vector_for(&json, &description.checksum, description.dimension).map_err(
+            GoldenFile::vector_for(&json, &description.checksum, description.dimension).map_err(
                 |problem| Error::ModelFolder {
                     path: folder.unwrap_or_else(|| PathBuf::from(&description.name)),
-                    problem: format!("has a {} that can't be read: {problem}", golden::FILE),
+                    problem: format!(
+                        "has a {} that can't be read: {problem}",
+                        golden::GOLDEN_FILE
+                    ),
                 },
             )
         })?;
@@ -112,11 +115,11 @@ impl Model {
     /// # Errors
     /// As [`load`](Self::load), without the checks of the weights.
     pub fn load_description(name_or_folder: &str) -> Result<Description, Error> {
-        let Found {
+        let UncheckedModel {
             mut description,
             weights,
             ..
-        } = find(name_or_folder)?;
+        } = find_model(name_or_folder)?;
         if description.checksum.is_empty() {
             description.checksum = hex_sha256(&weights);
         }
@@ -125,7 +128,7 @@ impl Model {
 
     /// Length of the bundled model's weights.
     pub fn bundled_bytes() -> u64 {
-        MINI.len() as u64
+        MINI_WEIGHTS.len() as u64
     }
 
     /// What the model is.
@@ -134,19 +137,19 @@ impl Model {
     }
 }
 
-fn find(name_or_folder: &str) -> Result<Found, Error> {
-    if name_or_folder == DEFAULT {
-        let description = Description::bundled(DEFAULT).expect("the default is bundled");
-        return Ok(Found {
+fn find_model(name_or_folder: &str) -> Result<UncheckedModel, Error> {
+    if name_or_folder == DEFAULT_MODEL {
+        let description = Description::find_bundled(DEFAULT_MODEL).expect("the default is bundled");
+        return Ok(UncheckedModel {
             description,
-            weights: Cow::Borrowed(MINI),
+            weights: Cow::Borrowed(MINI_WEIGHTS),
             folder: None,
         });
     }
     let folder = Path::new(name_or_folder);
     if !folder.is_dir() {
         let name = name_or_folder.to_owned();
-        return Err(match registry::find(name_or_folder) {
+        return Err(match registry::find_model(name_or_folder) {
             Some(_) => Error::WeightsNotBundled { name },
             None => Error::unknown_model(name),
         });
@@ -165,24 +168,24 @@ fn find(name_or_folder: &str) -> Result<Found, Error> {
             _ => {}
         }
     }
-    let problem = |problem: &str| Error::ModelFolder {
+    let folder_error = |problem: &str| Error::ModelFolder {
         path: folder.to_path_buf(),
         problem: problem.to_owned(),
     };
     let [weights] = weights.as_slice() else {
-        return Err(problem("must hold exactly one .safetensors file"));
+        return Err(folder_error("must hold exactly one .safetensors file"));
     };
     let description = find_description(descriptions)?
-        .ok_or_else(|| problem("holds no description (.json) of a model"))?;
+        .ok_or_else(|| folder_error("holds no description (.json) of a model"))?;
     let file = std::fs::read(weights).map_err(read_error(weights))?;
-    Ok(Found {
+    Ok(UncheckedModel {
         description,
         weights: Cow::Owned(file),
         folder: Some(folder.to_path_buf()),
     })
 }
 
-fn read_if_there(path: &Path) -> Result<Option<Vec<u8>>, Error> {
+fn read_if_exists(path: &Path) -> Result<Option<Vec<u8>>, Error> {
     match std::fs::read(path) {
         Ok(bytes) => Ok(Some(bytes)),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
@@ -196,7 +199,7 @@ fn read_if_there(path: &Path) -> Result<Option<Vec<u8>>, Error> {
 /// The first file, by name, that is a description. Hub folders hold other JSON files as well.
 fn find_description(mut files: Vec<PathBuf>) -> Result<Option<Description>, Error> {
     // Large, or with words in it that may be anything.
-    files.retain(|path| !path.ends_with(TOKENIZER) && !path.ends_with(golden::FILE));
+    files.retain(|path| !path.ends_with(TOKENIZER_FILE) && !path.ends_with(golden::GOLDEN_FILE));
     files.sort();
     for path in files {
         let text = std::fs::read_to_string(&path).map_err(|source| Error::ReadModel {
@@ -205,12 +208,12 @@ fn find_description(mut files: Vec<PathBuf>) -> Result<Option<Description>, Erro
         })?;
         let origin = path.display().to_string();
         if text.contains("\"preprocessing\"") || text.contains("\"pretrained_cfg\"") {
-            return Description::parse(&text, &origin).map(Some);
+            return Description::from_json(&text, &origin).map(Some);
         }
         if text.contains("\"model_type\"") {
-            let preprocessor = read_if_there(&path.with_file_name(PREPROCESSOR))?;
+            let preprocessor = read_if_exists(&path.with_file_name(PREPROCESSOR_FILE))?;
             let preprocessor = preprocessor.as_deref().map(String::from_utf8_lossy);
-            return Description::parse_hub(&text, preprocessor.as_deref(), &origin).map(Some);
+            return Description::from_hub_json(&text, preprocessor.as_deref(), &origin).map(Some);
         }
     }
     Ok(None)
@@ -232,7 +235,7 @@ mod tests {
 
     #[test]
     fn default_loads_and_its_checksum_holds() {
-        let model = Model::load(DEFAULT).unwrap();
+        let model = Model::load(DEFAULT_MODEL).unwrap();
         assert_eq!(model.description().checksum.len(), 64);
         assert!(
             model.golden.is_some(),
@@ -250,7 +253,7 @@ mod tests {
             assert!(error.contains(expected), "{error}");
         };
         error("exactly one .safetensors");
-        std::fs::write(folder.path().join("weights.safetensors"), MINI).unwrap();
+        std::fs::write(folder.path().join("weights.safetensors"), MINI_WEIGHTS).unwrap();
         error("no description");
         std::fs::write(folder.path().join("a.json"), r#"{"something": "else"}"#).unwrap();
         let json = include_str!("../models/lookalike-mini/lookalike-mini.json");
@@ -258,7 +261,7 @@ mod tests {
         let loaded = Model::load(path).unwrap();
         assert_eq!(
             loaded.description(),
-            Model::load(DEFAULT).unwrap().description()
+            Model::load(DEFAULT_MODEL).unwrap().description()
         );
         assert_eq!(
             &Model::load_description(path).unwrap(),
@@ -267,16 +270,16 @@ mod tests {
         assert!(loaded.golden.is_none() && loaded.tokenizer.is_none());
 
         // A tokenizer may contain any words.
-        std::fs::write(folder.path().join(TOKENIZER), "{\"preprocessing\"").unwrap();
-        std::fs::write(folder.path().join(golden::FILE), MINI_GOLDEN).unwrap();
+        std::fs::write(folder.path().join(TOKENIZER_FILE), "{\"preprocessing\"").unwrap();
+        std::fs::write(folder.path().join(golden::GOLDEN_FILE), MINI_GOLDEN_JSON).unwrap();
         let loaded = Model::load(path).unwrap();
-        assert_eq!(loaded.golden, Model::load(DEFAULT).unwrap().golden);
+        assert_eq!(loaded.golden, Model::load(DEFAULT_MODEL).unwrap().golden);
         assert!(loaded.tokenizer.is_some());
-        std::fs::write(folder.path().join(golden::FILE), "{").unwrap();
+        std::fs::write(folder.path().join(golden::GOLDEN_FILE), "{").unwrap();
         error("golden.json");
-        std::fs::remove_file(folder.path().join(golden::FILE)).unwrap();
+        std::fs::remove_file(folder.path().join(golden::GOLDEN_FILE)).unwrap();
 
-        let mut other = MINI.to_vec();
+        let mut other = MINI_WEIGHTS.to_vec();
         let last = other.len() - 1;
         other[last] ^= 1;
         std::fs::write(folder.path().join("weights.safetensors"), other).unwrap();

@@ -12,12 +12,12 @@ use fast_image_resize::{
 use lookalike_chassis::metrics::STAGE_SECONDS;
 
 use crate::{
-    decode::Picture,
-    description::{CropOffset, Description, Filter, LongSide},
+    decode::DecodedImage,
+    description::{CropOffset, Description, LongSide, ResampleFilter},
 };
 
 /// What a network takes: `side * side * 3` bytes of 8-bit RGB, row by row from the top; as
-/// `EmbedRequest.pixels` carries it.
+/// `EmbedRequest.pixel_count` carries it.
 pub type Input = Box<[u8]>;
 
 /// Resizes and crops as the model's description says.
@@ -25,29 +25,34 @@ pub type Input = Box<[u8]>;
 /// # Panics
 /// When `picture.rgb` has not `width * height * 3` bytes, which [`decode`](crate::decode) never
 /// gives.
-pub fn preprocess(description: &Description, picture: &Picture) -> Input {
+pub fn preprocess_image(description: &Description, image: &DecodedImage) -> Input {
     let _timer = STAGE_SECONDS
         .with_label_values(&["preprocess"])
         .start_timer();
-    let rules = &description.preprocessing;
-    let [crop_width, crop_height] = rules.crop;
-    let short = picture.width.min(picture.height);
+    let preprocessing = &description.preprocessing;
+    let [crop_width, crop_height] = preprocessing.crop;
+    let short = image.width.min(image.height);
     // For each axis: the resized side, where the crop begins in it, and both in source pixels.
     let axis = |side: u32, crop: u32| {
-        let resized = resized_side(side, short, rules.resize_short_side, rules.long_side);
-        let offset = crop_offset(resized, crop, rules.crop_offset);
+        let resized = resized_side(
+            side,
+            short,
+            preprocessing.resize_short_side,
+            preprocessing.long_side,
+        );
+        let offset = crop_offset(resized, crop, preprocessing.crop_offset);
         let scale = f64::from(side) / f64::from(resized);
         (f64::from(offset) * scale, f64::from(crop) * scale)
     };
-    let (left, width) = axis(picture.width, crop_width);
-    let (top, height) = axis(picture.height, crop_height);
-    let box_in_source = Some([left, top, width, height]);
-    resample(
-        picture,
-        box_in_source,
+    let (left, width) = axis(image.width, crop_width);
+    let (top, height) = axis(image.height, crop_height);
+    let source_box = Some([left, top, width, height]);
+    resample_image(
+        image,
+        source_box,
         crop_width,
         crop_height,
-        rules.filter,
+        preprocessing.filter,
     )
     .into_boxed_slice()
 }
@@ -78,25 +83,25 @@ fn crop_offset(side: u32, crop: u32, rule: CropOffset) -> u32 {
 
 /// Resamples a box of the picture (left, top, width, height in source pixels; `None` is all of
 /// it) to `width` × `height`.
-pub(crate) fn resample(
-    picture: &Picture,
+pub(crate) fn resample_image(
+    image: &DecodedImage,
     source_box: Option<[f64; 4]>,
     width: u32,
     height: u32,
-    filter: Filter,
+    filter: ResampleFilter,
 ) -> Vec<u8> {
-    let source = ImageRef::new(picture.width, picture.height, &picture.rgb, PixelType::U8x3)
+    let source = ImageRef::new(image.width, image.height, &image.rgb, PixelType::U8x3)
         .expect("a picture has width * height * 3 bytes");
     let mut target = Image::new(width, height, PixelType::U8x3);
     let filter = match filter {
-        Filter::Bicubic => FilterType::CatmullRom,
-        Filter::Bilinear => FilterType::Bilinear,
+        ResampleFilter::Bicubic => FilterType::CatmullRom,
+        ResampleFilter::Bilinear => FilterType::Bilinear,
     };
     let mut options = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(filter));
     if let Some([left, top, box_width, box_height]) = source_box {
         // Rounding must not push the box over the edge.
-        let box_width = box_width.min(f64::from(picture.width) - left);
-        let box_height = box_height.min(f64::from(picture.height) - top);
+        let box_width = box_width.min(f64::from(image.width) - left);
+        let box_height = box_height.min(f64::from(image.height) - top);
         options = options.crop(left, top, box_width, box_height);
     }
     Resizer::new()
@@ -110,7 +115,7 @@ mod tests {
     use super::*;
 
     /// Waves and edges, so that a shift of a pixel would show.
-    fn drawn(width: u32, height: u32) -> Picture {
+    fn draw_image(width: u32, height: u32) -> DecodedImage {
         let rgb = (0..height)
             .flat_map(|y| (0..width).map(move |x| (x, y)))
             .flat_map(|(x, y)| {
@@ -122,12 +127,12 @@ mod tests {
                 ]
             })
             .collect();
-        Picture { width, height, rgb }
+        DecodedImage { width, height, rgb }
     }
 
     #[test]
     fn cropping_in_the_source_is_cropping_the_result() {
-        let description = Description::bundled("lookalike-mini").unwrap();
+        let description = Description::find_bundled("lookalike-mini").unwrap();
         for (width, height) in [
             (300, 200),
             (200, 300),
@@ -136,12 +141,12 @@ mod tests {
             (640, 481),
             (90, 60),
         ] {
-            let picture = drawn(width, height);
-            let input = preprocess(&description, &picture);
+            let picture = draw_image(width, height);
+            let input = preprocess_image(&description, &picture);
             let short = width.min(height);
             let resized = |side| resized_side(side, short, 146, LongSide::Round);
             let (rw, rh) = (resized(width), resized(height));
-            let whole = resample(&picture, None, rw, rh, Filter::Bicubic);
+            let whole = resample_image(&picture, None, rw, rh, ResampleFilter::Bicubic);
             let (left, top) = ((rw - 128) / 2, (rh - 128) / 2);
             for y in 0..128 {
                 let from = ((top + y) * rw + left) as usize * 3;
@@ -159,9 +164,9 @@ mod tests {
 
     #[test]
     fn extreme_shapes_stay_cheap() {
-        let description = Description::bundled("lookalike-mini").unwrap();
+        let description = Description::find_bundled("lookalike-mini").unwrap();
         for (width, height) in [(65_000, 1), (1, 65_000), (1, 1), (65_000, 2)] {
-            let input = preprocess(&description, &drawn(width, height));
+            let input = preprocess_image(&description, &draw_image(width, height));
             assert_eq!(input.len(), 128 * 128 * 3);
         }
     }

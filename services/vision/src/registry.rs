@@ -8,13 +8,13 @@ use crate::description::Description;
 
 /// A model that is known by name.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Known {
+pub struct RegisteredModel {
     /// Its name, as in `--model`.
     pub name: &'static str,
     /// One line about it.
     pub about: &'static str,
     /// Where its weights are.
-    pub origin: Origin,
+    pub origin: WeightsOrigin,
     /// Licence of the weights, as their publisher names it.
     pub licence: &'static str,
     /// Share of right ones among the ten nearest neighbours over 50 classes of Caltech-101, where
@@ -24,16 +24,16 @@ pub struct Known {
 
 /// Where weights are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Origin {
+pub enum WeightsOrigin {
     /// In the program.
     Bundled,
     /// On the Hugging Face hub.
-    Hub(Hub),
+    Hub(HubRepository),
 }
 
 /// A repository on the hub, at one revision.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Hub {
+pub struct HubRepository {
     /// Owner and name.
     pub repository: &'static str,
     /// The commit, or `main` where no commit is pinned: then the first fetch pins it.
@@ -50,12 +50,12 @@ pub struct HubFile {
     /// Its path in the repository.
     pub name: &'static str,
     /// Its length and SHA-256; none where we do not know them for certain.
-    pub pin: Option<Pin>,
+    pub pin: Option<FilePin>,
 }
 
 /// What a file must be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Pin {
+pub struct FilePin {
     /// Its length.
     pub bytes: u64,
     /// SHA-256, 64 hexadecimal digits.
@@ -67,15 +67,15 @@ pub const UNPINNED: &str = "main";
 
 const WEIGHTS: &str = "model.safetensors";
 
-const fn weights(bytes: u64, sha256: &'static str) -> HubFile {
+const fn pinned_weights(bytes: u64, sha256: &'static str) -> HubFile {
     HubFile {
         name: WEIGHTS,
-        pin: Some(Pin { bytes, sha256 }),
+        pin: Some(FilePin { bytes, sha256 }),
     }
 }
 
-const fn pinned_at_first_fetch(repository: &'static str) -> Origin {
-    Origin::Hub(Hub {
+const fn pinned_at_first_fetch(repository: &'static str) -> WeightsOrigin {
+    WeightsOrigin::Hub(HubRepository {
         repository,
         revision: UNPINNED,
         weights: HubFile {
@@ -87,35 +87,35 @@ const fn pinned_at_first_fetch(repository: &'static str) -> Origin {
 }
 
 /// Checksums stand here only where more than one independent source has the same one.
-static MODELS: &[Known] = &[
-    Known {
+static MODELS: &[RegisteredModel] = &[
+    RegisteredModel {
         name: "lookalike-mini",
         about: "small residual network, made for this; very fast",
-        origin: Origin::Bundled,
+        origin: WeightsOrigin::Bundled,
         licence: "MIT OR Apache-2.0",
         precision_at_10: Some(0.513),
     },
-    Known {
+    RegisteredModel {
         name: "mobilenetv2",
         about: "MobileNetV2, ImageNet-1k; fast",
         origin: pinned_at_first_fetch("timm/mobilenetv2_100.ra_in1k"),
         licence: "Apache-2.0",
         precision_at_10: None,
     },
-    Known {
+    RegisteredModel {
         name: "resnet34",
         about: "ResNet-34, ImageNet-1k",
         origin: pinned_at_first_fetch("timm/resnet34.a1_in1k"),
         licence: "Apache-2.0",
         precision_at_10: None,
     },
-    Known {
+    RegisteredModel {
         name: "resnet50",
         about: "ResNet-50, ImageNet-1k",
-        origin: Origin::Hub(Hub {
+        origin: WeightsOrigin::Hub(HubRepository {
             repository: "timm/resnet50.a1_in1k",
             revision: "767268603ca0cb0bfe326fa87277f19c419566ef",
-            weights: weights(
+            weights: pinned_weights(
                 102_469_840,
                 "773525d5821de224f8f30c33377b7a795d7863e08522698200d3217d3f2a41bb",
             ),
@@ -124,13 +124,13 @@ static MODELS: &[Known] = &[
         licence: "Apache-2.0",
         precision_at_10: None,
     },
-    Known {
+    RegisteredModel {
         name: "vit-s16",
         about: "ViT-S/16, ImageNet-21k then 1k",
-        origin: Origin::Hub(Hub {
+        origin: WeightsOrigin::Hub(HubRepository {
             repository: "timm/vit_small_patch16_224.augreg_in21k_ft_in1k",
             revision: "7e2c55630205e1266030f18370f4c6ed1a514b52",
-            weights: weights(
+            weights: pinned_weights(
                 88_216_496,
                 "79c03c635cdfd798a364a9d8c4e5c0b7255b975ea2c9616046d4f77ab01435aa",
             ),
@@ -139,13 +139,13 @@ static MODELS: &[Known] = &[
         licence: "Apache-2.0",
         precision_at_10: None,
     },
-    Known {
+    RegisteredModel {
         name: "dinov2-s14",
         about: "DINOv2 ViT-S/14; no labels, good at instances",
-        origin: Origin::Hub(Hub {
+        origin: WeightsOrigin::Hub(HubRepository {
             repository: "timm/vit_small_patch14_dinov2.lvd142m",
             revision: "4610ca143709d58a633b6397a74412c2c3842454",
-            weights: weights(
+            weights: pinned_weights(
                 88_240_510,
                 "04d27f3400d059fc0cfd7d17dd1909a75bf3ea8fb3eeb48b97cb99e57ee20081",
             ),
@@ -154,27 +154,27 @@ static MODELS: &[Known] = &[
         licence: "Apache-2.0",
         precision_at_10: None,
     },
-    Known {
+    RegisteredModel {
         name: "dinov2-s14-reg",
         about: "DINOv2 ViT-S/14 with registers",
         origin: pinned_at_first_fetch("timm/vit_small_patch14_reg4_dinov2.lvd142m"),
         licence: "Apache-2.0",
         precision_at_10: None,
     },
-    Known {
+    RegisteredModel {
         name: "clip-b32",
         about: "CLIP ViT-B/32; search by words",
-        origin: Origin::Hub(Hub {
+        origin: WeightsOrigin::Hub(HubRepository {
             repository: "openai/clip-vit-base-patch32",
             // The commit that added safetensors; the main branch has none.
             revision: "b33cedfd0df4e43b8238760678fcc89e1a0d38b3",
-            weights: weights(
+            weights: pinned_weights(
                 605_157_884,
                 "99d28a652e6ec46629ab7047a0ac82c69b1fe11e0ce672c43af65d3a9a3fc05d",
             ),
             tokenizer: Some(HubFile {
                 name: "tokenizer.json",
-                pin: Some(Pin {
+                pin: Some(FilePin {
                     bytes: 2_224_041,
                     sha256: "b556ac8c99757ffb677208af34bc8c6721572114111a6e0aaf5fa69ff0b8d842",
                 }),
@@ -183,19 +183,19 @@ static MODELS: &[Known] = &[
         licence: "MIT",
         precision_at_10: None,
     },
-    Known {
+    RegisteredModel {
         name: "siglip2-b16",
         about: "SigLIP 2 ViT-B/16; search by words, many languages; slow",
-        origin: Origin::Hub(Hub {
+        origin: WeightsOrigin::Hub(HubRepository {
             repository: "google/siglip2-base-patch16-224",
             revision: "75de2d55ec2d0b4efc50b3e9ad70dba96a7b2fa2",
-            weights: weights(
+            weights: pinned_weights(
                 1_500_800_904,
                 "612923381c76ec5a9bed335d1c48827e3f2e506ac31b044b63b2031fadee6a0b",
             ),
             tokenizer: Some(HubFile {
                 name: "tokenizer.json",
-                pin: Some(Pin {
+                pin: Some(FilePin {
                     bytes: 34_363_039,
                     sha256: "cb9140fae3ac5122c972d37adf83e1248471a38147ad76f8215c8872c6fd8322",
                 }),
@@ -207,36 +207,40 @@ static MODELS: &[Known] = &[
 ];
 
 /// The models that are known by name and that this build has a network for; the bundled one first.
-pub fn all() -> impl Iterator<Item = &'static Known> {
+pub fn list_models() -> impl Iterator<Item = &'static RegisteredModel> {
     MODELS
         .iter()
-        .filter(|known| Description::bundled(known.name).is_some())
+        .filter(|known| Description::find_bundled(known.name).is_some())
 }
 
 /// The model of this name.
-pub fn find(name: &str) -> Option<&'static Known> {
-    all().find(|known| known.name == name)
+pub fn find_model(name: &str) -> Option<&'static RegisteredModel> {
+    list_models().find(|known| known.name == name)
 }
 
 /// The known name that is most like this one, if one is like it at all; for "did you mean".
-pub fn closest(name: &str) -> Option<&'static str> {
-    let plain = plain(name);
-    let within = all().filter(|known| {
-        let known = self::plain(known.name);
-        plain.len() >= 3 && (known.contains(&plain) || plain.contains(&known))
+pub fn closest_name(name: &str) -> Option<&'static str> {
+    let normalised = normalise_name(name);
+    let within = list_models().filter(|known| {
+        let known = self::normalise_name(known.name);
+        normalised.len() >= 3 && (known.contains(&normalised) || normalised.contains(&known))
     });
-    let near = all().filter(|known| distance(&plain, &self::plain(known.name)) <= 2);
+    let near = list_models()
+        .filter(|known| edit_distance(&normalised, &self::normalise_name(known.name)) <= 2);
     near.chain(within)
-        .min_by_key(|known| distance(&plain, &self::plain(known.name)))
+        .min_by_key(|known| edit_distance(&normalised, &self::normalise_name(known.name)))
         .map(|known| known.name)
 }
 
 /// All known names, for messages.
-pub fn names() -> String {
-    all().map(|known| known.name).collect::<Vec<_>>().join(", ")
+pub fn join_names() -> String {
+    list_models()
+        .map(|known| known.name)
+        .collect::<Vec<_>>()
+        .join(", ")
 }
 
-impl Hub {
+impl HubRepository {
     /// The files, the weights first.
     pub fn files(&self) -> impl Iterator<Item = &HubFile> {
         std::iter::once(&self.weights).chain(&self.tokenizer)
@@ -249,7 +253,7 @@ impl Hub {
 }
 
 /// Letters and digits in lower case.
-fn plain(name: &str) -> String {
+fn normalise_name(name: &str) -> String {
     name.chars()
         .filter(char::is_ascii_alphanumeric)
         .map(|c| c.to_ascii_lowercase())
@@ -258,18 +262,18 @@ fn plain(name: &str) -> String {
 }
 
 /// Letters to add, remove or change to make one word the other.
-fn distance(one: &str, other: &str) -> usize {
-    let mut row: Vec<usize> = (0..=other.len()).collect();
-    for (i, a) in one.bytes().enumerate() {
+fn edit_distance(left: &str, right: &str) -> usize {
+    let mut row: Vec<usize> = (0..=right.len()).collect();
+    for (i, a) in left.bytes().enumerate() {
         let mut diagonal = row[0];
         row[0] = i + 1;
-        for (j, b) in other.bytes().enumerate() {
+        for (j, b) in right.bytes().enumerate() {
             let change = diagonal + usize::from(a != b);
             diagonal = row[j + 1];
             row[j + 1] = change.min(row[j] + 1).min(diagonal + 1);
         }
     }
-    row[other.len()]
+    row[right.len()]
 }
 
 #[cfg(test)]
@@ -280,8 +284,8 @@ mod tests {
     #[test]
     fn entries_are_well_formed() {
         for known in MODELS {
-            let Origin::Hub(hub) = &known.origin else {
-                assert_eq!(known.name, crate::DEFAULT);
+            let WeightsOrigin::Hub(hub) = &known.origin else {
+                assert_eq!(known.name, crate::DEFAULT_MODEL);
                 continue;
             };
             assert_eq!(hub.repository.split('/').count(), 2, "{}", known.name);
@@ -296,7 +300,7 @@ mod tests {
                 assert!(pin.sha256.len() == 64 && hexadecimal(pin.sha256));
                 assert!(pin.bytes > 1 << 20);
             }
-            if let Some(description) = Description::bundled(known.name) {
+            if let Some(description) = Description::find_bundled(known.name) {
                 assert_eq!(description.name, known.name);
                 assert_eq!(description.has_text(), hub.tokenizer.is_some());
                 // The checksum belongs to what was fetched.
@@ -307,12 +311,12 @@ mod tests {
 
     #[test]
     fn names_are_found_and_guessed() {
-        assert!(find("resnet34").is_some() && find("resnet").is_none());
-        assert_eq!(closest("Resnet-34"), Some("resnet34"));
-        assert_eq!(closest("resnet43"), Some("resnet34"));
-        assert_eq!(closest("lookalike"), Some("lookalike-mini"));
-        assert_eq!(closest("xyz"), None);
-        assert_eq!(closest(""), None);
-        assert_eq!(distance("kitten", "sitting"), 3);
+        assert!(find_model("resnet34").is_some() && find_model("resnet").is_none());
+        assert_eq!(closest_name("Resnet-34"), Some("resnet34"));
+        assert_eq!(closest_name("resnet43"), Some("resnet34"));
+        assert_eq!(closest_name("lookalike"), Some("lookalike-mini"));
+        assert_eq!(closest_name("xyz"), None);
+        assert_eq!(closest_name(""), None);
+        assert_eq!(edit_distance("kitten", "sitting"), 3);
     }
 }

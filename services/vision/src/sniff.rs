@@ -9,7 +9,7 @@ use crate::error::DecodeError;
 
 /// A format that can be decoded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Format {
+pub(crate) enum FileFormat {
     Jpeg,
     Png,
     Gif,
@@ -23,7 +23,7 @@ pub(crate) enum Format {
     Tga,
 }
 
-impl Format {
+impl FileFormat {
     /// As in [`Attributes::format`](crate::Attributes::format).
     pub(crate) fn name(self) -> &'static str {
         match self {
@@ -60,31 +60,31 @@ impl Format {
 }
 
 /// Signatures of what is read; the first that fits wins.
-const READ: &[(&[u8], Format)] = &[
-    (b"\xff\xd8\xff", Format::Jpeg),
-    (b"\x89PNG\r\n\x1a\n", Format::Png),
-    (b"GIF87a", Format::Gif),
-    (b"GIF89a", Format::Gif),
-    (b"BM", Format::Bmp),
-    (b"II*\0", Format::Tiff),
-    (b"MM\0*", Format::Tiff),
-    (b"II+\0", Format::Tiff),
-    (b"MM\0+", Format::Tiff),
-    (b"\0\0\x01\0", Format::Ico),
-    (b"qoif", Format::Qoi),
-    (b"P1", Format::Pnm),
-    (b"P2", Format::Pnm),
-    (b"P3", Format::Pnm),
-    (b"P4", Format::Pnm),
-    (b"P5", Format::Pnm),
-    (b"P6", Format::Pnm),
-    (b"P7", Format::Pnm),
-    (b"#?RADIANCE", Format::Hdr),
-    (b"#?RGBE", Format::Hdr),
+const READABLE_SIGNATURES: &[(&[u8], FileFormat)] = &[
+    (b"\xff\xd8\xff", FileFormat::Jpeg),
+    (b"\x89PNG\r\n\x1a\n", FileFormat::Png),
+    (b"GIF87a", FileFormat::Gif),
+    (b"GIF89a", FileFormat::Gif),
+    (b"BM", FileFormat::Bmp),
+    (b"II*\0", FileFormat::Tiff),
+    (b"MM\0*", FileFormat::Tiff),
+    (b"II+\0", FileFormat::Tiff),
+    (b"MM\0+", FileFormat::Tiff),
+    (b"\0\0\x01\0", FileFormat::Ico),
+    (b"qoif", FileFormat::Qoi),
+    (b"P1", FileFormat::Pnm),
+    (b"P2", FileFormat::Pnm),
+    (b"P3", FileFormat::Pnm),
+    (b"P4", FileFormat::Pnm),
+    (b"P5", FileFormat::Pnm),
+    (b"P6", FileFormat::Pnm),
+    (b"P7", FileFormat::Pnm),
+    (b"#?RADIANCE", FileFormat::Hdr),
+    (b"#?RGBE", FileFormat::Hdr),
 ];
 
 /// Signatures of images that are not read.
-const DECLINED: &[(&[u8], &str)] = &[
+const UNSUPPORTED_SIGNATURES: &[(&[u8], &str)] = &[
     (b"\0\0\0\x0cJXL \r\n\x87\n", "JPEG XL"),
     (b"\xff\x0a", "JPEG XL"),
     (b"\0\0\0\x0cjP  \r\n\x87\n", "JPEG 2000"),
@@ -101,29 +101,35 @@ const DECLINED: &[(&[u8], &str)] = &[
 ];
 
 /// Tells the format of `bytes`.
-pub(crate) fn sniff(bytes: &[u8]) -> Result<Format, DecodeError> {
+pub(crate) fn sniff_format(bytes: &[u8]) -> Result<FileFormat, DecodeError> {
     if bytes.is_empty() {
         return Err(DecodeError::Empty);
     }
-    if let Some(&(_, format)) = READ.iter().find(|(magic, _)| bytes.starts_with(magic)) {
+    if let Some(&(_, format)) = READABLE_SIGNATURES
+        .iter()
+        .find(|(magic, _)| bytes.starts_with(magic))
+    {
         return match format {
-            Format::Pnm if !bytes.get(2).is_some_and(u8::is_ascii_whitespace) => {
+            FileFormat::Pnm if !bytes.get(2).is_some_and(u8::is_ascii_whitespace) => {
                 Err(DecodeError::NotAnImage)
             }
             format => Ok(format),
         };
     }
     if bytes.starts_with(b"RIFF") && bytes.get(8..12) == Some(b"WEBP") {
-        return Ok(Format::WebP);
+        return Ok(FileFormat::WebP);
     }
     // A beginning of a JPEG that was cut off within its signature.
     if b"\xff\xd8\xff".starts_with(bytes) && bytes.len() == 2 {
-        return Ok(Format::Jpeg);
+        return Ok(FileFormat::Jpeg);
     }
-    if let Some(&(_, format)) = DECLINED.iter().find(|(magic, _)| bytes.starts_with(magic)) {
+    if let Some(&(_, format)) = UNSUPPORTED_SIGNATURES
+        .iter()
+        .find(|(magic, _)| bytes.starts_with(magic))
+    {
         return Err(DecodeError::UnsupportedFormat { format });
     }
-    if let Some(format) = iso_media(bytes) {
+    if let Some(format) = iso_media_kind(bytes) {
         return Err(DecodeError::UnsupportedFormat { format });
     }
     if is_pcx(bytes) {
@@ -133,13 +139,13 @@ pub(crate) fn sniff(bytes: &[u8]) -> Result<Format, DecodeError> {
         return Err(DecodeError::UnsupportedFormat { format: "SVG" });
     }
     if is_tga(bytes) {
-        return Ok(Format::Tga);
+        return Ok(FileFormat::Tga);
     }
     Err(DecodeError::NotAnImage)
 }
 
 /// HEIF's family: a `ftyp` box with a brand.
-fn iso_media(bytes: &[u8]) -> Option<&'static str> {
+fn iso_media_kind(bytes: &[u8]) -> Option<&'static str> {
     if bytes.get(4..8)? != b"ftyp" {
         return None;
     }
@@ -184,8 +190,8 @@ fn is_tga(bytes: &[u8]) -> bool {
 mod tests {
     use super::*;
 
-    fn check(bytes: &[u8], expected: &str) {
-        let found = match sniff(bytes) {
+    fn check_sniffed(bytes: &[u8], expected: &str) {
+        let found = match sniff_format(bytes) {
             Ok(format) => format.name().to_owned(),
             Err(DecodeError::UnsupportedFormat { format }) => format!("declined: {format}"),
             Err(error) => error.code().to_owned(),
@@ -195,26 +201,26 @@ mod tests {
 
     #[test]
     fn content_decides() {
-        check(b"", "empty");
-        check(b"\xff\xd8\xff\xe0", "jpeg");
-        check(b"\xff\xd8", "jpeg");
-        check(b"\xff", "not_an_image");
-        check(b"RIFF\x10\0\0\0WEBPVP8 ", "webp");
-        check(b"RIFF\x10\0\0\0WAVEfmt ", "not_an_image");
-        check(b"P6\n1 1\n255\n", "pnm");
-        check(b"PK\x03\x04", "not_an_image");
-        check(b"P5: a text about page five", "not_an_image");
-        check(b"<html><body>404</body></html>", "not_an_image");
-        check(
+        check_sniffed(b"", "empty");
+        check_sniffed(b"\xff\xd8\xff\xe0", "jpeg");
+        check_sniffed(b"\xff\xd8", "jpeg");
+        check_sniffed(b"\xff", "not_an_image");
+        check_sniffed(b"RIFF\x10\0\0\0WEBPVP8 ", "webp");
+        check_sniffed(b"RIFF\x10\0\0\0WAVEfmt ", "not_an_image");
+        check_sniffed(b"P6\n1 1\n255\n", "pnm");
+        check_sniffed(b"PK\x03\x04", "not_an_image");
+        check_sniffed(b"P5: a text about page five", "not_an_image");
+        check_sniffed(b"<html><body>404</body></html>", "not_an_image");
+        check_sniffed(
             b"<?xml version=\"1.0\"?>\n<svg xmlns=\"x\"/>",
             "declined: SVG",
         );
-        check(b"\0\0\0\x1cftypavif\0\0\0\0", "declined: AVIF");
-        check(b"\0\0\0\x1cftypheic\0\0\0\0", "declined: HEIC");
-        check(b"8BPS\0\x01", "declined: Photoshop");
-        check(b"                                        ", "not_an_image");
-        check(&[0; 64], "not_an_image");
-        check(
+        check_sniffed(b"\0\0\0\x1cftypavif\0\0\0\0", "declined: AVIF");
+        check_sniffed(b"\0\0\0\x1cftypheic\0\0\0\0", "declined: HEIC");
+        check_sniffed(b"8BPS\0\x01", "declined: Photoshop");
+        check_sniffed(b"                                        ", "not_an_image");
+        check_sniffed(&[0; 64], "not_an_image");
+        check_sniffed(
             &[0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 4, 0, 4, 0, 24, 0x20],
             "tga",
         );

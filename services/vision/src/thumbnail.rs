@@ -3,41 +3,46 @@
 use image::{ExtendedColorType, codecs::jpeg::JpegEncoder};
 
 use crate::{
-    deadline::Watch,
-    decode::{Alpha, Picture, Wanted, decode_as},
-    description::Filter,
+    deadline::DecodeMonitor,
+    decode::{AlphaHandling, DecodedImage, MinDecodedSize, decode_to_size},
+    description::ResampleFilter,
     error::DecodeError,
     limits::Limits,
-    preprocess::resample,
+    preprocess::resample_image,
 };
 
-const QUALITY: u8 = 82;
+const THUMBNAIL_QUALITY: u8 = 82;
 
 /// A JPEG of the upright picture whose longer side has at most `size` pixels; never enlarged.
 /// Transparent parts become white.
 ///
 /// # Errors
 /// Any [`DecodeError`], as [`decode`](crate::decode).
-pub fn thumbnail(bytes: &[u8], size: u32, limits: &Limits) -> Result<Vec<u8>, DecodeError> {
+pub fn encode_thumbnail(bytes: &[u8], size: u32, limits: &Limits) -> Result<Vec<u8>, DecodeError> {
     let size = size.max(1);
-    let (wanted, watch) = (Wanted::LongSide(size), Watch::default());
-    let (picture, _) = decode_as(bytes, wanted, Alpha::OverWhite, limits, &watch)?;
-    let long = picture.width.max(picture.height);
-    let small = if long > size {
+    let (min_size, monitor) = (MinDecodedSize::LongSide(size), DecodeMonitor::default());
+    let (picture, _) = decode_to_size(bytes, min_size, AlphaHandling::OverWhite, limits, &monitor)?;
+    let long_side = picture.width.max(picture.height);
+    let resized = if long_side > size {
         let scaled = |side: u32| {
-            let side = f64::from(side) * f64::from(size) / f64::from(long);
+            let side = f64::from(side) * f64::from(size) / f64::from(long_side);
             (side.round() as u32).max(1)
         };
         let (width, height) = (scaled(picture.width), scaled(picture.height));
-        Picture {
+        DecodedImage {
             width,
             height,
-            rgb: resample(&picture, None, width, height, Filter::Bicubic),
+            rgb: resample_image(&picture, None, width, height, ResampleFilter::Bicubic),
         }
     } else {
         picture
     };
-    Ok(encode_jpeg(&small.rgb, small.width, small.height, QUALITY))
+    Ok(encode_jpeg(
+        &resized.rgb,
+        resized.width,
+        resized.height,
+        THUMBNAIL_QUALITY,
+    ))
 }
 
 /// Encodes 8-bit RGB pixels (row by row from the top) as a baseline JPEG; quality 1 to 100.

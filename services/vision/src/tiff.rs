@@ -9,22 +9,22 @@
 const VALUE_BYTES: u64 = 32;
 
 /// The decoder refuses a tag that would take more.
-const REFUSED_BYTES: u64 = 256 << 20;
+const MAX_TAG_BYTES: u64 = 256 << 20;
 
 /// Tags that are read when a file is opened.
-const READ: &[u16] = &[
+const TAGS_READ_ON_OPEN: &[u16] = &[
     256, 257, 258, 259, 262, 273, 277, 278, 279, 284, 317, 322, 323, 324, 325, 338, 339, 347, 530,
 ];
 
 /// Numbers of a file, in its byte order.
-struct Numbers<'b> {
+struct TiffNumbers<'b> {
     bytes: &'b [u8],
     is_little_endian: bool,
 }
 
-impl Numbers<'_> {
+impl TiffNumbers<'_> {
     /// The unsigned number of so many bytes at an offset.
-    fn at(&self, offset: u64, length: usize) -> Option<u64> {
+    fn read_number(&self, offset: u64, length: usize) -> Option<u64> {
         let begin = usize::try_from(offset).ok()?;
         let bytes = self.bytes.get(begin..begin.checked_add(length)?)?;
         let add = |number: u64, byte: &u8| number << 8 | u64::from(*byte);
@@ -36,37 +36,45 @@ impl Numbers<'_> {
 }
 
 /// Bytes that the decoder will make room for while it opens this TIFF, for its tags alone.
-pub(crate) fn claimed_bytes(bytes: &[u8]) -> u64 {
-    let numbers = Numbers {
+pub(crate) fn claimed_tag_bytes(bytes: &[u8]) -> u64 {
+    let numbers = TiffNumbers {
         bytes,
         is_little_endian: bytes.starts_with(b"II"),
     };
     // The classic table, and that of files beyond 4 GiB.
-    let table = match numbers.at(2, 2) {
-        Some(43) => table(&numbers, 8, 8, 8),
-        _ => table(&numbers, 4, 4, 2),
+    let tag_bytes = match numbers.read_number(2, 2) {
+        Some(43) => sum_tag_bytes(&numbers, 8, 8, 8),
+        _ => sum_tag_bytes(&numbers, 4, 4, 2),
     };
-    table.unwrap_or(0)
+    tag_bytes.unwrap_or(0)
 }
 
-/// Sums up the first table: where it begins is told at `pointer` in `wide` bytes, how many entries
-/// it has in `count` bytes.
-fn table(numbers: &Numbers<'_>, pointer: u64, wide: usize, count: usize) -> Option<u64> {
-    let begin = numbers.at(pointer, wide)?;
-    let entries = numbers.at(begin, count)?;
-    let first = begin.checked_add(count as u64)?;
+/// Sums up the first table: where it begins is told at `pointer` in `offset_width` bytes, how many entries
+/// it has in `count_width` bytes.
+fn sum_tag_bytes(
+    numbers: &TiffNumbers<'_>,
+    pointer: u64,
+    offset_width: usize,
+    count_width: usize,
+) -> Option<u64> {
+    let begin = numbers.read_number(pointer, offset_width)?;
+    let entries = numbers.read_number(begin, count_width)?;
+    let first = begin.checked_add(count_width as u64)?;
     // Tag and type have two bytes each, the number of values and the value are wide.
-    let entry_bytes = 4 + 2 * wide as u64;
+    let entry_bytes = 4 + 2 * offset_width as u64;
     let mut sum = 0_u64;
     for entry in 0..entries {
-        let at = first.checked_add(entry.checked_mul(entry_bytes)?)?;
+        let entry_offset = first.checked_add(entry.checked_mul(entry_bytes)?)?;
         // A table that is cut off ends there.
-        let (Some(tag), Some(values)) = (numbers.at(at, 2), numbers.at(at + 4, wide)) else {
+        let (Some(tag), Some(values)) = (
+            numbers.read_number(entry_offset, 2),
+            numbers.read_number(entry_offset + 4, offset_width),
+        ) else {
             break;
         };
         let room = values.saturating_mul(VALUE_BYTES);
-        let is_read = READ.iter().any(|read| u64::from(*read) == tag);
-        if is_read && room <= REFUSED_BYTES {
+        let is_read = TAGS_READ_ON_OPEN.iter().any(|read| u64::from(*read) == tag);
+        if is_read && room <= MAX_TAG_BYTES {
             sum = sum.saturating_add(room);
         }
     }
@@ -76,10 +84,10 @@ fn table(numbers: &Numbers<'_>, pointer: u64, wide: usize, count: usize) -> Opti
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Limits, decode};
+    use crate::{Limits, decode_image};
 
     /// A table with one entry of so many values, behind what every picture has.
-    fn tiff(tag: u16, values: u32) -> Vec<u8> {
+    fn sample_tiff(tag: u16, values: u32) -> Vec<u8> {
         let mut bytes = b"II*\0\x08\0\0\0".to_vec();
         let entries = [
             (256, 3, 1, 8),
@@ -100,18 +108,18 @@ mod tests {
 
     #[test]
     fn claims_are_summed_up() {
-        assert_eq!(claimed_bytes(&tiff(258, 1000)), (3 + 1000) * 32);
+        assert_eq!(claimed_tag_bytes(&sample_tiff(258, 1000)), (3 + 1000) * 32);
         // Nobody makes room for what is never read, or is refused anyway.
-        assert_eq!(claimed_bytes(&tiff(37724, 1_000_000)), 3 * 32);
-        assert_eq!(claimed_bytes(&tiff(258, u32::MAX)), 3 * 32);
-        let whole = tiff(258, 1000);
+        assert_eq!(claimed_tag_bytes(&sample_tiff(37724, 1_000_000)), 3 * 32);
+        assert_eq!(claimed_tag_bytes(&sample_tiff(258, u32::MAX)), 3 * 32);
+        let whole = sample_tiff(258, 1000);
         for length in 0..whole.len() {
-            claimed_bytes(&whole[..length]);
+            claimed_tag_bytes(&whole[..length]);
         }
         let mut endless = b"MM\0+\0\x08\0\0".to_vec();
         endless.extend(u64::MAX.to_be_bytes());
         endless.extend([0xff; 64]);
-        assert_eq!(claimed_bytes(&endless), 0);
+        assert_eq!(claimed_tag_bytes(&endless), 0);
     }
 
     /// Found by fuzzing: 387 bytes made the decoder ask for 218 MB, whatever the limits said.
@@ -119,7 +127,7 @@ mod tests {
     fn a_small_file_that_claims_much_is_refused() {
         let mut limits = Limits::default();
         limits.max_decode_bytes = 32 << 20;
-        let error = decode(&tiff(258, 6_815_745), 146, &limits).unwrap_err();
+        let error = decode_image(&sample_tiff(258, 6_815_745), 146, &limits).unwrap_err();
         assert_eq!(error.code(), "too_much_memory", "{error}");
     }
 }

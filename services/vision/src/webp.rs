@@ -7,20 +7,20 @@
 
 /// Frames that are looked at. Only the first is decoded; which one that is, a broken file leaves
 /// open.
-const FRAMES: usize = 64;
+const MAX_FRAMES: usize = 64;
 
 /// Bytes that the decoder may make room for, for one frame's data.
-pub(crate) fn claimed_bytes(bytes: &[u8]) -> u64 {
+pub(crate) fn claimed_frame_bytes(bytes: &[u8]) -> u64 {
     // `RIFF`, the length, `WEBP`.
     let chunks = bytes.get(12..).unwrap_or_default();
     let mut claims = Vec::new();
-    walk(chunks, true, &mut claims);
+    collect_claims(chunks, true, &mut claims);
     claims.into_iter().max().unwrap_or(0)
 }
 
 /// Walks over chunks: a name of four bytes, a length of four, and so many bytes, made even.
-fn walk(mut chunks: &[u8], is_outside: bool, claims: &mut Vec<u64>) {
-    while claims.len() < FRAMES
+fn collect_claims(mut chunks: &[u8], is_outside: bool, claims: &mut Vec<u64>) {
+    while claims.len() < MAX_FRAMES
         && let Some((head, rest)) = chunks.split_at_checked(8)
     {
         let length = u32::from_le_bytes([head[4], head[5], head[6], head[7]]);
@@ -30,10 +30,12 @@ fn walk(mut chunks: &[u8], is_outside: bool, claims: &mut Vec<u64>) {
             .min(rest.len());
         let data = &rest[..length];
         match &head[..4] {
-            b"VP8 " => claims.extend(lossy(data)),
-            b"VP8L" => claims.extend(lossless(data)),
+            b"VP8 " => claims.extend(lossy_frame_bytes(data)),
+            b"VP8L" => claims.extend(lossless_frame_bytes(data)),
             // A frame of an animation: sixteen bytes of its own, then chunks.
-            b"ANMF" if is_outside => walk(data.get(16..).unwrap_or_default(), false, claims),
+            b"ANMF" if is_outside => {
+                collect_claims(data.get(16..).unwrap_or_default(), false, claims)
+            }
             _ => {}
         }
         chunks = rest.get(length + length % 2..).unwrap_or_default();
@@ -41,7 +43,7 @@ fn walk(mut chunks: &[u8], is_outside: bool, claims: &mut Vec<u64>) {
 }
 
 /// Luma and two planes of a quarter each, in whole blocks of 16 pixels (RFC 6386, section 9.1).
-fn lossy(data: &[u8]) -> Option<u64> {
+fn lossy_frame_bytes(data: &[u8]) -> Option<u64> {
     if data.get(3..6)? != [0x9d, 0x01, 0x2a] {
         return None;
     }
@@ -53,7 +55,7 @@ fn lossy(data: &[u8]) -> Option<u64> {
 }
 
 /// Four bytes a pixel (RFC 9649, section 3.4).
-fn lossless(data: &[u8]) -> Option<u64> {
+fn lossless_frame_bytes(data: &[u8]) -> Option<u64> {
     if *data.first()? != 0x2f {
         return None;
     }
@@ -65,9 +67,9 @@ fn lossless(data: &[u8]) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Limits, decode};
+    use crate::{Limits, decode_image};
 
-    fn chunk(name: &[u8; 4], data: &[u8]) -> Vec<u8> {
+    fn encode_chunk(name: &[u8; 4], data: &[u8]) -> Vec<u8> {
         let length = u32::try_from(data.len()).unwrap().to_le_bytes();
         let mut bytes = [&name[..], &length, data].concat();
         if data.len() % 2 == 1 {
@@ -77,41 +79,44 @@ mod tests {
     }
 
     /// An animation with a canvas of 16 × 16 whose one frame's data says otherwise.
-    fn animation(frame: &[u8]) -> Vec<u8> {
+    fn encode_animation(frame: &[u8]) -> Vec<u8> {
         let mut canvas = vec![2, 0, 0, 0];
         canvas.extend([15, 0, 0, 15, 0, 0]);
         let mut placed = vec![0; 6];
         placed.extend([15, 0, 0, 15, 0, 0, 40, 0, 0, 0]);
         placed.extend(frame);
         let chunks = [
-            chunk(b"VP8X", &canvas),
-            chunk(b"ANIM", &[0; 6]),
-            chunk(b"ANMF", &placed),
+            encode_chunk(b"VP8X", &canvas),
+            encode_chunk(b"ANIM", &[0; 6]),
+            encode_chunk(b"ANMF", &placed),
         ]
         .concat();
         let mut body = b"WEBP".to_vec();
         body.extend(chunks);
-        chunk(b"RIFF", &body)
+        encode_chunk(b"RIFF", &body)
     }
 
-    fn vp8(side: u16) -> Vec<u8> {
+    fn encode_vp8(side: u16) -> Vec<u8> {
         let mut data = vec![0x10, 0, 0, 0x9d, 0x01, 0x2a];
         data.extend(side.to_le_bytes());
         data.extend(side.to_le_bytes());
         data.resize(200, 0);
-        chunk(b"VP8 ", &data)
+        encode_chunk(b"VP8 ", &data)
     }
 
     #[test]
     fn frames_tell_their_sides() {
-        assert_eq!(claimed_bytes(&animation(&vp8(100))), 112 * 112 * 3 / 2);
+        assert_eq!(
+            claimed_frame_bytes(&encode_animation(&encode_vp8(100))),
+            112 * 112 * 3 / 2
+        );
         let mut lossless = vec![0x2f];
         lossless.extend((99_u32 | 49 << 14).to_le_bytes());
-        let still = [&b"RIFF\0\0\0\0WEBP"[..], &chunk(b"VP8L", &lossless)].concat();
-        assert_eq!(claimed_bytes(&still), 100 * 50 * 4);
-        let whole = animation(&vp8(0x3fff));
+        let still = [&b"RIFF\0\0\0\0WEBP"[..], &encode_chunk(b"VP8L", &lossless)].concat();
+        assert_eq!(claimed_frame_bytes(&still), 100 * 50 * 4);
+        let whole = encode_animation(&encode_vp8(0x3fff));
         for length in 0..whole.len() {
-            claimed_bytes(&whole[..length]);
+            claimed_frame_bytes(&whole[..length]);
         }
     }
 
@@ -120,7 +125,7 @@ mod tests {
     fn a_small_file_that_claims_much_is_refused() {
         let mut limits = Limits::default();
         limits.max_decode_bytes = 32 << 20;
-        let error = decode(&animation(&vp8(0x3fff)), 146, &limits).unwrap_err();
+        let error = decode_image(&encode_animation(&encode_vp8(0x3fff)), 146, &limits).unwrap_err();
         assert_eq!(error.code(), "too_much_memory", "{error}");
     }
 }

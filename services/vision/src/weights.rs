@@ -16,28 +16,28 @@ const MAX_HEADER_BYTES: u64 = 16 << 20;
 #[derive(Debug, Default)]
 pub(crate) struct Weights {
     file: Cow<'static, [u8]>,
-    tensors: HashMap<String, Stored>,
+    tensors: HashMap<String, StoredTensor>,
     #[cfg(test)]
-    made: made::Made,
+    made: made::TestTensors,
 }
 
 /// Where a tensor's numbers lie in the file.
 #[derive(Debug)]
-struct Stored {
-    kind: Kind,
+struct StoredTensor {
+    kind: FloatType,
     shape: Vec<usize>,
     bytes: Range<usize>,
 }
 
 #[derive(Debug, Clone, Copy)]
-enum Kind {
+enum FloatType {
     F32,
     F16,
     BF16,
 }
 
 #[derive(Deserialize)]
-struct Entry {
+struct HeaderEntry {
     dtype: String,
     shape: Vec<usize>,
     data_offsets: [usize; 2],
@@ -45,7 +45,7 @@ struct Entry {
 
 impl Weights {
     /// Reads a safetensors file; tensors that hold no floating-point numbers are left out.
-    pub(crate) fn parse(file: impl Into<Cow<'static, [u8]>>) -> Result<Self, String> {
+    pub(crate) fn from_safetensors(file: impl Into<Cow<'static, [u8]>>) -> Result<Self, String> {
         let file = file.into();
         let length = file
             .first_chunk::<8>()
@@ -62,16 +62,16 @@ impl Weights {
             if name == "__metadata__" {
                 continue;
             }
-            let entry: Entry = serde_json::from_value(entry)
+            let entry: HeaderEntry = serde_json::from_value(entry)
                 .map_err(|error| format!("the header of {name} is broken: {error}"))?;
             let [start, end] = entry.data_offsets;
             let raw = file[data_start..]
                 .get(start..end)
                 .ok_or_else(|| format!("the file is cut short within {name}"))?;
             let kind = match entry.dtype.as_str() {
-                "F32" => Kind::F32,
-                "F16" => Kind::F16,
-                "BF16" => Kind::BF16,
+                "F32" => FloatType::F32,
+                "F16" => FloatType::F16,
+                "BF16" => FloatType::BF16,
                 _ => continue,
             };
             let expected = entry
@@ -85,7 +85,7 @@ impl Weights {
                     entry.shape
                 ));
             }
-            let stored = Stored {
+            let stored = StoredTensor {
                 kind,
                 shape: entry.shape,
                 bytes: data_start + start..data_start + end,
@@ -96,14 +96,14 @@ impl Weights {
             file,
             tensors,
             #[cfg(test)]
-            made: made::Made::default(),
+            made: made::TestTensors::default(),
         })
     }
 
     /// The numbers of a tensor that must have this shape.
-    pub(crate) fn get(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>, String> {
+    pub(crate) fn read_tensor(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>, String> {
         #[cfg(test)]
-        if let Some(made) = self.made.get(name, shape) {
+        if let Some(made) = self.made.find_tensor(name, shape) {
             return made;
         }
         let stored = self
@@ -115,9 +115,9 @@ impl Weights {
     }
 
     /// The shape of a tensor, where its size is for the weights to say.
-    pub(crate) fn shape(&self, name: &str) -> Result<&[usize], String> {
+    pub(crate) fn tensor_shape(&self, name: &str) -> Result<&[usize], String> {
         #[cfg(test)]
-        if let Some(shape) = self.made.shape(name) {
+        if let Some(shape) = self.made.find_shape(name) {
             return Ok(shape);
         }
         self.tensors
@@ -134,7 +134,7 @@ fn check_shape(name: &str, found: &[usize], wanted: &[usize]) -> Result<(), Stri
     Err(format!("{name} has the shape {found:?}, not {wanted:?}"))
 }
 
-impl Kind {
+impl FloatType {
     /// Bytes of a number.
     fn width(self) -> usize {
         match self {
@@ -181,21 +181,25 @@ mod made {
     type Formula = fn(&str, &[usize]) -> Vec<f32>;
 
     #[derive(Debug, Default)]
-    pub(super) struct Made {
+    pub(super) struct TestTensors {
         tensors: HashMap<String, (Vec<usize>, Vec<f32>)>,
         /// Makes any tensor that is asked for.
         formula: Option<Formula>,
     }
 
-    impl Made {
-        pub(super) fn get(&self, name: &str, shape: &[usize]) -> Option<Result<Vec<f32>, String>> {
+    impl TestTensors {
+        pub(super) fn find_tensor(
+            &self,
+            name: &str,
+            shape: &[usize],
+        ) -> Option<Result<Vec<f32>, String>> {
             if let Some((found, numbers)) = self.tensors.get(name) {
                 return Some(check_shape(name, found, shape).map(|()| numbers.clone()));
             }
             self.formula.map(|formula| Ok(formula(name, shape)))
         }
 
-        pub(super) fn shape(&self, name: &str) -> Option<&[usize]> {
+        pub(super) fn find_shape(&self, name: &str) -> Option<&[usize]> {
             self.tensors.get(name).map(|(shape, _)| shape.as_slice())
         }
     }
@@ -208,7 +212,7 @@ mod made {
             weights
         }
 
-        pub(crate) fn insert(&mut self, name: &str, shape: &[usize], numbers: Vec<f32>) {
+        pub(crate) fn insert_tensor(&mut self, name: &str, shape: &[usize], numbers: Vec<f32>) {
             assert_eq!(shape.iter().product::<usize>(), numbers.len());
             let tensor = (shape.to_vec(), numbers);
             self.made.tensors.insert(name.to_owned(), tensor);
@@ -238,7 +242,7 @@ mod tests {
         assert!(half_to_f32(0x8000).is_sign_negative());
     }
 
-    fn file(header: &str, data: &[u8]) -> Vec<u8> {
+    fn encode_file(header: &str, data: &[u8]) -> Vec<u8> {
         let mut file = (header.len() as u64).to_le_bytes().to_vec();
         file.extend(header.as_bytes());
         file.extend(data);
@@ -247,17 +251,30 @@ mod tests {
 
     #[test]
     fn broken_files_are_refused() {
-        let good = file(
+        let good = encode_file(
             r#"{"a": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}, "n": {"dtype": "I64", "shape": [], "data_offsets": [0, 8]}}"#,
             &[0; 8],
         );
-        let weights = Weights::parse(good.clone()).unwrap();
-        assert_eq!(weights.get("a", &[2]).unwrap(), [0.0, 0.0]);
-        assert_eq!(weights.shape("a").unwrap(), [2]);
-        assert!(weights.get("a", &[1, 2]).unwrap_err().contains("shape"));
-        assert!(weights.get("n", &[]).unwrap_err().contains("missing"));
+        let weights = Weights::from_safetensors(good.clone()).unwrap();
+        assert_eq!(weights.read_tensor("a", &[2]).unwrap(), [0.0, 0.0]);
+        assert_eq!(weights.tensor_shape("a").unwrap(), [2]);
+        assert!(
+            weights
+                .read_tensor("a", &[1, 2])
+                .unwrap_err()
+                .contains("shape")
+        );
+        assert!(
+            weights
+                .read_tensor("n", &[])
+                .unwrap_err()
+                .contains("missing")
+        );
         for length in 0..good.len() {
-            assert!(Weights::parse(good[..length].to_vec()).is_err(), "{length}");
+            assert!(
+                Weights::from_safetensors(good[..length].to_vec()).is_err(),
+                "{length}"
+            );
         }
         for entry in [
             r#"{"a": {"dtype": "F32", "shape": [3], "data_offsets": [0, 8]}}"#,
@@ -265,8 +282,11 @@ mod tests {
             r#"{"a": {"dtype": "F32", "shape": [18446744073709551615, 2], "data_offsets": [0, 8]}}"#,
             r#"{"a": 1}"#,
         ] {
-            assert!(Weights::parse(file(entry, &[0; 8])).is_err(), "{entry}");
+            assert!(
+                Weights::from_safetensors(encode_file(entry, &[0; 8])).is_err(),
+                "{entry}"
+            );
         }
-        assert!(Weights::parse(vec![0xff; 64]).is_err());
+        assert!(Weights::from_safetensors(vec![0xff; 64]).is_err());
     }
 }

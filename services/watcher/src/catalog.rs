@@ -15,15 +15,15 @@ use std::path::{Path, PathBuf};
 use lookalike_proto::ImageId;
 use rusqlite::{Connection, OptionalExtension as _, params};
 
-use crate::disk::Facts;
-use row::{COLUMNS, read, values};
-pub use row::{Row, State, join};
+use crate::disk::FileStat;
+use row::{COLUMNS, read_row, with_row_values};
+pub use row::{CatalogRow, FileState, join_path};
 
 /// An operation on the catalog that failed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The file can't be opened.
-    #[error("can't open the catalog {path}: {source}{}", if_locked(source))]
+    #[error("can't open the catalog {path}: {source}{}", lock_hint(source))]
     Open {
         /// The file.
         path: PathBuf,
@@ -32,22 +32,22 @@ pub enum Error {
     },
     /// It was written by a newer version.
     #[error(
-        "the catalog {path} was written by a newer version of lookalike (its schema is {found}, this one knows {known}): start that version, or move the file away, and it is made again from the folders and the index"
+        "the catalog {path} was written by a newer version of lookalike (its schema is {file_version}, this one knows {program_version}): start that version, or move the file away, and it is made again from the folders and the index"
     )]
     Newer {
         /// The file.
         path: PathBuf,
         /// Its schema.
-        found: i64,
+        file_version: i64,
         /// The newest one known here.
-        known: i64,
+        program_version: i64,
     },
     /// SQLite can't do what it should (disk full, file damaged, …).
     #[error("the catalog can't be read or written: {0}; is the disk full, or broken?")]
     Sqlite(#[from] rusqlite::Error),
 }
 
-fn if_locked(error: &rusqlite::Error) -> &'static str {
+fn lock_hint(error: &rusqlite::Error) -> &'static str {
     match error.sqlite_error_code() {
         Some(rusqlite::ErrorCode::DatabaseBusy | rusqlite::ErrorCode::DatabaseLocked) => {
             " (another lookalike watches with the same data folder)"
@@ -63,11 +63,11 @@ pub type LibraryKey = i64;
 
 /// What a scan needs of a file that is known in a folder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Known {
+pub struct CatalogedFile {
     /// What the disk said last.
-    pub facts: Facts,
+    pub stat: FileStat,
     /// It is listed as not meant to be indexed.
-    pub ignored: bool,
+    pub is_ignored: bool,
 }
 
 /// The open catalog.
@@ -103,8 +103,8 @@ impl Catalog {
         if found > schema::VERSION {
             return Err(Error::Newer {
                 path: path.to_owned(),
-                found,
-                known: schema::VERSION,
+                file_version: found,
+                program_version: schema::VERSION,
             });
         }
         let steps: &[&str] = match found {
@@ -119,11 +119,11 @@ impl Catalog {
         Ok(Self { db })
     }
 
-    /// Begins a transaction; everything until [`Self::commit`] happens together or not at all.
+    /// Begins a transaction; everything until [`Self::commit_transaction`] happens together or not at all.
     ///
     /// # Errors
     /// When SQLite can't.
-    pub fn begin(&self) -> Result<()> {
+    pub fn begin_transaction(&self) -> Result<()> {
         Ok(self.db.execute_batch("BEGIN IMMEDIATE")?)
     }
 
@@ -131,7 +131,7 @@ impl Catalog {
     ///
     /// # Errors
     /// When the disk is full or fails: nothing of the transaction is kept then.
-    pub fn commit(&self) -> Result<()> {
+    pub fn commit_transaction(&self) -> Result<()> {
         if let Err(error) = self.db.execute_batch("COMMIT") {
             let _ = self.db.execute_batch("ROLLBACK");
             return Err(error.into());
@@ -139,24 +139,28 @@ impl Catalog {
         Ok(())
     }
 
-    /// Undoes what was done since [`Self::begin`].
-    pub fn roll_back(&self) {
+    /// Undoes what was done since [`Self::begin_transaction`].
+    pub fn roll_back_transaction(&self) {
         let _ = self.db.execute_batch("ROLLBACK");
     }
 
-    fn one(&self, condition: &str, values: impl rusqlite::Params) -> Result<Option<Row>> {
+    fn find_row(
+        &self,
+        condition: &str,
+        values: impl rusqlite::Params,
+    ) -> Result<Option<CatalogRow>> {
         let sql = format!("SELECT {COLUMNS} FROM images WHERE {condition} LIMIT 1");
         Ok(self
             .db
             .prepare_cached(&sql)?
-            .query_row(values, read)
+            .query_row(values, read_row)
             .optional()?)
     }
 
-    fn many(&self, condition: &str, values: impl rusqlite::Params) -> Result<Vec<Row>> {
+    fn find_rows(&self, condition: &str, values: impl rusqlite::Params) -> Result<Vec<CatalogRow>> {
         let sql = format!("SELECT {COLUMNS} FROM images WHERE {condition}");
         let mut statement = self.db.prepare_cached(&sql)?;
-        let rows = statement.query_map(values, read)?;
+        let rows = statement.query_map(values, read_row)?;
         Ok(rows.collect::<std::result::Result<_, _>>()?)
     }
 
@@ -164,16 +168,21 @@ impl Catalog {
     ///
     /// # Errors
     /// When SQLite can't.
-    pub fn by_id(&self, id: &ImageId) -> Result<Option<Row>> {
-        self.one("id = ?1", [id.as_bytes()])
+    pub fn row_by_id(&self, id: &ImageId) -> Result<Option<CatalogRow>> {
+        self.find_row("id = ?1", [id.as_bytes()])
     }
 
     /// The file that lies at a path, as far as the catalog knows.
     ///
     /// # Errors
     /// When SQLite can't.
-    pub fn at(&self, library: LibraryKey, dir: &[u8], name: &[u8]) -> Result<Option<Row>> {
-        self.one(
+    pub fn file_at(
+        &self,
+        library: LibraryKey,
+        dir: &[u8],
+        name: &[u8],
+    ) -> Result<Option<CatalogRow>> {
+        self.find_row(
             "library = ?1 AND dir = ?2 AND name = ?3 AND present = 1",
             params![library, dir, name],
         )
@@ -183,25 +192,30 @@ impl Catalog {
     ///
     /// # Errors
     /// When SQLite can't.
-    pub fn gone_from(&self, library: LibraryKey, dir: &[u8], name: &[u8]) -> Result<Option<Row>> {
-        self.one(
+    pub fn missing_file_at(
+        &self,
+        library: LibraryKey,
+        dir: &[u8],
+        name: &[u8],
+    ) -> Result<Option<CatalogRow>> {
+        self.find_row(
             "library = ?1 AND dir = ?2 AND name = ?3 AND present = 0 ORDER BY missing_since_ns DESC",
             params![library, dir, name],
         )
     }
 
-    /// The rows that were this very inode (see [`Facts::same_file`]).
+    /// The rows that were this very inode (see [`Facts::rows_of_inode`]).
     ///
     /// # Errors
     /// When SQLite can't.
-    pub fn same_file(&self, facts: &Facts) -> Result<Vec<Row>> {
-        let rows = self.many(
+    pub fn rows_of_inode(&self, facts: &FileStat) -> Result<Vec<CatalogRow>> {
+        let rows = self.find_rows(
             "inode = ?1 AND device = ?2 LIMIT 64",
             params![facts.inode as i64, facts.device as i64],
         )?;
         Ok(rows
             .into_iter()
-            .filter(|row| facts.same_file(&row.facts))
+            .filter(|row| facts.is_same_inode(&row.stat))
             .collect())
     }
 
@@ -209,19 +223,19 @@ impl Catalog {
     ///
     /// # Errors
     /// When SQLite can't.
-    pub fn hashed_of_size(&self, size: u64) -> Result<Vec<Row>> {
-        self.many(
+    pub fn hashed_rows_of_size(&self, size: u64) -> Result<Vec<CatalogRow>> {
+        self.find_rows(
             "size = ?1 AND content_hash IS NOT NULL ORDER BY present LIMIT 16",
             [size as i64],
         )
     }
 
-    /// Up to 16 files of a size that are there and were first seen after `since_ns`.
+    /// Up to 16 files of a size that are there and were first seen after `state_since_ns`.
     ///
     /// # Errors
     /// When SQLite can't.
-    pub fn new_of_size(&self, size: u64, since_ns: i64) -> Result<Vec<Row>> {
-        self.many(
+    pub fn new_rows_of_size(&self, size: u64, since_ns: i64) -> Result<Vec<CatalogRow>> {
+        self.find_rows(
             "size = ?1 AND present = 1 AND first_seen_ns > ?2 LIMIT 16",
             params![size as i64, since_ns],
         )
@@ -231,7 +245,7 @@ impl Catalog {
     ///
     /// # Errors
     /// When SQLite can't.
-    pub fn names_in(&self, library: LibraryKey, dir: &[u8]) -> Result<Vec<Vec<u8>>> {
+    pub fn file_names_in(&self, library: LibraryKey, dir: &[u8]) -> Result<Vec<Vec<u8>>> {
         let sql = "SELECT name FROM images WHERE library = ?1 AND dir = ?2 AND present = 1";
         let mut statement = self.db.prepare_cached(sql)?;
         let names = statement.query_map(params![library, dir], |row| row.get(0))?;
@@ -242,12 +256,16 @@ impl Catalog {
     ///
     /// # Errors
     /// When SQLite can't.
-    pub fn known_in(&self, library: LibraryKey, dir: &[u8]) -> Result<HashMap<Box<[u8]>, Known>> {
+    pub fn files_in(
+        &self,
+        library: LibraryKey,
+        dir: &[u8],
+    ) -> Result<HashMap<Box<[u8]>, CatalogedFile>> {
         let sql = "SELECT name, size, mtime_ns, ctime_ns, device, inode, born_ns, state \
                    FROM images WHERE library = ?1 AND dir = ?2 AND present = 1";
         let mut statement = self.db.prepare_cached(sql)?;
         let known = statement.query_map(params![library, dir], |row| {
-            let facts = Facts {
+            let facts = FileStat {
                 size: row.get::<_, i64>(1)? as u64,
                 mtime_ns: row.get(2)?,
                 ctime_ns: row.get(3)?,
@@ -255,9 +273,15 @@ impl Catalog {
                 inode: row.get::<_, i64>(5)? as u64,
                 born_ns: row.get(6)?,
             };
-            let ignored = row.get::<_, i64>(7)? == State::Ignored as i64;
+            let ignored = row.get::<_, i64>(7)? == FileState::Ignored as i64;
             let name: Vec<u8> = row.get(0)?;
-            Ok((name.into_boxed_slice(), Known { facts, ignored }))
+            Ok((
+                name.into_boxed_slice(),
+                CatalogedFile {
+                    stat: facts,
+                    is_ignored: ignored,
+                },
+            ))
         })?;
         Ok(known.collect::<std::result::Result<_, _>>()?)
     }
@@ -266,8 +290,8 @@ impl Catalog {
     ///
     /// # Errors
     /// When SQLite can't.
-    pub fn sample(&self, library: LibraryKey, limit: usize) -> Result<Vec<Row>> {
-        self.many(
+    pub fn sample_rows(&self, library: LibraryKey, limit: usize) -> Result<Vec<CatalogRow>> {
+        self.find_rows(
             "library = ?1 AND present = 1 ORDER BY id LIMIT ?2",
             params![library, limit as i64],
         )
@@ -277,24 +301,24 @@ impl Catalog {
     ///
     /// # Errors
     /// When SQLite can't.
-    pub fn folders_below(&self, library: LibraryKey, dir: &[u8]) -> Result<Vec<Vec<u8>>> {
+    pub fn folders_at_and_below(&self, library: LibraryKey, dir: &[u8]) -> Result<Vec<Vec<u8>>> {
         // `/` is followed by `0`: everything in between begins with `dir/`. One condition each,
         // because SQLite would read the whole library for both in one.
         let all = "SELECT DISTINCT dir FROM images WHERE library = ?1 AND present = 1";
         let mut folders = Vec::new();
         if dir.is_empty() {
-            self.folders_of(all, params![library], &mut folders)?;
+            self.collect_folders(all, params![library], &mut folders)?;
         } else {
             let (from, to) = ([dir, b"/"].concat(), [dir, b"0"].concat());
             let itself = format!("{all} AND dir = ?2 LIMIT 1");
-            self.folders_of(&itself, params![library, dir], &mut folders)?;
+            self.collect_folders(&itself, params![library, dir], &mut folders)?;
             let below = format!("{all} AND dir >= ?2 AND dir < ?3");
-            self.folders_of(&below, params![library, from, to], &mut folders)?;
+            self.collect_folders(&below, params![library, from, to], &mut folders)?;
         }
         Ok(folders)
     }
 
-    fn folders_of(
+    fn collect_folders(
         &self,
         sql: &str,
         values: impl rusqlite::Params,
@@ -312,7 +336,7 @@ impl Catalog {
     ///
     /// # Errors
     /// When SQLite can't; when its id or path is taken, which is a mistake of the caller.
-    pub fn insert(&self, row: &Row) -> Result<()> {
+    pub fn insert_row(&self, row: &CatalogRow) -> Result<()> {
         let sql = format!(
             "INSERT INTO images ({COLUMNS}) VALUES ({})",
             (1..=COLUMNS.split(',').count())
@@ -320,7 +344,7 @@ impl Catalog {
                 .collect::<Vec<_>>()
                 .join(", ")
         );
-        values(row, |values| self.db.prepare_cached(&sql)?.execute(values))?;
+        with_row_values(row, |values| self.db.prepare_cached(&sql)?.execute(values))?;
         Ok(())
     }
 
@@ -328,7 +352,7 @@ impl Catalog {
     ///
     /// # Errors
     /// When SQLite can't.
-    pub fn update(&self, row: &Row) -> Result<()> {
+    pub fn update_row(&self, row: &CatalogRow) -> Result<()> {
         let assignments = COLUMNS
             .split(',')
             .enumerate()
@@ -336,7 +360,7 @@ impl Catalog {
             .collect::<Vec<_>>()
             .join(", ");
         let sql = format!("UPDATE images SET {assignments} WHERE id = ?1");
-        values(row, |values| self.db.prepare_cached(&sql)?.execute(values))?;
+        with_row_values(row, |values| self.db.prepare_cached(&sql)?.execute(values))?;
         Ok(())
     }
 
@@ -344,7 +368,7 @@ impl Catalog {
     ///
     /// # Errors
     /// When SQLite can't.
-    pub fn delete(&self, id: &ImageId) -> Result<()> {
+    pub fn delete_row(&self, id: &ImageId) -> Result<()> {
         self.db
             .prepare_cached("DELETE FROM images WHERE id = ?1")?
             .execute([id.as_bytes()])?;
@@ -356,14 +380,14 @@ impl Catalog {
     ///
     /// # Errors
     /// When SQLite can't.
-    pub fn failures(
+    pub fn failure_page(
         &self,
         library: LibraryKey,
         after: Option<&ImageId>,
         limit: usize,
         ignored: bool,
         code: Option<&str>,
-    ) -> Result<(Vec<Row>, u64)> {
+    ) -> Result<(Vec<CatalogRow>, u64)> {
         // `state >= 2` tells SQLite that the index of what is not indexed will do.
         let states = if ignored {
             "state >= 2"
@@ -375,7 +399,7 @@ impl Catalog {
         );
         let start = after.map_or(&[][..], |id| id.as_bytes());
         let page = format!("{which} ORDER BY id LIMIT ?4");
-        let rows = self.many(&page, params![library, code, start, limit as i64])?;
+        let rows = self.find_rows(&page, params![library, code, start, limit as i64])?;
         let total = if code.is_some() {
             let sql = format!("SELECT count(*) FROM images WHERE {which}");
             let mut statement = self.db.prepare_cached(&sql)?;
@@ -383,7 +407,7 @@ impl Catalog {
                 row.get::<_, i64>(0)
             })? as u64
         } else {
-            let counts = self.counts(library)?;
+            let counts = self.file_counts(library)?;
             counts.failed + if ignored { counts.ignored } else { 0 }
         };
         Ok((rows, total))
@@ -393,15 +417,15 @@ impl Catalog {
     ///
     /// # Errors
     /// When SQLite can't.
-    pub fn page(
+    pub fn image_page(
         &self,
         library: LibraryKey,
         after: Option<&ImageId>,
         limit: usize,
-    ) -> Result<Vec<Row>> {
+    ) -> Result<Vec<CatalogRow>> {
         let after = after.map_or(&[][..], |id| id.as_bytes());
         // `+library` keeps SQLite with the index of ids: sorted, and nothing read twice.
-        self.many(
+        self.find_rows(
             "+library = ?1 AND id > ?2 ORDER BY id LIMIT ?3",
             params![library, after, limit as i64],
         )
@@ -412,13 +436,13 @@ impl Catalog {
     ///
     /// # Errors
     /// When SQLite can't.
-    pub fn failed(
+    pub fn failed_ids(
         &self,
         library: LibraryKey,
         code: Option<&str>,
         limit: usize,
     ) -> Result<Vec<ImageId>> {
-        let rows = self.many(
+        let rows = self.find_rows(
             "library = ?1 AND present = 1 AND state >= 2 AND (state = 2 OR state = 4 AND ?2 = 'discarded') \
              AND (?2 IS NULL OR code = ?2) LIMIT ?3",
             params![library, code, limit as i64],
@@ -430,7 +454,7 @@ impl Catalog {
 #[cfg(test)]
 impl Catalog {
     /// How many rows meet a condition.
-    pub fn count(&self, condition: &str) -> i64 {
+    pub fn count_rows(&self, condition: &str) -> i64 {
         let sql = format!("SELECT count(*) FROM images WHERE {condition}");
         self.db.query_row(&sql, [], |row| row.get(0)).unwrap()
     }
@@ -449,7 +473,7 @@ impl Catalog {
 
 /// Makes a catalog what it was in version 1.
 #[cfg(test)]
-pub fn make_version_1(path: &Path) {
+pub fn downgrade_to_version_1(path: &Path) {
     let db = Connection::open(path).unwrap();
     db.execute_batch(
         "DROP TRIGGER life_ends; DROP TABLE lives; \

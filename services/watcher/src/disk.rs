@@ -7,23 +7,23 @@ use std::path::Path;
 
 /// What kind of thing lies at a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Thing {
+pub enum FileKind {
     /// A regular file.
-    File(Facts),
+    File(FileStat),
     /// A folder.
     Folder,
     /// A symbolic link, socket, pipe or device.
     Other {
         /// It is a symbolic link.
-        link: bool,
+        is_symlink: bool,
         /// As of a file.
-        facts: Facts,
+        stat: FileStat,
     },
 }
 
 /// What tells one state of a file from another. Times in nanoseconds since 1970.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Facts {
+pub struct FileStat {
     /// Bytes.
     pub size: u64,
     /// When the content was written, as far as the file tells (programs can set it).
@@ -38,8 +38,8 @@ pub struct Facts {
     pub born_ns: i64,
 }
 
-impl Facts {
-    fn of(metadata: &Metadata) -> Self {
+impl FileStat {
+    fn from_metadata(metadata: &Metadata) -> Self {
         let nanos = |seconds: i64, nanos: i64| seconds.saturating_mul(1_000_000_000) + nanos;
         Self {
             size: metadata.size(),
@@ -55,7 +55,7 @@ impl Facts {
 
     /// Whether nothing happened to the file since. The device is not asked (a new mount changes
     /// it), nor the inode where the file system tells no birth (such file systems make inodes up).
-    pub fn unchanged_since(&self, before: &Self) -> bool {
+    pub fn is_unchanged_since(&self, before: &Self) -> bool {
         self.size == before.size
             && self.mtime_ns == before.mtime_ns
             && self.ctime_ns == before.ctime_ns
@@ -65,7 +65,7 @@ impl Facts {
 
     /// Whether a file that was written just now may have been written twice with the same facts:
     /// FAT and its like keep times in whole seconds, or two of them.
-    pub fn hide_a_change(&self, now_ns: i64) -> bool {
+    pub fn may_hide_change(&self, now_ns: i64) -> bool {
         const SECOND: i64 = 1_000_000_000;
         self.mtime_ns % SECOND == 0
             && self.ctime_ns % SECOND == 0
@@ -74,12 +74,12 @@ impl Facts {
 
     /// Whether these were learnt from a row of the index, which keeps size and mtime only, and
     /// that to the millisecond.
-    pub fn are_second_hand(&self) -> bool {
+    pub fn is_from_index(&self) -> bool {
         self.inode == 0 && self.device == 0
     }
 
     /// Whether a file may be the one that second-hand facts tell of.
-    pub fn fits(&self, second_hand: &Self) -> bool {
+    pub fn matches_index_stat(&self, second_hand: &Self) -> bool {
         self.size == second_hand.size
             && self.mtime_ns / 1_000_000 == second_hand.mtime_ns / 1_000_000
     }
@@ -87,7 +87,7 @@ impl Facts {
     /// Whether this is the same inode as `before`, wherever it lies now and whatever is in it.
     /// An inode is used again after its file is gone: its birth tells that apart, and where that
     /// is not told, size and mtime must not have changed (a rename keeps both).
-    pub fn same_file(&self, before: &Self) -> bool {
+    pub fn is_same_inode(&self, before: &Self) -> bool {
         self.device == before.device
             && self.inode == before.inode
             && self.born_ns == before.born_ns
@@ -97,7 +97,7 @@ impl Facts {
 
 /// What tells one folder from another, wherever it lies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Identity {
+pub struct FolderIdentity {
     /// The device it lies on.
     pub device: u64,
     /// Its inode.
@@ -106,11 +106,11 @@ pub struct Identity {
     pub born_ns: i64,
 }
 
-impl Identity {
-    /// Of the folder at `path`; `None` where there is none.
-    pub fn of(path: &Path) -> Option<Self> {
+impl FolderIdentity {
+    /// Of the folder at `file_path`; `None` where there is none.
+    pub fn from_path(path: &Path) -> Option<Self> {
         let metadata = std::fs::metadata(path).ok().filter(Metadata::is_dir)?;
-        let facts = Facts::of(&metadata);
+        let facts = FileStat::from_metadata(&metadata);
         Some(Self {
             device: facts.device,
             inode: facts.inode,
@@ -119,42 +119,42 @@ impl Identity {
     }
 
     /// Whether both are the same folder.
-    pub fn is(&self, other: &Self) -> bool {
+    pub fn is_same_folder(&self, other: &Self) -> bool {
         self.device == other.device
             && self.inode == other.inode
             && (self.born_ns == other.born_ns || self.born_ns == 0 || other.born_ns == 0)
     }
 }
 
-/// What lies at `path`; `None` where nothing does.
+/// What lies at `file_path`; `None` where nothing does.
 ///
 /// # Errors
 /// When the system can't tell (which is not the same as "nothing").
-pub fn look(path: &Path) -> io::Result<Option<Thing>> {
+pub fn stat_path(path: &Path) -> io::Result<Option<FileKind>> {
     match std::fs::symlink_metadata(path) {
-        Ok(metadata) => Ok(Some(thing(&metadata))),
-        Err(e) if is_gone(&e) => Ok(None),
+        Ok(metadata) => Ok(Some(kind_from_metadata(&metadata))),
+        Err(e) if is_not_found(&e) => Ok(None),
         Err(e) => Err(e),
     }
 }
 
 /// What a directory entry's metadata says.
-pub fn thing(metadata: &Metadata) -> Thing {
-    let facts = Facts::of(metadata);
+pub fn kind_from_metadata(metadata: &Metadata) -> FileKind {
+    let facts = FileStat::from_metadata(metadata);
     if metadata.is_file() {
-        Thing::File(facts)
+        FileKind::File(facts)
     } else if metadata.is_dir() {
-        Thing::Folder
+        FileKind::Folder
     } else {
-        Thing::Other {
-            link: metadata.is_symlink(),
-            facts,
+        FileKind::Other {
+            is_symlink: metadata.is_symlink(),
+            stat: facts,
         }
     }
 }
 
 /// Whether an error says that nothing lies there (a part of the path may be a file, too).
-pub fn is_gone(error: &io::Error) -> bool {
+pub fn is_not_found(error: &io::Error) -> bool {
     matches!(
         error.kind(),
         io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
@@ -168,7 +168,7 @@ mod tests {
     #[test]
     fn whole_seconds_hide_what_was_written_just_now() {
         const NOW: i64 = 1_700_000_001_500_000_000;
-        let facts = |mtime_ns, ctime_ns| Facts {
+        let facts = |mtime_ns, ctime_ns| FileStat {
             size: 1,
             mtime_ns,
             ctime_ns,
@@ -177,9 +177,12 @@ mod tests {
             born_ns: 0,
         };
         let whole = NOW - 1_500_000_000;
-        assert!(facts(whole, whole).hide_a_change(NOW));
-        assert!(!facts(whole, whole + 1).hide_a_change(NOW), "a finer clock");
-        assert!(!facts(NOW, NOW).hide_a_change(NOW));
-        assert!(!facts(whole, whole).hide_a_change(NOW + 60_000_000_000));
+        assert!(facts(whole, whole).may_hide_change(NOW));
+        assert!(
+            !facts(whole, whole + 1).may_hide_change(NOW),
+            "a finer clock"
+        );
+        assert!(!facts(NOW, NOW).may_hide_change(NOW));
+        assert!(!facts(whole, whole).may_hide_change(NOW + 60_000_000_000));
     }
 }

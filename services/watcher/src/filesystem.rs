@@ -5,7 +5,7 @@ use std::io;
 use std::path::Path;
 
 /// What `statfs` says of file systems that others may change unseen, and their names for people.
-const UNSEEN: &[(u32, &str)] = &[
+const UNREPORTED_FILESYSTEMS: &[(u32, &str)] = &[
     (0x6969, "NFS"),
     (0x517B, "SMB"),
     (0xFF53_4D42, "CIFS"),
@@ -30,12 +30,12 @@ const UNSEEN: &[(u32, &str)] = &[
     (0x7C7C_6673, "prl_fs"),
 ];
 
-/// The name of the file system at `path` if changes in it may come without an event.
+/// The name of the file system at `file_path` if changes in it may come without an event.
 ///
 /// # Errors
 /// When the system can't tell.
 #[cfg(target_os = "linux")]
-pub fn unseen(path: &Path) -> io::Result<Option<&'static str>> {
+pub fn unreported_filesystem(path: &Path) -> io::Result<Option<&'static str>> {
     use std::os::unix::ffi::OsStrExt as _;
     let path = std::ffi::CString::new(path.as_os_str().as_bytes())?;
     let mut found = std::mem::MaybeUninit::<libc::statfs>::zeroed();
@@ -47,7 +47,7 @@ pub fn unseen(path: &Path) -> io::Result<Option<&'static str>> {
     // SAFETY: every bit pattern is a valid `statfs`, and the call has filled it.
     let found = unsafe { found.assume_init() };
     // 32 bits say it; where the field is wider, its sign may have been spread.
-    Ok(named(found.f_type as u32))
+    Ok(filesystem_name(found.f_type as u32))
 }
 
 /// Elsewhere nothing is known of it.
@@ -59,10 +59,10 @@ pub fn unseen(_path: &Path) -> io::Result<Option<&'static str>> {
     Ok(None)
 }
 
-/// Which mount `path` lies on, by a number that no other mount ever has; `None` where the system
+/// Which mount `file_path` lies on, by a number that no other mount ever has; `None` where the system
 /// does not tell (Linux before 6.8), or nothing is there.
 #[cfg(target_os = "linux")]
-pub fn mount(path: &Path) -> Option<u64> {
+pub fn mount_id(path: &Path) -> Option<u64> {
     use std::os::unix::ffi::OsStrExt as _;
     let path = std::ffi::CString::new(path.as_os_str().as_bytes()).ok()?;
     let mut found = std::mem::MaybeUninit::<libc::statx>::zeroed();
@@ -82,8 +82,8 @@ pub fn mount(_path: &Path) -> Option<u64> {
 }
 
 #[cfg_attr(not(target_os = "linux"), allow(dead_code))]
-fn named(magic: u32) -> Option<&'static str> {
-    let mut known = UNSEEN.iter();
+fn filesystem_name(magic: u32) -> Option<&'static str> {
+    let mut known = UNREPORTED_FILESYSTEMS.iter();
     known
         .find(|(unseen, _)| *unseen == magic)
         .map(|(_, name)| *name)
@@ -96,29 +96,33 @@ mod tests {
 
     #[test]
     fn known_by_their_numbers() {
-        assert_eq!(named(0x6969), Some("NFS"));
-        assert_eq!(named(0xFF53_4D42), Some("CIFS"));
-        assert_eq!(named(0x6573_5546), Some("FUSE"));
-        assert_eq!(named(0x794C_7630), Some("overlay"));
+        assert_eq!(filesystem_name(0x6969), Some("NFS"));
+        assert_eq!(filesystem_name(0xFF53_4D42), Some("CIFS"));
+        assert_eq!(filesystem_name(0x6573_5546), Some("FUSE"));
+        assert_eq!(filesystem_name(0x794C_7630), Some("overlay"));
         for local in [
             libc::EXT4_SUPER_MAGIC,
             libc::TMPFS_MAGIC,
             libc::XFS_SUPER_MAGIC,
         ] {
-            assert_eq!(named(local as u32), None);
+            assert_eq!(filesystem_name(local as u32), None);
         }
-        for (index, (magic, _)) in UNSEEN.iter().enumerate() {
-            assert!(UNSEEN[..index].iter().all(|(other, _)| other != magic));
+        for (index, (magic, _)) in UNREPORTED_FILESYSTEMS.iter().enumerate() {
+            assert!(
+                UNREPORTED_FILESYSTEMS[..index]
+                    .iter()
+                    .all(|(other, _)| other != magic)
+            );
         }
     }
 
     #[test]
     fn the_system_is_asked() {
-        assert_eq!(unseen(Path::new("/proc")).unwrap(), None);
-        assert!(unseen(Path::new("/no such folder")).is_err());
-        let [root, again, other] = ["/", "/..", "/proc"].map(|path| mount(Path::new(path)));
+        assert_eq!(unreported_filesystem(Path::new("/proc")).unwrap(), None);
+        assert!(unreported_filesystem(Path::new("/no such folder")).is_err());
+        let [root, again, other] = ["/", "/..", "/proc"].map(|path| mount_id(Path::new(path)));
         assert_eq!(root, again);
         assert!(root.is_none() || root != other);
-        assert_eq!(mount(Path::new("/no such folder")), None);
+        assert_eq!(mount_id(Path::new("/no such folder")), None);
     }
 }

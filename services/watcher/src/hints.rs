@@ -14,41 +14,41 @@ use notify::{ErrorKind, Event, RecommendedWatcher, RecursiveMode, Watcher as _};
 use crate::inbox::{Hint, HintKind, Inbox};
 
 /// Whether each folder is watched by itself. Elsewhere the root's watch reports all below it.
-pub const FOLDER_BY_FOLDER: bool = cfg!(target_os = "linux");
+pub const WATCHES_SINGLE_FOLDERS: bool = cfg!(target_os = "linux");
 
 /// The running watches of one library's folders; dropping it ends them.
-pub struct Watch {
+pub struct NotifyWatcher {
     watcher: RecommendedWatcher,
 }
 
 /// Why a folder is not watched.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Refusal {
+pub enum WatchError {
     /// The system allows no more watches.
-    Limit,
+    SystemLimit,
     /// No folder lies there (any more).
-    Gone,
+    NotFound,
     /// What the system says.
-    Other(String),
+    Refused(String),
 }
 
-impl Watch {
+impl NotifyWatcher {
     /// Watches nothing yet. Hints will name paths below `root`.
     ///
     /// # Errors
     /// When the system can't report changes, or to no more programs.
-    pub fn new(library: usize, root: &Path, inbox: &Arc<Inbox>) -> Result<Self, Refusal> {
+    pub fn new(library: usize, root: &Path, inbox: &Arc<Inbox>) -> Result<Self, WatchError> {
         let (inbox, below) = (inbox.clone(), root.to_owned());
         let sort = move |event: notify::Result<Event>| match event {
-            Ok(event) => sort(library, &below, &event, &inbox),
+            Ok(event) => send_hints(library, &below, &event, &inbox),
             Err(error) => {
                 tracing::warn!(%error, "the system's reports of changes failed, comparing the folder");
-                inbox.overflow(library);
+                inbox.report_overflow(library);
             }
         };
         // What links lead to is indexed where it lies.
         let config = notify::Config::default().with_follow_symlinks(false);
-        let watcher = RecommendedWatcher::new(sort, config).map_err(refusal)?;
+        let watcher = RecommendedWatcher::new(sort, config).map_err(classify_error)?;
         Ok(Self { watcher })
     }
 
@@ -56,33 +56,33 @@ impl Watch {
     ///
     /// # Errors
     /// When the system can't.
-    pub fn add(&mut self, folder: &Path) -> Result<(), Refusal> {
-        let mode = if FOLDER_BY_FOLDER {
+    pub fn add_folder(&mut self, folder: &Path) -> Result<(), WatchError> {
+        let mode = if WATCHES_SINGLE_FOLDERS {
             RecursiveMode::NonRecursive
         } else {
             RecursiveMode::Recursive
         };
-        self.watcher.watch(folder, mode).map_err(refusal)
+        self.watcher.watch(folder, mode).map_err(classify_error)
     }
 
     /// Watches a folder no more. One that was not watched is no fault: the system ends watches
     /// of folders that go.
-    pub fn remove(&mut self, folder: &Path) {
+    pub fn remove_folder(&mut self, folder: &Path) {
         let _ = self.watcher.unwatch(folder);
     }
 }
 
-fn refusal(error: notify::Error) -> Refusal {
+fn classify_error(error: notify::Error) -> WatchError {
     match &error.kind {
-        ErrorKind::MaxFilesWatch => Refusal::Limit,
-        ErrorKind::PathNotFound => Refusal::Gone,
-        ErrorKind::Io(source) if crate::disk::is_gone(source) => Refusal::Gone,
-        _ => Refusal::Other(error.to_string()),
+        ErrorKind::MaxFilesWatch => WatchError::SystemLimit,
+        ErrorKind::PathNotFound => WatchError::NotFound,
+        ErrorKind::Io(source) if crate::disk::is_not_found(source) => WatchError::NotFound,
+        _ => WatchError::Refused(error.to_string()),
     }
 }
-fn sort(library: usize, root: &Path, event: &Event, inbox: &Inbox) {
+fn send_hints(library: usize, root: &Path, event: &Event, inbox: &Inbox) {
     if event.need_rescan() {
-        inbox.overflow(library);
+        inbox.report_overflow(library);
         return;
     }
     let kind = match event.kind {
@@ -104,7 +104,7 @@ fn sort(library: usize, root: &Path, event: &Event, inbox: &Inbox) {
     for path in &event.paths {
         if let Ok(below) = path.strip_prefix(root) {
             let path = below.as_os_str().as_bytes().to_vec();
-            inbox.hint(Hint {
+            inbox.push_hint(Hint {
                 library,
                 path,
                 kind,

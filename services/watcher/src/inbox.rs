@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
-use lookalike_bus::{LibraryStatus, RowFacts, StreamPosition, WatcherAnswer, WatcherQuestion};
+use lookalike_bus::{LibraryStatus, RowSummary, StreamPosition, WatcherReply, WatcherRequest};
 use lookalike_proto::{FileEvent, Generation, ImageId, Outcome};
 use tokio::sync::oneshot;
 
@@ -35,28 +35,31 @@ pub enum HintKind {
 
 /// What a task around the keeper wants of it. Answers are sent once the catalog has committed;
 /// where the answer's channel closes instead, nothing of the note was kept.
-pub enum Note {
+pub enum KeeperRequest {
     /// Events to publish, at most so many: they count as under way from now on.
-    Outbox(usize, oneshot::Sender<Vec<FileEvent>>),
+    TakeEvents(usize, oneshot::Sender<Vec<FileEvent>>),
     /// What JetStream said to the publishing of these.
-    Published(Vec<Published>, oneshot::Sender<()>),
+    RecordPublished(Vec<PublishReport>, oneshot::Sender<()>),
     /// Outcomes that came in for a library, and where reading them goes on.
-    Outcomes(usize, Vec<(StreamPosition, Outcome)>, oneshot::Sender<()>),
+    ApplyOutcomes(usize, Vec<(StreamPosition, Outcome)>, oneshot::Sender<()>),
     /// Events without an answer since before (nanoseconds), at most so many.
-    Overdue(i64, usize, oneshot::Sender<Vec<Overdue>>),
+    ListOverdue(i64, usize, oneshot::Sender<Vec<OverdueEvent>>),
     /// What was found out about overdue events.
-    Checked(Vec<(ImageId, Generation, Fate)>, oneshot::Sender<()>),
+    ResolveOverdue(
+        Vec<(ImageId, Generation, EventDisposition)>,
+        oneshot::Sender<()>,
+    ),
     /// A question to a library.
-    Question(usize, WatcherQuestion, oneshot::Sender<WatcherAnswer>),
+    WatcherRequest(usize, WatcherRequest, oneshot::Sender<WatcherReply>),
     /// A library's watch works again (`None`) or has a fault.
-    Degraded(usize, &'static str, Option<String>),
+    SetDegraded(usize, &'static str, Option<String>),
     /// A library is held by another watcher.
-    StandBy(usize),
+    EnterStandby(usize),
     /// A library is held by this watcher: which turn of holding it, as the catalog counts them,
     /// was the last one whose beginning was whole? None: 0.
-    BeginToHold(usize, oneshot::Sender<u64>),
+    BeginRecovery(usize, oneshot::Sender<u64>),
     /// Rows of the index, to be taken over.
-    Adopt(usize, Vec<RowFacts>, oneshot::Sender<()>),
+    ImportRows(usize, Vec<RowSummary>, oneshot::Sender<()>),
     /// The catalog is whole: watch the library. Behind which outcome does reading go on, and which
     /// turn of holding it is this?
     Activate(usize, oneshot::Sender<(Option<StreamPosition>, u64)>),
@@ -66,18 +69,18 @@ pub enum Note {
 
 /// How the publishing of one event ended.
 #[derive(Debug, Clone)]
-pub struct Published {
+pub struct PublishReport {
     /// Whose.
     pub image_id: ImageId,
     /// Which generation.
     pub generation: Generation,
     /// Where it was stored; `None`: it was not, as far as can be told.
-    pub stored: Option<StreamPosition>,
+    pub stored_at: Option<StreamPosition>,
 }
 
 /// An event without an answer.
 #[derive(Debug, Clone)]
-pub struct Overdue {
+pub struct OverdueEvent {
     /// Whose.
     pub image_id: ImageId,
     /// Which generation.
@@ -88,80 +91,80 @@ pub struct Overdue {
 
 /// What became of an overdue event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Fate {
+pub enum EventDisposition {
     /// It waits in the stream, or a worker holds it.
-    Waiting,
+    Pending,
     /// The stream has it no more.
     Lost,
 }
 
 /// What the keeper shows to the tasks around it.
-pub type Shown = Vec<LibraryStatus>;
+pub type PublishedStatus = Vec<LibraryStatus>;
 
 /// The two queues, and what wakes the keeper.
 pub struct Inbox {
-    waiting: Mutex<Waiting>,
+    queues: Mutex<InboxQueues>,
     arrived: Condvar,
     max_hints: usize,
     /// When the keeper took out what it works on now.
-    taken_at: Mutex<Option<Instant>>,
+    drained_at: Mutex<Option<Instant>>,
 }
 
 #[derive(Default)]
-struct Waiting {
+struct InboxQueues {
     hints: VecDeque<Hint>,
     /// Libraries whose hints were dropped.
-    overflown: Vec<usize>,
-    notes: VecDeque<Note>,
+    overflowed: Vec<usize>,
+    requests: VecDeque<KeeperRequest>,
 }
 
 /// What the keeper took out of the inbox.
-pub struct Taken {
+pub struct DrainedInbox {
     /// In the order of arrival.
     pub hints: Vec<Hint>,
     /// Libraries whose hints were dropped.
-    pub overflown: Vec<usize>,
+    pub overflowed: Vec<usize>,
     /// In the order of arrival.
-    pub notes: Vec<Note>,
+    pub requests: Vec<KeeperRequest>,
 }
 
 impl Inbox {
     /// An empty one.
     pub fn new(max_hints: usize) -> Self {
         Self {
-            waiting: Mutex::default(),
+            queues: Mutex::default(),
             arrived: Condvar::new(),
             max_hints,
-            taken_at: Mutex::default(),
+            drained_at: Mutex::default(),
         }
     }
 
     /// How long the keeper has been working on what it took out last; nothing while it waits.
     pub fn busy_for(&self) -> Duration {
-        let taken_at = *self.taken_at.lock().expect("no holder panics");
+        let taken_at = *self.drained_at.lock().expect("no holder panics");
         taken_at.map_or(Duration::ZERO, |at| at.elapsed())
     }
 
-    fn note_busy(&self, is_busy: bool) {
-        *self.taken_at.lock().expect("no holder panics") = is_busy.then(Instant::now);
+    fn set_busy(&self, is_busy: bool) {
+        *self.drained_at.lock().expect("no holder panics") = is_busy.then(Instant::now);
     }
 
-    fn lock(&self) -> MutexGuard<'_, Waiting> {
-        self.waiting
+    fn lock_queues(&self) -> MutexGuard<'_, InboxQueues> {
+        self.queues
             .lock()
             .expect("nothing panics while it holds this lock")
     }
 
     /// Takes a hint in, or, when too many wait, drops it and remembers that the library's folder
     /// must be compared.
-    pub fn hint(&self, hint: Hint) {
-        let mut waiting = self.lock();
+    pub fn push_hint(&self, hint: Hint) {
+        let mut waiting = self.lock_queues();
         if waiting.hints.back() == Some(&hint) {
             return;
         }
         if waiting.hints.len() >= self.max_hints {
             drop(waiting);
-            self.overflow(hint.library);
+            self.report_overflow(hint.library);
             return;
         }
         waiting.hints.push_back(hint);
@@ -169,35 +172,43 @@ impl Inbox {
     }
 
     /// Remembers that hints of a library were lost.
-    pub fn overflow(&self, library: usize) {
-        let mut waiting = self.lock();
-        if !waiting.overflown.contains(&library) {
-            waiting.overflown.push(library);
+    pub fn report_overflow(&self, library: usize) {
+        let mut waiting = self.lock_queues();
+        if !waiting.overflowed.contains(&library) {
+            waiting.overflowed.push(library);
         }
         self.arrived.notify_one();
     }
 
     /// Takes a note in. Each task has at most a few under way, which bounds their number.
-    pub fn note(&self, note: Note) {
-        self.lock().notes.push_back(note);
+    pub fn push_request(&self, note: KeeperRequest) {
+        self.lock_queues().requests.push_back(note);
         self.arrived.notify_one();
     }
 
     /// Waits until somebody wants the keeper to finish, at most so long; whether they do.
     pub fn wait_for_stop(&self, most: Duration) -> bool {
-        let stops = |waiting: &Waiting| waiting.notes.iter().any(|n| matches!(n, Note::Stop));
+        let stops = |waiting: &InboxQueues| {
+            waiting
+                .requests
+                .iter()
+                .any(|n| matches!(n, KeeperRequest::Stop))
+        };
         let (waiting, _) = self
             .arrived
-            .wait_timeout_while(self.lock(), most, |waiting| !stops(waiting))
+            .wait_timeout_while(self.lock_queues(), most, |waiting| !stops(waiting))
             .expect("no holder panics");
         stops(&waiting)
     }
 
     /// Takes out at most `max` hints and all notes; waits for the first one until `until`.
-    pub fn take(&self, max: usize, until: Option<Instant>) -> Taken {
-        self.note_busy(false);
-        let mut waiting = self.lock();
-        while waiting.hints.is_empty() && waiting.notes.is_empty() && waiting.overflown.is_empty() {
+    pub fn wait_and_drain(&self, max: usize, until: Option<Instant>) -> DrainedInbox {
+        self.set_busy(false);
+        let mut waiting = self.lock_queues();
+        while waiting.hints.is_empty()
+            && waiting.requests.is_empty()
+            && waiting.overflowed.is_empty()
+        {
             let Some(until) = until else {
                 waiting = self.arrived.wait(waiting).expect("no holder panics");
                 continue;
@@ -214,12 +225,12 @@ impl Inbox {
                 .expect("no holder panics")
                 .0;
         }
-        self.note_busy(true);
+        self.set_busy(true);
         let count = waiting.hints.len().min(max);
-        Taken {
+        DrainedInbox {
             hints: waiting.hints.drain(..count).collect(),
-            overflown: std::mem::take(&mut waiting.overflown),
-            notes: waiting.notes.drain(..).collect(),
+            overflowed: std::mem::take(&mut waiting.overflowed),
+            requests: waiting.requests.drain(..).collect(),
         }
     }
 }

@@ -22,62 +22,62 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use lookalike_chassis::clock::to_nanos;
-use lookalike_proto::Library;
+use lookalike_proto::LibraryName;
 use rand::Rng as _;
 use tokio::sync::{Notify, oneshot, watch};
 
 use crate::catalog::{self, Catalog, LibraryKey};
-use crate::disk::Identity;
-use crate::ignore_files::{self, IgnoreFiles, Rules};
-use crate::inbox::{HintKind, Inbox, Note, Shown, Taken};
+use crate::disk::FolderIdentity;
+use crate::ignore_files::{self, IgnoreFileCache, IgnoreRules};
+use crate::inbox::{DrainedInbox, HintKind, Inbox, KeeperRequest, PublishedStatus};
 use crate::settings::Settings;
-use crate::settle::Settling;
-use crate::watches::Budget;
-use brake::Brake;
-use scans::Scans;
-use standing::Standing;
+use crate::settle::SettlingFiles;
+use crate::watches::WatchBudget;
+use brake::MassDeleteGuard;
+use scans::ScanQueue;
+use standing::LeaseState;
 use status::Throughput;
-use watching::Watching;
+use watching::WatchSchedule;
 
 /// Hints that one turn takes, so that notes never wait long.
-const HINTS_A_TURN: usize = 1024;
+const MAX_HINTS_PER_TICK: usize = 1024;
 
 /// How long one turn goes on scanning before it commits and looks at its inbox.
-const SCAN_A_TURN: Duration = Duration::from_millis(20);
+const SCAN_TIME_PER_TICK: Duration = Duration::from_millis(20);
 
 /// A library in the keeper's hands.
-struct Held {
-    name: Library,
+struct KeptLibrary {
+    name: LibraryName,
     key: LibraryKey,
     root: PathBuf,
     /// Why it may lag behind, by reason, with a sentence and since when (nanoseconds).
     degraded: BTreeMap<&'static str, (String, i64)>,
     /// The root folder as the catalog knows it.
-    identity: Option<Identity>,
+    root_identity: Option<FolderIdentity>,
     /// The mount on which it was found right.
-    mount: Option<u64>,
+    mount_id: Option<u64>,
     scanned_once: bool,
     /// It was compared as a whole since it is held and its root is there.
-    is_compared: bool,
+    is_fully_scanned: bool,
     /// Since when it is held, in nanoseconds since 1970.
     active_since_ns: i64,
-    standing: Standing,
+    lease_state: LeaseState,
     /// Something could not be read since the last whole scan began.
-    met_unreadable: bool,
+    saw_unreadable: bool,
     /// How often something was looked at, besides what a scan met unchanged.
-    observed: u64,
+    observation_count: u64,
     next_rescan: Instant,
-    settled: Throughput,
-    watching: Watching,
-    brake: Brake,
+    throughput: Throughput,
+    watch_schedule: WatchSchedule,
+    mass_delete_guard: MassDeleteGuard,
 }
 
-impl Held {
+impl KeptLibrary {
     /// Whether the root, as it is there now, lies on the mount on which it was found right. Only
     /// asked of file systems that tell no births: their root folders have the same inode whatever
     /// is mounted, and devices are numbered again.
-    fn is_of_mount(&self, there: &Identity, mount: Option<u64>) -> bool {
-        there.born_ns != 0 || mount.is_none() || self.mount == mount
+    fn is_on_same_mount(&self, there: &FolderIdentity, mount: Option<u64>) -> bool {
+        there.born_ns != 0 || mount.is_none() || self.mount_id == mount
     }
 }
 
@@ -89,14 +89,14 @@ pub(crate) struct Now {
 }
 
 impl Now {
-    pub(crate) fn read() -> Self {
+    pub(crate) fn from_clock() -> Self {
         Self {
             wall: SystemTime::now(),
             mono: Instant::now(),
         }
     }
 
-    fn nanos(self) -> i64 {
+    fn wall_nanos(self) -> i64 {
         to_nanos(self.wall)
     }
 }
@@ -105,24 +105,24 @@ impl Now {
 pub(crate) struct Keeper {
     settings: Settings,
     catalog: Catalog,
-    libraries: Vec<Held>,
+    libraries: Vec<KeptLibrary>,
     /// Of the libraries that this watcher works on, in their order.
-    keys: Vec<LibraryKey>,
-    settling: Settling,
-    scans: Scans,
+    active_keys: Vec<LibraryKey>,
+    settling: SettlingFiles,
+    scans: ScanQueue,
     /// Paths that moved images left: something else may lie there.
-    left_behind: Vec<(usize, Vec<u8>)>,
+    vacated_paths: Vec<(usize, Vec<u8>)>,
     /// The folder that was found in this turn to be below the root by folders alone, no links.
-    plain_folder: Option<(usize, Vec<u8>)>,
-    ignore_files: IgnoreFiles,
+    verified_folder: Option<(usize, Vec<u8>)>,
+    ignore_files: IgnoreFileCache,
     /// The rules in the folder that was asked for last in this turn; `None`: it is not entered.
-    entered: Option<(usize, Vec<u8>, Option<Rules>)>,
+    folder_rules: Option<(usize, Vec<u8>, Option<IgnoreRules>)>,
     inbox: Arc<Inbox>,
     /// Woken when the outbox has something to send.
     outbox_filled: Arc<Notify>,
-    shown: watch::Sender<Shown>,
+    published: watch::Sender<PublishedStatus>,
     /// Sent once the turn has committed.
-    answers: Vec<Box<dyn FnOnce() + Send>>,
+    replies: Vec<Box<dyn FnOnce() + Send>>,
     stopping: bool,
 }
 
@@ -134,63 +134,63 @@ impl Keeper {
     pub(crate) fn new(
         settings: Settings,
         catalog: Catalog,
-        libraries: Vec<(Library, PathBuf)>,
+        libraries: Vec<(LibraryName, PathBuf)>,
         inbox: Arc<Inbox>,
         outbox_filled: Arc<Notify>,
-        shown: watch::Sender<Shown>,
+        shown: watch::Sender<PublishedStatus>,
     ) -> Result<Self, catalog::Error> {
         let now = Instant::now();
-        let budget = Budget::new(settings.max_watches);
+        let budget = WatchBudget::new(settings.max_watches);
         let mut held = Vec::new();
-        catalog.begin()?;
+        catalog.begin_transaction()?;
         for (name, root) in libraries {
-            let key = catalog.library(&name)?;
+            let key = catalog.library_key(&name)?;
             if catalog.set_root_path(key, &root)? {
                 tracing::info!(library = %name, root = %root.display(), "the library lies elsewhere now");
             }
-            held.push(Held {
-                watching: Watching::new(held.len(), &root, &inbox, &budget, now),
-                brake: Brake::default(),
-                identity: catalog.root(key)?.identity,
-                mount: None,
+            held.push(KeptLibrary {
+                watch_schedule: WatchSchedule::new(held.len(), &root, &inbox, &budget, now),
+                mass_delete_guard: MassDeleteGuard::default(),
+                root_identity: catalog.library_record(key)?.root_identity,
+                mount_id: None,
                 key,
                 name,
                 root,
                 degraded: BTreeMap::new(),
                 scanned_once: false,
-                is_compared: false,
+                is_fully_scanned: false,
                 active_since_ns: 0,
-                standing: Standing::Undecided,
-                met_unreadable: false,
-                observed: 0,
+                lease_state: LeaseState::Unknown,
+                saw_unreadable: false,
+                observation_count: 0,
                 next_rescan: now + settings.rescan_interval,
-                settled: Throughput::default(),
+                throughput: Throughput::default(),
             });
         }
-        let again = catalog.forget_half_published()?;
-        catalog.commit()?;
+        let again = catalog.reset_half_published()?;
+        catalog.commit_transaction()?;
         if again > 0 {
             tracing::info!(
                 events = again,
                 "sending again what was being sent when the last run ended"
             );
         }
-        let settling = Settling::new(settings.settle, settings.max_settling);
+        let settling = SettlingFiles::new(settings.settle, settings.max_settling);
         Ok(Self {
             settings,
             catalog,
-            keys: Vec::new(),
+            active_keys: Vec::new(),
             libraries: held,
             settling,
-            scans: Scans::default(),
-            left_behind: Vec::new(),
-            plain_folder: None,
-            ignore_files: IgnoreFiles::default(),
-            entered: None,
+            scans: ScanQueue::default(),
+            vacated_paths: Vec::new(),
+            verified_folder: None,
+            ignore_files: IgnoreFileCache::default(),
+            folder_rules: None,
             inbox,
             outbox_filled,
-            shown,
-            answers: Vec::new(),
+            published: shown,
+            replies: Vec::new(),
             stopping: false,
         })
     }
@@ -201,13 +201,13 @@ impl Keeper {
             lookalike_chassis::Backoff::new(Duration::from_millis(200), Duration::from_secs(10));
         while !self.stopping {
             let until = self.next_deadline();
-            let taken = self.inbox.take(HINTS_A_TURN, until);
-            match self.turn(taken, Now::read()) {
-                Ok(()) => backoff.reset(),
+            let taken = self.inbox.wait_and_drain(MAX_HINTS_PER_TICK, until);
+            match self.run_tick(taken, Now::from_clock()) {
+                Ok(()) => backoff.reset_attempts(),
                 Err(error) => {
-                    let wait = backoff.next_wait();
+                    let wait = backoff.next_delay();
                     tracing::error!(%error, ?wait, "the catalog failed, trying again");
-                    self.undo();
+                    self.discard_tick();
                     if self.inbox.wait_for_stop(wait) {
                         return;
                     }
@@ -217,20 +217,20 @@ impl Keeper {
     }
 
     /// Forgets a turn that could not be written. Its hints are spent, so everything is compared.
-    fn undo(&mut self) {
-        self.answers.clear();
-        self.catalog.roll_back();
-        self.left_behind.clear();
-        self.scans = Scans::default();
+    fn discard_tick(&mut self) {
+        self.replies.clear();
+        self.catalog.roll_back_transaction();
+        self.vacated_paths.clear();
+        self.scans = ScanQueue::default();
         for library in 0..self.libraries.len() {
             let held = &mut self.libraries[library];
-            if let Ok(root) = self.catalog.root(held.key) {
-                held.identity = root.identity;
+            if let Ok(root) = self.catalog.library_record(held.key) {
+                held.root_identity = root.root_identity;
             }
             // Whoever confirmed something in this turn was told that it failed.
-            held.brake = Brake::default();
+            held.mass_delete_guard = MassDeleteGuard::default();
             if self.is_active(library) {
-                self.scans.plan_whole(library, Now::read());
+                self.scans.plan_full_scan(library, Now::from_clock());
             }
         }
     }
@@ -239,68 +239,74 @@ impl Keeper {
     ///
     /// # Errors
     /// When the catalog can't be read or written: nothing of the turn is kept then.
-    pub(crate) fn turn(&mut self, taken: Taken, now: Now) -> Result<(), catalog::Error> {
-        self.plain_folder = None;
-        self.entered = None;
-        for library in taken.overflown {
-            self.libraries[library].watching.watches.doubt(b"");
-            self.plan_whole_scan(library, "reports of changes were lost", now);
+    pub(crate) fn run_tick(&mut self, taken: DrainedInbox, now: Now) -> Result<(), catalog::Error> {
+        self.verified_folder = None;
+        self.folder_rules = None;
+        for library in taken.overflowed {
+            self.libraries[library]
+                .watch_schedule
+                .watches
+                .mark_stale(b"");
+            self.plan_full_scan(library, "reports of changes were lost", now);
         }
         // What needs no catalog is done first: it must not be lost with a turn that fails.
-        let mut notes = Vec::with_capacity(taken.notes.len());
-        for note in taken.notes {
+        let mut notes = Vec::with_capacity(taken.requests.len());
+        for note in taken.requests {
             match note {
-                Note::Degraded(library, reason, Some(detail)) => {
-                    self.degrade(library, reason, detail, now);
+                KeeperRequest::SetDegraded(library, reason, Some(detail)) => {
+                    self.set_degraded(library, reason, detail, now);
                 }
-                Note::Degraded(library, reason, None) => self.recover(library, reason),
-                Note::StandBy(library) => self.stand_by(library, now),
-                Note::Stop => self.stopping = true,
+                KeeperRequest::SetDegraded(library, reason, None) => {
+                    self.clear_degraded(library, reason)
+                }
+                KeeperRequest::EnterStandby(library) => self.enter_standby(library, now),
+                KeeperRequest::Stop => self.stopping = true,
                 note => notes.push(note),
             }
         }
-        self.catalog.begin()?;
+        self.catalog.begin_transaction()?;
         for note in notes {
-            self.take_note(note, now)?;
+            self.handle_request(note, now)?;
         }
         for hint in taken.hints {
             if self.is_active(hint.library) {
-                self.take_hint(hint.library, &hint.path, hint.kind, now)?;
+                self.handle_hint(hint.library, &hint.path, hint.kind, now)?;
             }
         }
-        while let Some((library, path)) = self.settling.take_due(now.mono) {
+        while let Some((library, path)) = self.settling.pop_due(now.mono) {
             let key = (library, path);
             if self.is_active(library) {
-                self.observe(library, &key.1, false, now)?;
+                self.observe_path(library, &key.1, false, now)?;
             } else {
-                self.settling.forget(&key);
+                self.settling.forget_file(&key);
             }
         }
         for library in 0..self.libraries.len() {
             if self.libraries[library].next_rescan <= now.mono {
-                self.plan_whole_scan(library, "it was time", now);
+                self.plan_full_scan(library, "it was time", now);
             }
         }
-        self.look_after_watches(now);
-        self.scans.take_due(now);
-        let scan_until = Instant::now() + SCAN_A_TURN;
+        self.maintain_watches(now);
+        self.scans.queue_due_scans(now);
+        let scan_until = Instant::now() + SCAN_TIME_PER_TICK;
         while Instant::now() < scan_until && self.step_scan(now)? {}
-        self.remove_vanished(now)?;
-        let anything_to_send = !self.to_send(now, 1)?.is_empty() && self.room()? > 0;
-        self.catalog.commit()?;
+        self.remove_missing_files(now)?;
+        let anything_to_send =
+            !self.sendable_rows(now, 1)?.is_empty() && self.remaining_in_flight()? > 0;
+        self.catalog.commit_transaction()?;
         if anything_to_send {
             self.outbox_filled.notify_one();
         }
-        for answer in self.answers.drain(..) {
+        for answer in self.replies.drain(..) {
             answer();
         }
-        self.show(now)
+        self.publish_status(now)
     }
 
     /// Until when nothing happens by itself; `None` if there is work at once.
     fn next_deadline(&mut self) -> Option<Instant> {
-        let now = Now::read();
-        if self.scans.any_ready() {
+        let now = Now::from_clock();
+        if self.scans.has_ready_scan() {
             return Some(now.mono);
         }
         let mut until = now.mono + Duration::from_secs(1);
@@ -309,89 +315,96 @@ impl Keeper {
         for library in &self.libraries {
             until = until.min(library.next_rescan);
         }
-        let in_nanos =
-            |at: i64| now.mono + Duration::from_nanos(u64::try_from(at - now.nanos()).unwrap_or(0));
+        let in_nanos = |at: i64| {
+            now.mono + Duration::from_nanos(u64::try_from(at - now.wall_nanos()).unwrap_or(0))
+        };
         for library in 0..self.libraries.len() {
             let key = self.libraries[library].key;
             if !self.is_active(library) {
                 continue;
             }
-            if let Ok(Some(vanished)) = self.catalog.first_vanished_ns(key) {
+            if let Ok(Some(vanished)) = self.catalog.first_missing_ns(key) {
                 // One whose grace is over waits for something else, and is looked at now and then.
-                let now_and_then = if self.is_braking(library) { 500 } else { 20 };
+                let now_and_then = if self.is_holding_deletes(library) {
+                    500
+                } else {
+                    20
+                };
                 let grace_ends = in_nanos(vanished) + self.settings.move_grace;
                 let soon = now.mono + Duration::from_millis(now_and_then);
                 until = until.min(grace_ends.max(soon));
             }
         }
-        if let Ok(Some(send)) = self.catalog.outbox_next_ns(now.nanos()) {
+        if let Ok(Some(send)) = self.catalog.next_send_ns(now.wall_nanos()) {
             until = until.min(in_nanos(send));
         }
         // A deadline that can't be met yet must not make the thread spin.
         Some(until.max(now.mono + Duration::from_millis(1)))
     }
 
-    fn take_note(&mut self, note: Note, now: Now) -> Result<(), catalog::Error> {
+    fn handle_request(&mut self, note: KeeperRequest, now: Now) -> Result<(), catalog::Error> {
         match note {
-            Note::Outbox(limit, answer) => {
-                let events = self.hand_out(limit, now)?;
-                self.answer(answer, events);
+            KeeperRequest::TakeEvents(limit, answer) => {
+                let events = self.take_events(limit, now)?;
+                self.reply_after_commit(answer, events);
             }
-            Note::Published(published, answer) => {
+            KeeperRequest::RecordPublished(published, answer) => {
                 for one in published {
-                    self.note_published(&one, now)?;
+                    self.record_published(&one, now)?;
                 }
-                self.answer(answer, ());
+                self.reply_after_commit(answer, ());
             }
-            Note::Outcomes(library, outcomes, answer) => {
+            KeeperRequest::ApplyOutcomes(library, outcomes, answer) => {
                 self.apply_outcomes(library, &outcomes, now)?;
-                self.answer(answer, ());
+                self.reply_after_commit(answer, ());
             }
-            Note::Overdue(before_ns, limit, answer) => {
-                let overdue = self.overdue(before_ns, limit, now)?;
-                self.answer(answer, overdue);
+            KeeperRequest::ListOverdue(before_ns, limit, answer) => {
+                let overdue = self.overdue_events(before_ns, limit, now)?;
+                self.reply_after_commit(answer, overdue);
             }
-            Note::Checked(checked, answer) => {
+            KeeperRequest::ResolveOverdue(checked, answer) => {
                 for (id, generation, fate) in checked {
-                    self.note_checked(&id, generation, fate, now)?;
+                    self.resolve_overdue(&id, generation, fate, now)?;
                 }
-                self.answer(answer, ());
+                self.reply_after_commit(answer, ());
             }
-            Note::BeginToHold(library, answer) => {
-                let begun = self.begin_to_hold(library)?;
-                self.answer(answer, begun);
+            KeeperRequest::BeginRecovery(library, answer) => {
+                let begun = self.begin_recovery(library)?;
+                self.reply_after_commit(answer, begun);
             }
-            Note::Adopt(library, rows, answer) => {
-                self.adopt(library, &rows, now)?;
-                self.answer(answer, ());
+            KeeperRequest::ImportRows(library, rows, answer) => {
+                self.import_index_rows(library, &rows, now)?;
+                self.reply_after_commit(answer, ());
             }
-            Note::Activate(library, answer) => {
-                let after = self.activate(library, now)?;
-                self.answer(answer, after);
+            KeeperRequest::Activate(library, answer) => {
+                let after = self.activate_library(library, now)?;
+                self.reply_after_commit(answer, after);
             }
-            Note::Question(library, question, answer) => {
-                let reply = self.reply(library, question, now)?;
-                self.answer(answer, reply);
+            KeeperRequest::WatcherRequest(library, question, answer) => {
+                let reply = self.handle_watcher_request(library, question, now)?;
+                self.reply_after_commit(answer, reply);
             }
-            Note::Degraded(..) | Note::StandBy(_) | Note::Stop => {
+            KeeperRequest::SetDegraded(..)
+            | KeeperRequest::EnterStandby(_)
+            | KeeperRequest::Stop => {
                 unreachable!("a turn takes these before it begins")
             }
         }
         Ok(())
     }
 
-    fn answer<T: Send + 'static>(&mut self, channel: oneshot::Sender<T>, value: T) {
-        self.answers
+    fn reply_after_commit<T: Send + 'static>(&mut self, channel: oneshot::Sender<T>, value: T) {
+        self.replies
             .push(Box::new(move || drop(channel.send(value))));
     }
 
-    fn plan_whole_scan(&mut self, library: usize, why: &str, now: Now) {
+    fn plan_full_scan(&mut self, library: usize, why: &str, now: Now) {
         let interval = self.rescan_interval(library);
         let is_active = self.is_active(library);
         let held = &mut self.libraries[library];
         // Jitter: many libraries must not be compared at the same moment.
         held.next_rescan = now.mono + interval.mul_f64(rand::thread_rng().gen_range(0.8..1.2));
-        if is_active && self.scans.plan_whole(library, now) {
+        if is_active && self.scans.plan_full_scan(library, now) {
             tracing::debug!(library = %held.name, why, "comparing the folder with the catalog");
         }
     }
@@ -410,7 +423,7 @@ impl Keeper {
         }
     }
 
-    fn take_hint(
+    fn handle_hint(
         &mut self,
         library: usize,
         path: &[u8],
@@ -419,26 +432,26 @@ impl Keeper {
     ) -> Result<(), catalog::Error> {
         if path.is_empty() {
             // The root itself: it came, went or was changed.
-            self.plan_whole_scan(library, "the root folder changed", now);
+            self.plan_full_scan(library, "the root folder changed", now);
             return Ok(());
         }
         let folders = path.split(|byte| *byte == b'/').rev().skip(1);
-        if !folders.into_iter().all(crate::rules::enters) {
+        if !folders.into_iter().all(crate::rules::is_entered_folder) {
             return Ok(());
         }
-        let watches = &mut self.libraries[library].watching.watches;
+        let watches = &mut self.libraries[library].watch_schedule.watches;
         match kind {
-            HintKind::Gone => watches.forget(path),
-            HintKind::MovedItself => watches.release_below(path),
-            HintKind::Ready => watches.doubt(path),
+            HintKind::Gone => watches.forget_below(path),
+            HintKind::MovedItself => watches.remove_watches_below(path),
+            HintKind::Ready => watches.mark_stale(path),
             HintKind::Changed => {}
         }
-        self.observe(library, path, kind == HintKind::Ready, now)?;
+        self.observe_path(library, path, kind == HintKind::Ready, now)?;
         if matches!(kind, HintKind::Gone | HintKind::MovedItself) {
-            self.not_a_folder_any_more(library, path, now)?;
+            self.record_missing_folder(library, path, now)?;
         }
-        if let (folder, ignore_files::NAME) = observe::split(path) {
-            self.compare_below(library, folder, now);
+        if let (folder, ignore_files::IGNORE_FILE_NAME) = observe::split_path(path) {
+            self.plan_scan_below(library, folder, now);
         }
         Ok(())
     }

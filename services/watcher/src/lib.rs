@@ -1,7 +1,7 @@
 //! Folders → events: watches libraries, keeps the catalog, publishes what changed, and learns
 //! from outcomes what became of it. The only user of notify and SQLite.
 //!
-//! One thread, the keeper, owns the catalog and decides ([`keeper`]); the tasks in this file
+//! One thread, the keeper, owns the catalog and decides ([`keeper_thread`]); the tasks in this file
 //! only carry: events to JetStream, outcomes from it, questions and their answers, the status.
 
 mod catalog;
@@ -24,16 +24,16 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use lookalike_bus::Bus;
-use lookalike_proto::Library;
+use lookalike_proto::LibraryName;
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-pub use inbox::Shown;
+pub use inbox::PublishedStatus;
 pub use settings::Settings;
 
 use catalog::Catalog;
-use inbox::{Inbox, Note};
+use inbox::{Inbox, KeeperRequest};
 use keeper::Keeper;
 
 /// What keeps a watcher from starting.
@@ -58,10 +58,10 @@ pub enum Error {
 /// A running watcher.
 pub struct Watcher {
     inbox: Arc<Inbox>,
-    keeper: std::thread::JoinHandle<()>,
+    keeper_thread: std::thread::JoinHandle<()>,
     tasks: TaskTracker,
-    leave: CancellationToken,
-    shown: watch::Receiver<Shown>,
+    shutdown: CancellationToken,
+    published: watch::Receiver<PublishedStatus>,
 }
 
 impl Watcher {
@@ -72,11 +72,11 @@ impl Watcher {
     /// When the catalog can't be opened (another watcher may have it).
     pub fn start(
         settings: &Settings,
-        libraries: Vec<(Library, PathBuf)>,
+        libraries: Vec<(LibraryName, PathBuf)>,
         data_dir: &Path,
         bus: &Bus,
     ) -> Result<Self, Error> {
-        metrics::register();
+        metrics::register_metrics();
         std::fs::create_dir_all(data_dir).map_err(|source| Error::DataFolder {
             path: data_dir.to_owned(),
             source,
@@ -85,8 +85,8 @@ impl Watcher {
         let catalog = Catalog::open(&file)?;
         let inbox = Arc::new(Inbox::new(settings.max_hints));
         let outbox_filled = Arc::new(Notify::new());
-        let (show, shown) = watch::channel(Shown::new());
-        let holder = holder(catalog.identity()?, &file);
+        let (show, shown) = watch::channel(PublishedStatus::new());
+        let holder = lease_holder(catalog.catalog_id()?, &file);
         let keeper = Keeper::new(
             settings.clone(),
             catalog,
@@ -97,74 +97,78 @@ impl Watcher {
         )?;
         let leave = CancellationToken::new();
         let tasks = TaskTracker::new();
-        let around = tasks::Around {
+        let around = tasks::WatcherTasks {
             bus: bus.clone(),
             inbox: inbox.clone(),
-            leave: leave.clone(),
+            shutdown: leave.clone(),
             settings: settings.clone(),
-            held_until: Arc::new(Mutex::new(Instant::now())),
+            lease_valid_until: Arc::new(Mutex::new(Instant::now())),
         };
         let keeper = std::thread::Builder::new()
             .name("watcher keeper".into())
             .spawn(move || keeper.run())
             .map_err(Error::Thread)?;
-        tasks.spawn(around.clone().relay(outbox_filled));
-        tasks.spawn(around.clone().look_for_overdue());
-        tasks.spawn(around.clone().tell_status(shown.clone()));
+        tasks.spawn(around.clone().relay_outbox(outbox_filled));
+        tasks.spawn(around.clone().check_overdue_events());
+        tasks.spawn(around.clone().publish_status(shown.clone()));
         for (index, (library, _)) in libraries.into_iter().enumerate() {
-            tasks.spawn(around.clone().hold(index, library, holder.clone()));
+            tasks.spawn(
+                around
+                    .clone()
+                    .hold_lease_forever(index, library, holder.clone()),
+            );
         }
         tasks.close();
         Ok(Self {
             inbox,
-            keeper,
+            keeper_thread: keeper,
             tasks,
-            leave,
-            shown,
+            shutdown: leave,
+            published: shown,
         })
     }
 
     /// Waits until the keeper's thread has ended by itself, which it never should.
-    pub async fn failed(&self) {
+    pub async fn wait_for_failure(&self) {
         // The thread owns the sender.
-        let mut shown = self.shown.clone();
+        let mut shown = self.published.clone();
         while shown.changed().await.is_ok() {}
     }
 
     /// What the libraries are like, now and at every change.
-    pub fn status(&self) -> watch::Receiver<Shown> {
-        self.shown.clone()
+    pub fn subscribe_status(&self) -> watch::Receiver<PublishedStatus> {
+        self.published.clone()
     }
 
     /// Finishes what is under way and closes the catalog.
     pub async fn stop(self) {
-        self.leave.cancel();
-        if tokio::time::timeout(TO_LEAVE, self.tasks.wait())
+        self.shutdown.cancel();
+        if tokio::time::timeout(STOP_TIMEOUT, self.tasks.wait())
             .await
             .is_err()
         {
             tracing::warn!("the watcher's tasks do not end, leaving without them");
         }
-        self.inbox.note(Note::Stop);
+        self.inbox.push_request(KeeperRequest::Stop);
         // The thread drops the sender at its end, whatever that is.
-        let mut shown = self.shown.clone();
+        let mut shown = self.published.clone();
         let ended = async { while shown.changed().await.is_ok() {} };
-        if tokio::time::timeout(TO_LEAVE, ended).await.is_err() {
+        if tokio::time::timeout(STOP_TIMEOUT, ended).await.is_err() {
             tracing::warn!(
                 "the watcher waits for a file system that does not answer, leaving without it"
             );
-        } else if self.keeper.join().is_err() {
+        } else if self.keeper_thread.join().is_err() {
             tracing::error!("the watcher's thread ended badly; the next start compares everything");
         }
     }
 }
 
 /// How long the watcher's tasks and its thread have to end, each.
-const TO_LEAVE: Duration = Duration::from_secs(4);
+const STOP_TIMEOUT: Duration = Duration::from_secs(4);
 
 /// What a catalog's leases are held by: the machine and the very file of the catalog, which no
 /// other process can have open. A copy of it is another holder.
-fn holder(catalog: u32, file: &Path) -> String {
+fn lease_holder(catalog: u32, file: &Path) -> String {
     use std::os::unix::fs::MetadataExt as _;
     let machine = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     let (device, inode) = std::fs::metadata(file).map_or((0, 0), |m| (m.dev(), m.ino()));

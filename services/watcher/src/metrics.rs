@@ -2,7 +2,7 @@
 
 use std::sync::LazyLock;
 
-use lookalike_bus::Counts;
+use lookalike_bus::FileCounts;
 use lookalike_chassis::metrics::SECONDS_BUCKETS;
 use lookalike_proto::reasons;
 use prometheus::{
@@ -53,7 +53,7 @@ pub static UNWATCHED_FOLDERS: LazyLock<IntGaugeVec> = LazyLock::new(|| {
 });
 
 /// Files on disk that are accounted for as nothing, or the other way round.
-pub static UNACCOUNTED: LazyLock<IntGaugeVec> = LazyLock::new(|| {
+pub static UNACCOUNTED_FILES: LazyLock<IntGaugeVec> = LazyLock::new(|| {
     register_int_gauge_vec!(
         "lookalike_unaccounted_files",
         "Files met by the last whole comparison in peace, less those accounted for; always 0",
@@ -81,7 +81,7 @@ pub static QUEUE_PENDING: LazyLock<IntGauge> = LazyLock::new(|| {
 });
 
 /// Age of the oldest event in the stream, which is not acknowledged yet.
-pub static QUEUE_OLDEST: LazyLock<Gauge> = LazyLock::new(|| {
+pub static QUEUE_OLDEST_SECONDS: LazyLock<Gauge> = LazyLock::new(|| {
     register_gauge!(
         "lookalike_queue_oldest_seconds",
         "Seconds since the oldest event in the stream was stored"
@@ -109,13 +109,13 @@ pub static FAILURES: LazyLock<IntCounterVec> = LazyLock::new(|| {
     .expect(LEGAL)
 });
 
-/// The code if it is a known one, else `other`.
-pub fn known_code(code: &str) -> &'static str {
-    lookalike_proto::reasons::label(code)
+/// The code if it is a known one, else `special_file_reason`.
+pub fn code_label(code: &str) -> &'static str {
+    lookalike_proto::reasons::metric_label(code)
 }
 
 /// Shows a library's counts.
-pub fn show_counts(library: &str, counts: &Counts) {
+pub fn set_file_counts(library: &str, counts: &FileCounts) {
     let states = [
         ("indexed", counts.indexed),
         ("failed", counts.failed),
@@ -130,19 +130,19 @@ pub fn show_counts(library: &str, counts: &Counts) {
 }
 
 /// Registers everything, so that it is shown from the start.
-pub fn register() {
+pub fn register_metrics() {
     LazyLock::force(&FILES);
     LazyLock::force(&WATCH_DEGRADED);
-    LazyLock::force(&UNACCOUNTED);
+    LazyLock::force(&UNACCOUNTED_FILES);
     LazyLock::force(&WATCHED_FOLDERS);
     LazyLock::force(&UNWATCHED_FOLDERS);
     LazyLock::force(&EVENTS_PUBLISHED);
     LazyLock::force(&QUEUE_PENDING);
-    LazyLock::force(&QUEUE_OLDEST);
+    LazyLock::force(&QUEUE_OLDEST_SECONDS);
     LazyLock::force(&FILE_TO_SEARCHABLE);
     // A rate is taken from the second value on: the first failure must not be the first value.
-    for code in reasons::ALL.iter().map(|reason| reason.code) {
+    for code in reasons::REASONS.iter().map(|reason| reason.code) {
         FAILURES.with_label_values(&[code]);
     }
-    FAILURES.with_label_values(&[known_code("")]);
+    FAILURES.with_label_values(&[code_label("")]);
 }

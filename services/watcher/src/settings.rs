@@ -30,14 +30,14 @@ pub struct Settings {
     /// others are compared every `poll_interval` instead.
     pub max_watches: usize,
     /// When more files of a library than this …
-    pub brake_files: usize,
+    pub mass_delete_min_files: usize,
     /// … and more than this share of them (0 to 1; 1: never) are gone, they stay in the index
     /// until they are back, or `lookalike confirm` says that they are meant to be gone …
-    #[serde(deserialize_with = "share")]
-    pub brake_share: f64,
+    #[serde(deserialize_with = "deserialize_share")]
+    pub mass_delete_share: f64,
     /// … or this is over since they were missed.
     #[serde(with = "duration")]
-    pub brake_wait: Duration,
+    pub mass_delete_confirm_after: Duration,
     /// Larger files are ignored.
     #[serde(with = "size")]
     pub max_file_bytes: u64,
@@ -52,7 +52,7 @@ pub struct Settings {
     pub overdue: Duration,
 }
 
-fn share<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
+fn deserialize_share<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
     let share = f64::deserialize(deserializer)?;
     if !(0.0..=1.0).contains(&share) {
         return Err(D::Error::custom("a share is a number from 0 to 1"));
@@ -69,9 +69,9 @@ impl Default for Settings {
             rescan_interval: Duration::from_secs(300),
             poll_interval: Duration::from_secs(15),
             max_watches: 0,
-            brake_files: 500,
-            brake_share: 0.5,
-            brake_wait: Duration::from_secs(900),
+            mass_delete_min_files: 500,
+            mass_delete_share: 0.5,
+            mass_delete_confirm_after: Duration::from_secs(900),
             max_file_bytes: 256 << 20,
             max_hints: 65_536,
             max_settling: 100_000,

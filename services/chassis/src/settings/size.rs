@@ -8,7 +8,7 @@ use serde::{Deserialize as _, Deserializer, Serializer, de::Error as _};
 /// # Errors
 /// As the serializer.
 pub fn serialize<S: Serializer>(bytes: &u64, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_str(&text(*bytes))
+    serializer.serialize_str(&format_size(*bytes))
 }
 
 /// Reads `"64MiB"`, `"10 MB"`, `"12345B"`.
@@ -23,7 +23,7 @@ pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D:
 }
 
 /// `"64MiB"` where that is exact, else `"12345B"`.
-pub fn text(bytes: u64) -> String {
+pub fn format_size(bytes: u64) -> String {
     for (unit, name) in [
         (1 << 40, "TiB"),
         (1 << 30, "GiB"),
@@ -44,8 +44,11 @@ mod tests {
     #[test]
     fn texts_are_exact() {
         for bytes in [0, 1, 1023, 1024, 1025, 64 << 20, (1 << 30) + 1] {
-            assert_eq!(text(bytes).parse::<ByteSize>().unwrap().as_u64(), bytes);
+            assert_eq!(
+                format_size(bytes).parse::<ByteSize>().unwrap().as_u64(),
+                bytes
+            );
         }
-        assert_eq!(text(64 << 20), "64MiB");
+        assert_eq!(format_size(64 << 20), "64MiB");
     }
 }

@@ -4,33 +4,33 @@
 use std::collections::{HashMap, VecDeque};
 
 use lookalike_bus::{
-    KnownImage, KnownPage, LibraryStatus, MOST_IDS, WatcherAnswer, WatcherQuestion,
+    CatalogImage, CatalogPage, LibraryStatus, MAX_REQUEST_IDS, WatcherReply, WatcherRequest,
 };
-use lookalike_proto::Library;
+use lookalike_proto::LibraryName;
 
-use super::{Auditor, Error, Watched};
+use super::{Auditor, Error, WatchedLibrary};
 
 /// One library's catalog, a page of it at a time.
-pub(super) struct Catalog {
-    pub library: Library,
+pub(super) struct CatalogReader {
+    pub library: LibraryName,
     /// As its watcher spoke of it.
     pub status: LibraryStatus,
     /// The catalog is complete, so what it does not know is not there.
     pub ready: bool,
     /// Why its watcher is not asked any more in this pass.
-    pub silent: Option<Error>,
+    pub unreachable: Option<Error>,
     after: Option<String>,
-    page: VecDeque<KnownImage>,
+    page: VecDeque<CatalogImage>,
     more: bool,
 }
 
-impl Catalog {
-    pub(super) fn new((library, status): Watched) -> Self {
+impl CatalogReader {
+    pub(super) fn new((library, status): WatchedLibrary) -> Self {
         Self {
             library,
             status,
             ready: false,
-            silent: None,
+            unreachable: None,
             after: None,
             page: VecDeque::new(),
             more: true,
@@ -38,15 +38,15 @@ impl Catalog {
     }
 
     /// Fetches the next page where the last one is used up. One that does not answer has no more.
-    pub(super) async fn fill(&mut self, auditor: &Auditor) {
-        while self.silent.is_none() && self.page.is_empty() && self.more {
-            let question = WatcherQuestion::Known {
+    pub(super) async fn fetch_page(&mut self, auditor: &Auditor) {
+        while self.unreachable.is_none() && self.page.is_empty() && self.more {
+            let question = WatcherRequest::CatalogPage {
                 after: self.after.clone(),
-                limit: auditor.settings.page_images.clamp(1, MOST_IDS),
+                limit: auditor.settings.page_images.clamp(1, MAX_REQUEST_IDS),
             };
-            let page = match auditor.known(&self.library, &question).await {
+            let page = match auditor.fetch_catalog_page(&self.library, &question).await {
                 Ok(page) => page,
-                Err(error) => return self.fall_silent(error),
+                Err(error) => return self.mark_unreachable(error),
             };
             self.ready = page.ready;
             // A page that says that there is more and has nothing would come again for ever.
@@ -59,11 +59,11 @@ impl Catalog {
     }
 
     /// The others are compared without it.
-    pub(super) fn fall_silent(&mut self, why: Error) {
+    pub(super) fn mark_unreachable(&mut self, why: Error) {
         tracing::warn!(library = %self.library, %why, "the audit goes on without this library");
         self.ready = false;
         self.page.clear();
-        self.silent = Some(why);
+        self.unreachable = Some(why);
     }
 
     /// The id that comes next.
@@ -72,29 +72,33 @@ impl Catalog {
     }
 
     /// The next image, if it has this id.
-    pub(super) fn take(&mut self, id: &str) -> Option<KnownImage> {
+    pub(super) fn take_image(&mut self, id: &str) -> Option<CatalogImage> {
         self.page.pop_front_if(|image| image.id == id)
     }
 }
 
 /// Which images the catalogs know, with the number of the catalog: by id.
-pub(super) type Known = HashMap<String, Vec<(usize, KnownImage)>>;
+pub(super) type CatalogEntries = HashMap<String, Vec<(usize, CatalogImage)>>;
 
 impl Auditor {
     /// What all catalogs that answer know of these ids.
-    pub(super) async fn known_of(&self, catalogs: &mut [Catalog], ids: &[String]) -> Known {
-        let mut known = Known::new();
+    pub(super) async fn fetch_entries(
+        &self,
+        catalogs: &mut [CatalogReader],
+        ids: &[String],
+    ) -> CatalogEntries {
+        let mut entries = CatalogEntries::new();
         for (number, catalog) in catalogs.iter_mut().enumerate() {
-            if catalog.silent.is_some() {
+            if catalog.unreachable.is_some() {
                 continue;
             }
             let mut rest = ids.to_vec();
             while !rest.is_empty() {
-                let question = WatcherQuestion::KnownOf { ids: rest.clone() };
-                let page = match self.known(&catalog.library, &question).await {
+                let question = WatcherRequest::CatalogImages { ids: rest.clone() };
+                let page = match self.fetch_catalog_page(&catalog.library, &question).await {
                     Ok(page) => page,
                     Err(error) => {
-                        catalog.fall_silent(error);
+                        catalog.mark_unreachable(error);
                         break;
                     }
                 };
@@ -105,23 +109,23 @@ impl Auditor {
                     _ => rest.clear(),
                 }
                 for image in page.images {
-                    known
+                    entries
                         .entry(image.id.clone())
                         .or_default()
                         .push((number, image));
                 }
             }
         }
-        known
+        entries
     }
 
-    async fn known(
+    async fn fetch_catalog_page(
         &self,
-        library: &Library,
-        question: &WatcherQuestion,
-    ) -> Result<KnownPage, Error> {
-        match self.ask(library, question).await? {
-            WatcherAnswer::Known(page) => Ok(page),
+        library: &LibraryName,
+        question: &WatcherRequest,
+    ) -> Result<CatalogPage, Error> {
+        match self.request_watcher(library, question).await? {
+            WatcherReply::CatalogPage(page) => Ok(page),
             other => Err(Error::Refused {
                 library: library.clone(),
                 reason: format!("it answers with something else: {other:?}"),

@@ -1,20 +1,20 @@
 //! One image, as its catalog knows it and as the index has it: do they fit?
 
-use lookalike_bus::KnownImage;
+use lookalike_bus::CatalogImage;
 use lookalike_index::RowKey;
 use serde::Serialize;
 
 /// What kind of difference it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Kind {
+pub enum DifferenceKind {
     /// The catalog says that it is indexed, and there is no row.
     Missing,
     /// The row is of another generation than the one that was confirmed, or has another path,
     /// library or hash: it came back after a restart, or from a backup.
     Stale,
     /// There are several rows of one id.
-    Doubled,
+    DuplicateRows,
     /// Rows of images that no catalog knows.
     Unknown,
     /// A row of a file that failed or is ignored.
@@ -23,23 +23,23 @@ pub enum Kind {
     OtherContent,
 }
 
-impl Kind {
+impl DifferenceKind {
     /// All of them.
     pub const ALL: [Self; 6] = [
         Self::Missing,
         Self::Stale,
-        Self::Doubled,
+        Self::DuplicateRows,
         Self::Unknown,
         Self::ShouldBeGone,
         Self::OtherContent,
     ];
 
     /// The word in metrics and reports.
-    pub fn word(self) -> &'static str {
+    pub fn label(self) -> &'static str {
         match self {
             Self::Missing => "missing",
             Self::Stale => "stale",
-            Self::Doubled => "doubled",
+            Self::DuplicateRows => "duplicate_rows",
             Self::Unknown => "unknown",
             Self::ShouldBeGone => "should_be_gone",
             Self::OtherContent => "other_content",
@@ -53,50 +53,55 @@ pub(super) enum Verdict {
     /// They do.
     Equal,
     /// Something is under way: nothing can be said.
-    Busy,
+    InFlight,
     /// A row of a library that this audit has nothing to do with.
-    Elsewhere,
+    NotCovered,
     /// They don't, with a sentence.
-    Differs(Kind, String),
+    Differs(DifferenceKind, String),
 }
 
 /// Judges one image by all that is known of it (with the library of each) and all its rows, of
-/// which the server may show one and keep more behind it (`doubled`).
-pub(super) fn judge(
-    known: &[(&str, &KnownImage)],
+/// which the server may show one and keep more behind it (`duplicate_rows`).
+pub(super) fn compare_entry(
+    known: &[(&str, &CatalogImage)],
     rows: &[RowKey],
-    doubled: bool,
+    has_duplicates: bool,
     covers: impl Fn(&str) -> bool,
 ) -> Verdict {
     let differs = |kind, detail: &str| Verdict::Differs(kind, detail.to_owned());
     let (library, image) = match known {
         [known] => *known,
         // It moves from one library to another at this moment.
-        [_, _, ..] => return Verdict::Busy,
+        [_, _, ..] => return Verdict::InFlight,
         [] => {
             return match rows {
                 [] => Verdict::Equal,
                 [row, ..] if covers(&row.library) => {
-                    differs(Kind::Unknown, "no catalog knows this image")
+                    differs(DifferenceKind::Unknown, "no catalog knows this image")
                 }
-                _ => Verdict::Elsewhere,
+                _ => Verdict::NotCovered,
             };
         }
     };
     if image.busy {
-        return Verdict::Busy;
+        return Verdict::InFlight;
     }
     let row = match (image.state.as_str(), rows) {
         ("failed" | "ignored", []) => return Verdict::Equal,
         ("failed" | "ignored", _) => {
             let detail = format!("the file is {}, and there is a row of it", image.state);
-            return Verdict::Differs(Kind::ShouldBeGone, detail);
+            return Verdict::Differs(DifferenceKind::ShouldBeGone, detail);
         }
-        ("indexed", []) => return differs(Kind::Missing, "there is no row"),
-        ("indexed", [row]) if !doubled => row,
-        ("indexed", _) => return differs(Kind::Doubled, "there are several rows of this id"),
+        ("indexed", []) => return differs(DifferenceKind::Missing, "there is no row"),
+        ("indexed", [row]) if !has_duplicates => row,
+        ("indexed", _) => {
+            return differs(
+                DifferenceKind::DuplicateRows,
+                "there are several rows of this id",
+            );
+        }
         // Vanished files may turn up elsewhere; the others are on their way.
-        _ => return Verdict::Busy,
+        _ => return Verdict::InFlight,
     };
     let confirmed = i64::try_from(image.confirmed).unwrap_or(i64::MAX);
     let hash_differs = image
@@ -116,7 +121,7 @@ pub(super) fn judge(
     } else {
         return Verdict::Equal;
     };
-    Verdict::Differs(Kind::Stale, stale)
+    Verdict::Differs(DifferenceKind::Stale, stale)
 }
 
 #[cfg(test)]
@@ -124,14 +129,14 @@ mod tests {
     use super::*;
 
     /// `state confirmed path`, busy where it ends with `…`.
-    fn known(text: &str) -> KnownImage {
+    fn catalog_entry(text: &str) -> CatalogImage {
         let (text, busy) = match text.strip_suffix('…') {
             Some(text) => (text, true),
             None => (text, false),
         };
         let words: Vec<&str> = text.split(' ').collect();
         let generation = words[1].parse().unwrap();
-        KnownImage {
+        CatalogImage {
             id: "x".into(),
             path: words[2].into(),
             content_hash: Some(format!("hash of {}", words[2])),
@@ -144,7 +149,7 @@ mod tests {
     }
 
     /// `library generation path`.
-    fn row(text: &str) -> RowKey {
+    fn row_key(text: &str) -> RowKey {
         let words: Vec<&str> = text.split(' ').collect();
         RowKey {
             id: "x".into(),
@@ -155,70 +160,77 @@ mod tests {
         }
     }
 
-    fn check(knowns: &[&str], rows: &[&str], verdict: &str) {
-        let images: Vec<KnownImage> = knowns.iter().map(|text| known(text)).collect();
-        let images: Vec<(&str, &KnownImage)> = images.iter().map(|i| ("shop", i)).collect();
+    fn assert_verdict(knowns: &[&str], rows: &[&str], verdict: &str) {
+        let images: Vec<CatalogImage> = knowns.iter().map(|text| catalog_entry(text)).collect();
+        let images: Vec<(&str, &CatalogImage)> = images.iter().map(|i| ("shop", i)).collect();
         let doubled = rows.contains(&"+");
         let keys: Vec<RowKey> = rows
             .iter()
             .filter(|text| **text != "+")
-            .map(|text| row(text))
+            .map(|text| row_key(text))
             .collect();
-        let found = match judge(&images, &keys, doubled, |library| library == "shop") {
+        let found = match compare_entry(&images, &keys, doubled, |library| library == "shop") {
             Verdict::Equal => "equal",
-            Verdict::Busy => "busy",
-            Verdict::Elsewhere => "elsewhere",
-            Verdict::Differs(kind, _) => kind.word(),
+            Verdict::InFlight => "busy",
+            Verdict::NotCovered => "elsewhere",
+            Verdict::Differs(kind, _) => kind.label(),
         };
         assert_eq!(found, verdict, "{knowns:?} {rows:?}");
     }
 
     #[test]
     fn every_way_to_differ() {
-        check(&[], &[], "equal");
-        check(&["indexed 5 a"], &["shop 5 a"], "equal");
-        check(&["indexed 5 a"], &[], "missing");
-        check(&["indexed 5 a"], &["shop 4 a"], "stale");
-        check(&["indexed 5 a"], &["shop 6 a"], "stale");
-        check(&["indexed 5 a"], &["shop 5 b"], "stale");
-        check(&["indexed 5 a"], &["attic 5 a"], "stale");
-        check(&["indexed 5 a"], &["shop 5 a", "+"], "doubled");
-        check(&["indexed 5 a"], &["shop 4 a", "+"], "doubled");
-        check(&["indexed 5 a"], &["shop 5 a", "shop 5 a"], "doubled");
-        check(&["failed 5 a"], &[], "equal");
-        check(&["failed 5 a"], &["shop 5 a"], "should_be_gone");
-        check(&["ignored 5 a"], &["shop 5 a", "+"], "should_be_gone");
-        check(&[], &["shop 5 a"], "unknown");
-        check(&[], &["attic 5 a"], "elsewhere");
+        assert_verdict(&[], &[], "equal");
+        assert_verdict(&["indexed 5 a"], &["shop 5 a"], "equal");
+        assert_verdict(&["indexed 5 a"], &[], "missing");
+        assert_verdict(&["indexed 5 a"], &["shop 4 a"], "stale");
+        assert_verdict(&["indexed 5 a"], &["shop 6 a"], "stale");
+        assert_verdict(&["indexed 5 a"], &["shop 5 b"], "stale");
+        assert_verdict(&["indexed 5 a"], &["attic 5 a"], "stale");
+        assert_verdict(&["indexed 5 a"], &["shop 5 a", "+"], "duplicate_rows");
+        assert_verdict(&["indexed 5 a"], &["shop 4 a", "+"], "duplicate_rows");
+        assert_verdict(
+            &["indexed 5 a"],
+            &["shop 5 a", "shop 5 a"],
+            "duplicate_rows",
+        );
+        assert_verdict(&["failed 5 a"], &[], "equal");
+        assert_verdict(&["failed 5 a"], &["shop 5 a"], "should_be_gone");
+        assert_verdict(&["ignored 5 a"], &["shop 5 a", "+"], "should_be_gone");
+        assert_verdict(&[], &["shop 5 a"], "unknown");
+        assert_verdict(&[], &["attic 5 a"], "elsewhere");
     }
 
     #[test]
     fn what_is_under_way_is_not_judged() {
         for rows in [&[][..], &["shop 4 a"], &["shop 5 b", "+"]] {
-            for state in ["in_flight", "vanished", "removing"] {
-                check(&[&format!("{state} 5 a")], rows, "busy");
+            for state in ["in_flight", "missing", "removing"] {
+                assert_verdict(&[&format!("{state} 5 a")], rows, "busy");
             }
             for state in ["indexed", "ignored", "failed"] {
-                check(&[&format!("{state} 5 a…")], rows, "busy");
+                assert_verdict(&[&format!("{state} 5 a…")], rows, "busy");
             }
-            check(&["indexed 5 a", "indexed 6 b"], rows, "busy");
+            assert_verdict(&["indexed 5 a", "indexed 6 b"], rows, "busy");
         }
     }
 
     #[test]
     fn a_hash_that_is_not_known_yet_is_not_compared() {
-        let image = KnownImage {
+        let image = CatalogImage {
             content_hash: None,
-            ..known("indexed 5 a")
+            ..catalog_entry("indexed 5 a")
         };
-        let verdict = judge(&[("shop", &image)], &[row("shop 5 a")], false, |_| true);
+        let verdict = compare_entry(&[("shop", &image)], &[row_key("shop 5 a")], false, |_| true);
         assert_eq!(verdict, Verdict::Equal);
         let other = RowKey {
             content_hash: "another".into(),
-            ..row("shop 5 a")
+            ..row_key("shop 5 a")
         };
-        let image = known("indexed 5 a");
-        let verdict = judge(&[("shop", &image)], &[other], false, |_| true);
-        assert!(matches!(verdict, Verdict::Differs(Kind::Stale, _)));
+        let image = catalog_entry("indexed 5 a");
+        let verdict = compare_entry(&[("shop", &image)], &[other], false, |_| true);
+        assert!(matches!(
+            verdict,
+            Verdict::Differs(DifferenceKind::Stale, _)
+        ));
     }
 }

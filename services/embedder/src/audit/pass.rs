@@ -8,55 +8,55 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use lookalike_bus::{KnownImage, MOST_IDS};
+use lookalike_bus::{CatalogImage, MAX_REQUEST_IDS};
 use lookalike_chassis::Backoff;
-use lookalike_index::{Filter, RowKey, RowReader};
-use lookalike_proto::Library;
+use lookalike_index::{RowFilter, RowKey, RowReader};
+use lookalike_proto::LibraryName;
 
-use repair::Found;
+use repair::FoundDifference;
 
-use super::catalogs::{Catalog, Known};
-use super::judge::{Kind, Verdict, judge};
-use super::report::{LibraryReport, Report};
-use super::{Auditor, Error, Options, Stage, TRIES, Watched, deep};
-use crate::patience::put_up_with;
+use super::catalogs::{CatalogEntries, CatalogReader};
+use super::judge::{DifferenceKind, Verdict, compare_entry};
+use super::report::{AuditReport, LibraryReport};
+use super::{AuditOptions, AuditStage, Auditor, Error, MAX_ATTEMPTS, WatchedLibrary, deep};
+use crate::patience::backoff_or_fail;
 
 /// Ids of rows that are counted at once, to see whether there are more rows than ids.
-const IDS_COUNTED_AT_ONCE: usize = 8192;
+const COUNT_BATCH_IDS: usize = 8192;
 
 /// Files that are handed to the hashing threads at once.
-const FILES_HASHED_AT_ONCE: usize = 64;
+const HASH_BATCH_FILES: usize = 64;
 
-pub(super) struct Pass<'a> {
+pub(super) struct AuditPass<'a> {
     auditor: &'a Auditor,
-    options: &'a Options,
-    catalogs: Vec<Catalog>,
+    options: &'a AuditOptions,
+    catalogs: Vec<CatalogReader>,
     /// Those of libraries that are not meant, but are asked before an image counts as unknown.
-    others: Vec<Catalog>,
+    other_catalogs: Vec<CatalogReader>,
     /// Where the files of each library are, for a deep audit; `None` where they are not here.
     roots: Vec<Option<PathBuf>>,
     reader: RowReader,
     page: VecDeque<RowKey>,
-    rows_end: bool,
+    rows_exhausted: bool,
     /// Ids that were read and are yet to be counted, in their order.
     uncounted: Vec<String>,
     /// Files that are yet to be hashed, with the image's id and the number of the catalog.
-    unhashed: Vec<(String, usize, deep::File)>,
+    unhashed: Vec<(String, usize, deep::FileToHash)>,
     suspects: Vec<String>,
     /// Suspects whose bytes differ.
     other_content: HashSet<String>,
-    report: Report,
+    report: AuditReport,
     compared: u64,
 }
 
-impl<'a> Pass<'a> {
+impl<'a> AuditPass<'a> {
     pub(super) fn new(
         auditor: &'a Auditor,
-        options: &'a Options,
-        libraries: Vec<Watched>,
-        others: Vec<Watched>,
+        options: &'a AuditOptions,
+        libraries: Vec<WatchedLibrary>,
+        others: Vec<WatchedLibrary>,
     ) -> Result<Self, Error> {
-        let mut report = Report::default();
+        let mut report = AuditReport::default();
         let mut roots = Vec::new();
         for (library, status) in &libraries {
             let root = PathBuf::from(&status.root);
@@ -71,9 +71,15 @@ impl<'a> Pass<'a> {
             roots.push(here.then_some(root));
         }
         let filter = if options.libraries.is_empty() {
-            Filter::All
+            RowFilter::All
         } else {
-            Filter::Library(options.libraries.iter().map(Library::to_string).collect())
+            RowFilter::Library(
+                options
+                    .libraries
+                    .iter()
+                    .map(LibraryName::to_string)
+                    .collect(),
+            )
         };
         Ok(Self {
             auditor,
@@ -81,11 +87,11 @@ impl<'a> Pass<'a> {
             reader: auditor
                 .index
                 .row_reader(&filter, auditor.settings.page_rows)?,
-            catalogs: libraries.into_iter().map(Catalog::new).collect(),
-            others: others.into_iter().map(Catalog::new).collect(),
+            catalogs: libraries.into_iter().map(CatalogReader::new).collect(),
+            other_catalogs: others.into_iter().map(CatalogReader::new).collect(),
             roots,
             page: VecDeque::new(),
-            rows_end: false,
+            rows_exhausted: false,
             uncounted: Vec::new(),
             unhashed: Vec::new(),
             suspects: Vec::new(),
@@ -96,10 +102,10 @@ impl<'a> Pass<'a> {
     }
 
     /// Goes on without a library that was meant.
-    pub(super) fn leave_out(&mut self, library: &Library, why: Error) {
+    pub(super) fn exclude_library(&mut self, library: &LibraryName, why: Error) {
         let mut catalogs = self.catalogs.iter_mut();
         if let Some(catalog) = catalogs.find(|catalog| catalog.library == *library) {
-            catalog.fall_silent(why);
+            catalog.mark_unreachable(why);
         }
     }
 
@@ -107,120 +113,128 @@ impl<'a> Pass<'a> {
     /// the report.
     pub(super) async fn run(
         mut self,
-        tell: &(dyn Fn(Stage) + Send + Sync),
-    ) -> Result<Report, Error> {
-        let on_disk = |catalog: &Catalog| catalog.status.counts.on_disk;
-        let about: u64 = self.catalogs.iter().map(on_disk).sum();
+        tell: &(dyn Fn(AuditStage) + Send + Sync),
+    ) -> Result<AuditReport, Error> {
+        let on_disk = |catalog: &CatalogReader| catalog.status.counts.on_disk;
+        let expected_images: u64 = self.catalogs.iter().map(on_disk).sum();
         loop {
             for catalog in &mut self.catalogs {
-                catalog.fill(self.auditor).await;
+                catalog.fetch_page(self.auditor).await;
             }
-            if self.catalogs.iter().all(|catalog| catalog.silent.is_some()) {
-                return self.end();
+            if self
+                .catalogs
+                .iter()
+                .all(|catalog| catalog.unreachable.is_some())
+            {
+                return self.into_report();
             }
-            if self.page.is_empty() && !self.rows_end {
-                self.page = self.next_page().await?.into();
-                self.rows_end = self.page.is_empty();
-                tell(Stage::Comparing(self.compared, about.max(self.compared)));
+            if self.page.is_empty() && !self.rows_exhausted {
+                self.page = self.next_rows().await?.into();
+                self.rows_exhausted = self.page.is_empty();
+                tell(AuditStage::Comparing(
+                    self.compared,
+                    expected_images.max(self.compared),
+                ));
             }
             let Some(image) = self.next_image() else {
                 break;
             };
-            self.compare(image);
-            if self.uncounted.len() >= IDS_COUNTED_AT_ONCE {
-                self.count().await?;
+            self.compare_image(image);
+            if self.uncounted.len() >= COUNT_BATCH_IDS {
+                self.find_duplicates().await?;
             }
-            if self.unhashed.len() >= FILES_HASHED_AT_ONCE {
-                self.hash().await;
+            if self.unhashed.len() >= HASH_BATCH_FILES {
+                self.hash_files().await;
             }
             if self.suspects.len() >= self.auditor.settings.max_suspects.max(1) {
-                self.look_again().await?;
+                self.recheck_suspects().await?;
             }
         }
-        self.count().await?;
-        self.hash().await;
-        self.look_again().await?;
-        tell(Stage::Comparing(self.compared, self.compared));
-        self.end()
+        self.find_duplicates().await?;
+        self.hash_files().await;
+        self.recheck_suspects().await?;
+        tell(AuditStage::Comparing(self.compared, self.compared));
+        self.into_report()
     }
 
     /// The report; an error where no library was compared to its end.
-    fn end(mut self) -> Result<Report, Error> {
+    fn into_report(mut self) -> Result<AuditReport, Error> {
         let mut compared = false;
-        let mut first = None;
+        let mut first_error = None;
         for catalog in std::mem::take(&mut self.catalogs) {
-            let Some(why) = catalog.silent else {
+            let Some(why) = catalog.unreachable else {
                 compared = true;
                 continue;
             };
             if let Some(library) = self.report.libraries.get_mut(catalog.library.as_str()) {
                 library.not_compared = Some(why.to_string());
             }
-            first.get_or_insert(why);
+            first_error.get_or_insert(why);
         }
-        match first {
+        match first_error {
             Some(why) if !compared => Err(why),
             _ => Ok(self.report),
         }
     }
 
     /// Whether a row is of a library that was meant and does not answer: the image may be there.
-    fn is_silent(&self, row: &RowKey) -> bool {
+    fn is_of_unreachable_library(&self, row: &RowKey) -> bool {
         let mut catalogs = self.catalogs.iter();
-        catalogs.any(|catalog| catalog.silent.is_some() && catalog.library.as_str() == row.library)
+        catalogs
+            .any(|catalog| catalog.unreachable.is_some() && catalog.library.as_str() == row.library)
     }
 
     /// The next page of rows: asked for again, where the server is busy, so that an audit of many
     /// rows need not begin anew.
-    async fn next_page(&mut self) -> Result<Vec<RowKey>, Error> {
-        let mut backoff = patience();
+    async fn next_rows(&mut self) -> Result<Vec<RowKey>, Error> {
+        let mut backoff = index_backoff();
         loop {
-            match self.reader.next().await {
+            match self.reader.next_page().await {
                 Ok(page) => return Ok(page),
-                Err(error) => put_up_with(error, &mut backoff, TRIES).await?,
+                Err(error) => backoff_or_fail(error, &mut backoff, MAX_ATTEMPTS).await?,
             }
         }
     }
 
     /// The image of the lowest id that is left on either side.
-    fn next_image(&mut self) -> Option<Image> {
-        let heads = self.catalogs.iter().filter_map(Catalog::next_id);
+    fn next_image(&mut self) -> Option<AuditedImage> {
+        let heads = self.catalogs.iter().filter_map(CatalogReader::next_id);
         let id = heads
             .chain(self.page.front().map(|row| row.id.as_str()))
             .min()?
             .to_owned();
         let catalogs = self.catalogs.iter_mut().enumerate();
         let known = catalogs
-            .filter_map(|(number, catalog)| Some((number, catalog.take(&id)?)))
+            .filter_map(|(number, catalog)| Some((number, catalog.take_image(&id)?)))
             .collect();
         let mut rows = Vec::new();
         while let Some(row) = self.page.pop_front_if(|row| row.id == id) {
             rows.push(row);
         }
-        Some(Image { id, known, rows })
+        Some(AuditedImage { id, known, rows })
     }
 
     /// The first look at an image.
-    fn compare(&mut self, Image { id, known, rows }: Image) {
+    fn compare_image(&mut self, AuditedImage { id, known, rows }: AuditedImage) {
         self.compared += 1;
         for row in &rows {
             match self.report.libraries.get_mut(&row.library) {
                 Some(library) => library.rows += 1,
-                None => self.report.note_unwatched(&row.library),
+                None => self.report.add_unwatched_row(&row.library),
             }
         }
         if !rows.is_empty() && self.uncounted.last() != Some(&id) {
             self.uncounted.push(id.clone());
         }
         for (number, image) in &known {
-            self.library(*number).known += 1;
+            self.library_report(*number).catalogued += 1;
             if let (Some(root), "indexed", false, Some(hash)) = (
                 &self.roots[*number],
                 image.state.as_str(),
                 image.busy,
                 &image.content_hash,
             ) {
-                let file = deep::File {
+                let file = deep::FileToHash {
                     root: root.clone(),
                     path: image.path.clone(),
                     hash: hash.clone(),
@@ -228,29 +242,34 @@ impl<'a> Pass<'a> {
                 self.unhashed.push((id.clone(), *number, file));
             }
         }
-        let verdict = if rows.iter().any(|row| self.is_silent(row)) {
-            Verdict::Elsewhere
+        let verdict = if rows.iter().any(|row| self.is_of_unreachable_library(row)) {
+            Verdict::NotCovered
         } else {
-            self.judge(&known, &rows, false)
+            self.compare_sides(&known, &rows, false)
         };
         match verdict {
-            Verdict::Equal | Verdict::Elsewhere => {}
-            Verdict::Busy if known.len() == 1 => self.library(known[0].0).in_flight += 1,
-            Verdict::Busy | Verdict::Differs(..) => self.suspects.push(id),
+            Verdict::Equal | Verdict::NotCovered => {}
+            Verdict::InFlight if known.len() == 1 => self.library_report(known[0].0).in_flight += 1,
+            Verdict::InFlight | Verdict::Differs(..) => self.suspects.push(id),
         }
     }
 
-    fn judge(&self, known: &[(usize, KnownImage)], rows: &[RowKey], doubled: bool) -> Verdict {
-        let known: Vec<(&str, &KnownImage)> = known
+    fn compare_sides(
+        &self,
+        known: &[(usize, CatalogImage)],
+        rows: &[RowKey],
+        doubled: bool,
+    ) -> Verdict {
+        let known: Vec<(&str, &CatalogImage)> = known
             .iter()
             .map(|(number, image)| (self.catalogs[*number].library.as_str(), image))
             .collect();
-        judge(&known, rows, doubled, |library| {
+        compare_entry(&known, rows, doubled, |library| {
             self.report.libraries.contains_key(library)
         })
     }
 
-    fn library(&mut self, number: usize) -> &mut LibraryReport {
+    fn library_report(&mut self, number: usize) -> &mut LibraryReport {
         let name = self.catalogs[number].library.as_str();
         self.report
             .libraries
@@ -259,29 +278,29 @@ impl<'a> Pass<'a> {
     }
 
     /// Whether there are more rows than ids among those that were read.
-    async fn count(&mut self) -> Result<(), Error> {
+    async fn find_duplicates(&mut self) -> Result<(), Error> {
         let ids = std::mem::take(&mut self.uncounted);
-        let mut backoff = patience();
+        let mut backoff = index_backoff();
         loop {
-            match self.auditor.index.doubled(&ids).await {
+            match self.auditor.index.find_duplicate_ids(&ids).await {
                 Ok(doubled) => {
                     self.suspects.extend(doubled);
                     return Ok(());
                 }
-                Err(error) => put_up_with(error, &mut backoff, TRIES).await?,
+                Err(error) => backoff_or_fail(error, &mut backoff, MAX_ATTEMPTS).await?,
             }
         }
     }
 
-    async fn hash(&mut self) {
+    async fn hash_files(&mut self) {
         let mut asked = Vec::new();
         let mut files = Vec::new();
         for (id, number, file) in std::mem::take(&mut self.unhashed) {
-            self.library(number).hashed += 1;
+            self.library_report(number).hashed += 1;
             asked.push(id);
             files.push(file);
         }
-        let found = deep::differences(files, self.auditor.settings.deep_files).await;
+        let found = deep::hash_differences(files, self.auditor.settings.max_deep_files).await;
         for (id, _) in asked
             .into_iter()
             .zip(found)
@@ -293,7 +312,7 @@ impl<'a> Pass<'a> {
     }
 
     /// Looks at the suspects again, counts what still differs, and repairs it.
-    async fn look_again(&mut self) -> Result<(), Error> {
+    async fn recheck_suspects(&mut self) -> Result<(), Error> {
         let mut suspects = std::mem::take(&mut self.suspects);
         if suspects.is_empty() {
             return Ok(());
@@ -301,14 +320,14 @@ impl<'a> Pass<'a> {
         suspects.sort_unstable();
         suspects.dedup();
         // Whatever was half done at the first look has had this time to be finished.
-        tokio::time::sleep(self.auditor.settings.second_look).await;
-        for ids in suspects.chunks(MOST_IDS) {
-            let differences = self.second_look(ids).await?;
+        tokio::time::sleep(self.auditor.settings.recheck_delay).await;
+        for ids in suspects.chunks(MAX_REQUEST_IDS) {
+            let differences = self.recheck_chunk(ids).await?;
             for difference in &differences {
-                self.note(difference);
+                self.record_difference(difference);
             }
             if self.options.repair {
-                self.repair(&differences).await?;
+                self.repair_differences(&differences).await?;
             }
         }
         self.other_content.clear();
@@ -317,24 +336,31 @@ impl<'a> Pass<'a> {
 
     /// Catalog, rows, catalog: where the catalog says the same twice, it said so when the rows
     /// were read, too.
-    async fn second_look(&mut self, ids: &[String]) -> Result<Vec<Found>, Error> {
+    async fn recheck_chunk(&mut self, ids: &[String]) -> Result<Vec<FoundDifference>, Error> {
         let auditor = self.auditor;
-        let mut before = auditor.known_of(&mut self.catalogs, ids).await;
+        let mut before = auditor.fetch_entries(&mut self.catalogs, ids).await;
         let mut rows: HashMap<String, Vec<RowKey>> = HashMap::new();
-        for row in auditor.index.keys_of(ids).await? {
+        for row in auditor.index.fetch_keys(ids).await? {
             rows.entry(row.id.clone()).or_default().push(row);
         }
-        let mut shown: Vec<String> = rows.keys().cloned().collect();
-        shown.sort_unstable();
-        let doubled: HashSet<String> = auditor.index.doubled(&shown).await?.into_iter().collect();
-        let other_content = self.hash_again(&before).await;
+        let mut row_ids: Vec<String> = rows.keys().cloned().collect();
+        row_ids.sort_unstable();
+        let duplicates: HashSet<String> = auditor
+            .index
+            .find_duplicate_ids(&row_ids)
+            .await?
+            .into_iter()
+            .collect();
+        let other_content = self.rehash_files(&before).await;
         let unknown: Vec<String> = ids
             .iter()
             .filter(|id| !before.contains_key(*id))
             .cloned()
             .collect();
-        let others = auditor.known_of(&mut self.others, &unknown).await;
-        let after = auditor.known_of(&mut self.catalogs, ids).await;
+        let others = auditor
+            .fetch_entries(&mut self.other_catalogs, &unknown)
+            .await;
+        let after = auditor.fetch_entries(&mut self.catalogs, ids).await;
         let mut differences = Vec::new();
         for id in ids {
             let known = before.remove(id).unwrap_or_default();
@@ -343,34 +369,41 @@ impl<'a> Pass<'a> {
                 // Of a library that is not meant: its own audit tells.
                 continue;
             }
-            let same = after
+            let is_unchanged = after
                 .get(id)
                 .map_or(known.is_empty(), |after| *after == known);
-            let verdict = if rows.iter().any(|row| self.is_silent(row)) {
-                Verdict::Elsewhere
-            } else if same {
-                self.judge(&known, &rows, doubled.contains(id))
+            let verdict = if rows.iter().any(|row| self.is_of_unreachable_library(row)) {
+                Verdict::NotCovered
+            } else if is_unchanged {
+                self.compare_sides(&known, &rows, duplicates.contains(id))
             } else {
-                Verdict::Busy
+                Verdict::InFlight
             };
             let (kind, detail) = match (verdict, other_content.get(id)) {
                 (Verdict::Differs(kind, detail), _) => (kind, detail),
-                (Verdict::Equal, Some(detail)) => (Kind::OtherContent, detail.clone()),
-                (Verdict::Busy, _) => {
+                (Verdict::Equal, Some(detail)) => (DifferenceKind::OtherContent, detail.clone()),
+                (Verdict::InFlight, _) => {
                     if let Some((number, _)) = known.first() {
-                        self.library(*number).in_flight += 1;
+                        self.library_report(*number).in_flight += 1;
                     }
                     continue;
                 }
-                (Verdict::Equal | Verdict::Elsewhere, _) => continue,
+                (Verdict::Equal | Verdict::NotCovered, _) => continue,
             };
-            differences.extend(Found::new(&self.catalogs, kind, detail, id, &known, &rows));
+            differences.extend(FoundDifference::new(
+                &self.catalogs,
+                kind,
+                detail,
+                id,
+                &known,
+                &rows,
+            ));
         }
         Ok(differences)
     }
 
     /// Whose bytes differ again, and how.
-    async fn hash_again(&self, known: &Known) -> HashMap<String, String> {
+    async fn rehash_files(&self, known: &CatalogEntries) -> HashMap<String, String> {
         let mut asked = Vec::new();
         let mut files = Vec::new();
         for id in &self.other_content {
@@ -378,25 +411,25 @@ impl<'a> Pass<'a> {
                 && let (Some(root), Some(hash)) = (&self.roots[*number], &image.content_hash)
             {
                 asked.push(id.clone());
-                files.push(deep::File {
+                files.push(deep::FileToHash {
                     root: root.clone(),
                     path: image.path.clone(),
                     hash: hash.clone(),
                 });
             }
         }
-        let found = deep::differences(files, self.auditor.settings.deep_files).await;
+        let found = deep::hash_differences(files, self.auditor.settings.max_deep_files).await;
         let pairs = asked.into_iter().zip(found);
         pairs
             .filter_map(|(id, detail)| Some((id, detail?)))
             .collect()
     }
 
-    fn note(&mut self, found: &Found) {
+    fn record_difference(&mut self, found: &FoundDifference) {
         let kind = found.difference.kind;
         let so_far = self.report.differences.iter();
-        let told = so_far.filter(|difference| difference.kind == kind).count();
-        if told < self.auditor.settings.max_examples {
+        let recorded = so_far.filter(|difference| difference.kind == kind).count();
+        if recorded < self.auditor.settings.max_examples {
             self.report.differences.push(found.difference.clone());
         }
         if let Some(library) = self.report.libraries.get_mut(&found.difference.library) {
@@ -405,14 +438,14 @@ impl<'a> Pass<'a> {
     }
 }
 
-fn patience() -> Backoff {
+fn index_backoff() -> Backoff {
     Backoff::new(Duration::from_millis(500), Duration::from_secs(10))
 }
 
 /// One image, on both sides.
-struct Image {
+struct AuditedImage {
     id: String,
     /// In which catalogs (one, or none; two while it moves), and how.
-    known: Vec<(usize, KnownImage)>,
+    known: Vec<(usize, CatalogImage)>,
     rows: Vec<RowKey>,
 }

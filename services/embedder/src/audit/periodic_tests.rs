@@ -1,17 +1,17 @@
 //! When it audits, over hours of counts.
 
 use super::*;
-use lookalike_bus::{Counts, Rates};
+use lookalike_bus::{FileCounts, Rates};
 
-fn status(indexed: u64, in_flight: u64) -> LibraryStatus {
+fn shop_status(indexed: u64, in_flight: u64) -> LibraryStatus {
     LibraryStatus {
         name: "shop".into(),
         root: "/shop".into(),
-        counts: Counts {
+        counts: FileCounts {
             on_disk: indexed + in_flight,
             indexed,
             in_flight,
-            ..Counts::default()
+            ..FileCounts::default()
         },
         degraded: Vec::new(),
         scanning: false,
@@ -22,58 +22,58 @@ fn status(indexed: u64, in_flight: u64) -> LibraryStatus {
 }
 
 /// A watch whose first audit is over, and its clock.
-struct World {
-    watch: Watch,
+struct ScheduleWorld {
+    schedule: AuditSchedule,
     now: Instant,
 }
 
-impl World {
+impl ScheduleWorld {
     fn new() -> Self {
         let now = Instant::now();
         let mut world = Self {
-            watch: Watch::new(&Settings::default(), now),
+            schedule: AuditSchedule::new(&Settings::default(), now),
             now,
         };
         assert!(
-            world.count(10, 10, 0).is_some(),
+            world.count_later(10, 10, 0).is_some(),
             "the first one comes at once"
         );
-        world.audited(0, 10, 10);
+        world.finish_audit(0, 10, 10);
         world
     }
 
     /// A quarter of a minute later so many rows are counted.
-    fn count(&mut self, rows: u64, indexed: u64, in_flight: u64) -> Option<String> {
+    fn count_later(&mut self, rows: u64, indexed: u64, in_flight: u64) -> Option<String> {
         self.now += Duration::from_secs(15);
         let counted = BTreeMap::from([("shop".to_owned(), rows)]);
-        self.watch
-            .reason(&[status(indexed, in_flight)], &counted, self.now)
+        self.schedule
+            .audit_reason(&[shop_status(indexed, in_flight)], &counted, self.now)
     }
 
-    fn audited(&mut self, found: u64, rows: u64, indexed: u64) {
-        self.audited_with(found, rows, indexed, None);
+    fn finish_audit(&mut self, found: u64, rows: u64, indexed: u64) {
+        self.finish_audit_with(found, rows, indexed, None);
     }
 
-    /// As `audited`; a library that could not be compared is told with a reason.
-    fn audited_with(&mut self, found: u64, rows: u64, indexed: u64, why: Option<&str>) {
-        let mut report = Report::default();
+    /// As `finish_audit`; a library that could not be compared is told with a reason.
+    fn finish_audit_with(&mut self, found: u64, rows: u64, indexed: u64, why: Option<&str>) {
+        let mut report = AuditReport::default();
         if let Some(why) = why {
             let silent = report.libraries.entry("attic".into()).or_default();
             silent.not_compared = Some(why.to_owned());
         }
         let library = report.libraries.entry("shop".into()).or_default();
-        library.differences.insert(Kind::Missing, found);
+        library.differences.insert(DifferenceKind::Missing, found);
         let counted = BTreeMap::from([("shop".to_owned(), rows)]);
-        self.watch
-            .audited(&report, &[status(indexed, 0)], &counted, self.now);
+        self.schedule
+            .record_audit(&report, &[shop_status(indexed, 0)], &counted, self.now);
     }
 }
 
 #[test]
 fn in_peace_it_is_done_by_the_clock() {
-    let mut world = World::new();
+    let mut world = ScheduleWorld::new();
     let counts = (1..1000)
-        .find(|_| world.count(10, 10, 0).is_some())
+        .find(|_| world.count_later(10, 10, 0).is_some())
         .unwrap();
     assert!(
         (190..=290).contains(&counts),
@@ -83,61 +83,61 @@ fn in_peace_it_is_done_by_the_clock() {
 
 #[test]
 fn counts_that_do_not_fit_twice_are_a_reason() {
-    let mut world = World::new();
-    assert_eq!(world.count(9, 10, 0), None);
-    assert_eq!(world.count(10, 10, 0), None, "it was only late");
-    assert_eq!(world.count(9, 10, 0), None);
-    assert!(world.count(9, 10, 0).unwrap().contains("9 rows"));
-    world.audited(1, 9, 10);
-    assert_eq!(world.count(9, 9, 1), None, "it is on its way");
-    assert!(world.count(10, 10, 0).unwrap().contains("repaired"));
-    world.audited(0, 10, 10);
+    let mut world = ScheduleWorld::new();
+    assert_eq!(world.count_later(9, 10, 0), None);
+    assert_eq!(world.count_later(10, 10, 0), None, "it was only late");
+    assert_eq!(world.count_later(9, 10, 0), None);
+    assert!(world.count_later(9, 10, 0).unwrap().contains("9 rows"));
+    world.finish_audit(1, 9, 10);
+    assert_eq!(world.count_later(9, 9, 1), None, "it is on its way");
+    assert!(world.count_later(10, 10, 0).unwrap().contains("repaired"));
+    world.finish_audit(0, 10, 10);
     for _ in 0..10 {
-        assert_eq!(world.count(10, 10, 0), None);
+        assert_eq!(world.count_later(10, 10, 0), None);
     }
 }
 
 #[test]
 fn while_much_is_under_way_only_a_loss_is_a_reason() {
-    let mut world = World::new();
+    let mut world = ScheduleWorld::new();
     for (rows, indexed, in_flight) in [(95, 100, 3), (200, 100, 3), (100, 100, 900)] {
         for _ in 0..3 {
-            assert_eq!(world.count(rows, indexed, in_flight), None);
+            assert_eq!(world.count_later(rows, indexed, in_flight), None);
         }
     }
-    assert_eq!(world.count(0, 100, 900), None);
+    assert_eq!(world.count_later(0, 100, 900), None);
     assert!(
-        world.count(7, 100, 900).is_some(),
+        world.count_later(7, 100, 900).is_some(),
         "the collection is another one"
     );
 }
 
 #[test]
 fn a_server_that_counts_in_its_own_way_is_believed_once() {
-    let mut world = World::new();
-    world.count(12, 10, 0);
-    assert!(world.count(12, 10, 0).is_some());
-    world.audited(0, 12, 10);
+    let mut world = ScheduleWorld::new();
+    world.count_later(12, 10, 0);
+    assert!(world.count_later(12, 10, 0).is_some());
+    world.finish_audit(0, 12, 10);
     for _ in 0..10 {
-        assert_eq!(world.count(12, 10, 0), None);
+        assert_eq!(world.count_later(12, 10, 0), None);
     }
-    assert_eq!(world.count(13, 11, 0), None, "as many more as before");
-    assert_eq!(world.count(10, 10, 0), None, "they fit");
-    let counts = (1..100).find(|_| world.count(13, 10, 0).is_some());
+    assert_eq!(world.count_later(13, 11, 0), None, "as many more as before");
+    assert_eq!(world.count_later(10, 10, 0), None, "they fit");
+    let counts = (1..100).find(|_| world.count_later(13, 10, 0).is_some());
     assert!(counts.is_some(), "and not for another number");
 }
 
 #[test]
 fn rows_of_vanished_files_do_not_bring_audit_after_audit() {
-    let mut world = World::new();
+    let mut world = ScheduleWorld::new();
     // A tenth is left, the brake keeps the other rows; then files come and go.
     let mut audits = 0;
     for minute in 0..40 {
         for _ in 0..4 {
             let indexed = 10 + minute;
-            if world.count(90 + indexed, indexed, 0).is_some() {
+            if world.count_later(90 + indexed, indexed, 0).is_some() {
                 audits += 1;
-                world.audited(0, 90 + indexed, indexed);
+                world.finish_audit(0, 90 + indexed, indexed);
             }
         }
     }
@@ -146,9 +146,9 @@ fn rows_of_vanished_files_do_not_bring_audit_after_audit() {
     let mut audits = 0;
     for gone in 0..240 {
         let rows = 160 - gone / 3;
-        if world.count(rows, 70, 0).is_some() {
+        if world.count_later(rows, 70, 0).is_some() {
             audits += 1;
-            world.audited(0, rows, 70);
+            world.finish_audit(0, rows, 70);
         }
     }
     assert!((2..=12).contains(&audits), "{audits} in an hour");
@@ -156,42 +156,42 @@ fn rows_of_vanished_files_do_not_bring_audit_after_audit() {
 
 #[test]
 fn what_can_not_be_finished_is_tried_less_and_less_often() {
-    let mut world = World::new();
+    let mut world = ScheduleWorld::new();
     let away = IndexError::Missing { what: "x".into() };
     let mut tries = 0;
     for _ in 0..240 {
         // Every reason at once.
-        world.watch.milvus_failed(&away);
-        if world.count(0, 10, 0).is_some() {
+        world.schedule.record_milvus_failure(&away);
+        if world.count_later(0, 10, 0).is_some() {
             tries += 1;
-            world.watch.failed(world.now);
+            world.schedule.record_unfinished(world.now);
         }
     }
     assert!((6..=20).contains(&tries), "{tries} in an hour");
-    let counts = (1..50).find(|_| world.count(10, 10, 0).is_some());
+    let counts = (1..50).find(|_| world.count_later(10, 10, 0).is_some());
     assert!(counts.is_some());
-    world.audited(0, 10, 10);
+    world.finish_audit(0, 10, 10);
     for _ in 0..10 {
-        assert_eq!(world.count(10, 10, 0), None);
+        assert_eq!(world.count_later(10, 10, 0), None);
     }
 }
 
 #[test]
 fn a_silent_library_is_tried_again_and_delays_no_other() {
-    let mut world = World::new();
+    let mut world = ScheduleWorld::new();
     for _ in 0..6 {
-        world.audited_with(0, 10, 10, Some("nobody answers"));
+        world.finish_audit_with(0, 10, 10, Some("nobody answers"));
     }
-    world.count(9, 10, 0);
-    assert!(world.count(9, 10, 0).unwrap().contains("9 rows"));
-    world.audited(1, 9, 10);
-    world.audited(0, 10, 10);
-    world.audited_with(0, 10, 10, Some("nobody answers"));
+    world.count_later(9, 10, 0);
+    assert!(world.count_later(9, 10, 0).unwrap().contains("9 rows"));
+    world.finish_audit(1, 9, 10);
+    world.finish_audit(0, 10, 10);
+    world.finish_audit_with(0, 10, 10, Some("nobody answers"));
     let mut audits = 0;
     for _ in 0..240 {
-        if world.count(10, 10, 0).is_some() {
+        if world.count_later(10, 10, 0).is_some() {
             audits += 1;
-            world.audited_with(0, 10, 10, Some("nobody answers"));
+            world.finish_audit_with(0, 10, 10, Some("nobody answers"));
         }
     }
     assert!((6..=20).contains(&audits), "{audits} in an hour");
@@ -199,13 +199,13 @@ fn a_silent_library_is_tried_again_and_delays_no_other() {
 
 #[test]
 fn what_can_not_be_repaired_is_tried_less_and_less_often() {
-    let mut world = World::new();
-    world.audited(1, 9, 9);
+    let mut world = ScheduleWorld::new();
+    world.finish_audit(1, 9, 9);
     let mut audits = 0;
     for _ in 0..240 {
-        if world.count(9, 9, 0).is_some() {
+        if world.count_later(9, 9, 0).is_some() {
             audits += 1;
-            world.audited(1, 9, 9);
+            world.finish_audit(1, 9, 9);
         }
     }
     assert!((4..=10).contains(&audits), "{audits} in an hour");
@@ -213,16 +213,16 @@ fn what_can_not_be_repaired_is_tried_less_and_less_often() {
 
 #[test]
 fn after_milvus_was_away_everything_is_compared() {
-    let mut world = World::new();
+    let mut world = ScheduleWorld::new();
     let slow = IndexError::Timeout {
         call: "count",
         limit: Duration::from_secs(10),
     };
-    world.watch.milvus_failed(&slow);
-    assert_eq!(world.count(10, 10, 0), None);
+    world.schedule.record_milvus_failure(&slow);
+    assert_eq!(world.count_later(10, 10, 0), None);
     let error = IndexError::Missing { what: "x".into() };
-    world.watch.milvus_failed(&error);
-    assert!(world.count(10, 10, 0).unwrap().contains("away"));
-    world.audited(0, 10, 10);
-    assert_eq!(world.count(10, 10, 0), None);
+    world.schedule.record_milvus_failure(&error);
+    assert!(world.count_later(10, 10, 0).unwrap().contains("away"));
+    world.finish_audit(0, 10, 10);
+    assert_eq!(world.count_later(10, 10, 0), None);
 }

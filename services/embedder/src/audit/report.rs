@@ -4,19 +4,19 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use super::Kind;
+use super::DifferenceKind;
 
 /// Names of libraries without a watcher that are told one by one; the rest is summed up.
-const MOST_NAMES: usize = 1000;
+const MAX_UNWATCHED_NAMES: usize = 1000;
 
 /// Numbers by kind of difference.
-pub type Counts = BTreeMap<Kind, u64>;
+pub type DifferenceCounts = BTreeMap<DifferenceKind, u64>;
 
 /// One difference.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Difference {
     /// What kind.
-    pub kind: Kind,
+    pub kind: DifferenceKind,
     /// The library.
     pub library: String,
     /// The image.
@@ -31,7 +31,7 @@ pub struct Difference {
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct LibraryReport {
     /// Images that the catalog knows.
-    pub known: u64,
+    pub catalogued: u64,
     /// Rows of this library.
     pub rows: u64,
     /// Images that were not compared, because something is under way for them.
@@ -39,11 +39,11 @@ pub struct LibraryReport {
     /// Files that were read and hashed.
     pub hashed: u64,
     /// Differences, by kind.
-    pub differences: Counts,
+    pub differences: DifferenceCounts,
     /// Of these, rows that were deleted and images that are sent again.
-    pub repaired: Counts,
+    pub repaired: DifferenceCounts,
     /// Why nothing was repaired, or not everything.
-    pub held_back: Option<String>,
+    pub not_repaired: Option<String>,
     /// Why it was not compared, or not to its end: its watcher does not answer, say.
     pub not_compared: Option<String>,
     /// Why files were not hashed.
@@ -52,7 +52,7 @@ pub struct LibraryReport {
 
 /// What an audit found and did.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
-pub struct Report {
+pub struct AuditReport {
     /// Every library that was compared.
     pub libraries: BTreeMap<String, LibraryReport>,
     /// Rows of libraries that no watcher speaks for: they are left alone.
@@ -63,27 +63,33 @@ pub struct Report {
     pub seconds: f64,
 }
 
-impl Report {
+impl AuditReport {
     /// Differences of this kind, in all libraries.
-    pub fn found(&self, kind: Kind) -> u64 {
+    pub fn count_differences(&self, kind: DifferenceKind) -> u64 {
         let counts = self.libraries.values().map(|library| &library.differences);
         counts.filter_map(|counts| counts.get(&kind)).sum()
     }
 
     /// Of these, how many were deleted or are sent again.
-    pub fn repaired(&self, kind: Kind) -> u64 {
+    pub fn count_repaired(&self, kind: DifferenceKind) -> u64 {
         let counts = self.libraries.values().map(|library| &library.repaired);
         counts.filter_map(|counts| counts.get(&kind)).sum()
     }
 
     /// Differences of every kind.
-    pub fn found_in_all(&self) -> u64 {
-        Kind::ALL.map(|kind| self.found(kind)).iter().sum()
+    pub fn total_differences(&self) -> u64 {
+        DifferenceKind::ALL
+            .map(|kind| self.count_differences(kind))
+            .iter()
+            .sum()
     }
 
     /// Repairs of every kind.
-    pub fn repaired_in_all(&self) -> u64 {
-        Kind::ALL.map(|kind| self.repaired(kind)).iter().sum()
+    pub fn total_repaired(&self) -> u64 {
+        DifferenceKind::ALL
+            .map(|kind| self.count_repaired(kind))
+            .iter()
+            .sum()
     }
 
     /// Images that were not compared.
@@ -98,12 +104,13 @@ impl Report {
             .filter_map(|(name, library)| Some((name.as_str(), library.not_compared.as_deref()?)))
     }
 
-    pub(super) fn note_unwatched(&mut self, library: &str) {
-        let name = if self.unwatched.len() < MOST_NAMES || self.unwatched.contains_key(library) {
-            library
-        } else {
-            "(others)"
-        };
+    pub(super) fn add_unwatched_row(&mut self, library: &str) {
+        let name =
+            if self.unwatched.len() < MAX_UNWATCHED_NAMES || self.unwatched.contains_key(library) {
+                library
+            } else {
+                "(others)"
+            };
         *self.unwatched.entry(name.to_owned()).or_default() += 1;
     }
 }

@@ -23,7 +23,7 @@ pub struct Settings {
     pub check_interval: Duration,
     /// What seems to differ is looked at again after this.
     #[serde(with = "duration")]
-    pub second_look: Duration,
+    pub recheck_delay: Duration,
     /// How long the watchers may take to compare their folders with their catalogs.
     #[serde(with = "duration")]
     pub scan_timeout: Duration,
@@ -36,7 +36,7 @@ pub struct Settings {
     /// Differences of one kind that are told one by one; all are counted.
     pub max_examples: usize,
     /// Files that a deep audit reads at once.
-    pub deep_files: usize,
+    pub max_deep_files: usize,
 }
 
 impl Default for Settings {
@@ -46,13 +46,13 @@ impl Default for Settings {
             repair: true,
             interval: Duration::from_secs(3600),
             check_interval: Duration::from_secs(15),
-            second_look: Duration::from_millis(500),
+            recheck_delay: Duration::from_millis(500),
             scan_timeout: Duration::from_secs(600),
             page_images: 1000,
             page_rows: 4000,
             max_suspects: 8192,
             max_examples: 200,
-            deep_files: 4,
+            max_deep_files: 4,
         }
     }
 }

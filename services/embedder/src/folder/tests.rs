@@ -3,23 +3,28 @@
 use super::*;
 use std::sync::mpsc;
 
-fn folder(stall_ms: u64, timeout_ms: u64, readers: usize) -> Arc<Folder> {
+fn test_reader(stall_ms: u64, timeout_ms: u64, readers: usize) -> Arc<LibraryReader> {
     let settings = Settings {
-        read_stall: Duration::from_millis(stall_ms),
+        read_stall_timeout: Duration::from_millis(stall_ms),
         read_timeout: Duration::from_millis(timeout_ms),
         library_readers: readers,
         ..Settings::default()
     };
-    Folder::new("x", PathBuf::from("/nowhere"), &settings)
+    LibraryReader::new("x", PathBuf::from("/nowhere"), &settings)
 }
 
 /// A read that hangs until the sender is dropped, as on a mount whose server is away.
-fn hang(folder: &Arc<Folder>) -> (mpsc::Sender<()>, tokio::task::JoinHandle<Result<(), Away>>) {
+fn start_hanging_read(
+    folder: &Arc<LibraryReader>,
+) -> (
+    mpsc::Sender<()>,
+    tokio::task::JoinHandle<Result<(), FolderUnavailable>>,
+) {
     let (release, held) = mpsc::channel::<()>();
     let folder = folder.clone();
     let read = tokio::spawn(async move {
         folder
-            .run(move |_, _| {
+            .run_blocking(move |_, _| {
                 let _ = held.recv();
             })
             .await
@@ -28,11 +33,11 @@ fn hang(folder: &Arc<Folder>) -> (mpsc::Sender<()>, tokio::task::JoinHandle<Resu
 }
 
 /// Until no thread is in the folder any more.
-async fn all_ended(folder: &Arc<Folder>) {
+async fn wait_until_idle(folder: &Arc<LibraryReader>) {
     let ended = async {
         let threads = || {
-            let state = folder.pulse.lock();
-            state.under_way + state.strays
+            let state = folder.health.lock_state();
+            state.active + state.leaked
         };
         while threads() > 0 {
             tokio::task::yield_now().await;
@@ -45,44 +50,47 @@ async fn all_ended(folder: &Arc<Folder>) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_hanging_folder_puts_off_and_comes_back() {
-    let hung = folder(50, 400, 2);
-    let other = folder(50, 400, 2);
-    let (first, first_read) = hang(&hung);
-    let (second, second_read) = hang(&hung);
-    while hung.pulse.lock().under_way < 2 {
+    let hung = test_reader(50, 400, 2);
+    let other = test_reader(50, 400, 2);
+    let (first, first_read) = start_hanging_read(&hung);
+    let (second, second_read) = start_hanging_read(&hung);
+    while hung.health.lock_state().active < 2 {
         tokio::task::yield_now().await;
     }
     // Nobody waits for a reader for long, and another folder does not notice.
     let begun = Instant::now();
-    assert!(hung.run(|_, _| ()).await.is_err());
+    assert!(hung.run_blocking(|_, _| ()).await.is_err());
     assert!(begun.elapsed() < Duration::from_millis(350));
-    assert_eq!(other.run(|_, _| 7).await, Ok(7));
+    assert_eq!(other.run_blocking(|_, _| 7).await, Ok(7));
     // After its time nobody waits for those that hang, either.
     assert!(first_read.await.unwrap().is_err());
     assert!(second_read.await.unwrap().is_err());
-    assert_eq!(hung.pulse.lock().strays, 2);
-    assert!(hung.run(|_, _| ()).await.is_err(), "no reader is free");
+    assert_eq!(hung.health.lock_state().leaked, 2);
+    assert!(
+        hung.run_blocking(|_, _| ()).await.is_err(),
+        "no reader is free"
+    );
     // The mount is back.
     drop((first, second));
     let back = async {
-        while hung.run(|_, _| 7).await != Ok(7) {
+        while hung.run_blocking(|_, _| 7).await != Ok(7) {
             tokio::task::yield_now().await;
         }
     };
     tokio::time::timeout(Duration::from_secs(10), back)
         .await
         .unwrap();
-    all_ended(&hung).await;
+    wait_until_idle(&hung).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn one_file_that_hangs_does_not_close_its_folder() {
-    let folder = folder(50, 10_000, 2);
-    let (release, read) = hang(&folder);
+    let folder = test_reader(50, 10_000, 2);
+    let (release, read) = start_hanging_read(&folder);
     tokio::time::sleep(Duration::from_millis(120)).await;
     // Stalled by now: the next one is a try, and its success opens the folder for all.
     for _ in 0..20 {
-        assert_eq!(folder.run(|_, _| 7).await, Ok(7));
+        assert_eq!(folder.run_blocking(|_, _| 7).await, Ok(7));
     }
     drop(release);
     assert_eq!(read.await.unwrap(), Ok(()));
@@ -90,12 +98,12 @@ async fn one_file_that_hangs_does_not_close_its_folder() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn slow_is_not_hanging() {
-    let folder = folder(5_000, 1_000, 1);
+    let folder = test_reader(5_000, 1_000, 1);
     // Longer than the limit, with signs of life between.
-    let slow = folder.run(|_, sign| {
+    let slow = folder.run_blocking(|_, sign| {
         for _ in 0..5 {
             std::thread::sleep(Duration::from_millis(300));
-            sign.give();
+            sign.record_progress();
         }
         7
     });
@@ -105,7 +113,7 @@ async fn slow_is_not_hanging() {
 /// Files under a lease: whoever opens one waits in the system's call, as on a mount whose server
 /// is away, until the lease is given up (or the system breaks it, after 45 s).
 #[cfg(target_os = "linux")]
-fn lease(path: &Path) -> std::fs::File {
+fn lease_file(path: &Path) -> std::fs::File {
     use std::os::fd::AsRawFd as _;
     // Linux' number for it; the crate has no name for it.
     const SET_SIGNAL: libc::c_int = 10;
@@ -135,7 +143,7 @@ fn lease(path: &Path) -> std::fs::File {
 #[tokio::test(flavor = "multi_thread")]
 async fn reads_that_the_system_holds_back_stop_no_other_library() {
     let settings = Settings {
-        read_stall: Duration::from_millis(100),
+        read_stall_timeout: Duration::from_millis(100),
         read_timeout: Duration::from_millis(500),
         library_readers: 4,
         ..Settings::default()
@@ -145,16 +153,16 @@ async fn reads_that_the_system_holds_back_stop_no_other_library() {
     for n in 0..8 {
         let path = dir.path().join(format!("{n}"));
         std::fs::write(&path, b"picture").unwrap();
-        leases.push(lease(&path));
+        leases.push(lease_file(&path));
     }
     std::fs::write(dir.path().join("free"), b"picture").unwrap();
-    let hung = Folder::new("hung", dir.path().to_owned(), &settings);
-    let other = Folder::new("other", dir.path().to_owned(), &settings);
-    let read = |folder: &Arc<Folder>, name: String| {
+    let hung = LibraryReader::new("hung", dir.path().to_owned(), &settings);
+    let other = LibraryReader::new("other", dir.path().to_owned(), &settings);
+    let read = |folder: &Arc<LibraryReader>, name: String| {
         let folder = folder.clone();
         async move {
             folder
-                .run(move |root, _| std::fs::read(root.join(name)))
+                .run_blocking(move |root, _| std::fs::read(root.join(name)))
                 .await
         }
     };
@@ -172,7 +180,11 @@ async fn reads_that_the_system_holds_back_stop_no_other_library() {
         "{:?}",
         begun.elapsed()
     );
-    assert_eq!(hung.pulse.lock().strays, 4, "as many as there are readers");
+    assert_eq!(
+        hung.health.lock_state().leaked,
+        4,
+        "as many as there are readers"
+    );
     // The server is back: those that hung end, and all can be read.
     drop(leases);
     let back = async {
@@ -185,30 +197,30 @@ async fn reads_that_the_system_holds_back_stop_no_other_library() {
     tokio::time::timeout(Duration::from_secs(20), back)
         .await
         .unwrap();
-    all_ended(&hung).await;
+    wait_until_idle(&hung).await;
 }
 
 #[test]
 fn tries_get_rarer_until_a_sign_comes() {
-    let folder = folder(1_000, 60_000, 8);
+    let folder = test_reader(1_000, 60_000, 8);
     let begun = Instant::now();
-    let sign = Sign::begin(&folder.pulse);
+    let sign = ReadHeartbeat::start_task(&folder.health);
     let ms = |ms| begun + Duration::from_millis(ms);
-    let stall = folder.pulse.stall;
-    let ask = |at| folder.pulse.lock().admission(stall, at);
-    assert_eq!(ask(ms(500)), Admission::Go);
-    assert_eq!(ask(ms(2_000)), Admission::Go, "the first try");
-    assert_eq!(ask(ms(2_500)), Admission::WaitUntil(ms(3_000)));
+    let stall = folder.health.stall_timeout;
+    let ask = |at| folder.health.lock_state().admit_read(stall, at);
+    assert_eq!(ask(ms(500)), ReadAdmission::Allowed);
+    assert_eq!(ask(ms(2_000)), ReadAdmission::Allowed, "the first try");
+    assert_eq!(ask(ms(2_500)), ReadAdmission::WaitUntil(ms(3_000)));
     let mut now = ms(3_000);
     let mut tries = 0;
     while now < ms(300_000) {
-        if ask(now) == Admission::Go {
+        if ask(now) == ReadAdmission::Allowed {
             tries += 1;
         }
         now += Duration::from_millis(100);
     }
     assert!((4..=20).contains(&tries), "{tries}");
-    sign.give();
-    assert_eq!(ask(Instant::now()), Admission::Go);
-    assert_eq!(folder.pulse.lock().backoff.tries(), 0);
+    sign.record_progress();
+    assert_eq!(ask(Instant::now()), ReadAdmission::Allowed);
+    assert_eq!(folder.health.lock_state().backoff.attempts(), 0);
 }

@@ -7,43 +7,43 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
-use lookalike_index::Image;
-use lookalike_proto::{FileEvent, Generation, ImageId, Kind, Library, RelativePath};
+use lookalike_index::IndexedImage;
+use lookalike_proto::{FileEvent, FileEventKind, Generation, ImageId, LibraryName, RelativePath};
 use lookalike_vision::{Engine, Error as VisionError, Limits};
 use lru::LruCache;
 use tokio::sync::Semaphore;
 
-use super::Context;
-use crate::decoding::{self, in_time};
-use crate::file::{self, Mismatch};
-use crate::folder::Folder;
-use crate::strays::Strays;
+use super::CopyContext;
+use crate::decoding::{self, run_decoder};
+use crate::file::{self, FileMismatch};
+use crate::folder::LibraryReader;
+use crate::strays::LeakedThreads;
 
 /// What became of a content.
-pub(super) enum Found {
+pub(super) enum VectorResult {
     /// Its vector, and whether the network made it just now.
     Vector(Vec<f32>, bool),
     /// There is none now, and why.
-    Not(String),
+    Unavailable(String),
     /// The network fails whatever it is given.
-    Broken(VisionError),
+    DeviceFailed(VisionError),
 }
 
-pub(super) struct Contents {
-    folders: HashMap<String, Arc<Folder>>,
+pub(super) struct ContentEmbedder {
+    readers: HashMap<String, Arc<LibraryReader>>,
     engine: Arc<Engine>,
     limits: Limits,
-    decoders: Semaphore,
-    memory: Semaphore,
+    decode_permits: Semaphore,
+    memory_permits: Semaphore,
     memory_mebibytes: u32,
-    strays: Arc<Strays>,
+    leaked_threads: Arc<LeakedThreads>,
     /// What was embedded a moment ago, and may not be seen in the collection yet.
-    remembered: Mutex<LruCache<String, Vec<f32>>>,
+    vectors: Mutex<LruCache<String, Vec<f32>>>,
 }
 
-impl Contents {
-    pub(super) fn new(context: Context) -> Self {
-        let Context {
+impl ContentEmbedder {
+    pub(super) fn new(context: CopyContext) -> Self {
+        let CopyContext {
             settings,
             libraries,
             engine,
@@ -51,126 +51,133 @@ impl Contents {
             ..
         } = context;
         let folders = libraries.into_iter().map(|(library, root)| {
-            let folder = Folder::new(library.as_str(), root, &settings);
+            let folder = LibraryReader::new(library.as_str(), root, &settings);
             (library.to_string(), folder)
         });
         let mebibytes = u32::try_from((settings.max_bytes_in_memory >> 20).max(1));
         let memory_mebibytes = mebibytes.unwrap_or(u32::MAX).min(u32::MAX >> 4);
-        let most = NonZeroUsize::new(settings.remembered_contents.max(1)).expect("at least 1");
+        let most = NonZeroUsize::new(settings.cached_contents.max(1)).expect("at least 1");
         Self {
-            folders: folders.collect(),
+            readers: folders.collect(),
             engine,
             limits,
-            decoders: Semaphore::new(context.decode_threads.max(1)),
-            memory: Semaphore::new(memory_mebibytes as usize),
+            decode_permits: Semaphore::new(context.decode_threads.max(1)),
+            memory_permits: Semaphore::new(memory_mebibytes as usize),
             memory_mebibytes,
-            strays: Strays::new(settings.max_strays),
-            remembered: Mutex::new(LruCache::new(most)),
+            leaked_threads: LeakedThreads::new(settings.max_leaked_threads),
+            vectors: Mutex::new(LruCache::new(most)),
         }
     }
 
     /// Whether files of this library can be read here.
-    pub(super) fn is_here(&self, library: &str) -> bool {
-        self.folders.contains_key(library)
+    pub(super) fn has_library(&self, library: &str) -> bool {
+        self.readers.contains_key(library)
     }
 
     /// The vector of a content that all these images have.
-    pub(super) async fn vector(
+    pub(super) async fn find_or_embed(
         &self,
         hash: &str,
-        known: Option<Vec<f32>>,
-        images: &[Image],
-    ) -> Found {
-        if let Some(vector) = known.or_else(|| self.remembered().get(hash).cloned()) {
-            return Found::Vector(vector, false);
+        indexed_vector: Option<Vec<f32>>,
+        images: &[IndexedImage],
+    ) -> VectorResult {
+        if let Some(vector) = indexed_vector.or_else(|| self.lock_vectors().get(hash).cloned()) {
+            return VectorResult::Vector(vector, false);
         }
         let mut not = String::new();
         for image in images {
-            match self.embed(image).await {
-                Found::Vector(vector, _) => {
-                    self.remembered().put(hash.to_owned(), vector.clone());
-                    return Found::Vector(vector, true);
+            match self.embed_image(image).await {
+                VectorResult::Vector(vector, _) => {
+                    self.lock_vectors().put(hash.to_owned(), vector.clone());
+                    return VectorResult::Vector(vector, true);
                 }
-                Found::Not(why) => not = why,
+                VectorResult::Unavailable(why) => not = why,
                 broken => return broken,
             }
         }
-        Found::Not(not)
+        VectorResult::Unavailable(not)
     }
 
-    fn remembered(&self) -> std::sync::MutexGuard<'_, LruCache<String, Vec<f32>>> {
-        self.remembered
-            .lock()
-            .expect("no holder of this lock panics")
+    fn lock_vectors(&self) -> std::sync::MutexGuard<'_, LruCache<String, Vec<f32>>> {
+        self.vectors.lock().expect("no holder of this lock panics")
     }
 
-    async fn embed(&self, image: &Image) -> Found {
-        let Some(folder) = self.folders.get(&image.library) else {
-            return Found::Not("its library's folder is not on this machine".to_owned());
+    async fn embed_image(&self, image: &IndexedImage) -> VectorResult {
+        let Some(folder) = self.readers.get(&image.library) else {
+            return VectorResult::Unavailable(
+                "its library's folder is not on this machine".to_owned(),
+            );
         };
-        let turn = match folder.enter().await {
+        let turn = match folder.acquire_permit().await {
             Ok(turn) => turn,
-            Err(away) => return Found::Not(away.0),
+            Err(away) => return VectorResult::Unavailable(away.0),
         };
         let mebibytes = u32::try_from(image.bytes >> 20).unwrap_or(u32::MAX);
         let mebibytes = mebibytes.saturating_add(1).min(self.memory_mebibytes);
         let _memory = self
-            .memory
+            .memory_permits
             .acquire_many(mebibytes)
             .await
             .expect("this semaphore is never closed");
         let wanted = image.clone();
         let most = self.limits.max_file_bytes;
-        let read = turn.run(move |root, sign| read(root, &wanted, most, || sign.give()));
+        let read = turn.run_blocking(move |root, sign| {
+            read_content(root, &wanted, most, || sign.record_progress())
+        });
         let bytes = match read.await {
             Ok(Ok(bytes)) => bytes,
-            Ok(Err(why)) => return Found::Not(why),
-            Err(away) => return Found::Not(away.0),
+            Ok(Err(why)) => return VectorResult::Unavailable(why),
+            Err(away) => return VectorResult::Unavailable(away.0),
         };
-        let decode = decoding::prepare(bytes, &self.engine, &self.limits);
+        let decode = decoding::decoder_for(bytes, &self.engine, &self.limits);
         let decoded = {
             let _thread = self
-                .decoders
+                .decode_permits
                 .acquire()
                 .await
                 .expect("this semaphore is never closed");
-            in_time(decode, self.limits.decode_timeout, &self.strays).await
+            run_decoder(decode, self.limits.decode_timeout, &self.leaked_threads).await
         };
         let input = match decoded {
             Ok((input, _)) => input,
-            Err(error) => return Found::Not(error.to_string()),
+            Err(error) => return VectorResult::Unavailable(error.to_string()),
         };
-        match self.engine.embed(vec![input]).await {
+        match self.engine.embed_images(vec![input]).await {
             Ok(mut vectors) => match vectors.pop() {
-                Some(vector) => Found::Vector(vector, true),
+                Some(vector) => VectorResult::Vector(vector, true),
                 None => unreachable!("the engine gives one vector for one input"),
             },
             Err(error @ (VisionError::Stopped | VisionError::Broken { .. })) => {
-                Found::Broken(error)
+                VectorResult::DeviceFailed(error)
             }
-            Err(error) => Found::Not(error.to_string()),
+            Err(error) => VectorResult::Unavailable(error.to_string()),
         }
     }
 }
 
 /// The bytes of a file that still has the content of its row.
-fn read(root: &Path, image: &Image, most: u64, alive: impl Fn()) -> Result<Vec<u8>, String> {
+fn read_content(
+    root: &Path,
+    image: &IndexedImage,
+    max_bytes: u64,
+    on_progress: impl Fn(),
+) -> Result<Vec<u8>, String> {
     let other = || "its file holds something else by now".to_owned();
     let path = RelativePath::new(&*image.path).map_err(|error| error.to_string())?;
-    let metadata = std::fs::symlink_metadata(path.below(root));
+    let metadata = std::fs::symlink_metadata(path.join_to(root));
     let metadata = metadata.map_err(|error| format!("its file can't be read: {error}"))?;
     if u64::try_from(image.bytes) != Ok(metadata.size()) {
         return Err(other());
     }
-    if metadata.size() > most {
+    if metadata.size() > max_bytes {
         return Err("its file is larger than vision.max_file_bytes".to_owned());
     }
     // What it is now; that it stays so while it is read is checked as for any event.
     let event = FileEvent {
         image_id: ImageId::from_bytes([0; 16]),
-        library: Library::new(&image.library).map_err(|error| error.to_string())?,
+        library: LibraryName::new(&image.library).map_err(|error| error.to_string())?,
         path,
-        kind: Kind::Put,
+        kind: FileEventKind::Put,
         generation: Generation::from_u64(0),
         attempt: 1,
         size: metadata.size(),
@@ -180,12 +187,14 @@ fn read(root: &Path, image: &Image, most: u64, alive: impl Fn()) -> Result<Vec<u
             .saturating_add(metadata.mtime_nsec()),
         observed_at_ns: 0,
     };
-    match file::read(root, &event, alive) {
+    match file::read_verified(root, &event, on_progress) {
         Ok(read) if read.hash.to_string() == image.content_hash => Ok(read.bytes),
         Ok(_) => Err(other()),
-        Err(Mismatch::Superseded(why) | Mismatch::Unreadable(why) | Mismatch::NotNow(why)) => {
-            Err(why)
-        }
+        Err(
+            FileMismatch::Superseded(why)
+            | FileMismatch::Unreadable(why)
+            | FileMismatch::Unavailable(why),
+        ) => Err(why),
     }
 }
 
@@ -197,14 +206,14 @@ mod tests {
     fn only_the_rows_own_content_is_read() {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("a.jpg"), b"bytes").unwrap();
-        let image = |path: &str, content: &[u8]| Image {
+        let image = |path: &str, content: &[u8]| IndexedImage {
             library: "x".into(),
             path: path.into(),
             bytes: content.len() as i64,
             content_hash: blake3::hash(content).to_string(),
-            ..Image::default()
+            ..IndexedImage::default()
         };
-        let read = |image: &Image| read(dir.path(), image, 100, || ());
+        let read = |image: &IndexedImage| read_content(dir.path(), image, 100, || ());
         assert_eq!(read(&image("a.jpg", b"bytes")).unwrap(), b"bytes");
         for (image, word) in [
             (image("a.jpg", b"other"), "something else"),

@@ -1,55 +1,64 @@
 //! Several rows under one id, as they come back after a kill: which are found, and what removes
 //! them. What the index leans on is proved too, so that another server's ways are noticed.
 
-use lookalike_index::{Fate, Filter, Index, Row};
+use lookalike_index::{ErrorClass, Index, IndexRow, RowFilter};
 
-use crate::{id, index, row};
+use crate::{image_id, open_index, test_row};
 
 const ROWS: u64 = 1500;
 
-fn at(n: u64, generation: i64) -> Row {
-    let mut row = row(n);
+fn row_at(n: u64, generation: i64) -> IndexRow {
+    let mut row = test_row(n);
     row.image.generation = generation;
     row
 }
 
-async fn insert(index: &Index, rows: &[Row]) {
-    let rows: Vec<&Row> = rows.iter().collect();
-    index.insert_again(&rows).await.unwrap();
+async fn insert_rows(index: &Index, rows: &[IndexRow]) {
+    let rows: Vec<&IndexRow> = rows.iter().collect();
+    index.insert_duplicates(&rows).await.unwrap();
 }
 
-async fn doubled(index: &Index) -> Vec<String> {
-    let all: Vec<String> = (0..ROWS).map(id).collect();
-    index.doubled(&all).await.unwrap()
+async fn duplicate_ids(index: &Index) -> Vec<String> {
+    let all: Vec<String> = (0..ROWS).map(image_id).collect();
+    index.find_duplicate_ids(&all).await.unwrap()
 }
 
 #[tokio::test]
 async fn doubled_rows_are_found_and_an_upsert_removes_them() {
-    let index = index("doubles").await;
-    let rows: Vec<Row> = (0..ROWS).map(|n| at(n, 5)).collect();
-    index.upsert(&rows).await.unwrap();
+    let index = open_index("doubles").await;
+    let rows: Vec<IndexRow> = (0..ROWS).map(|n| row_at(n, 5)).collect();
+    index.upsert_rows(&rows).await.unwrap();
     index.flush().await.unwrap();
-    assert_eq!(doubled(&index).await, [""; 0]);
+    assert_eq!(duplicate_ids(&index).await, [""; 0]);
 
     // Older and newer than what is there, and the very same; sealed and growing; thrice.
-    insert(&index, &[at(7, 3), at(8, 9), at(ROWS - 1, 5), at(700, 2)]).await;
+    insert_rows(
+        &index,
+        &[
+            row_at(7, 3),
+            row_at(8, 9),
+            row_at(ROWS - 1, 5),
+            row_at(700, 2),
+        ],
+    )
+    .await;
     index.flush().await.unwrap();
-    insert(&index, &[at(700, 2), at(0, 1)]).await;
-    let wanted = [0, 7, 8, 700, ROWS - 1].map(id);
-    assert_eq!(doubled(&index).await, wanted);
-    let few = [id(6), id(7), id(9)];
-    assert_eq!(index.doubled(&few).await.unwrap(), [id(7)]);
-    assert_eq!(index.count(&Filter::All).await.unwrap(), ROWS);
+    insert_rows(&index, &[row_at(700, 2), row_at(0, 1)]).await;
+    let wanted = [0, 7, 8, 700, ROWS - 1].map(image_id);
+    assert_eq!(duplicate_ids(&index).await, wanted);
+    let few = [image_id(6), image_id(7), image_id(9)];
+    assert_eq!(index.find_duplicate_ids(&few).await.unwrap(), [image_id(7)]);
+    assert_eq!(index.count(&RowFilter::All).await.unwrap(), ROWS);
     assert_eq!(
-        index.approximate_count(&Filter::All).await.unwrap(),
+        index.approximate_count(&RowFilter::All).await.unwrap(),
         ROWS + 6
     );
 
     // Every id is read once or more, by pages that do not fit evenly.
-    let mut reader = index.row_reader(&Filter::All, 400).unwrap();
+    let mut reader = index.row_reader(&RowFilter::All, 400).unwrap();
     let mut read = Vec::new();
     loop {
-        let page = reader.next().await.unwrap();
+        let page = reader.next_page().await.unwrap();
         if page.is_empty() {
             break;
         }
@@ -58,43 +67,48 @@ async fn doubled_rows_are_found_and_an_upsert_removes_them() {
     }
     assert!(read.is_sorted());
     read.dedup();
-    assert_eq!(read, (0..ROWS).map(id).collect::<Vec<_>>());
+    assert_eq!(read, (0..ROWS).map(image_id).collect::<Vec<_>>());
 
     // One upsert of the id removes all its rows but the new one, whatever their generations.
-    let again: Vec<Row> = [0, 7, 8, 700].map(|n| at(n, 10)).into();
-    index.upsert(&again).await.unwrap();
-    assert_eq!(doubled(&index).await, [id(ROWS - 1)]);
-    let keys = index.keys_of(&[id(700), id(0), id(ROWS + 5)]).await;
+    let again: Vec<IndexRow> = [0, 7, 8, 700].map(|n| row_at(n, 10)).into();
+    index.upsert_rows(&again).await.unwrap();
+    assert_eq!(duplicate_ids(&index).await, [image_id(ROWS - 1)]);
+    let keys = index
+        .fetch_keys(&[image_id(700), image_id(0), image_id(ROWS + 5)])
+        .await;
     let keys: Vec<_> = keys.unwrap().into_iter().collect();
     assert_eq!(
         keys.iter()
             .map(|key| (key.id.clone(), key.generation))
             .collect::<Vec<_>>(),
-        [(id(0), 10), (id(700), 10)]
+        [(image_id(0), 10), (image_id(700), 10)]
     );
-    index.delete_ids(&[id(ROWS - 1)]).await.unwrap();
-    assert_eq!(doubled(&index).await, [""; 0]);
-    let left = index.approximate_count(&Filter::All);
+    index.delete_ids(&[image_id(ROWS - 1)]).await.unwrap();
+    assert_eq!(duplicate_ids(&index).await, [""; 0]);
+    let left = index.approximate_count(&RowFilter::All);
     assert!(left.await.unwrap() >= ROWS - 1);
-    assert_eq!(index.count(&Filter::All).await.unwrap(), ROWS - 1);
+    assert_eq!(index.count(&RowFilter::All).await.unwrap(), ROWS - 1);
 }
 
 /// A delete of one generation takes all rows of its id along as soon as one of them is that old:
 /// whoever repairs a doubled id must write it again.
 #[tokio::test]
 async fn a_delete_by_generation_knows_ids_only() {
-    let index = index("doubles_delete").await;
-    insert(&index, &[at(1, 1), at(2, 1)]).await;
-    insert(&index, &[at(1, 5), at(2, 5)]).await;
-    index.delete(&[(id(1), 4)]).await.unwrap();
-    let keys = index.keys_of(&[id(1), id(2)]).await.unwrap();
+    let index = open_index("doubles_delete").await;
+    insert_rows(&index, &[row_at(1, 1), row_at(2, 1)]).await;
+    insert_rows(&index, &[row_at(1, 5), row_at(2, 5)]).await;
+    index
+        .delete_up_to_generation(&[(image_id(1), 4)])
+        .await
+        .unwrap();
+    let keys = index.fetch_keys(&[image_id(1), image_id(2)]).await.unwrap();
     assert_eq!(
         keys.iter().map(|key| key.id.clone()).collect::<Vec<_>>(),
-        [id(2)]
+        [image_id(2)]
     );
     assert_eq!(
-        index.doubled(&[id(2)]).await.unwrap(),
-        [id(2)],
+        index.find_duplicate_ids(&[image_id(2)]).await.unwrap(),
+        [image_id(2)],
         "what was not named is left alone"
     );
 }
@@ -105,13 +119,13 @@ async fn a_delete_by_generation_knows_ids_only() {
 #[ignore = "a measurement"]
 async fn many_keys() {
     let rows: u64 = std::env::var("LOOKALIKE_ROWS").map_or(20_000, |rows| rows.parse().unwrap());
-    let index = index("many_keys").await;
+    let index = open_index("many_keys").await;
     let begun = std::time::Instant::now();
     for from in (0..rows).step_by(2000) {
         // Ids as they are made: without any order.
-        let part: Vec<Row> = (from..rows.min(from + 2000))
+        let part: Vec<IndexRow> = (from..rows.min(from + 2000))
             .map(|n| {
-                let mut row = row(n);
+                let mut row = test_row(n);
                 row.image.id = format!(
                     "{:032x}",
                     u128::from(n + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835)
@@ -120,22 +134,22 @@ async fn many_keys() {
                 row
             })
             .collect();
-        index.upsert(&part).await.unwrap();
+        index.upsert_rows(&part).await.unwrap();
     }
     eprintln!("{rows} rows written in {:?}", begun.elapsed());
     index.flush().await.unwrap();
     for page_rows in [1000, 4000, 8000] {
         let before = peak_memory();
         let begun = std::time::Instant::now();
-        let mut reader = index.row_reader(&Filter::All, page_rows).unwrap();
+        let mut reader = index.row_reader(&RowFilter::All, page_rows).unwrap();
         let mut retries = 0;
         let (mut read, mut window, mut counting) = (0, Vec::new(), std::time::Duration::ZERO);
         loop {
             // A server that has just taken so many rows in is busy for a while.
             let page = loop {
-                match reader.next().await {
+                match reader.next_page().await {
                     Ok(page) => break page,
-                    Err(error) => assert_eq!(error.fate(), Fate::Retry, "{error}"),
+                    Err(error) => assert_eq!(error.class(), ErrorClass::Retry, "{error}"),
                 }
                 retries += 1;
             };
@@ -144,7 +158,7 @@ async fn many_keys() {
             window.extend(page.into_iter().map(|key| key.id));
             if end || window.len() >= 8192 {
                 let counted = std::time::Instant::now();
-                assert!(index.doubled(&window).await.unwrap().is_empty());
+                assert!(index.find_duplicate_ids(&window).await.unwrap().is_empty());
                 counting += counted.elapsed();
                 window.clear();
             }
@@ -162,7 +176,7 @@ async fn many_keys() {
     }
     let begun = std::time::Instant::now();
     index
-        .approximate_count(&Filter::Library(vec!["shop".into()]))
+        .approximate_count(&RowFilter::Library(vec!["shop".into()]))
         .await
         .unwrap();
     eprintln!("approximate count of a library in {:?}", begun.elapsed());

@@ -2,33 +2,33 @@
 
 use std::time::{Duration, Instant};
 
-use lookalike_index::{Consistency, Fate, Filter, Index, Row, SearchQuery};
+use lookalike_index::{ErrorClass, Index, IndexRow, ReadConsistency, RowFilter, SearchQuery};
 
-use crate::{id, model, row, server, settings, vector};
+use crate::{image_id, server, test_model, test_row, test_settings, unit_vector};
 
 #[tokio::test]
 async fn a_killed_milvus_answers_again_through_the_same_index() {
-    if server::other().is_some() {
+    if server::external_url().is_some() {
         eprintln!("skipped: the server under test is not ours to kill");
         return;
     }
-    let mut servers = server::start(&server::folder("killed")).await;
+    let mut servers = server::start_milvus(&server::empty_folder("killed")).await;
     let url = servers.milvus_url().expect("it was wanted").to_owned();
-    let mut settings = settings(&url, "killed");
+    let mut settings = test_settings(&url, "killed");
     settings.call_timeout = Duration::from_secs(5);
-    let index = Index::open(&settings, &model("mini")).await.unwrap();
-    let rows: Vec<Row> = (0..500).map(row).collect();
-    index.upsert(&rows).await.unwrap();
-    assert_eq!(index.count(&Filter::All).await.unwrap(), 500);
+    let index = Index::open(&settings, &test_model("mini")).await.unwrap();
+    let rows: Vec<IndexRow> = (0..500).map(test_row).collect();
+    index.upsert_rows(&rows).await.unwrap();
+    assert_eq!(index.count(&RowFilter::All).await.unwrap(), 500);
 
     servers.kill_milvus().await;
     let started = Instant::now();
     for error in [
-        index.ready().await.unwrap_err(),
-        index.upsert(&[row(1)]).await.unwrap_err(),
-        index.count(&Filter::All).await.map(|_| ()).unwrap_err(),
+        index.check_ready().await.unwrap_err(),
+        index.upsert_rows(&[test_row(1)]).await.unwrap_err(),
+        index.count(&RowFilter::All).await.map(|_| ()).unwrap_err(),
     ] {
-        assert_eq!(error.fate(), Fate::Retry, "{error:?}");
+        assert_eq!(error.class(), ErrorClass::Retry, "{error:?}");
     }
     assert!(
         started.elapsed() < Duration::from_secs(10),
@@ -39,10 +39,10 @@ async fn a_killed_milvus_answers_again_through_the_same_index() {
     servers.restart_milvus().await.unwrap();
     let restarted = Instant::now();
     loop {
-        match index.ready().await {
+        match index.check_ready().await {
             Ok(()) => break,
             Err(error) => {
-                assert_eq!(error.fate(), Fate::Retry, "{error:?}");
+                assert_eq!(error.class(), ErrorClass::Retry, "{error:?}");
                 assert!(
                     restarted.elapsed() < Duration::from_secs(60),
                     "still {error:?}"
@@ -54,18 +54,24 @@ async fn a_killed_milvus_answers_again_through_the_same_index() {
     eprintln!("searchable {:?} after the restart", restarted.elapsed());
 
     // Everything answers, and nothing that was acknowledged is lost.
-    assert_eq!(index.count(&Filter::All).await.unwrap(), 500);
-    index.upsert(&[row(1000)]).await.unwrap();
-    index.delete(&[(id(0), 1)]).await.unwrap();
+    assert_eq!(index.count(&RowFilter::All).await.unwrap(), 500);
+    index.upsert_rows(&[test_row(1000)]).await.unwrap();
+    index
+        .delete_up_to_generation(&[(image_id(0), 1)])
+        .await
+        .unwrap();
     let query = SearchQuery {
-        consistency: Consistency::Strong,
+        consistency: ReadConsistency::Strong,
         ..SearchQuery::default()
     };
-    let hits = index.search(&vector(1000), &query).await.unwrap();
-    assert_eq!(hits[0].image.id, id(1000));
-    assert_eq!(index.count(&Filter::All).await.unwrap(), 500);
+    let hits = index
+        .search_by_vector(&unit_vector(1000), &query)
+        .await
+        .unwrap();
+    assert_eq!(hits[0].image.id, image_id(1000));
+    assert_eq!(index.count(&RowFilter::All).await.unwrap(), 500);
     // A start beside it finds the same.
-    let again = Index::open(&settings, &model("mini")).await.unwrap();
-    assert_eq!(again.count(&Filter::All).await.unwrap(), 500);
+    let again = Index::open(&settings, &test_model("mini")).await.unwrap();
+    assert_eq!(again.count(&RowFilter::All).await.unwrap(), 500);
     servers.stop().await;
 }

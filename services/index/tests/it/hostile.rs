@@ -1,8 +1,8 @@
 //! Texts that would like to be more than texts.
 
-use lookalike_index::{Consistency, Filter, Row, SearchQuery};
+use lookalike_index::{IndexRow, ReadConsistency, RowFilter, SearchQuery};
 
-use crate::{id, index, row, vector};
+use crate::{image_id, open_index, test_row, unit_vector};
 
 const HOSTILE: &[&str] = &[
     "a\"b\\c' or 1==1",
@@ -29,12 +29,12 @@ const HOSTILE: &[&str] = &[
 
 #[tokio::test]
 async fn hostile_texts_are_only_texts() {
-    let index = index("hostile").await;
-    let rows: Vec<Row> = HOSTILE
+    let index = open_index("hostile").await;
+    let rows: Vec<IndexRow> = HOSTILE
         .iter()
         .enumerate()
         .map(|(n, text)| {
-            let mut row = row(n as u64);
+            let mut row = test_row(n as u64);
             row.image.path = (*text).into();
             row.image.library = (*text).into();
             row.image.camera = (*text).into();
@@ -45,39 +45,39 @@ async fn hostile_texts_are_only_texts() {
             row
         })
         .collect();
-    index.upsert(&rows).await.unwrap();
+    index.upsert_rows(&rows).await.unwrap();
 
     for (n, text) in HOSTILE.iter().enumerate() {
         let one = vec![(*text).to_owned()];
         let two = vec![(*text).to_owned(), "nothing like it".to_owned()];
         for filter in [
-            Filter::Library(one.clone()),
-            Filter::Library(two.clone()),
-            Filter::Path(one.clone()),
-            Filter::Path(two),
-            Filter::Camera(one.clone()),
-            Filter::ContentHash(one.clone()),
-            Filter::Format(one.clone()),
-            Filter::AnyTag(one.clone()),
-            Filter::AllTags(one.clone()),
-            Filter::AnyColor(one.clone()),
+            RowFilter::Library(one.clone()),
+            RowFilter::Library(two.clone()),
+            RowFilter::Path(one.clone()),
+            RowFilter::Path(two),
+            RowFilter::Camera(one.clone()),
+            RowFilter::ContentHash(one.clone()),
+            RowFilter::Format(one.clone()),
+            RowFilter::AnyTag(one.clone()),
+            RowFilter::AllTags(one.clone()),
+            RowFilter::AnyColor(one.clone()),
         ] {
             let found = index
-                .list(&filter, None, 100, Consistency::Strong)
+                .list_images(&filter, None, 100, ReadConsistency::Strong)
                 .await
                 .unwrap();
             assert_eq!(found, [rows[n].image.clone()], "{filter:?}");
         }
         let prefixed: Vec<String> = (0..HOSTILE.len())
             .filter(|m| HOSTILE[*m].starts_with(text))
-            .map(|m| id(m as u64))
+            .map(|m| image_id(m as u64))
             .collect();
         let found = index
-            .list(
-                &Filter::PathPrefix((*text).into()),
+            .list_images(
+                &RowFilter::PathPrefix((*text).into()),
                 None,
                 100,
-                Consistency::Strong,
+                ReadConsistency::Strong,
             )
             .await
             .unwrap();
@@ -85,21 +85,24 @@ async fn hostile_texts_are_only_texts() {
         assert_eq!(found, prefixed, "prefix {text:?}");
 
         let query = SearchQuery {
-            filter: Filter::Library(one),
-            consistency: Consistency::Strong,
+            filter: RowFilter::Library(one),
+            consistency: ReadConsistency::Strong,
             ..SearchQuery::default()
         };
-        let hits = index.search(&vector(0), &query).await.unwrap();
+        let hits = index
+            .search_by_vector(&unit_vector(0), &query)
+            .await
+            .unwrap();
         assert_eq!(hits.len(), 1);
         assert_eq!(hits[0].image, rows[n].image);
     }
     // `%` and `_` are letters like any other.
     let found = index
-        .list(
-            &Filter::PathPrefix("100%".into()),
+        .list_images(
+            &RowFilter::PathPrefix("100%".into()),
             None,
             100,
-            Consistency::Strong,
+            ReadConsistency::Strong,
         )
         .await
         .unwrap();
@@ -109,23 +112,29 @@ async fn hostile_texts_are_only_texts() {
     let ids: Vec<String> = HOSTILE.iter().map(|t| (*t).to_owned()).collect();
     assert!(
         index
-            .get(&ids, Consistency::Strong)
+            .fetch_images(&ids, ReadConsistency::Strong)
             .await
             .unwrap()
             .is_empty()
     );
     for text in HOSTILE {
-        let none = index.vector_of(text, Consistency::Bounded).await.unwrap();
-        assert_eq!(none, None);
-        index
-            .list(&Filter::All, Some(text), 10, Consistency::Bounded)
+        let none = index
+            .fetch_vector(text, ReadConsistency::Bounded)
             .await
             .unwrap();
-        index.delete(&[((*text).into(), i64::MAX)]).await.unwrap();
+        assert_eq!(none, None);
+        index
+            .list_images(&RowFilter::All, Some(text), 10, ReadConsistency::Bounded)
+            .await
+            .unwrap();
+        index
+            .delete_up_to_generation(&[((*text).into(), i64::MAX)])
+            .await
+            .unwrap();
     }
     index.delete_ids(&ids).await.unwrap();
     assert_eq!(
-        index.count(&Filter::All).await.unwrap(),
+        index.count(&RowFilter::All).await.unwrap(),
         HOSTILE.len() as u64,
         "a hostile id deletes nothing"
     );

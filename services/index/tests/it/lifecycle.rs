@@ -2,29 +2,29 @@
 
 use std::time::Duration;
 
-use lookalike_index::{Consistency, Error, Fate, Filter, Index, ModelIdentity};
+use lookalike_index::{Error, ErrorClass, Index, ModelIdentity, ReadConsistency, RowFilter};
 
-use crate::{id, model, row, server, settings};
+use crate::{image_id, server, test_model, test_row, test_settings};
 
 #[tokio::test]
 async fn opening_again_finds_what_was_written() {
-    let settings = settings(server::url(), &server::namespace("again"));
-    let first = Index::open(&settings, &model("mini")).await.unwrap();
+    let settings = test_settings(server::shared_url(), &server::unique_namespace("again"));
+    let first = Index::open(&settings, &test_model("mini")).await.unwrap();
     assert_eq!(
         &*first.collection(),
         format!("{}_mini_1", settings.namespace)
     );
-    first.upsert(&[row(1)]).await.unwrap();
-    first.ready().await.unwrap();
-    let second = Index::open(&settings, &model("mini")).await.unwrap();
+    first.upsert_rows(&[test_row(1)]).await.unwrap();
+    first.check_ready().await.unwrap();
+    let second = Index::open(&settings, &test_model("mini")).await.unwrap();
     assert_eq!(second.collection(), first.collection());
-    assert_eq!(second.count(&Filter::All).await.unwrap(), 1);
+    assert_eq!(second.count(&RowFilter::All).await.unwrap(), 1);
 }
 
 #[tokio::test]
 async fn many_opens_at_once_agree() {
-    let settings = settings(server::url(), &server::namespace("race"));
-    let model = model("Mini-1.0");
+    let settings = test_settings(server::shared_url(), &server::unique_namespace("race"));
+    let model = test_model("Mini-1.0");
     let opens = (0..4).map(|_| {
         let (settings, model) = (settings.clone(), model.clone());
         tokio::spawn(async move { Index::open(&settings, &model).await })
@@ -35,18 +35,18 @@ async fn many_opens_at_once_agree() {
     }
     for (n, index) in indexes.iter().enumerate() {
         assert_eq!(index.collection(), indexes[0].collection());
-        index.upsert(&[row(n as u64)]).await.unwrap();
+        index.upsert_rows(&[test_row(n as u64)]).await.unwrap();
     }
-    assert_eq!(indexes[0].count(&Filter::All).await.unwrap(), 4);
+    assert_eq!(indexes[0].count(&RowFilter::All).await.unwrap(), 4);
 }
 
 #[tokio::test]
 async fn another_model_is_refused() {
-    let settings = settings(server::url(), &server::namespace("other"));
-    let ours = model("mini");
+    let settings = test_settings(server::shared_url(), &server::unique_namespace("other"));
+    let ours = test_model("mini");
     let index = Index::open(&settings, &ours).await.unwrap();
     for (other, word) in [
-        (model("resnet34"), "resnet34"),
+        (test_model("resnet34"), "resnet34"),
         (
             ModelIdentity {
                 checksum: "bad".into(),
@@ -70,75 +70,78 @@ async fn another_model_is_refused() {
         ),
     ] {
         let error = Index::open(&settings, &other).await.unwrap_err();
-        assert!(matches!(error, Error::OtherModel { .. }), "{error}");
-        assert_eq!(error.fate(), Fate::Fatal);
+        assert!(matches!(error, Error::ModelMismatch { .. }), "{error}");
+        assert_eq!(error.class(), ErrorClass::Fatal);
         let text = error.to_string();
         assert!(
             text.contains(word) && text.contains("--model") && text.contains("milvus.namespace"),
             "{text}"
         );
     }
-    index.ready().await.unwrap();
+    index.check_ready().await.unwrap();
 }
 
 #[tokio::test]
 async fn a_collection_without_its_alias_is_taken_up_again() {
     // As a start leaves it that was killed before its last step; here by the other way round.
-    let settings = settings(server::url(), &server::namespace("halfway"));
-    let index = Index::open(&settings, &model("mini")).await.unwrap();
-    index.upsert(&[row(1)]).await.unwrap();
+    let settings = test_settings(server::shared_url(), &server::unique_namespace("halfway"));
+    let index = Index::open(&settings, &test_model("mini")).await.unwrap();
+    index.upsert_rows(&[test_row(1)]).await.unwrap();
     raw::drop_alias(&settings.url, &settings.namespace).await;
-    let again = Index::open(&settings, &model("mini")).await.unwrap();
+    let again = Index::open(&settings, &test_model("mini")).await.unwrap();
     assert_eq!(again.collection(), index.collection());
-    assert_eq!(again.count(&Filter::All).await.unwrap(), 1);
+    assert_eq!(again.count(&RowFilter::All).await.unwrap(), 1);
     // Another model does not take it up, but begins a collection of its own once the alias is
     // free: names of models may repeat with other weights.
     raw::drop_alias(&settings.url, &settings.namespace).await;
     let newer = ModelIdentity {
         checksum: "newer".into(),
-        ..model("mini")
+        ..test_model("mini")
     };
     let newer = Index::open(&settings, &newer).await.unwrap();
     assert_eq!(
         &*newer.collection(),
         format!("{}_mini_2", settings.namespace)
     );
-    assert_eq!(newer.count(&Filter::All).await.unwrap(), 0);
+    assert_eq!(newer.count(&RowFilter::All).await.unwrap(), 0);
 }
 
 #[tokio::test]
 async fn a_dropped_collection_is_missing_until_it_is_made_again() {
-    let settings = settings(server::url(), &server::namespace("dropped"));
-    let index = Index::open(&settings, &model("mini")).await.unwrap();
-    index.upsert(&[row(1)]).await.unwrap();
+    let settings = test_settings(server::shared_url(), &server::unique_namespace("dropped"));
+    let index = Index::open(&settings, &test_model("mini")).await.unwrap();
+    index.upsert_rows(&[test_row(1)]).await.unwrap();
     raw::drop_collection(&settings.url, &settings.namespace, &index.collection()).await;
 
     for error in [
-        index.upsert(&[row(2)]).await.unwrap_err(),
-        index.delete(&[(id(2), 1)]).await.unwrap_err(),
-        index.ready().await.unwrap_err(),
+        index.upsert_rows(&[test_row(2)]).await.unwrap_err(),
         index
-            .get(&[id(1)], Consistency::Strong)
+            .delete_up_to_generation(&[(image_id(2), 1)])
+            .await
+            .unwrap_err(),
+        index.check_ready().await.unwrap_err(),
+        index
+            .fetch_images(&[image_id(1)], ReadConsistency::Strong)
             .await
             .map(|_| ())
             .unwrap_err(),
     ] {
         assert!(matches!(error, Error::Missing { .. }), "{error:?}");
-        assert_eq!(error.fate(), Fate::Retry);
+        assert_eq!(error.class(), ErrorClass::Retry);
     }
-    index.ensure().await.unwrap();
-    index.upsert(&[row(3)]).await.unwrap();
-    assert_eq!(index.count(&Filter::All).await.unwrap(), 1);
+    index.ensure_collection().await.unwrap();
+    index.upsert_rows(&[test_row(3)]).await.unwrap();
+    assert_eq!(index.count(&RowFilter::All).await.unwrap(), 1);
 }
 
 #[tokio::test]
 async fn a_released_collection_is_loaded_again() {
-    let index = crate::index("released").await;
-    index.upsert(&[row(1)]).await.unwrap();
-    raw::release(server::url(), &index.collection()).await;
+    let index = crate::open_index("released").await;
+    index.upsert_rows(&[test_row(1)]).await.unwrap();
+    raw::release_collection(server::shared_url(), &index.collection()).await;
     let counts = (0..4).map(|_| {
         let index = index.clone();
-        tokio::spawn(async move { index.count(&Filter::All).await })
+        tokio::spawn(async move { index.count(&RowFilter::All).await })
     });
     for count in counts.collect::<Vec<_>>() {
         assert_eq!(count.await.unwrap().unwrap(), 1);
@@ -147,11 +150,13 @@ async fn a_released_collection_is_loaded_again() {
 
 #[tokio::test]
 async fn nobody_there_is_said_in_one_line() {
-    let mut settings = settings("http://127.0.0.1:1", "nobody");
+    let mut settings = test_settings("http://127.0.0.1:1", "nobody");
     settings.connect_timeout = Duration::from_millis(300);
-    let error = Index::open(&settings, &model("mini")).await.unwrap_err();
+    let error = Index::open(&settings, &test_model("mini"))
+        .await
+        .unwrap_err();
     assert!(matches!(error, Error::Connect { .. }), "{error:?}");
-    assert_eq!(error.fate(), Fate::Retry);
+    assert_eq!(error.class(), ErrorClass::Retry);
     let text = error.to_string();
     assert!(
         text.contains("127.0.0.1:1") && text.contains("--milvus-url") && !text.contains('\n'),
@@ -169,7 +174,7 @@ mod raw {
         },
     };
 
-    async fn client(url: &str) -> ClientV2 {
+    async fn connect_client(url: &str) -> ClientV2 {
         let config = ConnectConfig::new()
             .uri(url)
             .telemetry(TelemetryConfig::new().enabled(false));
@@ -178,7 +183,7 @@ mod raw {
 
     pub(super) async fn drop_alias(url: &str, alias: &str) {
         let request = DropAliasRequest::builder().alias(alias).build().unwrap();
-        client(url).await.drop_alias(request).await.unwrap();
+        connect_client(url).await.drop_alias(request).await.unwrap();
     }
 
     /// With its alias, which some versions insist on.
@@ -188,14 +193,22 @@ mod raw {
             .collection_name(collection)
             .build()
             .unwrap();
-        client(url).await.drop_collection(request).await.unwrap();
+        connect_client(url)
+            .await
+            .drop_collection(request)
+            .await
+            .unwrap();
     }
 
-    pub(super) async fn release(url: &str, collection: &str) {
+    pub(super) async fn release_collection(url: &str, collection: &str) {
         let request = ReleaseCollectionRequest::builder()
             .collection_name(collection)
             .build()
             .unwrap();
-        client(url).await.release_collection(request).await.unwrap();
+        connect_client(url)
+            .await
+            .release_collection(request)
+            .await
+            .unwrap();
     }
 }

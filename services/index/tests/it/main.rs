@@ -18,10 +18,10 @@ mod switching;
 
 use std::time::Duration;
 
-use lookalike_index::{Image, Index, ModelIdentity, Row, Settings};
+use lookalike_index::{Index, IndexRow, IndexedImage, ModelIdentity, Settings};
 
 /// A model whose vectors have eight numbers.
-fn model(name: &str) -> ModelIdentity {
+fn test_model(name: &str) -> ModelIdentity {
     ModelIdentity {
         name: name.into(),
         dimension: 8,
@@ -30,7 +30,7 @@ fn model(name: &str) -> ModelIdentity {
     }
 }
 
-fn settings(url: &str, namespace: &str) -> Settings {
+fn test_settings(url: &str, namespace: &str) -> Settings {
     Settings {
         url: url.into(),
         namespace: namespace.into(),
@@ -40,13 +40,13 @@ fn settings(url: &str, namespace: &str) -> Settings {
 }
 
 /// An empty index of this test's own.
-async fn index(test: &str) -> Index {
-    let settings = settings(server::url(), &server::namespace(test));
-    Index::open(&settings, &model("mini")).await.unwrap()
+async fn open_index(test: &str) -> Index {
+    let settings = test_settings(server::shared_url(), &server::unique_namespace(test));
+    Index::open(&settings, &test_model("mini")).await.unwrap()
 }
 
 /// The same unit vector for the same seed, unlike the others.
-fn vector(seed: u64) -> Vec<f32> {
+fn unit_vector(seed: u64) -> Vec<f32> {
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ 0x5851_f42d_4c95_7f2d;
     let numbers: Vec<f32> = (0..8)
         .map(|_| {
@@ -60,15 +60,15 @@ fn vector(seed: u64) -> Vec<f32> {
     numbers.iter().map(|x| x / length).collect()
 }
 
-fn id(n: u64) -> String {
+fn image_id(n: u64) -> String {
     format!("{n:032x}")
 }
 
 /// Row `n` of library `shop`, with content of its own, at generation 1.
-fn row(n: u64) -> Row {
-    Row {
-        image: Image {
-            id: id(n),
+fn test_row(n: u64) -> IndexRow {
+    IndexRow {
+        image: IndexedImage {
+            id: image_id(n),
             library: "shop".into(),
             path: format!("folder/{n}.jpg"),
             content_hash: format!("{n:064x}"),
@@ -84,6 +84,6 @@ fn row(n: u64) -> Row {
             tags: vec!["beach".into(), "two words".into()],
             colors: vec!["blue".into()],
         },
-        vector: vector(n),
+        vector: unit_vector(n),
     }
 }

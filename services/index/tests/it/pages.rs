@@ -1,35 +1,35 @@
 //! Lists, audits and counts over more rows than one answer holds.
 
-use lookalike_index::{Consistency, Filter, Row};
+use lookalike_index::{IndexRow, ReadConsistency, RowFilter};
 
-use crate::{id, index, row};
+use crate::{image_id, open_index, test_row};
 
 const ROWS: u64 = 2500;
 
 /// Rows in several segments, a third of them written twice: one part sealed, one growing.
 #[tokio::test]
 async fn pages_hold_every_row_once() {
-    let index = index("pages").await;
+    let index = open_index("pages").await;
     // Not in the order of their ids.
-    let rows: Vec<Row> = (0..ROWS).map(|n| row(n * 7919 % ROWS)).collect();
-    index.upsert(&rows).await.unwrap();
+    let rows: Vec<IndexRow> = (0..ROWS).map(|n| test_row(n * 7919 % ROWS)).collect();
+    index.upsert_rows(&rows).await.unwrap();
     index.flush().await.unwrap();
-    let again: Vec<Row> = (0..ROWS)
+    let again: Vec<IndexRow> = (0..ROWS)
         .step_by(3)
         .map(|n| {
-            let mut row = row(n);
+            let mut row = test_row(n);
             row.image.generation = 2;
             row.image.library = "archive".into();
             row
         })
         .collect();
-    index.upsert(&again).await.unwrap();
-    let all: Vec<String> = (0..ROWS).map(id).collect();
+    index.upsert_rows(&again).await.unwrap();
+    let all: Vec<String> = (0..ROWS).map(image_id).collect();
 
     let (mut keys, mut after) = (Vec::new(), None);
     loop {
         let page = index
-            .keys_after(&Filter::All, after.as_deref())
+            .keys_after(&RowFilter::All, after.as_deref())
             .await
             .unwrap();
         let Some(last) = page.last() else { break };
@@ -49,15 +49,20 @@ async fn pages_hold_every_row_once() {
         assert_eq!(key.content_hash, format!("{n:064x}"));
     }
 
-    assert_eq!(index.count(&Filter::All).await.unwrap(), ROWS);
-    let archive = Filter::Library(vec!["archive".into()]);
+    assert_eq!(index.count(&RowFilter::All).await.unwrap(), ROWS);
+    let archive = RowFilter::Library(vec!["archive".into()]);
     assert_eq!(index.count(&archive).await.unwrap(), again.len() as u64);
 
     let mut listed = Vec::new();
     let mut after: Option<String> = None;
     loop {
         let page = index
-            .list(&Filter::All, after.as_deref(), 700, Consistency::Strong)
+            .list_images(
+                &RowFilter::All,
+                after.as_deref(),
+                700,
+                ReadConsistency::Strong,
+            )
             .await
             .unwrap();
         after = page.last().map(|image| image.id.clone());
@@ -69,7 +74,7 @@ async fn pages_hold_every_row_once() {
     }
     assert_eq!(listed, all);
     let everything = index
-        .list(&Filter::All, None, 10_000, Consistency::Strong)
+        .list_images(&RowFilter::All, None, 10_000, ReadConsistency::Strong)
         .await
         .unwrap();
     assert_eq!(everything.len(), ROWS as usize);

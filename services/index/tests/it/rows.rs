@@ -2,13 +2,16 @@
 
 use std::time::{Duration, Instant};
 
-use lookalike_index::{Consistency, Error, Fate, Filter, Image, Index, Range, Row, SearchQuery};
+use lookalike_index::{
+    Error, ErrorClass, Index, IndexRow, IndexedImage, ReadConsistency, RowFilter, SearchQuery,
+    ValueRange,
+};
 
-use crate::{id, index, row, vector};
+use crate::{image_id, open_index, test_row, unit_vector};
 
-const STRONG: Consistency = Consistency::Strong;
+const STRONG: ReadConsistency = ReadConsistency::Strong;
 
-fn strong(limit: usize) -> SearchQuery {
+fn strong_query(limit: usize) -> SearchQuery {
     SearchQuery {
         limit,
         consistency: STRONG,
@@ -18,11 +21,14 @@ fn strong(limit: usize) -> SearchQuery {
 
 #[tokio::test]
 async fn a_row_is_found_read_and_removed() {
-    let index = index("rows").await;
-    let rows: Vec<Row> = (0..20).map(row).collect();
-    index.upsert(&rows).await.unwrap();
+    let index = open_index("rows").await;
+    let rows: Vec<IndexRow> = (0..20).map(test_row).collect();
+    index.upsert_rows(&rows).await.unwrap();
 
-    let hits = index.search(&vector(7), &strong(5)).await.unwrap();
+    let hits = index
+        .search_by_vector(&unit_vector(7), &strong_query(5))
+        .await
+        .unwrap();
     assert_eq!(hits.len(), 5);
     assert_eq!(hits[0].image, rows[7].image, "every field comes back");
     assert!(hits[0].score > 0.9999, "{}", hits[0].score);
@@ -30,32 +36,55 @@ async fn a_row_is_found_read_and_removed() {
 
     let query = SearchQuery {
         min_score: Some(0.99),
-        ..strong(5)
+        ..strong_query(5)
     };
-    assert_eq!(index.search(&vector(7), &query).await.unwrap().len(), 1);
+    assert_eq!(
+        index
+            .search_by_vector(&unit_vector(7), &query)
+            .await
+            .unwrap()
+            .len(),
+        1
+    );
 
     // In the order asked for, without what is not there.
-    let images = index.get(&[id(3), id(99), id(1)], STRONG).await.unwrap();
+    let images = index
+        .fetch_images(&[image_id(3), image_id(99), image_id(1)], STRONG)
+        .await
+        .unwrap();
     assert_eq!(images, [rows[3].image.clone(), rows[1].image.clone()]);
-    let stored = index.vector_of(&id(3), STRONG).await.unwrap().unwrap();
+    let stored = index
+        .fetch_vector(&image_id(3), STRONG)
+        .await
+        .unwrap()
+        .unwrap();
     assert_eq!(stored, rows[3].vector, "to the last bit");
-    assert_eq!(index.vector_of(&id(99), STRONG).await.unwrap(), None);
+    assert_eq!(
+        index.fetch_vector(&image_id(99), STRONG).await.unwrap(),
+        None
+    );
 
-    assert_eq!(index.count(&Filter::All).await.unwrap(), 20);
-    index.delete_ids(&[id(3), id(4)]).await.unwrap();
-    assert_eq!(index.count(&Filter::All).await.unwrap(), 18);
-    let hits = index.search(&vector(3), &strong(20)).await.unwrap();
-    assert!(hits.iter().all(|h| h.image.id != id(3)), "it is gone");
+    assert_eq!(index.count(&RowFilter::All).await.unwrap(), 20);
+    index.delete_ids(&[image_id(3), image_id(4)]).await.unwrap();
+    assert_eq!(index.count(&RowFilter::All).await.unwrap(), 18);
+    let hits = index
+        .search_by_vector(&unit_vector(3), &strong_query(20))
+        .await
+        .unwrap();
+    assert!(hits.iter().all(|h| h.image.id != image_id(3)), "it is gone");
     index.flush().await.unwrap();
     rows_become(&index, 18).await;
 }
 
 #[tokio::test]
 async fn a_thousand_hits_come_in_two_steps() {
-    let index = index("thousand").await;
-    let rows: Vec<Row> = (0..1200).map(row).collect();
-    index.upsert(&rows).await.unwrap();
-    let hits = index.search(&vector(7), &strong(1000)).await.unwrap();
+    let index = open_index("thousand").await;
+    let rows: Vec<IndexRow> = (0..1200).map(test_row).collect();
+    index.upsert_rows(&rows).await.unwrap();
+    let hits = index
+        .search_by_vector(&unit_vector(7), &strong_query(1000))
+        .await
+        .unwrap();
     assert_eq!(hits.len(), 1000);
     assert_eq!(hits[0].image, rows[7].image);
     assert!(hits.is_sorted_by(|a, b| a.score >= b.score));
@@ -63,105 +92,162 @@ async fn a_thousand_hits_come_in_two_steps() {
 
 #[tokio::test]
 async fn answers_above_four_mebibytes_come_in_parts() {
-    let index = index("large").await;
+    let index = open_index("large").await;
     // 1,500 paths of 4 kB are 6 MB.
-    let rows: Vec<Row> = (0..1500)
+    let rows: Vec<IndexRow> = (0..1500)
         .map(|n| {
-            let mut row = row(n);
+            let mut row = test_row(n);
             row.image.path = format!("{n:04}/{}", "p".repeat(4000));
             row.image.content_hash = "one".into();
             row
         })
         .collect();
-    index.upsert(&rows).await.unwrap();
-    let ids: Vec<String> = (0..1500).map(id).collect();
-    assert_eq!(index.get(&ids, STRONG).await.unwrap().len(), 1500);
-    let listed = index.list(&Filter::All, None, 2000, STRONG).await.unwrap();
+    index.upsert_rows(&rows).await.unwrap();
+    let ids: Vec<String> = (0..1500).map(image_id).collect();
+    assert_eq!(index.fetch_images(&ids, STRONG).await.unwrap().len(), 1500);
+    let listed = index
+        .list_images(&RowFilter::All, None, 2000, STRONG)
+        .await
+        .unwrap();
     assert_eq!(listed.len(), 1500);
     assert_eq!(
-        index.search(&vector(1), &strong(500)).await.unwrap().len(),
+        index
+            .search_by_vector(&unit_vector(1), &strong_query(500))
+            .await
+            .unwrap()
+            .len(),
         500
     );
     assert_eq!(
-        index.search(&vector(1), &strong(1000)).await.unwrap().len(),
+        index
+            .search_by_vector(&unit_vector(1), &strong_query(1000))
+            .await
+            .unwrap()
+            .len(),
         1000
     );
-    assert_eq!(index.known_content(&["one".into()]).await.unwrap().len(), 1);
+    assert_eq!(
+        index
+            .find_rows_by_content(&["one".into()])
+            .await
+            .unwrap()
+            .len(),
+        1
+    );
 }
 
 #[tokio::test]
 async fn a_delete_spares_newer_generations() {
-    let index = index("generations").await;
+    let index = open_index("generations").await;
     let at = |n, generation| {
-        let mut row = row(n);
+        let mut row = test_row(n);
         row.image.generation = generation;
         row
     };
-    index.upsert(&[at(1, 5), at(2, 5), at(3, 5)]).await.unwrap();
     index
-        .delete(&[(id(1), 4), (id(2), 5), (id(3), 6), (id(4), 9)])
+        .upsert_rows(&[at(1, 5), at(2, 5), at(3, 5)])
         .await
         .unwrap();
-    let left = index.list(&Filter::All, None, 10, STRONG).await.unwrap();
+    index
+        .delete_up_to_generation(&[
+            (image_id(1), 4),
+            (image_id(2), 5),
+            (image_id(3), 6),
+            (image_id(4), 9),
+        ])
+        .await
+        .unwrap();
+    let left = index
+        .list_images(&RowFilter::All, None, 10, STRONG)
+        .await
+        .unwrap();
     assert_eq!(left.len(), 1);
-    assert_eq!(left[0].id, id(1));
+    assert_eq!(left[0].id, image_id(1));
     // A delete sees every upsert before it, without waiting in between.
     for generation in 10..20 {
-        index.upsert(&[at(9, generation)]).await.unwrap();
-        index.delete(&[(id(9), generation - 1)]).await.unwrap();
-        assert_eq!(index.get(&[id(9)], STRONG).await.unwrap().len(), 1);
-        index.delete(&[(id(9), generation)]).await.unwrap();
-        assert_eq!(index.get(&[id(9)], STRONG).await.unwrap().len(), 0);
+        index.upsert_rows(&[at(9, generation)]).await.unwrap();
+        index
+            .delete_up_to_generation(&[(image_id(9), generation - 1)])
+            .await
+            .unwrap();
+        assert_eq!(
+            index
+                .fetch_images(&[image_id(9)], STRONG)
+                .await
+                .unwrap()
+                .len(),
+            1
+        );
+        index
+            .delete_up_to_generation(&[(image_id(9), generation)])
+            .await
+            .unwrap();
+        assert_eq!(
+            index
+                .fetch_images(&[image_id(9)], STRONG)
+                .await
+                .unwrap()
+                .len(),
+            0
+        );
     }
     // Many in one call.
-    let many: Vec<Row> = (100..400).map(|n| at(n, 3)).collect();
-    index.upsert(&many).await.unwrap();
-    let gone: Vec<(String, i64)> = (100..400).map(|n| (id(n), 2 + (n % 2) as i64)).collect();
-    index.delete(&gone).await.unwrap();
-    assert_eq!(index.count(&Filter::All).await.unwrap(), 1 + 150);
+    let many: Vec<IndexRow> = (100..400).map(|n| at(n, 3)).collect();
+    index.upsert_rows(&many).await.unwrap();
+    let gone: Vec<(String, i64)> = (100..400)
+        .map(|n| (image_id(n), 2 + (n % 2) as i64))
+        .collect();
+    index.delete_up_to_generation(&gone).await.unwrap();
+    assert_eq!(index.count(&RowFilter::All).await.unwrap(), 1 + 150);
 }
 
 #[tokio::test]
 async fn of_one_id_there_is_one_row() {
-    let index = index("unique").await;
-    let mut newer = row(1);
+    let index = open_index("unique").await;
+    let mut newer = test_row(1);
     newer.image.generation = 2;
     newer.image.path = "newer.jpg".into();
     // Within one batch …
-    index.upsert(&[newer.clone(), row(1)]).await.unwrap();
-    let images = index.get(&[id(1)], STRONG).await.unwrap();
+    index
+        .upsert_rows(&[newer.clone(), test_row(1)])
+        .await
+        .unwrap();
+    let images = index.fetch_images(&[image_id(1)], STRONG).await.unwrap();
     assert_eq!(images[0].path, "newer.jpg");
     rows_become(&index, 1).await;
     // … and when the partition key changes.
     newer.image.library = "archive".into();
     newer.image.generation = 3;
-    index.upsert(&[newer.clone()]).await.unwrap();
-    assert_eq!(index.count(&Filter::All).await.unwrap(), 1);
+    index.upsert_rows(&[newer.clone()]).await.unwrap();
+    assert_eq!(index.count(&RowFilter::All).await.unwrap(), 1);
     rows_become(&index, 1).await;
-    let in_library = |name: &str| Filter::Library(vec![name.into()]);
+    let in_library = |name: &str| RowFilter::Library(vec![name.into()]);
     assert_eq!(index.count(&in_library("shop")).await.unwrap(), 0);
     assert_eq!(index.count(&in_library("archive")).await.unwrap(), 1);
-    let hits = index.search(&vector(1), &strong(10)).await.unwrap();
+    let hits = index
+        .search_by_vector(&unit_vector(1), &strong_query(10))
+        .await
+        .unwrap();
     assert_eq!(hits.len(), 1);
     assert_eq!(hits[0].image, newer.image);
 }
 
 #[tokio::test]
 async fn known_content_is_found_among_many_copies() {
-    let index = index("known").await;
+    let index = open_index("known").await;
     // 1,500 copies of one content, and nine single ones.
-    let copies: Vec<Row> = (0..1500)
+    let copies: Vec<IndexRow> = (0..1500)
         .map(|n| {
-            let mut row = row(n);
+            let mut row = test_row(n);
             row.image.content_hash = "copies".into();
-            row.vector = vector(1);
+            row.vector = unit_vector(1);
             row
         })
         .collect();
-    index.upsert(&copies).await.unwrap();
-    let singles: Vec<Row> = (2000..2009).map(row).collect();
-    index.upsert(&singles).await.unwrap();
-    assert_eq!(index.count(&Filter::All).await.unwrap(), 1509);
+    index.upsert_rows(&copies).await.unwrap();
+    let singles: Vec<IndexRow> = (2000..2009).map(test_row).collect();
+    index.upsert_rows(&singles).await.unwrap();
+    assert_eq!(index.count(&RowFilter::All).await.unwrap(), 1509);
     index.flush().await.unwrap();
 
     let mut hashes: Vec<String> = singles
@@ -169,9 +255,9 @@ async fn known_content_is_found_among_many_copies() {
         .map(|r| r.image.content_hash.clone())
         .collect();
     hashes.extend(["copies".into(), "unknown".into(), String::new()]);
-    let known = index.known_content(&hashes).await.unwrap();
+    let known = index.find_rows_by_content(&hashes).await.unwrap();
     assert_eq!(known.len(), 10);
-    assert_eq!(known["copies"].vector, vector(1));
+    assert_eq!(known["copies"].vector, unit_vector(1));
     for single in &singles {
         assert_eq!(&known[&single.image.content_hash], single);
     }
@@ -179,12 +265,12 @@ async fn known_content_is_found_among_many_copies() {
 
 #[tokio::test]
 async fn filters_choose() {
-    let index = index("filters").await;
-    let rows: Vec<Row> = (0..12)
+    let index = open_index("filters").await;
+    let rows: Vec<IndexRow> = (0..12)
         .map(|n| {
-            let mut row = row(n);
+            let mut row = test_row(n);
             let i = n as i32;
-            row.image = Image {
+            row.image = IndexedImage {
                 library: if n < 6 { "shop" } else { "archive" }.into(),
                 path: format!("{}/{n}.jpg", if n % 2 == 0 { "even" } else { "odd" }),
                 width: 100 * i,
@@ -203,61 +289,76 @@ async fn filters_choose() {
             row
         })
         .collect();
-    index.upsert(&rows).await.unwrap();
+    index.upsert_rows(&rows).await.unwrap();
     let texts = |texts: &[&str]| texts.iter().map(|t| (*t).to_owned()).collect::<Vec<_>>();
-    let from_to = |at_least, at_most| Range { at_least, at_most };
-    let cases: Vec<(Filter, Vec<u64>)> = vec![
-        (Filter::All, (0..12).collect()),
-        (Filter::Library(texts(&["shop"])), (0..6).collect()),
+    let from_to = |at_least, at_most| ValueRange { at_least, at_most };
+    let cases: Vec<(RowFilter, Vec<u64>)> = vec![
+        (RowFilter::All, (0..12).collect()),
+        (RowFilter::Library(texts(&["shop"])), (0..6).collect()),
         (
-            Filter::Library(texts(&["shop", "archive"])),
+            RowFilter::Library(texts(&["shop", "archive"])),
             (0..12).collect(),
         ),
-        (Filter::Library(vec![]), vec![]),
-        (Filter::PathPrefix("even/".into()), vec![0, 2, 4, 6, 8, 10]),
-        (Filter::PathPrefix("odd/1".into()), vec![1, 11]),
-        (Filter::Path(texts(&["odd/3.jpg"])), vec![3]),
-        (Filter::Id(vec![id(4), id(77)]), vec![4]),
-        (Filter::NotId((0..10).map(id).collect()), vec![10, 11]),
-        (Filter::ContentHash(vec![format!("{:064x}", 8)]), vec![8]),
-        (Filter::GenerationAtMost(2), vec![0, 1, 2]),
-        (Filter::Width(from_to(Some(300), Some(500))), vec![3, 4, 5]),
-        (Filter::Height(from_to(None, Some(599))), vec![]),
-        (Filter::Bytes(from_to(Some(10_000), None)), vec![10, 11]),
+        (RowFilter::Library(vec![]), vec![]),
+        (
+            RowFilter::PathPrefix("even/".into()),
+            vec![0, 2, 4, 6, 8, 10],
+        ),
+        (RowFilter::PathPrefix("odd/1".into()), vec![1, 11]),
+        (RowFilter::Path(texts(&["odd/3.jpg"])), vec![3]),
+        (RowFilter::Id(vec![image_id(4), image_id(77)]), vec![4]),
+        (
+            RowFilter::NotId((0..10).map(image_id).collect()),
+            vec![10, 11],
+        ),
+        (RowFilter::ContentHash(vec![format!("{:064x}", 8)]), vec![8]),
+        (RowFilter::GenerationAtMost(2), vec![0, 1, 2]),
+        (
+            RowFilter::Width(from_to(Some(300), Some(500))),
+            vec![3, 4, 5],
+        ),
+        (RowFilter::Height(from_to(None, Some(599))), vec![]),
+        (RowFilter::Bytes(from_to(Some(10_000), None)), vec![10, 11]),
         // 4 and 8 do not say; 6 says 0, which counts as not saying.
         (
-            Filter::TakenAt(from_to(Some(-3), Some(3))),
+            RowFilter::TakenAt(from_to(Some(-3), Some(3))),
             vec![3, 5, 7, 9],
         ),
-        (Filter::TakenAt(from_to(None, Some(-5))), vec![1]),
-        (Filter::Format(texts(&["png"])), vec![0, 3, 6, 9]),
-        (Filter::Camera(texts(&["Maker Model"])), (0..12).collect()),
-        (Filter::AnyTag(texts(&["b", "c"])), vec![5]),
-        (Filter::AllTags(texts(&["a", "b"])), vec![5]),
-        (Filter::AllTags(texts(&["a", "c"])), vec![]),
-        (Filter::AnyColor(texts(&["red"])), (3..12).collect()),
+        (RowFilter::TakenAt(from_to(None, Some(-5))), vec![1]),
+        (RowFilter::Format(texts(&["png"])), vec![0, 3, 6, 9]),
         (
-            Filter::And(vec![
-                Filter::Library(texts(&["shop"])),
-                Filter::PathPrefix("odd/".into()),
-                Filter::Or(vec![
-                    Filter::Format(texts(&["png"])),
-                    Filter::AnyTag(texts(&["b"])),
+            RowFilter::Camera(texts(&["Maker Model"])),
+            (0..12).collect(),
+        ),
+        (RowFilter::AnyTag(texts(&["b", "c"])), vec![5]),
+        (RowFilter::AllTags(texts(&["a", "b"])), vec![5]),
+        (RowFilter::AllTags(texts(&["a", "c"])), vec![]),
+        (RowFilter::AnyColor(texts(&["red"])), (3..12).collect()),
+        (
+            RowFilter::And(vec![
+                RowFilter::Library(texts(&["shop"])),
+                RowFilter::PathPrefix("odd/".into()),
+                RowFilter::Or(vec![
+                    RowFilter::Format(texts(&["png"])),
+                    RowFilter::AnyTag(texts(&["b"])),
                 ]),
             ]),
             vec![3, 5],
         ),
     ];
     for (filter, expected) in cases {
-        let expected: Vec<String> = expected.into_iter().map(id).collect();
-        let listed = index.list(&filter, None, 100, STRONG).await.unwrap();
+        let expected: Vec<String> = expected.into_iter().map(image_id).collect();
+        let listed = index.list_images(&filter, None, 100, STRONG).await.unwrap();
         let listed: Vec<String> = listed.into_iter().map(|i| i.id).collect();
         assert_eq!(listed, expected, "{filter:?}");
         let query = SearchQuery {
             filter: filter.clone(),
-            ..strong(100)
+            ..strong_query(100)
         };
-        let hits = index.search(&vector(1), &query).await.unwrap();
+        let hits = index
+            .search_by_vector(&unit_vector(1), &query)
+            .await
+            .unwrap();
         let mut found: Vec<String> = hits.into_iter().map(|h| h.image.id).collect();
         found.sort();
         assert_eq!(found, expected, "{filter:?}");
@@ -268,31 +369,37 @@ async fn filters_choose() {
 
 #[tokio::test]
 async fn what_does_not_fit_is_refused_before_it_is_sent() {
-    let index = index("refused").await;
-    let mut long = row(1);
+    let index = open_index("refused").await;
+    let mut long = test_row(1);
     long.image.path = "x".repeat(4097);
-    let mut short = row(2);
+    let mut short = test_row(2);
     short.vector = vec![0.1; 8];
-    let mut other = row(3);
+    let mut other = test_row(3);
     other.vector = vec![1.0; 3];
     for bad in [long, short, other] {
-        let error = index.upsert(&[row(9), bad]).await.unwrap_err();
-        assert_eq!(error.fate(), Fate::Reject, "{error}");
+        let error = index.upsert_rows(&[test_row(9), bad]).await.unwrap_err();
+        assert_eq!(error.class(), ErrorClass::Reject, "{error}");
     }
-    let error = index.search(&[0.5; 8], &strong(1)).await.unwrap_err();
+    let error = index
+        .search_by_vector(&[0.5; 8], &strong_query(1))
+        .await
+        .unwrap_err();
     assert!(matches!(error, Error::InvalidVector { .. }), "{error}");
     for limit in [0, 1001] {
-        let error = index.search(&vector(1), &strong(limit)).await.unwrap_err();
+        let error = index
+            .search_by_vector(&unit_vector(1), &strong_query(limit))
+            .await
+            .unwrap_err();
         assert!(matches!(error, Error::InvalidQuery { .. }), "{error}");
     }
-    assert_eq!(index.count(&Filter::All).await.unwrap(), 0);
+    assert_eq!(index.count(&RowFilter::All).await.unwrap(), 0);
 }
 
-/// The server's own count of rows, which doubled rows would raise, once it has come to `rows`.
+/// The server's own count of rows, which doubled rows would raise, once it has come to `count_rows`.
 async fn rows_become(index: &Index, rows: u64) {
     let started = Instant::now();
     loop {
-        let count = index.approximate_count(&Filter::All).await.unwrap();
+        let count = index.approximate_count(&RowFilter::All).await.unwrap();
         if count == rows {
             return;
         }

@@ -6,22 +6,22 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use lookalike_servers::{Servers, Settings, Wanted, fetch};
+use lookalike_servers::{Servers, Settings, WantedServers, fetch_programs};
 
-pub(crate) const MILVUS: Wanted = Wanted {
+pub(crate) const MILVUS: WantedServers = WantedServers {
     nats: false,
     milvus: true,
 };
 
 /// Another server to test against, if one is given.
-pub(crate) fn other() -> Option<String> {
+pub(crate) fn external_url() -> Option<String> {
     std::env::var("LOOKALIKE_TEST_MILVUS").ok()
 }
 
 /// Its address. The first to ask starts it; it dies with this process.
-pub(crate) fn url() -> &'static str {
+pub(crate) fn shared_url() -> &'static str {
     static URL: LazyLock<String> = LazyLock::new(|| {
-        if let Some(url) = other() {
+        if let Some(url) = external_url() {
             return url;
         }
         let (tell, told) = mpsc::channel();
@@ -30,7 +30,7 @@ pub(crate) fn url() -> &'static str {
         std::thread::spawn(move || {
             let runtime = tokio::runtime::Runtime::new().expect("threads can be started");
             runtime.block_on(async {
-                let servers = start(&folder("shared")).await;
+                let servers = start_milvus(&empty_folder("shared")).await;
                 let url = servers.milvus_url().expect("it was wanted").to_owned();
                 tell.send(url).expect("the asking thread waits");
                 std::future::pending::<()>().await;
@@ -43,9 +43,9 @@ pub(crate) fn url() -> &'static str {
 }
 
 /// Starts a Milvus over this folder.
-pub(crate) async fn start(folder: &Path) -> Servers {
+pub(crate) async fn start_milvus(folder: &Path) -> Servers {
     let settings = Settings::default();
-    let programs = fetch(&settings, false, MILVUS, &|stage| eprintln!("{stage}"))
+    let programs = fetch_programs(&settings, false, MILVUS, &|stage| eprintln!("{stage}"))
         .await
         .expect("Milvus can be fetched");
     Servers::start(&settings, &programs, folder, MILVUS, &|stage| {
@@ -57,7 +57,7 @@ pub(crate) async fn start(folder: &Path) -> Servers {
 
 /// An empty folder for a Milvus, in cargo's folder for such things. What an earlier run left is
 /// removed first, so that no more than one run's data stays.
-pub(crate) fn folder(name: &str) -> PathBuf {
+pub(crate) fn empty_folder(name: &str) -> PathBuf {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("index-{name}"));
     if let Err(error) = std::fs::remove_dir_all(&folder) {
         assert_eq!(error.kind(), std::io::ErrorKind::NotFound, "{folder:?}");
@@ -66,7 +66,7 @@ pub(crate) fn folder(name: &str) -> PathBuf {
 }
 
 /// A namespace that no other test has, nor an earlier run against the same server.
-pub(crate) fn namespace(test: &str) -> String {
+pub(crate) fn unique_namespace(test: &str) -> String {
     let now = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .expect("the clock is past 1970");

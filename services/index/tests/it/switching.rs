@@ -1,24 +1,27 @@
 //! Another model's collection beside the one in service, and going over to it and back.
 
-use lookalike_index::{Collections, Consistency, Error, Filter, Index, Origin};
+use lookalike_index::{Collections, Error, Index, ModelSource, ReadConsistency, RowFilter};
 
-use crate::{id, model, row, server, settings};
+use crate::{image_id, server, test_model, test_row, test_settings};
 
 #[tokio::test]
 async fn a_shadow_is_filled_beside_and_put_in_service_and_back() {
-    let settings = settings(server::url(), &server::namespace("shadow"));
+    let settings = test_settings(server::shared_url(), &server::unique_namespace("shadow"));
     let collections = Collections::open(&settings).await.unwrap();
     assert_eq!(collections.in_service().await.unwrap(), None);
-    assert_eq!(collections.all().await.unwrap(), []);
-    let origin = |source: &str| Origin {
-        source: source.into(),
+    assert_eq!(collections.list_all().await.unwrap(), []);
+    let origin = |source: &str| ModelSource {
+        locator: source.into(),
         description: "{\"of\": \"it\"}".into(),
     };
-    let (a, b) = (model("mini"), model("other"));
-    let first = Index::open_with(&settings, &a, &origin("mini"))
+    let (a, b) = (test_model("mini"), test_model("other"));
+    let first = Index::open_with_source(&settings, &a, &origin("mini"))
         .await
         .unwrap();
-    first.upsert(&[row(1), row(2)]).await.unwrap();
+    first
+        .upsert_rows(&[test_row(1), test_row(2)])
+        .await
+        .unwrap();
 
     let shadow = Index::open_shadow(&settings, &b, &origin("/models/b"))
         .await
@@ -28,19 +31,19 @@ async fn a_shadow_is_filled_beside_and_put_in_service_and_back() {
         .await
         .unwrap();
     assert_eq!(shadow.collection(), again.collection());
-    again.ensure().await.unwrap();
-    shadow.upsert(&[row(3)]).await.unwrap();
+    again.ensure_collection().await.unwrap();
+    shadow.upsert_rows(&[test_row(3)]).await.unwrap();
     let in_service = collections.in_service().await.unwrap().unwrap();
     assert_eq!(in_service.name, &*first.collection());
     assert_eq!(
-        (in_service.model, in_service.origin),
+        (in_service.model, in_service.model_source),
         (a.clone(), origin("mini"))
     );
     assert_eq!(collections.previous().await.unwrap(), None);
-    let all = collections.all().await.unwrap();
+    let all = collections.list_all().await.unwrap();
     let names: Vec<&str> = all.iter().map(|one| &*one.name).collect();
     assert_eq!(names, [&*first.collection(), &*shadow.collection()]);
-    assert_eq!(all[1].origin, origin("/models/b"));
+    assert_eq!(all[1].model_source, origin("/models/b"));
 
     let goes_over = async |to: &Index, from: &Index| {
         // Twice is as good as once.
@@ -53,41 +56,59 @@ async fn a_shadow_is_filled_beside_and_put_in_service_and_back() {
     };
     // Its model's folder was moved: the place is noted, and nothing else changes.
     let name = shadow.collection();
-    collections.remember(&name, &origin("/b")).await.unwrap();
-    collections.remember(&name, &origin("")).await.unwrap();
-    let all = collections.all().await.unwrap();
-    assert_eq!((&all[1].origin, &all[1].model), (&origin("/b"), &b));
-    assert_eq!(all[0].origin, origin("mini"));
+    collections
+        .record_model_source(&name, &origin("/b"))
+        .await
+        .unwrap();
+    collections
+        .record_model_source(&name, &origin(""))
+        .await
+        .unwrap();
+    let all = collections.list_all().await.unwrap();
+    assert_eq!((&all[1].model_source, &all[1].model), (&origin("/b"), &b));
+    assert_eq!(all[0].model_source, origin("mini"));
 
     goes_over(&shadow, &first).await;
     // Roles that were there before stay with their collection, and see that they are left behind.
-    assert_eq!(first.count(&Filter::All).await.unwrap(), 2);
-    let error = first.ensure().await.unwrap_err();
-    assert!(matches!(error, Error::OtherModel { .. }), "{error}");
+    assert_eq!(first.count(&RowFilter::All).await.unwrap(), 2);
+    let error = first.ensure_collection().await.unwrap_err();
+    assert!(matches!(error, Error::ModelMismatch { .. }), "{error}");
     let of_b = Index::open(&settings, &b).await.unwrap();
     assert_eq!(of_b.collection(), shadow.collection());
-    let found = of_b.get(&[id(3)], Consistency::Strong).await.unwrap();
+    let found = of_b
+        .fetch_images(&[image_id(3)], ReadConsistency::Strong)
+        .await
+        .unwrap();
     assert_eq!(found.len(), 1);
-    assert_eq!(collections.rows(&first.collection()).await.unwrap(), 2);
+    assert_eq!(
+        collections.count_rows(&first.collection()).await.unwrap(),
+        2
+    );
 
     goes_over(&first, &shadow).await;
-    first.ensure().await.unwrap();
+    first.ensure_collection().await.unwrap();
     goes_over(&shadow, &first).await;
 
-    let error = collections.remove(&shadow.collection()).await.unwrap_err();
+    let error = collections
+        .remove_collection(&shadow.collection())
+        .await
+        .unwrap_err();
     assert!(matches!(error, Error::InService { .. }), "{error}");
     collections.flush_in_service().await.unwrap();
-    collections.remove(&first.collection()).await.unwrap();
+    collections
+        .remove_collection(&first.collection())
+        .await
+        .unwrap();
     assert_eq!(collections.previous().await.unwrap(), None);
-    assert_eq!(collections.all().await.unwrap().len(), 1);
-    of_b.ready().await.unwrap();
+    assert_eq!(collections.list_all().await.unwrap().len(), 1);
+    of_b.check_ready().await.unwrap();
 }
 
 #[tokio::test]
 async fn a_death_before_the_last_step_leaves_what_was_in_service() {
-    let settings = settings(server::url(), &server::namespace("halfflip"));
-    let first = Index::open(&settings, &model("mini")).await.unwrap();
-    let shadow = Index::open_shadow(&settings, &model("other"), &Origin::default())
+    let settings = test_settings(server::shared_url(), &server::unique_namespace("halfflip"));
+    let first = Index::open(&settings, &test_model("mini")).await.unwrap();
+    let shadow = Index::open_shadow(&settings, &test_model("other"), &ModelSource::default())
         .await
         .unwrap();
     let collections = shadow.collections();
@@ -100,7 +121,10 @@ async fn a_death_before_the_last_step_leaves_what_was_in_service() {
         .put_in_service(&first.collection())
         .await
         .unwrap();
-    collections.remove(&shadow.collection()).await.unwrap();
+    collections
+        .remove_collection(&shadow.collection())
+        .await
+        .unwrap();
     assert_eq!(collections.previous().await.unwrap(), None);
-    first.ensure().await.unwrap();
+    first.ensure_collection().await.unwrap();
 }

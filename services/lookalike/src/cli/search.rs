@@ -1,13 +1,13 @@
-//! `search`, as it is written on the command line.
+//! `run_search`, as it is written on the command line.
 
 use std::path::{Path, PathBuf};
 
 use clap::Args;
 
 use super::ServiceArgs;
-use crate::named::is_id;
+use crate::named::looks_like_image_id;
 
-/// `search`.
+/// `run_search`.
 #[derive(Debug, Args)]
 pub struct SearchArgs {
     /// Where.
@@ -26,10 +26,10 @@ pub struct SearchArgs {
     pub text: Option<String>,
     /// More of this; may be given several times
     #[arg(long, value_name = "ID|FILE|text:WORDS")]
-    pub positive: Vec<Example>,
+    pub positive: Vec<SearchExample>,
     /// Less of that; may be given several times
     #[arg(long, value_name = "ID|FILE|text:WORDS")]
-    pub negative: Vec<Example>,
+    pub negative: Vec<SearchExample>,
     /// How many hits at most
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub limit: u32,
@@ -40,7 +40,7 @@ pub struct SearchArgs {
 
 /// What hits are to look more like, or less.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Example {
+pub enum SearchExample {
     /// An image of the index.
     Id(String),
     /// A picture on this disk.
@@ -49,7 +49,7 @@ pub enum Example {
     Text(String),
 }
 
-impl std::str::FromStr for Example {
+impl std::str::FromStr for SearchExample {
     type Err = &'static str;
 
     fn from_str(word: &str) -> Result<Self, Self::Err> {
@@ -59,7 +59,9 @@ impl std::str::FromStr for Example {
         let lower = word.to_ascii_lowercase();
         Ok(match word.strip_prefix("text:") {
             Some(text) => Self::Text(text.to_owned()),
-            None if is_id(&lower) && Path::new(word).symlink_metadata().is_err() => Self::Id(lower),
+            None if looks_like_image_id(&lower) && Path::new(word).symlink_metadata().is_err() => {
+                Self::Id(lower)
+            }
             None => Self::File(word.into()),
         })
     }
@@ -68,7 +70,7 @@ impl std::str::FromStr for Example {
 /// An id, also one that some other program wrote in upper case.
 fn id(word: &str) -> Result<String, &'static str> {
     let lower = word.to_ascii_lowercase();
-    match is_id(&lower) {
+    match looks_like_image_id(&lower) {
         true => Ok(lower),
         false => Err("an id has 32 of the digits 0 to 9 and a to f; a file goes without --id"),
     }
@@ -76,7 +78,7 @@ fn id(word: &str) -> Result<String, &'static str> {
 
 impl SearchArgs {
     /// What is missing for a question, as a sentence.
-    pub fn lacks(&self) -> Option<&'static str> {
+    pub fn missing_query(&self) -> Option<&'static str> {
         let has_aim = self.image.is_some()
             || self.id.is_some()
             || self.text.is_some()
@@ -110,7 +112,7 @@ pub const EXAMPLES: &str = "Examples:\n  \
 mod tests {
     use clap::Parser as _;
 
-    use super::super::{Cli, Command};
+    use super::super::{Cli, CliCommand};
     use super::*;
 
     #[test]
@@ -118,16 +120,19 @@ mod tests {
         let parse = |words: &[&str]| {
             let words = ["lookalike", "search"].iter().chain(words);
             Cli::try_parse_from(words).map(|cli| match cli.command {
-                Command::Search(args) => args,
+                CliCommand::Search(args) => args,
                 other => panic!("{other:?}"),
             })
         };
         let id = "9f8a41c25d7e03b6f4a1c2d3e4f50617";
         for words in [&[][..], &["--limit", "3"]] {
-            let said = parse(words).unwrap().lacks().unwrap();
+            let said = parse(words).unwrap().missing_query().unwrap();
             assert!(said.starts_with("say what to look for"), "{said}");
         }
-        let said = parse(&["--negative", "a.jpg"]).unwrap().lacks().unwrap();
+        let said = parse(&["--negative", "a.jpg"])
+            .unwrap()
+            .missing_query()
+            .unwrap();
         assert!(said.starts_with("--negative alone"), "{said}");
         for (words, part) in [
             (&["--positive", ""][..], "give an id"),
@@ -143,12 +148,12 @@ mod tests {
             &["--positive", "a.jpg"],
             &["a.jpg", "--text", "red", "--id", id],
         ] {
-            assert_eq!(parse(words).unwrap().lacks(), None, "{words:?}");
+            assert_eq!(parse(words).unwrap().missing_query(), None, "{words:?}");
         }
         let upper = id.to_ascii_uppercase();
         let args = parse(&["--id", &upper, "--positive", &upper]).unwrap();
         assert_eq!(args.id.as_deref(), Some(id));
-        assert_eq!(args.positive, [Example::Id(id.into())]);
+        assert_eq!(args.positive, [SearchExample::Id(id.into())]);
         let args = parse(&[
             "--positive",
             id,
@@ -158,8 +163,8 @@ mod tests {
             "b.jpg",
         ]);
         let args = args.unwrap();
-        let text = Example::Text("a red chair".into());
-        assert_eq!(args.positive, [Example::Id(id.into()), text]);
-        assert_eq!(args.negative, [Example::File("b.jpg".into())]);
+        let text = SearchExample::Text("a red chair".into());
+        assert_eq!(args.positive, [SearchExample::Id(id.into()), text]);
+        assert_eq!(args.negative, [SearchExample::File("b.jpg".into())]);
     }
 }

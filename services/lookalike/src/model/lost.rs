@@ -3,10 +3,10 @@
 
 use std::path::Path;
 
-use lookalike_index::{Collection, Collections, Index, Origin};
-use lookalike_vision::{DEFAULT, Description, registry};
+use lookalike_index::{Collection, Collections, Index, ModelSource};
+use lookalike_vision::{DEFAULT_MODEL, Description, registry};
 
-use super::{Named, find, identity, source};
+use super::{RequestedModel, find_model, lookup_name, model_identity};
 use crate::failure::Failure;
 use crate::roles::failed_chain;
 use crate::settings::Settings;
@@ -15,15 +15,18 @@ use crate::settings::Settings;
 ///
 /// # Errors
 /// Why it can't be had.
-pub(super) async fn look(settings: &Settings, collection: &Collection) -> Result<Named, Failure> {
-    let named = find(settings, source(collection)).await?;
-    named.description()?;
+pub(super) async fn find_collection_model(
+    settings: &Settings,
+    collection: &Collection,
+) -> Result<RequestedModel, Failure> {
+    let named = find_model(settings, lookup_name(collection)).await?;
+    named.load_description()?;
     Ok(named)
 }
 
 /// What is said of a model that can't be had.
-pub(super) fn told(collection: &Collection, failure: &Failure) -> String {
-    let (name, source) = (&collection.model.name, source(collection));
+pub(super) fn explain_missing_model(collection: &Collection, failure: &Failure) -> String {
+    let (name, source) = (&collection.model.name, lookup_name(collection));
     let is_gone = Path::new(source).is_absolute() && !Path::new(source).exists();
     let why = match is_gone {
         true => format!("its folder {source} is not there any more"),
@@ -36,13 +39,13 @@ pub(super) fn told(collection: &Collection, failure: &Failure) -> String {
 }
 
 /// The way back to the model before, in words; nothing where there is none.
-pub(super) async fn way_back(collections: &Collections) -> String {
+pub(super) async fn describe_way_back(collections: &Collections) -> String {
     match collections.previous().await {
         Ok(Some(previous)) => format!(
             "; or go back to {}, the model before, whose collection is still there: `lookalike up` \
              with --model {}",
             previous.model.name,
-            shell(source(&previous))
+            quote_for_shell(lookup_name(&previous))
         ),
         _ => String::new(),
     }
@@ -55,28 +58,31 @@ pub(super) async fn way_back(collections: &Collections) -> String {
 /// # Errors
 /// When another model is in service, and there is no way back or no reason for it; when Milvus
 /// does not answer.
-pub async fn settle(
+pub async fn reconcile_with_named_model(
     settings: &Settings,
-    named: &Named,
+    named: &RequestedModel,
     description: &Description,
 ) -> Result<(), Failure> {
     let collections = Collections::open(&settings.milvus).await;
     let collections = collections.map_err(failed_chain)?;
     let current = collections.in_service().await.map_err(failed_chain)?;
-    let wanted = identity(description);
+    let wanted = model_identity(description);
     let Some(current) = current.filter(|current| current.model != wanted) else {
         return Ok(());
     };
-    let Err(why) = is_to_be_had(settings, &current).await else {
-        return Err(Failure::usage(refused(settings, &current, named)));
+    let Err(why) = verify_obtainable(settings, &current).await else {
+        return Err(Failure::usage(explain_refusal(settings, &current, named)));
     };
     let previous = collections.previous().await.map_err(failed_chain)?;
     let Some(previous) = previous.filter(|previous| previous.model == wanted) else {
-        if source(&current) == named.source {
+        if lookup_name(&current) == named.source {
             // Opening the index says in what the two differ.
             return Ok(());
         }
-        let (told, back) = (told(&current, &why), way_back(&collections).await);
+        let (told, back) = (
+            explain_missing_model(&current, &why),
+            describe_way_back(&collections).await,
+        );
         return Err(Failure::usage(format!(
             "{told}{back}. An index of {} needs another --data-dir or milvus.namespace meanwhile",
             named.source
@@ -86,13 +92,13 @@ pub async fn settle(
         "{} can't be had any more ({}): going back to {}, with which the index was made before; \
          what has changed since is brought in",
         current.model.name,
-        source(&current),
+        lookup_name(&current),
         previous.model.name
     );
     let gone_back = async {
         // It must be able to answer before anything asks it.
-        let index = Index::open_shadow(&settings.milvus, &wanted, &previous.origin).await?;
-        index.ready().await?;
+        let index = Index::open_shadow(&settings.milvus, &wanted, &previous.model_source).await?;
+        index.check_ready().await?;
         collections.put_in_service(&index.collection()).await
     };
     gone_back.await.map_err(failed_chain)
@@ -102,22 +108,25 @@ pub async fn settle(
 ///
 /// # Errors
 /// Why it can't be had.
-pub async fn is_to_be_had(settings: &Settings, collection: &Collection) -> Result<(), Failure> {
-    let known = registry::find(source(collection)).map(|known| known.origin);
-    if matches!(known, Some(registry::Origin::Hub(_))) && !settings.offline {
+pub async fn verify_obtainable(
+    settings: &Settings,
+    collection: &Collection,
+) -> Result<(), Failure> {
+    let known = registry::find_model(lookup_name(collection)).map(|known| known.origin);
+    if matches!(known, Some(registry::WeightsOrigin::Hub(_))) && !settings.offline {
         return Ok(());
     }
-    let named = look(settings, collection).await?;
-    match identity(&named.description()?) == collection.model {
+    let named = find_collection_model(settings, collection).await?;
+    match model_identity(&named.load_description()?) == collection.model {
         true => Ok(()),
         false => Err(Failure::usage("another version of it lies there now")),
     }
 }
 
-fn refused(settings: &Settings, current: &Collection, named: &Named) -> String {
+fn explain_refusal(settings: &Settings, current: &Collection, named: &RequestedModel) -> String {
     let data_dir = match settings.data_dir.as_str() {
         "" => String::new(),
-        dir => format!(" --data-dir {}", shell(dir)),
+        dir => format!(" --data-dir {}", quote_for_shell(dir)),
     };
     format!(
         "the index in service (collection {:?}) was made by the model {:?}, not by {:?}, and \
@@ -125,14 +134,14 @@ fn refused(settings: &Settings, current: &Collection, named: &Named) -> String {
          while it runs, go over with `lookalike models use{data_dir} {}`; or make a second index \
          beside it with another --data-dir or milvus.namespace",
         current.name,
-        source(current),
+        lookup_name(current),
         named.source,
-        shell(&named.source)
+        quote_for_shell(&named.source)
     )
 }
 
 /// One word for a shell.
-fn shell(word: &str) -> String {
+fn quote_for_shell(word: &str) -> String {
     let is_plain = |c: char| c.is_alphanumeric() || "/._-+:@%,=~".contains(c);
     match !word.is_empty() && word.chars().all(is_plain) {
         true => word.to_owned(),
@@ -142,15 +151,15 @@ fn shell(word: &str) -> String {
 
 /// Notes by what the model of a collection was found just now, for roles that are started without
 /// its name. What comes with lookalike is found by its name for good.
-pub async fn remember(collections: &Collections, name: &str, origin: &Origin) {
-    let bundled = Description::bundled(DEFAULT);
+pub async fn record_model_source(collections: &Collections, name: &str, origin: &ModelSource) {
+    let bundled = Description::find_bundled(DEFAULT_MODEL);
     let is_bundled = bundled.is_some_and(|bundled| {
         serde_json::to_string(&bundled).is_ok_and(|json| json == origin.description)
     });
-    if is_bundled && origin.source != DEFAULT {
+    if is_bundled && origin.locator != DEFAULT_MODEL {
         return;
     }
-    if let Err(error) = collections.remember(name, origin).await {
+    if let Err(error) = collections.record_model_source(name, origin).await {
         tracing::warn!(%error, "the model's folder could not be noted: name it again at the next start");
     }
 }
@@ -160,7 +169,7 @@ mod tests {
     use super::*;
     use lookalike_index::ModelIdentity;
 
-    fn collection(source: &str) -> Collection {
+    fn make_collection(source: &str) -> Collection {
         Collection {
             name: "lookalike_mine_1".to_owned(),
             model: ModelIdentity {
@@ -169,8 +178,8 @@ mod tests {
                 checksum: "0".repeat(64),
                 preprocessing: "none".to_owned(),
             },
-            origin: Origin {
-                source: source.to_owned(),
+            model_source: ModelSource {
+                locator: source.to_owned(),
                 description: String::new(),
             },
         }
@@ -179,27 +188,27 @@ mod tests {
     #[tokio::test]
     async fn a_lost_folder_is_told_as_that() {
         let settings = Settings::default();
-        let lost = collection("/no/such/mine");
-        let failure = look(&settings, &lost).await.unwrap_err();
-        let told = told(&lost, &failure);
+        let lost = make_collection("/no/such/mine");
+        let failure = find_collection_model(&settings, &lost).await.unwrap_err();
+        let told = explain_missing_model(&lost, &failure);
         assert!(
             told.contains("the model mine, and its folder /no/such/mine is not there any more"),
             "{told}"
         );
         assert!(told.contains("with --model, once"), "{told}");
         assert!(!told.contains("known are"), "{told}");
-        assert!(is_to_be_had(&settings, &lost).await.is_err());
+        assert!(verify_obtainable(&settings, &lost).await.is_err());
     }
 
     #[tokio::test]
     async fn a_model_is_to_be_had_with_the_same_weights_only() {
         let settings = Settings::default();
-        let mut here = collection(DEFAULT);
-        assert!(is_to_be_had(&settings, &here).await.is_err());
-        here.model = identity(&Description::bundled(DEFAULT).unwrap());
-        is_to_be_had(&settings, &here).await.unwrap();
+        let mut here = make_collection(DEFAULT_MODEL);
+        assert!(verify_obtainable(&settings, &here).await.is_err());
+        here.model = model_identity(&Description::find_bundled(DEFAULT_MODEL).unwrap());
+        verify_obtainable(&settings, &here).await.unwrap();
         // Nothing is fetched to find out.
-        is_to_be_had(&settings, &collection("resnet50"))
+        verify_obtainable(&settings, &make_collection("resnet50"))
             .await
             .unwrap();
     }
@@ -210,11 +219,11 @@ mod tests {
             data_dir: "/my data".to_owned(),
             ..Settings::default()
         };
-        let named = Named {
+        let named = RequestedModel {
             source: "dinov2-s14".to_owned(),
-            load: String::new(),
+            load_path: String::new(),
         };
-        let said = refused(&settings, &collection("/m"), &named);
+        let said = explain_refusal(&settings, &make_collection("/m"), &named);
         assert!(
             said.contains("`lookalike models use --data-dir '/my data' dinov2-s14`"),
             "{said}"

@@ -11,7 +11,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use lookalike_vision::Description;
-use lookalike_vision::registry::{Hub, Known, UNPINNED};
+use lookalike_vision::registry::{HubRepository, RegisteredModel, UNPINNED};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use tokio::sync::oneshot;
@@ -20,18 +20,18 @@ use super::error::Error;
 use crate::settings::Settings;
 
 /// The lock of a model's folder.
-pub const LOCK: &str = "model.lock.json";
+pub const LOCK_FILE_NAME: &str = "model.lock.json";
 /// Our description, beside the weights.
-const DESCRIPTION: &str = "description.json";
+const DESCRIPTION_FILE_NAME: &str = "description.json";
 /// Keeps two processes from fetching one model at once.
-const BUSY: &str = "fetching.lock";
+const FETCH_LOCK_FILE_NAME: &str = "fetching.lock";
 /// Files up to this are hashed at every start. Weights are larger, and are hashed where they are
 /// loaded.
-const SMALL_BYTES: u64 = 64 << 20;
+const MAX_BYTES_HASHED_AT_START: u64 = 64 << 20;
 
 /// What a model's folder must hold.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Lock {
+pub struct ModelLock {
     /// Its name here.
     pub name: String,
     /// Its repository on the hub.
@@ -41,7 +41,7 @@ pub struct Lock {
     /// Who said what the files must be.
     pub pinned: PinnedBy,
     /// When, in milliseconds since 1970.
-    pub at: i64,
+    pub created_at_ms: i64,
     /// Its files, the weights first.
     pub files: Vec<LockedFile>,
 }
@@ -67,9 +67,9 @@ pub struct LockedFile {
     pub sha256: String,
 }
 
-impl Lock {
+impl ModelLock {
     /// The lock of a model that lookalike has pinned.
-    pub fn pinned(known: &Known, hub: &Hub) -> Option<Self> {
+    pub fn from_pins(known: &RegisteredModel, hub: &HubRepository) -> Option<Self> {
         let files = hub.files().map(|file| {
             let pin = file.pin?;
             Some(LockedFile {
@@ -83,13 +83,13 @@ impl Lock {
             repository: hub.repository.to_owned(),
             revision: hub.revision.to_owned(),
             pinned: PinnedBy::Lookalike,
-            at: now_millis(),
+            created_at_ms: now_millis(),
             files: files.collect::<Option<_>>()?,
         })
     }
 
     /// Bytes of all files.
-    pub fn bytes(&self) -> u64 {
+    pub fn total_bytes(&self) -> u64 {
         self.files.iter().map(|file| file.bytes).sum()
     }
 }
@@ -103,41 +103,41 @@ pub fn now_millis() -> i64 {
 ///
 /// # Errors
 /// When the system names no cache folder and none is set.
-pub fn folder(settings: &Settings) -> Result<PathBuf, Error> {
+pub fn models_folder(settings: &Settings) -> Result<PathBuf, Error> {
     let cache = match &settings.servers.cache_dir {
         Some(given) => given.clone(),
         None => dirs::cache_dir().ok_or(Error::NoCache)?.join("lookalike"),
     };
-    let cache = std::path::absolute(&cache).map_err(at(&cache))?;
+    let cache = std::path::absolute(&cache).map_err(cache_error(&cache))?;
     Ok(cache.join("models"))
 }
 
 /// An error of a file or folder.
-pub fn at(path: &Path) -> impl FnOnce(io::Error) -> Error {
+pub fn cache_error(path: &Path) -> impl FnOnce(io::Error) -> Error {
     let path = path.to_owned();
     move |source| Error::Cache { path, source }
 }
 
 /// A model's place in the cache.
 #[derive(Debug, Clone)]
-pub struct Place {
-    known: &'static Known,
-    hub: Hub,
+pub struct CachedModel {
+    entry: &'static RegisteredModel,
+    hub: HubRepository,
     folder: PathBuf,
 }
 
-impl Place {
+impl CachedModel {
     /// The place of a model below the folder of all models.
-    pub fn new(models: &Path, known: &'static Known, hub: Hub) -> Self {
+    pub fn new(models: &Path, entry: &'static RegisteredModel, hub: HubRepository) -> Self {
         Self {
-            known,
+            entry,
             hub,
-            folder: models.join(known.name),
+            folder: models.join(entry.name),
         }
     }
 
     /// The folder of one revision.
-    pub fn revision(&self, revision: &str) -> PathBuf {
+    pub fn revision_folder(&self, revision: &str) -> PathBuf {
         self.folder.join(revision)
     }
 
@@ -145,15 +145,15 @@ impl Place {
     ///
     /// # Errors
     /// When one can't be read, or does not say what lookalike says.
-    pub fn lock(&self) -> Result<Option<Lock>, Error> {
+    pub fn read_current_lock(&self) -> Result<Option<ModelLock>, Error> {
         if self.hub.revision != UNPINNED {
-            let found = read_lock(&self.revision(self.hub.revision))?;
-            let ours = Lock::pinned(self.known, &self.hub);
+            let found = read_lock(&self.revision_folder(self.hub.revision))?;
+            let ours = ModelLock::from_pins(self.entry, &self.hub);
             return match (found, ours) {
                 (Some(found), Some(ours)) if found.files != ours.files => Err(Error::Altered {
-                    path: self.revision(self.hub.revision).join(LOCK),
+                    path: self.revision_folder(self.hub.revision).join(LOCK_FILE_NAME),
                     what: "says other checksums than lookalike does".to_owned(),
-                    name: self.known.name.to_owned(),
+                    name: self.entry.name.to_owned(),
                 }),
                 (found, _) => Ok(found),
             };
@@ -161,15 +161,18 @@ impl Place {
         let entries = match std::fs::read_dir(&self.folder) {
             Ok(entries) => entries,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(at(&self.folder)(error)),
+            Err(error) => return Err(cache_error(&self.folder)(error)),
         };
-        let mut newest: Option<Lock> = None;
+        let mut newest: Option<ModelLock> = None;
         for entry in entries {
-            let folder = entry.map_err(at(&self.folder))?.path();
+            let folder = entry.map_err(cache_error(&self.folder))?.path();
             let Some(lock) = read_lock(&folder)? else {
                 continue;
             };
-            if newest.as_ref().is_none_or(|other| other.at < lock.at) {
+            if newest
+                .as_ref()
+                .is_none_or(|other| other.created_at_ms < lock.created_at_ms)
+            {
                 newest = Some(lock);
             }
         }
@@ -181,23 +184,23 @@ impl Place {
     ///
     /// # Errors
     /// When what is there is not what was fetched.
-    pub fn complete(&self) -> Result<Option<PathBuf>, Error> {
-        let Some(lock) = self.lock()? else {
+    pub fn complete_folder(&self) -> Result<Option<PathBuf>, Error> {
+        let Some(lock) = self.read_current_lock()? else {
             return Ok(None);
         };
-        let folder = self.revision(&lock.revision);
+        let folder = self.revision_folder(&lock.revision);
         for file in &lock.files {
-            if !is_there(&folder, file, self.known.name)? {
+            if !is_file_present(&folder, file, self.entry.name)? {
                 return Ok(None);
             }
         }
-        self.describe(&folder, &lock)?;
+        self.write_description(&folder, &lock)?;
         Ok(Some(folder))
     }
 
     /// Whether anything of these files has arrived.
-    pub fn has_part(&self, lock: &Lock) -> bool {
-        let folder = self.revision(&lock.revision);
+    pub fn has_part(&self, lock: &ModelLock) -> bool {
+        let folder = self.revision_folder(&lock.revision);
         lock.files.iter().any(|file| {
             let part = folder.join(format!("{}.part", file.name));
             folder.join(&file.name).exists()
@@ -209,18 +212,18 @@ impl Place {
     ///
     /// # Errors
     /// When one is missing or is not what was fetched.
-    pub fn check(&self) -> Result<Lock, Error> {
+    pub fn verify_checksums(&self) -> Result<ModelLock, Error> {
         let altered = |path: PathBuf, what: String| Error::Altered {
             path,
             what,
-            name: self.known.name.to_owned(),
+            name: self.entry.name.to_owned(),
         };
         let lock = self
-            .lock()?
-            .ok_or_else(|| altered(self.folder.join(LOCK), "is gone".to_owned()))?;
+            .read_current_lock()?
+            .ok_or_else(|| altered(self.folder.join(LOCK_FILE_NAME), "is gone".to_owned()))?;
         for file in &lock.files {
-            let path = self.revision(&lock.revision).join(&file.name);
-            let hash = sha256(&path)?;
+            let path = self.revision_folder(&lock.revision).join(&file.name);
+            let hash = hash_file(&path)?;
             if hash != file.sha256 {
                 return Err(altered(
                     path,
@@ -238,37 +241,37 @@ impl Place {
     ///
     /// # Errors
     /// When the folder can't be written.
-    pub fn write_lock(&self, lock: &Lock) -> Result<PathBuf, Error> {
-        let folder = self.revision(&lock.revision);
-        std::fs::create_dir_all(&folder).map_err(at(&folder))?;
+    pub fn write_lock(&self, lock: &ModelLock) -> Result<PathBuf, Error> {
+        let folder = self.revision_folder(&lock.revision);
+        std::fs::create_dir_all(&folder).map_err(cache_error(&folder))?;
         let text = serde_json::to_vec_pretty(lock).expect("a lock is plain data");
-        write_whole(&folder.join(LOCK), &text)?;
+        write_atomically(&folder.join(LOCK_FILE_NAME), &text)?;
         Ok(folder)
     }
 
     /// Our description beside the weights, with their checksum.
-    fn describe(&self, folder: &Path, lock: &Lock) -> Result<(), Error> {
+    fn write_description(&self, folder: &Path, lock: &ModelLock) -> Result<(), Error> {
         let mut description =
-            Description::bundled(self.known.name).expect("known models are described");
+            Description::find_bundled(self.entry.name).expect("known models are described");
         if let Some(weights) = lock.files.first() {
             description.checksum.clone_from(&weights.sha256);
         }
         let text = serde_json::to_vec_pretty(&description).expect("a description is plain data");
-        let path = folder.join(DESCRIPTION);
+        let path = folder.join(DESCRIPTION_FILE_NAME);
         if std::fs::read(&path).is_ok_and(|there| there == text) {
             return Ok(());
         }
-        write_whole(&path, &text)
+        write_atomically(&path, &text)
     }
 
-    /// Waits until nobody else fetches this model; `waiting` is told when somebody does.
+    /// Waits until nobody else fetches this model; `show_waiting` is told when somebody does.
     ///
     /// # Errors
     /// When the folder can't be written.
-    pub async fn busy(&self, waiting: impl FnOnce()) -> Result<File, Error> {
-        std::fs::create_dir_all(&self.folder).map_err(at(&self.folder))?;
-        let path = self.folder.join(BUSY);
-        let file = File::create(&path).map_err(at(&path))?;
+    pub async fn lock_for_fetch(&self, waiting: impl FnOnce()) -> Result<File, Error> {
+        std::fs::create_dir_all(&self.folder).map_err(cache_error(&self.folder))?;
+        let path = self.folder.join(FETCH_LOCK_FILE_NAME);
+        let file = File::create(&path).map_err(cache_error(&path))?;
         if file.try_lock().is_ok() {
             return Ok(file);
         }
@@ -281,19 +284,19 @@ impl Place {
                 // When nobody listens any more, the file is closed and the lock with it.
                 let _ = sender.send(file.lock().map(|()| file));
             })
-            .map_err(at(&path))?;
+            .map_err(cache_error(&path))?;
         let locked = locked.await.expect("the thread answers");
-        locked.map_err(at(&path))
+        locked.map_err(cache_error(&path))
     }
 }
 
 /// Whether a file is there; small ones are hashed, large ones where they are loaded.
-fn is_there(folder: &Path, file: &LockedFile, name: &str) -> Result<bool, Error> {
+fn is_file_present(folder: &Path, file: &LockedFile, name: &str) -> Result<bool, Error> {
     let path = folder.join(&file.name);
     let found = match std::fs::metadata(&path) {
         Ok(found) => found,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
-        Err(error) => return Err(at(&path)(error)),
+        Err(error) => return Err(cache_error(&path)(error)),
     };
     let altered = |what: String| Error::Altered {
         path: path.clone(),
@@ -307,8 +310,8 @@ fn is_there(folder: &Path, file: &LockedFile, name: &str) -> Result<bool, Error>
             file.bytes
         )));
     }
-    if file.bytes <= SMALL_BYTES {
-        let hash = sha256(&path)?;
+    if file.bytes <= MAX_BYTES_HASHED_AT_START {
+        let hash = hash_file(&path)?;
         if hash != file.sha256 {
             return Err(altered(format!(
                 "has the SHA-256 {hash}, and had {} when it was fetched",
@@ -319,8 +322,8 @@ fn is_there(folder: &Path, file: &LockedFile, name: &str) -> Result<bool, Error>
     Ok(true)
 }
 
-fn read_lock(folder: &Path) -> Result<Option<Lock>, Error> {
-    let path = folder.join(LOCK);
+fn read_lock(folder: &Path) -> Result<Option<ModelLock>, Error> {
+    let path = folder.join(LOCK_FILE_NAME);
     let bytes = match std::fs::read(&path) {
         Ok(bytes) => bytes,
         Err(error)
@@ -331,7 +334,7 @@ fn read_lock(folder: &Path) -> Result<Option<Lock>, Error> {
         {
             return Ok(None);
         }
-        Err(error) => return Err(at(&path)(error)),
+        Err(error) => return Err(cache_error(&path)(error)),
     };
     match serde_json::from_slice(&bytes) {
         Ok(lock) => Ok(Some(lock)),
@@ -350,10 +353,10 @@ fn read_lock(folder: &Path) -> Result<Option<Lock>, Error> {
 ///
 /// # Errors
 /// When it can't be read.
-pub fn sha256(path: &Path) -> Result<String, Error> {
+pub fn hash_file(path: &Path) -> Result<String, Error> {
     let mut hasher = Sha256::new();
-    let mut file = File::open(path).map_err(at(path))?;
-    io::copy(&mut file, &mut hasher).map_err(at(path))?;
+    let mut file = File::open(path).map_err(cache_error(path))?;
+    io::copy(&mut file, &mut hasher).map_err(cache_error(path))?;
     Ok(hasher
         .finalize()
         .iter()
@@ -362,7 +365,7 @@ pub fn sha256(path: &Path) -> Result<String, Error> {
 }
 
 /// A file with these bytes, or as it was before.
-fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), Error> {
+fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), Error> {
     use std::io::Write as _;
     let temporary = path.with_extension(format!("new-{}", std::process::id()));
     let write = || {
@@ -371,7 +374,7 @@ fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), Error> {
         file.sync_all()?;
         std::fs::rename(&temporary, path)
     };
-    write().map_err(at(path))?;
+    write().map_err(cache_error(path))?;
     sync_folder(path)
 }
 
@@ -383,5 +386,5 @@ pub fn sync_folder(path: &Path) -> Result<(), Error> {
     let folder = path.parent().unwrap_or(path);
     File::open(folder)
         .and_then(|folder| folder.sync_all())
-        .map_err(at(folder))
+        .map_err(cache_error(folder))
 }

@@ -4,7 +4,7 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::bar::human;
+use super::bar::format_bytes;
 
 /// Why a model is not here.
 #[derive(Debug, thiserror::Error)]
@@ -13,7 +13,7 @@ pub enum Error {
     #[error("this system names no cache folder: set servers.cache_dir")]
     NoCache,
     /// The cache can't be read or written.
-    #[error("{}: {source}{}", path.display(), what_to_do(source))]
+    #[error("{}: {source}{}", path.display(), io_error_advice(source))]
     Cache {
         /// The file or folder.
         path: PathBuf,
@@ -46,7 +46,7 @@ pub enum Error {
     #[error(
         "models.hub (HF_ENDPOINT) is no address: {hub:?} ({why}); it must be as https://huggingface.co"
     )]
-    Address {
+    InvalidHubAddress {
         /// What was given.
         hub: String,
         /// What is wrong.
@@ -56,7 +56,7 @@ pub enum Error {
     #[error(
         "{variable} names a proxy that can't be used ({why}); it must be as http://HOST:PORT, https:// or socks5h://, or be empty"
     )]
-    Proxy {
+    InvalidProxy {
         /// The variable.
         variable: String,
         /// What is wrong with what it says, which may hold a password.
@@ -66,7 +66,7 @@ pub enum Error {
     #[error(
         "no HTTPS client can be made: {0}; check the proxy variables and the system's certificates"
     )]
-    Client(reqwest::Error),
+    BuildClient(reqwest::Error),
     /// The hub does not have it.
     #[error(
         "the hub has no {url}: a mirror may lack it (HF_ENDPOINT), or it was taken away; `lookalike models list` shows other models, and --model FOLDER takes files that you have"
@@ -101,9 +101,9 @@ pub enum Error {
     },
     /// The hub asks to be left alone for longer than we wait.
     #[error(
-        "the hub asks to wait for {} before {url} is asked for again: do that, or set HF_TOKEN, which is allowed more. What has arrived is kept", human_wait(*wait)
+        "the hub asks to wait for {} before {url} is asked for again: do that, or set HF_TOKEN, which is allowed more. What has arrived is kept", format_wait(*wait)
     )]
-    Wait {
+    RateLimited {
         /// What was asked for.
         url: String,
         /// For how long.
@@ -113,14 +113,14 @@ pub enum Error {
     #[error(
         "{url} is not answered as the hub does ({why}): is HF_ENDPOINT a Hugging Face hub or a mirror of it?"
     )]
-    Strange {
+    UnexpectedAnswer {
         /// What was asked for.
         url: String,
         /// What it says.
         why: String,
     },
     /// Larger than allowed, or than announced.
-    #[error("{url} is {} long; at most {} are fetched (models.max_file_bytes)", human(*bytes), human(*most))]
+    #[error("{url} is {} long; at most {} are fetched (models.max_file_bytes)", format_bytes(*bytes), format_bytes(*most))]
     TooLarge {
         /// What was asked for.
         url: String,
@@ -149,7 +149,7 @@ pub enum Error {
     #[error(
         "the hub now announces other bytes for {url} (SHA-256 {now}) than at the first fetch ({before}): they were exchanged, and are not taken. If that is meant, `lookalike models fetch {name} --renew` takes them; an index that was made with the old ones is refused then"
     )]
-    Exchanged {
+    AnnouncedChecksumChanged {
         /// What was asked for.
         url: String,
         /// The model.
@@ -161,7 +161,7 @@ pub enum Error {
     },
 }
 
-fn what_to_do(source: &io::Error) -> String {
+fn io_error_advice(source: &io::Error) -> String {
     match source.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
             "; the disk is full: make room, or set servers.cache_dir to a larger one; what has \
@@ -175,6 +175,6 @@ fn what_to_do(source: &io::Error) -> String {
     .to_owned()
 }
 
-fn human_wait(wait: Duration) -> String {
+fn format_wait(wait: Duration) -> String {
     format!("{} s", wait.as_secs().max(1))
 }

@@ -15,43 +15,43 @@ use super::error::Error;
 use super::settings::Settings;
 
 /// Kinds of proxies.
-const PROXIES: [&str; 6] = ["http", "https", "socks4", "socks4a", "socks5", "socks5h"];
+const PROXY_SCHEMES: [&str; 6] = ["http", "https", "socks4", "socks4a", "socks5", "socks5h"];
 
 /// Redirects that are followed.
-const MOST_REDIRECTS: usize = 10;
+const MAX_REDIRECTS: usize = 10;
 
 /// Why a request did not go well.
 #[derive(Debug)]
-pub enum Trouble {
+pub enum HubFailure {
     /// It may go well later.
-    Again {
+    Transient {
         /// Why it did not now.
         why: String,
         /// How long the hub asks to wait.
-        wait: Option<Duration>,
+        retry_after: Option<Duration>,
     },
     /// It never will.
-    Never(Error),
+    Permanent(Error),
 }
 
-impl Trouble {
-    fn again(why: impl Into<String>) -> Self {
-        Self::Again {
+impl HubFailure {
+    fn transient(why: impl Into<String>) -> Self {
+        Self::Transient {
             why: why.into(),
-            wait: None,
+            retry_after: None,
         }
     }
 }
 
-impl From<Error> for Trouble {
+impl From<Error> for HubFailure {
     fn from(error: Error) -> Self {
-        Self::Never(error)
+        Self::Permanent(error)
     }
 }
 
 /// What the hub says of a file.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Announced {
+pub struct AnnouncedFile {
     /// The commit, 40 hexadecimal digits.
     pub commit: Option<String>,
     /// SHA-256 of the file, which it says of large files only.
@@ -61,20 +61,20 @@ pub struct Announced {
 }
 
 /// A client of the hub.
-pub struct Client {
+pub struct HubClient {
     client: reqwest::Client,
     hub: Url,
     token: String,
-    stall: Duration,
+    stall_timeout: Duration,
 }
 
-impl Client {
+impl HubClient {
     /// A client as the settings say; proxies as the environment says.
     ///
     /// # Errors
     /// When the hub's or a proxy's address is none, or no client can be made.
     pub fn new(settings: &Settings) -> Result<Self, Error> {
-        let address = |why: String| Error::Address {
+        let address = |why: String| Error::InvalidHubAddress {
             hub: settings.hub.clone(),
             why,
         };
@@ -90,13 +90,13 @@ impl Client {
             // Followed by hand, for the headers on the way and for the token.
             .redirect(reqwest::redirect::Policy::none())
             .build()
-            .map_err(Error::Client)?;
+            .map_err(Error::BuildClient)?;
         Ok(Self {
             client,
             hub,
             // From a file, perhaps, with its newline.
             token: settings.token.trim().to_owned(),
-            stall: settings.stall_timeout,
+            stall_timeout: settings.stall_timeout,
         })
     }
 
@@ -104,13 +104,15 @@ impl Client {
     ///
     /// # Errors
     /// When it makes no address.
-    pub fn url(&self, repository: &str, revision: &str, file: &str) -> Result<Url, Error> {
+    pub fn file_url(&self, repository: &str, revision: &str, file: &str) -> Result<Url, Error> {
         let mut url = self.hub.clone();
         {
-            let mut path = url.path_segments_mut().map_err(|()| Error::Address {
-                hub: self.hub.to_string(),
-                why: "it can't have paths".to_owned(),
-            })?;
+            let mut path = url
+                .path_segments_mut()
+                .map_err(|()| Error::InvalidHubAddress {
+                    hub: self.hub.to_string(),
+                    why: "it can't have paths".to_owned(),
+                })?;
             path.pop_if_empty()
                 .extend(repository.split('/'))
                 .push("resolve")
@@ -124,8 +126,10 @@ impl Client {
     ///
     /// # Errors
     /// When it does not answer, or refuses.
-    pub async fn ask(&self, url: &Url) -> Result<Announced, Trouble> {
-        let (_, announced) = self.follow(Method::HEAD, url, HeaderMap::new()).await?;
+    pub async fn head_file(&self, url: &Url) -> Result<AnnouncedFile, HubFailure> {
+        let (_, announced) = self
+            .send_following_redirects(Method::HEAD, url, HeaderMap::new())
+            .await?;
         Ok(announced)
     }
 
@@ -134,12 +138,12 @@ impl Client {
     ///
     /// # Errors
     /// When it does not answer, or refuses.
-    pub async fn get(
+    pub async fn get_file(
         &self,
         url: &Url,
         from: u64,
         etag: Option<&str>,
-    ) -> Result<(Response, Announced), Trouble> {
+    ) -> Result<(Response, AnnouncedFile), HubFailure> {
         let mut headers = HeaderMap::new();
         if from > 0 {
             let range = format!("bytes={from}-");
@@ -148,18 +152,19 @@ impl Client {
                 headers.insert(IF_RANGE, etag);
             }
         }
-        self.follow(Method::GET, url, headers).await
+        self.send_following_redirects(Method::GET, url, headers)
+            .await
     }
 
-    async fn follow(
+    async fn send_following_redirects(
         &self,
         method: Method,
         asked: &Url,
         headers: HeaderMap,
-    ) -> Result<(Response, Announced), Trouble> {
+    ) -> Result<(Response, AnnouncedFile), HubFailure> {
         let mut url = asked.clone();
-        let mut announced = Announced::default();
-        for _ in 0..=MOST_REDIRECTS {
+        let mut announced = AnnouncedFile::default();
+        for _ in 0..=MAX_REDIRECTS {
             let mut request = self
                 .client
                 .request(method.clone(), url.clone())
@@ -169,23 +174,28 @@ impl Client {
             if !self.token.is_empty() && url.origin() == self.hub.origin() {
                 request = request.header(AUTHORIZATION, format!("Bearer {}", self.token));
             }
-            let response = tokio::time::timeout(self.stall, request.send())
+            let response = tokio::time::timeout(self.stall_timeout, request.send())
                 .await
-                .map_err(|_| Trouble::again(format!("no answer within {:?}", self.stall)))?
+                .map_err(|_| {
+                    HubFailure::transient(format!("no answer within {:?}", self.stall_timeout))
+                })?
                 .map_err(|error| {
                     if error.is_builder() {
-                        return Trouble::Never(strange(asked, causes(&error)));
+                        return HubFailure::Permanent(unexpected_answer(
+                            asked,
+                            innermost_cause(&error),
+                        ));
                     }
-                    Trouble::again(causes(&error))
+                    HubFailure::transient(innermost_cause(&error))
                 })?;
-            announced.hear(response.headers(), url.origin() == self.hub.origin());
+            announced.record_headers(response.headers(), url.origin() == self.hub.origin());
             let status = response.status();
             if !is_redirect(status) {
                 return match status {
                     StatusCode::OK
                     | StatusCode::PARTIAL_CONTENT
                     | StatusCode::RANGE_NOT_SATISFIABLE => Ok((response, announced)),
-                    _ => Err(self.judge(asked, status, response.headers())),
+                    _ => Err(self.classify_status(asked, status, response.headers())),
                 };
             }
             let next = response
@@ -193,9 +203,11 @@ impl Client {
                 .get(LOCATION)
                 .and_then(|location| location.to_str().ok())
                 .and_then(|location| url.join(location).ok())
-                .ok_or_else(|| strange(asked, "a redirect to nowhere"))?;
+                .ok_or_else(|| unexpected_answer(asked, "a redirect to nowhere"))?;
             if url.scheme() == "https" && next.scheme() != "https" {
-                return Err(strange(asked, "a redirect to an unencrypted address").into());
+                return Err(
+                    unexpected_answer(asked, "a redirect to an unencrypted address").into(),
+                );
             }
             if method == Method::HEAD && next.origin() != self.hub.origin() {
                 // Everything that is asked for was said by the hub itself.
@@ -203,10 +215,10 @@ impl Client {
             }
             url = next;
         }
-        Err(strange(asked, "more redirects than are followed").into())
+        Err(unexpected_answer(asked, "more redirects than are followed").into())
     }
 
-    fn judge(&self, url: &Url, status: StatusCode, headers: &HeaderMap) -> Trouble {
+    fn classify_status(&self, url: &Url, status: StatusCode, headers: &HeaderMap) -> HubFailure {
         let text = |name: &str| Some(headers.get(name)?.to_str().ok()?.trim().to_owned());
         match status.as_u16() {
             404 | 410 => Error::NotFound {
@@ -234,20 +246,20 @@ impl Client {
                     .to_owned(),
             }
             .into(),
-            408 | 425 | 429 | 500..=599 => Trouble::Again {
+            408 | 425 | 429 | 500..=599 => HubFailure::Transient {
                 why: format!("the hub says {status}"),
-                wait: text("retry-after")
+                retry_after: text("retry-after")
                     .and_then(|seconds| seconds.parse().ok())
                     .map(Duration::from_secs),
             },
-            _ => strange(url, format!("it says {status}")).into(),
+            _ => unexpected_answer(url, format!("it says {status}")).into(),
         }
     }
 }
 
-impl Announced {
+impl AnnouncedFile {
     /// Takes over what an answer says; what the hub itself said first counts.
-    fn hear(&mut self, headers: &HeaderMap, is_hub: bool) {
+    fn record_headers(&mut self, headers: &HeaderMap, is_hub: bool) {
         let text = |name: &str| Some(headers.get(name)?.to_str().ok()?.trim().to_owned());
         if !is_hub {
             return;
@@ -289,14 +301,14 @@ fn check_proxies(variables: impl Iterator<Item = (OsString, OsString)>) -> Resul
             Url::parse(&format!("http://{value}"))
         };
         let why = match address {
-            Ok(url) if !PROXIES.contains(&url.scheme()) => {
+            Ok(url) if !PROXY_SCHEMES.contains(&url.scheme()) => {
                 format!("{}:// is none that is known", url.scheme())
             }
             Ok(url) if url.has_host() => continue,
             Ok(_) => "it names no host".to_owned(),
             Err(error) => error.to_string(),
         };
-        return Err(Error::Proxy {
+        return Err(Error::InvalidProxy {
             variable: variable.into_owned(),
             why: why.replace(char::is_control, " "),
         });
@@ -309,15 +321,15 @@ fn is_redirect(status: StatusCode) -> bool {
 }
 
 /// An answer that is not the hub's.
-pub fn strange(url: &Url, why: impl Into<String>) -> Error {
-    Error::Strange {
+pub fn unexpected_answer(url: &Url, why: impl Into<String>) -> Error {
+    Error::UnexpectedAnswer {
         url: url.to_string(),
         why: why.into(),
     }
 }
 
 /// The innermost reason, which says most.
-pub fn causes(error: &reqwest::Error) -> String {
+pub fn innermost_cause(error: &reqwest::Error) -> String {
     let mut innermost: &dyn std::error::Error = error;
     while let Some(cause) = innermost.source() {
         innermost = cause;

@@ -1,21 +1,21 @@
 //! `models list`: every known model in a line, what is here, and what is in service.
 
-use lookalike_vision::registry::{self, Known, Origin};
-use lookalike_vision::{DEFAULT, Description, Model};
+use lookalike_vision::registry::{self, RegisteredModel, WeightsOrigin};
+use lookalike_vision::{DEFAULT_MODEL, Description, Model};
 use serde::Serialize;
 use serde_json::Value;
 
-use super::bar::human;
-use super::cache::{self, Lock, PinnedBy, Place};
-use super::measure::{self, Measured};
+use super::bar::format_bytes;
+use super::cache::{self, CachedModel, ModelLock, PinnedBy};
+use super::measure::{self, MeasuredRates};
 use crate::cli::ModelsListArgs;
-use crate::client::{self, Service};
+use crate::client::{self, ServiceClient};
 use crate::failure::Failure;
 use crate::settings::Settings;
 
 /// One model, as it is printed.
 #[derive(Debug, Serialize)]
-struct Line {
+struct ModelListing {
     name: &'static str,
     about: &'static str,
     dimension: usize,
@@ -27,14 +27,14 @@ struct Line {
     precision_at_10: Option<f32>,
     images_per_second: Option<f64>,
     device: Option<String>,
-    here: Here,
+    here: ModelCacheState,
     /// What `--model` loads, where it is here.
     #[serde(skip_serializing_if = "Option::is_none")]
     folder: Option<String>,
     /// Why what is here can't be used.
     #[serde(skip_serializing_if = "Option::is_none")]
     problem: Option<String>,
-    pinned: Pinned,
+    pinned: ChecksumSource,
     repository: Option<&'static str>,
     revision: Option<String>,
     sha256: Option<String>,
@@ -44,7 +44,7 @@ struct Line {
 /// Where a model is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-enum Here {
+enum ModelCacheState {
     Bundled,
     Fetched,
     Partly,
@@ -55,7 +55,7 @@ enum Here {
 /// Who says what its bytes must be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-enum Pinned {
+enum ChecksumSource {
     Lookalike,
     FirstFetch,
     AtFirstFetch,
@@ -66,14 +66,14 @@ enum Pinned {
 /// # Errors
 /// When the cache can't be read, a model can't be measured, or a service that was named does not
 /// answer.
-pub async fn list(settings: &Settings, args: &ModelsListArgs) -> Result<(), Failure> {
-    let in_service = in_service(settings, args).await?;
-    let models = cache::folder(settings).map_err(super::failed)?;
+pub async fn run_list(settings: &Settings, args: &ModelsListArgs) -> Result<(), Failure> {
+    let in_service = served_model(settings, args).await?;
+    let models = cache::models_folder(settings).map_err(super::failed)?;
     let mut lines = Vec::new();
-    for known in registry::all() {
-        lines.push(Line::of(known, &models)?);
+    for known in registry::list_models() {
+        lines.push(ModelListing::for_model(known, &models)?);
     }
-    let mut measured = Measured::read(&models);
+    let mut measured = MeasuredRates::read_cached(&models);
     let mut failure = None;
     if args.measure {
         let mut settings = settings.clone();
@@ -81,12 +81,12 @@ pub async fn list(settings: &Settings, args: &ModelsListArgs) -> Result<(), Fail
             settings.vision.device.clone_from(device);
         }
         for line in &lines {
-            let (Some(loadable), Some(sha256)) = (line.loadable(), &line.sha256) else {
+            let (Some(loadable), Some(sha256)) = (line.load_path(), &line.sha256) else {
                 continue;
             };
             eprintln!("measuring {}", line.name);
-            match measure::measure(&settings, loadable).await {
-                Ok(rate) => measured.remember(&models, sha256, rate),
+            match measure::measure_model(&settings, loadable).await {
+                Ok(rate) => measured.record_rate(&models, sha256, rate),
                 Err(problem) => {
                     failure = Some(format!("{} can't be measured: {problem}", line.name));
                 }
@@ -94,7 +94,7 @@ pub async fn list(settings: &Settings, args: &ModelsListArgs) -> Result<(), Fail
         }
     }
     for line in &mut lines {
-        if let Some(rate) = line.sha256.as_ref().and_then(|sum| measured.rate(sum)) {
+        if let Some(rate) = line.sha256.as_ref().and_then(|sum| measured.rate_for(sum)) {
             line.images_per_second = Some((rate.images_per_second * 10.0).round() / 10.0);
             line.device = Some(rate.device.clone());
         }
@@ -110,15 +110,18 @@ pub async fn list(settings: &Settings, args: &ModelsListArgs) -> Result<(), Fail
             "folder": models.display().to_string(),
         }));
     } else {
-        print(&lines, in_service.as_ref());
+        print_table(&lines, in_service.as_ref());
     }
     failure.map_or(Ok(()), |problem| Err(Failure::failed(problem)))
 }
 
 /// The model of the lookalike that runs, if one does.
-async fn in_service(settings: &Settings, args: &ModelsListArgs) -> Result<Option<Value>, Failure> {
-    let answer = match Service::find(settings) {
-        Ok(service) => service.get("/v1/stats", &[]).await,
+async fn served_model(
+    settings: &Settings,
+    args: &ModelsListArgs,
+) -> Result<Option<Value>, Failure> {
+    let answer = match ServiceClient::from_settings(settings) {
+        Ok(service) => service.get_json("/v1/stats", &[]).await,
         Err(failure) => Err(failure),
     };
     match answer {
@@ -129,9 +132,13 @@ async fn in_service(settings: &Settings, args: &ModelsListArgs) -> Result<Option
     }
 }
 
-impl Line {
-    fn of(known: &'static Known, models: &std::path::Path) -> Result<Self, Failure> {
-        let description = Description::bundled(known.name).expect("known models are described");
+impl ModelListing {
+    fn for_model(
+        known: &'static RegisteredModel,
+        models: &std::path::Path,
+    ) -> Result<Self, Failure> {
+        let description =
+            Description::find_bundled(known.name).expect("known models are described");
         let mut line = Self {
             name: known.name,
             about: known.about,
@@ -143,30 +150,30 @@ impl Line {
             precision_at_10: known.precision_at_10,
             images_per_second: None,
             device: None,
-            here: Here::Bundled,
+            here: ModelCacheState::Bundled,
             folder: None,
             problem: None,
-            pinned: Pinned::Lookalike,
+            pinned: ChecksumSource::Lookalike,
             repository: None,
             revision: None,
             sha256: None,
             in_service: false,
         };
-        let Origin::Hub(hub) = known.origin else {
+        let WeightsOrigin::Hub(hub) = known.origin else {
             let model = Model::load_description(known.name).map_err(Failure::failed)?;
             line.sha256 = Some(model.checksum);
             line.bytes = Some(Model::bundled_bytes());
             return Ok(line);
         };
-        let place = Place::new(models, known, hub);
+        let place = CachedModel::new(models, known, hub);
         line.repository = Some(hub.repository);
-        let lock = place.lock();
-        let complete = place.complete();
+        let lock = place.read_current_lock();
+        let complete = place.complete_folder();
         line.here = match (&lock, &complete) {
-            (Ok(_), Ok(Some(_))) => Here::Fetched,
-            (Ok(Some(lock)), Ok(None)) if place.has_part(lock) => Here::Partly,
-            (Ok(_), Ok(None)) => Here::No,
-            _ => Here::Altered,
+            (Ok(_), Ok(Some(_))) => ModelCacheState::Fetched,
+            (Ok(Some(lock)), Ok(None)) if place.has_part(lock) => ModelCacheState::Partly,
+            (Ok(_), Ok(None)) => ModelCacheState::No,
+            _ => ModelCacheState::Altered,
         };
         if let Err(error) = &complete {
             line.problem = Some(error.to_string());
@@ -174,13 +181,17 @@ impl Line {
         if let Ok(Some(folder)) = complete {
             line.folder = Some(folder.display().to_string());
         }
-        line.pinned = Pinned::AtFirstFetch;
-        if let Some(lock) = lock.ok().flatten().or_else(|| Lock::pinned(known, &hub)) {
+        line.pinned = ChecksumSource::AtFirstFetch;
+        if let Some(lock) = lock
+            .ok()
+            .flatten()
+            .or_else(|| ModelLock::from_pins(known, &hub))
+        {
             line.pinned = match lock.pinned {
-                PinnedBy::Lookalike => Pinned::Lookalike,
-                PinnedBy::FirstFetch => Pinned::FirstFetch,
+                PinnedBy::Lookalike => ChecksumSource::Lookalike,
+                PinnedBy::FirstFetch => ChecksumSource::FirstFetch,
             };
-            line.bytes = Some(lock.bytes());
+            line.bytes = Some(lock.total_bytes());
             line.sha256 = lock.files.first().map(|file| file.sha256.clone());
             line.revision = Some(lock.revision);
         }
@@ -188,16 +199,16 @@ impl Line {
     }
 
     /// What a model is loaded by, if it is here.
-    fn loadable(&self) -> Option<&str> {
+    fn load_path(&self) -> Option<&str> {
         match self.here {
-            Here::Bundled => Some(DEFAULT),
-            Here::Fetched => self.folder.as_deref(),
-            Here::Partly | Here::Altered | Here::No => None,
+            ModelCacheState::Bundled => Some(DEFAULT_MODEL),
+            ModelCacheState::Fetched => self.folder.as_deref(),
+            ModelCacheState::Partly | ModelCacheState::Altered | ModelCacheState::No => None,
         }
     }
 }
 
-fn print(lines: &[Line], in_service: Option<&Value>) {
+fn print_table(lines: &[ModelListing], in_service: Option<&Value>) {
     println!(
         "  {:<15} {:>9} {:>5} {:>10}  {:<17} {:<5} {:>5} {:>8}  {:<9} checksum",
         "name", "dimension", "input", "size", "licence", "words", "P@10", "images/s", "here"
@@ -210,22 +221,22 @@ fn print(lines: &[Line], in_service: Option<&Value>) {
             line.name,
             line.dimension,
             line.input[2],
-            number(line.bytes.map(human)),
+            number(line.bytes.map(format_bytes)),
             line.licence,
             if line.text { "yes" } else { "no" },
             number(line.precision_at_10.map(|p| format!("{p:.2}"))),
             number(line.images_per_second.map(|n| format!("{n:.1}"))),
             match line.here {
-                Here::Bundled => "bundled",
-                Here::Fetched => "fetched",
-                Here::Partly => "in part",
-                Here::Altered => "ALTERED",
-                Here::No => "no",
+                ModelCacheState::Bundled => "bundled",
+                ModelCacheState::Fetched => "fetched",
+                ModelCacheState::Partly => "in part",
+                ModelCacheState::Altered => "ALTERED",
+                ModelCacheState::No => "no",
             },
             match line.pinned {
-                Pinned::Lookalike => "pinned",
-                Pinned::FirstFetch => "of the first fetch",
-                Pinned::AtFirstFetch => "at first fetch",
+                ChecksumSource::Lookalike => "pinned",
+                ChecksumSource::FirstFetch => "of the first fetch",
+                ChecksumSource::AtFirstFetch => "at first fetch",
             },
         );
     }

@@ -10,36 +10,36 @@ use serde::{Deserialize, Serialize};
 use crate::settings::Settings;
 
 /// How long a model is measured, after the first batch.
-const LEAST_TIME: Duration = Duration::from_secs(3);
+const MIN_MEASURING_TIME: Duration = Duration::from_secs(3);
 
 /// What was measured, by machine, device and weights.
 #[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct Measured {
-    rates: BTreeMap<String, Rate>,
+pub struct MeasuredRates {
+    rates: BTreeMap<String, MeasuredRate>,
 }
 
 /// One measurement.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Rate {
+pub struct MeasuredRate {
     /// Images a second, network only, in batches as they are set.
     pub images_per_second: f64,
     /// The device, in words.
     pub device: String,
     /// When, in milliseconds since 1970.
-    pub at: i64,
+    pub measured_at_ms: i64,
 }
 
-fn file(models: &Path) -> PathBuf {
+fn rates_path(models: &Path) -> PathBuf {
     models.join("measured.json")
 }
 
 /// Of several machines that share a cache folder, each has its own numbers.
-fn key(checksum: &str) -> String {
-    format!("{} {checksum}", host())
+fn rate_key(checksum: &str) -> String {
+    format!("{} {checksum}", host_name())
 }
 
-fn host() -> String {
+fn host_name() -> String {
     let mut name = [0_u8; 256];
     // SAFETY: the buffer is ours, and its last byte is left 0 whatever the system writes.
     let result = unsafe { libc::gethostname(name.as_mut_ptr().cast(), name.len() - 1) };
@@ -51,25 +51,25 @@ fn host() -> String {
     }
 }
 
-impl Measured {
+impl MeasuredRates {
     /// What was measured earlier; nothing where that can't be read.
-    pub fn read(models: &Path) -> Self {
-        std::fs::read(file(models))
+    pub fn read_cached(models: &Path) -> Self {
+        std::fs::read(rates_path(models))
             .ok()
             .and_then(|bytes| serde_json::from_slice(&bytes).ok())
             .unwrap_or_default()
     }
 
     /// What was measured on this machine with these weights.
-    pub fn rate(&self, checksum: &str) -> Option<&Rate> {
-        self.rates.get(&key(checksum))
+    pub fn rate_for(&self, checksum: &str) -> Option<&MeasuredRate> {
+        self.rates.get(&rate_key(checksum))
     }
 
     /// Remembers a measurement. What can't be written is only measured again.
-    pub fn remember(&mut self, models: &Path, checksum: &str, rate: Rate) {
-        self.rates.insert(key(checksum), rate);
+    pub fn record_rate(&mut self, models: &Path, checksum: &str, rate: MeasuredRate) {
+        self.rates.insert(rate_key(checksum), rate);
         let text = serde_json::to_vec_pretty(self).expect("rates are plain data");
-        let path = file(models);
+        let path = rates_path(models);
         let temporary = models.join(format!("measured.new-{}", std::process::id()));
         let written = std::fs::create_dir_all(models)
             .and_then(|()| std::fs::write(&temporary, text))
@@ -84,7 +84,7 @@ impl Measured {
 ///
 /// # Errors
 /// When it can't be loaded or does not run, in words.
-pub async fn measure(settings: &Settings, model: &str) -> Result<Rate, String> {
+pub async fn measure_model(settings: &Settings, model: &str) -> Result<MeasuredRate, String> {
     let mut vision = settings.vision.clone();
     vision.model = model.to_owned();
     let most = vision.batch_images.max(1);
@@ -101,19 +101,19 @@ pub async fn measure(settings: &Settings, model: &str) -> Result<Rate, String> {
         .collect();
     let batch = vec![input; most];
     let run = async || {
-        let vectors = engine.embed(batch.clone()).await;
+        let vectors = engine.embed_images(batch.clone()).await;
         vectors.map(|_| ()).map_err(|error| error.to_string())
     };
     // The first one finds its memory and its kernels.
     run().await?;
     let (begun, mut images) = (Instant::now(), 0_usize);
-    while begun.elapsed() < LEAST_TIME || images == 0 {
+    while begun.elapsed() < MIN_MEASURING_TIME || images == 0 {
         run().await?;
         images += most;
     }
-    Ok(Rate {
+    Ok(MeasuredRate {
         images_per_second: images as f64 / begun.elapsed().as_secs_f64(),
         device: engine.device_line(),
-        at: super::cache::now_millis(),
+        measured_at_ms: super::cache::now_millis(),
     })
 }

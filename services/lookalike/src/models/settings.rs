@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 /// How models are fetched. They are kept in the cache folder of the servers' programs
-/// (`servers.cache_dir`), in `models`.
+/// (`servers.cache_dir`), in `run_models`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Settings {
@@ -23,10 +23,10 @@ pub struct Settings {
     #[serde(with = "lookalike_chassis::settings::duration")]
     pub stall_timeout: Duration,
     /// Attempts in a row that may bring nothing new before a fetch is given up.
-    pub attempts: u32,
+    pub max_attempts: u32,
     /// The longest that is waited between two attempts.
     #[serde(with = "lookalike_chassis::settings::duration")]
-    pub max_wait: Duration,
+    pub max_retry_interval: Duration,
 }
 
 impl Default for Settings {
@@ -37,8 +37,8 @@ impl Default for Settings {
             max_file_bytes: 4 << 30,
             connect_timeout: Duration::from_secs(15),
             stall_timeout: Duration::from_secs(30),
-            attempts: 6,
-            max_wait: Duration::from_secs(60),
+            max_attempts: 6,
+            max_retry_interval: Duration::from_secs(60),
         }
     }
 }

@@ -5,7 +5,7 @@ use std::io::{IsTerminal as _, Write as _};
 use crate::failure::Failure;
 
 /// Whether somebody is there who can answer.
-pub(super) fn is_possible() -> bool {
+pub(super) fn is_terminal() -> bool {
     std::io::stdin().is_terminal()
 }
 
@@ -13,7 +13,7 @@ pub(super) fn is_possible() -> bool {
 ///
 /// # Errors
 /// When the terminal can't be read.
-pub(super) async fn ask(question: &str) -> Result<bool, Failure> {
+pub(super) async fn ask_yes_no(question: &str) -> Result<bool, Failure> {
     eprint!("{question} [y/N] ");
     std::io::stderr().flush().map_err(Failure::failed)?;
     let (told, answered) = tokio::sync::oneshot::channel();
@@ -24,16 +24,16 @@ pub(super) async fn ask(question: &str) -> Result<bool, Failure> {
         // Whoever asked may have left.
         let _ = told.send(read.map(|_| line));
     });
-    let unanswered = Unanswered;
+    let unanswered = UnansweredPrompt;
     let line = answered.await.map_err(Failure::failed)?;
     std::mem::forget(unanswered);
     Ok(is_yes(&line.map_err(Failure::failed)?))
 }
 
 /// Ends the question's line where no answer did.
-struct Unanswered;
+struct UnansweredPrompt;
 
-impl Drop for Unanswered {
+impl Drop for UnansweredPrompt {
     fn drop(&mut self) {
         eprintln!();
     }

@@ -4,85 +4,95 @@
 use std::collections::HashSet;
 
 use futures_util::StreamExt as _;
-use lookalike_index::{Consistency, Error, Filter, Hit, Image, Index, SearchQuery};
+use lookalike_index::{
+    Error, Index, IndexHit, IndexedImage, ReadConsistency, RowFilter, SearchQuery,
+};
 use serde_json::{Value, json};
 
 /// Neighbours of each picture.
-const NEAREST: usize = 10;
+const NEIGHBOURS: usize = 10;
 
 /// Searches at once.
-const SEARCHES_AT_ONCE: usize = 4;
+const MAX_CONCURRENT_SEARCHES: usize = 4;
 
 /// A picture that both were asked about.
 #[derive(Debug, Clone)]
-pub(super) struct Query {
-    pub image: Image,
+pub(super) struct ImageComparison {
+    pub image: IndexedImage,
     /// Its nearest neighbours before and after, nearest first, without itself.
-    pub near: [Vec<Hit>; 2],
+    pub neighbours: [Vec<IndexHit>; 2],
 }
 
-impl Query {
+impl ImageComparison {
     /// Neighbours that both have.
-    pub(super) fn common(&self) -> HashSet<&str> {
-        let [before, after] = &self.near;
+    pub(super) fn shared_ids(&self) -> HashSet<&str> {
+        let [before, after] = &self.neighbours;
         let before: HashSet<&str> = before.iter().map(|hit| &*hit.image.id).collect();
         let after = after.iter().map(|hit| &*hit.image.id);
         after.filter(|id| before.contains(id)).collect()
     }
 
-    fn of(&self) -> usize {
-        self.near[0].len().max(self.near[1].len())
+    fn neighbour_count(&self) -> usize {
+        self.neighbours[0].len().max(self.neighbours[1].len())
     }
 
-    pub(super) fn share(&self) -> f64 {
-        self.common().len() as f64 / self.of().max(1) as f64
+    pub(super) fn shared_fraction(&self) -> f64 {
+        self.shared_ids().len() as f64 / self.neighbour_count().max(1) as f64
     }
 
-    fn same_first(&self) -> bool {
-        let first = |near: &[Hit]| near.first().map(|hit| hit.image.id.clone());
-        first(&self.near[0]) == first(&self.near[1])
+    fn has_same_first(&self) -> bool {
+        let first = |near: &[IndexHit]| near.first().map(|hit| hit.image.id.clone());
+        first(&self.neighbours[0]) == first(&self.neighbours[1])
     }
 }
 
 /// All pictures that both were asked about, those first in which they differ most.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Compared {
-    pub queries: Vec<Query>,
+pub(super) struct ModelComparison {
+    pub images: Vec<ImageComparison>,
 }
 
-impl Compared {
+impl ModelComparison {
     /// The share of common neighbours.
-    pub(super) fn shared(&self) -> f64 {
-        let common: usize = self.queries.iter().map(|query| query.common().len()).sum();
-        let of: usize = self.queries.iter().map(Query::of).sum();
+    pub(super) fn shared_fraction(&self) -> f64 {
+        let common: usize = self
+            .images
+            .iter()
+            .map(|query| query.shared_ids().len())
+            .sum();
+        let of: usize = self
+            .images
+            .iter()
+            .map(ImageComparison::neighbour_count)
+            .sum();
         common as f64 / of.max(1) as f64
     }
 
     /// The share of pictures with the same first neighbour.
-    fn same_first(&self) -> f64 {
-        let same = self.queries.iter().filter(|query| query.same_first());
-        same.count() as f64 / self.queries.len().max(1) as f64
+    fn same_first_fraction(&self) -> f64 {
+        let same = self.images.iter().filter(|query| query.has_same_first());
+        same.count() as f64 / self.images.len().max(1) as f64
     }
 
-    pub(super) fn lines(&self) -> Vec<String> {
-        if self.queries.is_empty() {
+    pub(super) fn summary_lines(&self) -> Vec<String> {
+        if self.images.is_empty() {
             return vec!["there are no two pictures that could be compared".to_owned()];
         }
         vec![format!(
-            "of the {NEAREST} nearest neighbours of {} pictures, {:.0} % are the same; the very \
+            "of the {NEIGHBOURS} nearest neighbours of {} pictures, {:.0} % are the same; the very \
              first is the same for {:.0} %",
-            self.queries.len(),
-            self.shared() * 100.0,
-            self.same_first() * 100.0
+            self.images.len(),
+            self.shared_fraction() * 100.0,
+            self.same_first_fraction() * 100.0
         )]
     }
 
-    pub(super) fn json(&self) -> Value {
+    pub(super) fn to_json(&self) -> Value {
         json!({
-            "pictures": self.queries.len(),
-            "neighbours": NEAREST,
-            "shared": self.shared(),
-            "same_first": self.same_first(),
+            "pictures": self.images.len(),
+            "neighbours": NEIGHBOURS,
+            "shared": self.shared_fraction(),
+            "same_first_neighbour": self.same_first_fraction(),
         })
     }
 }
@@ -91,45 +101,54 @@ impl Compared {
 ///
 /// # Errors
 /// As the server says.
-pub(super) async fn compare(
+pub(super) async fn compare_models(
     before: &Index,
     after: &Index,
     ids: &[String],
-) -> Result<Compared, Error> {
-    let asked = ids.iter().map(|id| query(before, after, id));
-    let mut asked = futures_util::stream::iter(asked).buffered(SEARCHES_AT_ONCE);
+) -> Result<ModelComparison, Error> {
+    let asked = ids.iter().map(|id| compare_image(before, after, id));
+    let mut asked = futures_util::stream::iter(asked).buffered(MAX_CONCURRENT_SEARCHES);
     let mut queries = Vec::new();
     while let Some(query) = asked.next().await {
-        queries.extend(query?.filter(|query| query.of() > 0));
+        queries.extend(query?.filter(|query| query.neighbour_count() > 0));
     }
-    queries.sort_by(|a, b| a.share().total_cmp(&b.share()));
-    Ok(Compared { queries })
+    queries.sort_by(|a, b| a.shared_fraction().total_cmp(&b.shared_fraction()));
+    Ok(ModelComparison { images: queries })
 }
 
 /// `None` where it is gone by now.
-async fn query(before: &Index, after: &Index, id: &str) -> Result<Option<Query>, Error> {
+async fn compare_image(
+    before: &Index,
+    after: &Index,
+    id: &str,
+) -> Result<Option<ImageComparison>, Error> {
     let ids = [id.to_owned()];
-    let images = before.get(&ids, Consistency::Bounded).await?;
+    let images = before.fetch_images(&ids, ReadConsistency::Bounded).await?;
     let Some(image) = images.into_iter().next() else {
         return Ok(None);
     };
-    let (near_before, near_after) = tokio::try_join!(near(before, id), near(after, id))?;
-    Ok(near_before.zip(near_after).map(|(before, after)| Query {
-        image,
-        near: [before, after],
-    }))
+    let (near_before, near_after) = tokio::try_join!(
+        nearest_neighbours(before, id),
+        nearest_neighbours(after, id)
+    )?;
+    Ok(near_before
+        .zip(near_after)
+        .map(|(before, after)| ImageComparison {
+            image,
+            neighbours: [before, after],
+        }))
 }
 
-async fn near(index: &Index, id: &str) -> Result<Option<Vec<Hit>>, Error> {
-    let Some(vector) = index.vector_of(id, Consistency::Bounded).await? else {
+async fn nearest_neighbours(index: &Index, id: &str) -> Result<Option<Vec<IndexHit>>, Error> {
+    let Some(vector) = index.fetch_vector(id, ReadConsistency::Bounded).await? else {
         return Ok(None);
     };
     let query = SearchQuery {
-        limit: NEAREST,
-        filter: Filter::NotId(vec![id.to_owned()]),
+        limit: NEIGHBOURS,
+        filter: RowFilter::NotId(vec![id.to_owned()]),
         ..SearchQuery::default()
     };
-    index.search(&vector, &query).await.map(Some)
+    index.search_by_vector(&vector, &query).await.map(Some)
 }
 
 #[cfg(test)]
@@ -138,32 +157,32 @@ mod tests {
 
     #[test]
     fn what_is_common_is_counted() {
-        let hits = |ids: &str| -> Vec<Hit> {
+        let hits = |ids: &str| -> Vec<IndexHit> {
             let ids = ids.chars().map(String::from);
-            ids.map(|id| Hit {
-                image: Image {
+            ids.map(|id| IndexHit {
+                image: IndexedImage {
                     id,
-                    ..Image::default()
+                    ..IndexedImage::default()
                 },
                 score: 0.5,
             })
             .collect()
         };
-        let query = |before: &str, after: &str| Query {
-            image: Image::default(),
-            near: [hits(before), hits(after)],
+        let query = |before: &str, after: &str| ImageComparison {
+            image: IndexedImage::default(),
+            neighbours: [hits(before), hits(after)],
         };
-        let compared = Compared {
-            queries: vec![query("abcd", "bdxy"), query("ab", "ab")],
+        let compared = ModelComparison {
+            images: vec![query("abcd", "bdxy"), query("ab", "ab")],
         };
-        assert!((compared.queries[0].share() - 0.5).abs() < 1e-9);
-        assert!((compared.shared() - 4.0 / 6.0).abs() < 1e-9);
-        assert!((compared.same_first() - 0.5).abs() < 1e-9);
+        assert!((compared.images[0].shared_fraction() - 0.5).abs() < 1e-9);
+        assert!((compared.shared_fraction() - 4.0 / 6.0).abs() < 1e-9);
+        assert!((compared.same_first_fraction() - 0.5).abs() < 1e-9);
         assert!(
-            compared.lines()[0].contains("67 %"),
+            compared.summary_lines()[0].contains("67 %"),
             "{:?}",
-            compared.lines()
+            compared.summary_lines()
         );
-        assert!(Compared::default().lines()[0].contains("no two"));
+        assert!(ModelComparison::default().summary_lines()[0].contains("no two"));
     }
 }

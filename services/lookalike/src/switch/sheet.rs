@@ -9,21 +9,21 @@ use std::path::{Path, PathBuf};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use futures_util::StreamExt as _;
-use lookalike_index::{Hit, Image};
-use lookalike_proto::{Library, RelativePath};
+use lookalike_index::{IndexHit, IndexedImage};
+use lookalike_proto::{LibraryName, RelativePath};
 use lookalike_vision::Limits;
 
-use super::compare::{Compared, Query};
+use super::compare::{ImageComparison, ModelComparison};
 use crate::failure::Failure;
 
 /// The longer side of the pictures in the file, in pixels.
-const SIDE: u32 = 128;
+const THUMBNAIL_SIDE_PX: u32 = 128;
 
 /// Pictures with their neighbours: with all thumbnails, some 3 MB at the very most.
-const MOST_QUERIES: usize = 24;
+const MAX_IMAGES: usize = 24;
 
 /// Pictures that are made small at once.
-const AT_ONCE: usize = 2;
+const MAX_CONCURRENT_THUMBNAILS: usize = 2;
 
 const STYLE: &str = include_str!("sheet.css");
 
@@ -32,7 +32,7 @@ const STYLE: &str = include_str!("sheet.css");
 ///
 /// # Errors
 /// When its folder is not there, or it is one itself.
-pub(super) fn check_place(path: &Path) -> Result<(), Failure> {
+pub(super) fn check_sheet_path(path: &Path) -> Result<(), Failure> {
     if path.as_os_str().is_empty() || path.is_dir() {
         return Err(Failure::usage(format!(
             "--sheet must name a file, and {path:?} is none"
@@ -52,39 +52,39 @@ pub(super) fn check_place(path: &Path) -> Result<(), Failure> {
 }
 
 /// The page.
-pub(super) async fn page(
+pub(super) async fn build_sheet(
     models: [&str; 2],
-    compared: &Compared,
-    libraries: &BTreeMap<Library, PathBuf>,
+    compared: &ModelComparison,
+    libraries: &BTreeMap<LibraryName, PathBuf>,
     limits: &Limits,
 ) -> String {
-    let queries: Vec<&Query> = compared.queries.iter().take(MOST_QUERIES).collect();
-    let mut images: BTreeMap<&str, &Image> = BTreeMap::new();
+    let queries: Vec<&ImageComparison> = compared.images.iter().take(MAX_IMAGES).collect();
+    let mut images: BTreeMap<&str, &IndexedImage> = BTreeMap::new();
     for query in &queries {
-        let near = query.near.iter().flatten().map(|hit| &hit.image);
+        let near = query.neighbours.iter().flatten().map(|hit| &hit.image);
         for image in near.chain([&query.image]) {
             images.insert(&image.id, image);
         }
     }
     let small = images
         .values()
-        .map(|image| thumbnail(image, libraries, limits));
+        .map(|image| load_thumbnail(image, libraries, limits));
     let small: Vec<Option<Vec<u8>>> = futures_util::stream::iter(small)
-        .buffered(AT_ONCE)
+        .buffered(MAX_CONCURRENT_THUMBNAILS)
         .collect()
         .await;
     let thumbnails = images.keys().copied().zip(small).collect();
-    render(models, compared, &queries, &thumbnails)
+    render_sheet(models, compared, &queries, &thumbnails)
 }
 
 /// A small picture, where its file can be read.
-async fn thumbnail(
-    image: &Image,
-    libraries: &BTreeMap<Library, PathBuf>,
+async fn load_thumbnail(
+    image: &IndexedImage,
+    libraries: &BTreeMap<LibraryName, PathBuf>,
     limits: &Limits,
 ) -> Option<Vec<u8>> {
-    let root = libraries.get(&Library::new(&image.library).ok()?)?;
-    let path = RelativePath::new(&*image.path).ok()?.below(root);
+    let root = libraries.get(&LibraryName::new(&image.library).ok()?)?;
+    let path = RelativePath::new(&*image.path).ok()?.join_to(root);
     let limits = limits.clone();
     let made = tokio::task::spawn_blocking(move || {
         let metadata = std::fs::symlink_metadata(&path).ok()?;
@@ -92,18 +92,18 @@ async fn thumbnail(
             return None;
         }
         let bytes = std::fs::read(&path).ok()?;
-        lookalike_vision::thumbnail(&bytes, SIDE, &limits).ok()
+        lookalike_vision::encode_thumbnail(&bytes, THUMBNAIL_SIDE_PX, &limits).ok()
     });
     made.await.ok()?
 }
 
-fn render(
+fn render_sheet(
     models: [&str; 2],
-    compared: &Compared,
-    queries: &[&Query],
+    compared: &ModelComparison,
+    queries: &[&ImageComparison],
     thumbnails: &BTreeMap<&str, Option<Vec<u8>>>,
 ) -> String {
-    let models = models.map(escape);
+    let models = models.map(escape_html);
     let mut page = format!(
         "<!doctype html>\n<html lang=\"en\">\n<meta charset=\"utf-8\">\n\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
@@ -126,8 +126,8 @@ fn render(
         "</style>\n<header><h1>{} or {}</h1>",
         models[0], models[1]
     );
-    for line in compared.lines() {
-        let _ = writeln!(page, "<p>{}.</p>", escape(&line));
+    for line in compared.summary_lines() {
+        let _ = writeln!(page, "<p>{}.</p>", escape_html(&line));
     }
     let _ = writeln!(
         page,
@@ -137,16 +137,21 @@ fn render(
         queries.len()
     );
     for query in queries {
-        row(&mut page, query, &models, &names);
+        render_row(&mut page, query, &models, &names);
     }
     page.push_str("</main>\n</html>\n");
     page
 }
 
-fn row(page: &mut String, query: &Query, models: &[String; 2], names: &BTreeMap<&str, usize>) {
-    let common = query.common();
-    let picture = |image: &Image| {
-        let place = escape(&format!("{}/{}", image.library, image.path));
+fn render_row(
+    page: &mut String,
+    query: &ImageComparison,
+    models: &[String; 2],
+    names: &BTreeMap<&str, usize>,
+) {
+    let common = query.shared_ids();
+    let picture = |image: &IndexedImage| {
+        let place = escape_html(&format!("{}/{}", image.library, image.path));
         let number = names.get(&*image.id).copied().unwrap_or_default();
         format!(
             "<span class=\"photo p{number}\" role=\"img\" aria-label=\"{place}\" title=\"{place}\">\
@@ -159,9 +164,9 @@ fn row(page: &mut String, query: &Query, models: &[String; 2], names: &BTreeMap<
         picture(&query.image),
         common.len()
     );
-    for (model, near) in models.iter().zip(&query.near) {
+    for (model, near) in models.iter().zip(&query.neighbours) {
         let _ = write!(page, "<h2>{model}</h2><div class=\"near\">");
-        for Hit { image, score } in near {
+        for IndexHit { image, score } in near {
             let kind = match common.contains(&*image.id) {
                 true => "common",
                 false => "own",
@@ -178,7 +183,7 @@ fn row(page: &mut String, query: &Query, models: &[String; 2], names: &BTreeMap<
 }
 
 /// Text for between tags and quotes.
-fn escape(text: &str) -> String {
+fn escape_html(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for c in text.chars() {
         match c {
@@ -199,10 +204,10 @@ mod tests {
     #[test]
     fn a_place_that_is_none_is_told_early() {
         let dir = tempfile::tempdir().unwrap();
-        check_place(Path::new("sheet.html")).unwrap();
-        check_place(&dir.path().join("sheet.html")).unwrap();
+        check_sheet_path(Path::new("sheet.html")).unwrap();
+        check_sheet_path(&dir.path().join("sheet.html")).unwrap();
         for wrong in [dir.path(), &dir.path().join("no/sheet.html"), Path::new("")] {
-            let failure = check_place(wrong).unwrap_err();
+            let failure = check_sheet_path(wrong).unwrap_err();
             assert!(failure.to_string().contains("--sheet"), "{failure}");
         }
         assert!(!dir.path().join("no").exists());
@@ -211,15 +216,15 @@ mod tests {
     #[tokio::test]
     async fn the_page_shows_both_and_each_picture_once() {
         let dir = tempfile::tempdir().unwrap();
-        let image = |id: &str| Image {
+        let image = |id: &str| IndexedImage {
             id: id.into(),
             library: "shop".into(),
             path: format!("{id}<b>.png"),
-            ..Image::default()
+            ..IndexedImage::default()
         };
-        let hits = |ids: &[&str]| -> Vec<Hit> {
+        let hits = |ids: &[&str]| -> Vec<IndexHit> {
             let ids = ids.iter();
-            ids.map(|id| Hit {
+            ids.map(|id| IndexHit {
                 image: image(id),
                 score: 0.25,
             })
@@ -242,16 +247,16 @@ mod tests {
         for id in ["a", "b"] {
             std::fs::copy(&sample, dir.path().join(format!("{id}<b>.png"))).unwrap();
         }
-        let compared = Compared {
-            queries: vec![Query {
+        let compared = ModelComparison {
+            images: vec![ImageComparison {
                 image: image("a"),
-                near: [hits(&["b", "c"]), hits(&["b", "d"])],
+                neighbours: [hits(&["b", "c"]), hits(&["b", "d"])],
             }],
         };
-        let library = Library::new("shop").unwrap();
+        let library = LibraryName::new("shop").unwrap();
         let libraries = BTreeMap::from([(library, dir.path().to_owned())]);
         let limits = Limits::default();
-        let page = page(["old", "<new>"], &compared, &libraries, &limits).await;
+        let page = build_sheet(["old", "<new>"], &compared, &libraries, &limits).await;
         assert_eq!(page.matches("url(data:image/jpeg;base64,").count(), 2);
         assert_eq!(page.matches("<figure class=\"common\">").count(), 2);
         assert_eq!(page.matches("<figure class=\"own\">").count(), 2);

@@ -6,19 +6,19 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use indicatif::{HumanDuration, ProgressBar, ProgressStyle};
-use lookalike_embedder::switch::Pass;
+use lookalike_embedder::switch::CopyPass;
 
 /// Between two plain lines of progress.
-const LINE_EVERY: Duration = Duration::from_secs(5);
+const PLAIN_LINE_INTERVAL: Duration = Duration::from_secs(5);
 
-pub(super) struct Told {
+pub(super) struct RolloverProgress {
     quiet: bool,
     on_terminal: bool,
     bar: Mutex<Option<ProgressBar>>,
     last_line: Mutex<Instant>,
 }
 
-impl Told {
+impl RolloverProgress {
     pub(super) fn new(quiet: bool) -> Self {
         Self {
             quiet,
@@ -29,21 +29,21 @@ impl Told {
     }
 
     /// A line that stays.
-    pub(super) fn line(&self, line: &str) {
-        self.done();
+    pub(super) fn print_line(&self, line: &str) {
+        self.clear_bar();
         if !self.quiet {
             eprintln!("{line}");
         }
     }
 
     /// A line that stays, also beside JSON: what the user must know.
-    pub(super) fn always(&self, line: &str) {
-        self.done();
+    pub(super) fn print_even_with_json(&self, line: &str) {
+        self.clear_bar();
         eprintln!("{line}");
     }
 
     /// How far a pass is.
-    pub(super) fn pass(&self, pass: &Pass, of: u64, begun: Instant) {
+    pub(super) fn show_pass(&self, pass: &CopyPass, of: u64, begun: Instant) {
         let elapsed = begun.elapsed().as_secs_f64().max(0.001);
         let rate = pass.rows as f64 / elapsed;
         let of = of.max(pass.rows);
@@ -52,12 +52,12 @@ impl Told {
             let left = Duration::from_secs(((of - pass.rows) as f64 / rate).ceil() as u64);
             message = format!("{message}, {} left", HumanDuration(left));
         }
-        self.progress("copying", pass.rows, of, &message);
+        self.show_progress("copying", pass.rows, of, &message);
     }
 
     /// What a pass did.
-    pub(super) fn passed(&self, pass: &Pass, begun: Instant) {
-        self.line(&format!(
+    pub(super) fn print_pass_result(&self, pass: &CopyPass, begun: Instant) {
+        self.print_line(&format!(
             "{} rows: {} written ({} pictures embedded), {} removed, {:.1} s",
             pass.rows,
             pass.written,
@@ -68,12 +68,12 @@ impl Told {
     }
 
     /// How many embedders have followed.
-    pub(super) fn waiting(&self, done: usize, of: usize) {
+    pub(super) fn show_waiting(&self, done: usize, of: usize) {
         let what = "waiting for the embedders to follow";
-        self.progress(what, done as u64, of as u64, "");
+        self.show_progress(what, done as u64, of as u64, "");
     }
 
-    fn progress(&self, what: &str, done: u64, of: u64, message: &str) {
+    fn show_progress(&self, what: &str, done: u64, of: u64, message: &str) {
         if self.on_terminal && !self.quiet {
             let mut bar = self.bar.lock().expect("no holder of this lock panics");
             let bar = bar.get_or_insert_with(|| {
@@ -92,14 +92,14 @@ impl Told {
             .last_line
             .lock()
             .expect("no holder of this lock panics");
-        if !self.quiet && last.elapsed() >= LINE_EVERY {
+        if !self.quiet && last.elapsed() >= PLAIN_LINE_INTERVAL {
             *last = Instant::now();
             eprintln!("{what}: {done} of {of} {message}");
         }
     }
 
     /// The bar goes.
-    pub(super) fn done(&self) {
+    pub(super) fn clear_bar(&self) {
         let mut bar = self.bar.lock().expect("no holder of this lock panics");
         if let Some(bar) = bar.take() {
             bar.finish_and_clear();

@@ -3,24 +3,24 @@
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use crate::hub::{Bytes, COMMIT, Hub, sha256};
-use crate::{Machine, bytes, names};
+use crate::hub::{BodyMode, COMMIT, FakeHub, sha256_hex};
+use crate::{Machine, file_names, random_bytes};
 
 const MIB: usize = 1 << 20;
 
 #[test]
 fn a_first_fetch_keeps_what_the_hub_announced() {
-    let hub = Hub::start(bytes(MIB, 1));
-    let machine = Machine::new(&hub).with("HF_TOKEN", "hf_secret");
-    let said = machine.succeeds(&["models", "fetch", "resnet34"]);
+    let hub = FakeHub::start(random_bytes(MIB, 1));
+    let machine = Machine::new(&hub).with_env("HF_TOKEN", "hf_secret");
+    let said = machine.run_ok(&["models", "fetch", "resnet34"]);
     assert!(said.contains("is here and as it must be"), "{said}");
-    let folder = machine.model("resnet34").join(COMMIT);
+    let folder = machine.model_folder("resnet34").join(COMMIT);
     assert_eq!(
         std::fs::read(folder.join("model.safetensors")).unwrap(),
-        bytes(MIB, 1)
+        random_bytes(MIB, 1)
     );
     assert_eq!(
-        names(&folder),
+        file_names(&folder),
         ["description.json", "model.lock.json", "model.safetensors"]
     );
     let lock: serde_json::Value =
@@ -28,11 +28,14 @@ fn a_first_fetch_keeps_what_the_hub_announced() {
     assert_eq!(lock["revision"], COMMIT);
     assert_eq!(lock["pinned"], "first_fetch");
     assert_eq!(lock["repository"], "timm/resnet34.a1_in1k");
-    assert_eq!(lock["files"][0]["sha256"], sha256(&bytes(MIB, 1)));
+    assert_eq!(
+        lock["files"][0]["sha256"],
+        sha256_hex(&random_bytes(MIB, 1))
+    );
     assert_eq!(lock["files"][0]["bytes"], MIB);
     let description: serde_json::Value =
         serde_json::from_slice(&std::fs::read(folder.join("description.json")).unwrap()).unwrap();
-    assert_eq!(description["sha256"], sha256(&bytes(MIB, 1)));
+    assert_eq!(description["sha256"], sha256_hex(&random_bytes(MIB, 1)));
     assert_eq!(description["name"], "resnet34");
 
     // First `main` is asked for its commit, then the commit for its bytes; the token goes to the
@@ -48,25 +51,28 @@ fn a_first_fetch_keeps_what_the_hub_announced() {
     );
     for request in &requests {
         let token = request.headers.get("authorization").map(String::as_str);
-        assert_eq!(token, (request.at == "hub").then_some("Bearer hf_secret"));
+        assert_eq!(
+            token,
+            (request.server == "hub").then_some("Bearer hf_secret")
+        );
     }
     assert_eq!(requests.len(), 3);
 
     // What is here is not asked for again, and needs no hub.
-    machine.succeeds(&["models", "fetch", "resnet34"]);
-    machine.succeeds(&["models", "fetch", "resnet34", "--offline"]);
+    machine.run_ok(&["models", "fetch", "resnet34"]);
+    machine.run_ok(&["models", "fetch", "resnet34", "--offline"]);
     assert_eq!(hub.state().requests.len(), 3);
 }
 
 #[test]
 fn a_line_that_is_cut_again_and_again_is_no_matter() {
-    let hub = Hub::start(bytes(2 * MIB, 2));
+    let hub = FakeHub::start(random_bytes(2 * MIB, 2));
     // More cuts than attempts in vain are allowed: each brings something.
-    hub.state().bytes = vec![Bytes::Cut(300_000); 6];
-    hub.state().bytes.push(Bytes::Well);
+    hub.state().body_modes = vec![BodyMode::Cut(300_000); 6];
+    hub.state().body_modes.push(BodyMode::Normal);
     let machine = Machine::new(&hub);
-    machine.succeeds(&["models", "fetch", "resnet34"]);
-    let ranges = hub.ranges();
+    machine.run_ok(&["models", "fetch", "resnet34"]);
+    let ranges = hub.requested_ranges();
     assert_eq!(ranges.len(), 7, "{ranges:?}");
     assert_eq!(ranges[0], None);
     // A cut connection may lose what was on its way, never more.
@@ -88,28 +94,28 @@ fn a_line_that_is_cut_again_and_again_is_no_matter() {
 
 #[test]
 fn one_that_does_no_parts_sends_all_of_it() {
-    let hub = Hub::start(bytes(MIB, 3));
-    hub.state().bytes = vec![Bytes::Cut(500_000), Bytes::Whole];
+    let hub = FakeHub::start(random_bytes(MIB, 3));
+    hub.state().body_modes = vec![BodyMode::Cut(500_000), BodyMode::Whole];
     let machine = Machine::new(&hub);
-    machine.succeeds(&["models", "fetch", "resnet34"]);
-    assert_eq!(hub.ranges().len(), 2);
+    machine.run_ok(&["models", "fetch", "resnet34"]);
+    assert_eq!(hub.requested_ranges().len(), 2);
 }
 
 #[test]
 fn a_killed_fetch_is_gone_on_with() {
-    let file = bytes(2 * MIB, 4);
-    let hub = Hub::start(file.clone());
-    hub.state().bytes = vec![Bytes::Slowly];
+    let file = random_bytes(2 * MIB, 4);
+    let hub = FakeHub::start(file.clone());
+    hub.state().body_modes = vec![BodyMode::Slow];
     let machine = Machine::new(&hub);
     let part = machine
-        .model("resnet34")
+        .model_folder("resnet34")
         .join(COMMIT)
         .join("model.safetensors.part");
     let size = || std::fs::metadata(&part).map_or(0, |found| found.len());
     let mut before = 0;
     for _ in 0..2 {
         let mut child = machine
-            .command(&["models", "fetch", "resnet34"])
+            .build_command(&["models", "fetch", "resnet34"])
             .stderr(Stdio::null())
             .stdout(Stdio::null())
             .spawn()
@@ -125,11 +131,11 @@ fn a_killed_fetch_is_gone_on_with() {
         assert!(!part.with_extension("").exists());
         before = size();
     }
-    hub.state().bytes = vec![Bytes::Well];
-    machine.succeeds(&["models", "fetch", "resnet34"]);
+    hub.state().body_modes = vec![BodyMode::Normal];
+    machine.run_ok(&["models", "fetch", "resnet34"]);
     let fetched = std::fs::read(part.with_extension("")).unwrap();
     assert_eq!(fetched, file);
-    let ranges = hub.ranges();
+    let ranges = hub.requested_ranges();
     assert_eq!(ranges.len(), 3);
     assert_eq!(ranges[2], Some(format!("bytes={before}-")));
     assert!(!part.exists());
@@ -137,40 +143,40 @@ fn a_killed_fetch_is_gone_on_with() {
 
 #[test]
 fn what_was_left_over_and_is_wrong_is_fetched_anew() {
-    let file = bytes(MIB, 5);
-    let hub = Hub::start(file.clone());
+    let file = random_bytes(MIB, 5);
+    let hub = FakeHub::start(file.clone());
     let machine = Machine::new(&hub);
-    let folder = machine.model("resnet34").join(COMMIT);
-    hub.state().bytes = vec![Bytes::Cut(400_000), Bytes::Never];
-    machine.fails(1, &["models", "fetch", "resnet34"]);
+    let folder = machine.model_folder("resnet34").join(COMMIT);
+    hub.state().body_modes = vec![BodyMode::Cut(400_000), BodyMode::Silent];
+    machine.run_err(1, &["models", "fetch", "resnet34"]);
     let part = folder.join("model.safetensors.part");
     let mut broken = std::fs::read(&part).unwrap();
     assert!(broken.len() >= 100_000);
     broken[1000] ^= 1;
     std::fs::write(&part, &broken).unwrap();
-    hub.state().bytes = vec![Bytes::Well];
-    machine.succeeds(&["models", "fetch", "resnet34"]);
+    hub.state().body_modes = vec![BodyMode::Normal];
+    machine.run_ok(&["models", "fetch", "resnet34"]);
     assert_eq!(
         std::fs::read(folder.join("model.safetensors")).unwrap(),
         file
     );
 
     // And one that is longer than the file.
-    std::fs::remove_dir_all(machine.model("resnet34")).unwrap();
+    std::fs::remove_dir_all(machine.model_folder("resnet34")).unwrap();
     std::fs::create_dir_all(&folder).unwrap();
     std::fs::write(&part, vec![0; 2 * MIB]).unwrap();
-    machine.succeeds(&["models", "fetch", "resnet34"]);
+    machine.run_ok(&["models", "fetch", "resnet34"]);
 }
 
 #[test]
 fn two_at_once_share_one_download() {
-    let hub = Hub::start(bytes(MIB, 6));
-    hub.state().bytes = vec![Bytes::Slowly];
+    let hub = FakeHub::start(random_bytes(MIB, 6));
+    hub.state().body_modes = vec![BodyMode::Slow];
     let machine = Machine::new(&hub);
     let mut children: Vec<_> = (0..2)
         .map(|_| {
             machine
-                .command(&["models", "fetch", "resnet34"])
+                .build_command(&["models", "fetch", "resnet34"])
                 .stdout(Stdio::null())
                 .stderr(Stdio::piped())
                 .spawn()
@@ -183,7 +189,7 @@ fn two_at_once_share_one_download() {
         assert!(output.status.success(), "{output:?}");
         said += &String::from_utf8(output.stderr).unwrap();
     }
-    assert_eq!(hub.ranges().len(), 1, "{said}");
+    assert_eq!(hub.requested_ranges().len(), 1, "{said}");
     assert!(
         said.contains("another lookalike fetches resnet34"),
         "{said}"
@@ -192,15 +198,15 @@ fn two_at_once_share_one_download() {
 
 #[test]
 fn leaving_keeps_what_has_arrived() {
-    let hub = Hub::start(bytes(2 * MIB, 7));
-    hub.state().bytes = vec![Bytes::Slowly];
+    let hub = FakeHub::start(random_bytes(2 * MIB, 7));
+    hub.state().body_modes = vec![BodyMode::Slow];
     let machine = Machine::new(&hub);
     let part = machine
-        .model("resnet34")
+        .model_folder("resnet34")
         .join(COMMIT)
         .join("model.safetensors.part");
     let child = machine
-        .command(&["models", "fetch", "resnet34"])
+        .build_command(&["models", "fetch", "resnet34"])
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
@@ -221,10 +227,10 @@ fn leaving_keeps_what_has_arrived() {
 
 #[test]
 fn a_pinned_model_is_asked_for_by_its_commit() {
-    let hub = Hub::start(bytes(MIB, 8));
+    let hub = FakeHub::start(random_bytes(MIB, 8));
     let machine = Machine::new(&hub);
     // Other bytes than lookalike has pinned: not even begun.
-    let said = machine.fails(1, &["models", "fetch", "resnet50"]);
+    let said = machine.run_err(1, &["models", "fetch", "resnet50"]);
     assert!(said.contains("lookalike says 773525d5"), "{said}");
     let requests = hub.state().requests.clone();
     assert_eq!(
@@ -234,7 +240,7 @@ fn a_pinned_model_is_asked_for_by_its_commit() {
     );
     // A mirror that announces nothing is found out by what it sends.
     hub.state().announces_nothing = true;
-    let said = machine.fails(1, &["models", "fetch", "resnet50"]);
+    let said = machine.run_err(1, &["models", "fetch", "resnet50"]);
     assert!(
         said.contains("sends 1048576 bytes instead of 102469840"),
         "{said}"

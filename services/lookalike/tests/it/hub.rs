@@ -14,27 +14,27 @@ pub const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
 
 /// How the bytes are sent, request by request; the last one counts for all that follow.
 #[derive(Clone, Debug, Default)]
-pub enum Bytes {
+pub enum BodyMode {
     /// As asked for.
     #[default]
-    Well,
+    Normal,
     /// The connection is cut after so many bytes.
     Cut(usize),
     /// All of it, whatever part was asked for.
     Whole,
     /// Nothing, for longer than anybody waits.
-    Never,
+    Silent,
     /// This status, with these headers.
     Status(u16, &'static str),
     /// A few bytes at a time, so that there is time to kill whoever takes them.
-    Slowly,
+    Slow,
     /// Another part than was asked for.
-    Misplaced,
+    WrongRange,
 }
 
 /// What the hub has, and how it sends it.
 #[derive(Default)]
-pub struct State {
+pub struct FakeHubState {
     /// The one file, at every path.
     pub file: Vec<u8>,
     /// What is announced instead of the truth.
@@ -44,32 +44,32 @@ pub struct State {
     /// Announces nothing, as other servers do.
     pub announces_nothing: bool,
     /// How the hub itself answers, before the redirect.
-    pub front: Vec<(u16, &'static str)>,
-    pub bytes: Vec<Bytes>,
+    pub hub_responses: Vec<(u16, &'static str)>,
+    pub body_modes: Vec<BodyMode>,
     /// Every request: `hub` or `cdn`, its first line, and its headers in small letters.
-    pub requests: Vec<Request>,
+    pub requests: Vec<HubRequest>,
 }
 
 #[derive(Clone, Debug)]
-pub struct Request {
-    pub at: &'static str,
+pub struct HubRequest {
+    pub server: &'static str,
     pub line: String,
     pub headers: HashMap<String, String>,
 }
 
-pub struct Hub {
+pub struct FakeHub {
     pub address: SocketAddr,
-    state: Arc<Mutex<State>>,
+    state: Arc<Mutex<FakeHubState>>,
 }
 
-impl Hub {
+impl FakeHub {
     pub fn start(file: Vec<u8>) -> Self {
-        let state = Arc::new(Mutex::new(State {
+        let state = Arc::new(Mutex::new(FakeHubState {
             file,
-            ..State::default()
+            ..FakeHubState::default()
         }));
-        let cdn = serve("cdn", state.clone(), None);
-        let address = serve("hub", state.clone(), Some(cdn));
+        let cdn = spawn_server("cdn", state.clone(), None);
+        let address = spawn_server("hub", state.clone(), Some(cdn));
         Self { address, state }
     }
 
@@ -77,28 +77,35 @@ impl Hub {
         format!("http://{}", self.address)
     }
 
-    pub fn state(&self) -> MutexGuard<'_, State> {
+    pub fn state(&self) -> MutexGuard<'_, FakeHubState> {
         self.state.lock().unwrap()
     }
 
     /// The requests for bytes, by what they asked for.
-    pub fn ranges(&self) -> Vec<Option<String>> {
+    pub fn requested_ranges(&self) -> Vec<Option<String>> {
         let state = self.state();
-        let bytes = state.requests.iter().filter(|request| request.at == "cdn");
+        let bytes = state
+            .requests
+            .iter()
+            .filter(|request| request.server == "cdn");
         bytes
             .map(|request| request.headers.get("range").cloned())
             .collect()
     }
 }
 
-pub fn sha256(bytes: &[u8]) -> String {
+pub fn sha256_hex(bytes: &[u8]) -> String {
     Sha256::digest(bytes)
         .iter()
         .map(|byte| format!("{byte:02x}"))
         .collect()
 }
 
-fn serve(at: &'static str, state: Arc<Mutex<State>>, redirect: Option<SocketAddr>) -> SocketAddr {
+fn spawn_server(
+    at: &'static str,
+    state: Arc<Mutex<FakeHubState>>,
+    redirect: Option<SocketAddr>,
+) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     std::thread::spawn(move || {
@@ -106,7 +113,7 @@ fn serve(at: &'static str, state: Arc<Mutex<State>>, redirect: Option<SocketAddr
             let state = state.clone();
             std::thread::spawn(move || {
                 // Whoever hangs up has what he wanted.
-                let _ = answer(at, &state, redirect, stream);
+                let _ = answer_request(at, &state, redirect, stream);
             });
         }
     });
@@ -114,7 +121,7 @@ fn serve(at: &'static str, state: Arc<Mutex<State>>, redirect: Option<SocketAddr
 }
 
 /// Reads one request's head.
-pub fn read_request(at: &'static str, stream: &TcpStream) -> std::io::Result<Option<Request>> {
+pub fn read_request(at: &'static str, stream: &TcpStream) -> std::io::Result<Option<HubRequest>> {
     let mut lines = BufReader::new(stream).lines();
     let Some(line) = lines.next() else {
         return Ok(None);
@@ -128,12 +135,16 @@ pub fn read_request(at: &'static str, stream: &TcpStream) -> std::io::Result<Opt
         };
         headers.insert(name.to_ascii_lowercase(), value.trim().to_owned());
     }
-    Ok(Some(Request { at, line, headers }))
+    Ok(Some(HubRequest {
+        server: at,
+        line,
+        headers,
+    }))
 }
 
-fn answer(
+fn answer_request(
     at: &'static str,
-    state: &Mutex<State>,
+    state: &Mutex<FakeHubState>,
     redirect: Option<SocketAddr>,
     mut stream: TcpStream,
 ) -> std::io::Result<()> {
@@ -146,8 +157,8 @@ fn answer(
     let mut now = state.lock().unwrap();
     now.requests.push(request.clone());
     if let Some(cdn) = redirect {
-        if !now.front.is_empty() {
-            let (status, headers) = now.front.remove(0);
+        if !now.hub_responses.is_empty() {
+            let (status, headers) = now.hub_responses.remove(0);
             return write!(
                 stream,
                 "HTTP/1.1 {status} X\r\n{headers}content-length: 0\r\nconnection: close\r\n\r\n"
@@ -158,7 +169,7 @@ fn answer(
             let sha256 = now
                 .announced_sha256
                 .clone()
-                .unwrap_or_else(|| sha256(&now.file));
+                .unwrap_or_else(|| sha256_hex(&now.file));
             let bytes = now.announced_bytes.unwrap_or(now.file.len() as u64);
             let commit = now.commit.unwrap_or(COMMIT);
             announced = format!(
@@ -171,14 +182,14 @@ fn answer(
              content-length: 0\r\nconnection: close\r\n\r\n"
         );
     }
-    let how = match now.bytes.len() {
-        0 => Bytes::Well,
-        1 => now.bytes[0].clone(),
-        _ => now.bytes.remove(0),
+    let how = match now.body_modes.len() {
+        0 => BodyMode::Normal,
+        1 => now.body_modes[0].clone(),
+        _ => now.body_modes.remove(0),
     };
     let file = now.file.clone();
     drop(now);
-    let etag = format!("\"{}\"", &sha256(&file)[..16]);
+    let etag = format!("\"{}\"", &sha256_hex(&file)[..16]);
     let mut from = request
         .headers
         .get("range")
@@ -194,16 +205,16 @@ fn answer(
         .headers
         .get("if-range")
         .is_none_or(|tag| *tag == etag);
-    if !fits || matches!(how, Bytes::Whole) {
+    if !fits || matches!(how, BodyMode::Whole) {
         from = 0;
     }
-    if let Bytes::Status(status, headers) = how {
+    if let BodyMode::Status(status, headers) = how {
         return write!(
             stream,
             "HTTP/1.1 {status} X\r\n{headers}content-length: 0\r\nconnection: close\r\n\r\n"
         );
     }
-    if let Bytes::Never = how {
+    if let BodyMode::Silent = how {
         std::thread::sleep(Duration::from_secs(600));
         return Ok(());
     }
@@ -216,7 +227,7 @@ fn answer(
         );
     }
     let told = match how {
-        Bytes::Misplaced => from + 1,
+        BodyMode::WrongRange => from + 1,
         _ => from,
     };
     let (status, range) = match from {
@@ -241,8 +252,8 @@ fn answer(
         return Ok(());
     }
     match how {
-        Bytes::Cut(after) => stream.write_all(&body[..after.min(body.len())]),
-        Bytes::Slowly => {
+        BodyMode::Cut(after) => stream.write_all(&body[..after.min(body.len())]),
+        BodyMode::Slow => {
             for chunk in body.chunks(4096) {
                 stream.write_all(chunk)?;
                 stream.flush()?;

@@ -11,7 +11,7 @@ mod proxies;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use hub::Hub;
+use hub::FakeHub;
 
 /// A cache folder, and what a process is told that uses it.
 struct Machine {
@@ -21,24 +21,24 @@ struct Machine {
 }
 
 impl Machine {
-    fn new(hub: &Hub) -> Self {
+    fn new(hub: &FakeHub) -> Self {
         Self {
             folder: tempfile::tempdir().unwrap(),
             hub: hub.url(),
             settings: vec![
                 ("LOOKALIKE_MODELS_STALL_TIMEOUT", "500ms".into()),
-                ("LOOKALIKE_MODELS_MAX_WAIT", "20ms".into()),
-                ("LOOKALIKE_MODELS_ATTEMPTS", "4".into()),
+                ("LOOKALIKE_MODELS_MAX_RETRY_INTERVAL", "20ms".into()),
+                ("LOOKALIKE_MODELS_MAX_ATTEMPTS", "4".into()),
             ],
         }
     }
 
-    fn with(mut self, name: &'static str, value: &str) -> Self {
+    fn with_env(mut self, name: &'static str, value: &str) -> Self {
         self.settings.push((name, value.to_owned()));
         self
     }
 
-    fn command(&self, words: &[&str]) -> Command {
+    fn build_command(&self, words: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_lookalike"));
         command
             .args(words)
@@ -57,34 +57,34 @@ impl Machine {
         command
     }
 
-    fn run(&self, words: &[&str]) -> Output {
-        self.command(words).output().unwrap()
+    fn run_to_end(&self, words: &[&str]) -> Output {
+        self.build_command(words).output().unwrap()
     }
 
     /// Runs what must succeed, and gives what it printed.
     #[track_caller]
-    fn succeeds(&self, words: &[&str]) -> String {
-        let output = self.run(words);
+    fn run_ok(&self, words: &[&str]) -> String {
+        let output = self.run_to_end(words);
         assert!(output.status.success(), "{words:?}: {output:?}");
         String::from_utf8(output.stdout).unwrap()
     }
 
     /// Runs what must fail with this code, and gives its last words.
     #[track_caller]
-    fn fails(&self, code: i32, words: &[&str]) -> String {
-        let output = self.run(words);
+    fn run_err(&self, code: i32, words: &[&str]) -> String {
+        let output = self.run_to_end(words);
         assert_eq!(output.status.code(), Some(code), "{words:?}: {output:?}");
         let said = String::from_utf8(output.stderr).unwrap();
         said.lines().last().unwrap_or_default().to_owned()
     }
 
-    fn model(&self, name: &str) -> PathBuf {
+    fn model_folder(&self, name: &str) -> PathBuf {
         self.folder.path().join("cache/models").join(name)
     }
 }
 
 /// Bytes that differ everywhere.
-fn bytes(count: usize, seed: u64) -> Vec<u8> {
+fn random_bytes(count: usize, seed: u64) -> Vec<u8> {
     let mut state = seed * 2 + 1;
     (0..count)
         .map(|_| {
@@ -97,7 +97,7 @@ fn bytes(count: usize, seed: u64) -> Vec<u8> {
 }
 
 /// Names below a folder, sorted.
-fn names(folder: &Path) -> Vec<String> {
+fn file_names(folder: &Path) -> Vec<String> {
     let mut names: Vec<String> = std::fs::read_dir(folder)
         .unwrap()
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())

@@ -4,11 +4,11 @@ use std::io::Write as _;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 
-use crate::hub::{Hub, read_request};
-use crate::{Machine, bytes};
+use crate::hub::{FakeHub, read_request};
+use crate::{Machine, random_bytes};
 
 /// A proxy that notes what it is asked for, and fetches plain HTTP.
-fn proxy() -> (SocketAddr, Arc<Mutex<Vec<String>>>) {
+fn spawn_proxy() -> (SocketAddr, Arc<Mutex<Vec<String>>>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     let seen = Arc::new(Mutex::new(Vec::new()));
@@ -51,11 +51,11 @@ fn pass_on(mut stream: TcpStream, noted: &Mutex<Vec<String>>) -> std::io::Result
 
 #[test]
 fn the_hub_is_reached_through_the_proxy() {
-    let hub = Hub::start(bytes(1 << 20, 1));
-    let (address, seen) = proxy();
-    let machine = Machine::new(&hub).with("HTTP_PROXY", &format!("http://{address}"));
+    let hub = FakeHub::start(random_bytes(1 << 20, 1));
+    let (address, seen) = spawn_proxy();
+    let machine = Machine::new(&hub).with_env("HTTP_PROXY", &format!("http://{address}"));
     // HTTP_PROXY counts for programs that are no CGI scripts; both spellings are in use.
-    machine.succeeds(&["models", "fetch", "resnet34"]);
+    machine.run_ok(&["models", "fetch", "resnet34"]);
     let seen = std::mem::take(&mut *seen.lock().unwrap());
     assert_eq!(seen.len(), 3, "{seen:?}");
     assert!(seen[0].starts_with("HEAD http://127.0.0.1:"), "{seen:?}");
@@ -64,20 +64,20 @@ fn the_hub_is_reached_through_the_proxy() {
 
 #[test]
 fn exceptions_and_https_are_honoured() {
-    let hub = Hub::start(bytes(1 << 20, 2));
-    let (address, seen) = proxy();
+    let hub = FakeHub::start(random_bytes(1 << 20, 2));
+    let (address, seen) = spawn_proxy();
     let machine = Machine::new(&hub)
-        .with("http_proxy", &format!("http://{address}"))
-        .with("NO_PROXY", "localhost,127.0.0.1");
-    machine.succeeds(&["models", "fetch", "resnet34"]);
+        .with_env("http_proxy", &format!("http://{address}"))
+        .with_env("NO_PROXY", "localhost,127.0.0.1");
+    machine.run_ok(&["models", "fetch", "resnet34"]);
     assert!(seen.lock().unwrap().is_empty());
 
     // The real hub speaks HTTPS: asked for through a tunnel.
     let mut machine = Machine::new(&hub)
-        .with("HTTPS_PROXY", &format!("http://{address}"))
-        .with("LOOKALIKE_MODELS_ATTEMPTS", "2");
+        .with_env("HTTPS_PROXY", &format!("http://{address}"))
+        .with_env("LOOKALIKE_MODELS_MAX_ATTEMPTS", "2");
     machine.hub = "https://hub.invalid".to_owned();
-    let said = machine.fails(1, &["models", "fetch", "resnet34"]);
+    let said = machine.run_err(1, &["models", "fetch", "resnet34"]);
     assert!(said.contains("after 2 attempts"), "{said}");
     let seen = seen.lock().unwrap();
     assert_eq!(seen[..], vec!["CONNECT hub.invalid:443 HTTP/1.1"; 2][..]);
@@ -86,11 +86,11 @@ fn exceptions_and_https_are_honoured() {
 /// A proxy for the world is none for a lookalike on this machine.
 #[test]
 fn a_service_on_this_machine_is_asked_directly() {
-    let hub = Hub::start(Vec::new());
-    let (address, seen) = proxy();
-    let machine = Machine::new(&hub).with("HTTP_PROXY", &format!("http://{address}"));
+    let hub = FakeHub::start(Vec::new());
+    let (address, seen) = spawn_proxy();
+    let machine = Machine::new(&hub).with_env("HTTP_PROXY", &format!("http://{address}"));
     let url = hub.url();
-    machine.fails(1, &["status", "--url", &url]);
+    machine.run_err(1, &["status", "--url", &url]);
     assert!(seen.lock().unwrap().is_empty());
     assert!(!hub.state().requests.is_empty());
 }

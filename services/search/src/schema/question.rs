@@ -3,10 +3,10 @@
 use poem_openapi::Object;
 use poem_openapi::types::Example;
 
-use super::{Consistency, EXAMPLE_ID, FilterBody};
+use super::{ConsistencyBody, EXAMPLE_ID, FilterBody};
 
 /// Words, a picture or an image of the index, as a part of a question: exactly one of `id`, `text`
-/// and `image`.
+/// and `to_image_body`.
 #[derive(Debug, Clone, Default, PartialEq, Object)]
 #[oai(deny_unknown_fields, example, skip_serializing_if_is_none)]
 pub(crate) struct QueryPart {
@@ -33,7 +33,7 @@ impl Example for QueryPart {
 
 /// A question: a picture, the id of one that is in the index, words, or several of them.
 ///
-/// Each part has a vector of unit length. The hits are nearest to the sum of those of `image`,
+/// Each part has a vector of unit length. The hits are nearest to the sum of those of `to_image_body`,
 /// `id`, `text` (each with weight 1) and `positive`, less those of `negative`, each times its
 /// weight: more of this, less of that. At least one of the former is needed.
 #[derive(Debug, Clone, Default, PartialEq, Object)]
@@ -48,7 +48,7 @@ pub(crate) struct SearchRequest {
     /// What the picture shows in words, 1 to 1,000 characters on one line. Only for a model with a
     /// text side (`model.text` of `/v1/stats`); others refuse it with `model_without_text`.
     pub text: Option<String>,
-    /// What the hits are to look like, beside `image`, `id` and `text`. Images that are named here
+    /// What the hits are to look like, beside `to_image_body`, `id` and `text`. Images that are named here
     /// are found as well. This list and `negative` have at most 32 entries together.
     #[oai(validator(max_items = 32))]
     pub positive: Option<Vec<QueryPart>>,
@@ -66,7 +66,7 @@ pub(crate) struct SearchRequest {
     #[oai(validator(minimum(value = "-1"), maximum(value = "1")))]
     pub min_score: Option<f64>,
     /// How fresh the answer must be; `bounded` unless given.
-    pub consistency: Option<Consistency>,
+    pub consistency: Option<ConsistencyBody>,
 }
 
 impl Example for SearchRequest {

@@ -1,49 +1,59 @@
 //! Questions to the watchers, one or all, and what their answers mean for a request.
 
 use futures_util::future::join_all;
-use lookalike_bus::{WatcherAnswer, WatcherQuestion};
-use lookalike_proto::Library;
+use lookalike_bus::{WatcherReply, WatcherRequest};
+use lookalike_proto::LibraryName;
 
 use crate::convert;
 use crate::libraries;
 use crate::problem::{Code, Problem};
-use crate::service::Service;
+use crate::service::SearchService;
 use crate::status;
 
 /// The one library that is named, or every known one, by name.
-pub(crate) fn libraries(service: &Service, only: Option<&str>) -> Result<Vec<Library>, Problem> {
-    let known = status::libraries(service);
+pub(crate) fn select_libraries(
+    service: &SearchService,
+    only: Option<&str>,
+) -> Result<Vec<LibraryName>, Problem> {
+    let known = status::list_libraries(service);
     match only {
         Some(name) => {
-            let library = convert::library("library", name)?;
+            let library = convert::parse_library("library", name)?;
             if known.iter().all(|known| known.name != library.as_str()) {
-                return Err(libraries::unknown(&library, &libraries::names(service)));
+                return Err(libraries::unknown_library(
+                    &library,
+                    &libraries::library_names(service),
+                ));
             }
             Ok(vec![library])
         }
         None => known
             .iter()
-            .map(|known| convert::library("library", &known.name))
+            .map(|known| convert::parse_library("library", &known.name))
             .collect(),
     }
 }
 
 /// Asks the watcher of one library.
-pub(crate) async fn watcher(
-    service: &Service,
-    library: &Library,
-    question: WatcherQuestion,
-) -> Result<WatcherAnswer, Problem> {
+pub(crate) async fn ask_watcher(
+    service: &SearchService,
+    library: &LibraryName,
+    question: WatcherRequest,
+) -> Result<WatcherReply, Problem> {
     if !service.bus.is_connected() {
         return Err(Problem::new(
             Code::QueueUnavailable,
             "NATS can't be reached now, so that no watcher can be asked",
         ));
     }
-    match service.bus.ask_watcher((library.clone(), question)).await {
-        Ok(WatcherAnswer::Refused(why)) => Err(Problem::new(Code::Refused, why)),
+    match service
+        .bus
+        .request_watcher((library.clone(), question))
+        .await
+    {
+        Ok(WatcherReply::Refused(why)) => Err(Problem::new(Code::Refused, why)),
         Ok(answer) => Ok(answer),
-        Err(lookalike_bus::Error::NobodyAnswers(why)) => Err(Problem::new(
+        Err(lookalike_bus::Error::NoResponders(why)) => Err(Problem::new(
             Code::WatcherUnavailable,
             format!("{library}: {why}"),
         )),
@@ -52,19 +62,19 @@ pub(crate) async fn watcher(
 }
 
 /// Asks the watchers of several libraries at once; their answers come in the same order.
-pub(crate) async fn watchers(
-    service: &Service,
-    libraries: &[Library],
-    question: &WatcherQuestion,
-) -> Vec<Result<WatcherAnswer, Problem>> {
+pub(crate) async fn ask_watchers(
+    service: &SearchService,
+    libraries: &[LibraryName],
+    question: &WatcherRequest,
+) -> Vec<Result<WatcherReply, Problem>> {
     let asked = libraries
         .iter()
-        .map(|library| watcher(service, library, question.clone()));
+        .map(|library| ask_watcher(service, library, question.clone()));
     join_all(asked).await
 }
 
 /// An answer that does not belong to its question: a watcher of another version.
-pub(crate) fn strange(library: &Library, answer: &WatcherAnswer) -> Problem {
+pub(crate) fn unexpected_answer(library: &LibraryName, answer: &WatcherReply) -> Problem {
     // An answer may be long; its kind says enough.
     let shown: String = format!("{answer:?}").chars().take(60).collect();
     Problem::new(

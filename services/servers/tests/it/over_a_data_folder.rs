@@ -5,44 +5,57 @@ use std::net::TcpStream;
 use std::os::unix::process::ExitStatusExt as _;
 use std::time::{Duration, Instant};
 
-use lookalike_servers::{Error, Program, Programs, Servers, Settings, Stage, Wanted};
+use lookalike_servers::{Error, Program, Programs, ServerStage, Servers, Settings, WantedServers};
 
-use crate::{ONLY_NATS, assert_within, data_folder, is_alive, programs, script, settings};
+use crate::{
+    ONLY_NATS, assert_within, data_folder, fetch_wanted, is_alive, script_path, test_settings,
+};
 
 /// The whole life of a pair, in one test because starting Milvus is dear.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_pair_lives_dies_and_comes_back() {
-    let programs = programs(Wanted::ALL).await;
+    let programs = fetch_wanted(WantedServers::ALL).await;
     let folder = data_folder();
-    let settings = settings();
+    let settings = test_settings();
     let stages = std::sync::Mutex::new(Vec::new());
     let begun = Instant::now();
-    let mut servers = Servers::start(&settings, &programs, folder.path(), Wanted::ALL, &|stage| {
-        stages.lock().unwrap().push(stage);
-    })
+    let mut servers = Servers::start(
+        &settings,
+        &programs,
+        folder.path(),
+        WantedServers::ALL,
+        &|stage| {
+            stages.lock().unwrap().push(stage);
+        },
+    )
     .await
     .unwrap();
     eprintln!("measured: started in {:?}", begun.elapsed());
-    for what in [Program::Nats, Program::Milvus] {
+    for program in [Program::Nats, Program::Milvus] {
         let stages = stages.lock().unwrap();
-        assert!(stages.contains(&Stage::Starting { what }));
-        assert!(
-            stages
-                .iter()
-                .any(|stage| matches!(stage, Stage::Ready { what: ready, .. } if *ready == what))
-        );
+        assert!(stages.contains(&ServerStage::Starting { program }));
+        assert!(stages.iter().any(
+            |stage| matches!(stage, ServerStage::Ready { program: ready, .. } if *ready == program)
+        ));
     }
     let nats_url = servers.nats_url().unwrap().to_owned();
     let milvus_url = servers.milvus_url().unwrap().to_owned();
-    ping(&nats_url);
-    connect(&milvus_url);
+    assert_answers_ping(&nats_url);
+    assert_accepts_connection(&milvus_url);
 
     // Nobody else can reach them.
     assert_on_loopback(servers.nats_pid().unwrap(), 1);
     assert_on_loopback(servers.milvus_pid().unwrap(), 11);
 
     // The folder has one owner.
-    let second = Servers::start(&settings, &programs, folder.path(), Wanted::ALL, &|_| {}).await;
+    let second = Servers::start(
+        &settings,
+        &programs,
+        folder.path(),
+        WantedServers::ALL,
+        &|_| {},
+    )
+    .await;
     let message = second.unwrap_err().to_string();
     let us = std::process::id();
     assert!(
@@ -54,7 +67,7 @@ async fn a_pair_lives_dies_and_comes_back() {
     let killed = servers.nats_pid().unwrap();
     // SAFETY: a plain system call, on a child that has not been reaped.
     unsafe { libc::kill(killed.cast_signed(), libc::SIGKILL) };
-    let exited = servers.exited().await;
+    let exited = servers.next_exit().await;
     assert_eq!(exited.program, Program::Nats);
     assert_eq!(exited.status.signal(), Some(libc::SIGKILL));
     assert!(
@@ -68,18 +81,18 @@ async fn a_pair_lives_dies_and_comes_back() {
     servers.restart_nats().await.unwrap();
     assert_eq!(servers.nats_url().unwrap(), nats_url);
     assert_ne!(servers.nats_pid().unwrap(), killed);
-    ping(&nats_url);
+    assert_answers_ping(&nats_url);
 
     let killed = servers.milvus_pid().unwrap();
     servers.kill_milvus().await;
     assert!(!is_alive(killed));
-    let nothing = tokio::time::timeout(Duration::ZERO, servers.exited()).await;
+    let nothing = tokio::time::timeout(Duration::ZERO, servers.next_exit()).await;
     assert!(nothing.is_err(), "a kill that was asked for is not told");
     let begun = Instant::now();
     servers.restart_milvus().await.unwrap();
     eprintln!("measured: Milvus back in {:?}", begun.elapsed());
     assert_eq!(servers.milvus_url().unwrap(), milvus_url);
-    connect(&milvus_url);
+    assert_accepts_connection(&milvus_url);
     assert_on_loopback(servers.milvus_pid().unwrap(), 11);
 
     // Stopped is stopped.
@@ -99,12 +112,18 @@ async fn a_pair_lives_dies_and_comes_back() {
     let ports: std::collections::BTreeMap<String, u16> = serde_json::from_str(&ports).unwrap();
     let _etcd = std::net::TcpListener::bind(("127.0.0.1", ports["milvus-etcd-peer"])).unwrap();
     let impatient = Settings {
-        port_patience: Duration::ZERO,
+        port_timeout: Duration::ZERO,
         ..settings
     };
-    let servers = Servers::start(&impatient, &programs, folder.path(), Wanted::ALL, &|_| {})
-        .await
-        .unwrap();
+    let servers = Servers::start(
+        &impatient,
+        &programs,
+        folder.path(),
+        WantedServers::ALL,
+        &|_| {},
+    )
+    .await
+    .unwrap();
     assert_eq!(servers.nats_url().unwrap(), nats_url);
     assert_ne!(servers.milvus_url().unwrap(), milvus_url);
     let pids = [servers.nats_pid().unwrap(), servers.milvus_pid().unwrap()];
@@ -116,27 +135,33 @@ async fn a_pair_lives_dies_and_comes_back() {
 
 #[tokio::test]
 async fn only_what_is_wanted_is_started() {
-    let programs = programs(ONLY_NATS).await;
+    let programs = fetch_wanted(ONLY_NATS).await;
     let folder = data_folder();
-    let mut servers = Servers::start(&settings(), &programs, folder.path(), ONLY_NATS, &|_| {})
-        .await
-        .unwrap();
+    let mut servers = Servers::start(
+        &test_settings(),
+        &programs,
+        folder.path(),
+        ONLY_NATS,
+        &|_| {},
+    )
+    .await
+    .unwrap();
     assert_eq!(servers.milvus_url(), None);
     assert_eq!(servers.milvus_pid(), None);
-    ping(servers.nats_url().unwrap());
+    assert_answers_ping(servers.nats_url().unwrap());
     let error = servers.restart_milvus().await.unwrap_err();
     assert_eq!(error.to_string(), "Milvus is not one of our servers here");
     servers.kill_nats().await;
     servers.restart_nats().await.unwrap();
-    ping(servers.nats_url().unwrap());
+    assert_answers_ping(servers.nats_url().unwrap());
     servers.stop().await;
 
-    let none = Wanted {
+    let none = WantedServers {
         nats: false,
         milvus: false,
     };
     let held = Servers::start(
-        &settings(),
+        &test_settings(),
         &Programs::default(),
         folder.path(),
         none,
@@ -145,17 +170,31 @@ async fn only_what_is_wanted_is_started() {
     .await
     .unwrap();
     assert!(held.data_dir().is_absolute());
-    let second = Servers::start(&settings(), &programs, folder.path(), ONLY_NATS, &|_| {}).await;
+    let second = Servers::start(
+        &test_settings(),
+        &programs,
+        folder.path(),
+        ONLY_NATS,
+        &|_| {},
+    )
+    .await;
     assert!(matches!(second, Err(Error::InUse { .. })));
 }
 
 #[tokio::test]
 async fn a_server_that_can_not_start_says_why() {
-    let programs = programs(ONLY_NATS).await;
+    let programs = fetch_wanted(ONLY_NATS).await;
     let folder = data_folder();
     std::fs::create_dir_all(folder.path().join("nats")).unwrap();
     std::fs::write(folder.path().join("nats/jetstream"), "not a folder").unwrap();
-    let started = Servers::start(&settings(), &programs, folder.path(), ONLY_NATS, &|_| {}).await;
+    let started = Servers::start(
+        &test_settings(),
+        &programs,
+        folder.path(),
+        ONLY_NATS,
+        &|_| {},
+    )
+    .await;
     let error = started.unwrap_err();
     assert!(matches!(error, Error::EndedAtStart { .. }));
     let message = error.to_string();
@@ -174,12 +213,12 @@ async fn a_server_that_can_not_start_says_why() {
 async fn a_server_that_does_not_answer_is_not_waited_for_for_ever() {
     let folder = data_folder();
     let programs = Programs {
-        nats_server: Some(script("mute-server")),
+        nats_server: Some(script_path("mute-server")),
         milvus_bin: None,
     };
     let settings = Settings {
         nats_start_timeout: Duration::from_millis(500),
-        ..settings()
+        ..test_settings()
     };
     let started = Servers::start(&settings, &programs, folder.path(), ONLY_NATS, &|_| {}).await;
     let error = started.unwrap_err();
@@ -194,11 +233,11 @@ fn milvus_port(url: &str) -> u16 {
     url.rsplit_once(':').unwrap().1.parse().unwrap()
 }
 
-fn connect(url: &str) {
+fn assert_accepts_connection(url: &str) {
     TcpStream::connect(url.split_once("//").unwrap().1).unwrap();
 }
 
-fn ping(url: &str) {
+fn assert_answers_ping(url: &str) {
     let mut stream = TcpStream::connect(url.strip_prefix("nats://").unwrap()).unwrap();
     stream.write_all(b"CONNECT {}\r\nPING\r\n").unwrap();
     let answered = BufReader::new(stream)
@@ -211,7 +250,7 @@ fn ping(url: &str) {
 
 #[cfg(target_os = "linux")]
 fn assert_on_loopback(pid: u32, at_least: usize) {
-    let found = crate::sockets::listening(pid);
+    let found = crate::sockets::listening_addresses(pid);
     assert!(found.len() >= at_least, "{found:?}");
     let elsewhere: Vec<_> = found
         .iter()

@@ -5,9 +5,9 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use lookalike_servers::{Servers, Wanted};
+use lookalike_servers::{Servers, WantedServers};
 
-use crate::{assert_within, data_folder, is_alive, programs, settings};
+use crate::{assert_within, data_folder, fetch_wanted, is_alive, test_settings};
 
 /// Tells the helper which data folder to hold.
 const HOLD: &str = "LOOKALIKE_TEST_HOLD_SERVERS";
@@ -21,10 +21,17 @@ fn helper() {
     };
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let servers = runtime.block_on(async {
-        let programs = programs(Wanted::ALL).await;
+        let programs = fetch_wanted(WantedServers::ALL).await;
         // From a task, as in the product: the thread that asks for the children is a worker.
         let start = async move {
-            Servers::start(&settings(), &programs, &folder, Wanted::ALL, &|_| {}).await
+            Servers::start(
+                &test_settings(),
+                &programs,
+                &folder,
+                WantedServers::ALL,
+                &|_| {},
+            )
+            .await
         };
         tokio::spawn(start).await.unwrap().unwrap()
     });
@@ -44,7 +51,7 @@ async fn servers_die_with_a_killed_parent() {
         eprintln!("skipped: only on Linux do children die with a killed parent");
         return;
     }
-    programs(Wanted::ALL).await;
+    fetch_wanted(WantedServers::ALL).await;
     let folder = data_folder();
     let mut parent = Command::new(std::env::current_exe().unwrap())
         .args([
@@ -76,9 +83,15 @@ async fn servers_die_with_a_killed_parent() {
     });
 
     // What they left is good enough for the next one, at once.
-    let programs = programs(Wanted::ALL).await;
-    let servers = Servers::start(&settings(), &programs, folder.path(), Wanted::ALL, &|_| {})
-        .await
-        .unwrap();
+    let programs = fetch_wanted(WantedServers::ALL).await;
+    let servers = Servers::start(
+        &test_settings(),
+        &programs,
+        folder.path(),
+        WantedServers::ALL,
+        &|_| {},
+    )
+    .await
+    .unwrap();
     servers.stop().await;
 }

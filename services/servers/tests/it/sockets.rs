@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 /// The addresses on which a process listens (TCP) or has a socket bound (UDP).
-pub fn listening(pid: u32) -> Vec<SocketAddr> {
-    let by_inode = all();
+pub fn listening_addresses(pid: u32) -> Vec<SocketAddr> {
+    let by_inode = bound_sockets();
     let mut found = Vec::new();
     for entry in std::fs::read_dir(format!("/proc/{pid}/fd")).unwrap() {
         // The descriptor may be gone by now.
@@ -24,7 +24,7 @@ pub fn listening(pid: u32) -> Vec<SocketAddr> {
     found
 }
 
-fn all() -> HashMap<String, SocketAddr> {
+fn bound_sockets() -> HashMap<String, SocketAddr> {
     // In TCP's tables state 0A is LISTEN; in UDP's 07 is a socket without a peer.
     let tables = [("tcp", "0A"), ("tcp6", "0A"), ("udp", "07"), ("udp6", "07")];
     let mut sockets = HashMap::new();
@@ -34,7 +34,7 @@ fn all() -> HashMap<String, SocketAddr> {
             let fields: Vec<_> = line.split_whitespace().collect();
             let (local, state, inode) = (fields[1], fields[3], fields[9]);
             if state == wanted {
-                sockets.insert(inode.to_owned(), address(local));
+                sockets.insert(inode.to_owned(), parse_address(local));
             }
         }
     }
@@ -42,7 +42,7 @@ fn all() -> HashMap<String, SocketAddr> {
 }
 
 /// `0100007F:1F90`: words of the address in host order, and the port.
-fn address(text: &str) -> SocketAddr {
+fn parse_address(text: &str) -> SocketAddr {
     let (host, port) = text.split_once(':').unwrap();
     let bytes: Vec<u8> = (0..host.len())
         .step_by(8)
@@ -63,7 +63,7 @@ fn address(text: &str) -> SocketAddr {
 fn a_socket_of_ours_is_found() {
     let everywhere = std::net::TcpListener::bind("0.0.0.0:0").unwrap();
     let here = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let found = listening(std::process::id());
+    let found = listening_addresses(std::process::id());
     assert!(found.contains(&everywhere.local_addr().unwrap()));
     assert!(found.contains(&here.local_addr().unwrap()));
 }

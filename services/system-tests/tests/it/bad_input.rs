@@ -3,10 +3,10 @@
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::PermissionsExt as _;
 
-use crate::harness::{World, files_below, samples, shared_data};
+use crate::harness::{SystemWorld, files_below, sample_pictures, shared_data};
 
-async fn failures(world: &World) -> std::collections::BTreeMap<String, String> {
-    let listed = world.get("/v1/failures?limit=1000&ignored=true").await;
+async fn read_failures(world: &SystemWorld) -> std::collections::BTreeMap<String, String> {
+    let listed = world.get_json("/v1/failures?limit=1000&ignored=true").await;
     let list = listed["failures"].as_array().unwrap();
     list.iter()
         .map(|f| {
@@ -20,7 +20,7 @@ async fn failures(world: &World) -> std::collections::BTreeMap<String, String> {
 }
 
 /// A PNG header that claims 65,535 × 65,535 pixels, in a few dozen bytes.
-fn bomb() -> Vec<u8> {
+fn decompression_bomb() -> Vec<u8> {
     let mut png = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\xff\xff\0\0\xff\xff\x08\x06\0\0\0".to_vec();
     let crc = png[12..].iter().fold(!0_u32, |crc, byte| {
         (0..8).fold(crc ^ u32::from(*byte), |crc, _| {
@@ -34,8 +34,8 @@ fn bomb() -> Vec<u8> {
 
 #[tokio::test]
 async fn strange_files_are_listed_and_disturb_nobody() {
-    let mut world = World::new("strange");
-    let jpeg = std::fs::read(&samples()[0]).unwrap();
+    let mut world = SystemWorld::new("strange");
+    let jpeg = std::fs::read(&sample_pictures()[0]).unwrap();
     let photos = world.photos.clone();
     let write = |name: &str, bytes: &[u8]| std::fs::write(photos.join(name), bytes).unwrap();
     write("good.jpg", &jpeg);
@@ -46,7 +46,7 @@ async fn strange_files_are_listed_and_disturb_nobody() {
         b"this is no picture at all, though it is long enough to be one",
     );
     write("truncated.jpg", &jpeg[..jpeg.len() / 2]);
-    write("bomb.png", &bomb());
+    write("bomb.png", &decompression_bomb());
     write("notes.txt", b"not meant to be indexed");
     write(".hidden.jpg", &jpeg);
     write("new\nline and \"quotes\" ' \\ %.jpg", &jpeg);
@@ -69,10 +69,10 @@ async fn strange_files_are_listed_and_disturb_nobody() {
     // Where the tests run as root, every file can be read.
     let is_root = std::fs::read(photos.join("unreadable.jpg")).is_ok();
 
-    world.start().await;
+    world.start_up().await;
     let rows = || async {
         world
-            .rows()
+            .read_rows()
             .await
             .into_values()
             .map(|row| row.path)
@@ -82,7 +82,7 @@ async fn strange_files_are_listed_and_disturb_nobody() {
         "all have become something",
         std::time::Duration::from_secs(60),
         || async {
-            let stats = world.get("/v1/stats").await;
+            let stats = world.get_json("/v1/stats").await;
             if stats["on_disk"] == 15 && stats["in_flight"] == 0 {
                 Ok(())
             } else {
@@ -91,7 +91,7 @@ async fn strange_files_are_listed_and_disturb_nobody() {
         },
     )
     .await;
-    let failures = failures(&world).await;
+    let failures = read_failures(&world).await;
     let code = |path: &str| failures.get(path).map_or("indexed", String::as_str);
     assert_eq!(code("empty.jpg"), "empty");
     assert_eq!(code("text.jpg"), "not_an_image");
@@ -130,7 +130,7 @@ async fn strange_files_are_listed_and_disturb_nobody() {
         std::time::Duration::from_secs(30),
         || async {
             let paths: Vec<_> = world
-                .rows()
+                .read_rows()
                 .await
                 .into_values()
                 .map(|row| row.path)
@@ -144,7 +144,7 @@ async fn strange_files_are_listed_and_disturb_nobody() {
         },
     )
     .await;
-    world.stop().await;
+    world.stop_up().await;
 }
 
 #[tokio::test]
@@ -153,17 +153,17 @@ async fn every_odd_file_is_indexed_or_failed_with_a_reason() {
     else {
         return;
     };
-    let mut world = World::new("odd");
+    let mut world = SystemWorld::new("odd");
     for folder in [&malformed, &formats] {
         for path in files_below(folder) {
             let name = path.file_name().unwrap().to_string_lossy();
             let below = folder.file_name().unwrap().to_string_lossy();
-            world.copy(&path, &format!("{below}/{name}"));
+            world.copy_file(&path, &format!("{below}/{name}"));
         }
     }
-    world.start().await;
+    world.start_up().await;
     world.assert_index_equals_folder().await;
-    let stats = world.settled().await;
+    let stats = world.wait_until_settled().await;
     assert!(stats["indexed"].as_u64().unwrap() > 100, "{stats}");
     assert!(world.up.as_mut().unwrap().is_running());
     let after_ingest = peak_memory(world.up.as_ref().unwrap().pid());
@@ -172,7 +172,7 @@ async fn every_odd_file_is_indexed_or_failed_with_a_reason() {
     for folder in [&malformed, &formats] {
         for path in files_below(folder) {
             let (status, body) = world
-                .post("/v1/search/image?limit=1", std::fs::read(&path).unwrap())
+                .post_bytes("/v1/search/image?limit=1", std::fs::read(&path).unwrap())
                 .await;
             let name = path.display();
             assert!(
@@ -200,7 +200,7 @@ async fn every_odd_file_is_indexed_or_failed_with_a_reason() {
     let log = up.log();
     let panics: Vec<_> = log.lines().filter(|l| l.contains("panicked at")).collect();
     assert!(panics.is_empty(), "{panics:?}");
-    world.stop().await;
+    world.stop_up().await;
 }
 
 /// The most memory that a process ever had (`VmHWM`), in bytes.
@@ -213,7 +213,7 @@ fn peak_memory(pid: u32) -> u64 {
 
 #[tokio::test]
 async fn bad_requests_are_problems_with_a_code() {
-    let mut world = World::started("requests").await;
+    let mut world = SystemWorld::with_up("requests").await;
     let check = |(status, body): (u16, serde_json::Value), expected: u16, code: &str| {
         assert_eq!(status, expected, "{body}");
         assert_eq!(body["code"], code, "{body}");
@@ -226,18 +226,24 @@ async fn bad_requests_are_problems_with_a_code() {
     let search = "/v1/search/image";
     check(
         world
-            .post(search, b"hello, this is no picture".to_vec())
+            .post_bytes(search, b"hello, this is no picture".to_vec())
             .await,
         415,
         "not_an_image",
     );
-    check(world.post(search, Vec::new()).await, 422, "empty");
-    check(world.post(search, bomb()).await, 422, "too_many_pixels");
-    let jpeg = std::fs::read(&samples()[0]).unwrap();
-    let (status, body) = world.post(search, jpeg[..jpeg.len() / 2].to_vec()).await;
+    check(world.post_bytes(search, Vec::new()).await, 422, "empty");
+    check(
+        world.post_bytes(search, decompression_bomb()).await,
+        422,
+        "too_many_pixels",
+    );
+    let jpeg = std::fs::read(&sample_pictures()[0]).unwrap();
+    let (status, body) = world
+        .post_bytes(search, jpeg[..jpeg.len() / 2].to_vec())
+        .await;
     assert_eq!(status, 422, "{body}");
     check(
-        world.post(search, vec![0; 65 << 20]).await,
+        world.post_bytes(search, vec![0; 65 << 20]).await,
         413,
         "too_large",
     );
@@ -251,7 +257,7 @@ async fn bad_requests_are_problems_with_a_code() {
         ("/v1/nothing", 404, "no_such_route"),
         ("/v1/images?limit=0", 400, "invalid_parameter"),
     ] {
-        let response = world.get_raw(path).await;
+        let response = world.get_response(path).await;
         let kind = response.headers()["content-type"]
             .to_str()
             .unwrap()
@@ -268,8 +274,8 @@ async fn bad_requests_are_problems_with_a_code() {
     }
     // What stands on no client's path leads out of the library.
     let escape = world
-        .get_raw("/v1/images/..%2f..%2fetc%2fpasswd/content")
+        .get_response("/v1/images/..%2f..%2fetc%2fpasswd/content")
         .await;
     assert!(escape.status().is_client_error());
-    world.stop().await;
+    world.stop_up().await;
 }

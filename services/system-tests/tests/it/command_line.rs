@@ -2,15 +2,15 @@
 
 use std::process::{Command, Output};
 
-use crate::harness::program;
+use crate::harness::product_command;
 
-fn run(command: &mut Command) -> Output {
+fn run_command(command: &mut Command) -> Output {
     command.output().unwrap()
 }
 
 #[track_caller]
-fn fails(command: &mut Command, code: i32, says: &[&str]) {
-    let output = run(command);
+fn assert_fails(command: &mut Command, code: i32, says: &[&str]) {
+    let output = run_command(command);
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(code), "{said}");
     let last = said.lines().last().unwrap_or_default();
@@ -26,42 +26,42 @@ fn fails(command: &mut Command, code: i32, says: &[&str]) {
 fn wrong_settings_are_one_clear_line() {
     let dir = tempfile::tempdir().unwrap();
     let up_at = |listen: &str| {
-        let mut command = program();
+        let mut command = product_command();
         command
             .current_dir(dir.path())
             .args(["up", "--data-dir", "data", "--listen", listen]);
         command
     };
     let up = || up_at("127.0.0.1:0");
-    fails(&mut up(), 2, &["./images", "lookalike up"]);
-    fails(
+    assert_fails(&mut up(), 2, &["./images", "lookalike up"]);
+    assert_fails(
         up().arg("x=/does/not/exist"),
         2,
         &["library x", "does not exist"],
     );
-    fails(up().arg("Not A Name=/tmp"), 2, &["can't name a library"]);
-    fails(
+    assert_fails(up().arg("Not A Name=/tmp"), 2, &["can't name a library"]);
+    assert_fails(
         up().env("LOOKALIKE_NATS_URI", "x"),
         2,
         &["LOOKALIKE_NATS_URI", "uri"],
     );
-    fails(
+    assert_fails(
         up().env("LOOKALIKE_WATCH_SETTLE", "soon"),
         2,
         &["LOOKALIKE_WATCH_SETTLE", "duration"],
     );
     std::fs::create_dir(dir.path().join("images")).unwrap();
-    fails(&mut up_at("nonsense"), 2, &["nonsense"]);
-    fails(
+    assert_fails(&mut up_at("nonsense"), 2, &["nonsense"]);
+    assert_fails(
         up().args(["--model", "no-such-model"]),
         2,
         &["no-such-model", "lookalike-mini"],
     );
-    fails(up().args(["--log", "a=b=c"]), 2, &["log.filter"]);
+    assert_fails(up().args(["--log", "a=b=c"]), 2, &["log.filter"]);
     std::fs::write(dir.path().join("lookalike.toml"), "[nats]\nnonsense = 1").unwrap();
-    fails(&mut up(), 2, &["lookalike.toml", "nonsense"]);
+    assert_fails(&mut up(), 2, &["lookalike.toml", "nonsense"]);
     std::fs::write(dir.path().join("lookalike.toml"), "[nats").unwrap();
-    fails(&mut up(), 2, &["lookalike.toml", "TOML"]);
+    assert_fails(&mut up(), 2, &["lookalike.toml", "TOML"]);
 }
 
 #[test]
@@ -70,24 +70,24 @@ fn a_taken_port_is_named() {
     std::fs::create_dir(dir.path().join("images")).unwrap();
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
-    let mut command = program();
+    let mut command = product_command();
     command
         .current_dir(dir.path())
         .args(["up", "--data-dir", "data", "--listen", &address]);
-    fails(&mut command, 2, &[&address, "--listen"]);
+    assert_fails(&mut command, 2, &[&address, "--listen"]);
 }
 
 #[test]
 fn servers_that_do_not_answer_are_named() {
     let dir = tempfile::tempdir().unwrap();
     std::fs::create_dir(dir.path().join("images")).unwrap();
-    let mut watch = program();
+    let mut watch = product_command();
     watch
         .current_dir(dir.path())
         .args(["watch", "--data-dir", "data", "--listen", "127.0.0.1:0"])
         .args(["--nats-url", "nats://127.0.0.1:1"])
         .env("LOOKALIKE_NATS_CONNECT_TIMEOUT", "500ms");
-    fails(&mut watch, 1, &["nats://127.0.0.1:1", "--nats-url"]);
+    assert_fails(&mut watch, 1, &["nats://127.0.0.1:1", "--nats-url"]);
     for command in [
         &["status"][..],
         &["failures"],
@@ -95,9 +95,9 @@ fn servers_that_do_not_answer_are_named() {
         &["why", "a.jpg"],
         &["confirm", "photos"],
     ] {
-        let mut ask = program();
+        let mut ask = product_command();
         ask.args(command).args(["--url", "http://127.0.0.1:1"]);
-        fails(&mut ask, 1, &["http://127.0.0.1:1", "--url"]);
+        assert_fails(&mut ask, 1, &["http://127.0.0.1:1", "--url"]);
     }
 }
 
@@ -105,14 +105,14 @@ fn servers_that_do_not_answer_are_named() {
 fn without_python_it_says_what_to_do() {
     let dir = tempfile::tempdir().unwrap();
     std::fs::create_dir(dir.path().join("images")).unwrap();
-    let mut command = program();
+    let mut command = product_command();
     command
         .current_dir(dir.path())
         .args(["up", "--data-dir", "data", "--listen", "127.0.0.1:0"])
         .env("LOOKALIKE_SERVERS_CACHE_DIR", dir.path().join("cache"))
         .env("PATH", dir.path());
-    fails(&mut command, 1, &["python3", "--nats-url", "--milvus-url"]);
-    let mut offline = program();
+    assert_fails(&mut command, 1, &["python3", "--nats-url", "--milvus-url"]);
+    let mut offline = product_command();
     offline
         .current_dir(dir.path())
         .args([
@@ -124,20 +124,20 @@ fn without_python_it_says_what_to_do() {
             "127.0.0.1:0",
         ])
         .env("LOOKALIKE_SERVERS_CACHE_DIR", dir.path().join("cache"));
-    fails(&mut offline, 1, &["--offline"]);
+    assert_fails(&mut offline, 1, &["--offline"]);
 }
 
 #[test]
 fn print_config_shows_where_each_value_came_from() {
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join("lookalike.toml"), "[watch]\nsettle = '2s'").unwrap();
-    let mut command = program();
+    let mut command = product_command();
     command
         .current_dir(dir.path())
         .args(["up", "--print-config", "--listen", "127.0.0.1:9"])
         .env("LOOKALIKE_MILVUS_PASSWORD", "hush")
-        .env("LOOKALIKE_EMBED_MAX_IN_HAND", "7");
-    let output = run(&mut command);
+        .env("LOOKALIKE_EMBED_MAX_IN_FLIGHT", "7");
+    let output = run_command(&mut command);
     assert!(output.status.success());
     let text = String::from_utf8(output.stdout).unwrap();
     let line = |key: &str| {
@@ -148,7 +148,7 @@ fn print_config_shows_where_each_value_came_from() {
     };
     assert!(line("settle = \"2s\"").contains("# lookalike.toml"));
     assert!(line("listen = \"127.0.0.1:9\"").contains("# --listen"));
-    assert!(line("max_in_hand = 7").contains("# environment LOOKALIKE_EMBED_MAX_IN_HAND"));
+    assert!(line("max_in_flight = 7").contains("# environment LOOKALIKE_EMBED_MAX_IN_FLIGHT"));
     assert!(line("move_grace").contains("# default"));
     assert!(!text.contains("hush"));
 }
@@ -163,16 +163,21 @@ fn help_is_worth_reading() {
         &["failures", "--help"],
         &["failures", "retry", "--help"],
     ] {
-        let output = run(program().args(arguments));
+        let output = run_command(product_command().args(arguments));
         assert!(output.status.success());
         assert!(String::from_utf8(output.stdout).unwrap().lines().count() > 10);
     }
-    let codes = run(program().args(["failures", "retry", "--help"])).stdout;
+    let codes = run_command(product_command().args(["failures", "retry", "--help"])).stdout;
     assert!(String::from_utf8(codes).unwrap().contains("truncated"));
-    assert_eq!(run(program().arg("nonsense")).status.code(), Some(2));
+    assert_eq!(
+        run_command(product_command().arg("nonsense")).status.code(),
+        Some(2)
+    );
     // Nothing said never means everything.
     assert_eq!(
-        run(program().args(["failures", "retry"])).status.code(),
+        run_command(product_command().args(["failures", "retry"]))
+            .status
+            .code(),
         Some(2)
     );
 }

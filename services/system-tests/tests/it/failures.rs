@@ -5,15 +5,15 @@ use std::process::Output;
 
 use serde_json::{Value, json};
 
-use crate::harness::{World, eventually, program, samples, variant};
+use crate::harness::{SystemWorld, eventually, jpeg_variant, product_command, sample_pictures};
 
 /// How long one small thing may take, on a busy machine.
-const SOON: std::time::Duration = std::time::Duration::from_secs(60);
+const STEP_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(60);
 
 /// A world with a good picture, one that is cut short, an empty one, and a text.
-async fn with_failures(name: &str) -> World {
-    let world = World::started(name).await;
-    let picture = std::fs::read(&samples()[0]).unwrap();
+async fn with_failures(name: &str) -> SystemWorld {
+    let world = SystemWorld::with_up(name).await;
+    let picture = std::fs::read(&sample_pictures()[0]).unwrap();
     std::fs::create_dir(world.photos.join("2026")).unwrap();
     std::fs::write(world.photos.join("2026/good.jpg"), &picture).unwrap();
     std::fs::write(
@@ -23,7 +23,7 @@ async fn with_failures(name: &str) -> World {
     .unwrap();
     std::fs::write(world.photos.join("empty.png"), b"").unwrap();
     std::fs::write(world.photos.join("notes.txt"), b"no picture").unwrap();
-    let stats = world.settled().await;
+    let stats = world.wait_until_settled().await;
     assert_eq!(
         (&stats["indexed"], &stats["failed"], &stats["ignored"]),
         (&json!(1), &json!(2), &json!(1)),
@@ -33,8 +33,8 @@ async fn with_failures(name: &str) -> World {
 }
 
 /// Runs a command against this world, in its folder of pictures.
-fn run(world: &World, words: &[&str]) -> Output {
-    program()
+fn run_command(world: &SystemWorld, words: &[&str]) -> Output {
+    product_command()
         .current_dir(&world.photos)
         .args(words)
         .arg("--data-dir")
@@ -44,21 +44,21 @@ fn run(world: &World, words: &[&str]) -> Output {
 }
 
 #[track_caller]
-fn says(world: &World, words: &[&str]) -> String {
-    let output = run(world, words);
+fn run_successfully(world: &SystemWorld, words: &[&str]) -> String {
+    let output = run_command(world, words);
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{words:?}: {said}");
     String::from_utf8(output.stdout).unwrap()
 }
 
 #[track_caller]
-fn json_of(world: &World, words: &[&str]) -> Value {
+fn run_for_json(world: &SystemWorld, words: &[&str]) -> Value {
     let words: Vec<&str> = words.iter().copied().chain(["--json"]).collect();
-    serde_json::from_str(&says(world, &words)).unwrap()
+    serde_json::from_str(&run_successfully(world, &words)).unwrap()
 }
 
 /// Posts JSON as some page would: status and answer.
-async fn post(world: &World, path: &str, body: Value, site: &str) -> (u16, Value) {
+async fn post_json(world: &SystemWorld, path: &str, body: Value, site: &str) -> (u16, Value) {
     let request = reqwest::Client::new()
         .post(format!("{}{path}", world.url))
         .header("content-type", "application/json")
@@ -70,9 +70,9 @@ async fn post(world: &World, path: &str, body: Value, site: &str) -> (u16, Value
 }
 
 #[tokio::test]
-async fn a_life_is_told_from_the_first_sight_to_the_index() {
+async fn why_reports_a_file_history_up_to_the_index() {
     let world = with_failures("why").await;
-    let life = json_of(&world, &["why", "2026/good.jpg"]);
+    let life = run_for_json(&world, &["why", "2026/good.jpg"]);
     let steps: Vec<&str> = life["steps"]
         .as_array()
         .unwrap()
@@ -104,12 +104,12 @@ async fn a_life_is_told_from_the_first_sight_to_the_index() {
     let whole = world.photos.join("2026/good.jpg");
     for named in [id, whole.to_str().unwrap(), "photos/2026/good.jpg"] {
         assert_eq!(
-            json_of(&world, &["why", named])["id"],
+            run_for_json(&world, &["why", named])["id"],
             life["id"],
             "{named}"
         );
     }
-    let told = says(&world, &["why", "2026/good.jpg"]);
+    let told = run_successfully(&world, &["why", "2026/good.jpg"]);
     assert!(
         told.contains("written") && told.contains("visible    yes"),
         "{told}"
@@ -117,8 +117,8 @@ async fn a_life_is_told_from_the_first_sight_to_the_index() {
 
     // A copy takes the vector that is there.
     std::fs::copy(&whole, world.photos.join("copy.jpg")).unwrap();
-    world.settled().await;
-    let copy = json_of(&world, &["why", "copy.jpg"]);
+    world.wait_until_settled().await;
+    let copy = run_for_json(&world, &["why", "copy.jpg"]);
     let reused = copy["steps"]
         .as_array()
         .unwrap()
@@ -127,22 +127,22 @@ async fn a_life_is_told_from_the_first_sight_to_the_index() {
     assert!(reused && copy["visible"] == true, "{copy}");
 
     // Why a file is not there, with what to do.
-    let told = says(&world, &["why", "2026/short.jpg"]);
+    let told = run_successfully(&world, &["why", "2026/short.jpg"]);
     for words in ["failed", "truncated", "Copy it again", "visible    no"] {
         assert!(told.contains(words), "{words:?} is not in\n{told}");
     }
-    let told = says(&world, &["why", "notes.txt"]);
+    let told = run_successfully(&world, &["why", "notes.txt"]);
     assert!(told.contains("not_a_picture_name"), "{told}");
 
     // What is in no library, and what nobody knows.
-    let output = run(&world, &["why", "/etc/hostname"]);
+    let output = run_command(&world, &["why", "/etc/hostname"]);
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(2), "{said}");
     assert!(
         said.contains("no library") && said.contains("photos ("),
         "{said}"
     );
-    let output = run(&world, &["why", "never-there.jpg"]);
+    let output = run_command(&world, &["why", "never-there.jpg"]);
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(1), "{said}");
     assert!(said.contains("no_such_file"), "{said}");
@@ -150,12 +150,12 @@ async fn a_life_is_told_from_the_first_sight_to_the_index() {
 
 /// Does something that tries the picture again that is cut short, and waits until it has failed
 /// once more.
-async fn failing_again<T>(world: &World, act: impl FnOnce() -> T) -> T {
-    let life = || json_of(world, &["why", "2026/short.jpg"]);
+async fn failing_again<T>(world: &SystemWorld, act: impl FnOnce() -> T) -> T {
+    let life = || run_for_json(world, &["why", "2026/short.jpg"]);
     let generation = |life: &Value| life["generation"].as_u64().unwrap();
     let before = generation(&life());
     let done = act();
-    eventually("it fails again", SOON, || async {
+    eventually("it fails again", STEP_TIMEOUT, || async {
         let life = life();
         let again = generation(&life) > before && life["code"] == "truncated";
         if again && life["state"] == "failed" {
@@ -169,9 +169,9 @@ async fn failing_again<T>(world: &World, act: impl FnOnce() -> T) -> T {
 }
 
 /// What the roles tell of themselves comes a moment later.
-async fn one_fails_and_two_are_ignored(world: &World) {
-    eventually("one fails, and two are ignored", SOON, || async {
-        let stats = world.get("/v1/stats").await;
+async fn one_fails_and_two_are_ignored(world: &SystemWorld) {
+    eventually("one fails, and two are ignored", STEP_TIMEOUT, || async {
+        let stats = world.get_json("/v1/stats").await;
         match (&stats["failed"], &stats["ignored"]) == (&json!(1), &json!(2)) {
             true => Ok(()),
             false => Err(stats.to_string()),
@@ -183,13 +183,13 @@ async fn one_fails_and_two_are_ignored(world: &World) {
 #[tokio::test]
 async fn failures_are_tried_again_and_left_alone() {
     let mut world = with_failures("failures").await;
-    let listed = json_of(&world, &["failures"]);
+    let listed = run_for_json(&world, &["failures"]);
     assert_eq!(listed["failures"].as_array().unwrap().len(), 2, "{listed}");
-    let only = json_of(&world, &["failures", "list", "--code", "empty"]);
+    let only = run_for_json(&world, &["failures", "list", "--code", "empty"]);
     assert_eq!(only["failures"][0]["path"], "empty.png", "{only}");
-    let ignored = says(&world, &["failures", "--ignored"]);
+    let ignored = run_successfully(&world, &["failures", "--ignored"]);
     assert!(ignored.contains("notes.txt"), "{ignored}");
-    let shown = says(&world, &["failures", "show", "2026/short.jpg"]);
+    let shown = run_successfully(&world, &["failures", "show", "2026/short.jpg"]);
     assert!(
         shown.contains("Cut short (truncated)") && shown.contains("remedy"),
         "{shown}"
@@ -197,40 +197,47 @@ async fn failures_are_tried_again_and_left_alone() {
 
     // Again: it is read and fails once more.
     let retried = failing_again(&world, || {
-        json_of(&world, &["failures", "retry", "2026/short.jpg"])
+        run_for_json(&world, &["failures", "retry", "2026/short.jpg"])
     });
     assert_eq!(
         retried.await,
-        json!({"files": 1, "not_found": 0, "unanswered": []})
+        json!({"files": 1, "not_found": 0, "unreachable_libraries": []})
     );
-    let all = failing_again(&world, || says(&world, &["failures", "retry", "--all"])).await;
+    let all = failing_again(&world, || {
+        run_successfully(&world, &["failures", "retry", "--all"])
+    })
+    .await;
     assert!(all.contains("2 files are tried again"), "{all}");
     // One that is fine has nothing to be tried for.
-    let output = run(&world, &["failures", "retry", "2026/good.jpg"]);
+    let output = run_command(&world, &["failures", "retry", "2026/good.jpg"]);
     assert_eq!(output.status.code(), Some(1));
 
     // Left alone, over a restart too, until it changes.
-    let left = says(&world, &["failures", "discard", "--code", "truncated"]);
+    let left = run_successfully(&world, &["failures", "discard", "--code", "truncated"]);
     assert!(left.contains("1 file is left alone"), "{left}");
     one_fails_and_two_are_ignored(&world).await;
-    world.stop().await;
-    world.start().await;
+    world.stop_up().await;
+    world.start_up().await;
     one_fails_and_two_are_ignored(&world).await;
-    let discarded = json_of(&world, &["failures", "--code", "discarded"]);
+    let discarded = run_for_json(&world, &["failures", "--code", "discarded"]);
     assert_eq!(
         discarded["failures"][0]["path"], "2026/short.jpg",
         "{discarded}"
     );
     let back = failing_again(&world, || {
-        says(&world, &["failures", "retry", "--code", "discarded"])
+        run_successfully(&world, &["failures", "retry", "--code", "discarded"])
     });
     let back = back.await;
     assert!(back.contains("1 file is tried again"), "{back}");
-    says(&world, &["failures", "discard", "2026/short.jpg"]);
-    let picture = std::fs::read(&samples()[1]).unwrap();
-    std::fs::write(world.photos.join("2026/short.jpg"), variant(&picture, 1)).unwrap();
-    eventually("it is taken in as it is now", SOON, || async {
-        let life = json_of(&world, &["why", "2026/short.jpg"]);
+    run_successfully(&world, &["failures", "discard", "2026/short.jpg"]);
+    let picture = std::fs::read(&sample_pictures()[1]).unwrap();
+    std::fs::write(
+        world.photos.join("2026/short.jpg"),
+        jpeg_variant(&picture, 1),
+    )
+    .unwrap();
+    eventually("it is taken in as it is now", STEP_TIMEOUT, || async {
+        let life = run_for_json(&world, &["why", "2026/short.jpg"]);
         let done = life["state"] == "indexed" && life["visible"] == true;
         if done { Ok(()) } else { Err(life.to_string()) }
     })
@@ -248,20 +255,20 @@ async fn what_changes_something_is_not_for_other_sites() {
         "/v1/libraries/photos/scan",
         "/v1/libraries/photos/confirm",
     ] {
-        let (status, answer) = post(&world, path, everything.clone(), "cross-site").await;
+        let (status, answer) = post_json(&world, path, everything.clone(), "cross-site").await;
         assert_eq!(
             (status, &answer["code"]),
             (403, &json!("cross_origin")),
             "{path}"
         );
     }
-    let (status, answer) = post(&world, "/v1/failures/retry", json!({}), "same-origin").await;
+    let (status, answer) = post_json(&world, "/v1/failures/retry", json!({}), "same-origin").await;
     assert_eq!(
         (status, &answer["code"]),
         (400, &json!("invalid_parameter")),
         "{answer}"
     );
-    let (status, answer) = post(
+    let (status, answer) = post_json(
         &world,
         "/v1/failures/retry",
         json!({"ids": [1]}),
@@ -271,12 +278,12 @@ async fn what_changes_something_is_not_for_other_sites() {
     assert_eq!((status, &answer["param"]), (400, &json!("ids")), "{answer}");
     let unknown = "0".repeat(32);
     let named = json!({"ids": [unknown]});
-    let (status, answer) = post(&world, "/v1/failures/retry", named, "same-origin").await;
+    let (status, answer) = post_json(&world, "/v1/failures/retry", named, "same-origin").await;
     assert_eq!(
         (status, &answer["files"], &answer["not_found"]),
         (200, &json!(0), &json!(1))
     );
-    let (status, answer) = post(
+    let (status, answer) = post_json(
         &world,
         "/v1/libraries/photos/scan",
         Value::Null,
@@ -288,7 +295,7 @@ async fn what_changes_something_is_not_for_other_sites() {
         (200, &json!(true)),
         "{answer}"
     );
-    let (status, answer) = post(
+    let (status, answer) = post_json(
         &world,
         "/v1/libraries/nobody/scan",
         Value::Null,
@@ -296,16 +303,16 @@ async fn what_changes_something_is_not_for_other_sites() {
     )
     .await;
     assert_eq!((status, &answer["code"]), (404, &json!("no_such_library")));
-    let answer = json_of(&world, &["confirm", "photos"]);
+    let answer = run_for_json(&world, &["confirm", "photos"]);
     assert_eq!(answer["scanning"], true, "{answer}");
 
     // A look at what is there of a picture that is cut short; none at what is no picture.
-    let listed = world.get("/v1/failures").await;
+    let listed = world.get_json("/v1/failures").await;
     for failure in listed["failures"].as_array().unwrap() {
         let is_short = failure["code"] == "truncated";
         assert_eq!(failure["preview_url"].is_string(), is_short, "{failure}");
         if let Some(url) = failure["preview_url"].as_str() {
-            let response = world.get_raw(url).await;
+            let response = world.get_response(url).await;
             assert_eq!(response.status(), 200);
             assert_eq!(response.headers()["content-type"], "image/jpeg");
             assert!(response.headers().contains_key("content-security-policy"));
@@ -314,7 +321,7 @@ async fn what_changes_something_is_not_for_other_sites() {
             assert_eq!(bytes, on_disk);
         }
     }
-    let good = json_of(&world, &["why", "2026/good.jpg"]);
+    let good = run_for_json(&world, &["why", "2026/good.jpg"]);
     let url = format!("/v1/failures/{}/preview", good["id"].as_str().unwrap());
-    assert_eq!(world.get_raw(&url).await.status(), 415);
+    assert_eq!(world.get_response(&url).await.status(), 415);
 }

@@ -3,14 +3,14 @@
 
 use std::path::Path;
 
-use lookalike_vision::LEAST_COSINE;
+use lookalike_vision::MIN_GOLDEN_COSINE;
 
-use crate::harness::{Process, World};
+use crate::harness::{Process, SystemWorld};
 
 /// Runs a role that must refuse to start, and gives its last words.
 #[track_caller]
-fn refused(world: &World, role: &str, words: &[&str], code: i32) -> String {
-    let output = world.command(role).args(words).output().unwrap();
+fn expect_refusal_line(world: &SystemWorld, role: &str, words: &[&str], code: i32) -> String {
+    let output = world.role_command(role).args(words).output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(code), "{role}: {said}");
     said.lines().last().unwrap_or_default().to_owned()
@@ -18,14 +18,14 @@ fn refused(world: &World, role: &str, words: &[&str], code: i32) -> String {
 
 #[tokio::test]
 async fn searching_and_ingesting_with_another_model_are_refused() {
-    let world = World::new("other-model");
-    let serve = Process::start(world.command("serve"), &world.dir.path().join("serve"));
-    serve.address("address=").await;
+    let world = SystemWorld::new("other-model");
+    let serve = Process::start(world.role_command("serve"), &world.dir.path().join("serve"));
+    serve.read_address("address=").await;
     let other = Path::new(env!("CARGO_MANIFEST_DIR")).join("../vision/reference/tiny-clip");
     let other = other.canonicalize().unwrap();
     let other = other.to_str().unwrap();
     for role in ["serve", "embed"] {
-        let said = refused(&world, role, &["--model", other], 2);
+        let said = expect_refusal_line(&world, role, &["--model", other], 2);
         for part in [
             &format!("was made by the model \"lookalike-mini\", not by {other:?}"),
             "--model lookalike-mini",
@@ -41,15 +41,15 @@ async fn searching_and_ingesting_with_another_model_are_refused() {
 /// was begun by a device that made another vector of the golden picture.
 #[tokio::test]
 async fn a_device_that_moves_vectors_is_refused() {
-    let world = World::new("golden");
-    let index = world.index().await;
+    let world = SystemWorld::new("golden");
+    let index = world.open_index().await;
     let mut golden = vec![0.0; index.model().dimension];
     golden[0] = 1.0;
     index
-        .keep_golden(&golden, LEAST_COSINE, "another device")
+        .verify_or_store_golden(&golden, MIN_GOLDEN_COSINE, "another device")
         .await
         .unwrap();
-    let said = refused(&world, "embed", &[], 1);
+    let said = expect_refusal_line(&world, "embed", &[], 1);
     for part in [
         "another vector of the golden picture",
         "lookalike-mini (384 numbers) on cpu",
@@ -59,6 +59,6 @@ async fn a_device_that_moves_vectors_is_refused() {
         assert!(said.contains(part), "{part:?} is not in: {said}");
     }
     // A service embeds nothing, and is not concerned.
-    let serve = Process::start(world.command("serve"), &world.dir.path().join("serve"));
-    serve.address("address=").await;
+    let serve = Process::start(world.role_command("serve"), &world.dir.path().join("serve"));
+    serve.read_address("address=").await;
 }

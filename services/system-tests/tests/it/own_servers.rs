@@ -3,10 +3,10 @@
 use std::path::Path;
 use std::time::Duration;
 
-use crate::harness::{Process, eventually, program, samples};
+use crate::harness::{Process, eventually, product_command, sample_pictures};
 
 /// The processes whose parent is `pid`.
-fn children(pid: u32) -> Vec<u32> {
+fn child_pids(pid: u32) -> Vec<u32> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir("/proc").unwrap().flatten() {
         let Ok(child) = entry.file_name().to_string_lossy().parse::<u32>() else {
@@ -26,7 +26,7 @@ fn children(pid: u32) -> Vec<u32> {
     found
 }
 
-async fn all_gone(pids: &[u32]) {
+async fn wait_until_gone(pids: &[u32]) {
     eventually(
         "no child is left behind",
         Duration::from_secs(30),
@@ -50,7 +50,7 @@ async fn up_starts_everything_and_stops_everything() {
     let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     let photos = dir.path().join("photos");
     std::fs::create_dir(&photos).unwrap();
-    for (number, sample) in samples().iter().take(5).enumerate() {
+    for (number, sample) in sample_pictures().iter().take(5).enumerate() {
         std::fs::copy(sample, photos.join(format!("{number}.jpg"))).unwrap();
     }
     let data = dir.path().join("data");
@@ -58,7 +58,7 @@ async fn up_starts_everything_and_stops_everything() {
     let mut kept = None;
     // Killed, stopped, and killed again: data and ports are those of the first time.
     for round in 0..3 {
-        let mut command = program();
+        let mut command = product_command();
         command
             .arg("up")
             .arg(&photos)
@@ -125,11 +125,11 @@ async fn up_starts_everything_and_stops_everything() {
             }
         })
         .await;
-        let servers = children(up.pid());
+        let servers = child_pids(up.pid());
         assert_eq!(servers.len(), 2, "nats-server and Milvus");
 
         // A second one over the same data folder is told so.
-        let mut second = program();
+        let mut second = product_command();
         second
             .arg("up")
             .arg(&photos)
@@ -143,12 +143,12 @@ async fn up_starts_everything_and_stops_everything() {
         assert!(said.contains(&up.pid().to_string()), "{said}");
 
         if round == 1 {
-            let status = up.interrupt().await;
+            let status = up.interrupt_process().await;
             assert!(status.success(), "{status}\n{}", up.log());
             assert!(!running.exists());
         } else {
-            up.kill();
+            up.kill_process();
         }
-        all_gone(&servers).await;
+        wait_until_gone(&servers).await;
     }
 }

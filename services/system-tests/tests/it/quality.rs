@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use lookalike_loadtest::quality::{Arguments, measure};
+use lookalike_loadtest::quality::{QualityArguments, measure_quality};
 
 #[test]
 fn quality_measures_neighbours_copies_and_scores_through_the_whole_product() {
@@ -23,18 +23,18 @@ fn quality_measures_neighbours_copies_and_scores_through_the_whole_product() {
     }
     fs::write(photos.path().join("views/broken.jpg"), "no picture").unwrap();
     let html = photos.path().with_extension("html");
-    let report = measure(&Arguments {
+    let report = measure_quality(&QualityArguments {
         photos: photos.path().to_owned(),
         program: Some(PathBuf::from(env!("CARGO_BIN_EXE_lookalike-system-tests"))),
         robustness: 6,
         html: Some(html.clone()),
         dir: Some(base),
-        ..Arguments::default()
+        ..QualityArguments::default()
     })
     .unwrap();
     let page = fs::read_to_string(&html).unwrap();
     fs::remove_file(&html).unwrap();
-    eprintln!("{}", report.text());
+    eprintln!("{}", report.to_text());
 
     assert_eq!((report.photos, report.unreadable), (files, 1));
     assert_eq!(report.classes.len(), 2);
@@ -50,7 +50,7 @@ fn quality_measures_neighbours_copies_and_scores_through_the_whole_product() {
         found.len() >= 5 && found.iter().all(|first| *first > 0.8),
         "{found:?}"
     );
-    let json = report.json();
+    let json = report.to_json();
     let scores = json["calibration"]["scores"].as_array().unwrap();
     let count = |key: &str| -> u64 { scores.iter().filter_map(|row| row[key].as_u64()).sum() };
     assert_eq!(count("hits"), 10 * files as u64, "ten neighbours of each");

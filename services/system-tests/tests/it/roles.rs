@@ -2,28 +2,30 @@
 
 use std::time::Duration;
 
-use crate::harness::{Process, World, eventually, samples, shared_data, variant};
+use crate::harness::{
+    Process, SystemWorld, eventually, jpeg_variant, sample_pictures, shared_data,
+};
 
 #[tokio::test]
 async fn three_processes_and_a_killed_embedder_lose_nothing() {
-    let mut world = World::new("roles");
-    let samples: Vec<_> = samples()
+    let mut world = SystemWorld::new("roles");
+    let samples: Vec<_> = sample_pictures()
         .iter()
         .map(|path| std::fs::read(path).unwrap())
         .collect();
     for number in 0..120 {
-        let bytes = variant(&samples[number % samples.len()], number);
+        let bytes = jpeg_variant(&samples[number % samples.len()], number);
         std::fs::write(world.photos.join(format!("{number}.jpg")), bytes).unwrap();
     }
     let log = |name: &str| world.dir.path().join(name);
-    let start = |role: &str| Process::start(world.command(role), &log(role));
+    let start = |role: &str| Process::start(world.role_command(role), &log(role));
     let mut watch = start("watch");
     let mut embed = start("embed");
     let mut serve = start("serve");
-    world.url = serve.address("address=").await;
+    world.url = serve.read_address("address=").await;
     // Killed while it works; the next one does what it had not acknowledged.
     eventually("some are indexed", Duration::from_secs(60), || async {
-        let stats = world.get("/v1/stats").await;
+        let stats = world.get_json("/v1/stats").await;
         if stats["indexed"].as_u64().unwrap() >= 20 {
             Ok(())
         } else {
@@ -31,22 +33,22 @@ async fn three_processes_and_a_killed_embedder_lose_nothing() {
         }
     })
     .await;
-    embed.kill();
-    let mut command = world.command("embed");
+    embed.kill_process();
+    let mut command = world.role_command("embed");
     command.env("LOOKALIKE_NATS_ACK_WAIT", "5s");
     let mut embed = Process::start(command, &log("embed"));
     world.assert_index_equals_folder().await;
 
     // Frozen, then woken: nothing is lost either.
-    embed.signal(libc::SIGSTOP);
+    embed.send_signal(libc::SIGSTOP);
     for number in 0..20 {
         std::fs::remove_file(world.photos.join(format!("{number}.jpg"))).unwrap();
     }
-    embed.signal(libc::SIGCONT);
+    embed.send_signal(libc::SIGCONT);
     world.assert_index_equals_folder().await;
 
     for process in [&mut serve, &mut embed, &mut watch] {
-        let status = process.interrupt().await;
+        let status = process.interrupt_process().await;
         assert!(status.success(), "{status}\n{}", process.log());
     }
 }
@@ -56,22 +58,22 @@ async fn a_file_that_kills_its_worker_is_listed_and_its_neighbours_come_through(
     let Some(malformed) = shared_data("malformed") else {
         return;
     };
-    let mut world = World::new("poison");
+    let mut world = SystemWorld::new("poison");
     // It decodes to 432 MB; the workers get less than that, and die of it.
-    world.copy(&malformed.join("bomb-12000x12000-rgb.png"), "poison.png");
-    for (number, sample) in samples().iter().take(20).enumerate() {
-        world.copy(sample, &format!("{number}.jpg"));
+    world.copy_file(&malformed.join("bomb-12000x12000-rgb.png"), "poison.png");
+    for (number, sample) in sample_pictures().iter().take(20).enumerate() {
+        world.copy_file(sample, &format!("{number}.jpg"));
     }
     let log = |name: &str| world.dir.path().join(name);
-    let _watch = Process::start(world.command("watch"), &log("watch"));
-    let serve = Process::start(world.command("serve"), &log("serve"));
-    world.url = serve.address("address=").await;
+    let _watch = Process::start(world.role_command("watch"), &log("watch"));
+    let serve = Process::start(world.role_command("serve"), &log("serve"));
+    world.url = serve.read_address("address=").await;
     let mut deaths = 0;
     let embed = loop {
-        let mut command = world.command("embed");
+        let mut command = world.role_command("embed");
         command.env("LOOKALIKE_NATS_ACK_WAIT", "2s");
         let mut embed = Process::start(command, &log(&format!("embed-{deaths}")));
-        embed.address("metrics=").await;
+        embed.read_address("metrics=").await;
         embed.limit_memory(250 << 20);
         let died = eventually(
             "it dies, or everything is done",
@@ -83,7 +85,7 @@ async fn a_file_that_kills_its_worker_is_listed_and_its_neighbours_come_through(
                     if !is_running {
                         return Ok(true);
                     }
-                    let stats = world.get("/v1/stats").await;
+                    let stats = world.get_json("/v1/stats").await;
                     let done = stats["on_disk"] == 21 && stats["in_flight"] == 0;
                     if done {
                         Ok(false)
@@ -106,7 +108,7 @@ async fn a_file_that_kills_its_worker_is_listed_and_its_neighbours_come_through(
         embed.log()
     );
     world.assert_index_equals_folder().await;
-    let listed = world.get("/v1/failures").await;
+    let listed = world.get_json("/v1/failures").await;
     assert_eq!(listed["failures"].as_array().unwrap().len(), 1, "{listed}");
     assert_eq!(listed["failures"][0]["path"], "poison.png");
     assert_eq!(listed["failures"][0]["code"], "poison");

@@ -9,10 +9,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use lookalike_index::{Collections, Index, ModelIdentity, Origin, Settings};
+use lookalike_index::{Collections, Index, ModelIdentity, ModelSource, Settings};
 use serde_json::Value;
 
-use crate::harness::{PATIENCE, Process, Proxy, Wire, World, eventually, program, samples};
+use crate::harness::{
+    Process, Proxy, SETTLE_TIMEOUT, SystemWorld, Wire, eventually, product_command, sample_pictures,
+};
 
 /// The model that comes with lookalike.
 const OLD: &str = "lookalike-mini";
@@ -28,17 +30,17 @@ fn other_name() -> String {
     description.unwrap().name
 }
 
-impl World {
+impl SystemWorld {
     /// `lookalike models use …` of this world.
-    fn models_use(&self, words: &[&str]) -> Command {
-        let mut command = program();
+    fn models_use_command(&self, words: &[&str]) -> Command {
+        let mut command = product_command();
         command
             .args(["models", "use"])
             .args(words)
-            .args(["--nats-url", &self.nats_for_looks()])
+            .args(["--nats-url", &self.direct_nats_url()])
             .arg("--data-dir")
             .arg(self.data_dir())
-            .env("LOOKALIKE_MILVUS_URL", self.milvus_for_looks())
+            .env("LOOKALIKE_MILVUS_URL", self.direct_milvus_url())
             .env("LOOKALIKE_NATS_NAMESPACE", &self.namespace)
             .env("LOOKALIKE_MILVUS_NAMESPACE", &self.namespace)
             .envs(self.settings.iter().map(|(name, value)| (name, value)))
@@ -47,11 +49,12 @@ impl World {
     }
 
     /// Runs it to its end, without a question; what it printed.
-    async fn goes_over(&self, words: &[&str]) -> Value {
-        self.says(self.models_use(words), &["--yes"]).await
+    async fn roll_over_to(&self, words: &[&str]) -> Value {
+        self.run_with_json(self.models_use_command(words), &["--yes"])
+            .await
     }
 
-    async fn says(&self, mut command: Command, words: &[&str]) -> Value {
+    async fn run_with_json(&self, mut command: Command, words: &[&str]) -> Value {
         command.args(words).arg("--json");
         let output = tokio::task::spawn_blocking(move || command.output().unwrap());
         let output = output.await.unwrap();
@@ -60,8 +63,8 @@ impl World {
         serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {said}"))
     }
 
-    async fn serves(&self, model: &str) {
-        eventually("the service has gone over", PATIENCE, || async {
+    async fn wait_until_served(&self, model: &str) {
+        eventually("the service has gone over", SETTLE_TIMEOUT, || async {
             let stats = self.try_stats().await?;
             (stats["model"]["name"] == *model)
                 .then_some(())
@@ -72,20 +75,20 @@ impl World {
 
     fn milvus_settings(&self) -> Settings {
         Settings {
-            url: self.milvus_for_looks(),
+            url: self.direct_milvus_url(),
             namespace: self.namespace.clone(),
             ..Settings::default()
         }
     }
 
-    async fn collections(&self) -> Collections {
+    async fn open_collections(&self) -> Collections {
         Collections::open(&self.milvus_settings()).await.unwrap()
     }
 
     /// Every file is a row of the collection in service, each with its content.
-    async fn equals(&self) {
-        eventually("the index equals the folders", PATIENCE, || async {
-            let (report, equal) = self.audit(&[]).await;
+    async fn wait_until_audit_is_equal(&self) {
+        eventually("the index equals the folders", SETTLE_TIMEOUT, || async {
+            let (report, equal) = self.run_audit(&[]).await;
             (equal && report["differences"] == 0 && report["in_flight"] == 0)
                 .then_some(())
                 .ok_or(report.to_string())
@@ -95,23 +98,26 @@ impl World {
 }
 
 /// A count comes a moment after the rows that it counts.
-async fn has_rows(collections: &Collections, name: &str, wanted: u64) {
-    eventually("the collection has its rows", PATIENCE, || async {
-        let rows = collections.rows(name).await.map_err(|e| e.to_string())?;
+async fn wait_for_rows(collections: &Collections, name: &str, wanted: u64) {
+    eventually("the collection has its rows", SETTLE_TIMEOUT, || async {
+        let rows = collections
+            .count_rows(name)
+            .await
+            .map_err(|e| e.to_string())?;
         (rows == wanted).then_some(()).ok_or(rows.to_string())
     })
     .await;
 }
 
 /// Searches all the time, by picture and by id; what did not go well is kept.
-struct Searching {
+struct SearchLoop {
     stop: Arc<AtomicBool>,
     done: Arc<AtomicUsize>,
     task: tokio::task::JoinHandle<Vec<String>>,
 }
 
-impl Searching {
-    fn begin(url: &str, picture: Vec<u8>) -> Self {
+impl SearchLoop {
+    fn start_searching(url: &str, picture: Vec<u8>) -> Self {
         let (stop, done) = (
             Arc::new(AtomicBool::new(false)),
             Arc::new(AtomicUsize::new(0)),
@@ -126,7 +132,7 @@ impl Searching {
                     .header("content-type", "application/octet-stream")
                     .body(picture.clone());
                 // The picture is in the index: by vectors of one model it is itself.
-                let by_picture = first_of(request).await;
+                let by_picture = first_hit(request).await;
                 let id = by_picture.as_ref().ok().cloned();
                 bad.extend(by_picture.err());
                 if let Some(id) = id {
@@ -134,7 +140,7 @@ impl Searching {
                         .post(format!("{url}/v1/search"))
                         .header("content-type", "application/json")
                         .body(format!("{{\"id\":\"{id}\",\"limit\":3}}"));
-                    bad.extend(first_of(request).await.err());
+                    bad.extend(first_hit(request).await.err());
                 }
                 counted.fetch_add(1, Ordering::Relaxed);
                 tokio::time::sleep(Duration::from_millis(15)).await;
@@ -145,7 +151,7 @@ impl Searching {
     }
 
     /// All went well.
-    async fn end(self) {
+    async fn stop_and_check(self) {
         self.stop.store(true, Ordering::Relaxed);
         let bad = self.task.await.unwrap();
         let done = self.done.load(Ordering::Relaxed);
@@ -160,7 +166,7 @@ impl Searching {
 }
 
 /// The id of the first hit, which must be what was asked for; or what is wrong.
-async fn first_of(request: reqwest::RequestBuilder) -> Result<String, String> {
+async fn first_hit(request: reqwest::RequestBuilder) -> Result<String, String> {
     let answer = request.send().await.map_err(|e| e.to_string())?;
     let status = answer.status();
     let body: Value = answer.json().await.map_err(|e| e.to_string())?;
@@ -173,16 +179,16 @@ async fn first_of(request: reqwest::RequestBuilder) -> Result<String, String> {
 
 #[tokio::test]
 async fn searches_and_changes_go_on_while_the_model_changes_and_back() {
-    let mut world = World::new("switch");
-    world.fill("", 60);
+    let mut world = SystemWorld::new("switch");
+    world.add_pictures("", 60);
     // No file that goes shows the same.
-    let picture = samples().last().unwrap().clone();
-    world.copy(&picture, "query.jpg");
-    world.start().await;
+    let picture = sample_pictures().last().unwrap().clone();
+    world.copy_file(&picture, "query.jpg");
+    world.start_up().await;
     world.assert_index_equals_folder().await;
-    let before = world.rows().await;
+    let before = world.read_rows().await;
     let bytes = std::fs::read(&picture).unwrap();
-    let searching = Searching::begin(&world.url, bytes.clone());
+    let searching = SearchLoop::start_searching(&world.url, bytes.clone());
 
     // Files come, go, move and change all the while.
     let stop = Arc::new(AtomicBool::new(false));
@@ -190,142 +196,158 @@ async fn searches_and_changes_go_on_while_the_model_changes_and_back() {
     let changing = tokio::spawn(async move {
         let mut number = 0;
         while !stopped.load(Ordering::Relaxed) && number < 50 {
-            let new = crate::harness::variant(&sample, 1000 + number);
+            let new = crate::harness::jpeg_variant(&sample, 1000 + number);
             std::fs::write(photos.join(format!("new-{number}.jpg")), &new).unwrap();
             let old = photos.join(format!("{number}.jpg"));
             match number % 3 {
                 0 => std::fs::remove_file(old).unwrap(),
                 1 => std::fs::rename(old, photos.join(format!("moved-{number}.jpg"))).unwrap(),
-                _ => std::fs::write(old, crate::harness::variant(&new, number)).unwrap(),
+                _ => std::fs::write(old, crate::harness::jpeg_variant(&new, number)).unwrap(),
             }
             number += 1;
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
     });
     let folder = other_model();
-    let report = world.goes_over(&[folder.to_str().unwrap()]).await;
+    let report = world.roll_over_to(&[folder.to_str().unwrap()]).await;
     stop.store(true, Ordering::Relaxed);
     changing.await.unwrap();
-    assert_eq!(report["switched"], true, "{report}");
+    assert_eq!(report["activated"], true, "{report}");
     assert_eq!(report["audit"]["equal"], true, "{report}");
     let shared = report["compared"]["shared"].as_f64().unwrap();
     assert!(shared > 0.0 && shared < 1.0, "{report}");
     let sheet = std::fs::read_to_string(report["sheet"].as_str().unwrap()).unwrap();
     assert!(sheet.contains("data:image/jpeg;base64,") && sheet.contains(&other_name()));
-    world.serves(&other_name()).await;
-    world.equals().await;
+    world.wait_until_served(&other_name()).await;
+    world.wait_until_audit_is_equal().await;
     // Some more with the new one.
-    world.fill("later", 5);
-    world.settled().await;
-    world.equals().await;
-    searching.end().await;
+    world.add_pictures("later", 5);
+    world.wait_until_settled().await;
+    world.wait_until_audit_is_equal().await;
+    searching.stop_and_check().await;
 
     // The id of a file that only moved is what it was.
-    let moved = world.get("/v1/images?path_prefix=moved-1.jpg").await;
+    let moved = world.get_json("/v1/images?path_prefix=moved-1.jpg").await;
     let old = before.values().find(|row| row.path == "1.jpg").unwrap();
     assert_eq!(moved["images"][0]["id"], *old.id, "{moved}");
 
     // And back: what changed since is brought in.
-    let searching = Searching::begin(&world.url, bytes);
-    let report = world.goes_over(&["--rollback"]).await;
+    let searching = SearchLoop::start_searching(&world.url, bytes);
+    let report = world.roll_over_to(&["--rollback"]).await;
     assert_eq!(report["audit"]["equal"], true, "{report}");
-    world.serves(OLD).await;
+    world.wait_until_served(OLD).await;
     tokio::time::sleep(Duration::from_millis(500)).await;
-    searching.end().await;
+    searching.stop_and_check().await;
     world.assert_index_equals_folder().await;
-    let report = world.goes_over(&["--drop-old"]).await;
+    let report = world.roll_over_to(&["--drop-old"]).await;
     assert_eq!(report["dropped"].as_array().unwrap().len(), 1, "{report}");
-    assert_eq!(world.collections().await.all().await.unwrap().len(), 1);
-    world.stop().await;
+    assert_eq!(
+        world
+            .open_collections()
+            .await
+            .list_all()
+            .await
+            .unwrap()
+            .len(),
+        1
+    );
+    world.stop_up().await;
 }
 
 #[tokio::test]
 async fn a_start_takes_the_model_in_service_and_refuses_another() {
-    let mut world = World::new("modelstart");
-    world.set("LOOKALIKE_NATS_LEASE", "2s");
-    world.fill("", 8);
-    world.start().await;
-    world.settled().await;
+    let mut world = SystemWorld::new("modelstart");
+    world.set_variable("LOOKALIKE_NATS_LEASE_TIMEOUT", "2s");
+    world.add_pictures("", 8);
+    world.start_up().await;
+    world.wait_until_settled().await;
     let folder = other_model();
-    let collections = world.collections().await;
+    let collections = world.open_collections().await;
     let old = collections.name_in_service().await.unwrap();
     // Nobody can be asked here, and nobody agreed.
     let words = [folder.to_str().unwrap()];
-    let report = world.says(world.models_use(&words), &[]).await;
-    assert_eq!(report["switched"], false, "{report}");
+    let report = world
+        .run_with_json(world.models_use_command(&words), &[])
+        .await;
+    assert_eq!(report["activated"], false, "{report}");
     assert_eq!(report["rows"], 8, "{report}");
     assert_eq!(collections.name_in_service().await.unwrap(), old);
     // Killed while it goes over: the next start is with the new model, and the command ends well.
-    let mut command = world.models_use(&words);
+    let mut command = world.models_use_command(&words);
     command.arg("--yes");
-    let mut command = world.run(command, "models-use");
-    eventually("it has gone over", PATIENCE, || async {
+    let mut command = world.start_command(command, "models-use");
+    eventually("it has gone over", SETTLE_TIMEOUT, || async {
         let name = collections.name_in_service().await.unwrap();
         (name != old).then_some(()).ok_or(format!("{name:?}"))
     })
     .await;
-    world.kill();
-    world.start().await;
-    let status = command.end().await;
+    world.kill_up();
+    world.start_up().await;
+    let status = command.wait_for_exit().await;
     assert!(status.success(), "{}", command.log());
     let said = command.log();
     assert!(said.contains("The index equals the folders"), "{said}");
-    world.serves(&other_name()).await;
-    world.equals().await;
-    world.stop().await;
-    let mut command = world.command("up");
+    world.wait_until_served(&other_name()).await;
+    world.wait_until_audit_is_equal().await;
+    world.stop_up().await;
+    let mut command = world.role_command("up");
     command.args(["--model", OLD]);
-    let mut refused = world.run(command, "refused");
-    let status = refused.end().await;
+    let mut refused = world.start_command(command, "refused");
+    let status = refused.wait_for_exit().await;
     assert_eq!(status.code(), Some(2), "{}", refused.log());
     let said = refused.log();
     assert!(said.contains("lookalike models use"), "{said}");
     // Again the same is no work.
-    world.start().await;
-    let report = world.goes_over(&[folder.to_str().unwrap()]).await;
+    world.start_up().await;
+    let report = world.roll_over_to(&[folder.to_str().unwrap()]).await;
     assert_eq!(report["audit"]["equal"], true, "{report}");
-    world.stop().await;
+    world.stop_up().await;
 }
 
 #[tokio::test]
 async fn killed_at_any_point_it_ends_right() {
-    let mut world = World::new("switchkill");
-    world.set("LOOKALIKE_NATS_LEASE", "2s");
-    world.set("LOOKALIKE_NATS_ACK_WAIT", "5s");
+    let mut world = SystemWorld::new("switchkill");
+    world.set_variable("LOOKALIKE_NATS_LEASE_TIMEOUT", "2s");
+    world.set_variable("LOOKALIKE_NATS_ACK_WAIT", "5s");
     // More than are copied at once.
-    world.fill("", 300);
+    world.add_pictures("", 300);
     let mut roles = world.start_roles().await;
-    world.settled().await;
-    let collections = world.collections().await;
+    world.wait_until_settled().await;
+    let collections = world.open_collections().await;
     let old = collections.name_in_service().await.unwrap().unwrap();
     let folder = other_model();
     let words = [folder.to_str().unwrap()];
     let begin = |log: &str, milvus_url: &str| -> Process {
-        let mut command = world.models_use(&words);
+        let mut command = world.models_use_command(&words);
         command.args(["--yes", "--milvus-url", milvus_url]);
-        world.run(command, log)
+        world.start_command(command, log)
     };
     let rows_of_the_new = async || -> u64 {
-        let all = collections.all().await.unwrap();
+        let all = collections.list_all().await.unwrap();
         match all.iter().find(|one| one.name != old) {
-            Some(new) => collections.rows(&new.name).await.unwrap_or(0),
+            Some(new) => collections.count_rows(&new.name).await.unwrap_or(0),
             None => 0,
         }
     };
     // Before it has copied anything, and in the midst, for which Milvus is far away.
-    let wire = Proxy::before(&world.milvus_for_looks());
-    wire.set(Wire::Slow(Duration::from_millis(60)));
+    let wire = Proxy::in_front_of(&world.direct_milvus_url());
+    wire.set_wire(Wire::Slow(Duration::from_millis(60)));
     for least in [0, 1] {
         let mut command = begin(&format!("killed-{least}"), &wire.url("http"));
-        eventually("it copies", PATIENCE, || async {
-            let begun = collections.all().await.map_err(|e| e.to_string())?.len() > 1;
+        eventually("it copies", SETTLE_TIMEOUT, || async {
+            let begun = collections
+                .list_all()
+                .await
+                .map_err(|e| e.to_string())?
+                .len()
+                > 1;
             let rows = rows_of_the_new().await;
             (begun && rows >= least)
                 .then_some(())
                 .ok_or(rows.to_string())
         })
         .await;
-        command.kill();
+        command.kill_process();
         tokio::time::sleep(Duration::from_millis(500)).await;
         let rows = rows_of_the_new().await;
         assert!(rows < 300, "it was killed too late, so this proves nothing");
@@ -334,22 +356,22 @@ async fn killed_at_any_point_it_ends_right() {
     }
     world.assert_index_equals_folder().await;
     // Right after the change, and an embedder too.
-    let mut command = begin("killed-after", &world.milvus_for_looks());
-    eventually("it has gone over", PATIENCE, || async {
+    let mut command = begin("killed-after", &world.direct_milvus_url());
+    eventually("it has gone over", SETTLE_TIMEOUT, || async {
         let name = collections.name_in_service().await.unwrap().unwrap();
         (name != old).then_some(()).ok_or(name)
     })
     .await;
-    command.kill();
-    roles.embed.kill();
+    command.kill_process();
+    roles.embed.kill_process();
     std::fs::remove_file(world.photos.join("0.jpg")).unwrap();
-    roles.embed = world.role("embed");
-    let report = world.goes_over(&words).await;
+    roles.embed = world.start_role("embed");
+    let report = world.roll_over_to(&words).await;
     assert_eq!(report["audit"]["equal"], true, "{report}");
-    world.serves(&other_name()).await;
-    world.equals().await;
+    world.wait_until_served(&other_name()).await;
+    world.wait_until_audit_is_equal().await;
     assert_eq!(rows_of_the_new().await, 299);
-    roles.stop().await;
+    roles.stop_roles().await;
 }
 
 /// A model as an index knows it, that nobody can load.
@@ -363,50 +385,52 @@ fn strange_model(name: &str) -> ModelIdentity {
 }
 
 #[tokio::test]
-async fn a_model_that_can_not_be_loaded_changes_nothing_and_is_told() {
-    let mut world = World::new("noload");
-    world.fill("", 5);
-    world.start().await;
+async fn a_model_that_can_not_be_loaded_changes_nothing_and_is_reported() {
+    let mut world = SystemWorld::new("noload");
+    world.add_pictures("", 5);
+    world.start_up().await;
     world.assert_index_equals_folder().await;
-    let collections = world.collections().await;
+    let collections = world.open_collections().await;
     let old = collections.name_in_service().await.unwrap().unwrap();
     let settings = world.milvus_settings();
-    let origin = Origin {
-        source: "/no/such/folder".to_owned(),
+    let origin = ModelSource {
+        locator: "/no/such/folder".to_owned(),
         description: String::new(),
     };
     let strange = Index::open_shadow(&settings, &strange_model("strange"), &origin).await;
     let strange = strange.unwrap().collection();
     collections.put_in_service(&strange).await.unwrap();
     world
-        .stats_where("it says that it is left behind", |stats| {
-            stats["left_behind"].is_string()
+        .wait_for_stats("it says that it is left behind", |stats| {
+            stats["rollover_error"].is_string()
         })
         .await;
     // Searches and changes go on with the old one.
     let picture = std::fs::read(world.photos.join("0.jpg")).unwrap();
-    assert_eq!(world.search(&picture, 1).await.len(), 1);
-    world.fill("more", 3);
-    world.settled().await;
-    has_rows(&collections, &old, 8).await;
+    assert_eq!(world.search_by_picture(&picture, 1).await.len(), 1);
+    world.add_pictures("more", 3);
+    world.wait_until_settled().await;
+    wait_for_rows(&collections, &old, 8).await;
     collections.put_in_service(&old).await.unwrap();
     world
-        .stats_where("all is well again", |stats| stats["left_behind"].is_null())
+        .wait_for_stats("all is well again", |stats| {
+            stats["rollover_error"].is_null()
+        })
         .await;
     world.assert_index_equals_folder().await;
-    world.stop().await;
+    world.stop_up().await;
 }
 
 #[tokio::test]
-async fn another_version_of_the_default_model_makes_the_index_anew() {
-    let mut world = World::new("version");
-    world.fill("", 5);
+async fn another_version_of_the_default_model_rebuilds_the_index() {
+    let mut world = SystemWorld::new("version");
+    world.add_pictures("", 5);
     let settings = world.milvus_settings();
     let older = Index::open(&settings, &strange_model(OLD)).await.unwrap();
-    world.start().await;
+    world.start_up().await;
     world.assert_index_equals_folder().await;
-    let collections = world.collections().await;
+    let collections = world.open_collections().await;
     let previous = collections.previous().await.unwrap().unwrap();
     assert_eq!(previous.name, *older.collection());
-    world.stop().await;
+    world.stop_up().await;
 }

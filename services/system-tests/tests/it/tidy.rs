@@ -57,23 +57,23 @@ const DOORS: &[(&str, &str)] = &[
     ("multer", "lookalike-search"),
 ];
 
-fn root() -> PathBuf {
+fn project_root() -> PathBuf {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     root.canonicalize().unwrap()
 }
 
-fn read(path: &str) -> String {
-    let file = root().join(path);
+fn read_file(path: &str) -> String {
+    let file = project_root().join(path);
     std::fs::read_to_string(&file).unwrap_or_else(|error| panic!("{path} can't be read: {error}"))
 }
 
 #[track_caller]
-fn none(complaints: &[String]) {
+fn assert_no_complaints(complaints: &[String]) {
     assert!(complaints.is_empty(), "\n{}\n", complaints.join("\n"));
 }
 
 /// What cargo knows of our own crates, without touching the network.
-fn metadata() -> Value {
+fn cargo_metadata() -> Value {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let output = Command::new(cargo)
         .args([
@@ -83,7 +83,7 @@ fn metadata() -> Value {
             "--format-version",
             "1",
         ])
-        .current_dir(root())
+        .current_dir(project_root())
         .output()
         .unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
@@ -91,7 +91,7 @@ fn metadata() -> Value {
     serde_json::from_slice(&output.stdout).unwrap()
 }
 
-fn packages(metadata: &Value) -> BTreeMap<String, &Value> {
+fn packages_by_name(metadata: &Value) -> BTreeMap<String, &Value> {
     let packages = metadata["packages"].as_array().unwrap().iter();
     packages
         .map(|package| (package["name"].as_str().unwrap().to_owned(), package))
@@ -99,7 +99,7 @@ fn packages(metadata: &Value) -> BTreeMap<String, &Value> {
 }
 
 /// Names of the crates that a package's manifest names, and whether only its tests do.
-fn dependencies(package: &Value) -> Vec<(&str, bool)> {
+fn dependencies_of(package: &Value) -> Vec<(&str, bool)> {
     let dependencies = package["dependencies"].as_array().unwrap().iter();
     dependencies
         .map(|one| (one["name"].as_str().unwrap(), one["kind"] == "dev"))
@@ -107,9 +107,9 @@ fn dependencies(package: &Value) -> Vec<(&str, bool)> {
 }
 
 #[test]
-fn arrows_between_crates() {
-    let metadata = metadata();
-    let packages = packages(&metadata);
+fn crates_depend_only_on_those_allowed() {
+    let metadata = cargo_metadata();
+    let packages = packages_by_name(&metadata);
     let allows = |rules: &[(&str, &[&str])], from: &str, to: &str| {
         let to = to.trim_start_matches("lookalike-");
         rules
@@ -124,7 +124,7 @@ fn arrows_between_crates() {
                 "{name} is new: say in ARROWS and in ARCHITECTURE.md what it may use"
             ));
         }
-        for (used, only_tests) in dependencies(package) {
+        for (used, only_tests) in dependencies_of(package) {
             if !packages.contains_key(used) {
                 continue;
             }
@@ -141,16 +141,16 @@ fn arrows_between_crates() {
             }
         }
     }
-    none(&complaints);
+    assert_no_complaints(&complaints);
 }
 
 #[test]
 fn one_door_per_outside_system() {
-    let metadata = metadata();
-    let deny = read("deny.toml");
+    let metadata = cargo_metadata();
+    let deny = read_file("deny.toml");
     let mut complaints = Vec::new();
-    for (name, package) in packages(&metadata) {
-        for (used, _) in dependencies(package) {
+    for (name, package) in packages_by_name(&metadata) {
+        for (used, _) in dependencies_of(package) {
             let door = DOORS.iter().find(|(outside, _)| *outside == used);
             if let Some((_, keeper)) = door.filter(|(_, keeper)| *keeper != name) {
                 complaints.push(format!(
@@ -168,13 +168,13 @@ fn one_door_per_outside_system() {
             ));
         }
     }
-    none(&complaints);
+    assert_no_complaints(&complaints);
 }
 
 #[test]
 fn cargo_run_at_the_root_is_the_product() {
-    let metadata = metadata();
-    let packages = packages(&metadata);
+    let metadata = cargo_metadata();
+    let packages = packages_by_name(&metadata);
     let members = metadata["workspace_default_members"].as_array().unwrap();
     assert_eq!(
         members[..],
@@ -185,9 +185,9 @@ fn cargo_run_at_the_root_is_the_product() {
 
 #[test]
 fn every_crate_says_what_it_is_for() {
-    let metadata = metadata();
+    let metadata = cargo_metadata();
     let mut complaints = Vec::new();
-    for (name, package) in packages(&metadata) {
+    for (name, package) in packages_by_name(&metadata) {
         for target in package["targets"].as_array().unwrap() {
             let file = target["src_path"].as_str().unwrap();
             if !std::fs::read_to_string(file).unwrap().starts_with("//!") {
@@ -198,12 +198,12 @@ fn every_crate_says_what_it_is_for() {
             }
         }
     }
-    none(&complaints);
+    assert_no_complaints(&complaints);
 }
 
 /// Our files, by their paths from the root. What was built, and what hides, is not ours.
 fn our_files() -> Vec<(String, PathBuf)> {
-    let root = root();
+    let root = project_root();
     let mut files = Vec::new();
     for entry in std::fs::read_dir(&root).unwrap() {
         let path = entry.unwrap().path();

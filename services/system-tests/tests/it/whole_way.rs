@@ -2,44 +2,48 @@
 
 use std::time::Duration;
 
-use crate::harness::{World, eventually, samples, shared_data, variant};
+use crate::harness::{SystemWorld, eventually, jpeg_variant, sample_pictures, shared_data};
 
-const PATIENCE: Duration = Duration::from_secs(30);
+const SEARCH_TIMEOUT: Duration = Duration::from_secs(30);
 
-async fn found_first(world: &World, bytes: &[u8], path: &str) -> (String, f64) {
-    eventually(&format!("{path} is found first"), PATIENCE, || async {
-        let hits = world.search(bytes, 3).await;
-        let first = hits.first().ok_or("nothing is found")?;
-        if first["path"] == path {
-            Ok((
-                first["id"].as_str().unwrap().to_owned(),
-                first["score"].as_f64().unwrap(),
-            ))
-        } else {
-            Err(format!("{first}"))
-        }
-    })
+async fn found_first(world: &SystemWorld, bytes: &[u8], path: &str) -> (String, f64) {
+    eventually(
+        &format!("{path} is found first"),
+        SEARCH_TIMEOUT,
+        || async {
+            let hits = world.search_by_picture(bytes, 3).await;
+            let first = hits.first().ok_or("nothing is found")?;
+            if first["path"] == path {
+                Ok((
+                    first["id"].as_str().unwrap().to_owned(),
+                    first["score"].as_f64().unwrap(),
+                ))
+            } else {
+                Err(format!("{first}"))
+            }
+        },
+    )
     .await
 }
 
 #[tokio::test]
 async fn a_dropped_picture_is_found_moved_deleted_and_never_embedded_twice() {
-    let mut world = World::started("whole-way").await;
-    for (number, sample) in samples().iter().take(12).enumerate() {
-        world.copy(sample, &format!("some/{number}.jpg"));
+    let mut world = SystemWorld::with_up("whole-way").await;
+    for (number, sample) in sample_pictures().iter().take(12).enumerate() {
+        world.copy_file(sample, &format!("some/{number}.jpg"));
     }
     world.assert_index_equals_folder().await;
 
     // Drop: found, itself first.
-    let sample = samples()[30].clone();
+    let sample = sample_pictures()[30].clone();
     let bytes = std::fs::read(&sample).unwrap();
-    world.copy(&sample, "new.jpg");
+    world.copy_file(&sample, "new.jpg");
     let (id, score) = found_first(&world, &bytes, "new.jpg").await;
     assert!(score >= 0.99, "{score}");
 
     // Move: found under the new path with the same id, nothing embedded again.
-    world.settled().await;
-    let embedded = world.metric("lookalike_embeddings_total").await;
+    world.wait_until_settled().await;
+    let embedded = world.read_metric("lookalike_embeddings_total").await;
     std::fs::create_dir(world.photos.join("below")).unwrap();
     std::fs::rename(
         world.photos.join("new.jpg"),
@@ -49,94 +53,106 @@ async fn a_dropped_picture_is_found_moved_deleted_and_never_embedded_twice() {
     let (moved_id, _) = found_first(&world, &bytes, "below/moved.jpg").await;
     assert_eq!(moved_id, id);
     world.assert_index_equals_folder().await;
-    assert_eq!(world.metric("lookalike_embeddings_total").await, embedded);
+    assert_eq!(
+        world.read_metric("lookalike_embeddings_total").await,
+        embedded
+    );
 
     // A folder renamed: all keep their ids.
-    let before = world.rows().await;
+    let before = world.read_rows().await;
     std::fs::rename(world.photos.join("some"), world.photos.join("other")).unwrap();
     world.assert_index_equals_folder().await;
-    let after = world.rows().await;
+    let after = world.read_rows().await;
     assert!(
         before.keys().eq(after.keys()),
         "renaming a folder changed ids"
     );
-    assert_eq!(world.metric("lookalike_embeddings_total").await, embedded);
+    assert_eq!(
+        world.read_metric("lookalike_embeddings_total").await,
+        embedded
+    );
 
     // A copy: a second image, its vector taken from what is known.
-    world.copy(&sample, "copy.jpg");
+    world.copy_file(&sample, "copy.jpg");
     world.assert_index_equals_folder().await;
-    assert_ne!(world.row_at("copy.jpg").await.id, id);
-    assert_eq!(world.metric("lookalike_embeddings_total").await, embedded);
-    assert!(world.metric("lookalike_embeddings_reused_total").await >= 1.0);
+    assert_ne!(world.read_row_at("copy.jpg").await.id, id);
+    assert_eq!(
+        world.read_metric("lookalike_embeddings_total").await,
+        embedded
+    );
+    assert!(world.read_metric("lookalike_embeddings_reused_total").await >= 1.0);
 
     // An edit: the same image, other content.
-    let other = std::fs::read(&samples()[40]).unwrap();
+    let other = std::fs::read(&sample_pictures()[40]).unwrap();
     std::fs::write(world.photos.join("copy.jpg"), &other).unwrap();
     let copy_id = found_first(&world, &other, "copy.jpg").await.0;
     world.assert_index_equals_folder().await;
-    assert_eq!(world.row_at("copy.jpg").await.id, copy_id);
+    assert_eq!(world.read_row_at("copy.jpg").await.id, copy_id);
 
     // Delete: gone.
     std::fs::remove_file(world.photos.join("below/moved.jpg")).unwrap();
     world.assert_index_equals_folder().await;
-    assert!(!world.rows().await.contains_key(&id));
-    let gone = world.get_raw(&format!("/v1/images/{id}")).await;
+    assert!(!world.read_rows().await.contains_key(&id));
+    let gone = world.get_response(&format!("/v1/images/{id}")).await;
     assert_eq!(gone.status(), 404);
 
     // Restart: nothing embedded again.
-    let before = world.rows().await;
-    world.stop().await;
-    world.start().await;
+    let before = world.read_rows().await;
+    world.stop_up().await;
+    world.start_up().await;
     world.assert_index_equals_folder().await;
-    assert_eq!(world.metric("lookalike_embeddings_total").await, 0.0);
-    assert_eq!(world.metric("lookalike_events_published_total").await, 0.0);
-    assert_eq!(world.rows().await, before);
-    world.stop().await;
+    assert_eq!(world.read_metric("lookalike_embeddings_total").await, 0.0);
+    assert_eq!(
+        world.read_metric("lookalike_events_published_total").await,
+        0.0
+    );
+    assert_eq!(world.read_rows().await, before);
+    world.stop_up().await;
 }
 
 #[tokio::test]
 async fn what_happens_while_it_is_off_is_found_out_at_the_start() {
-    let mut world = World::new("offline");
-    for (number, sample) in samples().iter().take(10).enumerate() {
-        world.copy(sample, &format!("{number}.jpg"));
+    let mut world = SystemWorld::new("offline");
+    for (number, sample) in sample_pictures().iter().take(10).enumerate() {
+        world.copy_file(sample, &format!("{number}.jpg"));
     }
-    world.start().await;
+    world.start_up().await;
     world.assert_index_equals_folder().await;
     let (moved, kept) = (
-        world.row_at("0.jpg").await.id,
-        world.row_at("2.jpg").await.id,
+        world.read_row_at("0.jpg").await.id,
+        world.read_row_at("2.jpg").await.id,
     );
-    world.stop().await;
+    world.stop_up().await;
 
     std::fs::create_dir(world.photos.join("new")).unwrap();
     std::fs::rename(world.photos.join("0.jpg"), world.photos.join("new/0.jpg")).unwrap();
     std::fs::remove_file(world.photos.join("1.jpg")).unwrap();
-    std::fs::copy(&samples()[20], world.photos.join("2.jpg")).unwrap();
-    world.copy(&samples()[21], "new/fresh.jpg");
+    std::fs::copy(&sample_pictures()[20], world.photos.join("2.jpg")).unwrap();
+    world.copy_file(&sample_pictures()[21], "new/fresh.jpg");
 
-    world.start().await;
+    world.start_up().await;
     world.assert_index_equals_folder().await;
-    assert_eq!(world.row_at("new/0.jpg").await.id, moved);
-    assert_eq!(world.row_at("2.jpg").await.id, kept);
-    assert_eq!(world.metric("lookalike_embeddings_total").await, 2.0);
-    world.stop().await;
+    assert_eq!(world.read_row_at("new/0.jpg").await.id, moved);
+    assert_eq!(world.read_row_at("2.jpg").await.id, kept);
+    assert_eq!(world.read_metric("lookalike_embeddings_total").await, 2.0);
+    world.stop_up().await;
 }
 
 #[tokio::test]
 async fn killed_in_the_middle_of_three_hundred_files_it_ends_complete() {
-    let mut world = World::new("killed");
-    let samples: Vec<_> = samples()
+    let mut world = SystemWorld::new("killed");
+    let samples: Vec<_> = sample_pictures()
         .iter()
         .map(|path| std::fs::read(path).unwrap())
         .collect();
     for number in 0..300 {
-        let bytes = variant(&samples[number % samples.len()], number);
+        let bytes = jpeg_variant(&samples[number % samples.len()], number);
         std::fs::write(world.photos.join(format!("{number}.jpg")), bytes).unwrap();
     }
-    world.start().await;
+    world.start_up().await;
     for kills in 1..=2_u64 {
-        eventually("some are indexed", PATIENCE, || async {
-            let stats = world.get("/v1/stats").await;
+        eventually("some are indexed", SEARCH_TIMEOUT, || async {
+            let stats = world.get_json("/v1/stats").await;
             let indexed = stats["indexed"].as_u64().unwrap();
             if indexed >= 40 * kills {
                 Ok(())
@@ -145,12 +161,12 @@ async fn killed_in_the_middle_of_three_hundred_files_it_ends_complete() {
             }
         })
         .await;
-        world.kill();
-        world.start().await;
+        world.kill_up();
+        world.start_up().await;
     }
     world.assert_index_equals_folder().await;
-    assert_eq!(world.rows().await.len(), 300);
-    world.stop().await;
+    assert_eq!(world.read_rows().await.len(), 300);
+    world.stop_up().await;
 }
 
 #[tokio::test]
@@ -158,21 +174,21 @@ async fn the_eight_orientations_of_a_photo_are_each_others_neighbours() {
     let Some(folder) = shared_data("photos/orientation") else {
         return;
     };
-    let mut world = World::new("orientation");
+    let mut world = SystemWorld::new("orientation");
     let mut pictures = Vec::new();
     for path in crate::harness::files_below(&folder) {
         let name = path.file_name().unwrap().to_string_lossy().into_owned();
-        world.copy(&path, &name);
+        world.copy_file(&path, &name);
         pictures.push((name, std::fs::read(&path).unwrap()));
     }
     assert_eq!(pictures.len(), 8);
-    for (number, sample) in samples().iter().enumerate() {
-        world.copy(sample, &format!("other/{number}.jpg"));
+    for (number, sample) in sample_pictures().iter().enumerate() {
+        world.copy_file(sample, &format!("other/{number}.jpg"));
     }
-    world.start().await;
+    world.start_up().await;
     world.assert_index_equals_folder().await;
     for (name, bytes) in &pictures {
-        let hits = world.search(bytes, 8).await;
+        let hits = world.search_by_picture(bytes, 8).await;
         for hit in &hits {
             let path = hit["path"].as_str().unwrap();
             assert!(
@@ -182,19 +198,19 @@ async fn the_eight_orientations_of_a_photo_are_each_others_neighbours() {
             assert!(hit["score"].as_f64().unwrap() > 0.95, "{name}: {hit}");
         }
     }
-    world.stop().await;
+    world.stop_up().await;
 }
 
 #[tokio::test]
 async fn the_metrics_are_those_that_are_documented() {
-    let world = World::started("metrics").await;
-    world.copy(&samples()[0], "a.jpg");
+    let world = SystemWorld::with_up("metrics").await;
+    world.copy_file(&sample_pictures()[0], "a.jpg");
     std::fs::write(world.photos.join("b.jpg"), "no picture").unwrap();
-    world.settled().await;
+    world.wait_until_settled().await;
     world
-        .search(&std::fs::read(&samples()[0]).unwrap(), 1)
+        .search_by_picture(&std::fs::read(&sample_pictures()[0]).unwrap(), 1)
         .await;
-    let text = world.get_raw("/metrics").await.text().await.unwrap();
+    let text = world.get_response("/metrics").await.text().await.unwrap();
     let shown: std::collections::BTreeSet<&str> = text
         .lines()
         .filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next())

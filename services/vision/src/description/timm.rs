@@ -4,8 +4,8 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::{
-    Activation, Architecture, Blocks, CropOffset, Description, Filter, LongSide, Preprocessing,
-    VisionTower,
+    Activation, Architecture, CropOffset, Description, LongSide, Preprocessing, ResampleFilter,
+    TransformerShape, VisionTower,
 };
 
 /// timm's `config.json`, as far as it matters here.
@@ -33,7 +33,7 @@ struct TimmPretrained {
 }
 
 /// What is known of a timm architecture by its name.
-struct Known {
+struct TimmNetwork {
     architecture: Architecture,
     dimension: usize,
     vision: Option<VisionTower>,
@@ -47,32 +47,32 @@ const DINOV2_SIDE: u32 = 224;
 
 /// timm prepares pictures by torchvision: resize to `input / crop_pct` rounded down, crop the
 /// middle.
-pub(super) fn parse(config: Value) -> Result<Description, String> {
+pub(super) fn parse_config(config: Value) -> Result<Description, String> {
     let TimmConfig {
         architecture: name,
         global_pool,
         pretrained_cfg: pretrained,
     } = serde_json::from_value(config).map_err(|reason| reason.to_string())?;
-    let known = known(&name).ok_or_else(|| {
+    let network = find_network(&name).ok_or_else(|| {
         format!(
             "there is no network {name:?} here; resnet34, resnet50, mobilenetv2_100, \
              vit_small_patch16_224, vit_small_patch14_dinov2 and vit_small_patch14_reg4_dinov2 \
              are known"
         )
     })?;
-    if known.vision.is_some() && global_pool.is_some_and(|pool| pool != "token") {
+    if network.vision.is_some() && global_pool.is_some_and(|pool| pool != "token") {
         return Err("of transformers only those that pool by token are known".to_owned());
     }
     if pretrained.crop_mode.as_deref().unwrap_or("center") != "center" {
         return Err("only the crop mode \"center\" is known".to_owned());
     }
     let filter = match pretrained.interpolation.as_deref().unwrap_or("bicubic") {
-        "bicubic" => Filter::Bicubic,
-        "bilinear" => Filter::Bilinear,
+        "bicubic" => ResampleFilter::Bicubic,
+        "bilinear" => ResampleFilter::Bilinear,
         other => return Err(format!("the interpolation {other:?} is not known")),
     };
     let [channels, _, pretrained_side] = pretrained.input_size;
-    let side = known.side.unwrap_or(pretrained_side);
+    let side = network.side.unwrap_or(pretrained_side);
     let crop_share = pretrained.crop_pct.unwrap_or(0.875);
     if !(0.1..=1.0).contains(&crop_share) {
         return Err(format!("crop_pct {crop_share} is out of range"));
@@ -83,8 +83,8 @@ pub(super) fn parse(config: Value) -> Result<Description, String> {
             Some(tag) => format!("{name}.{tag}"),
         },
         version: 1,
-        architecture: Some(known.architecture),
-        dimension: known.dimension,
+        architecture: Some(network.architecture),
+        dimension: network.dimension,
         input: [channels, side, side],
         checksum: String::new(),
         preprocessing: Preprocessing {
@@ -96,14 +96,14 @@ pub(super) fn parse(config: Value) -> Result<Description, String> {
             mean: pretrained.mean,
             std: pretrained.std,
         },
-        vision: known.vision,
+        vision: network.vision,
         text: None,
         bands: None,
     })
 }
 
-fn known(name: &str) -> Option<Known> {
-    let convolutional = |architecture, dimension| Known {
+fn find_network(name: &str) -> Option<TimmNetwork> {
+    let convolutional = |architecture, dimension| TimmNetwork {
         architecture,
         dimension,
         vision: None,
@@ -113,12 +113,12 @@ fn known(name: &str) -> Option<Known> {
         "resnet34" => Some(convolutional(Architecture::ResNet34, 512)),
         "resnet50" => Some(convolutional(Architecture::ResNet50, 2048)),
         "mobilenetv2_100" => Some(convolutional(Architecture::MobileNetV2, 1280)),
-        _ => known_vit(name),
+        _ => find_vit(name),
     }
 }
 
 /// `vit_small_patch16_224` and its like.
-fn known_vit(name: &str) -> Option<Known> {
+fn find_vit(name: &str) -> Option<TimmNetwork> {
     let mut parts = name.strip_prefix("vit_")?.split('_');
     let (width, heads) = match parts.next()? {
         "tiny" => (192, 3),
@@ -134,7 +134,7 @@ fn known_vit(name: &str) -> Option<Known> {
         ["reg4", "dinov2"] => (4, true),
         _ => return None,
     };
-    let blocks = Blocks {
+    let blocks = TransformerShape {
         width,
         depth: 12,
         heads,
@@ -143,13 +143,13 @@ fn known_vit(name: &str) -> Option<Known> {
         norm_epsilon: 1e-6,
         layer_scale: is_dinov2,
     };
-    Some(Known {
+    Some(TimmNetwork {
         architecture: Architecture::Vit,
         dimension: width,
         vision: Some(VisionTower {
             patch,
             registers,
-            blocks,
+            shape: blocks,
         }),
         side: is_dinov2.then_some(DINOV2_SIDE),
     })
@@ -162,12 +162,12 @@ mod tests {
     const IMAGENET: &str = r#""mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]"#;
     const HALF: &str = r#""mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5]"#;
 
-    fn timm(architecture: &str, pretrained: &str) -> Result<Description, String> {
+    fn parse_timm(architecture: &str, pretrained: &str) -> Result<Description, String> {
         let json = format!(
             r#"{{"architecture": "{architecture}", "num_classes": 1000, "global_pool": "token",
             "pretrained_cfg": {{"interpolation": "bicubic", "crop_mode": "center", {pretrained}}}}}"#
         );
-        Description::parse(&json, "config.json").map_err(|error| error.to_string())
+        Description::from_json(&json, "config.json").map_err(|error| error.to_string())
     }
 
     #[test]
@@ -197,10 +197,10 @@ mod tests {
             let pretrained = format!(
                 r#""tag": "{tag}", "input_size": [3, {side}, {side}], "crop_pct": {crop_share}, {levels}"#
             );
-            let mut hub = timm(architecture, &pretrained).unwrap();
+            let mut hub = parse_timm(architecture, &pretrained).unwrap();
             assert_eq!(hub.name, format!("{architecture}.{tag}"));
             hub.name = ours.to_owned();
-            assert_eq!(hub, Description::bundled(ours).unwrap());
+            assert_eq!(hub, Description::find_bundled(ours).unwrap());
         }
     }
 
@@ -214,10 +214,10 @@ mod tests {
             "vit_small_patchx_224",
             "vit_small",
         ] {
-            let error = timm(architecture, &pretrained).unwrap_err();
+            let error = parse_timm(architecture, &pretrained).unwrap_err();
             assert!(error.contains("vit_small_patch14_reg4_dinov2"), "{error}");
         }
-        let error = timm("resnet50", &format!(r#"{pretrained}, "crop_pct": 2"#)).unwrap_err();
+        let error = parse_timm("resnet50", &format!(r#"{pretrained}, "crop_pct": 2"#)).unwrap_err();
         assert!(error.contains("crop_pct"), "{error}");
     }
 }

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 /// A stack of equal blocks.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Blocks {
+pub struct TransformerShape {
     /// Numbers in a token.
     pub width: usize,
     /// Blocks, one behind the other.
@@ -46,7 +46,7 @@ pub struct VisionTower {
     pub registers: usize,
     /// What the tokens pass through.
     #[serde(flatten)]
-    pub blocks: Blocks,
+    pub shape: TransformerShape,
 }
 
 /// A transformer that reads words.
@@ -67,22 +67,22 @@ pub struct TextTower {
     pub lower_case: bool,
     /// What the tokens pass through.
     #[serde(flatten)]
-    pub blocks: Blocks,
+    pub shape: TransformerShape,
 }
 
 fn is_false(value: &bool) -> bool {
     !value
 }
 
-impl Blocks {
-    fn check(&self) -> Result<(), String> {
+impl TransformerShape {
+    fn check_sizes(&self) -> Result<(), String> {
         let sizes = [
             ("width", self.width, 8192),
             ("depth", self.depth, 64),
             ("heads", self.heads, 128),
             ("mlp", self.mlp, 32_768),
         ];
-        in_range(&sizes)?;
+        check_ranges(&sizes)?;
         if !self.width.is_multiple_of(self.heads) {
             return Err(format!(
                 "the width {} can not be cut into {} heads",
@@ -100,26 +100,26 @@ impl Blocks {
 }
 
 impl VisionTower {
-    /// For pictures of `side` pixels.
-    pub(super) fn check(&self, side: u32) -> Result<(), String> {
-        in_range(&[("patch", self.patch, side as usize)])?;
+    /// For pictures of `encoder` pixels.
+    pub(super) fn check_for_side(&self, side: u32) -> Result<(), String> {
+        check_ranges(&[("patch", self.patch, side as usize)])?;
         if !(side as usize).is_multiple_of(self.patch) || self.registers > 64 {
             return Err(format!(
                 "{side} pixels can not be cut into patches of {}, or {} registers are too many",
                 self.patch, self.registers
             ));
         }
-        self.blocks.check()
+        self.shape.check_sizes()
     }
 }
 
 impl TextTower {
-    pub(super) fn check(&self) -> Result<(), String> {
+    pub(super) fn check_sizes(&self) -> Result<(), String> {
         let sizes = [
             ("vocabulary", self.vocabulary, 1 << 20),
             ("positions", self.positions, 4096),
         ];
-        in_range(&sizes)?;
+        check_ranges(&sizes)?;
         let is_known = |token: u32| (token as usize) < self.vocabulary;
         if !is_known(self.end_token) || !self.padding_token.is_none_or(is_known) {
             return Err("the end token and the padding token must be in the vocabulary".to_owned());
@@ -127,11 +127,11 @@ impl TextTower {
         if self.positions < 2 {
             return Err("a text must have two positions or more".to_owned());
         }
-        self.blocks.check()
+        self.shape.check_sizes()
     }
 }
 
-fn in_range(sizes: &[(&str, usize, usize)]) -> Result<(), String> {
+fn check_ranges(sizes: &[(&str, usize, usize)]) -> Result<(), String> {
     match sizes
         .iter()
         .find(|(_, size, most)| *size < 1 || size > most)

@@ -5,8 +5,8 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::{
-    Activation, Architecture, Blocks, CropOffset, Description, Filter, LongSide, Preprocessing,
-    TextTower, VisionTower,
+    Activation, Architecture, CropOffset, Description, LongSide, Preprocessing, ResampleFilter,
+    TextTower, TransformerShape, VisionTower,
 };
 
 /// transformers' `config.json` of a CLIP model; what it leaves out is as transformers has it.
@@ -43,14 +43,14 @@ struct TowerConfig {
 
 impl TowerConfig {
     /// The blocks; `width` and `heads` where the configuration leaves them out.
-    fn blocks(&self, width: usize, heads: usize) -> Result<Blocks, String> {
+    fn transformer_shape(&self, width: usize, heads: usize) -> Result<TransformerShape, String> {
         let activation = match self.hidden_act.as_deref() {
             None | Some("quick_gelu") => Activation::QuickGelu,
             Some("gelu") => Activation::Gelu,
             Some("gelu_pytorch_tanh") => Activation::GeluTanh,
             Some(other) => return Err(format!("the activation {other:?} is not known")),
         };
-        Ok(Blocks {
+        Ok(TransformerShape {
             width: self.hidden_size.unwrap_or(width),
             depth: self.num_hidden_layers.unwrap_or(12),
             heads: self.num_attention_heads.unwrap_or(heads),
@@ -98,7 +98,10 @@ enum Size {
 const LEGACY_END_TOKEN: u32 = 2;
 
 /// Resizes the short side, cuts the middle at an offset rounded down.
-pub(super) fn parse(config: Value, preprocessor: Option<&str>) -> Result<Description, String> {
+pub(super) fn parse_config(
+    config: Value,
+    preprocessor: Option<&str>,
+) -> Result<Description, String> {
     let model_type = config.get("model_type").and_then(Value::as_str);
     if model_type != Some("clip") {
         return Err(format!(
@@ -114,7 +117,7 @@ pub(super) fn parse(config: Value, preprocessor: Option<&str>) -> Result<Descrip
     let (vision, text) = (&config.vision_config, &config.text_config);
     let side = vision.image_size.unwrap_or(224);
     let vocabulary = text.vocab_size.unwrap_or(49_408);
-    let last = u32::try_from(vocabulary)
+    let last_token = u32::try_from(vocabulary)
         .unwrap_or(u32::MAX)
         .saturating_sub(1);
     let name = config.name.rsplit('/').next().unwrap_or_default();
@@ -125,32 +128,32 @@ pub(super) fn parse(config: Value, preprocessor: Option<&str>) -> Result<Descrip
         dimension: config.projection_dim,
         input: [3, side, side],
         checksum: String::new(),
-        preprocessing: preprocessor.rules(side)?,
+        preprocessing: preprocessor.to_preprocessing(side)?,
         vision: Some(VisionTower {
             patch: vision.patch_size.unwrap_or(32),
             registers: 0,
-            blocks: vision.blocks(768, 12)?,
+            shape: vision.transformer_shape(768, 12)?,
         }),
         text: Some(TextTower {
             vocabulary,
             positions: text.max_position_embeddings.unwrap_or(77),
             end_token: match text.eos_token_id {
-                None | Some(LEGACY_END_TOKEN) => last,
+                None | Some(LEGACY_END_TOKEN) => last_token,
                 Some(token) => token,
             },
             padding_token: None,
             lower_case: false,
-            blocks: text.blocks(512, 8)?,
+            shape: text.transformer_shape(512, 8)?,
         }),
         bands: None,
     })
 }
 
 impl Preprocessor {
-    fn rules(&self, side: u32) -> Result<Preprocessing, String> {
+    fn to_preprocessing(&self, side: u32) -> Result<Preprocessing, String> {
         let filter = match self.resample {
-            3 => Filter::Bicubic,
-            2 => Filter::Bilinear,
+            3 => ResampleFilter::Bicubic,
+            2 => ResampleFilter::Bilinear,
             other => return Err(format!("the resampling {other} is not known")),
         };
         let (Size::Side(short)
@@ -197,16 +200,16 @@ mod tests {
 
     #[test]
     fn transformers_says_the_same_as_ours() {
-        let mut hub = Description::parse_hub(CLIP, Some(PREPROCESSOR), "config.json").unwrap();
+        let mut hub = Description::from_hub_json(CLIP, Some(PREPROCESSOR), "config.json").unwrap();
         assert_eq!(hub.name, "clip-vit-base-patch32");
         hub.name = "clip-b32".to_owned();
-        assert_eq!(hub, Description::bundled("clip-b32").unwrap());
+        assert_eq!(hub, Description::find_bundled("clip-b32").unwrap());
     }
 
     #[test]
     fn other_models_of_transformers_are_refused() {
         let error = |config: &str, preprocessor: &str| {
-            Description::parse_hub(config, Some(preprocessor), "config.json")
+            Description::from_hub_json(config, Some(preprocessor), "config.json")
                 .unwrap_err()
                 .to_string()
         };

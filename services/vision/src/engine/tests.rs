@@ -7,12 +7,12 @@ const SIDE_BYTES: usize = 16 * 16 * 3;
 
 /// What the stand-in network was given, and whether it may go on.
 #[derive(Default)]
-struct Gate {
+struct StandInGate {
     state: Mutex<(bool, Vec<Vec<u8>>)>,
     changed: Condvar,
 }
 
-impl Gate {
+impl StandInGate {
     fn open(&self) {
         self.state.lock().unwrap().0 = true;
         self.changed.notify_all();
@@ -30,7 +30,7 @@ impl Gate {
 /// An engine whose network notes the first byte of every picture, waits for the gate, and
 /// gives the unit vector of axis `byte % 4`; 13 panics, 66 gives NaN, after 99 all panics, after
 /// 77 all is zeros, but for the first of a batch of several.
-fn engine(batch_images: usize, gate: &Arc<Gate>) -> Engine {
+fn start_engine(batch_images: usize, gate: &Arc<StandInGate>) -> Engine {
     let (gate, gate_of_texts) = (Arc::clone(gate), Arc::clone(gate));
     let is_dead = std::sync::atomic::AtomicBool::new(false);
     let is_dull = std::sync::atomic::AtomicBool::new(false);
@@ -76,36 +76,36 @@ fn engine(batch_images: usize, gate: &Arc<Gate>) -> Engine {
     let (queries, query_receiver) = mpsc::channel(64);
     let (texts, text_receiver) = mpsc::channel(64);
     let (images, image_receiver) = mpsc::channel(64);
-    let worker = Worker {
-        run: Box::new(run),
-        run_texts: Box::new(run_texts),
+    let worker = DeviceWorker {
+        forward_images: Box::new(run),
+        forward_texts: Box::new(run_texts),
         dimension: 4,
         batch_images,
-        trial: inputs(&[128]).remove(0),
-        queries: Queue::new(query_receiver),
-        texts: Queue::new(text_receiver),
-        images: Queue::new(image_receiver),
+        trial_input: make_inputs(&[128]).remove(0),
+        queries: JobQueue::new(query_receiver),
+        texts: JobQueue::new(text_receiver),
+        images: JobQueue::new(image_receiver),
     };
-    let mut description = Description::bundled("lookalike-mini").unwrap();
+    let mut description = Description::find_bundled("lookalike-mini").unwrap();
     description.dimension = 4;
     description.input = [3, 16, 16];
     description.preprocessing.crop = [16, 16];
     Engine {
         description,
         batch_images,
-        device_words: "stand-in".to_owned(),
+        device_description: "stand-in".to_owned(),
         device_label: "cpu",
         golden: Vec::new(),
-        queues: Some(Queues {
+        queues: Some(JobQueues {
             queries,
             texts,
             images,
         }),
-        thread: Some(std::thread::spawn(move || worker.work())),
+        thread: Some(std::thread::spawn(move || worker.run_until_closed())),
     }
 }
 
-fn inputs(firsts: &[u8]) -> Vec<Input> {
+fn make_inputs(firsts: &[u8]) -> Vec<Input> {
     firsts
         .iter()
         .map(|first| vec![*first; SIDE_BYTES].into_boxed_slice())
@@ -113,7 +113,7 @@ fn inputs(firsts: &[u8]) -> Vec<Input> {
 }
 
 /// The axis of each vector: which picture it belongs to.
-fn axes(vectors: &[Vec<f32>]) -> Vec<u8> {
+fn vector_axes(vectors: &[Vec<f32>]) -> Vec<u8> {
     vectors
         .iter()
         .map(|vector| vector.iter().position(|value| *value == 1.0).unwrap() as u8)
@@ -122,19 +122,19 @@ fn axes(vectors: &[Vec<f32>]) -> Vec<u8> {
 
 #[tokio::test]
 async fn queries_go_ahead_and_batches_fill() {
-    let gate = Arc::new(Gate::default());
-    let engine = engine(4, &gate);
+    let gate = Arc::new(StandInGate::default());
+    let engine = start_engine(4, &gate);
     // The device is busy with the first picture while everything else arrives.
-    let busy = engine.embed(inputs(&[0]));
+    let busy = engine.embed_images(make_inputs(&[0]));
     let bulk = async {
         while gate.batches().is_empty() {
             tokio::task::yield_now().await;
         }
         let (bulk, query, other) = tokio::join!(
-            engine.embed(inputs(&[1, 2, 3, 4, 5, 6])),
-            engine.embed_query(inputs(&[7])),
+            engine.embed_images(make_inputs(&[1, 2, 3, 4, 5, 6])),
+            engine.embed_query(make_inputs(&[7])),
             async {
-                let both = engine.embed_query(inputs(&[8, 9]));
+                let both = engine.embed_query(make_inputs(&[8, 9]));
                 tokio::pin!(both);
                 // One poll puts the query into its queue; then the device may go on.
                 tokio::select! {
@@ -145,12 +145,12 @@ async fn queries_go_ahead_and_batches_fill() {
                 both.await
             },
         );
-        assert_eq!(axes(&bulk.unwrap()), [1, 2, 3, 0, 1, 2]);
-        assert_eq!(axes(&query.unwrap()), [3]);
-        assert_eq!(axes(&other.unwrap()), [0, 1]);
+        assert_eq!(vector_axes(&bulk.unwrap()), [1, 2, 3, 0, 1, 2]);
+        assert_eq!(vector_axes(&query.unwrap()), [3]);
+        assert_eq!(vector_axes(&other.unwrap()), [0, 1]);
     };
     let (first, ()) = tokio::join!(busy, bulk);
-    assert_eq!(axes(&first.unwrap()), [0]);
+    assert_eq!(vector_axes(&first.unwrap()), [0]);
     assert_eq!(
         gate.batches(),
         [vec![0], vec![7, 8, 9], vec![1, 2, 3, 4], vec![5, 6]]
@@ -158,28 +158,28 @@ async fn queries_go_ahead_and_batches_fill() {
 }
 
 /// An engine whose model takes texts too.
-fn engine_with_text(batch_images: usize, gate: &Arc<Gate>) -> Engine {
-    let mut engine = engine(batch_images, gate);
-    engine.description.text = Description::bundled("clip-b32").unwrap().text;
+fn start_engine_with_text(batch_images: usize, gate: &Arc<StandInGate>) -> Engine {
+    let mut engine = start_engine(batch_images, gate);
+    engine.description.text = Description::find_bundled("clip-b32").unwrap().text;
     engine
 }
 
 #[tokio::test]
 async fn texts_go_ahead_like_queries() {
-    let gate = Arc::new(Gate::default());
-    let engine = engine_with_text(4, &gate);
+    let gate = Arc::new(StandInGate::default());
+    let engine = start_engine_with_text(4, &gate);
     let texts = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect();
-    let busy = engine.embed(inputs(&[0]));
+    let busy = engine.embed_images(make_inputs(&[0]));
     let others = async {
         while gate.batches().is_empty() {
             tokio::task::yield_now().await;
         }
         let jobs = async {
             tokio::join!(
-                engine.embed(inputs(&[1, 2])),
+                engine.embed_images(make_inputs(&[1, 2])),
                 engine.embed_text(texts(&["a", "b", "c", "d", "e", "f"])),
                 engine.embed_text(texts(&["g", "!"])),
-                engine.embed_query(inputs(&[3])),
+                engine.embed_query(make_inputs(&[3])),
             )
         };
         tokio::pin!(jobs);
@@ -192,10 +192,10 @@ async fn texts_go_ahead_like_queries() {
         jobs.await
     };
     let (_, (images, letters, bad, query)) = tokio::join!(busy, others);
-    assert_eq!(axes(&images.unwrap()), [1, 2]);
-    assert_eq!(axes(&letters.unwrap()), [1, 2, 3, 0, 1, 2]);
+    assert_eq!(vector_axes(&images.unwrap()), [1, 2]);
+    assert_eq!(vector_axes(&letters.unwrap()), [1, 2, 3, 0, 1, 2]);
     assert!(matches!(bad, Err(Error::Text { .. })), "{bad:?}");
-    assert_eq!(axes(&query.unwrap()), [3]);
+    assert_eq!(vector_axes(&query.unwrap()), [3]);
     let batches = gate.batches();
     let place = |batch: &[u8]| batches.iter().position(|one| one == batch);
     assert_eq!(place(&[3]), Some(1), "{batches:?}");
@@ -206,9 +206,9 @@ async fn texts_go_ahead_like_queries() {
 
 #[tokio::test]
 async fn a_model_without_a_text_side_says_so() {
-    let gate = Arc::new(Gate::default());
+    let gate = Arc::new(StandInGate::default());
     gate.open();
-    let engine = engine(4, &gate);
+    let engine = start_engine(4, &gate);
     let error = engine.embed_text(vec!["a".to_owned()]).await.unwrap_err();
     assert!(matches!(error, Error::NoText { .. }));
     assert!(error.to_string().contains("has no text side"), "{error}");
@@ -216,40 +216,49 @@ async fn a_model_without_a_text_side_says_so() {
 
 #[tokio::test]
 async fn failures_stay_with_their_batch() {
-    let gate = Arc::new(Gate::default());
+    let gate = Arc::new(StandInGate::default());
     gate.open();
-    let engine = engine(4, &gate);
-    let error = engine.embed(inputs(&[13])).await.unwrap_err().to_string();
+    let engine = start_engine(4, &gate);
+    let error = engine
+        .embed_images(make_inputs(&[13]))
+        .await
+        .unwrap_err()
+        .to_string();
     assert!(error.contains("unlucky"), "{error}");
     assert!(matches!(
-        engine.embed_query(inputs(&[66])).await,
+        engine.embed_query(make_inputs(&[66])).await,
         Err(Error::BadVector { .. })
     ));
     assert!(matches!(
-        engine.embed(vec![vec![0; 5].into_boxed_slice()]).await,
+        engine
+            .embed_images(vec![vec![0; 5].into_boxed_slice()])
+            .await,
         Err(Error::WrongInput { found: 5, .. })
     ));
-    assert_eq!(axes(&engine.embed(inputs(&[2])).await.unwrap()), [2]);
-    assert!(engine.embed(Vec::new()).await.unwrap().is_empty());
+    assert_eq!(
+        vector_axes(&engine.embed_images(make_inputs(&[2])).await.unwrap()),
+        [2]
+    );
+    assert!(engine.embed_images(Vec::new()).await.unwrap().is_empty());
 }
 
 #[tokio::test]
 async fn a_failing_batch_is_split_and_nobody_gets_anothers_vector() {
-    let gate = Arc::new(Gate::default());
-    let engine = engine(8, &gate);
-    let busy = engine.embed(inputs(&[0]));
+    let gate = Arc::new(StandInGate::default());
+    let engine = start_engine(8, &gate);
+    let busy = engine.embed_images(make_inputs(&[0]));
     let others = async {
         while gate.batches().is_empty() {
             tokio::task::yield_now().await;
         }
         let jobs = async {
             tokio::join!(
-                engine.embed(inputs(&[1])),
+                engine.embed_images(make_inputs(&[1])),
                 // Fails within its request: what follows must not move up.
-                engine.embed(inputs(&[2, 13, 3])),
-                engine.embed(inputs(&[5])),
-                engine.embed(inputs(&[66])),
-                engine.embed(inputs(&[6, 7])),
+                engine.embed_images(make_inputs(&[2, 13, 3])),
+                engine.embed_images(make_inputs(&[5])),
+                engine.embed_images(make_inputs(&[66])),
+                engine.embed_images(make_inputs(&[6, 7])),
             )
         };
         tokio::pin!(jobs);
@@ -262,8 +271,8 @@ async fn a_failing_batch_is_split_and_nobody_gets_anothers_vector() {
         jobs.await
     };
     let (first, (one, bad, five, not_finite, last)) = tokio::join!(busy, others);
-    assert_eq!(axes(&first.unwrap()), [0]);
-    assert_eq!(axes(&one.unwrap()), [1]);
+    assert_eq!(vector_axes(&first.unwrap()), [0]);
+    assert_eq!(vector_axes(&one.unwrap()), [1]);
     assert!(matches!(
         bad,
         Err(Error::Network {
@@ -271,9 +280,9 @@ async fn a_failing_batch_is_split_and_nobody_gets_anothers_vector() {
             ..
         })
     ));
-    assert_eq!(axes(&five.unwrap()), [1]);
+    assert_eq!(vector_axes(&five.unwrap()), [1]);
     assert!(matches!(not_finite, Err(Error::BadVector { .. })));
-    assert_eq!(axes(&last.unwrap()), [2, 3]);
+    assert_eq!(vector_axes(&last.unwrap()), [2, 3]);
     assert_eq!(
         gate.batches()[1],
         [1, 2, 13, 3, 5, 66, 6, 7],
@@ -283,33 +292,40 @@ async fn a_failing_batch_is_split_and_nobody_gets_anothers_vector() {
 
 #[tokio::test]
 async fn a_broken_device_is_told_from_a_bad_picture() {
-    let gate = Arc::new(Gate::default());
+    let gate = Arc::new(StandInGate::default());
     gate.open();
-    let engine = engine(4, &gate);
-    let bad = engine.embed(inputs(&[13])).await;
+    let engine = start_engine(4, &gate);
+    let bad = engine.embed_images(make_inputs(&[13])).await;
     assert!(matches!(bad, Err(Error::Network { .. })), "{bad:?}");
-    let last = engine.embed(inputs(&[1, 99])).await;
+    let last = engine.embed_images(make_inputs(&[1, 99])).await;
     assert!(matches!(last, Err(Error::Broken { .. })), "{last:?}");
-    let after = engine.embed_query(inputs(&[1])).await;
+    let after = engine.embed_query(make_inputs(&[1])).await;
     assert!(matches!(after, Err(Error::Broken { .. })), "{after:?}");
 }
 
 #[tokio::test]
 async fn a_device_that_gives_wrong_vectors_is_broken_and_none_of_them_is_believed() {
-    let gate = Arc::new(Gate::default());
+    let gate = Arc::new(StandInGate::default());
     gate.open();
-    let engine = engine(4, &gate);
-    let bad = engine.embed(inputs(&[66])).await;
+    let engine = start_engine(4, &gate);
+    let bad = engine.embed_images(make_inputs(&[66])).await;
     assert!(matches!(bad, Err(Error::BadVector { .. })), "{bad:?}");
-    assert_eq!(axes(&engine.embed(inputs(&[1])).await.unwrap()), [1]);
+    assert_eq!(
+        vector_axes(&engine.embed_images(make_inputs(&[1])).await.unwrap()),
+        [1]
+    );
     gate.close();
-    let busy = engine.embed(inputs(&[0]));
+    let busy = engine.embed_images(make_inputs(&[0]));
     let others = async {
         while gate.batches().last().is_none_or(|last| *last != [0]) {
             tokio::task::yield_now().await;
         }
-        let jobs =
-            async { tokio::join!(engine.embed(inputs(&[1])), engine.embed(inputs(&[77, 2]))) };
+        let jobs = async {
+            tokio::join!(
+                engine.embed_images(make_inputs(&[1])),
+                engine.embed_images(make_inputs(&[77, 2]))
+            )
+        };
         tokio::pin!(jobs);
         // One poll puts both into the queue; then the device may go on.
         tokio::select! {
@@ -327,17 +343,20 @@ async fn a_device_that_gives_wrong_vectors_is_broken_and_none_of_them_is_believe
     // The first one's vector would pass for one.
     assert!(matches!(first, Err(Error::Broken { .. })), "{first:?}");
     assert!(matches!(second, Err(Error::Broken { .. })), "{second:?}");
-    let after = engine.embed_query(inputs(&[1])).await;
+    let after = engine.embed_query(make_inputs(&[1])).await;
     assert!(matches!(after, Err(Error::Broken { .. })), "{after:?}");
 }
 
 #[tokio::test]
 async fn requests_without_a_sender_are_skipped_and_dropping_ends_the_thread() {
-    let gate = Arc::new(Gate::default());
-    let engine = engine(1, &gate);
+    let gate = Arc::new(StandInGate::default());
+    let engine = start_engine(1, &gate);
     {
         let abandoned = async {
-            let _ = tokio::join!(engine.embed(inputs(&[0])), engine.embed(inputs(&[1])));
+            let _ = tokio::join!(
+                engine.embed_images(make_inputs(&[0])),
+                engine.embed_images(make_inputs(&[1]))
+            );
         };
         tokio::pin!(abandoned);
         while gate.batches().is_empty() {
@@ -355,13 +374,13 @@ async fn requests_without_a_sender_are_skipped_and_dropping_ends_the_thread() {
 
 #[test]
 fn only_unit_vectors_pass() {
-    assert!(check(&[0.6, 0.8]).is_ok());
+    assert!(check_unit_vector(&[0.6, 0.8]).is_ok());
     for bad in [
         [0.6, 0.9],
         [0.0, 0.0],
         [f32::NAN, 1.0],
         [f32::INFINITY, 0.0],
     ] {
-        assert!(check(&bad).is_err(), "{bad:?}");
+        assert!(check_unit_vector(&bad).is_err(), "{bad:?}");
     }
 }

@@ -10,23 +10,23 @@ use rayon::prelude::*;
 use crate::description::Activation;
 
 /// Numbers that one thread takes at a time: enough to be worth waking it.
-const CHUNK: usize = 32 * 1024;
+const CHUNK_LENGTH: usize = 32 * 1024;
 
 impl Activation {
-    pub(super) fn apply<const D: usize>(self, input: Tensor<D>) -> Tensor<D> {
+    pub(super) fn apply_to_tensor<const D: usize>(self, input: Tensor<D>) -> Tensor<D> {
         let device = input.device();
         if device != Device::flex() {
-            return self.on_any_device(input);
+            return self.apply_on_any_device(input);
         }
         let mut data = input.into_data();
-        self.apply_to(
+        self.apply_in_place(
             data.as_mut_slice::<f32>()
                 .expect("networks here compute in single precision"),
         );
         Tensor::from_data(data, &device)
     }
 
-    fn on_any_device<const D: usize>(self, input: Tensor<D>) -> Tensor<D> {
+    fn apply_on_any_device<const D: usize>(self, input: Tensor<D>) -> Tensor<D> {
         match self {
             Self::Relu6 => input.clamp(0.0, 6.0),
             Self::Gelu => activation::gelu(input),
@@ -39,14 +39,14 @@ impl Activation {
         }
     }
 
-    fn apply_to(self, numbers: &mut [f32]) {
+    fn apply_in_place(self, numbers: &mut [f32]) {
         let run: fn(&mut [f32]) = match self {
-            Self::Relu6 => |chunk| widest(chunk, relu6),
-            Self::Gelu => |chunk| widest(chunk, gelu),
-            Self::GeluTanh => |chunk| widest(chunk, gelu_tanh),
-            Self::QuickGelu => |chunk| widest(chunk, quick_gelu),
+            Self::Relu6 => |chunk| apply_with_simd(chunk, relu6),
+            Self::Gelu => |chunk| apply_with_simd(chunk, gelu),
+            Self::GeluTanh => |chunk| apply_with_simd(chunk, gelu_tanh),
+            Self::QuickGelu => |chunk| apply_with_simd(chunk, quick_gelu),
         };
-        numbers.par_chunks_mut(CHUNK).for_each(run);
+        numbers.par_chunks_mut(CHUNK_LENGTH).for_each(run);
     }
 }
 
@@ -79,7 +79,7 @@ fn quick_gelu(x: f32) -> f32 {
 /// The error function as a quotient of polynomials, to some units in the last place.
 #[inline(always)]
 fn erf(x: f32) -> f32 {
-    const ABOVE: [f32; 7] = [
+    const NUMERATOR: [f32; 7] = [
         -2.726_142_3e-10,
         2.770_681_4e-8,
         -2.101_024e-6,
@@ -88,7 +88,7 @@ fn erf(x: f32) -> f32 {
         -2.954_6e-3,
         -1.609_603_3e-2,
     ];
-    const BELOW: [f32; 5] = [
+    const DENOMINATOR: [f32; 5] = [
         -1.456_607_2e-5,
         -2.133_740_6e-4,
         -1.682_827e-3,
@@ -96,13 +96,13 @@ fn erf(x: f32) -> f32 {
         -1.426_473_9e-2,
     ];
     let x = x.clamp(-4.0, 4.0);
-    x * polynomial(&ABOVE, x * x) / polynomial(&BELOW, x * x)
+    x * evaluate_polynomial(&NUMERATOR, x * x) / evaluate_polynomial(&DENOMINATOR, x * x)
 }
 
 /// The hyperbolic tangent as a quotient of polynomials, to some units in the last place.
 #[inline(always)]
 fn tanh(x: f32) -> f32 {
-    const ABOVE: [f32; 7] = [
+    const NUMERATOR: [f32; 7] = [
         -2.760_768_5e-16,
         2.000_188e-13,
         -8.604_672e-11,
@@ -111,48 +111,48 @@ fn tanh(x: f32) -> f32 {
         6.372_619_3e-4,
         4.893_524_6e-3,
     ];
-    const BELOW: [f32; 4] = [1.198_258_4e-6, 1.185_347_1e-4, 2.268_434_6e-3, 4.893_525e-3];
+    const DENOMINATOR: [f32; 4] = [1.198_258_4e-6, 1.185_347_1e-4, 2.268_434_6e-3, 4.893_525e-3];
     let x = x.clamp(-7.998_811_7, 7.998_811_7);
-    x * polynomial(&ABOVE, x * x) / polynomial(&BELOW, x * x)
+    x * evaluate_polynomial(&NUMERATOR, x * x) / evaluate_polynomial(&DENOMINATOR, x * x)
 }
 
 /// By Horner's rule, highest power first.
 #[inline(always)]
-fn polynomial(coefficients: &[f32], x: f32) -> f32 {
+fn evaluate_polynomial(coefficients: &[f32], x: f32) -> f32 {
     coefficients.iter().fold(0.0, |sum, c| sum * x + c)
 }
 
 /// Runs `f` over the numbers, compiled for the widest instructions that the CPU has.
 #[inline]
-fn widest(numbers: &mut [f32], f: impl Fn(f32) -> f32) {
+fn apply_with_simd(numbers: &mut [f32], f: impl Fn(f32) -> f32) {
     #[cfg(target_arch = "x86_64")]
     {
         if std::arch::is_x86_feature_detected!("avx512f") {
             // Safety: the CPU has what the function needs, as was just asked.
-            return unsafe { with_avx512(numbers, f) };
+            return unsafe { apply_with_avx512(numbers, f) };
         }
         if std::arch::is_x86_feature_detected!("avx2") {
             // Safety: as above.
-            return unsafe { with_avx2(numbers, f) };
+            return unsafe { apply_with_avx2(numbers, f) };
         }
     }
-    plainly(numbers, f);
+    apply_portably(numbers, f);
 }
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx512f")]
-fn with_avx512(numbers: &mut [f32], f: impl Fn(f32) -> f32) {
-    plainly(numbers, f);
+fn apply_with_avx512(numbers: &mut [f32], f: impl Fn(f32) -> f32) {
+    apply_portably(numbers, f);
 }
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2")]
-fn with_avx2(numbers: &mut [f32], f: impl Fn(f32) -> f32) {
-    plainly(numbers, f);
+fn apply_with_avx2(numbers: &mut [f32], f: impl Fn(f32) -> f32) {
+    apply_portably(numbers, f);
 }
 
 #[inline(always)]
-fn plainly(numbers: &mut [f32], f: impl Fn(f32) -> f32) {
+fn apply_portably(numbers: &mut [f32], f: impl Fn(f32) -> f32) {
     for x in numbers {
         *x = f(*x);
     }
@@ -173,8 +173,8 @@ mod tests {
             Activation::QuickGelu,
         ] {
             let input = Tensor::<1>::from_data(numbers.as_slice(), &device);
-            let fast = activation.apply(input.clone()).into_data();
-            let slow = activation.on_any_device(input.clone()).into_data();
+            let fast = activation.apply_to_tensor(input.clone()).into_data();
+            let slow = activation.apply_on_any_device(input.clone()).into_data();
             let worst = fast
                 .as_slice::<f32>()
                 .unwrap()
@@ -198,7 +198,7 @@ mod tests {
             Activation::QuickGelu,
         ] {
             let mut numbers = [f32::NAN; 3];
-            activation.apply_to(&mut numbers);
+            activation.apply_in_place(&mut numbers);
             assert!(numbers.iter().all(|x| x.is_nan()), "{activation:?}");
         }
     }

@@ -3,76 +3,93 @@
 use burn::tensor::{Device, Tensor};
 
 use super::{
-    linear::{LayerNorm, Linear, Plain},
-    patches::{Patches, Places},
+    linear::{LayerNorm, Linear, LinearWeights},
+    patches::{PatchEmbedding, PositionEmbeddings},
     positions,
-    transformer::{Names, Transformer},
+    transformer::{TensorNames, Transformer},
 };
 use crate::{description::VisionTower, weights::Weights};
 
 #[derive(Debug)]
-pub(super) struct ImageTower {
-    patches: Patches,
-    before: LayerNorm,
+pub(super) struct ClipImageTower {
+    patches: PatchEmbedding,
+    pre_norm: LayerNorm,
     blocks: Transformer,
-    behind: LayerNorm,
+    post_norm: LayerNorm,
     projection: Linear,
 }
 
-impl ImageTower {
-    /// For pictures of `side` pixels, whatever side the positions were learned for.
-    pub(super) fn load(
+impl ClipImageTower {
+    /// For pictures of `encoder` pixels, whatever side the positions were learned for.
+    pub(super) fn from_weights(
         weights: &Weights,
         tower: &VisionTower,
         dimension: usize,
         side: usize,
         device: &Device,
     ) -> Result<Self, String> {
-        let (width, epsilon) = (tower.blocks.width, tower.blocks.norm_epsilon);
+        let (width, epsilon) = (tower.shape.width, tower.shape.norm_epsilon);
         let name = |part: &str| format!("vision_model.{part}");
-        let norm = |part: &str| LayerNorm::load(weights, &name(part), width, epsilon, device);
-        let places = places(weights, tower, side)?;
+        let norm =
+            |part: &str| LayerNorm::from_weights(weights, &name(part), width, epsilon, device);
+        let positions = load_positions(weights, tower, side)?;
         let patch = name("embeddings.patch_embedding");
-        let projection = Plain::load_without_bias(weights, "visual_projection", width, dimension)?;
+        let projection = LinearWeights::from_weights_without_bias(
+            weights,
+            "visual_projection",
+            width,
+            dimension,
+        )?;
         Ok(Self {
-            patches: Patches::load(weights, &patch, false, places, tower, device)?,
+            patches: PatchEmbedding::from_weights(
+                weights, &patch, false, positions, tower, device,
+            )?,
             // The source misspells it.
-            before: norm("pre_layrnorm")?,
-            blocks: Transformer::load(
+            pre_norm: norm("pre_layrnorm")?,
+            blocks: Transformer::from_weights(
                 weights,
                 &name("encoder.layers."),
-                Names::Transformers,
-                &tower.blocks,
+                TensorNames::Transformers,
+                &tower.shape,
                 false,
                 device,
             )?,
-            behind: norm("post_layernorm")?,
-            projection: projection.on(device),
+            post_norm: norm("post_layernorm")?,
+            projection: projection.to_device(device),
         })
     }
 
     /// `[n, 3, side, side]` → `[n, dimension]`, of any length.
     pub(super) fn forward(&self, input: Tensor<4>) -> Tensor<2> {
         let pictures = input.dims()[0];
-        let tokens = self.before.forward(self.patches.forward(input));
-        let classes = self.patches.first_rows(pictures);
+        let tokens = self.pre_norm.forward(self.patches.forward(input));
+        let classes = self.patches.first_token_rows(pictures);
         let classes = self.blocks.forward(tokens, pictures, Some(&classes));
-        self.projection.forward(self.behind.forward(classes))
+        self.projection.forward(self.post_norm.forward(classes))
     }
 }
 
 /// The class token with its place, and the places of the patches.
-fn places(weights: &Weights, tower: &VisionTower, side: usize) -> Result<Places, String> {
-    let width = tower.blocks.width;
-    let mut front = weights.get("vision_model.embeddings.class_embedding", &[width])?;
+fn load_positions(
+    weights: &Weights,
+    tower: &VisionTower,
+    side: usize,
+) -> Result<PositionEmbeddings, String> {
+    let width = tower.shape.width;
+    let mut prefix_tokens =
+        weights.read_tensor("vision_model.embeddings.class_embedding", &[width])?;
     let name = "vision_model.embeddings.position_embedding.weight";
-    let learned = weights.shape(name)?.first().copied().unwrap_or(0);
-    let mut patches = weights.get(name, &[learned, width])?;
+    let learned_count = weights.tensor_shape(name)?.first().copied().unwrap_or(0);
+    let mut patch_positions = weights.read_tensor(name, &[learned_count, width])?;
     // The first place is the class token's.
-    let first = patches.len().min(width);
-    for (token, place) in front.iter_mut().zip(patches.drain(..first)) {
+    let first = patch_positions.len().min(width);
+    for (token, place) in prefix_tokens.iter_mut().zip(patch_positions.drain(..first)) {
         *token += place;
     }
-    let patches = positions::of_square(name, &patches, width, side / tower.patch)?;
-    Ok(Places { front, patches })
+    let patch_positions =
+        positions::resample_to_square(name, &patch_positions, width, side / tower.patch)?;
+    Ok(PositionEmbeddings {
+        prefix_tokens,
+        patch_positions,
+    })
 }

@@ -13,12 +13,12 @@ const BATCH_NORM_EPSILON: f64 = 1e-5;
 
 /// `(value / 255 − mean) / std` and the change from pixels in a row to planes of a channel.
 #[derive(Debug)]
-pub(super) struct Normalise {
+pub(super) struct PixelNormaliser {
     /// For each channel, the result for every byte.
     table: [[f32; 256]; 3],
 }
 
-impl Normalise {
+impl PixelNormaliser {
     pub(super) fn new(mean: [f32; 3], std: [f32; 3]) -> Self {
         let mut table = [[0.0; 256]; 3];
         for (channel, values) in table.iter_mut().enumerate() {
@@ -30,7 +30,7 @@ impl Normalise {
     }
 
     /// `batch * side * side * 3` bytes → `[batch, 3, side, side]`.
-    pub(super) fn apply(
+    pub(super) fn to_tensor(
         &self,
         pixels: &[u8],
         batch: usize,
@@ -62,7 +62,7 @@ pub(super) struct Conv {
 
 /// Channels, kernel side and stride of a convolution; padded so that stride 1 keeps the size.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Shape {
+pub(super) struct ConvShape {
     pub inputs: usize,
     pub outputs: usize,
     pub kernel: usize,
@@ -71,7 +71,7 @@ pub(super) struct Shape {
     pub groups: usize,
 }
 
-impl Shape {
+impl ConvShape {
     pub(super) fn new(inputs: usize, outputs: usize, kernel: usize, stride: usize) -> Self {
         Self {
             inputs,
@@ -83,7 +83,7 @@ impl Shape {
     }
 
     /// 3 × 3, each channel by itself.
-    pub(super) fn depthwise(channels: usize, stride: usize) -> Self {
+    pub(super) fn new_depthwise(channels: usize, stride: usize) -> Self {
         Self {
             groups: channels,
             ..Self::new(channels, channels, 3, stride)
@@ -93,14 +93,14 @@ impl Shape {
 
 impl Conv {
     /// `name.weight` folded with the batch norm `norm.{weight,bias,running_mean,running_var}`.
-    pub(super) fn load(
+    pub(super) fn from_weights(
         weights: &Weights,
         name: &str,
         norm: &str,
-        shape: Shape,
+        shape: ConvShape,
         device: &Device,
     ) -> Result<Self, String> {
-        let Shape {
+        let ConvShape {
             inputs,
             outputs,
             kernel,
@@ -109,10 +109,10 @@ impl Conv {
         } = shape;
         let inputs = inputs / groups;
         let dims = [outputs, inputs, kernel, kernel];
-        let weight = weights.get(&format!("{name}.weight"), &dims)?;
-        let of_norm = |part: &str| weights.get(&format!("{norm}.{part}"), &[outputs]);
-        let (gamma, beta) = (of_norm("weight")?, of_norm("bias")?);
-        let (mean, variance) = (of_norm("running_mean")?, of_norm("running_var")?);
+        let weight = weights.read_tensor(&format!("{name}.weight"), &dims)?;
+        let norm_tensor = |part: &str| weights.read_tensor(&format!("{norm}.{part}"), &[outputs]);
+        let (gamma, beta) = (norm_tensor("weight")?, norm_tensor("bias")?);
+        let (mean, variance) = (norm_tensor("running_mean")?, norm_tensor("running_var")?);
         let scales: Vec<f64> = gamma
             .iter()
             .zip(&variance)
@@ -169,7 +169,7 @@ pub(super) struct ShortcutNames {
 
 impl BasicBlock {
     /// `name.conv1`, `name.bn1`, `name.conv2`, `name.bn2` and the shortcut's two.
-    pub(super) fn load(
+    pub(super) fn from_weights(
         weights: &Weights,
         name: &str,
         shortcut: ShortcutNames,
@@ -179,9 +179,9 @@ impl BasicBlock {
         device: &Device,
     ) -> Result<Self, String> {
         let conv = |conv: &str, norm: &str, inputs, kernel, stride| {
-            let shape = Shape::new(inputs, outputs, kernel, stride);
+            let shape = ConvShape::new(inputs, outputs, kernel, stride);
             let (conv, norm) = (format!("{name}.{conv}"), format!("{name}.{norm}"));
-            Conv::load(weights, &conv, &norm, shape, device)
+            Conv::from_weights(weights, &conv, &norm, shape, device)
         };
         Ok(Self {
             first: conv("conv1", "bn1", inputs, 3, stride)?,
@@ -194,11 +194,11 @@ impl BasicBlock {
 
     pub(super) fn forward(&self, input: Tensor<4>) -> Tensor<4> {
         let output = self.second.forward(relu(self.first.forward(input.clone())));
-        let beside = match &self.shortcut {
+        let residual = match &self.shortcut {
             Some(conv) => conv.forward(input),
             None => input,
         };
-        relu(output + beside)
+        relu(output + residual)
     }
 }
 

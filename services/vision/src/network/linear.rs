@@ -14,7 +14,7 @@ pub(super) struct Linear {
 
 /// A layer's numbers as PyTorch stores them, before they move to a device.
 #[derive(Debug)]
-pub(super) struct Plain {
+pub(super) struct LinearWeights {
     inputs: usize,
     outputs: usize,
     /// `[out, in]`, row by row.
@@ -22,27 +22,27 @@ pub(super) struct Plain {
     bias: Vec<f32>,
 }
 
-impl Plain {
+impl LinearWeights {
     /// `name.weight` (`[out, in]`) and `name.bias`.
-    pub(super) fn load(
+    pub(super) fn from_weights(
         weights: &Weights,
         name: &str,
         inputs: usize,
         outputs: usize,
     ) -> Result<Self, String> {
-        let bias = weights.get(&format!("{name}.bias"), &[outputs])?;
-        let weight = weights.get(&format!("{name}.weight"), &[outputs, inputs])?;
+        let bias = weights.read_tensor(&format!("{name}.bias"), &[outputs])?;
+        let weight = weights.read_tensor(&format!("{name}.weight"), &[outputs, inputs])?;
         Self::new(name, inputs, outputs, weight, bias)
     }
 
     /// `name.weight` alone.
-    pub(super) fn load_without_bias(
+    pub(super) fn from_weights_without_bias(
         weights: &Weights,
         name: &str,
         inputs: usize,
         outputs: usize,
     ) -> Result<Self, String> {
-        let weight = weights.get(&format!("{name}.weight"), &[outputs, inputs])?;
+        let weight = weights.read_tensor(&format!("{name}.weight"), &[outputs, inputs])?;
         Self::new(name, inputs, outputs, weight, Vec::new())
     }
 
@@ -55,8 +55,8 @@ impl Plain {
         bias: Vec<f32>,
     ) -> Result<Self, String> {
         assert_eq!(weight.len(), inputs * outputs, "{name} has its shape");
-        let mut all = weight.iter().chain(&bias);
-        if !all.all(|value| value.is_finite()) {
+        let mut values = weight.iter().chain(&bias);
+        if !values.all(|value| value.is_finite()) {
             return Err(format!("{name} holds numbers that are not finite"));
         }
         Ok(Self {
@@ -68,7 +68,7 @@ impl Plain {
     }
 
     /// Both layers on the same input, their outputs one behind the other.
-    pub(super) fn beside(mut self, other: Self) -> Self {
+    pub(super) fn concat_outputs(mut self, other: Self) -> Self {
         assert_eq!(self.inputs, other.inputs, "both take the same input");
         self.outputs += other.outputs;
         self.weight.extend(other.weight);
@@ -77,7 +77,7 @@ impl Plain {
     }
 
     /// Every output times its factor: a layer scale behind this layer.
-    pub(super) fn scaled(mut self, factors: &[f32]) -> Self {
+    pub(super) fn scale_outputs(mut self, factors: &[f32]) -> Self {
         assert_eq!(factors.len(), self.outputs, "one factor for each output");
         for (row, factor) in self.weight.chunks_exact_mut(self.inputs).zip(factors) {
             for value in row {
@@ -90,7 +90,7 @@ impl Plain {
         self
     }
 
-    pub(super) fn on(self, device: &Device) -> Linear {
+    pub(super) fn to_device(self, device: &Device) -> Linear {
         let Self {
             inputs,
             outputs,
@@ -111,14 +111,14 @@ impl Plain {
 
 impl Linear {
     /// `name.weight` (`[out, in]`, as PyTorch stores it) and `name.bias`.
-    pub(super) fn load(
+    pub(super) fn from_weights(
         weights: &Weights,
         name: &str,
         inputs: usize,
         outputs: usize,
         device: &Device,
     ) -> Result<Self, String> {
-        Ok(Plain::load(weights, name, inputs, outputs)?.on(device))
+        Ok(LinearWeights::from_weights(weights, name, inputs, outputs)?.to_device(device))
     }
 
     pub(super) fn forward(&self, input: Tensor<2>) -> Tensor<2> {
@@ -140,7 +140,7 @@ pub(super) struct LayerNorm {
 
 impl LayerNorm {
     /// `name.weight` and `name.bias`.
-    pub(super) fn load(
+    pub(super) fn from_weights(
         weights: &Weights,
         name: &str,
         width: usize,
@@ -148,7 +148,7 @@ impl LayerNorm {
         device: &Device,
     ) -> Result<Self, String> {
         let part = |part: &str| {
-            let numbers = weights.get(&format!("{name}.{part}"), &[width])?;
+            let numbers = weights.read_tensor(&format!("{name}.{part}"), &[width])?;
             if !numbers.iter().all(|value| value.is_finite()) {
                 return Err(format!("{name} holds numbers that are not finite"));
             }

@@ -3,7 +3,7 @@
 use burn::tensor::{Device, Tensor, activation::relu};
 
 use super::{
-    layers::{BasicBlock, Conv, Shape, ShortcutNames, global_average},
+    layers::{BasicBlock, Conv, ConvShape, ShortcutNames, global_average},
     linear::Linear,
 };
 use crate::weights::Weights;
@@ -26,19 +26,19 @@ pub(super) struct Mini {
 }
 
 impl Mini {
-    pub(super) fn load(weights: &Weights, device: &Device) -> Result<Self, String> {
-        let shape = Shape::new(3, STEM, 3, 2);
-        let stem = Conv::load(weights, "stem", "stem_bn", shape, device)?;
+    pub(super) fn from_weights(weights: &Weights, device: &Device) -> Result<Self, String> {
+        let shape = ConvShape::new(3, STEM, 3, 2);
+        let stem = Conv::from_weights(weights, "stem", "stem_bn", shape, device)?;
         let mut channels = STEM;
         let mut blocks = Vec::with_capacity(BLOCKS.len());
         for (i, (outputs, stride)) in BLOCKS.into_iter().enumerate() {
             let name = format!("blocks.{i}");
-            blocks.push(BasicBlock::load(
+            blocks.push(BasicBlock::from_weights(
                 weights, &name, SHORTCUT, channels, outputs, stride, device,
             )?);
             channels = outputs;
         }
-        let head = Linear::load(weights, "head", channels, DIMENSION, device)?;
+        let head = Linear::from_weights(weights, "head", channels, DIMENSION, device)?;
         Ok(Self { stem, blocks, head })
     }
 

@@ -4,7 +4,7 @@
 
 use burn::tensor::{Device, Tensor};
 
-use super::layers::{Conv, Shape, global_average};
+use super::layers::{Conv, ConvShape, global_average};
 use crate::{description::Activation, weights::Weights};
 
 pub(super) const DIMENSION: usize = 1280;
@@ -30,31 +30,31 @@ pub(super) struct MobileNetV2 {
 }
 
 impl MobileNetV2 {
-    pub(super) fn load(weights: &Weights, device: &Device) -> Result<Self, String> {
-        let stem = Shape::new(3, STEM, 3, 2);
-        let stem = Conv::load(weights, "conv_stem", "bn1", stem, device)?;
+    pub(super) fn from_weights(weights: &Weights, device: &Device) -> Result<Self, String> {
+        let stem = ConvShape::new(3, STEM, 3, 2);
+        let stem = Conv::from_weights(weights, "conv_stem", "bn1", stem, device)?;
         let mut channels = STEM;
         let mut blocks = Vec::new();
         for (stage, (expansion, outputs, depth, stride)) in STAGES.into_iter().enumerate() {
             for i in 0..depth {
                 let name = format!("blocks.{stage}.{i}");
                 let stride = if i == 0 { stride } else { 1 };
-                blocks.push(InvertedResidual::load(
+                blocks.push(InvertedResidual::from_weights(
                     weights, &name, expansion, channels, outputs, stride, device,
                 )?);
                 channels = outputs;
             }
         }
-        let head = Shape::new(channels, DIMENSION, 1, 1);
-        let head = Conv::load(weights, "conv_head", "bn2", head, device)?;
+        let head = ConvShape::new(channels, DIMENSION, 1, 1);
+        let head = Conv::from_weights(weights, "conv_head", "bn2", head, device)?;
         Ok(Self { stem, blocks, head })
     }
 
     /// `[n, 3, side, side]` → `[n, 1280]`, of any length.
     pub(super) fn forward(&self, input: Tensor<4>) -> Tensor<2> {
-        let stem = relu6(self.stem.forward(input));
+        let stem = apply_relu6(self.stem.forward(input));
         let features = self.blocks.iter().fold(stem, |x, block| block.forward(x));
-        global_average(relu6(self.head.forward(features)))
+        global_average(apply_relu6(self.head.forward(features)))
     }
 }
 
@@ -70,7 +70,7 @@ struct InvertedResidual {
 }
 
 impl InvertedResidual {
-    fn load(
+    fn from_weights(
         weights: &Weights,
         name: &str,
         expansion: usize,
@@ -81,11 +81,11 @@ impl InvertedResidual {
     ) -> Result<Self, String> {
         let conv = |conv: &str, norm: &str, shape| {
             let (conv, norm) = (format!("{name}.{conv}"), format!("{name}.{norm}"));
-            Conv::load(weights, &conv, &norm, shape, device)
+            Conv::from_weights(weights, &conv, &norm, shape, device)
         };
         let inner = inputs * expansion;
-        let filter = Shape::depthwise(inner, stride);
-        let narrow = Shape::new(inner, outputs, 1, 1);
+        let filter = ConvShape::new_depthwise(inner, stride);
+        let narrow = ConvShape::new(inner, outputs, 1, 1);
         let keeps_shape = stride == 1 && inputs == outputs;
         // timm counts the norms of a block, and calls its last convolution otherwise where there
         // are two instead of three.
@@ -98,7 +98,7 @@ impl InvertedResidual {
             });
         }
         Ok(Self {
-            widen: Some(conv("conv_pw", "bn1", Shape::new(inputs, inner, 1, 1))?),
+            widen: Some(conv("conv_pw", "bn1", ConvShape::new(inputs, inner, 1, 1))?),
             filter: conv("conv_dw", "bn2", filter)?,
             narrow: conv("conv_pwl", "bn3", narrow)?,
             keeps_shape,
@@ -107,10 +107,10 @@ impl InvertedResidual {
 
     fn forward(&self, input: Tensor<4>) -> Tensor<4> {
         let wide = match &self.widen {
-            Some(conv) => relu6(conv.forward(input.clone())),
+            Some(conv) => apply_relu6(conv.forward(input.clone())),
             None => input.clone(),
         };
-        let output = self.narrow.forward(relu6(self.filter.forward(wide)));
+        let output = self.narrow.forward(apply_relu6(self.filter.forward(wide)));
         if self.keeps_shape {
             output + input
         } else {
@@ -119,6 +119,6 @@ impl InvertedResidual {
     }
 }
 
-fn relu6(input: Tensor<4>) -> Tensor<4> {
-    Activation::Relu6.apply(input)
+fn apply_relu6(input: Tensor<4>) -> Tensor<4> {
+    Activation::Relu6.apply_to_tensor(input)
 }

@@ -24,7 +24,7 @@ mod words;
 
 use burn::tensor::{Device, Tensor};
 
-use self::{layers::Normalise, words::Words};
+use self::{layers::PixelNormaliser, words::TextTokenizer};
 use crate::{
     description::{Architecture, Description},
     error::Error,
@@ -35,9 +35,9 @@ use crate::{
 /// A network on a device.
 #[derive(Debug)]
 pub(crate) struct Network {
-    body: Body,
-    text: Option<TextSide>,
-    normalise: Normalise,
+    image_network: ImageNetwork,
+    text_encoder: Option<TextEncoder>,
+    normalise: PixelNormaliser,
     side: usize,
     dimension: usize,
     /// The model's, for errors.
@@ -46,37 +46,38 @@ pub(crate) struct Network {
 }
 
 #[derive(Debug)]
-enum Body {
+enum ImageNetwork {
     Mini(Box<mini::Mini>),
     ResNet34(Box<resnet34::ResNet34>),
     ResNet50(Box<resnet50::ResNet50>),
     MobileNetV2(Box<mobilenetv2::MobileNetV2>),
     Vit(Box<vit::Vit>),
-    Clip(Box<clip::ImageTower>),
-    Siglip(Box<siglip::ImageTower>),
+    Clip(Box<clip::ClipImageTower>),
+    Siglip(Box<siglip::SiglipImageTower>),
 }
 
 /// Words → vectors in the space of the pictures'.
 #[derive(Debug)]
-struct TextSide {
-    words: Words,
+struct TextEncoder {
+    tokenizer: TextTokenizer,
     network: text::TextNetwork,
 }
 
 impl Network {
     /// Folds what can be folded and moves the weights to the device.
-    pub(crate) fn load(model: &Model, device: &Device) -> Result<Self, Error> {
+    pub(crate) fn from_model(model: &Model, device: &Device) -> Result<Self, Error> {
         let description = &model.description;
-        let problem = |problem| Error::Weights {
+        let weights_error = |problem| Error::Weights {
             model: description.name.clone(),
             problem,
         };
-        let body = load_body(description, &model.weights, device).map_err(problem)?;
-        let text = load_text(model, device).map_err(problem)?;
+        let image_network =
+            load_image_network(description, &model.weights, device).map_err(weights_error)?;
+        let text_encoder = load_text_encoder(model, device).map_err(weights_error)?;
         Ok(Self {
-            body,
-            text,
-            normalise: Normalise::new(
+            image_network,
+            text_encoder,
+            normalise: PixelNormaliser::new(
                 description.preprocessing.mean,
                 description.preprocessing.std,
             ),
@@ -87,37 +88,39 @@ impl Network {
         })
     }
 
-    /// Embeds `batch` pictures at once. `pixels` holds `batch * side * side * 3` bytes; the
+    /// Embeds `take_batch` pictures at once. `pixel_count` holds `batch * side * side * 3` bytes; the
     /// answer `batch * dimension` numbers, each picture's of unit length (or not finite, where
     /// the network or the device failed: the caller checks).
     pub(crate) fn forward(&self, pixels: &[u8], batch: usize) -> Vec<f32> {
         assert_eq!(pixels.len(), batch * self.side * self.side * 3);
-        let input = self.normalise.apply(pixels, batch, self.side, &self.device);
-        let features = match &self.body {
-            Body::Mini(network) => network.forward(input),
-            Body::ResNet34(network) => network.forward(input),
-            Body::ResNet50(network) => network.forward(input),
-            Body::MobileNetV2(network) => network.forward(input),
-            Body::Vit(network) => network.forward(input),
-            Body::Clip(network) => network.forward(input),
-            Body::Siglip(network) => network.forward(input),
+        let input = self
+            .normalise
+            .to_tensor(pixels, batch, self.side, &self.device);
+        let features = match &self.image_network {
+            ImageNetwork::Mini(network) => network.forward(input),
+            ImageNetwork::ResNet34(network) => network.forward(input),
+            ImageNetwork::ResNet50(network) => network.forward(input),
+            ImageNetwork::MobileNetV2(network) => network.forward(input),
+            ImageNetwork::Vit(network) => network.forward(input),
+            ImageNetwork::Clip(network) => network.forward(input),
+            ImageNetwork::Siglip(network) => network.forward(input),
         };
         self.unit_vectors(features)
     }
 
     /// Embeds texts at once: as many times `dimension` numbers, each text's of unit length.
     pub(crate) fn forward_texts(&self, texts: &[String]) -> Result<Vec<f32>, Error> {
-        let side = self.text.as_ref().ok_or_else(|| Error::NoText {
+        let encoder = self.text_encoder.as_ref().ok_or_else(|| Error::NoText {
             model: self.name.clone(),
         })?;
         let tokens = texts
             .iter()
-            .map(|text| side.words.tokens(text))
+            .map(|text| encoder.tokenizer.tokenize(text))
             .collect::<Result<Vec<_>, _>>()?;
         if tokens.is_empty() {
             return Ok(Vec::new());
         }
-        Ok(self.unit_vectors(side.network.forward(&tokens)))
+        Ok(self.unit_vectors(encoder.network.forward(&tokens)))
     }
 
     fn unit_vectors(&self, features: Tensor<2>) -> Vec<f32> {
@@ -134,11 +137,11 @@ impl Network {
 }
 
 /// The network that reads pictures, if it gives as many numbers as the description says.
-fn load_body(
+fn load_image_network(
     description: &Description,
     weights: &Weights,
     device: &Device,
-) -> Result<Body, String> {
+) -> Result<ImageNetwork, String> {
     let (side, wanted) = (description.side() as usize, description.dimension);
     let tower = || {
         description
@@ -146,30 +149,37 @@ fn load_body(
             .as_ref()
             .ok_or("the description gives no sizes")
     };
-    let (body, dimension) = match description.architecture()? {
+    let (image_network, dimension) = match description.architecture()? {
         Architecture::Mini => (
-            Body::Mini(Box::new(mini::Mini::load(weights, device)?)),
+            ImageNetwork::Mini(Box::new(mini::Mini::from_weights(weights, device)?)),
             mini::DIMENSION,
         ),
         Architecture::ResNet34 => (
-            Body::ResNet34(Box::new(resnet34::ResNet34::load(weights, device)?)),
+            ImageNetwork::ResNet34(Box::new(resnet34::ResNet34::from_weights(weights, device)?)),
             resnet34::DIMENSION,
         ),
         Architecture::ResNet50 => (
-            Body::ResNet50(Box::new(resnet50::ResNet50::load(weights, device)?)),
+            ImageNetwork::ResNet50(Box::new(resnet50::ResNet50::from_weights(weights, device)?)),
             resnet50::DIMENSION,
         ),
         Architecture::MobileNetV2 => (
-            Body::MobileNetV2(Box::new(mobilenetv2::MobileNetV2::load(weights, device)?)),
+            ImageNetwork::MobileNetV2(Box::new(mobilenetv2::MobileNetV2::from_weights(
+                weights, device,
+            )?)),
             mobilenetv2::DIMENSION,
         ),
         Architecture::Vit => (
-            Body::Vit(Box::new(vit::Vit::load(weights, tower()?, side, device)?)),
-            tower()?.blocks.width,
+            ImageNetwork::Vit(Box::new(vit::Vit::from_weights(
+                weights,
+                tower()?,
+                side,
+                device,
+            )?)),
+            tower()?.shape.width,
         ),
         // Its projection has the dimension that it is asked for, or loading fails.
         Architecture::Clip => (
-            Body::Clip(Box::new(clip::ImageTower::load(
+            ImageNetwork::Clip(Box::new(clip::ClipImageTower::from_weights(
                 weights,
                 tower()?,
                 wanted,
@@ -179,13 +189,13 @@ fn load_body(
             wanted,
         ),
         Architecture::Siglip => (
-            Body::Siglip(Box::new(siglip::ImageTower::load(
+            ImageNetwork::Siglip(Box::new(siglip::SiglipImageTower::from_weights(
                 weights,
                 tower()?,
                 side,
                 device,
             )?)),
-            tower()?.blocks.width,
+            tower()?.shape.width,
         ),
     };
     if dimension != wanted {
@@ -193,11 +203,11 @@ fn load_body(
             "the network gives {dimension} numbers, the description says {wanted}"
         ));
     }
-    Ok(body)
+    Ok(image_network)
 }
 
 /// The network that reads words, where the description tells of one.
-fn load_text(model: &Model, device: &Device) -> Result<Option<TextSide>, String> {
+fn load_text_encoder(model: &Model, device: &Device) -> Result<Option<TextEncoder>, String> {
     let Some(tower) = &model.description.text else {
         return Ok(None);
     };
@@ -206,9 +216,9 @@ fn load_text(model: &Model, device: &Device) -> Result<Option<TextSide>, String>
         .as_deref()
         .ok_or("it has a text side, but no tokenizer.json lies beside the weights: put the one of its source there")?;
     let dimension = model.description.dimension;
-    Ok(Some(TextSide {
-        words: Words::load(file, tower)?,
-        network: text::TextNetwork::load(&model.weights, tower, dimension, device)?,
+    Ok(Some(TextEncoder {
+        tokenizer: TextTokenizer::from_json(file, tower)?,
+        network: text::TextNetwork::from_weights(&model.weights, tower, dimension, device)?,
     }))
 }
 

@@ -6,48 +6,48 @@ use burn::tensor::{Device, Tensor, TensorData, module::conv2d, ops::ConvOptions}
 use crate::{description::VisionTower, weights::Weights};
 
 #[derive(Debug)]
-pub(super) struct Patches {
+pub(super) struct PatchEmbedding {
     weight: Tensor<4>,
     bias: Option<Tensor<1>>,
     patch: usize,
     width: usize,
     /// `[1, tokens, width]`: the tokens in front, if there are any.
-    front: Option<Tensor<3>>,
+    prefix_tokens: Option<Tensor<3>>,
     /// `[1, patches, width]`.
-    places: Tensor<3>,
+    positions: Tensor<3>,
 }
 
 /// What does not come from the picture: rows of the tower's width, one behind the other.
 #[derive(Debug)]
-pub(super) struct Places {
+pub(super) struct PositionEmbeddings {
     /// The tokens in front, with their places.
-    pub front: Vec<f32>,
+    pub prefix_tokens: Vec<f32>,
     /// The places of the patches.
-    pub patches: Vec<f32>,
+    pub patch_positions: Vec<f32>,
 }
 
-impl Patches {
+impl PatchEmbedding {
     /// `name.weight` turns a patch into a row, with `name.bias` where there is one.
-    pub(super) fn load(
+    pub(super) fn from_weights(
         weights: &Weights,
         name: &str,
         has_bias: bool,
-        places: Places,
+        positions: PositionEmbeddings,
         tower: &VisionTower,
         device: &Device,
     ) -> Result<Self, String> {
-        let (patch, width) = (tower.patch, tower.blocks.width);
+        let (patch, width) = (tower.patch, tower.shape.width);
         let dims = [width, 3, patch, patch];
-        let weight = weights.get(&format!("{name}.weight"), &dims)?;
+        let weight = weights.read_tensor(&format!("{name}.weight"), &dims)?;
         let bias = has_bias
-            .then(|| weights.get(&format!("{name}.bias"), &[width]))
+            .then(|| weights.read_tensor(&format!("{name}.bias"), &[width]))
             .transpose()?;
-        let mut all = weight
+        let mut values = weight
             .iter()
             .chain(bias.iter().flatten())
-            .chain(&places.front)
-            .chain(&places.patches);
-        if !all.all(|value| value.is_finite()) {
+            .chain(&positions.prefix_tokens)
+            .chain(&positions.patch_positions);
+        if !values.all(|value| value.is_finite()) {
             return Err(format!(
                 "{name}, the tokens or their places hold numbers that are not finite"
             ));
@@ -61,15 +61,19 @@ impl Patches {
             bias: bias.map(|bias| Tensor::from_data(TensorData::new(bias, [width]), device)),
             patch,
             width,
-            front: (!places.front.is_empty()).then(|| rows(places.front)),
-            places: rows(places.patches),
+            prefix_tokens: (!positions.prefix_tokens.is_empty())
+                .then(|| rows(positions.prefix_tokens)),
+            positions: rows(positions.patch_positions),
         })
     }
 
     /// Tokens of a picture.
-    fn tokens(&self) -> usize {
-        let front = self.front.as_ref().map_or(0, |front| front.dims()[1]);
-        front + self.places.dims()[1]
+    fn tokens_per_image(&self) -> usize {
+        let front = self
+            .prefix_tokens
+            .as_ref()
+            .map_or(0, |front| front.dims()[1]);
+        front + self.positions.dims()[1]
     }
 
     /// `[n, 3, side, side]` → `[n * tokens, width]`.
@@ -79,16 +83,16 @@ impl Patches {
         let patches = conv2d(input, self.weight.clone(), self.bias.clone(), options)
             .flatten::<3>(2, 3)
             .swap_dims(1, 2);
-        let mut tokens = patches + self.places.clone();
-        if let Some(front) = &self.front {
+        let mut tokens = patches + self.positions.clone();
+        if let Some(front) = &self.prefix_tokens {
             let front = front.clone().repeat_dim(0, pictures);
             tokens = Tensor::cat(vec![front, tokens], 1);
         }
-        tokens.reshape([pictures * self.tokens(), self.width])
+        tokens.reshape([pictures * self.tokens_per_image(), self.width])
     }
 
     /// The row of each picture's first token, in what [`forward`](Self::forward) gives.
-    pub(super) fn first_rows(&self, pictures: usize) -> Vec<usize> {
-        (0..pictures).map(|i| i * self.tokens()).collect()
+    pub(super) fn first_token_rows(&self, pictures: usize) -> Vec<usize> {
+        (0..pictures).map(|i| i * self.tokens_per_image()).collect()
     }
 }

@@ -4,8 +4,8 @@
 //! bicubic (a = −0.5), antialiased where it shrinks.
 
 /// The learned vectors of a square of patches, as many as there are → `new_side * new_side` of them.
-/// `name` is the tensor's, for the error.
-pub(super) fn of_square(
+/// `name_colors` is the tensor's, for the error.
+pub(super) fn resample_to_square(
     name: &str,
     positions: &[f32],
     width: usize,
@@ -18,24 +18,24 @@ pub(super) fn of_square(
             "{name} holds places for {learned} patches, which is no square"
         ));
     }
-    Ok(resample(positions, width, side, new_side))
+    Ok(resample_square(positions, width, side, new_side))
 }
 
 /// `side * side` vectors of `width` numbers → `new_side * new_side` of them.
-fn resample(positions: &[f32], width: usize, side: usize, new_side: usize) -> Vec<f32> {
+fn resample_square(positions: &[f32], width: usize, side: usize, new_side: usize) -> Vec<f32> {
     assert_eq!(positions.len(), side * side * width);
     if side == new_side {
         return positions.to_vec();
     }
-    let taps: Vec<Taps> = (0..new_side)
-        .map(|i| Taps::new(i, side, new_side))
+    let taps: Vec<ResampleTaps> = (0..new_side)
+        .map(|i| ResampleTaps::new(i, side, new_side))
         .collect();
     // Along the rows first, then along the columns.
     let mut narrow = vec![0.0_f32; side * new_side * width];
     for y in 0..side {
         for (x, taps) in taps.iter().enumerate() {
             let target = &mut narrow[(y * new_side + x) * width..][..width];
-            for (from, weight) in taps.sources() {
+            for (from, weight) in taps.weighted_sources() {
                 let source = &positions[(y * side + from) * width..][..width];
                 add_scaled(target, source, weight);
             }
@@ -45,7 +45,7 @@ fn resample(positions: &[f32], width: usize, side: usize, new_side: usize) -> Ve
     for (y, taps) in taps.iter().enumerate() {
         for x in 0..new_side {
             let target = &mut small[(y * new_side + x) * width..][..width];
-            for (from, weight) in taps.sources() {
+            for (from, weight) in taps.weighted_sources() {
                 let source = &narrow[(from * new_side + x) * width..][..width];
                 add_scaled(target, source, weight);
             }
@@ -61,12 +61,12 @@ fn add_scaled(target: &mut [f32], source: &[f32], weight: f32) {
 }
 
 /// Which sources make one target, and how much of each.
-struct Taps {
+struct ResampleTaps {
     first: usize,
     weights: Vec<f32>,
 }
 
-impl Taps {
+impl ResampleTaps {
     fn new(target: usize, side: usize, new_side: usize) -> Self {
         let scale = side as f64 / new_side as f64;
         let stretch = scale.max(1.0);
@@ -74,7 +74,7 @@ impl Taps {
         let first = (center - support + 0.5).max(0.0) as usize;
         let end = ((center + support + 0.5) as usize).min(side);
         let weights: Vec<f64> = (first..end)
-            .map(|source| cubic((source as f64 - center + 0.5) / stretch))
+            .map(|source| cubic_kernel((source as f64 - center + 0.5) / stretch))
             .collect();
         let sum: f64 = weights.iter().sum();
         Self {
@@ -83,13 +83,13 @@ impl Taps {
         }
     }
 
-    fn sources(&self) -> impl Iterator<Item = (usize, f32)> {
+    fn weighted_sources(&self) -> impl Iterator<Item = (usize, f32)> {
         (self.first..).zip(self.weights.iter().copied())
     }
 }
 
 /// Cubic convolution with a = −0.5.
-fn cubic(x: f64) -> f64 {
+fn cubic_kernel(x: f64) -> f64 {
     const A: f64 = -0.5;
     let x = x.abs();
     if x < 1.0 {

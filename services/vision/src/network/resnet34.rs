@@ -4,7 +4,7 @@
 
 use burn::tensor::{Device, Tensor, activation::relu, module::max_pool2d, ops::MaxPoolOptions};
 
-use super::layers::{BasicBlock, Conv, Shape, ShortcutNames, global_average};
+use super::layers::{BasicBlock, Conv, ConvShape, ShortcutNames, global_average};
 use crate::weights::Weights;
 
 pub(super) const DIMENSION: usize = 512;
@@ -21,12 +21,14 @@ pub(super) const SHORTCUT: ShortcutNames = ShortcutNames {
 
 /// What every ResNet begins with: a 7 × 7 convolution, and the largest of each 3 × 3.
 #[derive(Debug)]
-pub(super) struct Stem(Conv);
+pub(super) struct ResNetStem(Conv);
 
-impl Stem {
-    pub(super) fn load(weights: &Weights, device: &Device) -> Result<Self, String> {
-        let shape = Shape::new(3, STEM, 7, 2);
-        Ok(Self(Conv::load(weights, "conv1", "bn1", shape, device)?))
+impl ResNetStem {
+    pub(super) fn from_weights(weights: &Weights, device: &Device) -> Result<Self, String> {
+        let shape = ConvShape::new(3, STEM, 7, 2);
+        Ok(Self(Conv::from_weights(
+            weights, "conv1", "bn1", shape, device,
+        )?))
     }
 
     /// A quarter of the side.
@@ -40,20 +42,20 @@ impl Stem {
 
 #[derive(Debug)]
 pub(super) struct ResNet34 {
-    stem: Stem,
+    stem: ResNetStem,
     blocks: Vec<BasicBlock>,
 }
 
 impl ResNet34 {
-    pub(super) fn load(weights: &Weights, device: &Device) -> Result<Self, String> {
-        let stem = Stem::load(weights, device)?;
+    pub(super) fn from_weights(weights: &Weights, device: &Device) -> Result<Self, String> {
+        let stem = ResNetStem::from_weights(weights, device)?;
         let mut channels = STEM;
         let mut blocks = Vec::new();
         for (layer, (outputs, depth)) in LAYERS.into_iter().enumerate() {
             for i in 0..depth {
                 let name = format!("layer{}.{i}", layer + 1);
                 let stride = if i == 0 && layer > 0 { 2 } else { 1 };
-                blocks.push(BasicBlock::load(
+                blocks.push(BasicBlock::from_weights(
                     weights, &name, SHORTCUT, channels, outputs, stride, device,
                 )?);
                 channels = outputs;

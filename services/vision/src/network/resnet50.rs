@@ -6,8 +6,8 @@
 use burn::tensor::{Device, Tensor, activation::relu};
 
 use super::{
-    layers::{Conv, Shape, global_average},
-    resnet34::{SHORTCUT, STEM, Stem},
+    layers::{Conv, ConvShape, global_average},
+    resnet34::{ResNetStem, SHORTCUT, STEM},
 };
 use crate::weights::Weights;
 
@@ -20,20 +20,20 @@ const EXPANSION: usize = 4;
 
 #[derive(Debug)]
 pub(super) struct ResNet50 {
-    stem: Stem,
+    stem: ResNetStem,
     blocks: Vec<Bottleneck>,
 }
 
 impl ResNet50 {
-    pub(super) fn load(weights: &Weights, device: &Device) -> Result<Self, String> {
-        let stem = Stem::load(weights, device)?;
+    pub(super) fn from_weights(weights: &Weights, device: &Device) -> Result<Self, String> {
+        let stem = ResNetStem::from_weights(weights, device)?;
         let mut channels = STEM;
         let mut blocks = Vec::new();
         for (layer, (inner, depth)) in LAYERS.into_iter().enumerate() {
             for i in 0..depth {
                 let name = format!("layer{}.{i}", layer + 1);
                 let stride = if i == 0 && layer > 0 { 2 } else { 1 };
-                blocks.push(Bottleneck::load(
+                blocks.push(Bottleneck::from_weights(
                     weights, &name, channels, inner, stride, device,
                 )?);
                 channels = inner * EXPANSION;
@@ -60,7 +60,7 @@ struct Bottleneck {
 }
 
 impl Bottleneck {
-    fn load(
+    fn from_weights(
         weights: &Weights,
         name: &str,
         inputs: usize,
@@ -71,27 +71,27 @@ impl Bottleneck {
         let outputs = inner * EXPANSION;
         let conv = |conv: &str, norm: &str, shape| {
             let (conv, norm) = (format!("{name}.{conv}"), format!("{name}.{norm}"));
-            Conv::load(weights, &conv, &norm, shape, device)
+            Conv::from_weights(weights, &conv, &norm, shape, device)
         };
-        let beside = || {
-            let shape = Shape::new(inputs, outputs, 1, stride);
+        let load_shortcut = || {
+            let shape = ConvShape::new(inputs, outputs, 1, stride);
             conv(SHORTCUT.conv, SHORTCUT.norm, shape)
         };
         Ok(Self {
-            narrow: conv("conv1", "bn1", Shape::new(inputs, inner, 1, 1))?,
-            middle: conv("conv2", "bn2", Shape::new(inner, inner, 3, stride))?,
-            widen: conv("conv3", "bn3", Shape::new(inner, outputs, 1, 1))?,
-            shortcut: (inputs != outputs).then(beside).transpose()?,
+            narrow: conv("conv1", "bn1", ConvShape::new(inputs, inner, 1, 1))?,
+            middle: conv("conv2", "bn2", ConvShape::new(inner, inner, 3, stride))?,
+            widen: conv("conv3", "bn3", ConvShape::new(inner, outputs, 1, 1))?,
+            shortcut: (inputs != outputs).then(load_shortcut).transpose()?,
         })
     }
 
     fn forward(&self, input: Tensor<4>) -> Tensor<4> {
         let inner = relu(self.narrow.forward(input.clone()));
         let output = self.widen.forward(relu(self.middle.forward(inner)));
-        let beside = match &self.shortcut {
+        let residual = match &self.shortcut {
             Some(conv) => conv.forward(input),
             None => input,
         };
-        relu(output + beside)
+        relu(output + residual)
     }
 }

@@ -9,10 +9,10 @@
 use burn::tensor::{Device, Tensor, TensorData, module, ops::AttentionModuleOptions};
 
 use super::{
-    linear::{LayerNorm, Linear, Plain},
-    patches::{Patches, Places},
+    linear::{LayerNorm, Linear, LinearWeights},
+    patches::{PatchEmbedding, PositionEmbeddings},
     positions,
-    transformer::{Names, Transformer},
+    transformer::{TensorNames, Transformer},
 };
 use crate::{
     description::{Activation, VisionTower},
@@ -20,37 +20,43 @@ use crate::{
 };
 
 #[derive(Debug)]
-pub(super) struct ImageTower {
-    patches: Patches,
+pub(super) struct SiglipImageTower {
+    patches: PatchEmbedding,
     blocks: Transformer,
-    behind: LayerNorm,
-    pool: Pool,
+    post_norm: LayerNorm,
+    pool: AttentionPool,
 }
 
-impl ImageTower {
-    /// For pictures of `side` pixels, whatever side the positions were learned for.
-    pub(super) fn load(
+impl SiglipImageTower {
+    /// For pictures of `encoder` pixels, whatever side the positions were learned for.
+    pub(super) fn from_weights(
         weights: &Weights,
         tower: &VisionTower,
         side: usize,
         device: &Device,
     ) -> Result<Self, String> {
-        let width = tower.blocks.width;
+        let width = tower.shape.width;
         let patch = "vision_model.embeddings.patch_embedding";
-        let places = places(weights, tower, side)?;
-        let behind = "vision_model.post_layernorm";
+        let positions = load_positions(weights, tower, side)?;
+        let norm_name = "vision_model.post_layernorm";
         Ok(Self {
-            patches: Patches::load(weights, patch, true, places, tower, device)?,
-            blocks: Transformer::load(
+            patches: PatchEmbedding::from_weights(weights, patch, true, positions, tower, device)?,
+            blocks: Transformer::from_weights(
                 weights,
                 "vision_model.encoder.layers.",
-                Names::Transformers,
-                &tower.blocks,
+                TensorNames::Transformers,
+                &tower.shape,
                 false,
                 device,
             )?,
-            behind: LayerNorm::load(weights, behind, width, tower.blocks.norm_epsilon, device)?,
-            pool: Pool::load(weights, "vision_model.head", tower, device)?,
+            post_norm: LayerNorm::from_weights(
+                weights,
+                norm_name,
+                width,
+                tower.shape.norm_epsilon,
+                device,
+            )?,
+            pool: AttentionPool::from_weights(weights, "vision_model.head", tower, device)?,
         })
     }
 
@@ -59,52 +65,57 @@ impl ImageTower {
         let pictures = input.dims()[0];
         let tokens = self.patches.forward(input);
         let tokens = self.blocks.forward(tokens, pictures, None);
-        self.pool.forward(self.behind.forward(tokens), pictures)
+        self.pool.forward(self.post_norm.forward(tokens), pictures)
     }
 }
 
 /// The places of the patches; there are no other tokens.
-fn places(weights: &Weights, tower: &VisionTower, side: usize) -> Result<Places, String> {
-    let width = tower.blocks.width;
+fn load_positions(
+    weights: &Weights,
+    tower: &VisionTower,
+    side: usize,
+) -> Result<PositionEmbeddings, String> {
+    let width = tower.shape.width;
     let name = "vision_model.embeddings.position_embedding.weight";
-    let learned = weights.shape(name)?.first().copied().unwrap_or(0);
-    let patches = weights.get(name, &[learned, width])?;
-    Ok(Places {
-        front: Vec::new(),
-        patches: positions::of_square(name, &patches, width, side / tower.patch)?,
+    let learned_count = weights.tensor_shape(name)?.first().copied().unwrap_or(0);
+    let patches = weights.read_tensor(name, &[learned_count, width])?;
+    Ok(PositionEmbeddings {
+        prefix_tokens: Vec::new(),
+        patch_positions: positions::resample_to_square(name, &patches, width, side / tower.patch)?,
     })
 }
 
 /// Many rows → one.
 #[derive(Debug)]
-struct Pool {
+struct AttentionPool {
     /// `[1, heads, 1, width / heads]`.
     query: Tensor<4>,
     /// Side by side.
-    keys_and_values: Linear,
-    attended: Linear,
-    before_mlp: LayerNorm,
-    widen: Linear,
-    narrow: Linear,
+    key_value_projection: Linear,
+    output_projection: Linear,
+    mlp_norm: LayerNorm,
+    mlp_in: Linear,
+    mlp_out: Linear,
     activation: Activation,
 }
 
-impl Pool {
-    fn load(
+impl AttentionPool {
+    fn from_weights(
         weights: &Weights,
         name: &str,
         tower: &VisionTower,
         device: &Device,
     ) -> Result<Self, String> {
-        let shape = &tower.blocks;
+        let shape = &tower.shape;
         let width = shape.width;
         let name = |part: &str| format!("{name}.{part}");
         // Queries, keys and values, as PyTorch's attention stores them.
         let projection = name("attention.in_proj");
-        let mut weight = weights.get(&format!("{projection}_weight"), &[3 * width, width])?;
-        let mut bias = weights.get(&format!("{projection}_bias"), &[3 * width])?;
+        let mut weight =
+            weights.read_tensor(&format!("{projection}_weight"), &[3 * width, width])?;
+        let mut bias = weights.read_tensor(&format!("{projection}_bias"), &[3 * width])?;
         let rest = (weight.split_off(width * width), bias.split_off(width));
-        let probe = weights.get(&name("probe"), &[1, 1, width])?;
+        let probe = weights.read_tensor(&name("probe"), &[1, 1, width])?;
         let query: Vec<f32> = weight
             .chunks_exact(width)
             .zip(&bias)
@@ -115,21 +126,28 @@ impl Pool {
         }
         let query = TensorData::new(query, [1, shape.heads, 1, width / shape.heads]);
         let linear = |part: &str, inputs, outputs| {
-            Linear::load(weights, &name(part), inputs, outputs, device)
+            Linear::from_weights(weights, &name(part), inputs, outputs, device)
         };
         Ok(Self {
             query: Tensor::from_data(query, device),
-            keys_and_values: Plain::new(&projection, width, 2 * width, rest.0, rest.1)?.on(device),
-            attended: linear("attention.out_proj", width, width)?,
-            before_mlp: LayerNorm::load(
+            key_value_projection: LinearWeights::new(
+                &projection,
+                width,
+                2 * width,
+                rest.0,
+                rest.1,
+            )?
+            .to_device(device),
+            output_projection: linear("attention.out_proj", width, width)?,
+            mlp_norm: LayerNorm::from_weights(
                 weights,
                 &name("layernorm"),
                 width,
                 shape.norm_epsilon,
                 device,
             )?,
-            widen: linear("mlp.fc1", width, shape.mlp)?,
-            narrow: linear("mlp.fc2", shape.mlp, width)?,
+            mlp_in: linear("mlp.fc1", width, shape.mlp)?,
+            mlp_out: linear("mlp.fc2", shape.mlp, width)?,
             activation: shape.activation,
         })
     }
@@ -138,7 +156,7 @@ impl Pool {
     fn forward(&self, tokens: Tensor<2>, pictures: usize) -> Tensor<2> {
         let [rows, width] = tokens.dims();
         let [_, heads, _, head] = self.query.dims();
-        let both = self.keys_and_values.forward(tokens);
+        let both = self.key_value_projection.forward(tokens);
         let part = |i: usize| {
             both.clone()
                 .narrow(1, i * width, width)
@@ -147,10 +165,10 @@ impl Pool {
         };
         let query = self.query.clone().repeat_dim(0, pictures);
         let options = AttentionModuleOptions::default();
-        let found = module::attention(query, part(0), part(1), None, None, options)
+        let pooled = module::attention(query, part(0), part(1), None, None, options)
             .reshape([pictures, width]);
-        let x = self.attended.forward(found);
-        let wide = self.widen.forward(self.before_mlp.forward(x.clone()));
-        x + self.narrow.forward(self.activation.apply(wide))
+        let x = self.output_projection.forward(pooled);
+        let wide = self.mlp_in.forward(self.mlp_norm.forward(x.clone()));
+        x + self.mlp_out.forward(self.activation.apply_to_tensor(wide))
     }
 }

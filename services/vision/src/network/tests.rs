@@ -3,7 +3,7 @@
 use serde::Deserialize;
 
 use super::*;
-use crate::{decode, preprocess, weights::Weights};
+use crate::{decode_image, preprocess_image, weights::Weights};
 
 #[derive(Deserialize)]
 struct Reference {
@@ -16,11 +16,11 @@ struct Reference {
     #[serde(default)]
     pos_embed: Vec<usize>,
     #[serde(default)]
-    texts: Vec<Text>,
+    texts: Vec<ReferenceText>,
 }
 
 #[derive(Deserialize)]
-struct Text {
+struct ReferenceText {
     text: String,
     tokens: Vec<u32>,
     vector: Vec<f32>,
@@ -42,8 +42,8 @@ fn random_bits(name: &str, count: usize) -> impl Iterator<Item = u64> {
     })
 }
 
-/// The script's `pictures`: noise, and slanted bands.
-fn pictures(side: usize) -> Vec<u8> {
+/// The script's `sample_pixels`: noise, and slanted bands.
+fn sample_pixels(side: usize) -> Vec<u8> {
     let noise = random_bits("pixels", side * side * 3).map(|bits| bits as u8);
     let bands = (0..side * side * 3).map(|i| {
         let (y, x, c) = (i / 3 / side, i / 3 % side, i % 3);
@@ -52,8 +52,8 @@ fn pictures(side: usize) -> Vec<u8> {
     noise.chain(bands).collect()
 }
 
-/// The script's `seeded`: the numbers of one tensor.
-fn seeded(name: &str, shape: &[usize]) -> Vec<f32> {
+/// The script's `seeded_tensor`: the numbers of one tensor.
+fn seeded_tensor(name: &str, shape: &[usize]) -> Vec<f32> {
     let is_product = matches!(shape.len(), 2 | 4);
     let fan_in = shape[1..].iter().product::<usize>();
     let scale = if is_product {
@@ -79,16 +79,16 @@ fn seeded(name: &str, shape: &[usize]) -> Vec<f32> {
 
 /// A bundled model with the script's weights.
 fn seeded_model(name: &str, reference: &Reference) -> Model {
-    let mut weights = Weights::by_formula(seeded);
-    let description = Description::bundled(name).unwrap();
+    let mut weights = Weights::by_formula(seeded_tensor);
+    let description = Description::find_bundled(name).unwrap();
     if let Some(tower) = &description.vision {
         let tokens = (description.side() as usize / tower.patch).pow(2) + 1;
-        let as_network = vec![1, tokens, tower.blocks.width];
+        let as_network = vec![1, tokens, tower.shape.width];
         let shape = match reference.pos_embed.as_slice() {
             [] => &as_network,
             other => other,
         };
-        weights.insert("pos_embed", shape, seeded("pos_embed", shape));
+        weights.insert_tensor("pos_embed", shape, seeded_tensor("pos_embed", shape));
     }
     Model {
         description,
@@ -98,7 +98,7 @@ fn seeded_model(name: &str, reference: &Reference) -> Model {
     }
 }
 
-fn cosine(a: &[f32], b: &[f32]) -> f64 {
+fn cosine_similarity(a: &[f32], b: &[f32]) -> f64 {
     let dot = |a: &[f32], b: &[f32]| -> f64 {
         a.iter()
             .zip(b)
@@ -108,15 +108,15 @@ fn cosine(a: &[f32], b: &[f32]) -> f64 {
     dot(a, b) / (dot(a, a) * dot(b, b)).sqrt()
 }
 
-fn minus(a: &[f32], b: &[f32]) -> Vec<f32> {
+fn subtract_vectors(a: &[f32], b: &[f32]) -> Vec<f32> {
     a.iter().zip(b).map(|(a, b)| a - b).collect()
 }
 
 /// Given the same pixels, the network's vectors are the reference's; from the photo's file, they
 /// are nearly so. A picture alone gets the vector that it gets in a batch.
-fn check(model: &Model, reference: &Reference) {
-    let network = Network::load(model, &Device::flex()).unwrap();
-    let pixels = pictures(network.side);
+fn check_network(model: &Model, reference: &Reference) {
+    let network = Network::from_model(model, &Device::flex()).unwrap();
+    let pixels = sample_pixels(network.side);
     let both = network.forward(&pixels, 2);
     for (i, (vector, expected)) in both
         .chunks_exact(network.dimension)
@@ -124,15 +124,15 @@ fn check(model: &Model, reference: &Reference) {
         .enumerate()
     {
         assert_eq!(vector.len(), expected.len());
-        let similarity = cosine(vector, expected);
+        let similarity = cosine_similarity(vector, expected);
         assert!(similarity >= 0.999_99, "picture {i}: {similarity}");
         // Random weights give all pictures much the same vector, so every number counts.
-        let worst = minus(vector, expected)
+        let worst = subtract_vectors(vector, expected)
             .into_iter()
             .fold(0.0, |worst, off| f32::max(worst, off.abs()));
         assert!(worst < 2e-5, "picture {i}: off by {worst}");
         let alone = network.forward(&pixels[i * pixels.len() / 2..][..pixels.len() / 2], 1);
-        let similarity = cosine(vector, &alone);
+        let similarity = cosine_similarity(vector, &alone);
         assert!(
             similarity >= 0.999_999,
             "batched and alone, picture {i}: {similarity}"
@@ -141,13 +141,19 @@ fn check(model: &Model, reference: &Reference) {
     let [noise, bands, photo @ ..] = reference.vectors.as_slice() else {
         panic!("the reference holds two vectors");
     };
-    assert!(cosine(noise, bands) < 0.999, "the pictures differ");
+    assert!(
+        cosine_similarity(noise, bands) < 0.999,
+        "the pictures differ"
+    );
     if let [expected] = photo {
         let vector = photo_vector(model, &network, &reference.blocks);
-        let similarity = cosine(&vector, expected);
+        let similarity = cosine_similarity(&vector, expected);
         assert!(similarity >= 0.995, "the photo: {similarity}");
         // What all pictures have in common aside, it is still much the same.
-        let similarity = cosine(&minus(&vector, noise), &minus(expected, noise));
+        let similarity = cosine_similarity(
+            &subtract_vectors(&vector, noise),
+            &subtract_vectors(expected, noise),
+        );
         assert!(similarity >= 0.99, "the photo, beside noise: {similarity}");
     }
 }
@@ -155,13 +161,13 @@ fn check(model: &Model, reference: &Reference) {
 /// The photo's vector, from its file; and its pixels are compared on the way.
 fn photo_vector(model: &Model, network: &Network, blocks: &[f32]) -> Vec<f32> {
     let description = &model.description;
-    let (picture, _) = decode(
+    let (picture, _) = decode_image(
         PHOTO,
-        description.short_side_wanted(),
+        description.min_short_side(),
         &crate::Limits::default(),
     )
     .unwrap();
-    let input = preprocess(description, &picture);
+    let input = preprocess_image(description, &picture);
     let block = network.side / 14;
     for (i, expected) in blocks.iter().enumerate() {
         let (y, x, channel) = (i / 3 / 14 * block, i / 3 % 14 * block, i % 3);
@@ -181,14 +187,14 @@ fn photo_vector(model: &Model, network: &Network, blocks: &[f32]) -> Vec<f32> {
 fn check_seeded(name: &str, reference: &str) {
     let reference: Reference = serde_json::from_str(reference).unwrap();
     assert_eq!(reference.vectors.len(), 3, "two drawn pictures and a photo");
-    check(&seeded_model(name, &reference), &reference);
+    check_network(&seeded_model(name, &reference), &reference);
 }
 
 #[test]
 fn mini_equals_pytorch() {
     let model = Model::load("lookalike-mini").unwrap();
     let reference = include_str!("../../reference/lookalike-mini.json");
-    check(&model, &serde_json::from_str(reference).unwrap());
+    check_network(&model, &serde_json::from_str(reference).unwrap());
 }
 
 #[test]
@@ -226,7 +232,7 @@ fn dinov2_with_registers_equals_timm_at_224_pixels() {
 
 /// A model of random weights with a text side: `tiny-clip` as transformers saves it, `tiny-siglip`
 /// with a description of ours.
-fn tiny(name: &str, reference: &str) -> (Model, Reference) {
+fn load_tiny_model(name: &str, reference: &str) -> (Model, Reference) {
     let folder = format!("{}/reference/{name}", env!("CARGO_MANIFEST_DIR"));
     let mut reference: Reference = serde_json::from_str(reference).unwrap();
     // 64 pixels make no 14 blocks.
@@ -235,11 +241,11 @@ fn tiny(name: &str, reference: &str) -> (Model, Reference) {
 }
 
 fn tiny_clip() -> (Model, Reference) {
-    tiny("tiny-clip", include_str!("../../reference/tiny-clip.json"))
+    load_tiny_model("tiny-clip", include_str!("../../reference/tiny-clip.json"))
 }
 
 fn tiny_siglip() -> (Model, Reference) {
-    tiny(
+    load_tiny_model(
         "tiny-siglip",
         include_str!("../../reference/tiny-siglip.json"),
     )
@@ -248,29 +254,29 @@ fn tiny_siglip() -> (Model, Reference) {
 #[test]
 fn clip_equals_transformers() {
     let (model, reference) = tiny_clip();
-    check(&model, &reference);
+    check_network(&model, &reference);
 }
 
 #[test]
 fn siglip_equals_transformers() {
     let (model, reference) = tiny_siglip();
-    check(&model, &reference);
+    check_network(&model, &reference);
 }
 
 #[test]
 fn clip_reads_words_as_transformers() {
     let (model, reference) = tiny_clip();
-    check_words(&model, &reference);
+    check_texts(&model, &reference);
 }
 
 #[test]
 fn siglip_reads_words_as_transformers() {
     let (model, reference) = tiny_siglip();
-    check_words(&model, &reference);
+    check_texts(&model, &reference);
 }
 
-fn check_words(model: &Model, reference: &Reference) {
-    let network = Network::load(model, &Device::flex()).unwrap();
+fn check_texts(model: &Model, reference: &Reference) {
+    let network = Network::from_model(model, &Device::flex()).unwrap();
     let texts: Vec<String> = reference.texts.iter().map(|one| one.text.clone()).collect();
     assert!(texts.len() > 5);
     let together = network.forward_texts(&texts).unwrap();
@@ -280,12 +286,16 @@ fn check_words(model: &Model, reference: &Reference) {
         .zip(together.chunks_exact(network.dimension))
     {
         let text = &expected.text;
-        let words = &network.text.as_ref().unwrap().words;
-        assert_eq!(words.tokens(text).unwrap(), expected.tokens, "{text:?}");
-        let similarity = cosine(vector, &expected.vector);
+        let tokenizer = &network.text_encoder.as_ref().unwrap().tokenizer;
+        assert_eq!(
+            tokenizer.tokenize(text).unwrap(),
+            expected.tokens,
+            "{text:?}"
+        );
+        let similarity = cosine_similarity(vector, &expected.vector);
         assert!(similarity >= 0.999_99, "{text:?}: {similarity}");
         let alone = network.forward_texts(std::slice::from_ref(text)).unwrap();
-        let similarity = cosine(vector, &alone);
+        let similarity = cosine_similarity(vector, &alone);
         assert!(similarity >= 0.999_999, "{text:?} alone: {similarity}");
     }
     // However long a text is, the model reads its beginning, and splits no letter.
@@ -297,16 +307,16 @@ fn check_words(model: &Model, reference: &Reference) {
 }
 
 /// A model of weights that are all 0, with the names and shapes of a reference.
-fn zeros(name: &str, shapes: &str, change: impl Fn(&str, &mut Vec<usize>)) -> Model {
+fn zero_model(name: &str, shapes: &str, change: impl Fn(&str, &mut Vec<usize>)) -> Model {
     let shapes: std::collections::BTreeMap<String, Vec<usize>> =
         serde_json::from_str(shapes).unwrap();
     let mut weights = Weights::default();
     for (name, mut shape) in shapes {
         change(&name, &mut shape);
-        weights.insert(&name, &shape, vec![0.0; shape.iter().product()]);
+        weights.insert_tensor(&name, &shape, vec![0.0; shape.iter().product()]);
     }
     Model {
-        description: Description::bundled(name).unwrap(),
+        description: Description::find_bundled(name).unwrap(),
         weights,
         tokenizer: None,
         golden: None,
@@ -316,8 +326,8 @@ fn zeros(name: &str, shapes: &str, change: impl Fn(&str, &mut Vec<usize>)) -> Mo
 #[test]
 fn clip_b32_has_the_shapes_of_transformers() {
     let reference = include_str!("../../reference/clip-b32-shapes.json");
-    let mut model = zeros("clip-b32", reference, |_, _| ());
-    let load = |model: &Model| Network::load(model, &Device::flex()).map(|_| ());
+    let mut model = zero_model("clip-b32", reference, |_, _| ());
+    let load = |model: &Model| Network::from_model(model, &Device::flex()).map(|_| ());
     let error = load(&model).unwrap_err().to_string();
     assert!(error.contains("no tokenizer.json"), "{error}");
     let (other, _) = tiny_clip();
@@ -326,7 +336,7 @@ fn clip_b32_has_the_shapes_of_transformers() {
     assert!(error.contains("no token 49407 ends a text"), "{error}");
     let tower = model.description.text.take().unwrap();
     load(&model).unwrap();
-    drop(text::TextNetwork::load(&model.weights, &tower, 512, &Device::flex()).unwrap());
+    drop(text::TextNetwork::from_weights(&model.weights, &tower, 512, &Device::flex()).unwrap());
 }
 
 #[test]
@@ -335,7 +345,7 @@ fn siglip2_b16_has_the_shapes_of_transformers() {
     let (other, _) = tiny_siglip();
     let vocabulary = other.description.text.as_ref().unwrap().vocabulary;
     // A quarter of a million words would be most of the test's time.
-    let mut model = zeros("siglip2-b16", reference, |name, shape| {
+    let mut model = zero_model("siglip2-b16", reference, |name, shape| {
         if name == "text_model.embeddings.token_embedding.weight" {
             assert_eq!(shape[0], 256_000);
             shape[0] = vocabulary;
@@ -343,7 +353,7 @@ fn siglip2_b16_has_the_shapes_of_transformers() {
     });
     model.description.text.as_mut().unwrap().vocabulary = vocabulary;
     model.tokenizer = other.tokenizer;
-    Network::load(&model, &Device::flex()).unwrap();
+    Network::from_model(&model, &Device::flex()).unwrap();
 }
 
 #[test]
@@ -353,7 +363,7 @@ fn a_folder_of_transformers_says_what_its_network_is() {
     assert!(description.has_text());
     assert_eq!((description.dimension, description.side()), (24, 64));
     let config = include_str!("../../reference/tiny-clip/config.json");
-    let error = Description::parse(config, "config.json").unwrap_err();
+    let error = Description::from_json(config, "config.json").unwrap_err();
     let error = error.to_string();
     assert!(error.contains("preprocessor_config.json"), "{error}");
 }
@@ -363,13 +373,13 @@ fn missing_and_misshapen_weights_are_named() {
     let error = |name: &str, change: &dyn Fn(&mut Weights)| {
         let mut model = Model::load(name).unwrap();
         change(&mut model.weights);
-        Network::load(&model, &Device::flex())
+        Network::from_model(&model, &Device::flex())
             .unwrap_err()
             .to_string()
     };
     let mini = "lookalike-mini";
     let misshapen = error(mini, &|weights| {
-        weights.insert("head.bias", &[3], vec![0.0; 3]);
+        weights.insert_tensor("head.bias", &[3], vec![0.0; 3]);
     });
     assert!(
         misshapen.contains("head.bias has the shape [3], not [384]"),
@@ -378,19 +388,19 @@ fn missing_and_misshapen_weights_are_named() {
     let missing = error(mini, &|weights| *weights = Weights::default());
     assert!(missing.contains("stem.weight is missing"), "{missing}");
     let infinite = error(mini, &|weights| {
-        weights.insert("stem_bn.bias", &[32], vec![f32::NAN; 32]);
+        weights.insert_tensor("stem_bn.bias", &[32], vec![f32::NAN; 32]);
     });
     assert!(infinite.contains("not finite"), "{infinite}");
 
     let clip = concat!(env!("CARGO_MANIFEST_DIR"), "/reference/tiny-clip");
     let places = "vision_model.embeddings.position_embedding.weight";
     let no_square = error(clip, &|weights| {
-        weights.insert(places, &[12, 32], vec![0.0; 12 * 32]);
+        weights.insert_tensor(places, &[12, 32], vec![0.0; 12 * 32]);
     });
     assert!(no_square.contains("no square"), "{no_square}");
     let infinite = error(clip, &|weights| {
         let name = "text_model.encoder.layers.1.mlp.fc1.weight";
-        weights.insert(name, &[96, 32], vec![f32::INFINITY; 96 * 32]);
+        weights.insert_tensor(name, &[96, 32], vec![f32::INFINITY; 96 * 32]);
     });
     assert!(infinite.contains("fc1 holds numbers"), "{infinite}");
 }

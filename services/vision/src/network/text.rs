@@ -8,63 +8,74 @@
 use burn::tensor::{Device, Tensor, TensorData};
 
 use super::{
-    linear::{LayerNorm, Linear, Plain},
-    transformer::{Names, Transformer},
+    linear::{LayerNorm, Linear, LinearWeights},
+    transformer::{TensorNames, Transformer},
 };
 use crate::{description::TextTower, weights::Weights};
 
 #[derive(Debug)]
 pub(super) struct TextNetwork {
     /// A row for each word of the vocabulary; it stays with the CPU, which picks a few of them.
-    words: Vec<f32>,
+    token_embeddings: Vec<f32>,
     /// A row for each place in a text.
-    places: Vec<f32>,
+    position_embeddings: Vec<f32>,
     width: usize,
     /// What fills a text up to all places, where that is how the model reads.
     padding: Option<u32>,
     blocks: Transformer,
-    behind: LayerNorm,
+    post_norm: LayerNorm,
     projection: Linear,
     device: Device,
 }
 
 impl TextNetwork {
-    pub(super) fn load(
+    pub(super) fn from_weights(
         weights: &Weights,
         tower: &TextTower,
         dimension: usize,
         device: &Device,
     ) -> Result<Self, String> {
-        let (width, padding) = (tower.blocks.width, tower.padding_token);
+        let (width, padding) = (tower.shape.width, tower.padding_token);
         let name = |part: &str| format!("text_model.{part}");
         let table = |part: &str, rows| {
             let name = name(&format!("embeddings.{part}.weight"));
-            let numbers = weights.get(&name, &[rows, width])?;
+            let numbers = weights.read_tensor(&name, &[rows, width])?;
             if !numbers.iter().all(|value| value.is_finite()) {
                 return Err(format!("{name} holds numbers that are not finite"));
             }
             Ok(numbers)
         };
-        let behind = name("final_layer_norm");
+        let norm_name = name("final_layer_norm");
         let projection = match padding {
-            None => Plain::load_without_bias(weights, "text_projection", width, dimension)?,
-            Some(_) => Plain::load(weights, &name("head"), width, dimension)?,
+            None => LinearWeights::from_weights_without_bias(
+                weights,
+                "text_projection",
+                width,
+                dimension,
+            )?,
+            Some(_) => LinearWeights::from_weights(weights, &name("head"), width, dimension)?,
         };
         Ok(Self {
-            words: table("token_embedding", tower.vocabulary)?,
-            places: table("position_embedding", tower.positions)?,
+            token_embeddings: table("token_embedding", tower.vocabulary)?,
+            position_embeddings: table("position_embedding", tower.positions)?,
             width,
             padding,
-            blocks: Transformer::load(
+            blocks: Transformer::from_weights(
                 weights,
                 &name("encoder.layers."),
-                Names::Transformers,
-                &tower.blocks,
+                TensorNames::Transformers,
+                &tower.shape,
                 padding.is_none(),
                 device,
             )?,
-            behind: LayerNorm::load(weights, &behind, width, tower.blocks.norm_epsilon, device)?,
-            projection: projection.on(device),
+            post_norm: LayerNorm::from_weights(
+                weights,
+                &norm_name,
+                width,
+                tower.shape.norm_epsilon,
+                device,
+            )?,
+            projection: projection.to_device(device),
             device: device.clone(),
         })
     }
@@ -74,7 +85,7 @@ impl TextNetwork {
     pub(super) fn forward(&self, texts: &[Vec<u32>]) -> Tensor<2> {
         let length = match self.padding {
             None => texts.iter().map(Vec::len).max().unwrap_or(0),
-            Some(_) => self.places.len() / self.width,
+            Some(_) => self.position_embeddings.len() / self.width,
         };
         let mut rows = Vec::with_capacity(texts.len() * length * self.width);
         for text in texts {
@@ -82,14 +93,14 @@ impl TextNetwork {
             // Without a token for it, it is all the same what fills up shorter texts.
             let rest = self.padding.or(text.last().copied()).into_iter();
             let filled = text.iter().copied().chain(rest.cycle()).take(length);
-            for (token, place) in filled.zip(self.places.chunks_exact(self.width)) {
-                let word = &self.words[token as usize * self.width..][..self.width];
+            for (token, place) in filled.zip(self.position_embeddings.chunks_exact(self.width)) {
+                let word = &self.token_embeddings[token as usize * self.width..][..self.width];
                 rows.extend(word.iter().zip(place).map(|(word, place)| word + place));
             }
         }
         let rows = TensorData::new(rows, [texts.len() * length, self.width]);
         let tokens = Tensor::from_data(rows, &self.device);
-        let answers: Vec<usize> = texts
+        let end_rows: Vec<usize> = texts
             .iter()
             .enumerate()
             .map(|(i, text)| {
@@ -100,7 +111,7 @@ impl TextNetwork {
                 i * length + last - 1
             })
             .collect();
-        let answers = self.blocks.forward(tokens, texts.len(), Some(&answers));
-        self.projection.forward(self.behind.forward(answers))
+        let ends = self.blocks.forward(tokens, texts.len(), Some(&end_rows));
+        self.projection.forward(self.post_norm.forward(ends))
     }
 }

@@ -6,15 +6,15 @@
 
 use burn::tensor::{Device, Int, Tensor, module, ops::AttentionModuleOptions};
 
-use super::linear::{LayerNorm, Linear, Plain};
+use super::linear::{LayerNorm, Linear, LinearWeights};
 use crate::{
-    description::{Activation, Blocks},
+    description::{Activation, TransformerShape},
     weights::Weights,
 };
 
 /// How a source names the tensors of a block.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Names {
+pub(super) enum TensorNames {
     /// `norm1`, `attn.qkv`, `attn.proj`, `ls1`, `norm2`, `mlp.fc1`, `mlp.fc2`, `ls2`.
     Timm,
     /// `layer_norm1`, `self_attn.q_proj` and its like, `self_attn.out_proj`, `layer_norm2`,
@@ -24,36 +24,44 @@ pub(super) enum Names {
 
 #[derive(Debug)]
 pub(super) struct Transformer {
-    blocks: Vec<Block>,
+    blocks: Vec<TransformerBlock>,
     heads: usize,
     activation: Activation,
     is_causal: bool,
 }
 
 #[derive(Debug)]
-struct Block {
-    before_attention: LayerNorm,
+struct TransformerBlock {
+    attention_norm: LayerNorm,
     /// Queries, keys and values, side by side.
-    attend: Linear,
-    attended: Linear,
-    before_mlp: LayerNorm,
-    widen: Linear,
-    narrow: Linear,
+    qkv_projection: Linear,
+    output_projection: Linear,
+    mlp_norm: LayerNorm,
+    mlp_in: Linear,
+    mlp_out: Linear,
 }
 
 impl Transformer {
     /// Blocks `{prefix}0`, `{prefix}1`, …, at least one; in a causal one, no token sees those behind
     /// it.
-    pub(super) fn load(
+    pub(super) fn from_weights(
         weights: &Weights,
         prefix: &str,
-        names: Names,
-        shape: &Blocks,
+        names: TensorNames,
+        shape: &TransformerShape,
         is_causal: bool,
         device: &Device,
     ) -> Result<Self, String> {
         let blocks = (0..shape.depth)
-            .map(|i| Block::load(weights, &format!("{prefix}{i}"), names, shape, device))
+            .map(|i| {
+                TransformerBlock::from_weights(
+                    weights,
+                    &format!("{prefix}{i}"),
+                    names,
+                    shape,
+                    device,
+                )
+            })
             .collect::<Result<Vec<_>, _>>()?;
         assert!(!blocks.is_empty(), "a description with no depth is refused");
         Ok(Self {
@@ -64,7 +72,7 @@ impl Transformer {
         })
     }
 
-    /// `[sequences * tokens, width]` → the same, or only its rows `wanted`.
+    /// `[sequences * tokens, width]` → the same, or only its rows `output_rows`.
     ///
     /// Behind the attention of the last block rows have nothing to do with each other any more, so
     /// only those that are wanted go on.
@@ -72,36 +80,38 @@ impl Transformer {
         &self,
         input: Tensor<2>,
         sequences: usize,
-        wanted: Option<&[usize]>,
+        output_rows: Option<&[usize]>,
     ) -> Tensor<2> {
-        let rows = wanted.map(|wanted| {
+        let rows = output_rows.map(|wanted| {
             let rows: Vec<i32> = wanted.iter().map(|row| *row as i32).collect();
             Tensor::<1, Int>::from_data(rows.as_slice(), &input.device())
         });
         let last = self.blocks.len() - 1;
         self.blocks.iter().enumerate().fold(input, |x, (i, block)| {
-            let normed = block.before_attention.forward(x.clone());
-            let attended = self.attention(block.attend.forward(normed), sequences);
+            let normed = block.attention_norm.forward(x.clone());
+            let attended = self.compute_attention(block.qkv_projection.forward(normed), sequences);
             let (x, attended) = match &rows {
                 Some(rows) if i == last => {
                     (x.select(0, rows.clone()), attended.select(0, rows.clone()))
                 }
                 _ => (x, attended),
             };
-            let x = x + block.attended.forward(attended);
-            let normed = block.before_mlp.forward(x.clone());
-            let wide = self.activation.apply(block.widen.forward(normed));
-            x + block.narrow.forward(wide)
+            let x = x + block.output_projection.forward(attended);
+            let normed = block.mlp_norm.forward(x.clone());
+            let wide = self
+                .activation
+                .apply_to_tensor(block.mlp_in.forward(normed));
+            x + block.mlp_out.forward(wide)
         })
     }
 
     /// `[sequences * tokens, 3 * width]` → `[sequences * tokens, width]`.
-    fn attention(&self, all: Tensor<2>, sequences: usize) -> Tensor<2> {
-        let [rows, three_widths] = all.dims();
+    fn compute_attention(&self, qkv: Tensor<2>, sequences: usize) -> Tensor<2> {
+        let [rows, three_widths] = qkv.dims();
         let width = three_widths / 3;
         let (tokens, head) = (rows / sequences, width / self.heads);
         let part = |i: usize| {
-            all.clone()
+            qkv.clone()
                 .narrow(1, i * width, width)
                 .reshape([sequences, tokens, self.heads, head])
                 .swap_dims(1, 2)
@@ -116,52 +126,52 @@ impl Transformer {
     }
 }
 
-impl Block {
-    fn load(
+impl TransformerBlock {
+    fn from_weights(
         weights: &Weights,
         name: &str,
-        names: Names,
-        shape: &Blocks,
+        names: TensorNames,
+        shape: &TransformerShape,
         device: &Device,
     ) -> Result<Self, String> {
         let (width, inner) = (shape.width, shape.mlp);
-        let plain = |part: &str, inputs, outputs| {
-            Plain::load(weights, &format!("{name}.{part}"), inputs, outputs)
+        let linear = |part: &str, inputs, outputs| {
+            LinearWeights::from_weights(weights, &format!("{name}.{part}"), inputs, outputs)
         };
         let norm = |part: &str| {
             let name = format!("{name}.{part}");
-            LayerNorm::load(weights, &name, width, shape.norm_epsilon, device)
+            LayerNorm::from_weights(weights, &name, width, shape.norm_epsilon, device)
         };
-        let scale = |part: &str, layer: Plain| -> Result<Plain, String> {
+        let scale = |part: &str, layer: LinearWeights| -> Result<LinearWeights, String> {
             if !shape.layer_scale {
                 return Ok(layer);
             }
-            let factors = weights.get(&format!("{name}.{part}.gamma"), &[width])?;
-            Ok(layer.scaled(&factors))
+            let factors = weights.read_tensor(&format!("{name}.{part}.gamma"), &[width])?;
+            Ok(layer.scale_outputs(&factors))
         };
-        let (attend, attended, before_attention, before_mlp) = match names {
-            Names::Timm => (
-                plain("attn.qkv", width, 3 * width)?,
-                plain("attn.proj", width, width)?,
+        let (qkv, output, attention_norm, mlp_norm) = match names {
+            TensorNames::Timm => (
+                linear("attn.qkv", width, 3 * width)?,
+                linear("attn.proj", width, width)?,
                 norm("norm1")?,
                 norm("norm2")?,
             ),
-            Names::Transformers => (
-                plain("self_attn.q_proj", width, width)?
-                    .beside(plain("self_attn.k_proj", width, width)?)
-                    .beside(plain("self_attn.v_proj", width, width)?),
-                plain("self_attn.out_proj", width, width)?,
+            TensorNames::Transformers => (
+                linear("self_attn.q_proj", width, width)?
+                    .concat_outputs(linear("self_attn.k_proj", width, width)?)
+                    .concat_outputs(linear("self_attn.v_proj", width, width)?),
+                linear("self_attn.out_proj", width, width)?,
                 norm("layer_norm1")?,
                 norm("layer_norm2")?,
             ),
         };
         Ok(Self {
-            before_attention,
-            attend: attend.on(device),
-            attended: scale("ls1", attended)?.on(device),
-            before_mlp,
-            widen: plain("mlp.fc1", width, inner)?.on(device),
-            narrow: scale("ls2", plain("mlp.fc2", inner, width)?)?.on(device),
+            attention_norm,
+            qkv_projection: qkv.to_device(device),
+            output_projection: scale("ls1", output)?.to_device(device),
+            mlp_norm,
+            mlp_in: linear("mlp.fc1", width, inner)?.to_device(device),
+            mlp_out: scale("ls2", linear("mlp.fc2", inner, width)?)?.to_device(device),
         })
     }
 }

@@ -7,39 +7,47 @@ use burn::tensor::{Device, Tensor};
 
 use super::{
     linear::LayerNorm,
-    patches::{Patches, Places},
+    patches::{PatchEmbedding, PositionEmbeddings},
     positions,
-    transformer::{Names, Transformer},
+    transformer::{TensorNames, Transformer},
 };
 use crate::{description::VisionTower, weights::Weights};
 
 #[derive(Debug)]
 pub(super) struct Vit {
-    patches: Patches,
+    patches: PatchEmbedding,
     blocks: Transformer,
     norm: LayerNorm,
 }
 
 impl Vit {
-    /// For pictures of `side` pixels, whatever side the positions were learned for.
-    pub(super) fn load(
+    /// For pictures of `encoder` pixels, whatever side the positions were learned for.
+    pub(super) fn from_weights(
         weights: &Weights,
         tower: &VisionTower,
         side: usize,
         device: &Device,
     ) -> Result<Self, String> {
-        let width = tower.blocks.width;
-        let places = places(weights, tower, side)?;
-        let patches = Patches::load(weights, "patch_embed.proj", true, places, tower, device)?;
-        let blocks = Transformer::load(
+        let width = tower.shape.width;
+        let positions = load_positions(weights, tower, side)?;
+        let patches = PatchEmbedding::from_weights(
+            weights,
+            "patch_embed.proj",
+            true,
+            positions,
+            tower,
+            device,
+        )?;
+        let blocks = Transformer::from_weights(
             weights,
             "blocks.",
-            Names::Timm,
-            &tower.blocks,
+            TensorNames::Timm,
+            &tower.shape,
             false,
             device,
         )?;
-        let norm = LayerNorm::load(weights, "norm", width, tower.blocks.norm_epsilon, device)?;
+        let norm =
+            LayerNorm::from_weights(weights, "norm", width, tower.shape.norm_epsilon, device)?;
         Ok(Self {
             patches,
             blocks,
@@ -50,7 +58,7 @@ impl Vit {
     /// `[n, 3, side, side]` → `[n, width]`, of any length.
     pub(super) fn forward(&self, input: Tensor<4>) -> Tensor<2> {
         let pictures = input.dims()[0];
-        let classes = self.patches.first_rows(pictures);
+        let classes = self.patches.first_token_rows(pictures);
         let tokens = self.patches.forward(input);
         self.norm
             .forward(self.blocks.forward(tokens, pictures, Some(&classes)))
@@ -58,20 +66,32 @@ impl Vit {
 }
 
 /// The class token, the registers, and places for as many patches as the picture has.
-fn places(weights: &Weights, tower: &VisionTower, side: usize) -> Result<Places, String> {
-    let width = tower.blocks.width;
-    let mut front = weights.get("cls_token", &[1, 1, width])?;
+fn load_positions(
+    weights: &Weights,
+    tower: &VisionTower,
+    side: usize,
+) -> Result<PositionEmbeddings, String> {
+    let width = tower.shape.width;
+    let mut prefix_tokens = weights.read_tensor("cls_token", &[1, 1, width])?;
     if tower.registers > 0 {
-        front.extend(weights.get("reg_token", &[1, tower.registers, width])?);
+        prefix_tokens.extend(weights.read_tensor("reg_token", &[1, tower.registers, width])?);
     }
-    let learned = weights.shape("pos_embed")?.get(1).copied().unwrap_or(0);
-    let mut patches = weights.get("pos_embed", &[1, learned, width])?;
+    let learned_count = weights
+        .tensor_shape("pos_embed")?
+        .get(1)
+        .copied()
+        .unwrap_or(0);
+    let mut patch_positions = weights.read_tensor("pos_embed", &[1, learned_count, width])?;
     // With registers timm gives places to patches only; without, to the class token as well.
-    if tower.registers == 0 && learned > 0 {
-        for (token, place) in front.iter_mut().zip(patches.drain(..width)) {
+    if tower.registers == 0 && learned_count > 0 {
+        for (token, place) in prefix_tokens.iter_mut().zip(patch_positions.drain(..width)) {
             *token += place;
         }
     }
-    let patches = positions::of_square("pos_embed", &patches, width, side / tower.patch)?;
-    Ok(Places { front, patches })
+    let patch_positions =
+        positions::resample_to_square("pos_embed", &patch_positions, width, side / tower.patch)?;
+    Ok(PositionEmbeddings {
+        prefix_tokens,
+        patch_positions,
+    })
 }

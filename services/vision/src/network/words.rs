@@ -10,18 +10,18 @@ use crate::{description::TextTower, error::Error};
 const MAX_TEXT_BYTES: usize = 16 * 1024;
 
 #[derive(Debug)]
-pub(super) struct Words {
+pub(super) struct TextTokenizer {
     tokenizer: Tokenizer,
     end_token: u32,
     vocabulary: usize,
-    is_lower_case: bool,
+    lowercases_text: bool,
     /// Tokens before an end that the tokenizer leaves to us; none where it must not.
-    most_without_end: Option<usize>,
+    max_tokens_before_end: Option<usize>,
 }
 
-impl Words {
+impl TextTokenizer {
     /// From the bytes of a `tokenizer.json`; texts become at most `tower.positions` tokens.
-    pub(super) fn load(file: &[u8], tower: &TextTower) -> Result<Self, String> {
+    pub(super) fn from_json(file: &[u8], tower: &TextTower) -> Result<Self, String> {
         let problem = |error: tokenizers::Error| format!("tokenizer.json: {error}");
         let mut tokenizer = Tokenizer::from_bytes(file).map_err(problem)?;
         let truncation = TruncationParams {
@@ -34,29 +34,29 @@ impl Words {
             .with_truncation(Some(truncation))
             .map_err(problem)?;
         tokenizer.with_padding(None);
-        let words = Self {
+        let text_tokenizer = Self {
             tokenizer,
             end_token: tower.end_token,
             vocabulary: tower.vocabulary,
-            is_lower_case: tower.lower_case,
-            most_without_end: tower.padding_token.map(|_| tower.positions - 1),
+            lowercases_text: tower.lower_case,
+            max_tokens_before_end: tower.padding_token.map(|_| tower.positions - 1),
         };
         // Whether tokenizer and description fit together shows on any text.
-        words
-            .tokens("a picture")
+        text_tokenizer
+            .tokenize("a picture")
             .map_err(|error| format!("tokenizer.json: {error}"))?;
-        Ok(words)
+        Ok(text_tokenizer)
     }
 
     /// The tokens of a text up to its end, which is the first end token.
-    pub(super) fn tokens(&self, text: &str) -> Result<Vec<u32>, Error> {
-        let bad = |problem: String| Error::Text { problem };
+    pub(super) fn tokenize(&self, text: &str) -> Result<Vec<u32>, Error> {
+        let text_error = |problem: String| Error::Text { problem };
         let mut end = text.len().min(MAX_TEXT_BYTES);
         while !text.is_char_boundary(end) {
             end -= 1;
         }
         let text = &text[..end];
-        let text: Cow<'_, str> = if self.is_lower_case {
+        let text: Cow<'_, str> = if self.lowercases_text {
             text.to_lowercase().into()
         } else {
             text.into()
@@ -64,19 +64,26 @@ impl Words {
         let encoding = self
             .tokenizer
             .encode(&*text, true)
-            .map_err(|error| bad(error.to_string()))?;
+            .map_err(|error| text_error(error.to_string()))?;
         let ids = encoding.get_ids();
         let end = ids.iter().position(|id| *id == self.end_token);
-        let ids = match (end, self.most_without_end) {
+        let ids = match (end, self.max_tokens_before_end) {
             (Some(end), _) => ids[..=end].to_vec(),
-            (None, Some(most)) => {
-                let kept = ids.iter().take(most).copied();
+            (None, Some(max_tokens)) => {
+                let kept = ids.iter().take(max_tokens).copied();
                 kept.chain([self.end_token]).collect()
             }
-            (None, None) => return Err(bad(format!("no token {} ends a text", self.end_token))),
+            (None, None) => {
+                return Err(text_error(format!(
+                    "no token {} ends a text",
+                    self.end_token
+                )));
+            }
         };
         match ids.iter().find(|id| **id as usize >= self.vocabulary) {
-            Some(id) => Err(bad(format!("token {id} is not in the model's vocabulary"))),
+            Some(id) => Err(text_error(format!(
+                "token {id} is not in the model's vocabulary"
+            ))),
             None => Ok(ids),
         }
     }

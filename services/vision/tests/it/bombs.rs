@@ -1,22 +1,24 @@
 //! Small files that claim to be huge, and files that end early.
 
-use lookalike_vision::{CODES, DecodeError, Limits, Settings, decode, thumbnail};
+use lookalike_vision::{CODES, DecodeError, Limits, Settings, decode_image, encode_thumbnail};
 
 use crate::{
-    drawn::{jpeg, quarters},
-    memory::{alone, peak_of},
+    drawn::{draw_quarters, encode_test_jpeg},
+    memory::{measure_peak, run_alone},
 };
 
 /// Fails with this code, having allocated next to nothing.
 #[track_caller]
-fn check(name: &str, file: &[u8], code: &str) {
-    let (result, peak) = peak_of(|| decode(file, 146, &Limits::default()));
+fn check_rejected(name: &str, file: &[u8], code: &str) {
+    let (result, peak) = measure_peak(|| decode_image(file, 146, &Limits::default()));
     let error = result.unwrap_err();
     assert_eq!(error.code(), code, "{name}: {error}");
     assert!(CODES.contains(&error.code()));
     assert!(peak < 4 << 20, "{name}: {peak} bytes");
     assert_eq!(
-        thumbnail(file, 200, &Limits::default()).unwrap_err().code(),
+        encode_thumbnail(file, 200, &Limits::default())
+            .unwrap_err()
+            .code(),
         code,
         "{name}"
     );
@@ -24,7 +26,7 @@ fn check(name: &str, file: &[u8], code: &str) {
 
 /// The frame header of a drawn JPEG, changed to claim another size.
 fn jpeg_claiming(width: u16, height: u16) -> Vec<u8> {
-    let mut file = jpeg(&quarters(64, 48));
+    let mut file = encode_test_jpeg(&draw_quarters(64, 48));
     let frame = file.windows(2).position(|w| w == [0xff, 0xc0]).unwrap();
     file[frame + 5..frame + 7].copy_from_slice(&height.to_be_bytes());
     file[frame + 7..frame + 9].copy_from_slice(&width.to_be_bytes());
@@ -56,16 +58,16 @@ fn png_claiming(width: u32, height: u32) -> Vec<u8> {
 
 #[test]
 fn claims_beyond_the_limits_allocate_nothing() {
-    let _alone = alone();
-    check("jpeg", &jpeg_claiming(65_535, 65_535), "too_many_pixels");
-    check("jpeg side", &jpeg_claiming(65_535, 1), "too_many_pixels");
-    check("jpeg nothing", &jpeg_claiming(0, 48), "corrupt");
-    check("png", &png_claiming(65_535, 65_535), "too_many_pixels");
+    let _alone = run_alone();
+    check_rejected("jpeg", &jpeg_claiming(65_535, 65_535), "too_many_pixels");
+    check_rejected("jpeg side", &jpeg_claiming(65_535, 1), "too_many_pixels");
+    check_rejected("jpeg nothing", &jpeg_claiming(0, 48), "corrupt");
+    check_rejected("png", &png_claiming(65_535, 65_535), "too_many_pixels");
     // Its decoder refuses a row of that length before its sides are asked for.
     let largest = png_claiming(0x7fff_ffff, 0x7fff_ffff);
-    check("png largest", &largest, "too_much_memory");
-    check("pnm", b"P6\n60000 60000\n255\n", "too_many_pixels");
-    check(
+    check_rejected("png largest", &largest, "too_much_memory");
+    check_rejected("pnm", b"P6\n60000 60000\n255\n", "too_many_pixels");
+    check_rejected(
         "qoi",
         b"qoif\0\0\x4e\x20\0\0\x4e\x1f\x03\0aaaaaaaa",
         "too_many_pixels",
@@ -73,8 +75,8 @@ fn claims_beyond_the_limits_allocate_nothing() {
     let mut gif = b"GIF89a\xff\xff\xff\xff\x80\0\0".to_vec();
     gif.extend([0, 0, 0, 255, 255, 255]);
     gif.extend(b",\0\0\0\0\xff\xff\xff\xff\0\x02\x02\x44\x01\0;");
-    check("gif", &gif, "too_many_pixels");
-    check(
+    check_rejected("gif", &gif, "too_many_pixels");
+    check_rejected(
         "hdr",
         b"#?RADIANCE\nFORMAT=32-bit_rle_rgbe\n\n-Y 60000 +X 60000\n",
         "too_many_pixels",
@@ -82,22 +84,23 @@ fn claims_beyond_the_limits_allocate_nothing() {
     let mut bmp = b"BM\x36\0\0\0\0\0\0\0\x36\0\0\0\x28\0\0\0".to_vec();
     bmp.extend([0x60, 0xea, 0, 0, 0x60, 0xea, 0, 0, 1, 0, 24, 0]);
     bmp.extend([0; 24]);
-    check("bmp", &bmp, "too_many_pixels");
+    check_rejected("bmp", &bmp, "too_many_pixels");
     let mut tga = vec![
         0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 24, 0,
     ];
     tga.extend([0; 26]);
-    check("tga", &tga, "too_many_pixels");
+    check_rejected("tga", &tga, "too_many_pixels");
 }
 
 #[test]
 fn limits_are_the_settings() {
-    let _alone = alone();
-    let file = jpeg(&quarters(640, 480));
+    let _alone = run_alone();
+    let file = encode_test_jpeg(&draw_quarters(640, 480));
     let code = |change: &dyn Fn(&mut Settings)| {
         let mut settings = Settings::default();
         change(&mut settings);
-        decode(&file, 480, &Limits::from(&settings)).map_or_else(|error| error.code(), |_| "fine")
+        decode_image(&file, 480, &Limits::from(&settings))
+            .map_or_else(|error| error.code(), |_| "fine")
     };
     assert_eq!(code(&|_| {}), "fine");
     assert_eq!(code(&|s| s.max_file_bytes = 100), "too_large");
@@ -109,16 +112,16 @@ fn limits_are_the_settings() {
 
 #[test]
 fn what_is_no_image_says_so() {
-    let _alone = alone();
-    check("empty", b"", "empty");
-    check("text", b"a shopping list: apples, pears", "not_an_image");
-    check("page", b"<!doctype html><p>not found", "not_an_image");
-    check(
+    let _alone = run_alone();
+    check_rejected("empty", b"", "empty");
+    check_rejected("text", b"a shopping list: apples, pears", "not_an_image");
+    check_rejected("page", b"<!doctype html><p>not found", "not_an_image");
+    check_rejected(
         "drawing",
         b"<svg xmlns=\"http://www.w3.org/2000/svg\"/>",
         "unsupported_format",
     );
-    let error = decode(b"8BPS\0\x01", 1, &Limits::default()).unwrap_err();
+    let error = decode_image(b"8BPS\0\x01", 1, &Limits::default()).unwrap_err();
     assert_eq!(
         error,
         DecodeError::UnsupportedFormat {
@@ -130,7 +133,7 @@ fn what_is_no_image_says_so() {
 
 #[test]
 fn half_a_file_is_never_half_a_picture() {
-    let _alone = alone();
+    let _alone = run_alone();
     // Noise, so that every format needs all of its bytes.
     let mut state = 1_u32;
     let noise = image::RgbImage::from_fn(96, 96, |_, _| {
@@ -152,7 +155,7 @@ fn half_a_file_is_never_half_a_picture() {
             .write_to(&mut file, format)
             .unwrap();
         let file = file.into_inner();
-        let error = decode(&file[..file.len() / 2], 96, &Limits::default()).unwrap_err();
+        let error = decode_image(&file[..file.len() / 2], 96, &Limits::default()).unwrap_err();
         assert!(
             matches!(error.code(), "truncated" | "corrupt"),
             "{format:?}: {error:?}"
@@ -184,9 +187,9 @@ fn jpeg_of_scans(side: u16, scans: usize) -> Vec<u8> {
 
 #[test]
 fn a_picture_of_endless_scans_ends_in_time() {
-    let _alone = alone();
+    let _alone = run_alone();
     let few = jpeg_of_scans(512, 3);
-    decode(&few, 512, &Limits::default()).unwrap();
+    decode_image(&few, 512, &Limits::default()).unwrap();
     let file = jpeg_of_scans(4096, 100_000);
     let settings = Settings {
         decode_timeout: std::time::Duration::from_millis(300),
@@ -196,10 +199,10 @@ fn a_picture_of_endless_scans_ends_in_time() {
     // In full, reduced, and for a thumbnail: whichever decoder is asked, and also the second one.
     for short_side in [4096, 146] {
         let begun = std::time::Instant::now();
-        let error = decode(&file, short_side, &limits).unwrap_err();
+        let error = decode_image(&file, short_side, &limits).unwrap_err();
         assert_eq!(error.code(), "too_slow", "{error}");
         assert!(begun.elapsed().as_secs() < 20, "{:?}", begun.elapsed());
     }
-    let error = thumbnail(&file, 200, &limits).unwrap_err();
+    let error = encode_thumbnail(&file, 200, &limits).unwrap_err();
     assert_eq!(error.code(), "too_slow", "{error}");
 }

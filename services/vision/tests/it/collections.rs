@@ -2,37 +2,41 @@
 
 use std::collections::BTreeMap;
 
-use lookalike_vision::{CODES, DEFAULT, Limits, Model, decode, preprocess, thumbnail};
+use lookalike_vision::{
+    CODES, DEFAULT_MODEL, Limits, Model, decode_image, encode_thumbnail, preprocess_image,
+};
 
 use crate::{
-    memory::{alone, peak_of},
+    memory::{measure_peak, run_alone},
     shared,
 };
 
 /// Decodes every file of a folder; name → code or "fine", and the largest allocation.
-fn outcomes(folder: &str) -> Option<BTreeMap<String, &'static str>> {
-    let folder = shared::folder(folder)?;
-    let description = Model::load_description(DEFAULT).unwrap();
+fn decode_outcomes(folder: &str) -> Option<BTreeMap<String, &'static str>> {
+    let folder = shared::shared_folder(folder)?;
+    let description = Model::load_description(DEFAULT_MODEL).unwrap();
     let limits = Limits::default();
     let mut outcomes = BTreeMap::new();
     let mut largest = (0, String::new());
-    for (name, file) in shared::files(&folder) {
+    for (name, file) in shared::read_files(&folder) {
         if name == "MANIFEST.csv" {
             continue;
         }
         let start = std::time::Instant::now();
-        let (result, peak) = peak_of(|| {
-            decode(&file, description.short_side_wanted(), &limits).map(|(picture, attributes)| {
-                assert_eq!(
-                    picture.rgb.len(),
-                    (picture.width * picture.height * 3) as usize
-                );
-                assert!(attributes.width > 0 && attributes.height > 0);
-                preprocess(&description, &picture).len()
-            })
+        let (result, peak) = measure_peak(|| {
+            decode_image(&file, description.min_short_side(), &limits).map(
+                |(picture, attributes)| {
+                    assert_eq!(
+                        picture.rgb.len(),
+                        (picture.width * picture.height * 3) as usize
+                    );
+                    assert!(attributes.width > 0 && attributes.height > 0);
+                    preprocess_image(&description, &picture).len()
+                },
+            )
         });
         let seconds = start.elapsed().as_secs_f64();
-        let small = thumbnail(&file, 200, &limits);
+        let small = encode_thumbnail(&file, 200, &limits);
         let outcome = match &result {
             Ok(length) => {
                 assert_eq!(*length, description.input_bytes(), "{name}");
@@ -63,8 +67,8 @@ fn outcomes(folder: &str) -> Option<BTreeMap<String, &'static str>> {
 
 #[test]
 fn valid_files_of_many_formats() {
-    let _alone = alone();
-    let Some(outcomes) = outcomes("data/formats") else {
+    let _alone = run_alone();
+    let Some(outcomes) = decode_outcomes("data/formats") else {
         return;
     };
     let fine = outcomes
@@ -96,8 +100,8 @@ fn valid_files_of_many_formats() {
 
 #[test]
 fn damaged_and_hostile_files() {
-    let _alone = alone();
-    let Some(outcomes) = outcomes("data/malformed") else {
+    let _alone = run_alone();
+    let Some(outcomes) = decode_outcomes("data/malformed") else {
         return;
     };
     for (name, outcome) in &outcomes {

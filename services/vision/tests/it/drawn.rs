@@ -1,12 +1,12 @@
 //! Pictures drawn here and written in every format that the crate reads.
 
 use image::{DynamicImage, GenericImageView, ImageFormat, Rgb, RgbImage, Rgba, RgbaImage};
-use lookalike_vision::{Limits, decode, encode_jpeg, thumbnail};
+use lookalike_vision::{Limits, decode_image, encode_jpeg, encode_thumbnail};
 
-use crate::memory::alone;
+use crate::memory::run_alone;
 
 /// Four quarters of different colours, so that every turn shows: red, green, blue, white.
-pub fn quarters(width: u32, height: u32) -> RgbImage {
+pub fn draw_quarters(width: u32, height: u32) -> RgbImage {
     RgbImage::from_fn(width, height, |x, y| {
         Rgb(match (x * 2 < width, y * 2 < height) {
             (true, true) => [220, 20, 20],
@@ -17,7 +17,7 @@ pub fn quarters(width: u32, height: u32) -> RgbImage {
     })
 }
 
-pub fn jpeg(image: &RgbImage) -> Vec<u8> {
+pub fn encode_test_jpeg(image: &RgbImage) -> Vec<u8> {
     encode_jpeg(image.as_raw(), image.width(), image.height(), 95)
 }
 
@@ -45,7 +45,7 @@ pub fn jpeg_with_exif(image: &RgbImage, orientation: u8) -> Vec<u8> {
     }
     tiff.extend(0_u32.to_le_bytes());
     tiff.extend(values);
-    let plain = jpeg(image);
+    let plain = encode_test_jpeg(image);
     let mut file = plain[..2].to_vec();
     file.extend([0xff, 0xe1]);
     file.extend((tiff.len() as u16 + 8).to_be_bytes());
@@ -55,7 +55,7 @@ pub fn jpeg_with_exif(image: &RgbImage, orientation: u8) -> Vec<u8> {
     file
 }
 
-fn encoded(image: &DynamicImage, format: ImageFormat) -> Vec<u8> {
+fn encode_image(image: &DynamicImage, format: ImageFormat) -> Vec<u8> {
     let mut file = std::io::Cursor::new(Vec::new());
     image.write_to(&mut file, format).unwrap();
     file.into_inner()
@@ -72,8 +72,8 @@ fn assert_near(rgb: &[u8], expected: [u8; 3], tolerance: u8) {
 
 #[test]
 fn every_format_is_read_by_its_content() {
-    let _alone = alone();
-    let image = DynamicImage::ImageRgb8(quarters(64, 48));
+    let _alone = run_alone();
+    let image = DynamicImage::ImageRgb8(draw_quarters(64, 48));
     for (format, name) in [
         (ImageFormat::Jpeg, "jpeg"),
         (ImageFormat::Png, "png"),
@@ -88,10 +88,10 @@ fn every_format_is_read_by_its_content() {
     ] {
         let file = match format {
             // Icons keep RGBA only.
-            ImageFormat::Ico => encoded(&DynamicImage::ImageRgba8(image.to_rgba8()), format),
-            _ => encoded(&image, format),
+            ImageFormat::Ico => encode_image(&DynamicImage::ImageRgba8(image.to_rgba8()), format),
+            _ => encode_image(&image, format),
         };
-        let (picture, attributes) = decode(&file, 16, &Limits::default()).unwrap();
+        let (picture, attributes) = decode_image(&file, 16, &Limits::default()).unwrap();
         assert_eq!((attributes.width, attributes.height), (64, 48), "{name}");
         assert_eq!(attributes.format, name);
         assert_eq!(
@@ -104,7 +104,7 @@ fn every_format_is_read_by_its_content() {
             picture.rgb.len(),
             (picture.width * picture.height * 3) as usize
         );
-        let small = thumbnail(&file, 16, &Limits::default()).unwrap();
+        let small = encode_thumbnail(&file, 16, &Limits::default()).unwrap();
         let small = image::load_from_memory(&small).unwrap();
         assert_eq!(small.dimensions(), (16, 12), "{name}");
     }
@@ -112,39 +112,40 @@ fn every_format_is_read_by_its_content() {
 
 #[test]
 fn deep_and_gray_pictures_become_8_bit_rgb() {
-    let _alone = alone();
-    let image = DynamicImage::ImageRgb8(quarters(64, 48));
+    let _alone = run_alone();
+    let image = DynamicImage::ImageRgb8(draw_quarters(64, 48));
     for image in [
         DynamicImage::ImageRgb16(image.to_rgb16()),
         DynamicImage::ImageRgba16(image.to_rgba16()),
     ] {
-        let file = encoded(&image, ImageFormat::Png);
-        let (picture, _) = decode(&file, 16, &Limits::default()).unwrap();
+        let file = encode_image(&image, ImageFormat::Png);
+        let (picture, _) = decode_image(&file, 16, &Limits::default()).unwrap();
         assert_near(&picture.rgb[..3], [220, 20, 20], 1);
     }
     let gray = DynamicImage::ImageLuma8(image::GrayImage::from_pixel(20, 20, image::Luma([77])));
     for format in [ImageFormat::Png, ImageFormat::Jpeg] {
-        let (picture, _) = decode(&encoded(&gray, format), 5, &Limits::default()).unwrap();
+        let (picture, _) =
+            decode_image(&encode_image(&gray, format), 5, &Limits::default()).unwrap();
         assert_near(&picture.rgb[..3], [77, 77, 77], 2);
     }
 }
 
 #[test]
 fn transparency_is_dropped_for_the_network_and_white_for_people() {
-    let _alone = alone();
+    let _alone = run_alone();
     let clear = RgbaImage::from_pixel(40, 40, Rgba([200, 30, 30, 0]));
-    let file = encoded(&DynamicImage::ImageRgba8(clear), ImageFormat::Png);
-    let (picture, _) = decode(&file, 40, &Limits::default()).unwrap();
+    let file = encode_image(&DynamicImage::ImageRgba8(clear), ImageFormat::Png);
+    let (picture, _) = decode_image(&file, 40, &Limits::default()).unwrap();
     assert_near(&picture.rgb[..3], [200, 30, 30], 0);
-    let small = thumbnail(&file, 20, &Limits::default()).unwrap();
+    let small = encode_thumbnail(&file, 20, &Limits::default()).unwrap();
     let small = image::load_from_memory(&small).unwrap().into_rgb8();
     assert_near(&small.get_pixel(10, 10).0, [255, 255, 255], 2);
 }
 
 #[test]
 fn every_exif_orientation_ends_upright() {
-    let _alone = alone();
-    let upright = DynamicImage::ImageRgb8(quarters(160, 96));
+    let _alone = run_alone();
+    let upright = DynamicImage::ImageRgb8(draw_quarters(160, 96));
     for orientation in 1..=8_u8 {
         // The inverse of the turn that readers apply; 6 and 8 undo each other.
         let stored = match orientation {
@@ -160,7 +161,7 @@ fn every_exif_orientation_ends_upright() {
         let file = jpeg_with_exif(&stored.into_rgb8(), orientation);
         // In full, and reduced by the other decoder.
         for wanted in [96, 20] {
-            let (picture, attributes) = decode(&file, wanted, &Limits::default()).unwrap();
+            let (picture, attributes) = decode_image(&file, wanted, &Limits::default()).unwrap();
             assert_eq!(
                 (attributes.width, attributes.height),
                 (160, 96),
@@ -177,7 +178,7 @@ fn every_exif_orientation_ends_upright() {
             assert_near(at(1, 3), [20, 40, 210], 8);
             assert_near(at(3, 3), [250, 250, 250], 8);
         }
-        let (_, attributes) = decode(&file, 20, &Limits::default()).unwrap();
+        let (_, attributes) = decode_image(&file, 20, &Limits::default()).unwrap();
         assert_eq!(attributes.camera.as_deref(), Some("Maker Model 5"));
         assert_eq!(attributes.taken_at, Some(1_622_865_782));
     }
@@ -185,13 +186,13 @@ fn every_exif_orientation_ends_upright() {
 
 #[test]
 fn thumbnails_fit_and_never_grow() {
-    let _alone = alone();
+    let _alone = run_alone();
     let check = |width, height, size, expected| {
-        let file = encoded(
-            &DynamicImage::ImageRgb8(quarters(width, height)),
+        let file = encode_image(
+            &DynamicImage::ImageRgb8(draw_quarters(width, height)),
             ImageFormat::Png,
         );
-        let small = thumbnail(&file, size, &Limits::default()).unwrap();
+        let small = encode_thumbnail(&file, size, &Limits::default()).unwrap();
         assert_eq!(
             image::load_from_memory(&small).unwrap().dimensions(),
             expected

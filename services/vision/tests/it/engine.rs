@@ -1,46 +1,53 @@
 //! Vectors from the bundled model, through the engine.
 
 use lookalike_vision::{
-    DEFAULT, Description, Engine, Golden, Limits, Model, Settings, decode, preprocess,
+    DEFAULT_MODEL, Description, Engine, GoldenFile, Limits, Model, Settings, decode_image,
+    preprocess_image,
 };
 
 use crate::{
-    drawn::{jpeg, jpeg_with_exif, quarters},
-    memory::{alone, alone_async},
+    drawn::{draw_quarters, encode_test_jpeg, jpeg_with_exif},
+    memory::{run_alone, run_alone_async},
     shared,
 };
 
-fn engine(settings: &Settings) -> Engine {
-    Engine::start(&Model::load(DEFAULT).unwrap(), settings).unwrap()
+fn start_engine(settings: &Settings) -> Engine {
+    Engine::start(&Model::load(DEFAULT_MODEL).unwrap(), settings).unwrap()
 }
 
-pub fn input(description: &Description, file: &[u8]) -> lookalike_vision::Input {
-    let (picture, _) = decode(file, description.short_side_wanted(), &Limits::default()).unwrap();
-    preprocess(description, &picture)
+pub fn prepare_input(description: &Description, file: &[u8]) -> lookalike_vision::Input {
+    let (picture, _) =
+        decode_image(file, description.min_short_side(), &Limits::default()).unwrap();
+    preprocess_image(description, &picture)
 }
 
-pub fn cosine(a: &[f32], b: &[f32]) -> f32 {
+pub fn cosine_similarity(a: &[f32], b: &[f32]) -> f32 {
     a.iter().zip(b).map(|(a, b)| a * b).sum()
 }
 
 #[tokio::test]
 async fn batched_is_alone_and_queries_are_the_same() {
-    let _alone = alone_async().await;
-    let engine = engine(&Settings {
+    let _alone = run_alone_async().await;
+    let engine = start_engine(&Settings {
         batch_images: 3,
         ..Settings::default()
     });
     let description = engine.description().clone();
     let inputs: Vec<_> = (0..7)
-        .map(|i| input(&description, &jpeg(&quarters(150 + 40 * i, 300 - 20 * i))))
+        .map(|i| {
+            prepare_input(
+                &description,
+                &encode_test_jpeg(&draw_quarters(150 + 40 * i, 300 - 20 * i)),
+            )
+        })
         .collect();
-    let together = engine.embed(inputs.clone()).await.unwrap();
+    let together = engine.embed_images(inputs.clone()).await.unwrap();
     assert_eq!(together.len(), 7);
     for (input, expected) in inputs.into_iter().zip(&together) {
         assert_eq!(expected.len(), description.dimension);
-        assert!((cosine(expected, expected) - 1.0).abs() < 1e-5);
+        assert!((cosine_similarity(expected, expected) - 1.0).abs() < 1e-5);
         let alone = engine.embed_query(vec![input]).await.unwrap();
-        assert!(cosine(&alone[0], expected) > 0.999_99);
+        assert!(cosine_similarity(&alone[0], expected) > 0.999_99);
     }
     let line = engine.device_line();
     assert!(
@@ -51,24 +58,24 @@ async fn batched_is_alone_and_queries_are_the_same() {
 
 #[tokio::test]
 async fn turned_photos_have_one_vector() {
-    let _alone = alone_async().await;
-    let engine = engine(&Settings::default());
-    let upright = image::DynamicImage::ImageRgb8(quarters(400, 300));
+    let _alone = run_alone_async().await;
+    let engine = start_engine(&Settings::default());
+    let upright = image::DynamicImage::ImageRgb8(draw_quarters(400, 300));
     let turned = jpeg_with_exif(&upright.rotate270().into_rgb8(), 6);
-    let plain = jpeg(&quarters(400, 300));
-    let inputs = [plain, turned].map(|file| input(engine.description(), &file));
-    let vectors = engine.embed(inputs.to_vec()).await.unwrap();
-    assert!(cosine(&vectors[0], &vectors[1]) > 0.999);
+    let plain = encode_test_jpeg(&draw_quarters(400, 300));
+    let inputs = [plain, turned].map(|file| prepare_input(engine.description(), &file));
+    let vectors = engine.embed_images(inputs.to_vec()).await.unwrap();
+    assert!(cosine_similarity(&vectors[0], &vectors[1]) > 0.999);
 }
 
 #[test]
 fn devices_that_are_not_there_are_errors() {
-    let _alone = alone();
+    let _alone = run_alone();
     let settings = Settings {
         device: "cuda:1".to_owned(),
         ..Settings::default()
     };
-    let error = Engine::start(&Model::load(DEFAULT).unwrap(), &settings).unwrap_err();
+    let error = Engine::start(&Model::load(DEFAULT_MODEL).unwrap(), &settings).unwrap_err();
     assert!(error.to_string().contains("no cuda support"), "{error}");
 }
 
@@ -77,7 +84,7 @@ const TINY_CLIP: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/reference/tiny-cli
 
 #[tokio::test]
 async fn words_and_pictures_meet_in_one_space() {
-    let _alone = alone_async().await;
+    let _alone = run_alone_async().await;
     let model = Model::load(TINY_CLIP).unwrap();
     let settings = Settings {
         batch_images: 2,
@@ -90,21 +97,27 @@ async fn words_and_pictures_meet_in_one_space() {
     let together = engine.embed_text(texts.clone()).await.unwrap();
     for (text, expected) in texts.iter().zip(&together) {
         assert_eq!(expected.len(), engine.description().dimension);
-        assert!((cosine(expected, expected) - 1.0).abs() < 1e-5);
+        assert!((cosine_similarity(expected, expected) - 1.0).abs() < 1e-5);
         let alone = engine.embed_text(vec![text.clone()]).await.unwrap();
-        assert!(cosine(&alone[0], expected) > 0.999_99, "{text:?}");
+        assert!(
+            cosine_similarity(&alone[0], expected) > 0.999_99,
+            "{text:?}"
+        );
     }
-    assert!(cosine(&together[0], &together[3]) > 0.999_99);
-    assert!(cosine(&together[0], &together[2]) < 0.999);
-    let picture = input(engine.description(), &jpeg(&quarters(150, 100)));
+    assert!(cosine_similarity(&together[0], &together[3]) > 0.999_99);
+    assert!(cosine_similarity(&together[0], &together[2]) < 0.999);
+    let picture = prepare_input(
+        engine.description(),
+        &encode_test_jpeg(&draw_quarters(150, 100)),
+    );
     let picture = engine.embed_query(vec![picture]).await.unwrap();
     assert_eq!(picture[0].len(), together[0].len());
 }
 
 #[tokio::test]
 async fn a_model_of_pictures_only_declines_words() {
-    let _alone = alone_async().await;
-    let engine = engine(&Settings::default());
+    let _alone = run_alone_async().await;
+    let engine = start_engine(&Settings::default());
     assert!(!engine.description().has_text());
     let error = engine.embed_text(vec!["a cat".to_owned()]).await;
     let error = error.unwrap_err().to_string();
@@ -113,49 +126,57 @@ async fn a_model_of_pictures_only_declines_words() {
 
 #[tokio::test]
 async fn the_eight_orientations_are_one_another_s_nearest() {
-    let _alone = alone_async().await;
+    let _alone = run_alone_async().await;
     let (Some(turned), Some(others)) = (
-        shared::folder("data/photos/orientation"),
-        shared::folder("data/photos/kodak"),
+        shared::shared_folder("data/photos/orientation"),
+        shared::shared_folder("data/photos/kodak"),
     ) else {
         return;
     };
-    let engine = engine(&Settings::default());
+    let engine = start_engine(&Settings::default());
     let inputs = |folder| -> Vec<_> {
-        shared::files(folder)
+        shared::read_files(folder)
             .iter()
-            .map(|(_, file)| input(engine.description(), file))
+            .map(|(_, file)| prepare_input(engine.description(), file))
             .collect()
     };
-    let turned = engine.embed(inputs(&turned)).await.unwrap();
-    let others = engine.embed(inputs(&others)).await.unwrap();
+    let turned = engine.embed_images(inputs(&turned)).await.unwrap();
+    let others = engine.embed_images(inputs(&others)).await.unwrap();
     assert_eq!(turned.len(), 8);
     // They were compressed one by one, so they are no more than near-duplicates.
     for a in &turned {
         for b in &turned {
-            assert!(cosine(a, b) >= 0.95, "{}", cosine(a, b));
+            assert!(
+                cosine_similarity(a, b) >= 0.95,
+                "{}",
+                cosine_similarity(a, b)
+            );
         }
         for other in &others {
-            assert!(cosine(a, other) < 0.9, "{}", cosine(a, other));
+            assert!(
+                cosine_similarity(a, other) < 0.9,
+                "{}",
+                cosine_similarity(a, other)
+            );
         }
     }
 }
 
 #[tokio::test]
 async fn reduced_decoding_keeps_the_vector() {
-    let _alone = alone_async().await;
-    let Some(large) = shared::folder("data/photos/large") else {
+    let _alone = run_alone_async().await;
+    let Some(large) = shared::shared_folder("data/photos/large") else {
         return;
     };
-    let engine = engine(&Settings::default());
+    let engine = start_engine(&Settings::default());
     let description = engine.description();
-    for (name, file) in shared::files(&large) {
-        let inputs = [description.short_side_wanted(), u32::MAX].map(|wanted| {
-            let (picture, _) = decode(&file, wanted, &Limits::default()).unwrap();
-            preprocess(description, &picture)
+    for (name, file) in shared::read_files(&large) {
+        let inputs = [description.min_short_side(), u32::MAX].map(|wanted| {
+            let (picture, _) = decode_image(&file, wanted, &Limits::default()).unwrap();
+            preprocess_image(description, &picture)
         });
-        let vectors = engine.embed(inputs.to_vec()).await.unwrap();
-        let similarity = cosine(&vectors[0], &vectors[1]);
+        let vectors = engine.embed_images(inputs.to_vec()).await.unwrap();
+        let similarity = cosine_similarity(&vectors[0], &vectors[1]);
         eprintln!("{name}: reduced against full, cosine {similarity:.5}");
         assert!(similarity >= 0.995, "{name}: {similarity}");
     }
@@ -164,11 +185,11 @@ async fn reduced_decoding_keeps_the_vector() {
 /// A device that computes something else is found out before it embeds anything.
 #[tokio::test]
 async fn another_golden_vector_is_refused() {
-    let _alone = alone_async().await;
+    let _alone = run_alone_async().await;
     let models = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("models");
     let folder = tempfile::tempdir().unwrap();
     let copy = |name: &str| {
-        let from = models.join(DEFAULT).join(name);
+        let from = models.join(DEFAULT_MODEL).join(name);
         std::fs::copy(from, folder.path().join(name)).unwrap();
     };
     copy("lookalike-mini.json");
@@ -176,10 +197,10 @@ async fn another_golden_vector_is_refused() {
     copy("golden.json");
     let load = || Model::load(folder.path().to_str().unwrap()).unwrap();
     let good = Engine::start(&load(), &Settings::default()).unwrap();
-    assert!((cosine(good.golden(), good.golden()) - 1.0).abs() < 1e-5);
+    assert!((cosine_similarity(good.golden(), good.golden()) - 1.0).abs() < 1e-5);
 
     let moved: Vec<f32> = good.golden().iter().rev().copied().collect();
-    let golden = Golden::new(&load().description().checksum, &moved);
+    let golden = GoldenFile::new(&load().description().checksum, &moved);
     let file = folder.path().join("golden.json");
     std::fs::write(&file, serde_json::to_string(&golden).unwrap()).unwrap();
     let error = Engine::start(&load(), &Settings::default()).unwrap_err();

@@ -7,25 +7,25 @@ use std::{
 
 use tokio::sync::{Mutex, MutexGuard};
 
-struct Counting;
+struct CountingAllocator;
 
 static LIVE: AtomicUsize = AtomicUsize::new(0);
 static PEAK: AtomicUsize = AtomicUsize::new(0);
 static ONE_AT_A_TIME: Mutex<()> = Mutex::const_new(());
 
 #[global_allocator]
-static ALLOCATOR: Counting = Counting;
+static ALLOCATOR: CountingAllocator = CountingAllocator;
 
 // SAFETY: everything is passed to the system's allocator unchanged; counting has no effect on it.
-unsafe impl GlobalAlloc for Counting {
+unsafe impl GlobalAlloc for CountingAllocator {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        count(layout.size());
+        count_allocation(layout.size());
         // SAFETY: the caller's promises are passed on.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
-        count(layout.size());
+        count_allocation(layout.size());
         // SAFETY: the caller's promises are passed on.
         unsafe { System.alloc_zeroed(layout) }
     }
@@ -37,22 +37,22 @@ unsafe impl GlobalAlloc for Counting {
     }
 }
 
-fn count(bytes: usize) {
+fn count_allocation(bytes: usize) {
     PEAK.fetch_max(LIVE.fetch_add(bytes, Relaxed) + bytes, Relaxed);
 }
 
 /// Keeps the other tests of this program away, so that only one's memory is counted.
-pub fn alone() -> MutexGuard<'static, ()> {
+pub fn run_alone() -> MutexGuard<'static, ()> {
     ONE_AT_A_TIME.blocking_lock()
 }
 
 /// The same for tests that await.
-pub async fn alone_async() -> MutexGuard<'static, ()> {
+pub async fn run_alone_async() -> MutexGuard<'static, ()> {
     ONE_AT_A_TIME.lock().await
 }
 
 /// What `work` allocated at its worst beyond what was there before, in bytes.
-pub fn peak_of<T>(work: impl FnOnce() -> T) -> (T, usize) {
+pub fn measure_peak<T>(work: impl FnOnce() -> T) -> (T, usize) {
     let before = LIVE.load(Relaxed);
     PEAK.store(before, Relaxed);
     let result = work();

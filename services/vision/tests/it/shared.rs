@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 /// A folder of the shared data, or `None` with a line that says so.
-pub fn folder(path: &str) -> Option<PathBuf> {
+pub fn shared_folder(path: &str) -> Option<PathBuf> {
     let folder = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared")).join(path);
     if folder.is_dir() {
         return Some(folder);
@@ -13,7 +13,7 @@ pub fn folder(path: &str) -> Option<PathBuf> {
 }
 
 /// Every file of a folder, by name, with its bytes.
-pub fn files(folder: &Path) -> Vec<(String, Vec<u8>)> {
+pub fn read_files(folder: &Path) -> Vec<(String, Vec<u8>)> {
     let mut files: Vec<_> = std::fs::read_dir(folder)
         .unwrap()
         .map(|entry| entry.unwrap().path())

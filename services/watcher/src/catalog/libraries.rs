@@ -3,23 +3,23 @@
 
 use std::path::Path;
 
-use lookalike_bus::{Counts, StreamPosition};
-use lookalike_proto::Library;
+use lookalike_bus::{FileCounts, StreamPosition};
+use lookalike_proto::LibraryName;
 use rusqlite::params;
 
-use super::{Catalog, LibraryKey, Result, State};
-use crate::disk::Identity;
+use super::{Catalog, FileState, LibraryKey, Result};
+use crate::disk::FolderIdentity;
 
 /// What the catalog keeps of a library.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Root {
+pub struct LibraryRecord {
     /// The root folder when known files were last seen below it.
-    pub identity: Option<Identity>,
+    pub root_identity: Option<FolderIdentity>,
     /// Behind which outcome reading goes on.
     pub outcomes_read: Option<StreamPosition>,
     /// How often the library was held with this catalog; what the index held was taken over
     /// before the first time.
-    pub turns: u64,
+    pub lease_epoch: u64,
 }
 
 impl Catalog {
@@ -27,7 +27,7 @@ impl Catalog {
     ///
     /// # Errors
     /// When SQLite can't.
-    pub fn library(&self, library: &Library) -> Result<LibraryKey> {
+    pub fn library_key(&self, library: &LibraryName) -> Result<LibraryKey> {
         self.db.execute(
             "INSERT OR IGNORE INTO libraries (name) VALUES (?1)",
             [library.as_str()],
@@ -37,7 +37,7 @@ impl Catalog {
             [library.as_str()],
             |row| row.get(0),
         )?;
-        for state in State::ALL {
+        for state in FileState::ALL {
             self.db.execute(
                 "INSERT OR IGNORE INTO counts (library, state, files) VALUES (?1, ?2, 0)",
                 params![key, state as i64],
@@ -70,16 +70,16 @@ impl Catalog {
     ///
     /// # Errors
     /// When SQLite can't.
-    pub fn root(&self, library: LibraryKey) -> Result<Root> {
+    pub fn library_record(&self, library: LibraryKey) -> Result<LibraryRecord> {
         let sql = "SELECT root_device, root_inode, outcomes_created, outcomes_sequence, \
                    root_born_ns, turns FROM libraries WHERE key = ?1";
         let mut statement = self.db.prepare_cached(sql)?;
         Ok(statement.query_row([library], |row| {
             let identity = (row.get::<_, Option<i64>>(0)?, row.get::<_, Option<i64>>(1)?);
             let read = (row.get::<_, Option<i64>>(2)?, row.get::<_, Option<i64>>(3)?);
-            Ok(Root {
-                identity: match identity {
-                    (Some(device), Some(inode)) => Some(Identity {
+            Ok(LibraryRecord {
+                root_identity: match identity {
+                    (Some(device), Some(inode)) => Some(FolderIdentity {
                         device: device as u64,
                         inode: inode as u64,
                         born_ns: row.get::<_, Option<i64>>(4)?.unwrap_or(0),
@@ -93,7 +93,7 @@ impl Catalog {
                     }),
                     _ => None,
                 },
-                turns: row.get::<_, i64>(5)? as u64,
+                lease_epoch: row.get::<_, i64>(5)? as u64,
             })
         })?)
     }
@@ -102,7 +102,7 @@ impl Catalog {
     ///
     /// # Errors
     /// When SQLite can't.
-    pub fn set_root_identity(&self, library: LibraryKey, root: Identity) -> Result<()> {
+    pub fn set_root_identity(&self, library: LibraryKey, root: FolderIdentity) -> Result<()> {
         let sql = "UPDATE libraries SET root_device = ?2, root_inode = ?3, root_born_ns = ?4 \
                    WHERE key = ?1";
         let values = params![library, root.device as i64, root.inode as i64, root.born_ns];
@@ -126,7 +126,7 @@ impl Catalog {
     ///
     /// # Errors
     /// When SQLite can't.
-    pub fn count_turn(&self, library: LibraryKey) -> Result<()> {
+    pub fn increment_lease_epoch(&self, library: LibraryKey) -> Result<()> {
         let sql = "UPDATE libraries SET turns = turns + 1 WHERE key = ?1";
         self.db.prepare_cached(sql)?.execute([library])?;
         Ok(())
@@ -136,7 +136,7 @@ impl Catalog {
     ///
     /// # Errors
     /// When SQLite can't.
-    pub fn identity(&self) -> Result<u32> {
+    pub fn catalog_id(&self) -> Result<u32> {
         let known: u32 = self
             .db
             .pragma_query_value(None, "application_id", |row| row.get::<_, i32>(0))?
@@ -153,8 +153,8 @@ impl Catalog {
     ///
     /// # Errors
     /// When SQLite can't.
-    pub fn counts(&self, library: LibraryKey) -> Result<Counts> {
-        let mut counts = Counts::default();
+    pub fn file_counts(&self, library: LibraryKey) -> Result<FileCounts> {
+        let mut counts = FileCounts::default();
         let mut statement = self
             .db
             .prepare_cached("SELECT state, files FROM counts WHERE library = ?1")?;
@@ -164,11 +164,11 @@ impl Catalog {
         for row in rows {
             let (state, files) = row?;
             let files = files as u64;
-            match State::from_i64(state) {
-                State::InFlight => counts.in_flight = files,
-                State::Indexed => counts.indexed = files,
-                State::Failed => counts.failed = files,
-                State::Ignored | State::Discarded => counts.ignored += files,
+            match FileState::from_i64(state) {
+                FileState::InFlight => counts.in_flight = files,
+                FileState::Indexed => counts.indexed = files,
+                FileState::Failed => counts.failed = files,
+                FileState::Ignored | FileState::Discarded => counts.ignored += files,
             }
             counts.on_disk += files;
         }

@@ -11,7 +11,7 @@ impl Catalog {
     ///
     /// # Errors
     /// When SQLite can't.
-    pub fn keep_outcome(&self, outcome: &Outcome, confirmed_ns: i64) -> Result<()> {
+    pub fn store_last_outcome(&self, outcome: &Outcome, confirmed_ns: i64) -> Result<()> {
         let sql = "INSERT OR REPLACE INTO lives (id, outcome, confirmed_ns) VALUES (?1, ?2, ?3)";
         let bytes = outcome.encode();
         let values = params![outcome.image_id.as_bytes(), &bytes[..], confirmed_ns];

@@ -4,12 +4,12 @@ use lookalike_proto::{ContentHash, Generation, ImageId};
 use rusqlite::types::Value;
 
 use super::LibraryKey;
-use crate::disk::Facts;
+use crate::disk::FileStat;
 
 /// What became of a file, as far as the watcher knows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(i64)]
-pub enum State {
+pub enum FileState {
     /// Seen, and its newest generation is not answered yet.
     InFlight = 0,
     /// In the index.
@@ -22,7 +22,7 @@ pub enum State {
     Discarded = 4,
 }
 
-impl State {
+impl FileState {
     /// Every state.
     pub const ALL: [Self; 5] = [
         Self::InFlight,
@@ -33,12 +33,12 @@ impl State {
     ];
 
     /// Whether the index is to hold no row of such a file, whatever is in it.
-    pub fn is_left_out(self) -> bool {
+    pub fn is_excluded(self) -> bool {
         matches!(self, Self::Ignored | Self::Discarded)
     }
 
     /// The word in lists and metrics.
-    pub fn word(self) -> &'static str {
+    pub fn as_str(self) -> &'static str {
         match self {
             Self::InFlight => "in_flight",
             Self::Indexed => "indexed",
@@ -57,7 +57,7 @@ impl State {
 
 /// One image.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Row {
+pub struct CatalogRow {
     /// Its id, for good.
     pub id: ImageId,
     /// The library it lies in.
@@ -67,29 +67,29 @@ pub struct Row {
     /// The file's name.
     pub name: Vec<u8>,
     /// It lies there; else it is gone, and either looked for elsewhere or being removed.
-    pub present: bool,
+    pub is_present: bool,
     /// When it was found to be gone; 0 while it is there.
     pub missing_since_ns: i64,
     /// The index was told (or is to be told) to remove it.
-    pub removing: bool,
+    pub is_removing: bool,
     /// What the disk said last.
-    pub facts: Facts,
+    pub stat: FileStat,
     /// What became of it.
-    pub state: State,
+    pub state: FileState,
     /// Why it failed or is ignored.
     pub code: String,
     /// … in one sentence.
     pub detail: String,
     /// When the state was entered.
-    pub since_ns: i64,
+    pub state_since_ns: i64,
     /// Of the newest observation.
     pub generation: Generation,
     /// When that was made.
     pub observed_ns: i64,
     /// The newest generation has to be sent (again).
-    pub unsent: bool,
+    pub is_unsent: bool,
     /// … but not before.
-    pub not_before_ns: i64,
+    pub send_after_ns: i64,
     /// How often it was sent again because the disk showed something else.
     pub retries: u32,
     /// The generation under way; none: `Generation::NONE`.
@@ -99,34 +99,34 @@ pub struct Row {
     /// When the generation under way was sent.
     pub sent_ns: i64,
     /// When the stream that stored it was made.
-    pub sent_created: i64,
+    pub stream_created_ns: i64,
     /// Its number in that stream; 0 until JetStream answered.
-    pub sent_sequence: u64,
+    pub stream_sequence: u64,
     /// The newest generation that was answered.
     pub confirmed: Generation,
     /// BLAKE3 of the bytes, once an outcome told it.
     pub content_hash: Option<ContentHash>,
     /// An event of it was handed out once, so the index may hold a row of it.
-    pub told: bool,
+    pub was_sent: bool,
     /// When it was first seen; 0 where that was before this was kept.
     pub first_seen_ns: i64,
 }
 
-impl Row {
+impl CatalogRow {
     /// The path below the root.
     pub fn path(&self) -> Vec<u8> {
-        join(&self.dir, &self.name)
+        join_path(&self.dir, &self.name)
     }
 
     /// Whether the index is to hold a row of it, or to be told to remove it. A vanished image is
     /// neither yet: it may turn up elsewhere.
-    pub fn is_to_be_told(&self) -> bool {
-        self.present || self.removing
+    pub fn is_sendable(&self) -> bool {
+        self.is_present || self.is_removing
     }
 }
 
 /// A name below a folder, which is empty for the root.
-pub fn join(dir: &[u8], name: &[u8]) -> Vec<u8> {
+pub fn join_path(dir: &[u8], name: &[u8]) -> Vec<u8> {
     if dir.is_empty() {
         name.to_vec()
     } else {
@@ -140,8 +140,8 @@ pub(super) const COLUMNS: &str = "id, library, dir, name, present, missing_since
     sent_sequence, confirmed, content_hash, told, first_seen_ns";
 
 /// Hands the row's values, in the order of [`COLUMNS`], to `run`.
-pub(super) fn values<T>(
-    row: &Row,
+pub(super) fn with_row_values<T>(
+    row: &CatalogRow,
     run: impl FnOnce(rusqlite::ParamsFromIter<Vec<Value>>) -> rusqlite::Result<T>,
 ) -> rusqlite::Result<T> {
     // SQLite's integers are signed; the unsigned ones are kept bit by bit.
@@ -151,50 +151,50 @@ pub(super) fn values<T>(
         Value::Integer(row.library),
         Value::Blob(row.dir.clone()),
         Value::Blob(row.name.clone()),
-        int(row.present.into()),
+        int(row.is_present.into()),
         Value::Integer(row.missing_since_ns),
-        int(row.removing.into()),
-        int(row.facts.size),
-        Value::Integer(row.facts.mtime_ns),
-        Value::Integer(row.facts.ctime_ns),
-        int(row.facts.device),
-        int(row.facts.inode),
-        Value::Integer(row.facts.born_ns),
+        int(row.is_removing.into()),
+        int(row.stat.size),
+        Value::Integer(row.stat.mtime_ns),
+        Value::Integer(row.stat.ctime_ns),
+        int(row.stat.device),
+        int(row.stat.inode),
+        Value::Integer(row.stat.born_ns),
         Value::Integer(row.state as i64),
         Value::Text(row.code.clone()),
         Value::Text(row.detail.clone()),
-        Value::Integer(row.since_ns),
+        Value::Integer(row.state_since_ns),
         int(row.generation.get()),
         Value::Integer(row.observed_ns),
-        int(row.unsent.into()),
-        Value::Integer(row.not_before_ns),
+        int(row.is_unsent.into()),
+        Value::Integer(row.send_after_ns),
         int(row.retries.into()),
         int(row.in_flight.get()),
         int(row.attempt.into()),
         Value::Integer(row.sent_ns),
-        Value::Integer(row.sent_created),
-        int(row.sent_sequence),
+        Value::Integer(row.stream_created_ns),
+        int(row.stream_sequence),
         int(row.confirmed.get()),
         row.content_hash
             .map_or(Value::Null, |hash| Value::Blob(hash.as_bytes().to_vec())),
-        int(row.told.into()),
+        int(row.was_sent.into()),
         Value::Integer(row.first_seen_ns),
     ]))
 }
 
-pub(super) fn read(row: &rusqlite::Row<'_>) -> rusqlite::Result<Row> {
+pub(super) fn read_row(row: &rusqlite::Row<'_>) -> rusqlite::Result<CatalogRow> {
     let int = |index: usize| row.get::<_, i64>(index).map(|value| value as u64);
     let small = |index: usize| int(index).map(|value| u32::try_from(value).unwrap_or(u32::MAX));
     let generation = |index: usize| int(index).map(Generation::from_u64);
-    Ok(Row {
+    Ok(CatalogRow {
         id: ImageId::from_bytes(row.get(0)?),
         library: row.get(1)?,
         dir: row.get(2)?,
         name: row.get(3)?,
-        present: int(4)? != 0,
+        is_present: int(4)? != 0,
         missing_since_ns: row.get(5)?,
-        removing: int(6)? != 0,
-        facts: Facts {
+        is_removing: int(6)? != 0,
+        stat: FileStat {
             size: int(7)?,
             mtime_ns: row.get(8)?,
             ctime_ns: row.get(9)?,
@@ -202,25 +202,25 @@ pub(super) fn read(row: &rusqlite::Row<'_>) -> rusqlite::Result<Row> {
             inode: int(11)?,
             born_ns: row.get(12)?,
         },
-        state: State::from_i64(row.get(13)?),
+        state: FileState::from_i64(row.get(13)?),
         code: row.get(14)?,
         detail: row.get(15)?,
-        since_ns: row.get(16)?,
+        state_since_ns: row.get(16)?,
         generation: generation(17)?,
         observed_ns: row.get(18)?,
-        unsent: int(19)? != 0,
-        not_before_ns: row.get(20)?,
+        is_unsent: int(19)? != 0,
+        send_after_ns: row.get(20)?,
         retries: small(21)?,
         in_flight: generation(22)?,
         attempt: small(23)?,
         sent_ns: row.get(24)?,
-        sent_created: row.get(25)?,
-        sent_sequence: int(26)?,
+        stream_created_ns: row.get(25)?,
+        stream_sequence: int(26)?,
         confirmed: generation(27)?,
         content_hash: row
             .get::<_, Option<[u8; 32]>>(28)?
             .map(ContentHash::from_bytes),
-        told: int(29)? != 0,
+        was_sent: int(29)? != 0,
         first_seen_ns: row.get(30)?,
     })
 }

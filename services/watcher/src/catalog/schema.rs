@@ -4,7 +4,7 @@
 pub const VERSION: i64 = 3;
 
 /// Makes everything. Paths are the file system's bytes; `dir` is empty for the root itself.
-/// States are those of `State`. The counts are kept by triggers, so that they are right within
+/// States are those of `FileState`. The counts are kept by triggers, so that they are right within
 /// the very transaction that changes a row.
 pub const CREATE: &str = "
 BEGIN;

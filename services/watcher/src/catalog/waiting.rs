@@ -2,11 +2,11 @@
 
 use rusqlite::params;
 
-use super::{Catalog, LibraryKey, Result, Row};
+use super::{Catalog, CatalogRow, LibraryKey, Result};
 
 /// No wait that the keeper writes down is longer than this: one that seems to be was written
 /// before the clock was set back, and is over.
-const LONGEST_WAIT_NS: i64 = 120_000_000_000;
+const MAX_SEND_DELAY_NS: i64 = 120_000_000_000;
 
 impl Catalog {
     /// Rows of these libraries that must be sent, may be sent now, and have nothing under way;
@@ -15,24 +15,29 @@ impl Catalog {
     ///
     /// # Errors
     /// When SQLite can't.
-    pub fn outbox(&self, held: &[LibraryKey], now_ns: i64, limit: usize) -> Result<Vec<Row>> {
-        let again = self.outbox_where("retries > 0", "not_before_ns", held, now_ns, limit)?;
+    pub fn outbox_rows(
+        &self,
+        held: &[LibraryKey],
+        now_ns: i64,
+        limit: usize,
+    ) -> Result<Vec<CatalogRow>> {
+        let again = self.outbox_rows_where("retries > 0", "not_before_ns", held, now_ns, limit)?;
         let share = limit.div_ceil(8).min(again.len());
         let first = "retries = 0";
-        let mut rows = self.outbox_where(first, "generation", held, now_ns, limit - share)?;
+        let mut rows = self.outbox_rows_where(first, "generation", held, now_ns, limit - share)?;
         let room = limit - rows.len();
         rows.extend(again.into_iter().take(room));
         Ok(rows)
     }
 
-    fn outbox_where(
+    fn outbox_rows_where(
         &self,
         which: &str,
         order: &str,
         held: &[LibraryKey],
         now_ns: i64,
         limit: usize,
-    ) -> Result<Vec<Row>> {
+    ) -> Result<Vec<CatalogRow>> {
         // What was put off always has a time; saying so lets SQLite see which index will do.
         let delayed = if order == "not_before_ns" {
             "AND not_before_ns > 0"
@@ -43,17 +48,17 @@ impl Catalog {
             "unsent = 1 AND in_flight = 0 AND {which} {delayed} \
              AND (not_before_ns <= ?1 OR not_before_ns > ?2) \
              AND library IN ({}) ORDER BY {order} LIMIT ?3",
-            list(held)
+            sql_list(held)
         );
-        let too_far = now_ns.saturating_add(LONGEST_WAIT_NS);
-        self.many(&condition, params![now_ns, too_far, limit as i64])
+        let too_far = now_ns.saturating_add(MAX_SEND_DELAY_NS);
+        self.find_rows(&condition, params![now_ns, too_far, limit as i64])
     }
 
     /// When the next row of the outbox that has to wait may be sent.
     ///
     /// # Errors
     /// When SQLite can't.
-    pub fn outbox_next_ns(&self, now_ns: i64) -> Result<Option<i64>> {
+    pub fn next_send_ns(&self, now_ns: i64) -> Result<Option<i64>> {
         // `> 0` lets SQLite see that the index of the delayed ones will do.
         let sql = "SELECT min(not_before_ns) FROM images WHERE unsent = 1 AND in_flight = 0 \
                    AND not_before_ns > 0 AND not_before_ns > ?1";
@@ -67,10 +72,10 @@ impl Catalog {
     ///
     /// # Errors
     /// When SQLite can't.
-    pub fn in_flight(&self, held: Option<&[LibraryKey]>) -> Result<usize> {
+    pub fn count_in_flight(&self, held: Option<&[LibraryKey]>) -> Result<usize> {
         // All of them are counted in the index alone.
         let which = held.map_or_else(String::new, |held| {
-            format!(" AND library IN ({})", list(held))
+            format!(" AND library IN ({})", sql_list(held))
         });
         let sql = format!("SELECT count(*) FROM images WHERE in_flight <> 0{which}");
         Ok(self
@@ -84,8 +89,13 @@ impl Catalog {
     ///
     /// # Errors
     /// When SQLite can't.
-    pub fn overdue(&self, before_ns: i64, now_ns: i64, limit: usize) -> Result<Vec<Row>> {
-        self.many(
+    pub fn overdue_rows(
+        &self,
+        before_ns: i64,
+        now_ns: i64,
+        limit: usize,
+    ) -> Result<Vec<CatalogRow>> {
+        self.find_rows(
             "in_flight <> 0 AND (sent_ns < ?1 OR sent_ns > ?2) ORDER BY sent_ns LIMIT ?3",
             params![before_ns, now_ns, limit as i64],
         )
@@ -97,13 +107,13 @@ impl Catalog {
     ///
     /// # Errors
     /// When SQLite can't.
-    pub fn vanished(
+    pub fn missing_rows(
         &self,
         library: LibraryKey,
         after: (i64, i64),
         before_ns: i64,
         limit: usize,
-    ) -> Result<Vec<(i64, Row)>> {
+    ) -> Result<Vec<(i64, CatalogRow)>> {
         let sql = "SELECT number FROM images WHERE library = ?1 AND present = 0 AND removing = 0 \
                    AND missing_since_ns >= ?2 AND missing_since_ns < ?4 \
                    AND (missing_since_ns > ?2 OR number > ?3) \
@@ -114,7 +124,7 @@ impl Catalog {
         let mut vanished = Vec::new();
         for number in numbers {
             let number: i64 = number?;
-            let row = self.one("number = ?1", [number])?;
+            let row = self.find_row("number = ?1", [number])?;
             vanished.extend(row.map(|row| (number, row)));
         }
         Ok(vanished)
@@ -124,7 +134,7 @@ impl Catalog {
     ///
     /// # Errors
     /// When SQLite can't.
-    pub fn vanished_count(&self, library: LibraryKey, before_ns: i64) -> Result<u64> {
+    pub fn count_missing(&self, library: LibraryKey, before_ns: i64) -> Result<u64> {
         let sql = "SELECT count(*) FROM images WHERE library = ?1 AND present = 0 \
                    AND removing = 0 AND missing_since_ns < ?2";
         let mut statement = self.db.prepare_cached(sql)?;
@@ -136,19 +146,19 @@ impl Catalog {
     ///
     /// # Errors
     /// When SQLite can't.
-    pub fn first_vanished_ns(&self, library: LibraryKey) -> Result<Option<i64>> {
-        self.vanished_ns("min", library)
+    pub fn first_missing_ns(&self, library: LibraryKey) -> Result<Option<i64>> {
+        self.query_missing_ns("min", library)
     }
 
     /// When the last of the vanished files of a library vanished.
     ///
     /// # Errors
     /// When SQLite can't.
-    pub fn last_vanished_ns(&self, library: LibraryKey) -> Result<Option<i64>> {
-        self.vanished_ns("max", library)
+    pub fn last_missing_ns(&self, library: LibraryKey) -> Result<Option<i64>> {
+        self.query_missing_ns("max", library)
     }
 
-    fn vanished_ns(&self, which: &str, library: LibraryKey) -> Result<Option<i64>> {
+    fn query_missing_ns(&self, which: &str, library: LibraryKey) -> Result<Option<i64>> {
         let sql = format!(
             "SELECT {which}(missing_since_ns) FROM images WHERE library = ?1 AND present = 0 \
              AND removing = 0"
@@ -161,7 +171,7 @@ impl Catalog {
     ///
     /// # Errors
     /// When SQLite can't.
-    pub fn date_vanished_back(&self, library: LibraryKey, ns: i64) -> Result<()> {
+    pub fn cap_missing_since(&self, library: LibraryKey, ns: i64) -> Result<()> {
         let sql = "UPDATE images SET missing_since_ns = ?2 WHERE library = ?1 AND present = 0 \
                    AND removing = 0 AND missing_since_ns > ?2";
         let mut statement = self.db.prepare_cached(sql)?;
@@ -173,7 +183,7 @@ impl Catalog {
     ///
     /// # Errors
     /// When SQLite can't.
-    pub fn forget_half_published(&self) -> Result<usize> {
+    pub fn reset_half_published(&self) -> Result<usize> {
         Ok(self.db.execute(
             "UPDATE images SET in_flight = 0, unsent = (present = 1 OR removing = 1) \
              WHERE in_flight <> 0 AND sent_sequence = 0",
@@ -183,7 +193,7 @@ impl Catalog {
 }
 
 /// Numbers of our own making, so nothing needs quoting.
-fn list(keys: &[LibraryKey]) -> String {
+fn sql_list(keys: &[LibraryKey]) -> String {
     let keys: Vec<String> = keys.iter().map(LibraryKey::to_string).collect();
     keys.join(", ")
 }

@@ -3,98 +3,98 @@
 
 use std::os::unix::ffi::OsStrExt as _;
 
-use super::scans::{Extent, OpenFolder, Scan, ToEnter};
+use super::scans::{OpenFolder, PendingFolder, Scan, ScanScope};
 use super::{Keeper, Now};
 use crate::catalog;
-use crate::disk::{self, Identity, Thing};
+use crate::disk::{self, FileKind, FolderIdentity};
 use crate::filesystem;
-use crate::ignore_files::Rules;
-use crate::rules::{self, Ignored};
+use crate::ignore_files::IgnoreRules;
+use crate::rules::{self, IgnoreReason};
 
 type Result<T> = std::result::Result<T, catalog::Error>;
 
 /// Files of a folder compared in one step.
-const FILES_A_STEP: usize = 256;
+const FILES_PER_STEP: usize = 256;
 
 /// Known files looked for in a root that is another folder than before.
-const PROOFS: usize = 256;
+const MAX_PROOF_FILES: usize = 256;
 
 impl Keeper {
     /// Does one step of the scan that goes first; false where there is none.
     pub(super) fn step_scan(&mut self, now: Now) -> Result<bool> {
-        let Some(mut scan) = self.scans.next() else {
+        let Some(mut scan) = self.scans.pop_next_scan() else {
             return Ok(false);
         };
-        if !self.step(&mut scan, now)? {
-            self.scans.put_back(scan);
+        if !self.advance_scan(&mut scan, now)? {
+            self.scans.put_scan_back(scan);
         }
         Ok(true)
     }
 
     /// One step; true when the scan is finished.
-    fn step(&mut self, scan: &mut Scan, now: Now) -> Result<bool> {
+    fn advance_scan(&mut self, scan: &mut Scan, now: Now) -> Result<bool> {
         let library = scan.library;
         let key = self.libraries[library].key;
-        if !scan.begun {
+        if !scan.has_begun {
             return self.begin_scan(scan, now);
         }
-        if let Some(open) = scan.open.take() {
-            scan.open = self.compare_some(scan, open, now)?;
+        if let Some(open) = scan.open_folder.take() {
+            scan.open_folder = self.compare_entries(scan, open, now)?;
             return Ok(false);
         }
-        if let Some(folder) = scan.folders.pop() {
-            scan.unseen.remove(&folder.path);
-            scan.open = self.open_folder(scan, folder, now)?;
+        if let Some(folder) = scan.pending_folders.pop() {
+            scan.unvisited_folders.remove(&folder.path);
+            scan.open_folder = self.open_folder(scan, folder, now)?;
             return Ok(false);
         }
-        scan.gone.extend(scan.unseen.drain());
+        scan.missing_folders.extend(scan.unvisited_folders.drain());
         // Folders with known files that were not met: gone, or not to be entered any more.
-        if let Some(folder) = scan.gone.pop() {
-            for name in self.catalog.names_in(key, &folder)? {
-                self.observe(library, &catalog::join(&folder, &name), false, now)?;
+        if let Some(folder) = scan.missing_folders.pop() {
+            for name in self.catalog.file_names_in(key, &folder)? {
+                self.observe_path(library, &catalog::join_path(&folder, &name), false, now)?;
             }
             return Ok(false);
         }
-        if scan.is_whole() {
-            self.finish_whole(scan, now)?;
+        if scan.is_full() {
+            self.finish_full_scan(scan, now)?;
         }
         Ok(true)
     }
 
-    fn finish_whole(&mut self, scan: &mut Scan, now: Now) -> Result<()> {
+    fn finish_full_scan(&mut self, scan: &mut Scan, now: Now) -> Result<()> {
         let library = scan.library;
-        self.end_round(scan, now);
-        self.account(scan)?;
-        self.brake_after_scan(library, now)?;
+        self.end_watch_round(scan, now);
+        self.verify_file_count(scan)?;
+        self.apply_confirmation(library, now)?;
         let held = &mut self.libraries[library];
         held.scanned_once = true;
-        held.is_compared = true;
+        held.is_fully_scanned = true;
         // What takes long is not begun again at once.
         let took = now.mono.saturating_duration_since(scan.begun_at);
         held.next_rescan = held.next_rescan.max(now.mono + took);
-        if !held.met_unreadable {
-            self.recover(library, "unreadable");
+        if !held.saw_unreadable {
+            self.clear_degraded(library, "unreadable");
         }
         Ok(())
     }
 
     /// Promise 8, against the disk: the files that were met are those that are accounted for.
     /// Where something changed or could not be read meanwhile, this comparison tells nothing.
-    fn account(&mut self, scan: &Scan) -> Result<()> {
+    fn verify_file_count(&mut self, scan: &Scan) -> Result<()> {
         let held = &self.libraries[scan.library];
-        let is_peaceful = held.observed == scan.observed_before
-            && !held.met_unreadable
-            && !self.settling.holds_any_of(scan.library);
+        let is_peaceful = held.observation_count == scan.observations_before
+            && !held.saw_unreadable
+            && !self.settling.contains_library(scan.library);
         if is_peaceful {
-            let on_disk = self.catalog.counts(held.key)?.on_disk;
-            let difference = scan.met as i64 - on_disk as i64;
+            let on_disk = self.catalog.file_counts(held.key)?.on_disk;
+            let difference = scan.file_count as i64 - on_disk as i64;
             if difference != 0 {
                 tracing::error!(
-                    library = %held.name, met = scan.met, on_disk,
+                    library = %held.name, met = scan.file_count, on_disk,
                     "the files of a library are not all accounted for"
                 );
             }
-            crate::metrics::UNACCOUNTED
+            crate::metrics::UNACCOUNTED_FILES
                 .with_label_values(&[held.name.as_str()])
                 .set(difference);
             debug_assert_eq!(
@@ -109,38 +109,47 @@ impl Keeper {
     fn begin_scan(&mut self, scan: &mut Scan, now: Now) -> Result<bool> {
         let library = scan.library;
         let key = self.libraries[library].key;
-        self.scans.begin(scan, now);
-        scan.observed_before = self.libraries[library].observed;
-        match scan.extent.clone() {
-            Extent::Whole => {
-                if !self.check_root(library, now)? {
+        self.scans.begin_scan(scan, now);
+        scan.observations_before = self.libraries[library].observation_count;
+        match scan.scope.clone() {
+            ScanScope::Full => {
+                if !self.verify_root(library, now)? {
                     self.libraries[library].scanned_once = true;
-                    self.libraries[library].watching.watches.drop_all();
+                    self.libraries[library].watch_schedule.watches.remove_all();
                     return Ok(true);
                 }
-                scan.round = self.libraries[library].watching.watches.begin_round();
-                scan.folders.push(ToEnter {
+                scan.watch_round = self.libraries[library].watch_schedule.watches.begin_round();
+                scan.pending_folders.push(PendingFolder {
                     path: Vec::new(),
-                    above: Some(Rules::default()),
+                    parent_rules: Some(IgnoreRules::default()),
                 });
-                scan.unseen.extend(self.catalog.folders_below(key, b"")?);
+                scan.unvisited_folders
+                    .extend(self.catalog.folders_at_and_below(key, b"")?);
             }
-            Extent::Unwatched => {
-                if !self.root_is_there(library) {
+            ScanScope::Unwatched => {
+                if !self.is_root_present(library) {
                     return Ok(true);
                 }
-                for folder in self.libraries[library].watching.watches.unwatched() {
-                    scan.enter(folder);
+                for folder in self.libraries[library]
+                    .watch_schedule
+                    .watches
+                    .unwatched_folders()
+                {
+                    scan.push_folder(folder);
                 }
             }
-            Extent::Below(start) => {
-                if !self.root_is_there(library) {
+            ScanScope::Below(start) => {
+                if !self.is_root_present(library) {
                     return Ok(true);
                 }
-                if matches!(self.look(library, &start), Ok(Some(Thing::Folder))) {
-                    scan.enter(start.clone());
+                if matches!(
+                    self.stat_below_root(library, &start),
+                    Ok(Some(FileKind::Folder))
+                ) {
+                    scan.push_folder(start.clone());
                 }
-                scan.unseen.extend(self.catalog.folders_below(key, &start)?);
+                scan.unvisited_folders
+                    .extend(self.catalog.folders_at_and_below(key, &start)?);
             }
         }
         Ok(false)
@@ -148,25 +157,25 @@ impl Keeper {
 
     /// Whether the root can be compared: it is the folder it was, or proves to hold what the
     /// known files are. Says so if not.
-    fn check_root(&mut self, library: usize, now: Now) -> Result<bool> {
-        self.libraries[library].met_unreadable = false;
-        let Some(there) = Identity::of(&self.libraries[library].root) else {
-            self.root_is_missing(library, now);
+    fn verify_root(&mut self, library: usize, now: Now) -> Result<bool> {
+        self.libraries[library].saw_unreadable = false;
+        let Some(there) = FolderIdentity::from_path(&self.libraries[library].root) else {
+            self.report_root_missing(library, now);
             return Ok(false);
         };
-        let known = self.libraries[library].identity;
-        let mount = filesystem::mount(&self.libraries[library].root);
-        let is_proven = known.is_some_and(|known| known.is(&there))
-            && self.libraries[library].is_of_mount(&there, mount);
-        if !is_proven && !self.holds_known_files(library)? {
-            self.root_is_missing(library, now);
+        let known = self.libraries[library].root_identity;
+        let mount = filesystem::mount_id(&self.libraries[library].root);
+        let is_proven = known.is_some_and(|known| known.is_same_folder(&there))
+            && self.libraries[library].is_on_same_mount(&there, mount);
+        if !is_proven && !self.contains_known_files(library)? {
+            self.report_root_missing(library, now);
             return Ok(false);
         }
-        self.libraries[library].mount = mount;
+        self.libraries[library].mount_id = mount;
         if known != Some(there) {
-            self.set_identity(library, there)?;
+            self.set_root_identity(library, there)?;
         }
-        self.recover(library, "root_missing");
+        self.clear_degraded(library, "root_missing");
         Ok(true)
     }
 
@@ -176,25 +185,25 @@ impl Keeper {
     ///
     /// Where no folder was seen before, somebody chose this one, and what was known of another
     /// one is no proof against it; but rows that were taken over from the index tell of this one.
-    fn holds_known_files(&self, library: usize) -> Result<bool> {
+    fn contains_known_files(&self, library: usize) -> Result<bool> {
         let held = &self.libraries[library];
-        let mut rows = self.catalog.sample(held.key, PROOFS)?;
-        if held.identity.is_none() {
-            rows.retain(|row| row.facts.are_second_hand());
+        let mut rows = self.catalog.sample_rows(held.key, MAX_PROOF_FILES)?;
+        if held.root_identity.is_none() {
+            rows.retain(|row| row.stat.is_from_index());
         }
-        let is_there = |row: &catalog::Row| {
+        let is_there = |row: &catalog::CatalogRow| {
             matches!(
-                disk::look(&self.full_path(library, &row.path())),
-                Ok(Some(Thing::File(facts) | Thing::Other { facts, .. })) if facts.fits(&row.facts)
+                disk::stat_path(&self.full_path(library, &row.path())),
+                Ok(Some(FileKind::File(stat) | FileKind::Other { stat, .. })) if stat.matches_index_stat(&row.stat)
             )
         };
         Ok(rows.is_empty() || rows.iter().any(is_there))
     }
 
-    fn set_identity(&mut self, library: usize, identity: Identity) -> Result<()> {
+    fn set_root_identity(&mut self, library: usize, identity: FolderIdentity) -> Result<()> {
         let held = &mut self.libraries[library];
         self.catalog.set_root_identity(held.key, identity)?;
-        held.identity = Some(identity);
+        held.root_identity = Some(identity);
         Ok(())
     }
 
@@ -203,26 +212,29 @@ impl Keeper {
     fn open_folder(
         &mut self,
         scan: &mut Scan,
-        folder: ToEnter,
+        folder: PendingFolder,
         now: Now,
     ) -> Result<Option<OpenFolder>> {
-        let ToEnter { path, above } = folder;
+        let PendingFolder {
+            path,
+            parent_rules: above,
+        } = folder;
         let library = scan.library;
         let key = self.libraries[library].key;
         let rules = match above {
             Some(above) => {
-                let under_way = scan.extent != Extent::Unwatched;
-                self.rules_in(library, &path, &above, under_way, now)
+                let under_way = scan.scope != ScanScope::Unwatched;
+                self.read_folder_rules(library, &path, &above, under_way, now)
             }
-            None => match self.enters(library, &path, now) {
+            None => match self.rules_if_entered(library, &path, now) {
                 Some(rules) => rules,
                 None => {
                     // It is not entered any more: what is known in it leaves the index.
                     self.libraries[library]
-                        .watching
+                        .watch_schedule
                         .watches
-                        .release_below(&path);
-                    scan.gone.push(path);
+                        .remove_watches_below(&path);
+                    scan.missing_folders.push(path);
                     return Ok(None);
                 }
             },
@@ -230,49 +242,54 @@ impl Keeper {
         self.watch_folder(scan, &path, now);
         match std::fs::read_dir(self.full_path(library, &path)) {
             Ok(entries) => {
-                let known = self.catalog.known_in(key, &path)?;
+                let known = self.catalog.files_in(key, &path)?;
                 Ok(Some(OpenFolder {
                     path,
                     rules,
                     entries,
-                    known,
+                    unmatched: known,
                 }))
             }
-            Err(error) if disk::is_gone(&error) => {
+            Err(error) if disk::is_not_found(&error) => {
                 self.libraries[library]
-                    .watching
+                    .watch_schedule
                     .watches
-                    .release_below(&path);
-                if scan.extent == Extent::Unwatched {
+                    .remove_watches_below(&path);
+                if scan.scope == ScanScope::Unwatched {
                     // Nobody else may tell of what lay below.
-                    scan.unseen.extend(self.catalog.folders_below(key, &path)?);
+                    scan.unvisited_folders
+                        .extend(self.catalog.folders_at_and_below(key, &path)?);
                 }
-                scan.gone.push(path);
+                scan.missing_folders.push(path);
                 Ok(None)
             }
             Err(error) => {
                 // It can't be read, which says nothing of what lies in it.
-                scan.unseen.retain(|below| !is_below(below, &path));
-                self.libraries[library].watching.watches.keep(&path);
-                self.unreadable(library, &path, &error, now);
+                scan.unvisited_folders
+                    .retain(|below| !is_below(below, &path));
+                self.libraries[library]
+                    .watch_schedule
+                    .watches
+                    .mark_seen_below(&path);
+                self.report_unreadable(library, &path, &error, now);
                 Ok(None)
             }
         }
     }
 
     /// Compares the next few files of a folder, and plans its folders; `None` at its end.
-    fn compare_some(
+    fn compare_entries(
         &mut self,
         scan: &mut Scan,
         mut open: OpenFolder,
         now: Now,
     ) -> Result<Option<OpenFolder>> {
         let library = scan.library;
-        for _ in 0..FILES_A_STEP {
+        for _ in 0..FILES_PER_STEP {
             let Some(entry) = open.entries.next() else {
                 // Known, and not listed: each is looked at again before it counts as gone.
-                for name in open.known.into_keys() {
-                    self.observe(library, &catalog::join(&open.path, &name), false, now)?;
+                for name in open.unmatched.into_keys() {
+                    self.observe_path(library, &catalog::join_path(&open.path, &name), false, now)?;
                 }
                 return Ok(None);
             };
@@ -282,42 +299,54 @@ impl Keeper {
             };
             let name = entry.file_name();
             let name = name.as_bytes();
-            let path = catalog::join(&open.path, name);
-            let known = open.known.remove(name);
-            let (facts, ignored) = match disk::thing(&metadata) {
-                Thing::Folder => {
+            let path = catalog::join_path(&open.path, name);
+            let known = open.unmatched.remove(name);
+            let (facts, ignored) = match disk::kind_from_metadata(&metadata) {
+                FileKind::Folder => {
                     if known.is_some() {
-                        self.observe(library, &path, false, now)?;
+                        self.observe_path(library, &path, false, now)?;
                     }
-                    if !rules::enters(name) || open.rules.ignores(&path, true).is_some() {
+                    if !rules::is_entered_folder(name)
+                        || open.rules.find_ignoring_rule(&path, true).is_some()
+                    {
                         self.libraries[library]
-                            .watching
+                            .watch_schedule
                             .watches
-                            .release_below(&path);
-                    } else if !self.is_polled_by_itself(scan, &path) {
+                            .remove_watches_below(&path);
+                    } else if !self.is_polled_separately(scan, &path) {
                         let above = Some(open.rules.clone());
-                        scan.folders.push(ToEnter { path, above });
+                        scan.pending_folders.push(PendingFolder {
+                            path,
+                            parent_rules: above,
+                        });
                     }
                     continue;
                 }
-                Thing::File(facts) => {
+                FileKind::File(facts) => {
                     let limit = self.settings.max_file_bytes;
-                    let ignored = rules::ignored(&path, facts.size, limit);
-                    let by_rule = || open.rules.ignores(&path, false).map(Ignored::Rule);
+                    let ignored = rules::ignore_reason(&path, facts.size, limit);
+                    let by_rule = || {
+                        open.rules
+                            .find_ignoring_rule(&path, false)
+                            .map(IgnoreReason::IgnoreFileRule)
+                    };
                     (facts, ignored.or_else(by_rule))
                 }
-                Thing::Other { link, facts } => (facts, Some(rules::other(link))),
+                FileKind::Other {
+                    is_symlink: link,
+                    stat: facts,
+                } => (facts, Some(rules::special_file_reason(link))),
             };
-            scan.met += 1;
+            scan.file_count += 1;
             // The rules may be others than when it was seen last; the device is another one when
             // it was mounted anew.
             let is_as_known = known.is_some_and(|known| {
-                facts.unchanged_since(&known.facts)
-                    && facts.device == known.facts.device
-                    && ignored.is_some() == known.ignored
+                facts.is_unchanged_since(&known.stat)
+                    && facts.device == known.stat.device
+                    && ignored.is_some() == known.is_ignored
             });
             if !is_as_known {
-                self.observe(library, &path, false, now)?;
+                self.observe_path(library, &path, false, now)?;
             }
         }
         Ok(Some(open))
@@ -326,14 +355,14 @@ impl Keeper {
     /// Somebody says that what lies at the root now is what is meant: the folder, if it was another
     /// one, and that files are missing from it.
     pub(super) fn confirm_root(&mut self, library: usize, now: Now) -> Result<bool> {
-        let Some(there) = Identity::of(&self.libraries[library].root) else {
+        let Some(there) = FolderIdentity::from_path(&self.libraries[library].root) else {
             return Ok(false);
         };
-        self.set_identity(library, there)?;
-        self.libraries[library].mount = filesystem::mount(&self.libraries[library].root);
-        self.recover(library, "root_missing");
-        self.confirm_vanished(library, now)?;
-        self.plan_whole_scan(library, "somebody confirmed what lies there", now);
+        self.set_root_identity(library, there)?;
+        self.libraries[library].mount_id = filesystem::mount_id(&self.libraries[library].root);
+        self.clear_degraded(library, "root_missing");
+        self.confirm_missing_files(library, now)?;
+        self.plan_full_scan(library, "somebody confirmed what lies there", now);
         Ok(true)
     }
 }

@@ -6,90 +6,96 @@ use std::fs::ReadDir;
 use std::time::{Duration, Instant};
 
 use super::Now;
-use crate::catalog::Known;
-use crate::ignore_files::Rules;
+use crate::catalog::CatalogedFile;
+use crate::ignore_files::IgnoreRules;
 
 /// What a scan compares.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(super) enum Extent {
+pub(super) enum ScanScope {
     /// The whole library.
-    Whole,
+    Full,
     /// The folders that have no watch, and what is new in them.
     Unwatched,
     /// A folder below the root, and all below it.
     Below(Vec<u8>),
 }
 
-type Start = (usize, Extent);
+type ScanKey = (usize, ScanScope);
 
 /// All of them. Folders that appeared go before whole libraries.
 #[derive(Default)]
-pub(super) struct Scans {
-    folders: VecDeque<Scan>,
-    wholes: VecDeque<Scan>,
+pub(super) struct ScanQueue {
+    folder_scans: VecDeque<Scan>,
+    full_scans: VecDeque<Scan>,
     /// The folders of `folders` that were not begun.
-    waiting: HashSet<Start>,
+    pending: HashSet<ScanKey>,
     /// When scans that must wait are due. A heap entry before its time here means nothing.
-    later: HashMap<Start, Instant>,
-    due: BinaryHeap<Reverse<(Instant, Start)>>,
+    due_at: HashMap<ScanKey, Instant>,
+    due_heap: BinaryHeap<Reverse<(Instant, ScanKey)>>,
 }
 
-impl Scans {
+impl ScanQueue {
     /// Plans to compare a whole library; false where that is planned already.
-    pub(super) fn plan_whole(&mut self, library: usize, now: Now) -> bool {
-        let waits = |scan: &Scan| scan.is_whole() && scan.library == library && !scan.begun;
-        if self.wholes.iter().any(waits) {
+    pub(super) fn plan_full_scan(&mut self, library: usize, now: Now) -> bool {
+        let waits = |scan: &Scan| scan.is_full() && scan.library == library && !scan.has_begun;
+        if self.full_scans.iter().any(waits) {
             return false;
         }
-        self.wholes
-            .push_back(Scan::of((library, Extent::Whole), now));
+        self.full_scans
+            .push_back(Scan::new((library, ScanScope::Full), now));
         true
     }
 
-    /// Plans to compare a whole library after `wait`.
-    pub(super) fn plan_whole_later(&mut self, library: usize, wait: Duration, now: Now) {
-        self.plan_later((library, Extent::Whole), now.mono + wait);
+    /// Plans to compare a whole library after `sleep_unless_stopping`.
+    pub(super) fn plan_full_scan_later(&mut self, library: usize, wait: Duration, now: Now) {
+        self.plan_scan_later((library, ScanScope::Full), now.mono + wait);
     }
 
     /// Plans to compare the folders without a watch, unless the library is being compared.
-    pub(super) fn plan_unwatched(&mut self, library: usize, now: Now) {
-        if self.wholes.iter().all(|scan| scan.library != library) {
-            let scan = Scan::of((library, Extent::Unwatched), now);
-            self.wholes.push_back(scan);
+    pub(super) fn plan_unwatched_scan(&mut self, library: usize, now: Now) {
+        if self.full_scans.iter().all(|scan| scan.library != library) {
+            let scan = Scan::new((library, ScanScope::Unwatched), now);
+            self.full_scans.push_back(scan);
         }
     }
 
     /// Scans a folder that appeared: now, and once more after the settle time, because what is
     /// put into a folder before it is watched is reported by nobody.
-    pub(super) fn plan_folder(&mut self, library: usize, path: &[u8], settle: Duration, now: Now) {
-        let start = (library, Extent::Below(path.to_vec()));
-        if self.waiting.insert(start.clone()) {
-            self.folders.push_back(Scan::of(start.clone(), now));
+    pub(super) fn plan_folder_scan(
+        &mut self,
+        library: usize,
+        path: &[u8],
+        settle: Duration,
+        now: Now,
+    ) {
+        let start = (library, ScanScope::Below(path.to_vec()));
+        if self.pending.insert(start.clone()) {
+            self.folder_scans.push_back(Scan::new(start.clone(), now));
         }
-        self.plan_later(start, now.mono + settle);
+        self.plan_scan_later(start, now.mono + settle);
     }
 
-    fn plan_later(&mut self, start: Start, due: Instant) {
-        if self.later.insert(start.clone(), due).is_none() {
-            self.due.push(Reverse((due, start)));
+    fn plan_scan_later(&mut self, start: ScanKey, due: Instant) {
+        if self.due_at.insert(start.clone(), due).is_none() {
+            self.due_heap.push(Reverse((due, start)));
         }
     }
 
     /// Moves what is due by now to what is to be done.
-    pub(super) fn take_due(&mut self, now: Now) {
+    pub(super) fn queue_due_scans(&mut self, now: Now) {
         while self.next_due().is_some_and(|due| due <= now.mono) {
-            let Some(Reverse((entered, start))) = self.due.pop() else {
+            let Some(Reverse((entered, start))) = self.due_heap.pop() else {
                 return;
             };
-            match self.later.get(&start) {
+            match self.due_at.get(&start) {
                 // It was put off since.
-                Some(due) if *due > entered => self.due.push(Reverse((*due, start))),
+                Some(due) if *due > entered => self.due_heap.push(Reverse((*due, start))),
                 _ => {
-                    self.later.remove(&start);
-                    if start.1 == Extent::Whole {
-                        self.plan_whole(start.0, now);
-                    } else if self.waiting.insert(start.clone()) {
-                        self.folders.push_back(Scan::of(start, now));
+                    self.due_at.remove(&start);
+                    if start.1 == ScanScope::Full {
+                        self.plan_full_scan(start.0, now);
+                    } else if self.pending.insert(start.clone()) {
+                        self.folder_scans.push_back(Scan::new(start, now));
                     }
                 }
             }
@@ -97,126 +103,132 @@ impl Scans {
     }
 
     /// Forgets what was planned or begun of a library.
-    pub(super) fn forget(&mut self, library: usize) {
-        self.folders.retain(|scan| scan.library != library);
-        self.wholes.retain(|scan| scan.library != library);
-        self.waiting.retain(|(held, _)| *held != library);
-        self.later.retain(|(held, _), _| *held != library);
-        self.due.retain(|Reverse((_, (held, _)))| *held != library);
+    pub(super) fn remove_library(&mut self, library: usize) {
+        self.folder_scans.retain(|scan| scan.library != library);
+        self.full_scans.retain(|scan| scan.library != library);
+        self.pending.retain(|(held, _)| *held != library);
+        self.due_at.retain(|(held, _), _| *held != library);
+        self.due_heap
+            .retain(|Reverse((_, (held, _)))| *held != library);
     }
 
     /// When the next one is due that has to wait.
     pub(super) fn next_due(&self) -> Option<Instant> {
-        self.due.peek().map(|Reverse((due, _))| *due)
+        self.due_heap.peek().map(|Reverse((due, _))| *due)
     }
 
     /// Whether there is something to do now.
-    pub(super) fn any_ready(&self) -> bool {
-        !self.folders.is_empty() || !self.wholes.is_empty()
+    pub(super) fn has_ready_scan(&self) -> bool {
+        !self.folder_scans.is_empty() || !self.full_scans.is_empty()
     }
 
     /// Whether there is something to do for a library, now or later.
-    pub(super) fn any_of(&self, library: usize) -> bool {
-        let mut ready = self.folders.iter().chain(&self.wholes);
+    pub(super) fn has_scan_of(&self, library: usize) -> bool {
+        let mut ready = self.folder_scans.iter().chain(&self.full_scans);
         ready.any(|scan| scan.library == library)
-            || self.later.keys().any(|(held, _)| *held == library)
+            || self.due_at.keys().any(|(held, _)| *held == library)
     }
 
     /// When the oldest one that is not finished was planned, in nanoseconds since 1970.
     pub(super) fn oldest_planned_ns(&self) -> Option<i64> {
-        let oldest = [self.folders.front(), self.wholes.front()];
+        let oldest = [self.folder_scans.front(), self.full_scans.front()];
         oldest.iter().flatten().map(|scan| scan.planned_ns).min()
     }
 
-    pub(super) fn next(&mut self) -> Option<Scan> {
-        self.folders.pop_front().or_else(|| self.wholes.pop_front())
+    pub(super) fn pop_next_scan(&mut self) -> Option<Scan> {
+        self.folder_scans
+            .pop_front()
+            .or_else(|| self.full_scans.pop_front())
     }
 
-    pub(super) fn put_back(&mut self, scan: Scan) {
-        if matches!(scan.extent, Extent::Below(_)) {
-            self.folders.push_front(scan);
+    pub(super) fn put_scan_back(&mut self, scan: Scan) {
+        if matches!(scan.scope, ScanScope::Below(_)) {
+            self.folder_scans.push_front(scan);
         } else {
-            self.wholes.push_front(scan);
+            self.full_scans.push_front(scan);
         }
     }
 
     /// A scan of a folder is begun.
-    pub(super) fn begin(&mut self, scan: &mut Scan, now: Now) {
-        scan.begun = true;
+    pub(super) fn begin_scan(&mut self, scan: &mut Scan, now: Now) {
+        scan.has_begun = true;
         scan.begun_at = now.mono;
-        self.waiting.remove(&(scan.library, scan.extent.clone()));
+        self.pending.remove(&(scan.library, scan.scope.clone()));
     }
 }
 
 /// A comparison under way.
 pub(super) struct Scan {
     pub(super) library: usize,
-    pub(super) extent: Extent,
+    pub(super) scope: ScanScope,
     planned_ns: i64,
-    pub(super) begun: bool,
+    pub(super) has_begun: bool,
     pub(super) begun_at: Instant,
     /// Folders still to enter.
-    pub(super) folders: Vec<ToEnter>,
+    pub(super) pending_folders: Vec<PendingFolder>,
     /// The folder that is being compared.
-    pub(super) open: Option<OpenFolder>,
+    pub(super) open_folder: Option<OpenFolder>,
     /// Folders that the catalog knows files in and that were not entered yet.
-    pub(super) unseen: HashSet<Vec<u8>>,
+    pub(super) unvisited_folders: HashSet<Vec<u8>>,
     /// Those of them that no folder led to.
-    pub(super) gone: Vec<Vec<u8>>,
+    pub(super) missing_folders: Vec<Vec<u8>>,
     /// Files met.
-    pub(super) met: u64,
-    /// The library's `observed` when it began.
-    pub(super) observed_before: u64,
+    pub(super) file_count: u64,
+    /// The library's `observation_count` when it began.
+    pub(super) observations_before: u64,
     /// Of the watches, when all is compared.
-    pub(super) round: u64,
+    pub(super) watch_round: u64,
     /// By device, what it has for a file system that may change unseen.
-    pub(super) devices: BTreeMap<u64, Option<&'static str>>,
+    pub(super) filesystems_by_device: BTreeMap<u64, Option<&'static str>>,
     /// The file systems that were met of which changes may come unseen, and where.
-    pub(super) unseen_systems: BTreeMap<&'static str, Vec<u8>>,
+    pub(super) unreported_filesystems: BTreeMap<&'static str, Vec<u8>>,
 }
 
 /// A folder to be compared.
-pub(super) struct ToEnter {
+pub(super) struct PendingFolder {
     pub(super) path: Vec<u8>,
     /// The rules of the folder above, where that was compared right before.
-    pub(super) above: Option<Rules>,
+    pub(super) parent_rules: Option<IgnoreRules>,
 }
 
 /// A folder being compared, a few files at a time.
 pub(super) struct OpenFolder {
     pub(super) path: Vec<u8>,
-    pub(super) rules: Rules,
+    pub(super) rules: IgnoreRules,
     pub(super) entries: ReadDir,
     /// What was known in it and was not met yet.
-    pub(super) known: HashMap<Box<[u8]>, Known>,
+    pub(super) unmatched: HashMap<Box<[u8]>, CatalogedFile>,
 }
 
 impl Scan {
-    fn of((library, extent): Start, now: Now) -> Self {
+    fn new((library, scope): ScanKey, now: Now) -> Self {
         Self {
             library,
-            extent,
-            planned_ns: now.nanos(),
-            begun: false,
+            scope,
+            planned_ns: now.wall_nanos(),
+            has_begun: false,
             begun_at: now.mono,
-            folders: Vec::new(),
-            open: None,
-            unseen: HashSet::new(),
-            gone: Vec::new(),
-            met: 0,
-            observed_before: 0,
-            round: 0,
-            devices: BTreeMap::new(),
-            unseen_systems: BTreeMap::new(),
+            pending_folders: Vec::new(),
+            open_folder: None,
+            unvisited_folders: HashSet::new(),
+            missing_folders: Vec::new(),
+            file_count: 0,
+            observations_before: 0,
+            watch_round: 0,
+            filesystems_by_device: BTreeMap::new(),
+            unreported_filesystems: BTreeMap::new(),
         }
     }
 
-    pub(super) fn is_whole(&self) -> bool {
-        self.extent == Extent::Whole
+    pub(super) fn is_full(&self) -> bool {
+        self.scope == ScanScope::Full
     }
 
     /// A folder to be compared, of which nothing is known but where it lies.
-    pub(super) fn enter(&mut self, path: Vec<u8>) {
-        self.folders.push(ToEnter { path, above: None });
+    pub(super) fn push_folder(&mut self, path: Vec<u8>) {
+        self.pending_folders.push(PendingFolder {
+            path,
+            parent_rules: None,
+        });
     }
 }

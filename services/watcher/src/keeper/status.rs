@@ -3,14 +3,14 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use lookalike_bus::{Counts, Degraded, LibraryStatus, Rates};
+use lookalike_bus::{Degradation, FileCounts, LibraryStatus, Rates};
 
-use super::standing::Standing;
+use super::standing::LeaseState;
 use super::{Keeper, Now};
 use crate::catalog;
 
 impl Keeper {
-    pub(super) fn degrade(
+    pub(super) fn set_degraded(
         &mut self,
         library: usize,
         reason: &'static str,
@@ -25,14 +25,14 @@ impl Keeper {
                 .with_label_values(&[held.name.as_str(), reason])
                 .set(1);
         }
-        let entry = (detail, since.unwrap_or(now.nanos()));
+        let entry = (detail, since.unwrap_or(now.wall_nanos()));
         held.degraded.insert(reason, entry);
         let soon = now.mono + self.rescan_interval(library);
         let held = &mut self.libraries[library];
         held.next_rescan = held.next_rescan.min(soon);
     }
 
-    pub(super) fn recover(&mut self, library: usize, reason: &'static str) {
+    pub(super) fn clear_degraded(&mut self, library: usize, reason: &'static str) {
         let held = &mut self.libraries[library];
         if held.degraded.remove(reason).is_some() {
             tracing::info!(library = %held.name, reason, "a library is whole again");
@@ -44,26 +44,28 @@ impl Keeper {
 
     /// Whether a library was compared with its folder as a whole and nothing hides a part of it,
     /// so that what the catalog does not know is not there.
-    pub(super) fn is_whole(&self, library: usize) -> bool {
+    pub(super) fn is_complete(&self, library: usize) -> bool {
         let held = &self.libraries[library];
-        self.is_active(library) && held.is_compared && !held.degraded.contains_key("root_missing")
+        self.is_active(library)
+            && held.is_fully_scanned
+            && !held.degraded.contains_key("root_missing")
     }
 
     /// Shows to the tasks around what the libraries are like now.
-    pub(super) fn show(&mut self, now: Now) -> Result<(), catalog::Error> {
+    pub(super) fn publish_status(&mut self, now: Now) -> Result<(), catalog::Error> {
         let mut statuses = Vec::with_capacity(self.libraries.len());
         for (index, held) in self.libraries.iter_mut().enumerate() {
-            let counts = self.catalog.counts(held.key)?;
+            let counts = self.catalog.file_counts(held.key)?;
             debug_assert_eq!(
                 counts.on_disk,
                 counts.indexed + counts.failed + counts.ignored + counts.in_flight
             );
             // Whoever stands by knows them from before, and the one that works tells them.
-            let shown = match held.standing {
-                Standing::StandsBy => &Counts::default(),
+            let shown = match held.lease_state {
+                LeaseState::Standby => &FileCounts::default(),
                 _ => &counts,
             };
-            crate::metrics::show_counts(held.name.as_str(), shown);
+            crate::metrics::set_file_counts(held.name.as_str(), shown);
             statuses.push(LibraryStatus {
                 name: held.name.to_string(),
                 root: held.root.display().to_string(),
@@ -71,21 +73,21 @@ impl Keeper {
                 degraded: held
                     .degraded
                     .iter()
-                    .map(|(reason, (detail, since))| Degraded {
+                    .map(|(reason, (detail, since))| Degradation {
                         reason: (*reason).to_owned(),
                         detail: detail.clone(),
                         since_ms: since / 1_000_000,
                     })
                     .collect(),
-                scanning: self.scans.any_of(index),
+                scanning: self.scans.has_scan_of(index),
                 scanned_once: held.scanned_once,
-                standby: matches!(held.standing, Standing::StandsBy | Standing::Undecided),
+                standby: matches!(held.lease_state, LeaseState::Standby | LeaseState::Unknown),
                 rates: Rates {
-                    files_per_second: held.settled.per_second(now.mono),
+                    files_per_second: held.throughput.per_second(now.mono),
                 },
             });
         }
-        self.shown.send_if_modified(|shown| {
+        self.published.send_if_modified(|shown| {
             let changed = *shown != statuses;
             *shown = statuses;
             changed
@@ -101,18 +103,20 @@ pub(super) struct Throughput {
 }
 
 impl Throughput {
-    const SPAN: Duration = Duration::from_secs(10);
-    const GRAIN: Duration = Duration::from_millis(100);
+    const WINDOW: Duration = Duration::from_secs(10);
+    const BUCKET_WIDTH: Duration = Duration::from_millis(100);
 
-    pub(super) fn add(&mut self, count: u64, now: Instant) {
+    pub(super) fn add_events(&mut self, count: u64, now: Instant) {
         match self.events.back_mut() {
-            Some((at, sum)) if now.saturating_duration_since(*at) < Self::GRAIN => *sum += count,
+            Some((at, sum)) if now.saturating_duration_since(*at) < Self::BUCKET_WIDTH => {
+                *sum += count
+            }
             _ => self.events.push_back((now, count)),
         }
         while self
             .events
             .front()
-            .is_some_and(|(at, _)| now.duration_since(*at) > Self::SPAN)
+            .is_some_and(|(at, _)| now.duration_since(*at) > Self::WINDOW)
         {
             self.events.pop_front();
         }
@@ -123,7 +127,7 @@ impl Throughput {
         let recent = self
             .events
             .iter()
-            .filter(|(at, _)| now.saturating_duration_since(*at) <= Self::SPAN);
+            .filter(|(at, _)| now.saturating_duration_since(*at) <= Self::WINDOW);
         let first = recent.clone().map(|(at, _)| *at).min();
         let count: u64 = recent.map(|(_, count)| *count).sum();
         let span = first.map_or(1.0, |at| {

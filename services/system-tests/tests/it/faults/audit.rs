@@ -1,47 +1,50 @@
 //! Milvus no longer has what it was given: the audit finds it and sends it again.
 
-use lookalike_index::{Image, Row};
+use lookalike_index::{IndexRow, IndexedImage};
 
-use crate::harness::World;
+use crate::harness::SystemWorld;
 
 /// Repairs what the folders' own changes would never reveal.
-async fn repair(world: &World, found: impl Fn(u64) -> bool) {
-    let (before, equal) = world.audit(&[]).await;
+async fn audit_and_repair(world: &SystemWorld, found: impl Fn(u64) -> bool) {
+    let (before, equal) = world.run_audit(&[]).await;
     assert!(!equal, "{before}");
     let count = before["found"].as_u64().unwrap();
     assert!(found(count), "{before}");
-    let (report, equal) = world.audit(&["--repair"]).await;
+    let (report, equal) = world.run_audit(&["--repair"]).await;
     assert!(equal, "{report}");
     world.assert_index_equals_folder().await;
-    let (after, equal) = world.audit(&[]).await;
+    let (after, equal) = world.run_audit(&[]).await;
     assert!(equal, "{after}");
     assert_eq!(after["differences"], 0, "{after}");
 }
 
 #[tokio::test]
-async fn rows_doubled_unknown_wrong_or_lost_are_found_and_repaired() {
-    let mut world = World::new("audit");
-    world.set("LOOKALIKE_AUDIT_ENABLED", "false");
-    world.fill("", 20);
-    world.start().await;
+async fn duplicate_unknown_wrong_and_missing_rows_are_repaired() {
+    let mut world = SystemWorld::new("audit");
+    world.set_variable("LOOKALIKE_AUDIT_ENABLED", "false");
+    world.add_pictures("", 20);
+    world.start_up().await;
     world.assert_index_equals_folder().await;
-    let index = world.index().await;
-    let rows = world.rows().await;
+    let index = world.open_index().await;
+    let rows = world.read_rows().await;
     let ids: Vec<&String> = rows.keys().collect();
     let vector = async |id: &str| {
-        let consistency = lookalike_index::Consistency::Strong;
-        index.vector_of(id, consistency).await.unwrap().unwrap()
+        let consistency = lookalike_index::ReadConsistency::Strong;
+        index.fetch_vector(id, consistency).await.unwrap().unwrap()
     };
-    let row = async |id: &str| Row {
+    let row = async |id: &str| IndexRow {
         image: rows[id].clone(),
         vector: vector(id).await,
     };
     // Doubled.
     let doubled = row(ids[0]).await;
-    index.insert_again(&[&doubled, &doubled]).await.unwrap();
+    index
+        .insert_duplicates(&[&doubled, &doubled])
+        .await
+        .unwrap();
     // Nobody knows them: another id at a path that is there, and one of a file that never was.
-    let strange = |id: &str, path: &str, like: &Row| Row {
-        image: Image {
+    let strange = |id: &str, path: &str, like: &IndexRow| IndexRow {
+        image: IndexedImage {
             id: id.repeat(32),
             path: path.to_owned(),
             ..like.image.clone()
@@ -50,7 +53,7 @@ async fn rows_doubled_unknown_wrong_or_lost_are_found_and_repaired() {
     };
     let path = doubled.image.path.clone();
     index
-        .upsert(&[
+        .upsert_rows(&[
             strange("a", &path, &doubled),
             strange("b", "never.jpg", &doubled),
         ])
@@ -61,42 +64,42 @@ async fn rows_doubled_unknown_wrong_or_lost_are_found_and_repaired() {
     wrong.image.content_hash = "0".repeat(64);
     let mut moved = row(ids[2]).await;
     moved.image.path = "elsewhere.jpg".into();
-    index.upsert(&[wrong, moved]).await.unwrap();
+    index.upsert_rows(&[wrong, moved]).await.unwrap();
     // Lost.
     index
         .delete_ids(&[ids[3].clone(), ids[4].clone()])
         .await
         .unwrap();
     // One doubled, two unknown, two wrong, two lost.
-    repair(&world, |found| found == 7).await;
-    let after = world.rows().await;
+    audit_and_repair(&world, |found| found == 7).await;
+    let after = world.read_rows().await;
     assert!(rows.keys().eq(after.keys()), "ids changed");
 
     // The whole collection.
     index.drop_collection().await.unwrap();
-    repair(&world, |found| found == 20).await;
-    let after = world.rows().await;
+    audit_and_repair(&world, |found| found == 20).await;
+    let after = world.read_rows().await;
     assert!(rows.keys().eq(after.keys()), "ids changed");
-    world.stop().await;
+    world.stop_up().await;
 }
 
 #[tokio::test]
-async fn a_dropped_collection_is_noticed_and_filled_by_itself() {
-    let mut world = World::new("dropped");
-    world.set("LOOKALIKE_AUDIT_CHECK_INTERVAL", "1s");
-    world.fill("", 20);
-    world.start().await;
+async fn a_dropped_collection_is_refilled_automatically() {
+    let mut world = SystemWorld::new("dropped");
+    world.set_variable("LOOKALIKE_AUDIT_CHECK_INTERVAL", "1s");
+    world.add_pictures("", 20);
+    world.start_up().await;
     world.assert_index_equals_folder().await;
-    let rows = world.rows().await;
-    let embedded = world.metric("lookalike_embeddings_total").await;
-    world.index().await.drop_collection().await.unwrap();
+    let rows = world.read_rows().await;
+    let embedded = world.read_metric("lookalike_embeddings_total").await;
+    world.open_index().await.drop_collection().await.unwrap();
     std::fs::remove_file(world.photos.join("0.jpg")).unwrap();
-    world.fill("more", 2);
+    world.add_pictures("more", 2);
     world.assert_index_equals_folder().await;
-    let after = world.rows().await;
+    let after = world.read_rows().await;
     assert_eq!(after.len(), 21);
     assert_eq!(rows.keys().filter(|id| after.contains_key(*id)).count(), 19);
-    let again = world.metric("lookalike_embeddings_total").await - embedded;
+    let again = world.read_metric("lookalike_embeddings_total").await - embedded;
     assert!(again <= 21.0, "{again} were embedded");
-    world.stop().await;
+    world.stop_up().await;
 }

@@ -5,12 +5,12 @@ use std::io::Write as _;
 use std::os::unix::fs::{MetadataExt as _, symlink};
 use std::time::{Duration, SystemTime};
 
-use crate::harness::{World, samples, variant};
+use crate::harness::{SystemWorld, jpeg_variant, sample_pictures};
 
 /// A picture of this number's own.
 fn picture(number: usize) -> Vec<u8> {
-    let samples = samples();
-    variant(
+    let samples = sample_pictures();
+    jpeg_variant(
         &fs::read(&samples[number % samples.len()]).unwrap(),
         1_000_000 + number,
     )
@@ -18,7 +18,7 @@ fn picture(number: usize) -> Vec<u8> {
 
 #[tokio::test]
 async fn files_replaced_swapped_linked_and_written_slowly() {
-    let mut world = World::started("files").await;
+    let mut world = SystemWorld::with_up("files").await;
     let at = |path: &str| world.photos.join(path);
     for (number, name) in ["a.jpg", "b.jpg", "replaced.jpg", "edited.jpg", "linked.jpg"]
         .into_iter()
@@ -27,7 +27,7 @@ async fn files_replaced_swapped_linked_and_written_slowly() {
         fs::write(at(name), picture(number)).unwrap();
     }
     world.assert_index_equals_folder().await;
-    let id = async |path: &str| world.row_at(path).await.id;
+    let id = async |path: &str| world.read_row_at(path).await.id;
     let (a, b) = (id("a.jpg").await, id("b.jpg").await);
     let (replaced, linked) = (id("replaced.jpg").await, id("linked.jpg").await);
 
@@ -51,7 +51,7 @@ async fn files_replaced_swapped_linked_and_written_slowly() {
     let mut never_closed = fs::File::create(at("never closed.jpg")).unwrap();
     never_closed.write_all(&picture(31)).unwrap();
     world
-        .stats_where("half a picture is seen", |s| {
+        .wait_for_stats("half a picture is seen", |s| {
             s["failed"].as_u64() >= Some(1) || s["on_disk"].as_u64() >= Some(11)
         })
         .await;
@@ -62,24 +62,24 @@ async fn files_replaced_swapped_linked_and_written_slowly() {
     assert_eq!((id("a.jpg").await, id("b.jpg").await), (b, a), "swapped");
     assert_eq!(id("linked.jpg").await, linked);
     assert_ne!(id("second link.jpg").await, linked);
-    let stats = world.settled().await;
+    let stats = world.wait_until_settled().await;
     assert_eq!(stats["ignored"], 3, "three symbolic links: {stats}");
     assert_eq!(stats["indexed"], 8, "{stats}");
 
     drop(never_closed);
-    world.stop().await;
+    world.stop_up().await;
 }
 
 /// The system tells of the name that was written through only.
 #[tokio::test]
 async fn a_file_written_through_another_link_is_found_by_the_next_rescan() {
-    let mut world = World::new("links");
-    world.set("LOOKALIKE_WATCH_RESCAN_INTERVAL", "3s");
-    world.fill("", 1);
+    let mut world = SystemWorld::new("links");
+    world.set_variable("LOOKALIKE_WATCH_RESCAN_INTERVAL", "3s");
+    world.add_pictures("", 1);
     let outside = world.dir.path().join("outside.jpg");
     fs::hard_link(world.photos.join("0.jpg"), world.photos.join("link.jpg")).unwrap();
     fs::hard_link(world.photos.join("0.jpg"), &outside).unwrap();
-    world.start().await;
+    world.start_up().await;
     world.assert_index_equals_folder().await;
     fs::write(world.photos.join("link.jpg"), picture(32)).unwrap();
     world.assert_index_equals_folder().await;
@@ -87,13 +87,13 @@ async fn a_file_written_through_another_link_is_found_by_the_next_rescan() {
     world.assert_index_equals_folder().await;
     fs::remove_file(world.photos.join("0.jpg")).unwrap();
     world.assert_index_equals_folder().await;
-    assert_eq!(world.rows().await.len(), 1);
-    world.stop().await;
+    assert_eq!(world.read_rows().await.len(), 1);
+    world.stop_up().await;
 }
 
 #[tokio::test]
-async fn times_that_lie_hide_no_change() {
-    let mut world = World::started("times").await;
+async fn wrong_mtimes_hide_no_change() {
+    let mut world = SystemWorld::with_up("times").await;
     let photos = world.photos.clone();
     let at = |path: &str| photos.join(path);
     let set_time = |path: &str, time: SystemTime| {
@@ -132,14 +132,14 @@ async fn times_that_lie_hide_no_change() {
     world.assert_index_equals_folder().await;
 
     // The same while nobody watches.
-    world.stop().await;
+    world.stop_up().await;
     let before = fs::metadata(at("same.jpg")).unwrap().modified().unwrap();
     let mut bytes = fs::read(at("same.jpg")).unwrap();
     let last = bytes.len() - 1;
     bytes[last] ^= 2;
     fs::write(at("same.jpg"), bytes).unwrap();
     set_time("same.jpg", before);
-    world.start().await;
+    world.start_up().await;
     world.assert_index_equals_folder().await;
-    world.stop().await;
+    world.stop_up().await;
 }

@@ -4,11 +4,11 @@ use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::ffi::OsStrExt as _;
 
-use crate::harness::{World, samples};
+use crate::harness::{SystemWorld, sample_pictures};
 
 #[tokio::test]
 async fn odd_names_come_move_and_go() {
-    let mut world = World::started("names").await;
+    let mut world = SystemWorld::with_up("names").await;
     let at = |path: &str| world.photos.join(path);
     let long = format!("{}.jpg", "x".repeat(251));
     let names = [
@@ -20,12 +20,12 @@ async fn odd_names_come_move_and_go() {
         " leading and trailing .jpg",
     ];
     for (number, name) in names.into_iter().enumerate() {
-        world.copy(&samples()[number], name);
+        world.copy_file(&sample_pictures()[number], name);
     }
     let strange = world.photos.join(OsStr::from_bytes(b"not utf-8 \xff.jpg"));
-    fs::copy(&samples()[10], &strange).unwrap();
+    fs::copy(&sample_pictures()[10], &strange).unwrap();
     world.assert_index_equals_folder().await;
-    let stats = world.settled().await;
+    let stats = world.wait_until_settled().await;
     assert_eq!(
         (
             &stats["indexed"],
@@ -35,36 +35,36 @@ async fn odd_names_come_move_and_go() {
         "the one that is not UTF-8 is listed: {stats}"
     );
     let ids = [
-        world.row_at("photo.jpg").await.id,
-        world.row_at("caf\u{e9}.jpg").await.id,
-        world.row_at("new\nline.jpg").await.id,
+        world.read_row_at("photo.jpg").await.id,
+        world.read_row_at("caf\u{e9}.jpg").await.id,
+        world.read_row_at("new\nline.jpg").await.id,
     ];
 
     // Only the case changes; the same letters in another normal form, which are another name
     // here, beside the first ones; and out of an unusable name into a usable one.
     fs::rename(at("photo.jpg"), at("PHOTO.jpg")).unwrap();
     fs::rename(at("caf\u{e9}.jpg"), at("cafe\u{301}.jpg")).unwrap();
-    world.copy(&samples()[11], "caf\u{e9}.jpg");
+    world.copy_file(&sample_pictures()[11], "caf\u{e9}.jpg");
     fs::rename(at("new\nline.jpg"), at("new\ttab.jpg")).unwrap();
     fs::rename(&strange, at("now it is.jpg")).unwrap();
     world.assert_index_equals_folder().await;
     let after = [
-        world.row_at("PHOTO.jpg").await.id,
-        world.row_at("cafe\u{301}.jpg").await.id,
-        world.row_at("new\ttab.jpg").await.id,
+        world.read_row_at("PHOTO.jpg").await.id,
+        world.read_row_at("cafe\u{301}.jpg").await.id,
+        world.read_row_at("new\ttab.jpg").await.id,
     ];
     assert_eq!(after, ids, "renamed images keep their ids");
-    assert_eq!(world.settled().await["indexed"], 8);
+    assert_eq!(world.wait_until_settled().await["indexed"], 8);
 
     // A folder of such a name, renamed, and one whose files have paths of many bytes.
     let deep = format!("{}/{}", "\u{1f4f7}".repeat(60), "y".repeat(255));
-    world.copy(&samples()[12], &format!("{deep}/deep.jpg"));
+    world.copy_file(&sample_pictures()[12], &format!("{deep}/deep.jpg"));
     world.assert_index_equals_folder().await;
-    let id = world.row_at(&format!("{deep}/deep.jpg")).await.id;
+    let id = world.read_row_at(&format!("{deep}/deep.jpg")).await.id;
     fs::rename(at(&"\u{1f4f7}".repeat(60)), at("o\nther")).unwrap();
     world.assert_index_equals_folder().await;
     let moved = format!("o\nther/{}/deep.jpg", "y".repeat(255));
-    assert_eq!(world.row_at(&moved).await.id, id);
+    assert_eq!(world.read_row_at(&moved).await.id, id);
     for name in fs::read_dir(&world.photos).unwrap() {
         let path = name.unwrap().path();
         if path.is_file() {
@@ -72,5 +72,5 @@ async fn odd_names_come_move_and_go() {
         }
     }
     world.assert_index_equals_folder().await;
-    world.stop().await;
+    world.stop_up().await;
 }

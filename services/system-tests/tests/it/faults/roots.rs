@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt as _;
 
 use serde_json::Value;
 
-use crate::harness::{World, namespace};
+use crate::harness::{SystemWorld, namespace};
 
 fn is_degraded(stats: &Value) -> bool {
     !stats["libraries"][0]["degraded"]
@@ -18,92 +18,96 @@ fn is_degraded(stats: &Value) -> bool {
 async fn a_mount_that_goes_comes_back_or_is_another_one_removes_nothing() {
     let Some(permit) = namespace::may_mount() else {
         // The same by renaming.
-        return renamed_instead().await;
+        return a_renamed_root_removes_nothing().await;
     };
-    let mut world = World::new("mount");
-    world.set("LOOKALIKE_WATCH_POLL_INTERVAL", "1s");
-    world.fill("", 5);
-    world.fill("folder", 5);
+    let mut world = SystemWorld::new("mount");
+    world.set_variable("LOOKALIKE_WATCH_POLL_INTERVAL", "1s");
+    world.add_pictures("", 5);
+    world.add_pictures("folder", 5);
     // The disk is this folder; it is mounted where the library's root is for lookalike.
     let disk = world.photos.clone();
     let root = world.dir.path().join("root");
     fs::create_dir(&root).unwrap();
     world.libraries = vec![("photos".into(), root.clone())];
     let mount = format!("mount --bind '{}' '{}'", disk.display(), root.display());
-    let command = namespace::with_mounts(permit, &mount, &world.command("up"));
-    let up = world.run(command, "up");
+    let command = namespace::with_mounts(permit, &mount, &world.role_command("up"));
+    let up = world.start_command(command, "up");
     let pid = up.pid();
     world.libraries = vec![("photos".into(), disk.clone())];
-    world.await_up(up).await;
+    world.wait_for_up(up).await;
     world.assert_index_equals_folder().await;
-    let rows = world.rows().await;
-    let embedded = world.metric("lookalike_embeddings_total").await;
+    let rows = world.read_rows().await;
+    let embedded = world.read_metric("lookalike_embeddings_total").await;
     let among = |script: &str| namespace::among_mounts_of(permit, pid, script);
 
     // Gone: an empty folder lies where the mount was.
     among(&format!("umount -l '{}'", root.display()));
-    world.stats_where("the loss is noticed", is_degraded).await;
-    world.fill("while it was away", 2);
+    world
+        .wait_for_stats("the loss is noticed", is_degraded)
+        .await;
+    world.add_pictures("while it was away", 2);
     // Another one in its place, with files of its own.
     among(&format!(
         "mount -t tmpfs -o size=4m tmpfs '{0}' && cp '{1}/0.jpg' '{0}/other.jpg'",
         root.display(),
         disk.display()
     ));
-    world.stats_where("it is another one", is_degraded).await;
-    assert_eq!(world.rows().await, rows, "nothing was removed");
+    world.wait_for_stats("it is another one", is_degraded).await;
+    assert_eq!(world.read_rows().await, rows, "nothing was removed");
     // Back, with what came meanwhile.
     among(&format!("umount -l '{}'", root.display()));
     among(&mount);
     world
-        .stats_where("it is back", |stats| {
+        .wait_for_stats("it is back", |stats| {
             !is_degraded(stats) && stats["on_disk"] == 12
         })
         .await;
     world.assert_index_equals_folder().await;
-    let after = world.rows().await;
+    let after = world.read_rows().await;
     assert!(rows.keys().all(|id| after.contains_key(id)), "ids changed");
     assert_eq!(
-        world.metric("lookalike_embeddings_total").await,
+        world.read_metric("lookalike_embeddings_total").await,
         embedded + 2.0
     );
-    world.stop().await;
+    world.stop_up().await;
 }
 
-async fn renamed_instead() {
-    let mut world = World::new("renamed-root");
-    world.set("LOOKALIKE_WATCH_POLL_INTERVAL", "1s");
-    world.fill("", 5);
-    world.start().await;
+async fn a_renamed_root_removes_nothing() {
+    let mut world = SystemWorld::new("renamed-root");
+    world.set_variable("LOOKALIKE_WATCH_POLL_INTERVAL", "1s");
+    world.add_pictures("", 5);
+    world.start_up().await;
     world.assert_index_equals_folder().await;
-    let rows = world.rows().await;
+    let rows = world.read_rows().await;
     let away = world.dir.path().join("away");
     fs::rename(&world.photos, &away).unwrap();
-    world.stats_where("the loss is noticed", is_degraded).await;
+    world
+        .wait_for_stats("the loss is noticed", is_degraded)
+        .await;
     fs::create_dir(&world.photos).unwrap();
-    world.fill("", 1);
-    world.stats_where("it is another one", is_degraded).await;
-    assert_eq!(world.rows().await, rows, "nothing was removed");
+    world.add_pictures("", 1);
+    world.wait_for_stats("it is another one", is_degraded).await;
+    assert_eq!(world.read_rows().await, rows, "nothing was removed");
     fs::remove_dir_all(&world.photos).unwrap();
     fs::rename(&away, &world.photos).unwrap();
-    world.fill("new", 1);
+    world.add_pictures("new", 1);
     world
-        .stats_where("it is back", |stats| !is_degraded(stats))
+        .wait_for_stats("it is back", |stats| !is_degraded(stats))
         .await;
     world.assert_index_equals_folder().await;
-    world.stop().await;
+    world.stop_up().await;
 }
 
 #[tokio::test]
 async fn a_mount_that_reports_nothing_is_polled() {
-    let mut world = World::new("overlay");
+    let mut world = SystemWorld::new("overlay");
     let at = |name: &str| world.dir.path().join(name);
     let (lower, work, root) = (at("lower"), at("work"), at("root"));
     for folder in [&lower, &work, &root] {
         fs::create_dir(folder).unwrap();
     }
     let upper = world.photos.clone();
-    world.fill("pure", 5);
+    world.add_pictures("pure", 5);
     let mount = format!(
         "mount -t overlay overlay -o 'lowerdir={},upperdir={},workdir={}' '{}'",
         lower.display(),
@@ -118,44 +122,44 @@ async fn a_mount_that_reports_nothing_is_polled() {
         );
         return;
     };
-    world.set("LOOKALIKE_WATCH_POLL_INTERVAL", "1s");
+    world.set_variable("LOOKALIKE_WATCH_POLL_INTERVAL", "1s");
     world.libraries = vec![("photos".into(), root)];
-    let command = namespace::with_mounts(permit, &mount, &world.command("up"));
-    let up = world.run(command, "up");
+    let command = namespace::with_mounts(permit, &mount, &world.role_command("up"));
+    let up = world.start_command(command, "up");
     world.libraries = vec![("photos".into(), upper)];
-    world.await_up(up).await;
+    world.wait_for_up(up).await;
     world.assert_index_equals_folder().await;
-    let stats = world.settled().await;
+    let stats = world.wait_until_settled().await;
     assert!(is_degraded(&stats), "that it is polled is told: {stats}");
     // What is changed below the mount, the mount does not report. (What is removed there, it goes
     // on showing, so only what comes and what changes can be told.)
-    world.fill("pure", 8);
+    world.add_pictures("pure", 8);
     world.assert_index_equals_folder().await;
     let other = fs::read(world.photos.join("pure/3.jpg")).unwrap();
     fs::write(world.photos.join("pure/0.jpg"), other).unwrap();
     world.assert_index_equals_folder().await;
-    assert_eq!(world.rows().await.len(), 8);
-    world.stop().await;
+    assert_eq!(world.read_rows().await.len(), 8);
+    world.stop_up().await;
 }
 
 #[tokio::test]
-async fn very_many_files_gone_at_once_wait_for_a_word() {
-    let mut world = World::new("brake");
-    world.set("LOOKALIKE_WATCH_BRAKE_FILES", "5");
-    world.set("LOOKALIKE_WATCH_BRAKE_SHARE", "0.5");
-    world.fill("", 5);
-    world.fill("disk", 15);
-    world.start().await;
+async fn very_many_files_gone_at_once_wait_for_confirmation() {
+    let mut world = SystemWorld::new("brake");
+    world.set_variable("LOOKALIKE_WATCH_MASS_DELETE_MIN_FILES", "5");
+    world.set_variable("LOOKALIKE_WATCH_MASS_DELETE_SHARE", "0.5");
+    world.add_pictures("", 5);
+    world.add_pictures("disk", 15);
+    world.start_up().await;
     world.assert_index_equals_folder().await;
-    let rows = world.rows().await;
+    let rows = world.read_rows().await;
     let away = world.dir.path().join("away");
     // A part of the tree goes, as a mount within it would; and comes back.
     fs::rename(world.photos.join("disk"), &away).unwrap();
-    world.stats_where("the brake holds", is_degraded).await;
-    world.fill("meanwhile", 1);
+    world.wait_for_stats("the brake holds", is_degraded).await;
+    world.add_pictures("meanwhile", 1);
     assert_eq!(
         world
-            .rows()
+            .read_rows()
             .await
             .keys()
             .filter(|id| rows.contains_key(*id))
@@ -164,33 +168,33 @@ async fn very_many_files_gone_at_once_wait_for_a_word() {
     );
     fs::rename(&away, world.photos.join("disk")).unwrap();
     world
-        .stats_where("it lets go", |stats| !is_degraded(stats))
+        .wait_for_stats("it lets go", |stats| !is_degraded(stats))
         .await;
     world.assert_index_equals_folder().await;
-    let after = world.rows().await;
+    let after = world.read_rows().await;
     assert!(rows.keys().all(|id| after.contains_key(id)), "ids changed");
 
     // It goes for good, and somebody says so.
     fs::remove_dir_all(world.photos.join("disk")).unwrap();
-    world.stats_where("the brake holds", is_degraded).await;
-    assert_eq!(world.rows().await.len(), 21);
-    world.confirm().await;
+    world.wait_for_stats("the brake holds", is_degraded).await;
+    assert_eq!(world.read_rows().await.len(), 21);
+    world.confirm_photos().await;
     world.assert_index_equals_folder().await;
-    assert_eq!(world.rows().await.len(), 6);
-    world.stop().await;
+    assert_eq!(world.read_rows().await.len(), 6);
+    world.stop_up().await;
 }
 
 #[tokio::test]
 async fn a_file_that_can_not_be_read_is_listed_until_it_can() {
-    let mut world = World::new("unreadable");
-    world.fill("", 3);
+    let mut world = SystemWorld::new("unreadable");
+    world.add_pictures("", 3);
     let locked = world.photos.join("1.jpg");
     let permit = |mode| fs::set_permissions(&locked, fs::Permissions::from_mode(mode)).unwrap();
     permit(0o000);
-    let command = without_roots_eyes(world.command("up"));
-    let up = world.run(command, "up");
-    world.await_up(up).await;
-    let stats = world.settled().await;
+    let command = without_root_read_access(world.role_command("up"));
+    let up = world.start_command(command, "up");
+    world.wait_for_up(up).await;
+    let stats = world.wait_until_settled().await;
     assert_eq!(
         (&stats["indexed"], &stats["failed"]),
         (&2.into(), &1.into()),
@@ -201,13 +205,15 @@ async fn a_file_that_can_not_be_read_is_listed_until_it_can() {
     world.assert_index_equals_folder().await;
     // The picture that can be read now is taken by itself, and one that can't any more goes.
     permit(0o644);
-    world.stats_where("it is read", |s| s["indexed"] == 3).await;
+    world
+        .wait_for_stats("it is read", |s| s["indexed"] == 3)
+        .await;
     world.assert_index_equals_folder().await;
-    world.stop().await;
+    world.stop_up().await;
 }
 
 /// Root reads what nobody may read; this takes that from a process.
-fn without_roots_eyes(mut command: std::process::Command) -> std::process::Command {
+fn without_root_read_access(mut command: std::process::Command) -> std::process::Command {
     use std::os::unix::process::CommandExt as _;
     const CAP_DAC_OVERRIDE: libc::c_ulong = 1;
     const CAP_DAC_READ_SEARCH: libc::c_ulong = 2;

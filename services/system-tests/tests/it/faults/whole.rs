@@ -4,32 +4,32 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use lookalike_servers::Wanted;
+use lookalike_servers::WantedServers;
 
-use crate::harness::{Process, Wire, World, eventually, namespace, own_servers};
+use crate::harness::{Process, SystemWorld, Wire, eventually, namespace, own_servers};
 
 /// Tests that start a Milvus of their own do so one after another.
 static ONE_MORE_MILVUS: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
 
 #[tokio::test]
-async fn both_servers_away_and_everything_killed_at_once() {
-    let mut world = World::new("both");
-    world.set("LOOKALIKE_WATCH_OVERDUE", "3s");
-    world.set("LOOKALIKE_NATS_ACK_WAIT", "3s");
+async fn both_servers_unreachable_and_everything_killed_at_once() {
+    let mut world = SystemWorld::new("both");
+    world.set_variable("LOOKALIKE_WATCH_OVERDUE", "3s");
+    world.set_variable("LOOKALIKE_NATS_ACK_WAIT", "3s");
     let (nats, milvus) = (world.proxy_nats(), world.proxy_milvus());
-    world.fill("", 20);
+    world.add_pictures("", 20);
     let mut roles = world.start_roles().await;
     world.assert_index_equals_folder().await;
     for round in 0..2 {
-        world.fill(&format!("round {round}"), 20);
-        nats.set(Wire::HalfOpen);
-        milvus.set(Wire::Answerless);
+        world.add_pictures(&format!("round {round}"), 20);
+        nats.set_wire(Wire::HalfOpen);
+        milvus.set_wire(Wire::Answerless);
         fs::remove_file(world.photos.join(format!("{round}.jpg"))).unwrap();
-        world.fill(&format!("round {round}/more"), 5);
+        world.add_pictures(&format!("round {round}/more"), 5);
         // Seen, and not sent: it is in the catalog when the watcher dies.
-        roles.watch.says("trying again").await;
+        roles.watch.wait_for_log("trying again").await;
         for process in [&mut roles.watch, &mut roles.embed, &mut roles.serve] {
-            process.kill();
+            process.kill_process();
         }
         fs::remove_file(world.photos.join(format!("round {round}/0.jpg"))).unwrap();
         fs::rename(
@@ -37,63 +37,63 @@ async fn both_servers_away_and_everything_killed_at_once() {
             world.photos.join(format!("moved {round}")),
         )
         .unwrap();
-        nats.set(Wire::Whole);
-        milvus.set(if round == 0 {
+        nats.set_wire(Wire::Intact);
+        milvus.set_wire(if round == 0 {
             Wire::Slow(std::time::Duration::from_millis(20))
         } else {
-            Wire::Whole
+            Wire::Intact
         });
         roles = world.start_roles().await;
         world.assert_index_equals_folder().await;
     }
-    assert_eq!(world.rows().await.len(), 18 + 2 * (19 + 5));
-    roles.stop().await;
+    assert_eq!(world.read_rows().await.len(), 18 + 2 * (19 + 5));
+    roles.stop_roles().await;
 }
 
 #[tokio::test]
 async fn a_rolling_upgrade_leaves_no_gap() {
-    let mut world = World::new("rolling");
-    world.set("LOOKALIKE_NATS_LEASE", "3s");
-    world.fill("", 10);
+    let mut world = SystemWorld::new("rolling");
+    world.set_variable("LOOKALIKE_NATS_LEASE_TIMEOUT", "3s");
+    world.add_pictures("", 10);
     let mut old = world.start_roles().await;
     world.assert_index_equals_folder().await;
-    let rows = world.rows().await;
-    world.fill("in the middle", 30);
+    let rows = world.read_rows().await;
+    world.add_pictures("in the middle", 30);
     // The new ones stand beside the old ones before those leave, one after another.
     let second = world.dir.path().join("second");
     let first = std::mem::replace(&mut world.data, second);
     let new = world.start_roles().await;
-    old.serve.terminate().await;
+    old.serve.terminate_cleanly().await;
     fs::remove_file(world.photos.join("0.jpg")).unwrap();
-    old.embed.terminate().await;
-    world.fill("later", 5);
-    old.watch.terminate().await;
+    old.embed.terminate_cleanly().await;
+    world.add_pictures("later", 5);
+    old.watch.terminate_cleanly().await;
     fs::rename(world.photos.join("1.jpg"), world.photos.join("moved.jpg")).unwrap();
     world.assert_index_equals_folder().await;
-    let after = world.rows().await;
+    let after = world.read_rows().await;
     assert_eq!(after.len(), 44);
     let kept = rows.keys().filter(|id| after.contains_key(*id)).count();
     assert_eq!(kept, 9, "{rows:?}\n{after:?}");
     drop(first);
-    new.stop().await;
+    new.stop_roles().await;
 }
 
 #[tokio::test]
 async fn catalog_streams_and_collection_lost_together() {
-    let mut world = World::started("all-lost").await;
-    world.fill("", 10);
+    let mut world = SystemWorld::with_up("all-lost").await;
+    world.add_pictures("", 10);
     world.assert_index_equals_folder().await;
-    world.stop().await;
+    world.stop_up().await;
     fs::remove_dir_all(world.data_dir()).unwrap();
     let jetstream = world.jetstream();
-    jetstream.delete(&jetstream.events()).await;
-    jetstream.delete(&jetstream.outcomes()).await;
-    world.index().await.drop_collection().await.unwrap();
+    jetstream.delete_stream(&jetstream.events_stream()).await;
+    jetstream.delete_stream(&jetstream.outcomes_stream()).await;
+    world.open_index().await.drop_collection().await.unwrap();
     fs::remove_file(world.photos.join("0.jpg")).unwrap();
-    world.start().await;
+    world.start_up().await;
     world.assert_index_equals_folder().await;
-    assert_eq!(world.rows().await.len(), 9);
-    world.stop().await;
+    assert_eq!(world.read_rows().await.len(), 9);
+    world.stop_up().await;
 }
 
 fn copy_folder(from: &Path, to: &Path) {
@@ -105,35 +105,35 @@ fn copy_folder(from: &Path, to: &Path) {
 #[tokio::test]
 async fn milvus_killed_and_restarted_while_files_change() {
     let _alone = ONE_MORE_MILVUS.lock().await;
-    let mut world = World::new("milvus");
-    let only_milvus = Wanted {
+    let mut world = SystemWorld::new("milvus");
+    let only_milvus = WantedServers {
         nats: false,
         milvus: true,
     };
     let mut servers = own_servers(&world.dir.path().join("own"), only_milvus).await;
     world.own_milvus_url = servers.milvus_url().map(str::to_owned);
-    world.set("LOOKALIKE_MILVUS_CALL_TIMEOUT", "3s");
-    world.set("LOOKALIKE_AUDIT_CHECK_INTERVAL", "2s");
-    world.fill("", 20);
-    world.start().await;
+    world.set_variable("LOOKALIKE_MILVUS_CALL_TIMEOUT", "3s");
+    world.set_variable("LOOKALIKE_AUDIT_CHECK_INTERVAL", "2s");
+    world.add_pictures("", 20);
+    world.start_up().await;
     world.assert_index_equals_folder().await;
 
     // Killed in the middle of work, and the whole of lookalike with it.
-    world.fill("second", 60);
+    world.add_pictures("second", 60);
     world
-        .stats_where("it works", |s| s["indexed"].as_u64() > Some(25))
+        .wait_for_stats("it works", |s| s["indexed"].as_u64() > Some(25))
         .await;
     servers.kill_milvus().await;
-    world.kill();
+    world.kill_up();
     fs::remove_file(world.photos.join("0.jpg")).unwrap();
     fs::rename(world.photos.join("1.jpg"), world.photos.join("moved.jpg")).unwrap();
     servers.restart_milvus().await.unwrap();
-    world.start().await;
+    world.start_up().await;
     world.assert_index_equals_folder().await;
-    assert_eq!(world.rows().await.len(), 79);
+    assert_eq!(world.read_rows().await.len(), 79);
 
     // A copy of its data is taken while it is down, and it starts again.
-    world.fill("third", 30);
+    world.add_pictures("third", 30);
     servers.kill_milvus().await;
     let data = world.dir.path().join("own/milvus/data");
     let backup = world.dir.path().join("backup");
@@ -141,35 +141,35 @@ async fn milvus_killed_and_restarted_while_files_change() {
     fs::remove_file(world.photos.join("2.jpg")).unwrap();
     servers.restart_milvus().await.unwrap();
     world.assert_index_equals_folder().await;
-    assert_eq!(world.rows().await.len(), 108);
+    assert_eq!(world.read_rows().await.len(), 108);
 
     // Files change, and then the older copy is put back: rows are missing, old, and too many.
     // Nobody says so to lookalike.
     fs::remove_dir_all(world.photos.join("third")).unwrap();
-    world.fill("fourth", 10);
+    world.add_pictures("fourth", 10);
     for number in 3..8 {
         let other = fs::read(world.photos.join(format!("{}.jpg", number + 6))).unwrap();
         fs::write(world.photos.join(format!("{number}.jpg")), other).unwrap();
     }
     fs::rename(world.photos.join("second"), world.photos.join("renamed")).unwrap();
     world.assert_index_equals_folder().await;
-    let rows = world.rows().await;
+    let rows = world.read_rows().await;
     servers.kill_milvus().await;
     copy_folder(&backup, &data);
     servers.restart_milvus().await.unwrap();
     world.assert_index_equals_folder().await;
-    let after = world.rows().await;
+    let after = world.read_rows().await;
     assert!(rows.keys().eq(after.keys()), "ids changed");
-    world.stop().await;
+    world.stop_up().await;
     servers.stop().await;
 }
 
 /// A disk of a process with mounts of its own, as it is seen from here.
-struct Disk(PathBuf);
+struct SmallDisk(PathBuf);
 
-impl Disk {
+impl SmallDisk {
     /// Takes all the room that is left.
-    fn fill(&self) {
+    fn fill_up(&self) {
         use std::io::Write as _;
         let mut ballast = fs::File::create(self.0.join("ballast")).unwrap();
         for size in [1 << 20, 4096, 1] {
@@ -178,7 +178,7 @@ impl Disk {
         }
     }
 
-    fn free(&self) {
+    fn free_space(&self) {
         fs::remove_file(self.0.join("ballast")).unwrap();
     }
 }
@@ -186,9 +186,9 @@ impl Disk {
 #[tokio::test]
 async fn the_disk_of_the_catalog_of_nats_and_of_milvus_is_full() {
     let _alone = ONE_MORE_MILVUS.lock().await;
-    let mut world = World::new("full-disk");
+    let mut world = SystemWorld::new("full-disk");
     let Some(permit) = namespace::may_mount() else {
-        return catalog_may_not_grow(world).await;
+        return a_catalog_that_may_not_grow(world).await;
     };
     world.up_has_servers = true;
     let data = world.data_dir();
@@ -202,19 +202,19 @@ async fn the_disk_of_the_catalog_of_nats_and_of_milvus_is_full() {
         namespace::small_disk(&data.join("nats"), 16),
         namespace::small_disk(&data.join("milvus"), 700),
     );
-    let command = namespace::with_mounts(permit, &script, &world.command("up"));
-    let up = world.run(command, "up");
+    let command = namespace::with_mounts(permit, &script, &world.role_command("up"));
+    let up = world.start_command(command, "up");
     let seen = PathBuf::from(format!("/proc/{}/root", up.pid()));
     let seen = seen.join(data.strip_prefix("/").unwrap());
-    world.data_seen = Some(seen.clone());
-    world.fill("", 10);
-    world.await_up(up).await;
+    world.visible_data_dir = Some(seen.clone());
+    world.add_pictures("", 10);
+    world.wait_for_up(up).await;
     world.assert_index_equals_folder().await;
     for (round, folder) in ["", "nats", "milvus"].into_iter().enumerate() {
-        let disk = Disk(seen.join(folder));
+        let disk = SmallDisk(seen.join(folder));
         let log = world.up.as_ref().unwrap().log().len();
-        disk.fill();
-        world.fill(&format!("round {round}"), 30);
+        disk.fill_up();
+        world.add_pictures(&format!("round {round}"), 30);
         fs::remove_file(world.photos.join(format!("{round}.jpg"))).unwrap();
         // It notices, whatever it says of it.
         eventually("a warning", std::time::Duration::from_secs(60), || async {
@@ -226,32 +226,32 @@ async fn the_disk_of_the_catalog_of_nats_and_of_milvus_is_full() {
         .await;
         let said = world.up.as_ref().unwrap().log();
         eprintln!("with the disk of {folder:?} full: {}", &said[log..]);
-        disk.free();
+        disk.free_space();
         world.assert_index_equals_folder().await;
     }
-    assert_eq!(world.rows().await.len(), 97);
-    world.stop().await;
+    assert_eq!(world.read_rows().await.len(), 97);
+    world.stop_up().await;
 }
 
 /// Without mounts: files of the watcher that may not grow.
-async fn catalog_may_not_grow(mut world: World) {
+async fn a_catalog_that_may_not_grow(mut world: SystemWorld) {
     eprintln!("NOT PERMITTED HERE: small disks; only the catalog's files are held from growing");
     let mut command = Command::new("sh");
-    let inner = world.command("up");
+    let inner = world.role_command("up");
     command
         .args(["-c", "trap '' XFSZ; exec \"$@\"", "sh"])
         .arg(inner.get_program())
         .args(inner.get_args())
         .envs(inner.get_envs().filter_map(|(n, v)| Some((n, v?))));
-    let up = world.run(command, "up");
-    world.await_up(up).await;
-    world.fill("", 10);
+    let up = world.start_command(command, "up");
+    world.wait_for_up(up).await;
+    world.add_pictures("", 10);
     world.assert_index_equals_folder().await;
     let up: &Process = world.up.as_ref().unwrap();
     up.limit_files(Some(1));
-    world.fill("more", 30);
-    up.says("WARN").await;
+    world.add_pictures("more", 30);
+    up.wait_for_log("WARN").await;
     up.limit_files(None);
     world.assert_index_equals_folder().await;
-    world.stop().await;
+    world.stop_up().await;
 }

@@ -3,34 +3,34 @@
 
 use std::fs;
 
-use crate::harness::{PATIENCE, Wire, World, eventually};
+use crate::harness::{SETTLE_TIMEOUT, SystemWorld, Wire, eventually};
 
 #[tokio::test]
-async fn a_worker_frozen_past_its_time_never_has_the_last_word() {
-    let mut world = World::new("frozen");
-    world.set("LOOKALIKE_NATS_ACK_WAIT", "2s");
-    world.set("LOOKALIKE_WATCH_OVERDUE", "3s");
+async fn a_worker_frozen_past_its_ack_deadline_never_overwrites() {
+    let mut world = SystemWorld::new("frozen");
+    world.set_variable("LOOKALIKE_NATS_ACK_WAIT", "2s");
+    world.set_variable("LOOKALIKE_WATCH_OVERDUE", "3s");
     // What the slow one writes arrives late: it has read the files, and stands before Milvus.
     let shared = world.milvus_url.clone();
     let wire = world.proxy_milvus();
-    let mut slow = world.role("embed");
-    slow.address("metrics=").await;
+    let mut slow = world.start_role("embed");
+    slow.read_address("metrics=").await;
     world.milvus_url = shared;
-    let watch = world.role("watch");
-    let serve = world.role("serve");
-    world.url = serve.address("address=").await;
-    wire.set(Wire::Slow(std::time::Duration::from_millis(400)));
-    world.fill("", 20);
+    let watch = world.start_role("watch");
+    let serve = world.start_role("serve");
+    world.url = serve.read_address("address=").await;
+    wire.set_wire(Wire::Slow(std::time::Duration::from_millis(400)));
+    world.add_pictures("", 20);
     let jetstream = world.jetstream();
-    eventually("the slow one has taken all", PATIENCE, || async {
-        let held = jetstream.in_hand().await;
+    eventually("the slow one has taken all", SETTLE_TIMEOUT, || async {
+        let held = jetstream.count_in_flight().await;
         (held == 20).then_some(()).ok_or(held.to_string())
     })
     .await;
-    slow.freeze();
+    slow.freeze_process();
 
     // Another one does the same work, and then files change and it does that.
-    let mut quick = world.run(world.command("embed"), "quick");
+    let mut quick = world.start_command(world.role_command("embed"), "quick");
     world.assert_index_equals_folder().await;
     let at = |path: &str| world.photos.join(path);
     for number in 0..5 {
@@ -44,55 +44,55 @@ async fn a_worker_frozen_past_its_time_never_has_the_last_word() {
         .unwrap();
     }
     world.assert_index_equals_folder().await;
-    let rows = world.rows().await;
+    let rows = world.read_rows().await;
     assert_eq!(rows.len(), 15);
 
     // The frozen one wakes up, and goes on as if no time had passed.
-    slow.wake();
-    wire.set(Wire::Whole);
-    slow.terminate().await;
+    slow.resume_process();
+    wire.set_wire(Wire::Intact);
+    slow.terminate_cleanly().await;
     world.assert_index_equals_folder().await;
-    let after = world.rows().await;
+    let after = world.read_rows().await;
     assert!(rows.keys().eq(after.keys()), "{rows:?}\n{after:?}");
-    quick.terminate().await;
+    quick.terminate_cleanly().await;
     drop((watch, serve));
 }
 
 #[tokio::test]
 async fn workers_killed_again_and_again_in_the_middle_of_a_batch() {
-    let mut world = World::new("killed-workers");
-    world.set("LOOKALIKE_NATS_ACK_WAIT", "2s");
-    world.set("LOOKALIKE_MILVUS_UPSERT_ROWS", "4");
+    let mut world = SystemWorld::new("killed-workers");
+    world.set_variable("LOOKALIKE_NATS_ACK_WAIT", "2s");
+    world.set_variable("LOOKALIKE_MILVUS_UPSERT_ROWS", "4");
     let wire = world.proxy_milvus();
     let mut roles = world.start_roles().await;
-    roles.embed.address("metrics=").await;
-    world.fill("", 60);
+    roles.embed.read_address("metrics=").await;
+    world.add_pictures("", 60);
     let jetstream = world.jetstream();
     for round in 0..3 {
-        wire.set(Wire::Slow(std::time::Duration::from_millis(20)));
-        eventually("it holds some", PATIENCE, || async {
-            let held = jetstream.in_hand().await;
+        wire.set_wire(Wire::Slow(std::time::Duration::from_millis(20)));
+        eventually("it holds some", SETTLE_TIMEOUT, || async {
+            let held = jetstream.count_in_flight().await;
             (held > 0).then_some(()).ok_or(held.to_string())
         })
         .await;
-        roles.embed.kill();
+        roles.embed.kill_process();
         fs::remove_file(world.photos.join(format!("{round}.jpg"))).unwrap();
-        world.fill(&format!("round {round}"), 5);
-        roles.embed = world.role("embed");
-        roles.embed.address("metrics=").await;
+        world.add_pictures(&format!("round {round}"), 5);
+        roles.embed = world.start_role("embed");
+        roles.embed.read_address("metrics=").await;
     }
-    wire.set(Wire::Whole);
+    wire.set_wire(Wire::Intact);
     world.assert_index_equals_folder().await;
-    assert_eq!(world.rows().await.len(), 57 + 15);
-    roles.stop().await;
+    assert_eq!(world.read_rows().await.len(), 57 + 15);
+    roles.stop_roles().await;
 }
 
 #[tokio::test]
-async fn an_old_models_worker_is_refused_beside_the_new_ones() {
-    let mut world = World::started("models").await;
-    world.fill("", 3);
+async fn a_worker_with_an_old_model_is_refused_next_to_the_new_ones() {
+    let mut world = SystemWorld::with_up("models").await;
+    world.add_pictures("", 3);
     world.assert_index_equals_folder().await;
-    let rows = world.rows().await;
+    let rows = world.read_rows().await;
     // The same network of another version: only its description differs.
     let bundled =
         std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../vision/models/lookalike-mini");
@@ -105,14 +105,14 @@ async fn an_old_models_worker_is_refused_beside_the_new_ones() {
     let other = description.replace("\"resize_short_side\": 146", "\"resize_short_side\": 150");
     assert_ne!(description, other);
     fs::write(folder.join("lookalike-mini.json"), other).unwrap();
-    let mut command = world.command("embed");
+    let mut command = world.role_command("embed");
     command.arg("--model").arg(&folder);
-    let mut old = world.run(command, "old");
-    let status = old.end().await;
+    let mut old = world.start_command(command, "old");
+    let status = old.wait_for_exit().await;
     assert_eq!(status.code(), Some(2), "{}", old.log());
-    world.fill("more", 3);
+    world.add_pictures("more", 3);
     world.assert_index_equals_folder().await;
-    let after = world.rows().await;
+    let after = world.read_rows().await;
     assert!(rows.iter().all(|(id, row)| after.get(id) == Some(row)));
-    world.stop().await;
+    world.stop_up().await;
 }

@@ -24,50 +24,52 @@ impl JetStream {
     }
 
     /// The stream of events.
-    pub fn events(&self) -> String {
+    pub fn events_stream(&self) -> String {
         format!("{}_EVENTS", self.namespace.to_ascii_uppercase())
     }
 
     /// The stream of outcomes.
-    pub fn outcomes(&self) -> String {
+    pub fn outcomes_stream(&self) -> String {
         format!("{}_OUTCOMES", self.namespace.to_ascii_uppercase())
     }
 
     /// Messages that a stream holds; 0 where there is none.
-    pub async fn messages(&self, stream: &str) -> u64 {
-        let info = self.api(&format!("STREAM.INFO.{stream}"), "").await;
+    pub async fn count_messages(&self, stream: &str) -> u64 {
+        let info = self.call_api(&format!("STREAM.INFO.{stream}"), "").await;
         info["state"]["messages"].as_u64().unwrap_or(0)
     }
 
     /// Events in workers' hands.
-    pub async fn in_hand(&self) -> u64 {
-        let info = format!("CONSUMER.INFO.{}.embedder", self.events());
-        let info = self.api(&info, "").await;
+    pub async fn count_in_flight(&self) -> u64 {
+        let info = format!("CONSUMER.INFO.{}.embedder", self.events_stream());
+        let info = self.call_api(&info, "").await;
         info["num_ack_pending"].as_u64().unwrap_or(0)
     }
 
     /// Deletes a stream with all that is in it.
-    pub async fn delete(&self, stream: &str) {
-        let answer = self.api(&format!("STREAM.DELETE.{stream}"), "").await;
+    pub async fn delete_stream(&self, stream: &str) {
+        let answer = self.call_api(&format!("STREAM.DELETE.{stream}"), "").await;
         assert_eq!(answer["success"], true, "{answer}");
     }
 
     /// Deletes the workers' consumer.
     pub async fn delete_consumer(&self) {
-        let consumer = format!("CONSUMER.DELETE.{}.embedder", self.events());
-        let answer = self.api(&consumer, "").await;
+        let consumer = format!("CONSUMER.DELETE.{}.embedder", self.events_stream());
+        let answer = self.call_api(&consumer, "").await;
         assert_eq!(answer["success"], true, "{answer}");
     }
 
     /// Every event that waits, in order: subject and bytes.
     pub async fn waiting_events(&self) -> Vec<(String, Vec<u8>)> {
-        let stream = self.events();
-        let info = self.api(&format!("STREAM.INFO.{stream}"), "").await;
+        let stream = self.events_stream();
+        let info = self.call_api(&format!("STREAM.INFO.{stream}"), "").await;
         let number = |key: &str| info["state"][key].as_u64().unwrap();
         let mut events = Vec::new();
         for sequence in number("first_seq")..=number("last_seq") {
             let wanted = format!("{{\"seq\":{sequence}}}");
-            let found = self.api(&format!("STREAM.MSG.GET.{stream}"), &wanted).await;
+            let found = self
+                .call_api(&format!("STREAM.MSG.GET.{stream}"), &wanted)
+                .await;
             if let Some(data) = found["message"]["data"].as_str() {
                 let bytes = base64::prelude::BASE64_STANDARD.decode(data).unwrap();
                 let subject = found["message"]["subject"].as_str().unwrap();
@@ -78,29 +80,29 @@ impl JetStream {
     }
 
     /// Stores a message, as a late or doubled one.
-    pub async fn publish(&self, subject: &str, payload: &[u8]) {
-        let answer = self.request(subject, payload).await;
+    pub async fn publish_message(&self, subject: &str, payload: &[u8]) {
+        let answer = self.send_request(subject, payload).await;
         assert!(answer["seq"].is_u64(), "{answer}");
     }
 
-    async fn api(&self, what: &str, payload: &str) -> Value {
-        let subject = format!("$JS.API.{what}");
-        self.request(&subject, payload.as_bytes()).await
+    async fn call_api(&self, operation: &str, payload: &str) -> Value {
+        let subject = format!("$JS.API.{operation}");
+        self.send_request(&subject, payload.as_bytes()).await
     }
 
-    async fn request(&self, subject: &str, payload: &[u8]) -> Value {
+    async fn send_request(&self, subject: &str, payload: &[u8]) -> Value {
         let stream = TcpStream::connect(&self.address).await.unwrap();
         let mut stream = BufReader::new(stream);
-        let inbox = format!("_INBOX.{}.{}", std::process::id(), next());
-        let mut words = format!(
+        let inbox = format!("_INBOX.{}.{}", std::process::id(), next_inbox_number());
+        let mut commands = format!(
             "CONNECT {{\"verbose\":false,\"pedantic\":false}}\r\nSUB {inbox} 1\r\n\
              PUB {subject} {inbox} {}\r\n",
             payload.len()
         )
         .into_bytes();
-        words.extend(payload);
-        words.extend(b"\r\n");
-        stream.get_mut().write_all(&words).await.unwrap();
+        commands.extend(payload);
+        commands.extend(b"\r\n");
+        stream.get_mut().write_all(&commands).await.unwrap();
         let mut line = String::new();
         loop {
             line.clear();
@@ -123,7 +125,7 @@ impl JetStream {
 }
 
 /// Every request has an inbox of its own.
-fn next() -> u64 {
+fn next_inbox_number() -> u64 {
     static NEXT: AtomicU64 = AtomicU64::new(0);
     NEXT.fetch_add(1, Ordering::Relaxed)
 }

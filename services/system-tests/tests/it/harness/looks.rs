@@ -6,15 +6,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use lookalike_index::{Consistency, Filter, Image, Index, ModelIdentity};
+use lookalike_index::{Index, IndexedImage, ModelIdentity, ReadConsistency, RowFilter};
 use lookalike_vision::{Limits, Model};
 use serde_json::Value;
 
-use super::world::PATIENCE;
-use super::{World, eventually};
+use super::world::SETTLE_TIMEOUT;
+use super::{SystemWorld, eventually};
 
 /// A file of a library: the library's name, the path below its root.
-type Place = (String, String);
+type LibraryFile = (String, String);
 
 /// Everything below a folder that is no folder, links included; hidden folders are not entered.
 fn entries_below(folder: &Path) -> Vec<PathBuf> {
@@ -34,9 +34,9 @@ fn entries_below(folder: &Path) -> Vec<PathBuf> {
     entries
 }
 
-impl World {
+impl SystemWorld {
     /// The model's identity, which opens the index.
-    fn identity() -> ModelIdentity {
+    fn model_identity() -> ModelIdentity {
         let description = Model::load_description("lookalike-mini").unwrap();
         ModelIdentity {
             name: description.name.clone(),
@@ -48,17 +48,17 @@ impl World {
 
     /// A connection to this world's rows that does not go through the product's service, nor
     /// through a proxy.
-    pub async fn index(&self) -> Index {
-        eventually("Milvus answers", PATIENCE, || self.try_index()).await
+    pub async fn open_index(&self) -> Index {
+        eventually("Milvus answers", SETTLE_TIMEOUT, || self.try_open_index()).await
     }
 
-    async fn try_index(&self) -> Result<Index, String> {
+    async fn try_open_index(&self) -> Result<Index, String> {
         let settings = lookalike_index::Settings {
-            url: self.milvus_for_looks(),
+            url: self.direct_milvus_url(),
             namespace: self.namespace.clone(),
             ..Default::default()
         };
-        let opened = Index::open(&settings, &Self::identity()).await;
+        let opened = Index::open(&settings, &Self::model_identity()).await;
         opened.map_err(|e| e.to_string())
     }
 
@@ -83,10 +83,10 @@ impl World {
     }
 
     /// Waits until the counts are as wanted.
-    pub async fn stats_where(&self, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
-        eventually(what, PATIENCE, || async {
+    pub async fn wait_for_stats(&self, what: &str, condition: impl Fn(&Value) -> bool) -> Value {
+        eventually(what, SETTLE_TIMEOUT, || async {
             let stats = self.try_stats().await?;
-            if wanted(&stats) {
+            if condition(&stats) {
                 Ok(stats)
             } else {
                 Err(stats.to_string())
@@ -96,8 +96,8 @@ impl World {
     }
 
     /// Waits until every file in the folders has become something, and nothing is under way.
-    pub async fn settled(&self) -> Value {
-        eventually("every file has become something", PATIENCE, || {
+    pub async fn wait_until_settled(&self) -> Value {
+        eventually("every file has become something", SETTLE_TIMEOUT, || {
             self.try_settled()
         })
         .await
@@ -121,19 +121,25 @@ impl World {
     }
 
     /// Every row, by id.
-    pub async fn rows(&self) -> BTreeMap<String, Image> {
-        let index = self.index().await;
-        eventually("the rows can be read", PATIENCE, || self.try_rows(&index)).await
+    pub async fn read_rows(&self) -> BTreeMap<String, IndexedImage> {
+        let index = self.open_index().await;
+        eventually("the rows can be read", SETTLE_TIMEOUT, || {
+            self.try_read_rows(&index)
+        })
+        .await
     }
 
     /// Every row, by id, if they can be read now and none is there twice.
-    pub async fn try_rows(&self, index: &Index) -> Result<BTreeMap<String, Image>, String> {
+    pub async fn try_read_rows(
+        &self,
+        index: &Index,
+    ) -> Result<BTreeMap<String, IndexedImage>, String> {
         let listed = index
-            .list(&Filter::All, None, usize::MAX, Consistency::Strong)
+            .list_images(&RowFilter::All, None, usize::MAX, ReadConsistency::Strong)
             .await
             .map_err(|e| e.to_string())?;
         // The list leaves doubled rows out, Milvus' own count does not.
-        let counted = index.approximate_count(&Filter::All).await;
+        let counted = index.approximate_count(&RowFilter::All).await;
         let counted = counted.map_err(|e| e.to_string())?;
         if counted != listed.len() as u64 {
             return Err(format!(
@@ -150,7 +156,7 @@ impl World {
     }
 
     /// Files that are listed with a reason, and the reason's code.
-    pub async fn try_failures(&self) -> Result<BTreeMap<Place, String>, String> {
+    pub async fn try_failures(&self) -> Result<BTreeMap<LibraryFile, String>, String> {
         let mut reasons = BTreeMap::new();
         let mut cursor = String::new();
         loop {
@@ -173,8 +179,8 @@ impl World {
     /// other file is listed with a reason, which no picture is that can be read. Waits for the
     /// way of the last change.
     pub async fn assert_index_equals_folder(&self) {
-        let index = self.index().await;
-        eventually("the index equals the folder", PATIENCE, || async {
+        let index = self.open_index().await;
+        eventually("the index equals the folder", SETTLE_TIMEOUT, || async {
             let stats = self.try_settled().await?;
             let reasons = self.try_failures().await?;
             let listed = stats["failed"].as_u64().unwrap() + stats["ignored"].as_u64().unwrap();
@@ -195,7 +201,7 @@ impl World {
                     wanted.insert((place, hash));
                 }
             }
-            let rows = self.try_rows(&index).await?;
+            let rows = self.try_read_rows(&index).await?;
             let there: BTreeSet<_> = rows
                 .values()
                 .map(|row| {
@@ -217,8 +223,8 @@ impl World {
     }
 
     /// The row at a path of the library `photos`.
-    pub async fn row_at(&self, path: &str) -> Image {
-        let rows = self.rows().await;
+    pub async fn read_row_at(&self, path: &str) -> IndexedImage {
+        let rows = self.read_rows().await;
         rows.into_values()
             .find(|row| row.path == path && row.library == "photos")
             .unwrap_or_else(|| panic!("no row at {path}"))
@@ -226,12 +232,12 @@ impl World {
 }
 
 /// A decoder's reason must be the decoder's own.
-fn check_reason(place: &Place, code: &str, bytes: std::io::Result<Vec<u8>>) {
+fn check_reason(place: &LibraryFile, code: &str, bytes: std::io::Result<Vec<u8>>) {
     if let Ok(bytes) = bytes
         && code != "too_large"
         && lookalike_vision::CODES.contains(&code)
     {
-        let decoded = lookalike_vision::decode(&bytes, 64, &Limits::default());
+        let decoded = lookalike_vision::decode_image(&bytes, 64, &Limits::default());
         assert!(
             decoded.is_err(),
             "{place:?} is a picture, and listed as {code}"

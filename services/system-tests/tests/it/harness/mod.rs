@@ -9,18 +9,18 @@ mod servers;
 mod world;
 
 pub use jetstream::JetStream;
-pub use process::{Process, program};
+pub use process::{Process, product_command};
 pub use proxy::{Proxy, Wire};
 pub use servers::{own_servers, shared_servers};
-pub use world::{PATIENCE, Roles, World};
+pub use world::{RoleProcesses, SETTLE_TIMEOUT, SystemWorld};
 
 use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-/// Waits until `check` gives something, looking again every 20 ms; panics with `what` and the
-/// last refusal when `patience` has passed.
-pub async fn eventually<T, F, R>(what: &str, patience: Duration, mut check: F) -> T
+/// Waits until `check` gives something, looking again every 20 ms; panics with `operation` and the
+/// last refusal when `timeout` has passed.
+pub async fn eventually<T, F, R>(what: &str, timeout: Duration, mut check: F) -> T
 where
     F: FnMut() -> R,
     R: Future<Output = Result<T, String>>,
@@ -32,20 +32,20 @@ where
             Err(refusal) => refusal,
         };
         assert!(
-            begun.elapsed() < patience,
-            "{what}: not within {patience:?}; last: {refusal}"
+            begun.elapsed() < timeout,
+            "{what}: not within {timeout:?}; last: {refusal}"
         );
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
 
 /// The checkout's own sample pictures.
-pub fn samples() -> Vec<PathBuf> {
+pub fn sample_pictures() -> Vec<PathBuf> {
     let images = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../images");
-    let mut found = files_below(&images);
-    found.retain(|path| path.extension().is_some_and(|e| e == "jpg"));
-    assert!(found.len() >= 50, "the sample pictures are missing");
-    found
+    let mut pictures = files_below(&images);
+    pictures.retain(|path| path.extension().is_some_and(|e| e == "jpg"));
+    assert!(pictures.len() >= 50, "the sample pictures are missing");
+    pictures
 }
 
 /// Files that are too many or too free for the project lie beside a checkout, on some machines;
@@ -81,6 +81,6 @@ pub fn files_below(folder: &Path) -> Vec<PathBuf> {
 }
 
 /// A JPEG with other bytes and the same picture: what follows the end marker means nothing.
-pub fn variant(jpeg: &[u8], number: usize) -> Vec<u8> {
+pub fn jpeg_variant(jpeg: &[u8], number: usize) -> Vec<u8> {
     [jpeg, format!("variant {number}").as_bytes()].concat()
 }

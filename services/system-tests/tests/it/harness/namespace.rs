@@ -7,15 +7,15 @@ use std::process::{Command, Stdio};
 
 /// How a namespace is made here.
 #[derive(Debug, Clone, Copy)]
-pub enum Permit {
+pub enum NamespaceMode {
     /// As root.
     Root,
     /// As anybody, with a user namespace around.
     User,
 }
 
-impl Permit {
-    fn flags(self) -> &'static str {
+impl NamespaceMode {
+    fn unshare_flags(self) -> &'static str {
         match self {
             Self::Root => "-m",
             Self::User => "-Urm",
@@ -24,9 +24,9 @@ impl Permit {
 }
 
 /// Whether mounts in a namespace of one's own are permitted; says so where they are not.
-pub fn may_mount() -> Option<Permit> {
+pub fn may_mount() -> Option<NamespaceMode> {
     let try_mount = "mount -t tmpfs -o size=1m tmpfs /tmp";
-    let found = [Permit::Root, Permit::User]
+    let found = [NamespaceMode::Root, NamespaceMode::User]
         .into_iter()
         .find(|permit| may_run(*permit, try_mount));
     if found.is_some() {
@@ -39,27 +39,27 @@ pub fn may_mount() -> Option<Permit> {
 }
 
 /// Whether a script may do what it does among mounts of its own.
-pub fn may_run(permit: Permit, script: &str) -> bool {
-    runs(Command::new("unshare").args([permit.flags(), "sh", "-c", script]))
+pub fn may_run(permit: NamespaceMode, script: &str) -> bool {
+    command_succeeds(Command::new("unshare").args([permit.unshare_flags(), "sh", "-c", script]))
 }
 
 /// Whether a user namespace may have a limit of its own for watches; says so where it may not.
 pub fn may_limit_watches() -> bool {
     let limit = "echo 100 > /proc/sys/user/max_inotify_watches";
-    let may = runs(Command::new("unshare").args(["-Ur", "sh", "-c", limit]));
+    let may = command_succeeds(Command::new("unshare").args(["-Ur", "sh", "-c", limit]));
     if !may {
         eprintln!("NOT PERMITTED HERE: a limit for watches in a namespace (unshare -U)");
     }
     may
 }
 
-fn runs(command: &mut Command) -> bool {
+fn command_succeeds(command: &mut Command) -> bool {
     let status = command.stdout(Stdio::null()).stderr(Stdio::null()).status();
     status.is_ok_and(|status| status.success())
 }
 
 /// The command in namespaces of its own, after `script` has run there as root.
-fn within(flags: &str, script: &str, command: &Command) -> Command {
+fn in_namespace(flags: &str, script: &str, command: &Command) -> Command {
     let mut outer = Command::new("unshare");
     outer
         .args([flags, "sh", "-c", &format!("{script} && exec \"$@\""), "sh"])
@@ -79,21 +79,21 @@ fn within(flags: &str, script: &str, command: &Command) -> Command {
 }
 
 /// The command with mounts of its own, made by `script`.
-pub fn with_mounts(permit: Permit, script: &str, command: &Command) -> Command {
-    within(permit.flags(), script, command)
+pub fn with_mounts(permit: NamespaceMode, script: &str, command: &Command) -> Command {
+    in_namespace(permit.unshare_flags(), script, command)
 }
 
 /// The command with at most so many watches.
-pub fn with_watches(most: u32, command: &Command) -> Command {
-    let script = format!("echo {most} > /proc/sys/user/max_inotify_watches");
-    within("-Ur", &script, command)
+pub fn with_watches(max_watches: u32, command: &Command) -> Command {
+    let script = format!("echo {max_watches} > /proc/sys/user/max_inotify_watches");
+    in_namespace("-Ur", &script, command)
 }
 
 /// Runs a script among the mounts of a running process.
-pub fn among_mounts_of(permit: Permit, pid: u32, script: &str) {
+pub fn among_mounts_of(permit: NamespaceMode, pid: u32, script: &str) {
     let flags: &[&str] = match permit {
-        Permit::Root => &["-m"],
-        Permit::User => &["-U", "--preserve-credentials", "-m"],
+        NamespaceMode::Root => &["-m"],
+        NamespaceMode::User => &["-U", "--preserve-credentials", "-m"],
     };
     let output = Command::new("nsenter")
         .args(["-t", &pid.to_string()])

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use super::eventually;
 
 /// A command that runs the product, with no setting from outside.
-pub fn program() -> Command {
+pub fn product_command() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_lookalike-system-tests"));
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("LOOKALIKE_") {
@@ -25,7 +25,7 @@ pub struct Process {
     child: Child,
     log: PathBuf,
     /// Bytes of the log that others of the same name wrote before.
-    log_begin: usize,
+    log_start: usize,
 }
 
 impl Process {
@@ -51,7 +51,7 @@ impl Process {
         Self {
             child,
             log: log.to_owned(),
-            log_begin: usize::try_from(before).unwrap(),
+            log_start: usize::try_from(before).unwrap(),
         }
     }
 
@@ -62,10 +62,10 @@ impl Process {
     /// What it said so far.
     pub fn log(&self) -> String {
         let said = std::fs::read(&self.log).unwrap_or_default();
-        String::from_utf8_lossy(&said[self.log_begin.min(said.len())..]).into_owned()
+        String::from_utf8_lossy(&said[self.log_start.min(said.len())..]).into_owned()
     }
 
-    pub fn signal(&self, signal: i32) {
+    pub fn send_signal(&self, signal: i32) {
         let pid = i32::try_from(self.child.id()).unwrap();
         // SAFETY: plain system call on a child that was not waited for, so the pid is its.
         assert_eq!(
@@ -76,8 +76,8 @@ impl Process {
     }
 
     /// SIGSTOP, and it has stopped when this returns.
-    pub fn freeze(&self) {
-        self.signal(libc::SIGSTOP);
+    pub fn freeze_process(&self) {
+        self.send_signal(libc::SIGSTOP);
         let stat = format!("/proc/{}/stat", self.pid());
         let is_stopped = || {
             let stat = std::fs::read_to_string(&stat).unwrap();
@@ -89,12 +89,12 @@ impl Process {
     }
 
     /// SIGCONT.
-    pub fn wake(&self) {
-        self.signal(libc::SIGCONT);
+    pub fn resume_process(&self) {
+        self.send_signal(libc::SIGCONT);
     }
 
     /// The address that a role says in its log that it listens at, behind `key`.
-    pub async fn address(&self, key: &str) -> String {
+    pub async fn read_address(&self, key: &str) -> String {
         eventually("it says where it listens", Duration::from_secs(60), || {
             let log = self.log();
             async move {
@@ -111,7 +111,7 @@ impl Process {
     }
 
     /// Waits until its log has these words.
-    pub async fn says(&self, words: &str) {
+    pub async fn wait_for_log(&self, words: &str) {
         let what = format!("it says {words:?}");
         eventually(&what, Duration::from_secs(60), || {
             let log = self.log();
@@ -121,10 +121,10 @@ impl Process {
     }
 
     /// SIGTERM; it must end well within half a minute. How long it took.
-    pub async fn terminate(&mut self) -> Duration {
+    pub async fn terminate_cleanly(&mut self) -> Duration {
         let begun = Instant::now();
-        self.signal(libc::SIGTERM);
-        let status = self.end().await;
+        self.send_signal(libc::SIGTERM);
+        let status = self.wait_for_exit().await;
         let took = begun.elapsed();
         assert!(status.success(), "{status}\n{}", self.log());
         assert!(
@@ -168,19 +168,19 @@ impl Process {
     }
 
     /// kill -9, and it is gone when this returns.
-    pub fn kill(&mut self) {
+    pub fn kill_process(&mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
     }
 
     /// As Ctrl-C does; returns how it ended.
-    pub async fn interrupt(&mut self) -> ExitStatus {
-        self.signal(libc::SIGINT);
-        self.end().await
+    pub async fn interrupt_process(&mut self) -> ExitStatus {
+        self.send_signal(libc::SIGINT);
+        self.wait_for_exit().await
     }
 
     /// Waits until it ends.
-    pub async fn end(&mut self) -> ExitStatus {
+    pub async fn wait_for_exit(&mut self) -> ExitStatus {
         let log = self.log.clone();
         let child = &mut self.child;
         let mut wait = || child.try_wait().unwrap();

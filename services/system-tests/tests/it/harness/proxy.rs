@@ -18,7 +18,7 @@ use tokio::sync::watch;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Wire {
     /// Everything passes.
-    Whole,
+    Intact,
     /// Everything passes this much later.
     Slow(Duration),
     /// Connections end, and new ones end at once.
@@ -38,12 +38,12 @@ pub struct Proxy {
 
 impl Proxy {
     /// Stands before the server of a url; the wire is whole.
-    pub fn before(url: &str) -> Self {
+    pub fn in_front_of(url: &str) -> Self {
         let target = url.rsplit('/').next().unwrap().to_owned();
-        let (wire, wired) = watch::channel(Wire::Whole);
+        let (wire, wired) = watch::channel(Wire::Intact);
         let lost = Arc::new(AtomicU64::new(0));
         let counted = lost.clone();
-        let (told, bound) = std::sync::mpsc::channel();
+        let (sender, receiver) = std::sync::mpsc::channel();
         std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread()
                 .enable_all()
@@ -51,17 +51,17 @@ impl Proxy {
                 .unwrap();
             runtime.block_on(async move {
                 let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-                told.send(listener.local_addr().unwrap()).unwrap();
+                sender.send(listener.local_addr().unwrap()).unwrap();
                 let mut ended = wired.clone();
                 loop {
                     tokio::select! {
                         accepted = listener.accept() => {
                             let (client, _) = accepted.unwrap();
-                            let line = Line {
+                            let line = ProxiedConnection {
                                 wire: wired.clone(),
                                 lost: counted.clone(),
                             };
-                            tokio::spawn(line.serve(client, target.clone()));
+                            tokio::spawn(line.serve_client(client, target.clone()));
                         }
                         () = async { while ended.changed().await.is_ok() {} } => return,
                     }
@@ -69,7 +69,7 @@ impl Proxy {
             });
         });
         Self {
-            address: bound.recv().unwrap(),
+            address: receiver.recv().unwrap(),
             wire,
             lost,
         }
@@ -81,24 +81,24 @@ impl Proxy {
     }
 
     /// From now on the wire does this.
-    pub fn set(&self, wire: Wire) {
+    pub fn set_wire(&self, wire: Wire) {
         self.wire.send_replace(wire);
     }
 
     /// How much was swallowed so far: bytes, and greetings.
-    pub fn lost(&self) -> u64 {
+    pub fn lost_count(&self) -> u64 {
         self.lost.load(Ordering::Relaxed)
     }
 }
 
 #[derive(Clone)]
-struct Line {
+struct ProxiedConnection {
     wire: watch::Receiver<Wire>,
     lost: Arc<AtomicU64>,
 }
 
-impl Line {
-    async fn serve(mut self, client: TcpStream, target: String) {
+impl ProxiedConnection {
+    async fn serve_client(mut self, client: TcpStream, target: String) {
         // Nobody is asked while the wire is half-open; the client may wait or write.
         let mut client = client;
         let mut buffer = vec![0; 16 << 10];
@@ -131,12 +131,12 @@ impl Line {
         let (from_server, to_server) = server.into_split();
         let is_tainted = Arc::new(AtomicBool::new(false));
         tokio::select! {
-            () = self.clone().pump(from_client, to_server, false, is_tainted.clone()) => {}
-            () = self.pump(from_server, to_client, true, is_tainted) => {}
+            () = self.clone().forward_bytes(from_client, to_server, false, is_tainted.clone()) => {}
+            () = self.forward_bytes(from_server, to_client, true, is_tainted) => {}
         }
     }
 
-    async fn pump(
+    async fn forward_bytes(
         mut self,
         mut from: OwnedReadHalf,
         mut to: OwnedWriteHalf,
@@ -167,8 +167,8 @@ impl Line {
                 self.lost.fetch_add(count as u64, Ordering::Relaxed);
                 continue;
             }
-            if let Wire::Slow(by) = wire {
-                tokio::time::sleep(by).await;
+            if let Wire::Slow(delay) = wire {
+                tokio::time::sleep(delay).await;
             }
             if to.write_all(&buffer[..count]).await.is_err() {
                 return;

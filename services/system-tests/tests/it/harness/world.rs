@@ -8,30 +8,33 @@ use std::time::Duration;
 use reqwest::Response;
 use serde_json::Value;
 
-use super::{JetStream, Process, Proxy, eventually, program, samples, shared_servers, variant};
+use super::{
+    JetStream, Process, Proxy, eventually, jpeg_variant, product_command, sample_pictures,
+    shared_servers,
+};
 
 /// How long a folder of a few hundred files may take, on a busy machine.
-pub const PATIENCE: Duration = Duration::from_secs(120);
+pub const SETTLE_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// The roles as processes of their own.
-pub struct Roles {
+pub struct RoleProcesses {
     pub watch: Process,
     pub embed: Process,
     pub serve: Process,
 }
 
-impl Roles {
+impl RoleProcesses {
     /// Ctrl-C for all; each must end well.
-    pub async fn stop(mut self) {
+    pub async fn stop_roles(mut self) {
         for process in [&mut self.serve, &mut self.embed, &mut self.watch] {
-            let status = process.interrupt().await;
+            let status = process.interrupt_process().await;
             assert!(status.success(), "{status}\n{}", process.log());
         }
     }
 }
 
 /// One test's world.
-pub struct World {
+pub struct SystemWorld {
     /// Everything of this test.
     pub dir: tempfile::TempDir,
     /// The first library's folder; that library is called `photos`.
@@ -50,7 +53,7 @@ pub struct World {
     /// `up` starts servers itself.
     pub up_has_servers: bool,
     /// Where the data folder is to be seen from here, if not at its own path.
-    pub data_seen: Option<PathBuf>,
+    pub visible_data_dir: Option<PathBuf>,
     /// Where the roles find the servers instead: a proxy.
     pub nats_url: Option<String>,
     pub milvus_url: Option<String>,
@@ -63,7 +66,7 @@ pub struct World {
     client: reqwest::Client,
 }
 
-impl World {
+impl SystemWorld {
     /// An empty folder, nothing running.
     pub fn new(name: &str) -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
@@ -82,7 +85,7 @@ impl World {
             own_nats_url: None,
             own_milvus_url: None,
             up_has_servers: false,
-            data_seen: None,
+            visible_data_dir: None,
             nats_url: None,
             milvus_url: None,
             photos,
@@ -98,9 +101,9 @@ impl World {
     }
 
     /// An empty folder with `up` running over it.
-    pub async fn started(name: &str) -> Self {
+    pub async fn with_up(name: &str) -> Self {
         let mut world = Self::new(name);
-        world.start().await;
+        world.start_up().await;
         world
     }
 
@@ -117,44 +120,44 @@ impl World {
     }
 
     /// A setting of every role that is started from now on.
-    pub fn set(&mut self, variable: &'static str, value: &str) {
+    pub fn set_variable(&mut self, variable: &'static str, value: &str) {
         self.settings.push((variable, value.to_owned()));
     }
 
     /// The server itself, whatever stands before it.
-    pub fn nats_for_looks(&self) -> String {
+    pub fn direct_nats_url(&self) -> String {
         let own = self.own_nats_url.clone();
         own.unwrap_or_else(|| shared_servers().nats_url.clone())
     }
 
     /// The server itself, whatever stands before it.
-    pub fn milvus_for_looks(&self) -> String {
+    pub fn direct_milvus_url(&self) -> String {
         let own = self.own_milvus_url.clone();
         own.unwrap_or_else(|| shared_servers().milvus_url.clone())
     }
 
     /// A wire between the roles and NATS.
     pub fn proxy_nats(&mut self) -> Proxy {
-        let proxy = Proxy::before(&self.nats_for_looks());
+        let proxy = Proxy::in_front_of(&self.direct_nats_url());
         self.nats_url = Some(proxy.url("nats"));
         proxy
     }
 
     /// A wire between the roles and Milvus.
     pub fn proxy_milvus(&mut self) -> Proxy {
-        let proxy = Proxy::before(&self.milvus_for_looks());
+        let proxy = Proxy::in_front_of(&self.direct_milvus_url());
         self.milvus_url = Some(proxy.url("http"));
         proxy
     }
 
     /// This world's streams.
     pub fn jetstream(&self) -> JetStream {
-        JetStream::new(&self.nats_for_looks(), &self.namespace)
+        JetStream::new(&self.direct_nats_url(), &self.namespace)
     }
 
     /// A role on this world's servers, in its namespace.
-    pub fn command(&self, role: &str) -> Command {
-        let mut command = program();
+    pub fn role_command(&self, role: &str) -> Command {
+        let mut command = product_command();
         command.arg(role);
         for (name, root) in &self.libraries {
             command.arg(format!("{name}={}", root.display()));
@@ -164,9 +167,9 @@ impl World {
             let milvus_url = self.milvus_url.clone();
             command
                 .arg("--nats-url")
-                .arg(nats_url.unwrap_or_else(|| self.nats_for_looks()))
+                .arg(nats_url.unwrap_or_else(|| self.direct_nats_url()))
                 .arg("--milvus-url")
-                .arg(milvus_url.unwrap_or_else(|| self.milvus_for_looks()));
+                .arg(milvus_url.unwrap_or_else(|| self.direct_milvus_url()));
         }
         command
             .args(["--listen", "127.0.0.1:0", "--log", self.log])
@@ -183,8 +186,8 @@ impl World {
     }
 
     /// `lookalike confirm photos`, of a running `up`.
-    pub async fn confirm(&self) {
-        let mut command = program();
+    pub async fn confirm_photos(&self) {
+        let mut command = product_command();
         command
             .args(["confirm", "photos", "--data-dir"])
             .arg(self.data_dir());
@@ -195,13 +198,13 @@ impl World {
     }
 
     /// Runs `lookalike audit`; what it prints, and whether it ended well.
-    pub async fn audit(&self, words: &[&str]) -> (Value, bool) {
-        let mut command = program();
+    pub async fn run_audit(&self, words: &[&str]) -> (Value, bool) {
+        let mut command = product_command();
         command
             .args(["audit", "--json"])
             .args(words)
-            .args(["--nats-url", &self.nats_for_looks()])
-            .args(["--milvus-url", &self.milvus_for_looks()])
+            .args(["--nats-url", &self.direct_nats_url()])
+            .args(["--milvus-url", &self.direct_milvus_url()])
             .env("LOOKALIKE_NATS_NAMESPACE", &self.namespace)
             .env("LOOKALIKE_MILVUS_NAMESPACE", &self.namespace)
             .current_dir(self.dir.path());
@@ -214,39 +217,39 @@ impl World {
     }
 
     /// Runs a role alone; its log has the same name.
-    pub fn role(&self, role: &str) -> Process {
-        self.run(self.command(role), role)
+    pub fn start_role(&self, role: &str) -> Process {
+        self.start_command(self.role_command(role), role)
     }
 
     /// Runs a command; its log has this name.
-    pub fn run(&self, command: Command, name: &str) -> Process {
+    pub fn start_command(&self, command: Command, name: &str) -> Process {
         Process::start(command, &self.dir.path().join(format!("{name}.log")))
     }
 
     /// Runs the three roles alone, and waits until the service says where it listens.
-    pub async fn start_roles(&mut self) -> Roles {
-        let roles = Roles {
-            watch: self.role("watch"),
-            embed: self.role("embed"),
-            serve: self.role("serve"),
+    pub async fn start_roles(&mut self) -> RoleProcesses {
+        let roles = RoleProcesses {
+            watch: self.start_role("watch"),
+            embed: self.start_role("embed"),
+            serve: self.start_role("serve"),
         };
-        self.url = roles.serve.address("address=").await;
+        self.url = roles.serve.read_address("address=").await;
         roles
     }
 
     /// Starts `up` and waits until it would answer a search.
-    pub async fn start(&mut self) {
+    pub async fn start_up(&mut self) {
         // What a killed one left says where nobody listens any more.
         let _ = std::fs::remove_file(self.data_dir().join("up.json"));
-        let up = self.role("up");
-        self.await_up(up).await;
+        let up = self.start_role("up");
+        self.wait_for_up(up).await;
     }
 
     /// Waits until a process that is an `up` would answer a search.
-    pub async fn await_up(&mut self, mut up: Process) {
-        let seen = self.data_seen.clone();
+    pub async fn wait_for_up(&mut self, mut up: Process) {
+        let seen = self.visible_data_dir.clone();
         let file = seen.unwrap_or_else(|| self.data_dir()).join("up.json");
-        let running: Value = eventually("`up` says where it runs", PATIENCE, || {
+        let running: Value = eventually("`up` says where it runs", SETTLE_TIMEOUT, || {
             assert!(up.is_running(), "it ended:\n{}", up.log());
             let text = std::fs::read(&file).map_err(|e| e.to_string());
             async { serde_json::from_slice(&text?).map_err(|e| e.to_string()) }
@@ -259,42 +262,45 @@ impl World {
             self.own_milvus_url = Some(text("milvus_url"));
         }
         self.up = Some(up);
-        self.ready().await;
+        self.wait_until_ready().await;
     }
 
     /// Waits until a search would be answered.
-    pub async fn ready(&self) {
-        eventually("it is ready", PATIENCE, || self.try_get_text("/readyz")).await;
+    pub async fn wait_until_ready(&self) {
+        eventually("it is ready", SETTLE_TIMEOUT, || {
+            self.try_get_text("/readyz")
+        })
+        .await;
     }
 
     /// kill -9 of the running `up`.
-    pub fn kill(&mut self) {
-        self.up.take().expect("it runs").kill();
+    pub fn kill_up(&mut self) {
+        self.up.take().expect("it runs").kill_process();
     }
 
     /// Ctrl-C; it must end well.
-    pub async fn stop(&mut self) {
+    pub async fn stop_up(&mut self) {
         let mut up = self.up.take().expect("it runs");
-        let status = up.interrupt().await;
+        let status = up.interrupt_process().await;
         assert!(status.success(), "it ended with {status}:\n{}", up.log());
     }
 
     /// As many sample pictures in a folder below the root, all of different content.
-    pub fn fill(&self, folder: &str, count: usize) {
+    pub fn add_pictures(&self, folder: &str, count: usize) {
         static NEXT: AtomicU32 = AtomicU32::new(0);
-        let samples = samples();
+        let samples = sample_pictures();
         let folder = self.photos.join(folder);
         std::fs::create_dir_all(&folder).unwrap();
         for number in 0..count {
             let bytes = std::fs::read(&samples[number % samples.len()]).unwrap();
             let next = NEXT.fetch_add(1, Ordering::Relaxed);
             let file = folder.join(format!("{number}.jpg"));
-            std::fs::write(file, variant(&bytes, next as usize)).unwrap();
+            std::fs::write(file, jpeg_variant(&bytes, next as usize)).unwrap();
         }
     }
 
     /// Copies a file into the folder, under a path below it.
-    pub fn copy(&self, from: &Path, to: &str) {
+    pub fn copy_file(&self, from: &Path, to: &str) {
         let to = self.photos.join(to);
         std::fs::create_dir_all(to.parent().unwrap()).unwrap();
         std::fs::copy(from, to).unwrap();
@@ -319,7 +325,7 @@ impl World {
         serde_json::from_str(&text).map_err(|e| format!("{e}: {text}"))
     }
 
-    pub async fn get_raw(&self, path: &str) -> Response {
+    pub async fn get_response(&self, path: &str) -> Response {
         self.client
             .get(format!("{}{path}", self.url))
             .send()
@@ -327,15 +333,15 @@ impl World {
             .unwrap()
     }
 
-    pub async fn get(&self, path: &str) -> Value {
-        let response = self.get_raw(path).await;
+    pub async fn get_json(&self, path: &str) -> Value {
+        let response = self.get_response(path).await;
         let status = response.status();
         let body: Value = response.json().await.unwrap();
         assert!(status.is_success(), "{path}: {status} {body}");
         body
     }
 
-    pub async fn post_raw(&self, path: &str, body: Vec<u8>) -> Response {
+    pub async fn post_response(&self, path: &str, body: Vec<u8>) -> Response {
         let request = self.client.post(format!("{}{path}", self.url)).body(body);
         request
             .header("content-type", "application/octet-stream")
@@ -344,24 +350,24 @@ impl World {
             .unwrap()
     }
 
-    pub async fn post(&self, path: &str, body: Vec<u8>) -> (u16, Value) {
-        let response = self.post_raw(path, body).await;
+    pub async fn post_bytes(&self, path: &str, body: Vec<u8>) -> (u16, Value) {
+        let response = self.post_response(path, body).await;
         let status = response.status().as_u16();
         (status, response.json().await.unwrap())
     }
 
     /// The hits of a search by a picture's bytes, best first.
-    pub async fn search(&self, picture: &[u8], limit: u32) -> Vec<Value> {
+    pub async fn search_by_picture(&self, picture: &[u8], limit: u32) -> Vec<Value> {
         let (status, body) = self
-            .post(&format!("/v1/search/image?limit={limit}"), picture.to_vec())
+            .post_bytes(&format!("/v1/search/image?limit={limit}"), picture.to_vec())
             .await;
         assert_eq!(status, 200, "{body}");
         body["hits"].as_array().unwrap().clone()
     }
 
     /// A metric without labels.
-    pub async fn metric(&self, name: &str) -> f64 {
-        let text = self.get_raw("/metrics").await.text().await.unwrap();
+    pub async fn read_metric(&self, name: &str) -> f64 {
+        let text = self.get_response("/metrics").await.text().await.unwrap();
         let line = text
             .lines()
             .find(|line| line.split(' ').next() == Some(name));

@@ -2,66 +2,66 @@
 //! become another version.
 
 use super::lost::copy_model;
-use super::{OLD, has_rows, other_name, strange_model};
-use crate::harness::World;
+use super::{OLD, other_name, strange_model, wait_for_rows};
+use crate::harness::SystemWorld;
 use lookalike_index::Index;
 
 #[tokio::test]
-async fn an_embedder_that_can_not_follow_leaves_the_work_to_those_that_can() {
-    let mut world = World::new("aside");
-    world.set("LOOKALIKE_NATS_LEASE", "2s");
-    world.set("LOOKALIKE_NATS_ACK_WAIT", "5s");
-    world.fill("", 6);
+async fn an_embedder_that_can_not_load_the_new_model_stops_taking_events() {
+    let mut world = SystemWorld::new("aside");
+    world.set_variable("LOOKALIKE_NATS_LEASE_TIMEOUT", "2s");
+    world.set_variable("LOOKALIKE_NATS_ACK_WAIT", "5s");
+    world.add_pictures("", 6);
     let roles = world.start_roles().await;
-    world.settled().await;
-    let mut second = world.run(world.command("embed"), "embed-2");
-    second.says("taking events").await;
+    world.wait_until_settled().await;
+    let mut second = world.start_command(world.role_command("embed"), "embed-2");
+    second.wait_for_log("taking events").await;
     // It is not there when the others go over, and later the model's folder is gone.
-    second.freeze();
+    second.freeze_process();
     let folder = world.dir.path().canonicalize().unwrap().join("model");
     copy_model(&folder);
-    world.goes_over(&[folder.to_str().unwrap()]).await;
-    world.serves(&other_name()).await;
+    world.roll_over_to(&[folder.to_str().unwrap()]).await;
+    world.wait_until_served(&other_name()).await;
     std::fs::remove_dir_all(&folder).unwrap();
-    second.wake();
-    second.says("leaving the work to them").await;
+    second.resume_process();
+    second.wait_for_log("leaving the work to them").await;
     for round in 0..3 {
-        world.fill(&format!("later {round}"), 20);
-        world.settled().await;
+        world.add_pictures(&format!("later {round}"), 20);
+        world.wait_until_settled().await;
     }
     // At once: no audit has had anything to repair.
-    let (report, equal) = world.audit(&[]).await;
+    let (report, equal) = world.run_audit(&[]).await;
     assert!(equal && report["differences"] == 0, "{report}");
-    let collections = world.collections().await;
+    let collections = world.open_collections().await;
     let name = collections.name_in_service().await.unwrap().unwrap();
-    has_rows(&collections, &name, 66).await;
-    let status = second.interrupt().await;
+    wait_for_rows(&collections, &name, 66).await;
+    let status = second.interrupt_process().await;
     assert!(status.success(), "{}", second.log());
-    roles.stop().await;
+    roles.stop_roles().await;
 }
 
 #[tokio::test]
-async fn named_or_not_the_default_model_of_another_version_makes_the_index_anew() {
-    let mut world = World::new("version-named");
-    world.fill("", 5);
+async fn a_named_default_model_of_another_version_rebuilds_the_index() {
+    let mut world = SystemWorld::new("version-named");
+    world.add_pictures("", 5);
     let settings = world.milvus_settings();
     let older = Index::open(&settings, &strange_model(OLD)).await.unwrap();
-    let up = world.up_with(&["--model", OLD], "named");
-    world.await_up(up).await;
+    let up = world.start_up_with(&["--model", OLD], "named");
+    world.wait_for_up(up).await;
     world.assert_index_equals_folder().await;
-    let collections = world.collections().await;
+    let collections = world.open_collections().await;
     let previous = collections.previous().await.unwrap().unwrap();
     assert_eq!(previous.name, *older.collection());
     // Nobody has that version any more, so that nobody could work with it.
-    let mut command = world.models_use(&["--rollback"]);
+    let mut command = world.models_use_command(&["--rollback"]);
     command.arg("--yes");
-    let mut command = world.run(command, "rollback");
-    let status = command.end().await;
+    let mut command = world.start_command(command, "rollback");
+    let status = command.wait_for_exit().await;
     assert_eq!(status.code(), Some(2), "{}", command.log());
     assert!(
         command.log().contains("can't be gone back to"),
         "{}",
         command.log()
     );
-    world.stop().await;
+    world.stop_up().await;
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::{OLD, other_model, other_name};
-use crate::harness::{PATIENCE, Process, Proxy, Wire, World, eventually};
+use crate::harness::{Process, Proxy, SETTLE_TIMEOUT, SystemWorld, Wire, eventually};
 
 pub(super) fn copy_model(to: &Path) {
     std::fs::create_dir_all(to).unwrap();
@@ -17,43 +17,43 @@ pub(super) fn copy_model(to: &Path) {
     }
 }
 
-impl World {
-    pub(super) fn up_with(&self, words: &[&str], log: &str) -> Process {
-        let mut command = self.command("up");
+impl SystemWorld {
+    pub(super) fn start_up_with(&self, words: &[&str], log: &str) -> Process {
+        let mut command = self.role_command("up");
         command.args(words);
-        self.run(command, log)
+        self.start_command(command, log)
     }
 
-    async fn refuses(&self, words: &[&str], log: &str) -> String {
-        let mut up = self.up_with(words, log);
-        let status = up.end().await;
+    async fn expect_refusal(&self, words: &[&str], log: &str) -> String {
+        let mut up = self.start_up_with(words, log);
+        let status = up.wait_for_exit().await;
         assert_eq!(status.code(), Some(2), "{}", up.log());
         up.log()
     }
 
     async fn source_in_service(&self) -> String {
-        let in_service = self.collections().await.in_service().await.unwrap();
-        in_service.unwrap().origin.source
+        let in_service = self.open_collections().await.in_service().await.unwrap();
+        in_service.unwrap().model_source.locator
     }
 }
 
 #[tokio::test]
-async fn a_lost_folder_is_named_anew_or_the_model_before_comes_back() {
-    let mut world = World::new("lostmodel");
-    world.fill("", 6);
-    world.start().await;
-    world.settled().await;
+async fn a_missing_model_folder_is_named_again_or_the_previous_model_returns() {
+    let mut world = SystemWorld::new("lostmodel");
+    world.add_pictures("", 6);
+    world.start_up().await;
+    world.wait_until_settled().await;
     let place = |name: &str| {
         let folder = world.dir.path().canonicalize().unwrap().join(name);
         folder.to_str().unwrap().to_owned()
     };
     let (first, second, third) = (place("mymodel"), place("moved"), place("othercopy"));
     copy_model(Path::new(&first));
-    world.goes_over(&[&first]).await;
-    world.serves(&other_name()).await;
-    world.stop().await;
+    world.roll_over_to(&[&first]).await;
+    world.wait_until_served(&other_name()).await;
+    world.stop_up().await;
     std::fs::rename(&first, &second).unwrap();
-    let said = world.refuses(&[], "lost").await;
+    let said = world.expect_refusal(&[], "lost").await;
     for part in [
         &format!("its folder {first} is not there any more"),
         "name its new folder with --model, once",
@@ -62,18 +62,18 @@ async fn a_lost_folder_is_named_anew_or_the_model_before_comes_back() {
         assert!(said.contains(part), "{part:?} is not in: {said}");
     }
     // Named once, the new place is known from then on.
-    let up = world.up_with(&["--model", &second], "moved-up");
-    world.await_up(up).await;
-    world.serves(&other_name()).await;
+    let up = world.start_up_with(&["--model", &second], "moved-up");
+    world.wait_for_up(up).await;
+    world.wait_until_served(&other_name()).await;
     assert_eq!(world.source_in_service().await, second);
-    world.stop().await;
-    world.start().await;
+    world.stop_up().await;
+    world.start_up().await;
     copy_model(Path::new(&third));
-    world.goes_over(&[&third]).await;
+    world.roll_over_to(&[&third]).await;
     assert_eq!(world.source_in_service().await, third);
-    world.stop().await;
+    world.stop_up().await;
     // As long as it can be had, nothing goes back by itself.
-    let said = world.refuses(&["--model", OLD], "refused").await;
+    let said = world.expect_refusal(&["--model", OLD], "refused").await;
     let data = world.data_dir();
     let command = format!(
         "while it runs, go over with `lookalike models use --data-dir {} {OLD}`",
@@ -83,42 +83,42 @@ async fn a_lost_folder_is_named_anew_or_the_model_before_comes_back() {
     // Lost for good, and the folders changed meanwhile.
     std::fs::remove_dir_all(&second).unwrap();
     std::fs::remove_dir_all(&third).unwrap();
-    world.fill("later", 3);
+    world.add_pictures("later", 3);
     std::fs::remove_file(world.photos.join("0.jpg")).unwrap();
-    let up = world.up_with(&["--model", OLD], "back");
-    world.await_up(up).await;
-    world.serves(OLD).await;
-    world.settled().await;
-    world.equals().await;
-    world.stop().await;
-    world.start().await;
+    let up = world.start_up_with(&["--model", OLD], "back");
+    world.wait_for_up(up).await;
+    world.wait_until_served(OLD).await;
+    world.wait_until_settled().await;
+    world.wait_until_audit_is_equal().await;
+    world.stop_up().await;
+    world.start_up().await;
     world.assert_index_equals_folder().await;
-    world.stop().await;
+    world.stop_up().await;
 }
 
 #[tokio::test]
-async fn stopped_it_gives_up_its_claim_and_nothing_is_deleted_unasked() {
-    let mut world = World::new("switchstop");
+async fn a_stopped_rollover_releases_its_lease_and_deletes_nothing_unasked() {
+    let mut world = SystemWorld::new("switchstop");
     // Longer than anybody would wait.
-    world.set("LOOKALIKE_NATS_LEASE", "60s");
-    world.fill("", 300);
-    world.start().await;
-    world.settled().await;
+    world.set_variable("LOOKALIKE_NATS_LEASE_TIMEOUT", "60s");
+    world.add_pictures("", 300);
+    world.start_up().await;
+    world.wait_until_settled().await;
     let folder = other_model();
     let words = [folder.to_str().unwrap(), "--yes"];
-    let wire = Proxy::before(&world.milvus_for_looks());
-    wire.set(Wire::Slow(Duration::from_millis(60)));
-    let collections = world.collections().await;
-    let mut command = world.models_use(&words);
+    let wire = Proxy::in_front_of(&world.direct_milvus_url());
+    wire.set_wire(Wire::Slow(Duration::from_millis(60)));
+    let collections = world.open_collections().await;
+    let mut command = world.models_use_command(&words);
     command.args(["--milvus-url", &wire.url("http")]);
-    let mut command = world.run(command, "stopped");
-    eventually("it copies", PATIENCE, || async {
-        let all = collections.all().await.map_err(|e| e.to_string())?;
+    let mut command = world.start_command(command, "stopped");
+    eventually("it copies", SETTLE_TIMEOUT, || async {
+        let all = collections.list_all().await.map_err(|e| e.to_string())?;
         (all.len() > 1).then_some(()).ok_or("one".to_owned())
     })
     .await;
-    command.signal(libc::SIGTERM);
-    let status = command.end().await;
+    command.send_signal(libc::SIGTERM);
+    let status = command.wait_for_exit().await;
     let said = command.log();
     assert_eq!(status.code(), Some(1), "{said}");
     assert!(
@@ -126,7 +126,7 @@ async fn stopped_it_gives_up_its_claim_and_nothing_is_deleted_unasked() {
         "{said}"
     );
     // The next one need not wait.
-    let mut dropping = world.models_use(&["--drop-old", "--json"]);
+    let mut dropping = world.models_use_command(&["--drop-old", "--json"]);
     let output = tokio::task::spawn_blocking(move || dropping.output().unwrap());
     let output = output.await.unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
@@ -137,6 +137,6 @@ async fn stopped_it_gives_up_its_claim_and_nothing_is_deleted_unasked() {
     assert_eq!(report["needs_yes"], true, "{report}");
     assert_eq!(report["would_drop"].as_array().unwrap().len(), 1);
     assert_eq!(report["dropped"].as_array().unwrap().len(), 0);
-    assert_eq!(collections.all().await.unwrap().len(), 2);
-    world.stop().await;
+    assert_eq!(collections.list_all().await.unwrap().len(), 2);
+    world.stop_up().await;
 }

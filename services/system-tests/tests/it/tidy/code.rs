@@ -1,15 +1,15 @@
 //! What is not to be found in code that ships.
 
-use super::{none, our_files};
+use super::{assert_no_complaints, our_files};
 
 /// Lines that a source file may have.
-const MOST_LINES: usize = 600;
+const MAX_LINES: usize = 600;
 
 /// Files that may be longer, each with its reason.
-const LONGER: &[(&str, &str)] = &[];
+const LONG_FILES: &[(&str, &str)] = &[];
 
 /// Rust code with every comment, string and character blanked, line by line where it was.
-fn blanked(source: &str) -> String {
+fn blank_literals(source: &str) -> String {
     let mut left = source;
     let mut code = String::with_capacity(source.len());
     let mut last = ' ';
@@ -20,15 +20,15 @@ fn blanked(source: &str) -> String {
         } else if left.starts_with("/*") {
             left.find("*/").map_or(left.len(), |end| end + 2)
         } else if first == '"' {
-            quoted(left, '"')
-        } else if let Some(hashes) = raw_string(left).filter(|_| !in_a_word || last == 'b') {
+            literal_length(left, '"')
+        } else if let Some(hashes) = raw_string_hashes(left).filter(|_| !in_a_word || last == 'b') {
             let end = format!("\"{}", "#".repeat(hashes));
             let start = hashes + 2;
             left[start..]
                 .find(&end)
                 .map_or(left.len(), |found| start + found + end.len())
         } else if first == '\'' && (left[1..].starts_with('\\') || is_character(left)) {
-            quoted(left, '\'')
+            literal_length(left, '\'')
         } else {
             0
         };
@@ -50,7 +50,7 @@ fn blanked(source: &str) -> String {
 }
 
 /// Length of the literal that begins here, both marks included.
-fn quoted(text: &str, mark: char) -> usize {
+fn literal_length(text: &str, mark: char) -> usize {
     let mut escaped = false;
     for (at, c) in text.char_indices().skip(1) {
         match c {
@@ -64,7 +64,7 @@ fn quoted(text: &str, mark: char) -> usize {
 }
 
 /// How many `#` a raw string that begins here has.
-fn raw_string(text: &str) -> Option<usize> {
+fn raw_string_hashes(text: &str) -> Option<usize> {
     let rest = text.strip_prefix('r')?;
     let hashes = rest.chars().take_while(|c| *c == '#').count();
     rest[hashes..].starts_with('"').then_some(hashes)
@@ -76,8 +76,8 @@ fn is_character(text: &str) -> bool {
 }
 
 /// Blanked code without its `#[cfg(test)]` items.
-fn shipped(source: &str) -> String {
-    let mut code = blanked(source);
+fn shipped_code(source: &str) -> String {
+    let mut code = blank_literals(source);
     while let Some(start) = code.find("#[cfg(test)]") {
         let body = code[start..].find(['{', ';']).unwrap_or(0);
         let mut end = start + body + 1;
@@ -102,14 +102,14 @@ fn the_scanner_sees_code_only() {
     let source = "let a = \"x.unwrap()\"; // .unwrap()\nlet b = '\"'; b'\\''; c::<'a>();\n\
                   r#\"\" .unwrap()\"#;\n#[cfg(test)]\nmod t {\n { x.unwrap() }\n}\nd.unwrap()\n\
                   #[cfg(test)]\nmod tests;\n";
-    let code = shipped(source);
+    let code = shipped_code(source);
     let lines: Vec<_> = code.lines().map(str::trim).collect();
     assert_eq!(code.matches(".unwrap()").count(), 1, "{code}");
     assert_eq!(lines[7], "d.unwrap()");
 }
 
 /// Whether a word stands in code, and not as a part of a longer one.
-fn stands_in(line: &str, word: &str) -> bool {
+fn contains_word(line: &str, word: &str) -> bool {
     line.match_indices(word).any(|(at, _)| {
         let before = line[..at].chars().next_back();
         word.starts_with('.') || !before.is_some_and(|c| c.is_alphanumeric() || c == '_')
@@ -126,7 +126,7 @@ fn nothing_half_done_ships() {
         }
         let source = std::fs::read_to_string(&path).unwrap();
         let lines = source.lines().count();
-        if lines > MOST_LINES && !LONGER.iter().any(|(longer, _)| *longer == name) {
+        if lines > MAX_LINES && !LONG_FILES.iter().any(|(longer, _)| *longer == name) {
             complaints.push(format!(
                 "{name} has {lines} lines: split it by subject, or list it in LONGER and say why"
             ));
@@ -165,11 +165,11 @@ fn nothing_half_done_ships() {
             ),
             (!may_exit, "process::exit", "return an error up to main"),
         ];
-        let code = shipped(&source);
+        let code = shipped_code(&source);
         for (number, (line, whole)) in code.lines().zip(source.lines()).enumerate() {
             let number = number + 1;
             for (applies, word, remedy) in rules {
-                if applies && stands_in(line, word) {
+                if applies && contains_word(line, word) {
                     complaints.push(format!(
                         "{name}:{number}: {word} in code that ships: {remedy}"
                     ));
@@ -182,5 +182,5 @@ fn nothing_half_done_ships() {
             }
         }
     }
-    none(&complaints);
+    assert_no_complaints(&complaints);
 }

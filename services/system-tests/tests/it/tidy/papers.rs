@@ -1,13 +1,13 @@
 //! The papers say what is so, to anybody.
 
-use super::{none, our_files, read, root};
-use crate::harness::program;
+use super::{assert_no_complaints, our_files, project_root, read_file};
+use crate::harness::product_command;
 
 /// The example user of the API's document.
 const EXAMPLE_HOME: &str = "/home/kim/";
 
 #[test]
-fn nothing_tells_of_the_machine_it_was_written_on() {
+fn no_file_names_a_private_folder() {
     let folders = [
         concat!("/ro", "ot/"),
         concat!("/wo", "rk/"),
@@ -51,7 +51,7 @@ fn nothing_tells_of_the_machine_it_was_written_on() {
             }
         }
     }
-    none(&complaints);
+    assert_no_complaints(&complaints);
 }
 
 /// The lines of a paper's code blocks of one language.
@@ -71,12 +71,12 @@ fn code_blocks(paper: &str, language: &str) -> Vec<String> {
 
 #[test]
 fn the_two_commands_are_the_same_everywhere() {
-    let readme = code_blocks(&read("README.md"), "sh");
+    let readme = code_blocks(&read_file("README.md"), "sh");
     for command in ["cargo run --release -- up", "cargo test --workspace"] {
         let has = readme.iter().any(|line| line.trim() == command);
         assert!(has, "README.md must show `{command}` on a line of its own");
     }
-    let ci = read(".ci/run");
+    let ci = read_file(".ci/run");
     assert!(
         ci.lines().any(|line| line == "cargo test --workspace"),
         ".ci/run must run the README's own test command, on a line of its own"
@@ -85,7 +85,7 @@ fn the_two_commands_are_the_same_everywhere() {
 
 #[test]
 fn the_readmes_commands_and_settings_exist() {
-    let readme = read("README.md");
+    let readme = read_file("README.md");
     let mut complaints = Vec::new();
     let mut seen = 0;
     for line in code_blocks(&readme, "sh") {
@@ -98,7 +98,10 @@ fn the_readmes_commands_and_settings_exist() {
         let words: Vec<_> = words.collect();
         // Of commands that have commands of their own, the inner one's.
         let subcommands = words.iter().take_while(|word| !word.starts_with('-'));
-        let help = program().args(subcommands.take(2)).arg("--help").output();
+        let help = product_command()
+            .args(subcommands.take(2))
+            .arg("--help")
+            .output();
         let help = help.unwrap();
         let text = String::from_utf8_lossy(&help.stdout).into_owned();
         if !help.status.success() {
@@ -110,13 +113,13 @@ fn the_readmes_commands_and_settings_exist() {
             }
         }
     }
-    none(&complaints);
+    assert_no_complaints(&complaints);
     assert!(seen >= 5, "README.md shows hardly any command");
 
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("lookalike.toml");
     std::fs::write(&file, code_blocks(&readme, "toml").join("\n")).unwrap();
-    let output = program()
+    let output = product_command()
         .args(["up", "--print-config", "--config"])
         .arg(&file)
         .output()
@@ -129,10 +132,10 @@ fn the_readmes_commands_and_settings_exist() {
 fn papers_name_files_that_exist() {
     let mut complaints = Vec::new();
     for paper in ["README.md", "ARCHITECTURE.md", "CHANGELOG.md", "FAULTS.md"] {
-        let text = read(paper);
+        let text = read_file(paper);
         let exists = |path: &str| {
             let path = path.split('#').next().unwrap_or_default();
-            let places = ["", "services"].map(|folder| root().join(folder).join(path));
+            let places = ["", "services"].map(|folder| project_root().join(folder).join(path));
             path.contains("://") || places.iter().any(|place| place.exists())
         };
         let links = text.split("](").skip(1).filter_map(|rest| {
@@ -148,7 +151,7 @@ fn papers_name_files_that_exist() {
             }
         }
     }
-    none(&complaints);
+    assert_no_complaints(&complaints);
 }
 
 #[test]
@@ -156,7 +159,7 @@ fn the_fault_matrix_names_tests_that_exist() {
     let files = our_files();
     let mut complaints = Vec::new();
     let mut named = 0;
-    let matrix = read("FAULTS.md");
+    let matrix = read_file("FAULTS.md");
     let rows = matrix.lines().filter(|line| line.starts_with("| "));
     let tests = rows.flat_map(|row| {
         let cell = row.trim_end_matches(" |").rsplit(" | ").next();
@@ -183,6 +186,6 @@ fn the_fault_matrix_names_tests_that_exist() {
             ));
         }
     }
-    none(&complaints);
+    assert_no_complaints(&complaints);
     assert!(named > 50, "FAULTS.md names hardly any test");
 }

@@ -2,18 +2,18 @@
 
 use std::collections::BTreeSet;
 
-use super::{none, our_files, read};
+use super::{assert_no_complaints, our_files, read_file};
 
 /// The codes of REASONS.md, which `proto` keeps equal to its list.
-fn listed() -> BTreeSet<String> {
-    let paper = read("REASONS.md");
+fn listed_codes() -> BTreeSet<String> {
+    let paper = read_file("REASONS.md");
     let rows = paper.lines().filter_map(|line| line.strip_prefix("| `"));
     rows.filter_map(|row| Some(row.split_once('`')?.0.to_owned()))
         .collect()
 }
 
 /// What stands between quotes right behind `mark`.
-fn quoted<'a>(text: &'a str, mark: &str) -> impl Iterator<Item = &'a str> {
+fn strings_after<'a>(text: &'a str, mark: &str) -> impl Iterator<Item = &'a str> {
     text.split(mark).skip(1).filter_map(|rest| {
         let rest = rest.trim_start().strip_prefix('"')?;
         rest.split_once('"').map(|(code, _)| code)
@@ -31,7 +31,7 @@ fn strings_of<'a>(text: &'a str, begins: &str, ends: &str) -> Vec<&'a str> {
 
 #[test]
 fn every_code_is_listed() {
-    let listed = listed();
+    let listed = listed_codes();
     assert!(listed.len() > 20, "REASONS.md lists hardly anything");
     let mut complaints = Vec::new();
     let mut seen = BTreeSet::new();
@@ -45,11 +45,11 @@ fn every_code_is_listed() {
     };
     // What a decoder finds, and what a rule of the watcher says.
     let place = "services/vision/src/error.rs";
-    for code in strings_of(&read(place), "pub const CODES: &[&str] = &[", "];") {
+    for code in strings_of(&read_file(place), "pub const CODES: &[&str] = &[", "];") {
         note(code, place);
     }
     let place = "services/watcher/src/rules.rs";
-    for code in strings_of(&read(place), "pub fn code(", "\n    }") {
+    for code in strings_of(&read_file(place), "pub fn code(", "\n    }") {
         note(code, place);
     }
     // What is written by hand: `code: "poison"`, in what ships.
@@ -67,7 +67,7 @@ fn every_code_is_listed() {
         let text = std::fs::read_to_string(path).unwrap();
         let shipped = text.split("#[cfg(test)]").next().unwrap_or_default();
         for mark in ["code:", "code =", "row.code ="] {
-            for code in quoted(shipped, mark).filter(|code| !code.is_empty()) {
+            for code in strings_after(shipped, mark).filter(|code| !code.is_empty()) {
                 note(code, &name);
             }
         }
@@ -75,5 +75,5 @@ fn every_code_is_listed() {
     for code in ["truncated", "hidden", "poison", "unreadable"] {
         assert!(seen.contains(code), "{code} was not found: mend this test");
     }
-    none(&complaints);
+    assert_no_complaints(&complaints);
 }

@@ -3,46 +3,46 @@
 use std::fs;
 use std::time::Duration;
 
-use lookalike_bus::{WatcherAnswer, WatcherQuestion};
+use lookalike_bus::{WatcherReply, WatcherRequest};
 
-use super::world::World;
+use super::world::KeeperWorld;
 use crate::inbox::HintKind;
 
-const WAIT: Duration = Duration::from_secs(60);
+const CONFIRM_AFTER: Duration = Duration::from_secs(60);
 
-/// Ten files in `one`, and a brake that four of six hold.
-fn with_files() -> World {
-    let mut w = World::with(|settings| {
-        settings.brake_files = 3;
-        settings.brake_share = 0.5;
-        settings.brake_wait = WAIT;
+/// Ten files in `find_row`, and a brake that four of six hold.
+fn with_files() -> KeeperWorld {
+    let mut w = KeeperWorld::with_settings(|settings| {
+        settings.mass_delete_min_files = 3;
+        settings.mass_delete_share = 0.5;
+        settings.mass_delete_confirm_after = CONFIRM_AFTER;
     });
-    w.mkdir("one/sub");
+    w.make_folder("one/sub");
     for n in 0..10 {
-        w.write(&format!("one/sub/{n}.jpg"), &n.to_string());
+        w.write_file(&format!("one/sub/{n}.jpg"), &n.to_string());
     }
     w.settle_and_check();
     w
 }
 
-fn lose(w: &mut World, count: usize) {
-    fs::create_dir_all(w.full("away")).unwrap();
+fn move_files_away(w: &mut KeeperWorld, count: usize) {
+    fs::create_dir_all(w.full_path("away")).unwrap();
     for n in 0..count {
         let (from, to) = (format!("one/sub/{n}.jpg"), format!("away/{n}.jpg"));
-        w.rename(&from, &to);
+        w.rename_path(&from, &to);
     }
 }
 
 #[track_caller]
-fn assert_held(w: &mut World, gone: u64) {
+fn assert_held(w: &mut KeeperWorld, gone: u64) {
     for _ in 0..20 {
         w.settle();
-        w.pass(Duration::from_millis(20));
+        w.advance_clock(Duration::from_millis(20));
     }
     assert_eq!(w.degraded(), ["mass_delete"]);
     assert_eq!(w.index.len(), 10, "nothing is removed");
     assert_eq!(w.counts().on_disk, 10 - gone);
-    let shown = w.shown.borrow();
+    let shown = w.published.borrow();
     let detail = shown[0].degraded[0].detail.clone();
     assert!(
         detail.starts_with(&format!("{gone} of 10 files have vanished.")),
@@ -54,43 +54,43 @@ fn assert_held(w: &mut World, gone: u64) {
 #[test]
 fn few_go_at_once() {
     let mut w = with_files();
-    lose(&mut w, 3);
+    move_files_away(&mut w, 3);
     w.settle_and_check();
-    lose_rest(&mut w, 3, 5);
+    remove_files(&mut w, 3, 5);
     w.settle_and_check();
     assert_eq!(w.degraded(), [""; 0]);
     assert_eq!(w.index.len(), 5);
 }
 
-fn lose_rest(w: &mut World, from: usize, to: usize) {
+fn remove_files(w: &mut KeeperWorld, from: usize, to: usize) {
     for n in from..to {
-        w.remove(&format!("one/sub/{n}.jpg"));
+        w.remove_file(&format!("one/sub/{n}.jpg"));
     }
 }
 
 #[test]
 fn many_wait_until_they_are_back() {
     let mut w = with_files();
-    let id = w.id("one/sub/0.jpg");
-    fs::rename(w.full("one/sub"), w.full("away")).unwrap();
-    w.hint("one/sub", HintKind::Gone);
+    let id = w.id_of("one/sub/0.jpg");
+    fs::rename(w.full_path("one/sub"), w.full_path("away")).unwrap();
+    w.add_hint("one/sub", HintKind::Gone);
     assert_held(&mut w, 10);
     w.restart();
     assert_held(&mut w, 10);
-    fs::rename(w.full("away"), w.full("one/sub")).unwrap();
-    w.hint("one/sub", HintKind::Ready);
+    fs::rename(w.full_path("away"), w.full_path("one/sub")).unwrap();
+    w.add_hint("one/sub", HintKind::Ready);
     w.settle_and_check();
     assert_eq!(w.degraded(), [""; 0]);
-    assert_eq!((w.id("one/sub/0.jpg"), w.embedded), (id, 10));
+    assert_eq!((w.id_of("one/sub/0.jpg"), w.embedded), (id, 10));
 }
 
 #[test]
 fn many_wait_until_somebody_confirms() {
     let mut w = with_files();
-    lose(&mut w, 7);
+    move_files_away(&mut w, 7);
     assert_held(&mut w, 7);
-    let answer = w.question(0, WatcherQuestion::Confirm);
-    assert_eq!(answer, WatcherAnswer::Scanning);
+    let answer = w.send_request(0, WatcherRequest::Confirm);
+    assert_eq!(answer, WatcherReply::Scanning);
     w.restart();
     w.settle_and_check();
     assert_eq!(w.degraded(), [""; 0]);
@@ -99,18 +99,18 @@ fn many_wait_until_somebody_confirms() {
 #[test]
 fn many_wait_until_the_time_is_over() {
     let mut w = with_files();
-    lose(&mut w, 6);
+    move_files_away(&mut w, 6);
     assert_held(&mut w, 6);
-    w.pass(WAIT / 2);
+    w.advance_clock(CONFIRM_AFTER / 2);
     w.restart();
     assert_held(&mut w, 6);
     // More go meanwhile: each waits its own time, as long as they are too many.
-    lose_rest(&mut w, 6, 9);
+    remove_files(&mut w, 6, 9);
     assert_held(&mut w, 9);
-    w.pass(WAIT / 2);
+    w.advance_clock(CONFIRM_AFTER / 2);
     w.settle();
     // Those that are left are few.
-    w.pass(Duration::from_millis(100));
+    w.advance_clock(Duration::from_millis(100));
     w.settle_and_check();
     assert_eq!(w.degraded(), [""; 0]);
 }
@@ -118,11 +118,11 @@ fn many_wait_until_the_time_is_over() {
 #[test]
 fn a_clock_set_back_lets_nothing_through() {
     let mut w = with_files();
-    lose(&mut w, 7);
+    move_files_away(&mut w, 7);
     assert_held(&mut w, 7);
     w.set_clock_back();
     assert_held(&mut w, 7);
-    w.pass(WAIT + Duration::from_secs(1));
+    w.advance_clock(CONFIRM_AFTER + Duration::from_secs(1));
     w.settle_and_check();
 }
 
@@ -130,9 +130,9 @@ fn a_clock_set_back_lets_nothing_through() {
 fn what_vanishes_one_after_the_other_is_counted_together() {
     let mut w = with_files();
     for n in 0..10 {
-        w.remove(&format!("one/sub/{n}.jpg"));
-        w.turn(Vec::new());
-        w.pass(Duration::from_millis(5)); // The grace of the first ends before the last is gone.
+        w.remove_file(&format!("one/sub/{n}.jpg"));
+        w.run_tick(Vec::new());
+        w.advance_clock(Duration::from_millis(5)); // The grace of the first ends before the last is gone.
     }
     assert_held(&mut w, 10);
 }
@@ -141,47 +141,47 @@ fn what_vanishes_one_after_the_other_is_counted_together() {
 fn a_deletion_that_takes_minutes_is_one() {
     let mut w = with_files();
     for n in 0..10 {
-        w.remove(&format!("one/sub/{n}.jpg"));
+        w.remove_file(&format!("one/sub/{n}.jpg"));
         w.settle();
-        w.pass(Duration::from_secs(20));
+        w.advance_clock(Duration::from_secs(20));
     }
     assert_eq!(w.degraded(), ["mass_delete"]);
     // The first few were removed; the others wait until somebody says so.
     let left = w.index.len();
     assert!((1..9).contains(&left), "{left}");
-    w.question(0, WatcherQuestion::Confirm);
+    w.send_request(0, WatcherRequest::Confirm);
     w.settle_and_check();
     // What is meant to be gone does not count any more.
-    w.write("one/new.jpg", "new");
+    w.write_file("one/new.jpg", "new");
     w.settle_and_check();
-    w.remove("one/new.jpg");
+    w.remove_file("one/new.jpg");
     w.settle_and_check();
 }
 
 #[test]
 fn moves_are_no_deletion() {
     let mut w = with_files();
-    let id = w.id("one/sub/0.jpg");
-    w.rename("one/sub", "two/sub");
+    let id = w.id_of("one/sub/0.jpg");
+    w.rename_path("one/sub", "two/sub");
     w.settle_and_check();
     assert_eq!(w.degraded(), [""; 0]);
     // Neither is one by copying, to another file system.
-    fs::create_dir(w.full("two/copies")).unwrap();
+    fs::create_dir(w.full_path("two/copies")).unwrap();
     for n in 0..10 {
         let (from, to) = (format!("two/sub/{n}.jpg"), format!("two/copies/{n}.jpg"));
-        fs::copy(w.full(&from), w.full(&to)).unwrap();
-        fs::remove_file(w.full(&from)).unwrap();
+        fs::copy(w.full_path(&from), w.full_path(&to)).unwrap();
+        fs::remove_file(w.full_path(&from)).unwrap();
     }
-    w.rescan();
+    w.rescan_all();
     w.settle_and_check();
     assert_eq!(w.degraded(), [""; 0]);
-    assert_eq!((w.id("two/copies/0.jpg"), w.embedded), (id, 10));
+    assert_eq!((w.id_of("two/copies/0.jpg"), w.embedded), (id, 10));
 }
 
 #[test]
 fn ignoring_files_is_no_deletion() {
     let mut w = with_files();
-    w.write("one/.lookalikeignore", "sub\n");
+    w.write_file("one/.lookalikeignore", "sub\n");
     w.settle_and_check();
     assert_eq!((w.degraded().len(), w.index.len()), (0, 0));
 }
@@ -189,12 +189,12 @@ fn ignoring_files_is_no_deletion() {
 #[test]
 fn an_emptied_root_needs_one_confirmation() {
     let mut w = with_files();
-    fs::rename(w.full("one"), w.full("away")).unwrap();
-    fs::create_dir(w.full("one")).unwrap();
-    w.rescan();
+    fs::rename(w.full_path("one"), w.full_path("away")).unwrap();
+    fs::create_dir(w.full_path("one")).unwrap();
+    w.rescan_all();
     w.settle();
     assert_eq!(w.degraded(), ["root_missing"]);
-    w.question(0, WatcherQuestion::Confirm);
+    w.send_request(0, WatcherRequest::Confirm);
     w.settle_and_check();
     assert_eq!(w.degraded(), [""; 0]);
     assert_eq!(w.index.len(), 0);

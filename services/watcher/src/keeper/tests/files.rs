@@ -6,38 +6,38 @@ use std::io::Write as _;
 use std::os::unix::ffi::OsStrExt as _;
 use std::time::{Duration, SystemTime};
 
-use super::world::World;
+use super::world::KeeperWorld;
 use crate::inbox::HintKind;
 
 #[test]
 fn new_edited_deleted() {
-    let mut w = World::new();
-    w.write("one/a.jpg", "a");
-    w.write("one/broken.jpg", "bad");
-    w.write("one/notes.txt", "text");
+    let mut w = KeeperWorld::new();
+    w.write_file("one/a.jpg", "a");
+    w.write_file("one/broken.jpg", "bad");
+    w.write_file("one/notes.txt", "text");
     w.settle_and_check();
-    let id = w.id("one/a.jpg");
-    assert_eq!(w.listed("one/broken.jpg").as_deref(), Some("corrupt"));
+    let id = w.id_of("one/a.jpg");
+    assert_eq!(w.listed_code("one/broken.jpg").as_deref(), Some("corrupt"));
     assert_eq!(
-        w.listed("one/notes.txt").as_deref(),
+        w.listed_code("one/notes.txt").as_deref(),
         Some("not_a_picture_name")
     );
-    w.write("one/a.jpg", "edited");
-    w.write("one/broken.jpg", "good now");
+    w.write_file("one/a.jpg", "edited");
+    w.write_file("one/broken.jpg", "good now");
     w.settle_and_check();
-    assert_eq!(w.id("one/a.jpg"), id);
-    w.remove("one/a.jpg");
+    assert_eq!(w.id_of("one/a.jpg"), id);
+    w.remove_file("one/a.jpg");
     w.settle_and_check();
     assert!(!w.index.contains_key(&id));
 }
 
 #[test]
 fn a_moved_file_keeps_its_id() {
-    let mut w = World::new();
-    w.mkdir("one/sub");
-    w.write("one/a.jpg", "a");
+    let mut w = KeeperWorld::new();
+    w.make_folder("one/sub");
+    w.write_file("one/a.jpg", "a");
     w.settle();
-    let id = w.id("one/a.jpg");
+    let id = w.id_of("one/a.jpg");
     let places = [
         "one/b.jpg",
         "one/sub/c.jpg",
@@ -47,234 +47,240 @@ fn a_moved_file_keeps_its_id() {
     ];
     let mut at = "one/a.jpg";
     for to in places {
-        w.rename(at, to);
+        w.rename_path(at, to);
         w.settle_and_check();
-        assert_eq!(w.id(to), id, "{to}");
+        assert_eq!(w.id_of(to), id, "{to}");
         at = to;
     }
     // The halves of a rename may come in any order, or one may be missing.
-    fs::rename(w.full(at), w.full("two/x.jpg")).unwrap();
-    w.hint("two/x.jpg", HintKind::Ready);
-    w.hint(at, HintKind::Gone);
+    fs::rename(w.full_path(at), w.full_path("two/x.jpg")).unwrap();
+    w.add_hint("two/x.jpg", HintKind::Ready);
+    w.add_hint(at, HintKind::Gone);
     w.settle_and_check();
-    assert_eq!(w.id("two/x.jpg"), id);
-    fs::rename(w.full("two/x.jpg"), w.full("two/y.jpg")).unwrap();
-    w.hint("two/y.jpg", HintKind::Ready);
+    assert_eq!(w.id_of("two/x.jpg"), id);
+    fs::rename(w.full_path("two/x.jpg"), w.full_path("two/y.jpg")).unwrap();
+    w.add_hint("two/y.jpg", HintKind::Ready);
     w.settle_and_check();
-    assert_eq!(w.id("two/y.jpg"), id);
+    assert_eq!(w.id_of("two/y.jpg"), id);
     assert_eq!(w.embedded, 1, "nothing is embedded again");
 }
 
 #[test]
 fn a_move_while_its_event_is_under_way_keeps_the_id() {
-    let mut w = World::new();
-    w.write("one/a.jpg", "a");
-    w.turn(Vec::new());
-    let events = w.hand_out(10);
+    let mut w = KeeperWorld::new();
+    w.write_file("one/a.jpg", "a");
+    w.run_tick(Vec::new());
+    let events = w.take_events(10);
     let id = events[0].image_id;
-    w.rename("one/a.jpg", "two/b.jpg");
-    w.turn(Vec::new());
-    assert!(w.hand_out(10).is_empty(), "one event of an image at a time");
-    w.publish(events);
+    w.rename_path("one/a.jpg", "two/b.jpg");
+    w.run_tick(Vec::new());
+    assert!(
+        w.take_events(10).is_empty(),
+        "one event of an image at a time"
+    );
+    w.publish_events(events);
     w.settle_and_check();
-    assert_eq!(w.id("two/b.jpg"), id);
+    assert_eq!(w.id_of("two/b.jpg"), id);
 }
 
 #[test]
 fn swapped_files_take_their_ids_along() {
-    let mut w = World::new();
-    w.write("one/a.jpg", "aa");
-    w.write("one/b.jpg", "bb");
+    let mut w = KeeperWorld::new();
+    w.write_file("one/a.jpg", "aa");
+    w.write_file("one/b.jpg", "bb");
     w.settle();
-    let (a, b) = (w.id("one/a.jpg"), w.id("one/b.jpg"));
+    let (a, b) = (w.id_of("one/a.jpg"), w.id_of("one/b.jpg"));
     for order in [["one/a.jpg", "one/b.jpg"], ["one/b.jpg", "one/a.jpg"]] {
-        let (a, b) = (w.id("one/a.jpg"), w.id("one/b.jpg"));
-        swap(&w, "one/a.jpg", "one/b.jpg");
+        let (a, b) = (w.id_of("one/a.jpg"), w.id_of("one/b.jpg"));
+        swap_files(&w, "one/a.jpg", "one/b.jpg");
         for place in order {
-            w.hint(place, HintKind::Ready);
+            w.add_hint(place, HintKind::Ready);
         }
         w.settle_and_check();
-        assert_eq!((w.id("one/b.jpg"), w.id("one/a.jpg")), (a, b));
+        assert_eq!((w.id_of("one/b.jpg"), w.id_of("one/a.jpg")), (a, b));
     }
-    assert_eq!((w.id("one/a.jpg"), w.id("one/b.jpg")), (a, b));
+    assert_eq!((w.id_of("one/a.jpg"), w.id_of("one/b.jpg")), (a, b));
     // One hint is enough, and so is none.
-    swap(&w, "one/a.jpg", "one/b.jpg");
-    w.hint("one/a.jpg", HintKind::Ready);
+    swap_files(&w, "one/a.jpg", "one/b.jpg");
+    w.add_hint("one/a.jpg", HintKind::Ready);
     w.settle_and_check();
-    swap(&w, "one/a.jpg", "one/b.jpg");
-    w.rescan();
+    swap_files(&w, "one/a.jpg", "one/b.jpg");
+    w.rescan_all();
     w.settle_and_check();
-    assert_eq!((w.id("one/a.jpg"), w.id("one/b.jpg")), (a, b));
+    assert_eq!((w.id_of("one/a.jpg"), w.id_of("one/b.jpg")), (a, b));
     assert_eq!(w.embedded, 2);
 }
 
-fn swap(w: &World, a: &str, b: &str) {
-    fs::rename(w.full(a), w.full("aside")).unwrap();
-    fs::rename(w.full(b), w.full(a)).unwrap();
-    fs::rename(w.full("aside"), w.full(b)).unwrap();
+fn swap_files(w: &KeeperWorld, a: &str, b: &str) {
+    fs::rename(w.full_path(a), w.full_path("aside")).unwrap();
+    fs::rename(w.full_path(b), w.full_path(a)).unwrap();
+    fs::rename(w.full_path("aside"), w.full_path(b)).unwrap();
 }
 
 #[test]
 fn a_whole_folder_renumbered_keeps_all_ids() {
-    let mut w = World::new();
-    w.deaf = true;
+    let mut w = KeeperWorld::new();
+    w.are_hints_muted = true;
     let count = 3000;
     for n in 0..count {
-        w.write(&format!("one/{n:05}.jpg"), &format!("{n}"));
+        w.write_file(&format!("one/{n:05}.jpg"), &format!("{n}"));
     }
-    w.rescan();
+    w.rescan_all();
     w.settle();
     let before: Vec<_> = (0..count)
-        .map(|n| w.id(&format!("one/{n:05}.jpg")))
+        .map(|n| w.id_of(&format!("one/{n:05}.jpg")))
         .collect();
     for n in (0..count).rev() {
         let (from, to) = (format!("one/{n:05}.jpg"), format!("one/{:05}.jpg", n + 1));
-        w.rename(&from, &to);
+        w.rename_path(&from, &to);
     }
-    w.deaf = false;
+    w.are_hints_muted = false;
     // The last one first: every move is found by the one before it.
-    w.hint(&format!("one/{count:05}.jpg"), HintKind::Ready);
+    w.add_hint(&format!("one/{count:05}.jpg"), HintKind::Ready);
     w.settle_and_check();
     for (n, id) in before.into_iter().enumerate() {
-        assert_eq!(w.id(&format!("one/{:05}.jpg", n + 1)), id);
+        assert_eq!(w.id_of(&format!("one/{:05}.jpg", n + 1)), id);
     }
 }
 
 #[test]
 fn replaced_as_editors_do_keeps_the_id() {
-    let mut w = World::new();
-    w.write("one/a.jpg", "a");
+    let mut w = KeeperWorld::new();
+    w.write_file("one/a.jpg", "a");
     w.settle();
-    let id = w.id("one/a.jpg");
+    let id = w.id_of("one/a.jpg");
     for (round, temporary) in ["one/.a.jpg.x7", "one/a.jpg.tmp", "one/a~1.jpg"]
         .iter()
         .enumerate()
     {
-        w.write(temporary, &format!("saved {round}"));
-        w.turn(Vec::new());
-        w.rename(temporary, "one/a.jpg");
+        w.write_file(temporary, &format!("saved {round}"));
+        w.run_tick(Vec::new());
+        w.rename_path(temporary, "one/a.jpg");
         w.settle_and_check();
-        assert_eq!(w.id("one/a.jpg"), id, "{temporary}");
+        assert_eq!(w.id_of("one/a.jpg"), id, "{temporary}");
     }
 }
 
 #[test]
 fn a_backup_moved_back_with_its_times_keeps_the_id() {
     // `cp -p a b; mv b a`: the file that takes a's place has a's size, time and bytes.
-    let mut w = World::with(|_| {});
+    let mut w = KeeperWorld::with_settings(|_| {});
     w.real_time = true; // The copy's birth is by the file system's clock.
-    w.write("one/a.jpg", "content");
+    w.write_file("one/a.jpg", "content");
     w.settle();
-    w.pass(Duration::from_millis(20));
-    let id = w.id("one/a.jpg");
+    w.advance_clock(Duration::from_millis(20));
+    let id = w.id_of("one/a.jpg");
     copy_with_times(&w, "one/a.jpg", "one/b.jpg");
-    w.hint("one/b.jpg", HintKind::Ready);
+    w.add_hint("one/b.jpg", HintKind::Ready);
     w.settle_and_check();
-    w.rename("one/b.jpg", "one/a.jpg");
+    w.rename_path("one/b.jpg", "one/a.jpg");
     w.settle_and_check();
-    assert_eq!(w.id("one/a.jpg"), id);
+    assert_eq!(w.id_of("one/a.jpg"), id);
 }
 
 #[test]
 fn an_old_backup_moved_back_with_its_times_replaces_the_row() {
     // The same with a copy that was there from the beginning: an image of its own.
-    let mut w = World::with(|_| {});
+    let mut w = KeeperWorld::with_settings(|_| {});
     w.real_time = true;
-    fs::write(w.full("one/a.jpg"), "content").unwrap();
+    fs::write(w.full_path("one/a.jpg"), "content").unwrap();
     copy_with_times(&w, "one/a.jpg", "one/b.jpg");
-    w.rescan();
+    w.rescan_all();
     w.settle_and_check();
-    let b = w.id("one/b.jpg");
-    w.rename("one/b.jpg", "one/a.jpg");
+    let b = w.id_of("one/b.jpg");
+    w.rename_path("one/b.jpg", "one/a.jpg");
     w.settle_and_check();
-    assert_eq!(w.id("one/a.jpg"), b);
+    assert_eq!(w.id_of("one/a.jpg"), b);
 }
 
-fn copy_with_times(w: &World, from: &str, to: &str) {
-    fs::copy(w.full(from), w.full(to)).unwrap();
-    let modified = fs::metadata(w.full(from)).unwrap().modified().unwrap();
-    let file = File::options().append(true).open(w.full(to)).unwrap();
+fn copy_with_times(w: &KeeperWorld, from: &str, to: &str) {
+    fs::copy(w.full_path(from), w.full_path(to)).unwrap();
+    let modified = fs::metadata(w.full_path(from)).unwrap().modified().unwrap();
+    let file = File::options().append(true).open(w.full_path(to)).unwrap();
     file.set_modified(modified).unwrap();
 }
 
 #[test]
 fn deleted_and_made_again_keeps_the_id() {
-    let mut w = World::new();
-    w.write("one/a.jpg", "a");
+    let mut w = KeeperWorld::new();
+    w.write_file("one/a.jpg", "a");
     w.settle();
-    let id = w.id("one/a.jpg");
-    w.remove("one/a.jpg");
-    w.turn(Vec::new());
-    w.write("one/a.jpg", "other");
+    let id = w.id_of("one/a.jpg");
+    w.remove_file("one/a.jpg");
+    w.run_tick(Vec::new());
+    w.write_file("one/a.jpg", "other");
     w.settle_and_check();
-    assert_eq!(w.id("one/a.jpg"), id);
+    assert_eq!(w.id_of("one/a.jpg"), id);
     // … also while its removal is under way, and after it is done.
-    w.remove("one/a.jpg");
-    w.turn(Vec::new());
-    w.pass(Duration::from_millis(50));
-    w.turn(Vec::new());
-    assert_eq!(w.relay(), 1);
-    w.write("one/a.jpg", "third");
+    w.remove_file("one/a.jpg");
+    w.run_tick(Vec::new());
+    w.advance_clock(Duration::from_millis(50));
+    w.run_tick(Vec::new());
+    assert_eq!(w.relay_outbox(), 1);
+    w.write_file("one/a.jpg", "third");
     w.settle_and_check();
-    assert_eq!(w.id("one/a.jpg"), id);
-    w.remove("one/a.jpg");
+    assert_eq!(w.id_of("one/a.jpg"), id);
+    w.remove_file("one/a.jpg");
     w.settle();
-    w.write("one/a.jpg", "fourth");
+    w.write_file("one/a.jpg", "fourth");
     w.settle_and_check();
-    assert_eq!(w.id("one/a.jpg"), id);
+    assert_eq!(w.id_of("one/a.jpg"), id);
 }
 
 #[test]
 fn hard_links_are_two_images() {
-    let mut w = World::new();
-    w.write("one/a.jpg", "a");
+    let mut w = KeeperWorld::new();
+    w.write_file("one/a.jpg", "a");
     w.settle();
-    fs::hard_link(w.full("one/a.jpg"), w.full("two/b.jpg")).unwrap();
-    w.hint("two/b.jpg", HintKind::Changed);
+    fs::hard_link(w.full_path("one/a.jpg"), w.full_path("two/b.jpg")).unwrap();
+    w.add_hint("two/b.jpg", HintKind::Changed);
     w.settle_and_check();
-    let (a, b) = (w.id("one/a.jpg"), w.id("two/b.jpg"));
+    let (a, b) = (w.id_of("one/a.jpg"), w.id_of("two/b.jpg"));
     assert_ne!(a, b);
-    w.rename("two/b.jpg", "one/c.jpg");
+    w.rename_path("two/b.jpg", "one/c.jpg");
     w.settle_and_check();
-    assert_eq!((w.id("one/a.jpg"), w.id("one/c.jpg")), (a, b));
+    assert_eq!((w.id_of("one/a.jpg"), w.id_of("one/c.jpg")), (a, b));
     // The system tells of the one name only that it was written through.
-    w.write("one/a.jpg", "both");
+    w.write_file("one/a.jpg", "both");
     w.settle_and_check();
-    w.remove("one/a.jpg");
+    w.remove_file("one/a.jpg");
     w.settle_and_check();
-    assert_eq!(w.id("one/c.jpg"), b);
+    assert_eq!(w.id_of("one/c.jpg"), b);
 }
 
 #[test]
 fn links_are_ignored() {
     use std::os::unix::fs::symlink;
-    let mut w = World::new();
-    w.mkdir("one/folder");
-    w.write("one/folder/a.jpg", "a");
-    symlink("folder/a.jpg", w.full("one/link.jpg")).unwrap();
-    symlink(".", w.full("one/loop")).unwrap();
-    symlink("folder", w.full("one/alias")).unwrap();
-    w.hint("one/link.jpg", HintKind::Changed);
-    w.hint("one/alias/a.jpg", HintKind::Ready);
-    w.hint("one/loop/loop/folder/a.jpg", HintKind::Ready);
-    w.rescan();
+    let mut w = KeeperWorld::new();
+    w.make_folder("one/folder");
+    w.write_file("one/folder/a.jpg", "a");
+    symlink("folder/a.jpg", w.full_path("one/link.jpg")).unwrap();
+    symlink(".", w.full_path("one/loop")).unwrap();
+    symlink("folder", w.full_path("one/alias")).unwrap();
+    w.add_hint("one/link.jpg", HintKind::Changed);
+    w.add_hint("one/alias/a.jpg", HintKind::Ready);
+    w.add_hint("one/loop/loop/folder/a.jpg", HintKind::Ready);
+    w.rescan_all();
     w.settle_and_check();
-    assert_eq!(w.listed("one/link.jpg").as_deref(), Some("symbolic_link"));
-    assert_eq!(w.listed("one/alias").as_deref(), Some("symbolic_link"));
+    assert_eq!(
+        w.listed_code("one/link.jpg").as_deref(),
+        Some("symbolic_link")
+    );
+    assert_eq!(w.listed_code("one/alias").as_deref(), Some("symbolic_link"));
     // A file that becomes a link, and a link that becomes a file.
-    w.remove("one/folder/a.jpg");
-    w.write("two/real.jpg", "a");
-    symlink(w.full("two/real.jpg"), w.full("one/folder/a.jpg")).unwrap();
-    w.hint("one/folder/a.jpg", HintKind::Changed);
+    w.remove_file("one/folder/a.jpg");
+    w.write_file("two/real.jpg", "a");
+    symlink(w.full_path("two/real.jpg"), w.full_path("one/folder/a.jpg")).unwrap();
+    w.add_hint("one/folder/a.jpg", HintKind::Changed);
     w.settle_and_check();
-    w.remove("one/link.jpg");
-    w.write("one/link.jpg", "real");
+    w.remove_file("one/link.jpg");
+    w.write_file("one/link.jpg", "real");
     w.settle_and_check();
 }
 
 #[test]
 fn odd_names() {
-    let mut w = World::new();
+    let mut w = KeeperWorld::new();
     let long = format!("one/{}.jpg", "x".repeat(251));
     for name in [
         "one/new\nline.jpg",
@@ -283,58 +289,58 @@ fn odd_names() {
         "one/'; --.jpg",
         "one/%.JPG",
     ] {
-        w.write(name, name);
+        w.write_file(name, name);
     }
     let bytes = b"one/\xff\xfe.jpg";
     fs::write(w.dir.path().join(OsStr::from_bytes(bytes)), "x").unwrap();
-    w.hint_bytes(bytes, HintKind::Ready);
+    w.add_hint_bytes(bytes, HintKind::Ready);
     w.settle_and_check();
     assert_eq!(
-        w.listed("one/\u{fffd}\u{fffd}.jpg").as_deref(),
+        w.listed_code("one/\u{fffd}\u{fffd}.jpg").as_deref(),
         Some("unusable_name")
     );
-    let id = w.id(&long);
-    w.rename(&long, "one/short.jpg");
+    let id = w.id_of(&long);
+    w.rename_path(&long, "one/short.jpg");
     fs::rename(
-        w.full("one/new\nline.jpg"),
+        w.full_path("one/new\nline.jpg"),
         w.dir.path().join(OsStr::from_bytes(b"two/\xf0.jpg")),
     )
     .unwrap();
-    w.hint("one/new\nline.jpg", HintKind::Gone);
-    w.hint_bytes(b"two/\xf0.jpg", HintKind::Ready);
+    w.add_hint("one/new\nline.jpg", HintKind::Gone);
+    w.add_hint_bytes(b"two/\xf0.jpg", HintKind::Ready);
     w.settle_and_check();
-    assert_eq!(w.id("one/short.jpg"), id);
+    assert_eq!(w.id_of("one/short.jpg"), id);
 }
 
 #[test]
 fn ignored_by_its_new_name_and_back() {
-    let mut w = World::new();
-    w.write("one/a.jpg", "a");
+    let mut w = KeeperWorld::new();
+    w.write_file("one/a.jpg", "a");
     w.settle();
-    let id = w.id("one/a.jpg");
-    w.rename("one/a.jpg", "one/a.txt");
-    w.turn(Vec::new());
-    w.rename("one/a.txt", "one/a.jpg");
+    let id = w.id_of("one/a.jpg");
+    w.rename_path("one/a.jpg", "one/a.txt");
+    w.run_tick(Vec::new());
+    w.rename_path("one/a.txt", "one/a.jpg");
     w.settle_and_check();
-    assert_eq!(w.id("one/a.jpg"), id);
-    w.rename("one/a.jpg", "one/a.txt");
+    assert_eq!(w.id_of("one/a.jpg"), id);
+    w.rename_path("one/a.jpg", "one/a.txt");
     w.settle_and_check();
-    w.rename("one/a.txt", "one/b.jpg");
+    w.rename_path("one/a.txt", "one/b.jpg");
     w.settle_and_check();
 }
 
 #[test]
 fn too_large_and_back() {
-    let mut w = World::new();
-    w.write("one/a.jpg", "small");
+    let mut w = KeeperWorld::new();
+    w.write_file("one/a.jpg", "small");
     w.settle();
-    let id = w.id("one/a.jpg");
-    w.write("one/a.jpg", &"x".repeat(1001));
+    let id = w.id_of("one/a.jpg");
+    w.write_file("one/a.jpg", &"x".repeat(1001));
     w.settle_and_check();
-    assert_eq!(w.listed("one/a.jpg").as_deref(), Some("too_large"));
-    w.write("one/a.jpg", "small again");
+    assert_eq!(w.listed_code("one/a.jpg").as_deref(), Some("too_large"));
+    w.write_file("one/a.jpg", "small again");
     w.settle_and_check();
-    assert_eq!(w.id("one/a.jpg"), id);
+    assert_eq!(w.id_of("one/a.jpg"), id);
     // Other settings: nothing happened to the files, and they are looked at anew.
     w.settings.max_file_bytes = 5;
     w.restart();
@@ -343,36 +349,36 @@ fn too_large_and_back() {
     w.settings.max_file_bytes = 1000;
     w.restart();
     w.settle_and_check();
-    assert_eq!(w.id("one/a.jpg"), id);
+    assert_eq!(w.id_of("one/a.jpg"), id);
 }
 
 #[test]
 fn same_size_and_time_but_other_content() {
-    let mut w = World::new();
-    w.write("one/a.jpg", "aaaa");
+    let mut w = KeeperWorld::new();
+    w.write_file("one/a.jpg", "aaaa");
     w.settle();
-    let modified = fs::metadata(w.full("one/a.jpg"))
+    let modified = fs::metadata(w.full_path("one/a.jpg"))
         .unwrap()
         .modified()
         .unwrap();
-    let mut file = File::create(w.full("one/a.jpg")).unwrap();
+    let mut file = File::create(w.full_path("one/a.jpg")).unwrap();
     file.write_all(b"bbbb").unwrap();
     file.set_modified(modified).unwrap();
     drop(file);
-    w.rescan();
+    w.rescan_all();
     w.settle_and_check();
 }
 
 #[test]
 fn times_in_the_future_and_of_whole_seconds() {
-    let mut w = World::new();
-    w.write("one/a.jpg", "a");
-    w.write("one/b.jpg", "b");
+    let mut w = KeeperWorld::new();
+    w.write_file("one/a.jpg", "a");
+    w.write_file("one/b.jpg", "b");
     let far = SystemTime::now() + Duration::from_secs(400 * 86_400);
-    let set = |w: &World, place: &str, to: SystemTime| {
+    let set = |w: &KeeperWorld, place: &str, to: SystemTime| {
         File::options()
             .append(true)
-            .open(w.full(place))
+            .open(w.full_path(place))
             .unwrap()
             .set_modified(to)
             .unwrap();
@@ -384,99 +390,99 @@ fn times_in_the_future_and_of_whole_seconds() {
         SystemTime::UNIX_EPOCH + Duration::from_secs(1),
     );
     w.settle_and_check();
-    w.write("one/a.jpg", "c");
+    w.write_file("one/a.jpg", "c");
     set(&w, "one/a.jpg", far);
-    w.hint("one/a.jpg", HintKind::Changed);
+    w.add_hint("one/a.jpg", HintKind::Changed);
     w.settle_and_check();
 }
 
 #[test]
 fn a_writer_that_never_closes_settles() {
-    let mut w = World::new();
-    let mut file = File::create(w.full("one/a.jpg")).unwrap();
-    w.hint("one/a.jpg", HintKind::Changed);
+    let mut w = KeeperWorld::new();
+    let mut file = File::create(w.full_path("one/a.jpg")).unwrap();
+    w.add_hint("one/a.jpg", HintKind::Changed);
     for _ in 0..5 {
         file.write_all(b"more").unwrap();
-        w.hint("one/a.jpg", HintKind::Changed);
-        w.turn(Vec::new());
-        w.pass(Duration::from_millis(15));
-        w.turn(Vec::new());
-        assert!(w.hand_out(10).is_empty(), "it is still being written");
+        w.add_hint("one/a.jpg", HintKind::Changed);
+        w.run_tick(Vec::new());
+        w.advance_clock(Duration::from_millis(15));
+        w.run_tick(Vec::new());
+        assert!(w.take_events(10).is_empty(), "it is still being written");
     }
     w.settle_and_check();
     file.write_all(b"late").unwrap();
-    w.hint("one/a.jpg", HintKind::Changed);
+    w.add_hint("one/a.jpg", HintKind::Changed);
     w.settle_and_check();
 }
 
 #[test]
 fn more_writers_than_may_wait() {
-    let mut w = World::with(|settings| settings.max_settling = 3);
+    let mut w = KeeperWorld::with_settings(|settings| settings.max_settling = 3);
     for n in 0..20 {
-        fs::write(w.full(&format!("one/{n}.jpg")), n.to_string()).unwrap();
-        w.hint(&format!("one/{n}.jpg"), HintKind::Changed);
+        fs::write(w.full_path(&format!("one/{n}.jpg")), n.to_string()).unwrap();
+        w.add_hint(&format!("one/{n}.jpg"), HintKind::Changed);
     }
     w.settle_and_check();
 }
 
 /// `mv` to another file system: the copy is complete before the original goes.
-fn move_by_copy(w: &mut World, from: &str, to: &str) {
+fn move_by_copy(w: &mut KeeperWorld, from: &str, to: &str) {
     copy_with_times(w, from, to);
-    w.hint(to, HintKind::Changed);
-    w.hint(to, HintKind::Ready);
+    w.add_hint(to, HintKind::Changed);
+    w.add_hint(to, HintKind::Ready);
 }
 
 #[test]
 fn a_move_to_another_file_system_keeps_the_id() {
-    let mut w = World::with(|_| {});
+    let mut w = KeeperWorld::with_settings(|_| {});
     w.real_time = true; // The copy's birth is by the file system's clock.
-    w.write("one/a.jpg", "content");
-    w.write("one/twin.jpg", "content");
+    w.write_file("one/a.jpg", "content");
+    w.write_file("one/twin.jpg", "content");
     w.settle();
-    w.pass(Duration::from_millis(20));
-    let (id, twin) = (w.id("one/a.jpg"), w.id("one/twin.jpg"));
+    w.advance_clock(Duration::from_millis(20));
+    let (id, twin) = (w.id_of("one/a.jpg"), w.id_of("one/twin.jpg"));
     // The copy is indexed before the original goes.
     move_by_copy(&mut w, "one/a.jpg", "two/b.jpg");
     w.settle_and_check();
-    assert_ne!(w.id("two/b.jpg"), id);
-    w.remove("one/a.jpg");
+    assert_ne!(w.id_of("two/b.jpg"), id);
+    w.remove_file("one/a.jpg");
     w.settle_and_check();
-    assert_eq!(w.id("two/b.jpg"), id);
+    assert_eq!(w.id_of("two/b.jpg"), id);
     // The copy was seen, and nothing sent yet.
     move_by_copy(&mut w, "two/b.jpg", "one/c.jpg");
-    w.turn(Vec::new());
-    w.remove("two/b.jpg");
+    w.run_tick(Vec::new());
+    w.remove_file("two/b.jpg");
     w.settle_and_check();
-    assert_eq!(w.id("one/c.jpg"), id);
+    assert_eq!(w.id_of("one/c.jpg"), id);
     // Deleting one of two that were always there is no move.
-    w.remove("one/c.jpg");
+    w.remove_file("one/c.jpg");
     w.settle_and_check();
-    assert_eq!(w.id("one/twin.jpg"), twin);
+    assert_eq!(w.id_of("one/twin.jpg"), twin);
     assert_eq!(w.embedded, 1);
 }
 
 #[test]
 fn a_move_to_another_file_system_while_nobody_watched_keeps_the_id() {
-    let mut w = World::new();
+    let mut w = KeeperWorld::new();
     for n in 0..4 {
-        w.write(&format!("two/{n}.jpg"), "same content"); // Names tell them apart.
+        w.write_file(&format!("two/{n}.jpg"), "same content"); // Names tell them apart.
     }
-    w.write("one/z.jpg", "content");
+    w.write_file("one/z.jpg", "content");
     w.settle();
-    let ids: Vec<_> = (0..4).map(|n| w.id(&format!("two/{n}.jpg"))).collect();
-    let id = w.id("one/z.jpg");
+    let ids: Vec<_> = (0..4).map(|n| w.id_of(&format!("two/{n}.jpg"))).collect();
+    let id = w.id_of("one/z.jpg");
     w.stop();
-    fs::create_dir(w.full("one/moved")).unwrap();
+    fs::create_dir(w.full_path("one/moved")).unwrap();
     for n in [2, 0, 3, 1] {
         copy_with_times(&w, &format!("two/{n}.jpg"), &format!("one/moved/{n}.jpg"));
-        fs::remove_file(w.full(&format!("two/{n}.jpg"))).unwrap();
+        fs::remove_file(w.full_path(&format!("two/{n}.jpg"))).unwrap();
     }
     copy_with_times(&w, "one/z.jpg", "one/a.jpg");
-    fs::remove_file(w.full("one/z.jpg")).unwrap();
+    fs::remove_file(w.full_path("one/z.jpg")).unwrap();
     w.start();
     w.settle_and_check();
-    assert_eq!(w.id("one/a.jpg"), id);
+    assert_eq!(w.id_of("one/a.jpg"), id);
     for (n, id) in ids.into_iter().enumerate() {
-        assert_eq!(w.id(&format!("one/moved/{n}.jpg")), id);
+        assert_eq!(w.id_of(&format!("one/moved/{n}.jpg")), id);
     }
 }

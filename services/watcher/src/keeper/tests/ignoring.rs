@@ -2,13 +2,13 @@
 
 use std::fs;
 
-use super::world::World;
+use super::world::KeeperWorld;
 use crate::inbox::HintKind;
 
-fn with_tree() -> World {
-    let mut w = World::new();
-    w.mkdir("one/raw/deep");
-    w.mkdir("one/kept");
+fn with_tree() -> KeeperWorld {
+    let mut w = KeeperWorld::new();
+    w.make_folder("one/raw/deep");
+    w.make_folder("one/kept");
     for place in [
         "one/a.jpg",
         "one/a.bak.jpg",
@@ -16,7 +16,7 @@ fn with_tree() -> World {
         "one/raw/deep/c.jpg",
         "one/kept/d.jpg",
     ] {
-        w.write(place, place);
+        w.write_file(place, place);
     }
     w.settle_and_check();
     assert_eq!(w.index.len(), 5);
@@ -26,22 +26,25 @@ fn with_tree() -> World {
 #[test]
 fn files_and_folders_leave_and_come_back() {
     let mut w = with_tree();
-    w.write("one/.lookalikeignore", "*.bak.jpg\n/raw/\n");
+    w.write_file("one/.lookalikeignore", "*.bak.jpg\n/raw/\n");
     w.settle_and_check();
     assert_eq!(w.index.len(), 2);
-    assert_eq!(w.listed("one/a.bak.jpg").as_deref(), Some("ignore_file"));
+    assert_eq!(
+        w.listed_code("one/a.bak.jpg").as_deref(),
+        Some("ignore_file")
+    );
     // The files of an ignored folder are not listed, as those of a hidden one.
-    assert_eq!(w.listed("one/raw/b.jpg"), None);
+    assert_eq!(w.listed_code("one/raw/b.jpg"), None);
     // Nothing that happens there is of interest.
-    w.write("one/raw/new.jpg", "new");
-    w.hint("one/raw", HintKind::Changed);
+    w.write_file("one/raw/new.jpg", "new");
+    w.add_hint("one/raw", HintKind::Changed);
     w.settle_and_check();
     let embedded = w.embedded;
-    w.write("one/.lookalikeignore", "*.bak.jpg\n");
+    w.write_file("one/.lookalikeignore", "*.bak.jpg\n");
     w.settle_and_check();
     assert_eq!(w.index.len(), 5);
     assert_eq!(w.embedded, embedded + 1, "only the new one");
-    w.remove("one/.lookalikeignore");
+    w.remove_file("one/.lookalikeignore");
     w.settle_and_check();
     assert_eq!(w.index.len(), 6);
 }
@@ -49,9 +52,9 @@ fn files_and_folders_leave_and_come_back() {
 #[test]
 fn the_rule_and_its_file_are_told() {
     let mut w = with_tree();
-    w.write("one/kept/.lookalikeignore", "# not these\nd*\n");
+    w.write_file("one/kept/.lookalikeignore", "# not these\nd*\n");
     w.settle_and_check();
-    let failure = w.failure("one/kept/d.jpg").unwrap();
+    let failure = w.find_failure("one/kept/d.jpg").unwrap();
     assert_eq!(
         failure.detail,
         "The rule `d*` in kept/.lookalikeignore ignores it."
@@ -62,19 +65,19 @@ fn the_rule_and_its_file_are_told() {
 fn changed_while_nobody_watched_or_nothing_was_said() {
     let mut w = with_tree();
     w.stop();
-    fs::write(w.full("one/.lookalikeignore"), "raw\n").unwrap();
+    fs::write(w.full_path("one/.lookalikeignore"), "raw\n").unwrap();
     w.start();
     w.settle_and_check();
     assert_eq!(w.index.len(), 3);
-    fs::write(w.full("one/.lookalikeignore"), "kept\n").unwrap();
-    w.rescan();
+    fs::write(w.full_path("one/.lookalikeignore"), "kept\n").unwrap();
+    w.rescan_all();
     w.settle_and_check();
     assert_eq!(w.index.len(), 4);
     // Only one of the ignored folder's files is spoken of, before any scan of this run.
     w.stop();
-    fs::write(w.full("one/.lookalikeignore"), "kept\nraw/deep\n").unwrap();
+    fs::write(w.full_path("one/.lookalikeignore"), "kept\nraw/deep\n").unwrap();
     w.start();
-    w.hint("one/raw/deep/c.jpg", HintKind::Ready);
+    w.add_hint("one/raw/deep/c.jpg", HintKind::Ready);
     w.settle_and_check();
     assert_eq!(w.index.len(), 3);
 }
@@ -82,8 +85,8 @@ fn changed_while_nobody_watched_or_nothing_was_said() {
 #[test]
 fn deeper_files_take_back_in_and_broken_rules_do_nothing() {
     let mut w = with_tree();
-    w.write("one/.lookalikeignore", "*.jpg\na{b\n");
-    w.write("one/raw/.lookalikeignore", "!b.jpg\n");
+    w.write_file("one/.lookalikeignore", "*.jpg\na{b\n");
+    w.write_file("one/raw/.lookalikeignore", "!b.jpg\n");
     w.settle_and_check();
     let places: Vec<_> = w.index.values().map(|row| row.place.clone()).collect();
     assert_eq!(places, ["one/raw/b.jpg"]);
@@ -92,17 +95,17 @@ fn deeper_files_take_back_in_and_broken_rules_do_nothing() {
 #[test]
 fn a_move_into_an_ignored_folder_and_out_keeps_the_id() {
     let mut w = with_tree();
-    let id = w.id("one/a.jpg");
-    w.write("one/.lookalikeignore", "raw\n");
+    let id = w.id_of("one/a.jpg");
+    w.write_file("one/.lookalikeignore", "raw\n");
     w.settle_and_check();
-    w.rename("one/a.jpg", "one/raw/a.jpg");
-    w.turn(Vec::new());
-    w.rename("one/raw/a.jpg", "one/kept/a.jpg");
+    w.rename_path("one/a.jpg", "one/raw/a.jpg");
+    w.run_tick(Vec::new());
+    w.rename_path("one/raw/a.jpg", "one/kept/a.jpg");
     w.settle_and_check();
-    assert_eq!(w.id("one/kept/a.jpg"), id);
-    w.rename("one/kept/a.jpg", "one/raw/a.jpg");
+    assert_eq!(w.id_of("one/kept/a.jpg"), id);
+    w.rename_path("one/kept/a.jpg", "one/raw/a.jpg");
     w.settle_and_check();
-    w.rename("one/raw", "two/raw");
+    w.rename_path("one/raw", "two/raw");
     w.settle_and_check();
     assert_eq!(w.index.len(), 5);
 }

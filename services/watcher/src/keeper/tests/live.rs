@@ -5,19 +5,19 @@ use std::os::unix::fs::symlink;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::world::World;
+use super::world::KeeperWorld;
 use crate::inbox::Inbox;
 
 /// Takes reports in and goes on until the index has just these places.
 #[track_caller]
-fn wait_for(w: &mut World, inbox: &Arc<Inbox>, places: &[&str]) {
+fn wait_for(w: &mut KeeperWorld, inbox: &Arc<Inbox>, places: &[&str]) {
     let given_up = Instant::now() + Duration::from_secs(20);
     loop {
         // Until nothing more is said: the two halves of a move come from two threads.
         loop {
             let soon = Instant::now() + Duration::from_millis(50);
-            let taken = inbox.take(4096, Some(soon));
-            assert!(taken.overflown.is_empty());
+            let taken = inbox.wait_and_drain(4096, Some(soon));
+            assert!(taken.overflowed.is_empty());
             if taken.hints.is_empty() {
                 break;
             }
@@ -39,19 +39,19 @@ fn wait_for(w: &mut World, inbox: &Arc<Inbox>, places: &[&str]) {
 #[test]
 fn what_the_system_reports_is_enough() {
     // The halves of a move between libraries come from two watches, on a busy machine late.
-    let mut w = World::with(|settings| settings.move_grace = Duration::from_secs(2));
+    let mut w = KeeperWorld::with_settings(|settings| settings.move_grace = Duration::from_secs(2));
     w.real_time = true;
-    w.deaf = true;
+    w.are_hints_muted = true;
     let inbox = w.keeper().inbox.clone();
     w.settle();
-    w.write("one/a.jpg", "a");
+    w.write_file("one/a.jpg", "a");
     wait_for(&mut w, &inbox, &["one/a.jpg"]);
-    let id = w.id("one/a.jpg");
+    let id = w.id_of("one/a.jpg");
 
     // Folders made and filled at once: most of these files are reported by nobody.
-    fs::create_dir_all(w.full("one/b/c")).unwrap();
+    fs::create_dir_all(w.full_path("one/b/c")).unwrap();
     for n in 0..50 {
-        w.write(&format!("one/b/c/{n}.jpg"), &n.to_string());
+        w.write_file(&format!("one/b/c/{n}.jpg"), &n.to_string());
     }
     let mut places: Vec<String> = (0..50).map(|n| format!("one/b/c/{n}.jpg")).collect();
     places.push("one/a.jpg".into());
@@ -59,19 +59,22 @@ fn what_the_system_reports_is_enough() {
     let borrowed: Vec<&str> = places.iter().map(String::as_str).collect();
     wait_for(&mut w, &inbox, &borrowed);
 
-    let moved = w.id("one/b/c/7.jpg");
-    w.rename("one/b", "two/b");
-    w.rename("one/a.jpg", "one/z.jpg");
+    let moved = w.id_of("one/b/c/7.jpg");
+    w.rename_path("one/b", "two/b");
+    w.rename_path("one/a.jpg", "one/z.jpg");
     let mut places: Vec<String> = (0..50).map(|n| format!("two/b/c/{n}.jpg")).collect();
     places.insert(0, "one/z.jpg".into());
     places.sort();
     let borrowed: Vec<&str> = places.iter().map(String::as_str).collect();
     wait_for(&mut w, &inbox, &borrowed);
-    assert_eq!((w.id("two/b/c/7.jpg"), w.id("one/z.jpg")), (moved, id));
+    assert_eq!(
+        (w.id_of("two/b/c/7.jpg"), w.id_of("one/z.jpg")),
+        (moved, id)
+    );
 
     // What a link leads to is none of ours, and its changes are not reported as ours.
-    fs::rename(w.full("two/b"), w.full("outside")).unwrap();
-    symlink(w.full("outside"), w.full("two/b")).unwrap();
-    fs::write(w.full("outside/c/new.jpg"), "new").unwrap();
+    fs::rename(w.full_path("two/b"), w.full_path("outside")).unwrap();
+    symlink(w.full_path("outside"), w.full_path("two/b")).unwrap();
+    fs::write(w.full_path("outside/c/new.jpg"), "new").unwrap();
     wait_for(&mut w, &inbox, &["one/z.jpg"]);
 }

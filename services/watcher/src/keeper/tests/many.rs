@@ -3,7 +3,7 @@
 use std::fs;
 use std::time::{Duration, Instant};
 
-use super::world::World;
+use super::world::KeeperWorld;
 
 /// `LOOKALIKE_FILES=200000 cargo test -p lookalike-watcher many -- --ignored --nocapture`
 #[test]
@@ -13,10 +13,10 @@ fn many_files() {
     let files: usize = text.parse().unwrap();
     let in_folder: usize =
         std::env::var("LOOKALIKE_IN_FOLDER").map_or(1000, |t| t.parse().unwrap());
-    let mut w = World::with(|settings| settings.quiet = Duration::ZERO);
+    let mut w = KeeperWorld::with_settings(|settings| settings.quiet = Duration::ZERO);
     w.real_time = true;
     for n in 0..files {
-        let folder = w.full(&format!("one/{:05}", n / in_folder));
+        let folder = w.full_path(&format!("one/{:05}", n / in_folder));
         if n % in_folder == 0 {
             fs::create_dir(&folder).unwrap();
         }
@@ -26,12 +26,12 @@ fn many_files() {
         )
         .unwrap();
     }
-    let mut measure = |what: &str, work: &dyn Fn(&mut World)| {
+    let mut measure = |what: &str, work: &dyn Fn(&mut KeeperWorld)| {
         let (begun, mut turns, mut longest) = (Instant::now(), 0, Duration::ZERO);
         work(&mut w);
-        while w.keeper().scans.any_ready() {
+        while w.keeper().scans.has_ready_scan() {
             let turn = Instant::now();
-            w.turn(Vec::new());
+            w.run_tick(Vec::new());
             longest = longest.max(turn.elapsed());
             turns += 1;
         }
@@ -41,25 +41,25 @@ fn many_files() {
             begun.elapsed()
         );
     };
-    measure("first scan", &World::rescan);
-    measure("rescan", &World::rescan);
+    measure("first scan", &KeeperWorld::rescan_all);
+    measure("rescan", &KeeperWorld::rescan_all);
     measure("hand out 20,000", &|w| {
         let mut count = 0;
-        while w.hand_out(512).len() == 512 {
+        while w.take_events(512).len() == 512 {
             count += 512;
         }
         eprintln!("{count} handed out");
     });
     measure("thousand idle turns", &|w| {
         for _ in 0..1000 {
-            w.turn(Vec::new());
+            w.run_tick(Vec::new());
             w.keeper().next_deadline();
         }
     });
-    measure("restart and scan", &World::restart);
+    measure("restart and scan", &KeeperWorld::restart);
     measure("all gone", &|w| {
-        fs::rename(w.full("one/00000"), w.full("away")).unwrap();
-        w.rescan();
+        fs::rename(w.full_path("one/00000"), w.full_path("away")).unwrap();
+        w.rescan_all();
     });
 }
 

@@ -10,7 +10,7 @@ use rand::rngs::StdRng;
 use rand::seq::SliceRandom as _;
 use rand::{Rng as _, SeedableRng as _};
 
-use super::world::{Deed, World};
+use super::world::{KeeperWorld, PlannedWrite};
 use crate::inbox::{Hint, HintKind};
 
 /// Histories of each length; `LOOKALIKE_SEEDS` asks for more.
@@ -19,17 +19,17 @@ const STEPS: usize = 60;
 
 #[test]
 fn random_histories_end_well() {
-    histories(SEEDS, |seed| History::new(seed, false).run());
+    run_histories(SEEDS, |seed| RandomHistory::new(seed, false).run());
 }
 
 /// Hints come from the system, and what it says is doubled, late, in another order, or lost and
 /// said to be.
 #[test]
 fn random_histories_with_the_systems_own_hints_end_well() {
-    histories(SEEDS / 3, |seed| History::new(seed, true).run());
+    run_histories(SEEDS / 3, |seed| RandomHistory::new(seed, true).run());
 }
 
-fn histories(count: u64, run: impl Fn(u64) + std::panic::RefUnwindSafe) {
+fn run_histories(count: u64, run: impl Fn(u64) + std::panic::RefUnwindSafe) {
     let seeds = std::env::var("LOOKALIKE_SEEDS")
         .ok()
         .and_then(|text| text.parse().ok());
@@ -43,47 +43,47 @@ fn histories(count: u64, run: impl Fn(u64) + std::panic::RefUnwindSafe) {
     }
 }
 
-struct History {
+struct RandomHistory {
     /// The system gives the hints.
-    live: bool,
+    has_system_hints: bool,
     /// A file has, or had, a second name: the system says nothing of it when the file is changed
     /// through the first.
-    linked: bool,
-    world: World,
+    has_hard_links: bool,
+    world: KeeperWorld,
     random: StdRng,
     /// Workers that looked at the disk and have not written yet.
-    slow: Vec<(FileEvent, Deed)>,
+    slow_writes: Vec<(FileEvent, PlannedWrite)>,
     /// Hints that come late.
-    late: Vec<Hint>,
-    content: u32,
+    late_hints: Vec<Hint>,
+    content_number: u32,
 }
 
-impl History {
-    fn new(seed: u64, live: bool) -> Self {
+impl RandomHistory {
+    fn new(seed: u64, has_system_hints: bool) -> Self {
         let mut random = StdRng::seed_from_u64(seed);
-        let mut world = World::with(|settings| {
+        let mut world = KeeperWorld::with_settings(|settings| {
             if random.gen_bool(0.3) {
                 settings.max_in_flight = 3;
                 settings.max_settling = 2;
             }
             if random.gen_bool(0.3) {
-                settings.brake_files = 2;
-                settings.brake_wait = Duration::from_millis(200);
+                settings.mass_delete_min_files = 2;
+                settings.mass_delete_confirm_after = Duration::from_millis(200);
             }
             if random.gen_bool(0.3) {
                 settings.max_watches = 5;
                 settings.poll_interval = Duration::from_millis(100);
             }
         });
-        world.deaf = live;
+        world.are_hints_muted = has_system_hints;
         Self {
-            live,
-            linked: false,
+            has_system_hints,
+            has_hard_links: false,
             world,
             random,
-            slow: Vec::new(),
-            late: Vec::new(),
-            content: 0,
+            slow_writes: Vec::new(),
+            late_hints: Vec::new(),
+            content_number: 0,
         }
     }
 
@@ -93,23 +93,23 @@ impl History {
                 self.change_folders();
             }
             self.muddle_hints();
-            self.go_on();
+            self.take_random_step();
         }
-        self.heal();
-        self.rest();
+        self.end_disturbances();
+        self.wait_until_rest();
         self.world.assert_index_equals_folder();
-        if self.live && self.world.settings.max_watches == 0 {
+        if self.has_system_hints && self.world.settings.max_watches == 0 {
             self.world.assert_all_watched();
         }
-        if self.live {
+        if self.has_system_hints {
             // A file's last link that goes changes the others' times, and nothing tells of that.
-            self.world.rescan();
-            self.rest();
+            self.world.rescan_all();
+            self.wait_until_rest();
         }
         // And it stays so.
         let before = self.world.index.clone();
-        self.world.rescan();
-        self.rest();
+        self.world.rescan_all();
+        self.wait_until_rest();
         self.world.assert_index_equals_folder();
         assert_eq!(
             self.world.index, before,
@@ -117,34 +117,35 @@ impl History {
         );
     }
 
-    fn heal(&mut self) {
-        for (event, deed) in std::mem::take(&mut self.slow) {
-            let outcome = self.world.commit(&event, deed);
-            self.world.tell(outcome);
+    fn end_disturbances(&mut self) {
+        for (event, deed) in std::mem::take(&mut self.slow_writes) {
+            let outcome = self.world.commit_write(&event, deed);
+            self.world.store_outcome(outcome);
         }
-        self.world.hints.append(&mut self.late);
-        if !self.live || self.linked {
-            self.world.rescan();
+        self.world.hints.append(&mut self.late_hints);
+        if !self.has_system_hints || self.has_hard_links {
+            self.world.rescan_all();
         }
     }
 
     /// Until nothing more is said, done, or waited for.
-    fn rest(&mut self) {
-        let wait = self.world.settings.brake_wait + self.world.settings.poll_interval;
+    fn wait_until_rest(&mut self) {
+        let wait =
+            self.world.settings.mass_delete_confirm_after + self.world.settings.poll_interval;
         // What the brake holds goes when its time is over; what is not watched is compared.
         for _ in 0..3 {
-            if self.live {
-                self.world.listen();
+            if self.has_system_hints {
+                self.world.settle_with_reports();
             }
             self.world.settle();
-            self.world.pass(wait);
+            self.world.advance_clock(wait);
         }
         self.world.settle();
     }
 
     // --- the folders ---
 
-    fn folder(&mut self) -> String {
+    fn random_folder(&mut self) -> String {
         let folders = [
             "one",
             "one",
@@ -158,7 +159,7 @@ impl History {
         (*folders.choose(&mut self.random).unwrap()).to_owned()
     }
 
-    fn name(&mut self) -> String {
+    fn random_place(&mut self) -> String {
         let names = [
             "a.jpg",
             "b.jpg",
@@ -168,25 +169,25 @@ impl History {
             ".e.jpg",
             "f.jpg.tmp",
         ];
-        let folder = self.folder();
+        let folder = self.random_folder();
         format!("{folder}/{}", names.choose(&mut self.random).unwrap())
     }
 
     /// Few contents and sizes, so that copies and mistaken identities happen.
-    fn content(&mut self) -> String {
-        self.content += 1;
+    fn random_content(&mut self) -> String {
+        self.content_number += 1;
         match self.random.gen_range(0..10) {
             0 => "bad".into(),
             1 => "x".repeat(1001),
             2..=4 => format!("copy {}", self.random.gen_range(0..3)),
-            _ => format!("{:06}", self.content),
+            _ => format!("{:06}", self.content_number),
         }
     }
 
-    fn existing(&mut self, folders: bool) -> Option<String> {
+    fn random_existing(&mut self, folders: bool) -> Option<String> {
         let mut found = Vec::new();
         for library in ["one", "two"] {
-            list(&self.world.full(library), library, folders, &mut found);
+            list_places(&self.world.full_path(library), library, folders, &mut found);
         }
         found.sort();
         found.choose(&mut self.random).cloned()
@@ -195,59 +196,59 @@ impl History {
     fn change_folders(&mut self) {
         match self.random.gen_range(0..22) {
             0..=5 => {
-                let (name, content) = (self.name(), self.content());
-                let parent = self.world.full(&name).parent().unwrap().to_owned();
-                if parent.is_dir() && !self.world.full(&name).is_dir() {
-                    self.world.write(&name, &content);
+                let (name, content) = (self.random_place(), self.random_content());
+                let parent = self.world.full_path(&name).parent().unwrap().to_owned();
+                if parent.is_dir() && !self.world.full_path(&name).is_dir() {
+                    self.world.write_file(&name, &content);
                 }
             }
             6 | 7 => {
-                let folder = self.folder();
-                if fs::create_dir_all(self.world.full(&folder)).is_ok() {
-                    self.world.hint(&folder, HintKind::Changed);
+                let folder = self.random_folder();
+                if fs::create_dir_all(self.world.full_path(&folder)).is_ok() {
+                    self.world.add_hint(&folder, HintKind::Changed);
                 }
             }
             8 | 9 => {
-                if let Some(place) = self.existing(false) {
-                    self.world.remove(&place);
+                if let Some(place) = self.random_existing(false) {
+                    self.world.remove_file(&place);
                 }
             }
             10..=13 => {
-                let (Some(from), to) = (self.existing(false), self.name()) else {
+                let (Some(from), to) = (self.random_existing(false), self.random_place()) else {
                     return;
                 };
-                if fs::rename(self.world.full(&from), self.world.full(&to)).is_ok() {
-                    self.world.hint(&from, HintKind::Gone);
-                    self.world.hint(&to, HintKind::Ready);
+                if fs::rename(self.world.full_path(&from), self.world.full_path(&to)).is_ok() {
+                    self.world.add_hint(&from, HintKind::Gone);
+                    self.world.add_hint(&to, HintKind::Ready);
                 }
             }
             14 | 15 => {
-                let (Some(from), to) = (self.existing(true), self.folder()) else {
+                let (Some(from), to) = (self.random_existing(true), self.random_folder()) else {
                     return;
                 };
                 if to.contains('/')
-                    && fs::rename(self.world.full(&from), self.world.full(&to)).is_ok()
+                    && fs::rename(self.world.full_path(&from), self.world.full_path(&to)).is_ok()
                 {
-                    self.world.hint(&from, HintKind::Gone);
-                    self.world.hint(&to, HintKind::Ready);
+                    self.world.add_hint(&from, HintKind::Gone);
+                    self.world.add_hint(&to, HintKind::Ready);
                 }
             }
             16 => {
-                if let Some(folder) = self.existing(true) {
-                    fs::remove_dir_all(self.world.full(&folder)).unwrap();
-                    self.world.hint(&folder, HintKind::Gone);
+                if let Some(folder) = self.random_existing(true) {
+                    fs::remove_dir_all(self.world.full_path(&folder)).unwrap();
+                    self.world.add_hint(&folder, HintKind::Gone);
                 }
             }
             17 => {
-                let (Some(from), to) = (self.existing(false), self.name()) else {
+                let (Some(from), to) = (self.random_existing(false), self.random_place()) else {
                     return;
                 };
-                if fs::hard_link(self.world.full(&from), self.world.full(&to)).is_ok() {
-                    self.world.hint(&to, HintKind::Changed);
-                    self.linked = true;
+                if fs::hard_link(self.world.full_path(&from), self.world.full_path(&to)).is_ok() {
+                    self.world.add_hint(&to, HintKind::Changed);
+                    self.has_hard_links = true;
                 }
             }
-            18 => self.swap(),
+            18 => self.swap_files(),
             19 | 20 => self.write_rules(),
             _ => self.overwrite_with_same_time(),
         }
@@ -264,60 +265,60 @@ impl History {
             "/x.jpg",
             "!*",
         ];
-        let place = format!("{}/.lookalikeignore", self.folder());
+        let place = format!("{}/.lookalikeignore", self.random_folder());
         let is_folder = self
             .world
-            .full(&place)
+            .full_path(&place)
             .parent()
             .is_some_and(std::path::Path::is_dir);
-        if is_folder && !self.world.full(&place).is_dir() {
+        if is_folder && !self.world.full_path(&place).is_dir() {
             let rules = rules.choose(&mut self.random).unwrap();
-            self.world.write(&place, rules);
+            self.world.write_file(&place, rules);
         }
     }
 
-    fn swap(&mut self) {
-        let (Some(a), Some(b)) = (self.existing(false), self.existing(false)) else {
+    fn swap_files(&mut self) {
+        let (Some(a), Some(b)) = (self.random_existing(false), self.random_existing(false)) else {
             return;
         };
-        let aside = self.world.full("aside");
-        fs::rename(self.world.full(&a), &aside).unwrap();
+        let aside = self.world.full_path("aside");
+        fs::rename(self.world.full_path(&a), &aside).unwrap();
         if a != b {
-            fs::rename(self.world.full(&b), self.world.full(&a)).unwrap();
+            fs::rename(self.world.full_path(&b), self.world.full_path(&a)).unwrap();
         }
-        fs::rename(aside, self.world.full(&b)).unwrap();
-        self.world.hint(&a, HintKind::Ready);
-        self.world.hint(&b, HintKind::Ready);
+        fs::rename(aside, self.world.full_path(&b)).unwrap();
+        self.world.add_hint(&a, HintKind::Ready);
+        self.world.add_hint(&b, HintKind::Ready);
     }
 
     fn overwrite_with_same_time(&mut self) {
-        let Some(place) = self.existing(false) else {
+        let Some(place) = self.random_existing(false) else {
             return;
         };
-        let path = self.world.full(&place);
+        let path = self.world.full_path(&place);
         let metadata = fs::metadata(&path).unwrap();
         let length = usize::try_from(metadata.len()).unwrap();
         fs::write(&path, "y".repeat(length)).unwrap();
         let file = fs::File::options().append(true).open(&path).unwrap();
         file.set_modified(metadata.modified().unwrap()).unwrap();
-        self.world.hint(&place, HintKind::Ready);
+        self.world.add_hint(&place, HintKind::Ready);
     }
 
     // --- hints, turns, workers ---
 
     fn muddle_hints(&mut self) {
         let mut hints = std::mem::take(&mut self.world.hints);
-        if self.live {
+        if self.has_system_hints {
             let inbox = self.world.keeper().inbox.clone();
             let soon = Instant::now() + Duration::from_millis(2);
-            hints.extend(inbox.take(usize::MAX, Some(soon)).hints);
+            hints.extend(inbox.wait_and_drain(usize::MAX, Some(soon)).hints);
         }
-        hints.append(&mut self.late);
+        hints.append(&mut self.late_hints);
         for hint in hints {
             match self.random.gen_range(0..10) {
-                0 if !self.live => {}
-                0 if self.random.gen_bool(0.1) => self.world.overflown.push(hint.library),
-                1 => self.late.push(hint),
+                0 if !self.has_system_hints => {}
+                0 if self.random.gen_bool(0.1) => self.world.overflowed.push(hint.library),
+                1 => self.late_hints.push(hint),
                 2 => self.world.hints.extend([hint.clone(), hint]),
                 _ => self.world.hints.push(hint),
             }
@@ -327,12 +328,12 @@ impl History {
         }
     }
 
-    fn go_on(&mut self) {
+    fn take_random_step(&mut self) {
         match self.random.gen_range(0..14) {
-            0..=3 => self.world.turn(Vec::new()),
+            0..=3 => self.world.run_tick(Vec::new()),
             4 | 5 => {
                 let most = self.random.gen_range(1..5);
-                let events = self.world.hand_out(most);
+                let events = self.world.take_events(most);
                 match self.random.gen_range(0..8) {
                     0 => self.world.fail_to_publish(&events),
                     1 => {
@@ -345,31 +346,31 @@ impl History {
                         self.world.restart();
                     }
                     3 => self.world.restart(),
-                    _ => self.world.publish(events),
+                    _ => self.world.publish_events(events),
                 }
             }
-            6..=8 => self.work(),
+            6..=8 => self.run_worker(),
             9 | 10 => {
                 let most = self.random.gen_range(1..4);
-                self.world.deliver(most);
+                self.world.deliver_outcomes(most);
             }
             11 => self.world.restart(),
             12 => {
-                self.world.look_for_overdue();
+                self.world.check_overdue();
             }
-            _ => self.world.rescan(),
+            _ => self.world.rescan_all(),
         }
         let time = self.random.gen_range(0..25);
-        self.world.pass(Duration::from_millis(time));
+        self.world.advance_clock(Duration::from_millis(time));
     }
 
     /// A worker takes any event; it may be lost, done twice, or done now and written later.
-    fn work(&mut self) {
-        if !self.slow.is_empty() && self.random.gen_bool(0.4) {
-            let one = self.random.gen_range(0..self.slow.len());
-            let (event, deed) = self.slow.swap_remove(one);
-            let outcome = self.world.commit(&event, deed);
-            self.world.tell(outcome);
+    fn run_worker(&mut self) {
+        if !self.slow_writes.is_empty() && self.random.gen_bool(0.4) {
+            let one = self.random.gen_range(0..self.slow_writes.len());
+            let (event, deed) = self.slow_writes.swap_remove(one);
+            let outcome = self.world.commit_write(&event, deed);
+            self.world.store_outcome(outcome);
             return;
         }
         let held = self.world.queue.len();
@@ -386,19 +387,19 @@ impl History {
             0 => {} // The stream lost it.
             1 | 2 => {
                 // Slow past its time: another worker gets it too.
-                if let Some(deed) = self.world.prepare(&event) {
-                    self.slow.push((event.clone(), deed));
+                if let Some(deed) = self.world.prepare_write(&event) {
+                    self.slow_writes.push((event.clone(), deed));
                 }
                 self.world.queue.push_back(event);
             }
             _ => {
-                self.world.embed(event);
+                self.world.embed_event(event);
             }
         }
     }
 }
 
-fn list(folder: &PathBuf, place: &str, folders: bool, found: &mut Vec<String>) {
+fn list_places(folder: &PathBuf, place: &str, folders: bool, found: &mut Vec<String>) {
     let Ok(entries) = fs::read_dir(folder) else {
         return;
     };
@@ -410,7 +411,7 @@ fn list(folder: &PathBuf, place: &str, folders: bool, found: &mut Vec<String>) {
             found.push(place.clone());
         }
         if is_folder {
-            list(&entry.path(), &place, folders, found);
+            list_places(&entry.path(), &place, folders, found);
         }
     }
 }

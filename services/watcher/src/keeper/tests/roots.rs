@@ -2,17 +2,17 @@
 
 use std::fs;
 
-use lookalike_bus::{WatcherAnswer, WatcherQuestion};
+use lookalike_bus::{WatcherReply, WatcherRequest};
 
-use super::world::World;
+use super::world::KeeperWorld;
 use crate::inbox::HintKind;
 
-fn with_files() -> World {
-    let mut w = World::new();
-    w.mkdir("one/sub");
-    w.write("one/a.jpg", "a");
-    w.write("one/sub/b.jpg", "b");
-    w.write("two/c.jpg", "c");
+fn with_files() -> KeeperWorld {
+    let mut w = KeeperWorld::new();
+    w.make_folder("one/sub");
+    w.write_file("one/a.jpg", "a");
+    w.write_file("one/sub/b.jpg", "b");
+    w.write_file("two/c.jpg", "c");
     w.settle_and_check();
     w
 }
@@ -21,10 +21,10 @@ fn with_files() -> World {
 fn a_vanished_root_removes_nothing() {
     let mut w = with_files();
     let before = w.index.clone();
-    fs::rename(w.full("one"), w.full("away")).unwrap();
-    w.hint("one/a.jpg", HintKind::Gone);
-    w.hint("one/sub", HintKind::Gone);
-    w.hint("one", HintKind::Gone);
+    fs::rename(w.full_path("one"), w.full_path("away")).unwrap();
+    w.add_hint("one/a.jpg", HintKind::Gone);
+    w.add_hint("one/sub", HintKind::Gone);
+    w.add_hint("one", HintKind::Gone);
     w.settle();
     assert_eq!(w.index, before);
     assert_eq!(w.degraded(), ["root_missing"]);
@@ -33,10 +33,10 @@ fn a_vanished_root_removes_nothing() {
     w.settle();
     assert_eq!(w.index, before);
     assert_eq!(w.degraded(), ["root_missing"]);
-    fs::rename(w.full("away"), w.full("one")).unwrap();
-    fs::write(w.full("one/new.jpg"), "new").unwrap();
-    fs::remove_file(w.full("one/a.jpg")).unwrap();
-    w.rescan();
+    fs::rename(w.full_path("away"), w.full_path("one")).unwrap();
+    fs::write(w.full_path("one/new.jpg"), "new").unwrap();
+    fs::remove_file(w.full_path("one/a.jpg")).unwrap();
+    w.rescan_all();
     w.settle_and_check();
     assert_eq!(w.degraded(), [""; 0]);
 }
@@ -44,14 +44,14 @@ fn a_vanished_root_removes_nothing() {
 #[test]
 fn an_event_under_way_waits_for_its_root() {
     let mut w = with_files();
-    w.write("one/a.jpg", "edited");
-    w.remove("one/sub/b.jpg");
-    w.turn(Vec::new());
-    fs::rename(w.full("one"), w.full("away")).unwrap();
+    w.write_file("one/a.jpg", "edited");
+    w.remove_file("one/sub/b.jpg");
+    w.run_tick(Vec::new());
+    fs::rename(w.full_path("one"), w.full_path("away")).unwrap();
     w.settle();
     assert_eq!(w.index.len(), 3);
-    fs::rename(w.full("away"), w.full("one")).unwrap();
-    w.rescan();
+    fs::rename(w.full_path("away"), w.full_path("one")).unwrap();
+    w.rescan_all();
     w.settle_and_check();
 }
 
@@ -59,23 +59,23 @@ fn an_event_under_way_waits_for_its_root() {
 fn another_folder_at_the_root_removes_nothing_until_confirmed() {
     let mut w = with_files();
     let before = w.index.clone();
-    fs::rename(w.full("one"), w.full("away")).unwrap();
-    fs::create_dir(w.full("one")).unwrap();
-    w.hint("one/a.jpg", HintKind::Gone);
-    w.rescan();
+    fs::rename(w.full_path("one"), w.full_path("away")).unwrap();
+    fs::create_dir(w.full_path("one")).unwrap();
+    w.add_hint("one/a.jpg", HintKind::Gone);
+    w.rescan_all();
     w.settle();
     assert_eq!(w.index, before);
     assert_eq!(w.degraded(), ["root_missing"]);
     // Another card of the same camera: the same names, other pictures.
-    w.write("one/a.jpg", "another picture");
-    w.write("one/stranger.jpg", "stranger");
+    w.write_file("one/a.jpg", "another picture");
+    w.write_file("one/stranger.jpg", "stranger");
     for _ in 0..2 {
-        w.rescan();
+        w.rescan_all();
         w.settle();
         assert_eq!(w.index, before);
     }
-    let answer = w.question(0, WatcherQuestion::Confirm);
-    assert_eq!(answer, WatcherAnswer::Scanning);
+    let answer = w.send_request(0, WatcherRequest::Confirm);
+    assert_eq!(answer, WatcherReply::Scanning);
     w.settle_and_check();
     assert_eq!(w.degraded(), [""; 0]);
 }
@@ -83,12 +83,12 @@ fn another_folder_at_the_root_removes_nothing_until_confirmed() {
 #[test]
 fn an_emptied_folder_confirmed_empties_the_index() {
     let mut w = with_files();
-    fs::remove_dir_all(w.full("one")).unwrap();
-    fs::create_dir(w.full("one")).unwrap();
-    w.rescan();
+    fs::remove_dir_all(w.full_path("one")).unwrap();
+    fs::create_dir(w.full_path("one")).unwrap();
+    w.rescan_all();
     w.settle();
     assert_eq!(w.index.len(), 3);
-    w.question(0, WatcherQuestion::Confirm);
+    w.send_request(0, WatcherRequest::Confirm);
     w.settle_and_check();
     assert_eq!(w.index.len(), 1);
 }
@@ -97,52 +97,52 @@ fn an_emptied_folder_confirmed_empties_the_index() {
 fn the_same_files_in_another_folder_are_the_right_ones() {
     // Restored from a backup, or mounted from another device: names, sizes and times are kept.
     let mut w = with_files();
-    let id = w.id("one/a.jpg");
-    fs::rename(w.full("one"), w.full("away")).unwrap();
-    fs::create_dir(w.full("one")).unwrap();
-    fs::rename(w.full("away/a.jpg"), w.full("one/a.jpg")).unwrap();
-    w.rescan();
+    let id = w.id_of("one/a.jpg");
+    fs::rename(w.full_path("one"), w.full_path("away")).unwrap();
+    fs::create_dir(w.full_path("one")).unwrap();
+    fs::rename(w.full_path("away/a.jpg"), w.full_path("one/a.jpg")).unwrap();
+    w.rescan_all();
     w.settle_and_check();
-    assert_eq!(w.id("one/a.jpg"), id);
+    assert_eq!(w.id_of("one/a.jpg"), id);
     assert_eq!(w.degraded(), [""; 0]);
 }
 
 #[test]
 fn a_known_file_in_a_strange_root_takes_no_place() {
-    // A file of `two` lies in a strange folder at the root of `one`, where `one` has another.
+    // A file of `two` lies in a strange folder at the root of `find_row`, where `find_row` has another.
     let mut w = with_files();
-    fs::rename(w.full("one"), w.full("away")).unwrap();
-    fs::create_dir(w.full("one")).unwrap();
-    w.rename("two/c.jpg", "one/a.jpg");
+    fs::rename(w.full_path("one"), w.full_path("away")).unwrap();
+    fs::create_dir(w.full_path("one")).unwrap();
+    w.rename_path("two/c.jpg", "one/a.jpg");
     w.settle();
-    w.question(0, WatcherQuestion::Confirm);
+    w.send_request(0, WatcherRequest::Confirm);
     w.settle_and_check();
 }
 
 #[test]
 fn the_settings_name_another_root() {
     let mut w = with_files();
-    let (a, b) = (w.id("one/a.jpg"), w.id("one/sub/b.jpg"));
+    let (a, b) = (w.id_of("one/a.jpg"), w.id_of("one/sub/b.jpg"));
     w.stop();
-    fs::rename(w.full("one"), w.full("elsewhere")).unwrap();
-    w.roots[0].1 = w.full("elsewhere");
+    fs::rename(w.full_path("one"), w.full_path("elsewhere")).unwrap();
+    w.roots[0].1 = w.full_path("elsewhere");
     w.start();
     w.settle_and_check();
-    assert_eq!((w.id("one/a.jpg"), w.id("one/sub/b.jpg")), (a, b));
+    assert_eq!((w.id_of("one/a.jpg"), w.id_of("one/sub/b.jpg")), (a, b));
     assert_eq!(w.embedded, 3);
 }
 
 #[test]
 fn a_library_left_out_of_the_settings_blocks_nothing() {
-    let mut w = World::new();
+    let mut w = KeeperWorld::new();
     for n in 0..600 {
-        w.write(&format!("two/{n}.jpg"), &n.to_string());
+        w.write_file(&format!("two/{n}.jpg"), &n.to_string());
     }
-    w.turn(Vec::new());
+    w.run_tick(Vec::new());
     w.stop();
     let left_out = w.roots.pop().unwrap();
     w.start();
-    w.write("one/a.jpg", "a");
+    w.write_file("one/a.jpg", "a");
     w.settle();
     assert_eq!(w.index.len(), 1);
     w.stop();
@@ -154,47 +154,50 @@ fn a_library_left_out_of_the_settings_blocks_nothing() {
 #[test]
 fn whatever_happened_between_two_runs() {
     let mut w = with_files();
-    let (a, b) = (w.id("one/a.jpg"), w.id("one/sub/b.jpg"));
+    let (a, b) = (w.id_of("one/a.jpg"), w.id_of("one/sub/b.jpg"));
     w.stop();
-    fs::rename(w.full("one/a.jpg"), w.full("two/moved.jpg")).unwrap();
-    fs::write(w.full("two/moved.jpg"), "moved and edited").unwrap();
-    fs::rename(w.full("one/sub"), w.full("one/renamed")).unwrap();
-    fs::write(w.full("one/new.jpg"), "new").unwrap();
-    fs::remove_file(w.full("two/c.jpg")).unwrap();
+    fs::rename(w.full_path("one/a.jpg"), w.full_path("two/moved.jpg")).unwrap();
+    fs::write(w.full_path("two/moved.jpg"), "moved and edited").unwrap();
+    fs::rename(w.full_path("one/sub"), w.full_path("one/renamed")).unwrap();
+    fs::write(w.full_path("one/new.jpg"), "new").unwrap();
+    fs::remove_file(w.full_path("two/c.jpg")).unwrap();
     w.start();
     w.settle_and_check();
-    assert_eq!((w.id("two/moved.jpg"), w.id("one/renamed/b.jpg")), (a, b));
+    assert_eq!(
+        (w.id_of("two/moved.jpg"), w.id_of("one/renamed/b.jpg")),
+        (a, b)
+    );
 }
 
 #[test]
 fn a_lost_catalog_gives_unmoved_files_their_ids() {
     let mut w = with_files();
-    let (a, b) = (w.id("one/a.jpg"), w.id("one/sub/b.jpg"));
-    w.write("one/sub/b.jpg", "edited");
+    let (a, b) = (w.id_of("one/a.jpg"), w.id_of("one/sub/b.jpg"));
+    w.write_file("one/sub/b.jpg", "edited");
     w.settle();
     w.stop();
     for name in ["catalog.sqlite", "catalog.sqlite-wal", "catalog.sqlite-shm"] {
-        let _ = fs::remove_file(w.full(name));
+        let _ = fs::remove_file(w.full_path(name));
     }
     w.start();
     w.settle_and_check();
-    assert_eq!((w.id("one/a.jpg"), w.id("one/sub/b.jpg")), (a, b));
+    assert_eq!((w.id_of("one/a.jpg"), w.id_of("one/sub/b.jpg")), (a, b));
     assert_eq!(w.embedded, 4, "nothing is embedded again");
 }
 
 #[test]
 fn a_catalog_put_back_from_a_backup_catches_up() {
     let mut w = with_files();
-    let _ = w.id("one/a.jpg");
+    let _ = w.id_of("one/a.jpg");
     w.stop();
-    fs::copy(w.full("catalog.sqlite"), w.full("backup")).unwrap();
+    fs::copy(w.full_path("catalog.sqlite"), w.full_path("backup")).unwrap();
     w.start();
-    w.write("one/a.jpg", "edited since");
-    w.write("one/new.jpg", "new since");
+    w.write_file("one/a.jpg", "edited since");
+    w.write_file("one/new.jpg", "new since");
     w.settle_and_check();
     w.stop();
-    fs::copy(w.full("backup"), w.full("catalog.sqlite")).unwrap();
-    let _ = fs::remove_file(w.full("catalog.sqlite-wal"));
+    fs::copy(w.full_path("backup"), w.full_path("catalog.sqlite")).unwrap();
+    let _ = fs::remove_file(w.full_path("catalog.sqlite-wal"));
     w.start();
     w.settle_and_check();
 }

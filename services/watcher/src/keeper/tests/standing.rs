@@ -3,48 +3,48 @@
 use std::fs;
 use std::time::Duration;
 
-use super::world::World;
+use super::world::KeeperWorld;
 
 #[test]
 fn whoever_stands_by_does_nothing_and_then_takes_over() {
-    let mut w = World::new();
-    w.write("one/a.jpg", "a");
-    w.write("one/b.jpg", "b");
+    let mut w = KeeperWorld::new();
+    w.write_file("one/a.jpg", "a");
+    w.write_file("one/b.jpg", "b");
     w.settle_and_check();
-    w.stand_by(0);
-    assert!(w.shown.borrow()[0].standby);
+    w.enter_standby(0);
+    assert!(w.published.borrow()[0].standby);
     // What happens meanwhile is another watcher's business.
-    w.write("one/a.jpg", "changed");
-    w.remove("one/b.jpg");
-    w.write("one/c.jpg", "new");
-    w.write("two/d.jpg", "of a library that is held");
-    w.rescan();
+    w.write_file("one/a.jpg", "changed");
+    w.remove_file("one/b.jpg");
+    w.write_file("one/c.jpg", "new");
+    w.write_file("two/d.jpg", "of a library that is held");
+    w.rescan_all();
     for _ in 0..20 {
-        w.turn(Vec::new());
-        w.pass(Duration::from_secs(1));
+        w.run_tick(Vec::new());
+        w.advance_clock(Duration::from_secs(1));
     }
-    let events = w.hand_out(100);
+    let events = w.take_events(100);
     let libraries: Vec<_> = events.iter().map(|event| event.library.as_str()).collect();
     assert_eq!(libraries, ["two"]);
-    w.publish(events);
-    w.activate(0);
+    w.publish_events(events);
+    w.activate_library(0);
     w.settle_and_check();
-    assert!(!w.shown.borrow()[0].standby);
+    assert!(!w.published.borrow()[0].standby);
 }
 
 #[test]
 fn a_lost_catalog_gets_its_ids_back() {
-    let mut w = World::new();
+    let mut w = KeeperWorld::new();
     for name in ["stays", "moves", "moves-unseen", "goes", "changes"] {
-        w.write(&format!("one/{name}.jpg"), name);
+        w.write_file(&format!("one/{name}.jpg"), name);
     }
-    w.write("two/crosses.jpg", "crosses");
+    w.write_file("two/crosses.jpg", "crosses");
     w.settle_and_check();
     // Ids that do not come from where the files lie now.
-    w.rename("one/moves.jpg", "one/moved.jpg");
-    w.rename("two/crosses.jpg", "one/crossed.jpg");
+    w.rename_path("one/moves.jpg", "one/moved.jpg");
+    w.rename_path("two/crosses.jpg", "one/crossed.jpg");
     w.settle_and_check();
-    let id_of = |w: &World, place: &str| {
+    let id_of = |w: &KeeperWorld, place: &str| {
         let mut rows = w.index.iter().filter(|(_, row)| row.place == place);
         *rows.next().unwrap_or_else(|| panic!("no {place}")).0
     };
@@ -53,9 +53,9 @@ fn a_lost_catalog_gets_its_ids_back() {
     let embedded = w.embedded;
 
     lose_catalog(&mut w);
-    w.rename("one/moves-unseen.jpg", "one/elsewhere.jpg");
-    w.remove("one/goes.jpg");
-    w.write("one/changes.jpg", "changed meanwhile");
+    w.rename_path("one/moves-unseen.jpg", "one/elsewhere.jpg");
+    w.remove_file("one/goes.jpg");
+    w.write_file("one/changes.jpg", "changed meanwhile");
     w.start_with_lost_catalog();
     w.settle_and_check();
     let places = ["stays", "moved", "elsewhere", "changes", "crossed"];
@@ -66,17 +66,17 @@ fn a_lost_catalog_gets_its_ids_back() {
 
 #[test]
 fn a_catalog_that_was_put_back_learns_what_it_missed() {
-    let mut w = World::new();
-    w.write("one/a.jpg", "a");
-    w.write("one/b.jpg", "b");
+    let mut w = KeeperWorld::new();
+    w.write_file("one/a.jpg", "a");
+    w.write_file("one/b.jpg", "b");
     w.settle_and_check();
     w.stop();
     let file = w.dir.path().join("catalog.sqlite");
     let old = fs::read(&file).unwrap();
     w.start();
-    w.write("one/a.jpg", "edited");
-    w.rename("one/b.jpg", "one/c.jpg");
-    w.write("one/d.jpg", "new");
+    w.write_file("one/a.jpg", "edited");
+    w.rename_path("one/b.jpg", "one/c.jpg");
+    w.write_file("one/d.jpg", "new");
     w.settle_and_check();
     w.stop();
     let _ = fs::remove_file(w.dir.path().join("catalog.sqlite-wal"));
@@ -87,71 +87,71 @@ fn a_catalog_that_was_put_back_learns_what_it_missed() {
 
 #[test]
 fn a_root_that_was_never_seen_removes_nothing_that_was_taken_over() {
-    let mut w = World::new();
-    w.write("one/a.jpg", "a");
-    w.write("one/b.jpg", "b");
+    let mut w = KeeperWorld::new();
+    w.write_file("one/a.jpg", "a");
+    w.write_file("one/b.jpg", "b");
     w.settle_and_check();
     lose_catalog(&mut w);
     // The mount is away: an empty folder lies at the root.
-    let (root, away) = (w.full("one"), w.dir.path().join("away"));
+    let (root, away) = (w.full_path("one"), w.dir.path().join("away"));
     fs::rename(&root, &away).unwrap();
     fs::create_dir(&root).unwrap();
     w.start_with_lost_catalog();
     w.settle();
-    w.pass(Duration::from_secs(3600));
+    w.advance_clock(Duration::from_secs(3600));
     w.settle();
     assert_eq!(w.index.len(), 2);
     assert_eq!(w.degraded(), ["root_missing"]);
     fs::remove_dir(&root).unwrap();
     fs::rename(&away, &root).unwrap();
-    w.rescan();
+    w.rescan_all();
     w.settle_and_check();
     assert_eq!(w.embedded, 2, "nothing is embedded again");
 }
 
 #[test]
 fn what_another_watcher_holds_is_no_source_of_moves() {
-    let mut w = World::new();
-    w.write("one/a.jpg", "same");
+    let mut w = KeeperWorld::new();
+    w.write_file("one/a.jpg", "same");
     w.settle_and_check();
-    let id = w.id("one/a.jpg");
-    // Another watcher holds `one`, and moved the image there.
-    w.stand_by(0);
-    fs::rename(w.full("one/a.jpg"), w.full("one/b.jpg")).unwrap();
-    w.write("two/copy.jpg", "same");
+    let id = w.id_of("one/a.jpg");
+    // Another watcher holds `find_row`, and moved the image there.
+    w.enter_standby(0);
+    fs::rename(w.full_path("one/a.jpg"), w.full_path("one/b.jpg")).unwrap();
+    w.write_file("two/copy.jpg", "same");
     w.settle();
-    assert_ne!(w.id("two/copy.jpg"), id, "a copy is an image of its own");
+    assert_ne!(w.id_of("two/copy.jpg"), id, "a copy is an image of its own");
 }
 
 #[test]
 fn whoever_comes_back_takes_over_what_was_moved_meanwhile() {
-    let mut w = World::new();
-    w.write("one/latest.jpg", "first");
+    let mut w = KeeperWorld::new();
+    w.write_file("one/latest.jpg", "first");
     w.settle_and_check();
-    let first = w.id("one/latest.jpg");
+    let first = w.id_of("one/latest.jpg");
     w.stop();
     let file = w.dir.path().join("catalog.sqlite");
     let old = fs::read(&file).unwrap();
     w.start();
     // While another watcher holds the library, the name goes to a new picture.
-    w.rename("one/latest.jpg", "one/001.jpg");
+    w.rename_path("one/latest.jpg", "one/001.jpg");
     w.settle_and_check();
-    w.write("one/latest.jpg", "second");
+    w.write_file("one/latest.jpg", "second");
     w.settle_and_check();
-    let second = w.id("one/latest.jpg");
-    assert_eq!(w.id("one/001.jpg"), first);
+    let second = w.id_of("one/latest.jpg");
+    assert_eq!(w.id_of("one/001.jpg"), first);
     w.stop();
     let _ = fs::remove_file(w.dir.path().join("catalog.sqlite-wal"));
     fs::write(&file, old).unwrap();
     w.start_with_lost_catalog();
     w.settle_and_check();
     assert_eq!(
-        (w.id("one/001.jpg"), w.id("one/latest.jpg")),
+        (w.id_of("one/001.jpg"), w.id_of("one/latest.jpg")),
         (first, second)
     );
 }
 
-fn lose_catalog(w: &mut World) {
+fn lose_catalog(w: &mut KeeperWorld) {
     w.stop();
     for file in ["catalog.sqlite", "catalog.sqlite-wal"] {
         let _ = fs::remove_file(w.dir.path().join(file));

@@ -9,23 +9,27 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use lookalike_bus::{RowFacts, StreamPosition, WatcherAnswer, WatcherQuestion};
+use lookalike_bus::{RowSummary, StreamPosition, WatcherReply, WatcherRequest};
 use lookalike_proto::{
-    ContentHash, FileEvent, Generation, ImageId, Kind, Library, Outcome, State, Timings,
+    ContentHash, FileEvent, FileEventKind, Generation, ImageId, LibraryName, Outcome, OutcomeState,
+    Timings,
 };
 use tokio::sync::{Notify, oneshot, watch};
 
 use crate::catalog::Catalog;
-use crate::inbox::{Fate, Hint, Inbox, Note, Overdue, Published, Shown, Taken};
+use crate::inbox::{
+    DrainedInbox, EventDisposition, Hint, Inbox, KeeperRequest, OverdueEvent, PublishReport,
+    PublishedStatus,
+};
 use crate::keeper::{Keeper, Now};
 use crate::settings::Settings;
 
 /// When the model's stream was made.
-const CREATED: i64 = 77;
+const STREAM_CREATED_NS: i64 = 77;
 
 /// A row of the model's index.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct IndexRow {
+pub struct SimulatedRow {
     pub place: String,
     pub generation: Generation,
     pub hash: ContentHash,
@@ -35,55 +39,55 @@ pub struct IndexRow {
 
 /// What an embedder would write for an event, once it has looked at the disk.
 #[derive(Debug, Clone)]
-pub enum Deed {
-    Upsert(IndexRow),
-    Remove(State),
-    Nothing(String),
+pub enum PlannedWrite {
+    Upsert(SimulatedRow),
+    Remove(OutcomeState),
+    Skip(String),
 }
 
-/// Everything a test needs. Places are written `library/path`; the libraries are `one` and `two`.
-pub struct World {
+/// Everything a test needs. Places are written `library/path`; the libraries are `find_row` and `two`.
+pub struct KeeperWorld {
     pub dir: tempfile::TempDir,
     pub settings: Settings,
-    pub roots: Vec<(Library, PathBuf)>,
+    pub roots: Vec<(LibraryName, PathBuf)>,
     keeper: Option<Keeper>,
-    pub shown: watch::Receiver<Shown>,
+    pub published: watch::Receiver<PublishedStatus>,
     /// Hints that the system would give, not taken yet.
     pub hints: Vec<Hint>,
     /// Libraries of which hints were lost, says the system.
-    pub overflown: Vec<usize>,
+    pub overflowed: Vec<usize>,
     /// Nothing is hinted at while this is set.
-    pub deaf: bool,
+    pub are_hints_muted: bool,
     /// What JetStream holds.
     pub queue: VecDeque<FileEvent>,
     /// Events that can't be done while a root is away.
-    given_back: Vec<FileEvent>,
+    returned_events: Vec<FileEvent>,
     sequence: u64,
     /// All outcomes of each library, and how many the keeper took.
     outcomes: Vec<(Vec<Outcome>, usize)>,
-    pub index: BTreeMap<ImageId, IndexRow>,
+    pub index: BTreeMap<ImageId, SimulatedRow>,
     /// Contents that had to be embedded.
     pub embedded: usize,
-    known: HashSet<ContentHash>,
+    embedded_hashes: HashSet<ContentHash>,
     /// When the tests' clock was started; it goes on only when it is told to.
-    begun: (SystemTime, Instant),
+    started_at: (SystemTime, Instant),
     /// How far the tests' clock is ahead.
-    ahead: Duration,
+    clock_advance: Duration,
     /// How far the wall's clock was set back.
-    back: Duration,
+    clock_setback: Duration,
     /// Waits take real time.
     pub real_time: bool,
 }
 
-impl World {
+impl KeeperWorld {
     /// Two empty libraries, and a keeper that has compared them.
     pub fn new() -> Self {
-        let mut world = Self::with(|_| {});
+        let mut world = Self::with_settings(|_| {});
         world.settle();
         world
     }
 
-    pub fn with(change: impl FnOnce(&mut Settings)) -> Self {
+    pub fn with_settings(change: impl FnOnce(&mut Settings)) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let mut settings = Settings {
             settle: Duration::from_millis(20),
@@ -97,27 +101,27 @@ impl World {
         let roots = ["one", "two"].map(|name| {
             let root = dir.path().join(name);
             fs::create_dir(&root).unwrap();
-            (Library::new(name).unwrap(), root)
+            (LibraryName::new(name).unwrap(), root)
         });
         let mut world = Self {
             dir,
             settings,
             roots: roots.into(),
             keeper: None,
-            shown: watch::channel(Shown::new()).1,
+            published: watch::channel(PublishedStatus::new()).1,
             hints: Vec::new(),
-            overflown: Vec::new(),
-            deaf: false,
+            overflowed: Vec::new(),
+            are_hints_muted: false,
             queue: VecDeque::new(),
-            given_back: Vec::new(),
+            returned_events: Vec::new(),
             sequence: 0,
             outcomes: vec![(Vec::new(), 0), (Vec::new(), 0)],
             index: BTreeMap::new(),
             embedded: 0,
-            known: HashSet::new(),
-            begun: (SystemTime::now(), Instant::now()),
-            ahead: Duration::ZERO,
-            back: Duration::ZERO,
+            embedded_hashes: HashSet::new(),
+            started_at: (SystemTime::now(), Instant::now()),
+            clock_advance: Duration::ZERO,
+            clock_setback: Duration::ZERO,
             real_time: false,
         };
         world.start();
@@ -127,16 +131,16 @@ impl World {
     // --- the keeper ---
 
     pub fn start(&mut self) {
-        self.open();
+        self.open_keeper();
         for library in 0..self.roots.len() {
-            self.activate(library);
+            self.activate_library(library);
         }
     }
 
     /// A keeper that does not know yet which libraries it holds.
-    fn open(&mut self) {
+    fn open_keeper(&mut self) {
         let catalog = Catalog::open(&self.dir.path().join("catalog.sqlite")).unwrap();
-        let (show, shown) = watch::channel(Shown::new());
+        let (show, shown) = watch::channel(PublishedStatus::new());
         let keeper = Keeper::new(
             self.settings.clone(),
             catalog,
@@ -145,29 +149,29 @@ impl World {
             Arc::new(Notify::new()),
             show,
         );
-        self.shown = shown;
+        self.published = shown;
         self.keeper = Some(keeper.unwrap());
     }
 
     /// A library is held by this watcher from now on.
-    pub fn activate(&mut self, library: usize) {
-        let (after, _) = self.ask(|answer| Note::Activate(library, answer));
+    pub fn activate_library(&mut self, library: usize) {
+        let (after, _) = self.ask_keeper(|answer| KeeperRequest::Activate(library, answer));
         self.outcomes[library].1 = after.map_or(0, |at| at.sequence as usize);
     }
 
     /// A library is held by another watcher.
-    pub fn stand_by(&mut self, library: usize) {
-        self.turn(vec![Note::StandBy(library)]);
+    pub fn enter_standby(&mut self, library: usize) {
+        self.run_tick(vec![KeeperRequest::EnterStandby(library)]);
     }
 
     /// Starts with a catalog that lacks what the index holds, and takes that over.
     pub fn start_with_lost_catalog(&mut self) {
-        self.open();
+        self.open_keeper();
         for library in 0..self.roots.len() {
-            self.ask(|answer| Note::BeginToHold(library, answer));
+            self.ask_keeper(|answer| KeeperRequest::BeginRecovery(library, answer));
             let name = format!("{}/", self.roots[library].0);
             let rows = self.index.iter().filter_map(|(id, row)| {
-                Some(RowFacts {
+                Some(RowSummary {
                     id: id.to_string(),
                     path: row.place.strip_prefix(&name)?.to_owned(),
                     content_hash: row.hash.to_string(),
@@ -178,11 +182,11 @@ impl World {
             });
             let rows: Vec<_> = rows.collect();
             for page in rows.chunks(2) {
-                self.ask(|answer| Note::Adopt(library, page.to_vec(), answer));
+                self.ask_keeper(|answer| KeeperRequest::ImportRows(library, page.to_vec(), answer));
             }
         }
         for library in 0..self.roots.len() {
-            self.activate(library);
+            self.activate_library(library);
         }
     }
 
@@ -190,7 +194,7 @@ impl World {
     pub fn stop(&mut self) {
         self.keeper = None;
         self.hints.clear();
-        self.overflown.clear();
+        self.overflowed.clear();
     }
 
     pub fn restart(&mut self) {
@@ -206,26 +210,26 @@ impl World {
         let (wall, mono) = if self.real_time {
             (SystemTime::now(), Instant::now())
         } else {
-            self.begun
+            self.started_at
         };
         Now {
-            wall: wall + self.ahead - self.back,
-            mono: mono + self.ahead,
+            wall: wall + self.clock_advance - self.clock_setback,
+            mono: mono + self.clock_advance,
         }
     }
 
     /// Time goes by.
-    pub fn pass(&mut self, time: Duration) {
+    pub fn advance_clock(&mut self, time: Duration) {
         if self.real_time {
             std::thread::sleep(time);
         } else {
-            self.ahead += time;
+            self.clock_advance += time;
         }
     }
 
     /// From now on it is an hour and the time that tests let pass earlier, by the wall's clock.
     pub fn set_clock_back(&mut self) {
-        self.back += self.ahead + Duration::from_secs(3600);
+        self.clock_setback += self.clock_advance + Duration::from_secs(3600);
     }
 
     /// Hands the keeper out, to be run on a thread.
@@ -236,138 +240,143 @@ impl World {
     }
 
     /// One turn with these notes and all hints.
-    pub fn turn(&mut self, notes: Vec<Note>) {
-        self.try_turn(notes).unwrap();
+    pub fn run_tick(&mut self, notes: Vec<KeeperRequest>) {
+        self.try_tick(notes).unwrap();
     }
 
-    pub fn try_turn(&mut self, notes: Vec<Note>) -> Result<(), crate::catalog::Error> {
+    pub fn try_tick(&mut self, notes: Vec<KeeperRequest>) -> Result<(), crate::catalog::Error> {
         let now = self.now();
-        let taken = Taken {
+        let taken = DrainedInbox {
             hints: std::mem::take(&mut self.hints),
-            overflown: std::mem::take(&mut self.overflown),
-            notes,
+            overflowed: std::mem::take(&mut self.overflowed),
+            requests: notes,
         };
-        let result = self.keeper().turn(taken, now);
+        let result = self.keeper().run_tick(taken, now);
         if result.is_err() {
-            self.keeper().undo();
+            self.keeper().discard_tick();
         }
         result
     }
 
-    fn ask<T>(&mut self, note: impl FnOnce(oneshot::Sender<T>) -> Note) -> T {
+    fn ask_keeper<T>(&mut self, note: impl FnOnce(oneshot::Sender<T>) -> KeeperRequest) -> T {
         let (answer, mut answered) = oneshot::channel();
-        self.turn(vec![note(answer)]);
+        self.run_tick(vec![note(answer)]);
         answered.try_recv().expect("answered within the turn")
     }
 
     /// Everything is to be compared, as after an overflow of the system's queue.
-    pub fn rescan(&mut self) {
+    pub fn rescan_all(&mut self) {
         for library in 0..self.roots.len() {
-            self.question(library, WatcherQuestion::Scan);
+            self.send_request(library, WatcherRequest::Scan);
         }
     }
 
-    pub fn question(&mut self, library: usize, question: WatcherQuestion) -> WatcherAnswer {
-        self.ask(|answer| Note::Question(library, question, answer))
+    pub fn send_request(&mut self, library: usize, question: WatcherRequest) -> WatcherReply {
+        self.ask_keeper(|answer| KeeperRequest::WatcherRequest(library, question, answer))
     }
 
     // --- the queue ---
 
     /// Events from the outbox, of which nothing is published yet.
-    pub fn hand_out(&mut self, most: usize) -> Vec<FileEvent> {
-        self.ask(|answer| Note::Outbox(most, answer))
+    pub fn take_events(&mut self, most: usize) -> Vec<FileEvent> {
+        self.ask_keeper(|answer| KeeperRequest::TakeEvents(most, answer))
     }
 
     /// JetStream stores these, and the keeper hears of it.
-    pub fn publish(&mut self, events: Vec<FileEvent>) {
+    pub fn publish_events(&mut self, events: Vec<FileEvent>) {
         let mut published = Vec::new();
         for event in events {
             self.sequence += 1;
-            published.push(Published {
+            published.push(PublishReport {
                 image_id: event.image_id,
                 generation: event.generation,
-                stored: Some(StreamPosition {
-                    stream_created_ns: CREATED,
+                stored_at: Some(StreamPosition {
+                    stream_created_ns: STREAM_CREATED_NS,
                     sequence: self.sequence,
                 }),
             });
             self.queue.push_back(event);
         }
-        self.ask(|answer| Note::Published(published, answer));
+        self.ask_keeper(|answer| KeeperRequest::RecordPublished(published, answer));
     }
 
     /// JetStream does not take these, as far as can be told.
     pub fn fail_to_publish(&mut self, events: &[FileEvent]) {
-        let published = events.iter().map(|event| Published {
+        let published = events.iter().map(|event| PublishReport {
             image_id: event.image_id,
             generation: event.generation,
-            stored: None,
+            stored_at: None,
         });
         let published = published.collect();
-        self.ask(|answer| Note::Published(published, answer));
+        self.ask_keeper(|answer| KeeperRequest::RecordPublished(published, answer));
     }
 
-    pub fn relay(&mut self) -> usize {
-        let events = self.hand_out(512);
+    pub fn relay_outbox(&mut self) -> usize {
+        let events = self.take_events(512);
         let count = events.len();
         if count > 0 {
-            self.publish(events);
+            self.publish_events(events);
         }
         count
     }
 
     /// Looks for events that got no answer, and says which the queue lost.
-    pub fn look_for_overdue(&mut self) -> Vec<Fate> {
+    pub fn check_overdue(&mut self) -> Vec<EventDisposition> {
         let before = lookalike_chassis::clock::to_nanos(self.now().wall);
-        let late: Vec<Overdue> = self.ask(|answer| Note::Overdue(before, 1000, answer));
+        let late: Vec<OverdueEvent> =
+            self.ask_keeper(|answer| KeeperRequest::ListOverdue(before, 1000, answer));
         let held: HashSet<_> = self
             .queue
             .iter()
-            .chain(&self.given_back)
+            .chain(&self.returned_events)
             .map(|event| (event.image_id, event.generation))
             .collect();
         let checked: Vec<_> = late
             .into_iter()
             .map(|late| {
                 let is_held = held.contains(&(late.image_id, late.generation));
-                let fate = if is_held { Fate::Waiting } else { Fate::Lost };
+                let fate = if is_held {
+                    EventDisposition::Pending
+                } else {
+                    EventDisposition::Lost
+                };
                 (late.image_id, late.generation, fate)
             })
             .collect();
         let fates = checked.iter().map(|(_, _, fate)| *fate).collect();
-        self.ask(|answer| Note::Checked(checked, answer));
+        self.ask_keeper(|answer| KeeperRequest::ResolveOverdue(checked, answer));
         fates
     }
 
     // --- the embedder ---
 
     /// What an embedder would do about an event, as the disk is now. `None`: not now.
-    pub fn prepare(&mut self, event: &FileEvent) -> Option<Deed> {
+    pub fn prepare_write(&mut self, event: &FileEvent) -> Option<PlannedWrite> {
         let root = &self.roots.iter().find(|(l, _)| *l == event.library)?.1;
-        let path = event.path.below(root);
+        let path = event.path.join_to(root);
         let found = match fs::symlink_metadata(&path) {
             Ok(metadata) => Some(metadata),
-            Err(error) if is_gone(&error) && root.is_dir() => None,
+            Err(error) if is_not_found(&error) && root.is_dir() => None,
             Err(_) => return None,
         };
         let is_there = found.as_ref().is_some_and(|metadata| {
             metadata.is_file() && metadata.len() == event.size && mtime(metadata) == event.mtime_ns
         });
         Some(match (event.kind, is_there) {
-            (Kind::Remove, true) => Deed::Nothing("the file is there".into()),
-            (Kind::Remove, false) => Deed::Remove(State::Removed),
-            (Kind::Put, false) => Deed::Nothing("something else is there".into()),
-            (Kind::Put, true) => {
+            (FileEventKind::Remove, true) => PlannedWrite::Skip("the file is there".into()),
+            (FileEventKind::Remove, false) => PlannedWrite::Remove(OutcomeState::Removed),
+            (FileEventKind::Put, false) => PlannedWrite::Skip("something else is there".into()),
+            (FileEventKind::Put, true) => {
                 let bytes = fs::read(&path).ok()?;
-                let hash = ContentHash::of(&bytes);
+                let hash = ContentHash::hash_content(&bytes);
                 if bytes.starts_with(b"bad") {
                     let (code, detail) = ("corrupt".to_owned(), String::new());
-                    return Some(Deed::Remove(State::Failed { code, detail }));
+                    return Some(PlannedWrite::Remove(OutcomeState::Failed { code, detail }));
                 }
-                if self.known.insert(hash) {
+                if self.embedded_hashes.insert(hash) {
                     self.embedded += 1;
                 }
-                Deed::Upsert(IndexRow {
+                PlannedWrite::Upsert(SimulatedRow {
                     place: format!("{}/{}", event.library, event.path),
                     generation: event.generation,
                     hash,
@@ -379,22 +388,22 @@ impl World {
     }
 
     /// Writes to the index, and says what became of the event.
-    pub fn commit(&mut self, event: &FileEvent, deed: Deed) -> Outcome {
+    pub fn commit_write(&mut self, event: &FileEvent, deed: PlannedWrite) -> Outcome {
         let mut content_hash = None;
         let state = match deed {
-            Deed::Upsert(row) => {
+            PlannedWrite::Upsert(row) => {
                 content_hash = Some(row.hash);
                 self.index.insert(event.image_id, row);
-                State::Indexed
+                OutcomeState::Indexed
             }
-            Deed::Remove(state) => {
+            PlannedWrite::Remove(state) => {
                 let row = self.index.get(&event.image_id);
                 if row.is_some_and(|row| row.generation <= event.generation) {
                     self.index.remove(&event.image_id);
                 }
                 state
             }
-            Deed::Nothing(detail) => State::Superseded { detail },
+            PlannedWrite::Skip(detail) => OutcomeState::Superseded { detail },
         };
         Outcome {
             image_id: event.image_id,
@@ -414,24 +423,24 @@ impl World {
     }
 
     /// Does an event as it should be done; false where it can't be done now.
-    pub fn embed(&mut self, event: FileEvent) -> bool {
-        let Some(deed) = self.prepare(&event) else {
-            self.given_back.push(event);
+    pub fn embed_event(&mut self, event: FileEvent) -> bool {
+        let Some(deed) = self.prepare_write(&event) else {
+            self.returned_events.push(event);
             return false;
         };
-        let outcome = self.commit(&event, deed);
-        self.tell(outcome);
+        let outcome = self.commit_write(&event, deed);
+        self.store_outcome(outcome);
         true
     }
 
     /// An outcome is stored.
-    pub fn tell(&mut self, outcome: Outcome) {
+    pub fn store_outcome(&mut self, outcome: Outcome) {
         let library = self.roots.iter().position(|(l, _)| *l == outcome.library);
         self.outcomes[library.unwrap()].0.push(outcome);
     }
 
     /// The keeper takes outcomes, at most so many of each library; how many it took.
-    pub fn deliver(&mut self, most: usize) -> usize {
+    pub fn deliver_outcomes(&mut self, most: usize) -> usize {
         let mut count = 0;
         for library in 0..self.outcomes.len() {
             let (all, taken) = &self.outcomes[library];
@@ -441,7 +450,7 @@ impl World {
                 .enumerate()
                 .map(|(i, outcome)| {
                     let at = StreamPosition {
-                        stream_created_ns: CREATED,
+                        stream_created_ns: STREAM_CREATED_NS,
                         sequence: (taken + i + 1) as u64,
                     };
                     (at, outcome.clone())
@@ -452,7 +461,7 @@ impl World {
             }
             count += batch.len();
             self.outcomes[library].1 += batch.len();
-            self.ask(|answer| Note::Outcomes(library, batch, answer));
+            self.ask_keeper(|answer| KeeperRequest::ApplyOutcomes(library, batch, answer));
         }
         count
     }
@@ -461,70 +470,70 @@ impl World {
 
     /// Turns until nothing is to be looked at, sent, awaited or removed.
     pub fn settle(&mut self) {
-        let given_back = std::mem::take(&mut self.given_back);
+        let given_back = std::mem::take(&mut self.returned_events);
         self.queue.extend(given_back);
         for _ in 0..2000 {
-            self.turn(Vec::new());
-            let mut moved = self.relay();
+            self.run_tick(Vec::new());
+            let mut moved = self.relay_outbox();
             while let Some(event) = self.queue.pop_front() {
-                moved += usize::from(self.embed(event));
+                moved += usize::from(self.embed_event(event));
             }
-            moved += self.deliver(usize::MAX);
+            moved += self.deliver_outcomes(usize::MAX);
             if moved > 0 {
                 continue;
             }
             if self.is_at_rest() {
                 return;
             }
-            let is_stuck =
-                self.keeper().catalog.count("in_flight <> 0") > self.given_back.len() as i64;
+            let is_stuck = self.keeper().catalog.count_rows("in_flight <> 0")
+                > self.returned_events.len() as i64;
             if is_stuck {
-                self.look_for_overdue();
+                self.check_overdue();
             }
-            self.pass(Duration::from_millis(7));
+            self.advance_clock(Duration::from_millis(7));
         }
-        panic!("it never rests: {}", self.unrest());
+        panic!("it never rests: {}", self.describe_unrest());
     }
 
     fn is_at_rest(&mut self) -> bool {
-        let given_back = self.given_back.len() as i64;
+        let given_back = self.returned_events.len() as i64;
         let keeper = self.keeper();
         let keys = |keys: Vec<i64>| {
             let keys: Vec<_> = keys.iter().map(ToString::to_string).collect();
             keys.join(",")
         };
         // What the brake holds back is no unrest.
-        let braking = |library: &usize| keeper.is_braking(*library);
+        let braking = |library: &usize| keeper.is_holding_deletes(*library);
         let free = (0..keeper.libraries.len()).filter(|library| !braking(library));
         let free = free.map(|library| keeper.libraries[library].key).collect();
         let unrest = format!(
             "library IN ({}) AND unsent = 1 OR library IN ({}) AND present = 0 AND removing = 0",
-            keys(keeper.keys.clone()),
+            keys(keeper.active_keys.clone()),
             keys(free),
         );
-        !keeper.scans.any_ready()
+        !keeper.scans.has_ready_scan()
             && keeper.scans.next_due().is_none()
             && keeper.settling.next_due().is_none()
-            && keeper.catalog.count(&unrest) == 0
-            && keeper.catalog.count("in_flight <> 0") == given_back
+            && keeper.catalog.count_rows(&unrest) == 0
+            && keeper.catalog.count_rows("in_flight <> 0") == given_back
     }
 
-    fn unrest(&mut self) -> String {
+    fn describe_unrest(&mut self) -> String {
         let keeper = self.keeper();
         format!(
             "scans {}, later {:?}, settling {:?}, unsent {}, in flight {}, vanished {}, removing {}",
-            keeper.scans.any_ready(),
+            keeper.scans.has_ready_scan(),
             keeper.scans.next_due().is_some(),
             keeper.settling.next_due().is_some(),
-            keeper.catalog.count("unsent = 1"),
-            keeper.catalog.count("in_flight <> 0"),
-            keeper.catalog.count("present = 0 AND removing = 0"),
-            keeper.catalog.count("removing = 1"),
+            keeper.catalog.count_rows("unsent = 1"),
+            keeper.catalog.count_rows("in_flight <> 0"),
+            keeper.catalog.count_rows("present = 0 AND removing = 0"),
+            keeper.catalog.count_rows("removing = 1"),
         )
     }
 }
 
-fn is_gone(error: &io::Error) -> bool {
+fn is_not_found(error: &io::Error) -> bool {
     matches!(
         error.kind(),
         io::ErrorKind::NotFound | io::ErrorKind::NotADirectory

@@ -7,23 +7,23 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use ignore::gitignore::Gitignore;
-use lookalike_bus::{Counts, Failure, WatcherAnswer, WatcherQuestion};
+use lookalike_bus::{FileCounts, FileFailure, WatcherReply, WatcherRequest};
 use lookalike_proto::{ContentHash, ImageId};
 
-use super::world::{World, mtime};
+use super::world::{KeeperWorld, mtime};
 use crate::inbox::{Hint, HintKind};
 
-impl World {
-    pub fn full(&self, place: &str) -> PathBuf {
+impl KeeperWorld {
+    pub fn full_path(&self, place: &str) -> PathBuf {
         self.dir.path().join(place)
     }
 
     /// The system says that something happened.
-    pub fn hint(&mut self, place: &str, kind: HintKind) {
-        self.hint_bytes(place.as_bytes(), kind);
+    pub fn add_hint(&mut self, place: &str, kind: HintKind) {
+        self.add_hint_bytes(place.as_bytes(), kind);
     }
 
-    pub fn hint_bytes(&mut self, place: &[u8], kind: HintKind) {
+    pub fn add_hint_bytes(&mut self, place: &[u8], kind: HintKind) {
         let slash = place.iter().position(|byte| *byte == b'/');
         let (name, path) = match slash {
             Some(slash) => (&place[..slash], &place[slash + 1..]),
@@ -33,7 +33,7 @@ impl World {
             .roots
             .iter()
             .position(|(l, _)| l.as_str().as_bytes() == name);
-        if let (Some(library), false) = (library, self.deaf) {
+        if let (Some(library), false) = (library, self.are_hints_muted) {
             self.hints.push(Hint {
                 library,
                 path: path.to_vec(),
@@ -42,36 +42,36 @@ impl World {
         }
     }
 
-    pub fn write(&mut self, place: &str, content: &str) {
-        let is_new = !self.full(place).exists();
-        fs::write(self.full(place), content).unwrap();
+    pub fn write_file(&mut self, place: &str, content: &str) {
+        let is_new = !self.full_path(place).exists();
+        fs::write(self.full_path(place), content).unwrap();
         if is_new {
-            self.hint(place, HintKind::Changed);
+            self.add_hint(place, HintKind::Changed);
         }
-        self.hint(place, HintKind::Ready);
+        self.add_hint(place, HintKind::Ready);
     }
 
-    pub fn remove(&mut self, place: &str) {
-        fs::remove_file(self.full(place)).unwrap();
-        self.hint(place, HintKind::Gone);
+    pub fn remove_file(&mut self, place: &str) {
+        fs::remove_file(self.full_path(place)).unwrap();
+        self.add_hint(place, HintKind::Gone);
     }
 
-    pub fn rename(&mut self, from: &str, to: &str) {
-        fs::rename(self.full(from), self.full(to)).unwrap();
-        self.hint(from, HintKind::Gone);
-        self.hint(to, HintKind::Ready);
+    pub fn rename_path(&mut self, from: &str, to: &str) {
+        fs::rename(self.full_path(from), self.full_path(to)).unwrap();
+        self.add_hint(from, HintKind::Gone);
+        self.add_hint(to, HintKind::Ready);
     }
 
-    pub fn mkdir(&mut self, place: &str) {
-        fs::create_dir_all(self.full(place)).unwrap();
-        self.hint(place, HintKind::Changed);
+    pub fn make_folder(&mut self, place: &str) {
+        fs::create_dir_all(self.full_path(place)).unwrap();
+        self.add_hint(place, HintKind::Changed);
     }
 
     // --- what must hold ---
 
     /// The id under which the index has a place.
     #[track_caller]
-    pub fn id(&self, place: &str) -> ImageId {
+    pub fn id_of(&self, place: &str) -> ImageId {
         let mut ids = self.index.iter().filter(|(_, row)| row.place == place);
         let (id, _) = ids
             .next()
@@ -79,40 +79,40 @@ impl World {
         *id
     }
 
-    pub fn counts(&mut self) -> Counts {
-        let zero = Counts::default();
-        let shown = self.shown.borrow();
+    pub fn counts(&mut self) -> FileCounts {
+        let zero = FileCounts::default();
+        let shown = self.published.borrow();
         shown
             .iter()
-            .fold(zero, |sum, library| sum.plus(library.counts))
+            .fold(zero, |sum, library| sum.sum_with(library.counts))
     }
 
     pub fn degraded(&self) -> Vec<String> {
-        let shown = self.shown.borrow();
+        let shown = self.published.borrow();
         let reasons = shown.iter().flat_map(|library| &library.degraded);
         reasons.map(|degraded| degraded.reason.clone()).collect()
     }
 
     /// The code that a place is listed with as ignored or failed.
-    pub fn listed(&mut self, place: &str) -> Option<String> {
-        self.failure(place).map(|failure| failure.code)
+    pub fn listed_code(&mut self, place: &str) -> Option<String> {
+        self.find_failure(place).map(|failure| failure.code)
     }
 
-    pub fn failure(&mut self, place: &str) -> Option<Failure> {
+    pub fn find_failure(&mut self, place: &str) -> Option<FileFailure> {
         let (name, path) = place.split_once('/').unwrap();
         let library = self
             .roots
             .iter()
             .position(|(l, _)| l.as_str() == name)
             .unwrap();
-        let question = WatcherQuestion::Failures {
+        let question = WatcherRequest::Failures {
             after: None,
             limit: 1000,
             ignored: true,
             code: None,
         };
-        match self.question(library, question) {
-            WatcherAnswer::Failures(page) => {
+        match self.send_request(library, question) {
+            WatcherReply::Failures(page) => {
                 let mut found = page.failures.into_iter().filter(|f| f.path == path);
                 found.next()
             }
@@ -124,9 +124,9 @@ impl World {
     #[track_caller]
     pub fn assert_index_equals_folder(&mut self) {
         let mut expected = Vec::new();
-        let mut counts = Counts::default();
+        let mut counts = FileCounts::default();
         for (library, root) in &self.roots {
-            walk(root, &mut Vec::new(), &mut |path, metadata, is_ignored| {
+            walk_files(root, &mut Vec::new(), &mut |path, metadata, is_ignored| {
                 let below = path.strip_prefix(root).unwrap().as_os_str();
                 counts.on_disk += 1;
                 let name = path.file_name().unwrap().as_bytes();
@@ -149,7 +149,7 @@ impl World {
                 let place = format!("{library}/{}", below.to_str().unwrap());
                 expected.push((
                     place,
-                    ContentHash::of(&bytes),
+                    ContentHash::hash_content(&bytes),
                     metadata.len(),
                     mtime(metadata),
                 ));
@@ -175,27 +175,30 @@ impl World {
             indexed, expected,
             "the index's rows, and the folders' files"
         );
-        self.turn(Vec::new());
+        self.run_tick(Vec::new());
         assert_eq!(self.counts(), counts, "the accounting, and the folders'");
-        let gone = self.keeper().catalog.count("present = 0");
+        let gone = self.keeper().catalog.count_rows("present = 0");
         assert_eq!(gone, 0, "rows of files that are gone");
     }
 
     /// Takes in what the system says until it says nothing more, and goes on until all rests.
-    pub fn listen(&mut self) {
+    pub fn settle_with_reports(&mut self) {
         self.settle();
-        while self.take_in() {
+        while self.take_reports() {
             self.settle();
         }
     }
 
     /// Takes in what the system has to say until now: a file that is made is reported after all
     /// that happened before. Whether it said anything.
-    fn take_in(&mut self) -> bool {
+    fn take_reports(&mut self) -> bool {
         const COOKIE: &[u8] = b".cookie";
         let mut awaited = HashSet::new();
         for library in 0..self.roots.len() {
-            let armed = self.keeper().libraries[library].watching.watches.armed();
+            let armed = self.keeper().libraries[library]
+                .watch_schedule
+                .watches
+                .watched_folders();
             let cookie = self.roots[library].1.join(".cookie");
             if armed.first().is_some_and(Vec::is_empty) && fs::write(cookie, "").is_ok() {
                 awaited.insert(library);
@@ -205,7 +208,7 @@ impl World {
         let given_up = Instant::now() + Duration::from_secs(20);
         loop {
             let soon = Instant::now() + Duration::from_millis(60);
-            let taken = inbox.take(usize::MAX, Some(soon));
+            let taken = inbox.wait_and_drain(usize::MAX, Some(soon));
             for hint in taken.hints {
                 if hint.path != COOKIE {
                     self.hints.push(hint);
@@ -213,7 +216,7 @@ impl World {
                     awaited.remove(&hint.library);
                 }
             }
-            self.overflown.extend(taken.overflown);
+            self.overflowed.extend(taken.overflowed);
             if awaited.is_empty() {
                 break;
             }
@@ -225,7 +228,7 @@ impl World {
         for (_, root) in &self.roots {
             let _ = fs::remove_file(root.join(".cookie"));
         }
-        !self.hints.is_empty() || !self.overflown.is_empty()
+        !self.hints.is_empty() || !self.overflowed.is_empty()
     }
 
     /// Every folder that is entered is watched, and what happens in it is reported under the path
@@ -236,9 +239,12 @@ impl World {
         for library in 0..self.roots.len() {
             let root = self.roots[library].1.clone();
             let mut folders = Vec::new();
-            entered(&root, &root, &mut Vec::new(), &mut folders);
+            list_entered_folders(&root, &root, &mut Vec::new(), &mut folders);
             folders.sort();
-            let mut armed = self.keeper().libraries[library].watching.watches.armed();
+            let mut armed = self.keeper().libraries[library]
+                .watch_schedule
+                .watches
+                .watched_folders();
             armed.sort();
             let text = |paths: &[Vec<u8>]| -> Vec<String> {
                 paths
@@ -248,7 +254,7 @@ impl World {
             };
             assert_eq!(text(&armed), text(&folders), "watched, and entered");
             for folder in folders {
-                let probe = crate::catalog::join(&folder, b".probe");
+                let probe = crate::catalog::join_path(&folder, b".probe");
                 expected.insert((library, probe));
             }
         }
@@ -263,7 +269,7 @@ impl World {
         let given_up = Instant::now() + Duration::from_secs(10);
         while !missing.is_empty() && Instant::now() < given_up {
             let soon = Instant::now() + Duration::from_millis(50);
-            for hint in inbox.take(usize::MAX, Some(soon)).hints {
+            for hint in inbox.wait_and_drain(usize::MAX, Some(soon)).hints {
                 let place = (hint.library, hint.path);
                 if place.1.ends_with(b".probe") {
                     assert!(expected.contains(&place), "{place:?} is reported");
@@ -275,7 +281,7 @@ impl World {
         for probe in &expected {
             fs::remove_file(full(self, probe)).unwrap();
         }
-        self.listen();
+        self.settle_with_reports();
     }
 
     #[track_caller]
@@ -286,7 +292,12 @@ impl World {
 }
 
 /// The folders at and below one that are entered, by their paths below `root`.
-fn entered(folder: &Path, root: &Path, ignores: &mut Vec<Gitignore>, found: &mut Vec<Vec<u8>>) {
+fn list_entered_folders(
+    folder: &Path,
+    root: &Path,
+    ignores: &mut Vec<Gitignore>,
+    found: &mut Vec<Vec<u8>>,
+) {
     let below = folder.strip_prefix(root).unwrap();
     found.push(below.as_os_str().as_bytes().to_vec());
     let own = folder.join(".lookalikeignore");
@@ -301,7 +312,7 @@ fn entered(folder: &Path, root: &Path, ignores: &mut Vec<Gitignore>, found: &mut
         let (path, metadata) = (entry.path(), entry.metadata().unwrap());
         let is_hidden = entry.file_name().as_bytes().starts_with(b".");
         if metadata.is_dir() && !is_hidden && !is_ignored(ignores, &path, true) {
-            entered(&path, root, ignores, found);
+            list_entered_folders(&path, root, ignores, found);
         }
     }
     ignores.pop();
@@ -316,7 +327,7 @@ fn is_ignored(ignores: &[Gitignore], path: &Path, is_folder: bool) -> bool {
 
 /// Everything below a folder that is no folder, hidden and ignored folders left out; and whether a
 /// `.lookalikeignore` of those above names it.
-fn walk(
+fn walk_files(
     folder: &Path,
     ignores: &mut Vec<Gitignore>,
     found: &mut dyn FnMut(&Path, &fs::Metadata, bool),
@@ -338,7 +349,7 @@ fn walk(
         if !metadata.is_dir() {
             found(&path, &metadata, is_ignored);
         } else if !is_ignored && !entry.file_name().as_bytes().starts_with(b".") {
-            walk(&path, ignores, found);
+            walk_files(&path, ignores, found);
         }
     }
     ignores.pop();
