@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-use crate::say;
+use crate::stdio;
 
 /// How long leaving may take before the process ends all the same.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(28);
@@ -84,13 +84,13 @@ pub fn cancel_on_signal() -> io::Result<CancellationToken> {
         // On a thread of its own: the runtime may be what hangs.
         std::thread::spawn(|| {
             std::thread::sleep(SHUTDOWN_TIMEOUT);
-            say::eprint_line(&format!(
+            stdio::eprint_line(&format!(
                 "not done after {SHUTDOWN_TIMEOUT:?}, leaving; what was under way is done at the next start"
             ));
             std::process::exit(130);
         });
         signals.wait_for_signal().await;
-        say::eprint_line("leaving at once");
+        stdio::eprint_line("leaving at once");
         std::process::exit(130);
     });
     Ok(token)
