@@ -39,7 +39,7 @@ fn wrong_settings_are_one_clear_line() {
         2,
         &["library x", "does not exist"],
     );
-    assert_fails(up().arg("Not A Name=/tmp"), 2, &["can't name a library"]);
+    assert_fails(up().arg("Not A Name=/tmp"), 2, &["is not a library name"]);
     assert_fails(
         up().env("LOOKALIKE_NATS_URI", "x"),
         2,
