@@ -1,16 +1,16 @@
-//! Lines for people, whether or not anybody still reads them.
+//! Lines for people on standard output and standard error.
 //!
-//! `println!` and its like panic where the pipe or the terminal behind them is gone, and a process
-//! that has something to finish must not come down with whoever was looking on.
+//! `println!` and `eprintln!` panic when the pipe or terminal behind them is closed. These
+//! functions ignore that, so that a process can finish its work after its reader has gone.
 
 use std::io::{self, Write as _};
 
-/// A line on standard output.
+/// Prints a line on standard output.
 pub fn print_line(line: &str) {
     let _ = writeln!(io::stdout(), "{line}");
 }
 
-/// A line on standard error.
+/// Prints a line on standard error.
 pub fn eprint_line(line: &str) {
     let _ = writeln!(io::stderr(), "{line}");
 }
