@@ -14,16 +14,12 @@ pub enum InvalidText {
         "the text has {count} characters; the limit is {}",
         QueryText::MAX_CHARACTERS
     )]
-    TooLong {
-        count: usize,
-    },
+    TooLong { count: usize },
     /// A control character such as a line break or an escape.
     #[error(
         "the text contains the control character {character:?}; write it as one line of plain characters"
     )]
-    Control {
-        character: char,
-    },
+    Control { character: char },
 }
 
 impl QueryText {
