@@ -19,7 +19,8 @@ fn expect_refusal_line(world: &SystemWorld, role: &str, words: &[&str], code: i3
 #[tokio::test]
 async fn searching_and_ingesting_with_another_model_are_refused() {
     let world = SystemWorld::new("other-model");
-    let serve = Process::start(world.role_command("serve"), &world.dir.path().join("serve"));
+    let serve =
+        Process::start(world.role_command("serve"), &world.dir.path().join("serve")).unwrap();
     serve.read_address("address=").await;
     let other = Path::new(env!("CARGO_MANIFEST_DIR")).join("../vision/reference/tiny-clip");
     let other = other.canonicalize().unwrap();
@@ -59,6 +60,7 @@ async fn a_device_that_moves_vectors_is_refused() {
         assert!(said.contains(part), "{part:?} is not in: {said}");
     }
     // A service embeds nothing, and is not concerned.
-    let serve = Process::start(world.role_command("serve"), &world.dir.path().join("serve"));
+    let serve =
+        Process::start(world.role_command("serve"), &world.dir.path().join("serve")).unwrap();
     serve.read_address("address=").await;
 }

@@ -64,7 +64,7 @@ async fn up_starts_everything_and_stops_everything() {
             .arg(&photos)
             .args(["--listen", "127.0.0.1:0", "--log", "info", "--data-dir"])
             .arg(&data);
-        let mut up = Process::start(command, &dir.path().join("up.log"));
+        let mut up = Process::start(command, &dir.path().join("up.log")).unwrap();
         let running = data.join("up.json");
         let pid = u64::from(up.pid());
         let told: serde_json::Value =

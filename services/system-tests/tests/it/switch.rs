@@ -330,7 +330,7 @@ async fn killed_at_any_point_it_ends_right() {
         }
     };
     // Before it has copied anything, and in the midst, for which Milvus is far away.
-    let wire = Proxy::in_front_of(&world.direct_milvus_url());
+    let wire = Proxy::in_front_of(&world.direct_milvus_url()).unwrap();
     wire.set_wire(Wire::Slow(Duration::from_millis(60)));
     for least in [0, 1] {
         let mut command = begin(&format!("killed-{least}"), &wire.url("http"));

@@ -33,11 +33,15 @@ const ARROWS: &[(&str, &[&str])] = &[
         "lookalike-search",
         &["bus", "vision", "index", "proto", "chassis"],
     ),
-    ("lookalike-loadtest", &[]),
+    ("lookalike-loadtest", &["test-support"]),
+    ("lookalike-test-support", &["servers"]),
 ];
 
 /// What only tests may use beyond that.
-const TEST_ARROWS: &[(&str, &[&str])] = &[("lookalike-index", &["servers"])];
+const TEST_ARROWS: &[(&str, &[&str])] = &[
+    ("lookalike-bus", &["servers", "test-support"]),
+    ("lookalike-index", &["servers", "test-support"]),
+];
 
 /// Which crate alone names an outside one.
 const DOORS: &[(&str, &str)] = &[

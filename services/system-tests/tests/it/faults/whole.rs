@@ -6,7 +6,7 @@ use std::process::Command;
 
 use lookalike_servers::WantedServers;
 
-use crate::harness::{Process, SystemWorld, Wire, eventually, namespace, own_servers};
+use crate::harness::{Process, SystemWorld, Wire, eventually, namespace, start_servers};
 
 /// Tests that start a Milvus of their own do so one after another.
 static ONE_MORE_MILVUS: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
@@ -110,7 +110,7 @@ async fn milvus_killed_and_restarted_while_files_change() {
         nats: false,
         milvus: true,
     };
-    let mut servers = own_servers(&world.dir.path().join("own"), only_milvus).await;
+    let mut servers = start_servers(&world.dir.path().join("own"), only_milvus).await;
     world.own_milvus_url = servers.milvus_url().map(str::to_owned);
     world.set_variable("LOOKALIKE_MILVUS_CALL_TIMEOUT", "3s");
     world.set_variable("LOOKALIKE_AUDIT_CHECK_INTERVAL", "2s");

@@ -106,7 +106,7 @@ async fn a_stopped_rollover_releases_its_lease_and_deletes_nothing_unasked() {
     world.wait_until_settled().await;
     let folder = other_model();
     let words = [folder.to_str().unwrap(), "--yes"];
-    let wire = Proxy::in_front_of(&world.direct_milvus_url());
+    let wire = Proxy::in_front_of(&world.direct_milvus_url()).unwrap();
     wire.set_wire(Wire::Slow(Duration::from_millis(60)));
     let collections = world.open_collections().await;
     let mut command = world.models_use_command(&words);
