@@ -5,7 +5,7 @@
 //! `ARCHITECTURE.md`, and for `DOORS` with `deny.toml`.
 
 mod code;
-mod papers;
+mod documents;
 mod reasons;
 
 use std::collections::BTreeMap;

@@ -1,7 +1,7 @@
 //! The language of the tests: folders, processes, and what must hold.
 
+mod assertions;
 mod jetstream;
-mod looks;
 pub mod namespace;
 mod servers;
 mod world;

@@ -1,7 +1,7 @@
 //! One of several embedders can't follow to another model; the default model is named, and has
 //! become another version.
 
-use super::lost::copy_model;
+use super::missing_model::copy_model;
 use super::{OLD, other_name, strange_model, wait_for_rows};
 use crate::harness::SystemWorld;
 use lookalike_index::Index;

@@ -1,7 +1,7 @@
 //! Another model while searches go on: `models use`, its deaths, and the way back.
 
-mod aside;
-mod lost;
+mod embedder_without_model;
+mod missing_model;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
