@@ -32,11 +32,11 @@ fn other_name() -> String {
 
 impl SystemWorld {
     /// `lookalike models use …` of this world.
-    fn models_use_command(&self, words: &[&str]) -> Command {
+    fn models_use_command(&self, arguments: &[&str]) -> Command {
         let mut command = product_command();
         command
             .args(["models", "use"])
-            .args(words)
+            .args(arguments)
             .args(["--nats-url", &self.direct_nats_url()])
             .arg("--data-dir")
             .arg(self.data_dir())
@@ -49,18 +49,18 @@ impl SystemWorld {
     }
 
     /// Runs it to its end, without a question; what it printed.
-    async fn roll_over_to(&self, words: &[&str]) -> Value {
-        self.run_with_json(self.models_use_command(words), &["--yes"])
+    async fn roll_over_to(&self, arguments: &[&str]) -> Value {
+        self.run_with_json(self.models_use_command(arguments), &["--yes"])
             .await
     }
 
-    async fn run_with_json(&self, mut command: Command, words: &[&str]) -> Value {
-        command.args(words).arg("--json");
+    async fn run_with_json(&self, mut command: Command, arguments: &[&str]) -> Value {
+        command.args(arguments).arg("--json");
         let output = tokio::task::spawn_blocking(move || command.output().unwrap());
         let output = output.await.unwrap();
-        let said = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{}: {said}", output.status);
-        serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {said}"))
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{}: {stderr}", output.status);
+        serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {stderr}"))
     }
 
     async fn wait_until_served(&self, model: &str) {
@@ -98,13 +98,13 @@ impl SystemWorld {
 }
 
 /// A count comes a moment after the rows that it counts.
-async fn wait_for_rows(collections: &Collections, name: &str, wanted: u64) {
+async fn wait_for_rows(collections: &Collections, name: &str, expected: u64) {
     eventually("the collection has its rows", SETTLE_TIMEOUT, || async {
         let rows = collections
             .count_rows(name)
             .await
             .map_err(|e| e.to_string())?;
-        (rows == wanted).then_some(()).ok_or(rows.to_string())
+        (rows == expected).then_some(()).ok_or(rows.to_string())
     })
     .await;
 }
@@ -265,15 +265,15 @@ async fn a_start_takes_the_model_in_service_and_refuses_another() {
     let collections = world.open_collections().await;
     let old = collections.name_in_service().await.unwrap();
     // Nobody can be asked here, and nobody agreed.
-    let words = [folder.to_str().unwrap()];
+    let arguments = [folder.to_str().unwrap()];
     let report = world
-        .run_with_json(world.models_use_command(&words), &[])
+        .run_with_json(world.models_use_command(&arguments), &[])
         .await;
     assert_eq!(report["activated"], false, "{report}");
     assert_eq!(report["rows"], 8, "{report}");
     assert_eq!(collections.name_in_service().await.unwrap(), old);
     // Killed while it goes over: the next start is with the new model, and the command ends well.
-    let mut command = world.models_use_command(&words);
+    let mut command = world.models_use_command(&arguments);
     command.arg("--yes");
     let mut command = world.start_command(command, "models-use");
     eventually("it has gone over", SETTLE_TIMEOUT, || async {
@@ -285,8 +285,8 @@ async fn a_start_takes_the_model_in_service_and_refuses_another() {
     world.start_up().await;
     let status = command.wait_for_exit().await;
     assert!(status.success(), "{}", command.log());
-    let said = command.log();
-    assert!(said.contains("The index equals the folders"), "{said}");
+    let logged = command.log();
+    assert!(logged.contains("The index equals the folders"), "{logged}");
     world.wait_until_served(&other_name()).await;
     world.wait_until_audit_is_equal().await;
     world.stop_up().await;
@@ -295,8 +295,8 @@ async fn a_start_takes_the_model_in_service_and_refuses_another() {
     let mut refused = world.start_command(command, "refused");
     let status = refused.wait_for_exit().await;
     assert_eq!(status.code(), Some(2), "{}", refused.log());
-    let said = refused.log();
-    assert!(said.contains("lookalike models use"), "{said}");
+    let logged = refused.log();
+    assert!(logged.contains("lookalike models use"), "{logged}");
     // Again the same is no work.
     world.start_up().await;
     let report = world.roll_over_to(&[folder.to_str().unwrap()]).await;
@@ -316,9 +316,9 @@ async fn killed_at_any_point_it_ends_right() {
     let collections = world.open_collections().await;
     let old = collections.name_in_service().await.unwrap().unwrap();
     let folder = other_model();
-    let words = [folder.to_str().unwrap()];
+    let arguments = [folder.to_str().unwrap()];
     let begin = |log: &str, milvus_url: &str| -> Process {
-        let mut command = world.models_use_command(&words);
+        let mut command = world.models_use_command(&arguments);
         command.args(["--yes", "--milvus-url", milvus_url]);
         world.start_command(command, log)
     };
@@ -366,7 +366,7 @@ async fn killed_at_any_point_it_ends_right() {
     roles.embed.kill_process();
     std::fs::remove_file(world.photos.join("0.jpg")).unwrap();
     roles.embed = world.start_role("embed");
-    let report = world.roll_over_to(&words).await;
+    let report = world.roll_over_to(&arguments).await;
     assert_eq!(report["audit"]["equal"], true, "{report}");
     world.wait_until_served(&other_name()).await;
     world.wait_until_audit_is_equal().await;

@@ -1,4 +1,4 @@
-//! Searching by words, by several things at once, and what scores mean: over HTTP and on the
+//! Searching by arguments, by several things at once, and what scores mean: over HTTP and on the
 //! command line, against what the vectors themselves say.
 
 use std::collections::BTreeMap;
@@ -36,18 +36,18 @@ fn assert_refused(answer: &(u16, Value), status: u16, code: &str) {
 }
 
 /// Runs `lookalike search` against this world.
-fn run_search_command(world: &SystemWorld, words: &[&str]) -> Output {
+fn run_search_command(world: &SystemWorld, arguments: &[&str]) -> Output {
     let mut command = product_command();
     command
         .arg("search")
-        .args(words)
+        .args(arguments)
         .args(["--url", &world.url]);
     command.current_dir(&world.photos).output().unwrap()
 }
 
 fn stdout_of(output: &Output) -> String {
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{said}");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{stderr}");
     String::from_utf8(output.stdout.clone()).unwrap()
 }
 
@@ -168,7 +168,7 @@ async fn words_and_mixtures_find_what_their_vectors_are_nearest_to() {
     truth.assert_scores(&by_words, &[(1.0, &red)]);
     assert_eq!(by_words.1["band"], Value::Null);
 
-    // A picture and words, an image and words, more of this and less of that.
+    // A picture and arguments, an image and arguments, more of this and less of that.
     let question = json!({ "image": image, "text": "a red chair" });
     truth.assert_scores(
         &post_search(&world, &question).await,
@@ -213,7 +213,7 @@ async fn words_and_mixtures_find_what_their_vectors_are_nearest_to() {
     .unwrap();
     assert_eq!(found["hits"], by_words.1["hits"]);
     let file = sample_pictures()[50].display().to_string();
-    let words = [
+    let arguments = [
         &file[..],
         "--text",
         "a red chair",
@@ -225,7 +225,7 @@ async fn words_and_mixtures_find_what_their_vectors_are_nearest_to() {
         "--limit",
         "12",
     ];
-    let found = serde_json::from_str(&stdout_of(&run_search_command(&world, &words))).unwrap();
+    let found = serde_json::from_str(&stdout_of(&run_search_command(&world, &arguments))).unwrap();
     let parts = [(1.0, &drawn[..]), (1.0, &red), (1.0, &blue), (-1.0, b.1)];
     truth.assert_scores(&(200, found), &parts);
     world.stop_up().await;
@@ -282,10 +282,10 @@ async fn a_search_says_what_it_can_and_what_its_scores_mean() {
         );
     }
     let output = run_search_command(&world, &["--text", "a red chair"]);
-    let said = String::from_utf8_lossy(&output.stderr);
+    let stderr = String::from_utf8_lossy(&output.stderr);
     assert!(
-        !output.status.success() && said.contains("clip-b32"),
-        "{said}"
+        !output.status.success() && stderr.contains("clip-b32"),
+        "{stderr}"
     );
 
     // The same picture is there: its band, and those of the others.
@@ -304,12 +304,12 @@ async fn a_search_says_what_it_can_and_what_its_scores_mean() {
     // Nothing but itself is like it.
     let similar = world.get_json(&format!("/v1/images/{id}/similar")).await;
     assert_eq!(similar["band"], "no_match", "{similar}");
-    let said = stdout_of(&run_search_command(&world, &["--id", id]));
+    let printed = stdout_of(&run_search_command(&world, &["--id", id]));
     assert!(
-        said.starts_with("nothing here looks much like it; nearest:\n"),
-        "{said}"
+        printed.starts_with("nothing here looks much like it; nearest:\n"),
+        "{printed}"
     );
-    assert!(said.contains("  no good match   photos/"), "{said}");
+    assert!(printed.contains("  no good match   photos/"), "{printed}");
     // Several parts have no bands.
     let other = answer["hits"][1]["id"].as_str().unwrap();
     let (_, mixed) = post_search(&world, &json!({ "id": id, "positive": [{ "id": other }] })).await;
@@ -319,8 +319,11 @@ async fn a_search_says_what_it_can_and_what_its_scores_mean() {
     );
 
     // A file's name does nothing to the terminal.
-    assert!(said.contains(r"photos/sly\u{1b}[2J\nphotos.jpg"), "{said}");
-    assert!(!said.contains('\u{1b}'), "{said:?}");
+    assert!(
+        printed.contains(r"photos/sly\u{1b}[2J\nphotos.jpg"),
+        "{printed}"
+    );
+    assert!(!printed.contains('\u{1b}'), "{printed:?}");
 
     // A library that is none is refused, with those that are.
     let answer = post_search(
@@ -337,10 +340,10 @@ async fn a_search_says_what_it_can_and_what_its_scores_mean() {
         assert_eq!(world.get_response(&path).await.status(), 404, "{path}");
     }
     let output = run_search_command(&world, &["--id", id, "--library", "phtoos"]);
-    let said = String::from_utf8_lossy(&output.stderr);
+    let stderr = String::from_utf8_lossy(&output.stderr);
     assert!(
-        !output.status.success() && said.contains("there are old, photos"),
-        "{said}"
+        !output.status.success() && stderr.contains("there are old, photos"),
+        "{stderr}"
     );
     // One that nobody names any more still has its rows.
     world.stop_up().await;

@@ -90,8 +90,8 @@ fn cargo_metadata() -> Value {
         .current_dir(project_root())
         .output()
         .unwrap();
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "cargo metadata: {said}");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "cargo metadata: {stderr}");
     serde_json::from_slice(&output.stdout).unwrap()
 }
 
@@ -106,7 +106,12 @@ fn packages_by_name(metadata: &Value) -> BTreeMap<String, &Value> {
 fn dependencies_of(package: &Value) -> Vec<(&str, bool)> {
     let dependencies = package["dependencies"].as_array().unwrap().iter();
     dependencies
-        .map(|one| (one["name"].as_str().unwrap(), one["kind"] == "dev"))
+        .map(|dependency| {
+            (
+                dependency["name"].as_str().unwrap(),
+                dependency["kind"] == "dev",
+            )
+        })
         .collect()
 }
 
@@ -123,7 +128,7 @@ fn crates_depend_only_on_those_allowed() {
     let mut complaints = Vec::new();
     for (name, package) in &packages {
         let is_top = matches!(&name[..], "lookalike" | "lookalike-system-tests");
-        if !is_top && !ARROWS.iter().any(|(known, _)| known == name) {
+        if !is_top && !ARROWS.iter().any(|(crate_name, _)| crate_name == name) {
             complaints.push(format!(
                 "{name} is new: say in ARROWS and in ARCHITECTURE.md what it may use"
             ));
@@ -133,7 +138,7 @@ fn crates_depend_only_on_those_allowed() {
                 continue;
             }
             let may = match &name[..] {
-                "lookalike" => ARROWS.iter().any(|(known, _)| *known == used),
+                "lookalike" => ARROWS.iter().any(|(crate_name, _)| *crate_name == used),
                 "lookalike-system-tests" => only_tests || used == "lookalike",
                 name => allows(ARROWS, name, used) || only_tests && allows(TEST_ARROWS, name, used),
             };

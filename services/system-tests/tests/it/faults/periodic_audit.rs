@@ -101,8 +101,8 @@ async fn rows_of_failed_files_go_and_rows_that_nobody_watches_stay() {
 
     let (report, equal) = world.run_audit(&[]).await;
     assert!(!equal, "{report}");
-    let found = &report["first"]["libraries"]["photos"]["differences"];
-    assert_eq!(found.to_string(), r#"{"should_be_gone":1}"#);
+    let differences = &report["first"]["libraries"]["photos"]["differences"];
+    assert_eq!(differences.to_string(), r#"{"should_be_gone":1}"#);
     assert_eq!(report["first"]["unwatched"]["attic"], 1, "{report}");
 
     let (report, equal) = world.run_audit(&["--repair", "photos"]).await;

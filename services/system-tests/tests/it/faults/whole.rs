@@ -218,14 +218,14 @@ async fn the_disk_of_the_catalog_of_nats_and_of_milvus_is_full() {
         fs::remove_file(world.photos.join(format!("{round}.jpg"))).unwrap();
         // It notices, whatever it says of it.
         eventually("a warning", std::time::Duration::from_secs(60), || async {
-            let said = world.up.as_ref().unwrap().log();
-            let said = &said[log..];
-            let warns = said.contains("WARN") || said.contains("ERROR");
-            warns.then_some(()).ok_or(said.to_owned())
+            let logged = world.up.as_ref().unwrap().log();
+            let logged = &logged[log..];
+            let warns = logged.contains("WARN") || logged.contains("ERROR");
+            warns.then_some(()).ok_or(logged.to_owned())
         })
         .await;
-        let said = world.up.as_ref().unwrap().log();
-        eprintln!("with the disk of {folder:?} full: {}", &said[log..]);
+        let logged = world.up.as_ref().unwrap().log();
+        eprintln!("with the disk of {folder:?} full: {}", &logged[log..]);
         disk.free_space();
         world.assert_index_equals_folder().await;
     }

@@ -82,7 +82,7 @@ impl SystemWorld {
         Ok(stats)
     }
 
-    /// Waits until the counts are as wanted.
+    /// Waits until the counts are as expected.
     pub async fn wait_for_stats(&self, what: &str, condition: impl Fn(&Value) -> bool) -> Value {
         eventually(what, SETTLE_TIMEOUT, || async {
             let stats = self.try_stats().await?;
@@ -187,7 +187,7 @@ impl SystemWorld {
             if listed != reasons.len() as u64 {
                 return Err(format!("{} reasons, and {stats}", reasons.len()));
             }
-            let mut wanted = BTreeSet::new();
+            let mut expected = BTreeSet::new();
             for (name, root) in &self.libraries {
                 for file in entries_below(root) {
                     let path = file.strip_prefix(root).unwrap().to_string_lossy();
@@ -198,22 +198,22 @@ impl SystemWorld {
                         continue;
                     }
                     let hash = blake3::hash(&bytes.map_err(|e| e.to_string())?).to_string();
-                    wanted.insert((place, hash));
+                    expected.insert((place, hash));
                 }
             }
             let rows = self.try_read_rows(&index).await?;
-            let there: BTreeSet<_> = rows
+            let actual: BTreeSet<_> = rows
                 .values()
                 .map(|row| {
                     let place = (row.library.clone(), row.path.clone());
                     (place, row.content_hash.clone())
                 })
                 .collect();
-            if there == wanted && rows.len() == wanted.len() {
+            if actual == expected && rows.len() == expected.len() {
                 return Ok(());
             }
-            let missing: Vec<_> = wanted.difference(&there).take(5).collect();
-            let extra: Vec<_> = there.difference(&wanted).take(5).collect();
+            let missing: Vec<_> = expected.difference(&actual).take(5).collect();
+            let extra: Vec<_> = actual.difference(&expected).take(5).collect();
             Err(format!(
                 "missing {missing:?}, too many {extra:?}, {} rows",
                 rows.len()

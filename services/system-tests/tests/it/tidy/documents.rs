@@ -124,8 +124,8 @@ fn the_readmes_commands_and_settings_exist() {
         .arg(&file)
         .output()
         .unwrap();
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "README.md's settings: {said}");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "README.md's settings: {stderr}");
 }
 
 #[test]
