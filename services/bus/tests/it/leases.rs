@@ -11,7 +11,7 @@ use crate::{TEST_TIMEOUT, connect_bus, connect_with, test_settings};
 async fn a_lease_has_one_holder_until_it_is_released() {
     let bus = connect_bus("leases").await;
     let mut lease = bus.acquire_lease("library.shop", "a").await.unwrap();
-    let lease = lease.as_mut().expect("nobody else wants it");
+    let lease = lease.as_mut().expect("it is free");
     assert!(lease.renew_lease().await.unwrap());
     let other = bus.acquire_lease("library.shop", "b").await.unwrap();
     assert!(other.is_none());

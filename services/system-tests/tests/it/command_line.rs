@@ -1,4 +1,4 @@
-//! Wrong use and wrong settings: one clear line, and the exit code that scripts can trust.
+//! Wrong use and wrong settings: one clear line, and an exit code that scripts can rely on.
 
 use std::process::{Command, Output};
 
@@ -172,7 +172,7 @@ fn help_is_worth_reading() {
         run_command(product_command().arg("nonsense")).status.code(),
         Some(2)
     );
-    // Nothing said never means everything.
+    // No selection never means everything.
     assert_eq!(
         run_command(product_command().args(["failures", "retry"]))
             .status

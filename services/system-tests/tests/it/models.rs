@@ -1,5 +1,5 @@
-//! An index and a model that do not belong together: refused at the command line, with arguments that
-//! say what to do.
+//! An index and a model that do not match: refused at the command line, with a message that says what
+//! to do.
 
 use std::path::Path;
 
@@ -7,7 +7,7 @@ use lookalike_vision::MIN_GOLDEN_COSINE;
 
 use crate::harness::{Process, SystemWorld};
 
-/// Runs a role that must refuse to start, and gives its last arguments.
+/// Runs a role that must refuse to start, and returns the last line it prints.
 #[track_caller]
 fn expect_refusal_line(world: &SystemWorld, role: &str, arguments: &[&str], code: i32) -> String {
     let output = world.role_command(role).args(arguments).output().unwrap();
@@ -41,8 +41,8 @@ async fn searching_and_ingesting_with_another_model_are_refused() {
     }
 }
 
-/// As a driver would that computes something else, for which this test has no hardware: the index
-/// was begun by a device that made another vector of the golden picture.
+/// Simulates a driver that computes other vectors, for which this test has no hardware: the index
+/// contains another vector of the golden picture.
 #[tokio::test]
 async fn a_device_that_moves_vectors_is_refused() {
     let world = SystemWorld::new("golden");
@@ -62,7 +62,7 @@ async fn a_device_that_moves_vectors_is_refused() {
     ] {
         assert!(last_line.contains(part), "{part:?} is not in: {last_line}");
     }
-    // A service embeds nothing, and is not concerned.
+    // A service embeds nothing and is not affected.
     let serve =
         Process::start(world.role_command("serve"), &world.dir.path().join("serve")).unwrap();
     serve.read_address("address=").await;

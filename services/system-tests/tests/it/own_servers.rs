@@ -1,11 +1,11 @@
-//! `up` with servers of its own.
+//! `up` with its own servers.
 
 use std::path::Path;
 use std::time::Duration;
 
 use crate::harness::{Process, eventually, product_command, sample_pictures};
 
-/// The processes whose parent is `pid`.
+/// Returns the processes whose parent is `pid`.
 fn child_pids(pid: u32) -> Vec<u32> {
     let mut pids = Vec::new();
     for entry in std::fs::read_dir("/proc").unwrap().flatten() {
@@ -28,7 +28,7 @@ fn child_pids(pid: u32) -> Vec<u32> {
 
 async fn wait_until_gone(pids: &[u32]) {
     eventually(
-        "no child is left behind",
+        "all children have exited",
         Duration::from_secs(30),
         || async {
             let left: Vec<_> = pids
@@ -56,7 +56,7 @@ async fn up_starts_everything_and_stops_everything() {
     let data = dir.path().join("data");
     let client = reqwest::Client::new();
     let mut kept = None;
-    // Killed, stopped, and killed again: data and ports are those of the first time.
+    // Killed, stopped, and killed again: data and ports stay the same.
     for round in 0..3 {
         let mut command = product_command();
         command
@@ -68,8 +68,8 @@ async fn up_starts_everything_and_stops_everything() {
         let running = data.join("up.json");
         let pid = u64::from(up.pid());
         let up_json: serde_json::Value =
-            eventually("it says where it runs", Duration::from_secs(120), || {
-                assert!(up.is_running(), "it ended:\n{}", up.log());
+            eventually("it writes up.json", Duration::from_secs(120), || {
+                assert!(up.is_running(), "it exited:\n{}", up.log());
                 let text = std::fs::read(&running).map_err(|e| e.to_string());
                 async move {
                     let up_json: serde_json::Value =
@@ -128,7 +128,7 @@ async fn up_starts_everything_and_stops_everything() {
         let servers = child_pids(up.pid());
         assert_eq!(servers.len(), 2, "nats-server and Milvus");
 
-        // A second one over the same data folder is up_json so.
+        // A second `up` over the same data folder is refused.
         let mut second = product_command();
         second
             .arg("up")

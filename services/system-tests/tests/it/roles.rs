@@ -23,7 +23,7 @@ async fn three_processes_and_a_killed_embedder_lose_nothing() {
     let mut embed = start("embed");
     let mut serve = start("serve");
     world.url = serve.read_address("address=").await;
-    // Killed while it works; the next one does what it had not acknowledged.
+    // Killed while it works; the next one completes the unacknowledged events.
     eventually("some are indexed", Duration::from_secs(60), || async {
         let stats = world.get_json("/v1/stats").await;
         if stats["indexed"].as_u64().unwrap() >= 20 {
@@ -39,7 +39,7 @@ async fn three_processes_and_a_killed_embedder_lose_nothing() {
     let mut embed = Process::start(command, &log("embed")).unwrap();
     world.assert_index_equals_folder().await;
 
-    // Frozen, then woken: nothing is lost either.
+    // Frozen, then resumed: nothing is lost either.
     embed.send_signal(libc::SIGSTOP);
     for number in 0..20 {
         std::fs::remove_file(world.photos.join(format!("{number}.jpg"))).unwrap();
@@ -59,7 +59,7 @@ async fn a_file_that_kills_its_worker_is_listed_and_its_neighbours_come_through(
         return;
     };
     let mut world = SystemWorld::new("poison");
-    // It decodes to 432 MB; the workers get less than that, and die of it.
+    // It decodes to 432 MB; the workers get less memory than that and die.
     world.copy_file(&malformed.join("bomb-12000x12000-rgb.png"), "poison.png");
     for (number, sample) in sample_pictures().iter().take(20).enumerate() {
         world.copy_file(sample, &format!("{number}.jpg"));

@@ -1,5 +1,5 @@
-//! The folder of the model in service is lost or moved; the command is stopped, or nobody can be
-//! asked.
+//! The folder of the model in service is lost or moved; the command is stopped, or cannot ask for
+//! consent.
 
 use std::path::Path;
 use std::time::Duration;
@@ -61,7 +61,7 @@ async fn a_missing_model_folder_is_named_again_or_the_previous_model_returns() {
     ] {
         assert!(logged.contains(part), "{part:?} is not in: {logged}");
     }
-    // Named once, the new place is known from then on.
+    // The new folder has to be named only once.
     let up = world.start_up_with(&["--model", &second], "moved-up");
     world.wait_for_up(up).await;
     world.wait_until_served(&other_name()).await;
@@ -72,7 +72,7 @@ async fn a_missing_model_folder_is_named_again_or_the_previous_model_returns() {
     world.roll_over_to(&[&third]).await;
     assert_eq!(world.source_in_service().await, third);
     world.stop_up().await;
-    // As long as it can be had, nothing goes back by itself.
+    // While the model can be loaded, nothing is rolled back implicitly.
     let logged = world.expect_refusal(&["--model", OLD], "refused").await;
     let data = world.data_dir();
     let command = format!(
@@ -80,7 +80,7 @@ async fn a_missing_model_folder_is_named_again_or_the_previous_model_returns() {
         data.display()
     );
     assert!(logged.contains(&command), "{logged}");
-    // Lost for good, and the folders changed meanwhile.
+    // Lost for good, and files changed meanwhile.
     std::fs::remove_dir_all(&second).unwrap();
     std::fs::remove_dir_all(&third).unwrap();
     world.add_pictures("later", 3);
@@ -99,7 +99,7 @@ async fn a_missing_model_folder_is_named_again_or_the_previous_model_returns() {
 #[tokio::test]
 async fn a_stopped_rollover_releases_its_lease_and_deletes_nothing_unasked() {
     let mut world = SystemWorld::new("switchstop");
-    // Longer than anybody would wait.
+    // Longer than the test would wait.
     world.set_variable("LOOKALIKE_NATS_LEASE_TIMEOUT", "60s");
     world.add_pictures("", 300);
     world.start_up().await;
@@ -125,7 +125,7 @@ async fn a_stopped_rollover_releases_its_lease_and_deletes_nothing_unasked() {
         logged.contains("stopped: nothing has changed for searches"),
         "{logged}"
     );
-    // The next one need not wait.
+    // The next command need not wait for the lease.
     let mut dropping = world.models_use_command(&["--drop-old", "--json"]);
     let output = tokio::task::spawn_blocking(move || dropping.output().unwrap());
     let output = output.await.unwrap();
