@@ -6,6 +6,8 @@
 
 mod code;
 mod documents;
+mod imports;
+mod names;
 mod reasons;
 
 use std::collections::BTreeMap;

@@ -76,7 +76,7 @@ fn is_character(text: &str) -> bool {
 }
 
 /// Returns blanked code without its `#[cfg(test)]` items.
-fn shipped_code(source: &str) -> String {
+pub(super) fn shipped_code(source: &str) -> String {
     let mut code = blank_literals(source);
     while let Some(start) = code.find("#[cfg(test)]") {
         let body = code[start..].find(['{', ';']).unwrap_or(0);
