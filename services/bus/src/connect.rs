@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use async_nats::jetstream::{self, kv, stream};
 use async_nats::{Client, ConnectOptions, Event};
+use lookalike_chassis::{Retry, RetryError};
 
 use crate::error::Error;
 use crate::settings::Settings;
@@ -181,29 +182,21 @@ fn log_connection_event(event: &Event, is_closing: bool) {
 
 /// Retries until `connect_timeout` has passed: servers and roles are often started together.
 async fn connect_within(options: ConnectOptions, settings: &Settings) -> Result<Client, Error> {
-    let deadline = tokio::time::Instant::now() + settings.connect_timeout;
-    let mut backoff =
-        lookalike_chassis::Backoff::new(Duration::from_millis(100), Duration::from_secs(1));
     let addresses: Vec<&str> = settings.url.split(',').map(str::trim).collect();
-    loop {
-        let source = match options.clone().connect(&addresses[..]).await {
-            Ok(client) => return Ok(client),
-            Err(error) => error,
-        };
-        let wait = backoff.next_delay();
-        if tokio::time::Instant::now() + wait > deadline {
-            let url = addresses
-                .iter()
-                .map(|url| url.rsplit('@').next().unwrap_or(url))
-                .collect::<Vec<_>>()
-                .join(",");
-            return Err(Error::Connect {
-                url,
-                source: source.into(),
-            });
+    let connected = Retry::new(Duration::from_millis(100), Duration::from_secs(1))
+        .with_timeout(settings.connect_timeout)
+        .run(|| options.clone().connect(&addresses[..]), |_| true)
+        .await;
+    connected.map_err(|error| {
+        let without_credentials = addresses.iter().map(|url| url.rsplit('@').next());
+        Error::Connect {
+            url: without_credentials.flatten().collect::<Vec<_>>().join(","),
+            source: match error {
+                RetryError::Failed(source) => source.into(),
+                RetryError::Cancelled => "cancelled".into(),
+            },
         }
-        tokio::time::sleep(wait).await;
-    }
+    })
 }
 
 fn jetstream_context(client: &Client, settings: &Settings) -> jetstream::Context {
