@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::harness::{SystemWorld, eventually, jpeg_variant, sample_pictures, shared_data};
 
-const SEARCH_TIMEOUT: Duration = Duration::from_secs(30);
+const SEARCH_TIMEOUT: Duration = Duration::from_secs(60);
 
 async fn found_first(world: &SystemWorld, bytes: &[u8], path: &str) -> (String, f64) {
     eventually(

@@ -1,12 +1,12 @@
 //! Faults of the queue: messages are lost, duplicated, late, or too many.
 
 use std::fs;
-use std::path::Path;
-use std::process::Command;
 
 use lookalike_servers::{Servers, WantedServers};
 
-use crate::harness::{RoleProcesses, SETTLE_TIMEOUT, SystemWorld, Wire, eventually, start_servers};
+use crate::harness::{
+    RoleProcesses, SETTLE_TIMEOUT, SystemWorld, Wire, copy_folder, eventually, start_servers,
+};
 
 const NATS_ONLY: WantedServers = WantedServers {
     nats: true,
@@ -46,12 +46,6 @@ async fn without_embedder(world: &mut SystemWorld) -> RoleProcesses {
     world.assert_index_equals_folder().await;
     roles.embed.kill_process();
     roles
-}
-
-fn copy_folder(from: &Path, to: &Path) {
-    let _ = fs::remove_dir_all(to);
-    let status = Command::new("cp").arg("-a").args([from, to]).status();
-    assert!(status.unwrap().success());
 }
 
 #[tokio::test]

@@ -1,10 +1,8 @@
 //! Two watchers on one library, and catalogs that are lost or old.
 
 use std::fs;
-use std::path::Path;
-use std::process::Command;
 
-use crate::harness::SystemWorld;
+use crate::harness::{SystemWorld, copy_folder};
 
 #[tokio::test]
 async fn of_two_watchers_one_is_on_standby_and_takes_over() {
@@ -57,12 +55,6 @@ async fn of_two_watchers_one_is_on_standby_and_takes_over() {
     assert_eq!(world.read_rows().await.len(), 17);
     stand_by.terminate_cleanly().await;
     roles.stop_roles().await;
-}
-
-fn copy_folder(from: &Path, to: &Path) {
-    let _ = fs::remove_dir_all(to);
-    let status = Command::new("cp").arg("-a").args([from, to]).status();
-    assert!(status.unwrap().success());
 }
 
 #[tokio::test]

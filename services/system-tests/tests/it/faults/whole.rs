@@ -1,12 +1,14 @@
 //! Several faults at once, and faults of the machine itself.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 
 use lookalike_servers::WantedServers;
 
-use crate::harness::{Process, SystemWorld, Wire, eventually, namespace, start_servers};
+use crate::harness::{
+    Process, SystemWorld, Wire, copy_folder, eventually, namespace, start_servers,
+};
 
 /// Tests that start a Milvus of their own run one after another.
 static ONE_MORE_MILVUS: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
@@ -94,12 +96,6 @@ async fn catalog_streams_and_collection_lost_together() {
     world.assert_index_equals_folder().await;
     assert_eq!(world.read_rows().await.len(), 9);
     world.stop_up().await;
-}
-
-fn copy_folder(from: &Path, to: &Path) {
-    let _ = fs::remove_dir_all(to);
-    let status = Command::new("cp").arg("-a").args([from, to]).status();
-    assert!(status.unwrap().success());
 }
 
 #[tokio::test]

@@ -63,6 +63,13 @@ pub fn files_below(folder: &Path) -> Vec<PathBuf> {
     files
 }
 
+/// Replaces the folder `to` by a copy of `from`.
+pub fn copy_folder(from: &Path, to: &Path) {
+    let _ = std::fs::remove_dir_all(to);
+    let status = Command::new("cp").arg("-a").args([from, to]).status();
+    assert!(status.unwrap().success());
+}
+
 /// Returns a JPEG with other bytes and the same pixels: decoders ignore what follows the end marker.
 pub fn jpeg_variant(jpeg: &[u8], number: usize) -> Vec<u8> {
     [jpeg, format!("variant {number}").as_bytes()].concat()
