@@ -13,15 +13,15 @@ use std::path::{Path, PathBuf};
 
 use lookalike_proto::{ContentHash, Generation, ImageId};
 
-use super::{Keeper, Now};
 use crate::catalog::{self, CatalogRow, FileState};
 use crate::disk::{self, FileKind, FileStat};
+use crate::keeper::{Keeper, Now};
 use crate::rules::{self, IgnoreReason};
 
 type Result<T> = std::result::Result<T, catalog::Error>;
 
 impl Keeper {
-    pub(super) fn full_path(&self, library: usize, path: &[u8]) -> PathBuf {
+    pub(crate) fn full_path(&self, library: usize, path: &[u8]) -> PathBuf {
         self.libraries[library].root.join(OsStr::from_bytes(path))
     }
 
@@ -29,7 +29,7 @@ impl Keeper {
     ///
     /// # Errors
     /// When the system can't tell.
-    pub(super) fn stat_below_root(
+    pub(crate) fn stat_below_root(
         &mut self,
         library: usize,
         path: &[u8],
@@ -53,7 +53,7 @@ impl Keeper {
 
     /// Looks at what lies at `file_path` now, and at the places that were left for it. `complete`:
     /// whoever wrote it is known to have finished.
-    pub(super) fn observe_path(
+    pub(crate) fn observe_path(
         &mut self,
         library: usize,
         path: &[u8],
@@ -73,7 +73,7 @@ impl Keeper {
         Ok(())
     }
 
-    fn observe_single_path(
+    pub(crate) fn observe_single_path(
         &mut self,
         library: usize,
         path: &[u8],
@@ -147,7 +147,7 @@ impl Keeper {
         }
     }
 
-    fn observe_file(
+    pub(crate) fn observe_file(
         &mut self,
         key: (usize, Vec<u8>),
         facts: FileStat,
@@ -174,13 +174,13 @@ impl Keeper {
 
     /// Nothing was done to the inode for a while, so nobody is writing. The system sets ctime,
     /// so no program can fake it; one in the future (a clock was set back) tells nothing.
-    fn is_quiet(&self, facts: &FileStat, now: Now) -> bool {
+    pub(crate) fn is_quiet(&self, facts: &FileStat, now: Now) -> bool {
         let quiet = i64::try_from(self.settings.quiet.as_nanos()).unwrap_or(i64::MAX);
         facts.ctime_ns <= now.wall_nanos() - quiet
     }
 
     /// A known file whose content did not change: a rename is complete when it is seen.
-    fn is_only_renamed(&self, facts: &FileStat) -> Result<bool> {
+    pub(crate) fn is_only_renamed(&self, facts: &FileStat) -> Result<bool> {
         let rows = self.catalog.rows_of_inode(facts)?;
         let same = |row: &CatalogRow| {
             row.stat.size == facts.size
@@ -190,7 +190,12 @@ impl Keeper {
         Ok(rows.iter().any(same))
     }
 
-    fn is_cataloged(&self, library: usize, path: &[u8], facts: &FileStat) -> Result<bool> {
+    pub(crate) fn is_cataloged(
+        &self,
+        library: usize,
+        path: &[u8],
+        facts: &FileStat,
+    ) -> Result<bool> {
         let (dir, name) = split_path(path);
         let row = self
             .catalog
@@ -202,7 +207,7 @@ impl Keeper {
 
     /// A complete file lies at `file_path`; write it down if the catalog does not say so yet.
     /// `written`: somebody has just finished writing it.
-    fn record_settled_file(
+    pub(crate) fn record_settled_file(
         &mut self,
         library: usize,
         path: &[u8],
@@ -252,7 +257,12 @@ impl Keeper {
 
     /// The system tells of the name only that a file was written through: its other names (hard
     /// links) are looked at as well.
-    fn queue_hard_links(&mut self, library: usize, path: &[u8], facts: &FileStat) -> Result<()> {
+    pub(crate) fn queue_hard_links(
+        &mut self,
+        library: usize,
+        path: &[u8],
+        facts: &FileStat,
+    ) -> Result<()> {
         for other in self.catalog.rows_of_inode(facts)? {
             let holder = self.libraries.iter().position(|l| l.key == other.library);
             if let Some(holder) = holder.filter(|_| other.is_present && other.stat != *facts)
@@ -265,7 +275,7 @@ impl Keeper {
     }
 
     /// The image that was this very inode and does not lie any more where it lay.
-    fn find_moved_row(
+    pub(crate) fn find_moved_row(
         &mut self,
         library: usize,
         path: &[u8],
@@ -287,7 +297,7 @@ impl Keeper {
 
     /// The image that vanished and had these very bytes: a move to another file system, or one
     /// where inodes are not kept. Only where a file of this size vanished are the bytes read.
-    fn find_copied_row(
+    pub(crate) fn find_copied_row(
         &mut self,
         library: usize,
         path: &[u8],
@@ -310,13 +320,13 @@ impl Keeper {
     }
 
     /// Whether another watcher holds a row's library: it knows better what became of the file.
-    fn is_in_standby_library(&self, row: &CatalogRow) -> bool {
+    pub(crate) fn is_in_standby_library(&self, row: &CatalogRow) -> bool {
         let holder = self.libraries.iter().position(|l| l.key == row.library);
         holder.is_some_and(|holder| self.is_standby(holder))
     }
 
     /// Whether a row's file lies no more where the catalog has it (and that is not `file_path`).
-    fn has_left_path(&mut self, library: usize, path: &[u8], row: &CatalogRow) -> bool {
+    pub(crate) fn has_left_path(&mut self, library: usize, path: &[u8], row: &CatalogRow) -> bool {
         let Some(other) = self
             .libraries
             .iter()
@@ -338,7 +348,7 @@ impl Keeper {
         }
     }
 
-    fn move_row(
+    pub(crate) fn move_row(
         &mut self,
         mut row: CatalogRow,
         library: usize,
@@ -369,7 +379,7 @@ impl Keeper {
         Ok(())
     }
 
-    pub(super) fn record_change(
+    pub(crate) fn record_change(
         &mut self,
         mut row: CatalogRow,
         facts: FileStat,
@@ -381,7 +391,7 @@ impl Keeper {
     }
 
     /// A new row, not written yet, with an id that nobody has.
-    pub(super) fn new_row(
+    pub(crate) fn new_row(
         &self,
         library: usize,
         path: &[u8],
@@ -429,7 +439,7 @@ impl Keeper {
     }
 
     /// What lies at `file_path` is not meant to be indexed: list it, and take out what was.
-    fn record_ignored(
+    pub(crate) fn record_ignored(
         &mut self,
         library: usize,
         path: &[u8],
@@ -471,7 +481,7 @@ impl Keeper {
         }
     }
 
-    pub(super) fn report_unreadable(
+    pub(crate) fn report_unreadable(
         &mut self,
         library: usize,
         path: &[u8],
@@ -485,7 +495,7 @@ impl Keeper {
 }
 
 /// A new generation of the row has to be sent.
-pub(super) fn begin_generation(row: &mut CatalogRow, now: Now) {
+pub(crate) fn begin_generation(row: &mut CatalogRow, now: Now) {
     row.generation = Generation::next_after(row.generation, now.wall);
     row.observed_ns = now.wall_nanos();
     row.is_unsent = true;
@@ -499,14 +509,14 @@ pub(super) fn begin_generation(row: &mut CatalogRow, now: Now) {
 }
 
 /// A path's folder (empty for the root) and its last part.
-pub(super) fn split_path(path: &[u8]) -> (&[u8], &[u8]) {
+pub(crate) fn split_path(path: &[u8]) -> (&[u8], &[u8]) {
     match path.iter().rposition(|byte| *byte == b'/') {
         Some(slash) => (&path[..slash], &path[slash + 1..]),
         None => (b"", path),
     }
 }
 
-pub(super) fn hash_file(path: &Path) -> io::Result<ContentHash> {
+pub(crate) fn hash_file(path: &Path) -> io::Result<ContentHash> {
     let mut hasher = blake3::Hasher::new();
     hasher.update_reader(File::open(path)?)?;
     Ok(ContentHash::from_bytes(*hasher.finalize().as_bytes()))

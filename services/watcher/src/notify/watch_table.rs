@@ -24,8 +24,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::disk::FolderIdentity;
-use crate::hints::{NotifyWatcher, WATCHES_SINGLE_FOLDERS, WatchError};
 use crate::inbox::Inbox;
+use crate::notify::hints::{NotifyWatcher, WATCHES_SINGLE_FOLDERS, WatchError};
 
 /// The watches that all libraries together may have.
 pub struct WatchBudget {

@@ -8,17 +8,17 @@
 use lookalike_bus::{RowSummary, StreamPosition};
 use lookalike_proto::{ContentHash, Generation, RelativePath};
 
-use super::brake::MassDeleteGuard;
-use super::observe::split_path;
-use super::{Keeper, Now};
 use crate::catalog::{self, FileState};
 use crate::disk::FileStat;
+use crate::keeper::{Keeper, Now};
+use crate::library::mass_delete_guard::MassDeleteGuard;
+use crate::library::observe::split_path;
 
 type Result<T> = std::result::Result<T, catalog::Error>;
 
 /// What a watcher does with a library.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum LeaseState {
+pub(crate) enum LeaseState {
     /// It is not known yet who holds it.
     Unknown,
     /// Another one holds it.
@@ -31,17 +31,17 @@ pub(super) enum LeaseState {
 
 impl Keeper {
     /// Whether this watcher works on the library now.
-    pub(super) fn is_active(&self, library: usize) -> bool {
+    pub(crate) fn is_active(&self, library: usize) -> bool {
         self.libraries[library].lease_state == LeaseState::Active
     }
 
     /// Whether another watcher holds the library, as far as is known.
-    pub(super) fn is_standby(&self, library: usize) -> bool {
+    pub(crate) fn is_standby(&self, library: usize) -> bool {
         self.libraries[library].lease_state == LeaseState::Standby
     }
 
     /// The library is held by somebody else.
-    pub(super) fn enter_standby(&mut self, library: usize, now: Now) {
+    pub(crate) fn enter_standby(&mut self, library: usize, now: Now) {
         let held = &mut self.libraries[library];
         held.mass_delete_guard = MassDeleteGuard::default();
         held.is_fully_scanned = false;
@@ -55,7 +55,7 @@ impl Keeper {
 
     /// The library is held by this watcher. How often that was so before, as the catalog counts
     /// it; 0 where nothing was taken over yet.
-    pub(super) fn begin_recovery(&mut self, library: usize) -> Result<u64> {
+    pub(crate) fn begin_recovery(&mut self, library: usize) -> Result<u64> {
         self.set_lease_state(library, LeaseState::Recovering);
         Ok(self
             .catalog
@@ -65,7 +65,7 @@ impl Keeper {
 
     /// Takes rows of the index over: images that the catalog does not know, and generations that
     /// it is behind of. What lies on the disk is compared with them when the library is active.
-    pub(super) fn import_index_rows(
+    pub(crate) fn import_index_rows(
         &mut self,
         library: usize,
         rows: &[RowSummary],
@@ -118,7 +118,7 @@ impl Keeper {
 
     /// The library is held and its catalog is whole: from now on it is watched. Behind which
     /// outcome reading goes on, and how often it has been held by now.
-    pub(super) fn activate_library(
+    pub(crate) fn activate_library(
         &mut self,
         library: usize,
         now: Now,
@@ -137,7 +137,7 @@ impl Keeper {
         Ok((root.outcomes_read, root.lease_epoch))
     }
 
-    fn set_lease_state(&mut self, library: usize, standing: LeaseState) {
+    pub(crate) fn set_lease_state(&mut self, library: usize, standing: LeaseState) {
         self.libraries[library].lease_state = standing;
         self.active_keys = self
             .libraries

@@ -7,16 +7,16 @@ use lookalike_bus::{
 };
 use lookalike_proto::{Generation, ImageId, Outcome, OutcomeState as Became};
 
-use super::observe::{self, split_path};
-use super::outcome::resend_row;
-use super::{Keeper, Now};
 use crate::catalog::{self, CatalogRow, FileState};
+use crate::keeper::outcome::resend_row;
+use crate::keeper::{Keeper, Now};
+use crate::library::observe::{self, split_path};
 use crate::rules;
 
 type Result<T> = std::result::Result<T, catalog::Error>;
 
 impl Keeper {
-    pub(super) fn handle_watcher_request(
+    pub(crate) fn handle_watcher_request(
         &mut self,
         library: usize,
         question: WatcherRequest,
@@ -80,7 +80,7 @@ impl Keeper {
         Ok(answer)
     }
 
-    fn failure_page(
+    pub(crate) fn failure_page(
         &self,
         library: usize,
         after: Option<ImageId>,
@@ -110,7 +110,7 @@ impl Keeper {
 
     /// The failed files that are meant: these, or all, with this code or any, a limited number at
     /// once. `None`: what was given are no ids.
-    fn select_failed_rows(
+    pub(crate) fn select_failed_rows(
         &self,
         library: usize,
         ids: Vec<String>,
@@ -146,7 +146,7 @@ impl Keeper {
         Ok(Some(rows))
     }
 
-    fn retry_rows(&mut self, rows: Vec<CatalogRow>, now: Now) -> Result<u64> {
+    pub(crate) fn retry_rows(&mut self, rows: Vec<CatalogRow>, now: Now) -> Result<u64> {
         let count = rows.len() as u64;
         for mut row in rows {
             observe::begin_generation(&mut row, now);
@@ -156,7 +156,7 @@ impl Keeper {
     }
 
     /// Leaves files alone until they change. The index has no row of a file that failed.
-    fn discard_rows(&mut self, rows: Vec<CatalogRow>, now: Now) -> Result<u64> {
+    pub(crate) fn discard_rows(&mut self, rows: Vec<CatalogRow>, now: Now) -> Result<u64> {
         let failed = rows
             .into_iter()
             .filter(|row| row.state == FileState::Failed);
@@ -175,7 +175,7 @@ impl Keeper {
         Ok(count)
     }
 
-    fn catalog_page(
+    pub(crate) fn catalog_page(
         &self,
         library: usize,
         after: Option<ImageId>,
@@ -189,7 +189,7 @@ impl Keeper {
         Ok(self.build_catalog_page(library, &rows, more))
     }
 
-    fn catalog_entries(&self, library: usize, ids: &[ImageId]) -> Result<CatalogPage> {
+    pub(crate) fn catalog_entries(&self, library: usize, ids: &[ImageId]) -> Result<CatalogPage> {
         let key = self.libraries[library].key;
         let mut rows = Vec::new();
         for id in ids {
@@ -199,7 +199,7 @@ impl Keeper {
         Ok(self.build_catalog_page(library, &rows, false))
     }
 
-    fn build_catalog_page(
+    pub(crate) fn build_catalog_page(
         &self,
         library: usize,
         rows: &[CatalogRow],
@@ -215,7 +215,12 @@ impl Keeper {
     }
 
     /// Sends again what the index lacks or has wrong, unless that is about to be sent anyway.
-    fn resend_images(&mut self, library: usize, ids: &[ImageId], now: Now) -> Result<u64> {
+    pub(crate) fn resend_images(
+        &mut self,
+        library: usize,
+        ids: &[ImageId],
+        now: Now,
+    ) -> Result<u64> {
         let key = self.libraries[library].key;
         let mut resent = 0;
         for id in ids {
@@ -232,7 +237,7 @@ impl Keeper {
         Ok(resent)
     }
 
-    fn file_history(
+    pub(crate) fn file_history(
         &mut self,
         library: usize,
         id: Option<ImageId>,
@@ -282,7 +287,12 @@ impl Keeper {
 
     /// A file that the catalog does not list: one in a folder that is not entered, or one that
     /// is still being written.
-    fn history_without_row(&mut self, library: usize, path: &str, now: Now) -> Option<FileHistory> {
+    pub(crate) fn history_without_row(
+        &mut self,
+        library: usize,
+        path: &str,
+        now: Now,
+    ) -> Option<FileHistory> {
         let name = self.libraries[library].name.to_string();
         let told = |state: &str, code: &str, detail: &str, waits_for: &str| FileHistory {
             library: name.clone(),

@@ -7,16 +7,16 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::observe::split_path;
-use super::scans::{Scan, ScanScope};
-use super::{Keeper, Now};
 use crate::disk::FolderIdentity;
-use crate::filesystem;
 use crate::ignore_files::IgnoreRules;
 use crate::inbox::Inbox;
+use crate::keeper::{Keeper, Now};
+use crate::library::observe::split_path;
+use crate::library::scan_queue::{Scan, ScanScope};
 use crate::metrics;
+use crate::notify::filesystem;
+use crate::notify::watch_table::{WatchBudget, WatchShortage, WatchTable};
 use crate::rules;
-use crate::watches::{WatchBudget, WatchShortage, WatchTable};
 
 /// How often it is looked whether the root still is the folder that it was: nothing tells when
 /// something is mounted over it.
@@ -27,8 +27,8 @@ const ROOT_CHECK_INTERVAL: Duration = Duration::from_secs(5);
 const WATCH_RENEWAL_INTERVAL: Duration = Duration::from_secs(3600);
 
 /// Of one library.
-pub(super) struct WatchSchedule {
-    pub(super) watches: WatchTable,
+pub(crate) struct WatchSchedule {
+    pub(crate) watches: WatchTable,
     next_poll: Instant,
     next_renewal: Instant,
     /// The root folder when it was last looked at, which happens again then.
@@ -41,7 +41,7 @@ pub(super) struct WatchSchedule {
 }
 
 impl WatchSchedule {
-    pub(super) fn new(
+    pub(crate) fn new(
         library: usize,
         root: &Path,
         inbox: &Arc<Inbox>,
@@ -62,7 +62,7 @@ impl WatchSchedule {
 
 impl Keeper {
     /// Watches a folder that is about to be listed, and notes what file system it lies on.
-    pub(super) fn watch_folder(&mut self, scan: &mut Scan, path: &[u8], now: Now) {
+    pub(crate) fn watch_folder(&mut self, scan: &mut Scan, path: &[u8], now: Now) {
         let full = self.full_path(scan.library, path);
         let Some(there) = FolderIdentity::from_path(&full) else {
             return; // Listing it will tell.
@@ -87,7 +87,7 @@ impl Keeper {
         }
     }
 
-    fn report_unreported_filesystems(&mut self, library: usize, now: Now) {
+    pub(crate) fn report_unreported_filesystems(&mut self, library: usize, now: Now) {
         let mut places = Vec::new();
         for (system, path) in &self.libraries[library]
             .watch_schedule
@@ -110,7 +110,7 @@ impl Keeper {
     }
 
     /// The whole library was compared: what was not met is not there.
-    pub(super) fn end_watch_round(&mut self, scan: &mut Scan, now: Now) {
+    pub(crate) fn end_watch_round(&mut self, scan: &mut Scan, now: Now) {
         let watching = &mut self.libraries[scan.library].watch_schedule;
         watching.watches.end_round(scan.watch_round);
         watching.unreported_filesystems = std::mem::take(&mut scan.unreported_filesystems);
@@ -119,7 +119,7 @@ impl Keeper {
 
     /// Whether a scan of folders without a watch leaves out a folder that it met: that one
     /// reports by itself, or has no watch either and is one of those to be compared.
-    pub(super) fn is_polled_separately(&self, scan: &Scan, path: &[u8]) -> bool {
+    pub(crate) fn is_polled_separately(&self, scan: &Scan, path: &[u8]) -> bool {
         scan.scope == ScanScope::Unwatched
             && self.libraries[scan.library]
                 .watch_schedule
@@ -128,7 +128,7 @@ impl Keeper {
     }
 
     /// What has to be done every now and then.
-    pub(super) fn maintain_watches(&mut self, now: Now) {
+    pub(crate) fn maintain_watches(&mut self, now: Now) {
         for library in 0..self.libraries.len() {
             if !self.is_active(library) {
                 continue;
@@ -159,7 +159,7 @@ impl Keeper {
         }
     }
 
-    fn report_watch_shortage(&mut self, library: usize, now: Now) {
+    pub(crate) fn report_watch_shortage(&mut self, library: usize, now: Now) {
         let held = &mut self.libraries[library];
         let (name, watching) = ([held.name.as_str()], &mut held.watch_schedule);
         let lacking = watching.watches.watch_shortage();
@@ -193,7 +193,7 @@ impl Keeper {
 
     /// The rules that hold in a folder, or `None` if it is not entered: it, or one above it, is
     /// hidden or ignored. Asked of the disk once a turn.
-    pub(super) fn rules_if_entered(
+    pub(crate) fn rules_if_entered(
         &mut self,
         library: usize,
         folder: &[u8],
@@ -209,7 +209,7 @@ impl Keeper {
         rules
     }
 
-    fn compute_folder_rules(
+    pub(crate) fn compute_folder_rules(
         &mut self,
         library: usize,
         folder: &[u8],
@@ -236,7 +236,7 @@ impl Keeper {
 
     /// The rules that hold in a folder, given those of the folder above. Where its own file has
     /// changed, all below is compared, unless that is `under_way`.
-    pub(super) fn read_folder_rules(
+    pub(crate) fn read_folder_rules(
         &mut self,
         library: usize,
         folder: &[u8],
@@ -263,7 +263,7 @@ impl Keeper {
     }
 
     /// Compares all at and below a folder: the rules that hold there have changed.
-    pub(super) fn plan_scan_below(&mut self, library: usize, folder: &[u8], now: Now) {
+    pub(crate) fn plan_scan_below(&mut self, library: usize, folder: &[u8], now: Now) {
         self.folder_rules = None;
         if folder.is_empty() {
             self.plan_full_scan(library, "ignore rules changed", now);

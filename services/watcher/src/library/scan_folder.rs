@@ -3,12 +3,12 @@
 
 use std::os::unix::ffi::OsStrExt as _;
 
-use super::scans::{OpenFolder, PendingFolder, Scan, ScanScope};
-use super::{Keeper, Now};
 use crate::catalog;
 use crate::disk::{self, FileKind, FolderIdentity};
-use crate::filesystem;
 use crate::ignore_files::IgnoreRules;
+use crate::keeper::{Keeper, Now};
+use crate::library::scan_queue::{OpenFolder, PendingFolder, Scan, ScanScope};
+use crate::notify::filesystem;
 use crate::rules::{self, IgnoreReason};
 
 type Result<T> = std::result::Result<T, catalog::Error>;
@@ -21,7 +21,7 @@ const MAX_PROOF_FILES: usize = 256;
 
 impl Keeper {
     /// Does one step of the scan that goes first; false where there is none.
-    pub(super) fn step_scan(&mut self, now: Now) -> Result<bool> {
+    pub(crate) fn step_scan(&mut self, now: Now) -> Result<bool> {
         let Some(mut scan) = self.scans.pop_next_scan() else {
             return Ok(false);
         };
@@ -32,7 +32,7 @@ impl Keeper {
     }
 
     /// One step; true when the scan is finished.
-    fn advance_scan(&mut self, scan: &mut Scan, now: Now) -> Result<bool> {
+    pub(crate) fn advance_scan(&mut self, scan: &mut Scan, now: Now) -> Result<bool> {
         let library = scan.library;
         let key = self.libraries[library].key;
         if !scan.has_begun {
@@ -61,7 +61,7 @@ impl Keeper {
         Ok(true)
     }
 
-    fn finish_full_scan(&mut self, scan: &mut Scan, now: Now) -> Result<()> {
+    pub(crate) fn finish_full_scan(&mut self, scan: &mut Scan, now: Now) -> Result<()> {
         let library = scan.library;
         self.end_watch_round(scan, now);
         self.verify_file_count(scan)?;
@@ -80,7 +80,7 @@ impl Keeper {
 
     /// Promise 8, against the disk: the files that were met are those that are accounted for.
     /// Where something changed or could not be read meanwhile, this comparison tells nothing.
-    fn verify_file_count(&mut self, scan: &Scan) -> Result<()> {
+    pub(crate) fn verify_file_count(&mut self, scan: &Scan) -> Result<()> {
         let held = &self.libraries[scan.library];
         let is_peaceful = held.observation_count == scan.observations_before
             && !held.saw_unreadable
@@ -106,7 +106,7 @@ impl Keeper {
         Ok(())
     }
 
-    fn begin_scan(&mut self, scan: &mut Scan, now: Now) -> Result<bool> {
+    pub(crate) fn begin_scan(&mut self, scan: &mut Scan, now: Now) -> Result<bool> {
         let library = scan.library;
         let key = self.libraries[library].key;
         self.scans.begin_scan(scan, now);
@@ -157,7 +157,7 @@ impl Keeper {
 
     /// Whether the root can be compared: it is the folder it was, or proves to hold what the
     /// known files are. Says so if not.
-    fn verify_root(&mut self, library: usize, now: Now) -> Result<bool> {
+    pub(crate) fn verify_root(&mut self, library: usize, now: Now) -> Result<bool> {
         self.libraries[library].saw_unreadable = false;
         let Some(there) = FolderIdentity::from_path(&self.libraries[library].root) else {
             self.report_root_missing(library, now);
@@ -185,7 +185,7 @@ impl Keeper {
     ///
     /// Where no folder was seen before, somebody chose this one, and what was known of another
     /// one is no proof against it; but rows that were taken over from the index tell of this one.
-    fn contains_known_files(&self, library: usize) -> Result<bool> {
+    pub(crate) fn contains_known_files(&self, library: usize) -> Result<bool> {
         let held = &self.libraries[library];
         let mut rows = self.catalog.sample_rows(held.key, MAX_PROOF_FILES)?;
         if held.root_identity.is_none() {
@@ -200,7 +200,11 @@ impl Keeper {
         Ok(rows.is_empty() || rows.iter().any(is_there))
     }
 
-    fn set_root_identity(&mut self, library: usize, identity: FolderIdentity) -> Result<()> {
+    pub(crate) fn set_root_identity(
+        &mut self,
+        library: usize,
+        identity: FolderIdentity,
+    ) -> Result<()> {
         let held = &mut self.libraries[library];
         self.catalog.set_root_identity(held.key, identity)?;
         held.root_identity = Some(identity);
@@ -209,7 +213,7 @@ impl Keeper {
 
     /// Begins to compare the files right in a folder with what is known there. It is watched
     /// before it is listed, so that nothing falls between.
-    fn open_folder(
+    pub(crate) fn open_folder(
         &mut self,
         scan: &mut Scan,
         folder: PendingFolder,
@@ -278,7 +282,7 @@ impl Keeper {
     }
 
     /// Compares the next few files of a folder, and plans its folders; `None` at its end.
-    fn compare_entries(
+    pub(crate) fn compare_entries(
         &mut self,
         scan: &mut Scan,
         mut open: OpenFolder,
@@ -354,7 +358,7 @@ impl Keeper {
 
     /// Somebody says that what lies at the root now is what is meant: the folder, if it was another
     /// one, and that files are missing from it.
-    pub(super) fn confirm_root(&mut self, library: usize, now: Now) -> Result<bool> {
+    pub(crate) fn confirm_root(&mut self, library: usize, now: Now) -> Result<bool> {
         let Some(there) = FolderIdentity::from_path(&self.libraries[library].root) else {
             return Ok(false);
         };

@@ -1,12 +1,12 @@
 //! Vanished: what is not where it was. It may turn up elsewhere, or its copy may; only when
 //! neither does, the index is told. Where the root itself is gone, nothing vanished.
 
-use super::brake::duration_nanos;
-use super::observe::{begin_generation, hash_file, split_path};
-use super::{Keeper, Now};
 use crate::catalog::{self, CatalogRow, FileState};
 use crate::disk::{FileKind, FolderIdentity};
-use crate::filesystem;
+use crate::keeper::{Keeper, Now};
+use crate::library::mass_delete_guard::duration_nanos;
+use crate::library::observe::{begin_generation, hash_file, split_path};
+use crate::notify::filesystem;
 
 type Result<T> = std::result::Result<T, catalog::Error>;
 
@@ -15,7 +15,7 @@ const MAX_REMOVALS_PER_TICK: usize = 1000;
 
 impl Keeper {
     /// Nothing lies at `file_path`: neither a file, nor a folder with files below it.
-    pub(super) fn record_missing_path(
+    pub(crate) fn record_missing_path(
         &mut self,
         library: usize,
         path: &[u8],
@@ -30,7 +30,7 @@ impl Keeper {
     }
 
     /// If no folder lies at `file_path`, the files known below it are gone.
-    pub(super) fn record_missing_folder(
+    pub(crate) fn record_missing_folder(
         &mut self,
         library: usize,
         path: &[u8],
@@ -55,7 +55,7 @@ impl Keeper {
 
     /// A known file is not where it was. It may turn up elsewhere; only when it does not is its
     /// row removed. Where the root itself is gone, nothing vanished: the mount did.
-    pub(super) fn record_missing_file(
+    pub(crate) fn record_missing_file(
         &mut self,
         library: usize,
         row: CatalogRow,
@@ -69,7 +69,7 @@ impl Keeper {
     }
 
     /// A known file is not where it was, that much is sure.
-    pub(super) fn mark_missing(&mut self, mut row: CatalogRow, now: Now) -> Result<()> {
+    pub(crate) fn mark_missing(&mut self, mut row: CatalogRow, now: Now) -> Result<()> {
         if !row.was_sent {
             return self.catalog.delete_row(&row.id);
         }
@@ -82,7 +82,7 @@ impl Keeper {
 
     /// What is known at a path is not meant to be indexed any more, wherever it is: it was hidden,
     /// or is ignored by a rule. It may still turn up elsewhere.
-    pub(super) fn withdraw_row(&mut self, mut row: CatalogRow, now: Now) -> Result<()> {
+    pub(crate) fn withdraw_row(&mut self, mut row: CatalogRow, now: Now) -> Result<()> {
         if !row.was_sent {
             return self.catalog.delete_row(&row.id);
         }
@@ -94,7 +94,7 @@ impl Keeper {
     }
 
     /// Tells the index of files that vanished and did not turn up elsewhere.
-    pub(super) fn remove_missing_files(&mut self, now: Now) -> Result<()> {
+    pub(crate) fn remove_missing_files(&mut self, now: Now) -> Result<()> {
         // A scan that was planned before may still find them.
         let oldest_scan = self.scans.oldest_planned_ns().unwrap_or(i64::MAX);
         let grace = duration_nanos(self.settings.move_grace);
@@ -118,7 +118,12 @@ impl Keeper {
         Ok(())
     }
 
-    fn remove_missing_files_of(&mut self, library: usize, before: i64, now: Now) -> Result<()> {
+    pub(crate) fn remove_missing_files_of(
+        &mut self,
+        library: usize,
+        before: i64,
+        now: Now,
+    ) -> Result<()> {
         let key = self.libraries[library].key;
         let start = (i64::MIN, 0);
         if self.catalog.missing_rows(key, start, before, 1)?.is_empty() {
@@ -163,7 +168,7 @@ impl Keeper {
 
     /// A vanished image lies where its copy lies, if there is one; else, if it is to go, the index
     /// is told.
-    fn remove_unless_copied(
+    pub(crate) fn remove_unless_copied(
         &mut self,
         mut row: CatalogRow,
         is_to_go: bool,
@@ -198,7 +203,7 @@ impl Keeper {
     /// The file that a vanished one was copied to just before it was deleted, as `mv` does to
     /// another file system: it has the same bytes, was made after the vanished one was known,
     /// and was first seen shortly before that vanished.
-    fn find_copy(&mut self, row: &CatalogRow) -> Result<Option<CatalogRow>> {
+    pub(crate) fn find_copy(&mut self, row: &CatalogRow) -> Result<Option<CatalogRow>> {
         const MAX_COPY_AGE_NS: i64 = 600_000_000_000;
         let Some(hash) = row.content_hash else {
             return Ok(None);
@@ -236,7 +241,12 @@ impl Keeper {
     }
 
     /// The vanished image lies where its copy lies; what was given to the copy goes.
-    fn merge_copy(&mut self, mut row: CatalogRow, mut copy: CatalogRow, now: Now) -> Result<()> {
+    pub(crate) fn merge_copy(
+        &mut self,
+        mut row: CatalogRow,
+        mut copy: CatalogRow,
+        now: Now,
+    ) -> Result<()> {
         tracing::debug!(image = %row.id, copy = %copy.id, "a file was moved by copying it");
         row.library = copy.library;
         row.dir.clone_from(&copy.dir);
@@ -257,7 +267,7 @@ impl Keeper {
     }
 
     /// Whether the root is the folder that the known files were last seen in.
-    pub(super) fn is_root_present(&self, library: usize) -> bool {
+    pub(crate) fn is_root_present(&self, library: usize) -> bool {
         let held = &self.libraries[library];
         let Some(there) = FolderIdentity::from_path(&held.root) else {
             return false;
@@ -270,7 +280,7 @@ impl Keeper {
             .is_none_or(|known| known.is_same_folder(&there) && is_as_before())
     }
 
-    pub(super) fn report_root_missing(&mut self, library: usize, now: Now) {
+    pub(crate) fn report_root_missing(&mut self, library: usize, now: Now) {
         self.libraries[library].is_fully_scanned = false;
         if !self.libraries[library]
             .degraded
@@ -285,7 +295,7 @@ impl Keeper {
         }
     }
 
-    fn root_missing_detail(&self, library: usize) -> String {
+    pub(crate) fn root_missing_detail(&self, library: usize) -> String {
         let held = &self.libraries[library];
         format!(
             "{} is gone, or another folder now lies there. Nothing is removed from the index \

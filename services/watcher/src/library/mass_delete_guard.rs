@@ -8,8 +8,8 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use super::{Keeper, Now};
 use crate::catalog;
+use crate::keeper::{Keeper, Now};
 
 type Result<T> = std::result::Result<T, catalog::Error>;
 
@@ -25,12 +25,12 @@ const COUNTING_WINDOW: Duration = Duration::from_secs(600);
 
 /// The brake of one library.
 #[derive(Default)]
-pub(super) struct MassDeleteGuard {
+pub(crate) struct MassDeleteGuard {
     state: GuardState,
     /// When the files are counted again.
     next_count: Option<Instant>,
     /// Up to where held rows were looked at for copies of them: when they vanished, and their number.
-    pub(super) copies_checked_until: Option<(i64, i64)>,
+    pub(crate) copies_checked_until: Option<(i64, i64)>,
     /// How many were removed without being held back, and when: a deletion that goes on for minutes
     /// is one, too.
     removed: VecDeque<(Instant, u64)>,
@@ -40,7 +40,7 @@ pub(super) struct MassDeleteGuard {
 
 /// Whether vanished files are held back.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) enum GuardState {
+pub(crate) enum GuardState {
     /// They are removed.
     #[default]
     Open,
@@ -52,7 +52,7 @@ pub(super) enum GuardState {
 
 impl MassDeleteGuard {
     /// So many are removed now, without having been held back.
-    pub(super) fn record_removed(&mut self, count: u64, now: Instant) {
+    pub(crate) fn record_removed(&mut self, count: u64, now: Instant) {
         if count == 0 {
             return;
         }
@@ -64,7 +64,7 @@ impl MassDeleteGuard {
         }
     }
 
-    fn recently_removed(&mut self, now: Instant) -> u64 {
+    pub(crate) fn recently_removed(&mut self, now: Instant) -> u64 {
         let is_old =
             |(at, _): &(Instant, u64)| now.saturating_duration_since(*at) > COUNTING_WINDOW;
         while self.removed.front().is_some_and(is_old) {
@@ -77,7 +77,7 @@ impl MassDeleteGuard {
 impl Keeper {
     /// From before when rows that vanished are removed although they are held back; `None`:
     /// none is held back. `before_ns`: of rows whose grace is over.
-    pub(super) fn update_guard(
+    pub(crate) fn update_guard(
         &mut self,
         library: usize,
         before_ns: i64,
@@ -104,7 +104,7 @@ impl Keeper {
         })
     }
 
-    fn count_missing_files(
+    pub(crate) fn count_missing_files(
         &mut self,
         library: usize,
         before_ns: i64,
@@ -136,7 +136,7 @@ impl Keeper {
         Ok((hold, vanished, all))
     }
 
-    fn set_guard_state(
+    pub(crate) fn set_guard_state(
         &mut self,
         library: usize,
         (hold, vanished, all): (GuardState, u64, u64),
@@ -160,7 +160,7 @@ impl Keeper {
     }
 
     /// Nothing is missing from a library (any more).
-    pub(super) fn release_guard(&mut self, library: usize) {
+    pub(crate) fn release_guard(&mut self, library: usize) {
         let brake = &mut self.libraries[library].mass_delete_guard;
         (brake.state, brake.copies_checked_until, brake.next_count) =
             (GuardState::Open, None, None);
@@ -168,18 +168,18 @@ impl Keeper {
     }
 
     /// Whether a library's files are held back.
-    pub(super) fn is_holding_deletes(&self, library: usize) -> bool {
+    pub(crate) fn is_holding_deletes(&self, library: usize) -> bool {
         self.libraries[library].mass_delete_guard.state == GuardState::Holding
     }
 
     /// What vanished is meant to be gone, and so is what the comparison that comes now misses.
-    pub(super) fn confirm_missing_files(&mut self, library: usize, now: Now) -> Result<()> {
+    pub(crate) fn confirm_missing_files(&mut self, library: usize, now: Now) -> Result<()> {
         self.libraries[library].mass_delete_guard.is_confirmed = true;
         self.expire_missing_files(library, now)
     }
 
     /// A whole comparison is over.
-    pub(super) fn apply_confirmation(&mut self, library: usize, now: Now) -> Result<()> {
+    pub(crate) fn apply_confirmation(&mut self, library: usize, now: Now) -> Result<()> {
         if std::mem::take(&mut self.libraries[library].mass_delete_guard.is_confirmed) {
             self.expire_missing_files(library, now)?;
         }
@@ -187,7 +187,7 @@ impl Keeper {
     }
 
     /// As if the wait for what vanished until now was over: that is kept in the catalog.
-    fn expire_missing_files(&mut self, library: usize, now: Now) -> Result<()> {
+    pub(crate) fn expire_missing_files(&mut self, library: usize, now: Now) -> Result<()> {
         let held = &mut self.libraries[library];
         held.mass_delete_guard.next_count = None;
         held.mass_delete_guard.removed.clear();
@@ -196,11 +196,11 @@ impl Keeper {
         self.catalog.cap_missing_since(key, long_ago)
     }
 
-    fn confirm_after_ns(&self) -> i64 {
+    pub(crate) fn confirm_after_ns(&self) -> i64 {
         duration_nanos(self.settings.mass_delete_confirm_after)
     }
 }
 
-pub(super) fn duration_nanos(time: Duration) -> i64 {
+pub(crate) fn duration_nanos(time: Duration) -> i64 {
     i64::try_from(time.as_nanos()).unwrap_or(i64::MAX)
 }

@@ -5,12 +5,12 @@ use std::time::{Duration, Instant};
 
 use lookalike_bus::{Degradation, FileCounts, LibraryStatus, Rates};
 
-use super::standing::LeaseState;
-use super::{Keeper, Now};
 use crate::catalog;
+use crate::keeper::{Keeper, Now};
+use crate::lease::role_state::LeaseState;
 
 impl Keeper {
-    pub(super) fn set_degraded(
+    pub(crate) fn set_degraded(
         &mut self,
         library: usize,
         reason: &'static str,
@@ -32,7 +32,7 @@ impl Keeper {
         held.next_rescan = held.next_rescan.min(soon);
     }
 
-    pub(super) fn clear_degraded(&mut self, library: usize, reason: &'static str) {
+    pub(crate) fn clear_degraded(&mut self, library: usize, reason: &'static str) {
         let held = &mut self.libraries[library];
         if held.degraded.remove(reason).is_some() {
             tracing::info!(library = %held.name, reason, "a library is whole again");
@@ -44,7 +44,7 @@ impl Keeper {
 
     /// Whether a library was compared with its folder as a whole and nothing hides a part of it,
     /// so that what the catalog does not know is not there.
-    pub(super) fn is_complete(&self, library: usize) -> bool {
+    pub(crate) fn is_complete(&self, library: usize) -> bool {
         let held = &self.libraries[library];
         self.is_active(library)
             && held.is_fully_scanned
@@ -52,7 +52,7 @@ impl Keeper {
     }
 
     /// Shows to the tasks around what the libraries are like now.
-    pub(super) fn publish_status(&mut self, now: Now) -> Result<(), catalog::Error> {
+    pub(crate) fn publish_status(&mut self, now: Now) -> Result<(), catalog::Error> {
         let mut statuses = Vec::with_capacity(self.libraries.len());
         for (index, held) in self.libraries.iter_mut().enumerate() {
             let counts = self.catalog.file_counts(held.key)?;
@@ -98,7 +98,7 @@ impl Keeper {
 
 /// Events a second over the last ten seconds.
 #[derive(Default)]
-pub(super) struct Throughput {
+pub(crate) struct Throughput {
     events: VecDeque<(Instant, u64)>,
 }
 
@@ -106,7 +106,7 @@ impl Throughput {
     const WINDOW: Duration = Duration::from_secs(10);
     const BUCKET_WIDTH: Duration = Duration::from_millis(100);
 
-    pub(super) fn add_events(&mut self, count: u64, now: Instant) {
+    pub(crate) fn add_events(&mut self, count: u64, now: Instant) {
         match self.events.back_mut() {
             Some((at, sum)) if now.saturating_duration_since(*at) < Self::BUCKET_WIDTH => {
                 *sum += count
@@ -123,7 +123,7 @@ impl Throughput {
     }
 
     /// To a tenth, so that a status does not change for nothing.
-    fn per_second(&self, now: Instant) -> f64 {
+    pub(crate) fn per_second(&self, now: Instant) -> f64 {
         let recent = self
             .events
             .iter()
