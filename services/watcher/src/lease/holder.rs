@@ -1,5 +1,5 @@
-//! Tenure: one task a library, which holds the library's lease. While it does, the library's
-//! outcomes are read and questions to it are answered; when it does not, this watcher stands by.
+//! Holding the library lease: one task per library. While the lease is held, the library's outcomes
+//! are read and its requests are served; otherwise the watcher is on standby.
 
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -8,244 +8,229 @@ use lookalike_bus::{Lease, MAX_REQUEST_IDS};
 use lookalike_proto::LibraryName;
 use tokio_util::task::TaskTracker;
 
-use crate::inbox::KeeperRequest;
+use crate::inbox::{KeeperRequest, KeeperSignal};
+use crate::library::id::LibraryId;
 use crate::tasks::WatcherTasks;
 
-/// How long giving a lease up may take.
+/// How long the release of a lease may take.
 const RELEASE_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// What is noted of a holder's turn, as its catalog counts them.
-fn lease_epoch(holder: &str, turns: u64) -> String {
-    format!("{holder} {turns}")
+/// How often a watcher on standby tries to acquire the lease.
+const ACQUIRE_INTERVAL: Duration = Duration::from_secs(1);
+
+/// A library whose lease this watcher wants, and how it identifies itself.
+#[derive(Clone)]
+pub struct LeaseCandidate {
+    id: LibraryId,
+    library: LibraryName,
+    key: String,
+    /// Identifies the watcher's catalog: a restarted watcher gets its libraries back at once.
+    holder: String,
+    /// This process was on standby, so its catalog may lack what another watcher did.
+    was_standby: bool,
+}
+
+impl LeaseCandidate {
+    pub fn new(id: LibraryId, library: LibraryName, holder: String) -> Self {
+        Self {
+            id,
+            key: format!("watcher.{library}"),
+            library,
+            holder,
+            was_standby: false,
+        }
+    }
+
+    /// The entry that records a lease epoch of this holder.
+    fn epoch_entry(&self, epoch: u64) -> String {
+        format!("{} {epoch}", self.holder)
+    }
 }
 
 impl WatcherTasks {
-    /// Holds a library whenever it can be held, until the watcher ends. `lease_holder` is what this
-    /// watcher's catalog is known by: a watcher that is started again gets its libraries back at
-    /// once.
-    pub async fn hold_lease_forever(self, index: usize, library: LibraryName, holder: String) {
-        let key = format!("watcher.{library}");
+    /// Acquires the lease whenever possible, and works on the library while it is held.
+    pub async fn hold_lease_forever(self, mut candidate: LeaseCandidate) {
         let mut backoff = Self::new_backoff();
-        // The catalog may lack what another watcher did.
-        let mut stood_by = false;
         while !self.shutdown.is_cancelled() {
-            let Some(taken) = self
-                .run_unless_stopping(self.bus.acquire_lease(&key, &holder))
-                .await
-            else {
+            let acquire = self.bus.acquire_lease(&candidate.key, &candidate.holder);
+            let Some(acquired) = self.run_unless_stopping(acquire).await else {
                 return;
             };
-            match taken {
+            match acquired {
                 Ok(Some(lease)) => {
                     backoff.reset_attempts();
-                    self.work_while_leased(index, &library, &key, &holder, lease, stood_by)
-                        .await;
-                    stood_by = true;
+                    self.work_while_leased(&candidate, lease).await;
+                    candidate.was_standby = true;
                 }
                 Ok(None) => {
-                    if !stood_by {
-                        tracing::info!(%library, "another watcher holds this library, standing by");
+                    let library = &candidate.library;
+                    if !candidate.was_standby {
+                        tracing::info!(%library, "another watcher holds this library; entering standby");
                     }
-                    stood_by = true;
-                    self.inbox.push_request(KeeperRequest::EnterStandby(index));
-                    self.sleep_unless_stopping(Duration::from_secs(1)).await;
+                    candidate.was_standby = true;
+                    self.inbox
+                        .push_signal(KeeperSignal::EnterStandby(candidate.id));
+                    self.sleep_unless_stopping(ACQUIRE_INTERVAL).await;
                 }
                 Err(error) => self.repair_and_back_off(&error, &mut backoff).await,
             }
         }
     }
 
-    /// Works until the lease is lost or the watcher ends.
-    async fn work_while_leased(
-        &self,
-        index: usize,
-        library: &LibraryName,
-        key: &str,
-        holder: &str,
-        lease: Lease,
-        stood_by: bool,
-    ) {
-        let held = Self {
+    /// Works until the lease is lost or the watcher stops.
+    async fn work_while_leased(&self, candidate: &LeaseCandidate, lease: Lease) {
+        let leased = Self {
             shutdown: self.shutdown.child_token(),
             lease_valid_until: Arc::new(Mutex::new(Instant::now() + lease.term())),
             ..self.clone()
         };
         let work = TaskTracker::new();
-        let (key_, holder_) = (key.to_owned(), holder.to_owned());
-        work.spawn(
-            held.clone()
-                .recover_and_serve(index, library.clone(), key_, holder_, stood_by),
-        );
+        work.spawn(leased.clone().recover_and_serve(candidate.clone()));
         work.close();
-        let kept = held.renew_lease(key, holder, lease).await;
-        held.shutdown.cancel();
+        let lease = leased.renew_until_lost(candidate, lease).await;
+        leased.shutdown.cancel();
         work.wait().await;
-        match kept {
-            // Without a word it ends by itself.
+        match lease {
+            // Without a connection, the lease expires.
             Some(lease) if self.bus.is_connected() => {
                 let _ = tokio::time::timeout(RELEASE_TIMEOUT, lease.release_lease()).await;
             }
             Some(_) => {}
             None => {
-                tracing::warn!(%library, "another watcher holds this library now, standing by");
-                self.inbox.push_request(KeeperRequest::EnterStandby(index));
+                let library = &candidate.library;
+                tracing::warn!(%library, "another watcher holds this library now; entering standby");
+                self.inbox
+                    .push_signal(KeeperSignal::EnterStandby(candidate.id));
             }
         }
     }
 
-    /// Renews the lease; `None` when it was lost, the lease when the watcher ends.
-    async fn renew_lease(&self, key: &str, holder: &str, mut lease: Lease) -> Option<Lease> {
-        let every = lease.term() / 4;
-        let held = &self.shutdown;
-        let is_held = |since: Instant, lease: &Lease| {
+    /// Renews the lease. Returns `None` when it was lost, and the lease when the watcher stops.
+    async fn renew_until_lost(
+        &self,
+        candidate: &LeaseCandidate,
+        mut lease: Lease,
+    ) -> Option<Lease> {
+        let interval = lease.term() / 4;
+        let extend_validity = |since: Instant, lease: &Lease| {
             *self.lease_valid_until.lock().expect("no holder panics") = since + lease.term();
         };
         loop {
-            tokio::select! {
-                () = held.cancelled() => return Some(lease),
-                () = tokio::time::sleep(every) => {}
+            let sleep = tokio::time::sleep(interval);
+            if self.run_unless_stopping(sleep).await.is_none() {
+                return Some(lease);
             }
             let begun = Instant::now();
-            let Some(renewed) = held.run_until_cancelled(lease.renew_lease()).await else {
+            let Some(renewed) = self.run_unless_stopping(lease.renew_lease()).await else {
                 return Some(lease);
             };
             match renewed {
-                Ok(true) => is_held(begun, &lease),
-                // It ran out while NATS was away; unless somebody else has it, it is taken anew.
+                Ok(true) => extend_validity(begun, &lease),
+                // It expired while NATS was unreachable. If no other watcher has it, it is
+                // acquired again.
                 Ok(false) => {
-                    let taken = self.bus.acquire_lease(key, holder);
-                    match held.run_until_cancelled(taken).await {
+                    let acquire = self.bus.acquire_lease(&candidate.key, &candidate.holder);
+                    match self.run_unless_stopping(acquire).await {
                         None => return Some(lease),
-                        Some(Ok(taken)) => {
-                            lease = taken?;
-                            is_held(begun, &lease);
+                        Some(Ok(acquired)) => {
+                            lease = acquired?;
+                            extend_validity(begun, &lease);
                         }
                         Some(Err(error)) => {
-                            tracing::debug!(%error, "a lease can't be taken anew now");
+                            tracing::debug!(%error, "cannot acquire a lease again now");
                         }
                     }
                 }
-                // While NATS is away nobody else can take it either, and nothing can be
-                // published. The folder is followed all the same.
+                // While NATS is unreachable, no other watcher can acquire the lease either, and
+                // nothing can be published. The folder is still watched.
                 Err(error) => {
-                    tracing::debug!(%error, "a lease can't be renewed now");
+                    tracing::debug!(%error, "cannot renew a lease now");
                     if self.bus.is_connected()
                         && let Some(Err(error)) =
-                            held.run_until_cancelled(self.bus.ensure_streams()).await
+                            self.run_unless_stopping(self.bus.ensure_streams()).await
                     {
-                        tracing::debug!(%error, "the streams can't be made now");
+                        tracing::debug!(%error, "cannot create the streams now");
                     }
                 }
             }
         }
     }
 
-    /// What is done while a library is held.
-    async fn recover_and_serve(
-        self,
-        index: usize,
-        library: LibraryName,
-        key: String,
-        holder: String,
-        stood_by: bool,
-    ) {
-        let Some(turns) = self
-            .ask_keeper_until_ok(|answer| KeeperRequest::BeginRecovery(index, answer))
+    /// What this watcher does while it holds the lease: recover the catalog if need be, activate
+    /// the library, then read outcomes and serve requests.
+    async fn recover_and_serve(self, candidate: LeaseCandidate) {
+        let id = candidate.id;
+        let Some(epoch) = self
+            .ask_keeper_until_ok(|reply| KeeperRequest::BeginRecovery(id, reply))
             .await
         else {
             return;
         };
-        let Some(last_turn) = self.read_last_epoch(&key).await else {
+        let last_epoch = self.retry_bus(|| self.bus.last_epoch(&candidate.key));
+        let Some(last_epoch) = last_epoch.await else {
             return;
         };
-        // Where NATS lost what it knew, a catalog that was used before is believed.
-        let is_whole = turns > 0
-            && !stood_by
-            && last_turn.is_none_or(|last| last == lease_epoch(&holder, turns));
-        if !is_whole && !self.import_index_rows(index, &library).await {
+        // If NATS lost its data, a catalog that was used before is trusted.
+        let is_complete = epoch > 0
+            && !candidate.was_standby
+            && last_epoch.is_none_or(|last| last == candidate.epoch_entry(epoch));
+        if !is_complete && !self.import_index_rows(&candidate).await {
             return;
         }
-        let begun = self
-            .ask_keeper_until_ok(|answer| KeeperRequest::Activate(index, answer))
+        let activated = self
+            .ask_keeper_until_ok(|reply| KeeperRequest::Activate(id, reply))
             .await;
-        let Some((after, turns)) = begun else {
+        let Some((outcomes_read, epoch)) = activated else {
             return;
         };
+        let entry = candidate.epoch_entry(epoch);
+        let library = candidate.library;
         tokio::join!(
-            self.clone().record_epoch(&key, lease_epoch(&holder, turns)),
-            self.clone().read_outcomes(index, library.clone(), after),
-            self.clone().serve_requests(index, library),
+            self.retry_bus(|| self.bus.record_epoch(&candidate.key, &entry)),
+            self.clone()
+                .read_outcomes(id, library.clone(), outcomes_read),
+            self.clone().serve_requests(id, library),
         );
     }
 
-    /// Who held the library last; `None` when it is over before NATS answers.
-    async fn read_last_epoch(&self, key: &str) -> Option<Option<String>> {
-        let mut backoff = Self::new_backoff();
-        while !self.shutdown.is_cancelled() {
-            match self.run_unless_stopping(self.bus.last_epoch(key)).await? {
-                Ok(turn) => return Some(turn),
-                Err(error) => self.repair_and_back_off(&error, &mut backoff).await,
-            }
-        }
-        None
-    }
-
-    async fn record_epoch(self, key: &str, turn: String) {
-        let mut backoff = Self::new_backoff();
-        while let Some(Err(error)) = self
-            .run_unless_stopping(self.bus.record_epoch(key, &turn))
-            .await
-        {
-            self.repair_and_back_off(&error, &mut backoff).await;
-        }
-    }
-
-    /// Asks the index for the library's rows, however long that takes; false when it is over.
-    async fn import_index_rows(&self, index: usize, library: &LibraryName) -> bool {
+    /// Imports the library's rows from the index, however long that takes; false if the watcher
+    /// stops before.
+    async fn import_index_rows(&self, candidate: &LeaseCandidate) -> bool {
+        let LeaseCandidate { id, library, .. } = candidate;
+        let id = *id;
         let mut backoff = Self::new_backoff();
         let mut after: Option<String> = None;
-        let mut adopted = 0;
+        let mut imported = 0;
         while !self.shutdown.is_cancelled() {
-            let asked = self
+            let request = self
                 .bus
                 .request_rows(library, after.as_deref(), MAX_REQUEST_IDS);
-            let Some(page) = self.shutdown.run_until_cancelled(asked).await else {
-                return false;
-            };
-            let page = match page {
-                Ok(page) => page,
-                Err(error) => {
+            let page = match self.run_unless_stopping(request).await {
+                None => return false,
+                Some(Ok(page)) => page,
+                Some(Err(error)) => {
                     let detail = format!(
-                        "Waits to learn from an embedder which images the index holds already, so \
-                         that they keep their ids ({error})."
+                        "Waiting for an embedder to list the images in the index, so that they \
+                         keep their ids ({error})."
                     );
-                    self.inbox.push_request(KeeperRequest::SetDegraded(
-                        index,
-                        "recovering",
-                        Some(detail),
-                    ));
+                    self.inbox
+                        .push_signal(KeeperSignal::SetDegraded(id, "recovering", detail));
                     self.sleep_unless_stopping(backoff.next_delay()).await;
                     continue;
                 }
             };
             backoff.reset_attempts();
-            adopted += page.rows.len();
-            after = page.rows.last().map(|row| row.id.clone()).or(after);
-            let more = page.more && !page.rows.is_empty();
             let rows = page.rows;
-            if !rows.is_empty()
-                && self
-                    .ask_keeper_until_ok(|answer| {
-                        KeeperRequest::ImportRows(index, rows.clone(), answer)
-                    })
-                    .await
-                    .is_none()
-            {
+            let has_more = page.more && !rows.is_empty();
+            imported += rows.len();
+            after = rows.last().map(|row| row.id.clone()).or(after);
+            let import = |reply| KeeperRequest::ImportRows(id, rows.clone(), reply);
+            if !rows.is_empty() && self.ask_keeper_until_ok(import).await.is_none() {
                 return false;
             }
-            if !more {
-                if adopted > 0 {
-                    tracing::info!(%library, rows = adopted, "took over what the index holds");
+            if !has_more {
+                if imported > 0 {
+                    tracing::info!(%library, rows = imported, "imported the rows of the index");
                 }
                 return true;
             }

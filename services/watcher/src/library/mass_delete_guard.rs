@@ -1,70 +1,156 @@
-//! The brake on mass deletion: when very many files of a library are gone at once, it may be that
-//! a disk failed, a mount went in part, or somebody slipped. So nothing is removed from the index
-//! until they are back, somebody confirms, or `watch.mass_delete_confirm_after` is over.
+//! The mass-delete guard: when very many files of a library are missing at once, a disk may have
+//! failed, a part of a mount may be gone, or a user made a mistake. Then nothing is removed from the
+//! index until the files are back, a user confirms, or `watch.mass_delete_confirm_after` is over.
 //!
-//! The files that are waited for are the catalog's vanished rows, and the wait counts from when
-//! each vanished, so it goes on over restarts.
+//! The held files are the catalog's missing rows. The wait counts from when each went missing, so
+//! it continues over restarts.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use crate::catalog;
-use crate::keeper::{Keeper, Now};
+use crate::catalog::{self, Catalog, LibraryKey, MissingPosition};
+use crate::clock::{Now, duration_nanos};
+use crate::settings::Settings;
 
 type Result<T> = std::result::Result<T, catalog::Error>;
 
-/// How often the vanished files are counted, at most: it must be before the grace is over of those
-/// that vanished since.
+/// Missing files are counted at most this often. Must be shorter than the grace of the files that
+/// go missing meanwhile.
 const RECOUNT_INTERVAL: Duration = Duration::from_millis(250);
 
-/// Files that vanish one after the other are waited for this long, to see how many it will be.
+/// How long files that go missing one after the other are held, to see how many they will be.
 const BURST_TIMEOUT_NS: i64 = 60_000_000_000;
 
-/// Files that go within this time count together.
+/// Files removed within this time are counted together.
 const COUNTING_WINDOW: Duration = Duration::from_secs(600);
 
-/// The brake of one library.
+/// Removals within this time share one entry.
+const REMOVAL_BUCKET_WIDTH: Duration = Duration::from_secs(1);
+
+/// The guard of one library.
 #[derive(Default)]
-pub(crate) struct MassDeleteGuard {
+pub struct MassDeleteGuard {
     state: GuardState,
-    /// When the files are counted again.
     next_count: Option<Instant>,
-    /// Up to where held rows were looked at for copies of them: when they vanished, and their number.
-    pub(crate) copies_checked_until: Option<(i64, i64)>,
-    /// How many were removed without being held back, and when: a deletion that goes on for minutes
-    /// is one, too.
+    /// Up to where held rows were compared with possible copies.
+    copies_checked_until: Option<MissingPosition>,
+    /// How many files were removed without being held, and when: a deletion that takes minutes is
+    /// a mass deletion, too.
     removed: VecDeque<(Instant, u64)>,
-    /// Somebody said that what the next whole comparison misses is meant to be gone.
+    /// A user confirmed that what the next full scan finds missing is deleted.
     is_confirmed: bool,
 }
 
-/// Whether vanished files are held back.
+/// Whether missing files are held back.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) enum GuardState {
+pub enum GuardState {
     /// They are removed.
     #[default]
     Open,
-    /// More may be vanishing right now: not yet.
+    /// More may be going missing right now: they are held briefly.
     Counting,
-    /// Too many vanished.
+    /// Too many are missing.
     Holding,
 }
 
+/// Result of counting the missing files.
+pub struct MissingCount {
+    pub state: GuardState,
+    /// Missing and recently removed files.
+    pub missing: u64,
+    /// All files of the library, with the missing ones.
+    pub total: u64,
+}
+
 impl MassDeleteGuard {
-    /// So many are removed now, without having been held back.
-    pub(crate) fn record_removed(&mut self, count: u64, now: Instant) {
+    /// Whether files are held back.
+    pub fn is_holding(&self) -> bool {
+        self.state == GuardState::Holding
+    }
+
+    /// Counts the missing files, if that is due, and enters the resulting state. `before_ns`:
+    /// files that went missing earlier have used up their grace.
+    pub fn recount_if_due(
+        &mut self,
+        library: LibraryKey,
+        before_ns: i64,
+        catalog: &Catalog,
+        settings: &Settings,
+        now: Now,
+    ) -> Result<Option<MissingCount>> {
+        if self.next_count.is_some_and(|at| at > now.mono) {
+            return Ok(None);
+        }
+        let interval = RECOUNT_INTERVAL.min(settings.move_grace / 2);
+        self.next_count = Some(now.mono + interval);
+        let count = self.count_missing(library, before_ns, catalog, settings, now)?;
+        self.state = count.state;
+        if count.state != GuardState::Holding {
+            self.copies_checked_until = None;
+        }
+        Ok(Some(count))
+    }
+
+    fn count_missing(
+        &mut self,
+        library: LibraryKey,
+        before_ns: i64,
+        catalog: &Catalog,
+        settings: &Settings,
+        now: Now,
+    ) -> Result<MissingCount> {
+        let waiting = catalog.count_missing(library, before_ns)?;
+        let missing = waiting + self.recently_removed(now.mono);
+        let counts = catalog.file_counts(library)?;
+        let total = missing + counts.indexed + counts.failed + counts.in_flight;
+        let min_files = settings.mass_delete_min_files as u64;
+        let share = missing as f64 / total.max(1) as f64;
+        let grace_ns = duration_nanos(settings.move_grace);
+        let burst_ns = now.wall_nanos().saturating_sub(grace_ns.saturating_mul(4));
+        let state = if waiting > 0 && missing > min_files && share > settings.mass_delete_share {
+            GuardState::Holding
+        } else if catalog.count_missing(library, i64::MAX)? > min_files
+            && catalog
+                .last_missing_ns(library)?
+                .is_some_and(|last| last > burst_ns)
+        {
+            GuardState::Counting
+        } else {
+            GuardState::Open
+        };
+        Ok(MissingCount {
+            state,
+            missing,
+            total,
+        })
+    }
+
+    /// Rows that went missing before the returned time are removed although files are held back;
+    /// `None`: no file is held back.
+    pub fn release_before(&self, settings: &Settings, now: Now) -> Option<i64> {
+        let confirm_after_ns = duration_nanos(settings.mass_delete_confirm_after);
+        let wait_ns = match self.state {
+            GuardState::Open => return None,
+            GuardState::Counting => BURST_TIMEOUT_NS.min(confirm_after_ns),
+            GuardState::Holding => confirm_after_ns,
+        };
+        Some(now.wall_nanos().saturating_sub(wait_ns))
+    }
+
+    /// Records that so many files were removed without being held.
+    pub fn record_removed(&mut self, count: u64, now: Instant) {
         if count == 0 {
             return;
         }
         match self.removed.back_mut() {
-            Some((at, sum)) if now.saturating_duration_since(*at) < Duration::from_secs(1) => {
+            Some((at, sum)) if now.saturating_duration_since(*at) < REMOVAL_BUCKET_WIDTH => {
                 *sum += count;
             }
             _ => self.removed.push_back((now, count)),
         }
     }
 
-    pub(crate) fn recently_removed(&mut self, now: Instant) -> u64 {
+    fn recently_removed(&mut self, now: Instant) -> u64 {
         let is_old =
             |(at, _): &(Instant, u64)| now.saturating_duration_since(*at) > COUNTING_WINDOW;
         while self.removed.front().is_some_and(is_old) {
@@ -72,135 +158,36 @@ impl MassDeleteGuard {
         }
         self.removed.iter().map(|(_, count)| count).sum()
     }
-}
 
-impl Keeper {
-    /// From before when rows that vanished are removed although they are held back; `None`:
-    /// none is held back. `before_ns`: of rows whose grace is over.
-    pub(crate) fn update_guard(
-        &mut self,
-        library: usize,
-        before_ns: i64,
-        now: Now,
-    ) -> Result<Option<i64>> {
-        let held = &mut self.libraries[library];
-        if held
-            .mass_delete_guard
-            .next_count
-            .is_none_or(|at| at <= now.mono)
-        {
-            let soon = RECOUNT_INTERVAL.min(self.settings.move_grace / 2);
-            held.mass_delete_guard.next_count = Some(now.mono + soon);
-            let hold = self.count_missing_files(library, before_ns, now)?;
-            self.set_guard_state(library, hold, now);
-        }
-        Ok(match self.libraries[library].mass_delete_guard.state {
-            GuardState::Open => None,
-            GuardState::Counting => {
-                let wait = BURST_TIMEOUT_NS.min(self.confirm_after_ns());
-                Some(now.wall_nanos().saturating_sub(wait))
-            }
-            GuardState::Holding => Some(now.wall_nanos().saturating_sub(self.confirm_after_ns())),
-        })
+    /// Where the comparison of held rows with possible copies continues.
+    pub fn next_copy_check(&self, start: MissingPosition) -> MissingPosition {
+        self.copies_checked_until.unwrap_or(start)
     }
 
-    pub(crate) fn count_missing_files(
-        &mut self,
-        library: usize,
-        before_ns: i64,
-        now: Now,
-    ) -> Result<(GuardState, u64, u64)> {
-        let key = self.libraries[library].key;
-        let waiting = self.catalog.count_missing(key, before_ns)?;
-        let vanished = waiting
-            + self.libraries[library]
-                .mass_delete_guard
-                .recently_removed(now.mono);
-        let counts = self.catalog.file_counts(key)?;
-        let all = vanished + counts.indexed + counts.failed + counts.in_flight;
-        let most = self.settings.mass_delete_min_files as u64;
-        let share = vanished as f64 / all.max(1) as f64;
-        let hold = if waiting > 0 && vanished > most && share > self.settings.mass_delete_share {
-            GuardState::Holding
-        } else if self.catalog.count_missing(key, i64::MAX)? > most
-            && self.catalog.last_missing_ns(key)?.is_some_and(|last| {
-                last > now
-                    .wall_nanos()
-                    .saturating_sub(duration_nanos(self.settings.move_grace).saturating_mul(4))
-            })
-        {
-            GuardState::Counting
-        } else {
-            GuardState::Open
-        };
-        Ok((hold, vanished, all))
+    pub fn set_copies_checked(&mut self, until: MissingPosition) {
+        self.copies_checked_until = Some(until);
     }
 
-    pub(crate) fn set_guard_state(
-        &mut self,
-        library: usize,
-        (hold, vanished, all): (GuardState, u64, u64),
-        now: Now,
-    ) {
-        let brake = &mut self.libraries[library].mass_delete_guard;
-        brake.state = hold;
-        if hold != GuardState::Holding {
-            brake.copies_checked_until = None;
-            return self.clear_degraded(library, "mass_delete");
-        }
-        let name = &self.libraries[library].name;
-        let wait = self.settings.mass_delete_confirm_after;
-        let detail = format!(
-            "{vanished} of {all} files have vanished. They stay in the index until they are back, \
-             `lookalike confirm {name}` says that they are meant to be gone, or {} minutes are over \
-             (watch.mass_delete_confirm_after).",
-            wait.as_secs().div_ceil(60)
-        );
-        self.set_degraded(library, "mass_delete", detail, now);
+    /// Nothing is missing (any more).
+    pub fn release_files(&mut self) {
+        self.state = GuardState::Open;
+        self.copies_checked_until = None;
+        self.next_count = None;
     }
 
-    /// Nothing is missing from a library (any more).
-    pub(crate) fn release_guard(&mut self, library: usize) {
-        let brake = &mut self.libraries[library].mass_delete_guard;
-        (brake.state, brake.copies_checked_until, brake.next_count) =
-            (GuardState::Open, None, None);
-        self.clear_degraded(library, "mass_delete");
+    /// Confirms the deletion of what the next full scan finds missing.
+    pub fn confirm_deletion(&mut self) {
+        self.is_confirmed = true;
     }
 
-    /// Whether a library's files are held back.
-    pub(crate) fn is_holding_deletes(&self, library: usize) -> bool {
-        self.libraries[library].mass_delete_guard.state == GuardState::Holding
+    /// Whether a user confirmed a deletion since the last call.
+    pub fn take_confirmation(&mut self) -> bool {
+        std::mem::take(&mut self.is_confirmed)
     }
 
-    /// What vanished is meant to be gone, and so is what the comparison that comes now misses.
-    pub(crate) fn confirm_missing_files(&mut self, library: usize, now: Now) -> Result<()> {
-        self.libraries[library].mass_delete_guard.is_confirmed = true;
-        self.expire_missing_files(library, now)
+    /// Forgets the counts after a confirmation.
+    pub fn reset_counts(&mut self) {
+        self.next_count = None;
+        self.removed.clear();
     }
-
-    /// A whole comparison is over.
-    pub(crate) fn apply_confirmation(&mut self, library: usize, now: Now) -> Result<()> {
-        if std::mem::take(&mut self.libraries[library].mass_delete_guard.is_confirmed) {
-            self.expire_missing_files(library, now)?;
-        }
-        Ok(())
-    }
-
-    /// As if the wait for what vanished until now was over: that is kept in the catalog.
-    pub(crate) fn expire_missing_files(&mut self, library: usize, now: Now) -> Result<()> {
-        let held = &mut self.libraries[library];
-        held.mass_delete_guard.next_count = None;
-        held.mass_delete_guard.removed.clear();
-        let key = held.key;
-        let long_ago = now.wall_nanos().saturating_sub(self.confirm_after_ns()) - 1;
-        self.catalog.cap_missing_since(key, long_ago)
-    }
-
-    pub(crate) fn confirm_after_ns(&self) -> i64 {
-        duration_nanos(self.settings.mass_delete_confirm_after)
-    }
-}
-
-pub(crate) fn duration_nanos(time: Duration) -> i64 {
-    i64::try_from(time.as_nanos()).unwrap_or(i64::MAX)
 }

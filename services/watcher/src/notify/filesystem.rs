@@ -1,10 +1,10 @@
-//! File systems whose changes the system reports only in part: what another machine or a host
-//! changes in them comes with no event. They are watched all the same, and compared often.
+//! File systems that report changes only in part: changes by another machine or by a host come
+//! without an event. Their folders are watched all the same, and polled.
 
 use std::io;
 use std::path::Path;
 
-/// What `statfs` says of file systems that others may change unseen, and their names for people.
+/// Magic numbers (`statfs`) of file systems that others may change without a report, and names.
 const UNREPORTED_FILESYSTEMS: &[(u32, &str)] = &[
     (0x6969, "NFS"),
     (0x517B, "SMB"),
@@ -30,62 +30,58 @@ const UNREPORTED_FILESYSTEMS: &[(u32, &str)] = &[
     (0x7C7C_6673, "prl_fs"),
 ];
 
-/// The name of the file system at `file_path` if changes in it may come without an event.
+/// Returns the name of the file system at `path` if it may change without a report.
 ///
 /// # Errors
-/// When the system can't tell.
+/// When `statfs` fails.
 #[cfg(target_os = "linux")]
 pub fn unreported_filesystem(path: &Path) -> io::Result<Option<&'static str>> {
     use std::os::unix::ffi::OsStrExt as _;
     let path = std::ffi::CString::new(path.as_os_str().as_bytes())?;
-    let mut found = std::mem::MaybeUninit::<libc::statfs>::zeroed();
+    let mut stat = std::mem::MaybeUninit::<libc::statfs>::zeroed();
     // SAFETY: the path ends with a zero byte, and the struct is the size that the call fills.
-    let answer = unsafe { libc::statfs(path.as_ptr(), found.as_mut_ptr()) };
-    if answer != 0 {
+    let result = unsafe { libc::statfs(path.as_ptr(), stat.as_mut_ptr()) };
+    if result != 0 {
         return Err(io::Error::last_os_error());
     }
     // SAFETY: every bit pattern is a valid `statfs`, and the call has filled it.
-    let found = unsafe { found.assume_init() };
-    // 32 bits say it; where the field is wider, its sign may have been spread.
-    Ok(filesystem_name(found.f_type as u32))
+    let stat = unsafe { stat.assume_init() };
+    // 32 bits are enough. Where the field is wider, the sign may have been extended.
+    Ok(filesystem_name(stat.f_type as u32))
 }
 
-/// Elsewhere nothing is known of it.
-///
-/// # Errors
-/// Never.
+/// Other systems do not distinguish file systems.
 #[cfg(not(target_os = "linux"))]
-pub fn unseen(_path: &Path) -> io::Result<Option<&'static str>> {
+pub fn unreported_filesystem(_path: &Path) -> io::Result<Option<&'static str>> {
     Ok(None)
 }
 
-/// Which mount `file_path` lies on, by a number that no other mount ever has; `None` where the system
-/// does not tell (Linux before 6.8), or nothing is there.
+/// Returns the id of the mount that contains `path`, which no other mount ever has. `None` if the
+/// system does not report it (Linux before 6.8) or nothing exists there.
 #[cfg(target_os = "linux")]
 pub fn mount_id(path: &Path) -> Option<u64> {
     use std::os::unix::ffi::OsStrExt as _;
     let path = std::ffi::CString::new(path.as_os_str().as_bytes()).ok()?;
-    let mut found = std::mem::MaybeUninit::<libc::statx>::zeroed();
-    let wanted = libc::STATX_MNT_ID_UNIQUE;
+    let mut stat = std::mem::MaybeUninit::<libc::statx>::zeroed();
+    let mask = libc::STATX_MNT_ID_UNIQUE;
     // SAFETY: the path ends with a zero byte, and the struct is the size that the call fills.
-    let answer =
-        unsafe { libc::statx(libc::AT_FDCWD, path.as_ptr(), 0, wanted, found.as_mut_ptr()) };
+    let result = unsafe { libc::statx(libc::AT_FDCWD, path.as_ptr(), 0, mask, stat.as_mut_ptr()) };
     // SAFETY: every bit pattern is a valid `statx`, and it was zeroed.
-    let found = unsafe { found.assume_init() };
-    (answer == 0 && found.stx_mask & wanted != 0).then_some(found.stx_mnt_id)
+    let stat = unsafe { stat.assume_init() };
+    (result == 0 && stat.stx_mask & mask != 0).then_some(stat.stx_mnt_id)
 }
 
-/// Elsewhere nothing is known of it.
+/// Other systems have no unique mount ids.
 #[cfg(not(target_os = "linux"))]
-pub fn mount(_path: &Path) -> Option<u64> {
+pub fn mount_id(_path: &Path) -> Option<u64> {
     None
 }
 
 #[cfg_attr(not(target_os = "linux"), allow(dead_code))]
 fn filesystem_name(magic: u32) -> Option<&'static str> {
-    let mut known = UNREPORTED_FILESYSTEMS.iter();
-    known
-        .find(|(unseen, _)| *unseen == magic)
+    UNREPORTED_FILESYSTEMS
+        .iter()
+        .find(|(number, _)| *number == magic)
         .map(|(_, name)| *name)
 }
 

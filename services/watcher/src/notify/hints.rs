@@ -1,8 +1,8 @@
 //! The system's reports of changes, as hints. The only user of notify.
 //!
-//! The callback never blocks and never looks at the disk: it sorts, and leaves the rest to the
-//! keeper. What notify is known to lose (files in a folder that was just made, anything after
-//! an overflow) the keeper makes up for by scanning.
+//! The callback never blocks and never reads the disk: it classifies reports and passes them to the
+//! keeper. The keeper makes up by scanning for what notify is known to lose: files in a folder that
+//! was just created, and everything after an overflow.
 
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
@@ -12,50 +12,45 @@ use notify::event::{AccessKind, AccessMode, EventKind, ModifyKind, RenameMode};
 use notify::{ErrorKind, Event, RecommendedWatcher, RecursiveMode, Watcher as _};
 
 use crate::inbox::{Hint, HintKind, Inbox};
+use crate::library::id::LibraryId;
 
-/// Whether each folder is watched by itself. Elsewhere the root's watch reports all below it.
+/// Whether each folder needs its own watch. Elsewhere the root's watch covers everything below it.
 pub const WATCHES_SINGLE_FOLDERS: bool = cfg!(target_os = "linux");
 
-/// The running watches of one library's folders; dropping it ends them.
+/// The system's watches of one library's folders. Dropping it ends them.
 pub struct NotifyWatcher {
     watcher: RecommendedWatcher,
 }
 
-/// Why a folder is not watched.
+/// Why a folder could not be watched.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum WatchError {
     /// The system allows no more watches.
     SystemLimit,
-    /// No folder lies there (any more).
+    /// The folder does not exist (any more).
     NotFound,
-    /// What the system says.
+    /// Any other error of the system.
     Refused(String),
 }
 
 impl NotifyWatcher {
-    /// Watches nothing yet. Hints will name paths below `root`.
-    ///
-    /// # Errors
-    /// When the system can't report changes, or to no more programs.
-    pub fn new(library: usize, root: &Path, inbox: &Arc<Inbox>) -> Result<Self, WatchError> {
+    /// Creates a watcher of no folders. Its hints name paths below `root`.
+    pub fn new(library: LibraryId, root: &Path, inbox: &Arc<Inbox>) -> Result<Self, WatchError> {
         let (inbox, below) = (inbox.clone(), root.to_owned());
-        let sort = move |event: notify::Result<Event>| match event {
+        let on_event = move |event: notify::Result<Event>| match event {
             Ok(event) => send_hints(library, &below, &event, &inbox),
             Err(error) => {
-                tracing::warn!(%error, "the system's reports of changes failed, comparing the folder");
+                tracing::warn!(%error, "the system failed to report changes; scanning the library");
                 inbox.report_overflow(library);
             }
         };
-        // What links lead to is indexed where it lies.
+        // The targets of links are indexed at their own paths.
         let config = notify::Config::default().with_follow_symlinks(false);
-        let watcher = RecommendedWatcher::new(sort, config).map_err(classify_error)?;
+        let watcher = RecommendedWatcher::new(on_event, config).map_err(classify_error)?;
         Ok(Self { watcher })
     }
 
-    /// Watches a folder (not what lies in the folders below it, where that is possible).
-    ///
-    /// # Errors
-    /// When the system can't.
+    /// Watches a folder, without the folders below it if [`WATCHES_SINGLE_FOLDERS`].
     pub fn add_folder(&mut self, folder: &Path) -> Result<(), WatchError> {
         let mode = if WATCHES_SINGLE_FOLDERS {
             RecursiveMode::NonRecursive
@@ -65,8 +60,8 @@ impl NotifyWatcher {
         self.watcher.watch(folder, mode).map_err(classify_error)
     }
 
-    /// Watches a folder no more. One that was not watched is no fault: the system ends watches
-    /// of folders that go.
+    /// Ends the watch of a folder. A missing watch is no error: the system ends the watches of
+    /// deleted folders.
     pub fn remove_folder(&mut self, folder: &Path) {
         let _ = self.watcher.unwatch(folder);
     }
@@ -80,7 +75,8 @@ fn classify_error(error: notify::Error) -> WatchError {
         _ => WatchError::Refused(error.to_string()),
     }
 }
-fn send_hints(library: usize, root: &Path, event: &Event, inbox: &Inbox) {
+
+fn send_hints(library: LibraryId, root: &Path, event: &Event, inbox: &Inbox) {
     if event.need_rescan() {
         inbox.report_overflow(library);
         return;
@@ -88,14 +84,14 @@ fn send_hints(library: usize, root: &Path, event: &Event, inbox: &Inbox) {
     let kind = match event.kind {
         EventKind::Access(AccessKind::Close(AccessMode::Write))
         | EventKind::Modify(ModifyKind::Name(RenameMode::To)) => HintKind::Ready,
-        // The watch of a folder that was moved says so with nothing to track it by.
+        // The watch of a moved folder itself reports the move without a tracker.
         EventKind::Modify(ModifyKind::Name(RenameMode::From)) if event.tracker().is_none() => {
             HintKind::MovedItself
         }
         EventKind::Remove(_) | EventKind::Modify(ModifyKind::Name(RenameMode::From)) => {
             HintKind::Gone
         }
-        // Its two halves are reported as From and To as well.
+        // Both halves are also reported on their own, as From and To.
         EventKind::Modify(ModifyKind::Name(RenameMode::Both)) | EventKind::Access(_) => return,
         EventKind::Create(_) | EventKind::Modify(_) | EventKind::Any | EventKind::Other => {
             HintKind::Changed

@@ -1,18 +1,18 @@
-//! The book of a library's watches: which folders the system reports changes of, and which not,
-//! because it allows too few watches or refuses.
+//! The watch table of one library: which folders have a watch of the system, and which have none,
+//! because the system allows too few watches or refuses.
 //!
-//! A watch belongs to a folder, not to its path, and goes on under the path that it was given
-//! when the folder is moved. So an inode is watched under one path only, the one it was last met
-//! at, and whatever the system says of a folder's coming or going makes the book doubt it:
+//! A watch belongs to a folder, not to its path. After a move it keeps reporting under the path that
+//! it was added with. So the table watches each inode under one path only, the path where the folder
+//! was last seen, and marks watches as stale when the system reports that folders come or go:
 //!
-//! - notify ends the watches at and below a path when it hears that this went. It hears of it
-//!   when it reads the event, which may be after another folder was met there; but the hint of the
-//!   same event comes here too, and the folder is then met, and watched, anew ([`Watches::forget_below`]).
-//! - Where the parent is not watched, only the moved folder's own watch tells of it; then the book
-//!   ends the watches itself ([`Watches::remove_watches_below`]).
-//! - A folder that was moved is met at its new place, by its hint or by a scan; the watch of the
-//!   old place is ended first, so that no late word of that takes the new one along.
-//! - When hints were lost, nothing is sure ([`Watches::mark_stale`]).
+//! - notify ends the watches at and below a path when it reads that the path was deleted. Another
+//!   folder may have been seen there before. The hint of the same event arrives here too, and the
+//!   folder is then visited and watched again ([`WatchTable::forget_below`]).
+//! - If the parent is not watched, only the moved folder's own watch reports the move. Then the
+//!   table ends the watches itself ([`WatchTable::remove_watches_below`]).
+//! - A moved folder is found at its new path by a hint or a scan. The watch of the old path is
+//!   ended first, so that a late report about the old path cannot end the new watch.
+//! - When hints were lost, every watch is stale ([`WatchTable::mark_stale`]).
 
 use std::collections::{BTreeMap, HashMap};
 use std::ffi::OsStr;
@@ -23,22 +23,24 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use super::hints::{NotifyWatcher, WATCHES_SINGLE_FOLDERS, WatchError};
 use crate::disk::FolderIdentity;
 use crate::inbox::Inbox;
-use crate::notify::hints::{NotifyWatcher, WATCHES_SINGLE_FOLDERS, WatchError};
+use crate::library::id::LibraryId;
+use crate::paths::bounds_below;
 
-/// The watches that all libraries together may have.
+/// Limits the watches of all libraries together.
 pub struct WatchBudget {
-    /// 0: as many as the system gives.
+    /// 0: as many as the system allows.
     max_watches: usize,
     used: AtomicUsize,
 }
 
 impl WatchBudget {
-    /// At most so many; 0: as many as the system gives.
-    pub fn new(most: usize) -> Arc<Self> {
+    /// Allows at most so many watches; 0: as many as the system allows.
+    pub fn new(max_watches: usize) -> Arc<Self> {
         Arc::new(Self {
-            max_watches: most,
+            max_watches,
             used: AtomicUsize::new(0),
         })
     }
@@ -51,32 +53,32 @@ impl WatchBudget {
 /// Why folders are not watched.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum WatchShortage {
-    /// `watch.max_watches` are used.
+    /// `watch.max_watches` is reached.
     Budget,
-    /// The system allows no more.
+    /// The system allows no more watches.
     SystemLimit,
-    /// The system refuses, and says this.
+    /// Any other error of the system.
     Refused(String),
 }
 
-/// The book of one library.
+/// The watches of one library.
 pub struct WatchTable {
-    library: usize,
+    library: LibraryId,
     root: PathBuf,
     inbox: Arc<Inbox>,
     budget: Arc<WatchBudget>,
-    /// Made when the first folder is watched.
+    /// Created for the first watch.
     notify_watcher: Option<NotifyWatcher>,
-    /// By path below the root.
+    /// The watched folders, by path below the root.
     entries: BTreeMap<Vec<u8>, WatchEntry>,
-    /// Where the folder of this device and inode is watched.
+    /// The path under which a folder is watched, by device and inode.
     paths_by_inode: HashMap<(u64, u64), Vec<u8>>,
-    /// Folders without a watch, and the round that met them last.
+    /// Folders without a watch, and the round that saw them last.
     unwatched: BTreeMap<Vec<u8>, u64>,
     shortage: Option<WatchShortage>,
-    /// The system refused; it is not asked again before.
+    /// After a refusal, when the system is asked again.
     retry_at: Option<Instant>,
-    /// Of comparing the whole library.
+    /// Number of the latest full scan.
     round: u64,
     /// How often the system was asked for a watch.
     #[cfg(test)]
@@ -85,15 +87,19 @@ pub struct WatchTable {
 
 struct WatchEntry {
     identity: FolderIdentity,
-    /// The round that met it last.
+    /// The round that saw the folder last.
     round: u64,
-    /// No event is known to have been lost since.
+    /// No report may have been lost since the watch was added.
     is_fresh: bool,
 }
 
 impl WatchTable {
-    /// Of a library whose root lies at `root`; nothing is watched yet.
-    pub fn new(library: usize, root: &Path, inbox: Arc<Inbox>, budget: Arc<WatchBudget>) -> Self {
+    pub fn new(
+        library: LibraryId,
+        root: &Path,
+        inbox: Arc<Inbox>,
+        budget: Arc<WatchBudget>,
+    ) -> Self {
         Self {
             library,
             root: root.to_owned(),
@@ -111,32 +117,38 @@ impl WatchTable {
         }
     }
 
-    /// Watches the folder at `file_path` under that path, unless it is watched already. To be called
-    /// before the folder is listed. Where the system refuses, it is asked again after `retry_rows`.
-    pub fn add_watch(&mut self, path: &[u8], there: FolderIdentity, now: Instant, retry: Duration) {
+    /// Watches the folder at `path` under that path, unless it is watched already. Must be called
+    /// before the folder is listed. After a refusal, the system is asked again after `retry`.
+    pub fn add_watch(
+        &mut self,
+        path: &[u8],
+        identity: FolderIdentity,
+        now: Instant,
+        retry: Duration,
+    ) {
         if !WATCHES_SINGLE_FOLDERS && !path.is_empty() {
             return;
         }
-        if let Some(armed) = self.entries.get_mut(path) {
-            if armed.is_fresh && armed.identity.is_same_folder(&there) {
-                armed.round = self.round;
+        if let Some(entry) = self.entries.get_mut(path) {
+            if entry.is_fresh && entry.identity.is_same_folder(&identity) {
+                entry.round = self.round;
                 return;
             }
             self.remove_watch(path);
         }
-        if let Some(elsewhere) = self.paths_by_inode.get(&inode_key(&there)).cloned() {
-            self.remove_watch(&elsewhere);
+        if let Some(previous_path) = self.paths_by_inode.get(&inode_key(&identity)).cloned() {
+            self.remove_watch(&previous_path);
         }
         match self.try_add_watch(path, now) {
             Ok(()) => {}
             Err(WatchError::NotFound) => {
                 self.unwatched.remove(path);
             }
-            Err(refusal) => {
+            Err(error) => {
                 if self.retry_at.is_none_or(|at| at <= now) && !self.budget.is_exhausted() {
                     self.retry_at = Some(now + retry);
-                    self.shortage = Some(match refusal {
-                        WatchError::Refused(said) => WatchShortage::Refused(said),
+                    self.shortage = Some(match error {
+                        WatchError::Refused(message) => WatchShortage::Refused(message),
                         _ => WatchShortage::SystemLimit,
                     });
                 }
@@ -153,31 +165,27 @@ impl WatchTable {
         if self.retry_at.is_some_and(|at| at > now) {
             return Err(WatchError::SystemLimit);
         }
-        let full = self.full_path(path);
-        let system = match &mut self.notify_watcher {
-            Some(system) => system,
+        let full_path = self.full_path(path);
+        let watcher = match &mut self.notify_watcher {
+            Some(watcher) => watcher,
             none => none.insert(NotifyWatcher::new(self.library, &self.root, &self.inbox)?),
         };
-        let before = FolderIdentity::from_path(&full);
+        let before = FolderIdentity::from_path(&full_path);
         #[cfg(test)]
         {
             self.add_count += 1;
         }
-        system.add_folder(&full)?;
-        let Some(identity) = FolderIdentity::from_path(&full) else {
+        watcher.add_folder(&full_path)?;
+        let Some(identity) = FolderIdentity::from_path(&full_path) else {
             return Err(WatchError::NotFound);
         };
-        // Another folder may have come there meanwhile: then it is watched when it is met next.
-        let sure = before == Some(identity);
-        let round = self.round;
-        self.entries.insert(
-            path.to_vec(),
-            WatchEntry {
-                identity,
-                round,
-                is_fresh: sure,
-            },
-        );
+        let entry = WatchEntry {
+            identity,
+            round: self.round,
+            // Another folder may have replaced it meanwhile. Then the next visit adds a new watch.
+            is_fresh: before == Some(identity),
+        };
+        self.entries.insert(path.to_vec(), entry);
         self.paths_by_inode
             .insert(inode_key(&identity), path.to_vec());
         self.budget.used.fetch_add(1, Ordering::Relaxed);
@@ -193,38 +201,34 @@ impl WatchTable {
         self.root.join(OsStr::from_bytes(path))
     }
 
-    /// Takes a watch out of the book.
+    /// Removes a watch from the table only.
     fn remove_entry(&mut self, path: &[u8]) {
-        let Some(armed) = self.entries.remove(path) else {
+        let Some(entry) = self.entries.remove(path) else {
             return;
         };
-        let key = inode_key(&armed.identity);
-        if self
-            .paths_by_inode
-            .get(&key)
-            .is_some_and(|place| place == path)
-        {
+        let key = inode_key(&entry.identity);
+        if self.paths_by_inode.get(&key).is_some_and(|p| p == path) {
             self.paths_by_inode.remove(&key);
         }
         self.budget.used.fetch_sub(1, Ordering::Relaxed);
         self.retry_at = None;
     }
 
-    /// Ends the watch of one folder.
+    /// Removes a watch from the system and from the table.
     fn remove_watch(&mut self, path: &[u8]) {
-        let full = self.full_path(path);
-        if let (true, Some(system)) = (self.entries.contains_key(path), &mut self.notify_watcher) {
-            system.remove_folder(&full);
+        let full_path = self.full_path(path);
+        if let (true, Some(watcher)) = (self.entries.contains_key(path), &mut self.notify_watcher) {
+            watcher.remove_folder(&full_path);
         }
         self.remove_entry(path);
     }
 
-    /// What was at `file_path`, and all below it, went, says the system. If it is a folder of the book,
-    /// notify heard that too, and ended those watches itself.
+    /// Handles the report that `path` and everything below it were deleted or moved away. If the
+    /// table contains `path`, notify saw the same report and ended those watches itself.
     pub fn forget_below(&mut self, path: &[u8]) {
-        let is_known = self.entries.contains_key(path);
+        let is_watched = self.entries.contains_key(path);
         for path in paths_at_and_below(&self.entries, path) {
-            if is_known {
+            if is_watched {
                 self.remove_entry(&path);
             } else {
                 self.remove_watch(&path);
@@ -235,7 +239,8 @@ impl WatchTable {
         }
     }
 
-    /// The folder at `file_path` was moved, says its own watch; of those below, nothing is said.
+    /// Ends the watches at and below `path`. Needed when only the folder's own watch reported its
+    /// move, because nothing is reported about the folders below it.
     pub fn remove_watches_below(&mut self, path: &[u8]) {
         for path in paths_at_and_below(&self.entries, path) {
             self.remove_watch(&path);
@@ -243,16 +248,15 @@ impl WatchTable {
         self.forget_below(path);
     }
 
-    /// The watches at and below `file_path` are armed anew when their folders are met next.
+    /// Has the watches at and below `path` added again when their folders are visited next.
     pub fn mark_stale(&mut self, path: &[u8]) {
         for path in paths_at_and_below(&self.entries, path) {
-            if let Some(armed) = self.entries.get_mut(&path) {
-                armed.is_fresh = false;
+            if let Some(entry) = self.entries.get_mut(&path) {
+                entry.is_fresh = false;
             }
         }
     }
 
-    /// Ends all watches.
     pub fn remove_all(&mut self) {
         self.notify_watcher = None;
         self.budget
@@ -264,17 +268,17 @@ impl WatchTable {
         self.retry_at = None;
     }
 
-    /// The whole library is compared from now on: returns the number of this round.
+    /// Begins a full scan; returns the number of its round.
     pub fn begin_round(&mut self) -> u64 {
         self.round += 1;
         self.round
     }
 
-    /// What lies at and below `file_path` can't be met now, and may be there all the same.
+    /// Keeps the folders at and below `path`, which cannot be read now and may still exist.
     pub fn mark_seen_below(&mut self, path: &[u8]) {
         for path in paths_at_and_below(&self.entries, path) {
-            if let Some(armed) = self.entries.get_mut(&path) {
-                armed.round = self.round;
+            if let Some(entry) = self.entries.get_mut(&path) {
+                entry.round = self.round;
             }
         }
         for path in paths_at_and_below(&self.unwatched, path) {
@@ -282,45 +286,40 @@ impl WatchTable {
         }
     }
 
-    /// The whole library was compared: ends the watches of folders that were not met since
-    /// `watch_round` began.
+    /// Ends a full scan: removes the watches of folders that were not seen since `round` began.
     pub fn end_round(&mut self, round: u64) {
-        let missed = |armed: &(&Vec<u8>, &WatchEntry)| armed.1.round < round;
-        let missed: Vec<_> = self.entries.iter().filter(missed).collect();
-        let missed: Vec<Vec<u8>> = missed.into_iter().map(|(path, _)| path.clone()).collect();
-        for path in missed {
+        let unseen = self.entries.iter().filter(|(_, entry)| entry.round < round);
+        let unseen: Vec<Vec<u8>> = unseen.map(|(path, _)| path.clone()).collect();
+        for path in unseen {
             self.remove_watch(&path);
         }
-        self.unwatched.retain(|_, met| *met >= round);
+        self.unwatched.retain(|_, seen| *seen >= round);
     }
 
-    /// Whether the folder at `file_path` was met before, watched or not.
+    /// Whether a scan saw the folder at `path`, watched or not.
     pub fn has_folder(&self, path: &[u8]) -> bool {
         self.entries.contains_key(path) || self.unwatched.contains_key(path)
     }
 
-    /// How many folders are watched, and how many are not.
+    /// The number of folders with a watch, and without.
     pub fn folder_counts(&self) -> (usize, usize) {
         (self.entries.len(), self.unwatched.len())
     }
 
-    /// Folders that are not, and why.
+    /// The number of folders without a watch, and why; `None` if all are watched.
     pub fn watch_shortage(&self) -> Option<(usize, &WatchShortage)> {
-        let lack = self.shortage.as_ref()?;
-        (!self.unwatched.is_empty()).then_some((self.unwatched.len(), lack))
+        let shortage = self.shortage.as_ref()?;
+        (!self.unwatched.is_empty()).then_some((self.unwatched.len(), shortage))
     }
 
-    /// Whether there are folders without a watch.
     pub fn has_unwatched(&self) -> bool {
         !self.unwatched.is_empty()
     }
 
-    /// The folders without a watch.
     pub fn unwatched_folders(&self) -> Vec<Vec<u8>> {
         self.unwatched.keys().cloned().collect()
     }
 
-    /// Every folder that is watched.
     #[cfg(test)]
     pub fn watched_folders(&self) -> Vec<Vec<u8>> {
         self.entries.keys().cloned().collect()
@@ -337,13 +336,12 @@ fn inode_key(identity: &FolderIdentity) -> (u64, u64) {
     (identity.device, identity.inode)
 }
 
-/// The paths at and below `file_path` (all, if it is empty).
+/// Returns the paths at and below `path` (all, if it is empty).
 fn paths_at_and_below<T>(map: &BTreeMap<Vec<u8>, T>, path: &[u8]) -> Vec<Vec<u8>> {
     if path.is_empty() {
         return map.keys().cloned().collect();
     }
-    // `/` is followed by `0`: everything in between begins with `path/`.
-    let (from, to) = ([path, b"/"].concat(), [path, b"0"].concat());
+    let (from, to) = bounds_below(path);
     let itself = map.get_key_value(path).map(|(path, _)| path.clone());
     let below = map.range::<[u8], _>((Bound::Included(&from[..]), Bound::Excluded(&to[..])));
     itself

@@ -1,4 +1,4 @@
-//! Very many files gone at once.
+//! Very many files missing at once.
 
 use std::fs;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use crate::inbox::HintKind;
 
 const CONFIRM_AFTER: Duration = Duration::from_secs(60);
 
-/// Ten files in `find_row`, and a brake that four of six hold.
+/// Ten files in `one`, and a guard that holds four missing ones of six.
 fn with_files() -> KeeperWorld {
     let mut w = KeeperWorld::with_settings(|settings| {
         settings.mass_delete_min_files = 3;
@@ -45,14 +45,14 @@ fn assert_held(w: &mut KeeperWorld, gone: u64) {
     let shown = w.published.borrow();
     let detail = shown[0].degraded[0].detail.clone();
     assert!(
-        detail.starts_with(&format!("{gone} of 10 files have vanished.")),
+        detail.starts_with(&format!("{gone} of 10 files are missing.")),
         "{detail}"
     );
     assert!(detail.contains("`lookalike confirm one`"), "{detail}");
 }
 
 #[test]
-fn few_go_at_once() {
+fn few_are_removed_at_once() {
     let mut w = with_files();
     move_files_away(&mut w, 3);
     w.settle_and_check();
@@ -69,7 +69,7 @@ fn remove_files(w: &mut KeeperWorld, from: usize, to: usize) {
 }
 
 #[test]
-fn many_wait_until_they_are_back() {
+fn many_are_held_until_they_are_back() {
     let mut w = with_files();
     let id = w.id_of("one/sub/0.jpg");
     fs::rename(w.full_path("one/sub"), w.full_path("away")).unwrap();
@@ -85,7 +85,7 @@ fn many_wait_until_they_are_back() {
 }
 
 #[test]
-fn many_wait_until_somebody_confirms() {
+fn many_are_held_until_a_user_confirms() {
     let mut w = with_files();
     move_files_away(&mut w, 7);
     assert_held(&mut w, 7);
@@ -97,19 +97,19 @@ fn many_wait_until_somebody_confirms() {
 }
 
 #[test]
-fn many_wait_until_the_time_is_over() {
+fn many_are_held_until_the_time_is_over() {
     let mut w = with_files();
     move_files_away(&mut w, 6);
     assert_held(&mut w, 6);
     w.advance_clock(CONFIRM_AFTER / 2);
     w.restart();
     assert_held(&mut w, 6);
-    // More go meanwhile: each waits its own time, as long as they are too many.
+    // More go missing: each is held for its own time, as long as they are too many.
     remove_files(&mut w, 6, 9);
     assert_held(&mut w, 9);
     w.advance_clock(CONFIRM_AFTER / 2);
     w.settle();
-    // Those that are left are few.
+    // The remaining ones are few.
     w.advance_clock(Duration::from_millis(100));
     w.settle_and_check();
     assert_eq!(w.degraded(), [""; 0]);
@@ -127,18 +127,18 @@ fn a_clock_set_back_lets_nothing_through() {
 }
 
 #[test]
-fn what_vanishes_one_after_the_other_is_counted_together() {
+fn files_that_go_missing_one_after_the_other_are_counted_together() {
     let mut w = with_files();
     for n in 0..10 {
         w.remove_file(&format!("one/sub/{n}.jpg"));
-        w.run_tick(Vec::new());
-        w.advance_clock(Duration::from_millis(5)); // The grace of the first ends before the last is gone.
+        w.run_tick();
+        w.advance_clock(Duration::from_millis(5)); // The grace of the first ends before the last is deleted.
     }
     assert_held(&mut w, 10);
 }
 
 #[test]
-fn a_deletion_that_takes_minutes_is_one() {
+fn a_deletion_that_takes_minutes_is_counted_together() {
     let mut w = with_files();
     for n in 0..10 {
         w.remove_file(&format!("one/sub/{n}.jpg"));
@@ -146,12 +146,12 @@ fn a_deletion_that_takes_minutes_is_one() {
         w.advance_clock(Duration::from_secs(20));
     }
     assert_eq!(w.degraded(), ["mass_delete"]);
-    // The first few were removed; the others wait until somebody says so.
+    // The first few were removed; the others are held until a user confirms.
     let left = w.index.len();
     assert!((1..9).contains(&left), "{left}");
     w.send_request(0, WatcherRequest::Confirm);
     w.settle_and_check();
-    // What is meant to be gone does not count any more.
+    // Confirmed deletions do not count any more.
     w.write_file("one/new.jpg", "new");
     w.settle_and_check();
     w.remove_file("one/new.jpg");
@@ -165,7 +165,7 @@ fn moves_are_no_deletion() {
     w.rename_path("one/sub", "two/sub");
     w.settle_and_check();
     assert_eq!(w.degraded(), [""; 0]);
-    // Neither is one by copying, to another file system.
+    // Neither is a move by copying, to another file system.
     fs::create_dir(w.full_path("two/copies")).unwrap();
     for n in 0..10 {
         let (from, to) = (format!("two/sub/{n}.jpg"), format!("two/copies/{n}.jpg"));

@@ -1,4 +1,4 @@
-//! Questions about a library: what the catalog knows, one file's life, failures left alone.
+//! Requests to a library: the catalog's content, one file's history, discarded failures.
 
 use std::time::Duration;
 
@@ -9,33 +9,33 @@ use super::world::KeeperWorld;
 fn catalog_page(w: &mut KeeperWorld, after: Option<String>, limit: usize) -> CatalogPage {
     match w.send_request(0, WatcherRequest::CatalogPage { after, limit }) {
         WatcherReply::CatalogPage(page) => page,
-        other => panic!("{other:?}"),
+        reply => panic!("{reply:?}"),
     }
 }
 
 fn file_history(w: &mut KeeperWorld, path: &str) -> Option<FileHistory> {
-    let question = WatcherRequest::FileHistory {
+    let request = WatcherRequest::FileHistory {
         id: None,
         path: Some(path.into()),
     };
-    match w.send_request(0, question) {
+    match w.send_request(0, request) {
         WatcherReply::FileHistory(life) => life.map(|life| *life),
-        other => panic!("{other:?}"),
+        reply => panic!("{reply:?}"),
     }
 }
 
 fn count_affected(
     w: &mut KeeperWorld,
-    question: fn(Vec<String>, Option<String>) -> WatcherRequest,
+    request: fn(Vec<String>, Option<String>) -> WatcherRequest,
 ) -> u64 {
-    match w.send_request(0, question(Vec::new(), None)) {
+    match w.send_request(0, request(Vec::new(), None)) {
         WatcherReply::Retried(count) | WatcherReply::Discarded(count) => count,
-        other => panic!("{other:?}"),
+        reply => panic!("{reply:?}"),
     }
 }
 
 #[test]
-fn the_catalog_is_told_in_pages_by_id() {
+fn the_catalog_is_sent_in_pages_by_id() {
     let mut w = KeeperWorld::new();
     for name in ["a", "b", "c", "d", "e"] {
         w.write_file(&format!("one/{name}.jpg"), name);
@@ -68,7 +68,7 @@ fn the_catalog_is_told_in_pages_by_id() {
     assert!(ids.is_sorted(), "in the order of ids");
 
     w.remove_file("one/a.jpg");
-    w.run_tick(Vec::new());
+    w.run_tick();
     let states = |page: CatalogPage| {
         let there = page.images.into_iter().map(|image| image.state);
         let mut states: Vec<_> = there.filter(|state| state != "indexed").collect();
@@ -82,7 +82,7 @@ fn the_catalog_is_told_in_pages_by_id() {
 }
 
 #[test]
-fn what_the_index_lost_is_sent_again_and_no_more() {
+fn only_what_the_index_lost_is_sent_again() {
     let mut w = KeeperWorld::new();
     w.write_file("one/a.jpg", "a");
     w.write_file("one/b.jpg", "b");
@@ -97,22 +97,22 @@ fn what_the_index_lost_is_sent_again_and_no_more() {
         let ids = ids.clone();
         match w.send_request(0, WatcherRequest::Resend { ids }) {
             WatcherReply::Resent(count) => count,
-            other => panic!("{other:?}"),
+            reply => panic!("{reply:?}"),
         }
     };
     assert_eq!(resend(&mut w), 2);
     assert_eq!(resend(&mut w), 0, "they are about to be sent");
     w.settle_and_check();
     assert_eq!(w.embedded, 2, "known content is not embedded again");
-    // Nobody gets anything from what are no ids, or too many.
+    // Invalid ids and too many ids are refused.
     for ids in [vec!["x".to_owned()], vec![ids[0].clone(); 1001]] {
-        let answer = w.send_request(0, WatcherRequest::Resend { ids });
-        assert!(matches!(answer, WatcherReply::Refused(_)), "{answer:?}");
+        let reply = w.send_request(0, WatcherRequest::Resend { ids });
+        assert!(matches!(reply, WatcherReply::Refused(_)), "{reply:?}");
     }
 }
 
 #[test]
-fn a_failed_file_that_is_left_alone_is_tried_when_it_changes() {
+fn a_discarded_file_is_tried_again_when_it_changes() {
     let mut w = KeeperWorld::new();
     w.write_file("one/a.jpg", "bad");
     w.settle_and_check();
@@ -122,7 +122,7 @@ fn a_failed_file_that_is_left_alone_is_tried_when_it_changes() {
     assert_eq!(w.listed_code("one/a.jpg").as_deref(), Some("discarded"));
     let counts = w.counts();
     assert_eq!((counts.failed, counts.ignored), (0, 1));
-    // It stays so through comparisons and restarts, and is not one of the failed ones.
+    // It stays discarded through scans and restarts, and does not count as failed.
     w.rescan_all();
     w.settle();
     w.restart();
@@ -131,7 +131,7 @@ fn a_failed_file_that_is_left_alone_is_tried_when_it_changes() {
     assert_eq!(count_affected(&mut w, retry), 0);
     w.write_file("one/a.jpg", "better");
     w.settle_and_check();
-    // And somebody may think otherwise.
+    // A user can also request a retry.
     w.write_file("one/a.jpg", "bad again");
     w.settle_and_check();
     assert_eq!(count_affected(&mut w, discard), 1);
@@ -145,19 +145,19 @@ fn a_failed_file_that_is_left_alone_is_tried_when_it_changes() {
 }
 
 #[test]
-fn a_life_tells_what_happened_and_what_is_waited_for() {
+fn a_history_reports_what_happened_and_what_is_waited_for() {
     let mut w = KeeperWorld::new();
     w.write_file("one/a.jpg", "a");
     w.make_folder("one/.hidden");
     w.write_file("one/.hidden/b.jpg", "b");
     w.write_file("one/notes.txt", "c");
     w.settle();
-    let told = file_history(&mut w, "a.jpg").unwrap();
-    assert_eq!((&*told.state, &*told.waits_for), ("indexed", ""));
-    let last = told.last_outcome.unwrap();
+    let history = file_history(&mut w, "a.jpg").unwrap();
+    assert_eq!((&*history.state, &*history.waits_for), ("indexed", ""));
+    let last = history.last_outcome.unwrap();
     assert_eq!((&*last.state, last.deliveries), ("indexed", 1));
-    assert!(told.first_seen_ns > 0 && told.sent_ns >= told.first_seen_ns);
-    assert!(last.confirmed_ns >= last.committed_ns && told.attempt == 1);
+    assert!(history.first_seen_ns > 0 && history.sent_ns >= history.first_seen_ns);
+    assert!(last.confirmed_ns >= last.committed_ns && history.attempt == 1);
 
     assert_eq!(
         file_history(&mut w, "notes.txt").unwrap().code,
@@ -171,17 +171,17 @@ fn a_life_tells_what_happened_and_what_is_waited_for() {
     assert_eq!(file_history(&mut w, "../one/a.jpg"), None);
 
     w.write_file("one/a.jpg", "other");
-    w.run_tick(Vec::new());
+    w.run_tick();
     assert_eq!(
         file_history(&mut w, "a.jpg").unwrap().waits_for,
-        "for its turn to be sent"
+        "to be sent"
     );
     w.relay_outbox();
-    let told = file_history(&mut w, "a.jpg").unwrap();
-    assert_eq!(told.waits_for, "for an embedder to answer its event");
+    let history = file_history(&mut w, "a.jpg").unwrap();
+    assert_eq!(history.waits_for, "for an embedder to handle its event");
     w.settle();
     w.remove_file("one/a.jpg");
-    w.run_tick(Vec::new());
+    w.run_tick();
     assert!(
         file_history(&mut w, "a.jpg")
             .unwrap()

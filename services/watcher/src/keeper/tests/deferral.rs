@@ -1,4 +1,4 @@
-//! Events that a worker could not do at the moment.
+//! Events that a worker deferred.
 
 use std::time::Duration;
 
@@ -8,16 +8,16 @@ use super::world::{KeeperWorld, PlannedWrite};
 
 fn deferred_state() -> OutcomeState {
     OutcomeState::Deferred {
-        detail: "its mount is away".into(),
+        detail: "its mount is unavailable".into(),
     }
 }
 
-/// Until the relay has something to send; how long that took.
+/// Waits until the relay has something to send; returns how long that took.
 fn wait_for_relay(w: &mut KeeperWorld) -> Duration {
     let mut wait = Duration::ZERO;
     while w.relay_outbox() == 0 {
         w.advance_clock(Duration::from_millis(50));
-        w.run_tick(Vec::new());
+        w.run_tick();
         wait += Duration::from_millis(50);
         assert!(wait < Duration::from_secs(100));
     }
@@ -28,7 +28,7 @@ fn wait_for_relay(w: &mut KeeperWorld) -> Duration {
 fn the_same_is_sent_again_less_and_less_often() {
     let mut w = KeeperWorld::new();
     w.write_file("one/a.jpg", "first");
-    w.run_tick(Vec::new());
+    w.run_tick();
     w.relay_outbox();
     let first = w.queue.pop_front().unwrap();
     let mut event = first.clone();
@@ -37,7 +37,7 @@ fn the_same_is_sent_again_less_and_less_often() {
         let mut outcome = w.commit_write(&event, PlannedWrite::Skip(String::new()));
         outcome.state = deferred_state();
         w.store_outcome(outcome.clone());
-        // Told twice, as by a worker that is cut off while it leaves: the same as once.
+        // Stored twice, as by a worker that is killed while it stops: the same as once.
         w.store_outcome(outcome);
         w.deliver_outcomes(10);
         let counts = w.counts();
@@ -59,11 +59,11 @@ fn the_same_is_sent_again_less_and_less_often() {
 fn what_changed_meanwhile_is_sent_as_it_is_then() {
     let mut w = KeeperWorld::new();
     w.write_file("one/a.jpg", "first");
-    w.run_tick(Vec::new());
+    w.run_tick();
     w.relay_outbox();
     let event = w.queue.pop_front().unwrap();
     w.write_file("one/a.jpg", "second");
-    w.run_tick(Vec::new());
+    w.run_tick();
     let mut outcome = w.commit_write(&event, PlannedWrite::Skip(String::new()));
     outcome.state = deferred_state();
     w.store_outcome(outcome.clone());
@@ -72,7 +72,7 @@ fn what_changed_meanwhile_is_sent_as_it_is_then() {
     let newer = w.queue.pop_front().unwrap();
     assert!(newer.generation > event.generation);
     assert!(w.embed_event(newer));
-    // An old one that comes once more says nothing about the newer one.
+    // A repeated old outcome does not concern the newer event.
     w.store_outcome(outcome);
     w.settle_and_check();
     assert_eq!(w.relay_outbox(), 0);

@@ -1,4 +1,4 @@
-//! One watcher a library: standing by, taking over, and catalogs that were lost.
+//! One watcher per library: standby, activation, and lost catalogs.
 
 use std::fs;
 use std::time::Duration;
@@ -6,21 +6,21 @@ use std::time::Duration;
 use super::world::KeeperWorld;
 
 #[test]
-fn whoever_stands_by_does_nothing_and_then_takes_over() {
+fn a_watcher_on_standby_does_nothing_and_then_takes_over() {
     let mut w = KeeperWorld::new();
     w.write_file("one/a.jpg", "a");
     w.write_file("one/b.jpg", "b");
     w.settle_and_check();
     w.enter_standby(0);
     assert!(w.published.borrow()[0].standby);
-    // What happens meanwhile is another watcher's business.
+    // Meanwhile another watcher works on the library.
     w.write_file("one/a.jpg", "changed");
     w.remove_file("one/b.jpg");
     w.write_file("one/c.jpg", "new");
     w.write_file("two/d.jpg", "of a library that is held");
     w.rescan_all();
     for _ in 0..20 {
-        w.run_tick(Vec::new());
+        w.run_tick();
         w.advance_clock(Duration::from_secs(1));
     }
     let events = w.take_events(100);
@@ -40,16 +40,16 @@ fn a_lost_catalog_gets_its_ids_back() {
     }
     w.write_file("two/crosses.jpg", "crosses");
     w.settle_and_check();
-    // Ids that do not come from where the files lie now.
+    // Ids that do not derive from the files' current paths.
     w.rename_path("one/moves.jpg", "one/moved.jpg");
     w.rename_path("two/crosses.jpg", "one/crossed.jpg");
     w.settle_and_check();
-    let id_of = |w: &KeeperWorld, place: &str| {
+    let find_id = |w: &KeeperWorld, place: &str| {
         let mut rows = w.index.iter().filter(|(_, row)| row.place == place);
         *rows.next().unwrap_or_else(|| panic!("no {place}")).0
     };
     let places = ["stays", "moved", "moves-unseen", "changes", "crossed"];
-    let before = places.map(|name| id_of(&w, &format!("one/{name}.jpg")));
+    let before = places.map(|name| find_id(&w, &format!("one/{name}.jpg")));
     let embedded = w.embedded;
 
     lose_catalog(&mut w);
@@ -59,13 +59,13 @@ fn a_lost_catalog_gets_its_ids_back() {
     w.start_with_lost_catalog();
     w.settle_and_check();
     let places = ["stays", "moved", "elsewhere", "changes", "crossed"];
-    let after = places.map(|name| id_of(&w, &format!("one/{name}.jpg")));
+    let after = places.map(|name| find_id(&w, &format!("one/{name}.jpg")));
     assert_eq!(after, before, "images keep their ids");
     assert_eq!(w.embedded, embedded + 1, "only what changed is embedded");
 }
 
 #[test]
-fn a_catalog_that_was_put_back_learns_what_it_missed() {
+fn a_restored_catalog_catches_up() {
     let mut w = KeeperWorld::new();
     w.write_file("one/a.jpg", "a");
     w.write_file("one/b.jpg", "b");
@@ -86,13 +86,13 @@ fn a_catalog_that_was_put_back_learns_what_it_missed() {
 }
 
 #[test]
-fn a_root_that_was_never_seen_removes_nothing_that_was_taken_over() {
+fn a_root_that_was_never_seen_removes_no_imported_rows() {
     let mut w = KeeperWorld::new();
     w.write_file("one/a.jpg", "a");
     w.write_file("one/b.jpg", "b");
     w.settle_and_check();
     lose_catalog(&mut w);
-    // The mount is away: an empty folder lies at the root.
+    // The mount is gone: an empty folder is at the root.
     let (root, away) = (w.full_path("one"), w.dir.path().join("away"));
     fs::rename(&root, &away).unwrap();
     fs::create_dir(&root).unwrap();
@@ -110,7 +110,7 @@ fn a_root_that_was_never_seen_removes_nothing_that_was_taken_over() {
 }
 
 #[test]
-fn what_another_watcher_holds_is_no_source_of_moves() {
+fn the_library_of_another_watcher_is_no_source_of_moves() {
     let mut w = KeeperWorld::new();
     w.write_file("one/a.jpg", "same");
     w.settle_and_check();
@@ -124,7 +124,7 @@ fn what_another_watcher_holds_is_no_source_of_moves() {
 }
 
 #[test]
-fn whoever_comes_back_takes_over_what_was_moved_meanwhile() {
+fn a_returning_watcher_imports_what_was_moved_meanwhile() {
     let mut w = KeeperWorld::new();
     w.write_file("one/latest.jpg", "first");
     w.settle_and_check();

@@ -1,5 +1,5 @@
-//! Watches, with the system's own: which folders report, under which path, and what happens where
-//! they can't.
+//! Watches of the system: which folders report, under which path, and what happens where a folder
+//! cannot be watched.
 
 use std::fs;
 use std::process::Command;
@@ -10,7 +10,7 @@ use lookalike_bus::WatcherRequest;
 use super::world::KeeperWorld;
 use crate::inbox::HintKind;
 
-/// A world that hears what the system says, and only that.
+/// A world whose only hints are the reports of the system.
 fn world_with_reports(change: impl FnOnce(&mut crate::settings::Settings)) -> KeeperWorld {
     let mut w = KeeperWorld::with_settings(change);
     w.are_hints_muted = true;
@@ -27,53 +27,53 @@ fn every_folder_reports_under_its_own_path() {
     fs::write(w.full_path("one/.lookalikeignore"), "ignored\n").unwrap();
     w.settle_with_reports();
     w.assert_all_watched();
-    let tells = |w: &mut KeeperWorld, what: &str, work: &dyn Fn(&KeeperWorld)| {
+    let check = |w: &mut KeeperWorld, what: &str, work: &dyn Fn(&KeeperWorld)| {
         work(w);
         w.settle_with_reports();
         eprintln!("{what}");
         w.assert_all_watched();
     };
-    tells(&mut w, "renamed", &|w| {
+    check(&mut w, "renamed", &|w| {
         fs::rename(w.full_path("one/a"), w.full_path("one/z")).unwrap();
     });
-    tells(&mut w, "renamed, and another one made in its place", &|w| {
+    check(&mut w, "renamed, and another one made in its place", &|w| {
         fs::rename(w.full_path("one/z"), w.full_path("one/y")).unwrap();
         fs::create_dir_all(w.full_path("one/z/b/c")).unwrap();
     });
-    tells(&mut w, "swapped", &|w| {
+    check(&mut w, "swapped", &|w| {
         fs::rename(w.full_path("one/z"), w.full_path("one/x")).unwrap();
         fs::rename(w.full_path("one/y"), w.full_path("one/z")).unwrap();
         fs::rename(w.full_path("one/x"), w.full_path("one/y")).unwrap();
     });
-    tells(&mut w, "moved to another library", &|w| {
+    check(&mut w, "moved to another library", &|w| {
         fs::rename(w.full_path("one/z"), w.full_path("two/z")).unwrap();
     });
-    tells(&mut w, "deleted and made again", &|w| {
+    check(&mut w, "deleted and made again", &|w| {
         fs::remove_dir_all(w.full_path("two/z")).unwrap();
         fs::create_dir_all(w.full_path("two/z/b")).unwrap();
     });
-    tells(&mut w, "moved out, and in again elsewhere", &|w| {
+    check(&mut w, "moved out, and in again elsewhere", &|w| {
         fs::rename(w.full_path("one/y"), w.full_path("outside")).unwrap();
         fs::rename(w.full_path("outside"), w.full_path("two/z/b/y")).unwrap();
     });
-    tells(&mut w, "hidden", &|w| {
+    check(&mut w, "hidden", &|w| {
         fs::rename(w.full_path("two/z/b/y"), w.full_path("two/z/b/.y")).unwrap();
     });
-    tells(&mut w, "not hidden any more", &|w| {
+    check(&mut w, "not hidden any more", &|w| {
         fs::rename(w.full_path("two/z/b/.y"), w.full_path("two/z/b/y")).unwrap();
     });
-    tells(&mut w, "ignored ones change", &|w| {
+    check(&mut w, "ignored ones change", &|w| {
         fs::write(w.full_path("one/.lookalikeignore"), "other\n").unwrap();
         fs::write(w.full_path("two/.lookalikeignore"), "y/\n").unwrap();
     });
-    // The roots themselves are swapped: nothing is watched until that is said to be meant.
+    // The roots themselves are swapped: nothing is watched until a user confirms that.
     fs::rename(w.full_path("two"), w.full_path("was two")).unwrap();
     fs::rename(w.full_path("one"), w.full_path("two")).unwrap();
     fs::rename(w.full_path("was two"), w.full_path("one")).unwrap();
     w.settle_with_reports();
     for library in [0, 1] {
         assert!(
-            w.keeper().libraries[library]
+            w.library(library)
                 .watch_schedule
                 .watches
                 .watched_folders()
@@ -81,32 +81,26 @@ fn every_folder_reports_under_its_own_path() {
         );
         w.send_request(library, WatcherRequest::Confirm);
     }
-    tells(&mut w, "the roots are others", &|_| {});
+    check(&mut w, "the roots are others", &|_| {});
     w.restart();
-    tells(&mut w, "another run", &|_| {});
+    check(&mut w, "another run", &|_| {});
 }
 
 #[test]
-fn a_rescan_arms_nothing_that_is_armed() {
+fn a_rescan_adds_no_watch_twice() {
     let mut w = KeeperWorld::new();
     fs::create_dir_all(w.full_path("one/a/b")).unwrap();
     w.rescan_all();
     w.settle();
-    let before = w.keeper().libraries[0].watch_schedule.watches.add_count;
+    let before = w.library(0).watch_schedule.watches.add_count;
     assert_eq!(before, 3);
     w.rescan_all();
     w.settle();
-    assert_eq!(
-        w.keeper().libraries[0].watch_schedule.watches.add_count,
-        before
-    );
-    // When hints were lost nothing is sure.
-    w.overflowed.push(0);
+    assert_eq!(w.library(0).watch_schedule.watches.add_count, before);
+    // After lost hints, every watch is stale.
+    w.lose_hints(0);
     w.settle();
-    assert_eq!(
-        w.keeper().libraries[0].watch_schedule.watches.add_count,
-        2 * before
-    );
+    assert_eq!(w.library(0).watch_schedule.watches.add_count, 2 * before);
 }
 
 #[test]
@@ -117,10 +111,10 @@ fn what_can_not_be_watched_is_compared_often() {
     });
     fs::create_dir_all(w.full_path("two/a/b/c/d")).unwrap();
     w.settle_with_reports();
-    // Two are the roots'.
+    // Two watches are those of the roots.
     assert_eq!(w.degraded(), ["watch_limit"]);
     let lacking = |w: &mut KeeperWorld| {
-        w.keeper().libraries[1]
+        w.library(1)
             .watch_schedule
             .watches
             .unwatched_folders()
@@ -139,11 +133,11 @@ fn what_can_not_be_watched_is_compared_often() {
         w.settle();
         before
     };
-    // New files, new folders and their files, and what goes, all below what is not watched.
+    // New files, new folders with files, and deletions, all below unwatched folders.
     fs::write(w.full_path("two/a/b/c/d/1.jpg"), "1").unwrap();
     fs::create_dir_all(w.full_path("two/a/b/c/d/new/deep")).unwrap();
     fs::write(w.full_path("two/a/b/c/d/new/deep/2.jpg"), "2").unwrap();
-    assert_eq!(poll(&mut w), 0, "nothing tells of them");
+    assert_eq!(poll(&mut w), 0, "nothing reports them");
     w.assert_index_equals_folder();
     assert_eq!(w.index.len(), 2);
     fs::rename(w.full_path("two/a/b/c/d/new"), w.full_path("outside")).unwrap();
@@ -152,11 +146,8 @@ fn what_can_not_be_watched_is_compared_often() {
     poll(&mut w);
     w.settle_and_check();
     assert_eq!(w.index.len(), 1);
-    // Watches that become free are used again, and then all is well.
-    let first = w.keeper().libraries[1]
-        .watch_schedule
-        .watches
-        .watched_folders();
+    // Watches that become free are used again.
+    let first = w.library(1).watch_schedule.watches.watched_folders();
     eprintln!("watched: {first:?}");
     fs::rename(w.full_path("two/a/b/c"), w.full_path("two/c")).unwrap();
     fs::remove_dir_all(w.full_path("two/a")).unwrap();
@@ -169,7 +160,7 @@ fn what_can_not_be_watched_is_compared_often() {
     w.assert_all_watched();
 }
 
-/// In a namespace of its own, where this user may have ten watches: needs `unshare`.
+/// Runs in a namespace that allows this user ten watches: needs `unshare`.
 #[test]
 fn the_system_allows_too_few_watches_and_then_more() {
     const LIMIT: &str = "/proc/sys/user/max_inotify_watches";
@@ -181,16 +172,16 @@ fn the_system_allows_too_few_watches_and_then_more() {
                 "echo 10 > {LIMIT} && exec \"$0\" --nocapture --exact \"$1\""
             ))
             .arg(this)
-            .arg("keeper::tests::watching::the_system_allows_too_few_watches_and_then_more")
+            .arg("keeper::tests::watches::the_system_allows_too_few_watches_and_then_more")
             .env("LOOKALIKE_TEN_WATCHES", "1")
             .output()
             .unwrap();
-        let said = String::from_utf8_lossy(&inside.stderr);
-        if said.contains("unshare:") || said.contains("sh:") {
-            eprintln!("SKIPPED: no namespace to limit watches in: {said}");
+        let stderr = String::from_utf8_lossy(&inside.stderr);
+        if stderr.contains("unshare:") || stderr.contains("sh:") {
+            eprintln!("SKIPPED: no namespace to limit watches in: {stderr}");
             return;
         }
-        assert!(inside.status.success(), "{said}");
+        assert!(inside.status.success(), "{stderr}");
         assert!(String::from_utf8_lossy(&inside.stdout).contains("1 passed"));
         return;
     }
@@ -220,12 +211,12 @@ fn the_system_allows_too_few_watches_and_then_more() {
     w.assert_all_watched();
 }
 
-/// Mounts are made in a namespace of this thread: needs to be root.
+/// Mounts file systems in a namespace of this thread: needs to be root.
 #[cfg(target_os = "linux")]
 #[test]
 fn mounts_that_change_unseen_are_polled() {
     let work = || {
-        // SAFETY: it has no arguments but a number; it concerns this thread, and those it starts.
+        // SAFETY: the only argument is a number; the call affects this thread and those it starts.
         if unsafe { libc::unshare(libc::CLONE_NEWNS) } != 0 {
             eprintln!(
                 "SKIPPED: no namespace to mount in: {}",
@@ -261,11 +252,8 @@ fn mounts_that_change_unseen_are_polled() {
         w.settle();
         assert_eq!(w.degraded(), ["watch_polled"]);
         let detail = w.published.borrow()[0].degraded[0].detail.clone();
-        assert!(
-            detail.starts_with("over lies on overlay, where"),
-            "{detail}"
-        );
-        // What is done through the mount is told, what is done below it is not.
+        assert!(detail.starts_with("over is on overlay, where"), "{detail}");
+        // Changes through the mount are reported, changes below it are not.
         fs::write(w.full_path("one/over/a.jpg"), "a").unwrap();
         w.settle_with_reports();
         assert_eq!(w.index.len(), 1);
@@ -286,10 +274,10 @@ fn mounts_that_change_unseen_are_polled() {
     std::thread::spawn(work).join().unwrap();
 }
 
-/// `LOOKALIKE_FOLDERS=20000 cargo test -p lookalike-watcher arming -- --ignored --nocapture`
+/// `LOOKALIKE_FOLDERS=20000 cargo test -p lookalike-watcher watching_many -- --ignored --nocapture`
 #[test]
 #[ignore = "a measurement"]
-fn arming_many_folders() {
+fn watching_many_folders() {
     let folders = std::env::var("LOOKALIKE_FOLDERS").map_or(20_000, |text| text.parse().unwrap());
     let mut w = KeeperWorld::with_settings(|_| {});
     w.real_time = true;
@@ -299,20 +287,20 @@ fn arming_many_folders() {
     let mut measure = |what: &str, work: &dyn Fn(&mut KeeperWorld)| {
         work(&mut w);
         let begun = Instant::now();
-        w.run_tick(Vec::new());
+        w.run_tick();
         while w.keeper().scans.has_ready_scan() {
-            w.run_tick(Vec::new());
+            w.run_tick();
         }
-        let watches = &w.keeper().libraries[0].watch_schedule.watches;
-        let (armed, arms) = (watches.folder_counts().0, watches.add_count);
+        let watches = &w.library(0).watch_schedule.watches;
+        let (watched, adds) = (watches.folder_counts().0, watches.add_count);
         eprintln!(
-            "{what}: {:.2?}, {armed} watched, armed {arms} times",
+            "{what}: {:.2?}, {watched} watched, {adds} watches added",
             begun.elapsed()
         );
     };
     measure("first scan", &|w| w.rescan_all());
     measure("rescan", &|w| w.rescan_all());
-    measure("hints lost", &|w| w.overflowed.push(0));
+    measure("hints lost", &|w| w.lose_hints(0));
     measure("all renamed", &|w| {
         for n in 0..100 {
             w.rename_path(&format!("one/{n}"), &format!("one/was {n}"));
