@@ -108,7 +108,7 @@ impl Keeper {
                 Ok(()) => backoff.reset_attempts(),
                 Err(error) => {
                     let wait = backoff.next_delay();
-                    tracing::error!(%error, ?wait, "the catalog failed; retrying");
+                    tracing::error!(%error, ?wait, "the catalog failed; trying again");
                     self.discard_tick(Now::from_clock());
                     if self.inbox.wait_for_stop(wait) {
                         return;

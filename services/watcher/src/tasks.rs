@@ -107,7 +107,7 @@ impl WatcherTasks {
             BusError::StreamFull => {
                 tracing::warn!("the stream of events is full; waiting for the embedder");
             }
-            error => tracing::warn!(%error, "a request to NATS failed; retrying"),
+            error => tracing::warn!(%error, "a request to NATS failed; trying again"),
         }
         self.sleep_unless_stopping(backoff.next_delay()).await;
     }
