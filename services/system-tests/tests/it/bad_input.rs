@@ -1,4 +1,4 @@
-//! Files and uploads that are no pictures: each gets a reason, and disturbs nobody.
+//! Files and uploads that are not pictures: each gets a reason and affects no other file.
 
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::PermissionsExt as _;
@@ -19,7 +19,7 @@ async fn read_failures(world: &SystemWorld) -> std::collections::BTreeMap<String
         .collect()
 }
 
-/// A PNG header that claims 65,535 × 65,535 pixels, in a few dozen bytes.
+/// Returns a PNG header that declares 65,535 × 65,535 pixels in a few dozen bytes.
 fn decompression_bomb() -> Vec<u8> {
     let mut png = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\xff\xff\0\0\xff\xff\x08\x06\0\0\0".to_vec();
     let crc = png[12..].iter().fold(!0_u32, |crc, byte| {
@@ -66,7 +66,7 @@ async fn strange_files_are_listed_and_disturb_nobody() {
         std::fs::Permissions::from_mode(0o000),
     )
     .unwrap();
-    // Where the tests run as root, every file can be read.
+    // Root can read every file.
     let is_root = std::fs::read(photos.join("unreadable.jpg")).is_ok();
 
     world.start_up().await;
@@ -79,7 +79,7 @@ async fn strange_files_are_listed_and_disturb_nobody() {
             .collect::<Vec<_>>()
     };
     crate::harness::eventually(
-        "all have become something",
+        "all have an outcome",
         std::time::Duration::from_secs(60),
         || async {
             let stats = world.get_json("/v1/stats").await;
@@ -122,7 +122,7 @@ async fn strange_files_are_listed_and_disturb_nobody() {
         );
     }
 
-    // A file that is mended is indexed by itself; one that is spoilt goes.
+    // A repaired file is indexed automatically; the row of a broken one is removed.
     std::fs::write(photos.join("text.jpg"), &jpeg).unwrap();
     std::fs::write(photos.join("good.jpg"), b"spoilt").unwrap();
     crate::harness::eventually(
@@ -168,7 +168,7 @@ async fn every_odd_file_is_indexed_or_failed_with_a_reason() {
     assert!(world.up.as_mut().unwrap().is_running());
     let after_ingest = peak_memory(world.up.as_ref().unwrap().pid());
 
-    // The same files as uploads: an answer or a problem, never a mistake of the service.
+    // The same files as uploads: a result or a problem, never an internal error.
     for folder in [&malformed, &formats] {
         for path in files_below(folder) {
             let (status, body) = world
@@ -188,7 +188,7 @@ async fn every_odd_file_is_indexed_or_failed_with_a_reason() {
         }
     }
 
-    // All decoders together may hold 1 GiB; the largest bomb that is let through takes most of it.
+    // All decoders together may use 1 GiB; the largest accepted bomb needs most of it.
     let up = world.up.as_ref().unwrap();
     let peak = peak_memory(up.pid());
     eprintln!(
@@ -203,7 +203,7 @@ async fn every_odd_file_is_indexed_or_failed_with_a_reason() {
     world.stop_up().await;
 }
 
-/// The most memory that a process ever had (`VmHWM`), in bytes.
+/// Returns the peak memory of a process (`VmHWM`), in bytes.
 fn peak_memory(pid: u32) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
@@ -272,7 +272,7 @@ async fn bad_requests_are_problems_with_a_code() {
             code,
         );
     }
-    // What stands on no client's path leads out of the library.
+    // A path that would leave the library is rejected.
     let escape = world
         .get_response("/v1/images/..%2f..%2fetc%2fpasswd/content")
         .await;

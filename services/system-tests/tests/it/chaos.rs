@@ -1,5 +1,5 @@
-//! Many faults at once, at random: a short run of what `lookalike-loadtest chaos` does, which is
-//! run for longer by hand.
+//! Many random faults at once: a short run of `lookalike-loadtest chaos`, which is run for longer by
+//! hand.
 
 use std::path::PathBuf;
 

@@ -1,5 +1,5 @@
-//! What people see and do about files that are not in the index: listed, explained, tried again,
-//! left alone; on the command line and over HTTP.
+//! Files that are not in the index: listed, explained, retried and discarded, on the command line and
+//! over HTTP.
 
 use std::process::Output;
 
@@ -7,10 +7,10 @@ use serde_json::{Value, json};
 
 use crate::harness::{SystemWorld, eventually, jpeg_variant, product_command, sample_pictures};
 
-/// How long one small thing may take, on a busy machine.
+/// Time limit of one small step on a busy machine.
 const STEP_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(60);
 
-/// A world with a good picture, one that is cut short, an empty one, and a text.
+/// Creates a world with a good picture, a truncated one, an empty one, and a text file.
 async fn with_failures(name: &str) -> SystemWorld {
     let world = SystemWorld::with_up(name).await;
     let picture = std::fs::read(&sample_pictures()[0]).unwrap();
@@ -33,10 +33,10 @@ async fn with_failures(name: &str) -> SystemWorld {
 }
 
 /// Runs a command against this world, in its folder of pictures.
-fn run_command(world: &SystemWorld, words: &[&str]) -> Output {
+fn run_command(world: &SystemWorld, arguments: &[&str]) -> Output {
     product_command()
         .current_dir(&world.photos)
-        .args(words)
+        .args(arguments)
         .arg("--data-dir")
         .arg(world.data_dir())
         .output()
@@ -44,20 +44,20 @@ fn run_command(world: &SystemWorld, words: &[&str]) -> Output {
 }
 
 #[track_caller]
-fn run_successfully(world: &SystemWorld, words: &[&str]) -> String {
-    let output = run_command(world, words);
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{words:?}: {said}");
+fn run_successfully(world: &SystemWorld, arguments: &[&str]) -> String {
+    let output = run_command(world, arguments);
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{arguments:?}: {stderr}");
     String::from_utf8(output.stdout).unwrap()
 }
 
 #[track_caller]
-fn run_for_json(world: &SystemWorld, words: &[&str]) -> Value {
-    let words: Vec<&str> = words.iter().copied().chain(["--json"]).collect();
-    serde_json::from_str(&run_successfully(world, &words)).unwrap()
+fn run_for_json(world: &SystemWorld, arguments: &[&str]) -> Value {
+    let arguments: Vec<&str> = arguments.iter().copied().chain(["--json"]).collect();
+    serde_json::from_str(&run_successfully(world, &arguments)).unwrap()
 }
 
-/// Posts JSON as some page would: status and answer.
+/// Posts JSON as a page of `site` would; returns status and body.
 async fn post_json(world: &SystemWorld, path: &str, body: Value, site: &str) -> (u16, Value) {
     let request = reqwest::Client::new()
         .post(format!("{}{path}", world.url))
@@ -99,7 +99,7 @@ async fn why_reports_a_file_history_up_to_the_index() {
         (&json!("indexed"), &json!(true)),
         "{life}"
     );
-    // The same file by its id, by its whole path, and as lists show it.
+    // The same file by its id, by its absolute path, and as lists print it.
     let id = life["id"].as_str().unwrap();
     let whole = world.photos.join("2026/good.jpg");
     for named in [id, whole.to_str().unwrap(), "photos/2026/good.jpg"] {
@@ -109,13 +109,13 @@ async fn why_reports_a_file_history_up_to_the_index() {
             "{named}"
         );
     }
-    let told = run_successfully(&world, &["why", "2026/good.jpg"]);
+    let printed = run_successfully(&world, &["why", "2026/good.jpg"]);
     assert!(
-        told.contains("written") && told.contains("visible    yes"),
-        "{told}"
+        printed.contains("written") && printed.contains("visible    yes"),
+        "{printed}"
     );
 
-    // A copy takes the vector that is there.
+    // A copy reuses the existing vector.
     std::fs::copy(&whole, world.photos.join("copy.jpg")).unwrap();
     world.wait_until_settled().await;
     let copy = run_for_json(&world, &["why", "copy.jpg"]);
@@ -126,30 +126,29 @@ async fn why_reports_a_file_history_up_to_the_index() {
         .any(|step| step["step"] == "reused");
     assert!(reused && copy["visible"] == true, "{copy}");
 
-    // Why a file is not there, with what to do.
-    let told = run_successfully(&world, &["why", "2026/short.jpg"]);
+    // The reason why a file is not indexed, with a remedy.
+    let printed = run_successfully(&world, &["why", "2026/short.jpg"]);
     for words in ["failed", "truncated", "Copy it again", "visible    no"] {
-        assert!(told.contains(words), "{words:?} is not in\n{told}");
+        assert!(printed.contains(words), "{words:?} is not in\n{printed}");
     }
-    let told = run_successfully(&world, &["why", "notes.txt"]);
-    assert!(told.contains("not_a_picture_name"), "{told}");
+    let printed = run_successfully(&world, &["why", "notes.txt"]);
+    assert!(printed.contains("not_a_picture_name"), "{printed}");
 
-    // What is in no library, and what nobody knows.
+    // A file outside all libraries, and an unknown one.
     let output = run_command(&world, &["why", "/etc/hostname"]);
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert_eq!(output.status.code(), Some(2), "{said}");
+    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(2), "{stderr}");
     assert!(
-        said.contains("no library") && said.contains("photos ("),
-        "{said}"
+        stderr.contains("no library") && stderr.contains("photos ("),
+        "{stderr}"
     );
     let output = run_command(&world, &["why", "never-there.jpg"]);
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert_eq!(output.status.code(), Some(1), "{said}");
-    assert!(said.contains("no_such_file"), "{said}");
+    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{stderr}");
+    assert!(stderr.contains("no_such_file"), "{stderr}");
 }
 
-/// Does something that tries the picture again that is cut short, and waits until it has failed
-/// once more.
+/// Runs `act`, which retries the truncated picture, and waits until it has failed again.
 async fn failing_again<T>(world: &SystemWorld, act: impl FnOnce() -> T) -> T {
     let life = || run_for_json(world, &["why", "2026/short.jpg"]);
     let generation = |life: &Value| life["generation"].as_u64().unwrap();
@@ -168,7 +167,7 @@ async fn failing_again<T>(world: &SystemWorld, act: impl FnOnce() -> T) -> T {
     done
 }
 
-/// What the roles tell of themselves comes a moment later.
+/// The roles' status arrives with a delay.
 async fn one_fails_and_two_are_ignored(world: &SystemWorld) {
     eventually("one fails, and two are ignored", STEP_TIMEOUT, || async {
         let stats = world.get_json("/v1/stats").await;
@@ -195,7 +194,7 @@ async fn failures_are_tried_again_and_left_alone() {
         "{shown}"
     );
 
-    // Again: it is read and fails once more.
+    // Retried: it is read and fails again.
     let retried = failing_again(&world, || {
         run_for_json(&world, &["failures", "retry", "2026/short.jpg"])
     });
@@ -208,11 +207,11 @@ async fn failures_are_tried_again_and_left_alone() {
     })
     .await;
     assert!(all.contains("2 files are tried again"), "{all}");
-    // One that is fine has nothing to be tried for.
+    // An indexed file cannot be retried.
     let output = run_command(&world, &["failures", "retry", "2026/good.jpg"]);
     assert_eq!(output.status.code(), Some(1));
 
-    // Left alone, over a restart too, until it changes.
+    // Discarded until it changes, also after a restart.
     let left = run_successfully(&world, &["failures", "discard", "--code", "truncated"]);
     assert!(left.contains("1 file is left alone"), "{left}");
     one_fails_and_two_are_ignored(&world).await;
@@ -236,7 +235,7 @@ async fn failures_are_tried_again_and_left_alone() {
         jpeg_variant(&picture, 1),
     )
     .unwrap();
-    eventually("it is taken in as it is now", STEP_TIMEOUT, || async {
+    eventually("the new content is indexed", STEP_TIMEOUT, || async {
         let life = run_for_json(&world, &["why", "2026/short.jpg"]);
         let done = life["state"] == "indexed" && life["visible"] == true;
         if done { Ok(()) } else { Err(life.to_string()) }
@@ -297,7 +296,7 @@ async fn what_changes_something_is_not_for_other_sites() {
     );
     let (status, answer) = post_json(
         &world,
-        "/v1/libraries/nobody/scan",
+        "/v1/libraries/unknown/scan",
         Value::Null,
         "same-origin",
     )
@@ -306,7 +305,7 @@ async fn what_changes_something_is_not_for_other_sites() {
     let answer = run_for_json(&world, &["confirm", "photos"]);
     assert_eq!(answer["scanning"], true, "{answer}");
 
-    // A look at what is there of a picture that is cut short; none at what is no picture.
+    // A truncated picture has a preview; a file that is no picture has none.
     let listed = world.get_json("/v1/failures").await;
     for failure in listed["failures"].as_array().unwrap() {
         let is_short = failure["code"] == "truncated";

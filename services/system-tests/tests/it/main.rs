@@ -1,7 +1,8 @@
-//! Real processes, real servers, real files: the promises of the whole, from outside.
+//! Guarantees of the whole system, tested from outside with real processes, servers and files.
 //!
-//! One nats-server and one Milvus serve all tests; each test has its own namespace on them, its
-//! own folders and its own processes. They die with this process, however it ends.
+//! Tests run side by side. Each has a namespace, folders and processes of its own, and shares a pair of
+//! nats-server and Milvus with the other tests of its group. All processes die with this one, however
+//! it ends.
 
 #![allow(
     clippy::unwrap_used,
@@ -20,7 +21,7 @@ mod models;
 mod own_servers;
 mod quality;
 mod roles;
-mod switch;
+mod rollover;
+mod text_search;
 mod tidy;
 mod whole_way;
-mod words;

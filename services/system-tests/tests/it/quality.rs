@@ -1,4 +1,4 @@
-//! `lookalike-loadtest quality`: the whole measurement, over two folders of the sample pictures.
+//! `lookalike-loadtest quality`: a complete measurement over two folders of the sample pictures.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -11,7 +11,7 @@ fn quality_measures_neighbours_copies_and_scores_through_the_whole_product() {
     let photos = tempfile::tempdir_in(&base).unwrap();
     let images = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../images");
     let mut files = 0;
-    // Folders within folders belong to the class above them.
+    // Nested folders belong to the class above them.
     for (class, from) in [("views", "landscapes"), ("things/all", "objects")] {
         let class = photos.path().join(class);
         fs::create_dir_all(&class).unwrap();
@@ -38,17 +38,17 @@ fn quality_measures_neighbours_copies_and_scores_through_the_whole_product() {
 
     assert_eq!((report.photos, report.unreadable), (files, 1));
     assert_eq!(report.classes.len(), 2);
-    // Half of all are of the same class; scenes of one kind lie together.
+    // Half of all pictures are of the same class; scenes of one kind are neighbours.
     assert!(
         (0.6..1.0).contains(&report.precision),
         "{}",
         report.precision
     );
     assert!(report.average_precision > 0.6);
-    let found: Vec<f64> = report.robustness.iter().map(|row| row.first).collect();
+    let first_ranks: Vec<f64> = report.robustness.iter().map(|row| row.first).collect();
     assert!(
-        found.len() >= 5 && found.iter().all(|first| *first > 0.8),
-        "{found:?}"
+        first_ranks.len() >= 5 && first_ranks.iter().all(|first| *first > 0.8),
+        "{first_ranks:?}"
     );
     let json = report.to_json();
     let scores = json["calibration"]["scores"].as_array().unwrap();

@@ -18,12 +18,12 @@ async fn three_processes_and_a_killed_embedder_lose_nothing() {
         std::fs::write(world.photos.join(format!("{number}.jpg")), bytes).unwrap();
     }
     let log = |name: &str| world.dir.path().join(name);
-    let start = |role: &str| Process::start(world.role_command(role), &log(role));
+    let start = |role: &str| Process::start(world.role_command(role), &log(role)).unwrap();
     let mut watch = start("watch");
     let mut embed = start("embed");
     let mut serve = start("serve");
     world.url = serve.read_address("address=").await;
-    // Killed while it works; the next one does what it had not acknowledged.
+    // Killed while it works; the next one completes the unacknowledged events.
     eventually("some are indexed", Duration::from_secs(60), || async {
         let stats = world.get_json("/v1/stats").await;
         if stats["indexed"].as_u64().unwrap() >= 20 {
@@ -36,10 +36,10 @@ async fn three_processes_and_a_killed_embedder_lose_nothing() {
     embed.kill_process();
     let mut command = world.role_command("embed");
     command.env("LOOKALIKE_NATS_ACK_WAIT", "5s");
-    let mut embed = Process::start(command, &log("embed"));
+    let mut embed = Process::start(command, &log("embed")).unwrap();
     world.assert_index_equals_folder().await;
 
-    // Frozen, then woken: nothing is lost either.
+    // Frozen, then resumed: nothing is lost either.
     embed.send_signal(libc::SIGSTOP);
     for number in 0..20 {
         std::fs::remove_file(world.photos.join(format!("{number}.jpg"))).unwrap();
@@ -59,20 +59,20 @@ async fn a_file_that_kills_its_worker_is_listed_and_its_neighbours_come_through(
         return;
     };
     let mut world = SystemWorld::new("poison");
-    // It decodes to 432 MB; the workers get less than that, and die of it.
+    // It decodes to 432 MB; the workers get less memory than that and die.
     world.copy_file(&malformed.join("bomb-12000x12000-rgb.png"), "poison.png");
     for (number, sample) in sample_pictures().iter().take(20).enumerate() {
         world.copy_file(sample, &format!("{number}.jpg"));
     }
     let log = |name: &str| world.dir.path().join(name);
-    let _watch = Process::start(world.role_command("watch"), &log("watch"));
-    let serve = Process::start(world.role_command("serve"), &log("serve"));
+    let _watch = Process::start(world.role_command("watch"), &log("watch")).unwrap();
+    let serve = Process::start(world.role_command("serve"), &log("serve")).unwrap();
     world.url = serve.read_address("address=").await;
     let mut deaths = 0;
     let embed = loop {
         let mut command = world.role_command("embed");
         command.env("LOOKALIKE_NATS_ACK_WAIT", "2s");
-        let mut embed = Process::start(command, &log(&format!("embed-{deaths}")));
+        let mut embed = Process::start(command, &log(&format!("embed-{deaths}"))).unwrap();
         embed.read_address("metrics=").await;
         embed.limit_memory(250 << 20);
         let died = eventually(

@@ -1,11 +1,13 @@
-//! The rules of the house that no compiler keeps: which crate may use which, what is not to be
-//! found in code that ships, and that the papers say what is so.
+//! Rules that no compiler checks: which crate may use which, what must not be in shipped code, and that
+//! the documents match the code.
 //!
-//! Each complaint names the place and what to do. Change a rule here only together with
-//! `ARCHITECTURE.md`, and for `DOORS` with `deny.toml`.
+//! Each complaint names the place and the remedy. Change a rule here only together with
+//! `ARCHITECTURE.md`, and `DOORS` together with `deny.toml`.
 
 mod code;
-mod papers;
+mod documents;
+mod imports;
+mod names;
 mod reasons;
 
 use std::collections::BTreeMap;
@@ -16,7 +18,7 @@ use serde_json::Value;
 
 use crate::harness::files_below;
 
-/// The crates of ours that a crate may use, at most. `lookalike` may use all that stand here.
+/// The workspace crates that each crate may use. `lookalike` may use all crates listed here.
 const ARROWS: &[(&str, &[&str])] = &[
     ("lookalike-proto", &[]),
     ("lookalike-chassis", &[]),
@@ -33,13 +35,17 @@ const ARROWS: &[(&str, &[&str])] = &[
         "lookalike-search",
         &["bus", "vision", "index", "proto", "chassis"],
     ),
-    ("lookalike-loadtest", &[]),
+    ("lookalike-loadtest", &["test-support"]),
+    ("lookalike-test-support", &["servers"]),
 ];
 
-/// What only tests may use beyond that.
-const TEST_ARROWS: &[(&str, &[&str])] = &[("lookalike-index", &["servers"])];
+/// The workspace crates that only a crate's tests may use in addition.
+const TEST_ARROWS: &[(&str, &[&str])] = &[
+    ("lookalike-bus", &["servers", "test-support"]),
+    ("lookalike-index", &["servers", "test-support"]),
+];
 
-/// Which crate alone names an outside one.
+/// Outside crates that only one of our crates may use.
 const DOORS: &[(&str, &str)] = &[
     ("burn", "lookalike-vision"),
     ("image", "lookalike-vision"),
@@ -72,7 +78,7 @@ fn assert_no_complaints(complaints: &[String]) {
     assert!(complaints.is_empty(), "\n{}\n", complaints.join("\n"));
 }
 
-/// What cargo knows of our own crates, without touching the network.
+/// Returns cargo's metadata of the workspace, without using the network.
 fn cargo_metadata() -> Value {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let output = Command::new(cargo)
@@ -86,8 +92,8 @@ fn cargo_metadata() -> Value {
         .current_dir(project_root())
         .output()
         .unwrap();
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "cargo metadata: {said}");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "cargo metadata: {stderr}");
     serde_json::from_slice(&output.stdout).unwrap()
 }
 
@@ -98,11 +104,16 @@ fn packages_by_name(metadata: &Value) -> BTreeMap<String, &Value> {
         .collect()
 }
 
-/// Names of the crates that a package's manifest names, and whether only its tests do.
+/// Returns the names of a package's dependencies, and whether only its tests use them.
 fn dependencies_of(package: &Value) -> Vec<(&str, bool)> {
     let dependencies = package["dependencies"].as_array().unwrap().iter();
     dependencies
-        .map(|one| (one["name"].as_str().unwrap(), one["kind"] == "dev"))
+        .map(|dependency| {
+            (
+                dependency["name"].as_str().unwrap(),
+                dependency["kind"] == "dev",
+            )
+        })
         .collect()
 }
 
@@ -119,7 +130,7 @@ fn crates_depend_only_on_those_allowed() {
     let mut complaints = Vec::new();
     for (name, package) in &packages {
         let is_top = matches!(&name[..], "lookalike" | "lookalike-system-tests");
-        if !is_top && !ARROWS.iter().any(|(known, _)| known == name) {
+        if !is_top && !ARROWS.iter().any(|(crate_name, _)| crate_name == name) {
             complaints.push(format!(
                 "{name} is new: say in ARROWS and in ARCHITECTURE.md what it may use"
             ));
@@ -129,7 +140,7 @@ fn crates_depend_only_on_those_allowed() {
                 continue;
             }
             let may = match &name[..] {
-                "lookalike" => ARROWS.iter().any(|(known, _)| *known == used),
+                "lookalike" => ARROWS.iter().any(|(crate_name, _)| *crate_name == used),
                 "lookalike-system-tests" => only_tests || used == "lookalike",
                 name => allows(ARROWS, name, used) || only_tests && allows(TEST_ARROWS, name, used),
             };
@@ -179,7 +190,7 @@ fn cargo_run_at_the_root_is_the_product() {
     assert_eq!(
         members[..],
         [packages["lookalike"]["id"].clone()],
-        "`cargo run` at the root must mean `lookalike`: mend default-members in Cargo.toml"
+        "`cargo run` at the root must mean `lookalike`: fix default-members in Cargo.toml"
     );
 }
 
@@ -201,14 +212,14 @@ fn every_crate_says_what_it_is_for() {
     assert_no_complaints(&complaints);
 }
 
-/// Our files, by their paths from the root. What was built, and what hides, is not ours.
+/// Returns the files of the project by their paths from the root, without build outputs and hidden files.
 fn our_files() -> Vec<(String, PathBuf)> {
     let root = project_root();
     let mut files = Vec::new();
     for entry in std::fs::read_dir(&root).unwrap() {
         let path = entry.unwrap().path();
         let name = path.file_name().unwrap().to_string_lossy().into_owned();
-        // The settings file is that of whoever works here.
+        // lookalike.toml is the developer's own settings file.
         let is_ours = !name.starts_with('.') && name != "target" && name != "lookalike.toml";
         if path.is_dir() && (is_ours || name == ".ci") {
             files.extend(files_below(&path));

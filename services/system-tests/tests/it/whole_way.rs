@@ -1,4 +1,4 @@
-//! Drop a file, find it; and whatever happens to it afterwards.
+//! A dropped file is found, and stays consistent through everything that happens to it later.
 
 use std::time::Duration;
 
@@ -34,14 +34,14 @@ async fn a_dropped_picture_is_found_moved_deleted_and_never_embedded_twice() {
     }
     world.assert_index_equals_folder().await;
 
-    // Drop: found, itself first.
+    // Drop: the picture itself is the first hit.
     let sample = sample_pictures()[30].clone();
     let bytes = std::fs::read(&sample).unwrap();
     world.copy_file(&sample, "new.jpg");
     let (id, score) = found_first(&world, &bytes, "new.jpg").await;
     assert!(score >= 0.99, "{score}");
 
-    // Move: found under the new path with the same id, nothing embedded again.
+    // Move: found under the new path with the same id, nothing is embedded again.
     world.wait_until_settled().await;
     let embedded = world.read_metric("lookalike_embeddings_total").await;
     std::fs::create_dir(world.photos.join("below")).unwrap();
@@ -58,7 +58,7 @@ async fn a_dropped_picture_is_found_moved_deleted_and_never_embedded_twice() {
         embedded
     );
 
-    // A folder renamed: all keep their ids.
+    // A folder is renamed: all ids stay.
     let before = world.read_rows().await;
     std::fs::rename(world.photos.join("some"), world.photos.join("other")).unwrap();
     world.assert_index_equals_folder().await;
@@ -72,7 +72,7 @@ async fn a_dropped_picture_is_found_moved_deleted_and_never_embedded_twice() {
         embedded
     );
 
-    // A copy: a second image, its vector taken from what is known.
+    // A copy: a second image, which reuses the vector.
     world.copy_file(&sample, "copy.jpg");
     world.assert_index_equals_folder().await;
     assert_ne!(world.read_row_at("copy.jpg").await.id, id);
@@ -89,14 +89,14 @@ async fn a_dropped_picture_is_found_moved_deleted_and_never_embedded_twice() {
     world.assert_index_equals_folder().await;
     assert_eq!(world.read_row_at("copy.jpg").await.id, copy_id);
 
-    // Delete: gone.
+    // Delete: the row is removed.
     std::fs::remove_file(world.photos.join("below/moved.jpg")).unwrap();
     world.assert_index_equals_folder().await;
     assert!(!world.read_rows().await.contains_key(&id));
     let gone = world.get_response(&format!("/v1/images/{id}")).await;
     assert_eq!(gone.status(), 404);
 
-    // Restart: nothing embedded again.
+    // Restart: nothing is embedded again.
     let before = world.read_rows().await;
     world.stop_up().await;
     world.start_up().await;
@@ -211,7 +211,7 @@ async fn the_metrics_are_those_that_are_documented() {
         .search_by_picture(&std::fs::read(&sample_pictures()[0]).unwrap(), 1)
         .await;
     let text = world.get_response("/metrics").await.text().await.unwrap();
-    let shown: std::collections::BTreeSet<&str> = text
+    let exposed: std::collections::BTreeSet<&str> = text
         .lines()
         .filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next())
         .collect();
@@ -219,20 +219,20 @@ async fn the_metrics_are_those_that_are_documented() {
         .iter()
         .map(|metric| metric.name)
         .collect();
-    let unknown: Vec<_> = shown.difference(&documented).collect();
+    let unknown: Vec<_> = exposed.difference(&documented).collect();
     assert!(
         unknown.is_empty(),
         "shown, but not in loadtest's list of metrics: {unknown:?}"
     );
-    // What only appears with its fault is not shown in peace.
+    // Metrics that appear only together with a fault.
     let sometimes = [
         "lookalike_watch_degraded",
         "lookalike_drift_rows",
-        // Told by the first comparison in which nothing changed.
+        // Set by the first scan that finds no change.
         "lookalike_unaccounted_files",
     ];
     let missing: Vec<_> = documented
-        .difference(&shown)
+        .difference(&exposed)
         .filter(|name| !sometimes.contains(name))
         .collect();
     assert!(

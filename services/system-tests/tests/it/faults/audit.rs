@@ -1,15 +1,15 @@
-//! Milvus no longer has what it was given: the audit finds it and sends it again.
+//! Milvus lost or changed rows: the audit finds the differences and repairs them.
 
 use lookalike_index::{IndexRow, IndexedImage};
 
 use crate::harness::SystemWorld;
 
-/// Repairs what the folders' own changes would never reveal.
-async fn audit_and_repair(world: &SystemWorld, found: impl Fn(u64) -> bool) {
+/// Repairs differences that no change in the folders would reveal.
+async fn audit_and_repair(world: &SystemWorld, expected: impl Fn(u64) -> bool) {
     let (before, equal) = world.run_audit(&[]).await;
     assert!(!equal, "{before}");
     let count = before["found"].as_u64().unwrap();
-    assert!(found(count), "{before}");
+    assert!(expected(count), "{before}");
     let (report, equal) = world.run_audit(&["--repair"]).await;
     assert!(equal, "{report}");
     world.assert_index_equals_folder().await;
@@ -36,13 +36,13 @@ async fn duplicate_unknown_wrong_and_missing_rows_are_repaired() {
         image: rows[id].clone(),
         vector: vector(id).await,
     };
-    // Doubled.
+    // Duplicate.
     let doubled = row(ids[0]).await;
     index
         .insert_duplicates(&[&doubled, &doubled])
         .await
         .unwrap();
-    // Nobody knows them: another id at a path that is there, and one of a file that never was.
+    // Unknown: another id at an existing path, and the id of a file that never existed.
     let strange = |id: &str, path: &str, like: &IndexRow| IndexRow {
         image: IndexedImage {
             id: id.repeat(32),
@@ -59,25 +59,25 @@ async fn duplicate_unknown_wrong_and_missing_rows_are_repaired() {
         ])
         .await
         .unwrap();
-    // Wrong: of an older content, and at an older path.
+    // Wrong: with an older content, and with an older path.
     let mut wrong = row(ids[1]).await;
     wrong.image.content_hash = "0".repeat(64);
     let mut moved = row(ids[2]).await;
     moved.image.path = "elsewhere.jpg".into();
     index.upsert_rows(&[wrong, moved]).await.unwrap();
-    // Lost.
+    // Missing.
     index
         .delete_ids(&[ids[3].clone(), ids[4].clone()])
         .await
         .unwrap();
-    // One doubled, two unknown, two wrong, two lost.
-    audit_and_repair(&world, |found| found == 7).await;
+    // One duplicate, two unknown, two wrong, two missing.
+    audit_and_repair(&world, |count| count == 7).await;
     let after = world.read_rows().await;
     assert!(rows.keys().eq(after.keys()), "ids changed");
 
     // The whole collection.
     index.drop_collection().await.unwrap();
-    audit_and_repair(&world, |found| found == 20).await;
+    audit_and_repair(&world, |count| count == 20).await;
     let after = world.read_rows().await;
     assert!(rows.keys().eq(after.keys()), "ids changed");
     world.stop_up().await;

@@ -1,4 +1,4 @@
-//! What happens to single files while they are watched.
+//! Changes of single files while they are watched.
 
 use std::fs;
 use std::io::Write as _;
@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 
 use crate::harness::{SystemWorld, jpeg_variant, sample_pictures};
 
-/// A picture of this number's own.
+/// Returns a picture whose content is unique to the number.
 fn picture(number: usize) -> Vec<u8> {
     let samples = sample_pictures();
     jpeg_variant(
@@ -31,20 +31,20 @@ async fn files_replaced_swapped_linked_and_written_slowly() {
     let (a, b) = (id("a.jpg").await, id("b.jpg").await);
     let (replaced, linked) = (id("replaced.jpg").await, id("linked.jpg").await);
 
-    // Atomic replace, as editors save: the image stays, its content is the new one.
+    // Atomic replace, as editors save: the image keeps its id and gets the new content.
     fs::write(at(".replaced.tmp"), picture(20)).unwrap();
     fs::rename(at(".replaced.tmp"), at("replaced.jpg")).unwrap();
-    // a and b change places.
+    // a and b are swapped.
     fs::rename(at("a.jpg"), at(".swap")).unwrap();
     fs::rename(at("b.jpg"), at("a.jpg")).unwrap();
     fs::rename(at(".swap"), at("b.jpg")).unwrap();
-    // Hard links are files of their own; symbolic ones, and their loops, are not followed.
+    // Hard links are separate files; symbolic links and their loops are not followed.
     fs::hard_link(at("linked.jpg"), at("second link.jpg")).unwrap();
     symlink("linked.jpg", at("symbolic.jpg")).unwrap();
     fs::create_dir(at("deep")).unwrap();
     symlink("..", at("deep/loop")).unwrap();
     symlink("nowhere", at("dangling.jpg")).unwrap();
-    // A writer that takes its time, and one that never closes what it wrote.
+    // A slow writer, and one that never closes its file.
     let bytes = picture(30);
     let mut slow = fs::File::create(at("slow.jpg")).unwrap();
     slow.write_all(&bytes[..bytes.len() / 2]).unwrap();
@@ -70,7 +70,7 @@ async fn files_replaced_swapped_linked_and_written_slowly() {
     world.stop_up().await;
 }
 
-/// The system tells of the name that was written through only.
+/// inotify reports only the name that was written through.
 #[tokio::test]
 async fn a_file_written_through_another_link_is_found_by_the_next_rescan() {
     let mut world = SystemWorld::new("links");
@@ -115,7 +115,7 @@ async fn wrong_mtimes_hide_no_change() {
     set_time("epoch.jpg", SystemTime::UNIX_EPOCH);
     world.assert_index_equals_folder().await;
 
-    // Other content of the same size, and the time put back: only the inode's own time tells.
+    // Other content of the same size and with the same mtime: only the inode's change time differs.
     for name in ["same.jpg", "whole.jpg", "future.jpg", "epoch.jpg"] {
         let before = fs::metadata(at(name)).unwrap();
         let mut bytes = fs::read(at(name)).unwrap();
@@ -131,7 +131,7 @@ async fn wrong_mtimes_hide_no_change() {
     }
     world.assert_index_equals_folder().await;
 
-    // The same while nobody watches.
+    // The same while nothing watches.
     world.stop_up().await;
     let before = fs::metadata(at("same.jpg")).unwrap().modified().unwrap();
     let mut bytes = fs::read(at("same.jpg")).unwrap();

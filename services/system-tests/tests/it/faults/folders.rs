@@ -1,4 +1,4 @@
-//! What happens to folders while they are watched, and when watching itself fails.
+//! Changes of folders while they are watched, and failures of watching itself.
 
 use std::fs;
 use std::path::Path;
@@ -12,7 +12,7 @@ fn move_into(world: &SystemWorld, from: &Path, to: &str) {
 #[tokio::test]
 async fn folders_appear_full_move_in_and_out_and_come_again() {
     let mut world = SystemWorld::with_up("folders").await;
-    // Made and filled before anybody can watch them, many times and deep.
+    // Created and filled before a watch can be added, many times and several levels deep.
     for number in 0..20 {
         world.add_pictures(&format!("year {number}/month/day"), 2);
     }
@@ -21,14 +21,14 @@ async fn folders_appear_full_move_in_and_out_and_come_again() {
     assert_eq!(count, 40);
     let outside = world.dir.path().join("outside");
 
-    // A tree moved out, and another one in: the halves of renames that nobody sees whole.
+    // A tree moves out, and another one moves in: each is half of a rename.
     fs::rename(world.photos.join("year 0"), &outside).unwrap();
     world.assert_index_equals_folder().await;
     assert_eq!(world.read_rows().await.len(), 38);
     move_into(&world, &outside, "moved in");
     world.assert_index_equals_folder().await;
     assert_eq!(world.read_rows().await.len(), 40);
-    // … and single files.
+    // Single files as well.
     let one = world.dir.path().join("one.jpg");
     fs::rename(world.photos.join("moved in/month/day/0.jpg"), &one).unwrap();
     world.assert_index_equals_folder().await;
@@ -50,7 +50,7 @@ async fn folders_appear_full_move_in_and_out_and_come_again() {
     world.assert_index_equals_folder().await;
     assert_eq!(world.read_row_at("renamed/m/day/0.jpg").await.id, id);
 
-    // Deleted and made again under the same name, and a file where a folder was.
+    // Deleted and recreated under the same name, and a file in place of a folder.
     for round in 0..3 {
         fs::remove_dir_all(world.photos.join("year 2")).unwrap();
         world.add_pictures("year 2/month/day", 1 + round);
@@ -85,7 +85,7 @@ async fn a_move_to_another_library_keeps_the_id() {
         world.read_metric("lookalike_embeddings_total").await,
         embedded
     );
-    // The same picture in both is two images, and embedded once.
+    // The same picture in both libraries is two images, embedded once.
     fs::copy(world.photos.join("1.jpg"), archive.join("copy.jpg")).unwrap();
     world.assert_index_equals_folder().await;
     assert_eq!(world.read_rows().await.len(), 8);
@@ -104,14 +104,14 @@ async fn an_overflow_of_reports_is_repaired_by_a_scan() {
     world.add_pictures("gone", 20);
     let roles = world.start_roles().await;
     world.assert_index_equals_folder().await;
-    // The system keeps 16,384 reports for a process that does not read them.
+    // The kernel queues 16,384 events for a process that does not read them.
     let queued = fs::read_to_string("/proc/sys/fs/inotify/max_queued_events").unwrap();
     let queued: usize = queued.trim().parse().unwrap();
     roles.watch.freeze_process();
     let noise = world.photos.join("noise");
     fs::create_dir(&noise).unwrap();
     fs::create_dir(world.photos.join("kept/a")).unwrap();
-    // Each pair of these is at least two reports that can't be merged.
+    // Each pair of these is at least two events that cannot be merged.
     for number in 0..=queued / 2 {
         let kept = world
             .photos

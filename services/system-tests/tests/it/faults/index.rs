@@ -17,7 +17,7 @@ async fn an_unreachable_milvus_causes_no_redeliveries() {
         wire.set_wire(broken);
         world.add_pictures(&format!("while it is away {round}"), 40);
         fs::remove_file(world.photos.join(format!("first/{round}.jpg"))).unwrap();
-        // Longer than a delivery waits.
+        // Longer than the ack deadline.
         let away = std::time::Instant::now();
         world
             .wait_for_stats("all wait, for some time", |stats| {
@@ -64,7 +64,7 @@ async fn an_upsert_that_timed_out_was_applied_or_half() {
         })
         .await;
     };
-    // Requests arrive, answers do not: the first one of several is applied, and tried again.
+    // Requests arrive, replies do not: the first of several requests is applied and repeated.
     wire.set_wire(Wire::Answerless);
     world.add_pictures("applied", 20);
     written(4).await;
@@ -72,7 +72,7 @@ async fn an_upsert_that_timed_out_was_applied_or_half() {
     fs::remove_file(world.photos.join("applied/0.jpg")).unwrap();
     wire.set_wire(Wire::Intact);
     world.assert_index_equals_folder().await;
-    // The wire ends in the middle of several.
+    // The wire is cut between several requests.
     wire.set_wire(Wire::Slow(std::time::Duration::from_millis(100)));
     world.add_pictures("half", 40);
     written(21 + 4).await;

@@ -1,18 +1,18 @@
-//! Faults, one by one: each is provoked with real processes, real servers and real files, and
-//! each test ends in the same [`assert_index_equals_folder`]. `FAULTS.md` lists them all.
+//! One test per fault, with real processes, servers and files; each ends in the same
+//! [`assert_index_equals_folder`]. `FAULTS.md` lists all faults.
 //!
-//! [`assert_index_equals_folder`]: crate::harness::World::assert_index_equals_folder
+//! [`assert_index_equals_folder`]: crate::harness::SystemWorld::assert_index_equals_folder
 
 mod audit;
-mod audit_by_itself;
 mod files;
 mod folders;
 mod index;
-mod leaving;
 mod names;
+mod periodic_audit;
 mod queue;
 mod roots;
 mod service;
-mod standing;
+mod shutdown;
+mod standby;
 mod whole;
 mod worker;

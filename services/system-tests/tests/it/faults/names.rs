@@ -1,4 +1,4 @@
-//! Names that programs stumble over.
+//! File names that programs often mishandle.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -40,8 +40,8 @@ async fn odd_names_come_move_and_go() {
         world.read_row_at("new\nline.jpg").await.id,
     ];
 
-    // Only the case changes; the same letters in another normal form, which are another name
-    // here, beside the first ones; and out of an unusable name into a usable one.
+    // Only the case changes; the same letters in another normal form, which is another name here, next
+    // to the first one; and an invalid name becomes a valid one.
     fs::rename(at("photo.jpg"), at("PHOTO.jpg")).unwrap();
     fs::rename(at("caf\u{e9}.jpg"), at("cafe\u{301}.jpg")).unwrap();
     world.copy_file(&sample_pictures()[11], "caf\u{e9}.jpg");
@@ -56,7 +56,7 @@ async fn odd_names_come_move_and_go() {
     assert_eq!(after, ids, "renamed images keep their ids");
     assert_eq!(world.wait_until_settled().await["indexed"], 8);
 
-    // A folder of such a name, renamed, and one whose files have paths of many bytes.
+    // A folder with such a name is renamed, and one whose files have very long paths.
     let deep = format!("{}/{}", "\u{1f4f7}".repeat(60), "y".repeat(255));
     world.copy_file(&sample_pictures()[12], &format!("{deep}/deep.jpg"));
     world.assert_index_equals_folder().await;

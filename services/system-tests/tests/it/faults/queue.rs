@@ -1,4 +1,4 @@
-//! Faults of the queue: what it says may be lost, doubled, late, or too much.
+//! Faults of the queue: messages are lost, duplicated, late, or too many.
 
 use std::fs;
 use std::path::Path;
@@ -6,14 +6,14 @@ use std::process::Command;
 
 use lookalike_servers::{Servers, WantedServers};
 
-use crate::harness::{RoleProcesses, SETTLE_TIMEOUT, SystemWorld, Wire, eventually, own_servers};
+use crate::harness::{RoleProcesses, SETTLE_TIMEOUT, SystemWorld, Wire, eventually, start_servers};
 
 const NATS_ONLY: WantedServers = WantedServers {
     nats: true,
     milvus: false,
 };
 
-/// Short times, so that what was lost is missed soon.
+/// Creates a world with short timeouts, so that lost messages are noticed soon.
 fn world_with_short_timeouts(name: &str) -> SystemWorld {
     let mut world = SystemWorld::new(name);
     world.set_variable("LOOKALIKE_WATCH_OVERDUE", "2s");
@@ -22,7 +22,7 @@ fn world_with_short_timeouts(name: &str) -> SystemWorld {
     world
 }
 
-/// Waits until so many events are in the stream.
+/// Waits until the stream contains so many events.
 async fn wait_for_stored_events(world: &SystemWorld, count: u64) {
     let jetstream = world.jetstream();
     let events = jetstream.events_stream();
@@ -37,10 +37,10 @@ async fn wait_for_stored_events(world: &SystemWorld, count: u64) {
     .await;
 }
 
-/// Watcher and service, and no embedder: events stay in the queue.
+/// Starts watcher and service without an embedder, so that events stay in the queue.
 async fn without_embedder(world: &mut SystemWorld) -> RoleProcesses {
     let mut roles = world.start_roles().await;
-    // A watcher with an empty catalog asks embedders for the rows that there are before it sends
+    // A watcher with an empty catalog requests the existing rows from an embedder before it sends
     // anything.
     world.add_pictures("before", 1);
     world.assert_index_equals_folder().await;
@@ -58,14 +58,14 @@ fn copy_folder(from: &Path, to: &Path) {
 async fn a_server_that_lost_its_tail_or_everything() {
     let mut world = world_with_short_timeouts("tail");
     let data = world.dir.path().join("own");
-    let mut servers = own_servers(&data, NATS_ONLY).await;
+    let mut servers = start_servers(&data, NATS_ONLY).await;
     world.own_nats_url = servers.nats_url().map(str::to_owned);
     let store = data.join("nats/jetstream");
     let copy = world.dir.path().join("copy");
     let mut roles = without_embedder(&mut world).await;
 
-    // Ten events are on its disk; ten more were stored, and acknowledged to the watcher, and
-    // were not on the disk yet when the machine died.
+    // Ten events are on the server's disk. Ten more were acknowledged to the watcher, but not yet on
+    // the disk when the machine died.
     world.add_pictures("first", 10);
     wait_for_stored_events(&world, 10).await;
     servers.kill_nats().await;
@@ -84,7 +84,7 @@ async fn a_server_that_lost_its_tail_or_everything() {
     roles.embed = world.start_role("embed");
     world.assert_index_equals_folder().await;
 
-    // The same with outcomes that the watcher has read: the tail is of an older time.
+    // The same with outcomes that the watcher has read already.
     world.add_pictures("third", 10);
     fs::remove_dir_all(world.photos.join("first")).unwrap();
     world.assert_index_equals_folder().await;
@@ -95,8 +95,8 @@ async fn a_server_that_lost_its_tail_or_everything() {
     servers.restart_nats().await.unwrap();
     world.assert_index_equals_folder().await;
 
-    // The messages are lost, and not how far the workers' consumer was: the stream counts anew
-    // from below that.
+    // The messages are lost, but not the position of the workers' consumer: the stream reuses
+    // sequence numbers below it.
     servers.kill_nats().await;
     let events = store.join(format!(
         "jetstream/$G/streams/{}/msgs",
@@ -108,7 +108,7 @@ async fn a_server_that_lost_its_tail_or_everything() {
     fs::remove_dir_all(world.photos.join("third")).unwrap();
     world.assert_index_equals_folder().await;
 
-    // Killed in the middle of work, and its disk with it.
+    // Killed in the middle of work, and its disk is lost.
     world.add_pictures("fifth", 30);
     wait_for_stored_events(&world, 1).await;
     servers.kill_nats().await;
@@ -120,8 +120,8 @@ async fn a_server_that_lost_its_tail_or_everything() {
     roles.stop_roles().await;
 }
 
-/// As `up` does with its own nats-server. A stream that is made again at the very moment at which
-/// one of its name is deleted may lose its folder to that deletion, and takes nothing then.
+/// Does what `up` does for its own nats-server: a stream that is created while one of the same name is
+/// being deleted may lose its folder to the deletion, and then rejects writes until a restart.
 async fn restart_when_stuck(servers: &mut Servers) {
     loop {
         tokio::time::sleep(std::time::Duration::from_secs(1)).await;
@@ -135,11 +135,11 @@ async fn restart_when_stuck(servers: &mut Servers) {
 #[tokio::test]
 async fn streams_deleted_and_a_consumer() {
     let mut world = world_with_short_timeouts("streams");
-    let mut servers = own_servers(&world.dir.path().join("own"), NATS_ONLY).await;
+    let mut servers = start_servers(&world.dir.path().join("own"), NATS_ONLY).await;
     world.own_nats_url = servers.nats_url().map(str::to_owned);
     let mut roles = without_embedder(&mut world).await;
     let jetstream = world.jetstream();
-    // Events that nobody had begun with.
+    // Events that no worker has received.
     world.add_pictures("first", 10);
     wait_for_stored_events(&world, 10).await;
     jetstream.delete_stream(&jetstream.events_stream()).await;
@@ -149,7 +149,7 @@ async fn streams_deleted_and_a_consumer() {
         () = restart_when_stuck(&mut servers) => {}
     }
 
-    // Outcomes that nobody had read; and the consumer under a worker's hands.
+    // Outcomes that the watcher has not read, and the consumer of a running worker.
     roles.watch.freeze_process();
     world.add_pictures("second", 10);
     roles.watch.resume_process();
@@ -169,7 +169,7 @@ async fn streams_deleted_and_a_consumer() {
         () = restart_when_stuck(&mut servers) => {}
     }
 
-    // Both at once, in the middle.
+    // Both at once, in the middle of work.
     world.add_pictures("fourth", 40);
     fs::remove_dir_all(world.photos.join("second")).unwrap();
     wait_for_stored_events(&world, 1).await;
@@ -210,7 +210,7 @@ async fn stored_but_the_answer_lost() {
     let mut world = world_with_short_timeouts("answers");
     let wire = world.proxy_nats();
     let mut roles = without_embedder(&mut world).await;
-    // What the watcher publishes arrives, and it does not hear so.
+    // The watcher's messages are stored, but it receives no acknowledgement.
     wire.set_wire(Wire::Answerless);
     world.add_pictures("first", 10);
     wait_for_stored_events(&world, 1).await;
@@ -218,7 +218,7 @@ async fn stored_but_the_answer_lost() {
     world.add_pictures("second", 5);
     roles.watch.wait_for_log("trying again").await;
     wire.set_wire(Wire::Intact);
-    // A worker whose acknowledgements are lost, and its outcomes, and whatever it asks for.
+    // A worker whose acknowledgements, outcomes and requests are lost.
     roles.embed = world.start_role("embed");
     for round in 0..3 {
         world.add_pictures(&format!("round {round}"), 10);
@@ -253,7 +253,7 @@ async fn an_old_message_after_a_newer_one_changes_nothing() {
     assert_eq!(old.len(), 6);
     roles.embed = world.start_role("embed");
     world.assert_index_equals_folder().await;
-    // Edited, moved, deleted, put back as it was, and left alone.
+    // Edited, moved, deleted, restored, and unchanged.
     let at = |path: &str| world.photos.join(path);
     let first = fs::read(at("0.jpg")).unwrap();
     fs::write(at("0.jpg"), fs::read(at("1.jpg")).unwrap()).unwrap();
@@ -273,7 +273,7 @@ async fn an_old_message_after_a_newer_one_changes_nothing() {
     world.assert_index_equals_folder().await;
     let after = world.read_rows().await;
     assert!(rows.keys().eq(after.keys()), "{rows:?}\n{after:?}");
-    // What is no message at all is put away.
+    // Invalid messages are removed.
     let subject = &old[0].0;
     jetstream.publish_message(subject, b"no event").await;
     jetstream.publish_message(subject, b"").await;

@@ -1,4 +1,4 @@
-//! Mounts that go, come back, or are another one; files that can't be read.
+//! Mounts that disappear, return or are replaced; files that cannot be read.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -24,7 +24,7 @@ async fn a_mount_that_goes_comes_back_or_is_another_one_removes_nothing() {
     world.set_variable("LOOKALIKE_WATCH_POLL_INTERVAL", "1s");
     world.add_pictures("", 5);
     world.add_pictures("folder", 5);
-    // The disk is this folder; it is mounted where the library's root is for lookalike.
+    // This folder is the disk, which is mounted at the root of lookalike's library.
     let disk = world.photos.clone();
     let root = world.dir.path().join("root");
     fs::create_dir(&root).unwrap();
@@ -40,13 +40,13 @@ async fn a_mount_that_goes_comes_back_or_is_another_one_removes_nothing() {
     let embedded = world.read_metric("lookalike_embeddings_total").await;
     let among = |script: &str| namespace::among_mounts_of(permit, pid, script);
 
-    // Gone: an empty folder lies where the mount was.
+    // Unmounted: an empty folder remains.
     among(&format!("umount -l '{}'", root.display()));
     world
         .wait_for_stats("the loss is noticed", is_degraded)
         .await;
     world.add_pictures("while it was away", 2);
-    // Another one in its place, with files of its own.
+    // Another disk is mounted in its place, with files of its own.
     among(&format!(
         "mount -t tmpfs -o size=4m tmpfs '{0}' && cp '{1}/0.jpg' '{0}/other.jpg'",
         root.display(),
@@ -54,7 +54,7 @@ async fn a_mount_that_goes_comes_back_or_is_another_one_removes_nothing() {
     ));
     world.wait_for_stats("it is another one", is_degraded).await;
     assert_eq!(world.read_rows().await, rows, "nothing was removed");
-    // Back, with what came meanwhile.
+    // The disk is mounted again, with new files.
     among(&format!("umount -l '{}'", root.display()));
     among(&mount);
     world
@@ -130,9 +130,9 @@ async fn a_mount_that_reports_nothing_is_polled() {
     world.wait_for_up(up).await;
     world.assert_index_equals_folder().await;
     let stats = world.wait_until_settled().await;
-    assert!(is_degraded(&stats), "that it is polled is told: {stats}");
-    // What is changed below the mount, the mount does not report. (What is removed there, it goes
-    // on showing, so only what comes and what changes can be told.)
+    assert!(is_degraded(&stats), "polling is not reported: {stats}");
+    // The mount does not report changes of its upper folder. It keeps showing files removed there, so
+    // only new and changed files can be tested.
     world.add_pictures("pure", 8);
     world.assert_index_equals_folder().await;
     let other = fs::read(world.photos.join("pure/3.jpg")).unwrap();
@@ -153,9 +153,11 @@ async fn very_many_files_gone_at_once_wait_for_confirmation() {
     world.assert_index_equals_folder().await;
     let rows = world.read_rows().await;
     let away = world.dir.path().join("away");
-    // A part of the tree goes, as a mount within it would; and comes back.
+    // A part of the tree disappears, as an inner mount would, and returns.
     fs::rename(world.photos.join("disk"), &away).unwrap();
-    world.wait_for_stats("the brake holds", is_degraded).await;
+    world
+        .wait_for_stats("the mass-delete guard holds", is_degraded)
+        .await;
     world.add_pictures("meanwhile", 1);
     assert_eq!(
         world
@@ -168,15 +170,17 @@ async fn very_many_files_gone_at_once_wait_for_confirmation() {
     );
     fs::rename(&away, world.photos.join("disk")).unwrap();
     world
-        .wait_for_stats("it lets go", |stats| !is_degraded(stats))
+        .wait_for_stats("the guard releases", |stats| !is_degraded(stats))
         .await;
     world.assert_index_equals_folder().await;
     let after = world.read_rows().await;
     assert!(rows.keys().all(|id| after.contains_key(id)), "ids changed");
 
-    // It goes for good, and somebody says so.
+    // It is deleted, and the deletion is confirmed.
     fs::remove_dir_all(world.photos.join("disk")).unwrap();
-    world.wait_for_stats("the brake holds", is_degraded).await;
+    world
+        .wait_for_stats("the mass-delete guard holds", is_degraded)
+        .await;
     assert_eq!(world.read_rows().await.len(), 21);
     world.confirm_photos().await;
     world.assert_index_equals_folder().await;
@@ -203,7 +207,7 @@ async fn a_file_that_can_not_be_read_is_listed_until_it_can() {
     let failures = world.try_failures().await.unwrap();
     assert_eq!(failures[&("photos".into(), "1.jpg".into())], "unreadable");
     world.assert_index_equals_folder().await;
-    // The picture that can be read now is taken by itself, and one that can't any more goes.
+    // A picture that becomes readable is indexed automatically.
     permit(0o644);
     world
         .wait_for_stats("it is read", |s| s["indexed"] == 3)
@@ -212,13 +216,13 @@ async fn a_file_that_can_not_be_read_is_listed_until_it_can() {
     world.stop_up().await;
 }
 
-/// Root reads what nobody may read; this takes that from a process.
+/// Removes root's privilege to read every file from a process.
 fn without_root_read_access(mut command: std::process::Command) -> std::process::Command {
     use std::os::unix::process::CommandExt as _;
     const CAP_DAC_OVERRIDE: libc::c_ulong = 1;
     const CAP_DAC_READ_SEARCH: libc::c_ulong = 2;
-    // SAFETY: two plain system calls between fork and exec; where they are refused, the process
-    // is not root's and can't read such files anyway.
+    // SAFETY: two plain system calls between fork and exec; if they are refused, the process does not
+    // run as root and cannot read such files anyway.
     unsafe {
         command.pre_exec(|| {
             libc::prctl(libc::PR_CAPBSET_DROP, CAP_DAC_OVERRIDE, 0, 0, 0);

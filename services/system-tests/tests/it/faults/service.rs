@@ -1,4 +1,4 @@
-//! What people and programs see while something is away.
+//! What people and programs see while a server is unreachable.
 
 use std::fs;
 
@@ -80,7 +80,7 @@ async fn a_file_deleted_between_search_and_thumbnail_is_gone() {
         world.get_response(url).await.status().as_u16()
     };
     assert_eq!(status("content_url").await, 200);
-    // The row stays as long as the watcher does not look.
+    // The row stays while the watcher is frozen.
     roles.watch.freeze_process();
     fs::remove_file(world.photos.join("0.jpg")).unwrap();
     assert_eq!(status("content_url").await, 410);

@@ -1,4 +1,4 @@
-//! Several faults at once, and those of the machine below.
+//! Several faults at once, and faults of the machine itself.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -6,9 +6,9 @@ use std::process::Command;
 
 use lookalike_servers::WantedServers;
 
-use crate::harness::{Process, SystemWorld, Wire, eventually, namespace, own_servers};
+use crate::harness::{Process, SystemWorld, Wire, eventually, namespace, start_servers};
 
-/// Tests that start a Milvus of their own do so one after another.
+/// Tests that start a Milvus of their own run one after another.
 static ONE_MORE_MILVUS: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
 
 #[tokio::test]
@@ -26,7 +26,7 @@ async fn both_servers_unreachable_and_everything_killed_at_once() {
         milvus.set_wire(Wire::Answerless);
         fs::remove_file(world.photos.join(format!("{round}.jpg"))).unwrap();
         world.add_pictures(&format!("round {round}/more"), 5);
-        // Seen, and not sent: it is in the catalog when the watcher dies.
+        // Noticed but not sent: the change is in the catalog when the watcher dies.
         roles.watch.wait_for_log("trying again").await;
         for process in [&mut roles.watch, &mut roles.embed, &mut roles.serve] {
             process.kill_process();
@@ -59,7 +59,7 @@ async fn a_rolling_upgrade_leaves_no_gap() {
     world.assert_index_equals_folder().await;
     let rows = world.read_rows().await;
     world.add_pictures("in the middle", 30);
-    // The new ones stand beside the old ones before those leave, one after another.
+    // The new roles start next to the old ones, which then stop one after another.
     let second = world.dir.path().join("second");
     let first = std::mem::replace(&mut world.data, second);
     let new = world.start_roles().await;
@@ -110,7 +110,7 @@ async fn milvus_killed_and_restarted_while_files_change() {
         nats: false,
         milvus: true,
     };
-    let mut servers = own_servers(&world.dir.path().join("own"), only_milvus).await;
+    let mut servers = start_servers(&world.dir.path().join("own"), only_milvus).await;
     world.own_milvus_url = servers.milvus_url().map(str::to_owned);
     world.set_variable("LOOKALIKE_MILVUS_CALL_TIMEOUT", "3s");
     world.set_variable("LOOKALIKE_AUDIT_CHECK_INTERVAL", "2s");
@@ -118,7 +118,7 @@ async fn milvus_killed_and_restarted_while_files_change() {
     world.start_up().await;
     world.assert_index_equals_folder().await;
 
-    // Killed in the middle of work, and the whole of lookalike with it.
+    // Killed in the middle of work, together with all of lookalike.
     world.add_pictures("second", 60);
     world
         .wait_for_stats("it works", |s| s["indexed"].as_u64() > Some(25))
@@ -132,7 +132,7 @@ async fn milvus_killed_and_restarted_while_files_change() {
     world.assert_index_equals_folder().await;
     assert_eq!(world.read_rows().await.len(), 79);
 
-    // A copy of its data is taken while it is down, and it starts again.
+    // Its data is copied while it is stopped, and it starts again.
     world.add_pictures("third", 30);
     servers.kill_milvus().await;
     let data = world.dir.path().join("own/milvus/data");
@@ -143,8 +143,8 @@ async fn milvus_killed_and_restarted_while_files_change() {
     world.assert_index_equals_folder().await;
     assert_eq!(world.read_rows().await.len(), 108);
 
-    // Files change, and then the older copy is put back: rows are missing, old, and too many.
-    // Nobody says so to lookalike.
+    // Files change, and then the older copy is restored without lookalike's knowledge: rows are
+    // missing, outdated, and superfluous.
     fs::remove_dir_all(world.photos.join("third")).unwrap();
     world.add_pictures("fourth", 10);
     for number in 3..8 {
@@ -164,11 +164,11 @@ async fn milvus_killed_and_restarted_while_files_change() {
     servers.stop().await;
 }
 
-/// A disk of a process with mounts of its own, as it is seen from here.
+/// A disk in the mount namespace of a process, at its path outside of it.
 struct SmallDisk(PathBuf);
 
 impl SmallDisk {
-    /// Takes all the room that is left.
+    /// Uses up all free space.
     fn fill_up(&self) {
         use std::io::Write as _;
         let mut ballast = fs::File::create(self.0.join("ballast")).unwrap();
@@ -216,16 +216,16 @@ async fn the_disk_of_the_catalog_of_nats_and_of_milvus_is_full() {
         disk.fill_up();
         world.add_pictures(&format!("round {round}"), 30);
         fs::remove_file(world.photos.join(format!("{round}.jpg"))).unwrap();
-        // It notices, whatever it says of it.
+        // It notices; the message depends on the disk.
         eventually("a warning", std::time::Duration::from_secs(60), || async {
-            let said = world.up.as_ref().unwrap().log();
-            let said = &said[log..];
-            let warns = said.contains("WARN") || said.contains("ERROR");
-            warns.then_some(()).ok_or(said.to_owned())
+            let logged = world.up.as_ref().unwrap().log();
+            let logged = &logged[log..];
+            let warns = logged.contains("WARN") || logged.contains("ERROR");
+            warns.then_some(()).ok_or(logged.to_owned())
         })
         .await;
-        let said = world.up.as_ref().unwrap().log();
-        eprintln!("with the disk of {folder:?} full: {}", &said[log..]);
+        let logged = world.up.as_ref().unwrap().log();
+        eprintln!("with the disk of {folder:?} full: {}", &logged[log..]);
         disk.free_space();
         world.assert_index_equals_folder().await;
     }
@@ -233,7 +233,7 @@ async fn the_disk_of_the_catalog_of_nats_and_of_milvus_is_full() {
     world.stop_up().await;
 }
 
-/// Without mounts: files of the watcher that may not grow.
+/// Without mounts: the watcher's files may not grow.
 async fn a_catalog_that_may_not_grow(mut world: SystemWorld) {
     eprintln!("NOT PERMITTED HERE: small disks; only the catalog's files are held from growing");
     let mut command = Command::new("sh");

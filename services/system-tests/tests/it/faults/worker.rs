@@ -1,5 +1,5 @@
-//! Faults of embedders. That one is killed in the middle is in `roles.rs`, and that a file kills
-//! it as well.
+//! Faults of embedders. `roles.rs` tests one that is killed in the middle of work, and a file that kills
+//! it.
 
 use std::fs;
 
@@ -10,7 +10,7 @@ async fn a_worker_frozen_past_its_ack_deadline_never_overwrites() {
     let mut world = SystemWorld::new("frozen");
     world.set_variable("LOOKALIKE_NATS_ACK_WAIT", "2s");
     world.set_variable("LOOKALIKE_WATCH_OVERDUE", "3s");
-    // What the slow one writes arrives late: it has read the files, and stands before Milvus.
+    // The writes of the slow worker arrive late: it has read the files, and its Milvus is slow.
     let shared = world.milvus_url.clone();
     let wire = world.proxy_milvus();
     let mut slow = world.start_role("embed");
@@ -23,13 +23,13 @@ async fn a_worker_frozen_past_its_ack_deadline_never_overwrites() {
     world.add_pictures("", 20);
     let jetstream = world.jetstream();
     eventually("the slow one has taken all", SETTLE_TIMEOUT, || async {
-        let held = jetstream.count_in_flight().await;
-        (held == 20).then_some(()).ok_or(held.to_string())
+        let in_flight = jetstream.count_in_flight().await;
+        (in_flight == 20).then_some(()).ok_or(in_flight.to_string())
     })
     .await;
     slow.freeze_process();
 
-    // Another one does the same work, and then files change and it does that.
+    // Another worker does the same work; then files change, and it processes the changes.
     let mut quick = world.start_command(world.role_command("embed"), "quick");
     world.assert_index_equals_folder().await;
     let at = |path: &str| world.photos.join(path);
@@ -47,7 +47,7 @@ async fn a_worker_frozen_past_its_ack_deadline_never_overwrites() {
     let rows = world.read_rows().await;
     assert_eq!(rows.len(), 15);
 
-    // The frozen one wakes up, and goes on as if no time had passed.
+    // The frozen worker resumes as if no time had passed.
     slow.resume_process();
     wire.set_wire(Wire::Intact);
     slow.terminate_cleanly().await;
@@ -71,8 +71,8 @@ async fn workers_killed_again_and_again_in_the_middle_of_a_batch() {
     for round in 0..3 {
         wire.set_wire(Wire::Slow(std::time::Duration::from_millis(20)));
         eventually("it holds some", SETTLE_TIMEOUT, || async {
-            let held = jetstream.count_in_flight().await;
-            (held > 0).then_some(()).ok_or(held.to_string())
+            let in_flight = jetstream.count_in_flight().await;
+            (in_flight > 0).then_some(()).ok_or(in_flight.to_string())
         })
         .await;
         roles.embed.kill_process();
@@ -93,7 +93,7 @@ async fn a_worker_with_an_old_model_is_refused_next_to_the_new_ones() {
     world.add_pictures("", 3);
     world.assert_index_equals_folder().await;
     let rows = world.read_rows().await;
-    // The same network of another version: only its description differs.
+    // The same network in another version: only its description differs.
     let bundled =
         std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../vision/models/lookalike-mini");
     let folder = world.dir.path().join("lookalike-mini");

@@ -1,5 +1,5 @@
-//! What is done to NATS behind everybody's back, in its own protocol over a bare connection: the
-//! tests look at streams, delete them, and put old messages into them.
+//! Access to NATS without lookalike's knowledge, in its own protocol: the tests read streams, delete
+//! them, and publish old messages.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -15,7 +15,6 @@ pub struct JetStream {
 }
 
 impl JetStream {
-    /// Those of a namespace on the server of a url.
     pub fn new(url: &str, namespace: &str) -> Self {
         Self {
             address: url.rsplit('/').next().unwrap().to_owned(),
@@ -23,30 +22,28 @@ impl JetStream {
         }
     }
 
-    /// The stream of events.
     pub fn events_stream(&self) -> String {
         format!("{}_EVENTS", self.namespace.to_ascii_uppercase())
     }
 
-    /// The stream of outcomes.
     pub fn outcomes_stream(&self) -> String {
         format!("{}_OUTCOMES", self.namespace.to_ascii_uppercase())
     }
 
-    /// Messages that a stream holds; 0 where there is none.
+    /// Returns the number of messages in a stream; 0 if it does not exist.
     pub async fn count_messages(&self, stream: &str) -> u64 {
         let info = self.call_api(&format!("STREAM.INFO.{stream}"), "").await;
         info["state"]["messages"].as_u64().unwrap_or(0)
     }
 
-    /// Events in workers' hands.
+    /// Returns the number of events in flight.
     pub async fn count_in_flight(&self) -> u64 {
         let info = format!("CONSUMER.INFO.{}.embedder", self.events_stream());
         let info = self.call_api(&info, "").await;
         info["num_ack_pending"].as_u64().unwrap_or(0)
     }
 
-    /// Deletes a stream with all that is in it.
+    /// Deletes a stream with all its messages.
     pub async fn delete_stream(&self, stream: &str) {
         let answer = self.call_api(&format!("STREAM.DELETE.{stream}"), "").await;
         assert_eq!(answer["success"], true, "{answer}");
@@ -59,27 +56,27 @@ impl JetStream {
         assert_eq!(answer["success"], true, "{answer}");
     }
 
-    /// Every event that waits, in order: subject and bytes.
+    /// Returns the subject and the bytes of every waiting event, in order.
     pub async fn waiting_events(&self) -> Vec<(String, Vec<u8>)> {
         let stream = self.events_stream();
         let info = self.call_api(&format!("STREAM.INFO.{stream}"), "").await;
         let number = |key: &str| info["state"][key].as_u64().unwrap();
         let mut events = Vec::new();
         for sequence in number("first_seq")..=number("last_seq") {
-            let wanted = format!("{{\"seq\":{sequence}}}");
-            let found = self
-                .call_api(&format!("STREAM.MSG.GET.{stream}"), &wanted)
+            let request = format!("{{\"seq\":{sequence}}}");
+            let reply = self
+                .call_api(&format!("STREAM.MSG.GET.{stream}"), &request)
                 .await;
-            if let Some(data) = found["message"]["data"].as_str() {
+            if let Some(data) = reply["message"]["data"].as_str() {
                 let bytes = base64::prelude::BASE64_STANDARD.decode(data).unwrap();
-                let subject = found["message"]["subject"].as_str().unwrap();
+                let subject = reply["message"]["subject"].as_str().unwrap();
                 events.push((subject.to_owned(), bytes));
             }
         }
         events
     }
 
-    /// Stores a message, as a late or doubled one.
+    /// Stores a message, as a late or duplicate one would be.
     pub async fn publish_message(&self, subject: &str, payload: &[u8]) {
         let answer = self.send_request(subject, payload).await;
         assert!(answer["seq"].is_u64(), "{answer}");
@@ -116,7 +113,7 @@ impl JetStream {
                 stream.read_exact(&mut answer).await.unwrap();
                 return serde_json::from_slice(&answer).unwrap();
             } else if line.starts_with("HMSG ") {
-                panic!("nobody takes {subject}");
+                panic!("{subject} has no subscriber");
             } else {
                 assert!(!line.starts_with("-ERR"), "{line}");
             }
@@ -124,7 +121,7 @@ impl JetStream {
     }
 }
 
-/// Every request has an inbox of its own.
+/// Returns a number for the inbox of one request.
 fn next_inbox_number() -> u64 {
     static NEXT: AtomicU64 = AtomicU64::new(0);
     NEXT.fetch_add(1, Ordering::Relaxed)

@@ -1,16 +1,16 @@
-//! Processes in namespaces of their own: mounts, small disks and few watches that nobody else
-//! sees. Where the system does not permit that, it is said, and the caller does what is possible
-//! without.
+//! Processes in namespaces of their own: mounts, small disks and limits on watches that no other process
+//! sees. If the system does not permit namespaces, these functions print that, and the test does what is
+//! possible without.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-/// How a namespace is made here.
+/// The kind of namespace that this system permits.
 #[derive(Debug, Clone, Copy)]
 pub enum NamespaceMode {
-    /// As root.
+    /// A mount namespace, as root.
     Root,
-    /// As anybody, with a user namespace around.
+    /// A mount namespace inside a user namespace, as any user.
     User,
 }
 
@@ -23,14 +23,14 @@ impl NamespaceMode {
     }
 }
 
-/// Whether mounts in a namespace of one's own are permitted; says so where they are not.
+/// Returns the permitted kind of mount namespace; prints if there is none.
 pub fn may_mount() -> Option<NamespaceMode> {
     let try_mount = "mount -t tmpfs -o size=1m tmpfs /tmp";
-    let found = [NamespaceMode::Root, NamespaceMode::User]
+    let permitted = [NamespaceMode::Root, NamespaceMode::User]
         .into_iter()
         .find(|permit| may_run(*permit, try_mount));
-    if found.is_some() {
-        return found;
+    if permitted.is_some() {
+        return permitted;
     }
     eprintln!(
         "NOT PERMITTED HERE: mounts in a namespace (unshare -m); doing what is possible without"
@@ -38,12 +38,12 @@ pub fn may_mount() -> Option<NamespaceMode> {
     None
 }
 
-/// Whether a script may do what it does among mounts of its own.
+/// Returns whether a script succeeds in a mount namespace.
 pub fn may_run(permit: NamespaceMode, script: &str) -> bool {
     command_succeeds(Command::new("unshare").args([permit.unshare_flags(), "sh", "-c", script]))
 }
 
-/// Whether a user namespace may have a limit of its own for watches; says so where it may not.
+/// Returns whether a user namespace may have its own limit on watches; prints if it may not.
 pub fn may_limit_watches() -> bool {
     let limit = "echo 100 > /proc/sys/user/max_inotify_watches";
     let may = command_succeeds(Command::new("unshare").args(["-Ur", "sh", "-c", limit]));
@@ -58,7 +58,7 @@ fn command_succeeds(command: &mut Command) -> bool {
     status.is_ok_and(|status| status.success())
 }
 
-/// The command in namespaces of its own, after `script` has run there as root.
+/// Wraps a command in namespaces of its own, in which `script` has run as root before.
 fn in_namespace(flags: &str, script: &str, command: &Command) -> Command {
     let mut outer = Command::new("unshare");
     outer
@@ -78,18 +78,18 @@ fn in_namespace(flags: &str, script: &str, command: &Command) -> Command {
     outer
 }
 
-/// The command with mounts of its own, made by `script`.
+/// Wraps a command in a mount namespace that `script` prepares.
 pub fn with_mounts(permit: NamespaceMode, script: &str, command: &Command) -> Command {
     in_namespace(permit.unshare_flags(), script, command)
 }
 
-/// The command with at most so many watches.
+/// Wraps a command with a limit on its watches.
 pub fn with_watches(max_watches: u32, command: &Command) -> Command {
     let script = format!("echo {max_watches} > /proc/sys/user/max_inotify_watches");
     in_namespace("-Ur", &script, command)
 }
 
-/// Runs a script among the mounts of a running process.
+/// Runs a script in the mount namespace of a running process.
 pub fn among_mounts_of(permit: NamespaceMode, pid: u32, script: &str) {
     let flags: &[&str] = match permit {
         NamespaceMode::Root => &["-m"],
@@ -101,11 +101,11 @@ pub fn among_mounts_of(permit: NamespaceMode, pid: u32, script: &str) {
         .args(["sh", "-c", script])
         .output()
         .unwrap();
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{script}: {said}");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{script}: {stderr}");
 }
 
-/// A script that mounts an empty disk of so many mebibytes.
+/// Returns a script that mounts an empty disk of this size.
 pub fn small_disk(at: &Path, mebibytes: u32) -> String {
     format!(
         "mount -t tmpfs -o size={mebibytes}m,mode=755 tmpfs '{}'",

@@ -1,18 +1,18 @@
-//! Every reason why a file is not in the index is in the one list of them.
+//! Every code of a failed or ignored file is listed in `proto`.
 
 use std::collections::BTreeSet;
 
 use super::{assert_no_complaints, our_files, read_file};
 
-/// The codes of REASONS.md, which `proto` keeps equal to its list.
+/// Returns the codes of REASONS.md, which `proto` keeps equal to its list.
 fn listed_codes() -> BTreeSet<String> {
-    let paper = read_file("REASONS.md");
-    let rows = paper.lines().filter_map(|line| line.strip_prefix("| `"));
+    let document = read_file("REASONS.md");
+    let rows = document.lines().filter_map(|line| line.strip_prefix("| `"));
     rows.filter_map(|row| Some(row.split_once('`')?.0.to_owned()))
         .collect()
 }
 
-/// What stands between quotes right behind `mark`.
+/// Returns the strings in quotes right after `mark`.
 fn strings_after<'a>(text: &'a str, mark: &str) -> impl Iterator<Item = &'a str> {
     text.split(mark).skip(1).filter_map(|rest| {
         let rest = rest.trim_start().strip_prefix('"')?;
@@ -20,10 +20,10 @@ fn strings_after<'a>(text: &'a str, mark: &str) -> impl Iterator<Item = &'a str>
     })
 }
 
-/// The strings of one function or list, from where it begins to the line that ends it.
+/// Returns the strings of one function or list, from its beginning to the line that ends it.
 fn strings_of<'a>(text: &'a str, begins: &str, ends: &str) -> Vec<&'a str> {
     let Some((_, rest)) = text.split_once(begins) else {
-        panic!("{begins:?} is not there any more: mend this test");
+        panic!("{begins:?} no longer exists: fix this test");
     };
     let body = rest.split(ends).next().unwrap_or(rest);
     body.split('"').skip(1).step_by(2).collect()
@@ -43,7 +43,7 @@ fn every_code_is_listed() {
             ));
         }
     };
-    // What a decoder finds, and what a rule of the watcher says.
+    // Codes of the decoders and of the watcher's rules.
     let place = "services/vision/src/error.rs";
     for code in strings_of(&read_file(place), "pub const CODES: &[&str] = &[", "];") {
         note(code, place);
@@ -52,14 +52,14 @@ fn every_code_is_listed() {
     for code in strings_of(&read_file(place), "pub fn code(", "\n    }") {
         note(code, place);
     }
-    // What is written by hand: `code: "poison"`, in what ships.
+    // Codes in code: `code: "poison"`.
     for (name, path) in our_files() {
         let is_source = ["services/watcher/src/", "services/embedder/src/"]
             .iter()
             .any(|folder| name.starts_with(folder))
             && name.ends_with(".rs")
             && !name.contains("/tests")
-            // Refusals of questions, not of files.
+            // Codes of refused queries, not of files.
             && !name.ends_with("/queries.rs");
         if !is_source {
             continue;
@@ -73,7 +73,7 @@ fn every_code_is_listed() {
         }
     }
     for code in ["truncated", "hidden", "poison", "unreadable"] {
-        assert!(seen.contains(code), "{code} was not found: mend this test");
+        assert!(seen.contains(code), "{code} was not found: fix this test");
     }
     assert_no_complaints(&complaints);
 }

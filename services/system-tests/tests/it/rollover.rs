@@ -1,7 +1,7 @@
-//! Another model while searches go on: `models use`, its deaths, and the way back.
+//! Model rollover under load: `models use`, killed at any point, and the way back.
 
-mod aside;
-mod lost;
+mod embedder_without_model;
+mod missing_model;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -16,10 +16,10 @@ use crate::harness::{
     Process, Proxy, SETTLE_TIMEOUT, SystemWorld, Wire, eventually, product_command, sample_pictures,
 };
 
-/// The model that comes with lookalike.
+/// The bundled model.
 const OLD: &str = "lookalike-mini";
 
-/// Another one, with a network that is quick: random weights.
+/// Returns another model, with a small network and random weights.
 fn other_model() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../vision/reference/tiny-clip")
 }
@@ -31,12 +31,12 @@ fn other_name() -> String {
 }
 
 impl SystemWorld {
-    /// `lookalike models use …` of this world.
-    fn models_use_command(&self, words: &[&str]) -> Command {
+    /// Returns the command `lookalike models use …` for this world.
+    fn models_use_command(&self, arguments: &[&str]) -> Command {
         let mut command = product_command();
         command
             .args(["models", "use"])
-            .args(words)
+            .args(arguments)
             .args(["--nats-url", &self.direct_nats_url()])
             .arg("--data-dir")
             .arg(self.data_dir())
@@ -48,23 +48,23 @@ impl SystemWorld {
         command
     }
 
-    /// Runs it to its end, without a question; what it printed.
-    async fn roll_over_to(&self, words: &[&str]) -> Value {
-        self.run_with_json(self.models_use_command(words), &["--yes"])
+    /// Runs the rollover to its end without asking, and returns the printed report.
+    async fn roll_over_to(&self, arguments: &[&str]) -> Value {
+        self.run_with_json(self.models_use_command(arguments), &["--yes"])
             .await
     }
 
-    async fn run_with_json(&self, mut command: Command, words: &[&str]) -> Value {
-        command.args(words).arg("--json");
+    async fn run_with_json(&self, mut command: Command, arguments: &[&str]) -> Value {
+        command.args(arguments).arg("--json");
         let output = tokio::task::spawn_blocking(move || command.output().unwrap());
         let output = output.await.unwrap();
-        let said = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{}: {said}", output.status);
-        serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {said}"))
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{}: {stderr}", output.status);
+        serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {stderr}"))
     }
 
     async fn wait_until_served(&self, model: &str) {
-        eventually("the service has gone over", SETTLE_TIMEOUT, || async {
+        eventually("the service serves the model", SETTLE_TIMEOUT, || async {
             let stats = self.try_stats().await?;
             (stats["model"]["name"] == *model)
                 .then_some(())
@@ -85,7 +85,7 @@ impl SystemWorld {
         Collections::open(&self.milvus_settings()).await.unwrap()
     }
 
-    /// Every file is a row of the collection in service, each with its content.
+    /// Waits until every file has a row in the collection in service, with the right content.
     async fn wait_until_audit_is_equal(&self) {
         eventually("the index equals the folders", SETTLE_TIMEOUT, || async {
             let (report, equal) = self.run_audit(&[]).await;
@@ -97,19 +97,19 @@ impl SystemWorld {
     }
 }
 
-/// A count comes a moment after the rows that it counts.
-async fn wait_for_rows(collections: &Collections, name: &str, wanted: u64) {
+/// Waits for the row count, which lags behind the rows.
+async fn wait_for_rows(collections: &Collections, name: &str, expected: u64) {
     eventually("the collection has its rows", SETTLE_TIMEOUT, || async {
         let rows = collections
             .count_rows(name)
             .await
             .map_err(|e| e.to_string())?;
-        (rows == wanted).then_some(()).ok_or(rows.to_string())
+        (rows == expected).then_some(()).ok_or(rows.to_string())
     })
     .await;
 }
 
-/// Searches all the time, by picture and by id; what did not go well is kept.
+/// Searches continuously, by picture and by id, and collects the failures.
 struct SearchLoop {
     stop: Arc<AtomicBool>,
     done: Arc<AtomicUsize>,
@@ -131,7 +131,7 @@ impl SearchLoop {
                     .post(format!("{url}/v1/search/image?limit=3"))
                     .header("content-type", "application/octet-stream")
                     .body(picture.clone());
-                // The picture is in the index: by vectors of one model it is itself.
+                // The picture is in the index: with vectors of one model, the first hit is itself.
                 let by_picture = first_hit(request).await;
                 let id = by_picture.as_ref().ok().cloned();
                 bad.extend(by_picture.err());
@@ -150,7 +150,7 @@ impl SearchLoop {
         Self { stop, done, task }
     }
 
-    /// All went well.
+    /// Stops the loop; no search may have failed.
     async fn stop_and_check(self) {
         self.stop.store(true, Ordering::Relaxed);
         let bad = self.task.await.unwrap();
@@ -165,7 +165,7 @@ impl SearchLoop {
     }
 }
 
-/// The id of the first hit, which must be what was asked for; or what is wrong.
+/// Returns the id of the first hit, which must be the searched picture, or an error message.
 async fn first_hit(request: reqwest::RequestBuilder) -> Result<String, String> {
     let answer = request.send().await.map_err(|e| e.to_string())?;
     let status = answer.status();
@@ -181,7 +181,7 @@ async fn first_hit(request: reqwest::RequestBuilder) -> Result<String, String> {
 async fn searches_and_changes_go_on_while_the_model_changes_and_back() {
     let mut world = SystemWorld::new("switch");
     world.add_pictures("", 60);
-    // No file that goes shows the same.
+    // No file that is removed below has this content.
     let picture = sample_pictures().last().unwrap().clone();
     world.copy_file(&picture, "query.jpg");
     world.start_up().await;
@@ -190,7 +190,7 @@ async fn searches_and_changes_go_on_while_the_model_changes_and_back() {
     let bytes = std::fs::read(&picture).unwrap();
     let searching = SearchLoop::start_searching(&world.url, bytes.clone());
 
-    // Files come, go, move and change all the while.
+    // Files are created, removed, moved and changed all the time.
     let stop = Arc::new(AtomicBool::new(false));
     let (photos, stopped, sample) = (world.photos.clone(), stop.clone(), bytes.clone());
     let changing = tokio::spawn(async move {
@@ -220,18 +220,18 @@ async fn searches_and_changes_go_on_while_the_model_changes_and_back() {
     assert!(sheet.contains("data:image/jpeg;base64,") && sheet.contains(&other_name()));
     world.wait_until_served(&other_name()).await;
     world.wait_until_audit_is_equal().await;
-    // Some more with the new one.
+    // More files, with the new model.
     world.add_pictures("later", 5);
     world.wait_until_settled().await;
     world.wait_until_audit_is_equal().await;
     searching.stop_and_check().await;
 
-    // The id of a file that only moved is what it was.
+    // A file that only moved keeps its id.
     let moved = world.get_json("/v1/images?path_prefix=moved-1.jpg").await;
     let old = before.values().find(|row| row.path == "1.jpg").unwrap();
     assert_eq!(moved["images"][0]["id"], *old.id, "{moved}");
 
-    // And back: what changed since is brought in.
+    // Roll back: the changes since then are applied.
     let searching = SearchLoop::start_searching(&world.url, bytes);
     let report = world.roll_over_to(&["--rollback"]).await;
     assert_eq!(report["audit"]["equal"], true, "{report}");
@@ -264,19 +264,19 @@ async fn a_start_takes_the_model_in_service_and_refuses_another() {
     let folder = other_model();
     let collections = world.open_collections().await;
     let old = collections.name_in_service().await.unwrap();
-    // Nobody can be asked here, and nobody agreed.
-    let words = [folder.to_str().unwrap()];
+    // Without a terminal there is no prompt, and without --yes no consent.
+    let arguments = [folder.to_str().unwrap()];
     let report = world
-        .run_with_json(world.models_use_command(&words), &[])
+        .run_with_json(world.models_use_command(&arguments), &[])
         .await;
     assert_eq!(report["activated"], false, "{report}");
     assert_eq!(report["rows"], 8, "{report}");
     assert_eq!(collections.name_in_service().await.unwrap(), old);
-    // Killed while it goes over: the next start is with the new model, and the command ends well.
-    let mut command = world.models_use_command(&words);
+    // `up` is killed during the rollover: the next start uses the new model, and the command succeeds.
+    let mut command = world.models_use_command(&arguments);
     command.arg("--yes");
     let mut command = world.start_command(command, "models-use");
-    eventually("it has gone over", SETTLE_TIMEOUT, || async {
+    eventually("the alias moves", SETTLE_TIMEOUT, || async {
         let name = collections.name_in_service().await.unwrap();
         (name != old).then_some(()).ok_or(format!("{name:?}"))
     })
@@ -285,8 +285,8 @@ async fn a_start_takes_the_model_in_service_and_refuses_another() {
     world.start_up().await;
     let status = command.wait_for_exit().await;
     assert!(status.success(), "{}", command.log());
-    let said = command.log();
-    assert!(said.contains("The index equals the folders"), "{said}");
+    let logged = command.log();
+    assert!(logged.contains("The index equals the folders"), "{logged}");
     world.wait_until_served(&other_name()).await;
     world.wait_until_audit_is_equal().await;
     world.stop_up().await;
@@ -295,9 +295,9 @@ async fn a_start_takes_the_model_in_service_and_refuses_another() {
     let mut refused = world.start_command(command, "refused");
     let status = refused.wait_for_exit().await;
     assert_eq!(status.code(), Some(2), "{}", refused.log());
-    let said = refused.log();
-    assert!(said.contains("lookalike models use"), "{said}");
-    // Again the same is no work.
+    let logged = refused.log();
+    assert!(logged.contains("lookalike models use"), "{logged}");
+    // Repeating the rollover is a no-op.
     world.start_up().await;
     let report = world.roll_over_to(&[folder.to_str().unwrap()]).await;
     assert_eq!(report["audit"]["equal"], true, "{report}");
@@ -309,16 +309,16 @@ async fn killed_at_any_point_it_ends_right() {
     let mut world = SystemWorld::new("switchkill");
     world.set_variable("LOOKALIKE_NATS_LEASE_TIMEOUT", "2s");
     world.set_variable("LOOKALIKE_NATS_ACK_WAIT", "5s");
-    // More than are copied at once.
+    // More rows than are copied at once.
     world.add_pictures("", 300);
     let mut roles = world.start_roles().await;
     world.wait_until_settled().await;
     let collections = world.open_collections().await;
     let old = collections.name_in_service().await.unwrap().unwrap();
     let folder = other_model();
-    let words = [folder.to_str().unwrap()];
+    let arguments = [folder.to_str().unwrap()];
     let begin = |log: &str, milvus_url: &str| -> Process {
-        let mut command = world.models_use_command(&words);
+        let mut command = world.models_use_command(&arguments);
         command.args(["--yes", "--milvus-url", milvus_url]);
         world.start_command(command, log)
     };
@@ -329,8 +329,8 @@ async fn killed_at_any_point_it_ends_right() {
             None => 0,
         }
     };
-    // Before it has copied anything, and in the midst, for which Milvus is far away.
-    let wire = Proxy::in_front_of(&world.direct_milvus_url());
+    // Killed before it has copied anything, and during the copy, which a slow Milvus prolongs.
+    let wire = Proxy::in_front_of(&world.direct_milvus_url()).unwrap();
     wire.set_wire(Wire::Slow(Duration::from_millis(60)));
     for least in [0, 1] {
         let mut command = begin(&format!("killed-{least}"), &wire.url("http"));
@@ -350,14 +350,14 @@ async fn killed_at_any_point_it_ends_right() {
         command.kill_process();
         tokio::time::sleep(Duration::from_millis(500)).await;
         let rows = rows_of_the_new().await;
-        assert!(rows < 300, "it was killed too late, so this proves nothing");
+        assert!(rows < 300, "it was killed too late to prove anything");
         let name = collections.name_in_service().await.unwrap().unwrap();
         assert_eq!(name, old, "nothing has changed for searches");
     }
     world.assert_index_equals_folder().await;
-    // Right after the change, and an embedder too.
+    // Killed right after the alias moved, and an embedder as well.
     let mut command = begin("killed-after", &world.direct_milvus_url());
-    eventually("it has gone over", SETTLE_TIMEOUT, || async {
+    eventually("the alias moves", SETTLE_TIMEOUT, || async {
         let name = collections.name_in_service().await.unwrap().unwrap();
         (name != old).then_some(()).ok_or(name)
     })
@@ -366,7 +366,7 @@ async fn killed_at_any_point_it_ends_right() {
     roles.embed.kill_process();
     std::fs::remove_file(world.photos.join("0.jpg")).unwrap();
     roles.embed = world.start_role("embed");
-    let report = world.roll_over_to(&words).await;
+    let report = world.roll_over_to(&arguments).await;
     assert_eq!(report["audit"]["equal"], true, "{report}");
     world.wait_until_served(&other_name()).await;
     world.wait_until_audit_is_equal().await;
@@ -374,7 +374,7 @@ async fn killed_at_any_point_it_ends_right() {
     roles.stop_roles().await;
 }
 
-/// A model as an index knows it, that nobody can load.
+/// Returns a model as an index knows it, which no role can load.
 fn strange_model(name: &str) -> ModelIdentity {
     ModelIdentity {
         name: name.to_owned(),
@@ -401,11 +401,11 @@ async fn a_model_that_can_not_be_loaded_changes_nothing_and_is_reported() {
     let strange = strange.unwrap().collection();
     collections.put_in_service(&strange).await.unwrap();
     world
-        .wait_for_stats("it says that it is left behind", |stats| {
+        .wait_for_stats("the rollover error is reported", |stats| {
             stats["rollover_error"].is_string()
         })
         .await;
-    // Searches and changes go on with the old one.
+    // Searches and changes continue with the old model.
     let picture = std::fs::read(world.photos.join("0.jpg")).unwrap();
     assert_eq!(world.search_by_picture(&picture, 1).await.len(), 1);
     world.add_pictures("more", 3);
@@ -413,7 +413,7 @@ async fn a_model_that_can_not_be_loaded_changes_nothing_and_is_reported() {
     wait_for_rows(&collections, &old, 8).await;
     collections.put_in_service(&old).await.unwrap();
     world
-        .wait_for_stats("all is well again", |stats| {
+        .wait_for_stats("the error is gone", |stats| {
             stats["rollover_error"].is_null()
         })
         .await;

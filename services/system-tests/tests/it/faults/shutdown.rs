@@ -1,8 +1,8 @@
-//! SIGTERM while a server hangs: it ends well, within half a minute, and nothing is lost.
+//! SIGTERM while a server hangs: the process exits with success within 30 seconds, and nothing is lost.
 
 use crate::harness::{SystemWorld, Wire};
 
-/// How long it may take where nothing hangs for long.
+/// Stops `up` in the middle of work, with these faults of the servers' wires.
 async fn stop_while(nats: Wire, milvus: Wire) {
     let mut world = SystemWorld::new("leaving");
     let wires = (world.proxy_nats(), world.proxy_milvus());

@@ -1,4 +1,4 @@
-//! Two watchers on one library, and catalogs that are lost or of another day.
+//! Two watchers on one library, and catalogs that are lost or old.
 
 use std::fs;
 use std::path::Path;
@@ -17,7 +17,7 @@ async fn of_two_watchers_one_is_on_standby_and_takes_over() {
     let second = world.dir.path().join("second");
     let rows = world.read_rows().await;
 
-    // A second one, with a catalog of its own, does nothing while the first one works.
+    // A second watcher, with its own catalog, stays on standby while the first one is active.
     world.data = second;
     let mut stand_by = world.start_command(world.role_command("watch"), "second");
     stand_by.wait_for_log("standing by").await;
@@ -28,7 +28,7 @@ async fn of_two_watchers_one_is_on_standby_and_takes_over() {
     let before = world.read_rows().await;
     assert!(rows.keys().eq(before.keys()), "one watcher, one set of ids");
 
-    // The first one is gone: the second takes over, with the ids that are.
+    // The first one is killed: the second takes over and keeps the ids.
     roles.watch.kill_process();
     fs::rename(at("3.jpg"), at("moved too.jpg")).unwrap();
     fs::remove_file(at("4.jpg")).unwrap();
@@ -39,8 +39,8 @@ async fn of_two_watchers_one_is_on_standby_and_takes_over() {
     let kept = before.keys().filter(|id| after.contains_key(*id)).count();
     assert_eq!(kept, 9, "ids live on: {before:?}\n{after:?}");
 
-    // The first one comes again with its old catalog, and stands by; then the second is frozen,
-    // loses its lease, and wakes up in the midst of the other's work.
+    // The first one starts again with its old catalog and stays on standby. The second one is frozen,
+    // loses its lease, and resumes while the other one works.
     world.data = first;
     roles.watch = world.start_role("watch");
     roles.watch.wait_for_log("standing by").await;
@@ -71,7 +71,7 @@ async fn a_lost_catalog_is_made_again_and_keeps_the_ids() {
     world.add_pictures("", 12);
     world.start_up().await;
     world.assert_index_equals_folder().await;
-    // Ids that no rule of names would give again.
+    // Ids that cannot be derived from the present names.
     let photos = world.photos.clone();
     let at = |path: &str| photos.join(path);
     fs::rename(at("0.jpg"), at("moved.jpg")).unwrap();
@@ -100,7 +100,7 @@ async fn a_lost_catalog_is_made_again_and_keeps_the_ids() {
         "only the new ones"
     );
 
-    // Killed in the middle, and the catalog lost again.
+    // Killed in the middle of work, and the catalog is lost again.
     world.add_pictures("in work", 40);
     world
         .wait_for_stats("it works", |stats| stats["indexed"].as_u64() > Some(15))
@@ -114,7 +114,7 @@ async fn a_lost_catalog_is_made_again_and_keeps_the_ids() {
     let newest = world.read_rows().await;
     world.stop_up().await;
 
-    // A catalog of another day is put back.
+    // An old catalog is restored.
     copy_folder(&backup, &world.data);
     fs::rename(at("in work/0.jpg"), at("in work/moved.jpg")).unwrap();
     world.start_up().await;

@@ -1,5 +1,5 @@
-//! Searching by words, by several things at once, and what scores mean: over HTTP and on the
-//! command line, against what the vectors themselves say.
+//! Searches by text, by several inputs at once, and the bands of scores: over HTTP and on the command
+//! line, compared with the vectors themselves.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -18,7 +18,7 @@ fn vision_dir() -> PathBuf {
     vision.canonicalize().unwrap()
 }
 
-/// Posts JSON: status and answer.
+/// Posts JSON; returns status and body.
 async fn post_search(world: &SystemWorld, question: &Value) -> (u16, Value) {
     let request = reqwest::Client::new()
         .post(format!("{}/v1/search", world.url))
@@ -36,22 +36,22 @@ fn assert_refused(answer: &(u16, Value), status: u16, code: &str) {
 }
 
 /// Runs `lookalike search` against this world.
-fn run_search_command(world: &SystemWorld, words: &[&str]) -> Output {
+fn run_search_command(world: &SystemWorld, arguments: &[&str]) -> Output {
     let mut command = product_command();
     command
         .arg("search")
-        .args(words)
+        .args(arguments)
         .args(["--url", &world.url]);
     command.current_dir(&world.photos).output().unwrap()
 }
 
 fn stdout_of(output: &Output) -> String {
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{said}");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{stderr}");
     String::from_utf8(output.stdout.clone()).unwrap()
 }
 
-/// Every row's vector, and the same network in this process.
+/// The vector of every row, and the same network in this process.
 struct ReferenceVectors {
     vectors: BTreeMap<String, Vec<f32>>,
     engine: Engine,
@@ -105,7 +105,7 @@ impl ReferenceVectors {
             .remove(0)
     }
 
-    /// Every image is a hit, best first, each with the cosine that its vector has.
+    /// Asserts that every image is a hit, best first, each with the cosine of its vector.
     #[track_caller]
     fn assert_scores(&self, answer: &(u16, Value), parts: &[(f64, &[f32])]) {
         let (status, answer) = answer;
@@ -163,12 +163,12 @@ async fn words_and_mixtures_find_what_their_vectors_are_nearest_to() {
     ];
     let drawn = truth.embed_picture(&picture).await;
 
-    // Words alone, and what they are trimmed to.
+    // A text alone; it is trimmed.
     let by_words = post_search(&world, &json!({ "text": " a red chair " })).await;
     truth.assert_scores(&by_words, &[(1.0, &red)]);
     assert_eq!(by_words.1["band"], Value::Null);
 
-    // A picture and words, an image and words, more of this and less of that.
+    // A picture and a text, an image id and a text, with positive and negative weights.
     let question = json!({ "image": image, "text": "a red chair" });
     truth.assert_scores(
         &post_search(&world, &question).await,
@@ -184,11 +184,11 @@ async fn words_and_mixtures_find_what_their_vectors_are_nearest_to() {
         &post_search(&world, &question).await,
         &[(2.0, &blue), (-1.0, &red)],
     );
-    // One thing alone in a list is what it is outside of it.
+    // A single input in a list equals the same input outside of it.
     let question = json!({ "positive": [{ "id": a.0, "weight": 7 }] });
     truth.assert_scores(&post_search(&world, &question).await, &[(1.0, a.1)]);
 
-    // What leaves nothing, what is not there, what says nothing.
+    // Inputs that cancel each other out, an unknown image, and invalid inputs.
     let question = json!({ "id": a.0, "negative": [{ "id": a.0 }] });
     assert_refused(&post_search(&world, &question).await, 422, "cancels_out");
     let question = json!({ "text": "red", "negative": [{ "id": "0".repeat(32) }] });
@@ -205,7 +205,7 @@ async fn words_and_mixtures_find_what_their_vectors_are_nearest_to() {
         assert_refused(&answer, 400, "invalid_parameter");
     }
 
-    // The command line says the same.
+    // The command line returns the same.
     let found: Value = serde_json::from_str(&stdout_of(&run_search_command(
         &world,
         &["--text", "a red chair", "--json", "--limit", "12"],
@@ -213,7 +213,7 @@ async fn words_and_mixtures_find_what_their_vectors_are_nearest_to() {
     .unwrap();
     assert_eq!(found["hits"], by_words.1["hits"]);
     let file = sample_pictures()[50].display().to_string();
-    let words = [
+    let arguments = [
         &file[..],
         "--text",
         "a red chair",
@@ -225,13 +225,13 @@ async fn words_and_mixtures_find_what_their_vectors_are_nearest_to() {
         "--limit",
         "12",
     ];
-    let found = serde_json::from_str(&stdout_of(&run_search_command(&world, &words))).unwrap();
+    let found = serde_json::from_str(&stdout_of(&run_search_command(&world, &arguments))).unwrap();
     let parts = [(1.0, &drawn[..]), (1.0, &red), (1.0, &blue), (-1.0, b.1)];
     truth.assert_scores(&(200, found), &parts);
     world.stop_up().await;
 }
 
-/// The default model, with bands so narrow that only the same picture is in one.
+/// Copies the default model with bands so narrow that only the same picture is in one.
 fn with_bands(folder: &Path) {
     for file in files_below(&vision_dir().join("models/lookalike-mini")) {
         let name = file.file_name().unwrap();
@@ -262,13 +262,13 @@ async fn a_search_says_what_it_can_and_what_its_scores_mean() {
     for (number, sample) in sample_pictures().iter().step_by(5).take(8).enumerate() {
         world.copy_file(sample, &format!("{number}.jpg"));
     }
-    // A name that would clear the terminal, and begin a line of its own.
+    // A name that would clear the terminal and start a new line.
     let sly = "sly\u{1b}[2J\nphotos.jpg";
     world.copy_file(&sample_pictures()[1], sly);
     world.start_up().await;
     assert_eq!(world.wait_until_settled().await["model"]["text"], false);
 
-    // Words: refused, with a model that knows them.
+    // A text search is refused; the error names a model with a text encoder.
     for question in [
         json!({ "text": "a red chair" }),
         json!({ "image": "AAAA", "negative": [{ "text": "x" }] }),
@@ -282,13 +282,13 @@ async fn a_search_says_what_it_can_and_what_its_scores_mean() {
         );
     }
     let output = run_search_command(&world, &["--text", "a red chair"]);
-    let said = String::from_utf8_lossy(&output.stderr);
+    let stderr = String::from_utf8_lossy(&output.stderr);
     assert!(
-        !output.status.success() && said.contains("clip-b32"),
-        "{said}"
+        !output.status.success() && stderr.contains("clip-b32"),
+        "{stderr}"
     );
 
-    // The same picture is there: its band, and those of the others.
+    // The same picture is indexed: its band, and those of the others.
     let bytes = std::fs::read(&sample_pictures()[0]).unwrap();
     let (_, answer) = world.post_bytes("/v1/search/image", bytes).await;
     assert_eq!(answer["band"], "same_picture", "{answer}");
@@ -301,16 +301,16 @@ async fn a_search_says_what_it_can_and_what_its_scores_mean() {
     assert_eq!(bands[0], "same_picture");
     assert_eq!(*bands.last().unwrap(), "no_match");
     let id = answer["hits"][0]["id"].as_str().unwrap();
-    // Nothing but itself is like it.
+    // Nothing but the picture itself is similar to it.
     let similar = world.get_json(&format!("/v1/images/{id}/similar")).await;
     assert_eq!(similar["band"], "no_match", "{similar}");
-    let said = stdout_of(&run_search_command(&world, &["--id", id]));
+    let printed = stdout_of(&run_search_command(&world, &["--id", id]));
     assert!(
-        said.starts_with("nothing here looks much like it; nearest:\n"),
-        "{said}"
+        printed.starts_with("nothing here looks much like it; nearest:\n"),
+        "{printed}"
     );
-    assert!(said.contains("  no good match   photos/"), "{said}");
-    // Several parts have no bands.
+    assert!(printed.contains("  no good match   photos/"), "{printed}");
+    // A mixture has no bands.
     let other = answer["hits"][1]["id"].as_str().unwrap();
     let (_, mixed) = post_search(&world, &json!({ "id": id, "positive": [{ "id": other }] })).await;
     assert_eq!(
@@ -318,11 +318,14 @@ async fn a_search_says_what_it_can_and_what_its_scores_mean() {
         (&Value::Null, &Value::Null)
     );
 
-    // A file's name does nothing to the terminal.
-    assert!(said.contains(r"photos/sly\u{1b}[2J\nphotos.jpg"), "{said}");
-    assert!(!said.contains('\u{1b}'), "{said:?}");
+    // A file name cannot control the terminal.
+    assert!(
+        printed.contains(r"photos/sly\u{1b}[2J\nphotos.jpg"),
+        "{printed}"
+    );
+    assert!(!printed.contains('\u{1b}'), "{printed:?}");
 
-    // A library that is none is refused, with those that are.
+    // An unknown library is refused; the error lists the known ones.
     let answer = post_search(
         &world,
         &json!({ "id": id, "filter": { "library": "phtoos" } }),
@@ -337,12 +340,12 @@ async fn a_search_says_what_it_can_and_what_its_scores_mean() {
         assert_eq!(world.get_response(&path).await.status(), 404, "{path}");
     }
     let output = run_search_command(&world, &["--id", id, "--library", "phtoos"]);
-    let said = String::from_utf8_lossy(&output.stderr);
+    let stderr = String::from_utf8_lossy(&output.stderr);
     assert!(
-        !output.status.success() && said.contains("there are old, photos"),
-        "{said}"
+        !output.status.success() && stderr.contains("there are old, photos"),
+        "{stderr}"
     );
-    // One that nobody names any more still has its rows.
+    // A library that is no longer configured still has its rows.
     world.stop_up().await;
     world.libraries.retain(|(name, _)| name == "photos");
     world.start_up().await;

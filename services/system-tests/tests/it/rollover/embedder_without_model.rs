@@ -1,7 +1,7 @@
-//! One of several embedders can't follow to another model; the default model is named, and has
-//! become another version.
+//! One of several embedders cannot load the new model; the default model is named explicitly after an
+//! update.
 
-use super::lost::copy_model;
+use super::missing_model::copy_model;
 use super::{OLD, other_name, strange_model, wait_for_rows};
 use crate::harness::SystemWorld;
 use lookalike_index::Index;
@@ -16,7 +16,7 @@ async fn an_embedder_that_can_not_load_the_new_model_stops_taking_events() {
     world.wait_until_settled().await;
     let mut second = world.start_command(world.role_command("embed"), "embed-2");
     second.wait_for_log("taking events").await;
-    // It is not there when the others go over, and later the model's folder is gone.
+    // It is frozen during the rollover, and the model's folder is removed before it resumes.
     second.freeze_process();
     let folder = world.dir.path().canonicalize().unwrap().join("model");
     copy_model(&folder);
@@ -29,7 +29,7 @@ async fn an_embedder_that_can_not_load_the_new_model_stops_taking_events() {
         world.add_pictures(&format!("later {round}"), 20);
         world.wait_until_settled().await;
     }
-    // At once: no audit has had anything to repair.
+    // At once: no audit had to repair anything.
     let (report, equal) = world.run_audit(&[]).await;
     assert!(equal && report["differences"] == 0, "{report}");
     let collections = world.open_collections().await;
@@ -52,7 +52,7 @@ async fn a_named_default_model_of_another_version_rebuilds_the_index() {
     let collections = world.open_collections().await;
     let previous = collections.previous().await.unwrap().unwrap();
     assert_eq!(previous.name, *older.collection());
-    // Nobody has that version any more, so that nobody could work with it.
+    // That version no longer exists, so no role could load it.
     let mut command = world.models_use_command(&["--rollback"]);
     command.arg("--yes");
     let mut command = world.start_command(command, "rollback");

@@ -1,5 +1,5 @@
-//! The folder of the model in service is lost or moved; the command is stopped, or nobody can be
-//! asked.
+//! The folder of the model in service is lost or moved; the command is stopped, or cannot ask for
+//! consent.
 
 use std::path::Path;
 use std::time::Duration;
@@ -18,14 +18,14 @@ pub(super) fn copy_model(to: &Path) {
 }
 
 impl SystemWorld {
-    pub(super) fn start_up_with(&self, words: &[&str], log: &str) -> Process {
+    pub(super) fn start_up_with(&self, arguments: &[&str], log: &str) -> Process {
         let mut command = self.role_command("up");
-        command.args(words);
+        command.args(arguments);
         self.start_command(command, log)
     }
 
-    async fn expect_refusal(&self, words: &[&str], log: &str) -> String {
-        let mut up = self.start_up_with(words, log);
+    async fn expect_refusal(&self, arguments: &[&str], log: &str) -> String {
+        let mut up = self.start_up_with(arguments, log);
         let status = up.wait_for_exit().await;
         assert_eq!(status.code(), Some(2), "{}", up.log());
         up.log()
@@ -53,15 +53,15 @@ async fn a_missing_model_folder_is_named_again_or_the_previous_model_returns() {
     world.wait_until_served(&other_name()).await;
     world.stop_up().await;
     std::fs::rename(&first, &second).unwrap();
-    let said = world.expect_refusal(&[], "lost").await;
+    let logged = world.expect_refusal(&[], "lost").await;
     for part in [
         &format!("its folder {first} is not there any more"),
         "name its new folder with --model, once",
         &format!("--model {OLD}"),
     ] {
-        assert!(said.contains(part), "{part:?} is not in: {said}");
+        assert!(logged.contains(part), "{part:?} is not in: {logged}");
     }
-    // Named once, the new place is known from then on.
+    // The new folder has to be named only once.
     let up = world.start_up_with(&["--model", &second], "moved-up");
     world.wait_for_up(up).await;
     world.wait_until_served(&other_name()).await;
@@ -72,15 +72,15 @@ async fn a_missing_model_folder_is_named_again_or_the_previous_model_returns() {
     world.roll_over_to(&[&third]).await;
     assert_eq!(world.source_in_service().await, third);
     world.stop_up().await;
-    // As long as it can be had, nothing goes back by itself.
-    let said = world.expect_refusal(&["--model", OLD], "refused").await;
+    // While the model can be loaded, nothing is rolled back implicitly.
+    let logged = world.expect_refusal(&["--model", OLD], "refused").await;
     let data = world.data_dir();
     let command = format!(
         "while it runs, go over with `lookalike models use --data-dir {} {OLD}`",
         data.display()
     );
-    assert!(said.contains(&command), "{said}");
-    // Lost for good, and the folders changed meanwhile.
+    assert!(logged.contains(&command), "{logged}");
+    // Lost for good, and files changed meanwhile.
     std::fs::remove_dir_all(&second).unwrap();
     std::fs::remove_dir_all(&third).unwrap();
     world.add_pictures("later", 3);
@@ -99,17 +99,17 @@ async fn a_missing_model_folder_is_named_again_or_the_previous_model_returns() {
 #[tokio::test]
 async fn a_stopped_rollover_releases_its_lease_and_deletes_nothing_unasked() {
     let mut world = SystemWorld::new("switchstop");
-    // Longer than anybody would wait.
+    // Longer than the test would wait.
     world.set_variable("LOOKALIKE_NATS_LEASE_TIMEOUT", "60s");
     world.add_pictures("", 300);
     world.start_up().await;
     world.wait_until_settled().await;
     let folder = other_model();
-    let words = [folder.to_str().unwrap(), "--yes"];
-    let wire = Proxy::in_front_of(&world.direct_milvus_url());
+    let arguments = [folder.to_str().unwrap(), "--yes"];
+    let wire = Proxy::in_front_of(&world.direct_milvus_url()).unwrap();
     wire.set_wire(Wire::Slow(Duration::from_millis(60)));
     let collections = world.open_collections().await;
-    let mut command = world.models_use_command(&words);
+    let mut command = world.models_use_command(&arguments);
     command.args(["--milvus-url", &wire.url("http")]);
     let mut command = world.start_command(command, "stopped");
     eventually("it copies", SETTLE_TIMEOUT, || async {
@@ -119,20 +119,20 @@ async fn a_stopped_rollover_releases_its_lease_and_deletes_nothing_unasked() {
     .await;
     command.send_signal(libc::SIGTERM);
     let status = command.wait_for_exit().await;
-    let said = command.log();
-    assert_eq!(status.code(), Some(1), "{said}");
+    let logged = command.log();
+    assert_eq!(status.code(), Some(1), "{logged}");
     assert!(
-        said.contains("stopped: nothing has changed for searches"),
-        "{said}"
+        logged.contains("stopped: nothing has changed for searches"),
+        "{logged}"
     );
-    // The next one need not wait.
+    // The next command need not wait for the lease.
     let mut dropping = world.models_use_command(&["--drop-old", "--json"]);
     let output = tokio::task::spawn_blocking(move || dropping.output().unwrap());
     let output = output.await.unwrap();
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(!said.contains("waiting for another"), "{said}");
-    assert_eq!(output.status.code(), Some(2), "{said}");
-    assert!(said.contains("--yes"), "{said}");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(!stderr.contains("waiting for another"), "{stderr}");
+    assert_eq!(output.status.code(), Some(2), "{stderr}");
+    assert!(stderr.contains("--yes"), "{stderr}");
     let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(report["needs_yes"], true, "{report}");
     assert_eq!(report["would_drop"].as_array().unwrap().len(), 1);

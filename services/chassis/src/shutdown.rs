@@ -1,4 +1,4 @@
-//! Leaving in order: one signal asks for a drain, a second one leaves at once.
+//! Orderly shutdown: the first signal asks for a drain, the second one exits at once.
 
 use std::io;
 use std::time::Duration;
@@ -6,13 +6,13 @@ use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-use crate::say;
+use crate::stdio;
 
-/// How long leaving may take before the process ends all the same.
+/// Time that a drain may take before the process exits anyway.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(28);
 
-/// What asks a process to leave: SIGINT, SIGTERM, and SIGHUP, which comes from a terminal that is
-/// closed, unless that is ignored (as `nohup` has it).
+/// The signals that ask a process to shut down: SIGINT, SIGTERM and SIGHUP. A closed terminal
+/// sends SIGHUP; a process that ignores it, as under `nohup`, keeps running.
 pub struct ShutdownSignals {
     interrupt: Signal,
     terminate: Signal,
@@ -20,10 +20,10 @@ pub struct ShutdownSignals {
 }
 
 impl ShutdownSignals {
-    /// Listens from now on.
+    /// Installs the signal handlers.
     ///
     /// # Errors
-    /// When the process may not install signal handlers.
+    /// The process may not install signal handlers.
     pub fn new() -> io::Result<Self> {
         let hangup = match is_ignored(libc::SIGHUP) {
             true => None,
@@ -36,7 +36,7 @@ impl ShutdownSignals {
         })
     }
 
-    /// Until it is asked, once more.
+    /// Waits for the next of the signals.
     pub async fn wait_for_signal(&mut self) {
         let Self {
             interrupt,
@@ -58,22 +58,23 @@ impl ShutdownSignals {
 }
 
 fn is_ignored(signal: libc::c_int) -> bool {
-    let mut found = std::mem::MaybeUninit::<libc::sigaction>::zeroed();
-    // SAFETY: without a new action, the call only fills the struct, which is of its own kind and
+    let mut action = std::mem::MaybeUninit::<libc::sigaction>::zeroed();
+    // SAFETY: without a new action, the call only fills the struct, which has the right type and
     // was zeroed.
-    let found = unsafe {
-        libc::sigaction(signal, std::ptr::null(), found.as_mut_ptr());
-        found.assume_init()
+    let action = unsafe {
+        libc::sigaction(signal, std::ptr::null(), action.as_mut_ptr());
+        action.assume_init()
     };
-    found.sa_sigaction == libc::SIG_IGN
+    action.sa_sigaction == libc::SIG_IGN
 }
 
-/// A token that is cancelled by the first [`ShutdownSignals`]. A second one ends the process at once with
-/// exit code 130, and so does whatever is not done 28 seconds later (a disk that does not answer,
-/// say): everything that lookalike keeps survives that.
+/// Returns a token that the first signal of [`ShutdownSignals`] cancels.
+///
+/// A second signal ends the process at once with exit code 130. So does a drain that is not done
+/// after 28 seconds, for example because a disk hangs: all stored data survives that.
 ///
 /// # Errors
-/// When the process may not install signal handlers.
+/// The process may not install signal handlers.
 pub fn cancel_on_signal() -> io::Result<CancellationToken> {
     let token = CancellationToken::new();
     let mut signals = ShutdownSignals::new()?;
@@ -81,16 +82,16 @@ pub fn cancel_on_signal() -> io::Result<CancellationToken> {
     tokio::spawn(async move {
         signals.wait_for_signal().await;
         signalled.cancel();
-        // On a thread of its own: the runtime may be what hangs.
+        // A thread of its own, because the runtime itself may hang.
         std::thread::spawn(|| {
             std::thread::sleep(SHUTDOWN_TIMEOUT);
-            say::eprint_line(&format!(
-                "not done after {SHUTDOWN_TIMEOUT:?}, leaving; what was under way is done at the next start"
+            stdio::eprint_line(&format!(
+                "not done after {SHUTDOWN_TIMEOUT:?}, exiting; the next start completes unfinished work"
             ));
             std::process::exit(130);
         });
         signals.wait_for_signal().await;
-        say::eprint_line("leaving at once");
+        stdio::eprint_line("exiting at once");
         std::process::exit(130);
     });
     Ok(token)

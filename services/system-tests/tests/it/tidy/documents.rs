@@ -1,9 +1,9 @@
-//! The papers say what is so, to anybody.
+//! Rules for the documents: they match the code, and name nothing that only their author has.
 
 use super::{assert_no_complaints, our_files, project_root, read_file};
 use crate::harness::product_command;
 
-/// The example user of the API's document.
+/// The example user in the API's document.
 const EXAMPLE_HOME: &str = "/home/kim/";
 
 #[test]
@@ -22,7 +22,7 @@ fn no_file_names_a_private_folder() {
     ];
     let mut complaints = Vec::new();
     for (name, path) in our_files() {
-        // Pictures and weights are no text, and the lock file is cargo's.
+        // Pictures and weights are not text.
         let Ok(text) = String::from_utf8(std::fs::read(&path).unwrap()) else {
             continue;
         };
@@ -36,7 +36,7 @@ fn no_file_names_a_private_folder() {
                 };
                 if line.match_indices(folder).any(|(at, _)| is_root(at)) {
                     complaints.push(format!(
-                        "{place}: {folder}… is somebody's own folder: write `~`, or a path \
+                        "{place}: {folder}… is a private folder: write `~`, or a path \
                          relative to the project"
                     ));
                 }
@@ -44,8 +44,8 @@ fn no_file_names_a_private_folder() {
             for word in words {
                 if line.contains(word) {
                     complaints.push(format!(
-                        "{place}: {word:?} is nothing that a reader of this project can look up: \
-                         say it here"
+                        "{place}: {word:?} cannot be looked up by a reader of this project: \
+                         explain it here"
                     ));
                 }
             }
@@ -54,11 +54,11 @@ fn no_file_names_a_private_folder() {
     assert_no_complaints(&complaints);
 }
 
-/// The lines of a paper's code blocks of one language.
-fn code_blocks(paper: &str, language: &str) -> Vec<String> {
+/// Returns the lines of a document's code blocks in one language.
+fn code_blocks(document: &str, language: &str) -> Vec<String> {
     let mut lines = Vec::new();
     let mut within = None;
-    for line in paper.lines() {
+    for line in document.lines() {
         match (line.strip_prefix("```"), &within) {
             (Some(_), Some(_)) => within = None,
             (Some(name), None) => within = Some(name.to_owned()),
@@ -96,7 +96,7 @@ fn the_readmes_commands_and_settings_exist() {
         }
         seen += 1;
         let words: Vec<_> = words.collect();
-        // Of commands that have commands of their own, the inner one's.
+        // Of commands with subcommands, take the subcommand's help.
         let subcommands = words.iter().take_while(|word| !word.starts_with('-'));
         let help = product_command()
             .args(subcommands.take(2))
@@ -105,7 +105,9 @@ fn the_readmes_commands_and_settings_exist() {
         let help = help.unwrap();
         let text = String::from_utf8_lossy(&help.stdout).into_owned();
         if !help.status.success() {
-            complaints.push(format!("README.md: `{command}` is no command: mend either"));
+            complaints.push(format!(
+                "README.md: `{command}` is not a command: fix one of them"
+            ));
         }
         for flag in words.iter().filter(|word| word.starts_with("--")) {
             if !text.contains(flag) {
@@ -124,15 +126,15 @@ fn the_readmes_commands_and_settings_exist() {
         .arg(&file)
         .output()
         .unwrap();
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "README.md's settings: {said}");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "README.md's settings: {stderr}");
 }
 
 #[test]
-fn papers_name_files_that_exist() {
+fn documents_name_files_that_exist() {
     let mut complaints = Vec::new();
-    for paper in ["README.md", "ARCHITECTURE.md", "CHANGELOG.md", "FAULTS.md"] {
-        let text = read_file(paper);
+    for document in ["README.md", "ARCHITECTURE.md", "CHANGELOG.md", "FAULTS.md"] {
+        let text = read_file(document);
         let exists = |path: &str| {
             let path = path.split('#').next().unwrap_or_default();
             let places = ["", "services"].map(|folder| project_root().join(folder).join(path));
@@ -147,7 +149,9 @@ fn papers_name_files_that_exist() {
             code.filter(|code| code.ends_with(".rs") && code.contains('/') && !code.contains(' '));
         for path in links.chain(files) {
             if !exists(path) {
-                complaints.push(format!("{paper}: {path} does not exist: mend the paper"));
+                complaints.push(format!(
+                    "{document}: {path} does not exist: fix the document"
+                ));
             }
         }
     }
@@ -182,7 +186,7 @@ fn the_fault_matrix_names_tests_that_exist() {
         });
         if !exists {
             complaints.push(format!(
-                "FAULTS.md: there is no test {test}: mend the paper"
+                "FAULTS.md: there is no test {test}: fix the document"
             ));
         }
     }

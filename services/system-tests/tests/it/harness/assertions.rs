@@ -1,7 +1,7 @@
-//! What must hold between a world's folders and its index, asked from outside.
+//! Assertions about a world's folders and its index, read from outside.
 //!
-//! Every look at the counts checks that they add up; every look at the rows, that no id and no
-//! path is there twice.
+//! Whenever counts are read, they must add up; whenever rows are read, no id and no path may occur
+//! twice.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -13,15 +13,15 @@ use serde_json::Value;
 use super::world::SETTLE_TIMEOUT;
 use super::{SystemWorld, eventually};
 
-/// A file of a library: the library's name, the path below its root.
+/// A library's name and a path below its root.
 type LibraryFile = (String, String);
 
-/// Everything below a folder that is no folder, links included; hidden folders are not entered.
+/// Lists everything below a folder except folders, including links; skips hidden folders.
 fn entries_below(folder: &Path) -> Vec<PathBuf> {
     let mut entries = Vec::new();
     let mut folders = vec![folder.to_owned()];
     while let Some(folder) = folders.pop() {
-        // It may go while it is looked at.
+        // The folder may be removed meanwhile.
         for entry in std::fs::read_dir(&folder).into_iter().flatten().flatten() {
             let is_hidden = entry.file_name().to_string_lossy().starts_with('.');
             match entry.file_type() {
@@ -35,7 +35,6 @@ fn entries_below(folder: &Path) -> Vec<PathBuf> {
 }
 
 impl SystemWorld {
-    /// The model's identity, which opens the index.
     fn model_identity() -> ModelIdentity {
         let description = Model::load_description("lookalike-mini").unwrap();
         ModelIdentity {
@@ -46,10 +45,12 @@ impl SystemWorld {
         }
     }
 
-    /// A connection to this world's rows that does not go through the product's service, nor
-    /// through a proxy.
+    /// Connects to the index directly, without the product's service and without a proxy.
     pub async fn open_index(&self) -> Index {
-        eventually("Milvus answers", SETTLE_TIMEOUT, || self.try_open_index()).await
+        eventually("Milvus is reachable", SETTLE_TIMEOUT, || {
+            self.try_open_index()
+        })
+        .await
     }
 
     async fn try_open_index(&self) -> Result<Index, String> {
@@ -62,7 +63,7 @@ impl SystemWorld {
         opened.map_err(|e| e.to_string())
     }
 
-    /// The counts, checked; or why they are not to be had now.
+    /// Returns the counts, which must add up, or an error message.
     pub async fn try_stats(&self) -> Result<Value, String> {
         let stats = self.try_get("/v1/stats").await?;
         let adds_up = |counts: &Value| {
@@ -82,7 +83,7 @@ impl SystemWorld {
         Ok(stats)
     }
 
-    /// Waits until the counts are as wanted.
+    /// Waits until the counts meet a condition.
     pub async fn wait_for_stats(&self, what: &str, condition: impl Fn(&Value) -> bool) -> Value {
         eventually(what, SETTLE_TIMEOUT, || async {
             let stats = self.try_stats().await?;
@@ -95,9 +96,9 @@ impl SystemWorld {
         .await
     }
 
-    /// Waits until every file in the folders has become something, and nothing is under way.
+    /// Waits until every file in the folders has an outcome and nothing is in progress.
     pub async fn wait_until_settled(&self) -> Value {
-        eventually("every file has become something", SETTLE_TIMEOUT, || {
+        eventually("every file has an outcome", SETTLE_TIMEOUT, || {
             self.try_settled()
         })
         .await
@@ -109,7 +110,7 @@ impl SystemWorld {
         for (name, root) in &self.libraries {
             let on_disk = entries_below(root).len() as u64;
             let library = libraries.iter().find(|library| library["name"] == **name);
-            let library = library.ok_or_else(|| format!("{name} is not told of: {stats}"))?;
+            let library = library.ok_or_else(|| format!("{name} is not reported: {stats}"))?;
             let rests = library["on_disk"] == on_disk
                 && library["in_flight"] == 0
                 && library["scanning"] == false;
@@ -120,7 +121,7 @@ impl SystemWorld {
         Ok(stats)
     }
 
-    /// Every row, by id.
+    /// Returns every row by id.
     pub async fn read_rows(&self) -> BTreeMap<String, IndexedImage> {
         let index = self.open_index().await;
         eventually("the rows can be read", SETTLE_TIMEOUT, || {
@@ -129,7 +130,7 @@ impl SystemWorld {
         .await
     }
 
-    /// Every row, by id, if they can be read now and none is there twice.
+    /// Returns every row by id, or an error message if they cannot be read now or a row is duplicate.
     pub async fn try_read_rows(
         &self,
         index: &Index,
@@ -138,7 +139,7 @@ impl SystemWorld {
             .list_images(&RowFilter::All, None, usize::MAX, ReadConsistency::Strong)
             .await
             .map_err(|e| e.to_string())?;
-        // The list leaves doubled rows out, Milvus' own count does not.
+        // The list omits duplicate rows, Milvus' count includes them.
         let counted = index.approximate_count(&RowFilter::All).await;
         let counted = counted.map_err(|e| e.to_string())?;
         if counted != listed.len() as u64 {
@@ -155,7 +156,7 @@ impl SystemWorld {
         Ok(rows)
     }
 
-    /// Files that are listed with a reason, and the reason's code.
+    /// Returns the files that are listed with a reason, and the reasons' codes.
     pub async fn try_failures(&self) -> Result<BTreeMap<LibraryFile, String>, String> {
         let mut reasons = BTreeMap::new();
         let mut cursor = String::new();
@@ -175,9 +176,8 @@ impl SystemWorld {
         }
     }
 
-    /// Promise 1: the rows are the folders' pictures, path by path and byte by byte, and every
-    /// other file is listed with a reason, which no picture is that can be read. Waits for the
-    /// way of the last change.
+    /// Asserts guarantee 1: the rows match the folders' pictures in path and content, and every other file
+    /// is listed with a reason, but no readable picture is. Waits until the last change is processed.
     pub async fn assert_index_equals_folder(&self) {
         let index = self.open_index().await;
         eventually("the index equals the folder", SETTLE_TIMEOUT, || async {
@@ -187,7 +187,7 @@ impl SystemWorld {
             if listed != reasons.len() as u64 {
                 return Err(format!("{} reasons, and {stats}", reasons.len()));
             }
-            let mut wanted = BTreeSet::new();
+            let mut expected = BTreeSet::new();
             for (name, root) in &self.libraries {
                 for file in entries_below(root) {
                     let path = file.strip_prefix(root).unwrap().to_string_lossy();
@@ -198,22 +198,22 @@ impl SystemWorld {
                         continue;
                     }
                     let hash = blake3::hash(&bytes.map_err(|e| e.to_string())?).to_string();
-                    wanted.insert((place, hash));
+                    expected.insert((place, hash));
                 }
             }
             let rows = self.try_read_rows(&index).await?;
-            let there: BTreeSet<_> = rows
+            let actual: BTreeSet<_> = rows
                 .values()
                 .map(|row| {
                     let place = (row.library.clone(), row.path.clone());
                     (place, row.content_hash.clone())
                 })
                 .collect();
-            if there == wanted && rows.len() == wanted.len() {
+            if actual == expected && rows.len() == expected.len() {
                 return Ok(());
             }
-            let missing: Vec<_> = wanted.difference(&there).take(5).collect();
-            let extra: Vec<_> = there.difference(&wanted).take(5).collect();
+            let missing: Vec<_> = expected.difference(&actual).take(5).collect();
+            let extra: Vec<_> = actual.difference(&expected).take(5).collect();
             Err(format!(
                 "missing {missing:?}, too many {extra:?}, {} rows",
                 rows.len()
@@ -222,7 +222,7 @@ impl SystemWorld {
         .await;
     }
 
-    /// The row at a path of the library `photos`.
+    /// Returns the row at a path of the library `photos`.
     pub async fn read_row_at(&self, path: &str) -> IndexedImage {
         let rows = self.read_rows().await;
         rows.into_values()
@@ -231,7 +231,7 @@ impl SystemWorld {
     }
 }
 
-/// A decoder's reason must be the decoder's own.
+/// Asserts that a decoder's reason is true: the file cannot be decoded.
 fn check_reason(place: &LibraryFile, code: &str, bytes: std::io::Result<Vec<u8>>) {
     if let Ok(bytes) = bytes
         && code != "too_large"

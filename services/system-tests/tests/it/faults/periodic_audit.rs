@@ -1,4 +1,4 @@
-//! The embedder audits by itself, and what the audit leaves alone.
+//! The periodic audit of the embedder, and the rows that an audit leaves alone.
 
 use lookalike_index::{Index, IndexRow, IndexedImage, ReadConsistency};
 
@@ -12,7 +12,7 @@ async fn read_row(index: &Index, image: &IndexedImage) -> IndexRow {
     }
 }
 
-/// How many of this kind were found to differ and are not known to be repaired.
+/// Returns how many differences of this kind were found and are not known to be repaired.
 async fn read_drift(world: &SystemWorld, kind: &str) -> f64 {
     let name = format!("lookalike_drift_rows{{kind={kind:?}}}");
     world.read_metric(&name).await
@@ -69,7 +69,7 @@ async fn an_embedder_finds_and_repairs_by_itself() {
     index.upsert_rows(&[unknown]).await.unwrap();
     wait_for_repair(&world, "unknown", 1.0).await;
 
-    // Everything: the collection is made again, and all files are sent again, with their ids.
+    // Everything: the collection is recreated, and all files are sent again, with their ids.
     index.drop_collection().await.unwrap();
     wait_for_repair(&world, "missing", 13.0).await;
     let after = world.read_rows().await;
@@ -101,8 +101,8 @@ async fn rows_of_failed_files_go_and_rows_that_nobody_watches_stay() {
 
     let (report, equal) = world.run_audit(&[]).await;
     assert!(!equal, "{report}");
-    let found = &report["first"]["libraries"]["photos"]["differences"];
-    assert_eq!(found.to_string(), r#"{"should_be_gone":1}"#);
+    let differences = &report["first"]["libraries"]["photos"]["differences"];
+    assert_eq!(differences.to_string(), r#"{"should_be_gone":1}"#);
     assert_eq!(report["first"]["unwatched"]["attic"], 1, "{report}");
 
     let (report, equal) = world.run_audit(&["--repair", "photos"]).await;
