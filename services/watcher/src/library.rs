@@ -154,8 +154,9 @@ impl Library {
 
     /// The interval between full scans: short if nothing else would notice a change.
     fn rescan_interval(&self, settings: &Settings) -> Duration {
-        let needs_polling = |reason: &&str| matches!(*reason, "watch_polled" | "root_missing");
-        if self.degraded.keys().any(|reason| needs_polling(reason)) {
+        let needs_polling =
+            |reason: &&'static str| matches!(*reason, "watch_polled" | "root_missing");
+        if self.degraded.keys().any(needs_polling) {
             settings.poll_interval
         } else {
             settings.rescan_interval

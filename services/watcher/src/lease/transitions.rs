@@ -50,8 +50,8 @@ impl Library {
         };
         let generation = index_row.generation.min(i64::MAX as u64 - 1);
         let generation = Generation::from_u64(generation);
-        let known = tick.catalog.row_by_id(&id)?;
-        if known
+        let cataloged = tick.catalog.row_by_id(&id)?;
+        if cataloged
             .as_ref()
             .is_some_and(|row| row.generation >= generation)
         {
@@ -78,8 +78,8 @@ impl Library {
         row.confirmed = generation;
         row.content_hash = index_row.content_hash.parse::<ContentHash>().ok();
         row.was_sent = true;
-        row.first_seen_ns = known.as_ref().map_or(0, |row| row.first_seen_ns);
-        match known {
+        row.first_seen_ns = cataloged.as_ref().map_or(0, |row| row.first_seen_ns);
+        match cataloged {
             Some(_) => tick.catalog.update_row(&row),
             None => tick.catalog.insert_row(&row),
         }

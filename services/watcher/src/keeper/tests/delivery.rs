@@ -67,7 +67,7 @@ fn a_slow_worker_brings_no_deleted_image_back() {
 }
 
 #[test]
-fn a_late_removal_is_made_good() {
+fn a_late_removal_is_repaired() {
     let mut w = with_one();
     w.remove_file("one/a.jpg");
     w.run_tick();
@@ -86,7 +86,7 @@ fn a_late_removal_is_made_good() {
 }
 
 #[test]
-fn a_doubled_outcome_changes_nothing() {
+fn a_duplicate_outcome_changes_nothing() {
     let mut w = with_one();
     let event = next_event(&mut w, "second");
     let deed = w.prepare_write(&event).unwrap();
@@ -100,7 +100,7 @@ fn a_doubled_outcome_changes_nothing() {
 }
 
 #[test]
-fn superseded_is_looked_at_again_less_and_less_often() {
+fn a_superseded_event_is_sent_again_less_and_less_often() {
     // A cache of a network mount: the embedder briefly sees another file.
     let mut w = with_one();
     let mut event = next_event(&mut w, "second");
@@ -214,7 +214,7 @@ fn a_lost_event_of_a_moving_file_does_not_cost_its_id() {
 }
 
 #[test]
-fn no_more_events_than_allowed_are_under_way() {
+fn no_more_events_than_allowed_are_in_flight() {
     let mut w = KeeperWorld::with_settings(|settings| settings.max_in_flight = 5);
     for n in 0..12 {
         w.write_file(&format!("one/{n}.jpg"), &n.to_string());

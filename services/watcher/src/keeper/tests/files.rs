@@ -66,7 +66,7 @@ fn a_moved_file_keeps_its_id() {
 }
 
 #[test]
-fn a_move_while_its_event_is_under_way_keeps_the_id() {
+fn a_move_while_its_event_is_in_flight_keeps_the_id() {
     let mut w = KeeperWorld::new();
     w.write_file("one/a.jpg", "a");
     w.run_tick();
@@ -462,7 +462,7 @@ fn a_move_to_another_file_system_keeps_the_id() {
 }
 
 #[test]
-fn a_move_to_another_file_system_while_nobody_watched_keeps_the_id() {
+fn a_move_to_another_file_system_between_two_runs_keeps_the_id() {
     let mut w = KeeperWorld::new();
     for n in 0..4 {
         w.write_file(&format!("two/{n}.jpg"), "same content"); // Only their names differ.

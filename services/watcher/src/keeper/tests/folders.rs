@@ -85,7 +85,7 @@ fn folders_moved_in_and_out() {
 }
 
 #[test]
-fn a_deep_folder_filled_at_once_and_nothing_said_of_its_files() {
+fn a_deep_folder_filled_at_once_without_reports_of_its_files() {
     let mut w = KeeperWorld::new();
     w.make_folder("one/a/b/c/d");
     w.hints.clear();

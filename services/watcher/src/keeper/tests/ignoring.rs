@@ -50,7 +50,7 @@ fn files_and_folders_leave_and_come_back() {
 }
 
 #[test]
-fn the_rule_and_its_file_are_told() {
+fn the_rule_and_its_file_are_reported() {
     let mut w = with_tree();
     w.write_file("one/kept/.lookalikeignore", "# not these\nd*\n");
     w.settle_and_check();
@@ -62,7 +62,7 @@ fn the_rule_and_its_file_are_told() {
 }
 
 #[test]
-fn changed_while_nobody_watched_or_nothing_was_said() {
+fn changes_between_runs_or_without_reports_are_found() {
     let mut w = with_tree();
     w.stop();
     fs::write(w.full_path("one/.lookalikeignore"), "raw\n").unwrap();

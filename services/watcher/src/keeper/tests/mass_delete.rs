@@ -42,8 +42,8 @@ fn assert_held(w: &mut KeeperWorld, gone: u64) {
     assert_eq!(w.degraded(), ["mass_delete"]);
     assert_eq!(w.index.len(), 10, "nothing is removed");
     assert_eq!(w.counts().on_disk, 10 - gone);
-    let shown = w.published.borrow();
-    let detail = shown[0].degraded[0].detail.clone();
+    let statuses = w.published.borrow();
+    let detail = statuses[0].degraded[0].detail.clone();
     assert!(
         detail.starts_with(&format!("{gone} of 10 files are missing.")),
         "{detail}"

@@ -186,7 +186,12 @@ impl RandomHistory {
     fn random_existing(&mut self, folders: bool) -> Option<String> {
         let mut places = Vec::new();
         for library in ["one", "two"] {
-            list_places(&self.world.full_path(library), library, folders, &mut places);
+            list_places(
+                &self.world.full_path(library),
+                library,
+                folders,
+                &mut places,
+            );
         }
         places.sort();
         places.choose(&mut self.random).cloned()

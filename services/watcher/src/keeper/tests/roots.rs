@@ -42,7 +42,7 @@ fn a_vanished_root_removes_nothing() {
 }
 
 #[test]
-fn an_event_under_way_waits_for_its_root() {
+fn an_event_in_flight_waits_for_its_root() {
     let mut w = with_files();
     w.write_file("one/a.jpg", "edited");
     w.remove_file("one/sub/b.jpg");

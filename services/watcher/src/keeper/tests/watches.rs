@@ -165,13 +165,13 @@ fn what_can_not_be_watched_is_compared_often() {
 fn the_system_allows_too_few_watches_and_then_more() {
     const LIMIT: &str = "/proc/sys/user/max_inotify_watches";
     if std::env::var_os("LOOKALIKE_TEN_WATCHES").is_none() {
-        let this = std::env::current_exe().unwrap();
+        let program = std::env::current_exe().unwrap();
         let inside = Command::new("unshare")
             .args(["--user", "--map-root-user", "sh", "-c"])
             .arg(format!(
                 "echo 10 > {LIMIT} && exec \"$0\" --nocapture --exact \"$1\""
             ))
-            .arg(this)
+            .arg(program)
             .arg("keeper::tests::watches::the_system_allows_too_few_watches_and_then_more")
             .env("LOOKALIKE_TEN_WATCHES", "1")
             .output()

@@ -381,12 +381,12 @@ impl KeeperWorld {
     pub fn prepare_write(&mut self, event: &FileEvent) -> Option<PlannedWrite> {
         let root = &self.roots.iter().find(|(l, _)| *l == event.library)?.1;
         let path = event.path.join_to(root);
-        let found = match fs::symlink_metadata(&path) {
+        let metadata = match fs::symlink_metadata(&path) {
             Ok(metadata) => Some(metadata),
             Err(error) if is_not_found(&error) && root.is_dir() => None,
             Err(_) => return None,
         };
-        let is_there = found.as_ref().is_some_and(|metadata| {
+        let is_there = metadata.as_ref().is_some_and(|metadata| {
             metadata.is_file() && metadata.len() == event.size && mtime(metadata) == event.mtime_ns
         });
         Some(match (event.kind, is_there) {

@@ -82,15 +82,15 @@ impl KeeperWorld {
 
     pub fn counts(&mut self) -> FileCounts {
         let zero = FileCounts::default();
-        let shown = self.published.borrow();
-        shown
+        let statuses = self.published.borrow();
+        statuses
             .iter()
             .fold(zero, |sum, library| sum.sum_with(library.counts))
     }
 
     pub fn degraded(&self) -> Vec<String> {
-        let shown = self.published.borrow();
-        let reasons = shown.iter().flat_map(|library| &library.degraded);
+        let statuses = self.published.borrow();
+        let reasons = statuses.iter().flat_map(|library| &library.degraded);
         reasons.map(|degraded| degraded.reason.clone()).collect()
     }
 
@@ -114,8 +114,8 @@ impl KeeperWorld {
         };
         match self.send_request(library, request) {
             WatcherReply::Failures(page) => {
-                let mut found = page.failures.into_iter().filter(|f| f.path == path);
-                found.next()
+                let mut failures = page.failures.into_iter().filter(|f| f.path == path);
+                failures.next()
             }
             reply => panic!("{reply:?}"),
         }
