@@ -1,40 +1,38 @@
-//! What the disk says of a path, without following links.
+//! What the disk reports of a path, without following links.
 
-use std::fs::Metadata;
+use std::fs::{File, Metadata};
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
-/// What kind of thing lies at a path.
+use lookalike_proto::ContentHash;
+
+/// What exists at a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FileKind {
-    /// A regular file.
     File(FileStat),
-    /// A folder.
     Folder,
     /// A symbolic link, socket, pipe or device.
     Other {
-        /// It is a symbolic link.
         is_symlink: bool,
-        /// As of a file.
         stat: FileStat,
     },
 }
 
-/// What tells one state of a file from another. Times in nanoseconds since 1970.
+/// What distinguishes one state of a file from another. Times in nanoseconds since 1970.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct FileStat {
     /// Bytes.
     pub size: u64,
-    /// When the content was written, as far as the file tells (programs can set it).
+    /// When the content was written; programs can set it.
     pub mtime_ns: i64,
-    /// When the inode changed (nobody can set it).
+    /// When the inode changed; no program can set it.
     pub ctime_ns: i64,
-    /// The device it lies on; may change when a file system is mounted again.
+    /// May change when a file system is mounted again.
     pub device: u64,
-    /// Its inode; some network file systems make it up anew.
+    /// Some network file systems invent a new one at each mount.
     pub inode: u64,
-    /// When the inode was made; 0 where the file system does not tell.
+    /// When the inode was created; 0 if the file system does not report it.
     pub born_ns: i64,
 }
 
@@ -53,8 +51,8 @@ impl FileStat {
         }
     }
 
-    /// Whether nothing happened to the file since. The device is not asked (a new mount changes
-    /// it), nor the inode where the file system tells no birth (such file systems make inodes up).
+    /// Whether nothing happened to the file since `before`. Ignores the device, which a new mount
+    /// changes, and the inode on file systems without birth times, which invent inodes.
     pub fn is_unchanged_since(&self, before: &Self) -> bool {
         self.size == before.size
             && self.mtime_ns == before.mtime_ns
@@ -63,8 +61,8 @@ impl FileStat {
             && self.born_ns == before.born_ns
     }
 
-    /// Whether a file that was written just now may have been written twice with the same facts:
-    /// FAT and its like keep times in whole seconds, or two of them.
+    /// Whether a file that was just written may have been written twice with the same stat: FAT
+    /// and similar file systems store times in whole seconds, or two of them.
     pub fn may_hide_change(&self, now_ns: i64) -> bool {
         const SECOND: i64 = 1_000_000_000;
         self.mtime_ns % SECOND == 0
@@ -72,21 +70,21 @@ impl FileStat {
             && now_ns.abs_diff(self.mtime_ns) <= 3 * SECOND.unsigned_abs()
     }
 
-    /// Whether these were learnt from a row of the index, which keeps size and mtime only, and
-    /// that to the millisecond.
+    /// Whether this stat comes from a row of the index, which stores only the size, and the mtime
+    /// in milliseconds.
     pub fn is_from_index(&self) -> bool {
         self.inode == 0 && self.device == 0
     }
 
-    /// Whether a file may be the one that second-hand facts tell of.
-    pub fn matches_index_stat(&self, second_hand: &Self) -> bool {
-        self.size == second_hand.size
-            && self.mtime_ns / 1_000_000 == second_hand.mtime_ns / 1_000_000
+    /// Whether a file may be the one of a stat that comes from the index.
+    pub fn matches_index_stat(&self, index_stat: &Self) -> bool {
+        self.size == index_stat.size && self.mtime_ns / 1_000_000 == index_stat.mtime_ns / 1_000_000
     }
 
-    /// Whether this is the same inode as `before`, wherever it lies now and whatever is in it.
-    /// An inode is used again after its file is gone: its birth tells that apart, and where that
-    /// is not told, size and mtime must not have changed (a rename keeps both).
+    /// Whether this is the same inode as `before`, wherever it is now and whatever it contains.
+    ///
+    /// Inodes are reused after their file is deleted. The birth time detects that. Without birth
+    /// times, size and mtime must be unchanged (a rename keeps both).
     pub fn is_same_inode(&self, before: &Self) -> bool {
         self.device == before.device
             && self.inode == before.inode
@@ -95,30 +93,27 @@ impl FileStat {
     }
 }
 
-/// What tells one folder from another, wherever it lies.
+/// What distinguishes one folder from another, wherever it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FolderIdentity {
-    /// The device it lies on.
     pub device: u64,
-    /// Its inode.
     pub inode: u64,
-    /// When the inode was made (inodes are used again); 0 where that is not known.
+    /// When the inode was created (inodes are reused); 0 if that is unknown.
     pub born_ns: i64,
 }
 
 impl FolderIdentity {
-    /// Of the folder at `file_path`; `None` where there is none.
+    /// Returns the identity of the folder at `path`, or `None` if there is none.
     pub fn from_path(path: &Path) -> Option<Self> {
         let metadata = std::fs::metadata(path).ok().filter(Metadata::is_dir)?;
-        let facts = FileStat::from_metadata(&metadata);
+        let stat = FileStat::from_metadata(&metadata);
         Some(Self {
-            device: facts.device,
-            inode: facts.inode,
-            born_ns: facts.born_ns,
+            device: stat.device,
+            inode: stat.inode,
+            born_ns: stat.born_ns,
         })
     }
 
-    /// Whether both are the same folder.
     pub fn is_same_folder(&self, other: &Self) -> bool {
         self.device == other.device
             && self.inode == other.inode
@@ -126,39 +121,44 @@ impl FolderIdentity {
     }
 }
 
-/// What lies at `file_path`; `None` where nothing does.
+/// Returns what exists at `path`, or `None` if nothing does.
 ///
 /// # Errors
-/// When the system can't tell (which is not the same as "nothing").
+/// When the system cannot tell, which does not mean that nothing exists.
 pub fn stat_path(path: &Path) -> io::Result<Option<FileKind>> {
     match std::fs::symlink_metadata(path) {
         Ok(metadata) => Ok(Some(kind_from_metadata(&metadata))),
-        Err(e) if is_not_found(&e) => Ok(None),
-        Err(e) => Err(e),
+        Err(error) if is_not_found(&error) => Ok(None),
+        Err(error) => Err(error),
     }
 }
 
-/// What a directory entry's metadata says.
 pub fn kind_from_metadata(metadata: &Metadata) -> FileKind {
-    let facts = FileStat::from_metadata(metadata);
+    let stat = FileStat::from_metadata(metadata);
     if metadata.is_file() {
-        FileKind::File(facts)
+        FileKind::File(stat)
     } else if metadata.is_dir() {
         FileKind::Folder
     } else {
         FileKind::Other {
             is_symlink: metadata.is_symlink(),
-            stat: facts,
+            stat,
         }
     }
 }
 
-/// Whether an error says that nothing lies there (a part of the path may be a file, too).
+/// Whether an error means that nothing exists there (a part of the path may be a file, too).
 pub fn is_not_found(error: &io::Error) -> bool {
     matches!(
         error.kind(),
         io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
     )
+}
+
+pub fn hash_file(path: &Path) -> io::Result<ContentHash> {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update_reader(File::open(path)?)?;
+    Ok(ContentHash::from_bytes(*hasher.finalize().as_bytes()))
 }
 
 #[cfg(test)]
@@ -168,7 +168,7 @@ mod tests {
     #[test]
     fn whole_seconds_hide_what_was_written_just_now() {
         const NOW: i64 = 1_700_000_001_500_000_000;
-        let facts = |mtime_ns, ctime_ns| FileStat {
+        let stat = |mtime_ns, ctime_ns| FileStat {
             size: 1,
             mtime_ns,
             ctime_ns,
@@ -177,12 +177,12 @@ mod tests {
             born_ns: 0,
         };
         let whole = NOW - 1_500_000_000;
-        assert!(facts(whole, whole).may_hide_change(NOW));
+        assert!(stat(whole, whole).may_hide_change(NOW));
         assert!(
-            !facts(whole, whole + 1).may_hide_change(NOW),
+            !stat(whole, whole + 1).may_hide_change(NOW),
             "a finer clock"
         );
-        assert!(!facts(NOW, NOW).may_hide_change(NOW));
-        assert!(!facts(whole, whole).may_hide_change(NOW + 60_000_000_000));
+        assert!(!stat(NOW, NOW).may_hide_change(NOW));
+        assert!(!stat(whole, whole).may_hide_change(NOW + 60_000_000_000));
     }
 }

@@ -1,8 +1,8 @@
-//! `.lookalikeignore`: rules in the syntax of `.gitignore`, in any folder, for what lies below it.
-//! The only user of the crate `record_ignored`.
+//! `.lookalikeignore`: rules in the syntax of `.gitignore`, in any folder, for everything below it.
+//! The only user of the crate `ignore`.
 //!
-//! As with git, the file nearest to a path decides, in it the last rule that fits, and what lies
-//! below an ignored folder can't be taken back in: such a folder is not entered at all.
+//! As with git, the file nearest to a path decides, and in it the last matching rule. Nothing below
+//! an ignored folder can be included again, because such a folder is not entered at all.
 
 use std::collections::HashMap;
 use std::ffi::OsStr;
@@ -18,24 +18,23 @@ use lookalike_chassis::clock::to_nanos;
 
 use crate::disk::{self, FileKind, FileStat};
 
-/// The name of the files with rules.
 pub const IGNORE_FILE_NAME: &[u8] = b".lookalikeignore";
 
-/// Longer files are no rules.
+/// The rules of longer files are not applied.
 const MAX_IGNORE_FILE_BYTES: u64 = 1 << 20;
 
-/// A file that was changed this shortly before it was read may change again without a trace: the
-/// clock of file systems has grains.
+/// A file that changed this shortly before it was read may change again with the same stat: the
+/// clock of file systems is coarse.
 const CLOCK_GRANULARITY: Duration = Duration::from_secs(2);
 
-/// The rules that hold in one folder: those of its own file, and those from above.
+/// The rules that apply in one folder: those of its own file and those of the folders above.
 #[derive(Debug, Clone, Default)]
 pub struct IgnoreRules(Option<Arc<RuleLevel>>);
 
 #[derive(Debug)]
 struct RuleLevel {
     above: IgnoreRules,
-    /// The folder that the file lies in, below the root.
+    /// The folder that contains the file, below the root.
     folder: Vec<u8>,
     file: Arc<IgnoreFile>,
 }
@@ -47,8 +46,8 @@ struct IgnoreFile {
 }
 
 impl IgnoreRules {
-    /// The rule that ignores `file_path` (below the root, in the folder that these rules hold in), in
-    /// one sentence.
+    /// Returns the rule that ignores `path` (below the root, in the folder of these rules), as one
+    /// sentence.
     pub fn find_ignoring_rule(&self, path: &[u8], is_folder: bool) -> Option<String> {
         let mut rules = self;
         while let Some(level) = &rules.0 {
@@ -78,16 +77,16 @@ impl IgnoreRules {
 }
 
 impl RuleLevel {
-    /// Of the file, below the root.
+    /// The path of the file, below the root.
     fn file_path(&self) -> PathBuf {
         Path::new(OsStr::from_bytes(&self.folder)).join(OsStr::from_bytes(IGNORE_FILE_NAME))
     }
 }
 
-/// The files with rules that were met.
+/// The ignore files of one library, by folder.
 #[derive(Default)]
 pub struct IgnoreFileCache {
-    files: HashMap<(usize, Vec<u8>), CachedIgnoreFile>,
+    files: HashMap<Vec<u8>, CachedIgnoreFile>,
 }
 
 struct CachedIgnoreFile {
@@ -97,51 +96,63 @@ struct CachedIgnoreFile {
 }
 
 impl CachedIgnoreFile {
-    /// Whether what was read is what lies there, as far as its facts can tell.
-    fn is_up_to_date(&self, facts: &FileStat) -> bool {
-        let grain = CLOCK_GRANULARITY.as_nanos() as i64;
-        facts.is_unchanged_since(&self.stat) && facts.ctime_ns < to_nanos(self.read_at) - grain
+    /// Whether the cached text is that of the file on disk, as far as its stat can tell.
+    fn is_up_to_date(&self, stat: &FileStat) -> bool {
+        let granularity = CLOCK_GRANULARITY.as_nanos() as i64;
+        stat.is_unchanged_since(&self.stat) && stat.ctime_ns < to_nanos(self.read_at) - granularity
     }
 }
 
+/// Rules of a folder, as of now.
+pub struct FolderRules {
+    pub rules: IgnoreRules,
+    /// The folder's own file changed since the last call.
+    pub has_changed: bool,
+    /// Why the folder's own file could not be read. Its previous rules still apply then.
+    pub error: Option<io::Error>,
+}
+
 impl IgnoreFileCache {
-    /// The rules in `random_folder` of a library, whose own file is read anew where it changed; and
-    /// whether it did since it was last asked for.
-    ///
-    /// # Errors
-    /// When a file with rules is there and can't be read. What it said before holds on.
+    /// Returns the rules in `folder` of the library at `root`. Reads the folder's own file again
+    /// if it changed.
     pub fn rules_for_folder(
         &mut self,
-        library: usize,
         root: &Path,
         folder: &[u8],
         above: &IgnoreRules,
-    ) -> (IgnoreRules, bool, io::Result<()>) {
-        let key = (library, folder.to_vec());
+    ) -> FolderRules {
         let path = root
             .join(OsStr::from_bytes(folder))
             .join(OsStr::from_bytes(IGNORE_FILE_NAME));
-        let (changed, result) = match self.refresh_file(&key, &path) {
-            Ok(changed) => (changed, Ok(())),
-            Err(error) => (false, Err(error)),
+        let (has_changed, error) = match self.refresh_file(folder, &path) {
+            Ok(has_changed) => (has_changed, None),
+            Err(error) => (false, Some(error)),
         };
-        let rules = match self.files.get(&key) {
+        let rules = match self.files.get(folder) {
             None => above.clone(),
-            Some(met) => IgnoreRules(Some(Arc::new(RuleLevel {
+            Some(cached) => IgnoreRules(Some(Arc::new(RuleLevel {
                 above: above.clone(),
-                folder: key.1,
-                file: met.file.clone(),
+                folder: folder.to_vec(),
+                file: cached.file.clone(),
             }))),
         };
-        (rules, changed, result)
+        FolderRules {
+            rules,
+            has_changed,
+            error,
+        }
     }
 
-    fn refresh_file(&mut self, key: &(usize, Vec<u8>), path: &Path) -> io::Result<bool> {
-        let Some(FileKind::File(facts)) = disk::stat_path(path)? else {
-            return Ok(self.files.remove(key).is_some());
+    /// Reads a folder's file if it changed; true if its text did.
+    fn refresh_file(&mut self, folder: &[u8], path: &Path) -> io::Result<bool> {
+        let Some(FileKind::File(stat)) = disk::stat_path(path)? else {
+            return Ok(self.files.remove(folder).is_some());
         };
-        let known = self.files.get_mut(key);
-        if known.as_ref().is_some_and(|met| met.is_up_to_date(&facts)) {
+        let previous = self.files.get_mut(folder);
+        if previous
+            .as_ref()
+            .is_some_and(|cached| cached.is_up_to_date(&stat))
+        {
             return Ok(false);
         }
         let read_at = SystemTime::now();
@@ -149,41 +160,38 @@ impl IgnoreFileCache {
         std::fs::File::open(path)?
             .take(MAX_IGNORE_FILE_BYTES + 1)
             .read_to_end(&mut text)?;
-        if let Some(met) = known
-            && met.file.text == text
+        if let Some(cached) = previous
+            && cached.file.text == text
         {
-            (met.stat, met.read_at) = (facts, read_at);
+            (cached.stat, cached.read_at) = (stat, read_at);
             return Ok(false);
         }
         let matcher = parse_rules(path, &text);
-        let file = Arc::new(IgnoreFile { text, matcher });
-        self.files.insert(
-            key.clone(),
-            CachedIgnoreFile {
-                stat: facts,
-                read_at,
-                file,
-            },
-        );
+        let cached = CachedIgnoreFile {
+            stat,
+            read_at,
+            file: Arc::new(IgnoreFile { text, matcher }),
+        };
+        self.files.insert(folder.to_vec(), cached);
         Ok(true)
     }
 }
 
-/// The rules of a file; a broken one is told and passed over.
+/// Parses a file's rules. Logs and skips invalid ones.
 fn parse_rules(path: &Path, text: &[u8]) -> Gitignore {
     if text.len() as u64 > MAX_IGNORE_FILE_BYTES {
-        tracing::warn!(file = %path.display(), "a file with ignore rules is longer than 1 MiB, its rules don't hold");
+        tracing::warn!(file = %path.display(), "a file with ignore rules is longer than 1 MiB; its rules are not applied");
         return Gitignore::empty();
     }
     let text = String::from_utf8_lossy(text);
     let mut builder = GitignoreBuilder::new("");
     for line in text.trim_start_matches('\u{feff}').lines() {
         if let Err(error) = builder.add_line(None, line) {
-            tracing::warn!(file = %path.display(), %error, "a broken ignore rule does not hold");
+            tracing::warn!(file = %path.display(), %error, "an invalid ignore rule is not applied");
         }
     }
     builder.build().unwrap_or_else(|error| {
-        tracing::warn!(file = %path.display(), %error, "the ignore rules of a file don't hold");
+        tracing::warn!(file = %path.display(), %error, "the ignore rules of a file are not applied");
         Gitignore::empty()
     })
 }
@@ -194,13 +202,13 @@ mod tests {
 
     fn rules_down_to(files: &mut IgnoreFileCache, root: &Path, folder: &str) -> IgnoreRules {
         let mut rules = files
-            .rules_for_folder(0, root, b"", &IgnoreRules::default())
-            .0;
+            .rules_for_folder(root, b"", &IgnoreRules::default())
+            .rules;
         let ends = folder.match_indices('/').map(|(at, _)| at);
         for end in ends.chain([folder.len()]) {
             rules = files
-                .rules_for_folder(0, root, &folder.as_bytes()[..end], &rules)
-                .0;
+                .rules_for_folder(root, &folder.as_bytes()[..end], &rules)
+                .rules;
         }
         rules
     }
@@ -237,13 +245,13 @@ mod tests {
                 .is_some()
         );
         let in_root = files
-            .rules_for_folder(0, root, b"", &IgnoreRules::default())
-            .0;
+            .rules_for_folder(root, b"", &IgnoreRules::default())
+            .rules;
         assert!(in_root.find_ignoring_rule(b"top.jpg", false).is_some());
     }
 
     #[test]
-    fn a_changed_file_is_read_anew() {
+    fn a_changed_file_is_read_again() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join(".lookalikeignore");
         let mut files = IgnoreFileCache::default();
@@ -252,21 +260,19 @@ mod tests {
                 Some(pattern) => std::fs::write(&file, pattern).unwrap(),
                 None => std::fs::remove_file(&file).unwrap(),
             }
-            let (rules, changed, result) =
-                files.rules_for_folder(0, dir.path(), b"", &IgnoreRules::default());
-            result.unwrap();
-            assert_eq!(changed, is_news);
-            rules.find_ignoring_rule(b"a", false).is_some()
+            let folder = files.rules_for_folder(dir.path(), b"", &IgnoreRules::default());
+            assert!(folder.error.is_none(), "{:?}", folder.error);
+            assert_eq!(folder.has_changed, is_news);
+            folder.rules.find_ignoring_rule(b"a", false).is_some()
         };
         assert!(check(Some("a"), true));
         assert!(check(Some("a"), false));
-        // Of the same length, within one grain of the file system's clock.
+        // Of the same length, within one step of the file system's clock.
         assert!(!check(Some("b"), true));
         assert!(check(Some("*"), true));
         assert!(!check(None, true));
         std::fs::create_dir(&file).unwrap();
-        let (_, changed, result) =
-            files.rules_for_folder(0, dir.path(), b"", &IgnoreRules::default());
-        assert!(!changed && result.is_ok());
+        let folder = files.rules_for_folder(dir.path(), b"", &IgnoreRules::default());
+        assert!(!folder.has_changed && folder.error.is_none());
     }
 }

@@ -1,5 +1,5 @@
-//! What waits for the keeper: hints from the system, notes from the tasks around it. Putting
-//! something in never blocks, because the system's queue of events is small.
+//! The keeper's inbox: hints from the system, and requests from the tasks. Adding never blocks,
+//! because the system's queue of events is small.
 
 use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard};
@@ -9,104 +9,110 @@ use lookalike_bus::{LibraryStatus, RowSummary, StreamPosition, WatcherReply, Wat
 use lookalike_proto::{FileEvent, Generation, ImageId, Outcome};
 use tokio::sync::oneshot;
 
-/// Something happened near a path; may be lost, doubled or wrong.
+use crate::library::id::LibraryId;
+
+/// Something happened near a path. A hint may be lost, duplicated or wrong.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Hint {
-    /// Which of the keeper's libraries.
-    pub library: usize,
-    /// Below its root, in the file system's bytes; empty for the root itself.
+    pub library: LibraryId,
+    /// Below the library's root, in the file system's bytes; empty for the root itself.
     pub path: Vec<u8>,
-    /// What happened.
     pub kind: HintKind,
 }
 
-/// What is said to have happened.
+/// What was reported.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum HintKind {
-    /// A file was closed after writing, or renamed to here: it is complete.
+    /// A file was closed after writing, or renamed to this path: it is complete.
     Ready,
-    /// Something changed, and may go on changing.
+    /// Something changed and may still be changing.
     Changed,
-    /// It was removed or renamed away.
+    /// It was deleted or renamed away.
     Gone,
-    /// It was a folder and renamed away, says its own watch.
+    /// The folder's own watch reported that it was renamed away.
     MovedItself,
 }
 
-/// What a task around the keeper wants of it. Answers are sent once the catalog has committed;
-/// where the answer's channel closes instead, nothing of the note was kept.
+/// What a task requests from the keeper.
+///
+/// Replies are sent after the catalog has committed. If the reply's channel closes instead, nothing
+/// of the request was kept.
 pub enum KeeperRequest {
-    /// Events to publish, at most so many: they count as under way from now on.
+    /// Takes at most so many events to publish. They count as in flight from now on.
     TakeEvents(usize, oneshot::Sender<Vec<FileEvent>>),
-    /// What JetStream said to the publishing of these.
+    /// Records how the publishing of events ended.
     RecordPublished(Vec<PublishReport>, oneshot::Sender<()>),
-    /// Outcomes that came in for a library, and where reading them goes on.
-    ApplyOutcomes(usize, Vec<(StreamPosition, Outcome)>, oneshot::Sender<()>),
-    /// Events without an answer since before (nanoseconds), at most so many.
+    /// Applies outcomes of a library, and stores the position of the last one.
+    ApplyOutcomes(
+        LibraryId,
+        Vec<(StreamPosition, Outcome)>,
+        oneshot::Sender<()>,
+    ),
+    /// Lists events sent before a time (nanoseconds) without an outcome, at most so many.
     ListOverdue(i64, usize, oneshot::Sender<Vec<OverdueEvent>>),
-    /// What was found out about overdue events.
+    /// Records which overdue events still exist.
     ResolveOverdue(
         Vec<(ImageId, Generation, EventDisposition)>,
         oneshot::Sender<()>,
     ),
-    /// A question to a library.
-    WatcherRequest(usize, WatcherRequest, oneshot::Sender<WatcherReply>),
-    /// A library's watch works again (`None`) or has a fault.
-    SetDegraded(usize, &'static str, Option<String>),
-    /// A library is held by another watcher.
-    EnterStandby(usize),
-    /// A library is held by this watcher: which turn of holding it, as the catalog counts them,
-    /// was the last one whose beginning was whole? None: 0.
-    BeginRecovery(usize, oneshot::Sender<u64>),
-    /// Rows of the index, to be taken over.
-    ImportRows(usize, Vec<RowSummary>, oneshot::Sender<()>),
-    /// The catalog is whole: watch the library. Behind which outcome does reading go on, and which
-    /// turn of holding it is this?
-    Activate(usize, oneshot::Sender<(Option<StreamPosition>, u64)>),
-    /// Finish.
+    /// Handles a request that arrived over the bus.
+    WatcherRequest(LibraryId, WatcherRequest, oneshot::Sender<WatcherReply>),
+    /// Begins to recover a library whose lease is held now. Replies with the catalog's lease epoch
+    /// of the library: 0 if it was never active.
+    BeginRecovery(LibraryId, oneshot::Sender<u64>),
+    /// Imports rows of the index.
+    ImportRows(LibraryId, Vec<RowSummary>, oneshot::Sender<()>),
+    /// Activates a library: the catalog is complete. Replies with the position of the last applied
+    /// outcome and the new lease epoch.
+    Activate(LibraryId, oneshot::Sender<(Option<StreamPosition>, u64)>),
+}
+
+/// What a task tells the keeper that needs neither catalog nor reply, so that it is not lost with a
+/// tick that fails.
+pub enum KeeperSignal {
+    /// A library has a fault, with a reason and a detail.
+    SetDegraded(LibraryId, &'static str, String),
+    /// Another watcher holds a library's lease.
+    EnterStandby(LibraryId),
     Stop,
 }
 
 /// How the publishing of one event ended.
 #[derive(Debug, Clone)]
 pub struct PublishReport {
-    /// Whose.
     pub image_id: ImageId,
-    /// Which generation.
     pub generation: Generation,
-    /// Where it was stored; `None`: it was not, as far as can be told.
+    /// Where the event was stored; `None` if it was not, as far as is known.
     pub stored_at: Option<StreamPosition>,
 }
 
-/// An event without an answer.
+/// An event without an outcome.
 #[derive(Debug, Clone)]
 pub struct OverdueEvent {
-    /// Whose.
     pub image_id: ImageId,
-    /// Which generation.
     pub generation: Generation,
-    /// Where it was stored.
+    /// Where the event was stored.
     pub position: StreamPosition,
 }
 
-/// What became of an overdue event.
+/// Whether an overdue event still exists.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EventDisposition {
-    /// It waits in the stream, or a worker holds it.
+    /// It waits in the stream, or a worker has it.
     Pending,
-    /// The stream has it no more.
+    /// The stream does not contain it any more.
     Lost,
 }
 
-/// What the keeper shows to the tasks around it.
+/// The status that the keeper publishes to the tasks.
 pub type PublishedStatus = Vec<LibraryStatus>;
 
-/// The two queues, and what wakes the keeper.
+/// The queues of hints and requests.
 pub struct Inbox {
     queues: Mutex<InboxQueues>,
     arrived: Condvar,
     max_hints: usize,
-    /// When the keeper took out what it works on now.
+    /// When the keeper drained the queues for the tick that runs now.
     drained_at: Mutex<Option<Instant>>,
 }
 
@@ -114,22 +120,36 @@ pub struct Inbox {
 struct InboxQueues {
     hints: VecDeque<Hint>,
     /// Libraries whose hints were dropped.
-    overflowed: Vec<usize>,
-    requests: VecDeque<KeeperRequest>,
+    overflowed: Vec<LibraryId>,
+    signals: Vec<KeeperSignal>,
+    requests: Vec<KeeperRequest>,
 }
 
-/// What the keeper took out of the inbox.
+impl InboxQueues {
+    fn is_empty(&self) -> bool {
+        self.hints.is_empty()
+            && self.overflowed.is_empty()
+            && self.signals.is_empty()
+            && self.requests.is_empty()
+    }
+
+    fn has_stop(&self) -> bool {
+        let is_stop = |signal: &KeeperSignal| matches!(signal, KeeperSignal::Stop);
+        self.signals.iter().any(is_stop)
+    }
+}
+
+/// What one tick takes out of the inbox, each queue in the order of arrival.
+#[derive(Default)]
 pub struct DrainedInbox {
-    /// In the order of arrival.
     pub hints: Vec<Hint>,
     /// Libraries whose hints were dropped.
-    pub overflowed: Vec<usize>,
-    /// In the order of arrival.
+    pub overflowed: Vec<LibraryId>,
+    pub signals: Vec<KeeperSignal>,
     pub requests: Vec<KeeperRequest>,
 }
 
 impl Inbox {
-    /// An empty one.
     pub fn new(max_hints: usize) -> Self {
         Self {
             queues: Mutex::default(),
@@ -139,10 +159,10 @@ impl Inbox {
         }
     }
 
-    /// How long the keeper has been working on what it took out last; nothing while it waits.
+    /// How long the current tick has been running; zero while the keeper waits.
     pub fn busy_for(&self) -> Duration {
-        let taken_at = *self.drained_at.lock().expect("no holder panics");
-        taken_at.map_or(Duration::ZERO, |at| at.elapsed())
+        let drained_at = *self.drained_at.lock().expect("no holder panics");
+        drained_at.map_or(Duration::ZERO, |at| at.elapsed())
     }
 
     fn set_busy(&self, is_busy: bool) {
@@ -150,87 +170,70 @@ impl Inbox {
     }
 
     fn lock_queues(&self) -> MutexGuard<'_, InboxQueues> {
-        self.queues
-            .lock()
-            .expect("nothing panics while it holds this lock")
+        self.queues.lock().expect("no holder panics")
     }
 
-    /// Takes a hint in, or, when too many wait, drops it and remembers that the library's folder
-    /// must be compared.
+    /// Adds a hint. When too many wait, drops it and reports an overflow instead.
     pub fn push_hint(&self, hint: Hint) {
-        let mut waiting = self.lock_queues();
-        if waiting.hints.back() == Some(&hint) {
+        let mut queues = self.lock_queues();
+        if queues.hints.back() == Some(&hint) {
             return;
         }
-        if waiting.hints.len() >= self.max_hints {
-            drop(waiting);
+        if queues.hints.len() >= self.max_hints {
+            drop(queues);
             self.report_overflow(hint.library);
             return;
         }
-        waiting.hints.push_back(hint);
+        queues.hints.push_back(hint);
         self.arrived.notify_one();
     }
 
-    /// Remembers that hints of a library were lost.
-    pub fn report_overflow(&self, library: usize) {
-        let mut waiting = self.lock_queues();
-        if !waiting.overflowed.contains(&library) {
-            waiting.overflowed.push(library);
+    /// Records that hints of a library were lost.
+    pub fn report_overflow(&self, library: LibraryId) {
+        let mut queues = self.lock_queues();
+        if !queues.overflowed.contains(&library) {
+            queues.overflowed.push(library);
         }
         self.arrived.notify_one();
     }
 
-    /// Takes a note in. Each task has at most a few under way, which bounds their number.
-    pub fn push_request(&self, note: KeeperRequest) {
-        self.lock_queues().requests.push_back(note);
+    /// Adds a request. Each task has at most a few outstanding, which bounds their number.
+    pub fn push_request(&self, request: KeeperRequest) {
+        self.lock_queues().requests.push(request);
         self.arrived.notify_one();
     }
 
-    /// Waits until somebody wants the keeper to finish, at most so long; whether they do.
-    pub fn wait_for_stop(&self, most: Duration) -> bool {
-        let stops = |waiting: &InboxQueues| {
-            waiting
-                .requests
-                .iter()
-                .any(|n| matches!(n, KeeperRequest::Stop))
-        };
-        let (waiting, _) = self
+    /// Adds a signal. Each task sends at most a few per second, which bounds their number.
+    pub fn push_signal(&self, signal: KeeperSignal) {
+        self.lock_queues().signals.push(signal);
+        self.arrived.notify_one();
+    }
+
+    /// Waits for a stop signal, at most so long; true if there is one.
+    pub fn wait_for_stop(&self, timeout: Duration) -> bool {
+        let (queues, _) = self
             .arrived
-            .wait_timeout_while(self.lock_queues(), most, |waiting| !stops(waiting))
+            .wait_timeout_while(self.lock_queues(), timeout, |queues| !queues.has_stop())
             .expect("no holder panics");
-        stops(&waiting)
+        queues.has_stop()
     }
 
-    /// Takes out at most `max` hints and all notes; waits for the first one until `until`.
-    pub fn wait_and_drain(&self, max: usize, until: Option<Instant>) -> DrainedInbox {
+    /// Waits until something arrives or until `deadline`. Takes at most `max_hints` hints and
+    /// everything else.
+    pub fn wait_and_drain(&self, max_hints: usize, deadline: Instant) -> DrainedInbox {
         self.set_busy(false);
-        let mut waiting = self.lock_queues();
-        while waiting.hints.is_empty()
-            && waiting.requests.is_empty()
-            && waiting.overflowed.is_empty()
-        {
-            let Some(until) = until else {
-                waiting = self.arrived.wait(waiting).expect("no holder panics");
-                continue;
-            };
-            let Some(left) = until
-                .checked_duration_since(Instant::now())
-                .filter(|d| !d.is_zero())
-            else {
-                break;
-            };
-            waiting = self
-                .arrived
-                .wait_timeout(waiting, left)
-                .expect("no holder panics")
-                .0;
-        }
+        let timeout = deadline.saturating_duration_since(Instant::now());
+        let (mut queues, _) = self
+            .arrived
+            .wait_timeout_while(self.lock_queues(), timeout, |queues| queues.is_empty())
+            .expect("no holder panics");
         self.set_busy(true);
-        let count = waiting.hints.len().min(max);
+        let count = queues.hints.len().min(max_hints);
         DrainedInbox {
-            hints: waiting.hints.drain(..count).collect(),
-            overflowed: std::mem::take(&mut waiting.overflowed),
-            requests: waiting.requests.drain(..).collect(),
+            hints: queues.hints.drain(..count).collect(),
+            overflowed: std::mem::take(&mut queues.overflowed),
+            signals: std::mem::take(&mut queues.signals),
+            requests: std::mem::take(&mut queues.requests),
         }
     }
 }

@@ -1,213 +1,115 @@
-//! The keeper: one thread that owns the catalog and decides. Tasks around it await; it does not.
+//! The keeper: one thread that owns the catalog and makes every decision. Tasks wait on its behalf.
 //!
-//! Each turn takes what arrived, looks at the disk, writes what it saw in one transaction, and
-//! only then answers. When the catalog can't be written (a full disk), the turn is undone, and
-//! every folder is compared later, because the hints of that turn are spent.
+//! Each tick takes what arrived, reads the disk, records what it saw in one transaction, and only
+//! then replies. If the catalog cannot be written (a full disk), the tick is discarded and every
+//! library is scanned later, because the tick's hints are used up.
 
-mod answers;
-mod brake;
-mod observe;
 mod outbox;
 mod outcome;
-mod scan;
-mod scans;
-mod standing;
-mod status;
-mod vanish;
-mod watching;
+mod requests;
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
-use lookalike_chassis::clock::to_nanos;
+use lookalike_chassis::Backoff;
 use lookalike_proto::LibraryName;
-use rand::Rng as _;
-use tokio::sync::{Notify, oneshot, watch};
+use tokio::sync::{Notify, watch};
 
-use crate::catalog::{self, Catalog, LibraryKey};
-use crate::disk::FolderIdentity;
-use crate::ignore_files::{self, IgnoreFileCache, IgnoreRules};
-use crate::inbox::{DrainedInbox, HintKind, Inbox, KeeperRequest, PublishedStatus};
+use crate::catalog::{self, Catalog};
+use crate::clock::Now;
+use crate::ignore_files::IGNORE_FILE_NAME;
+use crate::inbox::{DrainedInbox, Hint, HintKind, Inbox, KeeperSignal, PublishedStatus};
+use crate::library::Library;
+use crate::library::id::LibraryId;
+use crate::library::libraries::Libraries;
+use crate::library::scan_queue::ScanQueue;
+use crate::library::settling::SettlingFiles;
+use crate::library::tick::Tick;
+use crate::notify::watch_table::WatchBudget;
+use crate::paths::split_path;
+use crate::rules;
 use crate::settings::Settings;
-use crate::settle::SettlingFiles;
-use crate::watches::WatchBudget;
-use brake::MassDeleteGuard;
-use scans::ScanQueue;
-use standing::LeaseState;
-use status::Throughput;
-use watching::WatchSchedule;
 
-/// Hints that one turn takes, so that notes never wait long.
+type Result<T> = std::result::Result<T, catalog::Error>;
+
+/// Hints that one tick handles, so that requests never wait long.
 const MAX_HINTS_PER_TICK: usize = 1024;
 
-/// How long one turn goes on scanning before it commits and looks at its inbox.
+/// How long one tick scans before it commits.
 const SCAN_TIME_PER_TICK: Duration = Duration::from_millis(20);
 
-/// A library in the keeper's hands.
-struct KeptLibrary {
-    name: LibraryName,
-    key: LibraryKey,
-    root: PathBuf,
-    /// Why it may lag behind, by reason, with a sentence and since when (nanoseconds).
-    degraded: BTreeMap<&'static str, (String, i64)>,
-    /// The root folder as the catalog knows it.
-    root_identity: Option<FolderIdentity>,
-    /// The mount on which it was found right.
-    mount_id: Option<u64>,
-    scanned_once: bool,
-    /// It was compared as a whole since it is held and its root is there.
-    is_fully_scanned: bool,
-    /// Since when it is held, in nanoseconds since 1970.
-    active_since_ns: i64,
-    lease_state: LeaseState,
-    /// Something could not be read since the last whole scan began.
-    saw_unreadable: bool,
-    /// How often something was looked at, besides what a scan met unchanged.
-    observation_count: u64,
-    next_rescan: Instant,
-    throughput: Throughput,
-    watch_schedule: WatchSchedule,
-    mass_delete_guard: MassDeleteGuard,
-}
+/// The longest time between two ticks.
+const MAX_IDLE_TIME: Duration = Duration::from_secs(1);
 
-impl KeptLibrary {
-    /// Whether the root, as it is there now, lies on the mount on which it was found right. Only
-    /// asked of file systems that tell no births: their root folders have the same inode whatever
-    /// is mounted, and devices are numbered again.
-    fn is_on_same_mount(&self, there: &FolderIdentity, mount: Option<u64>) -> bool {
-        there.born_ns != 0 || mount.is_none() || self.mount_id == mount
-    }
-}
-
-/// One instant, on both clocks.
-#[derive(Clone, Copy)]
-pub(crate) struct Now {
-    wall: SystemTime,
-    mono: Instant,
-}
-
-impl Now {
-    pub(crate) fn from_clock() -> Self {
-        Self {
-            wall: SystemTime::now(),
-            mono: Instant::now(),
-        }
-    }
-
-    fn wall_nanos(self) -> i64 {
-        to_nanos(self.wall)
-    }
-}
-
-/// The thread's state.
-pub(crate) struct Keeper {
+/// The state of the keeper's thread.
+pub struct Keeper {
     settings: Settings,
     catalog: Catalog,
-    libraries: Vec<KeptLibrary>,
-    /// Of the libraries that this watcher works on, in their order.
-    active_keys: Vec<LibraryKey>,
+    libraries: Libraries,
     settling: SettlingFiles,
     scans: ScanQueue,
-    /// Paths that moved images left: something else may lie there.
-    vacated_paths: Vec<(usize, Vec<u8>)>,
-    /// The folder that was found in this turn to be below the root by folders alone, no links.
-    verified_folder: Option<(usize, Vec<u8>)>,
-    ignore_files: IgnoreFileCache,
-    /// The rules in the folder that was asked for last in this turn; `None`: it is not entered.
-    folder_rules: Option<(usize, Vec<u8>, Option<IgnoreRules>)>,
     inbox: Arc<Inbox>,
-    /// Woken when the outbox has something to send.
+    /// Notified when the outbox has something to send.
     outbox_filled: Arc<Notify>,
     published: watch::Sender<PublishedStatus>,
-    /// Sent once the turn has committed.
+    /// Sent once the tick has committed.
     replies: Vec<Box<dyn FnOnce() + Send>>,
-    stopping: bool,
+    is_stopping: bool,
 }
 
 impl Keeper {
-    /// Takes the catalog and the libraries. Each is left alone until it is held.
-    ///
-    /// # Errors
-    /// When the catalog can't be written.
-    pub(crate) fn new(
+    /// Creates a keeper that works on no library until one is activated.
+    pub fn new(
         settings: Settings,
-        catalog: Catalog,
+        mut catalog: Catalog,
         libraries: Vec<(LibraryName, PathBuf)>,
         inbox: Arc<Inbox>,
         outbox_filled: Arc<Notify>,
-        shown: watch::Sender<PublishedStatus>,
-    ) -> Result<Self, catalog::Error> {
-        let now = Instant::now();
+        published: watch::Sender<PublishedStatus>,
+    ) -> Result<Self> {
         let budget = WatchBudget::new(settings.max_watches);
-        let mut held = Vec::new();
+        let mut list = Vec::new();
         catalog.begin_transaction()?;
-        for (name, root) in libraries {
-            let key = catalog.library_key(&name)?;
-            if catalog.set_root_path(key, &root)? {
-                tracing::info!(library = %name, root = %root.display(), "the library lies elsewhere now");
-            }
-            held.push(KeptLibrary {
-                watch_schedule: WatchSchedule::new(held.len(), &root, &inbox, &budget, now),
-                mass_delete_guard: MassDeleteGuard::default(),
-                root_identity: catalog.library_record(key)?.root_identity,
-                mount_id: None,
-                key,
-                name,
-                root,
-                degraded: BTreeMap::new(),
-                scanned_once: false,
-                is_fully_scanned: false,
-                active_since_ns: 0,
-                lease_state: LeaseState::Unknown,
-                saw_unreadable: false,
-                observation_count: 0,
-                next_rescan: now + settings.rescan_interval,
-                throughput: Throughput::default(),
-            });
+        for (index, (name, root)) in libraries.into_iter().enumerate() {
+            let id = LibraryId::new(index);
+            let library = Library::new(id, name, &root, &mut catalog, &inbox, &budget, &settings)?;
+            list.push(library);
         }
-        let again = catalog.reset_half_published()?;
+        let events = catalog.reset_half_published()?;
         catalog.commit_transaction()?;
-        if again > 0 {
+        if events > 0 {
             tracing::info!(
-                events = again,
-                "sending again what was being sent when the last run ended"
+                events,
+                "sending events again whose publishing the last run did not finish"
             );
         }
-        let settling = SettlingFiles::new(settings.settle, settings.max_settling);
         Ok(Self {
+            settling: SettlingFiles::new(settings.settle, settings.max_settling),
             settings,
             catalog,
-            active_keys: Vec::new(),
-            libraries: held,
-            settling,
+            libraries: Libraries::new(list),
             scans: ScanQueue::default(),
-            vacated_paths: Vec::new(),
-            verified_folder: None,
-            ignore_files: IgnoreFileCache::default(),
-            folder_rules: None,
             inbox,
             outbox_filled,
-            published: shown,
+            published,
             replies: Vec::new(),
-            stopping: false,
+            is_stopping: false,
         })
     }
 
-    /// The thread's life: turn after turn, until told to stop.
-    pub(crate) fn run(mut self) {
-        let mut backoff =
-            lookalike_chassis::Backoff::new(Duration::from_millis(200), Duration::from_secs(10));
-        while !self.stopping {
-            let until = self.next_deadline();
-            let taken = self.inbox.wait_and_drain(MAX_HINTS_PER_TICK, until);
-            match self.run_tick(taken, Now::from_clock()) {
+    /// Runs ticks until stopped.
+    pub fn run(mut self) {
+        let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(10));
+        while !self.is_stopping {
+            let deadline = self.next_deadline();
+            let drained = self.inbox.wait_and_drain(MAX_HINTS_PER_TICK, deadline);
+            match self.run_tick(drained, Now::from_clock()) {
                 Ok(()) => backoff.reset_attempts(),
                 Err(error) => {
                     let wait = backoff.next_delay();
-                    tracing::error!(%error, ?wait, "the catalog failed, trying again");
-                    self.discard_tick();
+                    tracing::error!(%error, ?wait, "the catalog failed; trying again");
+                    self.discard_tick(Now::from_clock());
                     if self.inbox.wait_for_stop(wait) {
                         return;
                     }
@@ -216,244 +118,202 @@ impl Keeper {
         }
     }
 
-    /// Forgets a turn that could not be written. Its hints are spent, so everything is compared.
-    fn discard_tick(&mut self) {
-        self.replies.clear();
-        self.catalog.roll_back_transaction();
-        self.vacated_paths.clear();
-        self.scans = ScanQueue::default();
-        for library in 0..self.libraries.len() {
-            let held = &mut self.libraries[library];
-            if let Ok(root) = self.catalog.library_record(held.key) {
-                held.root_identity = root.root_identity;
-            }
-            // Whoever confirmed something in this turn was told that it failed.
-            held.mass_delete_guard = MassDeleteGuard::default();
-            if self.is_active(library) {
-                self.scans.plan_full_scan(library, Now::from_clock());
-            }
+    /// Runs one tick: applies what arrived, does what is due, commits, replies, and publishes the
+    /// status. If the catalog fails, nothing of the tick is kept.
+    pub fn run_tick(&mut self, drained: DrainedInbox, now: Now) -> Result<()> {
+        for library in self.libraries.iter_mut() {
+            library.clear_tick_caches();
         }
-    }
-
-    /// Takes in what arrived and whatever is due; writes it down; answers.
-    ///
-    /// # Errors
-    /// When the catalog can't be read or written: nothing of the turn is kept then.
-    pub(crate) fn run_tick(&mut self, taken: DrainedInbox, now: Now) -> Result<(), catalog::Error> {
-        self.verified_folder = None;
-        self.folder_rules = None;
-        for library in taken.overflowed {
-            self.libraries[library]
-                .watch_schedule
-                .watches
-                .mark_stale(b"");
-            self.plan_full_scan(library, "reports of changes were lost", now);
-        }
-        // What needs no catalog is done first: it must not be lost with a turn that fails.
-        let mut notes = Vec::with_capacity(taken.requests.len());
-        for note in taken.requests {
-            match note {
-                KeeperRequest::SetDegraded(library, reason, Some(detail)) => {
-                    self.set_degraded(library, reason, detail, now);
-                }
-                KeeperRequest::SetDegraded(library, reason, None) => {
-                    self.clear_degraded(library, reason)
-                }
-                KeeperRequest::EnterStandby(library) => self.enter_standby(library, now),
-                KeeperRequest::Stop => self.stopping = true,
-                note => notes.push(note),
-            }
-        }
+        self.handle_overflows(drained.overflowed, now);
+        // Signals need no catalog. They come first, so that a failing tick does not lose them.
+        self.handle_signals(drained.signals, now);
         self.catalog.begin_transaction()?;
-        for note in notes {
-            self.handle_request(note, now)?;
+        for request in drained.requests {
+            self.handle_request(request, now)?;
         }
-        for hint in taken.hints {
-            if self.is_active(hint.library) {
-                self.handle_hint(hint.library, &hint.path, hint.kind, now)?;
-            }
+        for hint in drained.hints {
+            self.handle_hint(&hint, now)?;
         }
-        while let Some((library, path)) = self.settling.pop_due(now.mono) {
-            let key = (library, path);
-            if self.is_active(library) {
-                self.observe_path(library, &key.1, false, now)?;
-            } else {
-                self.settling.forget_file(&key);
-            }
-        }
-        for library in 0..self.libraries.len() {
-            if self.libraries[library].next_rescan <= now.mono {
-                self.plan_full_scan(library, "it was time", now);
-            }
-        }
-        self.maintain_watches(now);
-        self.scans.queue_due_scans(now);
-        let scan_until = Instant::now() + SCAN_TIME_PER_TICK;
-        while Instant::now() < scan_until && self.step_scan(now)? {}
-        self.remove_missing_files(now)?;
-        let anything_to_send =
-            !self.sendable_rows(now, 1)?.is_empty() && self.remaining_in_flight()? > 0;
+        self.observe_settling_files(now)?;
+        self.plan_due_scans(now);
+        self.run_scans(now)?;
+        let (libraries, mut tick) = self.split_for_tick(now);
+        libraries.remove_missing_files(&mut tick)?;
+        let has_events = !self.sendable_rows(now, 1)?.is_empty() && self.remaining_in_flight()? > 0;
         self.catalog.commit_transaction()?;
-        if anything_to_send {
+        if has_events {
             self.outbox_filled.notify_one();
         }
-        for answer in self.replies.drain(..) {
-            answer();
+        for send_reply in self.replies.drain(..) {
+            send_reply();
         }
         self.publish_status(now)
     }
 
-    /// Until when nothing happens by itself; `None` if there is work at once.
-    fn next_deadline(&mut self) -> Option<Instant> {
-        let now = Now::from_clock();
-        if self.scans.has_ready_scan() {
-            return Some(now.mono);
+    /// Discards a tick that could not be committed, and plans full scans.
+    pub fn discard_tick(&mut self, now: Now) {
+        self.replies.clear();
+        self.catalog.roll_back_transaction();
+        self.libraries.clear_vacated_paths();
+        self.scans = ScanQueue::default();
+        for library in self.libraries.iter_mut() {
+            if let Ok(record) = self.catalog.library_record(library.key) {
+                library.root.identity = record.root_identity;
+            }
+            // The request that confirmed a deletion in this tick has failed.
+            library.mass_delete_guard = Default::default();
+            if library.is_active() {
+                self.scans.plan_full_scan(library.id, now);
+            }
         }
-        let mut until = now.mono + Duration::from_secs(1);
-        until = until.min(self.scans.next_due().unwrap_or(until));
-        until = until.min(self.settling.next_due().unwrap_or(until));
-        for library in &self.libraries {
-            until = until.min(library.next_rescan);
-        }
-        let in_nanos = |at: i64| {
-            now.mono + Duration::from_nanos(u64::try_from(at - now.wall_nanos()).unwrap_or(0))
+    }
+
+    /// Splits the keeper into its libraries and what a tick's steps share.
+    fn split_for_tick(&mut self, now: Now) -> (&mut Libraries, Tick<'_>) {
+        let tick = Tick {
+            settings: &self.settings,
+            catalog: &mut self.catalog,
+            settling: &mut self.settling,
+            scans: &mut self.scans,
+            now,
         };
-        for library in 0..self.libraries.len() {
-            let key = self.libraries[library].key;
-            if !self.is_active(library) {
-                continue;
-            }
-            if let Ok(Some(vanished)) = self.catalog.first_missing_ns(key) {
-                // One whose grace is over waits for something else, and is looked at now and then.
-                let now_and_then = if self.is_holding_deletes(library) {
-                    500
-                } else {
-                    20
-                };
-                let grace_ends = in_nanos(vanished) + self.settings.move_grace;
-                let soon = now.mono + Duration::from_millis(now_and_then);
-                until = until.min(grace_ends.max(soon));
-            }
-        }
-        if let Ok(Some(send)) = self.catalog.next_send_ns(now.wall_nanos()) {
-            until = until.min(in_nanos(send));
-        }
-        // A deadline that can't be met yet must not make the thread spin.
-        Some(until.max(now.mono + Duration::from_millis(1)))
+        (&mut self.libraries, tick)
     }
 
-    fn handle_request(&mut self, note: KeeperRequest, now: Now) -> Result<(), catalog::Error> {
-        match note {
-            KeeperRequest::TakeEvents(limit, answer) => {
-                let events = self.take_events(limit, now)?;
-                self.reply_after_commit(answer, events);
-            }
-            KeeperRequest::RecordPublished(published, answer) => {
-                for one in published {
-                    self.record_published(&one, now)?;
+    fn handle_overflows(&mut self, overflowed: Vec<LibraryId>, now: Now) {
+        let (libraries, mut tick) = self.split_for_tick(now);
+        for id in overflowed {
+            let library = &mut libraries[id];
+            library.watch_schedule.watches.mark_stale(b"");
+            library.plan_full_scan("reports of changes were lost", &mut tick);
+        }
+    }
+
+    fn handle_signals(&mut self, signals: Vec<KeeperSignal>, now: Now) {
+        for signal in signals {
+            let (libraries, mut tick) = self.split_for_tick(now);
+            match signal {
+                KeeperSignal::SetDegraded(id, reason, detail) => {
+                    libraries[id].set_degraded(reason, detail, &tick);
                 }
-                self.reply_after_commit(answer, ());
-            }
-            KeeperRequest::ApplyOutcomes(library, outcomes, answer) => {
-                self.apply_outcomes(library, &outcomes, now)?;
-                self.reply_after_commit(answer, ());
-            }
-            KeeperRequest::ListOverdue(before_ns, limit, answer) => {
-                let overdue = self.overdue_events(before_ns, limit, now)?;
-                self.reply_after_commit(answer, overdue);
-            }
-            KeeperRequest::ResolveOverdue(checked, answer) => {
-                for (id, generation, fate) in checked {
-                    self.resolve_overdue(&id, generation, fate, now)?;
-                }
-                self.reply_after_commit(answer, ());
-            }
-            KeeperRequest::BeginRecovery(library, answer) => {
-                let begun = self.begin_recovery(library)?;
-                self.reply_after_commit(answer, begun);
-            }
-            KeeperRequest::ImportRows(library, rows, answer) => {
-                self.import_index_rows(library, &rows, now)?;
-                self.reply_after_commit(answer, ());
-            }
-            KeeperRequest::Activate(library, answer) => {
-                let after = self.activate_library(library, now)?;
-                self.reply_after_commit(answer, after);
-            }
-            KeeperRequest::WatcherRequest(library, question, answer) => {
-                let reply = self.handle_watcher_request(library, question, now)?;
-                self.reply_after_commit(answer, reply);
-            }
-            KeeperRequest::SetDegraded(..)
-            | KeeperRequest::EnterStandby(_)
-            | KeeperRequest::Stop => {
-                unreachable!("a turn takes these before it begins")
+                KeeperSignal::EnterStandby(id) => libraries[id].enter_standby(&mut tick),
+                KeeperSignal::Stop => self.is_stopping = true,
             }
         }
-        Ok(())
     }
 
-    fn reply_after_commit<T: Send + 'static>(&mut self, channel: oneshot::Sender<T>, value: T) {
-        self.replies
-            .push(Box::new(move || drop(channel.send(value))));
-    }
-
-    fn plan_full_scan(&mut self, library: usize, why: &str, now: Now) {
-        let interval = self.rescan_interval(library);
-        let is_active = self.is_active(library);
-        let held = &mut self.libraries[library];
-        // Jitter: many libraries must not be compared at the same moment.
-        held.next_rescan = now.mono + interval.mul_f64(rand::thread_rng().gen_range(0.8..1.2));
-        if is_active && self.scans.plan_full_scan(library, now) {
-            tracing::debug!(library = %held.name, why, "comparing the folder with the catalog");
-        }
-    }
-
-    /// Often where nothing else would tell of a change.
-    fn rescan_interval(&self, library: usize) -> Duration {
-        let needs_polling = |reason: &str| matches!(reason, "watch_polled" | "root_missing");
-        if self.libraries[library]
-            .degraded
-            .keys()
-            .any(|reason| needs_polling(reason))
-        {
-            self.settings.poll_interval
-        } else {
-            self.settings.rescan_interval
-        }
-    }
-
-    fn handle_hint(
-        &mut self,
-        library: usize,
-        path: &[u8],
-        kind: HintKind,
-        now: Now,
-    ) -> Result<(), catalog::Error> {
-        if path.is_empty() {
-            // The root itself: it came, went or was changed.
-            self.plan_full_scan(library, "the root folder changed", now);
+    fn handle_hint(&mut self, hint: &Hint, now: Now) -> Result<()> {
+        let (libraries, mut tick) = self.split_for_tick(now);
+        let library = &mut libraries[hint.library];
+        if !library.is_active() {
             return Ok(());
         }
-        let folders = path.split(|byte| *byte == b'/').rev().skip(1);
-        if !folders.into_iter().all(crate::rules::is_entered_folder) {
+        if hint.path.is_empty() {
+            // The root itself was created, deleted or changed.
+            library.plan_full_scan("the root folder changed", &mut tick);
             return Ok(());
         }
-        let watches = &mut self.libraries[library].watch_schedule.watches;
-        match kind {
-            HintKind::Gone => watches.forget_below(path),
-            HintKind::MovedItself => watches.remove_watches_below(path),
-            HintKind::Ready => watches.mark_stale(path),
+        let folders = hint.path.split(|byte| *byte == b'/').rev().skip(1);
+        if !folders.into_iter().all(rules::is_entered_folder) {
+            return Ok(());
+        }
+        let watches = &mut library.watch_schedule.watches;
+        match hint.kind {
+            HintKind::Gone => watches.forget_below(&hint.path),
+            HintKind::MovedItself => watches.remove_watches_below(&hint.path),
+            HintKind::Ready => watches.mark_stale(&hint.path),
             HintKind::Changed => {}
         }
-        self.observe_path(library, path, kind == HintKind::Ready, now)?;
-        if matches!(kind, HintKind::Gone | HintKind::MovedItself) {
-            self.record_missing_folder(library, path, now)?;
+        let is_complete = hint.kind == HintKind::Ready;
+        libraries.observe_path(hint.library, &hint.path, is_complete, &mut tick)?;
+        let library = &mut libraries[hint.library];
+        if matches!(hint.kind, HintKind::Gone | HintKind::MovedItself) {
+            library.record_missing_folder(&hint.path, &mut tick)?;
         }
-        if let (folder, ignore_files::IGNORE_FILE_NAME) = observe::split_path(path) {
-            self.plan_scan_below(library, folder, now);
+        if let (folder, IGNORE_FILE_NAME) = split_path(&hint.path) {
+            library.plan_scan_below(folder, &mut tick);
         }
         Ok(())
+    }
+
+    /// Observes the files whose second check is due.
+    fn observe_settling_files(&mut self, now: Now) -> Result<()> {
+        let (libraries, mut tick) = self.split_for_tick(now);
+        while let Some((id, path)) = tick.settling.pop_due(now.mono) {
+            if libraries[id].is_active() {
+                libraries.observe_path(id, &path, false, &mut tick)?;
+            } else {
+                tick.settling.forget_file(&(id, path));
+            }
+        }
+        Ok(())
+    }
+
+    /// Plans the scans that are due, and maintains the watches.
+    fn plan_due_scans(&mut self, now: Now) {
+        let (libraries, mut tick) = self.split_for_tick(now);
+        for library in libraries.iter_mut() {
+            if library.next_rescan() <= now.mono {
+                library.plan_full_scan("its interval is over", &mut tick);
+            }
+        }
+        for library in libraries.iter_mut() {
+            library.maintain_watches(&mut tick);
+        }
+        tick.scans.queue_due_scans(now);
+    }
+
+    fn run_scans(&mut self, now: Now) -> Result<()> {
+        let (libraries, mut tick) = self.split_for_tick(now);
+        let deadline = Instant::now() + SCAN_TIME_PER_TICK;
+        while Instant::now() < deadline && libraries.step_scan(&mut tick)? {}
+        Ok(())
+    }
+
+    fn publish_status(&mut self, now: Now) -> Result<()> {
+        let (libraries, tick) = self.split_for_tick(now);
+        let statuses = libraries
+            .iter_mut()
+            .map(|library| library.current_status(&tick))
+            .collect::<Result<Vec<_>>>()?;
+        self.published.send_if_modified(|published| {
+            let has_changed = *published != statuses;
+            *published = statuses;
+            has_changed
+        });
+        Ok(())
+    }
+
+    /// When the next tick is due although nothing arrives.
+    fn next_deadline(&mut self) -> Instant {
+        let now = Now::from_clock();
+        if self.scans.has_ready_scan() {
+            return now.mono;
+        }
+        let mut deadline = now.mono + MAX_IDLE_TIME;
+        deadline = deadline.min(self.scans.next_due().unwrap_or(deadline));
+        deadline = deadline.min(self.settling.next_due().unwrap_or(deadline));
+        let from_wall_ns = |at: i64| {
+            now.mono + Duration::from_nanos(u64::try_from(at - now.wall_nanos()).unwrap_or(0))
+        };
+        for library in self.libraries.iter() {
+            deadline = deadline.min(library.next_rescan());
+            if !library.is_active() {
+                continue;
+            }
+            if let Ok(Some(missing_ns)) = self.catalog.first_missing_ns(library.key) {
+                // A file whose grace is over waits for something else, and is checked at times.
+                let is_holding = library.mass_delete_guard.is_holding();
+                let check_interval = Duration::from_millis(if is_holding { 500 } else { 20 });
+                let grace_end = from_wall_ns(missing_ns) + self.settings.move_grace;
+                deadline = deadline.min(grace_end.max(now.mono + check_interval));
+            }
+        }
+        if let Ok(Some(send_ns)) = self.catalog.next_send_ns(now.wall_nanos()) {
+            deadline = deadline.min(from_wall_ns(send_ns));
+        }
+        // A deadline that cannot be met yet must not make the thread spin.
+        deadline.max(now.mono + Duration::from_millis(1))
     }
 }
 

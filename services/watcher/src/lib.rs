@@ -1,23 +1,26 @@
-//! Folders → events: watches libraries, keeps the catalog, publishes what changed, and learns
-//! from outcomes what became of it. The only user of notify and SQLite.
+//! Folders → events: watches libraries, keeps the catalog, publishes changes, and applies outcomes.
+//! The only user of notify and SQLite.
 //!
-//! One thread, the keeper, owns the catalog and decides ([`keeper_thread`]); the tasks in this file
-//! only carry: events to JetStream, outcomes from it, questions and their answers, the status.
+//! One thread, the keeper, owns the catalog and makes every decision ([`keeper`]). The tasks only
+//! carry: events to JetStream, outcomes from it, requests and their replies, the status.
+//!
+//! In the order of the data flow: [`notify`] → [`inbox`] → [`keeper`] → [`library`] → [`catalog`] →
+//! [`tasks`]; [`lease`] decides which watcher works on a library.
 
 mod catalog;
+mod clock;
 mod disk;
-mod filesystem;
-mod hints;
 mod ignore_files;
 mod inbox;
 mod keeper;
+mod lease;
+mod library;
 mod metrics;
+mod notify;
+mod paths;
 mod rules;
 mod settings;
-mod settle;
 mod tasks;
-mod tenure;
-mod watches;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
@@ -33,25 +36,26 @@ pub use inbox::PublishedStatus;
 pub use settings::Settings;
 
 use catalog::Catalog;
-use inbox::{Inbox, KeeperRequest};
+use inbox::{Inbox, KeeperSignal};
 use keeper::Keeper;
+use lease::holder::LeaseCandidate;
+use library::id::LibraryId;
+use tasks::WatcherTasks;
 
-/// What keeps a watcher from starting.
+/// How long the watcher's tasks, and then its thread, may take to stop.
+const STOP_TIMEOUT: Duration = Duration::from_secs(4);
+
+/// Why a watcher cannot start.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The catalog can't be used.
     #[error(transparent)]
     Catalog(#[from] catalog::Error),
-    /// The data folder can't be made.
-    #[error("can't make the data folder {path}: {source}")]
+    #[error("cannot create the data folder {path}: {source}")]
     DataFolder {
-        /// The folder.
         path: PathBuf,
-        /// What the system says.
         source: std::io::Error,
     },
-    /// The keeper's thread can't be started.
-    #[error("can't start a thread: {0}")]
+    #[error("cannot start a thread: {0}")]
     Thread(std::io::Error),
 }
 
@@ -61,15 +65,16 @@ pub struct Watcher {
     keeper_thread: std::thread::JoinHandle<()>,
     tasks: TaskTracker,
     shutdown: CancellationToken,
+    /// The keeper's thread owns the sender.
     published: watch::Receiver<PublishedStatus>,
 }
 
 impl Watcher {
-    /// Opens the catalog in `data_dir`, begins to watch and compare the libraries' folders, and
-    /// to publish. The folders must exist and not lie in each other.
+    /// Opens the catalog in `data_dir`, and starts to watch and scan the libraries' folders and to
+    /// publish events. The folders must exist and must not overlap.
     ///
     /// # Errors
-    /// When the catalog can't be opened (another watcher may have it).
+    /// When the catalog cannot be opened; another watcher may use it.
     pub fn start(
         settings: &Settings,
         libraries: Vec<(LibraryName, PathBuf)>,
@@ -82,10 +87,10 @@ impl Watcher {
             source,
         })?;
         let file = data_dir.join("catalog.sqlite");
-        let catalog = Catalog::open(&file)?;
+        let mut catalog = Catalog::open(&file)?;
         let inbox = Arc::new(Inbox::new(settings.max_hints));
         let outbox_filled = Arc::new(Notify::new());
-        let (show, shown) = watch::channel(PublishedStatus::new());
+        let (publisher, published) = watch::channel(PublishedStatus::new());
         let holder = lease_holder(catalog.catalog_id()?, &file);
         let keeper = Keeper::new(
             settings.clone(),
@@ -93,84 +98,79 @@ impl Watcher {
             libraries.clone(),
             inbox.clone(),
             outbox_filled.clone(),
-            show,
+            publisher,
         )?;
-        let leave = CancellationToken::new();
-        let tasks = TaskTracker::new();
-        let around = tasks::WatcherTasks {
+        let watcher_tasks = WatcherTasks {
             bus: bus.clone(),
             inbox: inbox.clone(),
-            shutdown: leave.clone(),
+            shutdown: CancellationToken::new(),
             settings: settings.clone(),
             lease_valid_until: Arc::new(Mutex::new(Instant::now())),
         };
-        let keeper = std::thread::Builder::new()
+        let keeper_thread = std::thread::Builder::new()
             .name("watcher keeper".into())
             .spawn(move || keeper.run())
             .map_err(Error::Thread)?;
-        tasks.spawn(around.clone().relay_outbox(outbox_filled));
-        tasks.spawn(around.clone().check_overdue_events());
-        tasks.spawn(around.clone().publish_status(shown.clone()));
+        let tasks = TaskTracker::new();
+        tasks.spawn(watcher_tasks.clone().relay_outbox(outbox_filled));
+        tasks.spawn(watcher_tasks.clone().check_overdue_events());
+        tasks.spawn(watcher_tasks.clone().publish_status(published.clone()));
         for (index, (library, _)) in libraries.into_iter().enumerate() {
-            tasks.spawn(
-                around
-                    .clone()
-                    .hold_lease_forever(index, library, holder.clone()),
-            );
+            let id = LibraryId::new(index);
+            let candidate = LeaseCandidate::new(id, library, holder.clone());
+            tasks.spawn(watcher_tasks.clone().hold_lease_forever(candidate));
         }
         tasks.close();
         Ok(Self {
             inbox,
-            keeper_thread: keeper,
+            keeper_thread,
             tasks,
-            shutdown: leave,
-            published: shown,
+            shutdown: watcher_tasks.shutdown,
+            published,
         })
     }
 
-    /// Waits until the keeper's thread has ended by itself, which it never should.
+    /// Waits until the keeper's thread has ended unexpectedly.
     pub async fn wait_for_failure(&self) {
-        // The thread owns the sender.
-        let mut shown = self.published.clone();
-        while shown.changed().await.is_ok() {}
+        wait_for_thread_end(self.published.clone()).await;
     }
 
-    /// What the libraries are like, now and at every change.
+    /// Returns the status of the libraries, now and at every change.
     pub fn subscribe_status(&self) -> watch::Receiver<PublishedStatus> {
         self.published.clone()
     }
 
-    /// Finishes what is under way and closes the catalog.
+    /// Finishes what is in progress and closes the catalog.
     pub async fn stop(self) {
         self.shutdown.cancel();
         if tokio::time::timeout(STOP_TIMEOUT, self.tasks.wait())
             .await
             .is_err()
         {
-            tracing::warn!("the watcher's tasks do not end, leaving without them");
+            tracing::warn!("the watcher's tasks do not stop; exiting without them");
         }
-        self.inbox.push_request(KeeperRequest::Stop);
-        // The thread drops the sender at its end, whatever that is.
-        let mut shown = self.published.clone();
-        let ended = async { while shown.changed().await.is_ok() {} };
+        self.inbox.push_signal(KeeperSignal::Stop);
+        let ended = wait_for_thread_end(self.published.clone());
         if tokio::time::timeout(STOP_TIMEOUT, ended).await.is_err() {
             tracing::warn!(
-                "the watcher waits for a file system that does not answer, leaving without it"
+                "the watcher waits for a file system that does not respond; exiting without it"
             );
         } else if self.keeper_thread.join().is_err() {
-            tracing::error!("the watcher's thread ended badly; the next start compares everything");
+            tracing::error!("the watcher's thread panicked; the next start scans everything");
         }
     }
 }
 
-/// How long the watcher's tasks and its thread have to end, each.
-const STOP_TIMEOUT: Duration = Duration::from_secs(4);
+/// Waits until the keeper's thread drops the sender, which it does however it ends.
+async fn wait_for_thread_end(mut published: watch::Receiver<PublishedStatus>) {
+    while published.changed().await.is_ok() {}
+}
 
-/// What a catalog's leases are held by: the machine and the very file of the catalog, which no
-/// other process can have open. A copy of it is another holder.
-fn lease_holder(catalog: u32, file: &Path) -> String {
+/// Identifies this watcher as the holder of leases: by the machine and by the file of its catalog,
+/// which no other process can have open. A copy of the catalog is another holder.
+fn lease_holder(catalog_id: u32, file: &Path) -> String {
     use std::os::unix::fs::MetadataExt as _;
     let machine = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     let (device, inode) = std::fs::metadata(file).map_or((0, 0), |m| (m.dev(), m.ino()));
-    format!("{}/{catalog:08x}/{device:x}/{inode:x}", machine.trim())
+    format!("{}/{catalog_id:08x}/{device:x}/{inode:x}", machine.trim())
 }

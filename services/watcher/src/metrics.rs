@@ -1,4 +1,4 @@
-//! What the watcher measures.
+//! Metrics of the watcher.
 
 use std::sync::LazyLock;
 
@@ -16,13 +16,12 @@ const LEGAL: &str = "registered once, under a legal name";
 static FILES: LazyLock<IntGaugeVec> = LazyLock::new(|| {
     register_int_gauge_vec!(
         "lookalike_files",
-        "Files of a library by what became of them",
+        "Files of a library by state",
         &["library", "state"]
     )
     .expect(LEGAL)
 });
 
-/// 1 while a library may lag behind its folder.
 pub static WATCH_DEGRADED: LazyLock<IntGaugeVec> = LazyLock::new(|| {
     register_int_gauge_vec!(
         "lookalike_watch_degraded",
@@ -32,7 +31,6 @@ pub static WATCH_DEGRADED: LazyLock<IntGaugeVec> = LazyLock::new(|| {
     .expect(LEGAL)
 });
 
-/// Folders whose changes the system reports.
 pub static WATCHED_FOLDERS: LazyLock<IntGaugeVec> = LazyLock::new(|| {
     register_int_gauge_vec!(
         "lookalike_watched_folders",
@@ -42,27 +40,25 @@ pub static WATCHED_FOLDERS: LazyLock<IntGaugeVec> = LazyLock::new(|| {
     .expect(LEGAL)
 });
 
-/// Folders that are compared every so often instead.
 pub static UNWATCHED_FOLDERS: LazyLock<IntGaugeVec> = LazyLock::new(|| {
     register_int_gauge_vec!(
         "lookalike_unwatched_folders",
-        "Folders of a library that are compared every watch.poll_interval, for want of watches",
+        "Folders of a library that are polled every watch.poll_interval because no watch is available",
         &["library"]
     )
     .expect(LEGAL)
 });
 
-/// Files on disk that are accounted for as nothing, or the other way round.
+/// Guarantee 8, checked against the disk.
 pub static UNACCOUNTED_FILES: LazyLock<IntGaugeVec> = LazyLock::new(|| {
     register_int_gauge_vec!(
         "lookalike_unaccounted_files",
-        "Files met by the last whole comparison in peace, less those accounted for; always 0",
+        "Files that the last undisturbed full scan found, less those in the catalog; always 0",
         &["library"]
     )
     .expect(LEGAL)
 });
 
-/// Events that JetStream stored.
 pub static EVENTS_PUBLISHED: LazyLock<IntCounter> = LazyLock::new(|| {
     register_int_counter!(
         "lookalike_events_published_total",
@@ -71,16 +67,14 @@ pub static EVENTS_PUBLISHED: LazyLock<IntCounter> = LazyLock::new(|| {
     .expect(LEGAL)
 });
 
-/// Events in the stream.
 pub static QUEUE_PENDING: LazyLock<IntGauge> = LazyLock::new(|| {
     register_int_gauge!(
         "lookalike_queue_pending",
-        "Events in the stream, not acknowledged yet"
+        "Unacknowledged events in the stream"
     )
     .expect(LEGAL)
 });
 
-/// Age of the oldest event in the stream, which is not acknowledged yet.
 pub static QUEUE_OLDEST_SECONDS: LazyLock<Gauge> = LazyLock::new(|| {
     register_gauge!(
         "lookalike_queue_oldest_seconds",
@@ -89,21 +83,19 @@ pub static QUEUE_OLDEST_SECONDS: LazyLock<Gauge> = LazyLock::new(|| {
     .expect(LEGAL)
 });
 
-/// From the first sight of a change to the row in the index.
 pub static FILE_TO_SEARCHABLE: LazyLock<Histogram> = LazyLock::new(|| {
     register_histogram!(histogram_opts!(
         "lookalike_file_to_searchable_seconds",
-        "Seconds from the first sight of a change to its row in the index",
+        "Seconds from the observation of a change to its row in the index",
         SECONDS_BUCKETS.to_vec()
     ))
     .expect(LEGAL)
 });
 
-/// Files that failed, by code.
 pub static FAILURES: LazyLock<IntCounterVec> = LazyLock::new(|| {
     register_int_counter_vec!(
         "lookalike_failures",
-        "Files that were found not to be indexable, by code",
+        "Files that could not be indexed, by code",
         &["code"]
     )
     .expect(LEGAL)
@@ -114,7 +106,6 @@ pub fn code_label(code: &str) -> &'static str {
     lookalike_proto::reasons::metric_label(code)
 }
 
-/// Shows a library's counts.
 pub fn set_file_counts(library: &str, counts: &FileCounts) {
     let states = [
         ("indexed", counts.indexed),
@@ -129,7 +120,7 @@ pub fn set_file_counts(library: &str, counts: &FileCounts) {
     }
 }
 
-/// Registers everything, so that it is shown from the start.
+/// Registers every metric, so that all are exported from the start.
 pub fn register_metrics() {
     LazyLock::force(&FILES);
     LazyLock::force(&WATCH_DEGRADED);
@@ -140,7 +131,7 @@ pub fn register_metrics() {
     LazyLock::force(&QUEUE_PENDING);
     LazyLock::force(&QUEUE_OLDEST_SECONDS);
     LazyLock::force(&FILE_TO_SEARCHABLE);
-    // A rate is taken from the second value on: the first failure must not be the first value.
+    // Rates need a first value: without it, the first failure of a code would not count.
     for code in reasons::REASONS.iter().map(|reason| reason.code) {
         FAILURES.with_label_values(&[code]);
     }

@@ -1,8 +1,8 @@
 //! Which files are meant to be indexed: decided by name, size and the rules of `.lookalikeignore`
 //! ([`crate::ignore_files`]), before any byte is read.
 //!
-//! What is not meant to be indexed is listed as ignored with one of [`IgnoreReason`]'s reasons; what
-//! is, and can't be, is the embedder's to list as failed.
+//! Other files are listed as ignored with one of [`IgnoreReason`]'s codes. Files that should be
+//! indexed and cannot be are listed as failed by the embedder.
 
 use std::borrow::Cow;
 use std::path::Path;
@@ -10,17 +10,17 @@ use std::path::Path;
 /// Why a file is not meant to be indexed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum IgnoreReason {
-    /// Its name begins with a dot.
+    /// The name begins with a dot.
     Hidden,
-    /// Its name is one that programs give to files they have not finished.
+    /// Programs give such names to unfinished files.
     Temporary,
-    /// Its name has no ending of a picture.
+    /// The name has no extension of an image format.
     NotAnImageName,
-    /// Its path is no UTF-8, or longer than the index can hold.
+    /// The path is not UTF-8, or longer than the index can store.
     UnusableName,
-    /// It is larger than `watch.max_file_bytes`.
+    /// The file is larger than `watch.max_file_bytes`.
     TooLarge,
-    /// It is a symbolic link: what it points to is indexed where it lies.
+    /// A symbolic link: its target is indexed at its own path.
     SymbolicLink,
     /// A socket, pipe or device.
     SpecialFile,
@@ -43,12 +43,12 @@ impl IgnoreReason {
         }
     }
 
-    /// One sentence for a person.
+    /// One sentence for users.
     pub fn detail(&self) -> Cow<'_, str> {
         Cow::Borrowed(match self {
             Self::Hidden => "The name begins with a dot.",
-            Self::Temporary => "The name is one of unfinished files.",
-            Self::NotAnImageName => "The name has no ending of a picture (.jpg, .png, …).",
+            Self::Temporary => "The name is typical of unfinished files.",
+            Self::NotAnImageName => "The name has no extension of an image format (.jpg, .png, …).",
             Self::UnusableName => {
                 "The name is not valid UTF-8, or the path is longer than 4,096 bytes."
             }
@@ -60,8 +60,8 @@ impl IgnoreReason {
     }
 }
 
-/// Endings of picture formats, those too that can't be decoded (yet): their files are listed as
-/// failed with that reason, rather than passed over in silence.
+/// Extensions of image formats, including those that cannot be decoded (yet): their files are
+/// listed as failed with that reason instead of being skipped silently.
 const IMAGE_EXTENSIONS: &[&str] = &[
     "jpg", "jpeg", "jpe", "jfif", "png", "apng", "gif", "webp", "bmp", "dib", "tif", "tiff", "tga",
     "ico", "cur", "qoi", "pnm", "pbm", "pgm", "ppm", "pam", "hdr", "exr", "avif", "avifs", "heic",
@@ -69,7 +69,7 @@ const IMAGE_EXTENSIONS: &[&str] = &[
     "nef", "arw", "dng", "orf", "rw2", "raf", "pef", "srw",
 ];
 
-/// Endings that browsers, editors and copy programs give to unfinished files.
+/// Extensions that browsers, editors and copy programs give to unfinished files.
 const TEMPORARY_EXTENSIONS: &[&str] = &[
     "tmp",
     "temp",
@@ -81,13 +81,13 @@ const TEMPORARY_EXTENSIONS: &[&str] = &[
     "filepart",
 ];
 
-/// Whether a folder of this name is entered.
+/// Whether the watcher enters a folder of this name.
 pub fn is_entered_folder(name: &[u8]) -> bool {
     !name.starts_with(b".") && !matches!(name, b"lost+found" | b"@eaDir" | b"$RECYCLE.BIN")
 }
 
-/// Why the file at `file_path` (relative to its library's root) is ignored, or `None` if it is meant
-/// to be indexed. `size` in bytes.
+/// Returns why the file at `path` (relative to its library's root) is ignored, or `None` if it is
+/// meant to be indexed. `size` in bytes.
 pub fn ignore_reason(path: &[u8], size: u64, max_file_bytes: u64) -> Option<IgnoreReason> {
     let Ok(text) = std::str::from_utf8(path) else {
         return Some(IgnoreReason::UnusableName);
@@ -99,23 +99,23 @@ pub fn ignore_reason(path: &[u8], size: u64, max_file_bytes: u64) -> Option<Igno
     if name.starts_with('.') {
         return Some(IgnoreReason::Hidden);
     }
-    let ending = Path::new(name)
+    let extension = Path::new(name)
         .extension()
         .and_then(|e| e.to_str())
         .map(str::to_ascii_lowercase);
-    let is = |list: &[&str]| ending.as_deref().is_some_and(|e| list.contains(&e));
-    if is(TEMPORARY_EXTENSIONS) || name.ends_with('~') || name.starts_with("~$") {
+    let is_one_of = |list: &[&str]| extension.as_deref().is_some_and(|e| list.contains(&e));
+    if is_one_of(TEMPORARY_EXTENSIONS) || name.ends_with('~') || name.starts_with("~$") {
         return Some(IgnoreReason::Temporary);
     }
-    if !is(IMAGE_EXTENSIONS) {
+    if !is_one_of(IMAGE_EXTENSIONS) {
         return Some(IgnoreReason::NotAnImageName);
     }
     (size > max_file_bytes).then_some(IgnoreReason::TooLarge)
 }
 
-/// Why something that is neither file nor folder is ignored.
-pub fn special_file_reason(link: bool) -> IgnoreReason {
-    if link {
+/// Returns why something that is neither file nor folder is ignored.
+pub fn special_file_reason(is_symlink: bool) -> IgnoreReason {
+    if is_symlink {
         IgnoreReason::SymbolicLink
     } else {
         IgnoreReason::SpecialFile

@@ -1,4 +1,4 @@
-//! How long files settle, how often folders are compared, and every limit of the watcher.
+//! Settings of the watcher: times, intervals and limits.
 
 use std::time::Duration;
 
@@ -10,44 +10,44 @@ use serde::{Deserialize, Deserializer, Serialize};
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Settings {
-    /// A file that nobody closed after writing is taken once it looks the same twice, this far
-    /// apart.
+    /// A file that no program closed after writing counts as complete once two checks this far
+    /// apart see the same stat.
     #[serde(with = "duration")]
     pub settle: Duration,
-    /// A file whose inode did not change for this long needs no second look.
+    /// A file whose inode did not change for this long counts as complete at once.
     #[serde(with = "duration")]
     pub quiet: Duration,
-    /// A file that vanished is looked for elsewhere (a move) for this long before its row goes.
+    /// A missing file is searched for elsewhere (a move) for this long before its row is removed.
     #[serde(with = "duration")]
     pub move_grace: Duration,
-    /// Every folder is compared with the catalog this often, whatever was or was not reported.
+    /// Every folder is compared with the catalog this often, whatever the system reported …
     #[serde(with = "duration")]
     pub rescan_interval: Duration,
-    /// … and this often where the system can't report changes.
+    /// … and this often where the system cannot report changes.
     #[serde(with = "duration")]
     pub poll_interval: Duration,
-    /// Folders that are watched, of all libraries together; 0: as many as the system allows. The
-    /// others are compared every `poll_interval` instead.
+    /// Watched folders of all libraries together; 0: as many as the system allows. Other folders
+    /// are polled every `poll_interval`.
     pub max_watches: usize,
-    /// When more files of a library than this …
+    /// Mass-delete guard: when more files of a library than this …
     pub mass_delete_min_files: usize,
-    /// … and more than this share of them (0 to 1; 1: never) are gone, they stay in the index
-    /// until they are back, or `lookalike confirm` says that they are meant to be gone …
+    /// … and more than this share of its files (0 to 1; 1: never) are missing, they stay in the
+    /// index until they are back, or until `lookalike confirm` confirms their deletion …
     #[serde(deserialize_with = "deserialize_share")]
     pub mass_delete_share: f64,
-    /// … or this is over since they were missed.
+    /// … or until they have been missing for this long, which counts as a confirmation.
     #[serde(with = "duration")]
     pub mass_delete_confirm_after: Duration,
     /// Larger files are ignored.
     #[serde(with = "size")]
     pub max_file_bytes: u64,
-    /// Reports that may wait; above, they are dropped and the folder is compared instead.
+    /// Reports that may wait. Further ones are dropped, and the library is scanned instead.
     pub max_hints: usize,
-    /// Files that may wait to settle; above, the folder is compared later instead.
+    /// Files that may wait to settle. For further ones, the library is scanned later.
     pub max_settling: usize,
-    /// Events that may be under way (published, not answered).
+    /// Events that may be in flight (published, without an outcome).
     pub max_in_flight: usize,
-    /// An event without an answer for this long is looked for, and sent again if it is gone.
+    /// After this long without an outcome, an event is searched for, and sent again if it is lost.
     #[serde(with = "duration")]
     pub overdue: Duration,
 }

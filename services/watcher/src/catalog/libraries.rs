@@ -1,5 +1,4 @@
-//! Libraries: their roots, how far their outcomes were read, how often they were held, and their
-//! counts.
+//! Libraries: their roots, the position of their outcome reader, their lease epoch, their counts.
 
 use std::path::Path;
 
@@ -7,27 +6,25 @@ use lookalike_bus::{FileCounts, StreamPosition};
 use lookalike_proto::LibraryName;
 use rusqlite::params;
 
-use super::{Catalog, FileState, LibraryKey, Result};
+use super::connection::{Catalog, Result};
+use super::row::{FileState, LibraryKey};
 use crate::disk::FolderIdentity;
 
-/// What the catalog keeps of a library.
+/// What the catalog stores of a library.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LibraryRecord {
-    /// The root folder when known files were last seen below it.
+    /// The root folder when cataloged files were last seen below it.
     pub root_identity: Option<FolderIdentity>,
-    /// Behind which outcome reading goes on.
+    /// The last outcome that was applied.
     pub outcomes_read: Option<StreamPosition>,
-    /// How often the library was held with this catalog; what the index held was taken over
-    /// before the first time.
+    /// How often the library was activated with this catalog. Above 0, the rows of the index were
+    /// imported before.
     pub lease_epoch: u64,
 }
 
 impl Catalog {
-    /// The library's number, given at its first mention.
-    ///
-    /// # Errors
-    /// When SQLite can't.
-    pub fn library_key(&self, library: &LibraryName) -> Result<LibraryKey> {
+    /// The library's key; assigned on the first call.
+    pub fn library_key(&mut self, library: &LibraryName) -> Result<LibraryKey> {
         self.db.execute(
             "INSERT OR IGNORE INTO libraries (name) VALUES (?1)",
             [library.as_str()],
@@ -46,12 +43,9 @@ impl Catalog {
         Ok(key)
     }
 
-    /// Keeps where a library's root lies; true where it lay elsewhere before. What the folder
-    /// there was is forgotten then: somebody chose another one.
-    ///
-    /// # Errors
-    /// When SQLite can't.
-    pub fn set_root_path(&self, library: LibraryKey, path: &Path) -> Result<bool> {
+    /// Stores the path of a library's root; true if it was another path before. The identity of
+    /// the previous root is dropped then, because a user chose another folder.
+    pub fn set_root_path(&mut self, library: LibraryKey, path: &Path) -> Result<bool> {
         use std::os::unix::ffi::OsStrExt as _;
         let path = path.as_os_str().as_bytes();
         let sql = "SELECT root_path FROM libraries WHERE key = ?1";
@@ -66,19 +60,15 @@ impl Catalog {
         Ok(before.is_some())
     }
 
-    /// What is kept of a library.
-    ///
-    /// # Errors
-    /// When SQLite can't.
     pub fn library_record(&self, library: LibraryKey) -> Result<LibraryRecord> {
         let sql = "SELECT root_device, root_inode, outcomes_created, outcomes_sequence, \
-                   root_born_ns, turns FROM libraries WHERE key = ?1";
+                   root_born_ns, lease_epoch FROM libraries WHERE key = ?1";
         let mut statement = self.db.prepare_cached(sql)?;
         Ok(statement.query_row([library], |row| {
-            let identity = (row.get::<_, Option<i64>>(0)?, row.get::<_, Option<i64>>(1)?);
+            let root = (row.get::<_, Option<i64>>(0)?, row.get::<_, Option<i64>>(1)?);
             let read = (row.get::<_, Option<i64>>(2)?, row.get::<_, Option<i64>>(3)?);
             Ok(LibraryRecord {
-                root_identity: match identity {
+                root_identity: match root {
                     (Some(device), Some(inode)) => Some(FolderIdentity {
                         device: device as u64,
                         inode: inode as u64,
@@ -98,11 +88,7 @@ impl Catalog {
         })?)
     }
 
-    /// Keeps what the root folder is.
-    ///
-    /// # Errors
-    /// When SQLite can't.
-    pub fn set_root_identity(&self, library: LibraryKey, root: FolderIdentity) -> Result<()> {
+    pub fn set_root_identity(&mut self, library: LibraryKey, root: FolderIdentity) -> Result<()> {
         let sql = "UPDATE libraries SET root_device = ?2, root_inode = ?3, root_born_ns = ?4 \
                    WHERE key = ?1";
         let values = params![library, root.device as i64, root.inode as i64, root.born_ns];
@@ -110,49 +96,44 @@ impl Catalog {
         Ok(())
     }
 
-    /// Keeps how far outcomes were read.
-    ///
-    /// # Errors
-    /// When SQLite can't.
-    pub fn set_outcomes_read(&self, library: LibraryKey, at: &StreamPosition) -> Result<()> {
+    /// Stores the position of the last outcome that was applied.
+    pub fn set_outcomes_read(
+        &mut self,
+        library: LibraryKey,
+        position: &StreamPosition,
+    ) -> Result<()> {
         let sql =
             "UPDATE libraries SET outcomes_created = ?2, outcomes_sequence = ?3 WHERE key = ?1";
-        let values = params![library, at.stream_created_ns, at.sequence as i64];
+        let values = params![
+            library,
+            position.stream_created_ns,
+            position.sequence as i64
+        ];
         self.db.prepare_cached(sql)?.execute(values)?;
         Ok(())
     }
 
-    /// Counts that the library is held once more.
-    ///
-    /// # Errors
-    /// When SQLite can't.
-    pub fn increment_lease_epoch(&self, library: LibraryKey) -> Result<()> {
-        let sql = "UPDATE libraries SET turns = turns + 1 WHERE key = ?1";
+    pub fn increment_lease_epoch(&mut self, library: LibraryKey) -> Result<()> {
+        let sql = "UPDATE libraries SET lease_epoch = lease_epoch + 1 WHERE key = ?1";
         self.db.prepare_cached(sql)?.execute([library])?;
         Ok(())
     }
 
-    /// What tells this catalog from all others: a number that it got when it was made.
-    ///
-    /// # Errors
-    /// When SQLite can't.
-    pub fn catalog_id(&self) -> Result<u32> {
-        let known: u32 = self
+    /// A random number that identifies this catalog; assigned on the first call.
+    pub fn catalog_id(&mut self) -> Result<u32> {
+        let stored: u32 = self
             .db
             .pragma_query_value(None, "application_id", |row| row.get::<_, i32>(0))?
             .cast_unsigned();
-        if known != 0 {
-            return Ok(known);
+        if stored != 0 {
+            return Ok(stored);
         }
         let new: i32 = rand::random::<i32>() | 1;
         self.db.pragma_update(None, "application_id", new)?;
         Ok(new.cast_unsigned())
     }
 
-    /// The files of a library by what became of them.
-    ///
-    /// # Errors
-    /// When SQLite can't.
+    /// The files of a library by state.
     pub fn file_counts(&self, library: LibraryKey) -> Result<FileCounts> {
         let mut counts = FileCounts::default();
         let mut statement = self

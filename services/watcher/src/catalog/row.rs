@@ -1,29 +1,30 @@
-//! One row: what is known of one image, and what is under way for it.
+//! One row: what is known of one image, and the state of its event.
 
 use lookalike_proto::{ContentHash, Generation, ImageId};
 use rusqlite::types::Value;
 
-use super::LibraryKey;
+use crate::clock::Now;
 use crate::disk::FileStat;
+use crate::paths::join_path;
 
-/// What became of a file, as far as the watcher knows.
+/// A library's number in the catalog.
+pub type LibraryKey = i64;
+
+/// State of a file, as far as the watcher knows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(i64)]
 pub enum FileState {
-    /// Seen, and its newest generation is not answered yet.
+    /// Seen; its newest generation has no outcome yet.
     InFlight = 0,
-    /// In the index.
     Indexed = 1,
-    /// Can't be indexed as it is.
     Failed = 2,
-    /// Not meant to be indexed.
+    /// Excluded by its name, its size or a rule.
     Ignored = 3,
-    /// Failed, and somebody said to leave it alone until it changes. Counts as ignored.
+    /// Failed, and a user excluded it until it changes. Counts as ignored.
     Discarded = 4,
 }
 
 impl FileState {
-    /// Every state.
     pub const ALL: [Self; 5] = [
         Self::InFlight,
         Self::Indexed,
@@ -32,12 +33,12 @@ impl FileState {
         Self::Discarded,
     ];
 
-    /// Whether the index is to hold no row of such a file, whatever is in it.
+    /// Whether the index must not contain such a file, whatever its content.
     pub fn is_excluded(self) -> bool {
         matches!(self, Self::Ignored | Self::Discarded)
     }
 
-    /// The word in lists and metrics.
+    /// The name in lists and metrics.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::InFlight => "in_flight",
@@ -58,57 +59,54 @@ impl FileState {
 /// One image.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CatalogRow {
-    /// Its id, for good.
     pub id: ImageId,
-    /// The library it lies in.
     pub library: LibraryKey,
-    /// The folder below the library's root, without slashes at its ends.
+    /// The folder below the library's root; empty for the root.
     pub dir: Vec<u8>,
-    /// The file's name.
     pub name: Vec<u8>,
-    /// It lies there; else it is gone, and either looked for elsewhere or being removed.
+    /// The file exists there. Otherwise it is missing: either searched for elsewhere, or being
+    /// removed from the index.
     pub is_present: bool,
-    /// When it was found to be gone; 0 while it is there.
+    /// When the file was found missing; 0 while it is present.
     pub missing_since_ns: i64,
-    /// The index was told (or is to be told) to remove it.
+    /// Its removal from the index was sent, or must be sent.
     pub is_removing: bool,
-    /// What the disk said last.
+    /// What the disk reported last.
     pub stat: FileStat,
-    /// What became of it.
     pub state: FileState,
-    /// Why it failed or is ignored.
+    /// Why the file failed or is ignored.
     pub code: String,
-    /// … in one sentence.
+    /// The same in one sentence.
     pub detail: String,
     /// When the state was entered.
     pub state_since_ns: i64,
-    /// Of the newest observation.
+    /// Generation of the newest observation.
     pub generation: Generation,
-    /// When that was made.
+    /// Time of the newest observation.
     pub observed_ns: i64,
-    /// The newest generation has to be sent (again).
+    /// The newest generation must be sent (again) …
     pub is_unsent: bool,
-    /// … but not before.
+    /// … but not before this time.
     pub send_after_ns: i64,
-    /// How often it was sent again because the disk showed something else.
+    /// How often in a row the event was deferred or superseded.
     pub retries: u32,
-    /// The generation under way; none: `Generation::NONE`.
+    /// The generation in flight, or `Generation::NONE`.
     pub in_flight: Generation,
     /// How often the newest generation was sent.
     pub attempt: u32,
-    /// When the generation under way was sent.
+    /// When the generation in flight was sent.
     pub sent_ns: i64,
-    /// When the stream that stored it was made.
+    /// When the stream that stored the event was created.
     pub stream_created_ns: i64,
-    /// Its number in that stream; 0 until JetStream answered.
+    /// The event's number in that stream; 0 until JetStream confirmed it.
     pub stream_sequence: u64,
-    /// The newest generation that was answered.
+    /// The newest generation that has an outcome.
     pub confirmed: Generation,
-    /// BLAKE3 of the bytes, once an outcome told it.
+    /// BLAKE3 of the bytes, once an outcome contained it.
     pub content_hash: Option<ContentHash>,
-    /// An event of it was handed out once, so the index may hold a row of it.
+    /// An event was sent at least once, so the index may contain a row.
     pub was_sent: bool,
-    /// When it was first seen; 0 where that was before this was kept.
+    /// When the image was first seen; 0 if that is unknown.
     pub first_seen_ns: i64,
 }
 
@@ -118,33 +116,56 @@ impl CatalogRow {
         join_path(&self.dir, &self.name)
     }
 
-    /// Whether the index is to hold a row of it, or to be told to remove it. A vanished image is
-    /// neither yet: it may turn up elsewhere.
+    /// Whether events of this image may be sent. A missing file that is not being removed has none
+    /// yet: it may be found elsewhere.
     pub fn is_sendable(&self) -> bool {
         self.is_present || self.is_removing
     }
-}
 
-/// A name below a folder, which is empty for the root.
-pub fn join_path(dir: &[u8], name: &[u8]) -> Vec<u8> {
-    if dir.is_empty() {
-        name.to_vec()
-    } else {
-        [dir, b"/", name].concat()
+    /// Starts a new generation, which must be sent.
+    pub fn begin_generation(&mut self, now: Now) {
+        self.generation = Generation::next_after(self.generation, now.wall);
+        self.observed_ns = now.wall_nanos();
+        self.is_unsent = true;
+        self.send_after_ns = 0;
+        self.retries = 0;
+        self.attempt = 0;
+        self.state = FileState::InFlight;
+        self.code.clear();
+        self.detail.clear();
+        self.state_since_ns = now.wall_nanos();
+    }
+
+    /// Starts a new generation of unchanged content. An excluded file keeps its state.
+    pub fn begin_resend(&mut self, now: Now) {
+        let (state, code, detail) = (self.state, self.code.clone(), self.detail.clone());
+        self.begin_generation(now);
+        if state.is_excluded() {
+            (self.state, self.code, self.detail) = (state, code, detail);
+        }
+    }
+
+    /// Starts the generation that removes the image from the index.
+    pub fn begin_removal(&mut self, now: Now) {
+        self.begin_generation(now);
+        self.is_present = false;
+        self.is_removing = true;
+        self.missing_since_ns = now.wall_nanos();
     }
 }
 
-pub(super) const COLUMNS: &str = "id, library, dir, name, present, missing_since_ns, removing, \
-    size, mtime_ns, ctime_ns, device, inode, born_ns, state, code, detail, since_ns, generation, \
-    observed_ns, unsent, not_before_ns, retries, in_flight, attempt, sent_ns, sent_created, \
-    sent_sequence, confirmed, content_hash, told, first_seen_ns";
+pub(super) const COLUMNS: &str = "id, library, dir, name, is_present, missing_since_ns, \
+    is_removing, size, mtime_ns, ctime_ns, device, inode, born_ns, state, code, detail, \
+    state_since_ns, generation, observed_ns, is_unsent, send_after_ns, retries, in_flight, \
+    attempt, sent_ns, stream_created_ns, stream_sequence, confirmed, content_hash, was_sent, \
+    first_seen_ns";
 
-/// Hands the row's values, in the order of [`COLUMNS`], to `run`.
+/// Passes the row's values, in the order of [`COLUMNS`], to `run`.
 pub(super) fn with_row_values<T>(
     row: &CatalogRow,
     run: impl FnOnce(rusqlite::ParamsFromIter<Vec<Value>>) -> rusqlite::Result<T>,
 ) -> rusqlite::Result<T> {
-    // SQLite's integers are signed; the unsigned ones are kept bit by bit.
+    // SQLite's integers are signed; unsigned values keep their bits.
     let int = |value: u64| Value::Integer(value as i64);
     run(rusqlite::params_from_iter(vec![
         Value::Blob(row.id.as_bytes().to_vec()),

@@ -1,149 +1,84 @@
-//! The outbox: events to publish, and what became of their publishing.
+//! The outbox: events to publish, and how their publishing ended.
 
 use lookalike_bus::StreamPosition;
 use lookalike_proto::{FileEvent, FileEventKind, Generation, ImageId, RelativePath};
 
-use super::{Keeper, Now};
+use super::Keeper;
 use crate::catalog::{self, CatalogRow};
+use crate::clock::Now;
 use crate::inbox::{EventDisposition, OverdueEvent, PublishReport};
+use crate::library::Library;
+use crate::library::tick::Tick;
+use crate::metrics;
+
+type Result<T> = std::result::Result<T, catalog::Error>;
+
+/// How long after a failed publishing an event is sent again.
+const REPUBLISH_DELAY_NS: i64 = 200_000_000;
 
 impl Keeper {
-    /// How many more events may be under way.
-    pub(super) fn remaining_in_flight(&self) -> Result<usize, catalog::Error> {
-        // Nobody answers here for libraries that another watcher holds.
-        let held = (self.active_keys.len() < self.libraries.len()).then_some(&self.active_keys[..]);
-        let under_way = self.catalog.count_in_flight(held)?;
-        Ok(self.settings.max_in_flight.saturating_sub(under_way))
+    /// How many more events may be in flight.
+    pub(super) fn remaining_in_flight(&self) -> Result<usize> {
+        // Outcomes of libraries that another watcher holds do not arrive here.
+        let keys = self.libraries.active_keys();
+        let are_all_active = keys.len() == self.libraries.len();
+        let keys = (!are_all_active).then_some(&keys[..]);
+        let in_flight = self.catalog.count_in_flight(keys)?;
+        Ok(self.settings.max_in_flight.saturating_sub(in_flight))
     }
 
-    pub(super) fn sendable_rows(
-        &self,
-        now: Now,
-        limit: usize,
-    ) -> Result<Vec<CatalogRow>, catalog::Error> {
-        self.catalog
-            .outbox_rows(&self.active_keys, now.wall_nanos(), limit)
+    pub(super) fn sendable_rows(&self, now: Now, limit: usize) -> Result<Vec<CatalogRow>> {
+        let keys = self.libraries.active_keys();
+        self.catalog.outbox_rows(&keys, now.wall_nanos(), limit)
     }
 
-    /// Events to publish; from now on they are under way.
-    pub(super) fn take_events(
-        &mut self,
-        limit: usize,
-        now: Now,
-    ) -> Result<Vec<FileEvent>, catalog::Error> {
+    /// Returns events to publish. They count as in flight from now on.
+    pub(super) fn take_events(&mut self, limit: usize, now: Now) -> Result<Vec<FileEvent>> {
         let limit = limit.min(self.remaining_in_flight()?);
+        let rows = self.sendable_rows(now, limit)?;
+        let (libraries, mut tick) = self.split_for_tick(now);
         let mut events = Vec::new();
-        for mut row in self.sendable_rows(now, limit)? {
-            let position = self.libraries.iter().position(|l| l.key == row.library);
-            let library = position.expect("only rows of held libraries are asked for");
-            let path = String::from_utf8(row.path())
-                .ok()
-                .and_then(|p| RelativePath::new(p).ok());
-            let Some(path) = path else {
-                // Only files with a usable name are ever to be sent.
-                debug_assert!(false, "a row without a usable path is to be sent");
-                row.is_unsent = false;
-                self.catalog.update_row(&row)?;
-                continue;
-            };
-            let kind = if row.is_present && !row.state.is_excluded() {
-                FileEventKind::Put
-            } else {
-                FileEventKind::Remove
-            };
-            // The embedder removes nothing whose very file it sees. Where the watcher knows that
-            // what lies there is not this image, no file may count as it.
-            let (size, mtime_ns) =
-                if kind == FileEventKind::Remove && self.is_replaced_on_disk(&row, now)? {
-                    (u64::MAX, 0)
-                } else {
-                    (row.stat.size, row.stat.mtime_ns)
-                };
-            row.attempt += 1;
-            row.was_sent = true;
-            row.is_unsent = false;
-            row.in_flight = row.generation;
-            row.sent_ns = now.wall_nanos();
-            row.stream_created_ns = 0;
-            row.stream_sequence = 0;
-            events.push(FileEvent {
-                image_id: row.id,
-                library: self.libraries[library].name.clone(),
-                path,
-                kind,
-                generation: row.generation,
-                attempt: row.attempt,
-                size,
-                mtime_ns,
-                observed_at_ns: row.observed_ns,
-            });
-            self.catalog.update_row(&row)?;
+        for row in rows {
+            let library = libraries.library_of_row(&row);
+            let library = library.expect("only rows of active libraries are sendable");
+            events.extend(library.take_event(row, &mut tick)?);
         }
         Ok(events)
     }
 
-    /// Whether something is known to lie where an image that is to be removed lay (or lies, and
-    /// is ignored): another image, or what only a link leads to.
-    fn is_replaced_on_disk(&mut self, row: &CatalogRow, now: Now) -> Result<bool, catalog::Error> {
-        if row.is_present {
-            return Ok(true);
-        }
-        if self
-            .catalog
-            .file_at(row.library, &row.dir, &row.name)?
-            .is_some()
-        {
-            return Ok(true);
-        }
-        let Some(library) = self.libraries.iter().position(|l| l.key == row.library) else {
-            return Ok(false);
-        };
-        if self.rules_if_entered(library, &row.dir, now).is_none() {
-            return Ok(self.is_root_present(library)); // Whatever lies there, it is ignored.
-        }
-        Ok(
-            matches!(self.stat_below_root(library, &row.path()), Ok(None))
-                && self.is_root_present(library),
-        )
-    }
-
-    pub(super) fn record_published(
-        &mut self,
-        published: &PublishReport,
-        now: Now,
-    ) -> Result<(), catalog::Error> {
-        let Some(mut row) = self.catalog.row_by_id(&published.image_id)? else {
+    pub(super) fn record_published(&mut self, report: &PublishReport, now: Now) -> Result<()> {
+        let Some(mut row) = self.catalog.row_by_id(&report.image_id)? else {
             return Ok(());
         };
-        if row.in_flight != published.generation {
-            return Ok(()); // Its outcome came first.
+        if row.in_flight != report.generation {
+            return Ok(()); // Its outcome arrived first.
         }
-        match &published.stored_at {
+        match &report.stored_at {
             Some(position) => {
                 row.stream_created_ns = position.stream_created_ns;
                 row.stream_sequence = position.sequence;
-                crate::metrics::EVENTS_PUBLISHED.inc();
+                metrics::EVENTS_PUBLISHED.inc();
             }
             None => {
                 row.in_flight = Generation::NONE;
                 row.is_unsent = row.is_sendable();
-                row.send_after_ns = now.wall_nanos() + 200_000_000;
+                row.send_after_ns = now.wall_nanos() + REPUBLISH_DELAY_NS;
             }
         }
         self.catalog.update_row(&row)
     }
 
-    /// Events without an answer since before `before_ns`.
+    /// Lists events that were sent before `before_ns` and have no outcome.
     pub(super) fn overdue_events(
         &self,
         before_ns: i64,
         limit: usize,
         now: Now,
-    ) -> Result<Vec<OverdueEvent>, catalog::Error> {
+    ) -> Result<Vec<OverdueEvent>> {
         let rows = self
             .catalog
             .overdue_rows(before_ns, now.wall_nanos(), limit)?;
-        let overdue = rows.into_iter().map(|row| OverdueEvent {
+        let events = rows.into_iter().map(|row| OverdueEvent {
             image_id: row.id,
             generation: row.in_flight,
             position: StreamPosition {
@@ -151,32 +86,97 @@ impl Keeper {
                 sequence: row.stream_sequence,
             },
         });
-        Ok(overdue.collect())
+        Ok(events.collect())
     }
 
-    /// What was found out about an overdue event: one that waits is given time, one that was
-    /// lost is sent again.
+    /// Gives a pending event more time, and sends a lost one again.
     pub(super) fn resolve_overdue(
         &mut self,
-        id: &ImageId,
+        image_id: &ImageId,
         generation: Generation,
-        fate: EventDisposition,
+        disposition: EventDisposition,
         now: Now,
-    ) -> Result<(), catalog::Error> {
-        let Some(mut row) = self.catalog.row_by_id(id)? else {
+    ) -> Result<()> {
+        let Some(mut row) = self.catalog.row_by_id(image_id)? else {
             return Ok(());
         };
         if row.in_flight != generation {
             return Ok(());
         }
-        match fate {
+        match disposition {
             EventDisposition::Pending => row.sent_ns = now.wall_nanos(),
             EventDisposition::Lost => {
-                tracing::info!(image = %id, "an event was lost, sending it again");
+                tracing::info!(image = %image_id, "an event was lost; sending it again");
                 row.in_flight = Generation::NONE;
                 row.is_unsent = row.is_sendable();
             }
         }
         self.catalog.update_row(&row)
+    }
+}
+
+impl Library {
+    /// Returns the event of a row, and marks it as in flight.
+    fn take_event(
+        &mut self,
+        mut row: CatalogRow,
+        tick: &mut Tick<'_>,
+    ) -> Result<Option<FileEvent>> {
+        let path = String::from_utf8(row.path()).ok();
+        let path = path.and_then(|path| RelativePath::new(path).ok());
+        let Some(path) = path else {
+            debug_assert!(false, "files with an unusable path are ignored, not sent");
+            row.is_unsent = false;
+            tick.catalog.update_row(&row)?;
+            return Ok(None);
+        };
+        let kind = if row.is_present && !row.state.is_excluded() {
+            FileEventKind::Put
+        } else {
+            FileEventKind::Remove
+        };
+        // The embedder removes no image whose file it sees. If the watcher knows that the file at
+        // the path is not this image, the event names a stat that no file has.
+        let (size, mtime_ns) =
+            if kind == FileEventKind::Remove && self.is_replaced_on_disk(&row, tick)? {
+                (u64::MAX, 0)
+            } else {
+                (row.stat.size, row.stat.mtime_ns)
+            };
+        row.attempt += 1;
+        row.was_sent = true;
+        row.is_unsent = false;
+        row.in_flight = row.generation;
+        row.sent_ns = tick.now.wall_nanos();
+        row.stream_created_ns = 0;
+        row.stream_sequence = 0;
+        tick.catalog.update_row(&row)?;
+        Ok(Some(FileEvent {
+            image_id: row.id,
+            library: self.name.clone(),
+            path,
+            kind,
+            generation: row.generation,
+            attempt: row.attempt,
+            size,
+            mtime_ns,
+            observed_at_ns: row.observed_ns,
+        }))
+    }
+
+    /// Whether the path of an image to be removed is known to contain something else: another
+    /// image, an ignored file, or what only a link leads to.
+    fn is_replaced_on_disk(&mut self, row: &CatalogRow, tick: &mut Tick<'_>) -> Result<bool> {
+        if row.is_present {
+            return Ok(true);
+        }
+        let path = row.path();
+        if self.row_at(&path, tick.catalog)?.is_some() {
+            return Ok(true);
+        }
+        if self.rules_if_entered(&row.dir, tick).is_none() {
+            return Ok(self.root.is_present()); // Whatever is there is ignored.
+        }
+        Ok(matches!(self.root.stat_below(&path), Ok(None)) && self.root.is_present())
     }
 }

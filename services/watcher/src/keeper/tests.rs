@@ -1,21 +1,21 @@
-//! The keeper, proved without NATS and Milvus: real folders and a real catalog, and around them
-//! a model of the queue, the embedder and the index that can be as nasty as the real ones.
+//! Tests of the keeper without NATS and Milvus: real folders and a real catalog, with a model of the
+//! queue, the embedder and the index that fails as the real ones do.
 //!
-//! Time is the keeper's argument, so nothing here sleeps, except where the file system's own
-//! clock matters.
+//! Time is an argument of the keeper, so no test sleeps, except where the file system's own clock
+//! matters.
 
-mod answers;
-mod brake;
+mod deferral;
 mod delivery;
 mod files;
 mod folders;
 mod ignoring;
+mod leases;
 mod live;
 mod many;
-mod put_off;
+mod mass_delete;
 mod random;
+mod requests;
 mod roots;
-mod standing;
-mod watching;
+mod watches;
 mod world;
 mod world_folders;

@@ -18,7 +18,7 @@ async fn of_two_watchers_one_is_on_standby_and_takes_over() {
     // A second watcher, with its own catalog, stays on standby while the first one is active.
     world.data = second;
     let mut stand_by = world.start_command(world.role_command("watch"), "second");
-    stand_by.wait_for_log("standing by").await;
+    stand_by.wait_for_log("entering standby").await;
     let at = |path: &str| world.photos.join(path);
     fs::rename(at("0.jpg"), at("moved.jpg")).unwrap();
     fs::write(at("1.jpg"), fs::read(at("2.jpg")).unwrap()).unwrap();
@@ -41,7 +41,7 @@ async fn of_two_watchers_one_is_on_standby_and_takes_over() {
     // loses its lease, and resumes while the other one works.
     world.data = first;
     roles.watch = world.start_role("watch");
-    roles.watch.wait_for_log("standing by").await;
+    roles.watch.wait_for_log("entering standby").await;
     stand_by.freeze_process();
     world.add_pictures("while it is frozen", 3);
     fs::remove_file(world.photos.join("5.jpg")).unwrap();
@@ -50,7 +50,7 @@ async fn of_two_watchers_one_is_on_standby_and_takes_over() {
     fs::rename(world.photos.join("again.jpg"), world.photos.join("8.jpeg")).unwrap();
     stand_by.resume_process();
     world.add_pictures("awake", 3);
-    stand_by.wait_for_log("standing by").await;
+    stand_by.wait_for_log("entering standby").await;
     world.assert_index_equals_folder().await;
     assert_eq!(world.read_rows().await.len(), 17);
     stand_by.terminate_cleanly().await;

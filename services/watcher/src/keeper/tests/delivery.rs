@@ -1,4 +1,4 @@
-//! Events and outcomes: late, doubled, lost, failed, and processes that die in between.
+//! Events and outcomes: late, duplicated, lost, failed, and processes that die in between.
 
 use std::fs;
 use std::sync::Arc;
@@ -8,7 +8,8 @@ use lookalike_bus::WatcherRequest;
 use lookalike_proto::{FileEvent, FileEventKind, OutcomeState};
 
 use super::world::{KeeperWorld, PlannedWrite};
-use crate::inbox::{EventDisposition, Inbox, KeeperRequest};
+use crate::inbox::{EventDisposition, HintKind, Inbox, KeeperRequest, KeeperSignal};
+use crate::library::id::LibraryId;
 
 fn with_one() -> KeeperWorld {
     let mut w = KeeperWorld::new();
@@ -20,7 +21,7 @@ fn with_one() -> KeeperWorld {
 /// Changes a file and takes its event out of the queue.
 fn next_event(w: &mut KeeperWorld, content: &str) -> FileEvent {
     w.write_file("one/a.jpg", content);
-    w.run_tick(Vec::new());
+    w.run_tick();
     w.relay_outbox();
     w.queue.pop_front().expect("an edit is sent")
 }
@@ -29,7 +30,7 @@ fn next_event(w: &mut KeeperWorld, content: &str) -> FileEvent {
 fn a_slow_worker_never_has_the_last_word() {
     for is_answered_first in [true, false] {
         let mut w = with_one();
-        // Two workers have the event. One is done; the other looked at the disk, and sleeps.
+        // Two workers have the event. One is done; the other read the disk and sleeps.
         let event = next_event(&mut w, "second");
         let slow = w.prepare_write(&event).unwrap();
         assert!(w.embed_event(event.clone()));
@@ -38,7 +39,7 @@ fn a_slow_worker_never_has_the_last_word() {
         assert!(newer.generation > event.generation);
         let done = w.prepare_write(&newer).unwrap();
         let done = w.commit_write(&newer, done);
-        let late = w.commit_write(&event, slow); // … and writes what is no more.
+        let late = w.commit_write(&event, slow); // … and writes an outdated row.
         let outcomes = if is_answered_first {
             [done, late]
         } else {
@@ -66,17 +67,17 @@ fn a_slow_worker_brings_no_deleted_image_back() {
 }
 
 #[test]
-fn a_late_removal_is_made_good() {
+fn a_late_removal_is_repaired() {
     let mut w = with_one();
     w.remove_file("one/a.jpg");
-    w.run_tick(Vec::new());
+    w.run_tick();
     w.advance_clock(Duration::from_millis(50));
-    w.run_tick(Vec::new());
+    w.run_tick();
     w.relay_outbox();
     let removal = w.queue.pop_front().unwrap();
     assert_eq!(removal.kind, FileEventKind::Remove);
     w.write_file("one/a.jpg", "back");
-    w.run_tick(Vec::new());
+    w.run_tick();
     let outcome = w.commit_write(&removal, PlannedWrite::Remove(OutcomeState::Removed));
     w.store_outcome(outcome.clone());
     w.settle_and_check();
@@ -85,7 +86,7 @@ fn a_late_removal_is_made_good() {
 }
 
 #[test]
-fn a_doubled_outcome_changes_nothing() {
+fn a_duplicate_outcome_changes_nothing() {
     let mut w = with_one();
     let event = next_event(&mut w, "second");
     let deed = w.prepare_write(&event).unwrap();
@@ -99,8 +100,8 @@ fn a_doubled_outcome_changes_nothing() {
 }
 
 #[test]
-fn superseded_is_looked_at_again_less_and_less_often() {
-    // A cache of a network mount: the embedder sees something else for a while.
+fn a_superseded_event_is_sent_again_less_and_less_often() {
+    // A cache of a network mount: the embedder briefly sees another file.
     let mut w = with_one();
     let mut event = next_event(&mut w, "second");
     let mut last_wait = Duration::ZERO;
@@ -111,7 +112,7 @@ fn superseded_is_looked_at_again_less_and_less_often() {
         let mut wait = Duration::ZERO;
         while w.relay_outbox() == 0 {
             w.advance_clock(Duration::from_millis(50));
-            w.run_tick(Vec::new());
+            w.run_tick();
             wait += Duration::from_millis(50);
             assert!(wait < Duration::from_secs(100));
         }
@@ -130,7 +131,7 @@ fn a_process_that_died_while_publishing() {
         let id = w.id_of("one/a.jpg");
         w.write_file("one/a.jpg", "second");
         w.write_file("one/b.jpg", "b");
-        w.run_tick(Vec::new());
+        w.run_tick();
         let events = w.take_events(10);
         assert_eq!(events.len(), 2);
         if was_stored {
@@ -151,14 +152,14 @@ fn a_process_that_died_while_publishing() {
 fn publishing_failed_but_the_event_was_stored() {
     let mut w = KeeperWorld::new();
     w.write_file("one/a.jpg", "first");
-    w.run_tick(Vec::new());
+    w.run_tick();
     let events = w.take_events(10);
     w.queue.extend(events.clone());
     w.fail_to_publish(&events);
-    // Edited, so that the next attempt is the first of its generation; and then deleted, when
-    // the row is already in the index.
+    // Edited, so that the next attempt is the first of its generation. Then deleted, when the row
+    // is already in the index.
     w.write_file("one/a.jpg", "second");
-    w.run_tick(Vec::new());
+    w.run_tick();
     let row = w.commit_write(&events[0], PlannedWrite::Upsert(stale_row(&events[0])));
     w.queue.clear();
     w.remove_file("one/a.jpg");
@@ -198,27 +199,27 @@ fn a_lost_event_of_a_moving_file_does_not_cost_its_id() {
     let mut w = with_one();
     let id = w.id_of("one/a.jpg");
     w.write_file("one/a.jpg", "second");
-    w.run_tick(Vec::new());
+    w.run_tick();
     w.relay_outbox();
     w.queue.clear();
     fs::rename(w.full_path("one/a.jpg"), w.full_path("one/b.jpg")).unwrap();
-    w.add_hint("one/a.jpg", crate::inbox::HintKind::Gone);
-    w.run_tick(Vec::new());
+    w.add_hint("one/a.jpg", HintKind::Gone);
+    w.run_tick();
     w.advance_clock(Duration::from_millis(1));
     assert_eq!(w.check_overdue(), [EventDisposition::Lost]);
     assert_eq!(w.relay_outbox(), 0, "it may turn up elsewhere");
-    w.add_hint("one/b.jpg", crate::inbox::HintKind::Ready);
+    w.add_hint("one/b.jpg", HintKind::Ready);
     w.settle_and_check();
     assert_eq!(w.id_of("one/b.jpg"), id);
 }
 
 #[test]
-fn no_more_events_than_allowed_are_under_way() {
+fn no_more_events_than_allowed_are_in_flight() {
     let mut w = KeeperWorld::with_settings(|settings| settings.max_in_flight = 5);
     for n in 0..12 {
         w.write_file(&format!("one/{n}.jpg"), &n.to_string());
     }
-    w.run_tick(Vec::new());
+    w.run_tick();
     assert_eq!(w.relay_outbox(), 5);
     assert_eq!(w.relay_outbox(), 0);
     w.settle_and_check();
@@ -244,14 +245,14 @@ fn a_clock_set_back_holds_nothing_up() {
     w.write_file("one/b.jpg", "b");
     w.settle();
     w.advance_clock(Duration::from_secs(86_400));
-    // An event under way, one delayed, and a vanished file, all of tomorrow.
+    // An event in flight, a delayed one, and a missing file, all dated tomorrow.
     w.remove_file("one/b.jpg");
     let event = next_event(&mut w, "second");
     let outcome = w.commit_write(&event, PlannedWrite::Skip("stale".into()));
     w.store_outcome(outcome);
     w.deliver_outcomes(10);
     w.write_file("one/c.jpg", "c");
-    w.run_tick(Vec::new());
+    w.run_tick();
     w.relay_outbox();
     w.queue.clear();
     w.set_clock_back();
@@ -267,9 +268,9 @@ fn a_full_disk_loses_nothing() {
     w.keeper().catalog.fill_disk(Some(2));
     let mut failures = 0;
     for _ in 0..3 {
-        w.overflowed.push(0);
+        w.lose_hints(0);
         for _ in 0..3 {
-            failures += usize::from(w.try_tick(Vec::new()).is_err());
+            failures += usize::from(w.try_tick().is_err());
             w.advance_clock(Duration::from_millis(30));
         }
     }
@@ -287,12 +288,12 @@ fn a_keeper_that_can_not_write_still_stops() {
     w.keeper().catalog.fill_disk(Some(0));
     let (keeper, inbox) = w.take_keeper();
     let (answer, answered) = tokio::sync::oneshot::channel();
-    inbox.report_overflow(0);
+    inbox.report_overflow(LibraryId::new(0));
     inbox.push_request(KeeperRequest::TakeEvents(10, answer));
     let thread = std::thread::spawn(move || keeper.run());
-    let _ = answered.blocking_recv(); // It has had a turn.
+    let _ = answered.blocking_recv(); // A tick has run.
     let begun = std::time::Instant::now();
-    inbox.push_request(KeeperRequest::Stop);
+    inbox.push_signal(KeeperSignal::Stop);
     thread.join().unwrap();
     assert!(begun.elapsed() < Duration::from_secs(5));
     drop::<Arc<Inbox>>(inbox);

@@ -1,4 +1,4 @@
-//! Single files: new, edited, deleted, moved, replaced, and all that looks alike.
+//! Single files: new, edited, deleted, moved, replaced, and changes that look like these.
 
 use std::ffi::OsStr;
 use std::fs::{self, File};
@@ -52,7 +52,7 @@ fn a_moved_file_keeps_its_id() {
         assert_eq!(w.id_of(to), id, "{to}");
         at = to;
     }
-    // The halves of a rename may come in any order, or one may be missing.
+    // The halves of a rename may arrive in any order, or one may be lost.
     fs::rename(w.full_path(at), w.full_path("two/x.jpg")).unwrap();
     w.add_hint("two/x.jpg", HintKind::Ready);
     w.add_hint(at, HintKind::Gone);
@@ -66,14 +66,14 @@ fn a_moved_file_keeps_its_id() {
 }
 
 #[test]
-fn a_move_while_its_event_is_under_way_keeps_the_id() {
+fn a_move_while_its_event_is_in_flight_keeps_the_id() {
     let mut w = KeeperWorld::new();
     w.write_file("one/a.jpg", "a");
-    w.run_tick(Vec::new());
+    w.run_tick();
     let events = w.take_events(10);
     let id = events[0].image_id;
     w.rename_path("one/a.jpg", "two/b.jpg");
-    w.run_tick(Vec::new());
+    w.run_tick();
     assert!(
         w.take_events(10).is_empty(),
         "one event of an image at a time"
@@ -100,7 +100,7 @@ fn swapped_files_take_their_ids_along() {
         assert_eq!((w.id_of("one/b.jpg"), w.id_of("one/a.jpg")), (a, b));
     }
     assert_eq!((w.id_of("one/a.jpg"), w.id_of("one/b.jpg")), (a, b));
-    // One hint is enough, and so is none.
+    // One hint is enough, and a scan without hints, too.
     swap_files(&w, "one/a.jpg", "one/b.jpg");
     w.add_hint("one/a.jpg", HintKind::Ready);
     w.settle_and_check();
@@ -154,7 +154,7 @@ fn replaced_as_editors_do_keeps_the_id() {
         .enumerate()
     {
         w.write_file(temporary, &format!("saved {round}"));
-        w.run_tick(Vec::new());
+        w.run_tick();
         w.rename_path(temporary, "one/a.jpg");
         w.settle_and_check();
         assert_eq!(w.id_of("one/a.jpg"), id, "{temporary}");
@@ -180,7 +180,7 @@ fn a_backup_moved_back_with_its_times_keeps_the_id() {
 
 #[test]
 fn an_old_backup_moved_back_with_its_times_replaces_the_row() {
-    // The same with a copy that was there from the beginning: an image of its own.
+    // The same with a copy that existed from the beginning: a separate image.
     let mut w = KeeperWorld::with_settings(|_| {});
     w.real_time = true;
     fs::write(w.full_path("one/a.jpg"), "content").unwrap();
@@ -207,15 +207,15 @@ fn deleted_and_made_again_keeps_the_id() {
     w.settle();
     let id = w.id_of("one/a.jpg");
     w.remove_file("one/a.jpg");
-    w.run_tick(Vec::new());
+    w.run_tick();
     w.write_file("one/a.jpg", "other");
     w.settle_and_check();
     assert_eq!(w.id_of("one/a.jpg"), id);
-    // … also while its removal is under way, and after it is done.
+    // … also while its removal is in flight, and after it is done.
     w.remove_file("one/a.jpg");
-    w.run_tick(Vec::new());
+    w.run_tick();
     w.advance_clock(Duration::from_millis(50));
-    w.run_tick(Vec::new());
+    w.run_tick();
     assert_eq!(w.relay_outbox(), 1);
     w.write_file("one/a.jpg", "third");
     w.settle_and_check();
@@ -240,7 +240,7 @@ fn hard_links_are_two_images() {
     w.rename_path("two/b.jpg", "one/c.jpg");
     w.settle_and_check();
     assert_eq!((w.id_of("one/a.jpg"), w.id_of("one/c.jpg")), (a, b));
-    // The system tells of the one name only that it was written through.
+    // The system reports the write only for the name that was used.
     w.write_file("one/a.jpg", "both");
     w.settle_and_check();
     w.remove_file("one/a.jpg");
@@ -319,7 +319,7 @@ fn ignored_by_its_new_name_and_back() {
     w.settle();
     let id = w.id_of("one/a.jpg");
     w.rename_path("one/a.jpg", "one/a.txt");
-    w.run_tick(Vec::new());
+    w.run_tick();
     w.rename_path("one/a.txt", "one/a.jpg");
     w.settle_and_check();
     assert_eq!(w.id_of("one/a.jpg"), id);
@@ -341,7 +341,7 @@ fn too_large_and_back() {
     w.write_file("one/a.jpg", "small again");
     w.settle_and_check();
     assert_eq!(w.id_of("one/a.jpg"), id);
-    // Other settings: nothing happened to the files, and they are looked at anew.
+    // With other settings, unchanged files are observed again.
     w.settings.max_file_bytes = 5;
     w.restart();
     w.settle_and_check();
@@ -404,9 +404,9 @@ fn a_writer_that_never_closes_settles() {
     for _ in 0..5 {
         file.write_all(b"more").unwrap();
         w.add_hint("one/a.jpg", HintKind::Changed);
-        w.run_tick(Vec::new());
+        w.run_tick();
         w.advance_clock(Duration::from_millis(15));
-        w.run_tick(Vec::new());
+        w.run_tick();
         assert!(w.take_events(10).is_empty(), "it is still being written");
     }
     w.settle_and_check();
@@ -425,7 +425,7 @@ fn more_writers_than_may_wait() {
     w.settle_and_check();
 }
 
-/// `mv` to another file system: the copy is complete before the original goes.
+/// `mv` to another file system: the copy is complete before the original is deleted.
 fn move_by_copy(w: &mut KeeperWorld, from: &str, to: &str) {
     copy_with_times(w, from, to);
     w.add_hint(to, HintKind::Changed);
@@ -441,20 +441,20 @@ fn a_move_to_another_file_system_keeps_the_id() {
     w.settle();
     w.advance_clock(Duration::from_millis(20));
     let (id, twin) = (w.id_of("one/a.jpg"), w.id_of("one/twin.jpg"));
-    // The copy is indexed before the original goes.
+    // The copy is indexed before the original is deleted.
     move_by_copy(&mut w, "one/a.jpg", "two/b.jpg");
     w.settle_and_check();
     assert_ne!(w.id_of("two/b.jpg"), id);
     w.remove_file("one/a.jpg");
     w.settle_and_check();
     assert_eq!(w.id_of("two/b.jpg"), id);
-    // The copy was seen, and nothing sent yet.
+    // The copy was seen, and its event not sent yet.
     move_by_copy(&mut w, "two/b.jpg", "one/c.jpg");
-    w.run_tick(Vec::new());
+    w.run_tick();
     w.remove_file("two/b.jpg");
     w.settle_and_check();
     assert_eq!(w.id_of("one/c.jpg"), id);
-    // Deleting one of two that were always there is no move.
+    // Deleting one of two files that always existed is no move.
     w.remove_file("one/c.jpg");
     w.settle_and_check();
     assert_eq!(w.id_of("one/twin.jpg"), twin);
@@ -462,10 +462,10 @@ fn a_move_to_another_file_system_keeps_the_id() {
 }
 
 #[test]
-fn a_move_to_another_file_system_while_nobody_watched_keeps_the_id() {
+fn a_move_to_another_file_system_between_two_runs_keeps_the_id() {
     let mut w = KeeperWorld::new();
     for n in 0..4 {
-        w.write_file(&format!("two/{n}.jpg"), "same content"); // Names tell them apart.
+        w.write_file(&format!("two/{n}.jpg"), "same content"); // Only their names differ.
     }
     w.write_file("one/z.jpg", "content");
     w.settle();

@@ -1,4 +1,4 @@
-//! Folders: made, moved, renamed, deleted, and filled when nobody looked.
+//! Folders: created, moved, renamed, deleted, and filled before they are watched.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -33,16 +33,16 @@ fn a_renamed_folder_keeps_all_ids() {
         (w.id_of("two/wood/a.jpg"), w.id_of("two/wood/deep/b.jpg")),
         ids
     );
-    // Only one half is hinted at, then the other, then none.
+    // First one half is reported, then only the other, then none.
     fs::rename(w.full_path("two/wood"), w.full_path("two/x")).unwrap();
     w.add_hint("two/x", HintKind::Ready);
     w.settle();
     assert_eq!((w.id_of("two/x/a.jpg"), w.id_of("two/x/deep/b.jpg")), ids);
-    w.rescan_all(); // The ignored file has no id that would be looked for.
+    w.rescan_all(); // The ignored file has no id to search for.
     w.settle_and_check();
     fs::rename(w.full_path("two/x"), w.full_path("one/y")).unwrap();
     w.add_hint("two/x", HintKind::Gone);
-    w.run_tick(Vec::new());
+    w.run_tick();
     w.add_hint("one/y", HintKind::Ready);
     w.settle_and_check();
     fs::rename(w.full_path("one/y"), w.full_path("one/z")).unwrap();
@@ -59,8 +59,8 @@ fn a_folder_renamed_while_its_files_change() {
     w.write_file("one/tree/a.jpg", "edited");
     w.write_file("one/tree/new.jpg", "new");
     w.rename_path("one/tree", "one/wood");
-    w.run_tick(Vec::new());
-    // The system still speaks of the old place for a while.
+    w.run_tick();
+    // The system still reports the old path for a while.
     fs::write(w.full_path("one/wood/a.jpg"), "edited again").unwrap();
     fs::write(w.full_path("one/wood/late.jpg"), "late").unwrap();
     fs::remove_file(w.full_path("one/wood/deep/b.jpg")).unwrap();
@@ -85,13 +85,13 @@ fn folders_moved_in_and_out() {
 }
 
 #[test]
-fn a_deep_folder_filled_at_once_and_nothing_said_of_its_files() {
+fn a_deep_folder_filled_at_once_without_reports_of_its_files() {
     let mut w = KeeperWorld::new();
     w.make_folder("one/a/b/c/d");
     w.hints.clear();
     w.add_hint("one/a", HintKind::Changed);
-    w.run_tick(Vec::new());
-    // Filled after the first look, before it was watched.
+    w.run_tick();
+    // Filled after the first scan, before it was watched.
     fs::create_dir(w.full_path("one/a/b/late")).unwrap();
     for place in [
         "one/a/1.jpg",
@@ -129,7 +129,7 @@ fn a_file_becomes_a_folder_and_back() {
     w.add_hint("one/x.jpg", HintKind::Gone);
     w.write_file("one/x.jpg", "x again");
     w.settle_and_check();
-    // … and when only the folder itself is spoken of.
+    // … and when only the folder itself is reported.
     fs::remove_file(w.full_path("one/x.jpg")).unwrap();
     fs::create_dir(w.full_path("one/x.jpg")).unwrap();
     fs::write(w.full_path("one/x.jpg/inner.jpg"), "inner").unwrap();
@@ -162,13 +162,13 @@ fn hidden_folders_are_not_entered() {
 fn a_folder_replaced_by_a_link_to_where_it_went() {
     let mut w = with_tree();
     let id = w.id_of("one/tree/a.jpg");
-    // Within the libraries the images move along.
+    // Within the libraries, the images move too.
     fs::rename(w.full_path("one/tree"), w.full_path("two/tree")).unwrap();
     symlink(w.full_path("two/tree"), w.full_path("one/tree")).unwrap();
     w.rescan_all();
     w.settle_and_check();
     assert_eq!(w.id_of("two/tree/a.jpg"), id);
-    // To the outside they are gone, though the old paths lead to them.
+    // Moved outside, they are missing, although the old paths lead to them.
     fs::rename(w.full_path("two/tree"), w.full_path("outside")).unwrap();
     symlink(w.full_path("outside"), w.full_path("two/tree")).unwrap();
     w.add_hint("two/tree", HintKind::Gone);
@@ -195,7 +195,7 @@ fn removals_do_not_wait_for_folders_that_keep_appearing() {
     w.remove_file("one/tree/a.jpg");
     for n in 0..20 {
         w.make_folder(&format!("one/new{n}"));
-        w.run_tick(Vec::new());
+        w.run_tick();
         w.advance_clock(Duration::from_millis(10));
     }
     assert_eq!(w.take_events(10).len(), 1);
@@ -211,10 +211,10 @@ fn removals_do_not_wait_for_files_of_the_same_size() {
     for n in 0..30 {
         fs::write(w.full_path("one/camera.jpg"), format!("{:03}", n)).unwrap();
         w.add_hint("one/camera.jpg", HintKind::Changed);
-        w.run_tick(Vec::new());
+        w.run_tick();
         w.advance_clock(Duration::from_millis(10));
     }
-    w.run_tick(Vec::new());
+    w.run_tick();
     let sent = w.take_events(10);
     assert!(
         sent.iter().any(|event| event.path.as_str() == "a.jpg"),

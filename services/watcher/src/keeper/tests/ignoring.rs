@@ -1,4 +1,4 @@
-//! `.lookalikeignore`: what it names leaves the index and comes back, and nothing of it is watched.
+//! `.lookalikeignore`: what it ignores leaves the index and comes back, and is not watched.
 
 use std::fs;
 
@@ -33,9 +33,9 @@ fn files_and_folders_leave_and_come_back() {
         w.listed_code("one/a.bak.jpg").as_deref(),
         Some("ignore_file")
     );
-    // The files of an ignored folder are not listed, as those of a hidden one.
+    // Files in an ignored folder are not listed, as in a hidden one.
     assert_eq!(w.listed_code("one/raw/b.jpg"), None);
-    // Nothing that happens there is of interest.
+    // Changes there have no effect.
     w.write_file("one/raw/new.jpg", "new");
     w.add_hint("one/raw", HintKind::Changed);
     w.settle_and_check();
@@ -50,7 +50,7 @@ fn files_and_folders_leave_and_come_back() {
 }
 
 #[test]
-fn the_rule_and_its_file_are_told() {
+fn the_rule_and_its_file_are_reported() {
     let mut w = with_tree();
     w.write_file("one/kept/.lookalikeignore", "# not these\nd*\n");
     w.settle_and_check();
@@ -62,7 +62,7 @@ fn the_rule_and_its_file_are_told() {
 }
 
 #[test]
-fn changed_while_nobody_watched_or_nothing_was_said() {
+fn changes_between_runs_or_without_reports_are_found() {
     let mut w = with_tree();
     w.stop();
     fs::write(w.full_path("one/.lookalikeignore"), "raw\n").unwrap();
@@ -73,7 +73,7 @@ fn changed_while_nobody_watched_or_nothing_was_said() {
     w.rescan_all();
     w.settle_and_check();
     assert_eq!(w.index.len(), 4);
-    // Only one of the ignored folder's files is spoken of, before any scan of this run.
+    // Only one of the ignored folder's files is reported, before any scan of this run.
     w.stop();
     fs::write(w.full_path("one/.lookalikeignore"), "kept\nraw/deep\n").unwrap();
     w.start();
@@ -99,7 +99,7 @@ fn a_move_into_an_ignored_folder_and_out_keeps_the_id() {
     w.write_file("one/.lookalikeignore", "raw\n");
     w.settle_and_check();
     w.rename_path("one/a.jpg", "one/raw/a.jpg");
-    w.run_tick(Vec::new());
+    w.run_tick();
     w.rename_path("one/raw/a.jpg", "one/kept/a.jpg");
     w.settle_and_check();
     assert_eq!(w.id_of("one/kept/a.jpg"), id);

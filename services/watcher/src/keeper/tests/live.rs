@@ -8,15 +8,15 @@ use std::time::{Duration, Instant};
 use super::world::KeeperWorld;
 use crate::inbox::Inbox;
 
-/// Takes reports in and goes on until the index has just these places.
+/// Handles reports until the index has exactly these places.
 #[track_caller]
 fn wait_for(w: &mut KeeperWorld, inbox: &Arc<Inbox>, places: &[&str]) {
     let given_up = Instant::now() + Duration::from_secs(20);
     loop {
-        // Until nothing more is said: the two halves of a move come from two threads.
+        // Until nothing more is reported: the two halves of a move come from two threads.
         loop {
             let soon = Instant::now() + Duration::from_millis(50);
-            let taken = inbox.wait_and_drain(4096, Some(soon));
+            let taken = inbox.wait_and_drain(4096, soon);
             assert!(taken.overflowed.is_empty());
             if taken.hints.is_empty() {
                 break;
@@ -38,7 +38,7 @@ fn wait_for(w: &mut KeeperWorld, inbox: &Arc<Inbox>, places: &[&str]) {
 
 #[test]
 fn what_the_system_reports_is_enough() {
-    // The halves of a move between libraries come from two watches, on a busy machine late.
+    // The halves of a move between libraries come from two watches, late on a busy machine.
     let mut w = KeeperWorld::with_settings(|settings| settings.move_grace = Duration::from_secs(2));
     w.real_time = true;
     w.are_hints_muted = true;
@@ -48,7 +48,7 @@ fn what_the_system_reports_is_enough() {
     wait_for(&mut w, &inbox, &["one/a.jpg"]);
     let id = w.id_of("one/a.jpg");
 
-    // Folders made and filled at once: most of these files are reported by nobody.
+    // Folders created and filled at once: most of these files are not reported.
     fs::create_dir_all(w.full_path("one/b/c")).unwrap();
     for n in 0..50 {
         w.write_file(&format!("one/b/c/{n}.jpg"), &n.to_string());
@@ -72,7 +72,7 @@ fn what_the_system_reports_is_enough() {
         (moved, id)
     );
 
-    // What a link leads to is none of ours, and its changes are not reported as ours.
+    // The target of a link is outside, and changes in it are not reported.
     fs::rename(w.full_path("two/b"), w.full_path("outside")).unwrap();
     symlink(w.full_path("outside"), w.full_path("two/b")).unwrap();
     fs::write(w.full_path("outside/c/new.jpg"), "new").unwrap();

@@ -1,4 +1,4 @@
-//! What very many files cost: run by hand, it prints seconds and resident memory.
+//! The cost of very many files: run by hand, prints seconds and resident memory.
 
 use std::fs;
 use std::time::{Duration, Instant};
@@ -27,17 +27,17 @@ fn many_files() {
         .unwrap();
     }
     let mut measure = |what: &str, work: &dyn Fn(&mut KeeperWorld)| {
-        let (begun, mut turns, mut longest) = (Instant::now(), 0, Duration::ZERO);
+        let (begun, mut ticks, mut longest) = (Instant::now(), 0, Duration::ZERO);
         work(&mut w);
         while w.keeper().scans.has_ready_scan() {
-            let turn = Instant::now();
-            w.run_tick(Vec::new());
-            longest = longest.max(turn.elapsed());
-            turns += 1;
+            let tick = Instant::now();
+            w.run_tick();
+            longest = longest.max(tick.elapsed());
+            ticks += 1;
         }
         let resident = resident_mib();
         eprintln!(
-            "{what}: {files} files, {:.2?}, {turns} turns, the longest {longest:.1?}, {resident} MiB",
+            "{what}: {files} files, {:.2?}, {ticks} ticks, the longest {longest:.1?}, {resident} MiB",
             begun.elapsed()
         );
     };
@@ -50,9 +50,9 @@ fn many_files() {
         }
         eprintln!("{count} handed out");
     });
-    measure("thousand idle turns", &|w| {
+    measure("thousand idle ticks", &|w| {
         for _ in 0..1000 {
-            w.run_tick(Vec::new());
+            w.run_tick();
             w.keeper().next_deadline();
         }
     });

@@ -1,5 +1,5 @@
-//! Random histories: whatever was done to the folders, whatever was hinted at or not, whoever
-//! died or dawdled in between, in the end the index equals the folders.
+//! Random histories: whatever changed in the folders, whichever hints were lost, and whichever
+//! processes died or were slow, in the end the index equals the folders.
 
 use std::fs;
 use std::path::PathBuf;
@@ -13,7 +13,7 @@ use rand::{Rng as _, SeedableRng as _};
 use super::world::{KeeperWorld, PlannedWrite};
 use crate::inbox::{Hint, HintKind};
 
-/// Histories of each length; `LOOKALIKE_SEEDS` asks for more.
+/// Number of histories; `LOOKALIKE_SEEDS` sets another.
 const SEEDS: u64 = 30;
 const STEPS: usize = 60;
 
@@ -22,8 +22,8 @@ fn random_histories_end_well() {
     run_histories(SEEDS, |seed| RandomHistory::new(seed, false).run());
 }
 
-/// Hints come from the system, and what it says is doubled, late, in another order, or lost and
-/// said to be.
+/// Hints come from the system, and are duplicated, late, in another order, or lost with a report of
+/// that.
 #[test]
 fn random_histories_with_the_systems_own_hints_end_well() {
     run_histories(SEEDS / 3, |seed| RandomHistory::new(seed, true).run());
@@ -35,25 +35,24 @@ fn run_histories(count: u64, run: impl Fn(u64) + std::panic::RefUnwindSafe) {
         .and_then(|text| text.parse().ok());
     let first: u64 = std::env::var("LOOKALIKE_SEED").map_or(0, |text| text.parse().unwrap());
     for seed in first..first + seeds.unwrap_or(count) {
-        let story = std::panic::catch_unwind(|| run(seed));
-        if let Err(panic) = story {
-            eprintln!("the history of seed {seed} ended badly");
+        let result = std::panic::catch_unwind(|| run(seed));
+        if let Err(panic) = result {
+            eprintln!("the history of seed {seed} failed");
             std::panic::resume_unwind(panic);
         }
     }
 }
 
 struct RandomHistory {
-    /// The system gives the hints.
+    /// The hints are reports of the system.
     has_system_hints: bool,
-    /// A file has, or had, a second name: the system says nothing of it when the file is changed
-    /// through the first.
+    /// A file has, or had, a second name: a write through the first is not reported for it.
     has_hard_links: bool,
     world: KeeperWorld,
     random: StdRng,
-    /// Workers that looked at the disk and have not written yet.
+    /// Workers that read the disk and have not written yet.
     slow_writes: Vec<(FileEvent, PlannedWrite)>,
-    /// Hints that come late.
+    /// Hints that arrive late.
     late_hints: Vec<Hint>,
     content_number: u32,
 }
@@ -102,11 +101,11 @@ impl RandomHistory {
             self.world.assert_all_watched();
         }
         if self.has_system_hints {
-            // A file's last link that goes changes the others' times, and nothing tells of that.
+            // Deleting a hard link changes the times of the others, which is not reported.
             self.world.rescan_all();
             self.wait_until_rest();
         }
-        // And it stays so.
+        // A further scan changes nothing.
         let before = self.world.index.clone();
         self.world.rescan_all();
         self.wait_until_rest();
@@ -128,11 +127,11 @@ impl RandomHistory {
         }
     }
 
-    /// Until nothing more is said, done, or waited for.
+    /// Waits until nothing more is reported, done, or awaited.
     fn wait_until_rest(&mut self) {
         let wait =
             self.world.settings.mass_delete_confirm_after + self.world.settings.poll_interval;
-        // What the brake holds goes when its time is over; what is not watched is compared.
+        // Held files are removed when their time is over; unwatched folders are polled.
         for _ in 0..3 {
             if self.has_system_hints {
                 self.world.settle_with_reports();
@@ -185,12 +184,17 @@ impl RandomHistory {
     }
 
     fn random_existing(&mut self, folders: bool) -> Option<String> {
-        let mut found = Vec::new();
+        let mut places = Vec::new();
         for library in ["one", "two"] {
-            list_places(&self.world.full_path(library), library, folders, &mut found);
+            list_places(
+                &self.world.full_path(library),
+                library,
+                folders,
+                &mut places,
+            );
         }
-        found.sort();
-        found.choose(&mut self.random).cloned()
+        places.sort();
+        places.choose(&mut self.random).cloned()
     }
 
     fn change_folders(&mut self) {
@@ -304,14 +308,14 @@ impl RandomHistory {
         self.world.add_hint(&place, HintKind::Ready);
     }
 
-    // --- hints, turns, workers ---
+    // --- hints, ticks, workers ---
 
     fn muddle_hints(&mut self) {
         let mut hints = std::mem::take(&mut self.world.hints);
         if self.has_system_hints {
             let inbox = self.world.keeper().inbox.clone();
             let soon = Instant::now() + Duration::from_millis(2);
-            hints.extend(inbox.wait_and_drain(usize::MAX, Some(soon)).hints);
+            hints.extend(inbox.wait_and_drain(usize::MAX, soon).hints);
         }
         hints.append(&mut self.late_hints);
         for hint in hints {
@@ -330,14 +334,14 @@ impl RandomHistory {
 
     fn take_random_step(&mut self) {
         match self.random.gen_range(0..14) {
-            0..=3 => self.world.run_tick(Vec::new()),
+            0..=3 => self.world.run_tick(),
             4 | 5 => {
-                let most = self.random.gen_range(1..5);
-                let events = self.world.take_events(most);
+                let limit = self.random.gen_range(1..5);
+                let events = self.world.take_events(limit);
                 match self.random.gen_range(0..8) {
                     0 => self.world.fail_to_publish(&events),
                     1 => {
-                        // Stored, and the answer lost.
+                        // Stored, and the confirmation lost.
                         self.world.queue.extend(events.clone());
                         self.world.fail_to_publish(&events);
                     }
@@ -351,8 +355,8 @@ impl RandomHistory {
             }
             6..=8 => self.run_worker(),
             9 | 10 => {
-                let most = self.random.gen_range(1..4);
-                self.world.deliver_outcomes(most);
+                let limit = self.random.gen_range(1..4);
+                self.world.deliver_outcomes(limit);
             }
             11 => self.world.restart(),
             12 => {
@@ -364,29 +368,29 @@ impl RandomHistory {
         self.world.advance_clock(Duration::from_millis(time));
     }
 
-    /// A worker takes any event; it may be lost, done twice, or done now and written later.
+    /// A worker takes any event; it may be lost, handled twice, or handled now and written later.
     fn run_worker(&mut self) {
         if !self.slow_writes.is_empty() && self.random.gen_bool(0.4) {
-            let one = self.random.gen_range(0..self.slow_writes.len());
-            let (event, deed) = self.slow_writes.swap_remove(one);
+            let index = self.random.gen_range(0..self.slow_writes.len());
+            let (event, deed) = self.slow_writes.swap_remove(index);
             let outcome = self.world.commit_write(&event, deed);
             self.world.store_outcome(outcome);
             return;
         }
-        let held = self.world.queue.len();
-        if held == 0 {
+        let queued = self.world.queue.len();
+        if queued == 0 {
             return;
         }
-        let one = self.random.gen_range(0..held);
+        let index = self.random.gen_range(0..queued);
         let event = self
             .world
             .queue
-            .remove(one)
-            .expect("it is one of those held");
+            .remove(index)
+            .expect("the index is in the queue");
         match self.random.gen_range(0..8) {
             0 => {} // The stream lost it.
             1 | 2 => {
-                // Slow past its time: another worker gets it too.
+                // Slower than the ack deadline: another worker gets it too.
                 if let Some(deed) = self.world.prepare_write(&event) {
                     self.slow_writes.push((event.clone(), deed));
                 }

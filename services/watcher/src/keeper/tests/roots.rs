@@ -1,4 +1,4 @@
-//! Roots that vanish, come back, are others, or lie elsewhere; and runs with days in between.
+//! Roots that are missing, come back, are replaced or are moved; and changes between two runs.
 
 use std::fs;
 
@@ -42,11 +42,11 @@ fn a_vanished_root_removes_nothing() {
 }
 
 #[test]
-fn an_event_under_way_waits_for_its_root() {
+fn an_event_in_flight_waits_for_its_root() {
     let mut w = with_files();
     w.write_file("one/a.jpg", "edited");
     w.remove_file("one/sub/b.jpg");
-    w.run_tick(Vec::new());
+    w.run_tick();
     fs::rename(w.full_path("one"), w.full_path("away")).unwrap();
     w.settle();
     assert_eq!(w.index.len(), 3);
@@ -109,7 +109,7 @@ fn the_same_files_in_another_folder_are_the_right_ones() {
 
 #[test]
 fn a_known_file_in_a_strange_root_takes_no_place() {
-    // A file of `two` lies in a strange folder at the root of `find_row`, where `find_row` has another.
+    // A file of `two` is in a strange folder at the root of `one`, at the path of a file of `one`.
     let mut w = with_files();
     fs::rename(w.full_path("one"), w.full_path("away")).unwrap();
     fs::create_dir(w.full_path("one")).unwrap();
@@ -138,7 +138,7 @@ fn a_library_left_out_of_the_settings_blocks_nothing() {
     for n in 0..600 {
         w.write_file(&format!("two/{n}.jpg"), &n.to_string());
     }
-    w.run_tick(Vec::new());
+    w.run_tick();
     w.stop();
     let left_out = w.roots.pop().unwrap();
     w.start();

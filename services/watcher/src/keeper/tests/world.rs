@@ -1,5 +1,5 @@
-//! The small language of these tests: folders to change, a keeper to turn, a model of what
-//! lies behind it, and the promise that all ends in.
+//! The language of these tests: folders to change, a keeper that runs ticks, a model of the queue,
+//! the embedder and the index behind it, and the guarantee that must hold in the end.
 
 use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::fs;
@@ -17,14 +17,17 @@ use lookalike_proto::{
 use tokio::sync::{Notify, oneshot, watch};
 
 use crate::catalog::Catalog;
+use crate::clock::Now;
 use crate::inbox::{
-    DrainedInbox, EventDisposition, Hint, Inbox, KeeperRequest, OverdueEvent, PublishReport,
-    PublishedStatus,
+    DrainedInbox, EventDisposition, Hint, Inbox, KeeperRequest, KeeperSignal, OverdueEvent,
+    PublishReport, PublishedStatus,
 };
-use crate::keeper::{Keeper, Now};
+use crate::keeper::Keeper;
+use crate::library::Library;
+use crate::library::id::LibraryId;
 use crate::settings::Settings;
 
-/// When the model's stream was made.
+/// When the model's stream was created.
 const STREAM_CREATED_NS: i64 = 77;
 
 /// A row of the model's index.
@@ -37,7 +40,7 @@ pub struct SimulatedRow {
     pub mtime_ns: i64,
 }
 
-/// What an embedder would write for an event, once it has looked at the disk.
+/// What an embedder would write for an event, after reading the disk.
 #[derive(Debug, Clone)]
 pub enum PlannedWrite {
     Upsert(SimulatedRow),
@@ -45,42 +48,42 @@ pub enum PlannedWrite {
     Skip(String),
 }
 
-/// Everything a test needs. Places are written `library/path`; the libraries are `find_row` and `two`.
+/// Everything a test needs. Places are written `library/path`; the libraries are `one` and `two`.
 pub struct KeeperWorld {
     pub dir: tempfile::TempDir,
     pub settings: Settings,
     pub roots: Vec<(LibraryName, PathBuf)>,
     keeper: Option<Keeper>,
     pub published: watch::Receiver<PublishedStatus>,
-    /// Hints that the system would give, not taken yet.
+    /// Hints of the system that no tick has handled yet.
     pub hints: Vec<Hint>,
-    /// Libraries of which hints were lost, says the system.
-    pub overflowed: Vec<usize>,
-    /// Nothing is hinted at while this is set.
+    /// Libraries whose hints were lost.
+    pub overflowed: Vec<LibraryId>,
+    /// While this is set, changes add no hints.
     pub are_hints_muted: bool,
-    /// What JetStream holds.
+    /// The events in JetStream.
     pub queue: VecDeque<FileEvent>,
-    /// Events that can't be done while a root is away.
+    /// Events that cannot be handled while a root is missing.
     returned_events: Vec<FileEvent>,
     sequence: u64,
-    /// All outcomes of each library, and how many the keeper took.
+    /// All outcomes of each library, and how many the keeper applied.
     outcomes: Vec<(Vec<Outcome>, usize)>,
     pub index: BTreeMap<ImageId, SimulatedRow>,
     /// Contents that had to be embedded.
     pub embedded: usize,
     embedded_hashes: HashSet<ContentHash>,
-    /// When the tests' clock was started; it goes on only when it is told to.
+    /// When the tests' clock started; it advances only by `advance_clock`.
     started_at: (SystemTime, Instant),
-    /// How far the tests' clock is ahead.
+    /// How far the tests' clock was advanced.
     clock_advance: Duration,
-    /// How far the wall's clock was set back.
+    /// How far the wall clock was set back.
     clock_setback: Duration,
     /// Waits take real time.
     pub real_time: bool,
 }
 
 impl KeeperWorld {
-    /// Two empty libraries, and a keeper that has compared them.
+    /// Two empty libraries, and a keeper that has scanned them.
     pub fn new() -> Self {
         let mut world = Self::with_settings(|_| {});
         world.settle();
@@ -137,7 +140,7 @@ impl KeeperWorld {
         }
     }
 
-    /// A keeper that does not know yet which libraries it holds.
+    /// Opens a keeper that does not know yet which leases it holds.
     fn open_keeper(&mut self) {
         let catalog = Catalog::open(&self.dir.path().join("catalog.sqlite")).unwrap();
         let (show, shown) = watch::channel(PublishedStatus::new());
@@ -153,22 +156,29 @@ impl KeeperWorld {
         self.keeper = Some(keeper.unwrap());
     }
 
-    /// A library is held by this watcher from now on.
+    /// This watcher gets a library's lease.
     pub fn activate_library(&mut self, library: usize) {
-        let (after, _) = self.ask_keeper(|answer| KeeperRequest::Activate(library, answer));
-        self.outcomes[library].1 = after.map_or(0, |at| at.sequence as usize);
+        let id = LibraryId::new(library);
+        let (after, _) = self.ask_keeper(|reply| KeeperRequest::Activate(id, reply));
+        self.outcomes[library].1 = after.map_or(0, |position| position.sequence as usize);
     }
 
-    /// A library is held by another watcher.
+    /// Another watcher gets a library's lease.
     pub fn enter_standby(&mut self, library: usize) {
-        self.run_tick(vec![KeeperRequest::EnterStandby(library)]);
+        let signal = KeeperSignal::EnterStandby(LibraryId::new(library));
+        let drained = DrainedInbox {
+            signals: vec![signal],
+            ..DrainedInbox::default()
+        };
+        self.tick_with(drained).unwrap();
     }
 
-    /// Starts with a catalog that lacks what the index holds, and takes that over.
+    /// Starts with a catalog that lacks rows of the index, and imports them.
     pub fn start_with_lost_catalog(&mut self) {
         self.open_keeper();
         for library in 0..self.roots.len() {
-            self.ask_keeper(|answer| KeeperRequest::BeginRecovery(library, answer));
+            let id = LibraryId::new(library);
+            self.ask_keeper(|reply| KeeperRequest::BeginRecovery(id, reply));
             let name = format!("{}/", self.roots[library].0);
             let rows = self.index.iter().filter_map(|(id, row)| {
                 Some(RowSummary {
@@ -182,7 +192,7 @@ impl KeeperWorld {
             });
             let rows: Vec<_> = rows.collect();
             for page in rows.chunks(2) {
-                self.ask_keeper(|answer| KeeperRequest::ImportRows(library, page.to_vec(), answer));
+                self.ask_keeper(|reply| KeeperRequest::ImportRows(id, page.to_vec(), reply));
             }
         }
         for library in 0..self.roots.len() {
@@ -190,7 +200,7 @@ impl KeeperWorld {
         }
     }
 
-    /// The process dies; what it had not written down is lost, and so are hints.
+    /// The process dies; what it had not committed is lost, and so are hints.
     pub fn stop(&mut self) {
         self.keeper = None;
         self.hints.clear();
@@ -206,6 +216,15 @@ impl KeeperWorld {
         self.keeper.as_mut().expect("the keeper runs")
     }
 
+    pub fn library(&mut self, index: usize) -> &mut Library {
+        &mut self.keeper().libraries[LibraryId::new(index)]
+    }
+
+    /// Hints of a library are lost, and the system reports that.
+    pub fn lose_hints(&mut self, library: usize) {
+        self.overflowed.push(LibraryId::new(library));
+    }
+
     pub fn now(&self) -> Now {
         let (wall, mono) = if self.real_time {
             (SystemTime::now(), Instant::now())
@@ -218,7 +237,6 @@ impl KeeperWorld {
         }
     }
 
-    /// Time goes by.
     pub fn advance_clock(&mut self, time: Duration) {
         if self.real_time {
             std::thread::sleep(time);
@@ -227,67 +245,76 @@ impl KeeperWorld {
         }
     }
 
-    /// From now on it is an hour and the time that tests let pass earlier, by the wall's clock.
+    /// Sets the wall clock back by an hour more than the test has advanced it.
     pub fn set_clock_back(&mut self) {
         self.clock_setback += self.clock_advance + Duration::from_secs(3600);
     }
 
-    /// Hands the keeper out, to be run on a thread.
+    /// Returns the keeper, to be run on a thread.
     pub fn take_keeper(&mut self) -> (Keeper, Arc<Inbox>) {
         let keeper = self.keeper.take().expect("the keeper runs");
         let inbox = keeper.inbox.clone();
         (keeper, inbox)
     }
 
-    /// One turn with these notes and all hints.
-    pub fn run_tick(&mut self, notes: Vec<KeeperRequest>) {
-        self.try_tick(notes).unwrap();
+    /// Runs one tick with all hints.
+    pub fn run_tick(&mut self) {
+        self.try_tick().unwrap();
     }
 
-    pub fn try_tick(&mut self, notes: Vec<KeeperRequest>) -> Result<(), crate::catalog::Error> {
+    pub fn try_tick(&mut self) -> Result<(), crate::catalog::Error> {
+        self.tick_with(DrainedInbox::default())
+    }
+
+    fn tick_with(&mut self, drained: DrainedInbox) -> Result<(), crate::catalog::Error> {
         let now = self.now();
-        let taken = DrainedInbox {
+        let drained = DrainedInbox {
             hints: std::mem::take(&mut self.hints),
             overflowed: std::mem::take(&mut self.overflowed),
-            requests: notes,
+            ..drained
         };
-        let result = self.keeper().run_tick(taken, now);
+        let result = self.keeper().run_tick(drained, now);
         if result.is_err() {
-            self.keeper().discard_tick();
+            self.keeper().discard_tick(Now::from_clock());
         }
         result
     }
 
-    fn ask_keeper<T>(&mut self, note: impl FnOnce(oneshot::Sender<T>) -> KeeperRequest) -> T {
-        let (answer, mut answered) = oneshot::channel();
-        self.run_tick(vec![note(answer)]);
-        answered.try_recv().expect("answered within the turn")
+    fn ask_keeper<T>(&mut self, request: impl FnOnce(oneshot::Sender<T>) -> KeeperRequest) -> T {
+        let (sender, mut reply) = oneshot::channel();
+        let drained = DrainedInbox {
+            requests: vec![request(sender)],
+            ..DrainedInbox::default()
+        };
+        self.tick_with(drained).unwrap();
+        reply.try_recv().expect("answered within the tick")
     }
 
-    /// Everything is to be compared, as after an overflow of the system's queue.
+    /// Requests a full scan of every library.
     pub fn rescan_all(&mut self) {
         for library in 0..self.roots.len() {
             self.send_request(library, WatcherRequest::Scan);
         }
     }
 
-    pub fn send_request(&mut self, library: usize, question: WatcherRequest) -> WatcherReply {
-        self.ask_keeper(|answer| KeeperRequest::WatcherRequest(library, question, answer))
+    pub fn send_request(&mut self, library: usize, request: WatcherRequest) -> WatcherReply {
+        let id = LibraryId::new(library);
+        self.ask_keeper(|reply| KeeperRequest::WatcherRequest(id, request, reply))
     }
 
     // --- the queue ---
 
-    /// Events from the outbox, of which nothing is published yet.
-    pub fn take_events(&mut self, most: usize) -> Vec<FileEvent> {
-        self.ask_keeper(|answer| KeeperRequest::TakeEvents(most, answer))
+    /// Takes events from the outbox without publishing them.
+    pub fn take_events(&mut self, limit: usize) -> Vec<FileEvent> {
+        self.ask_keeper(|reply| KeeperRequest::TakeEvents(limit, reply))
     }
 
-    /// JetStream stores these, and the keeper hears of it.
+    /// JetStream stores these events and confirms that.
     pub fn publish_events(&mut self, events: Vec<FileEvent>) {
-        let mut published = Vec::new();
+        let mut reports = Vec::new();
         for event in events {
             self.sequence += 1;
-            published.push(PublishReport {
+            reports.push(PublishReport {
                 image_id: event.image_id,
                 generation: event.generation,
                 stored_at: Some(StreamPosition {
@@ -297,18 +324,18 @@ impl KeeperWorld {
             });
             self.queue.push_back(event);
         }
-        self.ask_keeper(|answer| KeeperRequest::RecordPublished(published, answer));
+        self.ask_keeper(|reply| KeeperRequest::RecordPublished(reports, reply));
     }
 
-    /// JetStream does not take these, as far as can be told.
+    /// JetStream does not confirm these events.
     pub fn fail_to_publish(&mut self, events: &[FileEvent]) {
-        let published = events.iter().map(|event| PublishReport {
+        let reports = events.iter().map(|event| PublishReport {
             image_id: event.image_id,
             generation: event.generation,
             stored_at: None,
         });
-        let published = published.collect();
-        self.ask_keeper(|answer| KeeperRequest::RecordPublished(published, answer));
+        let reports = reports.collect();
+        self.ask_keeper(|reply| KeeperRequest::RecordPublished(reports, reply));
     }
 
     pub fn relay_outbox(&mut self) -> usize {
@@ -320,46 +347,46 @@ impl KeeperWorld {
         count
     }
 
-    /// Looks for events that got no answer, and says which the queue lost.
+    /// Checks events without an outcome, and returns which the queue lost.
     pub fn check_overdue(&mut self) -> Vec<EventDisposition> {
         let before = lookalike_chassis::clock::to_nanos(self.now().wall);
-        let late: Vec<OverdueEvent> =
-            self.ask_keeper(|answer| KeeperRequest::ListOverdue(before, 1000, answer));
-        let held: HashSet<_> = self
+        let overdue: Vec<OverdueEvent> =
+            self.ask_keeper(|reply| KeeperRequest::ListOverdue(before, 1000, reply));
+        let stored: HashSet<_> = self
             .queue
             .iter()
             .chain(&self.returned_events)
             .map(|event| (event.image_id, event.generation))
             .collect();
-        let checked: Vec<_> = late
+        let resolved: Vec<_> = overdue
             .into_iter()
-            .map(|late| {
-                let is_held = held.contains(&(late.image_id, late.generation));
-                let fate = if is_held {
+            .map(|event| {
+                let disposition = if stored.contains(&(event.image_id, event.generation)) {
                     EventDisposition::Pending
                 } else {
                     EventDisposition::Lost
                 };
-                (late.image_id, late.generation, fate)
+                (event.image_id, event.generation, disposition)
             })
             .collect();
-        let fates = checked.iter().map(|(_, _, fate)| *fate).collect();
-        self.ask_keeper(|answer| KeeperRequest::ResolveOverdue(checked, answer));
-        fates
+        let dispositions = resolved.iter().map(|(_, _, disposition)| *disposition);
+        let dispositions = dispositions.collect();
+        self.ask_keeper(|reply| KeeperRequest::ResolveOverdue(resolved, reply));
+        dispositions
     }
 
     // --- the embedder ---
 
-    /// What an embedder would do about an event, as the disk is now. `None`: not now.
+    /// Returns what an embedder would write for an event now. `None`: it cannot be handled now.
     pub fn prepare_write(&mut self, event: &FileEvent) -> Option<PlannedWrite> {
         let root = &self.roots.iter().find(|(l, _)| *l == event.library)?.1;
         let path = event.path.join_to(root);
-        let found = match fs::symlink_metadata(&path) {
+        let metadata = match fs::symlink_metadata(&path) {
             Ok(metadata) => Some(metadata),
             Err(error) if is_not_found(&error) && root.is_dir() => None,
             Err(_) => return None,
         };
-        let is_there = found.as_ref().is_some_and(|metadata| {
+        let is_there = metadata.as_ref().is_some_and(|metadata| {
             metadata.is_file() && metadata.len() == event.size && mtime(metadata) == event.mtime_ns
         });
         Some(match (event.kind, is_there) {
@@ -387,7 +414,7 @@ impl KeeperWorld {
         })
     }
 
-    /// Writes to the index, and says what became of the event.
+    /// Writes to the index, and returns the event's outcome.
     pub fn commit_write(&mut self, event: &FileEvent, deed: PlannedWrite) -> Outcome {
         let mut content_hash = None;
         let state = match deed {
@@ -422,7 +449,7 @@ impl KeeperWorld {
         }
     }
 
-    /// Does an event as it should be done; false where it can't be done now.
+    /// Handles an event correctly; false if it cannot be handled now.
     pub fn embed_event(&mut self, event: FileEvent) -> bool {
         let Some(deed) = self.prepare_write(&event) else {
             self.returned_events.push(event);
@@ -433,27 +460,27 @@ impl KeeperWorld {
         true
     }
 
-    /// An outcome is stored.
+    /// JetStream stores an outcome.
     pub fn store_outcome(&mut self, outcome: Outcome) {
         let library = self.roots.iter().position(|(l, _)| *l == outcome.library);
         self.outcomes[library.unwrap()].0.push(outcome);
     }
 
-    /// The keeper takes outcomes, at most so many of each library; how many it took.
-    pub fn deliver_outcomes(&mut self, most: usize) -> usize {
+    /// The keeper applies outcomes, at most so many of each library; returns their number.
+    pub fn deliver_outcomes(&mut self, limit: usize) -> usize {
         let mut count = 0;
         for library in 0..self.outcomes.len() {
-            let (all, taken) = &self.outcomes[library];
-            let batch: Vec<_> = all[*taken..]
+            let (all, applied) = &self.outcomes[library];
+            let batch: Vec<_> = all[*applied..]
                 .iter()
-                .take(most)
+                .take(limit)
                 .enumerate()
                 .map(|(i, outcome)| {
-                    let at = StreamPosition {
+                    let position = StreamPosition {
                         stream_created_ns: STREAM_CREATED_NS,
-                        sequence: (taken + i + 1) as u64,
+                        sequence: (applied + i + 1) as u64,
                     };
-                    (at, outcome.clone())
+                    (position, outcome.clone())
                 })
                 .collect();
             if batch.is_empty() {
@@ -461,19 +488,20 @@ impl KeeperWorld {
             }
             count += batch.len();
             self.outcomes[library].1 += batch.len();
-            self.ask_keeper(|answer| KeeperRequest::ApplyOutcomes(library, batch, answer));
+            let id = LibraryId::new(library);
+            self.ask_keeper(|reply| KeeperRequest::ApplyOutcomes(id, batch, reply));
         }
         count
     }
 
-    // --- until all rests ---
+    // --- until nothing is left to do ---
 
-    /// Turns until nothing is to be looked at, sent, awaited or removed.
+    /// Runs ticks until nothing is to be observed, sent, awaited or removed.
     pub fn settle(&mut self) {
-        let given_back = std::mem::take(&mut self.returned_events);
-        self.queue.extend(given_back);
+        let returned = std::mem::take(&mut self.returned_events);
+        self.queue.extend(returned);
         for _ in 0..2000 {
-            self.run_tick(Vec::new());
+            self.run_tick();
             let mut moved = self.relay_outbox();
             while let Some(event) = self.queue.pop_front() {
                 moved += usize::from(self.embed_event(event));
@@ -492,43 +520,46 @@ impl KeeperWorld {
             }
             self.advance_clock(Duration::from_millis(7));
         }
-        panic!("it never rests: {}", self.describe_unrest());
+        panic!("it never settles: {}", self.describe_unrest());
     }
 
     fn is_at_rest(&mut self) -> bool {
-        let given_back = self.returned_events.len() as i64;
+        let returned = self.returned_events.len() as i64;
         let keeper = self.keeper();
         let keys = |keys: Vec<i64>| {
             let keys: Vec<_> = keys.iter().map(ToString::to_string).collect();
             keys.join(",")
         };
-        // What the brake holds back is no unrest.
-        let braking = |library: &usize| keeper.is_holding_deletes(*library);
-        let free = (0..keeper.libraries.len()).filter(|library| !braking(library));
-        let free = free.map(|library| keeper.libraries[library].key).collect();
+        // The mass-delete guard may hold missing files.
+        let free = keeper.libraries.iter();
+        let free = free.filter(|library| !library.mass_delete_guard.is_holding());
+        let free = free.map(|library| library.key).collect();
         let unrest = format!(
-            "library IN ({}) AND unsent = 1 OR library IN ({}) AND present = 0 AND removing = 0",
-            keys(keeper.active_keys.clone()),
+            "library IN ({}) AND is_unsent = 1 \
+             OR library IN ({}) AND is_present = 0 AND is_removing = 0",
+            keys(keeper.libraries.active_keys()),
             keys(free),
         );
         !keeper.scans.has_ready_scan()
             && keeper.scans.next_due().is_none()
             && keeper.settling.next_due().is_none()
             && keeper.catalog.count_rows(&unrest) == 0
-            && keeper.catalog.count_rows("in_flight <> 0") == given_back
+            && keeper.catalog.count_rows("in_flight <> 0") == returned
     }
 
     fn describe_unrest(&mut self) -> String {
         let keeper = self.keeper();
         format!(
-            "scans {}, later {:?}, settling {:?}, unsent {}, in flight {}, vanished {}, removing {}",
+            "scans {}, later {:?}, settling {:?}, unsent {}, in flight {}, missing {}, removing {}",
             keeper.scans.has_ready_scan(),
             keeper.scans.next_due().is_some(),
             keeper.settling.next_due().is_some(),
-            keeper.catalog.count_rows("unsent = 1"),
+            keeper.catalog.count_rows("is_unsent = 1"),
             keeper.catalog.count_rows("in_flight <> 0"),
-            keeper.catalog.count_rows("present = 0 AND removing = 0"),
-            keeper.catalog.count_rows("removing = 1"),
+            keeper
+                .catalog
+                .count_rows("is_present = 0 AND is_removing = 0"),
+            keeper.catalog.count_rows("is_removing = 1"),
         )
     }
 }

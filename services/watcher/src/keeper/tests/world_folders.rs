@@ -1,4 +1,4 @@
-//! The world's folders: what is done to them, and what must hold between them and the index.
+//! The folders of a test: how they change, and what must hold between them and the index.
 
 use std::collections::HashSet;
 use std::fs;
@@ -12,13 +12,14 @@ use lookalike_proto::{ContentHash, ImageId};
 
 use super::world::{KeeperWorld, mtime};
 use crate::inbox::{Hint, HintKind};
+use crate::library::id::LibraryId;
 
 impl KeeperWorld {
     pub fn full_path(&self, place: &str) -> PathBuf {
         self.dir.path().join(place)
     }
 
-    /// The system says that something happened.
+    /// Adds a hint of the system.
     pub fn add_hint(&mut self, place: &str, kind: HintKind) {
         self.add_hint_bytes(place.as_bytes(), kind);
     }
@@ -35,7 +36,7 @@ impl KeeperWorld {
             .position(|(l, _)| l.as_str().as_bytes() == name);
         if let (Some(library), false) = (library, self.are_hints_muted) {
             self.hints.push(Hint {
-                library,
+                library: LibraryId::new(library),
                 path: path.to_vec(),
                 kind,
             });
@@ -69,7 +70,7 @@ impl KeeperWorld {
 
     // --- what must hold ---
 
-    /// The id under which the index has a place.
+    /// The id of the index's row for a place.
     #[track_caller]
     pub fn id_of(&self, place: &str) -> ImageId {
         let mut ids = self.index.iter().filter(|(_, row)| row.place == place);
@@ -81,19 +82,19 @@ impl KeeperWorld {
 
     pub fn counts(&mut self) -> FileCounts {
         let zero = FileCounts::default();
-        let shown = self.published.borrow();
-        shown
+        let statuses = self.published.borrow();
+        statuses
             .iter()
             .fold(zero, |sum, library| sum.sum_with(library.counts))
     }
 
     pub fn degraded(&self) -> Vec<String> {
-        let shown = self.published.borrow();
-        let reasons = shown.iter().flat_map(|library| &library.degraded);
+        let statuses = self.published.borrow();
+        let reasons = statuses.iter().flat_map(|library| &library.degraded);
         reasons.map(|degraded| degraded.reason.clone()).collect()
     }
 
-    /// The code that a place is listed with as ignored or failed.
+    /// The code with which a place is listed as ignored or failed.
     pub fn listed_code(&mut self, place: &str) -> Option<String> {
         self.find_failure(place).map(|failure| failure.code)
     }
@@ -105,22 +106,22 @@ impl KeeperWorld {
             .iter()
             .position(|(l, _)| l.as_str() == name)
             .unwrap();
-        let question = WatcherRequest::Failures {
+        let request = WatcherRequest::Failures {
             after: None,
             limit: 1000,
             ignored: true,
             code: None,
         };
-        match self.send_request(library, question) {
+        match self.send_request(library, request) {
             WatcherReply::Failures(page) => {
-                let mut found = page.failures.into_iter().filter(|f| f.path == path);
-                found.next()
+                let mut failures = page.failures.into_iter().filter(|f| f.path == path);
+                failures.next()
             }
-            other => panic!("{other:?}"),
+            reply => panic!("{reply:?}"),
         }
     }
 
-    /// Promise 1 and promise 8, against a plain walk of the folders.
+    /// Guarantees 1 and 8, checked against a plain walk of the folders.
     #[track_caller]
     pub fn assert_index_equals_folder(&mut self) {
         let mut expected = Vec::new();
@@ -162,7 +163,7 @@ impl KeeperWorld {
             .map(|row| (row.place.clone(), row.hash, row.size, row.mtime_ns))
             .collect();
         indexed.sort();
-        // Compared by places first, which is what a reader of a failure wants to see.
+        // Places are compared first, for a short message.
         let places = |rows: &[(String, ContentHash, u64, i64)]| -> Vec<String> {
             rows.iter().map(|row| row.0.clone()).collect()
         };
@@ -175,13 +176,13 @@ impl KeeperWorld {
             indexed, expected,
             "the index's rows, and the folders' files"
         );
-        self.run_tick(Vec::new());
-        assert_eq!(self.counts(), counts, "the accounting, and the folders'");
-        let gone = self.keeper().catalog.count_rows("present = 0");
-        assert_eq!(gone, 0, "rows of files that are gone");
+        self.run_tick();
+        assert_eq!(self.counts(), counts, "the counts, and the folders'");
+        let gone = self.keeper().catalog.count_rows("is_present = 0");
+        assert_eq!(gone, 0, "rows of missing files");
     }
 
-    /// Takes in what the system says until it says nothing more, and goes on until all rests.
+    /// Handles the system's reports until there are no more, and settles.
     pub fn settle_with_reports(&mut self) {
         self.settle();
         while self.take_reports() {
@@ -189,26 +190,27 @@ impl KeeperWorld {
         }
     }
 
-    /// Takes in what the system has to say until now: a file that is made is reported after all
-    /// that happened before. Whether it said anything.
+    /// Takes the system's reports up to now: a file created here is reported after everything that
+    /// happened before. True if there were any.
     fn take_reports(&mut self) -> bool {
         const COOKIE: &[u8] = b".cookie";
         let mut awaited = HashSet::new();
         for library in 0..self.roots.len() {
-            let armed = self.keeper().libraries[library]
+            let watched = self
+                .library(library)
                 .watch_schedule
                 .watches
                 .watched_folders();
             let cookie = self.roots[library].1.join(".cookie");
-            if armed.first().is_some_and(Vec::is_empty) && fs::write(cookie, "").is_ok() {
-                awaited.insert(library);
+            if watched.first().is_some_and(Vec::is_empty) && fs::write(cookie, "").is_ok() {
+                awaited.insert(LibraryId::new(library));
             }
         }
         let inbox = self.keeper().inbox.clone();
         let given_up = Instant::now() + Duration::from_secs(20);
         loop {
             let soon = Instant::now() + Duration::from_millis(60);
-            let taken = inbox.wait_and_drain(usize::MAX, Some(soon));
+            let taken = inbox.wait_and_drain(usize::MAX, soon);
             for hint in taken.hints {
                 if hint.path != COOKIE {
                     self.hints.push(hint);
@@ -231,8 +233,8 @@ impl KeeperWorld {
         !self.hints.is_empty() || !self.overflowed.is_empty()
     }
 
-    /// Every folder that is entered is watched, and what happens in it is reported under the path
-    /// that it has now; no other one is watched.
+    /// Every entered folder is watched, and reports under its current path; no other folder is
+    /// watched.
     #[track_caller]
     pub fn assert_all_watched(&mut self) {
         let mut expected = HashSet::new();
@@ -241,25 +243,28 @@ impl KeeperWorld {
             let mut folders = Vec::new();
             list_entered_folders(&root, &root, &mut Vec::new(), &mut folders);
             folders.sort();
-            let mut armed = self.keeper().libraries[library]
+            let mut watched = self
+                .library(library)
                 .watch_schedule
                 .watches
                 .watched_folders();
-            armed.sort();
+            watched.sort();
             let text = |paths: &[Vec<u8>]| -> Vec<String> {
                 paths
                     .iter()
                     .map(|p| String::from_utf8_lossy(p).into_owned())
                     .collect()
             };
-            assert_eq!(text(&armed), text(&folders), "watched, and entered");
+            assert_eq!(text(&watched), text(&folders), "watched, and entered");
             for folder in folders {
-                let probe = crate::catalog::join_path(&folder, b".probe");
-                expected.insert((library, probe));
+                let probe = crate::paths::join_path(&folder, b".probe");
+                expected.insert((LibraryId::new(library), probe));
             }
         }
-        let full = |w: &Self, (library, path): &(usize, Vec<u8>)| {
-            w.roots[*library].1.join(std::ffi::OsStr::from_bytes(path))
+        let full = |w: &Self, (library, path): &(LibraryId, Vec<u8>)| {
+            w.roots[library.index()]
+                .1
+                .join(std::ffi::OsStr::from_bytes(path))
         };
         let inbox = self.keeper().inbox.clone();
         for probe in &expected {
@@ -269,7 +274,7 @@ impl KeeperWorld {
         let given_up = Instant::now() + Duration::from_secs(10);
         while !missing.is_empty() && Instant::now() < given_up {
             let soon = Instant::now() + Duration::from_millis(50);
-            for hint in inbox.wait_and_drain(usize::MAX, Some(soon)).hints {
+            for hint in inbox.wait_and_drain(usize::MAX, soon).hints {
                 let place = (hint.library, hint.path);
                 if place.1.ends_with(b".probe") {
                     assert!(expected.contains(&place), "{place:?} is reported");
@@ -291,7 +296,7 @@ impl KeeperWorld {
     }
 }
 
-/// The folders at and below one that are entered, by their paths below `root`.
+/// Lists the entered folders at and below `folder`, as paths below `root`.
 fn list_entered_folders(
     folder: &Path,
     root: &Path,
@@ -319,14 +324,17 @@ fn list_entered_folders(
 }
 
 fn is_ignored(ignores: &[Gitignore], path: &Path, is_folder: bool) -> bool {
-    let mut matches = ignores.iter().rev().map(|one| one.matched(path, is_folder));
+    let mut matches = ignores
+        .iter()
+        .rev()
+        .map(|ignore| ignore.matched(path, is_folder));
     matches
-        .find(|one| !one.is_none())
-        .is_some_and(|one| one.is_ignore())
+        .find(|rule| !rule.is_none())
+        .is_some_and(|rule| rule.is_ignore())
 }
 
-/// Everything below a folder that is no folder, hidden and ignored folders left out; and whether a
-/// `.lookalikeignore` of those above names it.
+/// Visits everything below a folder that is no folder, except in hidden and ignored folders; and
+/// whether a `.lookalikeignore` above ignores it.
 fn walk_files(
     folder: &Path,
     ignores: &mut Vec<Gitignore>,

@@ -1,0 +1,248 @@
+//! Rows by id, by path, by inode, by size, and in pages.
+
+use std::collections::HashMap;
+
+use lookalike_proto::ImageId;
+use rusqlite::params;
+
+use super::connection::{Catalog, Result};
+use super::row::{COLUMNS, CatalogRow, FileState, LibraryKey, with_row_values};
+use crate::disk::FileStat;
+use crate::paths::bounds_below;
+
+/// What a scan needs of a file that the catalog lists.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CatalogedFile {
+    pub stat: FileStat,
+    pub is_ignored: bool,
+}
+
+impl Catalog {
+    pub fn row_by_id(&self, id: &ImageId) -> Result<Option<CatalogRow>> {
+        self.find_row("id = ?1", [id.as_bytes()])
+    }
+
+    /// The file that is present at a path.
+    pub fn file_at(
+        &self,
+        library: LibraryKey,
+        dir: &[u8],
+        name: &[u8],
+    ) -> Result<Option<CatalogRow>> {
+        self.find_row(
+            "library = ?1 AND dir = ?2 AND name = ?3 AND is_present = 1",
+            params![library, dir, name],
+        )
+    }
+
+    /// The file that was at a path last and is missing.
+    pub fn missing_file_at(
+        &self,
+        library: LibraryKey,
+        dir: &[u8],
+        name: &[u8],
+    ) -> Result<Option<CatalogRow>> {
+        self.find_row(
+            "library = ?1 AND dir = ?2 AND name = ?3 AND is_present = 0 \
+             ORDER BY missing_since_ns DESC",
+            params![library, dir, name],
+        )
+    }
+
+    /// The rows that were this inode (see [`FileStat::is_same_inode`]).
+    pub fn rows_of_inode(&self, stat: &FileStat) -> Result<Vec<CatalogRow>> {
+        let mut rows = self.find_rows(
+            "inode = ?1 AND device = ?2 LIMIT 64",
+            params![stat.inode as i64, stat.device as i64],
+        )?;
+        rows.retain(|row| stat.is_same_inode(&row.stat));
+        Ok(rows)
+    }
+
+    /// Up to 16 rows of a size with a known content hash, missing files first.
+    pub fn hashed_rows_of_size(&self, size: u64) -> Result<Vec<CatalogRow>> {
+        self.find_rows(
+            "size = ?1 AND content_hash IS NOT NULL ORDER BY is_present LIMIT 16",
+            [size as i64],
+        )
+    }
+
+    /// Up to 16 present files of a size that were first seen after `since_ns`.
+    pub fn new_rows_of_size(&self, size: u64, since_ns: i64) -> Result<Vec<CatalogRow>> {
+        self.find_rows(
+            "size = ?1 AND is_present = 1 AND first_seen_ns > ?2 LIMIT 16",
+            params![size as i64, since_ns],
+        )
+    }
+
+    /// The names of the files listed in a folder (not below it).
+    pub fn file_names_in(&self, library: LibraryKey, dir: &[u8]) -> Result<Vec<Vec<u8>>> {
+        let sql = "SELECT name FROM images WHERE library = ?1 AND dir = ?2 AND is_present = 1";
+        let mut statement = self.db.prepare_cached(sql)?;
+        let names = statement.query_map(params![library, dir], |row| row.get(0))?;
+        Ok(names.collect::<std::result::Result<_, _>>()?)
+    }
+
+    /// The files listed in a folder (not below it), by name.
+    pub fn files_in(
+        &self,
+        library: LibraryKey,
+        dir: &[u8],
+    ) -> Result<HashMap<Box<[u8]>, CatalogedFile>> {
+        let sql = "SELECT name, size, mtime_ns, ctime_ns, device, inode, born_ns, state \
+                   FROM images WHERE library = ?1 AND dir = ?2 AND is_present = 1";
+        let mut statement = self.db.prepare_cached(sql)?;
+        let files = statement.query_map(params![library, dir], |row| {
+            let stat = FileStat {
+                size: row.get::<_, i64>(1)? as u64,
+                mtime_ns: row.get(2)?,
+                ctime_ns: row.get(3)?,
+                device: row.get::<_, i64>(4)? as u64,
+                inode: row.get::<_, i64>(5)? as u64,
+                born_ns: row.get(6)?,
+            };
+            let is_ignored = row.get::<_, i64>(7)? == FileState::Ignored as i64;
+            let name: Vec<u8> = row.get(0)?;
+            Ok((name.into_boxed_slice(), CatalogedFile { stat, is_ignored }))
+        })?;
+        Ok(files.collect::<std::result::Result<_, _>>()?)
+    }
+
+    /// Up to `limit` files of a library, spread evenly over it (ids are hashes).
+    pub fn sample_rows(&self, library: LibraryKey, limit: usize) -> Result<Vec<CatalogRow>> {
+        self.find_rows(
+            "library = ?1 AND is_present = 1 ORDER BY id LIMIT ?2",
+            params![library, limit as i64],
+        )
+    }
+
+    /// Every folder at or below `dir` in which files are listed.
+    pub fn folders_at_and_below(&self, library: LibraryKey, dir: &[u8]) -> Result<Vec<Vec<u8>>> {
+        // Two queries, because SQLite would read the whole library for one with both conditions.
+        let all = "SELECT DISTINCT dir FROM images WHERE library = ?1 AND is_present = 1";
+        let mut folders = Vec::new();
+        if dir.is_empty() {
+            self.collect_folders(all, params![library], &mut folders)?;
+        } else {
+            let (from, to) = bounds_below(dir);
+            let itself = format!("{all} AND dir = ?2 LIMIT 1");
+            self.collect_folders(&itself, params![library, dir], &mut folders)?;
+            let below = format!("{all} AND dir >= ?2 AND dir < ?3");
+            self.collect_folders(&below, params![library, from, to], &mut folders)?;
+        }
+        Ok(folders)
+    }
+
+    fn collect_folders(
+        &self,
+        sql: &str,
+        values: impl rusqlite::Params,
+        folders: &mut Vec<Vec<u8>>,
+    ) -> Result<()> {
+        let mut statement = self.db.prepare_cached(sql)?;
+        let rows = statement.query_map(values, |row| row.get(0))?;
+        for folder in rows {
+            folders.push(folder?);
+        }
+        Ok(())
+    }
+
+    /// Inserts a new row. Fails if its id or path is taken, which is a mistake of the caller.
+    pub fn insert_row(&mut self, row: &CatalogRow) -> Result<()> {
+        let sql = format!(
+            "INSERT INTO images ({COLUMNS}) VALUES ({})",
+            (1..=COLUMNS.split(',').count())
+                .map(|n| format!("?{n}"))
+                .collect::<Vec<_>>()
+                .join(", ")
+        );
+        with_row_values(row, |values| self.db.prepare_cached(&sql)?.execute(values))?;
+        Ok(())
+    }
+
+    pub fn update_row(&mut self, row: &CatalogRow) -> Result<()> {
+        let assignments = COLUMNS
+            .split(',')
+            .enumerate()
+            .map(|(i, column)| format!("{} = ?{}", column.trim(), i + 1))
+            .collect::<Vec<_>>()
+            .join(", ");
+        let sql = format!("UPDATE images SET {assignments} WHERE id = ?1");
+        with_row_values(row, |values| self.db.prepare_cached(&sql)?.execute(values))?;
+        Ok(())
+    }
+
+    pub fn delete_row(&mut self, id: &ImageId) -> Result<()> {
+        self.db
+            .prepare_cached("DELETE FROM images WHERE id = ?1")?
+            .execute([id.as_bytes()])?;
+        Ok(())
+    }
+
+    /// A page of the failed files (with the ignored ones if asked), all or those with one code, in
+    /// the order of ids; and their total number.
+    pub fn failure_page(
+        &self,
+        library: LibraryKey,
+        after: Option<&ImageId>,
+        limit: usize,
+        with_ignored: bool,
+        code: Option<&str>,
+    ) -> Result<(Vec<CatalogRow>, u64)> {
+        // `state >= 2` lets SQLite use the index of files that are not indexed.
+        let states = if with_ignored {
+            "state >= 2"
+        } else {
+            "state >= 2 AND state = 2"
+        };
+        let condition = format!(
+            "library = ?1 AND is_present = 1 AND {states} AND (?2 IS NULL OR code = ?2) AND id > ?3"
+        );
+        let start = after.map_or(&[][..], |id| id.as_bytes());
+        let page = format!("{condition} ORDER BY id LIMIT ?4");
+        let rows = self.find_rows(&page, params![library, code, start, limit as i64])?;
+        let total = if code.is_some() {
+            let sql = format!("SELECT count(*) FROM images WHERE {condition}");
+            let mut statement = self.db.prepare_cached(&sql)?;
+            statement.query_row(params![library, code, &[][..] as &[u8]], |row| {
+                row.get::<_, i64>(0)
+            })? as u64
+        } else {
+            let counts = self.file_counts(library)?;
+            counts.failed + if with_ignored { counts.ignored } else { 0 }
+        };
+        Ok((rows, total))
+    }
+
+    /// Up to `limit` images of a library after `after`, present or missing, in the order of ids.
+    pub fn image_page(
+        &self,
+        library: LibraryKey,
+        after: Option<&ImageId>,
+        limit: usize,
+    ) -> Result<Vec<CatalogRow>> {
+        let after = after.map_or(&[][..], |id| id.as_bytes());
+        // `+library` makes SQLite use the index of ids: sorted, and nothing is read twice.
+        self.find_rows(
+            "+library = ?1 AND id > ?2 ORDER BY id LIMIT ?3",
+            params![library, after, limit as i64],
+        )
+    }
+
+    /// The ids of up to `limit` failed files, of all or of those with one code. The code
+    /// `discarded` returns discarded files.
+    pub fn failed_ids(
+        &self,
+        library: LibraryKey,
+        code: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<ImageId>> {
+        let rows = self.find_rows(
+            "library = ?1 AND is_present = 1 AND state >= 2 \
+             AND (state = 2 OR state = 4 AND ?2 = 'discarded') \
+             AND (?2 IS NULL OR code = ?2) LIMIT ?3",
+            params![library, code, limit as i64],
+        )?;
+        Ok(rows.into_iter().map(|row| row.id).collect())
+    }
+}

@@ -1,0 +1,83 @@
+//! The root folder of a library, and what exists below it.
+
+use std::ffi::OsStr;
+use std::io;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
+
+use crate::disk::{self, FileKind, FolderIdentity};
+use crate::notify::filesystem;
+use crate::paths::{ancestors_and_self, split_path};
+
+/// The root folder: where it is, and which folder it was when its files were last seen.
+pub struct LibraryRoot {
+    path: PathBuf,
+    /// The folder as the catalog knows it.
+    pub identity: Option<FolderIdentity>,
+    /// The mount that contained the folder when it was verified.
+    pub mount_id: Option<u64>,
+    /// A folder found in this tick to be below the root without symbolic links.
+    verified_folder: Option<Vec<u8>>,
+}
+
+impl LibraryRoot {
+    pub fn new(path: &Path, identity: Option<FolderIdentity>) -> Self {
+        Self {
+            path: path.to_owned(),
+            identity,
+            mount_id: None,
+            verified_folder: None,
+        }
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub fn full_path(&self, path: &[u8]) -> PathBuf {
+        self.path.join(OsStr::from_bytes(path))
+    }
+
+    pub fn clear_verified_folder(&mut self) {
+        self.verified_folder = None;
+    }
+
+    /// Whether the folder at the root is the one in which the cataloged files were last seen.
+    pub fn is_present(&self) -> bool {
+        let Some(current) = FolderIdentity::from_path(&self.path) else {
+            return false;
+        };
+        let is_same_mount = || {
+            let is_identity_enough = current.born_ns != 0 || self.mount_id.is_none();
+            is_identity_enough || self.is_on_same_mount(&current, filesystem::mount_id(&self.path))
+        };
+        self.identity
+            .is_none_or(|known| known.is_same_folder(&current) && is_same_mount())
+    }
+
+    /// Whether the root's current folder is on the mount on which it was verified.
+    ///
+    /// Matters only for file systems without birth times: there, root folders have the same inode
+    /// whatever is mounted, and device numbers are reused.
+    pub fn is_on_same_mount(&self, current: &FolderIdentity, mount_id: Option<u64>) -> bool {
+        current.born_ns != 0 || mount_id.is_none() || self.mount_id == mount_id
+    }
+
+    /// Returns what exists at `path` below the root. What only a symbolic link leads to does not
+    /// exist there.
+    ///
+    /// # Errors
+    /// When the system cannot tell.
+    pub fn stat_below(&mut self, path: &[u8]) -> io::Result<Option<FileKind>> {
+        let (folder, _) = split_path(path);
+        if !folder.is_empty() && self.verified_folder.as_deref() != Some(folder) {
+            for part in ancestors_and_self(folder) {
+                if disk::stat_path(&self.full_path(part))? != Some(FileKind::Folder) {
+                    return Ok(None);
+                }
+            }
+            self.verified_folder = Some(folder.to_vec());
+        }
+        disk::stat_path(&self.full_path(path))
+    }
+}

@@ -1,0 +1,110 @@
+//! The system's reports of changes, as hints. The only user of notify.
+//!
+//! The callback never blocks and never reads the disk: it classifies reports and passes them to the
+//! keeper. The keeper makes up by scanning for what notify is known to lose: files in a folder that
+//! was just created, and everything after an overflow.
+
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
+use std::sync::Arc;
+
+use notify::event::{AccessKind, AccessMode, EventKind, ModifyKind, RenameMode};
+use notify::{ErrorKind, Event, RecommendedWatcher, RecursiveMode, Watcher as _};
+
+use crate::inbox::{Hint, HintKind, Inbox};
+use crate::library::id::LibraryId;
+
+/// Whether each folder needs its own watch. Elsewhere the root's watch covers everything below it.
+pub const WATCHES_SINGLE_FOLDERS: bool = cfg!(target_os = "linux");
+
+/// The system's watches of one library's folders. Dropping it ends them.
+pub struct NotifyWatcher {
+    watcher: RecommendedWatcher,
+}
+
+/// Why a folder could not be watched.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum WatchError {
+    /// The system allows no more watches.
+    SystemLimit,
+    /// The folder does not exist (any more).
+    NotFound,
+    /// Any other error of the system.
+    Refused(String),
+}
+
+impl NotifyWatcher {
+    /// Creates a watcher of no folders. Its hints name paths below `root`.
+    pub fn new(library: LibraryId, root: &Path, inbox: &Arc<Inbox>) -> Result<Self, WatchError> {
+        let (inbox, below) = (inbox.clone(), root.to_owned());
+        let on_event = move |event: notify::Result<Event>| match event {
+            Ok(event) => send_hints(library, &below, &event, &inbox),
+            Err(error) => {
+                tracing::warn!(%error, "the system failed to report changes; scanning the library");
+                inbox.report_overflow(library);
+            }
+        };
+        // The targets of links are indexed at their own paths.
+        let config = notify::Config::default().with_follow_symlinks(false);
+        let watcher = RecommendedWatcher::new(on_event, config).map_err(classify_error)?;
+        Ok(Self { watcher })
+    }
+
+    /// Watches a folder, without the folders below it if [`WATCHES_SINGLE_FOLDERS`].
+    pub fn add_folder(&mut self, folder: &Path) -> Result<(), WatchError> {
+        let mode = if WATCHES_SINGLE_FOLDERS {
+            RecursiveMode::NonRecursive
+        } else {
+            RecursiveMode::Recursive
+        };
+        self.watcher.watch(folder, mode).map_err(classify_error)
+    }
+
+    /// Ends the watch of a folder. A missing watch is no error: the system ends the watches of
+    /// deleted folders.
+    pub fn remove_folder(&mut self, folder: &Path) {
+        let _ = self.watcher.unwatch(folder);
+    }
+}
+
+fn classify_error(error: notify::Error) -> WatchError {
+    match &error.kind {
+        ErrorKind::MaxFilesWatch => WatchError::SystemLimit,
+        ErrorKind::PathNotFound => WatchError::NotFound,
+        ErrorKind::Io(source) if crate::disk::is_not_found(source) => WatchError::NotFound,
+        _ => WatchError::Refused(error.to_string()),
+    }
+}
+
+fn send_hints(library: LibraryId, root: &Path, event: &Event, inbox: &Inbox) {
+    if event.need_rescan() {
+        inbox.report_overflow(library);
+        return;
+    }
+    let kind = match event.kind {
+        EventKind::Access(AccessKind::Close(AccessMode::Write))
+        | EventKind::Modify(ModifyKind::Name(RenameMode::To)) => HintKind::Ready,
+        // The watch of a moved folder itself reports the move without a tracker.
+        EventKind::Modify(ModifyKind::Name(RenameMode::From)) if event.tracker().is_none() => {
+            HintKind::MovedItself
+        }
+        EventKind::Remove(_) | EventKind::Modify(ModifyKind::Name(RenameMode::From)) => {
+            HintKind::Gone
+        }
+        // Both halves are also reported on their own, as From and To.
+        EventKind::Modify(ModifyKind::Name(RenameMode::Both)) | EventKind::Access(_) => return,
+        EventKind::Create(_) | EventKind::Modify(_) | EventKind::Any | EventKind::Other => {
+            HintKind::Changed
+        }
+    };
+    for path in &event.paths {
+        if let Ok(below) = path.strip_prefix(root) {
+            let path = below.as_os_str().as_bytes().to_vec();
+            inbox.push_hint(Hint {
+                library,
+                path,
+                kind,
+            });
+        }
+    }
+}
