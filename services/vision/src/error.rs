@@ -226,7 +226,7 @@ pub enum Error {
     /// The golden picture became another vector than these weights make of it.
     #[error(
         "{model} on {device} makes another vector of the golden picture than it must (cosine {cosine:.6}, at least {least} is needed): a driver, the device or a change of the network moved it, and vectors like this would corrupt an index. Start with another device (--device cpu), or update the driver; nothing was written",
-        least = crate::golden::MIN_GOLDEN_COSINE
+        least = crate::model::golden::MIN_GOLDEN_COSINE
     )]
     Golden {
         /// The model's name.
@@ -291,13 +291,13 @@ pub enum Error {
 impl Error {
     /// [`Error::UnknownModel`] with what is known instead.
     pub(crate) fn unknown_model(name: String) -> Self {
-        let hint = crate::registry::closest_name(&name)
+        let hint = crate::model::registry::closest_name(&name)
             .map(|like| format!(" (did you mean {like:?}?)"))
             .unwrap_or_default();
         Self::UnknownModel {
             name,
             hint,
-            known: crate::registry::join_names(),
+            known: crate::model::registry::join_names(),
         }
     }
 }

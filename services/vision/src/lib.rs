@@ -19,59 +19,33 @@
 
 pub mod error;
 pub mod metrics;
+mod settings;
 
-// What is it, and is it small enough?
-mod limits;
-mod sniff;
-mod tiff;
-mod webp;
-
-// Bytes → an upright picture, within a time.
-mod deadline;
 mod decode;
-mod jpeg;
-
-// What the file tells beside its pixels.
-mod attributes;
-mod colors;
-
-// Picture → the network's input.
 mod preprocess;
+mod thumbnail;
 
-// Which network, with which weights, and what its scores mean.
-mod bands;
-mod description;
-mod golden;
 mod model;
-pub mod registry;
-mod weights;
 
-// Input → vector.
-#[cfg(feature = "network")]
-mod device;
 #[cfg(feature = "network")]
 mod engine;
 #[cfg(feature = "network")]
 mod network;
 
-// For people.
-mod thumbnail;
-
-mod settings;
-
-pub use attributes::DecodedAttributes;
-pub use bands::{Band, Bands};
-pub use deadline::DecodeMonitor;
+pub use decode::attributes::DecodedAttributes;
+pub use decode::deadline::DecodeMonitor;
+pub use decode::limits::Limits;
 pub use decode::{DecodedImage, decode_image, decode_monitored};
-pub use description::{
-    Activation, Architecture, CropOffset, Description, LongSide, Preprocessing, ResampleFilter,
-    TextTower, TransformerShape, VisionTower,
-};
 #[cfg(feature = "network")]
 pub use engine::Engine;
 pub use error::{CODES, DecodeError, Error};
-pub use golden::{GoldenFile, MIN_GOLDEN_COSINE};
-pub use limits::Limits;
+pub use model::bands::{Band, Bands};
+pub use model::description::{
+    Architecture, CropOffset, Description, LongSide, Preprocessing, ResampleFilter,
+};
+pub use model::golden::{GoldenFile, MIN_GOLDEN_COSINE};
+pub use model::registry;
+pub use model::towers::{Activation, TextTower, TransformerShape, VisionTower};
 pub use model::{DEFAULT_MODEL, Model};
 pub use preprocess::{Input, preprocess_image};
 pub use settings::Settings;

@@ -13,7 +13,7 @@ use lookalike_chassis::metrics::STAGE_SECONDS;
 
 use crate::{
     decode::DecodedImage,
-    description::{CropOffset, Description, LongSide, ResampleFilter},
+    model::description::{CropOffset, Description, LongSide, ResampleFilter},
 };
 
 /// What a network takes: `side * side * 3` bytes of 8-bit RGB, row by row from the top; as

@@ -3,11 +3,11 @@
 use image::{ExtendedColorType, codecs::jpeg::JpegEncoder};
 
 use crate::{
-    deadline::DecodeMonitor,
+    decode::deadline::DecodeMonitor,
+    decode::limits::Limits,
     decode::{AlphaHandling, DecodedImage, MinDecodedSize, decode_to_size},
-    description::ResampleFilter,
     error::DecodeError,
-    limits::Limits,
+    model::description::ResampleFilter,
     preprocess::resample_image,
 };
 

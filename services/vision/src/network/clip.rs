@@ -3,12 +3,12 @@
 use burn::tensor::{Device, Tensor};
 
 use super::{
-    linear::{LayerNorm, Linear, LinearWeights},
-    patches::{PatchEmbedding, PositionEmbeddings},
-    positions,
-    transformer::{TensorNames, Transformer},
+    layers::linear::{LayerNorm, Linear, LinearWeights},
+    layers::patches::{PatchEmbedding, PositionEmbeddings},
+    layers::positions,
+    layers::transformer::{TensorNames, Transformer},
 };
-use crate::{description::VisionTower, weights::Weights};
+use crate::{model::towers::VisionTower, model::weights::Weights};
 
 #[derive(Debug)]
 pub(super) struct ClipImageTower {

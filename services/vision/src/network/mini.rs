@@ -3,10 +3,10 @@
 use burn::tensor::{Device, Tensor, activation::relu};
 
 use super::{
-    layers::{BasicBlock, Conv, ConvShape, ShortcutNames, global_average},
-    linear::Linear,
+    layers::conv::{BasicBlock, Conv, ConvShape, ShortcutNames, global_average},
+    layers::linear::Linear,
 };
-use crate::weights::Weights;
+use crate::model::weights::Weights;
 
 pub(super) const DIMENSION: usize = 384;
 

@@ -4,8 +4,8 @@
 
 use burn::tensor::{Device, Tensor};
 
-use super::layers::{Conv, ConvShape, global_average};
-use crate::{description::Activation, weights::Weights};
+use super::layers::conv::{Conv, ConvShape, global_average};
+use crate::{model::towers::Activation, model::weights::Weights};
 
 pub(super) const DIMENSION: usize = 1280;
 

@@ -4,31 +4,26 @@
 //! happens within (burn on some device today, a kernel of our own for one of them tomorrow) is
 //! nobody else's business, so a variant can be replaced without touching the engine.
 
-mod activation;
 mod clip;
 mod layers;
-mod linear;
 mod mini;
 mod mobilenetv2;
-mod patches;
-mod positions;
 mod resnet34;
 mod resnet50;
 mod siglip;
 #[cfg(test)]
 mod tests;
 mod text;
-mod transformer;
+mod tokenizer;
 mod vit;
-mod words;
 
 use burn::tensor::{Device, Tensor};
 
-use self::{layers::PixelNormaliser, words::TextTokenizer};
-use crate::{
+use self::{layers::conv::PixelNormaliser, tokenizer::TextTokenizer};
+use crate::error::Error;
+use crate::model::{
+    Model,
     description::{Architecture, Description},
-    error::Error,
-    model::Model,
     weights::Weights,
 };
 

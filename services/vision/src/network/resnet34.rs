@@ -4,8 +4,8 @@
 
 use burn::tensor::{Device, Tensor, activation::relu, module::max_pool2d, ops::MaxPoolOptions};
 
-use super::layers::{BasicBlock, Conv, ConvShape, ShortcutNames, global_average};
-use crate::weights::Weights;
+use super::layers::conv::{BasicBlock, Conv, ConvShape, ShortcutNames, global_average};
+use crate::model::weights::Weights;
 
 pub(super) const DIMENSION: usize = 512;
 

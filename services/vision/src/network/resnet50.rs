@@ -6,10 +6,10 @@
 use burn::tensor::{Device, Tensor, activation::relu};
 
 use super::{
-    layers::{Conv, ConvShape, global_average},
+    layers::conv::{Conv, ConvShape, global_average},
     resnet34::{ResNetStem, SHORTCUT, STEM},
 };
-use crate::weights::Weights;
+use crate::model::weights::Weights;
 
 pub(super) const DIMENSION: usize = 2048;
 

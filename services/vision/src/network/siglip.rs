@@ -9,14 +9,14 @@
 use burn::tensor::{Device, Tensor, TensorData, module, ops::AttentionModuleOptions};
 
 use super::{
-    linear::{LayerNorm, Linear, LinearWeights},
-    patches::{PatchEmbedding, PositionEmbeddings},
-    positions,
-    transformer::{TensorNames, Transformer},
+    layers::linear::{LayerNorm, Linear, LinearWeights},
+    layers::patches::{PatchEmbedding, PositionEmbeddings},
+    layers::positions,
+    layers::transformer::{TensorNames, Transformer},
 };
 use crate::{
-    description::{Activation, VisionTower},
-    weights::Weights,
+    model::towers::{Activation, VisionTower},
+    model::weights::Weights,
 };
 
 #[derive(Debug)]

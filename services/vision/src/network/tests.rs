@@ -3,7 +3,7 @@
 use serde::Deserialize;
 
 use super::*;
-use crate::{decode_image, preprocess_image, weights::Weights};
+use crate::{decode_image, model::weights::Weights, preprocess_image};
 
 #[derive(Deserialize)]
 struct Reference {

@@ -8,10 +8,10 @@
 use burn::tensor::{Device, Tensor, TensorData};
 
 use super::{
-    linear::{LayerNorm, Linear, LinearWeights},
-    transformer::{TensorNames, Transformer},
+    layers::linear::{LayerNorm, Linear, LinearWeights},
+    layers::transformer::{TensorNames, Transformer},
 };
-use crate::{description::TextTower, weights::Weights};
+use crate::{model::towers::TextTower, model::weights::Weights};
 
 #[derive(Debug)]
 pub(super) struct TextNetwork {

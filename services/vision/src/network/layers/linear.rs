@@ -2,11 +2,11 @@
 
 use burn::tensor::{Device, Tensor, TensorData, module};
 
-use crate::weights::Weights;
+use crate::model::weights::Weights;
 
 /// A fully connected layer: `[n, in]` → `[n, out]`.
 #[derive(Debug)]
-pub(super) struct Linear {
+pub(in crate::network) struct Linear {
     /// `[in, out]`: transposed once, at load.
     weight: Tensor<2>,
     bias: Option<Tensor<2>>,
@@ -14,7 +14,7 @@ pub(super) struct Linear {
 
 /// A layer's numbers as PyTorch stores them, before they move to a device.
 #[derive(Debug)]
-pub(super) struct LinearWeights {
+pub(in crate::network) struct LinearWeights {
     inputs: usize,
     outputs: usize,
     /// `[out, in]`, row by row.
@@ -24,7 +24,7 @@ pub(super) struct LinearWeights {
 
 impl LinearWeights {
     /// `name.weight` (`[out, in]`) and `name.bias`.
-    pub(super) fn from_weights(
+    pub(in crate::network) fn from_weights(
         weights: &Weights,
         name: &str,
         inputs: usize,
@@ -36,7 +36,7 @@ impl LinearWeights {
     }
 
     /// `name.weight` alone.
-    pub(super) fn from_weights_without_bias(
+    pub(in crate::network) fn from_weights_without_bias(
         weights: &Weights,
         name: &str,
         inputs: usize,
@@ -47,7 +47,7 @@ impl LinearWeights {
     }
 
     /// From numbers that were read already: `[out, in]` of them, and `out`, or none, for the bias.
-    pub(super) fn new(
+    pub(in crate::network) fn new(
         name: &str,
         inputs: usize,
         outputs: usize,
@@ -68,7 +68,7 @@ impl LinearWeights {
     }
 
     /// Both layers on the same input, their outputs one behind the other.
-    pub(super) fn concat_outputs(mut self, other: Self) -> Self {
+    pub(in crate::network) fn concat_outputs(mut self, other: Self) -> Self {
         assert_eq!(self.inputs, other.inputs, "both take the same input");
         self.outputs += other.outputs;
         self.weight.extend(other.weight);
@@ -77,7 +77,7 @@ impl LinearWeights {
     }
 
     /// Every output times its factor: a layer scale behind this layer.
-    pub(super) fn scale_outputs(mut self, factors: &[f32]) -> Self {
+    pub(in crate::network) fn scale_outputs(mut self, factors: &[f32]) -> Self {
         assert_eq!(factors.len(), self.outputs, "one factor for each output");
         for (row, factor) in self.weight.chunks_exact_mut(self.inputs).zip(factors) {
             for value in row {
@@ -90,7 +90,7 @@ impl LinearWeights {
         self
     }
 
-    pub(super) fn to_device(self, device: &Device) -> Linear {
+    pub(in crate::network) fn to_device(self, device: &Device) -> Linear {
         let Self {
             inputs,
             outputs,
@@ -111,7 +111,7 @@ impl LinearWeights {
 
 impl Linear {
     /// `name.weight` (`[out, in]`, as PyTorch stores it) and `name.bias`.
-    pub(super) fn from_weights(
+    pub(in crate::network) fn from_weights(
         weights: &Weights,
         name: &str,
         inputs: usize,
@@ -121,7 +121,7 @@ impl Linear {
         Ok(LinearWeights::from_weights(weights, name, inputs, outputs)?.to_device(device))
     }
 
-    pub(super) fn forward(&self, input: Tensor<2>) -> Tensor<2> {
+    pub(in crate::network) fn forward(&self, input: Tensor<2>) -> Tensor<2> {
         let product = input.matmul(self.weight.clone());
         match &self.bias {
             Some(bias) => product + bias.clone(),
@@ -132,7 +132,7 @@ impl Linear {
 
 /// Each row brought to mean 0 and variance 1, then scaled and shifted by column.
 #[derive(Debug)]
-pub(super) struct LayerNorm {
+pub(in crate::network) struct LayerNorm {
     gamma: Tensor<1>,
     beta: Tensor<1>,
     epsilon: f64,
@@ -140,7 +140,7 @@ pub(super) struct LayerNorm {
 
 impl LayerNorm {
     /// `name.weight` and `name.bias`.
-    pub(super) fn from_weights(
+    pub(in crate::network) fn from_weights(
         weights: &Weights,
         name: &str,
         width: usize,
@@ -161,7 +161,7 @@ impl LayerNorm {
         })
     }
 
-    pub(super) fn forward(&self, input: Tensor<2>) -> Tensor<2> {
+    pub(in crate::network) fn forward(&self, input: Tensor<2>) -> Tensor<2> {
         let (gamma, beta) = (self.gamma.clone(), self.beta.clone());
         module::layer_norm(input, gamma, Some(beta), self.epsilon)
     }

@@ -5,7 +5,7 @@
 
 /// The learned vectors of a square of patches, as many as there are → `new_side * new_side` of them.
 /// `name_colors` is the tensor's, for the error.
-pub(super) fn resample_to_square(
+pub(in crate::network) fn resample_to_square(
     name: &str,
     positions: &[f32],
     width: usize,

@@ -7,19 +7,19 @@ use burn::tensor::{
     Device, Tensor, TensorData, activation::relu, module::conv2d, ops::ConvOptions,
 };
 
-use crate::weights::Weights;
+use crate::model::weights::Weights;
 
 const BATCH_NORM_EPSILON: f64 = 1e-5;
 
 /// `(value / 255 − mean) / std` and the change from pixels in a row to planes of a channel.
 #[derive(Debug)]
-pub(super) struct PixelNormaliser {
+pub(in crate::network) struct PixelNormaliser {
     /// For each channel, the result for every byte.
     table: [[f32; 256]; 3],
 }
 
 impl PixelNormaliser {
-    pub(super) fn new(mean: [f32; 3], std: [f32; 3]) -> Self {
+    pub(in crate::network) fn new(mean: [f32; 3], std: [f32; 3]) -> Self {
         let mut table = [[0.0; 256]; 3];
         for (channel, values) in table.iter_mut().enumerate() {
             for (byte, value) in values.iter_mut().enumerate() {
@@ -30,7 +30,7 @@ impl PixelNormaliser {
     }
 
     /// `batch * side * side * 3` bytes → `[batch, 3, side, side]`.
-    pub(super) fn to_tensor(
+    pub(in crate::network) fn to_tensor(
         &self,
         pixels: &[u8],
         batch: usize,
@@ -54,7 +54,7 @@ impl PixelNormaliser {
 
 /// A convolution with its batch norm folded in: `[n, in, h, w]` → `[n, out, h', w']`.
 #[derive(Debug)]
-pub(super) struct Conv {
+pub(in crate::network) struct Conv {
     weight: Tensor<4>,
     bias: Tensor<1>,
     options: ConvOptions<2>,
@@ -62,7 +62,7 @@ pub(super) struct Conv {
 
 /// Channels, kernel side and stride of a convolution; padded so that stride 1 keeps the size.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct ConvShape {
+pub(in crate::network) struct ConvShape {
     pub inputs: usize,
     pub outputs: usize,
     pub kernel: usize,
@@ -72,7 +72,12 @@ pub(super) struct ConvShape {
 }
 
 impl ConvShape {
-    pub(super) fn new(inputs: usize, outputs: usize, kernel: usize, stride: usize) -> Self {
+    pub(in crate::network) fn new(
+        inputs: usize,
+        outputs: usize,
+        kernel: usize,
+        stride: usize,
+    ) -> Self {
         Self {
             inputs,
             outputs,
@@ -83,7 +88,7 @@ impl ConvShape {
     }
 
     /// 3 × 3, each channel by itself.
-    pub(super) fn new_depthwise(channels: usize, stride: usize) -> Self {
+    pub(in crate::network) fn new_depthwise(channels: usize, stride: usize) -> Self {
         Self {
             groups: channels,
             ..Self::new(channels, channels, 3, stride)
@@ -93,7 +98,7 @@ impl ConvShape {
 
 impl Conv {
     /// `name.weight` folded with the batch norm `norm.{weight,bias,running_mean,running_var}`.
-    pub(super) fn from_weights(
+    pub(in crate::network) fn from_weights(
         weights: &Weights,
         name: &str,
         norm: &str,
@@ -141,7 +146,7 @@ impl Conv {
         })
     }
 
-    pub(super) fn forward(&self, input: Tensor<4>) -> Tensor<4> {
+    pub(in crate::network) fn forward(&self, input: Tensor<4>) -> Tensor<4> {
         conv2d(
             input,
             self.weight.clone(),
@@ -154,7 +159,7 @@ impl Conv {
 /// ResNet's basic block: two 3 × 3 convolutions beside a shortcut, which is a 1 × 1 convolution
 /// where the shape changes.
 #[derive(Debug)]
-pub(super) struct BasicBlock {
+pub(in crate::network) struct BasicBlock {
     first: Conv,
     second: Conv,
     shortcut: Option<Conv>,
@@ -162,14 +167,14 @@ pub(super) struct BasicBlock {
 
 /// How a source names the parts of a block's shortcut.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct ShortcutNames {
+pub(in crate::network) struct ShortcutNames {
     pub conv: &'static str,
     pub norm: &'static str,
 }
 
 impl BasicBlock {
     /// `name.conv1`, `name.bn1`, `name.conv2`, `name.bn2` and the shortcut's two.
-    pub(super) fn from_weights(
+    pub(in crate::network) fn from_weights(
         weights: &Weights,
         name: &str,
         shortcut: ShortcutNames,
@@ -192,7 +197,7 @@ impl BasicBlock {
         })
     }
 
-    pub(super) fn forward(&self, input: Tensor<4>) -> Tensor<4> {
+    pub(in crate::network) fn forward(&self, input: Tensor<4>) -> Tensor<4> {
         let output = self.second.forward(relu(self.first.forward(input.clone())));
         let residual = match &self.shortcut {
             Some(conv) => conv.forward(input),
@@ -203,7 +208,7 @@ impl BasicBlock {
 }
 
 /// The mean of each channel: `[n, c, h, w]` → `[n, c]`.
-pub(super) fn global_average(input: Tensor<4>) -> Tensor<2> {
+pub(in crate::network) fn global_average(input: Tensor<4>) -> Tensor<2> {
     let [batch, channels, height, width] = input.dims();
     input
         .reshape([batch, channels, height * width])

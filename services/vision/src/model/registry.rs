@@ -4,7 +4,7 @@
 //! This is data only; nothing here touches the network. Dimension, input and preparation of a model
 //! are in its bundled [`Description`], so that they are said once.
 
-use crate::description::Description;
+use crate::model::description::Description;
 
 /// A model that is known by name.
 #[derive(Debug, Clone, Copy, PartialEq)]

@@ -3,10 +3,10 @@
 
 use burn::tensor::{Device, Tensor, TensorData, module::conv2d, ops::ConvOptions};
 
-use crate::{description::VisionTower, weights::Weights};
+use crate::{model::towers::VisionTower, model::weights::Weights};
 
 #[derive(Debug)]
-pub(super) struct PatchEmbedding {
+pub(in crate::network) struct PatchEmbedding {
     weight: Tensor<4>,
     bias: Option<Tensor<1>>,
     patch: usize,
@@ -19,7 +19,7 @@ pub(super) struct PatchEmbedding {
 
 /// What does not come from the picture: rows of the tower's width, one behind the other.
 #[derive(Debug)]
-pub(super) struct PositionEmbeddings {
+pub(in crate::network) struct PositionEmbeddings {
     /// The tokens in front, with their places.
     pub prefix_tokens: Vec<f32>,
     /// The places of the patches.
@@ -28,7 +28,7 @@ pub(super) struct PositionEmbeddings {
 
 impl PatchEmbedding {
     /// `name.weight` turns a patch into a row, with `name.bias` where there is one.
-    pub(super) fn from_weights(
+    pub(in crate::network) fn from_weights(
         weights: &Weights,
         name: &str,
         has_bias: bool,
@@ -77,7 +77,7 @@ impl PatchEmbedding {
     }
 
     /// `[n, 3, side, side]` → `[n * tokens, width]`.
-    pub(super) fn forward(&self, input: Tensor<4>) -> Tensor<2> {
+    pub(in crate::network) fn forward(&self, input: Tensor<4>) -> Tensor<2> {
         let pictures = input.dims()[0];
         let options = ConvOptions::new([self.patch; 2], [0; 2], [1; 2], 1);
         let patches = conv2d(input, self.weight.clone(), self.bias.clone(), options)
@@ -92,7 +92,7 @@ impl PatchEmbedding {
     }
 
     /// The row of each picture's first token, in what [`forward`](Self::forward) gives.
-    pub(super) fn first_token_rows(&self, pictures: usize) -> Vec<usize> {
+    pub(in crate::network) fn first_token_rows(&self, pictures: usize) -> Vec<usize> {
         (0..pictures).map(|i| i * self.tokens_per_image()).collect()
     }
 }

@@ -7,13 +7,13 @@
 use burn::tensor::{Device, Tensor, activation};
 use rayon::prelude::*;
 
-use crate::description::Activation;
+use crate::model::towers::Activation;
 
 /// Numbers that one thread takes at a time: enough to be worth waking it.
 const CHUNK_LENGTH: usize = 32 * 1024;
 
 impl Activation {
-    pub(super) fn apply_to_tensor<const D: usize>(self, input: Tensor<D>) -> Tensor<D> {
+    pub(in crate::network) fn apply_to_tensor<const D: usize>(self, input: Tensor<D>) -> Tensor<D> {
         let device = input.device();
         if device != Device::flex() {
             return self.apply_on_any_device(input);

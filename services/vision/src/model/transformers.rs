@@ -4,9 +4,9 @@
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::{
-    Activation, Architecture, CropOffset, Description, LongSide, Preprocessing, ResampleFilter,
-    TextTower, TransformerShape, VisionTower,
+use crate::model::{
+    description::{Architecture, CropOffset, Description, LongSide, Preprocessing, ResampleFilter},
+    towers::{Activation, TextTower, TransformerShape, VisionTower},
 };
 
 /// transformers' `config.json` of a CLIP model; what it leaves out is as transformers has it.

@@ -13,7 +13,7 @@ use std::mem::MaybeUninit;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
-use crate::limits::MemoryReservation;
+use crate::decode::limits::MemoryReservation;
 
 /// One decode, seen from another thread.
 #[derive(Debug, Clone, Default)]

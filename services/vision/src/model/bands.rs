@@ -97,7 +97,7 @@ mod tests {
 
     #[test]
     fn a_description_may_have_bands_and_wrong_ones_are_refused() {
-        let json = include_str!("../models/resnet34/resnet34.json");
+        let json = include_str!("../../models/resnet34/resnet34.json");
         let without: serde_json::Value = serde_json::from_str(json).unwrap();
         let parse = |bands: &str| {
             let mut description = without.clone();

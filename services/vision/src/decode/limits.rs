@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
-use crate::{Settings, deadline::CpuDeadline, error::DecodeError};
+use crate::{Settings, decode::deadline::CpuDeadline, error::DecodeError};
 
 /// Bounds of decoding, made from [`Settings`]. Clones share the memory budget.
 #[derive(Debug, Clone)]
@@ -185,7 +185,7 @@ impl Drop for MemoryPermit {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::deadline::DecodeMonitor;
+    use crate::decode::deadline::DecodeMonitor;
     use std::sync::atomic::Ordering::SeqCst;
 
     #[test]

@@ -3,9 +3,9 @@
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::{
-    Activation, Architecture, CropOffset, Description, LongSide, Preprocessing, ResampleFilter,
-    TransformerShape, VisionTower,
+use crate::model::{
+    description::{Architecture, CropOffset, Description, LongSide, Preprocessing, ResampleFilter},
+    towers::{Activation, TransformerShape, VisionTower},
 };
 
 /// timm's `config.json`, as far as it matters here.

@@ -4,6 +4,15 @@
 //! claims before anything is allocated, and a decoder that panics takes only its file down.
 //! Animations give their first frame.
 
+pub(crate) mod attributes;
+mod colors;
+pub(crate) mod deadline;
+mod jpeg;
+pub(crate) mod limits;
+mod sniff;
+mod tiff;
+mod webp;
+
 use std::panic::AssertUnwindSafe;
 
 use image::{
@@ -13,14 +22,15 @@ use image::{
 use lookalike_chassis::metrics::STAGE_SECONDS;
 
 use crate::{
-    attributes::{self, DecodedAttributes},
-    colors,
-    deadline::{CpuDeadline, DeadlineReader, DecodeMonitor},
+    decode::attributes::{self, DecodedAttributes},
+    decode::colors,
+    decode::deadline::{CpuDeadline, DeadlineReader, DecodeMonitor},
+    decode::jpeg,
+    decode::limits::Limits,
+    decode::sniff::{FileFormat, sniff_format},
+    decode::tiff,
+    decode::webp,
     error::DecodeError,
-    jpeg,
-    limits::Limits,
-    sniff::{FileFormat, sniff_format},
-    tiff, webp,
 };
 
 /// An upright picture.

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use tokenizers::{Tokenizer, TruncationDirection, TruncationParams, TruncationStrategy};
 
-use crate::{description::TextTower, error::Error};
+use crate::{error::Error, model::towers::TextTower};
 
 /// Of a longer text only the beginning is looked at, in bytes: many times what a model reads.
 const MAX_TEXT_BYTES: usize = 16 * 1024;

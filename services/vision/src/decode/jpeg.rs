@@ -17,11 +17,11 @@ use image::{DynamicImage, GrayImage, RgbImage};
 use jpeg_decoder::PixelFormat;
 
 use crate::{
-    deadline::{CpuDeadline, DeadlineReader},
+    decode::deadline::{CpuDeadline, DeadlineReader},
+    decode::limits::Limits,
+    decode::sniff::FileFormat,
     decode::{DecoderOutput, MinDecodedSize, open_with_image_crate},
     error::DecodeError,
-    limits::Limits,
-    sniff::FileFormat,
 };
 
 const FORMAT: &str = "jpeg";
@@ -318,7 +318,7 @@ fn classify_jpeg_error(error: jpeg_decoder::Error) -> DecodeError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::deadline::DecodeMonitor;
+    use crate::decode::deadline::DecodeMonitor;
 
     fn decode_with_limits(
         bytes: &[u8],

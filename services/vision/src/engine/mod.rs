@@ -10,6 +10,8 @@
 //! that do so fail. Whether it is them or the device, a trial picture tells; also where the network
 //! ran and gave something that is no vector.
 
+mod device;
+
 use std::{panic::AssertUnwindSafe, sync::Arc, thread::JoinHandle, time::Instant};
 
 use lookalike_chassis::metrics::STAGE_SECONDS;
@@ -18,12 +20,12 @@ use tokio::sync::{mpsc, oneshot};
 use crate::{
     Settings,
     decode::panic_message,
-    description::Description,
-    device::{self, SelectedDevice},
+    engine::device::{self, SelectedDevice},
     error::Error,
-    golden,
     metrics::{BATCH_SIZE, DEVICE_INFO},
     model::Model,
+    model::description::Description,
+    model::golden,
     network::Network,
     preprocess::Input,
 };

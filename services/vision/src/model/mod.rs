@@ -3,6 +3,15 @@
 //! Nothing is ever downloaded here, and the default model is part of the program. Names of other
 //! models are in [`registry`]; whoever fetches one puts it into a folder.
 
+pub(crate) mod bands;
+pub(crate) mod description;
+pub(crate) mod golden;
+pub mod registry;
+mod timm;
+pub(crate) mod towers;
+mod transformers;
+pub(crate) mod weights;
+
 use std::{
     borrow::Cow,
     path::{Path, PathBuf},
@@ -11,18 +20,19 @@ use std::{
 use sha2::{Digest as _, Sha256};
 
 use crate::{
-    description::Description,
     error::Error,
-    golden::{self, GoldenFile},
-    registry,
-    weights::Weights,
+    model::description::Description,
+    model::golden::{self, GoldenFile},
+    model::registry,
+    model::weights::Weights,
 };
 
 /// The model that comes with lookalike.
 pub const DEFAULT_MODEL: &str = "lookalike-mini";
 
-static MINI_WEIGHTS: &[u8] = include_bytes!("../models/lookalike-mini/lookalike-mini.safetensors");
-static MINI_GOLDEN_JSON: &str = include_str!("../models/lookalike-mini/golden.json");
+static MINI_WEIGHTS: &[u8] =
+    include_bytes!("../../models/lookalike-mini/lookalike-mini.safetensors");
+static MINI_GOLDEN_JSON: &str = include_str!("../../models/lookalike-mini/golden.json");
 
 /// The file of a model's folder that a model with a text side splits words by.
 const TOKENIZER_FILE: &str = "tokenizer.json";
@@ -256,7 +266,7 @@ mod tests {
         std::fs::write(folder.path().join("weights.safetensors"), MINI_WEIGHTS).unwrap();
         error("no description");
         std::fs::write(folder.path().join("a.json"), r#"{"something": "else"}"#).unwrap();
-        let json = include_str!("../models/lookalike-mini/lookalike-mini.json");
+        let json = include_str!("../../models/lookalike-mini/lookalike-mini.json");
         std::fs::write(folder.path().join("model.json"), json).unwrap();
         let loaded = Model::load(path).unwrap();
         assert_eq!(

@@ -5,16 +5,16 @@
 //! A folder as it comes from a model hub (timm's `config.json`, or transformers' with its
 //! `preprocessor_config.json`) is understood as well.
 
-mod timm;
-mod towers;
-mod transformers;
-
 use serde::{Deserialize, Serialize};
 
-use crate::bands::Bands;
 use crate::error::Error;
+use crate::model::bands::Bands;
 
-pub use towers::{Activation, TextTower, TransformerShape, VisionTower};
+use crate::model::{
+    timm,
+    towers::{TextTower, VisionTower},
+    transformers,
+};
 
 /// A model's description.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -138,15 +138,15 @@ impl Description {
     /// The description of a model that is known by name, or `None`. Its weights need not be here.
     pub fn find_bundled(name: &str) -> Option<Self> {
         let json = match name {
-            "lookalike-mini" => include_str!("../models/lookalike-mini/lookalike-mini.json"),
-            "resnet34" => include_str!("../models/resnet34/resnet34.json"),
-            "resnet50" => include_str!("../models/resnet50/resnet50.json"),
-            "mobilenetv2" => include_str!("../models/mobilenetv2/mobilenetv2.json"),
-            "vit-s16" => include_str!("../models/vit-s16/vit-s16.json"),
-            "dinov2-s14" => include_str!("../models/dinov2-s14/dinov2-s14.json"),
-            "dinov2-s14-reg" => include_str!("../models/dinov2-s14-reg/dinov2-s14-reg.json"),
-            "clip-b32" => include_str!("../models/clip-b32/clip-b32.json"),
-            "siglip2-b16" => include_str!("../models/siglip2-b16/siglip2-b16.json"),
+            "lookalike-mini" => include_str!("../../models/lookalike-mini/lookalike-mini.json"),
+            "resnet34" => include_str!("../../models/resnet34/resnet34.json"),
+            "resnet50" => include_str!("../../models/resnet50/resnet50.json"),
+            "mobilenetv2" => include_str!("../../models/mobilenetv2/mobilenetv2.json"),
+            "vit-s16" => include_str!("../../models/vit-s16/vit-s16.json"),
+            "dinov2-s14" => include_str!("../../models/dinov2-s14/dinov2-s14.json"),
+            "dinov2-s14-reg" => include_str!("../../models/dinov2-s14-reg/dinov2-s14-reg.json"),
+            "clip-b32" => include_str!("../../models/clip-b32/clip-b32.json"),
+            "siglip2-b16" => include_str!("../../models/siglip2-b16/siglip2-b16.json"),
             _ => return None,
         };
         Some(Self::from_json(json, name).expect("a test parses every bundled description"))
@@ -362,7 +362,7 @@ mod tests {
     #[test]
     fn what_is_not_known_is_refused() {
         let check = |from: &str, to: &str, expected: &str| {
-            let json = include_str!("../models/resnet34/resnet34.json").replacen(from, to, 1);
+            let json = include_str!("../../models/resnet34/resnet34.json").replacen(from, to, 1);
             let error = Description::from_json(&json, "x.json")
                 .unwrap_err()
                 .to_string();
@@ -383,7 +383,7 @@ mod tests {
             "sizes of a transformer",
         );
         let check = |from: &str, to: &str, expected: &str| {
-            let json = include_str!("../models/clip-b32/clip-b32.json");
+            let json = include_str!("../../models/clip-b32/clip-b32.json");
             assert!(json.contains(from), "{from}");
             let json = json.replacen(from, to, 1);
             let error = Description::from_json(&json, "x.json")

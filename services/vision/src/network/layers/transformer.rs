@@ -8,13 +8,13 @@ use burn::tensor::{Device, Int, Tensor, module, ops::AttentionModuleOptions};
 
 use super::linear::{LayerNorm, Linear, LinearWeights};
 use crate::{
-    description::{Activation, TransformerShape},
-    weights::Weights,
+    model::towers::{Activation, TransformerShape},
+    model::weights::Weights,
 };
 
 /// How a source names the tensors of a block.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum TensorNames {
+pub(in crate::network) enum TensorNames {
     /// `norm1`, `attn.qkv`, `attn.proj`, `ls1`, `norm2`, `mlp.fc1`, `mlp.fc2`, `ls2`.
     Timm,
     /// `layer_norm1`, `self_attn.q_proj` and its like, `self_attn.out_proj`, `layer_norm2`,
@@ -23,7 +23,7 @@ pub(super) enum TensorNames {
 }
 
 #[derive(Debug)]
-pub(super) struct Transformer {
+pub(in crate::network) struct Transformer {
     blocks: Vec<TransformerBlock>,
     heads: usize,
     activation: Activation,
@@ -44,7 +44,7 @@ struct TransformerBlock {
 impl Transformer {
     /// Blocks `{prefix}0`, `{prefix}1`, …, at least one; in a causal one, no token sees those behind
     /// it.
-    pub(super) fn from_weights(
+    pub(in crate::network) fn from_weights(
         weights: &Weights,
         prefix: &str,
         names: TensorNames,
@@ -76,7 +76,7 @@ impl Transformer {
     ///
     /// Behind the attention of the last block rows have nothing to do with each other any more, so
     /// only those that are wanted go on.
-    pub(super) fn forward(
+    pub(in crate::network) fn forward(
         &self,
         input: Tensor<2>,
         sequences: usize,
