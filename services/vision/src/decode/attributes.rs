@@ -1,35 +1,35 @@
-//! What a file tells about its picture: when, with what, how large.
+//! Attributes of an image file: size, format, time, camera, colours.
 //!
-//! EXIF blocks are written by thousands of programs and often broken; whatever can't be read is
-//! left out, and never a reason to refuse a picture.
+//! EXIF blocks are written by thousands of programs and often broken. Fields that cannot be read are
+//! left out; they never make a decode fail.
 
 use exif::{DateTime, In, Tag, Value};
 
-/// What is indexed about a picture beside its vector.
+/// Attributes that are indexed together with the vector.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DecodedAttributes {
-    /// Of the file's picture, upright, in pixels.
+    /// In pixels, of the upright image at full size.
     pub width: u32,
-    /// Of the file's picture, upright, in pixels.
+    /// In pixels, of the upright image at full size.
     pub height: u32,
     /// `jpeg`, `png`, `gif`, `webp`, `bmp`, `sample_tiff`, `ico`, `qoi`, `pnm`, `hdr` or `tga`.
     pub format: &'static str,
-    /// When it was taken, in seconds since 1970; camera clocks without a time zone count as UTC.
+    /// Time when the photo was taken, in seconds since 1970. Times without a zone count as UTC.
     pub taken_at: Option<i64>,
     /// Maker and model.
     pub camera: Option<String>,
-    /// Up to three basic colour terms that cover at least 15 % of it, largest first.
+    /// Up to three basic colour terms that cover at least 15 % of the image, largest share first.
     pub colors: Vec<String>,
 }
 
-/// The part of the attributes that comes from EXIF.
+/// The attributes that come from EXIF.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct ExifAttributes {
     pub taken_at: Option<i64>,
     pub camera: Option<String>,
 }
 
-/// Reads an EXIF block, from its TIFF header on.
+/// Reads an EXIF block that starts with its TIFF header.
 pub(crate) fn read_exif(block: &[u8]) -> ExifAttributes {
     let exif = exif::Reader::new()
         .continue_on_error(true)
@@ -51,7 +51,7 @@ pub(crate) fn read_exif(block: &[u8]) -> ExifAttributes {
     .find_map(|(time, offset)| {
         let mut time = DateTime::from_ascii(ascii(time)?).ok()?;
         if let Some(offset) = ascii(offset) {
-            // A broken offset leaves the time as it is.
+            // With a broken offset, the time counts as UTC.
             let _ = time.parse_offset(offset);
         }
         unix_seconds(&time)
@@ -65,7 +65,7 @@ pub(crate) fn read_exif(block: &[u8]) -> ExifAttributes {
     }
 }
 
-/// Printable text of at most 64 characters.
+/// Returns the printable text of at most 64 characters.
 fn clean_text(raw: &[u8]) -> String {
     let text: String = String::from_utf8_lossy(raw)
         .chars()
@@ -75,7 +75,8 @@ fn clean_text(raw: &[u8]) -> String {
     text.trim().to_owned()
 }
 
-/// `"Canon", "Canon EOS R5"` → `Canon EOS R5`.
+/// Joins maker and model; a model that repeats the maker stands alone: `"Canon", "Canon EOS R5"` →
+/// `Canon EOS R5`.
 fn join_camera_name(make: &str, model: &str) -> Option<String> {
     let maker = make.split_whitespace().next().unwrap_or_default();
     let repeats = !maker.is_empty() && model.to_lowercase().starts_with(&maker.to_lowercase());
@@ -87,7 +88,7 @@ fn join_camera_name(make: &str, model: &str) -> Option<String> {
     (!camera.is_empty()).then_some(camera)
 }
 
-/// Seconds since 1970, or nothing for a date that is none (cameras write zeros when unset).
+/// Returns seconds since 1970, or `None` for an impossible date (cameras write zeros when unset).
 fn unix_seconds(time: &DateTime) -> Option<i64> {
     let (year, month, day) = (
         i64::from(time.year),

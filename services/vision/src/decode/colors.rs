@@ -1,28 +1,28 @@
-//! Names for the colours that fill a picture: the eleven basic terms of English.
+//! Names the main colours of an image with the eleven basic colour terms of English.
 //!
-//! Meant as a filter ("something red"), so it follows what people call a colour, not a
-//! measurement.
+//! The names serve as a search filter ("something red"), so they follow everyday use instead of
+//! colorimetry.
 
-use crate::decode::DecodedImage;
+use crate::decode::decoded::DecodedImage;
 
 const COLOR_TERMS: [&str; 11] = [
     "black", "white", "gray", "red", "orange", "yellow", "green", "blue", "purple", "pink", "brown",
 ];
 
-/// A colour that covers less of the picture is not named.
+/// The least share of the image that a colour must cover to be named.
 const MIN_SHARE: f32 = 0.15;
 const MAX_NAMES: usize = 3;
-/// About this many pixels are looked at, on a grid.
+/// Approximate number of pixels that are sampled, on a grid.
 const SAMPLE_PIXELS: u32 = 4096;
 
-/// Up to three terms with a share of at least 15 %, largest first.
-pub(crate) fn name_colors(picture: &DecodedImage) -> Vec<String> {
-    let pixels = u64::from(picture.width) * u64::from(picture.height);
+/// Returns up to three terms with a share of at least 15 %, largest first.
+pub(crate) fn name_colors(image: &DecodedImage) -> Vec<String> {
+    let pixels = u64::from(image.width) * u64::from(image.height);
     let step = ((pixels / u64::from(SAMPLE_PIXELS)) as f64).sqrt().max(1.0) as usize;
     let mut counts = [0_u32; COLOR_TERMS.len()];
     let mut sampled_pixels = 0;
-    for y in (step / 2..picture.height as usize).step_by(step) {
-        let row = &picture.rgb[y * picture.width as usize * 3..][..picture.width as usize * 3];
+    for y in (step / 2..image.height as usize).step_by(step) {
+        let row = &image.rgb[y * image.width as usize * 3..][..image.width as usize * 3];
         for pixel in row.chunks_exact(3).skip(step / 2).step_by(step) {
             counts[color_term_index(pixel[0], pixel[1], pixel[2])] += 1;
             sampled_pixels += 1;
@@ -41,7 +41,7 @@ pub(crate) fn name_colors(picture: &DecodedImage) -> Vec<String> {
         .collect()
 }
 
-/// Index into [`COLOR_TERMS`].
+/// Returns the index into [`COLOR_TERMS`].
 fn color_term_index(r: u8, g: u8, b: u8) -> usize {
     let [r, g, b] = [r, g, b].map(|value| f32::from(value) / 255.0);
     let (max, min) = (r.max(g).max(b), r.min(g).min(b));

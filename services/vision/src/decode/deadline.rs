@@ -1,11 +1,13 @@
-//! How long a decoder may compute.
+//! Limits the CPU time of a decode.
 //!
-//! Two bounds hold. Decoders read their bytes through a [`DeadlineReader`] that fails once the decode has
-//! used the processor for `decode_timeout`: that ends nearly every endless decode without harm,
-//! because whoever makes a file slow has to feed the decoder. Processor time counts, so a process
-//! that was frozen, or a machine that is busy, makes no file slow. A decoder that computes
-//! without reading can't be ended from outside; a caller who sees through a [`DecodeMonitor`] what it has
-//! used gives it up, and the memory that it was counted for is free for others.
+//! There are two bounds:
+//!
+//! - Decoders read their bytes through a [`DeadlineReader`], which fails once the decode has used
+//!   `decode_timeout` of CPU time. That ends nearly every endless decode safely, because a slow file
+//!   needs many bytes to keep a decoder busy. CPU time is measured, so a frozen process or a busy
+//!   machine does not make a file too slow.
+//! - A decoder that computes without reading cannot be stopped from outside. The caller sees its CPU
+//!   time through a [`DecodeMonitor`] and abandons it, which releases the memory reserved for it.
 
 use std::cell::Cell;
 use std::io::{self, BufRead, Cursor, Read, Seek, SeekFrom};
@@ -13,9 +15,10 @@ use std::mem::MaybeUninit;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
-use crate::decode::limits::MemoryReservation;
+use crate::decode::limits::{Limits, MemoryPermit, MemoryReservation};
+use crate::error::DecodeError;
 
-/// One decode, seen from another thread.
+/// Observes one decode from another thread.
 #[derive(Debug, Clone, Default)]
 pub struct DecodeMonitor {
     state: Arc<Mutex<MonitorState>>,
@@ -25,8 +28,8 @@ pub struct DecodeMonitor {
 struct MonitorState {
     is_computing: bool,
     is_abandoned: bool,
-    /// Of the decoder's thread, and what it showed at the beginning; only while the decode lasts,
-    /// so that the thread is there.
+    /// The CPU clock of the decoder's thread and its value at the start. Set only during the
+    /// decode, while the thread is known to exist.
     clock: Option<(libc::clockid_t, Duration)>,
     reservation: Weak<MemoryReservation>,
 }
@@ -36,14 +39,14 @@ impl DecodeMonitor {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether the decoder is at work: it has begun, has not ended, and does not wait for memory.
+    /// Returns whether the decoder is running and not waiting for memory.
     pub fn is_computing(&self) -> bool {
         self.lock().is_computing
     }
 
-    /// How much of a processor the decoder has used; nothing before it begins and after it ends.
+    /// Returns the CPU time that the decoder has used; zero before it starts and after it ends.
     pub fn cpu_time_used(&self) -> Duration {
-        // The decode can't end while this is held.
+        // The decode cannot end while the lock is held, so the thread's clock stays valid.
         let state = self.lock();
         state
             .clock
@@ -52,16 +55,15 @@ impl DecodeMonitor {
             })
     }
 
-    /// Nobody waits for the result any more: the decoder ends at its next read, and its share of
-    /// the memory is free for others from now on.
+    /// Abandons the decode: its memory is released now, and the decoder fails at its next read.
     pub fn abandon_decode(&self) {
         let reservation = {
             let mut state = self.lock();
             state.is_abandoned = true;
             state.reservation.upgrade()
         };
-        if let Some(share) = reservation {
-            share.release_once();
+        if let Some(reservation) = reservation {
+            reservation.release_once();
         }
     }
 
@@ -73,9 +75,8 @@ impl DecodeMonitor {
         self.lock().is_computing = is_computing;
     }
 
-    /// Keeps hold of the memory that the decoder takes; given back at once where nobody waits
-    /// any more.
-    pub(crate) fn track_reservation(&self, reservation: &Arc<MemoryReservation>) {
+    /// Tracks the decoder's memory, and releases it immediately if the decode was abandoned.
+    fn track_reservation(&self, reservation: &Arc<MemoryReservation>) {
         let mut state = self.lock();
         state.reservation = Arc::downgrade(reservation);
         if state.is_abandoned {
@@ -84,7 +85,7 @@ impl DecodeMonitor {
     }
 }
 
-/// The time of one decode, on the thread that decodes.
+/// The CPU time limit of one decode, on the thread that decodes.
 #[derive(Debug)]
 pub(crate) struct CpuDeadline<'a> {
     monitor: &'a DecodeMonitor,
@@ -94,7 +95,7 @@ pub(crate) struct CpuDeadline<'a> {
 }
 
 impl<'a> CpuDeadline<'a> {
-    /// Begins now, on this thread.
+    /// Starts measuring the CPU time of the calling thread.
     pub(crate) fn start(monitor: &'a DecodeMonitor, limit: Duration) -> Self {
         let cpu_time_at_start = cpu_time(libc::CLOCK_THREAD_CPUTIME_ID);
         let mut state = monitor.lock();
@@ -102,31 +103,39 @@ impl<'a> CpuDeadline<'a> {
         state.clock = thread_cpu_clock().map(|clock| (clock, cpu_time_at_start));
         drop(state);
         Self {
-            monitor: monitor,
+            monitor,
             limit,
-            cpu_time_at_start: cpu_time_at_start,
+            cpu_time_at_start,
             has_passed: Cell::new(false),
         }
     }
 
-    /// Whether some reader was refused.
+    /// Returns whether a reader was refused more bytes.
     pub(crate) fn has_passed(&self) -> bool {
         self.has_passed.get()
     }
 
-    pub(crate) fn monitor(&self) -> &DecodeMonitor {
-        self.monitor
+    /// Reserves `bytes` of the memory budget and blocks until they are available. They are released
+    /// when the permit is dropped or the decode is abandoned.
+    pub(crate) fn reserve_memory(
+        &self,
+        limits: &Limits,
+        bytes: u64,
+    ) -> Result<MemoryPermit, DecodeError> {
+        let permit = self.pause_while(|| limits.reserve_memory(bytes))?;
+        self.monitor.track_reservation(permit.reservation());
+        Ok(permit)
     }
 
-    /// Runs what waits for others and computes nothing.
-    pub(crate) fn pause_while<T>(&self, wait: impl FnOnce() -> T) -> T {
+    /// Runs `wait` and reports the decoder as not computing meanwhile.
+    fn pause_while<T>(&self, wait: impl FnOnce() -> T) -> T {
         self.monitor.set_computing(false);
         let value = wait();
         self.monitor.set_computing(true);
         value
     }
 
-    pub(crate) fn check_time(&self) -> io::Result<()> {
+    fn check_time(&self) -> io::Result<()> {
         let is_over = self.has_passed.get()
             || self.monitor.is_abandoned()
             || cpu_time(libc::CLOCK_THREAD_CPUTIME_ID).saturating_sub(self.cpu_time_at_start)
@@ -150,36 +159,37 @@ impl Drop for CpuDeadline<'_> {
     }
 }
 
-/// The clock of what this thread uses of the processor, for other threads.
+/// Returns the CPU clock of the calling thread, readable from other threads.
 fn thread_cpu_clock() -> Option<libc::clockid_t> {
     let mut clock = MaybeUninit::uninit();
-    // SAFETY: the thread is the caller itself, and the pointer is to room for a clock's id.
+    // SAFETY: the thread is the calling one, and the pointer refers to space for a clock id.
     let status = unsafe { libc::pthread_getcpuclockid(libc::pthread_self(), clock.as_mut_ptr()) };
-    // SAFETY: the id was written where the call went well.
+    // SAFETY: a successful call has written the id.
     (status == 0).then(|| unsafe { clock.assume_init() })
 }
 
-/// What the thread of this clock has used of the processor.
+/// Returns the CPU time that the clock's thread has used.
 fn cpu_time(clock: libc::clockid_t) -> Duration {
     let mut time = libc::timespec {
         tv_sec: 0,
         tv_nsec: 0,
     };
-    // SAFETY: the pointer is to a whole `timespec` that lives through the call.
+    // SAFETY: the pointer refers to a whole `timespec` that outlives the call.
     let status = unsafe { libc::clock_gettime(clock, &raw mut time) };
-    debug_assert_eq!(status, 0, "every thread that is there has this clock");
+    debug_assert_eq!(status, 0, "every existing thread has this clock");
     Duration::new(
         u64::try_from(time.tv_sec).unwrap_or(0),
         u32::try_from(time.tv_nsec).unwrap_or(0),
     )
 }
 
-/// Bytes that may be read before the clock is looked at again. Each call counts as some bytes
-/// more, because decoders that read byte by byte compute between them.
+/// Bytes that may be read between two checks of the clock.
 const CHECK_INTERVAL_BYTES: usize = 128 << 10;
+/// Bytes that each call counts in addition, because decoders that read byte by byte compute between
+/// the calls.
 const CALL_COST_BYTES: usize = 64;
 
-/// A file's bytes, until its time is over.
+/// Reads a file's bytes until the deadline has passed.
 #[derive(Debug)]
 pub(crate) struct DeadlineReader<'a> {
     bytes: Cursor<&'a [u8]>,
@@ -192,7 +202,7 @@ impl<'a> DeadlineReader<'a> {
         Self {
             bytes: Cursor::new(bytes),
             deadline,
-            // The first read looks at the clock: another decoder may have used the time up.
+            // The first read checks the clock: another decoder may have used up the time.
             bytes_until_check: 0,
         }
     }
@@ -200,8 +210,8 @@ impl<'a> DeadlineReader<'a> {
     #[inline]
     fn charge_bytes(&mut self, bytes: usize) -> io::Result<()> {
         match self.bytes_until_check.checked_sub(bytes + CALL_COST_BYTES) {
-            Some(credit) => {
-                self.bytes_until_check = credit;
+            Some(remaining) => {
+                self.bytes_until_check = remaining;
                 Ok(())
             }
             None => self.check_deadline(),
@@ -262,7 +272,7 @@ mod tests {
         let mut source = DeadlineReader::new(&bytes, &deadline);
         let mut rounds = 0_u64;
         let error = loop {
-            // Byte by byte, from the beginning again and again: never at an end by itself.
+            // Reads byte by byte and starts over, so that only the deadline ends the loop.
             let mut byte = [0];
             if let Err(error) = source.read_exact(&mut byte) {
                 break error;
@@ -290,7 +300,7 @@ mod tests {
         let decoder = std::thread::spawn(move || {
             let deadline = CpuDeadline::start(&own, Duration::from_millis(100));
             begun.send(()).unwrap();
-            // It is at work, and gets nothing of the processor.
+            // The decode is running but uses no CPU time.
             may_go_on.recv().unwrap();
             while deadline.check_time().is_ok() {}
             begun.send(()).unwrap();
@@ -325,5 +335,24 @@ mod tests {
         assert_eq!(source.read_to_end(&mut all).unwrap(), 3);
         monitor.abandon_decode();
         assert!(DeadlineReader::new(&[1], &deadline).fill_buf().is_err());
+    }
+
+    #[test]
+    fn an_abandoned_decode_blocks_no_other() {
+        let mut limits = Limits::default();
+        limits.max_decode_bytes = 100;
+        let monitor = DecodeMonitor::default();
+        let deadline = CpuDeadline::start(&monitor, Duration::MAX);
+        let stuck = deadline.reserve_memory(&limits, 80).unwrap();
+        monitor.abandon_decode();
+        // Would block for ever if the memory were still reserved.
+        let next = limits.reserve_memory(100).unwrap();
+        drop(stuck);
+        assert_eq!(limits.reserved_bytes(), 100, "released once");
+        drop(next);
+        let late = deadline.reserve_memory(&limits, 80).unwrap();
+        assert_eq!(limits.reserved_bytes(), 0);
+        drop(late);
+        assert_eq!(limits.reserved_bytes(), 0);
     }
 }

@@ -1,55 +1,57 @@
-//! JPEG, the format of nearly every photo: its header read by hand, and two decoders.
+//! Decodes JPEG with our own header parser and two decoders.
 //!
-//! `jpeg-decoder` can decode at 1/2, 1/4 or 1/8 of the size, which is most of the time saved on
-//! camera pictures; `image` decodes in full and also knows CMYK. Where one of them gives up the
-//! other is tried, so that only a file which neither reads is refused.
+//! `jpeg-decoder` can decode at 1/2, 1/4 or 1/8 of the size, which saves most of the time on camera
+//! photos. `image` decodes at full size and also supports CMYK. If one decoder fails, the other is
+//! tried, so a file is rejected only if both fail.
 //!
-//! **Cut files.** Decoders disagree about files that end early, and some fill the rest with gray.
-//! Here a JPEG without an end marker after its first scan is `truncated`, always: half a picture
-//! would be indexed as a wrong one. Damage *within* the compressed data is another matter: it
-//! shows as in any viewer, and the picture is used.
+//! **Truncated files.** Decoders disagree about files that end early, and some fill the rest with
+//! gray. Here a JPEG without an end marker after its first scan is always `truncated`, because half
+//! an image would get a wrong vector. An image with damage *within* the compressed data is used: it
+//! looks the same in any viewer.
 //!
-//! **Slow files.** Every scan of a progressive file passes over the whole picture, and a scan can be
-//! a dozen bytes. `image` reads such a file whole before it begins, so that nothing could end it:
-//! one with very many scans goes to `jpeg-decoder` only, which reads as it decodes.
+//! **Slow files.** Every scan of a progressive file covers the whole image, and a scan can have a
+//! dozen bytes. `image` reads a file completely before it decodes, so no deadline can end it.
+//! Therefore files with very many scans are decoded only by `jpeg-decoder`, which reads while it
+//! decodes.
 
 use image::{DynamicImage, GrayImage, RgbImage};
 use jpeg_decoder::PixelFormat;
 
-use crate::{
-    decode::deadline::{CpuDeadline, DeadlineReader},
-    decode::limits::Limits,
-    decode::sniff::FileFormat,
-    decode::{DecoderOutput, MinDecodedSize, open_with_image_crate},
-    error::DecodeError,
+use crate::decode::{
+    deadline::{CpuDeadline, DeadlineReader},
+    decoded::{DecoderOutput, MinDecodedSize},
+    image_crate::open_with_image_crate,
+    limits::Limits,
+    sniff::FileFormat,
 };
+use crate::error::DecodeError;
 
 const FORMAT: &str = "jpeg";
 
-/// More scans than any program writes (mozjpeg's longest script has 64 or so).
-const MANY_SCANS: usize = 200;
+/// More scans than any program writes (the longest script of mozjpeg has about 64).
+const MAX_FULL_DECODE_SCANS: usize = 200;
 
-/// What the segments before the first scan say.
+/// Contents of the segments before the first scan.
 #[derive(Debug, PartialEq, Eq)]
 struct JpegHeader {
     width: u32,
     height: u32,
     components: u8,
-    /// Bits a sample.
+    /// Bits per sample.
     precision: u8,
     /// Low four bits of the frame's marker: 0 baseline, 1 extended, 2 progressive, 3 lossless, …
     process: u8,
-    /// The EXIF block, from its TIFF header on.
+    /// The EXIF block, starting at its TIFF header.
     exif: Option<std::ops::Range<usize>>,
-    /// Where the first scan's segment begins.
+    /// Offset of the first scan's segment.
     scan_offset: usize,
 }
 
 impl JpegHeader {
     fn parse(bytes: &[u8]) -> Result<Self, DecodeError> {
-        let truncated = |what: &str| DecodeError::Truncated {
+        let truncated = |place: &str| DecodeError::Truncated {
             format: FORMAT,
-            reason: format!("the file ends {what}"),
+            reason: format!("the file ends {place}"),
         };
         let corrupt = |reason: &str| DecodeError::Corrupt {
             format: FORMAT,
@@ -59,11 +61,11 @@ impl JpegHeader {
         let mut exif = None;
         let mut offset = 2;
         loop {
-            // Anything between two segments is skipped, as every reader does.
+            // Like every reader, skips bytes between two segments.
             let marker = loop {
                 match bytes.get(offset..) {
                     None | Some([]) | Some([_]) => {
-                        return Err(truncated("before the picture begins"));
+                        return Err(truncated("before the image begins"));
                     }
                     Some([0xff, marker, ..]) if !matches!(marker, 0 | 0xff) => {
                         offset += 2;
@@ -76,7 +78,7 @@ impl JpegHeader {
                 continue;
             }
             if marker == 0xd9 {
-                return Err(corrupt("it ends before a picture begins"));
+                return Err(corrupt("it ends before an image begins"));
             }
             let Some(&[high, low]) = bytes.get(offset..offset + 2) else {
                 return Err(truncated("within a segment"));
@@ -132,7 +134,7 @@ impl JpegHeader {
         u64::from(self.width) * u64::from(self.height)
     }
 
-    /// Bytes that a progressive decoder keeps for the coefficients of the whole picture.
+    /// Bytes that a progressive decoder keeps for the coefficients of the whole image.
     fn coefficient_bytes(&self) -> u64 {
         if self.is_progressive() {
             self.pixel_count() * u64::from(self.components) * 2
@@ -141,7 +143,7 @@ impl JpegHeader {
         }
     }
 
-    /// 8, 4, 2 or 1: the strongest reduction that leaves at least what is wanted.
+    /// Returns 8, 4, 2 or 1: the strongest reduction that keeps at least `min_size`.
     fn strongest_reduction(&self, min_size: MinDecodedSize) -> u32 {
         [8, 4, 2]
             .into_iter()
@@ -150,7 +152,7 @@ impl JpegHeader {
     }
 }
 
-/// Decodes a JPEG, reduced where `min_size` allows it, not yet turned upright.
+/// Decodes a JPEG, reduced as far as `min_size` allows, not yet upright.
 pub(crate) fn decode_jpeg(
     bytes: &[u8],
     min_size: MinDecodedSize,
@@ -166,7 +168,7 @@ pub(crate) fn decode_jpeg(
         });
     }
     let reduction = header.strongest_reduction(min_size);
-    // Four components are CMYK, which `image` turns into RGB and `jpeg-decoder` does not.
+    // Four components are CMYK, which `image` converts to RGB and `jpeg-decoder` does not.
     let can_reduce = header.components != 4;
     let reduced = |reduction| decode_reduced(bytes, &header, reduction, limits, deadline);
     let in_full = || decode_in_full(bytes, &header, limits, deadline);
@@ -186,7 +188,7 @@ pub(crate) fn decode_jpeg(
     })
 }
 
-/// Of two decoders' reasons the one that helps more: a missing feature before damage.
+/// Returns the more helpful of two decoders' errors: a missing feature or memory before damage.
 fn more_helpful_error(first: DecodeError, second: DecodeError) -> DecodeError {
     let helps = |error: &DecodeError| {
         matches!(
@@ -201,7 +203,8 @@ fn more_helpful_error(first: DecodeError, second: DecodeError) -> DecodeError {
     }
 }
 
-/// Whether an end marker follows; what comes behind it (maker's data, a second picture) is free.
+/// Returns whether an end marker follows. Any data after it is allowed (maker's data, a second
+/// image).
 fn has_end_marker(from_scan: &[u8]) -> bool {
     from_scan
         .windows(2)
@@ -219,14 +222,15 @@ fn decode_reduced(
     let side = |side: u32| side.div_ceil(reduction);
     let (width, height) = (side(header.width), side(header.height));
     let reduced_bytes = u64::from(width) * u64::from(height) * u64::from(header.components);
-    // Planes and the joined picture live at once; a turned copy comes after the planes.
+    // The planes and the joined image exist at the same time; a rotated copy is made after the
+    // planes are freed.
     let decoder_bytes = 2 * reduced_bytes * bytes_per_sample(header) + header.coefficient_bytes();
-    let _permit = limits.reserve_within_deadline(decoder_bytes, deadline)?;
+    let _permit = deadline.reserve_memory(limits, decoder_bytes)?;
     let mut decoder = jpeg_decoder::Decoder::new(DeadlineReader::new(bytes, deadline));
     decoder.set_max_decoding_buffer_size(
         usize::try_from(limits.max_decode_bytes).unwrap_or(usize::MAX),
     );
-    // The decoder takes the smallest of its scales at which one side is as large as asked.
+    // The decoder uses the smallest of its scales at which one side is at least as large as requested.
     let to_u16 = |side: u32| u16::try_from(side).unwrap_or(u16::MAX);
     decoder
         .scale(to_u16(width), to_u16(height))
@@ -241,7 +245,7 @@ fn decode_reduced(
     let image = match info.pixel_format {
         PixelFormat::L8 => GrayImage::from_raw(width, height, pixels).map(DynamicImage::ImageLuma8),
         PixelFormat::L16 => {
-            // Native-endian samples of `precision` bits.
+            // The samples are native-endian and have `precision` bits.
             let shift = header.precision.saturating_sub(8).min(8);
             let gray = pixels
                 .chunks_exact(2)
@@ -261,7 +265,7 @@ fn decode_reduced(
     };
     image.ok_or_else(|| DecodeError::Corrupt {
         format: FORMAT,
-        reason: "it has fewer pixels than it claims".to_owned(),
+        reason: "it has fewer pixels than its header claims".to_owned(),
     })
 }
 
@@ -275,19 +279,19 @@ fn decode_in_full(
     limits: &Limits,
     deadline: &CpuDeadline<'_>,
 ) -> Result<DynamicImage, DecodeError> {
-    if header.is_progressive() && scan_count(&bytes[header.scan_offset..]) > MANY_SCANS {
+    if header.is_progressive() && scan_count(&bytes[header.scan_offset..]) > MAX_FULL_DECODE_SCANS {
         return Err(DecodeError::UnsupportedFeature {
             format: FORMAT,
-            reason: format!("more than {MANY_SCANS} scans"),
+            reason: format!("more than {MAX_FULL_DECODE_SCANS} scans"),
         });
     }
-    // `image` copies the file.
+    // `image` keeps a copy of the file.
     let decoder_bytes = header.coefficient_bytes() + bytes.len() as u64;
     open_with_image_crate(bytes, FileFormat::Jpeg, limits, deadline)?
         .decode_fully(decoder_bytes, limits)
 }
 
-/// Scans from the first one on: within compressed data no marker can stand.
+/// Counts the scans. Compressed data cannot contain a marker.
 fn scan_count(from_scan: &[u8]) -> usize {
     let later = from_scan
         .windows(2)
@@ -331,7 +335,7 @@ mod tests {
     }
 
     fn sample_jpeg() -> Vec<u8> {
-        crate::encode_jpeg(&[90; 40 * 24 * 3], 40, 24, 80)
+        crate::encode::encode_jpeg(&[90; 40 * 24 * 3], 40, 24, 80)
     }
 
     #[test]
@@ -363,7 +367,7 @@ mod tests {
 
     #[test]
     fn reduction_keeps_at_least_what_is_wanted() {
-        let bytes = crate::encode_jpeg(&vec![90; 640 * 480 * 3], 640, 480, 80);
+        let bytes = crate::encode::encode_jpeg(&vec![90; 640 * 480 * 3], 640, 480, 80);
         let limits = Limits::default();
         for (wanted, size) in [
             (MinDecodedSize::ShortSide(40), (80, 60)),

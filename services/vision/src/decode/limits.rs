@@ -1,28 +1,26 @@
-//! Limits that are checked before a decoder allocates anything.
+//! Limits that are checked before a decoder allocates memory.
 //!
-//! Two bounds hold: one picture's own (bytes, pixels, side, memory), and the memory that all
-//! decoders of the process hold together. The second makes threads wait in line, first come first
-//! served, so that a pool of threads fed with the largest allowed pictures stays within one
-//! `max_decode_bytes`. What a decoder returns belongs to its caller and is counted no more.
+//! There are two bounds: one per image (bytes, pixels, side, memory), and one on the memory of all
+//! decoders of the process together. At the second, threads queue first come, first served, so that
+//! a thread pool that decodes the largest allowed images stays within one `max_decode_bytes`. The
+//! image that a decoder returns belongs to the caller and no longer counts.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
-use crate::{Settings, decode::deadline::CpuDeadline, error::DecodeError};
+use crate::{error::DecodeError, settings::Settings};
 
-/// Bounds of decoding, made from [`Settings`]. Clones share the memory budget.
+/// Limits of decoding, created from [`Settings`]. Clones share the memory budget.
 #[derive(Debug, Clone)]
 pub struct Limits {
-    /// The longest file, in bytes.
     pub max_file_bytes: u64,
-    /// The most pixels.
     pub max_pixels: u64,
-    /// The longest side, in pixels.
+    /// Longest allowed side, in pixels.
     pub max_side: u32,
-    /// The most memory of all decodes together, in bytes.
+    /// Memory of all decodes together.
     pub max_decode_bytes: u64,
-    /// How much time of a processor one decode may take.
+    /// CPU time of one decode.
     pub decode_timeout: Duration,
     budget: Arc<MemoryBudget>,
 }
@@ -47,10 +45,10 @@ impl Default for Limits {
 }
 
 impl Limits {
-    /// Refuses a file by its length, in bytes. Useful before a file is even read.
+    /// Checks a file's length, so that a file can be rejected before it is read.
     ///
     /// # Errors
-    /// [`DecodeError::Empty`], [`DecodeError::TooLarge`].
+    /// Fails with [`DecodeError::Empty`] or [`DecodeError::TooLarge`].
     pub fn check_file_bytes(&self, bytes: u64) -> Result<(), DecodeError> {
         match bytes {
             0 => Err(DecodeError::Empty),
@@ -62,7 +60,7 @@ impl Limits {
         }
     }
 
-    /// Refuses a picture by what its header claims, in pixels.
+    /// Checks the size in pixels that an image's header claims.
     pub(crate) fn check_pixels(
         &self,
         format: &'static str,
@@ -88,19 +86,15 @@ impl Limits {
         Ok(())
     }
 
-    /// Takes `bytes` of the shared budget, waiting until they are free; they return when the
-    /// [`MemoryPermit`] is dropped, or when the decode is given up. The wait is not on the decode's time.
-    pub(crate) fn reserve_within_deadline(
-        &self,
-        bytes: u64,
-        deadline: &CpuDeadline<'_>,
-    ) -> Result<MemoryPermit, DecodeError> {
-        let permit = deadline.pause_while(|| self.reserve_memory(bytes))?;
-        deadline.monitor().track_reservation(&permit.reservation);
-        Ok(permit)
+    /// Bytes that are reserved now.
+    #[cfg(test)]
+    pub(crate) fn reserved_bytes(&self) -> u64 {
+        self.budget.state.lock().unwrap().reserved_bytes
     }
 
-    fn reserve_memory(&self, bytes: u64) -> Result<MemoryPermit, DecodeError> {
+    /// Reserves `bytes` of the shared budget and blocks until they are available. Dropping the
+    /// [`MemoryPermit`] releases them.
+    pub(crate) fn reserve_memory(&self, bytes: u64) -> Result<MemoryPermit, DecodeError> {
         if bytes > self.max_decode_bytes {
             return Err(DecodeError::TooMuchMemory {
                 max_bytes: self.max_decode_bytes,
@@ -134,7 +128,7 @@ impl MemoryBudget {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let ticket = state.next_ticket;
         state.next_ticket += 1;
-        // In line, so that a large picture is not starved by a stream of small ones.
+        // Tickets keep the order, so that a stream of small images does not starve a large one.
         while state.serving_ticket != ticket || state.reserved_bytes + bytes > max_bytes {
             state = self
                 .changed
@@ -153,7 +147,7 @@ impl MemoryBudget {
     }
 }
 
-/// A share of the memory budget.
+/// Reserved memory. An abandoned decode's monitor releases it before the decoder's permit does.
 #[derive(Debug)]
 pub(crate) struct MemoryReservation {
     bytes: AtomicU64,
@@ -161,7 +155,7 @@ pub(crate) struct MemoryReservation {
 }
 
 impl MemoryReservation {
-    /// Gives it back, once.
+    /// Releases the memory; later calls do nothing.
     pub(crate) fn release_once(&self) {
         let bytes = self.bytes.swap(0, Ordering::Relaxed);
         if bytes > 0 {
@@ -170,10 +164,16 @@ impl MemoryReservation {
     }
 }
 
-/// A decoder's hold of its share.
+/// A decoder's permission to use reserved memory.
 #[derive(Debug)]
 pub(crate) struct MemoryPermit {
     reservation: Arc<MemoryReservation>,
+}
+
+impl MemoryPermit {
+    pub(crate) fn reservation(&self) -> &Arc<MemoryReservation> {
+        &self.reservation
+    }
 }
 
 impl Drop for MemoryPermit {
@@ -185,7 +185,6 @@ impl Drop for MemoryPermit {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::decode::deadline::DecodeMonitor;
     use std::sync::atomic::Ordering::SeqCst;
 
     #[test]
@@ -213,32 +212,7 @@ mod tests {
         assert_eq!(
             limits.reserve_memory(101).unwrap_err().code(),
             "too_much_memory",
-            "what never fits is refused instead of waiting for ever"
+            "a decode that can never fit is refused instead of waiting for ever"
         );
-    }
-
-    #[test]
-    fn who_was_given_up_holds_up_nobody() {
-        let limits = Limits {
-            max_decode_bytes: 100,
-            ..Limits::default()
-        };
-        let monitor = DecodeMonitor::default();
-        let deadline = CpuDeadline::start(&monitor, Duration::MAX);
-        let stuck = limits.reserve_within_deadline(80, &deadline).unwrap();
-        monitor.abandon_decode();
-        // Would wait for ever.
-        let next = limits.reserve_memory(100).unwrap();
-        drop(stuck);
-        assert_eq!(
-            limits.budget.state.lock().unwrap().reserved_bytes,
-            100,
-            "given back once"
-        );
-        drop(next);
-        let late = limits.reserve_within_deadline(80, &deadline).unwrap();
-        assert_eq!(limits.budget.state.lock().unwrap().reserved_bytes, 0);
-        drop(late);
-        assert_eq!(limits.budget.state.lock().unwrap().reserved_bytes, 0);
     }
 }

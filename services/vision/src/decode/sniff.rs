@@ -1,13 +1,13 @@
-//! Which format a file is, by its first bytes and never by its name.
+//! Detects a file's format from its first bytes, never from its name.
 //!
-//! Formats that are known but not read are told apart from files that are no image at all, so
-//! that the reason in the list of failures helps.
+//! Known but unsupported image formats are distinguished from files that are not images, so that
+//! the list of failures shows a helpful reason.
 
 use image::ImageFormat;
 
 use crate::error::DecodeError;
 
-/// A format that can be decoded.
+/// A supported format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum FileFormat {
     Jpeg,
@@ -41,7 +41,6 @@ impl FileFormat {
         }
     }
 
-    /// As the `image` crate calls it.
     pub(crate) fn image_format(self) -> ImageFormat {
         match self {
             Self::Jpeg => ImageFormat::Jpeg,
@@ -59,7 +58,7 @@ impl FileFormat {
     }
 }
 
-/// Signatures of what is read; the first that fits wins.
+/// Signatures of supported formats; the first match wins.
 const READABLE_SIGNATURES: &[(&[u8], FileFormat)] = &[
     (b"\xff\xd8\xff", FileFormat::Jpeg),
     (b"\x89PNG\r\n\x1a\n", FileFormat::Png),
@@ -83,7 +82,7 @@ const READABLE_SIGNATURES: &[(&[u8], FileFormat)] = &[
     (b"#?RGBE", FileFormat::Hdr),
 ];
 
-/// Signatures of images that are not read.
+/// Signatures of unsupported image formats.
 const UNSUPPORTED_SIGNATURES: &[(&[u8], &str)] = &[
     (b"\0\0\0\x0cJXL \r\n\x87\n", "JPEG XL"),
     (b"\xff\x0a", "JPEG XL"),
@@ -100,7 +99,6 @@ const UNSUPPORTED_SIGNATURES: &[(&[u8], &str)] = &[
     (b"%PDF-", "PDF"),
 ];
 
-/// Tells the format of `bytes`.
 pub(crate) fn sniff_format(bytes: &[u8]) -> Result<FileFormat, DecodeError> {
     if bytes.is_empty() {
         return Err(DecodeError::Empty);
@@ -119,7 +117,7 @@ pub(crate) fn sniff_format(bytes: &[u8]) -> Result<FileFormat, DecodeError> {
     if bytes.starts_with(b"RIFF") && bytes.get(8..12) == Some(b"WEBP") {
         return Ok(FileFormat::WebP);
     }
-    // A beginning of a JPEG that was cut off within its signature.
+    // A JPEG that is truncated within its signature.
     if b"\xff\xd8\xff".starts_with(bytes) && bytes.len() == 2 {
         return Ok(FileFormat::Jpeg);
     }
@@ -144,7 +142,7 @@ pub(crate) fn sniff_format(bytes: &[u8]) -> Result<FileFormat, DecodeError> {
     Err(DecodeError::NotAnImage)
 }
 
-/// HEIF's family: a `ftyp` box with a brand.
+/// Recognises the HEIF family by its `ftyp` box and brand.
 fn iso_media_kind(bytes: &[u8]) -> Option<&'static str> {
     if bytes.get(4..8)? != b"ftyp" {
         return None;
@@ -163,14 +161,14 @@ fn is_pcx(bytes: &[u8]) -> bool {
     matches!(bytes, [0x0a, 0 | 2 | 3 | 4 | 5, 1, 1 | 2 | 4 | 8, ..])
 }
 
-/// XML with an `<svg` element near the beginning.
+/// Recognises XML with an `<svg` element near the beginning.
 fn is_svg(bytes: &[u8]) -> bool {
     let head = &bytes[..bytes.len().min(1024)];
     let text = head.strip_prefix(b"\xef\xbb\xbf").unwrap_or(head);
     text.trim_ascii_start().starts_with(b"<") && text.windows(4).any(|window| window == b"<svg")
 }
 
-/// TGA has no signature: its header must be plausible in every field.
+/// Checks every field of the header for plausibility, because TGA has no signature.
 fn is_tga(bytes: &[u8]) -> bool {
     let Some(header) = bytes.get(..18) else {
         return false;

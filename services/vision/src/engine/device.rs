@@ -1,26 +1,25 @@
-//! Which device the networks run on, and what that is in words.
+//! Selects the device of the networks and describes it.
 //!
-//! This build has burn's `flex` backend for the CPU. GPUs are compiled in by features that this
-//! crate does not have yet; asking for one is an error, never a silent fall back.
+//! This build has only burn's `flex` backend for the CPU. A setting that requires a GPU is an error
+//! and never falls back to the CPU silently.
 
 use burn::tensor::Device;
 
 use crate::error::Error;
 
-/// A device that is there.
+/// An available device.
 #[derive(Debug, Clone)]
 pub(crate) struct SelectedDevice {
     pub device: Device,
-    /// `cpu`, `cuda` or `vulkan`: the label of metrics.
+    /// The label of metrics: `cpu`, `cuda` or `vulkan`.
     pub label: &'static str,
-    /// What runs there and why it was chosen.
+    /// Backend, threads, and the reason for the selection.
     pub description: String,
 }
 
-/// What this build has.
-const USE: &str = "use \"auto\" or \"cpu\"";
+const DEVICE_HINT: &str = "use \"auto\" or \"cpu\"";
 
-/// Finds what the settings ask for.
+/// Selects the device of the settings.
 pub(crate) fn select_device(setting: &str) -> Result<SelectedDevice, Error> {
     let (kind, index) = setting.split_once(':').unwrap_or((setting, "0"));
     let error = |problem: &str| Error::Device {
@@ -28,7 +27,7 @@ pub(crate) fn select_device(setting: &str) -> Result<SelectedDevice, Error> {
         problem: problem.to_owned(),
     };
     if index.parse::<u16>().is_err() || (setting.contains(':') && kind != "cuda") {
-        return Err(error(USE));
+        return Err(error(DEVICE_HINT));
     }
     match kind {
         "cpu" | "auto" => Ok(SelectedDevice {
@@ -36,26 +35,28 @@ pub(crate) fn select_device(setting: &str) -> Result<SelectedDevice, Error> {
             label: "cpu",
             description: describe_cpu(kind == "auto"),
         }),
-        "cuda" | "vulkan" => Err(error(&format!("this build has no {kind} support; {USE}"))),
-        _ => Err(error(USE)),
+        "cuda" | "vulkan" => Err(error(&format!(
+            "this build has no {kind} support; {DEVICE_HINT}"
+        ))),
+        _ => Err(error(DEVICE_HINT)),
     }
 }
 
 fn describe_cpu(is_automatic: bool) -> String {
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let plural = if threads == 1 { "" } else { "s" };
-    let why = if is_automatic {
+    let reason = if is_automatic {
         "no GPU support in this build"
     } else {
-        "as the settings say"
+        "selected by the settings"
     };
     format!(
-        "burn flex, {}, {threads} thread{plural}; {why}",
+        "burn flex, {}, {threads} thread{plural}; {reason}",
         simd_name()
     )
 }
 
-/// The widest vector instructions that the CPU and the build have in common.
+/// Names the widest vector instructions that both the CPU and the build support.
 fn simd_name() -> &'static str {
     #[cfg(target_arch = "x86_64")]
     {
@@ -82,7 +83,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_is_there_is_chosen() {
+    fn only_available_devices_are_selected() {
         assert_eq!(select_device("auto").unwrap().label, "cpu");
         assert_eq!(select_device("cpu").unwrap().label, "cpu");
         let error = |setting| select_device(setting).unwrap_err().to_string();

@@ -1,11 +1,11 @@
-//! A batch that fails is split, and no vector is paired with another picture's row.
+//! Tests of the engine with a stand-in network: order of batches, bisection, and replies.
 
-use super::*;
-use std::sync::{Arc, Condvar, Mutex};
+use super::{worker::check_unit_vector, *};
+use std::sync::{Condvar, Mutex};
 
 const SIDE_BYTES: usize = 16 * 16 * 3;
 
-/// What the stand-in network was given, and whether it may go on.
+/// Records the batches of the stand-in network and lets it continue.
 #[derive(Default)]
 struct StandInGate {
     state: Mutex<(bool, Vec<Vec<u8>>)>,
@@ -233,7 +233,7 @@ async fn failures_stay_with_their_batch() {
         engine
             .embed_images(vec![vec![0; 5].into_boxed_slice()])
             .await,
-        Err(Error::WrongInput { found: 5, .. })
+        Err(Error::WrongInput { bytes: 5, .. })
     ));
     assert_eq!(
         vector_axes(&engine.embed_images(make_inputs(&[2])).await.unwrap()),

@@ -1,36 +1,35 @@
-//! The golden picture: one that is drawn by a formula and embedded at every start, so that a
-//! driver, a device or a change of ours that moves vectors is noticed before it fills an index.
+//! The golden picture: a picture drawn by a formula and embedded at every start, so that a driver, a
+//! device or a code change that alters vectors is detected before it reaches an index.
 //!
-//! What the vector must be is kept in two places: beside the weights of a model (`golden.json`,
-//! written by the example `golden`), and with every index, where the first embedder puts it.
+//! The expected vector is stored in two places: next to the weights of a model (`golden.json`,
+//! written by the example `golden`), and in every index, where the first embedder stores it.
 
 use serde::{Deserialize, Serialize};
 
-use crate::{error::Error, preprocess::Input};
+use crate::preprocess::Input;
 
-/// The least cosine between two embeddings of the golden picture by the same model, on whatever
-/// device. Half precision stays above it by far; a wrong kernel does not.
+/// The least cosine between two vectors of the golden picture by the same model on any devices. Half
+/// precision stays far above it; a wrong kernel does not.
 pub const MIN_GOLDEN_COSINE: f64 = 0.999;
 
-/// Grows when the formula changes: older vectors are not comparable then.
+/// Version of the formula. Vectors of different versions are not comparable.
 const PICTURE_VERSION: u32 = 1;
 
-/// The file beside a model's weights.
+/// Name of the file next to a model's weights.
 pub(crate) const GOLDEN_FILE: &str = "golden.json";
 
-/// What `golden.json` says.
+/// Contents of `golden.json`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct GoldenFile {
-    /// Which formula drew the picture.
+    /// Version of the formula that drew the picture.
     picture: u32,
-    /// SHA-256 of the weights that it belongs to.
+    /// SHA-256 of the weights that computed the vector.
     sha256: String,
-    /// What the picture becomes.
     vector: Vec<f32>,
 }
 
 impl GoldenFile {
-    /// The golden vector of the weights with this checksum.
+    /// Creates the file for the weights with this checksum.
     pub fn new(sha256: &str, vector: &[f32]) -> Self {
         Self {
             picture: PICTURE_VERSION,
@@ -39,8 +38,8 @@ impl GoldenFile {
         }
     }
 
-    /// Reads the file; none where it is of other weights or of another formula, which says nothing
-    /// about these.
+    /// Reads the vector from the file's JSON. Returns `None` if the file belongs to other weights or
+    /// to another formula.
     pub(crate) fn vector_for(
         json: &str,
         sha256: &str,
@@ -60,8 +59,8 @@ impl GoldenFile {
     }
 }
 
-/// The picture at a model's input size: gradients, tiles, rings and fine stripes in colour, in whole
-/// numbers only, so that it is the same everywhere.
+/// Draws the golden picture at a model's input size: gradients, tiles, rings and fine stripes in
+/// colour. The formula uses only integers, so the pixels are the same on every machine.
 pub(crate) fn draw_golden_picture(side: u32) -> Input {
     let mut pixels = Vec::with_capacity((side * side * 3) as usize);
     let last = side.max(2) - 1;
@@ -86,7 +85,7 @@ pub(crate) fn draw_golden_picture(side: u32) -> Input {
     pixels.into_boxed_slice()
 }
 
-/// The cosine of two vectors, 0 where one has no direction.
+/// Returns the cosine of two vectors, or 0 if one of them has the length 0.
 pub(crate) fn cosine_similarity(left: &[f32], right: &[f32]) -> f64 {
     let (mut dot, mut first, mut second) = (0.0, 0.0, 0.0);
     for (a, b) in left.iter().zip(right) {
@@ -99,28 +98,21 @@ pub(crate) fn cosine_similarity(left: &[f32], right: &[f32]) -> f64 {
     if length > 0.0 { dot / length } else { 0.0 }
 }
 
-/// Refuses a device that makes another vector of the golden picture than these weights must.
-pub(crate) fn check_golden_vector(
-    expected: &[f32],
-    actual: &[f32],
-    model: &str,
-    device: &str,
-) -> Result<(), Error> {
+/// Compares the golden vector of a device with the expected one and returns their cosine as the
+/// error if they differ too much.
+pub(crate) fn check_golden_vector(expected: &[f32], actual: &[f32]) -> Result<(), f64> {
     let cosine = cosine_similarity(expected, actual);
-    // Not a number is not near either.
+    // NaN fails this comparison, too.
     if cosine >= MIN_GOLDEN_COSINE {
         return Ok(());
     }
-    Err(Error::Golden {
-        model: model.to_owned(),
-        device: device.to_owned(),
-        cosine,
-    })
+    Err(cosine)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::Error;
 
     #[test]
     fn the_picture_never_changes() {
@@ -131,13 +123,16 @@ mod tests {
             .collect();
         assert_eq!(
             hash, "8dd6ca7adeb724fbaba41e404c44c9f2e3a8ca676eba2b9d5ec2b68f61b19f44",
-            "PICTURE must grow with every change of the formula"
+            "PICTURE_VERSION must grow with every change of the formula"
         );
         for side in [16, 224, 518, 1024] {
             let picture = draw_golden_picture(side);
             assert_eq!(picture.len(), (side * side * 3) as usize);
             let distinct: std::collections::BTreeSet<_> = picture.iter().collect();
-            assert!(distinct.len() > 20, "{side}: a dull picture tells nothing");
+            assert!(
+                distinct.len() > 20,
+                "{side}: a dull picture would detect nothing"
+            );
         }
     }
 
@@ -156,16 +151,22 @@ mod tests {
     }
 
     #[test]
-    fn what_differs_is_refused() {
+    fn a_different_vector_is_rejected() {
         let good = [0.6_f32, 0.8];
-        check_golden_vector(&good, &[0.6001, 0.7999], "m", "cpu").unwrap();
-        let error = check_golden_vector(&good, &[0.7, 0.714], "m", "vulkan: X").unwrap_err();
+        check_golden_vector(&good, &[0.6001, 0.7999]).unwrap();
+        let cosine = check_golden_vector(&good, &[0.7, 0.714]).unwrap_err();
+        let error = Error::Golden {
+            model: "m".to_owned(),
+            device: "vulkan: X".to_owned(),
+            cosine,
+            min_cosine: MIN_GOLDEN_COSINE,
+        };
         let text = error.to_string();
         assert!(
             text.contains("vulkan: X") && text.contains("--device cpu"),
             "{text}"
         );
-        assert!(check_golden_vector(&good, &[f32::NAN, 0.0], "m", "cpu").is_err());
-        assert!(check_golden_vector(&good, &[0.0, 0.0], "m", "cpu").is_err());
+        assert!(check_golden_vector(&good, &[f32::NAN, 0.0]).is_err());
+        assert!(check_golden_vector(&good, &[0.0, 0.0]).is_err());
     }
 }

@@ -1,11 +1,15 @@
-//! Finding a model: bundled by name, or a folder with a description and weights.
+//! Loads a model: the bundled one by name, or a folder with a description and weights.
 //!
-//! Nothing is ever downloaded here, and the default model is part of the program. Names of other
-//! models are in [`registry`]; whoever fetches one puts it into a folder.
+//! This crate never downloads anything; the default model is part of the program. [`registry`] lists
+//! the other models, which are fetched into a folder.
+//!
+//! All functions fail with [`Error`] if there is no such model, or if a file of it is unreadable or
+//! invalid.
 
 pub(crate) mod bands;
 pub(crate) mod description;
 pub(crate) mod golden;
+mod parse;
 pub mod registry;
 mod timm;
 pub(crate) mod towers;
@@ -22,50 +26,43 @@ use sha2::{Digest as _, Sha256};
 use crate::{
     error::Error,
     model::description::Description,
-    model::golden::{self, GoldenFile},
-    model::registry,
+    model::golden::{GOLDEN_FILE, GoldenFile},
+    model::registry::DEFAULT_MODEL,
     model::weights::Weights,
 };
-
-/// The model that comes with lookalike.
-pub const DEFAULT_MODEL: &str = "lookalike-mini";
 
 static MINI_WEIGHTS: &[u8] =
     include_bytes!("../../models/lookalike-mini/lookalike-mini.safetensors");
 static MINI_GOLDEN_JSON: &str = include_str!("../../models/lookalike-mini/golden.json");
 
-/// The file of a model's folder that a model with a text side splits words by.
+/// The tokenizer of a model with a text encoder.
 const TOKENIZER_FILE: &str = "tokenizer.json";
 
-/// The file of a transformers model's folder that says how pictures are prepared.
+/// The preprocessing of a transformers model.
 const PREPROCESSOR_FILE: &str = "preprocessor_config.json";
 
-/// A model with its weights, checked, not yet on a device.
+/// A model with checked weights, not yet on a device.
 #[derive(Debug)]
 pub struct Model {
     pub(crate) description: Description,
     pub(crate) weights: Weights,
-    /// `tokenizer.json`, as it lies beside the weights.
+    /// The contents of `tokenizer.json`.
     pub(crate) tokenizer: Option<Vec<u8>>,
-    /// What the golden picture must become, where that is known.
+    /// The expected vector of the golden picture, if it is known.
     pub(crate) golden: Option<Vec<f32>>,
 }
 
-/// What there is of a model before it is checked.
+/// The parts of a model before they are checked.
 struct UncheckedModel {
     description: Description,
     weights: Cow<'static, [u8]>,
-    /// The folder it is from; none of the bundled model.
+    /// The model's folder; `None` for the bundled model.
     folder: Option<PathBuf>,
 }
 
 impl Model {
     /// Loads a model by name (`"lookalike-mini"`) or from a folder with one `.safetensors` file
-    /// and a description: our JSON, or timm's `config.json`.
-    ///
-    /// # Errors
-    /// When there is no such model, or it is not sound: unknown network, wrong checksum, broken
-    /// weights.
+    /// and a description: our JSON, or the `config.json` of a timm or transformers model.
     pub fn load(name_or_folder: &str) -> Result<Self, Error> {
         let UncheckedModel {
             mut description,
@@ -80,7 +77,7 @@ impl Model {
             return Err(Error::Checksum {
                 model: description.name,
                 expected: description.checksum,
-                found: actual_checksum,
+                actual: actual_checksum,
             });
         }
         let weights = Weights::from_safetensors(file).map_err(|problem| Error::Weights {
@@ -90,7 +87,7 @@ impl Model {
         let (tokenizer, golden) = match &folder {
             None => (None, Some(Cow::Borrowed(MINI_GOLDEN_JSON))),
             Some(folder) => {
-                let golden = read_if_exists(&folder.join(golden::GOLDEN_FILE))?;
+                let golden = read_if_exists(&folder.join(GOLDEN_FILE))?;
                 let golden = golden.map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
                 let tokenizer = read_if_exists(&folder.join(TOKENIZER_FILE))?;
                 (tokenizer, golden.map(Cow::Owned))
@@ -100,10 +97,7 @@ impl Model {
             GoldenFile::vector_for(&json, &description.checksum, description.dimension).map_err(
                 |problem| Error::ModelFolder {
                     path: folder.unwrap_or_else(|| PathBuf::from(&description.name)),
-                    problem: format!(
-                        "has a {} that can't be read: {problem}",
-                        golden::GOLDEN_FILE
-                    ),
+                    problem: format!("has an invalid {GOLDEN_FILE}: {problem}"),
                 },
             )
         })?;
@@ -115,15 +109,13 @@ impl Model {
         })
     }
 
-    /// Starts this model without comparing its golden picture: for whoever writes that anew.
+    /// Discards the expected golden vector, so that a new one can be computed.
     pub fn forget_golden(&mut self) {
         self.golden = None;
     }
 
-    /// Loads only the description, checksum included, for callers that need no network.
-    ///
-    /// # Errors
-    /// As [`load`](Self::load), without the checks of the weights.
+    /// Loads only the description with the checksum, for callers that need no network. The weights
+    /// are not checked.
     pub fn load_description(name_or_folder: &str) -> Result<Description, Error> {
         let UncheckedModel {
             mut description,
@@ -136,12 +128,11 @@ impl Model {
         Ok(description)
     }
 
-    /// Length of the bundled model's weights.
+    /// Returns the size of the bundled model's weights.
     pub fn bundled_bytes() -> u64 {
         MINI_WEIGHTS.len() as u64
     }
 
-    /// What the model is.
     pub fn description(&self) -> &Description {
         &self.description
     }
@@ -161,7 +152,7 @@ fn find_model(name_or_folder: &str) -> Result<UncheckedModel, Error> {
         let name = name_or_folder.to_owned();
         return Err(match registry::find_model(name_or_folder) {
             Some(_) => Error::WeightsNotBundled { name },
-            None => Error::unknown_model(name),
+            None => unknown_model(name),
         });
     }
     let mut descriptions = Vec::new();
@@ -183,16 +174,28 @@ fn find_model(name_or_folder: &str) -> Result<UncheckedModel, Error> {
         problem: problem.to_owned(),
     };
     let [weights] = weights.as_slice() else {
-        return Err(folder_error("must hold exactly one .safetensors file"));
+        return Err(folder_error("must contain exactly one .safetensors file"));
     };
     let description = find_description(descriptions)?
-        .ok_or_else(|| folder_error("holds no description (.json) of a model"))?;
+        .ok_or_else(|| folder_error("contains no description (.json) of a model"))?;
     let file = std::fs::read(weights).map_err(read_error(weights))?;
     Ok(UncheckedModel {
         description,
         weights: Cow::Owned(file),
         folder: Some(folder.to_path_buf()),
     })
+}
+
+/// Returns [`Error::UnknownModel`] with the registered names.
+fn unknown_model(name: String) -> Error {
+    let hint = registry::closest_name(&name)
+        .map(|similar| format!(" (did you mean {similar:?}?)"))
+        .unwrap_or_default();
+    Error::UnknownModel {
+        name,
+        hint,
+        known: registry::join_names(),
+    }
 }
 
 fn read_if_exists(path: &Path) -> Result<Option<Vec<u8>>, Error> {
@@ -206,10 +209,11 @@ fn read_if_exists(path: &Path) -> Result<Option<Vec<u8>>, Error> {
     }
 }
 
-/// The first file, by name, that is a description. Hub folders hold other JSON files as well.
+/// Returns the first description in the order of file names. Hub folders contain other JSON files,
+/// too.
 fn find_description(mut files: Vec<PathBuf>) -> Result<Option<Description>, Error> {
-    // Large, or with words in it that may be anything.
-    files.retain(|path| !path.ends_with(TOKENIZER_FILE) && !path.ends_with(golden::GOLDEN_FILE));
+    // These files are large, or may contain any text.
+    files.retain(|path| !path.ends_with(TOKENIZER_FILE) && !path.ends_with(GOLDEN_FILE));
     files.sort();
     for path in files {
         let text = std::fs::read_to_string(&path).map_err(|source| Error::ReadModel {
@@ -234,7 +238,7 @@ fn hex_sha256(bytes: &[u8]) -> String {
     Sha256::digest(bytes)
         .iter()
         .fold(String::with_capacity(64), |mut hex, byte| {
-            write!(hex, "{byte:02x}").expect("a String takes everything");
+            write!(hex, "{byte:02x}").expect("writing to a String cannot fail");
             hex
         })
 }
@@ -249,8 +253,8 @@ mod tests {
         assert_eq!(model.description().checksum.len(), 64);
         assert!(
             model.golden.is_some(),
-            "models/lookalike-mini/golden.json is of other weights: write it anew, as the example \
-             `golden` says"
+            "models/lookalike-mini/golden.json belongs to other weights: write it again with the \
+             example `golden`"
         );
     }
 
@@ -279,15 +283,15 @@ mod tests {
         );
         assert!(loaded.golden.is_none() && loaded.tokenizer.is_none());
 
-        // A tokenizer may contain any words.
+        // A tokenizer may contain any text.
         std::fs::write(folder.path().join(TOKENIZER_FILE), "{\"preprocessing\"").unwrap();
-        std::fs::write(folder.path().join(golden::GOLDEN_FILE), MINI_GOLDEN_JSON).unwrap();
+        std::fs::write(folder.path().join(GOLDEN_FILE), MINI_GOLDEN_JSON).unwrap();
         let loaded = Model::load(path).unwrap();
         assert_eq!(loaded.golden, Model::load(DEFAULT_MODEL).unwrap().golden);
         assert!(loaded.tokenizer.is_some());
-        std::fs::write(folder.path().join(golden::GOLDEN_FILE), "{").unwrap();
+        std::fs::write(folder.path().join(GOLDEN_FILE), "{").unwrap();
         error("golden.json");
-        std::fs::remove_file(folder.path().join(golden::GOLDEN_FILE)).unwrap();
+        std::fs::remove_file(folder.path().join(GOLDEN_FILE)).unwrap();
 
         let mut other = MINI_WEIGHTS.to_vec();
         let last = other.len() - 1;
@@ -297,7 +301,7 @@ mod tests {
     }
 
     #[test]
-    fn unknown_names_say_what_to_do() {
+    fn errors_of_unknown_names_say_what_to_do() {
         let error = |name| Model::load(name).unwrap_err().to_string();
         assert!(error("no-such-model").contains("lookalike-mini"));
         assert!(error("resnet43").contains("did you mean \"resnet34\""));

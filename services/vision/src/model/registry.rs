@@ -1,68 +1,64 @@
-//! The models that are known by name: where their weights come from, and how we know that they are
-//! the right ones.
+//! Registry of models: the origin, checksums and licence of their weights.
 //!
-//! This is data only; nothing here touches the network. Dimension, input and preparation of a model
-//! are in its bundled [`Description`], so that they are said once.
+//! This file is data only and never accesses the internet. A model's dimension, input and
+//! preprocessing are in its bundled [`Description`].
 
 use crate::model::description::Description;
 
-/// A model that is known by name.
+/// The bundled model.
+pub const DEFAULT_MODEL: &str = "lookalike-mini";
+
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct RegisteredModel {
-    /// Its name, as in `--model`.
+    /// As in `--model`.
     pub name: &'static str,
-    /// One line about it.
+    /// A description of one line.
     pub about: &'static str,
-    /// Where its weights are.
     pub origin: WeightsOrigin,
-    /// Licence of the weights, as their publisher names it.
+    /// Licence of the weights, in their publisher's spelling.
     pub licence: &'static str,
-    /// Share of right ones among the ten nearest neighbours over 50 classes of Caltech-101, where
-    /// we have measured it.
+    /// Share of images of the same class among the ten nearest neighbours, over 50 classes of
+    /// Caltech-101; `None` if it was not measured.
     pub precision_at_10: Option<f32>,
 }
 
-/// Where weights are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum WeightsOrigin {
-    /// In the program.
+    /// Part of the program.
     Bundled,
     /// On the Hugging Face hub.
     Hub(HubRepository),
 }
 
-/// A repository on the hub, at one revision.
+/// A repository on the Hugging Face hub, at one revision.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct HubRepository {
-    /// Owner and name.
+    /// As `owner/name`.
     pub repository: &'static str,
-    /// The commit, or `main` where no commit is pinned: then the first fetch pins it.
+    /// The commit, or [`UNPINNED`]: then the first fetch pins a commit.
     pub revision: &'static str,
-    /// The weights.
     pub weights: HubFile,
-    /// The tokenizer, of a model that embeds words.
+    /// The tokenizer of a model that embeds texts.
     pub tokenizer: Option<HubFile>,
 }
 
-/// A file of a repository.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct HubFile {
-    /// Its path in the repository.
+    /// Path in the repository.
     pub name: &'static str,
-    /// Its length and SHA-256; none where we do not know them for certain.
+    /// Expected length and SHA-256; `None` if we are not certain of them.
     pub pin: Option<FilePin>,
 }
 
-/// What a file must be.
+/// Expected length and checksum of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FilePin {
-    /// Its length.
     pub bytes: u64,
     /// SHA-256, 64 hexadecimal digits.
     pub sha256: &'static str,
 }
 
-/// What the revision is called that nobody has pinned yet.
+/// The revision of a repository whose commit is not pinned.
 pub const UNPINNED: &str = "main";
 
 const WEIGHTS: &str = "model.safetensors";
@@ -86,11 +82,11 @@ const fn pinned_at_first_fetch(repository: &'static str) -> WeightsOrigin {
     })
 }
 
-/// Checksums stand here only where more than one independent source has the same one.
+/// Contains only checksums on which more than one independent source agrees.
 static MODELS: &[RegisteredModel] = &[
     RegisteredModel {
         name: "lookalike-mini",
-        about: "small residual network, made for this; very fast",
+        about: "small residual network, trained for lookalike; very fast",
         origin: WeightsOrigin::Bundled,
         licence: "MIT OR Apache-2.0",
         precision_at_10: Some(0.513),
@@ -141,7 +137,7 @@ static MODELS: &[RegisteredModel] = &[
     },
     RegisteredModel {
         name: "dinov2-s14",
-        about: "DINOv2 ViT-S/14; no labels, good at instances",
+        about: "DINOv2 ViT-S/14; trained without labels, good at instances",
         origin: WeightsOrigin::Hub(HubRepository {
             repository: "timm/vit_small_patch14_dinov2.lvd142m",
             revision: "4610ca143709d58a633b6397a74412c2c3842454",
@@ -163,7 +159,7 @@ static MODELS: &[RegisteredModel] = &[
     },
     RegisteredModel {
         name: "clip-b32",
-        about: "CLIP ViT-B/32; search by words",
+        about: "CLIP ViT-B/32; search by text",
         origin: WeightsOrigin::Hub(HubRepository {
             repository: "openai/clip-vit-base-patch32",
             // The commit that added safetensors; the main branch has none.
@@ -185,7 +181,7 @@ static MODELS: &[RegisteredModel] = &[
     },
     RegisteredModel {
         name: "siglip2-b16",
-        about: "SigLIP 2 ViT-B/16; search by words, many languages; slow",
+        about: "SigLIP 2 ViT-B/16; search by text, many languages; slow",
         origin: WeightsOrigin::Hub(HubRepository {
             repository: "google/siglip2-base-patch16-224",
             revision: "75de2d55ec2d0b4efc50b3e9ad70dba96a7b2fa2",
@@ -206,53 +202,53 @@ static MODELS: &[RegisteredModel] = &[
     },
 ];
 
-/// The models that are known by name and that this build has a network for; the bundled one first.
+/// Lists the registered models whose network this build supports, the bundled one first.
 pub fn list_models() -> impl Iterator<Item = &'static RegisteredModel> {
     MODELS
         .iter()
-        .filter(|known| Description::find_bundled(known.name).is_some())
+        .filter(|model| Description::find_bundled(model.name).is_some())
 }
 
-/// The model of this name.
 pub fn find_model(name: &str) -> Option<&'static RegisteredModel> {
-    list_models().find(|known| known.name == name)
+    list_models().find(|model| model.name == name)
 }
 
-/// The known name that is most like this one, if one is like it at all; for "did you mean".
+/// Returns the most similar registered name, if any is similar, for "did you mean".
 pub fn closest_name(name: &str) -> Option<&'static str> {
     let normalised = normalise_name(name);
-    let within = list_models().filter(|known| {
-        let known = self::normalise_name(known.name);
-        normalised.len() >= 3 && (known.contains(&normalised) || normalised.contains(&known))
+    let within = list_models().filter(|model| {
+        let registered = normalise_name(model.name);
+        normalised.len() >= 3
+            && (registered.contains(&normalised) || normalised.contains(&registered))
     });
-    let near = list_models()
-        .filter(|known| edit_distance(&normalised, &self::normalise_name(known.name)) <= 2);
+    let near =
+        list_models().filter(|model| edit_distance(&normalised, &normalise_name(model.name)) <= 2);
     near.chain(within)
-        .min_by_key(|known| edit_distance(&normalised, &self::normalise_name(known.name)))
-        .map(|known| known.name)
+        .min_by_key(|model| edit_distance(&normalised, &normalise_name(model.name)))
+        .map(|model| model.name)
 }
 
-/// All known names, for messages.
+/// Joins all registered names for messages.
 pub fn join_names() -> String {
     list_models()
-        .map(|known| known.name)
+        .map(|model| model.name)
         .collect::<Vec<_>>()
         .join(", ")
 }
 
 impl HubRepository {
-    /// The files, the weights first.
+    /// Returns the files, the weights first.
     pub fn files(&self) -> impl Iterator<Item = &HubFile> {
         std::iter::once(&self.weights).chain(&self.tokenizer)
     }
 
-    /// Whether we say what every byte must be, and not the first fetch.
+    /// Returns whether the registry, not the first fetch, pins the checksums of all files.
     pub fn is_pinned(&self) -> bool {
         self.files().all(|file| file.pin.is_some())
     }
 }
 
-/// Letters and digits in lower case.
+/// Returns the letters and digits in lower case.
 fn normalise_name(name: &str) -> String {
     name.chars()
         .filter(char::is_ascii_alphanumeric)
@@ -261,7 +257,7 @@ fn normalise_name(name: &str) -> String {
         .collect()
 }
 
-/// Letters to add, remove or change to make one word the other.
+/// Returns the number of letters to add, remove or change to turn one name into the other.
 fn edit_distance(left: &str, right: &str) -> usize {
     let mut row: Vec<usize> = (0..=right.len()).collect();
     for (i, a) in left.bytes().enumerate() {
@@ -280,19 +276,19 @@ fn edit_distance(left: &str, right: &str) -> usize {
 mod tests {
     use super::*;
 
-    /// What would only be noticed by whoever fetches.
+    /// Finds mistakes that otherwise only show when a model is fetched.
     #[test]
     fn entries_are_well_formed() {
-        for known in MODELS {
-            let WeightsOrigin::Hub(hub) = &known.origin else {
-                assert_eq!(known.name, crate::DEFAULT_MODEL);
+        for model in MODELS {
+            let WeightsOrigin::Hub(hub) = &model.origin else {
+                assert_eq!(model.name, DEFAULT_MODEL);
                 continue;
             };
-            assert_eq!(hub.repository.split('/').count(), 2, "{}", known.name);
+            assert_eq!(hub.repository.split('/').count(), 2, "{}", model.name);
             let hexadecimal =
                 |text: &str| text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
-            // A revision that moves is never combined with checksums, nor the other way round.
-            assert_eq!(hub.is_pinned(), hub.revision != UNPINNED, "{}", known.name);
+            // A branch is never combined with checksums, nor a commit with none.
+            assert_eq!(hub.is_pinned(), hub.revision != UNPINNED, "{}", model.name);
             if hub.is_pinned() {
                 assert!(hub.revision.len() == 40 && hexadecimal(hub.revision));
             }
@@ -300,11 +296,11 @@ mod tests {
                 assert!(pin.sha256.len() == 64 && hexadecimal(pin.sha256));
                 assert!(pin.bytes > 1 << 20);
             }
-            if let Some(description) = Description::find_bundled(known.name) {
-                assert_eq!(description.name, known.name);
+            if let Some(description) = Description::find_bundled(model.name) {
+                assert_eq!(description.name, model.name);
                 assert_eq!(description.has_text(), hub.tokenizer.is_some());
-                // The checksum belongs to what was fetched.
-                assert!(description.checksum.is_empty(), "{}", known.name);
+                // The checksum comes from the fetched file.
+                assert!(description.checksum.is_empty(), "{}", model.name);
             }
         }
     }

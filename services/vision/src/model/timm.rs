@@ -1,4 +1,4 @@
-//! Descriptions of timm's models: the `config.json` of a model hub.
+//! Converts timm's `config.json` of a model hub to a description.
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -8,7 +8,7 @@ use crate::model::{
     towers::{Activation, TransformerShape, VisionTower},
 };
 
-/// timm's `config.json`, as far as it matters here.
+/// The used part of timm's `config.json`.
 #[derive(Deserialize)]
 struct TimmConfig {
     architecture: String,
@@ -32,21 +32,21 @@ struct TimmPretrained {
     std: [f32; 3],
 }
 
-/// What is known of a timm architecture by its name.
+/// Properties of a timm architecture that follow from its name.
 struct TimmNetwork {
     architecture: Architecture,
     dimension: usize,
     vision: Option<VisionTower>,
-    /// The input's side where it is not the pretrained one, in pixels.
+    /// Side of the input in pixels, if it differs from the pretrained one.
     side: Option<u32>,
 }
 
-/// DINOv2 was trained on squares of 518 pixels, 1369 patches; a search engine can not afford that
-/// for every picture, and at 224 the vectors are nearly as good.
+/// DINOv2 was trained on squares of 518 pixels (1369 patches), which is too slow for every image of
+/// an index. At 224 pixels the vectors are nearly as good.
 const DINOV2_SIDE: u32 = 224;
 
-/// timm prepares pictures by torchvision: resize to `input / crop_pct` rounded down, crop the
-/// middle.
+/// Converts timm's configuration. timm preprocesses with torchvision: it resizes to
+/// `input / crop_pct`, rounded down, and crops the middle.
 pub(super) fn parse_config(config: Value) -> Result<Description, String> {
     let TimmConfig {
         architecture: name,
@@ -55,21 +55,25 @@ pub(super) fn parse_config(config: Value) -> Result<Description, String> {
     } = serde_json::from_value(config).map_err(|reason| reason.to_string())?;
     let network = find_network(&name).ok_or_else(|| {
         format!(
-            "there is no network {name:?} here; resnet34, resnet50, mobilenetv2_100, \
-             vit_small_patch16_224, vit_small_patch14_dinov2 and vit_small_patch14_reg4_dinov2 \
-             are known"
+            "the network {name:?} is not supported; supported are resnet34, resnet50, \
+             mobilenetv2_100, vit_small_patch16_224, vit_small_patch14_dinov2 and \
+             vit_small_patch14_reg4_dinov2"
         )
     })?;
     if network.vision.is_some() && global_pool.is_some_and(|pool| pool != "token") {
-        return Err("of transformers only those that pool by token are known".to_owned());
+        return Err("only transformers with the pooling \"token\" are supported".to_owned());
     }
     if pretrained.crop_mode.as_deref().unwrap_or("center") != "center" {
-        return Err("only the crop mode \"center\" is known".to_owned());
+        return Err("only the crop mode \"center\" is supported".to_owned());
     }
     let filter = match pretrained.interpolation.as_deref().unwrap_or("bicubic") {
         "bicubic" => ResampleFilter::Bicubic,
         "bilinear" => ResampleFilter::Bilinear,
-        other => return Err(format!("the interpolation {other:?} is not known")),
+        interpolation => {
+            return Err(format!(
+                "the interpolation {interpolation:?} is not supported"
+            ));
+        }
     };
     let [channels, _, pretrained_side] = pretrained.input_size;
     let side = network.side.unwrap_or(pretrained_side);
@@ -117,7 +121,7 @@ fn find_network(name: &str) -> Option<TimmNetwork> {
     }
 }
 
-/// `vit_small_patch16_224` and its like.
+/// Parses names such as `vit_small_patch16_224`.
 fn find_vit(name: &str) -> Option<TimmNetwork> {
     let mut parts = name.strip_prefix("vit_")?.split('_');
     let (width, heads) = match parts.next()? {
@@ -171,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn timm_says_the_same_as_ours() {
+    fn timm_gives_the_same_descriptions_as_ours() {
         for (ours, architecture, tag, side, crop_share, levels) in [
             ("resnet34", "resnet34", "a1_in1k", 224, 0.95, IMAGENET),
             ("resnet50", "resnet50", "a1_in1k", 224, 0.95, IMAGENET),
@@ -205,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn other_networks_of_timm_are_refused() {
+    fn other_networks_of_timm_are_rejected() {
         let pretrained = format!(r#""input_size": [3, 224, 224], {IMAGENET}"#);
         for architecture in [
             "vgg11",

@@ -1,28 +1,28 @@
-//! The sizes of transformers, which differ from model to model where their networks do not.
+//! Sizes of transformers. Models with the same network differ in them.
 
 use serde::{Deserialize, Serialize};
 
-/// A stack of equal blocks.
+/// Sizes of a stack of equal transformer blocks.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct TransformerShape {
-    /// Numbers in a token.
+    /// Length of a token's vector.
     pub width: usize,
-    /// Blocks, one behind the other.
+    /// Number of blocks.
     pub depth: usize,
-    /// Parts that a token is cut into for attention.
+    /// Number of attention heads.
     pub heads: usize,
-    /// Numbers in a token between the two layers of a block's own network.
+    /// Inner width of a block's MLP.
     pub mlp: usize,
-    /// What stands between those two layers.
+    /// Activation between the two layers of the MLP.
     pub activation: Activation,
-    /// What keeps a norm from dividing by zero.
+    /// Epsilon of the layer norms.
     pub norm_epsilon: f64,
-    /// Whether each block scales what it adds by factors of its own (`ls1`, `ls2`).
+    /// Whether each block scales its residuals by learned factors (`ls1`, `ls2`).
     #[serde(default)]
     pub layer_scale: bool,
 }
 
-/// A function of single numbers.
+/// An activation function.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Activation {
@@ -30,42 +30,40 @@ pub enum Activation {
     Relu6,
     /// `x Φ(x)`.
     Gelu,
-    /// `x Φ(x)` by way of tanh.
+    /// `x Φ(x)`, approximated with tanh.
     GeluTanh,
     /// `x σ(1.702 x)`.
     QuickGelu,
 }
 
-/// A transformer that reads a picture.
+/// Sizes of an image encoder.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct VisionTower {
     /// Width and height of a patch, in pixels.
     pub patch: usize,
-    /// Tokens behind the class token that belong to no patch.
+    /// Number of register tokens, which follow the class token.
     #[serde(default)]
     pub registers: usize,
-    /// What the tokens pass through.
     #[serde(flatten)]
     pub shape: TransformerShape,
 }
 
-/// A transformer that reads words.
+/// Sizes of a text encoder.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct TextTower {
-    /// Tokens that are known.
+    /// Number of tokens in the vocabulary.
     pub vocabulary: usize,
-    /// Tokens of a text that are read, at most.
+    /// Most tokens of a text that are read.
     pub positions: usize,
-    /// The token that ends a text, whose place holds the answer.
+    /// The token that ends a text. The output at its position is the text's feature.
     pub end_token: u32,
-    /// The token that fills a text up to all its positions, where a model reads it so (SigLIP): then
-    /// the last place holds the answer.
+    /// The token that fills a text up to all positions, for models that read it so (SigLIP). Then the
+    /// output at the last position is the text's feature.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub padding_token: Option<u32>,
-    /// Whether words become lower case before they become tokens.
+    /// Whether texts are converted to lower case before they are tokenised.
     #[serde(default, skip_serializing_if = "is_false")]
     pub lower_case: bool,
-    /// What the tokens pass through.
     #[serde(flatten)]
     pub shape: TransformerShape,
 }
@@ -85,7 +83,7 @@ impl TransformerShape {
         check_ranges(&sizes)?;
         if !self.width.is_multiple_of(self.heads) {
             return Err(format!(
-                "the width {} can not be cut into {} heads",
+                "the width {} cannot be cut into {} heads",
                 self.width, self.heads
             ));
         }
@@ -100,12 +98,12 @@ impl TransformerShape {
 }
 
 impl VisionTower {
-    /// For pictures of `encoder` pixels.
+    /// Checks the sizes for images of `side` pixels.
     pub(super) fn check_for_side(&self, side: u32) -> Result<(), String> {
         check_ranges(&[("patch", self.patch, side as usize)])?;
         if !(side as usize).is_multiple_of(self.patch) || self.registers > 64 {
             return Err(format!(
-                "{side} pixels can not be cut into patches of {}, or {} registers are too many",
+                "{side} pixels cannot be cut into patches of {}, or {} registers are too many",
                 self.patch, self.registers
             ));
         }
@@ -125,18 +123,15 @@ impl TextTower {
             return Err("the end token and the padding token must be in the vocabulary".to_owned());
         }
         if self.positions < 2 {
-            return Err("a text must have two positions or more".to_owned());
+            return Err("a text must have at least two positions".to_owned());
         }
         self.shape.check_sizes()
     }
 }
 
 fn check_ranges(sizes: &[(&str, usize, usize)]) -> Result<(), String> {
-    match sizes
-        .iter()
-        .find(|(_, size, most)| *size < 1 || size > most)
-    {
-        Some((name, size, most)) => Err(format!("the {name} {size} must be 1 to {most}")),
+    match sizes.iter().find(|(_, size, max)| *size < 1 || size > max) {
+        Some((name, size, max)) => Err(format!("the {name} {size} must be 1 to {max}")),
         None => Ok(()),
     }
 }

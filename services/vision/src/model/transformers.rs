@@ -1,5 +1,5 @@
-//! Descriptions of transformers' models: `config.json` of a model hub, with the
-//! `preprocessor_config.json` beside it.
+//! Converts transformers' `config.json` and `preprocessor_config.json` of a model hub to a
+//! description.
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -9,7 +9,7 @@ use crate::model::{
     towers::{Activation, TextTower, TransformerShape, VisionTower},
 };
 
-/// transformers' `config.json` of a CLIP model; what it leaves out is as transformers has it.
+/// transformers' `config.json` of a CLIP model. Missing values have the defaults of transformers.
 #[derive(Deserialize)]
 struct ClipConfig {
     #[serde(default, rename = "_name_or_path")]
@@ -42,13 +42,15 @@ struct TowerConfig {
 }
 
 impl TowerConfig {
-    /// The blocks; `width` and `heads` where the configuration leaves them out.
+    /// Returns the sizes. `width` and `heads` are the defaults for missing values.
     fn transformer_shape(&self, width: usize, heads: usize) -> Result<TransformerShape, String> {
         let activation = match self.hidden_act.as_deref() {
             None | Some("quick_gelu") => Activation::QuickGelu,
             Some("gelu") => Activation::Gelu,
             Some("gelu_pytorch_tanh") => Activation::GeluTanh,
-            Some(other) => return Err(format!("the activation {other:?} is not known")),
+            Some(activation) => {
+                return Err(format!("the activation {activation:?} is not supported"));
+            }
         };
         Ok(TransformerShape {
             width: self.hidden_size.unwrap_or(width),
@@ -62,26 +64,26 @@ impl TowerConfig {
     }
 }
 
-/// transformers' `preprocessor_config.json`, as far as it matters here.
+/// The used part of transformers' `preprocessor_config.json`.
 #[derive(Deserialize)]
 struct Preprocessor {
     size: Size,
     crop_size: Size,
-    #[serde(default = "bicubic")]
+    #[serde(default = "bicubic_filter")]
     resample: u32,
-    #[serde(default = "yes")]
+    #[serde(default = "default_true")]
     do_resize: bool,
-    #[serde(default = "yes")]
+    #[serde(default = "default_true")]
     do_center_crop: bool,
     image_mean: [f32; 3],
     image_std: [f32; 3],
 }
 
-fn bicubic() -> u32 {
+fn bicubic_filter() -> u32 {
     3
 }
 
-fn yes() -> bool {
+fn default_true() -> bool {
     true
 }
 
@@ -93,11 +95,12 @@ enum Size {
     Both { height: u32, width: u32 },
 }
 
-/// Older configurations of CLIP give 2 as the end token, and their pictures of a text end where
-/// its largest token is: the last one of the vocabulary.
+/// Older configurations of CLIP state 2 as the end token, but their texts end at the largest token,
+/// the last one of the vocabulary.
 const LEGACY_END_TOKEN: u32 = 2;
 
-/// Resizes the short side, cuts the middle at an offset rounded down.
+/// Converts the configuration. transformers resizes the short side and crops the middle at an offset
+/// that is rounded down.
 pub(super) fn parse_config(
     config: Value,
     preprocessor: Option<&str>,
@@ -105,13 +108,13 @@ pub(super) fn parse_config(
     let model_type = config.get("model_type").and_then(Value::as_str);
     if model_type != Some("clip") {
         return Err(format!(
-            "there is no network for the model type {:?} here; \"clip\" is known",
+            "the model type {:?} is not supported; use \"clip\"",
             model_type.unwrap_or_default()
         ));
     }
     let config: ClipConfig = serde_json::from_value(config).map_err(|reason| reason.to_string())?;
     let preprocessor = preprocessor
-        .ok_or("preprocessor_config.json must lie beside it: it says how pictures are prepared")?;
+        .ok_or("preprocessor_config.json is missing: put it next to this file, it states the preprocessing")?;
     let preprocessor: Preprocessor = serde_json::from_str(preprocessor)
         .map_err(|reason| format!("preprocessor_config.json: {reason}"))?;
     let (vision, text) = (&config.vision_config, &config.text_config);
@@ -154,14 +157,14 @@ impl Preprocessor {
         let filter = match self.resample {
             3 => ResampleFilter::Bicubic,
             2 => ResampleFilter::Bilinear,
-            other => return Err(format!("the resampling {other} is not known")),
+            resample => return Err(format!("the resampling {resample} is not supported")),
         };
         let (Size::Side(short)
         | Size::Short {
             shortest_edge: short,
         }) = self.size
         else {
-            return Err("only a size that is the shortest edge is known".to_owned());
+            return Err("the size must be the shortest edge".to_owned());
         };
         let crop = match self.crop_size {
             Size::Side(side) => [side, side],
@@ -170,7 +173,7 @@ impl Preprocessor {
         };
         if !self.do_resize || !self.do_center_crop || crop != [side, side] {
             return Err(format!(
-                "pictures must be resized and cropped to the network's {side} pixels"
+                "images must be resized and cropped to the network's {side} pixels"
             ));
         }
         Ok(Preprocessing {
@@ -189,7 +192,7 @@ impl Preprocessor {
 mod tests {
     use super::*;
 
-    /// As `openai/clip-vit-base-patch32` has them, without what does not matter here.
+    /// The used part of the files of `openai/clip-vit-base-patch32`.
     const CLIP: &str = r#"{"_name_or_path": "openai/clip-vit-base-patch32", "model_type": "clip",
         "projection_dim": 512,
         "text_config": {"bos_token_id": 0, "eos_token_id": 2, "hidden_act": "quick_gelu"},
@@ -199,7 +202,7 @@ mod tests {
         "image_std": [0.26862954, 0.26130258, 0.27577711]}"#;
 
     #[test]
-    fn transformers_says_the_same_as_ours() {
+    fn transformers_gives_the_same_description_as_ours() {
         let mut hub = Description::from_hub_json(CLIP, Some(PREPROCESSOR), "config.json").unwrap();
         assert_eq!(hub.name, "clip-vit-base-patch32");
         hub.name = "clip-b32".to_owned();
@@ -207,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn other_models_of_transformers_are_refused() {
+    fn other_models_of_transformers_are_rejected() {
         let error = |config: &str, preprocessor: &str| {
             Description::from_hub_json(config, Some(preprocessor), "config.json")
                 .unwrap_err()

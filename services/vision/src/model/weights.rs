@@ -1,15 +1,15 @@
-//! Weights as safetensors store them: named tensors of numbers, read as single precision.
+//! Weights in the safetensors format: named tensors, read as single precision.
 //!
-//! The format is eight bytes of length, a JSON header and the numbers. Reading it here keeps the
-//! weights independent of any tensor library: layers are folded on plain numbers first and move
-//! to a device afterwards, whichever that is. A tensor is widened only when it is asked for, so a
-//! large model lies in memory once as a file and once on its device, not three times.
+//! Parsing is independent of the tensor library: layers are folded as plain numbers first and then
+//! move to a device of any kind. A tensor is widened only when it is read, so a large model is in
+//! memory once as a file and once on its device.
 
 use std::{borrow::Cow, collections::HashMap, ops::Range};
 
-use serde::Deserialize;
+use half::{bf16, f16};
+use safetensors::{Dtype, SafeTensorError, SafeTensors};
 
-/// A header beyond this is refused.
+/// A longer header is rejected; headers of real models have less than 1 MiB.
 const MAX_HEADER_BYTES: u64 = 16 << 20;
 
 /// Named tensors, row-major.
@@ -21,77 +21,40 @@ pub(crate) struct Weights {
     made: made::TestTensors,
 }
 
-/// Where a tensor's numbers lie in the file.
+/// Location and form of a tensor in the file.
 #[derive(Debug)]
 struct StoredTensor {
-    kind: FloatType,
+    dtype: Dtype,
     shape: Vec<usize>,
     bytes: Range<usize>,
 }
 
-#[derive(Debug, Clone, Copy)]
-enum FloatType {
-    F32,
-    F16,
-    BF16,
-}
-
-#[derive(Deserialize)]
-struct HeaderEntry {
-    dtype: String,
-    shape: Vec<usize>,
-    data_offsets: [usize; 2],
-}
-
 impl Weights {
-    /// Reads a safetensors file; tensors that hold no floating-point numbers are left out.
+    /// Parses a safetensors file. Tensors that are neither F32, F16 nor BF16 are left out.
     pub(crate) fn from_safetensors(file: impl Into<Cow<'static, [u8]>>) -> Result<Self, String> {
         let file = file.into();
-        let length = file
+        let header_bytes = file
             .first_chunk::<8>()
             .map(|bytes| u64::from_le_bytes(*bytes));
-        let length = length
-            .filter(|length| *length <= MAX_HEADER_BYTES)
-            .ok_or("this is no safetensors file")? as usize;
-        let header = file.get(8..8 + length).ok_or("the file is cut short")?;
-        let data_start = 8 + length;
-        let header: HashMap<String, serde_json::Value> = serde_json::from_slice(header)
-            .map_err(|error| format!("the header is broken: {error}"))?;
-        let mut tensors = HashMap::with_capacity(header.len());
-        for (name, entry) in header {
-            if name == "__metadata__" {
-                continue;
-            }
-            let entry: HeaderEntry = serde_json::from_value(entry)
-                .map_err(|error| format!("the header of {name} is broken: {error}"))?;
-            let [start, end] = entry.data_offsets;
-            let raw = file[data_start..]
-                .get(start..end)
-                .ok_or_else(|| format!("the file is cut short within {name}"))?;
-            let kind = match entry.dtype.as_str() {
-                "F32" => FloatType::F32,
-                "F16" => FloatType::F16,
-                "BF16" => FloatType::BF16,
-                _ => continue,
-            };
-            let expected = entry
-                .shape
-                .iter()
-                .try_fold(kind.width(), |product, side| product.checked_mul(*side));
-            if expected != Some(raw.len()) {
-                return Err(format!(
-                    "{name} has {} numbers, not {:?}",
-                    raw.len() / kind.width(),
-                    entry.shape
-                ));
-            }
-            let stored = StoredTensor {
-                kind,
-                shape: entry.shape,
-                bytes: data_start + start..data_start + end,
-            };
-            tensors.insert(name, stored);
+        if header_bytes.is_none_or(|bytes| bytes > MAX_HEADER_BYTES) {
+            return Err("this is not a safetensors file".to_owned());
         }
+        let (header_bytes, metadata) = SafeTensors::read_metadata(&file).map_err(describe_error)?;
+        let data_start = 8 + header_bytes;
+        let tensors = metadata
+            .tensors()
+            .into_iter()
+            .filter(|(_, tensor)| matches!(tensor.dtype, Dtype::F32 | Dtype::F16 | Dtype::BF16))
+            .map(|(name, tensor)| {
+                let (start, end) = tensor.data_offsets;
+                let stored = StoredTensor {
+                    dtype: tensor.dtype,
+                    shape: tensor.shape.clone(),
+                    bytes: data_start + start..data_start + end,
+                };
+                (name, stored)
+            })
+            .collect();
         Ok(Self {
             file,
             tensors,
@@ -100,90 +63,89 @@ impl Weights {
         })
     }
 
-    /// The numbers of a tensor that must have this shape.
+    /// Reads a tensor, which must have this shape.
     pub(crate) fn read_tensor(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>, String> {
         #[cfg(test)]
         if let Some(made) = self.made.find_tensor(name, shape) {
             return made;
         }
-        let stored = self
-            .tensors
-            .get(name)
-            .ok_or_else(|| format!("{name} is missing"))?;
-        check_shape(name, &stored.shape, shape)?;
-        Ok(stored.kind.widen(&self.file[stored.bytes.clone()]))
+        let tensor = self.find_stored(name)?;
+        check_shape(name, &tensor.shape, shape)?;
+        Ok(widen_numbers(
+            tensor.dtype,
+            &self.file[tensor.bytes.clone()],
+        ))
     }
 
-    /// The shape of a tensor, where its size is for the weights to say.
+    /// Returns the shape of a tensor whose size the weights decide.
     pub(crate) fn tensor_shape(&self, name: &str) -> Result<&[usize], String> {
         #[cfg(test)]
         if let Some(shape) = self.made.find_shape(name) {
             return Ok(shape);
         }
+        Ok(&self.find_stored(name)?.shape)
+    }
+
+    fn find_stored(&self, name: &str) -> Result<&StoredTensor, String> {
         self.tensors
             .get(name)
-            .map(|stored| stored.shape.as_slice())
             .ok_or_else(|| format!("{name} is missing"))
     }
 }
 
-fn check_shape(name: &str, found: &[usize], wanted: &[usize]) -> Result<(), String> {
-    if found == wanted {
+fn describe_error(error: SafeTensorError) -> String {
+    match error {
+        SafeTensorError::InvalidHeaderLength => "the file is truncated".to_owned(),
+        SafeTensorError::MetadataIncompleteBuffer => {
+            "the file is truncated, or longer than its header states".to_owned()
+        }
+        error => format!("the header is invalid: {error}"),
+    }
+}
+
+fn check_shape(name: &str, actual: &[usize], expected: &[usize]) -> Result<(), String> {
+    if actual == expected {
         return Ok(());
     }
-    Err(format!("{name} has the shape {found:?}, not {wanted:?}"))
+    Err(format!("{name} has the shape {actual:?}, not {expected:?}"))
 }
 
-impl FloatType {
-    /// Bytes of a number.
-    fn width(self) -> usize {
-        match self {
-            Self::F32 => 4,
-            Self::F16 | Self::BF16 => 2,
-        }
-    }
-
-    fn widen(self, raw: &[u8]) -> Vec<f32> {
-        let halves = |widen: fn(u16) -> f32| {
-            raw.chunks_exact(2)
-                .map(|pair| widen(u16::from_le_bytes([pair[0], pair[1]])))
-                .collect()
-        };
-        match self {
-            Self::F32 => raw
-                .chunks_exact(4)
-                .map(|four| f32::from_le_bytes([four[0], four[1], four[2], four[3]]))
-                .collect(),
-            Self::F16 => halves(half_to_f32),
-            Self::BF16 => halves(|bits| f32::from_bits(u32::from(bits) << 16)),
-        }
+/// Converts little-endian numbers of one of the three types that [`Weights`] keeps.
+fn widen_numbers(dtype: Dtype, raw: &[u8]) -> Vec<f32> {
+    match dtype {
+        Dtype::F16 => raw
+            .as_chunks()
+            .0
+            .iter()
+            .map(|bytes| f16::from_le_bytes(*bytes).to_f32())
+            .collect(),
+        Dtype::BF16 => raw
+            .as_chunks()
+            .0
+            .iter()
+            .map(|bytes| bf16::from_le_bytes(*bytes).to_f32())
+            .collect(),
+        _ => raw
+            .as_chunks()
+            .0
+            .iter()
+            .map(|bytes| f32::from_le_bytes(*bytes))
+            .collect(),
     }
 }
 
-/// IEEE half precision, exactly.
-fn half_to_f32(bits: u16) -> f32 {
-    let sign = u32::from(bits & 0x8000) << 16;
-    let (exponent, fraction) = (u32::from(bits >> 10) & 0x1f, u32::from(bits & 0x3ff));
-    match exponent {
-        // Zero and subnormal numbers are multiples of 2^-24.
-        0 => f32::from_bits(sign | (fraction as f32 * f32::powi(2.0, -24)).to_bits()),
-        31 => f32::from_bits(sign | 0x7f80_0000 | fraction << 13),
-        _ => f32::from_bits(sign | (exponent + 112) << 23 | fraction << 13),
-    }
-}
-
-/// Weights that tests make instead of reading them.
+/// Weights that tests create instead of reading a file.
 #[cfg(test)]
 mod made {
     use super::{HashMap, Weights, check_shape};
 
-    /// A tensor's numbers from its name and shape.
+    /// Computes a tensor's numbers from its name and shape.
     type Formula = fn(&str, &[usize]) -> Vec<f32>;
 
     #[derive(Debug, Default)]
     pub(super) struct TestTensors {
         tensors: HashMap<String, (Vec<usize>, Vec<f32>)>,
-        /// Makes any tensor that is asked for.
+        /// Creates any tensor on request.
         formula: Option<Formula>,
     }
 
@@ -193,8 +155,8 @@ mod made {
             name: &str,
             shape: &[usize],
         ) -> Option<Result<Vec<f32>, String>> {
-            if let Some((found, numbers)) = self.tensors.get(name) {
-                return Some(check_shape(name, found, shape).map(|()| numbers.clone()));
+            if let Some((actual, numbers)) = self.tensors.get(name) {
+                return Some(check_shape(name, actual, shape).map(|()| numbers.clone()));
             }
             self.formula.map(|formula| Ok(formula(name, shape)))
         }
@@ -205,7 +167,7 @@ mod made {
     }
 
     impl Weights {
-        /// Every tensor that is asked for, in the shape that it is asked for.
+        /// Creates every requested tensor in the requested shape.
         pub(crate) fn by_formula(formula: Formula) -> Self {
             let mut weights = Self::default();
             weights.made.formula = Some(formula);
@@ -226,6 +188,7 @@ mod tests {
 
     #[test]
     fn halves_widen_exactly() {
+        let half_to_f32 = |bits: u16| widen_numbers(Dtype::F16, &bits.to_le_bytes())[0];
         for (bits, expected) in [
             (0x0000, 0.0),
             (0x3c00, 1.0),
@@ -250,10 +213,10 @@ mod tests {
     }
 
     #[test]
-    fn broken_files_are_refused() {
+    fn broken_files_are_rejected() {
         let good = encode_file(
-            r#"{"a": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}, "n": {"dtype": "I64", "shape": [], "data_offsets": [0, 8]}}"#,
-            &[0; 8],
+            r#"{"a": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}, "n": {"dtype": "I64", "shape": [], "data_offsets": [8, 16]}}"#,
+            &[0; 16],
         );
         let weights = Weights::from_safetensors(good.clone()).unwrap();
         assert_eq!(weights.read_tensor("a", &[2]).unwrap(), [0.0, 0.0]);

@@ -1,4 +1,4 @@
-//! Words → tokens, by the `tokenizer.json` that comes with a model.
+//! Splits texts into tokens with the `tokenizer.json` of a model.
 
 use std::borrow::Cow;
 
@@ -6,7 +6,7 @@ use tokenizers::{Tokenizer, TruncationDirection, TruncationParams, TruncationStr
 
 use crate::{error::Error, model::towers::TextTower};
 
-/// Of a longer text only the beginning is looked at, in bytes: many times what a model reads.
+/// Longer texts are cut to this length, which is many times what a model reads.
 const MAX_TEXT_BYTES: usize = 16 * 1024;
 
 #[derive(Debug)]
@@ -15,12 +15,12 @@ pub(super) struct TextTokenizer {
     end_token: u32,
     vocabulary: usize,
     lowercases_text: bool,
-    /// Tokens before an end that the tokenizer leaves to us; none where it must not.
+    /// Most tokens before the end token if we append it; `None` if the tokenizer must append it.
     max_tokens_before_end: Option<usize>,
 }
 
 impl TextTokenizer {
-    /// From the bytes of a `tokenizer.json`; texts become at most `tower.positions` tokens.
+    /// Parses a `tokenizer.json`. Texts become at most `tower.positions` tokens.
     pub(super) fn from_json(file: &[u8], tower: &TextTower) -> Result<Self, String> {
         let problem = |error: tokenizers::Error| format!("tokenizer.json: {error}");
         let mut tokenizer = Tokenizer::from_bytes(file).map_err(problem)?;
@@ -41,14 +41,14 @@ impl TextTokenizer {
             lowercases_text: tower.lower_case,
             max_tokens_before_end: tower.padding_token.map(|_| tower.positions - 1),
         };
-        // Whether tokenizer and description fit together shows on any text.
+        // Any text shows whether the tokenizer and the description fit together.
         text_tokenizer
             .tokenize("a picture")
             .map_err(|error| format!("tokenizer.json: {error}"))?;
         Ok(text_tokenizer)
     }
 
-    /// The tokens of a text up to its end, which is the first end token.
+    /// Returns the tokens of a text up to and including the first end token.
     pub(super) fn tokenize(&self, text: &str) -> Result<Vec<u32>, Error> {
         let text_error = |problem: String| Error::Text { problem };
         let mut end = text.len().min(MAX_TEXT_BYTES);

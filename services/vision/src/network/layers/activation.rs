@@ -1,15 +1,15 @@
-//! What stands between a network's layers, where burn's own way is slow on a CPU.
+//! Activation functions, where burn's own are slow on a CPU.
 //!
-//! burn's CPU backend takes `erf` and `clamp` number by number, in several passes over memory. Here
-//! they are one pass of plain arithmetic that the compiler turns into the widest instructions that
-//! the CPU has; the tensor's memory is used as it is. On other devices burn's operations run.
+//! burn's CPU backend computes `erf` and `clamp` number by number, in several passes over memory. Here
+//! they are one pass of plain arithmetic that the compiler vectorises with the widest instructions of
+//! the CPU, in place. On other devices, burn's operations run.
 
 use burn::tensor::{Device, Tensor, activation};
 use rayon::prelude::*;
 
 use crate::model::towers::Activation;
 
-/// Numbers that one thread takes at a time: enough to be worth waking it.
+/// Numbers per task of a thread: enough to be worth waking the thread.
 const CHUNK_LENGTH: usize = 32 * 1024;
 
 impl Activation {
@@ -21,7 +21,7 @@ impl Activation {
         let mut data = input.into_data();
         self.apply_in_place(
             data.as_mut_slice::<f32>()
-                .expect("networks here compute in single precision"),
+                .expect("all networks compute in single precision"),
         );
         Tensor::from_data(data, &device)
     }
@@ -50,13 +50,13 @@ impl Activation {
     }
 }
 
-/// √(2/π) and the weight of the cube in [`Activation::GeluTanh`].
+/// √(2/π) and the factor of the cube in [`Activation::GeluTanh`].
 const ROOT_2_PI: f32 = 0.797_884_6;
 const CUBIC: f32 = 0.044_715;
 
 #[inline(always)]
 fn relu6(x: f32) -> f32 {
-    // Unlike `max` and `min`, this lets what is not a number through, for the check at the end.
+    // Unlike `max` and `min`, `clamp` keeps NaN, which the check of the vectors then detects.
     x.clamp(0.0, 6.0)
 }
 
@@ -76,7 +76,7 @@ fn quick_gelu(x: f32) -> f32 {
     0.5 * x * (1.0 + tanh(0.851 * x))
 }
 
-/// The error function as a quotient of polynomials, to some units in the last place.
+/// The error function as a quotient of polynomials, accurate to a few units in the last place.
 #[inline(always)]
 fn erf(x: f32) -> f32 {
     const NUMERATOR: [f32; 7] = [
@@ -99,7 +99,7 @@ fn erf(x: f32) -> f32 {
     x * evaluate_polynomial(&NUMERATOR, x * x) / evaluate_polynomial(&DENOMINATOR, x * x)
 }
 
-/// The hyperbolic tangent as a quotient of polynomials, to some units in the last place.
+/// The hyperbolic tangent as a quotient of polynomials, accurate to a few units in the last place.
 #[inline(always)]
 fn tanh(x: f32) -> f32 {
     const NUMERATOR: [f32; 7] = [
@@ -116,23 +116,23 @@ fn tanh(x: f32) -> f32 {
     x * evaluate_polynomial(&NUMERATOR, x * x) / evaluate_polynomial(&DENOMINATOR, x * x)
 }
 
-/// By Horner's rule, highest power first.
+/// Evaluates a polynomial with Horner's rule, highest power first.
 #[inline(always)]
 fn evaluate_polynomial(coefficients: &[f32], x: f32) -> f32 {
     coefficients.iter().fold(0.0, |sum, c| sum * x + c)
 }
 
-/// Runs `f` over the numbers, compiled for the widest instructions that the CPU has.
+/// Applies `f` to the numbers, compiled for the widest instructions of the CPU.
 #[inline]
 fn apply_with_simd(numbers: &mut [f32], f: impl Fn(f32) -> f32) {
     #[cfg(target_arch = "x86_64")]
     {
         if std::arch::is_x86_feature_detected!("avx512f") {
-            // Safety: the CPU has what the function needs, as was just asked.
+            // SAFETY: the CPU has AVX-512F, as checked above.
             return unsafe { apply_with_avx512(numbers, f) };
         }
         if std::arch::is_x86_feature_detected!("avx2") {
-            // Safety: as above.
+            // SAFETY: the CPU has AVX2, as checked above.
             return unsafe { apply_with_avx2(numbers, f) };
         }
     }
@@ -163,7 +163,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_fast_way_equals_burns() {
+    fn fast_functions_equal_those_of_burn() {
         let numbers: Vec<f32> = (-60_000..60_000).map(|i| i as f32 * 2e-4).collect();
         let device = Device::flex();
         for activation in [
@@ -183,14 +183,14 @@ mod tests {
                 .map(|(a, b)| (a - b).abs() / b.abs().max(1.0))
                 .fold(0.0, f32::max);
             assert!(worst < 2e-6, "{activation:?}: off by {worst}");
-            // A tensor that others still hold is left as it was.
+            // A tensor with other owners is not changed.
             let kept = input.into_data();
             assert_eq!(kept.as_slice::<f32>().unwrap(), numbers);
         }
     }
 
     #[test]
-    fn what_is_not_a_number_stays_so() {
+    fn nan_stays_nan() {
         for activation in [
             Activation::Relu6,
             Activation::Gelu,

@@ -1,7 +1,7 @@
-//! The pieces that convolutional networks here are built of, on burn.
+//! Layers of convolutional networks.
 //!
-//! Weights come in the layout and under the names of PyTorch. A batch norm is folded into the
-//! convolution before it, on plain numbers: `w · γ/√(σ²+ε)` and `β − μ · γ/√(σ²+ε)`.
+//! Weights have the layout and names of PyTorch. A batch norm is folded into the convolution before
+//! it, as plain numbers: `w · γ/√(σ²+ε)` and `β − μ · γ/√(σ²+ε)`.
 
 use burn::tensor::{
     Device, Tensor, TensorData, activation::relu, module::conv2d, ops::ConvOptions,
@@ -11,10 +11,10 @@ use crate::model::weights::Weights;
 
 const BATCH_NORM_EPSILON: f64 = 1e-5;
 
-/// `(value / 255 − mean) / std` and the change from pixels in a row to planes of a channel.
+/// Computes `(value / 255 − mean) / std` and converts interleaved pixels to one plane per channel.
 #[derive(Debug)]
 pub(in crate::network) struct PixelNormaliser {
-    /// For each channel, the result for every byte.
+    /// The result for every byte, per channel.
     table: [[f32; 256]; 3],
 }
 
@@ -67,7 +67,7 @@ pub(in crate::network) struct ConvShape {
     pub outputs: usize,
     pub kernel: usize,
     pub stride: usize,
-    /// 1, or as many as channels: then each has a filter of its own.
+    /// 1, or the number of channels: then each channel has its own filter.
     pub groups: usize,
 }
 
@@ -87,7 +87,7 @@ impl ConvShape {
         }
     }
 
-    /// 3 × 3, each channel by itself.
+    /// A depthwise 3 × 3 convolution.
     pub(in crate::network) fn new_depthwise(channels: usize, stride: usize) -> Self {
         Self {
             groups: channels,
@@ -97,7 +97,8 @@ impl ConvShape {
 }
 
 impl Conv {
-    /// `name.weight` folded with the batch norm `norm.{weight,bias,running_mean,running_var}`.
+    /// Reads `name.weight` and folds the batch norm `norm.{weight,bias,running_mean,running_var}` into
+    /// it.
     pub(in crate::network) fn from_weights(
         weights: &Weights,
         name: &str,
@@ -135,7 +136,7 @@ impl Conv {
             .collect();
         if !folded.iter().chain(&bias).all(|value| value.is_finite()) {
             return Err(format!(
-                "{name} with {norm} holds numbers that are not finite"
+                "{name} with {norm} contains numbers that are not finite"
             ));
         }
         let padding = kernel / 2;
@@ -156,8 +157,8 @@ impl Conv {
     }
 }
 
-/// ResNet's basic block: two 3 × 3 convolutions beside a shortcut, which is a 1 × 1 convolution
-/// where the shape changes.
+/// ResNet's basic block: two 3 × 3 convolutions and a shortcut, which is a 1 × 1 convolution if the
+/// shape changes.
 #[derive(Debug)]
 pub(in crate::network) struct BasicBlock {
     first: Conv,
@@ -165,7 +166,7 @@ pub(in crate::network) struct BasicBlock {
     shortcut: Option<Conv>,
 }
 
-/// How a source names the parts of a block's shortcut.
+/// Names of the parts of a block's shortcut, which depend on the source of the weights.
 #[derive(Debug, Clone, Copy)]
 pub(in crate::network) struct ShortcutNames {
     pub conv: &'static str,
@@ -173,7 +174,7 @@ pub(in crate::network) struct ShortcutNames {
 }
 
 impl BasicBlock {
-    /// `name.conv1`, `name.bn1`, `name.conv2`, `name.bn2` and the shortcut's two.
+    /// Reads `name.conv1`, `name.bn1`, `name.conv2`, `name.bn2`, and the two parts of the shortcut.
     pub(in crate::network) fn from_weights(
         weights: &Weights,
         name: &str,
@@ -207,7 +208,7 @@ impl BasicBlock {
     }
 }
 
-/// The mean of each channel: `[n, c, h, w]` → `[n, c]`.
+/// Averages each channel: `[n, c, h, w]` → `[n, c]`.
 pub(in crate::network) fn global_average(input: Tensor<4>) -> Tensor<2> {
     let [batch, channels, height, width] = input.dims();
     input

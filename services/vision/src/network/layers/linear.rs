@@ -1,18 +1,18 @@
-//! Fully connected layers and layer norms: the arithmetic of a transformer, row by row.
+//! Linear layers and layer norms of transformers.
 
 use burn::tensor::{Device, Tensor, TensorData, module};
 
 use crate::model::weights::Weights;
 
-/// A fully connected layer: `[n, in]` → `[n, out]`.
+/// A linear layer: `[n, in]` → `[n, out]`.
 #[derive(Debug)]
 pub(in crate::network) struct Linear {
-    /// `[in, out]`: transposed once, at load.
+    /// `[in, out]`, transposed once at load.
     weight: Tensor<2>,
     bias: Option<Tensor<2>>,
 }
 
-/// A layer's numbers as PyTorch stores them, before they move to a device.
+/// Weights of a linear layer in PyTorch's layout, before they move to a device.
 #[derive(Debug)]
 pub(in crate::network) struct LinearWeights {
     inputs: usize,
@@ -23,7 +23,7 @@ pub(in crate::network) struct LinearWeights {
 }
 
 impl LinearWeights {
-    /// `name.weight` (`[out, in]`) and `name.bias`.
+    /// Reads `name.weight` (`[out, in]`) and `name.bias`.
     pub(in crate::network) fn from_weights(
         weights: &Weights,
         name: &str,
@@ -35,7 +35,7 @@ impl LinearWeights {
         Self::new(name, inputs, outputs, weight, bias)
     }
 
-    /// `name.weight` alone.
+    /// Reads only `name.weight`.
     pub(in crate::network) fn from_weights_without_bias(
         weights: &Weights,
         name: &str,
@@ -46,7 +46,7 @@ impl LinearWeights {
         Self::new(name, inputs, outputs, weight, Vec::new())
     }
 
-    /// From numbers that were read already: `[out, in]` of them, and `out`, or none, for the bias.
+    /// Takes a weight of `[out, in]` and a bias that has `out` numbers or is empty.
     pub(in crate::network) fn new(
         name: &str,
         inputs: usize,
@@ -57,7 +57,7 @@ impl LinearWeights {
         assert_eq!(weight.len(), inputs * outputs, "{name} has its shape");
         let mut values = weight.iter().chain(&bias);
         if !values.all(|value| value.is_finite()) {
-            return Err(format!("{name} holds numbers that are not finite"));
+            return Err(format!("{name} contains numbers that are not finite"));
         }
         Ok(Self {
             inputs,
@@ -67,7 +67,7 @@ impl LinearWeights {
         })
     }
 
-    /// Both layers on the same input, their outputs one behind the other.
+    /// Joins two layers with the same input, so that their outputs are concatenated.
     pub(in crate::network) fn concat_outputs(mut self, other: Self) -> Self {
         assert_eq!(self.inputs, other.inputs, "both take the same input");
         self.outputs += other.outputs;
@@ -76,7 +76,7 @@ impl LinearWeights {
         self
     }
 
-    /// Every output times its factor: a layer scale behind this layer.
+    /// Multiplies every output by its factor: folds a layer scale after this layer.
     pub(in crate::network) fn scale_outputs(mut self, factors: &[f32]) -> Self {
         assert_eq!(factors.len(), self.outputs, "one factor for each output");
         for (row, factor) in self.weight.chunks_exact_mut(self.inputs).zip(factors) {
@@ -110,7 +110,7 @@ impl LinearWeights {
 }
 
 impl Linear {
-    /// `name.weight` (`[out, in]`, as PyTorch stores it) and `name.bias`.
+    /// Reads `name.weight` (`[out, in]`, PyTorch's layout) and `name.bias`.
     pub(in crate::network) fn from_weights(
         weights: &Weights,
         name: &str,
@@ -130,7 +130,7 @@ impl Linear {
     }
 }
 
-/// Each row brought to mean 0 and variance 1, then scaled and shifted by column.
+/// Normalises each row to mean 0 and variance 1, then scales and shifts each column.
 #[derive(Debug)]
 pub(in crate::network) struct LayerNorm {
     gamma: Tensor<1>,
@@ -139,7 +139,7 @@ pub(in crate::network) struct LayerNorm {
 }
 
 impl LayerNorm {
-    /// `name.weight` and `name.bias`.
+    /// Reads `name.weight` and `name.bias`.
     pub(in crate::network) fn from_weights(
         weights: &Weights,
         name: &str,
@@ -150,7 +150,7 @@ impl LayerNorm {
         let part = |part: &str| {
             let numbers = weights.read_tensor(&format!("{name}.{part}"), &[width])?;
             if !numbers.iter().all(|value| value.is_finite()) {
-                return Err(format!("{name} holds numbers that are not finite"));
+                return Err(format!("{name} contains numbers that are not finite"));
             }
             Ok(Tensor::from_data(TensorData::new(numbers, [width]), device))
         };

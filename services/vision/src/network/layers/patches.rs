@@ -1,5 +1,5 @@
-//! A picture as a transformer reads it: a row of numbers for each square patch, a place for each
-//! row, and tokens in front that belong to no patch.
+//! Patch embedding: converts an image to the tokens of a transformer. Each square patch becomes a row of
+//! numbers with a position; prefix tokens, which belong to no patch, come first.
 
 use burn::tensor::{Device, Tensor, TensorData, module::conv2d, ops::ConvOptions};
 
@@ -11,23 +11,22 @@ pub(in crate::network) struct PatchEmbedding {
     bias: Option<Tensor<1>>,
     patch: usize,
     width: usize,
-    /// `[1, tokens, width]`: the tokens in front, if there are any.
+    /// `[1, tokens, width]`, if there are any.
     prefix_tokens: Option<Tensor<3>>,
     /// `[1, patches, width]`.
     positions: Tensor<3>,
 }
 
-/// What does not come from the picture: rows of the tower's width, one behind the other.
+/// The learned rows that do not depend on the image, each of the tower's width.
 #[derive(Debug)]
 pub(in crate::network) struct PositionEmbeddings {
-    /// The tokens in front, with their places.
+    /// The prefix tokens with their positions added.
     pub prefix_tokens: Vec<f32>,
-    /// The places of the patches.
     pub patch_positions: Vec<f32>,
 }
 
 impl PatchEmbedding {
-    /// `name.weight` turns a patch into a row, with `name.bias` where there is one.
+    /// Reads `name.weight`, which converts a patch to a row, and `name.bias` if there is one.
     pub(in crate::network) fn from_weights(
         weights: &Weights,
         name: &str,
@@ -49,7 +48,7 @@ impl PatchEmbedding {
             .chain(&positions.patch_positions);
         if !values.all(|value| value.is_finite()) {
             return Err(format!(
-                "{name}, the tokens or their places hold numbers that are not finite"
+                "{name}, the tokens or their positions contain numbers that are not finite"
             ));
         }
         let rows = |numbers: Vec<f32>| {
@@ -67,7 +66,6 @@ impl PatchEmbedding {
         })
     }
 
-    /// Tokens of a picture.
     fn tokens_per_image(&self) -> usize {
         let front = self
             .prefix_tokens
@@ -78,21 +76,21 @@ impl PatchEmbedding {
 
     /// `[n, 3, side, side]` → `[n * tokens, width]`.
     pub(in crate::network) fn forward(&self, input: Tensor<4>) -> Tensor<2> {
-        let pictures = input.dims()[0];
+        let images = input.dims()[0];
         let options = ConvOptions::new([self.patch; 2], [0; 2], [1; 2], 1);
         let patches = conv2d(input, self.weight.clone(), self.bias.clone(), options)
             .flatten::<3>(2, 3)
             .swap_dims(1, 2);
         let mut tokens = patches + self.positions.clone();
         if let Some(front) = &self.prefix_tokens {
-            let front = front.clone().repeat_dim(0, pictures);
+            let front = front.clone().repeat_dim(0, images);
             tokens = Tensor::cat(vec![front, tokens], 1);
         }
-        tokens.reshape([pictures * self.tokens_per_image(), self.width])
+        tokens.reshape([images * self.tokens_per_image(), self.width])
     }
 
-    /// The row of each picture's first token, in what [`forward`](Self::forward) gives.
-    pub(in crate::network) fn first_token_rows(&self, pictures: usize) -> Vec<usize> {
-        (0..pictures).map(|i| i * self.tokens_per_image()).collect()
+    /// Returns the row of each image's first token in the result of [`forward`](Self::forward).
+    pub(in crate::network) fn first_token_rows(&self, images: usize) -> Vec<usize> {
+        (0..images).map(|i| i * self.tokens_per_image()).collect()
     }
 }

@@ -1,10 +1,10 @@
-//! Position embeddings for another number of patches than they were learned for.
+//! Resamples position embeddings to another number of patches than they were learned for.
 //!
-//! As timm's `resample_abs_pos_embed`: the square of learned vectors is resampled like a picture,
-//! bicubic (a = −0.5), antialiased where it shrinks.
+//! The method is that of timm's `resample_abs_pos_embed`: the square of learned vectors is resampled
+//! like an image, bicubic (a = −0.5), antialiased when it shrinks.
 
-/// The learned vectors of a square of patches, as many as there are → `new_side * new_side` of them.
-/// `name_colors` is the tensor's, for the error.
+/// Resamples the learned vectors of a square of patches to `new_side * new_side` vectors. `name` is
+/// the tensor's name for the error.
 pub(in crate::network) fn resample_to_square(
     name: &str,
     positions: &[f32],
@@ -15,7 +15,7 @@ pub(in crate::network) fn resample_to_square(
     let side = learned.isqrt();
     if learned == 0 || side * side != learned {
         return Err(format!(
-            "{name} holds places for {learned} patches, which is no square"
+            "{name} has positions for {learned} patches, which is not a square number"
         ));
     }
     Ok(resample_square(positions, width, side, new_side))
@@ -30,7 +30,7 @@ fn resample_square(positions: &[f32], width: usize, side: usize, new_side: usize
     let taps: Vec<ResampleTaps> = (0..new_side)
         .map(|i| ResampleTaps::new(i, side, new_side))
         .collect();
-    // Along the rows first, then along the columns.
+    // First along the rows, then along the columns.
     let mut narrow = vec![0.0_f32; side * new_side * width];
     for y in 0..side {
         for (x, taps) in taps.iter().enumerate() {
@@ -60,7 +60,7 @@ fn add_scaled(target: &mut [f32], source: &[f32], weight: f32) {
     }
 }
 
-/// Which sources make one target, and how much of each.
+/// The sources of one target and their weights.
 struct ResampleTaps {
     first: usize,
     weights: Vec<f32>,

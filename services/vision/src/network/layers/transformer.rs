@@ -1,8 +1,7 @@
-//! A stack of transformer blocks, as every vision or text transformer here has it: what is before
-//! and behind differs, the blocks do not.
+//! A stack of transformer blocks, shared by all image and text transformers.
 //!
-//! Queries, keys and values come from one product; a layer scale is folded into the layer before
-//! it. Rows of all sequences lie one behind the other, and only attention tells them apart.
+//! Queries, keys and values come from one matrix product. Layer scales are folded into the layer before
+//! them. The rows of all sequences are concatenated, and only attention separates the sequences.
 
 use burn::tensor::{Device, Int, Tensor, module, ops::AttentionModuleOptions};
 
@@ -12,13 +11,13 @@ use crate::{
     model::weights::Weights,
 };
 
-/// How a source names the tensors of a block.
+/// Names of a block's tensors, which depend on the source of the weights.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::network) enum TensorNames {
     /// `norm1`, `attn.qkv`, `attn.proj`, `ls1`, `norm2`, `mlp.fc1`, `mlp.fc2`, `ls2`.
     Timm,
-    /// `layer_norm1`, `self_attn.q_proj` and its like, `self_attn.out_proj`, `layer_norm2`,
-    /// `mlp.fc1`, `mlp.fc2`.
+    /// `layer_norm1`, `self_attn.{q,k,v}_proj`, `self_attn.out_proj`, `layer_norm2`, `mlp.fc1`,
+    /// `mlp.fc2`.
     Transformers,
 }
 
@@ -33,7 +32,7 @@ pub(in crate::network) struct Transformer {
 #[derive(Debug)]
 struct TransformerBlock {
     attention_norm: LayerNorm,
-    /// Queries, keys and values, side by side.
+    /// Queries, keys and values, concatenated.
     qkv_projection: Linear,
     output_projection: Linear,
     mlp_norm: LayerNorm,
@@ -42,8 +41,8 @@ struct TransformerBlock {
 }
 
 impl Transformer {
-    /// Blocks `{prefix}0`, `{prefix}1`, …, at least one; in a causal one, no token sees those behind
-    /// it.
+    /// Reads the blocks `{prefix}0`, `{prefix}1`, …, at least one. If `is_causal`, a token attends only
+    /// to itself and earlier tokens.
     pub(in crate::network) fn from_weights(
         weights: &Weights,
         prefix: &str,
@@ -63,7 +62,10 @@ impl Transformer {
                 )
             })
             .collect::<Result<Vec<_>, _>>()?;
-        assert!(!blocks.is_empty(), "a description with no depth is refused");
+        assert!(
+            !blocks.is_empty(),
+            "a description with the depth 0 is rejected"
+        );
         Ok(Self {
             blocks,
             heads: shape.heads,
@@ -72,10 +74,10 @@ impl Transformer {
         })
     }
 
-    /// `[sequences * tokens, width]` → the same, or only its rows `output_rows`.
+    /// `[sequences * tokens, width]` → the same, or only the rows `output_rows`.
     ///
-    /// Behind the attention of the last block rows have nothing to do with each other any more, so
-    /// only those that are wanted go on.
+    /// After the attention of the last block the rows are independent of each other, so only
+    /// `output_rows` are computed further.
     pub(in crate::network) fn forward(
         &self,
         input: Tensor<2>,
