@@ -142,12 +142,12 @@ mod tests {
             (640, 481),
             (90, 60),
         ] {
-            let picture = draw_image(width, height);
-            let input = preprocess_image(&description, &picture);
+            let image = draw_image(width, height);
+            let input = preprocess_image(&description, &image);
             let short = width.min(height);
             let resized = |side| resized_side(side, short, 146, LongSide::Round);
             let (rw, rh) = (resized(width), resized(height));
-            let whole = resample_image(&picture, None, rw, rh, ResampleFilter::Bicubic);
+            let whole = resample_image(&image, None, rw, rh, ResampleFilter::Bicubic);
             let (left, top) = ((rw - 128) / 2, (rh - 128) / 2);
             for y in 0..128 {
                 let from = ((top + y) * rw + left) as usize * 3;

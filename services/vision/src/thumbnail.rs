@@ -21,21 +21,21 @@ const THUMBNAIL_QUALITY: u8 = 82;
 pub fn encode_thumbnail(bytes: &[u8], size: u32, limits: &Limits) -> Result<Vec<u8>, DecodeError> {
     let size = size.max(1);
     let (min_size, monitor) = (MinDecodedSize::LongSide(size), DecodeMonitor::default());
-    let (picture, _) = decode_to_size(bytes, min_size, AlphaHandling::OverWhite, limits, &monitor)?;
-    let long_side = picture.width.max(picture.height);
+    let (image, _) = decode_to_size(bytes, min_size, AlphaHandling::OverWhite, limits, &monitor)?;
+    let long_side = image.width.max(image.height);
     let resized = if long_side > size {
         let scaled = |side: u32| {
             let side = f64::from(side) * f64::from(size) / f64::from(long_side);
             (side.round() as u32).max(1)
         };
-        let (width, height) = (scaled(picture.width), scaled(picture.height));
+        let (width, height) = (scaled(image.width), scaled(image.height));
         DecodedImage {
             width,
             height,
-            rgb: resample_image(&picture, None, width, height, ResampleFilter::Bicubic),
+            rgb: resample_image(&image, None, width, height, ResampleFilter::Bicubic),
         }
     } else {
-        picture
+        image
     };
     Ok(encode_jpeg(
         &resized.rgb,

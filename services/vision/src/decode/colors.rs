@@ -117,11 +117,11 @@ mod tests {
         let mut rgb = [30, 60, 200].repeat(100 * 80);
         rgb.extend([220, 20, 20].repeat(100 * 20));
         rgb[..100 * 10 * 3].copy_from_slice(&[255; 100 * 10 * 3]);
-        let picture = DecodedImage {
+        let image = DecodedImage {
             width: 100,
             height: 100,
             rgb,
         };
-        assert_eq!(name_colors(&picture), ["blue", "red"]);
+        assert_eq!(name_colors(&image), ["blue", "red"]);
     }
 }

@@ -52,7 +52,7 @@ fn sample_pixels(side: usize) -> Vec<u8> {
     noise.chain(bands).collect()
 }
 
-/// The script's `seeded_tensor`: the numbers of one tensor.
+/// The same as the script's `seeded`: the numbers of one tensor.
 fn seeded_tensor(name: &str, shape: &[usize]) -> Vec<f32> {
     let is_product = matches!(shape.len(), 2 | 4);
     let fan_in = shape[1..].iter().product::<usize>();
@@ -125,26 +125,23 @@ fn check_network(model: &Model, reference: &Reference) {
     {
         assert_eq!(vector.len(), expected.len());
         let similarity = cosine_similarity(vector, expected);
-        assert!(similarity >= 0.999_99, "picture {i}: {similarity}");
+        assert!(similarity >= 0.999_99, "image {i}: {similarity}");
         // With random weights all images have similar vectors, so every number is compared.
         let worst = subtract_vectors(vector, expected)
             .into_iter()
             .fold(0.0, |worst, off| f32::max(worst, off.abs()));
-        assert!(worst < 2e-5, "picture {i}: off by {worst}");
+        assert!(worst < 2e-5, "image {i}: off by {worst}");
         let alone = network.forward(&pixels[i * pixels.len() / 2..][..pixels.len() / 2], 1);
         let similarity = cosine_similarity(vector, &alone);
         assert!(
             similarity >= 0.999_999,
-            "batched and alone, picture {i}: {similarity}"
+            "batched and alone, image {i}: {similarity}"
         );
     }
     let [noise, bands, photo @ ..] = reference.vectors.as_slice() else {
         panic!("the reference contains two vectors");
     };
-    assert!(
-        cosine_similarity(noise, bands) < 0.999,
-        "the pictures differ"
-    );
+    assert!(cosine_similarity(noise, bands) < 0.999, "the images differ");
     if let [expected] = photo {
         let vector = photo_vector(model, &network, &reference.blocks);
         let similarity = cosine_similarity(&vector, expected);
@@ -161,13 +158,13 @@ fn check_network(model: &Model, reference: &Reference) {
 /// Embeds the photo from its file and compares its preprocessed pixels with the reference.
 fn photo_vector(model: &Model, network: &Network, blocks: &[f32]) -> Vec<f32> {
     let description = &model.description;
-    let (picture, _) = decode_image(
+    let (image, _) = decode_image(
         PHOTO,
         description.min_short_side(),
         &crate::Limits::default(),
     )
     .unwrap();
-    let input = preprocess_image(description, &picture);
+    let input = preprocess_image(description, &image);
     let block = network.side / 14;
     for (i, expected) in blocks.iter().enumerate() {
         let (y, x, channel) = (i / 3 / 14 * block, i / 3 % 14 * block, i % 3);
@@ -186,7 +183,7 @@ fn photo_vector(model: &Model, network: &Network, blocks: &[f32]) -> Vec<f32> {
 
 fn check_seeded(name: &str, reference: &str) {
     let reference: Reference = serde_json::from_str(reference).unwrap();
-    assert_eq!(reference.vectors.len(), 3, "two drawn pictures and a photo");
+    assert_eq!(reference.vectors.len(), 3, "two drawn images and a photo");
     check_network(&seeded_model(name, &reference), &reference);
 }
 

@@ -38,10 +38,10 @@ impl PixelNormaliser {
         device: &Device,
     ) -> Tensor<4> {
         let mut planes = Vec::with_capacity(pixels.len());
-        for picture in pixels.chunks_exact(side * side * 3) {
+        for image in pixels.chunks_exact(side * side * 3) {
             for (channel, table) in self.table.iter().enumerate() {
                 planes.extend(
-                    picture[channel..]
+                    image[channel..]
                         .iter()
                         .step_by(3)
                         .map(|byte| table[usize::from(*byte)]),
