@@ -24,7 +24,7 @@ pub(crate) enum FileFormat {
 }
 
 impl FileFormat {
-    /// As in [`Attributes::format`](crate::Attributes::format).
+    /// As in [`DecodedAttributes::format`](crate::DecodedAttributes::format).
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Jpeg => "jpeg",

@@ -9,7 +9,7 @@ use std::{borrow::Cow, collections::HashMap, ops::Range};
 use half::{bf16, f16};
 use safetensors::{Dtype, SafeTensorError, SafeTensors};
 
-/// A longer header is rejected; headers of real models have less than 1 MiB.
+/// A longer header is rejected.
 const MAX_HEADER_BYTES: u64 = 16 << 20;
 
 /// Named tensors, row-major.

@@ -13,7 +13,7 @@ use crate::model::towers::Activation;
 const CHUNK_LENGTH: usize = 32 * 1024;
 
 impl Activation {
-    pub(in crate::network) fn apply_to_tensor<const D: usize>(self, input: Tensor<D>) -> Tensor<D> {
+    pub(crate) fn apply_to_tensor<const D: usize>(self, input: Tensor<D>) -> Tensor<D> {
         let device = input.device();
         if device != Device::flex() {
             return self.apply_on_any_device(input);

@@ -13,13 +13,13 @@ const BATCH_NORM_EPSILON: f64 = 1e-5;
 
 /// Computes `(value / 255 − mean) / std` and converts interleaved pixels to one plane per channel.
 #[derive(Debug)]
-pub(in crate::network) struct PixelNormaliser {
+pub(crate) struct PixelNormaliser {
     /// The result for every byte, per channel.
     table: [[f32; 256]; 3],
 }
 
 impl PixelNormaliser {
-    pub(in crate::network) fn new(mean: [f32; 3], std: [f32; 3]) -> Self {
+    pub(crate) fn new(mean: [f32; 3], std: [f32; 3]) -> Self {
         let mut table = [[0.0; 256]; 3];
         for (channel, values) in table.iter_mut().enumerate() {
             for (byte, value) in values.iter_mut().enumerate() {
@@ -30,7 +30,7 @@ impl PixelNormaliser {
     }
 
     /// `batch * side * side * 3` bytes → `[batch, 3, side, side]`.
-    pub(in crate::network) fn to_tensor(
+    pub(crate) fn to_tensor(
         &self,
         pixels: &[u8],
         batch: usize,
@@ -54,7 +54,7 @@ impl PixelNormaliser {
 
 /// A convolution with its batch norm folded in: `[n, in, h, w]` → `[n, out, h', w']`.
 #[derive(Debug)]
-pub(in crate::network) struct Conv {
+pub(crate) struct Conv {
     weight: Tensor<4>,
     bias: Tensor<1>,
     options: ConvOptions<2>,
@@ -62,7 +62,7 @@ pub(in crate::network) struct Conv {
 
 /// Channels, kernel side and stride of a convolution; padded so that stride 1 keeps the size.
 #[derive(Debug, Clone, Copy)]
-pub(in crate::network) struct ConvShape {
+pub(crate) struct ConvShape {
     pub inputs: usize,
     pub outputs: usize,
     pub kernel: usize,
@@ -72,12 +72,7 @@ pub(in crate::network) struct ConvShape {
 }
 
 impl ConvShape {
-    pub(in crate::network) fn new(
-        inputs: usize,
-        outputs: usize,
-        kernel: usize,
-        stride: usize,
-    ) -> Self {
+    pub(crate) fn new(inputs: usize, outputs: usize, kernel: usize, stride: usize) -> Self {
         Self {
             inputs,
             outputs,
@@ -88,7 +83,7 @@ impl ConvShape {
     }
 
     /// A depthwise 3 × 3 convolution.
-    pub(in crate::network) fn new_depthwise(channels: usize, stride: usize) -> Self {
+    pub(crate) fn new_depthwise(channels: usize, stride: usize) -> Self {
         Self {
             groups: channels,
             ..Self::new(channels, channels, 3, stride)
@@ -99,7 +94,7 @@ impl ConvShape {
 impl Conv {
     /// Reads `name.weight` and folds the batch norm `norm.{weight,bias,running_mean,running_var}` into
     /// it.
-    pub(in crate::network) fn from_weights(
+    pub(crate) fn from_weights(
         weights: &Weights,
         name: &str,
         norm: &str,
@@ -147,7 +142,7 @@ impl Conv {
         })
     }
 
-    pub(in crate::network) fn forward(&self, input: Tensor<4>) -> Tensor<4> {
+    pub(crate) fn forward(&self, input: Tensor<4>) -> Tensor<4> {
         conv2d(
             input,
             self.weight.clone(),
@@ -160,7 +155,7 @@ impl Conv {
 /// ResNet's basic block: two 3 × 3 convolutions and a shortcut, which is a 1 × 1 convolution if the
 /// shape changes.
 #[derive(Debug)]
-pub(in crate::network) struct BasicBlock {
+pub(crate) struct BasicBlock {
     first: Conv,
     second: Conv,
     shortcut: Option<Conv>,
@@ -168,14 +163,14 @@ pub(in crate::network) struct BasicBlock {
 
 /// Names of the parts of a block's shortcut, which depend on the source of the weights.
 #[derive(Debug, Clone, Copy)]
-pub(in crate::network) struct ShortcutNames {
+pub(crate) struct ShortcutNames {
     pub conv: &'static str,
     pub norm: &'static str,
 }
 
 impl BasicBlock {
     /// Reads `name.conv1`, `name.bn1`, `name.conv2`, `name.bn2`, and the two parts of the shortcut.
-    pub(in crate::network) fn from_weights(
+    pub(crate) fn from_weights(
         weights: &Weights,
         name: &str,
         shortcut: ShortcutNames,
@@ -198,7 +193,7 @@ impl BasicBlock {
         })
     }
 
-    pub(in crate::network) fn forward(&self, input: Tensor<4>) -> Tensor<4> {
+    pub(crate) fn forward(&self, input: Tensor<4>) -> Tensor<4> {
         let output = self.second.forward(relu(self.first.forward(input.clone())));
         let residual = match &self.shortcut {
             Some(conv) => conv.forward(input),
@@ -209,7 +204,7 @@ impl BasicBlock {
 }
 
 /// Averages each channel: `[n, c, h, w]` → `[n, c]`.
-pub(in crate::network) fn global_average(input: Tensor<4>) -> Tensor<2> {
+pub(crate) fn global_average(input: Tensor<4>) -> Tensor<2> {
     let [batch, channels, height, width] = input.dims();
     input
         .reshape([batch, channels, height * width])

@@ -6,7 +6,7 @@ use crate::model::weights::Weights;
 
 /// A linear layer: `[n, in]` → `[n, out]`.
 #[derive(Debug)]
-pub(in crate::network) struct Linear {
+pub(crate) struct Linear {
     /// `[in, out]`, transposed once at load.
     weight: Tensor<2>,
     bias: Option<Tensor<2>>,
@@ -14,7 +14,7 @@ pub(in crate::network) struct Linear {
 
 /// Weights of a linear layer in PyTorch's layout, before they move to a device.
 #[derive(Debug)]
-pub(in crate::network) struct LinearWeights {
+pub(crate) struct LinearWeights {
     inputs: usize,
     outputs: usize,
     /// `[out, in]`, row by row.
@@ -24,7 +24,7 @@ pub(in crate::network) struct LinearWeights {
 
 impl LinearWeights {
     /// Reads `name.weight` (`[out, in]`) and `name.bias`.
-    pub(in crate::network) fn from_weights(
+    pub(crate) fn from_weights(
         weights: &Weights,
         name: &str,
         inputs: usize,
@@ -36,7 +36,7 @@ impl LinearWeights {
     }
 
     /// Reads only `name.weight`.
-    pub(in crate::network) fn from_weights_without_bias(
+    pub(crate) fn from_weights_without_bias(
         weights: &Weights,
         name: &str,
         inputs: usize,
@@ -47,7 +47,7 @@ impl LinearWeights {
     }
 
     /// Takes a weight of `[out, in]` and a bias that has `out` numbers or is empty.
-    pub(in crate::network) fn new(
+    pub(crate) fn new(
         name: &str,
         inputs: usize,
         outputs: usize,
@@ -68,7 +68,7 @@ impl LinearWeights {
     }
 
     /// Joins two layers with the same input, so that their outputs are concatenated.
-    pub(in crate::network) fn concat_outputs(mut self, other: Self) -> Self {
+    pub(crate) fn concat_outputs(mut self, other: Self) -> Self {
         assert_eq!(self.inputs, other.inputs, "both take the same input");
         self.outputs += other.outputs;
         self.weight.extend(other.weight);
@@ -77,7 +77,7 @@ impl LinearWeights {
     }
 
     /// Multiplies every output by its factor: folds a layer scale after this layer.
-    pub(in crate::network) fn scale_outputs(mut self, factors: &[f32]) -> Self {
+    pub(crate) fn scale_outputs(mut self, factors: &[f32]) -> Self {
         assert_eq!(factors.len(), self.outputs, "one factor for each output");
         for (row, factor) in self.weight.chunks_exact_mut(self.inputs).zip(factors) {
             for value in row {
@@ -90,7 +90,7 @@ impl LinearWeights {
         self
     }
 
-    pub(in crate::network) fn to_device(self, device: &Device) -> Linear {
+    pub(crate) fn to_device(self, device: &Device) -> Linear {
         let Self {
             inputs,
             outputs,
@@ -111,7 +111,7 @@ impl LinearWeights {
 
 impl Linear {
     /// Reads `name.weight` (`[out, in]`, PyTorch's layout) and `name.bias`.
-    pub(in crate::network) fn from_weights(
+    pub(crate) fn from_weights(
         weights: &Weights,
         name: &str,
         inputs: usize,
@@ -121,7 +121,7 @@ impl Linear {
         Ok(LinearWeights::from_weights(weights, name, inputs, outputs)?.to_device(device))
     }
 
-    pub(in crate::network) fn forward(&self, input: Tensor<2>) -> Tensor<2> {
+    pub(crate) fn forward(&self, input: Tensor<2>) -> Tensor<2> {
         let product = input.matmul(self.weight.clone());
         match &self.bias {
             Some(bias) => product + bias.clone(),
@@ -132,7 +132,7 @@ impl Linear {
 
 /// Normalises each row to mean 0 and variance 1, then scales and shifts each column.
 #[derive(Debug)]
-pub(in crate::network) struct LayerNorm {
+pub(crate) struct LayerNorm {
     gamma: Tensor<1>,
     beta: Tensor<1>,
     epsilon: f64,
@@ -140,7 +140,7 @@ pub(in crate::network) struct LayerNorm {
 
 impl LayerNorm {
     /// Reads `name.weight` and `name.bias`.
-    pub(in crate::network) fn from_weights(
+    pub(crate) fn from_weights(
         weights: &Weights,
         name: &str,
         width: usize,
@@ -161,7 +161,7 @@ impl LayerNorm {
         })
     }
 
-    pub(in crate::network) fn forward(&self, input: Tensor<2>) -> Tensor<2> {
+    pub(crate) fn forward(&self, input: Tensor<2>) -> Tensor<2> {
         let (gamma, beta) = (self.gamma.clone(), self.beta.clone());
         module::layer_norm(input, gamma, Some(beta), self.epsilon)
     }

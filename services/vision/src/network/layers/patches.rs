@@ -6,7 +6,7 @@ use burn::tensor::{Device, Tensor, TensorData, module::conv2d, ops::ConvOptions}
 use crate::{model::towers::VisionTower, model::weights::Weights};
 
 #[derive(Debug)]
-pub(in crate::network) struct PatchEmbedding {
+pub(crate) struct PatchEmbedding {
     weight: Tensor<4>,
     bias: Option<Tensor<1>>,
     patch: usize,
@@ -19,7 +19,7 @@ pub(in crate::network) struct PatchEmbedding {
 
 /// The learned rows that do not depend on the image, each of the tower's width.
 #[derive(Debug)]
-pub(in crate::network) struct PositionEmbeddings {
+pub(crate) struct PositionEmbeddings {
     /// The prefix tokens with their positions added.
     pub prefix_tokens: Vec<f32>,
     pub patch_positions: Vec<f32>,
@@ -27,7 +27,7 @@ pub(in crate::network) struct PositionEmbeddings {
 
 impl PatchEmbedding {
     /// Reads `name.weight`, which converts a patch to a row, and `name.bias` if there is one.
-    pub(in crate::network) fn from_weights(
+    pub(crate) fn from_weights(
         weights: &Weights,
         name: &str,
         has_bias: bool,
@@ -75,7 +75,7 @@ impl PatchEmbedding {
     }
 
     /// `[n, 3, side, side]` → `[n * tokens, width]`.
-    pub(in crate::network) fn forward(&self, input: Tensor<4>) -> Tensor<2> {
+    pub(crate) fn forward(&self, input: Tensor<4>) -> Tensor<2> {
         let images = input.dims()[0];
         let options = ConvOptions::new([self.patch; 2], [0; 2], [1; 2], 1);
         let patches = conv2d(input, self.weight.clone(), self.bias.clone(), options)
@@ -90,7 +90,7 @@ impl PatchEmbedding {
     }
 
     /// Returns the row of each image's first token in the result of [`forward`](Self::forward).
-    pub(in crate::network) fn first_token_rows(&self, images: usize) -> Vec<usize> {
+    pub(crate) fn first_token_rows(&self, images: usize) -> Vec<usize> {
         (0..images).map(|i| i * self.tokens_per_image()).collect()
     }
 }

@@ -13,7 +13,7 @@ use crate::{
 
 /// Names of a block's tensors, which depend on the source of the weights.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::network) enum TensorNames {
+pub(crate) enum TensorNames {
     /// `norm1`, `attn.qkv`, `attn.proj`, `ls1`, `norm2`, `mlp.fc1`, `mlp.fc2`, `ls2`.
     Timm,
     /// `layer_norm1`, `self_attn.{q,k,v}_proj`, `self_attn.out_proj`, `layer_norm2`, `mlp.fc1`,
@@ -22,7 +22,7 @@ pub(in crate::network) enum TensorNames {
 }
 
 #[derive(Debug)]
-pub(in crate::network) struct Transformer {
+pub(crate) struct Transformer {
     blocks: Vec<TransformerBlock>,
     heads: usize,
     activation: Activation,
@@ -43,7 +43,7 @@ struct TransformerBlock {
 impl Transformer {
     /// Reads the blocks `{prefix}0`, `{prefix}1`, …, at least one. If `is_causal`, a token attends only
     /// to itself and earlier tokens.
-    pub(in crate::network) fn from_weights(
+    pub(crate) fn from_weights(
         weights: &Weights,
         prefix: &str,
         names: TensorNames,
@@ -78,7 +78,7 @@ impl Transformer {
     ///
     /// After the attention of the last block the rows are independent of each other, so only
     /// `output_rows` are computed further.
-    pub(in crate::network) fn forward(
+    pub(crate) fn forward(
         &self,
         input: Tensor<2>,
         sequences: usize,
