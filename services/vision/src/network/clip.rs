@@ -56,7 +56,7 @@ impl ClipImageTower {
                 device,
             )?,
             post_norm: norm("post_layernorm")?,
-            projection: projection.to_device(device),
+            projection: projection.into_linear(device),
         })
     }
 

@@ -137,7 +137,7 @@ impl AttentionPool {
                 rest.0,
                 rest.1,
             )?
-            .to_device(device),
+            .into_linear(device),
             output_projection: linear("attention.out_proj", width, width)?,
             mlp_norm: LayerNorm::from_weights(
                 weights,

@@ -75,7 +75,7 @@ impl TextNetwork {
                 tower.shape.norm_epsilon,
                 device,
             )?,
-            projection: projection.to_device(device),
+            projection: projection.into_linear(device),
             device: device.clone(),
         })
     }

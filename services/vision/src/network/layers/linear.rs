@@ -90,7 +90,7 @@ impl LinearWeights {
         self
     }
 
-    pub(crate) fn to_device(self, device: &Device) -> Linear {
+    pub(crate) fn into_linear(self, device: &Device) -> Linear {
         let Self {
             inputs,
             outputs,
@@ -118,7 +118,7 @@ impl Linear {
         outputs: usize,
         device: &Device,
     ) -> Result<Self, String> {
-        Ok(LinearWeights::from_weights(weights, name, inputs, outputs)?.to_device(device))
+        Ok(LinearWeights::from_weights(weights, name, inputs, outputs)?.into_linear(device))
     }
 
     pub(crate) fn forward(&self, input: Tensor<2>) -> Tensor<2> {

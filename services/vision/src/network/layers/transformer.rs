@@ -169,11 +169,11 @@ impl TransformerBlock {
         };
         Ok(Self {
             attention_norm,
-            qkv_projection: qkv.to_device(device),
-            output_projection: scale("ls1", output)?.to_device(device),
+            qkv_projection: qkv.into_linear(device),
+            output_projection: scale("ls1", output)?.into_linear(device),
             mlp_norm,
-            mlp_in: linear("mlp.fc1", width, inner)?.to_device(device),
-            mlp_out: scale("ls2", linear("mlp.fc2", inner, width)?)?.to_device(device),
+            mlp_in: linear("mlp.fc1", width, inner)?.into_linear(device),
+            mlp_out: scale("ls2", linear("mlp.fc2", inner, width)?)?.into_linear(device),
         })
     }
 }
