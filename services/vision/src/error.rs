@@ -95,7 +95,6 @@ pub enum DecodeError {
     #[error("the {format} decoder failed on this file: {reason}")]
     DecoderPanic {
         format: &'static str,
-        /// The panic's message.
         reason: String,
     },
 }
@@ -215,7 +214,6 @@ pub enum Error {
     #[error("the network failed on a batch of {batch_images}: {problem}")]
     Network {
         batch_images: usize,
-        /// The panic's message.
         problem: String,
     },
     /// The network also failed on the trial image, which had succeeded at the start, so the images

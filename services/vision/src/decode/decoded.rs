@@ -2,7 +2,6 @@
 
 use image::{DynamicImage, metadata::Orientation};
 
-/// An upright image.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DecodedImage {
     pub width: u32,
@@ -31,7 +30,6 @@ impl MinDecodedSize {
     }
 }
 
-/// Treatment of transparency.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum AlphaHandling {
     /// Keeps the stored colours and ignores alpha, as in the training of the networks.

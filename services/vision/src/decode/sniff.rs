@@ -7,7 +7,6 @@ use image::ImageFormat;
 
 use crate::error::DecodeError;
 
-/// A supported format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum FileFormat {
     Jpeg,

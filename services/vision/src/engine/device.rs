@@ -7,7 +7,6 @@ use burn::tensor::Device;
 
 use crate::error::Error;
 
-/// An available device.
 #[derive(Debug, Clone)]
 pub(crate) struct SelectedDevice {
     pub device: Device,

@@ -43,7 +43,6 @@ fn first_version() -> u32 {
     1
 }
 
-/// The supported networks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Architecture {
     /// The small residual network of the bundled model.
@@ -107,7 +106,6 @@ pub enum ResampleFilter {
     /// Cubic convolution with a = −0.5.
     #[serde(rename = "antialiased bicubic (Pillow BICUBIC, a = -0.5)")]
     Bicubic,
-    /// Triangle filter.
     #[serde(rename = "antialiased bilinear (Pillow BILINEAR)")]
     Bilinear,
 }

@@ -22,7 +22,6 @@ pub struct TransformerShape {
     pub layer_scale: bool,
 }
 
-/// An activation function.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Activation {
