@@ -5,29 +5,19 @@
 //! Every event in hand is a task of its own, so that a large or slow file holds up nobody; the
 //! device, the look-up of known content and the commit each gather what is ready at the moment.
 
-mod absent;
 pub mod audit;
-mod breaker;
-mod check;
 mod commit;
-mod decoding;
-mod ending;
+mod embed;
 mod error;
-mod file;
-mod folder;
-mod follow;
 mod golden;
-mod hand;
-mod intake;
-mod known;
 mod metrics;
-mod patience;
-mod prepare;
 mod queries;
-mod rows;
+mod queue;
+mod read;
+mod retry;
+pub mod rollover;
 mod settings;
-mod strays;
-pub mod switch;
+mod shutdown_reason;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -44,20 +34,20 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub use error::Error;
-pub use follow::{EngineLoader, run_embedder};
+pub use rollover::{EngineLoader, run_embedder};
 pub use settings::Settings;
 
-use absent::UnknownLibraries;
-use breaker::CircuitBreaker;
-use commit::Committer;
-use ending::ShutdownReason;
-use folder::LibraryReader;
-use follow::QueryResponders;
-use hand::{InFlight, InFlightEvent};
-use intake::EventConsumer;
-use known::{ContentCache, IndexLookup};
-use prepare::Preparer;
-use strays::LeakedThreads;
+use commit::committer::Committer;
+use embed::content_cache::{ContentCache, IndexLookup};
+use embed::leaked_threads::LeakedThreads;
+use embed::prepare::Preparer;
+use queue::circuit_breaker::CircuitBreaker;
+use queue::consumer::EventConsumer;
+use queue::in_flight::{InFlight, InFlightEvent};
+use read::library_reader::LibraryReader;
+use read::unknown_libraries::UnknownLibraries;
+use rollover::QueryResponders;
+use shutdown_reason::ShutdownReason;
 
 /// How long the commit has to notice that it is to give up, and how long what is still in hand has
 /// to be put off.
@@ -147,7 +137,7 @@ async fn run_worker(
     let beside = TaskTracker::new();
     let ended = CancellationToken::new();
     let aside = responders.subscribe_paused();
-    beside.spawn(rows::answer_row_requests(
+    beside.spawn(queries::rows::answer_row_requests(
         bus.clone(),
         index.clone(),
         aside.clone(),

@@ -9,7 +9,7 @@ use prometheus::{
 };
 
 use crate::audit::DifferenceKind;
-use crate::strays::LeakKind;
+use crate::embed::leaked_threads::LeakKind;
 
 const LEGAL: &str = "registered once, under a legal name";
 

@@ -19,7 +19,7 @@ use super::catalogs::{CatalogEntries, CatalogReader};
 use super::judge::{DifferenceKind, Verdict, compare_entry};
 use super::report::{AuditReport, LibraryReport};
 use super::{AuditOptions, AuditStage, Auditor, Error, MAX_ATTEMPTS, WatchedLibrary, deep};
-use crate::patience::backoff_or_fail;
+use crate::retry::backoff_or_fail;
 
 /// Ids of rows that are counted at once, to see whether there are more rows than ids.
 const COUNT_BATCH_IDS: usize = 8192;

@@ -6,6 +6,9 @@
 //! A model that can't be loaded here changes nothing: the worker goes on as before, says so, and
 //! tries again.
 
+mod content;
+pub mod copy;
+
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
@@ -121,7 +124,7 @@ impl QueryResponders {
             return;
         }
         let ended = CancellationToken::new();
-        self.tasks.spawn(queries::answer_queries(
+        self.tasks.spawn(queries::embed::answer_queries(
             context.bus.clone(),
             engine.clone(),
             context.settings.max_queries,

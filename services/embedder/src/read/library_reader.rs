@@ -12,9 +12,9 @@ use std::time::{Duration, Instant};
 use lookalike_chassis::Backoff;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
+use crate::embed::leaked_threads::LeakKind;
 use crate::metrics;
 use crate::settings::Settings;
-use crate::strays::LeakKind;
 
 /// The folder can't be read now: try again later. Says why.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -13,9 +13,9 @@ use lookalike_proto::{FileEvent, LibraryName};
 use tokio::task::{JoinError, JoinHandle};
 use tokio::time::timeout_at;
 
-use crate::commit::{PreparedEvent, RowChange};
-use crate::file;
-use crate::folder::LibraryReader;
+use crate::commit::committer::{PreparedEvent, RowChange};
+use crate::read::file;
+use crate::read::library_reader::LibraryReader;
 
 /// How long a batch waits for the folders that its files lie in.
 const VERIFY_TIMEOUT: Duration = Duration::from_millis(250);

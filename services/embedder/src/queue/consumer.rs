@@ -11,12 +11,12 @@ use tokio::sync::{Semaphore, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::breaker::CircuitBreaker;
-use crate::commit::PreparedEvent;
-use crate::hand::InFlight;
+use crate::commit::committer::PreparedEvent;
+use crate::embed::leaked_threads::LeakedThreads;
+use crate::embed::prepare::Preparer;
 use crate::metrics;
-use crate::prepare::Preparer;
-use crate::strays::LeakedThreads;
+use crate::queue::circuit_breaker::CircuitBreaker;
+use crate::queue::in_flight::InFlight;
 
 /// Takes events in.
 pub struct EventConsumer {

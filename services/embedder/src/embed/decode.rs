@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use lookalike_vision::{DecodeError, DecodeMonitor, DecodedAttributes, Engine, Input, Limits};
 
-use crate::strays::LeakedThreads;
+use crate::embed::leaked_threads::LeakedThreads;
 
 /// A decoder that is at work and uses no processor at all may be so for as many times the limit.
 const MAX_ASLEEP_FACTOR: u32 = 10;

@@ -13,17 +13,17 @@ use lookalike_vision::{
 };
 use tokio::sync::{RwLock, Semaphore};
 
-use crate::absent::UnknownLibraries;
-use crate::commit::{PreparedEvent, RowChange};
-use crate::decoding::{self, run_decoder};
-use crate::ending::ShutdownReason;
+use crate::commit::committer::{PreparedEvent, RowChange};
+use crate::embed::content_cache::{ContentCache, IndexLookup, IndexingFailure, SharedContent};
+use crate::embed::decode::{self, run_decoder};
+use crate::embed::leaked_threads::LeakedThreads;
 use crate::error::Error;
-use crate::file::{self, HashedFile};
-use crate::folder::LibraryReader;
-use crate::hand::InFlightEvent;
-use crate::known::{ContentCache, IndexLookup, IndexingFailure, SharedContent};
 use crate::metrics;
-use crate::strays::LeakedThreads;
+use crate::queue::in_flight::InFlightEvent;
+use crate::read::file::{self, HashedFile};
+use crate::read::library_reader::LibraryReader;
+use crate::read::unknown_libraries::UnknownLibraries;
+use crate::shutdown_reason::ShutdownReason;
 
 /// How often a picture is put through the network that failed on its batch.
 const MAX_NETWORK_TRIES: u32 = 3;
@@ -182,7 +182,7 @@ impl Preparer {
         bytes: Vec<u8>,
     ) -> Result<IndexRow, ContentResult> {
         let begun_ns = now_nanos();
-        let decode = decoding::decoder_for(bytes, &self.engine, &self.limits);
+        let decode = decode::decoder_for(bytes, &self.engine, &self.limits);
         let decoded = if in_flight.delivery.deliveries > 1 {
             self.decode_exclusively(in_flight, decode).await?
         } else {

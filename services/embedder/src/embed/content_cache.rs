@@ -14,7 +14,7 @@ use lookalike_proto::ContentHash;
 use lru::LruCache;
 use tokio::sync::{OnceCell, mpsc, oneshot};
 
-use crate::breaker::CircuitBreaker;
+use crate::queue::circuit_breaker::CircuitBreaker;
 
 /// How long a server that is away is waited for. Then all is embedded: one whose rows can't be read
 /// may still take new ones.

@@ -13,11 +13,11 @@ use lookalike_vision::{Engine, Error as VisionError, Limits};
 use lru::LruCache;
 use tokio::sync::Semaphore;
 
-use super::CopyContext;
-use crate::decoding::{self, run_decoder};
-use crate::file::{self, FileMismatch};
-use crate::folder::LibraryReader;
-use crate::strays::LeakedThreads;
+use super::copy::CopyContext;
+use crate::embed::decode::{self, run_decoder};
+use crate::embed::leaked_threads::LeakedThreads;
+use crate::read::file::{self, FileMismatch};
+use crate::read::library_reader::LibraryReader;
 
 /// What became of a content.
 pub(super) enum VectorResult {
@@ -129,7 +129,7 @@ impl ContentEmbedder {
             Ok(Err(why)) => return VectorResult::Unavailable(why),
             Err(away) => return VectorResult::Unavailable(away.0),
         };
-        let decode = decoding::decoder_for(bytes, &self.engine, &self.limits);
+        let decode = decode::decoder_for(bytes, &self.engine, &self.limits);
         let decoded = {
             let _thread = self
                 .decode_permits

@@ -15,13 +15,13 @@ use lookalike_proto::{ContentHash, FileEvent, ImageId, Outcome, OutcomeAttribute
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use crate::breaker::CircuitBreaker;
-use crate::check::{self, PendingVerifications};
-use crate::file::FileMismatch;
-use crate::folder::LibraryReader;
-use crate::hand::InFlightEvent;
-use crate::known::ContentCache;
+use crate::commit::verify_on_disk::{self, PendingVerifications};
+use crate::embed::content_cache::ContentCache;
 use crate::metrics;
+use crate::queue::circuit_breaker::CircuitBreaker;
+use crate::queue::in_flight::InFlightEvent;
+use crate::read::file::FileMismatch;
+use crate::read::library_reader::LibraryReader;
 
 /// What is to be done for an event.
 pub enum RowChange {
@@ -132,7 +132,7 @@ impl Committer {
             // Of one image only the first waits here; what came twice is done one after another.
             let (now, later) = split_duplicates(std::mem::take(&mut batch));
             batch = later;
-            let now = check::verify_batch(now, &mut aside).await;
+            let now = verify_on_disk::verify_batch(now, &mut aside).await;
             match self.commit_batch(now).await {
                 Ok(()) => {}
                 Err(CommitStopped::ShuttingDown) => return Ok(()),

@@ -10,8 +10,6 @@
 //! The old rows say what each file's content is. A file that holds something else by now, or can't
 //! be read here, is left to those who follow the folders: the audit after the change sees to it.
 
-mod content;
-
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -27,8 +25,8 @@ use lookalike_proto::LibraryName;
 use lookalike_vision::{Engine, Limits};
 use rand::Rng as _;
 
-use crate::patience::backoff_or_fail;
-use content::{ContentEmbedder, VectorResult};
+use super::content::{ContentEmbedder, VectorResult};
+use crate::retry::backoff_or_fail;
 
 /// Rows that are worked on together: their contents are looked up in one question.
 const ROWS_PER_BATCH: usize = 256;

@@ -1,0 +1,5 @@
+//! Read: files of the libraries, on disks that may hang.
+
+pub mod file;
+pub mod library_reader;
+pub mod unknown_libraries;
