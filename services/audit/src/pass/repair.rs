@@ -1,25 +1,26 @@
-//! Repairing what was found to differ, and what a repair needs to know.
+//! Repairs differences: watchers resend what their catalogs contain, and rows that no catalog
+//! knows are deleted.
 
-use lookalike_bus::{CatalogImage, WatcherReply, WatcherRequest};
-use lookalike_index::RowKey;
+use lookalike_bus::{WatcherReply, WatcherRequest};
 
-use super::super::judge::DifferenceKind;
-use super::super::report::Difference;
-use super::{AuditPass, CatalogReader, Error};
+use super::AuditPass;
+use super::found::FoundDifference;
+use crate::compare::DifferenceKind;
+use crate::error::Error;
 
-/// Doubled ids that are remembered from one audit to the next.
+/// Ids with duplicate rows that are remembered from one audit to the next.
 const MAX_REMEMBERED_DUPLICATES: usize = 100_000;
 
 impl AuditPass<'_> {
-    /// Has the watchers send again what they know, and deletes what nobody knows.
     pub(super) async fn repair_differences(
         &mut self,
         differences: &[FoundDifference],
     ) -> Result<(), Error> {
-        let mut asked = self.catalogs.iter().chain(&self.other_catalogs);
-        // An image that seems unknown may have moved there.
-        let silent = asked.find(|catalog| catalog.unreachable.is_some());
-        let silent = silent.map(|catalog| catalog.library.clone());
+        let mut all_catalogs = self.catalogs.iter().chain(&self.other_catalogs);
+        // An image that seems unknown may have moved to an unreachable library.
+        let unreachable = all_catalogs
+            .find(|catalog| catalog.unreachable.is_some())
+            .map(|catalog| catalog.library.clone());
         for number in 0..self.catalogs.len() {
             let catalog = &self.catalogs[number];
             let name = catalog.library.to_string();
@@ -27,28 +28,25 @@ impl AuditPass<'_> {
                 .iter()
                 .filter(|found| found.difference.library == name)
                 .collect();
-            if own_differences.is_empty() {
+            if own_differences.is_empty() || catalog.unreachable.is_some() {
                 continue;
             }
-            if catalog.unreachable.is_some() {
-                continue;
-            }
-            if !catalog.ready {
-                let why = "its watcher has not compared the whole folder with its catalog yet, or the \
-                     folder is away";
-                self.library_report(number).not_repaired = Some(why.to_owned());
+            if !catalog.is_complete {
+                let reason = "its watcher has not compared the whole folder with its catalog yet, \
+                              or the folder is unavailable";
+                self.library_report(number).not_repaired = Some(reason.to_owned());
                 continue;
             }
             let (unknown, known): (Vec<&FoundDifference>, Vec<&FoundDifference>) = own_differences
                 .into_iter()
                 .partition(|found| found.difference.kind == DifferenceKind::Unknown);
-            match &silent {
-                Some(silent) if !unknown.is_empty() => {
-                    let why = format!(
-                        "rows that no watcher knows stay while that of library {silent} does not \
-                         answer"
+            match &unreachable {
+                Some(library) if !unknown.is_empty() => {
+                    let reason = format!(
+                        "rows that no watcher knows are kept while the watcher of library \
+                         {library} is unreachable"
                     );
-                    self.library_report(number).not_repaired = Some(why);
+                    self.library_report(number).not_repaired = Some(reason);
                 }
                 _ => self.delete_unknown(number, &unknown).await?,
             }
@@ -57,8 +55,9 @@ impl AuditPass<'_> {
         Ok(())
     }
 
-    /// Nobody writes rows of images that no catalog knows, but for a worker that was very slow:
-    /// what that wrote since the row was seen stays, and the watcher hears of it.
+    /// Deletes rows of images that no catalog knows. Only a very slow worker can still write such
+    /// a row; the delete spares rows written since the audit read them, and the watcher receives
+    /// that worker's outcome.
     async fn delete_unknown(
         &mut self,
         number: usize,
@@ -71,7 +70,7 @@ impl AuditPass<'_> {
         if rows.is_empty() {
             return Ok(());
         }
-        self.auditor.index.delete_up_to_generation(&rows).await?;
+        self.context.index.delete_up_to_generation(&rows).await?;
         *self
             .library_report(number)
             .repaired
@@ -80,9 +79,9 @@ impl AuditPass<'_> {
         Ok(())
     }
 
-    /// The watcher sends these again, each with a new generation. An upsert replaces all rows of
-    /// its id; where that did not help the last time, they are deleted first, which may cost one
-    /// embedding.
+    /// Requests the watcher to send these images again, each with a new generation. An upsert
+    /// replaces all rows of its id. If it did not after the last audit, the rows are deleted
+    /// first, which may cost one embedding.
     async fn resend_known(
         &mut self,
         number: usize,
@@ -99,23 +98,23 @@ impl AuditPass<'_> {
         if !persistent.is_empty() {
             tracing::warn!(
                 ids = persistent.len(),
-                "rows that an upsert did not replace are deleted before they are written again"
+                "deleting duplicate rows that an upsert did not replace"
             );
-            self.auditor.index.delete_ids(&persistent).await?;
+            self.context.index.delete_ids(&persistent).await?;
         }
         let library = self.catalogs[number].library.clone();
-        let question = WatcherRequest::Resend { ids };
-        let answer = match self.auditor.request_watcher(&library, &question).await {
-            Ok(answer) => answer,
+        let request = WatcherRequest::Resend { ids };
+        let reply = match self.context.watchers.send_request(&library, &request).await {
+            Ok(reply) => reply,
             Err(error) => {
                 self.catalogs[number].mark_unreachable(error);
                 return Ok(());
             }
         };
-        if let WatcherReply::Resent(sent) = answer
-            && sent < known.len() as u64
+        if let WatcherReply::Resent(resent) = reply
+            && resent < known.len() as u64
         {
-            tracing::debug!(%library, sent, of = known.len(), "some were being sent anyway");
+            tracing::debug!(%library, resent, of = known.len(), "some images were already in flight");
         }
         for found in known {
             let repaired = &mut self.library_report(number).repaired;
@@ -124,10 +123,10 @@ impl AuditPass<'_> {
         Ok(())
     }
 
-    /// Doubled ids that were sent again by an audit before.
+    /// Returns the ids with duplicate rows that an earlier audit already resent.
     fn persistent_duplicates(&self, known: &[&FoundDifference]) -> Vec<String> {
         let mut remembered = self
-            .auditor
+            .context
             .resent_duplicates
             .lock()
             .expect("no holder of this lock panics");
@@ -143,44 +142,5 @@ impl AuditPass<'_> {
             }
         }
         persistent
-    }
-}
-
-/// A difference, and what its repair needs to know.
-pub(super) struct FoundDifference {
-    pub(super) difference: Difference,
-    /// Of the newest row that was shown.
-    generation: i64,
-}
-
-impl FoundDifference {
-    /// `None` where it belongs to no library of this audit.
-    pub(super) fn new(
-        catalogs: &[CatalogReader],
-        kind: DifferenceKind,
-        detail: String,
-        id: &str,
-        known: &[(usize, CatalogImage)],
-        rows: &[RowKey],
-    ) -> Option<Self> {
-        let (library, path) = match (known, rows) {
-            ([(number, image), ..], _) => {
-                (catalogs[*number].library.to_string(), image.path.clone())
-            }
-            ([], [row, ..]) => (row.library.clone(), row.path.clone()),
-            ([], []) => return None,
-        };
-        let difference = Difference {
-            kind,
-            library,
-            id: id.to_owned(),
-            path,
-            detail,
-        };
-        let generation = rows.iter().map(|row| row.generation).max().unwrap_or(0);
-        Some(Self {
-            difference,
-            generation,
-        })
     }
 }
