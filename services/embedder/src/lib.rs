@@ -5,7 +5,6 @@
 //! Every event in hand is a task of its own, so that a large or slow file holds up nobody; the
 //! device, the look-up of known content and the commit each gather what is ready at the moment.
 
-pub mod audit;
 mod commit;
 mod embed;
 mod error;
@@ -76,7 +75,7 @@ pub struct Context {
     /// goes on without taking anything in.
     pub has_supervisor: bool,
     /// When to audit the index, and how.
-    pub audit: audit::Settings,
+    pub audit: lookalike_audit::Settings,
     /// Distinguishes this worker from others; part of a key, so of `a-z`, `0-9`, `-` and `_`.
     pub instance: String,
 }
@@ -153,13 +152,13 @@ async fn run_worker(
         status_source(&context, responders),
         ended.clone(),
     ));
-    let auditor = audit::Auditor::new(
+    let auditor = lookalike_audit::Auditor::new(
         bus.clone(),
         index.clone(),
         bus.watch_status(ended.clone()),
         context.audit.clone(),
     );
-    beside.spawn(audit::run_periodic_audit(
+    beside.spawn(lookalike_audit::run_periodic_audit(
         auditor,
         bus.clone(),
         context.instance.clone(),

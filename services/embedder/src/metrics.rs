@@ -3,12 +3,10 @@
 use std::sync::LazyLock;
 
 use prometheus::{
-    Histogram, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, histogram_opts,
-    register_histogram, register_int_counter, register_int_counter_vec, register_int_gauge,
+    IntCounter, IntGauge, IntGaugeVec, register_int_counter, register_int_gauge,
     register_int_gauge_vec,
 };
 
-use crate::audit::DifferenceKind;
 use crate::embed::leaked_threads::LeakKind;
 
 const LEGAL: &str = "registered once, under a legal name";
@@ -68,65 +66,13 @@ pub static LEAKED_THREADS: LazyLock<IntGaugeVec> = LazyLock::new(|| {
     .expect(LEGAL)
 });
 
-/// Rows that differ from what the catalogs know.
-pub static DRIFT: LazyLock<IntGaugeVec> = LazyLock::new(|| {
-    register_int_gauge_vec!(
-        "lookalike_drift_rows",
-        "Rows that the last audit found to differ from what the catalogs know, and that are not known to be repaired",
-        &["kind"]
-    )
-    .expect(LEGAL)
-});
-
-/// Audits that this worker finished.
-pub static AUDITS: LazyLock<IntCounter> = LazyLock::new(|| {
-    register_int_counter!(
-        "lookalike_audits_total",
-        "Comparisons of the whole index with the catalogs that were finished"
-    )
-    .expect(LEGAL)
-});
-
-/// How long they took.
-pub static AUDIT_SECONDS: LazyLock<Histogram> = LazyLock::new(|| {
-    register_histogram!(histogram_opts!(
-        "lookalike_audit_seconds",
-        "Seconds of one comparison of the whole index with the catalogs",
-        vec![0.1, 0.5, 1.0, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0, 3600.0]
-    ))
-    .expect(LEGAL)
-});
-
-/// Differences that audits repaired.
-pub static REPAIRED: LazyLock<IntCounterVec> = LazyLock::new(|| {
-    register_int_counter_vec!(
-        "lookalike_repaired_total",
-        "Rows that audits deleted, and images that they had sent again, by kind of difference",
-        &["kind"]
-    )
-    .expect(LEGAL)
-});
-
-/// Shows so many differences of each kind.
-pub fn set_drift(rows: impl Fn(DifferenceKind) -> u64) {
-    for kind in DifferenceKind::ALL {
-        let rows = i64::try_from(rows(kind)).unwrap_or(i64::MAX);
-        DRIFT.with_label_values(&[kind.label()]).set(rows);
-    }
-}
-
 /// Registers everything, so that it is shown from the start.
 pub fn register_metrics() {
     LazyLock::force(&EMBEDDINGS);
     LazyLock::force(&REUSED);
     LazyLock::force(&REDELIVERIES);
     LazyLock::force(&DEFERRED);
-    LazyLock::force(&AUDITS);
-    LazyLock::force(&AUDIT_SECONDS);
-    set_drift(|_| 0);
-    for kind in DifferenceKind::ALL {
-        REPAIRED.with_label_values(&[kind.label()]).inc_by(0);
-    }
+    lookalike_audit::register_metrics();
     LazyLock::force(&INTAKE_PAUSED);
     for errand in [LeakKind::Disk, LeakKind::Decode] {
         LEAKED_THREADS.with_label_values(&[errand.label()]).set(0);

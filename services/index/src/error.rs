@@ -208,6 +208,12 @@ impl Error {
         matches!(self, Self::NotLoaded { .. } | Self::Unavailable { .. })
     }
 
+    /// Returns whether the same request may succeed later without any action. A missing
+    /// collection stays missing until [`crate::Index::ensure_collection`] creates it again.
+    pub fn is_transient(&self) -> bool {
+        self.class() == ErrorClass::Retry && !matches!(self, Self::Missing { .. })
+    }
+
     pub(crate) fn unexpected_answer(call: MilvusCall, reason: impl Into<String>) -> Self {
         Self::UnexpectedAnswer {
             call: call.label(),

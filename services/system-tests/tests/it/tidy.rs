@@ -25,9 +25,10 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("lookalike-vision", &["chassis"]),
     ("lookalike-servers", &["chassis"]),
     ("lookalike-watcher", &["bus", "proto", "chassis"]),
+    ("lookalike-audit", &["bus", "index", "proto", "chassis"]),
     (
         "lookalike-embedder",
-        &["bus", "vision", "index", "proto", "chassis"],
+        &["audit", "bus", "vision", "index", "proto", "chassis"],
     ),
     (
         "lookalike-search",

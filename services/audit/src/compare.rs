@@ -1,30 +1,29 @@
-//! One image, as its catalog knows it and as the index has it: do they fit?
+//! Compares the catalog entry of one image with its rows.
 
 use lookalike_bus::CatalogImage;
 use lookalike_index::RowKey;
 use serde::Serialize;
 
-/// What kind of difference it is.
+/// Kind of a difference between catalog and index.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum DifferenceKind {
-    /// The catalog says that it is indexed, and there is no row.
+    /// The catalog lists the image as indexed, but there is no row.
     Missing,
-    /// The row is of another generation than the one that was confirmed, or has another path,
-    /// library or hash: it came back after a restart, or from a backup.
+    /// The row has another generation than the confirmed one, or another path, library or hash.
+    /// Milvus may restore such rows after a restart or from a backup.
     Stale,
-    /// There are several rows of one id.
+    /// One id has several rows.
     DuplicateRows,
-    /// Rows of images that no catalog knows.
+    /// A row of an image that no catalog contains.
     Unknown,
     /// A row of a file that failed or is ignored.
     ShouldBeGone,
-    /// The file's bytes are not those that were indexed, though its size and time are.
+    /// The file's content differs from the indexed content, although size and time match.
     OtherContent,
 }
 
 impl DifferenceKind {
-    /// All of them.
     pub const ALL: [Self; 6] = [
         Self::Missing,
         Self::Stale,
@@ -34,7 +33,7 @@ impl DifferenceKind {
         Self::OtherContent,
     ];
 
-    /// The word in metrics and reports.
+    /// Returns the name in metrics and reports.
     pub fn label(self) -> &'static str {
         match self {
             Self::Missing => "missing",
@@ -47,37 +46,37 @@ impl DifferenceKind {
     }
 }
 
-/// Whether catalog and index fit.
+/// Result of comparing one image.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Verdict {
-    /// They do.
+pub(crate) enum Verdict {
     Equal,
-    /// Something is under way: nothing can be said.
+    /// An event of the image is in flight, so the sides cannot be compared.
     InFlight,
-    /// A row of a library that this audit has nothing to do with.
+    /// A row of a library outside the scope of this audit.
     NotCovered,
-    /// They don't, with a sentence.
+    /// A difference and its description.
     Differs(DifferenceKind, String),
 }
 
-/// Judges one image by all that is known of it (with the library of each) and all its rows, of
-/// which the server may show one and keep more behind it (`duplicate_rows`).
-pub(super) fn compare_entry(
-    known: &[(&str, &CatalogImage)],
+/// Compares one image. `entries` are its catalog entries, each with the library's name; `rows` are
+/// the rows that the server returns. The server may hide further rows of the same id:
+/// `has_duplicates`. `covers` tells whether a library is in the scope of the audit.
+pub(crate) fn compare_entry(
+    entries: &[(&str, &CatalogImage)],
     rows: &[RowKey],
     has_duplicates: bool,
     covers: impl Fn(&str) -> bool,
 ) -> Verdict {
     let differs = |kind, detail: &str| Verdict::Differs(kind, detail.to_owned());
-    let (library, image) = match known {
-        [known] => *known,
-        // It moves from one library to another at this moment.
+    let (library, image) = match entries {
+        [entry] => *entry,
+        // The file is moving from one library to another.
         [_, _, ..] => return Verdict::InFlight,
         [] => {
             return match rows {
                 [] => Verdict::Equal,
                 [row, ..] if covers(&row.library) => {
-                    differs(DifferenceKind::Unknown, "no catalog knows this image")
+                    differs(DifferenceKind::Unknown, "no catalog contains this image")
                 }
                 _ => Verdict::NotCovered,
             };
@@ -89,18 +88,15 @@ pub(super) fn compare_entry(
     let row = match (image.state.as_str(), rows) {
         ("failed" | "ignored", []) => return Verdict::Equal,
         ("failed" | "ignored", _) => {
-            let detail = format!("the file is {}, and there is a row of it", image.state);
+            let detail = format!("the file is {}, but it has a row", image.state);
             return Verdict::Differs(DifferenceKind::ShouldBeGone, detail);
         }
         ("indexed", []) => return differs(DifferenceKind::Missing, "there is no row"),
         ("indexed", [row]) if !has_duplicates => row,
         ("indexed", _) => {
-            return differs(
-                DifferenceKind::DuplicateRows,
-                "there are several rows of this id",
-            );
+            return differs(DifferenceKind::DuplicateRows, "the id has several rows");
         }
-        // Vanished files may turn up elsewhere; the others are on their way.
+        // A missing file may have moved; events of the other states are in flight.
         _ => return Verdict::InFlight,
     };
     let confirmed = i64::try_from(image.confirmed).unwrap_or(i64::MAX);
@@ -113,11 +109,11 @@ pub(super) fn compare_entry(
     } else if row.path != image.path {
         format!("the row's path is {:?}", row.path)
     } else if hash_differs {
-        "the row is of other bytes".to_owned()
+        "the row has another content hash".to_owned()
     } else if row.generation < confirmed {
-        "the row is older than the one that was confirmed".to_owned()
+        "the row is older than the confirmed generation".to_owned()
     } else if row.generation > confirmed {
-        "the row is newer than the one that was confirmed".to_owned()
+        "the row is newer than the confirmed generation".to_owned()
     } else {
         return Verdict::Equal;
     };
@@ -128,7 +124,7 @@ pub(super) fn compare_entry(
 mod tests {
     use super::*;
 
-    /// `state confirmed path`, busy where it ends with `…`.
+    /// `state confirmed path`, in flight if it ends with `…`.
     fn catalog_entry(text: &str) -> CatalogImage {
         let (text, busy) = match text.strip_suffix('…') {
             Some(text) => (text, true),
@@ -179,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn every_way_to_differ() {
+    fn every_kind_of_difference_is_recognised() {
         assert_verdict(&[], &[], "equal");
         assert_verdict(&["indexed 5 a"], &["shop 5 a"], "equal");
         assert_verdict(&["indexed 5 a"], &[], "missing");
@@ -202,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_under_way_is_not_judged() {
+    fn images_in_flight_are_not_compared() {
         for rows in [&[][..], &["shop 4 a"], &["shop 5 b", "+"]] {
             for state in ["in_flight", "missing", "removing"] {
                 assert_verdict(&[&format!("{state} 5 a")], rows, "busy");
@@ -215,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn a_hash_that_is_not_known_yet_is_not_compared() {
+    fn an_unknown_hash_is_not_compared() {
         let image = CatalogImage {
             content_hash: None,
             ..catalog_entry("indexed 5 a")

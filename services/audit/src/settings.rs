@@ -1,41 +1,41 @@
-//! When the index is audited by itself, and every limit of an audit.
+//! Settings of the section `audit`: the schedule of periodic audits and the limits of one audit.
 
 use std::time::Duration;
 
 use lookalike_chassis::settings::duration;
 use serde::{Deserialize, Serialize};
 
-/// The settings of section `audit`.
+/// Section `audit`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Settings {
-    /// Audit by itself: one embedder of all does.
+    /// Whether audits run periodically; one embedder at a time runs them.
     pub enabled: bool,
-    /// What it finds, it repairs.
+    /// Whether periodic audits repair the differences that they find.
     pub repair: bool,
-    /// How often everything is compared, give or take a fifth.
+    /// Time between two periodic audits, varied by up to a fifth.
     #[serde(with = "duration")]
     pub interval: Duration,
-    /// How often rows are only counted: where their number is not what the watchers say, twice in
-    /// a row, everything is compared at once. If that finds nothing, the next twenty counts and more
-    /// are no reason.
+    /// Time between two counts of rows. An audit starts when the number of rows differs from the
+    /// watchers' counts twice in a row. If that audit finds no difference, mismatching counts are
+    /// ignored for the next twenty counts or more.
     #[serde(with = "duration")]
     pub check_interval: Duration,
-    /// What seems to differ is looked at again after this.
+    /// Time after which images that seem to differ are read again.
     #[serde(with = "duration")]
     pub recheck_delay: Duration,
-    /// How long the watchers may take to compare their folders with their catalogs.
+    /// Longest wait for the watchers' scans.
     #[serde(with = "duration")]
     pub scan_timeout: Duration,
-    /// Images in one page of a catalog (a watcher gives 1,000 at most).
+    /// Images in one page of a catalog (a watcher sends at most 1,000).
     pub page_images: usize,
     /// Rows in one page of the index.
     pub page_rows: usize,
-    /// Suspects that are kept before they are looked at again.
+    /// Suspects collected before they are read again.
     pub max_suspects: usize,
-    /// Differences of one kind that are told one by one; all are counted.
+    /// Differences of one kind that are listed individually; all are counted.
     pub max_examples: usize,
-    /// Files that a deep audit reads at once.
+    /// Files that a deep audit reads in parallel.
     pub max_deep_files: usize,
 }
 

@@ -1,6 +1,7 @@
-//! When it audits, over hours of counts.
+//! The schedule over hours of counts.
 
 use super::*;
+use crate::compare::DifferenceKind;
 use lookalike_bus::{FileCounts, Rates};
 
 fn shop_status(indexed: u64, in_flight: u64) -> LibraryStatus {
@@ -21,7 +22,7 @@ fn shop_status(indexed: u64, in_flight: u64) -> LibraryStatus {
     }
 }
 
-/// A watch whose first audit is over, and its clock.
+/// A schedule after its first audit, and its clock.
 struct ScheduleWorld {
     schedule: AuditSchedule,
     now: Instant,
@@ -36,13 +37,13 @@ impl ScheduleWorld {
         };
         assert!(
             world.count_later(10, 10, 0).is_some(),
-            "the first one comes at once"
+            "the first audit starts at once"
         );
         world.finish_audit(0, 10, 10);
         world
     }
 
-    /// A quarter of a minute later so many rows are counted.
+    /// Counts so many rows 15 seconds later.
     fn count_later(&mut self, rows: u64, indexed: u64, in_flight: u64) -> Option<String> {
         self.now += Duration::from_secs(15);
         let counted = BTreeMap::from([("shop".to_owned(), rows)]);
@@ -54,7 +55,7 @@ impl ScheduleWorld {
         self.finish_audit_with(found, rows, indexed, None);
     }
 
-    /// As `finish_audit`; a library that could not be compared is told with a reason.
+    /// As `finish_audit`; a library that could not be compared is reported with a reason.
     fn finish_audit_with(&mut self, found: u64, rows: u64, indexed: u64, why: Option<&str>) {
         let mut report = AuditReport::default();
         if let Some(why) = why {
@@ -70,26 +71,27 @@ impl ScheduleWorld {
 }
 
 #[test]
-fn in_peace_it_is_done_by_the_clock() {
+fn without_a_mismatch_audits_run_at_their_interval() {
     let mut world = ScheduleWorld::new();
     let counts = (1..1000)
         .find(|_| world.count_later(10, 10, 0).is_some())
         .unwrap();
-    assert!(
-        (190..=290).contains(&counts),
-        "after {counts} quarters of a minute"
-    );
+    assert!((190..=290).contains(&counts), "after {counts} counts");
 }
 
 #[test]
 fn counts_that_do_not_fit_twice_are_a_reason() {
     let mut world = ScheduleWorld::new();
     assert_eq!(world.count_later(9, 10, 0), None);
-    assert_eq!(world.count_later(10, 10, 0), None, "it was only late");
+    assert_eq!(
+        world.count_later(10, 10, 0),
+        None,
+        "the count was only late"
+    );
     assert_eq!(world.count_later(9, 10, 0), None);
     assert!(world.count_later(9, 10, 0).unwrap().contains("9 rows"));
     world.finish_audit(1, 9, 10);
-    assert_eq!(world.count_later(9, 9, 1), None, "it is on its way");
+    assert_eq!(world.count_later(9, 9, 1), None, "the row is in flight");
     assert!(world.count_later(10, 10, 0).unwrap().contains("repaired"));
     world.finish_audit(0, 10, 10);
     for _ in 0..10 {
@@ -98,7 +100,7 @@ fn counts_that_do_not_fit_twice_are_a_reason() {
 }
 
 #[test]
-fn while_much_is_under_way_only_a_loss_is_a_reason() {
+fn while_events_are_in_flight_only_a_loss_is_a_reason() {
     let mut world = ScheduleWorld::new();
     for (rows, indexed, in_flight) in [(95, 100, 3), (200, 100, 3), (100, 100, 900)] {
         for _ in 0..3 {
@@ -108,7 +110,7 @@ fn while_much_is_under_way_only_a_loss_is_a_reason() {
     assert_eq!(world.count_later(0, 100, 900), None);
     assert!(
         world.count_later(7, 100, 900).is_some(),
-        "the collection is another one"
+        "the collection was replaced"
     );
 }
 
@@ -121,10 +123,10 @@ fn a_server_that_counts_in_its_own_way_is_believed_once() {
     for _ in 0..10 {
         assert_eq!(world.count_later(12, 10, 0), None);
     }
-    assert_eq!(world.count_later(13, 11, 0), None, "as many more as before");
-    assert_eq!(world.count_later(10, 10, 0), None, "they fit");
+    assert_eq!(world.count_later(13, 11, 0), None, "the same surplus");
+    assert_eq!(world.count_later(10, 10, 0), None, "the counts match");
     let counts = (1..100).find(|_| world.count_later(13, 10, 0).is_some());
-    assert!(counts.is_some(), "and not for another number");
+    assert!(counts.is_some(), "another surplus starts an audit");
 }
 
 #[test]
@@ -155,13 +157,13 @@ fn rows_of_vanished_files_do_not_bring_audit_after_audit() {
 }
 
 #[test]
-fn what_can_not_be_finished_is_tried_less_and_less_often() {
+fn unfinished_audits_are_repeated_less_and_less_often() {
     let mut world = ScheduleWorld::new();
-    let away = IndexError::Missing { what: "x".into() };
+    let missing = IndexError::Missing { what: "x".into() };
     let mut tries = 0;
     for _ in 0..240 {
         // Every reason at once.
-        world.schedule.record_milvus_failure(&away);
+        world.schedule.record_milvus_failure(&missing);
         if world.count_later(0, 10, 0).is_some() {
             tries += 1;
             world.schedule.record_unfinished(world.now);
@@ -177,28 +179,28 @@ fn what_can_not_be_finished_is_tried_less_and_less_often() {
 }
 
 #[test]
-fn a_silent_library_is_tried_again_and_delays_no_other() {
+fn an_unreachable_library_is_retried_and_delays_no_other() {
     let mut world = ScheduleWorld::new();
     for _ in 0..6 {
-        world.finish_audit_with(0, 10, 10, Some("nobody answers"));
+        world.finish_audit_with(0, 10, 10, Some("unreachable"));
     }
     world.count_later(9, 10, 0);
     assert!(world.count_later(9, 10, 0).unwrap().contains("9 rows"));
     world.finish_audit(1, 9, 10);
     world.finish_audit(0, 10, 10);
-    world.finish_audit_with(0, 10, 10, Some("nobody answers"));
+    world.finish_audit_with(0, 10, 10, Some("unreachable"));
     let mut audits = 0;
     for _ in 0..240 {
         if world.count_later(10, 10, 0).is_some() {
             audits += 1;
-            world.finish_audit_with(0, 10, 10, Some("nobody answers"));
+            world.finish_audit_with(0, 10, 10, Some("unreachable"));
         }
     }
     assert!((6..=20).contains(&audits), "{audits} in an hour");
 }
 
 #[test]
-fn what_can_not_be_repaired_is_tried_less_and_less_often() {
+fn persistent_differences_are_compared_less_and_less_often() {
     let mut world = ScheduleWorld::new();
     world.finish_audit(1, 9, 9);
     let mut audits = 0;
@@ -212,7 +214,7 @@ fn what_can_not_be_repaired_is_tried_less_and_less_often() {
 }
 
 #[test]
-fn after_milvus_was_away_everything_is_compared() {
+fn after_milvus_was_unavailable_everything_is_compared() {
     let mut world = ScheduleWorld::new();
     let slow = IndexError::Timeout {
         call: "count",
@@ -222,7 +224,12 @@ fn after_milvus_was_away_everything_is_compared() {
     assert_eq!(world.count_later(10, 10, 0), None);
     let error = IndexError::Missing { what: "x".into() };
     world.schedule.record_milvus_failure(&error);
-    assert!(world.count_later(10, 10, 0).unwrap().contains("away"));
+    assert!(
+        world
+            .count_later(10, 10, 0)
+            .unwrap()
+            .contains("unavailable")
+    );
     world.finish_audit(0, 10, 10);
     assert_eq!(world.count_later(10, 10, 0), None);
 }

@@ -1,7 +1,9 @@
-//! One pass over all catalogs and all rows, with a second look at what seems to differ.
+//! One pass over all catalogs and all rows; images that seem to differ are read again.
 //!
-//! In memory are a page of each catalog, a page of rows, and ids of suspects up to a limit.
+//! Memory holds one page of each catalog, one page of rows, and the ids of suspects up to
+//! `audit.max_suspects`.
 
+mod found;
 mod repair;
 
 use std::collections::{HashMap, HashSet, VecDeque};
@@ -9,49 +11,55 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use lookalike_bus::{CatalogImage, MAX_REQUEST_IDS};
-use lookalike_chassis::Backoff;
-use lookalike_index::{RowFilter, RowKey, RowReader};
+use lookalike_chassis::{Backoff, Retry, RetryError};
+use lookalike_index::{Error as IndexError, RowFilter, RowKey, RowReader};
 use lookalike_proto::LibraryName;
 
-use repair::FoundDifference;
+use crate::catalogs::{CatalogEntries, CatalogReader, fetch_entries};
+use crate::compare::{DifferenceKind, Verdict, compare_entry};
+use crate::context::{AuditContext, AuditOptions, AuditStage, WatchedLibrary};
+use crate::error::Error;
+use crate::hashing::{FileToHash, hash_differences};
+use crate::report::{AuditReport, LibraryReport};
+use found::FoundDifference;
 
-use super::catalogs::{CatalogEntries, CatalogReader};
-use super::judge::{DifferenceKind, Verdict, compare_entry};
-use super::report::{AuditReport, LibraryReport};
-use super::{AuditOptions, AuditStage, Auditor, Error, MAX_ATTEMPTS, WatchedLibrary, deep};
-use crate::retry::backoff_or_fail;
-
-/// Ids of rows that are counted at once, to see whether there are more rows than ids.
+/// Ids counted in one request to find out whether they have more rows than ids.
 const COUNT_BATCH_IDS: usize = 8192;
 
-/// Files that are handed to the hashing threads at once.
+/// Files passed to the hashing threads in one batch.
 const HASH_BATCH_FILES: usize = 64;
 
-pub(super) struct AuditPass<'a> {
-    auditor: &'a Auditor,
+/// Attempts of a read that Milvus is too busy to answer.
+const MAX_ATTEMPTS: u32 = 5;
+const FIRST_RETRY_WAIT: Duration = Duration::from_millis(500);
+const MAX_RETRY_WAIT: Duration = Duration::from_secs(10);
+
+/// State of one pass.
+pub(crate) struct AuditPass<'a> {
+    context: &'a AuditContext,
     options: &'a AuditOptions,
     catalogs: Vec<CatalogReader>,
-    /// Those of libraries that are not meant, but are asked before an image counts as unknown.
+    /// Catalogs outside the scope of this audit. They are read before an image counts as unknown.
     other_catalogs: Vec<CatalogReader>,
-    /// Where the files of each library are, for a deep audit; `None` where they are not here.
+    /// Root folder of each library for a deep audit; `None` if this machine cannot read it.
     roots: Vec<Option<PathBuf>>,
     reader: RowReader,
     page: VecDeque<RowKey>,
     rows_exhausted: bool,
-    /// Ids that were read and are yet to be counted, in their order.
+    /// Ids that were read and not counted yet, in their order.
     uncounted: Vec<String>,
-    /// Files that are yet to be hashed, with the image's id and the number of the catalog.
-    unhashed: Vec<(String, usize, deep::FileToHash)>,
+    /// Files to hash, with the image's id and the position of its catalog.
+    unhashed: Vec<(String, usize, FileToHash)>,
     suspects: Vec<String>,
-    /// Suspects whose bytes differ.
+    /// Suspects whose content hash differs.
     other_content: HashSet<String>,
     report: AuditReport,
     compared: u64,
 }
 
 impl<'a> AuditPass<'a> {
-    pub(super) fn new(
-        auditor: &'a Auditor,
+    pub(crate) fn new(
+        context: &'a AuditContext,
         options: &'a AuditOptions,
         libraries: Vec<WatchedLibrary>,
         others: Vec<WatchedLibrary>,
@@ -62,7 +70,7 @@ impl<'a> AuditPass<'a> {
             let root = PathBuf::from(&status.root);
             let here = options.deep && root.is_dir();
             let not_hashed = (options.deep && !here)
-                .then(|| format!("{} is no folder on this machine", root.display()));
+                .then(|| format!("{} is not a folder on this machine", root.display()));
             let library_report = LibraryReport {
                 not_hashed,
                 ..LibraryReport::default()
@@ -82,11 +90,11 @@ impl<'a> AuditPass<'a> {
             )
         };
         Ok(Self {
-            auditor,
+            context,
             options,
-            reader: auditor
+            reader: context
                 .index
-                .row_reader(&filter, auditor.settings.page_rows)?,
+                .row_reader(&filter, context.settings.page_rows)?,
             catalogs: libraries.into_iter().map(CatalogReader::new).collect(),
             other_catalogs: others.into_iter().map(CatalogReader::new).collect(),
             roots,
@@ -101,25 +109,27 @@ impl<'a> AuditPass<'a> {
         })
     }
 
-    /// Goes on without a library that was meant.
-    pub(super) fn exclude_library(&mut self, library: &LibraryName, why: Error) {
+    /// Continues without a selected library.
+    pub(crate) fn exclude_library(&mut self, library: &LibraryName, error: Error) {
         let mut catalogs = self.catalogs.iter_mut();
         if let Some(catalog) = catalogs.find(|catalog| catalog.library == *library) {
-            catalog.mark_unreachable(why);
+            catalog.mark_unreachable(error);
         }
     }
 
-    /// The pass. A library whose watcher does not answer is left out of the rest of it, and told in
-    /// the report.
-    pub(super) async fn run(
+    /// Runs the pass. A library whose watcher becomes unreachable is skipped from then on and
+    /// reported.
+    pub(crate) async fn run(
         mut self,
-        tell: &(dyn Fn(AuditStage) + Send + Sync),
+        on_stage: &(dyn Fn(AuditStage) + Send + Sync),
     ) -> Result<AuditReport, Error> {
         let on_disk = |catalog: &CatalogReader| catalog.status.counts.on_disk;
         let expected_images: u64 = self.catalogs.iter().map(on_disk).sum();
         loop {
             for catalog in &mut self.catalogs {
-                catalog.fetch_page(self.auditor).await;
+                catalog
+                    .fetch_page(&self.context.watchers, self.context.settings.page_images)
+                    .await;
             }
             if self
                 .catalogs
@@ -131,7 +141,7 @@ impl<'a> AuditPass<'a> {
             if self.page.is_empty() && !self.rows_exhausted {
                 self.page = self.next_rows().await?.into();
                 self.rows_exhausted = self.page.is_empty();
-                tell(AuditStage::Comparing(
+                on_stage(AuditStage::Comparing(
                     self.compared,
                     expected_images.max(self.compared),
                 ));
@@ -146,57 +156,61 @@ impl<'a> AuditPass<'a> {
             if self.unhashed.len() >= HASH_BATCH_FILES {
                 self.hash_files().await;
             }
-            if self.suspects.len() >= self.auditor.settings.max_suspects.max(1) {
+            if self.suspects.len() >= self.context.settings.max_suspects.max(1) {
                 self.recheck_suspects().await?;
             }
         }
         self.find_duplicates().await?;
         self.hash_files().await;
         self.recheck_suspects().await?;
-        tell(AuditStage::Comparing(self.compared, self.compared));
+        on_stage(AuditStage::Comparing(self.compared, self.compared));
         self.into_report()
     }
 
-    /// The report; an error where no library was compared to its end.
+    /// Returns the report, or an error if no library was compared completely.
     fn into_report(mut self) -> Result<AuditReport, Error> {
         let mut compared = false;
         let mut first_error = None;
         for catalog in std::mem::take(&mut self.catalogs) {
-            let Some(why) = catalog.unreachable else {
+            let Some(error) = catalog.unreachable else {
                 compared = true;
                 continue;
             };
             if let Some(library) = self.report.libraries.get_mut(catalog.library.as_str()) {
-                library.not_compared = Some(why.to_string());
+                library.not_compared = Some(error.to_string());
             }
-            first_error.get_or_insert(why);
+            first_error.get_or_insert(error);
         }
         match first_error {
-            Some(why) if !compared => Err(why),
+            Some(error) if !compared => Err(error),
             _ => Ok(self.report),
         }
     }
 
-    /// Whether a row is of a library that was meant and does not answer: the image may be there.
+    /// Returns whether the row belongs to a selected library whose watcher is unreachable; its
+    /// catalog may contain the image.
     fn is_of_unreachable_library(&self, row: &RowKey) -> bool {
         let mut catalogs = self.catalogs.iter();
         catalogs
             .any(|catalog| catalog.unreachable.is_some() && catalog.library.as_str() == row.library)
     }
 
-    /// The next page of rows: asked for again, where the server is busy, so that an audit of many
-    /// rows need not begin anew.
+    /// Reads the next page of rows. Repeats the read while Milvus is busy, so that an audit of many
+    /// rows need not start over.
     async fn next_rows(&mut self) -> Result<Vec<RowKey>, Error> {
-        let mut backoff = index_backoff();
+        let mut backoff = Backoff::new(FIRST_RETRY_WAIT, MAX_RETRY_WAIT);
         loop {
             match self.reader.next_page().await {
                 Ok(page) => return Ok(page),
-                Err(error) => backoff_or_fail(error, &mut backoff, MAX_ATTEMPTS).await?,
+                Err(error) if backoff.attempts() + 1 < MAX_ATTEMPTS && is_transient(&error) => {
+                    tokio::time::sleep(backoff.next_delay()).await;
+                }
+                Err(error) => return Err(error.into()),
             }
         }
     }
 
-    /// The image of the lowest id that is left on either side.
+    /// Takes the image with the lowest remaining id from both sides.
     fn next_image(&mut self) -> Option<AuditedImage> {
         let heads = self.catalogs.iter().filter_map(CatalogReader::next_id);
         let id = heads
@@ -204,18 +218,18 @@ impl<'a> AuditPass<'a> {
             .min()?
             .to_owned();
         let catalogs = self.catalogs.iter_mut().enumerate();
-        let known = catalogs
+        let entries = catalogs
             .filter_map(|(number, catalog)| Some((number, catalog.take_image(&id)?)))
             .collect();
         let mut rows = Vec::new();
         while let Some(row) = self.page.pop_front_if(|row| row.id == id) {
             rows.push(row);
         }
-        Some(AuditedImage { id, known, rows })
+        Some(AuditedImage { id, entries, rows })
     }
 
-    /// The first look at an image.
-    fn compare_image(&mut self, AuditedImage { id, known, rows }: AuditedImage) {
+    /// Compares an image for the first time. A mismatch makes it a suspect.
+    fn compare_image(&mut self, AuditedImage { id, entries, rows }: AuditedImage) {
         self.compared += 1;
         for row in &rows {
             match self.report.libraries.get_mut(&row.library) {
@@ -226,7 +240,7 @@ impl<'a> AuditPass<'a> {
         if !rows.is_empty() && self.uncounted.last() != Some(&id) {
             self.uncounted.push(id.clone());
         }
-        for (number, image) in &known {
+        for (number, image) in &entries {
             self.library_report(*number).catalogued += 1;
             if let (Some(root), "indexed", false, Some(hash)) = (
                 &self.roots[*number],
@@ -234,7 +248,7 @@ impl<'a> AuditPass<'a> {
                 image.busy,
                 &image.content_hash,
             ) {
-                let file = deep::FileToHash {
+                let file = FileToHash {
                     root: root.clone(),
                     path: image.path.clone(),
                     hash: hash.clone(),
@@ -245,26 +259,28 @@ impl<'a> AuditPass<'a> {
         let verdict = if rows.iter().any(|row| self.is_of_unreachable_library(row)) {
             Verdict::NotCovered
         } else {
-            self.compare_sides(&known, &rows, false)
+            self.compare_sides(&entries, &rows, false)
         };
         match verdict {
             Verdict::Equal | Verdict::NotCovered => {}
-            Verdict::InFlight if known.len() == 1 => self.library_report(known[0].0).in_flight += 1,
+            Verdict::InFlight if entries.len() == 1 => {
+                self.library_report(entries[0].0).in_flight += 1
+            }
             Verdict::InFlight | Verdict::Differs(..) => self.suspects.push(id),
         }
     }
 
     fn compare_sides(
         &self,
-        known: &[(usize, CatalogImage)],
+        entries: &[(usize, CatalogImage)],
         rows: &[RowKey],
-        doubled: bool,
+        has_duplicates: bool,
     ) -> Verdict {
-        let known: Vec<(&str, &CatalogImage)> = known
+        let entries: Vec<(&str, &CatalogImage)> = entries
             .iter()
             .map(|(number, image)| (self.catalogs[*number].library.as_str(), image))
             .collect();
-        compare_entry(&known, rows, doubled, |library| {
+        compare_entry(&entries, rows, has_duplicates, |library| {
             self.report.libraries.contains_key(library)
         })
     }
@@ -277,33 +293,32 @@ impl<'a> AuditPass<'a> {
             .expect("every library that is compared is in the report from the start")
     }
 
-    /// Whether there are more rows than ids among those that were read.
+    /// Finds ids with several rows among those that were read, and makes them suspects.
     async fn find_duplicates(&mut self) -> Result<(), Error> {
         let ids = std::mem::take(&mut self.uncounted);
-        let mut backoff = index_backoff();
-        loop {
-            match self.auditor.index.find_duplicate_ids(&ids).await {
-                Ok(doubled) => {
-                    self.suspects.extend(doubled);
-                    return Ok(());
-                }
-                Err(error) => backoff_or_fail(error, &mut backoff, MAX_ATTEMPTS).await?,
-            }
+        let index = &self.context.index;
+        let retry = Retry::new(FIRST_RETRY_WAIT, MAX_RETRY_WAIT).with_max_attempts(MAX_ATTEMPTS);
+        let duplicates = retry.run(|| index.find_duplicate_ids(&ids), is_transient);
+        match duplicates.await {
+            Ok(duplicates) => self.suspects.extend(duplicates),
+            Err(RetryError::Failed(error)) => return Err(error.into()),
+            Err(RetryError::Cancelled) => unreachable!("this retry has no shutdown token"),
         }
+        Ok(())
     }
 
     async fn hash_files(&mut self) {
-        let mut asked = Vec::new();
+        let mut ids = Vec::new();
         let mut files = Vec::new();
         for (id, number, file) in std::mem::take(&mut self.unhashed) {
             self.library_report(number).hashed += 1;
-            asked.push(id);
+            ids.push(id);
             files.push(file);
         }
-        let found = deep::hash_differences(files, self.auditor.settings.max_deep_files).await;
-        for (id, _) in asked
+        let results = hash_differences(files, self.context.settings.max_deep_files).await;
+        for (id, _) in ids
             .into_iter()
-            .zip(found)
+            .zip(results)
             .filter(|(_, differs)| differs.is_some())
         {
             self.other_content.insert(id.clone());
@@ -311,7 +326,7 @@ impl<'a> AuditPass<'a> {
         }
     }
 
-    /// Looks at the suspects again, counts what still differs, and repairs it.
+    /// Reads the suspects again, and counts and repairs those that still differ.
     async fn recheck_suspects(&mut self) -> Result<(), Error> {
         let mut suspects = std::mem::take(&mut self.suspects);
         if suspects.is_empty() {
@@ -319,8 +334,8 @@ impl<'a> AuditPass<'a> {
         }
         suspects.sort_unstable();
         suspects.dedup();
-        // Whatever was half done at the first look has had this time to be finished.
-        tokio::time::sleep(self.auditor.settings.recheck_delay).await;
+        // Changes in progress during the first comparison get this time to finish.
+        tokio::time::sleep(self.context.settings.recheck_delay).await;
         for ids in suspects.chunks(MAX_REQUEST_IDS) {
             let differences = self.recheck_chunk(ids).await?;
             for difference in &differences {
@@ -334,18 +349,19 @@ impl<'a> AuditPass<'a> {
         Ok(())
     }
 
-    /// Catalog, rows, catalog: where the catalog says the same twice, it said so when the rows
-    /// were read, too.
+    /// Reads catalog, rows, catalog. If both catalog reads agree, the catalog had the same content
+    /// while the rows were read.
     async fn recheck_chunk(&mut self, ids: &[String]) -> Result<Vec<FoundDifference>, Error> {
-        let auditor = self.auditor;
-        let mut before = auditor.fetch_entries(&mut self.catalogs, ids).await;
+        let context = self.context;
+        let watchers = &context.watchers;
+        let mut before = fetch_entries(watchers, &mut self.catalogs, ids).await;
         let mut rows: HashMap<String, Vec<RowKey>> = HashMap::new();
-        for row in auditor.index.fetch_keys(ids).await? {
+        for row in context.index.fetch_keys(ids).await? {
             rows.entry(row.id.clone()).or_default().push(row);
         }
         let mut row_ids: Vec<String> = rows.keys().cloned().collect();
         row_ids.sort_unstable();
-        let duplicates: HashSet<String> = auditor
+        let duplicates: HashSet<String> = context
             .index
             .find_duplicate_ids(&row_ids)
             .await?
@@ -357,25 +373,23 @@ impl<'a> AuditPass<'a> {
             .filter(|id| !before.contains_key(*id))
             .cloned()
             .collect();
-        let others = auditor
-            .fetch_entries(&mut self.other_catalogs, &unknown)
-            .await;
-        let after = auditor.fetch_entries(&mut self.catalogs, ids).await;
+        let others = fetch_entries(watchers, &mut self.other_catalogs, &unknown).await;
+        let after = fetch_entries(watchers, &mut self.catalogs, ids).await;
         let mut differences = Vec::new();
         for id in ids {
-            let known = before.remove(id).unwrap_or_default();
+            let entries = before.remove(id).unwrap_or_default();
             let rows = rows.remove(id).unwrap_or_default();
             if others.contains_key(id) {
-                // Of a library that is not meant: its own audit tells.
+                // It belongs to a library outside the scope; that library's audit reports it.
                 continue;
             }
             let is_unchanged = after
                 .get(id)
-                .map_or(known.is_empty(), |after| *after == known);
+                .map_or(entries.is_empty(), |after| *after == entries);
             let verdict = if rows.iter().any(|row| self.is_of_unreachable_library(row)) {
                 Verdict::NotCovered
             } else if is_unchanged {
-                self.compare_sides(&known, &rows, duplicates.contains(id))
+                self.compare_sides(&entries, &rows, duplicates.contains(id))
             } else {
                 Verdict::InFlight
             };
@@ -383,7 +397,7 @@ impl<'a> AuditPass<'a> {
                 (Verdict::Differs(kind, detail), _) => (kind, detail),
                 (Verdict::Equal, Some(detail)) => (DifferenceKind::OtherContent, detail.clone()),
                 (Verdict::InFlight, _) => {
-                    if let Some((number, _)) = known.first() {
+                    if let Some((number, _)) = entries.first() {
                         self.library_report(*number).in_flight += 1;
                     }
                     continue;
@@ -395,31 +409,31 @@ impl<'a> AuditPass<'a> {
                 kind,
                 detail,
                 id,
-                &known,
+                &entries,
                 &rows,
             ));
         }
         Ok(differences)
     }
 
-    /// Whose bytes differ again, and how.
-    async fn rehash_files(&self, known: &CatalogEntries) -> HashMap<String, String> {
-        let mut asked = Vec::new();
+    /// Hashes suspect files again. Returns a description for each one that still differs.
+    async fn rehash_files(&self, entries: &CatalogEntries) -> HashMap<String, String> {
+        let mut ids = Vec::new();
         let mut files = Vec::new();
         for id in &self.other_content {
-            if let Some([(number, image)]) = known.get(id).map(Vec::as_slice)
+            if let Some([(number, image)]) = entries.get(id).map(Vec::as_slice)
                 && let (Some(root), Some(hash)) = (&self.roots[*number], &image.content_hash)
             {
-                asked.push(id.clone());
-                files.push(deep::FileToHash {
+                ids.push(id.clone());
+                files.push(FileToHash {
                     root: root.clone(),
                     path: image.path.clone(),
                     hash: hash.clone(),
                 });
             }
         }
-        let found = deep::hash_differences(files, self.auditor.settings.max_deep_files).await;
-        let pairs = asked.into_iter().zip(found);
+        let results = hash_differences(files, self.context.settings.max_deep_files).await;
+        let pairs = ids.into_iter().zip(results);
         pairs
             .filter_map(|(id, detail)| Some((id, detail?)))
             .collect()
@@ -429,7 +443,7 @@ impl<'a> AuditPass<'a> {
         let kind = found.difference.kind;
         let so_far = self.report.differences.iter();
         let recorded = so_far.filter(|difference| difference.kind == kind).count();
-        if recorded < self.auditor.settings.max_examples {
+        if recorded < self.context.settings.max_examples {
             self.report.differences.push(found.difference.clone());
         }
         if let Some(library) = self.report.libraries.get_mut(&found.difference.library) {
@@ -438,14 +452,19 @@ impl<'a> AuditPass<'a> {
     }
 }
 
-fn index_backoff() -> Backoff {
-    Backoff::new(Duration::from_millis(500), Duration::from_secs(10))
+/// Returns whether Milvus may answer the same request later. A missing collection stays missing.
+fn is_transient(error: &IndexError) -> bool {
+    let is_transient = error.is_transient();
+    if is_transient {
+        tracing::debug!(%error, "the index is busy, retrying");
+    }
+    is_transient
 }
 
-/// One image, on both sides.
+/// One image on both sides.
 struct AuditedImage {
     id: String,
-    /// In which catalogs (one, or none; two while it moves), and how.
-    known: Vec<(usize, CatalogImage)>,
+    /// Its catalog entries: usually one, none, or two while it moves to another library.
+    entries: Vec<(usize, CatalogImage)>,
     rows: Vec<RowKey>,
 }

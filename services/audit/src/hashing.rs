@@ -1,19 +1,20 @@
-//! Hashing files: the one way to find content that changed behind the same size and time.
+//! Hashes files, which is the only way to find content that changed under the same size and time.
 
 use std::io;
 use std::path::{Path, PathBuf};
 
 use lookalike_proto::RelativePath;
 
-/// A file, and the hash that it must have.
-pub(super) struct FileToHash {
-    pub root: PathBuf,
-    pub path: String,
-    pub hash: String,
+/// A file and its expected hash.
+pub(crate) struct FileToHash {
+    pub(crate) root: PathBuf,
+    pub(crate) path: String,
+    pub(crate) hash: String,
 }
 
-/// Why a file is not what was indexed; `None` where it is. Reads the files with so many threads.
-pub(super) async fn hash_differences(
+/// Compares each file with its expected hash, on several threads. Returns a description for each
+/// file that differs, in the order of `files`.
+pub(crate) async fn hash_differences(
     files: Vec<FileToHash>,
     threads: usize,
 ) -> Vec<Option<String>> {
@@ -27,30 +28,30 @@ pub(super) async fn hash_differences(
             parts
                 .into_iter()
                 .flat_map(|part| match part.join() {
-                    Ok(found) => found,
+                    Ok(results) => results,
                     Err(panic) => std::panic::resume_unwind(panic),
                 })
                 .collect()
         })
     });
     match hashed.await {
-        Ok(found) => found,
+        Ok(results) => results,
         Err(error) => std::panic::resume_unwind(error.into_panic()),
     }
 }
 
 fn hash_difference(file: &FileToHash) -> Option<String> {
     let Ok(path) = RelativePath::new(&*file.path) else {
-        return Some("its path can't be opened".to_owned());
+        return Some("the path is invalid".to_owned());
     };
     match hash_file(&path.join_to(&file.root)) {
         Ok(hash) if hash == file.hash => None,
-        Ok(_) => Some("the file has other bytes than were indexed".to_owned()),
-        Err(error) => Some(format!("the file can't be read: {error}")),
+        Ok(_) => Some("the file's content differs from the indexed content".to_owned()),
+        Err(error) => Some(format!("cannot read the file: {error}")),
     }
 }
 
-/// In small pieces: a file of any size takes no more memory.
+/// Reads in small chunks, so that memory does not grow with the file.
 fn hash_file(path: &Path) -> io::Result<String> {
     let mut hasher = blake3::Hasher::new();
     hasher.update_reader(std::fs::File::open(path)?)?;
