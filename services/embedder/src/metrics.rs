@@ -1,4 +1,4 @@
-//! What the embedder measures.
+//! Metrics of the embedder.
 
 use std::sync::LazyLock;
 
@@ -7,66 +7,78 @@ use prometheus::{
     register_int_gauge_vec,
 };
 
-use crate::embed::leaked_threads::LeakKind;
+/// What an abandoned thread was doing; a label.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LeakKind {
+    /// Reading or examining a file on a mount that hangs.
+    Disk,
+    /// Decoding an image.
+    Decode,
+}
+
+impl LeakKind {
+    const ALL: [Self; 2] = [Self::Disk, Self::Decode];
+
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Disk => "disk",
+            Self::Decode => "decode",
+        }
+    }
+}
 
 const LEGAL: &str = "registered once, under a legal name";
 
-/// Pictures that went through the network to be indexed.
 pub static EMBEDDINGS: LazyLock<IntCounter> = LazyLock::new(|| {
     register_int_counter!(
         "lookalike_embeddings_total",
-        "Pictures that went through the network to be indexed"
+        "Images that the network embedded for the index"
     )
     .expect(LEGAL)
 });
 
-/// Vectors taken from the index or from memory.
 pub static REUSED: LazyLock<IntCounter> = LazyLock::new(|| {
     register_int_counter!(
         "lookalike_embeddings_reused_total",
-        "Files whose content was known, so that their vector was taken from the index or from memory"
+        "Files with known content, whose vector was reused from the index or from memory"
     )
     .expect(LEGAL)
 });
 
-/// Events that JetStream delivered again.
 pub static REDELIVERIES: LazyLock<IntCounter> = LazyLock::new(|| {
     register_int_counter!(
         "lookalike_redeliveries_total",
-        "Events that JetStream delivered again, because a worker did not finish them"
+        "Events that JetStream redelivered because a worker did not finish them"
     )
     .expect(LEGAL)
 });
 
-/// Events answered with "not now".
 pub static DEFERRED: LazyLock<IntCounter> = LazyLock::new(|| {
     register_int_counter!(
         "lookalike_deferred_total",
-        "Events that a worker could not do at the moment, so that they are sent again later"
+        "Events that a worker could not process now; their watcher sends them again later"
     )
     .expect(LEGAL)
 });
 
-/// 1 while no events are taken in.
 pub static INTAKE_PAUSED: LazyLock<IntGauge> = LazyLock::new(|| {
     register_int_gauge!(
         "lookalike_intake_paused",
-        "1 while no events are taken in, because Milvus takes no writes or too many threads hang"
+        "1 while no events are taken, because Milvus rejects writes or too many threads hang"
     )
     .expect(LEGAL)
 });
 
-/// Threads that nobody waits for any more.
 pub static LEAKED_THREADS: LazyLock<IntGaugeVec> = LazyLock::new(|| {
     register_int_gauge_vec!(
         "lookalike_leaked_threads",
-        "Threads that did not end in time and that nobody waits for any more",
+        "Threads that were abandoned because their work did not end in time",
         &["kind"]
     )
     .expect(LEGAL)
 });
 
-/// Registers everything, so that it is shown from the start.
+/// Registers all metrics, so they are exported from the start.
 pub fn register_metrics() {
     LazyLock::force(&EMBEDDINGS);
     LazyLock::force(&REUSED);
@@ -74,7 +86,7 @@ pub fn register_metrics() {
     LazyLock::force(&DEFERRED);
     lookalike_audit::register_metrics();
     LazyLock::force(&INTAKE_PAUSED);
-    for errand in [LeakKind::Disk, LeakKind::Decode] {
-        LEAKED_THREADS.with_label_values(&[errand.label()]).set(0);
+    for kind in LeakKind::ALL {
+        LEAKED_THREADS.with_label_values(&[kind.label()]).set(0);
     }
 }

@@ -1,4 +1,4 @@
-//! The end of a worker, wished for from outside or found necessary within.
+//! Why a worker shuts down: a shutdown from outside, or an error of its own.
 
 use std::sync::{Arc, Mutex};
 
@@ -6,16 +6,16 @@ use tokio_util::sync::CancellationToken;
 
 use crate::error::Error;
 
-/// Cheap to clone.
+/// The shutdown of a worker and its reason. Clones share their state.
 #[derive(Clone)]
 pub struct ShutdownReason {
-    /// Nothing more is taken in.
+    /// Cancelled when the worker takes no more events.
     pub shutdown: CancellationToken,
     error: Arc<Mutex<Option<Error>>>,
 }
 
 impl ShutdownReason {
-    /// Ends with `shutdown`.
+    /// Creates the shutdown of a worker; cancelling `shutdown` cancels it.
     pub fn for_worker(shutdown: &CancellationToken) -> Self {
         Self {
             shutdown: shutdown.child_token(),
@@ -23,17 +23,18 @@ impl ShutdownReason {
         }
     }
 
-    /// Ends the worker, which first finishes what it can. The first reason counts.
+    /// Shuts the worker down because of an error. It first finishes what it can. Only the first
+    /// error is kept.
     pub fn shut_down_with(&self, error: Error) {
-        let mut why = self.error.lock().expect("no holder of this lock panics");
-        if why.is_none() {
-            tracing::error!(%error, "this worker ends");
-            *why = Some(error);
+        let mut first_error = self.error.lock().expect("no holder of this lock panics");
+        if first_error.is_none() {
+            tracing::error!(%error, "this worker shuts down");
+            *first_error = Some(error);
         }
         self.shutdown.cancel();
     }
 
-    /// Why it ended, where that was not from outside.
+    /// Takes the error that shut the worker down; `None` after a shutdown from outside.
     pub fn take_error(&self) -> Option<Error> {
         self.error
             .lock()

@@ -1,4 +1,5 @@
-//! Commit: rows to Milvus, then outcomes to JetStream, then acknowledgements.
+//! Commit: writes rows to Milvus, then stores the outcomes, then acknowledges the events.
 
 pub mod committer;
+pub mod job;
 pub mod verify_on_disk;

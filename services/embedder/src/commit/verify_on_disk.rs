@@ -1,7 +1,7 @@
-//! Right before anything is written: is the disk still what the events tell?
+//! Verifies files against their events again, just before their rows are written.
 //!
-//! The files of each library are looked at on their own, and a batch waits for a folder only for a
-//! moment: what lies in a slow or hanging one is looked at beside, and comes with a later batch.
+//! Each library is verified by a task of its own, and a batch waits only [`VERIFY_TIMEOUT`] for it.
+//! The events of a slower library are committed with a later batch.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -13,106 +13,108 @@ use lookalike_proto::{FileEvent, LibraryName};
 use tokio::task::{JoinError, JoinHandle};
 use tokio::time::timeout_at;
 
-use crate::commit::committer::{PreparedEvent, RowChange};
+use crate::commit::job::{PreparedEvent, RowChange};
 use crate::read::file;
 use crate::read::library_reader::LibraryReader;
 
-/// How long a batch waits for the folders that its files lie in.
+/// How long a batch waits for the folders of its files.
 const VERIFY_TIMEOUT: Duration = Duration::from_millis(250);
 
-/// How long a look holds that took longer than that.
+/// How long a verification stays valid that took longer than that.
 const VERIFIED_TTL: Duration = Duration::from_secs(5);
 
-/// Files that are looked at beside.
+/// Verifications that a batch did not wait for.
 #[derive(Default)]
 pub struct PendingVerifications {
     tasks: FuturesUnordered<JoinHandle<Vec<PreparedEvent>>>,
 }
 
 impl PendingVerifications {
-    /// Whether nothing is looked at.
     pub fn is_empty(&self) -> bool {
         self.tasks.is_empty()
     }
 
-    /// What has been looked at next, with what is to be done by now. Dropping the future loses
-    /// nothing; `None` only where nothing is looked at.
+    /// Returns the events of the next verification that ends, or `None` if there is none.
+    /// Cancellation safe.
     pub async fn next_batch(&mut self) -> Option<Vec<PreparedEvent>> {
         self.tasks.next().await.map(unwrap_joined)
     }
 }
 
-/// Looks at the files of a batch: what may be committed now. What does not fit any more is not
-/// written.
+/// Verifies the files of a batch and returns the events to commit now; the others are added to
+/// `pending`. An event that does not match its file any more is changed to write nothing.
 pub async fn verify_batch(
     batch: Vec<PreparedEvent>,
     pending: &mut PendingVerifications,
 ) -> Vec<PreparedEvent> {
-    let mut now = Vec::with_capacity(batch.len());
+    let mut verified_now = Vec::with_capacity(batch.len());
     let mut by_library: HashMap<LibraryName, (Arc<LibraryReader>, Vec<PreparedEvent>)> =
         HashMap::new();
-    for one in batch {
-        match &one.change {
+    for prepared in batch {
+        match &prepared.change {
             RowChange::Put(folder, _)
-                if one
+                if prepared
                     .verified_at
-                    .is_none_or(|when| when.elapsed() >= VERIFIED_TTL) =>
+                    .is_none_or(|verified_at| verified_at.elapsed() >= VERIFIED_TTL) =>
             {
-                let group = by_library.entry(one.event().library.clone());
+                let group = by_library.entry(prepared.event().library.clone());
                 let group = group.or_insert_with(|| (folder.clone(), Vec::new()));
-                group.1.push(one);
+                group.1.push(prepared);
             }
-            _ => now.push(one),
+            _ => verified_now.push(prepared),
         }
     }
     let until = tokio::time::Instant::now() + VERIFY_TIMEOUT;
-    let looks: Vec<_> = by_library
+    let tasks: Vec<_> = by_library
         .into_values()
         .map(|(folder, group)| tokio::spawn(verify_group(folder, group)))
         .collect();
-    for mut look in looks {
-        match timeout_at(until, &mut look).await {
-            Ok(looked) => now.extend(unwrap_joined(looked)),
-            Err(_) => pending.tasks.push(look),
+    for mut task in tasks {
+        match timeout_at(until, &mut task).await {
+            Ok(verified) => verified_now.extend(unwrap_joined(verified)),
+            Err(_) => pending.tasks.push(task),
         }
     }
-    now
+    verified_now
 }
 
 async fn verify_group(
     reader: Arc<LibraryReader>,
     mut group: Vec<PreparedEvent>,
 ) -> Vec<PreparedEvent> {
-    let events: Vec<FileEvent> = group.iter().map(|one| one.event().clone()).collect();
-    let looked = reader.run_blocking(move |root, sign| {
-        let checked = events.iter().map(|event| {
-            let checked = file::verify_unchanged(root, event);
-            sign.record_progress();
-            checked
+    let events: Vec<FileEvent> = group
+        .iter()
+        .map(|prepared| prepared.event().clone())
+        .collect();
+    let verifying = reader.run_blocking(move |root, heartbeat| {
+        let results = events.iter().map(|event| {
+            let result = file::verify_unchanged(root, event);
+            heartbeat.record_progress();
+            result
         });
-        checked.collect::<Vec<_>>()
+        results.collect::<Vec<_>>()
     });
-    match looked.await {
+    match verifying.await {
         Ok(results) => {
-            for (one, result) in group.iter_mut().zip(results) {
-                one.verified_at = Some(Instant::now());
+            for (prepared, result) in group.iter_mut().zip(results) {
+                prepared.verified_at = Some(Instant::now());
                 if let Err(mismatch) = result {
-                    one.change = mismatch.into();
+                    prepared.change = mismatch.into();
                 }
             }
         }
-        Err(away) => {
-            for one in &mut group {
-                one.change = RowChange::Defer(away.0.clone());
+        Err(unavailable) => {
+            for prepared in &mut group {
+                prepared.change = unavailable.clone().into();
             }
         }
     }
     group
 }
 
-/// Panics of ours go on to the caller.
-fn unwrap_joined(looked: Result<Vec<PreparedEvent>, JoinError>) -> Vec<PreparedEvent> {
-    match looked {
+/// Propagates a panic of the task.
+fn unwrap_joined(verified: Result<Vec<PreparedEvent>, JoinError>) -> Vec<PreparedEvent> {
+    match verified {
         Ok(group) => group,
         Err(error) => std::panic::resume_unwind(error.into_panic()),
     }

@@ -1,63 +1,67 @@
-//! Known content: the same bytes are never embedded again. Vectors come from memory, else from
-//! the index, else from the network; of copies that arrive together one is embedded and the
-//! others wait for it. Where it can't be decoded, they are not tried one after another either.
+//! The content cache: equal bytes are embedded once.
+//!
+//! The cache keeps one row per content, of any image that has it. Concurrent requests for the same
+//! content are coalesced: one searches, the others wait for its result. A content that cannot be
+//! decoded is remembered for [`FAILURE_TTL`], so its copies are not decoded one after another.
+//! Other errors are not cached.
 
-use std::collections::HashMap;
 use std::future::Future;
-use std::num::NonZeroUsize;
-use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Duration;
 
-use lookalike_chassis::Backoff;
-use lookalike_index::{Error as IndexError, ErrorClass, Index, IndexRow};
+use lookalike_index::IndexRow;
 use lookalike_proto::ContentHash;
-use lru::LruCache;
-use tokio::sync::{OnceCell, mpsc, oneshot};
+use moka::future::Cache;
+use moka::policy::EvictionPolicy;
 
-use crate::queue::circuit_breaker::CircuitBreaker;
+use crate::commit::job::IndexingFailure;
 
-/// How long a server that is away is waited for. Then all is embedded: one whose rows can't be read
-/// may still take new ones.
-const LOOKUP_TIMEOUT: Duration = Duration::from_secs(60);
-
-/// How long copies of a content that can't be decoded are answered without another try.
+/// How long copies of a content that cannot be decoded fail without another attempt.
 const FAILURE_TTL: Duration = Duration::from_secs(60);
 
-/// Why a file is not in the index.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct IndexingFailure {
-    /// From the documented list.
-    pub code: &'static str,
-    /// One sentence.
-    pub detail: String,
+/// The most recently used contents.
+pub struct ContentCache {
+    rows: Cache<ContentHash, Arc<IndexRow>>,
+    failures: Cache<ContentHash, CachedFailure>,
 }
 
-/// What is known of one content: its row (of any image that has it), or that it can't be decoded.
-#[derive(Default)]
-pub struct CachedContent {
-    row: OnceCell<Arc<IndexRow>>,
-    failure: Mutex<Option<CachedFailure>>,
-}
-
+#[derive(Clone)]
 struct CachedFailure {
-    failed: IndexingFailure,
-    /// When that try began, by the calendar.
-    begun_ns: i64,
-    until: Instant,
+    failure: IndexingFailure,
+    /// When the failed attempt began, in nanoseconds since 1970.
+    started_ns: i64,
 }
 
-/// Shared by those that have this content in hand.
-pub type SharedContent = Arc<CachedContent>;
+/// The search of one caller failed; that caller has the error.
+struct SearchFailed;
 
-impl CachedContent {
-    /// The row of this content: known, or else found by one of those that ask, for all of them. If
-    /// the content turned out to be impossible to decode a moment ago, no file is tried again that
-    /// was observed before that; one that was observed later is, as when somebody asks for it.
+impl ContentCache {
+    /// Creates a cache of so many contents.
+    pub fn new(max_contents: usize) -> Self {
+        let max_contents = max_contents.max(1) as u64;
+        Self {
+            rows: Cache::builder()
+                .max_capacity(max_contents)
+                .eviction_policy(EvictionPolicy::lru())
+                .build(),
+            failures: Cache::builder()
+                .max_capacity(max_contents)
+                .time_to_live(FAILURE_TTL)
+                .build(),
+        }
+    }
+
+    /// Returns the row of a content, from the cache or from `find`. Of concurrent callers one runs
+    /// its `find`; if that fails, the next caller runs its own.
+    ///
+    /// If decoding failed recently, files that were observed before that attempt fail at once. A
+    /// file observed later is tried again, for example because a user asked for it.
     ///
     /// # Errors
-    /// Why it could not be found.
+    /// The error of the caller's own `find`, or the remembered failure.
     pub async fn get_or_find_row<E, F, W>(
         &self,
+        hash: ContentHash,
         observed_at_ns: i64,
         find: F,
     ) -> Result<Arc<IndexRow>, E>
@@ -66,134 +70,67 @@ impl CachedContent {
         F: FnOnce() -> W,
         W: Future<Output = Result<Arc<IndexRow>, E>>,
     {
-        let row = self.row.get_or_try_init(|| async move {
-            match self.recent_failure(observed_at_ns) {
-                Some(failed) => Err(failed.into()),
-                None => find().await,
-            }
-        });
-        row.await.cloned()
-    }
-
-    /// It can't be decoded, as a try showed that began then. Not for what may be the fault of
-    /// something else.
-    pub fn record_failure(&self, failed: &IndexingFailure, begun_ns: i64) {
-        *self.lock_failure() = Some(CachedFailure {
-            failed: failed.clone(),
-            begun_ns,
-            until: Instant::now() + FAILURE_TTL,
-        });
-    }
-
-    fn recent_failure(&self, observed_at_ns: i64) -> Option<IndexingFailure> {
-        let failure = self.lock_failure();
-        let failure = failure.as_ref()?;
-        let holds = observed_at_ns <= failure.begun_ns && Instant::now() < failure.until;
-        holds.then(|| failure.failed.clone())
-    }
-
-    fn lock_failure(&self) -> MutexGuard<'_, Option<CachedFailure>> {
-        self.failure.lock().expect("no holder of this lock panics")
-    }
-}
-
-/// The contents met most recently.
-pub struct ContentCache {
-    contents: Mutex<LruCache<ContentHash, SharedContent>>,
-}
-
-impl ContentCache {
-    /// Room for so many.
-    pub fn new(count: usize) -> Self {
-        let count = NonZeroUsize::new(count.max(1)).expect("at least 1");
-        Self {
-            contents: Mutex::new(LruCache::new(count)),
-        }
-    }
-
-    /// What is known of a content: nothing where it has not been met.
-    pub fn get_or_insert(&self, hash: ContentHash) -> SharedContent {
-        let mut contents = self.contents.lock().expect("no holder of this lock panics");
-        contents.get_or_insert(hash, SharedContent::default).clone()
-    }
-
-    /// Whether this content's vector is in memory.
-    pub fn has_vector(&self, hash: &ContentHash) -> bool {
-        let contents = self.contents.lock().expect("no holder of this lock panics");
-        contents
-            .peek(hash)
-            .is_some_and(|content| content.row.initialized())
-    }
-
-    /// Keeps a content's row that the index is about to lose: the file may come back.
-    pub fn store_row(&self, hash: ContentHash, row: IndexRow) {
-        // Where it is known already, or being found out, that will do.
-        let _ = self.get_or_insert(hash).row.set(Arc::new(row));
-    }
-}
-
-/// Looks contents up in the index, many in one question.
-#[derive(Clone)]
-pub struct IndexLookup {
-    questions: mpsc::Sender<(ContentHash, oneshot::Sender<Option<IndexRow>>)>,
-}
-
-impl IndexLookup {
-    /// Starts the task that asks. It ends when the last clone is dropped.
-    pub fn start(index: Index, breaker: Arc<CircuitBreaker>, most: usize) -> Self {
-        let (questions, mut asked) = mpsc::channel(most.max(1));
-        tokio::spawn(async move {
-            let mut batch: Vec<(ContentHash, oneshot::Sender<Option<IndexRow>>)> = Vec::new();
-            while asked.recv_many(&mut batch, most.max(1)).await > 0 {
-                let hashes: Vec<String> = batch.iter().map(|(hash, _)| hash.to_string()).collect();
-                let mut known = look_up_contents(&index, &breaker, &hashes).await;
-                for (hash, answer) in batch.drain(..) {
-                    let hash = hash.to_string();
-                    let row = known.remove(&hash);
-                    // Two of one batch may have asked for the same: the cell lets only one ask.
-                    let _ = answer.send(row);
+        let mut find = Some(find);
+        loop {
+            let mut own_error = None;
+            let search = async {
+                let found = match (
+                    self.recent_failure(&hash, observed_at_ns).await,
+                    find.take(),
+                ) {
+                    (Some(failure), _) => Err(failure.into()),
+                    (None, Some(find)) => find().await,
+                    (None, None) => unreachable!("a caller returns after its own search"),
+                };
+                found.map_err(|error| {
+                    own_error = Some(error);
+                    SearchFailed
+                })
+            };
+            match self.rows.try_get_with(hash, search).await {
+                Ok(row) => return Ok(row),
+                Err(_) => {
+                    if let Some(error) = own_error {
+                        return Err(error);
+                    }
+                    // The search of another caller failed.
                 }
             }
-        });
-        Self { questions }
+        }
     }
 
-    /// A row with this content, if the index has one that can be seen by now.
-    pub async fn find_row(&self, hash: ContentHash) -> Option<IndexRow> {
-        let (answer, answered) = oneshot::channel();
-        self.questions.send((hash, answer)).await.ok()?;
-        answered.await.ok()?
-    }
-}
-
-/// What the index knows of these contents. It is waited for for a while: what it can't say is
-/// embedded again, and nothing can be written meanwhile either.
-async fn look_up_contents(
-    index: &Index,
-    breaker: &CircuitBreaker,
-    hashes: &[String],
-) -> HashMap<String, IndexRow> {
-    let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(5));
-    let begun = Instant::now();
-    loop {
-        let error = match index.find_rows_by_content(hashes).await {
-            Ok(known) => {
-                breaker.record_read();
-                return known;
-            }
-            Err(error) => error,
+    /// Records that an attempt to decode this content, begun at `started_ns`, failed. Only for
+    /// failures that the content itself causes.
+    pub async fn record_failure(
+        &self,
+        hash: ContentHash,
+        failure: &IndexingFailure,
+        started_ns: i64,
+    ) {
+        let failure = CachedFailure {
+            failure: failure.clone(),
+            started_ns,
         };
-        tracing::debug!(%error, "known content can't be looked up now");
-        match error {
-            // The commit makes the collection again, and nothing is known then.
-            IndexError::Missing { .. } => return HashMap::new(),
-            error if error.class() != ErrorClass::Retry => return HashMap::new(),
-            _ => breaker.record_read_failure(),
-        }
-        if begun.elapsed() >= LOOKUP_TIMEOUT {
-            return HashMap::new();
-        }
-        tokio::time::sleep(backoff.next_delay()).await;
+        self.failures.insert(hash, failure).await;
+    }
+
+    async fn recent_failure(
+        &self,
+        hash: &ContentHash,
+        observed_at_ns: i64,
+    ) -> Option<IndexingFailure> {
+        let cached = self.failures.get(hash).await?;
+        (observed_at_ns <= cached.started_ns).then_some(cached.failure)
+    }
+
+    pub fn has_vector(&self, hash: &ContentHash) -> bool {
+        self.rows.contains_key(hash)
+    }
+
+    /// Keeps the row of a content that is about to leave the index: the file may come back. A row
+    /// that is cached already stays.
+    pub async fn store_row(&self, hash: ContentHash, row: IndexRow) {
+        self.rows.entry(hash).or_insert(Arc::new(row)).await;
     }
 }
 
@@ -201,87 +138,105 @@ async fn look_up_contents(
 mod tests {
     use super::*;
 
-    #[test]
-    fn what_the_index_loses_is_kept_and_nothing_is_kept_twice() {
-        let remembered = ContentCache::new(2);
+    fn corrupt() -> IndexingFailure {
+        IndexingFailure {
+            code: "corrupt",
+            detail: "it is damaged".to_owned(),
+        }
+    }
+
+    #[tokio::test]
+    async fn what_the_index_loses_is_kept_and_nothing_is_kept_twice() {
+        let cache = ContentCache::new(2);
         let hash = ContentHash::hash_content(b"a");
         let row = |first| IndexRow {
             vector: vec![first],
             ..IndexRow::default()
         };
-        assert!(!remembered.has_vector(&hash));
-        let empty = remembered.get_or_insert(hash);
-        assert!(!remembered.has_vector(&hash), "met, and not known yet");
-        remembered.store_row(hash, row(1.0));
-        assert!(remembered.has_vector(&hash));
-        remembered.store_row(hash, row(2.0));
-        assert_eq!(empty.row.get().unwrap().vector, [1.0]);
+        assert!(!cache.has_vector(&hash));
+        let not_found = async || Err::<Arc<IndexRow>, _>(corrupt());
+        assert!(cache.get_or_find_row(hash, 1, not_found).await.is_err());
+        assert!(!cache.has_vector(&hash), "requested, and not known yet");
+        cache.store_row(hash, row(1.0)).await;
+        assert!(cache.has_vector(&hash));
+        cache.store_row(hash, row(2.0)).await;
+        let stored = cache.get_or_find_row(hash, 1, not_found).await.unwrap();
+        assert_eq!(stored.vector, [1.0]);
         for other in [b"b", b"c"] {
-            remembered.store_row(ContentHash::hash_content(other), row(0.0));
+            cache
+                .store_row(ContentHash::hash_content(other), row(0.0))
+                .await;
         }
-        assert!(!remembered.has_vector(&hash), "the oldest goes");
+        cache.rows.run_pending_tasks().await;
+        assert!(!cache.has_vector(&hash), "the oldest is evicted");
     }
 
     #[tokio::test]
     async fn copies_of_a_bad_file_are_not_tried_one_after_another() {
-        let content = CachedContent::default();
+        let cache = ContentCache::new(2);
+        let hash = ContentHash::hash_content(b"a");
         let tries = std::cell::Cell::new(0);
-        let failed = IndexingFailure {
-            code: "corrupt",
-            detail: "it is damaged".to_owned(),
-        };
+        let failure = corrupt();
         let fail = async || {
             tries.set(tries.get() + 1);
             tokio::task::yield_now().await;
-            content.record_failure(&failed, 1_000);
-            Err::<Arc<IndexRow>, IndexingFailure>(failed.clone())
+            cache.record_failure(hash, &failure, 1_000).await;
+            Err::<Arc<IndexRow>, IndexingFailure>(failure.clone())
         };
+        let find = |observed_at_ns| cache.get_or_find_row(hash, observed_at_ns, &fail);
         // All wait for the first one.
-        let copies = (0..5).map(|copy| content.get_or_find_row(996 + copy, &fail));
+        let copies = (0..5).map(|copy| find(996 + copy));
         for found in futures_util::future::join_all(copies).await {
-            assert_eq!(found.unwrap_err(), failed);
+            assert_eq!(found.unwrap_err(), failure);
         }
         assert_eq!(tries.get(), 1);
-        // Observed since: somebody has it tried again.
-        assert_eq!(
-            content.get_or_find_row(1_001, &fail).await.unwrap_err(),
-            failed
-        );
+        // Observed after the failed attempt: tried again.
+        assert_eq!(find(1_001).await.unwrap_err(), failure);
         assert_eq!(tries.get(), 2);
-        // Not for ever.
-        content.lock_failure().as_mut().unwrap().until = Instant::now();
-        assert_eq!(
-            content.get_or_find_row(999, &fail).await.unwrap_err(),
-            failed
-        );
+        // The failure expires.
+        cache.failures.invalidate(&hash).await;
+        assert_eq!(find(999).await.unwrap_err(), failure);
         assert_eq!(tries.get(), 3);
-        assert_eq!(
-            content.get_or_find_row(999, &fail).await.unwrap_err(),
-            failed
-        );
+        assert_eq!(find(999).await.unwrap_err(), failure);
         assert_eq!(tries.get(), 3);
-        // Where it can be done after all, the row counts.
+        // A row takes precedence over a failure.
         let row = async || Ok::<_, IndexingFailure>(Arc::default());
-        assert!(content.get_or_find_row(1_001, row).await.is_ok());
-        assert!(content.get_or_find_row(999, &fail).await.is_ok());
+        assert!(cache.get_or_find_row(hash, 1_001, row).await.is_ok());
+        assert!(find(999).await.is_ok());
         assert_eq!(tries.get(), 3);
     }
 
     #[tokio::test]
     async fn what_is_not_the_contents_fault_is_not_remembered() {
-        let content = CachedContent::default();
-        let away = async || {
+        let cache = ContentCache::new(2);
+        let hash = ContentHash::hash_content(b"a");
+        let unavailable = async || {
             Err::<Arc<IndexRow>, _>(IndexingFailure {
                 code: "network_failed",
                 detail: String::new(),
             })
         };
-        assert!(content.get_or_find_row(1, away).await.is_err());
-        assert!(
-            content
-                .get_or_find_row(1, async || Ok::<_, IndexingFailure>(Arc::default()))
-                .await
-                .is_ok()
-        );
+        assert!(cache.get_or_find_row(hash, 1, unavailable).await.is_err());
+        let row = async || Ok::<_, IndexingFailure>(Arc::default());
+        assert!(cache.get_or_find_row(hash, 1, row).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn after_a_failed_search_the_next_caller_searches_itself() {
+        let cache = ContentCache::new(2);
+        let hash = ContentHash::hash_content(b"a");
+        let searches = std::cell::Cell::new(0);
+        let find = async || {
+            searches.set(searches.get() + 1);
+            tokio::task::yield_now().await;
+            match searches.get() {
+                1 => Err(corrupt()),
+                _ => Ok(Arc::default()),
+            }
+        };
+        let callers = (0..3).map(|_| cache.get_or_find_row(hash, 1, &find));
+        let found = futures_util::future::join_all(callers).await;
+        assert_eq!(found.iter().filter(|result| result.is_ok()).count(), 2);
+        assert_eq!(searches.get(), 2);
     }
 }

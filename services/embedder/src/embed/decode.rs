@@ -1,4 +1,4 @@
-//! How long a decoder is waited for, on its thread.
+//! Decodes images on threads of their own, and abandons decoders that do not end.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,59 +7,67 @@ use lookalike_vision::{DecodeError, DecodeMonitor, DecodedAttributes, Engine, In
 
 use crate::embed::leaked_threads::LeakedThreads;
 
-/// A decoder that is at work and uses no processor at all may be so for as many times the limit.
+/// A decoder that works without using CPU time is abandoned after so many times the timeout.
 const MAX_ASLEEP_FACTOR: u32 = 10;
 
-/// From a file's bytes to what the engine's network takes: for a thread of its own.
+/// Returns a function that decodes a file's bytes into the network's input, for a thread of its own.
 pub fn decoder_for(
     bytes: Vec<u8>,
     engine: &Engine,
     limits: &Limits,
 ) -> impl FnOnce(&DecodeMonitor) -> Result<(Input, DecodedAttributes), DecodeError> + Send + use<> {
     let (description, limits) = (engine.description().clone(), limits.clone());
-    move |watch| {
-        let wanted = description.min_short_side();
-        let decoded = lookalike_vision::decode_monitored(&bytes, wanted, &limits, watch);
-        let (picture, attributes) = decoded?;
+    move |monitor| {
+        let min_short_side = description.min_short_side();
+        let decoded = lookalike_vision::decode_monitored(&bytes, min_short_side, &limits, monitor);
+        let (image, attributes) = decoded?;
         drop(bytes);
         Ok((
-            lookalike_vision::preprocess_image(&description, &picture),
+            lookalike_vision::preprocess_image(&description, &image),
             attributes,
         ))
     }
 }
 
-/// Decodes on a thread of its own. Decoders end by themselves when their time of a processor is
-/// over; one that does not is given up after twice as much, and its thread becomes a stray. A
-/// machine that is busy, or a process that was frozen, makes no file slow.
+/// Runs a decoder on a thread of its own. Decoders end by themselves when they have used `timeout`
+/// of CPU time. A decoder that has used twice as much is abandoned, and its thread counts as leaked.
+/// Only CPU time counts, so a busy machine or a frozen process makes no file too slow.
 pub async fn run_decoder<T: Send + 'static>(
     decode: impl FnOnce(&DecodeMonitor) -> Result<T, DecodeError> + Send + 'static,
     timeout: Duration,
     leaked_threads: &Arc<LeakedThreads>,
 ) -> Result<T, DecodeError> {
-    let watch = DecodeMonitor::default();
-    let own = watch.clone();
-    let mut thread = tokio::task::spawn_blocking(move || decode(&own));
+    let monitor = DecodeMonitor::default();
+    let thread_monitor = monitor.clone();
+    let mut thread = tokio::task::spawn_blocking(move || decode(&thread_monitor));
     let step = (timeout / 8).clamp(Duration::from_millis(5), Duration::from_secs(1));
     let mut decode_timeout = DecodeTimeout::new(timeout);
     loop {
         match tokio::time::timeout(step, &mut thread).await {
             Ok(Ok(decoded)) => return decoded,
-            // A panic of ours goes on to the caller.
+            // Panics are propagated to the caller.
             Ok(Err(error)) => std::panic::resume_unwind(error.into_panic()),
-            Err(_) if decode_timeout.is_over(step, watch.is_computing(), watch.cpu_time_used()) => {
+            Err(_)
+                if decode_timeout.is_over(
+                    step,
+                    monitor.is_computing(),
+                    monitor.cpu_time_used(),
+                ) =>
+            {
                 break;
             }
             Err(_) => {}
         }
     }
-    watch.abandon_decode();
+    monitor.abandon_decode();
     leaked_threads.track_thread(thread);
-    tracing::error!("a decoder does not end; its file is listed, and its thread left behind");
+    tracing::error!(
+        "a decoder does not end: its file is listed as failed, and its thread is abandoned"
+    );
     Err(DecodeError::TooSlow { max: timeout })
 }
 
-/// What one decoder has had so far.
+/// The time that one decoder has used so far.
 struct DecodeTimeout {
     limit: Duration,
     used: Duration,
@@ -75,8 +83,8 @@ impl DecodeTimeout {
         }
     }
 
-    /// Whether a decoder is to be given up that by now has used so much of a processor, after
-    /// another step of waiting for it. Who waits for memory is not at work.
+    /// Records another `step` of waiting for a decoder that has `used` so much CPU time in all, and
+    /// returns whether to abandon it. A decoder that waits for memory is not at work.
     fn is_over(&mut self, step: Duration, is_at_work: bool, used: Duration) -> bool {
         if is_at_work && used <= self.used {
             self.asleep += step;
@@ -92,7 +100,8 @@ mod tests {
     use super::*;
     use lookalike_vision::Limits;
 
-    /// A progressive gray JPEG of so many empty scans, each of which passes over the picture.
+    /// Builds a progressive grey JPEG with so many empty scans; each makes the decoder visit the
+    /// whole image.
     fn jpeg_of_scans(scans: usize) -> Vec<u8> {
         let mut file = vec![0xff, 0xd8, 0xff, 0xdb, 0, 67, 0];
         file.extend([1; 64]);
@@ -107,36 +116,36 @@ mod tests {
     }
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn a_decoder_that_does_not_end_is_given_up() {
-        let strays = LeakedThreads::new(0);
-        // It would take an hour, and its own limit does not end it.
+    async fn a_decoder_that_does_not_end_is_abandoned() {
+        let leaked_threads = LeakedThreads::new(0);
+        // Decoding would take an hour, and the own limit of the decoder does not end it.
         let mut limits = Limits::default();
         limits.decode_timeout = Duration::MAX;
         let file = jpeg_of_scans(1_000_000);
-        let endless = move |watch: &DecodeMonitor| {
-            lookalike_vision::decode_monitored(&file, 146, &limits, watch)
+        let endless = move |monitor: &DecodeMonitor| {
+            lookalike_vision::decode_monitored(&file, 146, &limits, monitor)
         };
-        let decoded = run_decoder(endless, Duration::from_millis(40), &strays).await;
+        let decoded = run_decoder(endless, Duration::from_millis(40), &leaked_threads).await;
         assert_eq!(decoded.unwrap_err().code(), "too_slow");
-        // Its thread notices at its next read that nobody waits for it.
-        strays.wait_until_over_limit(false).await;
+        // The thread ends at its next read, when it notices that it was abandoned.
+        leaked_threads.wait_until_over_limit(false).await;
     }
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn who_waits_for_memory_is_not_slow() {
-        let strays = LeakedThreads::new(0);
+    async fn a_decoder_that_waits_for_memory_is_not_slow() {
+        let leaked_threads = LeakedThreads::new(0);
         let waits = |_: &DecodeMonitor| {
             std::thread::sleep(Duration::from_millis(200));
             Ok(7)
         };
-        let decoded = run_decoder(waits, Duration::from_millis(5), &strays).await;
+        let decoded = run_decoder(waits, Duration::from_millis(5), &leaked_threads).await;
         assert_eq!(decoded, Ok(7));
-        assert_eq!(strays.count_over_limit(), None);
+        assert_eq!(leaked_threads.count_over_limit(), None);
     }
 
-    /// After how many steps of a second a decoder with 30 seconds is given up, of 1,000, that
-    /// uses so many milliseconds of each.
-    fn given_up_after(is_at_work: bool, used_ms: u64) -> Option<u64> {
+    /// Returns after how many steps of one second a decoder with a timeout of 30 seconds is
+    /// abandoned that uses so many milliseconds of CPU time in each, or `None` after 1,000 steps.
+    fn abandoned_after(is_at_work: bool, used_ms: u64) -> Option<u64> {
         let mut timeout = DecodeTimeout::new(Duration::from_secs(30));
         (1..=1_000).find(|step| {
             let used = Duration::from_millis(step * used_ms);
@@ -146,11 +155,11 @@ mod tests {
 
     #[test]
     fn a_busy_machine_makes_no_file_slow() {
-        assert_eq!(given_up_after(true, 1_000), Some(60));
-        assert_eq!(given_up_after(true, 100), Some(600));
-        assert_eq!(given_up_after(true, 10), None);
-        // It is at work and does nothing.
-        assert_eq!(given_up_after(true, 0), Some(300));
-        assert_eq!(given_up_after(false, 0), None);
+        assert_eq!(abandoned_after(true, 1_000), Some(60));
+        assert_eq!(abandoned_after(true, 100), Some(600));
+        assert_eq!(abandoned_after(true, 10), None);
+        // At work without using CPU time.
+        assert_eq!(abandoned_after(true, 0), Some(300));
+        assert_eq!(abandoned_after(false, 0), None);
     }
 }

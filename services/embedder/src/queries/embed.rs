@@ -1,58 +1,58 @@
-//! Queries for a vector: answered as they come, ahead of all indexing.
+//! Answers queries for a vector, ahead of everything that is indexed.
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use futures_util::StreamExt as _;
+use futures_util::Stream;
 use lookalike_bus::{
-    Bus, EmbedFailure, EmbedInput, EmbedQuery, EmbeddedVector, NO_TEXT, request_subject,
+    Bus, EmbedFailure, EmbedInput, EmbedQuery, EmbeddedVector, Error as BusError, NO_TEXT,
+    request_subject,
 };
-use lookalike_chassis::Backoff;
 use lookalike_vision::{Engine, Error};
-use tokio::sync::Semaphore;
-use tokio_util::sync::CancellationToken;
 
-/// Answers queries until `stop`.
-pub async fn answer_queries(
+use super::RequestHandler;
+
+pub struct EmbedHandler {
     bus: Bus,
     engine: Arc<Engine>,
     max_queries: usize,
-    ended: CancellationToken,
-) {
-    let room = Arc::new(Semaphore::new(max_queries.max(1)));
-    let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(5));
-    while !ended.is_cancelled() {
-        let description = engine.description();
-        let asked_as = request_subject(&description.name, &description.checksum);
-        match bus.subscribe_queries(&asked_as).await {
-            Err(error) => tracing::warn!(%error, "queries can't be taken now, trying again"),
-            Ok(mut queries) => loop {
-                let query = tokio::select! {
-                    () = ended.cancelled() => return,
-                    query = queries.next() => query,
-                };
-                let Some(query) = query else { break };
-                backoff.reset_attempts();
-                let Ok(permit) = room.clone().try_acquire_owned() else {
-                    let failure = EmbedFailure {
-                        code: "overloaded".into(),
-                        detail: "too many searches wait for a vector; try again in a moment".into(),
-                    };
-                    query.send_reply(Err(failure)).await;
-                    continue;
-                };
-                let engine = engine.clone();
-                tokio::spawn(async move {
-                    let result = embed_query(&engine, &query).await;
-                    query.send_reply(result).await;
-                    drop(permit);
-                });
-            },
+}
+
+impl EmbedHandler {
+    pub fn new(bus: Bus, engine: Arc<Engine>, max_queries: usize) -> Self {
+        Self {
+            bus,
+            engine,
+            max_queries,
         }
-        tokio::select! {
-            () = ended.cancelled() => return,
-            () = tokio::time::sleep(backoff.next_delay()) => {}
-        }
+    }
+}
+
+impl RequestHandler for EmbedHandler {
+    type Request = EmbedQuery;
+
+    const SUBJECT: &'static str = "vectors";
+
+    fn max_concurrent(&self) -> usize {
+        self.max_queries
+    }
+
+    async fn subscribe(&self) -> Result<impl Stream<Item = EmbedQuery> + Send + Unpin, BusError> {
+        let description = self.engine.description();
+        let subject = request_subject(&description.name, &description.checksum);
+        self.bus.subscribe_queries(&subject).await
+    }
+
+    async fn answer(&self, query: EmbedQuery) {
+        let result = embed_query(&self.engine, &query).await;
+        query.send_reply(result).await;
+    }
+
+    async fn reject(&self, query: EmbedQuery) {
+        let failure = EmbedFailure {
+            code: "overloaded".into(),
+            detail: "too many searches wait for a vector; try again soon".into(),
+        };
+        query.send_reply(Err(failure)).await;
     }
 }
 

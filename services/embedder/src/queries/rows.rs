@@ -1,69 +1,64 @@
-//! Questions for rows: a watcher that lost its catalog gets its images' ids back from the index.
+//! Answers requests for rows: a watcher that lost its catalog recovers the ids of its images from
+//! the index.
 
-use std::sync::Arc;
-use std::time::Duration;
-
-use futures_util::StreamExt as _;
-use lookalike_bus::{Bus, MAX_REPLY_BYTES, RowSummary, RowsPage};
-use lookalike_chassis::Backoff;
+use futures_util::Stream;
+use lookalike_bus::{Bus, Error as BusError, MAX_REPLY_BYTES, RowSummary, RowsPage, RowsRequest};
 use lookalike_index::{Index, IndexedImage, ReadConsistency, RowFilter};
-use tokio::sync::{Semaphore, watch};
-use tokio_util::sync::CancellationToken;
+use tokio::sync::watch;
 
-/// Questions answered at once: each reads up to a thousand rows.
+use super::RequestHandler;
+
+/// Requests answered at once; each reads up to a thousand rows.
 const MAX_ROW_REQUESTS: usize = 4;
 
-/// Answers questions until `stop`.
-pub async fn answer_row_requests(
+pub struct RowsHandler {
     bus: Bus,
     index: Index,
+    /// Whether this embedder's collection is not the one in service.
     paused: watch::Receiver<bool>,
-    ended: CancellationToken,
-) {
-    let room = Arc::new(Semaphore::new(MAX_ROW_REQUESTS));
-    let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(5));
-    while !ended.is_cancelled() {
-        match bus.subscribe_rows_requests().await {
-            Err(error) => tracing::warn!(%error, "questions for rows can't be taken now"),
-            Ok(mut questions) => loop {
-                let question = tokio::select! {
-                    () = ended.cancelled() => return,
-                    question = questions.next() => question,
-                };
-                let Some(question) = question else { break };
-                backoff.reset_attempts();
-                if *paused.borrow() {
-                    let other = "this embedder's rows are not those in service; ask again";
-                    question.send_reply(Err(other.into())).await;
-                    continue;
-                }
-                let Ok(permit) = room.clone().try_acquire_owned() else {
-                    let busy = "too many questions for rows at once; ask again";
-                    question.send_reply(Err(busy.into())).await;
-                    continue;
-                };
-                let index = index.clone();
-                tokio::spawn(async move {
-                    let page = read_page(
-                        &index,
-                        question.library.as_str(),
-                        question.after.as_deref(),
-                        question.limit,
-                    );
-                    let page = page.await.map_err(|error| error.to_string());
-                    question.send_reply(page).await;
-                    drop(permit);
-                });
-            },
-        }
-        tokio::select! {
-            () = ended.cancelled() => return,
-            () = tokio::time::sleep(backoff.next_delay()) => {}
-        }
+}
+
+impl RowsHandler {
+    pub fn new(bus: Bus, index: Index, paused: watch::Receiver<bool>) -> Self {
+        Self { bus, index, paused }
     }
 }
 
-/// A page of a library's rows, with every write that was answered before.
+impl RequestHandler for RowsHandler {
+    type Request = RowsRequest;
+
+    const SUBJECT: &'static str = "rows";
+
+    fn max_concurrent(&self) -> usize {
+        MAX_ROW_REQUESTS
+    }
+
+    async fn subscribe(&self) -> Result<impl Stream<Item = RowsRequest> + Send + Unpin, BusError> {
+        self.bus.subscribe_rows_requests().await
+    }
+
+    async fn answer(&self, request: RowsRequest) {
+        let page = if *self.paused.borrow() {
+            Err("this embedder's collection is not in service; ask again".to_owned())
+        } else {
+            let page = read_page(
+                &self.index,
+                request.library.as_str(),
+                request.after.as_deref(),
+                request.limit,
+            );
+            page.await.map_err(|error| error.to_string())
+        };
+        request.send_reply(page).await;
+    }
+
+    async fn reject(&self, request: RowsRequest) {
+        let busy = "too many requests for rows at once; ask again";
+        request.send_reply(Err(busy.into())).await;
+    }
+}
+
+/// Reads a page of a library's rows, including every write that Milvus has acknowledged.
 async fn read_page(
     index: &Index,
     library: &str,
@@ -75,7 +70,7 @@ async fn read_page(
         .list_images(&filter, after, limit, ReadConsistency::Strong)
         .await;
     let images = match listed {
-        // Gone, and nothing else may ever ask for it: made again, it holds nothing.
+        // Dropped. Nothing else may create it again, and it is empty then.
         Err(lookalike_index::Error::Missing { .. }) => {
             index.ensure_collection().await?;
             Vec::new()
@@ -83,11 +78,12 @@ async fn read_page(
         listed => listed?,
     };
     let more = images.len() >= limit;
-    Ok(fit_in_answer(images.iter().map(row_facts), more))
+    Ok(fit_in_reply(images.iter().map(row_summary), more))
 }
 
-/// As many rows as one answer may hold, though at least one: what is left out is asked for next.
-fn fit_in_answer(rows: impl Iterator<Item = RowSummary>, more: bool) -> RowsPage {
+/// Builds a page of at most [`MAX_REPLY_BYTES`], but at least one row. The watcher asks for the rest
+/// next.
+fn fit_in_reply(rows: impl Iterator<Item = RowSummary>, more: bool) -> RowsPage {
     let mut page = RowsPage {
         rows: Vec::new(),
         more,
@@ -104,7 +100,7 @@ fn fit_in_answer(rows: impl Iterator<Item = RowSummary>, more: bool) -> RowsPage
     page
 }
 
-fn row_facts(image: &IndexedImage) -> RowSummary {
+fn row_summary(image: &IndexedImage) -> RowSummary {
     RowSummary {
         id: image.id.clone(),
         path: image.path.clone(),
@@ -122,7 +118,7 @@ mod tests {
     fn test_rows(count: usize, path_bytes: usize) -> impl Iterator<Item = RowSummary> {
         (0..count).map(move |n| RowSummary {
             id: format!("{n:032x}"),
-            // Each byte takes six in JSON.
+            // Each byte becomes six in JSON.
             path: "\u{1}".repeat(path_bytes),
             content_hash: "ab".repeat(32),
             generation: u64::MAX,
@@ -132,14 +128,14 @@ mod tests {
     }
 
     #[test]
-    fn pages_end_at_the_limit_of_an_answer() {
-        let page = fit_in_answer(test_rows(1000, 20), false);
+    fn pages_end_at_the_limit_of_a_reply() {
+        let page = fit_in_reply(test_rows(1000, 20), false);
         assert_eq!((page.rows.len(), page.more), (1000, false));
-        let page = fit_in_answer(test_rows(1000, 4096), false);
+        let page = fit_in_reply(test_rows(1000, 4096), false);
         assert!(page.more && page.rows.len() > 10 && page.rows.len() < 30);
         let answer: Result<RowsPage, String> = Ok(page);
         assert!(serde_json::to_vec(&answer).unwrap().len() < MAX_REPLY_BYTES + 1024);
-        let page = fit_in_answer(test_rows(3, MAX_REPLY_BYTES), true);
+        let page = fit_in_reply(test_rows(3, MAX_REPLY_BYTES), true);
         assert_eq!((page.rows.len(), page.more), (1, true));
     }
 }

@@ -1,32 +1,33 @@
-//! The circuit breaker between the queue and Milvus: while Milvus takes no writes, nothing more is
-//! taken from the queue. What is held waits, and JetStream is told that it is held, so that an
-//! outage of an hour costs no redelivery and fills no memory.
+//! The circuit breaker between the queue and Milvus: while Milvus rejects writes, no more events
+//! are taken from the queue.
+//!
+//! Events in flight wait, and their ack deadlines are extended. So an outage of an hour causes no
+//! redelivery and fills no memory.
 
 use std::sync::{Mutex, MutexGuard};
 
 use tokio::sync::Notify;
 use tokio::sync::futures::Notified;
 
-/// Whether events are taken in.
+/// How many events may be taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum CircuitState {
-    /// As many as there is room for.
+    /// As many as there are permits.
     Closed,
-    /// None.
     Open,
-    /// One, to see whether its row can be written; more while nothing is to be written for those
-    /// that came.
+    /// One, to try whether its row can be written. The number doubles while the events taken need
+    /// no write.
     HalfOpen,
 }
 
-/// What is known of Milvus, as a state that only its own methods change.
+/// The state of Milvus as its answers show it.
 #[derive(Debug)]
 struct Circuit {
     state: CircuitState,
     failures_to_open: u32,
     failed_writes: u32,
     failed_reads: u32,
-    /// How many may be in hand while it is half-open.
+    /// Events that may be in flight while the circuit is half-open.
     half_open_limit: usize,
 }
 
@@ -45,7 +46,7 @@ impl Circuit {
         }
     }
 
-    /// Milvus answers questions, which does not say that it takes writes.
+    /// A successful read does not prove that Milvus accepts writes.
     fn record_read(&mut self) {
         self.failed_reads = 0;
         if self.state == CircuitState::Open {
@@ -54,7 +55,7 @@ impl Circuit {
         }
     }
 
-    /// Events were done that needed no write, so that it is still not known.
+    /// Events that needed no write leave it open whether Milvus accepts writes.
     fn record_no_write(&mut self) {
         if self.state == CircuitState::HalfOpen {
             self.half_open_limit = self.half_open_limit.saturating_mul(2);
@@ -66,7 +67,6 @@ impl Circuit {
         self.state = CircuitState::Closed;
     }
 
-    /// How many of `permits` events may be taken in while `in_flight` are in hand.
     fn allowed_events(&self, permits: usize, in_flight: usize) -> usize {
         match self.state {
             CircuitState::Closed => permits,
@@ -76,14 +76,14 @@ impl Circuit {
     }
 }
 
-/// The circuit, shared by whoever asks Milvus.
+/// The circuit, shared by everything that calls Milvus.
 pub struct CircuitBreaker {
     circuit: Mutex<Circuit>,
     changed: Notify,
 }
 
 impl CircuitBreaker {
-    /// Closed; `failures_to_open` calls that fail one after another open it.
+    /// Creates a closed circuit; `failures_to_open` consecutive failures open it.
     pub fn new(failures_to_open: u32) -> Self {
         Self {
             circuit: Mutex::new(Circuit {
@@ -115,47 +115,47 @@ impl CircuitBreaker {
         }
         match after.0 {
             CircuitState::Open if before.0 == CircuitState::Closed => {
-                tracing::warn!("Milvus does not take writes: no more events are taken in");
+                tracing::warn!("Milvus rejects writes: no more events are taken");
             }
             CircuitState::Closed if before.0 != CircuitState::Closed => {
-                tracing::info!("Milvus takes writes again: events are taken in")
+                tracing::info!("Milvus accepts writes again: taking events")
             }
             _ => tracing::debug!(?before, ?after, "the circuit to Milvus changed"),
         }
         self.changed.notify_waiters();
     }
 
-    /// A write failed, in a way that may pass.
+    /// Records a write that failed with a transient error.
     pub fn record_write_failure(&self) {
         self.update_circuit(Circuit::record_write_failure);
     }
 
-    /// A question failed, in a way that may pass.
+    /// Records a read that failed with a transient error.
     pub fn record_read_failure(&self) {
         self.update_circuit(Circuit::record_read_failure);
     }
 
-    /// A question was answered.
+    /// Records a successful read.
     pub fn record_read(&self) {
         self.update_circuit(Circuit::record_read);
     }
 
-    /// Events were done for which nothing is to be written.
+    /// Records events that were completed without a write.
     pub fn record_no_write(&self) {
         self.update_circuit(Circuit::record_no_write);
     }
 
-    /// A write went well.
+    /// Records a successful write.
     pub fn record_write(&self) {
         self.update_circuit(Circuit::record_write);
     }
 
-    /// How many of `permits` events may be taken in while `in_flight` are in hand.
+    /// Returns how many of `permits` events may be taken while `in_flight` events are in flight.
     pub fn allowed_events(&self, permits: usize, in_flight: usize) -> usize {
         self.lock_circuit().allowed_events(permits, in_flight)
     }
 
-    /// The next change of what is admitted, from this call on.
+    /// Completes at the next change of the state after this call.
     pub fn next_change(&self) -> Notified<'_> {
         self.changed.notified()
     }
@@ -165,8 +165,9 @@ impl CircuitBreaker {
 mod tests {
     use super::*;
 
-    /// Steps as letters: `w` a write went well, `W` it failed, `r` a question was answered, `R` it
-    /// failed, `n` an event needed no write. Then: how many of 10 may be taken in with an empty hand, and with a full one.
+    /// Checks how many of 10 events may be taken after these steps, with no event in flight and
+    /// with very many. Steps are letters: `w` a write succeeded, `W` a write failed, `r` a read
+    /// succeeded, `R` a read failed, `n` an event needed no write.
     #[track_caller]
     fn check_steps(steps: &str, empty: usize, full: usize) {
         let breaker = CircuitBreaker::new(3);
@@ -195,10 +196,10 @@ mod tests {
         check_steps("WWWWWW", 0, 0);
         check_steps("WWWw", 10, 10);
         check_steps("WWwWW", 10, 10);
-        // Look-ups may be all that is tried.
+        // Lookups may be the only calls.
         check_steps("RRR", 0, 0);
         check_steps("RRrRR", 10, 10);
-        // Milvus answers, and refuses writes (its disk is full): look-ups don't hide it.
+        // Milvus answers reads and rejects writes (its disk is full): reads must not hide that.
         check_steps("WrWrW", 0, 0);
     }
 
@@ -229,7 +230,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_change_wakes_who_waits() {
+    async fn a_change_wakes_waiting_tasks() {
         let breaker = CircuitBreaker::new(1);
         let changes: [fn(&CircuitBreaker); 4] = [
             CircuitBreaker::record_write_failure,
@@ -238,7 +239,7 @@ mod tests {
             CircuitBreaker::record_write,
         ];
         for change in changes {
-            // Also one that comes before anybody polls.
+            // Also a change that comes before the first poll.
             let changed = breaker.next_change();
             change(&breaker);
             changed.await;

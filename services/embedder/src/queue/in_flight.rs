@@ -1,21 +1,19 @@
-//! What the worker holds: every delivery from its arrival to its acknowledgement, so that
-//! JetStream can be told that the work goes on.
+//! Tracks in-flight deliveries, from arrival to acknowledgement, to extend their ack deadlines.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use std::time::{Duration, Instant};
 
 use lookalike_bus::Delivery;
-use lookalike_proto::{Outcome, OutcomeState};
+use lookalike_proto::{Outcome, OutcomeState, Timings};
 use tokio::sync::OwnedSemaphorePermit;
 
-/// One delivery in hand. Dropping it makes room for another one.
+/// One event in flight. Dropping it releases its permit.
 pub struct InFlightEvent {
-    /// The delivery.
     pub delivery: Delivery,
-    /// When the steps were done.
-    pub timings: Mutex<lookalike_proto::Timings>,
+    /// When each step was done.
+    pub timings: Mutex<Timings>,
     has_outcome: AtomicBool,
     number: u64,
     in_flight: Arc<InFlight>,
@@ -23,17 +21,17 @@ pub struct InFlightEvent {
 }
 
 impl InFlightEvent {
-    /// Its outcome is stored.
+    /// Records that the outcome of this event is stored.
     pub fn mark_outcome_stored(&self) {
         self.has_outcome.store(true, Ordering::Relaxed);
     }
 
-    /// Whether its outcome is stored.
+    /// Returns whether the outcome of this event is stored.
     pub fn has_outcome(&self) -> bool {
         self.has_outcome.load(Ordering::Relaxed)
     }
 
-    /// An outcome for it; the rest of it is for the caller to fill in.
+    /// Builds an outcome with what the event itself determines; the caller adds the rest.
     pub fn build_outcome(&self, state: OutcomeState) -> Outcome {
         let event = &self.delivery.event;
         Outcome {
@@ -57,34 +55,35 @@ impl Drop for InFlightEvent {
     }
 }
 
-/// Everything in hand.
+/// Events by number, with their time of arrival.
+type EventsByNumber = HashMap<u64, (Instant, Weak<InFlightEvent>)>;
+
+/// All events in flight.
 #[derive(Default)]
 pub struct InFlight {
     next_number: AtomicU64,
-    events: Mutex<HashMap<u64, (Instant, std::sync::Weak<InFlightEvent>)>>,
+    events: Mutex<EventsByNumber>,
 }
 
 impl InFlight {
-    fn lock_events(
-        &self,
-    ) -> std::sync::MutexGuard<'_, HashMap<u64, (Instant, std::sync::Weak<InFlightEvent>)>> {
+    fn lock_events(&self) -> MutexGuard<'_, EventsByNumber> {
         self.events
             .lock()
             .expect("nothing panics while it holds this lock")
     }
 
-    /// Takes a delivery in hand.
+    /// Starts tracking a delivery; `permit` is held until the event is dropped.
     pub fn track_delivery(
         self: &Arc<Self>,
         delivery: Delivery,
         permit: OwnedSemaphorePermit,
     ) -> Arc<InFlightEvent> {
         let number = self.next_number.fetch_add(1, Ordering::Relaxed);
-        let timings = lookalike_proto::Timings {
+        let timings = Timings {
             received_ns: delivery.received_ns,
             ..Default::default()
         };
-        let held = Arc::new(InFlightEvent {
+        let event = Arc::new(InFlightEvent {
             delivery,
             timings: Mutex::new(timings),
             has_outcome: AtomicBool::new(false),
@@ -93,33 +92,33 @@ impl InFlight {
             _permit: permit,
         });
         self.lock_events()
-            .insert(number, (Instant::now(), Arc::downgrade(&held)));
-        held
+            .insert(number, (Instant::now(), Arc::downgrade(&event)));
+        event
     }
 
-    /// How much is in hand.
     pub fn len(&self) -> usize {
         self.lock_events().len()
     }
 
-    /// Everything in hand now.
+    /// Returns the events that are in flight now.
     pub fn list_events(&self) -> Vec<Arc<InFlightEvent>> {
-        let held = self.lock_events();
-        held.values()
-            .filter_map(|(_, held)| held.upgrade())
+        let events = self.lock_events();
+        events
+            .values()
+            .filter_map(|(_, event)| event.upgrade())
             .collect()
     }
 
-    /// Says of everything that has been held for `min_age` or more that the work goes on.
+    /// Extends the ack deadline of every event that has been in flight for `min_age` or longer.
     pub async fn extend_ack_deadlines(&self, min_age: Duration) {
-        let old: Vec<_> = self
+        let events: Vec<_> = self
             .lock_events()
             .values()
             .filter(|(since, _)| since.elapsed() >= min_age)
-            .filter_map(|(_, held)| held.upgrade())
+            .filter_map(|(_, event)| event.upgrade())
             .collect();
-        for held in old {
-            held.delivery.extend_ack_deadline().await;
+        for event in events {
+            event.delivery.extend_ack_deadline().await;
         }
     }
 }

@@ -1,5 +1,6 @@
-//! Queue: events from JetStream, and the limits on how many are in flight.
+//! Queue: takes events from JetStream, limits how many are in flight, and defers the unfinished.
 
 pub mod circuit_breaker;
 pub mod consumer;
+pub mod defer;
 pub mod in_flight;

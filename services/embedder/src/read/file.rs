@@ -1,5 +1,5 @@
-//! The disk decides: reading a file only if it is what the event tells, and asking again before
-//! anything is written or removed.
+//! Reads and verifies files. The disk decides: a file is read only if it still matches its event,
+//! and verified again before a row is written or removed.
 
 use std::fs::{File, Metadata};
 use std::io::{self, Read as _};
@@ -8,33 +8,31 @@ use std::path::Path;
 
 use lookalike_proto::{ContentHash, FileEvent};
 
-/// A file that could not be read as the event tells.
+/// Why a file does not match its event, or cannot be read.
 #[derive(Debug)]
 pub enum FileMismatch {
-    /// Something else lies there by now: the watcher has to look again.
+    /// The path now contains something else; the watcher must observe it again.
     Superseded(String),
-    /// It lies there and can't be read.
+    /// The file exists and cannot be read.
     Unreadable(String),
-    /// The folder itself is away, or the machine is short of something: to be tried again later.
+    /// The library's folder is unavailable, or the machine lacks a resource; retry later.
     Unavailable(String),
 }
 
-/// A file's bytes and their hash.
 pub struct HashedFile {
-    /// All of them.
     pub bytes: Vec<u8>,
-    /// BLAKE3.
+    /// BLAKE3 of `bytes`.
     pub hash: ContentHash,
 }
 
-/// How much is read between two signs of life: what a slow mount brings within a moment.
+/// Bytes read between two heartbeats. A slow mount delivers them well within the stall timeout.
 const CHUNK_BYTES: u64 = 1 << 20;
 
-/// Reads the file of a PUT once, if it is (before and after) what the event tells. Calls `on_progress`
-/// whenever something came from the disk.
+/// Reads the file of a PUT once, if it matches the event before and after. Calls `on_progress`
+/// whenever the disk has answered.
 ///
 /// # Errors
-/// What is there instead.
+/// How the disk differs from the event.
 pub fn read_verified(
     root: &Path,
     event: &FileEvent,
@@ -48,22 +46,22 @@ pub fn read_verified(
     let expected = usize::try_from(event.size)
         .map_err(|_| FileMismatch::Unreadable("it does not fit into memory".into()))?;
     let mut bytes = Vec::with_capacity(expected);
-    // One byte more than expected, to notice a file that grew.
-    let mut left = event.size.saturating_add(1);
-    while left > 0 {
-        let chunk = left.min(CHUNK_BYTES);
+    // One byte more than expected, to detect a file that grew.
+    let mut remaining = event.size.saturating_add(1);
+    while remaining > 0 {
+        let chunk = remaining.min(CHUNK_BYTES);
         let mut part = io::Read::by_ref(&mut file).take(chunk);
-        let came = part
+        let read_bytes = part
             .read_to_end(&mut bytes)
             .map_err(|e| classify_error(root, &e))?;
         on_progress();
-        if (came as u64) < chunk {
+        if (read_bytes as u64) < chunk {
             break;
         }
-        left -= chunk;
+        remaining -= chunk;
     }
-    let after = file.metadata().map_err(|e| classify_error(root, &e))?;
-    compare_metadata(&after, event)?;
+    let metadata = file.metadata().map_err(|e| classify_error(root, &e))?;
+    compare_metadata(&metadata, event)?;
     if bytes.len() != expected {
         return Err(FileMismatch::Superseded(
             "its length changed while it was read".into(),
@@ -73,21 +71,21 @@ pub fn read_verified(
     Ok(HashedFile { bytes, hash })
 }
 
-/// Whether the file of a PUT still is what the event tells.
+/// Verifies that the file of a PUT still matches the event.
 ///
 /// # Errors
-/// What is there instead.
+/// How the disk differs from the event.
 pub fn verify_unchanged(root: &Path, event: &FileEvent) -> Result<(), FileMismatch> {
     let path = event.path.join_to(root);
     let metadata = std::fs::symlink_metadata(path).map_err(|e| classify_error(root, &e))?;
     compare_metadata(&metadata, event)
 }
 
-/// Whether a REMOVE may go on: the path is gone, or holds something else than was last seen.
+/// Verifies that the file of a REMOVE is gone, or that its path now contains something else.
 ///
 /// # Errors
-/// When the very file is there, or when it can't be seen now: what nobody may look at may be there
-/// as well, and is no reason to remove a row.
+/// The same file is still there, or the path cannot be examined now. A path that cannot be examined
+/// may still contain the file, so its row must stay.
 pub fn verify_gone(root: &Path, event: &FileEvent) -> Result<(), FileMismatch> {
     match verify_unchanged(root, event) {
         Ok(()) => Err(FileMismatch::Superseded("the file is there".into())),
@@ -105,19 +103,19 @@ fn compare_metadata(metadata: &Metadata, event: &FileEvent) -> Result<(), FileMi
         .saturating_add(metadata.mtime_nsec());
     if !metadata.is_file() {
         Err(FileMismatch::Superseded(
-            "no regular file lies there".into(),
+            "there is no regular file at its path".into(),
         ))
     } else if metadata.size() != event.size || mtime_ns != event.mtime_ns {
         Err(FileMismatch::Superseded(
-            "its size or time is another one by now".into(),
+            "its size or modification time has changed".into(),
         ))
     } else {
         Ok(())
     }
 }
 
-/// Errors without a kind that tell of the device, the network or the machine and not of a file:
-/// too many open files, here or in the whole system; a device or a host that is gone.
+/// Errors without a kind of their own that concern the device, the network or the machine, not the
+/// file: too many open files in the process or the system; a device or a host that is gone.
 const TRANSIENT_ERRORS: &[i32] = &[
     libc::ENFILE,
     libc::EMFILE,
@@ -134,12 +132,12 @@ const TRANSIENT_ERRORS: &[i32] = &[
 fn classify_error(root: &Path, error: &io::Error) -> FileMismatch {
     match error.kind() {
         io::ErrorKind::NotFound | io::ErrorKind::NotADirectory if root.is_dir() => {
-            FileMismatch::Superseded("nothing lies there".into())
+            FileMismatch::Superseded("there is nothing at its path".into())
         }
         io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => {
-            FileMismatch::Unavailable("the library's folder is away".into())
+            FileMismatch::Unavailable("the library's folder is unavailable".into())
         }
-        // A mount that is dying says many things, of its files and of itself.
+        // A failing mount reports many kinds of errors, for its files and for itself.
         io::ErrorKind::StaleNetworkFileHandle
         | io::ErrorKind::TimedOut
         | io::ErrorKind::Interrupted
@@ -159,7 +157,7 @@ fn classify_error(root: &Path, error: &io::Error) -> FileMismatch {
             FileMismatch::Unavailable(error.to_string())
         }
         _ if std::fs::metadata(root).is_err() => {
-            FileMismatch::Unavailable(format!("the library's folder is away: {error}"))
+            FileMismatch::Unavailable(format!("the library's folder is unavailable: {error}"))
         }
         _ => FileMismatch::Unreadable(error.to_string()),
     }
@@ -186,64 +184,65 @@ mod tests {
     }
 
     #[test]
-    fn a_long_file_is_read_whole_with_signs_of_life() {
+    fn a_long_file_is_read_whole_with_heartbeats() {
         let dir = tempfile::tempdir().unwrap();
         for length in [0, 1, (1 << 20) - 1, 1 << 20, (1 << 20) + 1, (3 << 20) + 17] {
             let content: Vec<u8> = (0..length).map(|n: u32| (n % 251) as u8).collect();
             std::fs::write(dir.path().join("a"), &content).unwrap();
-            let signs = std::cell::Cell::new(0);
-            let told = test_event(dir.path(), "a");
-            let read_now = read_verified(dir.path(), &told, || signs.set(signs.get() + 1)).unwrap();
+            let heartbeats = std::cell::Cell::new(0);
+            let event = test_event(dir.path(), "a");
+            let read_now =
+                read_verified(dir.path(), &event, || heartbeats.set(heartbeats.get() + 1)).unwrap();
             assert!(read_now.bytes == content, "{length}");
-            assert!(signs.get() >= 3 + length / (1 << 20), "{length}");
+            assert!(heartbeats.get() >= 3 + length / (1 << 20), "{length}");
         }
     }
 
     #[test]
-    fn reads_only_what_the_event_tells() {
+    fn reads_only_a_file_that_matches_its_event() {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("a.jpg"), b"bytes").unwrap();
-        let told = test_event(dir.path(), "a.jpg");
-        let read_now = read_verified(dir.path(), &told, || ()).unwrap();
+        let event = test_event(dir.path(), "a.jpg");
+        let read_now = read_verified(dir.path(), &event, || ()).unwrap();
         assert_eq!(read_now.bytes, b"bytes");
         assert_eq!(read_now.hash, ContentHash::hash_content(b"bytes"));
         assert!(matches!(
-            verify_gone(dir.path(), &told),
+            verify_gone(dir.path(), &event),
             Err(FileMismatch::Superseded(_))
         ));
 
         std::fs::write(dir.path().join("a.jpg"), b"other bytes").unwrap();
         assert!(matches!(
-            read_verified(dir.path(), &told, || ()),
+            read_verified(dir.path(), &event, || ()),
             Err(FileMismatch::Superseded(_))
         ));
         assert!(
-            verify_gone(dir.path(), &told).is_ok(),
-            "another file lies there"
+            verify_gone(dir.path(), &event).is_ok(),
+            "another file is there"
         );
 
         std::fs::remove_file(dir.path().join("a.jpg")).unwrap();
         assert!(matches!(
-            read_verified(dir.path(), &told, || ()),
+            read_verified(dir.path(), &event, || ()),
             Err(FileMismatch::Superseded(_))
         ));
-        assert!(verify_gone(dir.path(), &told).is_ok());
+        assert!(verify_gone(dir.path(), &event).is_ok());
 
-        let away = dir.path().join("unmounted");
+        let unavailable = dir.path().join("unmounted");
         assert!(matches!(
-            read_verified(&away, &told, || ()),
+            read_verified(&unavailable, &event, || ()),
             Err(FileMismatch::Unavailable(_))
         ));
         assert!(matches!(
-            verify_gone(&away, &told),
+            verify_gone(&unavailable, &event),
             Err(FileMismatch::Unavailable(_))
         ));
     }
 
     #[test]
-    fn a_mount_that_is_dying_is_no_fault_of_its_files() {
+    fn a_failing_mount_is_no_fault_of_its_files() {
         let dir = tempfile::tempdir().unwrap();
-        let away = dir.path().join("away");
+        let unavailable = dir.path().join("away");
         let sorted = |root: &Path, code| classify_error(root, &io::Error::from_raw_os_error(code));
         for code in [
             libc::ENOTCONN,
@@ -259,35 +258,35 @@ mod tests {
                 "{code}"
             );
         }
-        // A bad sector, or rights; but not where nothing at all can be looked at.
+        // A bad sector or missing permissions, unless the whole folder is unavailable.
         for code in [libc::EIO, libc::EACCES] {
             assert!(
                 matches!(sorted(dir.path(), code), FileMismatch::Unreadable(_)),
                 "{code}"
             );
             assert!(
-                matches!(sorted(&away, code), FileMismatch::Unavailable(_)),
+                matches!(sorted(&unavailable, code), FileMismatch::Unavailable(_)),
                 "{code}"
             );
         }
     }
 
     #[test]
-    fn nothing_is_removed_that_can_not_be_looked_at() {
+    fn a_file_that_can_not_be_examined_is_not_removed() {
         let dir = tempfile::tempdir().unwrap();
         let folder = dir.path().join("a");
         std::fs::create_dir(&folder).unwrap();
         std::fs::write(folder.join("b"), b"bytes").unwrap();
-        let told = test_event(dir.path(), "a/b");
+        let event = test_event(dir.path(), "a/b");
         std::fs::rename(&folder, dir.path().join("c")).unwrap();
-        // A link to itself can't be looked through, by a superuser neither.
+        // Not even a superuser can follow a link to itself.
         std::os::unix::fs::symlink("a", &folder).unwrap();
         assert!(matches!(
-            verify_unchanged(dir.path(), &told),
+            verify_unchanged(dir.path(), &event),
             Err(FileMismatch::Unreadable(_))
         ));
         assert!(matches!(
-            verify_gone(dir.path(), &told),
+            verify_gone(dir.path(), &event),
             Err(FileMismatch::Unavailable(_))
         ));
     }

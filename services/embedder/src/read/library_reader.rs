@@ -1,9 +1,10 @@
-//! A library's folder, which may hang: a mount whose server is away lets a thread wait for ever.
+//! Reads from one library's folder, which may hang: a call on a mount whose server is unreachable
+//! blocks its thread forever.
 //!
-//! Everything that touches the disk goes through [`Folder::acquire_permit`]. Each library has a few readers
-//! of its own, so that one that hangs takes no thread from another one. Once everything under way
-//! in a folder has given no sign for a moment, what would enter is put off at once, and only now
-//! and then somebody tries; a sign of life from anybody opens the folder again.
+//! All disk access goes through [`LibraryReader::acquire_permit`]. Each library has a few permits of
+//! its own, so a hanging folder takes no thread from another library. When no task in a folder has
+//! sent a heartbeat for the stall timeout, the folder counts as stalled and new requests fail at
+//! once. Only now and then one request may probe the folder. A heartbeat of any task ends the stall.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -12,24 +13,22 @@ use std::time::{Duration, Instant};
 use lookalike_chassis::Backoff;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
-use crate::embed::leaked_threads::LeakKind;
-use crate::metrics;
+use crate::metrics::{self, LeakKind};
 use crate::settings::Settings;
 
-/// The folder can't be read now: try again later. Says why.
+/// The folder cannot be read now, with the reason; retry later.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FolderUnavailable(pub String);
 
-/// One library's folder.
 pub struct LibraryReader {
     root: PathBuf,
     permits: Arc<Semaphore>,
-    /// How long one system call may take before nobody waits for it any more.
+    /// How long one system call may take before its thread is abandoned.
     timeout: Duration,
     health: Arc<FolderHealth>,
 }
 
-/// The signs of life of a folder.
+/// The health of a folder, shared by all its readers.
 struct FolderHealth {
     stall_timeout: Duration,
     state: Mutex<FolderState>,
@@ -38,28 +37,29 @@ struct FolderHealth {
 
 struct FolderState {
     library: String,
-    /// Errands under way, and those that nobody waits for any more.
+    /// Tasks whose result is awaited.
     active: usize,
+    /// Abandoned tasks whose threads still run.
     leaked: usize,
     last_heartbeat: Instant,
-    /// Somebody tries a stalled folder since then.
+    /// When the current probe of a stalled folder began.
     probing_since: Option<Instant>,
     next_probe: Instant,
     backoff: Backoff,
     is_reported: bool,
 }
 
-/// Whether an errand may begin.
+/// Whether a task may begin.
 #[derive(Debug, PartialEq, Eq)]
 enum ReadAdmission {
     Allowed,
-    /// Somebody tries: a sign, or nothing until then, decides.
+    /// A probe is running: its heartbeat, or silence until this time, decides.
     WaitUntil(Instant),
     Unavailable,
 }
 
 impl LibraryReader {
-    /// A folder in which everything is well.
+    /// Creates a reader; its folder counts as healthy.
     pub fn new(library: &str, root: PathBuf, settings: &Settings) -> Arc<Self> {
         let now = Instant::now();
         Arc::new(Self {
@@ -83,13 +83,13 @@ impl LibraryReader {
         })
     }
 
-    /// Waits for a turn to read.
+    /// Waits for a permit to read.
     ///
     /// # Errors
-    /// When the folder hangs.
+    /// The folder is stalled.
     pub async fn acquire_permit(self: &Arc<Self>) -> Result<ReadPermit, FolderUnavailable> {
-        let turn = self.permits.clone().acquire_owned();
-        tokio::pin!(turn);
+        let permit = self.permits.clone().acquire_owned();
+        tokio::pin!(permit);
         loop {
             let changed = self.health.changed.notified();
             tokio::pin!(changed);
@@ -111,22 +111,22 @@ impl LibraryReader {
             };
             tokio::select! {
                 biased;
-                reader = &mut turn => {
+                permit = &mut permit => {
                     return Ok(ReadPermit {
                         reader: self.clone(),
-                        permit: reader.expect("this semaphore is never closed"),
+                        permit: permit.expect("this semaphore is never closed"),
                     });
                 }
-                // All readers are busy: perhaps they are stuck.
+                // All permits are in use; perhaps their holders hang.
                 () = tokio::time::sleep_until(until.into()) => {}
             }
         }
     }
 
-    /// Runs something that touches the disk, on a thread that may wait.
+    /// Waits for a permit and runs `work` on a blocking thread.
     ///
     /// # Errors
-    /// When the folder hangs.
+    /// The folder is stalled, or `work` sent no heartbeat for `embed.read_timeout`.
     pub async fn run_blocking<T: Send + 'static>(
         self: &Arc<Self>,
         work: impl FnOnce(&Path, &ReadHeartbeat) -> T + Send + 'static,
@@ -135,44 +135,43 @@ impl LibraryReader {
     }
 
     fn unavailable_error(&self) -> FolderUnavailable {
-        FolderUnavailable("the library's folder does not answer: does its mount hang?".to_owned())
+        FolderUnavailable("the library's folder is not responding; does its mount hang?".to_owned())
     }
 }
 
-/// A turn to read in a folder.
+/// A permit to read in a folder.
 pub struct ReadPermit {
     reader: Arc<LibraryReader>,
     permit: OwnedSemaphorePermit,
 }
 
 impl ReadPermit {
-    /// As [`Folder::run_blocking`]. Who hangs keeps the turn: at most so many threads of a library do.
+    /// Runs `work` like [`LibraryReader::run_blocking`]. A hung call keeps its permit, so at most
+    /// `embed.library_readers` threads of a library can hang.
     ///
     /// # Errors
-    /// When the folder hangs.
+    /// `work` sent no heartbeat for `embed.read_timeout`.
     pub async fn run_blocking<T: Send + 'static>(
         self,
         work: impl FnOnce(&Path, &ReadHeartbeat) -> T + Send + 'static,
     ) -> Result<T, FolderUnavailable> {
-        let Self {
-            reader: folder,
-            permit: reader,
-        } = self;
-        let sign = ReadHeartbeat::start_task(&folder.health);
-        let (root, own) = (folder.root.clone(), sign.clone());
+        let Self { reader, permit } = self;
+        let heartbeat = ReadHeartbeat::start_task(&reader.health);
+        let (root, task_heartbeat) = (reader.root.clone(), heartbeat.clone());
         let mut thread = tokio::task::spawn_blocking(move || {
-            // In this order, also in a panic: the end is noted, then the turn given on.
-            let _reader = reader;
-            let ending = DiskTaskGuard(own);
-            work(&root, &ending.0)
+            // Dropped in reverse order, also in a panic: the end is recorded before the permit is
+            // released.
+            let _permit = permit;
+            let guard = DiskTaskGuard(task_heartbeat);
+            work(&root, &guard.0)
         });
         loop {
-            let deadline = sign.last_heartbeat() + folder.timeout;
+            let deadline = heartbeat.last_heartbeat() + reader.timeout;
             match tokio::time::timeout_at(deadline.into(), &mut thread).await {
                 Ok(Ok(value)) => return Ok(value),
                 Ok(Err(error)) => std::panic::resume_unwind(error.into_panic()),
-                Err(_) if sign.abandon_if_stalled(Instant::now(), folder.timeout) => {
-                    return Err(folder.unavailable_error());
+                Err(_) if heartbeat.abandon_if_stalled(Instant::now(), reader.timeout) => {
+                    return Err(reader.unavailable_error());
                 }
                 Err(_) => {}
             }
@@ -180,7 +179,7 @@ impl ReadPermit {
     }
 }
 
-/// Tells that an errand goes on: from its thread, after every call of the system.
+/// Sends heartbeats of a disk task, from its thread, after every system call.
 #[derive(Clone)]
 pub struct ReadHeartbeat {
     health: Arc<FolderHealth>,
@@ -194,17 +193,17 @@ struct DiskTask {
 }
 
 impl ReadHeartbeat {
-    fn start_task(pulse: &Arc<FolderHealth>) -> Self {
+    fn start_task(health: &Arc<FolderHealth>) -> Self {
         let now = Instant::now();
-        let mut state = pulse.lock_state();
+        let mut state = health.lock_state();
         if state.active + state.leaked == 0 {
-            // The silence before was peace.
+            // Earlier silence was idleness, not a hang.
             state.last_heartbeat = now;
         }
         state.active += 1;
         drop(state);
         Self {
-            health: pulse.clone(),
+            health: health.clone(),
             task: Arc::new(Mutex::new(DiskTask {
                 last_heartbeat: now,
                 has_ended: false,
@@ -219,7 +218,7 @@ impl ReadHeartbeat {
             .expect("nothing panics while it holds this lock")
     }
 
-    /// Something came back from the disk.
+    /// Records that the disk has answered.
     pub fn record_progress(&self) {
         let now = Instant::now();
         self.lock_task().last_heartbeat = now;
@@ -230,15 +229,15 @@ impl ReadHeartbeat {
         self.lock_task().last_heartbeat
     }
 
-    /// Gives the errand up if it has given no sign for so long.
+    /// Abandons the task if it has sent no heartbeat for so long.
     fn abandon_if_stalled(&self, now: Instant, timeout: Duration) -> bool {
-        let mut own = self.lock_task();
-        if own.has_ended || now.duration_since(own.last_heartbeat) < timeout {
+        let mut task = self.lock_task();
+        if task.has_ended || now.duration_since(task.last_heartbeat) < timeout {
             return false;
         }
-        // Both locks at once, own first: an end at this moment is counted before or after.
+        // Both locks at once, the task's first: a task that ends now is counted before or after.
         let mut state = self.health.lock_state();
-        own.is_leaked = true;
+        task.is_leaked = true;
         state.active -= 1;
         state.leaked += 1;
         metrics::LEAKED_THREADS
@@ -248,15 +247,15 @@ impl ReadHeartbeat {
     }
 }
 
-/// Notes an errand's end, however it ends.
+/// Records the end of a task, also in a panic.
 struct DiskTaskGuard(ReadHeartbeat);
 
 impl Drop for DiskTaskGuard {
     fn drop(&mut self) {
-        let mut own = self.0.lock_task();
-        own.has_ended = true;
+        let mut task = self.0.lock_task();
+        task.has_ended = true;
         let mut state = self.0.health.lock_state();
-        if own.is_leaked {
+        if task.is_leaked {
             state.leaked -= 1;
             metrics::LEAKED_THREADS
                 .with_label_values(&[LeakKind::Disk.label()])
@@ -264,7 +263,7 @@ impl Drop for DiskTaskGuard {
         } else {
             state.active -= 1;
         }
-        drop((state, own));
+        drop((state, task));
         self.0.health.record_heartbeat(Instant::now());
     }
 }
@@ -287,25 +286,25 @@ impl FolderHealth {
         if std::mem::take(&mut state.is_reported) {
             tracing::info!(
                 library = state.library,
-                "the library's folder answers again"
+                "the library's folder responds again"
             );
         }
     }
 }
 
 impl FolderState {
-    fn is_stalled(&self, stall: Duration, now: Instant) -> bool {
-        self.active + self.leaked > 0 && now.duration_since(self.last_heartbeat) >= stall
+    fn is_stalled(&self, stall_timeout: Duration, now: Instant) -> bool {
+        self.active + self.leaked > 0 && now.duration_since(self.last_heartbeat) >= stall_timeout
     }
 
-    fn admit_read(&mut self, stall: Duration, now: Instant) -> ReadAdmission {
-        if !self.is_stalled(stall, now) {
+    fn admit_read(&mut self, stall_timeout: Duration, now: Instant) -> ReadAdmission {
+        if !self.is_stalled(stall_timeout, now) {
             return ReadAdmission::Allowed;
         }
         match self.probing_since {
-            // The first try is waited for; after that, who comes is put off.
-            Some(since) if self.backoff.attempts() <= 1 && now < since + stall => {
-                return ReadAdmission::WaitUntil(since + stall);
+            // Requests wait for the first probe; during later probes they fail at once.
+            Some(since) if self.backoff.attempts() <= 1 && now < since + stall_timeout => {
+                return ReadAdmission::WaitUntil(since + stall_timeout);
             }
             _ => {}
         }
@@ -313,11 +312,11 @@ impl FolderState {
             return ReadAdmission::Unavailable;
         }
         self.probing_since = Some(now);
-        self.next_probe = now + stall + self.backoff.next_delay();
+        self.next_probe = now + stall_timeout + self.backoff.next_delay();
         if !std::mem::replace(&mut self.is_reported, true) {
             tracing::warn!(
                 library = self.library,
-                "a library's folder does not answer; what concerns it is put off meanwhile"
+                "a library's folder is not responding; its events are deferred"
             );
         }
         ReadAdmission::Allowed

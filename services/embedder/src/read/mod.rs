@@ -2,4 +2,5 @@
 
 pub mod file;
 pub mod library_reader;
+pub mod memory_permits;
 pub mod unknown_libraries;

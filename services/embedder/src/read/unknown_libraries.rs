@@ -1,4 +1,4 @@
-//! Libraries that events name and this worker does not have.
+//! Warns of libraries that events name and this worker does not have.
 
 use std::collections::HashMap;
 use std::sync::Mutex;
@@ -6,26 +6,26 @@ use std::time::{Duration, Instant};
 
 use lookalike_proto::LibraryName;
 
-/// How often one library is warned of.
+/// Minimum time between two warnings of one library.
 const WARN_INTERVAL: Duration = Duration::from_secs(60);
 
-/// Libraries that are remembered; more are warned of anew.
+/// Libraries whose warnings are remembered. Beyond that, all are forgotten and warned of again.
 const MAX_LIBRARIES: usize = 256;
 
-/// When each of them was last warned of.
 #[derive(Default)]
 pub struct UnknownLibraries {
+    /// Time of the last warning.
     warned: Mutex<HashMap<LibraryName, Instant>>,
 }
 
 impl UnknownLibraries {
-    /// Says so, though not for every event.
+    /// Logs a warning, at most once a minute for each library.
     pub fn warn_about_library(&self, library: &LibraryName) {
         if self.is_warning_due(library, Instant::now()) {
             tracing::warn!(
                 %library,
-                "this worker does not have a library that events come for: they wait until one that \
-                 has it takes them; give every worker the same libraries"
+                "this worker does not have the library of an event: the event is deferred until a \
+                 worker that has it takes it; configure the same libraries for every worker"
             );
         }
     }

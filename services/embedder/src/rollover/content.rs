@@ -1,31 +1,31 @@
-//! One content's vector for the new model: known to its collection, remembered, or made from any
-//! file that has the content.
+//! Finds or computes the vector of one content for the new model: from its collection, from
+//! memory, or from any file that has the content.
 
-use std::collections::HashMap;
-use std::num::NonZeroUsize;
+use std::collections::{BTreeMap, HashMap};
 use std::os::unix::fs::MetadataExt as _;
-use std::path::Path;
-use std::sync::{Arc, Mutex};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use lookalike_index::IndexedImage;
 use lookalike_proto::{FileEvent, FileEventKind, Generation, ImageId, LibraryName, RelativePath};
 use lookalike_vision::{Engine, Error as VisionError, Limits};
-use lru::LruCache;
+use moka::future::Cache;
 use tokio::sync::Semaphore;
 
-use super::copy::CopyContext;
 use crate::embed::decode::{self, run_decoder};
 use crate::embed::leaked_threads::LeakedThreads;
 use crate::read::file::{self, FileMismatch};
 use crate::read::library_reader::LibraryReader;
+use crate::read::memory_permits::MemoryPermits;
+use crate::settings::Settings;
 
-/// What became of a content.
+/// Result of finding or computing the vector of one content.
 pub(super) enum VectorResult {
-    /// Its vector, and whether the network made it just now.
-    Vector(Vec<f32>, bool),
-    /// There is none now, and why.
+    /// `is_new`: the network has just computed it.
+    Vector { vector: Vec<f32>, is_new: bool },
+    /// There is no vector now, with the reason.
     Unavailable(String),
-    /// The network fails whatever it is given.
+    /// The network fails on every input.
     DeviceFailed(VisionError),
 }
 
@@ -34,104 +34,97 @@ pub(super) struct ContentEmbedder {
     engine: Arc<Engine>,
     limits: Limits,
     decode_permits: Semaphore,
-    memory_permits: Semaphore,
-    memory_mebibytes: u32,
+    memory_permits: MemoryPermits,
     leaked_threads: Arc<LeakedThreads>,
-    /// What was embedded a moment ago, and may not be seen in the collection yet.
-    vectors: Mutex<LruCache<String, Vec<f32>>>,
+    /// Vectors that were computed recently and may not be visible in the collection yet.
+    vectors: Cache<String, Arc<[f32]>>,
 }
 
 impl ContentEmbedder {
-    pub(super) fn new(context: CopyContext) -> Self {
-        let CopyContext {
-            settings,
-            libraries,
-            engine,
-            limits,
-            ..
-        } = context;
-        let folders = libraries.into_iter().map(|(library, root)| {
-            let folder = LibraryReader::new(library.as_str(), root, &settings);
-            (library.to_string(), folder)
+    pub(super) fn new(
+        engine: Arc<Engine>,
+        limits: Limits,
+        decode_threads: usize,
+        libraries: BTreeMap<LibraryName, PathBuf>,
+        settings: &Settings,
+    ) -> Self {
+        let readers = libraries.into_iter().map(|(library, root)| {
+            let reader = LibraryReader::new(library.as_str(), root, settings);
+            (library.to_string(), reader)
         });
-        let mebibytes = u32::try_from((settings.max_bytes_in_memory >> 20).max(1));
-        let memory_mebibytes = mebibytes.unwrap_or(u32::MAX).min(u32::MAX >> 4);
-        let most = NonZeroUsize::new(settings.cached_contents.max(1)).expect("at least 1");
         Self {
-            readers: folders.collect(),
+            readers: readers.collect(),
             engine,
             limits,
-            decode_permits: Semaphore::new(context.decode_threads.max(1)),
-            memory_permits: Semaphore::new(memory_mebibytes as usize),
-            memory_mebibytes,
+            decode_permits: Semaphore::new(decode_threads.max(1)),
+            memory_permits: MemoryPermits::new(settings.max_bytes_in_memory),
             leaked_threads: LeakedThreads::new(settings.max_leaked_threads),
-            vectors: Mutex::new(LruCache::new(most)),
+            vectors: Cache::new(settings.cached_contents.max(1) as u64),
         }
     }
 
-    /// Whether files of this library can be read here.
+    /// Returns whether this machine can read the files of a library.
     pub(super) fn has_library(&self, library: &str) -> bool {
         self.readers.contains_key(library)
     }
 
-    /// The vector of a content that all these images have.
+    /// Returns the vector of a content that all these images have.
     pub(super) async fn find_or_embed(
         &self,
         hash: &str,
         indexed_vector: Option<Vec<f32>>,
         images: &[IndexedImage],
     ) -> VectorResult {
-        if let Some(vector) = indexed_vector.or_else(|| self.lock_vectors().get(hash).cloned()) {
-            return VectorResult::Vector(vector, false);
+        let known = match indexed_vector {
+            Some(vector) => Some(vector),
+            None => self.vectors.get(hash).await.map(|vector| vector.to_vec()),
+        };
+        if let Some(vector) = known {
+            return VectorResult::Vector {
+                vector,
+                is_new: false,
+            };
         }
-        let mut not = String::new();
+        let mut last_reason = String::new();
         for image in images {
             match self.embed_image(image).await {
-                VectorResult::Vector(vector, _) => {
-                    self.lock_vectors().put(hash.to_owned(), vector.clone());
-                    return VectorResult::Vector(vector, true);
+                VectorResult::Vector { vector, is_new } => {
+                    let cached = Arc::from(vector.as_slice());
+                    self.vectors.insert(hash.to_owned(), cached).await;
+                    return VectorResult::Vector { vector, is_new };
                 }
-                VectorResult::Unavailable(why) => not = why,
-                broken => return broken,
+                VectorResult::Unavailable(reason) => last_reason = reason,
+                failed => return failed,
             }
         }
-        VectorResult::Unavailable(not)
-    }
-
-    fn lock_vectors(&self) -> std::sync::MutexGuard<'_, LruCache<String, Vec<f32>>> {
-        self.vectors.lock().expect("no holder of this lock panics")
+        VectorResult::Unavailable(last_reason)
     }
 
     async fn embed_image(&self, image: &IndexedImage) -> VectorResult {
-        let Some(folder) = self.readers.get(&image.library) else {
+        let Some(reader) = self.readers.get(&image.library) else {
             return VectorResult::Unavailable(
                 "its library's folder is not on this machine".to_owned(),
             );
         };
-        let turn = match folder.acquire_permit().await {
-            Ok(turn) => turn,
-            Err(away) => return VectorResult::Unavailable(away.0),
+        let permit = match reader.acquire_permit().await {
+            Ok(permit) => permit,
+            Err(unavailable) => return VectorResult::Unavailable(unavailable.0),
         };
-        let mebibytes = u32::try_from(image.bytes >> 20).unwrap_or(u32::MAX);
-        let mebibytes = mebibytes.saturating_add(1).min(self.memory_mebibytes);
-        let _memory = self
-            .memory_permits
-            .acquire_many(mebibytes)
-            .await
-            .expect("this semaphore is never closed");
-        let wanted = image.clone();
-        let most = self.limits.max_file_bytes;
-        let read = turn.run_blocking(move |root, sign| {
-            read_content(root, &wanted, most, || sign.record_progress())
+        let bytes = u64::try_from(image.bytes).unwrap_or(u64::MAX);
+        let _memory = self.memory_permits.acquire_bytes(bytes).await;
+        let expected = image.clone();
+        let max_bytes = self.limits.max_file_bytes;
+        let read = permit.run_blocking(move |root, heartbeat| {
+            read_content(root, &expected, max_bytes, || heartbeat.record_progress())
         });
         let bytes = match read.await {
             Ok(Ok(bytes)) => bytes,
-            Ok(Err(why)) => return VectorResult::Unavailable(why),
-            Err(away) => return VectorResult::Unavailable(away.0),
+            Ok(Err(reason)) => return VectorResult::Unavailable(reason),
+            Err(unavailable) => return VectorResult::Unavailable(unavailable.0),
         };
         let decode = decode::decoder_for(bytes, &self.engine, &self.limits);
         let decoded = {
-            let _thread = self
+            let _permit = self
                 .decode_permits
                 .acquire()
                 .await
@@ -144,7 +137,10 @@ impl ContentEmbedder {
         };
         match self.engine.embed_images(vec![input]).await {
             Ok(mut vectors) => match vectors.pop() {
-                Some(vector) => VectorResult::Vector(vector, true),
+                Some(vector) => VectorResult::Vector {
+                    vector,
+                    is_new: true,
+                },
                 None => unreachable!("the engine gives one vector for one input"),
             },
             Err(error @ (VisionError::Stopped | VisionError::Broken { .. })) => {
@@ -155,24 +151,24 @@ impl ContentEmbedder {
     }
 }
 
-/// The bytes of a file that still has the content of its row.
+/// Reads a file that still has the content of its row.
 fn read_content(
     root: &Path,
     image: &IndexedImage,
     max_bytes: u64,
     on_progress: impl Fn(),
 ) -> Result<Vec<u8>, String> {
-    let other = || "its file holds something else by now".to_owned();
+    let changed = || "its file has another content now".to_owned();
     let path = RelativePath::new(&*image.path).map_err(|error| error.to_string())?;
     let metadata = std::fs::symlink_metadata(path.join_to(root));
-    let metadata = metadata.map_err(|error| format!("its file can't be read: {error}"))?;
+    let metadata = metadata.map_err(|error| format!("cannot read its file: {error}"))?;
     if u64::try_from(image.bytes) != Ok(metadata.size()) {
-        return Err(other());
+        return Err(changed());
     }
     if metadata.size() > max_bytes {
         return Err("its file is larger than vision.max_file_bytes".to_owned());
     }
-    // What it is now; that it stays so while it is read is checked as for any event.
+    // An event for the current state, so that `read_verified` detects a change while it reads.
     let event = FileEvent {
         image_id: ImageId::from_bytes([0; 16]),
         library: LibraryName::new(&image.library).map_err(|error| error.to_string())?,
@@ -189,12 +185,12 @@ fn read_content(
     };
     match file::read_verified(root, &event, on_progress) {
         Ok(read) if read.hash.to_string() == image.content_hash => Ok(read.bytes),
-        Ok(_) => Err(other()),
+        Ok(_) => Err(changed()),
         Err(
-            FileMismatch::Superseded(why)
-            | FileMismatch::Unreadable(why)
-            | FileMismatch::Unavailable(why),
-        ) => Err(why),
+            FileMismatch::Superseded(reason)
+            | FileMismatch::Unreadable(reason)
+            | FileMismatch::Unavailable(reason),
+        ) => Err(reason),
     }
 }
 
@@ -203,7 +199,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_the_rows_own_content_is_read() {
+    fn only_the_content_of_the_row_is_read() {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("a.jpg"), b"bytes").unwrap();
         let image = |path: &str, content: &[u8]| IndexedImage {
@@ -216,13 +212,13 @@ mod tests {
         let read = |image: &IndexedImage| read_content(dir.path(), image, 100, || ());
         assert_eq!(read(&image("a.jpg", b"bytes")).unwrap(), b"bytes");
         for (image, word) in [
-            (image("a.jpg", b"other"), "something else"),
-            (image("a.jpg", b"longer bytes"), "something else"),
-            (image("b.jpg", b"bytes"), "can't be read"),
+            (image("a.jpg", b"other"), "another content"),
+            (image("a.jpg", b"longer bytes"), "another content"),
+            (image("b.jpg", b"bytes"), "cannot read"),
             (image("../a.jpg", b"bytes"), "path"),
         ] {
-            let why = read(&image).unwrap_err();
-            assert!(why.contains(word), "{why}");
+            let reason = read(&image).unwrap_err();
+            assert!(reason.contains(word), "{reason}");
         }
     }
 }

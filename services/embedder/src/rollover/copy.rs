@@ -1,14 +1,14 @@
-//! Filling another model's collection while the old one serves: every row again, with the vector
-//! that the new model gives its content.
+//! Fills the collection of another model while the old one serves: copies every row, with the vector
+//! that the new model computes for its content.
 //!
-//! A pass reads the keys of both collections in the order of ids and makes the new one equal to
-//! the old one: rows that it does not have, or of another state, are written with all that the old
-//! row says and a new vector; rows that the old one does not have any more are deleted. What an
-//! earlier pass did, this one finds done, whoever made it: so a killed copy goes on where it was,
-//! and each pass has only to do what changed during the one before.
+//! A pass reads the keys of both collections in the order of ids and makes the new collection equal
+//! to the old one. It writes missing and outdated rows with all fields of the old row and a new
+//! vector, and deletes rows that the old collection does not have any more. A pass finds the work of
+//! earlier passes done, whichever process did it. So an interrupted copy resumes, and each pass
+//! processes only what changed during the one before.
 //!
-//! The old rows say what each file's content is. A file that holds something else by now, or can't
-//! be read here, is left to those who follow the folders: the audit after the change sees to it.
+//! The old rows determine the content of each file. A file that has another content by now, or that
+//! cannot be read here, is skipped; the audit after the rollover repairs it.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::path::PathBuf;
@@ -17,6 +17,7 @@ use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use lookalike_chassis::Backoff;
+use lookalike_chassis::retry::{Retry, RetryError};
 use lookalike_index::{
     Error as IndexError, Index, IndexRow, IndexedImage, ReadConsistency, RowFilter, RowKey,
     RowReader,
@@ -26,25 +27,30 @@ use lookalike_vision::{Engine, Limits};
 use rand::Rng as _;
 
 use super::content::{ContentEmbedder, VectorResult};
-use crate::retry::backoff_or_fail;
+use crate::golden;
+use crate::retry::is_transient;
+use crate::settings::Settings;
 
-/// Rows that are worked on together: their contents are looked up in one question.
+/// Rows that are processed together; one request looks up their contents.
 const ROWS_PER_BATCH: usize = 256;
 
 /// Contents that are read, decoded or embedded at once.
 const MAX_CONCURRENT_CONTENTS: usize = 32;
 
-/// How often Milvus is asked for the same thing when it is busy.
+/// How often one request is sent while Milvus is busy.
 const MAX_TRIES: u32 = 8;
 
-/// Files that are told one by one.
+const FIRST_RETRY_WAIT: Duration = Duration::from_millis(200);
+const MAX_RETRY_WAIT: Duration = Duration::from_secs(10);
+
+/// Skipped files that are reported one by one.
 const MAX_SKIPPED_LISTED: usize = 20;
 
-/// What a copy is made of.
+/// Dependencies and limits of a copy.
 pub struct CopyContext {
     /// The collection in service.
     pub old: Index,
-    /// The one to be filled.
+    /// The collection to fill.
     pub new: Index,
     /// The new model.
     pub engine: Arc<Engine>,
@@ -52,50 +58,48 @@ pub struct CopyContext {
     pub limits: Limits,
     /// Threads that may decode at once.
     pub decode_threads: usize,
-    /// Where the libraries' files are, on this machine.
+    /// The libraries whose files this machine can read, with their root folders.
     pub libraries: BTreeMap<LibraryName, PathBuf>,
     /// Limits of reading.
-    pub settings: crate::Settings,
+    pub settings: Settings,
 }
 
-/// How far a pass is, and what it did.
+/// Progress and result of a pass.
 #[derive(Debug, Clone, Default)]
 pub struct CopyPass {
-    /// Rows of the old collection that were looked at.
+    /// Rows of the old collection that were compared.
     pub rows: u64,
-    /// Rows that were written.
+    /// Rows that were written to the new collection.
     pub written: u64,
-    /// Contents that went through the network for them.
+    /// Contents that the network embedded.
     pub embedded: u64,
-    /// Rows that were deleted, because the old collection has them no more.
+    /// Rows that were deleted because the old collection does not have them any more.
     pub removed: u64,
-    /// Rows whose file can't be read here, or holds something else by now.
+    /// Rows whose file cannot be read here, or has another content by now.
     pub skipped: u64,
-    /// Some of these: library, path, why.
+    /// Some of them: library, path, reason.
     pub skipped_files: Vec<(String, String, String)>,
-    /// Ids that both collections have, chosen evenly.
+    /// A uniform sample of the ids that are equal in both collections.
     pub sample: Vec<String>,
 }
 
 impl CopyPass {
-    /// Rows that were not as they should be.
+    /// Rows that differed between the collections.
     pub fn changed_rows(&self) -> u64 {
         self.written + self.removed
     }
 }
 
-/// Why a pass could not be finished. What was written by then stays written.
+/// Why a pass failed. Rows written before stay written.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// Milvus.
-    #[error("the rows can't be copied now: {0}")]
+    #[error("cannot copy the rows now: {0}")]
     Index(#[from] IndexError),
-    /// The network or its device.
-    #[error("the new model can't be run: {0}")]
+    #[error("cannot run the new model: {0}")]
     Device(#[source] lookalike_vision::Error),
 }
 
-/// Copies.
+/// Copies the rows of one collection to the collection of another model.
 pub struct CollectionCopy {
     old: Index,
     new: Index,
@@ -104,61 +108,63 @@ pub struct CollectionCopy {
 }
 
 impl CollectionCopy {
-    /// A copy that has not begun.
     pub fn new(context: CopyContext) -> Self {
         Self {
-            old: context.old.clone(),
-            new: context.new.clone(),
+            old: context.old,
+            new: context.new,
             engine: context.engine.clone(),
-            contents: ContentEmbedder::new(context),
+            contents: ContentEmbedder::new(
+                context.engine,
+                context.limits,
+                context.decode_threads,
+                context.libraries,
+                &context.settings,
+            ),
         }
     }
 
-    /// One pass over all rows. `on_progress` hears how far it is, after every few rows; `sample` ids are
-    /// chosen.
-    ///
-    /// # Errors
-    /// Why it could not be finished.
+    /// Runs one pass over all rows. Reports its progress regularly, and collects a sample of
+    /// `sample_size` ids.
     pub async fn run_pass(
         &self,
-        sample: usize,
+        sample_size: usize,
         on_progress: &(dyn Fn(&CopyPass) + Send + Sync),
     ) -> Result<CopyPass, Error> {
-        // Nothing is written by a device that moves vectors.
-        crate::golden::compare_golden_vector(&self.new, &self.engine).await?;
+        // A device that computes wrong vectors must write nothing.
+        golden::compare_golden_vector(&self.new, &self.engine).await?;
         let mut pass = CopyPass::default();
-        let mut old = CollectionKeys::for_index(&self.old)?;
-        let mut new = CollectionKeys::for_index(&self.new)?;
-        let (mut differ, mut gone) = (Vec::new(), Vec::new());
-        let mut both = 0_usize;
+        let mut old_keys = CollectionKeys::for_index(&self.old)?;
+        let mut new_keys = CollectionKeys::for_index(&self.new)?;
+        let (mut outdated, mut gone) = (Vec::new(), Vec::new());
+        let mut equal_rows = 0_usize;
         loop {
-            let (is, was) = (new.peek_key().await?, old.peek_key().await?);
-            let Some(id) = [&is, &was].into_iter().flatten().map(|key| &key.id).min() else {
+            let (new, old) = (new_keys.peek_key().await?, old_keys.peek_key().await?);
+            let Some(id) = [&new, &old].into_iter().flatten().map(|key| &key.id).min() else {
                 break;
             };
             let id = id.clone();
-            let is = is.filter(|key| key.id == id);
-            let was = was.filter(|key| key.id == id);
-            match &was {
+            let new = new.filter(|key| key.id == id);
+            let old = old.filter(|key| key.id == id);
+            if new.is_some() {
+                new_keys.take_key();
+            }
+            if old.is_some() {
+                old_keys.take_key();
+            }
+            match old {
                 None => gone.push(id),
-                Some(row) => {
+                Some(old) => {
                     pass.rows += 1;
-                    if is.as_ref() != Some(row) {
-                        differ.push(id);
-                    } else if sample > 0 {
-                        both += 1;
-                        sample_id(&mut pass.sample, sample, both, &row.id);
+                    if new.as_ref() != Some(&old) {
+                        outdated.push(id);
+                    } else if sample_size > 0 {
+                        equal_rows += 1;
+                        sample_id(&mut pass.sample, sample_size, equal_rows, &id);
                     }
                 }
             }
-            if is.is_some() {
-                new.take_key();
-            }
-            if was.is_some() {
-                old.take_key();
-            }
-            if differ.len() >= ROWS_PER_BATCH {
-                self.write_rows(std::mem::take(&mut differ), &mut pass)
+            if outdated.len() >= ROWS_PER_BATCH {
+                self.write_rows(std::mem::take(&mut outdated), &mut pass)
                     .await?;
                 on_progress(&pass);
             } else if pass.rows.is_multiple_of(1000) {
@@ -169,52 +175,52 @@ impl CollectionCopy {
                     .await?;
             }
         }
-        self.write_rows(differ, &mut pass).await?;
+        self.write_rows(outdated, &mut pass).await?;
         self.remove_rows(gone, &mut pass).await?;
         on_progress(&pass);
         Ok(pass)
     }
 
-    /// Writes these images' rows with new vectors.
+    /// Writes the rows of these images with new vectors.
     async fn write_rows(&self, ids: Vec<String>, pass: &mut CopyPass) -> Result<(), Error> {
         if ids.is_empty() {
             return Ok(());
         }
         let images =
             retry_until_ok(|| self.old.fetch_images(&ids, ReadConsistency::Strong)).await?;
-        let (here, away): (Vec<IndexedImage>, Vec<IndexedImage>) = images
-            .into_iter()
-            .partition(|image| self.contents.has_library(&image.library));
-        for image in &away {
-            let why = "its library's folder is not on this machine".to_owned();
-            record_skipped(pass, image, why);
-        }
         let mut by_content: HashMap<String, Vec<IndexedImage>> = HashMap::new();
-        for image in here {
+        for image in images {
+            if !self.contents.has_library(&image.library) {
+                let reason = "its library's folder is not on this machine".to_owned();
+                record_skipped(pass, &image, reason);
+                continue;
+            }
             let copies = by_content.entry(image.content_hash.clone()).or_default();
             copies.push(image);
         }
         let hashes: Vec<String> = by_content.keys().cloned().collect();
-        let known = retry_until_ok(|| self.new.find_rows_by_content(&hashes)).await?;
-        let known = |hash: &str| known.get(hash).map(|row| row.vector.clone());
-        let work: Vec<_> = by_content
+        let mut indexed = retry_until_ok(|| self.new.find_rows_by_content(&hashes)).await?;
+        let embedding: Vec<_> = by_content
             .into_iter()
             .map(|(hash, images)| {
-                let vector = known(&hash);
+                let indexed_vector = indexed.remove(&hash).map(|row| row.vector);
                 async move {
-                    let found = self.contents.find_or_embed(&hash, vector, &images).await;
-                    (images, found)
+                    let contents = &self.contents;
+                    let result = contents.find_or_embed(&hash, indexed_vector, &images);
+                    let result = result.await;
+                    (images, result)
                 }
             })
             .collect();
-        let mut work = futures_util::stream::iter(work).buffer_unordered(MAX_CONCURRENT_CONTENTS);
+        let mut results =
+            futures_util::stream::iter(embedding).buffer_unordered(MAX_CONCURRENT_CONTENTS);
         let mut rows = Vec::new();
-        while let Some((images, found)) = work.next().await {
-            let (vector, is_new) = match found {
-                VectorResult::Vector(vector, is_new) => (vector, is_new),
-                VectorResult::Unavailable(why) => {
+        while let Some((images, result)) = results.next().await {
+            let (vector, is_new) = match result {
+                VectorResult::Vector { vector, is_new } => (vector, is_new),
+                VectorResult::Unavailable(reason) => {
                     for image in &images {
-                        record_skipped(pass, image, why.clone());
+                        record_skipped(pass, image, reason.clone());
                     }
                     continue;
                 }
@@ -241,27 +247,27 @@ impl CollectionCopy {
     }
 }
 
-fn record_skipped(pass: &mut CopyPass, image: &IndexedImage, why: String) {
+fn record_skipped(pass: &mut CopyPass, image: &IndexedImage, reason: String) {
     pass.skipped += 1;
     if pass.skipped_files.len() < MAX_SKIPPED_LISTED {
         let (library, path) = (image.library.clone(), image.path.clone());
-        pass.skipped_files.push((library, path, why));
+        pass.skipped_files.push((library, path, reason));
     }
 }
 
-/// Keeps an even choice of what came by, this being number `seen`.
-fn sample_id(sample: &mut Vec<String>, most: usize, seen: usize, id: &str) {
-    if sample.len() < most {
+/// Samples uniformly (reservoir sampling): `id` is number `seen` of those offered.
+fn sample_id(sample: &mut Vec<String>, sample_size: usize, seen: usize, id: &str) {
+    if sample.len() < sample_size {
         sample.push(id.to_owned());
     } else {
-        let place = rand::thread_rng().gen_range(0..seen);
-        if let Some(place) = sample.get_mut(place) {
-            id.clone_into(place);
+        let position = rand::thread_rng().gen_range(0..seen);
+        if let Some(sampled) = sample.get_mut(position) {
+            id.clone_into(sampled);
         }
     }
 }
 
-/// The keys of a collection by id, each id once.
+/// Reads the keys of a collection in the order of ids, each id once.
 struct CollectionKeys {
     reader: RowReader,
     page: VecDeque<RowKey>,
@@ -277,14 +283,17 @@ impl CollectionKeys {
         })
     }
 
-    /// The next one; of an id that has several rows the newest.
+    /// Returns the next key without removing it; of an id with several rows the newest.
     async fn peek_key(&mut self) -> Result<Option<RowKey>, Error> {
         if self.page.is_empty() && !self.ended {
-            let mut backoff = new_backoff();
+            let mut backoff = Backoff::new(FIRST_RETRY_WAIT, MAX_RETRY_WAIT);
             let mut page = loop {
                 match self.reader.next_page().await {
                     Ok(page) => break page,
-                    Err(error) => backoff_or_fail(error, &mut backoff, MAX_TRIES).await?,
+                    Err(error) if is_transient(&error) && backoff.attempts() + 1 < MAX_TRIES => {
+                        tokio::time::sleep(backoff.next_delay()).await;
+                    }
+                    Err(error) => return Err(error.into()),
                 }
             };
             page.sort_by(|a, b| a.id.cmp(&b.id).then(b.generation.cmp(&a.generation)));
@@ -300,21 +309,16 @@ impl CollectionKeys {
     }
 }
 
-fn new_backoff() -> Backoff {
-    Backoff::new(Duration::from_millis(200), Duration::from_secs(10))
-}
-
-/// Tries until it goes well, or will not.
-async fn retry_until_ok<T, F>(ask: impl Fn() -> F) -> Result<T, Error>
+/// Repeats a request while Milvus is busy, [`MAX_TRIES`] times at most.
+async fn retry_until_ok<T, F>(request: impl Fn() -> F) -> Result<T, Error>
 where
     F: Future<Output = Result<T, IndexError>>,
 {
-    let mut backoff = new_backoff();
-    loop {
-        match ask().await {
-            Ok(answer) => return Ok(answer),
-            Err(error) => backoff_or_fail(error, &mut backoff, MAX_TRIES).await?,
-        }
+    let retry = Retry::new(FIRST_RETRY_WAIT, MAX_RETRY_WAIT).with_max_attempts(MAX_TRIES);
+    match retry.run(request, is_transient).await {
+        Ok(answer) => Ok(answer),
+        Err(RetryError::Failed(error)) => Err(error.into()),
+        Err(RetryError::Cancelled) => unreachable!("this retry has no shutdown token"),
     }
 }
 
@@ -323,8 +327,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_choice_is_even() {
-        let mut chosen = [0_u32; 10];
+    fn a_sample_is_uniform() {
+        let mut counts = [0_u32; 10];
         for _ in 0..2000 {
             let mut sample = Vec::new();
             for seen in 1..=10 {
@@ -332,10 +336,10 @@ mod tests {
             }
             assert_eq!(sample.len(), 3);
             for id in sample {
-                chosen[id.parse::<usize>().unwrap()] += 1;
+                counts[id.parse::<usize>().unwrap()] += 1;
             }
         }
-        // 600 each, give or take six deviations.
-        assert!(chosen.iter().all(|n| (480..720).contains(n)), "{chosen:?}");
+        // 600 each, within six standard deviations.
+        assert!(counts.iter().all(|n| (480..720).contains(n)), "{counts:?}");
     }
 }

@@ -1,4 +1,4 @@
-//! Folders that hang, are slow, or hold one file that hangs.
+//! Folders that hang, that are slow, and that contain one file that hangs.
 
 use super::*;
 use std::sync::mpsc;
@@ -13,26 +13,26 @@ fn test_reader(stall_ms: u64, timeout_ms: u64, readers: usize) -> Arc<LibraryRea
     LibraryReader::new("x", PathBuf::from("/nowhere"), &settings)
 }
 
-/// A read that hangs until the sender is dropped, as on a mount whose server is away.
+/// Starts a read that hangs until the sender is dropped, as on a mount whose server is unreachable.
 fn start_hanging_read(
     folder: &Arc<LibraryReader>,
 ) -> (
     mpsc::Sender<()>,
     tokio::task::JoinHandle<Result<(), FolderUnavailable>>,
 ) {
-    let (release, held) = mpsc::channel::<()>();
+    let (release, released) = mpsc::channel::<()>();
     let folder = folder.clone();
     let read = tokio::spawn(async move {
         folder
             .run_blocking(move |_, _| {
-                let _ = held.recv();
+                let _ = released.recv();
             })
             .await
     });
     (release, read)
 }
 
-/// Until no thread is in the folder any more.
+/// Waits until no thread works in the folder.
 async fn wait_until_idle(folder: &Arc<LibraryReader>) {
     let ended = async {
         let threads = || {
@@ -49,7 +49,7 @@ async fn wait_until_idle(folder: &Arc<LibraryReader>) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_hanging_folder_puts_off_and_comes_back() {
+async fn a_hanging_folder_defers_reads_and_recovers() {
     let hung = test_reader(50, 400, 2);
     let other = test_reader(50, 400, 2);
     let (first, first_read) = start_hanging_read(&hung);
@@ -57,12 +57,12 @@ async fn a_hanging_folder_puts_off_and_comes_back() {
     while hung.health.lock_state().active < 2 {
         tokio::task::yield_now().await;
     }
-    // Nobody waits for a reader for long, and another folder does not notice.
+    // Requests for a permit fail soon, and another folder is not affected.
     let begun = Instant::now();
     assert!(hung.run_blocking(|_, _| ()).await.is_err());
     assert!(begun.elapsed() < Duration::from_millis(350));
     assert_eq!(other.run_blocking(|_, _| 7).await, Ok(7));
-    // After its time nobody waits for those that hang, either.
+    // The hanging reads fail after their timeout.
     assert!(first_read.await.unwrap().is_err());
     assert!(second_read.await.unwrap().is_err());
     assert_eq!(hung.health.lock_state().leaked, 2);
@@ -88,7 +88,7 @@ async fn one_file_that_hangs_does_not_close_its_folder() {
     let folder = test_reader(50, 10_000, 2);
     let (release, read) = start_hanging_read(&folder);
     tokio::time::sleep(Duration::from_millis(120)).await;
-    // Stalled by now: the next one is a try, and its success opens the folder for all.
+    // Stalled by now: the next read is a probe, and its success ends the stall.
     for _ in 0..20 {
         assert_eq!(folder.run_blocking(|_, _| 7).await, Ok(7));
     }
@@ -99,30 +99,30 @@ async fn one_file_that_hangs_does_not_close_its_folder() {
 #[tokio::test(flavor = "multi_thread")]
 async fn slow_is_not_hanging() {
     let folder = test_reader(5_000, 1_000, 1);
-    // Longer than the limit, with signs of life between.
-    let slow = folder.run_blocking(|_, sign| {
+    // Longer than the timeout, with heartbeats in between.
+    let slow = folder.run_blocking(|_, heartbeat| {
         for _ in 0..5 {
             std::thread::sleep(Duration::from_millis(300));
-            sign.record_progress();
+            heartbeat.record_progress();
         }
         7
     });
     assert_eq!(slow.await, Ok(7));
 }
 
-/// Files under a lease: whoever opens one waits in the system's call, as on a mount whose server
-/// is away, until the lease is given up (or the system breaks it, after 45 s).
+/// Takes a lease on a file: a process that opens it blocks in the system call, as on a mount whose
+/// server is unreachable, until the lease is released (or the system breaks it, after 45 s).
 #[cfg(target_os = "linux")]
 fn lease_file(path: &Path) -> std::fs::File {
     use std::os::fd::AsRawFd as _;
-    // Linux' number for it; the crate has no name for it.
+    // Linux' F_SETSIG, for which libc has no name.
     const SET_SIGNAL: libc::c_int = 10;
     let file = std::fs::OpenOptions::new()
         .read(true)
         .write(true)
         .open(path)
         .unwrap();
-    // Told of openers by a signal that is ignored, where the usual one would end the process.
+    // Openers are announced by a signal that is ignored; the default one would end the process.
     // SAFETY: both calls take numbers only, for a descriptor that is open.
     let (signal, lease) = unsafe {
         (
@@ -173,7 +173,7 @@ async fn reads_that_the_system_holds_back_stop_no_other_library() {
     let free = read(&other, "free".into()).await.unwrap().unwrap();
     assert_eq!(free, b"picture");
     for read in reads {
-        assert!(read.await.unwrap().is_err(), "it is put off");
+        assert!(read.await.unwrap().is_err(), "it is deferred");
     }
     assert!(
         begun.elapsed() < Duration::from_secs(5),
@@ -185,7 +185,7 @@ async fn reads_that_the_system_holds_back_stop_no_other_library() {
         4,
         "as many as there are readers"
     );
-    // The server is back: those that hung end, and all can be read.
+    // The server is back: the hanging reads end, and all files can be read.
     drop(leases);
     let back = async {
         for n in 0..8 {
@@ -201,26 +201,26 @@ async fn reads_that_the_system_holds_back_stop_no_other_library() {
 }
 
 #[test]
-fn tries_get_rarer_until_a_sign_comes() {
+fn probes_get_rarer_until_a_heartbeat() {
     let folder = test_reader(1_000, 60_000, 8);
     let begun = Instant::now();
-    let sign = ReadHeartbeat::start_task(&folder.health);
+    let heartbeat = ReadHeartbeat::start_task(&folder.health);
     let ms = |ms| begun + Duration::from_millis(ms);
     let stall = folder.health.stall_timeout;
     let ask = |at| folder.health.lock_state().admit_read(stall, at);
     assert_eq!(ask(ms(500)), ReadAdmission::Allowed);
-    assert_eq!(ask(ms(2_000)), ReadAdmission::Allowed, "the first try");
+    assert_eq!(ask(ms(2_000)), ReadAdmission::Allowed, "the first probe");
     assert_eq!(ask(ms(2_500)), ReadAdmission::WaitUntil(ms(3_000)));
     let mut now = ms(3_000);
-    let mut tries = 0;
+    let mut probes = 0;
     while now < ms(300_000) {
         if ask(now) == ReadAdmission::Allowed {
-            tries += 1;
+            probes += 1;
         }
         now += Duration::from_millis(100);
     }
-    assert!((4..=20).contains(&tries), "{tries}");
-    sign.record_progress();
+    assert!((4..=20).contains(&probes), "{probes}");
+    heartbeat.record_progress();
     assert_eq!(ask(Instant::now()), ReadAdmission::Allowed);
     assert_eq!(folder.health.lock_state().backoff.attempts(), 0);
 }
