@@ -43,20 +43,20 @@ mod write;
 
 mod read;
 
-mod pages;
+mod list;
 
-mod audit;
+mod duplicates;
 
-mod damage;
+mod test_faults;
 
 use std::sync::{Arc, RwLock};
 
-pub use audit::RowReader;
+pub use duplicates::RowReader;
 pub use collections::{Collection, Collections};
 pub use error::{Error, ErrorClass};
 pub use filter::{RowFilter, ValueRange};
 pub use model::{ModelIdentity, ModelSource, SCHEMA_VERSION};
-pub use pages::RowKey;
+pub use list::RowKey;
 pub use read::{ReadConsistency, SearchQuery};
 pub use row::{IndexHit, IndexRow, IndexedImage, limits};
 pub use settings::Settings;

@@ -11,7 +11,7 @@ use crate::{
     Error, Index, ReadConsistency, RowFilter, RowKey,
     filter::quote_literal,
     metrics::MilvusCall,
-    pages::{KEY_FIELDS, keys_from_columns},
+    list::{KEY_FIELDS, keys_from_columns},
     row::AnswerColumns,
     schema::field,
     write::MAX_IDS_PER_REQUEST,
