@@ -3,7 +3,7 @@
 
 use lookalike_index::{ErrorClass, Index, IndexRow, RowFilter};
 
-use crate::{image_id, open_index, test_row};
+use crate::{count_images, image_id, open_index, test_row};
 
 const ROWS: u64 = 1500;
 
@@ -28,7 +28,7 @@ async fn doubled_rows_are_found_and_an_upsert_removes_them() {
     let index = open_index("doubles").await;
     let rows: Vec<IndexRow> = (0..ROWS).map(|n| row_at(n, 5)).collect();
     index.upsert_rows(&rows).await.unwrap();
-    index.flush().await.unwrap();
+    index.collections().flush_in_service().await.unwrap();
     assert_eq!(duplicate_ids(&index).await, [""; 0]);
 
     // Older and newer than what is there, and the very same; sealed and growing; thrice.
@@ -42,13 +42,13 @@ async fn doubled_rows_are_found_and_an_upsert_removes_them() {
         ],
     )
     .await;
-    index.flush().await.unwrap();
+    index.collections().flush_in_service().await.unwrap();
     insert_rows(&index, &[row_at(700, 2), row_at(0, 1)]).await;
     let wanted = [0, 7, 8, 700, ROWS - 1].map(image_id);
     assert_eq!(duplicate_ids(&index).await, wanted);
     let few = [image_id(6), image_id(7), image_id(9)];
     assert_eq!(index.find_duplicate_ids(&few).await.unwrap(), [image_id(7)]);
-    assert_eq!(index.count(&RowFilter::All).await.unwrap(), ROWS);
+    assert_eq!(count_images(&index, &RowFilter::All).await.unwrap(), ROWS);
     assert_eq!(
         index.approximate_count(&RowFilter::All).await.unwrap(),
         ROWS + 6
@@ -87,7 +87,10 @@ async fn doubled_rows_are_found_and_an_upsert_removes_them() {
     assert_eq!(duplicate_ids(&index).await, [""; 0]);
     let left = index.approximate_count(&RowFilter::All);
     assert!(left.await.unwrap() >= ROWS - 1);
-    assert_eq!(index.count(&RowFilter::All).await.unwrap(), ROWS - 1);
+    assert_eq!(
+        count_images(&index, &RowFilter::All).await.unwrap(),
+        ROWS - 1
+    );
 }
 
 /// A delete of one generation takes all rows of its id along as soon as one of them is that old:
@@ -137,7 +140,7 @@ async fn many_keys() {
         index.upsert_rows(&part).await.unwrap();
     }
     eprintln!("{rows} rows written in {:?}", begun.elapsed());
-    index.flush().await.unwrap();
+    index.collections().flush_in_service().await.unwrap();
     for page_rows in [1000, 4000, 8000] {
         let before = peak_memory();
         let begun = std::time::Instant::now();

@@ -2,7 +2,7 @@
 
 use lookalike_index::{IndexRow, ReadConsistency, RowFilter, SearchQuery};
 
-use crate::{image_id, open_index, test_row, unit_vector};
+use crate::{count_images, image_id, open_index, test_row, unit_vector};
 
 const HOSTILE: &[&str] = &[
     "a\"b\\c' or 1==1",
@@ -134,7 +134,7 @@ async fn hostile_texts_are_only_texts() {
     }
     index.delete_ids(&ids).await.unwrap();
     assert_eq!(
-        index.count(&RowFilter::All).await.unwrap(),
+        count_images(&index, &RowFilter::All).await.unwrap(),
         HOSTILE.len() as u64,
         "a hostile id deletes nothing"
     );

@@ -7,7 +7,7 @@ use lookalike_index::{
     ValueRange,
 };
 
-use crate::{image_id, open_index, test_row, unit_vector};
+use crate::{count_images, image_id, open_index, test_row, unit_vector};
 
 const STRONG: ReadConsistency = ReadConsistency::Strong;
 
@@ -64,15 +64,15 @@ async fn a_row_is_found_read_and_removed() {
         None
     );
 
-    assert_eq!(index.count(&RowFilter::All).await.unwrap(), 20);
+    assert_eq!(count_images(&index, &RowFilter::All).await.unwrap(), 20);
     index.delete_ids(&[image_id(3), image_id(4)]).await.unwrap();
-    assert_eq!(index.count(&RowFilter::All).await.unwrap(), 18);
+    assert_eq!(count_images(&index, &RowFilter::All).await.unwrap(), 18);
     let hits = index
         .search_by_vector(&unit_vector(3), &strong_query(20))
         .await
         .unwrap();
     assert!(hits.iter().all(|h| h.image.id != image_id(3)), "it is gone");
-    index.flush().await.unwrap();
+    index.collections().flush_in_service().await.unwrap();
     rows_become(&index, 18).await;
 }
 
@@ -198,7 +198,10 @@ async fn a_delete_spares_newer_generations() {
         .map(|n| (image_id(n), 2 + (n % 2) as i64))
         .collect();
     index.delete_up_to_generation(&gone).await.unwrap();
-    assert_eq!(index.count(&RowFilter::All).await.unwrap(), 1 + 150);
+    assert_eq!(
+        count_images(&index, &RowFilter::All).await.unwrap(),
+        1 + 150
+    );
 }
 
 #[tokio::test]
@@ -219,11 +222,14 @@ async fn of_one_id_there_is_one_row() {
     newer.image.library = "archive".into();
     newer.image.generation = 3;
     index.upsert_rows(&[newer.clone()]).await.unwrap();
-    assert_eq!(index.count(&RowFilter::All).await.unwrap(), 1);
+    assert_eq!(count_images(&index, &RowFilter::All).await.unwrap(), 1);
     rows_become(&index, 1).await;
     let in_library = |name: &str| RowFilter::Library(vec![name.into()]);
-    assert_eq!(index.count(&in_library("shop")).await.unwrap(), 0);
-    assert_eq!(index.count(&in_library("archive")).await.unwrap(), 1);
+    assert_eq!(count_images(&index, &in_library("shop")).await.unwrap(), 0);
+    assert_eq!(
+        count_images(&index, &in_library("archive")).await.unwrap(),
+        1
+    );
     let hits = index
         .search_by_vector(&unit_vector(1), &strong_query(10))
         .await
@@ -247,8 +253,8 @@ async fn known_content_is_found_among_many_copies() {
     index.upsert_rows(&copies).await.unwrap();
     let singles: Vec<IndexRow> = (2000..2009).map(test_row).collect();
     index.upsert_rows(&singles).await.unwrap();
-    assert_eq!(index.count(&RowFilter::All).await.unwrap(), 1509);
-    index.flush().await.unwrap();
+    assert_eq!(count_images(&index, &RowFilter::All).await.unwrap(), 1509);
+    index.collections().flush_in_service().await.unwrap();
 
     let mut hashes: Vec<String> = singles
         .iter()
@@ -362,7 +368,7 @@ async fn filters_choose() {
         let mut found: Vec<String> = hits.into_iter().map(|h| h.image.id).collect();
         found.sort();
         assert_eq!(found, expected, "{filter:?}");
-        let count = index.count(&filter).await.unwrap();
+        let count = count_images(&index, &filter).await.unwrap();
         assert_eq!(count, expected.len() as u64, "{filter:?}");
     }
 }
@@ -392,7 +398,7 @@ async fn what_does_not_fit_is_refused_before_it_is_sent() {
             .unwrap_err();
         assert!(matches!(error, Error::InvalidQuery { .. }), "{error}");
     }
-    assert_eq!(index.count(&RowFilter::All).await.unwrap(), 0);
+    assert_eq!(count_images(&index, &RowFilter::All).await.unwrap(), 0);
 }
 
 /// The server's own count of rows, which doubled rows would raise, once it has come to `count_rows`.

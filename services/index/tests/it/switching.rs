@@ -1,8 +1,13 @@
 //! Another model's collection beside the one in service, and going over to it and back.
 
-use lookalike_index::{Collections, Error, Index, ModelSource, ReadConsistency, RowFilter};
+use std::time::Duration;
 
-use crate::{image_id, server, test_model, test_row, test_settings};
+use lookalike_index::{
+    Collections, Error, Index, ModelSource, ReadConsistency, RowFilter, ServedModel,
+    ServedModelWatcher,
+};
+
+use crate::{count_images, image_id, server, test_model, test_row, test_settings};
 
 #[tokio::test]
 async fn a_shadow_is_filled_beside_and_put_in_service_and_back() {
@@ -70,7 +75,7 @@ async fn a_shadow_is_filled_beside_and_put_in_service_and_back() {
 
     goes_over(&shadow, &first).await;
     // Roles that were there before stay with their collection, and see that they are left behind.
-    assert_eq!(first.count(&RowFilter::All).await.unwrap(), 2);
+    assert_eq!(count_images(&first, &RowFilter::All).await.unwrap(), 2);
     let error = first.ensure_collection().await.unwrap_err();
     assert!(matches!(error, Error::ModelMismatch { .. }), "{error}");
     let of_b = Index::open(&settings, &b).await.unwrap();
@@ -127,4 +132,42 @@ async fn a_death_before_the_last_step_leaves_what_was_in_service() {
         .unwrap();
     assert_eq!(collections.previous().await.unwrap(), None);
     first.ensure_collection().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_watcher_reports_another_model_until_it_is_loaded() {
+    let settings = test_settings(server::shared_url(), &server::unique_namespace("served"));
+    let own = Index::open(&settings, &test_model("mini")).await.unwrap();
+    let mut watcher = ServedModelWatcher::new(own.clone())
+        .with_poll_interval(Duration::from_millis(20))
+        .with_max_retry_wait(Duration::from_secs(60));
+    assert_eq!(watcher.poll().await, ServedModel::Own);
+
+    let other = Index::open_shadow(&settings, &test_model("other"), &ModelSource::default())
+        .await
+        .unwrap();
+    assert_eq!(watcher.poll().await, ServedModel::Own, "not in service");
+    let collections = own.collections();
+    collections
+        .put_in_service(&other.collection())
+        .await
+        .unwrap();
+    let ServedModel::Other(collection) = watcher.poll().await else {
+        panic!("another model is in service");
+    };
+    assert_eq!(collection.name, &*other.collection());
+    assert_eq!(collection.model, *other.model());
+    // Until the role reports a failure, every poll asks it to load the model.
+    assert_eq!(watcher.poll().await, ServedModel::Other(collection.clone()));
+    for _ in 0..8 {
+        watcher.record_failure(&collection);
+    }
+    assert_eq!(watcher.failures(), 8);
+    assert_eq!(
+        watcher.poll().await,
+        ServedModel::NotYet(collection.clone())
+    );
+    collections.put_in_service(&own.collection()).await.unwrap();
+    assert_eq!(watcher.poll().await, ServedModel::Own);
+    assert_eq!(watcher.failures(), 0);
 }
