@@ -279,15 +279,15 @@ pub(crate) async fn resolve_alias(
 ) -> Result<Option<String>, Error> {
     let limit = settings.call_timeout;
     let target = format!("alias {alias:?}");
-    let found = connection
+    let described = connection
         .send_once(MilvusCall::Admin, limit, &target, async |client| {
             let request = DescribeAliasRequest::builder().alias(alias).build()?;
             client.describe_alias(request).await
         })
         .await;
-    match found {
-        Ok(found) if found.collection_name().is_empty() => Ok(None),
-        Ok(found) => Ok(Some(found.collection_name().to_owned())),
+    match described {
+        Ok(alias) if alias.collection_name().is_empty() => Ok(None),
+        Ok(alias) => Ok(Some(alias.collection_name().to_owned())),
         Err(Error::Missing { .. }) => Ok(None),
         Err(error) => Err(error),
     }
@@ -301,7 +301,7 @@ pub(crate) async fn read_properties(
 ) -> Result<Option<HashMap<String, String>>, Error> {
     let limit = settings.call_timeout;
     let target = format!("collection {name:?}");
-    let found = connection
+    let described = connection
         .send_once(MilvusCall::Admin, limit, &target, async |client| {
             let request = DescribeCollectionRequest::builder()
                 .collection_name(name)
@@ -309,9 +309,9 @@ pub(crate) async fn read_properties(
             client.describe_collection(request).await
         })
         .await;
-    match found {
-        Ok(found) => {
-            let description: &CollectionDesc = found.description();
+    match described {
+        Ok(described) => {
+            let description: &CollectionDesc = described.description();
             Ok(Some(description.get_properties().clone()))
         }
         Err(Error::Missing { .. }) => Ok(None),

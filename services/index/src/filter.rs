@@ -19,7 +19,6 @@ pub struct ValueRange {
 #[derive(Debug, Clone, Default, PartialEq)]
 #[non_exhaustive]
 pub enum RowFilter {
-    /// Every row.
     #[default]
     All,
     /// Rows that match all conditions; without conditions, every row.
@@ -35,9 +34,9 @@ pub enum RowFilter {
     NotId(Vec<String>),
     ContentHash(Vec<String>),
     GenerationAtMost(i64),
-    /// Pixels, upright.
+    /// Pixels after applying the EXIF orientation.
     Width(ValueRange),
-    /// Pixels, upright.
+    /// Pixels after applying the EXIF orientation.
     Height(ValueRange),
     /// Size of the file in bytes.
     Bytes(ValueRange),

@@ -167,16 +167,16 @@ mod tests {
 
     #[test]
     fn identity_and_source_survive_a_round_trip_through_properties() {
-        let origin = ModelSource {
+        let source = ModelSource {
             locator: "/models/a".into(),
             description: "{}".into(),
         };
-        let properties = test_model().to_properties(&origin);
+        let properties = test_model().to_properties(&source);
         assert_eq!(
             ModelIdentity::from_properties(&properties),
             Some(test_model())
         );
-        assert_eq!(ModelSource::from_properties(&properties), origin);
+        assert_eq!(ModelSource::from_properties(&properties), source);
         let properties = test_model().to_properties(&ModelSource::default());
         assert_eq!(
             ModelSource::from_properties(&properties),

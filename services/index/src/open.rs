@@ -46,9 +46,9 @@ impl Index {
     pub async fn open_with_source(
         settings: &Settings,
         model: &ModelIdentity,
-        origin: &ModelSource,
+        model_source: &ModelSource,
     ) -> Result<Self, Error> {
-        Self::connect(settings, model, origin, false).await
+        Self::connect(settings, model, model_source, false).await
     }
 
     /// Opens a collection of this model that is not in service, to fill it while another one
@@ -57,24 +57,24 @@ impl Index {
     pub async fn open_shadow(
         settings: &Settings,
         model: &ModelIdentity,
-        origin: &ModelSource,
+        model_source: &ModelSource,
     ) -> Result<Self, Error> {
-        Self::connect(settings, model, origin, true).await
+        Self::connect(settings, model, model_source, true).await
     }
 
     /// Opens the index of another model on the same server, like [`Index::open_with_source`].
     pub async fn open_for_model(
         &self,
         model: &ModelIdentity,
-        origin: &ModelSource,
+        model_source: &ModelSource,
     ) -> Result<Self, Error> {
-        Self::open_with_source(&self.inner.settings, model, origin).await
+        Self::open_with_source(&self.inner.settings, model, model_source).await
     }
 
     async fn connect(
         settings: &Settings,
         model: &ModelIdentity,
-        origin: &ModelSource,
+        model_source: &ModelSource,
         is_shadow: bool,
     ) -> Result<Self, Error> {
         settings.check_values()?;
@@ -90,7 +90,7 @@ impl Index {
             inner: Arc::new(IndexState {
                 settings: settings.clone(),
                 model: model.clone(),
-                model_source: origin.clone(),
+                model_source: model_source.clone(),
                 is_shadow,
                 golden_text: std::sync::OnceLock::new(),
                 connection: MilvusConnection::open(settings).await?,
@@ -207,7 +207,9 @@ impl Index {
                 properties = self.read_properties(&name).await?;
             }
             match properties {
-                Some(found) if model.describe_difference(&found).is_none() => return Ok(name),
+                Some(properties) if model.describe_difference(&properties).is_none() => {
+                    return Ok(name);
+                }
                 Some(_) => {}
                 // It was not created: report the server's reason instead of trying the next number.
                 None => break,
@@ -269,7 +271,7 @@ impl Index {
     async fn create_indexes(&self, name: &str) -> Result<(), Error> {
         let target = format!("collection {name:?}");
         let list_indexes = async || {
-            let found = self
+            let listed = self
                 .call_admin(&target, false, async |client| {
                     let request = ListIndexesRequest::builder()
                         .collection_name(name)
@@ -277,8 +279,8 @@ impl Index {
                     client.list_indexes(request).await
                 })
                 .await;
-            match found {
-                Ok(found) => Ok(found.index_names().to_vec()),
+            match listed {
+                Ok(listed) => Ok(listed.index_names().to_vec()),
                 Err(Error::Missing { object }) => Err(Error::Missing { object }),
                 // Some versions report a collection without any index as an error.
                 Err(error) => {
@@ -354,8 +356,8 @@ impl Index {
 }
 
 /// Returns the name or folder by which `--model` finds the model; empty if unknown.
-fn model_label(origin: &ModelSource, model: Option<ModelIdentity>) -> String {
-    match &origin.locator[..] {
+fn model_label(model_source: &ModelSource, model: Option<ModelIdentity>) -> String {
+    match &model_source.locator[..] {
         "" => model.map(|model| model.name).unwrap_or_default(),
         source => source.to_owned(),
     }

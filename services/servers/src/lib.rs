@@ -30,7 +30,6 @@ mod rendered;
 
 mod child;
 mod log_file;
-#[cfg_attr(not(target_os = "linux"), path = "loopback_elsewhere.rs")]
 mod loopback;
 mod readiness;
 mod runtime_dir;

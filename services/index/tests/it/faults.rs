@@ -1,4 +1,4 @@
-//! Milvus dies and comes back.
+//! Milvus is killed and restarted.
 
 use std::time::{Duration, Instant};
 
@@ -35,7 +35,7 @@ async fn a_killed_milvus_answers_again_through_the_same_index() {
     }
     assert!(
         started.elapsed() < Duration::from_secs(10),
-        "a dead server is found out at once, not after timeouts: {:?}",
+        "a dead server is detected at once, not after timeouts: {:?}",
         started.elapsed()
     );
 
@@ -56,7 +56,7 @@ async fn a_killed_milvus_answers_again_through_the_same_index() {
     }
     eprintln!("searchable {:?} after the restart", restarted.elapsed());
 
-    // Everything answers, and nothing that was acknowledged is lost.
+    // All requests succeed, and no acknowledged row is lost.
     assert_eq!(count_images(&index, &RowFilter::All).await.unwrap(), 500);
     index.upsert_rows(&[test_row(1000)]).await.unwrap();
     index
@@ -73,7 +73,7 @@ async fn a_killed_milvus_answers_again_through_the_same_index() {
         .unwrap();
     assert_eq!(hits[0].image.id, image_id(1000));
     assert_eq!(count_images(&index, &RowFilter::All).await.unwrap(), 500);
-    // A start beside it finds the same.
+    // Another index opened now finds the same rows.
     let again = Index::open(&settings, &test_model("mini")).await.unwrap();
     assert_eq!(count_images(&again, &RowFilter::All).await.unwrap(), 500);
     servers.stop().await;

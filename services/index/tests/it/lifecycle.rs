@@ -1,4 +1,5 @@
-//! Opening: first, again, at once, interrupted; and what belongs to another model.
+//! Opening an index: for the first time, again, concurrently, after an interruption, and with another
+//! model.
 
 use std::time::Duration;
 
@@ -82,8 +83,8 @@ async fn another_model_is_refused() {
 }
 
 #[tokio::test]
-async fn a_collection_without_its_alias_is_taken_up_again() {
-    // As a start leaves it that was killed before its last step; here by the other way round.
+async fn a_collection_without_its_alias_is_used_again() {
+    // The state after a start that was killed before its last step.
     let settings = test_settings(server::shared_url(), &server::unique_namespace("halfway"));
     let index = Index::open(&settings, &test_model("mini")).await.unwrap();
     index.upsert_rows(&[test_row(1)]).await.unwrap();
@@ -91,8 +92,8 @@ async fn a_collection_without_its_alias_is_taken_up_again() {
     let again = Index::open(&settings, &test_model("mini")).await.unwrap();
     assert_eq!(again.collection(), index.collection());
     assert_eq!(count_images(&again, &RowFilter::All).await.unwrap(), 1);
-    // Another model does not take it up, but begins a collection of its own once the alias is
-    // free: names of models may repeat with other weights.
+    // A model with the same name and other weights creates its own collection once the alias is
+    // free.
     raw::drop_alias(&settings.url, &settings.namespace).await;
     let newer = ModelIdentity {
         checksum: "newer".into(),
@@ -107,7 +108,7 @@ async fn a_collection_without_its_alias_is_taken_up_again() {
 }
 
 #[tokio::test]
-async fn a_dropped_collection_is_missing_until_it_is_made_again() {
+async fn a_dropped_collection_is_missing_until_it_is_created_again() {
     let settings = test_settings(server::shared_url(), &server::unique_namespace("dropped"));
     let index = Index::open(&settings, &test_model("mini")).await.unwrap();
     index.upsert_rows(&[test_row(1)]).await.unwrap();
@@ -149,8 +150,8 @@ async fn a_released_collection_is_loaded_again() {
 }
 
 #[tokio::test]
-async fn nobody_there_is_said_in_one_line() {
-    let mut settings = test_settings("http://127.0.0.1:1", "nobody");
+async fn an_unreachable_server_is_reported_in_one_line() {
+    let mut settings = test_settings("http://127.0.0.1:1", "unreachable");
     settings.connect_timeout = Duration::from_millis(300);
     let error = Index::open(&settings, &test_model("mini"))
         .await
@@ -164,7 +165,7 @@ async fn nobody_there_is_said_in_one_line() {
     );
 }
 
-/// What an operator might do behind the index' back.
+/// Changes that an operator may make directly in Milvus.
 mod raw {
     use milvus::v2::{
         ClientV2,
@@ -186,7 +187,7 @@ mod raw {
         connect_client(url).await.drop_alias(request).await.unwrap();
     }
 
-    /// With its alias, which some versions insist on.
+    /// Drops the alias first, which some versions require.
     pub(super) async fn drop_collection(url: &str, alias: &str, collection: &str) {
         drop_alias(url, alias).await;
         let request = DropCollectionRequest::builder()

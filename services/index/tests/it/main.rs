@@ -6,15 +6,15 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-mod doubles;
+mod duplicates;
 mod faults;
 mod golden;
 mod hostile;
 mod lifecycle;
 mod pages;
+mod rollover;
 mod rows;
 mod server;
-mod switching;
 
 use std::{collections::BTreeSet, time::Duration};
 

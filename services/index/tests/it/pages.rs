@@ -10,7 +10,7 @@ const ROWS: u64 = 2500;
 #[tokio::test]
 async fn pages_contain_every_row_once() {
     let index = open_index("pages").await;
-    // Not in the order of their ids.
+    // In another order than by id.
     let rows: Vec<IndexRow> = (0..ROWS).map(|n| test_row(n * 7919 % ROWS)).collect();
     index.upsert_rows(&rows).await.unwrap();
     index.collections().flush_in_service().await.unwrap();

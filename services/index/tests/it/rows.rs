@@ -1,4 +1,4 @@
-//! Rows: in, found, changed, out.
+//! Rows: written, found, changed, deleted.
 
 use std::time::{Duration, Instant};
 
@@ -47,7 +47,7 @@ async fn a_row_is_found_read_and_removed() {
         1
     );
 
-    // In the order asked for, without what is not there.
+    // In the requested order, without missing ids.
     let images = index
         .fetch_images(&[image_id(3), image_id(99), image_id(1)], STRONG)
         .await
@@ -71,7 +71,10 @@ async fn a_row_is_found_read_and_removed() {
         .search_by_vector(&unit_vector(3), &strong_query(20))
         .await
         .unwrap();
-    assert!(hits.iter().all(|h| h.image.id != image_id(3)), "it is gone");
+    assert!(
+        hits.iter().all(|h| h.image.id != image_id(3)),
+        "the row is deleted"
+    );
     index.collections().flush_in_service().await.unwrap();
     rows_become(&index, 18).await;
 }
@@ -163,7 +166,7 @@ async fn a_delete_spares_newer_generations() {
         .unwrap();
     assert_eq!(left.len(), 1);
     assert_eq!(left[0].id, image_id(1));
-    // A delete sees every upsert before it, without waiting in between.
+    // A delete sees every earlier upsert without a wait.
     for generation in 10..20 {
         index.upsert_rows(&[at(9, generation)]).await.unwrap();
         index
@@ -191,7 +194,7 @@ async fn a_delete_spares_newer_generations() {
             0
         );
     }
-    // Many in one call.
+    // Many deletes in one call.
     let many: Vec<IndexRow> = (100..400).map(|n| at(n, 3)).collect();
     index.upsert_rows(&many).await.unwrap();
     let gone: Vec<(String, i64)> = (100..400)
@@ -205,7 +208,7 @@ async fn a_delete_spares_newer_generations() {
 }
 
 #[tokio::test]
-async fn of_one_id_there_is_one_row() {
+async fn one_id_has_one_row() {
     let index = open_index("unique").await;
     let mut newer = test_row(1);
     newer.image.generation = 2;
@@ -270,7 +273,7 @@ async fn known_content_is_found_among_many_copies() {
 }
 
 #[tokio::test]
-async fn filters_choose() {
+async fn filters_select_rows() {
     let index = open_index("filters").await;
     let rows: Vec<IndexRow> = (0..12)
         .map(|n| {
@@ -325,7 +328,7 @@ async fn filters_choose() {
         ),
         (RowFilter::Height(from_to(None, Some(599))), vec![]),
         (RowFilter::Bytes(from_to(Some(10_000), None)), vec![10, 11]),
-        // 4 and 8 do not say; 6 says 0, which counts as not saying.
+        // Images 4 and 8 have no time; image 6 has 0, which means unknown.
         (
             RowFilter::TakenAt(from_to(Some(-3), Some(3))),
             vec![3, 5, 7, 9],
@@ -374,7 +377,7 @@ async fn filters_choose() {
 }
 
 #[tokio::test]
-async fn what_does_not_fit_is_refused_before_it_is_sent() {
+async fn invalid_rows_are_refused_before_they_are_sent() {
     let index = open_index("refused").await;
     let mut long = test_row(1);
     long.image.path = "x".repeat(4097);
@@ -401,7 +404,7 @@ async fn what_does_not_fit_is_refused_before_it_is_sent() {
     assert_eq!(count_images(&index, &RowFilter::All).await.unwrap(), 0);
 }
 
-/// The server's own count of rows, which doubled rows would raise, once it has come to `count_rows`.
+/// Waits until the server's own count, which includes duplicates, reaches `rows`.
 async fn rows_become(index: &Index, rows: u64) {
     let started = Instant::now();
     loop {

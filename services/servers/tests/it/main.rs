@@ -5,7 +5,7 @@
 
 mod fetching;
 mod over_a_data_folder;
-mod parents_death;
+mod parent_death;
 #[cfg(target_os = "linux")]
 mod sockets;
 

@@ -4,16 +4,16 @@ use std::io;
 use std::process::Command;
 
 /// Nothing to hand over.
-pub(crate) struct Handshake;
+pub(crate) struct UnfilteredBinds;
 
 /// Leaves the command as it is.
-pub(crate) fn prepare(_command: &mut Command) -> io::Result<Handshake> {
-    Ok(Handshake)
+pub(crate) fn prepare_command(_command: &mut Command) -> io::Result<UnfilteredBinds> {
+    Ok(UnfilteredBinds)
 }
 
-impl Handshake {
+impl UnfilteredBinds {
     /// Warns that the server's sockets are where it puts them.
-    pub(crate) fn serve(self, name: &'static str) {
+    pub(crate) fn serve_binds(self, name: &'static str) {
         tracing::warn!(
             server = name,
             "THE SERVER LISTENS ON ALL NETWORK INTERFACES WITHOUT A PASSWORD: only on Linux can \

@@ -1,4 +1,4 @@
-//! Another model's collection beside the one in service, and going over to it and back.
+//! Rollover to another model's collection, and rollback.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use lookalike_index::{
 use crate::{count_images, image_id, server, test_model, test_row, test_settings};
 
 #[tokio::test]
-async fn a_shadow_is_filled_beside_and_put_in_service_and_back() {
+async fn a_shadow_is_filled_put_in_service_and_rolled_back() {
     let settings = test_settings(server::shared_url(), &server::unique_namespace("shadow"));
     let collections = Collections::open(&settings).await.unwrap();
     assert_eq!(collections.in_service().await.unwrap(), None);
@@ -31,7 +31,7 @@ async fn a_shadow_is_filled_beside_and_put_in_service_and_back() {
     let shadow = Index::open_shadow(&settings, &b, &origin("/models/b"))
         .await
         .unwrap();
-    // As a command does that was killed and begins again.
+    // A command that was killed starts again.
     let again = Index::open_shadow(&settings, &b, &origin("/models/b"))
         .await
         .unwrap();
@@ -51,7 +51,7 @@ async fn a_shadow_is_filled_beside_and_put_in_service_and_back() {
     assert_eq!(all[1].model_source, origin("/models/b"));
 
     let goes_over = async |to: &Index, from: &Index| {
-        // Twice is as good as once.
+        // Repeating the call changes nothing.
         collections.put_in_service(&to.collection()).await.unwrap();
         collections.put_in_service(&to.collection()).await.unwrap();
         let name = collections.name_in_service().await.unwrap();
@@ -59,7 +59,7 @@ async fn a_shadow_is_filled_beside_and_put_in_service_and_back() {
         let previous = collections.previous().await.unwrap().unwrap();
         assert_eq!(previous.name, &*from.collection());
     };
-    // Its model's folder was moved: the place is noted, and nothing else changes.
+    // The model's folder was moved: only the recorded place changes.
     let name = shadow.collection();
     collections
         .record_model_source(&name, &origin("/b"))
@@ -74,7 +74,7 @@ async fn a_shadow_is_filled_beside_and_put_in_service_and_back() {
     assert_eq!(all[0].model_source, origin("mini"));
 
     goes_over(&shadow, &first).await;
-    // Roles that were there before stay with their collection, and see that they are left behind.
+    // Running roles keep their collection and notice the rollover.
     assert_eq!(count_images(&first, &RowFilter::All).await.unwrap(), 2);
     let error = first.ensure_collection().await.unwrap_err();
     assert!(matches!(error, Error::ModelMismatch { .. }), "{error}");
@@ -110,14 +110,14 @@ async fn a_shadow_is_filled_beside_and_put_in_service_and_back() {
 }
 
 #[tokio::test]
-async fn a_death_before_the_last_step_leaves_what_was_in_service() {
+async fn an_interrupted_rollover_keeps_the_collection_in_service() {
     let settings = test_settings(server::shared_url(), &server::unique_namespace("halfflip"));
     let first = Index::open(&settings, &test_model("mini")).await.unwrap();
     let shadow = Index::open_shadow(&settings, &test_model("other"), &ModelSource::default())
         .await
         .unwrap();
     let collections = shadow.collections();
-    // What is remembered for the way back is the one in service still.
+    // The alias for the rollback still points to the collection in service.
     collections
         .put_in_service(&shadow.collection())
         .await

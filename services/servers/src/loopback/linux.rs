@@ -7,7 +7,7 @@
 //! else about the child changes; a thread of the child waits for us only while it binds.
 //!
 //! Where the system refuses any part of this, the child runs on as it would without, and a warning
-//! says so loudly: [`Handshake::serve_binds`] for the filter, the thread for single calls.
+//! says so loudly: [`BindHandshake::serve_binds`] for the filter, the thread for single calls.
 //!
 //! The filter does not fence in a hostile program (it could bind through another system call
 //! interface); it corrects a well-meaning one.
@@ -28,13 +28,13 @@ const ARCH: u32 = 0xC000_00B7; // AUDIT_ARCH_AARCH64
 const ADDRESS_BYTES: usize = 128;
 
 /// Our end of the channel on which the child hands over the notifications of its filter.
-pub(crate) struct Handshake {
+pub(crate) struct BindHandshake {
     from_child: UnixStream,
 }
 
 /// Makes `base_command` install the filter before it becomes the program. After the spawn,
-/// [`Handshake::serve_binds`] must be called: until then the child's binds wait.
-pub(crate) fn prepare_command(command: &mut Command) -> io::Result<Handshake> {
+/// [`BindHandshake::serve_binds`] must be called: until then the child's binds wait.
+pub(crate) fn prepare_command(command: &mut Command) -> io::Result<BindHandshake> {
     let (from_child, to_us) = UnixStream::pair()?;
     let hand_over = move || {
         let listener = install_filter();
@@ -43,10 +43,10 @@ pub(crate) fn prepare_command(command: &mut Command) -> io::Result<Handshake> {
     // SAFETY: the closure runs between fork and exec. It makes system calls on memory of its own
     // stack, allocates nothing and takes no lock.
     unsafe { command.pre_exec(hand_over) };
-    Ok(Handshake { from_child })
+    Ok(BindHandshake { from_child })
 }
 
-impl Handshake {
+impl BindHandshake {
     /// Serves the binds of the child and its children, on a thread that ends with them.
     pub(crate) fn serve_binds(self, name: &'static str) {
         let listener = match receive_listener(&self.from_child) {

@@ -57,7 +57,7 @@ async fn servers_die_with_a_killed_parent() {
         .args([
             "--ignored",
             "--exact",
-            "parents_death::helper",
+            "parent_death::helper",
             "--nocapture",
         ])
         .env(HOLD, folder.path())
