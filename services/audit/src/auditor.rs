@@ -7,12 +7,12 @@ use lookalike_bus::{Bus, StatusView};
 use lookalike_index::Index;
 use lookalike_proto::LibraryName;
 
-use crate::context::{AuditContext, AuditOptions, AuditStage, WatchedLibrary};
+use crate::context::{AuditContext, AuditOptions, AuditStage};
 use crate::error::Error;
 use crate::pass::AuditPass;
 use crate::report::AuditReport;
 use crate::settings::Settings;
-use crate::watcher_client::WatcherClient;
+use crate::watcher_client::{WatchedLibrary, WatcherClient};
 
 /// Runs audits. It remembers repairs that did not help, so keep it from one audit to the next.
 pub struct Auditor {

@@ -5,9 +5,8 @@ use std::collections::{HashMap, VecDeque};
 use lookalike_bus::{CatalogImage, LibraryStatus, MAX_REQUEST_IDS, WatcherRequest};
 use lookalike_proto::LibraryName;
 
-use crate::context::WatchedLibrary;
 use crate::error::Error;
-use crate::watcher_client::WatcherClient;
+use crate::watcher_client::{WatchedLibrary, WatcherClient};
 
 /// Reads one library's catalog in the order of ids, a page at a time.
 pub(crate) struct CatalogReader {

@@ -3,7 +3,6 @@
 use std::collections::HashSet;
 use std::sync::Mutex;
 
-use lookalike_bus::LibraryStatus;
 use lookalike_index::Index;
 use lookalike_proto::LibraryName;
 
@@ -31,9 +30,6 @@ pub enum AuditStage {
     /// Number of images compared so far, and the expected total.
     Comparing(u64, u64),
 }
-
-/// A library and the status that its watcher published.
-pub(crate) type WatchedLibrary = (LibraryName, LibraryStatus);
 
 /// Connections and limits of an auditor, and its memory of earlier audits.
 pub(crate) struct AuditContext {

@@ -2,15 +2,17 @@
 
 use std::time::Duration;
 
-use lookalike_bus::{Bus, CatalogPage, WatcherReply, WatcherRequest};
+use lookalike_bus::{Bus, CatalogPage, LibraryStatus, WatcherReply, WatcherRequest};
 use lookalike_chassis::{Backoff, Retry, RetryError};
 use lookalike_proto::LibraryName;
 use tokio::time::Instant;
 
-use crate::context::WatchedLibrary;
 use crate::error::Error;
 
 const MAX_ATTEMPTS: u32 = 5;
+
+/// A library and the status that its watcher published.
+pub(crate) type WatchedLibrary = (LibraryName, LibraryStatus);
 
 /// Sends requests to watchers and repeats those that fail.
 pub(crate) struct WatcherClient {

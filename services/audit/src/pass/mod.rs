@@ -17,10 +17,11 @@ use lookalike_proto::LibraryName;
 
 use crate::catalogs::{CatalogEntries, CatalogReader, fetch_entries};
 use crate::compare::{DifferenceKind, Verdict, compare_entry};
-use crate::context::{AuditContext, AuditOptions, AuditStage, WatchedLibrary};
+use crate::context::{AuditContext, AuditOptions, AuditStage};
 use crate::error::Error;
 use crate::hashing::{FileToHash, hash_differences};
 use crate::report::{AuditReport, LibraryReport};
+use crate::watcher_client::WatchedLibrary;
 use found::FoundDifference;
 
 /// Ids counted in one request to find out whether they have more rows than ids.

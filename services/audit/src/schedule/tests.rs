@@ -159,7 +159,7 @@ fn rows_of_vanished_files_do_not_bring_audit_after_audit() {
 #[test]
 fn unfinished_audits_are_repeated_less_and_less_often() {
     let mut world = ScheduleWorld::new();
-    let missing = IndexError::Missing { what: "x".into() };
+    let missing = IndexError::Missing { object: "x".into() };
     let mut tries = 0;
     for _ in 0..240 {
         // Every reason at once.
@@ -222,7 +222,7 @@ fn after_milvus_was_unavailable_everything_is_compared() {
     };
     world.schedule.record_milvus_failure(&slow);
     assert_eq!(world.count_later(10, 10, 0), None);
-    let error = IndexError::Missing { what: "x".into() };
+    let error = IndexError::Missing { object: "x".into() };
     world.schedule.record_milvus_failure(&error);
     assert!(
         world

@@ -1,4 +1,4 @@
-//! No orphans: servers die with a parent that had no chance to stop them.
+//! No orphans: servers die with a parent that is killed.
 
 use std::io::{BufRead as _, BufReader};
 use std::path::PathBuf;
@@ -9,10 +9,10 @@ use lookalike_servers::{Servers, WantedServers};
 
 use crate::{assert_within, data_folder, fetch_wanted, is_alive, test_settings};
 
-/// Tells the helper which data folder to hold.
+/// Names the helper's data folder.
 const HOLD: &str = "LOOKALIKE_TEST_HOLD_SERVERS";
 
-/// Not a test: the parent that is killed. Does nothing unless told to.
+/// The parent that is killed; not a test. Does nothing without the variable.
 #[test]
 #[ignore = "the helper of servers_die_with_a_killed_parent"]
 fn helper() {
@@ -22,7 +22,7 @@ fn helper() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let servers = runtime.block_on(async {
         let programs = fetch_wanted(WantedServers::ALL).await;
-        // From a task, as in the product: the thread that asks for the children is a worker.
+        // From a task, as in the product: a worker thread requests the children.
         let start = async move {
             Servers::start(
                 &test_settings(),
@@ -37,7 +37,7 @@ fn helper() {
     });
     let pids = (servers.nats_pid().unwrap(), servers.milvus_pid().unwrap());
     println!("\npids {} {}", pids.0, pids.1);
-    // The runtime's threads end, the children must not notice.
+    // The runtime's threads end; the children must keep running.
     drop(runtime);
     println!("held");
     loop {
@@ -57,7 +57,7 @@ async fn servers_die_with_a_killed_parent() {
         .args([
             "--ignored",
             "--exact",
-            "parents_death::helper",
+            "parent_death::helper",
             "--nocapture",
         ])
         .env(HOLD, folder.path())
@@ -82,7 +82,7 @@ async fn servers_die_with_a_killed_parent() {
         pids.iter().all(|&pid| !is_alive(pid))
     });
 
-    // What they left is good enough for the next one, at once.
+    // The next servers can use the data folder at once.
     let programs = fetch_wanted(WantedServers::ALL).await;
     let servers = Servers::start(
         &test_settings(),

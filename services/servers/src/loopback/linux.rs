@@ -1,16 +1,16 @@
-//! Keeps a child's listening sockets on loopback, whatever addresses it asks for.
+//! Redirects a child's `bind(2)` calls to loopback with a seccomp filter.
 //!
-//! Milvus 2.3.5 binds most of its ports on all interfaces, without a password, and no setting
-//! changes that. So its `bind(2)` calls come to us first: a seccomp filter, installed between
-//! fork and exec, turns each into a notification (Linux ≥ 5.6, no privileges needed), and a thread
-//! here carries it out on the child's socket with the address changed to loopback. Nothing
-//! else about the child changes; a thread of the child waits for us only while it binds.
+//! Milvus 2.3.5 binds most of its ports on all interfaces without a password, and no setting changes
+//! that. A seccomp filter, installed between fork and exec, turns each `bind(2)` call into a
+//! notification (Linux ≥ 5.6, no privileges needed). A thread of this process then performs the call
+//! on the child's socket with the address changed to loopback. The child is otherwise unaffected;
+//! its thread waits only while it binds.
 //!
-//! Where the system refuses any part of this, the child runs on as it would without, and a warning
-//! says so loudly: [`Handshake::serve_binds`] for the filter, the thread for single calls.
+//! If the system refuses any part of this, the child runs without the filter, and a warning is
+//! logged: by [`BindHandshake::serve_binds`] for the whole filter, by the thread for single calls.
 //!
-//! The filter does not fence in a hostile program (it could bind through another system call
-//! interface); it corrects a well-meaning one.
+//! The filter corrects a well-meaning program. It does not confine a hostile one, which could bind
+//! through another system call interface.
 
 use std::io;
 use std::mem;
@@ -24,48 +24,48 @@ const ARCH: u32 = 0xC000_003E; // AUDIT_ARCH_X86_64
 #[cfg(target_arch = "aarch64")]
 const ARCH: u32 = 0xC000_00B7; // AUDIT_ARCH_AARCH64
 
-/// The largest address of any family (`struct sockaddr_storage`).
+/// Size of the largest address of any family (`struct sockaddr_storage`).
 const ADDRESS_BYTES: usize = 128;
 
-/// Our end of the channel on which the child hands over the notifications of its filter.
-pub(crate) struct Handshake {
+/// This process's end of the channel on which the child sends the listener of its filter.
+pub(crate) struct BindHandshake {
     from_child: UnixStream,
 }
 
-/// Makes `base_command` install the filter before it becomes the program. After the spawn,
-/// [`Handshake::serve_binds`] must be called: until then the child's binds wait.
-pub(crate) fn prepare_command(command: &mut Command) -> io::Result<Handshake> {
+/// Makes `command` install the filter before exec. Call [`BindHandshake::serve_binds`] after the
+/// spawn: until then the child's binds wait.
+pub(crate) fn prepare_command(command: &mut Command) -> io::Result<BindHandshake> {
     let (from_child, to_us) = UnixStream::pair()?;
-    let hand_over = move || {
+    let send_filter = move || {
         let listener = install_filter();
         send_listener(to_us.as_raw_fd(), &listener)
     };
     // SAFETY: the closure runs between fork and exec. It makes system calls on memory of its own
     // stack, allocates nothing and takes no lock.
-    unsafe { command.pre_exec(hand_over) };
-    Ok(Handshake { from_child })
+    unsafe { command.pre_exec(send_filter) };
+    Ok(BindHandshake { from_child })
 }
 
-impl Handshake {
-    /// Serves the binds of the child and its children, on a thread that ends with them.
+impl BindHandshake {
+    /// Serves the binds of the child and its descendants, on a thread that ends with them.
     pub(crate) fn serve_binds(self, name: &'static str) {
         let listener = match receive_listener(&self.from_child) {
             Ok(listener) => listener,
             Err(error) => {
-                tracing::warn!(server = name, %error, "THE SERVER LISTENS ON ALL NETWORK INTERFACES WITHOUT A PASSWORD: this system does not let its sockets be kept on loopback (seccomp user notification); use a firewall, or a server of your own");
+                tracing::warn!(server = name, %error, "THE SERVER LISTENS ON ALL NETWORK INTERFACES WITHOUT A PASSWORD: this system does not support redirecting its sockets to loopback (seccomp user notification); use a firewall, or run your own server");
                 return;
             }
         };
         let thread = std::thread::Builder::new().name("loopback".to_owned());
         if let Err(error) = thread.spawn(move || serve_notifications(&listener, name)) {
-            // The listener is closed with the thread that never was; each bind now fails in the
-            // child, which ends with a message of its own.
-            tracing::error!(server = name, %error, "can't start the thread that answers a server's binds");
+            // The listener is closed with the closure. Each bind now fails in the child, which exits
+            // with a message of its own.
+            tracing::error!(server = name, %error, "cannot start the thread that serves a server's binds");
         }
     }
 }
 
-/// Installs the filter for this process. Runs in the child.
+/// Installs the filter. Runs in the child.
 fn install_filter() -> io::Result<OwnedFd> {
     let step = |code: u32, jt: u8, jf: u8, k: u32| libc::sock_filter {
         code: code as u16,
@@ -76,8 +76,8 @@ fn install_filter() -> io::Result<OwnedFd> {
     let load = libc::BPF_LD | libc::BPF_W | libc::BPF_ABS;
     let if_equal = libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K;
     let give = libc::BPF_RET | libc::BPF_K;
-    // `struct seccomp_data` begins with the system call's number and the architecture. Jumps are
-    // counted from the next step.
+    // `struct seccomp_data` starts with the number of the system call and the architecture. Jumps
+    // are relative to the next step.
     let mut steps = [
         step(load, 0, 0, 4),
         step(if_equal, 0, 3, ARCH),
@@ -90,10 +90,10 @@ fn install_filter() -> io::Result<OwnedFd> {
         len: steps.len() as u16,
         filter: steps.as_mut_ptr(),
     };
-    // SAFETY: plain system calls; `program` and `steps` outlive them. The descriptor that comes
-    // back is new and nobody else's.
+    // SAFETY: plain system calls; `program` and `steps` outlive them. The returned
+    // descriptor is new and has no other owner.
     unsafe {
-        // Without privileges a filter is only allowed to those who give up gaining any.
+        // An unprivileged process may install a filter only if it cannot gain privileges.
         if libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 {
             return Err(io::Error::last_os_error());
         }
@@ -105,8 +105,8 @@ fn install_filter() -> io::Result<OwnedFd> {
                 &raw const program,
             )
         };
-        // Linux ≥ 5.19 can keep signals (Go sends its threads many) from interrupting a bind that
-        // we are carrying out; before, `bind_socket` copes with the repetition.
+        // Linux ≥ 5.19 can keep signals (Go sends many to its threads) from interrupting a bind in
+        // progress. On older kernels `bind_socket` handles the repeated call.
         let mut listener = install(
             libc::SECCOMP_FILTER_FLAG_NEW_LISTENER | libc::SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV,
         );
@@ -120,14 +120,14 @@ fn install_filter() -> io::Result<OwnedFd> {
     }
 }
 
-/// A message header for four bytes and, as ancillary data, room for one descriptor, both owned by
-/// the caller and alive as long as the header is used.
+/// Creates a message header for four bytes and one descriptor as ancillary data. The caller owns both
+/// buffers and keeps them alive as long as the header is used.
 fn message_header(
     payload: &mut libc::iovec,
     ancillary: &mut [u64; 4],
     ancillary_bytes: usize,
 ) -> libc::msghdr {
-    // SAFETY: a plain C struct for which all zeros is a value.
+    // SAFETY: a plain C struct for which all zeros is valid.
     let mut header: libc::msghdr = unsafe { mem::zeroed() };
     header.msg_iov = payload;
     header.msg_iovlen = 1;
@@ -140,7 +140,7 @@ fn message_header(
 
 const DESCRIPTOR_BYTES: u32 = size_of::<RawFd>() as u32;
 
-/// Sends the listener, or why there is none. Runs in the child.
+/// Sends the listener, or the error number if there is none. Runs in the child.
 fn send_listener(socket: RawFd, listener: &io::Result<OwnedFd>) -> io::Result<()> {
     let refusal = match listener {
         Ok(_) => 0,
@@ -175,7 +175,7 @@ fn send_listener(socket: RawFd, listener: &io::Result<OwnedFd>) -> io::Result<()
     Ok(())
 }
 
-/// Takes the listener that the child sent before it became the program.
+/// Receives the listener that the child sent before exec.
 fn receive_listener(socket: &UnixStream) -> io::Result<OwnedFd> {
     let mut bytes = [0u8; 4];
     let mut payload = libc::iovec {
@@ -183,8 +183,8 @@ fn receive_listener(socket: &UnixStream) -> io::Result<OwnedFd> {
         iov_len: bytes.len(),
     };
     let mut ancillary = [0u64; 4];
-    // SAFETY: the header points to locals that outlive the calls. A descriptor that comes is new
-    // and ours.
+    // SAFETY: the header points to locals that outlive the calls. A received descriptor is
+    // new and owned by this process.
     unsafe {
         let mut message = message_header(&mut payload, &mut ancillary, size_of::<[u64; 4]>());
         let length = libc::recvmsg(socket.as_raw_fd(), &mut message, libc::MSG_CMSG_CLOEXEC);
@@ -200,12 +200,12 @@ fn receive_listener(socket: &UnixStream) -> io::Result<OwnedFd> {
     Err(io::Error::from_raw_os_error(i32::from_ne_bytes(bytes)))
 }
 
-/// What becomes of one call.
+/// Decision about one call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum BindAnswer {
-    /// The child's own call goes on as it was made.
+    /// The kernel executes the call as the child made it.
     Continue,
-    /// The call was carried out here and gives this error number, or 0.
+    /// This process executed the call; it returns this error number, or 0.
     Completed(libc::c_int),
 }
 
@@ -223,19 +223,19 @@ fn serve_notifications(listener: &OwnedFd, name: &'static str) {
             continue;
         }
         if ready.revents & libc::POLLIN == 0 {
-            return; // Nobody is left who could call.
+            return; // The last process with this filter has ended.
         }
-        // SAFETY: the kernel wants a zeroed `seccomp_notif` and fills it in.
+        // SAFETY: the kernel requires a zeroed `seccomp_notif` and fills it in.
         let call = unsafe {
             let mut call: libc::seccomp_notif = mem::zeroed();
             if libc::ioctl(fd, libc::SECCOMP_IOCTL_NOTIF_RECV, &raw mut call) != 0 {
-                continue; // Interrupted, or the caller has just died.
+                continue; // Interrupted, or the caller has died.
             }
             call
         };
         let answer = answer_bind(fd, &call).unwrap_or_else(|error| {
             if !mem::replace(&mut warned, true) {
-                tracing::warn!(server = name, %error, "A SOCKET OF THE SERVER MAY LISTEN ON ALL NETWORK INTERFACES: this system does not let us change its address to loopback");
+                tracing::warn!(server = name, %error, "A SOCKET OF THE SERVER MAY LISTEN ON ALL NETWORK INTERFACES: this system does not support changing its address to loopback");
             }
             BindAnswer::Continue
         });
@@ -249,13 +249,13 @@ fn serve_notifications(listener: &OwnedFd, name: &'static str) {
             error,
             flags,
         };
-        // A caller that has died in the meantime needs no answer.
+        // A caller that has died meanwhile needs no answer.
         // SAFETY: `response` outlives the call.
         unsafe { libc::ioctl(fd, libc::SECCOMP_IOCTL_NOTIF_SEND, &raw mut response) };
     }
 }
 
-/// Decides one call, and carries it out where the address has to change.
+/// Decides one call, and executes it if the address must change.
 fn answer_bind(listener: RawFd, call: &libc::seccomp_notif) -> io::Result<BindAnswer> {
     let caller = call.pid.cast_signed();
     let [socket, pointer, length, ..] = call.data.args;
@@ -269,13 +269,13 @@ fn answer_bind(listener: RawFd, call: &libc::seccomp_notif) -> io::Result<BindAn
         iov_base: pointer as *mut _,
         iov_len: length,
     };
-    // SAFETY: reads into `parse_address`, which has room for `length`; a bad pointer of the caller's is
-    // an error.
+    // SAFETY: writes at most `length` bytes to `address`, which has room for them; an invalid pointer
+    // of the caller is an error.
     let read = unsafe { libc::process_vm_readv(caller, &ours, 1, &theirs, 1, 0) };
     if read < 0 {
         let error = io::Error::last_os_error();
         return match error.raw_os_error() {
-            Some(libc::EFAULT) => Ok(BindAnswer::Continue), // The kernel will tell the caller the same.
+            Some(libc::EFAULT) => Ok(BindAnswer::Continue), // The kernel reports the same to the caller.
             _ => Err(error),
         };
     }
@@ -283,7 +283,7 @@ fn answer_bind(listener: RawFd, call: &libc::seccomp_notif) -> io::Result<BindAn
         return Ok(BindAnswer::Continue);
     }
     let socket = borrow_socket(caller, socket as libc::c_int)?;
-    // What was read and borrowed is only the caller's if it is still waiting for this answer.
+    // The address and socket belong to the caller only if it still waits for this answer.
     // SAFETY: the kernel reads one u64.
     if unsafe {
         libc::ioctl(
@@ -302,7 +302,7 @@ fn answer_bind(listener: RawFd, call: &libc::seccomp_notif) -> io::Result<BindAn
     )))
 }
 
-/// Whether this is an internet address that others than this machine can reach.
+/// Returns whether other machines can reach this internet address.
 fn is_reachable_remotely(address: &[u8]) -> bool {
     match address_family(address) {
         libc::AF_INET if address.len() >= 8 => address[4] != 127,
@@ -316,8 +316,8 @@ fn is_reachable_remotely(address: &[u8]) -> bool {
     }
 }
 
-/// Puts loopback in the place of the host, for an address that [`is_reachable_remotely`]. A socket for
-/// both versions gets IPv4's loopback, because clients are told `127.0.0.1`.
+/// Replaces the host of an address that [`is_reachable_remotely`] with loopback. A dual-stack socket
+/// gets the loopback address of IPv4, because clients use `127.0.0.1`.
 fn replace_host_with_loopback(address: &mut [u8; ADDRESS_BYTES], only_v6: bool) {
     if address_family(address) == libc::AF_INET {
         address[4..8].copy_from_slice(&[127, 0, 0, 1]);
@@ -338,13 +338,13 @@ fn address_family(address: &[u8]) -> libc::c_int {
     }
 }
 
-/// Makes a descriptor of ours for the caller's socket.
+/// Duplicates the caller's socket into this process.
 fn borrow_socket(caller: libc::pid_t, socket: libc::c_int) -> io::Result<OwnedFd> {
     let owned = |descriptor: libc::c_long| {
         if descriptor < 0 {
             return Err(io::Error::last_os_error());
         }
-        // SAFETY: the kernel has just made it for us.
+        // SAFETY: the kernel has just created it for this process.
         Ok(unsafe { OwnedFd::from_raw_fd(descriptor as RawFd) })
     };
     let process = process_of_thread(caller);
@@ -353,7 +353,7 @@ fn borrow_socket(caller: libc::pid_t, socket: libc::c_int) -> io::Result<OwnedFd
     owned(unsafe { libc::syscall(libc::SYS_pidfd_getfd, process.as_raw_fd(), socket, 0) })
 }
 
-/// The process of a thread: `pidfd_open` takes nothing else.
+/// Returns the process of a thread, because `pidfd_open` accepts only processes.
 fn process_of_thread(thread: libc::pid_t) -> libc::pid_t {
     let status = std::fs::read_to_string(format!("/proc/{thread}/status")).unwrap_or_default();
     let mut lines = status.lines();
@@ -362,7 +362,7 @@ fn process_of_thread(thread: libc::pid_t) -> libc::pid_t {
         .unwrap_or(thread)
 }
 
-/// Whether the socket refuses IPv4.
+/// Returns whether the socket accepts IPv6 only.
 fn is_v6_only(socket: &OwnedFd) -> bool {
     let mut value: libc::c_int = 0;
     let mut length = size_of::<libc::c_int>() as libc::socklen_t;
@@ -379,17 +379,17 @@ fn is_v6_only(socket: &OwnedFd) -> bool {
     answer == 0 && value != 0
 }
 
-/// Binds, and gives the error number or 0.
+/// Binds the socket. Returns the error number, or 0.
 fn bind_socket(socket: &OwnedFd, address: &[u8]) -> libc::c_int {
     let fd = socket.as_raw_fd();
     let length = address.len() as libc::socklen_t;
-    // SAFETY: the kernel reads `length` bytes of `parse_address`.
+    // SAFETY: the kernel reads `length` bytes of `address`.
     if unsafe { libc::bind(fd, address.as_ptr().cast(), length) } == 0 {
         return 0;
     }
     let error = io::Error::last_os_error();
-    // A signal may have interrupted the caller while we bound its socket, and made it call again:
-    // then the work is done already. Its port is only the one asked for if it asked for one.
+    // A signal may have interrupted the caller during its bind and made it call again; then the
+    // socket is already bound. This can be recognised only if the caller requested a fixed port.
     let port = &address[2..4];
     if error.raw_os_error() == Some(libc::EINVAL)
         && port != [0, 0]
@@ -402,11 +402,11 @@ fn bind_socket(socket: &OwnedFd, address: &[u8]) -> libc::c_int {
     error.raw_os_error().unwrap_or(libc::EINVAL)
 }
 
-/// The port that the socket is bound to, as it lies in addresses of both versions.
+/// Returns the socket's port in network byte order, as addresses of both versions contain it.
 fn bound_port(socket: &OwnedFd) -> Option<[u8; 2]> {
     let mut address = [0u8; ADDRESS_BYTES];
     let mut length = ADDRESS_BYTES as libc::socklen_t;
-    // SAFETY: the kernel writes at most `length` bytes to `parse_address`.
+    // SAFETY: the kernel writes at most `length` bytes to `address`.
     let answer =
         unsafe { libc::getsockname(socket.as_raw_fd(), address.as_mut_ptr().cast(), &mut length) };
     (answer == 0 && !is_reachable_remotely(&address)).then_some([address[2], address[3]])
@@ -437,7 +437,7 @@ mod tests {
     }
 
     #[test]
-    fn only_addresses_of_this_machine_stay() {
+    fn only_remote_addresses_change() {
         for here in [
             v4_address([127, 0, 0, 1]),
             v4_address([127, 9, 9, 9]),
@@ -458,7 +458,11 @@ mod tests {
                 let mut changed = elsewhere;
                 replace_host_with_loopback(&mut changed, only_v6);
                 assert!(!is_reachable_remotely(&changed));
-                assert_eq!(changed[..4], elsewhere[..4], "family and port stay");
+                assert_eq!(
+                    changed[..4],
+                    elsewhere[..4],
+                    "family and port do not change"
+                );
             }
             elsewhere[0] = libc::AF_UNIX as u8;
             assert!(!is_reachable_remotely(&elsewhere));
@@ -466,7 +470,7 @@ mod tests {
         assert!(!is_reachable_remotely(&[]));
     }
 
-    /// Python binds all sorts of sockets and says where they are.
+    /// Python binds several kinds of sockets and prints their addresses.
     #[test]
     fn a_childs_sockets_are_on_loopback() {
         const SCRIPT: &str = r"

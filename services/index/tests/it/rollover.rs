@@ -1,11 +1,16 @@
-//! Another model's collection beside the one in service, and going over to it and back.
+//! Rollover to another model's collection, and rollback.
 
-use lookalike_index::{Collections, Error, Index, ModelSource, ReadConsistency, RowFilter};
+use std::time::Duration;
 
-use crate::{image_id, server, test_model, test_row, test_settings};
+use lookalike_index::{
+    Collections, Error, Index, ModelSource, ReadConsistency, RowFilter, ServedModel,
+    ServedModelWatcher,
+};
+
+use crate::{count_images, image_id, server, test_model, test_row, test_settings};
 
 #[tokio::test]
-async fn a_shadow_is_filled_beside_and_put_in_service_and_back() {
+async fn a_shadow_is_filled_put_in_service_and_rolled_back() {
     let settings = test_settings(server::shared_url(), &server::unique_namespace("shadow"));
     let collections = Collections::open(&settings).await.unwrap();
     assert_eq!(collections.in_service().await.unwrap(), None);
@@ -26,7 +31,7 @@ async fn a_shadow_is_filled_beside_and_put_in_service_and_back() {
     let shadow = Index::open_shadow(&settings, &b, &origin("/models/b"))
         .await
         .unwrap();
-    // As a command does that was killed and begins again.
+    // A command that was killed starts again.
     let again = Index::open_shadow(&settings, &b, &origin("/models/b"))
         .await
         .unwrap();
@@ -46,7 +51,7 @@ async fn a_shadow_is_filled_beside_and_put_in_service_and_back() {
     assert_eq!(all[1].model_source, origin("/models/b"));
 
     let goes_over = async |to: &Index, from: &Index| {
-        // Twice is as good as once.
+        // Repeating the call changes nothing.
         collections.put_in_service(&to.collection()).await.unwrap();
         collections.put_in_service(&to.collection()).await.unwrap();
         let name = collections.name_in_service().await.unwrap();
@@ -54,7 +59,7 @@ async fn a_shadow_is_filled_beside_and_put_in_service_and_back() {
         let previous = collections.previous().await.unwrap().unwrap();
         assert_eq!(previous.name, &*from.collection());
     };
-    // Its model's folder was moved: the place is noted, and nothing else changes.
+    // The model's folder was moved: only the recorded place changes.
     let name = shadow.collection();
     collections
         .record_model_source(&name, &origin("/b"))
@@ -69,8 +74,8 @@ async fn a_shadow_is_filled_beside_and_put_in_service_and_back() {
     assert_eq!(all[0].model_source, origin("mini"));
 
     goes_over(&shadow, &first).await;
-    // Roles that were there before stay with their collection, and see that they are left behind.
-    assert_eq!(first.count(&RowFilter::All).await.unwrap(), 2);
+    // Running roles keep their collection and notice the rollover.
+    assert_eq!(count_images(&first, &RowFilter::All).await.unwrap(), 2);
     let error = first.ensure_collection().await.unwrap_err();
     assert!(matches!(error, Error::ModelMismatch { .. }), "{error}");
     let of_b = Index::open(&settings, &b).await.unwrap();
@@ -105,14 +110,14 @@ async fn a_shadow_is_filled_beside_and_put_in_service_and_back() {
 }
 
 #[tokio::test]
-async fn a_death_before_the_last_step_leaves_what_was_in_service() {
+async fn an_interrupted_rollover_keeps_the_collection_in_service() {
     let settings = test_settings(server::shared_url(), &server::unique_namespace("halfflip"));
     let first = Index::open(&settings, &test_model("mini")).await.unwrap();
     let shadow = Index::open_shadow(&settings, &test_model("other"), &ModelSource::default())
         .await
         .unwrap();
     let collections = shadow.collections();
-    // What is remembered for the way back is the one in service still.
+    // The alias for the rollback still points to the collection in service.
     collections
         .put_in_service(&shadow.collection())
         .await
@@ -127,4 +132,42 @@ async fn a_death_before_the_last_step_leaves_what_was_in_service() {
         .unwrap();
     assert_eq!(collections.previous().await.unwrap(), None);
     first.ensure_collection().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_watcher_reports_another_model_until_it_is_loaded() {
+    let settings = test_settings(server::shared_url(), &server::unique_namespace("served"));
+    let own = Index::open(&settings, &test_model("mini")).await.unwrap();
+    let mut watcher = ServedModelWatcher::new(own.clone())
+        .with_poll_interval(Duration::from_millis(20))
+        .with_max_retry_wait(Duration::from_secs(60));
+    assert_eq!(watcher.poll().await, ServedModel::Own);
+
+    let other = Index::open_shadow(&settings, &test_model("other"), &ModelSource::default())
+        .await
+        .unwrap();
+    assert_eq!(watcher.poll().await, ServedModel::Own, "not in service");
+    let collections = own.collections();
+    collections
+        .put_in_service(&other.collection())
+        .await
+        .unwrap();
+    let ServedModel::Other(collection) = watcher.poll().await else {
+        panic!("another model is in service");
+    };
+    assert_eq!(collection.name, &*other.collection());
+    assert_eq!(collection.model, *other.model());
+    // Until the role reports a failure, every poll asks it to load the model.
+    assert_eq!(watcher.poll().await, ServedModel::Other(collection.clone()));
+    for _ in 0..8 {
+        watcher.record_failure(&collection);
+    }
+    assert_eq!(watcher.failures(), 8);
+    assert_eq!(
+        watcher.poll().await,
+        ServedModel::NotYet(collection.clone())
+    );
+    collections.put_in_service(&own.collection()).await.unwrap();
+    assert_eq!(watcher.poll().await, ServedModel::Own);
+    assert_eq!(watcher.failures(), 0);
 }

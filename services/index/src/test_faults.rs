@@ -1,16 +1,12 @@
-//! What faults do to an index, done on purpose: for the tests of the whole, which prove that it
-//! is found and repaired. No role calls any of this.
+//! Faults for tests: damages an index on purpose, so that the system tests can prove that audits find
+//! and repair the damage. Compiled only with the feature `test-faults`.
 
 use milvus::v2::prelude::{DropAliasRequest, DropCollectionRequest, InsertRequest};
 
-use crate::{Error, Index, IndexRow, metrics::MilvusCall, row::to_columns};
+use crate::{columns::to_columns, error::Error, index::Index, metrics::MilvusCall, row::IndexRow};
 
 impl Index {
-    /// Adds rows without looking for others of the same id, which are then there twice.
-    ///
-    /// # Errors
-    /// As the server says.
-    #[doc(hidden)]
+    /// Inserts rows without replacing existing rows of the same ids.
     pub async fn insert_duplicates(&self, rows: &[&IndexRow]) -> Result<(), Error> {
         self.call_with_retries(MilvusCall::Upsert, async |client, collection| {
             let request = InsertRequest::builder()
@@ -23,15 +19,11 @@ impl Index {
         Ok(())
     }
 
-    /// Removes the collection in service with all its rows, and the alias with it.
-    ///
-    /// # Errors
-    /// As the server says.
-    #[doc(hidden)]
+    /// Drops this index's collection with all its rows, and the alias.
     pub async fn drop_collection(&self) -> Result<(), Error> {
         let collection = self.collection();
         let alias = &self.inner.settings.namespace;
-        // A collection that has an alias is not dropped by some versions.
+        // Some versions refuse to drop a collection that has an alias.
         self.call_admin(&format!("alias {alias:?}"), false, async |client| {
             let request = DropAliasRequest::builder().alias(alias).build()?;
             client.drop_alias(request).await

@@ -1,9 +1,9 @@
-//! Several rows under one id, as they come back after a kill: which are found, and what removes
-//! them. What the index leans on is proved too, so that another server's ways are noticed.
+//! Duplicate rows of one id, as Milvus restores them after a kill: how they are found and removed.
+//! Also tests the server behaviour that this relies on, so that changes in other versions show.
 
 use lookalike_index::{ErrorClass, Index, IndexRow, RowFilter};
 
-use crate::{image_id, open_index, test_row};
+use crate::{count_images, image_id, open_index, test_row};
 
 const ROWS: u64 = 1500;
 
@@ -24,14 +24,14 @@ async fn duplicate_ids(index: &Index) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn doubled_rows_are_found_and_an_upsert_removes_them() {
+async fn duplicate_rows_are_found_and_an_upsert_removes_them() {
     let index = open_index("doubles").await;
     let rows: Vec<IndexRow> = (0..ROWS).map(|n| row_at(n, 5)).collect();
     index.upsert_rows(&rows).await.unwrap();
-    index.flush().await.unwrap();
+    index.collections().flush_in_service().await.unwrap();
     assert_eq!(duplicate_ids(&index).await, [""; 0]);
 
-    // Older and newer than what is there, and the very same; sealed and growing; thrice.
+    // Older, newer and equal generations; in sealed and growing segments; up to three rows.
     insert_rows(
         &index,
         &[
@@ -42,19 +42,19 @@ async fn doubled_rows_are_found_and_an_upsert_removes_them() {
         ],
     )
     .await;
-    index.flush().await.unwrap();
+    index.collections().flush_in_service().await.unwrap();
     insert_rows(&index, &[row_at(700, 2), row_at(0, 1)]).await;
     let wanted = [0, 7, 8, 700, ROWS - 1].map(image_id);
     assert_eq!(duplicate_ids(&index).await, wanted);
     let few = [image_id(6), image_id(7), image_id(9)];
     assert_eq!(index.find_duplicate_ids(&few).await.unwrap(), [image_id(7)]);
-    assert_eq!(index.count(&RowFilter::All).await.unwrap(), ROWS);
+    assert_eq!(count_images(&index, &RowFilter::All).await.unwrap(), ROWS);
     assert_eq!(
         index.approximate_count(&RowFilter::All).await.unwrap(),
         ROWS + 6
     );
 
-    // Every id is read once or more, by pages that do not fit evenly.
+    // Every id is read at least once, with a page size that does not divide the rows evenly.
     let mut reader = index.row_reader(&RowFilter::All, 400).unwrap();
     let mut read = Vec::new();
     loop {
@@ -69,7 +69,7 @@ async fn doubled_rows_are_found_and_an_upsert_removes_them() {
     read.dedup();
     assert_eq!(read, (0..ROWS).map(image_id).collect::<Vec<_>>());
 
-    // One upsert of the id removes all its rows but the new one, whatever their generations.
+    // One upsert replaces all rows of the id, whatever their generations.
     let again: Vec<IndexRow> = [0, 7, 8, 700].map(|n| row_at(n, 10)).into();
     index.upsert_rows(&again).await.unwrap();
     assert_eq!(duplicate_ids(&index).await, [image_id(ROWS - 1)]);
@@ -87,13 +87,16 @@ async fn doubled_rows_are_found_and_an_upsert_removes_them() {
     assert_eq!(duplicate_ids(&index).await, [""; 0]);
     let left = index.approximate_count(&RowFilter::All);
     assert!(left.await.unwrap() >= ROWS - 1);
-    assert_eq!(index.count(&RowFilter::All).await.unwrap(), ROWS - 1);
+    assert_eq!(
+        count_images(&index, &RowFilter::All).await.unwrap(),
+        ROWS - 1
+    );
 }
 
-/// A delete of one generation takes all rows of its id along as soon as one of them is that old:
-/// whoever repairs a doubled id must write it again.
+/// A delete by generation removes all rows of the id if one of them is old enough, so the repair of a
+/// duplicate id must write the row again.
 #[tokio::test]
-async fn a_delete_by_generation_knows_ids_only() {
+async fn a_delete_by_generation_removes_all_rows_of_an_id() {
     let index = open_index("doubles_delete").await;
     insert_rows(&index, &[row_at(1, 1), row_at(2, 1)]).await;
     insert_rows(&index, &[row_at(1, 5), row_at(2, 5)]).await;
@@ -109,11 +112,11 @@ async fn a_delete_by_generation_knows_ids_only() {
     assert_eq!(
         index.find_duplicate_ids(&[image_id(2)]).await.unwrap(),
         [image_id(2)],
-        "what was not named is left alone"
+        "an id that was not named keeps its rows"
     );
 }
 
-/// How long an audit of many rows reads, and with how much memory: run by hand, with
+/// Measures the time and memory that an audit needs to read many rows. Run it manually:
 /// `LOOKALIKE_ROWS=100000 cargo test -p lookalike-index --test it many_keys -- --ignored --nocapture`.
 #[tokio::test]
 #[ignore = "a measurement"]
@@ -122,7 +125,7 @@ async fn many_keys() {
     let index = open_index("many_keys").await;
     let begun = std::time::Instant::now();
     for from in (0..rows).step_by(2000) {
-        // Ids as they are made: without any order.
+        // Ids in random order, like generated ones.
         let part: Vec<IndexRow> = (from..rows.min(from + 2000))
             .map(|n| {
                 let mut row = test_row(n);
@@ -137,7 +140,7 @@ async fn many_keys() {
         index.upsert_rows(&part).await.unwrap();
     }
     eprintln!("{rows} rows written in {:?}", begun.elapsed());
-    index.flush().await.unwrap();
+    index.collections().flush_in_service().await.unwrap();
     for page_rows in [1000, 4000, 8000] {
         let before = peak_memory();
         let begun = std::time::Instant::now();
@@ -145,7 +148,7 @@ async fn many_keys() {
         let mut retries = 0;
         let (mut read, mut window, mut counting) = (0, Vec::new(), std::time::Duration::ZERO);
         loop {
-            // A server that has just taken so many rows in is busy for a while.
+            // After so many writes the server is busy for a while.
             let page = loop {
                 match reader.next_page().await {
                     Ok(page) => break page,
@@ -182,7 +185,7 @@ async fn many_keys() {
     eprintln!("approximate count of a library in {:?}", begun.elapsed());
 }
 
-/// Kibibytes that this process had in memory at most.
+/// Peak memory of this process in KiB.
 fn peak_memory() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find(|line| line.starts_with("VmHWM:"));
