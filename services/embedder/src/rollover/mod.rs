@@ -14,12 +14,10 @@ pub mod copy;
 pub(crate) mod responders;
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use futures_util::future::BoxFuture;
 use lookalike_bus::StatusView;
-use lookalike_chassis::Backoff;
-use lookalike_index::{Collection, Error as IndexError, Index};
+use lookalike_index::{Collection, Error as IndexError, Index, ServedModel, ServedModelWatcher};
 use lookalike_vision::Engine;
 use tokio_util::sync::CancellationToken;
 
@@ -27,9 +25,6 @@ use crate::error::Error;
 use crate::golden;
 use crate::worker::{Context, Worker};
 use responders::QueryResponders;
-
-/// How often the collection in service is looked up.
-const POLL_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Loads the model of a collection and starts it on its device. Its error is the reason.
 pub type EngineLoader =
@@ -52,8 +47,8 @@ pub async fn run_embedder(
         responders.start_responder(&context.engine);
         responders.retire_others(&context.engine);
         match run_until_rollover(&context, &load, &responders, &shutdown).await {
-            Ok(Some(served)) if !shutdown.is_cancelled() => {
-                (context.engine, context.index) = (served.engine, served.index);
+            Ok(Some(target)) if !shutdown.is_cancelled() => {
+                (context.engine, context.index) = (target.engine, target.index);
             }
             Ok(_) => break Ok(()),
             Err(error) => break Err(error),
@@ -82,7 +77,7 @@ async fn run_until_rollover(
     tokio::pin!(working);
     let rollover = wait_for_rollover(context, load, responders);
     tokio::pin!(rollover);
-    let served = tokio::select! {
+    let target = tokio::select! {
         result = &mut working => {
             return match result {
                 // The collection went out of service while the worker wrote to it.
@@ -93,18 +88,18 @@ async fn run_until_rollover(
                 result => result.map(|()| None),
             };
         }
-        served = &mut rollover => served,
+        target = &mut rollover => target,
     };
     tracing::info!(
-        model = served.engine.description().name,
-        collection = %served.index.collection(),
+        model = target.engine.description().name,
+        collection = %target.index.collection(),
         "another model's collection is in service: finishing the events in flight"
     );
     // Its queries are answered from now on, so search services can start to use it.
-    responders.start_responder(&served.engine);
+    responders.start_responder(&target.engine);
     stop_worker.cancel();
     match working.await {
-        Ok(()) | Err(Error::Index(IndexError::ModelMismatch { .. })) => Ok(Some(served)),
+        Ok(()) | Err(Error::Index(IndexError::ModelMismatch { .. })) => Ok(Some(target)),
         Err(error) => Err(error),
     }
 }
@@ -125,71 +120,56 @@ async fn wait_for_rollover(
     load: &EngineLoader,
     responders: &QueryResponders,
 ) -> RolloverTarget {
-    let collections = context.index.collections();
-    let mut backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(30));
+    let mut watcher = ServedModelWatcher::new(context.index.clone());
     let stop_status = CancellationToken::new();
     let _stop_status = stop_status.clone().drop_guard();
     let mut status = None;
     loop {
-        tokio::time::sleep(POLL_INTERVAL).await;
-        // Lookup failures are ignored here; the commit reports them.
-        let Ok(name) = collections.name_in_service().await else {
-            continue;
-        };
-        if name.is_none() || name.as_deref() == Some(&*context.index.collection()) {
-            responders.set_rollover_error(None);
-            responders.set_intake_paused(false);
-            continue;
-        }
-        let Ok(Some(collection)) = collections.in_service().await else {
-            continue;
-        };
-        if collection.model == *context.index.model() {
-            // The collection was created again for the same model.
-            if let Err(error) = context.index.ensure_collection().await {
-                tracing::debug!(%error, "cannot open the collection in service now");
-            }
-            continue;
-        }
-        match load_served_model(context, load, responders, &collection).await {
-            Ok(served) => {
+        let collection = match watcher.poll().await {
+            ServedModel::Own => {
                 responders.set_rollover_error(None);
                 responders.set_intake_paused(false);
-                return served;
+                continue;
             }
-            Err(reason) => {
-                let error = format!(
-                    "cannot use the model {}, which is in service now: {reason}",
-                    collection.model.name
-                );
-                tracing::error!("{error}; continuing with the old model and retrying");
-                responders.set_rollover_error(Some(error));
-                let status =
-                    status.get_or_insert_with(|| context.bus.watch_status(stop_status.clone()));
-                let until = Instant::now() + backoff.next_delay();
-                pause_if_others_follow(status, &collection, responders, until).await;
+            ServedModel::NotYet(collection) => collection,
+            ServedModel::Other(collection) => {
+                match load_served_model(context, load, responders, &collection).await {
+                    Ok(target) => {
+                        responders.set_rollover_error(None);
+                        responders.set_intake_paused(false);
+                        return target;
+                    }
+                    Err(reason) => {
+                        let error = format!(
+                            "cannot use the model {}, which is in service now: {reason}",
+                            collection.model.name
+                        );
+                        tracing::error!("{error}; continuing with the old model and retrying");
+                        responders.set_rollover_error(Some(error));
+                        watcher.record_failure(&collection);
+                        collection
+                    }
+                }
             }
-        }
+        };
+        let status = status.get_or_insert_with(|| context.bus.watch_status(stop_status.clone()));
+        pause_if_others_follow(status, &collection, responders);
     }
 }
 
-/// Watches until `until` whether another embedder uses this collection, and pauses the intake then.
-async fn pause_if_others_follow(
+/// Pauses the intake if another embedder uses this collection.
+fn pause_if_others_follow(
     status: &StatusView,
     collection: &Collection,
     responders: &QueryResponders,
-    until: Instant,
 ) {
-    while Instant::now() < until {
-        let embedders = status.embedders();
-        if embedders
-            .iter()
-            .any(|embedder| embedder.collection == collection.name)
-        {
-            // The pause outlasts them: any embedder that starts later uses that collection, too.
-            responders.set_intake_paused(true);
-        }
-        tokio::time::sleep(POLL_INTERVAL).await;
+    let embedders = status.embedders();
+    if embedders
+        .iter()
+        .any(|embedder| embedder.collection == collection.name)
+    {
+        // The pause outlasts them: any embedder that starts later uses that collection, too.
+        responders.set_intake_paused(true);
     }
 }
 
