@@ -95,7 +95,7 @@ impl QueryResponders {
         if self.paused.send_replace(paused) != paused {
             match paused {
                 true => tracing::warn!(
-                    "other embedders use the model in service: this one takes no more events"
+                    "other embedders use the model in service: leaving the work to them"
                 ),
                 false => tracing::info!("taking events again"),
             }
