@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 use lookalike_bus::StatusView;
-use lookalike_embedder::audit::{AuditOptions, AuditReport, AuditStage, Auditor, DifferenceKind};
+use lookalike_audit::{AuditOptions, AuditReport, AuditStage, Auditor, DifferenceKind};
 use lookalike_proto::LibraryName;
 use tokio_util::sync::CancellationToken;
 
@@ -328,7 +328,7 @@ fn print_report(report: &AuditReport) {
             };
             println!("\n{name}: {found} {} ({meaning}){repaired}", kind.label());
             let of_this =
-                |d: &&lookalike_embedder::audit::Difference| d.kind == *kind && d.library == *name;
+                |d: &&lookalike_audit::Difference| d.kind == *kind && d.library == *name;
             let examples = report
                 .differences
                 .iter()

@@ -36,7 +36,7 @@ pub struct Settings {
     /// The embedder.
     pub embed: lookalike_embedder::Settings,
     /// The audit.
-    pub audit: lookalike_embedder::audit::Settings,
+    pub audit: lookalike_audit::Settings,
     /// The API and the page.
     pub http: lookalike_search::Settings,
     /// Fetching models.

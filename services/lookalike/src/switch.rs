@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 
 use lookalike_bus::{Bus, Lease, StatusView};
 use lookalike_chassis::leave;
-use lookalike_embedder::switch::{CollectionCopy, CopyContext, CopyPass};
+use lookalike_embedder::rollover::copy::{CollectionCopy, CopyContext, CopyPass};
 use lookalike_index::{Collection, Collections, Index};
 use lookalike_proto::LibraryName;
 use lookalike_vision::Limits;

@@ -27,9 +27,10 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("lookalike-vision", &["chassis"]),
     ("lookalike-servers", &["chassis"]),
     ("lookalike-watcher", &["bus", "proto", "chassis"]),
+    ("lookalike-audit", &["bus", "index", "proto", "chassis"]),
     (
         "lookalike-embedder",
-        &["bus", "vision", "index", "proto", "chassis"],
+        &["audit", "bus", "vision", "index", "proto", "chassis"],
     ),
     (
         "lookalike-search",
@@ -42,7 +43,8 @@ const ARROWS: &[(&str, &[&str])] = &[
 /// The workspace crates that only a crate's tests may use in addition.
 const TEST_ARROWS: &[(&str, &[&str])] = &[
     ("lookalike-bus", &["servers", "test-support"]),
-    ("lookalike-index", &["servers", "test-support"]),
+    // `index` with its feature `test-faults`.
+    ("lookalike-index", &["servers", "test-support", "index"]),
 ];
 
 /// Outside crates that only one of our crates may use.
