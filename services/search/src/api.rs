@@ -1,6 +1,15 @@
 //! The operations of the API, but for those of upkeep (`upkeep.rs`). Each one checks what it was given, and leaves the work to the
 //! module it belongs to.
 
+pub(crate) mod body;
+pub(crate) mod convert;
+mod failures;
+mod history;
+mod maintenance;
+mod preview;
+pub(crate) mod schema;
+pub(crate) mod status;
+
 use std::sync::Arc;
 
 use poem::http::header;
@@ -14,16 +23,16 @@ use poem_openapi::registry::{
 use poem_openapi::types::ToJSON;
 use poem_openapi::{ApiResponse, OpenApi, OpenApiService, Tags};
 
-use crate::body::{ImageUpload, SearchBody};
-use crate::problem::{FileRefusal, PlainRefusal, ReadRefusal, SearchRefusal, ThumbnailRefusal};
-use crate::query::ParsedQuery as SearchFor;
-use crate::schema::{
+use crate::api::body::{ImageUpload, SearchBody};
+use crate::api::maintenance::MaintenanceApi;
+use crate::api::schema::{
     EXAMPLE_ID, FilterBody, ImageBody, ImageList, LibraryList, SearchAnswer, Stats,
 };
-use crate::search;
-use crate::service::SearchService;
-use crate::upkeep::MaintenanceApi;
-use crate::{convert, files, libraries, status, thumbnails};
+use crate::core::engine as search;
+use crate::core::query::ParsedQuery as SearchFor;
+use crate::core::service::SearchService;
+use crate::core::{files, libraries, thumbnails};
+use crate::problem::{FileRefusal, PlainRefusal, ReadRefusal, SearchRefusal, ThumbnailRefusal};
 
 /// The API; the service comes with each request.
 pub(crate) struct ImageApi;

@@ -8,52 +8,17 @@
 //! Promises: a request always ends, within its time; no path from a client reaches the file
 //! system; original files are only read; every error is a problem with a code.
 
-mod error;
-mod settings;
-
-mod server;
-
-mod service;
-
-mod follow;
-
-mod front;
-
-mod hosts;
-
-mod problem;
-
-mod body;
-
 mod api;
-
-mod upkeep;
-
-mod schema;
-
+mod core;
+mod error;
+mod http;
+mod metrics;
+mod page;
+mod problem;
+mod settings;
 mod time;
 
-mod convert;
-
-mod query;
-
-mod search;
-
-mod libraries;
-
-mod gate;
-
-mod files;
-
-mod thumbnails;
-
-mod status;
-
-mod page;
-
-mod metrics;
-
+pub use core::service::Context;
 pub use error::Error;
-pub use server::{BoundListener, bind_address, openapi_json, serve_api, serve_metrics_only};
-pub use service::Context;
+pub use http::server::{BoundListener, bind_address, openapi_json, serve_api, serve_metrics_only};
 pub use settings::Settings;

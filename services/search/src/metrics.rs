@@ -8,7 +8,7 @@ use prometheus::{
     register_histogram_vec, register_int_counter_vec, register_int_gauge,
 };
 
-use crate::front::ROUTES;
+use crate::http::middleware::errors::ROUTES;
 
 /// The label `kind` of a search: by one picture, by one image of the index, by words, or by several
 /// of them.

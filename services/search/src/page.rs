@@ -4,7 +4,7 @@
 use poem::http::{HeaderName, StatusCode, header};
 use poem::{Endpoint, Request, Response, Route, endpoint::make_sync};
 
-use crate::files::etag_matches;
+use crate::core::files::etag_matches;
 
 /// Only what comes from here; pictures that were dropped are `blob:` addresses.
 const PAGE_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; \
@@ -36,12 +36,12 @@ fn serve_asset(content_type: &'static str, text: &'static str) -> impl Endpoint 
 
 /// Adds the page at `/`.
 pub(crate) fn add_page(route: Route) -> Route {
-    const HTML: &str = include_str!("../page/index.html");
-    const CSS: &str = include_str!("../page/style.css");
-    const UPKEEP: &str = include_str!("../page/upkeep.js");
-    const MIX: &str = include_str!("../page/mix.js");
-    const SCRIPT: &str = include_str!("../page/page.js");
-    const ICON: &str = include_str!("../page/icon.svg");
+    const HTML: &str = include_str!("page/index.html");
+    const CSS: &str = include_str!("page/style.css");
+    const UPKEEP: &str = include_str!("page/failures.js");
+    const MIX: &str = include_str!("page/combined.js");
+    const SCRIPT: &str = include_str!("page/search.js");
+    const ICON: &str = include_str!("page/icon.svg");
     route
         .at("/", serve_asset("text/html; charset=utf-8", HTML))
         .at("/style.css", serve_asset("text/css; charset=utf-8", CSS))

@@ -7,9 +7,10 @@ use base64::engine::{DecodePaddingMode, general_purpose};
 use bytes::Bytes;
 use lookalike_proto::QueryText;
 
+use crate::Settings;
+use crate::api::convert;
+use crate::api::schema::{QueryPart, SearchRequest};
 use crate::problem::{Code, Problem};
-use crate::schema::{QueryPart, SearchRequest};
-use crate::{Settings, convert};
 
 /// What has a vector.
 #[derive(Debug, Clone, PartialEq)]
@@ -258,5 +259,4 @@ fn vector_norm(values: impl Iterator<Item = f64>) -> f64 {
 }
 
 #[cfg(test)]
-#[path = "query_tests.rs"]
 mod tests;

@@ -11,7 +11,7 @@ use lookalike_index::{Collection, Collections};
 use lookalike_vision::{Description, Model};
 use tokio_util::sync::CancellationToken;
 
-use crate::service::{SearchService, ServingModel};
+use crate::core::service::{SearchService, ServingModel};
 
 /// How often it is asked which collection is in service.
 const POLL_INTERVAL: Duration = Duration::from_secs(1);

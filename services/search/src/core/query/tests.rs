@@ -1,14 +1,14 @@
 //! Questions that are understood, those that are not, and what becomes of their parts.
 
 use super::*;
-use crate::schema::EXAMPLE_ID;
+use crate::api::schema::EXAMPLE_ID;
 
 fn parse_question(json: &str) -> Result<ParsedQuery, Problem> {
     let settings = Settings {
         max_upload_bytes: 2,
         ..Settings::default()
     };
-    let mut request = crate::body::parse_search_json(json.as_bytes())?;
+    let mut request = crate::api::body::parse_search_json(json.as_bytes())?;
     parse_query(&mut request, &settings)
 }
 

@@ -8,11 +8,14 @@ use lookalike_bus::{FileFailure, WatcherReply, WatcherRequest};
 use lookalike_proto::LibraryName;
 use lookalike_proto::reasons::{self, RetryPolicy};
 
-use super::schema::{FailureBody, FailureList, ReasonBody, Selection, SelectionResult};
-use super::{ask, preview};
-use crate::convert;
+use super::preview;
+use super::schema::maintenance::{
+    FailureBody, FailureList, ReasonBody, Selection, SelectionResult,
+};
+use crate::api::convert;
+use crate::core::service::SearchService;
+use crate::core::watcher_client as ask;
 use crate::problem::{Code, Problem};
-use crate::service::SearchService;
 use crate::time;
 
 /// Checks a code: one that is not listed would silently find nothing.
@@ -331,7 +334,7 @@ fn sum_answers(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::schema::EXAMPLE_ID;
+    use crate::api::schema::EXAMPLE_ID;
     use lookalike_bus::FileFailurePage;
 
     #[test]

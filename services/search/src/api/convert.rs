@@ -7,8 +7,8 @@ use lookalike_index::{self as index, RowFilter, ValueRange};
 use lookalike_proto::{ImageId, LibraryName};
 use lookalike_vision::Bands;
 
+use crate::api::schema::{ConsistencyBody, FilterBody, HitBody, ImageBody};
 use crate::problem::Problem;
-use crate::schema::{ConsistencyBody, FilterBody, HitBody, ImageBody};
 use crate::time;
 
 /// Checks an image id, so that nothing else ever gets into a question to the index.
@@ -191,7 +191,7 @@ pub(crate) fn to_hit_body(hit: index::IndexHit, bands: Option<&Bands>) -> HitBod
 mod tests {
     use super::*;
     use crate::Settings;
-    use crate::schema::BandBody;
+    use crate::api::schema::BandBody;
     use poem_openapi::types::Example as _;
 
     #[test]

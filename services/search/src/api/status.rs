@@ -7,9 +7,9 @@ use std::time::Duration;
 use lookalike_bus::{FileCounts, LibraryStatus};
 use lookalike_proto::LibraryName;
 
+use crate::api::schema::{DegradedBody, LibraryBody, ModelBody, RatesBody, Stats};
+use crate::core::service::SearchService;
 use crate::problem::{Code, Problem};
-use crate::schema::{DegradedBody, LibraryBody, ModelBody, RatesBody, Stats};
-use crate::service::SearchService;
 use crate::time;
 
 /// Every library that is configured here or told of by a watcher, by name.

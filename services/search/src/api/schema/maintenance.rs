@@ -3,7 +3,7 @@
 use poem_openapi::Object;
 use poem_openapi::types::Example;
 
-use crate::schema::EXAMPLE_ID;
+use crate::api::schema::EXAMPLE_ID;
 
 /// Why a file is not in the index, in words; the same for each file with this code.
 #[derive(Debug, Clone, PartialEq, Object)]

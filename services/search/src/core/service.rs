@@ -10,10 +10,10 @@ use lookalike_proto::LibraryName;
 use lookalike_vision::{Description, Limits};
 
 use crate::Settings;
-use crate::body::UploadBudget;
-use crate::files::LibraryDisk;
-use crate::gate::DecodeLimiter;
-use crate::thumbnails::ThumbnailCache;
+use crate::api::body::UploadBudget;
+use crate::core::decode_limiter::DecodeLimiter;
+use crate::core::files::LibraryDisk;
+use crate::core::thumbnails::ThumbnailCache;
 
 /// What the service stands on.
 pub struct Context {

@@ -4,11 +4,11 @@ use futures_util::future::join_all;
 use lookalike_bus::{WatcherReply, WatcherRequest};
 use lookalike_proto::LibraryName;
 
-use crate::convert;
-use crate::libraries;
+use crate::api::convert;
+use crate::api::status;
+use crate::core::libraries;
+use crate::core::service::SearchService;
 use crate::problem::{Code, Problem};
-use crate::service::SearchService;
-use crate::status;
 
 /// The one library that is named, or every known one, by name.
 pub(crate) fn select_libraries(

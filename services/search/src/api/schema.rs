@@ -1,13 +1,14 @@
 //! What goes over the wire as JSON, each field with its unit, limits and an example: the API's
 //! document is made from these types.
 
-mod question;
+pub(crate) mod maintenance;
+mod query;
 
 use lookalike_vision::Band;
 use poem_openapi::types::Example;
 use poem_openapi::{Enum, Object};
 
-pub(crate) use question::{QueryPart, SearchRequest};
+pub(crate) use query::{QueryPart, SearchRequest};
 
 /// How fresh an answer must be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]

@@ -3,9 +3,9 @@
 use lookalike_index::{ReadConsistency, RowFilter};
 use lookalike_proto::LibraryName;
 
+use crate::api::{convert, status};
+use crate::core::service::SearchService;
 use crate::problem::{Code, Problem};
-use crate::service::SearchService;
-use crate::{convert, status};
 
 /// Names that a refusal lists at most.
 const MAX_LISTED_NAMES: usize = 20;

@@ -9,10 +9,10 @@ use lru::LruCache;
 use poem::Response;
 use poem::http::{StatusCode, header};
 
-use crate::files;
+use crate::core::files;
+use crate::core::service::SearchService;
 use crate::metrics::THUMBNAIL_CACHE_BYTES;
 use crate::problem::{Code, Problem};
-use crate::service::SearchService;
 
 /// Sides that can be asked for, in pixels.
 pub(crate) const SIDE_RANGE: std::ops::RangeInclusive<u32> = 32..=1024;

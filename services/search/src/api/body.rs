@@ -17,9 +17,9 @@ use poem_openapi::{ApiExtractor, ApiExtractorType, ExtractParamOptions};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::Settings;
+use crate::api::schema::{FilterBody, QueryPart, SearchRequest};
+use crate::core::service::SearchService;
 use crate::problem::{Code, Problem};
-use crate::schema::{FilterBody, QueryPart, SearchRequest};
-use crate::service::SearchService;
 
 /// Memory that all uploads together may hold.
 pub(crate) struct UploadBudget {
@@ -571,5 +571,4 @@ fn refused_field<T: ParseFromJSON>(object: &serde_json::Value) -> Option<&String
 }
 
 #[cfg(test)]
-#[path = "body_tests.rs"]
 mod tests;

@@ -8,7 +8,7 @@ use futures_util::FutureExt as _;
 use poem::http::{HeaderValue, Method, StatusCode, header};
 use poem::{Endpoint, IntoResponse as _, Middleware, Request, Response};
 
-use crate::hosts::AllowedHosts;
+use crate::http::middleware::hosts::AllowedHosts;
 use crate::metrics::HTTP_REQUESTS;
 use crate::problem::{Code, Problem};
 
@@ -318,5 +318,4 @@ fn add_security_headers(response: &mut Response, request_id: &str) {
 }
 
 #[cfg(test)]
-#[path = "front_tests.rs"]
 mod tests;

@@ -1,26 +1,23 @@
 //! Operations for those who look after an index: what failed and why, trying again, one file's
 //! life, scanning, confirming.
 
-mod ask;
-mod failures;
-mod preview;
-mod schema;
-mod why;
-
 use lookalike_bus::{WatcherReply, WatcherRequest};
 use poem_openapi::OpenApi;
 use poem_openapi::param::{Path, Query};
 
+use super::failures::FailureAction;
+use super::schema::maintenance::{
+    FailureList, FileHistoryBody, Scanning, Selection, SelectionResult,
+};
+use crate::api::body::SmallJson;
 use crate::api::{
     FileResponse, JsonAnswer, ServiceData, Tag, example_cursor, example_id, example_library,
     example_limit,
 };
-use crate::body::SmallJson;
-use crate::convert;
+use crate::api::{convert, failures, history as why, preview};
+use crate::core::service::SearchService;
+use crate::core::watcher_client as ask;
 use crate::problem::{FileRefusal, OrderRefusal, ReadRefusal};
-use crate::service::SearchService;
-use failures::FailureAction;
-use schema::{FailureList, FileHistoryBody, Scanning, Selection, SelectionResult};
 
 /// The operations; the service comes with each request.
 pub(crate) struct MaintenanceApi;

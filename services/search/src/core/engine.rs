@@ -10,12 +10,13 @@ use lookalike_index::{ReadConsistency, RowFilter, SearchQuery};
 use lookalike_proto::QueryText;
 use lookalike_vision::Band;
 
+use crate::api::convert;
+use crate::api::schema::{FilterBody, SearchAnswer, SearchRequest};
+use crate::core::libraries;
+use crate::core::query::{ParsedQuery, QueryInput, WeightedInput, combine_vectors, parse_query};
+use crate::core::service::{SearchService, ServingModel};
 use crate::metrics::{SEARCH_EMBED_SECONDS, SEARCH_SECONDS};
 use crate::problem::{Code, Problem};
-use crate::query::{ParsedQuery, QueryInput, WeightedInput, combine_vectors, parse_query};
-use crate::schema::{FilterBody, SearchAnswer, SearchRequest};
-use crate::service::{SearchService, ServingModel};
-use crate::{convert, libraries};
 
 /// Checks a question and takes it apart.
 pub(crate) async fn parse_search_request(

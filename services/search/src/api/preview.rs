@@ -10,10 +10,10 @@ use poem::http::header;
 use poem::{Body, Response};
 use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _};
 
-use super::why;
-use crate::files;
+use super::history as why;
+use crate::core::files;
+use crate::core::service::SearchService;
 use crate::problem::{Code, Problem};
-use crate::service::SearchService;
 
 /// Failures whose files may be shown. Not those that claim too much, or that brought a decoder or
 /// a worker down: a browser's decoder may fare no better.

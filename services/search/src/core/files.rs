@@ -15,9 +15,9 @@ use poem::{Body, Response};
 use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _};
 use tokio::sync::Semaphore;
 
-use crate::gate::BlockingPermit;
+use crate::core::decode_limiter::BlockingPermit;
+use crate::core::service::SearchService;
 use crate::problem::{Code, Problem};
-use crate::service::SearchService;
 
 /// The row of an image.
 pub(crate) async fn find_row(service: &SearchService, id: &str) -> Result<IndexedImage, Problem> {

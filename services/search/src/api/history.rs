@@ -7,12 +7,13 @@ use lookalike_bus::{FileHistory, WatcherReply, WatcherRequest};
 use lookalike_index::{IndexedImage, ReadConsistency};
 use lookalike_proto::RelativePath;
 
-use super::ask;
-use super::schema::{FileHistoryBody, HistoryStep, ReasonBody};
-use crate::convert;
+use super::schema::maintenance as schema;
+use crate::api::convert;
+use crate::core::service::SearchService;
+use crate::core::watcher_client as ask;
 use crate::problem::{Code, Problem};
-use crate::service::SearchService;
 use crate::time;
+use schema::{FileHistoryBody, HistoryStep, ReasonBody};
 
 /// How a file is named.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -255,7 +256,7 @@ fn history_steps(life: &FileHistory) -> Vec<HistoryStep> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::schema::EXAMPLE_ID;
+    use crate::api::schema::EXAMPLE_ID;
     use lookalike_bus::LastOutcome;
 
     const MS: i64 = 1_000_000;

@@ -11,11 +11,13 @@ use poem::listener::TcpAcceptor;
 use poem::{EndpointExt as _, Response, Route, Server};
 use tokio_util::sync::CancellationToken;
 
-use crate::front::Front;
-use crate::hosts::AllowedHosts;
+use crate::api::status;
+use crate::core::service::{Context, SearchService};
+use crate::core::serving_model as follow;
+use crate::http::middleware::errors::Front;
+use crate::http::middleware::hosts::AllowedHosts;
 use crate::problem::{Code, Problem};
-use crate::service::{Context, SearchService};
-use crate::{Error, Settings, api, follow, metrics, page, status};
+use crate::{Error, Settings, api, metrics, page};
 
 /// A port that is ours, before anything else is started.
 #[derive(Debug)]
@@ -166,5 +168,4 @@ async fn run_server(
 }
 
 #[cfg(test)]
-#[path = "server_tests.rs"]
 mod tests;

@@ -1,0 +1,4 @@
+//! What every request passes.
+
+pub(crate) mod errors;
+pub(crate) mod hosts;
