@@ -1,4 +1,4 @@
 //! The HTTP server and the middleware of every request.
 
-pub(crate) mod middleware;
+mod middleware;
 pub(crate) mod server;

@@ -1,17 +1,20 @@
-//! Between the API's types and the index's: conditions in, images out.
+//! Converts between the types of the API and those of the index.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use lookalike_index::{self as index, RowFilter, ValueRange};
 use lookalike_proto::{ImageId, LibraryName};
-use lookalike_vision::Bands;
+use lookalike_vision::{Band, Bands};
 
-use crate::api::schema::{ConsistencyBody, FilterBody, HitBody, ImageBody};
+use super::schema::{BandBody, ConsistencyBody, FilterBody, HitBody, ImageBody, SearchAnswer};
+use crate::core::engine::SearchResult;
+use crate::core::libraries::parse_library;
 use crate::problem::Problem;
+use crate::settings::Settings;
 use crate::time;
 
-/// Checks an image id, so that nothing else ever gets into a question to the index.
+/// Parses an image id, so nothing else gets into an expression for the index.
 pub(crate) fn parse_image_id(param: &str, text: &str) -> Result<String, Problem> {
     let id: ImageId = text
         .parse()
@@ -19,99 +22,87 @@ pub(crate) fn parse_image_id(param: &str, text: &str) -> Result<String, Problem>
     Ok(id.to_string())
 }
 
-/// Checks a library's name.
-pub(crate) fn parse_library(param: &str, name: &str) -> Result<LibraryName, Problem> {
-    LibraryName::new(name).map_err(|error| Problem::invalid_parameter(param, error.to_string()))
-}
-
-/// Checks how many answers are wanted.
-pub(crate) fn check_limit(
-    wanted: Option<u32>,
-    settings: &crate::Settings,
-) -> Result<usize, Problem> {
-    let most = settings.max_results();
-    let limit = wanted.unwrap_or(settings.default_limit.clamp(1, most));
-    if (1..=most).contains(&limit) {
+pub(crate) fn check_limit(limit: Option<u32>, settings: &Settings) -> Result<usize, Problem> {
+    let max = settings.max_results();
+    let limit = limit.unwrap_or(settings.default_limit.clamp(1, max));
+    if (1..=max).contains(&limit) {
         Ok(limit as usize)
     } else {
         Err(Problem::invalid_parameter(
             "limit",
-            format!("limit is {limit}, and must be 1 to {most}"),
+            format!("limit is {limit}; it must be 1 to {max}"),
         ))
     }
 }
 
-/// Checks the least score that is wanted.
-pub(crate) fn check_min_score(wanted: Option<f64>) -> Result<Option<f32>, Problem> {
-    match wanted {
+pub(crate) fn check_min_score(min_score: Option<f64>) -> Result<Option<f32>, Problem> {
+    match min_score {
         Some(score) if !(-1.0..=1.0).contains(&score) => Err(Problem::invalid_parameter(
             "min_score",
-            format!("min_score is {score}, and must be -1 to 1"),
+            format!("min_score is {score}; it must be -1 to 1"),
         )),
         score => Ok(score.map(|score| score as f32)),
     }
 }
 
-/// How fresh, in the index's terms.
-pub(crate) fn to_index_consistency(wanted: Option<ConsistencyBody>) -> index::ReadConsistency {
-    match wanted {
+pub(crate) fn to_index_consistency(consistency: Option<ConsistencyBody>) -> index::ReadConsistency {
+    match consistency {
         Some(ConsistencyBody::Strong) => index::ReadConsistency::Strong,
         Some(ConsistencyBody::Bounded) | None => index::ReadConsistency::Bounded,
     }
 }
 
-/// The conditions in the index's terms.
 pub(crate) fn to_index_filter(
     body: &FilterBody,
-    watched: &BTreeMap<LibraryName, PathBuf>,
+    libraries: &BTreeMap<LibraryName, PathBuf>,
 ) -> Result<RowFilter, Problem> {
-    let mut all = Vec::new();
+    let mut conditions = Vec::new();
     if let Some(name) = &body.library {
-        all.push(RowFilter::Library(vec![
+        conditions.push(RowFilter::Library(vec![
             parse_library("filter.library", name)?.to_string(),
         ]));
-    } else if !watched.is_empty() {
-        // The index may hold libraries that are not watched any more: nothing of theirs could
-        // be shown.
-        let names = watched.keys().map(ToString::to_string);
-        all.push(RowFilter::Library(names.collect()));
+    } else if !libraries.is_empty() {
+        // The index may contain libraries that are no longer configured; their files could not be
+        // displayed.
+        let names = libraries.keys().map(ToString::to_string);
+        conditions.push(RowFilter::Library(names.collect()));
     }
     if let Some(prefix) = &body.path_prefix {
-        all.push(RowFilter::PathPrefix(prefix.clone()));
+        conditions.push(RowFilter::PathPrefix(prefix.clone()));
     }
     if let Some(formats) = &body.formats {
-        all.push(RowFilter::Format(formats.clone()));
+        conditions.push(RowFilter::Format(formats.clone()));
     }
     let at_least = |value: u32| ValueRange {
         at_least: Some(value.into()),
         at_most: None,
     };
-    all.extend(
+    conditions.extend(
         body.min_width
             .map(|width| RowFilter::Width(at_least(width))),
     );
-    all.extend(
+    conditions.extend(
         body.min_height
             .map(|height| RowFilter::Height(at_least(height))),
     );
     let taken = ValueRange {
         at_least: parse_filter_time("filter.taken_after", body.taken_after.as_deref())?,
-        // "Before" leaves the moment itself out.
+        // `taken_before` excludes the given time itself.
         at_most: parse_filter_time("filter.taken_before", body.taken_before.as_deref())?
             .map(|ms| ms - 1),
     };
     if taken != ValueRange::default() {
-        all.push(RowFilter::TakenAt(taken));
+        conditions.push(RowFilter::TakenAt(taken));
     }
     if let Some(colors) = &body.colors {
-        all.push(RowFilter::AnyColor(colors.clone()));
+        conditions.push(RowFilter::AnyColor(colors.clone()));
     }
     if let Some(tags) = &body.tags {
-        all.push(RowFilter::AllTags(tags.clone()));
+        conditions.push(RowFilter::AllTags(tags.clone()));
     }
-    Ok(match all.len() {
+    Ok(match conditions.len() {
         0 => RowFilter::All,
-        _ => RowFilter::And(all),
+        _ => RowFilter::And(conditions),
     })
 }
 
@@ -121,15 +112,15 @@ fn parse_filter_time(param: &str, text: Option<&str>) -> Result<Option<i64>, Pro
             let shown: String = text.chars().take(80).collect();
             Problem::invalid_parameter(
                 param,
-                format!("{shown:?} is no time like 2026-11-23 or 2026-11-23T07:48:50Z"),
+                format!("{shown:?} is not a time like 2026-11-23 or 2026-11-23T07:48:50Z"),
             )
         })
     })
     .transpose()
 }
 
-/// Where a small picture is to be had. With the beginning of the content's hash in it the address
-/// means the same bytes for good, so that browsers may keep them.
+/// Returns the address of a thumbnail. It contains the start of the content hash, so its response
+/// never changes and browsers may cache it.
 fn thumbnail_url(image: &index::IndexedImage) -> String {
     let version = image.content_hash.get(..16).unwrap_or_default();
     format!("/v1/images/{}/thumbnail?size=320&v={version}", image.id)
@@ -143,7 +134,6 @@ fn to_pixels(side: i32) -> u32 {
     u32::try_from(side).unwrap_or(0)
 }
 
-/// An image as clients see it.
 pub(crate) fn to_image_body(image: index::IndexedImage) -> ImageBody {
     ImageBody {
         thumbnail_url: thumbnail_url(&image),
@@ -165,17 +155,19 @@ pub(crate) fn to_image_body(image: index::IndexedImage) -> ImageBody {
     }
 }
 
-/// A hit as clients see it; with a band, if the model's bands hold for it.
+/// Converts a hit. It gets a band if the bands of the model hold for its score.
 pub(crate) fn to_hit_body(hit: index::IndexHit, bands: Option<&Bands>) -> HitBody {
     let image = hit.image;
     HitBody {
-        band: bands.map(|bands| bands.band_for(hit.score).into()),
+        band: bands
+            .map(|bands| bands.band_for(hit.score))
+            .map(BandBody::from),
         thumbnail_url: thumbnail_url(&image),
         content_url: content_url(&image),
         width: to_pixels(image.width),
         height: to_pixels(image.height),
         taken_at: image.taken_at.map(time::format_time),
-        // Single precision written as double would claim digits that are not there.
+        // A single-precision number printed as a double would have meaningless digits.
         score: (f64::from(hit.score) * 1e6).round() / 1e6,
         id: image.id,
         library: image.library,
@@ -187,15 +179,29 @@ pub(crate) fn to_hit_body(hit: index::IndexHit, bands: Option<&Bands>) -> HitBod
     }
 }
 
+pub(crate) fn to_search_answer(result: SearchResult) -> SearchAnswer {
+    let bands = result.bands.as_ref();
+    let best = result.hits.first().map(|hit| hit.score);
+    let band = bands.map(|bands| best.map_or(Band::NoMatch, |score| bands.band_for(score)));
+    SearchAnswer {
+        band: band.map(BandBody::from),
+        hits: result
+            .hits
+            .into_iter()
+            .map(|hit| to_hit_body(hit, bands))
+            .collect(),
+        model: result.model,
+        took_ms: (result.took.as_secs_f64() * 1e4).round() / 10.0,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Settings;
-    use crate::api::schema::BandBody;
     use poem_openapi::types::Example as _;
 
     #[test]
-    fn a_filter_holds_everything_that_was_given() {
+    fn a_filter_contains_every_given_condition() {
         assert_eq!(
             to_index_filter(&FilterBody::default(), &BTreeMap::new()).unwrap(),
             RowFilter::All
@@ -219,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_named() {
+    fn a_refusal_names_the_parameter() {
         let wrong = |body: FilterBody| {
             to_index_filter(&body, &BTreeMap::new())
                 .unwrap_err()
@@ -245,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn a_hit_has_a_band_where_bands_hold() {
+    fn a_hit_has_a_band_if_the_model_has_bands() {
         let bands = Bands {
             same: 0.99,
             near_duplicate: 0.9,
@@ -262,7 +268,7 @@ mod tests {
     }
 
     #[test]
-    fn limits_hold() {
+    fn limits_are_checked() {
         let settings = Settings::default();
         assert_eq!(check_limit(None, &settings).unwrap(), 12);
         assert_eq!(check_limit(Some(1000), &settings).unwrap(), 1000);

@@ -1,5 +1,4 @@
-//! Files that are not in the index: listed a page at a time through all libraries, tried again,
-//! or left alone.
+//! Failed and ignored files: lists them page by page through all libraries, retries and discards them.
 
 use std::time::Instant;
 
@@ -8,23 +7,21 @@ use lookalike_bus::{FileFailure, WatcherReply, WatcherRequest};
 use lookalike_proto::LibraryName;
 use lookalike_proto::reasons::{self, RetryPolicy};
 
+use super::convert::parse_image_id;
 use super::preview;
-use super::schema::maintenance::{
-    FailureBody, FailureList, ReasonBody, Selection, SelectionResult,
-};
-use crate::api::convert;
+use super::schema::{FailureBody, FailureList, ReasonBody, Selection, SelectionResult};
 use crate::core::service::SearchService;
-use crate::core::watcher_client as ask;
+use crate::core::watcher_client::{request_watcher, select_libraries, unexpected_reply};
 use crate::problem::{Code, Problem};
 use crate::time;
 
-/// Checks a code: one that is not listed would silently find nothing.
+/// Refuses an unknown code, which would silently select nothing.
 fn check_code(code: Option<String>) -> Result<Option<String>, Problem> {
     match code {
         Some(code) if reasons::find_reason(&code).is_none() => Err(Problem::invalid_parameter(
             "code",
             format!(
-                "no file fails with the code {:?}; REASONS.md lists them",
+                "the code {:?} is unknown; REASONS.md lists all codes",
                 code.chars().take(64).collect::<String>()
             ),
         )),
@@ -32,7 +29,6 @@ fn check_code(code: Option<String>) -> Result<Option<String>, Problem> {
     }
 }
 
-/// What a list is asked for.
 pub(crate) struct FailureListRequest {
     pub library: Option<String>,
     pub code: Option<String>,
@@ -41,7 +37,7 @@ pub(crate) struct FailureListRequest {
     pub limit: usize,
 }
 
-/// Where a page of failures goes on: a library, and the last id seen in it.
+/// Where the next page starts: after an id within a library.
 #[derive(Debug, PartialEq, Eq)]
 struct FailureCursor {
     library: LibraryName,
@@ -50,14 +46,14 @@ struct FailureCursor {
 
 impl FailureCursor {
     fn parse(text: &str) -> Result<Self, Problem> {
-        let wrong = || {
-            Problem::invalid_parameter("cursor", "give the cursor of the last answer as it came")
+        let invalid = || {
+            Problem::invalid_parameter("cursor", "give the cursor of the previous page unchanged")
         };
-        let (library, after) = text.split_once(':').ok_or_else(wrong)?;
-        let library = LibraryName::new(library).map_err(|_| wrong())?;
+        let (library, after) = text.split_once(':').ok_or_else(invalid)?;
+        let library = LibraryName::new(library).map_err(|_| invalid())?;
         let after = match after {
             "" => None,
-            id => Some(convert::parse_image_id("cursor", id)?),
+            id => Some(parse_image_id("cursor", id)?),
         };
         Ok(Self { library, after })
     }
@@ -71,64 +67,67 @@ impl FailureCursor {
     }
 }
 
-/// A page of failures, through the libraries in the order of their names.
+/// Lists a page of failures, in the order of the libraries and their ids.
 pub(crate) async fn list_failures(
     service: &SearchService,
-    wanted: FailureListRequest,
+    request: FailureListRequest,
 ) -> Result<FailureList, Problem> {
-    let libraries = ask::select_libraries(service, wanted.library.as_deref())?;
-    let code = check_code(wanted.code)?;
-    // Who asks for the code of a rule means ignored files; a file can be too large for either.
+    let libraries = select_libraries(service, request.library.as_deref())?;
+    let code = check_code(request.code)?;
+    // The code of a rule selects ignored files; `too_large` can be a rule or a failure.
     let is_rule = |code: &String| {
-        reasons::find_reason(code).is_some_and(|one| one.retry_policy == RetryPolicy::Rule)
+        reasons::find_reason(code).is_some_and(|reason| reason.retry_policy == RetryPolicy::Rule)
     };
-    let ignored = wanted.ignored
+    let ignored = request.ignored
         || code.as_deref() == Some("too_large")
         || code.as_ref().is_some_and(is_rule);
-    let start = wanted
+    let start = request
         .cursor
         .as_deref()
         .map(FailureCursor::parse)
         .transpose()?;
-    let begun = Instant::now();
-    let whole = start.is_none();
-    let all = libraries.len();
-    let mut page = FailurePageBuilder::new(wanted.limit);
+    let started = Instant::now();
+    let is_first_page = start.is_none();
+    let library_count = libraries.len();
+    let mut page = FailurePageBuilder::new(request.limit);
     for library in libraries {
         let after = match &start {
             Some(cursor) if library.as_str() < cursor.library.as_str() => continue,
             Some(cursor) if library == cursor.library => cursor.after.clone(),
             _ => None,
         };
-        // Each silent one costs time; the page ends before the request's time does.
-        let late = page.refusal.is_some() && begun.elapsed() > service.settings.request_timeout / 3;
-        if page.remaining() == 0 || late {
+        // Each unreachable watcher costs time; the page must end before the request times out.
+        let is_late =
+            page.refusal.is_some() && started.elapsed() > service.settings.request_timeout / 3;
+        if page.remaining() == 0 || is_late {
             return Ok(page.finish(Some(FailureCursor { library, after })));
         }
-        let question = WatcherRequest::Failures {
+        let page_request = WatcherRequest::Failures {
             after,
             limit: page.remaining(),
             ignored,
             code: code.clone(),
         };
-        let answer = ask::ask_watcher(service, &library, question).await;
-        if let Some(cursor) = page.add_answer(&library, answer)? {
+        let reply = request_watcher(service, &library, page_request).await;
+        if let Some(cursor) = page.add_reply(&library, reply)? {
             return Ok(page.finish(Some(cursor)));
         }
     }
     match page.refusal.take() {
-        // As with an order: it fails as a whole only where nobody answered.
-        Some(refusal) if whole && page.unreachable_libraries.len() == all => Err(refusal),
+        // As with an action: it fails only if no watcher is reachable.
+        Some(refusal) if is_first_page && page.unreachable_libraries.len() == library_count => {
+            Err(refusal)
+        }
         _ => Ok(page.finish(None)),
     }
 }
 
-/// A page that is being gathered.
+/// A page while it is being collected.
 struct FailurePageBuilder {
     limit: usize,
     failures: Vec<FailureBody>,
     unreachable_libraries: Vec<String>,
-    /// Of the first library that did not answer.
+    /// The problem of the first unreachable library.
     refusal: Option<Problem>,
 }
 
@@ -146,32 +145,33 @@ impl FailurePageBuilder {
         self.limit - self.failures.len()
     }
 
-    /// Takes one library's answer; where the list goes on, if it does not with the next library.
-    fn add_answer(
+    /// Adds the reply of one library. Returns where the next page starts if the library has more
+    /// failures than fit.
+    fn add_reply(
         &mut self,
         library: &LibraryName,
-        answer: Result<WatcherReply, Problem>,
+        reply: Result<WatcherReply, Problem>,
     ) -> Result<Option<FailureCursor>, Problem> {
         let room = self.remaining();
-        let refused = match answer {
+        let problem = match reply {
             Ok(WatcherReply::Failures(page)) => {
-                // A page may be short of its limit for its bytes.
-                let goes_on = page.more || page.failures.len() >= room;
+                // A page may be shorter than its limit, because its bytes are limited, too.
+                let has_more = page.more || page.failures.len() >= room;
                 let last = page.failures.last().map(|failure| failure.id.clone());
                 let failures = page.failures.into_iter().take(room).map(to_failure_body);
                 self.failures.extend(failures);
-                return Ok(last.filter(|_| goes_on).map(|last| FailureCursor {
+                return Ok(last.filter(|_| has_more).map(|last| FailureCursor {
                     library: library.clone(),
                     after: Some(last),
                 }));
             }
-            Ok(other) => ask::unexpected_answer(library, &other),
-            // Without NATS no library can be asked: not a silence of this one.
+            Ok(reply) => unexpected_reply(library, &reply),
+            // Without NATS, no watcher at all is reachable.
             Err(problem) if problem.code == Code::QueueUnavailable => return Err(problem),
             Err(problem) => problem,
         };
         self.unreachable_libraries.push(library.to_string());
-        self.refusal.get_or_insert(refused);
+        self.refusal.get_or_insert(problem);
         Ok(None)
     }
 
@@ -199,45 +199,41 @@ fn to_failure_body(failure: FileFailure) -> FailureBody {
     }
 }
 
-/// What becomes of the files that are meant.
+/// What to do with selected files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum FailureAction {
-    /// They are tried again.
     Retry,
-    /// They are left alone until they change.
+    /// Ignores the files until they change.
     Discard,
 }
 
-/// A selection that was checked.
 #[derive(Debug, PartialEq, Eq)]
 struct CheckedSelection {
-    /// None: whatever the rest says.
+    /// `None` selects all files that meet the other conditions.
     ids: Option<Vec<String>>,
     code: Option<String>,
 }
 
 fn check_selection(selection: &Selection) -> Result<CheckedSelection, Problem> {
-    let everything = selection.all == Some(true);
+    let selects_all = selection.all == Some(true);
     let narrows =
         selection.ids.is_some() || selection.code.is_some() || selection.library.is_some();
-    if !narrows && !everything {
+    if !narrows && !selects_all {
         return Err(Problem::invalid_parameter(
             "ids",
-            "say which files are meant: ids, a code, a library, or all",
+            "select files: by ids, a code, a library, or all",
         ));
     }
-    if selection.ids.is_some() && everything {
+    if selection.ids.is_some() && selects_all {
         return Err(Problem::invalid_parameter(
             "all",
-            "either ids are meant or all files; give one of the two",
+            "give either ids or all, not both",
         ));
     }
     let ids = match &selection.ids {
         Some(ids) => {
-            let checked: Result<Vec<String>, Problem> = ids
-                .iter()
-                .map(|id| convert::parse_image_id("ids", id))
-                .collect();
+            let checked: Result<Vec<String>, Problem> =
+                ids.iter().map(|id| parse_image_id("ids", id)).collect();
             let mut ids = checked?;
             ids.sort_unstable();
             ids.dedup();
@@ -251,84 +247,84 @@ fn check_selection(selection: &Selection) -> Result<CheckedSelection, Problem> {
     })
 }
 
-/// Carries out an order; asks every library that may hold what is meant.
+/// Applies an action in every library that may have selected files.
 pub(crate) async fn apply_action(
     service: &SearchService,
-    order: FailureAction,
+    action: FailureAction,
     selection: Selection,
 ) -> Result<SelectionResult, Problem> {
-    let meant = check_selection(&selection)?;
-    let libraries = ask::select_libraries(service, selection.library.as_deref())?;
-    let ids = meant.ids.unwrap_or_default();
+    let checked = check_selection(&selection)?;
+    let libraries = select_libraries(service, selection.library.as_deref())?;
+    let ids = checked.ids.unwrap_or_default();
     if selection.ids.is_some() && ids.is_empty() {
-        // To a watcher, no ids would mean all.
+        // For a watcher, an empty list of ids selects all files.
         return Ok(SelectionResult::default());
     }
-    let asked = ids.len() as u64;
-    let code = meant.code;
-    let question = match order {
+    let given_ids = ids.len() as u64;
+    let code = checked.code;
+    let request = match action {
         FailureAction::Retry => WatcherRequest::Retry { ids, code },
         FailureAction::Discard => WatcherRequest::Discard { ids, code },
     };
-    let answers = libraries
+    let replies = libraries
         .iter()
-        .map(|library| repeat_until_done(service, library, &question));
-    sum_answers(&libraries, join_all(answers).await, asked)
+        .map(|library| repeat_until_done(service, library, &request));
+    sum_replies(&libraries, join_all(replies).await, given_ids)
 }
 
-/// Asks again while a watcher did as many as it does at once.
+/// Repeats a request while the watcher processes as many files as it does at once.
 async fn repeat_until_done(
     service: &SearchService,
     library: &LibraryName,
-    question: &WatcherRequest,
+    request: &WatcherRequest,
 ) -> Result<WatcherReply, Problem> {
-    // A file that fails again meanwhile is not to be tried for ever.
-    const ROUNDS: usize = 400;
+    // Bounded, because a file that fails again meanwhile would be retried forever.
+    const MAX_ROUNDS: usize = 400;
     let mut files = 0;
-    for _ in 0..ROUNDS {
-        match ask::ask_watcher(service, library, question.clone()).await {
+    for _ in 0..MAX_ROUNDS {
+        match request_watcher(service, library, request.clone()).await {
             Ok(WatcherReply::Retried(more) | WatcherReply::Discarded(more)) => {
                 files += more;
                 if more < lookalike_bus::MAX_FILES_PER_REQUEST as u64 {
                     break;
                 }
             }
-            // What was done before is done.
+            // The previous rounds have had their effect.
             Ok(_) | Err(_) if files > 0 => break,
-            other => return other,
+            reply => return reply,
         }
     }
     Ok(WatcherReply::Retried(files))
 }
 
-/// One answer of many: it fails as a whole only where nobody answered.
-fn sum_answers(
+/// Sums the replies of all libraries. Fails only if no watcher is reachable.
+fn sum_replies(
     libraries: &[LibraryName],
-    answers: Vec<Result<WatcherReply, Problem>>,
-    asked: u64,
+    replies: Vec<Result<WatcherReply, Problem>>,
+    given_ids: u64,
 ) -> Result<SelectionResult, Problem> {
-    let mut selected = SelectionResult::default();
+    let mut result = SelectionResult::default();
     let mut refusal = None;
-    for (library, answer) in libraries.iter().zip(answers) {
-        let refused = match answer {
+    for (library, reply) in libraries.iter().zip(replies) {
+        let problem = match reply {
             Ok(WatcherReply::Retried(files) | WatcherReply::Discarded(files)) => {
-                selected.files += files;
+                result.files += files;
                 continue;
             }
-            Ok(other) => ask::unexpected_answer(library, &other),
+            Ok(reply) => unexpected_reply(library, &reply),
             Err(problem) => problem,
         };
-        selected.unreachable_libraries.push(library.to_string());
-        refusal.get_or_insert(refused);
+        result.unreachable_libraries.push(library.to_string());
+        refusal.get_or_insert(problem);
     }
     if let (Some(refusal), true) = (
         refusal,
-        selected.unreachable_libraries.len() == libraries.len(),
+        result.unreachable_libraries.len() == libraries.len(),
     ) {
         return Err(refusal);
     }
-    selected.not_found = asked.saturating_sub(selected.files);
-    Ok(selected)
+    result.not_found = given_ids.saturating_sub(result.files);
+    Ok(result)
 }
 
 #[cfg(test)]
@@ -354,7 +350,7 @@ mod tests {
     }
 
     #[test]
-    fn a_silent_library_does_not_end_the_list() {
+    fn an_unreachable_library_does_not_end_the_list() {
         let [archive, shop] = ["archive", "shop"].map(|name| LibraryName::new(name).unwrap());
         let of_shop = |more| {
             let failure = FileFailure {
@@ -363,7 +359,7 @@ mod tests {
                 path: "a.jpg".into(),
                 state: "failed".into(),
                 code: "truncated".into(),
-                detail: "it is cut short".into(),
+                detail: "it is truncated".into(),
                 size: 1,
                 since_ms: 1,
             };
@@ -375,30 +371,30 @@ mod tests {
         };
         for code in [Code::WatcherUnavailable, Code::Refused] {
             let mut page = FailurePageBuilder::new(5);
-            let silent = Err(Problem::new(code, "nobody"));
-            assert_eq!(page.add_answer(&archive, silent).unwrap(), None);
-            assert_eq!(page.add_answer(&shop, of_shop(false)).unwrap(), None);
+            let unreachable = Err(Problem::new(code, "no responders"));
+            assert_eq!(page.add_reply(&archive, unreachable).unwrap(), None);
+            assert_eq!(page.add_reply(&shop, of_shop(false)).unwrap(), None);
             let list = page.finish(None);
             assert_eq!(list.unreachable_libraries, ["archive"]);
             assert_eq!(list.failures.len(), 1);
         }
         let mut page = FailurePageBuilder::new(5);
-        let other = Ok(WatcherReply::Scanning);
-        assert_eq!(page.add_answer(&archive, other).unwrap(), None);
-        let cursor = page.add_answer(&shop, of_shop(true)).unwrap();
+        let unexpected = Ok(WatcherReply::Scanning);
+        assert_eq!(page.add_reply(&archive, unexpected).unwrap(), None);
+        let cursor = page.add_reply(&shop, of_shop(true)).unwrap();
         assert_eq!(cursor.unwrap().to_text(), format!("shop:{EXAMPLE_ID}"));
         assert_eq!(page.finish(None).unreachable_libraries, ["archive"]);
-        // Without NATS there is no list: its end would be told too early.
-        let away = Err(Problem::new(Code::QueueUnavailable, "NATS is away"));
+        // Without NATS there is no list, because its end would be wrong.
+        let away = Err(Problem::new(Code::QueueUnavailable, "NATS is unreachable"));
         assert!(
             FailurePageBuilder::new(5)
-                .add_answer(&archive, away)
+                .add_reply(&archive, away)
                 .is_err()
         );
     }
 
     #[test]
-    fn nothing_given_never_means_everything() {
+    fn an_empty_selection_never_selects_all_files() {
         let param = |selection: Selection| check_selection(&selection).unwrap_err().param.unwrap();
         assert_eq!(param(Selection::default()), "ids");
         assert_eq!(
@@ -438,10 +434,10 @@ mod tests {
     }
 
     #[test]
-    fn answers_of_several_libraries_are_one() {
+    fn replies_of_several_libraries_are_summed() {
         let libraries = ["archive", "shop"].map(|name| LibraryName::new(name).unwrap());
-        let away = || Err(Problem::new(Code::WatcherUnavailable, "nobody"));
-        let both = sum_answers(
+        let away = || Err(Problem::new(Code::WatcherUnavailable, "no responders"));
+        let both = sum_replies(
             &libraries,
             vec![Ok(WatcherReply::Retried(2)), Ok(WatcherReply::Retried(1))],
             5,
@@ -454,10 +450,10 @@ mod tests {
                 unreachable_libraries: vec![]
             }
         );
-        let one = sum_answers(&libraries, vec![away(), Ok(WatcherReply::Discarded(1))], 0);
+        let one = sum_replies(&libraries, vec![away(), Ok(WatcherReply::Discarded(1))], 0);
         assert_eq!(one.unwrap().unreachable_libraries, ["archive"]);
-        let none = sum_answers(&libraries, vec![away(), away()], 1);
+        let none = sum_replies(&libraries, vec![away(), away()], 1);
         assert_eq!(none.unwrap_err().code, Code::WatcherUnavailable);
-        assert_eq!(sum_answers(&[], vec![], 2).unwrap().not_found, 2);
+        assert_eq!(sum_replies(&[], vec![], 2).unwrap().not_found, 2);
     }
 }

@@ -1,5 +1,5 @@
-//! One file's life: what its watcher and the last embedder know of it, step by step, and what the
-//! index has of it now.
+//! The history of one file: the steps that its watcher and the last embedder report, and what the
+//! index contains of it.
 
 use std::time::Duration;
 
@@ -7,24 +7,22 @@ use lookalike_bus::{FileHistory, WatcherReply, WatcherRequest};
 use lookalike_index::{IndexedImage, ReadConsistency};
 use lookalike_proto::RelativePath;
 
-use super::schema::maintenance as schema;
-use crate::api::convert;
+use super::convert::parse_image_id;
+use super::schema::{FileHistoryBody, HistoryStep, ReasonBody};
 use crate::core::service::SearchService;
-use crate::core::watcher_client as ask;
+use crate::core::watcher_client::{request_watchers, select_libraries, unexpected_reply};
 use crate::problem::{Code, Problem};
 use crate::time;
-use schema::{FileHistoryBody, HistoryStep, ReasonBody};
 
-/// How a file is named.
+/// How a client selects a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum FileSelector {
-    /// By its image's id.
     Id(String),
-    /// By its path below the root of a library.
+    /// The path below the root of a library.
     Path(String),
 }
 
-/// Checks what a client named: an id, or a library and a path in it.
+/// Parses an id, or a library with a path in it.
 pub(crate) fn parse_selector(
     id: Option<String>,
     library: Option<&str>,
@@ -35,10 +33,10 @@ pub(crate) fn parse_selector(
             "path",
             "give an id or a path, not both",
         )),
-        (Some(id), None) => Ok(FileSelector::Id(convert::parse_image_id("id", &id)?)),
+        (Some(id), None) => Ok(FileSelector::Id(parse_image_id("id", &id)?)),
         (None, Some(_)) if library.is_none() => Err(Problem::invalid_parameter(
             "library",
-            "a path lies in a library: say in which",
+            "give the library of the path",
         )),
         (None, Some(path)) => {
             let path = RelativePath::new(path)
@@ -47,59 +45,59 @@ pub(crate) fn parse_selector(
         }
         (None, None) => Err(Problem::invalid_parameter(
             "id",
-            "name a file: by its id, or by its library and path",
+            "select a file by its id, or by its library and path",
         )),
     }
 }
 
-/// Asks the watchers for a file's life.
+/// Requests the history of a file from the watchers.
 pub(crate) async fn find_history(
     service: &SearchService,
-    which: FileSelector,
+    selector: FileSelector,
     library: Option<&str>,
 ) -> Result<FileHistory, Problem> {
-    let libraries = ask::select_libraries(service, library)?;
-    let (id, path) = match which.clone() {
+    let libraries = select_libraries(service, library)?;
+    let (id, path) = match selector.clone() {
         FileSelector::Id(id) => (Some(id), None),
         FileSelector::Path(path) => (None, Some(path)),
     };
-    let question = WatcherRequest::FileHistory { id, path };
-    let answers = ask::ask_watchers(service, &libraries, &question).await;
+    let request = WatcherRequest::FileHistory { id, path };
+    let replies = request_watchers(service, &libraries, &request).await;
     let mut refusal = None;
-    for (library, answer) in libraries.iter().zip(answers) {
-        match answer {
-            Ok(WatcherReply::FileHistory(Some(life))) => return Ok(*life),
+    for (library, reply) in libraries.iter().zip(replies) {
+        match reply {
+            Ok(WatcherReply::FileHistory(Some(history))) => return Ok(*history),
             Ok(WatcherReply::FileHistory(None)) => {}
-            Ok(other) => refusal = refusal.or(Some(ask::unexpected_answer(library, &other))),
+            Ok(reply) => refusal = refusal.or(Some(unexpected_reply(library, &reply))),
             Err(problem) => refusal = refusal.or(Some(problem)),
         }
     }
-    // It may be one of those that did not answer.
+    // The file may be in a library whose watcher is unreachable.
     match refusal {
         Some(refusal) => Err(refusal),
-        None => Err(no_such_file(service, &which).await),
+        None => Err(no_such_file(service, &selector).await),
     }
 }
 
-async fn no_such_file(service: &SearchService, which: &FileSelector) -> Problem {
-    let detail = match which {
+async fn no_such_file(service: &SearchService, selector: &FileSelector) -> Problem {
+    let detail = match selector {
         FileSelector::Id(id) => match find_indexed_row(service, id).await {
             Ok(Some(row)) => format!(
-                "no watcher knows a file with the id {id}, but the index has a row of it, at \
-                 {}/{}: the next audit removes it, or its library is not watched now",
+                "no watcher knows a file with the id {id}, but the index has a row for {}/{}: the \
+                 next audit removes it, or its library is not being watched",
                 row.library, row.path
             ),
             _ => format!("no watcher knows a file with the id {id}"),
         },
         FileSelector::Path(path) => format!(
-            "the watcher knows no file at {path}; folders whose name begins with a dot, and those \
-             that an ignore file names, are not entered"
+            "the watcher knows no file at {path}; it skips folders whose name starts with a dot \
+             and folders that an ignore file excludes"
         ),
     };
     Problem::new(Code::NoSuchFile, detail)
 }
 
-/// How long the index may take: the rest of a life is worth knowing without it.
+/// How long the index may take; the history is useful without it.
 const INDEX_TIMEOUT: Duration = Duration::from_secs(5);
 
 async fn find_indexed_row(
@@ -107,83 +105,81 @@ async fn find_indexed_row(
     id: &str,
 ) -> Result<Option<IndexedImage>, String> {
     let ids = [id.to_owned()];
-    let serving = service.serving();
-    let asked = serving.index.fetch_images(&ids, ReadConsistency::Strong);
-    match tokio::time::timeout(INDEX_TIMEOUT, asked).await {
+    let serving = service.model.load();
+    let reading = serving.index.fetch_images(&ids, ReadConsistency::Strong);
+    match tokio::time::timeout(INDEX_TIMEOUT, reading).await {
         Ok(Ok(rows)) => Ok(rows.into_iter().next()),
         Ok(Err(error)) => Err(error.to_string()),
-        Err(_) => Err(format!(
-            "it did not answer within {} s",
-            INDEX_TIMEOUT.as_secs()
-        )),
+        Err(_) => Err(format!("no response within {} s", INDEX_TIMEOUT.as_secs())),
     }
 }
 
-/// A file's life with what the index has of it now.
+/// Returns the history of a file with what the index contains of it.
 pub(crate) async fn explain_file(
     service: &SearchService,
-    which: FileSelector,
+    selector: FileSelector,
     library: Option<&str>,
 ) -> Result<FileHistoryBody, Problem> {
-    let life = find_history(service, which, library).await?;
-    // A file that the catalog does not list (yet) has no id, and no row.
-    if life.id.is_empty() {
-        let index = "the index has no row of a file that is not taken in".into();
-        return Ok(to_history_body(life, Some(false), index));
+    let history = find_history(service, selector, library).await?;
+    // A file that the catalog does not contain (yet) has no id and no row.
+    if history.id.is_empty() {
+        let index = "the index has no row, because the file is not observed yet".into();
+        return Ok(to_history_body(history, Some(false), index));
     }
-    let (visible, index) = match find_indexed_row(service, &life.id).await {
-        Ok(row) => compare_row(&life, row.as_ref()),
-        Err(why) => (None, format!("the index can't be asked now: {why}")),
+    let (visible, index) = match find_indexed_row(service, &history.id).await {
+        Ok(row) => compare_row(&history, row.as_ref()),
+        Err(reason) => (None, format!("the index is unreachable: {reason}")),
     };
-    Ok(to_history_body(life, visible, index))
+    Ok(to_history_body(history, visible, index))
 }
 
-/// Whether the row is the file's, and what it is else.
-fn compare_row(life: &FileHistory, row: Option<&IndexedImage>) -> (Option<bool>, String) {
+/// Returns whether the row has the newest content at the current path, and describes the row.
+fn compare_row(history: &FileHistory, row: Option<&IndexedImage>) -> (Option<bool>, String) {
     let Some(row) = row else {
-        return (Some(false), "the index has no row of it".into());
+        return (Some(false), "the index has no row of this file".into());
     };
-    let told = Some(row.content_hash.as_str()) == life.content_hash.as_deref();
-    let is_newest = life.state == "indexed" && told;
-    let says = if (row.library.as_str(), row.path.as_str()) != (&life.library, &life.path) {
-        format!("the index has it at {}/{}", row.library, row.path)
-    } else if is_newest {
-        "the index has it as it is".into()
-    } else if told {
-        "the index still has a row with the content that was answered last".into()
-    } else {
-        format!(
-            "the index has another content of it, {}…",
-            row.content_hash.get(..16).unwrap_or_default()
-        )
-    };
-    let is_here = (row.library.as_str(), row.path.as_str()) == (&life.library, &life.path);
-    (Some(is_newest && is_here), says)
+    let has_newest_content = Some(row.content_hash.as_str()) == history.content_hash.as_deref();
+    let is_newest = history.state == "indexed" && has_newest_content;
+    let description =
+        if (row.library.as_str(), row.path.as_str()) != (&history.library, &history.path) {
+            format!("the row of this file is at {}/{}", row.library, row.path)
+        } else if is_newest {
+            "the row is up to date".into()
+        } else if has_newest_content {
+            "the row has the content of the last outcome".into()
+        } else {
+            format!(
+                "the row has other content: {}…",
+                row.content_hash.get(..16).unwrap_or_default()
+            )
+        };
+    let is_here = (row.library.as_str(), row.path.as_str()) == (&history.library, &history.path);
+    (Some(is_newest && is_here), description)
 }
 
-fn to_history_body(life: FileHistory, visible: Option<bool>, index: String) -> FileHistoryBody {
+fn to_history_body(history: FileHistory, visible: Option<bool>, index: String) -> FileHistoryBody {
     let some = |text: &String| (!text.is_empty()).then(|| text.clone());
     FileHistoryBody {
-        steps: history_steps(&life),
-        since: (life.since_ns > 0).then(|| time::format_time(life.since_ns / 1_000_000)),
-        code: some(&life.code),
-        detail: some(&life.detail),
-        reason: ReasonBody::for_code(&life.code),
-        modified_at: (life.mtime_ns != 0)
-            .then(|| time::format_time(life.mtime_ns.div_euclid(1_000_000))),
-        model: life
+        steps: history_steps(&history),
+        since: (history.since_ns > 0).then(|| time::format_time(history.since_ns / 1_000_000)),
+        code: some(&history.code),
+        detail: some(&history.detail),
+        reason: ReasonBody::for_code(&history.code),
+        modified_at: (history.mtime_ns != 0)
+            .then(|| time::format_time(history.mtime_ns.div_euclid(1_000_000))),
+        model: history
             .last_outcome
             .as_ref()
             .and_then(|last| some(&last.model)),
-        waits_for: some(&life.waits_for),
-        id: (!life.id.is_empty()).then_some(life.id),
-        library: life.library,
-        path: life.path,
-        state: life.state,
-        bytes: life.size,
-        content_hash: life.content_hash,
-        generation: life.generation,
-        confirmed: life.confirmed,
+        waits_for: some(&history.waits_for),
+        id: (!history.id.is_empty()).then_some(history.id),
+        library: history.library,
+        path: history.path,
+        state: history.state,
+        bytes: history.size,
+        content_hash: history.content_hash,
+        generation: history.generation,
+        confirmed: history.confirmed,
         visible,
         index,
     }
@@ -197,52 +193,52 @@ fn count_in_words(number: u32) -> String {
     }
 }
 
-/// The way of the newest version, as far as it came: what was answered for an older one is not
-/// part of it.
-fn history_steps(life: &FileHistory) -> Vec<HistoryStep> {
-    let nothing = String::new;
+/// Returns the steps of the newest version so far. The outcome of an older version is not part of
+/// them.
+fn history_steps(history: &FileHistory) -> Vec<HistoryStep> {
+    let no_note = String::new;
     let mut done = vec![
-        ("seen", life.first_seen_ns, nothing()),
-        ("settled", life.observed_ns, nothing()),
-        ("sent", life.sent_ns, count_in_words(life.attempt)),
+        ("seen", history.first_seen_ns, no_note()),
+        ("settled", history.observed_ns, no_note()),
+        ("sent", history.sent_ns, count_in_words(history.attempt)),
     ];
-    let newest = |last: &&lookalike_bus::LastOutcome| last.generation == life.generation;
-    if let Some(last) = life.last_outcome.as_ref().filter(newest) {
+    let is_newest = |last: &&lookalike_bus::LastOutcome| last.generation == history.generation;
+    if let Some(last) = history.last_outcome.as_ref().filter(is_newest) {
         done.extend([
             (
                 "delivered",
                 last.received_ns,
                 count_in_words(last.deliveries),
             ),
-            ("read", last.read_ns, nothing()),
-            ("decoded", last.decoded_ns, nothing()),
+            ("read", last.read_ns, no_note()),
+            ("decoded", last.decoded_ns, no_note()),
         ]);
         done.push(match last.reused {
-            false => ("embedded", last.embedded_ns, nothing()),
-            // A vector that was at hand takes no time of its own.
+            false => ("embedded", last.embedded_ns, no_note()),
+            // A cached vector takes no time of its own.
             true => (
                 "reused",
                 last.read_ns,
-                "the vector of a known content".into(),
+                "a vector of the same content".into(),
             ),
         });
         done.push(match last.state.as_str() {
-            "indexed" => ("written", last.committed_ns, nothing()),
+            "indexed" => ("written", last.committed_ns, no_note()),
             state => ("answered", last.committed_ns, state.replace('_', " ")),
         });
-        done.push(("confirmed", last.confirmed_ns, nothing()));
+        done.push(("confirmed", last.confirmed_ns, no_note()));
     }
-    let mut before = None;
+    let mut previous = None;
     let mut steps = Vec::new();
     for (step, at_ns, note) in done {
         if at_ns <= 0 {
             continue;
         }
-        let after_ms = before.map(|before: i64| {
-            let micros = (at_ns - before) / 1_000;
+        let after_ms = previous.map(|previous: i64| {
+            let micros = (at_ns - previous) / 1_000;
             micros as f64 / 1e3
         });
-        before = Some(at_ns);
+        previous = Some(at_ns);
         steps.push(HistoryStep {
             step: step.into(),
             at: time::format_time_ms(at_ns.div_euclid(1_000_000)),
@@ -290,15 +286,15 @@ mod tests {
         }
     }
 
-    fn step_lines(life: &FileHistory) -> Vec<String> {
-        let steps = history_steps(life).into_iter();
+    fn step_lines(history: &FileHistory) -> Vec<String> {
+        let steps = history_steps(history).into_iter();
         steps
             .map(|step| format!("{} {:?} {}", step.step, step.after_ms, step.note))
             .collect()
     }
 
     #[test]
-    fn a_whole_life() {
+    fn a_complete_history() {
         assert_eq!(
             step_lines(&indexed()),
             [
@@ -317,30 +313,30 @@ mod tests {
     }
 
     #[test]
-    fn an_older_answer_is_no_part_of_the_newest_way() {
-        let mut life = indexed();
-        life.generation = 8;
-        assert_eq!(step_lines(&life).len(), 3);
-        life.generation = 7;
-        if let Some(last) = &mut life.last_outcome {
+    fn an_older_outcome_is_not_part_of_the_newest_steps() {
+        let mut history = indexed();
+        history.generation = 8;
+        assert_eq!(step_lines(&history).len(), 3);
+        history.generation = 7;
+        if let Some(last) = &mut history.last_outcome {
             last.reused = true;
             last.decoded_ns = 0;
             last.embedded_ns = 0;
         }
-        let told = step_lines(&life);
+        let lines = step_lines(&history);
         assert!(
-            told.iter().any(|step| step.starts_with("reused")),
-            "{told:?}"
+            lines.iter().any(|step| step.starts_with("reused")),
+            "{lines:?}"
         );
         assert!(
-            told.iter().all(|step| !step.starts_with("decoded")),
-            "{told:?}"
+            lines.iter().all(|step| !step.starts_with("decoded")),
+            "{lines:?}"
         );
     }
 
     #[test]
     fn the_index_is_compared_with_the_newest_content() {
-        let life = indexed();
+        let history = indexed();
         let row = IndexedImage {
             id: EXAMPLE_ID.into(),
             library: "shop".into(),
@@ -348,32 +344,35 @@ mod tests {
             content_hash: "ab".repeat(32),
             ..IndexedImage::default()
         };
-        assert_eq!(compare_row(&life, Some(&row)).0, Some(true));
-        assert_eq!(compare_row(&life, None).0, Some(false));
+        assert_eq!(compare_row(&history, Some(&row)).0, Some(true));
+        assert_eq!(compare_row(&history, None).0, Some(false));
         let moved = IndexedImage {
             path: "b.jpg".into(),
             ..row.clone()
         };
-        let (visible, says) = compare_row(&life, Some(&moved));
-        assert!(visible == Some(false) && says.contains("b.jpg"), "{says}");
+        let (visible, description) = compare_row(&history, Some(&moved));
+        assert!(
+            visible == Some(false) && description.contains("b.jpg"),
+            "{description}"
+        );
         let stale = IndexedImage {
             content_hash: "cd".repeat(32),
             ..row.clone()
         };
-        let (visible, says) = compare_row(&life, Some(&stale));
+        let (visible, description) = compare_row(&history, Some(&stale));
         assert!(
-            visible == Some(false) && says.contains("cdcdcdcdcdcdcdcd"),
-            "{says}"
+            visible == Some(false) && description.contains("cdcdcdcdcdcdcdcd"),
+            "{description}"
         );
         let waiting = FileHistory {
             state: "in_flight".into(),
-            ..life
+            ..history
         };
         assert_eq!(compare_row(&waiting, Some(&row)).0, Some(false));
     }
 
     #[test]
-    fn a_file_is_named_in_one_way() {
+    fn a_file_is_selected_in_one_way() {
         let param = |id: Option<&str>, library, path: Option<&str>| {
             parse_selector(id.map(str::to_owned), library, path.map(str::to_owned))
                 .unwrap_err()

@@ -1,25 +1,22 @@
-//! Operations for those who look after an index: what failed and why, trying again, one file's
-//! life, scanning, confirming.
+//! The maintenance operations: failures, retries, file histories, scans and confirmations.
 
 use lookalike_bus::{WatcherReply, WatcherRequest};
 use poem_openapi::OpenApi;
 use poem_openapi::param::{Path, Query};
 
+use super::convert::{check_limit, parse_image_id};
 use super::failures::FailureAction;
-use super::schema::maintenance::{
-    FailureList, FileHistoryBody, Scanning, Selection, SelectionResult,
-};
-use crate::api::body::SmallJson;
-use crate::api::{
-    FileResponse, JsonAnswer, ServiceData, Tag, example_cursor, example_id, example_library,
-    example_limit,
-};
-use crate::api::{convert, failures, history as why, preview};
+use super::json_body::SmallJson;
+use super::params::{ServiceData, example_cursor, example_id, example_library, example_limit};
+use super::refusals::{ActionRefusal, FileRefusal, ReadRefusal};
+use super::responses::{FileResponse, JsonAnswer};
+use super::schema::{FailureList, FileHistoryBody, ScanStarted, Selection, SelectionResult};
+use super::tags::Tag;
+use super::{failures, history, preview};
 use crate::core::service::SearchService;
-use crate::core::watcher_client as ask;
-use crate::problem::{FileRefusal, OrderRefusal, ReadRefusal};
+use crate::core::watcher_client::{request_watcher, select_libraries, unexpected_reply};
+use crate::problem::Problem;
 
-/// The operations; the service comes with each request.
 pub(crate) struct MaintenanceApi;
 
 fn example_code() -> Option<String> {
@@ -36,195 +33,195 @@ fn example_name() -> String {
 
 #[OpenApi]
 impl MaintenanceApi {
-    /// Files that are not in the index, and why
+    /// List files that are not in the index, and why
     #[oai(
         path = "/v1/failures",
         method = "get",
         operation_id = "listFailures",
-        tag = "Tag::Upkeep"
+        tag = "Tag::Maintenance"
     )]
-    async fn failures(
+    async fn list_failures(
         &self,
         service: ServiceData<'_>,
         /// Only this library.
         #[oai(example = "example_library")]
         library: Query<Option<String>>,
-        /// Only files with this code; REASONS.md lists them.
+        /// Only files with this code; REASONS.md lists all codes.
         #[oai(example = "example_code", validator(max_length = 64))]
         code: Query<Option<String>>,
-        /// Also files that are not meant to be indexed.
+        /// Whether to include ignored files.
         #[oai(default)]
         ignored: Query<bool>,
-        /// How many files at most, 1 to 1,000; 12 unless given. A page may have fewer, and go on.
+        /// The maximum number of files, 1 to 1,000; 12 by default. A page may have fewer files although
+        /// more pages follow.
         #[oai(
             example = "example_limit",
             validator(minimum(value = "1"), maximum(value = "1000"))
         )]
         limit: Query<Option<u32>>,
-        /// The cursor of the last answer, to go on after it.
+        /// The `cursor` of the previous page.
         #[oai(example = "example_cursor")]
         cursor: Query<Option<String>>,
     ) -> Result<JsonAnswer<FailureList>, ReadRefusal> {
-        let wanted = failures::FailureListRequest {
+        let request = failures::FailureListRequest {
             library: library.0,
             code: code.0,
             ignored: ignored.0,
             cursor: cursor.0,
-            limit: convert::check_limit(limit.0, &service.settings)?,
+            limit: check_limit(limit.0, &service.settings)?,
         };
-        Ok(JsonAnswer(failures::list_failures(&service, wanted).await?))
+        Ok(JsonAnswer(
+            failures::list_failures(&service, request).await?,
+        ))
     }
 
-    /// Try failed files again
+    /// Retry failed files
     ///
-    /// One, many, by code, by library or all. Files that were discarded may be named as well, by
-    /// id or by the code `discarded`. A file that changes is tried again by itself.
+    /// Selects files by id, code or library, or all failed files. Discarded files can be selected
+    /// by id or by the code `discarded`. A file that changes is retried automatically.
     #[oai(
         path = "/v1/failures/retry",
         method = "post",
         operation_id = "retryFailures",
-        tag = "Tag::Upkeep"
+        tag = "Tag::Maintenance"
     )]
-    async fn retry(
+    async fn retry_failures(
         &self,
         service: ServiceData<'_>,
         selection: SmallJson<Selection>,
-    ) -> Result<JsonAnswer<SelectionResult>, OrderRefusal> {
-        let selected = failures::apply_action(&service, FailureAction::Retry, selection.0);
-        Ok(JsonAnswer(selected.await?))
+    ) -> Result<JsonAnswer<SelectionResult>, ActionRefusal> {
+        let result = failures::apply_action(&service, FailureAction::Retry, selection.0);
+        Ok(JsonAnswer(result.await?))
     }
 
-    /// Leave failed files alone until they change
+    /// Ignore failed files until they change
     ///
-    /// They count as ignored from then on, with the code `discarded`. Nothing on disk is touched.
+    /// The files then count as ignored, with the code `discarded`. No file on disk is touched.
     #[oai(
         path = "/v1/failures/discard",
         method = "post",
         operation_id = "discardFailures",
-        tag = "Tag::Upkeep"
+        tag = "Tag::Maintenance"
     )]
-    async fn discard(
+    async fn discard_failures(
         &self,
         service: ServiceData<'_>,
         selection: SmallJson<Selection>,
-    ) -> Result<JsonAnswer<SelectionResult>, OrderRefusal> {
-        let selected = failures::apply_action(&service, FailureAction::Discard, selection.0);
-        Ok(JsonAnswer(selected.await?))
+    ) -> Result<JsonAnswer<SelectionResult>, ActionRefusal> {
+        let result = failures::apply_action(&service, FailureAction::Discard, selection.0);
+        Ok(JsonAnswer(result.await?))
     }
 
-    /// A look at a failed file
+    /// Preview a failed file
     ///
-    /// The file as it is, if it begins like a picture that browsers show and its failure is none
-    /// that a decoder must fear: a browser shows what is there of a picture that is cut short.
+    /// The unchanged file, if browsers display its format and its failure is harmless for their
+    /// decoders. A browser displays as much of a truncated picture as there is.
     #[oai(
         path = "/v1/failures/:id/preview",
         method = "get",
         operation_id = "previewFailure",
-        tag = "Tag::Upkeep"
+        tag = "Tag::Maintenance"
     )]
-    async fn preview(
+    async fn preview_failure(
         &self,
         service: ServiceData<'_>,
         /// 32 lower-case hexadecimal digits.
         #[oai(example = "example_id")]
         id: Path<String>,
-        /// Its library, where that is known: the others are not asked then.
+        /// The library of the file, if known; it saves requests to the other watchers.
         #[oai(example = "example_library")]
         library: Query<Option<String>>,
     ) -> Result<FileResponse, FileRefusal> {
-        let id = convert::parse_image_id("id", &id)?;
-        let shown = preview::respond_with_preview(&service, &id, library.0.as_deref());
-        Ok(FileResponse(shown.await?))
+        let id = parse_image_id("id", &id)?;
+        let response = preview::respond_with_preview(&service, &id, library.0.as_deref());
+        Ok(FileResponse(response.await?))
     }
 
-    /// One file's life
+    /// Explain the state of a file
     ///
-    /// When it was seen, sent, delivered, read, decoded, embedded and written, as far as it came;
-    /// why it failed or is ignored and what can be done; what it waits for; and whether a search
-    /// may find it now. Name it by its id, or by its library and its path there.
+    /// Returns when the file was seen, sent, delivered, read, decoded, embedded and written; why it
+    /// failed or is ignored, and what can be done; what it is waiting for; and whether a search
+    /// can find it. Select it by its id, or by its library and path.
     #[oai(
         path = "/v1/why",
         method = "get",
         operation_id = "explainFile",
-        tag = "Tag::Upkeep"
+        tag = "Tag::Maintenance"
     )]
-    async fn why(
+    async fn explain_file(
         &self,
         service: ServiceData<'_>,
-        /// The image's id: 32 lower-case hexadecimal digits.
+        /// The id of the image: 32 lower-case hexadecimal digits.
         id: Query<Option<String>>,
-        /// The library that the path lies in.
+        /// The library of the path.
         #[oai(example = "example_library")]
         library: Query<Option<String>>,
-        /// The file, relative to the library's root. At most 4,096 bytes.
+        /// The path relative to the root of the library. At most 4,096 bytes.
         #[oai(example = "example_path", validator(max_length = 4096))]
         path: Query<Option<String>>,
     ) -> Result<JsonAnswer<FileHistoryBody>, ReadRefusal> {
         let library = library.0.as_deref();
-        let which = why::parse_selector(id.0, library, path.0)?;
-        Ok(JsonAnswer(
-            why::explain_file(&service, which, library).await?,
-        ))
+        let selector = history::parse_selector(id.0, library, path.0)?;
+        let body = history::explain_file(&service, selector, library);
+        Ok(JsonAnswer(body.await?))
     }
 
     /// Compare a folder with the index now
     ///
-    /// That happens by itself at every hint of a change and every few minutes.
+    /// This also happens automatically, at every sign of a change and every few minutes.
     #[oai(
         path = "/v1/libraries/:name/scan",
         method = "post",
         operation_id = "scanLibrary",
-        tag = "Tag::Upkeep"
+        tag = "Tag::Maintenance"
     )]
-    async fn scan(
+    async fn scan_library(
         &self,
         service: ServiceData<'_>,
-        /// The library.
+        /// The name of the library.
         #[oai(example = "example_name")]
         name: Path<String>,
-    ) -> Result<JsonAnswer<Scanning>, OrderRefusal> {
-        Ok(JsonAnswer(
-            request_scan(&service, &name, WatcherRequest::Scan).await?,
-        ))
+    ) -> Result<JsonAnswer<ScanStarted>, ActionRefusal> {
+        let started = request_scan(&service, &name, WatcherRequest::Scan);
+        Ok(JsonAnswer(started.await?))
     }
 
-    /// Say that a library's folder is meant as it is now
+    /// Confirm that a folder is as intended
     ///
-    /// A folder that is missing, has become another one or lacks most of its files all at once
-    /// removes nothing from the index; the library says so in `degraded`. This lets it: whatever
-    /// is not in the folder now leaves the index.
+    /// If a folder is missing, was replaced or suddenly lacks most of its files, nothing is removed
+    /// from the index, and the library reports that in `degraded`. A confirmation accepts the
+    /// folder: rows of files that are not in it are removed.
     #[oai(
         path = "/v1/libraries/:name/confirm",
         method = "post",
         operation_id = "confirmLibrary",
-        tag = "Tag::Upkeep"
+        tag = "Tag::Maintenance"
     )]
-    async fn confirm(
+    async fn confirm_library(
         &self,
         service: ServiceData<'_>,
-        /// The library.
+        /// The name of the library.
         #[oai(example = "example_name")]
         name: Path<String>,
-    ) -> Result<JsonAnswer<Scanning>, OrderRefusal> {
-        Ok(JsonAnswer(
-            request_scan(&service, &name, WatcherRequest::Confirm).await?,
-        ))
+    ) -> Result<JsonAnswer<ScanStarted>, ActionRefusal> {
+        let started = request_scan(&service, &name, WatcherRequest::Confirm);
+        Ok(JsonAnswer(started.await?))
     }
 }
 
-/// Tells one library's watcher to compare the folder.
+/// Lets the watcher of one library compare the folder with the index.
 async fn request_scan(
     service: &SearchService,
     name: &str,
-    question: WatcherRequest,
-) -> Result<Scanning, crate::problem::Problem> {
-    for library in ask::select_libraries(service, Some(name))? {
-        match ask::ask_watcher(service, &library, question.clone()).await? {
+    request: WatcherRequest,
+) -> Result<ScanStarted, Problem> {
+    for library in select_libraries(service, Some(name))? {
+        match request_watcher(service, &library, request.clone()).await? {
             WatcherReply::Scanning => {}
-            other => return Err(ask::unexpected_answer(&library, &other)),
+            reply => return Err(unexpected_reply(&library, &reply)),
         }
     }
-    Ok(Scanning {
+    Ok(ScanStarted {
         library: name.to_owned(),
         scanning: true,
     })

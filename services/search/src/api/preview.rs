@@ -1,22 +1,23 @@
-//! A look at a file that could not be indexed: a browser shows what is there of a picture that is
-//! cut short, and formats that are not read here.
+//! Previews of failed files. A browser displays as much of a truncated picture as there is, and
+//! formats that lookalike does not support.
 //!
-//! As with the originals, a client names an id; the watcher that lists the file knows its path,
-//! the settings know the root. What is served is an image by its first bytes, or nothing, and
-//! only of failures that no decoder needs to fear.
+//! As with original files, a client names an id; the watcher has the path, the settings have the root
+//! folder. A file is served only if its first bytes are those of an image, and only if its failure is
+//! harmless for decoders.
 
 use lookalike_bus::FileFailure;
 use poem::http::header;
 use poem::{Body, Response};
 use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _};
 
-use super::history as why;
-use crate::core::files;
+use super::history::{FileSelector, find_history};
+use crate::core::file_response::{FILE_POLICY, content_disposition};
+use crate::core::files::{describe_read_error, find_file};
 use crate::core::service::SearchService;
 use crate::problem::{Code, Problem};
 
-/// Failures whose files may be shown. Not those that claim too much, or that brought a decoder or
-/// a worker down: a browser's decoder may fare no better.
+/// Codes of files that may be displayed. Excluded are files that claim too much memory or that
+/// crashed a decoder or a worker: they may crash the decoder of a browser, too.
 const PREVIEWABLE_CODES: &[&str] = &[
     "truncated",
     "corrupt",
@@ -31,7 +32,7 @@ fn is_previewable(state: &str, code: &str) -> bool {
     state == "failed" && PREVIEWABLE_CODES.contains(&code)
 }
 
-/// Where a failed file may be looked at, if it may.
+/// Returns the address of the preview, if the file may be displayed.
 pub(crate) fn preview_url(failure: &FileFailure) -> Option<String> {
     is_previewable(&failure.state, &failure.code).then(|| {
         format!(
@@ -41,59 +42,62 @@ pub(crate) fn preview_url(failure: &FileFailure) -> Option<String> {
     })
 }
 
-/// What a file is by its first bytes, if it is something that browsers show in an `img`. No SVG:
-/// that is a document.
+/// Detects a content type from the first bytes, if browsers display it in an `img`. SVG is excluded,
+/// because it is a document.
 fn sniff_media_type(head: &[u8]) -> Option<&'static str> {
-    let at = |offset: usize, mark: &[u8]| {
+    let has = |offset: usize, mark: &[u8]| {
         head.get(offset..)
             .is_some_and(|rest| rest.starts_with(mark))
     };
-    if at(0, b"\xff\xd8\xff") {
+    if has(0, b"\xff\xd8\xff") {
         Some("image/jpeg")
-    } else if at(0, b"\x89PNG\r\n\x1a\n") {
+    } else if has(0, b"\x89PNG\r\n\x1a\n") {
         Some("image/png")
-    } else if at(0, b"GIF87a") || at(0, b"GIF89a") {
+    } else if has(0, b"GIF87a") || has(0, b"GIF89a") {
         Some("image/gif")
-    } else if at(0, b"RIFF") && at(8, b"WEBP") {
+    } else if has(0, b"RIFF") && has(8, b"WEBP") {
         Some("image/webp")
-    } else if at(4, b"ftypavif") || at(4, b"ftypavis") {
+    } else if has(4, b"ftypavif") || has(4, b"ftypavis") {
         Some("image/avif")
-    } else if at(4, b"ftypheic") || at(4, b"ftypheix") {
+    } else if has(4, b"ftypheic") || has(4, b"ftypheix") {
         Some("image/heic")
-    } else if at(0, b"BM") {
+    } else if has(0, b"BM") {
         Some("image/bmp")
     } else {
         None
     }
 }
 
-/// The file, as a stream.
+/// Responds with the file, as a stream.
 pub(crate) async fn respond_with_preview(
     service: &SearchService,
     id: &str,
     library: Option<&str>,
 ) -> Result<Response, Problem> {
-    let life = why::find_history(service, why::FileSelector::Id(id.to_owned()), library).await?;
-    let no_picture = |why: &str| {
+    let history = find_history(service, FileSelector::Id(id.to_owned()), library).await?;
+    let refuse = |reason: &str| {
         Problem::new(
             Code::UnsupportedFormat,
-            format!("{}/{} is not shown: {why}", life.library, life.path),
+            format!(
+                "cannot preview {}/{}: {reason}",
+                history.library, history.path
+            ),
         )
     };
-    if !is_previewable(&life.state, &life.code) {
-        return Err(no_picture(
-            "only files that failed for their bytes are, as far as that is harmless",
+    if !is_previewable(&history.state, &history.code) {
+        return Err(refuse(
+            "only files whose content is at fault are displayed, and only if that is harmless",
         ));
     }
-    let found = files::find_file(service, &life.library, &life.path).await?;
-    if found.bytes > service.settings.max_upload_bytes {
-        return Err(no_picture("it is larger than http.max_upload_bytes"));
+    let located = find_file(service, &history.library, &history.path).await?;
+    if located.bytes > service.settings.max_upload_bytes {
+        return Err(refuse("it is larger than http.max_upload_bytes"));
     }
     let failed = |error| {
-        let (code, why) = files::describe_read_error(error);
-        Problem::new(code, format!("{}: {why}", life.path))
+        let (code, reason) = describe_read_error(error);
+        Problem::new(code, format!("{}: {reason}", history.path))
     };
-    let mut file = found.open_file().await?;
+    let mut file = located.open_file().await?;
     let mut head = Vec::with_capacity(16);
     (&mut file)
         .take(16)
@@ -101,21 +105,18 @@ pub(crate) async fn respond_with_preview(
         .await
         .map_err(failed)?;
     let media_type = sniff_media_type(&head)
-        .ok_or_else(|| no_picture("it begins like no picture of a browser"))?;
+        .ok_or_else(|| refuse("it does not start like a picture that browsers display"))?;
     file.rewind().await.map_err(failed)?;
     Ok(Response::builder()
         .header(header::CONTENT_TYPE, media_type)
         .header(
             header::CONTENT_DISPOSITION,
-            files::content_disposition("inline", &life.path),
+            content_disposition("inline", &history.path),
         )
         .header(header::CACHE_CONTROL, "private, no-cache")
-        .header(
-            header::CONTENT_SECURITY_POLICY,
-            "default-src 'none'; sandbox",
-        )
-        .header(header::CONTENT_LENGTH, found.bytes.to_string())
-        .body(Body::from_async_read(file.take(found.bytes))))
+        .header(header::CONTENT_SECURITY_POLICY, FILE_POLICY)
+        .header(header::CONTENT_LENGTH, located.bytes.to_string())
+        .body(Body::from_async_read(file.take(located.bytes))))
 }
 
 #[cfg(test)]
@@ -123,7 +124,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_pictures_are_shown() {
+    fn only_pictures_are_previewed() {
         assert_eq!(sniff_media_type(b"\xff\xd8\xff\xe0"), Some("image/jpeg"));
         assert_eq!(
             sniff_media_type(b"RIFF\0\0\0\0WEBPVP8 "),
@@ -141,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_dangerous_to_decoders_is_not_shown() {
+    fn files_that_endanger_decoders_are_not_previewed() {
         for code in PREVIEWABLE_CODES {
             assert!(
                 lookalike_proto::reasons::find_reason(code).is_some(),

@@ -1,27 +1,66 @@
-//! What the watchers and embedders tell of themselves: counts, libraries, and whether a search would
-//! be answered now.
+//! The status operations: counts, libraries and the model, as watchers and embedders report them.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
+use std::path::Path;
 
 use lookalike_bus::{FileCounts, LibraryStatus};
 use lookalike_proto::LibraryName;
+use poem_openapi::OpenApi;
 
-use crate::api::schema::{DegradedBody, LibraryBody, ModelBody, RatesBody, Stats};
+use super::params::ServiceData;
+use super::refusals::StatusRefusal;
+use super::responses::JsonAnswer;
+use super::schema::{DegradedBody, LibraryBody, LibraryList, ModelBody, RatesBody, Stats};
+use super::tags::Tag;
 use crate::core::service::SearchService;
-use crate::problem::{Code, Problem};
 use crate::time;
 
-/// Every library that is configured here or told of by a watcher, by name.
-pub(crate) fn list_libraries(service: &SearchService) -> Vec<LibraryBody> {
-    let told = service.status.libraries();
-    let silent = service
+pub(crate) struct StatusApi;
+
+#[OpenApi]
+impl StatusApi {
+    /// Counts, model and throughput
+    ///
+    /// Always `on_disk = indexed + failed + ignored + in_flight`.
+    #[oai(
+        path = "/v1/stats",
+        method = "get",
+        operation_id = "getStats",
+        tag = "Tag::Status"
+    )]
+    async fn get_stats(
+        &self,
+        service: ServiceData<'_>,
+    ) -> Result<JsonAnswer<Stats>, StatusRefusal> {
+        Ok(JsonAnswer(collect_stats(&service)))
+    }
+
+    /// The watched folders
+    #[oai(
+        path = "/v1/libraries",
+        method = "get",
+        operation_id = "listLibraries",
+        tag = "Tag::Status"
+    )]
+    async fn list_libraries(
+        &self,
+        service: ServiceData<'_>,
+    ) -> Result<JsonAnswer<LibraryList>, StatusRefusal> {
+        let libraries = list_libraries(&service);
+        Ok(JsonAnswer(LibraryList { libraries }))
+    }
+}
+
+/// Lists the libraries that are configured here or reported by a watcher, ordered by name.
+fn list_libraries(service: &SearchService) -> Vec<LibraryBody> {
+    let reported = service.status.libraries();
+    let unreported = service
         .libraries
         .iter()
-        .filter(|(name, _)| told.iter().all(|status| status.name != name.as_str()))
+        .filter(|(name, _)| reported.iter().all(|status| status.name != name.as_str()))
         .map(|(name, root)| library_without_watcher(name, root));
-    let mut all: Vec<LibraryBody> = silent.collect();
-    all.extend(told.into_iter().map(to_library_body));
+    let mut all: Vec<LibraryBody> = unreported.collect();
+    all.extend(reported.into_iter().map(to_library_body));
     all.sort_by(|a, b| a.name.cmp(&b.name));
     all
 }
@@ -46,8 +85,8 @@ fn to_library_body(status: LibraryStatus) -> LibraryBody {
     }
 }
 
-/// Nothing is known of its files: zeros, and the reason why.
-fn library_without_watcher(name: &LibraryName, root: &std::path::Path) -> LibraryBody {
+/// The counts are unknown, which `degraded` says.
+fn library_without_watcher(name: &LibraryName, root: &Path) -> LibraryBody {
     LibraryBody {
         name: name.to_string(),
         root: root.display().to_string(),
@@ -58,7 +97,7 @@ fn library_without_watcher(name: &LibraryName, root: &std::path::Path) -> Librar
         in_flight: 0,
         degraded: vec![DegradedBody {
             reason: "no_watcher".into(),
-            detail: "no watcher tells of this library now; is `lookalike watch` running?".into(),
+            detail: "no watcher reports this library; is `lookalike watch` running?".into(),
             since: None,
         }],
         scanning: false,
@@ -70,18 +109,25 @@ fn round_rate(rate: f64) -> f64 {
     (rate * 10.0).round() / 10.0
 }
 
-/// Sums, libraries, model, device and rates.
-pub(crate) fn collect_stats(service: &SearchService) -> Stats {
+fn collect_stats(service: &SearchService) -> Stats {
     let libraries = list_libraries(service);
     let mut embedders = service.status.embedders();
-    let serving = service.serving();
-    let behind = embedders
+    let serving = service.model.load();
+    let embedder_errors = embedders
         .iter()
-        .filter_map(|one| one.rollover_error.clone());
-    let rollover_error = service.rollover_error().into_iter().chain(behind).next();
+        .filter_map(|embedder| embedder.rollover_error.clone());
+    let rollover_error = service
+        .model
+        .rollover_error()
+        .into_iter()
+        .chain(embedder_errors)
+        .next();
     embedders.retain(|embedder| embedder.serves_model(&serving.description.checksum));
     let intake_paused = embedders.iter().any(|embedder| embedder.intake_paused);
-    let devices: BTreeSet<String> = embedders.into_iter().map(|one| one.device).collect();
+    let devices: BTreeSet<String> = embedders
+        .into_iter()
+        .map(|embedder| embedder.device)
+        .collect();
     let devices: Vec<String> = devices.into_iter().collect();
     let model = &serving.description;
     let stats = sum_libraries(
@@ -96,7 +142,7 @@ pub(crate) fn collect_stats(service: &SearchService) -> Stats {
     );
     Stats {
         intake_paused,
-        rollover_error: rollover_error,
+        rollover_error,
         ..stats
     }
 }
@@ -131,56 +177,13 @@ fn sum_libraries(libraries: Vec<LibraryBody>, model: ModelBody, device: Option<S
     }
 }
 
-/// How long a part may take to show that it works: whoever asks for readiness asks again soon.
-const READINESS_TIMEOUT: Duration = Duration::from_secs(3);
-
-/// Whether a search would be answered now; all reasons why not.
-pub(crate) async fn check_ready(service: &SearchService) -> Result<(), Problem> {
-    let mut reasons = Vec::new();
-    let serving = service.serving();
-    // A connection stands for a while after the server behind it froze: only an answer counts.
-    let (nats, index) = tokio::join!(
-        tokio::time::timeout(READINESS_TIMEOUT, service.bus.check_jetstream()),
-        tokio::time::timeout(READINESS_TIMEOUT, serving.index.check_ready()),
-    );
-    let slow = |what: &str| {
-        format!(
-            "{what} did not answer within {} s",
-            READINESS_TIMEOUT.as_secs()
-        )
-    };
-    match nats {
-        Err(_) => reasons.push(slow("NATS")),
-        Ok(Err(error)) => reasons.push(error.to_string()),
-        Ok(Ok(())) => {}
-    }
-    match index {
-        Err(_) => reasons.push(slow("the index")),
-        Ok(Err(error)) => reasons.push(error.to_string()),
-        Ok(Ok(())) => {}
-    }
-    let model = &serving.description;
-    let embedders = service.status.embedders();
-    if !embedders.iter().any(|e| e.serves_model(&model.checksum)) {
-        reasons.push(format!(
-            "no embedder with the model {} tells of itself",
-            model.name
-        ));
-    }
-    if reasons.is_empty() {
-        Ok(())
-    } else {
-        Err(Problem::new(Code::NotReady, reasons.join("; ")))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use poem_openapi::types::Example as _;
 
     #[test]
-    fn sums_add_up() {
+    fn counts_are_summed() {
         let library = LibraryBody::example();
         let stats = sum_libraries(vec![library.clone(), library], ModelBody::example(), None);
         assert_eq!(stats.on_disk, 2 * 1368);

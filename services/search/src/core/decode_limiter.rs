@@ -1,5 +1,7 @@
-//! Decoding uses a core for milliseconds to seconds, so it runs on threads that may block, and
-//! only as many at a time as there are cores; a bounded number may wait.
+//! Limits concurrent decoding.
+//!
+//! Decoding uses a core for milliseconds to seconds. It runs on blocking threads, as many at a time
+//! as there are cores, and a bounded number of requests may wait for a permit.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -8,14 +10,13 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::problem::{Code, Problem};
 
-/// A door to the blocking threads.
 pub(crate) struct DecodeLimiter {
     permits: Arc<Semaphore>,
     waiting: AtomicUsize,
     max_waiting: usize,
 }
 
-/// Counts a waiting request for as long as it lives, also when the client hangs up.
+/// Counts a waiting request until it is dropped, also when the client disconnects.
 struct WaitingRequest<'a>(&'a AtomicUsize);
 
 impl Drop for WaitingRequest<'_> {
@@ -33,10 +34,10 @@ impl DecodeLimiter {
         }
     }
 
-    /// Runs `work` on a blocking thread as soon as one is free for it.
+    /// Runs `work` on a blocking thread as soon as a permit is free.
     ///
-    /// The permit goes with the work and not with the request: work whose request was given up
-    /// still uses its core until it ends.
+    /// The permit belongs to the work, not to the request: work whose request was cancelled still
+    /// uses its core until it ends.
     pub(crate) async fn run_decode<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> T + Send + 'static,
@@ -44,7 +45,7 @@ impl DecodeLimiter {
         self.acquire().await?.run_blocking(work).await
     }
 
-    /// Waits for a turn, for whoever has something to do in it before the work.
+    /// Waits for a permit, for callers that have something to do between permit and work.
     pub(crate) async fn acquire(&self) -> Result<BlockingPermit, Problem> {
         let permit = match Arc::clone(&self.permits).try_acquire_owned() {
             Ok(permit) => permit,
@@ -54,7 +55,7 @@ impl DecodeLimiter {
                 if waiting >= self.max_waiting {
                     return Err(Problem::new(
                         Code::Overloaded,
-                        format!("{waiting} pictures wait to be decoded already"),
+                        format!("{waiting} pictures are already waiting to be decoded"),
                     ));
                 }
                 Arc::clone(&self.permits)
@@ -67,7 +68,7 @@ impl DecodeLimiter {
     }
 }
 
-/// A turn at whatever gives out permits; over when dropped, or with the work.
+/// The right to use a blocking thread, until it is dropped or its work ends.
 pub(crate) struct BlockingPermit {
     _permit: OwnedSemaphorePermit,
 }
@@ -77,7 +78,7 @@ impl BlockingPermit {
         Self { _permit: permit }
     }
 
-    /// Runs `work` on a blocking thread, which keeps the turn until it ends.
+    /// Runs `work` on a blocking thread, which keeps the permit until it ends.
     pub(crate) async fn run_blocking<T: Send + 'static>(
         self,
         work: impl FnOnce() -> T + Send + 'static,
@@ -87,8 +88,9 @@ impl BlockingPermit {
             drop(self);
             result
         });
-        done.await
-            .map_err(|error| Problem::new(Code::Internal, format!("work ended early: {error}")))
+        done.await.map_err(|error| {
+            Problem::new(Code::Internal, format!("a worker thread failed: {error}"))
+        })
     }
 }
 
@@ -98,36 +100,41 @@ mod tests {
 
     #[tokio::test]
     async fn what_waits_is_bounded() {
-        let gate = Arc::new(DecodeLimiter::new(1, 1));
+        let limiter = Arc::new(DecodeLimiter::new(1, 1));
         let (go, wait) = std::sync::mpsc::channel::<()>();
         let (started, begun) = tokio::sync::oneshot::channel();
         let first = {
-            let gate = Arc::clone(&gate);
+            let limiter = Arc::clone(&limiter);
             tokio::spawn(async move {
-                gate.run_decode(move || {
-                    let _ = started.send(());
-                    wait.recv()
-                })
-                .await
+                limiter
+                    .run_decode(move || {
+                        let _ = started.send(());
+                        wait.recv()
+                    })
+                    .await
             })
         };
         begun.await.unwrap();
-        let mut second = Box::pin(gate.run_decode(|| 2));
+        let mut second = Box::pin(limiter.run_decode(|| 2));
         assert!(futures_util::poll!(&mut second).is_pending());
-        let third = gate.run_decode(|| 3).await.unwrap_err();
+        let third = limiter.run_decode(|| 3).await.unwrap_err();
         assert_eq!(third.code, Code::Overloaded);
         go.send(()).unwrap();
         assert_eq!(second.await, Ok(2));
         assert!(first.await.unwrap().unwrap().is_ok());
-        assert_eq!(gate.waiting.load(Ordering::Acquire), 0);
+        assert_eq!(limiter.waiting.load(Ordering::Acquire), 0);
     }
 
     #[tokio::test]
     async fn a_panic_is_a_problem() {
-        let gate = DecodeLimiter::new(1, 1);
-        let panics = gate.run_decode(|| panic!("on purpose")).await;
+        let limiter = DecodeLimiter::new(1, 1);
+        let panics = limiter.run_decode(|| panic!("on purpose")).await;
         let panics: Result<(), Problem> = panics;
         assert_eq!(panics.unwrap_err().code, Code::Internal);
-        assert_eq!(gate.run_decode(|| 1).await, Ok(1), "the permit came back");
+        assert_eq!(
+            limiter.run_decode(|| 1).await,
+            Ok(1),
+            "the permit came back"
+        );
     }
 }

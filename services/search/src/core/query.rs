@@ -1,39 +1,31 @@
-//! What is looked for: a question taken apart into pictures, images of the index and words, each
-//! with a weight; and their vectors put together into one.
+//! A query: images, ids and texts with weights, and the sum of their vectors.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
-use base64::engine::{DecodePaddingMode, general_purpose};
 use bytes::Bytes;
 use lookalike_proto::QueryText;
 
-use crate::Settings;
-use crate::api::convert;
-use crate::api::schema::{QueryPart, SearchRequest};
 use crate::problem::{Code, Problem};
 
-/// What has a vector.
+/// Something that has a vector.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum QueryInput {
-    /// A picture's bytes.
+    /// The bytes of an uploaded file.
     Image(Bytes),
-    /// An image of the index.
+    /// The id of an image in the index.
     Id(String),
-    /// Words.
     Text(QueryText),
 }
 
-/// One part of a question.
+/// One part of a query.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct WeightedInput {
-    /// The parameter that it came in.
+    /// The parameter that contains the part.
     pub param: String,
     pub input: QueryInput,
-    /// Below zero: the hits are to look less like it.
+    /// If negative, the hits should look less like this part.
     pub weight: f64,
 }
 
-/// What is looked for. At least one part has a weight above zero.
+/// A query with at least one part of positive weight.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct ParsedQuery {
     pub parts: Vec<WeightedInput>,
@@ -42,11 +34,10 @@ pub(crate) struct ParsedQuery {
 }
 
 impl ParsedQuery {
-    /// By one thing alone.
-    fn from_input(param: &str, what: QueryInput) -> Self {
+    fn from_input(param: &str, input: QueryInput) -> Self {
         let part = WeightedInput {
             param: param.to_owned(),
-            input: what,
+            input,
             weight: 1.0,
         };
         Self {
@@ -55,12 +46,11 @@ impl ParsedQuery {
         }
     }
 
-    /// By a picture.
     pub(crate) fn from_image(bytes: Bytes) -> Self {
         Self::from_input("image", QueryInput::Image(bytes))
     }
 
-    /// By an image of the index, itself not among the hits.
+    /// Searches by an image of the index, which is not a hit itself.
     pub(crate) fn similar_to(id: String) -> Self {
         Self {
             excluded_id: Some(id.clone()),
@@ -68,10 +58,10 @@ impl ParsedQuery {
         }
     }
 
-    /// For metrics: of a fixed set.
+    /// Returns the label `kind` of the search metrics.
     pub(crate) fn kind(&self) -> &'static str {
         match self.parts.as_slice() {
-            [one] => match one.input {
+            [part] => match part.input {
                 QueryInput::Image(_) => "image",
                 QueryInput::Id(_) => "id",
                 QueryInput::Text(_) => "text",
@@ -80,156 +70,21 @@ impl ParsedQuery {
         }
     }
 
-    /// Whether its scores are of two pictures each, which is what bands are measured for.
+    /// Whether the scores compare two images: the bands of a model hold for those only.
     pub(crate) fn is_single_image(&self) -> bool {
         matches!(self.kind(), "image" | "id")
     }
 
-    /// Whether a model without a text side can't answer it.
     pub(crate) fn has_text(&self) -> bool {
         let is_text = |part: &WeightedInput| matches!(part.input, QueryInput::Text(_));
         self.parts.iter().any(is_text)
     }
 }
 
-/// Entries of both lists together, at most.
-const MAX_PARTS: usize = 32;
-
-/// The heaviest weight.
-const MAX_WEIGHT: f64 = 100.0;
-
-/// Checks what a question looks for and takes it out.
-pub(crate) fn parse_query(
-    request: &mut SearchRequest,
-    settings: &Settings,
-) -> Result<ParsedQuery, Problem> {
-    let positive = request.positive.take().unwrap_or_default();
-    let negative = request.negative.take().unwrap_or_default();
-    let count = positive.len() + negative.len();
-    if count > MAX_PARTS {
-        return Err(Problem::invalid_parameter(
-            "positive",
-            format!("positive and negative have {count} entries, and may have {MAX_PARTS}"),
-        ));
-    }
-    let mut parts = Vec::with_capacity(count + 3);
-    let alone = QueryPart {
-        id: request.id.take(),
-        text: request.text.take(),
-        image: request.image.take(),
-        weight: None,
-    };
-    for (param, what) in parse_inputs(alone, "", settings)? {
-        let weight = 1.0;
-        parts.push(WeightedInput {
-            param,
-            input: what,
-            weight,
-        });
-    }
-    for (at, one) in positive.into_iter().enumerate() {
-        parts.push(parse_part(one, &format!("positive[{at}]"), settings)?);
-    }
-    if parts.is_empty() {
-        let words = match negative.is_empty() {
-            true => "say what to look for: image (base64), id, text, or a list in positive",
-            false => {
-                "negative alone says only what not to look for: give image (base64), id, text or \
-                 positive as well"
-            }
-        };
-        return Err(Problem::invalid_parameter("image", words));
-    }
-    for (at, one) in negative.into_iter().enumerate() {
-        let part = parse_part(one, &format!("negative[{at}]"), settings)?;
-        let weight = -part.weight;
-        parts.push(WeightedInput { weight, ..part });
-    }
-    Ok(ParsedQuery {
-        parts,
-        excluded_id: None,
-    })
-}
-
-/// An entry of a list.
-fn parse_part(part: QueryPart, at: &str, settings: &Settings) -> Result<WeightedInput, Problem> {
-    let weight = part.weight.unwrap_or(1.0);
-    if !(weight > 0.0 && weight <= MAX_WEIGHT) {
-        return Err(Problem::invalid_parameter(
-            format!("{at}.weight"),
-            format!("the weight is {weight}, and must be above 0 and at most {MAX_WEIGHT}"),
-        ));
-    }
-    let mut whats = parse_inputs(part, &format!("{at}."), settings)?;
-    match (whats.pop(), whats.is_empty()) {
-        (Some((param, what)), true) => Ok(WeightedInput {
-            param,
-            input: what,
-            weight,
-        }),
-        _ => Err(Problem::invalid_parameter(
-            at,
-            format!("{at} must have one of id, text and image; give several as several entries"),
-        )),
-    }
-}
-
-/// Everything that is given, checked, each with its parameter: `prefix` and the field's name.
-fn parse_inputs(
-    part: QueryPart,
-    prefix: &str,
-    settings: &Settings,
-) -> Result<Vec<(String, QueryInput)>, Problem> {
-    let mut whats = Vec::with_capacity(1);
-    if let Some(image) = part.image {
-        let param = format!("{prefix}image");
-        let bytes = decode_base64(&param, &image)?;
-        if bytes.len() as u64 > settings.max_upload_bytes {
-            let most = lookalike_chassis::settings::size::format_size(settings.max_upload_bytes);
-            let detail = format!("the picture is larger than {most}");
-            return Err(Problem::new(Code::UploadTooLarge, detail).about_image(&param));
-        }
-        whats.push((param, QueryInput::Image(bytes.into())));
-    }
-    if let Some(id) = part.id {
-        let param = format!("{prefix}id");
-        let id = convert::parse_image_id(&param, &id)?;
-        whats.push((param, QueryInput::Id(id)));
-    }
-    if let Some(text) = part.text {
-        let param = format!("{prefix}text");
-        let text = QueryText::new(&text)
-            .map_err(|error| Problem::invalid_parameter(param.clone(), error.to_string()))?;
-        whats.push((param, QueryInput::Text(text)));
-    }
-    Ok(whats)
-}
-
-/// Programs disagree about padding and about two letters of the alphabet; both ways are read.
-fn decode_base64(param: &str, text: &str) -> Result<Vec<u8>, Problem> {
-    const LENIENT: GeneralPurposeConfig =
-        GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);
-    const STANDARD: GeneralPurpose = GeneralPurpose::new(&base64::alphabet::STANDARD, LENIENT);
-    const URL_SAFE: GeneralPurpose =
-        general_purpose::GeneralPurpose::new(&base64::alphabet::URL_SAFE, LENIENT);
-    let text = match text.strip_prefix("data:") {
-        Some(url) => url.split_once(";base64,").map_or(url, |(_, data)| data),
-        None => text,
-    };
-    let engine = if text.bytes().any(|b| matches!(b, b'-' | b'_')) {
-        &URL_SAFE
-    } else {
-        &STANDARD
-    };
-    engine.decode(text.trim()).map_err(|error| {
-        Problem::invalid_parameter(param, format!("{param} is not base64: {error}"))
-    })
-}
-
-/// What is left of the parts must be more than this share of their weights: below, it is noise.
+/// The smallest length of the sum, as a share of the weights. A shorter sum is noise.
 const MIN_REMAINDER: f64 = 1e-3;
 
-/// The sum of unit vectors, each times its weight, as a unit vector.
+/// Returns the weighted sum of unit vectors as a unit vector.
 pub(crate) fn combine_vectors(parts: &[(Vec<f32>, f64)]) -> Result<Vec<f32>, Problem> {
     if let [(vector, _)] = parts {
         return Ok(vector.clone());
@@ -247,8 +102,8 @@ pub(crate) fn combine_vectors(parts: &[(Vec<f32>, f64)]) -> Result<Vec<f32>, Pro
     if !rest.is_finite() || rest <= MIN_REMAINDER * weights {
         return Err(Problem::new(
             Code::CancelsOut,
-            "what the hits are to look like and what they are to look less like cancel each other \
-             out: leave one of them out, or add something else to look for",
+            "the positive and negative parts of the query cancel each other out: remove one of \
+             them, or add another positive part",
         ));
     }
     Ok(sum.iter().map(|value| (value / rest) as f32).collect())
@@ -259,4 +114,39 @@ fn vector_norm(values: impl Iterator<Item = f64>) -> f64 {
 }
 
 #[cfg(test)]
-mod tests;
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_are_summed_by_weight() {
+        let close = |actual: &[f32], expected: &[f64]| {
+            let errors = actual.iter().zip(expected);
+            let errors = errors.map(|(actual, expected)| (f64::from(*actual) - expected).abs());
+            assert!(errors.fold(0.0, f64::max) < 1e-6, "{actual:?} {expected:?}");
+        };
+        let (x, y) = (vec![1.0_f32, 0.0], vec![0.0_f32, 1.0]);
+        // The weight of a single part has no effect.
+        assert_eq!(combine_vectors(&[(x.clone(), 7.0)]).unwrap(), x);
+        let half = 0.5_f64.sqrt();
+        let sum = combine_vectors(&[(x.clone(), 1.0), (y.clone(), 1.0)]).unwrap();
+        close(&sum, &[half, half]);
+        let less = combine_vectors(&[(x.clone(), 3.0), (y.clone(), -4.0)]).unwrap();
+        close(&less, &[0.6, -0.8]);
+        // The length of a vector has no effect.
+        let long = combine_vectors(&[(vec![5.0, 0.0], 3.0), (y.clone(), 4.0)]).unwrap();
+        close(&long, &[0.6, 0.8]);
+        let almost = vec![1.0_f32, 1e-4];
+        for nothing in [
+            [(x.clone(), 1.0), (x.clone(), -1.0)],
+            [(x.clone(), 50.0), (almost, -50.0)],
+            [(x.clone(), 2.0), (vec![-1.0, 0.0], 2.0)],
+            [(x.clone(), 1.0), (vec![0.0, 0.0], 1.0)],
+        ] {
+            assert_eq!(
+                combine_vectors(&nothing).unwrap_err().code,
+                Code::CancelsOut
+            );
+        }
+        assert!(combine_vectors(&[(x.clone(), 1.0), (x, -0.5)]).is_ok());
+    }
+}

@@ -1,4 +1,4 @@
-//! Small JPEGs, made when they are first asked for and kept in memory within a limit of bytes.
+//! Thumbnails: small JPEGs, created on request and cached in memory up to a limit of bytes.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -7,20 +7,21 @@ use lookalike_index::IndexedImage;
 use lookalike_proto::ContentHash;
 use lru::LruCache;
 use poem::Response;
-use poem::http::{StatusCode, header};
+use poem::http::{HeaderMap, StatusCode, header};
 
-use crate::core::files;
-use crate::core::service::SearchService;
+use super::files::{describe_read_error, find_file};
+use super::service::SearchService;
+use crate::etag::{etag_matches, parse_etag};
 use crate::metrics::THUMBNAIL_CACHE_BYTES;
 use crate::problem::{Code, Problem};
 
-/// Sides that can be asked for, in pixels.
-pub(crate) const SIDE_RANGE: std::ops::RangeInclusive<u32> = 32..=1024;
+/// The longer side of a thumbnail, in pixels.
+const SIDE_RANGE: std::ops::RangeInclusive<u32> = 32..=1024;
 
-/// Content hash and side: the same for every copy of a picture, and never stale.
+/// Content hash and side: shared by all copies of a picture, and never stale.
 type ThumbnailKey = (String, u32);
 
-/// The thumbnails that were asked for last.
+/// The most recently requested thumbnails.
 pub(crate) struct ThumbnailCache {
     entries: Mutex<CachedThumbnails>,
     max_bytes: u64,
@@ -31,7 +32,7 @@ struct CachedThumbnails {
     bytes: u64,
 }
 
-/// What an entry takes beside its JPEG: key, list and table.
+/// The estimated size of an entry without its JPEG: key, list and table.
 const ENTRY_BYTES: u64 = 200;
 
 impl ThumbnailCache {
@@ -70,69 +71,71 @@ impl ThumbnailCache {
     }
 }
 
-/// Answers with a small JPEG of a row's file.
+/// Responds with a thumbnail of a row's file. `version` is the start of a content hash that the
+/// address contains.
 pub(crate) async fn respond_with_thumbnail(
     service: &SearchService,
     row: &IndexedImage,
     size: u32,
     version: Option<&str>,
-    if_none_match: Option<&str>,
+    request: &HeaderMap,
 ) -> Result<Response, Problem> {
     let side = size.clamp(*SIDE_RANGE.start(), *SIDE_RANGE.end());
-    let etag = format!("\"{}-{side}\"", row.content_hash);
+    let etag = parse_etag(&format!("{}-{side}", row.content_hash));
     let mut response = Response::builder().header(header::CONTENT_TYPE, "image/jpeg");
-    let named = version.is_some_and(|v| v.len() >= 16 && row.content_hash.starts_with(v));
-    let caching = if named {
-        // The address names the content, so what it answers never changes.
+    let is_versioned = version.is_some_and(|v| v.len() >= 16 && row.content_hash.starts_with(v));
+    let caching = if is_versioned {
+        // The address contains the version of the content, so its response never changes.
         "private, max-age=31536000, immutable"
     } else {
         "private, no-cache"
     };
     let key = (row.content_hash.clone(), side);
     let cached = service.thumbnail_cache.get(&key);
-    if files::etag_matches(if_none_match, &etag) {
+    if let Some(etag) = etag.as_ref().filter(|etag| etag_matches(request, etag)) {
         return Ok(response
             .status(StatusCode::NOT_MODIFIED)
-            .header(header::ETAG, etag)
+            .typed_header(etag.clone())
             .header(header::CACHE_CONTROL, caching)
             .finish());
     }
-    let (jpeg, is_rows) = match cached {
+    let (jpeg, matches_row) = match cached {
         Some(jpeg) => (jpeg, true),
         None => make_thumbnail(service, row, side).await?,
     };
-    if is_rows {
+    if matches_row {
         service.thumbnail_cache.put(key, jpeg.clone());
-        response = response
-            .header(header::ETAG, etag)
-            .header(header::CACHE_CONTROL, caching);
+        response = response.header(header::CACHE_CONTROL, caching);
+        if let Some(etag) = etag {
+            response = response.typed_header(etag);
+        }
     } else {
         response = response.header(header::CACHE_CONTROL, "no-store");
     }
     Ok(response.body(jpeg))
 }
 
-/// Makes one, and tells whether the file is still the one of the row: between an edit and its
-/// new row, the picture is shown but not kept under the old hash.
+/// Creates a thumbnail and returns whether the file still has the content of the row. Between an
+/// edit and the new row, the thumbnail is displayed but not cached under the old hash.
 async fn make_thumbnail(
     service: &SearchService,
     row: &IndexedImage,
     side: u32,
 ) -> Result<(Bytes, bool), Problem> {
-    let found = files::find_file(service, &row.library, &row.path).await?;
+    let located = find_file(service, &row.library, &row.path).await?;
     let limits = service.limits.clone();
     let hash = row.content_hash.clone();
-    // Bytes that wait for a turn would fill the memory.
-    let turn = service.thumbnail_decodes.acquire().await?;
-    let (path, within) = (found.path.clone(), limits.clone());
+    // The permit comes before the bytes: files that wait for a permit would fill the memory.
+    let permit = service.thumbnail_decodes.acquire().await?;
+    let (path, read_limits) = (located.path.clone(), limits.clone());
     let read = move || {
-        within.check_file_bytes(found.bytes)?;
+        read_limits.check_file_bytes(located.bytes)?;
         std::fs::read(path).map_err(|error| {
-            let (code, why) = files::describe_read_error(error);
-            Problem::new(code, why)
+            let (code, reason) = describe_read_error(error);
+            Problem::new(code, reason)
         })
     };
-    let bytes = found
+    let bytes = located
         .disk
         .run_blocking(read)
         .await?
@@ -142,17 +145,17 @@ async fn make_thumbnail(
         });
     let work = move || {
         let bytes = bytes?;
-        let is_rows = ContentHash::hash_content(&bytes).to_string() == hash;
+        let matches_row = ContentHash::hash_content(&bytes).to_string() == hash;
         let jpeg = lookalike_vision::encode_thumbnail(&bytes, side, &limits)?;
-        Ok::<_, Problem>((Bytes::from(jpeg), is_rows))
+        Ok::<_, Problem>((Bytes::from(jpeg), matches_row))
     };
-    match turn.run_blocking(work).await? {
-        // The file passed when it was indexed; what is there now is another one.
+    match permit.run_blocking(work).await? {
+        // The file was small enough when it was indexed, so it has changed since.
         Err(problem) if problem.code == Code::UploadTooLarge => Err(Problem {
             code: Code::TooMuchMemory,
             ..problem
         }),
-        made => made,
+        thumbnail => thumbnail,
     }
 }
 
@@ -175,14 +178,14 @@ mod tests {
         assert_eq!((kept.thumbnails.len(), kept.bytes), (10, 12_000));
         assert!(
             kept.thumbnails.contains(&thumbnail_key(0)),
-            "used all the time"
+            "read all the time"
         );
         assert!(kept.thumbnails.contains(&thumbnail_key(99)));
         assert!(!kept.thumbnails.contains(&thumbnail_key(50)));
     }
 
     #[test]
-    fn one_that_comes_twice_counts_once() {
+    fn a_replaced_thumbnail_counts_once() {
         let cache = ThumbnailCache::new(2000);
         cache.put(thumbnail_key(1), Bytes::from(vec![0; 1000]));
         cache.put(thumbnail_key(1), Bytes::from(vec![0; 500]));

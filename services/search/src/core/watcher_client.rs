@@ -1,84 +1,79 @@
-//! Questions to the watchers, one or all, and what their answers mean for a request.
+//! Requests to the watchers of one or of all libraries.
 
 use futures_util::future::join_all;
 use lookalike_bus::{WatcherReply, WatcherRequest};
 use lookalike_proto::LibraryName;
 
-use crate::api::convert;
-use crate::api::status;
-use crate::core::libraries;
-use crate::core::service::SearchService;
+use super::libraries::{library_names, parse_library, unknown_library};
+use super::service::SearchService;
 use crate::problem::{Code, Problem};
 
-/// The one library that is named, or every known one, by name.
+/// Returns the named library, or every known one in the order of their names.
 pub(crate) fn select_libraries(
     service: &SearchService,
-    only: Option<&str>,
+    name: Option<&str>,
 ) -> Result<Vec<LibraryName>, Problem> {
-    let known = status::list_libraries(service);
-    match only {
+    let names = library_names(service);
+    match name {
         Some(name) => {
-            let library = convert::parse_library("library", name)?;
-            if known.iter().all(|known| known.name != library.as_str()) {
-                return Err(libraries::unknown_library(
-                    &library,
-                    &libraries::library_names(service),
-                ));
+            let library = parse_library("library", name)?;
+            if names.iter().all(|name| name != library.as_str()) {
+                return Err(unknown_library(&library, &names));
             }
             Ok(vec![library])
         }
-        None => known
+        None => names
             .iter()
-            .map(|known| convert::parse_library("library", &known.name))
+            .map(|name| parse_library("library", name))
             .collect(),
     }
 }
 
-/// Asks the watcher of one library.
-pub(crate) async fn ask_watcher(
+/// Sends a request to the watcher of one library.
+pub(crate) async fn request_watcher(
     service: &SearchService,
     library: &LibraryName,
-    question: WatcherRequest,
+    request: WatcherRequest,
 ) -> Result<WatcherReply, Problem> {
     if !service.bus.is_connected() {
         return Err(Problem::new(
             Code::QueueUnavailable,
-            "NATS can't be reached now, so that no watcher can be asked",
+            "NATS is unreachable, so no watcher can be reached",
         ));
     }
     match service
         .bus
-        .request_watcher((library.clone(), question))
+        .request_watcher((library.clone(), request))
         .await
     {
-        Ok(WatcherReply::Refused(why)) => Err(Problem::new(Code::Refused, why)),
-        Ok(answer) => Ok(answer),
-        Err(lookalike_bus::Error::NoResponders(why)) => Err(Problem::new(
+        Ok(WatcherReply::Refused(reason)) => Err(Problem::new(Code::Refused, reason)),
+        Ok(reply) => Ok(reply),
+        Err(lookalike_bus::Error::NoResponders(reason)) => Err(Problem::new(
             Code::WatcherUnavailable,
-            format!("{library}: {why}"),
+            format!("{library}: {reason}"),
         )),
         Err(error) => Err(Problem::new(Code::QueueUnavailable, error.to_string())),
     }
 }
 
-/// Asks the watchers of several libraries at once; their answers come in the same order.
-pub(crate) async fn ask_watchers(
+/// Sends a request to several watchers at once. The replies have the order of the libraries.
+pub(crate) async fn request_watchers(
     service: &SearchService,
     libraries: &[LibraryName],
-    question: &WatcherRequest,
+    request: &WatcherRequest,
 ) -> Vec<Result<WatcherReply, Problem>> {
-    let asked = libraries
+    let requests = libraries
         .iter()
-        .map(|library| ask_watcher(service, library, question.clone()));
-    join_all(asked).await
+        .map(|library| request_watcher(service, library, request.clone()));
+    join_all(requests).await
 }
 
-/// An answer that does not belong to its question: a watcher of another version.
-pub(crate) fn unexpected_answer(library: &LibraryName, answer: &WatcherReply) -> Problem {
-    // An answer may be long; its kind says enough.
-    let shown: String = format!("{answer:?}").chars().take(60).collect();
+/// Reports a reply of another kind than the request expects: the watcher has another version.
+pub(crate) fn unexpected_reply(library: &LibraryName, reply: &WatcherReply) -> Problem {
+    // A reply may be long; its start shows its kind.
+    let start: String = format!("{reply:?}").chars().take(60).collect();
     Problem::new(
         Code::WatcherUnavailable,
-        format!("the watcher of {library} answered something else: {shown}"),
+        format!("the watcher of {library} sent an unexpected reply: {start}"),
     )
 }

@@ -1,4 +1,4 @@
-//! Listening, serving, and leaving in order.
+//! Listens, serves the routes and shuts down in order.
 
 use std::future::Future;
 use std::io::ErrorKind;
@@ -11,15 +11,17 @@ use poem::listener::TcpAcceptor;
 use poem::{EndpointExt as _, Response, Route, Server};
 use tokio_util::sync::CancellationToken;
 
-use crate::api::status;
+use super::middleware::{AllowedHosts, MiddlewareSettings, wrap_routes};
+use crate::api::{self, JSON};
+use crate::core::model_rollover::run_model_rollover;
+use crate::core::readiness::check_ready;
 use crate::core::service::{Context, SearchService};
-use crate::core::serving_model as follow;
-use crate::http::middleware::errors::Front;
-use crate::http::middleware::hosts::AllowedHosts;
+use crate::error::Error;
 use crate::problem::{Code, Problem};
-use crate::{Error, Settings, api, metrics, page};
+use crate::settings::Settings;
+use crate::{metrics, page};
 
-/// A port that is ours, before anything else is started.
+/// A bound port.
 #[derive(Debug)]
 pub struct BoundListener {
     listener: std::net::TcpListener,
@@ -27,16 +29,13 @@ pub struct BoundListener {
 }
 
 impl BoundListener {
-    /// Where; with the port that was found when 0 was asked for.
+    /// Returns the address with the actual port, which matters if port 0 was requested.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 }
 
-/// Takes the address, so that a port in use is known before anything else is started.
-///
-/// # Errors
-/// With one line that says what to do.
+/// Binds the address. Callers do this first, so a port in use is reported before anything starts.
 pub async fn bind_address(listen: &str) -> Result<BoundListener, Error> {
     let listener = tokio::net::TcpListener::bind(listen)
         .await
@@ -58,75 +57,66 @@ pub async fn bind_address(listen: &str) -> Result<BoundListener, Error> {
     Ok(BoundListener { listener, address })
 }
 
-/// Serves the API and the page until `leave` is cancelled; requests that are under way then get
+/// Serves the API and the page until `shutdown` is cancelled; requests in progress then get
 /// `drain_timeout` to end.
-///
-/// # Errors
-/// When the server stops on its own.
 pub async fn serve_api(
-    listening: BoundListener,
+    listener: BoundListener,
     context: Context,
-    leave: CancellationToken,
+    shutdown: CancellationToken,
 ) -> Result<(), Error> {
     metrics::register_metrics();
     let settings = context.settings.clone();
     let service = Arc::new(SearchService::new(context));
-    tokio::spawn(follow::run_model_rollover(
-        Arc::clone(&service),
-        leave.clone(),
-    ));
+    tokio::spawn(run_model_rollover(Arc::clone(&service), shutdown.clone()));
     let ready = {
         let service = Arc::clone(&service);
         move || {
             let service = Arc::clone(&service);
-            async move { status::check_ready(&service).await }
+            async move { check_ready(&service).await }
         }
     };
-    let app = page::add_page(Route::new());
+    let routes = page::add_page(Route::new());
     let api = api::open_api_service();
-    let app = page::add_docs(app, openapi_json(), api.swagger_ui_html());
-    let app = add_health_routes(app.nest_no_strip("/v1", api), ready).data(service);
-    run_server(listening, app.boxed(), &settings, leave).await
+    let routes = page::add_docs(routes, openapi_json(), api.swagger_ui_html());
+    let routes = add_health_routes(routes.nest_no_strip("/v1", api), ready).data(service);
+    run_server(listener, routes.boxed(), &settings, shutdown).await
 }
 
-/// Serves `/healthz`, `/readyz` and `/metrics` only, for roles without an API. `check_ready` says why
-/// the role can't do its work now, where it can't.
-///
-/// # Errors
-/// When the server stops on its own.
+/// Serves `/healthz`, `/readyz` and `/metrics` only, for roles without an API. `ready` returns why
+/// the role cannot do its work now.
 pub async fn serve_metrics_only<F, R>(
-    listening: BoundListener,
+    listener: BoundListener,
     ready: F,
-    leave: CancellationToken,
+    shutdown: CancellationToken,
 ) -> Result<(), Error>
 where
     F: Fn() -> R + Send + Sync + 'static,
     R: Future<Output = Result<(), String>> + Send + 'static,
 {
     metrics::register_metrics();
-    let app = add_health_routes(Route::new(), move || {
+    let routes = add_health_routes(Route::new(), move || {
         let answer = ready();
         async move {
             answer
                 .await
-                .map_err(|why| Problem::new(Code::NotReady, why))
+                .map_err(|reason| Problem::new(Code::NotReady, reason))
         }
     });
-    run_server(listening, app.boxed(), &Settings::default(), leave).await
+    run_server(listener, routes.boxed(), &Settings::default(), shutdown).await
 }
 
-/// The API's document (OpenAPI 3.0) as JSON, the same for every start of this version.
+/// Returns the OpenAPI document as JSON. It is the same for every start of this version.
 pub fn openapi_json() -> String {
     api::open_api_service().spec()
 }
 
-/// Adds what machines ask: alive, ready, metrics.
-fn add_health_routes<F, R>(route: Route, ready: F) -> Route
+/// Adds the routes for probes and Prometheus.
+fn add_health_routes<F, R>(routes: Route, ready: F) -> Route
 where
     F: Fn() -> R + Send + Sync + 'static,
     R: Future<Output = Result<(), Problem>> + Send + 'static,
 {
-    let json = |text: &'static str| Response::builder().content_type(api::JSON).body(text);
+    let json = |text: &'static str| Response::builder().content_type(JSON).body(text);
     let alive = make_sync(move |_| json("{\"status\":\"alive\"}"));
     let ready = make(move |_| {
         let answer = ready();
@@ -141,28 +131,35 @@ where
             .content_type("text/plain; version=0.0.4; charset=utf-8")
             .body(lookalike_chassis::metrics::render_metrics())
     });
-    route
+    routes
         .at("/healthz", alive)
         .at("/readyz", ready)
         .at("/metrics", metrics)
 }
 
 async fn run_server(
-    listening: BoundListener,
-    app: BoxEndpoint<'static>,
+    listener: BoundListener,
+    routes: BoxEndpoint<'static>,
     settings: &Settings,
-    leave: CancellationToken,
+    shutdown: CancellationToken,
 ) -> Result<(), Error> {
-    let app = app.with(Front {
-        hosts: AllowedHosts::new(settings, listening.address),
-        request_timeout: settings.request_timeout,
-        upload_timeout: settings.upload_timeout,
-    });
-    let acceptor = TcpAcceptor::from_std(listening.listener).map_err(Error::Serve)?;
+    let app = wrap_routes(
+        routes,
+        MiddlewareSettings {
+            hosts: AllowedHosts::new(settings, listener.address),
+            request_timeout: settings.request_timeout,
+            upload_timeout: settings.upload_timeout,
+        },
+    );
+    let acceptor = TcpAcceptor::from_std(listener.listener).map_err(Error::Serve)?;
     Server::new_with_acceptor(acceptor)
         .name("http")
         .idle_timeout(settings.idle_timeout)
-        .run_with_graceful_shutdown(app, leave.cancelled_owned(), Some(settings.drain_timeout))
+        .run_with_graceful_shutdown(
+            app,
+            shutdown.cancelled_owned(),
+            Some(settings.drain_timeout),
+        )
         .await
         .map_err(Error::Serve)
 }

@@ -1,207 +1,138 @@
-// Questions of several parts: words, more like this, less like that. Such a question stands in the
-// address, so that Back takes the last step back, and each part is a chip that can be removed.
-// Loaded before page.js, whose helpers it uses when it is called; page.js starts it.
-"use strict";
+// Searches of several parts: text, more like this, less like that. Each part is a chip that can be removed.
 
-const MOST_PARTS = 32;
-const ID = /^[0-9a-f]{32}$/;
+import { currentSearch, hasTarget, isEmpty, openSearch, searchAddress } from "./address.js";
+import { Problem, request } from "./client.js";
+import { $, el, icon } from "./dom.js";
+import { baseName } from "./format.js";
+import { knownImages, showProblem, showSkeletons } from "./results.js";
+import { MAX_HITS, runSearch, showQuery, startSearch, uploadedPicture } from "./search.js";
 
-// Every picture that was shown, by id: chips have names and small pictures.
-const known = new Map();
-
-// What the address asks for; a part of it may be missing.
-function currentMix() {
-  const mix = { text: "", picture: false, more: [], less: [], wrong: [] };
-  const like = /^#\/like\/([0-9a-f]{32})$/.exec(location.hash);
-  if (like) mix.more.push(like[1]);
-  else if (location.hash === "#/picture") mix.picture = true;
-  else if (location.hash.startsWith("#/find?")) {
-    const parts = new URLSearchParams(location.hash.slice("#/find?".length));
-    const ids = (name) => {
-      const given = parts.getAll(name).map((id) => id.toLowerCase());
-      mix.wrong.push(...given.filter((id) => !ID.test(id)));
-      return [...new Set(given.filter((id) => ID.test(id)))];
-    };
-    mix.text = (parts.get("text") ?? "").trim();
-    mix.picture = parts.has("picture");
-    mix.more = ids("more");
-    mix.less = ids("less");
+// Why a search cannot run; checked here, without a request.
+function findProblem(search) {
+  if (search.wrong.length) {
+    const id = search.wrong[0];
+    return new Problem({ title: "This address contains an invalid picture id", code: "invalid_parameter",
+      detail: `“${id.length > 40 ? `${id.slice(0, 40)}…` : id}” is not the id of a picture. An id has 32 of the digits 0 to 9 and a to f.` });
   }
-  return mix;
-}
-
-const hasAim = (mix) => Boolean(mix.text) || mix.picture || mix.more.length > 0;
-const isEmpty = (mix) => !hasAim(mix) && mix.less.length === 0;
-
-// Why a question can't be asked as it stands; the service is not bothered with it.
-function wrongWith(mix) {
-  if (mix.wrong?.length) {
-    const id = mix.wrong[0];
-    return new Problem({ title: "This address names no picture", code: "invalid_parameter",
-      detail: `“${id.length > 40 ? `${id.slice(0, 40)}…` : id}” is not the id of a picture: an id has 32 of the digits 0 to 9 and a to f.` });
-  }
-  if (mix.more.some((id) => mix.less.includes(id))) {
+  if (search.more.some((id) => search.less.includes(id))) {
     return new Problem({ title: "More and less of the same picture", code: "cancels_out",
-      detail: "A picture can't be looked for and avoided at once: remove it from one of the two." });
+      detail: "A picture cannot be both searched for and avoided. Remove it from one of the two." });
   }
-  if (!hasAim(mix)) {
-    return new Problem({ title: "Say what to look for", code: "invalid_parameter",
-      detail: "“Less like” alone says only what not to look for: choose a picture, or start over." });
+  if (!hasTarget(search)) {
+    return new Problem({ title: "Nothing to search for", code: "invalid_parameter",
+      detail: "“Less like” needs something to search for. Choose a picture, or start over." });
   }
   return null;
 }
 
-// One thing alone has an address of its own; nothing at all leads to the library.
-function mixAddress(mix) {
-  if (isEmpty(mix)) return "#/";
-  const alone = mix.less.length === 0 && !mix.text;
-  if (alone && mix.picture && mix.more.length === 0) return "#/picture";
-  if (alone && !mix.picture && mix.more.length === 1) return `#/like/${mix.more[0]}`;
-  const parts = new URLSearchParams();
-  if (mix.text) parts.set("text", mix.text);
-  if (mix.picture) parts.set("picture", "1");
-  for (const id of mix.more) parts.append("more", id);
-  for (const id of mix.less) parts.append("less", id);
-  return `#/find?${parts}`;
-}
+/* ---- chips ---- */
 
-function goTo(mix) {
-  const address = mixAddress(mix);
-  if (location.hash === address) route();
-  else location.hash = address;
-}
-
-// `more` or `less` of a picture, beside what is asked for already.
-function steer(id, way) {
-  const mix = currentMix();
-  mix.more = mix.more.filter((one) => one !== id);
-  mix.less = mix.less.filter((one) => one !== id);
-  if (mix.more.length + mix.less.length >= MOST_PARTS) {
-    toast("That is as many pictures as one question may have");
-    return;
-  }
-  mix[way].push(id);
-  // The button that was pressed goes away with its picture.
-  $("results").focus({ preventScroll: true });
-  goTo(mix);
-}
-
-function steering(image, name) {
-  const button = (way, words, sign, label) => el("button", { class: "steer", type: "button", title: label, "aria-label": `${words} like ${name}`,
-    onclick: () => steer(image.id, way) }, svg(sign), words);
-  return el("div", { class: "steering" },
-    button("more", "More", ["M12 5v14", "M5 12h14"], "More like this"), button("less", "Less", ["M5 12h14"], "Less like this"));
-}
-
-/* ---- the parts, to be seen and removed ---- */
-
-function showChips(mix) {
-  const before = [...$("chips").querySelectorAll("button")].indexOf(document.activeElement);
-  const chips = mix ? [...chipsOf(mix)] : [];
+export function showChips(search) {
+  const focused = [...$("chips").querySelectorAll("button")].indexOf(document.activeElement);
+  const chips = search ? [...chipsOf(search)] : [];
   $("chips").replaceChildren(...chips);
   $("chips").hidden = chips.length === 0;
-  if (before < 0) return;
-  // Whoever removes one by the keyboard stays where the chips are.
-  const left = $("chips").querySelectorAll("button");
-  (left[Math.min(before, left.length - 1)] ?? $("results")).focus({ preventScroll: true });
+  if (focused < 0) return;
+  // Keyboard users who remove a chip stay among the chips.
+  const buttons = $("chips").querySelectorAll("button");
+  (buttons[Math.min(focused, buttons.length - 1)] ?? $("results")).focus({ preventScroll: true });
 }
 
-function* chipsOf(mix) {
-  const others = (list, id) => list.filter((one) => one !== id);
-  if (mix.picture) yield chip("more", "Like", uploaded?.name || "your picture", null, { ...mix, picture: false });
-  for (const id of mix.more) yield pictureChip(id, "more", "Like", { ...mix, more: others(mix.more, id) });
-  if (mix.text) yield chip("more", "Words:", `“${mix.text}”`, null, { ...mix, text: "" });
-  for (const id of mix.less) yield pictureChip(id, "less", "Less like", { ...mix, less: others(mix.less, id) });
+function* chipsOf(search) {
+  const without = (list, id) => list.filter((present) => present !== id);
+  if (search.picture) yield chip("more", "Like", uploadedPicture()?.name || "your picture", null, { ...search, picture: false });
+  for (const id of search.more) yield pictureChip(id, "more", "Like", { ...search, more: without(search.more, id) });
+  if (search.text) yield chip("more", "Text:", `“${search.text}”`, null, { ...search, text: "" });
+  for (const id of search.less) yield pictureChip(id, "less", "Less like", { ...search, less: without(search.less, id) });
 }
 
-function pictureChip(id, way, words, without) {
-  const image = known.get(id);
-  const made = chip(way, words, image ? baseName(image.path) : `picture ${id.slice(0, 6)}…`, image?.thumbnail_url, without);
+function pictureChip(id, way, label, remaining) {
+  const image = knownImages.get(id);
+  const node = chip(way, label, image ? baseName(image.path) : `picture ${id.slice(0, 6)}…`, image?.thumbnail_url, remaining);
   if (!image) {
-    ask(`/v1/images/${id}`).then((image) => {
-      known.set(id, image);
-      if (made.isConnected) made.replaceWith(pictureChip(id, way, words, without));
-    }, () => {}); // The search itself says what is wrong.
+    request(`/v1/images/${id}`).then((loaded) => {
+      knownImages.set(id, loaded);
+      if (node.isConnected) node.replaceWith(pictureChip(id, way, label, remaining));
+    }, () => {}); // The search itself reports the error.
   }
-  return made;
+  return node;
 }
 
-function chip(way, words, name, thumbnail, without) {
+function chip(way, label, name, thumbnail, remaining) {
   return el("li", { class: way === "less" ? "chip unlike" : "chip" },
     thumbnail ? el("img", { src: thumbnail, alt: "", onerror: (event) => event.currentTarget.remove() }) : null,
-    el("span", { class: "chip-words" }, el("span", { class: "quiet" }, words), ` ${name}`),
-    el("button", { type: "button", title: "Remove", "aria-label": `Remove: ${words} ${name}`, onclick: () => goTo(without) }, svg(["M6 6l12 12", "M18 6L6 18"])));
+    el("span", { class: "chip-text" }, el("span", { class: "quiet" }, label), ` ${name}`),
+    el("button", { type: "button", title: "Remove", "aria-label": `Remove: ${label} ${name}`, onclick: () => openSearch(remaining) }, icon(["M6 6l12 12", "M18 6L6 18"])));
 }
 
-/* ---- asking ---- */
+/* ---- the search ---- */
 
-function dataUrl(file) {
+function readDataUrl(file) {
   return new Promise((resolve, reject) => {
     const reader = new FileReader();
     reader.onload = () => resolve(reader.result);
-    reader.onerror = () => reject(new Problem({ title: "Your picture can't be read any more", detail: "Choose it again." }));
+    reader.onerror = () => reject(new Problem({ title: "Your picture cannot be read any more", detail: "Choose it again." }));
     reader.readAsDataURL(file);
   });
 }
 
-function byMix(mix) {
-  // A dropped picture has no address that could be opened again.
-  if (mix.picture && !uploaded) return void location.replace(mixAddress({ ...mix, picture: false }));
-  if (isEmpty(mix) && !mix.wrong?.length) return void location.replace("#/");
-  const wordsAlone = mix.text && !mix.picture && mix.more.length === 0 && mix.less.length === 0;
-  const state = start(wordsAlone ? `Pictures of “${mix.text}”` : "Pictures like these");
-  repeat = () => byMix(mix);
-  setQuery(null, true);
-  showChips(mix);
+export function searchCombined(search) {
+  // An uploaded picture has no address, so it is gone after a reload.
+  if (search.picture && !uploadedPicture()) {
+    location.replace(searchAddress({ ...search, picture: false }));
+    return;
+  }
+  if (isEmpty(search) && search.wrong.length === 0) {
+    location.replace("#/");
+    return;
+  }
+  const isTextOnly = search.text && !search.picture && search.more.length === 0 && search.less.length === 0;
+  const started = startSearch(isTextOnly ? `Pictures of “${search.text}”` : "Pictures like these", () => searchCombined(search));
+  showQuery(null, true);
+  showChips(search);
   window.scrollTo({ top: 0 });
-  const wrong = wrongWith(mix);
-  if (wrong) return showProblem(wrong);
-  skeletons(12);
-  const named = [...mix.more, ...mix.less];
-  run(state, async (signal) => {
-    const body = { limit: HITS + named.length };
-    if (mix.text) body.text = mix.text;
-    if (mix.picture) body.image = await dataUrl(uploaded);
-    if (mix.more.length) body.positive = mix.more.map((id) => ({ id }));
-    if (mix.less.length) body.negative = mix.less.map((id) => ({ id }));
-    const answer = await ask("/v1/search", { method: "POST", body: JSON.stringify(body), signal, headers: { "content-type": "application/json" } });
-    // The chips show these already. Scores of several parts, and of words, say only what is nearer.
-    const hits = answer.hits.filter((hit) => !named.includes(hit.id)).slice(0, HITS);
+  const problem = findProblem(search);
+  if (problem) {
+    showProblem(problem);
+    return;
+  }
+  showSkeletons(12);
+  const namedIds = [...search.more, ...search.less];
+  runSearch(started, async (signal) => {
+    const body = { limit: MAX_HITS + namedIds.length };
+    if (search.text) body.text = search.text;
+    if (search.picture) body.image = await readDataUrl(uploadedPicture());
+    if (search.more.length) body.positive = search.more.map((id) => ({ id }));
+    if (search.less.length) body.negative = search.less.map((id) => ({ id }));
+    const answer = await request("/v1/search", { method: "POST", body: JSON.stringify(body), signal, headers: { "content-type": "application/json" } });
+    // The chips show the named pictures already. Scores of text and of several parts only rank: they are not displayed.
+    const hits = answer.hits.filter((hit) => !namedIds.includes(hit.id)).slice(0, MAX_HITS);
     return { ...answer, hits: hits.map((hit) => ({ ...hit, unscored: true })) };
   });
 }
 
-/* ---- words ---- */
+/* ---- text ---- */
 
-// The box is there when the model knows words, and says what else is needed when not.
-function showWords(model) {
-  $("words").hidden = !model.text;
-  $("no-words").hidden = model.text;
+// Shows the text field if the model has a text encoder, else a hint at what is needed.
+export function showTextSearch(model) {
+  $("text-form").hidden = !model.text;
+  $("no-text").hidden = model.text;
 }
 
-// What the box does now: words alone, or beside what is asked for.
-function prepareWords() {
-  const mix = currentMix();
-  if (document.activeElement !== $("words-text")) $("words-text").value = mix.text;
-  const beside = mix.picture || mix.more.length > 0;
-  $("words-text").placeholder = beside ? "Add words: in the snow, red, at night" : "Or say it in words: a red chair";
-  $("words-go").textContent = beside && !mix.text ? "Add" : "Find";
+// Labels the text field: it starts a search, or adds text to the current one.
+export function prepareTextField() {
+  const search = currentSearch();
+  if (document.activeElement !== $("text-input")) $("text-input").value = search.text;
+  const hasPicture = search.picture || search.more.length > 0;
+  $("text-input").placeholder = hasPicture ? "Add text: in the snow, red, at night" : "Or describe it: a red chair";
+  $("text-submit").textContent = hasPicture && !search.text ? "Add" : "Find";
 }
 
-function startMix() {
-  $("words").addEventListener("submit", (event) => {
+export function startTextSearch() {
+  $("text-form").addEventListener("submit", (event) => {
     event.preventDefault();
-    const text = $("words-text").value.trim();
-    const mix = currentMix();
-    if (text || mix.text) goTo({ ...mix, text });
+    const text = $("text-input").value.trim();
+    const search = currentSearch();
+    if (text || search.text) openSearch({ ...search, text });
   });
-}
-
-/* ---- what scores mean ---- */
-
-const BANDS = { same_picture: "Same picture", near_duplicate: "Near-duplicate", very_similar: "Very similar", similar: "Similar", no_match: "No good match" };
-
-// Stands over the hits that are only nearest, and like nothing much.
-function divider(first) {
-  return el("li", { class: "divider" }, first ? "Nothing here looks much like it; nearest:" : "From here on, nothing looks much like it");
 }

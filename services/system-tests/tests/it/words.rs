@@ -339,7 +339,7 @@ async fn a_search_says_what_it_can_and_what_its_scores_mean() {
     let output = run_search_command(&world, &["--id", id, "--library", "phtoos"]);
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(
-        !output.status.success() && said.contains("there are old, photos"),
+        !output.status.success() && said.contains("known libraries: old, photos"),
         "{said}"
     );
     // One that nobody names any more still has its rows.

@@ -1,4 +1,4 @@
-//! Bodies that are too large, slow, chunked, or no form.
+//! Bodies that are too large, too slow or chunked, and malformed forms.
 
 use super::*;
 
@@ -9,7 +9,7 @@ fn body_limits(max_bytes: u64) -> BodyLimits {
     }
 }
 
-/// A body without a length, in pieces of this many bytes.
+/// A body without a declared length, in chunks of `piece` bytes.
 fn chunked_body(bytes: Vec<u8>, piece: usize) -> Body {
     let pieces: Vec<_> = bytes
         .chunks(piece)
@@ -29,28 +29,28 @@ fn form_body(fields: &[(&str, &str)]) -> Body {
 
 async fn read_form_text(fields: &[(&str, &str)], max_bytes: u64) -> Result<String, Code> {
     let budget = UploadBudget::new(1 << 20);
-    let held = read_form_file(
+    let body = read_form_file(
         form_body(fields),
         "xyz".into(),
         body_limits(max_bytes),
         &budget,
     )
     .await;
-    held.map(|held| String::from_utf8(held.bytes.to_vec()).unwrap())
+    body.map(|body| String::from_utf8(body.bytes.to_vec()).unwrap())
         .map_err(|problem| problem.code)
 }
 
 #[tokio::test]
-async fn a_body_is_counted_while_it_comes() {
+async fn a_body_is_counted_while_it_streams_in() {
     let budget = UploadBudget::new(1 << 20);
-    let held = read_body(
+    let body = read_body(
         chunked_body(vec![1; 1000], 100),
         None,
         body_limits(1000),
         &budget,
     )
     .await;
-    assert_eq!(held.ok().unwrap().bytes.len(), 1000);
+    assert_eq!(body.ok().unwrap().bytes.len(), 1000);
     let over = read_body(
         chunked_body(vec![1; 1001], 100),
         None,
@@ -99,7 +99,7 @@ async fn all_bodies_share_one_budget() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_body_that_never_ends_is_given_up() {
+async fn a_body_that_never_ends_times_out() {
     let budget = UploadBudget::new(8192);
     let endless =
         Body::from_bytes_stream(futures_util::stream::pending::<Result<Bytes, std::io::Error>>());
@@ -158,63 +158,11 @@ async fn a_broken_form_is_the_clients_mistake() {
         "--xyz\r\nContent-Disposition: form-data; name=\"image\"\r\n\r\nabc",
     ] {
         let body = chunked_body(text.as_bytes().to_vec(), 3);
-        let held = read_form_file(body, "xyz".into(), body_limits(100), &budget).await;
-        assert_eq!(held.err().unwrap().code, Code::InvalidRequest, "{text:?}");
+        let body = read_form_file(body, "xyz".into(), body_limits(100), &budget).await;
+        assert_eq!(body.err().unwrap().code, Code::InvalidRequest, "{text:?}");
     }
 }
 
-#[test]
-fn json_that_is_no_question() {
-    let code = |text: &str| {
-        let problem = parse_search_json(text.as_bytes()).err().unwrap();
-        (problem.code, problem.param)
-    };
-    assert_eq!(code("").0, Code::InvalidRequest);
-    assert_eq!(code("[1,").0, Code::InvalidRequest);
-    assert_eq!(code("[]").0, Code::InvalidRequest);
-    assert_eq!(
-        code(r#"{"id": ["x"]}"#),
-        (Code::InvalidRequest, Some("id".into()))
-    );
-    assert_eq!(
-        code(r#"{"id": "x", "limit": 0}"#),
-        (Code::InvalidRequest, Some("limit".into()))
-    );
-    assert_eq!(code(r#"{"nonsense": 1}"#).1, Some("nonsense".into()));
-    assert_eq!(
-        code(r#"{"id": "x", "filter": {"library": "a", "min_width": -1}}"#).1,
-        Some("filter.min_width".into())
-    );
-    let long = format!(r#"{{"limit": "{}"}}"#, "9".repeat(100_000));
-    assert!(
-        parse_search_json(long.as_bytes())
-            .err()
-            .unwrap()
-            .detail
-            .len()
-            < 1000
-    );
-}
-
-#[test]
-fn values_are_counted_before_they_are_read() {
-    for (text, values) in [
-        ("", 0),
-        ("[1,2,3]", 2),
-        (r#"{"a": "b,c,d", "e": ["\",\\", 1]}"#, 2),
-        (r#"["no end,,,,"#, 0),
-        (r#"["no end\"#, 0),
-    ] {
-        assert!(!has_more_values(text.as_bytes(), values), "{text}");
-        let more = values > 0 && has_more_values(text.as_bytes(), values - 1);
-        assert_eq!(more, values > 0, "{text}");
-    }
-    let many = format!(r#"{{"positive": [{}0]}}"#, "0,".repeat(1 << 20));
-    let problem = parse_search_json(many.as_bytes()).unwrap_err();
-    assert!(problem.detail.contains("at most 4096 values"));
-}
-
-/// A body of a form that tells how far it was read.
 #[tokio::test]
 async fn a_form_that_is_refused_is_read_to_its_end() {
     let budget = UploadBudget::new(1 << 20);
@@ -223,8 +171,8 @@ async fn a_form_that_is_refused_is_read_to_its_end() {
         "--xyz\r\nContent-Disposition: form-data; {picture}\r\n\r\n{}\r\n--xyz--\r\n",
         "x".repeat(1000)
     );
-    let left = Arc::new(AtomicU64::new(text.len() as u64));
-    let counting = Arc::clone(&left);
+    let remaining = Arc::new(AtomicU64::new(text.len() as u64));
+    let counting = Arc::clone(&remaining);
     let pieces: Vec<Bytes> = text
         .as_bytes()
         .chunks(50)
@@ -237,5 +185,5 @@ async fn a_form_that_is_refused_is_read_to_its_end() {
     let body = Body::from_bytes_stream(pieces);
     let refused = read_form_file(body, "xyz".into(), body_limits(600), &budget).await;
     assert_eq!(refused.err().unwrap().code, Code::UploadTooLarge);
-    assert_eq!(left.load(Ordering::Relaxed), 0);
+    assert_eq!(remaining.load(Ordering::Relaxed), 0);
 }

@@ -1,24 +1,35 @@
-//! By which names the service may be asked, as the header `Host` says.
+//! Refuses requests for a host name that is not the service's.
 //!
-//! A page of another site can have its own name lead to this machine. To a browser the service
-//! then is that site: the page may read answers, and change things. Only the name tells it apart.
+//! A page of another site can let its own host name resolve to this machine. A browser then takes
+//! the service for that site: the page may read responses and change things. Only the host name,
+//! in the header `Host`, reveals it.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
-use poem::Request;
 use poem::http::header;
+use poem::{Endpoint, IntoResponse as _, Request, Response};
 
 use crate::Settings;
 use crate::problem::{Code, Problem};
 
-/// The names that are taken; `None`: every one.
+pub(super) async fn refuse_unknown_host<E: Endpoint>(
+    next: Arc<E>,
+    request: Request,
+    hosts: AllowedHosts,
+) -> poem::Result<Response> {
+    hosts.check_request(&request)?;
+    Ok(next.call(request).await?.into_response())
+}
+
+/// The host names that the service accepts; `None` accepts every name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct AllowedHosts(Option<Vec<String>>);
 
 impl AllowedHosts {
-    /// On an address that only this machine reaches: the names of this machine, the address
-    /// itself, and those of the settings. Elsewhere the names can't be known: every one, unless the
-    /// settings have some.
+    /// On a loopback address, accepts the names of this machine, the address itself and the names
+    /// in the settings. On other addresses the names are unknown, so every name is accepted unless
+    /// the settings list some.
     pub(crate) fn new(settings: &Settings, address: SocketAddr) -> Self {
         let ip = address.ip().to_canonical();
         let allowed = &settings.allowed_hosts;
@@ -37,51 +48,46 @@ impl AllowedHosts {
         Self(Some(names))
     }
 
-    /// # Errors
-    /// When the request is for another name.
-    pub(crate) fn check_request(&self, request: &Request) -> Result<(), Problem> {
+    /// A request without a host name passes: browsers always send one.
+    fn check_request(&self, request: &Request) -> Result<(), Problem> {
         let Some(names) = &self.0 else {
             return Ok(());
         };
-        // What machines ask tells nothing of pictures, and is asked by all kinds of names.
+        // Probes and Prometheus use all kinds of names, and these responses reveal no pictures.
         if matches!(request.uri().path(), "/healthz" | "/readyz" | "/metrics") {
             return Ok(());
         }
-        // HTTP/2, and whoever takes this for a proxy, write it into the request itself.
-        let written = request
+        // HTTP/2, and clients that use this service as a proxy, write the name into the URI.
+        let in_uri = request
             .uri()
             .authority()
             .map(|authority| authority.as_str());
-        let mut asked = request.headers().get_all(header::HOST).iter();
-        let asked = written.map(|host| Some(host.to_owned())).into_iter().chain(
-            asked
-                .by_ref()
-                .map(|host| host.to_str().ok().map(str::to_owned)),
-        );
-        for host in asked {
-            let is_known = host
+        let in_headers = request.headers().get_all(header::HOST).iter();
+        let hosts = in_uri
+            .map(|host| Some(host.to_owned()))
+            .into_iter()
+            .chain(in_headers.map(|host| host.to_str().ok().map(str::to_owned)));
+        for host in hosts {
+            let is_allowed = host
                 .as_ref()
                 .is_some_and(|host| names.contains(&normalize_host(host)));
-            if !is_known {
+            if !is_allowed {
                 let shown: String = host.unwrap_or_default().chars().take(100).collect();
-                return Err(Problem {
-                    param: Some("Host".into()),
-                    ..Problem::new(
-                        Code::UnknownHost,
-                        format!(
-                            "this service does not go by the name {shown:?}; behind a proxy, or \
-                             under a name of your own, list it in the setting http.allowed_hosts"
-                        ),
-                    )
-                });
+                return Err(Problem::new(
+                    Code::UnknownHost,
+                    format!(
+                        "{shown:?} is not a host name of this service; if it is one, or the name \
+                         of a proxy, add it to the setting http.allowed_hosts"
+                    ),
+                )
+                .with_param("Host"));
             }
         }
-        // Browsers always say it; programs that do not are no browsers.
         Ok(())
     }
 }
 
-/// Without the port and a last dot, in lower case.
+/// Removes the port and a final dot, and converts to lower case.
 fn normalize_host(host: &str) -> String {
     let host = host.trim();
     let bare = match host.rsplit_once(':') {

@@ -1,4 +1,4 @@
-//! Listening and leaving, over real sockets.
+//! Listening and shutting down over real sockets, and the OpenAPI document.
 
 use std::time::Duration;
 
@@ -34,12 +34,12 @@ async fn a_port_in_use_is_one_clear_line() {
 }
 
 #[tokio::test]
-async fn health_is_served_until_told_to_leave() {
+async fn health_is_served_until_shutdown() {
     let listening = bind_address("127.0.0.1:0").await.unwrap();
     let address = listening.address();
-    let leave = CancellationToken::new();
+    let shutdown = CancellationToken::new();
     let ready = || async { Err("the catalog is locked".to_owned()) };
-    let served = tokio::spawn(serve_metrics_only(listening, ready, leave.clone()));
+    let served = tokio::spawn(serve_metrics_only(listening, ready, shutdown.clone()));
     let alive = send_request(address, &get_request("/healthz")).await;
     assert!(alive.starts_with("HTTP/1.1 200"), "{alive}");
     let ready = send_request(address, &get_request("/readyz")).await;
@@ -50,39 +50,39 @@ async fn health_is_served_until_told_to_leave() {
     );
     let metrics = send_request(address, &get_request("/metrics")).await;
     assert!(metrics.contains("lookalike_http_requests_total{route=\"/readyz\",status=\"503\"}"));
-    let lost = send_request(address, &get_request("/etc/passwd")).await;
+    let unknown = send_request(address, &get_request("/etc/passwd")).await;
     assert!(
-        lost.starts_with("HTTP/1.1 404") && lost.contains("no_such_route"),
-        "{lost}"
+        unknown.starts_with("HTTP/1.1 404") && unknown.contains("no_such_route"),
+        "{unknown}"
     );
-    let strange = |path| get_request(path).replace("localhost", "evil.example");
-    let refused = send_request(address, &strange("/docs")).await;
+    let for_other_host = |path| get_request(path).replace("localhost", "evil.example");
+    let refused = send_request(address, &for_other_host("/docs")).await;
     assert!(refused.starts_with("HTTP/1.1 421"), "{refused}");
-    let alive = send_request(address, &strange("/healthz")).await;
+    let alive = send_request(address, &for_other_host("/healthz")).await;
     assert!(alive.starts_with("HTTP/1.1 200"), "{alive}");
-    // A connection that is kept open does not keep the server.
+    // An open connection does not keep the server running.
     let _idle = tokio::net::TcpStream::connect(address).await.unwrap();
-    leave.cancel();
+    shutdown.cancel();
     tokio::time::timeout(Duration::from_secs(15), served)
         .await
-        .expect("the server leaves")
+        .expect("the server stops")
         .unwrap()
         .unwrap();
 }
 
-/// The document is part of what clients build on: a change of it must be meant.
+/// Clients are built on the document, so every change of it must be intended.
 #[test]
 fn the_document_is_as_committed() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/openapi.json");
-    let found = openapi_json() + "\n";
+    let current = openapi_json() + "\n";
     if std::env::var_os("UPDATE_OPENAPI").is_some() {
-        std::fs::write(path, &found).unwrap();
+        std::fs::write(path, &current).unwrap();
         return;
     }
     let committed = std::fs::read_to_string(path).unwrap_or_default();
     assert!(
-        committed == found,
-        "the API's document changed; if that is meant, run\n    \
+        committed == current,
+        "the OpenAPI document changed; if that is intended, run\n    \
          UPDATE_OPENAPI=1 cargo test -p lookalike-search the_document\nand commit {path}"
     );
 }
@@ -95,7 +95,7 @@ fn every_operation_has_a_name_and_every_field_a_description() {
         for (method, operation) in operations.as_object().unwrap() {
             let name = operation["operationId"].as_str();
             let name = name.unwrap_or_else(|| panic!("{method} {path} has no operationId"));
-            assert!(names.insert(name.to_owned()), "{name} is there twice");
+            assert!(names.insert(name.to_owned()), "{name} is used twice");
             assert!(operation["summary"].is_string(), "{name}");
             for parameter in operation["parameters"].as_array().into_iter().flatten() {
                 assert!(parameter["description"].is_string(), "{name}: {parameter}");
@@ -106,9 +106,9 @@ fn every_operation_has_a_name_and_every_field_a_description() {
     for (schema, definition) in document["components"]["schemas"].as_object().unwrap() {
         assert!(definition["description"].is_string(), "{schema}");
         for (field, property) in definition["properties"].as_object().into_iter().flatten() {
-            let told =
+            let is_described =
                 property.to_string().contains("\"description\"") || property["$ref"].is_string();
-            assert!(told, "{schema}.{field}: {property}");
+            assert!(is_described, "{schema}.{field}: {property}");
         }
         let is_object = definition["type"] == "object";
         assert!(

@@ -1,14 +1,15 @@
-//! Questions that are understood, those that are not, and what becomes of their parts.
+//! Requests that are parsed, and requests that are refused.
 
 use super::*;
 use crate::api::schema::EXAMPLE_ID;
+use bytes::Bytes;
 
 fn parse_question(json: &str) -> Result<ParsedQuery, Problem> {
     let settings = Settings {
         max_upload_bytes: 2,
         ..Settings::default()
     };
-    let mut request = crate::api::body::parse_search_json(json.as_bytes())?;
+    let mut request = crate::api::json_body::parse_search_json(json.as_bytes())?;
     parse_query(&mut request, &settings)
 }
 
@@ -43,7 +44,7 @@ fn base64_of_every_kind() {
 }
 
 #[test]
-fn one_thing_is_looked_for_by_itself() {
+fn a_single_part_has_its_own_kind() {
     for (json, kind, has_bands) in [
         (r#"{"image": "+/8="}"#.to_owned(), "image", true),
         (format!(r#"{{"id": "{EXAMPLE_ID}"}}"#), "id", true),
@@ -87,9 +88,9 @@ fn parts_have_their_weights() {
         ("negative[0].image", picture(&[0, 0]), -1.0),
         ("negative[1].text", text("green"), -100.0),
     ];
-    let expected = expected.map(|(param, what, weight)| WeightedInput {
+    let expected = expected.map(|(param, input, weight)| WeightedInput {
         param: param.into(),
-        input: what,
+        input,
         weight,
     });
     assert_eq!(query.parts, expected);
@@ -163,37 +164,4 @@ fn what_is_wrong_is_named() {
     };
     assert_eq!(expect_refusal(&both(30, 3)), parameter("positive"));
     assert_eq!(parse_question(&both(30, 2)).unwrap().parts.len(), 32);
-}
-
-#[test]
-fn parts_are_summed_by_weight() {
-    let close = |found: &[f32], expected: &[f64]| {
-        let far = found.iter().zip(expected);
-        let far = far.map(|(found, expected)| (f64::from(*found) - expected).abs());
-        assert!(far.fold(0.0, f64::max) < 1e-6, "{found:?} {expected:?}");
-    };
-    let (x, y) = (vec![1.0_f32, 0.0], vec![0.0_f32, 1.0]);
-    // One alone is what it is, whatever its weight.
-    assert_eq!(combine_vectors(&[(x.clone(), 7.0)]).unwrap(), x);
-    let half = 0.5_f64.sqrt();
-    let sum = combine_vectors(&[(x.clone(), 1.0), (y.clone(), 1.0)]).unwrap();
-    close(&sum, &[half, half]);
-    let less = combine_vectors(&[(x.clone(), 3.0), (y.clone(), -4.0)]).unwrap();
-    close(&less, &[0.6, -0.8]);
-    // A vector's own length does not count.
-    let long = combine_vectors(&[(vec![5.0, 0.0], 3.0), (y.clone(), 4.0)]).unwrap();
-    close(&long, &[0.6, 0.8]);
-    let almost = vec![1.0_f32, 1e-4];
-    for nothing in [
-        [(x.clone(), 1.0), (x.clone(), -1.0)],
-        [(x.clone(), 50.0), (almost, -50.0)],
-        [(x.clone(), 2.0), (vec![-1.0, 0.0], 2.0)],
-        [(x.clone(), 1.0), (vec![0.0, 0.0], 1.0)],
-    ] {
-        assert_eq!(
-            combine_vectors(&nothing).unwrap_err().code,
-            Code::CancelsOut
-        );
-    }
-    assert!(combine_vectors(&[(x.clone(), 1.0), (x, -0.5)]).is_ok());
 }
