@@ -25,9 +25,13 @@ pub(super) async fn render_problems<E: Endpoint>(
         Err(error) => error_to_problem(&error),
         Ok(response) => {
             let response = response.into_response();
-            // The response to a panic.
+            let status = response.status();
             match response.data::<Problem>() {
+                // The response to a panic.
                 Some(problem) => problem.clone(),
+                None if status.is_client_error() || status.is_server_error() => {
+                    Problem::new(code_for_status(status), status.to_string())
+                }
                 None => return Ok(response),
             }
         }
