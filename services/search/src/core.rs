@@ -15,6 +15,7 @@ pub(crate) mod upload_budget;
 pub(crate) mod file_response;
 pub(crate) mod files;
 pub(crate) mod library_disk;
+pub(crate) mod thumbnail_cache;
 pub(crate) mod thumbnails;
 
 pub(crate) mod watcher_client;

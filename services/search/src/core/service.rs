@@ -11,7 +11,7 @@ use lookalike_vision::{Description, Limits};
 use super::decode_limiter::DecodeLimiter;
 use super::library_disk::LibraryDisk;
 use super::serving_model::{CurrentModel, ServingModel};
-use super::thumbnails::ThumbnailCache;
+use super::thumbnail_cache::ThumbnailCache;
 use super::upload_budget::UploadBudget;
 use crate::settings::Settings;
 
