@@ -342,7 +342,7 @@ async fn a_search_says_what_it_can_and_what_its_scores_mean() {
     let output = run_search_command(&world, &["--id", id, "--library", "phtoos"]);
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert!(
-        !output.status.success() && stderr.contains("there are old, photos"),
+        !output.status.success() && stderr.contains("known libraries: old, photos"),
         "{stderr}"
     );
     // A library that is no longer configured still has its rows.
