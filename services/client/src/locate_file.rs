@@ -1,29 +1,28 @@
-//! How a file is named on the command line: by its id, by its path on this disk, or as lists show
-//! it, `LIBRARY/path`.
+//! Identifies a file that was given on the command line: by id, by a path on this disk, or as
+//! lists print it, `LIBRARY/path`.
 
 use std::path::{Component, Path, PathBuf};
 
+use anyhow::{Result, anyhow};
+use lookalike_proto::ImageId;
 use serde_json::Value;
 
-use crate::client::ServiceClient;
-use crate::failure::Failure;
+use crate::service::ServiceClient;
+use crate::usage_error::usage_error;
 
-/// A file, in the service's terms.
+/// A file as the API identifies it.
 #[derive(Debug, PartialEq, Eq)]
 pub enum FileLocator {
-    /// By its image's id.
     Id(String),
-    /// By its library, and its path below the root.
     Path {
-        /// The library.
         library: String,
-        /// Relative, with `/` between parts.
+        /// Relative to the library's root, with `/` between components.
         path: String,
     },
 }
 
 impl FileLocator {
-    /// As parameters of `GET /v1/why`.
+    /// The query parameters of `GET /v1/why`.
     pub fn to_query(&self) -> Vec<(&'static str, String)> {
         match self {
             Self::Id(id) => vec![("id", id.clone())],
@@ -34,78 +33,82 @@ impl FileLocator {
     }
 }
 
-/// A library, as the service tells of it.
+/// A library as the service reports it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct ReportedLibrary {
-    library: String,
-    folder: PathBuf,
+    name: String,
+    root: PathBuf,
 }
 
-/// Whether this is an id, by its looks.
-pub fn looks_like_image_id(text: &str) -> bool {
-    let is_digit = |b: u8| b.is_ascii_digit() || (b'a'..=b'f').contains(&b);
-    text.len() == 32 && text.bytes().all(is_digit)
+/// Whether the text has the form of an image id.
+pub fn is_image_id(text: &str) -> bool {
+    text.parse::<ImageId>().is_ok()
 }
 
-/// Finds out which file is meant.
-///
-/// # Errors
-/// When it lies in no library, or the service does not say which there are.
-pub async fn resolve_file(service: &ServiceClient, named: &Path) -> Result<FileLocator, Failure> {
-    if let Some(text) = named.to_str()
-        && looks_like_image_id(text)
-        && named.symlink_metadata().is_err()
+/// Determines which file the argument means. An argument that looks like an id is one unless a
+/// file of that name exists.
+pub async fn resolve_file(service: &ServiceClient, argument: &Path) -> Result<FileLocator> {
+    if let Some(text) = argument.to_str()
+        && is_image_id(text)
+        && argument.symlink_metadata().is_err()
     {
         return Ok(FileLocator::Id(text.to_owned()));
     }
     let stats = service.get_json("/v1/stats", &[]).await?;
-    let no_libraries = Vec::new();
-    let told = stats["libraries"].as_array().unwrap_or(&no_libraries);
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-    let roots: Vec<ReportedLibrary> = told
-        .iter()
+    let libraries: Vec<ReportedLibrary> = stats["libraries"]
+        .as_array()
+        .into_iter()
+        .flatten()
         .map(|library| ReportedLibrary {
-            library: text(&library["name"]),
-            folder: PathBuf::from(text(&library["root"])),
+            name: text(&library["name"]),
+            root: PathBuf::from(text(&library["root"])),
         })
         .collect();
-    let here = std::env::current_dir().unwrap_or_default();
-    find_in_libraries(&here, named, &roots).ok_or_else(|| not_in_a_library(named, &roots))
+    let current_dir = std::env::current_dir().unwrap_or_default();
+    find_in_libraries(&current_dir, argument, &libraries)
+        .ok_or_else(|| not_in_a_library(argument, &libraries))
 }
 
-/// The file in the library whose root is the nearest above it.
-fn find_in_libraries(here: &Path, named: &Path, roots: &[ReportedLibrary]) -> Option<FileLocator> {
-    let absolute = here.join(named);
-    // The last part is not resolved: a symbolic link is a file of its own to the watcher.
+/// Locates the file in the library whose root is the innermost one that contains it.
+fn find_in_libraries(
+    current_dir: &Path,
+    argument: &Path,
+    libraries: &[ReportedLibrary],
+) -> Option<FileLocator> {
+    let absolute = current_dir.join(argument);
+    // Only the parent folder is resolved: the watcher treats a symbolic link as a file of its own.
     let resolved = absolute
         .file_name()
         .and_then(|name| Some(absolute.parent()?.canonicalize().ok()?.join(name)));
     let as_written = normalize_path(&absolute);
-    let mut best: Option<(usize, FileLocator)> = None;
-    for root in roots {
-        let folders = [root.folder.canonicalize().ok(), Some(root.folder.clone())];
-        for folder in folders.iter().flatten() {
+    let mut innermost: Option<(usize, FileLocator)> = None;
+    for library in libraries {
+        let roots = [library.root.canonicalize().ok(), Some(library.root.clone())];
+        for root in roots.iter().flatten() {
             for path in [&resolved, &Some(as_written.clone())].into_iter().flatten() {
-                let Ok(rest) = path.strip_prefix(folder) else {
+                let Ok(relative) = path.strip_prefix(root) else {
                     continue;
                 };
-                let depth = folder.components().count();
-                let is_nearer = best.as_ref().is_none_or(|(known, _)| depth > *known);
-                if rest.components().next().is_some() && is_nearer {
-                    let library = root.library.clone();
-                    let path = rest.to_string_lossy().into_owned();
-                    best = Some((depth, FileLocator::Path { library, path }));
+                let depth = root.components().count();
+                let is_deeper = innermost.as_ref().is_none_or(|(other, _)| depth > *other);
+                if relative.components().next().is_some() && is_deeper {
+                    let locator = FileLocator::Path {
+                        library: library.name.clone(),
+                        path: relative.to_string_lossy().into_owned(),
+                    };
+                    innermost = Some((depth, locator));
                 }
             }
         }
     }
-    let on_disk = best.map(|(_, named)| named);
-    let listed = parse_listed_path(named, roots);
+    let on_disk = innermost.map(|(_, locator)| locator);
+    let listed = parse_listed_path(argument, libraries);
     match (on_disk, listed) {
-        // Within a library's folder both may be meant: the one that is there is.
-        (Some(on_disk), Some((listed, is_there))) => {
-            let is_here = absolute.symlink_metadata().is_ok();
-            Some(if is_there && !is_here {
+        // Inside a library's folder the argument can mean either: the one that exists wins.
+        (Some(on_disk), Some((listed, listed_exists))) => {
+            let on_disk_exists = absolute.symlink_metadata().is_ok();
+            Some(if listed_exists && !on_disk_exists {
                 listed
             } else {
                 on_disk
@@ -115,43 +118,49 @@ fn find_in_libraries(here: &Path, named: &Path, roots: &[ReportedLibrary]) -> Op
     }
 }
 
-/// As lists show a file, `LIBRARY/path`; and whether it is there.
-fn parse_listed_path(named: &Path, roots: &[ReportedLibrary]) -> Option<(FileLocator, bool)> {
-    let (library, path) = named.to_str()?.split_once('/')?;
-    let root = roots.iter().find(|root| root.library == library)?;
-    let is_there = root.folder.join(path).symlink_metadata().is_ok();
-    let listed = FileLocator::Path {
-        library: library.to_owned(),
+/// Parses `LIBRARY/path`, and says whether that file exists.
+fn parse_listed_path(
+    argument: &Path,
+    libraries: &[ReportedLibrary],
+) -> Option<(FileLocator, bool)> {
+    let (name, path) = argument.to_str()?.split_once('/')?;
+    let library = libraries.iter().find(|library| library.name == name)?;
+    let exists = library.root.join(path).symlink_metadata().is_ok();
+    let locator = FileLocator::Path {
+        library: name.to_owned(),
         path: path.to_owned(),
     };
-    (!path.is_empty()).then_some((listed, is_there))
+    (!path.is_empty()).then_some((locator, exists))
 }
 
-/// Without `.` and `..`, whether or not the folders exist.
+/// Removes `.` and `..` without looking at the disk.
 fn normalize_path(path: &Path) -> PathBuf {
-    let mut tidied = PathBuf::new();
-    for part in path.components() {
-        match part {
+    let mut normalized = PathBuf::new();
+    for component in path.components() {
+        match component {
             Component::CurDir => {}
             Component::ParentDir => {
-                tidied.pop();
+                normalized.pop();
             }
-            part => tidied.push(part),
+            component => normalized.push(component),
         }
     }
-    tidied
+    normalized
 }
 
-fn not_in_a_library(named: &Path, roots: &[ReportedLibrary]) -> Failure {
-    let known: Vec<String> = roots
+fn not_in_a_library(argument: &Path, libraries: &[ReportedLibrary]) -> anyhow::Error {
+    let list: Vec<String> = libraries
         .iter()
-        .map(|root| format!("{} ({})", root.library, root.folder.display()))
+        .map(|library| format!("{} ({})", library.name, library.root.display()))
         .collect();
-    let known = match known.is_empty() {
-        true => "there is none".to_owned(),
-        false => format!("there are: {}", known.join(", ")),
+    let libraries = match list.is_empty() {
+        true => "there are none".to_owned(),
+        false => format!("the libraries are: {}", list.join(", ")),
     };
-    Failure::usage(format!("{} lies in no library; {known}", named.display()))
+    usage_error(anyhow!(
+        "{} is in no library; {libraries}",
+        argument.display()
+    ))
 }
 
 #[cfg(test)]
@@ -169,23 +178,24 @@ mod tests {
         std::os::unix::fs::symlink("2026/a.jpg", top.join("photos/link.jpg")).unwrap();
         std::os::unix::fs::symlink("photos", top.join("pictures")).unwrap();
         let root = |library: &str, folder: &str| ReportedLibrary {
-            library: library.into(),
-            folder: top.join(folder),
+            name: library.into(),
+            root: top.join(folder),
         };
         let roots = [
             root("photos", "photos"),
             root("all", ""),
             root("shop", "shop"),
         ];
-        let find = |here: &str, named: &str, roots: &[ReportedLibrary]| match find_in_libraries(
-            &top.join(here),
-            Path::new(named),
-            roots,
-        ) {
-            Some(FileLocator::Path { library, path }) => format!("{library}: {path}"),
-            Some(FileLocator::Id(id)) => id,
-            None => "nowhere".into(),
-        };
+        let find =
+            |current_dir: &str, argument: &str, roots: &[ReportedLibrary]| match find_in_libraries(
+                &top.join(current_dir),
+                Path::new(argument),
+                roots,
+            ) {
+                Some(FileLocator::Path { library, path }) => format!("{library}: {path}"),
+                Some(FileLocator::Id(id)) => id,
+                None => "nowhere".into(),
+            };
         let absolute = top.join("photos/2026/a.jpg");
         assert_eq!(
             find("", absolute.to_str().unwrap(), &roots),
@@ -211,10 +221,10 @@ mod tests {
         );
         assert_eq!(find("", "elsewhere/b.jpg", &roots), "all: elsewhere/b.jpg");
         assert_eq!(find("", "elsewhere/b.jpg", &roots[..1]), "nowhere");
-        // As lists show it, from anywhere.
+        // `LIBRARY/path`, from any folder.
         assert_eq!(find("elsewhere", "shop/c.jpg", &roots[2..]), "shop: c.jpg");
         assert_eq!(find("elsewhere", "shop/", &roots[2..]), "nowhere");
-        // Within a library too, unless the same name is there.
+        // Inside a library too, unless a file of the same path exists there.
         let listed = "photos/2026/a.jpg";
         assert_eq!(find("photos", listed, &roots[..1]), "photos: 2026/a.jpg");
         std::fs::create_dir_all(top.join("photos/photos/2026")).unwrap();
@@ -232,20 +242,24 @@ mod tests {
         std::fs::create_dir(top.join("real")).unwrap();
         std::os::unix::fs::symlink("real", top.join("link")).unwrap();
         let roots = [ReportedLibrary {
-            library: "x".into(),
-            folder: top.join("link"),
+            name: "x".into(),
+            root: top.join("link"),
         }];
-        for named in ["real/a.jpg", "link/a.jpg"] {
-            let found = find_in_libraries(&top, Path::new(named), &roots);
+        for argument in ["real/a.jpg", "link/a.jpg"] {
+            let locator = find_in_libraries(&top, Path::new(argument), &roots);
             let (library, path) = ("x".into(), "a.jpg".into());
-            assert_eq!(found, Some(FileLocator::Path { library, path }), "{named}");
+            assert_eq!(
+                locator,
+                Some(FileLocator::Path { library, path }),
+                "{argument}"
+            );
         }
     }
 
     #[test]
-    fn ids_are_known_by_their_looks() {
-        assert!(looks_like_image_id("3ac9aecf0ebba98faed9a9884f264d9d"));
-        assert!(!looks_like_image_id("3AC9AECF0EBBA98FAED9A9884F264D9D"));
-        assert!(!looks_like_image_id("a.jpg"));
+    fn ids_are_recognised_by_their_form() {
+        assert!(is_image_id("3ac9aecf0ebba98faed9a9884f264d9d"));
+        assert!(!is_image_id("3AC9AECF0EBBA98FAED9A9884F264D9D"));
+        assert!(!is_image_id("a.jpg"));
     }
 }

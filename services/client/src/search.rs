@@ -1,104 +1,199 @@
-//! `run_search`: by a picture, an id, words, or several of them.
+//! `search`: by a picture, an image id, text, or several of them.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
 
+use anyhow::{Result, anyhow};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use clap::Args;
 use serde_json::{Value, json};
 
-use crate::cli::{SearchArgs, SearchExample};
-use crate::client::{self, ServiceClient};
-use crate::failure::Failure;
-use crate::named::looks_like_image_id;
-use crate::settings::Settings;
-use crate::shown;
+use crate::locate_file::is_image_id;
+use crate::service::{ServiceArgs, ServiceClient};
+use crate::terminal::{self, escape_line};
+use crate::usage_error::usage_error;
 
-/// `run_search`.
-///
-/// # Errors
-/// When nothing is looked for, a picture can't be read, or the service does not answer or refuses.
-pub async fn run_search(settings: &Settings, args: &SearchArgs) -> Result<(), Failure> {
-    if let Some(lacks) = args.missing_query() {
-        return Err(Failure::usage(lacks));
+#[derive(Debug, Args)]
+pub struct SearchArgs {
+    #[command(flatten)]
+    pub service: ServiceArgs,
+    /// Search by this picture
+    #[arg(value_name = "IMAGE")]
+    pub image: Option<PathBuf>,
+    /// Search by an indexed picture; used alone, it is omitted from the hits
+    #[arg(long, value_name = "ID", value_parser = parse_image_id)]
+    pub id: Option<String>,
+    /// Search by text, alone or combined with a picture
+    ///
+    /// Needs a model with a text encoder, such as `clip-b32`.
+    #[arg(long, value_name = "TEXT")]
+    pub text: Option<String>,
+    /// More like this (can be repeated)
+    #[arg(long, value_name = "ID|FILE|text:TEXT")]
+    pub positive: Vec<SearchExample>,
+    /// Less like this (can be repeated)
+    #[arg(long, value_name = "ID|FILE|text:TEXT")]
+    pub negative: Vec<SearchExample>,
+    /// Maximum number of hits
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub limit: u32,
+    /// Only this library
+    #[arg(long, value_name = "NAME")]
+    pub library: Option<String>,
+}
+
+/// The examples in the help of `search`.
+pub const EXAMPLES: &str = "Examples:\n  \
+    lookalike search photo.jpg                          similar pictures\n  \
+    lookalike search --text \"a red chair\"               by text, if the model has a text encoder\n  \
+    lookalike search photo.jpg --text \"in the snow\"     by a picture and text\n  \
+    lookalike search photo.jpg --negative other.jpg     more of this, less of that\n  \
+    lookalike search --positive a.jpg --positive 9f8a41c25d7e03b6f4a1c2d3e4f50617 \\\n      \
+    --negative text:people                            several pictures, ids and texts\n\n\
+    Each line shows the score (cosine, at most 1), its meaning (for one picture, if it was measured\n\
+    for the model), the file as LIBRARY/PATH, and its id. The API also accepts a weight for each\n\
+    part of a query: POST /v1/search.";
+
+/// What hits should resemble more, or less.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SearchExample {
+    /// An indexed image.
+    Id(String),
+    File(PathBuf),
+    Text(String),
+}
+
+impl FromStr for SearchExample {
+    type Err = &'static str;
+
+    fn from_str(word: &str) -> Result<Self, Self::Err> {
+        if word.is_empty() {
+            return Err("give an id, a picture file, or text:TEXT");
+        }
+        let lower = word.to_ascii_lowercase();
+        Ok(match word.strip_prefix("text:") {
+            Some(text) => Self::Text(text.to_owned()),
+            None if is_image_id(&lower) && Path::new(word).symlink_metadata().is_err() => {
+                Self::Id(lower)
+            }
+            None => Self::File(word.into()),
+        })
     }
-    let service = ServiceClient::from_settings(settings)?;
-    let found = send_search(&service, args).await?;
+}
+
+/// Accepts upper case as well, which other programs may write.
+fn parse_image_id(word: &str) -> Result<String, &'static str> {
+    let lower = word.to_ascii_lowercase();
+    match is_image_id(&lower) {
+        true => Ok(lower),
+        false => Err("an id has 32 hexadecimal digits; give a file without --id"),
+    }
+}
+
+impl SearchArgs {
+    /// The error message if there is nothing to search for.
+    fn missing_query(&self) -> Option<&'static str> {
+        let has_target = self.image.is_some()
+            || self.id.is_some()
+            || self.text.is_some()
+            || !self.positive.is_empty();
+        match (has_target, self.negative.is_empty()) {
+            (true, _) => None,
+            (false, true) => {
+                Some("nothing to search for: give a picture file, --id, --text or --positive")
+            }
+            (false, false) => Some(
+                "--negative alone is not enough: also give a picture file, --id, --text or \
+                 --positive",
+            ),
+        }
+    }
+}
+
+pub async fn run_search(service: &ServiceClient, args: &SearchArgs) -> Result<()> {
+    let answer = send_search(service, args).await?;
     if args.service.json {
-        client::print_json(&found);
+        terminal::print_json(&answer);
         return Ok(());
     }
-    for line in format_answer(&found) {
-        println!("{}", shown::escape_line(&line));
+    for line in format_answer(&answer) {
+        println!("{}", escape_line(&line));
     }
     Ok(())
 }
 
-/// One thing alone goes the way that is made for it; several go together.
-async fn send_search(service: &ServiceClient, args: &SearchArgs) -> Result<Value, Failure> {
+/// Fails with wrong use if there is nothing to search for.
+pub fn check_query(args: &SearchArgs) -> Result<()> {
+    match args.missing_query() {
+        Some(message) => Err(usage_error(anyhow!(message))),
+        None => Ok(()),
+    }
+}
+
+/// Uses the endpoint for a single picture or id where possible, else `POST /v1/search`.
+async fn send_search(service: &ServiceClient, args: &SearchArgs) -> Result<Value> {
     let mut query = vec![("limit", args.limit.to_string())];
     query.extend(args.library.clone().map(|library| ("library", library)));
-    let is_alone = args.text.is_none() && args.positive.is_empty() && args.negative.is_empty();
+    let is_single = args.text.is_none() && args.positive.is_empty() && args.negative.is_empty();
     match (&args.image, &args.id) {
-        (Some(path), None) if is_alone => {
-            let path = path.as_path();
+        (Some(path), None) if is_single => {
             let bytes = read_picture(path).await?;
             service.post_bytes("/v1/search/image", &query, bytes).await
         }
-        (None, Some(id)) if is_alone => {
+        (None, Some(id)) if is_single => {
             let path = format!("/v1/images/{id}/similar");
             service.get_json(&path, &query).await
         }
         _ => {
-            let found = service
+            let answer = service
                 .post_json("/v1/search", &build_request(args).await?)
                 .await;
-            found.map_err(|failure| name_file_in_error(args, failure))
+            answer.map_err(|error| name_file_in_error(args, error))
         }
     }
 }
 
-/// The service names a picture of a list by its place, and people by its file.
-fn name_file_in_error(args: &SearchArgs, failure: Failure) -> Failure {
-    let Failure::Failed(said) = failure else {
-        return failure;
-    };
+/// Replaces the service's name for an example, such as `positive[0].image`, by the file's path.
+fn name_file_in_error(args: &SearchArgs, error: anyhow::Error) -> anyhow::Error {
+    let message = error.to_string();
     for (list, examples) in [("positive", &args.positive), ("negative", &args.negative)] {
-        for (at, example) in examples.iter().enumerate() {
+        for (i, example) in examples.iter().enumerate() {
             if let SearchExample::File(path) = example
-                && let Some(rest) = said.strip_prefix(&format!("{list}[{at}].image: "))
+                && let Some(rest) = message.strip_prefix(&format!("{list}[{i}].image: "))
             {
-                return Failure::Failed(format!("{}: {rest}", path.display()));
+                return anyhow!("{}: {rest}", path.display());
             }
         }
     }
-    Failure::Failed(said)
+    error
 }
 
-async fn read_picture(path: &Path) -> Result<Vec<u8>, Failure> {
+async fn read_picture(path: &Path) -> Result<Vec<u8>> {
     let bytes = tokio::fs::read(path).await;
     bytes.map_err(|error| {
         let word = path.to_str().unwrap_or_default();
-        let hint = match looks_like_image_id(&word.to_ascii_lowercase()) {
-            true => format!("; an id goes as --id {word}"),
+        let hint = match is_image_id(&word.to_ascii_lowercase()) {
+            true => format!("; to search by an id, use --id {word}"),
             false => String::new(),
         };
-        Failure::usage(format!("{} can't be read: {error}{hint}", path.display()))
+        usage_error(anyhow!("cannot read {}: {error}{hint}", path.display()))
     })
 }
 
-async fn read_base64(path: &Path) -> Result<String, Failure> {
+async fn read_base64(path: &Path) -> Result<String> {
     Ok(STANDARD.encode(read_picture(path).await?))
 }
 
-/// The body of `POST /v1/search`.
-async fn build_request(args: &SearchArgs) -> Result<Value, Failure> {
-    let mut question = json!({ "limit": args.limit });
+/// Builds the body of `POST /v1/search`.
+async fn build_request(args: &SearchArgs) -> Result<Value> {
+    let mut request = json!({ "limit": args.limit });
     if let Some(path) = &args.image {
-        question["image"] = read_base64(path).await?.into();
+        request["image"] = read_base64(path).await?.into();
     }
     for (name, value) in [("id", &args.id), ("text", &args.text)] {
         if let Some(value) = value {
-            question[name] = value.clone().into();
+            request[name] = value.clone().into();
         }
     }
     for (name, examples) in [("positive", &args.positive), ("negative", &args.negative)] {
@@ -111,16 +206,15 @@ async fn build_request(args: &SearchArgs) -> Result<Value, Failure> {
             });
         }
         if !parts.is_empty() {
-            question[name] = parts.into();
+            request[name] = parts.into();
         }
     }
     if let Some(library) = &args.library {
-        question["filter"] = json!({ "library": library });
+        request["filter"] = json!({ "library": library });
     }
-    Ok(question)
+    Ok(request)
 }
 
-/// What a band is called.
 fn describe_band(band: &str) -> &str {
     match band {
         "same_picture" => "same picture",
@@ -128,19 +222,18 @@ fn describe_band(band: &str) -> &str {
         "very_similar" => "very similar",
         "similar" => "similar",
         "no_match" => "no good match",
-        other => other,
+        unknown => unknown,
     }
 }
 
-/// The answer, line by line.
-fn format_answer(found: &Value) -> Vec<String> {
+fn format_answer(answer: &Value) -> Vec<String> {
     let no_hits = Vec::new();
-    let hits = found["hits"].as_array().unwrap_or(&no_hits);
+    let hits = answer["hits"].as_array().unwrap_or(&no_hits);
     if hits.is_empty() {
-        return vec!["nothing is indexed yet that could match".to_owned()];
+        return vec!["no indexed picture can match yet".to_owned()];
     }
     let mut lines = Vec::with_capacity(hits.len() + 1);
-    if found["band"] == "no_match" {
+    if answer["band"] == "no_match" {
         lines.push("nothing here looks much like it; nearest:".to_owned());
     }
     for hit in hits {
@@ -161,76 +254,4 @@ fn format_answer(found: &Value) -> Vec<String> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn make_hit(score: f64, band: Option<&str>) -> Value {
-        json!({ "score": score, "band": band, "library": "shop", "path": "a.jpg", "id": "3ac9" })
-    }
-
-    #[test]
-    fn an_answer_says_what_its_scores_mean() {
-        let with_bands = json!({ "band": "same_picture",
-            "hits": [make_hit(0.9996, Some("same_picture")), make_hit(0.4, Some("no_match"))] });
-        assert_eq!(
-            format_answer(&with_bands),
-            [
-                "1.000  same picture    shop/a.jpg  3ac9",
-                "0.400  no good match   shop/a.jpg  3ac9"
-            ]
-        );
-        let without = json!({ "band": null, "hits": [make_hit(0.5, None)] });
-        assert_eq!(format_answer(&without), ["0.500  shop/a.jpg  3ac9"]);
-        let nothing = json!({ "band": "no_match", "hits": [make_hit(0.4, Some("no_match"))] });
-        assert_eq!(
-            format_answer(&nothing)[0],
-            "nothing here looks much like it; nearest:"
-        );
-        let empty = json!({ "band": "no_match", "hits": [] });
-        assert_eq!(
-            format_answer(&empty),
-            ["nothing is indexed yet that could match"]
-        );
-    }
-
-    #[tokio::test]
-    async fn a_question_has_all_its_parts() {
-        let dir = tempfile::tempdir().unwrap();
-        let file = dir.path().join("a.jpg");
-        std::fs::write(&file, [0xfb, 0xff]).unwrap();
-        let args = SearchArgs {
-            service: crate::cli::ServiceArgs {
-                url: None,
-                data_dir: None,
-                json: false,
-            },
-            image: Some(file.clone()),
-            id: None,
-            text: Some("red".into()),
-            positive: vec![SearchExample::Id("3ac9".into())],
-            negative: vec![
-                SearchExample::Text("blue".into()),
-                SearchExample::File(file.clone()),
-            ],
-            limit: 3,
-            library: Some("shop".into()),
-        };
-        let expected = json!({
-            "image": "+/8=", "text": "red", "limit": 3, "filter": { "library": "shop" },
-            "positive": [{ "id": "3ac9" }], "negative": [{ "text": "blue" }, { "image": "+/8=" }],
-        });
-        assert_eq!(build_request(&args).await.unwrap(), expected);
-        let refused = |said: &str| name_file_in_error(&args, Failure::failed(said)).to_string();
-        assert_eq!(
-            refused("negative[1].image: the file is not an image"),
-            format!("{}: the file is not an image", file.display())
-        );
-        assert_eq!(refused("no image"), "no image");
-        let gone = SearchArgs {
-            image: Some(dir.path().join("gone.jpg")),
-            ..args
-        };
-        let said = build_request(&gone).await.unwrap_err().to_string();
-        assert!(said.contains("gone.jpg can't be read"), "{said}");
-    }
-}
+mod tests;

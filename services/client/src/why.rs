@@ -1,70 +1,52 @@
-//! `run_why`: one file's life, as a time line.
+//! `why`: the history of one file as a timeline. Also `failures show`, which is a part of it.
 
 use std::borrow::Cow;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use anyhow::{Context as _, Result};
 use serde_json::Value;
 
-use crate::cli::FileArgs;
-use crate::client::{self, ServiceClient};
-use crate::failure::Failure;
-use crate::named::{self, FileLocator};
-use crate::settings::Settings;
-use crate::shown;
+use crate::locate_file::{FileLocator, resolve_file};
+use crate::service::{FileArgs, ServiceClient};
+use crate::terminal::{self, escape_line};
 
-/// `run_why`.
-///
-/// # Errors
-/// When the file is not known, or nobody answers.
-pub async fn run_why(settings: &Settings, args: &FileArgs) -> Result<(), Failure> {
-    let service = ServiceClient::from_settings(settings)?;
-    let life = fetch_history(&service, &args.file).await?;
+pub async fn run_why(service: &ServiceClient, args: &FileArgs) -> Result<()> {
+    let history = fetch_history(service, &args.file).await?;
     if args.service.json {
-        client::print_json(&life);
+        terminal::print_json(&history);
     } else {
-        print!("{}", format_history(&life));
+        print!("{}", format_history(&history));
     }
     Ok(())
 }
 
-/// `failures show`.
-///
-/// # Errors
-/// When the file is not known, or nobody answers.
-pub async fn show_failure(settings: &Settings, args: &FileArgs) -> Result<(), Failure> {
-    let service = ServiceClient::from_settings(settings)?;
-    let life = fetch_history(&service, &args.file).await?;
+/// Runs `failures show`.
+pub async fn show_failure(service: &ServiceClient, args: &FileArgs) -> Result<()> {
+    let history = fetch_history(service, &args.file).await?;
     if args.service.json {
-        client::print_json(&life);
+        terminal::print_json(&history);
     } else {
-        print!("{}{}", format_header(&life), format_reason(&life));
+        print!("{}{}", format_header(&history), format_reason(&history));
     }
     Ok(())
 }
 
-async fn fetch_history(service: &ServiceClient, file: &Path) -> Result<Value, Failure> {
-    let named = named::resolve_file(service, file).await?;
-    service.get_json("/v1/why", &named.to_query()).await
+async fn fetch_history(service: &ServiceClient, file: &Path) -> Result<Value> {
+    let locator = resolve_file(service, file).await?;
+    service.get_json("/v1/why", &locator.to_query()).await
 }
 
-/// The ids of files that are named by id or path.
-///
-/// # Errors
-/// When one is not known.
-pub async fn resolve_image_ids(
-    service: &ServiceClient,
-    files: &[std::path::PathBuf],
-) -> Result<Vec<String>, Failure> {
+/// Returns the ids of files that are given by id or path.
+pub async fn resolve_image_ids(service: &ServiceClient, files: &[PathBuf]) -> Result<Vec<String>> {
     let mut ids = Vec::with_capacity(files.len());
     for file in files {
-        let named = named::resolve_file(service, file).await?;
-        ids.push(match named {
+        ids.push(match resolve_file(service, file).await? {
             FileLocator::Id(id) => id,
-            path => {
-                let life = service.get_json("/v1/why", &path.to_query()).await?;
-                let id = life["id"].as_str().ok_or_else(|| {
-                    Failure::failed(format!("{} is not taken in yet", file.display()))
-                })?;
+            locator @ FileLocator::Path { .. } => {
+                let history = service.get_json("/v1/why", &locator.to_query()).await?;
+                let id = history["id"]
+                    .as_str()
+                    .with_context(|| format!("{} is not catalogued yet", file.display()))?;
                 id.to_owned()
             }
         });
@@ -72,71 +54,70 @@ pub async fn resolve_image_ids(
     Ok(ids)
 }
 
-/// A text of the answer, as one line: names of files are in several of them.
+/// A field of the answer, escaped: several fields contain file names.
 fn escaped_text<'a>(value: &'a Value, key: &str) -> Cow<'a, str> {
-    shown::escape_line(value[key].as_str().unwrap_or_default())
+    escape_line(value[key].as_str().unwrap_or_default())
 }
 
-/// Which file, and what became of it.
-fn format_header(life: &Value) -> String {
-    let mut said = format!(
+/// Formats the file's identity and state.
+fn format_header(history: &Value) -> String {
+    let mut header = format!(
         "{}/{}\n",
-        escaped_text(life, "library"),
-        escaped_text(life, "path")
+        escaped_text(history, "library"),
+        escaped_text(history, "path")
     );
-    let mut line = |name: &str, value: String| said += &format!("{name:<10} {value}\n");
-    let since = match &*escaped_text(life, "since") {
+    let mut add_line = |name: &str, value: String| header += &format!("{name:<10} {value}\n");
+    let since = match &*escaped_text(history, "since") {
         "" => String::new(),
         since => format!(" since {since}"),
     };
-    let state = escaped_text(life, "state").replace('_', " ");
-    line("state", format!("{state}{since}"));
-    if let Some(id) = life["id"].as_str() {
-        line("id", id.to_owned());
+    let state = escaped_text(history, "state").replace('_', " ");
+    add_line("state", format!("{state}{since}"));
+    if let Some(id) = history["id"].as_str() {
+        add_line("id", escape_line(id).into_owned());
     }
-    if let Some(modified_at) = life["modified_at"].as_str() {
-        let bytes = life["bytes"].as_u64().unwrap_or(0);
-        let bytes = match bytes {
+    if let Some(modified_at) = history["modified_at"].as_str() {
+        let size = match history["bytes"].as_u64().unwrap_or(0) {
             1 => "1 byte".to_owned(),
             bytes => format!("{bytes} bytes"),
         };
-        line("file", format!("{bytes}, written {modified_at}"));
+        add_line("file", format!("{size}, written {modified_at}"));
     }
-    if let Some(hash) = life["content_hash"].as_str() {
-        line("content", hash.to_owned());
+    if let Some(hash) = history["content_hash"].as_str() {
+        add_line("content", hash.to_owned());
     }
-    said
+    header
 }
 
-/// Why there is no row, and what can be done.
-fn format_reason(life: &Value) -> String {
-    let code = escaped_text(life, "code");
+/// Formats why there is no row, and what can be done; empty if there is no reason.
+fn format_reason(history: &Value) -> String {
+    let code = escaped_text(history, "code");
     if code.is_empty() {
         return String::new();
     }
-    let detail = escaped_text(life, "detail");
-    let reason = &life["reason"];
-    let mut said = format!("reason     {} ({code})\n", escaped_text(reason, "title"));
-    // What a rule says is the same for each file; what was found in a file is not.
+    let detail = escaped_text(history, "detail");
+    let reason = &history["reason"];
+    let mut text = format!("reason     {} ({code})\n", escaped_text(reason, "title"));
+    // For a file that a rule ignores, the detail names the rule and the general sentence adds
+    // nothing.
     let sentence = match &*escaped_text(reason, "retry_policy") {
         "rule" if !detail.is_empty() => Cow::Borrowed(""),
         _ => escaped_text(reason, "sentence"),
     };
-    for words in [sentence, detail] {
-        if !words.is_empty() {
-            said += &format!("           {words}\n");
+    for line in [sentence, detail] {
+        if !line.is_empty() {
+            text += &format!("           {line}\n");
         }
     }
     if let Some(remedy) = reason["remedy"].as_str() {
-        said += &format!("remedy     {}\n", shown::escape_line(remedy));
+        text += &format!("remedy     {}\n", escape_line(remedy));
     }
-    said
+    text
 }
 
-/// A whole life.
-fn format_history(life: &Value) -> String {
-    let mut said = format_header(life) + &format_reason(life) + "\n";
-    for step in life["steps"].as_array().into_iter().flatten() {
+fn format_history(history: &Value) -> String {
+    let mut text = format_header(history) + &format_reason(history) + "\n";
+    for step in history["steps"].as_array().into_iter().flatten() {
         let after = step["after_ms"]
             .as_f64()
             .map(format_span)
@@ -147,26 +128,26 @@ fn format_history(life: &Value) -> String {
             escaped_text(step, "at"),
             escaped_text(step, "note")
         );
-        said += line.trim_end();
-        said += "\n";
+        text += line.trim_end();
+        text += "\n";
     }
-    let visible = match life["visible"].as_bool() {
+    let visible = match history["visible"].as_bool() {
         Some(true) => "yes",
         Some(false) => "no",
         None => "unknown",
     };
-    said += &format!(
+    text += &format!(
         "{:<10} {visible}: {}\n",
         "visible",
-        escaped_text(life, "index")
+        escaped_text(history, "index")
     );
-    if let Some(waits_for) = life["waits_for"].as_str() {
-        said += &format!("{:<10} {}\n", "waits for", shown::escape_line(waits_for));
+    if let Some(waits_for) = history["waits_for"].as_str() {
+        text += &format!("{:<10} {}\n", "waits for", escape_line(waits_for));
     }
-    said
+    text
 }
 
-/// A span of time, in the unit that suits it.
+/// Formats a time span in a unit that fits its length.
 fn format_span(ms: f64) -> String {
     let sign = if ms < 0.0 { "-" } else { "+" };
     let ms = ms.abs();
@@ -203,27 +184,27 @@ mod tests {
     }
 
     #[test]
-    fn a_name_does_nothing_to_the_terminal() {
-        let life = json!({
+    fn file_names_cannot_control_the_terminal() {
+        let history = json!({
             "library": "shop", "path": "a\u{1b}[2J\nvisible yes.jpg", "state": "failed",
             "code": "empty", "detail": "\u{7}", "bytes": 1, "modified_at": "now", "steps": [],
             "waits_for": "\u{9b}2J",
         });
-        let said = format_history(&life);
+        let text = format_history(&history);
         assert!(
-            !said.contains(|c: char| c.is_control() && c != '\n'),
-            "{said:?}"
+            !text.contains(|c: char| c.is_control() && c != '\n'),
+            "{text:?}"
         );
         assert!(
-            said.starts_with(r"shop/a\u{1b}[2J\nvisible yes.jpg"),
-            "{said}"
+            text.starts_with(r"shop/a\u{1b}[2J\nvisible yes.jpg"),
+            "{text}"
         );
-        assert!(said.contains("1 byte, written now"), "{said}");
+        assert!(text.contains("1 byte, written now"), "{text}");
     }
 
     #[test]
-    fn a_life_is_told_line_by_line() {
-        let life = json!({
+    fn a_history_is_printed_line_by_line() {
+        let history = json!({
             "library": "shop", "path": "a.jpg", "id": "3ac9", "state": "failed",
             "since": "2026-05-03T08:00:00Z", "bytes": 20, "modified_at": "2026-05-03T07:00:00Z",
             "code": "truncated", "detail": "the jpeg image is cut short: at row 3",
@@ -235,7 +216,7 @@ mod tests {
             "visible": false, "index": "the index has no row of it", "waits_for": null,
         });
         assert_eq!(
-            format_history(&life),
+            format_history(&history),
             "shop/a.jpg\n\
              state      failed since 2026-05-03T08:00:00Z\n\
              id         3ac9\n\

@@ -1,180 +1,161 @@
-//! What can keep a model from being here. Every message says what to do.
+//! Why a model is not available. Every message says what to do next.
 
 use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::bar::format_bytes;
+use indicatif::HumanBytes;
 
-/// Why a model is not here.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The platform has no cache folder.
-    #[error("this system names no cache folder: set servers.cache_dir")]
-    NoCache,
-    /// The cache can't be read or written.
-    #[error("{}: {source}{}", path.display(), io_error_advice(source))]
-    Cache {
-        /// The file or folder.
-        path: PathBuf,
-        /// The system's answer.
-        source: io::Error,
-    },
-    /// Downloading was forbidden.
+    #[error("this system has no cache folder: set servers.cache_dir")]
+    NoCacheFolder,
     #[error(
-        "model {name} is not in the cache ({}), and nothing is downloaded with --offline: run `lookalike models fetch {name}` without it, or copy that folder from a machine that has it", folder.display()
+        "the path of the cache folder {} is not valid UTF-8: set servers.cache_dir to one that is",
+        path.display()
     )]
-    Offline {
-        /// The model.
+    CacheFolderNotUtf8 { path: PathBuf },
+    #[error("{}: {source}{}", path.display(), advise_on_io_error(source))]
+    Cache { path: PathBuf, source: io::Error },
+    #[error("there is no model {name:?} to fetch{suggestion}; known models: {known_names}")]
+    UnknownModel {
         name: String,
-        /// Where it would be.
-        folder: PathBuf,
+        /// "did you mean", or empty.
+        suggestion: String,
+        known_names: String,
     },
-    /// A file of the cache is not what was fetched.
+    #[error("--renew must contact the hub, but --offline forbids downloads: use one of the two")]
+    RenewOffline,
     #[error(
-        "{} {what}: it was changed after that, or damaged, and is not used. Delete its folder and run `lookalike models fetch {name}`", path.display()
+        "model {name} is not in the cache ({}), and --offline forbids downloads: run `lookalike models fetch {name}` without --offline, or copy that folder from a machine that has it",
+        folder.display()
+    )]
+    Offline { name: String, folder: PathBuf },
+    #[error(
+        "interrupted; the downloaded part of {name} is kept, and `lookalike models fetch {name}` resumes it"
+    )]
+    Interrupted { name: String },
+    #[error(
+        "{} {difference}: the file was changed or damaged after the download and is not used. Delete its folder and run `lookalike models fetch {name}`",
+        path.display()
     )]
     Altered {
-        /// The file.
         path: PathBuf,
-        /// How it differs.
-        what: String,
-        /// The model.
+        /// A predicate, such as "has 5 bytes, but had 6 after the download".
+        difference: String,
         name: String,
     },
-    /// The address of the hub is none.
     #[error(
-        "models.hub (HF_ENDPOINT) is no address: {hub:?} ({why}); it must be as https://huggingface.co"
+        "models.hub (HF_ENDPOINT) is not a URL: {hub:?} ({reason}); expected something like https://huggingface.co"
     )]
-    InvalidHubAddress {
-        /// What was given.
-        hub: String,
-        /// What is wrong.
-        why: String,
-    },
-    /// A variable names a proxy of no kind that is known.
+    InvalidHubAddress { hub: String, reason: String },
+    /// The message omits the value of the variable, which may contain a password.
     #[error(
-        "{variable} names a proxy that can't be used ({why}); it must be as http://HOST:PORT, https:// or socks5h://, or be empty"
+        "{variable} names a proxy that cannot be used ({reason}); expected http://HOST:PORT, https:// or socks5h://, or an empty value"
     )]
-    InvalidProxy {
-        /// The variable.
-        variable: String,
-        /// What is wrong with what it says, which may hold a password.
-        why: String,
-    },
-    /// No client can be made.
+    InvalidProxy { variable: String, reason: String },
     #[error(
-        "no HTTPS client can be made: {0}; check the proxy variables and the system's certificates"
+        "cannot create an HTTPS client: {0}; check the proxy variables and the system's certificates"
     )]
     BuildClient(reqwest::Error),
-    /// The hub does not have it.
     #[error(
-        "the hub has no {url}: a mirror may lack it (HF_ENDPOINT), or it was taken away; `lookalike models list` shows other models, and --model FOLDER takes files that you have"
+        "the hub has no {url}: a mirror may lack it (HF_ENDPOINT), or it was removed; `lookalike models list` shows other models, and --model FOLDER uses local files"
     )]
-    NotFound {
-        /// What was asked for.
-        url: String,
-    },
-    /// The hub wants to know who asks, or refuses.
+    NotFound { url: String },
     #[error("the hub refuses {url} ({status}): {advice}")]
     Refused {
-        /// What was asked for.
         url: String,
-        /// Its status.
         status: u16,
-        /// What to do.
-        advice: String,
+        advice: &'static str,
     },
-    /// The hub does not answer, however often it is asked.
     #[error(
-        "{url} can't be fetched after {attempts} attempts ({why}).{kept} Check the network and the proxy (HTTPS_PROXY, HTTP_PROXY, NO_PROXY), or name a mirror with HF_ENDPOINT"
+        "cannot fetch {url} after {attempts} attempts ({reason}).{resume_hint} Check the network and the proxy (HTTPS_PROXY, HTTP_PROXY, NO_PROXY), or use a mirror with HF_ENDPOINT"
     )]
     GaveUp {
-        /// What was asked for.
         url: String,
-        /// How often.
         attempts: u32,
-        /// The last reason.
-        why: String,
-        /// What of it is here, as a sentence, or nothing.
-        kept: &'static str,
+        /// Of the last attempt.
+        reason: String,
+        /// A sentence about the part that is already on disk, or empty.
+        resume_hint: &'static str,
     },
-    /// The hub asks to be left alone for longer than we wait.
+    /// The hub asks for a longer pause than `models.max_retry_interval`.
     #[error(
-        "the hub asks to wait for {} before {url} is asked for again: do that, or set HF_TOKEN, which is allowed more. What has arrived is kept", format_wait(*wait)
+        "the hub asks to wait for {} s before {url} is requested again: try again then, or set HF_TOKEN, which has a higher limit. The downloaded part is kept",
+        retry_after.as_secs().max(1)
     )]
-    RateLimited {
-        /// What was asked for.
-        url: String,
-        /// For how long.
-        wait: Duration,
-    },
-    /// The hub says something that it should not.
+    RateLimited { url: String, retry_after: Duration },
     #[error(
-        "{url} is not answered as the hub does ({why}): is HF_ENDPOINT a Hugging Face hub or a mirror of it?"
+        "unexpected answer for {url} ({reason}): is HF_ENDPOINT a Hugging Face hub or a mirror of it?"
     )]
-    UnexpectedAnswer {
-        /// What was asked for.
-        url: String,
-        /// What it says.
-        why: String,
-    },
-    /// Larger than allowed, or than announced.
-    #[error("{url} is {} long; at most {} are fetched (models.max_file_bytes)", format_bytes(*bytes), format_bytes(*most))]
+    UnexpectedAnswer { url: String, reason: String },
+    #[error(
+        "{url} has {}; the limit is {} (models.max_file_bytes)",
+        HumanBytes(*bytes),
+        HumanBytes(*max_bytes)
+    )]
     TooLarge {
-        /// What was asked for.
         url: String,
-        /// Its length.
         bytes: u64,
-        /// The limit.
-        most: u64,
+        max_bytes: u64,
     },
-    /// The bytes are not those that were announced or pinned.
     #[error(
-        "{url} has the SHA-256 {found}, but {who} says {expected}: these are other bytes, and they were thrown away. A proxy or mirror may change downloads (HF_ENDPOINT, HTTPS_PROXY); try again without it{renew}"
+        "{url} has the SHA-256 {actual}, but {authority} expects {expected}: the downloaded bytes were deleted. A proxy or mirror may change downloads (HF_ENDPOINT, HTTPS_PROXY); try again without it{renew_hint}"
     )]
-    Checksum {
-        /// What was asked for.
+    ChecksumMismatch {
         url: String,
-        /// What it must be.
         expected: String,
-        /// What it is.
-        found: String,
-        /// Who says so.
-        who: &'static str,
-        /// What else can be done.
-        renew: String,
+        actual: String,
+        /// Who stated the expected checksum: "lookalike" or "the hub".
+        authority: &'static str,
+        renew_hint: String,
     },
-    /// The hub announces other weights than at the first fetch.
     #[error(
-        "the hub now announces other bytes for {url} (SHA-256 {now}) than at the first fetch ({before}): they were exchanged, and are not taken. If that is meant, `lookalike models fetch {name} --renew` takes them; an index that was made with the old ones is refused then"
+        "the hub now announces other bytes for {url} (SHA-256 {current}) than at the first fetch ({recorded}): the file was replaced and is not downloaded. If that is intended, `lookalike models fetch {name} --renew` accepts the new file; an index made with the old one is refused afterwards"
     )]
     AnnouncedChecksumChanged {
-        /// What was asked for.
         url: String,
-        /// The model.
         name: String,
-        /// At the first fetch.
-        before: String,
-        /// Now.
-        now: String,
+        recorded: String,
+        current: String,
+    },
+    /// A bundled description or model cannot be read, which is a bug of this build.
+    #[error("the bundled model {name} cannot be read: {source}")]
+    Bundled {
+        name: &'static str,
+        source: lookalike_vision::Error,
+    },
+    #[error("cannot measure {name}: {source}")]
+    Measure {
+        name: String,
+        source: lookalike_vision::Error,
     },
 }
 
-fn io_error_advice(source: &io::Error) -> String {
+impl Error {
+    /// Whether the user must change a command or a setting; otherwise something failed.
+    pub fn is_wrong_usage(&self) -> bool {
+        matches!(
+            self,
+            Self::NoCacheFolder
+                | Self::CacheFolderNotUtf8 { .. }
+                | Self::UnknownModel { .. }
+                | Self::RenewOffline
+                | Self::InvalidHubAddress { .. }
+                | Self::InvalidProxy { .. }
+        )
+    }
+}
+
+fn advise_on_io_error(source: &io::Error) -> &'static str {
     match source.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-            "; the disk is full: make room, or set servers.cache_dir to a larger one; what has \
-             arrived is kept"
+            "; the disk is full: free some space, or set servers.cache_dir to a larger disk; the \
+             downloaded part is kept"
         }
         io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
-            "; the cache folder must be writable for a fetch: set servers.cache_dir to one that is"
+            "; fetching needs a writable cache folder: set servers.cache_dir to one"
         }
         _ => "",
     }
-    .to_owned()
-}
-
-fn format_wait(wait: Duration) -> String {
-    format!("{} s", wait.as_secs().max(1))
 }

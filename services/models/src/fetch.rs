@@ -1,53 +1,59 @@
-//! Fetching a model: each file into `FILE.part`, from where an earlier attempt ended, until every
-//! byte is there; then its checksum; then its name.
+//! Downloads one model: each file into `FILE.part`, resuming an earlier attempt, then verifies its
+//! checksum, then gives it its final name.
 
 use std::fs::File;
-use std::io::{self, Write as _};
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
-use lookalike_chassis::Backoff;
 use lookalike_vision::registry::{HubRepository, RegisteredModel};
 use reqwest::header::{CONTENT_RANGE, ETAG};
 use reqwest::{Response, StatusCode, Url};
 
-use super::bar::DownloadBar;
-use super::cache::{self, CachedModel, LockedFile, ModelLock, PinnedBy, cache_error};
-use super::error::Error;
-use super::hub::{AnnouncedFile, HubClient, HubFailure, innermost_cause, unexpected_answer};
-use super::settings::Settings;
+use crate::download_bar::DownloadBar;
+use crate::error::Error;
+use crate::hub::{AnnouncedFile, HubClient, HubFailure, innermost_cause, unexpected_answer};
+use crate::partial::PartialDownload;
+use crate::retry::FetchRetry;
+use crate::settings::Settings;
+use crate::store::{
+    CachedModel, LockedFile, ModelLock, PinnedBy, cache_error, hash_file, now_millis,
+};
 
-/// An attempt that brings less does not count as one that got on.
+/// An attempt that adds fewer bytes counts as one without progress.
 const MIN_PROGRESS_BYTES: u64 = 64 << 10;
 
-/// One model's fetch.
-pub struct ModelFetch<'a> {
-    /// How.
-    pub settings: &'a Settings,
-    /// What.
-    pub entry: &'static RegisteredModel,
-    /// From where.
-    pub hub: HubRepository,
-    /// To where.
-    pub cached_model: CachedModel,
-    /// Take what the hub has now, whatever the first fetch found.
-    pub renew: bool,
+pub(crate) struct ModelFetch<'a> {
+    pub(crate) settings: &'a Settings,
+    pub(crate) entry: &'static RegisteredModel,
+    pub(crate) repository: HubRepository,
+    pub(crate) cached_model: &'a CachedModel,
+    /// Download what the hub has now, even if the first fetch recorded other checksums.
+    pub(crate) renew: bool,
+}
+
+/// One file of the fetch, and where its bytes come from and go to.
+struct FileDownload<'a> {
+    client: &'a HubClient,
+    lock: &'a ModelLock,
+    file: &'a LockedFile,
+    url: &'a Url,
+    part: &'a PartialDownload,
 }
 
 impl ModelFetch<'_> {
-    /// Fetches what is missing, and gives the folder.
-    ///
-    /// # Errors
-    /// Whatever keeps the model from being here; what has arrived is kept.
-    pub async fn run(&self) -> Result<PathBuf, Error> {
+    /// Downloads the missing files and returns the model's folder. Downloaded bytes are kept if
+    /// this fails or is cancelled.
+    pub(crate) async fn run(&self) -> Result<PathBuf, Error> {
         let client = HubClient::new(self.settings)?;
         let name = self.entry.name;
-        let waiting = || eprintln!("another lookalike fetches {name}, waiting for it");
-        let _alone = self.cached_model.lock_for_fetch(waiting).await?;
+        let _fetch_lock = self
+            .cached_model
+            .lock_for_fetch(|| eprintln!("waiting for another lookalike that is fetching {name}"))
+            .await?;
         if !self.renew
             && let Some(folder) = self.cached_model.complete_folder()?
         {
-            // Whoever was waited for has fetched it.
+            // The process that held the lock has fetched the model.
             return Ok(folder);
         }
         let lock = self.determine_lock(&client).await?;
@@ -65,14 +71,15 @@ impl ModelFetch<'_> {
             .complete_folder()?
             .ok_or_else(|| Error::Altered {
                 path: folder,
-                what: "lacks a file that was just fetched".to_owned(),
+                difference: "lacks a file that was just downloaded".to_owned(),
                 name: name.to_owned(),
             })
     }
 
-    /// What the files must be: as lookalike says, as the first fetch found, or as the hub says now.
+    /// Determines lengths and checksums: from the registry's pins, from the lock of the first
+    /// fetch, or from what the hub announces now.
     async fn determine_lock(&self, client: &HubClient) -> Result<ModelLock, Error> {
-        if let Some(lock) = ModelLock::from_pins(self.entry, &self.hub) {
+        if let Some(lock) = ModelLock::from_pins(self.entry, &self.repository) {
             return Ok(lock);
         }
         if !self.renew
@@ -80,21 +87,21 @@ impl ModelFetch<'_> {
         {
             return Ok(lock);
         }
-        let mut revision = self.hub.revision.to_owned();
+        let mut revision = self.repository.revision.to_owned();
         let mut files = Vec::new();
-        for file in self.hub.files() {
-            let url = client.file_url(self.hub.repository, &revision, file.name)?;
-            let announced = self.ask_hub(client, &url).await?;
-            // All files are of the commit that the first one is of.
+        for file in self.repository.files() {
+            let url = client.file_url(self.repository.repository, &revision, file.name)?;
+            let announced = self.head_file(client, &url).await?;
+            // Later files are requested at the commit of the first one.
             revision = announced
                 .commit
-                .ok_or_else(|| unexpected_answer(&url, "it names no commit (X-Repo-Commit)"))?;
+                .ok_or_else(|| unexpected_answer(&url, "no commit (X-Repo-Commit)"))?;
             let sha256 = announced
                 .sha256
-                .ok_or_else(|| unexpected_answer(&url, "it names no SHA-256 (X-Linked-Etag)"))?;
+                .ok_or_else(|| unexpected_answer(&url, "no SHA-256 (X-Linked-Etag)"))?;
             let bytes = announced
                 .bytes
-                .ok_or_else(|| unexpected_answer(&url, "it names no length (X-Linked-Size)"))?;
+                .ok_or_else(|| unexpected_answer(&url, "no length (X-Linked-Size)"))?;
             files.push(LockedFile {
                 name: file.name.to_owned(),
                 bytes,
@@ -103,23 +110,23 @@ impl ModelFetch<'_> {
         }
         Ok(ModelLock {
             name: self.entry.name.to_owned(),
-            repository: self.hub.repository.to_owned(),
+            repository: self.repository.repository.to_owned(),
             revision,
             pinned: PinnedBy::FirstFetch,
-            created_at_ms: cache::now_millis(),
+            created_at_ms: now_millis(),
             files,
         })
     }
 
-    async fn ask_hub(&self, client: &HubClient, url: &Url) -> Result<AnnouncedFile, Error> {
-        let mut patience = FetchRetry::new(self.settings, url);
+    async fn head_file(&self, client: &HubClient, url: &Url) -> Result<AnnouncedFile, Error> {
+        let mut retry = FetchRetry::new(self.settings, url);
         loop {
             match client.head_file(url).await {
                 Ok(announced) => return Ok(announced),
-                Err(trouble) => {
-                    patience
-                        .wait_or_give_up(trouble, false, |line| eprintln!("{line}"))
-                        .await?
+                Err(failure) => {
+                    retry
+                        .wait_or_give_up(failure, false, |line| eprintln!("{line}"))
+                        .await?;
                 }
             }
         }
@@ -133,359 +140,224 @@ impl ModelFetch<'_> {
         folder: &Path,
     ) -> Result<(), Error> {
         let url = client.file_url(&lock.repository, &lock.revision, &file.name)?;
-        let most = self.settings.max_file_bytes;
-        if file.bytes > most {
+        let max_bytes = self.settings.max_file_bytes;
+        if file.bytes > max_bytes {
             return Err(Error::TooLarge {
                 url: url.to_string(),
                 bytes: file.bytes,
-                most,
+                max_bytes,
             });
         }
         let part = PartialDownload::new(folder, &file.name);
-        // Bytes that an earlier process left may be of anything, and deserve a second try.
+        let download = FileDownload {
+            client,
+            lock,
+            file,
+            url: &url,
+            part: &part,
+        };
+        // Bytes that an earlier process left may belong to another file: they get a second try.
         let mut is_left_over = part.len()? > 0;
         loop {
-            self.fetch_bytes(client, lock, file, &url, &part).await?;
-            let found = hash_in_background(&part.path).await?;
-            if found == file.sha256 {
+            self.fetch_bytes(&download).await?;
+            let hash = hash_in_background(part.path()).await?;
+            if hash == file.sha256 {
                 return part.move_into_place(&folder.join(&file.name));
             }
             part.delete_files()?;
-            if is_left_over {
-                is_left_over = false;
-                eprintln!(
-                    "{}: what an earlier fetch left does not fit, fetching it from the beginning",
-                    file.name
-                );
-                continue;
+            if !is_left_over {
+                return Err(self.checksum_mismatch(&download, hash));
             }
-            return Err(self.checksum_mismatch(lock, file, &url, found));
+            is_left_over = false;
+            eprintln!(
+                "{}: the part left by an earlier fetch does not match, downloading from the start",
+                file.name
+            );
         }
     }
 
-    /// Fetches until the part has the length that it must have.
-    async fn fetch_bytes(
-        &self,
-        client: &HubClient,
-        lock: &ModelLock,
-        file: &LockedFile,
-        url: &Url,
-        part: &PartialDownload,
-    ) -> Result<(), Error> {
-        let mut patience = FetchRetry::new(self.settings, url);
-        let mut have = part.len()?;
-        if have > file.bytes {
+    /// Downloads until the part has the recorded length.
+    async fn fetch_bytes(&self, download: &FileDownload<'_>) -> Result<(), Error> {
+        let FileDownload {
+            file, url, part, ..
+        } = download;
+        let mut retry = FetchRetry::new(self.settings, url);
+        let mut present_bytes = part.len()?;
+        if present_bytes > file.bytes {
             part.delete_files()?;
-            have = 0;
+            present_bytes = 0;
         }
-        if have == file.bytes {
+        if present_bytes == file.bytes {
             return Ok(());
         }
-        let what = format!("{} {}", self.entry.name, file.name);
-        let mut bar = DownloadBar::new(&what, have, file.bytes);
-        // The most that there ever was: what is lost and fetched again is nothing new.
-        let mut best = have;
+        let label = format!("{} {}", self.entry.name, file.name);
+        let mut bar = DownloadBar::new(&label, present_bytes, file.bytes);
+        // Bytes that are lost and downloaded again are no progress.
+        let mut most_bytes = present_bytes;
         loop {
-            let attempt = self
-                .attempt_download(client, lock, file, url, part, &mut bar)
-                .await;
-            let now = part.len()?;
-            let trouble = match attempt {
-                Ok(()) if now == file.bytes => return Ok(()),
-                Ok(()) => HubFailure::Transient {
-                    why: "the connection was closed before the end".to_owned(),
-                    retry_after: None,
-                },
-                Err(trouble) => trouble,
+            let attempt = self.attempt_download(download, &mut bar).await;
+            let present_bytes = part.len()?;
+            let failure = match attempt {
+                Ok(()) if present_bytes == file.bytes => return Ok(()),
+                Ok(()) => HubFailure::transient("the connection was closed before the end"),
+                Err(failure) => failure,
             };
-            let got_on = now >= best + MIN_PROGRESS_BYTES;
-            best = best.max(now);
-            patience.has_part = now > 0;
-            patience
-                .wait_or_give_up(trouble, got_on, |line| bar.print_line(line))
+            let made_progress = present_bytes >= most_bytes + MIN_PROGRESS_BYTES;
+            most_bytes = most_bytes.max(present_bytes);
+            retry.has_part = present_bytes > 0;
+            retry
+                .wait_or_give_up(failure, made_progress, |line| bar.print_line(line))
                 .await?;
         }
     }
 
-    /// One request, and its bytes as long as they come.
+    /// Sends one request and appends its bytes to the part until the connection ends.
     async fn attempt_download(
         &self,
-        client: &HubClient,
-        lock: &ModelLock,
-        file: &LockedFile,
-        url: &Url,
-        part: &PartialDownload,
+        download: &FileDownload<'_>,
         bar: &mut DownloadBar,
     ) -> Result<(), HubFailure> {
-        let have = part.len()?;
-        let (mut response, announced) = client.get_file(url, have, part.etag().as_deref()).await?;
-        if let Some(now) = announced.sha256.filter(|now| *now != file.sha256) {
-            return Err(self.announcement_mismatch(lock, file, url, now).into());
+        let FileDownload {
+            client,
+            file,
+            url,
+            part,
+            ..
+        } = download;
+        let present_bytes = part.len()?;
+        let etag = part.etag();
+        let (response, announced) = client.get_file(url, present_bytes, etag.as_deref()).await?;
+        if let Some(current) = announced.sha256.filter(|sha256| *sha256 != file.sha256) {
+            return Err(self.announcement_mismatch(download, current).into());
         }
-        let mut at_byte = match response.status() {
-            StatusCode::PARTIAL_CONTENT => {
-                let (from, total) = parse_content_range(&response)
-                    .ok_or_else(|| unexpected_answer(url, "a part without Content-Range"))?;
-                if from != have || total.is_some_and(|total| total != file.bytes) {
-                    part.delete_files()?;
-                    return Err(HubFailure::Transient {
-                        why: "the hub sent another part than was asked for".to_owned(),
-                        retry_after: None,
-                    });
-                }
-                have
-            }
-            StatusCode::RANGE_NOT_SATISFIABLE => {
-                part.delete_files()?;
-                return Err(HubFailure::Transient {
-                    why: "the hub has no such part".to_owned(),
-                    retry_after: None,
-                });
-            }
-            _ => {
-                if let Some(bytes) = response.content_length().filter(|n| *n != file.bytes) {
-                    let why = format!("it sends {bytes} bytes instead of {}", file.bytes);
-                    return Err(unexpected_answer(url, why).into());
-                }
-                // The whole, because nothing is here, the file has become another one, or the
-                // other side does not do parts.
-                0
-            }
-        };
+        let position = starting_position(&response, download, present_bytes)?;
         let etag = response.headers().get(ETAG);
         part.record_etag(etag.and_then(|etag| etag.to_str().ok()))?;
-        let mut out = part.open_for_append(at_byte == 0)?;
-        bar.set_position(at_byte);
-        let stall = self.settings.stall_timeout;
+        let out = part.open_for_append(position == 0)?;
+        bar.set_position(position);
+        self.append_chunks(response, out, position, download, bar)
+            .await
+    }
+
+    async fn append_chunks(
+        &self,
+        mut response: Response,
+        mut out: File,
+        mut position: u64,
+        download: &FileDownload<'_>,
+        bar: &mut DownloadBar,
+    ) -> Result<(), HubFailure> {
+        let FileDownload {
+            file, url, part, ..
+        } = download;
+        let stall_timeout = self.settings.stall_timeout;
         loop {
-            let chunk = tokio::time::timeout(stall, response.chunk())
+            let chunk = tokio::time::timeout(stall_timeout, response.chunk())
                 .await
-                .map_err(|_| HubFailure::Transient {
-                    why: format!("nothing came for {stall:?}"),
-                    retry_after: None,
-                })?
-                .map_err(|error| HubFailure::Transient {
-                    why: innermost_cause(&error),
-                    retry_after: None,
-                })?;
+                .map_err(|_| HubFailure::transient(format!("no bytes for {stall_timeout:?}")))?
+                .map_err(|error| HubFailure::transient(innermost_cause(&error)))?;
             let Some(chunk) = chunk else {
                 return Ok(());
             };
-            at_byte += chunk.len() as u64;
-            if at_byte > file.bytes {
+            position += chunk.len() as u64;
+            if position > file.bytes {
                 part.delete_files()?;
-                let why = format!("it sends more than the {} bytes of the file", file.bytes);
-                return Err(unexpected_answer(url, why).into());
+                let reason = format!("it sends more than the {} bytes of the file", file.bytes);
+                return Err(unexpected_answer(url, reason).into());
             }
-            out.write_all(&chunk).map_err(cache_error(&part.path))?;
-            bar.set_position(at_byte);
+            out.write_all(&chunk).map_err(cache_error(part.path()))?;
+            bar.set_position(position);
         }
     }
 
-    /// The hub announces other bytes than the lock says.
-    fn announcement_mismatch(
-        &self,
-        lock: &ModelLock,
-        file: &LockedFile,
-        url: &Url,
-        now: String,
-    ) -> Error {
-        match lock.pinned {
+    /// The error for a hub that announces another checksum than the lock has.
+    fn announcement_mismatch(&self, download: &FileDownload<'_>, current: String) -> Error {
+        match download.lock.pinned {
             PinnedBy::FirstFetch => Error::AnnouncedChecksumChanged {
-                url: url.to_string(),
+                url: download.url.to_string(),
                 name: self.entry.name.to_owned(),
-                before: file.sha256.clone(),
-                now,
+                recorded: download.file.sha256.clone(),
+                current,
             },
-            PinnedBy::Lookalike => self.checksum_mismatch(lock, file, url, now),
+            PinnedBy::Lookalike => self.checksum_mismatch(download, current),
         }
     }
 
-    fn checksum_mismatch(
-        &self,
-        lock: &ModelLock,
-        file: &LockedFile,
-        url: &Url,
-        found: String,
-    ) -> Error {
-        let (who, renew) = match lock.pinned {
+    fn checksum_mismatch(&self, download: &FileDownload<'_>, actual: String) -> Error {
+        let (authority, renew_hint) = match download.lock.pinned {
             PinnedBy::Lookalike => ("lookalike", String::new()),
             PinnedBy::FirstFetch => (
                 "the hub",
                 format!(
-                    "; if the model was exchanged on purpose, `lookalike models fetch {} --renew` \
-                     takes it",
+                    "; if the model was replaced on purpose, `lookalike models fetch {} --renew` \
+                     accepts it",
                     self.entry.name
                 ),
             ),
         };
-        Error::Checksum {
-            url: url.to_string(),
-            expected: file.sha256.clone(),
-            found,
-            who,
-            renew,
+        Error::ChecksumMismatch {
+            url: download.url.to_string(),
+            expected: download.file.sha256.clone(),
+            actual,
+            authority,
+            renew_hint,
         }
     }
 }
 
-/// When to try again, and when to give up.
-struct FetchRetry<'a> {
-    settings: &'a Settings,
-    url: &'a Url,
-    backoff: Backoff,
-    failed_attempts: u32,
-    /// Whether there is anything from which another fetch would go on.
-    has_part: bool,
-}
-
-impl<'a> FetchRetry<'a> {
-    fn new(settings: &'a Settings, url: &'a Url) -> Self {
-        let longest = settings.max_retry_interval.min(Duration::from_secs(20));
-        let first = longest.min(Duration::from_millis(500));
-        Self {
-            settings,
-            url,
-            backoff: Backoff::new(first, longest),
-            failed_attempts: 0,
-            has_part: false,
-        }
-    }
-
-    /// Waits, or gives up. An attempt that got on starts the count anew.
-    async fn wait_or_give_up(
-        &mut self,
-        trouble: HubFailure,
-        got_on: bool,
-        say: impl FnOnce(&str),
-    ) -> Result<(), Error> {
-        let (why, asked) = match trouble {
-            HubFailure::Permanent(error) => return Err(error),
-            HubFailure::Transient {
-                why,
-                retry_after: wait,
-            } => (why, wait),
-        };
-        if got_on {
-            self.failed_attempts = 0;
-            self.backoff.reset_attempts();
-        }
-        self.failed_attempts += 1;
-        if self.failed_attempts >= self.settings.max_attempts.max(1) {
-            return Err(Error::GaveUp {
-                url: self.url.to_string(),
-                attempts: self.failed_attempts,
-                why,
-                kept: if self.has_part {
-                    " What has arrived is kept: the same command goes on there."
-                } else {
-                    ""
-                },
-            });
-        }
-        if let Some(wait) = asked.filter(|wait| *wait > self.settings.max_retry_interval) {
-            return Err(Error::RateLimited {
-                url: self.url.to_string(),
-                wait,
-            });
-        }
-        let wait = self.backoff.next_delay().max(asked.unwrap_or_default());
-        say(&format!(
-            "{why}; trying again in {:.1} s",
-            wait.as_secs_f64()
-        ));
-        tokio::time::sleep(wait).await;
-        Ok(())
-    }
-}
-
-/// A file that has not arrived yet, with the tag of what it is a part of.
-struct PartialDownload {
-    path: PathBuf,
-    etag_path: PathBuf,
-}
-
-impl PartialDownload {
-    fn new(folder: &Path, name: &str) -> Self {
-        Self {
-            path: folder.join(format!("{name}.part")),
-            etag_path: folder.join(format!("{name}.part.etag")),
-        }
-    }
-
-    fn len(&self) -> Result<u64, Error> {
-        match std::fs::metadata(&self.path) {
-            Ok(found) => Ok(found.len()),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(0),
-            Err(error) => Err(cache_error(&self.path)(error)),
-        }
-    }
-
-    fn etag(&self) -> Option<String> {
-        std::fs::read_to_string(&self.etag_path).ok()
-    }
-
-    /// Only a strong tag can be asked by.
-    fn record_etag(&self, etag: Option<&str>) -> Result<(), Error> {
-        match etag.filter(|etag| etag.starts_with('"')) {
-            Some(etag) => {
-                std::fs::write(&self.etag_path, etag).map_err(cache_error(&self.etag_path))
+/// The position in the file of the first byte in this response. Deletes the part if it cannot be
+/// continued.
+fn starting_position(
+    response: &Response,
+    download: &FileDownload<'_>,
+    present_bytes: u64,
+) -> Result<u64, HubFailure> {
+    let FileDownload {
+        file, url, part, ..
+    } = download;
+    match response.status() {
+        StatusCode::PARTIAL_CONTENT => {
+            let (first_byte, total_bytes) = parse_content_range(response)
+                .ok_or_else(|| unexpected_answer(url, "a part without Content-Range"))?;
+            let is_other_length = total_bytes.is_some_and(|bytes| bytes != file.bytes);
+            if first_byte != present_bytes || is_other_length {
+                part.delete_files()?;
+                return Err(HubFailure::transient(
+                    "the hub sent another part than was requested",
+                ));
             }
-            None => remove_if_exists(&self.etag_path),
+            Ok(present_bytes)
         }
-    }
-
-    fn open_for_append(&self, anew: bool) -> Result<File, Error> {
-        std::fs::create_dir_all(self.path.parent().unwrap_or(&self.path))
-            .map_err(cache_error(&self.path))?;
-        let file = File::options()
-            .create(true)
-            .append(true)
-            .open(&self.path)
-            .map_err(cache_error(&self.path))?;
-        if anew && self.len()? > 0 {
-            file.set_len(0).map_err(cache_error(&self.path))?;
+        StatusCode::RANGE_NOT_SATISFIABLE => {
+            part.delete_files()?;
+            Err(HubFailure::transient("the hub has no such part"))
         }
-        Ok(file)
-    }
-
-    fn delete_files(&self) -> Result<(), Error> {
-        remove_if_exists(&self.path)?;
-        remove_if_exists(&self.etag_path)
-    }
-
-    /// Its bytes are right: gives it its name, for good.
-    fn move_into_place(&self, name: &Path) -> Result<(), Error> {
-        File::open(&self.path)
-            .and_then(|file| file.sync_all())
-            .map_err(cache_error(&self.path))?;
-        std::fs::rename(&self.path, name).map_err(cache_error(name))?;
-        cache::sync_folder(name)?;
-        remove_if_exists(&self.etag_path)
+        // The whole file: nothing is on disk yet, the file on the hub changed, or the server does
+        // not support ranges.
+        _ => match response.content_length() {
+            Some(bytes) if bytes != file.bytes => {
+                let reason = format!("it sends {bytes} bytes instead of {}", file.bytes);
+                Err(unexpected_answer(url, reason).into())
+            }
+            _ => Ok(0),
+        },
     }
 }
 
-fn remove_if_exists(path: &Path) -> Result<(), Error> {
-    match std::fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(cache_error(path)(error)),
-        _ => Ok(()),
-    }
-}
-
-/// SHA-256 of a file, off the runtime's threads.
+/// Hashes a file on a blocking thread.
 async fn hash_in_background(path: &Path) -> Result<String, Error> {
     let path = path.to_owned();
-    let hashing = tokio::task::spawn_blocking(move || cache::hash_file(&path));
+    let hashing = tokio::task::spawn_blocking(move || hash_file(&path));
     match hashing.await {
         Ok(hash) => hash,
         Err(error) => std::panic::resume_unwind(error.into_panic()),
     }
 }
 
-/// First byte and whole length, as `bytes 5-9/10` says.
+/// Parses `bytes 5-9/10` into the first byte and the total length.
 fn parse_content_range(response: &Response) -> Option<(u64, Option<u64>)> {
     let text = response.headers().get(CONTENT_RANGE)?.to_str().ok()?;
     let (range, total) = text.strip_prefix("bytes ")?.split_once('/')?;
-    let from = range.split_once('-')?.0.trim().parse().ok()?;
-    Some((from, total.trim().parse().ok()))
+    let first_byte = range.split_once('-')?.0.trim().parse().ok()?;
+    Some((first_byte, total.trim().parse().ok()))
 }

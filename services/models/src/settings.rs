@@ -1,30 +1,29 @@
-//! The section `[models]` of the settings: where models are fetched from, and how long we wait.
+//! The `[models]` section of the settings: where models are downloaded from, and the limits.
 
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-/// How models are fetched. They are kept in the cache folder of the servers' programs
-/// (`servers.cache_dir`), in `run_models`.
+/// How models are downloaded. They are stored in the folder `models` of the cache folder that the
+/// servers' programs use (`servers.cache_dir`).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Settings {
-    /// Address of the Hugging Face hub, or of a mirror; `HF_ENDPOINT` says it as well.
+    /// URL of the Hugging Face hub or of a mirror. `HF_ENDPOINT` sets it as well.
     pub hub: String,
-    /// Token for the hub, for models that need one; `HF_TOKEN` says it as well.
+    /// Access token for models that require one. `HF_TOKEN` sets it as well.
     pub token: String,
-    /// The largest file that is fetched.
+    /// Files larger than this are refused.
     #[serde(with = "lookalike_chassis::settings::size")]
     pub max_file_bytes: u64,
-    /// How long the hub may take to accept a connection.
     #[serde(with = "lookalike_chassis::settings::duration")]
     pub connect_timeout: Duration,
-    /// How long the hub may send nothing before the request is made again.
+    /// A request that receives no bytes for this long is repeated.
     #[serde(with = "lookalike_chassis::settings::duration")]
     pub stall_timeout: Duration,
-    /// Attempts in a row that may bring nothing new before a fetch is given up.
+    /// A fetch fails after this many consecutive attempts without progress.
     pub max_attempts: u32,
-    /// The longest that is waited between two attempts.
+    /// Upper bound of the delay between two attempts.
     #[serde(with = "lookalike_chassis::settings::duration")]
     pub max_retry_interval: Duration,
 }

@@ -1,10 +1,11 @@
-//! Where fetched models lie, and how it is known that they are what was fetched.
+//! The model store on disk, and how it proves that a model is complete.
 //!
-//! A model's folder is `models/NAME/REVISION` in the cache folder. Its lock, `model.lock.json`, says
-//! from where each file is and what its bytes must be: our own checksums where we have them, those
-//! that the hub announced at the first fetch elsewhere. The lock is written before the first byte is
-//! asked for, and a file has its name only once its bytes are right, so that a folder is complete
-//! when all its files are there.
+//! A model is stored in `models/NAME/REVISION` below the cache folder. The lock file in it,
+//! `model.lock.json`, records the repository, the revision, and length and SHA-256 of every file:
+//! from our own pins where the registry has them, otherwise as the hub announced them at the first
+//! fetch. The lock file is written before the first byte is requested, and a file gets its final
+//! name only after its checksum matched. A folder is therefore complete when all files of its lock
+//! exist.
 
 use std::fs::File;
 use std::io;
@@ -16,61 +17,93 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use tokio::sync::oneshot;
 
-use super::error::Error;
-use crate::settings::Settings;
+use crate::error::Error;
 
-/// The lock of a model's folder.
-pub const LOCK_FILE_NAME: &str = "model.lock.json";
-/// Our description, beside the weights.
+const LOCK_FILE_NAME: &str = "model.lock.json";
+/// Our description of the model, stored next to its weights.
 const DESCRIPTION_FILE_NAME: &str = "description.json";
-/// Keeps two processes from fetching one model at once.
+/// Prevents two processes from fetching the same model at once.
 const FETCH_LOCK_FILE_NAME: &str = "fetching.lock";
-/// Files up to this are hashed at every start. Weights are larger, and are hashed where they are
-/// loaded.
+/// Smaller files are hashed at every start. Larger files are weights, which are hashed when they
+/// are loaded.
 const MAX_BYTES_HASHED_AT_START: u64 = 64 << 20;
 
-/// What a model's folder must hold.
+/// The folder that contains all fetched models.
+#[derive(Debug, Clone)]
+pub struct ModelStore {
+    folder: PathBuf,
+}
+
+impl ModelStore {
+    /// The store in `cache_dir`, or in the platform's cache folder.
+    pub fn open(cache_dir: Option<&Path>) -> Result<Self, Error> {
+        let cache_dir = match cache_dir {
+            Some(cache_dir) => cache_dir.to_owned(),
+            None => dirs::cache_dir()
+                .ok_or(Error::NoCacheFolder)?
+                .join("lookalike"),
+        };
+        let absolute = std::path::absolute(&cache_dir).map_err(cache_error(&cache_dir))?;
+        Ok(Self {
+            folder: absolute.join("models"),
+        })
+    }
+
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    pub(crate) fn cached_model(
+        &self,
+        entry: &'static RegisteredModel,
+        repository: HubRepository,
+    ) -> CachedModel {
+        CachedModel {
+            entry,
+            repository,
+            folder: self.folder.join(entry.name),
+        }
+    }
+}
+
+/// The contents of `model.lock.json`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ModelLock {
-    /// Its name here.
     pub name: String,
-    /// Its repository on the hub.
+    /// Owner and name of the repository on the hub.
     pub repository: String,
     /// The commit.
     pub revision: String,
-    /// Who said what the files must be.
     pub pinned: PinnedBy,
-    /// When, in milliseconds since 1970.
+    /// Milliseconds since 1970.
     pub created_at_ms: i64,
-    /// Its files, the weights first.
+    /// All files, the weights first.
     pub files: Vec<LockedFile>,
 }
 
-/// Who said what the files must be.
+/// Who stated the checksums of a lock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum PinnedBy {
-    /// lookalike itself.
+    /// The registry of this program.
     Lookalike,
-    /// The hub, at the first fetch.
+    /// The hub, when the model was fetched for the first time.
     FirstFetch,
 }
 
-/// What a file must be.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LockedFile {
-    /// Its name here, and its path in the repository.
+    /// The path in the repository, and the name in the model's folder.
     pub name: String,
-    /// Its length.
     pub bytes: u64,
-    /// Its SHA-256, 64 hexadecimal digits.
+    /// 64 hexadecimal digits.
     pub sha256: String,
 }
 
 impl ModelLock {
-    /// The lock of a model that lookalike has pinned.
-    pub fn from_pins(known: &RegisteredModel, hub: &HubRepository) -> Option<Self> {
-        let files = hub.files().map(|file| {
+    /// The lock of a model whose files are all pinned in the registry.
+    pub(crate) fn from_pins(entry: &RegisteredModel, repository: &HubRepository) -> Option<Self> {
+        let files = repository.files().map(|file| {
             let pin = file.pin?;
             Some(LockedFile {
                 name: file.name.to_owned(),
@@ -79,85 +112,72 @@ impl ModelLock {
             })
         });
         Some(Self {
-            name: known.name.to_owned(),
-            repository: hub.repository.to_owned(),
-            revision: hub.revision.to_owned(),
+            name: entry.name.to_owned(),
+            repository: repository.repository.to_owned(),
+            revision: repository.revision.to_owned(),
             pinned: PinnedBy::Lookalike,
             created_at_ms: now_millis(),
             files: files.collect::<Option<_>>()?,
         })
     }
 
-    /// Bytes of all files.
-    pub fn total_bytes(&self) -> u64 {
+    pub(crate) fn total_bytes(&self) -> u64 {
         self.files.iter().map(|file| file.bytes).sum()
     }
 }
 
 /// Milliseconds since 1970.
-pub fn now_millis() -> i64 {
+pub(crate) fn now_millis() -> i64 {
     lookalike_chassis::clock::now_nanos() / 1_000_000
 }
 
-/// The folder of all models.
-///
-/// # Errors
-/// When the system names no cache folder and none is set.
-pub fn models_folder(settings: &Settings) -> Result<PathBuf, Error> {
-    let cache = match &settings.servers.cache_dir {
-        Some(given) => given.clone(),
-        None => dirs::cache_dir().ok_or(Error::NoCache)?.join("lookalike"),
-    };
-    let cache = std::path::absolute(&cache).map_err(cache_error(&cache))?;
-    Ok(cache.join("models"))
-}
-
-/// An error of a file or folder.
-pub fn cache_error(path: &Path) -> impl FnOnce(io::Error) -> Error {
+/// Turns an I/O error at `path` into an [`Error`].
+pub(crate) fn cache_error(path: &Path) -> impl FnOnce(io::Error) -> Error {
     let path = path.to_owned();
     move |source| Error::Cache { path, source }
 }
 
-/// A model's place in the cache.
+/// A registered model and its folder in the store, whether or not it was fetched.
 #[derive(Debug, Clone)]
-pub struct CachedModel {
+pub(crate) struct CachedModel {
     entry: &'static RegisteredModel,
-    hub: HubRepository,
+    repository: HubRepository,
     folder: PathBuf,
 }
 
 impl CachedModel {
-    /// The place of a model below the folder of all models.
-    pub fn new(models: &Path, entry: &'static RegisteredModel, hub: HubRepository) -> Self {
-        Self {
-            entry,
-            hub,
-            folder: models.join(entry.name),
-        }
+    /// The folder for all revisions of the model.
+    pub(crate) fn folder(&self) -> &Path {
+        &self.folder
     }
 
-    /// The folder of one revision.
-    pub fn revision_folder(&self, revision: &str) -> PathBuf {
+    fn revision_folder(&self, revision: &str) -> PathBuf {
         self.folder.join(revision)
     }
 
-    /// The lock that counts: of the pinned revision, or the newest of what was fetched first.
+    /// Reads the lock that applies: that of the pinned revision, or the newest one of a model
+    /// that is not pinned.
     ///
     /// # Errors
-    /// When one can't be read, or does not say what lookalike says.
-    pub fn read_current_lock(&self) -> Result<Option<ModelLock>, Error> {
-        if self.hub.revision != UNPINNED {
-            let found = read_lock(&self.revision_folder(self.hub.revision))?;
-            let ours = ModelLock::from_pins(self.entry, &self.hub);
-            return match (found, ours) {
-                (Some(found), Some(ours)) if found.files != ours.files => Err(Error::Altered {
-                    path: self.revision_folder(self.hub.revision).join(LOCK_FILE_NAME),
-                    what: "says other checksums than lookalike does".to_owned(),
-                    name: self.entry.name.to_owned(),
-                }),
-                (found, _) => Ok(found),
-            };
+    /// [`Error::Altered`] if a lock is unreadable or contradicts the registry.
+    pub(crate) fn read_current_lock(&self) -> Result<Option<ModelLock>, Error> {
+        if self.repository.revision == UNPINNED {
+            return self.read_newest_lock();
         }
+        let folder = self.revision_folder(self.repository.revision);
+        let stored = read_lock(&folder)?;
+        let pinned = ModelLock::from_pins(self.entry, &self.repository);
+        match (stored, pinned) {
+            (Some(stored), Some(pinned)) if stored.files != pinned.files => Err(Error::Altered {
+                path: folder.join(LOCK_FILE_NAME),
+                difference: "contains checksums other than those of this lookalike".to_owned(),
+                name: self.entry.name.to_owned(),
+            }),
+            (stored, _) => Ok(stored),
+        }
+    }
+
+    fn read_newest_lock(&self) -> Result<Option<ModelLock>, Error> {
         let entries = match std::fs::read_dir(&self.folder) {
             Ok(entries) => entries,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -171,7 +191,7 @@ impl CachedModel {
             };
             if newest
                 .as_ref()
-                .is_none_or(|other| other.created_at_ms < lock.created_at_ms)
+                .is_none_or(|newest| newest.created_at_ms < lock.created_at_ms)
             {
                 newest = Some(lock);
             }
@@ -179,12 +199,12 @@ impl CachedModel {
         Ok(newest)
     }
 
-    /// The folder with everything in it, if it is complete; its description is written anew where
-    /// this lookalike has another one.
+    /// The model's folder if all files of its lock exist. Updates the description in it if this
+    /// version of lookalike has another one.
     ///
     /// # Errors
-    /// When what is there is not what was fetched.
-    pub fn complete_folder(&self) -> Result<Option<PathBuf>, Error> {
+    /// [`Error::Altered`] if a file differs from its lock.
+    pub(crate) fn complete_folder(&self) -> Result<Option<PathBuf>, Error> {
         let Some(lock) = self.read_current_lock()? else {
             return Ok(None);
         };
@@ -198,8 +218,8 @@ impl CachedModel {
         Ok(Some(folder))
     }
 
-    /// Whether anything of these files has arrived.
-    pub fn has_part(&self, lock: &ModelLock) -> bool {
+    /// Whether any byte of the files in `lock` is on disk.
+    pub(crate) fn has_part(&self, lock: &ModelLock) -> bool {
         let folder = self.revision_folder(&lock.revision);
         lock.files.iter().any(|file| {
             let part = folder.join(format!("{}.part", file.name));
@@ -208,118 +228,110 @@ impl CachedModel {
         })
     }
 
-    /// Hashes every file, and gives the lock that they fit.
+    /// Hashes every file and returns the lock that they match.
     ///
     /// # Errors
-    /// When one is missing or is not what was fetched.
-    pub fn verify_checksums(&self) -> Result<ModelLock, Error> {
-        let altered = |path: PathBuf, what: String| Error::Altered {
-            path,
-            what,
+    /// [`Error::Altered`] if a file differs from its lock.
+    pub(crate) fn verify_checksums(&self) -> Result<ModelLock, Error> {
+        let lock = self.read_current_lock()?.ok_or_else(|| Error::Altered {
+            path: self.folder.join(LOCK_FILE_NAME),
+            difference: "was deleted".to_owned(),
             name: self.entry.name.to_owned(),
-        };
-        let lock = self
-            .read_current_lock()?
-            .ok_or_else(|| altered(self.folder.join(LOCK_FILE_NAME), "is gone".to_owned()))?;
+        })?;
         for file in &lock.files {
             let path = self.revision_folder(&lock.revision).join(&file.name);
-            let hash = hash_file(&path)?;
-            if hash != file.sha256 {
-                return Err(altered(
-                    path,
-                    format!(
-                        "has the SHA-256 {hash}, and had {} when it was fetched",
-                        file.sha256
-                    ),
-                ));
-            }
+            verify_hash(&path, file, self.entry.name)?;
         }
         Ok(lock)
     }
 
-    /// Writes the lock, whole and for good.
-    ///
-    /// # Errors
-    /// When the folder can't be written.
-    pub fn write_lock(&self, lock: &ModelLock) -> Result<PathBuf, Error> {
+    /// Writes the lock durably and returns the folder of its revision.
+    pub(crate) fn write_lock(&self, lock: &ModelLock) -> Result<PathBuf, Error> {
         let folder = self.revision_folder(&lock.revision);
         std::fs::create_dir_all(&folder).map_err(cache_error(&folder))?;
-        let text = serde_json::to_vec_pretty(lock).expect("a lock is plain data");
+        let text = serde_json::to_vec_pretty(lock).expect("a lock has no maps or fallible types");
         write_atomically(&folder.join(LOCK_FILE_NAME), &text)?;
         Ok(folder)
     }
 
-    /// Our description beside the weights, with their checksum.
+    /// Writes our description next to the weights, with their checksum.
     fn write_description(&self, folder: &Path, lock: &ModelLock) -> Result<(), Error> {
-        let mut description =
-            Description::find_bundled(self.entry.name).expect("known models are described");
+        let mut description = Description::find_bundled(self.entry.name)
+            .expect("every registered model has a bundled description");
         if let Some(weights) = lock.files.first() {
             description.checksum.clone_from(&weights.sha256);
         }
-        let text = serde_json::to_vec_pretty(&description).expect("a description is plain data");
+        let text = serde_json::to_vec_pretty(&description)
+            .expect("a description has string keys and finite numbers only");
         let path = folder.join(DESCRIPTION_FILE_NAME);
-        if std::fs::read(&path).is_ok_and(|there| there == text) {
+        if std::fs::read(&path).is_ok_and(|existing| existing == text) {
             return Ok(());
         }
         write_atomically(&path, &text)
     }
 
-    /// Waits until nobody else fetches this model; `show_waiting` is told when somebody does.
-    ///
-    /// # Errors
-    /// When the folder can't be written.
-    pub async fn lock_for_fetch(&self, waiting: impl FnOnce()) -> Result<File, Error> {
+    /// Waits until no other process fetches this model, and locks it until the file is dropped.
+    /// Calls `on_wait` if another process holds the lock.
+    pub(crate) async fn lock_for_fetch(&self, on_wait: impl FnOnce()) -> Result<File, Error> {
         std::fs::create_dir_all(&self.folder).map_err(cache_error(&self.folder))?;
         let path = self.folder.join(FETCH_LOCK_FILE_NAME);
         let file = File::create(&path).map_err(cache_error(&path))?;
         if file.try_lock().is_ok() {
             return Ok(file);
         }
-        waiting();
-        // Not on a thread of the runtime, which that would keep from shutting down.
+        on_wait();
+        // A thread of the runtime would prevent the runtime from shutting down while it waits.
         let (sender, locked) = oneshot::channel();
         std::thread::Builder::new()
             .name("models-lock".to_owned())
             .spawn(move || {
-                // When nobody listens any more, the file is closed and the lock with it.
+                // If the receiver is gone, the file is closed here, which releases the lock.
                 let _ = sender.send(file.lock().map(|()| file));
             })
             .map_err(cache_error(&path))?;
-        let locked = locked.await.expect("the thread answers");
+        let locked = locked.await.expect("the thread always sends a result");
         locked.map_err(cache_error(&path))
     }
 }
 
-/// Whether a file is there; small ones are hashed, large ones where they are loaded.
-fn is_file_present(folder: &Path, file: &LockedFile, name: &str) -> Result<bool, Error> {
+/// Whether a file exists with the recorded length. Small files are hashed as well.
+fn is_file_present(folder: &Path, file: &LockedFile, model_name: &str) -> Result<bool, Error> {
     let path = folder.join(&file.name);
-    let found = match std::fs::metadata(&path) {
-        Ok(found) => found,
+    let metadata = match std::fs::metadata(&path) {
+        Ok(metadata) => metadata,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
         Err(error) => return Err(cache_error(&path)(error)),
     };
-    let altered = |what: String| Error::Altered {
-        path: path.clone(),
-        what,
-        name: name.to_owned(),
-    };
-    if found.len() != file.bytes {
-        return Err(altered(format!(
-            "has {} bytes, and had {} when it was fetched",
-            found.len(),
-            file.bytes
-        )));
+    if metadata.len() != file.bytes {
+        return Err(Error::Altered {
+            path,
+            difference: format!(
+                "has {} bytes, but had {} after the download",
+                metadata.len(),
+                file.bytes
+            ),
+            name: model_name.to_owned(),
+        });
     }
     if file.bytes <= MAX_BYTES_HASHED_AT_START {
-        let hash = hash_file(&path)?;
-        if hash != file.sha256 {
-            return Err(altered(format!(
-                "has the SHA-256 {hash}, and had {} when it was fetched",
-                file.sha256
-            )));
-        }
+        verify_hash(&path, file, model_name)?;
     }
     Ok(true)
+}
+
+fn verify_hash(path: &Path, file: &LockedFile, model_name: &str) -> Result<(), Error> {
+    let hash = hash_file(path)?;
+    if hash == file.sha256 {
+        return Ok(());
+    }
+    Err(Error::Altered {
+        path: path.to_owned(),
+        difference: format!(
+            "has the SHA-256 {hash}, but had {} after the download",
+            file.sha256
+        ),
+        name: model_name.to_owned(),
+    })
 }
 
 fn read_lock(folder: &Path) -> Result<Option<ModelLock>, Error> {
@@ -344,16 +356,13 @@ fn read_lock(folder: &Path) -> Result<Option<ModelLock>, Error> {
                 .and_then(Path::file_name)
                 .map_or_else(String::new, |name| name.to_string_lossy().into_owned()),
             path,
-            what: format!("can't be read: {error}"),
+            difference: format!("cannot be read: {error}"),
         }),
     }
 }
 
-/// SHA-256 of a file, in hexadecimal.
-///
-/// # Errors
-/// When it can't be read.
-pub fn hash_file(path: &Path) -> Result<String, Error> {
+/// The SHA-256 of a file, in hexadecimal.
+pub(crate) fn hash_file(path: &Path) -> Result<String, Error> {
     let mut hasher = Sha256::new();
     let mut file = File::open(path).map_err(cache_error(path))?;
     io::copy(&mut file, &mut hasher).map_err(cache_error(path))?;
@@ -364,7 +373,7 @@ pub fn hash_file(path: &Path) -> Result<String, Error> {
         .collect())
 }
 
-/// A file with these bytes, or as it was before.
+/// Replaces a file by a synced temporary one, so that it always has the old or the new contents.
 fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), Error> {
     use std::io::Write as _;
     let temporary = path.with_extension(format!("new-{}", std::process::id()));
@@ -378,11 +387,8 @@ fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), Error> {
     sync_folder(path)
 }
 
-/// Makes a file's name in its folder last.
-///
-/// # Errors
-/// When the folder can't be written.
-pub fn sync_folder(path: &Path) -> Result<(), Error> {
+/// Makes a created or renamed entry durable by syncing the folder that contains it.
+pub(crate) fn sync_folder(path: &Path) -> Result<(), Error> {
     let folder = path.parent().unwrap_or(path);
     File::open(folder)
         .and_then(|folder| folder.sync_all())

@@ -1,5 +1,5 @@
-//! Two models on the user's own pictures: of how many nearest neighbours of a picture do they
-//! agree?
+//! Compares two models on the user's own pictures: how many of a picture's nearest neighbours do
+//! they have in common?
 
 use std::collections::HashSet;
 
@@ -9,80 +9,80 @@ use lookalike_index::{
 };
 use serde_json::{Value, json};
 
-/// Neighbours of each picture.
+/// Neighbours that are compared for each picture.
 const NEIGHBOURS: usize = 10;
-
-/// Searches at once.
 const MAX_CONCURRENT_SEARCHES: usize = 4;
 
-/// A picture that both were asked about.
+/// A picture and its neighbours by both models.
 #[derive(Debug, Clone)]
 pub(super) struct ImageComparison {
-    pub image: IndexedImage,
-    /// Its nearest neighbours before and after, nearest first, without itself.
-    pub neighbours: [Vec<IndexHit>; 2],
+    pub(super) image: IndexedImage,
+    /// By the old and the new model, nearest first, without the picture itself.
+    pub(super) neighbours: [Vec<IndexHit>; 2],
 }
 
 impl ImageComparison {
-    /// Neighbours that both have.
+    /// The ids of the neighbours that both models find.
     pub(super) fn shared_ids(&self) -> HashSet<&str> {
-        let [before, after] = &self.neighbours;
-        let before: HashSet<&str> = before.iter().map(|hit| &*hit.image.id).collect();
-        let after = after.iter().map(|hit| &*hit.image.id);
-        after.filter(|id| before.contains(id)).collect()
+        let [old, new] = &self.neighbours;
+        let old: HashSet<&str> = old.iter().map(|hit| &*hit.image.id).collect();
+        let new = new.iter().map(|hit| &*hit.image.id);
+        new.filter(|id| old.contains(id)).collect()
     }
 
     fn neighbour_count(&self) -> usize {
-        self.neighbours[0].len().max(self.neighbours[1].len())
+        let [old, new] = &self.neighbours;
+        old.len().max(new.len())
     }
 
-    pub(super) fn shared_fraction(&self) -> f64 {
+    fn shared_fraction(&self) -> f64 {
         self.shared_ids().len() as f64 / self.neighbour_count().max(1) as f64
     }
 
     fn has_same_first(&self) -> bool {
-        let first = |near: &[IndexHit]| near.first().map(|hit| hit.image.id.clone());
-        first(&self.neighbours[0]) == first(&self.neighbours[1])
+        let [old, new] = &self.neighbours;
+        let first_id = |hits: &[IndexHit]| hits.first().map(|hit| hit.image.id.clone());
+        first_id(old) == first_id(new)
     }
 }
 
-/// All pictures that both were asked about, those first in which they differ most.
+/// All compared pictures, those with the largest difference first.
 #[derive(Debug, Clone, Default)]
 pub(super) struct ModelComparison {
-    pub images: Vec<ImageComparison>,
+    pub(super) images: Vec<ImageComparison>,
 }
 
 impl ModelComparison {
-    /// The share of common neighbours.
+    /// The fraction of all neighbours that both models find.
     pub(super) fn shared_fraction(&self) -> f64 {
-        let common: usize = self
+        let shared: usize = self
             .images
             .iter()
-            .map(|query| query.shared_ids().len())
+            .map(|image| image.shared_ids().len())
             .sum();
-        let of: usize = self
+        let total: usize = self
             .images
             .iter()
             .map(ImageComparison::neighbour_count)
             .sum();
-        common as f64 / of.max(1) as f64
+        shared as f64 / total.max(1) as f64
     }
 
-    /// The share of pictures with the same first neighbour.
+    /// The fraction of pictures whose nearest neighbour is the same by both models.
     fn same_first_fraction(&self) -> f64 {
-        let same = self.images.iter().filter(|query| query.has_same_first());
+        let same = self.images.iter().filter(|image| image.has_same_first());
         same.count() as f64 / self.images.len().max(1) as f64
     }
 
     pub(super) fn summary_lines(&self) -> Vec<String> {
         if self.images.is_empty() {
-            return vec!["there are no two pictures that could be compared".to_owned()];
+            return vec!["there are no two pictures to compare".to_owned()];
         }
         vec![format!(
-            "of the {NEIGHBOURS} nearest neighbours of {} pictures, {:.0} % are the same; the very \
-             first is the same for {:.0} %",
-            self.images.len(),
+            "{:.0} % of the {NEIGHBOURS} nearest neighbours of {} pictures are the same; for \
+             {:.0} % of the pictures, the nearest one is",
             self.shared_fraction() * 100.0,
+            self.images.len(),
             self.same_first_fraction() * 100.0
         )]
     }
@@ -97,46 +97,38 @@ impl ModelComparison {
     }
 }
 
-/// Asks both for the neighbours of these images.
-///
-/// # Errors
-/// As the server says.
+/// Searches both indexes for the neighbours of these images.
 pub(super) async fn compare_models(
-    before: &Index,
-    after: &Index,
+    old: &Index,
+    new: &Index,
     ids: &[String],
 ) -> Result<ModelComparison, Error> {
-    let asked = ids.iter().map(|id| compare_image(before, after, id));
-    let mut asked = futures_util::stream::iter(asked).buffered(MAX_CONCURRENT_SEARCHES);
-    let mut queries = Vec::new();
-    while let Some(query) = asked.next().await {
-        queries.extend(query?.filter(|query| query.neighbour_count() > 0));
+    let searches = ids.iter().map(|id| compare_image(old, new, id));
+    let mut searches = futures_util::stream::iter(searches).buffered(MAX_CONCURRENT_SEARCHES);
+    let mut images = Vec::new();
+    while let Some(image) = searches.next().await {
+        images.extend(image?.filter(|image| image.neighbour_count() > 0));
     }
-    queries.sort_by(|a, b| a.shared_fraction().total_cmp(&b.shared_fraction()));
-    Ok(ModelComparison { images: queries })
+    images.sort_by(|a, b| a.shared_fraction().total_cmp(&b.shared_fraction()));
+    Ok(ModelComparison { images })
 }
 
-/// `None` where it is gone by now.
+/// Returns `None` if the image was removed meanwhile.
 async fn compare_image(
-    before: &Index,
-    after: &Index,
+    old: &Index,
+    new: &Index,
     id: &str,
 ) -> Result<Option<ImageComparison>, Error> {
     let ids = [id.to_owned()];
-    let images = before.fetch_images(&ids, ReadConsistency::Bounded).await?;
+    let images = old.fetch_images(&ids, ReadConsistency::Bounded).await?;
     let Some(image) = images.into_iter().next() else {
         return Ok(None);
     };
-    let (near_before, near_after) = tokio::try_join!(
-        nearest_neighbours(before, id),
-        nearest_neighbours(after, id)
-    )?;
-    Ok(near_before
-        .zip(near_after)
-        .map(|(before, after)| ImageComparison {
-            image,
-            neighbours: [before, after],
-        }))
+    let (old, new) = tokio::try_join!(nearest_neighbours(old, id), nearest_neighbours(new, id))?;
+    Ok(old.zip(new).map(|(old, new)| ImageComparison {
+        image,
+        neighbours: [old, new],
+    }))
 }
 
 async fn nearest_neighbours(index: &Index, id: &str) -> Result<Option<Vec<IndexHit>>, Error> {
@@ -156,7 +148,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_common_is_counted() {
+    fn shared_neighbours_are_counted() {
         let hits = |ids: &str| -> Vec<IndexHit> {
             let ids = ids.chars().map(String::from);
             ids.map(|id| IndexHit {
@@ -168,20 +160,20 @@ mod tests {
             })
             .collect()
         };
-        let query = |before: &str, after: &str| ImageComparison {
+        let image = |old: &str, new: &str| ImageComparison {
             image: IndexedImage::default(),
-            neighbours: [hits(before), hits(after)],
+            neighbours: [hits(old), hits(new)],
         };
-        let compared = ModelComparison {
-            images: vec![query("abcd", "bdxy"), query("ab", "ab")],
+        let comparison = ModelComparison {
+            images: vec![image("abcd", "bdxy"), image("ab", "ab")],
         };
-        assert!((compared.images[0].shared_fraction() - 0.5).abs() < 1e-9);
-        assert!((compared.shared_fraction() - 4.0 / 6.0).abs() < 1e-9);
-        assert!((compared.same_first_fraction() - 0.5).abs() < 1e-9);
+        assert!((comparison.images[0].shared_fraction() - 0.5).abs() < 1e-9);
+        assert!((comparison.shared_fraction() - 4.0 / 6.0).abs() < 1e-9);
+        assert!((comparison.same_first_fraction() - 0.5).abs() < 1e-9);
         assert!(
-            compared.summary_lines()[0].contains("67 %"),
+            comparison.summary_lines()[0].contains("67 %"),
             "{:?}",
-            compared.summary_lines()
+            comparison.summary_lines()
         );
         assert!(ModelComparison::default().summary_lines()[0].contains("no two"));
     }

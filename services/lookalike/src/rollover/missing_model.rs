@@ -1,48 +1,49 @@
-//! A model in service that can't be had any more, and another one than that in service: what is
-//! said then, and the way back without anything that runs.
+//! A model in service that is no longer available: what the user is advised to do, and the way back
+//! to the previous model without any running role.
 
 use std::path::Path;
 
+use anyhow::{Result, anyhow};
+use lookalike_client::{format_error, usage_error};
 use lookalike_index::{Collection, Collections, Index, ModelSource};
+use lookalike_vision::registry::WeightsOrigin;
 use lookalike_vision::{DEFAULT_MODEL, Description, registry};
 
-use super::{RequestedModel, find_model, lookup_name, model_identity};
-use crate::failure::Failure;
-use crate::roles::failed_chain;
+use crate::model::{RequestedModel, find_model, lookup_name, model_identity};
 use crate::settings::Settings;
 
-/// Finds the model of a collection and looks whether it is there.
-///
-/// # Errors
-/// Why it can't be had.
-pub(super) async fn find_collection_model(
+/// Finds the model of a collection, fetching it if necessary, and reads its description.
+pub async fn find_collection_model(
     settings: &Settings,
     collection: &Collection,
-) -> Result<RequestedModel, Failure> {
-    let named = find_model(settings, lookup_name(collection)).await?;
-    named.load_description()?;
-    Ok(named)
+) -> Result<RequestedModel> {
+    let model = find_model(settings, lookup_name(collection)).await?;
+    model.load_description()?;
+    Ok(model)
 }
 
-/// What is said of a model that can't be had.
-pub(super) fn explain_missing_model(collection: &Collection, failure: &Failure) -> String {
-    let (name, source) = (&collection.model.name, lookup_name(collection));
-    let is_gone = Path::new(source).is_absolute() && !Path::new(source).exists();
-    let why = match is_gone {
-        true => format!("its folder {source} is not there any more"),
-        false => format!("that can't be had now ({source}: {failure})"),
+/// Explains why the model of a collection is not available, and what to do.
+pub fn explain_missing_model(collection: &Collection, error: &anyhow::Error) -> String {
+    let (name, locator) = (&collection.model.name, lookup_name(collection));
+    let is_folder_missing = Path::new(locator).is_absolute() && !Path::new(locator).exists();
+    let reason = match is_folder_missing {
+        true => format!("its folder {locator} does not exist any more"),
+        false => format!(
+            "it is not available now ({locator}: {})",
+            format_error(error)
+        ),
     };
     format!(
-        "the index in service was made with the model {name}, and {why}. If it lies elsewhere now, \
-         name its new folder with --model, once"
+        "the index in service was made with the model {name}, and {reason}. If it was moved, name \
+         its new folder with --model, once"
     )
 }
 
-/// The way back to the model before, in words; nothing where there is none.
-pub(super) async fn describe_way_back(collections: &Collections) -> String {
+/// Describes how to return to the previous model; empty if there is none.
+pub async fn describe_way_back(collections: &Collections) -> String {
     match collections.previous().await {
         Ok(Some(previous)) => format!(
-            "; or go back to {}, the model before, whose collection is still there: `lookalike up` \
+            "; or return to the previous model {}, whose collection still exists: `lookalike up` \
              with --model {}",
             previous.model.name,
             quote_for_shell(lookup_name(&previous))
@@ -51,96 +52,91 @@ pub(super) async fn describe_way_back(collections: &Collections) -> String {
     }
 }
 
-/// For an `up` that was told its model: where another one is in service that can't be had any more,
-/// and the index was made with this one before, that collection is put in service again, and the
-/// audit brings in what has changed since.
+/// Makes the index fit the model that `up` was given, where possible.
+///
+/// If another model is in service and no longer available, and the previous collection was made
+/// with the given model, puts that collection back in service; the audit then brings in what
+/// changed since.
 ///
 /// # Errors
-/// When another model is in service, and there is no way back or no reason for it; when Milvus
-/// does not answer.
+/// A usage error if another model is in service and is available, or there is no way back.
 pub async fn reconcile_with_named_model(
     settings: &Settings,
-    named: &RequestedModel,
+    model: &RequestedModel,
     description: &Description,
-) -> Result<(), Failure> {
-    let collections = Collections::open(&settings.milvus).await;
-    let collections = collections.map_err(failed_chain)?;
-    let current = collections.in_service().await.map_err(failed_chain)?;
-    let wanted = model_identity(description);
-    let Some(current) = current.filter(|current| current.model != wanted) else {
+) -> Result<()> {
+    let collections = Collections::open(&settings.milvus).await?;
+    let required = model_identity(description);
+    let current = collections.in_service().await?;
+    let Some(current) = current.filter(|current| current.model != required) else {
         return Ok(());
     };
-    let Err(why) = verify_obtainable(settings, &current).await else {
-        return Err(Failure::usage(explain_refusal(settings, &current, named)));
+    let Err(error) = verify_obtainable(settings, &current).await else {
+        let refusal = explain_refusal(settings, &current, model);
+        return Err(usage_error(anyhow!(refusal)));
     };
-    let previous = collections.previous().await.map_err(failed_chain)?;
-    let Some(previous) = previous.filter(|previous| previous.model == wanted) else {
-        if lookup_name(&current) == named.source {
-            // Opening the index says in what the two differ.
+    let previous = collections.previous().await?;
+    let Some(previous) = previous.filter(|previous| previous.model == required) else {
+        if lookup_name(&current) == model.locator {
+            // Opening the index fails and says how the two versions differ.
             return Ok(());
         }
-        let (told, back) = (
-            explain_missing_model(&current, &why),
-            describe_way_back(&collections).await,
-        );
-        return Err(Failure::usage(format!(
-            "{told}{back}. An index of {} needs another --data-dir or milvus.namespace meanwhile",
-            named.source
+        let explanation = explain_missing_model(&current, &error);
+        let way_back = describe_way_back(&collections).await;
+        return Err(usage_error(anyhow!(
+            "{explanation}{way_back}. An index for {} needs another --data-dir or \
+             milvus.namespace meanwhile",
+            model.locator
         )));
     };
     tracing::warn!(
-        "{} can't be had any more ({}): going back to {}, with which the index was made before; \
-         what has changed since is brought in",
+        "{} is not available any more ({}): returning to {}, the previous model of the index; the \
+         audit brings in what changed since",
         current.model.name,
         lookup_name(&current),
         previous.model.name
     );
-    let gone_back = async {
-        // It must be able to answer before anything asks it.
-        let index = Index::open_shadow(&settings.milvus, &wanted, &previous.model_source).await?;
-        index.check_ready().await?;
-        collections.put_in_service(&index.collection()).await
-    };
-    gone_back.await.map_err(failed_chain)
+    // The collection must be able to answer before queries arrive.
+    let index = Index::open_shadow(&settings.milvus, &required, &previous.model_source).await?;
+    index.check_ready().await?;
+    collections.put_in_service(&index.collection()).await?;
+    Ok(())
 }
 
-/// Whether the model of a collection is here with the same weights, or can be fetched.
-///
-/// # Errors
-/// Why it can't be had.
-pub async fn verify_obtainable(
-    settings: &Settings,
-    collection: &Collection,
-) -> Result<(), Failure> {
-    let known = registry::find_model(lookup_name(collection)).map(|known| known.origin);
-    if matches!(known, Some(registry::WeightsOrigin::Hub(_))) && !settings.offline {
+/// Verifies that the model of a collection is available here with the same weights, or can be
+/// fetched. Fetches nothing.
+pub async fn verify_obtainable(settings: &Settings, collection: &Collection) -> Result<()> {
+    let origin = registry::find_model(lookup_name(collection)).map(|entry| entry.origin);
+    if matches!(origin, Some(WeightsOrigin::Hub(_))) && !settings.offline {
         return Ok(());
     }
-    let named = find_collection_model(settings, collection).await?;
-    match model_identity(&named.load_description()?) == collection.model {
+    let model = find_collection_model(settings, collection).await?;
+    match model_identity(&model.load_description()?) == collection.model {
         true => Ok(()),
-        false => Err(Failure::usage("another version of it lies there now")),
+        false => Err(usage_error(anyhow!(
+            "its files are now those of another version"
+        ))),
     }
 }
 
-fn explain_refusal(settings: &Settings, current: &Collection, named: &RequestedModel) -> String {
+fn explain_refusal(settings: &Settings, current: &Collection, model: &RequestedModel) -> String {
     let data_dir = match settings.data_dir.as_str() {
         "" => String::new(),
         dir => format!(" --data-dir {}", quote_for_shell(dir)),
     };
     format!(
         "the index in service (collection {:?}) was made by the model {:?}, not by {:?}, and \
-         vectors of different models can't be compared. Start `lookalike up` without --model, and \
-         while it runs, go over with `lookalike models use{data_dir} {}`; or make a second index \
-         beside it with another --data-dir or milvus.namespace",
+         vectors of different models cannot be compared. Start `lookalike up` without --model, and \
+         while it runs, roll over with `lookalike models use{data_dir} {}`; or create a second \
+         index with another --data-dir or milvus.namespace",
         current.name,
         lookup_name(current),
-        named.source,
-        quote_for_shell(&named.source)
+        model.locator,
+        quote_for_shell(&model.locator)
     )
 }
 
-/// One word for a shell.
+/// Quotes a word for a shell if necessary.
 fn quote_for_shell(word: &str) -> String {
     let is_plain = |c: char| c.is_alphanumeric() || "/._-+:@%,=~".contains(c);
     match !word.is_empty() && word.chars().all(is_plain) {
@@ -149,18 +145,25 @@ fn quote_for_shell(word: &str) -> String {
     }
 }
 
-/// Notes by what the model of a collection was found just now, for roles that are started without
-/// its name. What comes with lookalike is found by its name for good.
-pub async fn record_model_source(collections: &Collections, name: &str, origin: &ModelSource) {
+/// Records where the model of a collection was just found, for roles that start without `--model`.
+/// The bundled model is always found by its name, so no other locator is recorded for it.
+pub async fn record_model_source(
+    collections: &Collections,
+    collection: &str,
+    source: &ModelSource,
+) {
     let bundled = Description::find_bundled(DEFAULT_MODEL);
     let is_bundled = bundled.is_some_and(|bundled| {
-        serde_json::to_string(&bundled).is_ok_and(|json| json == origin.description)
+        serde_json::to_string(&bundled).is_ok_and(|json| json == source.description)
     });
-    if is_bundled && origin.locator != DEFAULT_MODEL {
+    if is_bundled && source.locator != DEFAULT_MODEL {
         return;
     }
-    if let Err(error) = collections.record_model_source(name, origin).await {
-        tracing::warn!(%error, "the model's folder could not be noted: name it again at the next start");
+    if let Err(error) = collections.record_model_source(collection, source).await {
+        tracing::warn!(
+            %error,
+            "cannot record the model's folder: name it again at the next start"
+        );
     }
 }
 
@@ -169,7 +172,7 @@ mod tests {
     use super::*;
     use lookalike_index::ModelIdentity;
 
-    fn make_collection(source: &str) -> Collection {
+    fn make_collection(locator: &str) -> Collection {
         Collection {
             name: "lookalike_mine_1".to_owned(),
             model: ModelIdentity {
@@ -179,35 +182,38 @@ mod tests {
                 preprocessing: "none".to_owned(),
             },
             model_source: ModelSource {
-                locator: source.to_owned(),
+                locator: locator.to_owned(),
                 description: String::new(),
             },
         }
     }
 
     #[tokio::test]
-    async fn a_lost_folder_is_told_as_that() {
+    async fn a_missing_folder_is_reported() {
         let settings = Settings::default();
-        let lost = make_collection("/no/such/mine");
-        let failure = find_collection_model(&settings, &lost).await.unwrap_err();
-        let told = explain_missing_model(&lost, &failure);
+        let collection = make_collection("/no/such/mine");
+        let error = find_collection_model(&settings, &collection)
+            .await
+            .unwrap_err();
+        let message = explain_missing_model(&collection, &error);
         assert!(
-            told.contains("the model mine, and its folder /no/such/mine is not there any more"),
-            "{told}"
+            message
+                .contains("the model mine, and its folder /no/such/mine does not exist any more"),
+            "{message}"
         );
-        assert!(told.contains("with --model, once"), "{told}");
-        assert!(!told.contains("known are"), "{told}");
-        assert!(verify_obtainable(&settings, &lost).await.is_err());
+        assert!(message.contains("with --model, once"), "{message}");
+        assert!(!message.contains(DEFAULT_MODEL), "{message}");
+        assert!(verify_obtainable(&settings, &collection).await.is_err());
     }
 
     #[tokio::test]
-    async fn a_model_is_to_be_had_with_the_same_weights_only() {
+    async fn a_model_is_obtainable_only_with_the_same_weights() {
         let settings = Settings::default();
-        let mut here = make_collection(DEFAULT_MODEL);
-        assert!(verify_obtainable(&settings, &here).await.is_err());
-        here.model = model_identity(&Description::find_bundled(DEFAULT_MODEL).unwrap());
-        verify_obtainable(&settings, &here).await.unwrap();
-        // Nothing is fetched to find out.
+        let mut collection = make_collection(DEFAULT_MODEL);
+        assert!(verify_obtainable(&settings, &collection).await.is_err());
+        collection.model = model_identity(&Description::find_bundled(DEFAULT_MODEL).unwrap());
+        verify_obtainable(&settings, &collection).await.unwrap();
+        // This fetches nothing.
         verify_obtainable(&settings, &make_collection("resnet50"))
             .await
             .unwrap();
@@ -219,14 +225,14 @@ mod tests {
             data_dir: "/my data".to_owned(),
             ..Settings::default()
         };
-        let named = RequestedModel {
-            source: "dinov2-s14".to_owned(),
+        let model = RequestedModel {
+            locator: "dinov2-s14".to_owned(),
             load_path: String::new(),
         };
-        let said = explain_refusal(&settings, &make_collection("/m"), &named);
+        let message = explain_refusal(&settings, &make_collection("/m"), &model);
         assert!(
-            said.contains("`lookalike models use --data-dir '/my data' dinov2-s14`"),
-            "{said}"
+            message.contains("`lookalike models use --data-dir '/my data' dinov2-s14`"),
+            "{message}"
         );
     }
 }

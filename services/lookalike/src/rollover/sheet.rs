@@ -1,47 +1,41 @@
-//! The contact sheet of a change: the pictures about which the two models differ most, each with
-//! its neighbours by the one and by the other, in one file for a browser. Every picture is in the
-//! file once, however often it is shown.
+//! The contact sheet of a rollover: the pictures on which the two models differ most, each with its
+//! neighbours by both models.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
+use anyhow::{Context as _, Result, anyhow};
 use futures_util::StreamExt as _;
+use lookalike_client::usage_error;
 use lookalike_index::{IndexHit, IndexedImage};
 use lookalike_proto::{LibraryName, RelativePath};
+use lookalike_sheet::{Thumbnails, render_page};
 use lookalike_vision::Limits;
+use maud::{Markup, html};
 
 use super::compare::{ImageComparison, ModelComparison};
-use crate::failure::Failure;
+use super::plan::ShadowCopy;
+use super::session::RolloverSession;
 
-/// The longer side of the pictures in the file, in pixels.
+/// Length of a thumbnail's longer side.
 const THUMBNAIL_SIDE_PX: u32 = 128;
-
-/// Pictures with their neighbours: with all thumbnails, some 3 MB at the very most.
+/// Pictures on a sheet. With all neighbours, their thumbnails have at most about 3 MB.
 const MAX_IMAGES: usize = 24;
-
-/// Pictures that are made small at once.
 const MAX_CONCURRENT_THUMBNAILS: usize = 2;
-
+const DEFAULT_FILE_NAME: &str = "models-use.html";
 const STYLE: &str = include_str!("sheet.css");
 
-/// Whether a file of this name can be written, as far as that can be seen before there is anything
-/// to write.
-///
-/// # Errors
-/// When its folder is not there, or it is one itself.
-pub(super) fn check_sheet_path(path: &Path) -> Result<(), Failure> {
+/// Verifies early, before the long copy, that a file can be created at this path.
+pub(super) fn check_sheet_path(path: &Path) -> Result<()> {
     if path.as_os_str().is_empty() || path.is_dir() {
-        return Err(Failure::usage(format!(
-            "--sheet must name a file, and {path:?} is none"
+        return Err(usage_error(anyhow!(
+            "--sheet must name a file, and {path:?} is not one"
         )));
     }
     match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() && !folder.is_dir() => {
-            Err(Failure::usage(format!(
-                "the sheet can't be written to {}: there is no folder {}; make it, or name another \
+            Err(usage_error(anyhow!(
+                "cannot write the sheet to {}: there is no folder {}; create it, or choose another \
                  file with --sheet",
                 path.display(),
                 folder.display()
@@ -51,33 +45,68 @@ pub(super) fn check_sheet_path(path: &Path) -> Result<(), Failure> {
     }
 }
 
-/// The page.
-pub(super) async fn build_sheet(
+/// Writes the sheet and returns its path; `None` if there is nothing to show.
+pub(super) async fn write_sheet(
+    session: &RolloverSession<'_>,
+    shadow: &ShadowCopy,
+    comparison: &ModelComparison,
+) -> Result<Option<PathBuf>> {
+    if comparison.images.is_empty() {
+        return Ok(None);
+    }
+    let path = match &session.args.sheet {
+        Some(path) => path.clone(),
+        None => {
+            let folder = session.settings.data_dir()?;
+            // On another machine than that of `up`, the data folder may not exist.
+            let _ = std::fs::create_dir_all(&folder);
+            folder.join(DEFAULT_FILE_NAME)
+        }
+    };
+    let limits = Limits::from(&session.settings.vision);
+    let models = [&shadow.old_index, &shadow.new_index].map(|index| &*index.model().name);
+    let page = build_sheet(models, comparison, &shadow.libraries, &limits).await;
+    std::fs::write(&path, page).with_context(|| {
+        format!(
+            "cannot write the sheet to {}; choose another file with --sheet",
+            path.display()
+        )
+    })?;
+    session.progress.print_line(&format!(
+        "the pictures on which they differ most: {}",
+        path.display()
+    ));
+    Ok(Some(path))
+}
+
+async fn build_sheet(
     models: [&str; 2],
-    compared: &ModelComparison,
+    comparison: &ModelComparison,
     libraries: &BTreeMap<LibraryName, PathBuf>,
     limits: &Limits,
 ) -> String {
-    let queries: Vec<&ImageComparison> = compared.images.iter().take(MAX_IMAGES).collect();
+    let shown: Vec<&ImageComparison> = comparison.images.iter().take(MAX_IMAGES).collect();
     let mut images: BTreeMap<&str, &IndexedImage> = BTreeMap::new();
-    for query in &queries {
-        let near = query.neighbours.iter().flatten().map(|hit| &hit.image);
-        for image in near.chain([&query.image]) {
+    for compared in &shown {
+        let neighbours = compared.neighbours.iter().flatten().map(|hit| &hit.image);
+        for image in neighbours.chain([&compared.image]) {
             images.insert(&image.id, image);
         }
     }
-    let small = images
+    let jpegs = images
         .values()
         .map(|image| load_thumbnail(image, libraries, limits));
-    let small: Vec<Option<Vec<u8>>> = futures_util::stream::iter(small)
+    let jpegs: Vec<Option<Vec<u8>>> = futures_util::stream::iter(jpegs)
         .buffered(MAX_CONCURRENT_THUMBNAILS)
         .collect()
         .await;
-    let thumbnails = images.keys().copied().zip(small).collect();
-    render_sheet(models, compared, &queries, &thumbnails)
+    let thumbnails = Thumbnails::new(images.keys().copied().zip(jpegs));
+    let body = render_body(models, comparison, &shown, &thumbnails);
+    let title = format!("{} or {}", models[0], models[1]);
+    render_page(&title, STYLE, &thumbnails, &body)
 }
 
-/// A small picture, where its file can be read.
+/// Returns a JPEG, or `None` if the file cannot be read or decoded.
 async fn load_thumbnail(
     image: &IndexedImage,
     libraries: &BTreeMap<LibraryName, PathBuf>,
@@ -86,7 +115,7 @@ async fn load_thumbnail(
     let root = libraries.get(&LibraryName::new(&image.library).ok()?)?;
     let path = RelativePath::new(&*image.path).ok()?.join_to(root);
     let limits = limits.clone();
-    let made = tokio::task::spawn_blocking(move || {
+    let encoding = tokio::task::spawn_blocking(move || {
         let metadata = std::fs::symlink_metadata(&path).ok()?;
         if !metadata.is_file() || metadata.len() > limits.max_file_bytes {
             return None;
@@ -94,107 +123,72 @@ async fn load_thumbnail(
         let bytes = std::fs::read(&path).ok()?;
         lookalike_vision::encode_thumbnail(&bytes, THUMBNAIL_SIDE_PX, &limits).ok()
     });
-    made.await.ok()?
+    encoding.await.ok()?
 }
 
-fn render_sheet(
+fn render_body(
     models: [&str; 2],
-    compared: &ModelComparison,
-    queries: &[&ImageComparison],
-    thumbnails: &BTreeMap<&str, Option<Vec<u8>>>,
-) -> String {
-    let models = models.map(escape_html);
-    let mut page = format!(
-        "<!doctype html>\n<html lang=\"en\">\n<meta charset=\"utf-8\">\n\
-         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
-         <title>{} or {}</title>\n<style>\n{STYLE}",
-        models[0], models[1]
-    );
-    let names: BTreeMap<&str, usize> = thumbnails.keys().copied().zip(0..).collect();
-    for (id, jpeg) in thumbnails {
-        if let Some(jpeg) = jpeg {
-            let data = STANDARD.encode(jpeg);
-            let _ = writeln!(
-                page,
-                ".p{}{{background-image:url(data:image/jpeg;base64,{data})}}",
-                names[id]
-            );
+    comparison: &ModelComparison,
+    shown: &[&ImageComparison],
+    thumbnails: &Thumbnails<&str>,
+) -> Markup {
+    html! {
+        header {
+            h1 { (models[0]) " or " (models[1]) }
+            @for line in comparison.summary_lines() {
+                p { (line) "." }
+            }
+            p {
+                "Below are the " (shown.len()) " pictures on which the models differ most, each \
+                 with its nearest neighbours by both models. "
+                span class="key common" { "Found by both" }
+                " "
+                span class="key own" { "found by this one only" }
+            }
+        }
+        main {
+            @for compared in shown {
+                (render_image(compared, models, thumbnails))
+            }
         }
     }
-    let _ = writeln!(
-        page,
-        "</style>\n<header><h1>{} or {}</h1>",
-        models[0], models[1]
-    );
-    for line in compared.summary_lines() {
-        let _ = writeln!(page, "<p>{}.</p>", escape_html(&line));
-    }
-    let _ = writeln!(
-        page,
-        "<p>Below are the {} pictures about which they differ most, each with its nearest \
-         neighbours by the one and by the other. <span class=\"key common\">Both find it</span> \
-         <span class=\"key own\">only this one does</span></p></header>\n<main>",
-        queries.len()
-    );
-    for query in queries {
-        render_row(&mut page, query, &models, &names);
-    }
-    page.push_str("</main>\n</html>\n");
-    page
 }
 
-fn render_row(
-    page: &mut String,
-    query: &ImageComparison,
-    models: &[String; 2],
-    names: &BTreeMap<&str, usize>,
-) {
-    let common = query.shared_ids();
+fn render_image(
+    compared: &ImageComparison,
+    models: [&str; 2],
+    thumbnails: &Thumbnails<&str>,
+) -> Markup {
+    let shared_ids = compared.shared_ids();
     let picture = |image: &IndexedImage| {
-        let place = escape_html(&format!("{}/{}", image.library, image.path));
-        let number = names.get(&*image.id).copied().unwrap_or_default();
-        format!(
-            "<span class=\"photo p{number}\" role=\"img\" aria-label=\"{place}\" title=\"{place}\">\
-             </span>"
-        )
+        let label = format!("{}/{}", image.library, image.path);
+        thumbnails.picture(&&*image.id, &label)
     };
-    let _ = write!(
-        page,
-        "<section><figure class=\"query\">{}<figcaption>{} in common</figcaption></figure><div>",
-        picture(&query.image),
-        common.len()
-    );
-    for (model, near) in models.iter().zip(&query.neighbours) {
-        let _ = write!(page, "<h2>{model}</h2><div class=\"near\">");
-        for IndexHit { image, score } in near {
-            let kind = match common.contains(&*image.id) {
-                true => "common",
-                false => "own",
-            };
-            let _ = write!(
-                page,
-                "<figure class=\"{kind}\">{}<figcaption>{score:.2}</figcaption></figure>",
-                picture(image)
-            );
-        }
-        page.push_str("</div>");
-    }
-    page.push_str("</div></section>\n");
-}
-
-/// Text for between tags and quotes.
-fn escape_html(text: &str) -> String {
-    let mut escaped = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '&' => escaped.push_str("&amp;"),
-            '<' => escaped.push_str("&lt;"),
-            '>' => escaped.push_str("&gt;"),
-            '"' => escaped.push_str("&quot;"),
-            c => escaped.push(c),
+    let class = |image: &IndexedImage| match shared_ids.contains(&*image.id) {
+        true => "common",
+        false => "own",
+    };
+    html! {
+        section {
+            figure class="query" {
+                (picture(&compared.image))
+                figcaption { (shared_ids.len()) " in common" }
+            }
+            div {
+                @for (model, hits) in models.iter().zip(&compared.neighbours) {
+                    h2 { (model) }
+                    div class="near" {
+                        @for IndexHit { image, score } in hits {
+                            figure class=(class(image)) {
+                                (picture(image))
+                                figcaption { (format!("{score:.2}")) }
+                            }
+                        }
+                    }
+                }
+            }
         }
     }
-    escaped
 }
 
 #[cfg(test)]
@@ -202,19 +196,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_place_that_is_none_is_told_early() {
+    fn a_wrong_sheet_path_is_reported_early() {
         let dir = tempfile::tempdir().unwrap();
         check_sheet_path(Path::new("sheet.html")).unwrap();
         check_sheet_path(&dir.path().join("sheet.html")).unwrap();
         for wrong in [dir.path(), &dir.path().join("no/sheet.html"), Path::new("")] {
-            let failure = check_sheet_path(wrong).unwrap_err();
-            assert!(failure.to_string().contains("--sheet"), "{failure}");
+            let error = check_sheet_path(wrong).unwrap_err();
+            assert!(error.to_string().contains("--sheet"), "{error}");
         }
         assert!(!dir.path().join("no").exists());
     }
 
     #[tokio::test]
-    async fn the_page_shows_both_and_each_picture_once() {
+    async fn the_sheet_shows_both_models_and_each_picture_once() {
         let dir = tempfile::tempdir().unwrap();
         let image = |id: &str| IndexedImage {
             id: id.into(),
@@ -247,7 +241,7 @@ mod tests {
         for id in ["a", "b"] {
             std::fs::copy(&sample, dir.path().join(format!("{id}<b>.png"))).unwrap();
         }
-        let compared = ModelComparison {
+        let comparison = ModelComparison {
             images: vec![ImageComparison {
                 image: image("a"),
                 neighbours: [hits(&["b", "c"]), hits(&["b", "d"])],
@@ -256,7 +250,7 @@ mod tests {
         let library = LibraryName::new("shop").unwrap();
         let libraries = BTreeMap::from([(library, dir.path().to_owned())]);
         let limits = Limits::default();
-        let page = build_sheet(["old", "<new>"], &compared, &libraries, &limits).await;
+        let page = build_sheet(["old", "<new>"], &comparison, &libraries, &limits).await;
         assert_eq!(page.matches("url(data:image/jpeg;base64,").count(), 2);
         assert_eq!(page.matches("<figure class=\"common\">").count(), 2);
         assert_eq!(page.matches("<figure class=\"own\">").count(), 2);
@@ -264,6 +258,9 @@ mod tests {
             page.contains("&lt;new&gt;") && !page.contains("<b>"),
             "{page}"
         );
-        assert!(!page.contains("http"), "it needs nothing from elsewhere");
+        assert!(
+            !page.contains("http"),
+            "the page must reference nothing outside"
+        );
     }
 }

@@ -1,86 +1,100 @@
-//! Waiting until the roles have followed to the collection that was put in service.
+//! Waits until the roles use the collection that was put in service.
 
 use std::time::{Duration, Instant};
 
-use super::RolloverCommand;
-use crate::audit;
-use crate::client;
-use crate::failure::Failure;
-use crate::up::RunningInstance;
+use anyhow::{Result, bail};
+use lookalike_client::audit::wait_for_status_reports;
+use lookalike_client::{RunningInstance, ServiceClient};
 
-/// An embedder that was not heard for so long has died.
+use super::session::RolloverSession;
+
+/// An embedder reports every ten seconds; one that is silent for longer has died.
 const EMBEDDER_ALIVE_TIMEOUT: Duration = Duration::from_secs(13);
-
-/// How long the service is waited for, once every embedder has followed.
+/// How long to wait for the first report before concluding that no embedder runs.
+const FIRST_REPORT_TIMEOUT: Duration = Duration::from_secs(12);
+/// How long the service may take after every embedder has followed.
 const SERVICE_TIMEOUT: Duration = Duration::from_secs(15);
+const POLL_INTERVAL: Duration = Duration::from_millis(200);
 
-impl RolloverCommand<'_> {
-    /// Until every embedder that tells of itself works for the collection in service.
-    pub(super) async fn wait_for_embedders(&self, name: &str) -> Result<(), Failure> {
-        audit::wait_for_status_reports(&self.status, &[]).await;
-        let until = Instant::now() + self.args.timeout;
-        let mut none_since = None;
-        loop {
-            let told = self
-                .status
-                .embedders_reported_within(EMBEDDER_ALIVE_TIMEOUT);
-            let behind: Vec<_> = told.iter().filter(|one| one.collection != name).collect();
-            match (told.is_empty(), behind.first()) {
-                (false, None) => return Ok(()),
-                (true, _) => {
-                    let since = *none_since.get_or_insert_with(Instant::now);
-                    if since.elapsed() > Duration::from_secs(12) {
-                        self.progress.print_line(
-                            "no embedder tells of itself: the next one that starts takes the new \
-                             model",
-                        );
-                        return Ok(());
-                    }
+/// Waits until every embedder that reports its status works with this collection.
+pub(super) async fn wait_for_embedders(
+    session: &RolloverSession<'_>,
+    collection: &str,
+) -> Result<()> {
+    wait_for_status_reports(&session.status, &[]).await;
+    let deadline = Instant::now() + session.args.timeout;
+    let mut silent_since = None;
+    loop {
+        let embedders = session
+            .status
+            .embedders_reported_within(EMBEDDER_ALIVE_TIMEOUT);
+        let behind: Vec<_> = embedders
+            .iter()
+            .filter(|embedder| embedder.collection != collection)
+            .collect();
+        match (embedders.is_empty(), behind.first()) {
+            (false, None) => return Ok(()),
+            (true, _) => {
+                let silent_since = *silent_since.get_or_insert_with(Instant::now);
+                if silent_since.elapsed() > FIRST_REPORT_TIMEOUT {
+                    session.progress.print_line(
+                        "no embedder is running: the next one to start uses the new model",
+                    );
+                    return Ok(());
                 }
-                (false, Some(_)) => none_since = None,
             }
-            if Instant::now() > until {
-                let why = behind.first().and_then(|one| one.rollover_error.clone());
-                return Err(Failure::failed(format!(
-                    "{} of {} embedders did not follow within {:?}{}; the new model is in service, \
-                     and the same command again goes on from here",
-                    behind.len(),
-                    told.len(),
-                    self.args.timeout,
-                    why.map(|why| format!(": {why}")).unwrap_or_default()
-                )));
-            }
-            self.progress
-                .show_waiting(told.len() - behind.len(), told.len());
-            tokio::time::sleep(Duration::from_millis(200)).await;
+            (false, Some(_)) => silent_since = None,
         }
+        if Instant::now() > deadline {
+            let reason = behind
+                .first()
+                .and_then(|embedder| embedder.rollover_error.clone());
+            bail!(
+                "{} of {} embedders did not follow within {:?}{}; the new model is in service, and \
+                 the same command resumes from here",
+                behind.len(),
+                embedders.len(),
+                session.args.timeout,
+                reason
+                    .map(|reason| format!(": {reason}"))
+                    .unwrap_or_default()
+            );
+        }
+        session
+            .progress
+            .show_waiting(embedders.len() - behind.len(), embedders.len());
+        tokio::time::sleep(POLL_INTERVAL).await;
     }
+}
 
-    /// Until the service of this data folder, if one runs, searches with the model in service. A
-    /// service that does not says why in its status.
-    pub(super) async fn wait_for_service(&self) {
-        let is_known = !self.settings.url.is_empty()
-            || self
-                .settings
-                .data_dir()
-                .is_ok_and(|dir| RunningInstance::find_live(&dir).is_some());
-        let (true, Ok(service)) = (
-            is_known,
-            client::ServiceClient::from_settings(&self.settings),
-        ) else {
-            return;
+/// Waits until the service of this data folder, if one runs, searches with the model in service.
+/// A service that cannot reports the reason in its status.
+pub(super) async fn wait_for_service(session: &RolloverSession<'_>) {
+    let Some(service) = find_service(session) else {
+        return;
+    };
+    let deadline = Instant::now() + SERVICE_TIMEOUT;
+    while let Ok(Some(collection)) = session.collections.in_service().await {
+        let is_served = match service.get_json("/v1/stats", &[]).await {
+            Ok(stats) => stats["model"]["checksum"] == *collection.model.checksum,
+            // No service is reachable at this address.
+            Err(_) => return,
         };
-        let until = Instant::now() + SERVICE_TIMEOUT;
-        while let Ok(Some(collection)) = self.collections.in_service().await {
-            let serves = match service.get_json("/v1/stats", &[]).await {
-                Ok(stats) => stats["model"]["checksum"] == *collection.model.checksum,
-                // Another one may follow; this one is not there.
-                Err(_) => return,
-            };
-            if serves || Instant::now() > until {
-                return;
-            }
-            tokio::time::sleep(Duration::from_millis(200)).await;
+        if is_served || Instant::now() > deadline {
+            return;
         }
+        tokio::time::sleep(POLL_INTERVAL).await;
     }
+}
+
+fn find_service(session: &RolloverSession<'_>) -> Option<ServiceClient> {
+    let settings = &session.settings;
+    let is_running = || {
+        let data_dir = settings.data_dir();
+        data_dir.is_ok_and(|dir| RunningInstance::find_live(&dir).is_some())
+    };
+    if settings.url.is_empty() && !is_running() {
+        return None;
+    }
+    settings.connect_service().ok()
 }

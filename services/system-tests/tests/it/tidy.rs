@@ -33,7 +33,13 @@ const ARROWS: &[(&str, &[&str])] = &[
         "lookalike-search",
         &["bus", "vision", "index", "proto", "chassis"],
     ),
-    ("lookalike-loadtest", &[]),
+    ("lookalike-models", &["vision", "chassis"]),
+    (
+        "lookalike-client",
+        &["embedder", "bus", "servers", "proto", "chassis"],
+    ),
+    ("lookalike-sheet", &[]),
+    ("lookalike-loadtest", &["sheet"]),
 ];
 
 /// What only tests may use beyond that.
