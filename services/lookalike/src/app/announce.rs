@@ -74,7 +74,7 @@ pub(super) async fn show_indexing(progress: &UpProgress, watcher: &Watcher) {
 /// Prints a line, forever, whenever the embedder `instance` has rolled over to another model.
 pub(super) async fn announce_model_changes(
     progress: &UpProgress,
-    status: &StatusView,
+    status: StatusView,
     instance: &str,
     mut device: String,
 ) {

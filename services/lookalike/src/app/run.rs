@@ -21,6 +21,7 @@ pub async fn run_app(role: AppRole, settings: Settings) -> Result<()> {
         return Ok(());
     };
     let mut app = app.spawn();
+    app.announce();
     let outcome = app.run_until(&shutdown, &progress).await;
     let drained = app.drain(&progress).await;
     outcome.and(drained)
