@@ -1,4 +1,4 @@
-//! Compiles the messages with protox: no `protoc` is needed on the machine.
+//! Compiles the messages with protox, so that no `protoc` is needed.
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("cargo:rerun-if-changed=lookalike");

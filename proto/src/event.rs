@@ -1,51 +1,49 @@
-//! FileEvent: what the watcher tells the embedder.
+//! `FileEvent`: a change of one file, sent by the watcher to the embedder.
 
 use bytes::Bytes;
 use prost::Message as _;
 
-use crate::{Generation, ImageId, InvalidMessage, LibraryName, RelativePath, wire};
+use crate::error::InvalidMessage;
+use crate::ids::{Generation, ImageId, LibraryName, RelativePath};
+use crate::wire;
 
-/// What is to become of an image's row.
+/// The requested state of an image's row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum FileEventKind {
-    /// The row shall be what lies at the path.
+    /// The row shall describe the file at the path.
     Put,
-    /// The row shall be gone.
+    /// The row shall not exist.
     Remove,
 }
 
-/// Make the row of this image be what lies at this path with this size and mtime, or be gone.
+/// A request to make the row of one image match the file at a path, or to remove it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FileEvent {
-    /// Which image.
     pub image_id: ImageId,
-    /// The library it lies in.
     pub library: LibraryName,
-    /// Where below the library's root it lies, or of a removal, last lay.
+    /// The path below the library's root; of a removal, the last known one.
     pub path: RelativePath,
-    /// Put or remove.
     pub kind: FileEventKind,
     /// Orders the observations of this image.
     pub generation: Generation,
-    /// How often this generation was published, from 1.
+    /// Counts the publications of this generation, from 1.
     pub attempt: u32,
-    /// Bytes, as the watcher saw the file. Of a removal: as it last saw it, or `u64::MAX` where
-    /// whatever lies at the path is known not to be this image.
+    /// Size in bytes when the watcher observed the file; of a removal, the last observed size.
+    /// `u64::MAX` in a removal means that a file at the path is known to be another image.
     pub size: u64,
-    /// Nanoseconds since 1970, as the watcher saw the file.
+    /// Modification time when the watcher observed the file, in nanoseconds since 1970.
     pub mtime_ns: i64,
-    /// Nanoseconds since 1970 when the watcher noticed what this event tells.
+    /// Time at which the watcher noticed the change, in nanoseconds since 1970.
     pub observed_at_ns: i64,
 }
 
 impl FileEvent {
-    /// What JetStream knows the message by: the same for a message sent twice by mistake, another
-    /// one for every attempt made on purpose.
+    /// Returns the id by which JetStream detects duplicates: the same for a message that is sent
+    /// twice by accident, a new one for each intended attempt.
     pub fn message_id(&self) -> String {
         format!("{}:{}:{}", self.image_id, self.generation, self.attempt)
     }
 
-    /// The message for the wire.
     pub fn encode(&self) -> Bytes {
         let kind = match self.kind {
             FileEventKind::Put => wire::file_event::Kind::Put,
@@ -67,10 +65,7 @@ impl FileEvent {
         .into()
     }
 
-    /// Reads and checks a message.
-    ///
-    /// # Errors
-    /// When the bytes are no FileEvent, or one that breaks the contract.
+    /// Decodes a message and checks it against the contract.
     pub fn decode(bytes: Bytes) -> Result<Self, InvalidMessage> {
         let message = "FileEvent";
         let event = wire::FileEvent::decode(bytes)

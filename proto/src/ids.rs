@@ -1,32 +1,30 @@
-//! Ids, hashes, names and generations: distinct types for distinct things.
+//! Ids, hashes, names and generations, each a type of its own.
 
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// Bytes or text that are not the id expected.
+/// Bytes or text that are not an id of the expected kind.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{what}: expected {expected}, got {got}")]
+#[error("{kind}: expected {expected}, got {actual}")]
 pub struct InvalidId {
-    what: &'static str,
+    kind: &'static str,
     expected: &'static str,
-    got: String,
+    actual: String,
 }
 
 macro_rules! hex_id {
-    ($(#[$doc:meta])* $name:ident, $bytes:literal, $what:literal, $expected:literal) => {
+    ($(#[$doc:meta])* $name:ident, $bytes:literal, $kind:literal, $expected:literal) => {
         $(#[$doc])*
         #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub struct $name([u8; $bytes]);
 
         impl $name {
-            /// Takes the raw bytes.
             pub const fn from_bytes(bytes: [u8; $bytes]) -> Self {
                 Self(bytes)
             }
 
-            /// The raw bytes.
             pub const fn as_bytes(&self) -> &[u8; $bytes] {
                 &self.0
             }
@@ -36,21 +34,21 @@ macro_rules! hex_id {
             type Error = InvalidId;
             fn try_from(bytes: &[u8]) -> Result<Self, InvalidId> {
                 bytes.try_into().map(Self).map_err(|_| InvalidId {
-                    what: $what,
+                    kind: $kind,
                     expected: $expected,
-                    got: format!("{} bytes", bytes.len()),
+                    actual: format!("{} bytes", bytes.len()),
                 })
             }
         }
 
         impl FromStr for $name {
             type Err = InvalidId;
-            /// Reads lower-case hexadecimal digits.
+            /// Parses lower-case hexadecimal digits.
             fn from_str(text: &str) -> Result<Self, InvalidId> {
                 let invalid = || InvalidId {
-                    what: $what,
+                    kind: $kind,
                     expected: $expected,
-                    got: format!("{:?}", text.chars().take(80).collect::<String>()),
+                    actual: format!("{:?}", text.chars().take(80).collect::<String>()),
                 };
                 if text.len() != $bytes * 2
                     || !text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
@@ -81,8 +79,8 @@ macro_rules! hex_id {
 }
 
 hex_id!(
-    /// Names an image for good: given at a file's first sight, it stays with the file through
-    /// moves and edits. 16 bytes, written as 32 lower-case hexadecimal digits.
+    /// The permanent id of an image: assigned when a file is first seen, it stays with the file
+    /// through moves and edits. 16 bytes, written as 32 lower-case hexadecimal digits.
     ImageId, 16, "image id", "32 lower-case hexadecimal digits"
 );
 
@@ -92,10 +90,10 @@ hex_id!(
 );
 
 impl ImageId {
-    /// The id that a file gets at its first sight: from its library, its path (raw bytes,
-    /// relative to the root) and an ordinal, which is above 0 only where the lower ones are
-    /// taken by files that were first seen there and moved away since. Deterministic, so that
-    /// a catalog that was lost gives most files the ids they had.
+    /// Derives the id of a newly seen file from its library, its path (raw bytes, relative to the
+    /// root) and an ordinal. The ordinal is above 0 only if files that were first seen at this path
+    /// and have moved since use the lower ones. The result is deterministic, so that a watcher that
+    /// lost its catalog assigns most files the ids they had.
     pub fn for_new_file(library: &LibraryName, path: &[u8], ordinal: u32) -> Self {
         let mut hasher = blake3::Hasher::new_derive_key("lookalike 2026 image id");
         hasher.update(library.as_str().as_bytes());
@@ -110,35 +108,34 @@ impl ImageId {
 }
 
 impl ContentHash {
-    /// Hashes bytes that are in memory.
     pub fn hash_content(bytes: &[u8]) -> Self {
         Self(*blake3::hash(bytes).as_bytes())
     }
 }
 
-/// Orders what was observed of one image: microseconds of the clock, never below the last one,
-/// so that it grows even over a lost catalog.
+/// Orders the observations of one image. A generation is the clock in microseconds, raised above the
+/// previous generation if necessary, so that generations keep growing after a catalog is lost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Generation(u64);
 
 impl Generation {
-    /// Before every observation.
+    /// Lower than the generation of any observation.
     pub const NONE: Self = Self(0);
 
-    /// Takes a number from the wire or the catalog.
     pub const fn from_u64(value: u64) -> Self {
         Self(value)
     }
 
-    /// The number, in microseconds since 1970 or above.
+    /// The number: microseconds since 1970, or higher.
     pub const fn get(self) -> u64 {
         self.0
     }
 
-    /// The generation of something observed at `now`, above `last` whatever the clock says.
+    /// Returns the generation of an observation at `now`. It is above `last` even if the clock was
+    /// set back.
     pub fn next_after(last: Self, now: SystemTime) -> Self {
         let micros = now.duration_since(UNIX_EPOCH).map_or(0, |d| d.as_micros());
-        // 2^63 microseconds are 292,000 years, and Milvus has signed integers only.
+        // 2^63 microseconds are 292,000 years; Milvus has signed integers only.
         let micros = u64::try_from(micros).unwrap_or(0).min(i64::MAX as u64 - 1);
         Self(micros.max(last.0 + 1))
     }
@@ -150,18 +147,17 @@ impl fmt::Display for Generation {
     }
 }
 
-/// The name of a library: 1 to 64 of `a-z`, `0-9`, `-` and `_`, so that it can be part of a
-/// subject, a URL and a metric's label.
+/// A library's name: 1 to 64 of `a-z`, `0-9`, `-` and `_`, so that it can be part of a NATS subject,
+/// a URL and a metric label.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct LibraryName(Arc<str>);
 
-/// Text that can't name a library.
+/// Text that is not a [`LibraryName`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} can't name a library: use 1 to 64 of a-z, 0-9, - and _")]
+#[error("{0:?} is not a library name: use 1 to 64 of a-z, 0-9, - and _")]
 pub struct InvalidLibraryName(String);
 
 impl LibraryName {
-    /// Checks a name.
     pub fn new(name: &str) -> Result<Self, InvalidLibraryName> {
         let legal = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'_';
         if (1..=64).contains(&name.len()) && name.bytes().all(legal) {
@@ -171,7 +167,6 @@ impl LibraryName {
         }
     }
 
-    /// The name.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -190,21 +185,21 @@ impl FromStr for LibraryName {
     }
 }
 
-/// Text that is not a path inside a library.
+/// Text that is not a [`RelativePath`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} is not a path inside a library")]
 pub struct InvalidPath(String);
 
-/// A path relative to its library's root: UTF-8, parts between single `/`, never `.` or `..`,
-/// no NUL, at most 4,096 bytes. Joined to a root it stays below it (unless a link leads out).
+/// A path relative to its library's root: UTF-8, at most 4,096 bytes, no NUL, and parts separated by
+/// single `/`, none of them `.` or `..`. Joined to a root, it stays below it unless a symbolic link
+/// leads out.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RelativePath(String);
 
 impl RelativePath {
-    /// The longest path, in bytes (Linux' `PATH_MAX`, and the limit of the index's field).
+    /// The limit in bytes: Linux' `PATH_MAX`, and the size of the index's field.
     pub const MAX_BYTES: usize = 4096;
 
-    /// Checks a path.
     pub fn new(path: impl Into<String>) -> Result<Self, InvalidPath> {
         let path = path.into();
         let legal = |part: &str| !part.is_empty() && part != "." && part != "..";
@@ -215,12 +210,11 @@ impl RelativePath {
         }
     }
 
-    /// The path.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// The file's path below `root`.
+    /// Returns the file's path below `root`.
     pub fn join_to(&self, root: &std::path::Path) -> std::path::PathBuf {
         root.join(&self.0)
     }

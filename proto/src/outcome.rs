@@ -1,49 +1,52 @@
-//! Outcome: what the embedder tells the watcher.
+//! `Outcome`: the result of one event, sent by the embedder to the watcher.
 
 use bytes::Bytes;
 use prost::Message as _;
 
-use crate::{ContentHash, Generation, ImageId, InvalidMessage, LibraryName, wire};
+use crate::error::InvalidMessage;
+use crate::ids::{ContentHash, Generation, ImageId, LibraryName};
+use crate::wire;
 
-/// What became of an event.
+/// The result of an event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum OutcomeState {
     /// The row is in Milvus.
     Indexed,
-    /// The row is gone from Milvus.
+    /// The row was removed from Milvus.
     Removed,
-    /// The file can't be indexed as it is.
+    /// The file cannot be indexed in its present state.
     Failed {
-        /// From the documented list of failure codes.
+        /// A code of [`crate::reasons`].
         code: String,
         /// One sentence for a person.
         detail: String,
     },
-    /// The disk no longer shows what the event told: the watcher looks again.
+    /// The file on disk no longer matches the event: the watcher observes it again.
     Superseded {
-        /// What was seen instead.
+        /// What the embedder found instead.
         detail: String,
     },
-    /// Nothing was done, because the worker could not do it at the moment: the watcher sends the
-    /// same again, later.
+    /// The worker cannot do the work now and changed nothing: the watcher sends the event again
+    /// later.
     Deferred {
-        /// What stood in the way.
+        /// The obstacle.
         detail: String,
     },
 }
 
-/// What the decoder learnt of a picture.
+/// Attributes of an image as the decoder found them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct OutcomeAttributes {
-    /// Pixels, upright.
+    /// Pixels, after applying the orientation.
     pub width: u32,
-    /// Pixels, upright.
+    /// Pixels, after applying the orientation.
     pub height: u32,
     /// `jpeg`, `png`, …
     pub format: String,
 }
 
-/// When an event passed each step, in nanoseconds since 1970; 0 where it did not.
+/// The time at which an event completed each step, in nanoseconds since 1970; 0 for a step that did
+/// not run.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Timings {
     /// Taken from the queue.
@@ -52,39 +55,33 @@ pub struct Timings {
     pub read_ns: i64,
     /// Decoded and scaled.
     pub decoded_ns: i64,
-    /// Embedded.
     pub embedded_ns: i64,
     /// Acknowledged by Milvus.
     pub committed_ns: i64,
 }
 
-/// What became of one generation of one image.
+/// The result of the event for one generation of one image.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Outcome {
-    /// Which image.
     pub image_id: ImageId,
-    /// The library it lies in.
     pub library: LibraryName,
-    /// The generation of the event that this answers.
+    /// The generation of the event.
     pub generation: Generation,
-    /// What became of it.
     pub state: OutcomeState,
-    /// BLAKE3 of the bytes, where they were read.
+    /// BLAKE3 of the file's bytes, if they were read.
     pub content_hash: Option<ContentHash>,
-    /// The model that made the vector; empty where there is none.
+    /// The model that produced the vector; empty without a vector.
     pub model: String,
-    /// What the decoder learnt, where it ran.
+    /// Present if the decoder ran.
     pub attributes: Option<OutcomeAttributes>,
-    /// When each step was done.
     pub timings: Timings,
-    /// How often JetStream had delivered the event, from 1.
+    /// Counts JetStream's deliveries of the event, from 1.
     pub deliveries: u32,
-    /// The vector came from the index or from memory, not from the network.
+    /// Whether the vector came from the index or the content cache instead of the network.
     pub reused: bool,
 }
 
 impl Outcome {
-    /// The message for the wire.
     pub fn encode(&self) -> Bytes {
         let (state, code, detail) = match &self.state {
             OutcomeState::Indexed => (wire::outcome::State::Indexed, "", ""),
@@ -130,10 +127,7 @@ impl Outcome {
         .into()
     }
 
-    /// Reads and checks a message.
-    ///
-    /// # Errors
-    /// When the bytes are no Outcome, or one that breaks the contract.
+    /// Decodes a message and checks it against the contract.
     pub fn decode(bytes: Bytes) -> Result<Self, InvalidMessage> {
         let message = "Outcome";
         let outcome = wire::Outcome::decode(bytes)
@@ -226,7 +220,7 @@ mod tests {
         assert_eq!(Outcome::decode(outcome.encode()).unwrap(), outcome);
         let deferred = Outcome {
             state: OutcomeState::Deferred {
-                detail: "its mount is away".into(),
+                detail: "its mount is unavailable".into(),
             },
             ..outcome
         };

@@ -1,23 +1,22 @@
-//! Why a file is not in the index: every code that a watcher or an embedder gives, with its
-//! words.
+//! The reasons why a file is not in the index: every code that a watcher or an embedder reports, with
+//! its texts.
 //!
-//! This is the one list of them. The API, the page, the command line, `REASONS.md` and the
-//! metrics' labels are made from it. A code is never renamed; a new one is added here first.
+//! This list is the only source for the API, the page, the command line, `REASONS.md` and the metric
+//! labels. A code is never renamed; a new one is added here first.
 
-/// What would change that.
+/// Whether a retry can succeed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RetryPolicy {
-    /// The same bytes always fail the same way: only another content of the file helps, or other
-    /// settings.
+    /// The same bytes always fail the same way: only other content or other settings help.
     Permanent,
-    /// Something around the file was in the way, so that another try may pass.
+    /// Something outside the file prevented the work, so a retry may succeed.
     Transient,
-    /// A rule says that the file is not meant to be indexed.
+    /// A rule excludes the file from the index.
     Rule,
 }
 
 impl RetryPolicy {
-    /// The name on the wire.
+    /// Returns the name used in the API.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Permanent => "permanent",
@@ -27,27 +26,24 @@ impl RetryPolicy {
     }
 }
 
-/// One reason.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Reason {
-    /// The stable name: in messages, lists and metrics.
+    /// The stable name in messages, lists and metrics.
     pub code: &'static str,
     /// A few words, for headings.
     pub title: &'static str,
-    /// What it means, in one sentence.
+    /// The meaning, in one sentence.
     pub sentence: &'static str,
-    /// What can be done about it, for a person.
+    /// What the user can do about it.
     pub remedy: &'static str,
-    /// What would change it.
     pub retry_policy: RetryPolicy,
 }
 
-/// The reason with this code.
 pub fn find_reason(code: &str) -> Option<&'static Reason> {
     REASONS.iter().find(|reason| reason.code == code)
 }
 
-/// The code if it is listed, else `earlier`: what a message says must never make a new label.
+/// Returns the code if it is listed, else `other`, so that no message can create a new label value.
 pub fn metric_label(code: &str) -> &'static str {
     find_reason(code).map_or("other", |reason| reason.code)
 }
@@ -91,156 +87,156 @@ const fn rule_reason(
     }
 }
 
-/// Every reason: first what is found in a file's bytes, then what stood in the way, then rules.
+/// Every reason: first those in a file's bytes, then obstacles outside the file, then rules.
 pub const REASONS: &[Reason] = &[
     permanent_reason(
         "empty",
         "Empty file",
-        "The file has no bytes at all.",
-        "Copy it again from where it came from, or delete it; it is tried again when it changes.",
+        "The file is empty.",
+        "Copy it again from its source, or delete it; it is retried when it changes.",
     ),
     permanent_reason(
         "not_an_image",
         "Not an image",
-        "It begins like no image format that is known, whatever its name says.",
-        "If it should be a picture, copy it again from where it came from; otherwise give it \
-         another ending, or have it left alone.",
+        "The file's content matches no known image format, whatever its name.",
+        "If it should be a picture, copy it again from its source; otherwise change its extension, \
+         or discard the failure.",
     ),
     permanent_reason(
         "unsupported_format",
         "Unsupported format",
-        "It is an image of a format that is not read (HEIC, AVIF, SVG, camera raw, …).",
-        "Keep a JPEG or PNG of it beside it, or have it left alone.",
+        "The image format is not supported (HEIC, AVIF, SVG, camera raw, …).",
+        "Store a JPEG or PNG copy next to it, or discard the failure.",
     ),
     permanent_reason(
         "unsupported_feature",
         "Unsupported feature",
-        "Its format is read, but not with a feature that this file uses.",
-        "Save it again with usual settings in any picture program, or have it left alone.",
+        "The format is supported, but this file uses an unsupported feature.",
+        "Save it again with standard settings in any image editor, or discard the failure.",
     ),
     permanent_reason(
         "truncated",
         "Cut short",
-        "The file ends before the picture does.",
-        "Copy it again from where it came from; it is tried again by itself then.",
+        "The file is truncated.",
+        "Copy it again from its source; it is then retried automatically.",
     ),
     permanent_reason(
         "corrupt",
         "Damaged",
-        "Its bytes break the rules of its format.",
-        "Copy it again from where it came from, or save it anew in a picture program.",
+        "The file's content violates its format.",
+        "Copy it again from its source, or save it again in an image editor.",
     ),
     permanent_reason(
         "too_large",
         "File too large",
-        "The file has more bytes than are read.",
-        "Raise watch.max_file_bytes and vision.max_file_bytes, or keep a smaller version of it.",
+        "The file is larger than the size limit.",
+        "Raise watch.max_file_bytes and vision.max_file_bytes, or store a smaller version.",
     ),
     permanent_reason(
         "too_many_pixels",
         "Too many pixels",
-        "It claims more pixels, or a longer side, than the limits allow.",
-        "If it is a real picture, raise vision.max_pixels or vision.max_side, then retry; a file \
-         of a few kilobytes that claims so much is better left alone.",
+        "The image declares more pixels, or a longer side, than the limits allow.",
+        "If it is a real picture, raise vision.max_pixels or vision.max_side, then retry; a file of a \
+         few kilobytes that declares so many pixels is probably an attack: discard the failure.",
     ),
     permanent_reason(
         "too_much_memory",
-        "Takes too much memory",
-        "Decoding it would take more memory than is allowed.",
-        "Raise vision.max_decode_bytes, then retry; or save it in a plainer form.",
+        "Needs too much memory",
+        "Decoding it would need more memory than the limit allows.",
+        "Raise vision.max_decode_bytes, then retry; or save it in a simpler form.",
     ),
     permanent_reason(
         "decoder_panic",
-        "Decoder came down",
-        "It brought its decoder down; no other file was affected.",
-        "Save it again in a picture program, or have it left alone.",
+        "Decoder crashed",
+        "The decoder crashed on this file; no other file was affected.",
+        "Save it again in an image editor, or discard the failure.",
     ),
     permanent_reason(
         "poison",
         "Killed its worker",
-        "An embedder died each time it decoded this file, so it is not touched any more.",
-        "Find out whether embedders ran out of memory, then retry; otherwise save it again in a \
-         picture program, or have it left alone.",
+        "Embedders died repeatedly while decoding this file, so it is no longer tried.",
+        "Check whether embedders ran out of memory, then retry; otherwise save it again in an image \
+         editor, or discard the failure.",
     ),
     transient_reason(
         "too_slow",
         "Took too long",
-        "Reading or decoding it did not end within the time that is allowed.",
-        "Retry when the machine and the mount are less busy, or raise vision.decode_timeout; or \
-         save it in a plainer form, or have it left alone.",
+        "Reading or decoding it exceeded the time limit.",
+        "Retry when the machine and the mount are less busy, or raise vision.decode_timeout; or save it \
+         in a simpler form, or discard the failure.",
     ),
     transient_reason(
         "unreadable",
-        "Can't be read",
-        "The system does not let the file be read: its rights, or its disk.",
-        "Give the user that lookalike runs as the right to read it (chmod, chown), or look at the \
-         disk; then retry.",
+        "Unreadable",
+        "The operating system cannot read the file, because of its permissions or its disk.",
+        "Allow the user that runs lookalike to read it (chmod, chown), or check the disk; then \
+         retry.",
     ),
     transient_reason(
         "network_failed",
         "Network failed",
-        "The model could not be run on it, several times.",
-        "Look into the embedder's log for the device's complaint, then retry.",
+        "The model failed on this image several times.",
+        "Look for the device's error in the embedder's log, then retry.",
     ),
     transient_reason(
         "not_finite",
-        "Vector without meaning",
-        "The model gave a vector that is not finite.",
-        "Retry once; if it fails again, the model or its device is broken: tell its maker.",
+        "Invalid vector",
+        "The model produced a vector that is not finite.",
+        "Retry once; if it fails again, the model or its device is broken: report it to its maintainer.",
     ),
     transient_reason(
         "index_refused",
-        "Index refused it",
-        "Milvus refused the row of this picture.",
-        "Look at the detail and at Milvus' log, mend what it complains about, then retry.",
+        "Rejected by the index",
+        "Milvus rejected the row of this image.",
+        "Check the detail and Milvus' log, fix the problem, then retry.",
     ),
     rule_reason(
         "hidden",
         "Hidden",
-        "Its name begins with a dot.",
-        "Rename it without the dot to have it indexed.",
+        "The file's name starts with a dot.",
+        "To index it, rename it without the dot.",
     ),
     rule_reason(
         "temporary",
-        "Unfinished",
-        "Its name is one that programs give to files they have not finished.",
-        "Nothing: it is taken when its program renames it. Rename it if that is its real name.",
+        "Temporary",
+        "The file's name is one that programs use for unfinished files.",
+        "Nothing: it is indexed when its program renames it. If that is its real name, rename it.",
     ),
     rule_reason(
         "not_a_picture_name",
-        "Not a picture by name",
-        "Its name has no ending of a picture (.jpg, .png, …).",
-        "Give it the ending of its format to have it indexed.",
+        "No picture extension",
+        "The file's name has no extension of an image format (.jpg, .png, …).",
+        "To index it, add the extension of its format.",
     ),
     rule_reason(
         "unusable_name",
         "Unusable name",
-        "Its path is not valid UTF-8, or longer than 4,096 bytes.",
+        "The file's path is not valid UTF-8, or longer than 4,096 bytes.",
         "Rename it, or move it to a shorter path.",
     ),
     rule_reason(
         "symbolic_link",
         "Symbolic link",
         "Symbolic links are not followed.",
-        "Name the folder that it points to as a library of its own, or put the file itself here.",
+        "Add the folder it points to as a library, or put the file itself here.",
     ),
     rule_reason(
         "not_a_file",
         "Not a file",
-        "It is a socket, pipe or device.",
-        "Nothing: there is no picture in it.",
+        "This is a socket, pipe or device.",
+        "Nothing: it contains no picture.",
     ),
     rule_reason(
         "ignore_file",
-        "Named in an ignore file",
+        "Excluded by an ignore file",
         "A line of a .lookalikeignore file excludes it.",
-        "Change that file; what it does not exclude any more is indexed a moment later.",
+        "Change that file; files that it no longer excludes are then indexed.",
     ),
     rule_reason(
         "discarded",
         "Discarded",
-        "It had failed, and somebody said to leave it alone.",
-        "It is tried again when it changes.",
+        "The file had failed, and a user discarded the failure.",
+        "Nothing: it is retried when it changes. To retry it now, use `lookalike failures retry`.",
     ),
 ];
 
@@ -248,20 +244,22 @@ pub const REASONS: &[Reason] = &[
 mod tests {
     use super::*;
 
-    /// The list for people: `REASONS.md` at the top of the project.
+    /// Renders `REASONS.md`, the list for people.
     fn render_reasons_md() -> String {
         let mut text = "# Why a file is not in the index\n\n\
-            Every file that can't be indexed, or is not meant to be, is listed with one of these \
-            codes:\nby `lookalike failures` and `GET /v1/failures` (`--ignored` and `?ignored=true` for \
-            those not meant to be);\nthe page shows those that failed. None delays another file, and \
-            each is tried again by itself when it\nchanges. `lookalike why FILE` tells the whole life \
-            of one.\n\n\
-            - **permanent**: the same bytes always fail the same way; only another content of the \
-            file helps, or\n  other settings.\n\
-            - **transient**: something around the file was in the way, so that another try may \
-            pass:\n  `lookalike failures retry`.\n\
-            - **rule**: the file is not meant to be indexed.\n\n\
-            | code | | what it means | what to do |\n| --- | --- | --- | --- |\n"
+            Every file that cannot be indexed, or is excluded from the index, is listed with one of \
+            these codes.\n`lookalike failures` and `GET /v1/failures` list the failed files; \
+            `--ignored` and `?ignored=true` add the\nexcluded ones. The page shows the failed files. \
+            A failed file delays no other file, and is retried\nautomatically when it changes. \
+            `lookalike why FILE` shows the history of one file.\n\n\
+            - **permanent**: the same bytes always fail the same way; only other content or other \
+            settings help.\n\
+            - **transient**: something outside the file prevented the work; a retry may succeed \
+            (`lookalike failures retry`).\n\
+            - **rule**: a rule excludes the file from the index.\n\n\
+            `lookalike failures discard` lists a failed file as ignored until it changes; the file \
+            itself is not touched.\n\n\
+            | code | retry | meaning | remedy |\n| --- | --- | --- | --- |\n"
             .to_owned();
         for reason in REASONS {
             text += &format!(
@@ -286,8 +284,8 @@ mod tests {
         let current = std::fs::read_to_string(path).unwrap_or_default();
         assert!(
             current == expected,
-            "REASONS.md is not what this list says; run\n    \
-             UPDATE_REASONS=1 cargo test -p lookalike-proto the_paper\nand commit it"
+            "REASONS.md is out of date; run\n    \
+             UPDATE_REASONS=1 cargo test -p lookalike-proto reasons_md\nand commit it"
         );
     }
 

@@ -1,43 +1,32 @@
-//! Words to search by.
+//! Texts to search for.
 
-/// Words that a search may ask for: trimmed, 1 to [`QueryText::MAX_CHARACTERS`] characters, none
-/// of them a control character.
+/// A text to search for: trimmed, 1 to [`QueryText::MAX_CHARACTERS`] characters, no control
+/// characters.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct QueryText(String);
 
-/// Text that is no [`QueryText`].
+/// Text that is not a [`QueryText`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidText {
-    /// Nothing is left of it when it is trimmed.
-    #[error("the text is empty: say in words what the picture shows")]
+    #[error("the text is empty: describe the picture in words")]
     Empty,
-    /// It is too long.
     #[error(
-        "the text has {count} characters; at most {} are taken",
+        "the text has {count} characters; the limit is {}",
         QueryText::MAX_CHARACTERS
     )]
-    TooLong {
-        /// How many it has.
-        count: usize,
-    },
-    /// It has a character that is none to read, as a line's end or an escape.
+    TooLong { count: usize },
+    /// A control character such as a line break or an escape.
     #[error(
-        "the text has the control character {character:?}; write it as one line of plain characters"
+        "the text contains the control character {character:?}; write it as one line of plain characters"
     )]
-    Control {
-        /// The first one.
-        character: char,
-    },
+    Control { character: char },
 }
 
 impl QueryText {
-    /// Characters at most. What a model reads of them is its own matter.
+    /// The limit on characters. A model may read fewer.
     pub const MAX_CHARACTERS: usize = 1000;
 
-    /// Trims and checks.
-    ///
-    /// # Errors
-    /// When it is empty, too long, or has control characters.
+    /// Trims the text and checks it.
     pub fn new(text: &str) -> Result<Self, InvalidText> {
         let text = text.trim();
         let count = text.chars().count();
@@ -53,12 +42,10 @@ impl QueryText {
         }
     }
 
-    /// The text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// The text.
     pub fn into_string(self) -> String {
         self.0
     }

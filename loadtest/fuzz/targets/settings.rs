@@ -17,7 +17,7 @@ use lookalike_chassis::settings::Layers;
 use lookalike_chassis::telemetry;
 use serde::{Deserialize, Serialize};
 
-#[path = "../../../services/embedder/src/audit/settings.rs"]
+#[path = "../../../services/audit/src/settings.rs"]
 mod audit;
 #[path = "../../../services/embedder/src/settings.rs"]
 mod embedder;

@@ -1,41 +1,41 @@
-//! One connection, and the streams that every role expects.
+//! The connection to NATS, and the streams and buckets that every role expects.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use async_nats::jetstream::{self, consumer, kv, stream};
+use async_nats::jetstream::{self, kv, stream};
 use async_nats::{Client, ConnectOptions, Event};
 
-use crate::{Error, Settings};
+use crate::error::Error;
+use crate::settings::Settings;
 
-/// A connection to NATS with lookalike's streams; cheap to clone. It reconnects by itself for
-/// as long as it lives.
+/// A connection to NATS with lookalike's streams; cheap to clone. It reconnects automatically.
 #[derive(Clone)]
 pub struct Bus {
     pub(crate) client: Client,
     pub(crate) jetstream: jetstream::Context,
     pub(crate) settings: Arc<Settings>,
-    /// The connection is being given up, so losing it is no news.
+    /// Set by `close`: from then on a lost connection is expected and not logged as a warning.
     closing: Arc<AtomicBool>,
 }
 
 impl Bus {
-    /// Connects and makes the streams where they are missing.
+    /// Connects, and creates missing streams.
     ///
     /// # Errors
-    /// When the server does not answer within `connect_timeout`, or JetStream refuses.
+    /// [`Error::Connect`] if the server cannot be reached within `connect_timeout`.
     pub async fn connect(settings: &Settings, role: &str) -> Result<Self, Error> {
         let bus = Self::open(settings, role).await?;
         bus.ensure_streams().await?;
         Ok(bus)
     }
 
-    /// Connects, and leaves the streams as they are: for whoever only asks, whose settings may be
-    /// others than those of the roles.
+    /// Connects without creating or updating streams: for commands that only send requests, whose
+    /// settings may differ from those of the roles.
     ///
     /// # Errors
-    /// When the server does not answer within `connect_timeout`.
+    /// [`Error::Connect`] if the server cannot be reached within `connect_timeout`.
     pub async fn open(settings: &Settings, role: &str) -> Result<Self, Error> {
         let legal = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_';
         let namespace = &settings.namespace;
@@ -60,7 +60,7 @@ impl Bus {
             options = options.user_and_password(settings.user.clone(), settings.password.clone());
         }
         let client = connect_within(options, settings).await?;
-        let jetstream = jetstream::Context::builder_for(&client, settings);
+        let jetstream = jetstream_context(&client, settings);
         Ok(Self {
             client,
             jetstream,
@@ -69,11 +69,7 @@ impl Bus {
         })
     }
 
-    /// Makes the streams and buckets where they are missing; harmless where
-    /// they are there.
-    ///
-    /// # Errors
-    /// When JetStream refuses or does not answer.
+    /// Creates missing streams and buckets, and updates the limits of existing ones.
     pub async fn ensure_streams(&self) -> Result<(), Error> {
         let s = &self.settings;
         let common = stream::Config {
@@ -85,7 +81,7 @@ impl Bus {
         let events = stream::Config {
             name: self.events_stream(),
             subjects: vec![format!("{}.v1.events.>", s.namespace)],
-            description: Some("What happened to files, until a worker has done it".into()),
+            description: Some("Changes of files, until a worker has processed them".into()),
             retention: stream::RetentionPolicy::WorkQueue,
             discard: stream::DiscardPolicy::New,
             max_bytes: i64::try_from(s.events_max_bytes).unwrap_or(i64::MAX),
@@ -95,7 +91,7 @@ impl Bus {
         let outcomes = stream::Config {
             name: self.outcomes_stream(),
             subjects: vec![format!("{}.v1.outcomes.>", s.namespace)],
-            description: Some("What became of the events".into()),
+            description: Some("Results of the events".into()),
             retention: stream::RetentionPolicy::Limits,
             discard: stream::DiscardPolicy::Old,
             max_bytes: i64::try_from(s.outcomes_max_bytes).unwrap_or(i64::MAX),
@@ -107,12 +103,12 @@ impl Bus {
             self.jetstream
                 .create_or_update_stream(config)
                 .await
-                .map_err(|e| Error::jetstream_failure("making a stream")(e.into()))?;
+                .map_err(|e| Error::jetstream_failure("creating a stream")(e.into()))?;
         }
         self.jetstream
             .create_or_update_key_value(kv::Config {
                 bucket: self.status_bucket(),
-                description: "What every role tells of itself".into(),
+                description: "Status of every role".into(),
                 history: 1,
                 max_age: Duration::from_secs(30),
                 max_bytes: 1 << 20,
@@ -121,50 +117,34 @@ impl Bus {
                 ..Default::default()
             })
             .await
-            .map_err(|e| Error::jetstream_failure("making the status bucket")(e.into()))?;
+            .map_err(|e| Error::jetstream_failure("creating the status bucket")(e.into()))?;
         self.ensure_leases().await?;
         self.ensure_trials().await
     }
 
-    /// One durable consumer that all workers share. There is no limit of deliveries: a message
-    /// past it would stay in a work queue for ever, unseen; the embedder counts instead.
-    pub(crate) fn consumer_config(&self) -> consumer::pull::Config {
-        consumer::pull::Config {
-            durable_name: Some(crate::events::CONSUMER.into()),
-            ack_policy: consumer::AckPolicy::Explicit,
-            ack_wait: self.settings.ack_wait,
-            max_deliver: -1,
-            max_ack_pending: self.settings.max_ack_pending.into(),
-            ..Default::default()
-        }
-    }
-
-    /// Whether the connection stands at this moment.
+    /// Returns whether the connection is up now.
     pub fn is_connected(&self) -> bool {
         self.client.connection_state() == async_nats::connection::State::Connected
     }
 
-    /// Asks the server something and waits for its answer.
-    ///
-    /// # Errors
-    /// When it does not answer in time.
+    /// Sends a request to JetStream and waits for the reply.
     pub async fn check_jetstream(&self) -> Result<(), Error> {
         self.jetstream
             .query_account()
             .await
             .map(|_| ())
-            .map_err(|e| Error::jetstream_failure("asking JetStream")(e.into()))
+            .map_err(|e| Error::jetstream_failure("querying JetStream")(e.into()))
     }
 
-    /// Sends what is still buffered and waits until the server has it.
+    /// Sends all buffered messages and waits until the server has received them.
     pub async fn flush_messages(&self) {
         if !self.is_connected() {
-            return; // Nobody would take it, and whatever matters comes again.
+            return; // Nothing can be sent, and everything that matters is sent again later.
         }
         let _ = tokio::time::timeout(self.settings.call_timeout, self.client.flush()).await;
     }
 
-    /// Sends what is still buffered and gives the connection up, for every clone.
+    /// Sends all buffered messages and closes the connection, for every clone.
     pub async fn close(&self) {
         self.closing.store(true, Ordering::Relaxed);
         self.flush_messages().await;
@@ -188,10 +168,10 @@ impl Bus {
 
 fn log_connection_event(event: &Event, is_closing: bool) {
     match event {
-        _ if is_closing => tracing::debug!("NATS, while leaving: {event}"),
+        _ if is_closing => tracing::debug!("NATS, during shutdown: {event}"),
         Event::Connected => tracing::info!("connected to NATS"),
         Event::Disconnected => {
-            tracing::warn!("lost the connection to NATS, trying again until it is back");
+            tracing::warn!("lost the connection to NATS, reconnecting");
         }
         Event::SlowConsumer(_) => tracing::warn!("NATS drops messages: {event}"),
         Event::ServerError(_) | Event::ClientError(_) => tracing::warn!("NATS: {event}"),
@@ -199,7 +179,7 @@ fn log_connection_event(event: &Event, is_closing: bool) {
     }
 }
 
-/// Tries until `connect_timeout` has passed: servers and roles are often started together.
+/// Retries until `connect_timeout` has passed: servers and roles are often started together.
 async fn connect_within(options: ConnectOptions, settings: &Settings) -> Result<Client, Error> {
     let deadline = tokio::time::Instant::now() + settings.connect_timeout;
     let mut backoff =
@@ -226,17 +206,10 @@ async fn connect_within(options: ConnectOptions, settings: &Settings) -> Result<
     }
 }
 
-/// Contexts with this project's limits.
-trait ContextBuilding {
-    fn builder_for(client: &Client, settings: &Settings) -> jetstream::Context;
-}
-
-impl ContextBuilding for jetstream::Context {
-    fn builder_for(client: &Client, settings: &Settings) -> jetstream::Context {
-        jetstream::ContextBuilder::new()
-            .timeout(settings.call_timeout)
-            .ack_timeout(settings.call_timeout)
-            .max_ack_inflight(settings.publish_window.max(1) * 4)
-            .build(client.clone())
-    }
+fn jetstream_context(client: &Client, settings: &Settings) -> jetstream::Context {
+    jetstream::ContextBuilder::new()
+        .timeout(settings.call_timeout)
+        .ack_timeout(settings.call_timeout)
+        .max_ack_inflight(settings.publish_window.max(1) * 4)
+        .build(client.clone())
 }

@@ -1,4 +1,4 @@
-//! Queries for a vector: request/reply, ahead of all ingestion.
+//! Requests for the vector of an image or a text. Embedders process them before ingestion.
 
 use async_nats::RequestErrorKind;
 use bytes::Bytes;
@@ -8,43 +8,43 @@ use lookalike_proto::wire::{embed_reply, embed_request};
 use lookalike_proto::{InvalidMessage, QueryText, wire};
 use prost::Message as _;
 
-use crate::{Bus, Error};
+use crate::connect::Bus;
+use crate::error::Error;
 
-/// A vector and the model that made it.
+/// A vector and the model that produced it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct EmbeddedVector {
-    /// Unit length, of the model's dimension.
+    /// A unit vector of the model's dimension.
     pub vector: Vec<f32>,
-    /// The model's name.
     pub model: String,
-    /// SHA-256 of its weights, in hexadecimal.
+    /// SHA-256 of the model's weights, in hexadecimal.
     pub checksum: String,
 }
 
-/// By what name a model is asked for vectors: its own and the beginning of its weights' checksum,
-/// so that workers with an old and a new version of one model never answer for each other.
+/// Returns the last part of the subject on which a model receives requests: its name and the
+/// beginning of its weights' checksum, so that workers with different versions of a model never
+/// reply to each other's requests.
 pub fn request_subject(model: &str, checksum: &str) -> String {
     format!("{model}.{}", checksum.get(..12).unwrap_or(checksum))
 }
 
-/// Why a query with a text got no vector: the worker's model has no text side.
+/// The error code of a text query to a model without a text encoder.
 pub const NO_TEXT: &str = "no_text";
 
-/// Why a query got no vector.
+/// The reply to a query that an embedder refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EmbedFailure {
-    /// From the documented list.
     pub code: String,
-    /// One sentence.
+    /// One sentence for a person.
     pub detail: String,
 }
 
 impl Bus {
-    /// Asks any worker with this model for the vector of a picture, as the model's preprocessing
-    /// leaves it (side × side × 3 bytes, RGB).
+    /// Requests the vector of an image from any worker with this model. `pixels` is the output of the
+    /// model's preprocessing (side × side × 3 bytes, RGB).
     ///
     /// # Errors
-    /// When no worker answers in time, or answers with an error.
+    /// [`Error::NoResponders`] if no worker replies in time, [`Error::EmbedRefused`] if one refuses.
     pub async fn embed_pixels(
         &self,
         model: &str,
@@ -54,11 +54,11 @@ impl Bus {
         self.request_vector(model, input).await
     }
 
-    /// Asks any worker with this model for the vector of a text.
+    /// Requests the vector of a text from any worker with this model.
     ///
     /// # Errors
-    /// When no worker answers in time, or answers with an error: [`NO_TEXT`] from a model that has
-    /// no text side.
+    /// [`Error::NoResponders`] if no worker replies in time, [`Error::EmbedRefused`] if one refuses:
+    /// with [`NO_TEXT`] if the model has no text encoder.
     pub async fn embed_text(&self, model: &str, text: QueryText) -> Result<EmbeddedVector, Error> {
         let input = embed_request::Input::Text(text.into_string());
         self.request_vector(model, input).await
@@ -70,7 +70,7 @@ impl Bus {
         input: embed_request::Input,
     ) -> Result<EmbeddedVector, Error> {
         let request = EmbedRequest { input: Some(input) };
-        let no_responders = "no embedder answers; is `lookalike embed` running with this model?";
+        let no_responders = "no embedder replied; is `lookalike embed` running with this model?";
         let request = async_nats::Request::new()
             .payload(request.encode_to_vec().into())
             .timeout(Some(self.settings.embed_timeout));
@@ -82,7 +82,7 @@ impl Bus {
             RequestErrorKind::NoResponders | RequestErrorKind::TimedOut => {
                 Error::NoResponders(no_responders)
             }
-            _ => Error::jetstream_failure("asking for a vector")(error.into()),
+            _ => Error::jetstream_failure("requesting a vector")(error.into()),
         })?;
         let reply =
             EmbedReply::decode(message.payload).map_err(|source| InvalidMessage::Decode {
@@ -106,11 +106,8 @@ impl Bus {
         }
     }
 
-    /// Takes queries for this model, sharing them with every other worker that does, and hands
-    /// each to `response`, which replies through [`Query::send_reply`]. Ends when the connection closes.
-    ///
-    /// # Errors
-    /// When the subscription is refused.
+    /// Receives the queries for this model, shared among all subscribed workers. The stream ends
+    /// when the connection closes.
     pub async fn subscribe_queries(
         &self,
         model: &str,
@@ -119,7 +116,7 @@ impl Bus {
             .client
             .queue_subscribe(self.embed_subject(model), "embedders".into())
             .await
-            .map_err(|e| Error::jetstream_failure("taking queries")(e.into()))?;
+            .map_err(|e| Error::jetstream_failure("subscribing to queries")(e.into()))?;
         let client = self.client.clone();
         Ok(subscription.filter_map(move |message| {
             let query = EmbedQuery::from_message(message, client.clone());
@@ -132,25 +129,23 @@ impl Bus {
     }
 }
 
-/// What a query asks the vector of.
+/// The input of a query.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum EmbedInput {
-    /// side × side × 3 bytes, RGB.
+    /// Preprocessed pixels: side × side × 3 bytes, RGB.
     Pixels(Bytes),
-    /// Words.
     Text(QueryText),
 }
 
-/// A query in a worker's hands.
+/// A received query that waits for a reply.
 pub struct EmbedQuery {
-    /// What is to be embedded.
     pub input: EmbedInput,
     reply_to: async_nats::Subject,
     client: async_nats::Client,
 }
 
 impl EmbedInput {
-    /// What is asked; nothing where it is something that `search` would never ask.
+    /// Returns `None` for a request that `search` would never send.
     fn from_request(request: EmbedRequest) -> Option<Self> {
         match request.input? {
             embed_request::Input::Pixels(pixels) => Some(Self::Pixels(pixels)),
@@ -170,7 +165,6 @@ impl EmbedQuery {
         })
     }
 
-    /// Sends the answer.
     pub async fn send_reply(self, result: Result<EmbeddedVector, EmbedFailure>) {
         let reply = match result {
             Ok(embedded) => wire::EmbedReply {
@@ -190,7 +184,7 @@ impl EmbedQuery {
             .publish(self.reply_to, reply.encode_to_vec().into())
             .await
         {
-            tracing::warn!(%error, "could not answer a query");
+            tracing::warn!(%error, "could not reply to a query");
         }
     }
 }
@@ -200,7 +194,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_search_would_never_ask_is_not_answered() {
+    fn requests_that_search_never_sends_are_ignored() {
         let check = |input| EmbedInput::from_request(EmbedRequest { input });
         let text = |text: &str| check(Some(embed_request::Input::Text(text.to_owned())));
         let words = QueryText::new("a red chair").unwrap();

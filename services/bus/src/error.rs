@@ -1,54 +1,46 @@
-//! What can go wrong between a role and NATS.
+//! The error of an operation on NATS.
 
 use lookalike_proto::InvalidMessage;
 
-/// An operation on NATS that failed.
+/// A failed operation on NATS.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// A namespace that can't be part of a subject.
+    /// The namespace cannot be part of a subject.
     #[error("nats.namespace {0:?} must be 1 to 32 of a-z, 0-9 and _")]
     InvalidNamespace(String),
-    /// The server did not answer while the role started.
+    /// The server could not be reached within `connect_timeout`.
     #[error(
-        "NATS at {url} does not answer: {source}; is nats-server running there (with -js)? Give its address with --nats-url, or leave it out for `lookalike up` to start one"
+        "cannot reach NATS at {url}: {source}; is nats-server running there (with -js)? Give its address with --nats-url, or omit it and `lookalike up` starts one"
     )]
     Connect {
         /// The address, without credentials.
         url: String,
-        /// What the client says.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
-    /// JetStream refused or did not answer.
+    /// JetStream refused an operation, or did not reply in time.
     #[error("{operation} failed: {source}")]
     JetStream {
-        /// What was tried.
         operation: &'static str,
-        /// What the client says.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
-    /// The stream of events is full: wait, then try again.
+    /// The stream of events is full: wait, then retry.
     #[error("the stream of events is full")]
     StreamFull,
-    /// The stream is gone: [`crate::Bus::ensure`] makes it again.
-    #[error("the stream is gone")]
+    /// The stream was deleted: [`crate::Bus::ensure_streams`] creates it again.
+    #[error("the stream does not exist")]
     StreamMissing,
-    /// Nobody answers this kind of request now.
+    /// No process replied to a request.
     #[error("{0}")]
     NoResponders(&'static str),
-    /// A message that breaks the contract.
+    /// A received message breaks the contract.
     #[error(transparent)]
     InvalidMessage(#[from] InvalidMessage),
-    /// JSON that is not the answer expected.
-    #[error("an answer can't be read: {0}")]
+    /// A reply is not the expected JSON.
+    #[error("cannot parse a reply: {0}")]
     InvalidReply(#[from] serde_json::Error),
-    /// The embedder answered with an error.
+    /// The embedder replied with an error.
     #[error("{detail}")]
-    EmbedRefused {
-        /// From the documented list.
-        code: String,
-        /// One sentence.
-        detail: String,
-    },
+    EmbedRefused { code: String, detail: String },
 }
 
 impl Error {

@@ -1,51 +1,67 @@
-//! Events: published by the watcher, taken by the embedder.
+//! The stream of events: published by the watcher, consumed by the embedder.
 
 use std::time::Duration;
 
-use async_nats::jetstream::{self, AckKind, consumer::PullConsumer, message::PublishMessage};
+use async_nats::jetstream::consumer::{AckPolicy, PullConsumer, pull};
+use async_nats::jetstream::{self, AckKind, message::PublishMessage};
 use futures_util::{StreamExt as _, future::join_all};
 use lookalike_proto::{FileEvent, InvalidMessage};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use crate::{Bus, Error};
+use crate::connect::Bus;
+use crate::error::Error;
 
-/// The one durable consumer's name.
-pub(crate) const CONSUMER: &str = "embedder";
+/// The durable consumer that all workers share.
+const CONSUMER: &str = "embedder";
 
-/// Where in which stream a message was stored: a stream that was made anew starts again at 1.
+/// The position of a message in a stream. Sequence numbers of a recreated stream start again at 1, so
+/// the position includes the stream's creation time.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StreamPosition {
-    /// When the stream was made, in nanoseconds since 1970.
+    /// Creation time of the stream, in nanoseconds since 1970.
     pub stream_created_ns: i64,
-    /// The message's number in it.
     pub sequence: u64,
 }
 
 impl StreamPosition {
-    /// Whether it is of the same stream as `end`, and not beyond that.
+    /// Returns whether the position is in the same stream as `end` and not after it.
     pub fn is_within(&self, end: &Self) -> bool {
         self.stream_created_ns == end.stream_created_ns && self.sequence <= end.sequence
     }
 }
 
-/// How much work waits.
+/// The backlog of the stream of events.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct QueueDepth {
-    /// Events in the stream, held by a worker or not.
+    /// Number of events in the stream, including those in flight.
     pub messages: u64,
-    /// Their bytes.
     pub bytes: u64,
-    /// The number of the oldest one.
+    /// Sequence number of the oldest event.
     pub first_sequence: u64,
-    /// When the oldest one was stored, in nanoseconds since 1970, by the server's clock; of no
-    /// meaning where there is none.
+    /// Time at which the oldest event was stored, in nanoseconds since 1970 by the server's clock;
+    /// meaningless if the stream is empty.
     pub first_stored_ns: i64,
 }
 
 impl Bus {
-    /// Publishes events and waits until JetStream has stored them; one result for each, in
-    /// order. A message that is stored already (same id within the window) is Ok.
+    /// Settings of the workers' consumer. Deliveries are not limited: a message past the limit would stay
+    /// in the work queue forever without being delivered. The embedder counts deliveries instead.
+    fn consumer_config(&self) -> pull::Config {
+        pull::Config {
+            durable_name: Some(CONSUMER.into()),
+            ack_policy: AckPolicy::Explicit,
+            ack_wait: self.settings.ack_wait,
+            max_deliver: -1,
+            max_ack_pending: self.settings.max_ack_pending.into(),
+            ..Default::default()
+        }
+    }
+
+    /// Publishes events, waits until JetStream has stored them, and returns one result per event, in
+    /// order. A duplicate (same id within the duplicate window) counts as stored.
+    ///
+    /// Results may be [`Error::StreamFull`] or [`Error::StreamMissing`].
     pub async fn publish_events(&self, events: &[FileEvent]) -> Vec<Result<u64, Error>> {
         let mut results = Vec::with_capacity(events.len());
         for window in events.chunks(self.settings.publish_window.max(1)) {
@@ -71,10 +87,11 @@ impl Bus {
         results
     }
 
-    /// How much work waits in the stream of events, and when that stream was made.
+    /// Returns the backlog of the stream of events and the stream's creation time, in nanoseconds since
+    /// 1970.
     ///
     /// # Errors
-    /// When JetStream does not answer, or the stream is gone.
+    /// [`Error::StreamMissing`] if the stream was deleted.
     pub async fn queue_depth(&self) -> Result<(QueueDepth, i64), Error> {
         let stream = self.get_stream(self.events_stream()).await?;
         let info = stream.cached_info();
@@ -87,46 +104,35 @@ impl Bus {
         Ok((depth, to_unix_nanos(info.created)))
     }
 
-    /// Whether the workers' consumer believes that the message with this number, which the stream
-    /// holds, is done. A server that lost messages and not the consumer's state counts anew from
-    /// below it, and what is stored then comes to nobody. (For a moment it is so of every message
-    /// that is just acknowledged: ask twice.)
+    /// Returns whether the workers' consumer considers the stored message `sequence` acknowledged.
     ///
-    /// # Errors
-    /// When JetStream does not answer, or the stream is gone.
+    /// A server that lost messages but not the consumer's state reuses sequence numbers below the
+    /// consumer's position, and messages stored meanwhile are not delivered. A message that was just
+    /// acknowledged looks the same for a short time, so callers check twice.
     pub async fn consumer_is_ahead(&self, sequence: u64) -> Result<bool, Error> {
-        let lookup_error = Error::jetstream_failure("asking for the consumer of events");
+        let lookup_error = Error::jetstream_failure("looking up the consumer of events");
         let info = self
             .jetstream
-            .get_consumer_from_stream::<jetstream::consumer::pull::Config, _, _>(
-                CONSUMER,
-                self.events_stream(),
-            )
+            .get_consumer_from_stream::<pull::Config, _, _>(CONSUMER, self.events_stream())
             .await;
         match info {
             Ok(consumer) => Ok(consumer.cached_info().ack_floor.stream_sequence >= sequence),
-            // Without one, every message will be delivered to the one that is made.
+            // Without a consumer, the next one to be created receives every message.
             Err(error) if error.to_string().contains("not found") => Ok(false),
             Err(error) => Err(lookup_error(error.into())),
         }
     }
 
-    /// Removes the workers' consumer; they open another one, which gets all that is stored.
-    ///
-    /// # Errors
-    /// When JetStream does not answer.
+    /// Deletes the workers' consumer. They create another one, which receives all stored events.
     pub async fn delete_consumer(&self) -> Result<(), Error> {
         self.jetstream
             .delete_consumer_from_stream(CONSUMER, self.events_stream())
             .await
             .map(|_| ())
-            .map_err(|e| Error::jetstream_failure("removing the consumer of events")(e.into()))
+            .map_err(|e| Error::jetstream_failure("deleting the consumer of events")(e.into()))
     }
 
-    /// Whether the stream of events still holds the message with this number.
-    ///
-    /// # Errors
-    /// When JetStream does not answer.
+    /// Returns whether the stream of events still contains the message `sequence`.
     pub async fn event_is_stored(&self, sequence: u64) -> Result<bool, Error> {
         use jetstream::stream::{DirectGetErrorKind, RawMessageErrorKind};
         let stream = self
@@ -159,20 +165,17 @@ impl Bus {
                 jetstream::context::GetStreamErrorKind::JetStream(e) if e.code() == 404 => {
                     Error::StreamMissing
                 }
-                _ => Error::jetstream_failure("asking for a stream")(e.into()),
+                _ => Error::jetstream_failure("looking up a stream")(e.into()),
             })
     }
 
-    /// Opens the queue of events for a worker.
-    ///
-    /// # Errors
-    /// When JetStream does not answer or the stream is gone.
+    /// Opens the stream of events for a worker.
     pub async fn open_intake(&self) -> Result<Intake, Error> {
         let consumer = self
             .jetstream
             .create_consumer_on_stream(self.consumer_config(), self.events_stream())
             .await
-            .map_err(|e| Error::jetstream_failure("opening the queue of events")(e.into()))?;
+            .map_err(|e| Error::jetstream_failure("opening the stream of events")(e.into()))?;
         Ok(Intake {
             consumer,
             call_timeout: self.settings.call_timeout,
@@ -196,27 +199,29 @@ pub(crate) fn to_unix_nanos(time: async_nats::datetime::DateTime) -> i64 {
     i64::try_from(time.unix_timestamp_nanos()).unwrap_or(i64::MAX)
 }
 
-/// A worker's end of the queue of events.
+/// A worker's access to the stream of events.
 pub struct Intake {
     consumer: PullConsumer,
     call_timeout: Duration,
 }
 
 impl Intake {
-    /// Takes up to `max` events; waits at most `poll_timeout` for the first one, or until `shutdown`.
-    /// Don't drop the future: what was delivered to it would come to nobody's hands until
-    /// `ack_wait` has passed. Messages that break
-    /// the contract are removed from the queue with a log line: nobody could ever do them.
+    /// Returns up to `max` events. Waits at most `poll_timeout` for the first one, or until `shutdown`.
+    ///
+    /// Messages that break the contract are logged and removed from the stream, because no worker can
+    /// process them. Do not drop the future: events already delivered to it would not be processed
+    /// until `ack_wait` has passed.
     ///
     /// # Errors
-    /// When JetStream does not answer, or the consumer is gone (open the intake anew).
+    /// [`Error::NoResponders`] if JetStream does not reply. After any error, open the intake again:
+    /// the consumer may have been deleted.
     pub async fn take_events(
         &self,
         max: usize,
         poll_timeout: Duration,
         shutdown: &CancellationToken,
     ) -> Result<Vec<Delivery>, Error> {
-        // First what is there at once; only where that is nothing, wait for one.
+        // First fetch what is available; wait only if there is nothing.
         let mut deliveries = self.fetch_available(max).await?;
         if deliveries.is_empty() && !shutdown.is_cancelled() {
             let request = self
@@ -234,8 +239,7 @@ impl Intake {
             let message = tokio::select! {
                 biased;
                 first = messages.next() => first,
-                // A message on its way to this request at this very moment comes again after
-                // `ack_wait`.
+                // A message that is being sent to this request is delivered again after `ack_wait`.
                 () = shutdown.cancelled() => None,
             };
             if let Some(message) = message {
@@ -251,8 +255,8 @@ impl Intake {
         Ok(deliveries)
     }
 
-    /// What is there at once. Each wait has a limit of its own: the client waits for ever for a
-    /// request or an answer that was lost on the way.
+    /// Returns the events that are available now. Each wait has a timeout of its own, because the client
+    /// waits forever for a request or a reply that was lost.
     async fn fetch_available(&self, max: usize) -> Result<Vec<Delivery>, Error> {
         let mut deliveries = Vec::new();
         if max == 0 {
@@ -271,7 +275,7 @@ impl Intake {
                     deliveries.extend(Delivery::decode_or_remove(message).await)
                 }
                 Ok(None) => return Ok(deliveries),
-                // What was delivered is in hand; the next call meets the error again.
+                // Return the events received so far; the next call runs into the error again.
                 Ok(Some(Err(_))) | Err(_) if !deliveries.is_empty() => return Ok(deliveries),
                 Ok(Some(Err(error))) => {
                     return Err(Error::jetstream_failure("taking events")(error));
@@ -282,19 +286,17 @@ impl Intake {
     }
 }
 
-/// How long one word about one event may take to be said.
 const ACK_TIMEOUT: Duration = Duration::from_secs(5);
 
 const FETCH_TIMED_OUT: Error =
-    Error::NoResponders("JetStream does not answer a request for events");
+    Error::NoResponders("JetStream did not reply to a request for events");
 
-/// An event in a worker's hands, until it is acknowledged or its time is up.
+/// A delivered event, in flight until it is acknowledged or its ack deadline passes.
 pub struct Delivery {
-    /// What to do.
     pub event: FileEvent,
-    /// How often JetStream has delivered it, from 1.
+    /// Counts JetStream's deliveries of the event, from 1.
     pub deliveries: u32,
-    /// Nanoseconds since 1970 when this worker got it.
+    /// Time at which this worker received the event, in nanoseconds since 1970.
     pub received_ns: i64,
     message: jetstream::Message,
 }
@@ -317,29 +319,29 @@ impl Delivery {
     }
 
     async fn remove_invalid(message: &jetstream::Message, error: &InvalidMessage) {
-        tracing::error!(subject = %message.subject, %error, "removed a message that is no event");
+        tracing::error!(subject = %message.subject, %error, "removed a message that is not an event");
         if let Err(error) = message.ack_with(AckKind::Term).await {
-            tracing::warn!(%error, "could not remove it, it will come again");
+            tracing::warn!(%error, "could not remove the message, it will be delivered again");
         }
     }
 
-    /// Removes the event from the queue and waits until the server has done so.
+    /// Removes the event from the stream and waits for the server's confirmation.
     ///
     /// # Errors
-    /// When the server does not answer: the event may come again.
+    /// After any error the event may be delivered again.
     pub async fn acknowledge_event(&self) -> Result<(), Error> {
         match timeout(ACK_TIMEOUT, self.message.double_ack()).await {
             Ok(acknowledged) => acknowledged.map_err(Error::jetstream_failure("acknowledging")),
             Err(_) => Err(Error::NoResponders(
-                "JetStream does not take an acknowledgement",
+                "JetStream did not confirm an acknowledgement",
             )),
         }
     }
 
-    /// Tells the server that the work goes on, so that nobody else gets the event.
+    /// Extends the event's ack deadline, so that it is not delivered to another worker.
     pub async fn extend_ack_deadline(&self) {
         if let Err(error) = self.message.ack_with(AckKind::Progress).await {
-            tracing::debug!(%error, "could not extend the time for an event");
+            tracing::debug!(%error, "could not extend the ack deadline of an event");
         }
     }
 }

@@ -1,18 +1,18 @@
-//! Leases: what only one role may do at a time (watch a library, run the audit) is held by
-//! whoever has the key. A key that its holder does not renew vanishes, and somebody else may
-//! take it.
+//! Leases: mutual exclusion for work that one process does at a time (watching a library, auditing, a
+//! rollover). A lease that its holder does not renew expires and can be acquired by another process.
 //!
-//! A holder that was frozen may believe for a moment that it still holds what it lost. So a lease
-//! only saves work and confusion: what is done under it must be harmless when it is done twice.
+//! A holder that was frozen may briefly believe that it still has an expired lease. Leases therefore
+//! only avoid duplicate work: the work itself must be idempotent.
 
 use std::time::Duration;
 
 use async_nats::jetstream::kv::{CreateErrorKind, Operation, Store, UpdateErrorKind};
 use async_nats::jetstream::{kv, stream};
 
-use crate::{Bus, Error};
+use crate::connect::Bus;
+use crate::error::Error;
 
-/// Something held alone, until it is given up or not renewed in time.
+/// A lease of this process, until it is released or expires.
 pub struct Lease {
     store: Store,
     key: String,
@@ -26,7 +26,7 @@ impl Bus {
         self.jetstream
             .create_or_update_key_value(kv::Config {
                 bucket: self.leases_bucket(),
-                description: "What only one role may do at a time, and which one does".into(),
+                description: "Leases and their holders".into(),
                 history: 1,
                 max_age: self.settings.lease_timeout.max(Duration::from_secs(1)),
                 max_bytes: 256 << 10,
@@ -35,11 +35,11 @@ impl Bus {
                 ..Default::default()
             })
             .await
-            .map_err(|e| Error::jetstream_failure("making the bucket of leases")(e.into()))?;
+            .map_err(|e| Error::jetstream_failure("creating the leases bucket")(e.into()))?;
         self.jetstream
             .create_or_update_key_value(kv::Config {
                 bucket: self.epochs_bucket(),
-                description: "Who held what last".into(),
+                description: "The last epoch of every lease".into(),
                 history: 1,
                 max_bytes: 256 << 10,
                 storage: stream::StorageType::File,
@@ -48,18 +48,15 @@ impl Bus {
             })
             .await
             .map(|_| ())
-            .map_err(|e| Error::jetstream_failure("making the bucket of turns")(e.into()))
+            .map_err(|e| Error::jetstream_failure("creating the epochs bucket")(e.into()))
     }
 
-    /// Takes what `trial_key` names (of `a-z`, `0-9`, `-`, `_` and `.`) unless somebody else holds it:
-    /// `None` then. A holder of the same name gets it at once, so the name must be one that no
-    /// two living roles share.
-    ///
-    /// # Errors
-    /// When JetStream does not answer.
+    /// Acquires the lease `key` (of `a-z`, `0-9`, `-`, `_` and `.`), or returns `None` if another
+    /// holder has it. A holder of the same name acquires it at once, so no two running processes may
+    /// share a holder name.
     pub async fn acquire_lease(&self, key: &str, holder: &str) -> Result<Option<Lease>, Error> {
         let failed = |e: Box<dyn std::error::Error + Send + Sync>| {
-            Error::jetstream_failure("taking a lease")(e)
+            Error::jetstream_failure("acquiring a lease")(e)
         };
         let bucket = self.jetstream.get_key_value(self.leases_bucket()).await;
         let store = bucket.map_err(|e| failed(e.into()))?;
@@ -88,14 +85,11 @@ impl Bus {
         }))
     }
 
-    /// Who held `trial_key` last, and which of its turns that was, as [`Bus::record_epoch`] was told: a
-    /// holder that remembers another turn has forgotten something since, or was put back.
-    ///
-    /// # Errors
-    /// When JetStream does not answer.
+    /// Returns the epoch that [`Bus::record_epoch`] stored last for the lease `key`. A holder that
+    /// remembers another epoch has lost data since, or was restored from a backup.
     pub async fn last_epoch(&self, key: &str) -> Result<Option<String>, Error> {
         let failed = |e: Box<dyn std::error::Error + Send + Sync>| {
-            Error::jetstream_failure("asking for a turn")(e)
+            Error::jetstream_failure("reading the lease epoch")(e)
         };
         let bucket = self.jetstream.get_key_value(self.epochs_bucket()).await;
         let store = bucket.map_err(|e| failed(e.into()))?;
@@ -103,13 +97,10 @@ impl Bus {
         Ok(value.map(|value| String::from_utf8_lossy(&value).into_owned()))
     }
 
-    /// Notes whose turn it is to hold `trial_key`, for good.
-    ///
-    /// # Errors
-    /// When JetStream does not answer.
+    /// Stores the current epoch of the lease `key`; it does not expire.
     pub async fn record_epoch(&self, key: &str, epoch: &str) -> Result<(), Error> {
         let failed = |e: Box<dyn std::error::Error + Send + Sync>| {
-            Error::jetstream_failure("noting a turn")(e)
+            Error::jetstream_failure("recording the lease epoch")(e)
         };
         let bucket = self.jetstream.get_key_value(self.epochs_bucket()).await;
         let store = bucket.map_err(|e| failed(e.into()))?;
@@ -128,15 +119,15 @@ impl Bus {
 }
 
 impl Lease {
-    /// How long it lasts from each renewal.
+    /// Time from a renewal until the lease expires.
     pub fn term(&self) -> Duration {
         self.term
     }
 
-    /// Renews it; false: it was lost, and whoever wants it must take it anew.
+    /// Renews the lease; returns `false` if it was lost and must be acquired again.
     ///
     /// # Errors
-    /// When JetStream does not answer: it may or may not be held still, until its term is over.
+    /// After any error the lease may or may not have been renewed.
     pub async fn renew_lease(&mut self) -> Result<bool, Error> {
         let failed = |e: Box<dyn std::error::Error + Send + Sync>| {
             Error::jetstream_failure("renewing a lease")(e)
@@ -152,7 +143,7 @@ impl Lease {
                 Ok(true)
             }
             Err(e) if e.kind() == UpdateErrorKind::WrongLastRevision => {
-                // A renewal whose answer was lost is one, too.
+                // An earlier renewal may have succeeded although its reply was lost.
                 let entry = self.store.entry(&self.key).await;
                 match entry.map_err(|e| failed(e.into()))? {
                     Some(entry) if entry.operation == Operation::Put && entry.value == value => {
@@ -166,14 +157,14 @@ impl Lease {
         }
     }
 
-    /// Gives it up, so that others need not wait until it is over.
+    /// Releases the lease, so that others need not wait until it expires.
     pub async fn release_lease(self) {
         let deleted = self
             .store
             .delete_expect_revision(&self.key, Some(self.revision))
             .await;
         if let Err(error) = deleted {
-            tracing::debug!(%error, key = self.key, "a lease ends by itself");
+            tracing::debug!(%error, key = self.key, "could not release a lease, it will expire");
         }
     }
 }

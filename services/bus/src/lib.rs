@@ -1,8 +1,11 @@
-//! The only user of NATS: streams of events and outcomes, queries for vectors, and what the
-//! roles tell of themselves.
+//! The only user of NATS: the streams of events and outcomes, requests between roles, leases and the
+//! roles' status.
 //!
-//! Everything that comes in is checked here once (see `lookalike_proto`). Streams are never the
-//! truth (the folders are): they may be lost and are made again by [`Bus::ensure_streams`].
+//! Each received message is checked here once (see `lookalike_proto`). The folders are the source of
+//! truth, not the streams: [`Bus::ensure_streams`] creates lost streams again.
+//!
+//! All functions fail with [`Error::JetStream`] if the server cannot be reached in time or refuses the
+//! operation. Other errors are documented where a caller handles them.
 
 mod connect;
 mod embed;

@@ -1,15 +1,16 @@
-//! Outcomes: published by the embedder, read by the watchers.
+//! The stream of outcomes: published by the embedder, read by the watchers.
 
 use async_nats::jetstream::consumer::{DeliverPolicy, pull};
 use async_nats::jetstream::message::PublishMessage;
 use futures_util::{StreamExt as _, future::join_all};
 use lookalike_proto::{LibraryName, Outcome};
 
+use crate::connect::Bus;
+use crate::error::Error;
 use crate::events::{StreamPosition, to_unix_nanos};
-use crate::{Bus, Error};
 
 impl Bus {
-    /// Publishes outcomes and waits until JetStream has stored them; one result for each.
+    /// Publishes outcomes, waits until JetStream has stored them, and returns one result per outcome.
     pub async fn publish_outcomes(&self, outcomes: &[Outcome]) -> Vec<Result<(), Error>> {
         let publishes = outcomes.iter().map(|outcome| async move {
             let subject = format!(
@@ -33,12 +34,13 @@ impl Bus {
         join_all(publishes).await
     }
 
-    /// Reads a library's outcomes from behind `after`, or from the oldest one kept where that
-    /// is `None`, belongs to a stream that was made anew since, or lies beyond the end of one whose
-    /// server lost the last messages.
+    /// Reads a library's outcomes, starting after the position `after`.
+    ///
+    /// Reading starts at the oldest stored outcome if `after` is `None`, belongs to a stream that was
+    /// recreated since, or is beyond the end of a stream whose server lost messages.
     ///
     /// # Errors
-    /// When JetStream does not answer or the stream is gone.
+    /// [`Error::StreamMissing`] if the stream was deleted.
     pub async fn read_outcomes(
         &self,
         library: &LibraryName,
@@ -72,13 +74,11 @@ impl Bus {
             messages,
         })
     }
-}
 
-impl Bus {
-    /// Where the stream of outcomes ends.
+    /// Returns the position of the last message in the stream of outcomes.
     ///
     /// # Errors
-    /// When JetStream does not answer or the stream is gone.
+    /// [`Error::StreamMissing`] if the stream was deleted.
     pub async fn outcomes_end_position(&self) -> Result<StreamPosition, Error> {
         let stream = self.get_stream(self.outcomes_stream()).await?;
         Ok(stream_end(&stream))
@@ -93,24 +93,26 @@ fn stream_end(stream: &async_nats::jetstream::stream::Stream) -> StreamPosition 
     }
 }
 
-/// A library's outcomes, in the order in which they were stored.
+/// Reads a library's outcomes in the order in which they were stored.
 pub struct OutcomeReader {
     stream_created_ns: i64,
     messages: pull::Ordered,
 }
 
 impl OutcomeReader {
-    /// When the stream that is read was made, in nanoseconds since 1970. The client goes on by
-    /// number in one that was made anew, and would pass over its first messages: compare with
-    /// [`Bus::outcomes_end_position`].
+    /// Creation time of the stream, in nanoseconds since 1970.
+    ///
+    /// The client continues by sequence number in a recreated stream and would skip its first
+    /// messages, so callers compare this with [`Bus::outcomes_end_position`].
     pub fn stream_created_ns(&self) -> i64 {
         self.stream_created_ns
     }
 
-    /// The next outcome and where it stands. Dropping the future loses nothing.
+    /// Waits for the next outcome and returns it with its position. The future may be dropped without
+    /// losing an outcome.
     ///
     /// # Errors
-    /// When the stream or the reader's consumer is gone: read anew from the last position.
+    /// After any error, call [`Bus::read_outcomes`] again with the last position.
     pub async fn next_outcome(&mut self) -> Result<(StreamPosition, Outcome), Error> {
         loop {
             let message = self
@@ -132,7 +134,7 @@ impl OutcomeReader {
                     return Ok((position, outcome));
                 }
                 Err(error) => {
-                    tracing::error!(sequence, %error, "passed over a message that is no outcome");
+                    tracing::error!(sequence, %error, "skipped a message that is not an outcome");
                 }
             }
         }

@@ -1,36 +1,36 @@
-//! Questions for rows: a watcher that lost its catalog learns from the index which ids its files
-//! had. Asked by watchers, answered by embedders, which have the index.
+//! Requests for index rows. A watcher that lost its catalog reads its files' ids from the index.
+//! Embedders reply, because only they have access to the index.
 
 use async_nats::RequestErrorKind;
 use futures_util::StreamExt as _;
 use lookalike_proto::LibraryName;
 use serde::{Deserialize, Serialize};
 
-use crate::{Bus, Error};
+use crate::connect::Bus;
+use crate::error::Error;
+use crate::watchers::MAX_REQUEST_IDS;
 
-/// What a row tells of its file.
+/// The part of an index row that a watcher needs to rebuild its catalog.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RowSummary {
-    /// The image's id.
     pub id: String,
-    /// Its path below the library's root.
+    /// Path below the library's root.
     pub path: String,
-    /// BLAKE3 of its bytes, in hexadecimal.
+    /// BLAKE3 of the file's content, in hexadecimal.
     pub content_hash: String,
-    /// Its generation.
     pub generation: u64,
-    /// Size of the file in bytes.
+    /// File size.
     pub bytes: u64,
-    /// The file's modification time, in milliseconds since 1970.
+    /// File modification time, in milliseconds since 1970.
     pub modified_at_ms: i64,
 }
 
-/// A page of a library's rows, in the order of their ids.
+/// A page of a library's rows, ordered by id.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RowsPage {
-    /// At most as many as asked for, and as [`crate::MAX_REPLY_BYTES`] hold.
+    /// Limited by the request and by [`crate::MAX_REPLY_BYTES`].
     pub rows: Vec<RowSummary>,
-    /// There are more behind these.
+    /// Whether more rows follow.
     pub more: bool,
 }
 
@@ -42,10 +42,10 @@ struct RowsRequestMessage {
 }
 
 impl Bus {
-    /// A page of a library's rows behind `after`, at most `limit` (1,000).
+    /// Requests a page of at most `limit` (1,000) rows of a library, with ids after `after`.
     ///
     /// # Errors
-    /// When no embedder answers in time, or the index can't be read now.
+    /// [`Error::NoResponders`] if no embedder replies in time.
     pub async fn request_rows(
         &self,
         library: &LibraryName,
@@ -59,14 +59,14 @@ impl Bus {
         };
         let request = async_nats::Request::new()
             .payload(serde_json::to_vec(&request_message)?.into())
-            // The index may have to be waited for.
+            // The embedder may have to wait for the index.
             .timeout(Some(self.settings.call_timeout * 6));
         let response = self.client.send_request(self.rows_subject(), request).await;
         let message = response.map_err(|error| match error.kind() {
             RequestErrorKind::NoResponders | RequestErrorKind::TimedOut => {
-                Error::NoResponders("no embedder answers; is `lookalike embed` running?")
+                Error::NoResponders("no embedder replied; is `lookalike embed` running?")
             }
-            _ => Error::jetstream_failure("asking for rows")(error.into()),
+            _ => Error::jetstream_failure("requesting rows")(error.into()),
         })?;
         let result: Result<RowsPage, String> = serde_json::from_slice(&message.payload)?;
         result.map_err(|reason| Error::JetStream {
@@ -75,11 +75,8 @@ impl Bus {
         })
     }
 
-    /// Takes questions for rows, sharing them with every other embedder. Ends when the connection
+    /// Receives requests for rows, shared among all embedders. The stream ends when the connection
     /// closes.
-    ///
-    /// # Errors
-    /// When the subscription is refused.
     pub async fn subscribe_rows_requests(
         &self,
     ) -> Result<impl futures_util::Stream<Item = RowsRequest> + Unpin + use<>, Error> {
@@ -87,7 +84,7 @@ impl Bus {
             .client
             .queue_subscribe(self.rows_subject(), "embedders".into())
             .await
-            .map_err(|e| Error::jetstream_failure("taking questions for rows")(e.into()))?;
+            .map_err(|e| Error::jetstream_failure("subscribing to requests for rows")(e.into()))?;
         let client = self.client.clone();
         Ok(subscription.filter_map(move |message| {
             let incoming = message.reply.and_then(|reply_to| {
@@ -96,7 +93,7 @@ impl Bus {
                 Some(RowsRequest {
                     library: LibraryName::new(&request_message.library).ok()?,
                     after: request_message.after,
-                    limit: request_message.limit.clamp(1, crate::MAX_REQUEST_IDS),
+                    limit: request_message.limit.clamp(1, MAX_REQUEST_IDS),
                     reply_to,
                     client: client.clone(),
                 })
@@ -110,26 +107,24 @@ impl Bus {
     }
 }
 
-/// A question for rows in an embedder's hands.
+/// A received request for rows that waits for a reply.
 pub struct RowsRequest {
-    /// Of this library,
     pub library: LibraryName,
-    /// behind this id,
+    /// Rows with ids after this one.
     pub after: Option<String>,
-    /// at most so many.
     pub limit: usize,
     reply_to: async_nats::Subject,
     client: async_nats::Client,
 }
 
 impl RowsRequest {
-    /// Sends the answer, or why there is none.
+    /// Sends the page, or the reason why there is none.
     pub async fn send_reply(self, answer: Result<RowsPage, String>) {
         let Ok(payload) = serde_json::to_vec(&answer) else {
             return;
         };
         if let Err(error) = self.client.publish(self.reply_to, payload.into()).await {
-            tracing::warn!(%error, "could not answer a question for rows");
+            tracing::warn!(%error, "could not reply to a request for rows");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Where NATS is, what the streams are called, and every limit of them.
+//! Settings of the connection to NATS and the limits of the streams.
 
 use std::time::Duration;
 
@@ -9,45 +9,46 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Settings {
-    /// `nats://host:port`, several separated by commas.
+    /// `nats://host:port`; several addresses are separated by commas.
     pub url: String,
-    /// User, where the server wants one.
+    /// User name, if the server requires one.
     pub user: String,
-    /// Password, where the server wants one.
+    /// Password, if the server requires one.
     pub password: String,
-    /// Stands before every stream and subject, so that two installations can share one server:
-    /// 1 to 32 of `a-z`, `0-9` and `_`.
+    /// Prefix of every stream and subject, so that two installations can share one server: 1 to 32 of
+    /// `a-z`, `0-9` and `_`.
     pub namespace: String,
-    /// How long a start waits for the server before it gives up.
+    /// Time that a starting role waits for the server.
     #[serde(with = "duration")]
     pub connect_timeout: Duration,
-    /// How long one request to the server may take.
+    /// Time limit of one request to the server.
     #[serde(with = "duration")]
     pub call_timeout: Duration,
-    /// How long a search waits for a vector.
+    /// Time that a search waits for a vector.
     #[serde(with = "duration")]
     pub embed_timeout: Duration,
-    /// Copies of each stream that a cluster keeps.
+    /// Replicas of each stream in a cluster.
     pub replicas: usize,
-    /// The stream of events refuses more than this; publishing then waits.
+    /// Size limit of the stream of events; publishing waits while it is full.
     #[serde(with = "size")]
     pub events_max_bytes: u64,
-    /// The stream of outcomes forgets the oldest above this.
+    /// Size limit of the stream of outcomes, which drops the oldest messages.
     #[serde(with = "size")]
     pub outcomes_max_bytes: u64,
-    /// The stream of outcomes forgets what is older.
+    /// Age limit of the messages in the stream of outcomes.
     #[serde(with = "duration")]
     pub outcomes_max_age: Duration,
-    /// An event that a worker holds this long without a sign of life goes to another one.
+    /// Time after which an unacknowledged event is delivered to another worker, unless its worker
+    /// extends the deadline.
     #[serde(with = "duration")]
     pub ack_wait: Duration,
-    /// Events that all workers together may hold.
+    /// Limit on the unacknowledged events of all workers together.
     pub max_ack_pending: u32,
-    /// A role that holds something alone (a library, the audit) and gives no sign of life for this
-    /// long has lost it.
+    /// Time after which a lease (of a library, the audit or a rollover) expires if its holder does not
+    /// renew it.
     #[serde(with = "duration")]
     pub lease_timeout: Duration,
-    /// Events that are published before the first one's answer is waited for.
+    /// Number of events that are published before waiting for the first acknowledgement.
     pub publish_window: usize,
 }
 

@@ -1,5 +1,4 @@
-//! What every role tells of itself: a key-value bucket whose entries vanish after half a minute
-//! without a new word.
+//! Role status: a key-value bucket whose entries expire after 30 seconds without an update.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, RwLock};
@@ -11,26 +10,27 @@ use serde::{Deserialize, Serialize};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
+use crate::connect::Bus;
+use crate::error::Error;
 use crate::events::to_unix_nanos;
-use crate::{Bus, Error};
 
-/// The files of a library, by what became of them: `on_disk` is always the sum of the others.
+/// The files of a library by state; `on_disk` is always the sum of the others.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FileCounts {
-    /// Regular files below the root.
+    /// Files below the root.
     pub on_disk: u64,
-    /// Rows of the index.
+    /// Files with a row in the index.
     pub indexed: u64,
-    /// Can't be indexed, listed with a reason.
+    /// Files that cannot be indexed; each has a reason.
     pub failed: u64,
-    /// Not meant to be indexed, with a reason.
+    /// Files excluded from the index; each has a reason.
     pub ignored: u64,
-    /// Seen, and not yet one of the above.
+    /// Files that were seen and have no outcome yet.
     pub in_flight: u64,
 }
 
 impl FileCounts {
-    /// Sums two libraries.
+    /// Adds the counts of another library.
     #[must_use]
     pub fn sum_with(self, other: Self) -> Self {
         Self {
@@ -43,81 +43,76 @@ impl FileCounts {
     }
 }
 
-/// A reason why a library may lag behind its folder.
+/// A reason why the index of a library may differ from its folder.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Degradation {
-    /// From a fixed list: `root_missing`, `mass_delete`, `watch_limit`, `unreadable`, …
+    /// One of a fixed list: `root_missing`, `mass_delete`, `watch_limit`, `unreadable`, …
     pub reason: String,
     /// One sentence for a person.
     pub detail: String,
-    /// Since when, in milliseconds since 1970.
+    /// Start of the problem, in milliseconds since 1970.
     pub since_ms: i64,
 }
 
-/// How fast things go, over the last ten seconds.
+/// Throughput over the last ten seconds.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct Rates {
-    /// Files settled (indexed, removed or failed) each second.
+    /// Files indexed, removed or failed per second.
     pub files_per_second: f64,
 }
 
-/// What a watcher tells of one library.
+/// A watcher's status of one library.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct LibraryStatus {
-    /// The library's name.
     pub name: String,
-    /// Its root folder on the watcher's machine.
+    /// The root folder on the watcher's machine.
     pub root: String,
-    /// Its files.
     #[serde(flatten)]
     pub counts: FileCounts,
-    /// Why it may lag behind; empty in peace.
+    /// Reasons why the index may differ from the folder; normally empty.
     pub degraded: Vec<Degradation>,
-    /// A scan is under way, so the counts still grow.
+    /// Whether a scan is in progress, so that the counts still grow.
     pub scanning: bool,
-    /// The first scan since the start is done.
+    /// Whether the first scan since the start has finished.
     pub scanned_once: bool,
-    /// Another watcher holds it, and this one waits.
+    /// Whether another watcher holds the lease and this one is on standby.
     #[serde(default)]
     pub standby: bool,
-    /// How fast things go.
     pub rates: Rates,
 }
 
-/// What an embedder tells of itself.
+/// An embedder's status.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct EmbedderStatus {
-    /// Distinguishes the workers.
+    /// Unique name of the worker.
     pub instance: String,
-    /// Model.
     pub model: String,
-    /// Numbers in a vector.
+    /// Length of the model's vectors.
     pub dimension: usize,
-    /// SHA-256 of the weights, in hexadecimal.
+    /// SHA-256 of the model's weights, in hexadecimal.
     pub checksum: String,
-    /// `cpu`, `cuda:0`, …, in words.
+    /// Description of the device: `cpu`, `cuda:0`, …
     pub device: String,
-    /// Pictures embedded by the network since the start.
+    /// Images embedded by the network since the start.
     pub embedded: u64,
-    /// Vectors taken from the index or from memory since the start.
+    /// Vectors taken from the index or the content cache since the start.
     pub reused: u64,
-    /// No events are taken in: Milvus takes no writes, or too many threads hang.
+    /// Whether the intake is paused, because Milvus accepts no writes or too many threads hang.
     #[serde(default)]
     pub intake_paused: bool,
-    /// The collection that it fills.
+    /// The collection that the embedder writes to.
     #[serde(default)]
     pub collection: String,
-    /// Checksums of other models whose queries it answers too, while the roles go over from one
-    /// model to another.
+    /// Checksums of other models whose queries the embedder also serves during a model rollover.
     #[serde(default)]
     pub other_served_models: Vec<String>,
-    /// Why it does not go over to the model in service.
+    /// The reason why the embedder cannot load the model in service.
     #[serde(default)]
     pub rollover_error: Option<String>,
 }
 
 impl EmbedderStatus {
-    /// Whether it answers queries for the model with these weights.
+    /// Returns whether the embedder serves queries for the model with these weights.
     pub fn serves_model(&self, checksum: &str) -> bool {
         self.checksum == checksum
             || self
@@ -128,10 +123,6 @@ impl EmbedderStatus {
 }
 
 impl Bus {
-    /// Tells what a library is like now.
-    ///
-    /// # Errors
-    /// When NATS does not take it; tell it again later.
     pub async fn publish_library_status(&self, status: &LibraryStatus) -> Result<(), Error> {
         self.publish_status(
             format!("library.{}", status.name),
@@ -140,10 +131,6 @@ impl Bus {
         .await
     }
 
-    /// Tells what an embedder is like now.
-    ///
-    /// # Errors
-    /// When NATS does not take it; tell it again later.
     pub async fn publish_embedder_status(&self, status: &EmbedderStatus) -> Result<(), Error> {
         self.publish_status(
             format!("embedder.{}", status.instance),
@@ -153,13 +140,13 @@ impl Bus {
     }
 
     async fn publish_status(&self, key: String, value: Vec<u8>) -> Result<(), Error> {
-        // One message to the bucket's subject: no look-up of the bucket before each.
+        // Publishing to the bucket's subject saves looking up the bucket first.
         let subject = format!("$KV.{}.{key}", self.status_bucket());
         let publish_error = |e: async_nats::jetstream::context::PublishError| match e.kind() {
             async_nats::jetstream::context::PublishErrorKind::StreamNotFound => {
                 Error::StreamMissing
             }
-            _ => Error::jetstream_failure("telling the status")(e.into()),
+            _ => Error::jetstream_failure("publishing the status")(e.into()),
         };
         let ack = self
             .jetstream
@@ -170,7 +157,7 @@ impl Bus {
         Ok(())
     }
 
-    /// Follows what all roles tell, until `shutdown`; the view is as fresh as the last word.
+    /// Keeps a view of the status of all roles up to date until `shutdown`.
     pub fn watch_status(&self, shutdown: CancellationToken) -> StatusView {
         let view = StatusView::default();
         let (bus, shared) = (self.clone(), view.clone());
@@ -183,7 +170,7 @@ impl Bus {
                     followed = bus.watch_status_once(&shared) => followed,
                 };
                 if let Err(error) = result {
-                    tracing::debug!(%error, "the status of the roles can't be followed now");
+                    tracing::debug!(%error, "watching the roles' status failed, retrying");
                 }
                 tokio::select! {
                     () = shutdown.cancelled() => return,
@@ -196,7 +183,7 @@ impl Bus {
 
     async fn watch_status_once(&self, view: &StatusView) -> Result<(), Error> {
         let watch_error = |e: Box<dyn std::error::Error + Send + Sync>| {
-            Error::jetstream_failure("following the status")(e)
+            Error::jetstream_failure("watching the status")(e)
         };
         let store = self
             .jetstream
@@ -212,8 +199,8 @@ impl Bus {
             let entry = match timeout(BUCKET_CHECK_INTERVAL, entries.next()).await {
                 Ok(Some(entry)) => entry,
                 Ok(None) => return Ok(()),
-                // The client goes on by number in a bucket that was made anew, and would hear
-                // nothing until that has as many entries as the old one had.
+                // The client continues by sequence number in a recreated bucket, and would receive
+                // nothing until it has as many entries as the old one had.
                 Err(_) if self.status_created_ns().await? == created_ns => continue,
                 Err(_) => return Ok(()),
             };
@@ -231,7 +218,7 @@ impl Bus {
     }
 }
 
-/// The last word of every role.
+/// The last status of every role.
 #[derive(Clone, Default)]
 pub struct StatusView {
     inner: Arc<RwLock<ReportedStatus>>,
@@ -243,14 +230,14 @@ struct ReportedStatus {
     embedders: BTreeMap<String, (std::time::Instant, EmbedderStatus)>,
 }
 
-/// How long nothing may be heard before it is asked whether the bucket still is the same.
+/// Time without an update after which the bucket is checked for having been recreated.
 const BUCKET_CHECK_INTERVAL: Duration = Duration::from_secs(3);
 
-/// What was not said again for this long is not shown any more (the bucket forgets it as well).
+/// Age after which a status is ignored; the bucket drops it as well.
 const MAX_STATUS_AGE: Duration = Duration::from_secs(30);
 
 impl StatusView {
-    /// Every library that a watcher spoke of within the last half minute, by name.
+    /// Returns every library that a watcher reported within the last 30 seconds, by name.
     pub fn libraries(&self) -> Vec<LibraryStatus> {
         let reported = self.inner.read().expect("no holder of this lock panics");
         let fresh = reported
@@ -260,12 +247,13 @@ impl StatusView {
         fresh.map(|(_, status)| status.clone()).collect()
     }
 
-    /// Every embedder that spoke within the last half minute.
+    /// Returns every embedder that reported within the last 30 seconds.
     pub fn embedders(&self) -> Vec<EmbedderStatus> {
         self.embedders_reported_within(MAX_STATUS_AGE)
     }
 
-    /// Every embedder that was heard within this time. One that lives speaks every ten seconds.
+    /// Returns every embedder that reported within `max_age`. A running embedder reports every ten
+    /// seconds.
     pub fn embedders_reported_within(&self, max_age: Duration) -> Vec<EmbedderStatus> {
         let reported = self.inner.read().expect("no holder of this lock panics");
         let fresh = reported

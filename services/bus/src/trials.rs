@@ -1,19 +1,21 @@
-//! Trials: which files workers died with. A worker notes a file that was delivered before, right
-//! before it decodes it, and takes the note back when it is done. A note that is still there at
-//! the next delivery says that a worker died, and with which file: the others in its hands at
-//! that time are not to blame.
+//! Trials: a record of the files that workers died with.
+//!
+//! Before a worker decodes a redelivered file, it stores a note, and deletes it when it is done. A
+//! note that is still stored at the next delivery means that a worker died while decoding this file.
+//! Other files that were in flight at that time are not affected.
 
 use async_nats::jetstream::{kv, stream};
 use lookalike_proto::{Generation, ImageId};
 
-use crate::{Bus, Error};
+use crate::connect::Bus;
+use crate::error::Error;
 
 impl Bus {
     pub(crate) async fn ensure_trials(&self) -> Result<(), Error> {
         self.jetstream
             .create_or_update_key_value(kv::Config {
                 bucket: self.trials_bucket(),
-                description: "Files that are being tried again after a worker died".into(),
+                description: "Files that are retried after a worker died".into(),
                 history: 1,
                 max_age: self.settings.outcomes_max_age,
                 max_bytes: 4 << 20,
@@ -23,17 +25,14 @@ impl Bus {
             })
             .await
             .map(|_| ())
-            .map_err(|e| Error::jetstream_failure("making the bucket of trials")(e.into()))
+            .map_err(|e| Error::jetstream_failure("creating the trials bucket")(e.into()))
     }
 
-    /// Notes that this generation of an image is about to be decoded, and says how many workers
-    /// noted that before and never took it back.
-    ///
-    /// # Errors
-    /// When JetStream does not answer.
+    /// Records that this generation of an image is about to be decoded, and returns how many workers
+    /// died while decoding it.
     pub async fn begin_trial(&self, id: &ImageId, generation: Generation) -> Result<u32, Error> {
         let failed = |e: Box<dyn std::error::Error + Send + Sync>| {
-            Error::jetstream_failure("noting a trial")(e)
+            Error::jetstream_failure("recording a trial")(e)
         };
         let store = self.open_trials_bucket().await?;
         let name = trial_key(id, generation);
@@ -43,30 +42,28 @@ impl Bus {
             .unwrap_or(0_u32);
         let count = dead_workers.saturating_add(1).to_string();
         if let Err(error) = store.put(&name, count.into()).await {
-            // It may have been stored all the same, and no worker died.
+            // The note may have been stored nevertheless, and no worker died.
             let _ = self.end_trial(id, generation).await;
             return Err(failed(error.into()));
         }
         Ok(dead_workers)
     }
 
-    /// Takes the note back: the worker is alive.
-    ///
-    /// # Errors
-    /// When JetStream does not answer; the note then goes by itself after a day.
+    /// Deletes the record of [`Bus::begin_trial`]: the worker is alive. A record that is not deleted
+    /// expires with `outcomes_max_age`.
     pub async fn end_trial(&self, id: &ImageId, generation: Generation) -> Result<(), Error> {
-        // Removed without the marker that deleting a key leaves, which would fill the bucket.
+        // A purge leaves no delete marker, which would fill the bucket.
         let subject = format!("$KV.{}.{}", self.trials_bucket(), trial_key(id, generation));
         let store = self.open_trials_bucket().await?;
         let purged = store.stream.purge().filter(subject).await;
         purged
             .map(|_| ())
-            .map_err(|e| Error::jetstream_failure("taking a trial's note back")(e.into()))
+            .map_err(|e| Error::jetstream_failure("ending a trial")(e.into()))
     }
 
     async fn open_trials_bucket(&self) -> Result<kv::Store, Error> {
         let store = self.jetstream.get_key_value(self.trials_bucket()).await;
-        store.map_err(|e| Error::jetstream_failure("opening the bucket of trials")(e.into()))
+        store.map_err(|e| Error::jetstream_failure("opening the trials bucket")(e.into()))
     }
 
     fn trials_bucket(&self) -> String {

@@ -1,207 +1,195 @@
-//! Questions to the watcher that holds a library: what it can't index, and what to do about it.
+//! Requests to the watcher of a library: list, retry or discard failures, read the catalog, scan.
 
 use async_nats::RequestErrorKind;
 use futures_util::StreamExt as _;
 use lookalike_proto::LibraryName;
 use serde::{Deserialize, Serialize};
 
-use crate::{Bus, Error};
+use crate::connect::Bus;
+use crate::error::Error;
 
-/// A question, as JSON on `<namespace>.v1.watcher.<library>`.
+/// A request, sent as JSON on `<namespace>.v1.watcher.<library>`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "request")]
 pub enum WatcherRequest {
-    /// A page of the files that failed or are ignored, in the order of their ids.
+    /// Lists a page of the failed files, ordered by id.
     Failures {
-        /// The last id of the page before.
+        /// The last id of the previous page.
         after: Option<String>,
         /// At most 1,000.
         limit: usize,
-        /// Also those that are not meant to be indexed.
+        /// Whether to include ignored files.
         ignored: bool,
-        /// Only those with this code.
+        /// Lists only files with this code.
         #[serde(default)]
         code: Option<String>,
     },
-    /// Try failed files again.
+    /// Retries failed files.
     Retry {
-        /// These images; none: every failed file of the library.
+        /// The images to retry; all failed files of the library if empty.
         ids: Vec<String>,
-        /// Only those that failed with this code.
+        /// Retries only files that failed with this code.
         code: Option<String>,
     },
-    /// Leave failed files alone until they change: they count as ignored from now on.
+    /// Discards failures: the files count as ignored until they change.
     Discard {
-        /// These images; none: every failed file of the library.
+        /// The images to discard; all failed files of the library if empty.
         ids: Vec<String>,
-        /// Only those that failed with this code.
+        /// Discards only files that failed with this code.
         code: Option<String>,
     },
-    /// Everything that is known of one file.
+    /// Reads the history of one file, given by image id or path.
     FileHistory {
-        /// By its image's id …
         id: Option<String>,
-        /// … or by its path below the library's root.
+        /// The path below the library's root.
         path: Option<String>,
     },
-    /// A page of what the catalog knows, in the order of ids, to compare the index with.
+    /// Reads a page of the catalog, ordered by id, to compare it with the index.
     CatalogPage {
-        /// The last id of the page before.
+        /// The last id of the previous page.
         after: Option<String>,
         /// At most 1,000.
         limit: usize,
     },
-    /// What the catalog knows of these images.
+    /// Reads the catalog entries of some images.
     CatalogImages {
         /// At most 1,000.
         ids: Vec<String>,
     },
-    /// The index lacks these images, or has something else of them: tell it again.
+    /// Publishes these images again, because their rows are missing or wrong.
     Resend {
         /// At most 1,000.
         ids: Vec<String>,
     },
-    /// Compare the whole folder with the catalog now.
+    /// Compares the whole folder with the catalog now.
     Scan,
-    /// What lies at the library's root now is what is meant, though it may be another folder
-    /// than before, or lack most of its files: remove from the index what is not in it.
+    /// Confirms that the folder at the library's root is the intended one, even if it replaced another
+    /// folder or lacks most of its files. Rows of missing files are then removed.
     Confirm,
 }
 
-/// Ids in one question at most.
+/// Limit on the ids in one request.
 pub const MAX_REQUEST_IDS: usize = 1000;
 
-/// Files that one [`WatcherQuestion::Retry`] or [`WatcherQuestion::Discard`] concerns at most:
-/// where an answer says so many, there may be more, and one asks again.
+/// Limit on the files that one [`WatcherRequest::Retry`] or [`WatcherRequest::Discard`] affects. A
+/// reply with this count means that more files may remain, and the request should be repeated.
 pub const MAX_FILES_PER_REQUEST: usize = 5000;
 
-/// Bytes of one answer's list at most, as JSON: NATS carries messages of up to 1 MiB.
+/// Limit on the size of a list in one reply, as JSON. NATS limits messages to 1 MiB.
 pub const MAX_REPLY_BYTES: usize = 512 << 10;
 
-/// A file that is not in the index, and why.
+/// A file that is not in the index, and the reason.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FileFailure {
-    /// The image's id.
     pub id: String,
-    /// Its library.
     pub library: String,
-    /// Its path below the root; bytes that are no UTF-8 are shown as U+FFFD.
+    /// The path below the root; bytes that are not UTF-8 are replaced by U+FFFD.
     pub path: String,
     /// `failed` or `ignored`.
     pub state: String,
-    /// From the documented list of failure codes.
+    /// A code of [`lookalike_proto::reasons`].
     pub code: String,
-    /// One sentence.
+    /// One sentence for a person.
     pub detail: String,
-    /// Bytes.
+    /// File size in bytes.
     pub size: u64,
-    /// Milliseconds since 1970, when that was found.
+    /// Time at which the file failed or was ignored, in milliseconds since 1970.
     pub since_ms: i64,
 }
 
-/// A page of failures.
+/// A page of failures, ordered by id.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FileFailurePage {
-    /// In the order of their ids.
     pub failures: Vec<FileFailure>,
-    /// How many there are in all.
+    /// Number of matching failures on all pages.
     pub total: u64,
-    /// There are more behind these.
+    /// Whether more failures follow.
     #[serde(default)]
     pub more: bool,
 }
 
-/// A page of what the catalog knows.
+/// A page of the catalog, ordered by id.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CatalogPage {
-    /// The library was compared with its folder as a whole, so what the catalog does not know is
-    /// not there.
+    /// Whether the whole folder was scanned, so that a file without an entry does not exist.
     pub ready: bool,
-    /// A comparison of the folder with the catalog is planned or under way.
+    /// Whether a scan is planned or in progress.
     #[serde(default)]
     pub scanning: bool,
-    /// There are more behind these.
+    /// Whether more images follow.
     pub more: bool,
-    /// In the order of their ids.
     pub images: Vec<CatalogImage>,
 }
 
-/// What the catalog knows of one image.
+/// The catalog entry of one image.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CatalogImage {
-    /// Its id.
     pub id: String,
-    /// Its path below the root; bytes that are no UTF-8 are shown as U+FFFD.
+    /// The path below the root; bytes that are not UTF-8 are replaced by U+FFFD.
     pub path: String,
-    /// BLAKE3 of its bytes in hexadecimal, once an outcome told it.
+    /// BLAKE3 of the file's content in hexadecimal, as reported by the last outcome.
     pub content_hash: Option<String>,
-    /// Of the newest observation.
+    /// The generation of the newest observation.
     pub generation: u64,
-    /// The newest generation that was answered.
+    /// The newest generation with an outcome.
     pub confirmed: u64,
-    /// `in_flight`, `indexed`, `failed`, `ignored`; `missing` (it may turn up elsewhere) or
-    /// `removing` (the index is told to remove it).
+    /// `in_flight`, `indexed`, `failed`, `ignored`, `missing` (the file may reappear elsewhere) or
+    /// `removing` (the removal of its row was requested).
     pub state: String,
-    /// Something is to be sent, or was sent and is not answered yet.
+    /// Whether an event is waiting to be sent, or was sent and has no outcome yet.
     #[serde(default)]
     pub busy: bool,
-    /// Bytes.
+    /// File size in bytes.
     pub size: u64,
 }
 
-/// One file's life. Times are nanoseconds since 1970, 0 where that did not happen (yet).
+/// The history of one file. Times are nanoseconds since 1970; 0 for a step that has not happened.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FileHistory {
-    /// The image's id.
     pub id: String,
-    /// Its library.
     pub library: String,
-    /// Its path below the root; bytes that are no UTF-8 are shown as U+FFFD.
+    /// The path below the root; bytes that are not UTF-8 are replaced by U+FFFD.
     pub path: String,
     /// As in [`CatalogImage`].
     pub state: String,
-    /// Why it failed or is ignored, from the documented list.
+    /// A code of [`lookalike_proto::reasons`]; empty unless the file failed or is ignored.
     pub code: String,
-    /// … in one sentence.
+    /// One sentence for a person, to the code.
     pub detail: String,
-    /// When that state was entered.
+    /// Time at which the state was entered.
     pub since_ns: i64,
-    /// Bytes.
+    /// File size in bytes.
     pub size: u64,
-    /// When the file says that it was written.
+    /// File modification time.
     pub mtime_ns: i64,
-    /// First seen by the watcher.
     pub first_seen_ns: i64,
-    /// The newest change was noticed.
+    /// Time at which the newest change was noticed.
     pub observed_ns: i64,
-    /// … and sent.
+    /// Time at which the newest change was sent.
     pub sent_ns: i64,
-    /// BLAKE3 of its bytes in hexadecimal.
+    /// BLAKE3 of the file's content in hexadecimal.
     pub content_hash: Option<String>,
-    /// Of the newest observation.
+    /// The generation of the newest observation.
     pub generation: u64,
-    /// The newest generation that was answered.
+    /// The newest generation with an outcome.
     pub confirmed: u64,
-    /// How often the newest generation was sent.
+    /// Counts the publications of the newest generation.
     pub attempt: u32,
-    /// The last answer, where one came.
     pub last_outcome: Option<LastOutcome>,
-    /// What it waits for now, in one sentence; empty where it waits for nothing.
+    /// What the file is waiting for, in one sentence; empty if nothing.
     pub waits_for: String,
 }
 
-/// What an embedder answered last about one file.
+/// The last outcome of one file.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LastOutcome {
-    /// Which generation it is about.
     pub generation: u64,
     /// `indexed`, `removed`, `failed` or `superseded`.
     pub state: String,
-    /// How often JetStream had delivered the event.
+    /// Counts JetStream's deliveries of the event.
     pub deliveries: u32,
-    /// The vector came from the index or from memory, not from the network.
+    /// Whether the vector came from the index or the content cache instead of the network.
     pub reused: bool,
-    /// The model.
     pub model: String,
     /// Taken from the queue.
     pub received_ns: i64,
@@ -209,44 +197,43 @@ pub struct LastOutcome {
     pub read_ns: i64,
     /// Decoded and scaled.
     pub decoded_ns: i64,
-    /// Embedded.
     pub embedded_ns: i64,
     /// Written to the index.
     pub committed_ns: i64,
-    /// Known to the watcher.
+    /// Received by the watcher.
     pub confirmed_ns: i64,
 }
 
-/// An answer, as JSON.
+/// The reply to a [`WatcherRequest`], as JSON.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum WatcherReply {
-    /// To [`WatcherQuestion::Failures`].
+    /// Replies to [`WatcherRequest::Failures`].
     Failures(FileFailurePage),
-    /// To [`WatcherQuestion::Retry`]: how many are tried again.
+    /// Replies to [`WatcherRequest::Retry`] with the number of retried files.
     Retried(u64),
-    /// To [`WatcherQuestion::Discard`]: how many are left alone.
+    /// Replies to [`WatcherRequest::Discard`] with the number of discarded files.
     Discarded(u64),
-    /// To [`WatcherQuestion::Scan`] and [`WatcherQuestion::Confirm`]: a scan is under way.
+    /// Replies to [`WatcherRequest::Scan`] and [`WatcherRequest::Confirm`]: a scan was started.
     Scanning,
-    /// To [`WatcherQuestion::FileHistory`]; `None`: no such file is known.
+    /// Replies to [`WatcherRequest::FileHistory`]; `None` if the file is unknown.
     FileHistory(Option<Box<FileHistory>>),
-    /// To [`WatcherQuestion::CatalogPage`] and [`WatcherQuestion::CatalogImages`].
+    /// Replies to [`WatcherRequest::CatalogPage`] and [`WatcherRequest::CatalogImages`].
     CatalogPage(CatalogPage),
-    /// To [`WatcherQuestion::Resend`]: how many are sent again.
+    /// Replies to [`WatcherRequest::Resend`] with the number of images published again.
     Resent(u64),
-    /// The question can't be answered.
+    /// The request cannot be served, for this reason.
     Refused(String),
 }
 
-/// Where a question goes.
+/// A request and the library whose watcher receives it.
 pub type LibraryRequest = (LibraryName, WatcherRequest);
 
 impl Bus {
-    /// Asks the watcher of `library`.
+    /// Sends a request to the watcher of a library and waits for its reply.
     ///
     /// # Errors
-    /// When no watcher answers in time.
+    /// [`Error::NoResponders`] if no watcher replies in time.
     pub async fn request_watcher(
         &self,
         (library, request): LibraryRequest,
@@ -259,17 +246,14 @@ impl Bus {
             .await
             .map_err(|error| match error.kind() {
                 RequestErrorKind::NoResponders | RequestErrorKind::TimedOut => {
-                    Error::NoResponders("no watcher of this library answers")
+                    Error::NoResponders("no watcher of this library replied")
                 }
-                _ => Error::jetstream_failure("asking a watcher")(error.into()),
+                _ => Error::jetstream_failure("requesting a watcher")(error.into()),
             })?;
         Ok(serde_json::from_slice(&message.payload)?)
     }
 
-    /// Takes the questions to a library's watcher. Ends when the connection closes.
-    ///
-    /// # Errors
-    /// When the subscription is refused.
+    /// Receives the requests to a library's watcher. The stream ends when the connection closes.
     pub async fn subscribe_watcher_requests(
         &self,
         library: &LibraryName,
@@ -279,7 +263,7 @@ impl Bus {
             .client
             .queue_subscribe(self.watcher_subject(library), "watchers".into())
             .await
-            .map_err(|e| Error::jetstream_failure("taking questions")(e.into()))?;
+            .map_err(|e| Error::jetstream_failure("subscribing to requests")(e.into()))?;
         let client = self.client.clone();
         Ok(subscription.filter_map(move |message| {
             let incoming = message.reply.and_then(|reply_to| {
@@ -299,22 +283,20 @@ impl Bus {
     }
 }
 
-/// A question in a watcher's hands.
+/// A received request that waits for a reply.
 pub struct IncomingWatcherRequest {
-    /// What is asked.
     pub request: WatcherRequest,
     reply_to: async_nats::Subject,
     client: async_nats::Client,
 }
 
 impl IncomingWatcherRequest {
-    /// Sends the answer.
     pub async fn send_reply(self, reply: &WatcherReply) {
         let Ok(payload) = serde_json::to_vec(reply) else {
             return;
         };
         if let Err(error) = self.client.publish(self.reply_to, payload.into()).await {
-            tracing::warn!(%error, "could not answer a question");
+            tracing::warn!(%error, "could not reply to a request");
         }
     }
 }

@@ -1,11 +1,11 @@
-//! Waits between tries: doubling, with full jitter, up to a limit.
+//! Waits between attempts: each is twice as long as the one before, with jitter, up to a limit.
 
 use std::time::Duration;
 
 use rand::Rng as _;
 
-/// Doubling waits with jitter (a random part of the wait, so that many workers that lost the
-/// same server don't come back at the same moment).
+/// Doubling waits with jitter: each wait is shortened by a random part, so that many workers that
+/// lost the same server do not return to it all at once.
 #[derive(Debug, Clone)]
 pub struct Backoff {
     first: Duration,
@@ -14,7 +14,7 @@ pub struct Backoff {
 }
 
 impl Backoff {
-    /// Waits around `first`, then twice as long each time, never above `limit`.
+    /// Starts at `first` and doubles with each wait, never above `limit`.
     pub fn new(first: Duration, limit: Duration) -> Self {
         Self {
             first,
@@ -23,7 +23,7 @@ impl Backoff {
         }
     }
 
-    /// How long to wait now; the next one is twice as long.
+    /// Returns the next wait and doubles the one after it.
     pub fn next_delay(&mut self) -> Duration {
         let full = self
             .first
@@ -33,12 +33,12 @@ impl Backoff {
         full.mul_f64(rand::thread_rng().gen_range(0.5..=1.0))
     }
 
-    /// After a success the next wait is the first one again.
+    /// Starts again at the first wait; to be called after a success.
     pub fn reset_attempts(&mut self) {
         self.attempts = 0;
     }
 
-    /// How many waits were asked for since the last success.
+    /// Waits returned since the last reset.
     pub fn attempts(&self) -> u32 {
         self.attempts
     }

@@ -1,8 +1,8 @@
-//! Times on the wire and in the catalog are nanoseconds since 1970 in a signed integer.
+//! Timestamps of messages and of the catalog: nanoseconds since 1970 as a signed integer.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// Nanoseconds since 1970; negative before.
+/// Converts a time to nanoseconds since 1970; earlier times are negative.
 pub fn to_nanos(time: SystemTime) -> i64 {
     match time.duration_since(UNIX_EPOCH) {
         Ok(after) => i64::try_from(after.as_nanos()).unwrap_or(i64::MAX),
@@ -10,7 +10,7 @@ pub fn to_nanos(time: SystemTime) -> i64 {
     }
 }
 
-/// Now, in nanoseconds since 1970.
+/// Returns the current time in nanoseconds since 1970.
 pub fn now_nanos() -> i64 {
     to_nanos(SystemTime::now())
 }

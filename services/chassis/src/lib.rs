@@ -1,15 +1,19 @@
-//! What every role stands on: settings, telemetry, metrics, back-off and leaving in order.
+//! The base of every role: settings, logs, metrics, backoff, retries and an orderly shutdown.
 //!
-//! Nothing in here knows of pictures, queues or indexes.
+//! This crate knows nothing about images, queues or indexes.
 
 pub mod backoff;
 pub mod clock;
-pub mod leave;
 pub mod metrics;
 pub mod retry;
-pub mod say;
 pub mod settings;
+pub mod shutdown;
+pub mod stdio;
 pub mod telemetry;
 
 pub use backoff::Backoff;
 pub use retry::{Retry, RetryError};
+
+// Old module names, until `lookalike` uses the new ones.
+pub use shutdown as leave;
+pub use stdio as say;

@@ -1,8 +1,8 @@
 //! Settings in layers: defaults < file < environment < flags.
 //!
-//! A role's settings are one serde struct whose `Default` runs out of the box. [`Layers`] puts
-//! the layers on top of each other, remembers where each value came from, and checks after each
-//! one, so that an error names its culprit. Unknown keys are errors in every layer.
+//! The settings of a role are one serde struct whose `Default` works without configuration.
+//! [`Layers`] applies one layer after the other, records the source of each value, and checks after
+//! each layer, so that an error names its source. Unknown keys are errors in every layer.
 
 pub mod duration;
 pub mod size;
@@ -16,16 +16,13 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use toml::{Table, Value};
 
-/// Where a value came from.
+/// The layer that a value came from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ValueSource {
-    /// Nobody said anything else.
     Default,
-    /// A settings file.
     File(PathBuf),
-    /// An environment variable.
     Environment(String),
-    /// A flag or argument of the command line.
+    /// A flag or argument on the command line.
     Flag(String),
 }
 
@@ -40,36 +37,30 @@ impl fmt::Display for ValueSource {
     }
 }
 
-/// Settings that can't be used.
+/// Settings that cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The settings file can't be read.
-    #[error("can't read the settings file {path}: {source}")]
+    #[error("cannot read the settings file {path}: {source}")]
     Read {
-        /// The file.
         path: PathBuf,
-        /// What the system says.
         source: std::io::Error,
     },
-    /// The settings file is no TOML.
     #[error("{path} is not valid TOML: {message}")]
     Syntax {
-        /// The file.
         path: PathBuf,
-        /// What is wrong, on one line.
+        /// The parser's message, on one line.
         message: String,
     },
-    /// A value does not fit, or a key is unknown.
+    /// A value has the wrong type, or a key is unknown.
     #[error("{value_source}: {message}")]
     Invalid {
-        /// Who said it.
         value_source: ValueSource,
-        /// What is wrong, on one line.
+        /// The reason, on one line.
         message: String,
     },
 }
 
-/// Layers of settings for a struct `T`.
+/// The layers of settings of a struct `T`, merged.
 pub struct Layers<T> {
     merged: Table,
     sources: BTreeMap<String, ValueSource>,
@@ -87,10 +78,10 @@ impl<T: Serialize + DeserializeOwned> Layers<T> {
         }
     }
 
-    /// Lays the settings file on top.
+    /// Applies the settings file `path`.
     ///
     /// # Errors
-    /// When it can't be read or parsed, has an unknown key or a value that does not fit.
+    /// The file cannot be read or parsed, or has an unknown key or a value of the wrong type.
     pub fn with_file(self, path: &Path) -> Result<Self, Error> {
         let text = std::fs::read_to_string(path).map_err(|source| Error::Read {
             path: path.to_owned(),
@@ -103,10 +94,10 @@ impl<T: Serialize + DeserializeOwned> Layers<T> {
         self.apply_layer(layer, &ValueSource::File(path.to_owned()))
     }
 
-    /// Lays the variables `PREFIX_SECTION_KEY` on top; others are not looked at.
+    /// Applies the variables `PREFIX_SECTION_KEY` and ignores all others.
     ///
     /// # Errors
-    /// When a variable names no key, or its value does not fit.
+    /// A variable names no key, or its value has the wrong type.
     pub fn with_environment(
         mut self,
         prefix: &str,
@@ -125,20 +116,20 @@ impl<T: Serialize + DeserializeOwned> Layers<T> {
         own_variables.sort();
         for (name, key, text) in own_variables {
             let (path, default) = locate_key(&self.merged, &key);
-            let origin = ValueSource::Environment(name);
+            let source = ValueSource::Environment(name);
             let value = parse_like(default, &text).map_err(|message| Error::Invalid {
-                value_source: origin.clone(),
+                value_source: source.clone(),
                 message,
             })?;
-            self = self.apply_layer(nest_value(&path, value), &origin)?;
+            self = self.apply_layer(nest_value(&path, value), &source)?;
         }
         Ok(self)
     }
 
-    /// Lays one value on top, at a dotted key, as `with_flag` said it.
+    /// Applies one value, given by `flag`, at a dotted key.
     ///
     /// # Errors
-    /// When the value does not fit.
+    /// The value has the wrong type.
     pub fn with_flag(self, key: &str, value: impl Into<Value>, flag: &str) -> Result<Self, Error> {
         let path: Vec<String> = key.split('.').map(str::to_owned).collect();
         self.apply_layer(
@@ -147,12 +138,13 @@ impl<T: Serialize + DeserializeOwned> Layers<T> {
         )
     }
 
-    /// What all layers together say.
+    /// Returns the merged settings.
     pub fn settings(&self) -> &T {
         &self.settings
     }
 
-    /// Every value with its origin, one a line, as a settings file would have them; secrets hidden.
+    /// Formats the merged settings as a TOML file with one value per line and its source in a
+    /// comment; secrets are hidden.
     pub fn to_annotated_toml(&self) -> String {
         let mut lines = String::new();
         let mut section = None;
@@ -168,32 +160,32 @@ impl<T: Serialize + DeserializeOwned> Layers<T> {
                 section = Some(table.to_owned());
             }
             let displayed = hide_secret(name, &value);
-            let origin = self.sources.get(&key).unwrap_or(&ValueSource::Default);
-            // Names from outside must not make lines of their own.
-            let origin = origin.to_string().replace(char::is_control, "?");
-            lines += &format!("{:<48} # {origin}\n", format!("{name} = {displayed}"));
+            let source = self.sources.get(&key).unwrap_or(&ValueSource::Default);
+            // A name given from outside must not start a new line.
+            let source = source.to_string().replace(char::is_control, "?");
+            lines += &format!("{:<48} # {source}\n", format!("{name} = {displayed}"));
         }
         lines
     }
 
-    fn apply_layer(mut self, layer: Table, origin: &ValueSource) -> Result<Self, Error> {
+    fn apply_layer(mut self, layer: Table, source: &ValueSource) -> Result<Self, Error> {
         for (key, _) in list_values(&layer) {
-            self.sources.insert(key, origin.clone());
+            self.sources.insert(key, source.clone());
         }
         merge_tables(&mut self.merged, layer);
         self.settings =
             Value::Table(self.merged.clone())
                 .try_into()
                 .map_err(|e: toml::de::Error| Error::Invalid {
-                    value_source: origin.clone(),
+                    value_source: source.clone(),
                     message: join_lines(&e.to_string()),
                 })?;
         Ok(self)
     }
 }
 
-/// The dotted key that a variable's lower-case rest names: the longest known sections, then what
-/// is left, with the value that is there now, if any.
+/// Returns the key path that the lower-case rest of a variable's name stands for, and its current
+/// value, if any. Sections match as long as possible; the remainder is the key.
 fn locate_key<'t>(table: &'t Table, rest: &str) -> (Vec<String>, Option<&'t Value>) {
     if let Some(value) = table.get(rest) {
         return (vec![rest.to_owned()], Some(value));
@@ -209,7 +201,7 @@ fn locate_key<'t>(table: &'t Table, rest: &str) -> (Vec<String>, Option<&'t Valu
         .unwrap_or((vec![rest.to_owned()], None))
 }
 
-/// Reads a variable's text as the kind of value that stands there already.
+/// Parses a variable's text as the type that the current value has.
 fn parse_like(default: Option<&Value>, text: &str) -> Result<Value, String> {
     let not_a = |expected: &str| format!("{text:?} is not {expected}");
     Ok(match default {
@@ -253,7 +245,7 @@ fn merge_tables(target: &mut Table, layer: Table) {
     }
 }
 
-/// Every value that is no table, by dotted key; the top level first, as TOML wants it.
+/// Lists every value that is not a table by its dotted key. TOML requires the top level first.
 fn list_values(table: &Table) -> Vec<(String, Value)> {
     let (tables, mut values): (Vec<_>, Vec<_>) = table
         .iter()
@@ -270,7 +262,8 @@ fn list_values(table: &Table) -> Vec<(String, Value)> {
     values
 }
 
-/// A key as it is written in a file: names of libraries may be anything until they are checked.
+/// Quotes a key for a TOML file if needed: before they are checked, library names may contain any
+/// characters.
 fn quote_key(key: &str) -> String {
     let is_bare = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
     if !key.is_empty() && key.chars().all(is_bare) {
@@ -288,8 +281,8 @@ fn quote_key(key: &str) -> String {
     quoted
 }
 
-/// Where an address, or a list of them, has what must not be shown: all between its first scheme and
-/// its last `@`.
+/// Returns the range of the credentials in an address or a list of addresses: everything between the
+/// first scheme and the last `@`.
 pub fn find_credentials(url: &str) -> Option<Range<usize>> {
     let at = url.rfind('@')?;
     let scheme = url.find("://").filter(|scheme| *scheme < at);
@@ -302,7 +295,7 @@ fn hide_secret(name: &str, value: &Value) -> String {
         Value::String(text) if SECRET.iter().any(|s| name.contains(s)) && !text.is_empty() => {
             "\"(hidden)\"".to_owned()
         }
-        // user:password@host, perhaps without a scheme, or of several addresses.
+        // user:password@host, possibly without a scheme or with several addresses.
         Value::String(text) if name == "url" || text.contains("://") => {
             match find_credentials(text) {
                 Some(hidden) => {
@@ -373,7 +366,7 @@ mod tests {
             .collect()
     }
 
-    /// Found by fuzzing: a variable may name anything, and what is shown must be a settings file.
+    /// Found by fuzzing: a variable may contain any name, and the description must stay valid TOML.
     #[test]
     fn the_description_is_valid_toml_for_any_names() {
         let odd = "a<b \"c\\ d\u{1}.e";

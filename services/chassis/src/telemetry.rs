@@ -1,25 +1,22 @@
-//! Logs: to standard error, as lines for people or as JSON for collectors.
+//! Logging, as text for people or as JSON for log collectors.
 
 use serde::{Deserialize, Serialize};
 use tracing_subscriber::{EnvFilter, fmt, prelude::*};
 
-/// What is logged, and how.
+/// The settings of section `log`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Settings {
-    /// Filter in the syntax of `RUST_LOG`: `info`, `warn,lookalike_watcher=debug`, …
+    /// A filter in the syntax of `RUST_LOG`: `info`, `warn,lookalike_watcher=debug`, …
     pub filter: String,
-    /// `format_size` or `json`.
     pub format: LogFormat,
 }
 
-/// The form of a log line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum LogFormat {
-    /// One line for a person.
     Text,
-    /// One JSON object a line.
+    /// One JSON object per line.
     Json,
 }
 
@@ -32,20 +29,20 @@ impl Default for Settings {
     }
 }
 
-/// A filter that can't be read.
+/// A filter that cannot be parsed.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "log.filter {filter:?} can't be read: {source}; examples: info, warn,lookalike_watcher=debug"
+    "cannot parse log.filter {filter:?}: {source}; examples: info, warn,lookalike_watcher=debug"
 )]
 pub struct InvalidFilter {
     filter: String,
     source: tracing_subscriber::filter::ParseError,
 }
 
-/// Sends every log line through `writer`, from now on, for the whole process.
+/// Sends the log lines of the whole process to `writer`. A second call has no effect.
 ///
 /// # Errors
-/// When the filter can't be read. A second call changes nothing.
+/// The filter cannot be parsed.
 pub fn start_logging<W>(settings: &Settings, writer: W) -> Result<(), InvalidFilter>
 where
     W: for<'w> fmt::MakeWriter<'w> + Send + Sync + 'static,

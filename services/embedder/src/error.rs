@@ -1,20 +1,16 @@
-//! Why an embedder ends by itself. Each names what only a person, or a new process, can mend.
+//! Errors that end an embedder. Only a user, or a new process, can fix their causes.
 
-/// An embedder that can't go on.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// Another model, another golden vector, wrong credentials, …
-    #[error("this worker can't write to the index")]
+    #[error("this worker cannot write to the index")]
     Index(#[from] lookalike_index::Error),
-    /// The network failed even on the trial picture, again and again.
-    #[error("this worker can't embed any more")]
+    /// The network failed repeatedly, even on the trial picture.
+    #[error("this worker cannot embed any more")]
     Device(#[source] lookalike_vision::Error),
-    /// More than `embed.max_leaked_threads`.
+    /// More decoders hang than `embed.max_leaked_threads`.
     #[error(
-        "{count} decoders do not end, so this worker has to be started anew; their files are listed as failed (too_slow)"
+        "{count} decoders hang, so this worker must be restarted; their files are listed as failed (too_slow)"
     )]
-    LeakedThreads {
-        /// How many.
-        count: usize,
-    },
+    LeakedThreads { count: usize },
 }

@@ -1,5 +1,5 @@
-//! Before a worker takes anything in: its device makes the same vector of the golden picture as the
-//! one that began the index.
+//! Compares the golden vector: the device of a worker must compute the same vector of the golden
+//! picture as the device that created the index, before the worker takes any event.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use lookalike_index::{Error as IndexError, ErrorClass, Index};
 use lookalike_vision::{Engine, MIN_GOLDEN_COSINE};
 use tokio_util::sync::CancellationToken;
 
-/// Compares this engine with the index, once.
+/// Compares this engine with the index once. The first engine stores its vector.
 pub(crate) async fn compare_golden_vector(
     index: &Index,
     engine: &Engine,
@@ -18,10 +18,10 @@ pub(crate) async fn compare_golden_vector(
         .await
 }
 
-/// Compares, as often as it takes until Milvus answers, or until asked to leave.
+/// Compares this engine with the index, and retries until Milvus answers or the worker shuts down.
 ///
 /// # Errors
-/// When the vectors differ.
+/// The vectors differ, or Milvus permanently refuses.
 pub(crate) async fn verify_golden_vector(
     index: &Index,
     engine: &Engine,
@@ -39,9 +39,9 @@ pub(crate) async fn verify_golden_vector(
         if error.class() != ErrorClass::Retry {
             return Err(error);
         }
-        tracing::warn!(%error, "the golden vector can't be compared now, trying again");
+        tracing::warn!(%error, "cannot compare the golden vector now, retrying");
         if matches!(error, IndexError::Missing { .. }) {
-            // Made anew by whoever writes first; this is as good a moment.
+            // The first writer would create the collection, too; nothing writes before this check.
             let _ = shutdown
                 .run_until_cancelled(index.ensure_collection())
                 .await;

@@ -1,4 +1,4 @@
-//! How much the embedder takes on at once, and every limit of it.
+//! Settings of the embedder: its limits and timeouts.
 
 use std::time::Duration;
 
@@ -9,36 +9,36 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Settings {
-    /// Events held at once.
+    /// Events in flight at once.
     pub max_in_flight: usize,
-    /// Bytes of files held in memory at once; a larger file is read alone.
+    /// Bytes of files in memory at once; a larger file is read alone.
     #[serde(with = "size")]
     pub max_bytes_in_memory: u64,
-    /// Threads that read in one library at once. Where its mount hangs, so many hang with it.
+    /// Threads that read in one library at once. If its mount hangs, at most so many threads hang.
     pub library_readers: usize,
-    /// After so long without any sign from a library's folder, what concerns it is put off.
+    /// After so long without a heartbeat from a library's folder, its events are deferred.
     #[serde(with = "duration")]
     pub read_stall_timeout: Duration,
-    /// One look or read that has given no sign for so long is waited for no more.
+    /// A read without a heartbeat for so long is abandoned.
     #[serde(with = "duration")]
     pub read_timeout: Duration,
-    /// Decoders that do not end, though nobody waits for them any more; above this, `lookalike embed`
-    /// ends to be started anew, and `lookalike up` takes nothing in.
+    /// Abandoned decoders that still run. With more of them, `lookalike embed` exits to be restarted,
+    /// and `lookalike up` takes no more events.
     pub max_leaked_threads: usize,
-    /// After so many failures of Milvus one after another, nothing more is taken from the queue
-    /// until it takes writes again.
+    /// After so many consecutive failures of Milvus, no more events are taken until it accepts
+    /// writes again.
     pub pause_after_failures: u32,
     /// Rows written to the index at once.
     pub commit_rows: usize,
-    /// Contents whose vectors are kept in memory: for copies that come close together, and for
-    /// files that are deleted and come back.
+    /// Contents whose vectors are kept in memory, for copies and for files that are deleted and come
+    /// back.
     pub cached_contents: usize,
-    /// Queries for a vector held at once; more are refused.
+    /// Queries for a vector that are answered at once; more are rejected.
     pub max_queries: usize,
-    /// How long an empty queue is listened to before it is asked again.
+    /// How long one request to an empty queue waits for events.
     #[serde(with = "duration")]
     pub poll_timeout: Duration,
-    /// How long a worker that leaves may go on with what it holds.
+    /// How long a worker may finish its events in flight after a shutdown.
     #[serde(with = "duration")]
     pub drain_timeout: Duration,
 }

@@ -1,10 +1,10 @@
-//! The collections of a namespace, whichever models they belong to: which one is in service, which
-//! one was before, and putting another one in service.
+//! The collections of a namespace, of all models: which one is in service, which one was in service
+//! before, and changing the one in service.
 //!
-//! Two aliases remember that, in the server itself: `<namespace>` is on the collection in service,
-//! `_<namespace>_previous` on the one before (no namespace begins with `_`). The second one is set
-//! before the first one is moved, so that there is no moment in which the way back is lost; while
-//! both are on the same collection, there is no way back.
+//! Milvus stores this in two aliases: `<namespace>` points to the collection in service,
+//! `_<namespace>_previous` to the one before (no namespace starts with `_`). The second alias is set
+//! before the first one moves, so a rollback is always possible. If both point to the same
+//! collection, there is nothing to roll back to.
 
 use std::collections::HashMap;
 
@@ -15,8 +15,12 @@ use milvus::v2::prelude::{
 };
 
 use crate::{
-    Error, ModelIdentity, ModelSource, Settings, connection::MilvusConnection, metrics::MilvusCall,
-    row::AnswerColumns,
+    columns::AnswerColumns,
+    connection::MilvusConnection,
+    error::Error,
+    metrics::MilvusCall,
+    model::{ModelIdentity, ModelSource},
+    settings::Settings,
 };
 
 /// One collection of a namespace.
@@ -24,9 +28,8 @@ use crate::{
 pub struct Collection {
     /// `<namespace>_<model>_<n>`.
     pub name: String,
-    /// Whose vectors it holds.
+    /// Model of the stored vectors.
     pub model: ModelIdentity,
-    /// Where that model comes from.
     pub model_source: ModelSource,
 }
 
@@ -38,10 +41,7 @@ pub struct Collections {
 }
 
 impl Collections {
-    /// Connects, and changes nothing.
-    ///
-    /// # Errors
-    /// [`Error::Settings`]; [`Error::Connect`] when no server answers in time.
+    /// Connects without changing anything.
     pub async fn open(settings: &Settings) -> Result<Self, Error> {
         settings.check_values()?;
         let connection = MilvusConnection::open(settings).await?;
@@ -55,36 +55,24 @@ impl Collections {
         }
     }
 
-    /// The one in service.
-    ///
-    /// # Errors
-    /// As the server says.
+    /// Returns the collection in service.
     pub async fn in_service(&self) -> Result<Option<Collection>, Error> {
         self.collection_behind(&self.settings.namespace).await
     }
 
-    /// The name of the one in service: one small question, for whoever asks often.
-    ///
-    /// # Errors
-    /// As the server says.
+    /// Returns the name of the collection in service with one small request, for frequent polls.
     pub async fn name_in_service(&self) -> Result<Option<String>, Error> {
         resolve_alias(&self.connection, &self.settings, &self.settings.namespace).await
     }
 
-    /// The one that was in service before, unless it is again.
-    ///
-    /// # Errors
-    /// As the server says.
+    /// Returns the collection that was in service before, unless it is in service again.
     pub async fn previous(&self) -> Result<Option<Collection>, Error> {
         let previous = self.collection_behind(&self.previous_alias()).await?;
         let in_service = self.name_in_service().await?;
         Ok(previous.filter(|previous| Some(&previous.name) != in_service.as_ref()))
     }
 
-    /// All that belong to this namespace, by name.
-    ///
-    /// # Errors
-    /// As the server says.
+    /// Lists all collections of this namespace, sorted by name.
     pub async fn list_all(&self) -> Result<Vec<Collection>, Error> {
         let names = self
             .call_admin("the list of collections", false, async |client| {
@@ -108,10 +96,10 @@ impl Collections {
         Ok(collections)
     }
 
-    /// Rows of a collection, as the server counts them: a moment behind what was just written.
+    /// Counts the rows of a collection; the count lags slightly behind writes.
     ///
     /// # Errors
-    /// As the server says; [`Error::NotLoaded`] where it is not loaded.
+    /// [`Error::NotLoaded`] if the collection is not loaded.
     pub async fn count_rows(&self, name: &str) -> Result<u64, Error> {
         const COUNT: &str = "count(*)";
         let target = format!("collection {name:?}");
@@ -132,11 +120,10 @@ impl Collections {
             .map_err(|_| Error::unexpected_answer(MilvusCall::Count, "a count below zero"))
     }
 
-    /// Puts a collection in service, with one request that every later one sees; what was in
-    /// service is remembered. Harmless where it is in service already.
+    /// Puts a collection in service and records the one that was in service before. The change is
+    /// atomic: every later request sees it. Does nothing if the collection is already in service.
     ///
-    /// # Errors
-    /// As the server says: ask which one is in service before doing it again.
+    /// After an error, check which collection is in service before repeating the call.
     pub async fn put_in_service(&self, name: &str) -> Result<(), Error> {
         let current = self.name_in_service().await?;
         if current.as_deref() == Some(name) {
@@ -151,14 +138,14 @@ impl Collections {
         }
         let alias = &self.settings.namespace;
         self.set_alias(alias, name, current.is_some()).await?;
-        tracing::info!(collection = name, before = ?current, "another collection is in service");
+        tracing::info!(collection = name, before = ?current, "put another collection in service");
         Ok(())
     }
 
-    /// Removes a collection that is not in service, with all its rows.
+    /// Removes a collection and all its rows.
     ///
     /// # Errors
-    /// [`Error::InService`]; else as the server says.
+    /// [`Error::InService`] if the collection is in service.
     pub async fn remove_collection(&self, name: &str) -> Result<(), Error> {
         if self.name_in_service().await?.as_deref() == Some(name) {
             return Err(Error::InService {
@@ -167,7 +154,7 @@ impl Collections {
         }
         let alias = self.previous_alias();
         let target = resolve_alias(&self.connection, &self.settings, &alias).await?;
-        // A collection that has an alias is not dropped by some versions.
+        // Some versions refuse to drop a collection that has an alias.
         if target.as_deref() == Some(name) {
             self.call_admin(&format!("alias {alias:?}"), false, async |client| {
                 let request = DropAliasRequest::builder().alias(&alias).build()?;
@@ -184,11 +171,11 @@ impl Collections {
         .await
     }
 
-    /// Brings what was written to the collection in service to the server's storage, as
-    /// [`Index::flush`](crate::Index::flush) does for one model's.
+    /// Flushes the collection in service to the server's storage, which takes some seconds. Rows are
+    /// already safe in the server's log; this makes the next start faster.
     ///
     /// # Errors
-    /// As the server says; [`Error::Timeout`] after `milvus.admin_timeout`.
+    /// [`Error::Timeout`] after `milvus.admin_timeout`.
     pub async fn flush_in_service(&self) -> Result<(), Error> {
         let Some(name) = self.name_in_service().await? else {
             return Ok(());
@@ -207,11 +194,10 @@ impl Collections {
         Ok(())
     }
 
-    /// Notes where the model of a collection was found last, where that is another place than
-    /// the one that is noted.
+    /// Records where a collection's model was found, if that differs from the recorded place.
     ///
     /// # Errors
-    /// As the server says; [`Error::Missing`] where there is no such collection.
+    /// [`Error::Missing`] if the collection does not exist.
     pub async fn record_model_source(
         &self,
         name: &str,
@@ -219,7 +205,7 @@ impl Collections {
     ) -> Result<(), Error> {
         let target = format!("collection {name:?}");
         let Some(collection) = self.read_collection(name).await? else {
-            return Err(Error::Missing { what: target });
+            return Err(Error::Missing { object: target });
         };
         if model_source.locator.is_empty()
             || collection.model_source.locator == model_source.locator
@@ -235,7 +221,7 @@ impl Collections {
             client.alter_collection_properties(request).await
         })
         .await?;
-        tracing::info!(collection = name, source = %model_source.locator, "its model is found there now");
+        tracing::info!(collection = name, source = %model_source.locator, "recorded where the collection's model is");
         Ok(())
     }
 
@@ -250,7 +236,7 @@ impl Collections {
         }
     }
 
-    /// `None` where it is gone, or not one of lookalike's.
+    /// Returns `None` if the collection does not exist or was not created by lookalike.
     async fn read_collection(&self, name: &str) -> Result<Option<Collection>, Error> {
         let properties = read_properties(&self.connection, &self.settings, name).await?;
         Ok(properties.and_then(|properties| {
@@ -286,7 +272,6 @@ impl Collections {
     }
 }
 
-/// The collection behind an alias.
 pub(crate) async fn resolve_alias(
     connection: &MilvusConnection,
     settings: &Settings,
@@ -294,21 +279,21 @@ pub(crate) async fn resolve_alias(
 ) -> Result<Option<String>, Error> {
     let limit = settings.call_timeout;
     let target = format!("alias {alias:?}");
-    let found = connection
+    let described = connection
         .send_once(MilvusCall::Admin, limit, &target, async |client| {
             let request = DescribeAliasRequest::builder().alias(alias).build()?;
             client.describe_alias(request).await
         })
         .await;
-    match found {
-        Ok(found) if found.collection_name().is_empty() => Ok(None),
-        Ok(found) => Ok(Some(found.collection_name().to_owned())),
+    match described {
+        Ok(alias) if alias.collection_name().is_empty() => Ok(None),
+        Ok(alias) => Ok(Some(alias.collection_name().to_owned())),
         Err(Error::Missing { .. }) => Ok(None),
         Err(error) => Err(error),
     }
 }
 
-/// Properties of a collection; `None` where there is no such collection.
+/// Returns `None` if the collection does not exist.
 pub(crate) async fn read_properties(
     connection: &MilvusConnection,
     settings: &Settings,
@@ -316,7 +301,7 @@ pub(crate) async fn read_properties(
 ) -> Result<Option<HashMap<String, String>>, Error> {
     let limit = settings.call_timeout;
     let target = format!("collection {name:?}");
-    let found = connection
+    let described = connection
         .send_once(MilvusCall::Admin, limit, &target, async |client| {
             let request = DescribeCollectionRequest::builder()
                 .collection_name(name)
@@ -324,9 +309,9 @@ pub(crate) async fn read_properties(
             client.describe_collection(request).await
         })
         .await;
-    match found {
-        Ok(found) => {
-            let description: &CollectionDesc = found.description();
+    match described {
+        Ok(described) => {
+            let description: &CollectionDesc = described.description();
             Ok(Some(description.get_properties().clone()))
         }
         Err(Error::Missing { .. }) => Ok(None),
@@ -334,7 +319,7 @@ pub(crate) async fn read_properties(
     }
 }
 
-/// Sets an alias, or moves it where it exists.
+/// Creates an alias, or moves it if it `exists`.
 pub(crate) async fn set_alias(
     connection: &MilvusConnection,
     settings: &Settings,

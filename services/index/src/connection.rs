@@ -1,15 +1,12 @@
-//! One client of Milvus: time limits, attempts, sorting of errors, measuring.
+//! The client of Milvus: connects, applies time limits, classifies errors, measures.
 //!
-//! The SDK's own retries are off, so that there is one place that retries. The SDK would try up to
-//! 75 times, and never an upsert; here every call may be tried again, because every one of them
-//! may be done twice: rows are replaced whole, deletes name a generation.
+//! The SDK's own retries are switched off, so that only `calls` retries.
 
 use std::{
     future::Future,
     time::{Duration, Instant},
 };
 
-use lookalike_chassis::Backoff;
 use milvus::v2::{
     ClientV2,
     error::Error as Sdk,
@@ -17,8 +14,9 @@ use milvus::v2::{
 };
 
 use crate::{
-    Error, Index, Settings,
+    error::Error,
     metrics::{MILVUS_SECONDS, MilvusCall},
+    settings::Settings,
 };
 
 #[derive(Clone)]
@@ -27,13 +25,13 @@ pub(crate) struct MilvusConnection {
 }
 
 impl MilvusConnection {
-    /// Waits for the server up to `milvus.connect_timeout`.
+    /// Connects; waits at most `milvus.connect_timeout` for the server.
     pub(crate) async fn open(settings: &Settings) -> Result<Self, Error> {
         let mut config = ConnectConfig::new()
             .uri(&settings.url)
             .connect_timeout(settings.connect_timeout)
             .rpc_timeout(settings.call_timeout)
-            // A server that vanished without a word is found out within fifteen seconds.
+            // Detects a server that disappeared within fifteen seconds.
             .keepalive_time(Duration::from_secs(10))
             .keepalive_timeout(Duration::from_secs(5))
             .keepalive_while_idle(true)
@@ -49,7 +47,7 @@ impl MilvusConnection {
         if !settings.token.is_empty() {
             config = config.token(&settings.token);
         }
-        // The SDK keeps the limit too, but not while it resolves the name and connects.
+        // The SDK does not apply its limit while it resolves the name and connects.
         let limit = settings.connect_timeout;
         let connected =
             tokio::time::timeout(limit + Duration::from_secs(1), ClientV2::new(&config));
@@ -66,12 +64,12 @@ impl MilvusConnection {
             ),
             Err(_) => Err(Error::Connect {
                 url: settings.display_url(),
-                source: Box::new(Sdk::Timeout(format!("nothing within {limit:?}"))),
+                source: Box::new(Sdk::Timeout(format!("no connection within {limit:?}"))),
             }),
         }
     }
 
-    /// One attempt.
+    /// Sends a request once. `target` names the object that may be missing.
     pub(crate) async fn send_once<T, F>(
         &self,
         call: MilvusCall,
@@ -95,81 +93,5 @@ impl MilvusConnection {
                 limit,
             }),
         }
-    }
-}
-
-impl Index {
-    /// A request to the collection in service: tried again where that may help at once, after
-    /// loading the collection where the server says that it is not loaded.
-    pub(crate) async fn call_with_retries<T, F>(
-        &self,
-        call: MilvusCall,
-        request: impl Fn(ClientV2, String) -> F,
-    ) -> Result<T, Error>
-    where
-        F: Future<Output = Result<T, Sdk>>,
-    {
-        let settings = &self.inner.settings;
-        let mut backoff = Backoff::new(settings.retry_interval, settings.call_timeout);
-        loop {
-            let collection = self.collection();
-            let target = format!("collection {collection:?}");
-            let result = self
-                .inner
-                .connection
-                .send_once(call, settings.call_timeout, &target, |client| {
-                    request(client, collection.to_string())
-                })
-                .await;
-            let error = match result {
-                Err(error) if error.is_retryable_at_once() => error,
-                result => return result,
-            };
-            if backoff.attempts() + 1 >= settings.attempts {
-                return Err(error);
-            }
-            let wait = backoff.next_delay();
-            tracing::debug!(
-                call = call.label(),
-                %error,
-                ?wait,
-                "a request to Milvus failed and is tried again"
-            );
-            tokio::time::sleep(wait).await;
-            if matches!(error, Error::NotLoaded { .. }) {
-                // Loading may take longer than a caller waits; the server goes on without us.
-                match tokio::time::timeout(
-                    settings.call_timeout,
-                    self.reload_collection(&collection),
-                )
-                .await
-                {
-                    Ok(loaded) => loaded?,
-                    Err(_) => return Err(error),
-                }
-            }
-        }
-    }
-
-    /// A request that creates, checks or loads: one attempt, with the long limit where `long`.
-    pub(crate) async fn call_admin<T, F>(
-        &self,
-        target: &str,
-        long: bool,
-        request: impl FnOnce(ClientV2) -> F,
-    ) -> Result<T, Error>
-    where
-        F: Future<Output = Result<T, Sdk>>,
-    {
-        let settings = &self.inner.settings;
-        let limit = if long {
-            settings.admin_timeout
-        } else {
-            settings.call_timeout
-        };
-        self.inner
-            .connection
-            .send_once(MilvusCall::Admin, limit, target, request)
-            .await
     }
 }

@@ -1,7 +1,8 @@
-//! What can go wrong between a role and Milvus, and what to do about it.
+//! Errors of Milvus and their classes.
 //!
-//! Milvus tells by code; the codes are those of its `merr` package, which 2.3 introduced and later
-//! versions only added to. What has no code of its own (65535) is judged by its text.
+//! Milvus reports errors by code. The codes are those of its package `merr`, which 2.3 introduced
+//! and later versions only extended. An error without a code of its own (65535) is classified by its
+//! text.
 
 use std::time::Duration;
 
@@ -9,161 +10,100 @@ use milvus::v2::error::Error as Sdk;
 
 use crate::metrics::MilvusCall;
 
-/// An operation on the index that failed.
+/// Failed operation on the index.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// A setting that can't work.
     #[error("{reason}")]
-    Settings {
-        /// Which, and what it must be.
-        reason: String,
-    },
-    /// The server did not answer while the role started.
+    Settings { reason: String },
+    /// The server was unreachable when the role started. `url` contains no credentials.
     #[error(
-        "Milvus at {url} does not answer: {source}; is it running there? Give its address with --milvus-url, or leave it out for `lookalike up` to start one"
+        "cannot reach Milvus at {url}: {source}; is it running there? Give its address with --milvus-url, or omit the flag so that `lookalike up` starts a Milvus"
     )]
-    Connect {
-        /// The address, without credentials.
-        url: String,
-        /// What the client says.
-        source: Box<Sdk>,
-    },
-    /// The server does not accept our credentials.
+    Connect { url: String, source: Box<Sdk> },
     #[error(
         "Milvus refuses the credentials ({source}): check milvus.user and milvus.password, or milvus.token"
     )]
-    Credentials {
-        /// What the client says.
-        source: Box<Sdk>,
-    },
-    /// The index holds another model's vectors.
+    Credentials { source: Box<Sdk> },
+    /// The index contains another model's vectors. `actual` and `expected` are names or folders.
     #[error(
-        "the index in service (collection {collection:?}) was made by {}, and vectors of different models can't be compared. Start with the model that made it{}, move the index to this one (`lookalike models use {wanted}`, with --nats-url and --milvus-url where no `lookalike up` runs), or make a second index beside it with another milvus.namespace (with `lookalike up`: or --data-dir)",
-        whose(found, wanted, difference),
-        as_flag(found, wanted)
+        "the index in service (collection {collection:?}) was made by {}, and vectors of different models cannot be compared. Start with the model of the index{}, move the index to this model (`lookalike models use {expected}`, with --nats-url and --milvus-url unless `lookalike up` is running), or create a second index with another milvus.namespace (with `lookalike up`: or --data-dir)",
+        describe_models(actual, expected, difference),
+        model_flag(actual, expected)
     )]
     ModelMismatch {
-        /// The collection that was found.
         collection: String,
-        /// The model that made it, by name or folder.
-        found: String,
-        /// The model that this process has, by name or folder.
-        wanted: String,
-        /// What it has, and what this process has.
+        /// Model of the collection; empty if lookalike did not create it.
+        actual: String,
+        /// Model of this process.
+        expected: String,
+        /// The properties that differ.
         difference: String,
     },
-    /// The golden picture became another vector than the one that the collection keeps.
+    /// This process's vector of the golden picture differs from the one that the collection stores.
     #[error(
-        "{model} on {device} makes another vector of the golden picture than when collection {collection:?} was begun (cosine {cosine:.6}, at least {least} is needed): the device, its driver or the network moved it, and what it embeds would not fit what is in the index. Start with the device of before or with --device cpu, or update the driver; to begin a new index, take another milvus.namespace (with `lookalike up`: or --data-dir)"
+        "{model} on {device} computes another vector of the reference picture than when collection {collection:?} was created (cosine {cosine:.6}, required at least {min_cosine}): the device, its driver or the network changed, so new vectors would not match those in the index. Start with the previous device or with --device cpu, or update the driver; to begin a new index, choose another milvus.namespace (with `lookalike up`: or --data-dir)"
     )]
     GoldenMismatch {
-        /// The collection.
         collection: String,
-        /// The model.
         model: String,
-        /// The device, in words.
         device: String,
-        /// How near it came.
         cosine: f64,
-        /// How near it must come.
-        least: f64,
+        min_cosine: f64,
     },
-    /// The collection in service is not removed.
-    #[error("collection {collection:?} is in service, and stays")]
-    InService {
-        /// Its name.
-        collection: String,
-    },
-    /// The collection, or the alias in front of it, is gone: [`crate::Index::ensure`] makes it
-    /// again, empty.
-    #[error("{what} is gone from Milvus")]
-    Missing {
-        /// Collection or alias, with its name.
-        what: String,
-    },
-    /// The collection exists but can't answer yet: Milvus is loading it, or has just restarted.
+    #[error("collection {collection:?} is in service and cannot be removed")]
+    InService { collection: String },
+    /// The collection or its alias does not exist. [`crate::Index::ensure_collection`] creates an
+    /// empty one.
+    #[error("{object} does not exist in Milvus")]
+    Missing { object: String },
+    /// Milvus is still loading the collection, or has just restarted.
     #[error("Milvus has not loaded the collection yet: {source}")]
-    NotLoaded {
-        /// What the server says.
-        source: Box<Sdk>,
-    },
-    /// The server did not answer in time. A write may or may not have happened.
+    NotLoaded { source: Box<Sdk> },
+    /// A write may or may not have happened.
     #[error("Milvus did not answer {call} within {limit:?}")]
-    Timeout {
-        /// Kind of call.
-        call: &'static str,
-        /// The limit that passed.
-        limit: Duration,
-    },
-    /// The server can't be reached, or can't serve for the moment.
-    #[error("Milvus can't serve {call} now: {source}")]
+    Timeout { call: &'static str, limit: Duration },
+    #[error("Milvus cannot process {call} now: {source}")]
     Unavailable {
-        /// Kind of call.
         call: &'static str,
-        /// What the client says.
         source: Box<Sdk>,
     },
-    /// An answer larger than what the client takes; callers inside this crate ask for less.
-    #[error("the answer of {call} is larger than the client takes: {source}")]
+    /// The answer exceeds what the client accepts; callers within this crate request less.
+    #[error("the answer of {call} is larger than the client accepts: {source}")]
     AnswerTooLarge {
-        /// Kind of call.
         call: &'static str,
-        /// What the client says.
         source: Box<Sdk>,
     },
-    /// The server refuses this very request, and would again.
+    /// The server refuses this request, and would refuse it again.
     #[error("Milvus refuses {call}: {source}")]
     Refused {
-        /// Kind of call.
         call: &'static str,
-        /// What the server says.
         source: Box<Sdk>,
     },
-    /// An answer that does not have the shape it must have.
-    #[error("Milvus answered {call} with something unexpected: {reason}")]
-    UnexpectedAnswer {
-        /// Kind of call.
-        call: &'static str,
-        /// What was missing.
-        reason: String,
-    },
-    /// A row that can't be stored.
-    #[error("row {id} can't be stored: {reason}")]
-    InvalidRow {
-        /// Its id.
-        id: String,
-        /// Which field, and why.
-        reason: String,
-    },
-    /// A vector that is not one of this model's.
-    #[error("not a vector of this index: {reason}")]
-    InvalidVector {
-        /// Dimension, a number that is none, or length.
-        reason: String,
-    },
-    /// A question that can't be asked.
+    #[error("Milvus sent an unexpected answer to {call}: {reason}")]
+    UnexpectedAnswer { call: &'static str, reason: String },
+    #[error("row {id} cannot be stored: {reason}")]
+    InvalidRow { id: String, reason: String },
+    #[error("invalid vector for this index: {reason}")]
+    InvalidVector { reason: String },
     #[error("{reason}")]
-    InvalidQuery {
-        /// What is wrong with it.
-        reason: String,
-    },
+    InvalidQuery { reason: String },
 }
 
-/// What to do about an [`Error`].
+/// How a caller handles an [`Error`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ErrorClass {
-    /// It may go well later: keep the work and try again.
+    /// The request may succeed later: keep the work and retry.
     Retry,
-    /// This request will never go well; others may.
+    /// This request can never succeed; others can.
     Reject,
-    /// No request will go well until a person acts: stop the role.
+    /// No request can succeed until a person acts: stop the role.
     Fatal,
 }
 
-/// Codes of `merr` that are about this very request, and would be the same next time:
-/// parameters (1100, 1101), fields (1700, 1701), metrics and indexes that don't fit (701, 702, 1200).
+/// Codes of `merr` for requests that would fail again: parameters (1100, 1101), fields (1700, 1701),
+/// metrics and indexes that do not match (701, 702, 1200).
 const REFUSALS: [i32; 7] = [701, 702, 1100, 1101, 1200, 1700, 1701];
-/// Texts of errors without a code of their own (65535) that are about this very request.
+/// Texts of errors without a code of their own (65535) for requests that would fail again.
 const REFUSAL_TEXTS: [&str; 7] = [
     "cannot parse expression",
     "predicate is not a boolean",
@@ -176,12 +116,11 @@ const REFUSAL_TEXTS: [&str; 7] = [
 const COLLECTION_NOT_FOUND: i32 = 100;
 const DATABASE_NOT_FOUND: i32 = 800;
 const ALIAS_NOT_FOUND: i32 = 1600;
-/// Collection or partition not loaded, or not fully.
+/// Collection or partition not loaded, or not completely.
 const NOT_LOADED: [i32; 5] = [101, 103, 201, 202, 601];
 const CREDENTIALS: [i32; 3] = [1400, 1401, 1800];
 
 impl Error {
-    /// What to do about it.
     pub fn class(&self) -> ErrorClass {
         match self {
             Self::Settings { .. }
@@ -203,9 +142,15 @@ impl Error {
         }
     }
 
-    /// Failed without having waited for long, and may go well in a moment.
+    /// Returns whether the call failed quickly and may succeed shortly.
     pub(crate) fn is_retryable_at_once(&self) -> bool {
         matches!(self, Self::NotLoaded { .. } | Self::Unavailable { .. })
+    }
+
+    /// Returns whether the same request may succeed later without any action. A missing
+    /// collection stays missing until [`crate::Index::ensure_collection`] creates it again.
+    pub fn is_transient(&self) -> bool {
+        self.class() == ErrorClass::Retry && !matches!(self, Self::Missing { .. })
     }
 
     pub(crate) fn unexpected_answer(call: MilvusCall, reason: impl Into<String>) -> Self {
@@ -215,11 +160,11 @@ impl Error {
         }
     }
 
-    /// Sorts what the SDK says; `limit` is what a timeout ran into, `target` what may be missing.
+    /// Classifies an error of the SDK. `limit` is reported for a timeout, `target` for a missing object.
     pub(crate) fn from_sdk(error: Sdk, call: MilvusCall, limit: Duration, target: &str) -> Self {
         let call = call.label();
         let source = Box::new(error);
-        // The SDK's own retries are off, but it wraps the one attempt all the same.
+        // The SDK's own retries are off, but it still wraps the single attempt.
         let root = match &*source {
             Sdk::RetryExhausted { source, .. } => source,
             other => other,
@@ -229,11 +174,11 @@ impl Error {
                 let (code, text) = (server.code(), server.reason());
                 match code {
                     COLLECTION_NOT_FOUND | DATABASE_NOT_FOUND | ALIAS_NOT_FOUND => Self::Missing {
-                        what: target.to_owned(),
+                        object: target.to_owned(),
                     },
-                    // Calls that go through the cache of another component say it in words only.
+                    // Calls through another component's cache report this only in their text.
                     _ if text.contains("collection not found") => Self::Missing {
-                        what: target.to_owned(),
+                        object: target.to_owned(),
                     },
                     _ if NOT_LOADED.contains(&code) || text.contains("collection not loaded") => {
                         Self::NotLoaded { source }
@@ -247,7 +192,7 @@ impl Error {
                     _ => Self::Unavailable { call, source },
                 }
             }
-            // Codes of gRPC by number: the SDK does not re-export the crate that names them.
+            // gRPC codes by number, because the SDK does not re-export the crate that names them.
             Sdk::Grpc(status) => match status.code() as i32 {
                 DEADLINE_EXCEEDED => Self::Timeout { call, limit },
                 UNAUTHENTICATED | PERMISSION_DENIED => Self::Credentials { source },
@@ -255,7 +200,7 @@ impl Error {
                     Self::AnswerTooLarge { call, source }
                 }
                 INVALID_ARGUMENT | UNIMPLEMENTED => Self::Refused { call, source },
-                // The transport keeps the deadline too, and says so by cancelling.
+                // The transport also applies the deadline and cancels the call.
                 CANCELLED if status.message().contains("imeout") => Self::Timeout { call, limit },
                 _ => Self::Unavailable { call, source },
             },
@@ -270,21 +215,20 @@ impl Error {
     }
 }
 
-/// Who made an index that this process can't use.
-fn whose(found: &str, wanted: &str, difference: &str) -> String {
-    match found {
-        "" => format!("no model that lookalike knows ({difference}), not by {wanted:?}"),
-        same if same == wanted => format!("another version of {same:?} ({difference})"),
-        other => format!("the model {other:?}, not by {wanted:?}"),
+fn describe_models(actual: &str, expected: &str, difference: &str) -> String {
+    match actual {
+        "" => format!("no known model ({difference}), not by {expected:?}"),
+        _ if actual == expected => format!("another version of {actual:?} ({difference})"),
+        _ => format!("the model {actual:?}, not by {expected:?}"),
     }
 }
 
-/// The flag that names it, where that would help.
-fn as_flag(found: &str, wanted: &str) -> String {
-    match found {
+/// Returns the flag that selects the index's model, in parentheses.
+fn model_flag(actual: &str, expected: &str) -> String {
+    match actual {
         "" => String::new(),
-        same if same == wanted => " (--model FOLDER, with those weights)".to_owned(),
-        other => format!(" (--model {other})"),
+        _ if actual == expected => " (--model FOLDER, with those weights)".to_owned(),
+        _ => format!(" (--model {actual})"),
     }
 }
 

@@ -1,82 +1,72 @@
-//! Conditions on rows, and their way into Milvus' expression language.
+//! Conditions on rows, and their translation to Milvus' expression language.
 //!
-//! Values never reach an expression but through [`quote_literal`]: whatever stands in a path or a tag is
-//! one string to Milvus. The SDK's filter templates would do this too, but need a newer server.
+//! Values reach an expression only through [`quote_literal`], so any path or tag is one string to
+//! Milvus. The SDK's filter templates would do this too, but need a newer server.
 //!
-//! A path's beginning is compared as a range (`path >= "a" and path < "b"`) and not with `like`,
-//! because `like` has no way to escape `%` and `_` in Milvus 2.3.
+//! A path prefix is compared as a range (`path >= "a" and path < "b"`), because `like` cannot escape
+//! `%` and `_` in Milvus 2.3.
 
-use crate::{Error, schema::field};
+use crate::{error::Error, schema::field};
 
-/// Both ends belong to the range; an absent end is open.
+/// An inclusive range; `None` leaves an end open.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct ValueRange {
-    /// The least value, or any.
     pub at_least: Option<i64>,
-    /// The greatest value, or any.
     pub at_most: Option<i64>,
 }
 
-/// Which rows are meant. A list of alternatives that is empty matches nothing.
+/// A condition on rows. An empty list of alternatives matches no row.
 #[derive(Debug, Clone, Default, PartialEq)]
 #[non_exhaustive]
 pub enum RowFilter {
-    /// Every row.
     #[default]
     All,
-    /// Rows for which all of these hold; with none, every row.
+    /// Rows that match all conditions; without conditions, every row.
     And(Vec<RowFilter>),
-    /// Rows for which one of these holds; with none, no row.
+    /// Rows that match one of the conditions; without conditions, no row.
     Or(Vec<RowFilter>),
-    /// In one of these libraries.
     Library(Vec<String>),
-    /// The path begins with this, byte for byte. End it with `/` to mean a folder.
+    /// Paths that start with this text, byte by byte. Append `/` to select a folder.
     PathPrefix(String),
-    /// One of these paths.
     Path(Vec<String>),
-    /// One of these images.
     Id(Vec<String>),
-    /// None of these images.
+    /// Rows of all other images.
     NotId(Vec<String>),
-    /// One of these contents.
     ContentHash(Vec<String>),
-    /// Of this generation or an older one.
     GenerationAtMost(i64),
-    /// Pixels, upright.
+    /// Pixels after applying the EXIF orientation.
     Width(ValueRange),
-    /// Pixels, upright.
+    /// Pixels after applying the EXIF orientation.
     Height(ValueRange),
-    /// Size of the file.
+    /// Size of the file in bytes.
     Bytes(ValueRange),
-    /// Milliseconds since 1970. A picture that does not say when it was taken is in no range that
-    /// has an end.
+    /// Milliseconds since 1970. An image without this time is in no range that has an end.
     TakenAt(ValueRange),
     /// Milliseconds since 1970.
     ModifiedAt(ValueRange),
     /// Milliseconds since 1970.
     IndexedAt(ValueRange),
-    /// One of these formats (`jpeg`, `png`, …).
+    /// Formats such as `jpeg` and `png`.
     Format(Vec<String>),
-    /// One of these cameras.
     Camera(Vec<String>),
-    /// At least one of these tags.
+    /// Rows with at least one of these tags.
     AnyTag(Vec<String>),
-    /// All of these tags; with none, every row.
+    /// Rows with all of these tags; without tags, every row.
     AllTags(Vec<String>),
-    /// At least one of these colours.
+    /// Rows with at least one of these colours.
     AnyColor(Vec<String>),
 }
 
-/// An expression matches no row, whatever the rows are: no id is empty. (`false` and `1 == 2` are
-/// refused by Milvus 2.3.)
+/// Expression that matches no row, because no id is empty. (Milvus 2.3 refuses `false` and
+/// `1 == 2`.)
 const MATCH_NOTHING: &str = "id == \"\"";
-/// Longer expressions cost the server more than any honest question needs.
+/// Limits what one filter can cost the server.
 const MAX_EXPRESSION_BYTES: usize = 512 << 10;
-/// Deeper nesting than any honest question needs; the parser of Milvus recurses, and so do we.
+/// Limits nesting, because Milvus' parser and this module recurse.
 const MAX_FILTER_DEPTH: usize = 16;
 
 impl RowFilter {
-    /// The expression; empty for every row.
+    /// Returns the expression; empty if every row matches.
     pub(crate) fn to_expression(&self) -> Result<String, Error> {
         let mut out = String::new();
         if let Some(expression) = self.render_nested(0)? {
@@ -85,7 +75,7 @@ impl RowFilter {
         if out.len() > MAX_EXPRESSION_BYTES {
             return Err(Error::InvalidQuery {
                 reason: format!(
-                    "the filter takes {} bytes, and {MAX_EXPRESSION_BYTES} is the most",
+                    "the filter has {} bytes; the limit is {MAX_EXPRESSION_BYTES}",
                     out.len()
                 ),
             });
@@ -93,11 +83,11 @@ impl RowFilter {
         Ok(out)
     }
 
-    /// `None` where it holds for every row, so that it can be left out of a conjunction.
+    /// Returns `None` if every row matches, so that a conjunction can omit the condition.
     fn render_nested(&self, depth: usize) -> Result<Option<String>, Error> {
         if depth > MAX_FILTER_DEPTH {
             return Err(Error::InvalidQuery {
-                reason: format!("the filter is nested more than {MAX_FILTER_DEPTH} deep"),
+                reason: format!("the filter is nested more than {MAX_FILTER_DEPTH} levels deep"),
             });
         }
         let parts = |filters: &[RowFilter]| -> Result<Vec<Option<String>>, Error> {
@@ -112,7 +102,7 @@ impl RowFilter {
             Self::Or(filters) => match parts(filters)?.into_iter().collect::<Option<Vec<_>>>() {
                 Some(parts) if parts.is_empty() => Some(MATCH_NOTHING.to_owned()),
                 Some(parts) => Some(join_parts(&parts, " or ")),
-                // One alternative holds for every row.
+                // One alternative matches every row.
                 None => None,
             },
             Self::Library(names) => Some(equals_any(field::LIBRARY, names)),
@@ -133,7 +123,7 @@ impl RowFilter {
             Self::Height(range) => is_in_range(field::HEIGHT, *range),
             Self::Bytes(range) => is_in_range(field::BYTES, *range),
             Self::TakenAt(range) => is_in_range(field::TAKEN_AT, *range)
-                // Zero is "not known".
+                // Zero means "unknown".
                 .map(|expression| format!("{expression} and {} != 0", field::TAKEN_AT)),
             Self::ModifiedAt(range) => is_in_range(field::MODIFIED_AT, *range),
             Self::IndexedAt(range) => is_in_range(field::INDEXED_AT, *range),
@@ -141,7 +131,7 @@ impl RowFilter {
             Self::Camera(cameras) => Some(equals_any(field::CAMERA, cameras)),
             Self::AnyTag(tags) => Some(contains_any(field::TAGS, tags)),
             Self::AllTags(tags) if tags.is_empty() => None,
-            // No tag is empty: an empty text stands for "no tags".
+            // No tag is empty: an empty string means "no tags".
             Self::AllTags(tags) if tags.iter().any(String::is_empty) => {
                 Some(MATCH_NOTHING.to_owned())
             }
@@ -175,7 +165,7 @@ fn equals_any(name: &str, values: &[String]) -> String {
 }
 
 fn contains_any(name: &str, values: &[String]) -> String {
-    // An empty text stands for "none" in the column, so that it can't be asked for.
+    // In the column an empty string means "none", so it cannot be searched for.
     let values: Vec<String> = values.iter().filter(|v| !v.is_empty()).cloned().collect();
     if values.is_empty() {
         return MATCH_NOTHING.to_owned();
@@ -184,8 +174,7 @@ fn contains_any(name: &str, values: &[String]) -> String {
 }
 
 fn is_in_range(name: &str, range: ValueRange) -> Option<String> {
-    // `i64::MIN` can't be written as a number (the parser reads the digits before the sign), and
-    // nothing is below it.
+    // The parser reads digits before the sign and thus rejects `i64::MIN`; nothing is below it.
     let at_least = range
         .at_least
         .filter(|least| *least != i64::MIN)
@@ -211,14 +200,14 @@ fn has_path_prefix(prefix: &str) -> Option<String> {
     })
 }
 
-/// The first text after all that begin with `prefix`: its last character, or the one before where
-/// that is the greatest of all, becomes the next one. UTF-8 sorts by bytes as its characters do by
-/// number, and Milvus compares bytes.
+/// Returns the smallest text that is greater than every text starting with `prefix`, or `None` if
+/// there is none. It increments the last character that is not the greatest one. This is right
+/// because Milvus compares bytes, and UTF-8 sorts by bytes as its characters sort by number.
 fn prefix_upper_bound(prefix: &str) -> Option<String> {
     let mut characters: Vec<char> = prefix.chars().collect();
     while let Some(last) = characters.pop() {
         let next = match last {
-            // What follows is reserved for UTF-16 and no character.
+            // The next code points are surrogates, not characters.
             '\u{d7ff}' => Some('\u{e000}'),
             last => char::from_u32(last as u32 + 1),
         };
@@ -230,7 +219,7 @@ fn prefix_upper_bound(prefix: &str) -> Option<String> {
     None
 }
 
-/// One string of the expression language, which reads them as Go does.
+/// Quotes a string for the expression language, which uses Go's syntax.
 pub(crate) fn quote_literal(text: &str) -> String {
     use std::fmt::Write as _;
 
@@ -253,7 +242,6 @@ pub(crate) fn quote_literal(text: &str) -> String {
     out
 }
 
-/// Several strings, separated by commas.
 pub(crate) fn quote_literals(texts: &[String]) -> String {
     texts
         .iter()
@@ -326,7 +314,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_escapes_from_a_literal() {
+    fn a_literal_quotes_everything() {
         assert_eq!(
             quote_literal("a\"b\\c' or 1==1\n\u{0}\u{7f}é😀"),
             "\"a\\\"b\\\\c' or 1==1\\n\\u0000\\u007fé😀\""
@@ -352,7 +340,7 @@ mod tests {
     }
 
     #[test]
-    fn excess_is_refused() {
+    fn excessive_filters_are_refused() {
         let mut deep = RowFilter::Format(vec!["png".into()]);
         for _ in 0..40 {
             deep = RowFilter::And(vec![deep]);

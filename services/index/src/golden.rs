@@ -1,6 +1,6 @@
-//! The golden vector of a collection: what its model makes of one picture that never changes, put
-//! there by the first embedder and compared by every later one. An embedder whose device, driver or
-//! code moves vectors is refused before it writes any.
+//! The golden vector of a collection: its model's vector of one fixed picture. The first embedder
+//! stores it, every later one compares its own. An embedder whose device, driver or code changes
+//! vectors is refused before it writes any.
 
 use std::collections::HashMap;
 
@@ -8,24 +8,24 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use milvus::v2::prelude::AlterCollectionPropertiesRequest;
 
-use crate::{Error, Index, collections::read_properties};
+use crate::{collections::read_properties, error::Error, index::Index};
 
 const GOLDEN_KEY: &str = "lookalike.golden";
 
-/// A number of a unit vector is kept in sixteen bits of this many parts: 1.5e-5 at most are lost of
-/// each, and less than 1e-6 of a cosine.
+/// The numbers of a unit vector are stored in sixteen bits, in this many steps. The error is at most
+/// 1.5e-5 in each number and less than 1e-6 in a cosine.
 const QUANTIZATION_STEPS: f32 = 32_767.0;
 
-/// Two embedders that start over a new collection at once write one after the other; who is second
-/// sees the first one's vector then.
+/// If two embedders start over a new collection at the same time, both may write; the next attempt
+/// compares with the stored vector.
 const MAX_ATTEMPTS: usize = 3;
 
 impl Index {
-    /// Compares the vector that this process makes of the golden picture with that of the
-    /// collection, or puts it there where none is yet. `device` is for the message.
+    /// Compares this process's vector of the golden picture with the collection's, or stores it if
+    /// the collection has none. `device` appears in the error.
     ///
     /// # Errors
-    /// [`Error::GoldenMismatch`] when the cosine is below `min_cosine`; otherwise as the server says.
+    /// [`Error::GoldenMismatch`] if the cosine is below `min_cosine`.
     pub async fn verify_or_store_golden(
         &self,
         vector: &[f32],
@@ -36,9 +36,9 @@ impl Index {
         for _ in 0..MAX_ATTEMPTS {
             if let Some(stored) = self.golden_vector().await? {
                 let cosine = cosine_similarity(&stored, vector);
-                // Not a number is not near either.
+                // NaN fails the comparison, too.
                 if cosine >= min_cosine {
-                    // The first one stays; it is the same but for rounding.
+                    // The stored vector stays; this one differs only by rounding.
                     let _ = self.inner.golden_text.set(text);
                     return Ok(());
                 }
@@ -47,7 +47,7 @@ impl Index {
                     model: self.model().name.clone(),
                     device: device.to_owned(),
                     cosine,
-                    least: min_cosine,
+                    min_cosine,
                 });
             }
             let collection = self.collection();
@@ -64,32 +64,29 @@ impl Index {
                 },
             )
             .await?;
-            tracing::info!(%collection, "the index keeps this device's golden vector");
+            tracing::info!(%collection, "stored this device's golden vector");
         }
         Err(Error::UnexpectedAnswer {
             call: "admin",
-            reason: "the golden vector was written and is not there".to_owned(),
+            reason: "the golden vector was written but cannot be read".to_owned(),
         })
     }
 
-    /// The golden vector of the collection, if an embedder has put one there.
-    ///
-    /// # Errors
-    /// As the server says.
+    /// Returns the collection's golden vector, if an embedder has stored one.
     pub async fn golden_vector(&self) -> Result<Option<Vec<f32>>, Error> {
         let name = self.collection();
         let properties =
             read_properties(&self.inner.connection, &self.inner.settings, &name).await?;
         let properties = properties.ok_or_else(|| Error::Missing {
-            what: format!("collection {name:?}"),
+            object: format!("collection {name:?}"),
         })?;
-        // One that can't be read is as none: it is written anew.
+        // An unreadable vector counts as missing and is written again.
         Ok(properties
             .get(GOLDEN_KEY)
             .and_then(|text| decode_vector(text, self.model().dimension)))
     }
 
-    /// For a collection that is made while this process runs.
+    /// Returns the property for a collection that is created while this process runs.
     pub(crate) fn golden_property(&self) -> Option<(String, String)> {
         let text = self.inner.golden_text.get()?;
         Some((GOLDEN_KEY.to_owned(), text.clone()))
@@ -117,7 +114,7 @@ fn decode_vector(text: &str, dimension: usize) -> Option<Vec<f32>> {
     )
 }
 
-/// The cosine of two vectors; 0 where one has no direction or another length.
+/// Returns 0 if the dimensions differ or one vector is zero.
 fn cosine_similarity(left: &[f32], right: &[f32]) -> f64 {
     if left.len() != right.len() {
         return 0.0;
@@ -138,7 +135,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sixteen_bits_are_enough() {
+    fn sixteen_bits_are_precise_enough() {
         let vector: Vec<f32> = (0..2048).map(|n| (n as f32 * 0.7).sin()).collect();
         let length = vector.iter().map(|x| x * x).sum::<f32>().sqrt();
         let vector: Vec<f32> = vector.iter().map(|x| x / length).collect();

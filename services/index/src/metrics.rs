@@ -1,11 +1,11 @@
-//! What the index measures: the time of every call to Milvus, by kind.
+//! Metrics of the index: the duration of calls to Milvus, by kind.
 
 use std::sync::LazyLock;
 
 use lookalike_chassis::metrics::SECONDS_BUCKETS;
 use prometheus::{HistogramVec, histogram_opts, register_histogram_vec};
 
-/// Kinds of calls: the label `call_with_retries` of [`MILVUS_SECONDS`], and the word that errors use.
+/// Kind of a call: the label `call` of [`MILVUS_SECONDS`], also named in errors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum MilvusCall {
     Search,
@@ -31,7 +31,7 @@ impl MilvusCall {
     }
 }
 
-/// Seconds of one attempt of one request to Milvus, whatever its end.
+/// Seconds of one attempt of one request to Milvus, successful or not.
 pub(crate) static MILVUS_SECONDS: LazyLock<HistogramVec> = LazyLock::new(|| {
     register_histogram_vec!(
         histogram_opts!(

@@ -1,12 +1,11 @@
-//! Which model made the vectors of a collection, kept as properties of the collection itself.
+//! The model of a collection, stored in the collection's properties.
 //!
-//! The properties are written in the very request that creates the collection, so that there is
-//! never a moment in which a collection does not know whose it is.
+//! The request that creates a collection also writes the properties, so no collection ever exists
+//! without its model's identity.
 
 use std::collections::HashMap;
 
-/// Version of the fields below. A collection of another version is refused like one of another
-/// model.
+/// Version of the row fields. A collection of another version is refused like one of another model.
 pub const SCHEMA_VERSION: u32 = 1;
 
 const MODEL: &str = "lookalike.model";
@@ -17,31 +16,29 @@ const SCHEMA: &str = "lookalike.schema";
 const SOURCE: &str = "lookalike.source";
 const DESCRIPTION: &str = "lookalike.description";
 
-/// What makes two vectors comparable: equal identity, comparable vectors.
+/// Identity of a model. Vectors are comparable only if their identities are equal.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ModelIdentity {
-    /// Name, as in `--model`.
+    /// Name as in `--model`.
     pub name: String,
-    /// Numbers in a vector.
     pub dimension: usize,
-    /// Of the weights, in hexadecimal.
+    /// Checksum of the weights, in hexadecimal.
     pub checksum: String,
-    /// Resizing, crop, mean and deviation, in any form that differs when they do.
+    /// Fingerprint of resizing, crop, mean and deviation.
     pub preprocessing: String,
 }
 
-/// Where a collection's model comes from: for whoever meets the collection before the model.
+/// Where a collection's model comes from, for roles that open the collection before the model.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ModelSource {
-    /// The model's name or folder, by which a role can load it; empty where nobody said.
+    /// Name or folder from which a role can load the model; empty if unknown.
     pub locator: String,
-    /// The model's own description as JSON, so that a query can be prepared without its folder;
-    /// empty where nobody said.
+    /// The model's description as JSON, so that queries can be prepared without its folder; empty if
+    /// unknown.
     pub description: String,
 }
 
 impl ModelSource {
-    /// What somebody said.
     pub(crate) fn to_properties(&self) -> HashMap<String, String> {
         [(SOURCE, &self.locator), (DESCRIPTION, &self.description)]
             .into_iter()
@@ -72,7 +69,7 @@ impl ModelIdentity {
         properties
     }
 
-    /// Whose a collection with these properties is; `None` where it is not one of lookalike's.
+    /// Returns `None` if the collection was not created by lookalike.
     pub(crate) fn from_properties(properties: &HashMap<String, String>) -> Option<Self> {
         Some(Self {
             name: properties.get(MODEL)?.clone(),
@@ -82,8 +79,8 @@ impl ModelIdentity {
         })
     }
 
-    /// In what a collection with these properties differs from this model, in words; `None` where
-    /// it is this model's.
+    /// Describes how a collection with these properties differs from this model; `None` if it
+    /// belongs to this model.
     pub(crate) fn describe_difference(
         &self,
         properties: &HashMap<String, String>,
@@ -96,22 +93,21 @@ impl ModelIdentity {
             ("schema version", SCHEMA, SCHEMA_VERSION.to_string()),
         ]
         .into_iter()
-        .filter_map(|(what, key, wanted)| match properties.get(key) {
-            Some(found) if *found == wanted => None,
-            Some(found) => Some(format!("{what} {found:?}, not {wanted:?}")),
-            None => Some(format!("no {what}")),
+        .filter_map(|(name, key, expected)| match properties.get(key) {
+            Some(actual) if *actual == expected => None,
+            Some(actual) => Some(format!("{name} {actual:?}, not {expected:?}")),
+            None => Some(format!("no {name}")),
         })
         .collect();
         (!differences.is_empty()).then(|| differences.join("; "))
     }
 
-    /// The name of this model's collection number `n`.
     pub(crate) fn collection_name(&self, namespace: &str, n: u32) -> String {
         format!("{namespace}_{}_{n}", self.collection_name_part())
     }
 
-    /// Whether a collection of this name, in this namespace, is one of this model's: another
-    /// namespace may begin with the same letters.
+    /// Returns whether a collection of this name belongs to this namespace and model. Another
+    /// namespace may start with the same letters.
     pub(crate) fn owns_collection(&self, namespace: &str, collection: &str) -> bool {
         let number = collection
             .strip_prefix(namespace)
@@ -123,8 +119,8 @@ impl ModelIdentity {
         })
     }
 
-    /// The part of a collection's name that names the model: everything outside `[a-z0-9_]` is
-    /// `_`, cut where Milvus' limit of 255 could come near.
+    /// Returns the part of a collection's name that names the model. Characters outside `[a-z0-9_]`
+    /// become `_`; the part is truncated well below Milvus' limit of 255.
     pub(crate) fn collection_name_part(&self) -> String {
         self.name
             .chars()
@@ -151,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn names_become_legal() {
+    fn collection_names_are_legal() {
         assert_eq!(test_model().collection_name_part(), "resnet_34_timm");
         let name = test_model().collection_name("shop", 7);
         assert_eq!(name, "shop_resnet_34_timm_7");
@@ -170,17 +166,17 @@ mod tests {
     }
 
     #[test]
-    fn a_collection_says_whose_it_is_and_where_its_model_is() {
-        let origin = ModelSource {
+    fn identity_and_source_survive_a_round_trip_through_properties() {
+        let source = ModelSource {
             locator: "/models/a".into(),
             description: "{}".into(),
         };
-        let properties = test_model().to_properties(&origin);
+        let properties = test_model().to_properties(&source);
         assert_eq!(
             ModelIdentity::from_properties(&properties),
             Some(test_model())
         );
-        assert_eq!(ModelSource::from_properties(&properties), origin);
+        assert_eq!(ModelSource::from_properties(&properties), source);
         let properties = test_model().to_properties(&ModelSource::default());
         assert_eq!(
             ModelSource::from_properties(&properties),
@@ -190,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn a_difference_is_told_in_words() {
+    fn a_difference_is_described() {
         let model = test_model();
         assert_eq!(
             model.describe_difference(&model.to_properties(&ModelSource::default())),

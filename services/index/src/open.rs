@@ -1,9 +1,9 @@
-//! Opening the index: find or make the collection, check whose it is, index it, load it, and last
-//! of all put the alias on it.
+//! Opens the index: finds or creates the collection, checks its model, creates its indexes, loads
+//! it, and finally sets the alias.
 //!
-//! Every step may already have been done, by an earlier start that was killed or by another role
-//! that starts at this moment; so every step takes "it is there" for success and looks again at
-//! what is there. The alias comes last: a collection behind the alias is always complete.
+//! An earlier start that was killed, or another role that starts at the same time, may already have
+//! done any step. Each step therefore treats "already exists" as success and reads the result
+//! again. The alias comes last, so a collection behind the alias is always complete.
 
 use std::{
     collections::HashMap,
@@ -19,85 +19,78 @@ use milvus::v2::prelude::{
 };
 
 use crate::{
-    Error, Index, Inner, ModelIdentity, ModelSource, Settings,
     collections::{read_properties, resolve_alias, set_alias},
     connection::MilvusConnection,
+    error::Error,
+    index::{Index, IndexState},
+    model::{ModelIdentity, ModelSource},
     schema,
+    settings::Settings,
 };
 
-/// Collections of one model and namespace that are tried before giving up. More than one exists
-/// only while models of the same name follow each other.
+/// Numbers tried for a collection's name. More than one collection of a model exists only if models
+/// of the same name replaced each other.
 const MAX_COLLECTIONS: u32 = 100;
 
 impl Index {
-    /// Connects, and makes the collection of this model unless it is there.
+    /// Connects, and creates this model's collection unless it exists.
     ///
     /// # Errors
-    /// [`Error::Settings`]; [`Error::Connect`] when no server answers within
-    /// `milvus.connect_timeout`; [`Error::ModelMismatch`] when the index in service was made by
-    /// another model.
+    /// [`Error::Connect`] if no server answers within `milvus.connect_timeout`;
+    /// [`Error::ModelMismatch`] if the index in service belongs to another model.
     pub async fn open(settings: &Settings, model: &ModelIdentity) -> Result<Self, Error> {
         Self::open_with_source(settings, model, &ModelSource::default()).await
     }
 
-    /// As [`Index::open`]; a collection that is made says where its model comes from.
-    ///
-    /// # Errors
-    /// As [`Index::open`].
+    /// Opens the index like [`Index::open`]; a new collection stores where its model comes from.
     pub async fn open_with_source(
         settings: &Settings,
         model: &ModelIdentity,
-        origin: &ModelSource,
+        model_source: &ModelSource,
     ) -> Result<Self, Error> {
-        Self::connect(settings, model, origin, false).await
+        Self::connect(settings, model, model_source, false).await
     }
 
-    /// Opens a collection of this model that is not in service, and makes it unless it is there:
-    /// to be filled while another one serves. The alias is never touched by it;
-    /// [`Collections::put_in_service`](crate::Collections::put_in_service) does that.
-    ///
-    /// # Errors
-    /// As [`Index::open`], but that another model may be in service.
+    /// Opens a collection of this model that is not in service, to fill it while another one
+    /// serves; creates it unless it exists. Another model may be in service. The alias never
+    /// changes; use [`Collections::put_in_service`](crate::Collections::put_in_service) for that.
     pub async fn open_shadow(
         settings: &Settings,
         model: &ModelIdentity,
-        origin: &ModelSource,
+        model_source: &ModelSource,
     ) -> Result<Self, Error> {
-        Self::connect(settings, model, origin, true).await
+        Self::connect(settings, model, model_source, true).await
     }
 
-    /// The index of another model on the same server, as [`Index::open_with_source`] opens it.
-    ///
-    /// # Errors
-    /// As [`Index::open`].
+    /// Opens the index of another model on the same server, like [`Index::open_with_source`].
     pub async fn open_for_model(
         &self,
         model: &ModelIdentity,
-        origin: &ModelSource,
+        model_source: &ModelSource,
     ) -> Result<Self, Error> {
-        Self::open_with_source(&self.inner.settings, model, origin).await
+        Self::open_with_source(&self.inner.settings, model, model_source).await
     }
 
     async fn connect(
         settings: &Settings,
         model: &ModelIdentity,
-        origin: &ModelSource,
+        model_source: &ModelSource,
         is_shadow: bool,
     ) -> Result<Self, Error> {
         settings.check_values()?;
         if !(2..=32_768).contains(&model.dimension) {
             return Err(Error::Settings {
                 reason: format!(
-                    "model {:?} makes vectors of {} numbers, and Milvus takes 2 to 32768",
+                    "model {:?} has vectors of {} numbers, but Milvus supports 2 to 32768",
                     model.name, model.dimension
                 ),
             });
         }
         let index = Self {
-            inner: Arc::new(Inner {
+            inner: Arc::new(IndexState {
                 settings: settings.clone(),
                 model: model.clone(),
-                model_source: origin.clone(),
+                model_source: model_source.clone(),
                 is_shadow,
                 golden_text: std::sync::OnceLock::new(),
                 connection: MilvusConnection::open(settings).await?,
@@ -110,11 +103,11 @@ impl Index {
         Ok(index)
     }
 
-    /// Makes what is missing (collection, indexes, load, alias) and checks what is there. For a
-    /// running role after [`Error::Missing`]; the new collection is empty.
+    /// Creates what is missing (collection, indexes, load, alias) and checks what exists. Running
+    /// roles call this after [`Error::Missing`]; the new collection is empty.
     ///
     /// # Errors
-    /// As [`Index::open`].
+    /// [`Error::ModelMismatch`] if another model is in service now.
     pub async fn ensure_collection(&self) -> Result<(), Error> {
         let _lifecycle_guard = self.inner.lifecycle.lock().await;
         if self.inner.is_shadow {
@@ -125,23 +118,26 @@ impl Index {
         }
         let alias = &self.inner.settings.namespace;
         let mut last_error = None;
-        // Once more after the alias is set, which checks what it now points to; and once more
-        // again where another role was quicker.
+        // The second round checks the alias that the first one set. The third one is needed if
+        // another role set it first.
         for _ in 0..3 {
             let target = self.resolve_alias().await?;
             let in_service = match &target {
-                Some(name) => self.read_properties(name).await?.map(|found| (name, found)),
+                Some(name) => self
+                    .read_properties(name)
+                    .await?
+                    .map(|properties| (name, properties)),
                 None => None,
             };
-            if let Some((name, found)) = in_service {
-                if let Some(difference) = self.inner.model.describe_difference(&found) {
+            if let Some((name, properties)) = in_service {
+                if let Some(difference) = self.inner.model.describe_difference(&properties) {
                     return Err(Error::ModelMismatch {
                         collection: name.clone(),
-                        found: model_label(
-                            &ModelSource::from_properties(&found),
-                            ModelIdentity::from_properties(&found),
+                        actual: model_label(
+                            &ModelSource::from_properties(&properties),
+                            ModelIdentity::from_properties(&properties),
                         ),
-                        wanted: model_label(
+                        expected: model_label(
                             &self.inner.model_source,
                             Some(self.inner.model.clone()),
                         ),
@@ -154,47 +150,45 @@ impl Index {
             }
             let name = self.find_or_create().await?;
             self.index_and_load(&name).await?;
-            // An alias whose collection is gone is moved, where the server kept it.
+            // If the server kept the alias of a dropped collection, the alias must be moved.
             let moved = self.set_alias(&name, target.is_some()).await;
             match moved {
                 Ok(()) => tracing::info!(collection = %name, %alias, "the index is in service"),
-                // Somebody was quicker, or it was there all along: the next round looks.
+                // Another role set it first, or it already existed; the next round checks.
                 Err(error) => {
-                    tracing::debug!(%error, "the alias is looked at again");
+                    tracing::debug!(%error, "cannot set the alias, checking it again");
                     last_error = Some(error);
                 }
             }
         }
         Err(last_error.unwrap_or_else(|| Error::Missing {
-            what: format!("alias {alias:?}"),
+            object: format!("alias {alias:?}"),
         }))
     }
 
-    /// Loads the collection after the server said it is not loaded; whoever comes while another
-    /// one loads only waits for that.
+    /// Loads the collection after the server reported that it is not loaded. A task that arrives
+    /// while another one loads only waits for it.
     pub(crate) async fn reload_collection(&self, collection: &str) -> Result<(), Error> {
         let count_before = self.inner.load_count.load(Ordering::Acquire);
         let _lifecycle_guard = self.inner.lifecycle.lock().await;
         if self.inner.load_count.load(Ordering::Acquire) != count_before {
             return Ok(());
         }
-        tracing::warn!(%collection, "Milvus says that the collection is not loaded: loading it");
+        tracing::warn!(%collection, "Milvus has not loaded the collection, loading it");
         self.load_collection(collection).await
     }
 
-    /// The collection behind the alias.
     async fn resolve_alias(&self) -> Result<Option<String>, Error> {
         let (settings, connection) = (&self.inner.settings, &self.inner.connection);
         resolve_alias(connection, settings, &settings.namespace).await
     }
 
-    /// Properties of a collection; `None` where there is no such collection.
     async fn read_properties(&self, name: &str) -> Result<Option<HashMap<String, String>>, Error> {
         read_properties(&self.inner.connection, &self.inner.settings, name).await
     }
 
-    /// The first of `<namespace>_<model>_1`, `_2`, … that is this model's, or is free and now
-    /// made.
+    /// Returns the first of `<namespace>_<model>_1`, `_2`, … that belongs to this model; creates it
+    /// if the name is free.
     async fn find_or_create(&self) -> Result<String, Error> {
         let (settings, model) = (&self.inner.settings, &self.inner.model);
         let mut last_error = None;
@@ -203,24 +197,26 @@ impl Index {
             let mut properties = self.read_properties(&name).await?;
             if properties.is_none() {
                 match self.create_collection(&name).await {
-                    Ok(()) => tracing::info!(collection = %name, "made a collection"),
-                    // Another role made it in between, perhaps for another model.
+                    Ok(()) => tracing::info!(collection = %name, "created a collection"),
+                    // Another role may have created it meanwhile, perhaps for another model.
                     Err(error) => {
-                        tracing::debug!(%error, collection = %name, "looked at again");
+                        tracing::debug!(%error, collection = %name, "cannot create the collection, checking it again");
                         last_error = Some(error);
                     }
                 }
                 properties = self.read_properties(&name).await?;
             }
             match properties {
-                Some(found) if model.describe_difference(&found).is_none() => return Ok(name),
+                Some(properties) if model.describe_difference(&properties).is_none() => {
+                    return Ok(name);
+                }
                 Some(_) => {}
-                // Not made, and not there: the server's reason matters, not the next number.
+                // It was not created: report the server's reason instead of trying the next number.
                 None => break,
             }
         }
         Err(last_error.unwrap_or_else(|| Error::Missing {
-            what: format!(
+            object: format!(
                 "a free name among {}_{}_1 to _{MAX_COLLECTIONS}",
                 settings.namespace,
                 model.collection_name_part()
@@ -254,7 +250,7 @@ impl Index {
         .await
     }
 
-    /// Indexes and loads, as far as that is not done.
+    /// Creates missing indexes and loads the collection unless it is loaded.
     async fn index_and_load(&self, name: &str) -> Result<(), Error> {
         self.create_indexes(name).await?;
         let target = format!("collection {name:?}");
@@ -275,7 +271,7 @@ impl Index {
     async fn create_indexes(&self, name: &str) -> Result<(), Error> {
         let target = format!("collection {name:?}");
         let list_indexes = async || {
-            let found = self
+            let listed = self
                 .call_admin(&target, false, async |client| {
                     let request = ListIndexesRequest::builder()
                         .collection_name(name)
@@ -283,12 +279,12 @@ impl Index {
                     client.list_indexes(request).await
                 })
                 .await;
-            match found {
-                Ok(found) => Ok(found.index_names().to_vec()),
-                Err(Error::Missing { what }) => Err(Error::Missing { what }),
-                // A collection without any index: some versions call that an error.
+            match listed {
+                Ok(listed) => Ok(listed.index_names().to_vec()),
+                Err(Error::Missing { object }) => Err(Error::Missing { object }),
+                // Some versions report a collection without any index as an error.
                 Err(error) => {
-                    tracing::debug!(%error, collection = name, "no index is listed");
+                    tracing::debug!(%error, collection = name, "cannot list the indexes");
                     Ok(Vec::new())
                 }
             }
@@ -310,8 +306,8 @@ impl Index {
                 })
                 .await;
             if let Err(error) = created {
-                // Another role may have made it in between, with other numbers even: then those
-                // hold, as they would for an index from an earlier start.
+                // Another role may have created it meanwhile, even with other parameters. Those
+                // apply then, as for an index from an earlier start.
                 present = list_indexes().await?;
                 if !present.contains(&index_name) {
                     return Err(error);
@@ -333,7 +329,7 @@ impl Index {
                 client.load_collection(request).await
             })
             .await;
-        // A failed load counts too: who waited for it tries its own request and sees.
+        // A failed load counts, too: a task that waited for it repeats its own request.
         self.inner.load_count.fetch_add(1, Ordering::Release);
         loaded
     }
@@ -359,9 +355,9 @@ impl Index {
     }
 }
 
-/// By what `--model` finds a model; nothing where nobody said.
-fn model_label(origin: &ModelSource, model: Option<ModelIdentity>) -> String {
-    match &origin.locator[..] {
+/// Returns the name or folder by which `--model` finds the model; empty if unknown.
+fn model_label(model_source: &ModelSource, model: Option<ModelIdentity>) -> String {
+    match &model_source.locator[..] {
         "" => model.map(|model| model.name).unwrap_or_default(),
         source => source.to_owned(),
     }

@@ -1,4 +1,4 @@
-//! Searching by vector, and looking up single rows.
+//! Searches by vector and looks up rows by id or content.
 
 use std::collections::{HashMap, HashSet};
 
@@ -7,21 +7,24 @@ use milvus::v2::prelude::{
 };
 
 use crate::{
-    Error, Index, IndexHit, IndexRow, IndexedImage, RowFilter,
+    columns::{AnswerColumns, images_from_columns},
+    error::Error,
+    filter::RowFilter,
+    index::Index,
     metrics::MilvusCall,
-    row::{AnswerColumns, check_vector},
+    row::{IndexHit, IndexRow, IndexedImage, check_vector},
     schema::{IMAGE_FIELDS, field},
     write::MAX_IDS_PER_REQUEST,
 };
 
-/// How fresh an answer must be.
+/// Required freshness of an answer.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum ReadConsistency {
-    /// What the server has at hand: behind the last write by its tick (50 to 200 ms), and at most
+    /// The answer may lag behind the last write by the server's time tick (50 to 200 ms), at most
     /// by its graceful time.
     #[default]
     Bounded,
-    /// Every write that was answered before, for a tick of waiting.
+    /// Includes every write answered before, at the cost of waiting for one time tick.
     Strong,
 }
 
@@ -34,21 +37,17 @@ impl ReadConsistency {
     }
 }
 
-/// What a search asks for besides its vector.
+/// Parameters of a search besides its vector.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SearchQuery {
-    /// Hits at most, 1 to [`SearchQuery::MAX_HITS`].
+    /// Maximum number of hits, 1 to [`SearchQuery::MAX_HITS`].
     pub limit: usize,
-    /// Only among these rows.
     pub filter: RowFilter,
-    /// Only hits of at least this score.
     pub min_score: Option<f32>,
-    /// How fresh.
     pub consistency: ReadConsistency,
 }
 
 impl SearchQuery {
-    /// Hits of one search at most.
     pub const MAX_HITS: usize = 1000;
 }
 
@@ -63,9 +62,9 @@ impl Default for SearchQuery {
     }
 }
 
-/// Hits whose attributes come with the search itself. More than these could exceed the 4 MiB that
-/// a client takes when their paths are long; the limit is only where a second request becomes
-/// likely, and an answer that is too large is asked for again in two steps whatever its length.
+/// Up to this many hits, the search itself returns the attributes. More hits with long paths could
+/// exceed the 4 MiB that a client accepts, so their attributes are fetched in a second request. An
+/// answer that is still too large is also repeated in two steps.
 const MAX_HITS_PER_ANSWER: usize = 500;
 
 impl Index {
@@ -104,7 +103,7 @@ impl Index {
         let images = self.fetch_images(&ids, query.consistency).await?;
         let mut images: HashMap<String, IndexedImage> =
             images.into_iter().map(|i| (i.id.clone(), i)).collect();
-        // A row that was deleted between the two requests is no hit any more.
+        // A row that was deleted between the two requests is dropped.
         Ok(hits
             .into_iter()
             .filter_map(|hit| {
@@ -116,7 +115,7 @@ impl Index {
             .collect())
     }
 
-    /// One search; without `attributes` only ids and scores are filled in.
+    /// Sends one search; without `attributes` only ids and scores are filled in.
     async fn search_once(
         &self,
         vector: &[f32],
@@ -124,7 +123,7 @@ impl Index {
         filter: &str,
         attributes: bool,
     ) -> Result<Vec<IndexHit>, Error> {
-        // Milvus refuses a search that looks at fewer candidates than it wants hits.
+        // Milvus refuses a search with fewer candidates than hits.
         let candidates = usize::from(self.inner.settings.search_ef).max(query.limit);
         let answer = self
             .call_with_retries(MilvusCall::Search, async |client, collection| {
@@ -155,7 +154,7 @@ impl Index {
             _ => {
                 return Err(Error::unexpected_answer(
                     MilvusCall::Search,
-                    "ids that are no text",
+                    "ids of another type than text",
                 ));
             }
         };
@@ -181,16 +180,13 @@ impl Index {
             .zip(scores)
             .map(|(image, score)| IndexHit {
                 image,
-                // Rounding may leave the range of a cosine by a little.
+                // Rounding may slightly exceed the range of a cosine.
                 score: score.clamp(-1.0, 1.0),
             })
             .collect())
     }
 
-    /// The images of these ids, in their order; ids that are not there are left out.
-    ///
-    /// # Errors
-    /// As the server says.
+    /// Returns the images of these ids in their order; ids without a row are skipped.
     pub async fn fetch_images(
         &self,
         ids: &[String],
@@ -202,7 +198,7 @@ impl Index {
         while !rest.is_empty() {
             let (chunk, after) = rest.split_at(rest.len().min(chunk_ids));
             let filter = RowFilter::Id(chunk.to_vec()).to_expression()?;
-            // Twice the number: a fault of the server can leave stale rows under one id.
+            // Twice the number, because a server fault can leave stale rows under one id.
             let columns = self
                 .query_columns(
                     MilvusCall::Query,
@@ -227,10 +223,7 @@ impl Index {
             .collect())
     }
 
-    /// The vector of one image, of the model's dimension; `None` where there is no such image.
-    ///
-    /// # Errors
-    /// As the server says.
+    /// Returns the vector of one image, or `None` if the index has no such image.
     pub async fn fetch_vector(
         &self,
         id: &str,
@@ -253,18 +246,15 @@ impl Index {
         Ok(columns.vector_column(field::VECTOR)?.first().cloned())
     }
 
-    /// For each of these contents that the index knows, one of its rows with its vector. Bounded:
-    /// a miss only costs one embedding.
-    ///
-    /// # Errors
-    /// As the server says.
+    /// Returns one row with its vector for each content hash that the index contains. Reads with
+    /// bounded consistency, because a miss only costs one embedding.
     pub async fn find_rows_by_content(
         &self,
         hashes: &[String],
     ) -> Result<HashMap<String, IndexRow>, Error> {
         let distinct: HashSet<&String> = hashes.iter().filter(|h| !h.is_empty()).collect();
         let distinct: Vec<String> = distinct.into_iter().cloned().collect();
-        // As many rows as fit into 3 MiB with attributes of ordinary length.
+        // Rows that fit into 3 MiB with attributes of ordinary length.
         let mut max_rows = (3 << 20) / (self.inner.model.dimension * 4 + 2048);
         max_rows = max_rows.clamp(1, 1000);
         let mut rows_by_hash: HashMap<String, IndexRow> = HashMap::new();
@@ -331,18 +321,15 @@ impl Index {
                         });
                 }
             }
-            // Many copies of one content can fill an answer and crowd out the others: each full
-            // answer settles at least one content, so ask again for what is left.
+            // Many copies of one content can fill an answer and displace the others. Each full
+            // answer resolves at least one content, so the rest is requested again.
             if !page_is_full {
                 return Ok(());
             }
         }
     }
 
-    /// Whether a search would be answered now, found out by one.
-    ///
-    /// # Errors
-    /// What the search said.
+    /// Checks with a trial search that searches are answered now.
     pub async fn check_ready(&self) -> Result<(), Error> {
         let mut vector = vec![0.0; self.inner.model.dimension];
         vector[0] = 1.0;
@@ -354,7 +341,7 @@ impl Index {
         Ok(())
     }
 
-    /// One query: the columns of at most `limit` rows.
+    /// Queries the columns of at most `limit` rows.
     pub(crate) async fn query_columns(
         &self,
         call: MilvusCall,
@@ -379,16 +366,6 @@ impl Index {
     }
 }
 
-/// The images of an answer to a query for [`IMAGE_FIELDS`].
-pub(crate) fn images_from_columns(columns: &[FieldData]) -> Result<Vec<IndexedImage>, Error> {
-    // An answer without rows may have no columns either.
-    if columns.iter().all(FieldData::is_empty) {
-        return Ok(Vec::new());
-    }
-    let columns = AnswerColumns::new(MilvusCall::Query, columns);
-    columns.read_images(columns.text_column(field::ID)?)
-}
-
 fn keep_newest(images_by_id: &mut HashMap<String, IndexedImage>, images: Vec<IndexedImage>) {
     for image in images {
         match images_by_id.get(&image.id) {
@@ -400,7 +377,7 @@ fn keep_newest(images_by_id: &mut HashMap<String, IndexedImage>, images: Vec<Ind
     }
 }
 
-/// Best first, each image once, from `min_score` up.
+/// Sorts hits best first, keeps each image once, and drops scores below `min_score`.
 fn rank_hits(mut hits: Vec<IndexHit>, min_score: Option<f32>) -> Vec<IndexHit> {
     hits.sort_by(|a, b| b.score.total_cmp(&a.score));
     let mut seen = HashSet::new();

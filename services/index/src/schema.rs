@@ -1,4 +1,4 @@
-//! Fields, limits and indexes of a collection.
+//! Fields and indexes of a collection.
 
 use std::collections::HashMap;
 
@@ -6,9 +6,8 @@ use milvus::v2::prelude::{
     CollectionSchema, DataType, FieldSchema, IndexParam, IndexType, MetricType,
 };
 
-use crate::{Settings, row::limits};
+use crate::{limits, settings::Settings};
 
-/// Names of the fields.
 pub(crate) mod field {
     pub(crate) const ID: &str = "id";
     pub(crate) const LIBRARY: &str = "library";
@@ -28,7 +27,7 @@ pub(crate) mod field {
     pub(crate) const COLORS: &str = "colors";
 }
 
-/// Every field of [`crate::IndexedImage`].
+/// All fields of [`crate::IndexedImage`].
 pub(crate) const IMAGE_FIELDS: [&str; 15] = [
     field::ID,
     field::LIBRARY,
@@ -47,12 +46,13 @@ pub(crate) const IMAGE_FIELDS: [&str; 15] = [
     field::COLORS,
 ];
 
-/// Whether the library may be the partition key on a server of this version ("v2.3.5-lite").
+/// Returns whether the library can be the partition key on a server of this version
+/// ("v2.3.5-lite").
 ///
-/// Milvus before 2.4 puts upserted rows into partitions by another field than the partition key
-/// (milvus#30607), and then looks for a library's rows only where they should be: in a trial, 61
-/// of 1,000 were found. There the library is a field like any other, with an index. A collection
-/// keeps the schema that it was made with, so that a later upgrade of the server changes nothing.
+/// Milvus before 2.4 assigns upserted rows to partitions by another field than the partition key
+/// (milvus#30607) and then searches a library's rows only in the right partition: in a trial it
+/// found 61 of 1,000. On such servers the library is an ordinary field with an index. A collection
+/// keeps its schema, so a later upgrade of the server changes nothing.
 pub(crate) fn supports_partition_key(version: &str) -> bool {
     let mut numbers = version
         .trim_start_matches('v')
@@ -60,12 +60,11 @@ pub(crate) fn supports_partition_key(version: &str) -> bool {
         .map(|part| part.parse::<u32>().ok());
     match (numbers.next().flatten(), numbers.next().flatten()) {
         (Some(major), Some(minor)) => (major, minor) >= (2, 4),
-        // A build without a number ("master-…") is newer than all that.
+        // A build without a version number ("master-…") is newer.
         _ => true,
     }
 }
 
-/// The schema of a collection of vectors of `dimension` numbers.
 pub(crate) fn collection_schema(dimension: usize, partition_key: bool) -> CollectionSchema {
     let text = |name: &str, bytes: usize| {
         FieldSchema::new()
@@ -85,7 +84,7 @@ pub(crate) fn collection_schema(dimension: usize, partition_key: bool) -> Collec
     };
     CollectionSchema::new()
         .description("pictures of lookalike")
-        // What later versions add to rows without another schema.
+        // Later versions can add fields without a new schema.
         .enable_dynamic_field(true)
         .add_field(text(field::ID, limits::ID_BYTES).primary_key(true))
         .add_field(text(field::LIBRARY, limits::MAX_LIBRARY_BYTES).partition_key(partition_key))
@@ -114,8 +113,8 @@ pub(crate) fn collection_schema(dimension: usize, partition_key: bool) -> Collec
         ))
 }
 
-/// The indexes of a collection, each named like its field. `Trie` is the one scalar index for text
-/// that Milvus has had from 2.3 on.
+/// Returns the indexes of a collection, each named like its field. `Trie` is the only scalar index
+/// for text that Milvus has had since 2.3.
 pub(crate) fn index_params(settings: &Settings) -> Vec<IndexParam> {
     let text = |name: &str| {
         IndexParam::new()

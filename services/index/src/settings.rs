@@ -1,4 +1,4 @@
-//! Where Milvus is, what the index is called there, and every limit of a call.
+//! Settings of the section `milvus`: the server, the namespace, and the limits of calls.
 
 use std::time::Duration;
 
@@ -7,50 +7,50 @@ use serde::{Deserialize, Serialize};
 
 use crate::Error;
 
-/// The settings of section `milvus`.
+/// Section `milvus`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Settings {
     /// `http://host:port`, or `https://…` for TLS.
     pub url: String,
-    /// User, where the server wants one.
+    /// User, if the server requires one.
     pub user: String,
-    /// Password, where the server wants one.
+    /// Password, if the server requires one.
     pub password: String,
-    /// Instead of user and password.
+    /// Token, instead of user and password.
     pub token: String,
-    /// The alias in service, and the beginning of every collection's name, so that several
-    /// installations can share one server: 1 to 32 of `a-z`, `0-9` and `_`, first a letter.
+    /// The alias in service and the prefix of every collection's name, so that several
+    /// installations can share one server: 1 to 32 of `a-z`, `0-9` and `_`, starting with a letter.
     pub namespace: String,
-    /// How long a start waits for the server before it gives up.
+    /// Longest wait for the server at a start.
     #[serde(with = "duration")]
     pub connect_timeout: Duration,
-    /// How long one attempt of one request may take.
+    /// Longest time of one attempt of a request.
     #[serde(with = "duration")]
     pub call_timeout: Duration,
-    /// How long creating, loading or flushing the collection may take.
+    /// Longest time for creating, loading or flushing a collection.
     #[serde(with = "duration")]
     pub admin_timeout: Duration,
-    /// How often a request is tried that failed at once (refused, not loaded), from 1. One that
-    /// ran into its timeout is never tried again here: its caller knows whether to.
+    /// Attempts of a request that fails quickly (connection refused, collection not loaded), at
+    /// least 1. A request that times out is not repeated here; its caller decides.
     pub attempts: u32,
-    /// Wait before the second attempt; the next ones wait twice as long each.
+    /// Wait before the second attempt; each further wait is twice as long.
     #[serde(with = "duration")]
     pub retry_interval: Duration,
     /// Rows in one upsert request.
     pub upsert_rows: usize,
-    /// Rows in one page of a listing; a page too large for one answer is asked for in halves.
+    /// Rows in one page of a listing. A page that is too large for one answer is halved.
     pub page_rows: usize,
-    /// Partitions of a new collection; rows go to them by their library. Only from Milvus 2.4 on:
-    /// before, a collection has one.
+    /// Partitions of a new collection; the library selects a row's partition. Needs Milvus 2.4;
+    /// before, a collection has one partition.
     pub partitions: u16,
-    /// Shards of a new collection; more than one pays with several data nodes only.
+    /// Shards of a new collection; more than one helps only with several data nodes.
     pub shards: u16,
-    /// HNSW: neighbours kept per row. Of a new collection.
+    /// HNSW of a new collection: neighbours per row.
     pub hnsw_m: u16,
-    /// HNSW: candidates while building. Of a new collection.
+    /// HNSW of a new collection: candidates while building.
     pub hnsw_ef_construction: u16,
-    /// HNSW: candidates while searching, at least; a search for more hits looks at more.
+    /// HNSW: minimum number of candidates of a search; a search for more hits uses more.
     pub search_ef: u16,
 }
 
@@ -79,7 +79,7 @@ impl Default for Settings {
 }
 
 impl Settings {
-    /// Refuses what Milvus would refuse later and less clearly.
+    /// Rejects values that Milvus would reject later and less clearly.
     pub(crate) fn check_values(&self) -> Result<(), Error> {
         let settings = |reason: String| Err(Error::Settings { reason });
         let namespace = self.namespace.as_bytes();
@@ -91,13 +91,13 @@ impl Settings {
                 .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || *b == b'_')
         {
             return settings(format!(
-                "milvus.namespace {:?} must be 1 to 32 of a-z, 0-9 and _, first a letter",
+                "milvus.namespace {:?} must be 1 to 32 of a-z, 0-9 and _, starting with a letter",
                 self.namespace
             ));
         }
         if !self.url.starts_with("http://") && !self.url.starts_with("https://") {
             return settings(format!(
-                "milvus.url {:?} must begin with http:// or https://",
+                "milvus.url {:?} must start with http:// or https://",
                 self.display_url()
             ));
         }
@@ -123,7 +123,7 @@ impl Settings {
         Ok(())
     }
 
-    /// The address without what may stand before an `@`.
+    /// Returns the address without credentials.
     pub(crate) fn display_url(&self) -> String {
         match find_credentials(&self.url) {
             Some(hidden) => format!(

@@ -1,34 +1,34 @@
-//! Writing: upserts, deletes, flush. All of them may be done twice with the same result.
+//! Writes rows: upserts and deletes. All writes are idempotent.
 
 use std::collections::HashMap;
 
-use milvus::v2::prelude::{
-    ConsistencyLevel, DeleteRequest, FlushRequest, InsertRequest, UpsertRequest,
-};
+use milvus::v2::prelude::{ConsistencyLevel, DeleteRequest, InsertRequest, UpsertRequest};
 
 use crate::{
-    Error, Index, IndexRow,
+    columns::to_columns,
+    error::Error,
     filter::{quote_literal, quote_literals},
+    index::Index,
     metrics::MilvusCall,
-    row::{check_vector, to_columns},
+    row::{IndexRow, check_vector},
     schema::field,
 };
 
-/// Conditions in one delete by generation: the server parses each of them.
+/// Conditions in one delete by generation; the server parses each of them.
 const MAX_CONDITIONS_PER_DELETE: usize = 64;
-/// Ids in one delete or one look-up.
+/// Ids in one delete or lookup.
 pub(crate) const MAX_IDS_PER_REQUEST: usize = 1000;
 
 impl Index {
-    /// Writes rows; a row that exists is replaced whole, also when its library changed. Of several
-    /// rows of one id the one of the highest generation counts (Milvus would store them all).
+    /// Writes rows. An existing row is replaced as a whole, even if its library changed. If `rows`
+    /// contains several rows of one id, the one with the highest generation is written (Milvus
+    /// would store all of them).
     ///
-    /// More than `milvus.upsert_rows` go in several requests; after an error the first ones may
-    /// have been written, and after a timeout all of them: do it again, or ask.
+    /// More than `milvus.upsert_rows` rows are sent in several requests. After an error some of
+    /// them may have been written, after a timeout all of them: repeat the call, or read the rows.
     ///
     /// # Errors
-    /// [`Error::InvalidRow`] or [`Error::InvalidVector`] before anything is written; else as the
-    /// server says.
+    /// [`Error::InvalidRow`] or [`Error::InvalidVector`] before anything is written.
     pub async fn upsert_rows(&self, rows: &[IndexRow]) -> Result<(), Error> {
         for row in rows {
             row.image.check_fields()?;
@@ -48,18 +48,15 @@ impl Index {
             if !answer.failed_indices().is_empty() {
                 return Err(Error::unexpected_answer(
                     MilvusCall::Upsert,
-                    format!("{} rows not taken", answer.failed_indices().len()),
+                    format!("{} rows were not accepted", answer.failed_indices().len()),
                 ));
             }
         }
         Ok(())
     }
 
-    /// Removes each image's row unless it is of a newer generation than the one given with it.
-    /// What is not there is removed already.
-    ///
-    /// # Errors
-    /// As the server says.
+    /// Deletes each image's row unless the row has a newer generation than the given one. Missing
+    /// rows are no error.
     pub async fn delete_up_to_generation(&self, images: &[(String, i64)]) -> Result<(), Error> {
         for chunk in images.chunks(MAX_CONDITIONS_PER_DELETE) {
             let expression = chunk
@@ -70,7 +67,7 @@ impl Index {
                         field::ID,
                         quote_literal(id),
                         field::GENERATION,
-                        // The parser takes no `i64::MIN`, and no generation is that low.
+                        // The parser rejects `i64::MIN`, and no generation is that low.
                         generation.max(&-1)
                     )
                 })
@@ -81,10 +78,7 @@ impl Index {
         Ok(())
     }
 
-    /// Removes rows whatever their generation.
-    ///
-    /// # Errors
-    /// As the server says.
+    /// Deletes rows of any generation.
     pub async fn delete_ids(&self, ids: &[String]) -> Result<(), Error> {
         for chunk in ids.chunks(MAX_IDS_PER_REQUEST) {
             self.delete_where(format!("{} in [{}]", field::ID, quote_literals(chunk)))
@@ -98,7 +92,7 @@ impl Index {
             let request = DeleteRequest::builder()
                 .collection_name(collection)
                 .filter(expression.clone())
-                // The server first looks the rows up: it must see every upsert before this.
+                // The server first looks up the rows; it must see every earlier upsert.
                 .consistency_level(ConsistencyLevel::Strong)
                 .build()?;
             client.delete(request).await
@@ -106,31 +100,9 @@ impl Index {
         .await?;
         Ok(())
     }
-
-    /// Seals what was written and brings it to the server's storage; some seconds. Rows are safe
-    /// in the server's log without it: this is for leaving in order.
-    ///
-    /// # Errors
-    /// As the server says; [`Error::Timeout`] after `milvus.admin_timeout`.
-    pub async fn flush(&self) -> Result<(), Error> {
-        let limit = self.inner.settings.admin_timeout;
-        let collection = self.collection().to_string();
-        let target = format!("collection {collection:?}");
-        self.inner
-            .connection
-            .send_once(MilvusCall::Flush, limit, &target, async |client| {
-                let request = FlushRequest::builder()
-                    .collection_names([collection.as_str()])
-                    .wait_flushed_ms(i64::try_from(limit.as_millis()).unwrap_or(i64::MAX))
-                    .build()?;
-                client.flush(request).await
-            })
-            .await?;
-        Ok(())
-    }
 }
 
-/// One row for each id, in the order of first appearance.
+/// Returns the newest row of each id, in the order of first appearance.
 fn newest_row_per_id(rows: &[IndexRow]) -> Vec<&IndexRow> {
     let mut positions: HashMap<&str, usize> = HashMap::with_capacity(rows.len());
     let mut newest: Vec<&IndexRow> = Vec::with_capacity(rows.len());
@@ -153,10 +125,10 @@ fn newest_row_per_id(rows: &[IndexRow]) -> Vec<&IndexRow> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::IndexedImage;
+    use crate::row::IndexedImage;
 
     #[test]
-    fn the_newest_row_of_an_id_counts() {
+    fn the_newest_row_of_an_id_is_kept() {
         let row = |id: &str, generation| IndexRow {
             image: IndexedImage {
                 id: id.into(),

@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use clap::Parser as _;
-use lookalike_chassis::say;
+use lookalike_chassis::stdio;
 use lookalike_client::{exit_code, failures, format_error, search, status, terminal, why};
 
 use app::{AppRole, run_app};
@@ -36,7 +36,7 @@ pub fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             let message = terminal::escape_lines(&format_error(&error));
-            say::eprint_line(&format!("lookalike: {message}"));
+            stdio::eprint_line(&format!("lookalike: {message}"));
             exit_code(&error)
         }
     }

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use lookalike_chassis::leave::ShutdownSignals;
+use lookalike_chassis::shutdown::ShutdownSignals;
 use lookalike_vision::registry::{self, HubRepository, RegisteredModel, WeightsOrigin};
 
 use crate::error::Error;

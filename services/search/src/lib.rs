@@ -1,59 +1,31 @@
-//! The API and the page: the only user of poem.
+//! The API and the page; the only crate that uses poem.
 //!
-//! The modules stand in the order in which a request passes them: listening, what every request
-//! passes, bodies, operations, the search itself, files and small pictures, what the other roles
-//! tell. A picture that is searched by is decoded and prepared here, within limits, and its
-//! vector comes from an embedder; the network itself does not run here.
+//! | step | where |
+//! |---|---|
+//! | accept connections; middleware of every request | [`http`] |
+//! | parse the request, convert the result | [`api`] |
+//! | search the index; read files; ask the watchers | [`core`] |
+//! | the page for people | [`page`] |
 //!
-//! Promises: a request always ends, within its time; no path from a client reaches the file
-//! system; original files are only read; every error is a problem with a code.
-
-mod error;
-mod settings;
-
-mod server;
-
-mod service;
-
-mod follow;
-
-mod front;
-
-mod hosts;
-
-mod problem;
-
-mod body;
+//! An uploaded image is decoded and preprocessed here, within limits. Its vector comes from an
+//! embedder; no network runs here.
+//!
+//! Guarantees: every request ends within its time limit; no path from a client reaches the file
+//! system; original files are only read; every error is a [`problem`] with a stable code.
 
 mod api;
-
-mod upkeep;
-
-mod schema;
-
+mod core;
+mod error;
+mod etag;
+mod http;
+mod metrics;
+mod page;
+mod problem;
+mod routes;
+mod settings;
 mod time;
 
-mod convert;
-
-mod query;
-
-mod search;
-
-mod libraries;
-
-mod gate;
-
-mod files;
-
-mod thumbnails;
-
-mod status;
-
-mod page;
-
-mod metrics;
-
+pub use core::service::Context;
 pub use error::Error;
-pub use server::{BoundListener, bind_address, openapi_json, serve_api, serve_metrics_only};
-pub use service::Context;
+pub use http::server::{BoundListener, bind_address, openapi_json, serve_api, serve_metrics_only};
 pub use settings::Settings;

@@ -1,4 +1,4 @@
-//! What the service measures. Routes are patterns from a fixed set, never a client's path.
+//! The metrics of the service. Routes are patterns from a fixed set, never the path of a client.
 
 use std::sync::LazyLock;
 
@@ -8,19 +8,17 @@ use prometheus::{
     register_histogram_vec, register_int_counter_vec, register_int_gauge,
 };
 
-use crate::front::ROUTES;
+use crate::routes::ROUTES;
 
-/// The label `kind` of a search: by one picture, by one image of the index, by words, or by several
-/// of them.
+/// The label `kind` of a search.
 const QUERY_KINDS: [&str; 4] = ["image", "id", "text", "combined"];
 
-/// Seconds of one search, from the whole request in memory to the hits; label `kind` is one of
-/// [`QUERY_KINDS`].
+/// From the complete request to the hits; the label `kind` is one of [`QUERY_KINDS`].
 pub(crate) static SEARCH_SECONDS: LazyLock<HistogramVec> = LazyLock::new(|| {
     register_histogram_vec!(
         histogram_opts!(
             "lookalike_search_seconds",
-            "Seconds of one search that was answered, by kind of query",
+            "Seconds of one successful search, by kind of query",
             SECONDS_BUCKETS.to_vec()
         ),
         &["kind"]
@@ -28,17 +26,15 @@ pub(crate) static SEARCH_SECONDS: LazyLock<HistogramVec> = LazyLock::new(|| {
     .expect("registered once, under a legal name")
 });
 
-/// Seconds until an embedder has answered with the vector of a query.
 pub(crate) static SEARCH_EMBED_SECONDS: LazyLock<Histogram> = LazyLock::new(|| {
     register_histogram!(histogram_opts!(
         "lookalike_search_embed_seconds",
-        "Seconds until an embedder answered with the vector of a query",
+        "Seconds until an embedder returned the vector of a query",
         SECONDS_BUCKETS.to_vec()
     ))
     .expect("registered once, under a legal name")
 });
 
-/// Requests by route (a pattern) and status.
 pub(crate) static HTTP_REQUESTS: LazyLock<IntCounterVec> = LazyLock::new(|| {
     register_int_counter_vec!(
         opts!(
@@ -50,20 +46,19 @@ pub(crate) static HTTP_REQUESTS: LazyLock<IntCounterVec> = LazyLock::new(|| {
     .expect("registered once, under a legal name")
 });
 
-/// Bytes that the cache of thumbnails holds.
 pub(crate) static THUMBNAIL_CACHE_BYTES: LazyLock<IntGauge> = LazyLock::new(|| {
     register_int_gauge!(
         "lookalike_thumbnail_cache_bytes",
-        "Bytes of thumbnails kept in memory"
+        "Bytes of thumbnails cached in memory"
     )
     .expect("registered once, under a legal name")
 });
 
-/// Registers everything, so that `/metrics` shows names before the first request.
+/// Registers all metrics, so `/metrics` contains them before the first request.
 pub(crate) fn register_metrics() {
     LazyLock::force(&SEARCH_SECONDS);
     LazyLock::force(&SEARCH_EMBED_SECONDS);
-    // A rate is taken from the second value on: the first bug must not be the first value.
+    // A rate needs two values, so the first error must not create its time series.
     for route in ROUTES {
         HTTP_REQUESTS.with_label_values(&[route, "500"]);
     }

@@ -1,49 +1,48 @@
-//! Where the service listens, and every limit of a request.
+//! The settings of the section `http`: where the service listens, and every limit of a request.
 
 use std::time::Duration;
 
 use lookalike_chassis::settings::{duration, size};
 use serde::{Deserialize, Serialize};
 
-/// The settings of section `http`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Settings {
-    /// `address:port`; port 0 takes a free one.
+    /// `address:port`; port 0 selects a free one.
     pub listen: String,
-    /// Names by which the service may be asked (the header `Host`), beside those of this machine
-    /// and `listen`; for a proxy that passes on its own name. None: on an address that only this
-    /// machine reaches no others are taken, elsewhere all are. `*` takes all.
+    /// Accepted host names (header `Host`) in addition to those of this machine and `listen`, for
+    /// example the name of a proxy. If empty, a loopback address accepts no others, and any other
+    /// address accepts every name. `*` accepts every name.
     pub allowed_hosts: Vec<String>,
-    /// The longest picture that can be searched by.
+    /// The largest image file that can be uploaded.
     #[serde(with = "size")]
     pub max_upload_bytes: u64,
-    /// All uploads in memory together; a request that would go beyond is told to come back.
+    /// The memory for all uploads together; a request beyond it is refused with Retry-After.
     #[serde(with = "size")]
     pub max_buffered_bytes: u64,
     /// How long the client may take to send a body.
     #[serde(with = "duration")]
     pub upload_timeout: Duration,
-    /// How long any request may take, not counting its upload nor a file on its way out.
+    /// How long a request may take, without its upload and without sending a file.
     #[serde(with = "duration")]
     pub request_timeout: Duration,
-    /// How long open requests may go on after the service was told to leave.
+    /// How long requests in progress may take after a shutdown began.
     #[serde(with = "duration")]
     pub drain_timeout: Duration,
-    /// A connection on which nothing moves for this long is closed.
+    /// A connection without traffic for this long is closed.
     #[serde(with = "duration")]
     pub idle_timeout: Duration,
-    /// Answers of a search or a list when the client does not say how many.
+    /// The number of results of a search or a list if the request has no limit.
     pub default_limit: u32,
-    /// Answers of a search or a list at most; 1,000 is the most that can be set.
+    /// The maximum number of results of a search or a list; at most 1,000.
     pub max_limit: u32,
-    /// Pictures decoded at the same time for searches, and as many again for thumbnails;
-    /// 0 takes as many as the machine has cores.
+    /// Images decoded at the same time for searches, and the same number for thumbnails; 0 uses the
+    /// number of cores.
     pub max_concurrent_decodes: usize,
-    /// Pictures that may wait to be decoded, for searches and for thumbnails each; a request
-    /// above that is told to come back.
+    /// Images that may wait to be decoded, for searches and for thumbnails each; a request beyond
+    /// that is refused with Retry-After.
     pub max_waiting_decodes: usize,
-    /// Thumbnails kept in memory.
+    /// The memory for cached thumbnails.
     #[serde(with = "size")]
     pub thumbnail_cache_bytes: u64,
 }
@@ -69,7 +68,7 @@ impl Default for Settings {
 }
 
 impl Settings {
-    /// [`max_concurrent_decodes`](Self::max_concurrent_decodes) with 0 resolved: at least 1.
+    /// Returns [`max_concurrent_decodes`](Self::max_concurrent_decodes) with 0 resolved: at least 1.
     pub(crate) fn concurrent_decodes(&self) -> usize {
         match self.max_concurrent_decodes {
             0 => std::thread::available_parallelism().map_or(1, usize::from),
@@ -77,7 +76,7 @@ impl Settings {
         }
     }
 
-    /// The most answers of a search or a list: never above what the document promises.
+    /// Returns [`max_limit`](Self::max_limit), but never more than the OpenAPI document allows.
     pub(crate) fn max_results(&self) -> u32 {
         self.max_limit.clamp(1, 1000)
     }

@@ -1,5 +1,5 @@
-//! One running child: what it says goes to a sink, its end is told to whoever waits, and a
-//! signal never reaches a process that only has its old number.
+//! One running child process. Its output goes to a sink, waiting tasks learn its exit status, and a
+//! signal never reaches another process that reuses its pid.
 
 use std::io::{self, Read as _};
 use std::process::{Command, ExitStatus, Stdio};
@@ -10,20 +10,20 @@ use tokio::sync::watch;
 use crate::log_file::LogTail;
 use crate::spawner;
 
-/// A child process. Dropping it kills it and its process group.
+/// A child process. Dropping this value kills the process group.
 #[derive(Debug)]
 pub(crate) struct ChildProcess {
     pid: u32,
     exit: watch::Receiver<Option<ExitStatus>>,
-    /// Whether the process has been reaped: from then on its number may be someone else's. Held
+    /// Whether the process has been reaped; from then on another process may reuse its pid. Locked
     /// while signalling and while reaping.
     reaped: Arc<Mutex<bool>>,
     tail: Arc<Mutex<LogTail>>,
 }
 
 impl ChildProcess {
-    /// Starts `base_command` with nothing to read, its output and errors going to `sink` as they come
-    /// (from a thread of the child's own, so the child never waits for our tasks).
+    /// Starts `command` with an empty standard input. A thread of its own passes standard output and
+    /// standard error to `sink`, so the child never waits for our tasks.
     pub(crate) async fn spawn(
         mut command: Command,
         mut sink: impl FnMut(&[u8]) + Send + 'static,
@@ -33,8 +33,8 @@ impl ChildProcess {
             .stdin(Stdio::null())
             .stdout(writer.try_clone()?)
             .stderr(writer);
-        // The command, and with it our ends for writing, is dropped by the spawner: the pipe
-        // ends with the child.
+        // The spawner drops the command and with it our write ends, so the pipe ends with the
+        // child.
         let mut process = spawner::spawn_tied_child(command).await?;
         let pid = process.id();
         let (exit_sender, exit) = watch::channel(None);
@@ -58,7 +58,7 @@ impl ChildProcess {
                     }
                     Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                     Err(error) => {
-                        tracing::warn!(pid, %error, "can't read a child's output");
+                        tracing::warn!(pid, %error, "cannot read a child's output");
                         break;
                     }
                 }
@@ -72,43 +72,42 @@ impl ChildProcess {
                 Ok(status) => {
                     exit_sender.send_replace(Some(status));
                 }
-                Err(error) => tracing::error!(pid, %error, "can't wait for a child"),
+                Err(error) => tracing::error!(pid, %error, "cannot wait for a child"),
             }
         })?;
         Ok(child)
     }
 
-    /// The process's number.
     pub(crate) fn pid(&self) -> u32 {
         self.pid
     }
 
-    /// The last lines it said.
+    /// Returns the last lines of its output.
     pub(crate) fn log_tail(&self) -> Vec<String> {
         lock_ignoring_poison(&self.tail).lines()
     }
 
-    /// Waits for its end, and for all it had to say. May be dropped and asked again.
+    /// Waits until the process has ended and its output was read. Cancel-safe.
     pub(crate) async fn wait_exit(&self) -> ExitStatus {
         let mut exit = self.exit.clone();
         let status = exit
             .wait_for(Option::is_some)
             .await
-            .expect("our own child can be waited for");
-        status.expect("waited for until it was there")
+            .expect("a process can wait for its own child");
+        status.expect("wait_for returned because the status is there")
     }
 
-    /// Sends `send_signal` to its process group, unless it has ended.
+    /// Sends `signal` to the process group, unless the process has ended.
     pub(crate) fn send_signal(&self, signal: libc::c_int) {
         let reaped = lock_ignoring_poison(&self.reaped);
         if !*reaped {
-            // SAFETY: a plain system call. The group is the child's own (the spawner made it)
-            // and can't be another's, because the child has not been reaped.
+            // SAFETY: a plain system call. The spawner created this group for the child, and no
+            // other group can have its number, because the child has not been reaped.
             unsafe { libc::kill(-self.pid.cast_signed(), signal) };
         }
     }
 
-    /// Kills it and waits until it is gone.
+    /// Kills the process and waits until it has ended.
     pub(crate) async fn kill_and_wait(&self) -> ExitStatus {
         self.send_signal(libc::SIGKILL);
         self.wait_exit().await
@@ -121,10 +120,10 @@ impl Drop for ChildProcess {
     }
 }
 
-/// Blocks until the process has ended, and leaves it as a zombie, so that its number stays taken.
+/// Blocks until the process has ended and leaves it as a zombie, so that its pid stays reserved.
 fn wait_exit_without_reaping(pid: u32) {
     loop {
-        // SAFETY: `info` is a plain C struct for which all zeros is a value, and outlives the call.
+        // SAFETY: `info` is a plain C struct for which all zeros is valid; it outlives the call.
         let answer = unsafe {
             let mut info: libc::siginfo_t = std::mem::zeroed();
             libc::waitid(libc::P_PID, pid, &mut info, libc::WEXITED | libc::WNOWAIT)
@@ -135,7 +134,7 @@ fn wait_exit_without_reaping(pid: u32) {
     }
 }
 
-/// Locks what no panic can leave half done.
+/// Locks a value that a panic cannot leave inconsistent.
 fn lock_ignoring_poison<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

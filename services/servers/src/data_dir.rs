@@ -1,4 +1,4 @@
-//! The data folder's lock, and writing small files into it whole.
+//! The lock of a data folder, and atomic writes of small files.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Read as _, Seek as _, Write as _};
@@ -7,10 +7,11 @@ use std::time::Duration;
 
 use crate::error::Error;
 
-/// The file in a data folder that its owner holds locked for as long as it lives.
+/// Name of the file in a data folder that its owner keeps locked.
 pub const LOCK_FILE: &str = "lock";
 
-/// Holds a data folder for this process; let go on drop, and by the system when we die.
+/// Holds the lock of a data folder. The lock is released on drop, and by the system if the process
+/// dies.
 #[derive(Debug)]
 pub(crate) struct DataDir {
     path: PathBuf,
@@ -18,17 +19,17 @@ pub(crate) struct DataDir {
 }
 
 impl DataDir {
-    /// Makes the folder if need be and takes its lock, which must be free.
+    /// Creates the folder if necessary and acquires its lock.
     ///
     /// # Errors
-    /// [`Error::InUse`] when another process, or another value in this one, holds it.
+    /// [`Error::InUse`] if another process, or another value in this process, holds the lock.
     pub(crate) fn acquire_lock(path: &Path) -> Result<Self, Error> {
         let failed = |path: &Path| {
             let path = path.to_owned();
             move |source| Error::DataDir { path, source }
         };
         std::fs::create_dir_all(path).map_err(failed(path))?;
-        // The servers are told absolute paths, since each works in a folder of its own.
+        // The servers get absolute paths, because each runs in a folder of its own.
         let path = &path.canonicalize().map_err(failed(path))?;
         let lock_path = path.join(LOCK_FILE);
         let mut lock = OpenOptions::new()
@@ -42,7 +43,7 @@ impl DataDir {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
                 let mut pid = String::new();
-                // The holder may be about to write it; then we don't know.
+                // The holder may not have written its pid yet.
                 let _ = lock.read_to_string(&mut pid);
                 return Err(Error::InUse {
                     data_dir: path.clone(),
@@ -63,13 +64,13 @@ impl DataDir {
         })
     }
 
-    /// The folder, absolute.
+    /// Returns the absolute path.
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 }
 
-/// Replaces a file in one step: readers see the old or the new content, also after a crash.
+/// Replaces a file atomically: readers see the old or the new content, even after a crash.
 pub(crate) fn write_atomically(path: &Path, content: &[u8]) -> io::Result<()> {
     let mut new_path = path.to_owned().into_os_string();
     new_path.push(".new");
@@ -79,7 +80,7 @@ pub(crate) fn write_atomically(path: &Path, content: &[u8]) -> io::Result<()> {
     std::fs::rename(&new_path, path)
 }
 
-/// Other commands look for a moment whether the folder is held, and hold it meanwhile.
+/// Tries a few times, because other commands briefly take the lock to check whether it is free.
 fn lock_with_retries(lock: &File) -> Result<(), TryLockError> {
     const MAX_ATTEMPTS: u32 = 5;
     for _ in 1..MAX_ATTEMPTS {

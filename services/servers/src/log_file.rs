@@ -1,32 +1,32 @@
-//! What a child says: a log file with a size limit, and its last lines for error messages.
+//! The output of a child: a log file with a size limit, and the last lines for error messages.
 
 use std::collections::VecDeque;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
-/// How many lines an error message shows.
+/// Lines shown in an error message.
 const TAIL_LINES: usize = 10;
-/// How much of a line it shows: Milvus writes stack traces of kilobytes into one.
+/// Bytes shown of each line. Milvus writes stack traces of several kilobytes into one line.
 const TAIL_LINE_BYTES: usize = 300;
 
-/// A file that is put aside as `NAME.old` when it reaches its limit, so that never more than
-/// twice the limit is on disk.
+/// A log file that is renamed to `NAME.old` when it reaches its limit, so the two files together
+/// take at most twice the limit.
 ///
-/// Writing never fails for the caller: when the disk is full, what the child says is dropped,
-/// because a child that blocks on its log would be worse.
+/// Writing never fails for the caller. If the disk is full, output is dropped, because a child that
+/// blocks on its log would be worse.
 #[derive(Debug)]
 pub(crate) struct LogFile {
     path: PathBuf,
     limit: u64,
     written: u64,
     file: File,
-    /// Whether the last write failed, so that a full disk is told once and not per line.
+    /// Whether the last write failed, so that a full disk is logged once and not for each line.
     is_failing: bool,
 }
 
 impl LogFile {
-    /// Opens the log at `path` and goes on after what is there.
+    /// Opens the log at `path` and appends to its content.
     pub(crate) fn open(path: &Path, limit: u64) -> io::Result<Self> {
         let file = OpenOptions::new().create(true).append(true).open(path)?;
         Ok(Self {
@@ -38,14 +38,14 @@ impl LogFile {
         })
     }
 
-    /// Appends; chunks are not split, so the limit may be passed by one of them.
+    /// Appends a chunk. Chunks are not split, so one may exceed the limit.
     pub(crate) fn append_chunk(&mut self, chunk: &[u8]) {
         let result = self.try_write(chunk);
         match result {
             Ok(()) => self.is_failing = false,
             Err(error) if !self.is_failing => {
                 self.is_failing = true;
-                tracing::warn!(path = %self.path.display(), %error, "a server's log can't be written, its lines are dropped");
+                tracing::warn!(path = %self.path.display(), %error, "cannot write a server's log, dropping its output");
             }
             Err(_) => {}
         }
@@ -56,7 +56,7 @@ impl LogFile {
             let mut old = self.path.clone().into_os_string();
             old.push(".old");
             match std::fs::rename(&self.path, old) {
-                // Somebody deleted it, to make room.
+                // A user deleted the log to free space.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 renamed => renamed?,
             }
@@ -72,16 +72,15 @@ impl LogFile {
     }
 }
 
-/// The last lines of a stream, long ones cut.
+/// The last lines of a stream, long ones truncated.
 #[derive(Debug, Default)]
 pub(crate) struct LogTail {
     lines: VecDeque<String>,
-    /// The beginning of the line that has not ended yet.
+    /// Start of the line that has not ended yet.
     partial_line: Vec<u8>,
 }
 
 impl LogTail {
-    /// Takes the next bytes of the stream.
     pub(crate) fn push_chunk(&mut self, chunk: &[u8]) {
         for part in chunk.split_inclusive(|&byte| byte == b'\n') {
             let ended = part.ends_with(b"\n");
@@ -109,7 +108,7 @@ impl LogTail {
         self.lines.push_back(line);
     }
 
-    /// The lines so far, the newest last, empty ones left out.
+    /// Returns the lines so far without empty ones, the newest last.
     pub(crate) fn lines(&self) -> Vec<String> {
         let mut lines: Vec<_> = self.lines.iter().cloned().collect();
         if !self.partial_line.is_empty() {
@@ -141,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn a_tail_keeps_the_last_lines_and_cuts_long_ones() {
+    fn a_tail_keeps_the_last_lines_and_truncates_long_ones() {
         let mut tail = LogTail::default();
         for line in 0..20 {
             tail.push_chunk(format!("line {line}\n\n").as_bytes());

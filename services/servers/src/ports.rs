@@ -1,8 +1,7 @@
-//! Which ports the servers of a data folder use: chosen once, kept in `ports.json`.
+//! The ports of a data folder's servers, chosen once and stored in `ports.json`.
 //!
-//! Clients reconnect to where a server was, so ports must survive restarts. They lie outside the
-//! range from which systems take ports for outgoing connections, or one of those could sit on a
-//! port while its server restarts.
+//! Clients reconnect to the same address, so ports must survive restarts. They are outside the
+//! ephemeral range; otherwise an outgoing connection could occupy a port while its server restarts.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, TcpListener};
@@ -16,19 +15,17 @@ use crate::data_dir::write_atomically;
 use crate::error::Error;
 use crate::stage::Program;
 
-/// Below where Linux (32768) and macOS (49152) begin to hand out ports of their own accord.
+/// Below the ephemeral ports of Linux (from 32768) and macOS (from 49152).
 const PORT_RANGE: Range<u16> = 20_000..32_000;
 
-/// How often a busy port is looked at again.
 const PORT_POLL_INTERVAL: Duration = Duration::from_millis(50);
 
-/// The file in the data folder.
+/// File in the data folder.
 const PORTS_FILE: &str = "ports.json";
 
-/// Ports by name: two for nats-server, and for Milvus one for each of its parts.
+/// Ports by name: two for nats-server, and one for each component of Milvus.
 pub(crate) type Ports = BTreeMap<String, u16>;
 
-/// The ports a program needs.
 pub(crate) fn port_names(program: Program) -> &'static [&'static str] {
     match program {
         Program::Nats => &["nats", "nats-health"],
@@ -48,9 +45,9 @@ pub(crate) fn port_names(program: Program) -> &'static [&'static str] {
     }
 }
 
-/// The ports for `wanted`: those of the last time where they are free, or become so within
-/// `timeout` (the last servers may still be dying); new ones for the rest. What was written for
-/// others than `wanted` is kept.
+/// Returns the ports for the `wanted` programs. Reuses stored ports that are free or become free
+/// within `timeout`, because the previous servers may still be exiting; chooses new ones for the
+/// rest. Stored ports of other programs are kept.
 pub(crate) async fn choose_ports(
     data_dir: &Path,
     wanted: impl Iterator<Item = Program>,
@@ -60,7 +57,7 @@ pub(crate) async fn choose_ports(
     let mut ports = read_ports(&path)?;
     let before = ports.clone();
     let needed: Vec<_> = wanted.flat_map(port_names).copied().collect();
-    // All are held until all are known, so that none is chosen twice.
+    // All listeners stay open until all ports are known, so that no port is chosen twice.
     let mut listeners = Vec::new();
     let deadline = Instant::now() + timeout;
     for &name in &needed {
@@ -73,7 +70,7 @@ pub(crate) async fn choose_ports(
                 tracing::warn!(
                     name,
                     port,
-                    "a port of this data folder is taken by another program, another one is chosen"
+                    "another program uses a port of this data folder, choosing a new one"
                 );
                 ports.remove(name);
             }
@@ -102,7 +99,7 @@ pub(crate) async fn choose_ports(
 fn read_ports(path: &Path) -> Result<Ports, Error> {
     match std::fs::read(path) {
         Ok(text) => Ok(serde_json::from_slice(&text).unwrap_or_else(|error| {
-            tracing::warn!(path = %path.display(), %error, "the list of ports can't be read, new ones are chosen");
+            tracing::warn!(path = %path.display(), %error, "cannot read the list of ports, choosing new ones");
             Ports::new()
         })),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Ports::new()),
@@ -129,8 +126,8 @@ async fn wait_until_free(port: u16, deadline: Instant) -> Option<TcpListener> {
     }
 }
 
-/// All ports of the range, beginning somewhere else each time: two folders that choose at the
-/// same moment should not meet.
+/// Returns all ports of the range, starting at a random one, so that two folders that choose at the
+/// same time rarely collide.
 fn candidate_ports() -> impl Iterator<Item = u16> {
     use std::hash::{BuildHasher as _, RandomState};
     let random = RandomState::new().hash_one(std::process::id());
@@ -149,7 +146,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn ports_stay_and_only_a_taken_one_changes() {
+    async fn ports_persist_and_only_an_occupied_one_changes() {
         let folder = tempfile::tempdir().unwrap();
         let first = choose_both(folder.path()).await;
         assert_eq!(first.len(), 13);
@@ -165,7 +162,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_dying_servers_port_is_waited_for() {
+    async fn the_port_of_an_exiting_server_is_awaited() {
         let folder = tempfile::tempdir().unwrap();
         let first = choose_both(folder.path()).await;
         let dying = bind_port(first["nats"]).unwrap();
@@ -182,7 +179,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_broken_list_is_made_anew() {
+    async fn a_broken_list_is_replaced() {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join(PORTS_FILE), "{").unwrap();
         assert_eq!(choose_both(folder.path()).await.len(), 13);

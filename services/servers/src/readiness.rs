@@ -1,4 +1,4 @@
-//! Whether a server answers, by asking it what a client would ask.
+//! Readiness probes: requests that a client would send.
 
 use std::io;
 use std::net::Ipv4Addr;
@@ -7,13 +7,12 @@ use std::time::Duration;
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::TcpStream;
 
-/// The longest that one look may take.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// The most that is read of one answer; nats-server's greeting has about 500 bytes.
+/// Limit of one answer; nats-server's greeting has about 500 bytes.
 const MAX_ANSWER_BYTES: u64 = 64 << 10;
 
-/// Asks nats-server for a PONG, and whether JetStream is on. The error says what is missing.
+/// Checks that nats-server has JetStream enabled and answers a PING.
 pub(crate) async fn check_nats(port: u16) -> Result<(), String> {
     with_timeout(async {
         let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await?;
@@ -24,9 +23,9 @@ pub(crate) async fn check_nats(port: u16) -> Result<(), String> {
         let info: serde_json::Value = line
             .strip_prefix("INFO ")
             .and_then(|info| serde_json::from_str(info).ok())
-            .ok_or_else(|| not_ready(format!("it greets with {:?}", truncate_text(&line))))?;
+            .ok_or_else(|| not_ready(format!("unexpected greeting {:?}", truncate_text(&line))))?;
         if info["jetstream"] != true {
-            return Err(not_ready("JetStream is not on yet".to_owned()));
+            return Err(not_ready("JetStream is not enabled yet".to_owned()));
         }
         let hello = r#"CONNECT {"verbose":false,"pedantic":false,"name":"lookalike readiness","lang":"rust","version":"1"}"#;
         write
@@ -36,15 +35,15 @@ pub(crate) async fn check_nats(port: u16) -> Result<(), String> {
         answers.read_line(&mut line).await?;
         match line.trim_end() {
             "PONG" => Ok(()),
-            answer => Err(not_ready(format!("it answers {:?} to a PING", truncate_text(answer)))),
+            answer => Err(not_ready(format!("unexpected answer {:?} to a PING", truncate_text(answer)))),
         }
     })
     .await
 }
 
-/// Asks a running nats-server whether its streams can be written. After a write that failed (a full
-/// disk) a stream takes nothing more until the server is started again, though there be room.
-/// Without an answer nothing is known, and that is not an error.
+/// Checks that nats-server's streams accept writes. After a failed write (a full disk) a stream
+/// rejects writes until the server restarts, even if space is free again. An unreachable server is
+/// not an error here.
 pub(crate) async fn check_nats_store(
     client: &reqwest::Client,
     health_port: u16,
@@ -61,7 +60,7 @@ pub(crate) async fn check_nats_store(
     }
 }
 
-/// Asks Milvus for its health, and its gRPC port for HTTP/2. The error says what is missing.
+/// Checks Milvus' health endpoint, and that its gRPC port speaks HTTP/2.
 pub(crate) async fn check_milvus(
     client: &reqwest::Client,
     metrics_port: u16,
@@ -74,15 +73,14 @@ pub(crate) async fn check_milvus(
         match text.trim() {
             "OK" => Ok(()),
             _ => Err(not_ready(format!(
-                "it says of its health {:?}",
+                "its health is {:?}",
                 truncate_text(&text)
             ))),
         }
     };
     with_timeout(health).await?;
     with_timeout(async {
-        // The client's part of an HTTP/2 greeting, and an empty SETTINGS frame (type 4) from
-        // either side.
+        // The client preface of HTTP/2, then an empty SETTINGS frame (type 4) from each side.
         let mut greeting = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
         greeting.extend_from_slice(&[0, 0, 0, 4, 0, 0, 0, 0, 0]);
         let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, grpc_port)).await?;
@@ -101,7 +99,7 @@ async fn with_timeout(probe: impl Future<Output = io::Result<()>>) -> Result<(),
     match tokio::time::timeout(PROBE_TIMEOUT, probe).await {
         Ok(Ok(())) => Ok(()),
         Ok(Err(error)) => Err(error.to_string()),
-        Err(_) => Err("it accepts connections and does not answer".to_owned()),
+        Err(_) => Err("it accepts connections but sends no answer".to_owned()),
     }
 }
 

@@ -1,6 +1,6 @@
-//! The servers' own settings, written into the data folder before each start.
+//! Writes the servers' configuration files into the data folder before each start.
 //!
-//! Strings are written as JSON, which both nats-server and YAML read.
+//! Strings are written as JSON, which both nats-server and YAML parsers read.
 
 use std::io;
 use std::path::Path;
@@ -18,8 +18,8 @@ pub(crate) fn write_nats_config(
 ) -> io::Result<()> {
     let (port, health) = (ports["nats"], ports["nats-health"]);
     let store = json!(format!("{folder}/jetstream"));
-    // The default of two minutes between syncs would lose whatever was acknowledged since when
-    // the machine dies. The stream is never the truth, but fewer repairs are better.
+    // The default of two minutes between syncs would lose messages acknowledged in that time if the
+    // machine crashes. Streams can be rebuilt, but fewer repairs are better.
     let text = format!(
         r#"server_name: "lookalike"
 listen: "127.0.0.1:{port}"
@@ -35,13 +35,13 @@ jetstream {{
     write_atomically(&Path::new(folder).join("nats-server.conf"), text.as_bytes())
 }
 
-/// Writes `configs/` into the server's folder, and makes the folders that Milvus expects.
+/// Writes `configs/` into the server's folder and creates the folders that Milvus expects.
 pub(crate) fn write_milvus_config(folder: &str, ports: &Ports) -> io::Result<()> {
     let configs = Path::new(folder).join("configs");
     for name in ["configs", "data", "logs", "run"] {
         std::fs::create_dir_all(Path::new(folder).join(name))?;
     }
-    // YAML holds JSON, so JSON will do.
+    // Every JSON document is also YAML.
     let settings = serde_json::to_vec_pretty(&milvus_settings(folder, ports))
         .expect("a JSON value can be written");
     write_atomically(&configs.join("milvus.yaml"), &settings)?;
@@ -72,10 +72,10 @@ fn milvus_settings(folder: &str, ports: &Ports) -> Value {
         "rocksmq": {"path": format!("{folder}/data/rocksmq")},
         "common": {
             "storageType": "local",
-            // After a kill, nothing is searchable until the dead session has run out.
+            // After a kill, nothing is searchable until the dead session has expired.
             "session": {"ttl": 5},
         },
-        // Only to stdout, which goes to a file with a limit.
+        // Only to stdout, which goes to a log file with a size limit.
         "log": {"level": "warn", "file": {"rootPath": ""}, "stdout": true},
         // A row is visible one tick after its upsert; the default is 200 ms.
         "proxy": {
@@ -86,7 +86,7 @@ fn milvus_settings(folder: &str, ports: &Ports) -> Value {
             "timeTickInterval": 50,
         },
         "rootCoord": address("milvus-root-coord"),
-        // Each model's index is a collection, and so is each test's; the default is 64.
+        // Each model and each test uses a collection; the default is 64.
         "quotaAndLimits": {"limits": {"maxCollectionNum": 4096, "maxCollectionNumPerDB": 4096}},
         "queryCoord": {
             "ip": "127.0.0.1",

@@ -1,10 +1,9 @@
-//! What Milvus insists on writing outside the data folder, and how we clean up after it.
+//! Files that Milvus writes outside the data folder, and their removal.
 //!
-//! Two paths are built into it and no setting changes them: its process number goes to
-//! `standalone.pid` in `/run/milvus`, or in `/tmp/milvus` where it may not write to that, and
-//! `/tmp/milvus/server_id_PID` is written in any case. It ends at once when it may not. The files
-//! are of no use to us, and several instances do each other no harm; but the first user of a
-//! machine would lock the others out.
+//! Milvus writes to two fixed paths. Its pid goes to `standalone.pid` in `/run/milvus`, or in
+//! `/tmp/milvus` if it cannot write there. It always writes `/tmp/milvus/server_id_PID`. It exits at
+//! once if it cannot write them. lookalike does not need these files, and several instances do not
+//! disturb each other; but the first user of a machine would lock out all others.
 
 use std::fs::{self, OpenOptions, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
@@ -16,13 +15,13 @@ const RUN: &str = "/run/milvus";
 const TMP: &str = "/tmp/milvus";
 const PID_FILE: &str = "standalone.pid";
 
-/// Makes sure that Milvus will be able to write what it insists on.
+/// Ensures that Milvus can write these files.
 ///
 /// # Errors
-/// [`Error::RuntimeDir`] when another account holds the folder.
+/// [`Error::RuntimeDir`] if the folder belongs to another account.
 pub(crate) fn prepare_runtime_dirs() -> Result<(), Error> {
     if fs::create_dir(TMP).is_ok() {
-        // For all users, like `/tmp` itself. Without it only this account could run Milvus here.
+        // Writable by all users, like `/tmp`; otherwise only this account could run Milvus.
         let _ = fs::set_permissions(TMP, Permissions::from_mode(0o1777));
     }
     let pid_folder = if may_create_in(Path::new(RUN)) {
@@ -34,7 +33,7 @@ pub(crate) fn prepare_runtime_dirs() -> Result<(), Error> {
     let was_there = pid_file.exists();
     if may_create_in(Path::new(TMP)) && may_write(&pid_file) {
         if !was_there {
-            // Ours, and empty: it would keep other accounts out for good.
+            // The probe created this empty file; it would lock out other accounts permanently.
             let _ = fs::remove_file(pid_file);
         }
         Ok(())
@@ -55,20 +54,19 @@ fn may_write(file: &Path) -> bool {
     file.is_ok()
 }
 
-/// The files of one Milvus process; removed on drop.
+/// The files of one Milvus process. Dropping this value removes them.
 #[derive(Debug)]
 pub(crate) struct MilvusTraces {
     pid: u32,
 }
 
 impl MilvusTraces {
-    /// Of the process with this number.
     pub(crate) fn for_process(pid: u32) -> Self {
         Self { pid }
     }
 
-    /// Removes the process number, which keeps other accounts from starting a Milvus and which
-    /// nobody reads. That of another process is left alone.
+    /// Removes the pid file, which is never read and would keep other accounts from starting a
+    /// Milvus. The pid file of another process stays.
     pub(crate) fn remove_pid_file(&self) {
         for folder in [RUN, TMP] {
             let path = Path::new(folder).join(PID_FILE);

@@ -1,4 +1,4 @@
-//! One server of a data folder: how it is started, known to be ready, and stopped.
+//! One server of a data folder: starting it, checking that it is ready, stopping it.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -19,28 +19,27 @@ use crate::runtime_dir::{self, MilvusTraces};
 use crate::settings::Settings;
 use crate::stage::{Program, ServerProgress, ServerStage};
 
-/// How often a starting server is asked whether it is ready.
 const READINESS_POLL_INTERVAL: Duration = Duration::from_millis(25);
 
-/// What of our environment the servers see: nothing that changes how they work.
+/// Environment variables passed to the servers. None of them changes how a server works.
 const PASSED_ENVIRONMENT: [&str; 6] = ["PATH", "HOME", "USER", "LANG", "TZ", "TMPDIR"];
 
-/// A server, running or not. Dropping it kills it.
+/// A server, running or not. Dropping this value kills the process.
 #[derive(Debug)]
 pub(crate) struct ChildServer {
     pub(crate) program: Program,
     executable: PathBuf,
-    /// The server's folder within the data folder; all that it writes is below.
+    /// The server's folder within the data folder. The server writes only there.
     folder: String,
     ports: Ports,
     settings: Settings,
-    /// For questions about health.
+    /// Client for health checks.
     http: reqwest::Client,
     running: Option<RunningServer>,
 }
 
-/// A process, and what it leaves outside the data folder: dropped in this order, so that its
-/// traces go after itself.
+/// A process and the files that it creates outside the data folder. Fields are dropped in this
+/// order, so the files are removed after the process has ended.
 #[derive(Debug)]
 struct RunningServer {
     child: ChildProcess,
@@ -48,7 +47,7 @@ struct RunningServer {
 }
 
 impl ChildServer {
-    /// A server that is not running yet.
+    /// Creates a server that is not running yet.
     pub(crate) fn new(
         program: Program,
         settings: &Settings,
@@ -73,7 +72,7 @@ impl ChildServer {
             .into_os_string()
             .into_string()
             .map_err(|_| Error::DataDirName(data_dir.path().to_owned()))?;
-        // Not through the proxy that the environment may name.
+        // The environment may configure a proxy, which must not be used for loopback.
         let http = reqwest::Client::builder().no_proxy().build();
         Ok(Self {
             program,
@@ -81,12 +80,12 @@ impl ChildServer {
             folder,
             ports,
             settings: settings.clone(),
-            http: http.expect("a client without TLS needs nothing of the system"),
+            http: http.expect("a client without TLS needs no system resources"),
             running: None,
         })
     }
 
-    /// Where clients find it. Stays the same over restarts.
+    /// Returns the address for clients. Restarts keep it.
     pub(crate) fn url(&self) -> String {
         match self.program {
             Program::Nats => format!("nats://127.0.0.1:{}", self.ports["nats"]),
@@ -94,22 +93,19 @@ impl ChildServer {
         }
     }
 
-    /// The process's number, while it runs.
     pub(crate) fn pid(&self) -> Option<u32> {
         self.child().map(ChildProcess::pid)
     }
 
-    /// The running process.
     pub(crate) fn child(&self) -> Option<&ChildProcess> {
         self.running.as_ref().map(|running| &running.child)
     }
 
-    /// Forgets the process, which has ended.
+    /// Removes and returns the process, which has ended.
     pub(crate) fn take_child(&mut self) -> Option<ChildProcess> {
         self.running.take().map(|running| running.child)
     }
 
-    /// The file that has all that it says.
     pub(crate) fn log_path(&self) -> PathBuf {
         let name = match self.program {
             Program::Nats => "nats-server.log",
@@ -118,7 +114,7 @@ impl ChildServer {
         Path::new(&self.folder).join(name)
     }
 
-    /// Starts the process and waits until it answers. On an error it does not run.
+    /// Starts the process and waits until it is ready. After an error it does not run.
     pub(crate) async fn start(&mut self, progress: ServerProgress<'_>) -> Result<(), Error> {
         let program = self.program;
         progress(ServerStage::Starting { program });
@@ -140,7 +136,7 @@ impl ChildServer {
         }
         let took = begun.elapsed();
         progress(ServerStage::Ready { program, took });
-        tracing::info!(server = %program, url = self.url(), pid = running.child.pid(), ?took, "a server is ready");
+        tracing::info!(server = %program, url = self.url(), pid = running.child.pid(), ?took, "server is ready");
         self.running = Some(running);
         Ok(())
     }
@@ -175,7 +171,7 @@ impl ChildServer {
         Ok(child)
     }
 
-    /// The program, in its folder, with as little as possible around it.
+    /// Returns a command for the program in its folder, with a minimal environment.
     fn base_command(&self) -> Command {
         let mut command = Command::new(&self.executable);
         command.current_dir(&self.folder).env_clear();
@@ -209,12 +205,12 @@ impl ChildServer {
             Program::Nats => self.settings.nats_start_timeout,
             Program::Milvus => self.settings.milvus_start_timeout,
         };
-        let mut last_answer = String::from("it was not asked yet");
+        let mut last_answer = String::from("no probe has run yet");
         let answers = async {
             loop {
                 match self.check_ready().await {
                     Ok(()) => return,
-                    Err(missing) => last_answer = missing,
+                    Err(reason) => last_answer = reason,
                 }
                 tokio::time::sleep(READINESS_POLL_INTERVAL).await;
             }
@@ -237,7 +233,7 @@ impl ChildServer {
             None => Error::StartTimeout {
                 program,
                 limit,
-                last: last_answer,
+                last_answer,
                 log_tail,
                 log_path,
             },
@@ -254,7 +250,7 @@ impl ChildServer {
         }
     }
 
-    /// Why a server that runs can't do its work until it is started again.
+    /// Returns why a running server cannot work until it is restarted.
     pub(crate) async fn stuck_reason(&self) -> Option<String> {
         match (self.program, &self.running) {
             (Program::Nats, Some(_)) => {
@@ -266,28 +262,29 @@ impl ChildServer {
         }
     }
 
-    /// Asks the process to leave, and kills it after the grace of the settings. Returns when it
-    /// is gone.
+    /// Sends SIGTERM and kills the process after the configured timeout. Returns when it has ended.
     pub(crate) async fn stop(&mut self) {
         let Some(child) = self.child() else {
             return;
         };
-        let grace = match self.program {
+        let timeout = match self.program {
             Program::Nats => self.settings.nats_stop_timeout,
             Program::Milvus => self.settings.milvus_stop_timeout,
         };
         let begun = Instant::now();
         child.send_signal(libc::SIGTERM);
-        let left = tokio::time::timeout(grace, child.wait_exit()).await.is_ok();
-        if !left {
+        let exited = tokio::time::timeout(timeout, child.wait_exit())
+            .await
+            .is_ok();
+        if !exited {
             child.kill_and_wait().await;
         }
-        // Only now: had this future been dropped, the process would still be ours.
+        // Only now, so that a dropped future leaves the process in this value.
         self.running = None;
-        tracing::info!(server = %self.program, killed = !left, took = ?begun.elapsed(), "a server is stopped");
+        tracing::info!(server = %self.program, killed = !exited, took = ?begun.elapsed(), "server stopped");
     }
 
-    /// Kills the process, as a crash would. Returns when it is gone.
+    /// Kills the process like a crash. Returns when it has ended.
     pub(crate) async fn kill(&mut self) {
         if let Some(child) = self.child() {
             child.kill_and_wait().await;

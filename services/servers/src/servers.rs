@@ -11,11 +11,11 @@ use crate::server::ChildServer;
 use crate::settings::Settings;
 use crate::stage::{Program, ServerProgress, WantedServers};
 
-/// Running servers, and the lock of their data folder. Dropping it kills them; [`Servers::stop_slot`]
-/// is the polite way.
+/// Running servers and the lock of their data folder. Dropping this value kills the servers;
+/// [`Servers::stop`] stops them gracefully.
 #[derive(Debug)]
 pub struct Servers {
-    // Fields are dropped in this order: the servers are told to die before the lock is let go.
+    // Fields are dropped in this order: the servers are killed before the lock is released.
     nats: Option<ServerSlot>,
     milvus: Option<ServerSlot>,
     data_dir: DataDir,
@@ -27,26 +27,22 @@ struct ServerSlot {
     url: String,
 }
 
-/// A server that ended without being asked to.
+/// A server that ended unexpectedly.
 #[derive(Debug, Clone)]
 pub struct ExitedServer {
-    /// The server.
     pub program: Program,
-    /// How it ended.
     pub status: ExitStatus,
-    /// The last lines it wrote, the newest last, long ones cut.
+    /// Last lines of its log, the newest last, long ones truncated.
     pub log_tail: Vec<String>,
-    /// The whole log.
     pub log_path: PathBuf,
 }
 
 impl Servers {
-    /// Starts the wanted servers over `data_dir` (made if need be), both at once, and returns
-    /// when they answer. The folder is locked even if none is wanted.
+    /// Starts the wanted servers in parallel with `data_dir`, which is created if necessary, and
+    /// returns when they are ready. The folder is locked even if no server is wanted.
     ///
     /// # Errors
-    /// [`Error::InUse`] when another process holds the folder; else what kept a server from
-    /// answering. Then none runs.
+    /// [`Error::InUse`] if another process holds the folder. After any error no server runs.
     pub async fn start(
         settings: &Settings,
         programs: &Programs,
@@ -79,53 +75,53 @@ impl Servers {
         Ok(servers)
     }
 
-    /// The data folder, absolute.
+    /// Returns the absolute path of the data folder.
     pub fn data_dir(&self) -> &Path {
         self.data_dir.path()
     }
 
-    /// `nats://127.0.0.1:PORT`, if nats-server is ours. Stays the same over restarts.
+    /// Returns `nats://127.0.0.1:PORT` if nats-server runs here. Restarts keep the address.
     pub fn nats_url(&self) -> Option<&str> {
         self.nats.as_ref().map(|slot| slot.url.as_str())
     }
 
-    /// `http://127.0.0.1:PORT` of the gRPC service, if Milvus is ours. Stays the same over
-    /// restarts.
+    /// Returns `http://127.0.0.1:PORT` of the gRPC service if Milvus runs here. Restarts keep the
+    /// address.
     pub fn milvus_url(&self) -> Option<&str> {
         self.milvus.as_ref().map(|slot| slot.url.as_str())
     }
 
-    /// The process of nats-server, while it runs.
     pub fn nats_pid(&self) -> Option<u32> {
         self.nats.as_ref()?.server.pid()
     }
 
-    /// The process of Milvus, while it runs.
     pub fn milvus_pid(&self) -> Option<u32> {
         self.milvus.as_ref()?.server.pid()
     }
 
-    /// The log of nats-server, if that is ours.
     pub fn nats_log(&self) -> Option<PathBuf> {
         Some(self.nats.as_ref()?.server.log_path())
     }
 
-    /// The log of Milvus, if that is ours.
     pub fn milvus_log(&self) -> Option<PathBuf> {
         Some(self.milvus.as_ref()?.server.log_path())
     }
 
-    /// Waits for a server to end by itself (a crash, or someone else's signal), and says which.
-    /// It stays down until it is restarted. Waits for ever while none runs.
+    /// Waits until a server ends unexpectedly, by a crash or a signal of another process, and
+    /// returns it. The server stays stopped until it is restarted. Waits forever while no server
+    /// runs.
     ///
-    /// Safe to use in `select!`: dropping the future loses nothing.
+    /// Cancel-safe: dropping the future loses nothing.
     pub async fn next_exit(&mut self) -> ExitedServer {
         let (slot, status) = tokio::select! {
             status = wait_slot_exit(&self.nats) => (&mut self.nats, status),
             status = wait_slot_exit(&self.milvus) => (&mut self.milvus, status),
         };
-        let server = &mut slot.as_mut().expect("it had a child that ended").server;
-        let child = server.take_child().expect("it has just ended");
+        let server = &mut slot
+            .as_mut()
+            .expect("the slot had a child that ended")
+            .server;
+        let child = server.take_child().expect("the child has just ended");
         ExitedServer {
             program: server.program,
             status,
@@ -134,52 +130,51 @@ impl Servers {
         }
     }
 
-    /// Whether nats-server runs and takes nothing any more, as after its disk was full; and what it
-    /// says of that. Only starting it again helps.
+    /// Returns nats-server's message if it runs but accepts no writes, as after its disk was full.
+    /// Only a restart helps.
     pub async fn nats_stuck_reason(&self) -> Option<String> {
         self.nats.as_ref()?.server.stuck_reason().await
     }
 
-    /// Whether Milvus runs and does not say that it is well, and what it says. It may be for a
-    /// moment; one that was frozen for long (its session is over then) stays so until it is
-    /// started again.
+    /// Returns the reason if Milvus runs but is not healthy. This may be temporary; a Milvus that was
+    /// frozen until its session expired stays unhealthy until it is restarted.
     pub async fn milvus_unhealthy_reason(&self) -> Option<String> {
         self.milvus.as_ref()?.server.stuck_reason().await
     }
 
-    /// Kills nats-server as a crash would. [`Servers::next_exit`] does not tell of it.
+    /// Kills nats-server like a crash. [`Servers::next_exit`] does not report it.
     pub async fn kill_nats(&mut self) {
         if let Some(slot) = &mut self.nats {
             slot.server.kill().await;
         }
     }
 
-    /// Kills Milvus as a crash would. [`Servers::next_exit`] does not tell of it.
+    /// Kills Milvus like a crash. [`Servers::next_exit`] does not report it.
     pub async fn kill_milvus(&mut self) {
         if let Some(slot) = &mut self.milvus {
             slot.server.kill().await;
         }
     }
 
-    /// Starts nats-server again, over the same ports and data; stops it first if it runs.
+    /// Restarts nats-server with the same ports and data.
     ///
     /// # Errors
-    /// When it does not answer, or is not ours.
+    /// [`Error::NotOurs`] if this process does not run nats-server.
     pub async fn restart_nats(&mut self) -> Result<(), Error> {
         restart_slot(&mut self.nats, Program::Nats).await
     }
 
-    /// Starts Milvus again, over the same ports and data; stops it first if it runs. That it
-    /// answers does not mean yet that its collections can be searched.
+    /// Restarts Milvus with the same ports and data. When this returns, Milvus answers, but its
+    /// collections may not be searchable yet.
     ///
     /// # Errors
-    /// When it does not answer, or is not ours.
+    /// [`Error::NotOurs`] if this process does not run Milvus.
     pub async fn restart_milvus(&mut self) -> Result<(), Error> {
         restart_slot(&mut self.milvus, Program::Milvus).await
     }
 
-    /// Stops what runs: asks, waits a little, kills. Milvus hardly ever leaves by itself, so
-    /// whoever has written to it flushes it first.
+    /// Stops the running servers: sends SIGTERM, waits for the configured timeout, then kills.
+    /// Milvus rarely exits in time, so flush its collections first.
     pub async fn stop(mut self) {
         tokio::join!(stop_slot(&mut self.nats), stop_slot(&mut self.milvus));
     }

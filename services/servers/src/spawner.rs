@@ -1,12 +1,11 @@
-//! The one thread that starts children, so that they die when this process does.
+//! Starts all children from one thread, so that they die with this process.
 //!
-//! Linux can send a child a signal when its parent dies (`PR_SET_PDEATHSIG`), but by *parent* it
-//! means the thread that spawned it. A tokio worker or a blocking thread may end long before the
-//! process, and would take the servers along. So all children are spawned by a thread that waits
-//! for work until the process ends.
+//! Linux can signal a child when its parent dies (`PR_SET_PDEATHSIG`), but *parent* means the thread
+//! that spawned the child. A tokio worker or a blocking thread may end long before the process and
+//! would kill the servers. Therefore one thread spawns all children and runs until the process ends.
 //!
-//! Elsewhere than on Linux children are only stopped by [`crate::Servers`] itself: they outlive a
-//! SIGKILL of their parent.
+//! On other systems only [`crate::Servers`] stops the children; they outlive a SIGKILL of their
+//! parent.
 
 use std::io;
 use std::process::{Child, Command};
@@ -21,16 +20,16 @@ struct SpawnRequest {
 
 static SPAWNER: Mutex<Option<mpsc::Sender<SpawnRequest>>> = Mutex::new(None);
 
-/// Spawns `base_command` in a process group of its own (so that Ctrl-C at the terminal reaches us and
-/// not it), to be killed when this process ends, however that comes about.
+/// Spawns `command` in its own process group, so that Ctrl-C reaches only this process. The child is
+/// killed when this process ends for any reason.
 pub(crate) async fn spawn_tied_child(command: Command) -> io::Result<Child> {
     let (reply, answer) = oneshot::channel();
     request_sender()?
         .send(SpawnRequest { command, reply })
-        .expect("the spawner's thread never ends");
+        .expect("the spawner thread never ends");
     answer
         .await
-        .expect("the spawner's thread answers every request")
+        .expect("the spawner thread answers every request")
 }
 
 fn request_sender() -> io::Result<mpsc::Sender<SpawnRequest>> {
@@ -44,7 +43,7 @@ fn request_sender() -> io::Result<mpsc::Sender<SpawnRequest>> {
         .spawn(move || {
             for SpawnRequest { mut command, reply } in requests {
                 die_with_parent(&mut command);
-                // A caller that no longer waits must not leave a child behind.
+                // A caller that stopped waiting must not leave a child behind.
                 if let Err(Ok(mut child)) = reply.send(command.spawn()) {
                     let _ = child.kill();
                     let _ = child.wait();
@@ -67,7 +66,7 @@ fn die_with_parent(command: &mut Command) {
                 if libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) != 0 {
                     return Err(io::Error::last_os_error());
                 }
-                // We may have died before the request was made: then no signal will come.
+                // If the parent died before the request, no signal will arrive.
                 if libc::getppid().cast_unsigned() != parent {
                     return Err(io::Error::from_raw_os_error(libc::ESRCH));
                 }

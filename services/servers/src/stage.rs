@@ -1,4 +1,4 @@
-//! What is wanted, and what is being done about it: the words between this crate and a terminal.
+//! The programs, and the steps of fetching and starting them, for progress output.
 
 use std::fmt;
 use std::time::Duration;
@@ -6,9 +6,9 @@ use std::time::Duration;
 /// A program that this crate fetches and runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Program {
-    /// nats-server, with JetStream.
+    /// nats-server with JetStream.
     Nats,
-    /// Milvus, standalone, with its etcd and its queue inside.
+    /// Milvus standalone, with embedded etcd and message queue.
     Milvus,
 }
 
@@ -21,23 +21,20 @@ impl fmt::Display for Program {
     }
 }
 
-/// Which programs the caller wants from us; the others are run by someone else, or not at all.
+/// Selects the servers to fetch and run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct WantedServers {
-    /// A nats-server of our own.
     pub nats: bool,
-    /// A Milvus of our own.
     pub milvus: bool,
 }
 
 impl WantedServers {
-    /// Both servers.
     pub const ALL: Self = Self {
         nats: true,
         milvus: true,
     };
 
-    /// The wanted programs, in the order in which they are fetched.
+    /// Returns the selected programs in the order in which they are fetched.
     pub(crate) fn programs(self) -> impl Iterator<Item = Program> {
         let nats = self.nats.then_some(Program::Nats);
         let milvus = self.milvus.then_some(Program::Milvus);
@@ -45,33 +42,25 @@ impl WantedServers {
     }
 }
 
-/// One step of fetching or starting, for people who wait. `Display` gives a plain line.
+/// One step of fetching or starting. `Display` formats it as one line for users.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ServerStage {
-    /// Another process is filling the same cache folder; it goes on when that is done.
+    /// Another process is filling the cache folder; fetching continues when that process is done.
     WaitingForCacheLock,
     /// A program is being downloaded.
-    Fetching {
-        /// The program.
-        program: Program,
-    },
-    /// A program is being unpacked. Told again as it proceeds.
+    Fetching { program: Program },
+    /// A program is being unpacked. Reported repeatedly with a growing percentage.
     Unpacking {
-        /// The program.
         program: Program,
-        /// How much of it is done, 0 to 100.
+        /// 0 to 100.
         percent: u8,
     },
     /// A server's process is being started.
-    Starting {
-        /// The server.
-        program: Program,
-    },
-    /// A server answers.
+    Starting { program: Program },
+    /// A server is ready.
     Ready {
-        /// The server.
         program: Program,
-        /// The time from `Starting` to the first good answer.
+        /// Time from `Starting` to the first successful probe.
         took: Duration,
     },
 }
@@ -80,23 +69,17 @@ impl fmt::Display for ServerStage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::WaitingForCacheLock => {
-                f.write_str("waiting for another lookalike that is fetching the servers")
+                f.write_str("waiting for another lookalike process that is fetching the servers")
             }
-            Self::Fetching { program: what } => write!(f, "fetching {what} (once)"),
-            Self::Unpacking {
-                program: what,
-                percent,
-            } => write!(f, "unpacking {what} ({percent} %)"),
-            Self::Starting { program: what } => write!(f, "starting {what}"),
-            Self::Ready {
-                program: what,
-                took,
-            } => {
-                write!(f, "{what} is ready after {:.1} s", took.as_secs_f64())
+            Self::Fetching { program } => write!(f, "fetching {program} (only once)"),
+            Self::Unpacking { program, percent } => write!(f, "unpacking {program} ({percent} %)"),
+            Self::Starting { program } => write!(f, "starting {program}"),
+            Self::Ready { program, took } => {
+                write!(f, "{program} is ready after {:.1} s", took.as_secs_f64())
             }
         }
     }
 }
 
-/// Is told each [`ServerStage`] as it begins; must return at once.
+/// Called with each [`ServerStage`] as it starts; must return at once.
 pub type ServerProgress<'a> = &'a (dyn Fn(ServerStage) + Sync);

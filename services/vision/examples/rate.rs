@@ -1,10 +1,10 @@
-//! How fast this machine embeds and decodes: `cargo run --release -p lookalike-vision --example
+//! Measures how fast this machine embeds and decodes: `cargo run --release -p lookalike-vision --example
 //! rate [MODEL] [PHOTO…]`.
 //!
-//! Prints images per second by batch size for the model (name or folder), texts per second where
-//! it takes texts, then milliseconds per photo for decoding with preprocessing, reduced and in full.
-//! The rate of a network does not depend on its numbers: `reference/seeded.py NAME FOLDER` makes a
-//! folder of any known network with random weights.
+//! Prints images per second by batch size for the model (a name or folder), texts per second if it embeds
+//! texts, and milliseconds per photo for decoding with preprocessing, reduced and at full size. The
+//! rate does not depend on the weights: `reference/seeded.py NAME FOLDER` creates a folder of any
+//! supported network with random weights.
 
 use std::time::{Duration, Instant};
 
@@ -12,11 +12,11 @@ use lookalike_vision::{
     DEFAULT_MODEL, Engine, Limits, Model, Settings, decode_image, preprocess_image,
 };
 
-/// Seconds that this process had a processor, all its threads together: what a rate on a machine
-/// with other work is to be compared by. Not a number where the system does not tell.
+/// Returns the CPU seconds of all threads of this process, to compare rates on a machine with other
+/// work. NaN if the system does not report them.
 fn cpu_seconds() -> f64 {
     let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
-    // User and system time, in hundredths, behind the name in brackets.
+    // User and system time in hundredths of a second, after the name in brackets.
     let ticks = stat.rsplit(')').next().map(|rest| {
         let fields = rest.split_whitespace().skip(11).take(2);
         fields
@@ -55,7 +55,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
             images += batch;
         }
         println!(
-            "batch {batch}: {:.1} images/s, best {:.1}, {:.1} per second of a processor",
+            "batch {batch}: {:.1} images/s, best {:.1}, {:.1} per CPU second",
             images as f64 / start.elapsed().as_secs_f64(),
             batch as f64 / best.as_secs_f64(),
             images as f64 / (cpu_seconds() - cpu_start)
@@ -68,18 +68,15 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
                 texts += 1;
             }
             let seconds = start.elapsed().as_secs_f64();
-            println!(
-                "texts, one at a time: {:.1} a second",
-                f64::from(texts) / seconds
-            );
+            println!("texts, one at a time: {:.1}/s", f64::from(texts) / seconds);
         }
     }
     let limits = Limits::default();
     for photo in arguments {
         let bytes = std::fs::read(&photo)?;
-        for (how, min_short_side) in [
+        for (mode, min_short_side) in [
             ("reduced", description.min_short_side()),
-            ("in full", u32::MAX),
+            ("full size", u32::MAX),
         ] {
             let mut best = Duration::MAX;
             let mut size = (0, 0);
@@ -91,7 +88,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
                 size = (attributes.width, attributes.height);
             }
             println!(
-                "{photo} ({} x {}), {how}: {:.1} ms",
+                "{photo} ({} x {}), {mode}: {:.1} ms",
                 size.0,
                 size.1,
                 best.as_secs_f64() * 1e3

@@ -1,19 +1,19 @@
 """Reference values for the parity tests, computed with PyTorch, timm and transformers.
 
     pip install torch torchvision timm transformers numpy safetensors pillow
-    python make_reference.py            # writes the .json files and the tiny models beside itself
+    python make_reference.py            # writes the .json files and the tiny models to this folder
     python make_reference.py tiny-siglip siglip2-b16-shapes        # only these
 
-The networks are those of timm and transformers. They get seeded random weights (batch norm
-statistics included), made by the same formula here and in the Rust test, so that the files stay
-tiny; lookalike-mini gets its own weights. Two pictures are drawn by a formula as well, a third is a
-photo that goes the reference's own way from its file to the network. Each file holds the unit
-vectors of all three, and what became of the photo, in blocks, so that a crop that is off by a pixel
-shows even where random weights hardly tell pictures apart.
+The networks are those of timm and transformers. They have seeded random weights (including batch norm
+statistics), computed by the same formula here and in the Rust test, so that the files stay small;
+lookalike-mini has its own weights. Two images are drawn by a formula. The third is a photo, which the
+reference implementation decodes and preprocesses from its file. Each file contains the unit vectors of all
+three, and block means of the preprocessed photo, so that a crop that is off by one pixel is detected even if
+random weights hardly distinguish images.
 
-tiny-clip/ and tiny-siglip/ are whole model folders: two small towers with random weights and a
-tokenizer, the first as transformers saves one, the second with a description of ours. Their
-reference values are in the .json files of the same names.
+tiny-clip/ and tiny-siglip/ are complete model folders: an image and a text encoder with random weights and a
+tokenizer, the first as transformers saves it, the second with our own description. Their reference
+values are in the .json files of the same names.
 """
 import json
 import pathlib
@@ -62,7 +62,7 @@ def seeded(name, shape):
         values = u + np.float32(0.5)
     elif name.endswith("weight"):
         values = u * np.float32(0.5) + np.float32(0.5)
-    else:  # biases, running means, tokens, places, layer scales
+    else:  # biases, running means, tokens, positions, layer scales
         values = (u - np.float32(0.5)) * np.float32(0.5)
     return torch.from_numpy(values.reshape(shape))
 
@@ -76,7 +76,7 @@ def seed_weights(net):
 
 
 def pictures(side):
-    """Two drawn pictures, 2 x side x side x 3 bytes: noise, and slanted bands."""
+    """Two drawn images, 2 x side x side x 3 bytes: noise, and slanted bands."""
     noise = (random_bits("pixels", side * side * 3) & np.uint64(255)).astype(np.uint8)
     y, x, c = np.meshgrid(np.arange(side), np.arange(side), np.arange(3), indexing="ij")
     bands = ((3 * x + 2 * y + 40 * c) % 256).astype(np.uint8)
@@ -89,7 +89,7 @@ def to_input(pixels, mean, std):
 
 
 def blocks(photo, mean, std):
-    """Means of 14 x 14 blocks of the photo that a network gets, in levels of 0 to 255."""
+    """Means of 14 x 14 blocks of the preprocessed photo, in levels of 0 to 255."""
     levels = photo * torch.tensor(std).view(3, 1, 1) + torch.tensor(mean).view(3, 1, 1)
     means = F.avg_pool2d(levels[None] * 255, photo.shape[-1] // 14)[0]
     return means.permute(1, 2, 0).flatten().tolist()
@@ -105,7 +105,7 @@ def write(name, found):
 
 @torch.no_grad()
 def reference(name, embed, side, mean, std, photo=None):
-    """Vectors of the drawn pictures and the photo."""
+    """Vectors of the drawn images and the photo."""
     inputs = to_input(pictures(side), mean, std)
     if photo is not None:
         inputs = torch.cat([inputs, photo[None]])
@@ -118,7 +118,7 @@ def reference(name, embed, side, mean, std, photo=None):
 
 
 def timm_reference(name, tagged, **options):
-    """A network of timm with seeded weights; `tagged` says which pretrained one prepares pictures."""
+    """A network of timm with seeded weights; `tagged` names the pretrained model that defines the preprocessing."""
     net = seed_weights(timm.create_model(tagged, num_classes=0, **options))
     config = timm.data.resolve_data_config({}, model=net)
     if "img_size" in options:
@@ -129,7 +129,7 @@ def timm_reference(name, tagged, **options):
 
 
 def dinov2_reference(name, tagged):
-    """Seeded weights as pretrained ones are: with places for 518 pixels, brought to 224 by timm."""
+    """Seeded weights like pretrained ones: with positions for 518 pixels, resampled to 224 by timm."""
     large = seed_weights(timm.create_model(tagged, num_classes=0))
     small = timm.create_model(tagged, num_classes=0, img_size=224)
     state = timm.models.vision_transformer.checkpoint_filter_fn(large.state_dict(), small)
@@ -150,7 +150,7 @@ def mini_reference():
 
 
 def seed_and_save(net, folder):
-    """Seeded weights as half-precision numbers, in a model folder and in the network."""
+    """Writes seeded weights in half precision to a model folder and loads them into the network."""
     from safetensors.torch import save_file
 
     state = {k: v for k, v in net.state_dict().items() if v.is_floating_point()}
@@ -161,7 +161,7 @@ def seed_and_save(net, folder):
 
 
 def with_texts(found, ids, output):
-    """The pictures' reference with the texts' of the same run, whose photo is the pictures' third."""
+    """The reference of the images together with that of the texts from the same run."""
     same = output.image_embeds[0].numpy() @ np.array(found["vectors"][2])
     assert same > 0.999999, same
     found["texts"] = [
@@ -189,7 +189,7 @@ CORPUS = [
 
 
 def tiny_tokenizer():
-    """CLIP's way to split words, with few of them."""
+    """A tokenizer like CLIP's with a small vocabulary."""
     from tokenizers import Tokenizer, models, pre_tokenizers, trainers
     from transformers import CLIPTokenizer
 
@@ -247,13 +247,13 @@ def clip_reference():
     found = reference("tiny-clip", embed, 64, mean, std, photo)
     tokens = tokenizer(TEXTS, padding=True, truncation=True, return_tensors="pt")
     output = net(pixel_values=photo[None], **tokens)
-    # Up to the first end token, which fills up shorter texts as well.
+    # Up to the first end token, which is also the padding of shorter texts.
     ids = [row[: row.index(vocabulary - 1) + 1] for row in tokens.input_ids.tolist()]
     return with_texts(found, ids, output)
 
 
 def clip_shapes():
-    """Names and shapes of CLIP ViT-B/32, which is what transformers makes without further words."""
+    """Names and shapes of CLIP ViT-B/32, the default configuration of transformers."""
     from transformers import CLIPConfig, CLIPModel
 
     return shapes(CLIPModel, CLIPConfig())
@@ -267,7 +267,7 @@ def shapes(kind, config):
 
 
 def gemma_tokenizer():
-    """Gemma's way to split words, with few of them, and an end behind every text."""
+    """A tokenizer like Gemma's with a small vocabulary and an end token after every text."""
     from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
 
     special = ["<pad>", "<eos>", "<bos>", "<unk>", "<mask>"]
@@ -325,7 +325,7 @@ def siglip_reference():
     mean, std = tuple(processor.image_mean), tuple(processor.image_std)
     embed = lambda x: net.vision_model(pixel_values=x).pooler_output
     found = reference("tiny-siglip", embed, 64, mean, std, photo)
-    # SigLIP 2 was trained on lower case, its ends kept where a text is cut, and all places filled.
+    # SigLIP 2 was trained on lower case, keeps the end token of a cut text, and pads to all positions.
     tokenizer = PreTrainedTokenizerFast(
         tokenizer_object=backend, pad_token="<pad>", eos_token="<eos>", padding_side="right", model_max_length=16
     )

@@ -1,4 +1,4 @@
-"""A model folder of a known network with seeded random weights: for measuring its speed.
+"""Writes a model folder of a supported network with seeded random weights, to measure its speed.
 
     python seeded.py NAME FOLDER        # NAME as in ../models
 """
@@ -38,7 +38,7 @@ def main():
     save_file(weights, folder / "model.safetensors", {"format": "pt"})
     description = json.loads((HERE.parent / f"models/{name}/{name}.json").read_text())
     if "text" in description:
-        # The tiny one's words, which are the first of a larger vocabulary.
+        # The tokenizer of the tiny model: its tokens are the first ones of a larger vocabulary.
         tiny = f"tiny-{description['architecture']}"
         shutil.copy(HERE / tiny / "tokenizer.json", folder)
         tokenizer = json.loads((folder / "tokenizer.json").read_text())

@@ -1,26 +1,25 @@
-//! What can go wrong with a file ([`DecodeError`]) and with a model or its device ([`Error`]).
+//! Errors of a user's file ([`DecodeError`]) and of a model or its device ([`Error`]).
 //!
-//! A [`DecodeError`] is about somebody's file: it never passes by trying again, and its
-//! [`code`](DecodeError::code) comes from the fixed list [`CODES`]. An [`Error`] is about our own
-//! side: settings, weights, the device.
+//! A [`DecodeError`] is permanent: a retry gives the same error. Its [`code`](DecodeError::code) is
+//! one of the fixed list [`CODES`]. An [`Error`] concerns our side: settings, weights, device.
 
 use std::path::PathBuf;
 
-/// Every code that [`DecodeError::code`] can give, in the order of the checks.
+/// Every code that [`DecodeError::code`] can return, in the order of the checks.
 ///
 /// | code | meaning |
 /// | --- | --- |
 /// | `empty` | no bytes at all |
 /// | `too_large` | more bytes than `max_file_bytes` |
-/// | `not_an_image` | begins like no image format that is known |
-/// | `unsupported_format` | an image of a kind that this build does not read (HEIC, SVG, …) |
-/// | `unsupported_feature` | a format that is read, but with something that is not (arithmetic JPEG, …) |
+/// | `not_an_image` | the first bytes match no known image format |
+/// | `unsupported_format` | an image format that this build does not support (HEIC, SVG, …) |
+/// | `unsupported_feature` | a supported format with an unsupported feature (arithmetic JPEG, …) |
 /// | `too_many_pixels` | claims more pixels, or a longer side, than the limits allow |
 /// | `too_much_memory` | decoding would need more memory than `max_decode_bytes` |
-/// | `truncated` | ends before the picture does |
-/// | `corrupt` | breaks the rules of its format |
-/// | `too_slow` | decoding did not end within `decode_timeout` |
-/// | `decoder_panic` | brought the decoder down; only this file is affected |
+/// | `truncated` | the file is truncated |
+/// | `corrupt` | violates its format |
+/// | `too_slow` | decoding used more CPU time than `decode_timeout` |
+/// | `decoder_panic` | the decoder panicked; only this file is affected |
 pub const CODES: &[&str] = &[
     "empty",
     "too_large",
@@ -35,76 +34,59 @@ pub const CODES: &[&str] = &[
     "decoder_panic",
 ];
 
-/// Why a file is no picture for us. The same bytes always fail the same way (too slow is decided by
-/// the time of a processor, so only a faster one changes that).
+/// The reason why a file cannot be decoded. The same bytes always fail the same way; `too_slow` is
+/// decided by CPU time, so only a faster CPU changes it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DecodeError {
-    /// There are no bytes.
     #[error("the file is empty")]
     Empty,
-    /// The file is longer than the limit, in bytes.
-    #[error("the file has {bytes} bytes; at most {max_bytes} are read")]
+    #[error("the file has {bytes} bytes; the limit is {max_bytes}")]
     TooLarge {
-        /// Length of the file in bytes.
         bytes: u64,
         /// `max_file_bytes` of the settings.
         max_bytes: u64,
     },
-    /// The first bytes belong to no image format.
-    #[error("the file is not an image: it begins like no image format that is known")]
+    #[error("the file is not an image: its first bytes match no known image format")]
     NotAnImage,
-    /// An image, but of a format that is not read.
     #[error("{format} images are not supported")]
-    UnsupportedFormat {
-        /// The format's usual name.
-        format: &'static str,
-    },
-    /// A supported format with a feature that no decoder here has.
-    #[error("this {format} image can not be read: {reason}")]
+    UnsupportedFormat { format: &'static str },
+    /// A supported format with a feature that our decoders lack.
+    #[error("cannot read this {format} image: {reason}")]
     UnsupportedFeature {
-        /// The format's usual name.
         format: &'static str,
-        /// The feature, in the decoder's words.
+        /// The decoder's message about the feature.
         reason: String,
     },
-    /// Width, height or their product exceed the limits.
     #[error(
-        "the image claims to be {width} x {height} pixels; at most {max_pixels} pixels and {max_side} a side are decoded"
+        "the image claims to have {width} x {height} pixels; the limits are {max_pixels} pixels and {max_side} per side"
     )]
     TooManyPixels {
-        /// Claimed width in pixels.
         width: u32,
-        /// Claimed height in pixels.
         height: u32,
         /// `max_pixels` of the settings.
         max_pixels: u64,
         /// `max_side` of the settings.
         max_side: u32,
     },
-    /// The decoder would need more memory than allowed, in bytes.
-    #[error("decoding needs more memory than the {max_bytes} bytes that are allowed")]
+    #[error("decoding needs more memory than the limit of {max_bytes} bytes")]
     TooMuchMemory {
         /// `max_decode_bytes` of the settings.
         max_bytes: u64,
     },
-    /// The file ends before the picture does.
-    #[error("the {format} image is cut short: {reason}")]
+    #[error("the {format} image is truncated: {reason}")]
     Truncated {
-        /// The format's usual name.
         format: &'static str,
-        /// Where it ended, in the decoder's words.
+        /// The decoder's message about where the file ended.
         reason: String,
     },
-    /// The file breaks the rules of its format.
+    /// The file violates its format.
     #[error("the {format} image is damaged: {reason}")]
     Corrupt {
-        /// The format's usual name.
         format: &'static str,
-        /// The rule, in the decoder's words.
+        /// The decoder's message about the violated rule.
         reason: String,
     },
-    /// Decoding took too long.
-    #[error("decoding took longer than the {max:?} that are allowed")]
+    #[error("decoding used more CPU time than the limit of {max:?}")]
     TooSlow {
         /// `decode_timeout` of the settings.
         max: std::time::Duration,
@@ -112,7 +94,6 @@ pub enum DecodeError {
     /// A decoder panicked on this file.
     #[error("the {format} decoder failed on this file: {reason}")]
     DecoderPanic {
-        /// The format's usual name.
         format: &'static str,
         /// The panic's message.
         reason: String,
@@ -120,7 +101,7 @@ pub enum DecodeError {
 }
 
 impl DecodeError {
-    /// A stable name of the kind of failure, one of [`CODES`].
+    /// Returns the stable code of this error, one of [`CODES`].
     pub fn code(&self) -> &'static str {
         match self {
             Self::Empty => "empty",
@@ -138,166 +119,115 @@ impl DecodeError {
     }
 }
 
-/// What can go wrong with a model, its device or a batch.
+/// An error of a model, its device or a batch.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// Neither a known name nor a folder.
+    /// The name is neither a registered model nor a folder.
     #[error(
-        "there is no model {name:?}{hint}; known are {known}, and a folder with a description (.json) and weights (.safetensors) can be given too"
+        "there is no model {name:?}{hint}; use one of {known}, or a folder with a description (.json) and weights (.safetensors)"
     )]
     UnknownModel {
-        /// What was asked for.
         name: String,
-        /// A name like it, in words; or nothing.
+        /// A phrase that suggests a similar name, or the empty string.
         hint: String,
-        /// The known names.
+        /// The names of the registered models.
         known: String,
     },
-    /// A model that is known by name, but whose weights are not part of lookalike.
+    /// The model is registered, but its weights are not bundled.
     #[error(
-        "the weights of {name:?} are not here: `lookalike models fetch {name}` downloads them; or give a folder with its files (model.safetensors and config.json as on the model's hub page) as the model"
+        "the weights of {name:?} are not on this machine: download them with `lookalike models fetch {name}`, or use a folder with its files (model.safetensors and config.json from the model's hub page) as the model"
     )]
-    WeightsNotBundled {
-        /// The model's name.
-        name: String,
-    },
-    /// A file of a model could not be read.
-    #[error("can not read {path}")]
+    WeightsNotBundled { name: String },
+    #[error("cannot read {path}")]
     ReadModel {
-        /// The file or folder.
         path: PathBuf,
-        /// The system's answer.
         #[source]
         source: std::io::Error,
     },
-    /// A model folder lacks something, or has too much of it.
+    /// A model folder lacks a file, or has too many.
     #[error("the model folder {path} {problem}")]
-    ModelFolder {
-        /// The folder.
-        path: PathBuf,
-        /// What is wrong with it.
-        problem: String,
-    },
-    /// The description is not as it must be.
-    #[error("the model description {origin} can not be used: {problem}")]
+    ModelFolder { path: PathBuf, problem: String },
+    #[error("cannot use the model description {origin}: {problem}")]
     Description {
-        /// File or name of the bundled model.
+        /// The file, or the name of the bundled model.
         origin: String,
-        /// What is wrong with it.
         problem: String,
     },
-    /// The weights are not those that the description names.
+    /// The weights are not those whose checksum the description states.
     #[error(
-        "the weights of {model} have the SHA-256 {found}, but must have {expected}: they were changed or damaged and are not used; put the right file back, or fetch the model again (`lookalike models fetch NAME`)"
+        "the weights of {model} have the SHA-256 {actual} instead of {expected}: the file was changed or damaged and is not used; restore it, or fetch the model again (`lookalike models fetch NAME`)"
     )]
     Checksum {
-        /// The model's name.
         model: String,
         /// From the description.
         expected: String,
-        /// Of the bytes.
-        found: String,
+        /// Of the file.
+        actual: String,
     },
-    /// The weights are not as the network needs them.
-    #[error("the weights of {model} can not be used: {problem}")]
-    Weights {
-        /// The model's name.
-        model: String,
-        /// What is wrong with them.
-        problem: String,
-    },
-    /// The device that the settings name is not to be had.
+    #[error("cannot use the weights of {model}: {problem}")]
+    Weights { model: String, problem: String },
+    /// The device of the settings is not available.
     #[error("device {device:?} is not available: {problem}")]
     Device {
         /// As in the settings.
         device: String,
-        /// Why, and what to do.
+        /// The reason, and what to do.
         problem: String,
     },
-    /// The device thread could not be started.
-    #[error("can not start the device thread")]
+    #[error("cannot start the device thread")]
     StartThread(#[source] std::io::Error),
-    /// The trial run at start failed.
+    /// The trial run at the start failed.
     #[error("the network does not work on this device: {problem}")]
-    Warmup {
-        /// What the trial run gave.
-        problem: String,
-    },
-    /// The golden picture became another vector than these weights make of it.
+    Warmup { problem: String },
+    /// The vector of the golden picture differs from the one recorded for these weights.
     #[error(
-        "{model} on {device} makes another vector of the golden picture than it must (cosine {cosine:.6}, at least {least} is needed): a driver, the device or a change of the network moved it, and vectors like this would corrupt an index. Start with another device (--device cpu), or update the driver; nothing was written",
-        least = crate::golden::MIN_GOLDEN_COSINE
+        "{model} on {device} computes a vector of the golden picture that differs from the recorded one (cosine {cosine:.6}, at least {min_cosine} is needed): a driver, the device or a change of the network altered it, and such vectors would corrupt an index. Nothing was written. Start with another device (--device cpu), or update the driver"
     )]
     Golden {
-        /// The model's name.
         model: String,
-        /// The device, in words.
+        /// A description of the device.
         device: String,
-        /// How near it came.
         cosine: f64,
+        min_cosine: f64,
     },
-    /// An input has not the length that the model's preprocessing gives.
-    #[error("an input has {found} bytes; {model} takes {expected} (8-bit RGB, {side} x {side})")]
+    /// An input's length differs from that of the model's preprocessed images.
+    #[error("an input has {bytes} bytes; {model} takes {expected} (8-bit RGB, {side} x {side})")]
     WrongInput {
-        /// The model's name.
         model: String,
-        /// Bytes of the input.
-        found: usize,
+        bytes: usize,
         /// Bytes that the model takes.
         expected: usize,
-        /// The model's input side in pixels.
+        /// Side of the model's input in pixels.
         side: u32,
     },
-    /// Words were to be embedded by a model that only knows pictures.
+    /// The model embeds only images, but the request is a text.
     #[error(
-        "{model} has no text side: search with a picture, or use a model that has one (as clip-b32)"
+        "{model} cannot embed text: search with an image, or use a model with a text encoder (such as clip-b32)"
     )]
-    NoText {
-        /// The model's name.
-        model: String,
-    },
-    /// A text could not be split into tokens.
-    #[error("the text can not be read by this model: {problem}")]
+    NoText { model: String },
+    /// The tokenizer failed on a text.
+    #[error("this model cannot read the text: {problem}")]
     Text {
-        /// What is wrong with it, or with the model's tokenizer.
+        /// The problem of the text or of the model's tokenizer.
         problem: String,
     },
-    /// The network panicked on a batch; the engine goes on.
+    /// The network panicked on a batch; the engine continues.
     #[error("the network failed on a batch of {batch_images}: {problem}")]
     Network {
-        /// Images in the batch.
         batch_images: usize,
         /// The panic's message.
         problem: String,
     },
-    /// The network failed on the trial picture too, with which it had started well: whatever is
-    /// wrong is not about a picture.
-    #[error("the device does not work any more: {problem}")]
+    /// The network also failed on the trial image, which had succeeded at the start, so the images
+    /// are not the cause.
+    #[error("the device no longer works: {problem}")]
     Broken {
-        /// What the picture's run gave.
+        /// The error of the batch.
         problem: String,
     },
-    /// The network gave something that is no unit vector.
-    #[error("the network gave a vector that can not be used: {problem}")]
-    BadVector {
-        /// What is wrong with it.
-        problem: String,
-    },
-    /// The engine has ended.
+    /// The network returned something other than a unit vector.
+    #[error("the network returned an unusable vector: {problem}")]
+    BadVector { problem: String },
     #[error("the engine has stopped")]
     Stopped,
-}
-
-impl Error {
-    /// [`Error::UnknownModel`] with what is known instead.
-    pub(crate) fn unknown_model(name: String) -> Self {
-        let hint = crate::registry::closest_name(&name)
-            .map(|like| format!(" (did you mean {like:?}?)"))
-            .unwrap_or_default();
-        Self::UnknownModel {
-            name,
-            hint,
-            known: crate::registry::join_names(),
-        }
-    }
 }

@@ -1,5 +1,5 @@
-//! What this crate measures, beside `lookalike_stage_seconds` of the chassis (stages `decode`,
-//! `preprocess_image` and `network` are observed here).
+//! Metrics of this crate. It also observes the stages `decode`, `preprocess` and `network` of the
+//! chassis's `lookalike_stage_seconds`.
 
 use std::sync::LazyLock;
 
@@ -22,7 +22,7 @@ pub static DEVICE_INFO: LazyLock<IntGaugeVec> = LazyLock::new(|| {
     register_int_gauge_vec!(
         opts!(
             "lookalike_device_info",
-            "1 for the device and the model that embed pictures"
+            "1 for the device and the model that embed images"
         ),
         &["device", "model"]
     )

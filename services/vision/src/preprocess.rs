@@ -1,9 +1,9 @@
-//! An upright picture → the square of pixels that a network takes, and plain resizing.
+//! Converts an upright image to the square of pixels that a network takes, and resizes images.
 //!
-//! Short side to the model's size by an antialiased convolution (as Pillow's), long side in
-//! proportion (or, where a model wants that, to the same size), the middle cut out. Only what ends up in the square is computed: for the resampling
-//! filter a crop of the result is the same as a box in the source, and the cost stays small even
-//! for a picture of 65,000 × 1.
+//! The short side is resized to the model's size by an antialiased convolution (like Pillow's), the
+//! long side in proportion, or to the same size if the model requires that; then the middle is
+//! cropped. Only the pixels of the crop are computed: for the resampling filter, a crop of the result
+//! equals a box in the source. The cost therefore stays small even for an image of 65,000 × 1.
 
 use fast_image_resize::{
     FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer,
@@ -12,19 +12,19 @@ use fast_image_resize::{
 use lookalike_chassis::metrics::STAGE_SECONDS;
 
 use crate::{
-    decode::DecodedImage,
-    description::{CropOffset, Description, LongSide, ResampleFilter},
+    decode::decoded::DecodedImage,
+    model::description::{CropOffset, Description, LongSide, ResampleFilter},
 };
 
-/// What a network takes: `side * side * 3` bytes of 8-bit RGB, row by row from the top; as
-/// `EmbedRequest.pixel_count` carries it.
+/// Input of a network: `side * side * 3` bytes of 8-bit RGB, row by row from the top. The message
+/// field `EmbedRequest.pixels` has the same content.
 pub type Input = Box<[u8]>;
 
-/// Resizes and crops as the model's description says.
+/// Resizes and crops an image as the model's description requires.
 ///
 /// # Panics
-/// When `picture.rgb` has not `width * height * 3` bytes, which [`decode`](crate::decode) never
-/// gives.
+/// Panics if the length of `image.rgb` is not `width * height * 3`, which never happens to images
+/// from [`decode_image`](crate::decode_image).
 pub fn preprocess_image(description: &Description, image: &DecodedImage) -> Input {
     let _timer = STAGE_SECONDS
         .with_label_values(&["preprocess"])
@@ -32,7 +32,7 @@ pub fn preprocess_image(description: &Description, image: &DecodedImage) -> Inpu
     let preprocessing = &description.preprocessing;
     let [crop_width, crop_height] = preprocessing.crop;
     let short = image.width.min(image.height);
-    // For each axis: the resized side, where the crop begins in it, and both in source pixels.
+    // For each axis: offset and length of the crop, converted from resized to source pixels.
     let axis = |side: u32, crop: u32| {
         let resized = resized_side(
             side,
@@ -57,13 +57,14 @@ pub fn preprocess_image(description: &Description, image: &DecodedImage) -> Inpu
     .into_boxed_slice()
 }
 
-/// Both sides of the resized picture follow from its short side; in pixels.
+/// Returns a side of the resized image in pixels; both sides follow from the short one.
 fn resized_side(side: u32, short: u32, resize: u32, rule: LongSide) -> u32 {
     if side == short {
         return resize;
     }
     let side = match rule {
-        // Pillow's and Python's order of operations and rounding, so that no pixel differs.
+        // The order of operations and the rounding are those of Pillow and Python, so that no pixel
+        // differs.
         LongSide::Round => {
             (f64::from(side) * (f64::from(resize) / f64::from(short))).round_ties_even()
         }
@@ -81,8 +82,8 @@ fn crop_offset(side: u32, crop: u32, rule: CropOffset) -> u32 {
     }
 }
 
-/// Resamples a box of the picture (left, top, width, height in source pixels; `None` is all of
-/// it) to `width` × `height`.
+/// Resamples a box of the image to `width` × `height`. The box is left, top, width and height in
+/// source pixels; `None` means the whole image.
 pub(crate) fn resample_image(
     image: &DecodedImage,
     source_box: Option<[f64; 4]>,
@@ -91,7 +92,7 @@ pub(crate) fn resample_image(
     filter: ResampleFilter,
 ) -> Vec<u8> {
     let source = ImageRef::new(image.width, image.height, &image.rgb, PixelType::U8x3)
-        .expect("a picture has width * height * 3 bytes");
+        .expect("an image has width * height * 3 bytes");
     let mut target = Image::new(width, height, PixelType::U8x3);
     let filter = match filter {
         ResampleFilter::Bicubic => FilterType::CatmullRom,
@@ -99,14 +100,14 @@ pub(crate) fn resample_image(
     };
     let mut options = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(filter));
     if let Some([left, top, box_width, box_height]) = source_box {
-        // Rounding must not push the box over the edge.
+        // Rounding must not move the box beyond the edge.
         let box_width = box_width.min(f64::from(image.width) - left);
         let box_height = box_height.min(f64::from(image.height) - top);
         options = options.crop(left, top, box_width, box_height);
     }
     Resizer::new()
         .resize(&source, &mut target, &options)
-        .expect("both images are 8-bit RGB and the box lies within the source");
+        .expect("both images are 8-bit RGB and the box is inside the source");
     target.into_vec()
 }
 
@@ -114,7 +115,7 @@ pub(crate) fn resample_image(
 mod tests {
     use super::*;
 
-    /// Waves and edges, so that a shift of a pixel would show.
+    /// Draws waves and edges, so that a shift by one pixel is detected.
     fn draw_image(width: u32, height: u32) -> DecodedImage {
         let rgb = (0..height)
             .flat_map(|y| (0..width).map(move |x| (x, y)))
@@ -141,12 +142,12 @@ mod tests {
             (640, 481),
             (90, 60),
         ] {
-            let picture = draw_image(width, height);
-            let input = preprocess_image(&description, &picture);
+            let image = draw_image(width, height);
+            let input = preprocess_image(&description, &image);
             let short = width.min(height);
             let resized = |side| resized_side(side, short, 146, LongSide::Round);
             let (rw, rh) = (resized(width), resized(height));
-            let whole = resample_image(&picture, None, rw, rh, ResampleFilter::Bicubic);
+            let whole = resample_image(&image, None, rw, rh, ResampleFilter::Bicubic);
             let (left, top) = ((rw - 128) / 2, (rh - 128) / 2);
             for y in 0..128 {
                 let from = ((top + y) * rw + left) as usize * 3;

@@ -4,37 +4,37 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-/// Model, device and the limits of decoding.
+/// Model, device and limits of decoding.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Settings {
-    /// A model by name, or a folder with a description and weights; empty: the one that the index
-    /// in service was made with, and `"lookalike-mini"` for a new index.
+    /// The name of a model, or a folder with a description and weights. If empty, the model of the
+    /// index in service, or `"lookalike-mini"` for a new index.
     pub model: String,
     /// `"auto"`, `"cpu"`, `"cuda"`, `"cuda:1"` or `"vulkan"`.
     pub device: String,
-    /// The longest file that is read, as `"256MiB"`.
+    /// Longest file that is read, as `"256MiB"`.
     #[serde(with = "lookalike_chassis::settings::size")]
     pub max_file_bytes: u64,
-    /// The most pixels (width × height) that are decoded.
+    /// Most pixels (width × height) of an image that is decoded.
     pub max_pixels: u64,
-    /// The longest side that is decoded, in pixels.
+    /// Longest side in pixels of an image that is decoded.
     pub max_side: u32,
-    /// Memory that the decoders of this process may hold together, as `"1GiB"`; a picture that
-    /// would need more alone is refused.
+    /// Memory that all decoders of this process may use together, as `"1GiB"`. An image that needs
+    /// more on its own is rejected.
     #[serde(with = "lookalike_chassis::settings::size")]
     pub max_decode_bytes: u64,
-    /// How much time of a processor decoding one picture may take, as `"30s"`. A decoder that
-    /// does not even notice that is given up after twice as long by the clock.
+    /// CPU time that decoding one image may use, as `"30s"`. A decoder that computes without reading
+    /// is abandoned after twice that time of the wall clock.
     #[serde(with = "lookalike_chassis::settings::duration")]
     pub decode_timeout: Duration,
-    /// The most images that go through the network at once.
+    /// Most images in one run of the network.
     pub batch_images: usize,
-    /// Batches that wait for the device at most; more wait in their senders.
+    /// Most batches that wait for the device; the senders of further ones block.
     pub queue_batches: usize,
-    /// Queries that wait for the device at most; more wait in their senders.
+    /// Most queries that wait for the device; the senders of further ones block.
     pub queue_queries: usize,
-    /// Threads that decode pictures; 0 takes as many as the machine has cores.
+    /// Threads that decode images; 0 means one per core.
     pub decode_threads: usize,
 }
 
@@ -57,7 +57,7 @@ impl Default for Settings {
 }
 
 impl Settings {
-    /// [`decode_threads`](Self::decode_threads) with 0 resolved: at least 1.
+    /// Returns [`decode_threads`](Self::decode_threads) with 0 resolved; at least 1.
     pub fn decode_threads(&self) -> usize {
         match self.decode_threads {
             0 => std::thread::available_parallelism().map_or(1, usize::from),

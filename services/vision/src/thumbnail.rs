@@ -1,41 +1,41 @@
-//! Small JPEGs for people to look at.
+//! Thumbnails: small JPEGs for people.
 
-use image::{ExtendedColorType, codecs::jpeg::JpegEncoder};
-
-use crate::{
+use crate::decode::{
     deadline::DecodeMonitor,
-    decode::{AlphaHandling, DecodedImage, MinDecodedSize, decode_to_size},
-    description::ResampleFilter,
-    error::DecodeError,
+    decode_to_size,
+    decoded::{AlphaHandling, DecodedImage, MinDecodedSize},
     limits::Limits,
-    preprocess::resample_image,
 };
+use crate::encode::encode_jpeg;
+use crate::error::DecodeError;
+use crate::model::description::ResampleFilter;
+use crate::preprocess::resample_image;
 
 const THUMBNAIL_QUALITY: u8 = 82;
 
-/// A JPEG of the upright picture whose longer side has at most `size` pixels; never enlarged.
-/// Transparent parts become white.
+/// Decodes a file and encodes the upright image as a JPEG whose longer side has at most `size`
+/// pixels. Smaller images keep their size; transparent parts become white.
 ///
 /// # Errors
-/// Any [`DecodeError`], as [`decode`](crate::decode).
+/// Fails with any [`DecodeError`], as [`decode_image`](crate::decode_image).
 pub fn encode_thumbnail(bytes: &[u8], size: u32, limits: &Limits) -> Result<Vec<u8>, DecodeError> {
     let size = size.max(1);
     let (min_size, monitor) = (MinDecodedSize::LongSide(size), DecodeMonitor::default());
-    let (picture, _) = decode_to_size(bytes, min_size, AlphaHandling::OverWhite, limits, &monitor)?;
-    let long_side = picture.width.max(picture.height);
+    let (image, _) = decode_to_size(bytes, min_size, AlphaHandling::OverWhite, limits, &monitor)?;
+    let long_side = image.width.max(image.height);
     let resized = if long_side > size {
         let scaled = |side: u32| {
             let side = f64::from(side) * f64::from(size) / f64::from(long_side);
             (side.round() as u32).max(1)
         };
-        let (width, height) = (scaled(picture.width), scaled(picture.height));
+        let (width, height) = (scaled(image.width), scaled(image.height));
         DecodedImage {
             width,
             height,
-            rgb: resample_image(&picture, None, width, height, ResampleFilter::Bicubic),
+            rgb: resample_image(&image, None, width, height, ResampleFilter::Bicubic),
         }
     } else {
-        picture
+        image
     };
     Ok(encode_jpeg(
         &resized.rgb,
@@ -43,17 +43,4 @@ pub fn encode_thumbnail(bytes: &[u8], size: u32, limits: &Limits) -> Result<Vec<
         resized.height,
         THUMBNAIL_QUALITY,
     ))
-}
-
-/// Encodes 8-bit RGB pixels (row by row from the top) as a baseline JPEG; quality 1 to 100.
-///
-/// # Panics
-/// When `rgb` has not `width * height * 3` bytes, or a side is 0 or above 65,535: the caller's
-/// mistake.
-pub fn encode_jpeg(rgb: &[u8], width: u32, height: u32, quality: u8) -> Vec<u8> {
-    let mut jpeg = Vec::new();
-    JpegEncoder::new_with_quality(&mut jpeg, quality.clamp(1, 100))
-        .encode(rgb, width, height, ExtendedColorType::Rgb8)
-        .expect("memory takes what is written, and the caller's sides fit the pixels");
-    jpeg
 }

@@ -1,22 +1,22 @@
 #!/usr/bin/env python3
-"""What a cosine means: the bands of a model, measured and written into its description.
+"""Measures the bands of a model (the meaning of a cosine) and writes them to its description.
 
     calibrate.py --model ../models/lookalike-mini FOLDER [FOLDER ...]
 
-A FOLDER holds class folders of photos, or an index.csv with shards and a column `label` (labels of
-different sources are kept apart). None of it may be used for evaluation. Classes of fewer than
---least photos are left out.
+A FOLDER contains class folders of photos, or an index.csv with shards and a column `label` (labels of
+different sources are separate). None of these photos may be used for an evaluation. Classes with fewer
+than --least photos are left out.
 
-similar        hits (among the ten nearest other photos) of this cosine are of the query's class in
-               half of all cases: where a logistic curve fitted to them crosses 0.5
-very_similar   ... in three of four cases
-near_duplicate altered copies reach it (cropped to 80 % of the area, JPEG quality 30, half size,
-               20 % brighter, mirrored), and other photos do not: the share of copies below it is
-               that of photos which have another photo above it
-same_picture   95 of 100 copies reach it that differ as files only: JPEG quality 75, 80 % of the size
+similar        half of the hits (among the ten nearest other photos) with this cosine are of the
+               query's class: a logistic curve fitted to the hits crosses 0.5 here
+very_similar   three of four hits with this cosine are of the query's class
+near_duplicate separates altered copies (cropped to 80 % of the area, JPEG quality 30, half size, 20 %
+               brighter, mirrored) from other photos: the share of copies below it equals the share
+               of photos with another photo above it
+same_picture   reached by 95 of 100 copies that differ only as files: JPEG quality 75, 80 % of the size
 
-Each band begins at the least above the next one's where the numbers would overlap. The curve is
-printed, with the share of hits and of right ones in each step of 0.05.
+If the numbers would overlap, a band begins just above the next one. The curve is printed with the share
+of hits and of right hits in each step of 0.05.
 """
 import argparse, collections, csv, io, json, os, random
 import numpy as np
@@ -26,7 +26,7 @@ from prepare import open_photo, photos_of
 
 
 def labelled(folder):
-    """(label, function that reads the bytes) of every labelled photo."""
+    """Returns (label, function that reads the bytes) of every labelled photo."""
     index = os.path.join(folder, "index.csv")
     if os.path.exists(index):
         rows = list(csv.DictReader(open(index)))
@@ -46,7 +46,7 @@ def scaled(im, k):
 
 
 def cropped(im, r):
-    """80 % of the area, anywhere."""
+    """Crops 80 % of the area at a random position."""
     w, h = (round(v * 0.8 ** 0.5) for v in im.size)
     x, y = r.randint(0, im.width - w), r.randint(0, im.height - h)
     return im.crop((x, y, x + w, y + h))

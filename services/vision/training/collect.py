@@ -1,22 +1,21 @@
 #!/usr/bin/env python3
-"""Gather photos for training the embedding network, without labels.
+"""Collects photos, without labels, to train the embedding network.
 
     collect.py --out DIR --name SOURCE FOLDER_OR_GIT_DIR... [--most N] [--per-folder N]
                [--only REGEX] [--skip REGEX] [--least PIXELS] [--revision COMMIT]
                [--workers N] [--evaluation FOLDER...]
 
-Reads every photo below the given folders, or in one commit (HEAD if no --revision) of the given
-git directories, bare or not, and writes DIR/SOURCE/000000.jpg and so on: upright as EXIF says, RGB,
-the short side at most 192 pixels (never enlarged), cut to the middle 2:1 where longer than 2.1:1.
+Reads every photo below the given folders, or in one commit (HEAD without --revision) of the given git
+directories, bare or not. Writes DIR/SOURCE/000000.jpg and so on: upright by EXIF, RGB, with a short side of
+at most 192 pixels (never enlarged), cropped to the middle 2:1 if longer than 2.1:1.
 
-Dropped are files that do not decode, photos with a short side below --least, blank ones, those
-within 2 bits (64-bit difference hash) of a photo already kept below DIR, in this or in another
-source, and those within 4 bits of a photo in the --evaluation folders. Both comparisons are made
-with the mirrored photo too. --only and --skip match the path of the file inside its source;
---per-folder bounds how many are read from any one folder, --most how many are kept. Photos are
-taken in a random order that is the same every time.
+Drops files that do not decode, photos with a short side below --least, blank photos, photos within 2
+bits (64-bit difference hash) of a photo already kept below DIR, in this or another source, and photos
+within 4 bits of a photo in the --evaluation folders. Both comparisons also use the mirrored photo. --only
+and --skip match the path of the file inside its source. --per-folder limits how many photos are read from
+one folder, --most how many are kept. The order of the photos is random, but the same every time.
 
-DIR/SOURCE/hashes.npy holds the hashes of the photos kept, DIR/SOURCE/counts.json what was dropped.
+DIR/SOURCE/hashes.npy contains the hashes of the kept photos, DIR/SOURCE/counts.json the reasons of drops.
 Needs Pillow and numpy 2.
 """
 import argparse
@@ -51,7 +50,7 @@ def difference_hash(image):
 
 
 def shrink(data, least):
-    """The photo upright, RGB and small; None if it is below `least` pixels or blank."""
+    """Returns the photo upright, RGB and reduced; None if it is below `least` pixels or blank."""
     image = Image.open(io.BytesIO(data))
     if min(image.size) < least:
         return None
@@ -73,7 +72,7 @@ def shrink(data, least):
 
 
 def read(source, name):
-    """The bytes of a file: `name` is a path below a folder, or an object of a git directory."""
+    """Returns the bytes of a file; `name` is a path below a folder, or an object of a git directory."""
     if not is_git(source):
         return pathlib.Path(source, name).read_bytes()
     if source not in readers:
@@ -87,11 +86,11 @@ def read(source, name):
 
 
 def prepare(task):
-    """What became of one photo: a reason to drop it, or its JPEG bytes and its two hashes."""
+    """Returns the reason to drop a photo, or its JPEG bytes and its two hashes."""
     source, name, least = task
     try:
         image = shrink(read(source, name), least)
-    except Exception:  # decoders raise nearly anything on a broken file
+    except Exception:  # decoders raise all kinds of exceptions on broken files
         return "undecodable", None, None
     if image is None:
         return "small or blank", None, None
@@ -105,7 +104,7 @@ def is_git(source):
 
 
 def listing(source, revision="HEAD"):
-    """Pairs of path and name, as `read` wants it, of the photos in a source."""
+    """Returns pairs of path and name (the argument of `read`) of the photos in a source."""
     if is_git(source):
         lines = subprocess.check_output(["git", "-C", source, "ls-tree", "-rz", revision])
         pairs = [line.split("\t", 1) for line in lines.decode(errors="replace").split("\0") if line]
@@ -126,7 +125,7 @@ def add(value, table):
 
 
 def near(value, table):
-    """Whether a hash within SAME_BITS of this one was added to the table."""
+    """Returns whether the table contains a hash within SAME_BITS of this one."""
     return any((value ^ other).bit_count() <= SAME_BITS
                for band in bands(value) for other in table.get(band, ()))
 

@@ -1,12 +1,12 @@
-"""MobileNetV2 from an ONNX file to a model folder that lookalike takes.
+"""Converts MobileNetV2 from an ONNX file to a model folder for lookalike.
 
     pip install numpy onnx safetensors
     python convert_mobilenetv2.py MODEL.onnx FOLDER
 
-Writes FOLDER/model.safetensors, under the names of timm's mobilenetv2_100, and the description
-FOLDER/mobilenetv2.json. The ONNX network must be MobileNetV2 at width 1.0 with its batch norms
-folded into biases and symmetric padding: 52 convolutions, one after the other. Each bias becomes a
-batch norm that does nothing else (mean 0, variance 1), so that timm reads the file as well.
+Writes FOLDER/model.safetensors with the tensor names of timm's mobilenetv2_100, and the description
+FOLDER/mobilenetv2.json. The ONNX network must be MobileNetV2 of width 1.0 with symmetric padding and
+batch norms folded into biases: 52 convolutions in sequence. Each bias becomes a batch norm with mean 0 and
+variance 1, so that timm can read the file, too.
 """
 import json
 import pathlib
@@ -18,7 +18,7 @@ from onnx import numpy_helper
 from safetensors.numpy import save_file
 
 EPSILON = 1e-5
-# Expansion, outputs, depth, as in the paper; the stem and the head are apart.
+# Expansion, outputs, depth, as in the paper; without the stem and the head.
 STAGES = [(1, 16, 1), (6, 24, 2), (6, 32, 3), (6, 64, 4), (6, 96, 3), (6, 160, 3), (6, 320, 1)]
 
 
@@ -71,7 +71,7 @@ def main():
         tensors[f"{norm}.weight"] = outputs
         tensors[f"{norm}.bias"] = np.ascontiguousarray(bias, np.float32)
         tensors[f"{norm}.running_mean"] = outputs * 0
-        # What the network adds to the variance is taken off before.
+        # Subtracts the epsilon that the network adds to the variance.
         tensors[f"{norm}.running_var"] = np.full(len(bias), 1 - EPSILON, np.float32)
     folder.mkdir(parents=True, exist_ok=True)
     save_file(tensors, folder / "model.safetensors", {"format": "pt"})

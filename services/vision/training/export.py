@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
-"""Write the trained network where lookalike reads it: weights in half precision, and its description.
+"""Writes the trained network for lookalike: weights in half precision, and the description.
 
     export.py --out OUT --cache CACHE --dest ../models/lookalike-mini --version 2
 
-Before that the output's principal directions are scaled by eigenvalue ** 0.125 of its own
-covariance over the training photos, folded into the last layer: the student knows the strong
-directions best. Then run calibrate.py for the bands, ../reference/make_reference.py for the
-parity tests' values, and `lookalike-loadtest quality` for the numbers of the model card.
+First scales the principal directions of the output by eigenvalue ** 0.125 of its covariance over the
+training photos, folded into the last layer, because the student is most accurate in the strong directions.
+Then run calibrate.py for the bands, ../reference/make_reference.py for the reference values of the parity
+tests, and `lookalike-loadtest quality` for the numbers of the model card.
 """
 import argparse, hashlib, json, os, random
 import numpy as np
@@ -17,7 +17,7 @@ from train import Photos, agreement
 
 
 def layers(net):
-    """One entry per convolution and linear layer, and all multiplications."""
+    """Returns one entry per convolution and linear layer, and the number of multiplications."""
     found, hooks = [], []
     for name, m in net.named_modules():
         if isinstance(m, (torch.nn.Conv2d, torch.nn.Linear)):
@@ -39,7 +39,7 @@ def layers(net):
 
 @torch.no_grad()
 def weigh(net, pictures, power):
-    """Scale the output's principal directions by eigenvalue ** (power / 2), inside the head."""
+    """Scales the output's principal directions by eigenvalue ** (power / 2), folded into the head."""
     v = embed(net, pictures).double()
     lam, u = torch.linalg.eigh(torch.cov(v.T))
     a = ((u * lam.clamp(min=1e-9) ** (power / 2)) @ u.T).float()

@@ -47,11 +47,11 @@ class Mini(nn.Module):
         for m in self.modules():
             if isinstance(m, nn.Conv2d):
                 nn.init.kaiming_normal_(m.weight, mode="fan_out", nonlinearity="relu")
-        for b in blocks:  # every block starts as its shortcut
+        for b in blocks:  # every block starts as the identity of its shortcut
             nn.init.zeros_(b.bn2.weight)
 
     def map(self, x):
-        """N x 3 x H x W -> N x H/32 * W/32 x dim: the head on every cell of the last map."""
+        """N x 3 x H x W -> N x H/32 * W/32 x dim: applies the head to every cell of the last map."""
         x = F.relu(self.stem_bn(self.stem(x)))
         for b in self.blocks:
             x = b(x)
@@ -62,7 +62,7 @@ class Mini(nn.Module):
 
 
 def load_photo(file):
-    """Upright RGB."""
+    """Returns the image upright and in RGB."""
     return ImageOps.exif_transpose(Image.open(file)).convert("RGB")
 
 
@@ -85,7 +85,7 @@ def to_input(u8):
 
 @torch.no_grad()
 def embed(net, u8, batch=64):
-    """Unit vectors, N x dim, of uint8 pictures N x H x W x 3."""
+    """Returns unit vectors, N x dim, of uint8 images N x H x W x 3."""
     mode = net.training
     net.eval()
     out = torch.cat([net(to_input(u8[a:a + batch])) for a in range(0, len(u8), batch)])
@@ -94,7 +94,7 @@ def embed(net, u8, batch=64):
 
 
 def load(path):
-    """The network of a safetensors file, computing in single precision."""
+    """Loads the network from a safetensors file; it computes in single precision."""
     from safetensors.torch import load_file
     net = Mini()
     missing, extra = net.load_state_dict({k: v.float() for k, v in load_file(path).items()}, strict=False)

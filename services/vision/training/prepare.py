@@ -1,19 +1,19 @@
 #!/usr/bin/env python3
-"""Photos -> what training reads: small pixels, and the teacher's targets for every place of them.
+"""Converts photos to the input of the training: reduced pixels, and the teacher's targets per position.
 
     prepare.py --cache CACHE --teacher a.onnx,b.onnx FOLDER[:MOST] [FOLDER[:MOST] ...]
 
-A FOLDER holds photos (searched through), or an index.csv with shards of JPEG files end to end
-(columns shard, offset, bytes); of MOST photos, where said, in an order that is always the same. Run it again with more folders, also while the training runs:
-photos that the cache has are left out, new ones come into new blocks, and the training takes
-up each block that it finds at the beginning of an epoch.
+A FOLDER contains photos in any subfolders, or an index.csv with shards of concatenated JPEG files
+(columns shard, offset, bytes). MOST limits the number of its photos; their order is always the same. Run the
+script again with more folders at any time, even during the training: photos in the cache are skipped, new
+photos are written to new blocks, and the training reads new blocks at the beginning of each epoch.
 
-The teacher is a pair of MobileNetV2 1.0. Each looks once at the whole photo with its short side
-at 256 pixels, and its 8 x 8 .. 8 x 16 map before the average pool is kept: both halves divided by
-the norm of their mean and joined (2,560 numbers), centred, projected to DIM numbers by a PCA that
-is lightly whitened (eigenvalue ** -0.125), as bytes. So the target of any crop is the mean of the
-map under it. The PCA is made from the first photos (--sample, drawn from all folders of the first
-run) and kept.
+The teacher is a pair of MobileNetV2 1.0 networks. Each processes the whole photo once, with a short side of
+256 pixels, and its map of 8 x 8 to 8 x 16 cells before the average pool is used: both halves are
+divided by the norm of their mean, joined (2,560 numbers), centred, projected to DIM numbers by a lightly
+whitened PCA (eigenvalue ** -0.125), and stored as bytes. The target of a crop is the mean of the map under
+it. The PCA is computed from the first photos (--sample, drawn from all folders of the first run) and then
+kept.
 
 Licences of the two networks: Apache-2.0. The first takes (rgb / 255 - mean) / std of ImageNet, the
 second rgb / 127.5 - 1.
@@ -31,7 +31,7 @@ BLOCK = 2000     # photos in a block
 
 
 def photos_of(folder):
-    """(name, function that reads the bytes) of every photo."""
+    """Returns (name, function that reads the bytes) of every photo."""
     index = os.path.join(folder, "index.csv")
     if os.path.exists(index):
         def shard(r):
@@ -51,18 +51,18 @@ def photos_of(folder):
 
 
 def by_hash(photo):
-    """Order by a hash of the name: every block is a fair sample of all folders."""
+    """Sort key: a hash of the name, so that every block is a fair sample of all folders."""
     return hashlib.sha1(photo[0].encode()).digest()
 
 
 def some_of(folder):
-    """The photos of FOLDER or FOLDER:MOST."""
+    """Returns the photos of FOLDER or FOLDER:MOST."""
     path, _, most = folder.rpartition(":")
     return sorted(photos_of(path), key=by_hash)[:int(most)] if most.isdigit() and path else photos_of(folder)
 
 
 def open_photo(blob):
-    """Decoded photo, upright; of very long ones (over 2.1:1) the middle 2:1."""
+    """Decodes a photo upright; crops very long ones (over 2.1:1) to the middle 2:1."""
     im = ImageOps.exif_transpose(Image.open(io.BytesIO(blob))).convert("RGB")
     w, h = im.size
     c = 2 * min(w, h)
@@ -79,7 +79,7 @@ def grid_of(im):
 
 
 class Teacher:
-    """RGB pictures of one size -> N x rows x columns x 2560, halves scaled by the norm of their means."""
+    """RGB images of one size -> N x rows x columns x 2560, halves scaled by the norm of their means."""
 
     def __init__(self, paths, threads):
         import onnx, onnxruntime as ort
@@ -103,7 +103,7 @@ class Teacher:
         return np.concatenate(halves, 3)
 
     def maps(self, images, batch=8):
-        """Yields (position, map) of pictures of any sizes, in batches of equal ones."""
+        """Yields (position, map) of images of any sizes, in batches of equal size."""
         grids = [grid_of(im) for im in images]
         order = sorted(range(len(images)), key=lambda i: grids[i])
         a = 0
@@ -130,7 +130,7 @@ def pooled(fmap, box, parts):
 
 
 def centre_box(w, h):
-    """The part of a photo that the network sees, relative."""
+    """Returns the part of a photo that the network sees, in relative coordinates."""
     s = min(w, h) / ZOOM
     return (w - s) / 2 / w, (h - s) / 2 / h, (w + s) / 2 / w, (h + s) / 2 / h
 
@@ -155,13 +155,13 @@ def projection(teacher, images):
 
 
 def write_block(path, images, teacher, mean, matrix):
-    """One block: pixels and maps end to end, with sizes; complete or not there."""
+    """Writes one block (concatenated pixels and maps, and sizes) completely or not at all."""
     sizes = np.array([im.size for im in images], np.int32)
     grids = np.array([grid_of(im) for im in images], np.int32)
     maps, scales = [None] * len(images), np.zeros(len(images), np.float32)
     mean, matrix = torch.from_numpy(mean), torch.from_numpy(matrix)
     for i, m in teacher.maps(images):
-        t = ((torch.from_numpy(m) - mean) @ matrix).numpy()  # far quicker than numpy on some machines
+        t = ((torch.from_numpy(m) - mean) @ matrix).numpy()  # much faster than numpy on some machines
         scales[i] = np.abs(t).max() / 127
         maps[i] = np.round(t / scales[i]).astype(np.int8).ravel()
     tmp = path + ".tmp"

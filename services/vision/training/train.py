@@ -1,23 +1,23 @@
 #!/usr/bin/env python3
-"""Train lookalike-mini from scratch by knowledge distillation on what prepare.py left.
+"""Trains lookalike-mini from scratch by knowledge distillation on the output of prepare.py.
 
     train.py --cache CACHE --out OUT --minutes 100     (or --steps 20000)
-    train.py --cache CACHE --out OUT --minutes 100 --start OUT/state.pt     goes on, or anew with more photos
+    train.py --cache CACHE --out OUT --minutes 100 --start OUT/state.pt     resumes, also with more photos
 
-Every step draws a random crop of each photo of a batch. The student gives a vector for every cell
-of its last map (32 pixels of the crop); the target of a cell is the mean of the teacher's map
-under it, that of the crop the mean of all, drawn a little towards the whole photo's. Mirroring,
-colour, low resolution, JPEG, sharpening; in a third of each batch cells of another photo are
-pasted in (CutMix), with their targets.
+Every step draws a random crop of each photo of a batch. The student returns a vector for every cell of
+its last map (32 pixels of the crop). The target of a cell is the mean of the teacher's map under it. The
+target of the crop is the mean of all cells, moved slightly towards that of the whole photo. Augmentations:
+mirroring, colour, low resolution, JPEG, sharpening; in a third of each batch, cells of another photo are
+pasted in with their targets (CutMix).
 
 Loss: cosine to the crop's target and to each cell's, and KL (temperature 0.1) between student's
 and teacher's similarities within the batch and to a sample of all photos. Convolutions and the
-head are trained by Muon (https://kellerjordan.github.io/posts/muon/), the rest by AdamW; the rate
-is warmed up, stays, and falls linearly over the last share of the time (--decay). bf16 autocast;
-the weights that are kept are an exponential mean.
+head are trained by Muon (https://kellerjordan.github.io/posts/muon/), the rest by AdamW. The learning
+rate is warmed up, stays constant, and falls linearly over the last share of the time (--decay). The forward
+pass uses bf16 autocast; the saved weights are an exponential moving average.
 
-Every 27th photo is held out: its mean cosine to the teacher and the share of its ten nearest
-among the held out that it has in common with the teacher are written to OUT/curve.csv.
+Every 27th photo is held out. OUT/curve.csv lists their mean cosine to the teacher, and the share of the ten
+nearest held-out neighbours that student and teacher have in common.
 """
 import argparse, copy, io, math, multiprocessing, os, random, time
 import numpy as np
@@ -39,7 +39,7 @@ class Photos:
         self.cache, self.names, self.items = cache, [], []
 
     def look(self):
-        """Takes up new blocks; whether there were any."""
+        """Maps new blocks; returns whether there were any."""
         new = sorted(d for d in os.listdir(self.cache) if d.startswith("block") and not d.endswith(".tmp"))
         new = [d for d in new if d not in self.names]
         for d in new:
@@ -77,7 +77,7 @@ class Photos:
 
 # ---------------------------------------------------------------- batches
 def random_box(w, h, r):
-    """Crop of 45 .. 105 % of the short side, aspect up to about 4:3; sometimes the whole photo."""
+    """Draws a crop of 45 .. 105 % of the short side, aspect up to about 4:3; sometimes the whole photo."""
     if r.random() < 0.06:
         return 0, 0, w, h
     side, a = min(w, h) * r.uniform(0.45, 1.05), math.exp(r.uniform(-0.15, 0.15))
@@ -103,7 +103,7 @@ def crop(photos, i, size, r):
         im = Image.open(f).convert("RGB")
     if small != size:
         im = im.resize((size, size), Image.BICUBIC)
-    elif r.random() < 0.3:  # small photos are a little soft
+    elif r.random() < 0.3:  # small photos are slightly blurred
         im = im.filter(ImageFilter.UnsharpMask(1, r.randint(30, 120), 0))
     x = np.asarray(im)
     if r.random() < 0.5:
@@ -125,7 +125,7 @@ def cutmix(x, t, rng, share=0.35):
 
 
 def draw(cache, batch, seed, size, mix, out):
-    """A process that draws batches for ever; takes up new blocks after each pass over the photos."""
+    """A process that draws batches without end; maps new blocks after each pass over the photos."""
     os.nice(1)
     photos, r, rng = Photos(cache), random.Random(seed), np.random.default_rng(seed)
     while True:
@@ -141,7 +141,7 @@ def draw(cache, batch, seed, size, mix, out):
 
 
 def colour(u8):
-    """Light colour changes of a uint8 batch, each photo its own; returns uint8-scaled floats."""
+    """Slightly changes the colours of each photo of a uint8 batch; returns uint8-scaled floats."""
     x = torch.from_numpy(u8).float()
     n = len(x)
 
@@ -189,7 +189,7 @@ def similarity_loss(s, t, bank, tau=0.1):
 
 
 def agreement(a, b, k=10):
-    """Share of each one's k nearest that two sets of vectors have in common."""
+    """Returns the mean share of the k nearest neighbours that two sets of vectors have in common."""
     near = [(v @ v.T - 2 * torch.eye(len(v))).topk(k).indices.tolist() for v in (a, b)]
     return float(np.mean([len(set(x) & set(y)) / k for x, y in zip(*near)]))
 
@@ -303,7 +303,7 @@ def main():
             sums[:], count = 0, 0
             state = dict(net=net.state_dict(), ema=ema.state_dict(), adam=adam.state_dict(),
                          muon=muon.state_dict() if muon else None, seen=seen_before + seen)
-            # What a longer training can go on from is the last state at the full rate.
+            # A longer training can resume from the last state at the full learning rate.
             save(os.path.join(args.out, "state.pt" if k == 1 else "late.pt"), **state)
             if photos.look():
                 bank = new_bank()

@@ -3,11 +3,11 @@
 //!
 //! Only the keeper's thread uses it. It may be lost: it is made anew from the folders.
 
+mod last_outcomes;
 mod libraries;
-mod lives;
+mod outbox;
 mod row;
 mod schema;
-mod waiting;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};

@@ -4,17 +4,8 @@
 //! only then answers. When the catalog can't be written (a full disk), the turn is undone, and
 //! every folder is compared later, because the hints of that turn are spent.
 
-mod answers;
-mod brake;
-mod observe;
 mod outbox;
-mod outcome;
-mod scan;
-mod scans;
-mod standing;
-mod status;
-mod vanish;
-mod watching;
+pub(crate) mod outcome;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -30,14 +21,14 @@ use crate::catalog::{self, Catalog, LibraryKey};
 use crate::disk::FolderIdentity;
 use crate::ignore_files::{self, IgnoreFileCache, IgnoreRules};
 use crate::inbox::{DrainedInbox, HintKind, Inbox, KeeperRequest, PublishedStatus};
+use crate::lease::role_state::LeaseState;
+use crate::library::mass_delete_guard::MassDeleteGuard;
+use crate::library::scan_queue::ScanQueue;
+use crate::library::settling::SettlingFiles;
+use crate::library::status::Throughput;
+use crate::notify::polling::WatchSchedule;
+use crate::notify::watch_table::WatchBudget;
 use crate::settings::Settings;
-use crate::settle::SettlingFiles;
-use crate::watches::WatchBudget;
-use brake::MassDeleteGuard;
-use scans::ScanQueue;
-use standing::LeaseState;
-use status::Throughput;
-use watching::WatchSchedule;
 
 /// Hints that one turn takes, so that notes never wait long.
 const MAX_HINTS_PER_TICK: usize = 1024;
@@ -46,37 +37,37 @@ const MAX_HINTS_PER_TICK: usize = 1024;
 const SCAN_TIME_PER_TICK: Duration = Duration::from_millis(20);
 
 /// A library in the keeper's hands.
-struct KeptLibrary {
-    name: LibraryName,
-    key: LibraryKey,
-    root: PathBuf,
+pub(crate) struct KeptLibrary {
+    pub(crate) name: LibraryName,
+    pub(crate) key: LibraryKey,
+    pub(crate) root: PathBuf,
     /// Why it may lag behind, by reason, with a sentence and since when (nanoseconds).
-    degraded: BTreeMap<&'static str, (String, i64)>,
+    pub(crate) degraded: BTreeMap<&'static str, (String, i64)>,
     /// The root folder as the catalog knows it.
-    root_identity: Option<FolderIdentity>,
+    pub(crate) root_identity: Option<FolderIdentity>,
     /// The mount on which it was found right.
-    mount_id: Option<u64>,
-    scanned_once: bool,
+    pub(crate) mount_id: Option<u64>,
+    pub(crate) scanned_once: bool,
     /// It was compared as a whole since it is held and its root is there.
-    is_fully_scanned: bool,
+    pub(crate) is_fully_scanned: bool,
     /// Since when it is held, in nanoseconds since 1970.
-    active_since_ns: i64,
-    lease_state: LeaseState,
+    pub(crate) active_since_ns: i64,
+    pub(crate) lease_state: LeaseState,
     /// Something could not be read since the last whole scan began.
-    saw_unreadable: bool,
+    pub(crate) saw_unreadable: bool,
     /// How often something was looked at, besides what a scan met unchanged.
-    observation_count: u64,
-    next_rescan: Instant,
-    throughput: Throughput,
-    watch_schedule: WatchSchedule,
-    mass_delete_guard: MassDeleteGuard,
+    pub(crate) observation_count: u64,
+    pub(crate) next_rescan: Instant,
+    pub(crate) throughput: Throughput,
+    pub(crate) watch_schedule: WatchSchedule,
+    pub(crate) mass_delete_guard: MassDeleteGuard,
 }
 
 impl KeptLibrary {
     /// Whether the root, as it is there now, lies on the mount on which it was found right. Only
     /// asked of file systems that tell no births: their root folders have the same inode whatever
     /// is mounted, and devices are numbered again.
-    fn is_on_same_mount(&self, there: &FolderIdentity, mount: Option<u64>) -> bool {
+    pub(crate) fn is_on_same_mount(&self, there: &FolderIdentity, mount: Option<u64>) -> bool {
         there.born_ns != 0 || mount.is_none() || self.mount_id == mount
     }
 }
@@ -84,8 +75,8 @@ impl KeptLibrary {
 /// One instant, on both clocks.
 #[derive(Clone, Copy)]
 pub(crate) struct Now {
-    wall: SystemTime,
-    mono: Instant,
+    pub(crate) wall: SystemTime,
+    pub(crate) mono: Instant,
 }
 
 impl Now {
@@ -96,34 +87,34 @@ impl Now {
         }
     }
 
-    fn wall_nanos(self) -> i64 {
+    pub(crate) fn wall_nanos(self) -> i64 {
         to_nanos(self.wall)
     }
 }
 
 /// The thread's state.
 pub(crate) struct Keeper {
-    settings: Settings,
-    catalog: Catalog,
-    libraries: Vec<KeptLibrary>,
+    pub(crate) settings: Settings,
+    pub(crate) catalog: Catalog,
+    pub(crate) libraries: Vec<KeptLibrary>,
     /// Of the libraries that this watcher works on, in their order.
-    active_keys: Vec<LibraryKey>,
-    settling: SettlingFiles,
-    scans: ScanQueue,
+    pub(crate) active_keys: Vec<LibraryKey>,
+    pub(crate) settling: SettlingFiles,
+    pub(crate) scans: ScanQueue,
     /// Paths that moved images left: something else may lie there.
-    vacated_paths: Vec<(usize, Vec<u8>)>,
+    pub(crate) vacated_paths: Vec<(usize, Vec<u8>)>,
     /// The folder that was found in this turn to be below the root by folders alone, no links.
-    verified_folder: Option<(usize, Vec<u8>)>,
-    ignore_files: IgnoreFileCache,
+    pub(crate) verified_folder: Option<(usize, Vec<u8>)>,
+    pub(crate) ignore_files: IgnoreFileCache,
     /// The rules in the folder that was asked for last in this turn; `None`: it is not entered.
-    folder_rules: Option<(usize, Vec<u8>, Option<IgnoreRules>)>,
-    inbox: Arc<Inbox>,
+    pub(crate) folder_rules: Option<(usize, Vec<u8>, Option<IgnoreRules>)>,
+    pub(crate) inbox: Arc<Inbox>,
     /// Woken when the outbox has something to send.
-    outbox_filled: Arc<Notify>,
-    published: watch::Sender<PublishedStatus>,
+    pub(crate) outbox_filled: Arc<Notify>,
+    pub(crate) published: watch::Sender<PublishedStatus>,
     /// Sent once the turn has committed.
-    replies: Vec<Box<dyn FnOnce() + Send>>,
-    stopping: bool,
+    pub(crate) replies: Vec<Box<dyn FnOnce() + Send>>,
+    pub(crate) stopping: bool,
 }
 
 impl Keeper {
@@ -217,7 +208,7 @@ impl Keeper {
     }
 
     /// Forgets a turn that could not be written. Its hints are spent, so everything is compared.
-    fn discard_tick(&mut self) {
+    pub(crate) fn discard_tick(&mut self) {
         self.replies.clear();
         self.catalog.roll_back_transaction();
         self.vacated_paths.clear();
@@ -304,7 +295,7 @@ impl Keeper {
     }
 
     /// Until when nothing happens by itself; `None` if there is work at once.
-    fn next_deadline(&mut self) -> Option<Instant> {
+    pub(crate) fn next_deadline(&mut self) -> Option<Instant> {
         let now = Now::from_clock();
         if self.scans.has_ready_scan() {
             return Some(now.mono);
@@ -342,7 +333,11 @@ impl Keeper {
         Some(until.max(now.mono + Duration::from_millis(1)))
     }
 
-    fn handle_request(&mut self, note: KeeperRequest, now: Now) -> Result<(), catalog::Error> {
+    pub(crate) fn handle_request(
+        &mut self,
+        note: KeeperRequest,
+        now: Now,
+    ) -> Result<(), catalog::Error> {
         match note {
             KeeperRequest::TakeEvents(limit, answer) => {
                 let events = self.take_events(limit, now)?;
@@ -393,12 +388,16 @@ impl Keeper {
         Ok(())
     }
 
-    fn reply_after_commit<T: Send + 'static>(&mut self, channel: oneshot::Sender<T>, value: T) {
+    pub(crate) fn reply_after_commit<T: Send + 'static>(
+        &mut self,
+        channel: oneshot::Sender<T>,
+        value: T,
+    ) {
         self.replies
             .push(Box::new(move || drop(channel.send(value))));
     }
 
-    fn plan_full_scan(&mut self, library: usize, why: &str, now: Now) {
+    pub(crate) fn plan_full_scan(&mut self, library: usize, why: &str, now: Now) {
         let interval = self.rescan_interval(library);
         let is_active = self.is_active(library);
         let held = &mut self.libraries[library];
@@ -410,7 +409,7 @@ impl Keeper {
     }
 
     /// Often where nothing else would tell of a change.
-    fn rescan_interval(&self, library: usize) -> Duration {
+    pub(crate) fn rescan_interval(&self, library: usize) -> Duration {
         let needs_polling = |reason: &str| matches!(reason, "watch_polled" | "root_missing");
         if self.libraries[library]
             .degraded
@@ -423,7 +422,7 @@ impl Keeper {
         }
     }
 
-    fn handle_hint(
+    pub(crate) fn handle_hint(
         &mut self,
         library: usize,
         path: &[u8],
@@ -450,7 +449,8 @@ impl Keeper {
         if matches!(kind, HintKind::Gone | HintKind::MovedItself) {
             self.record_missing_folder(library, path, now)?;
         }
-        if let (folder, ignore_files::IGNORE_FILE_NAME) = observe::split_path(path) {
+        if let (folder, ignore_files::IGNORE_FILE_NAME) = crate::library::observe::split_path(path)
+        {
             self.plan_scan_below(library, folder, now);
         }
         Ok(())

@@ -6,18 +6,16 @@
 
 mod catalog;
 mod disk;
-mod filesystem;
-mod hints;
 mod ignore_files;
 mod inbox;
 mod keeper;
+mod lease;
+mod library;
 mod metrics;
+mod notify;
 mod rules;
 mod settings;
-mod settle;
 mod tasks;
-mod tenure;
-mod watches;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};

@@ -1,21 +1,15 @@
-//! Durations as `"750ms"`, `"2s"`, `"5m"`: for `#[serde(with = …)]`.
+//! Durations such as `"750ms"`, `"2s"` and `"5m"`, for `#[serde(with = …)]`.
 
 use std::time::Duration;
 
 use serde::{Deserialize as _, Deserializer, Serializer, de::Error as _};
 
-/// Writes `"750ms"`.
-///
-/// # Errors
-/// As the serializer.
+/// Serializes to `"750ms"`.
 pub fn serialize<S: Serializer>(value: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(&humantime::format_duration(*value))
 }
 
-/// Reads `"750ms"`.
-///
-/// # Errors
-/// When the text is no duration.
+/// Parses `"750ms"`.
 pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
     let text = String::deserialize(deserializer)?;
     humantime::parse_duration(&text).map_err(|_| {

@@ -1,20 +1,14 @@
-//! Sizes in bytes as `"64MiB"`: for `#[serde(with = …)]`.
+//! Sizes in bytes such as `"64MiB"`, for `#[serde(with = …)]`.
 
 use bytesize::ByteSize;
 use serde::{Deserialize as _, Deserializer, Serializer, de::Error as _};
 
-/// Writes `"64MiB"` where that is exact, else `"12345B"`.
-///
-/// # Errors
-/// As the serializer.
+/// Serializes to `"64MiB"` if that is exact, else to `"12345B"`.
 pub fn serialize<S: Serializer>(bytes: &u64, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(&format_size(*bytes))
 }
 
-/// Reads `"64MiB"`, `"10 MB"`, `"12345B"`.
-///
-/// # Errors
-/// When the text is no size.
+/// Parses `"64MiB"`, `"10 MB"` and `"12345B"`.
 pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
     let text = String::deserialize(deserializer)?;
     text.parse::<ByteSize>()
@@ -22,7 +16,7 @@ pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D:
         .map_err(|_| D::Error::custom(format!("{text:?} is not a size like \"64MiB\" or \"10MB\"")))
 }
 
-/// `"64MiB"` where that is exact, else `"12345B"`.
+/// Formats a size as `"64MiB"` if that is exact, else as `"12345B"`.
 pub fn format_size(bytes: u64) -> String {
     for (unit, name) in [
         (1 << 40, "TiB"),

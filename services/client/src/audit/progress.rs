@@ -5,7 +5,7 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
-use lookalike_embedder::audit::AuditStage;
+use lookalike_audit::AuditStage;
 
 pub(super) struct AuditProgress {
     bar: Option<ProgressBar>,

@@ -1,6 +1,6 @@
 //! Prints an audit's report.
 
-use lookalike_embedder::audit::{AuditReport, DifferenceKind, LibraryReport};
+use lookalike_audit::{AuditReport, DifferenceKind, LibraryReport};
 
 use super::args::AuditRunArgs;
 use crate::terminal::escape_line;

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 use lookalike_bus::StatusView;
-use lookalike_embedder::audit::{AuditOptions, AuditReport, Auditor};
+use lookalike_audit::{AuditOptions, AuditReport, Auditor};
 use lookalike_proto::LibraryName;
 
 use super::args::AuditRunArgs;
@@ -240,7 +240,7 @@ async fn wait_until_resent(
 
 #[cfg(test)]
 mod tests {
-    use lookalike_embedder::audit::DifferenceKind;
+    use lookalike_audit::DifferenceKind;
 
     use super::*;
 

@@ -1,10 +1,10 @@
-//! Milvus dies and comes back.
+//! Milvus is killed and restarted.
 
 use std::time::{Duration, Instant};
 
 use lookalike_index::{ErrorClass, Index, IndexRow, ReadConsistency, RowFilter, SearchQuery};
 
-use crate::{image_id, server, test_model, test_row, test_settings, unit_vector};
+use crate::{count_images, image_id, server, test_model, test_row, test_settings, unit_vector};
 
 #[tokio::test]
 async fn a_killed_milvus_answers_again_through_the_same_index() {
@@ -19,20 +19,23 @@ async fn a_killed_milvus_answers_again_through_the_same_index() {
     let index = Index::open(&settings, &test_model("mini")).await.unwrap();
     let rows: Vec<IndexRow> = (0..500).map(test_row).collect();
     index.upsert_rows(&rows).await.unwrap();
-    assert_eq!(index.count(&RowFilter::All).await.unwrap(), 500);
+    assert_eq!(count_images(&index, &RowFilter::All).await.unwrap(), 500);
 
     servers.kill_milvus().await;
     let started = Instant::now();
     for error in [
         index.check_ready().await.unwrap_err(),
         index.upsert_rows(&[test_row(1)]).await.unwrap_err(),
-        index.count(&RowFilter::All).await.map(|_| ()).unwrap_err(),
+        count_images(&index, &RowFilter::All)
+            .await
+            .map(|_| ())
+            .unwrap_err(),
     ] {
         assert_eq!(error.class(), ErrorClass::Retry, "{error:?}");
     }
     assert!(
         started.elapsed() < Duration::from_secs(10),
-        "a dead server is found out at once, not after timeouts: {:?}",
+        "a dead server is detected at once, not after timeouts: {:?}",
         started.elapsed()
     );
 
@@ -53,8 +56,8 @@ async fn a_killed_milvus_answers_again_through_the_same_index() {
     }
     eprintln!("searchable {:?} after the restart", restarted.elapsed());
 
-    // Everything answers, and nothing that was acknowledged is lost.
-    assert_eq!(index.count(&RowFilter::All).await.unwrap(), 500);
+    // All requests succeed, and no acknowledged row is lost.
+    assert_eq!(count_images(&index, &RowFilter::All).await.unwrap(), 500);
     index.upsert_rows(&[test_row(1000)]).await.unwrap();
     index
         .delete_up_to_generation(&[(image_id(0), 1)])
@@ -69,9 +72,9 @@ async fn a_killed_milvus_answers_again_through_the_same_index() {
         .await
         .unwrap();
     assert_eq!(hits[0].image.id, image_id(1000));
-    assert_eq!(index.count(&RowFilter::All).await.unwrap(), 500);
-    // A start beside it finds the same.
+    assert_eq!(count_images(&index, &RowFilter::All).await.unwrap(), 500);
+    // Another index opened now finds the same rows.
     let again = Index::open(&settings, &test_model("mini")).await.unwrap();
-    assert_eq!(again.count(&RowFilter::All).await.unwrap(), 500);
+    assert_eq!(count_images(&again, &RowFilter::All).await.unwrap(), 500);
     servers.stop().await;
 }

@@ -1,4 +1,4 @@
-//! The golden vector: kept by the first embedder, compared by the others.
+//! The golden vector: stored by the first embedder, compared by the others.
 
 use lookalike_index::{Error, ErrorClass, Index, ModelIdentity};
 
@@ -7,7 +7,7 @@ use crate::{server, test_model, test_settings, unit_vector};
 const LEAST: f64 = 0.999;
 
 #[tokio::test]
-async fn a_device_that_moves_vectors_is_refused() {
+async fn a_device_that_changes_vectors_is_refused() {
     let settings = test_settings(server::shared_url(), &server::unique_namespace("golden"));
     let index = Index::open(&settings, &test_model("mini")).await.unwrap();
     assert_eq!(index.golden_vector().await.unwrap(), None);
@@ -21,11 +21,11 @@ async fn a_device_that_moves_vectors_is_refused() {
         .await
         .unwrap();
 
-    // Who comes later finds it, and what the collection was made with.
+    // A later start finds the stored vector.
     let later = Index::open(&settings, &test_model("mini")).await.unwrap();
     let kept = later.golden_vector().await.unwrap().unwrap();
     assert!(kept.iter().zip(&golden).all(|(a, b)| (a - b).abs() < 1e-4));
-    // Rounding of half precision, say.
+    // A difference such as half-precision rounding.
     let near: Vec<f32> = golden.iter().map(|x| x + 0.001).collect();
     later
         .verify_or_store_golden(&near, LEAST, "cuda: X")
@@ -43,13 +43,13 @@ async fn a_device_that_moves_vectors_is_refused() {
             assert!(text.contains(part), "{text}");
         }
     }
-    // A refused one has changed nothing.
+    // A refused vector changed nothing.
     assert_eq!(later.golden_vector().await.unwrap().unwrap(), kept);
 }
 
 /// The longest vectors of known models have 2048 numbers, in 5.5 kB of text.
 #[tokio::test]
-async fn the_longest_vector_is_kept_whole() {
+async fn the_longest_vector_is_stored_completely() {
     let settings = test_settings(
         server::shared_url(),
         &server::unique_namespace("golden_long"),

@@ -1,8 +1,8 @@
-//! Texts that would like to be more than texts.
+//! Texts that try to break out of an expression.
 
 use lookalike_index::{IndexRow, ReadConsistency, RowFilter, SearchQuery};
 
-use crate::{image_id, open_index, test_row, unit_vector};
+use crate::{count_images, image_id, open_index, test_row, unit_vector};
 
 const HOSTILE: &[&str] = &[
     "a\"b\\c' or 1==1",
@@ -28,7 +28,7 @@ const HOSTILE: &[&str] = &[
 ];
 
 #[tokio::test]
-async fn hostile_texts_are_only_texts() {
+async fn hostile_texts_stay_texts() {
     let index = open_index("hostile").await;
     let rows: Vec<IndexRow> = HOSTILE
         .iter()
@@ -96,7 +96,7 @@ async fn hostile_texts_are_only_texts() {
         assert_eq!(hits.len(), 1);
         assert_eq!(hits[0].image, rows[n].image);
     }
-    // `%` and `_` are letters like any other.
+    // `%` and `_` are ordinary characters.
     let found = index
         .list_images(
             &RowFilter::PathPrefix("100%".into()),
@@ -108,7 +108,7 @@ async fn hostile_texts_are_only_texts() {
         .unwrap();
     assert_eq!(found.len(), 2);
 
-    // Ids come from clients too.
+    // Ids also come from clients.
     let ids: Vec<String> = HOSTILE.iter().map(|t| (*t).to_owned()).collect();
     assert!(
         index
@@ -134,7 +134,7 @@ async fn hostile_texts_are_only_texts() {
     }
     index.delete_ids(&ids).await.unwrap();
     assert_eq!(
-        index.count(&RowFilter::All).await.unwrap(),
+        count_images(&index, &RowFilter::All).await.unwrap(),
         HOSTILE.len() as u64,
         "a hostile id deletes nothing"
     );

@@ -1,10 +1,11 @@
-//! Opening: first, again, at once, interrupted; and what belongs to another model.
+//! Opening an index: for the first time, again, concurrently, after an interruption, and with another
+//! model.
 
 use std::time::Duration;
 
 use lookalike_index::{Error, ErrorClass, Index, ModelIdentity, ReadConsistency, RowFilter};
 
-use crate::{image_id, server, test_model, test_row, test_settings};
+use crate::{count_images, image_id, server, test_model, test_row, test_settings};
 
 #[tokio::test]
 async fn opening_again_finds_what_was_written() {
@@ -18,7 +19,7 @@ async fn opening_again_finds_what_was_written() {
     first.check_ready().await.unwrap();
     let second = Index::open(&settings, &test_model("mini")).await.unwrap();
     assert_eq!(second.collection(), first.collection());
-    assert_eq!(second.count(&RowFilter::All).await.unwrap(), 1);
+    assert_eq!(count_images(&second, &RowFilter::All).await.unwrap(), 1);
 }
 
 #[tokio::test]
@@ -37,7 +38,7 @@ async fn many_opens_at_once_agree() {
         assert_eq!(index.collection(), indexes[0].collection());
         index.upsert_rows(&[test_row(n as u64)]).await.unwrap();
     }
-    assert_eq!(indexes[0].count(&RowFilter::All).await.unwrap(), 4);
+    assert_eq!(count_images(&indexes[0], &RowFilter::All).await.unwrap(), 4);
 }
 
 #[tokio::test]
@@ -82,17 +83,17 @@ async fn another_model_is_refused() {
 }
 
 #[tokio::test]
-async fn a_collection_without_its_alias_is_taken_up_again() {
-    // As a start leaves it that was killed before its last step; here by the other way round.
+async fn a_collection_without_its_alias_is_used_again() {
+    // The state after a start that was killed before its last step.
     let settings = test_settings(server::shared_url(), &server::unique_namespace("halfway"));
     let index = Index::open(&settings, &test_model("mini")).await.unwrap();
     index.upsert_rows(&[test_row(1)]).await.unwrap();
     raw::drop_alias(&settings.url, &settings.namespace).await;
     let again = Index::open(&settings, &test_model("mini")).await.unwrap();
     assert_eq!(again.collection(), index.collection());
-    assert_eq!(again.count(&RowFilter::All).await.unwrap(), 1);
-    // Another model does not take it up, but begins a collection of its own once the alias is
-    // free: names of models may repeat with other weights.
+    assert_eq!(count_images(&again, &RowFilter::All).await.unwrap(), 1);
+    // A model with the same name and other weights creates its own collection once the alias is
+    // free.
     raw::drop_alias(&settings.url, &settings.namespace).await;
     let newer = ModelIdentity {
         checksum: "newer".into(),
@@ -103,11 +104,11 @@ async fn a_collection_without_its_alias_is_taken_up_again() {
         &*newer.collection(),
         format!("{}_mini_2", settings.namespace)
     );
-    assert_eq!(newer.count(&RowFilter::All).await.unwrap(), 0);
+    assert_eq!(count_images(&newer, &RowFilter::All).await.unwrap(), 0);
 }
 
 #[tokio::test]
-async fn a_dropped_collection_is_missing_until_it_is_made_again() {
+async fn a_dropped_collection_is_missing_until_it_is_created_again() {
     let settings = test_settings(server::shared_url(), &server::unique_namespace("dropped"));
     let index = Index::open(&settings, &test_model("mini")).await.unwrap();
     index.upsert_rows(&[test_row(1)]).await.unwrap();
@@ -131,7 +132,7 @@ async fn a_dropped_collection_is_missing_until_it_is_made_again() {
     }
     index.ensure_collection().await.unwrap();
     index.upsert_rows(&[test_row(3)]).await.unwrap();
-    assert_eq!(index.count(&RowFilter::All).await.unwrap(), 1);
+    assert_eq!(count_images(&index, &RowFilter::All).await.unwrap(), 1);
 }
 
 #[tokio::test]
@@ -141,7 +142,7 @@ async fn a_released_collection_is_loaded_again() {
     raw::release_collection(server::shared_url(), &index.collection()).await;
     let counts = (0..4).map(|_| {
         let index = index.clone();
-        tokio::spawn(async move { index.count(&RowFilter::All).await })
+        tokio::spawn(async move { count_images(&index, &RowFilter::All).await })
     });
     for count in counts.collect::<Vec<_>>() {
         assert_eq!(count.await.unwrap().unwrap(), 1);
@@ -149,8 +150,8 @@ async fn a_released_collection_is_loaded_again() {
 }
 
 #[tokio::test]
-async fn nobody_there_is_said_in_one_line() {
-    let mut settings = test_settings("http://127.0.0.1:1", "nobody");
+async fn an_unreachable_server_is_reported_in_one_line() {
+    let mut settings = test_settings("http://127.0.0.1:1", "unreachable");
     settings.connect_timeout = Duration::from_millis(300);
     let error = Index::open(&settings, &test_model("mini"))
         .await
@@ -164,7 +165,7 @@ async fn nobody_there_is_said_in_one_line() {
     );
 }
 
-/// What an operator might do behind the index' back.
+/// Changes that an operator may make directly in Milvus.
 mod raw {
     use milvus::v2::{
         ClientV2,
@@ -186,7 +187,7 @@ mod raw {
         connect_client(url).await.drop_alias(request).await.unwrap();
     }
 
-    /// With its alias, which some versions insist on.
+    /// Drops the alias first, which some versions require.
     pub(super) async fn drop_collection(url: &str, alias: &str, collection: &str) {
         drop_alias(url, alias).await;
         let request = DropCollectionRequest::builder()

@@ -1,26 +1,26 @@
 //! The index against a real Milvus.
 //!
-//! One Milvus is started for all tests; every test has a namespace of its own. To run them
-//! against another server, of another version say, give its address in `LOOKALIKE_TEST_MILVUS`
-//! (the test that kills Milvus is then left out).
+//! All tests share one Milvus; each has its own namespace. To test another server, for example
+//! another version, set `LOOKALIKE_TEST_MILVUS` to its address. The test that kills Milvus is then
+//! skipped.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-mod doubles;
+mod duplicates;
 mod faults;
 mod golden;
 mod hostile;
 mod lifecycle;
 mod pages;
+mod rollover;
 mod rows;
 mod server;
-mod switching;
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
-use lookalike_index::{Index, IndexRow, IndexedImage, ModelIdentity, Settings};
+use lookalike_index::{Error, Index, IndexRow, IndexedImage, ModelIdentity, RowFilter, Settings};
 
-/// A model whose vectors have eight numbers.
+/// Returns a model with vectors of eight numbers.
 fn test_model(name: &str) -> ModelIdentity {
     ModelIdentity {
         name: name.into(),
@@ -39,13 +39,26 @@ fn test_settings(url: &str, namespace: &str) -> Settings {
     }
 }
 
-/// An empty index of this test's own.
+/// Opens an empty index in a namespace of its own.
 async fn open_index(test: &str) -> Index {
     let settings = test_settings(server::shared_url(), &server::unique_namespace(test));
     Index::open(&settings, &test_model("mini")).await.unwrap()
 }
 
-/// The same unit vector for the same seed, unlike the others.
+/// Counts the distinct ids that pass the filter, with strong consistency.
+async fn count_images(index: &Index, filter: &RowFilter) -> Result<u64, Error> {
+    let mut reader = index.row_reader(filter, 16_000)?;
+    let mut ids = BTreeSet::new();
+    loop {
+        let page = reader.next_page().await?;
+        if page.is_empty() {
+            return Ok(ids.len() as u64);
+        }
+        ids.extend(page.into_iter().map(|key| key.id));
+    }
+}
+
+/// Returns a unit vector that depends on the seed only.
 fn unit_vector(seed: u64) -> Vec<f32> {
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ 0x5851_f42d_4c95_7f2d;
     let numbers: Vec<f32> = (0..8)
@@ -64,7 +77,7 @@ fn image_id(n: u64) -> String {
     format!("{n:032x}")
 }
 
-/// Row `n` of library `shop`, with content of its own, at generation 1.
+/// Returns row `n` of library `shop`, with its own content, at generation 1.
 fn test_row(n: u64) -> IndexRow {
     IndexRow {
         image: IndexedImage {

@@ -1,4 +1,4 @@
-//! Rows: in, found, changed, out.
+//! Rows: written, found, changed, deleted.
 
 use std::time::{Duration, Instant};
 
@@ -7,7 +7,7 @@ use lookalike_index::{
     ValueRange,
 };
 
-use crate::{image_id, open_index, test_row, unit_vector};
+use crate::{count_images, image_id, open_index, test_row, unit_vector};
 
 const STRONG: ReadConsistency = ReadConsistency::Strong;
 
@@ -47,7 +47,7 @@ async fn a_row_is_found_read_and_removed() {
         1
     );
 
-    // In the order asked for, without what is not there.
+    // In the requested order, without missing ids.
     let images = index
         .fetch_images(&[image_id(3), image_id(99), image_id(1)], STRONG)
         .await
@@ -64,15 +64,18 @@ async fn a_row_is_found_read_and_removed() {
         None
     );
 
-    assert_eq!(index.count(&RowFilter::All).await.unwrap(), 20);
+    assert_eq!(count_images(&index, &RowFilter::All).await.unwrap(), 20);
     index.delete_ids(&[image_id(3), image_id(4)]).await.unwrap();
-    assert_eq!(index.count(&RowFilter::All).await.unwrap(), 18);
+    assert_eq!(count_images(&index, &RowFilter::All).await.unwrap(), 18);
     let hits = index
         .search_by_vector(&unit_vector(3), &strong_query(20))
         .await
         .unwrap();
-    assert!(hits.iter().all(|h| h.image.id != image_id(3)), "it is gone");
-    index.flush().await.unwrap();
+    assert!(
+        hits.iter().all(|h| h.image.id != image_id(3)),
+        "the row is deleted"
+    );
+    index.collections().flush_in_service().await.unwrap();
     rows_become(&index, 18).await;
 }
 
@@ -163,7 +166,7 @@ async fn a_delete_spares_newer_generations() {
         .unwrap();
     assert_eq!(left.len(), 1);
     assert_eq!(left[0].id, image_id(1));
-    // A delete sees every upsert before it, without waiting in between.
+    // A delete sees every earlier upsert without a wait.
     for generation in 10..20 {
         index.upsert_rows(&[at(9, generation)]).await.unwrap();
         index
@@ -191,18 +194,21 @@ async fn a_delete_spares_newer_generations() {
             0
         );
     }
-    // Many in one call.
+    // Many deletes in one call.
     let many: Vec<IndexRow> = (100..400).map(|n| at(n, 3)).collect();
     index.upsert_rows(&many).await.unwrap();
     let gone: Vec<(String, i64)> = (100..400)
         .map(|n| (image_id(n), 2 + (n % 2) as i64))
         .collect();
     index.delete_up_to_generation(&gone).await.unwrap();
-    assert_eq!(index.count(&RowFilter::All).await.unwrap(), 1 + 150);
+    assert_eq!(
+        count_images(&index, &RowFilter::All).await.unwrap(),
+        1 + 150
+    );
 }
 
 #[tokio::test]
-async fn of_one_id_there_is_one_row() {
+async fn one_id_has_one_row() {
     let index = open_index("unique").await;
     let mut newer = test_row(1);
     newer.image.generation = 2;
@@ -219,11 +225,14 @@ async fn of_one_id_there_is_one_row() {
     newer.image.library = "archive".into();
     newer.image.generation = 3;
     index.upsert_rows(&[newer.clone()]).await.unwrap();
-    assert_eq!(index.count(&RowFilter::All).await.unwrap(), 1);
+    assert_eq!(count_images(&index, &RowFilter::All).await.unwrap(), 1);
     rows_become(&index, 1).await;
     let in_library = |name: &str| RowFilter::Library(vec![name.into()]);
-    assert_eq!(index.count(&in_library("shop")).await.unwrap(), 0);
-    assert_eq!(index.count(&in_library("archive")).await.unwrap(), 1);
+    assert_eq!(count_images(&index, &in_library("shop")).await.unwrap(), 0);
+    assert_eq!(
+        count_images(&index, &in_library("archive")).await.unwrap(),
+        1
+    );
     let hits = index
         .search_by_vector(&unit_vector(1), &strong_query(10))
         .await
@@ -247,8 +256,8 @@ async fn known_content_is_found_among_many_copies() {
     index.upsert_rows(&copies).await.unwrap();
     let singles: Vec<IndexRow> = (2000..2009).map(test_row).collect();
     index.upsert_rows(&singles).await.unwrap();
-    assert_eq!(index.count(&RowFilter::All).await.unwrap(), 1509);
-    index.flush().await.unwrap();
+    assert_eq!(count_images(&index, &RowFilter::All).await.unwrap(), 1509);
+    index.collections().flush_in_service().await.unwrap();
 
     let mut hashes: Vec<String> = singles
         .iter()
@@ -264,7 +273,7 @@ async fn known_content_is_found_among_many_copies() {
 }
 
 #[tokio::test]
-async fn filters_choose() {
+async fn filters_select_rows() {
     let index = open_index("filters").await;
     let rows: Vec<IndexRow> = (0..12)
         .map(|n| {
@@ -319,7 +328,7 @@ async fn filters_choose() {
         ),
         (RowFilter::Height(from_to(None, Some(599))), vec![]),
         (RowFilter::Bytes(from_to(Some(10_000), None)), vec![10, 11]),
-        // 4 and 8 do not say; 6 says 0, which counts as not saying.
+        // Images 4 and 8 have no time; image 6 has 0, which means unknown.
         (
             RowFilter::TakenAt(from_to(Some(-3), Some(3))),
             vec![3, 5, 7, 9],
@@ -362,13 +371,13 @@ async fn filters_choose() {
         let mut found: Vec<String> = hits.into_iter().map(|h| h.image.id).collect();
         found.sort();
         assert_eq!(found, expected, "{filter:?}");
-        let count = index.count(&filter).await.unwrap();
+        let count = count_images(&index, &filter).await.unwrap();
         assert_eq!(count, expected.len() as u64, "{filter:?}");
     }
 }
 
 #[tokio::test]
-async fn what_does_not_fit_is_refused_before_it_is_sent() {
+async fn invalid_rows_are_refused_before_they_are_sent() {
     let index = open_index("refused").await;
     let mut long = test_row(1);
     long.image.path = "x".repeat(4097);
@@ -392,10 +401,10 @@ async fn what_does_not_fit_is_refused_before_it_is_sent() {
             .unwrap_err();
         assert!(matches!(error, Error::InvalidQuery { .. }), "{error}");
     }
-    assert_eq!(index.count(&RowFilter::All).await.unwrap(), 0);
+    assert_eq!(count_images(&index, &RowFilter::All).await.unwrap(), 0);
 }
 
-/// The server's own count of rows, which doubled rows would raise, once it has come to `count_rows`.
+/// Waits until the server's own count, which includes duplicates, reaches `rows`.
 async fn rows_become(index: &Index, rows: u64) {
     let started = Instant::now();
     loop {

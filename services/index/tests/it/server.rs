@@ -1,4 +1,4 @@
-//! The one Milvus of all tests.
+//! The Milvus that all tests share.
 
 use std::{
     path::{Path, PathBuf},
@@ -13,20 +13,20 @@ pub(crate) const MILVUS: WantedServers = WantedServers {
     milvus: true,
 };
 
-/// Another server to test against, if one is given.
+/// Address of another server to test, if one is configured.
 pub(crate) fn external_url() -> Option<String> {
     std::env::var("LOOKALIKE_TEST_MILVUS").ok()
 }
 
-/// Its address. The first to ask starts it; it dies with this process.
+/// Returns the address of the shared Milvus. The first call starts it; it ends with this process.
 pub(crate) fn shared_url() -> &'static str {
     static URL: LazyLock<String> = LazyLock::new(|| {
         if let Some(url) = external_url() {
             return url;
         }
         let (tell, told) = mpsc::channel();
-        // A thread and a runtime that live as long as the process: every test has a runtime of
-        // its own, and the first test's ends first.
+        // This thread and runtime live as long as the process. Every test has its own runtime,
+        // which would end with the test.
         std::thread::spawn(move || {
             let runtime = tokio::runtime::Runtime::new().expect("threads can be started");
             runtime.block_on(async {
@@ -42,7 +42,7 @@ pub(crate) fn shared_url() -> &'static str {
     &URL
 }
 
-/// Starts a Milvus over this folder.
+/// Starts a Milvus with its data in this folder.
 pub(crate) async fn start_milvus(folder: &Path) -> Servers {
     let settings = Settings::default();
     let programs = fetch_programs(&settings, false, MILVUS, &|stage| eprintln!("{stage}"))
@@ -55,8 +55,8 @@ pub(crate) async fn start_milvus(folder: &Path) -> Servers {
     .expect("Milvus starts")
 }
 
-/// An empty folder for a Milvus, in cargo's folder for such things. What an earlier run left is
-/// removed first, so that no more than one run's data stays.
+/// Creates an empty folder for a Milvus in cargo's temporary folder. Removes the data of an earlier
+/// run first.
 pub(crate) fn empty_folder(name: &str) -> PathBuf {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("index-{name}"));
     if let Err(error) = std::fs::remove_dir_all(&folder) {
@@ -65,7 +65,7 @@ pub(crate) fn empty_folder(name: &str) -> PathBuf {
     folder
 }
 
-/// A namespace that no other test has, nor an earlier run against the same server.
+/// Returns a namespace that no other test or earlier run uses.
 pub(crate) fn unique_namespace(test: &str) -> String {
     let now = SystemTime::now()
         .duration_since(UNIX_EPOCH)

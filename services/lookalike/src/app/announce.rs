@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use lookalike_bus::StatusView;
-use lookalike_chassis::say;
+use lookalike_chassis::stdio;
 use lookalike_client::RunningInstance;
 use lookalike_proto::LibraryName;
 use lookalike_watcher::Watcher;
@@ -31,13 +31,13 @@ pub(super) fn announce_addresses(
         );
     }
     let url = &running.url;
-    say::print_line(&format!("page     {url}/"));
-    say::print_line(&format!("API      {url}/docs"));
+    stdio::print_line(&format!("page     {url}/"));
+    stdio::print_line(&format!("API      {url}/docs"));
     for (name, root) in libraries {
-        say::print_line(&format!("library  {name} ({})", root.display()));
+        stdio::print_line(&format!("library  {name} ({})", root.display()));
     }
-    say::print_line(&format!("data     {}", data_dir.display()));
-    say::print_line(&format!("model    {device}"));
+    stdio::print_line(&format!("data     {}", data_dir.display()));
+    stdio::print_line(&format!("model    {device}"));
 }
 
 /// Shows indexing progress, forever: a bar whenever more than a few files are in flight.

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{HumanDuration, ProgressBar};
 use lookalike_bus::{FileCounts, LibraryStatus};
-use lookalike_chassis::say;
+use lookalike_chassis::stdio;
 
 /// Folders without a picture count as empty after this time: files that were just written are
 /// seen with a delay.
@@ -49,7 +49,7 @@ impl IndexingProgress {
         {
             if counts.in_flight > 0 {
                 let separator = if message.is_empty() { "" } else { ", " };
-                say::eprint_line(&format!(
+                stdio::eprint_line(&format!(
                     "indexing: {done} of {} done{separator}{message}",
                     counts.on_disk
                 ));

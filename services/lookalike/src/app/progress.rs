@@ -6,7 +6,7 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
-use lookalike_chassis::say;
+use lookalike_chassis::stdio;
 use lookalike_servers::ServerStage;
 
 use super::indexing_bar::IndexingProgress;
@@ -37,9 +37,9 @@ impl UpProgress {
     /// Prints a line above the bars.
     pub(super) fn print_line(&self, line: &str) {
         if self.is_terminal {
-            self.bars.suspend(|| say::eprint_line(line));
+            self.bars.suspend(|| stdio::eprint_line(line));
         } else {
-            say::eprint_line(line);
+            stdio::eprint_line(line);
         }
     }
 
@@ -66,7 +66,7 @@ impl UpProgress {
             .lock()
             .expect("no holder of this lock panics");
         if *last_line != line {
-            say::eprint_line(line);
+            stdio::eprint_line(line);
             line.clone_into(&mut last_line);
         }
     }

@@ -1,7 +1,7 @@
 //! Runs a process from its settings to its end: build, spawn, wait, drain.
 
 use anyhow::Result;
-use lookalike_chassis::{leave, telemetry};
+use lookalike_chassis::{shutdown, telemetry};
 use lookalike_client::usage_error;
 
 use super::build::App;
@@ -15,7 +15,7 @@ pub async fn run_app(role: AppRole, settings: Settings) -> Result<()> {
     let progress = UpProgress::new();
     start_logging(role, &settings, &progress)?;
     let libraries = resolve_libraries(&settings.libraries)?;
-    let shutdown = leave::cancel_on_signal()?;
+    let shutdown = shutdown::cancel_on_signal()?;
     let app = App::build(role, settings, libraries, &progress, &shutdown).await?;
     let Some(app) = app else {
         return Ok(());

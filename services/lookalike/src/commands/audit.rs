@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use lookalike_client::audit::{self, AuditArgs, AuditResult, AuditRunArgs};
-use lookalike_embedder::audit::Auditor;
+use lookalike_audit::Auditor;
 use tokio_util::sync::CancellationToken;
 
 use crate::connect::{locate_servers, open_bus, open_index};

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use anyhow::{Result, bail};
 use lookalike_client::terminal::escape_line;
-use lookalike_embedder::switch::CopyPass;
+use lookalike_embedder::rollover::copy::CopyPass;
 
 use super::plan::ShadowCopy;
 use super::session::RolloverSession;

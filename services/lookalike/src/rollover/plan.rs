@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use anyhow::Result;
-use lookalike_embedder::switch::{CollectionCopy, CopyContext};
+use lookalike_embedder::rollover::copy::{CollectionCopy, CopyContext};
 use lookalike_index::{Collection, Index, ModelSource};
 use lookalike_proto::LibraryName;
 use lookalike_vision::Limits;

@@ -6,7 +6,7 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use indicatif::{HumanDuration, ProgressBar, ProgressStyle};
-use lookalike_embedder::switch::CopyPass;
+use lookalike_embedder::rollover::copy::CopyPass;
 
 const PLAIN_LINE_INTERVAL: Duration = Duration::from_secs(5);
 

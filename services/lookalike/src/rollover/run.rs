@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use lookalike_bus::Bus;
-use lookalike_chassis::leave;
+use lookalike_chassis::shutdown;
 use lookalike_index::Collections;
 use tokio_util::sync::CancellationToken;
 
@@ -30,7 +30,7 @@ pub async fn run_models_use(settings: &Settings, args: &ModelsUseArgs) -> Result
     let (bus, collections) = tokio::try_join!(open_bus(&settings, "models use"), async {
         Ok(Collections::open(&settings.milvus).await?)
     })?;
-    let shutdown = leave::cancel_on_signal()?;
+    let shutdown = shutdown::cancel_on_signal()?;
     let finished = CancellationToken::new();
     let status = bus.watch_status(finished.clone());
     let session = RolloverSession::new(settings, args, bus, status, collections);

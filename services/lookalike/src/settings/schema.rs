@@ -31,7 +31,7 @@ pub struct Settings {
     pub vision: lookalike_vision::Settings,
     pub watch: lookalike_watcher::Settings,
     pub embed: lookalike_embedder::Settings,
-    pub audit: lookalike_embedder::audit::Settings,
+    pub audit: lookalike_audit::Settings,
     pub http: lookalike_search::Settings,
     pub models: lookalike_models::Settings,
     pub servers: lookalike_servers::Settings,

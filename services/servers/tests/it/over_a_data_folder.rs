@@ -1,4 +1,4 @@
-//! Servers over one data folder: from the first start to the last stop.
+//! Servers with one data folder, from the first start to the last stop.
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::TcpStream;
@@ -11,9 +11,9 @@ use crate::{
     ONLY_NATS, assert_within, data_folder, fetch_wanted, is_alive, script_path, test_settings,
 };
 
-/// The whole life of a pair, in one test because starting Milvus is dear.
+/// Start, crash, restart and stop of both servers, in one test because starting Milvus is slow.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_pair_lives_dies_and_comes_back() {
+async fn both_servers_start_crash_restart_and_stop() {
     let programs = fetch_wanted(WantedServers::ALL).await;
     let folder = data_folder();
     let settings = test_settings();
@@ -43,7 +43,7 @@ async fn a_pair_lives_dies_and_comes_back() {
     assert_answers_ping(&nats_url);
     assert_accepts_connection(&milvus_url);
 
-    // Nobody else can reach them.
+    // Other machines cannot reach them.
     assert_on_loopback(servers.nats_pid().unwrap(), 1);
     assert_on_loopback(servers.milvus_pid().unwrap(), 11);
 
@@ -63,7 +63,7 @@ async fn a_pair_lives_dies_and_comes_back() {
         "{message}"
     );
 
-    // A crash is told, with the last words; a kill that was asked for is not.
+    // A crash is reported with the last log lines; a requested kill is not.
     let killed = servers.nats_pid().unwrap();
     // SAFETY: a plain system call, on a child that has not been reaped.
     unsafe { libc::kill(killed.cast_signed(), libc::SIGKILL) };
@@ -87,7 +87,7 @@ async fn a_pair_lives_dies_and_comes_back() {
     servers.kill_milvus().await;
     assert!(!is_alive(killed));
     let nothing = tokio::time::timeout(Duration::ZERO, servers.next_exit()).await;
-    assert!(nothing.is_err(), "a kill that was asked for is not told");
+    assert!(nothing.is_err(), "a requested kill is not reported");
     let begun = Instant::now();
     servers.restart_milvus().await.unwrap();
     eprintln!("measured: Milvus back in {:?}", begun.elapsed());
@@ -95,7 +95,7 @@ async fn a_pair_lives_dies_and_comes_back() {
     assert_accepts_connection(&milvus_url);
     assert_on_loopback(servers.milvus_pid().unwrap(), 11);
 
-    // Stopped is stopped.
+    // A stop ends all processes.
     let pids = [servers.nats_pid().unwrap(), servers.milvus_pid().unwrap()];
     let begun = Instant::now();
     servers.stop().await;
@@ -104,8 +104,8 @@ async fn a_pair_lives_dies_and_comes_back() {
     let trace = format!("/tmp/milvus/server_id_{}", pids[1]);
     assert!(!std::path::Path::new(&trace).exists(), "{trace}");
 
-    // Milvus' etcd has written down where it was: another port must not confuse it. The value is
-    // dropped instead of stopped: that is a way to leave, too.
+    // Milvus' etcd has stored its address; another port must not confuse it. This time the servers
+    // are dropped instead of stopped.
     let taken = milvus_port(&milvus_url);
     let _taken = std::net::TcpListener::bind(("127.0.0.1", taken)).unwrap();
     let ports = std::fs::read_to_string(folder.path().join("ports.json")).unwrap();
@@ -150,7 +150,7 @@ async fn only_what_is_wanted_is_started() {
     assert_eq!(servers.milvus_pid(), None);
     assert_answers_ping(servers.nats_url().unwrap());
     let error = servers.restart_milvus().await.unwrap_err();
-    assert_eq!(error.to_string(), "Milvus is not one of our servers here");
+    assert_eq!(error.to_string(), "this process does not run Milvus");
     servers.kill_nats().await;
     servers.restart_nats().await.unwrap();
     assert_answers_ping(servers.nats_url().unwrap());
@@ -182,7 +182,7 @@ async fn only_what_is_wanted_is_started() {
 }
 
 #[tokio::test]
-async fn a_server_that_can_not_start_says_why() {
+async fn a_server_that_cannot_start_reports_why() {
     let programs = fetch_wanted(ONLY_NATS).await;
     let folder = data_folder();
     std::fs::create_dir_all(folder.path().join("nats")).unwrap();
@@ -210,7 +210,7 @@ async fn a_server_that_can_not_start_says_why() {
 }
 
 #[tokio::test]
-async fn a_server_that_does_not_answer_is_not_waited_for_for_ever() {
+async fn waiting_for_a_mute_server_is_limited() {
     let folder = data_folder();
     let programs = Programs {
         nats_server: Some(script_path("mute-server")),
@@ -222,10 +222,15 @@ async fn a_server_that_does_not_answer_is_not_waited_for_for_ever() {
     };
     let started = Servers::start(&settings, &programs, folder.path(), ONLY_NATS, &|_| {}).await;
     let error = started.unwrap_err();
-    let Error::StartTimeout { last, log_tail, .. } = &error else {
+    let Error::StartTimeout {
+        last_answer,
+        log_tail,
+        ..
+    } = &error
+    else {
         panic!("{error}");
     };
-    assert!(last.contains("refused"), "{last}");
+    assert!(last_answer.contains("refused"), "{last_answer}");
     assert_eq!(log_tail, &["I am mute"]);
 }
 
@@ -256,7 +261,10 @@ fn assert_on_loopback(pid: u32, at_least: usize) {
         .iter()
         .filter(|address| !address.ip().is_loopback())
         .collect();
-    assert!(elsewhere.is_empty(), "others can reach {elsewhere:?}");
+    assert!(
+        elsewhere.is_empty(),
+        "other machines can reach {elsewhere:?}"
+    );
 }
 
 #[cfg(not(target_os = "linux"))]

@@ -1,14 +1,14 @@
-//! The listening sockets of a process, from `/proc`.
+//! Reads the listening sockets of a process from `/proc`.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-/// The addresses on which a process listens (TCP) or has a socket bound (UDP).
+/// Returns the addresses of a process's listening TCP sockets and bound UDP sockets.
 pub fn listening_addresses(pid: u32) -> Vec<SocketAddr> {
     let by_inode = bound_sockets();
     let mut found = Vec::new();
     for entry in std::fs::read_dir(format!("/proc/{pid}/fd")).unwrap() {
-        // The descriptor may be gone by now.
+        // The descriptor may have been closed meanwhile.
         let Ok(target) = std::fs::read_link(entry.unwrap().path()) else {
             continue;
         };
@@ -41,7 +41,7 @@ fn bound_sockets() -> HashMap<String, SocketAddr> {
     sockets
 }
 
-/// `0100007F:1F90`: words of the address in host order, and the port.
+/// Parses `0100007F:1F90`: the address in words of host byte order, and the port.
 fn parse_address(text: &str) -> SocketAddr {
     let (host, port) = text.split_once(':').unwrap();
     let bytes: Vec<u8> = (0..host.len())

@@ -11,13 +11,13 @@ fn run_command(command: &mut Command) -> Output {
 #[track_caller]
 fn assert_fails(command: &mut Command, code: i32, says: &[&str]) {
     let output = run_command(command);
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert_eq!(output.status.code(), Some(code), "{said}");
-    let last = said.lines().last().unwrap_or_default();
+    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(code), "{stderr}");
+    let last = stderr.lines().last().unwrap_or_default();
     for word in says {
         assert!(
             last.contains(word),
-            "{word:?} is not in the last line of:\n{said}"
+            "{word:?} is not in the last line of:\n{stderr}"
         );
     }
 }
@@ -39,7 +39,7 @@ fn wrong_settings_are_one_clear_line() {
         2,
         &["library x", "does not exist"],
     );
-    assert_fails(up().arg("Not A Name=/tmp"), 2, &["can't name a library"]);
+    assert_fails(up().arg("Not A Name=/tmp"), 2, &["is not a library name"]);
     assert_fails(
         up().env("LOOKALIKE_NATS_URI", "x"),
         2,
@@ -141,9 +141,8 @@ fn print_config_shows_where_each_value_came_from() {
     assert!(output.status.success());
     let text = String::from_utf8(output.stdout).unwrap();
     let line = |key: &str| {
-        let found = text.lines().find(|line| line.starts_with(key));
-        found
-            .unwrap_or_else(|| panic!("no {key} in\n{text}"))
+        let line = text.lines().find(|line| line.starts_with(key));
+        line.unwrap_or_else(|| panic!("no {key} in\n{text}"))
             .to_owned()
     };
     assert!(line("settle = \"2s\"").contains("# lookalike.toml"));

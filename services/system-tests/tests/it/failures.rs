@@ -33,10 +33,10 @@ async fn with_failures(name: &str) -> SystemWorld {
 }
 
 /// Runs a command against this world, in its folder of pictures.
-fn run_command(world: &SystemWorld, words: &[&str]) -> Output {
+fn run_command(world: &SystemWorld, arguments: &[&str]) -> Output {
     product_command()
         .current_dir(&world.photos)
-        .args(words)
+        .args(arguments)
         .arg("--data-dir")
         .arg(world.data_dir())
         .output()
@@ -44,17 +44,17 @@ fn run_command(world: &SystemWorld, words: &[&str]) -> Output {
 }
 
 #[track_caller]
-fn run_successfully(world: &SystemWorld, words: &[&str]) -> String {
-    let output = run_command(world, words);
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{words:?}: {said}");
+fn run_successfully(world: &SystemWorld, arguments: &[&str]) -> String {
+    let output = run_command(world, arguments);
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{arguments:?}: {stderr}");
     String::from_utf8(output.stdout).unwrap()
 }
 
 #[track_caller]
-fn run_for_json(world: &SystemWorld, words: &[&str]) -> Value {
-    let words: Vec<&str> = words.iter().copied().chain(["--json"]).collect();
-    serde_json::from_str(&run_successfully(world, &words)).unwrap()
+fn run_for_json(world: &SystemWorld, arguments: &[&str]) -> Value {
+    let arguments: Vec<&str> = arguments.iter().copied().chain(["--json"]).collect();
+    serde_json::from_str(&run_successfully(world, &arguments)).unwrap()
 }
 
 /// Posts JSON as some page would: status and answer.
@@ -109,10 +109,10 @@ async fn why_reports_a_file_history_up_to_the_index() {
             "{named}"
         );
     }
-    let told = run_successfully(&world, &["why", "2026/good.jpg"]);
+    let printed = run_successfully(&world, &["why", "2026/good.jpg"]);
     assert!(
-        told.contains("written") && told.contains("visible    yes"),
-        "{told}"
+        printed.contains("written") && printed.contains("visible    yes"),
+        "{printed}"
     );
 
     // A copy takes the vector that is there.
@@ -127,25 +127,25 @@ async fn why_reports_a_file_history_up_to_the_index() {
     assert!(reused && copy["visible"] == true, "{copy}");
 
     // Why a file is not there, with what to do.
-    let told = run_successfully(&world, &["why", "2026/short.jpg"]);
+    let printed = run_successfully(&world, &["why", "2026/short.jpg"]);
     for words in ["failed", "truncated", "Copy it again", "visible    no"] {
-        assert!(told.contains(words), "{words:?} is not in\n{told}");
+        assert!(printed.contains(words), "{words:?} is not in\n{printed}");
     }
-    let told = run_successfully(&world, &["why", "notes.txt"]);
-    assert!(told.contains("not_a_picture_name"), "{told}");
+    let printed = run_successfully(&world, &["why", "notes.txt"]);
+    assert!(printed.contains("not_a_picture_name"), "{printed}");
 
     // What is in no library, and what nobody knows.
     let output = run_command(&world, &["why", "/etc/hostname"]);
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert_eq!(output.status.code(), Some(2), "{said}");
+    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(2), "{stderr}");
     assert!(
-        said.contains("no library") && said.contains("photos ("),
-        "{said}"
+        stderr.contains("no library") && stderr.contains("photos ("),
+        "{stderr}"
     );
     let output = run_command(&world, &["why", "never-there.jpg"]);
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert_eq!(output.status.code(), Some(1), "{said}");
-    assert!(said.contains("no_such_file"), "{said}");
+    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{stderr}");
+    assert!(stderr.contains("no_such_file"), "{stderr}");
 }
 
 /// Does something that tries the picture again that is cut short, and waits until it has failed

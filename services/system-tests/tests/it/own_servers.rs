@@ -7,7 +7,7 @@ use crate::harness::{Process, eventually, product_command, sample_pictures};
 
 /// The processes whose parent is `pid`.
 fn child_pids(pid: u32) -> Vec<u32> {
-    let mut found = Vec::new();
+    let mut pids = Vec::new();
     for entry in std::fs::read_dir("/proc").unwrap().flatten() {
         let Ok(child) = entry.file_name().to_string_lossy().parse::<u32>() else {
             continue;
@@ -20,10 +20,10 @@ fn child_pids(pid: u32) -> Vec<u32> {
             .next()
             .and_then(|rest| rest.split_whitespace().nth(1));
         if parent == Some(&pid.to_string()) {
-            found.push(child);
+            pids.push(child);
         }
     }
-    found
+    pids
 }
 
 async fn wait_until_gone(pids: &[u32]) {
@@ -64,26 +64,26 @@ async fn up_starts_everything_and_stops_everything() {
             .arg(&photos)
             .args(["--listen", "127.0.0.1:0", "--log", "info", "--data-dir"])
             .arg(&data);
-        let mut up = Process::start(command, &dir.path().join("up.log"));
+        let mut up = Process::start(command, &dir.path().join("up.log")).unwrap();
         let running = data.join("up.json");
         let pid = u64::from(up.pid());
-        let told: serde_json::Value =
+        let up_json: serde_json::Value =
             eventually("it says where it runs", Duration::from_secs(120), || {
                 assert!(up.is_running(), "it ended:\n{}", up.log());
                 let text = std::fs::read(&running).map_err(|e| e.to_string());
                 async move {
-                    let told: serde_json::Value =
+                    let up_json: serde_json::Value =
                         serde_json::from_slice(&text?).map_err(|e| e.to_string())?;
-                    if told["pid"] == pid {
-                        Ok(told)
+                    if up_json["pid"] == pid {
+                        Ok(up_json)
                     } else {
                         Err("an older one's".into())
                     }
                 }
             })
             .await;
-        let url = told["url"].as_str().unwrap().to_owned();
-        let servers = (told["nats_url"].clone(), told["milvus_url"].clone());
+        let url = up_json["url"].as_str().unwrap().to_owned();
+        let servers = (up_json["nats_url"].clone(), up_json["milvus_url"].clone());
         assert_eq!(
             *kept.get_or_insert(servers.clone()),
             servers,
@@ -110,7 +110,7 @@ async fn up_starts_everything_and_stops_everything() {
             let request = client
                 .post(format!("{url}/v1/search/image?limit=1"))
                 .body(bytes.clone());
-            let found: serde_json::Value = request
+            let answer: serde_json::Value = request
                 .header("content-type", "image/jpeg")
                 .send()
                 .await
@@ -118,17 +118,17 @@ async fn up_starts_everything_and_stops_everything() {
                 .json()
                 .await
                 .map_err(|e| e.to_string())?;
-            if found["hits"][0]["path"] == "3.jpg" {
+            if answer["hits"][0]["path"] == "3.jpg" {
                 Ok(())
             } else {
-                Err(found.to_string())
+                Err(answer.to_string())
             }
         })
         .await;
         let servers = child_pids(up.pid());
         assert_eq!(servers.len(), 2, "nats-server and Milvus");
 
-        // A second one over the same data folder is told so.
+        // A second one over the same data folder is up_json so.
         let mut second = product_command();
         second
             .arg("up")
@@ -139,8 +139,8 @@ async fn up_starts_everything_and_stops_everything() {
             .await
             .unwrap();
         assert_eq!(second.status.code(), Some(1));
-        let said = String::from_utf8_lossy(&second.stderr).into_owned();
-        assert!(said.contains(&up.pid().to_string()), "{said}");
+        let stderr = String::from_utf8_lossy(&second.stderr).into_owned();
+        assert!(stderr.contains(&up.pid().to_string()), "{stderr}");
 
         if round == 1 {
             let status = up.interrupt_process().await;

@@ -45,10 +45,10 @@ fn quality_measures_neighbours_copies_and_scores_through_the_whole_product() {
         report.precision
     );
     assert!(report.average_precision > 0.6);
-    let found: Vec<f64> = report.robustness.iter().map(|row| row.first).collect();
+    let first_ranks: Vec<f64> = report.robustness.iter().map(|row| row.first).collect();
     assert!(
-        found.len() >= 5 && found.iter().all(|first| *first > 0.8),
-        "{found:?}"
+        first_ranks.len() >= 5 && first_ranks.iter().all(|first| *first > 0.8),
+        "{first_ranks:?}"
     );
     let json = report.to_json();
     let scores = json["calibration"]["scores"].as_array().unwrap();

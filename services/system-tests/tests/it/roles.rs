@@ -18,7 +18,7 @@ async fn three_processes_and_a_killed_embedder_lose_nothing() {
         std::fs::write(world.photos.join(format!("{number}.jpg")), bytes).unwrap();
     }
     let log = |name: &str| world.dir.path().join(name);
-    let start = |role: &str| Process::start(world.role_command(role), &log(role));
+    let start = |role: &str| Process::start(world.role_command(role), &log(role)).unwrap();
     let mut watch = start("watch");
     let mut embed = start("embed");
     let mut serve = start("serve");
@@ -36,7 +36,7 @@ async fn three_processes_and_a_killed_embedder_lose_nothing() {
     embed.kill_process();
     let mut command = world.role_command("embed");
     command.env("LOOKALIKE_NATS_ACK_WAIT", "5s");
-    let mut embed = Process::start(command, &log("embed"));
+    let mut embed = Process::start(command, &log("embed")).unwrap();
     world.assert_index_equals_folder().await;
 
     // Frozen, then woken: nothing is lost either.
@@ -65,14 +65,14 @@ async fn a_file_that_kills_its_worker_is_listed_and_its_neighbours_come_through(
         world.copy_file(sample, &format!("{number}.jpg"));
     }
     let log = |name: &str| world.dir.path().join(name);
-    let _watch = Process::start(world.role_command("watch"), &log("watch"));
-    let serve = Process::start(world.role_command("serve"), &log("serve"));
+    let _watch = Process::start(world.role_command("watch"), &log("watch")).unwrap();
+    let serve = Process::start(world.role_command("serve"), &log("serve")).unwrap();
     world.url = serve.read_address("address=").await;
     let mut deaths = 0;
     let embed = loop {
         let mut command = world.role_command("embed");
         command.env("LOOKALIKE_NATS_ACK_WAIT", "2s");
-        let mut embed = Process::start(command, &log(&format!("embed-{deaths}")));
+        let mut embed = Process::start(command, &log(&format!("embed-{deaths}"))).unwrap();
         embed.read_address("metrics=").await;
         embed.limit_memory(250 << 20);
         let died = eventually(

@@ -211,7 +211,7 @@ async fn the_metrics_are_those_that_are_documented() {
         .search_by_picture(&std::fs::read(&sample_pictures()[0]).unwrap(), 1)
         .await;
     let text = world.get_response("/metrics").await.text().await.unwrap();
-    let shown: std::collections::BTreeSet<&str> = text
+    let exposed: std::collections::BTreeSet<&str> = text
         .lines()
         .filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next())
         .collect();
@@ -219,7 +219,7 @@ async fn the_metrics_are_those_that_are_documented() {
         .iter()
         .map(|metric| metric.name)
         .collect();
-    let unknown: Vec<_> = shown.difference(&documented).collect();
+    let unknown: Vec<_> = exposed.difference(&documented).collect();
     assert!(
         unknown.is_empty(),
         "shown, but not in loadtest's list of metrics: {unknown:?}"
@@ -232,7 +232,7 @@ async fn the_metrics_are_those_that_are_documented() {
         "lookalike_unaccounted_files",
     ];
     let missing: Vec<_> = documented
-        .difference(&shown)
+        .difference(&exposed)
         .filter(|name| !sometimes.contains(name))
         .collect();
     assert!(

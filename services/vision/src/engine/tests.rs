@@ -1,11 +1,11 @@
-//! A batch that fails is split, and no vector is paired with another picture's row.
+//! Tests of the engine with a stand-in network: order of batches, bisection, and replies.
 
-use super::*;
-use std::sync::{Arc, Condvar, Mutex};
+use super::{worker::check_unit_vector, *};
+use std::sync::{Condvar, Mutex};
 
 const SIDE_BYTES: usize = 16 * 16 * 3;
 
-/// What the stand-in network was given, and whether it may go on.
+/// Records the batches of the stand-in network and lets it continue.
 #[derive(Default)]
 struct StandInGate {
     state: Mutex<(bool, Vec<Vec<u8>>)>,
@@ -27,9 +27,9 @@ impl StandInGate {
     }
 }
 
-/// An engine whose network notes the first byte of every picture, waits for the gate, and
-/// gives the unit vector of axis `byte % 4`; 13 panics, 66 gives NaN, after 99 all panics, after
-/// 77 all is zeros, but for the first of a batch of several.
+/// Starts an engine with a stand-in network, which records the first byte of every image, waits for
+/// the gate, and returns the unit vector of axis `byte % 4`. Byte 13 panics, 66 returns NaN, after 99
+/// every batch panics, and after 77 all vectors are zero except the first of a batch of several.
 fn start_engine(batch_images: usize, gate: &Arc<StandInGate>) -> Engine {
     let (gate, gate_of_texts) = (Arc::clone(gate), Arc::clone(gate));
     let is_dead = std::sync::atomic::AtomicBool::new(false);
@@ -58,13 +58,13 @@ fn start_engine(batch_images: usize, gate: &Arc<StandInGate>) -> Engine {
         }
         vectors
     };
-    // Texts go the same way: each one's first byte.
+    // The text network does the same with the first byte of every text.
     let text_gate = Arc::clone(&gate_of_texts);
     let run_texts = move |texts: &[String]| {
         let firsts: Vec<u8> = texts.iter().map(|text| text.as_bytes()[0]).collect();
         text_gate.state.lock().unwrap().1.push(firsts.clone());
         if firsts.contains(&b'!') {
-            let problem = "no words".to_owned();
+            let problem = "unreadable".to_owned();
             return Err(Error::Text { problem });
         }
         let mut vectors = vec![0.0; firsts.len() * 4];
@@ -112,7 +112,7 @@ fn make_inputs(firsts: &[u8]) -> Vec<Input> {
         .collect()
 }
 
-/// The axis of each vector: which picture it belongs to.
+/// Returns the axis of each vector, which identifies its image.
 fn vector_axes(vectors: &[Vec<f32>]) -> Vec<u8> {
     vectors
         .iter()
@@ -121,10 +121,10 @@ fn vector_axes(vectors: &[Vec<f32>]) -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn queries_go_ahead_and_batches_fill() {
+async fn queries_take_precedence_and_batches_fill() {
     let gate = Arc::new(StandInGate::default());
     let engine = start_engine(4, &gate);
-    // The device is busy with the first picture while everything else arrives.
+    // The device is busy with the first image while everything else arrives.
     let busy = engine.embed_images(make_inputs(&[0]));
     let bulk = async {
         while gate.batches().is_empty() {
@@ -136,7 +136,7 @@ async fn queries_go_ahead_and_batches_fill() {
             async {
                 let both = engine.embed_query(make_inputs(&[8, 9]));
                 tokio::pin!(both);
-                // One poll puts the query into its queue; then the device may go on.
+                // One poll puts the query into its queue; then the device may continue.
                 tokio::select! {
                     biased;
                     _ = &mut both => unreachable!("the gate is closed"),
@@ -157,7 +157,7 @@ async fn queries_go_ahead_and_batches_fill() {
     );
 }
 
-/// An engine whose model takes texts too.
+/// Starts an engine whose model also embeds texts.
 fn start_engine_with_text(batch_images: usize, gate: &Arc<StandInGate>) -> Engine {
     let mut engine = start_engine(batch_images, gate);
     engine.description.text = Description::find_bundled("clip-b32").unwrap().text;
@@ -165,7 +165,7 @@ fn start_engine_with_text(batch_images: usize, gate: &Arc<StandInGate>) -> Engin
 }
 
 #[tokio::test]
-async fn texts_go_ahead_like_queries() {
+async fn texts_take_precedence_like_queries() {
     let gate = Arc::new(StandInGate::default());
     let engine = start_engine_with_text(4, &gate);
     let texts = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect();
@@ -183,7 +183,7 @@ async fn texts_go_ahead_like_queries() {
             )
         };
         tokio::pin!(jobs);
-        // One poll puts all of them into the queues; then the device may go on.
+        // One poll puts all of them into the queues; then the device may continue.
         tokio::select! {
             biased;
             _ = &mut jobs => unreachable!("the gate is closed"),
@@ -197,7 +197,7 @@ async fn texts_go_ahead_like_queries() {
     assert!(matches!(bad, Err(Error::Text { .. })), "{bad:?}");
     assert_eq!(vector_axes(&query.unwrap()), [3]);
     let batches = gate.batches();
-    let place = |batch: &[u8]| batches.iter().position(|one| one == batch);
+    let place = |batch: &[u8]| batches.iter().position(|recorded| recorded == batch);
     assert_eq!(place(&[3]), Some(1), "{batches:?}");
     assert_eq!(place(b"abcd"), Some(2), "{batches:?}");
     assert!(place(b"efg!") < place(&[1, 2]), "{batches:?}");
@@ -205,13 +205,13 @@ async fn texts_go_ahead_like_queries() {
 }
 
 #[tokio::test]
-async fn a_model_without_a_text_side_says_so() {
+async fn a_model_without_a_text_encoder_rejects_texts() {
     let gate = Arc::new(StandInGate::default());
     gate.open();
     let engine = start_engine(4, &gate);
     let error = engine.embed_text(vec!["a".to_owned()]).await.unwrap_err();
     assert!(matches!(error, Error::NoText { .. }));
-    assert!(error.to_string().contains("has no text side"), "{error}");
+    assert!(error.to_string().contains("cannot embed text"), "{error}");
 }
 
 #[tokio::test]
@@ -233,7 +233,7 @@ async fn failures_stay_with_their_batch() {
         engine
             .embed_images(vec![vec![0; 5].into_boxed_slice()])
             .await,
-        Err(Error::WrongInput { found: 5, .. })
+        Err(Error::WrongInput { bytes: 5, .. })
     ));
     assert_eq!(
         vector_axes(&engine.embed_images(make_inputs(&[2])).await.unwrap()),
@@ -243,7 +243,7 @@ async fn failures_stay_with_their_batch() {
 }
 
 #[tokio::test]
-async fn a_failing_batch_is_split_and_nobody_gets_anothers_vector() {
+async fn a_failing_batch_is_split_and_no_vectors_are_mixed_up() {
     let gate = Arc::new(StandInGate::default());
     let engine = start_engine(8, &gate);
     let busy = engine.embed_images(make_inputs(&[0]));
@@ -254,7 +254,7 @@ async fn a_failing_batch_is_split_and_nobody_gets_anothers_vector() {
         let jobs = async {
             tokio::join!(
                 engine.embed_images(make_inputs(&[1])),
-                // Fails within its request: what follows must not move up.
+                // Fails inside its request: the results after it must not move up.
                 engine.embed_images(make_inputs(&[2, 13, 3])),
                 engine.embed_images(make_inputs(&[5])),
                 engine.embed_images(make_inputs(&[66])),
@@ -262,7 +262,7 @@ async fn a_failing_batch_is_split_and_nobody_gets_anothers_vector() {
             )
         };
         tokio::pin!(jobs);
-        // One poll puts all of them into the queue; then the device may go on.
+        // One poll puts all of them into the queue; then the device may continue.
         tokio::select! {
             biased;
             _ = &mut jobs => unreachable!("the gate is closed"),
@@ -270,9 +270,9 @@ async fn a_failing_batch_is_split_and_nobody_gets_anothers_vector() {
         }
         jobs.await
     };
-    let (first, (one, bad, five, not_finite, last)) = tokio::join!(busy, others);
+    let (first, (single, bad, five, not_finite, last)) = tokio::join!(busy, others);
     assert_eq!(vector_axes(&first.unwrap()), [0]);
-    assert_eq!(vector_axes(&one.unwrap()), [1]);
+    assert_eq!(vector_axes(&single.unwrap()), [1]);
     assert!(matches!(
         bad,
         Err(Error::Network {
@@ -291,7 +291,7 @@ async fn a_failing_batch_is_split_and_nobody_gets_anothers_vector() {
 }
 
 #[tokio::test]
-async fn a_broken_device_is_told_from_a_bad_picture() {
+async fn a_broken_device_is_distinguished_from_a_bad_image() {
     let gate = Arc::new(StandInGate::default());
     gate.open();
     let engine = start_engine(4, &gate);
@@ -304,7 +304,7 @@ async fn a_broken_device_is_told_from_a_bad_picture() {
 }
 
 #[tokio::test]
-async fn a_device_that_gives_wrong_vectors_is_broken_and_none_of_them_is_believed() {
+async fn a_device_that_returns_wrong_vectors_is_broken_and_none_of_them_is_trusted() {
     let gate = Arc::new(StandInGate::default());
     gate.open();
     let engine = start_engine(4, &gate);
@@ -327,7 +327,7 @@ async fn a_device_that_gives_wrong_vectors_is_broken_and_none_of_them_is_believe
             )
         };
         tokio::pin!(jobs);
-        // One poll puts both into the queue; then the device may go on.
+        // One poll puts both into the queue; then the device may continue.
         tokio::select! {
             biased;
             _ = &mut jobs => unreachable!("the gate is closed"),
@@ -340,7 +340,7 @@ async fn a_device_that_gives_wrong_vectors_is_broken_and_none_of_them_is_believe
         gate.batches().contains(&vec![1, 77, 2]),
         "they were one batch"
     );
-    // The first one's vector would pass for one.
+    // The vector of the first image looks valid.
     assert!(matches!(first, Err(Error::Broken { .. })), "{first:?}");
     assert!(matches!(second, Err(Error::Broken { .. })), "{second:?}");
     let after = engine.embed_query(make_inputs(&[1])).await;

@@ -1,14 +1,14 @@
-//! CLIP's image tower with the tensor names of transformers; its text tower is in [`super::text`].
+//! CLIP's image encoder with the tensor names of transformers. Its text encoder is in [`super::text`].
 
 use burn::tensor::{Device, Tensor};
 
 use super::{
-    linear::{LayerNorm, Linear, LinearWeights},
-    patches::{PatchEmbedding, PositionEmbeddings},
-    positions,
-    transformer::{TensorNames, Transformer},
+    layers::linear::{LayerNorm, Linear, LinearWeights},
+    layers::patches::{PatchEmbedding, PositionEmbeddings},
+    layers::positions,
+    layers::transformer::{TensorNames, Transformer},
 };
-use crate::{description::VisionTower, weights::Weights};
+use crate::{model::towers::VisionTower, model::weights::Weights};
 
 #[derive(Debug)]
 pub(super) struct ClipImageTower {
@@ -20,7 +20,8 @@ pub(super) struct ClipImageTower {
 }
 
 impl ClipImageTower {
-    /// For pictures of `encoder` pixels, whatever side the positions were learned for.
+    /// Loads the network for images of `side` pixels. The positions may have been learned for another
+    /// side.
     pub(super) fn from_weights(
         weights: &Weights,
         tower: &VisionTower,
@@ -44,7 +45,7 @@ impl ClipImageTower {
             patches: PatchEmbedding::from_weights(
                 weights, &patch, false, positions, tower, device,
             )?,
-            // The source misspells it.
+            // The name is misspelled in transformers.
             pre_norm: norm("pre_layrnorm")?,
             blocks: Transformer::from_weights(
                 weights,
@@ -59,17 +60,17 @@ impl ClipImageTower {
         })
     }
 
-    /// `[n, 3, side, side]` → `[n, dimension]`, of any length.
+    /// `[n, 3, side, side]` → `[n, dimension]`, not normalised.
     pub(super) fn forward(&self, input: Tensor<4>) -> Tensor<2> {
-        let pictures = input.dims()[0];
+        let images = input.dims()[0];
         let tokens = self.pre_norm.forward(self.patches.forward(input));
-        let classes = self.patches.first_token_rows(pictures);
-        let classes = self.blocks.forward(tokens, pictures, Some(&classes));
+        let classes = self.patches.first_token_rows(images);
+        let classes = self.blocks.forward(tokens, images, Some(&classes));
         self.projection.forward(self.post_norm.forward(classes))
     }
 }
 
-/// The class token with its place, and the places of the patches.
+/// Loads the class token with its position, and the positions of the patches.
 fn load_positions(
     weights: &Weights,
     tower: &VisionTower,
@@ -81,7 +82,7 @@ fn load_positions(
     let name = "vision_model.embeddings.position_embedding.weight";
     let learned_count = weights.tensor_shape(name)?.first().copied().unwrap_or(0);
     let mut patch_positions = weights.read_tensor(name, &[learned_count, width])?;
-    // The first place is the class token's.
+    // The first position is that of the class token.
     let first = patch_positions.len().min(width);
     for (token, place) in prefix_tokens.iter_mut().zip(patch_positions.drain(..first)) {
         *token += place;

@@ -1,12 +1,12 @@
-//! lookalike-mini: 128 × 128 pixels → 384 numbers; a stem, six basic blocks, a linear head.
+//! lookalike-mini: 128 × 128 pixels → 384 numbers. A stem, six basic blocks and a linear head.
 
 use burn::tensor::{Device, Tensor, activation::relu};
 
 use super::{
-    layers::{BasicBlock, Conv, ConvShape, ShortcutNames, global_average},
-    linear::Linear,
+    layers::conv::{BasicBlock, Conv, ConvShape, ShortcutNames, global_average},
+    layers::linear::Linear,
 };
-use crate::weights::Weights;
+use crate::model::weights::Weights;
 
 pub(super) const DIMENSION: usize = 384;
 
@@ -42,7 +42,7 @@ impl Mini {
         Ok(Self { stem, blocks, head })
     }
 
-    /// `[n, 3, side, side]` → `[n, 384]`, of any length.
+    /// `[n, 3, side, side]` → `[n, 384]`, not normalised.
     pub(super) fn forward(&self, input: Tensor<4>) -> Tensor<2> {
         let stem = relu(self.stem.forward(input));
         let features = self.blocks.iter().fold(stem, |x, block| block.forward(x));

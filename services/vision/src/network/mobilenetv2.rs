@@ -1,17 +1,17 @@
-//! MobileNetV2 without its classifier: 224 × 224 pixels → the 1280 averages of its last maps.
+//! MobileNetV2 without its classifier: 224 × 224 pixels → the 1280 channel averages of the last layer.
 //!
-//! Tensor names are those of timm's `mobilenetv2_100`; `classifier.*` is not looked at.
+//! The tensor names are those of timm's `mobilenetv2_100`; `classifier.*` is ignored.
 
 use burn::tensor::{Device, Tensor};
 
-use super::layers::{Conv, ConvShape, global_average};
-use crate::{description::Activation, weights::Weights};
+use super::layers::conv::{Conv, ConvShape, global_average};
+use crate::{model::towers::Activation, model::weights::Weights};
 
 pub(super) const DIMENSION: usize = 1280;
 
 const STEM: usize = 32;
-/// For each stage of `blocks`: how many times wider it is inside, its outputs, the number of its
-/// blocks and the stride of the first.
+/// For each stage of `blocks`: expansion of the inner channels, outputs, number of blocks, and stride
+/// of the first block.
 const STAGES: [(usize, usize, usize, usize); 7] = [
     (1, 16, 1, 1),
     (6, 24, 2, 2),
@@ -50,7 +50,7 @@ impl MobileNetV2 {
         Ok(Self { stem, blocks, head })
     }
 
-    /// `[n, 3, side, side]` → `[n, 1280]`, of any length.
+    /// `[n, 3, side, side]` → `[n, 1280]`, not normalised.
     pub(super) fn forward(&self, input: Tensor<4>) -> Tensor<2> {
         let stem = apply_relu6(self.stem.forward(input));
         let features = self.blocks.iter().fold(stem, |x, block| block.forward(x));
@@ -58,11 +58,11 @@ impl MobileNetV2 {
     }
 }
 
-/// More channels by 1 × 1, a filter for each, fewer channels by 1 × 1; where the shape stays, the
-/// input is added.
+/// Expands the channels with a 1 × 1 convolution, filters each channel, and reduces the channels with
+/// a 1 × 1 convolution. If the shape stays the same, the input is added.
 #[derive(Debug)]
 struct InvertedResidual {
-    /// Not in the first block, which is not wider inside.
+    /// `None` in the first block, which does not expand.
     widen: Option<Conv>,
     filter: Conv,
     narrow: Conv,
@@ -87,8 +87,8 @@ impl InvertedResidual {
         let filter = ConvShape::new_depthwise(inner, stride);
         let narrow = ConvShape::new(inner, outputs, 1, 1);
         let keeps_shape = stride == 1 && inputs == outputs;
-        // timm counts the norms of a block, and calls its last convolution otherwise where there
-        // are two instead of three.
+        // timm numbers the norms of a block, and its last convolution has another name in a block
+        // with two convolutions than in one with three.
         if expansion == 1 {
             return Ok(Self {
                 widen: None,

@@ -1,34 +1,30 @@
-//! Networks: pixels → unit vectors, and words → unit vectors.
+//! Networks: pixels → unit vectors, and texts → unit vectors.
 //!
-//! **One whole network is one operation**: bytes in, vectors out, in [`Network::forward`]. What
-//! happens within (burn on some device today, a kernel of our own for one of them tomorrow) is
-//! nobody else's business, so a variant can be replaced without touching the engine.
+//! **A whole network is one operation**: bytes in, vectors out, in [`Network::forward`]. The engine
+//! does not depend on how it is computed, so one network can get another implementation (for example
+//! our own kernels) without a change of the engine. There is one file per network; `layers` contains
+//! what they share.
 
-mod activation;
 mod clip;
 mod layers;
-mod linear;
 mod mini;
 mod mobilenetv2;
-mod patches;
-mod positions;
 mod resnet34;
 mod resnet50;
 mod siglip;
 #[cfg(test)]
 mod tests;
 mod text;
-mod transformer;
+mod tokenizer;
 mod vit;
-mod words;
 
 use burn::tensor::{Device, Tensor};
 
-use self::{layers::PixelNormaliser, words::TextTokenizer};
-use crate::{
+use self::{layers::conv::PixelNormaliser, tokenizer::TextTokenizer};
+use crate::error::Error;
+use crate::model::{
+    Model,
     description::{Architecture, Description},
-    error::Error,
-    model::Model,
     weights::Weights,
 };
 
@@ -37,10 +33,10 @@ use crate::{
 pub(crate) struct Network {
     image_network: ImageNetwork,
     text_encoder: Option<TextEncoder>,
-    normalise: PixelNormaliser,
+    normaliser: PixelNormaliser,
     side: usize,
     dimension: usize,
-    /// The model's, for errors.
+    /// The model's name, for errors.
     name: String,
     device: Device,
 }
@@ -56,7 +52,7 @@ enum ImageNetwork {
     Siglip(Box<siglip::SiglipImageTower>),
 }
 
-/// Words → vectors in the space of the pictures'.
+/// Texts → vectors in the same space as images.
 #[derive(Debug)]
 struct TextEncoder {
     tokenizer: TextTokenizer,
@@ -64,7 +60,7 @@ struct TextEncoder {
 }
 
 impl Network {
-    /// Folds what can be folded and moves the weights to the device.
+    /// Folds the batch norms and layer scales, and moves the weights to the device.
     pub(crate) fn from_model(model: &Model, device: &Device) -> Result<Self, Error> {
         let description = &model.description;
         let weights_error = |problem| Error::Weights {
@@ -77,7 +73,7 @@ impl Network {
         Ok(Self {
             image_network,
             text_encoder,
-            normalise: PixelNormaliser::new(
+            normaliser: PixelNormaliser::new(
                 description.preprocessing.mean,
                 description.preprocessing.std,
             ),
@@ -88,13 +84,13 @@ impl Network {
         })
     }
 
-    /// Embeds `take_batch` pictures at once. `pixel_count` holds `batch * side * side * 3` bytes; the
-    /// answer `batch * dimension` numbers, each picture's of unit length (or not finite, where
-    /// the network or the device failed: the caller checks).
+    /// Embeds a batch of images. `pixels` has `batch * side * side * 3` bytes; the result has
+    /// `batch * dimension` numbers. Each vector has unit length, or is not finite if the network or the
+    /// device failed; the caller checks that.
     pub(crate) fn forward(&self, pixels: &[u8], batch: usize) -> Vec<f32> {
         assert_eq!(pixels.len(), batch * self.side * self.side * 3);
         let input = self
-            .normalise
+            .normaliser
             .to_tensor(pixels, batch, self.side, &self.device);
         let features = match &self.image_network {
             ImageNetwork::Mini(network) => network.forward(input),
@@ -108,7 +104,8 @@ impl Network {
         self.unit_vectors(features)
     }
 
-    /// Embeds texts at once: as many times `dimension` numbers, each text's of unit length.
+    /// Embeds a batch of texts. The result has `texts.len() * dimension` numbers; each vector has unit
+    /// length.
     pub(crate) fn forward_texts(&self, texts: &[String]) -> Result<Vec<f32>, Error> {
         let encoder = self.text_encoder.as_ref().ok_or_else(|| Error::NoText {
             model: self.name.clone(),
@@ -136,18 +133,18 @@ impl Network {
     }
 }
 
-/// The network that reads pictures, if it gives as many numbers as the description says.
+/// Loads the image network and checks that its dimension is that of the description.
 fn load_image_network(
     description: &Description,
     weights: &Weights,
     device: &Device,
 ) -> Result<ImageNetwork, String> {
-    let (side, wanted) = (description.side() as usize, description.dimension);
+    let (side, expected) = (description.side() as usize, description.dimension);
     let tower = || {
         description
             .vision
             .as_ref()
-            .ok_or("the description gives no sizes")
+            .ok_or("the description has no sizes (\"vision\")")
     };
     let (image_network, dimension) = match description.architecture()? {
         Architecture::Mini => (
@@ -177,16 +174,16 @@ fn load_image_network(
             )?)),
             tower()?.shape.width,
         ),
-        // Its projection has the dimension that it is asked for, or loading fails.
+        // The projection has the expected dimension, or loading fails.
         Architecture::Clip => (
             ImageNetwork::Clip(Box::new(clip::ClipImageTower::from_weights(
                 weights,
                 tower()?,
-                wanted,
+                expected,
                 side,
                 device,
             )?)),
-            wanted,
+            expected,
         ),
         Architecture::Siglip => (
             ImageNetwork::Siglip(Box::new(siglip::SiglipImageTower::from_weights(
@@ -198,15 +195,15 @@ fn load_image_network(
             tower()?.shape.width,
         ),
     };
-    if dimension != wanted {
+    if dimension != expected {
         return Err(format!(
-            "the network gives {dimension} numbers, the description says {wanted}"
+            "the network has the dimension {dimension}, but the description states {expected}"
         ));
     }
     Ok(image_network)
 }
 
-/// The network that reads words, where the description tells of one.
+/// Loads the text encoder, if the description has one.
 fn load_text_encoder(model: &Model, device: &Device) -> Result<Option<TextEncoder>, String> {
     let Some(tower) = &model.description.text else {
         return Ok(None);
@@ -214,7 +211,7 @@ fn load_text_encoder(model: &Model, device: &Device) -> Result<Option<TextEncode
     let file = model
         .tokenizer
         .as_deref()
-        .ok_or("it has a text side, but no tokenizer.json lies beside the weights: put the one of its source there")?;
+        .ok_or("the model has a text encoder, but no tokenizer.json: put that of its source next to the weights")?;
     let dimension = model.description.dimension;
     Ok(Some(TextEncoder {
         tokenizer: TextTokenizer::from_json(file, tower)?,

@@ -1,25 +1,25 @@
-//! ResNet-34 without its classifier: 224 × 224 pixels → the 512 averages of its last maps.
+//! ResNet-34 without its classifier: 224 × 224 pixels → the 512 channel averages of the last layer.
 //!
-//! Tensor names are those of timm and torchvision; `fc.*` is not looked at.
+//! The tensor names are those of timm and torchvision; `fc.*` is ignored.
 
 use burn::tensor::{Device, Tensor, activation::relu, module::max_pool2d, ops::MaxPoolOptions};
 
-use super::layers::{BasicBlock, Conv, ConvShape, ShortcutNames, global_average};
-use crate::weights::Weights;
+use super::layers::conv::{BasicBlock, Conv, ConvShape, ShortcutNames, global_average};
+use crate::model::weights::Weights;
 
 pub(super) const DIMENSION: usize = 512;
 
-/// Channels of the stem.
+/// Output channels of the stem.
 pub(super) const STEM: usize = 64;
 /// Outputs and number of blocks of `layer1` to `layer4`.
 const LAYERS: [(usize, usize); 4] = [(64, 3), (128, 4), (256, 6), (512, 3)];
-/// timm and torchvision name the shortcut so in every ResNet.
+/// The names of timm and torchvision, the same in every ResNet.
 pub(super) const SHORTCUT: ShortcutNames = ShortcutNames {
     conv: "downsample.0",
     norm: "downsample.1",
 };
 
-/// What every ResNet begins with: a 7 × 7 convolution, and the largest of each 3 × 3.
+/// The first layers of every ResNet: a 7 × 7 convolution and 3 × 3 max pooling.
 #[derive(Debug)]
 pub(super) struct ResNetStem(Conv);
 
@@ -31,7 +31,7 @@ impl ResNetStem {
         )?))
     }
 
-    /// A quarter of the side.
+    /// Reduces the side to a quarter.
     pub(super) fn forward(&self, input: Tensor<4>) -> Tensor<4> {
         let halve = MaxPoolOptions::new([3; 2])
             .with_stride([2; 2])
@@ -64,7 +64,7 @@ impl ResNet34 {
         Ok(Self { stem, blocks })
     }
 
-    /// `[n, 3, side, side]` → `[n, 512]`, of any length.
+    /// `[n, 3, side, side]` → `[n, 512]`, not normalised.
     pub(super) fn forward(&self, input: Tensor<4>) -> Tensor<2> {
         let stem = self.stem.forward(input);
         let features = self.blocks.iter().fold(stem, |x, block| block.forward(x));

@@ -1,21 +1,21 @@
-//! ResNet-50 without its classifier: 224 × 224 pixels → the 2048 averages of its last maps.
+//! ResNet-50 without its classifier: 224 × 224 pixels → the 2048 channel averages of the last layer.
 //!
-//! Tensor names are those of timm and torchvision, whose blocks halve the side in their 3 × 3
-//! convolution; `fc.*` is not looked at.
+//! The tensor names are those of timm and torchvision, whose blocks have the stride in their 3 × 3
+//! convolution; `fc.*` is ignored.
 
 use burn::tensor::{Device, Tensor, activation::relu};
 
 use super::{
-    layers::{Conv, ConvShape, global_average},
+    layers::conv::{Conv, ConvShape, global_average},
     resnet34::{ResNetStem, SHORTCUT, STEM},
 };
-use crate::weights::Weights;
+use crate::model::weights::Weights;
 
 pub(super) const DIMENSION: usize = 2048;
 
 /// Inner channels and number of blocks of `layer1` to `layer4`.
 const LAYERS: [(usize, usize); 4] = [(64, 3), (128, 4), (256, 6), (512, 3)];
-/// A block gives this many times its inner channels.
+/// Ratio of a block's outputs to its inner channels.
 const EXPANSION: usize = 4;
 
 #[derive(Debug)]
@@ -42,7 +42,7 @@ impl ResNet50 {
         Ok(Self { stem, blocks })
     }
 
-    /// `[n, 3, side, side]` → `[n, 2048]`, of any length.
+    /// `[n, 3, side, side]` → `[n, 2048]`, not normalised.
     pub(super) fn forward(&self, input: Tensor<4>) -> Tensor<2> {
         let stem = self.stem.forward(input);
         let features = self.blocks.iter().fold(stem, |x, block| block.forward(x));
@@ -50,7 +50,8 @@ impl ResNet50 {
     }
 }
 
-/// Fewer channels by 1 × 1, a 3 × 3 convolution, more channels by 1 × 1, beside a shortcut.
+/// Reduces the channels with a 1 × 1 convolution, applies a 3 × 3 convolution, expands the channels with
+/// a 1 × 1 convolution, and adds a shortcut.
 #[derive(Debug)]
 struct Bottleneck {
     narrow: Conv,

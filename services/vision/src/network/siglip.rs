@@ -1,22 +1,21 @@
-//! SigLIP's image tower (SigLIP 2 has the same) with the tensor names of transformers; its text
-//! tower is in [`super::text`].
+//! SigLIP's image encoder (the same in SigLIP 2) with the tensor names of transformers. Its text
+//! encoder is in [`super::text`].
 //!
-//! There is no class token: behind the blocks, a learned query attends to all patches ("multihead
-//! attention pooling", Zhai et al., Scaling Vision Transformers, 2022), and what it finds goes
-//! through a small network of its own. The query is the same for every picture, so it is computed
-//! once, at load.
+//! There is no class token. After the blocks, a learned query attends to all patches ("multihead
+//! attention pooling", Zhai et al., Scaling Vision Transformers, 2022), and an MLP processes the result.
+//! The query is the same for every image, so it is computed once, at load.
 
 use burn::tensor::{Device, Tensor, TensorData, module, ops::AttentionModuleOptions};
 
 use super::{
-    linear::{LayerNorm, Linear, LinearWeights},
-    patches::{PatchEmbedding, PositionEmbeddings},
-    positions,
-    transformer::{TensorNames, Transformer},
+    layers::linear::{LayerNorm, Linear, LinearWeights},
+    layers::patches::{PatchEmbedding, PositionEmbeddings},
+    layers::positions,
+    layers::transformer::{TensorNames, Transformer},
 };
 use crate::{
-    description::{Activation, VisionTower},
-    weights::Weights,
+    model::towers::{Activation, VisionTower},
+    model::weights::Weights,
 };
 
 #[derive(Debug)]
@@ -28,7 +27,8 @@ pub(super) struct SiglipImageTower {
 }
 
 impl SiglipImageTower {
-    /// For pictures of `encoder` pixels, whatever side the positions were learned for.
+    /// Loads the network for images of `side` pixels. The positions may have been learned for another
+    /// side.
     pub(super) fn from_weights(
         weights: &Weights,
         tower: &VisionTower,
@@ -60,16 +60,16 @@ impl SiglipImageTower {
         })
     }
 
-    /// `[n, 3, side, side]` → `[n, width]`, of any length.
+    /// `[n, 3, side, side]` → `[n, width]`, not normalised.
     pub(super) fn forward(&self, input: Tensor<4>) -> Tensor<2> {
-        let pictures = input.dims()[0];
+        let images = input.dims()[0];
         let tokens = self.patches.forward(input);
-        let tokens = self.blocks.forward(tokens, pictures, None);
-        self.pool.forward(self.post_norm.forward(tokens), pictures)
+        let tokens = self.blocks.forward(tokens, images, None);
+        self.pool.forward(self.post_norm.forward(tokens), images)
     }
 }
 
-/// The places of the patches; there are no other tokens.
+/// Loads the positions of the patches. There are no other tokens.
 fn load_positions(
     weights: &Weights,
     tower: &VisionTower,
@@ -85,12 +85,12 @@ fn load_positions(
     })
 }
 
-/// Many rows → one.
+/// Pools the rows of an image to one row.
 #[derive(Debug)]
 struct AttentionPool {
     /// `[1, heads, 1, width / heads]`.
     query: Tensor<4>,
-    /// Side by side.
+    /// Keys and values, concatenated.
     key_value_projection: Linear,
     output_projection: Linear,
     mlp_norm: LayerNorm,
@@ -109,7 +109,7 @@ impl AttentionPool {
         let shape = &tower.shape;
         let width = shape.width;
         let name = |part: &str| format!("{name}.{part}");
-        // Queries, keys and values, as PyTorch's attention stores them.
+        // PyTorch's attention stores queries, keys and values in one tensor.
         let projection = name("attention.in_proj");
         let mut weight =
             weights.read_tensor(&format!("{projection}_weight"), &[3 * width, width])?;
@@ -122,7 +122,7 @@ impl AttentionPool {
             .map(|(row, bias)| row.iter().zip(&probe).map(|(a, b)| a * b).sum::<f32>() + bias)
             .collect();
         if !query.iter().all(|value| value.is_finite()) {
-            return Err(format!("{projection} holds numbers that are not finite"));
+            return Err(format!("{projection} contains numbers that are not finite"));
         }
         let query = TensorData::new(query, [1, shape.heads, 1, width / shape.heads]);
         let linear = |part: &str, inputs, outputs| {
@@ -152,21 +152,21 @@ impl AttentionPool {
         })
     }
 
-    /// `[pictures * tokens, width]` → `[pictures, width]`.
-    fn forward(&self, tokens: Tensor<2>, pictures: usize) -> Tensor<2> {
+    /// `[images * tokens, width]` → `[images, width]`.
+    fn forward(&self, tokens: Tensor<2>, images: usize) -> Tensor<2> {
         let [rows, width] = tokens.dims();
         let [_, heads, _, head] = self.query.dims();
         let both = self.key_value_projection.forward(tokens);
         let part = |i: usize| {
             both.clone()
                 .narrow(1, i * width, width)
-                .reshape([pictures, rows / pictures, heads, head])
+                .reshape([images, rows / images, heads, head])
                 .swap_dims(1, 2)
         };
-        let query = self.query.clone().repeat_dim(0, pictures);
+        let query = self.query.clone().repeat_dim(0, images);
         let options = AttentionModuleOptions::default();
         let pooled = module::attention(query, part(0), part(1), None, None, options)
-            .reshape([pictures, width]);
+            .reshape([images, width]);
         let x = self.output_projection.forward(pooled);
         let wide = self.mlp_in.forward(self.mlp_norm.forward(x.clone()));
         x + self.mlp_out.forward(self.activation.apply_to_tensor(wide))

@@ -1,18 +1,18 @@
-//! Parity with PyTorch, timm and transformers, on values that `reference/make_reference.py` makes.
+//! Parity with PyTorch, timm and transformers, against values of `reference/make_reference.py`.
 
 use serde::Deserialize;
 
 use super::*;
-use crate::{decode_image, preprocess_image, weights::Weights};
+use crate::{decode_image, model::weights::Weights, preprocess_image};
 
 #[derive(Deserialize)]
 struct Reference {
-    /// Of noise, of slanted bands, and of the photo where there is one.
+    /// Vectors of noise, of slanted bands, and of the photo if there is one.
     vectors: Vec<Vec<f32>>,
-    /// Means of 14 × 14 blocks of the photo as the network gets it.
+    /// Means of 14 × 14 blocks of the preprocessed photo.
     #[serde(default)]
     blocks: Vec<f32>,
-    /// The shape of the places that the weights hold, where it is another than the network's.
+    /// Shape of the position embeddings in the weights, if it differs from the network's.
     #[serde(default)]
     pos_embed: Vec<usize>,
     #[serde(default)]
@@ -26,10 +26,10 @@ struct ReferenceText {
     vector: Vec<f32>,
 }
 
-/// The photo that the script reads as well.
+/// The script reads the same photo.
 const PHOTO: &[u8] = include_bytes!("../../../../images/objects/cat-4.jpg");
 
-/// The script's `random_bits`: SplitMix64 of (FNV-1a of the name) + 0, 1, 2, …
+/// The same as the script's `random_bits`: SplitMix64 of (FNV-1a of the name) + 0, 1, 2, …
 fn random_bits(name: &str, count: usize) -> impl Iterator<Item = u64> {
     let seed = name.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |seed, byte| {
         (seed ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3)
@@ -42,7 +42,7 @@ fn random_bits(name: &str, count: usize) -> impl Iterator<Item = u64> {
     })
 }
 
-/// The script's `sample_pixels`: noise, and slanted bands.
+/// The same as the script's `pictures`: noise, and slanted bands.
 fn sample_pixels(side: usize) -> Vec<u8> {
     let noise = random_bits("pixels", side * side * 3).map(|bits| bits as u8);
     let bands = (0..side * side * 3).map(|i| {
@@ -52,7 +52,7 @@ fn sample_pixels(side: usize) -> Vec<u8> {
     noise.chain(bands).collect()
 }
 
-/// The script's `seeded_tensor`: the numbers of one tensor.
+/// The same as the script's `seeded`: the numbers of one tensor.
 fn seeded_tensor(name: &str, shape: &[usize]) -> Vec<f32> {
     let is_product = matches!(shape.len(), 2 | 4);
     let fan_in = shape[1..].iter().product::<usize>();
@@ -77,7 +77,7 @@ fn seeded_tensor(name: &str, shape: &[usize]) -> Vec<f32> {
         .collect()
 }
 
-/// A bundled model with the script's weights.
+/// Creates a registered model with the script's weights.
 fn seeded_model(name: &str, reference: &Reference) -> Model {
     let mut weights = Weights::by_formula(seeded_tensor);
     let description = Description::find_bundled(name).unwrap();
@@ -112,8 +112,8 @@ fn subtract_vectors(a: &[f32], b: &[f32]) -> Vec<f32> {
     a.iter().zip(b).map(|(a, b)| a - b).collect()
 }
 
-/// Given the same pixels, the network's vectors are the reference's; from the photo's file, they
-/// are nearly so. A picture alone gets the vector that it gets in a batch.
+/// Compares the network with the reference. For the same pixels the vectors are equal; for the
+/// photo's file they are nearly equal. An image has the same vector alone as in a batch.
 fn check_network(model: &Model, reference: &Reference) {
     let network = Network::from_model(model, &Device::flex()).unwrap();
     let pixels = sample_pixels(network.side);
@@ -125,49 +125,46 @@ fn check_network(model: &Model, reference: &Reference) {
     {
         assert_eq!(vector.len(), expected.len());
         let similarity = cosine_similarity(vector, expected);
-        assert!(similarity >= 0.999_99, "picture {i}: {similarity}");
-        // Random weights give all pictures much the same vector, so every number counts.
+        assert!(similarity >= 0.999_99, "image {i}: {similarity}");
+        // With random weights all images have similar vectors, so every number is compared.
         let worst = subtract_vectors(vector, expected)
             .into_iter()
             .fold(0.0, |worst, off| f32::max(worst, off.abs()));
-        assert!(worst < 2e-5, "picture {i}: off by {worst}");
+        assert!(worst < 2e-5, "image {i}: off by {worst}");
         let alone = network.forward(&pixels[i * pixels.len() / 2..][..pixels.len() / 2], 1);
         let similarity = cosine_similarity(vector, &alone);
         assert!(
             similarity >= 0.999_999,
-            "batched and alone, picture {i}: {similarity}"
+            "batched and alone, image {i}: {similarity}"
         );
     }
     let [noise, bands, photo @ ..] = reference.vectors.as_slice() else {
-        panic!("the reference holds two vectors");
+        panic!("the reference contains two vectors");
     };
-    assert!(
-        cosine_similarity(noise, bands) < 0.999,
-        "the pictures differ"
-    );
+    assert!(cosine_similarity(noise, bands) < 0.999, "the images differ");
     if let [expected] = photo {
         let vector = photo_vector(model, &network, &reference.blocks);
         let similarity = cosine_similarity(&vector, expected);
         assert!(similarity >= 0.995, "the photo: {similarity}");
-        // What all pictures have in common aside, it is still much the same.
+        // The vectors are also similar without the part that all images have in common.
         let similarity = cosine_similarity(
             &subtract_vectors(&vector, noise),
             &subtract_vectors(expected, noise),
         );
-        assert!(similarity >= 0.99, "the photo, beside noise: {similarity}");
+        assert!(similarity >= 0.99, "the photo, minus noise: {similarity}");
     }
 }
 
-/// The photo's vector, from its file; and its pixels are compared on the way.
+/// Embeds the photo from its file and compares its preprocessed pixels with the reference.
 fn photo_vector(model: &Model, network: &Network, blocks: &[f32]) -> Vec<f32> {
     let description = &model.description;
-    let (picture, _) = decode_image(
+    let (image, _) = decode_image(
         PHOTO,
         description.min_short_side(),
         &crate::Limits::default(),
     )
     .unwrap();
-    let input = preprocess_image(description, &picture);
+    let input = preprocess_image(description, &image);
     let block = network.side / 14;
     for (i, expected) in blocks.iter().enumerate() {
         let (y, x, channel) = (i / 3 / 14 * block, i / 3 % 14 * block, i % 3);
@@ -186,7 +183,7 @@ fn photo_vector(model: &Model, network: &Network, blocks: &[f32]) -> Vec<f32> {
 
 fn check_seeded(name: &str, reference: &str) {
     let reference: Reference = serde_json::from_str(reference).unwrap();
-    assert_eq!(reference.vectors.len(), 3, "two drawn pictures and a photo");
+    assert_eq!(reference.vectors.len(), 3, "two drawn images and a photo");
     check_network(&seeded_model(name, &reference), &reference);
 }
 
@@ -230,12 +227,12 @@ fn dinov2_with_registers_equals_timm_at_224_pixels() {
     check_seeded("dinov2-s14-reg", reference);
 }
 
-/// A model of random weights with a text side: `tiny-clip` as transformers saves it, `tiny-siglip`
-/// with a description of ours.
+/// Loads a model of random weights with a text encoder: `tiny-clip` as transformers saves it,
+/// `tiny-siglip` with our description.
 fn load_tiny_model(name: &str, reference: &str) -> (Model, Reference) {
     let folder = format!("{}/reference/{name}", env!("CARGO_MANIFEST_DIR"));
     let mut reference: Reference = serde_json::from_str(reference).unwrap();
-    // 64 pixels make no 14 blocks.
+    // 64 pixels cannot be divided into 14 blocks.
     reference.blocks.clear();
     (Model::load(&folder).unwrap(), reference)
 }
@@ -264,20 +261,24 @@ fn siglip_equals_transformers() {
 }
 
 #[test]
-fn clip_reads_words_as_transformers() {
+fn clip_reads_texts_as_transformers() {
     let (model, reference) = tiny_clip();
     check_texts(&model, &reference);
 }
 
 #[test]
-fn siglip_reads_words_as_transformers() {
+fn siglip_reads_texts_as_transformers() {
     let (model, reference) = tiny_siglip();
     check_texts(&model, &reference);
 }
 
 fn check_texts(model: &Model, reference: &Reference) {
     let network = Network::from_model(model, &Device::flex()).unwrap();
-    let texts: Vec<String> = reference.texts.iter().map(|one| one.text.clone()).collect();
+    let texts: Vec<String> = reference
+        .texts
+        .iter()
+        .map(|reference| reference.text.clone())
+        .collect();
     assert!(texts.len() > 5);
     let together = network.forward_texts(&texts).unwrap();
     for (expected, vector) in reference
@@ -298,7 +299,7 @@ fn check_texts(model: &Model, reference: &Reference) {
         let similarity = cosine_similarity(vector, &alone);
         assert!(similarity >= 0.999_999, "{text:?} alone: {similarity}");
     }
-    // However long a text is, the model reads its beginning, and splits no letter.
+    // Of a long text the beginning is read, cut between two characters.
     let long = network
         .forward_texts(&["x".to_owned() + &"ü".repeat(1 << 20)])
         .unwrap();
@@ -306,7 +307,7 @@ fn check_texts(model: &Model, reference: &Reference) {
     assert!(network.forward_texts(&[]).unwrap().is_empty());
 }
 
-/// A model of weights that are all 0, with the names and shapes of a reference.
+/// Creates a model whose weights are all 0, with the names and shapes of a reference.
 fn zero_model(name: &str, shapes: &str, change: impl Fn(&str, &mut Vec<usize>)) -> Model {
     let shapes: std::collections::BTreeMap<String, Vec<usize>> =
         serde_json::from_str(shapes).unwrap();
@@ -344,7 +345,7 @@ fn siglip2_b16_has_the_shapes_of_transformers() {
     let reference = include_str!("../../reference/siglip2-b16-shapes.json");
     let (other, _) = tiny_siglip();
     let vocabulary = other.description.text.as_ref().unwrap().vocabulary;
-    // A quarter of a million words would be most of the test's time.
+    // The full vocabulary (256,000 tokens) would take most of the test's time.
     let mut model = zero_model("siglip2-b16", reference, |name, shape| {
         if name == "text_model.embeddings.token_embedding.weight" {
             assert_eq!(shape[0], 256_000);
@@ -397,10 +398,10 @@ fn missing_and_misshapen_weights_are_named() {
     let no_square = error(clip, &|weights| {
         weights.insert_tensor(places, &[12, 32], vec![0.0; 12 * 32]);
     });
-    assert!(no_square.contains("no square"), "{no_square}");
+    assert!(no_square.contains("not a square"), "{no_square}");
     let infinite = error(clip, &|weights| {
         let name = "text_model.encoder.layers.1.mlp.fc1.weight";
         weights.insert_tensor(name, &[96, 32], vec![f32::INFINITY; 96 * 32]);
     });
-    assert!(infinite.contains("fc1 holds numbers"), "{infinite}");
+    assert!(infinite.contains("fc1 contains numbers"), "{infinite}");
 }

@@ -1,26 +1,26 @@
-//! The text towers of CLIP and SigLIP, with the tensor names of transformers: tokens → vectors in
-//! the space of the pictures'.
+//! The text encoders of CLIP and SigLIP with the tensor names of transformers: tokens → vectors in the
+//! same space as images.
 //!
-//! CLIP's tokens see only those before them, so a text's end has seen all of it and is the answer,
-//! whatever follows. SigLIP's see each other, and every text fills all places, the rest with a token
-//! for that; the last place is the answer.
+//! CLIP's attention is causal, so the end token has seen the whole text: its output is the text's
+//! feature, whatever follows it. SigLIP's attention is not causal. Each of its texts is padded to all
+//! positions, and the output at the last position is the feature.
 
 use burn::tensor::{Device, Tensor, TensorData};
 
 use super::{
-    linear::{LayerNorm, Linear, LinearWeights},
-    transformer::{TensorNames, Transformer},
+    layers::linear::{LayerNorm, Linear, LinearWeights},
+    layers::transformer::{TensorNames, Transformer},
 };
-use crate::{description::TextTower, weights::Weights};
+use crate::{model::towers::TextTower, model::weights::Weights};
 
 #[derive(Debug)]
 pub(super) struct TextNetwork {
-    /// A row for each word of the vocabulary; it stays with the CPU, which picks a few of them.
+    /// One row per token of the vocabulary. Stays in main memory, because a text needs few rows.
     token_embeddings: Vec<f32>,
-    /// A row for each place in a text.
+    /// One row per position in a text.
     position_embeddings: Vec<f32>,
     width: usize,
-    /// What fills a text up to all places, where that is how the model reads.
+    /// The token that pads texts to all positions, if the model requires it.
     padding: Option<u32>,
     blocks: Transformer,
     post_norm: LayerNorm,
@@ -41,7 +41,7 @@ impl TextNetwork {
             let name = name(&format!("embeddings.{part}.weight"));
             let numbers = weights.read_tensor(&name, &[rows, width])?;
             if !numbers.iter().all(|value| value.is_finite()) {
-                return Err(format!("{name} holds numbers that are not finite"));
+                return Err(format!("{name} contains numbers that are not finite"));
             }
             Ok(numbers)
         };
@@ -80,8 +80,8 @@ impl TextNetwork {
         })
     }
 
-    /// `[n, dimension]`, of any length, from each text's tokens: those up to its end, at least
-    /// one, at most as many as there are places, none beyond the vocabulary.
+    /// Returns `[n, dimension]`, not normalised. Each text has its tokens up to the end token: at least
+    /// one, at most one per position, all of the vocabulary.
     pub(super) fn forward(&self, texts: &[Vec<u32>]) -> Tensor<2> {
         let length = match self.padding {
             None => texts.iter().map(Vec::len).max().unwrap_or(0),
@@ -89,8 +89,8 @@ impl TextNetwork {
         };
         let mut rows = Vec::with_capacity(texts.len() * length * self.width);
         for text in texts {
-            assert!(!text.is_empty(), "a text has at least its end");
-            // Without a token for it, it is all the same what fills up shorter texts.
+            assert!(!text.is_empty(), "a text has at least the end token");
+            // Without a padding token, any token may fill shorter texts.
             let rest = self.padding.or(text.last().copied()).into_iter();
             let filled = text.iter().copied().chain(rest.cycle()).take(length);
             for (token, place) in filled.zip(self.position_embeddings.chunks_exact(self.width)) {

@@ -1,17 +1,17 @@
 //! Vision transformers with timm's tensor names: ViT, DINOv2, DINOv2 with registers.
 //!
-//! Patches become tokens, tokens in front of them (the class, registers) gather what the picture
-//! is; after the blocks and a last norm, the class token is the answer.
+//! Patches become tokens. The tokens before them (the class token, registers) collect the content of the
+//! image; after the blocks and a last norm, the class token is the feature.
 
 use burn::tensor::{Device, Tensor};
 
 use super::{
-    linear::LayerNorm,
-    patches::{PatchEmbedding, PositionEmbeddings},
-    positions,
-    transformer::{TensorNames, Transformer},
+    layers::linear::LayerNorm,
+    layers::patches::{PatchEmbedding, PositionEmbeddings},
+    layers::positions,
+    layers::transformer::{TensorNames, Transformer},
 };
-use crate::{description::VisionTower, weights::Weights};
+use crate::{model::towers::VisionTower, model::weights::Weights};
 
 #[derive(Debug)]
 pub(super) struct Vit {
@@ -21,7 +21,8 @@ pub(super) struct Vit {
 }
 
 impl Vit {
-    /// For pictures of `encoder` pixels, whatever side the positions were learned for.
+    /// Loads the network for images of `side` pixels. The positions may have been learned for another
+    /// side.
     pub(super) fn from_weights(
         weights: &Weights,
         tower: &VisionTower,
@@ -55,17 +56,17 @@ impl Vit {
         })
     }
 
-    /// `[n, 3, side, side]` → `[n, width]`, of any length.
+    /// `[n, 3, side, side]` → `[n, width]`, not normalised.
     pub(super) fn forward(&self, input: Tensor<4>) -> Tensor<2> {
-        let pictures = input.dims()[0];
-        let classes = self.patches.first_token_rows(pictures);
+        let images = input.dims()[0];
+        let classes = self.patches.first_token_rows(images);
         let tokens = self.patches.forward(input);
         self.norm
-            .forward(self.blocks.forward(tokens, pictures, Some(&classes)))
+            .forward(self.blocks.forward(tokens, images, Some(&classes)))
     }
 }
 
-/// The class token, the registers, and places for as many patches as the picture has.
+/// Loads the class token, the registers, and the positions of the patches.
 fn load_positions(
     weights: &Weights,
     tower: &VisionTower,
@@ -82,7 +83,7 @@ fn load_positions(
         .copied()
         .unwrap_or(0);
     let mut patch_positions = weights.read_tensor("pos_embed", &[1, learned_count, width])?;
-    // With registers timm gives places to patches only; without, to the class token as well.
+    // With registers, timm has positions for patches only; without, for the class token, too.
     if tower.registers == 0 && learned_count > 0 {
         for (token, place) in prefix_tokens.iter_mut().zip(patch_positions.drain(..width)) {
             *token += place;

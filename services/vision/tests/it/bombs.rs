@@ -1,4 +1,4 @@
-//! Small files that claim to be huge, and files that end early.
+//! Small files that claim to be huge, and truncated files.
 
 use lookalike_vision::{CODES, DecodeError, Limits, Settings, decode_image, encode_thumbnail};
 
@@ -7,7 +7,7 @@ use crate::{
     memory::{measure_peak, run_alone},
 };
 
-/// Fails with this code, having allocated next to nothing.
+/// Checks that decoding fails with this code and allocates almost nothing.
 #[track_caller]
 fn check_rejected(name: &str, file: &[u8], code: &str) {
     let (result, peak) = measure_peak(|| decode_image(file, 146, &Limits::default()));
@@ -24,7 +24,7 @@ fn check_rejected(name: &str, file: &[u8], code: &str) {
     );
 }
 
-/// The frame header of a drawn JPEG, changed to claim another size.
+/// Changes the frame header of a drawn JPEG to claim another size.
 fn jpeg_claiming(width: u16, height: u16) -> Vec<u8> {
     let mut file = encode_test_jpeg(&draw_quarters(64, 48));
     let frame = file.windows(2).position(|w| w == [0xff, 0xc0]).unwrap();
@@ -33,7 +33,7 @@ fn jpeg_claiming(width: u16, height: u16) -> Vec<u8> {
     file
 }
 
-/// A PNG of nothing but a header with a right checksum, and the start of its data.
+/// Creates a PNG of only a header with the right checksum and the start of its data.
 fn png_claiming(width: u32, height: u32) -> Vec<u8> {
     let mut header = b"IHDR".to_vec();
     header.extend(width.to_be_bytes());
@@ -63,7 +63,7 @@ fn claims_beyond_the_limits_allocate_nothing() {
     check_rejected("jpeg side", &jpeg_claiming(65_535, 1), "too_many_pixels");
     check_rejected("jpeg nothing", &jpeg_claiming(0, 48), "corrupt");
     check_rejected("png", &png_claiming(65_535, 65_535), "too_many_pixels");
-    // Its decoder refuses a row of that length before its sides are asked for.
+    // The decoder rejects a row of that length before its size can be checked.
     let largest = png_claiming(0x7fff_ffff, 0x7fff_ffff);
     check_rejected("png largest", &largest, "too_much_memory");
     check_rejected("pnm", b"P6\n60000 60000\n255\n", "too_many_pixels");
@@ -111,7 +111,7 @@ fn limits_are_the_settings() {
 }
 
 #[test]
-fn what_is_no_image_says_so() {
+fn files_that_are_no_image_fail_with_their_code() {
     let _alone = run_alone();
     check_rejected("empty", b"", "empty");
     check_rejected("text", b"a shopping list: apples, pears", "not_an_image");
@@ -134,7 +134,7 @@ fn what_is_no_image_says_so() {
 #[test]
 fn half_a_file_is_never_half_a_picture() {
     let _alone = run_alone();
-    // Noise, so that every format needs all of its bytes.
+    // Noise makes every format need all of its bytes.
     let mut state = 1_u32;
     let noise = image::RgbImage::from_fn(96, 96, |_, _| {
         state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
@@ -163,8 +163,8 @@ fn half_a_file_is_never_half_a_picture() {
     }
 }
 
-/// A progressive gray JPEG whose scans hold nothing: each is a dozen bytes, and passes over the
-/// whole picture.
+/// Creates a progressive gray JPEG with empty scans. Each scan has a dozen bytes and covers the whole
+/// image.
 fn jpeg_of_scans(side: u16, scans: usize) -> Vec<u8> {
     let mut file = vec![0xff, 0xd8];
     let mut segment = |marker: u8, body: &[u8]| {
@@ -175,7 +175,7 @@ fn jpeg_of_scans(side: u16, scans: usize) -> Vec<u8> {
     segment(0xdb, &[&[0_u8][..], &[1; 64]].concat());
     let [high, low] = side.to_be_bytes();
     segment(0xc2, &[8, high, low, high, low, 1, 1, 0x11, 0]);
-    // One code of one bit, for "no difference".
+    // A table with one code of one bit, which means "no difference".
     let table = [&[0_u8, 1][..], &[0; 15], &[0]].concat();
     segment(0xc4, &table);
     for _ in 0..scans {
@@ -196,7 +196,7 @@ fn a_picture_of_endless_scans_ends_in_time() {
         ..Settings::default()
     };
     let limits = Limits::from(&settings);
-    // In full, reduced, and for a thumbnail: whichever decoder is asked, and also the second one.
+    // At full size, reduced, and as a thumbnail, so that each decoder is used first and second.
     for short_side in [4096, 146] {
         let begun = std::time::Instant::now();
         let error = decode_image(&file, short_side, &limits).unwrap_err();

@@ -1,4 +1,4 @@
-//! Collections of valid, damaged and hostile files: each decodes or fails with a code.
+//! Collections of valid, damaged and hostile files. Each file is decoded or fails with a code.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,7 @@ use crate::{
     shared,
 };
 
-/// Decodes every file of a folder; name → code or "fine", and the largest allocation.
+/// Decodes every file of a folder and checks its memory. Returns a code or "fine" by file name.
 fn decode_outcomes(folder: &str) -> Option<BTreeMap<String, &'static str>> {
     let folder = shared::shared_folder(folder)?;
     let description = Model::load_description(DEFAULT_MODEL).unwrap();
@@ -54,11 +54,11 @@ fn decode_outcomes(folder: &str) -> Option<BTreeMap<String, &'static str>> {
         if peak > largest.0 {
             largest = (peak, name.clone());
         }
-        let words = result
+        let message = result
             .err()
             .map(|error| error.to_string())
             .unwrap_or_default();
-        eprintln!("{name}: {outcome} ({peak} bytes, {seconds:.3} s) {words}");
+        eprintln!("{name}: {outcome} ({peak} bytes, {seconds:.3} s) {message}");
         outcomes.insert(name, outcome);
     }
     eprintln!("largest: {} bytes for {}", largest.0, largest.1);
@@ -76,7 +76,7 @@ fn valid_files_of_many_formats() {
         .filter(|outcome| **outcome == "fine")
         .count();
     eprintln!("{fine} of {} decode", outcomes.len());
-    // Formats that this build reads, without exception where the feature is a common one.
+    // Every file of a supported format must decode, unless its feature is rare.
     for (name, outcome) in &outcomes {
         let read = [
             "jpeg-", "png-", "gif-", "webp-", "qoi-", "ico-", "pnm-", "tga-", "hdr-",
@@ -106,7 +106,7 @@ fn damaged_and_hostile_files() {
     };
     for (name, outcome) in &outcomes {
         let expected: &[&str] = match name.as_str() {
-            // The first frame is whole.
+            // The first frame is complete.
             "truncated-half.gif" => &["fine"],
             name if name.starts_with("zero-length") => &["empty"],
             name if name.starts_with("truncated-") => &["truncated", "corrupt"],
@@ -119,7 +119,7 @@ fn damaged_and_hostile_files() {
             | "no-extension"
             | "upper.JPG"
             | "trailing-garbage.jpg" => &["fine"],
-            // Within the limits; and of the JPEG only the thumbnail in its EXIF block lies.
+            // Both are within the limits: only the EXIF thumbnail of the JPEG claims that size.
             "bomb-12000x12000-rgb.png" | "bomb-65500x65500.jpg" => &["fine"],
             name if name.starts_with("bomb") => &["too_many_pixels", "too_much_memory", "corrupt"],
             _ => &[],

@@ -1,11 +1,11 @@
-//! Pictures drawn here and written in every format that the crate reads.
+//! Drawn images in every supported format.
 
 use image::{DynamicImage, GenericImageView, ImageFormat, Rgb, RgbImage, Rgba, RgbaImage};
 use lookalike_vision::{Limits, decode_image, encode_jpeg, encode_thumbnail};
 
 use crate::memory::run_alone;
 
-/// Four quarters of different colours, so that every turn shows: red, green, blue, white.
+/// Draws quarters in red, green, blue and white, so that every rotation is visible.
 pub fn draw_quarters(width: u32, height: u32) -> RgbImage {
     RgbImage::from_fn(width, height, |x, y| {
         Rgb(match (x * 2 < width, y * 2 < height) {
@@ -21,7 +21,7 @@ pub fn encode_test_jpeg(image: &RgbImage) -> Vec<u8> {
     encode_jpeg(image.as_raw(), image.width(), image.height(), 95)
 }
 
-/// A JPEG with an EXIF block: orientation, maker, model and time.
+/// Encodes a JPEG with an EXIF block: orientation, maker, model and time.
 pub fn jpeg_with_exif(image: &RgbImage, orientation: u8) -> Vec<u8> {
     let mut values = Vec::new();
     let mut entries = Vec::new();
@@ -87,7 +87,7 @@ fn every_format_is_read_by_its_content() {
         (ImageFormat::Tga, "tga"),
     ] {
         let file = match format {
-            // Icons keep RGBA only.
+            // Icons support only RGBA.
             ImageFormat::Ico => encode_image(&DynamicImage::ImageRgba8(image.to_rgba8()), format),
             _ => encode_image(&image, format),
         };
@@ -147,7 +147,7 @@ fn every_exif_orientation_ends_upright() {
     let _alone = run_alone();
     let upright = DynamicImage::ImageRgb8(draw_quarters(160, 96));
     for orientation in 1..=8_u8 {
-        // The inverse of the turn that readers apply; 6 and 8 undo each other.
+        // The inverse of the rotation that readers apply; 6 and 8 are inverse to each other.
         let stored = match orientation {
             2 => upright.fliph(),
             3 => upright.rotate180(),
@@ -159,7 +159,7 @@ fn every_exif_orientation_ends_upright() {
             _ => upright.clone(),
         };
         let file = jpeg_with_exif(&stored.into_rgb8(), orientation);
-        // In full, and reduced by the other decoder.
+        // At full size, and reduced by the other decoder.
         for wanted in [96, 20] {
             let (picture, attributes) = decode_image(&file, wanted, &Limits::default()).unwrap();
             assert_eq!(

@@ -1,4 +1,4 @@
-//! Vectors from the bundled model, through the engine.
+//! Vectors of the bundled model, through the engine.
 
 use lookalike_vision::{
     DEFAULT_MODEL, Description, Engine, GoldenFile, Limits, Model, Settings, decode_image,
@@ -79,11 +79,11 @@ fn devices_that_are_not_there_are_errors() {
     assert!(error.to_string().contains("no cuda support"), "{error}");
 }
 
-/// Two small towers with random weights, in a folder as transformers saves one.
+/// A model with an image and a text encoder and random weights, in a folder as transformers saves it.
 const TINY_CLIP: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/reference/tiny-clip");
 
 #[tokio::test]
-async fn words_and_pictures_meet_in_one_space() {
+async fn texts_and_images_have_one_space() {
     let _alone = run_alone_async().await;
     let model = Model::load(TINY_CLIP).unwrap();
     let settings = Settings {
@@ -92,8 +92,8 @@ async fn words_and_pictures_meet_in_one_space() {
     };
     let engine = Engine::start(&model, &settings).unwrap();
     assert!(engine.description().has_text());
-    let words = ["a photo of a cat", "", "two dogs", "A photo of  a CAT"];
-    let texts: Vec<String> = words.map(str::to_owned).to_vec();
+    let texts = ["a photo of a cat", "", "two dogs", "A photo of  a CAT"];
+    let texts: Vec<String> = texts.map(str::to_owned).to_vec();
     let together = engine.embed_text(texts.clone()).await.unwrap();
     for (text, expected) in texts.iter().zip(&together) {
         assert_eq!(expected.len(), engine.description().dimension);
@@ -115,17 +115,20 @@ async fn words_and_pictures_meet_in_one_space() {
 }
 
 #[tokio::test]
-async fn a_model_of_pictures_only_declines_words() {
+async fn an_image_only_model_rejects_texts() {
     let _alone = run_alone_async().await;
     let engine = start_engine(&Settings::default());
     assert!(!engine.description().has_text());
     let error = engine.embed_text(vec!["a cat".to_owned()]).await;
     let error = error.unwrap_err().to_string();
-    assert!(error.contains("lookalike-mini has no text side"), "{error}");
+    assert!(
+        error.contains("lookalike-mini cannot embed text"),
+        "{error}"
+    );
 }
 
 #[tokio::test]
-async fn the_eight_orientations_are_one_another_s_nearest() {
+async fn the_eight_orientations_are_nearest_to_each_other() {
     let _alone = run_alone_async().await;
     let (Some(turned), Some(others)) = (
         shared::shared_folder("data/photos/orientation"),
@@ -143,7 +146,7 @@ async fn the_eight_orientations_are_one_another_s_nearest() {
     let turned = engine.embed_images(inputs(&turned)).await.unwrap();
     let others = engine.embed_images(inputs(&others)).await.unwrap();
     assert_eq!(turned.len(), 8);
-    // They were compressed one by one, so they are no more than near-duplicates.
+    // They were compressed separately, so they are near-duplicates and not equal.
     for a in &turned {
         for b in &turned {
             assert!(
@@ -182,9 +185,9 @@ async fn reduced_decoding_keeps_the_vector() {
     }
 }
 
-/// A device that computes something else is found out before it embeds anything.
+/// A device that computes different vectors is detected before it embeds anything.
 #[tokio::test]
-async fn another_golden_vector_is_refused() {
+async fn another_golden_vector_is_rejected() {
     let _alone = run_alone_async().await;
     let models = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("models");
     let folder = tempfile::tempdir().unwrap();

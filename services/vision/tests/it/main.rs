@@ -1,6 +1,7 @@
-//! The crate through its public door: files → pictures → vectors.
+//! Tests of the public API: files → images → vectors.
 //!
-//! Tests over photos and broken files outside the repository skip, visibly, where those are not.
+//! Tests with photos and broken files that are not in the repository are skipped with a message if
+//! those are missing.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 

@@ -1,4 +1,4 @@
-//! Counts what is allocated, to prove that limits come before allocations.
+//! Counts allocated memory, to prove that limits are checked before memory is allocated.
 
 use std::{
     alloc::{GlobalAlloc, Layout, System},
@@ -16,23 +16,23 @@ static ONE_AT_A_TIME: Mutex<()> = Mutex::const_new(());
 #[global_allocator]
 static ALLOCATOR: CountingAllocator = CountingAllocator;
 
-// SAFETY: everything is passed to the system's allocator unchanged; counting has no effect on it.
+// SAFETY: all calls are passed unchanged to the system's allocator; counting does not affect it.
 unsafe impl GlobalAlloc for CountingAllocator {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         count_allocation(layout.size());
-        // SAFETY: the caller's promises are passed on.
+        // SAFETY: the caller upholds the contract.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
         count_allocation(layout.size());
-        // SAFETY: the caller's promises are passed on.
+        // SAFETY: the caller upholds the contract.
         unsafe { System.alloc_zeroed(layout) }
     }
 
     unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
         LIVE.fetch_sub(layout.size(), Relaxed);
-        // SAFETY: the caller's promises are passed on.
+        // SAFETY: the caller upholds the contract.
         unsafe { System.dealloc(pointer, layout) }
     }
 }
@@ -41,17 +41,17 @@ fn count_allocation(bytes: usize) {
     PEAK.fetch_max(LIVE.fetch_add(bytes, Relaxed) + bytes, Relaxed);
 }
 
-/// Keeps the other tests of this program away, so that only one's memory is counted.
+/// Blocks the other tests of this program, so that only one test's memory is counted.
 pub fn run_alone() -> MutexGuard<'static, ()> {
     ONE_AT_A_TIME.blocking_lock()
 }
 
-/// The same for tests that await.
+/// Does the same as [`run_alone`] in async tests.
 pub async fn run_alone_async() -> MutexGuard<'static, ()> {
     ONE_AT_A_TIME.lock().await
 }
 
-/// What `work` allocated at its worst beyond what was there before, in bytes.
+/// Returns the peak of the bytes that `work` allocated in addition to those allocated before.
 pub fn measure_peak<T>(work: impl FnOnce() -> T) -> (T, usize) {
     let before = LIVE.load(Relaxed);
     PEAK.store(before, Relaxed);

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-/// A folder of the shared data, or `None` with a line that says so.
+/// Returns a folder of the shared data, or prints a line and returns `None`.
 pub fn shared_folder(path: &str) -> Option<PathBuf> {
     let folder = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared")).join(path);
     if folder.is_dir() {
@@ -12,7 +12,7 @@ pub fn shared_folder(path: &str) -> Option<PathBuf> {
     None
 }
 
-/// Every file of a folder, by name, with its bytes.
+/// Reads every file of a folder; returns names and bytes, sorted by name.
 pub fn read_files(folder: &Path) -> Vec<(String, Vec<u8>)> {
     let mut files: Vec<_> = std::fs::read_dir(folder)
         .unwrap()

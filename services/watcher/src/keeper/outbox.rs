@@ -3,20 +3,20 @@
 use lookalike_bus::StreamPosition;
 use lookalike_proto::{FileEvent, FileEventKind, Generation, ImageId, RelativePath};
 
-use super::{Keeper, Now};
 use crate::catalog::{self, CatalogRow};
 use crate::inbox::{EventDisposition, OverdueEvent, PublishReport};
+use crate::keeper::{Keeper, Now};
 
 impl Keeper {
     /// How many more events may be under way.
-    pub(super) fn remaining_in_flight(&self) -> Result<usize, catalog::Error> {
+    pub(crate) fn remaining_in_flight(&self) -> Result<usize, catalog::Error> {
         // Nobody answers here for libraries that another watcher holds.
         let held = (self.active_keys.len() < self.libraries.len()).then_some(&self.active_keys[..]);
         let under_way = self.catalog.count_in_flight(held)?;
         Ok(self.settings.max_in_flight.saturating_sub(under_way))
     }
 
-    pub(super) fn sendable_rows(
+    pub(crate) fn sendable_rows(
         &self,
         now: Now,
         limit: usize,
@@ -26,7 +26,7 @@ impl Keeper {
     }
 
     /// Events to publish; from now on they are under way.
-    pub(super) fn take_events(
+    pub(crate) fn take_events(
         &mut self,
         limit: usize,
         now: Now,
@@ -84,7 +84,11 @@ impl Keeper {
 
     /// Whether something is known to lie where an image that is to be removed lay (or lies, and
     /// is ignored): another image, or what only a link leads to.
-    fn is_replaced_on_disk(&mut self, row: &CatalogRow, now: Now) -> Result<bool, catalog::Error> {
+    pub(crate) fn is_replaced_on_disk(
+        &mut self,
+        row: &CatalogRow,
+        now: Now,
+    ) -> Result<bool, catalog::Error> {
         if row.is_present {
             return Ok(true);
         }
@@ -107,7 +111,7 @@ impl Keeper {
         )
     }
 
-    pub(super) fn record_published(
+    pub(crate) fn record_published(
         &mut self,
         published: &PublishReport,
         now: Now,
@@ -134,7 +138,7 @@ impl Keeper {
     }
 
     /// Events without an answer since before `before_ns`.
-    pub(super) fn overdue_events(
+    pub(crate) fn overdue_events(
         &self,
         before_ns: i64,
         limit: usize,
@@ -156,7 +160,7 @@ impl Keeper {
 
     /// What was found out about an overdue event: one that waits is given time, one that was
     /// lost is sent again.
-    pub(super) fn resolve_overdue(
+    pub(crate) fn resolve_overdue(
         &mut self,
         id: &ImageId,
         generation: Generation,

@@ -3,15 +3,15 @@
 use lookalike_bus::StreamPosition;
 use lookalike_proto::{Generation, Outcome, OutcomeState as Became};
 
-use super::observe::begin_generation;
-use super::{Keeper, Now};
 use crate::catalog::{self, CatalogRow, FileState};
 use crate::disk::FileStat;
+use crate::keeper::{Keeper, Now};
+use crate::library::observe::begin_generation;
 use crate::metrics;
 
 impl Keeper {
     /// Applies a library's outcomes, in their order, and keeps how far they were read.
-    pub(super) fn apply_outcomes(
+    pub(crate) fn apply_outcomes(
         &mut self,
         library: usize,
         outcomes: &[(StreamPosition, Outcome)],
@@ -33,7 +33,7 @@ impl Keeper {
         Ok(())
     }
 
-    fn apply_outcome(
+    pub(crate) fn apply_outcome(
         &mut self,
         library: usize,
         mut row: CatalogRow,
@@ -113,7 +113,7 @@ impl Keeper {
 
     /// The embedder saw something else than the event told. Usually the watcher will see it too;
     /// where it does not (a cache of a network mount), the event is sent again, later each time.
-    fn resend_superseded(
+    pub(crate) fn resend_superseded(
         &mut self,
         mut row: CatalogRow,
         detail: &str,
@@ -141,7 +141,7 @@ impl Keeper {
 impl Keeper {
     /// The worker could not do it at the moment: the same is sent again, later each time. Nothing
     /// is confirmed, and nothing was changed that would have to be put right.
-    fn defer_event(
+    pub(crate) fn defer_event(
         &mut self,
         mut row: CatalogRow,
         generation: Generation,
@@ -166,7 +166,7 @@ impl Keeper {
 impl Keeper {
     /// A row was written for an image that was removed and forgotten: by a slow worker, so it is
     /// removed once more. Before everything was compared once, nothing is known to be unknown.
-    fn remove_unknown_image(
+    pub(crate) fn remove_unknown_image(
         &mut self,
         library: usize,
         outcome: &Outcome,
@@ -200,7 +200,7 @@ fn retry_at_ns(retries: u32, now: Now) -> i64 {
 }
 
 /// Sends what is known already once more: what is ignored stays so.
-pub(super) fn resend_row(row: &mut CatalogRow, now: Now) {
+pub(crate) fn resend_row(row: &mut CatalogRow, now: Now) {
     let (state, code, detail) = (row.state, row.code.clone(), row.detail.clone());
     begin_generation(row, now);
     if state.is_excluded() {

@@ -5,11 +5,11 @@ use lookalike_index::{IndexRow, IndexedImage};
 use crate::harness::SystemWorld;
 
 /// Repairs what the folders' own changes would never reveal.
-async fn audit_and_repair(world: &SystemWorld, found: impl Fn(u64) -> bool) {
+async fn audit_and_repair(world: &SystemWorld, expected: impl Fn(u64) -> bool) {
     let (before, equal) = world.run_audit(&[]).await;
     assert!(!equal, "{before}");
     let count = before["found"].as_u64().unwrap();
-    assert!(found(count), "{before}");
+    assert!(expected(count), "{before}");
     let (report, equal) = world.run_audit(&["--repair"]).await;
     assert!(equal, "{report}");
     world.assert_index_equals_folder().await;
@@ -71,13 +71,13 @@ async fn duplicate_unknown_wrong_and_missing_rows_are_repaired() {
         .await
         .unwrap();
     // One doubled, two unknown, two wrong, two lost.
-    audit_and_repair(&world, |found| found == 7).await;
+    audit_and_repair(&world, |count| count == 7).await;
     let after = world.read_rows().await;
     assert!(rows.keys().eq(after.keys()), "ids changed");
 
     // The whole collection.
     index.drop_collection().await.unwrap();
-    audit_and_repair(&world, |found| found == 20).await;
+    audit_and_repair(&world, |count| count == 20).await;
     let after = world.read_rows().await;
     assert!(rows.keys().eq(after.keys()), "ids changed");
     world.stop_up().await;

@@ -4,15 +4,15 @@
 //! [`assert_index_equals_folder`]: crate::harness::World::assert_index_equals_folder
 
 mod audit;
-mod audit_by_itself;
 mod files;
 mod folders;
 mod index;
-mod leaving;
 mod names;
+mod periodic_audit;
 mod queue;
 mod roots;
 mod service;
-mod standing;
+mod shutdown;
+mod standby;
 mod whole;
 mod worker;

@@ -6,7 +6,7 @@ use std::process::Command;
 
 use lookalike_servers::{Servers, WantedServers};
 
-use crate::harness::{RoleProcesses, SETTLE_TIMEOUT, SystemWorld, Wire, eventually, own_servers};
+use crate::harness::{RoleProcesses, SETTLE_TIMEOUT, SystemWorld, Wire, eventually, start_servers};
 
 const NATS_ONLY: WantedServers = WantedServers {
     nats: true,
@@ -58,7 +58,7 @@ fn copy_folder(from: &Path, to: &Path) {
 async fn a_server_that_lost_its_tail_or_everything() {
     let mut world = world_with_short_timeouts("tail");
     let data = world.dir.path().join("own");
-    let mut servers = own_servers(&data, NATS_ONLY).await;
+    let mut servers = start_servers(&data, NATS_ONLY).await;
     world.own_nats_url = servers.nats_url().map(str::to_owned);
     let store = data.join("nats/jetstream");
     let copy = world.dir.path().join("copy");
@@ -135,7 +135,7 @@ async fn restart_when_stuck(servers: &mut Servers) {
 #[tokio::test]
 async fn streams_deleted_and_a_consumer() {
     let mut world = world_with_short_timeouts("streams");
-    let mut servers = own_servers(&world.dir.path().join("own"), NATS_ONLY).await;
+    let mut servers = start_servers(&world.dir.path().join("own"), NATS_ONLY).await;
     world.own_nats_url = servers.nats_url().map(str::to_owned);
     let mut roles = without_embedder(&mut world).await;
     let jetstream = world.jetstream();

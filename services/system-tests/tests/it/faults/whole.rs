@@ -6,7 +6,7 @@ use std::process::Command;
 
 use lookalike_servers::WantedServers;
 
-use crate::harness::{Process, SystemWorld, Wire, eventually, namespace, own_servers};
+use crate::harness::{Process, SystemWorld, Wire, eventually, namespace, start_servers};
 
 /// Tests that start a Milvus of their own do so one after another.
 static ONE_MORE_MILVUS: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
@@ -110,7 +110,7 @@ async fn milvus_killed_and_restarted_while_files_change() {
         nats: false,
         milvus: true,
     };
-    let mut servers = own_servers(&world.dir.path().join("own"), only_milvus).await;
+    let mut servers = start_servers(&world.dir.path().join("own"), only_milvus).await;
     world.own_milvus_url = servers.milvus_url().map(str::to_owned);
     world.set_variable("LOOKALIKE_MILVUS_CALL_TIMEOUT", "3s");
     world.set_variable("LOOKALIKE_AUDIT_CHECK_INTERVAL", "2s");
@@ -218,14 +218,14 @@ async fn the_disk_of_the_catalog_of_nats_and_of_milvus_is_full() {
         fs::remove_file(world.photos.join(format!("{round}.jpg"))).unwrap();
         // It notices, whatever it says of it.
         eventually("a warning", std::time::Duration::from_secs(60), || async {
-            let said = world.up.as_ref().unwrap().log();
-            let said = &said[log..];
-            let warns = said.contains("WARN") || said.contains("ERROR");
-            warns.then_some(()).ok_or(said.to_owned())
+            let logged = world.up.as_ref().unwrap().log();
+            let logged = &logged[log..];
+            let warns = logged.contains("WARN") || logged.contains("ERROR");
+            warns.then_some(()).ok_or(logged.to_owned())
         })
         .await;
-        let said = world.up.as_ref().unwrap().log();
-        eprintln!("with the disk of {folder:?} full: {}", &said[log..]);
+        let logged = world.up.as_ref().unwrap().log();
+        eprintln!("with the disk of {folder:?} full: {}", &logged[log..]);
         disk.free_space();
         world.assert_index_equals_folder().await;
     }

@@ -23,8 +23,8 @@ async fn a_worker_frozen_past_its_ack_deadline_never_overwrites() {
     world.add_pictures("", 20);
     let jetstream = world.jetstream();
     eventually("the slow one has taken all", SETTLE_TIMEOUT, || async {
-        let held = jetstream.count_in_flight().await;
-        (held == 20).then_some(()).ok_or(held.to_string())
+        let in_flight = jetstream.count_in_flight().await;
+        (in_flight == 20).then_some(()).ok_or(in_flight.to_string())
     })
     .await;
     slow.freeze_process();
@@ -71,8 +71,8 @@ async fn workers_killed_again_and_again_in_the_middle_of_a_batch() {
     for round in 0..3 {
         wire.set_wire(Wire::Slow(std::time::Duration::from_millis(20)));
         eventually("it holds some", SETTLE_TIMEOUT, || async {
-            let held = jetstream.count_in_flight().await;
-            (held > 0).then_some(()).ok_or(held.to_string())
+            let in_flight = jetstream.count_in_flight().await;
+            (in_flight > 0).then_some(()).ok_or(in_flight.to_string())
         })
         .await;
         roles.embed.kill_process();

@@ -66,13 +66,13 @@ impl JetStream {
         let number = |key: &str| info["state"][key].as_u64().unwrap();
         let mut events = Vec::new();
         for sequence in number("first_seq")..=number("last_seq") {
-            let wanted = format!("{{\"seq\":{sequence}}}");
-            let found = self
-                .call_api(&format!("STREAM.MSG.GET.{stream}"), &wanted)
+            let request = format!("{{\"seq\":{sequence}}}");
+            let reply = self
+                .call_api(&format!("STREAM.MSG.GET.{stream}"), &request)
                 .await;
-            if let Some(data) = found["message"]["data"].as_str() {
+            if let Some(data) = reply["message"]["data"].as_str() {
                 let bytes = base64::prelude::BASE64_STANDARD.decode(data).unwrap();
-                let subject = found["message"]["subject"].as_str().unwrap();
+                let subject = reply["message"]["subject"].as_str().unwrap();
                 events.push((subject.to_owned(), bytes));
             }
         }

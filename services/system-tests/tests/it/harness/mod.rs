@@ -1,45 +1,27 @@
-//! The tests' small language: folders, processes, and what must hold.
+//! The language of the tests: folders, processes, and what must hold.
 
+mod assertions;
 mod jetstream;
-mod looks;
 pub mod namespace;
-mod process;
-mod proxy;
 mod servers;
 mod world;
 
 pub use jetstream::JetStream;
-pub use process::{Process, product_command};
-pub use proxy::{Proxy, Wire};
-pub use servers::{own_servers, shared_servers};
+pub use lookalike_test_support::servers::start_servers;
+pub use lookalike_test_support::{Process, Proxy, Wire, eventually};
+pub use servers::shared_servers;
 pub use world::{RoleProcesses, SETTLE_TIMEOUT, SystemWorld};
 
-use std::future::Future;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::process::Command;
 
-/// Waits until `check` gives something, looking again every 20 ms; panics with `operation` and the
-/// last refusal when `timeout` has passed.
-pub async fn eventually<T, F, R>(what: &str, timeout: Duration, mut check: F) -> T
-where
-    F: FnMut() -> R,
-    R: Future<Output = Result<T, String>>,
-{
-    let begun = Instant::now();
-    loop {
-        let refusal = match check().await {
-            Ok(value) => return value,
-            Err(refusal) => refusal,
-        };
-        assert!(
-            begun.elapsed() < timeout,
-            "{what}: not within {timeout:?}; last: {refusal}"
-        );
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+/// Returns a command that runs the product, without any setting from outside.
+pub fn product_command() -> Command {
+    let program = Path::new(env!("CARGO_BIN_EXE_lookalike-system-tests"));
+    lookalike_test_support::process::product_command(program)
 }
 
-/// The checkout's own sample pictures.
+/// Returns the sample pictures of the checkout.
 pub fn sample_pictures() -> Vec<PathBuf> {
     let images = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../images");
     let mut pictures = files_below(&images);
@@ -48,20 +30,21 @@ pub fn sample_pictures() -> Vec<PathBuf> {
     pictures
 }
 
-/// Files that are too many or too free for the project lie beside a checkout, on some machines;
-/// `None` where they don't, and the test that needs them says that it was skipped.
+/// Returns a folder of `shared/data`, which some machines have next to the checkout: files that are too
+/// many or too large for the project. Returns `None` on other machines, and prints that the test is
+/// skipped.
 pub fn shared_data(folder: &str) -> Option<PathBuf> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("../../../shared/data")
         .join(folder);
     if !path.is_dir() {
-        eprintln!("SKIPPED: needs the folder shared/data/{folder} beside the checkout");
+        eprintln!("SKIPPED: needs the folder shared/data/{folder} next to the checkout");
         return None;
     }
     Some(path.canonicalize().unwrap())
 }
 
-/// Every regular file at or below a folder, sorted.
+/// Returns every regular file below a folder, sorted.
 pub fn files_below(folder: &Path) -> Vec<PathBuf> {
     let mut files = Vec::new();
     let mut folders = vec![folder.to_owned()];
@@ -80,7 +63,7 @@ pub fn files_below(folder: &Path) -> Vec<PathBuf> {
     files
 }
 
-/// A JPEG with other bytes and the same picture: what follows the end marker means nothing.
+/// Returns a JPEG with other bytes and the same pixels: decoders ignore what follows the end marker.
 pub fn jpeg_variant(jpeg: &[u8], number: usize) -> Vec<u8> {
     [jpeg, format!("variant {number}").as_bytes()].concat()
 }

@@ -26,11 +26,11 @@ impl NamespaceMode {
 /// Whether mounts in a namespace of one's own are permitted; says so where they are not.
 pub fn may_mount() -> Option<NamespaceMode> {
     let try_mount = "mount -t tmpfs -o size=1m tmpfs /tmp";
-    let found = [NamespaceMode::Root, NamespaceMode::User]
+    let permitted = [NamespaceMode::Root, NamespaceMode::User]
         .into_iter()
         .find(|permit| may_run(*permit, try_mount));
-    if found.is_some() {
-        return found;
+    if permitted.is_some() {
+        return permitted;
     }
     eprintln!(
         "NOT PERMITTED HERE: mounts in a namespace (unshare -m); doing what is possible without"
@@ -101,8 +101,8 @@ pub fn among_mounts_of(permit: NamespaceMode, pid: u32, script: &str) {
         .args(["sh", "-c", script])
         .output()
         .unwrap();
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{script}: {said}");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{script}: {stderr}");
 }
 
 /// A script that mounts an empty disk of so many mebibytes.

@@ -1,10 +1,11 @@
-//! A library's folder, a running lookalike, and how both are spoken to.
+//! The world of one test: its folders, its lookalike processes, and requests to them.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+use lookalike_test_support::servers::SharedServers;
 use reqwest::Response;
 use serde_json::Value;
 
@@ -13,10 +14,10 @@ use super::{
     shared_servers,
 };
 
-/// How long a folder of a few hundred files may take, on a busy machine.
+/// Time limit for indexing a few hundred files on a busy machine.
 pub const SETTLE_TIMEOUT: Duration = Duration::from_secs(120);
 
-/// The roles as processes of their own.
+/// Each role as a process of its own.
 pub struct RoleProcesses {
     pub watch: Process,
     pub embed: Process,
@@ -24,7 +25,7 @@ pub struct RoleProcesses {
 }
 
 impl RoleProcesses {
-    /// Ctrl-C for all; each must end well.
+    /// Interrupts all roles; each must exit with success.
     pub async fn stop_roles(mut self) {
         for process in [&mut self.serve, &mut self.embed, &mut self.watch] {
             let status = process.interrupt_process().await;
@@ -33,41 +34,43 @@ impl RoleProcesses {
     }
 }
 
-/// One test's world.
+/// The folders, processes and settings of one test.
 pub struct SystemWorld {
-    /// Everything of this test.
+    /// The folder of everything else.
     pub dir: tempfile::TempDir,
-    /// The first library's folder; that library is called `photos`.
+    /// The folder of the library `photos`.
     pub photos: PathBuf,
-    /// Where what is kept lies.
+    /// The data folder of the roles.
     pub data: PathBuf,
-    /// Every library's name and folder.
+    /// Names and folders of all libraries.
     pub libraries: Vec<(String, PathBuf)>,
-    /// Settings of every role, as variables.
+    /// Environment variables of every role.
     pub settings: Vec<(&'static str, String)>,
-    /// What the roles log.
+    /// The log filter of the roles.
     pub log: &'static str,
-    /// Servers of this world's own; without, the shared ones.
+    /// Servers of this test's own; if unset, the shared ones are used.
     pub own_nats_url: Option<String>,
     pub own_milvus_url: Option<String>,
-    /// `up` starts servers itself.
+    /// Whether `up` starts the servers.
     pub up_has_servers: bool,
-    /// Where the data folder is to be seen from here, if not at its own path.
+    /// The path of the data folder outside the roles' mount namespace, if they have one.
     pub visible_data_dir: Option<PathBuf>,
-    /// Where the roles find the servers instead: a proxy.
+    /// The address of a proxy that the roles use instead of the server.
     pub nats_url: Option<String>,
     pub milvus_url: Option<String>,
-    /// Distinct on the shared servers.
+    /// Unique on the shared servers.
     pub namespace: String,
-    /// The running `up`, where there is one.
+    /// Counts the worlds; selects the pair of shared servers.
+    number: u32,
+    /// The running `up`, if any.
     pub up: Option<Process>,
-    /// Its address.
+    /// The address of the service.
     pub url: String,
     client: reqwest::Client,
 }
 
 impl SystemWorld {
-    /// An empty folder, nothing running.
+    /// Creates an empty library; no process is started.
     pub fn new(name: &str) -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
@@ -90,6 +93,7 @@ impl SystemWorld {
             milvus_url: None,
             photos,
             namespace: format!("t{}_{number}", std::process::id()),
+            number,
             up: None,
             url: String::new(),
             client: reqwest::Client::builder()
@@ -100,7 +104,7 @@ impl SystemWorld {
         }
     }
 
-    /// An empty folder with `up` running over it.
+    /// Creates an empty library and starts `up`.
     pub async fn with_up(name: &str) -> Self {
         let mut world = Self::new(name);
         world.start_up().await;
@@ -111,7 +115,7 @@ impl SystemWorld {
         self.data.clone()
     }
 
-    /// One more library; its folder.
+    /// Adds a library and returns its folder.
     pub fn add_library(&mut self, name: &str) -> PathBuf {
         let root = self.dir.path().join(name);
         std::fs::create_dir(&root).unwrap();
@@ -119,43 +123,49 @@ impl SystemWorld {
         root
     }
 
-    /// A setting of every role that is started from now on.
+    /// Sets an environment variable of every role that is started from now on.
     pub fn set_variable(&mut self, variable: &'static str, value: &str) {
         self.settings.push((variable, value.to_owned()));
     }
 
-    /// The server itself, whatever stands before it.
+    /// Returns the address of the server itself, even if the roles use a proxy.
     pub fn direct_nats_url(&self) -> String {
         let own = self.own_nats_url.clone();
-        own.unwrap_or_else(|| shared_servers().nats_url.clone())
+        own.or_else(|| self.shared_servers().nats_url.clone())
+            .unwrap()
     }
 
-    /// The server itself, whatever stands before it.
+    /// Returns the address of the server itself, even if the roles use a proxy.
     pub fn direct_milvus_url(&self) -> String {
         let own = self.own_milvus_url.clone();
-        own.unwrap_or_else(|| shared_servers().milvus_url.clone())
+        own.or_else(|| self.shared_servers().milvus_url.clone())
+            .unwrap()
     }
 
-    /// A wire between the roles and NATS.
+    /// Puts a proxy between the roles and NATS.
     pub fn proxy_nats(&mut self) -> Proxy {
-        let proxy = Proxy::in_front_of(&self.direct_nats_url());
+        let proxy = Proxy::in_front_of(&self.direct_nats_url()).unwrap();
         self.nats_url = Some(proxy.url("nats"));
         proxy
     }
 
-    /// A wire between the roles and Milvus.
+    /// Puts a proxy between the roles and Milvus.
     pub fn proxy_milvus(&mut self) -> Proxy {
-        let proxy = Proxy::in_front_of(&self.direct_milvus_url());
+        let proxy = Proxy::in_front_of(&self.direct_milvus_url()).unwrap();
         self.milvus_url = Some(proxy.url("http"));
         proxy
     }
 
-    /// This world's streams.
+    fn shared_servers(&self) -> &'static SharedServers {
+        shared_servers(self.number as usize)
+    }
+
+    /// Returns access to this test's streams.
     pub fn jetstream(&self) -> JetStream {
         JetStream::new(&self.direct_nats_url(), &self.namespace)
     }
 
-    /// A role on this world's servers, in its namespace.
+    /// Returns a command that runs a role with this test's servers and namespace.
     pub fn role_command(&self, role: &str) -> Command {
         let mut command = product_command();
         command.arg(role);
@@ -177,7 +187,7 @@ impl SystemWorld {
             .arg(self.data_dir())
             .env("LOOKALIKE_NATS_NAMESPACE", &self.namespace)
             .env("LOOKALIKE_MILVUS_NAMESPACE", &self.namespace)
-            // Streams reserve what they may take, and many tests share one server.
+            // Streams reserve their maximum size, and many tests share one server.
             .env("LOOKALIKE_NATS_EVENTS_MAX_BYTES", "4MiB")
             .env("LOOKALIKE_NATS_OUTCOMES_MAX_BYTES", "4MiB")
             .envs(self.settings.iter().map(|(name, value)| (name, value)))
@@ -185,7 +195,7 @@ impl SystemWorld {
         command
     }
 
-    /// `lookalike confirm photos`, of a running `up`.
+    /// Runs `lookalike confirm photos` against the running `up`.
     pub async fn confirm_photos(&self) {
         let mut command = product_command();
         command
@@ -193,16 +203,16 @@ impl SystemWorld {
             .arg(self.data_dir());
         let output = tokio::task::spawn_blocking(move || command.output().unwrap());
         let output = output.await.unwrap();
-        let said = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{said}");
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{stderr}");
     }
 
-    /// Runs `lookalike audit`; what it prints, and whether it ended well.
-    pub async fn run_audit(&self, words: &[&str]) -> (Value, bool) {
+    /// Runs `lookalike audit`; returns the printed report and whether it exited with success.
+    pub async fn run_audit(&self, arguments: &[&str]) -> (Value, bool) {
         let mut command = product_command();
         command
             .args(["audit", "--json"])
-            .args(words)
+            .args(arguments)
             .args(["--nats-url", &self.direct_nats_url()])
             .args(["--milvus-url", &self.direct_milvus_url()])
             .env("LOOKALIKE_NATS_NAMESPACE", &self.namespace)
@@ -210,23 +220,23 @@ impl SystemWorld {
             .current_dir(self.dir.path());
         let output = tokio::task::spawn_blocking(move || command.output().unwrap());
         let output = output.await.unwrap();
-        let said = String::from_utf8_lossy(&output.stderr);
+        let stderr = String::from_utf8_lossy(&output.stderr);
         let printed = serde_json::from_slice(&output.stdout);
-        let printed = printed.unwrap_or_else(|error| panic!("{error}: {said}"));
+        let printed = printed.unwrap_or_else(|error| panic!("{error}: {stderr}"));
         (printed, output.status.success())
     }
 
-    /// Runs a role alone; its log has the same name.
+    /// Starts a role; its log has the role's name.
     pub fn start_role(&self, role: &str) -> Process {
         self.start_command(self.role_command(role), role)
     }
 
-    /// Runs a command; its log has this name.
+    /// Starts a command; its log has this name.
     pub fn start_command(&self, command: Command, name: &str) -> Process {
-        Process::start(command, &self.dir.path().join(format!("{name}.log")))
+        Process::start(command, &self.dir.path().join(format!("{name}.log"))).unwrap()
     }
 
-    /// Runs the three roles alone, and waits until the service says where it listens.
+    /// Starts the three roles and waits until the service has logged its address.
     pub async fn start_roles(&mut self) -> RoleProcesses {
         let roles = RoleProcesses {
             watch: self.start_role("watch"),
@@ -237,20 +247,20 @@ impl SystemWorld {
         roles
     }
 
-    /// Starts `up` and waits until it would answer a search.
+    /// Starts `up` and waits until it is ready for searches.
     pub async fn start_up(&mut self) {
-        // What a killed one left says where nobody listens any more.
+        // A killed `up` leaves the file behind.
         let _ = std::fs::remove_file(self.data_dir().join("up.json"));
         let up = self.start_role("up");
         self.wait_for_up(up).await;
     }
 
-    /// Waits until a process that is an `up` would answer a search.
+    /// Waits until the `up` of this process is ready for searches.
     pub async fn wait_for_up(&mut self, mut up: Process) {
         let seen = self.visible_data_dir.clone();
         let file = seen.unwrap_or_else(|| self.data_dir()).join("up.json");
-        let running: Value = eventually("`up` says where it runs", SETTLE_TIMEOUT, || {
-            assert!(up.is_running(), "it ended:\n{}", up.log());
+        let running: Value = eventually("`up` writes up.json", SETTLE_TIMEOUT, || {
+            assert!(up.is_running(), "it exited:\n{}", up.log());
             let text = std::fs::read(&file).map_err(|e| e.to_string());
             async { serde_json::from_slice(&text?).map_err(|e| e.to_string()) }
         })
@@ -265,7 +275,7 @@ impl SystemWorld {
         self.wait_until_ready().await;
     }
 
-    /// Waits until a search would be answered.
+    /// Waits until the service is ready for searches.
     pub async fn wait_until_ready(&self) {
         eventually("it is ready", SETTLE_TIMEOUT, || {
             self.try_get_text("/readyz")
@@ -273,19 +283,19 @@ impl SystemWorld {
         .await;
     }
 
-    /// kill -9 of the running `up`.
+    /// Sends SIGKILL to the running `up`.
     pub fn kill_up(&mut self) {
         self.up.take().expect("it runs").kill_process();
     }
 
-    /// Ctrl-C; it must end well.
+    /// Interrupts the running `up`; it must exit with success.
     pub async fn stop_up(&mut self) {
         let mut up = self.up.take().expect("it runs");
         let status = up.interrupt_process().await;
-        assert!(status.success(), "it ended with {status}:\n{}", up.log());
+        assert!(status.success(), "it exited with {status}:\n{}", up.log());
     }
 
-    /// As many sample pictures in a folder below the root, all of different content.
+    /// Adds `count` pictures to a folder below the root, each with different content.
     pub fn add_pictures(&self, folder: &str, count: usize) {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let samples = sample_pictures();
@@ -299,14 +309,14 @@ impl SystemWorld {
         }
     }
 
-    /// Copies a file into the folder, under a path below it.
+    /// Copies a file to a path below the root.
     pub fn copy_file(&self, from: &Path, to: &str) {
         let to = self.photos.join(to);
         std::fs::create_dir_all(to.parent().unwrap()).unwrap();
         std::fs::copy(from, to).unwrap();
     }
 
-    /// The body of a good answer, or why there is none.
+    /// Returns the body of a successful response, or an error message.
     async fn try_get_text(&self, path: &str) -> Result<String, String> {
         let request = self.client.get(format!("{}{path}", self.url));
         let response = request.send().await.map_err(|e| e.to_string())?;
@@ -319,7 +329,7 @@ impl SystemWorld {
         }
     }
 
-    /// A good answer, or why there is none.
+    /// Returns the JSON of a successful response, or an error message.
     pub async fn try_get(&self, path: &str) -> Result<Value, String> {
         let text = self.try_get_text(path).await?;
         serde_json::from_str(&text).map_err(|e| format!("{e}: {text}"))
@@ -356,7 +366,7 @@ impl SystemWorld {
         (status, response.json().await.unwrap())
     }
 
-    /// The hits of a search by a picture's bytes, best first.
+    /// Searches by a picture's bytes and returns the hits, best first.
     pub async fn search_by_picture(&self, picture: &[u8], limit: u32) -> Vec<Value> {
         let (status, body) = self
             .post_bytes(&format!("/v1/search/image?limit={limit}"), picture.to_vec())
@@ -365,7 +375,7 @@ impl SystemWorld {
         body["hits"].as_array().unwrap().clone()
     }
 
-    /// A metric without labels.
+    /// Returns the value of a metric. `name` includes the labels, if any.
     pub async fn read_metric(&self, name: &str) -> f64 {
         let text = self.get_response("/metrics").await.text().await.unwrap();
         let line = text

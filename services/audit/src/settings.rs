@@ -1,0 +1,58 @@
+//! Settings of the section `audit`: the schedule of periodic audits and the limits of one audit.
+
+use std::time::Duration;
+
+use lookalike_chassis::settings::duration;
+use serde::{Deserialize, Serialize};
+
+/// Section `audit`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Settings {
+    /// Whether audits run periodically; one embedder at a time runs them.
+    pub enabled: bool,
+    /// Whether periodic audits repair the differences that they find.
+    pub repair: bool,
+    /// Time between two periodic audits, varied by up to a fifth.
+    #[serde(with = "duration")]
+    pub interval: Duration,
+    /// Time between two counts of rows. An audit starts when the number of rows differs from the
+    /// watchers' counts twice in a row. If that audit finds no difference, mismatching counts are
+    /// ignored for the next twenty counts or more.
+    #[serde(with = "duration")]
+    pub check_interval: Duration,
+    /// Time after which images that seem to differ are read again.
+    #[serde(with = "duration")]
+    pub recheck_delay: Duration,
+    /// Longest wait for the watchers' scans.
+    #[serde(with = "duration")]
+    pub scan_timeout: Duration,
+    /// Images in one page of a catalog (a watcher sends at most 1,000).
+    pub page_images: usize,
+    /// Rows in one page of the index.
+    pub page_rows: usize,
+    /// Suspects collected before they are read again.
+    pub max_suspects: usize,
+    /// Differences of one kind that are listed individually; all are counted.
+    pub max_examples: usize,
+    /// Files that a deep audit reads in parallel.
+    pub max_deep_files: usize,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            repair: true,
+            interval: Duration::from_secs(3600),
+            check_interval: Duration::from_secs(15),
+            recheck_delay: Duration::from_millis(500),
+            scan_timeout: Duration::from_secs(600),
+            page_images: 1000,
+            page_rows: 4000,
+            max_suspects: 8192,
+            max_examples: 200,
+            max_deep_files: 4,
+        }
+    }
+}

@@ -1,0 +1,167 @@
+//! Requests between roles: vectors, index rows, and the watcher of a library.
+
+use std::time::Duration;
+
+use futures_util::StreamExt as _;
+use lookalike_bus::{
+    EmbedFailure, EmbedInput, EmbeddedVector, Error, FileFailure, FileFailurePage, NO_TEXT,
+    RowSummary, RowsPage, WatcherReply, WatcherRequest, request_subject,
+};
+use lookalike_proto::{LibraryName, QueryText};
+
+use crate::{connect_bus, library};
+
+#[tokio::test]
+async fn vectors_are_requested_from_workers_with_the_model() {
+    let bus = connect_bus("embed").await;
+    let subject = request_subject("mini", "0123456789abcdef");
+    assert_eq!(subject, "mini.0123456789ab");
+    let refused = bus.embed_pixels(&subject, vec![1, 2, 3]).await;
+    assert!(
+        matches!(refused, Err(Error::NoResponders(_))),
+        "{refused:?}"
+    );
+
+    let mut queries = bus.subscribe_queries(&subject).await.unwrap();
+    bus.check_jetstream().await.unwrap(); // The server knows the subscription now.
+    let vector = EmbeddedVector {
+        vector: vec![0.6, 0.8],
+        model: "mini".into(),
+        checksum: "0123456789abcdef".into(),
+    };
+    let serve = async {
+        let query = queries.next().await.unwrap();
+        assert_eq!(query.input, EmbedInput::Pixels(vec![1, 2, 3].into()));
+        query.send_reply(Ok(vector.clone())).await;
+        let query = queries.next().await.unwrap();
+        let text = QueryText::new("a red chair").unwrap();
+        assert_eq!(query.input, EmbedInput::Text(text));
+        let failure = EmbedFailure {
+            code: NO_TEXT.into(),
+            detail: "the model has no text encoder".into(),
+        };
+        query.send_reply(Err(failure)).await;
+    };
+    let request = async {
+        let embedded = bus.embed_pixels(&subject, vec![1, 2, 3]).await.unwrap();
+        assert_eq!(embedded, vector);
+        let text = QueryText::new(" a red chair ").unwrap();
+        let refused = bus.embed_text(&subject, text).await.unwrap_err();
+        let Error::EmbedRefused { code, detail } = refused else {
+            panic!("{refused}");
+        };
+        assert_eq!(
+            (&code[..], &detail[..]),
+            (NO_TEXT, "the model has no text encoder")
+        );
+    };
+    tokio::join!(serve, request);
+}
+
+#[tokio::test]
+async fn rows_are_requested_page_by_page() {
+    let bus = connect_bus("rows").await;
+    let refused = bus.request_rows(&library(), None, 10).await;
+    assert!(
+        matches!(refused, Err(Error::NoResponders(_))),
+        "{refused:?}"
+    );
+
+    let mut requests = bus.subscribe_rows_requests().await.unwrap();
+    bus.check_jetstream().await.unwrap();
+    let page = RowsPage {
+        rows: vec![RowSummary {
+            id: "1".repeat(32),
+            path: "a.jpg".into(),
+            content_hash: "2".repeat(64),
+            generation: 3,
+            bytes: 4,
+            modified_at_ms: 5,
+        }],
+        more: true,
+    };
+    let serve = async {
+        let request = requests.next().await.unwrap();
+        assert_eq!(request.library, library());
+        assert_eq!((request.after, request.limit), (Some("0".into()), 1000));
+        // This request is dropped without a reply.
+        let request = requests.next().await.unwrap();
+        request.send_reply(Ok(page.clone())).await;
+        let request = requests.next().await.unwrap();
+        request.send_reply(Err("the index is busy".into())).await;
+    };
+    let request = async {
+        let shop = library();
+        let unanswered = bus.request_rows(&shop, Some("0"), 5000);
+        let wait = tokio::time::timeout(Duration::from_millis(300), unanswered);
+        assert!(wait.await.is_err(), "it was not replied to");
+        let answered = bus.request_rows(&library(), None, 10).await.unwrap();
+        assert_eq!(answered, page);
+        let failed = bus.request_rows(&library(), None, 10).await.unwrap_err();
+        assert!(failed.to_string().contains("the index is busy"), "{failed}");
+    };
+    tokio::join!(serve, request);
+}
+
+#[tokio::test]
+async fn requests_reach_the_watcher_of_their_library() {
+    let bus = connect_bus("watcher").await;
+    let mut requests = bus.subscribe_watcher_requests(&library()).await.unwrap();
+    bus.check_jetstream().await.unwrap();
+    let other = LibraryName::new("other").unwrap();
+    let unreachable = bus.request_watcher((other, WatcherRequest::Scan)).await;
+    assert!(
+        matches!(unreachable, Err(Error::NoResponders(_))),
+        "{unreachable:?}"
+    );
+
+    let list = WatcherRequest::Failures {
+        after: Some("0".into()),
+        limit: 10,
+        ignored: true,
+        code: Some("truncated".into()),
+    };
+    let page = FileFailurePage {
+        failures: vec![FileFailure {
+            id: "1".repeat(32),
+            library: "shop".into(),
+            path: "a.jpg".into(),
+            state: "failed".into(),
+            code: "truncated".into(),
+            detail: "the file ends early".into(),
+            size: 4,
+            since_ms: 5,
+        }],
+        total: 1,
+        more: false,
+    };
+    let exchanges = [
+        (list, WatcherReply::Failures(page)),
+        (WatcherRequest::Scan, WatcherReply::Scanning),
+        (
+            WatcherRequest::FileHistory {
+                id: None,
+                path: Some("b.jpg".into()),
+            },
+            WatcherReply::FileHistory(None),
+        ),
+        (
+            WatcherRequest::Confirm,
+            WatcherReply::Refused("it is on standby".into()),
+        ),
+    ];
+    let serve = async {
+        for (request, reply) in &exchanges {
+            let incoming = requests.next().await.unwrap();
+            assert_eq!(incoming.request, *request);
+            incoming.send_reply(reply).await;
+        }
+    };
+    let request = async {
+        for (request, reply) in &exchanges {
+            let received = bus.request_watcher((library(), request.clone())).await;
+            assert_eq!(received.unwrap(), *reply);
+        }
+    };
+    tokio::join!(serve, request);
+}

@@ -1,0 +1,6 @@
+//! Queue: takes events from JetStream, limits how many are in flight, and defers the unfinished.
+
+pub mod circuit_breaker;
+pub mod consumer;
+pub mod defer;
+pub mod in_flight;

@@ -1,0 +1,6 @@
+//! Read: files of the libraries, on disks that may hang.
+
+pub mod file;
+pub mod library_reader;
+pub mod memory_permits;
+pub mod unknown_libraries;

@@ -1,0 +1,239 @@
+//! Reads the bodies of requests: counted while they stream in, never more in memory than allowed.
+//!
+//! poem's own extractors buffer a body of any size, and its size limit trusts `Content-Length`. So
+//! each operation with a body reads it here.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use futures_util::{Stream, StreamExt as _};
+use poem::{Body, Request, http::header};
+
+use crate::core::service::SearchService;
+use crate::core::upload_budget::{UploadBudget, UploadPermit};
+use crate::problem::{Code, Problem};
+use crate::settings::Settings;
+
+pub(crate) struct BufferedBody {
+    pub bytes: Bytes,
+    /// Lives as long as the bytes, or what they are decoded to.
+    pub permit: UploadPermit,
+}
+
+#[derive(Clone, Copy)]
+pub(crate) struct BodyLimits {
+    pub max_bytes: u64,
+    pub timeout: Duration,
+}
+
+impl BodyLimits {
+    /// For the bytes of an image.
+    pub(crate) fn for_image(settings: &Settings) -> Self {
+        Self {
+            max_bytes: settings.max_upload_bytes,
+            timeout: settings.upload_timeout,
+        }
+    }
+
+    /// For an image in base64 within JSON: 4 bytes for 3, and room for the rest of the request.
+    pub(crate) fn for_json(settings: &Settings) -> Self {
+        Self {
+            max_bytes: settings.max_upload_bytes.div_ceil(3) * 4 + (1 << 20),
+            timeout: settings.upload_timeout,
+        }
+    }
+
+    fn too_large(self) -> Problem {
+        Problem::new(
+            Code::UploadTooLarge,
+            format!(
+                "the upload is larger than {}",
+                lookalike_chassis::settings::size::format_size(self.max_bytes)
+            ),
+        )
+    }
+}
+
+pub(crate) async fn read_body(
+    body: Body,
+    declared_bytes: Option<u64>,
+    limits: BodyLimits,
+    budget: &UploadBudget,
+) -> Result<BufferedBody, Problem> {
+    if declared_bytes.is_some_and(|bytes| bytes > limits.max_bytes) {
+        discard_rest(body.into_bytes_stream(), limits).await;
+        return Err(limits.too_large());
+    }
+    let mut stream = Box::pin(body.into_bytes_stream());
+    let reading = collect_chunks(&mut stream, limits, budget);
+    let body = tokio::time::timeout(limits.timeout, reading)
+        .await
+        .map_err(|_| upload_timed_out(limits))?;
+    if body.is_err() {
+        discard_rest(stream, limits).await;
+    }
+    body
+}
+
+async fn collect_chunks<S, E>(
+    stream: &mut S,
+    limits: BodyLimits,
+    budget: &UploadBudget,
+) -> Result<BufferedBody, Problem>
+where
+    S: Stream<Item = Result<Bytes, E>> + Unpin,
+    E: std::fmt::Display,
+{
+    let mut permit = budget.empty_permit();
+    let mut bytes = BytesMut::new();
+    while let Some(chunk) = stream.next().await {
+        let chunk = chunk.map_err(|error| {
+            Problem::new(
+                Code::InvalidRequest,
+                format!("the upload was interrupted: {error}"),
+            )
+        })?;
+        let length = (bytes.len() + chunk.len()) as u64;
+        if length > limits.max_bytes {
+            return Err(limits.too_large());
+        }
+        permit.grow_to(length)?;
+        bytes.extend_from_slice(&chunk);
+    }
+    Ok(BufferedBody {
+        bytes: bytes.freeze(),
+        permit,
+    })
+}
+
+fn upload_timed_out(limits: BodyLimits) -> Problem {
+    Problem::new(
+        Code::UploadTimeout,
+        format!(
+            "the upload was incomplete after {} s",
+            limits.timeout.as_secs()
+        ),
+    )
+}
+
+/// Reads the rest of a refused body, up to a limit of bytes and time. A client that is still sending
+/// when the connection closes would see a broken pipe instead of the response.
+async fn discard_rest<S, E>(stream: S, limits: BodyLimits)
+where
+    S: Stream<Item = Result<Bytes, E>>,
+{
+    let mut remaining = limits.max_bytes.saturating_mul(2);
+    let mut stream = std::pin::pin!(stream);
+    let drained = async {
+        while let Some(Ok(chunk)) = stream.next().await {
+            remaining = remaining.saturating_sub(chunk.len() as u64);
+            if remaining == 0 {
+                break;
+            }
+        }
+    };
+    let _ = tokio::time::timeout(Duration::from_secs(10).min(limits.timeout), drained).await;
+}
+
+/// Reads a form that consists of one file.
+pub(crate) async fn read_form_file(
+    body: Body,
+    boundary: String,
+    limits: BodyLimits,
+    budget: &UploadBudget,
+) -> Result<BufferedBody, Problem> {
+    // The form adds its own bytes to those of the file.
+    let max_form_bytes = limits.max_bytes + (64 << 10);
+    let (seen, over) = (AtomicU64::new(0), Arc::new(AtomicBool::new(false)));
+    let over_in_stream = Arc::clone(&over);
+    let mut stream = Box::pin(body.into_bytes_stream());
+    let counted = stream.by_ref().map(move |chunk| {
+        let chunk = chunk?;
+        let seen = seen.fetch_add(chunk.len() as u64, Ordering::Relaxed) + chunk.len() as u64;
+        if seen > max_form_bytes {
+            over_in_stream.store(true, Ordering::Relaxed);
+            return Err(std::io::Error::other("too large"));
+        }
+        Ok(chunk)
+    });
+    let mut form = multer::Multipart::new(counted, boundary);
+    let unreadable = |error: multer::Error| match over.load(Ordering::Relaxed) {
+        true => limits.too_large(),
+        false => Problem::new(
+            Code::InvalidRequest,
+            format!("cannot parse the form: {}", error_chain(&error)),
+        ),
+    };
+    let reading = async {
+        let mut file = None;
+        while let Some(mut field) = form.next_field().await.map_err(unreadable)? {
+            let is_file = field
+                .name()
+                .is_some_and(|name| name == "image" || name == "file");
+            if field.file_name().is_none() && !is_file {
+                return Err(Problem::invalid_parameter(
+                    field.name().unwrap_or_default(),
+                    "the form has a field that is not a file; limit, library and min_score belong in the address",
+                ));
+            }
+            if file.is_some() {
+                return Err(Problem::new(
+                    Code::InvalidRequest,
+                    "the form has more than one file; a search accepts one",
+                ));
+            }
+            let mut permit = budget.empty_permit();
+            let mut bytes = BytesMut::new();
+            while let Some(chunk) = field.chunk().await.map_err(unreadable)? {
+                let length = (bytes.len() + chunk.len()) as u64;
+                if length > limits.max_bytes {
+                    return Err(limits.too_large());
+                }
+                permit.grow_to(length)?;
+                bytes.extend_from_slice(&chunk);
+            }
+            file = Some(BufferedBody {
+                bytes: bytes.freeze(),
+                permit,
+            });
+        }
+        file.ok_or_else(|| {
+            Problem::new(
+                Code::InvalidRequest,
+                "the form has no file; send one in the field `image`",
+            )
+        })
+    };
+    let body = tokio::time::timeout(limits.timeout, reading)
+        .await
+        .map_err(|_| upload_timed_out(limits))?;
+    drop(form);
+    if body.is_err() {
+        discard_rest(stream, limits).await;
+    }
+    body
+}
+
+/// Joins an error and its causes in one line.
+fn error_chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text = format!("{text}: {cause}");
+        source = cause.source();
+    }
+    text
+}
+
+pub(super) fn declared_length(request: &Request) -> Option<u64> {
+    request.header(header::CONTENT_LENGTH)?.parse().ok()
+}
+
+pub(super) fn service_of_request(request: &Request) -> &Arc<SearchService> {
+    request.data().expect("every request carries the service")
+}
+
+#[cfg(test)]
+mod tests;

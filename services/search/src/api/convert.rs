@@ -1,0 +1,287 @@
+//! Converts between the types of the API and those of the index.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use lookalike_index::{self as index, RowFilter, ValueRange};
+use lookalike_proto::{ImageId, LibraryName};
+use lookalike_vision::{Band, Bands};
+
+use super::schema::{BandBody, ConsistencyBody, FilterBody, HitBody, ImageBody, SearchAnswer};
+use crate::core::engine::SearchResult;
+use crate::core::libraries::parse_library;
+use crate::problem::Problem;
+use crate::settings::Settings;
+use crate::time;
+
+/// Parses an image id, so nothing else gets into an expression for the index.
+pub(crate) fn parse_image_id(param: &str, text: &str) -> Result<String, Problem> {
+    let id: ImageId = text
+        .parse()
+        .map_err(|error| Problem::invalid_parameter(param, format!("{error}")))?;
+    Ok(id.to_string())
+}
+
+pub(crate) fn check_limit(limit: Option<u32>, settings: &Settings) -> Result<usize, Problem> {
+    let max = settings.max_results();
+    let limit = limit.unwrap_or(settings.default_limit.clamp(1, max));
+    if (1..=max).contains(&limit) {
+        Ok(limit as usize)
+    } else {
+        Err(Problem::invalid_parameter(
+            "limit",
+            format!("limit is {limit}; it must be 1 to {max}"),
+        ))
+    }
+}
+
+pub(crate) fn check_min_score(min_score: Option<f64>) -> Result<Option<f32>, Problem> {
+    match min_score {
+        Some(score) if !(-1.0..=1.0).contains(&score) => Err(Problem::invalid_parameter(
+            "min_score",
+            format!("min_score is {score}; it must be -1 to 1"),
+        )),
+        score => Ok(score.map(|score| score as f32)),
+    }
+}
+
+pub(crate) fn to_index_consistency(consistency: Option<ConsistencyBody>) -> index::ReadConsistency {
+    match consistency {
+        Some(ConsistencyBody::Strong) => index::ReadConsistency::Strong,
+        Some(ConsistencyBody::Bounded) | None => index::ReadConsistency::Bounded,
+    }
+}
+
+pub(crate) fn to_index_filter(
+    body: &FilterBody,
+    libraries: &BTreeMap<LibraryName, PathBuf>,
+) -> Result<RowFilter, Problem> {
+    let mut conditions = Vec::new();
+    if let Some(name) = &body.library {
+        conditions.push(RowFilter::Library(vec![
+            parse_library("filter.library", name)?.to_string(),
+        ]));
+    } else if !libraries.is_empty() {
+        // The index may contain libraries that are no longer configured; their files could not be
+        // displayed.
+        let names = libraries.keys().map(ToString::to_string);
+        conditions.push(RowFilter::Library(names.collect()));
+    }
+    if let Some(prefix) = &body.path_prefix {
+        conditions.push(RowFilter::PathPrefix(prefix.clone()));
+    }
+    if let Some(formats) = &body.formats {
+        conditions.push(RowFilter::Format(formats.clone()));
+    }
+    let at_least = |value: u32| ValueRange {
+        at_least: Some(value.into()),
+        at_most: None,
+    };
+    conditions.extend(
+        body.min_width
+            .map(|width| RowFilter::Width(at_least(width))),
+    );
+    conditions.extend(
+        body.min_height
+            .map(|height| RowFilter::Height(at_least(height))),
+    );
+    let taken = ValueRange {
+        at_least: parse_filter_time("filter.taken_after", body.taken_after.as_deref())?,
+        // `taken_before` excludes the given time itself.
+        at_most: parse_filter_time("filter.taken_before", body.taken_before.as_deref())?
+            .map(|ms| ms - 1),
+    };
+    if taken != ValueRange::default() {
+        conditions.push(RowFilter::TakenAt(taken));
+    }
+    if let Some(colors) = &body.colors {
+        conditions.push(RowFilter::AnyColor(colors.clone()));
+    }
+    if let Some(tags) = &body.tags {
+        conditions.push(RowFilter::AllTags(tags.clone()));
+    }
+    Ok(match conditions.len() {
+        0 => RowFilter::All,
+        _ => RowFilter::And(conditions),
+    })
+}
+
+fn parse_filter_time(param: &str, text: Option<&str>) -> Result<Option<i64>, Problem> {
+    text.map(|text| {
+        time::parse_time(text).ok_or_else(|| {
+            let shown: String = text.chars().take(80).collect();
+            Problem::invalid_parameter(
+                param,
+                format!("{shown:?} is not a time like 2026-11-23 or 2026-11-23T07:48:50Z"),
+            )
+        })
+    })
+    .transpose()
+}
+
+/// Returns the address of a thumbnail. It contains the start of the content hash, so its response
+/// never changes and browsers may cache it.
+fn thumbnail_url(image: &index::IndexedImage) -> String {
+    let version = image.content_hash.get(..16).unwrap_or_default();
+    format!("/v1/images/{}/thumbnail?size=320&v={version}", image.id)
+}
+
+fn content_url(image: &index::IndexedImage) -> String {
+    format!("/v1/images/{}/content", image.id)
+}
+
+fn to_pixels(side: i32) -> u32 {
+    u32::try_from(side).unwrap_or(0)
+}
+
+pub(crate) fn to_image_body(image: index::IndexedImage) -> ImageBody {
+    ImageBody {
+        thumbnail_url: thumbnail_url(&image),
+        content_url: content_url(&image),
+        width: to_pixels(image.width),
+        height: to_pixels(image.height),
+        bytes: u64::try_from(image.bytes).unwrap_or(0),
+        taken_at: image.taken_at.map(time::format_time),
+        modified_at: time::format_time(image.modified_at),
+        indexed_at: time::format_time(image.indexed_at),
+        camera: (!image.camera.is_empty()).then_some(image.camera),
+        id: image.id,
+        library: image.library,
+        path: image.path,
+        format: image.format,
+        content_hash: image.content_hash,
+        tags: image.tags,
+        colors: image.colors,
+    }
+}
+
+/// Converts a hit. It gets a band if the bands of the model hold for its score.
+pub(crate) fn to_hit_body(hit: index::IndexHit, bands: Option<&Bands>) -> HitBody {
+    let image = hit.image;
+    HitBody {
+        band: bands
+            .map(|bands| bands.band_for(hit.score))
+            .map(BandBody::from),
+        thumbnail_url: thumbnail_url(&image),
+        content_url: content_url(&image),
+        width: to_pixels(image.width),
+        height: to_pixels(image.height),
+        taken_at: image.taken_at.map(time::format_time),
+        // A single-precision number printed as a double would have meaningless digits.
+        score: (f64::from(hit.score) * 1e6).round() / 1e6,
+        id: image.id,
+        library: image.library,
+        path: image.path,
+        format: image.format,
+        content_hash: image.content_hash,
+        tags: image.tags,
+        colors: image.colors,
+    }
+}
+
+pub(crate) fn to_search_answer(result: SearchResult) -> SearchAnswer {
+    let bands = result.bands.as_ref();
+    let best = result.hits.first().map(|hit| hit.score);
+    let band = bands.map(|bands| best.map_or(Band::NoMatch, |score| bands.band_for(score)));
+    SearchAnswer {
+        band: band.map(BandBody::from),
+        hits: result
+            .hits
+            .into_iter()
+            .map(|hit| to_hit_body(hit, bands))
+            .collect(),
+        model: result.model,
+        took_ms: (result.took.as_secs_f64() * 1e4).round() / 10.0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use poem_openapi::types::Example as _;
+
+    #[test]
+    fn a_filter_contains_every_given_condition() {
+        assert_eq!(
+            to_index_filter(&FilterBody::default(), &BTreeMap::new()).unwrap(),
+            RowFilter::All
+        );
+        let watched = BTreeMap::from([(LibraryName::new("shop").unwrap(), PathBuf::new())]);
+        let watched_only = to_index_filter(&FilterBody::default(), &watched).unwrap();
+        assert_eq!(
+            watched_only,
+            RowFilter::And(vec![RowFilter::Library(vec!["shop".into()])])
+        );
+        let RowFilter::And(all) =
+            to_index_filter(&FilterBody::example(), &BTreeMap::new()).unwrap()
+        else {
+            panic!("several conditions")
+        };
+        assert_eq!(all.len(), 6);
+        assert!(all.contains(&RowFilter::TakenAt(ValueRange {
+            at_least: Some(1_767_225_600_000),
+            at_most: None
+        })));
+    }
+
+    #[test]
+    fn a_refusal_names_the_parameter() {
+        let wrong = |body: FilterBody| {
+            to_index_filter(&body, &BTreeMap::new())
+                .unwrap_err()
+                .param
+                .unwrap()
+        };
+        assert_eq!(
+            wrong(FilterBody {
+                library: Some("../etc".into()),
+                ..FilterBody::default()
+            }),
+            "filter.library"
+        );
+        assert_eq!(
+            wrong(FilterBody {
+                taken_before: Some("yesterday".into()),
+                ..FilterBody::default()
+            }),
+            "filter.taken_before"
+        );
+        assert!(parse_image_id("id", "../../etc/passwd").is_err());
+        assert!(parse_image_id("id", &"A".repeat(32)).is_err());
+    }
+
+    #[test]
+    fn a_hit_has_a_band_if_the_model_has_bands() {
+        let bands = Bands {
+            same: 0.99,
+            near_duplicate: 0.9,
+            very_similar: 0.8,
+            similar: 0.7,
+        };
+        let band = |score, bands: Option<&Bands>| {
+            let image = index::IndexedImage::default();
+            to_hit_body(index::IndexHit { image, score }, bands).band
+        };
+        assert_eq!(band(0.95, Some(&bands)), Some(BandBody::NearDuplicate));
+        assert_eq!(band(0.1, Some(&bands)), Some(BandBody::NoMatch));
+        assert_eq!(band(1.0, None), None);
+    }
+
+    #[test]
+    fn limits_are_checked() {
+        let settings = Settings::default();
+        assert_eq!(check_limit(None, &settings).unwrap(), 12);
+        assert_eq!(check_limit(Some(1000), &settings).unwrap(), 1000);
+        assert!(check_limit(Some(0), &settings).is_err());
+        assert!(check_limit(Some(1001), &settings).is_err());
+        let small = Settings {
+            max_limit: 5,
+            ..Settings::default()
+        };
+        assert_eq!(check_limit(None, &small).unwrap(), 5);
+        assert!(check_limit(Some(6), &small).is_err());
+        assert_eq!(check_min_score(Some(0.5)).unwrap(), Some(0.5));
+        assert!(check_min_score(Some(1.5)).is_err());
+        assert!(check_min_score(Some(f64::NAN)).is_err());
+    }
+}

@@ -1,0 +1,164 @@
+//! The operations on single images: their rows, files and thumbnails.
+
+use lookalike_index::ReadConsistency;
+use poem::Request;
+use poem_openapi::OpenApi;
+use poem_openapi::param::{Path, Query};
+
+use super::convert::{check_limit, parse_image_id, to_image_body, to_index_filter};
+use super::params::{ServiceData, example_cursor, example_id, example_library, example_limit};
+use super::refusals::{FileRefusal, ReadRefusal, ThumbnailRefusal};
+use super::responses::{FileResponse, JsonAnswer, ThumbnailResponse};
+use super::schema::{FilterBody, ImageBody, ImageList};
+use super::tags::Tag;
+use crate::core::file_response::respond_with_file;
+use crate::core::files::find_row;
+use crate::core::libraries::check_library_exists;
+use crate::core::thumbnails::respond_with_thumbnail;
+
+const DEFAULT_THUMBNAIL_SIDE: u32 = 320;
+
+pub(crate) struct ImageApi;
+
+fn example_size() -> Option<u32> {
+    Some(DEFAULT_THUMBNAIL_SIDE)
+}
+
+#[OpenApi]
+impl ImageApi {
+    /// List images
+    ///
+    /// In pages, ordered by id.
+    #[oai(
+        path = "/v1/images",
+        method = "get",
+        operation_id = "listImages",
+        tag = "Tag::Images"
+    )]
+    async fn list_images(
+        &self,
+        service: ServiceData<'_>,
+        /// Only this library.
+        #[oai(example = "example_library")]
+        library: Query<Option<String>>,
+        /// Only paths that start with this prefix, relative to the root of the library. A prefix
+        /// that ends with `/` selects a folder. At most 4,096 bytes.
+        #[oai(validator(max_length = 4096))]
+        path_prefix: Query<Option<String>>,
+        /// The maximum number of images, 1 to 1,000; 12 by default.
+        #[oai(
+            example = "example_limit",
+            validator(minimum(value = "1"), maximum(value = "1000"))
+        )]
+        limit: Query<Option<u32>>,
+        /// The `cursor` of the previous page.
+        #[oai(example = "example_cursor")]
+        cursor: Query<Option<String>>,
+    ) -> Result<JsonAnswer<ImageList>, ReadRefusal> {
+        check_library_exists(&service, "library", library.0.as_deref()).await?;
+        let after = match &cursor.0 {
+            Some(cursor) => Some(parse_image_id("cursor", cursor)?),
+            None => None,
+        };
+        let conditions = FilterBody {
+            library: library.0,
+            path_prefix: path_prefix.0,
+            ..FilterBody::default()
+        };
+        let filter = to_index_filter(&conditions, &service.libraries)?;
+        let limit = check_limit(limit.0, &service.settings)?;
+        let serving = service.model.load();
+        let images = serving
+            .index
+            .list_images(&filter, after.as_deref(), limit, ReadConsistency::Bounded)
+            .await?;
+        // A full page may be the last one; then the next page is empty.
+        let is_full = images.len() >= limit;
+        let cursor = images
+            .last()
+            .filter(|_| is_full)
+            .map(|image| image.id.clone());
+        Ok(JsonAnswer(ImageList {
+            images: images.into_iter().map(to_image_body).collect(),
+            cursor,
+        }))
+    }
+
+    /// One image
+    #[oai(
+        path = "/v1/images/:id",
+        method = "get",
+        operation_id = "getImage",
+        tag = "Tag::Images"
+    )]
+    async fn get_image(
+        &self,
+        service: ServiceData<'_>,
+        /// 32 lower-case hexadecimal digits.
+        #[oai(example = "example_id")]
+        id: Path<String>,
+    ) -> Result<JsonAnswer<ImageBody>, ReadRefusal> {
+        let id = parse_image_id("id", &id)?;
+        Ok(JsonAnswer(to_image_body(find_row(&service, &id).await?)))
+    }
+
+    /// The original file
+    ///
+    /// With `ETag` (the content hash) and ranges. Formats that browsers do not display are sent as
+    /// a download.
+    #[oai(
+        path = "/v1/images/:id/content",
+        method = "get",
+        operation_id = "getContent",
+        tag = "Tag::Images"
+    )]
+    async fn get_content(
+        &self,
+        service: ServiceData<'_>,
+        request: &Request,
+        /// 32 lower-case hexadecimal digits.
+        #[oai(example = "example_id")]
+        id: Path<String>,
+    ) -> Result<FileResponse, FileRefusal> {
+        let id = parse_image_id("id", &id)?;
+        let row = find_row(&service, &id).await?;
+        let response = respond_with_file(&service, &row, request.headers());
+        Ok(FileResponse(response.await?))
+    }
+
+    /// A thumbnail
+    ///
+    /// A small JPEG, upright, with transparent areas in white. It is never larger than the
+    /// original.
+    #[oai(
+        path = "/v1/images/:id/thumbnail",
+        method = "get",
+        operation_id = "getThumbnail",
+        tag = "Tag::Images"
+    )]
+    async fn get_thumbnail(
+        &self,
+        service: ServiceData<'_>,
+        request: &Request,
+        /// 32 lower-case hexadecimal digits.
+        #[oai(example = "example_id")]
+        id: Path<String>,
+        /// The longer side in pixels, limited to 32 to 1,024; 320 by default.
+        #[oai(example = "example_size")]
+        size: Query<Option<u32>>,
+        /// The first 16 or more digits of the content hash. A response to an address with it never
+        /// changes and may be cached for good. `thumbnail_url` contains it.
+        v: Query<Option<String>>,
+    ) -> Result<ThumbnailResponse, ThumbnailRefusal> {
+        let id = parse_image_id("id", &id)?;
+        let row = find_row(&service, &id).await?;
+        let response = respond_with_thumbnail(
+            &service,
+            &row,
+            size.0.unwrap_or(DEFAULT_THUMBNAIL_SIDE),
+            v.0.as_deref(),
+            request.headers(),
+        );
+        Ok(ThumbnailResponse(response.await?))
+    }
+}

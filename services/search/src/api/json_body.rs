@@ -1,0 +1,273 @@
+//! The extractors of JSON bodies.
+
+use poem::{Request, RequestBody};
+use poem_openapi::payload::{Json, Payload};
+use poem_openapi::registry::{MetaMediaType, MetaRequest, Registry};
+use poem_openapi::types::{ParseFromJSON, ToJSON};
+use poem_openapi::{ApiExtractor, ApiExtractorType, ExtractParamOptions};
+
+use super::body::{BodyLimits, declared_length, read_body, service_of_request};
+use super::schema::{FilterBody, QueryPart, SearchRequest};
+use crate::core::upload_budget::UploadPermit;
+use crate::problem::{Code, Problem};
+
+/// A search request in JSON, with the memory it uses: it may contain images.
+pub(crate) struct SearchBody {
+    pub request: SearchRequest,
+    pub permit: UploadPermit,
+}
+
+impl<'a> ApiExtractor<'a> for SearchBody {
+    const TYPES: &'static [ApiExtractorType] = &[ApiExtractorType::RequestObject];
+    type ParamType = ();
+    type ParamRawType = ();
+
+    fn register(registry: &mut Registry) {
+        <Json<SearchRequest> as Payload>::register(registry);
+    }
+
+    fn request_meta() -> Option<MetaRequest> {
+        Some(MetaRequest {
+            description: Some("The query, and the conditions for hits"),
+            content: vec![MetaMediaType {
+                content_type: "application/json",
+                schema: <Json<SearchRequest> as Payload>::schema_ref(),
+            }],
+            required: true,
+        })
+    }
+
+    async fn from_request(
+        request: &'a Request,
+        body: &mut RequestBody,
+        _options: ExtractParamOptions<()>,
+    ) -> poem::Result<Self> {
+        let service = service_of_request(request);
+        let content_type = request.content_type().unwrap_or("application/json");
+        if !<Json<SearchRequest> as Payload>::check_content_type(content_type) {
+            let detail = format!(
+                "{content_type} is not supported here: send JSON, or the image itself to /v1/search/image"
+            );
+            return Err(Problem::new(Code::UnsupportedMediaType, detail).into());
+        }
+        let limits = BodyLimits::for_json(&service.settings);
+        let buffered = read_body(
+            body.take()?,
+            declared_length(request),
+            limits,
+            &service.upload_budget,
+        )
+        .await?;
+        Ok(Self {
+            request: parse_search_json(&buffered.bytes)?,
+            permit: buffered.permit,
+        })
+    }
+}
+
+/// Values in a search request: many times what its lists and filters may contain.
+const MAX_JSON_VALUES: usize = 4096;
+
+pub(crate) fn parse_search_json(bytes: &[u8]) -> Result<SearchRequest, Problem> {
+    // A parsed value takes many times the memory of a text like `0,`.
+    if has_more_values(bytes, MAX_JSON_VALUES) {
+        let detail = format!("a search request may have at most {MAX_JSON_VALUES} values");
+        return Err(Problem::new(Code::InvalidRequest, detail));
+    }
+    SearchRequest::parse_from_json(Some(parse_json(bytes)?)).map_err(|error| Problem {
+        param: parse_json(bytes)
+            .ok()
+            .and_then(|value| refused_field_path(&value)),
+        ..unreadable_body(error.into_message())
+    })
+}
+
+/// Whether a JSON text has more than so many commas outside its strings.
+fn has_more_values(bytes: &[u8], max_values: usize) -> bool {
+    let (mut commas, mut rest) = (0, bytes);
+    loop {
+        let string = rest.iter().position(|byte| *byte == b'"');
+        let plain = &rest[..string.unwrap_or(rest.len())];
+        commas += plain.iter().filter(|byte| **byte == b',').count();
+        let Some(start) = string.filter(|_| commas <= max_values) else {
+            return commas > max_values;
+        };
+        rest = &rest[start + 1..];
+        // Skips to the end of the string, over escaped characters.
+        loop {
+            let Some(at) = rest.iter().position(|byte| matches!(byte, b'"' | b'\\')) else {
+                // The string has no end; the parser reports that.
+                return false;
+            };
+            let is_escape = rest[at] == b'\\';
+            rest = rest.get(at + 1 + usize::from(is_escape)..).unwrap_or(&[]);
+            if !is_escape {
+                break;
+            }
+        }
+    }
+}
+
+/// Returns the path of the field that cannot be parsed, also within the filter and the lists.
+fn refused_field_path(request: &serde_json::Value) -> Option<String> {
+    let key = refused_field::<SearchRequest>(request)?;
+    let within = match (&key[..], &request[key]) {
+        ("filter", filter) => refused_field::<FilterBody>(filter).map(|part| format!(".{part}")),
+        ("positive" | "negative", serde_json::Value::Array(list)) => refused_entry_path(list),
+        _ => None,
+    };
+    let shown = format!("{key}{}", within.unwrap_or_default());
+    Some(shown.chars().take(80).collect())
+}
+
+/// Returns the path of the list entry that cannot be parsed.
+fn refused_entry_path(list: &[serde_json::Value]) -> Option<String> {
+    let is_refused =
+        |entry: &serde_json::Value| QueryPart::parse_from_json(Some(entry.clone())).is_err();
+    let at = list.iter().position(is_refused)?;
+    let field = refused_field::<QueryPart>(&list[at]);
+    Some(match field {
+        Some(field) => format!("[{at}].{field}"),
+        None => format!("[{at}]"),
+    })
+}
+
+/// A small JSON body, for operations without an image.
+pub(crate) struct SmallJson<T>(pub T);
+
+/// Enough for a thousand ids, with generous white space.
+const MAX_SMALL_JSON_BYTES: u64 = 256 << 10;
+
+impl<'a, T: ParseFromJSON + ToJSON> ApiExtractor<'a> for SmallJson<T> {
+    const TYPES: &'static [ApiExtractorType] = &[ApiExtractorType::RequestObject];
+    type ParamType = ();
+    type ParamRawType = ();
+
+    fn register(registry: &mut Registry) {
+        <Json<T> as Payload>::register(registry);
+    }
+
+    fn request_meta() -> Option<MetaRequest> {
+        Some(MetaRequest {
+            description: Some("At most 256 KiB"),
+            content: vec![MetaMediaType {
+                content_type: "application/json",
+                schema: <Json<T> as Payload>::schema_ref(),
+            }],
+            required: true,
+        })
+    }
+
+    async fn from_request(
+        request: &'a Request,
+        body: &mut RequestBody,
+        _options: ExtractParamOptions<()>,
+    ) -> poem::Result<Self> {
+        let service = service_of_request(request);
+        let content_type = request.content_type().unwrap_or("application/json");
+        if !<Json<T> as Payload>::check_content_type(content_type) {
+            let detail = format!("{content_type} is not supported here: send JSON");
+            return Err(Problem::new(Code::UnsupportedMediaType, detail).into());
+        }
+        let limits = BodyLimits {
+            max_bytes: MAX_SMALL_JSON_BYTES,
+            timeout: service.settings.upload_timeout,
+        };
+        let buffered = read_body(
+            body.take()?,
+            declared_length(request),
+            limits,
+            &service.upload_budget,
+        )
+        .await?;
+        Ok(Self(parse_small_json(&buffered.bytes)?))
+    }
+}
+
+fn parse_small_json<T: ParseFromJSON>(bytes: &[u8]) -> Result<T, Problem> {
+    let value = parse_json(bytes)?;
+    T::parse_from_json(Some(value.clone())).map_err(|error| Problem {
+        param: refused_field::<T>(&value).map(|key| key.chars().take(80).collect()),
+        ..unreadable_body(error.into_message())
+    })
+}
+
+fn parse_json(bytes: &[u8]) -> Result<serde_json::Value, Problem> {
+    serde_json::from_slice(bytes)
+        .map_err(|error| unreadable_body(format!("the body is not JSON: {error}")))
+}
+
+/// Truncates the message, which may quote a body of any length.
+fn unreadable_body(detail: String) -> Problem {
+    let shown: String = detail.chars().take(300).collect();
+    Problem::new(Code::InvalidRequest, shown)
+}
+
+/// Returns the field of an object that cannot be parsed. The parser does not report it, so each field
+/// is parsed alone; this works because every field is optional.
+fn refused_field<T: ParseFromJSON>(object: &serde_json::Value) -> Option<&String> {
+    let refused = |key: &String, value: &serde_json::Value| {
+        let alone = [(key.clone(), value.clone())].into_iter().collect();
+        T::parse_from_json(Some(serde_json::Value::Object(alone))).is_err()
+    };
+    let mut fields = object.as_object()?.iter();
+    fields
+        .find(|(key, value)| refused(key, value))
+        .map(|(key, _)| key)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn malformed_requests_name_the_field() {
+        let code = |text: &str| {
+            let problem = parse_search_json(text.as_bytes()).err().unwrap();
+            (problem.code, problem.param)
+        };
+        assert_eq!(code("").0, Code::InvalidRequest);
+        assert_eq!(code("[1,").0, Code::InvalidRequest);
+        assert_eq!(code("[]").0, Code::InvalidRequest);
+        assert_eq!(
+            code(r#"{"id": ["x"]}"#),
+            (Code::InvalidRequest, Some("id".into()))
+        );
+        assert_eq!(
+            code(r#"{"id": "x", "limit": 0}"#),
+            (Code::InvalidRequest, Some("limit".into()))
+        );
+        assert_eq!(code(r#"{"nonsense": 1}"#).1, Some("nonsense".into()));
+        assert_eq!(
+            code(r#"{"id": "x", "filter": {"library": "a", "min_width": -1}}"#).1,
+            Some("filter.min_width".into())
+        );
+        let long = format!(r#"{{"limit": "{}"}}"#, "9".repeat(100_000));
+        assert!(
+            parse_search_json(long.as_bytes())
+                .err()
+                .unwrap()
+                .detail
+                .len()
+                < 1000
+        );
+    }
+
+    #[test]
+    fn values_are_counted_before_parsing() {
+        for (text, values) in [
+            ("", 0),
+            ("[1,2,3]", 2),
+            (r#"{"a": "b,c,d", "e": ["\",\\", 1]}"#, 2),
+            (r#"["no end,,,,"#, 0),
+            (r#"["no end\"#, 0),
+        ] {
+            assert!(!has_more_values(text.as_bytes(), values), "{text}");
+            let more = values > 0 && has_more_values(text.as_bytes(), values - 1);
+            assert_eq!(more, values > 0, "{text}");
+        }
+        let many = format!(r#"{{"positive": [{}0]}}"#, "0,".repeat(1 << 20));
+        let problem = parse_search_json(many.as_bytes()).unwrap_err();
+        assert!(problem.detail.contains("at most 4096 values"));
+    }
+}

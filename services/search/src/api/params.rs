@@ -1,0 +1,26 @@
+//! What several operations share: access to the service, and examples of parameters.
+
+use std::sync::Arc;
+
+use poem::web::Data;
+
+use super::schema::EXAMPLE_ID;
+use crate::core::service::SearchService;
+
+pub(crate) type ServiceData<'a> = Data<&'a Arc<SearchService>>;
+
+pub(crate) fn example_id() -> String {
+    EXAMPLE_ID.into()
+}
+
+pub(crate) fn example_cursor() -> Option<String> {
+    Some(EXAMPLE_ID.into())
+}
+
+pub(crate) fn example_library() -> Option<String> {
+    Some("shop".into())
+}
+
+pub(crate) fn example_limit() -> Option<u32> {
+    Some(12)
+}

@@ -1,0 +1,20 @@
+//! The JSON types of the API, each field with its unit, limits and an example. The OpenAPI document is
+//! generated from them.
+
+mod failure;
+mod filter;
+mod history;
+mod hit;
+mod image;
+mod library;
+mod query;
+mod stats;
+
+pub(crate) use failure::{FailureBody, FailureList, ReasonBody, Selection, SelectionResult};
+pub(crate) use filter::{ConsistencyBody, FilterBody};
+pub(crate) use history::{FileHistoryBody, HistoryStep};
+pub(crate) use hit::{BandBody, HitBody, SearchAnswer};
+pub(crate) use image::{EXAMPLE_ID, ImageBody, ImageList};
+pub(crate) use library::{DegradedBody, LibraryBody, LibraryList, ScanStarted};
+pub(crate) use query::{QueryPart, SearchRequest};
+pub(crate) use stats::{ModelBody, RatesBody, Stats};

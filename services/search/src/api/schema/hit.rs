@@ -1,0 +1,115 @@
+//! The result of a search.
+
+use lookalike_vision::Band;
+use poem_openapi::types::Example;
+use poem_openapi::{Enum, Object};
+
+use super::image::ImageBody;
+
+/// The meaning of a score, as calibrated for the model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]
+#[oai(rename = "Band", rename_all = "snake_case")]
+pub(crate) enum BandBody {
+    /// The same picture, possibly in another file format.
+    SamePicture,
+    /// The same picture, edited.
+    NearDuplicate,
+    VerySimilar,
+    Similar,
+    NoMatch,
+}
+
+impl From<Band> for BandBody {
+    fn from(band: Band) -> Self {
+        match band {
+            Band::Same => Self::SamePicture,
+            Band::NearDuplicate => Self::NearDuplicate,
+            Band::VerySimilar => Self::VerySimilar,
+            Band::Similar => Self::Similar,
+            Band::NoMatch => Self::NoMatch,
+        }
+    }
+}
+
+/// An image that looks like the query.
+#[derive(Debug, Clone, PartialEq, Object)]
+#[oai(rename = "Hit", example)]
+pub(crate) struct HitBody {
+    /// 32 lower-case hexadecimal digits; stays with the file through moves and edits.
+    pub id: String,
+    /// The library of the file.
+    pub library: String,
+    /// The path relative to the root of the library, with `/` as separator.
+    pub path: String,
+    /// Cosine of the angle between the two vectors, −1 to 1; higher is more similar.
+    pub score: f64,
+    /// The meaning of the score. Null if the model has no calibrated bands, and for queries with
+    /// text or several parts, whose scores are on another scale.
+    pub band: Option<BandBody>,
+    /// In pixels, after rotation to the upright position.
+    pub width: u32,
+    /// In pixels, after rotation to the upright position.
+    pub height: u32,
+    /// `jpeg`, `png`, `gif`, `webp`, `bmp`, `tiff`, `ico`, `qoi`, `pnm`, `hdr` or `tga`.
+    pub format: String,
+    /// BLAKE3 of the file's bytes, 64 hexadecimal digits.
+    pub content_hash: String,
+    /// When the picture was taken (RFC 3339; UTC if the camera recorded no time zone), or null.
+    pub taken_at: Option<String>,
+    /// Keywords; at most 64.
+    pub tags: Vec<String>,
+    /// Main colours, the largest area first; at most three basic colour terms.
+    pub colors: Vec<String>,
+    /// The address of a small JPEG, relative to the root of this service.
+    pub thumbnail_url: String,
+    /// The address of the original file, relative to the root of this service.
+    pub content_url: String,
+}
+
+impl Example for HitBody {
+    fn example() -> Self {
+        let image = ImageBody::example();
+        Self {
+            id: image.id,
+            library: image.library,
+            path: image.path,
+            score: 0.913_27,
+            band: Some(BandBody::NearDuplicate),
+            width: image.width,
+            height: image.height,
+            format: image.format,
+            content_hash: image.content_hash,
+            taken_at: image.taken_at,
+            tags: image.tags,
+            colors: image.colors,
+            thumbnail_url: image.thumbnail_url,
+            content_url: image.content_url,
+        }
+    }
+}
+
+/// The result of a search.
+#[derive(Debug, Clone, PartialEq, Object)]
+#[oai(example)]
+pub(crate) struct SearchAnswer {
+    /// The nearest images, best first, without duplicates.
+    pub hits: Vec<HitBody>,
+    /// The band of the best hit, or null if hits have no bands. `no_match` means that no image looks
+    /// similar: there is no hit, or the hits are merely the nearest images.
+    pub band: Option<BandBody>,
+    /// The model that computed the vectors.
+    pub model: String,
+    /// Milliseconds from the complete request to the hits.
+    pub took_ms: f64,
+}
+
+impl Example for SearchAnswer {
+    fn example() -> Self {
+        Self {
+            hits: vec![HitBody::example()],
+            band: Some(BandBody::NearDuplicate),
+            model: "lookalike-mini".into(),
+            took_ms: 18.4,
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! Libraries, their counts and why they may be out of date.
+
+use poem_openapi::Object;
+use poem_openapi::types::Example;
+
+/// Why the index of a library may be out of date.
+#[derive(Debug, Clone, PartialEq, Object)]
+#[oai(rename = "Degraded", example)]
+pub(crate) struct DegradedBody {
+    /// A stable name: `root_missing` (missing, or replaced by another folder), `mass_delete`,
+    /// `unreadable`, `watch_limit`, `watch_failed`, `watch_polled`, `standby`, `recovering`, `stuck`,
+    /// `no_watcher`, …
+    pub reason: String,
+    /// Explains the reason in one sentence.
+    pub detail: String,
+    /// Since when (RFC 3339), or null if unknown.
+    pub since: Option<String>,
+}
+
+impl Example for DegradedBody {
+    fn example() -> Self {
+        Self {
+            reason: "root_missing".into(),
+            detail: "the folder /mnt/shop is missing; nothing is deleted until it is back".into(),
+            since: Some("2026-05-03T08:00:00Z".into()),
+        }
+    }
+}
+
+/// A watched folder and the counts of its files by state.
+#[derive(Debug, Clone, PartialEq, Object)]
+#[oai(rename = "Library", example)]
+pub(crate) struct LibraryBody {
+    /// The name of the library.
+    pub name: String,
+    /// The root folder on the machine of the watcher.
+    pub root: String,
+    /// Regular files below the root: always the sum of the next four counts.
+    pub on_disk: u64,
+    /// Files in the index.
+    pub indexed: u64,
+    /// Files that cannot be indexed; `/v1/failures` lists them with a reason.
+    pub failed: u64,
+    /// Files that a rule excludes from the index.
+    pub ignored: u64,
+    /// Files that were seen and are none of the above yet.
+    pub in_flight: u64,
+    /// Why the index may be out of date; normally empty.
+    pub degraded: Vec<DegradedBody>,
+    /// Whether a scan is in progress, so the counts still grow.
+    pub scanning: bool,
+    /// Files per second that were indexed, removed or failed, over the last ten seconds.
+    pub files_per_second: f64,
+}
+
+impl Example for LibraryBody {
+    fn example() -> Self {
+        Self {
+            name: "shop".into(),
+            root: "/home/kim/shop".into(),
+            on_disk: 1368,
+            indexed: 1302,
+            failed: 3,
+            ignored: 9,
+            in_flight: 54,
+            degraded: vec![],
+            scanning: false,
+            files_per_second: 97.5,
+        }
+    }
+}
+
+/// All libraries.
+#[derive(Debug, Clone, PartialEq, Object)]
+#[oai(example)]
+pub(crate) struct LibraryList {
+    /// The libraries, ordered by name.
+    pub libraries: Vec<LibraryBody>,
+}
+
+impl Example for LibraryList {
+    fn example() -> Self {
+        Self {
+            libraries: vec![LibraryBody::example()],
+        }
+    }
+}
+
+/// The response to a scan request.
+#[derive(Debug, Clone, PartialEq, Object)]
+#[oai(rename = "Scanning", example)]
+pub(crate) struct ScanStarted {
+    /// The name of the library.
+    pub library: String,
+    /// Whether the folder is being compared with the index.
+    pub scanning: bool,
+}
+
+impl Example for ScanStarted {
+    fn example() -> Self {
+        Self {
+            library: "shop".into(),
+            scanning: true,
+        }
+    }
+}

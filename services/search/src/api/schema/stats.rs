@@ -1,0 +1,97 @@
+//! The counts of all libraries and the model.
+
+use poem_openapi::Object;
+use poem_openapi::types::Example;
+
+use super::library::LibraryBody;
+
+/// The model that computes the vectors.
+#[derive(Debug, Clone, PartialEq, Object)]
+#[oai(rename = "Model", example)]
+pub(crate) struct ModelBody {
+    /// The name of the model.
+    pub name: String,
+    /// The length of a vector.
+    pub dimension: u32,
+    /// SHA-256 of the weights, 64 hexadecimal digits.
+    pub checksum: String,
+    /// Whether the model has a text encoder, so images can be searched by text.
+    pub text: bool,
+}
+
+impl Example for ModelBody {
+    fn example() -> Self {
+        Self {
+            name: "lookalike-mini".into(),
+            dimension: 384,
+            checksum: "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855".into(),
+            text: false,
+        }
+    }
+}
+
+/// Throughput over the last ten seconds.
+#[derive(Debug, Clone, PartialEq, Object)]
+#[oai(rename = "Rates", example)]
+pub(crate) struct RatesBody {
+    /// Files per second that were indexed, removed or failed.
+    pub files_per_second: f64,
+}
+
+impl Example for RatesBody {
+    fn example() -> Self {
+        Self {
+            files_per_second: 97.5,
+        }
+    }
+}
+
+/// The counts of all libraries together, each library, and the model.
+#[derive(Debug, Clone, PartialEq, Object)]
+#[oai(example)]
+pub(crate) struct Stats {
+    /// Regular files below the roots: always the sum of the next four counts.
+    pub on_disk: u64,
+    /// Files in the index.
+    pub indexed: u64,
+    /// Files that cannot be indexed; `/v1/failures` lists them with a reason.
+    pub failed: u64,
+    /// Files that a rule excludes from the index.
+    pub ignored: u64,
+    /// Files that were seen and are none of the above yet.
+    pub in_flight: u64,
+    /// The libraries, ordered by name.
+    pub libraries: Vec<LibraryBody>,
+    /// The model in service.
+    pub model: ModelBody,
+    /// The devices that compute vectors, separated by `; `. Null while no embedder reports its
+    /// status.
+    pub device: Option<String>,
+    /// Whether an embedder has stopped taking new files, because Milvus rejects writes or too many
+    /// of its threads hang on a mount. New files wait, and none is lost.
+    pub intake_paused: bool,
+    /// Why this service or an embedder still uses another model than the one in service. Normally
+    /// null.
+    pub rollover_error: Option<String>,
+    /// Throughput of all libraries together.
+    pub rates: RatesBody,
+}
+
+impl Example for Stats {
+    fn example() -> Self {
+        let library = LibraryBody::example();
+        Self {
+            on_disk: library.on_disk,
+            indexed: library.indexed,
+            failed: library.failed,
+            ignored: library.ignored,
+            in_flight: library.in_flight,
+            libraries: vec![library],
+            model: ModelBody::example(),
+            device: Some("cpu: burn flex, 2 threads".into()),
+            intake_paused: false,
+            rollover_error: None,
+            rates: RatesBody::example(),
+        }
+    }
+}

@@ -1,0 +1,116 @@
+//! The search operations.
+
+use poem_openapi::OpenApi;
+use poem_openapi::param::{Path, Query};
+
+use super::convert::{parse_image_id, to_search_answer};
+use super::image_upload::ImageUpload;
+use super::json_body::SearchBody;
+use super::params::{ServiceData, example_id, example_library, example_limit};
+use super::refusals::{ReadRefusal, SearchRefusal};
+use super::responses::JsonAnswer;
+use super::schema::SearchAnswer;
+use super::search_request::{parse_search_params, parse_search_request};
+use super::tags::Tag;
+use crate::core::engine::run_search;
+use crate::core::query::ParsedQuery;
+
+pub(crate) struct SearchApi;
+
+#[OpenApi]
+impl SearchApi {
+    /// Search by image, id or text, or by several of them
+    ///
+    /// `positive` and `negative` are lists of ids, texts and images with weights, in addition to
+    /// `image`, `id` and `text`. Each part has a vector of unit length. The hits are nearest to the
+    /// weighted sum of the positive parts minus that of the negative parts. Parts that cancel each
+    /// other out are refused with `cancels_out`.
+    ///
+    /// Text needs a model with a text encoder (`model.text` of `/v1/stats`); other models respond
+    /// with 409 and `model_without_text`. Images are base64 here; `POST /v1/search/image` accepts
+    /// the file itself, which is cheaper.
+    #[oai(
+        path = "/v1/search",
+        method = "post",
+        operation_id = "search",
+        tag = "Tag::Search"
+    )]
+    async fn search(
+        &self,
+        service: ServiceData<'_>,
+        body: SearchBody,
+    ) -> Result<JsonAnswer<SearchAnswer>, SearchRefusal> {
+        let (query, conditions) = parse_search_request(body.request, &service).await?;
+        let result = run_search(&service, query, conditions).await?;
+        // The query has used the memory of the request until now.
+        drop(body.permit);
+        Ok(JsonAnswer(to_search_answer(result)))
+    }
+
+    /// Search by an image file
+    ///
+    /// The body is an image file of any supported format and with any content type, or a form with
+    /// the image as its only file.
+    #[oai(
+        path = "/v1/search/image",
+        method = "post",
+        operation_id = "searchByImage",
+        tag = "Tag::Search"
+    )]
+    async fn search_by_image(
+        &self,
+        service: ServiceData<'_>,
+        /// The maximum number of hits, 1 to 1,000; 12 by default.
+        #[oai(
+            example = "example_limit",
+            validator(minimum(value = "1"), maximum(value = "1000"))
+        )]
+        limit: Query<Option<u32>>,
+        /// Only this library.
+        #[oai(example = "example_library")]
+        library: Query<Option<String>>,
+        /// Only hits with at least this score, −1 to 1.
+        #[oai(validator(minimum(value = "-1"), maximum(value = "1")))]
+        min_score: Query<Option<f64>>,
+        upload: ImageUpload,
+    ) -> Result<JsonAnswer<SearchAnswer>, SearchRefusal> {
+        let conditions = parse_search_params(&service, limit.0, library.0, min_score.0).await?;
+        let query = ParsedQuery::from_image(upload.0.bytes.clone());
+        let result = run_search(&service, query, conditions).await?;
+        Ok(JsonAnswer(to_search_answer(result)))
+    }
+
+    /// Images that look like this one
+    ///
+    /// The image itself is excluded.
+    #[oai(
+        path = "/v1/images/:id/similar",
+        method = "get",
+        operation_id = "similarImages",
+        tag = "Tag::Search"
+    )]
+    async fn search_similar(
+        &self,
+        service: ServiceData<'_>,
+        /// 32 lower-case hexadecimal digits.
+        #[oai(example = "example_id")]
+        id: Path<String>,
+        /// The maximum number of hits, 1 to 1,000; 12 by default.
+        #[oai(
+            example = "example_limit",
+            validator(minimum(value = "1"), maximum(value = "1000"))
+        )]
+        limit: Query<Option<u32>>,
+        /// Only this library.
+        #[oai(example = "example_library")]
+        library: Query<Option<String>>,
+        /// Only hits with at least this score, −1 to 1.
+        #[oai(validator(minimum(value = "-1"), maximum(value = "1")))]
+        min_score: Query<Option<f64>>,
+    ) -> Result<JsonAnswer<SearchAnswer>, ReadRefusal> {
+        let query = ParsedQuery::similar_to(parse_image_id("id", &id)?);
+        let conditions = parse_search_params(&service, limit.0, library.0, min_score.0).await?;
+        let result = run_search(&service, query, conditions).await?;
+        Ok(JsonAnswer(to_search_answer(result)))
+    }
+}

@@ -1,0 +1,189 @@
+//! Parses search requests: the query with its images, ids and texts, and the conditions for hits.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
+use base64::engine::{DecodePaddingMode, general_purpose};
+use lookalike_index::{ReadConsistency, SearchQuery};
+use lookalike_proto::QueryText;
+
+use super::convert::{
+    check_limit, check_min_score, parse_image_id, to_index_consistency, to_index_filter,
+};
+use super::schema::{FilterBody, QueryPart, SearchRequest};
+use crate::core::libraries::check_library_exists;
+use crate::core::query::{ParsedQuery, QueryInput, WeightedInput};
+use crate::core::service::SearchService;
+use crate::problem::{Code, Problem};
+use crate::settings::Settings;
+
+/// Parses a request in JSON.
+pub(crate) async fn parse_search_request(
+    mut request: SearchRequest,
+    service: &SearchService,
+) -> Result<(ParsedQuery, SearchQuery), Problem> {
+    let query = parse_query(&mut request, &service.settings)?;
+    let filter = request.filter.unwrap_or_default();
+    let conditions = SearchQuery {
+        limit: check_limit(request.limit, &service.settings)?,
+        filter: to_index_filter(&filter, &service.libraries)?,
+        min_score: check_min_score(request.min_score)?,
+        consistency: to_index_consistency(request.consistency),
+    };
+    check_library_exists(service, "filter.library", filter.library.as_deref()).await?;
+    Ok((query, conditions))
+}
+
+/// Parses the conditions in the parameters of an address.
+pub(crate) async fn parse_search_params(
+    service: &SearchService,
+    limit: Option<u32>,
+    library: Option<String>,
+    min_score: Option<f64>,
+) -> Result<SearchQuery, Problem> {
+    check_library_exists(service, "library", library.as_deref()).await?;
+    let filter = FilterBody {
+        library,
+        ..FilterBody::default()
+    };
+    Ok(SearchQuery {
+        limit: check_limit(limit, &service.settings)?,
+        filter: to_index_filter(&filter, &service.libraries)?,
+        min_score: check_min_score(min_score)?,
+        consistency: ReadConsistency::Bounded,
+    })
+}
+
+/// Entries of both lists together.
+const MAX_PARTS: usize = 32;
+
+const MAX_WEIGHT: f64 = 100.0;
+
+/// Moves the query out of a request and checks it.
+pub(crate) fn parse_query(
+    request: &mut SearchRequest,
+    settings: &Settings,
+) -> Result<ParsedQuery, Problem> {
+    let positive = request.positive.take().unwrap_or_default();
+    let negative = request.negative.take().unwrap_or_default();
+    let count = positive.len() + negative.len();
+    if count > MAX_PARTS {
+        return Err(Problem::invalid_parameter(
+            "positive",
+            format!("positive and negative have {count} entries; at most {MAX_PARTS} are allowed"),
+        ));
+    }
+    let mut parts = Vec::with_capacity(count + 3);
+    let alone = QueryPart {
+        id: request.id.take(),
+        text: request.text.take(),
+        image: request.image.take(),
+        weight: None,
+    };
+    for (param, input) in parse_inputs(alone, "", settings)? {
+        let weight = 1.0;
+        parts.push(WeightedInput {
+            param,
+            input,
+            weight,
+        });
+    }
+    for (at, entry) in positive.into_iter().enumerate() {
+        parts.push(parse_part(entry, &format!("positive[{at}]"), settings)?);
+    }
+    if parts.is_empty() {
+        let detail = match negative.is_empty() {
+            true => "the query is empty: give image (base64), id, text, or a list in positive",
+            false => {
+                "negative alone is not a query: give image (base64), id, text or positive as well"
+            }
+        };
+        return Err(Problem::invalid_parameter("image", detail));
+    }
+    for (at, entry) in negative.into_iter().enumerate() {
+        let part = parse_part(entry, &format!("negative[{at}]"), settings)?;
+        let weight = -part.weight;
+        parts.push(WeightedInput { weight, ..part });
+    }
+    Ok(ParsedQuery {
+        parts,
+        excluded_id: None,
+    })
+}
+
+/// Parses an entry of a list.
+fn parse_part(part: QueryPart, at: &str, settings: &Settings) -> Result<WeightedInput, Problem> {
+    let weight = part.weight.unwrap_or(1.0);
+    if !(weight > 0.0 && weight <= MAX_WEIGHT) {
+        return Err(Problem::invalid_parameter(
+            format!("{at}.weight"),
+            format!("the weight is {weight}; it must be above 0 and at most {MAX_WEIGHT}"),
+        ));
+    }
+    let mut inputs = parse_inputs(part, &format!("{at}."), settings)?;
+    match (inputs.pop(), inputs.is_empty()) {
+        (Some((param, input)), true) => Ok(WeightedInput {
+            param,
+            input,
+            weight,
+        }),
+        _ => Err(Problem::invalid_parameter(
+            at,
+            format!("{at} must have exactly one of id, text and image"),
+        )),
+    }
+}
+
+/// Parses all inputs of an entry, each with its parameter: `prefix` and the name of the field.
+fn parse_inputs(
+    part: QueryPart,
+    prefix: &str,
+    settings: &Settings,
+) -> Result<Vec<(String, QueryInput)>, Problem> {
+    let mut inputs = Vec::with_capacity(1);
+    if let Some(image) = part.image {
+        let param = format!("{prefix}image");
+        let bytes = decode_base64(&param, &image)?;
+        if bytes.len() as u64 > settings.max_upload_bytes {
+            let max = lookalike_chassis::settings::size::format_size(settings.max_upload_bytes);
+            let detail = format!("the image is larger than {max}");
+            return Err(Problem::new(Code::UploadTooLarge, detail).about_image(&param));
+        }
+        inputs.push((param, QueryInput::Image(bytes.into())));
+    }
+    if let Some(id) = part.id {
+        let param = format!("{prefix}id");
+        let id = parse_image_id(&param, &id)?;
+        inputs.push((param, QueryInput::Id(id)));
+    }
+    if let Some(text) = part.text {
+        let param = format!("{prefix}text");
+        let text = QueryText::new(&text)
+            .map_err(|error| Problem::invalid_parameter(param.clone(), error.to_string()))?;
+        inputs.push((param, QueryInput::Text(text)));
+    }
+    Ok(inputs)
+}
+
+/// Accepts base64 with and without padding, in the standard and in the URL-safe alphabet.
+fn decode_base64(param: &str, text: &str) -> Result<Vec<u8>, Problem> {
+    const LENIENT: GeneralPurposeConfig =
+        GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);
+    const STANDARD: GeneralPurpose = GeneralPurpose::new(&base64::alphabet::STANDARD, LENIENT);
+    const URL_SAFE: GeneralPurpose =
+        general_purpose::GeneralPurpose::new(&base64::alphabet::URL_SAFE, LENIENT);
+    let text = match text.strip_prefix("data:") {
+        Some(url) => url.split_once(";base64,").map_or(url, |(_, data)| data),
+        None => text,
+    };
+    let engine = if text.bytes().any(|b| matches!(b, b'-' | b'_')) {
+        &URL_SAFE
+    } else {
+        &STANDARD
+    };
+    engine.decode(text.trim()).map_err(|error| {
+        Problem::invalid_parameter(param, format!("{param} is not base64: {error}"))
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,167 @@
+//! Requests that are parsed, and requests that are refused.
+
+use super::*;
+use crate::api::schema::EXAMPLE_ID;
+use bytes::Bytes;
+
+fn parse_question(json: &str) -> Result<ParsedQuery, Problem> {
+    let settings = Settings {
+        max_upload_bytes: 2,
+        ..Settings::default()
+    };
+    let mut request = crate::api::json_body::parse_search_json(json.as_bytes())?;
+    parse_query(&mut request, &settings)
+}
+
+#[track_caller]
+fn expect_refusal(json: &str) -> (Code, String) {
+    let problem = parse_question(json).unwrap_err();
+    (problem.code, problem.param.unwrap_or_default())
+}
+
+#[test]
+fn base64_of_every_kind() {
+    for text in [
+        "+/8=",
+        "+/8",
+        "-_8",
+        "-_8=",
+        "data:image/jpeg;base64,+/8=",
+        " +/8= ",
+    ] {
+        assert_eq!(
+            decode_base64("image", text).unwrap(),
+            [0xfb, 0xff],
+            "{text}"
+        );
+    }
+    for text in ["!", "data:image/jpeg,hello", "+/8=+/8="] {
+        assert_eq!(
+            decode_base64("image", text).unwrap_err().param.unwrap(),
+            "image"
+        );
+    }
+}
+
+#[test]
+fn a_single_part_has_its_own_kind() {
+    for (json, kind, has_bands) in [
+        (r#"{"image": "+/8="}"#.to_owned(), "image", true),
+        (format!(r#"{{"id": "{EXAMPLE_ID}"}}"#), "id", true),
+        (r#"{"text": " a red chair "}"#.to_owned(), "text", false),
+        (
+            format!(r#"{{"positive": [{{"id": "{EXAMPLE_ID}", "weight": 7}}]}}"#),
+            "id",
+            true,
+        ),
+        (
+            format!(r#"{{"id": "{EXAMPLE_ID}", "text": "red"}}"#),
+            "combined",
+            false,
+        ),
+        (
+            format!(r#"{{"image": "+/8=", "negative": [{{"id": "{EXAMPLE_ID}"}}]}}"#),
+            "combined",
+            false,
+        ),
+    ] {
+        let query = parse_question(&json).unwrap();
+        assert_eq!(query.kind(), kind, "{json}");
+        assert_eq!(query.is_single_image(), has_bands, "{json}");
+        assert_eq!(query.has_text(), json.contains("text"), "{json}");
+    }
+}
+
+#[test]
+fn parts_have_their_weights() {
+    let query = parse_question(
+        r#"{"image": "+/8=", "text": " red ", "positive": [{"text": "blue", "weight": 0.5}],
+            "negative": [{"image": "AAA="}, {"text": "green", "weight": 100}]}"#,
+    )
+    .unwrap();
+    let text = |text| QueryInput::Text(QueryText::new(text).unwrap());
+    let picture = |bytes: &'static [u8]| QueryInput::Image(Bytes::from_static(bytes));
+    let expected = [
+        ("image", picture(&[0xfb, 0xff]), 1.0),
+        ("text", text("red"), 1.0),
+        ("positive[0].text", text("blue"), 0.5),
+        ("negative[0].image", picture(&[0, 0]), -1.0),
+        ("negative[1].text", text("green"), -100.0),
+    ];
+    let expected = expected.map(|(param, input, weight)| WeightedInput {
+        param: param.into(),
+        input,
+        weight,
+    });
+    assert_eq!(query.parts, expected);
+}
+
+#[test]
+fn what_is_wrong_is_named() {
+    let parameter = |param: &str| (Code::InvalidParameter, param.to_owned());
+    let unreadable = |param: &str| (Code::InvalidRequest, param.to_owned());
+    assert_eq!(expect_refusal("{}"), parameter("image"));
+    assert_eq!(
+        expect_refusal(r#"{"negative": [{"text": "x"}]}"#),
+        parameter("image")
+    );
+    assert_eq!(
+        expect_refusal(r#"{"positive": [], "negative": []}"#),
+        parameter("image")
+    );
+    assert_eq!(expect_refusal(r#"{"id": "../x"}"#), parameter("id"));
+    assert_eq!(expect_refusal(r#"{"image": "!"}"#), parameter("image"));
+    assert_eq!(
+        expect_refusal(r#"{"image": "AAAA"}"#),
+        (Code::UploadTooLarge, "image".into())
+    );
+    for text in ["", "  ", r"a\u001bb", r"a\nb", &"x".repeat(1001)] {
+        let json = format!(r#"{{"text": "{text}"}}"#);
+        assert_eq!(expect_refusal(&json), parameter("text"), "{text}");
+    }
+    let positive = |part: &str| format!(r#"{{"positive": [{{"text": "x"}}, {part}]}}"#);
+    for (part, expected) in [
+        ("{}", parameter("positive[1]")),
+        (r#"{"weight": 1}"#, parameter("positive[1]")),
+        (
+            r#"{"text": "x", "image": "+/8="}"#,
+            parameter("positive[1]"),
+        ),
+        (r#"{"id": "x"}"#, parameter("positive[1].id")),
+        (r#"{"text": ""}"#, parameter("positive[1].text")),
+        (r#"{"image": "*"}"#, parameter("positive[1].image")),
+        (
+            r#"{"text": "x", "weight": 0}"#,
+            unreadable("positive[1].weight"),
+        ),
+        (
+            r#"{"text": "x", "weight": 100.5}"#,
+            unreadable("positive[1].weight"),
+        ),
+        (
+            r#"{"text": "x", "weight": "1"}"#,
+            unreadable("positive[1].weight"),
+        ),
+        (
+            r#"{"text": "x", "more": 1}"#,
+            unreadable("positive[1].more"),
+        ),
+        (r#""text""#, unreadable("positive[1]")),
+    ] {
+        assert_eq!(expect_refusal(&positive(part)), expected, "{part}");
+    }
+    let many = |count: usize| vec![r#"{"text": "x"}"#; count].join(",");
+    assert_eq!(
+        expect_refusal(&format!(r#"{{"positive": [{}]}}"#, many(33))),
+        unreadable("positive")
+    );
+    let both = |positive, negative| {
+        format!(
+            r#"{{"positive": [{}], "negative": [{}]}}"#,
+            many(positive),
+            many(negative)
+        )
+    };
+    assert_eq!(expect_refusal(&both(30, 3)), parameter("positive"));
+    assert_eq!(parse_question(&both(30, 2)).unwrap().parts.len(), 32);
+}

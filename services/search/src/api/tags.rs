@@ -1,0 +1,15 @@
+//! The tags that group the operations in the documentation.
+
+use poem_openapi::Tags;
+
+#[derive(Tags)]
+pub(crate) enum Tag {
+    /// Finds images by what they look like.
+    Search,
+    /// The images of the index and their files.
+    Images,
+    /// Counts, libraries and the model.
+    Status,
+    /// Failed files and why they failed; scans and confirmations of folders.
+    Maintenance,
+}

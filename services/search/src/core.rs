@@ -1,0 +1,20 @@
+//! The search itself and what requests share, in the order in which a search uses it.
+
+pub(crate) mod service;
+
+pub(crate) mod model_rollover;
+pub(crate) mod readiness;
+pub(crate) mod serving_model;
+
+pub(crate) mod decode_limiter;
+pub(crate) mod engine;
+pub(crate) mod libraries;
+pub(crate) mod query;
+pub(crate) mod upload_budget;
+
+pub(crate) mod file_response;
+pub(crate) mod files;
+pub(crate) mod library_disk;
+pub(crate) mod thumbnails;
+
+pub(crate) mod watcher_client;

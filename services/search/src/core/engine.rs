@@ -1,0 +1,168 @@
+//! Searches: embeds uploaded images and texts, combines the vectors and queries the index.
+//!
+//! An uploaded image is decoded and preprocessed here; its pixels go to an embedder.
+
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
+use lookalike_bus::EmbeddedVector;
+use lookalike_index::{IndexHit, ReadConsistency, RowFilter, SearchQuery};
+use lookalike_proto::QueryText;
+use lookalike_vision::Bands;
+
+use super::query::{ParsedQuery, QueryInput, WeightedInput, combine_vectors};
+use super::service::SearchService;
+use super::serving_model::ServingModel;
+use crate::metrics::{SEARCH_EMBED_SECONDS, SEARCH_SECONDS};
+use crate::problem::{Code, Problem};
+
+/// The result of a search.
+pub(crate) struct SearchResult {
+    /// The nearest images, best first.
+    pub hits: Vec<IndexHit>,
+    /// The bands of the model, if they hold for the scores of this query.
+    pub bands: Option<Bands>,
+    pub model: String,
+    pub took: Duration,
+}
+
+pub(crate) async fn run_search(
+    service: &SearchService,
+    query: ParsedQuery,
+    mut conditions: SearchQuery,
+) -> Result<SearchResult, Problem> {
+    let started = Instant::now();
+    let serving = service.model.load();
+    let description = &serving.description;
+    if query.has_text() && !description.has_text() {
+        return Err(Problem::model_without_text(&description.name));
+    }
+    let kind = query.kind();
+    let bands = description.bands.filter(|_| query.is_single_image());
+    let source = VectorSource {
+        service,
+        serving: &serving,
+        consistency: conditions.consistency,
+    };
+    let vector = combine_vectors(&source.fetch_vectors(query.parts).await?)?;
+    if let Some(id) = query.excluded_id {
+        conditions.filter = RowFilter::And(vec![conditions.filter, RowFilter::NotId(vec![id])]);
+    }
+    let hits = serving.index.search_by_vector(&vector, &conditions).await?;
+    let took = started.elapsed();
+    SEARCH_SECONDS
+        .with_label_values(&[kind])
+        .observe(took.as_secs_f64());
+    Ok(SearchResult {
+        hits,
+        bands,
+        model: description.name.clone(),
+        took,
+    })
+}
+
+/// Parts of one query whose vectors are requested at the same time.
+const MAX_CONCURRENT_PARTS: usize = 4;
+
+/// Provides the vectors of one query, all of one model.
+struct VectorSource<'a> {
+    service: &'a SearchService,
+    serving: &'a ServingModel,
+    consistency: ReadConsistency,
+}
+
+impl VectorSource<'_> {
+    /// Returns the vectors of all parts with their weights, in the order of the parts.
+    async fn fetch_vectors(
+        &self,
+        parts: Vec<WeightedInput>,
+    ) -> Result<Vec<(Vec<f32>, f64)>, Problem> {
+        let vectors = parts.into_iter().map(|part| async move {
+            let is_image = matches!(part.input, QueryInput::Image(_));
+            let vector = self.fetch_vector(part.input).await;
+            let vector = vector.map_err(|problem| match problem.status().is_client_error() {
+                true if is_image => problem.about_image(&part.param),
+                true => problem.with_param(&part.param),
+                false => problem,
+            });
+            Ok((vector?, part.weight))
+        });
+        stream::iter(vectors)
+            .buffered(MAX_CONCURRENT_PARTS)
+            .try_collect()
+            .await
+    }
+
+    async fn fetch_vector(&self, input: QueryInput) -> Result<Vec<f32>, Problem> {
+        match input {
+            QueryInput::Image(bytes) => self.embed_image(bytes).await,
+            QueryInput::Id(id) => self.read_indexed_vector(&id).await,
+            QueryInput::Text(text) => self.embed_text(text).await,
+        }
+    }
+
+    async fn read_indexed_vector(&self, id: &str) -> Result<Vec<f32>, Problem> {
+        let vector = self
+            .serving
+            .index
+            .fetch_vector(id, self.consistency)
+            .await?;
+        vector.ok_or_else(|| Problem::no_such_image(id))
+    }
+
+    async fn embed_image(&self, bytes: Bytes) -> Result<Vec<f32>, Problem> {
+        let (description, limits) = (
+            self.serving.description.clone(),
+            self.service.limits.clone(),
+        );
+        let prepare = move || {
+            let short_side = description.preprocessing.resize_short_side;
+            let (picture, _) = lookalike_vision::decode_image(&bytes, short_side, &limits)?;
+            let input = lookalike_vision::preprocess_image(&description, &picture);
+            Ok::<_, lookalike_vision::DecodeError>(input)
+        };
+        let pixels = self.service.search_decodes.run_decode(prepare).await??;
+        let bus = &self.service.bus;
+        let subject = self.serving.request_subject();
+        let reply = bus.embed_pixels(&subject, pixels.into_vec());
+        self.await_vector(reply).await
+    }
+
+    async fn embed_text(&self, text: QueryText) -> Result<Vec<f32>, Problem> {
+        let bus = &self.service.bus;
+        let subject = self.serving.request_subject();
+        self.await_vector(bus.embed_text(&subject, text)).await
+    }
+
+    /// Returns the vector of an embedder's reply if it has the weights that the index was built with.
+    async fn await_vector(
+        &self,
+        reply: impl Future<Output = Result<EmbeddedVector, lookalike_bus::Error>>,
+    ) -> Result<Vec<f32>, Problem> {
+        // Without a connection, the NATS client would wait until the request times out.
+        if !self.service.bus.is_connected() {
+            return Err(Problem::new(
+                Code::QueueUnavailable,
+                "NATS is unreachable, so no embedder can be reached",
+            ));
+        }
+        let model = &self.serving.description;
+        let started = Instant::now();
+        let embedded = reply
+            .await
+            .map_err(|error| Problem::from_embed(&error, &model.name))?;
+        SEARCH_EMBED_SECONDS.observe(started.elapsed().as_secs_f64());
+        // A model of the same name can have other weights; their vectors must not be compared.
+        if embedded.checksum != model.checksum {
+            return Err(Problem::new(
+                Code::OtherModel,
+                format!(
+                    "an embedder serves the weights {} of {}; this service expects {}",
+                    embedded.checksum, embedded.model, model.checksum
+                ),
+            ));
+        }
+        Ok(embedded.vector)
+    }
+}

@@ -1,0 +1,97 @@
+//! The known libraries. A search in an unknown one would silently find nothing, so it is refused.
+
+use std::collections::BTreeSet;
+
+use lookalike_index::{ReadConsistency, RowFilter};
+use lookalike_proto::LibraryName;
+
+use super::service::SearchService;
+use crate::problem::{Code, Problem};
+
+/// Names that a refusal lists at most.
+const MAX_LISTED_NAMES: usize = 20;
+
+pub(crate) fn parse_library(param: &str, name: &str) -> Result<LibraryName, Problem> {
+    LibraryName::new(name).map_err(|error| Problem::invalid_parameter(param, error.to_string()))
+}
+
+/// Rejects a library that is not configured here, not reported by a watcher and not in the index.
+pub(crate) async fn check_library_exists(
+    service: &SearchService,
+    param: &str,
+    name: Option<&str>,
+) -> Result<(), Problem> {
+    let Some(name) = name else { return Ok(()) };
+    let library = parse_library(param, name)?;
+    let names = library_names(service);
+    if names.iter().any(|name| name == library.as_str()) {
+        return Ok(());
+    }
+    // A library that is no longer watched still has its rows.
+    let filter = RowFilter::Library(vec![library.to_string()]);
+    let rows = service
+        .model
+        .load()
+        .index
+        .list_images(&filter, None, 1, ReadConsistency::Bounded)
+        .await?;
+    match rows.is_empty() {
+        false => Ok(()),
+        true => Err(unknown_library(&library, &names).with_param(param)),
+    }
+}
+
+/// Returns the libraries that are configured here or reported by a watcher, in order.
+pub(crate) fn library_names(service: &SearchService) -> Vec<String> {
+    let reported = service.status.libraries();
+    let configured = service.libraries.keys().map(ToString::to_string);
+    let names: BTreeSet<String> = reported
+        .into_iter()
+        .map(|library| library.name)
+        .chain(configured)
+        .collect();
+    names.into_iter().collect()
+}
+
+pub(crate) fn unknown_library(library: &LibraryName, names: &[String]) -> Problem {
+    let listed = names[..names.len().min(MAX_LISTED_NAMES)].join(", ");
+    let known = match names.len() {
+        0 => "no library is known".to_owned(),
+        1 => format!("the only one is {listed}"),
+        count if count > MAX_LISTED_NAMES => format!("known libraries: {listed} and others"),
+        _ => format!("known libraries: {listed}"),
+    };
+    Problem::new(
+        Code::NoSuchLibrary,
+        format!("no library is called {library}; {known}"),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_refusal_lists_the_known_libraries() {
+        let typo = LibraryName::new("shpo").unwrap();
+        let detail = |names: &[&str]| {
+            let names: Vec<String> = names.iter().map(ToString::to_string).collect();
+            unknown_library(&typo, &names).detail
+        };
+        assert_eq!(
+            detail(&[]),
+            "no library is called shpo; no library is known"
+        );
+        assert_eq!(
+            detail(&["shop"]),
+            "no library is called shpo; the only one is shop"
+        );
+        assert_eq!(
+            detail(&["attic", "shop"]),
+            "no library is called shpo; known libraries: attic, shop"
+        );
+        let many = detail(&["x"; 21]);
+        assert!(many.ends_with("x, x and others"), "{many}");
+        assert_eq!(many.matches("x,").count(), 19);
+    }
+}

@@ -1,0 +1,152 @@
+//! A query: images, ids and texts with weights, and the sum of their vectors.
+
+use bytes::Bytes;
+use lookalike_proto::QueryText;
+
+use crate::problem::{Code, Problem};
+
+/// Something that has a vector.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum QueryInput {
+    /// The bytes of an uploaded file.
+    Image(Bytes),
+    /// The id of an image in the index.
+    Id(String),
+    Text(QueryText),
+}
+
+/// One part of a query.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct WeightedInput {
+    /// The parameter that contains the part.
+    pub param: String,
+    pub input: QueryInput,
+    /// If negative, the hits should look less like this part.
+    pub weight: f64,
+}
+
+/// A query with at least one part of positive weight.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct ParsedQuery {
+    pub parts: Vec<WeightedInput>,
+    /// An image that is no hit.
+    pub excluded_id: Option<String>,
+}
+
+impl ParsedQuery {
+    fn from_input(param: &str, input: QueryInput) -> Self {
+        let part = WeightedInput {
+            param: param.to_owned(),
+            input,
+            weight: 1.0,
+        };
+        Self {
+            parts: vec![part],
+            excluded_id: None,
+        }
+    }
+
+    pub(crate) fn from_image(bytes: Bytes) -> Self {
+        Self::from_input("image", QueryInput::Image(bytes))
+    }
+
+    /// Searches by an image of the index, which is not a hit itself.
+    pub(crate) fn similar_to(id: String) -> Self {
+        Self {
+            excluded_id: Some(id.clone()),
+            ..Self::from_input("id", QueryInput::Id(id))
+        }
+    }
+
+    /// Returns the label `kind` of the search metrics.
+    pub(crate) fn kind(&self) -> &'static str {
+        match self.parts.as_slice() {
+            [part] => match part.input {
+                QueryInput::Image(_) => "image",
+                QueryInput::Id(_) => "id",
+                QueryInput::Text(_) => "text",
+            },
+            _ => "combined",
+        }
+    }
+
+    /// Whether the scores compare two images: the bands of a model hold for those only.
+    pub(crate) fn is_single_image(&self) -> bool {
+        matches!(self.kind(), "image" | "id")
+    }
+
+    pub(crate) fn has_text(&self) -> bool {
+        let is_text = |part: &WeightedInput| matches!(part.input, QueryInput::Text(_));
+        self.parts.iter().any(is_text)
+    }
+}
+
+/// The smallest length of the sum, as a share of the weights. A shorter sum is noise.
+const MIN_REMAINDER: f64 = 1e-3;
+
+/// Returns the weighted sum of unit vectors as a unit vector.
+pub(crate) fn combine_vectors(parts: &[(Vec<f32>, f64)]) -> Result<Vec<f32>, Problem> {
+    if let [(vector, _)] = parts {
+        return Ok(vector.clone());
+    }
+    let dimension = parts.first().map_or(0, |(vector, _)| vector.len());
+    let mut sum = vec![0.0_f64; dimension];
+    for (vector, weight) in parts {
+        let length = vector_norm(vector.iter().copied().map(f64::from));
+        for (sum, value) in sum.iter_mut().zip(vector) {
+            *sum += weight * f64::from(*value) / length;
+        }
+    }
+    let weights: f64 = parts.iter().map(|(_, weight)| weight.abs()).sum();
+    let rest = vector_norm(sum.iter().copied());
+    if !rest.is_finite() || rest <= MIN_REMAINDER * weights {
+        return Err(Problem::new(
+            Code::CancelsOut,
+            "the positive and negative parts of the query cancel each other out: remove one of \
+             them, or add another positive part",
+        ));
+    }
+    Ok(sum.iter().map(|value| (value / rest) as f32).collect())
+}
+
+fn vector_norm(values: impl Iterator<Item = f64>) -> f64 {
+    values.map(|value| value * value).sum::<f64>().sqrt()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_are_summed_by_weight() {
+        let close = |actual: &[f32], expected: &[f64]| {
+            let errors = actual.iter().zip(expected);
+            let errors = errors.map(|(actual, expected)| (f64::from(*actual) - expected).abs());
+            assert!(errors.fold(0.0, f64::max) < 1e-6, "{actual:?} {expected:?}");
+        };
+        let (x, y) = (vec![1.0_f32, 0.0], vec![0.0_f32, 1.0]);
+        // The weight of a single part has no effect.
+        assert_eq!(combine_vectors(&[(x.clone(), 7.0)]).unwrap(), x);
+        let half = 0.5_f64.sqrt();
+        let sum = combine_vectors(&[(x.clone(), 1.0), (y.clone(), 1.0)]).unwrap();
+        close(&sum, &[half, half]);
+        let less = combine_vectors(&[(x.clone(), 3.0), (y.clone(), -4.0)]).unwrap();
+        close(&less, &[0.6, -0.8]);
+        // The length of a vector has no effect.
+        let long = combine_vectors(&[(vec![5.0, 0.0], 3.0), (y.clone(), 4.0)]).unwrap();
+        close(&long, &[0.6, 0.8]);
+        let almost = vec![1.0_f32, 1e-4];
+        for nothing in [
+            [(x.clone(), 1.0), (x.clone(), -1.0)],
+            [(x.clone(), 50.0), (almost, -50.0)],
+            [(x.clone(), 2.0), (vec![-1.0, 0.0], 2.0)],
+            [(x.clone(), 1.0), (vec![0.0, 0.0], 1.0)],
+        ] {
+            assert_eq!(
+                combine_vectors(&nothing).unwrap_err().code,
+                Code::CancelsOut
+            );
+        }
+        assert!(combine_vectors(&[(x.clone(), 1.0), (x, -0.5)]).is_ok());
+    }
+}

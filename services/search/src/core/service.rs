@@ -1,0 +1,74 @@
+//! What every request works with.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use lookalike_bus::{Bus, StatusView};
+use lookalike_index::Index;
+use lookalike_proto::LibraryName;
+use lookalike_vision::{Description, Limits};
+
+use super::decode_limiter::DecodeLimiter;
+use super::library_disk::LibraryDisk;
+use super::serving_model::{CurrentModel, ServingModel};
+use super::thumbnails::ThumbnailCache;
+use super::upload_budget::UploadBudget;
+use crate::settings::Settings;
+
+/// The dependencies of the service.
+pub struct Context {
+    pub bus: Bus,
+    pub index: Index,
+    /// The model in service.
+    pub description: Description,
+    /// Limits of decoding.
+    pub limits: Limits,
+    /// The libraries whose files can be displayed, with their root folders on this machine.
+    pub libraries: BTreeMap<LibraryName, PathBuf>,
+    /// The status that the other roles report.
+    pub status: StatusView,
+    pub settings: Settings,
+}
+
+/// [`Context`] and what the requests share.
+pub(crate) struct SearchService {
+    pub model: CurrentModel,
+    pub bus: Bus,
+    pub limits: Limits,
+    pub libraries: BTreeMap<LibraryName, PathBuf>,
+    pub disks: BTreeMap<LibraryName, LibraryDisk>,
+    pub status: StatusView,
+    pub settings: Settings,
+    pub upload_budget: UploadBudget,
+    /// Separate from that of thumbnails, so a search never waits for thumbnails.
+    pub search_decodes: DecodeLimiter,
+    pub thumbnail_decodes: DecodeLimiter,
+    pub thumbnail_cache: ThumbnailCache,
+}
+
+impl SearchService {
+    pub(crate) fn new(context: Context) -> Self {
+        let settings = context.settings;
+        let limiter =
+            || DecodeLimiter::new(settings.concurrent_decodes(), settings.max_waiting_decodes);
+        let names = context.libraries.keys();
+        Self {
+            model: CurrentModel::new(ServingModel {
+                index: context.index,
+                description: context.description,
+            }),
+            bus: context.bus,
+            limits: context.limits,
+            disks: names
+                .map(|name| (name.clone(), LibraryDisk::new()))
+                .collect(),
+            libraries: context.libraries,
+            status: context.status,
+            upload_budget: UploadBudget::new(settings.max_buffered_bytes),
+            search_decodes: limiter(),
+            thumbnail_decodes: limiter(),
+            thumbnail_cache: ThumbnailCache::new(settings.thumbnail_cache_bytes),
+            settings,
+        }
+    }
+}

@@ -1,0 +1,168 @@
+//! Listens, serves the routes and shuts down in order.
+
+use std::future::Future;
+use std::io::ErrorKind;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use poem::endpoint::{BoxEndpoint, make, make_sync};
+use poem::http::StatusCode;
+use poem::listener::TcpAcceptor;
+use poem::{EndpointExt as _, Response, Route, Server};
+use tokio_util::sync::CancellationToken;
+
+use super::middleware::{AllowedHosts, MiddlewareSettings, wrap_routes};
+use crate::api::{self, JSON};
+use crate::core::model_rollover::run_model_rollover;
+use crate::core::readiness::check_ready;
+use crate::core::service::{Context, SearchService};
+use crate::error::Error;
+use crate::problem::{Code, Problem};
+use crate::settings::Settings;
+use crate::{metrics, page};
+
+/// A bound port.
+#[derive(Debug)]
+pub struct BoundListener {
+    listener: std::net::TcpListener,
+    address: SocketAddr,
+}
+
+impl BoundListener {
+    /// Returns the address with the actual port, which matters if port 0 was requested.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+}
+
+/// Binds the address. Callers do this first, so a port in use is reported before anything starts.
+pub async fn bind_address(listen: &str) -> Result<BoundListener, Error> {
+    let listener = tokio::net::TcpListener::bind(listen)
+        .await
+        .map_err(|source| {
+            let listen = listen.to_owned();
+            match source.kind() {
+                ErrorKind::AddrInUse => Error::AddressInUse { listen },
+                ErrorKind::InvalidInput => Error::InvalidAddress { listen, source },
+                _ if source.raw_os_error().is_none() => Error::InvalidAddress { listen, source },
+                _ => Error::Listen { listen, source },
+            }
+        })?;
+    let failed = |source| Error::Listen {
+        listen: listen.to_owned(),
+        source,
+    };
+    let address = listener.local_addr().map_err(failed)?;
+    let listener = listener.into_std().map_err(failed)?;
+    Ok(BoundListener { listener, address })
+}
+
+/// Serves the API and the page until `shutdown` is cancelled; requests in progress then get
+/// `drain_timeout` to end.
+pub async fn serve_api(
+    listener: BoundListener,
+    context: Context,
+    shutdown: CancellationToken,
+) -> Result<(), Error> {
+    metrics::register_metrics();
+    let settings = context.settings.clone();
+    let service = Arc::new(SearchService::new(context));
+    tokio::spawn(run_model_rollover(Arc::clone(&service), shutdown.clone()));
+    let ready = {
+        let service = Arc::clone(&service);
+        move || {
+            let service = Arc::clone(&service);
+            async move { check_ready(&service).await }
+        }
+    };
+    let routes = page::add_page(Route::new());
+    let api = api::open_api_service();
+    let routes = page::add_docs(routes, openapi_json(), api.swagger_ui_html());
+    let routes = add_health_routes(routes.nest_no_strip("/v1", api), ready).data(service);
+    run_server(listener, routes.boxed(), &settings, shutdown).await
+}
+
+/// Serves `/healthz`, `/readyz` and `/metrics` only, for roles without an API. `ready` returns why
+/// the role cannot do its work now.
+pub async fn serve_metrics_only<F, R>(
+    listener: BoundListener,
+    ready: F,
+    shutdown: CancellationToken,
+) -> Result<(), Error>
+where
+    F: Fn() -> R + Send + Sync + 'static,
+    R: Future<Output = Result<(), String>> + Send + 'static,
+{
+    metrics::register_metrics();
+    let routes = add_health_routes(Route::new(), move || {
+        let answer = ready();
+        async move {
+            answer
+                .await
+                .map_err(|reason| Problem::new(Code::NotReady, reason))
+        }
+    });
+    run_server(listener, routes.boxed(), &Settings::default(), shutdown).await
+}
+
+/// Returns the OpenAPI document as JSON. It is the same for every start of this version.
+pub fn openapi_json() -> String {
+    api::open_api_service().spec()
+}
+
+/// Adds the routes for probes and Prometheus.
+fn add_health_routes<F, R>(routes: Route, ready: F) -> Route
+where
+    F: Fn() -> R + Send + Sync + 'static,
+    R: Future<Output = Result<(), Problem>> + Send + 'static,
+{
+    let json = |text: &'static str| Response::builder().content_type(JSON).body(text);
+    let alive = make_sync(move |_| json("{\"status\":\"alive\"}"));
+    let ready = make(move |_| {
+        let answer = ready();
+        async move {
+            answer.await?;
+            Ok::<_, poem::Error>(json("{\"status\":\"ready\"}"))
+        }
+    });
+    let metrics = make_sync(|_| {
+        Response::builder()
+            .status(StatusCode::OK)
+            .content_type("text/plain; version=0.0.4; charset=utf-8")
+            .body(lookalike_chassis::metrics::render_metrics())
+    });
+    routes
+        .at("/healthz", alive)
+        .at("/readyz", ready)
+        .at("/metrics", metrics)
+}
+
+async fn run_server(
+    listener: BoundListener,
+    routes: BoxEndpoint<'static>,
+    settings: &Settings,
+    shutdown: CancellationToken,
+) -> Result<(), Error> {
+    let app = wrap_routes(
+        routes,
+        MiddlewareSettings {
+            hosts: AllowedHosts::new(settings, listener.address),
+            request_timeout: settings.request_timeout,
+            upload_timeout: settings.upload_timeout,
+        },
+    );
+    let acceptor = TcpAcceptor::from_std(listener.listener).map_err(Error::Serve)?;
+    Server::new_with_acceptor(acceptor)
+        .name("http")
+        .idle_timeout(settings.idle_timeout)
+        .run_with_graceful_shutdown(
+            app,
+            shutdown.cancelled_owned(),
+            Some(settings.drain_timeout),
+        )
+        .await
+        .map_err(Error::Serve)
+}
+
+#[cfg(test)]
+mod tests;

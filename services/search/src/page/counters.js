@@ -1,0 +1,86 @@
+// The counters at the top, polled every second, and what depends on them: notices, the model, new pictures.
+
+import { request } from "./client.js";
+import { showTextSearch } from "./combined.js";
+import { $, el } from "./dom.js";
+import { openFailures } from "./failures.js";
+import { number } from "./format.js";
+import { setLibraries } from "./libraries.js";
+import { showNotices } from "./notices.js";
+import { repeatFailedSearch, showNewImages } from "./search.js";
+
+const POLL_INTERVAL_MS = 1000;
+
+let lastProgress = "";
+let isUnreachable = false;
+
+function count(value, label, title) {
+  return el("span", { title }, el("b", {}, number.format(value)), ` ${label}`);
+}
+
+function counterNodes(stats) {
+  const nodes = [count(stats.on_disk, "on disk", "Files in the watched folders"), count(stats.indexed, "indexed", "Can be found by a search")];
+  if (stats.failed > 0) {
+    nodes.push(el("button", { type: "button", title: "Files that cannot be indexed, and why", onclick: openFailures }, el("b", {}, number.format(stats.failed)), " failed"));
+  } else nodes.push(count(0, "failed", "Cannot be indexed"));
+  nodes.push(count(stats.ignored, "ignored", "Excluded from the index"), count(stats.in_flight, "in flight", "Seen, and not indexed yet"));
+  if (stats.in_flight > 0 && stats.rates.files_per_second > 0) {
+    nodes.push(el("span", { class: "rate" }, `${number.format(stats.rates.files_per_second)} files/s`));
+  }
+  return nodes;
+}
+
+function showCounters(stats) {
+  // A button that is rebuilt every second would lose the focus.
+  const key = JSON.stringify([stats.on_disk, stats.indexed, stats.failed, stats.ignored, stats.in_flight, stats.rates]);
+  if ($("counters").dataset.key === key) return;
+  const hadFocus = $("counters").contains(document.activeElement);
+  $("counters").dataset.key = key;
+  $("counters").replaceChildren(...counterNodes(stats));
+  if (hadFocus) $("counters").querySelector("button")?.focus();
+}
+
+function showProgress(stats) {
+  const isBusy = stats.in_flight > 0;
+  $("progress").hidden = !isBusy;
+  $("progress-bar").style.width = `${stats.on_disk ? (100 * (stats.on_disk - stats.in_flight)) / stats.on_disk : 0}%`;
+  // For screen readers, at the start and the end only: a counter read out every second would be noise.
+  const progress = isBusy ? "Indexing is in progress." : `Indexing is complete: ${number.format(stats.indexed)} pictures can be found, ${number.format(stats.failed)} failed.`;
+  if (progress === lastProgress) return;
+  lastProgress = progress;
+  $("progress-text").textContent = progress;
+}
+
+function showModel(stats) {
+  // The device of an embedder starts with its model, which may still be another one.
+  const model = `${stats.model.name} (${number.format(stats.model.dimension)} numbers)`;
+  $("model").textContent = !stats.device || stats.device.startsWith(model) ? stats.device || model : `${model} · ${stats.device}`;
+}
+
+function showStats(stats) {
+  setLibraries(stats.libraries);
+  showCounters(stats);
+  showProgress(stats);
+  showNotices(stats);
+  showTextSearch(stats.model);
+  showModel(stats);
+  showNewImages(stats.indexed);
+}
+
+export async function pollStats() {
+  if (!document.hidden) {
+    try {
+      showStats(await request("/v1/stats"));
+      if (isUnreachable) {
+        isUnreachable = false;
+        repeatFailedSearch();
+      }
+    } catch (error) {
+      isUnreachable = true;
+      $("counters").dataset.key = "";
+      $("counters").replaceChildren(el("span", {}, error.title ?? "No counts available"));
+      $("progress").hidden = true;
+    }
+  }
+  setTimeout(pollStats, POLL_INTERVAL_MS);
+}

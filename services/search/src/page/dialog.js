@@ -1,0 +1,33 @@
+// Dialogs: closing them, and asking for a confirmation.
+
+import { $, el } from "./dom.js";
+
+// Closes a dialog by its button or by a click on its backdrop.
+export function startDialog(id, closeButton) {
+  const dialog = $(id);
+  $(closeButton).addEventListener("click", () => dialog.close());
+  // A click into the dialog's own padding also has the dialog as its target; only its position tells them apart.
+  dialog.addEventListener("pointerdown", (event) => {
+    const { left, right, top, bottom } = dialog.getBoundingClientRect();
+    const isOutside = event.clientX < left || event.clientX > right || event.clientY < top || event.clientY > bottom;
+    if (event.target === dialog && isOutside) dialog.close();
+  });
+}
+
+// Asks a question with the answers "Cancel" and `yes`. Each line of `text` is a paragraph.
+export function confirmAction(title, text, yes) {
+  $("confirm-title").textContent = title;
+  $("confirm-text").replaceChildren(...text.split("\n").map((line) => el("p", {}, line)));
+  $("confirm-yes").textContent = yes;
+  $("confirm").returnValue = "";
+  $("confirm").showModal();
+  $("confirm-no").focus();
+  return new Promise((resolve) => {
+    $("confirm").addEventListener("close", () => resolve($("confirm").returnValue === "yes"), { once: true });
+  });
+}
+
+export function startConfirmDialog() {
+  startDialog("confirm", "confirm-no");
+  $("confirm-yes").addEventListener("click", () => $("confirm").close("yes"));
+}

@@ -1,0 +1,92 @@
+//! The patterns of the paths that this service serves: a fixed set of labels, because a metric's
+//! labels must not grow with the paths that clients request.
+
+/// Every result of [`route_pattern`].
+pub(crate) const ROUTES: [&str; 24] = [
+    "/",
+    "/v1/search",
+    "/v1/search/image",
+    "/v1/images",
+    "/v1/images/{id}",
+    "/v1/images/{id}/similar",
+    "/v1/images/{id}/content",
+    "/v1/images/{id}/thumbnail",
+    "/v1/stats",
+    "/v1/libraries",
+    "/v1/libraries/{name}/scan",
+    "/v1/libraries/{name}/confirm",
+    "/v1/failures",
+    "/v1/failures/retry",
+    "/v1/failures/discard",
+    "/v1/failures/{id}/preview",
+    "/v1/why",
+    "/healthz",
+    "/readyz",
+    "/metrics",
+    "/openapi.json",
+    "/docs",
+    "/page",
+    "other",
+];
+
+/// Returns the pattern that a path matches.
+pub(crate) fn route_pattern(path: &str) -> &'static str {
+    let parts: Vec<&str> = path.splitn(7, '/').skip(1).collect();
+    match parts.as_slice() {
+        [""] => "/",
+        ["v1", "search"] => "/v1/search",
+        ["v1", "search", "image"] => "/v1/search/image",
+        ["v1", "images"] => "/v1/images",
+        ["v1", "images", _] => "/v1/images/{id}",
+        ["v1", "images", _, "similar"] => "/v1/images/{id}/similar",
+        ["v1", "images", _, "content"] => "/v1/images/{id}/content",
+        ["v1", "images", _, "thumbnail"] => "/v1/images/{id}/thumbnail",
+        ["v1", "stats"] => "/v1/stats",
+        ["v1", "libraries"] => "/v1/libraries",
+        ["v1", "libraries", _, "scan"] => "/v1/libraries/{name}/scan",
+        ["v1", "libraries", _, "confirm"] => "/v1/libraries/{name}/confirm",
+        ["v1", "failures"] => "/v1/failures",
+        ["v1", "failures", "retry"] => "/v1/failures/retry",
+        ["v1", "failures", "discard"] => "/v1/failures/discard",
+        ["v1", "failures", _, "preview"] => "/v1/failures/{id}/preview",
+        ["v1", "why"] => "/v1/why",
+        ["healthz"] => "/healthz",
+        ["readyz"] => "/readyz",
+        ["metrics"] => "/metrics",
+        ["openapi.json"] => "/openapi.json",
+        ["docs"] => "/docs",
+        [name] if crate::page::is_asset(name) => "/page",
+        _ => "other",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn routes_are_patterns() {
+        for (path, expected) in [
+            ("/", "/"),
+            ("/combined.js", "/page"),
+            ("/v1/images/abc/thumbnail", "/v1/images/{id}/thumbnail"),
+            ("/v1/images/abc/thumbnail/x", "other"),
+            ("/v1/failures/retry", "/v1/failures/retry"),
+            ("/v1/failures/abc/preview", "/v1/failures/{id}/preview"),
+            ("/v1/libraries/abc/confirm", "/v1/libraries/{name}/confirm"),
+            ("/v1/libraries/abc/remove", "other"),
+            ("/v1/images/abc/../../etc", "other"),
+            ("/%00", "other"),
+            ("", "other"),
+        ] {
+            assert_eq!(route_pattern(path), expected, "{path}");
+            assert!(ROUTES.contains(&expected), "{path}");
+        }
+        for pattern in ROUTES
+            .iter()
+            .filter(|pattern| !matches!(**pattern, "/page" | "other"))
+        {
+            assert_eq!(route_pattern(pattern), *pattern);
+        }
+    }
+}

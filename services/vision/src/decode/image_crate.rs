@@ -1,0 +1,145 @@
+//! Decodes with the `image` crate, within the limits.
+
+use image::{
+    ColorType, DynamicImage, ImageDecoder, ImageError, ImageReader, error::LimitErrorKind,
+};
+
+use crate::decode::{
+    deadline::{CpuDeadline, DeadlineReader},
+    decoded::DecoderOutput,
+    limits::Limits,
+    sniff::FileFormat,
+    tiff, webp,
+};
+use crate::error::DecodeError;
+
+/// A file opened by the `image` crate whose header is within the limits.
+pub(crate) struct OpenedImage<'a> {
+    format: FileFormat,
+    deadline: &'a CpuDeadline<'a>,
+    decoder: Box<dyn ImageDecoder + 'a>,
+}
+
+/// Opens `bytes` and checks the header's claims before any pixel is allocated.
+pub(crate) fn open_with_image_crate<'a>(
+    bytes: &'a [u8],
+    format: FileFormat,
+    limits: &Limits,
+    deadline: &'a CpuDeadline<'a>,
+) -> Result<OpenedImage<'a>, DecodeError> {
+    // Released before memory for the pixels is reserved: the tags that remain are small by then.
+    let _tag_memory = match format {
+        FileFormat::Tiff => Some(deadline.reserve_memory(limits, tiff::claimed_tag_bytes(bytes))?),
+        _ => None,
+    };
+    let source = DeadlineReader::new(bytes, deadline);
+    let mut reader = ImageReader::with_format(source, format.image_format());
+    let mut image_limits = image::Limits::no_limits();
+    image_limits.max_alloc = Some(limits.max_decode_bytes);
+    reader.limits(image_limits);
+    let decoder = reader
+        .into_decoder()
+        .map_err(|error| classify_image_error(error, format, limits))?;
+    let (width, height) = decoder.dimensions();
+    limits.check_pixels(format.name(), width, height)?;
+    Ok(OpenedImage {
+        format,
+        deadline,
+        decoder: Box::new(decoder),
+    })
+}
+
+impl OpenedImage<'_> {
+    /// Decodes at full size. `decoder_bytes` is what this decoder needs in addition to the pixels.
+    pub(crate) fn decode_fully(
+        self,
+        decoder_bytes: u64,
+        limits: &Limits,
+    ) -> Result<DynamicImage, DecodeError> {
+        let (width, height) = self.decoder.dimensions();
+        let pixels = u64::from(width) * u64::from(height);
+        // The stored pixels, the same again if the format's decoder keeps a working copy, and a
+        // second image during conversion to 8-bit RGB or rotation.
+        let copies = match self.format {
+            FileFormat::Jpeg | FileFormat::Bmp | FileFormat::Pnm | FileFormat::Qoi => 1,
+            _ => 2,
+        };
+        let converted = match self.decoder.color_type() {
+            ColorType::Rgb8 => 0,
+            _ => 3 * pixels,
+        };
+        let working = (copies * self.decoder.total_bytes()).saturating_add(decoder_bytes);
+        let bytes = working.max(self.decoder.total_bytes().saturating_add(converted));
+        let _permit = self.deadline.reserve_memory(limits, bytes)?;
+        DynamicImage::from_decoder(self.decoder)
+            .map_err(|error| classify_image_error(error, self.format, limits))
+    }
+}
+
+pub(crate) fn decode_with_image_crate(
+    bytes: &[u8],
+    format: FileFormat,
+    limits: &Limits,
+    deadline: &CpuDeadline<'_>,
+) -> Result<DecoderOutput, DecodeError> {
+    let mut opened = open_with_image_crate(bytes, format, limits, deadline)?;
+    let (width, height) = opened.decoder.dimensions();
+    // An image with broken metadata is still used.
+    let orientation = opened.decoder.orientation().ok();
+    let exif = match format {
+        // A TIFF file is itself an EXIF block; copying a large one is not worth its attributes.
+        FileFormat::Tiff if bytes.len() <= 16 << 20 => Some(bytes.to_vec()),
+        _ => opened.decoder.exif_metadata().ok().flatten(),
+    };
+    let frame_bytes = match format {
+        FileFormat::WebP => webp::claimed_frame_bytes(bytes),
+        _ => 0,
+    };
+    let image = opened.decode_fully(frame_bytes, limits)?;
+    Ok(DecoderOutput {
+        image,
+        width,
+        height,
+        orientation,
+        exif,
+    })
+}
+
+fn classify_image_error(error: ImageError, format: FileFormat, limits: &Limits) -> DecodeError {
+    let reason = error.to_string();
+    let format = format.name();
+    match &error {
+        ImageError::Unsupported(_) => DecodeError::UnsupportedFeature { format, reason },
+        // `check_pixels` checks the sides; a format's own bound on them is one of its rules.
+        ImageError::Limits(limit) if limit.kind() != LimitErrorKind::DimensionError => {
+            DecodeError::TooMuchMemory {
+                max_bytes: limits.max_decode_bytes,
+            }
+        }
+        _ if is_early_end(&error, &reason) => DecodeError::Truncated { format, reason },
+        _ => DecodeError::Corrupt { format, reason },
+    }
+}
+
+/// Returns whether the file ended too early. Decoders report that in several ways.
+fn is_early_end(error: &ImageError, reason: &str) -> bool {
+    let mut next: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(error) = next {
+        if let Some(io) = error.downcast_ref::<std::io::Error>()
+            && io.kind() == std::io::ErrorKind::UnexpectedEof
+        {
+            return true;
+        }
+        next = error.source();
+    }
+    let reason = reason.to_lowercase();
+    [
+        "unexpected end",
+        "unexpected eof",
+        "end of file",
+        "fill whole buffer",
+        "no more",
+    ]
+    .iter()
+    .any(|phrase| reason.contains(phrase))
+}

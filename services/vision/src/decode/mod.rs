@@ -1,0 +1,169 @@
+//! Decodes a file's bytes into an upright 8-bit RGB image and its attributes.
+//!
+//! Files are not trusted: the format is detected from the content, the header's claims are checked
+//! against the limits before anything is allocated, and a panic of a decoder fails only its file.
+//! Of an animation, the first frame is decoded.
+//!
+//! All functions fail with a [`DecodeError`]; the same bytes always fail the same way.
+
+mod sniff;
+
+pub(crate) mod deadline;
+pub(crate) mod limits;
+
+pub(crate) mod decoded;
+mod image_crate;
+mod jpeg;
+mod tiff;
+mod webp;
+
+pub(crate) mod attributes;
+mod colors;
+
+#[cfg(test)]
+mod tests;
+
+use std::panic::AssertUnwindSafe;
+
+use image::{DynamicImage, Rgb, RgbImage, metadata::Orientation};
+use lookalike_chassis::metrics::STAGE_SECONDS;
+
+use self::{
+    attributes::DecodedAttributes,
+    deadline::{CpuDeadline, DecodeMonitor},
+    decoded::{AlphaHandling, DecodedImage, DecoderOutput, MinDecodedSize},
+    image_crate::decode_with_image_crate,
+    limits::Limits,
+    sniff::{FileFormat, sniff_format},
+};
+use crate::{error::DecodeError, panics::panic_message};
+
+/// Decodes a file's bytes into an upright image for the network.
+///
+/// The image keeps at least `min_short_side` pixels on its shorter side, or all that the file has.
+/// A JPEG that is at least three times as large is decoded at a half, a quarter or an eighth of its
+/// size, never below 1.5 times `min_short_side`. Transparency is dropped. The attributes describe
+/// the file, not the reduced image.
+pub fn decode_image(
+    bytes: &[u8],
+    min_short_side: u32,
+    limits: &Limits,
+) -> Result<(DecodedImage, DecodedAttributes), DecodeError> {
+    decode_monitored(bytes, min_short_side, limits, &DecodeMonitor::default())
+}
+
+/// Does the same as [`decode_image`] and lets another thread abandon the decode through `monitor`,
+/// for a decoder that does not end in time.
+pub fn decode_monitored(
+    bytes: &[u8],
+    min_short_side: u32,
+    limits: &Limits,
+    monitor: &DecodeMonitor,
+) -> Result<(DecodedImage, DecodedAttributes), DecodeError> {
+    let _timer = STAGE_SECONDS.with_label_values(&["decode"]).start_timer();
+    decode_to_size(
+        bytes,
+        MinDecodedSize::ShortSide(min_short_side),
+        AlphaHandling::Drop,
+        limits,
+        monitor,
+    )
+}
+
+pub(crate) fn decode_to_size(
+    bytes: &[u8],
+    min_size: MinDecodedSize,
+    alpha: AlphaHandling,
+    limits: &Limits,
+    monitor: &DecodeMonitor,
+) -> Result<(DecodedImage, DecodedAttributes), DecodeError> {
+    limits.check_file_bytes(bytes.len() as u64)?;
+    let format = sniff_format(bytes)?;
+    let deadline = CpuDeadline::start(monitor, limits.decode_timeout);
+    let run_decoder = || {
+        let output = match format {
+            FileFormat::Jpeg => jpeg::decode_jpeg(bytes, min_size, limits, &deadline)?,
+            _ => decode_with_image_crate(bytes, format, limits, &deadline)?,
+        };
+        Ok(to_upright_rgb(output, format, alpha))
+    };
+    // Unwind safe: the closure owns nothing that outlives it, and unwinding releases the memory
+    // permits.
+    let decoded = std::panic::catch_unwind(AssertUnwindSafe(run_decoder)).unwrap_or_else(|panic| {
+        Err(DecodeError::DecoderPanic {
+            format: format.name(),
+            reason: panic_message(&*panic),
+        })
+    });
+    // Once the reader refuses bytes, the decoder's own error is arbitrary.
+    decoded.map_err(|error| match deadline.has_passed() {
+        true => DecodeError::TooSlow {
+            max: limits.decode_timeout,
+        },
+        false => error,
+    })
+}
+
+fn to_upright_rgb(
+    output: DecoderOutput,
+    format: FileFormat,
+    alpha: AlphaHandling,
+) -> (DecodedImage, DecodedAttributes) {
+    let exif = output.exif.as_deref();
+    let orientation = output
+        .orientation
+        .or_else(|| exif.and_then(Orientation::from_exif_chunk))
+        .unwrap_or(Orientation::NoTransforms);
+    let mut image = DynamicImage::ImageRgb8(to_rgb8(output.image, format, alpha));
+    image.apply_orientation(orientation);
+    let rgb = image.into_rgb8();
+    let decoded = DecodedImage {
+        width: rgb.width(),
+        height: rgb.height(),
+        rgb: rgb.into_raw(),
+    };
+    let (width, height) = if swaps_sides(orientation) {
+        (output.height, output.width)
+    } else {
+        (output.width, output.height)
+    };
+    let exif_attributes = exif.map(attributes::read_exif).unwrap_or_default();
+    let attributes = DecodedAttributes {
+        width,
+        height,
+        format: format.name(),
+        taken_at: exif_attributes.taken_at,
+        camera: exif_attributes.camera,
+        colors: colors::name_colors(&decoded),
+    };
+    (decoded, attributes)
+}
+
+fn swaps_sides(orientation: Orientation) -> bool {
+    matches!(
+        orientation,
+        Orientation::Rotate90
+            | Orientation::Rotate270
+            | Orientation::Rotate90FlipH
+            | Orientation::Rotate270FlipH
+    )
+}
+
+fn to_rgb8(mut image: DynamicImage, format: FileFormat, alpha: AlphaHandling) -> RgbImage {
+    if format == FileFormat::Hdr
+        && let DynamicImage::ImageRgb32F(linear) = &mut image
+    {
+        // Radiance files store linear light; all other formats store gamma-encoded values.
+        for value in linear.iter_mut() {
+            *value = value.clamp(0.0, 1.0).powf(1.0 / 2.2);
+        }
+    }
+    if alpha == AlphaHandling::OverWhite && image.color().has_alpha() {
+        let rgba = image.into_rgba8();
+        return RgbImage::from_fn(rgba.width(), rgba.height(), |x, y| {
+            let [r, g, b, a] = rgba.get_pixel(x, y).0.map(u32::from);
+            Rgb([r, g, b].map(|value| ((value * a + 255 * (255 - a) + 127) / 255) as u8))
+        });
+    }
+    image.into_rgb8()
+}
