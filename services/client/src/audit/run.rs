@@ -3,8 +3,8 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
-use lookalike_bus::StatusView;
 use lookalike_audit::{AuditOptions, AuditReport, Auditor};
+use lookalike_bus::StatusView;
 use lookalike_proto::LibraryName;
 
 use super::args::AuditRunArgs;

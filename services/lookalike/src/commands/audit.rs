@@ -1,8 +1,8 @@
 //! Runs an audit over connections of its own.
 
 use anyhow::Result;
-use lookalike_client::audit::{self, AuditArgs, AuditResult, AuditRunArgs};
 use lookalike_audit::Auditor;
+use lookalike_client::audit::{self, AuditArgs, AuditResult, AuditRunArgs};
 use tokio_util::sync::CancellationToken;
 
 use crate::connect::{locate_servers, open_bus, open_index};
