@@ -147,7 +147,7 @@ impl RunningApp {
                 );
             }
             AppRole::Watcher => tracing::info!(metrics = url, "watching"),
-            AppRole::Embedder => tracing::info!(metrics = url, "embedding"),
+            AppRole::Embedder => tracing::info!(metrics = url, "taking events"),
             AppRole::Service => tracing::info!(url, "serving searches"),
         }
     }
