@@ -26,7 +26,8 @@ pub(super) struct App {
     /// With the URLs of the servers that were started.
     pub(super) settings: Settings,
     pub(super) libraries: BTreeMap<LibraryName, PathBuf>,
-    pub(super) data_dir: PathBuf,
+    /// Of processes with a watcher.
+    pub(super) data_dir: Option<PathBuf>,
     pub(super) listener: BoundListener,
     pub(super) connected: Connected,
     pub(super) watcher: Option<Watcher>,
@@ -45,7 +46,10 @@ impl App {
         progress: &UpProgress,
         shutdown: &CancellationToken,
     ) -> Result<Option<Self>> {
-        let data_dir = settings.data_dir()?;
+        let data_dir = match role.has_watcher() {
+            true => Some(settings.data_dir()?),
+            false => None,
+        };
         let listener = lookalike_search::bind_address(&settings.http.listen)
             .await
             .map_err(usage_error)?;
@@ -60,8 +64,8 @@ impl App {
         }
         let owns_milvus = role == AppRole::All && wanted_servers(&settings).milvus;
         let (mut servers, mut loaded) = (None, None);
-        if role == AppRole::All {
-            let starting = start_servers_and_model(&mut settings, &data_dir, named_model, progress);
+        if let (AppRole::All, Some(data_dir)) = (role, &data_dir) {
+            let starting = start_servers_and_model(&mut settings, data_dir, named_model, progress);
             let started = shutdown.run_until_cancelled(starting).await.transpose();
             let Some(started) = started.inspect_err(|_| progress.clear_spinner())? else {
                 progress.clear_spinner();
@@ -71,7 +75,8 @@ impl App {
             loaded = started.1;
             progress.show_activity("opening the index");
         }
-        let connecting = connect_and_watch(role, &settings, &libraries, &data_dir, loaded);
+        let connecting =
+            connect_and_watch(role, &settings, &libraries, data_dir.as_deref(), loaded);
         let connected = shutdown.run_until_cancelled(connecting).await.transpose();
         progress.clear_spinner();
         match connected {
@@ -125,20 +130,22 @@ async fn start_servers_and_model(
     Ok((servers, loaded))
 }
 
+/// Connects the roles, and starts the watcher if there is a data folder for it.
 async fn connect_and_watch(
     role: AppRole,
     settings: &Settings,
     libraries: &BTreeMap<LibraryName, PathBuf>,
-    data_dir: &Path,
+    data_dir: Option<&Path>,
     loaded: Option<(RequestedModel, Arc<Engine>)>,
 ) -> Result<(Connected, Option<Watcher>)> {
     let connected = connect_role(role, settings, loaded).await?;
-    let watcher = if role.has_watcher() {
-        let roots = libraries.clone().into_iter().collect();
-        let watcher = Watcher::start(&settings.watch, roots, data_dir, &connected.bus)?;
-        Some(watcher)
-    } else {
-        None
+    let watcher = match data_dir {
+        Some(data_dir) => {
+            let roots = libraries.clone().into_iter().collect();
+            let watcher = Watcher::start(&settings.watch, roots, data_dir, &connected.bus)?;
+            Some(watcher)
+        }
+        None => None,
     };
     Ok((connected, watcher))
 }

@@ -71,8 +71,8 @@ impl RunningApp {
             metrics.join_within(METRICS_STOP_TIMEOUT).await;
         }
         let _ = tokio::time::timeout(DISCONNECT_TIMEOUT, self.bus.close()).await;
-        if is_up {
-            RunningInstance::remove_from(&self.data_dir);
+        if is_up && let Some(data_dir) = &self.data_dir {
+            RunningInstance::remove_from(data_dir);
         }
         if let Some(servers) = self.servers {
             servers.stop().await;

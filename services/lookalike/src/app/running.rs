@@ -32,7 +32,7 @@ pub(super) struct RunningApp {
     /// The API and the page, or only metrics and health checks.
     pub(super) http: RoleTask,
     pub(super) servers: Option<Servers>,
-    pub(super) data_dir: PathBuf,
+    pub(super) data_dir: Option<PathBuf>,
     /// To flush at the end, if Milvus is a child of this process.
     pub(super) collections_to_flush: Option<Collections>,
     addresses: RunningInstance,
@@ -136,19 +136,19 @@ impl RunningApp {
     /// in its log.
     pub(super) fn announce(&self) {
         let url = &self.addresses.url;
-        match self.role {
-            AppRole::All => {
+        match (self.role, &self.data_dir) {
+            (AppRole::All, Some(data_dir)) => {
                 let device = self.own_embedder.as_ref().map(|own| &*own.device);
                 announce_addresses(
                     &self.addresses,
-                    &self.data_dir,
+                    data_dir,
                     &self.libraries,
                     device.unwrap_or_default(),
                 );
             }
-            AppRole::Watcher => tracing::info!(metrics = url, "watching"),
-            AppRole::Embedder => tracing::info!(metrics = url, "taking events"),
-            AppRole::Service => tracing::info!(url, "serving searches"),
+            (AppRole::All | AppRole::Watcher, _) => tracing::info!(metrics = url, "watching"),
+            (AppRole::Embedder, _) => tracing::info!(metrics = url, "taking events"),
+            (AppRole::Service, _) => tracing::info!(url, "serving searches"),
         }
     }
 
