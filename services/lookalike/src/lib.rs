@@ -1,94 +1,93 @@
-//! lookalike: drop a picture into a folder; a moment later it can be found by what it looks like.
+//! The program `lookalike`: add a picture to a folder, and searches find it by what it looks like.
 //!
-//! This crate puts the roles together: command line, settings, start, drain.
+//! This crate puts the roles together: command line, settings, start and shutdown.
 
-mod audit;
+#![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test fails by panicking"))]
+
+mod app;
 mod cli;
-mod client;
-mod failure;
-mod failures;
+mod commands;
+mod connect;
 mod libraries;
 mod model;
-mod models;
-mod named;
-mod progress;
-mod roles;
-mod search;
+mod rollover;
 mod settings;
-mod shown;
-mod switch;
-mod up;
-mod why;
 
 use std::process::ExitCode;
+use std::time::Duration;
 
+use anyhow::{Context as _, Result};
 use clap::Parser as _;
+use lookalike_chassis::stdio;
+use lookalike_client::{exit_code, failures, format_error, search, status, terminal, why};
 
+use app::{AppRole, run_app};
 use cli::{Cli, CliCommand};
-use failure::Failure;
-use lookalike_chassis::say;
+use settings::Settings;
 
-/// Configures, builds, runs, drains. Exit code 0: done; 1: it failed; 2: wrong use or settings.
+/// How long blocking threads may delay the exit, for example while they wait for a slow disk.
+const BLOCKING_THREADS_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Runs the program. Exit code 0: done; 1: failed; 2: wrong use or settings.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
-    match run_command(cli) {
+    restore_default_sigpipe(&cli.command);
+    match configure_and_run(&cli) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => {
-            say::eprint_line(&format!(
-                "lookalike: {}",
-                shown::escape_lines(&failure.to_string())
-            ));
-            failure.code()
+        Err(error) => {
+            let message = terminal::escape_lines(&format_error(&error));
+            stdio::eprint_line(&format!("lookalike: {message}"));
+            exit_code(&error)
         }
     }
 }
 
-/// Commands that print end quietly when nobody reads on (`| head`), as others do. Roles do not:
-/// a socket that is closed on the other side must not end them.
+/// Lets commands that print end silently when their output is closed (`| head`). Roles ignore
+/// SIGPIPE, because a socket that the peer closes must not end them.
 fn restore_default_sigpipe(command: &CliCommand) {
-    let is_role = matches!(
-        command,
-        CliCommand::Up(_) | CliCommand::Watch(_) | CliCommand::Embed(_) | CliCommand::Serve(_)
-    );
-    if !is_role {
-        // SAFETY: a plain system call, before any thread is started.
+    if !command.is_role() {
+        // SAFETY: `signal` with SIG_DFL has no preconditions, and no other thread runs yet.
         unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
     }
 }
 
-fn run_command(cli: Cli) -> Result<(), Failure> {
-    restore_default_sigpipe(&cli.command);
+fn configure_and_run(cli: &Cli) -> Result<()> {
     if let CliCommand::Completions { shell } = &cli.command {
         cli::print_completions(*shell);
         return Ok(());
     }
-    let chosen = settings::resolve_settings(&cli)?;
+    let resolved = settings::resolve_settings(cli)?;
     if cli.print_config {
-        print!("{}", chosen.described);
+        print!("{}", resolved.annotated_toml);
         return Ok(());
     }
-    let settings = chosen.settings;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
-        .map_err(|error| Failure::failed(format!("can't start the runtime: {error}")))?;
-    let result = runtime.block_on(async {
-        match cli.command {
-            CliCommand::Up(_) => up::run_up(settings).await,
-            CliCommand::Watch(_) => roles::run_watcher(settings).await,
-            CliCommand::Embed(_) => roles::run_embedder(settings).await,
-            CliCommand::Serve(_) => roles::run_service(settings).await,
-            CliCommand::Status(status) => client::run_status(&settings, &status).await,
-            CliCommand::Search(search) => search::run_search(&settings, &search).await,
-            CliCommand::Failures(args) => failures::run_failures(&settings, &args).await,
-            CliCommand::Why(file) => why::run_why(&settings, &file).await,
-            CliCommand::Confirm(confirm) => client::run_confirm(&settings, &confirm).await,
-            CliCommand::Audit(args) => audit::run_audit(&settings, &args).await,
-            CliCommand::Models(args) => models::run_models(&settings, &args).await,
-            CliCommand::Completions { .. } => Ok(()),
-        }
-    });
-    // A thread that waits for a slow disk must not keep the process alive.
-    runtime.shutdown_timeout(std::time::Duration::from_secs(1));
+        .context("cannot start the async runtime")?;
+    let result = runtime.block_on(run_command(&cli.command, resolved.settings));
+    runtime.shutdown_timeout(BLOCKING_THREADS_TIMEOUT);
     result
+}
+
+async fn run_command(command: &CliCommand, settings: Settings) -> Result<()> {
+    match command {
+        CliCommand::Up(_) => run_app(AppRole::All, settings).await,
+        CliCommand::Watch(_) => run_app(AppRole::Watcher, settings).await,
+        CliCommand::Embed(_) => run_app(AppRole::Embedder, settings).await,
+        CliCommand::Serve(_) => run_app(AppRole::Service, settings).await,
+        CliCommand::Status(args) => status::run_status(&settings.connect_service()?, args).await,
+        CliCommand::Search(args) => {
+            search::check_query(args)?;
+            search::run_search(&settings.connect_service()?, args).await
+        }
+        CliCommand::Failures(args) => {
+            failures::run_failures(&settings.connect_service()?, args).await
+        }
+        CliCommand::Why(args) => why::run_why(&settings.connect_service()?, args).await,
+        CliCommand::Confirm(args) => commands::confirm::run_confirm(&settings, args).await,
+        CliCommand::Audit(args) => commands::audit::run_audit(&settings, args).await,
+        CliCommand::Models(args) => commands::models::run_models(&settings, args).await,
+        CliCommand::Completions { .. } => Ok(()),
+    }
 }

@@ -1,18 +1,14 @@
-//! Libraries: names and their root folders, checked.
+//! The libraries given on the command line and in the settings, and their root folders.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use anyhow::{Result, anyhow};
+use lookalike_client::usage_error;
 use lookalike_proto::LibraryName;
 
-use crate::failure::Failure;
-use crate::settings::Settings;
-
-/// `NAME=FOLDER`, or `FOLDER` with its own name as the library's.
-///
-/// # Errors
-/// When no legal name can be had.
-pub fn parse_library_argument(argument: &str) -> Result<(LibraryName, String), Failure> {
+/// Parses `NAME=FOLDER`, or `FOLDER`, whose own name then names the library.
+pub fn parse_library_argument(argument: &str) -> Result<(LibraryName, String)> {
     if let Some((name, folder)) = argument.split_once('=')
         && let Ok(name) = LibraryName::new(name)
         && !folder.is_empty()
@@ -22,41 +18,44 @@ pub fn parse_library_argument(argument: &str) -> Result<(LibraryName, String), F
     if let Some((name, _)) = argument.split_once('=')
         && !Path::new(argument).exists()
     {
-        return Err(Failure::usage(LibraryName::new(name).err().map_or_else(
-            || format!("{argument:?} names no folder: use NAME=FOLDER"),
-            |error| error.to_string(),
-        )));
+        return Err(usage_error(match LibraryName::new(name) {
+            Ok(_) => anyhow!("{argument:?} has no folder: use NAME=FOLDER"),
+            Err(error) => error.into(),
+        }));
     }
     let folder = expand_home(argument);
-    // `.` and `..` have a name only when resolved.
+    // `.` and `..` get a name only by resolving them.
     let resolved = folder.canonicalize().unwrap_or(folder);
-    let own = resolved
+    let folder_name = resolved
         .file_name()
         .map(|name| name.to_string_lossy().into_owned());
-    let name = own.as_deref().map(to_library_name).unwrap_or_default();
+    let name = folder_name
+        .as_deref()
+        .map(to_library_name)
+        .unwrap_or_default();
     LibraryName::new(&name)
         .map(|name| (name, argument.to_owned()))
         .map_err(|_| {
-            Failure::usage(format!(
-                "no library name can be made of {argument:?}: use NAME=FOLDER"
+            usage_error(anyhow!(
+                "cannot derive a library name from {argument:?}: use NAME=FOLDER"
             ))
         })
 }
 
-/// Lower case, and `-` for everything that can't be in a library's name.
-fn to_library_name(own: &str) -> String {
-    let legal = |c: char| {
+/// Converts to lower case, and replaces characters that a library name cannot contain by `-`.
+fn to_library_name(folder_name: &str) -> String {
+    let replace = |c: char| {
         if c.is_ascii_alphanumeric() || c == '_' {
             c
         } else {
             '-'
         }
     };
-    let name: String = own.to_lowercase().chars().map(legal).collect();
+    let name: String = folder_name.to_lowercase().chars().map(replace).collect();
     name.trim_matches('-').chars().take(64).collect()
 }
 
-/// `~` and `~/…` as a shell would, which does not see those behind `NAME=`.
+/// Expands `~` and `~/…` like a shell, which does not expand them after `NAME=`.
 pub fn expand_home(path: &str) -> PathBuf {
     match (path.strip_prefix('~'), dirs::home_dir()) {
         (Some(""), Some(home)) => home,
@@ -65,41 +64,30 @@ pub fn expand_home(path: &str) -> PathBuf {
     }
 }
 
-/// The libraries of the settings, or `./images`; each an existing folder, none within another.
-///
-/// # Errors
-/// What is wrong, and what to do.
-pub fn resolve_libraries(settings: &Settings) -> Result<BTreeMap<LibraryName, PathBuf>, Failure> {
-    let mut wanted = settings.libraries.clone();
-    if wanted.is_empty() {
+/// Returns the root folders of these libraries, or of `./images` if there are none. Each must be a
+/// readable folder, and none may contain another.
+pub fn resolve_libraries(
+    configured: &BTreeMap<String, String>,
+) -> Result<BTreeMap<LibraryName, PathBuf>> {
+    let mut configured = configured.clone();
+    if configured.is_empty() {
         if !Path::new("images").is_dir() {
-            return Err(Failure::usage(
-                "there is no folder ./images here: name the folders to index, as in \
-                 `lookalike up ~/Pictures`",
-            ));
+            return Err(usage_error(anyhow!(
+                "there is no folder ./images here: name the folders to index, for example \
+                 `lookalike up ~/Pictures`"
+            )));
         }
-        wanted.insert("images".into(), "images".into());
+        configured.insert("images".into(), "images".into());
     }
     let mut libraries: BTreeMap<LibraryName, PathBuf> = BTreeMap::new();
-    for (name, folder) in wanted {
-        let name = LibraryName::new(&name).map_err(Failure::usage)?;
-        let folder = expand_home(&folder);
-        let problem = |problem: &str| {
-            Failure::usage(format!("library {name}: {} {problem}", folder.display()))
-        };
-        let root = folder.canonicalize().map_err(|error| match error.kind() {
-            std::io::ErrorKind::NotFound => problem("does not exist"),
-            _ => problem(&format!("can't be opened: {error}")),
-        })?;
-        if !root.is_dir() {
-            return Err(problem("is not a folder"));
-        }
-        std::fs::read_dir(&root).map_err(|error| problem(&format!("can't be read: {error}")))?;
-        for (other, other_root) in &libraries {
+    for (name, folder) in configured {
+        let name = LibraryName::new(&name).map_err(usage_error)?;
+        let root = open_root(&name, &expand_home(&folder))?;
+        for (other_name, other_root) in &libraries {
             if root.starts_with(other_root) || other_root.starts_with(&root) {
-                return Err(Failure::usage(format!(
-                    "libraries {other} and {name} lie within each other ({} and {}): name only \
-                     the outer one",
+                return Err(usage_error(anyhow!(
+                    "libraries {other_name} and {name} overlap ({} and {}): name only the outer \
+                     folder",
                     other_root.display(),
                     root.display()
                 )));
@@ -110,12 +98,27 @@ pub fn resolve_libraries(settings: &Settings) -> Result<BTreeMap<LibraryName, Pa
     Ok(libraries)
 }
 
+/// Resolves a root folder and verifies that it can be read.
+fn open_root(name: &LibraryName, folder: &Path) -> Result<PathBuf> {
+    let error =
+        |problem: &str| usage_error(anyhow!("library {name}: {} {problem}", folder.display()));
+    let root = folder.canonicalize().map_err(|e| match e.kind() {
+        std::io::ErrorKind::NotFound => error("does not exist"),
+        _ => error(&format!("cannot be opened: {e}")),
+    })?;
+    if !root.is_dir() {
+        return Err(error("is not a folder"));
+    }
+    std::fs::read_dir(&root).map_err(|e| error(&format!("cannot be read: {e}")))?;
+    Ok(root)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn arguments_have_names() {
+    fn arguments_yield_names() {
         let parse = |argument: &str| {
             parse_library_argument(argument)
                 .map(|(name, folder)| (name.to_string(), folder))
@@ -132,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn roots_must_be_folders_beside_each_other() {
+    fn roots_must_be_separate_folders() {
         let dir = tempfile::tempdir().unwrap();
         std::fs::create_dir_all(dir.path().join("a/b")).unwrap();
         std::fs::write(dir.path().join("file"), "x").unwrap();
@@ -141,17 +144,13 @@ mod tests {
                 .iter()
                 .map(|(n, p)| ((*n).to_owned(), dir.path().join(p).display().to_string()))
                 .collect();
-            super::resolve_libraries(&Settings {
-                libraries,
-                ..Settings::default()
-            })
-            .map_err(|failure| failure.to_string())
+            super::resolve_libraries(&libraries).map_err(|error| error.to_string())
         };
         assert_eq!(resolve(&[("a", "a")]).unwrap().len(), 1);
         assert!(
             resolve(&[("a", "a"), ("b", "a/b")])
                 .unwrap_err()
-                .contains("within each other")
+                .contains("overlap")
         );
         assert!(
             resolve(&[("f", "file")])

@@ -1,4 +1,4 @@
-//! Fetching: whole, in parts, again, at once, and after a death in between.
+//! `models fetch`: complete, resumed, repeated, concurrent, and after a kill.
 
 use std::process::Stdio;
 use std::time::{Duration, Instant};
@@ -12,8 +12,8 @@ const MIB: usize = 1 << 20;
 fn a_first_fetch_keeps_what_the_hub_announced() {
     let hub = FakeHub::start(random_bytes(MIB, 1));
     let machine = Machine::new(&hub).with_env("HF_TOKEN", "hf_secret");
-    let said = machine.run_ok(&["models", "fetch", "resnet34"]);
-    assert!(said.contains("is here and as it must be"), "{said}");
+    let message = machine.run_ok(&["models", "fetch", "resnet34"]);
+    assert!(message.contains("is complete and verified"), "{message}");
     let folder = machine.model_folder("resnet34").join(COMMIT);
     assert_eq!(
         std::fs::read(folder.join("model.safetensors")).unwrap(),
@@ -38,8 +38,8 @@ fn a_first_fetch_keeps_what_the_hub_announced() {
     assert_eq!(description["sha256"], sha256_hex(&random_bytes(MIB, 1)));
     assert_eq!(description["name"], "resnet34");
 
-    // First `main` is asked for its commit, then the commit for its bytes; the token goes to the
-    // hub, and nowhere else.
+    // The commit of `main` is requested first, then the bytes at that commit. The token is sent
+    // to the hub only.
     let requests = hub.state().requests.clone();
     assert_eq!(
         requests[0].line,
@@ -58,16 +58,16 @@ fn a_first_fetch_keeps_what_the_hub_announced() {
     }
     assert_eq!(requests.len(), 3);
 
-    // What is here is not asked for again, and needs no hub.
+    // A complete model causes no further requests and needs no hub.
     machine.run_ok(&["models", "fetch", "resnet34"]);
     machine.run_ok(&["models", "fetch", "resnet34", "--offline"]);
     assert_eq!(hub.state().requests.len(), 3);
 }
 
 #[test]
-fn a_line_that_is_cut_again_and_again_is_no_matter() {
+fn a_connection_that_is_cut_repeatedly_resumes() {
     let hub = FakeHub::start(random_bytes(2 * MIB, 2));
-    // More cuts than attempts in vain are allowed: each brings something.
+    // More cuts than the allowed attempts without progress: each attempt makes progress.
     hub.state().body_modes = vec![BodyMode::Cut(300_000); 6];
     hub.state().body_modes.push(BodyMode::Normal);
     let machine = Machine::new(&hub);
@@ -75,7 +75,7 @@ fn a_line_that_is_cut_again_and_again_is_no_matter() {
     let ranges = hub.requested_ranges();
     assert_eq!(ranges.len(), 7, "{ranges:?}");
     assert_eq!(ranges[0], None);
-    // A cut connection may lose what was on its way, never more.
+    // A cut connection may lose bytes in transit, but nothing else.
     let mut last = 0;
     for range in ranges[1..].iter().flatten() {
         let from: usize = range["bytes=".len()..range.len() - 1].parse().unwrap();
@@ -93,7 +93,7 @@ fn a_line_that_is_cut_again_and_again_is_no_matter() {
 }
 
 #[test]
-fn one_that_does_no_parts_sends_all_of_it() {
+fn a_server_without_ranges_sends_the_whole_file() {
     let hub = FakeHub::start(random_bytes(MIB, 3));
     hub.state().body_modes = vec![BodyMode::Cut(500_000), BodyMode::Whole];
     let machine = Machine::new(&hub);
@@ -102,7 +102,7 @@ fn one_that_does_no_parts_sends_all_of_it() {
 }
 
 #[test]
-fn a_killed_fetch_is_gone_on_with() {
+fn a_killed_fetch_resumes() {
     let file = random_bytes(2 * MIB, 4);
     let hub = FakeHub::start(file.clone());
     hub.state().body_modes = vec![BodyMode::Slow];
@@ -111,7 +111,7 @@ fn a_killed_fetch_is_gone_on_with() {
         .model_folder("resnet34")
         .join(COMMIT)
         .join("model.safetensors.part");
-    let size = || std::fs::metadata(&part).map_or(0, |found| found.len());
+    let size = || std::fs::metadata(&part).map_or(0, |metadata| metadata.len());
     let mut before = 0;
     for _ in 0..2 {
         let mut child = machine
@@ -122,10 +122,10 @@ fn a_killed_fetch_is_gone_on_with() {
             .unwrap();
         let begun = Instant::now();
         while size() < before + 200_000 {
-            assert!(begun.elapsed() < Duration::from_secs(20), "nothing comes");
+            assert!(begun.elapsed() < Duration::from_secs(20), "no bytes arrive");
             std::thread::sleep(Duration::from_millis(5));
         }
-        // SIGKILL: nothing can be tidied up.
+        // SIGKILL: the process cannot clean up.
         child.kill().unwrap();
         child.wait().unwrap();
         assert!(!part.with_extension("").exists());
@@ -142,7 +142,7 @@ fn a_killed_fetch_is_gone_on_with() {
 }
 
 #[test]
-fn what_was_left_over_and_is_wrong_is_fetched_anew() {
+fn a_wrong_leftover_part_is_fetched_again() {
     let file = random_bytes(MIB, 5);
     let hub = FakeHub::start(file.clone());
     let machine = Machine::new(&hub);
@@ -161,7 +161,7 @@ fn what_was_left_over_and_is_wrong_is_fetched_anew() {
         file
     );
 
-    // And one that is longer than the file.
+    // A part that is longer than the file.
     std::fs::remove_dir_all(machine.model_folder("resnet34")).unwrap();
     std::fs::create_dir_all(&folder).unwrap();
     std::fs::write(&part, vec![0; 2 * MIB]).unwrap();
@@ -169,7 +169,7 @@ fn what_was_left_over_and_is_wrong_is_fetched_anew() {
 }
 
 #[test]
-fn two_at_once_share_one_download() {
+fn concurrent_fetches_share_one_download() {
     let hub = FakeHub::start(random_bytes(MIB, 6));
     hub.state().body_modes = vec![BodyMode::Slow];
     let machine = Machine::new(&hub);
@@ -183,21 +183,21 @@ fn two_at_once_share_one_download() {
                 .unwrap()
         })
         .collect();
-    let mut said = String::new();
+    let mut message = String::new();
     for child in children.drain(..) {
         let output = child.wait_with_output().unwrap();
         assert!(output.status.success(), "{output:?}");
-        said += &String::from_utf8(output.stderr).unwrap();
+        message += &String::from_utf8(output.stderr).unwrap();
     }
-    assert_eq!(hub.requested_ranges().len(), 1, "{said}");
+    assert_eq!(hub.requested_ranges().len(), 1, "{message}");
     assert!(
-        said.contains("another lookalike fetches resnet34"),
-        "{said}"
+        message.contains("another lookalike that is fetching resnet34"),
+        "{message}"
     );
 }
 
 #[test]
-fn leaving_keeps_what_has_arrived() {
+fn an_interrupted_fetch_keeps_its_part() {
     let hub = FakeHub::start(random_bytes(2 * MIB, 7));
     hub.state().body_modes = vec![BodyMode::Slow];
     let machine = Machine::new(&hub);
@@ -211,8 +211,8 @@ fn leaving_keeps_what_has_arrived() {
         .spawn()
         .unwrap();
     let begun = Instant::now();
-    while std::fs::metadata(&part).map_or(0, |found| found.len()) < 100_000 {
-        assert!(begun.elapsed() < Duration::from_secs(20), "nothing comes");
+    while std::fs::metadata(&part).map_or(0, |metadata| metadata.len()) < 100_000 {
+        assert!(begun.elapsed() < Duration::from_secs(20), "no bytes arrive");
         std::thread::sleep(Duration::from_millis(5));
     }
     let pid = child.id() as i32;
@@ -220,29 +220,29 @@ fn leaving_keeps_what_has_arrived() {
     assert_eq!(unsafe { libc::kill(pid, libc::SIGINT) }, 0);
     let output = child.wait_with_output().unwrap();
     assert_eq!(output.status.code(), Some(1));
-    let said = String::from_utf8(output.stderr).unwrap();
-    assert!(said.contains("goes on there"), "{said}");
+    let message = String::from_utf8(output.stderr).unwrap();
+    assert!(message.contains("resumes it"), "{message}");
     assert!(part.exists());
 }
 
 #[test]
-fn a_pinned_model_is_asked_for_by_its_commit() {
+fn a_pinned_model_is_requested_by_its_commit() {
     let hub = FakeHub::start(random_bytes(MIB, 8));
     let machine = Machine::new(&hub);
-    // Other bytes than lookalike has pinned: not even begun.
-    let said = machine.run_err(1, &["models", "fetch", "resnet50"]);
-    assert!(said.contains("lookalike says 773525d5"), "{said}");
+    // The hub announces other bytes than lookalike has pinned: no download starts.
+    let message = machine.run_err(1, &["models", "fetch", "resnet50"]);
+    assert!(message.contains("lookalike says 773525d5"), "{message}");
     let requests = hub.state().requests.clone();
     assert_eq!(
         requests[0].line,
         "GET /timm/resnet50.a1_in1k/resolve/767268603ca0cb0bfe326fa87277f19c419566ef/\
          model.safetensors HTTP/1.1"
     );
-    // A mirror that announces nothing is found out by what it sends.
+    // A mirror that announces nothing is detected by what it sends.
     hub.state().announces_nothing = true;
-    let said = machine.run_err(1, &["models", "fetch", "resnet50"]);
+    let message = machine.run_err(1, &["models", "fetch", "resnet50"]);
     assert!(
-        said.contains("sends 1048576 bytes instead of 102469840"),
-        "{said}"
+        message.contains("sends 1048576 bytes instead of 102469840"),
+        "{message}"
     );
 }

@@ -1,6 +1,6 @@
-//! A hub as the Hugging Face hub behaves, and misbehaves: it answers for itself what it announces,
-//! redirects to another port for the bytes, does parts by Range and If-Range, and does on command
-//! what networks and mirrors do.
+//! A fake Hugging Face hub. It announces checksum, length and commit itself, redirects to another
+//! port for the bytes, supports Range and If-Range, and misbehaves on request like networks and
+//! mirrors do.
 
 use std::collections::HashMap;
 use std::io::{BufRead as _, BufReader, Write as _};
@@ -12,41 +12,38 @@ use sha2::{Digest as _, Sha256};
 
 pub const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
 
-/// How the bytes are sent, request by request; the last one counts for all that follow.
+/// How the bytes are sent, request by request; the last mode applies to all further requests.
 #[derive(Clone, Debug, Default)]
 pub enum BodyMode {
-    /// As asked for.
     #[default]
     Normal,
-    /// The connection is cut after so many bytes.
+    /// Closes the connection after this many bytes.
     Cut(usize),
-    /// All of it, whatever part was asked for.
+    /// Sends the whole file whatever part was requested.
     Whole,
-    /// Nothing, for longer than anybody waits.
+    /// Sends nothing for longer than any timeout.
     Silent,
-    /// This status, with these headers.
+    /// Answers with this status and these headers.
     Status(u16, &'static str),
-    /// A few bytes at a time, so that there is time to kill whoever takes them.
+    /// Sends small chunks with pauses, so that a test can kill the client meanwhile.
     Slow,
-    /// Another part than was asked for.
+    /// Sends another part than was requested.
     WrongRange,
 }
 
-/// What the hub has, and how it sends it.
 #[derive(Default)]
 pub struct FakeHubState {
-    /// The one file, at every path.
+    /// Served at every path.
     pub file: Vec<u8>,
-    /// What is announced instead of the truth.
+    /// Announced instead of the true values.
     pub announced_sha256: Option<String>,
     pub announced_bytes: Option<u64>,
     pub commit: Option<&'static str>,
-    /// Announces nothing, as other servers do.
+    /// Announces nothing, like servers that are not hubs.
     pub announces_nothing: bool,
-    /// How the hub itself answers, before the redirect.
+    /// Answers of the hub before its redirect: status and headers.
     pub hub_responses: Vec<(u16, &'static str)>,
     pub body_modes: Vec<BodyMode>,
-    /// Every request: `hub` or `cdn`, its first line, and its headers in small letters.
     pub requests: Vec<HubRequest>,
 }
 
@@ -81,7 +78,7 @@ impl FakeHub {
         self.state.lock().unwrap()
     }
 
-    /// The requests for bytes, by what they asked for.
+    /// The Range headers of all requests for bytes.
     pub fn requested_ranges(&self) -> Vec<Option<String>> {
         let state = self.state();
         let bytes = state
@@ -112,7 +109,7 @@ fn spawn_server(
         for stream in listener.incoming().flatten() {
             let state = state.clone();
             std::thread::spawn(move || {
-                // Whoever hangs up has what he wanted.
+                // A client that closes the connection has all it wants.
                 let _ = answer_request(at, &state, redirect, stream);
             });
         }
@@ -120,7 +117,7 @@ fn spawn_server(
     address
 }
 
-/// Reads one request's head.
+/// Reads the request line and the headers.
 pub fn read_request(at: &'static str, stream: &TcpStream) -> std::io::Result<Option<HubRequest>> {
     let mut lines = BufReader::new(stream).lines();
     let Some(line) = lines.next() else {
@@ -226,7 +223,7 @@ fn answer_request(
             file.len()
         );
     }
-    let told = match how {
+    let first_byte = match how {
         BodyMode::WrongRange => from + 1,
         _ => from,
     };
@@ -235,7 +232,7 @@ fn answer_request(
         _ => (
             206,
             format!(
-                "content-range: bytes {told}-{}/{}\r\n",
+                "content-range: bytes {first_byte}-{}/{}\r\n",
                 file.len() - 1,
                 file.len()
             ),

@@ -1,10 +1,10 @@
-//! What `run_models` prints, and what `--model` means.
+//! `models list`, and how `--model` resolves names.
 
 use crate::hub::{BodyMode, COMMIT, FakeHub, sha256_hex};
 use crate::{Machine, random_bytes};
 
 #[test]
-fn the_list_says_what_is_here() {
+fn the_list_shows_what_is_on_disk() {
     let file = random_bytes(1 << 20, 1);
     let hub = FakeHub::start(file.clone());
     let machine = Machine::new(&hub);
@@ -15,7 +15,7 @@ fn the_list_says_what_is_here() {
         "bundled",
         "at first fetch",
         "0.",
-        "no lookalike answers here",
+        "no lookalike is reachable",
     ] {
         assert!(table.contains(part), "{part:?} is not in:\n{table}");
     }
@@ -29,23 +29,23 @@ fn the_list_says_what_is_here() {
             .unwrap()
     };
     let mini = find("lookalike-mini");
-    assert_eq!(mini["here"], "bundled");
+    assert_eq!(mini["state"], "bundled");
     assert_eq!(mini["dimension"], 384);
     assert_eq!(mini["pinned"], "lookalike");
     assert_eq!(mini["images_per_second"], serde_json::Value::Null);
     let resnet = find("resnet34");
-    assert_eq!(resnet["here"], "no");
+    assert_eq!(resnet["state"], "missing");
     assert_eq!(resnet["pinned"], "at_first_fetch");
     assert_eq!(resnet["licence"], "Apache-2.0");
     assert_eq!(resnet["bytes"], serde_json::Value::Null);
 
     hub.state().body_modes = vec![BodyMode::Cut(500_000), BodyMode::Silent];
     machine.run_err(1, &["models", "fetch", "resnet34"]);
-    assert_eq!(find("resnet34")["here"], "partly");
+    assert_eq!(find("resnet34")["state"], "partial");
     hub.state().body_modes = vec![BodyMode::Normal];
     machine.run_ok(&["models", "fetch", "resnet34"]);
     let resnet = find("resnet34");
-    assert_eq!(resnet["here"], "fetched");
+    assert_eq!(resnet["state"], "fetched");
     assert_eq!(resnet["pinned"], "first_fetch");
     assert_eq!(resnet["bytes"], file.len());
     assert_eq!(resnet["sha256"], sha256_hex(&file));
@@ -53,7 +53,7 @@ fn the_list_says_what_is_here() {
 }
 
 #[test]
-fn what_is_measured_is_remembered() {
+fn measurements_are_stored() {
     let hub = FakeHub::start(Vec::new());
     let machine = Machine::new(&hub);
     let measured = machine.run_ok(&["models", "list", "--measure", "--device", "cpu"]);
@@ -66,19 +66,22 @@ fn what_is_measured_is_remembered() {
 }
 
 #[test]
-fn wrong_names_are_told_with_the_right_ones() {
+fn unknown_names_are_rejected_with_the_known_ones() {
     let hub = FakeHub::start(Vec::new());
     let machine = Machine::new(&hub);
-    let said = machine.run_err(2, &["models", "fetch", "resnet43"]);
-    assert!(said.contains("did you mean resnet34?"), "{said}");
-    let said = machine.run_err(2, &["models", "fetch", "nonsense"]);
-    assert!(said.contains("known are lookalike-mini"), "{said}");
-    let said = machine.run_ok(&["models", "fetch", "lookalike-mini"]);
-    assert!(said.contains("nothing to fetch"), "{said}");
+    let message = machine.run_err(2, &["models", "fetch", "resnet43"]);
+    assert!(message.contains("did you mean resnet34?"), "{message}");
+    let message = machine.run_err(2, &["models", "fetch", "nonsense"]);
+    assert!(
+        message.contains("known models: lookalike-mini"),
+        "{message}"
+    );
+    let message = machine.run_ok(&["models", "fetch", "lookalike-mini"]);
+    assert!(message.contains("nothing to fetch"), "{message}");
     assert!(hub.state().requests.is_empty());
 }
 
-/// Settings of the hub's own tools are settings here, and secrets stay secret.
+/// The variables of the hub's own tools set our settings, and secrets are not printed.
 #[test]
 fn the_hubs_variables_are_settings() {
     let hub = FakeHub::start(Vec::new());
@@ -91,7 +94,7 @@ fn the_hubs_variables_are_settings() {
     assert!(settings.contains("\"http://mirror.invalid\""), "{settings}");
 }
 
-/// Roles take a name, and what is not here is fetched first.
+/// A role given a name fetches the model if it is missing.
 #[test]
 fn a_role_fetches_its_model() {
     let hub = FakeHub::start(random_bytes(1 << 20, 2));
@@ -99,24 +102,27 @@ fn a_role_fetches_its_model() {
     std::fs::create_dir(machine.folder.path().join("images")).unwrap();
     let embed = ["embed", "./images", "--listen", "127.0.0.1:0", "--model"];
     let with = |words: &[&'static str]| [&embed[..], words].concat();
-    let said = machine.run_err(2, &with(&["resnet43"]));
-    assert!(said.contains("did you mean \"resnet34\""), "{said}");
-    let said = machine.run_err(1, &with(&["resnet34", "--offline"]));
-    assert!(said.contains("lookalike models fetch resnet34"), "{said}");
-    assert!(hub.state().requests.is_empty());
-    // What the hub has here is no network's weights, but it was fetched, checked and loaded.
-    let said = machine.run_err(2, &with(&["resnet34"]));
+    let message = machine.run_err(2, &with(&["resnet43"]));
+    assert!(message.contains("did you mean \"resnet34\""), "{message}");
+    let message = machine.run_err(1, &with(&["resnet34", "--offline"]));
     assert!(
-        said.contains("the weights of resnet34 can not be used"),
-        "{said}"
+        message.contains("lookalike models fetch resnet34"),
+        "{message}"
+    );
+    assert!(hub.state().requests.is_empty());
+    // The file of this hub is not valid weights, but it was fetched, verified and loaded.
+    let message = machine.run_err(2, &with(&["resnet34"]));
+    assert!(
+        message.contains("the weights of resnet34 can not be used"),
+        "{message}"
     );
     assert_eq!(hub.requested_ranges().len(), 1);
-    let said = machine.run_err(2, &with(&["resnet34", "--offline"]));
+    let message = machine.run_err(2, &with(&["resnet34", "--offline"]));
     assert!(
-        said.contains("the weights of resnet34 can not be used"),
-        "{said}"
+        message.contains("the weights of resnet34 can not be used"),
+        "{message}"
     );
-    // Changed since: large files are hashed where they are loaded, small ones before.
+    // The file changes afterwards: small files are hashed at the start.
     let file = machine
         .model_folder("resnet34")
         .join(COMMIT)
@@ -124,6 +130,9 @@ fn a_role_fetches_its_model() {
     let mut changed = random_bytes(1 << 20, 2);
     changed[5] ^= 1;
     std::fs::write(file, changed).unwrap();
-    let said = machine.run_err(1, &with(&["resnet34", "--offline"]));
-    assert!(said.contains("changed after that, or damaged"), "{said}");
+    let message = machine.run_err(1, &with(&["resnet34", "--offline"]));
+    assert!(
+        message.contains("changed or damaged after the download"),
+        "{message}"
+    );
 }

@@ -1,4 +1,4 @@
-//! The program as a process, against servers of the tests' own.
+//! Runs the program as a process against the tests' own servers.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -13,7 +13,7 @@ use std::process::{Command, Output};
 
 use hub::FakeHub;
 
-/// A cache folder, and what a process is told that uses it.
+/// A home folder with a cache, and the environment of processes that use it.
 struct Machine {
     folder: tempfile::TempDir,
     hub: String,
@@ -61,7 +61,7 @@ impl Machine {
         self.build_command(words).output().unwrap()
     }
 
-    /// Runs what must succeed, and gives what it printed.
+    /// Runs a command that must succeed, and returns its output.
     #[track_caller]
     fn run_ok(&self, words: &[&str]) -> String {
         let output = self.run_to_end(words);
@@ -69,13 +69,13 @@ impl Machine {
         String::from_utf8(output.stdout).unwrap()
     }
 
-    /// Runs what must fail with this code, and gives its last words.
+    /// Runs a command that must fail with this exit code, and returns its last line on stderr.
     #[track_caller]
     fn run_err(&self, code: i32, words: &[&str]) -> String {
         let output = self.run_to_end(words);
         assert_eq!(output.status.code(), Some(code), "{words:?}: {output:?}");
-        let said = String::from_utf8(output.stderr).unwrap();
-        said.lines().last().unwrap_or_default().to_owned()
+        let message = String::from_utf8(output.stderr).unwrap();
+        message.lines().last().unwrap_or_default().to_owned()
     }
 
     fn model_folder(&self, name: &str) -> PathBuf {
@@ -83,7 +83,7 @@ impl Machine {
     }
 }
 
-/// Bytes that differ everywhere.
+/// Pseudorandom bytes.
 fn random_bytes(count: usize, seed: u64) -> Vec<u8> {
     let mut state = seed * 2 + 1;
     (0..count)
@@ -96,7 +96,7 @@ fn random_bytes(count: usize, seed: u64) -> Vec<u8> {
         .collect()
 }
 
-/// Names below a folder, sorted.
+/// Sorted names of the entries of a folder.
 fn file_names(folder: &Path) -> Vec<String> {
     let mut names: Vec<String> = std::fs::read_dir(folder)
         .unwrap()

@@ -1,5 +1,5 @@
-//! Hubs, mirrors and networks that do what they should not: every failure ends, keeps what is worth
-//! keeping, and says what to do.
+//! Misbehaving hubs, mirrors and networks: every fetch ends, keeps the valid part, and its error says
+//! what to do.
 
 use std::time::{Duration, Instant};
 
@@ -13,71 +13,71 @@ fn fetch_err(hub: &FakeHub) -> String {
 }
 
 #[track_caller]
-fn assert_contains(said: &str, parts: &[&str]) {
+fn assert_contains(message: &str, parts: &[&str]) {
     for part in parts {
-        assert!(said.contains(part), "{part:?} is not in: {said}");
+        assert!(message.contains(part), "{part:?} is not in: {message}");
     }
 }
 
 #[test]
-fn a_lie_about_the_checksum_is_found_out() {
+fn a_wrong_announced_checksum_is_detected() {
     let hub = FakeHub::start(random_bytes(MIB, 1));
     hub.state().announced_sha256 = Some("ab".repeat(32));
     let machine = Machine::new(&hub);
-    let said = machine.run_err(1, &["models", "fetch", "resnet34"]);
+    let message = machine.run_err(1, &["models", "fetch", "resnet34"]);
     assert_contains(
-        &said,
+        &message,
         &[
             &sha256_hex(&random_bytes(MIB, 1)),
             &"ab".repeat(32),
-            "thrown away",
+            "were deleted",
         ],
     );
     let folder = machine.model_folder("resnet34").join(COMMIT);
     assert!(!folder.join("model.safetensors").exists());
     assert!(!folder.join("model.safetensors.part").exists());
-    // Nobody takes it for fetched.
-    let said = machine.run_err(1, &["models", "fetch", "resnet34", "--offline"]);
+    // The model does not count as fetched.
+    let message = machine.run_err(1, &["models", "fetch", "resnet34", "--offline"]);
     assert_contains(
-        &said,
+        &message,
         &[
-            "nothing is downloaded with --offline",
+            "--offline forbids downloads",
             "lookalike models fetch resnet34",
         ],
     );
 }
 
 #[test]
-fn weights_that_were_exchanged_are_refused_until_renewed() {
+fn replaced_weights_are_refused_until_renewed() {
     let hub = FakeHub::start(random_bytes(MIB, 2));
     let machine = Machine::new(&hub);
     machine.run_ok(&["models", "fetch", "resnet34"]);
-    // Lost, and meanwhile other weights lie under the same commit.
+    // The file is deleted, and the hub now has other weights at the same commit.
     let folder = machine.model_folder("resnet34").join(COMMIT);
     std::fs::remove_file(folder.join("model.safetensors")).unwrap();
     hub.state().file = random_bytes(MIB, 3);
-    let said = machine.run_err(1, &["models", "fetch", "resnet34"]);
+    let message = machine.run_err(1, &["models", "fetch", "resnet34"]);
     assert_contains(
-        &said,
+        &message,
         &[
-            "exchanged",
+            "was replaced",
             &sha256_hex(&random_bytes(MIB, 2)),
             &sha256_hex(&random_bytes(MIB, 3)),
             "--renew",
         ],
     );
-    // Whoever means it says so; another commit is another folder, and the newest counts.
+    // `--renew` accepts them. Another commit gets another folder, and the newest one applies.
     hub.state().commit = Some("ffffffffffffffffffffffffffffffffffffffff");
     machine.run_ok(&["models", "fetch", "resnet34", "--renew"]);
     let listed = machine.run_ok(&["models", "list", "--json"]);
     assert_contains(&listed, &[&sha256_hex(&random_bytes(MIB, 3)), "ffffffff"]);
     assert!(machine.model_folder("resnet34").join(COMMIT).exists());
-    let said = machine.run_err(2, &["models", "fetch", "resnet34", "--renew", "--offline"]);
-    assert_contains(&said, &["--renew asks the hub"]);
+    let message = machine.run_err(2, &["models", "fetch", "resnet34", "--renew", "--offline"]);
+    assert_contains(&message, &["--renew must contact the hub"]);
 }
 
 #[test]
-fn weights_that_were_changed_on_disk_are_refused() {
+fn weights_changed_on_disk_are_refused() {
     let hub = FakeHub::start(random_bytes(MIB, 4));
     let machine = Machine::new(&hub);
     machine.run_ok(&["models", "fetch", "resnet34"]);
@@ -92,19 +92,22 @@ fn weights_that_were_changed_on_disk_are_refused() {
         &["models", "fetch", "resnet34"][..],
         &["models", "fetch", "resnet34", "--offline"],
     ] {
-        let said = machine.run_err(1, words);
+        let message = machine.run_err(1, words);
         assert_contains(
-            &said,
-            &[&sha256_hex(&changed), "changed after that, or damaged"],
+            &message,
+            &[
+                &sha256_hex(&changed),
+                "changed or damaged after the download",
+            ],
         );
     }
     std::fs::write(&file, &changed[1..]).unwrap();
     assert_contains(
         &machine.run_err(1, &["models", "fetch", "resnet34"]),
-        &["has 1048575 bytes, and had 1048576"],
+        &["has 1048575 bytes, but had 1048576"],
     );
     assert_contains(&machine.run_ok(&["models"]), &["ALTERED"]);
-    // The lock is checked against what lookalike says, where that says anything.
+    // The lock of a pinned model is compared with the pins.
     let pinned = machine
         .model_folder("vit-s16")
         .join("7e2c55630205e1266030f18370f4c6ed1a514b52");
@@ -114,7 +117,7 @@ fn weights_that_were_changed_on_disk_are_refused() {
     if machine.run_ok(&["models"]).contains("vit-s16") {
         assert_contains(
             &machine.run_err(1, &["models", "fetch", "vit-s16"]),
-            &["other checksums than lookalike does"],
+            &["checksums other than those of this lookalike"],
         );
     }
 }
@@ -126,22 +129,25 @@ fn the_file_changes_between_two_parts() {
     hub.state().body_modes = vec![BodyMode::Cut(400_000), BodyMode::Silent];
     let machine = Machine::new(&hub);
     machine.run_err(1, &["models", "fetch", "resnet34"]);
-    // If-Range tells that it is another one: it comes whole, and is not what was announced.
+    // With If-Range the changed file is sent completely, and differs from the announcement.
     hub.state().file = random_bytes(MIB, 6);
     hub.state().body_modes = vec![BodyMode::Normal];
-    let said = machine.run_err(1, &["models", "fetch", "resnet34"]);
-    assert_contains(&said, &[&sha256_hex(&random_bytes(MIB, 6)), "thrown away"]);
+    let message = machine.run_err(1, &["models", "fetch", "resnet34"]);
+    assert_contains(
+        &message,
+        &[&sha256_hex(&random_bytes(MIB, 6)), "were deleted"],
+    );
 }
 
 #[test]
-fn refusals_say_what_to_do() {
+fn refusals_advise_what_to_do() {
     let hub = FakeHub::start(random_bytes(MIB, 7));
     for (status, parts) in [
         (404, &["the hub has no", "HF_ENDPOINT"][..]),
         (401, &["refuses", "HF_TOKEN"]),
         (403, &["refuses", "HF_TOKEN"]),
-        (407, &["the proxy wants to know who you are"]),
-        (418, &["not answered as the hub does", "418"]),
+        (407, &["the proxy requires a login"]),
+        (418, &["unexpected answer", "418"]),
     ] {
         hub.state().hub_responses = vec![(status, "")];
         let begun = Instant::now();
@@ -150,13 +156,13 @@ fn refusals_say_what_to_do() {
     }
     let machine = Machine::new(&hub).with_env("HF_TOKEN", "hf_wrong");
     hub.state().hub_responses = vec![(401, "")];
-    let said = machine.run_err(1, &["models", "fetch", "resnet34"]);
-    assert_contains(&said, &["the token in HF_TOKEN may not read it"]);
-    assert!(!said.contains("hf_wrong"), "{said}");
+    let message = machine.run_err(1, &["models", "fetch", "resnet34"]);
+    assert_contains(&message, &["the token in HF_TOKEN has no read access"]);
+    assert!(!message.contains("hf_wrong"), "{message}");
 }
 
 #[test]
-fn what_may_pass_is_waited_for() {
+fn transient_errors_are_retried() {
     let hub = FakeHub::start(random_bytes(MIB, 8));
     hub.state().hub_responses = vec![(503, ""), (429, "retry-after: 0\r\n"), (500, "")];
     hub.state().body_modes = vec![
@@ -166,17 +172,20 @@ fn what_may_pass_is_waited_for() {
         BodyMode::Normal,
     ];
     Machine::new(&hub).run_ok(&["models", "fetch", "resnet34"]);
-    // But not for ever, and not longer than is bearable.
+    // But not forever, and not after longer pauses than the settings allow.
     hub.state().hub_responses = vec![(503, ""); 20];
-    let said = fetch_err(&hub);
-    assert_contains(&said, &["after 4 attempts", "503"]);
-    assert!(!said.contains("goes on there"), "nothing is here: {said}");
+    let message = fetch_err(&hub);
+    assert_contains(&message, &["after 4 attempts", "503"]);
+    assert!(
+        !message.contains("resumes it"),
+        "no bytes are on disk: {message}"
+    );
     hub.state().hub_responses = vec![(429, "retry-after: 3600\r\n"); 20];
     assert_contains(&fetch_err(&hub), &["wait for 3600 s", "HF_TOKEN"]);
 }
 
 #[test]
-fn one_that_never_answers_is_given_up() {
+fn a_silent_hub_is_given_up() {
     let hub = FakeHub::start(random_bytes(MIB, 9));
     hub.state().body_modes = vec![BodyMode::Silent];
     let begun = Instant::now();
@@ -185,28 +194,31 @@ fn one_that_never_answers_is_given_up() {
 }
 
 #[test]
-fn nobody_there() {
+fn no_hub_is_listening() {
     let hub = FakeHub::start(Vec::new());
     let mut machine = Machine::new(&hub);
-    // A port that nobody listens on.
+    // A port without a listener.
     let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     machine.hub = format!("http://{}", free.local_addr().unwrap());
     drop(free);
-    let said = machine.run_err(1, &["models", "fetch", "resnet34"]);
-    assert_contains(&said, &["no connection", "Check the network and the proxy"]);
+    let message = machine.run_err(1, &["models", "fetch", "resnet34"]);
+    assert_contains(
+        &message,
+        &["no connection", "Check the network and the proxy"],
+    );
     machine.hub = "huggingface.co".to_owned();
-    let said = machine.run_err(2, &["models", "fetch", "resnet34"]);
-    assert_contains(&said, &["models.hub (HF_ENDPOINT) is no address"]);
+    let message = machine.run_err(2, &["models", "fetch", "resnet34"]);
+    assert_contains(&message, &["models.hub (HF_ENDPOINT) is not a URL"]);
 }
 
 #[test]
 fn sizes_have_limits() {
     let hub = FakeHub::start(random_bytes(MIB, 10));
     let machine = Machine::new(&hub).with_env("LOOKALIKE_MODELS_MAX_FILE_BYTES", "1000KiB");
-    let said = machine.run_err(1, &["models", "fetch", "resnet34"]);
-    assert_contains(&said, &["1.00 MiB long", "models.max_file_bytes"]);
+    let message = machine.run_err(1, &["models", "fetch", "resnet34"]);
+    assert_contains(&message, &["has 1.00 MiB", "models.max_file_bytes"]);
     assert!(hub.requested_ranges().is_empty());
-    // One that sends more or less than it announces.
+    // Files that are longer or shorter than announced.
     for bytes in [MIB as u64 - 1, MIB as u64 + 1] {
         hub.state().announced_bytes = Some(bytes);
         assert_contains(
@@ -217,7 +229,7 @@ fn sizes_have_limits() {
 }
 
 #[test]
-fn what_is_no_hub_is_told() {
+fn a_server_that_is_not_a_hub_is_reported() {
     let hub = FakeHub::start(random_bytes(MIB, 11));
     hub.state().announces_nothing = true;
     assert_contains(
@@ -225,32 +237,32 @@ fn what_is_no_hub_is_told() {
         &["X-Repo-Commit", "is HF_ENDPOINT a Hugging Face hub"],
     );
     hub.state().announces_nothing = false;
-    // A commit becomes a folder's name: nothing but hexadecimal digits will do.
+    // A commit becomes the name of a folder, so only hexadecimal digits are accepted.
     hub.state().commit = Some("../../../../../../../../tmp/0123456789ab");
-    assert_contains(&fetch_err(&hub), &["names no commit"]);
+    assert_contains(&fetch_err(&hub), &["no commit (X-Repo-Commit)"]);
     hub.state().commit = None;
     hub.state().announced_sha256 = Some("W/abc".to_owned());
-    assert_contains(&fetch_err(&hub), &["names no SHA-256"]);
+    assert_contains(&fetch_err(&hub), &["no SHA-256 (X-Linked-Etag)"]);
     hub.state().announced_sha256 = None;
     hub.state().hub_responses = vec![(302, "location: /round/and/round\r\n"); 40];
-    assert_contains(&fetch_err(&hub), &["more redirects"]);
+    assert_contains(&fetch_err(&hub), &["more than 10 redirects"]);
 }
 
 #[test]
-fn a_folder_that_can_not_be_written_is_told() {
+fn an_unwritable_folder_is_reported() {
     let hub = FakeHub::start(random_bytes(MIB, 12));
     let machine = Machine::new(&hub);
     std::fs::create_dir_all(machine.folder.path().join("cache")).unwrap();
     std::fs::write(machine.folder.path().join("cache/models"), "a file").unwrap();
-    let said = machine.run_err(1, &["models", "fetch", "resnet34"]);
-    assert_contains(&said, &["cache/models"]);
-    // A disk that is full says so, whatever it is that does not fit.
+    let message = machine.run_err(1, &["models", "fetch", "resnet34"]);
+    assert_contains(&message, &["cache/models"]);
+    // A full disk is reported as such.
     if std::path::Path::new("/dev/full").exists() {
         let machine = Machine::new(&hub);
         let folder = machine.model_folder("resnet34").join(COMMIT);
         std::fs::create_dir_all(&folder).unwrap();
         std::os::unix::fs::symlink("/dev/full", folder.join("model.safetensors.part")).unwrap();
-        let said = machine.run_err(1, &["models", "fetch", "resnet34"]);
-        assert_contains(&said, &["the disk is full", "servers.cache_dir"]);
+        let message = machine.run_err(1, &["models", "fetch", "resnet34"]);
+        assert_contains(&message, &["the disk is full", "servers.cache_dir"]);
     }
 }

@@ -1,4 +1,4 @@
-//! Proxies of the environment are honoured, for the hub and not for ourselves.
+//! Proxies of the environment are used for the hub, and not for local services.
 
 use std::io::Write as _;
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use crate::hub::{FakeHub, read_request};
 use crate::{Machine, random_bytes};
 
-/// A proxy that notes what it is asked for, and fetches plain HTTP.
+/// Starts a proxy that records requests and forwards plain HTTP.
 fn spawn_proxy() -> (SocketAddr, Arc<Mutex<Vec<String>>>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
@@ -35,7 +35,7 @@ fn pass_on(mut stream: TcpStream, noted: &Mutex<Vec<String>>) -> std::io::Result
         .strip_prefix("http://")
         .and_then(|url| url.split_once('/'))
     else {
-        // CONNECT: nothing behind this proxy speaks TLS.
+        // CONNECT: no server behind this proxy supports TLS.
         return write!(stream, "HTTP/1.1 502 X\r\ncontent-length: 0\r\n\r\n");
     };
     let mut server = TcpStream::connect(host)?;
@@ -54,7 +54,7 @@ fn the_hub_is_reached_through_the_proxy() {
     let hub = FakeHub::start(random_bytes(1 << 20, 1));
     let (address, seen) = spawn_proxy();
     let machine = Machine::new(&hub).with_env("HTTP_PROXY", &format!("http://{address}"));
-    // HTTP_PROXY counts for programs that are no CGI scripts; both spellings are in use.
+    // Programs that are not CGI scripts honour HTTP_PROXY; both spellings are in use.
     machine.run_ok(&["models", "fetch", "resnet34"]);
     let seen = std::mem::take(&mut *seen.lock().unwrap());
     assert_eq!(seen.len(), 3, "{seen:?}");
@@ -72,20 +72,20 @@ fn exceptions_and_https_are_honoured() {
     machine.run_ok(&["models", "fetch", "resnet34"]);
     assert!(seen.lock().unwrap().is_empty());
 
-    // The real hub speaks HTTPS: asked for through a tunnel.
+    // HTTPS, as on the real hub, goes through a tunnel.
     let mut machine = Machine::new(&hub)
         .with_env("HTTPS_PROXY", &format!("http://{address}"))
         .with_env("LOOKALIKE_MODELS_MAX_ATTEMPTS", "2");
     machine.hub = "https://hub.invalid".to_owned();
-    let said = machine.run_err(1, &["models", "fetch", "resnet34"]);
-    assert!(said.contains("after 2 attempts"), "{said}");
+    let message = machine.run_err(1, &["models", "fetch", "resnet34"]);
+    assert!(message.contains("after 2 attempts"), "{message}");
     let seen = seen.lock().unwrap();
     assert_eq!(seen[..], vec!["CONNECT hub.invalid:443 HTTP/1.1"; 2][..]);
 }
 
-/// A proxy for the world is none for a lookalike on this machine.
+/// A configured proxy is not used for a lookalike on this machine.
 #[test]
-fn a_service_on_this_machine_is_asked_directly() {
+fn a_local_service_is_reached_directly() {
     let hub = FakeHub::start(Vec::new());
     let (address, seen) = spawn_proxy();
     let machine = Machine::new(&hub).with_env("HTTP_PROXY", &format!("http://{address}"));

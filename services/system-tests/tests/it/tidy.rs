@@ -36,7 +36,13 @@ const ARROWS: &[(&str, &[&str])] = &[
         "lookalike-search",
         &["bus", "vision", "index", "proto", "chassis"],
     ),
-    ("lookalike-loadtest", &["test-support"]),
+    ("lookalike-models", &["vision", "chassis"]),
+    (
+        "lookalike-client",
+        &["audit", "bus", "servers", "proto", "chassis"],
+    ),
+    ("lookalike-sheet", &[]),
+    ("lookalike-loadtest", &["sheet", "test-support"]),
     ("lookalike-test-support", &["servers"]),
 ];
 

@@ -59,7 +59,7 @@ async fn a_named_default_model_of_another_version_rebuilds_the_index() {
     let status = command.wait_for_exit().await;
     assert_eq!(status.code(), Some(2), "{}", command.log());
     assert!(
-        command.log().contains("can't be gone back to"),
+        command.log().contains("cannot roll back to"),
         "{}",
         command.log()
     );

@@ -55,7 +55,7 @@ async fn a_missing_model_folder_is_named_again_or_the_previous_model_returns() {
     std::fs::rename(&first, &second).unwrap();
     let logged = world.expect_refusal(&[], "lost").await;
     for part in [
-        &format!("its folder {first} is not there any more"),
+        &format!("its folder {first} does not exist any more"),
         "name its new folder with --model, once",
         &format!("--model {OLD}"),
     ] {
@@ -76,7 +76,7 @@ async fn a_missing_model_folder_is_named_again_or_the_previous_model_returns() {
     let logged = world.expect_refusal(&["--model", OLD], "refused").await;
     let data = world.data_dir();
     let command = format!(
-        "while it runs, go over with `lookalike models use --data-dir {} {OLD}`",
+        "while it runs, roll over with `lookalike models use --data-dir {} {OLD}`",
         data.display()
     );
     assert!(logged.contains(&command), "{logged}");

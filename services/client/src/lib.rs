@@ -1,0 +1,30 @@
+//! The commands that query or instruct a running lookalike, and how they print.
+//!
+//! Each command's arguments are defined next to the command. `search`, `status`, `failures` and
+//! `why` use the HTTP API; `confirm` and `audit` can use NATS, so that they also work where no
+//! service runs. Text from outside, such as file names, is escaped before it reaches a terminal.
+//!
+//! A command fails with an [`anyhow::Error`]; a [`UsageError`] in it means wrong use or settings.
+
+#![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test fails by panicking"))]
+
+mod usage_error;
+
+mod running;
+mod service;
+
+pub mod duration_arg;
+pub mod terminal;
+
+mod locate_file;
+
+pub mod audit;
+pub mod confirm;
+pub mod failures;
+pub mod search;
+pub mod status;
+pub mod why;
+
+pub use running::RunningInstance;
+pub use service::{FileArgs, ServiceArgs, ServiceClient};
+pub use usage_error::{UsageError, exit_code, format_error, usage_error};

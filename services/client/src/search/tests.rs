@@ -1,0 +1,128 @@
+use clap::Parser;
+
+use super::*;
+
+fn make_hit(score: f64, band: Option<&str>) -> Value {
+    json!({ "score": score, "band": band, "library": "shop", "path": "a.jpg", "id": "3ac9" })
+}
+
+#[test]
+fn an_answer_says_what_its_scores_mean() {
+    let with_bands = json!({ "band": "same_picture",
+        "hits": [make_hit(0.9996, Some("same_picture")), make_hit(0.4, Some("no_match"))] });
+    assert_eq!(
+        format_answer(&with_bands),
+        [
+            "1.000  same picture    shop/a.jpg  3ac9",
+            "0.400  no good match   shop/a.jpg  3ac9"
+        ]
+    );
+    let without_bands = json!({ "band": null, "hits": [make_hit(0.5, None)] });
+    assert_eq!(format_answer(&without_bands), ["0.500  shop/a.jpg  3ac9"]);
+    let no_match = json!({ "band": "no_match", "hits": [make_hit(0.4, Some("no_match"))] });
+    assert_eq!(
+        format_answer(&no_match)[0],
+        "nothing here looks much like it; nearest:"
+    );
+    let empty = json!({ "band": "no_match", "hits": [] });
+    assert_eq!(format_answer(&empty), ["no indexed picture can match yet"]);
+}
+
+#[tokio::test]
+async fn a_request_has_all_its_parts() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("a.jpg");
+    std::fs::write(&file, [0xfb, 0xff]).unwrap();
+    let args = SearchArgs {
+        service: ServiceArgs {
+            url: None,
+            data_dir: None,
+            json: false,
+        },
+        image: Some(file.clone()),
+        id: None,
+        text: Some("red".into()),
+        positive: vec![SearchExample::Id("3ac9".into())],
+        negative: vec![
+            SearchExample::Text("blue".into()),
+            SearchExample::File(file.clone()),
+        ],
+        limit: 3,
+        library: Some("shop".into()),
+    };
+    let expected = json!({
+        "image": "+/8=", "text": "red", "limit": 3, "filter": { "library": "shop" },
+        "positive": [{ "id": "3ac9" }], "negative": [{ "text": "blue" }, { "image": "+/8=" }],
+    });
+    assert_eq!(build_request(&args).await.unwrap(), expected);
+    let rewritten = |message: &'static str| name_file_in_error(&args, anyhow!(message)).to_string();
+    assert_eq!(
+        rewritten("negative[1].image: the file is not an image"),
+        format!("{}: the file is not an image", file.display())
+    );
+    assert_eq!(rewritten("no image"), "no image");
+    let missing_file = SearchArgs {
+        image: Some(dir.path().join("gone.jpg")),
+        ..args
+    };
+    let message = build_request(&missing_file).await.unwrap_err().to_string();
+    assert!(
+        message.starts_with("cannot read") && message.contains("gone.jpg"),
+        "{message}"
+    );
+}
+
+#[derive(Debug, Parser)]
+struct TestCommandLine {
+    #[command(flatten)]
+    search: SearchArgs,
+}
+
+#[test]
+fn a_query_is_required() {
+    let parse = |words: &[&str]| {
+        TestCommandLine::try_parse_from(["search"].iter().chain(words)).map(|parsed| parsed.search)
+    };
+    let id = "9f8a41c25d7e03b6f4a1c2d3e4f50617";
+    for words in [&[][..], &["--limit", "3"]] {
+        let message = parse(words).unwrap().missing_query().unwrap();
+        assert!(message.starts_with("nothing to search for"), "{message}");
+    }
+    let message = parse(&["--negative", "a.jpg"])
+        .unwrap()
+        .missing_query()
+        .unwrap();
+    assert!(message.starts_with("--negative alone"), "{message}");
+    for (words, part) in [
+        (&["--positive", ""][..], "give an id"),
+        (&["--id", "a.jpg"], "an id has 32"),
+    ] {
+        let message = parse(words).unwrap_err().to_string();
+        assert!(message.contains(part), "{message}");
+    }
+    for words in [
+        &["a.jpg"][..],
+        &["--id", id],
+        &["--text", "red"],
+        &["--positive", "a.jpg"],
+        &["a.jpg", "--text", "red", "--id", id],
+    ] {
+        assert_eq!(parse(words).unwrap().missing_query(), None, "{words:?}");
+    }
+    let upper = id.to_ascii_uppercase();
+    let args = parse(&["--id", &upper, "--positive", &upper]).unwrap();
+    assert_eq!(args.id.as_deref(), Some(id));
+    assert_eq!(args.positive, [SearchExample::Id(id.into())]);
+    let args = parse(&[
+        "--positive",
+        id,
+        "--positive",
+        "text:a red chair",
+        "--negative",
+        "b.jpg",
+    ]);
+    let args = args.unwrap();
+    let text = SearchExample::Text("a red chair".into());
+    assert_eq!(args.positive, [SearchExample::Id(id.into()), text]);
+    assert_eq!(args.negative, [SearchExample::File("b.jpg".into())]);
+}

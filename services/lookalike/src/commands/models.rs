@@ -1,0 +1,117 @@
+//! `models list` and `models fetch`.
+
+use anyhow::{Result, anyhow};
+use lookalike_client::terminal;
+use lookalike_models::{
+    FetchOptions, FetchedModel, MeasuredRates, ModelListing, ModelStore, apply_measurements,
+    fetch_model, format_table, list_models, mark_served_model, measure_model,
+};
+use serde_json::{Value, json};
+
+use crate::cli::{ModelsArgs, ModelsCommand, ModelsFetchArgs, ModelsListArgs};
+use crate::model::model_error;
+use crate::rollover;
+use crate::settings::Settings;
+
+pub async fn run_models(settings: &Settings, args: &ModelsArgs) -> Result<()> {
+    match &args.command {
+        None => run_list(settings, &args.list).await,
+        Some(ModelsCommand::List(args)) => run_list(settings, args).await,
+        Some(ModelsCommand::Use(args)) => rollover::run_models_use(settings, args).await,
+        Some(ModelsCommand::Fetch(args)) => run_fetch(settings, args).await,
+    }
+}
+
+async fn run_list(settings: &Settings, args: &ModelsListArgs) -> Result<()> {
+    let served_model = served_model(settings, args).await?;
+    let store = settings.open_model_store()?;
+    let mut listings = list_models(&store).map_err(model_error)?;
+    let mut rates = MeasuredRates::read_stored(&store);
+    let measured = match args.measure {
+        true => measure_listed(settings, args, &store, &listings, &mut rates).await,
+        false => Ok(()),
+    };
+    apply_measurements(&mut listings, &rates);
+    mark_served_model(&mut listings, served_model.as_ref());
+    if args.service.json {
+        terminal::print_json(&json!({
+            "models": listings,
+            "in_service": served_model,
+            "folder": store.folder().display().to_string(),
+        }));
+    } else {
+        let table = format_table(&listings, served_model.as_ref());
+        print!("{}", terminal::escape_lines(&table));
+    }
+    measured
+}
+
+/// Measures all available models. Returns the last error after measuring the others.
+async fn measure_listed(
+    settings: &Settings,
+    args: &ModelsListArgs,
+    store: &ModelStore,
+    listings: &[ModelListing],
+    rates: &mut MeasuredRates,
+) -> Result<()> {
+    let mut vision = settings.vision.clone();
+    if let Some(device) = &args.device {
+        vision.device.clone_from(device);
+    }
+    let mut result = Ok(());
+    for listing in listings {
+        let (Some(load_path), Some(checksum)) = (listing.load_path(), &listing.sha256) else {
+            continue;
+        };
+        eprintln!("measuring {}", listing.name);
+        match measure_model(listing.name, load_path, &vision).await {
+            Ok(rate) => rates.record_rate(store, checksum, rate),
+            Err(error) => result = Err(anyhow!(error)),
+        }
+    }
+    result
+}
+
+/// The model of the running lookalike, if one is reachable. It must be if the user named it.
+async fn served_model(settings: &Settings, args: &ModelsListArgs) -> Result<Option<Value>> {
+    let answer = match settings.connect_service() {
+        Ok(service) => service.get_json("/v1/stats", &[]).await,
+        Err(error) => Err(error),
+    };
+    match answer {
+        Ok(stats) => Ok(Some(stats["model"].clone()).filter(|model| !model.is_null())),
+        Err(error) if args.service.url.is_some() => Err(error),
+        Err(_) => Ok(None),
+    }
+}
+
+async fn run_fetch(settings: &Settings, args: &ModelsFetchArgs) -> Result<()> {
+    let store = settings.open_model_store()?;
+    let options = FetchOptions {
+        offline: settings.offline || args.offline,
+        renew: args.renew,
+    };
+    let fetched = fetch_model(&settings.models, &store, &args.name, options)
+        .await
+        .map_err(model_error)?;
+    match fetched {
+        FetchedModel::Bundled { name } if args.json => {
+            terminal::print_json(&json!({ "name": name, "bundled": true }));
+        }
+        FetchedModel::Bundled { name } => {
+            println!("{name} comes with lookalike; there is nothing to fetch");
+        }
+        FetchedModel::Verified { name, folder, lock } if args.json => {
+            terminal::print_json(&json!({
+                "name": name,
+                "folder": folder.display().to_string(),
+                "lock": lock,
+            }));
+        }
+        FetchedModel::Verified { name, folder, .. } => {
+            println!("{name} is complete and verified: {}", folder.display());
+            println!("use it with --model {name}");
+        }
+    }
+    Ok(())
+}

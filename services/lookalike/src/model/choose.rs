@@ -1,0 +1,120 @@
+//! Chooses the model of a role from the settings and from the collection in service.
+
+use std::sync::Arc;
+
+use anyhow::{Result, anyhow};
+use lookalike_client::{format_error, usage_error};
+use lookalike_index::{Collection, Collections, Index, ModelSource};
+use lookalike_vision::{DEFAULT_MODEL, Description};
+
+use super::requested::{RequestedModel, configured_model, find_model, model_identity};
+use crate::rollover::missing_model::{self, find_collection_model};
+use crate::settings::Settings;
+
+async fn collection_in_service(settings: &Settings) -> Result<Option<Collection>> {
+    let collections = Collections::open(&settings.milvus).await?;
+    Ok(collections.in_service().await?)
+}
+
+/// Returns the model that a role works with.
+pub async fn resolve_model(settings: &Settings) -> Result<RequestedModel> {
+    if let Some(model) = configured_model(settings).await? {
+        return Ok(model);
+    }
+    let Some(collection) = collection_in_service(settings).await? else {
+        return find_model(settings, DEFAULT_MODEL).await;
+    };
+    match find_collection_model(settings, &collection).await {
+        Ok(model) => Ok(model),
+        Err(error) => {
+            let collections = Collections::open(&settings.milvus).await?;
+            let explanation = missing_model::explain_missing_model(&collection, &error);
+            let way_back = missing_model::describe_way_back(&collections).await;
+            Err(usage_error(anyhow!("{explanation}{way_back}")))
+        }
+    }
+}
+
+/// Returns the model that made a collection.
+async fn model_of_collection(
+    settings: &Settings,
+    collection: &Collection,
+) -> Result<RequestedModel> {
+    let model = find_collection_model(settings, collection).await;
+    model.map_err(|error| {
+        let explanation = missing_model::explain_missing_model(collection, &error);
+        usage_error(anyhow!(explanation))
+    })
+}
+
+/// Returns the description of a role's model, for roles that run no network, and the source to
+/// record in a new collection. If a collection is in service, its own records are used, so that the
+/// model's files need not be on this machine.
+pub async fn resolve_description(settings: &Settings) -> Result<(Description, ModelSource)> {
+    if settings.vision.model.is_empty()
+        && let Some(collection) = collection_in_service(settings).await?
+        && !collection.model_source.description.is_empty()
+    {
+        // This program's description of the same model may be newer than the recorded one.
+        let bundled = Description::find_bundled(&collection.model.name);
+        let bundled = bundled.filter(|description| model_identity(description) == collection.model);
+        if let Some(bundled) = bundled {
+            return Ok((bundled, collection.model_source));
+        }
+        let json = &collection.model_source.description;
+        let description = Description::from_json(json, &collection.name).map_err(usage_error)?;
+        return Ok((description, collection.model_source));
+    }
+    let model = resolve_model(settings).await?;
+    let description = model.load_description()?;
+    let source = model.to_model_source(&description)?;
+    Ok((description, source))
+}
+
+/// Starts a new collection if the index was made with another version of the bundled model.
+///
+/// That version no longer exists anywhere, so the new collection goes into service at once and the
+/// audit has everything embedded again. The old collection is kept until `models use --drop-old`.
+/// Only `up` does this: it starts the servers, so no other command could roll over if it refused
+/// to start.
+pub async fn replace_outdated_collection(
+    settings: &Settings,
+    model: &RequestedModel,
+    description: &Description,
+) -> Result<()> {
+    let required = model_identity(description);
+    let is_outdated = |current: &Collection| {
+        model.locator == DEFAULT_MODEL
+            && current.model.name == required.name
+            && current.model != required
+    };
+    let Some(current) = collection_in_service(settings).await?.filter(is_outdated) else {
+        return Ok(());
+    };
+    tracing::warn!(
+        old = current.name,
+        "the index was made with another version of {}: embedding every picture again",
+        required.name
+    );
+    let source = model.to_model_source(description)?;
+    let index = Index::open_shadow(&settings.milvus, &required, &source).await?;
+    let collections = index.collections();
+    collections.put_in_service(&index.collection()).await?;
+    Ok(())
+}
+
+/// Returns the function by which a running embedder loads the models of collections that are put
+/// in service.
+pub fn model_loader(settings: &Settings) -> lookalike_embedder::EngineLoader {
+    let settings = settings.clone();
+    Arc::new(move |collection: Collection| {
+        let settings = settings.clone();
+        Box::pin(async move {
+            let load = async {
+                let model = model_of_collection(&settings, &collection).await?;
+                model.start_engine(&settings).await
+            };
+            load.await.map_err(|error| format_error(&error))
+        })
+    })
+}

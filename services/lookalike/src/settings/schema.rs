@@ -1,0 +1,63 @@
+//! The settings struct.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use anyhow::{Result, anyhow};
+use lookalike_chassis::telemetry;
+use lookalike_client::{ServiceClient, usage_error};
+use lookalike_models::ModelStore;
+use serde::{Deserialize, Serialize};
+
+use crate::libraries::expand_home;
+
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Settings {
+    /// Folder for catalog, queue, index and `up.json`; empty: `lookalike` in the platform's data
+    /// folder.
+    pub data_dir: String,
+    /// Download nothing.
+    pub offline: bool,
+    /// URL of the service for commands; empty: that of the running `lookalike up`.
+    pub url: String,
+    /// Root folders by library name.
+    pub libraries: BTreeMap<String, String>,
+    pub log: telemetry::Settings,
+    /// For `up`, an empty url starts a server.
+    pub nats: lookalike_bus::Settings,
+    /// For `up`, an empty url starts a server.
+    pub milvus: lookalike_index::Settings,
+    pub vision: lookalike_vision::Settings,
+    pub watch: lookalike_watcher::Settings,
+    pub embed: lookalike_embedder::Settings,
+    pub audit: lookalike_audit::Settings,
+    pub http: lookalike_search::Settings,
+    pub models: lookalike_models::Settings,
+    pub servers: lookalike_servers::Settings,
+}
+
+impl Settings {
+    pub fn data_dir(&self) -> Result<PathBuf> {
+        if !self.data_dir.is_empty() {
+            return Ok(expand_home(&self.data_dir));
+        }
+        dirs::data_dir()
+            .map(|dir| dir.join("lookalike"))
+            .ok_or_else(|| {
+                usage_error(anyhow!(
+                    "this system has no data folder: choose one with --data-dir"
+                ))
+            })
+    }
+
+    /// A client for the service at `url`, or for the running `lookalike up` with this data folder.
+    pub fn connect_service(&self) -> Result<ServiceClient> {
+        let data_dir = self.data_dir().ok();
+        ServiceClient::locate(&self.url, data_dir.as_deref(), !self.data_dir.is_empty())
+    }
+
+    pub fn open_model_store(&self) -> Result<ModelStore> {
+        ModelStore::open(self.servers.cache_dir.as_deref()).map_err(usage_error)
+    }
+}
