@@ -12,7 +12,5 @@
 pub mod chaos;
 pub mod generate;
 pub mod metric_names;
-pub mod paint;
 pub mod product;
 pub mod quality;
-pub mod scenes;

@@ -1,8 +1,8 @@
 //! What files hold: pictures of many contents that cost little to make, and files that are none.
 
-use crate::generate::picture::{PictureError, PictureSpec};
-use crate::paint::Random;
-use crate::scenes::FAMILIES;
+use lookalike_painter::paint::Random;
+use lookalike_painter::picture::{PictureError, PictureSpec};
+use lookalike_painter::scenes::FAMILIES;
 
 /// What a file holds, without its bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

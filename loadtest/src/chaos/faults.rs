@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
-use crate::paint::Random;
+use lookalike_painter::paint::Random;
 
 /// A process of lookalike.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

@@ -12,7 +12,7 @@ use super::board::Recorder;
 use super::content::{PaintedPictures, TestContent};
 use super::faults::RoleProcess;
 use super::operations::BASE_PICTURES;
-use crate::paint::Random;
+use lookalike_painter::paint::Random;
 
 /// How long any answer may take, however bad things are: longer than the service itself allows.
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(45);

@@ -5,7 +5,7 @@ use super::content::TestContent;
 use super::tree::{
     FolderModel, FolderStep, WriteMethod, is_within, library_of, name_of, parent_of,
 };
-use crate::paint::Random;
+use lookalike_painter::paint::Random;
 
 /// The libraries.
 pub const LIBRARIES: [&str; 2] = ["first", "second"];

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::faults::{self, PlannedFault, RoleProcess};
 use super::operations::{Operation, OperationGenerator};
 use super::tree::FolderModel;
-use crate::paint::Random;
+use lookalike_painter::paint::Random;
 
 /// A run.
 #[derive(Debug)]

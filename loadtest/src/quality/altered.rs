@@ -10,7 +10,7 @@ use zune_jpeg::zune_core::bytestream::ZCursor;
 use zune_jpeg::zune_core::colorspace::ColorSpace;
 use zune_jpeg::zune_core::options::DecoderOptions;
 
-use crate::paint::Random;
+use lookalike_painter::paint::Random;
 
 /// The quality that copies are stored at when the quality is not what is altered.
 const COPY_JPEG_QUALITY: u8 = 95;

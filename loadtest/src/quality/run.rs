@@ -18,9 +18,9 @@ use super::report::{ClassScore, QualityReport, Robustness};
 use super::score::{average_precision, mean_of, precision_at};
 use super::service::{NeighbourHit, QualityClient};
 use super::sheet::{self, ContactSheet, ScoredQuery};
-use crate::paint::Random;
 use crate::product::rest;
 use crate::product::up::UpProcess;
+use lookalike_painter::paint::Random;
 
 /// What pictures are called together.
 const LIBRARY: &str = "photos";

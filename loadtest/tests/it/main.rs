@@ -6,7 +6,6 @@ use std::path::PathBuf;
 
 mod command;
 mod dashboard;
-mod samples;
 
 /// The root of the checkout.
 fn checkout_root() -> PathBuf {

@@ -33,7 +33,8 @@ const ARROWS: &[(&str, &[&str])] = &[
         "lookalike-search",
         &["bus", "vision", "index", "proto", "chassis"],
     ),
-    ("lookalike-loadtest", &[]),
+    ("lookalike-painter", &[]),
+    ("lookalike-loadtest", &["painter"]),
 ];
 
 /// What only tests may use beyond that.

@@ -1,11 +1,8 @@
-//! `run_generate`: any number of photo-like JPEG files, the same for the same seed.
+//! `generate`: any number of photo-like JPEG files, the same for the same seed.
 //!
 //! Pictures are dealt to the families in turn and painted on all cores. A file appears under its
 //! name only when it is whole (written beside, then renamed), as a careful program would do it:
 //! a watched folder never shows half a picture.
-
-pub mod picture;
-pub mod sample_set;
 
 use std::fs;
 use std::io::IsTerminal;
@@ -18,10 +15,9 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use clap::Args;
 use clap::builder::PossibleValuesParser;
-
-use crate::paint::random::{Random, scramble_bits};
-use crate::scenes::{FAMILIES, SceneFamily};
-use picture::{PictureSpec, SIDE_MAX};
+use lookalike_painter::paint::random::{Random, scramble_bits};
+use lookalike_painter::picture::{PictureSpec, SIDE_MAX};
+use lookalike_painter::scenes::{FAMILIES, SceneFamily};
 
 /// How many pictures share a folder.
 const FILES_PER_FOLDER: u64 = 1000;
@@ -139,7 +135,7 @@ pub fn run(arguments: &GenerateArguments) -> anyhow::Result<()> {
         |threads| threads.get() as usize,
     );
     let summary = if arguments.sample_set {
-        let samples = sample_set::sample_pictures();
+        let samples = lookalike_painter::sample_set::sample_pictures();
         write_pictures(&arguments.out, samples.len() as u64, threads, |number| {
             let sample = &samples[number as usize];
             (sample.path.clone(), sample.picture)

@@ -2,7 +2,7 @@
 //!
 //! `generate --sample-set --out images` makes them again byte for byte; a test holds this.
 
-use super::picture::PictureSpec;
+use crate::picture::PictureSpec;
 use crate::scenes;
 
 /// A picture of the set and the name of its file, relative to the set's folder, with `/` between its parts.
