@@ -319,6 +319,21 @@ fn paint_paw(canvas: &mut Canvas, light: &Light, coat: &Coat, at: Point, size: f
     }
 }
 
+/// Where a head is, how far it tilts in radians, and its size in units.
+#[derive(Debug, Clone, Copy)]
+struct HeadPose {
+    middle: Point,
+    tilt: f32,
+    size: f32,
+}
+
+impl HeadPose {
+    /// Converts a place given in head sizes to a place on the canvas.
+    fn place(self, x: f32, y: f32) -> Point {
+        self.middle + point(x, y).rotate_by(self.tilt) * self.size
+    }
+}
+
 fn paint_head(
     canvas: &mut Canvas,
     random: &mut Random,
@@ -328,8 +343,26 @@ fn paint_head(
     middle: Point,
     size: f32,
 ) {
-    let tilt = random.float_around(0.16);
-    let at = |x: f32, y: f32| middle + point(x, y).rotate_by(tilt) * size;
+    let pose = HeadPose {
+        middle,
+        tilt: random.float_around(0.16),
+        size,
+    };
+    paint_ears(canvas, light, coat, pose);
+    paint_face(canvas, light, coat, pose);
+    let sleepy = random.next_bool(0.3);
+    for side in [-1.0, 1.0] {
+        if sleepy {
+            paint_closed_eye(canvas, coat, pose, side);
+        } else {
+            paint_open_eye(canvas, light, coat, eyes, pose, side);
+        }
+    }
+    paint_mouth(canvas, light, coat, pose);
+}
+
+fn paint_ears(canvas: &mut Canvas, light: &Light, coat: &Coat, pose: HeadPose) {
+    let at = |x: f32, y: f32| pose.place(x, y);
     for side in [-1.0, 1.0] {
         let ear = Path::smooth_closed(&[
             at(side * 0.92, -0.30),
@@ -338,7 +371,7 @@ fn paint_head(
             at(side * 0.52, -1.06),
             at(side * 0.16, -0.74),
         ]);
-        paint_fur(canvas, light, coat, &ear, middle, size);
+        paint_fur(canvas, light, coat, &ear, pose.middle, pose.size);
         let inner = Path::smooth_closed(&[
             at(side * 0.78, -0.52),
             at(side * 0.77, -1.08),
@@ -346,6 +379,11 @@ fn paint_head(
         ]);
         canvas.glaze_path(&inner, hex(0xe2a198).lit_by(light.colour), 0.75);
     }
+}
+
+fn paint_face(canvas: &mut Canvas, light: &Light, coat: &Coat, pose: HeadPose) {
+    let size = pose.size;
+    let at = |x: f32, y: f32| pose.place(x, y);
     let face = Path::smooth_closed(&[
         at(0.0, -0.86),
         at(0.55, -0.78),
@@ -359,7 +397,7 @@ fn paint_head(
         at(-0.55, -0.78),
     ]);
     canvas.cast_shadow(&face, point(0.0, size * 0.14), size * 0.14, 0.40);
-    paint_fur(canvas, light, coat, &face, middle, size);
+    paint_fur(canvas, light, coat, &face, pose.middle, size);
     let muzzle = canvas
         .rasterise_path(
             &Path::ellipse(at(-0.22, 0.40), size * 0.32, size * 0.25, 0.0)
@@ -379,43 +417,59 @@ fn paint_head(
             );
         }
     }
-    let sleepy = random.next_bool(0.3);
-    for side in [-1.0, 1.0] {
-        let centre = at(side * 0.42, -0.06);
-        if sleepy {
-            let lid: Vec<Point> = (0..=8)
-                .map(|i| {
-                    let on = on_circle(i as f32 / 16.0 * TAU);
-                    centre + point(on.x * size * 0.20, on.y * size * 0.13)
-                })
-                .collect();
-            canvas.fill_path(
-                &Path::stroked_line(&lid, size * 0.028, size * 0.028),
-                coat.stripe.scale_by(0.45),
-            );
-            continue;
-        }
-        let eye = Path::ellipse(centre, size * 0.215, size * 0.195, side * 0.15);
-        canvas.fill_path(
-            &Path::ellipse(centre, size * 0.245, size * 0.225, side * 0.15),
-            coat.stripe.scale_by(0.42),
-        );
-        canvas.paint_path(&eye, |place| {
-            let up = (centre.y - place.y) / (size * 0.2);
-            eyes.lit_by(light.colour).scale_by(0.95 - 0.28 * up)
-        });
-        canvas.fill_path(
-            &Path::ellipse(centre, size * 0.085, size * 0.165, 0.0),
-            BLACK,
-        );
-        canvas.fill_path(
-            &Path::circle(
-                centre + point(light.towards.x.signum() * size * 0.06, -size * 0.08),
-                size * 0.05,
-            ),
-            WHITE,
-        );
-    }
+}
+
+fn paint_closed_eye(canvas: &mut Canvas, coat: &Coat, pose: HeadPose, side: f32) {
+    let size = pose.size;
+    let centre = pose.place(side * 0.42, -0.06);
+    let lid: Vec<Point> = (0..=8)
+        .map(|i| {
+            let on = on_circle(i as f32 / 16.0 * TAU);
+            centre + point(on.x * size * 0.20, on.y * size * 0.13)
+        })
+        .collect();
+    canvas.fill_path(
+        &Path::stroked_line(&lid, size * 0.028, size * 0.028),
+        coat.stripe.scale_by(0.45),
+    );
+}
+
+fn paint_open_eye(
+    canvas: &mut Canvas,
+    light: &Light,
+    coat: &Coat,
+    iris: Colour,
+    pose: HeadPose,
+    side: f32,
+) {
+    let size = pose.size;
+    let centre = pose.place(side * 0.42, -0.06);
+    let eye = Path::ellipse(centre, size * 0.215, size * 0.195, side * 0.15);
+    canvas.fill_path(
+        &Path::ellipse(centre, size * 0.245, size * 0.225, side * 0.15),
+        coat.stripe.scale_by(0.42),
+    );
+    canvas.paint_path(&eye, |place| {
+        let up = (centre.y - place.y) / (size * 0.2);
+        iris.lit_by(light.colour).scale_by(0.95 - 0.28 * up)
+    });
+    canvas.fill_path(
+        &Path::ellipse(centre, size * 0.085, size * 0.165, 0.0),
+        BLACK,
+    );
+    canvas.fill_path(
+        &Path::circle(
+            centre + point(light.towards.x.signum() * size * 0.06, -size * 0.08),
+            size * 0.05,
+        ),
+        WHITE,
+    );
+}
+
+/// Paints nose, lips and whiskers.
+fn paint_mouth(canvas: &mut Canvas, light: &Light, coat: &Coat, pose: HeadPose) {
+    let size = pose.size;
+    let at = |x: f32, y: f32| pose.place(x, y);
     let nose = Path::smooth_closed(&[at(-0.13, 0.20), at(0.13, 0.20), at(0.0, 0.34)]);
     canvas.fill_path(&nose, hex(0xd0787a).lit_by(light.colour));
     for side in [-1.0, 1.0] {

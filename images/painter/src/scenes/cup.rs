@@ -81,6 +81,47 @@ fn paint_cup(
     let radius = |t: f32| size * profile_radius(&shape, t);
     let side = random.next_sign();
     let grip = point(foot.x + side * size * shape[2], top + height * 0.42);
+    paint_handle(canvas, light, grip, side, (size, height), glaze);
+    let style = random.int_between(0, 3);
+    let trim = if glaze.r + glaze.g + glaze.b > 2.4 {
+        hex(0x38648c)
+    } else {
+        WHITE
+    };
+    paint_lathe(
+        canvas,
+        light,
+        foot.x,
+        (top, foot.y),
+        0.20,
+        0.9,
+        radius,
+        |u, t| {
+            if is_marked(style, u, t) {
+                glaze.mix_with(trim, 0.85)
+            } else {
+                glaze
+            }
+        },
+    );
+    paint_drink(
+        canvas,
+        random,
+        light,
+        point(foot.x, top),
+        size * shape[0],
+        glaze,
+    );
+}
+
+fn paint_handle(
+    canvas: &mut Canvas,
+    light: &Light,
+    grip: Point,
+    side: f32,
+    (size, height): (f32, f32),
+    glaze: Colour,
+) {
     let ring: Vec<Point> = (0..=10)
         .map(|i| {
             let on = on_circle((i as f32 / 10.0 - 0.5) * TAU * 0.56);
@@ -100,56 +141,29 @@ fn paint_cup(
         glaze.mix_white(0.5),
         0.55,
     );
+}
 
-    let style = random.int_between(0, 3);
-    let trim = if glaze.r + glaze.g + glaze.b > 2.4 {
-        hex(0x38648c)
-    } else {
-        WHITE
-    };
-    paint_lathe(
-        canvas,
-        light,
-        foot.x,
-        (top, foot.y),
-        0.20,
-        0.9,
-        radius,
-        |u, t| {
-            let around = u * (1.0 + 0.35 * u * u);
-            let marked = match style {
-                0 => (0.14..0.20).contains(&t) || (0.24..0.26).contains(&t),
-                1 => {
-                    let (column, row) = (around * 3.5, t * 5.0);
-                    let shift = if row.floor() as i32 % 2 == 0 {
-                        0.5
-                    } else {
-                        0.0
-                    };
-                    let (dx, dy) = (
-                        column + shift - (column + shift).floor() - 0.5,
-                        row - row.floor() - 0.5,
-                    );
-                    dx * dx + dy * dy * 0.8 < 0.06
-                }
-                2 => (sin(around * 14.0) > 0.55) && t > 0.3,
-                _ => false,
-            };
-            if marked {
-                glaze.mix_with(trim, 0.85)
+/// Returns whether the decoration covers a place: `u` runs −1…1 across, `t` 0…1 downwards.
+fn is_marked(style: u32, u: f32, t: f32) -> bool {
+    let around = u * (1.0 + 0.35 * u * u);
+    match style {
+        0 => (0.14..0.20).contains(&t) || (0.24..0.26).contains(&t),
+        1 => {
+            let (column, row) = (around * 3.5, t * 5.0);
+            let shift = if row.floor() as i32 % 2 == 0 {
+                0.5
             } else {
-                glaze
-            }
-        },
-    );
-    paint_drink(
-        canvas,
-        random,
-        light,
-        point(foot.x, top),
-        size * shape[0],
-        glaze,
-    );
+                0.0
+            };
+            let (dx, dy) = (
+                column + shift - (column + shift).floor() - 0.5,
+                row - row.floor() - 0.5,
+            );
+            dx * dx + dy * dy * 0.8 < 0.06
+        }
+        2 => (sin(around * 14.0) > 0.55) && t > 0.3,
+        _ => false,
+    }
 }
 
 fn paint_drink(

@@ -190,6 +190,37 @@ fn paint_bubbles(canvas: &mut Canvas, random: &mut Random, from: Point) {
     }
 }
 
+/// Where a fish is, its half-length in units, and how it is turned.
+#[derive(Debug, Clone, Copy)]
+struct FishPose {
+    at: Point,
+    size: f32,
+    /// +1 looks to the right, −1 to the left.
+    facing: f32,
+    /// In radians.
+    tilt: f32,
+    /// Colour of the water in front of the fish, and its share.
+    veil: Option<(Colour, f32)>,
+}
+
+impl FishPose {
+    /// Converts a place given in half-lengths to a place on the canvas.
+    fn place(&self, x: f32, y: f32) -> Point {
+        self.at + point(x * self.facing, y).rotate_by(self.tilt * self.facing) * self.size
+    }
+
+    /// Converts a place on the canvas to half-lengths.
+    fn to_local(self, p: Point) -> Point {
+        let d = (p - self.at).rotate_by(-self.tilt * self.facing) * (1.0 / self.size);
+        point(d.x * self.facing, d.y)
+    }
+
+    fn veil_colour(&self, colour: Colour) -> Colour {
+        self.veil
+            .map_or(colour, |(water, share)| colour.mix_with(water, share))
+    }
+}
+
 /// The look that all fish of a picture share.
 #[derive(Debug, Clone, Copy)]
 struct Species {
@@ -221,7 +252,7 @@ impl Species {
         }
     }
 
-    /// Paints a fish of half-length `size`, looking towards `facing`; `veil` is the water before it.
+    /// Paints a fish of half-length `size`, looking towards `facing`; `veil` is the water in front of it.
     fn paint_fish(
         &self,
         canvas: &mut Canvas,
@@ -231,91 +262,121 @@ impl Species {
         tilt: f32,
         veil: Option<(Colour, f32)>,
     ) {
+        let pose = FishPose {
+            at,
+            size,
+            facing,
+            tilt,
+            veil,
+        };
+        self.paint_outer_fins(canvas, &pose);
+        self.paint_body(canvas, &pose);
+        self.paint_side_fin(canvas, &pose);
+        self.paint_face(canvas, &pose);
+    }
+
+    /// Returns the colour of a fin at a place: rays of alternating brightness.
+    fn fin_colour(&self, pose: &FishPose, p: Point) -> Colour {
+        let d = pose.to_local(p);
+        pose.veil_colour(
+            self.fins
+                .scale_by(0.92 + 0.12 * sin((d.y * 1.5 + d.x * 0.4) * 40.0)),
+        )
+    }
+
+    /// Paints tail, back fin and belly fin, which the body partly hides.
+    fn paint_outer_fins(&self, canvas: &mut Canvas, pose: &FishPose) {
         let tall = self.tall;
-        let place = |x: f32, y: f32| at + point(x * facing, y).rotate_by(tilt * facing) * size;
-        let through =
-            |colour: Colour| veil.map_or(colour, |(water, share)| colour.mix_with(water, share));
-        let local = |p: Point| {
-            let d = (p - at).rotate_by(-tilt * facing) * (1.0 / size);
-            point(d.x * facing, d.y)
-        };
-        let rays = |p: Point| {
-            let d = local(p);
-            through(
-                self.fins
-                    .scale_by(0.92 + 0.12 * sin((d.y * 1.5 + d.x * 0.4) * 40.0)),
-            )
-        };
+        let rays = |p: Point| self.fin_colour(pose, p);
         let tail = Path::smooth_closed(&[
-            place(-0.72, -0.07),
-            place(-1.15, -0.46),
-            place(-1.38, -0.50),
-            place(-1.22, 0.0),
-            place(-1.38, 0.50),
-            place(-1.15, 0.46),
-            place(-0.72, 0.07),
+            pose.place(-0.72, -0.07),
+            pose.place(-1.15, -0.46),
+            pose.place(-1.38, -0.50),
+            pose.place(-1.22, 0.0),
+            pose.place(-1.38, 0.50),
+            pose.place(-1.15, 0.46),
+            pose.place(-0.72, 0.07),
         ]);
         canvas.paint_path(&tail, rays);
         let back_fin = Path::smooth_closed(&[
-            place(0.45, -tall * 0.80),
-            place(0.10, -tall * 1.42),
-            place(-0.50, -tall * 1.28),
-            place(-0.62, -tall * 0.50),
+            pose.place(0.45, -tall * 0.80),
+            pose.place(0.10, -tall * 1.42),
+            pose.place(-0.50, -tall * 1.28),
+            pose.place(-0.62, -tall * 0.50),
         ]);
         canvas.paint_path(&back_fin, rays);
         let belly_fin = Path::smooth_closed(&[
-            place(0.05, tall * 0.80),
-            place(-0.20, tall * 1.38),
-            place(-0.45, tall * 1.25),
-            place(-0.50, tall * 0.55),
+            pose.place(0.05, tall * 0.80),
+            pose.place(-0.20, tall * 1.38),
+            pose.place(-0.45, tall * 1.25),
+            pose.place(-0.50, tall * 0.55),
         ]);
         canvas.paint_path(&belly_fin, rays);
+    }
+
+    fn paint_body(&self, canvas: &mut Canvas, pose: &FishPose) {
+        let tall = self.tall;
         let body = Path::smooth_closed(&[
-            place(1.0, 0.04),
-            place(0.78, -tall * 0.50),
-            place(0.30, -tall * 0.95),
-            place(-0.30, -tall * 0.78),
-            place(-0.80, -tall * 0.20),
-            place(-0.80, tall * 0.20),
-            place(-0.30, tall * 0.80),
-            place(0.30, tall * 0.95),
-            place(0.80, tall * 0.50),
+            pose.place(1.0, 0.04),
+            pose.place(0.78, -tall * 0.50),
+            pose.place(0.30, -tall * 0.95),
+            pose.place(-0.30, -tall * 0.78),
+            pose.place(-0.80, -tall * 0.20),
+            pose.place(-0.80, tall * 0.20),
+            pose.place(-0.30, tall * 0.80),
+            pose.place(0.30, tall * 0.95),
+            pose.place(0.80, tall * 0.50),
         ]);
         canvas.paint_path(&body, |p| {
-            let d = local(p);
+            let d = pose.to_local(p);
             let mut colour = self
                 .body
                 .mix_with(self.belly, smooth_step(-0.1, 0.9, d.y / tall));
             colour = colour.mix_with(self.mark, self.marking_at(d));
             let scale = sin(d.x * 34.0 + sin(d.y * 30.0) * 1.2) * sin(d.y * 30.0);
             let round = d.y / tall;
-            through(colour.scale_by(1.10 - 0.34 * round * round - 0.16 * round + 0.04 * scale))
+            pose.veil_colour(
+                colour.scale_by(1.10 - 0.34 * round * round - 0.16 * round + 0.04 * scale),
+            )
         });
+    }
+
+    fn paint_side_fin(&self, canvas: &mut Canvas, pose: &FishPose) {
+        let size = pose.size;
         let side_fin = Path::smooth_closed(&[
-            place(0.28, 0.10),
-            place(-0.06, 0.02),
-            place(-0.26, 0.30),
-            place(0.08, 0.36),
+            pose.place(0.28, 0.10),
+            pose.place(-0.06, 0.02),
+            pose.place(-0.26, 0.30),
+            pose.place(0.08, 0.36),
         ]);
         canvas.cast_shadow(&side_fin, point(0.0, size * 0.03), size * 0.04, 0.35);
-        canvas.paint_path(&side_fin, rays);
-        let mouth = [place(0.97, 0.13), place(0.86, 0.18), place(0.78, 0.16)];
+        canvas.paint_path(&side_fin, |p| self.fin_colour(pose, p));
+    }
+
+    /// Paints mouth and eye.
+    fn paint_face(&self, canvas: &mut Canvas, pose: &FishPose) {
+        let (tall, size, facing) = (self.tall, pose.size, pose.facing);
+        let mouth = [
+            pose.place(0.97, 0.13),
+            pose.place(0.86, 0.18),
+            pose.place(0.78, 0.16),
+        ];
         canvas.fill_path(
             &Path::stroked_line(&mouth, size * 0.016, size * 0.008),
-            through(self.body.scale_by(0.45)),
+            pose.veil_colour(self.body.scale_by(0.45)),
         );
-        let eye = place(0.64, -tall * 0.22);
-        canvas.fill_path(&Path::circle(eye, size * 0.105), through(WHITE));
+        let eye = pose.place(0.64, -tall * 0.22);
+        canvas.fill_path(&Path::circle(eye, size * 0.105), pose.veil_colour(WHITE));
         canvas.fill_path(
             &Path::circle(eye + point(facing * size * 0.015, 0.0), size * 0.066),
-            through(BLACK),
+            pose.veil_colour(BLACK),
         );
         canvas.fill_path(
             &Path::circle(
                 eye + point(facing * size * 0.035, -size * 0.03),
                 size * 0.022,
             ),
-            through(WHITE),
+            pose.veil_colour(WHITE),
         );
     }
 

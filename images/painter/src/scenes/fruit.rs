@@ -208,28 +208,7 @@ fn paint_fruit(
             (hex(0x86b03c), hex(0xd8dc7a)),
             seed,
         ),
-        Fruit::Orange => {
-            paint_ball(
-                canvas,
-                light,
-                centre,
-                size * 0.96,
-                size * 0.93,
-                0.55,
-                |u, v| {
-                    let pores = noise::smooth_noise(u * 26.0, v * 26.0, seed);
-                    hex(0xf08a1d).scale_by(0.93 + 0.10 * pores)
-                },
-            );
-            let navel = point(
-                centre.x + random.float_around(size * 0.3),
-                centre.y - size * 0.78,
-            );
-            canvas.fill_path(
-                &Path::ellipse(navel, size * 0.09, size * 0.045, 0.0),
-                hex(0x5d6b2a),
-            );
-        }
+        Fruit::Orange => paint_orange(canvas, random, light, centre, size, seed),
         Fruit::Lemon => {
             let shape = [
                 0.0, 0.12, 0.17, 0.50, 0.74, 0.80, 0.74, 0.48, 0.16, 0.11, 0.0,
@@ -237,68 +216,116 @@ fn paint_fruit(
             let lean = random.next_sign();
             paint_lemon(canvas, light, centre, size, &shape, lean, seed);
         }
-        Fruit::Pear => {
-            let skin = oklch(
-                random.float_between(0.74, 0.82),
-                0.14,
-                random.float_between(105.0, 122.0),
-            );
-            let blush = oklch(0.64, 0.15, 50.0);
-            let shape = [0.06, 0.26, 0.34, 0.40, 0.54, 0.76, 0.90, 0.92, 0.80, 0.46];
-            let span = (centre.y - size * 1.35, centre.y + size * 0.80);
-            paint_lathe(
-                canvas,
-                light,
-                centre.x,
-                span,
-                0.16,
-                0.5,
-                |t| size * profile_radius(&shape, t),
-                |u, t| {
-                    let speck = noise::smooth_noise(u * 30.0, t * 60.0, seed);
-                    let red = smooth_step(
-                        0.3,
-                        0.9,
-                        noise::layered_noise(u * 1.2 + 2.0, t * 2.0, 2, seed),
-                    ) * 0.6;
-                    skin.mix_with(blush, red)
-                        .scale_by(if speck > 0.86 { 0.86 } else { 1.0 })
-                },
-            );
-            paint_stem(
-                canvas,
-                random,
-                point(centre.x, centre.y - size * 1.32),
-                size,
-            );
-        }
-        Fruit::Plum => {
-            let skin = oklch(0.36, 0.12, random.float_between(310.0, 345.0));
-            paint_ball(
-                canvas,
-                light,
-                centre,
-                size * 0.80,
-                size * 0.86,
-                0.5,
-                |u, v| {
-                    let bloom = noise::layered_noise(u * 2.0, v * 2.0, 3, seed);
-                    let crease = smooth_step(0.0, 0.10, (u - 0.25 + 0.2 * v * v).abs());
-                    skin.mix_with(
-                        oklch(0.62, 0.06, 285.0),
-                        0.42 * smooth_step(0.42, 0.75, bloom),
-                    )
-                    .scale_by(0.75 + 0.25 * crease)
-                },
-            );
-            paint_stem(
-                canvas,
-                random,
-                point(centre.x, centre.y - size * 0.8),
-                size * 0.8,
-            );
-        }
+        Fruit::Pear => paint_pear(canvas, random, light, centre, size, seed),
+        Fruit::Plum => paint_plum(canvas, random, light, centre, size, seed),
     }
+}
+
+fn paint_orange(
+    canvas: &mut Canvas,
+    random: &mut Random,
+    light: &Light,
+    centre: Point,
+    size: f32,
+    seed: u64,
+) {
+    paint_ball(
+        canvas,
+        light,
+        centre,
+        size * 0.96,
+        size * 0.93,
+        0.55,
+        |u, v| {
+            let pores = noise::smooth_noise(u * 26.0, v * 26.0, seed);
+            hex(0xf08a1d).scale_by(0.93 + 0.10 * pores)
+        },
+    );
+    let navel = point(
+        centre.x + random.float_around(size * 0.3),
+        centre.y - size * 0.78,
+    );
+    canvas.fill_path(
+        &Path::ellipse(navel, size * 0.09, size * 0.045, 0.0),
+        hex(0x5d6b2a),
+    );
+}
+
+fn paint_pear(
+    canvas: &mut Canvas,
+    random: &mut Random,
+    light: &Light,
+    centre: Point,
+    size: f32,
+    seed: u64,
+) {
+    let skin = oklch(
+        random.float_between(0.74, 0.82),
+        0.14,
+        random.float_between(105.0, 122.0),
+    );
+    let blush = oklch(0.64, 0.15, 50.0);
+    let shape = [0.06, 0.26, 0.34, 0.40, 0.54, 0.76, 0.90, 0.92, 0.80, 0.46];
+    let span = (centre.y - size * 1.35, centre.y + size * 0.80);
+    paint_lathe(
+        canvas,
+        light,
+        centre.x,
+        span,
+        0.16,
+        0.5,
+        |t| size * profile_radius(&shape, t),
+        |u, t| {
+            let speck = noise::smooth_noise(u * 30.0, t * 60.0, seed);
+            let red = smooth_step(
+                0.3,
+                0.9,
+                noise::layered_noise(u * 1.2 + 2.0, t * 2.0, 2, seed),
+            ) * 0.6;
+            skin.mix_with(blush, red)
+                .scale_by(if speck > 0.86 { 0.86 } else { 1.0 })
+        },
+    );
+    paint_stem(
+        canvas,
+        random,
+        point(centre.x, centre.y - size * 1.32),
+        size,
+    );
+}
+
+fn paint_plum(
+    canvas: &mut Canvas,
+    random: &mut Random,
+    light: &Light,
+    centre: Point,
+    size: f32,
+    seed: u64,
+) {
+    let skin = oklch(0.36, 0.12, random.float_between(310.0, 345.0));
+    paint_ball(
+        canvas,
+        light,
+        centre,
+        size * 0.80,
+        size * 0.86,
+        0.5,
+        |u, v| {
+            let bloom = noise::layered_noise(u * 2.0, v * 2.0, 3, seed);
+            let crease = smooth_step(0.0, 0.10, (u - 0.25 + 0.2 * v * v).abs());
+            skin.mix_with(
+                oklch(0.62, 0.06, 285.0),
+                0.42 * smooth_step(0.42, 0.75, bloom),
+            )
+            .scale_by(0.75 + 0.25 * crease)
+        },
+    );
+    paint_stem(
+        canvas,
+        random,
+        point(centre.x, centre.y - size * 0.8),
+        size * 0.8,
+    );
 }
 
 fn paint_apple(

@@ -68,42 +68,8 @@ fn motif_colour(
     let folded = point(local.x.abs(), local.y.abs());
     let corner = (folded - point(1.0, 1.0)).length();
     match motif {
-        // A star flower with quarter circles in the corners.
-        0 => {
-            let mut colour = ground;
-            colour = colour.mix_with(middle, inside(corner - 0.52));
-            colour = colour.mix_with(ground, inside(corner - 0.38));
-            colour = colour.mix_with(dark, inside(corner - 0.24));
-            for i in 0..8 {
-                let axis = on_circle(i as f32 / 8.0 * TAU);
-                let along = local.dot(axis);
-                let across = local.dot(point(-axis.y, axis.x)).abs();
-                let petal = across - 0.30 * (along * (0.74 - along)).max(0.0) / 0.14 * 0.42;
-                if along > 0.0 && along < 0.74 {
-                    let tint = if i % 2 == 0 { dark } else { middle };
-                    colour = colour.mix_with(tint, inside(petal));
-                }
-            }
-            colour.mix_with(accent, inside(far - 0.13))
-        }
-        // Interlaced quarter arcs, turned by chance (Truchet).
-        1 => {
-            let flip = (id.0 * 7 + id.1 * 13 + id.0 * id.1 * 3).rem_euclid(2) == 0;
-            let p = if flip {
-                local
-            } else {
-                point(-local.x, local.y)
-            };
-            let a = (p - point(-1.0, -1.0)).length();
-            let b = (p - point(1.0, 1.0)).length();
-            let mut colour = ground;
-            for d in [a, b] {
-                colour = colour.mix_with(dark, inside((d - 1.0).abs() - 0.34));
-                colour = colour.mix_with(middle, inside((d - 1.0).abs() - 0.22));
-                colour = colour.mix_with(ground, inside((d - 1.0).abs() - 0.05));
-            }
-            colour
-        }
+        0 => star_flower_colour(local, palette, soft),
+        1 => quarter_arcs_colour(local, id, palette, soft),
         // Diamonds in a chequer.
         2 => {
             let even = (id.0 + id.1).rem_euclid(2) == 0;
@@ -140,4 +106,48 @@ fn motif_colour(
                 .mix_with(accent, lerp(0.0, 1.0, inside(corner - 0.18)))
         }
     }
+}
+
+/// A star flower with quarter circles in the corners.
+fn star_flower_colour(local: Point, palette: &[Colour; 4], soft: f32) -> Colour {
+    let [ground, dark, middle, accent] = *palette;
+    let inside = |distance: f32| smooth_step(soft, -soft, distance);
+    let far = local.length();
+    let corner = (point(local.x.abs(), local.y.abs()) - point(1.0, 1.0)).length();
+    let mut colour = ground;
+    colour = colour.mix_with(middle, inside(corner - 0.52));
+    colour = colour.mix_with(ground, inside(corner - 0.38));
+    colour = colour.mix_with(dark, inside(corner - 0.24));
+    for i in 0..8 {
+        let axis = on_circle(i as f32 / 8.0 * TAU);
+        let along = local.dot(axis);
+        let across = local.dot(point(-axis.y, axis.x)).abs();
+        let petal = across - 0.30 * (along * (0.74 - along)).max(0.0) / 0.14 * 0.42;
+        if along > 0.0 && along < 0.74 {
+            let tint = if i % 2 == 0 { dark } else { middle };
+            colour = colour.mix_with(tint, inside(petal));
+        }
+    }
+    colour.mix_with(accent, inside(far - 0.13))
+}
+
+/// Interlaced quarter arcs, flipped by chance (Truchet tiles).
+fn quarter_arcs_colour(local: Point, id: (i32, i32), palette: &[Colour; 4], soft: f32) -> Colour {
+    let [ground, dark, middle, _] = *palette;
+    let inside = |distance: f32| smooth_step(soft, -soft, distance);
+    let flip = (id.0 * 7 + id.1 * 13 + id.0 * id.1 * 3).rem_euclid(2) == 0;
+    let p = if flip {
+        local
+    } else {
+        point(-local.x, local.y)
+    };
+    let a = (p - point(-1.0, -1.0)).length();
+    let b = (p - point(1.0, 1.0)).length();
+    let mut colour = ground;
+    for d in [a, b] {
+        colour = colour.mix_with(dark, inside((d - 1.0).abs() - 0.34));
+        colour = colour.mix_with(middle, inside((d - 1.0).abs() - 0.22));
+        colour = colour.mix_with(ground, inside((d - 1.0).abs() - 0.05));
+    }
+    colour
 }
