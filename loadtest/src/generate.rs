@@ -16,7 +16,7 @@ use anyhow::Context;
 use clap::Args;
 use clap::builder::PossibleValuesParser;
 use lookalike_painter::paint::random::{Random, scramble_bits};
-use lookalike_painter::picture::{PictureSpec, SIDE_MAX};
+use lookalike_painter::picture::{PictureSpec, MAX_SIDE};
 use lookalike_painter::scenes::{FAMILIES, SceneFamily};
 
 /// How many pictures share a folder.
@@ -58,11 +58,11 @@ pub struct GenerateArguments {
     seed: u64,
 
     /// Width in pixels.
-    #[arg(long, value_name = "W", default_value = "800", value_parser = clap::value_parser!(u32).range(1..=i64::from(SIDE_MAX)))]
+    #[arg(long, value_name = "W", default_value = "800", value_parser = clap::value_parser!(u32).range(1..=i64::from(MAX_SIDE)))]
     width: u32,
 
     /// Height in pixels.
-    #[arg(long, value_name = "H", default_value = "600", value_parser = clap::value_parser!(u32).range(1..=i64::from(SIDE_MAX)))]
+    #[arg(long, value_name = "H", default_value = "600", value_parser = clap::value_parser!(u32).range(1..=i64::from(MAX_SIDE)))]
     height: u32,
 
     /// Size in millions of pixels instead, 4:3, every fifth picture upright: as a camera makes them.

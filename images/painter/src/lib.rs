@@ -6,10 +6,7 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test fails by panicking"))]
 
-pub mod sample_set;
-
-pub mod picture;
-
-pub mod scenes;
-
 pub mod paint;
+pub mod picture;
+pub mod sample_set;
+pub mod scenes;

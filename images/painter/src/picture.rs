@@ -1,58 +1,52 @@
-//! One picture: from family, seed and size to the bytes of a JPEG file.
+//! One picture: renders family, seed and size to the bytes of a JPEG file.
 
 use jpeg_encoder::{ColorType, Encoder, SamplingFactor};
 
 use crate::paint::{Canvas, Random};
 use crate::scenes::SceneFamily;
 
-/// At most this many pixels are painted; larger pictures are enlarged from that many and get their grain at the final
-/// size. A phone's twelve megapixels are not sharp to the pixel either, and painting is what takes the time.
+/// Most pixels that are painted. Larger pictures are enlarged from this size and get their grain at the
+/// final size. Painting takes most of the time, and photos are not sharp to the pixel either.
 const MAX_PAINTED_PIXELS: usize = 1_500_000;
 
 /// The largest side of a JPEG file.
-pub const SIDE_MAX: u32 = 65_500;
+pub const MAX_SIDE: u32 = 65_500;
 
 /// What to paint, and how to store it.
 #[derive(Debug, Clone, Copy)]
 pub struct PictureSpec {
-    /// What it shows.
     pub family: &'static SceneFamily,
-    /// Decides everything else about it.
+    /// Decides everything else about the picture.
     pub seed: u64,
-    /// Width in pixels, 1…[`SIDE_MAX`].
+    /// Width in pixels, 1…[`MAX_SIDE`].
     pub width: u32,
-    /// Height in pixels, 1…[`SIDE_MAX`].
+    /// Height in pixels, 1…[`MAX_SIDE`].
     pub height: u32,
-    /// How strong the film grain is, in 1/255ths. It is most of a large file's size.
+    /// Strength of the film grain in 1/255ths. It accounts for most of the size of a large file.
     pub grain: f32,
     /// JPEG quality, 1…100.
     pub quality: u8,
-    /// Whether the JPEG is progressive.
     pub progressive: bool,
 }
 
-/// Why a picture could not be made.
 #[derive(Debug, thiserror::Error)]
 pub enum PictureError {
-    /// The JPEG encoder refused it; only sizes beyond the format's are known to do this.
+    /// The JPEG encoder failed; only sizes beyond the format's limit are known to cause this.
     #[error("cannot encode {width}×{height} pixels as JPEG")]
     Encode {
-        /// Width in pixels.
         width: u32,
-        /// Height in pixels.
         height: u32,
-        /// What the encoder said.
         source: jpeg_encoder::EncodingError,
     },
 }
 
 impl PictureSpec {
-    /// The pixels: 8-bit RGB, row by row, `width × height × 3` bytes.
+    /// Returns 8-bit RGB, row by row, `width × height × 3` bytes.
     pub fn render_pixels(&self) -> Vec<u8> {
         let (width, height) = (self.width as usize, self.height as usize);
         let (columns, rows) = painted_size(width, height);
         let mut canvas = Canvas::new(columns, rows);
-        // Families that share a stage would choose the same wall and light for the same seed.
+        // Without a stream per family, families that share a table would draw the same wall and light for a seed.
         let stream = self.family.name.bytes().fold(0, |stream: u64, byte| {
             stream.wrapping_mul(257).wrapping_add(u64::from(byte))
         });
@@ -62,7 +56,7 @@ impl PictureSpec {
         canvas.render_rgb(width, height, self.grain, random.next_u64())
     }
 
-    /// The bytes of the JPEG file.
+    /// Returns the bytes of the JPEG file.
     pub fn encode_jpeg(&self) -> Result<Vec<u8>, PictureError> {
         let failed = |source| PictureError::Encode {
             width: self.width,
@@ -72,10 +66,10 @@ impl PictureSpec {
         let pixels = self.render_pixels();
         let mut bytes = Vec::with_capacity(pixels.len() / 8);
         let mut encoder = Encoder::new(&mut bytes, self.quality);
-        // What cameras write: colours at half the resolution.
+        // As cameras do: colours at half the resolution.
         encoder.set_sampling_factor(SamplingFactor::F_2_2);
         encoder.set_progressive(self.progressive);
-        let side = |pixels: u32| u16::try_from(pixels).expect("sides are at most SIDE_MAX");
+        let side = |pixels: u32| u16::try_from(pixels).expect("sides are at most MAX_SIDE");
         encoder
             .encode(&pixels, side(self.width), side(self.height), ColorType::Rgb)
             .map_err(failed)?;
@@ -83,7 +77,7 @@ impl PictureSpec {
     }
 }
 
-/// The size to paint at: the final one, or one of the same shape with at most [`MAX_PAINTED_PIXELS`].
+/// Returns the size to paint at: the final one, or one of the same shape with at most [`MAX_PAINTED_PIXELS`].
 fn painted_size(width: usize, height: usize) -> (usize, usize) {
     let mut shrink = 1;
     while (width / shrink) * (height / shrink) > MAX_PAINTED_PIXELS {

@@ -1,20 +1,20 @@
 //! The sample pictures that come with lookalike, in `images/` at the root of the checkout.
 //!
-//! `generate --sample-set --out images` makes them again byte for byte; a test holds this.
+//! `lookalike-loadtest generate --sample-set --out images` reproduces them byte for byte; a test
+//! compares them.
 
 use crate::picture::PictureSpec;
 use crate::scenes;
 
-/// A picture of the set and the name of its file, relative to the set's folder, with `/` between its parts.
+/// One picture of the set.
 #[derive(Debug, Clone)]
 pub struct SamplePicture {
-    /// Its file.
+    /// Path of its file below the set's folder, separated by `/`.
     pub path: String,
-    /// What it is.
     pub picture: PictureSpec,
 }
 
-/// The families of the set and the seed of each of their pictures, picked by eye.
+/// The families of the set and the seeds of their pictures, chosen by eye.
 const SEEDS: [(&str, [u64; 5]); 12] = [
     ("fruit", [2, 3, 6, 10, 1]),
     ("flower-vase", [2, 3, 6, 9, 1]),
@@ -30,10 +30,9 @@ const SEEDS: [(&str, [u64; 5]); 12] = [
     ("fish", [3, 2, 7, 9, 8]),
 ];
 
-/// The sizes (width, height) of a family's pictures, in order.
+/// Width and height of a family's pictures, in order.
 const SIZES: [(u32, u32); 5] = [(800, 600), (720, 540), (640, 480), (600, 750), (768, 512)];
 
-/// All pictures of the set.
 pub fn sample_pictures() -> Vec<SamplePicture> {
     let mut samples = Vec::new();
     for (name, seeds) in SEEDS {

@@ -1,4 +1,4 @@
-//! The picture being painted.
+//! The canvas: pixels, and the operations that paint on them.
 
 use super::colour::{Colour, rgb};
 use super::mask::{Mask, box_blur_thrice};
@@ -6,7 +6,7 @@ use super::math::{Point, point, smooth_step};
 use super::noise;
 use super::path::Path;
 
-/// A picture: `columns × rows` pixels, one unit high.
+/// A picture of `columns × rows` pixels, one unit high.
 #[derive(Debug, Clone)]
 pub struct Canvas {
     columns: usize,
@@ -15,7 +15,7 @@ pub struct Canvas {
 }
 
 impl Canvas {
-    /// A black canvas of the given size in pixels, neither side zero.
+    /// Makes a black canvas of the given size in pixels. Panics if a side is zero.
     pub fn new(columns: usize, rows: usize) -> Canvas {
         assert!(columns > 0 && rows > 0, "a canvas has pixels");
         Canvas {
@@ -25,17 +25,17 @@ impl Canvas {
         }
     }
 
-    /// The width in units; the height is one.
+    /// Returns the width in units; the height is one.
     pub fn width(&self) -> f32 {
         self.columns as f32 / self.rows as f32
     }
 
-    /// Pixels per unit.
+    /// Returns the number of pixels per unit.
     pub fn scale(&self) -> f32 {
         self.rows as f32
     }
 
-    /// The coverage of `path` on this canvas.
+    /// Returns which pixels of this canvas `path` covers.
     pub fn rasterise_path(&self, path: &Path) -> Mask {
         Mask::from_path(
             path,
@@ -46,7 +46,7 @@ impl Canvas {
         )
     }
 
-    /// Paints the whole canvas by a function of the place.
+    /// Paints the whole canvas with a function of the place.
     pub fn paint_all(&mut self, paint: impl Fn(Point) -> Colour) {
         let step = 1.0 / self.scale();
         for (row, pixels) in self.pixels.chunks_exact_mut(self.columns).enumerate() {
@@ -57,7 +57,7 @@ impl Canvas {
         }
     }
 
-    /// Repaints the whole canvas by a function of the place and of what is there.
+    /// Repaints the whole canvas with a function of the place and the colour already there.
     pub fn repaint_all(&mut self, paint: impl Fn(Point, Colour) -> Colour) {
         let step = 1.0 / self.scale();
         for (row, pixels) in self.pixels.chunks_exact_mut(self.columns).enumerate() {
@@ -68,7 +68,7 @@ impl Canvas {
         }
     }
 
-    /// Where `rasterise_path` covers, blends what is there with what `paint_path` makes of it.
+    /// Where `mask` covers, blends the colour already there with the result of `paint`.
     pub fn blend_mask(&mut self, mask: &Mask, paint: impl Fn(Point, Colour) -> Colour) {
         let step = 1.0 / self.scale();
         let first_row = mask.top.max(0);
@@ -93,26 +93,26 @@ impl Canvas {
         self.blend_mask(&mask, |_, _| colour);
     }
 
-    /// Fills `path` with a colour that lets `1 − opacity` of what is below through.
+    /// Fills `path` with a translucent colour: `1 − opacity` of the colour below remains.
     pub fn glaze_path(&mut self, path: &Path, colour: Colour, opacity: f32) {
         let mask = self.rasterise_path(path);
         self.blend_mask(&mask, |_, below| below.mix_with(colour, opacity));
     }
 
-    /// Fills `path` by a function of the place.
+    /// Fills `path` with a function of the place.
     pub fn paint_path(&mut self, path: &Path, paint: impl Fn(Point) -> Colour) {
         let mask = self.rasterise_path(path);
         self.blend_mask(&mask, |place, _| paint(place));
     }
 
-    /// Darkens what lies below `path`, moved by `offset` and softened by `softness` units.
+    /// Paints the shadow of `path`, moved by `offset` and softened by `softness` units.
     pub fn cast_shadow(&mut self, path: &Path, offset: Point, softness: f32, strength: f32) {
         let scale = self.scale();
         let mask = self
             .rasterise_path(path)
             .move_by(offset * scale)
             .blur_by(softness * scale);
-        // Shadows are a little blue: what lights them is the sky or the wall, not the lamp.
+        // Shadows are slightly blue: the sky or the wall lights them, not the lamp.
         let tint = rgb(0.10, 0.09, 0.16);
         self.blend_mask(&mask, |_, below| {
             below.mix_with(below.lit_by(tint.mix_white(0.25)), strength)
@@ -124,7 +124,7 @@ impl Canvas {
         let mask = self.rasterise_path(&Path::circle(centre, radius));
         self.blend_mask(&mask, |place, below| {
             let t = smooth_step(radius, 0.0, (place - centre).length());
-            // "Screen": bright, but never beyond white.
+            // Blend mode "screen": brightens, but never beyond white.
             let add = colour.scale_by(t * t * strength);
             rgb(
                 1.0 - (1.0 - below.r) * (1.0 - add.r),
@@ -134,7 +134,7 @@ impl Canvas {
         });
     }
 
-    /// Blurs everything painted so far by about `radius` units: what is painted next stands out sharp.
+    /// Blurs everything painted so far by about `radius` units. Later shapes stay sharp.
     pub fn blur_all(&mut self, radius: f32) {
         let reach = (radius * self.scale() / 1.7).round() as usize;
         if reach == 0 {
@@ -156,8 +156,8 @@ impl Canvas {
         }
     }
 
-    /// Replaces what lies below the line `y` by the mirror image of what lies above it, pushed about by
-    /// `ripple(place)` units sideways and up: still water.
+    /// Replaces the part below the line `y` with the mirror image of the part above it, as still water
+    /// shows it. `ripple(place)` moves each point sideways and up, in units.
     pub fn mirror_below(&mut self, y: f32, ripple: impl Fn(Point) -> Point) {
         let above = self.clone();
         let scale = self.scale();
@@ -171,7 +171,7 @@ impl Canvas {
         });
     }
 
-    /// Darkens the corners, as a lens does.
+    /// Darkens the corners, as a camera lens does.
     pub fn darken_corners(&mut self, strength: f32) {
         let centre = point(self.width() / 2.0, 0.5);
         let corner = centre.length();
@@ -181,8 +181,8 @@ impl Canvas {
         });
     }
 
-    /// The picture as 8-bit RGB of `columns × rows` pixels, enlarged smoothly where that is more than was painted,
-    /// with film grain of the given strength (1/255ths) added at the final size.
+    /// Returns the picture as 8-bit RGB of `columns × rows` pixels. A larger size than the painted one is
+    /// interpolated. Film grain of strength `grain`, in 1/255ths, is added at the final size.
     pub fn render_rgb(&self, columns: usize, rows: usize, grain: f32, seed: u64) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(columns * rows * 3);
         let same = columns == self.columns && rows == self.rows;
@@ -207,7 +207,7 @@ impl Canvas {
                     coarse = coarse_row.cell_at(column as i32 / 2);
                 }
                 let noise = fine_row.cell_at(column as i32) + coarse - 1.0;
-                // Grain shows most in the mid-tones, and all three colours share it.
+                // Grain is strongest in the mid-tones and equal in all three channels.
                 let bright = (colour.r + colour.g + colour.b) / 3.0;
                 let add = grain * noise * (0.5 + 2.0 * (bright * (1.0 - bright)).max(0.0)) + 0.5;
                 for part in [colour.r, colour.g, colour.b] {
@@ -219,13 +219,13 @@ impl Canvas {
         bytes
     }
 
-    /// The colour at a place.
+    /// Returns the colour at a place, interpolated.
     pub fn colour_at(&self, place: Point) -> Colour {
         let scale = self.scale();
         self.sample_pixels(place.x * scale - 0.5, place.y * scale - 0.5)
     }
 
-    /// The colour between four pixels.
+    /// Interpolates between four pixels; `x` and `y` are in pixels.
     fn sample_pixels(&self, x: f32, y: f32) -> Colour {
         let x = x.clamp(0.0, (self.columns - 1) as f32);
         let y = y.clamp(0.0, (self.rows - 1) as f32);

@@ -1,36 +1,30 @@
-//! Colours, chosen by lightness, chroma and hue (OKLCH), so that palettes look even.
+//! Colours, chosen by lightness, chroma and hue (OKLCH) so that palettes look even.
 
 use super::math::{cos, lerp, sin};
 
-/// A colour: gamma-encoded sRGB, each part 0…1. Shading may leave that range; the canvas clamps at the end.
+/// A gamma-encoded sRGB colour, each channel 0…1. Shading may leave that range; the canvas clamps at the end.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Colour {
-    /// Red.
     pub r: f32,
-    /// Green.
     pub g: f32,
-    /// Blue.
     pub b: f32,
 }
 
-/// White.
 pub const WHITE: Colour = rgb(1.0, 1.0, 1.0);
-/// Black.
 pub const BLACK: Colour = rgb(0.0, 0.0, 0.0);
 
-/// A colour from its parts.
 pub const fn rgb(r: f32, g: f32, b: f32) -> Colour {
     Colour { r, g, b }
 }
 
-/// A colour from `0xRRGGBB`.
+/// Converts `0xRRGGBB`.
 pub fn hex(value: u32) -> Colour {
     let part = |shift: u32| ((value >> shift) & 0xff) as f32 / 255.0;
     rgb(part(16), part(8), part(0))
 }
 
-/// A colour from OKLCH: lightness 0…1, chroma 0…0.37 or so, hue in degrees (30 red, 70 orange, 110 yellow,
-/// 145 green, 195 cyan, 255 blue, 300 violet, 350 pink). What sRGB cannot show is clamped.
+/// Converts OKLCH: lightness 0…1, chroma 0…about 0.37, hue in degrees (30 red, 70 orange, 110 yellow,
+/// 145 green, 195 cyan, 255 blue, 300 violet, 350 pink). Colours outside sRGB are clamped.
 pub fn oklch(lightness: f32, chroma: f32, hue: f32) -> Colour {
     let angle = hue * (std::f32::consts::PI / 180.0);
     let (a, b) = (chroma * cos(angle), chroma * sin(angle));
@@ -45,8 +39,8 @@ pub fn oklch(lightness: f32, chroma: f32, hue: f32) -> Colour {
     )
 }
 
-/// Linear light to sRGB's gamma. The curve is fitted with square roots only, which are exact on every machine;
-/// it is within 0.006 of the standard's.
+/// Applies the sRGB gamma to linear light. The curve is fitted with square roots only, which are exact on
+/// every machine; it differs from the standard's by less than 0.006.
 fn encode_gamma(linear: f32) -> f32 {
     let x = linear.clamp(0.0, 1.0);
     if x < 0.003_130_8 {
@@ -60,7 +54,7 @@ fn encode_gamma(linear: f32) -> f32 {
 }
 
 impl Colour {
-    /// The colour `t` of the way to `other`.
+    /// Interpolates towards `other`; `t` 1 is `other`.
     pub fn mix_with(self, other: Colour, t: f32) -> Colour {
         rgb(
             lerp(self.r, other.r, t),
@@ -69,33 +63,32 @@ impl Colour {
         )
     }
 
-    /// Every part times `factor`: light and shade.
+    /// Multiplies every channel by `factor`.
     pub fn scale_by(self, factor: f32) -> Colour {
         rgb(self.r * factor, self.g * factor, self.b * factor)
     }
 
-    /// Part by part: seen in a coloured light.
+    /// Multiplies channel by channel, as coloured light does.
     pub fn lit_by(self, light: Colour) -> Colour {
         rgb(self.r * light.r, self.g * light.g, self.b * light.b)
     }
 
-    /// The sum: light added, as by a gleam.
+    /// Adds light, as a highlight does.
     pub fn add_light(self, light: Colour) -> Colour {
         rgb(self.r + light.r, self.g + light.g, self.b + light.b)
     }
 
-    /// Towards white by `t`.
     pub fn mix_white(self, t: f32) -> Colour {
         self.mix_with(WHITE, t)
     }
 
-    /// Towards black by `t`.
     pub fn mix_black(self, t: f32) -> Colour {
         self.mix_with(BLACK, t)
     }
 }
 
-/// The colour at `t` of a gradient whose stops are sorted by position; beyond its ends the end colours hold.
+/// Returns the colour at `t` of a gradient whose stops are sorted by position. Beyond the ends it is the
+/// colour of the nearest stop.
 pub fn sample_gradient(stops: &[(f32, Colour)], t: f32) -> Colour {
     let mut last = stops[0];
     for &stop in stops {

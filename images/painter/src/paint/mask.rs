@@ -1,29 +1,26 @@
-//! Which pixels a shape covers, and how much of each.
+//! Coverage: which pixels a shape covers, and how much of each.
 
 use super::math::Point;
 use super::path::Path;
 
-/// Coverage (0…1) of a rectangle of pixels. What lies outside the rectangle is not covered.
+/// Coverage (0…1) of a rectangle of pixels. Pixels outside the rectangle are not covered.
 #[derive(Debug, Clone)]
 pub struct Mask {
-    /// The column of the first pixel; may be negative.
+    /// Column of the first pixel; may be negative.
     pub left: i32,
-    /// The row of the first pixel; may be negative.
+    /// Row of the first pixel; may be negative.
     pub top: i32,
-    /// Pixels in a row.
     pub width: usize,
-    /// Rows.
     pub height: usize,
-    /// Coverage, row by row.
     pub coverage: Vec<f32>,
 }
 
-/// Sub-rows per pixel row. Along a row coverage is exact; between rows it is counted.
+/// Sub-rows per pixel row. Coverage is exact along a row and sampled between rows.
 const SUB_ROWS: i32 = 8;
 
 impl Mask {
-    /// Rasterises `path`, scaled from units to pixels, within a canvas of `width × height` pixels and a border of
-    /// `margin` pixels around it (what a later blur can pull in).
+    /// Rasterises `path`, scaled from units to pixels, within a canvas of `width × height` pixels and a border
+    /// of `margin` pixels around it, which a later blur can pull in.
     pub fn from_path(path: &Path, scale: f32, width: usize, height: usize, margin: i32) -> Mask {
         let (mut x0, mut y0, mut x1, mut y1) = (f32::MAX, f32::MAX, f32::MIN, f32::MIN);
         for corner in path.contours.iter().flatten() {
@@ -51,7 +48,8 @@ impl Mask {
         mask
     }
 
-    /// Scan conversion by the non-zero rule: crossings of every sub-row, sorted, and the spans between them.
+    /// Computes the coverage by the non-zero rule: sorts the crossings of every sub-row and fills the spans
+    /// between them.
     fn fill_coverage(&mut self, path: &Path, scale: f32) {
         let sub_row_count = self.height * SUB_ROWS as usize;
         let mut crossings: Vec<Vec<(f32, i32)>> = vec![Vec::new(); sub_row_count];
@@ -90,7 +88,7 @@ impl Mask {
         }
     }
 
-    /// The coverage of one pixel of the canvas.
+    /// Returns the coverage of one pixel of the canvas.
     pub fn coverage_at(&self, x: i32, y: i32) -> f32 {
         let (column, row) = (x - self.left, y - self.top);
         if column < 0 || row < 0 || column >= self.width as i32 || row >= self.height as i32 {
@@ -99,7 +97,7 @@ impl Mask {
         self.coverage[row as usize * self.width + column as usize]
     }
 
-    /// What both masks cover.
+    /// Multiplies both coverages.
     pub fn intersect_with(mut self, other: &Mask) -> Mask {
         for row in 0..self.height {
             for column in 0..self.width {
@@ -110,14 +108,14 @@ impl Mask {
         self
     }
 
-    /// Moved by whole pixels.
+    /// Moves by whole pixels.
     pub fn move_by(mut self, by: Point) -> Mask {
         self.left += by.x.round() as i32;
         self.top += by.y.round() as i32;
         self
     }
 
-    /// Softened by about `radius` pixels; the mask grows by as much on all sides.
+    /// Blurs by about `radius` pixels; the mask grows accordingly on all sides.
     pub fn blur_by(self, radius: f32) -> Mask {
         let reach = (radius.max(0.0) / 1.7).round() as usize;
         if reach == 0 || self.coverage.is_empty() {
@@ -142,7 +140,7 @@ impl Mask {
     }
 }
 
-/// Adds a sub-row's share to the pixels from `from` to `to`, in parts of pixels.
+/// Adds a sub-row's share to the pixels from `from` to `to`; end pixels may be covered partly.
 fn add_span(pixels: &mut [f32], from: f32, to: f32) {
     let share = 1.0 / SUB_ROWS as f32;
     let limit = pixels.len() as f32;
@@ -162,7 +160,7 @@ fn add_span(pixels: &mut [f32], from: f32, to: f32) {
     pixels[last] += (to - last as f32) * share;
 }
 
-/// Three box blurs, which look like a Gaussian one. Values outside the plane count as its edge.
+/// Applies three box blurs, which approximate a Gaussian one. Values outside the plane repeat its edge.
 pub fn box_blur_thrice(plane: &mut [f32], width: usize, height: usize, reach: usize) {
     let mut line = vec![0.0; width.max(height)];
     for _ in 0..3 {

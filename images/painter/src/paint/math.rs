@@ -1,20 +1,17 @@
-//! Points, interpolation, and sine and cosine that are the same on every machine.
+//! Points, interpolation, and sine and cosine that are bit-identical on every machine.
 
 use std::ops::{Add, Mul, Sub};
 
-/// One full turn, in radians.
 pub const TAU: f32 = std::f32::consts::TAU;
 
-/// A place or a displacement on the canvas, in units.
+/// A place or an offset on the canvas, in units.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Point {
-    /// To the right.
     pub x: f32,
-    /// Downwards.
+    /// Grows downwards.
     pub y: f32,
 }
 
-/// Shorthand for a [`Point`].
 pub const fn point(x: f32, y: f32) -> Point {
     Point { x, y }
 }
@@ -41,12 +38,12 @@ impl Mul<f32> for Point {
 }
 
 impl Point {
-    /// The distance from the origin.
+    /// Returns the distance from the origin.
     pub fn length(self) -> f32 {
         (self.x * self.x + self.y * self.y).sqrt()
     }
 
-    /// The same direction with length one; the origin stays where it is.
+    /// Returns the same direction with length one; the origin stays the origin.
     pub fn to_unit(self) -> Point {
         let length = self.length();
         if length > 0.0 {
@@ -56,7 +53,7 @@ impl Point {
         }
     }
 
-    /// Turned clockwise (as seen, since `y` grows downwards) by `angle` radians about the origin.
+    /// Rotates about the origin by `angle` radians, clockwise as seen because `y` grows downwards.
     pub fn rotate_by(self, angle: f32) -> Point {
         let (sine, cosine) = (sin(angle), cos(angle));
         point(
@@ -65,19 +62,18 @@ impl Point {
         )
     }
 
-    /// Half way to `other`.
     pub fn midpoint_to(self, other: Point) -> Point {
         (self + other) * 0.5
     }
 
-    /// The scalar product.
+    /// Returns the scalar product.
     pub fn dot(self, other: Point) -> f32 {
         self.x * other.x + self.y * other.y
     }
 }
 
-/// The sine of `angle` radians, to about six digits, bit for bit the same everywhere
-/// (the standard library's goes through the platform's C library).
+/// Returns the sine of `angle` radians to about six digits, bit-identical on every machine. The
+/// standard library's sine uses the platform's C library.
 pub fn sin(angle: f32) -> f32 {
     const PI: f64 = std::f64::consts::PI;
     let angle = f64::from(angle);
@@ -95,33 +91,33 @@ pub fn sin(angle: f32) -> f32 {
     (-x * series) as f32
 }
 
-/// The cosine of `angle` radians; see [`sin`].
+/// Returns the cosine of `angle` radians; see [`sin`].
 pub fn cos(angle: f32) -> f32 {
     sin(angle + TAU / 4.0)
 }
 
-/// The point at `angle` radians on the circle of radius one.
+/// Returns the point at `angle` radians on the unit circle.
 pub fn on_circle(angle: f32) -> Point {
     point(cos(angle), sin(angle))
 }
 
-/// From `a` (at 0) to `b` (at 1), and beyond on either side.
+/// Interpolates from `a` (at 0) to `b` (at 1), and extrapolates beyond.
 pub fn lerp(a: f32, b: f32, t: f32) -> f32 {
     a + (b - a) * t
 }
 
-/// Where `x` stands between `low` (0) and `high` (1), clamped; `low > high` falls instead of rising.
+/// Maps `x` from `low`…`high` to 0…1, clamped. With `low > high` it falls instead of rising.
 pub fn linear_step(low: f32, high: f32, x: f32) -> f32 {
     ((x - low) / (high - low)).clamp(0.0, 1.0)
 }
 
-/// Like [`linear_step`], but leaving and arriving gently.
+/// Maps like [`linear_step`], but with zero slope at both ends.
 pub fn smooth_step(low: f32, high: f32, x: f32) -> f32 {
     let t = linear_step(low, high, x);
     t * t * (3.0 - 2.0 * t)
 }
 
-/// `base` to a whole power, by squaring (`powi` may differ between platforms).
+/// Raises `base` to a whole power by squaring; `powi` may differ between platforms.
 pub fn raise_power(base: f32, exponent: u32) -> f32 {
     let (mut result, mut square, mut rest) = (1.0, base, exponent);
     while rest > 0 {

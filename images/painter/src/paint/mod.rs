@@ -1,13 +1,13 @@
-//! A small software painter: what the scenes are drawn with.
+//! A small software painter: the primitives that scenes are drawn with.
 //!
 //! Scenes measure in *units*: the canvas is one unit high and [`Canvas::width`] units wide, `y`
-//! grows downwards, and nothing in a scene knows how many pixels it gets. Colours are
-//! gamma-encoded sRGB numbers in 0…1, as a paint program blends them.
+//! grows downwards, and a scene does not know its size in pixels. Colours are gamma-encoded sRGB
+//! numbers in 0…1, as a paint program blends them.
 //!
-//! Everything here gives the same bits on every machine: the only floating-point operations are
-//! those that IEEE 754 rounds exactly (`+ - * /` and the square root), sine and cosine are our
-//! own, and the generator of random numbers is fixed. That is what lets a test compare the
-//! committed sample pictures byte for byte.
+//! Results are bit-identical on every machine. The only floating-point operations are those that
+//! IEEE 754 rounds exactly (`+ - * /` and the square root). Sine and cosine are implemented here,
+//! and the random number generator is fixed. A test therefore compares the committed sample
+//! pictures byte for byte.
 
 pub mod canvas;
 pub mod colour;

@@ -1,27 +1,26 @@
-//! Outlines: closed contours of straight pieces, short enough to look round.
+//! Outlines of shapes: closed contours of straight segments, short enough to look round.
 
 use super::math::{Point, TAU, on_circle, point};
 
-/// The outline of a shape: one or more closed contours. Overlapping contours of one path add up
-/// (they do not punch holes); a contour drawn the other way round does.
+/// The outline of a shape: one or more closed contours, filled by the non-zero rule. Overlapping
+/// contours of the same direction add up; a contour of the opposite direction cuts a hole.
 #[derive(Debug, Clone, Default)]
 pub struct Path {
-    /// Each contour's corners; the last one joins the first.
+    /// The corners of each contour; the last one is connected to the first.
     pub contours: Vec<Vec<Point>>,
 }
 
-/// How many straight pieces make a round.
+/// Number of straight segments of an ellipse.
 const ROUND_PIECES: usize = 96;
 
 impl Path {
-    /// Straight lines between the corners.
+    /// Makes a polygon.
     pub fn polygon(corners: &[Point]) -> Path {
         Path {
             contours: vec![corners.to_vec()],
         }
     }
 
-    /// An upright rectangle.
     pub fn rectangle(left: f32, top: f32, right: f32, bottom: f32) -> Path {
         Path::polygon(&[
             point(left, top),
@@ -31,7 +30,7 @@ impl Path {
         ])
     }
 
-    /// An upright rectangle with round corners of the given radius.
+    /// Makes an upright rectangle with round corners of the given radius.
     pub fn rounded_rectangle(left: f32, top: f32, right: f32, bottom: f32, radius: f32) -> Path {
         let r = radius.min((right - left) / 2.0).min((bottom - top) / 2.0);
         let corners = [
@@ -52,7 +51,7 @@ impl Path {
         }
     }
 
-    /// An ellipse with half-axes `rx`, `ry`, turned by `angle` radians.
+    /// Makes an ellipse with half-axes `rx` and `ry`, rotated by `angle` radians.
     pub fn ellipse(centre: Point, rx: f32, ry: f32, angle: f32) -> Path {
         let contour = (0..ROUND_PIECES)
             .map(|i| {
@@ -65,12 +64,11 @@ impl Path {
         }
     }
 
-    /// A circle.
     pub fn circle(centre: Point, radius: f32) -> Path {
         Path::ellipse(centre, radius, radius, 0.0)
     }
 
-    /// A smooth closed curve through the given points (Catmull-Rom).
+    /// Makes a smooth closed curve through the given points (Catmull-Rom).
     pub fn smooth_closed(through: &[Point]) -> Path {
         let count = through.len();
         let mut contour = Vec::with_capacity(count * 12);
@@ -83,7 +81,8 @@ impl Path {
         }
     }
 
-    /// A smooth line through the given points as a band whose half-width goes from `start` to `end_fault`, with round ends.
+    /// Makes a band along a smooth line through the given points, with round ends. Its half-width changes
+    /// from `start` to `end`.
     pub fn stroked_line(through: &[Point], start: f32, end: f32) -> Path {
         let line = smooth_line(through);
         let last = line.len() - 1;
@@ -102,7 +101,7 @@ impl Path {
         }
         for (i, joint) in line.iter().enumerate() {
             let radius = half_width(i);
-            // Joints inside the band only need to close the wedge between two pieces.
+            // Joints inside the band only need to close the wedge between two segments.
             let corners = if i == 0 || i == last { 24 } else { 12 };
             path.contours.push(
                 (0..corners)
@@ -114,7 +113,7 @@ impl Path {
         path
     }
 
-    /// The area under a curve: from the left edge to the right one along `height(x)`, and down to `paint_sea_floor`.
+    /// Makes the area between the curve `height(x)` and the line `bottom`, from `left` to `right`.
     pub fn area_under(left: f32, right: f32, bottom: f32, height: impl Fn(f32) -> f32) -> Path {
         let steps = 400;
         let mut contour: Vec<Point> = (0..=steps)
@@ -130,7 +129,7 @@ impl Path {
         }
     }
 
-    /// All points moved by a function.
+    /// Applies a function to every corner.
     pub fn map_points(mut self, f: impl Fn(Point) -> Point) -> Path {
         for corner in self.contours.iter_mut().flatten() {
             *corner = f(*corner);
@@ -138,12 +137,13 @@ impl Path {
         self
     }
 
-    /// Scaled about the origin, turned by `angle`, then moved so that the origin lies at `to`: for shapes drawn around zero.
+    /// Scales about the origin, rotates by `angle` radians, then moves the origin to `to`: for shapes drawn
+    /// around zero.
     pub fn place_at(self, to: Point, scale: f32, angle: f32) -> Path {
         self.map_points(|corner| to + (corner * scale).rotate_by(angle))
     }
 
-    /// Both paths as one. Contours are turned the same way round, so that they add up.
+    /// Joins both paths. All contours get the same direction, so they add up.
     pub fn union_with(mut self, other: Path) -> Path {
         self.contours.extend(other.contours);
         self.align_winding();
@@ -165,7 +165,7 @@ impl Path {
     }
 }
 
-/// A smooth open curve through the given points, as short straight pieces.
+/// Returns a smooth open curve through the given points, as short straight segments.
 pub fn smooth_line(through: &[Point]) -> Vec<Point> {
     let last = through.len() - 1;
     let mut line = Vec::with_capacity(last * 12 + 1);
@@ -178,7 +178,7 @@ pub fn smooth_line(through: &[Point]) -> Vec<Point> {
     line
 }
 
-/// Twelve points of the Catmull-Rom curve from the second to the third, the third excluded.
+/// Adds twelve points of the Catmull-Rom curve from `b` to `c`, `c` excluded.
 fn curve_piece(line: &mut Vec<Point>, [a, b, c, d]: [Point; 4]) {
     for step in 0..12 {
         let t = step as f32 / 12.0;

@@ -1,15 +1,15 @@
-//! Random numbers that stay the same for ever.
+//! Random numbers that never change between releases.
 //!
-//! `rand`'s generators may change their output between releases, and a change would move every
-//! committed sample picture; these twenty lines will not.
+//! The generators of `rand` may change their output, which would change every committed sample
+//! picture. These twenty lines will not.
 
-/// A small seeded generator (SplitMix64). Good for pictures, not for secrets.
+/// A small seeded generator (SplitMix64), not suitable for secrets.
 #[derive(Debug, Clone)]
 pub struct Random {
     state: u64,
 }
 
-/// Scrambles 64 bits (the finaliser of SplitMix64): neighbouring inputs give unrelated outputs.
+/// Scrambles 64 bits with the finaliser of SplitMix64: neighbouring inputs give unrelated outputs.
 pub fn scramble_bits(value: u64) -> u64 {
     let mut z = value;
     z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -18,57 +18,56 @@ pub fn scramble_bits(value: u64) -> u64 {
 }
 
 impl Random {
-    /// A generator for `seed`, and for `stream` within it: streams of one seed are unrelated.
+    /// Makes a generator for one stream of a seed. Streams of one seed are unrelated.
     pub fn new(seed: u64, stream: u64) -> Random {
         Random {
             state: scramble_bits(seed.wrapping_add(scramble_bits(stream.wrapping_add(0x5eed)))),
         }
     }
 
-    /// The next 64 bits.
     pub fn next_u64(&mut self) -> u64 {
         self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
         scramble_bits(self.state)
     }
 
-    /// A number in 0…1, the end excluded.
+    /// Draws a number in 0…1, the end excluded.
     pub fn next_fraction(&mut self) -> f32 {
         (self.next_u64() >> 40) as f32 / (1u64 << 24) as f32
     }
 
-    /// A number from `low` to `high`, the end excluded.
+    /// Draws a number from `low` to `high`, the end excluded.
     pub fn float_between(&mut self, low: f32, high: f32) -> f32 {
         low + (high - low) * self.next_fraction()
     }
 
-    /// A number within `spread_evenly` of zero, mostly near it.
+    /// Draws a number within `spread` of zero, mostly near it.
     pub fn float_around(&mut self, spread: f32) -> f32 {
         (self.next_fraction() + self.next_fraction() - 1.0) * spread
     }
 
-    /// A whole number from `low` to `high`, both included.
+    /// Draws a whole number from `low` to `high`, both included.
     pub fn int_between(&mut self, low: u32, high: u32) -> u32 {
         debug_assert!(low <= high);
         low + (self.next_u64() % u64::from(high - low + 1)) as u32
     }
 
-    /// True with the given probability.
+    /// Returns true with the given probability.
     pub fn next_bool(&mut self, probability: f32) -> bool {
         self.next_fraction() < probability
     }
 
-    /// One of `choices`, which must not be empty.
+    /// Draws one of `choices`, which must not be empty.
     pub fn choose_from<T: Copy>(&mut self, choices: &[T]) -> T {
         choices[self.int_between(0, choices.len() as u32 - 1) as usize]
     }
 
-    /// `+1` or `−1`.
+    /// Draws `+1` or `−1`.
     pub fn next_sign(&mut self) -> f32 {
         if self.next_bool(0.5) { 1.0 } else { -1.0 }
     }
 
-    /// An independent generator, to give a part of a scene its own numbers: what that part draws
-    /// then does not depend on how many numbers its neighbours took.
+    /// Makes an independent generator for a part of a scene, so that the numbers of that part do not
+    /// depend on how many its neighbours drew.
     pub fn fork(&mut self) -> Random {
         Random {
             state: self.next_u64(),
@@ -84,7 +83,7 @@ mod tests {
     fn the_numbers_never_change() {
         let mut random = Random::new(7, 1);
         let first = [random.next_u64(), random.next_u64(), random.next_u64()];
-        // Worked out apart from this code.
+        // Computed independently of this code.
         assert_eq!(
             first,
             [

@@ -1,4 +1,4 @@
-//! Light on round things.
+//! Light on round surfaces.
 
 use super::canvas::Canvas;
 use super::colour::{Colour, rgb};
@@ -6,21 +6,21 @@ use super::math::{Point, point, raise_power};
 use super::path::Path;
 use super::random::Random;
 
-/// Where the light of a scene comes from, and of what colour it is.
+/// Direction and colour of the light in a scene.
 #[derive(Debug, Clone, Copy)]
 pub struct Light {
-    /// Towards the light, along the canvas: `x` right, `y` down.
+    /// Direction towards the light along the canvas: `x` right, `y` down.
     pub towards: Point,
-    /// How far the light stands before the canvas: 1 with `towards` of length 1 is 45°.
+    /// Distance of the light in front of the canvas: 1 with `towards` of length 1 is 45°.
     pub height: f32,
-    /// The colour of what it lights.
+    /// Multiplies the colours of lit surfaces.
     pub colour: Colour,
-    /// How bright the side that it does not reach still is, 0…1.
+    /// Brightness of unlit sides, 0…1.
     pub ambient: f32,
 }
 
 impl Light {
-    /// A lamp or window from the upper left or right, warm, neutral or cool.
+    /// Draws a lamp or window at the upper left or right, with warm, neutral or cool light.
     pub fn indoors(random: &mut Random) -> Light {
         let side = random.next_sign();
         let colours = [
@@ -40,15 +40,15 @@ impl Light {
         }
     }
 
-    /// How bright a surface facing `(x, y, z)` (unit length, `z` towards the viewer) is, 0…1.
+    /// Returns the brightness, 0…1, of a surface with normal `(x, y, z)`: unit length, `z` towards the viewer.
     pub fn brightness_on(&self, x: f32, y: f32, z: f32) -> f32 {
         let (tx, ty, tz) = self.direction();
-        // A wrapped cosine: light creeps a little around the edge, as it does in a room.
+        // A wrapped cosine: light reaches slightly around the edge, as it does in a room.
         let facing = ((x * tx + y * ty + z * tz + 0.25) / 1.25).max(0.0);
         self.ambient + (1.0 - self.ambient) * facing
     }
 
-    /// The gleam of a surface facing `(x, y, z)`; higher `polish` makes it smaller.
+    /// Returns the specular highlight of a surface with normal `(x, y, z)`; higher `polish` makes it smaller.
     pub fn gleam_on(&self, x: f32, y: f32, z: f32, polish: u32) -> f32 {
         let (tx, ty, tz) = self.direction();
         let length = (tx * tx + ty * ty + (tz + 1.0) * (tz + 1.0)).sqrt();
@@ -58,7 +58,7 @@ impl Light {
         )
     }
 
-    /// Which way shadows fall on a table, per unit of the height of what casts them.
+    /// Returns the offset of the shadow that an object of this height casts on a table.
     pub fn shadow_offset(&self, height: f32) -> Point {
         point(-self.towards.x * height * 0.55, height * 0.10)
     }
@@ -70,13 +70,13 @@ impl Light {
     }
 }
 
-/// The way a ball faces at a place `u`, `v` of its disc (−1…1 each).
+/// Returns the normal of a ball at `u`, `v` of its disc (−1…1 each).
 pub fn ball_normal(u: f32, v: f32) -> (f32, f32, f32) {
     let flat = (u * u + v * v).min(1.0);
     (u, v, (1.0 - flat).sqrt())
 }
 
-/// Paints an ellipse as a lit ball. `skin(u, v)` gives its own colour at −1…1 along each half-axis.
+/// Paints an ellipse as a lit ball. `skin(u, v)` returns its unlit colour at −1…1 along each half-axis.
 pub fn paint_ball(
     canvas: &mut Canvas,
     light: &Light,
@@ -93,20 +93,21 @@ pub fn paint_ball(
     });
 }
 
-/// A surface of the given colour, facing `normal`, in this light; `polish` 0 is chalk, 1 is glass.
+/// Returns the lit colour of a surface with the given normal; `polish` 0 is chalk, 1 is glass.
 pub fn shade_surface(light: &Light, skin: Colour, normal: (f32, f32, f32), polish: f32) -> Colour {
     let (x, y, z) = normal;
     let gleam =
         light.gleam_on(x, y, z, 40) * 0.75 * polish + light.gleam_on(x, y, z, 8) * 0.14 * polish;
-    // Light thrown back by the table from below.
+    // Light reflected by the table from below.
     let bounce = (y * 0.5 + 0.1).max(0.0) * 0.16;
     skin.lit_by(light.colour)
         .scale_by((light.brightness_on(x, y, z) + bounce) * 1.12)
         .add_light(light.colour.scale_by(gleam))
 }
 
-/// The outline of a thing turned on a lathe: `radius(t)` from top (0) to bottom (1), standing upright with its axis at
-/// `x`, between `top` and `paint_sea_floor`; the foot is rounded by the tilt (height of an ellipse ÷ its width) of the view.
+/// Returns the outline of a solid of revolution with an upright axis at `x`, between `top` and
+/// `bottom`. `radius(t)` is its radius from top (0) to bottom (1). `tilt` (height of an ellipse ÷
+/// its width) is how far the view is from above; it rounds the foot.
 pub fn lathe_outline(
     x: f32,
     top: f32,
@@ -134,7 +135,8 @@ pub fn lathe_outline(
     }
 }
 
-/// The way a turned thing faces at `u` (−1…1 across) where its outline widens by `slope` per unit of height downwards.
+/// Returns the normal of a solid of revolution at `u` (−1…1 across), where its outline widens by
+/// `slope` per unit of height downwards.
 pub fn lathe_normal(u: f32, slope: f32) -> (f32, f32, f32) {
     let u = u.clamp(-1.0, 1.0);
     let (x, y, z) = (u, -slope, (1.0 - u * u).sqrt());
@@ -142,7 +144,8 @@ pub fn lathe_normal(u: f32, slope: f32) -> (f32, f32, f32) {
     (x / length, y / length, z / length)
 }
 
-/// Paints a turned thing (see [`lathe_outline`]); `skin(u, t)` gives its colour at −1…1 across and 0…1 downwards.
+/// Paints a solid of revolution (see [`lathe_outline`]). `skin(u, t)` returns its unlit colour at −1…1
+/// across and 0…1 downwards.
 #[allow(clippy::too_many_arguments)]
 pub fn paint_lathe(
     canvas: &mut Canvas,
@@ -157,7 +160,7 @@ pub fn paint_lathe(
     let outline = lathe_outline(x, top, bottom, tilt, &radius);
     let height = bottom - top;
     canvas.paint_path(&outline, |place| {
-        // Rings are seen a little from above, so they sag towards the middle: across a ring `t` is constant.
+        // The view is slightly from above, so rings of constant `t` sag towards the middle.
         let straight = ((place.y - top) / height).clamp(0.0, 1.0);
         let r = radius(straight).max(1e-4);
         let u = ((place.x - x) / r).clamp(-1.0, 1.0);
@@ -169,7 +172,7 @@ pub fn paint_lathe(
     });
 }
 
-/// A profile for [`paint_lathe`]: a smooth curve through radii at even distances from top to bottom.
+/// Interpolates a profile for [`paint_lathe`]: a smooth curve through radii at even distances from top to bottom.
 pub fn profile_radius(radii: &[f32], t: f32) -> f32 {
     let last = radii.len() - 1;
     let place = t.clamp(0.0, 1.0) * last as f32;

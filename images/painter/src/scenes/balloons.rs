@@ -6,7 +6,6 @@ use crate::paint::math::{TAU, lerp, sin};
 use crate::paint::shade::{paint_lathe, profile_radius};
 use crate::paint::{Canvas, Light, Path, Point, Random, noise, point};
 
-/// Paints the scene.
 pub fn paint_balloons(canvas: &mut Canvas, random: &mut Random) {
     let hour = if random.next_bool(0.3) {
         sky::random_evening(random)
@@ -76,7 +75,7 @@ fn paint_land(canvas: &mut Canvas, random: &mut Random, hour: &sky::Hour) {
     }
 }
 
-/// A balloon of the given radius, with its basket, around the middle of its envelope.
+/// Paints a balloon with its basket; `middle` is the middle of the envelope.
 fn paint_balloon(
     canvas: &mut Canvas,
     random: &mut Random,
@@ -96,7 +95,7 @@ fn paint_balloon(
         oklch(0.50, 0.14, hue + 190.0),
     ]);
     let style = random.int_between(0, 3);
-    // Gores: where their seams fall across the front, as sines of even angles.
+    // Seams of the gores across the front, as sines of even angles.
     let seams: Vec<f32> = (0..=10)
         .map(|i| sin((i as f32 / 10.0 - 0.5) * TAU / 2.0))
         .collect();

@@ -5,7 +5,6 @@ use crate::paint::colour::{Colour, hex, oklch};
 use crate::paint::math::{TAU, on_circle};
 use crate::paint::{Canvas, Path, Point, Random, noise, point};
 
-/// Paints the scene.
 pub fn paint_blossom_pattern(canvas: &mut Canvas, random: &mut Random) {
     let ground: Colour = random.choose_from(&[
         hex(0x24454f),
@@ -74,7 +73,7 @@ pub fn paint_blossom_pattern(canvas: &mut Canvas, random: &mut Random) {
     }
 }
 
-/// Leaves that peep out from under a blossom.
+/// Paints leaves that show from under a blossom.
 fn paint_twig(canvas: &mut Canvas, at: Point, step: f32, turn: f32, green: Colour) {
     for i in 0..4 {
         let out = on_circle(turn + i as f32 * TAU / 4.0 + if i % 2 == 0 { 0.3 } else { 0.0 });

@@ -5,7 +5,6 @@ use crate::paint::colour::{BLACK, Colour, WHITE, hex, oklch};
 use crate::paint::math::{TAU, on_circle, sin, smooth_step};
 use crate::paint::{Canvas, Light, Path, Point, Random, noise, point};
 
-/// A coat.
 #[derive(Debug, Clone, Copy)]
 struct Coat {
     fur: Colour,
@@ -16,7 +15,6 @@ struct Coat {
     seed: u64,
 }
 
-/// Paints the scene.
 pub fn paint_cat_scene(canvas: &mut Canvas, random: &mut Random) {
     let light = Light::indoors(random);
     let edge = table::paint_table(canvas, random, &light);
@@ -72,7 +70,7 @@ fn random_coat(random: &mut Random) -> Coat {
 }
 
 impl Coat {
-    /// The colour of the fur at a place given in body sizes, with hairs and markings.
+    /// Returns the colour of the fur at a place given in body sizes, with hairs and markings.
     fn colour_at(&self, d: Point) -> Colour {
         let hair = noise::layered_noise(d.x * 40.0, d.y * 18.0, 3, self.seed) - 0.5;
         let mark = match self.style {
@@ -115,7 +113,7 @@ fn paint_fur(
         .blur_by(size * 0.10 * scale);
     canvas.blend_mask(&mask, |place, _| {
         let (x, y) = ((place.x * scale) as i32, (place.y * scale) as i32);
-        // The moved copy leaves a rim on the light's side and bares one on the other.
+        // A moved copy of the mask exposes a rim on the light's side, and one on the other.
         let bright = 1.0 - lit.coverage_at(x, y);
         let dark = 1.0 - unlit.coverage_at(x, y);
         coat.colour_at((place - origin) * (1.0 / size))

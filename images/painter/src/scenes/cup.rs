@@ -6,7 +6,6 @@ use crate::paint::math::{TAU, on_circle, sin};
 use crate::paint::shade::{paint_lathe, profile_radius};
 use crate::paint::{Canvas, Light, Path, Point, Random, noise, point};
 
-/// Paints the scene.
 pub fn paint_cup_scene(canvas: &mut Canvas, random: &mut Random) {
     let light = Light::indoors(random);
     let edge = table::paint_table(canvas, random, &light);
@@ -211,7 +210,7 @@ fn paint_drink(
         )
         .lit_by(light.colour)
     });
-    // Steam: two wisps, hardly there.
+    // Steam: two faint wisps.
     for wisp in 0..2 {
         let x = centre.x + (wisp as f32 - 0.5) * radius * 0.7;
         let phase = random.float_between(0.0, 6.0);

@@ -4,7 +4,6 @@ use crate::paint::colour::{BLACK, Colour, WHITE, hex, oklch, sample_gradient};
 use crate::paint::math::{TAU, lerp, on_circle, sin, smooth_step};
 use crate::paint::{Canvas, Path, Point, Random, noise, point};
 
-/// Paints the scene.
 pub fn paint_fish_scene(canvas: &mut Canvas, random: &mut Random) {
     let (shallow, deep) = random.choose_from(&[
         (hex(0x9fe3e6), hex(0x0f4f7d)),
@@ -61,7 +60,7 @@ fn paint_water(canvas: &mut Canvas, random: &mut Random, shallow: Colour, deep: 
             ],
             place.y,
         );
-        // Shafts of light fan out from somewhere above.
+        // Shafts of light fan out from a point above.
         let angle = (place.x - source) / (place.y + 0.5) - lean * 0.2;
         let shaft = noise::layered_noise(angle * 7.0, 3.0, 3, seed);
         let ripple = noise::layered_noise(place.x * 9.0, place.y * 26.0, 3, seed ^ 1);
@@ -75,7 +74,7 @@ fn paint_water(canvas: &mut Canvas, random: &mut Random, shallow: Colour, deep: 
     });
 }
 
-/// Sand with ripples, stones and corals.
+/// Paints sand with ripples, stones and corals.
 fn paint_sea_floor(canvas: &mut Canvas, random: &mut Random, deep: Colour) {
     let width = canvas.width();
     let seed = random.next_u64();
@@ -221,14 +220,14 @@ impl FishPose {
     }
 }
 
-/// The look that all fish of a picture share.
+/// Colours and markings that all fish of a picture share.
 #[derive(Debug, Clone, Copy)]
 struct Species {
     body: Colour,
     belly: Colour,
     mark: Colour,
     fins: Colour,
-    /// Height of the body to its length.
+    /// Height of the body ÷ its length.
     tall: f32,
     style: u32,
 }
@@ -380,7 +379,7 @@ impl Species {
         );
     }
 
-    /// How much of the marking's colour a place of the body has.
+    /// Returns the share of the marking's colour at a place of the body.
     fn marking_at(&self, d: Point) -> f32 {
         let soft = 0.02;
         match self.style {

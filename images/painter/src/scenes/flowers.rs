@@ -1,10 +1,10 @@
-//! Blossoms: what stands in the vases and grows over the patterns.
+//! Blossoms, for the vases and the patterns.
 
 use crate::paint::colour::{Colour, hex, oklch};
 use crate::paint::math::{TAU, on_circle};
 use crate::paint::{Canvas, Path, Point, Random, point};
 
-/// What a blossom looks like.
+/// Kind of blossom.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Blossom {
     /// Many narrow petals around a yellow heart.
@@ -19,7 +19,6 @@ pub enum Blossom {
     Rose,
 }
 
-/// All of them.
 pub const BLOSSOMS: [Blossom; 5] = [
     Blossom::Daisy,
     Blossom::Tulip,
@@ -29,7 +28,7 @@ pub const BLOSSOMS: [Blossom; 5] = [
 ];
 
 impl Blossom {
-    /// A colour that such a flower has.
+    /// Draws a colour that this kind of flower has.
     pub fn choose_colour(self, random: &mut Random) -> Colour {
         match self {
             Blossom::Daisy => random.choose_from(&[hex(0xfbf7ef), hex(0xf6d6e2), hex(0xe9e3ff)]),
@@ -41,7 +40,7 @@ impl Blossom {
     }
 }
 
-/// Paints one blossom of the given radius, `turn` radians about its heart.
+/// Paints one blossom of the given radius, rotated by `turn` radians about its heart.
 pub fn paint_blossom(
     canvas: &mut Canvas,
     random: &mut Random,
@@ -106,7 +105,7 @@ fn paint_sunflower(canvas: &mut Canvas, petals: Colour, heart: Point, radius: f3
     );
     paint_core(canvas, heart, radius * 0.46, hex(0x5a3a1e));
     for i in 0..60 {
-        // Seeds in a sunflower's own spiral.
+        // Seeds in a golden-angle spiral.
         let at = on_circle(i as f32 * 2.399_963) * (radius * 0.055 * (i as f32).sqrt());
         canvas.fill_path(&Path::circle(heart + at, radius * 0.02), hex(0x8a6034));
     }
@@ -159,7 +158,7 @@ fn paint_tulip(
     }
 }
 
-/// Petals around a heart, each an ellipse that starts near it.
+/// Paints petals around a heart, each an ellipse that starts near it.
 #[allow(clippy::too_many_arguments)]
 fn paint_petal_ring(
     canvas: &mut Canvas,

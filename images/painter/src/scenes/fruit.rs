@@ -16,7 +16,6 @@ enum Fruit {
     Plum,
 }
 
-/// Paints the scene.
 pub fn paint_fruit_scene(canvas: &mut Canvas, random: &mut Random) {
     let light = Light::indoors(random);
     let edge = table::paint_table(canvas, random, &light);
@@ -33,8 +32,8 @@ pub fn paint_fruit_scene(canvas: &mut Canvas, random: &mut Random) {
             &kinds,
             size,
         );
-        let beside = random.int_between(0, 2);
-        for i in 0..beside {
+        let loose_fruit = random.int_between(0, 2);
+        for i in 0..loose_fruit {
             let side = if i == 0 { -1.0 } else { 1.0 };
             let foot = point(
                 middle + side * random.float_between(0.42, 0.48).min(middle - size * 1.15),
@@ -141,7 +140,7 @@ fn paint_bowl(
         let kind = random_kind(kinds, i as u32);
         paint_fruit(canvas, random, light, kind, at, size * 0.9);
     }
-    // The near wall, from the near half of the rim down, hides the lower part of the fruit again.
+    // The near wall of the bowl, from the near half of the rim down, covers the lower part of the fruit.
     let near: Vec<Point> = (0..=24)
         .map(|i| {
             let on = on_circle(i as f32 / 48.0 * TAU);
@@ -179,7 +178,7 @@ fn paint_standing_fruit(
     );
 }
 
-/// One fruit around `centre`, of about `size` in radius.
+/// Paints one fruit around `centre`, with a radius of about `size`.
 fn paint_fruit(
     canvas: &mut Canvas,
     random: &mut Random,
@@ -381,7 +380,7 @@ fn paint_apple(
     }
 }
 
-/// A leaf from `root` to `root + reach`.
+/// Paints a leaf from `root` to `root + reach`.
 pub fn paint_leaf(canvas: &mut Canvas, light: &Light, root: Point, reach: Point) {
     let across = point(-reach.y, reach.x) * 0.26;
     let shape = Path::smooth_closed(&[
@@ -422,7 +421,7 @@ fn paint_stem(canvas: &mut Canvas, random: &mut Random, root: Point, size: f32) 
     canvas.fill_path(&path, hex(0x5b4025));
 }
 
-/// A lemon lies on its side: a turned shape whose axis is horizontal, leaning a little.
+/// Paints a lemon: a solid of revolution whose axis is nearly horizontal.
 fn paint_lemon(
     canvas: &mut Canvas,
     light: &Light,

@@ -5,7 +5,6 @@ use crate::paint::colour::{Colour, hex, oklch};
 use crate::paint::math::{lerp, sin, smooth_step};
 use crate::paint::{Canvas, Path, Point, Random, noise, point};
 
-/// Paints the scene.
 pub fn paint_hills(canvas: &mut Canvas, random: &mut Random) {
     let hour = sky::random_day(random);
     let width = canvas.width();
@@ -31,7 +30,7 @@ pub fn paint_hills(canvas: &mut Canvas, random: &mut Random) {
     }
 }
 
-/// The hue of grass (degrees), and its lightness and chroma, by season.
+/// Draws the colour of grass in a season.
 fn grass_colour(random: &mut Random, season: u32) -> Colour {
     let (hue, light, chroma): (f32, f32, f32) = match season {
         0 => (128.0, 0.70, 0.15),
@@ -46,7 +45,7 @@ fn grass_colour(random: &mut Random, season: u32) -> Colour {
     )
 }
 
-/// One hill; `assert_near` runs from 0 (far) to 1.
+/// Paints one hill; `near` is 0 (far) to 1.
 fn paint_hill(canvas: &mut Canvas, random: &mut Random, hour: &sky::Hour, season: u32, near: f32) {
     let width = canvas.width();
     let base = lerp(0.50, 0.84, near * near.sqrt()) + random.float_around(0.015);
@@ -60,7 +59,7 @@ fn paint_hill(canvas: &mut Canvas, random: &mut Random, hour: &sky::Hour, season
         base - swell * sin(x * waves + phase) - 0.035 * noise::layered_noise(x * 2.5, 2.0, 2, seed)
     };
     let own = grass_colour(random, season).lit_by(hour.light);
-    // Air between: far hills take the sky's colour.
+    // Far hills take the sky's colour.
     let air = |colour: Colour| {
         colour.mix_with(
             hour.horizon.mix_with(hour.middle, 0.5),
@@ -116,7 +115,7 @@ fn paint_hill(canvas: &mut Canvas, random: &mut Random, hour: &sky::Hour, season
     }
 }
 
-/// A tree: a round crown made of clumps, or a cypress.
+/// Paints a tree: a round crown made of clumps, or a cypress.
 #[allow(clippy::too_many_arguments)]
 pub fn paint_tree(
     canvas: &mut Canvas,

@@ -1,9 +1,8 @@
-//! What the pictures show: families of scenes. Within a family every picture is another view of
-//! the same kind of thing (other light, pose, colours, background), so that neighbours are plain
-//! to see; families differ.
+//! Families of scenes. All pictures of a family show the same kind of thing with other light, pose,
+//! colours and background, so that similar pictures are easy to recognise.
 //!
-//! A scene takes all its choices from the generator of random numbers that it is given, and
-//! measures in units (see [`crate::paint`]), so the same seed gives the same picture at every size.
+//! A scene draws all its choices from the given random number generator and measures in units (see
+//! [`crate::paint`]), so the same seed gives the same picture at every size.
 
 mod balloons;
 mod blossoms;
@@ -23,12 +22,11 @@ mod waves;
 
 use crate::paint::{Canvas, Random};
 
-/// A family of scenes.
 #[derive(Debug, Clone, Copy)]
 pub struct SceneFamily {
-    /// What it belongs to; the folder of its pictures.
+    /// The folder of its pictures.
     pub group: &'static str,
-    /// Its name; the start of its pictures' file names.
+    /// File names of its pictures start with this.
     pub name: &'static str,
     /// Paints one picture of the family.
     pub paint: fn(&mut Canvas, &mut Random),
@@ -42,7 +40,7 @@ const fn new_family(
     SceneFamily { group, name, paint }
 }
 
-/// All families. The order matters to `run_generate`, which deals pictures to them in turn.
+/// All families. `lookalike-loadtest generate` assigns pictures to them in turn, so the order matters.
 pub const FAMILIES: [SceneFamily; 12] = [
     new_family("still-lifes", "fruit", fruit::paint_fruit_scene),
     new_family("landscapes", "sunset-sea", sunset_sea::paint_sunset_sea),
@@ -62,7 +60,6 @@ pub const FAMILIES: [SceneFamily; 12] = [
     new_family("objects", "fish", fish::paint_fish_scene),
 ];
 
-/// The family of the given name.
 pub fn find_family(name: &str) -> Option<&'static SceneFamily> {
     FAMILIES.iter().find(|family| family.name == name)
 }

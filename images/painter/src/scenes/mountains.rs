@@ -5,7 +5,6 @@ use crate::paint::colour::{Colour, hex};
 use crate::paint::math::{lerp, linear_step, smooth_step};
 use crate::paint::{Canvas, Path, Point, Random, noise, point};
 
-/// Paints the scene.
 pub fn paint_mountain_lake(canvas: &mut Canvas, random: &mut Random) {
     let hour = if random.next_bool(0.35) {
         sky::random_evening(random)
@@ -24,7 +23,7 @@ pub fn paint_mountain_lake(canvas: &mut Canvas, random: &mut Random) {
     }
 }
 
-/// A ridge of peaks: tents of noise, lit from one side, with snow above a line.
+/// Paints a ridge of peaks: noise shaped like tents, lit from one side, with snow above a line.
 fn paint_range(canvas: &mut Canvas, random: &mut Random, hour: &sky::Hour, shore: f32, near: f32) {
     let width = canvas.width();
     let seed = random.next_u64();
@@ -57,7 +56,7 @@ fn paint_range(canvas: &mut Canvas, random: &mut Random, hour: &sky::Hour, shore
     canvas.paint_path(
         &Path::area_under(-0.05, width + 0.05, shore + 0.01, height),
         |place| {
-            // Which peak's flank this is, and on which side of its broken ridge line.
+            // Finds the peak that this place belongs to, and the side of its ridge line.
             let (peak, _) = peaks
                 .iter()
                 .copied()
@@ -93,7 +92,7 @@ fn paint_range(canvas: &mut Canvas, random: &mut Random, hour: &sky::Hour, shore
     );
 }
 
-/// The belt of firs along the far shore.
+/// Paints the belt of firs along the far shore.
 fn paint_forest(canvas: &mut Canvas, random: &mut Random, hour: &sky::Hour, shore: f32) {
     let width = canvas.width();
     let green = hex(0x2f4a3c).mix_with(hour.shade, 0.18).lit_by(hour.light);
@@ -108,7 +107,7 @@ fn paint_forest(canvas: &mut Canvas, random: &mut Random, hour: &sky::Hour, shor
     }
 }
 
-/// A fir: a stack of three skirts.
+/// Paints a fir as a stack of three triangles.
 fn paint_fir(canvas: &mut Canvas, foot: Point, tall: f32, colour: Colour) {
     for (from, to, breadth) in [(0.05, 0.55, 0.24), (0.30, 0.80, 0.18), (0.55, 1.0, 0.12)] {
         canvas.fill_path(
@@ -165,7 +164,7 @@ fn paint_lake(canvas: &mut Canvas, random: &mut Random, hour: &sky::Hour, shore:
     canvas.glaze_path(&line, hour.horizon, 0.5);
 }
 
-/// Tall dark firs at one side of the picture.
+/// Paints tall dark firs at one side of the picture.
 fn paint_near_pines(canvas: &mut Canvas, random: &mut Random, hour: &sky::Hour) {
     let width = canvas.width();
     let left = random.next_bool(0.5);
@@ -175,7 +174,7 @@ fn paint_near_pines(canvas: &mut Canvas, random: &mut Random, hour: &sky::Hour) 
         let x = if left { inward } else { width - inward };
         let tall = random.float_between(0.42, 0.62) * (1.0 - 0.18 * i as f32);
         let foot = point(x, 1.02);
-        // Boughs from the foot up, each drooping a little.
+        // Boughs from the foot up, each drooping slightly.
         let boughs = 30;
         for bough in 0..boughs {
             let t = bough as f32 / boughs as f32;

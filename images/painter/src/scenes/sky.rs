@@ -1,29 +1,28 @@
-//! Skies: a gradient, the sun, and clouds lit by it.
+//! Skies: a gradient, the sun, and lit clouds.
 
 use crate::paint::colour::{Colour, hex, rgb, sample_gradient};
 use crate::paint::math::{lerp, smooth_step};
 use crate::paint::{Canvas, Path, Point, Random, noise, point};
 
-/// The hour, which decides every colour of a landscape.
+/// The time of day, which decides every colour of a landscape.
 #[derive(Debug, Clone, Copy)]
 pub struct Hour {
-    /// The sky from its zenith to the horizon.
+    /// The sky at the zenith.
     pub zenith: Colour,
-    /// Half way down.
+    /// The sky halfway down.
     pub middle: Colour,
-    /// At the horizon.
+    /// The sky at the horizon.
     pub horizon: Colour,
-    /// The sun or moon.
     pub sun: Colour,
     /// The lit side of clouds.
     pub cloud: Colour,
-    /// Their shaded side.
+    /// The shaded side of clouds.
     pub shade: Colour,
-    /// What lights the land: multiplies its colours.
+    /// Multiplies the colours of the land.
     pub light: Colour,
 }
 
-/// Bright hours.
+/// Draws a time in bright daylight.
 pub fn random_day(random: &mut Random) -> Hour {
     let clear = Hour {
         zenith: hex(0x3f86c9),
@@ -64,7 +63,7 @@ pub fn random_day(random: &mut Random) -> Hour {
     random.choose_from(&[clear, clear, morning, afternoon, grey])
 }
 
-/// Hours with a low sun.
+/// Draws a time with a low sun.
 pub fn random_evening(random: &mut Random) -> Hour {
     let orange = Hour {
         zenith: hex(0x35457f),
@@ -105,7 +104,7 @@ pub fn random_evening(random: &mut Random) -> Hour {
     random.choose_from(&[orange, rose, gold, violet])
 }
 
-/// Paints the sky down to `horizon` (and the same colour below), and the clouds; `paint_all` 0…1 is how cloudy it is.
+/// Paints the sky down to `horizon`, the same colour below it, and the clouds; `cover` 0…1 is the cloudiness.
 pub fn paint_sky(canvas: &mut Canvas, random: &mut Random, hour: &Hour, horizon: f32, cover: f32) {
     let seed = random.next_u64();
     let stretch = random.float_between(2.2, 3.4);
@@ -115,7 +114,7 @@ pub fn paint_sky(canvas: &mut Canvas, random: &mut Random, hour: &Hour, horizon:
             &[(0.0, hour.zenith), (0.55, hour.middle), (1.0, hour.horizon)],
             t,
         );
-        // Clouds crowd and flatten towards the horizon.
+        // Clouds get denser and flatter towards the horizon.
         let depth = 1.0 / (1.12 - t).max(0.12);
         let (x, y) = (place.x * depth.min(3.0) * 1.6, depth * stretch);
         let bank = noise::layered_noise(x, y, 5, seed);
@@ -129,7 +128,7 @@ pub fn paint_sky(canvas: &mut Canvas, random: &mut Random, hour: &Hour, horizon:
     });
 }
 
-/// The sun's disc and its glow.
+/// Paints the sun's disc and its glow.
 pub fn paint_sun(canvas: &mut Canvas, hour: &Hour, centre: Point, radius: f32) {
     canvas.add_glow(centre, radius * 9.0, hour.sun, 0.55);
     canvas.add_glow(centre, radius * 3.5, hour.sun, 0.60);
@@ -139,7 +138,7 @@ pub fn paint_sun(canvas: &mut Canvas, hour: &Hour, centre: Point, radius: f32) {
     canvas.blend_mask(&mask, |_, below| below.mix_with(hour.sun, 0.97));
 }
 
-/// A heap of fair-weather cloud around `centre`.
+/// Paints a fair-weather cloud around `centre`.
 pub fn paint_cloud(
     canvas: &mut Canvas,
     random: &mut Random,
@@ -178,7 +177,7 @@ pub fn paint_cloud(
     });
 }
 
-/// A few birds, far off.
+/// Paints a few distant birds.
 pub fn paint_birds(canvas: &mut Canvas, random: &mut Random, around: Point, colour: Colour) {
     for _ in 0..random.int_between(2, 6) {
         let at = around + point(random.float_around(0.22), random.float_around(0.08));

@@ -1,11 +1,10 @@
-//! Landscape: the sun going down over the sea.
+//! Landscape: sunset over the sea.
 
 use super::sky;
 use crate::paint::colour::{Colour, hex, sample_gradient};
 use crate::paint::math::{lerp, smooth_step};
 use crate::paint::{Canvas, Path, Random, noise, point};
 
-/// Paints the scene.
 pub fn paint_sunset_sea(canvas: &mut Canvas, random: &mut Random) {
     let hour = sky::random_evening(random);
     let horizon = random.float_between(0.50, 0.64);
@@ -70,7 +69,7 @@ fn paint_islands(
     }
 }
 
-/// Water: the sky's colours upside down, broken by waves, and the sun's path of glitter.
+/// Paints the water: the mirrored colours of the sky, broken by waves, and the sun's glitter.
 fn paint_sea(canvas: &mut Canvas, random: &mut Random, hour: &sky::Hour, horizon: f32, sun_x: f32) {
     let seed = random.next_u64();
     let width = canvas.width();
@@ -86,7 +85,7 @@ fn paint_sea(canvas: &mut Canvas, random: &mut Random, hour: &sky::Hour, horizon
             ],
             t,
         );
-        // Waves are long and thin, and grow towards the viewer.
+        // Waves are long and thin, and larger towards the viewer.
         let depth = 1.0 / (t + 0.06);
         let wave = noise::layered_noise(
             place.x * (9.0 + 2.2 * depth),
@@ -127,7 +126,7 @@ fn paint_boat(
         place(-0.03, -0.24),
         place(-0.62, -0.26),
     ]);
-    // Its dark reflection wavers below.
+    // The dark reflection below.
     canvas.cast_shadow(
         &Path::ellipse(place(0.05, 0.22), size * 0.7, size * 0.14, 0.0),
         point(0.0, 0.0),
@@ -148,7 +147,7 @@ fn paint_boat(
     canvas.fill_path(&hull, dark);
 }
 
-/// A dark shore with grasses in a corner, to look past.
+/// Paints a dark shore with grasses in a corner of the foreground.
 fn paint_shore(canvas: &mut Canvas, random: &mut Random, dark: Colour) {
     let width = canvas.width();
     let from_left = random.next_bool(0.5);

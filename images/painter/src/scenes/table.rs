@@ -1,11 +1,11 @@
-//! A table before a wall: the stage of the still lifes.
+//! A table in front of a wall, on which the still lifes are arranged.
 
 use crate::paint::colour::{WHITE, hex, oklch, sample_gradient};
 use crate::paint::math::{cos, lerp, smooth_step};
 use crate::paint::noise;
 use crate::paint::{Canvas, Colour, Light, Path, Point, Random, point};
 
-/// Paints wall and table, out of focus. Answers the height of the table's far edge.
+/// Paints wall and table, out of focus. Returns the height of the table's far edge.
 pub fn paint_table(canvas: &mut Canvas, random: &mut Random, light: &Light) -> f32 {
     let edge = random.float_between(0.50, 0.60);
     paint_wall(canvas, random, light, edge);
@@ -14,7 +14,7 @@ pub fn paint_table(canvas: &mut Canvas, random: &mut Random, light: &Light) -> f
     edge
 }
 
-/// The shadow where something of half-width `radius` and height `height` stands.
+/// Paints the shadow where an object of half-width `radius` and height `height` stands.
 pub fn paint_contact_shadow(
     canvas: &mut Canvas,
     light: &Light,
@@ -62,7 +62,7 @@ fn paint_wall(canvas: &mut Canvas, random: &mut Random, light: &Light, edge: f32
     }
 }
 
-/// Slanting panes of sunlight on the wall.
+/// Paints slanting panes of sunlight on the wall.
 fn paint_window_light(canvas: &mut Canvas, random: &mut Random, light: &Light, edge: f32) {
     let lean = -light.towards.x.signum() * random.float_between(0.12, 0.3);
     let left = canvas.width() * random.float_between(0.15, 0.5);
@@ -97,7 +97,7 @@ fn paint_top(canvas: &mut Canvas, random: &mut Random, light: &Light, edge: f32)
         let near = (place - shine).length();
         1.12 - 0.34 * smooth_step(0.0, 1.2, near)
     };
-    // How far a place of the table is from the viewer: rows crowd towards the far edge.
+    // The distance of a place on the table from the viewer: rows get denser towards the far edge.
     let depth = move |y: f32| 1.0 / (0.35 + (y - edge) * 1.6);
     match random.int_between(0, 2) {
         0 => {

@@ -4,7 +4,6 @@ use crate::paint::colour::{Colour, hex};
 use crate::paint::math::{Point, TAU, lerp, on_circle, smooth_step};
 use crate::paint::{Canvas, Random, noise, point};
 
-/// Paints the scene.
 pub fn paint_tiles(canvas: &mut Canvas, random: &mut Random) {
     let palette: [Colour; 4] = random.choose_from(&[
         [hex(0xf4f1e8), hex(0x2b5c9e), hex(0x7fa8d6), hex(0xe5b545)],
@@ -54,7 +53,7 @@ pub fn paint_tiles(canvas: &mut Canvas, random: &mut Random) {
     });
 }
 
-/// The colour of a tile's face; `local` runs from −1 to 1 both ways.
+/// Returns the colour of a tile's face; `local` is −1…1 on both axes.
 fn motif_colour(
     motif: u32,
     local: Point,

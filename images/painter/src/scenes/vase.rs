@@ -7,7 +7,6 @@ use crate::paint::math::{lerp, sin};
 use crate::paint::shade::{paint_lathe, profile_radius};
 use crate::paint::{Canvas, Light, Path, Random, noise, point};
 
-/// Paints the scene.
 pub fn paint_flower_vase(canvas: &mut Canvas, random: &mut Random) {
     let light = Light::indoors(random);
     let edge = table::paint_table(canvas, random, &light);
@@ -138,7 +137,7 @@ fn paint_vessel(
         0.95,
         |t| radius * profile_radius(&shape, t),
         |u, t| {
-            // The angle around the axis, near enough for a pattern.
+            // The angle around the axis, accurate enough for a pattern.
             let around = u * (1.0 + 0.35 * u * u);
             let mark = match style {
                 0 => (0.40..0.46).contains(&t) || (0.70..0.74).contains(&t),
@@ -154,7 +153,7 @@ fn paint_vessel(
             if mark { trim } else { glaze.scale_by(cloud) }
         },
     );
-    // The rim's near side and the dark of the mouth behind it, where no stem hides it.
+    // The near side of the rim, and the dark mouth behind it where no stem covers it.
     let rim: Vec<_> = (0..=24)
         .map(|i| {
             let on = crate::paint::math::on_circle(i as f32 / 48.0 * crate::paint::math::TAU);

@@ -1,10 +1,9 @@
-//! Pattern: waves cut from paper, sheet over sheet.
+//! Pattern: waves cut from overlapping sheets of paper.
 
 use crate::paint::colour::{Colour, hex};
 use crate::paint::math::{lerp, sin};
 use crate::paint::{Canvas, Path, Random, noise, point};
 
-/// Paints the scene.
 pub fn paint_paper_waves(canvas: &mut Canvas, random: &mut Random) {
     let (from, to): (Colour, Colour) = random.choose_from(&[
         (hex(0xe3f2f7), hex(0x14507a)),

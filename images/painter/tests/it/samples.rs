@@ -1,4 +1,4 @@
-//! The pictures in `images/` are what `generate --sample-set` makes.
+//! The committed pictures in `images/` are exactly those that `generate --sample-set` makes.
 
 use std::fs;
 
@@ -6,9 +6,9 @@ use lookalike_painter::sample_set::sample_pictures;
 
 use crate::images_folder;
 
-/// Painting all of them takes long in a debug build; one of every family is enough to notice a change.
+/// Paints one picture of every family: all sixty take long in a debug build, and one notices a change.
 #[test]
-fn sample_pictures_are_made_again_byte_for_byte() {
+fn sample_pictures_are_reproduced_byte_for_byte() {
     for (number, sample) in sample_pictures().into_iter().enumerate() {
         if number % 5 != (number / 5) % 5 {
             continue;
@@ -17,7 +17,7 @@ fn sample_pictures_are_made_again_byte_for_byte() {
         let committed = fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", sample.path));
         assert!(
             committed == sample.picture.encode_jpeg().unwrap(),
-            "{} differs: if the painting was meant to change, run \
+            "{} differs: if the change is intended, run \
              `cargo run --release -p lookalike-loadtest -- generate --sample-set --out images`",
             sample.path
         );
@@ -25,7 +25,7 @@ fn sample_pictures_are_made_again_byte_for_byte() {
 }
 
 #[test]
-fn nothing_else_lies_beside_the_sample_pictures() {
+fn the_folder_contains_only_the_sample_pictures() {
     let images = images_folder();
     let mut expected: Vec<String> = sample_pictures()
         .into_iter()
@@ -35,7 +35,7 @@ fn nothing_else_lies_beside_the_sample_pictures() {
     let mut bytes = 0;
     for group in fs::read_dir(&images).unwrap() {
         let group = group.unwrap();
-        // The painter is a crate of its own, next to what it painted.
+        // The painter's own sources.
         if !group.file_type().unwrap().is_dir() || group.file_name() == "painter" {
             continue;
         }
