@@ -16,7 +16,7 @@ use anyhow::Context;
 use clap::Args;
 use clap::builder::PossibleValuesParser;
 use lookalike_painter::paint::random::{Random, scramble_bits};
-use lookalike_painter::picture::{PictureSpec, MAX_SIDE};
+use lookalike_painter::picture::{MAX_SIDE, PictureSpec};
 use lookalike_painter::scenes::{FAMILIES, SceneFamily};
 
 /// How many pictures share a folder.

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::board::Recorder;
+use crate::chaos::observe::recorder::Recorder;
 
 /// One run.
 #[derive(Debug, Default)]

@@ -8,17 +8,17 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use tokio::sync::watch;
 
-use super::ChaosArguments;
-use super::board::Recorder;
-use super::compare::{self, ExpectedIndex};
-use super::content::PaintedPictures;
-use super::disk::DiskOperator;
-use super::faults::{PlannedFault, RoleProcess};
-use super::looks::ProbeClient;
-use super::operations::{BASE_PICTURES, LIBRARIES, Operation};
-use super::plan::ChaosPlan;
-use super::report::ChaosReport;
-use super::system::ChaosSystem;
+use crate::chaos::arguments::ChaosArguments;
+use crate::chaos::observe::compare::{self, ExpectedIndex};
+use crate::chaos::observe::probe::ProbeClient;
+use crate::chaos::observe::recorder::Recorder;
+use crate::chaos::plan::ChaosPlan;
+use crate::chaos::plan::content::PaintedPictures;
+use crate::chaos::plan::faults::{PlannedFault, RoleProcess};
+use crate::chaos::plan::operations::{BASE_PICTURES, LIBRARIES, Operation};
+use crate::chaos::report::ChaosReport;
+use crate::chaos::system::ChaosSystem;
+use crate::chaos::system::folders::DiskOperator;
 
 /// An event that a worker holds so long goes to another one.
 const ACK_WAIT: Duration = Duration::from_secs(4);

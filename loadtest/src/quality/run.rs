@@ -10,8 +10,8 @@ use serde_json::Value;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
 
-use super::QualityArguments;
 use super::altered::{Alteration, PhotoPixels};
+use super::arguments::QualityArguments;
 use super::calibration::{Calibration, JudgedNeighbour};
 use super::photos::{ClassFolders, MAX_PHOTOS, Photos};
 use super::report::{ClassScore, QualityReport, Robustness};

@@ -8,8 +8,8 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::Context as _;
 
-use super::content::PaintedPictures;
-use super::tree::{FolderStep, WriteMethod, library_of, name_of, parent_of};
+use crate::chaos::plan::content::PaintedPictures;
+use crate::chaos::plan::folder_model::{FolderStep, WriteMethod, library_of, name_of, parent_of};
 
 /// The hand that changes the folders; one at a time.
 pub struct DiskOperator<'p> {

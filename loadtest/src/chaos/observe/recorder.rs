@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use super::faults::RoleProcess;
+use crate::chaos::plan::faults::RoleProcess;
 
 /// Shared by the parts of one run.
 #[derive(Debug, Clone, Default)]

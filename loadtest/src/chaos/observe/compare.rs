@@ -7,11 +7,11 @@ use std::path::Path;
 use anyhow::Context as _;
 use serde_json::Value;
 
-use super::content::TestContent;
-use super::disk;
-use super::looks::ProbeClient;
-use super::operations::LIBRARIES;
-use super::tree::{FolderModel, name_of};
+use crate::chaos::observe::probe::ProbeClient;
+use crate::chaos::plan::content::TestContent;
+use crate::chaos::plan::folder_model::{FolderModel, name_of};
+use crate::chaos::plan::operations::LIBRARIES;
+use crate::chaos::system::folders;
 use crate::product::rest;
 
 /// How many rows or files one page holds.
@@ -33,7 +33,7 @@ impl ExpectedIndex {
     /// When it is not, or can't be read: the run proves nothing then.
     pub fn read_from_disk(folder: &Path, tree: &FolderModel) -> anyhow::Result<Self> {
         let mut expected = Self::default();
-        let mut hashes = disk::hash_files(folder)?;
+        let mut hashes = folders::hash_files(folder)?;
         for (path, content) in tree.files() {
             let hash = hashes
                 .remove(path)

@@ -8,10 +8,10 @@ use std::time::Duration;
 use reqwest::{Client, RequestBuilder};
 use serde_json::Value;
 
-use super::board::Recorder;
-use super::content::{PaintedPictures, TestContent};
-use super::faults::RoleProcess;
-use super::operations::BASE_PICTURES;
+use crate::chaos::observe::recorder::Recorder;
+use crate::chaos::plan::content::{PaintedPictures, TestContent};
+use crate::chaos::plan::faults::RoleProcess;
+use crate::chaos::plan::operations::BASE_PICTURES;
 use lookalike_painter::paint::Random;
 
 /// How long any answer may take, however bad things are: longer than the service itself allows.

@@ -1,6 +1,9 @@
 //! The system under trial: servers, roles and the wires between them, and everything that is done
 //! to them.
 
+pub mod folders;
+pub mod proxy;
+
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -8,10 +11,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 
-use super::board::Recorder;
-use super::faults::{Fault, RoleProcess, SharedServer};
-use super::operations::LIBRARIES;
-use super::proxy::WireProxy;
+use crate::chaos::observe::recorder::Recorder;
+use crate::chaos::plan::faults::{Fault, RoleProcess, SharedServer};
+use crate::chaos::plan::operations::LIBRARIES;
+use crate::chaos::system::proxy::WireProxy;
 use crate::product::process::{self, ProductProcess};
 use crate::product::up::UpProcess;
 

@@ -1,11 +1,16 @@
 //! The whole of a run as the seed decides it: what is done to the folders and what goes wrong,
 //! each with its time. It does not depend on what the system makes of it.
 
+pub mod content;
+pub mod faults;
+pub mod folder_model;
+pub mod operations;
+
 use std::time::Duration;
 
-use super::faults::{self, PlannedFault, RoleProcess};
-use super::operations::{Operation, OperationGenerator};
-use super::tree::FolderModel;
+use crate::chaos::plan::faults::{PlannedFault, RoleProcess};
+use crate::chaos::plan::folder_model::FolderModel;
+use crate::chaos::plan::operations::{Operation, OperationGenerator};
 use lookalike_painter::paint::Random;
 
 /// A run.
@@ -61,10 +66,10 @@ impl ChaosPlan {
 mod tests {
     use std::collections::{BTreeMap, BTreeSet};
 
-    use super::super::content::PaintedPictures;
-    use super::super::disk::{self, DiskOperator};
-    use super::super::operations::{BASE_PICTURES, LIBRARIES};
     use super::*;
+    use crate::chaos::plan::content::PaintedPictures;
+    use crate::chaos::plan::operations::{BASE_PICTURES, LIBRARIES};
+    use crate::chaos::system::folders::{self, DiskOperator};
 
     fn plan_for_seed(seed: u64) -> ChaosPlan {
         let length = Duration::from_secs(120);
@@ -125,7 +130,7 @@ mod tests {
                 })
                 .collect();
             assert_eq!(
-                disk::hash_files(dir.path()).unwrap(),
+                folders::hash_files(dir.path()).unwrap(),
                 expected,
                 "seed {seed}"
             );

@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::content::TestContent;
+use crate::chaos::plan::content::TestContent;
 
 /// How a file is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,8 +1,8 @@
 //! What people and programs do to folders, at random: every operation is drawn from the seed and
 //! from the model of the folders as the operations before left them.
 
-use super::content::TestContent;
-use super::tree::{
+use crate::chaos::plan::content::TestContent;
+use crate::chaos::plan::folder_model::{
     FolderModel, FolderStep, WriteMethod, is_within, library_of, name_of, parent_of,
 };
 use lookalike_painter::paint::Random;

@@ -7,7 +7,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
-use super::faults::WireTrouble;
+use crate::chaos::plan::faults::WireTrouble;
 
 /// The most that is read at once.
 const CHUNK_BYTES: usize = 64 << 10;
