@@ -1,8 +1,7 @@
-//! `generate`: any number of photo-like JPEG files, the same for the same seed.
+//! `generate`: writes any number of photo-like JPEG files, the same for the same seed.
 //!
-//! Pictures are dealt to the families in turn and painted on all cores. A file appears under its
-//! name only when it is whole (written beside, then renamed), as a careful program would do it:
-//! a watched folder never shows half a picture.
+//! Pictures are assigned to the scene families in turn and painted on all cores. Each file is written
+//! under a temporary name and renamed when complete, so a watched folder never shows half a picture.
 
 use std::fs;
 use std::io::IsTerminal;
@@ -19,41 +18,39 @@ use lookalike_painter::paint::random::{Random, scramble_bits};
 use lookalike_painter::picture::{MAX_SIDE, PictureSpec};
 use lookalike_painter::scenes::{FAMILIES, SceneFamily};
 
-/// How many pictures share a folder.
 const FILES_PER_FOLDER: u64 = 1000;
 
-/// Most pixels in one picture: what a worker holds stays below about a gigabyte.
+/// Limit of one picture: each thread uses less than about a gigabyte of memory.
 const MAX_PIXELS: u64 = 250_000_000;
 
-/// How often progress is shown.
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(2);
 
 /// Paint photo-like pictures as JPEG files.
 ///
 /// The pictures are rendered, not photographed: still lifes, landscapes, patterns and objects in families whose members
-/// look alike. They have the grain, gradients and file sizes of camera pictures, so that reading and decoding them costs
-/// what photos cost. The same seed gives the same files, byte for byte, on every machine; picture 7 of 10 is picture 7 of
-/// 1,000,000.
+/// look alike. They have the grain, gradients and file sizes of camera pictures, so reading and decoding them costs as
+/// much as with photos. The same seed gives the same files, byte for byte, on every machine; picture 7 of 10 is the same
+/// as picture 7 of 1,000,000.
 ///
-/// Files are named GROUP/NNNN/FAMILY-NNNNNNN.jpg below the output folder, a thousand numbers to a folder. Files of the same name are
-/// replaced, others left alone.
+/// Files are named GROUP/NNNN/FAMILY-NNNNNNN.jpg below the output folder, with a thousand numbers per NNNN folder.
+/// Existing files of the same name are replaced; other files are kept.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   lookalike-loadtest generate --out /tmp/pictures --count 10000
   lookalike-loadtest generate --out /tmp/camera --count 200 --megapixels 12
   lookalike-loadtest generate --out /tmp/cats --count 50 --families cat --width 640 --height 480
 
-Exit codes: 0 all pictures written, 1 something failed, 2 wrong use.")]
+Exit codes: 0 all pictures written, 1 failed, 2 wrong usage.")]
 pub struct GenerateArguments {
-    /// The folder to write to; made if it does not exist.
+    /// Folder to write to; created if missing.
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
 
-    /// How many pictures to make.
+    /// Number of pictures.
     #[arg(long, value_name = "N", default_value_t = 100)]
     count: u64,
 
-    /// Which pictures to make: another seed, other pictures.
+    /// Seed of the pictures; another seed gives other pictures.
     #[arg(long, value_name = "S", default_value_t = 1)]
     seed: u64,
 
@@ -65,31 +62,31 @@ pub struct GenerateArguments {
     #[arg(long, value_name = "H", default_value = "600", value_parser = clap::value_parser!(u32).range(1..=i64::from(MAX_SIDE)))]
     height: u32,
 
-    /// Size in millions of pixels instead, 4:3, every fifth picture upright: as a camera makes them.
-    #[arg(long, value_name = "M", conflicts_with_all = ["width", "height"], value_parser = megapixels)]
+    /// Size in millions of pixels instead, 4:3 with every fifth picture upright, as from a camera.
+    #[arg(long, value_name = "M", conflicts_with_all = ["width", "height"], value_parser = parse_megapixels)]
     megapixels: Option<f64>,
 
     /// JPEG quality.
     #[arg(long, value_name = "Q", default_value_t = 85, value_parser = clap::value_parser!(u8).range(1..=100))]
     quality: u8,
 
-    /// Strength of the film grain, 0 for none; it varies from picture to picture. More grain makes larger files.
-    #[arg(long, value_name = "G", default_value_t = 14.0, value_parser = grain)]
+    /// Strength of the film grain, 0 for none; it varies between pictures. More grain makes larger files.
+    #[arg(long, value_name = "G", default_value_t = 14.0, value_parser = parse_grain)]
     grain: f32,
 
-    /// Write progressive JPEG files, which cost more to decode.
+    /// Write progressive JPEG files, which take longer to decode.
     #[arg(long)]
     progressive: bool,
 
-    /// Only these families, separated by commas.
+    /// Paint only these families, separated by commas.
     #[arg(long, value_name = "NAMES", value_delimiter = ',', value_parser = family_names())]
     families: Vec<String>,
 
-    /// How many pictures to paint at once [default: one per core].
+    /// Number of pictures to paint at once [default: one per core].
     #[arg(long, value_name = "N")]
     threads: Option<NonZeroU32>,
 
-    /// Make the sample pictures that come with lookalike instead.
+    /// Write the sample pictures of lookalike instead.
     #[arg(long, conflicts_with_all = ["count", "seed", "width", "height", "megapixels", "quality", "grain", "progressive", "families"])]
     sample_set: bool,
 }
@@ -98,7 +95,7 @@ fn family_names() -> PossibleValuesParser {
     PossibleValuesParser::new(FAMILIES.map(|family| family.name))
 }
 
-fn megapixels(text: &str) -> Result<f64, String> {
+fn parse_megapixels(text: &str) -> Result<f64, String> {
     let value: f64 = text.parse().map_err(|_| "not a number".to_owned())?;
     let limit = MAX_PIXELS as f64 / 1e6;
     if value >= 0.001 && value <= limit {
@@ -108,7 +105,7 @@ fn megapixels(text: &str) -> Result<f64, String> {
     }
 }
 
-fn grain(text: &str) -> Result<f32, String> {
+fn parse_grain(text: &str) -> Result<f32, String> {
     let value: f32 = text.parse().map_err(|_| "not a number".to_owned())?;
     if (0.0..=100.0).contains(&value) {
         Ok(value)
@@ -117,18 +114,15 @@ fn grain(text: &str) -> Result<f32, String> {
     }
 }
 
-/// What was made.
 #[derive(Debug, Clone, Copy)]
 pub struct GenerateSummary {
-    /// Files written.
     pub files: u64,
-    /// Their size together, in bytes.
+    /// Total size in bytes.
     pub bytes: u64,
-    /// How long it took.
     pub elapsed: Duration,
 }
 
-/// Does what the command line says, and prints a summary.
+/// Writes the pictures and prints a summary.
 pub fn run(arguments: &GenerateArguments) -> anyhow::Result<()> {
     let threads = arguments.threads.map_or_else(
         || std::thread::available_parallelism().map_or(1, usize::from),
@@ -144,7 +138,7 @@ pub fn run(arguments: &GenerateArguments) -> anyhow::Result<()> {
         let pixels = u64::from(arguments.width) * u64::from(arguments.height);
         anyhow::ensure!(
             pixels <= MAX_PIXELS,
-            "{}×{} is more than {} megapixels: choose a smaller size",
+            "{}×{} exceeds {} megapixels; choose a smaller size",
             arguments.width,
             arguments.height,
             MAX_PIXELS / 1_000_000
@@ -174,7 +168,7 @@ fn select_families(names: &[String]) -> Vec<&'static SceneFamily> {
         .collect()
 }
 
-/// Picture `next_number` (from zero) and the path of its file.
+/// Returns path and description of picture `number`, counted from zero.
 fn plan_picture(
     arguments: &GenerateArguments,
     families: &[&'static SceneFamily],
@@ -204,7 +198,7 @@ fn plan_picture(
     (path, picture)
 }
 
-/// A 4:3 size (width, height) of about so many millions of pixels; 12 gives 4000×3000.
+/// Returns a 4:3 width and height of about `millions` of pixels; 12 gives 4000×3000.
 fn camera_size(millions: f64, upright: bool) -> (u32, u32) {
     let unit = (millions * 1e6 / 12.0).sqrt();
     let (long, short) = ((4.0 * unit).round() as u32, (3.0 * unit).round() as u32);
@@ -215,7 +209,7 @@ fn camera_size(millions: f64, upright: bool) -> (u32, u32) {
     }
 }
 
-/// Paints and writes pictures `0..count` on `threads` threads; the first error stops all of them.
+/// Paints and writes pictures `0..count` on `threads` threads. The first error stops all of them.
 fn write_pictures(
     out: &Path,
     count: u64,
@@ -242,7 +236,9 @@ fn write_pictures(
                 }
                 Err(error) => {
                     stop.store(true, Ordering::Relaxed);
-                    let mut failure = failure.lock().expect("no thread panics holding it");
+                    let mut failure = failure
+                        .lock()
+                        .expect("no thread panics while it holds the lock");
                     failure.get_or_insert(error);
                     return;
                 }
@@ -257,7 +253,10 @@ fn write_pictures(
     if std::io::stderr().is_terminal() {
         eprint!("\r\x1b[K");
     }
-    match failure.into_inner().expect("no thread panics holding it") {
+    match failure
+        .into_inner()
+        .expect("no thread panics while it holds the lock")
+    {
         Some(error) => Err(error),
         None => Ok(GenerateSummary {
             files: files.into_inner(),
@@ -267,11 +266,11 @@ fn write_pictures(
     }
 }
 
-/// Paints one picture and writes it, whole or not at all. Answers its size in bytes.
+/// Paints one picture and writes it atomically. Returns its size in bytes.
 fn write_picture(path: &Path, picture: &PictureSpec) -> anyhow::Result<u64> {
     let bytes = picture.encode_jpeg()?;
     let folder = path.parent().expect("a picture's path has a folder");
-    fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
     let name = path.file_name().expect("a picture's path has a name");
     let unfinished = folder.join(format!(".{}.part", name.to_string_lossy()));
     fs::write(&unfinished, &bytes)
@@ -280,9 +279,12 @@ fn write_picture(path: &Path, picture: &PictureSpec) -> anyhow::Result<u64> {
     Ok(bytes.len() as u64)
 }
 
-/// One line on a terminal that is written over, plain lines elsewhere; at most one every [`PROGRESS_INTERVAL`].
+/// Prints progress at most once per [`PROGRESS_INTERVAL`]: it overwrites one line on a terminal, and prints
+/// plain lines elsewhere.
 fn show_progress(last_shown: &Mutex<Instant>, start: Instant, done: u64, count: u64) {
-    let mut shown = last_shown.lock().expect("no thread panics holding it");
+    let mut shown = last_shown
+        .lock()
+        .expect("no thread panics while it holds the lock");
     if shown.elapsed() < PROGRESS_INTERVAL {
         return;
     }

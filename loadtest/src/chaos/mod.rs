@@ -1,13 +1,12 @@
-//! `chaos`: a real lookalike over real servers, while files change and parts of it are killed,
-//! frozen and cut off at random; then everything is healed, and the index must equal the folders.
+//! `chaos`: runs lookalike with real servers while files change and processes are killed, frozen and
+//! disconnected at random. Then all faults end, and the index must match the folders.
 //!
-//! The seed decides the plan ([`plan`]): what is done to the folders ([`operations`], with a model
-//! of them in [`paint_tree`]) and what goes wrong ([`faults`]). [`disk`] and [`system`] do it, through
-//! the [`proxy`] and [`process`](crate::product::process) of each role; [`probe`] asks meanwhile what users ask, and
-//! [`compare`] proves the end. All of it from outside: processes, files and HTTP.
+//! [`plan`] draws operations and faults from the seed. [`system`] runs the processes and applies the
+//! plan. [`observe`] sends requests meanwhile and compares the index with the folders at the end.
+//! [`report`] prints the result. The test sees lookalike from outside only: processes, files and HTTP.
 //!
-//! The servers are those that `lookalike up` starts over an empty library; it also starts them
-//! again when they are killed. Losing the event stream can't be provoked from here.
+//! `lookalike up`, with an empty library, starts the servers and restarts them when they are killed.
+//! This test cannot cause the loss of the event stream.
 
 pub mod arguments;
 pub mod observe;
@@ -21,12 +20,9 @@ pub use report::ChaosReport;
 
 use crate::product;
 
-/// Runs every seed and prints the reports; the first failure does not end it.
-///
-/// # Errors
-/// When a seed failed, or a run could not be made.
+/// Runs every seed and prints the reports. A failed seed does not stop the others.
 pub fn run(arguments: &ChaosArguments) -> anyhow::Result<()> {
-    // One thread, this one, starts all processes: they die with it.
+    // This thread starts all processes, because they die with the thread that started them.
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
@@ -45,7 +41,7 @@ pub fn run(arguments: &ChaosArguments) -> anyhow::Result<()> {
             failed_seeds.push(seed);
         }
         if report.interrupted {
-            anyhow::bail!("stopped at seed {seed}");
+            anyhow::bail!("stopped early at seed {seed}");
         }
     }
     if arguments.seeds > 1 {
@@ -61,10 +57,7 @@ pub fn run(arguments: &ChaosArguments) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Runs one seed and gives its report.
-///
-/// # Errors
-/// When the run could not be made.
+/// Runs one seed and returns its report.
 pub fn run_seed(arguments: &ChaosArguments) -> anyhow::Result<ChaosReport> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()

@@ -108,5 +108,5 @@ fn wrong_use_and_failures_have_their_exit_codes() {
     ]);
     assert_eq!(output.status.code(), Some(1), "{output:?}");
     let message = String::from_utf8_lossy(&output.stderr);
-    assert!(message.contains("error: cannot make"), "{message}");
+    assert!(message.contains("error: cannot create"), "{message}");
 }

@@ -1,5 +1,5 @@
-//! The proof: walks the folders, hashes every file, reads every row and every listed file through
-//! the API, and says where they differ.
+//! Compares the index with the folders: hashes every file, reads every row and every listed file
+//! through the API, and reports the differences.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -14,30 +14,26 @@ use crate::chaos::plan::operations::LIBRARIES;
 use crate::chaos::system::folders;
 use crate::product::rest;
 
-/// How many rows or files one page holds.
 const PAGE_SIZE: u32 = 1000;
 
-/// What the index must hold at rest.
+/// What the index must contain once nothing is in flight.
 #[derive(Debug, Default)]
 pub struct ExpectedIndex {
-    /// Path (library first) and content hash of every picture.
+    /// Path, library first, and content hash of every picture.
     rows: BTreeSet<(String, String)>,
-    /// Every other file, with the state that it must be listed with.
+    /// State that every other file must be listed with, by path.
     listed: BTreeMap<String, &'static str>,
 }
 
 impl ExpectedIndex {
-    /// Reads the disk, which must be as the model says.
-    ///
-    /// # Errors
-    /// When it is not, or can't be read: the run proves nothing then.
+    /// Reads the disk. Fails if it differs from the model, because the run proves nothing then.
     pub fn read_from_disk(folder: &Path, tree: &FolderModel) -> anyhow::Result<Self> {
         let mut expected = Self::default();
         let mut hashes = folders::hash_files(folder)?;
         for (path, content) in tree.files() {
             let hash = hashes
                 .remove(path)
-                .with_context(|| format!("{path} should be on the disk"))?;
+                .with_context(|| format!("{path} is missing on disk"))?;
             match expected_state(path, content) {
                 "indexed" => {
                     expected.rows.insert((path.to_owned(), hash));
@@ -47,22 +43,21 @@ impl ExpectedIndex {
                 }
             }
         }
-        anyhow::ensure!(hashes.is_empty(), "nobody put these there: {hashes:?}");
+        anyhow::ensure!(hashes.is_empty(), "unexpected files on disk: {hashes:?}");
         Ok(expected)
     }
 
-    /// Files in all.
     pub fn file_count(&self) -> usize {
         self.rows.len() + self.listed.len()
     }
 
-    /// Files that must be rows.
+    /// Returns how many files must be rows.
     pub fn picture_count(&self) -> usize {
         self.rows.len()
     }
 }
 
-/// What must become of a file.
+/// Returns the state that a file must end in.
 fn expected_state(path: &str, content: TestContent) -> &'static str {
     let file_name = name_of(path);
     let is_picture_name = file_name.to_ascii_lowercase().ends_with(".jpg");
@@ -73,16 +68,12 @@ fn expected_state(path: &str, content: TestContent) -> &'static str {
     }
 }
 
-/// Whether the system says that nothing is under way, and that it has seen as many files as there
-/// are; else why not.
+/// Checks that the system reports nothing in flight and as many files as expected; the error says why not.
 pub fn check_at_rest(stats: &Value, expected: &ExpectedIndex) -> Result<(), String> {
     rest::check_at_rest(stats, LIBRARIES.len(), expected.file_count() as u64)
 }
 
-/// Where the index and the folders differ; nothing when they don't.
-///
-/// # Errors
-/// When the service does not answer now.
+/// Returns the differences between index and folders. Fails if the service is unreachable.
 pub async fn find_differences(
     probe: &ProbeClient,
     expected: &ExpectedIndex,
@@ -117,27 +108,27 @@ pub async fn find_differences(
             .find(|(there, _)| there == path)
             .map(|(_, hash)| hash);
         let why = match (other, listed.get(path)) {
-            (Some(other), _) => format!("its row is of the content {other}"),
+            (Some(other), _) => format!("its row has the content {other}"),
             (None, Some((state, code))) => format!("listed as {state}: {code}"),
-            (None, None) => "neither a row nor listed".to_owned(),
+            (None, None) => "it has no row and is not listed".to_owned(),
         };
         differences.push(format!("missing: {path} with {hash}; {why}"));
     }
     let expected_paths: BTreeSet<&String> = expected.rows.iter().map(|(path, _)| path).collect();
     for (path, hash) in rows.difference(&expected.rows) {
         if !expected_paths.contains(path) {
-            differences.push(format!("too many: {path} with {hash}"));
+            differences.push(format!("unexpected row: {path} with {hash}"));
         }
     }
     for (path, state) in &expected.listed {
         match listed.get(path) {
             Some((is, _)) if is == state => {}
-            other => differences.push(format!("{path} must be {state}, and is {other:?}")),
+            other => differences.push(format!("{path} must be {state}, but is {other:?}")),
         }
     }
     for (path, listing) in &listed {
         if !expected.listed.contains_key(path) && !expected_paths.contains(path) {
-            differences.push(format!("listed and not on disk: {path}, {listing:?}"));
+            differences.push(format!("listed but not on disk: {path}, {listing:?}"));
         }
     }
     Ok(differences)
@@ -155,7 +146,7 @@ async fn read_all_pages(probe: &ProbeClient, path: &str, key: &str) -> Result<Ve
         let response = probe
             .get_path(&page)
             .await
-            .ok_or("the service does not answer")?;
+            .ok_or("the service is unreachable")?;
         if response.status != 200 {
             return Err(format!("{path}: {} {}", response.status, response.body));
         }

@@ -1,5 +1,5 @@
-//! What is asked while things go wrong, as users and monitors would, and what every answer must
-//! keep: counts that add up, well-formed searches, problems that say when to come back.
+//! Sends requests during the faults, as users and monitors would, and checks every response: counts
+//! must add up, search results must be well-formed, and problems must say when to retry.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -14,13 +14,11 @@ use crate::chaos::plan::faults::RoleProcess;
 use crate::chaos::plan::operations::BASE_PICTURES;
 use lookalike_painter::paint::Random;
 
-/// How long any answer may take, however bad things are: longer than the service itself allows.
+/// Timeout of every request during any fault: longer than the service's own timeout.
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(45);
 
-/// How often each question is asked.
 const PROBE_INTERVAL: Duration = Duration::from_millis(400);
 
-/// The numbers that the report sums up.
 const REPORTED_METRICS: &[&str] = &[
     "lookalike_embeddings_total",
     "lookalike_embeddings_reused_total",
@@ -30,27 +28,21 @@ const REPORTED_METRICS: &[&str] = &[
     "lookalike_repaired_total",
 ];
 
-/// A client of the service.
+/// An HTTP client of the service that records what it sees.
 #[derive(Debug, Clone)]
 pub struct ProbeClient {
     client: Client,
     recorder: Recorder,
 }
 
-/// An answer: its status and what it says.
 #[derive(Debug)]
 pub struct ProbeResponse {
-    /// The HTTP status.
     pub status: u16,
-    /// Null when it was no JSON.
+    /// Null if the body was not JSON.
     pub body: Value,
 }
 
 impl ProbeClient {
-    /// Asks nothing yet.
-    ///
-    /// # Errors
-    /// When there can be no client.
     pub fn new(recorder: &Recorder) -> reqwest::Result<Self> {
         let client = Client::builder()
             .timeout(RESPONSE_TIMEOUT)
@@ -63,7 +55,7 @@ impl ProbeClient {
         })
     }
 
-    /// Asks all kinds of questions until it is dropped.
+    /// Sends requests of all kinds until it is dropped.
     pub async fn probe_forever(&self, seed: u64, pictures: Arc<PaintedPictures>) {
         tokio::join!(
             self.probe_stats(),
@@ -91,7 +83,7 @@ impl ProbeClient {
             last_hit_id = hit_id.or(last_hit_id);
             if let Some(id) = &last_hit_id {
                 let path = format!("/v1/images/{id}/similar?limit=5");
-                // It may be gone by now.
+                // The image may have been deleted meanwhile.
                 if let Some(answer) = self.get_path(&path).await
                     && answer.status != 404
                 {
@@ -102,13 +94,14 @@ impl ProbeClient {
                 && answer.status == 200
                 && !answer.body["images"].is_array()
             {
-                self.recorder.record_violation("a list has no images");
+                self.recorder
+                    .record_violation("the response of /v1/images has no list of images");
             }
             tokio::time::sleep(PROBE_INTERVAL).await;
         }
     }
 
-    /// Searches by a picture; gives the best hit's id.
+    /// Searches by a picture; returns the id of the best hit.
     pub async fn search_by_picture(&self, bytes: &[u8]) -> Option<String> {
         let url = self.service_url("/v1/search/image?limit=10")?;
         let request = self.client.post(url).body(bytes.to_vec());
@@ -125,25 +118,26 @@ impl ProbeClient {
                 self.recorder.count_one("searches answered");
                 if let Err(wrong) = check_hits(&answer.body) {
                     self.recorder
-                        .record_violation(format!("a malformed answer to a search: {wrong}"));
+                        .record_violation(format!("malformed search response: {wrong}"));
                 }
             }
-            503 => self.recorder.count_one("searches refused for now (503)"),
+            503 => self.recorder.count_one("searches rejected with 503"),
             status => {
                 let code = &answer.body["code"];
-                self.recorder
-                    .record_violation(format!("a search by a good picture got {status} {code}"));
+                self.recorder.record_violation(format!(
+                    "a search by a valid picture returned {status} {code}"
+                ));
             }
         }
     }
 
-    /// The counts, after they were checked.
+    /// Reads and checks the counts.
     pub async fn read_stats(&self) -> Option<Value> {
         let answer = self.get_path("/v1/stats").await?;
         if answer.status != 200 {
             return None;
         }
-        self.recorder.count_one("looks at the counts");
+        self.recorder.count_one("reads of the counts");
         let libraries = answer.body["libraries"].as_array();
         let all = libraries.into_iter().flatten().chain([&answer.body]);
         for counts in all {
@@ -154,7 +148,6 @@ impl ProbeClient {
         Some(answer.body)
     }
 
-    /// Asks the service.
     pub async fn get_path(&self, path: &str) -> Option<ProbeResponse> {
         let url = self.service_url(path)?;
         let route = path.split(['?']).next().unwrap_or(path);
@@ -166,8 +159,8 @@ impl ProbeClient {
     }
 
     fn service_url(&self, path: &str) -> Option<String> {
-        let notes = self.recorder.lock_records();
-        let address = notes.addresses.get(&RoleProcess::Serve)?;
+        let records = self.recorder.lock_records();
+        let address = records.addresses.get(&RoleProcess::Serve)?;
         Some(format!("{address}{path}"))
     }
 
@@ -176,24 +169,24 @@ impl ProbeClient {
         request_name: &str,
         request: RequestBuilder,
     ) -> Option<ProbeResponse> {
-        let disturbance = |board: &Recorder| {
-            let notes = board.lock_records();
-            (notes.serve_is_disturbed, notes.serve_disturbances)
+        let disturbance = |recorder: &Recorder| {
+            let records = recorder.lock_records();
+            (records.serve_is_disturbed, records.serve_disturbances)
         };
         let before = disturbance(&self.recorder);
         let response = match request.send().await {
             Ok(response) => response,
             Err(error) => {
-                // Nothing but a fault of the service's own process excuses that there is no answer.
+                // Only a fault of the service's own process excuses a missing response.
                 let was_disturbed = before.0 || disturbance(&self.recorder) != before;
                 if !was_disturbed && !error.is_connect() {
                     self.recorder.record_violation(format!(
-                        "{request_name} got no answer: {}",
+                        "{request_name} got no response: {}",
                         describe_error_chain(&error)
                     ));
                 }
                 self.recorder
-                    .count_one("no answer, for the service was held up");
+                    .count_one("requests without response during a fault of the service");
                 return None;
             }
         };
@@ -216,7 +209,7 @@ impl ProbeClient {
         }
         if status >= 400 && !(body["code"].is_string() && body["request_id"].is_string()) {
             self.recorder.record_violation(format!(
-                "{request_name}: {status} is no problem document: {text}"
+                "{request_name}: the body of {status} is not a problem document: {text}"
             ));
         }
         Some(ProbeResponse { status, body })
@@ -229,7 +222,7 @@ impl ProbeClient {
         }
     }
 
-    /// Reads the metrics of every role that answers.
+    /// Reads the metrics of every reachable role.
     pub async fn read_metrics(&self) {
         let addresses = self.recorder.lock_records().addresses.clone();
         for (role, address) in addresses {
@@ -241,10 +234,10 @@ impl ProbeClient {
             let Ok(text) = response.text().await else {
                 continue;
             };
-            let mut notes = self.recorder.lock_records();
-            // It may have been started again meanwhile.
-            if notes.addresses.get(&role) == Some(&address) {
-                notes.running_metrics.insert(role, sum_metrics(&text));
+            let mut records = self.recorder.lock_records();
+            // The role may have been restarted meanwhile.
+            if records.addresses.get(&role) == Some(&address) {
+                records.running_metrics.insert(role, sum_metrics(&text));
             }
         }
     }
@@ -257,12 +250,12 @@ fn describe_error_chain(error: &dyn std::error::Error) -> String {
         line = format!("{line}: {cause}");
         source = cause.source();
     }
-    // Ports are other ones after every start; what is the same should be counted together.
+    // Ports change with every start. Without digits, equal errors are counted together.
     let digits = |c: char| c.is_ascii_digit();
     line.split(digits).collect::<Vec<_>>().join("")
 }
 
-/// The wanted metrics, each summed over its labels.
+/// Reads the reported metrics, each summed over its labels.
 fn sum_metrics(text: &str) -> BTreeMap<String, f64> {
     let mut sums = BTreeMap::new();
     for line in text.lines() {
@@ -277,7 +270,7 @@ fn sum_metrics(text: &str) -> BTreeMap<String, f64> {
     sums
 }
 
-/// Every file is one of the four, always.
+/// Checks that every file is in exactly one of the four states.
 fn check_counts(counts: &Value) -> Result<(), String> {
     let count = |key: &str| counts[key].as_u64();
     let parts = ["indexed", "failed", "ignored", "in_flight"].map(count);
@@ -292,7 +285,9 @@ fn check_counts(counts: &Value) -> Result<(), String> {
 }
 
 fn check_hits(answer: &Value) -> Result<(), String> {
-    let hits = answer["hits"].as_array().ok_or("it has no hits")?;
+    let hits = answer["hits"]
+        .as_array()
+        .ok_or("the response has no hits")?;
     let mut last_score = f64::INFINITY;
     for hit in hits {
         let wrong = |what: &str| Err(format!("{what}: {hit}"));
@@ -307,7 +302,7 @@ fn check_hits(answer: &Value) -> Result<(), String> {
             Some(score) if (-1.001..=1.001).contains(&score) && score <= last_score + 1e-6 => {
                 last_score = score;
             }
-            _ => return wrong("a score that can't be there"),
+            _ => return wrong("an impossible score"),
         }
     }
     Ok(())

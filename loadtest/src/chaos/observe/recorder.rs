@@ -1,47 +1,44 @@
-//! What all parts of a run write down: where the roles are, what was counted, what was wrong.
+//! Records that all parts of a run share: addresses of the roles, counts, metrics and violations.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use crate::chaos::plan::faults::RoleProcess;
 
-/// Shared by the parts of one run.
+/// A handle to the records of one run.
 #[derive(Debug, Clone, Default)]
 pub struct Recorder {
     records: Arc<Mutex<Records>>,
 }
 
-/// The notes.
 #[derive(Debug, Default)]
 pub struct Records {
-    /// Where each role that runs listens.
+    /// HTTP address of each running role.
     pub addresses: BTreeMap<RoleProcess, String>,
-    /// Whether the service is held up by a fault of its own, so that no answer is no wonder.
+    /// Whether a fault of the service's own process excuses missing responses now.
     pub serve_is_disturbed: bool,
-    /// How often that began or ended.
+    /// How often `serve_is_disturbed` was set.
     pub serve_disturbances: u64,
-    /// What must never be, in words, with how often it was seen.
+    /// Violated invariants, with how often each was seen.
     pub violations: BTreeMap<String, u64>,
-    /// Counts by name, for the report.
     pub counts: BTreeMap<String, u64>,
-    /// Metrics of roles that have ended, summed up; the last that was seen of each.
+    /// Last seen metrics of processes that have ended, summed by name.
     pub ended_metrics: BTreeMap<String, f64>,
-    /// Metrics of each running role.
+    /// Last seen metrics of each running role.
     pub running_metrics: BTreeMap<RoleProcess, BTreeMap<String, f64>>,
 }
 
 impl Recorder {
-    /// The notes, to read or write.
     pub fn lock_records(&self) -> MutexGuard<'_, Records> {
-        self.records.lock().expect("no holder of this lock panics")
+        self.records
+            .lock()
+            .expect("no thread panics while it holds the lock")
     }
 
-    /// Counts one.
     pub fn count_one(&self, name: &str) {
         self.add_count(name, 1);
     }
 
-    /// Counts some.
     pub fn add_count(&self, name: &str, by: u64) {
         *self
             .lock_records()
@@ -50,33 +47,36 @@ impl Recorder {
             .or_default() += by;
     }
 
-    /// Something that must never be.
+    /// Records a violated invariant, and prints it the first time.
     pub fn record_violation(&self, violation: impl Into<String>) {
         let violation = violation.into();
-        let mut notes = self.lock_records();
-        let seen = notes.violations.entry(violation.clone()).or_default();
+        let mut records = self.lock_records();
+        let seen = records.violations.entry(violation.clone()).or_default();
         *seen += 1;
         let is_new = *seen == 1;
-        drop(notes);
+        drop(records);
         if is_new {
-            eprintln!("WRONG: {violation}");
+            eprintln!("VIOLATED: {violation}");
         }
     }
 
-    /// A role's process is gone: what its metrics said last is kept.
+    /// Removes a role's address and adds its last metrics to those of ended processes.
     pub fn record_role_end(&self, role: RoleProcess) {
-        let mut notes = self.lock_records();
-        notes.addresses.remove(&role);
-        for (name, value) in notes.running_metrics.remove(&role).unwrap_or_default() {
-            *notes.ended_metrics.entry(name).or_default() += value;
+        let mut records = self.lock_records();
+        records.addresses.remove(&role);
+        for (name, value) in records.running_metrics.remove(&role).unwrap_or_default() {
+            *records.ended_metrics.entry(name).or_default() += value;
         }
     }
 
-    /// A metric over all processes that ran, as far as it was seen.
+    /// Sums a metric over all processes, as far as it was read before they ended.
     pub fn sum_metric(&self, name: &str) -> u64 {
-        let notes = self.lock_records();
-        let running = notes.running_metrics.values().filter_map(|of| of.get(name));
-        let sum = notes.ended_metrics.get(name).copied().unwrap_or(0.0) + running.sum::<f64>();
+        let records = self.lock_records();
+        let running = records
+            .running_metrics
+            .values()
+            .filter_map(|metrics| metrics.get(name));
+        let sum = records.ended_metrics.get(name).copied().unwrap_or(0.0) + running.sum::<f64>();
         sum as u64
     }
 }

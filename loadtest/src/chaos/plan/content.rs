@@ -1,52 +1,42 @@
-//! What files hold: pictures of many contents that cost little to make, and files that are none.
+//! Contents of the test files: many different pictures that are cheap to make, and other files.
 
 use lookalike_painter::paint::Random;
 use lookalike_painter::picture::{PictureError, PictureSpec};
 use lookalike_painter::scenes::FAMILIES;
 
-/// What a file holds, without its bytes.
+/// Describes the content of a file; [`PaintedPictures`] makes the bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TestContent {
-    /// A picture. Other numbers are other bytes that show the same: what follows the end marker of
-    /// a JPEG means nothing. Contents of one base have the same size.
+    /// A picture. `number` is appended after the end marker of the JPEG, where decoders ignore it:
+    /// contents of one base have different bytes, the same size and the same appearance.
     Picture {
-        /// Which painted picture.
+        /// Index of the painted picture.
         base: u32,
-        /// Which of its contents.
         number: u32,
     },
-    /// The beginning of a JPEG, and nothing of its picture.
+    /// The first bytes of a JPEG without any image data.
     TruncatedPicture {
-        /// Which.
         number: u32,
     },
-    /// No picture at all.
     Text {
-        /// Which.
         number: u32,
     },
-    /// No byte.
     Empty,
 }
 
 impl TestContent {
-    /// Whether a picture can be made of it.
     pub fn is_picture(self) -> bool {
         matches!(self, Self::Picture { .. })
     }
 }
 
-/// The painted pictures.
 #[derive(Debug)]
 pub struct PaintedPictures {
     bases: Vec<Vec<u8>>,
 }
 
 impl PaintedPictures {
-    /// Paints `count` of them, the same for the same seed.
-    ///
-    /// # Errors
-    /// When a picture can't be stored as JPEG.
+    /// Paints `count` pictures, the same for the same seed.
     pub fn paint_bases(seed: u64, count: u32) -> Result<Self, PictureError> {
         let mut random = Random::new(seed, 1);
         let paint = |base: u32| {
@@ -65,7 +55,6 @@ impl PaintedPictures {
         Ok(Self { bases })
     }
 
-    /// The bytes of a content.
     pub fn bytes_of(&self, content: TestContent) -> Vec<u8> {
         match content {
             TestContent::Picture { base, number } => {

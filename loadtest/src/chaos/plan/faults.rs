@@ -1,6 +1,6 @@
-//! What goes wrong, at random: which part, how, when and for how long, drawn from the seed alone.
+//! Random faults: which part fails, how, when and for how long. They depend on the seed only.
 //!
-//! Several faults are under way at once, but each part has one at a time.
+//! Several faults are active at once, but each part has at most one.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -11,20 +11,16 @@ use lookalike_painter::paint::Random;
 /// A process of lookalike.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum RoleProcess {
-    /// The watcher.
     Watch,
-    /// A second watcher over the same folders, with a data folder of its own.
+    /// A second watcher of the same folders, with its own data folder.
     Standby,
-    /// An embedder.
     EmbedOne,
-    /// Another one.
     EmbedTwo,
-    /// API and page.
     Serve,
 }
 
 impl RoleProcess {
-    /// All, the standby last.
+    /// All processes; the standby is last.
     pub const ALL: [Self; 5] = [
         Self::Watch,
         Self::EmbedOne,
@@ -33,7 +29,6 @@ impl RoleProcess {
         Self::Standby,
     ];
 
-    /// The command that runs it.
     pub fn command_name(self) -> &'static str {
         match self {
             Self::Watch | Self::Standby => "watch",
@@ -42,7 +37,6 @@ impl RoleProcess {
         }
     }
 
-    /// The servers that it talks to.
     pub fn used_servers(self) -> &'static [SharedServer] {
         match self {
             Self::Watch | Self::Standby => &[SharedServer::Nats],
@@ -66,14 +60,11 @@ impl fmt::Display for RoleProcess {
 /// A server that the roles share.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum SharedServer {
-    /// nats-server.
     Nats,
-    /// Milvus.
     Milvus,
 }
 
 impl SharedServer {
-    /// What its process is called.
     pub fn program_name(self) -> &'static str {
         match self {
             Self::Nats => "nats-server",
@@ -82,54 +73,53 @@ impl SharedServer {
     }
 }
 
-/// What is wrong with a wire.
+/// A fault of the connection between a role and a server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum WireTrouble {
-    /// Every connection is closed, and new ones are at once.
+pub enum ConnectionFault {
+    /// Closes every connection, and new ones immediately.
     Cut,
-    /// Connections stand, and what is sent gets lost.
+    /// Keeps connections open but drops all data.
     HalfOpen,
-    /// Nothing moves, and all of it comes later.
+    /// Holds all data back until the fault ends.
     Frozen,
-    /// Every piece comes so much later.
+    /// Delays every chunk.
     Slow(Duration),
 }
 
-/// A fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
-    /// kill -9 of a role, started again at the end.
+    /// SIGKILL of a role; it is restarted at the end.
     Kill(RoleProcess),
-    /// SIGTERM, and started again once it has left.
+    /// SIGTERM of a role; it is restarted once it has exited.
     Terminate(RoleProcess),
-    /// SIGSTOP, and SIGCONT at the end.
+    /// SIGSTOP of a role, and SIGCONT at the end.
     Pause(RoleProcess),
-    /// kill -9 of the watcher; its catalog is removed before it starts again.
+    /// SIGKILL of a watcher; its catalog is deleted before the restart.
     LoseCatalog(RoleProcess),
-    /// Trouble on the wire between a role, or all of them, and a server.
-    Wire(Option<RoleProcess>, SharedServer, WireTrouble),
-    /// kill -9 of a server, which `up` starts again.
+    /// Disturbs the connection between one role, or all of them, and a server.
+    Connection(Option<RoleProcess>, SharedServer, ConnectionFault),
+    /// SIGKILL of a server; `up` restarts it.
     KillServer(SharedServer),
     /// SIGSTOP of a server, and SIGCONT at the end.
     PauseServer(SharedServer),
 }
 
 impl Fault {
-    /// For the report.
+    /// Returns the kind's name in the report.
     pub fn kind_name(self) -> String {
         match self {
             Self::Kill(role) => format!("kill {}", role.command_name()),
             Self::Terminate(role) => format!("terminate {}", role.command_name()),
             Self::Pause(role) => format!("pause {}", role.command_name()),
             Self::LoseCatalog(_) => "lose the catalog".to_owned(),
-            Self::Wire(_, server, trouble) => {
-                let trouble = match trouble {
-                    WireTrouble::Cut => "cut",
-                    WireTrouble::HalfOpen => "half-open",
-                    WireTrouble::Frozen => "frozen",
-                    WireTrouble::Slow(_) => "slow",
+            Self::Connection(_, server, fault) => {
+                let fault = match fault {
+                    ConnectionFault::Cut => "cut",
+                    ConnectionFault::HalfOpen => "half-open",
+                    ConnectionFault::Frozen => "frozen",
+                    ConnectionFault::Slow(_) => "slow",
                 };
-                format!("{trouble} wire to {}", server.program_name())
+                format!("{fault} connection to {}", server.program_name())
             }
             Self::KillServer(server) => format!("kill {}", server.program_name()),
             Self::PauseServer(server) => format!("pause {}", server.program_name()),
@@ -137,27 +127,22 @@ impl Fault {
     }
 }
 
-/// A fault with its time, from the start of the trouble.
+/// A fault with its times, relative to the start of the faults.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PlannedFault {
-    /// It begins.
     pub from: Duration,
-    /// It ends.
     pub until: Duration,
-    /// What.
     pub fault: Fault,
 }
 
-/// At most so many at once.
 const MAX_CONCURRENT_FAULTS: usize = 4;
 
-/// How long Milvus needs to serve again after a kill; it is not killed again before.
+/// Time that Milvus needs to serve again after a kill; it is not killed again within it.
 const MILVUS_RECOVERY_TIME: Duration = Duration::from_secs(60);
 
-/// Draws all faults of a run, in the order of their beginnings.
+/// Draws all faults of a run, sorted by their start.
 ///
-/// `ack_wait` is the time after which an event goes to another worker: pauses are longer than
-/// that, or shorter.
+/// JetStream redelivers an event after `ack_wait`; some pauses are longer than that, some shorter.
 pub fn plan_faults(
     seed: u64,
     length: Duration,
@@ -197,7 +182,7 @@ pub fn plan_faults(
     planned
 }
 
-/// The parts that a fault takes hold of.
+/// Returns the names of the parts that a fault occupies.
 fn affected_parts(fault: Fault, roles: &[RoleProcess]) -> Vec<String> {
     match fault {
         Fault::Kill(role)
@@ -206,12 +191,14 @@ fn affected_parts(fault: Fault, roles: &[RoleProcess]) -> Vec<String> {
         | Fault::LoseCatalog(role) => {
             vec![role.to_string()]
         }
-        Fault::Wire(Some(role), server, _) => vec![format!("{role} {}", server.program_name())],
-        Fault::Wire(None, server, _) => {
-            let wires = roles
+        Fault::Connection(Some(role), server, _) => {
+            vec![format!("{role} {}", server.program_name())]
+        }
+        Fault::Connection(None, server, _) => {
+            let proxies = roles
                 .iter()
                 .map(|role| format!("{role} {}", server.program_name()));
-            wires.collect()
+            proxies.collect()
         }
         Fault::KillServer(server) | Fault::PauseServer(server) => {
             vec![server.program_name().to_owned()]
@@ -229,11 +216,11 @@ fn draw_fault(random: &mut Random, roles: &[RoleProcess], ack_wait: Duration) ->
         true => SharedServer::Nats,
         false => SharedServer::Milvus,
     };
-    let trouble = match random.int_between(0, 3) {
-        0 => WireTrouble::Cut,
-        1 => WireTrouble::HalfOpen,
-        2 => WireTrouble::Frozen,
-        _ => WireTrouble::Slow(Duration::from_millis(u64::from(
+    let fault = match random.int_between(0, 3) {
+        0 => ConnectionFault::Cut,
+        1 => ConnectionFault::HalfOpen,
+        2 => ConnectionFault::Frozen,
+        _ => ConnectionFault::Slow(Duration::from_millis(u64::from(
             random.int_between(20, 400),
         ))),
     };
@@ -254,9 +241,9 @@ fn draw_fault(random: &mut Random, roles: &[RoleProcess], ack_wait: Duration) ->
                 true => server,
                 false => SharedServer::Nats,
             };
-            (Fault::Wire(Some(role), server, trouble), short * 3)
+            (Fault::Connection(Some(role), server, fault), short * 3)
         }
-        77..=84 => (Fault::Wire(None, server, trouble), short * 2),
+        77..=84 => (Fault::Connection(None, server, fault), short * 2),
         85..=91 => (Fault::KillServer(SharedServer::Nats), short),
         92..=94 => (Fault::KillServer(SharedServer::Milvus), short),
         _ => (Fault::PauseServer(server), short),

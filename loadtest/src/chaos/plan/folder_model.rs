@@ -1,8 +1,8 @@
-//! The model of the watched folders: what every operation makes of them.
+//! A model of the watched folders that applies every step as the disk does.
 //!
-//! Paths are relative to the folder that holds the libraries, so the first part of a path is the
-//! library. Hard links are two paths of one file. The planner and the test compare with this;
-//! the running system is compared with the disk.
+//! Paths are relative to the parent folder of the libraries, so their first part is the library.
+//! Hard links are two paths of one file. The planner draws from the model and a unit test compares
+//! it with the disk; the running system is compared with the disk only.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,120 +11,102 @@ use crate::chaos::plan::content::TestContent;
 /// How a file is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum WriteMethod {
-    /// Opened, emptied, written, closed.
+    /// Opens, truncates, writes and closes the file.
     InPlace,
-    /// Written beside under an unfinished file's name, then renamed.
+    /// Writes a temporary file in the same folder, then renames it.
     TempThenRename,
-    /// Straight, and then given the time that the file had before: only its bytes tell.
+    /// Writes in place, then restores the previous modification time: only the bytes differ.
     KeepModifiedTime,
 }
 
-/// One thing done to the folders.
+/// One change of the folders.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum FolderStep {
-    /// Makes or overwrites a file; folders that are missing are made.
+    /// Creates or overwrites a file and its missing folders.
     Write {
-        /// The file.
         path: String,
-        /// Its bytes.
         content: TestContent,
-        /// In which way.
         method: WriteMethod,
     },
-    /// Makes another file with the same bytes.
+    /// Copies a file to an unused path.
     Copy {
-        /// An existing file.
         from: String,
-        /// A path where nothing is.
         to: String,
     },
-    /// Gives a file or a folder another name.
+    /// Renames a file or a folder to an unused path whose folder is created if missing.
     Rename {
-        /// What is there.
         from: String,
-        /// A path where nothing is; its folder is made.
         to: String,
     },
-    /// A second name for a file.
+    /// Makes a hard link at an unused path.
     Link {
-        /// An existing file.
         from: String,
-        /// A path where nothing is.
         to: String,
     },
-    /// Removes a file.
     Remove {
-        /// The file.
         path: String,
     },
-    /// Removes a folder with everything in it.
+    /// Removes a folder and its content.
     RemoveFolder {
-        /// The folder.
         path: String,
     },
-    /// Gives a file another time of its last change, this far from now.
+    /// Sets the modification time of a file.
     Touch {
-        /// The file.
         path: String,
-        /// Seconds from now; the future is allowed.
+        /// Seconds from now; may be in the future.
         seconds: i64,
     },
-    /// Begins to write a file slowly and does not close it.
+    /// Creates a file, writes its first part and keeps it open.
     BeginWrite {
-        /// A path where nothing is.
         path: String,
-        /// What it will hold in the end.
+        /// The content after the last part.
         content: TestContent,
     },
-    /// Writes the next part of it.
+    /// Writes the next part of the open file.
     ContinueWrite,
-    /// Writes the rest of it and closes it.
+    /// Writes the rest of the open file and closes it.
     EndWrite,
-    /// Takes a whole library's root away.
+    /// Moves the root of a library out of place, as an unmounted disk does.
     TakeRootAway {
-        /// The library.
         library: String,
     },
-    /// Puts it back.
+    /// Moves the root back.
     PutRootBack,
 }
 
-/// The folders as they ought to be.
+/// The expected state of the folders.
 #[derive(Debug, Clone, Default)]
 pub struct FolderModel {
     files: BTreeMap<String, u32>,
     contents: BTreeMap<u32, TestContent>,
     folders: BTreeSet<String>,
     next_file: u32,
-    /// A file that is still being written.
+    /// Path of the file that is still being written.
     pub open_file: Option<String>,
-    /// A library whose root is away.
+    /// Library whose root is away.
     pub away_library: Option<String>,
 }
 
-/// The folder of a path; the empty text for a library's root.
+/// Returns the folder of a path; empty for the root of a library.
 pub fn parent_of(path: &str) -> &str {
     path.rsplit_once('/').map_or("", |(parent, _)| parent)
 }
 
-/// The last part of a path.
 pub fn name_of(path: &str) -> &str {
     path.rsplit_once('/').map_or(path, |(_, name)| name)
 }
 
-/// The library that a path lies in.
 pub fn library_of(path: &str) -> &str {
     path.split_once('/').map_or(path, |(library, _)| library)
 }
 
-/// Whether `path` lies in `folder`, at any depth.
+/// Returns whether `path` is in `folder`, at any depth.
 pub fn is_within(path: &str, folder: &str) -> bool {
     path.strip_prefix(folder)
         .is_some_and(|rest| rest.starts_with('/'))
 }
 
 impl FolderModel {
-    /// Empty libraries.
     pub fn new(libraries: &[&str]) -> Self {
         Self {
             folders: libraries.iter().map(|name| (*name).to_owned()).collect(),
@@ -132,43 +114,38 @@ impl FolderModel {
         }
     }
 
-    /// How many files there are.
     pub fn file_count(&self) -> usize {
         self.files.len()
     }
 
-    /// Every file with what it holds, by path.
+    /// Returns every file with its content, sorted by path.
     pub fn files(&self) -> impl Iterator<Item = (&str, TestContent)> {
         self.files
             .iter()
             .map(|(path, file)| (&path[..], self.contents[file]))
     }
 
-    /// Every folder, the roots too, by path.
+    /// Returns every folder, roots included, sorted by path.
     pub fn folders(&self) -> impl Iterator<Item = &str> {
         self.folders.iter().map(String::as_str)
     }
 
-    /// What a file holds.
     pub fn content_of(&self, path: &str) -> Option<TestContent> {
         self.files.get(path).map(|file| self.contents[file])
     }
 
-    /// Whether something has this path.
+    /// Returns whether a file or a folder has this path.
     pub fn contains_path(&self, path: &str) -> bool {
         self.files.contains_key(path) || self.folders.contains(path)
     }
 
-    /// Files within a folder.
+    /// Returns how many files are in a folder, at any depth.
     pub fn files_within(&self, folder: &str) -> usize {
         let within = |(path, _): &(&String, &u32)| is_within(path, folder);
         self.files.iter().filter(within).count()
     }
 
-    /// Does one step, as the disk will.
-    ///
-    /// # Panics
-    /// When it can't be done: the planner has made a mistake.
+    /// Applies one step. Panics if it is impossible, because the planner has a bug then.
     pub fn apply_step(&mut self, step: &FolderStep) {
         match step {
             FolderStep::Write {
@@ -187,7 +164,7 @@ impl FolderModel {
             FolderStep::Copy { from, to } => {
                 let content = self
                     .content_of(from)
-                    .expect("the planner copies what is there");
+                    .expect("the planner copies existing files");
                 self.make_folders(parent_of(to));
                 self.add_file(to, content);
             }
@@ -195,7 +172,7 @@ impl FolderModel {
                 let file = *self
                     .files
                     .get(from)
-                    .expect("the planner links what is there");
+                    .expect("the planner links existing files");
                 self.make_folders(parent_of(to));
                 self.files.insert(to.clone(), file);
             }

@@ -1,5 +1,5 @@
-//! The whole of a run as the seed decides it: what is done to the folders and what goes wrong,
-//! each with its time. It does not depend on what the system makes of it.
+//! The plan of a run: operations on the folders and faults, each with its time. It depends only on
+//! the arguments, never on what the system does.
 
 pub mod content;
 pub mod faults;
@@ -13,21 +13,19 @@ use crate::chaos::plan::folder_model::FolderModel;
 use crate::chaos::plan::operations::{Operation, OperationGenerator};
 use lookalike_painter::paint::Random;
 
-/// A run.
+/// Everything that happens in a run.
 #[derive(Debug)]
 pub struct ChaosPlan {
-    /// Files that are there before anything runs.
+    /// Creates the files that exist before anything starts.
     pub initial: Operation,
-    /// What is done to the folders, with the time since the start of the trouble.
+    /// Operations with their times since the start of the faults.
     pub operations: Vec<(Duration, Operation)>,
-    /// What goes wrong.
     pub faults: Vec<PlannedFault>,
     /// The folders after all operations.
     pub tree: FolderModel,
 }
 
 impl ChaosPlan {
-    /// The plan of a seed.
     pub fn new(
         seed: u64,
         length: Duration,
@@ -38,7 +36,7 @@ impl ChaosPlan {
         let mut times = Random::new(seed, 4);
         let mut generator = OperationGenerator::new(seed, files);
         let initial = generator.create_burst(files / 2);
-        // The rest comes at once, when all runs.
+        // The second half of the files appears at once, while everything runs.
         let mut operations = vec![(Duration::ZERO, generator.create_burst(files - files / 2))];
         let mut now = Duration::ZERO;
         loop {

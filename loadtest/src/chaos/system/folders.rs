@@ -1,4 +1,4 @@
-//! Doing the planned steps to real folders, and reading what lies in them.
+//! Applies planned steps to real folders, and hashes their files.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
@@ -11,7 +11,7 @@ use anyhow::Context as _;
 use crate::chaos::plan::content::PaintedPictures;
 use crate::chaos::plan::folder_model::{FolderStep, WriteMethod, library_of, name_of, parent_of};
 
-/// The hand that changes the folders; one at a time.
+/// Changes the folders, one step at a time.
 pub struct DiskOperator<'p> {
     folder: PathBuf,
     pictures: &'p PaintedPictures,
@@ -19,11 +19,11 @@ pub struct DiskOperator<'p> {
     away_library: Option<String>,
 }
 
-/// Where a root lies while it is away: beside the libraries, so that a rename is enough.
+/// Folder name of a root while it is away; next to the libraries, so a rename suffices.
 const AWAY_FOLDER: &str = "away";
 
 impl<'p> DiskOperator<'p> {
-    /// For the folder that holds the libraries.
+    /// `folder` is the parent folder of the libraries.
     pub fn new(folder: &Path, pictures: &'p PaintedPictures) -> Self {
         Self {
             folder: folder.to_owned(),
@@ -33,18 +33,11 @@ impl<'p> DiskOperator<'p> {
         }
     }
 
-    /// Does one step.
-    ///
-    /// # Errors
-    /// What the system says; none is expected.
     pub fn apply_step(&mut self, step: &FolderStep) -> anyhow::Result<()> {
         self.try_step(step).with_context(|| format!("{step:?}"))
     }
 
-    /// Puts back what is away and closes what is open.
-    ///
-    /// # Errors
-    /// What the system says.
+    /// Moves the missing root back and closes the open file.
     pub fn restore_all(&mut self) -> anyhow::Result<()> {
         self.open_file = None;
         if self.away_library.is_some() {
@@ -56,7 +49,7 @@ impl<'p> DiskOperator<'p> {
     fn resolve_path(&self, path: &str) -> anyhow::Result<PathBuf> {
         anyhow::ensure!(
             self.away_library.as_deref() != Some(library_of(path)),
-            "its library is away"
+            "the root of its library is away"
         );
         let absolute = self.folder.join(path);
         if let Some(folder) = absolute.parent() {
@@ -128,14 +121,14 @@ impl<'p> DiskOperator<'p> {
                 self.away_library = Some(library.clone());
             }
             FolderStep::PutRootBack => {
-                let library = self.away_library.take().context("nothing is away")?;
+                let library = self.away_library.take().context("no root is away")?;
                 fs::rename(self.folder.join(AWAY_FOLDER), self.folder.join(library))?;
             }
         }
         Ok(())
     }
 
-    /// The next of so many parts of the file that is open.
+    /// Writes the first of `parts` equal parts of the remaining bytes to the open file.
     fn write_more(&mut self, parts: usize) -> anyhow::Result<()> {
         let (file, bytes) = self.open_file.as_mut().context("no file is open")?;
         let rest = bytes.split_off(bytes.len().div_ceil(parts));
@@ -145,10 +138,7 @@ impl<'p> DiskOperator<'p> {
     }
 }
 
-/// Every file of the libraries in `folder`, by its path from there, with the hash of its bytes.
-///
-/// # Errors
-/// When something can't be read.
+/// Returns the content hash of every file below `folder`, by relative path.
 pub fn hash_files(folder: &Path) -> anyhow::Result<BTreeMap<String, String>> {
     let mut hash_by_path = BTreeMap::new();
     let mut folders = vec![folder.to_owned()];
@@ -160,7 +150,10 @@ pub fn hash_files(folder: &Path) -> anyhow::Result<BTreeMap<String, String>> {
                 folders.push(path);
             } else {
                 let relative = path.strip_prefix(folder)?;
-                let relative = relative.to_str().context("a name is no UTF-8")?.to_owned();
+                let relative = relative
+                    .to_str()
+                    .context("a file name is not UTF-8")?
+                    .to_owned();
                 hash_by_path.insert(relative, blake3::hash(&fs::read(&path)?).to_string());
             }
         }

@@ -1,5 +1,4 @@
-//! The system under trial: servers, roles and the wires between them, and everything that is done
-//! to them.
+//! The system under test: servers, roles and the proxies between them, and the faults applied to them.
 
 pub mod folders;
 pub mod proxy;
@@ -14,30 +13,28 @@ use anyhow::Context as _;
 use crate::chaos::observe::recorder::Recorder;
 use crate::chaos::plan::faults::{Fault, RoleProcess, SharedServer};
 use crate::chaos::plan::operations::LIBRARIES;
-use crate::chaos::system::proxy::WireProxy;
+use crate::chaos::system::proxy::FaultProxy;
 use crate::product::process::{self, ProductProcess};
 use crate::product::up::UpProcess;
 
-/// How long a role that was told to leave may take.
+/// How long a role may take to exit after SIGTERM.
 const STOP_TIMEOUT: Duration = Duration::from_secs(45);
 
-/// A role that ended by itself is started again after this, as a service manager would.
+/// Delay before an exited role is restarted, as a service manager would do.
 const RESTART_DELAY: Duration = Duration::from_secs(1);
 
-/// Why a role does or does not run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum SlotState {
-    /// It should run.
     Running,
-    /// A fault keeps it down.
+    /// A fault keeps the role down.
     Down,
-    /// It was told to leave.
+    /// SIGTERM was sent at this time.
     Stopping(Instant),
-    /// It ended by itself, or has left; it starts again then.
+    /// The process has exited; the role restarts at this time.
     RestartPending(Instant),
 }
 
-/// A role's process and what should become of it.
+/// A role's process and its intended state.
 #[derive(Debug)]
 struct RoleSlot {
     state: SlotState,
@@ -45,7 +42,6 @@ struct RoleSlot {
     starts: u32,
 }
 
-/// Everything that runs.
 #[derive(Debug)]
 pub struct ChaosSystem {
     program: PathBuf,
@@ -53,16 +49,13 @@ pub struct ChaosSystem {
     ack_wait: Duration,
     recorder: Recorder,
     up: UpProcess,
-    wires: BTreeMap<(RoleProcess, SharedServer), WireProxy>,
+    proxies: BTreeMap<(RoleProcess, SharedServer), FaultProxy>,
     slots: BTreeMap<RoleProcess, RoleSlot>,
     paused_servers: BTreeMap<SharedServer, u32>,
 }
 
 impl ChaosSystem {
-    /// Starts servers and roles. `dir` gets everything; the libraries lie in its `libraries`.
-    ///
-    /// # Errors
-    /// When something does not start.
+    /// Starts servers and roles. All data is stored in `dir`; its folder `libraries` contains the libraries.
     pub async fn start(
         program: &Path,
         dir: &Path,
@@ -85,18 +78,18 @@ impl ChaosSystem {
         .await?;
         let target = |key: &str| {
             let target = up.address_of(key)?.split("://").nth(1);
-            let target = target.context("no address")?;
+            let target = target.context("`up` reported an address without a host")?;
             anyhow::Ok(target.trim_end_matches('/').to_owned())
         };
         let (nats, milvus) = (target("nats_url")?, target("milvus_url")?);
-        let mut wires = BTreeMap::new();
+        let mut proxies = BTreeMap::new();
         for role in roles {
             for server in role.used_servers() {
                 let target = match server {
                     SharedServer::Nats => nats.clone(),
                     SharedServer::Milvus => milvus.clone(),
                 };
-                wires.insert((*role, *server), WireProxy::start(target).await?);
+                proxies.insert((*role, *server), FaultProxy::start(target).await?);
             }
         }
         let new_slot = || RoleSlot {
@@ -110,7 +103,7 @@ impl ChaosSystem {
             ack_wait,
             recorder: recorder.clone(),
             up,
-            wires,
+            proxies,
             slots: roles.iter().map(|role| (*role, new_slot())).collect(),
             paused_servers: BTreeMap::new(),
         };
@@ -126,8 +119,8 @@ impl ChaosSystem {
 
     fn start_role(&mut self, role: RoleProcess) -> anyhow::Result<()> {
         let wire = |server| {
-            let proxy = self.wires.get(&(role, server));
-            proxy.map(WireProxy::address)
+            let proxy = self.proxies.get(&(role, server));
+            proxy.map(FaultProxy::address)
         };
         let mut command = process::product_command(&self.program);
         command.arg(role.command_name());
@@ -152,7 +145,7 @@ impl ChaosSystem {
                 "LOOKALIKE_NATS_ACK_WAIT",
                 format!("{}ms", self.ack_wait.as_millis()),
             )
-            // What the defaults leave for minutes must come within a short run.
+            // Shorter intervals than the defaults, so that each happens within a short run.
             .env("LOOKALIKE_WATCH_RESCAN_INTERVAL", "20s")
             .env("LOOKALIKE_WATCH_OVERDUE", "10s")
             .env("LOOKALIKE_WATCH_MASS_DELETE_CONFIRM_AFTER", "15s")
@@ -174,9 +167,9 @@ impl ChaosSystem {
     }
 
     fn disturb_serve(&self, is_disturbed: bool) {
-        let mut notes = self.recorder.lock_records();
-        notes.serve_is_disturbed = is_disturbed;
-        notes.serve_disturbances += 1;
+        let mut records = self.recorder.lock_records();
+        records.serve_is_disturbed = is_disturbed;
+        records.serve_disturbances += 1;
     }
 
     fn slot_mut(&mut self, role: RoleProcess) -> &mut RoleSlot {
@@ -205,21 +198,17 @@ impl ChaosSystem {
         process::find_child(self.up.pid(), server.program_name())
     }
 
-    fn matching_wires(
+    fn matching_proxies(
         &self,
         role: Option<RoleProcess>,
         server: SharedServer,
-    ) -> impl Iterator<Item = &WireProxy> {
-        self.wires
+    ) -> impl Iterator<Item = &FaultProxy> {
+        self.proxies
             .iter()
             .filter(move |((of, to), _)| *to == server && role.is_none_or(|role| role == *of))
             .map(|(_, proxy)| proxy)
     }
 
-    /// A fault begins.
-    ///
-    /// # Errors
-    /// When the catalog can't be removed.
     pub fn begin_fault(&mut self, fault: Fault) -> anyhow::Result<()> {
         match fault {
             Fault::Kill(role) => self.kill_role(role),
@@ -252,9 +241,9 @@ impl ChaosSystem {
                 }
                 self.signal_role(role, libc::SIGSTOP);
             }
-            Fault::Wire(role, server, trouble) => {
-                for proxy in self.matching_wires(role, server) {
-                    proxy.set_trouble(Some(trouble));
+            Fault::Connection(role, server, connection_fault) => {
+                for proxy in self.matching_proxies(role, server) {
+                    proxy.set_fault(Some(connection_fault));
                 }
             }
             Fault::KillServer(server) => {
@@ -272,10 +261,6 @@ impl ChaosSystem {
         Ok(())
     }
 
-    /// A fault ends.
-    ///
-    /// # Errors
-    /// When a role can't be started.
     pub fn end_fault(&mut self, fault: Fault) -> anyhow::Result<()> {
         match fault {
             Fault::Kill(role) | Fault::LoseCatalog(role) => self.start_role(role)?,
@@ -285,9 +270,9 @@ impl ChaosSystem {
                     self.disturb_serve(false);
                 }
             }
-            Fault::Wire(role, server, _) => {
-                for proxy in self.matching_wires(role, server) {
-                    proxy.set_trouble(None);
+            Fault::Connection(role, server, _) => {
+                for proxy in self.matching_proxies(role, server) {
+                    proxy.set_fault(None);
                 }
             }
             Fault::PauseServer(server) => {
@@ -295,19 +280,16 @@ impl ChaosSystem {
                     process::send_signal_to(pid, libc::SIGCONT);
                 }
             }
-            // Those end by themselves.
+            // These end without an action.
             Fault::Terminate(_) | Fault::KillServer(_) => {}
         }
         Ok(())
     }
 
-    /// Ends whatever is wrong.
-    ///
-    /// # Errors
-    /// When a role can't be started.
-    pub fn heal_all(&mut self) -> anyhow::Result<()> {
-        for proxy in self.wires.values() {
-            proxy.set_trouble(None);
+    /// Ends all faults.
+    pub fn end_all_faults(&mut self) -> anyhow::Result<()> {
+        for proxy in self.proxies.values() {
+            proxy.set_fault(None);
         }
         for (_, pid) in std::mem::take(&mut self.paused_servers) {
             process::send_signal_to(pid, libc::SIGCONT);
@@ -329,10 +311,7 @@ impl ChaosSystem {
         Ok(())
     }
 
-    /// Looks after the processes: starts those again that ended, and notes where they listen.
-    ///
-    /// # Errors
-    /// When a role can't be started, or the servers ended.
+    /// Restarts roles that have exited, and records the addresses of roles that listen. Fails if `up` has exited.
     pub fn tend_processes(&mut self) -> anyhow::Result<()> {
         self.up.ensure_running()?;
         let now = Instant::now();
@@ -359,31 +338,32 @@ impl ChaosSystem {
                     let tail = process.log_tail();
                     process.kill();
                     self.recorder.record_violation(format!(
-                        "{role} did not leave within {} s of SIGTERM: {tail}",
+                        "{role} did not exit within {} s after SIGTERM: {tail}",
                         STOP_TIMEOUT.as_secs()
                     ));
                 }
                 (SlotState::Stopping(since), Some(status)) => {
-                    // One that was told to leave while it could not start says why it did not.
+                    // A role that was still starting exits with the error that kept it from starting.
                     if !status.success() && process.logged_address().is_some() {
                         let tail = process.log_tail();
-                        self.recorder
-                            .record_violation(format!("{role} left with {status}: {tail}"));
+                        self.recorder.record_violation(format!(
+                            "{role} exited after SIGTERM with {status}: {tail}"
+                        ));
                     }
                     let took = u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX);
-                    self.recorder.add_count("milliseconds of leaving", took);
+                    self.recorder.add_count("milliseconds until exit", took);
                     self.restart_later(role, now);
                 }
                 (_, Some(status)) => {
                     let tail = process.log_tail();
-                    // One that can't start in the middle of a fault says so and ends; one that
-                    // works must outlive every outage.
+                    // A role that cannot start during a fault may exit with an error. A role
+                    // that has started must survive every outage.
                     if process.logged_address().is_some() {
                         self.recorder.record_violation(format!(
-                            "{role} ended by itself with {status}: {tail}"
+                            "{role} exited unexpectedly with {status}: {tail}"
                         ));
                     }
-                    self.recorder.count_one("starts given up");
+                    self.recorder.count_one("failed starts");
                     self.restart_later(role, now);
                 }
                 (_, None) => {}
@@ -402,10 +382,7 @@ impl ChaosSystem {
         self.recorder.record_role_end(role);
     }
 
-    /// Panics in what the roles said.
-    ///
-    /// # Errors
-    /// When the logs can't be read.
+    /// Returns the log lines that report panics.
     pub fn find_panics(&self) -> anyhow::Result<Vec<String>> {
         let mut panics = Vec::new();
         for entry in std::fs::read_dir(self.dir.join("logs"))? {
@@ -418,7 +395,6 @@ impl ChaosSystem {
         Ok(panics)
     }
 
-    /// Ends everything.
     pub async fn stop(mut self) {
         for slot in self.slots.values_mut() {
             if let Some(process) = &mut slot.process {

@@ -1,4 +1,4 @@
-//! A wire between a role and a server that can be cut, slowed, frozen or left half-open.
+//! A proxy between a role and a server whose connections can be cut, slowed, frozen or left half-open.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -7,52 +7,47 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
-use crate::chaos::plan::faults::WireTrouble;
+use crate::chaos::plan::faults::ConnectionFault;
 
-/// The most that is read at once.
 const CHUNK_BYTES: usize = 64 << 10;
 
-/// What the wire is like now.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-struct WireState {
-    trouble: Option<WireTrouble>,
-    /// Connections of an older one lost bytes, and can't go on.
+struct ProxyState {
+    fault: Option<ConnectionFault>,
+    /// Connections of an older generation have lost bytes and must close.
     generation: u64,
 }
 
-/// A listening proxy; it ends when this is dropped.
+/// A listening proxy; it stops when dropped.
 #[derive(Debug)]
-pub struct WireProxy {
+pub struct FaultProxy {
     address: SocketAddr,
-    state: watch::Sender<WireState>,
+    state: watch::Sender<ProxyState>,
 }
 
-impl WireProxy {
-    /// Listens on a free port of loopback for connections to `target`.
-    ///
-    /// # Errors
-    /// When no port is to be had.
+impl FaultProxy {
+    /// Listens on a free loopback port and forwards connections to `target`.
     pub async fn start(target: String) -> std::io::Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let address = listener.local_addr()?;
-        let (state, seen) = watch::channel(WireState::default());
-        tokio::spawn(accept_connections(listener, target.into(), seen));
+        let (state, states) = watch::channel(ProxyState::default());
+        tokio::spawn(accept_connections(listener, target.into(), states));
         Ok(Self { address, state })
     }
 
-    /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// From now on.
-    pub fn set_trouble(&self, trouble: Option<WireTrouble>) {
+    /// Sets the fault of all connections from now on; `None` ends it.
+    pub fn set_fault(&self, fault: Option<ConnectionFault>) {
         self.state.send_modify(|state| {
-            // What was swallowed is gone, so what goes on after must be a new connection.
-            if trouble == Some(WireTrouble::Cut) || state.trouble == Some(WireTrouble::HalfOpen) {
+            // Dropped bytes are lost, so clients must reconnect.
+            if fault == Some(ConnectionFault::Cut) || state.fault == Some(ConnectionFault::HalfOpen)
+            {
                 state.generation += 1;
             }
-            state.trouble = trouble;
+            state.fault = fault;
         });
     }
 }
@@ -60,42 +55,40 @@ impl WireProxy {
 async fn accept_connections(
     listener: TcpListener,
     target: Arc<str>,
-    mut wire_state: watch::Receiver<WireState>,
+    mut states: watch::Receiver<ProxyState>,
 ) {
     loop {
         tokio::select! {
             accepted = listener.accept() => {
                 let Ok((client, _)) = accepted else { return };
-                if wire_state.borrow().trouble == Some(WireTrouble::Cut) {
+                if states.borrow().fault == Some(ConnectionFault::Cut) {
                     continue;
                 }
-                tokio::spawn(carry_connection(client, Arc::clone(&target), wire_state.clone()));
+                tokio::spawn(carry_connection(client, Arc::clone(&target), states.clone()));
             }
-            changed = wire_state.changed() => if changed.is_err() { return },
+            changed = states.changed() => if changed.is_err() { return },
         }
     }
 }
 
-/// Carries one connection both ways until either side ends it or the wire's trouble does.
+/// Forwards one connection in both directions until a side closes it or a fault breaks it.
 async fn carry_connection(
     client: TcpStream,
     target: Arc<str>,
-    mut wire_state: watch::Receiver<WireState>,
+    mut states: watch::Receiver<ProxyState>,
 ) {
-    let generation = wire_state.borrow().generation;
+    let generation = states.borrow().generation;
     let broken = {
-        let mut seen = wire_state.clone();
+        let mut states = states.clone();
         async move {
-            let _ = seen.wait_for(|state| state.generation != generation).await;
+            let _ = states
+                .wait_for(|state| state.generation != generation)
+                .await;
         }
     };
     let both_ways = async {
-        // A server that is down refuses, and so does the proxy by closing.
-        if wire_state
-            .wait_for(|state| is_passing(*state))
-            .await
-            .is_err()
-        {
+        // If the server refuses the connection, the proxy closes the client's.
+        if states.wait_for(|state| is_passing(*state)).await.is_err() {
             return;
         }
         let Ok(server) = TcpStream::connect(&*target).await else {
@@ -105,8 +98,8 @@ async fn carry_connection(
         let (from_client, to_client) = client.into_split();
         let (from_server, to_server) = server.into_split();
         tokio::select! {
-            () = copy_one_way(from_client, to_server, wire_state.clone()) => {}
-            () = copy_one_way(from_server, to_client, wire_state.clone()) => {}
+            () = copy_one_way(from_client, to_server, states.clone()) => {}
+            () = copy_one_way(from_server, to_client, states.clone()) => {}
         }
     };
     tokio::select! {
@@ -115,31 +108,31 @@ async fn carry_connection(
     }
 }
 
-fn is_passing(state: WireState) -> bool {
+fn is_passing(state: ProxyState) -> bool {
     !matches!(
-        state.trouble,
-        Some(WireTrouble::Frozen | WireTrouble::HalfOpen | WireTrouble::Cut)
+        state.fault,
+        Some(ConnectionFault::Frozen | ConnectionFault::HalfOpen | ConnectionFault::Cut)
     )
 }
 
 async fn copy_one_way(
     mut from: tokio::net::tcp::OwnedReadHalf,
     mut to: tokio::net::tcp::OwnedWriteHalf,
-    mut wire_state: watch::Receiver<WireState>,
+    mut states: watch::Receiver<ProxyState>,
 ) {
     let mut chunk = vec![0; CHUNK_BYTES];
     loop {
         let Ok(length @ 1..) = from.read(&mut chunk).await else {
             return;
         };
-        let state = *wire_state.borrow_and_update();
-        match state.trouble {
-            Some(WireTrouble::HalfOpen) => continue,
-            Some(WireTrouble::Slow(by)) => tokio::time::sleep(by).await,
+        let fault = states.borrow_and_update().fault;
+        match fault {
+            Some(ConnectionFault::HalfOpen) => continue,
+            Some(ConnectionFault::Slow(by)) => tokio::time::sleep(by).await,
             _ => {}
         }
-        let frozen = |state: &WireState| state.trouble != Some(WireTrouble::Frozen);
-        if wire_state.wait_for(frozen).await.is_err() {
+        let not_frozen = |state: &ProxyState| state.fault != Some(ConnectionFault::Frozen);
+        if states.wait_for(not_frozen).await.is_err() {
             return;
         }
         if to.write_all(&chunk[..length]).await.is_err() {
@@ -154,11 +147,10 @@ mod tests {
 
     use super::*;
 
-    /// How long all of the test may take.
     const TEST_TIMEOUT: Duration = Duration::from_secs(20);
 
-    /// A server that says back what it is told, and a client of it through a proxy.
-    async fn start_echo_server() -> (WireProxy, SocketAddr) {
+    /// Starts an echo server and a proxy to it.
+    async fn start_echo_server() -> (FaultProxy, SocketAddr) {
         let server = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let target = server.local_addr().unwrap().to_string();
         tokio::spawn(async move {
@@ -169,7 +161,7 @@ mod tests {
                 });
             }
         });
-        let proxy = WireProxy::start(target).await.unwrap();
+        let proxy = FaultProxy::start(target).await.unwrap();
         let address = proxy.address();
         (proxy, address)
     }
@@ -186,37 +178,37 @@ mod tests {
             let mut stream = TcpStream::connect(address).await.unwrap();
             assert_eq!(echo_byte(&mut stream, 1).await, Some(1));
 
-            // Frozen: nothing comes, and all of it later.
-            proxy.set_trouble(Some(WireTrouble::Frozen));
+            // Frozen: nothing arrives until the fault ends.
+            proxy.set_fault(Some(ConnectionFault::Frozen));
             stream.write_all(&[2]).await.unwrap();
             let early = tokio::time::timeout(Duration::from_millis(200), stream.read_u8());
             assert!(early.await.is_err());
-            proxy.set_trouble(None);
+            proxy.set_fault(None);
             assert_eq!(stream.read_u8().await.unwrap(), 2);
 
-            // Slow: later, but it comes.
+            // Slow: data arrives after the delay.
             let by = Duration::from_millis(50);
-            proxy.set_trouble(Some(WireTrouble::Slow(by)));
-            let begun = tokio::time::Instant::now();
+            proxy.set_fault(Some(ConnectionFault::Slow(by)));
+            let started = tokio::time::Instant::now();
             assert_eq!(echo_byte(&mut stream, 3).await, Some(3));
-            assert!(begun.elapsed() >= by);
+            assert!(started.elapsed() >= by);
 
-            // Half-open: it stands, loses what is sent, and is closed when the wire works again.
-            proxy.set_trouble(Some(WireTrouble::HalfOpen));
+            // Half-open: the connection stays open, loses data, and closes when the fault ends.
+            proxy.set_fault(Some(ConnectionFault::HalfOpen));
             stream.write_all(&[4]).await.unwrap();
             let early = tokio::time::timeout(Duration::from_millis(200), stream.read_u8());
             assert!(early.await.is_err());
-            proxy.set_trouble(None);
+            proxy.set_fault(None);
             assert!(stream.read_u8().await.is_err());
 
-            // Cut: it is closed, and so is every new one.
+            // Cut: the connection closes, and so does every new one.
             let mut stream = TcpStream::connect(address).await.unwrap();
             assert_eq!(echo_byte(&mut stream, 5).await, Some(5));
-            proxy.set_trouble(Some(WireTrouble::Cut));
+            proxy.set_fault(Some(ConnectionFault::Cut));
             assert!(stream.read_u8().await.is_err());
             let mut refused = TcpStream::connect(address).await.unwrap();
             assert_eq!(echo_byte(&mut refused, 6).await, None);
-            proxy.set_trouble(None);
+            proxy.set_fault(None);
             let mut stream = TcpStream::connect(address).await.unwrap();
             assert_eq!(echo_byte(&mut stream, 7).await, Some(7));
         };

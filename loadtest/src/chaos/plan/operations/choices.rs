@@ -17,7 +17,7 @@ impl OperationGenerator {
         }
     }
 
-    /// As an earlier one, which may be gone.
+    /// Returns the content of an existing picture, or a new one if there is none.
     pub(super) fn repeated_picture(&mut self) -> TestContent {
         match self.some_picture() {
             Some(path) => self.tree.content_of(&path).unwrap_or(TestContent::Empty),
@@ -34,7 +34,7 @@ impl OperationGenerator {
         }
     }
 
-    /// A free path in a folder, with the ending of `like`.
+    /// Returns an unused path in a folder, with stem and extension of `like`.
     pub(super) fn new_path(&mut self, folder: &str, like: &str) -> String {
         let number = self.next_number();
         let hidden = if like.starts_with('.') { "." } else { "" };
@@ -71,7 +71,7 @@ impl OperationGenerator {
         self.some_file_matching(|_| true)
     }
 
-    /// A picture with a name under which it is indexed.
+    /// Draws a file whose content is a picture.
     pub(super) fn some_picture(&mut self) -> Option<String> {
         self.some_file_matching(TestContent::is_picture)
     }
@@ -88,10 +88,10 @@ impl OperationGenerator {
 
     pub(super) fn some_folder(&mut self) -> String {
         self.some_folder_matching(|_| true)
-            .expect("one root at least is there")
+            .expect("at least one root is in place")
     }
 
-    /// One that is no root, and holds nothing that is open.
+    /// Draws a folder that is not a root and does not contain the open file.
     pub(super) fn some_inner_folder(&mut self) -> Option<String> {
         let open = self.tree.open_file.clone();
         self.some_folder_matching(|folder| {
@@ -99,13 +99,13 @@ impl OperationGenerator {
         })
     }
 
-    /// One in the same library as `path`, or in the other.
+    /// Draws a folder in the same library as `path`, or in the other one.
     pub(super) fn folder_for(&mut self, path: &str, same: bool) -> Option<String> {
         self.some_folder_matching(|folder| (library_of(folder) == library_of(path)) == same)
     }
 
     fn some_folder_matching(&mut self, fits: impl Fn(&str) -> bool) -> Option<String> {
-        // Deep trees say nothing new, and paths must stay short.
+        // Deeper trees test nothing new, and paths must stay short.
         let is_shallow = |folder: &str| folder.matches('/').count() < 8;
         let folders: Vec<String> = self
             .tree

@@ -186,7 +186,7 @@ impl OperationGenerator {
     fn move_folder_to(&mut self, same_library: bool) -> Option<()> {
         let from = self.some_inner_folder()?;
         let into = self.folder_for(&from, same_library)?;
-        // What looks like the loss of half a library makes a watcher wait for a word.
+        // If half a library seems lost, the mass-delete guard waits for a confirmation.
         let too_many = self.tree.files_within(&from) * 4 > self.tree.file_count();
         if into == from || is_within(&into, &from) || too_many {
             return None;
@@ -256,7 +256,7 @@ impl OperationGenerator {
     }
 
     pub(super) fn take_root_away(&mut self) -> Option<()> {
-        // Both libraries at once would leave nothing to do.
+        // With both libraries away, no other operation would be possible.
         if self.tree.away_library.is_some() || self.tree.open_file.is_some() {
             return None;
         }

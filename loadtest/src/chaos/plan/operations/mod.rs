@@ -1,5 +1,5 @@
-//! What people and programs do to folders, at random: every operation is drawn from the seed and
-//! from the model of the folders as the operations before left them.
+//! Random operations that people and programs do to folders. Each is drawn from the seed and from
+//! the model of the folders after all earlier operations.
 
 mod choices;
 mod kinds;
@@ -8,20 +8,18 @@ use crate::chaos::plan::content::TestContent;
 use crate::chaos::plan::folder_model::{FolderModel, FolderStep, WriteMethod};
 use lookalike_painter::paint::Random;
 
-/// The libraries.
 pub const LIBRARIES: [&str; 2] = ["first", "second"];
 
-/// Painted pictures that all contents are made from.
+/// Number of painted pictures that all contents are made from.
 pub const BASE_PICTURES: u32 = 12;
 
-/// Something that is done to the folders.
+/// One operation on the folders.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Operation {
-    /// Its kind, for the report.
     pub kind: &'static str,
-    /// Its steps, done one after the other without a pause.
+    /// Done one after the other without a pause.
     pub steps: Vec<FolderStep>,
-    /// How many files it touches.
+    /// Number of files that the operation touches.
     pub files: usize,
 }
 
@@ -30,7 +28,7 @@ struct OperationKind {
     name: &'static str,
     /// How often it is drawn, relative to the others.
     weight: u32,
-    /// Adds the steps of one operation, or returns `None` where the folders do not allow it now.
+    /// Adds the steps of one operation, or returns `None` if the folders do not allow it now.
     attempt: fn(&mut OperationGenerator) -> Option<()>,
 }
 
@@ -48,7 +46,7 @@ impl OperationKind {
     }
 }
 
-/// All kinds. The order and the weights decide what a seed draws.
+/// All kinds. Their order and weights decide what a seed draws.
 const KINDS: &[OperationKind] = &[
     OperationKind::new("create", 8, OperationGenerator::create_one_file),
     OperationKind::new(
@@ -105,20 +103,20 @@ const KINDS: &[OperationKind] = &[
     OperationKind::new("root away", 1, OperationGenerator::take_root_away),
 ];
 
-/// Draws operations and keeps the model.
+/// Draws operations and applies them to the model.
 #[derive(Debug)]
 pub struct OperationGenerator {
     random: Random,
-    /// The folders after every operation drawn so far.
+    /// The folders after all operations drawn so far.
     pub tree: FolderModel,
-    /// About how many files there should be.
+    /// Approximate number of files to keep.
     target_files: usize,
     last_number: u32,
     steps: Vec<FolderStep>,
 }
 
 impl OperationGenerator {
-    /// Over empty libraries; about `target_files` files later.
+    /// Starts with empty libraries.
     pub fn new(seed: u64, target_files: usize) -> Self {
         Self {
             random: Random::new(seed, 2),
@@ -129,15 +127,14 @@ impl OperationGenerator {
         }
     }
 
-    /// Files that come at once, into a few folders.
+    /// Creates files at once in a few folders.
     pub fn create_burst(&mut self, files: usize) -> Operation {
         self.create_files(files);
         self.finish_operation("burst")
     }
 
-    /// The next one.
     pub fn next_operation(&mut self) -> Operation {
-        // What was begun goes on between the others.
+        // Started operations continue between the others.
         if self.tree.open_file.is_some() && self.random.next_bool(0.4) {
             return self.continue_writing();
         }
@@ -155,7 +152,7 @@ impl OperationGenerator {
         self.finish_operation("create")
     }
 
-    /// What must still be done so that nothing is left open or away.
+    /// Closes the open file and returns the root that is away.
     pub fn finish_open_work(&mut self) -> Vec<Operation> {
         let mut remaining = Vec::new();
         while self.tree.open_file.is_some() {
@@ -199,7 +196,7 @@ impl OperationGenerator {
     fn finish_operation(&mut self, kind: &'static str) -> Operation {
         let steps = std::mem::take(&mut self.steps);
         let files = |step: &FolderStep| match step {
-            // By where they lie afterwards; of a removed folder nothing is left to count.
+            // A renamed folder counts its files; a removed folder has none left to count.
             FolderStep::Rename { to, .. } => self.tree.files_within(to).max(1),
             _ => 1,
         };
