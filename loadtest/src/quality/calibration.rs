@@ -4,6 +4,7 @@
 
 use std::fmt::Write as _;
 
+use maud::{Markup, html};
 use serde_json::{Value, json};
 
 /// How wide a step of the curve is.
@@ -130,107 +131,127 @@ impl Calibration {
         json!({"step": STEP_WIDTH, "scores": steps, "bands": bands})
     }
 
-    /// A section with the curve and the bands; nothing where nothing was counted.
-    pub fn to_html(&self, k: usize) -> String {
-        let all: u64 = self.steps.iter().map(|share| share.hits).sum();
-        if all == 0 {
-            return String::new();
-        }
-        let mut html = format!(
-            "<section><h2>Scores</h2>\n<p>Of the first {k} neighbours of every picture, by their \
-             cosine: how many there are (bars), and how many of those are right (line).</p>\n{}",
-            self.plot_svg()
-        );
-        if self.has_bands {
-            html.push_str(
-                "<table><thead><tr><th>band</th><th>hits</th><th>right</th></tr></thead><tbody>",
-            );
-            for (words, share) in self.band_rows() {
-                let right = share.right_share().unwrap_or_default();
-                let _ = writeln!(
-                    html,
-                    "<tr><td>{words}</td><td>{}</td><td>{right:.3}</td></tr>",
-                    share.hits
-                );
+    /// Renders a section with the curve and the bands; empty if nothing was counted.
+    pub fn to_html(&self, k: usize) -> Markup {
+        let hits: u64 = self.steps.iter().map(|share| share.hits).sum();
+        html! {
+            @if hits > 0 {
+                section {
+                    h2 { "Scores" }
+                    p {
+                        "The first " (k) " neighbours of every picture by cosine: their number (bars) and the \
+                         share that is right (line)."
+                    }
+                    (self.plot_svg())
+                    @if self.has_bands {
+                        table {
+                            thead { tr { th { "band" } th { "hits" } th { "right" } } }
+                            tbody {
+                                @for (label, share) in self.band_rows() {
+                                    tr {
+                                        td { (label) }
+                                        td { (share.hits) }
+                                        td { (format!("{:.3}", share.right_share().unwrap_or_default())) }
+                                    }
+                                }
+                            }
+                        }
+                    }
+                }
             }
-            html.push_str("</tbody></table>");
         }
-        html.push_str("</section>\n");
-        html
     }
 
-    /// 360 × 200 units: cosine from the first step that is counted to 1, right share upwards.
-    fn plot_svg(&self) -> String {
-        const WIDTH: f64 = 360.0;
-        const HEIGHT: f64 = 200.0;
-        const LEFT: f64 = 30.0;
-        const BOTTOM: f64 = 20.0;
+    /// Draws the curve: cosine from the first counted step to 1, and the right share upwards.
+    fn plot_svg(&self) -> Markup {
         let first = self.steps.iter().position(|share| share.hits > 0);
-        let first = first.unwrap_or(STEP_COUNT - 1);
-        let x = |score: f64| {
-            let low = step_start(first);
-            LEFT + (score - low) / (1.0 - low) * (WIDTH - LEFT)
+        let plot = Plot {
+            low: step_start(first.unwrap_or(STEP_COUNT - 1)),
         };
-        let y = |share: f64| (1.0 - share) * (HEIGHT - BOTTOM);
-        let most = self.steps.iter().map(|share| share.hits).max().unwrap_or(1);
-        let mut svg = format!(
-            "<svg class=\"plot\" viewBox=\"-10 -10 {} {}\" role=\"img\" aria-label=\"share of right \
-             neighbours by cosine\">",
-            WIDTH + 30.0,
-            HEIGHT + 12.0
-        );
-        let mut line = String::new();
-        for (step, share) in self.steps.iter().enumerate().skip(first) {
-            let (from, to) = (x(step_start(step)), x(step_start(step) + STEP_WIDTH));
-            let top = y(share.hits as f64 / most as f64);
-            let _ = write!(
-                svg,
-                "<rect class=\"bar\" x=\"{from:.1}\" y=\"{top:.1}\" width=\"{:.1}\" \
-                 height=\"{:.1}\"><title>{:.2} to {:.2}: {} neighbours</title></rect>",
-                (to - from - 1.0).max(0.5),
-                HEIGHT - BOTTOM - top,
-                step_start(step),
-                step_start(step) + STEP_WIDTH,
-                share.hits
-            );
-            if let Some(right) = share.right_share().filter(|_| share.hits >= MIN_DRAWN_HITS) {
-                let _ = write!(line, "{:.1},{:.1} ", f64::midpoint(from, to), y(right));
+        let steps = || {
+            self.steps
+                .iter()
+                .enumerate()
+                .skip(first.unwrap_or(STEP_COUNT - 1))
+        };
+        let max_hits = self.steps.iter().map(|share| share.hits).max().unwrap_or(1);
+        let points: String = steps()
+            .filter(|(_, share)| share.hits >= MIN_DRAWN_HITS)
+            .filter_map(|(step, share)| Some((step, share.right_share()?)))
+            .map(|(step, right)| plot.point(step_start(step) + STEP_WIDTH / 2.0, right))
+            .collect();
+        let worst_band = BANDS.len() - 1;
+        let bands = BANDS.iter().zip(&self.band_minimums).take(worst_band);
+        html! {
+            svg class="plot" viewBox=(format!("-10 -10 {} {}", Plot::WIDTH + 30.0, Plot::HEIGHT + 12.0))
+                role="img" aria-label="share of right neighbours by cosine" {
+                @for (step, share) in steps() {
+                    (plot.bar(step, share.hits, max_hits))
+                }
+                @for ((_, label), minimum) in bands {
+                    @if let Some(minimum) = minimum {
+                        (plot.band_line(label, *minimum))
+                    }
+                }
+                polyline class="curve" points=(points) {}
+                @for share in [0.0, 0.5, 1.0] {
+                    text x=(format!("{:.0}", Plot::LEFT - 4.0)) y=(format!("{:.0}", plot.y(share) + 4.0))
+                        text-anchor="end" { (format!("{:.0} %", share * 100.0)) }
+                }
+                @for score in [plot.low, f64::midpoint(plot.low, 1.0), 1.0] {
+                    text x=(format!("{:.0}", plot.x(score))) y=(format!("{:.0}", Plot::HEIGHT))
+                        text-anchor="middle" { (format!("{score:.2}")) }
+                }
             }
         }
-        for ((_, words), minimum) in BANDS.iter().zip(&self.band_minimums).take(BANDS.len() - 1) {
-            if let Some(least) = minimum {
-                let at = x(*least);
-                let _ = write!(
-                    svg,
-                    "<line class=\"band\" x1=\"{at:.1}\" x2=\"{at:.1}\" y1=\"0\" y2=\"{:.0}\">\
-                     <title>{words} from {least:.2}</title></line>",
-                    HEIGHT - BOTTOM
-                );
+    }
+}
+
+/// Coordinates of the curve, in units of the SVG.
+struct Plot {
+    /// Cosine at the left edge.
+    low: f64,
+}
+
+impl Plot {
+    const WIDTH: f64 = 360.0;
+    const HEIGHT: f64 = 200.0;
+    const LEFT: f64 = 30.0;
+    const BOTTOM: f64 = 20.0;
+
+    fn x(&self, score: f64) -> f64 {
+        Self::LEFT + (score - self.low) / (1.0 - self.low) * (Self::WIDTH - Self::LEFT)
+    }
+
+    fn y(&self, share: f64) -> f64 {
+        (1.0 - share) * (Self::HEIGHT - Self::BOTTOM)
+    }
+
+    fn point(&self, score: f64, share: f64) -> String {
+        format!("{:.1},{:.1} ", self.x(score), self.y(share))
+    }
+
+    fn bar(&self, step: usize, hits: u64, max_hits: u64) -> Markup {
+        let (from, to) = (step_start(step), step_start(step) + STEP_WIDTH);
+        let (left, right) = (self.x(from), self.x(to));
+        let top = self.y(hits as f64 / max_hits as f64);
+        html! {
+            rect class="bar" x=(format!("{left:.1}")) y=(format!("{top:.1}"))
+                width=(format!("{:.1}", (right - left - 1.0).max(0.5)))
+                height=(format!("{:.1}", Self::HEIGHT - Self::BOTTOM - top)) {
+                title { (format!("{from:.2} to {to:.2}: {hits} neighbours")) }
             }
         }
-        let _ = write!(svg, "<polyline class=\"curve\" points=\"{line}\"/>");
-        for share in [0.0, 0.5, 1.0] {
-            let _ = write!(
-                svg,
-                "<text x=\"{:.0}\" y=\"{:.0}\" text-anchor=\"end\">{:.0} %</text>",
-                LEFT - 4.0,
-                y(share) + 4.0,
-                share * 100.0
-            );
+    }
+
+    /// Marks the lowest score that was seen of a band.
+    fn band_line(&self, label: &str, minimum: f64) -> Markup {
+        let x = format!("{:.1}", self.x(minimum));
+        html! {
+            line class="band" x1=(x) x2=(x) y1="0" y2=(format!("{:.0}", Self::HEIGHT - Self::BOTTOM)) {
+                title { (format!("{label} from {minimum:.2}")) }
+            }
         }
-        for score in [
-            step_start(first),
-            f64::midpoint(step_start(first), 1.0),
-            1.0,
-        ] {
-            let _ = write!(
-                svg,
-                "<text x=\"{:.0}\" y=\"{HEIGHT:.0}\" text-anchor=\"middle\">{score:.2}</text>",
-                x(score)
-            );
-        }
-        svg.push_str("</svg>\n");
-        svg
     }
 }
 
@@ -285,7 +306,7 @@ mod tests {
             !text.contains("very similar"),
             "no neighbour is that: {text}"
         );
-        let html = found.to_html(10);
+        let html = found.to_html(10).into_string();
         assert!(html.contains("near-duplicate from 0.97"), "{html}");
     }
 
@@ -296,13 +317,18 @@ mod tests {
             .collect();
         let found = Calibration::from_judged(many.iter());
         assert_eq!(found.to_text(10), "");
-        let html = found.to_html(10);
+        let html = found.to_html(10).into_string();
         assert!(
             !html.contains("<table>") && html.contains("<polyline"),
             "{html}"
         );
         // A quarter is right: three quarters down a plot of 180 units.
         assert!(html.contains(",135.0 "), "{html}");
-        assert_eq!(Calibration::from_judged([].iter()).to_html(10), "");
+        assert_eq!(
+            Calibration::from_judged([].iter())
+                .to_html(10)
+                .into_string(),
+            ""
+        );
     }
 }
