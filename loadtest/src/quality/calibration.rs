@@ -1,22 +1,22 @@
-//! What a score is worth: how many of the neighbours of some cosine, or of some band, are right.
+//! Calibration of scores: the share of right neighbours for each cosine and for each band.
 //!
-//! Only pictures that were asked as pictures are counted, since bands speak of two pictures.
+//! Only searches by an indexed picture count, because bands describe pairs of pictures.
 
 use std::fmt::Write as _;
 
 use maud::{Markup, html};
 use serde_json::{Value, json};
 
-/// How wide a step of the curve is.
+/// Width of one step of the curve, in cosine.
 const STEP_WIDTH: f64 = 0.05;
 
-/// Steps from −1 to 1.
+/// Number of steps from −1 to 1.
 const STEP_COUNT: usize = 40;
 
-/// A step with fewer neighbours than this says nothing and is not drawn.
+/// A step with fewer neighbours has no significance and is not drawn.
 const MIN_DRAWN_HITS: u64 = 10;
 
-/// The bands, best first, as the service names them.
+/// Keys of the service and labels of all bands, best first.
 const BANDS: [(&str, &str); 5] = [
     ("same_picture", "same picture"),
     ("near_duplicate", "near-duplicate"),
@@ -25,23 +25,21 @@ const BANDS: [(&str, &str); 5] = [
     ("no_match", "no good match"),
 ];
 
-/// One neighbour.
 #[derive(Debug, Clone, PartialEq)]
 pub struct JudgedNeighbour {
     /// Cosine to the query.
     pub score: f64,
-    /// Of the query's class.
+    /// Whether the neighbour belongs to the query's class.
     pub is_right: bool,
-    /// As the service named it, where the model has bands.
+    /// Key of the band, if the model has bands.
     pub band: Option<String>,
 }
 
-/// How many neighbours there are of something, and how many of them are right.
+/// A number of neighbours, and how many of them are right.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct HitShare {
-    /// All.
     pub hits: u64,
-    /// Those of the query's class.
+    /// Number of hits that belong to the query's class.
     pub right: u64,
 }
 
@@ -51,24 +49,23 @@ impl HitShare {
         self.right += u64::from(is_right);
     }
 
-    /// Right ones among all; none where there are none.
+    /// Returns the share of right hits; `None` without hits.
     fn right_share(self) -> Option<f64> {
         (self.hits > 0).then(|| self.right as f64 / self.hits as f64)
     }
 }
 
-/// The neighbours by their score and by their band.
+/// Numbers of neighbours by score and by band.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Calibration {
     steps: Vec<HitShare>,
     bands: Vec<HitShare>,
     has_bands: bool,
-    /// The least score that was seen of each band.
+    /// The lowest score that was seen of each band.
     band_minimums: Vec<Option<f64>>,
 }
 
 impl Calibration {
-    /// Counts.
     pub fn from_judged<'a>(judged: impl Iterator<Item = &'a JudgedNeighbour>) -> Self {
         let mut calibration = Self {
             steps: vec![HitShare::default(); STEP_COUNT],
@@ -90,14 +87,14 @@ impl Calibration {
         calibration
     }
 
-    /// The bands with a neighbour at least: words, and how many.
+    /// Returns label and numbers of every band that has hits.
     fn band_rows(&self) -> impl Iterator<Item = (&'static str, HitShare)> {
         let rows = BANDS.iter().zip(&self.bands);
         rows.map(|((_, words), share)| (*words, *share))
             .filter(|(_, share)| share.hits > 0)
     }
 
-    /// A table for a terminal; empty where nothing was counted or the model has no bands.
+    /// Formats a table for a terminal; empty if the model has no bands.
     pub fn to_text(&self, k: usize) -> String {
         let mut text = String::new();
         if self.has_bands {
@@ -111,7 +108,6 @@ impl Calibration {
         text
     }
 
-    /// For programs.
     pub fn to_json(&self) -> Value {
         let row = |share: &HitShare| json!({"hits": share.hits, "right": share.right});
         let with = |mut row: Value, key: &str, value: Value| {
@@ -255,7 +251,7 @@ impl Plot {
     }
 }
 
-/// Where a step begins, without what adding up would leave.
+/// Returns the cosine where a step starts, without accumulated rounding errors.
 fn step_start(step: usize) -> f64 {
     (step as f64 - (STEP_COUNT / 2) as f64) / (STEP_COUNT / 2) as f64
 }
@@ -281,8 +277,8 @@ mod tests {
             judged_neighbour(1.0, true, Some("same_picture")),
             judged_neighbour(-1.0, false, Some("no_match")),
         ];
-        let found = Calibration::from_judged(all.iter());
-        let json = found.to_json();
+        let calibration = Calibration::from_judged(all.iter());
+        let json = calibration.to_json();
         assert_eq!(
             json["bands"][2],
             json!({"band": "similar", "hits": 2, "right": 1})
@@ -299,14 +295,14 @@ mod tests {
             json["scores"][2],
             json!({"from": 0.95, "hits": 2, "right": 2})
         );
-        let text = found.to_text(10);
+        let text = calibration.to_text(10);
         assert!(text.contains("similar"), "{text}");
         assert!(text.contains("0.500"), "{text}");
         assert!(
             !text.contains("very similar"),
             "no neighbour is that: {text}"
         );
-        let html = found.to_html(10).into_string();
+        let html = calibration.to_html(10).into_string();
         assert!(html.contains("near-duplicate from 0.97"), "{html}");
     }
 
@@ -315,14 +311,14 @@ mod tests {
         let many: Vec<JudgedNeighbour> = (0..40)
             .map(|n| judged_neighbour(0.5, n % 4 == 0, None))
             .collect();
-        let found = Calibration::from_judged(many.iter());
-        assert_eq!(found.to_text(10), "");
-        let html = found.to_html(10).into_string();
+        let calibration = Calibration::from_judged(many.iter());
+        assert_eq!(calibration.to_text(10), "");
+        let html = calibration.to_html(10).into_string();
         assert!(
             !html.contains("<table>") && html.contains("<polyline"),
             "{html}"
         );
-        // A quarter is right: three quarters down a plot of 180 units.
+        // A quarter is right, so the curve is at three quarters of the 180 units from the top.
         assert!(html.contains(",135.0 "), "{html}");
         assert_eq!(
             Calibration::from_judged([].iter())

@@ -1,8 +1,9 @@
-//! `quality`: how well a model finds pictures of one kind, and altered copies of one picture.
+//! `quality`: measures how well a model finds pictures of one kind, and altered copies of a picture.
 //!
-//! Starts a lookalike of its own over a folder of class folders, asks it for the neighbours of
-//! every picture ([`service`]), scores them ([`score_query`]), looks for altered copies ([`altered`]) and at
-//! what a cosine is worth ([`calibration`]), and shows the numbers ([`report`]) and the pictures themselves ([`sheet`]).
+//! It starts its own lookalike with a folder of class folders ([`photos`]) and requests the neighbours of
+//! every picture ([`service`]). Then it scores them ([`score`]), searches for altered copies ([`altered`])
+//! and relates scores to right neighbours ([`calibration`]). The result is a [`report`] and a contact
+//! [`sheet`].
 
 pub mod altered;
 pub mod arguments;
@@ -21,9 +22,6 @@ use std::path::Path;
 use crate::product;
 
 /// Measures, prints the report and writes the sheet.
-///
-/// # Errors
-/// When it can't be measured.
 pub fn run(arguments: &QualityArguments) -> anyhow::Result<()> {
     let report = measure_quality(arguments)?;
     if arguments.json {
@@ -35,23 +33,20 @@ pub fn run(arguments: &QualityArguments) -> anyhow::Result<()> {
 }
 
 /// Measures and writes the sheet.
-///
-/// # Errors
-/// When it can't be measured.
 pub fn measure_quality(arguments: &QualityArguments) -> anyhow::Result<report::QualityReport> {
     let program = product::find_program(arguments.program.as_deref())?;
     if let Some(sheet) = &arguments.html {
-        // Minutes of work end there: better to know now.
+        // The sheet is written after minutes of work, so check its path first.
         let folder = sheet
             .parent()
             .filter(|folder| !folder.as_os_str().is_empty());
         anyhow::ensure!(
             folder.is_none_or(Path::is_dir) && !sheet.is_dir(),
-            "{}: name a file in a folder that exists with --html",
+            "cannot write {}: --html needs a file in an existing folder",
             sheet.display()
         );
     }
-    // One thread, this one, starts all processes: they die with it.
+    // This thread starts all processes, because they die with the thread that started them.
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;

@@ -1,7 +1,7 @@
-//! The contact sheet: photos of every class with their neighbours, in one file for a browser.
+//! The contact sheet: one HTML page that shows photos of every class with their neighbours.
 //!
-//! The photos shown are not the good ones: of each class, by precision, the best, the worst and
-//! some evenly between. Every photo is in the file once, however often it is shown.
+//! The choice is not flattering: for each class it shows the photos with the best and the worst precision
+//! and some evenly between. The page contains every photo once, even if it is shown several times.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -14,38 +14,35 @@ use super::calibration::JudgedNeighbour;
 use super::photos::Photos;
 use super::report::QualityReport;
 
-/// The longer side of the photos in the file, in pixels.
 pub const THUMBNAIL_SIDE_PIXELS: u32 = 160;
 
-/// Most rows in all; with ten neighbours each, some 15 MB at the very most.
+/// Rows in total; with ten neighbours each, the page has at most about 15 MB.
 const MAX_ROWS: usize = 240;
 
-/// Most rows of one class.
 const MAX_CLASS_ROWS: usize = 4;
 
-/// A picture that was asked for its neighbours.
+/// A picture whose neighbours were requested, with its scores.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ScoredQuery {
-    /// Its number.
+    /// Index of the picture.
     pub photo: usize,
-    /// Its precision at k.
+    /// Precision at k.
     pub precision: f64,
-    /// Its average precision.
     pub average_precision: f64,
-    /// Numbers of its k nearest, nearest first, with their scores.
+    /// Indexes of the k nearest pictures, nearest first, with their scores.
     pub near: Vec<(usize, f64)>,
-    /// Its k nearest once more, by what they are worth.
+    /// Whether each of the k nearest is right, for the calibration.
     pub judged: Vec<JudgedNeighbour>,
 }
 
-/// A class and the rows that are shown of it.
+/// A class and the pictures of it that are shown.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SheetSection<'a> {
     class: usize,
     rows: Vec<&'a ScoredQuery>,
 }
 
-/// Picks what is shown: classes best first, and of each an even choice of its pictures.
+/// Chooses the rows: classes with the best precision first, and an even choice of pictures in each.
 pub fn choose_sections<'a>(
     report: &QualityReport,
     photos: &Photos,
@@ -76,7 +73,7 @@ pub fn choose_sections<'a>(
         .collect()
 }
 
-/// Up to `count` numbers below `total`, the first, the last and some evenly between.
+/// Returns up to `count` numbers below `total`: the first, the last and some evenly between.
 fn spread_evenly(total: usize, count: usize) -> Vec<usize> {
     match count {
         _ if total <= count => (0..total).collect(),
@@ -86,7 +83,7 @@ fn spread_evenly(total: usize, count: usize) -> Vec<usize> {
     }
 }
 
-/// Numbers of all photos that these sections show.
+/// Returns the indexes of all photos that the sections show.
 pub fn shown_photos(sections: &[SheetSection<'_>]) -> Vec<usize> {
     let rows = sections.iter().flat_map(|section| &section.rows);
     let photos: BTreeSet<usize> = rows
@@ -101,23 +98,19 @@ pub fn shown_photos(sections: &[SheetSection<'_>]) -> Vec<usize> {
     photos.into_iter().collect()
 }
 
-/// Everything that the page shows.
+/// The data of the page.
 #[derive(Debug)]
 pub struct ContactSheet<'a> {
-    /// The numbers.
     pub report: &'a QualityReport,
-    /// What the photos are.
     pub photos: &'a Photos,
-    /// What is shown.
     pub sections: Vec<SheetSection<'a>>,
-    /// A JPEG of every photo that is shown.
+    /// A JPEG of every shown photo, by index.
     pub thumbnails: BTreeMap<usize, Vec<u8>>,
 }
 
 const STYLE: &str = include_str!("sheet.css");
 
 impl ContactSheet<'_> {
-    /// Renders the page.
     pub fn to_html(&self) -> String {
         let report = self.report;
         let page = html! {
