@@ -70,10 +70,10 @@ impl<'p> DiskOperator<'p> {
                 match how {
                     WriteMethod::InPlace => fs::write(absolute, bytes)?,
                     WriteMethod::TempThenRename => {
-                        let beside = format!("{}/.{}.part", parent_of(path), name_of(path));
-                        let beside = self.resolve_path(&beside)?;
-                        fs::write(&beside, bytes)?;
-                        fs::rename(beside, absolute)?;
+                        let temporary = format!("{}/.{}.part", parent_of(path), name_of(path));
+                        let temporary = self.resolve_path(&temporary)?;
+                        fs::write(&temporary, bytes)?;
+                        fs::rename(temporary, absolute)?;
                     }
                     WriteMethod::KeepModifiedTime => {
                         let before = fs::metadata(&absolute)?.modified()?;
