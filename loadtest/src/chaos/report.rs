@@ -89,12 +89,6 @@ impl ChaosReport {
                 format!("{:.1} s", time.as_secs_f64())
             })
         };
-        let list = |counts: &mut dyn Iterator<Item = (String, u64)>| {
-            counts
-                .map(|(name, count)| format!("{name} {count}"))
-                .collect::<Vec<_>>()
-                .join(", ")
-        };
         let faults: u64 = self.faults.values().sum();
         let operations: u64 = self.operations.values().sum();
         let mut line = |name: &str, value: String| {
@@ -109,7 +103,7 @@ impl ChaosReport {
             format!(
                 "{faults}, at most {} at the same time: {}",
                 self.max_concurrent_faults,
-                list(&mut self.faults.iter().map(|(k, v)| (k.clone(), *v)))
+                join_counts(&self.faults)
             ),
         );
         line(
@@ -117,7 +111,7 @@ impl ChaosReport {
             format!(
                 "{operations} on {} files: {}",
                 self.files_touched,
-                list(&mut self.operations.iter().map(|(k, v)| ((*k).to_owned(), *v)))
+                join_counts(&self.operations)
             ),
         );
         line(
@@ -131,13 +125,10 @@ impl ChaosReport {
             "work",
             format!(
                 "{} (without the last metrics of killed processes)",
-                list(&mut self.metrics.iter().map(|(k, v)| ((*k).to_owned(), *v)))
+                join_counts(&self.metrics)
             ),
         );
-        line(
-            "seen",
-            list(&mut self.counts.iter().map(|(k, v)| (k.clone(), *v))),
-        );
+        line("seen", join_counts(&self.counts));
         if !self.interrupted {
             line(
                 "converged",
@@ -149,17 +140,17 @@ impl ChaosReport {
             );
         }
         for (violation, count) in &self.violations {
-            let _ = writeln!(text, "VIOLATED     {violation} ({count} times)");
+            line("VIOLATED", format!("{violation} ({count} times)"));
         }
         for difference in self.differences.iter().take(MAX_SHOWN_DIFFERENCES) {
-            let _ = writeln!(text, "DIFFERENCE   {difference}");
+            line("DIFFERENCE", difference.clone());
         }
         if self.differences.len() > MAX_SHOWN_DIFFERENCES {
             let more = self.differences.len() - MAX_SHOWN_DIFFERENCES;
-            let _ = writeln!(text, "             … and {more} more");
+            line("", format!("… and {more} more"));
         }
         if let Some(kept) = &self.kept {
-            let _ = writeln!(text, "{:<12} {}", "kept", kept.display());
+            line("kept", kept.display().to_string());
         }
         let _ = writeln!(text, "{}", self.verdict_line());
         text
@@ -187,4 +178,12 @@ impl ChaosReport {
             "kept": self.kept,
         })
     }
+}
+
+fn join_counts<K: std::fmt::Display>(counts: &BTreeMap<K, u64>) -> String {
+    let counts: Vec<String> = counts
+        .iter()
+        .map(|(name, count)| format!("{name} {count}"))
+        .collect();
+    counts.join(", ")
 }

@@ -174,7 +174,7 @@ impl Calibration {
         let points: String = steps()
             .filter(|(_, share)| share.hits >= MIN_DRAWN_HITS)
             .filter_map(|(step, share)| Some((step, share.right_share()?)))
-            .map(|(step, right)| plot.point(step_start(step) + STEP_WIDTH / 2.0, right))
+            .map(|(step, right)| plot.format_point(step_start(step) + STEP_WIDTH / 2.0, right))
             .collect();
         let worst_band = BANDS.len() - 1;
         let bands = BANDS.iter().zip(&self.band_minimums).take(worst_band);
@@ -182,11 +182,11 @@ impl Calibration {
             svg class="plot" viewBox=(format!("-10 -10 {} {}", Plot::WIDTH + 30.0, Plot::HEIGHT + 12.0))
                 role="img" aria-label="share of right neighbours by cosine" {
                 @for (step, share) in steps() {
-                    (plot.bar(step, share.hits, max_hits))
+                    (plot.render_bar(step, share.hits, max_hits))
                 }
                 @for ((_, label), minimum) in bands {
                     @if let Some(minimum) = minimum {
-                        (plot.band_line(label, *minimum))
+                        (plot.render_band(label, *minimum))
                     }
                 }
                 polyline class="curve" points=(points) {}
@@ -223,11 +223,11 @@ impl Plot {
         (1.0 - share) * (Self::HEIGHT - Self::BOTTOM)
     }
 
-    fn point(&self, score: f64, share: f64) -> String {
+    fn format_point(&self, score: f64, share: f64) -> String {
         format!("{:.1},{:.1} ", self.x(score), self.y(share))
     }
 
-    fn bar(&self, step: usize, hits: u64, max_hits: u64) -> Markup {
+    fn render_bar(&self, step: usize, hits: u64, max_hits: u64) -> Markup {
         let (from, to) = (step_start(step), step_start(step) + STEP_WIDTH);
         let (left, right) = (self.x(from), self.x(to));
         let top = self.y(hits as f64 / max_hits as f64);
@@ -241,7 +241,7 @@ impl Plot {
     }
 
     /// Marks the lowest score that was seen of a band.
-    fn band_line(&self, label: &str, minimum: f64) -> Markup {
+    fn render_band(&self, label: &str, minimum: f64) -> Markup {
         let x = format!("{:.1}", self.x(minimum));
         html! {
             line class="band" x1=(x) x2=(x) y1="0" y2=(format!("{:.0}", Self::HEIGHT - Self::BOTTOM)) {

@@ -119,21 +119,21 @@ impl ContactSheet<'_> {
                 meta charset="utf-8";
                 meta name="viewport" content="width=device-width, initial-scale=1";
                 title { (report.model) ": quality" }
-                style { (PreEscaped(STYLE)) (self.thumbnail_styles()) }
-                (self.header())
+                style { (PreEscaped(STYLE)) (self.render_thumbnail_styles()) }
+                (self.render_header())
                 div class="tables" {
-                    (self.robustness_table())
+                    (self.render_robustness())
                     (report.calibration.to_html(report.k))
-                    (self.class_list())
+                    (self.render_classes())
                 }
-                (self.neighbour_rows())
+                (self.render_rows())
             }
         };
         page.into_string()
     }
 
     /// Embeds every photo once, as the background of its CSS class.
-    fn thumbnail_styles(&self) -> PreEscaped<String> {
+    fn render_thumbnail_styles(&self) -> PreEscaped<String> {
         let mut styles = String::new();
         for (photo, jpeg) in &self.thumbnails {
             let data = STANDARD.encode(jpeg);
@@ -145,7 +145,7 @@ impl ContactSheet<'_> {
         PreEscaped(styles)
     }
 
-    fn header(&self) -> Markup {
+    fn render_header(&self) -> Markup {
         let report = self.report;
         html! {
             header {
@@ -166,7 +166,7 @@ impl ContactSheet<'_> {
         }
     }
 
-    fn robustness_table(&self) -> Markup {
+    fn render_robustness(&self) -> Markup {
         let k = self.report.k;
         html! {
             @if let Some(first) = self.report.robustness.first() {
@@ -193,7 +193,7 @@ impl ContactSheet<'_> {
         }
     }
 
-    fn class_list(&self) -> Markup {
+    fn render_classes(&self) -> Markup {
         let shown: BTreeSet<usize> = self.sections.iter().map(|section| section.class).collect();
         html! {
             section {
@@ -220,7 +220,7 @@ impl ContactSheet<'_> {
         }
     }
 
-    fn neighbour_rows(&self) -> Markup {
+    fn render_rows(&self) -> Markup {
         let k = self.report.k;
         html! {
             main {
@@ -246,7 +246,7 @@ impl ContactSheet<'_> {
                             }
                         }
                         @for query in &section.rows {
-                            (self.query_row(query))
+                            (self.render_row(query))
                         }
                     }
                 }
@@ -255,7 +255,7 @@ impl ContactSheet<'_> {
     }
 
     /// Renders one picture and its neighbours.
-    fn query_row(&self, query: &ScoredQuery) -> Markup {
+    fn render_row(&self, query: &ScoredQuery) -> Markup {
         let photo = &self.photos.all[query.photo];
         let is_right = |near: usize| self.photos.all[near].class == photo.class;
         let right = query.near.iter().filter(|(near, _)| is_right(*near));
@@ -271,14 +271,14 @@ impl ContactSheet<'_> {
                 }
                 div class="near" {
                     @for (near, score) in &query.near {
-                        (self.neighbour_figure(*near, *score, is_right(*near)))
+                        (self.render_neighbour(*near, *score, is_right(*near)))
                     }
                 }
             }
         }
     }
 
-    fn neighbour_figure(&self, near: usize, score: f64, is_right: bool) -> Markup {
+    fn render_neighbour(&self, near: usize, score: f64, is_right: bool) -> Markup {
         let path = &self.photos.all[near].path;
         let (kind, mark) = match is_right {
             true => ("right", "✓"),

@@ -87,7 +87,10 @@ fn panels_have_ids_titles_units_and_advice() {
             continue;
         }
         let advice = panel["description"].as_str().unwrap_or_default();
-        assert!(advice.len() > 40, "{title}: the description gives no advice");
+        assert!(
+            advice.len() > 40,
+            "{title}: the description gives no advice"
+        );
         assert!(
             panel["fieldConfig"]["defaults"]["unit"].is_string(),
             "{title}: no unit"
