@@ -1,11 +1,11 @@
-//! `lookalike-loadtest`: makes pictures and trouble, and later load, for lookalike, and measures it.
+//! `lookalike-loadtest`: makes pictures and faults for lookalike, and measures it.
 
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use lookalike_loadtest::{chaos, generate, quality};
 
-/// Makes pictures, load and measurements for lookalike.
+/// Makes pictures and faults for lookalike, and measures its quality.
 #[derive(Debug, Parser)]
 #[command(version, about, long_about = None)]
 struct CommandLine {
@@ -21,7 +21,7 @@ enum LoadtestCommand {
 }
 
 fn main() -> ExitCode {
-    // Wrong use ends here with exit code 2 and a line that says what was wrong.
+    // Wrong usage exits here with code 2 and a message.
     let result = match CommandLine::parse().command {
         LoadtestCommand::Generate(arguments) => generate::run(&arguments),
         LoadtestCommand::Chaos(arguments) => chaos::run(&arguments),

@@ -1,27 +1,21 @@
-//! The metrics that lookalike shows at `/metrics`, as dashboards may use them.
+//! The metrics that lookalike exports at `/metrics`.
 //!
-//! The dashboard's test checks every query against this list, and the system tests can compare
-//! the list with what the running roles really show, so neither drifts.
+//! A test checks every query of the dashboard against this list. The system tests compare the list
+//! with the metrics that running roles export.
 
-/// What kind of metric it is, in Prometheus' words.
+/// Type of a metric, as Prometheus defines it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum MetricKind {
-    /// A number that only grows.
     Counter,
-    /// A number that goes up and down.
     Gauge,
-    /// Counts by bucket: shows as `…_bucket`, `…_sum` and `…_count`.
+    /// Exported as `…_bucket`, `…_sum` and `…_count`.
     Histogram,
 }
 
-/// A metric.
 #[derive(Debug, Clone, Copy)]
 pub struct Metric {
-    /// Its name in Prometheus.
     pub name: &'static str,
-    /// What kind it is.
     pub kind: MetricKind,
-    /// Its labels.
     pub labels: &'static [&'static str],
 }
 
@@ -35,7 +29,7 @@ const fn new_metric(
 
 use MetricKind::{Counter, Gauge, Histogram};
 
-/// All metrics of all roles, and those of the process itself (on Linux).
+/// All metrics of all roles, and those of the process (on Linux).
 pub const METRICS: &[Metric] = &[
     new_metric("lookalike_files", Gauge, &["library", "state"]),
     new_metric("lookalike_watch_degraded", Gauge, &["library", "reason"]),
@@ -78,7 +72,7 @@ pub const METRICS: &[Metric] = &[
     new_metric("process_virtual_memory_bytes", Gauge, &[]),
 ];
 
-/// The metric that a series of this name belongs to.
+/// Returns the metric that exports a series of this name.
 pub fn find_by_series(series: &str) -> Option<&'static Metric> {
     METRICS.iter().find(|metric| match metric.kind {
         MetricKind::Histogram => ["_bucket", "_sum", "_count"]

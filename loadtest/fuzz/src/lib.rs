@@ -1,22 +1,22 @@
-//! What the fuzz targets share.
+//! Shared code of the fuzz targets.
 
 use std::sync::Once;
 
-/// Panics in decoders of others are caught by `vision`, which lists the file as failed: they are
-/// what it is prepared for. A panic in our own code is a find, also where somebody would catch it.
+/// Ignores panics of code from the registry.
 ///
-/// libFuzzer's own hook ends the process at every panic, so this takes its place; call it before
-/// anything else.
-pub fn only_our_panics_count() {
+/// `vision` catches panics of the decoders it uses and lists the file as failed. Panics of our own code
+/// are findings, even where `vision` would catch them. The panic hook of libFuzzer aborts at every panic,
+/// so call this before anything else.
+pub fn ignore_registry_panics() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
-        let ends_the_process = std::panic::take_hook();
+        let abort_hook = std::panic::take_hook();
         std::panic::set_hook(Box::new(move |panic| {
-            let from_a_registry = panic
+            let is_from_registry = panic
                 .location()
-                .is_some_and(|place| place.file().contains("/registry/src/"));
-            if !from_a_registry {
-                ends_the_process(panic);
+                .is_some_and(|location| location.file().contains("/registry/src/"));
+            if !is_from_registry {
+                abort_hook(panic);
             }
         }));
     });

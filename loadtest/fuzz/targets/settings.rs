@@ -1,9 +1,9 @@
-//! Any text as settings file, variables and flags: they are taken or refused with one line, and
-//! what `--print-config` shows of settings that were taken is a settings file again.
+//! Reads arbitrary text as settings file, variables and flags. They must be accepted, or rejected with
+//! one line, and the output of `--print-config` for accepted settings must be a settings file again.
 //!
-//! The input is a settings file; below a line `--- variables` come `NAME=VALUE` lines, and below
-//! a line `--- flags` come `key=value` lines. The sections are the crates' own; the struct around
-//! them stands for the one of `lookalike`, which would bring the whole product with it.
+//! The input is a settings file, a line `--- variables`, lines `NAME=VALUE`, a line `--- flags` and lines
+//! `key=value`. The sections are compiled from the crates' own files, and the struct around them replaces
+//! that of `lookalike`: depending on these crates would build the whole product, networks included.
 
 #![no_main]
 #![allow(dead_code, reason = "only the shapes of the sections are used")]
@@ -30,7 +30,7 @@ mod servers;
 #[path = "../../../services/watcher/src/settings.rs"]
 mod watcher;
 
-/// As `lookalike-index` has it.
+/// Replaces the error of `lookalike-index`, which its settings use.
 #[derive(Debug)]
 enum Error {
     Settings { reason: String },
@@ -54,18 +54,18 @@ struct Settings {
     servers: servers::Settings,
 }
 
-/// Files are read by path, so there must be one; in memory where the system has such a place.
+/// Settings files are read by path; in memory if the system has a memory file system.
 static FILE: LazyLock<PathBuf> = LazyLock::new(|| {
-    let memory = PathBuf::from("/dev/shm");
-    let folder = if memory.is_dir() {
-        memory
+    let shared_memory = PathBuf::from("/dev/shm");
+    let folder = if shared_memory.is_dir() {
+        shared_memory
     } else {
         std::env::temp_dir()
     };
     folder.join(format!("lookalike-fuzz-{}.toml", std::process::id()))
 });
 
-fn layers(text: &str) -> Result<Layers<Settings>, String> {
+fn read_layers(text: &str) -> Result<Layers<Settings>, String> {
     let (file, rest) = text.split_once("--- variables\n").unwrap_or((text, ""));
     let (variables, flags) = rest.split_once("--- flags\n").unwrap_or((rest, ""));
     let pairs = |lines: &str| -> Vec<(String, String)> {
@@ -77,39 +77,38 @@ fn layers(text: &str) -> Result<Layers<Settings>, String> {
     };
     std::fs::write(&*FILE, file).map_err(|error| error.to_string())?;
     let mut layers = Layers::new(Settings::default())
-        .file(&FILE)
-        .map_err(one_line)?
-        .environment("LOOKALIKE", pairs(variables))
-        .map_err(one_line)?;
+        .with_file(&FILE)
+        .map_err(single_line)?
+        .with_environment("LOOKALIKE", pairs(variables))
+        .map_err(single_line)?;
     for (key, value) in pairs(flags) {
-        layers = layers.flag(&key, value, "--flag").map_err(one_line)?;
+        layers = layers.with_flag(&key, value, "--flag").map_err(single_line)?;
     }
     Ok(layers)
 }
 
-/// Whoever set something wrong is told so on one line.
-fn one_line(error: lookalike_chassis::settings::Error) -> String {
+/// Checks that the message is one line.
+fn single_line(error: lookalike_chassis::settings::Error) -> String {
     let line = error.to_string();
     assert!(!line.is_empty() && !line.contains('\n'), "{line:?}");
     line
 }
 
 fuzz_target!(|text: &str| {
-    if let Ok(layers) = layers(text) {
-        let shown = layers.describe();
-        let again: Settings = toml::from_str(&shown)
-            .unwrap_or_else(|error| panic!("no settings file: {error}\n{shown}"));
-        // As far as nothing is hidden in it, it says the same.
-        if !shown.contains("(hidden)") {
-            // "79s" and "1m 19s" are the same.
-            assert_eq!(value(&again), value(layers.settled()));
+    if let Ok(layers) = read_layers(text) {
+        let printed = layers.to_annotated_toml();
+        let reread: Settings = toml::from_str(&printed)
+            .unwrap_or_else(|error| panic!("not a settings file: {error}\n{printed}"));
+        // Hidden credentials are not printed; everything else is the same.
+        if !printed.contains("(hidden)") {
+            // Compares values, because "79s" and "1m 19s" are equal.
+            assert_eq!(to_toml(&reread), to_toml(layers.settings()));
         }
-        let _ = layers.settled().vision.decode_threads();
-        let _ = lookalike_vision::Limits::from(&layers.settled().vision);
+        let _ = layers.settings().vision.decode_threads();
+        let _ = lookalike_vision::Limits::from(&layers.settings().vision);
     }
 });
 
-/// The settings as a file would have them.
-fn value(settings: &Settings) -> toml::Value {
-    toml::Value::try_from(settings).expect("our own")
+fn to_toml(settings: &Settings) -> toml::Value {
+    toml::Value::try_from(settings).expect("our settings serialize")
 }

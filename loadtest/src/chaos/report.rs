@@ -1,4 +1,4 @@
-//! What a run has shown, for people and for programs.
+//! The result of a run, as text and as JSON.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -7,93 +7,81 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::board::Recorder;
+use crate::chaos::observe::recorder::Recorder;
 
-/// One run.
 #[derive(Debug, Default)]
 pub struct ChaosReport {
-    /// Its seed.
     pub seed: u64,
-    /// How long things went wrong.
-    pub trouble_duration: Duration,
-    /// Faults by kind.
+    /// How long faults were injected.
+    pub fault_duration: Duration,
+    /// Number of faults by kind.
     pub faults: BTreeMap<String, u64>,
-    /// The most that were under way at once.
     pub max_concurrent_faults: usize,
-    /// Operations by kind.
+    /// Number of operations by kind.
     pub operations: BTreeMap<&'static str, u64>,
-    /// Files that they touched.
     pub files_touched: usize,
-    /// Files in the end.
+    /// Number of files at the end.
     pub files: usize,
-    /// Of those, pictures that must be rows.
+    /// Number of those files that must be rows.
     pub pictures: usize,
-    /// From the end of the last fault until the system said that it is at rest.
+    /// From the end of the last fault until the system reported that nothing is in flight.
     pub time_to_rest: Option<Duration>,
-    /// From there until the index equalled the folders.
+    /// From then until the index matched the folders.
     pub time_to_equal: Option<Duration>,
-    /// Where they differ in the end.
+    /// Differences between index and folders at the end.
     pub differences: Vec<String>,
-    /// What must never be, with how often it was seen.
+    /// Violated invariants, with how often each was seen.
     pub violations: BTreeMap<String, u64>,
-    /// Counts of what was asked and seen.
+    /// Numbers of requests and observations by name.
     pub counts: BTreeMap<String, u64>,
-    /// Metrics summed over all processes.
     pub metrics: BTreeMap<&'static str, u64>,
-    /// It was stopped before its end, and proves nothing.
+    /// The run was stopped early and proves nothing.
     pub interrupted: bool,
-    /// The folder with everything, where it was kept.
+    /// The folder with files, data and logs, if it was kept.
     pub kept: Option<PathBuf>,
 }
 
-/// Differences that are printed.
 const MAX_SHOWN_DIFFERENCES: usize = 20;
 
 impl ChaosReport {
-    /// Takes over what was noted.
+    /// Moves counts and violations out of the records, and sums the metrics.
     pub fn take_records(&mut self, recorder: &Recorder) {
         self.metrics = [
             ("embedded", "lookalike_embeddings_total"),
             ("reused", "lookalike_embeddings_reused_total"),
-            (
-                "duplicates (delivered again)",
-                "lookalike_redeliveries_total",
-            ),
+            ("redelivered", "lookalike_redeliveries_total"),
             ("events published", "lookalike_events_published_total"),
-            ("retries (put off)", "lookalike_deferred_total"),
+            ("deferred", "lookalike_deferred_total"),
             ("repaired by the audit", "lookalike_repaired_total"),
         ]
         .map(|(name, metric)| (name, recorder.sum_metric(metric)))
         .into();
-        let mut notes = recorder.lock_records();
-        self.violations = std::mem::take(&mut notes.violations);
-        self.counts = std::mem::take(&mut notes.counts);
+        let mut records = recorder.lock_records();
+        self.violations = std::mem::take(&mut records.violations);
+        self.counts = std::mem::take(&mut records.counts);
     }
 
-    /// Whether everything held.
     pub fn is_success(&self) -> bool {
         let was_proved = self.time_to_equal.is_some() && !self.interrupted;
         was_proved && self.differences.is_empty() && self.violations.is_empty()
     }
 
-    /// One line that says how it went.
     pub fn verdict_line(&self) -> String {
         let seed = self.seed;
         match (self.is_success(), self.interrupted) {
             (true, _) => format!(
-                "seed {seed}: the index equals the folders ({} files)",
+                "seed {seed}: the index matches the folders ({} files)",
                 self.files
             ),
-            (false, true) => format!("seed {seed}: stopped before its end"),
+            (false, true) => format!("seed {seed}: stopped early"),
             (false, false) => format!(
-                "seed {seed}: FAILED with {} differences and {} kinds of complaints",
+                "seed {seed}: FAILED with {} differences and {} kinds of violations",
                 self.differences.len(),
                 self.violations.len()
             ),
         }
     }
 
-    /// For people.
     pub fn to_text(&self) -> String {
         let mut text = String::new();
         let seconds = |time: Option<Duration>| {
@@ -101,27 +89,21 @@ impl ChaosReport {
                 format!("{:.1} s", time.as_secs_f64())
             })
         };
-        let list = |counts: &mut dyn Iterator<Item = (String, u64)>| {
-            counts
-                .map(|(name, count)| format!("{name} {count}"))
-                .collect::<Vec<_>>()
-                .join(", ")
-        };
         let faults: u64 = self.faults.values().sum();
         let operations: u64 = self.operations.values().sum();
         let mut line = |name: &str, value: String| {
             let _ = writeln!(text, "{name:<12} {value}");
         };
         line(
-            "trouble",
-            format!("{:.0} s", self.trouble_duration.as_secs_f64()),
+            "faulty for",
+            format!("{:.0} s", self.fault_duration.as_secs_f64()),
         );
         line(
             "faults",
             format!(
-                "{faults}, up to {} at once: {}",
+                "{faults}, at most {} at the same time: {}",
                 self.max_concurrent_faults,
-                list(&mut self.faults.iter().map(|(k, v)| (k.clone(), *v)))
+                join_counts(&self.faults)
             ),
         );
         line(
@@ -129,59 +111,58 @@ impl ChaosReport {
             format!(
                 "{operations} on {} files: {}",
                 self.files_touched,
-                list(&mut self.operations.iter().map(|(k, v)| ((*k).to_owned(), *v)))
+                join_counts(&self.operations)
             ),
         );
         line(
             "files",
-            format!("{} in the end, {} pictures", self.files, self.pictures),
+            format!(
+                "{} at the end, {} of them pictures",
+                self.files, self.pictures
+            ),
         );
         line(
             "work",
             format!(
-                "{} (as far as killed processes were seen)",
-                list(&mut self.metrics.iter().map(|(k, v)| ((*k).to_owned(), *v)))
+                "{} (without the last metrics of killed processes)",
+                join_counts(&self.metrics)
             ),
         );
-        line(
-            "seen",
-            list(&mut self.counts.iter().map(|(k, v)| (k.clone(), *v))),
-        );
+        line("seen", join_counts(&self.counts));
         if !self.interrupted {
             line(
                 "converged",
                 format!(
-                    "at rest {} after the last fault, equal {} later",
+                    "nothing in flight {} after the last fault, equal {} later",
                     seconds(self.time_to_rest),
                     seconds(self.time_to_equal)
                 ),
             );
         }
-        for (complaint, times) in &self.violations {
-            let _ = writeln!(text, "WRONG        {complaint} ({times} times)");
+        for (violation, count) in &self.violations {
+            line("VIOLATED", format!("{violation} ({count} times)"));
         }
         for difference in self.differences.iter().take(MAX_SHOWN_DIFFERENCES) {
-            let _ = writeln!(text, "DIFFERENCE   {difference}");
+            line("DIFFERENCE", difference.clone());
         }
         if self.differences.len() > MAX_SHOWN_DIFFERENCES {
             let more = self.differences.len() - MAX_SHOWN_DIFFERENCES;
-            let _ = writeln!(text, "             … and {more} more");
+            line("", format!("… and {more} more"));
         }
         if let Some(kept) = &self.kept {
-            let _ = writeln!(text, "{:<12} {}", "kept", kept.display());
+            line("kept", kept.display().to_string());
         }
         let _ = writeln!(text, "{}", self.verdict_line());
         text
     }
 
-    /// For programs.
     pub fn to_json(&self) -> Value {
         let seconds = |time: Option<Duration>| time.map(|time| time.as_secs_f64());
         json!({
             "seed": self.seed,
-            "good": self.is_success(),
+            "success": self.is_success(),
             "interrupted": self.interrupted,
-            "trouble_seconds": self.trouble_duration.as_secs_f64(),
+            "fault_seconds": self.fault_duration.as_secs_f64(),
             "faults": self.faults,
             "max_concurrent_faults": self.max_concurrent_faults,
             "operations": self.operations,
@@ -197,4 +178,12 @@ impl ChaosReport {
             "kept": self.kept,
         })
     }
+}
+
+fn join_counts<K: std::fmt::Display>(counts: &BTreeMap<K, u64>) -> String {
+    let counts: Vec<String> = counts
+        .iter()
+        .map(|(name, count)| format!("{name} {count}"))
+        .collect();
+    counts.join(", ")
 }

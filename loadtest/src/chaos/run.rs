@@ -1,4 +1,4 @@
-//! One run from its plan to its report.
+//! One run, from its plan to its report.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -8,31 +8,29 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use tokio::sync::watch;
 
-use super::ChaosArguments;
-use super::board::Recorder;
-use super::compare::{self, ExpectedIndex};
-use super::content::PaintedPictures;
-use super::disk::DiskOperator;
-use super::faults::{PlannedFault, RoleProcess};
-use super::looks::ProbeClient;
-use super::operations::{BASE_PICTURES, LIBRARIES, Operation};
-use super::plan::ChaosPlan;
-use super::report::ChaosReport;
-use super::system::ChaosSystem;
+use crate::chaos::arguments::ChaosArguments;
+use crate::chaos::observe::compare::{self, ExpectedIndex};
+use crate::chaos::observe::probe::ProbeClient;
+use crate::chaos::observe::recorder::Recorder;
+use crate::chaos::plan::ChaosPlan;
+use crate::chaos::plan::content::PaintedPictures;
+use crate::chaos::plan::faults::{PlannedFault, RoleProcess};
+use crate::chaos::plan::operations::{BASE_PICTURES, LIBRARIES, Operation};
+use crate::chaos::report::ChaosReport;
+use crate::chaos::system::ChaosSystem;
+use crate::chaos::system::folders::DiskOperator;
 
-/// An event that a worker holds so long goes to another one.
+/// JetStream redelivers an event that was not acknowledged within this time.
 const ACK_WAIT: Duration = Duration::from_secs(4);
 
-/// How long the roles may take until a search would be answered.
+/// How long the service may take to become ready.
 const READY_TIMEOUT: Duration = Duration::from_secs(180);
 
-/// How often the processes are looked after.
+/// How often processes and faults are checked.
 const TICK_INTERVAL: Duration = Duration::from_millis(50);
 
-/// How often progress is shown.
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(5);
 
-/// One run with everything that it needs.
 struct ChaosRun<'a> {
     arguments: &'a ChaosArguments,
     libraries: PathBuf,
@@ -41,11 +39,9 @@ struct ChaosRun<'a> {
     recorder: Recorder,
     probe: ProbeClient,
     report: ChaosReport,
-    /// Whether Ctrl-C was pressed.
     interrupted: watch::Receiver<bool>,
 }
 
-/// Runs one seed.
 pub(super) async fn run(
     arguments: &ChaosArguments,
     program: &Path,
@@ -75,7 +71,7 @@ pub(super) async fn run(
         libraries,
         plan: ChaosPlan::new(
             seed,
-            arguments.trouble_duration(),
+            arguments.fault_duration(),
             arguments.files as usize,
             roles,
             ACK_WAIT,
@@ -93,13 +89,13 @@ pub(super) async fn run(
     listening.abort();
     let mut report = run.report;
     report.take_records(&run.recorder);
-    let is_good = outcome.is_ok() && (report.is_success() || report.interrupted);
-    if arguments.keep || !is_good {
+    let succeeded = outcome.is_ok() && (report.is_success() || report.interrupted);
+    if arguments.keep || !succeeded {
         report.kept = Some(dir.clone());
     } else {
         let _ = std::fs::remove_dir_all(&dir);
     }
-    outcome.with_context(|| format!("seed {seed}; its folder is {}", dir.display()))?;
+    outcome.with_context(|| format!("seed {seed}; see its folder {}", dir.display()))?;
     Ok(report)
 }
 
@@ -115,34 +111,34 @@ impl ChaosRun<'_> {
             operator.apply_step(step)?;
         }
         let (seed, files) = (self.report.seed, self.plan.initial.files);
-        eprintln!("seed {seed}: {files} files lie there; starting everything");
+        eprintln!("seed {seed}: created {files} files; starting servers and roles");
         let mut system = ChaosSystem::start(program, dir, roles, ACK_WAIT, &self.recorder).await?;
-        let done = self.run_phases(&mut system).await;
+        let outcome = self.run_phases(&mut system).await;
         let panics = system.find_panics()?;
-        if let Err(error) = &done {
+        if let Err(error) = &outcome {
             eprintln!("seed {seed}: {error:#}");
         }
         system.stop().await;
         for panic in panics {
             self.recorder.record_violation(panic);
         }
-        done
+        outcome
     }
 
     async fn run_phases(&mut self, system: &mut ChaosSystem) -> anyhow::Result<()> {
         self.wait_until_ready(system).await?;
         let probe = self.probe.clone();
         let (seed, pictures) = (self.report.seed, Arc::clone(&self.pictures));
-        let asking = tokio::spawn(async move { probe.probe_forever(seed, pictures).await });
-        let done = match self.report.interrupted {
+        let probing = tokio::spawn(async move { probe.probe_forever(seed, pictures).await });
+        let faulted = match self.report.interrupted {
             true => Ok(()),
-            false => self.cause_trouble(system).await,
+            false => self.inject_faults(system).await,
         };
-        let proved = match done {
+        let proved = match faulted {
             Ok(()) if !self.report.interrupted => self.prove_equality(system).await,
-            done => done,
+            other => other,
         };
-        asking.abort();
+        probing.abort();
         proved
     }
 
@@ -151,8 +147,8 @@ impl ChaosRun<'_> {
         loop {
             system.tend_processes()?;
             let ready = self.probe.get_path("/readyz").await;
-            if ready.is_some_and(|answer| answer.status == 200) {
-                // What was refused until now is no wonder.
+            if ready.is_some_and(|response| response.status == 200) {
+                // Failed requests during the start do not count.
                 self.recorder.lock_records().violations.clear();
                 return Ok(());
             }
@@ -167,9 +163,9 @@ impl ChaosRun<'_> {
         }
     }
 
-    /// Operations on one thread, faults here, until the plan is done or Ctrl-C; then everything is
-    /// healed.
-    async fn cause_trouble(&mut self, system: &mut ChaosSystem) -> anyhow::Result<()> {
+    /// Applies operations on a thread of their own and faults here, until the plan is done or Ctrl-C is
+    /// pressed. Then active_faults all faults.
+    async fn inject_faults(&mut self, system: &mut ChaosSystem) -> anyhow::Result<()> {
         let operations = std::mem::take(&mut self.plan.operations);
         let faults = std::mem::take(&mut self.plan.faults);
         self.report.max_concurrent_faults = max_overlap(&faults);
@@ -182,30 +178,29 @@ impl ChaosRun<'_> {
             let (folder, pictures) = (self.libraries.clone(), Arc::clone(&self.pictures));
             let (stop, done) = (Arc::clone(&stop), Arc::clone(&done));
             tokio::task::spawn_blocking(move || {
-                let counted =
+                let applied =
                     apply_operations(&operations, &folder, &pictures, started, &stop, &done);
-                counted.map(|_| operations)
+                applied.map(|()| operations)
             })
         };
-        let mut ends: Vec<PlannedFault> = Vec::new();
+        let mut active_faults: Vec<PlannedFault> = Vec::new();
         let mut next = faults.iter().peekable();
         let mut last_shown = Instant::now();
-        let length = self.arguments.trouble_duration();
+        let length = self.arguments.fault_duration();
         while started.elapsed() < length || !disk_task.is_finished() {
             let now = started.elapsed();
-            let (ended, active) = ends.into_iter().partition(|fault| fault.until <= now);
-            ends = active;
-            for fault in ended {
-                system.end_fault(fault.fault)?;
+            let (ended, active): (Vec<_>, Vec<_>) = active_faults
+                .into_iter()
+                .partition(|planned| planned.until <= now);
+            active_faults = active;
+            for planned in ended {
+                system.end_fault(planned.fault)?;
             }
-            while let Some(fault) = next.next_if(|fault| fault.from <= now && now < length) {
-                system.begin_fault(fault.fault)?;
-                *self
-                    .report
-                    .faults
-                    .entry(fault.fault.kind_name())
-                    .or_default() += 1;
-                ends.push(*fault);
+            while let Some(planned) = next.next_if(|planned| planned.from <= now && now < length) {
+                system.begin_fault(planned.fault)?;
+                let kind = planned.fault.kind_name();
+                *self.report.faults.entry(kind).or_default() += 1;
+                active_faults.push(*planned);
             }
             system.tend_processes()?;
             if disk_task.is_finished() && now >= length {
@@ -213,8 +208,10 @@ impl ChaosRun<'_> {
             }
             if last_shown.elapsed() >= PROGRESS_INTERVAL {
                 last_shown = Instant::now();
-                let current: Vec<String> =
-                    ends.iter().map(|fault| fault.fault.kind_name()).collect();
+                let current: Vec<String> = active_faults
+                    .iter()
+                    .map(|planned| planned.fault.kind_name())
+                    .collect();
                 self.show_progress(&format!(
                     "{:.0} of {:.0} s, {} operations, now: {}",
                     now.as_secs_f64(),
@@ -228,9 +225,9 @@ impl ChaosRun<'_> {
             }
         }
         stop.store(true, Ordering::Relaxed);
-        system.heal_all()?;
-        self.report.trouble_duration = started.elapsed();
-        let operations = disk_task.await.context("the hand panicked")??;
+        system.end_all_faults()?;
+        self.report.fault_duration = started.elapsed();
+        let operations = disk_task.await.context("the operations panicked")??;
         for (_, operation) in operations.iter().take(done.load(Ordering::Relaxed)) {
             *self.report.operations.entry(operation.kind).or_default() += 1;
             self.report.files_touched += operation.files;
@@ -238,7 +235,7 @@ impl ChaosRun<'_> {
         Ok(())
     }
 
-    /// Waits so long, or until Ctrl-C, and says whether it was pressed.
+    /// Waits for `pause` or until Ctrl-C is pressed; returns whether it was pressed.
     async fn wait_or_interrupt(&mut self, pause: Duration) -> bool {
         tokio::select! {
             Ok(_) = self.interrupted.wait_for(|pressed| *pressed) => {
@@ -253,14 +250,14 @@ impl ChaosRun<'_> {
         eprintln!("seed {}: {line}", self.report.seed);
     }
 
-    /// Waits until the system says that it is at rest and until the index equals the folders.
+    /// Waits until the system reports that nothing is in flight and until the index matches the folders.
     async fn prove_equality(&mut self, system: &mut ChaosSystem) -> anyhow::Result<()> {
-        let healed = Instant::now();
+        let faults_ended = Instant::now();
         let expected = ExpectedIndex::read_from_disk(&self.libraries, &self.plan.tree)?;
         self.report.files = expected.file_count();
         self.report.pictures = expected.picture_count();
         self.show_progress(&format!(
-            "healed; {} files are on disk",
+            "all faults ended; {} files are on disk",
             expected.file_count()
         ));
         let convergence_timeout = Duration::from_secs(self.arguments.convergence_seconds);
@@ -271,12 +268,12 @@ impl ChaosRun<'_> {
             system.tend_processes()?;
             let at_rest = match self.probe.read_stats().await {
                 Some(stats) => compare::check_at_rest(&stats, &expected),
-                None => Err("the service does not tell its counts".to_owned()),
+                None => Err("the service reports no counts".to_owned()),
             };
             let state = match at_rest {
                 Ok(()) => {
                     let rested = rested_since.get_or_insert_with(Instant::now);
-                    self.report.time_to_rest = Some(*rested - healed);
+                    self.report.time_to_rest = Some(*rested - faults_ended);
                     compare::find_differences(&self.probe, &expected).await
                 }
                 Err(why) => Err(why),
@@ -287,7 +284,7 @@ impl ChaosRun<'_> {
                 self.report
                     .time_to_equal
                     .get_or_insert_with(|| rested.elapsed());
-                // It must also stay so: what is late could still undo it.
+                // It must also stay equal: a late write could still change it.
                 if equal_once {
                     self.probe.read_metrics().await;
                     self.report.differences.clear();
@@ -299,13 +296,13 @@ impl ChaosRun<'_> {
             }
             if equal_once {
                 self.recorder
-                    .record_violation("the index equalled the folders, and then no more");
+                    .record_violation("the index matched the folders and then differed again");
                 equal_once = false;
                 self.report.time_to_equal = None;
             }
             let line = match state {
                 Ok(differences) => {
-                    let line = format!("at rest, with {} differences", differences.len());
+                    let line = format!("nothing in flight, {} differences", differences.len());
                     self.report.differences = differences;
                     line
                 }
@@ -314,7 +311,7 @@ impl ChaosRun<'_> {
                     why
                 }
             };
-            if healed.elapsed() > convergence_timeout {
+            if faults_ended.elapsed() > convergence_timeout {
                 self.probe.read_metrics().await;
                 return Ok(());
             }
@@ -328,7 +325,7 @@ impl ChaosRun<'_> {
         }
     }
 
-    /// Waits as long as a late worker could still hold an event.
+    /// Waits as long as a slow worker could still process an event.
     async fn wait_for_stragglers(&self, system: &mut ChaosSystem) -> anyhow::Result<()> {
         let started = Instant::now();
         while started.elapsed() < ACK_WAIT + ACK_WAIT / 2 {
@@ -339,7 +336,7 @@ impl ChaosRun<'_> {
     }
 }
 
-/// The most faults that are under way at once.
+/// Returns how many faults are active at the same time at most.
 fn max_overlap(faults: &[PlannedFault]) -> usize {
     let others = |fault: &PlannedFault| {
         let from = fault.from;
@@ -349,7 +346,7 @@ fn max_overlap(faults: &[PlannedFault]) -> usize {
     faults.iter().map(others).max().unwrap_or(0)
 }
 
-/// Does the operations at their times, or as soon as the ones before are done.
+/// Applies each operation at its time, or as soon as the earlier ones are done.
 fn apply_operations(
     operations: &[(Duration, Operation)],
     folder: &Path,

@@ -1,7 +1,7 @@
-//! The product under trial as a program: found, started, and told when it has nothing left to do.
+//! The lookalike program under test.
 //!
-//! [`process`] runs one command, [`up`] runs all of lookalike over servers of its own, and [`remaining`]
-//! reads from its counts whether it is done.
+//! [`process`] runs one command. [`up`] runs `lookalike up` with its servers. [`rest`] decides from the
+//! reported counts whether work is in flight.
 
 pub mod process;
 pub mod rest;
@@ -11,16 +11,16 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 
-/// The program to try: the one that is named, or else `lookalike` beside this program.
-///
-/// # Errors
-/// When there is none.
+/// Returns the program to test: `chosen`, or else `lookalike` in the folder of this program.
 pub fn find_program(chosen: Option<&Path>) -> anyhow::Result<PathBuf> {
     let program = match chosen {
         Some(program) => program.to_owned(),
         None => std::env::current_exe()?.with_file_name("lookalike"),
     };
-    program
-        .canonicalize()
-        .with_context(|| format!("{}: name a lookalike with --program", program.display()))
+    program.canonicalize().with_context(|| {
+        format!(
+            "cannot find {}; choose a lookalike program with --program",
+            program.display()
+        )
+    })
 }

@@ -1,16 +1,13 @@
-//! Whether lookalike is done with its folders, by the counts that it tells.
+//! Decides from the reported counts whether lookalike has processed all files.
 
 use serde_json::Value;
 
-/// Nothing, when lookalike says of so many libraries that nothing is under way, and that it has
-/// seen as many files as there are; else why not.
-///
-/// # Errors
-/// In words for a person, what is still under way.
+/// Checks that lookalike reports `library_count` libraries, nothing in flight and `file_count` files.
+/// The error says what is still in progress.
 pub fn check_at_rest(stats: &Value, library_count: usize, file_count: u64) -> Result<(), String> {
     let libraries = stats["libraries"].as_array().map_or(&[][..], Vec::as_slice);
     if libraries.len() != library_count {
-        return Err(format!("{} libraries are told of", libraries.len()));
+        return Err(format!("{} libraries are reported", libraries.len()));
     }
     for library in libraries {
         let name = library["name"].as_str().unwrap_or_default();

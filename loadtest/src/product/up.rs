@@ -1,4 +1,4 @@
-//! A lookalike that starts everything itself, in a data folder of its own.
+//! Runs `lookalike up`, which starts all roles and servers, in a data folder of its own.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -8,13 +8,12 @@ use serde_json::Value;
 
 use super::process::{self, ProductProcess};
 
-/// How long everything may take to start, on a busy machine and with nothing fetched yet.
+/// How long the start may take on a busy machine when the servers must be downloaded.
 const START_TIMEOUT: Duration = Duration::from_secs(600);
 
-/// How long it may take to leave.
 const STOP_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// A running `lookalike up`; killed when dropped, and its servers with it.
+/// A running `lookalike up`. Dropping it kills it and its servers.
 #[derive(Debug)]
 pub struct UpProcess {
     process: ProductProcess,
@@ -22,11 +21,8 @@ pub struct UpProcess {
 }
 
 impl UpProcess {
-    /// Runs `up` in the folder `dir` with these arguments, on any free port, and waits until it
-    /// answers. What it keeps goes to `data_dir`, which must be new, and what it says to `log`.
-    ///
-    /// # Errors
-    /// When it does not start.
+    /// Runs `up` in the folder `dir` with these arguments on a free port, and waits until it listens.
+    /// It stores its data in `data_dir`, which must be new, and its output in `log`.
     pub async fn start(
         program: &Path,
         arguments: &[std::ffi::OsString],
@@ -49,7 +45,10 @@ impl UpProcess {
                 break serde_json::from_slice(&text)?;
             }
             if let Some(status) = process.exit_status() {
-                anyhow::bail!("`up` ended with {status}: {}", process.log_tail());
+                anyhow::bail!(
+                    "`lookalike up` exited with {status}: {}",
+                    process.log_tail()
+                );
             }
             anyhow::ensure!(
                 started.elapsed() < START_TIMEOUT,
@@ -62,35 +61,31 @@ impl UpProcess {
         Ok(Self { process, up_json })
     }
 
-    /// Its number.
     pub fn pid(&self) -> u32 {
         self.process.pid()
     }
 
-    /// Where one of its parts is: `url`, `nats_url` or `milvus_url`.
-    ///
-    /// # Errors
-    /// When it does not say.
+    /// Returns an address from `up.json`: `url`, `nats_url` or `milvus_url`.
     pub fn address_of(&self, key: &str) -> anyhow::Result<&str> {
         self.up_json[key]
             .as_str()
-            .with_context(|| format!("`up` does not tell its {key}"))
+            .with_context(|| format!("up.json contains no {key}"))
     }
 
-    /// Makes sure that it still runs.
-    ///
-    /// # Errors
-    /// When it ended, with the last that it said.
+    /// Fails with the last log lines if the process has exited.
     pub fn ensure_running(&mut self) -> anyhow::Result<()> {
         match self.process.exit_status() {
-            Some(status) => anyhow::bail!("`up` ended with {status}: {}", self.process.log_tail()),
+            Some(status) => anyhow::bail!(
+                "`lookalike up` exited with {status}: {}",
+                self.process.log_tail()
+            ),
             None => Ok(()),
         }
     }
 
-    /// Lets it leave, then makes sure that it is gone.
+    /// Sends SIGTERM, waits for the exit, and kills the process after a timeout.
     pub async fn stop(mut self) {
-        // Its servers die with it, but they know nothing of being told to first.
+        // A killed `up` kills its servers. SIGTERM lets it stop them in order.
         self.process.send_signal(libc::SIGTERM);
         let started = Instant::now();
         while self.process.exit_status().is_none() && started.elapsed() < STOP_TIMEOUT {

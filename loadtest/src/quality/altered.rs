@@ -1,7 +1,7 @@
-//! Altered copies of a photo, as people make them.
+//! Altered copies of a photo, as users make them.
 //!
-//! Pixels are read by a decoder of our own (`zune-jpeg`): from outside nothing of lookalike's
-//! decoding is at hand, and what it gives out is JPEG.
+//! The service returns photos as JPEG. They are decoded with `zune-jpeg`, because loadtest sees lookalike
+//! from outside and does not use its decoder.
 
 use anyhow::Context as _;
 use jpeg_encoder::{ColorType, Encoder};
@@ -10,12 +10,12 @@ use zune_jpeg::zune_core::bytestream::ZCursor;
 use zune_jpeg::zune_core::colorspace::ColorSpace;
 use zune_jpeg::zune_core::options::DecoderOptions;
 
-use crate::paint::Random;
+use lookalike_painter::paint::Random;
 
-/// The quality that copies are stored at when the quality is not what is altered.
+/// JPEG quality of all copies except [`Alteration::Quality30`].
 const COPY_JPEG_QUALITY: u8 = 95;
 
-/// What is done to a photo.
+/// A change of a photo.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Alteration {
     /// 80 % of the area, at a corner.
@@ -26,14 +26,14 @@ pub enum Alteration {
     Quality30,
     /// Half of each side.
     HalfSize,
-    /// Left and right exchanged.
+    /// Left and right swapped.
     Mirror,
     /// Every value times 1.2.
     Brighter,
 }
 
 impl Alteration {
-    /// All of them, in the order of the table.
+    /// All alterations, in the order of the report.
     pub const ALL: [Self; 6] = [
         Self::CornerCrop,
         Self::MiddleCrop,
@@ -43,7 +43,6 @@ impl Alteration {
         Self::Brighter,
     ];
 
-    /// For people.
     pub fn display_label(self) -> &'static str {
         match self {
             Self::CornerCrop => "crop: 80 % of the area, a corner",
@@ -55,7 +54,6 @@ impl Alteration {
         }
     }
 
-    /// For programs.
     pub fn json_key(self) -> &'static str {
         match self {
             Self::CornerCrop => "crop_80_area_corner",
@@ -67,10 +65,7 @@ impl Alteration {
         }
     }
 
-    /// The altered copy, as a JPEG file.
-    ///
-    /// # Errors
-    /// When it can't be stored.
+    /// Returns the altered copy as a JPEG file.
     pub fn apply_to(self, photo: &PhotoPixels, random: &mut Random) -> anyhow::Result<Vec<u8>> {
         match self {
             Self::CornerCrop => {
@@ -102,7 +97,7 @@ impl Alteration {
     }
 }
 
-/// A share of a side, at least one pixel.
+/// Returns a share of a side, at least one pixel.
 fn scaled_side(side: usize, share: f64) -> usize {
     ((side as f64 * share).round() as usize).clamp(1, side)
 }
@@ -116,19 +111,15 @@ pub struct PhotoPixels {
 }
 
 impl PhotoPixels {
-    /// Reads a JPEG file.
-    ///
-    /// # Errors
-    /// When it is none.
     pub fn decode_jpeg(jpeg: &[u8]) -> anyhow::Result<Self> {
         let options = DecoderOptions::default().jpeg_set_out_colorspace(ColorSpace::RGB);
         let mut decoder = JpegDecoder::new_with_options(ZCursor::new(jpeg), options);
-        let rgb = decoder.decode().context("no readable JPEG")?;
+        let rgb = decoder.decode().context("not a readable JPEG")?;
         let info = decoder.info().context("a JPEG without a size")?;
         let (width, height) = (usize::from(info.width), usize::from(info.height));
         anyhow::ensure!(
             width > 0 && height > 0 && rgb.len() == width * height * 3,
-            "a JPEG of {width} x {height} gave {} bytes of pixels",
+            "a JPEG of {width} × {height} pixels decoded to {} bytes",
             rgb.len()
         );
         Ok(Self { width, height, rgb })
@@ -162,7 +153,7 @@ impl PhotoPixels {
         })
     }
 
-    /// The mean of every four; a last odd row or column is left out.
+    /// Averages every four pixels; an odd last row or column is dropped.
     fn halve_size(&self) -> Self {
         let (width, height) = ((self.width / 2).max(1), (self.height / 2).max(1));
         let (right, below) = (self.width.min(2) - 1, self.height.min(2) - 1);
@@ -190,7 +181,7 @@ impl PhotoPixels {
 mod tests {
     use super::*;
 
-    /// A picture whose pixels tell where they are: red grows to the right, green downwards.
+    /// Makes a picture whose pixels encode their position: red grows to the right, green downwards.
     fn ramp_photo(width: usize, height: usize) -> PhotoPixels {
         PhotoPixels::from_fn(width, height, |x, y| [(x * 2) as u8, (y * 2) as u8, 90])
     }
@@ -201,9 +192,13 @@ mod tests {
     }
 
     #[track_caller]
-    fn assert_near(seen: [u8; 3], wanted: [u8; 3]) {
-        let off = seen.iter().zip(wanted).map(|(a, b)| a.abs_diff(b)).max();
-        assert!(off <= Some(6), "{seen:?} should be {wanted:?}");
+    fn assert_near(actual: [u8; 3], expected: [u8; 3]) {
+        let off = actual
+            .iter()
+            .zip(expected)
+            .map(|(a, b)| a.abs_diff(b))
+            .max();
+        assert!(off <= Some(6), "{actual:?} should be {expected:?}");
     }
 
     #[test]

@@ -1,21 +1,22 @@
-//! What a score is worth: how many of the neighbours of some cosine, or of some band, are right.
+//! Calibration of scores: the share of right neighbours for each cosine and for each band.
 //!
-//! Only pictures that were asked as pictures are counted, since bands speak of two pictures.
+//! Only searches by an indexed picture count, because bands describe pairs of pictures.
 
 use std::fmt::Write as _;
 
+use maud::{Markup, html};
 use serde_json::{Value, json};
 
-/// How wide a step of the curve is.
+/// Width of one step of the curve, in cosine.
 const STEP_WIDTH: f64 = 0.05;
 
-/// Steps from −1 to 1.
+/// Number of steps from −1 to 1.
 const STEP_COUNT: usize = 40;
 
-/// A step with fewer neighbours than this says nothing and is not drawn.
+/// A step with fewer neighbours has no significance and is not drawn.
 const MIN_DRAWN_HITS: u64 = 10;
 
-/// The bands, best first, as the service names them.
+/// Keys of the service and labels of all bands, best first.
 const BANDS: [(&str, &str); 5] = [
     ("same_picture", "same picture"),
     ("near_duplicate", "near-duplicate"),
@@ -24,23 +25,21 @@ const BANDS: [(&str, &str); 5] = [
     ("no_match", "no good match"),
 ];
 
-/// One neighbour.
 #[derive(Debug, Clone, PartialEq)]
 pub struct JudgedNeighbour {
     /// Cosine to the query.
     pub score: f64,
-    /// Of the query's class.
+    /// Whether the neighbour belongs to the query's class.
     pub is_right: bool,
-    /// As the service named it, where the model has bands.
+    /// Key of the band, if the model has bands.
     pub band: Option<String>,
 }
 
-/// How many neighbours there are of something, and how many of them are right.
+/// A number of neighbours, and how many of them are right.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct HitShare {
-    /// All.
     pub hits: u64,
-    /// Those of the query's class.
+    /// Number of hits that belong to the query's class.
     pub right: u64,
 }
 
@@ -50,24 +49,23 @@ impl HitShare {
         self.right += u64::from(is_right);
     }
 
-    /// Right ones among all; none where there are none.
+    /// Returns the share of right hits; `None` without hits.
     fn right_share(self) -> Option<f64> {
         (self.hits > 0).then(|| self.right as f64 / self.hits as f64)
     }
 }
 
-/// The neighbours by their score and by their band.
+/// Numbers of neighbours by score and by band.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Calibration {
     steps: Vec<HitShare>,
     bands: Vec<HitShare>,
     has_bands: bool,
-    /// The least score that was seen of each band.
+    /// The lowest score that was seen of each band.
     band_minimums: Vec<Option<f64>>,
 }
 
 impl Calibration {
-    /// Counts.
     pub fn from_judged<'a>(judged: impl Iterator<Item = &'a JudgedNeighbour>) -> Self {
         let mut calibration = Self {
             steps: vec![HitShare::default(); STEP_COUNT],
@@ -89,14 +87,14 @@ impl Calibration {
         calibration
     }
 
-    /// The bands with a neighbour at least: words, and how many.
+    /// Returns label and numbers of every band that has hits.
     fn band_rows(&self) -> impl Iterator<Item = (&'static str, HitShare)> {
         let rows = BANDS.iter().zip(&self.bands);
         rows.map(|((_, words), share)| (*words, *share))
             .filter(|(_, share)| share.hits > 0)
     }
 
-    /// A table for a terminal; empty where nothing was counted or the model has no bands.
+    /// Formats a table for a terminal; empty if the model has no bands.
     pub fn to_text(&self, k: usize) -> String {
         let mut text = String::new();
         if self.has_bands {
@@ -110,7 +108,6 @@ impl Calibration {
         text
     }
 
-    /// For programs.
     pub fn to_json(&self) -> Value {
         let row = |share: &HitShare| json!({"hits": share.hits, "right": share.right});
         let with = |mut row: Value, key: &str, value: Value| {
@@ -130,111 +127,131 @@ impl Calibration {
         json!({"step": STEP_WIDTH, "scores": steps, "bands": bands})
     }
 
-    /// A section with the curve and the bands; nothing where nothing was counted.
-    pub fn to_html(&self, k: usize) -> String {
-        let all: u64 = self.steps.iter().map(|share| share.hits).sum();
-        if all == 0 {
-            return String::new();
-        }
-        let mut html = format!(
-            "<section><h2>Scores</h2>\n<p>Of the first {k} neighbours of every picture, by their \
-             cosine: how many there are (bars), and how many of those are right (line).</p>\n{}",
-            self.plot_svg()
-        );
-        if self.has_bands {
-            html.push_str(
-                "<table><thead><tr><th>band</th><th>hits</th><th>right</th></tr></thead><tbody>",
-            );
-            for (words, share) in self.band_rows() {
-                let right = share.right_share().unwrap_or_default();
-                let _ = writeln!(
-                    html,
-                    "<tr><td>{words}</td><td>{}</td><td>{right:.3}</td></tr>",
-                    share.hits
-                );
+    /// Renders a section with the curve and the bands; empty if nothing was counted.
+    pub fn to_html(&self, k: usize) -> Markup {
+        let hits: u64 = self.steps.iter().map(|share| share.hits).sum();
+        html! {
+            @if hits > 0 {
+                section {
+                    h2 { "Scores" }
+                    p {
+                        "The first " (k) " neighbours of every picture by cosine: their number (bars) and the \
+                         share that is right (line)."
+                    }
+                    (self.plot_svg())
+                    @if self.has_bands {
+                        table {
+                            thead { tr { th { "band" } th { "hits" } th { "right" } } }
+                            tbody {
+                                @for (label, share) in self.band_rows() {
+                                    tr {
+                                        td { (label) }
+                                        td { (share.hits) }
+                                        td { (format!("{:.3}", share.right_share().unwrap_or_default())) }
+                                    }
+                                }
+                            }
+                        }
+                    }
+                }
             }
-            html.push_str("</tbody></table>");
         }
-        html.push_str("</section>\n");
-        html
     }
 
-    /// 360 × 200 units: cosine from the first step that is counted to 1, right share upwards.
-    fn plot_svg(&self) -> String {
-        const WIDTH: f64 = 360.0;
-        const HEIGHT: f64 = 200.0;
-        const LEFT: f64 = 30.0;
-        const BOTTOM: f64 = 20.0;
+    /// Draws the curve: cosine from the first counted step to 1, and the right share upwards.
+    fn plot_svg(&self) -> Markup {
         let first = self.steps.iter().position(|share| share.hits > 0);
-        let first = first.unwrap_or(STEP_COUNT - 1);
-        let x = |score: f64| {
-            let low = step_start(first);
-            LEFT + (score - low) / (1.0 - low) * (WIDTH - LEFT)
+        let plot = Plot {
+            low: step_start(first.unwrap_or(STEP_COUNT - 1)),
         };
-        let y = |share: f64| (1.0 - share) * (HEIGHT - BOTTOM);
-        let most = self.steps.iter().map(|share| share.hits).max().unwrap_or(1);
-        let mut svg = format!(
-            "<svg class=\"plot\" viewBox=\"-10 -10 {} {}\" role=\"img\" aria-label=\"share of right \
-             neighbours by cosine\">",
-            WIDTH + 30.0,
-            HEIGHT + 12.0
-        );
-        let mut line = String::new();
-        for (step, share) in self.steps.iter().enumerate().skip(first) {
-            let (from, to) = (x(step_start(step)), x(step_start(step) + STEP_WIDTH));
-            let top = y(share.hits as f64 / most as f64);
-            let _ = write!(
-                svg,
-                "<rect class=\"bar\" x=\"{from:.1}\" y=\"{top:.1}\" width=\"{:.1}\" \
-                 height=\"{:.1}\"><title>{:.2} to {:.2}: {} neighbours</title></rect>",
-                (to - from - 1.0).max(0.5),
-                HEIGHT - BOTTOM - top,
-                step_start(step),
-                step_start(step) + STEP_WIDTH,
-                share.hits
-            );
-            if let Some(right) = share.right_share().filter(|_| share.hits >= MIN_DRAWN_HITS) {
-                let _ = write!(line, "{:.1},{:.1} ", f64::midpoint(from, to), y(right));
+        let steps = || {
+            self.steps
+                .iter()
+                .enumerate()
+                .skip(first.unwrap_or(STEP_COUNT - 1))
+        };
+        let max_hits = self.steps.iter().map(|share| share.hits).max().unwrap_or(1);
+        let points: String = steps()
+            .filter(|(_, share)| share.hits >= MIN_DRAWN_HITS)
+            .filter_map(|(step, share)| Some((step, share.right_share()?)))
+            .map(|(step, right)| plot.format_point(step_start(step) + STEP_WIDTH / 2.0, right))
+            .collect();
+        let worst_band = BANDS.len() - 1;
+        let bands = BANDS.iter().zip(&self.band_minimums).take(worst_band);
+        html! {
+            svg class="plot" viewBox=(format!("-10 -10 {} {}", Plot::WIDTH + 30.0, Plot::HEIGHT + 12.0))
+                role="img" aria-label="share of right neighbours by cosine" {
+                @for (step, share) in steps() {
+                    (plot.render_bar(step, share.hits, max_hits))
+                }
+                @for ((_, label), minimum) in bands {
+                    @if let Some(minimum) = minimum {
+                        (plot.render_band(label, *minimum))
+                    }
+                }
+                polyline class="curve" points=(points) {}
+                @for share in [0.0, 0.5, 1.0] {
+                    text x=(format!("{:.0}", Plot::LEFT - 4.0)) y=(format!("{:.0}", plot.y(share) + 4.0))
+                        text-anchor="end" { (format!("{:.0} %", share * 100.0)) }
+                }
+                @for score in [plot.low, f64::midpoint(plot.low, 1.0), 1.0] {
+                    text x=(format!("{:.0}", plot.x(score))) y=(format!("{:.0}", Plot::HEIGHT))
+                        text-anchor="middle" { (format!("{score:.2}")) }
+                }
             }
         }
-        for ((_, words), minimum) in BANDS.iter().zip(&self.band_minimums).take(BANDS.len() - 1) {
-            if let Some(least) = minimum {
-                let at = x(*least);
-                let _ = write!(
-                    svg,
-                    "<line class=\"band\" x1=\"{at:.1}\" x2=\"{at:.1}\" y1=\"0\" y2=\"{:.0}\">\
-                     <title>{words} from {least:.2}</title></line>",
-                    HEIGHT - BOTTOM
-                );
-            }
-        }
-        let _ = write!(svg, "<polyline class=\"curve\" points=\"{line}\"/>");
-        for share in [0.0, 0.5, 1.0] {
-            let _ = write!(
-                svg,
-                "<text x=\"{:.0}\" y=\"{:.0}\" text-anchor=\"end\">{:.0} %</text>",
-                LEFT - 4.0,
-                y(share) + 4.0,
-                share * 100.0
-            );
-        }
-        for score in [
-            step_start(first),
-            f64::midpoint(step_start(first), 1.0),
-            1.0,
-        ] {
-            let _ = write!(
-                svg,
-                "<text x=\"{:.0}\" y=\"{HEIGHT:.0}\" text-anchor=\"middle\">{score:.2}</text>",
-                x(score)
-            );
-        }
-        svg.push_str("</svg>\n");
-        svg
     }
 }
 
-/// Where a step begins, without what adding up would leave.
+/// Coordinates of the curve, in units of the SVG.
+struct Plot {
+    /// Cosine at the left edge.
+    low: f64,
+}
+
+impl Plot {
+    const WIDTH: f64 = 360.0;
+    const HEIGHT: f64 = 200.0;
+    const LEFT: f64 = 30.0;
+    const BOTTOM: f64 = 20.0;
+
+    fn x(&self, score: f64) -> f64 {
+        Self::LEFT + (score - self.low) / (1.0 - self.low) * (Self::WIDTH - Self::LEFT)
+    }
+
+    fn y(&self, share: f64) -> f64 {
+        (1.0 - share) * (Self::HEIGHT - Self::BOTTOM)
+    }
+
+    fn format_point(&self, score: f64, share: f64) -> String {
+        format!("{:.1},{:.1} ", self.x(score), self.y(share))
+    }
+
+    fn render_bar(&self, step: usize, hits: u64, max_hits: u64) -> Markup {
+        let (from, to) = (step_start(step), step_start(step) + STEP_WIDTH);
+        let (left, right) = (self.x(from), self.x(to));
+        let top = self.y(hits as f64 / max_hits as f64);
+        html! {
+            rect class="bar" x=(format!("{left:.1}")) y=(format!("{top:.1}"))
+                width=(format!("{:.1}", (right - left - 1.0).max(0.5)))
+                height=(format!("{:.1}", Self::HEIGHT - Self::BOTTOM - top)) {
+                title { (format!("{from:.2} to {to:.2}: {hits} neighbours")) }
+            }
+        }
+    }
+
+    /// Marks the lowest score that was seen of a band.
+    fn render_band(&self, label: &str, minimum: f64) -> Markup {
+        let x = format!("{:.1}", self.x(minimum));
+        html! {
+            line class="band" x1=(x) x2=(x) y1="0" y2=(format!("{:.0}", Self::HEIGHT - Self::BOTTOM)) {
+                title { (format!("{label} from {minimum:.2}")) }
+            }
+        }
+    }
+}
+
+/// Returns the cosine where a step starts, without accumulated rounding errors.
 fn step_start(step: usize) -> f64 {
     (step as f64 - (STEP_COUNT / 2) as f64) / (STEP_COUNT / 2) as f64
 }
@@ -260,8 +277,8 @@ mod tests {
             judged_neighbour(1.0, true, Some("same_picture")),
             judged_neighbour(-1.0, false, Some("no_match")),
         ];
-        let found = Calibration::from_judged(all.iter());
-        let json = found.to_json();
+        let calibration = Calibration::from_judged(all.iter());
+        let json = calibration.to_json();
         assert_eq!(
             json["bands"][2],
             json!({"band": "similar", "hits": 2, "right": 1})
@@ -278,14 +295,14 @@ mod tests {
             json["scores"][2],
             json!({"from": 0.95, "hits": 2, "right": 2})
         );
-        let text = found.to_text(10);
+        let text = calibration.to_text(10);
         assert!(text.contains("similar"), "{text}");
         assert!(text.contains("0.500"), "{text}");
         assert!(
             !text.contains("very similar"),
             "no neighbour is that: {text}"
         );
-        let html = found.to_html(10);
+        let html = calibration.to_html(10).into_string();
         assert!(html.contains("near-duplicate from 0.97"), "{html}");
     }
 
@@ -294,15 +311,20 @@ mod tests {
         let many: Vec<JudgedNeighbour> = (0..40)
             .map(|n| judged_neighbour(0.5, n % 4 == 0, None))
             .collect();
-        let found = Calibration::from_judged(many.iter());
-        assert_eq!(found.to_text(10), "");
-        let html = found.to_html(10);
+        let calibration = Calibration::from_judged(many.iter());
+        assert_eq!(calibration.to_text(10), "");
+        let html = calibration.to_html(10).into_string();
         assert!(
             !html.contains("<table>") && html.contains("<polyline"),
             "{html}"
         );
-        // A quarter is right: three quarters down a plot of 180 units.
+        // A quarter is right, so the curve is at three quarters of the 180 units from the top.
         assert!(html.contains(",135.0 "), "{html}");
-        assert_eq!(Calibration::from_judged([].iter()).to_html(10), "");
+        assert_eq!(
+            Calibration::from_judged([].iter())
+                .to_html(10)
+                .into_string(),
+            ""
+        );
     }
 }

@@ -1,10 +1,12 @@
-//! `quality`: how well a model finds pictures of one kind, and altered copies of one picture.
+//! `quality`: measures how well a model finds pictures of one kind, and altered copies of a picture.
 //!
-//! Starts a lookalike of its own over a folder of class folders, asks it for the neighbours of
-//! every picture ([`service`]), scores them ([`score_query`]), looks for altered copies ([`altered`]) and at
-//! what a cosine is worth ([`calibration`]), and shows the numbers ([`report`]) and the pictures themselves ([`sheet`]).
+//! It starts its own lookalike with a folder of class folders ([`photos`]) and requests the neighbours of
+//! every picture ([`service`]). Then it scores them ([`score`]), searches for altered copies ([`altered`])
+//! and relates scores to right neighbours ([`calibration`]). The result is a [`report`] and a contact
+//! [`sheet`].
 
 pub mod altered;
+pub mod arguments;
 pub mod calibration;
 pub mod photos;
 pub mod report;
@@ -13,103 +15,13 @@ pub mod score;
 pub mod service;
 pub mod sheet;
 
-use std::path::{Path, PathBuf};
+pub use arguments::QualityArguments;
 
-use clap::Args;
+use std::path::Path;
 
 use crate::product;
 
-/// Measure how well a model finds pictures of one kind, and altered copies.
-///
-/// Give it a folder of class folders: pictures of one kind in a folder of their own, named after
-/// the first folder below the root. It starts a lookalike of its own over them, with its data in a
-/// temporary folder, waits until all are in the index, and asks for the neighbours of each.
-///
-/// P@10, precision at ten: the share of a picture's ten nearest neighbours, itself left out, that
-/// are of its class, averaged over the pictures. In a class of fewer than eleven the share is of
-/// those that there are; a picture that is alone in its class counts as a neighbour only.
-///
-/// mAP: the average precision of a picture is the mean, over the others of its class, of the
-/// precision at the rank where each is found, 0 where it is not. Ranks are looked at down to 1,000.
-///
-/// Robustness: a photo is cropped, stored at JPEG quality 30, halved, mirrored and made 20 %
-/// brighter, and each copy is searched for; the photo itself should come first. The copies are made
-/// of lookalike's own upright JPEG of at most 1,024 pixels a side.
-///
-/// Scores: of the neighbours of each band ("similar", "very similar" and so on), and of each cosine,
-/// how many are right; a curve of it is in the contact sheet.
-#[derive(Debug, Clone, Args)]
-#[command(after_help = "Examples:
-  lookalike-loadtest quality --photos ~/Pictures/kinds
-  lookalike-loadtest quality --photos caltech50 --model ~/models/resnet34 --html resnet34.html
-  lookalike-loadtest quality --photos caltech50 --robustness 500 --json > mini.json
-
-Exit codes: 0 measured, 1 something failed, 2 wrong use.")]
-pub struct QualityArguments {
-    /// The folder of class folders.
-    #[arg(long, value_name = "FOLDER")]
-    pub photos: PathBuf,
-
-    /// The model to measure, by name, or a folder with its description and weights [default: the
-    /// one that lookalike comes with].
-    #[arg(long, value_name = "NAME|FOLDER")]
-    pub model: Option<String>,
-
-    /// The lookalike to use [default: `lookalike` beside this program].
-    #[arg(long, value_name = "PATH")]
-    pub program: Option<PathBuf>,
-
-    /// How many neighbours precision is counted in.
-    #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=100))]
-    pub k: u32,
-
-    /// How many photos are altered and searched for; 0 for none.
-    #[arg(long, value_name = "N", default_value_t = 200)]
-    pub robustness: u32,
-
-    /// Decides which photos are altered, and which corners are cropped.
-    #[arg(long, value_name = "S", default_value_t = 1)]
-    pub seed: u64,
-
-    /// Print the report as JSON.
-    #[arg(long)]
-    pub json: bool,
-
-    /// Write a contact sheet here: photos of every class with their neighbours, in one page for a
-    /// browser. It holds small copies of the photos.
-    #[arg(long, value_name = "FILE")]
-    pub html: Option<PathBuf>,
-
-    /// Keep the folder with index and logs.
-    #[arg(long)]
-    pub keep: bool,
-
-    /// Where to work; a new folder in it is used [default: the system's temporary folder].
-    #[arg(long, value_name = "DIR")]
-    pub dir: Option<PathBuf>,
-}
-
-impl Default for QualityArguments {
-    fn default() -> Self {
-        Self {
-            photos: PathBuf::new(),
-            model: None,
-            program: None,
-            k: 10,
-            robustness: 200,
-            seed: 1,
-            json: false,
-            html: None,
-            keep: false,
-            dir: None,
-        }
-    }
-}
-
 /// Measures, prints the report and writes the sheet.
-///
-/// # Errors
-/// When it can't be measured.
 pub fn run(arguments: &QualityArguments) -> anyhow::Result<()> {
     let report = measure_quality(arguments)?;
     if arguments.json {
@@ -121,23 +33,20 @@ pub fn run(arguments: &QualityArguments) -> anyhow::Result<()> {
 }
 
 /// Measures and writes the sheet.
-///
-/// # Errors
-/// When it can't be measured.
 pub fn measure_quality(arguments: &QualityArguments) -> anyhow::Result<report::QualityReport> {
     let program = product::find_program(arguments.program.as_deref())?;
     if let Some(sheet) = &arguments.html {
-        // Minutes of work end there: better to know now.
+        // The sheet is written after minutes of work, so check its path first.
         let folder = sheet
             .parent()
             .filter(|folder| !folder.as_os_str().is_empty());
         anyhow::ensure!(
             folder.is_none_or(Path::is_dir) && !sheet.is_dir(),
-            "{}: name a file in a folder that exists with --html",
+            "cannot write {}: --html needs a file in an existing folder",
             sheet.display()
         );
     }
-    // One thread, this one, starts all processes: they die with it.
+    // This thread starts all processes, because they die with the thread that started them.
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;

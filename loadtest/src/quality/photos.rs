@@ -1,27 +1,24 @@
-//! The folder of class folders: what lies on the disk, and which picture is of which class.
+//! The class folders on disk, and the class of every picture in the index.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
 use anyhow::Context as _;
 
-/// Most pictures that are measured: all their names are held in memory.
+/// Limit of measured pictures: all their names are kept in memory.
 pub const MAX_PHOTOS: usize = 200_000;
 
-/// What a folder holds.
+/// Number of files below the root, in total and by class.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct ClassFolders {
-    /// Regular files, at any depth; what hidden folders hold does not count for lookalike either.
+    /// Regular files at any depth, without hidden folders, which lookalike does not watch either.
     pub files: u64,
-    /// Of those, by the first folder below the root.
+    /// Files by the first folder below the root.
     pub by_class: BTreeMap<String, u64>,
 }
 
 impl ClassFolders {
-    /// Counts.
-    ///
-    /// # Errors
-    /// When a folder can't be read, or there are no two folders with files to tell apart.
+    /// Counts the files. Fails if fewer than two class folders contain files.
     pub fn count_files(root: &Path) -> anyhow::Result<Self> {
         let mut counts = Self::default();
         let mut folders = vec![root.to_owned()];
@@ -46,7 +43,7 @@ impl ClassFolders {
         }
         anyhow::ensure!(
             counts.by_class.len() >= 2,
-            "{} has {}: put the pictures of each kind into a folder of their own below it",
+            "{} contains {}; put the pictures of each kind into a subfolder of their own",
             root.display(),
             match counts.by_class.len() {
                 0 => "no class folders",
@@ -57,39 +54,35 @@ impl ClassFolders {
     }
 }
 
-/// The class of a file by its path below the root: the first folder.
+/// Returns the first folder of a path below the root.
 fn class_of_path(path: &str) -> Option<&str> {
     let (class, _) = path.split_once('/')?;
     (!class.starts_with('.')).then_some(class)
 }
 
-/// A picture in the index.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Photo {
-    /// Its id there.
     pub id: String,
-    /// Its path below the root.
+    /// Path below the root.
     pub path: String,
-    /// Of its bytes.
     pub content_hash: String,
-    /// Its class, as a number; none for what lies in no class folder.
+    /// Index of the class; `None` for pictures outside class folders.
     pub class: Option<usize>,
 }
 
-/// All pictures in the index.
 #[derive(Debug, Default)]
 pub struct Photos {
-    /// By path.
+    /// Sorted by path.
     pub all: Vec<Photo>,
     /// Names of the classes, sorted.
     pub classes: Vec<String>,
-    /// Pictures of each class.
+    /// Number of pictures in each class.
     pub class_sizes: Vec<usize>,
     by_id: HashMap<String, usize>,
 }
 
 impl Photos {
-    /// Of ids, paths and content hashes.
+    /// `rows` are ids, paths and content hashes.
     pub fn new(mut rows: Vec<[String; 3]>) -> Self {
         rows.sort_by(|[_, a, _], [_, b, _]| a.cmp(b));
         let mut sizes: BTreeMap<String, usize> = BTreeMap::new();
@@ -118,12 +111,11 @@ impl Photos {
         }
     }
 
-    /// The number of the picture with this id.
+    /// Returns the index of the picture with this id.
     pub fn find_by_id(&self, id: &str) -> Option<usize> {
         self.by_id.get(id).copied()
     }
 
-    /// The class of a picture, in words.
     pub fn class_name(&self, photo: usize) -> &str {
         let class = self.all[photo].class;
         class.map_or("no class", |class| &self.classes[class][..])
@@ -142,13 +134,13 @@ mod tests {
         assert_eq!(photos.classes, ["a", "b"]);
         assert_eq!(photos.class_sizes, [1, 1]);
         let class = |path: &str| {
-            let found = photos.find_by_id(&format!("id of {path}")).unwrap();
-            photos.class_name(found)
+            let photo = photos.find_by_id(&format!("id of {path}")).unwrap();
+            photos.class_name(photo)
         };
         assert_eq!(class("b/x/1.jpg"), "b");
         assert_eq!(class("a/2.jpg"), "a");
         assert_eq!(class("top.jpg"), "no class");
-        assert_eq!(photos.find_by_id("nobody's"), None);
+        assert_eq!(photos.find_by_id("unknown"), None);
     }
 
     #[test]
@@ -167,8 +159,8 @@ mod tests {
         let error = read().unwrap_err().to_string();
         assert!(error.contains("only one class folder"), "{error}");
         fs::write(root.path().join("b/1.jpg"), "x").unwrap();
-        let found = read().unwrap();
-        assert_eq!(found.files, 3);
-        assert_eq!(found.by_class, [("a".into(), 1), ("b".into(), 1)].into());
+        let counts = read().unwrap();
+        assert_eq!(counts.files, 3);
+        assert_eq!(counts.by_class, [("a".into(), 1), ("b".into(), 1)].into());
     }
 }

@@ -1,4 +1,4 @@
-//! What was measured, for people and for programs.
+//! The result of a measurement, as text and as JSON.
 
 use std::fmt::Write as _;
 use std::path::PathBuf;
@@ -8,75 +8,67 @@ use serde_json::{Value, json};
 use super::altered::Alteration;
 use super::calibration::Calibration;
 
-/// One measurement.
 #[derive(Debug, Clone, Default)]
 pub struct QualityReport {
-    /// The model's name.
+    /// Name of the model.
     pub model: String,
-    /// Numbers in its vectors.
     pub dimension: u64,
-    /// What embedded the pictures, in words.
+    /// Description of the device that embedded the pictures.
     pub device: String,
-    /// The folder of class folders.
     pub folder: PathBuf,
-    /// Pictures in the index.
+    /// Number of pictures in the index.
     pub photos: usize,
-    /// Files that could not be read as pictures.
+    /// Number of files that could not be read as pictures.
     pub unreadable: u64,
-    /// Files that are not meant to be pictures.
+    /// Number of files that are ignored.
     pub ignored: u64,
-    /// Pictures in no class folder: neighbours that are never right.
+    /// Number of pictures outside class folders: neighbours that are never right.
     pub unclassed: usize,
-    /// Pictures alone in their class, which can have no right neighbour.
+    /// Number of pictures that are alone in their class, so no neighbour can be right.
     pub alone_in_class: usize,
-    /// How many neighbours precision is counted in.
+    /// Number of neighbours for the precision.
     pub k: usize,
-    /// How many neighbours average precision looks at.
+    /// Number of neighbours for the average precision.
     pub depth: usize,
-    /// Mean precision.
+    /// Mean precision at k.
     pub precision: f64,
     /// Mean average precision.
     pub average_precision: f64,
-    /// Every class, best first.
+    /// Every class, best precision first.
     pub classes: Vec<ClassScore>,
-    /// Every kind of altered copy; none when it was not asked for.
+    /// Every kind of alteration; empty if not requested.
     pub robustness: Vec<Robustness>,
-    /// What a score is worth.
     pub calibration: Calibration,
-    /// Seconds until everything was in the index, servers and all.
+    /// Seconds until all pictures were in the index, including the start of the servers.
     pub indexing_seconds: f64,
-    /// The folder with everything, where it was kept.
+    /// The folder with index and logs, if it was kept.
     pub kept: Option<PathBuf>,
 }
 
-/// One class.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ClassScore {
-    /// The folder's name.
     pub name: String,
-    /// Pictures in it.
+    /// Number of pictures in the class.
     pub photos: usize,
-    /// Mean precision of those; none for a picture alone.
+    /// Mean precision at k; `None` if the class has a single picture.
     pub precision: Option<f64>,
-    /// Mean average precision of those.
     pub average_precision: Option<f64>,
 }
 
-/// How many altered copies led to their photo.
+/// How many copies with one alteration found their photo.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Robustness {
-    /// What was done.
     pub change: Alteration,
-    /// To how many photos.
+    /// Number of altered photos.
     pub photos: usize,
-    /// Share of those that came first.
+    /// Share of photos that were the first hit.
     pub first: f64,
-    /// Share of those that came among the first k.
+    /// Share of photos that were among the first k hits.
     pub near: f64,
 }
 
 impl QualityReport {
-    /// What can't be told from the numbers: files without a score.
+    /// Describes the files that have no score.
     pub fn skipped_notes(&self) -> Vec<String> {
         let mut notes = Vec::new();
         let mut note = |count: u64, what: &str| {
@@ -85,19 +77,21 @@ impl QualityReport {
             }
         };
         note(self.unreadable, "files could not be read as pictures");
-        note(self.ignored, "files are not meant to be pictures");
+        note(
+            self.ignored,
+            "files are ignored because they are not pictures",
+        );
         note(
             self.unclassed as u64,
-            "pictures lie in no class folder: they are asked nothing, and are wrong neighbours",
+            "pictures are outside class folders: they are not searched for and count as wrong neighbours",
         );
         note(
             self.alone_in_class as u64,
-            "pictures are alone in their class: they are asked nothing",
+            "pictures are alone in their class: they are not searched for",
         );
         notes
     }
 
-    /// For people.
     pub fn to_text(&self) -> String {
         let mut text = String::new();
         let mut line = |name: &str, value: String| {
@@ -131,7 +125,7 @@ impl QualityReport {
         if let Some(robustness) = self.robustness.first() {
             let (first, near) = ("first", format!("first {}", self.k));
             let head = format!(
-                "copies of {} photos that find their photo",
+                "copies of {} photos that found their photo",
                 robustness.photos
             );
             let _ = writeln!(text, "\n{head:<46} {first:>8} {near:>10}");
@@ -172,7 +166,6 @@ impl QualityReport {
         text
     }
 
-    /// For programs.
     pub fn to_json(&self) -> Value {
         let classes: Vec<Value> = self
             .classes

@@ -1,4 +1,4 @@
-//! One measurement from the folder to the report.
+//! One measurement, from the folder to the report.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -10,43 +10,41 @@ use serde_json::Value;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
 
-use super::QualityArguments;
 use super::altered::{Alteration, PhotoPixels};
+use super::arguments::QualityArguments;
 use super::calibration::{Calibration, JudgedNeighbour};
 use super::photos::{ClassFolders, MAX_PHOTOS, Photos};
 use super::report::{ClassScore, QualityReport, Robustness};
 use super::score::{average_precision, mean_of, precision_at};
 use super::service::{NeighbourHit, QualityClient};
 use super::sheet::{self, ContactSheet, ScoredQuery};
-use crate::paint::Random;
 use crate::product::rest;
 use crate::product::up::UpProcess;
+use lookalike_painter::paint::Random;
 
-/// What pictures are called together.
+/// Name of the library.
 const LIBRARY: &str = "photos";
 
-/// Most neighbours that the service gives at once.
+/// Limit of hits per request of the service.
 const MAX_DEPTH: usize = 1000;
 
-/// The longer side of the photos that copies are made of: the largest thumbnail.
+/// Longer side of the photos that copies are made from: the largest thumbnail.
 const COPY_SIDE_PIXELS: u32 = 1024;
 
-/// How many questions are asked at once.
 const MAX_CONCURRENT_QUERIES: usize = 4;
 
-/// How often the counts are looked at.
+/// How often the counts are read.
 const POLL_INTERVAL: Duration = Duration::from_millis(250);
 
-/// How often progress is shown.
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(5);
 
-/// Once nothing is under way for so long, files that were not seen are left out by ignore rules.
+/// After this time without work in flight, files that were not seen are assumed to be excluded by ignore
+/// rules.
 const SETTLE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How long indexing may stand still.
+/// How long indexing may make no progress.
 const STALL_TIMEOUT: Duration = Duration::from_secs(300);
 
-/// Measures.
 pub(super) async fn run(
     arguments: &QualityArguments,
     program: &Path,
@@ -58,7 +56,7 @@ pub(super) async fn run(
     let on_disk = ClassFolders::count_files(&folder)?;
     anyhow::ensure!(
         on_disk.files <= MAX_PHOTOS as u64,
-        "{} files lie in {}: at most {MAX_PHOTOS} can be measured",
+        "{} files are in {}; at most {MAX_PHOTOS} can be measured",
         on_disk.files,
         folder.display()
     );
@@ -69,7 +67,7 @@ pub(super) async fn run(
     let dir = base.join(format!("lookalike-quality-{}", std::process::id()));
     anyhow::ensure!(
         !dir.starts_with(&folder),
-        "{} lies in the folder that is measured: name another one with --dir",
+        "{} is inside the measured folder; choose another one with --dir",
         dir.display()
     );
     std::fs::create_dir(&dir).with_context(|| dir.display().to_string())?;
@@ -79,14 +77,14 @@ pub(super) async fn run(
         _ = tokio::signal::ctrl_c() => Ok(None),
         _ = terminated.recv() => Ok(None),
     };
-    // A folder that could tell why it failed stays.
+    // After a failure the folder is kept, because its logs contain the reason.
     let is_kept = arguments.keep || outcome.is_err();
     if !is_kept {
         let _ = std::fs::remove_dir_all(&dir);
     } else if outcome.is_err() {
-        eprintln!("its folder is kept: {}", dir.display());
+        eprintln!("kept folder: {}", dir.display());
     }
-    let mut report = outcome?.context("stopped before its end")?;
+    let mut report = outcome?.context("stopped early")?;
     report.kept = is_kept.then_some(dir);
     Ok(report)
 }
@@ -108,7 +106,7 @@ async fn measure_in_dir(
     library.push(folder);
     let mut up_arguments = vec![library];
     if let Some(model) = &arguments.model {
-        // A folder is looked for from here, not from where the program will run.
+        // A relative path is relative to this program's folder, and the child runs in another one.
         let model_folder = Path::new(model).canonicalize();
         let model = model_folder.map_or_else(|_| model.into(), PathBuf::into_os_string);
         up_arguments.extend(["--model".into(), model]);
@@ -126,21 +124,21 @@ async fn measure_in_dir(
     };
     let measured = measurement.await;
     if measured.is_err() {
-        // That it ended says more than that it does not answer.
+        // If the process has exited, its log says more than the failed request.
         up.ensure_running()?;
     }
     up.stop().await;
     measured
 }
 
-/// Waits until every file has become something, and gives the counts.
+/// Waits until no file is in flight and returns the counts.
 async fn wait_until_indexed(
     up: &mut UpProcess,
     service: &QualityClient,
     files: u64,
 ) -> anyhow::Result<Value> {
     let (mut last_shown, mut last_change) = (Instant::now(), Instant::now());
-    let mut settled = 0;
+    let mut processed = 0;
     loop {
         up.ensure_running()?;
         let stats = service.get_json("/v1/stats", &[]).await?;
@@ -149,15 +147,15 @@ async fn wait_until_indexed(
         };
         let count = |key: &str| stats[key].as_u64().unwrap_or(0);
         let now = count("indexed") + count("failed") + count("ignored");
-        if now != settled {
-            (settled, last_change) = (now, Instant::now());
+        if now != processed {
+            (processed, last_change) = (now, Instant::now());
         }
         let seen = count("on_disk");
         if seen > 0
             && last_change.elapsed() >= SETTLE_TIMEOUT
             && rest::check_at_rest(&stats, 1, seen).is_ok()
         {
-            eprintln!("{why}; the others are left out");
+            eprintln!("{why}; the others are excluded by ignore rules");
             return Ok(stats);
         }
         anyhow::ensure!(
@@ -167,7 +165,7 @@ async fn wait_until_indexed(
         );
         if last_shown.elapsed() >= PROGRESS_INTERVAL {
             last_shown = Instant::now();
-            eprintln!("indexing: {settled} of {files}; {why}");
+            eprintln!("indexing: {processed} of {files}; {why}");
         }
         tokio::time::sleep(POLL_INTERVAL).await;
     }
@@ -179,9 +177,9 @@ fn report_from_stats(stats: &Value, folder: &Path) -> QualityReport {
     let model = text(&stats["model"]["name"]);
     let dimension = count(&stats["model"]["dimension"]);
     let device = text(&stats["device"]);
-    // It names the model again.
-    let again = format!("{model} ({dimension} numbers) on ");
-    let device = device.strip_prefix(&again).unwrap_or(&device).to_owned();
+    // The description begins with the model, which the report shows already.
+    let prefix = format!("{model} ({dimension} numbers) on ");
+    let device = device.strip_prefix(&prefix).unwrap_or(&device).to_owned();
     QualityReport {
         model,
         dimension,
@@ -193,7 +191,7 @@ fn report_from_stats(stats: &Value, folder: &Path) -> QualityReport {
     }
 }
 
-/// Every picture of the index. What was written a moment ago may not be readable yet.
+/// Returns every picture in the index. Repeats the request, because recent writes may not be readable yet.
 async fn wait_for_images(
     service: &QualityClient,
     indexed: u64,
@@ -218,9 +216,9 @@ async fn measure_indexed(
     eprintln!("{} pictures are in the index", photos.all.len());
     anyhow::ensure!(
         photos.classes.len() >= 2,
-        "of {} files {} could not be read, and no two classes are left",
-        photos.all.len() as u64 + report.unreadable + report.ignored,
-        report.unreadable
+        "{} of {} files could not be read, and fewer than two classes remain",
+        report.unreadable,
+        photos.all.len() as u64 + report.unreadable + report.ignored
     );
     report.photos = photos.all.len();
     report.k = arguments.k as usize;
@@ -271,12 +269,12 @@ async fn measure_indexed(
             thumbnails: thumbnails.await?.into_iter().collect(),
         };
         std::fs::write(file, sheet.to_html()).with_context(|| file.display().to_string())?;
-        eprintln!("the contact sheet is {}", file.display());
+        eprintln!("wrote the contact sheet to {}", file.display());
     }
     Ok(())
 }
 
-/// Asks about every item, a few at a time; the answers come in the order of the items.
+/// Sends one request per item, a few at a time, and returns the answers in the order of the items.
 async fn ask_each<T, R, F>(
     question: &str,
     items: Vec<T>,
@@ -313,7 +311,7 @@ where
     Ok(answers.into_iter().flatten().collect())
 }
 
-/// The scores of one picture by its neighbours.
+/// Scores one picture by its neighbours.
 fn score_query(
     photos: &Photos,
     photo: usize,
@@ -322,18 +320,20 @@ fn score_query(
     depth: usize,
 ) -> ScoredQuery {
     let class = photos.all[photo].class;
-    let found: Vec<Option<usize>> = hits.iter().map(|hit| photos.find_by_id(&hit.id)).collect();
-    let is_right = |found: &Option<usize>| found.is_some_and(|n| photos.all[n].class == class);
-    let right: Vec<bool> = found.iter().map(is_right).collect();
+    let neighbours: Vec<Option<usize>> =
+        hits.iter().map(|hit| photos.find_by_id(&hit.id)).collect();
+    let is_right =
+        |neighbour: &Option<usize>| neighbour.is_some_and(|photo| photos.all[photo].class == class);
+    let right: Vec<bool> = neighbours.iter().map(is_right).collect();
     let others = class.map_or(0, |class| photos.class_sizes[class] - 1);
-    let near = found.iter().zip(hits).take(k);
+    let near = neighbours.iter().zip(hits).take(k);
     let judged = right.iter().zip(hits).take(k);
     ScoredQuery {
         photo,
         precision: precision_at(&right, k, others).unwrap_or_default(),
         average_precision: average_precision(&right, depth, others).unwrap_or_default(),
         near: near
-            .filter_map(|(found, hit)| Some(((*found)?, hit.score)))
+            .filter_map(|(photo, hit)| Some(((*photo)?, hit.score)))
             .collect(),
         judged: judged
             .map(|(is_right, hit)| JudgedNeighbour {
@@ -345,7 +345,7 @@ fn score_query(
     }
 }
 
-/// Means over all pictures and over those of each class.
+/// Stores the means over all pictures and over those of each class in the report.
 fn summarise_scores(report: &mut QualityReport, photos: &Photos, queries: &[ScoredQuery]) {
     report.precision = mean_of(queries.iter().map(|query| query.precision));
     report.average_precision = mean_of(queries.iter().map(|query| query.average_precision));
@@ -358,23 +358,23 @@ fn summarise_scores(report: &mut QualityReport, photos: &Photos, queries: &[Scor
     }
     let names = photos.classes.iter().zip(&photos.class_sizes);
     let classes = names.zip(by_class).map(|((name, size), queries)| {
-        let of = |value: fn(&ScoredQuery) -> f64| {
+        let class_mean = |value: fn(&ScoredQuery) -> f64| {
             (!queries.is_empty()).then(|| mean_of(queries.iter().map(|query| value(query))))
         };
         ClassScore {
             name: name.clone(),
             photos: *size,
-            precision: of(|query| query.precision),
-            average_precision: of(|query| query.average_precision),
+            precision: class_mean(|query| query.precision),
+            average_precision: class_mean(|query| query.average_precision),
         }
     });
     report.classes = classes.collect();
     let key = |class: &ClassScore| class.precision.unwrap_or(-1.0);
-    // Stable: equals stay in the order of their names.
+    // The sort is stable: classes of equal precision stay sorted by name.
     report.classes.sort_by(|a, b| key(b).total_cmp(&key(a)));
 }
 
-/// Alters some photos and looks for them.
+/// Alters some photos and searches for them.
 async fn measure_robustness(
     arguments: &QualityArguments,
     service: &QualityClient,
@@ -389,20 +389,20 @@ async fn measure_robustness(
     let ranks = ask_each("altered copies", chosen, |photo| {
         let (service, photos) = (service.clone(), Arc::clone(photos));
         async move {
-            let wanted = &photos.all[photo];
+            let original = &photos.all[photo];
             let jpeg = service
-                .fetch_thumbnail(&wanted.id, COPY_SIDE_PIXELS)
+                .fetch_thumbnail(&original.id, COPY_SIDE_PIXELS)
                 .await?;
-            let pixels = PhotoPixels::decode_jpeg(&jpeg).with_context(|| wanted.path.clone())?;
+            let pixels = PhotoPixels::decode_jpeg(&jpeg).with_context(|| original.path.clone())?;
             let mut random = Random::new(seed, 1000 + photo as u64);
             let mut ranks = [None; Alteration::ALL.len()];
             for (change, rank) in Alteration::ALL.into_iter().zip(&mut ranks) {
                 let copy = change.apply_to(&pixels, &mut random)?;
                 let hits = service.search_by_picture(copy, k).await?;
-                // Another file with the same bytes is as good.
+                // Another file with the same bytes counts too.
                 *rank = hits
                     .iter()
-                    .position(|hit| hit.content_hash == wanted.content_hash);
+                    .position(|hit| hit.content_hash == original.content_hash);
             }
             Ok(ranks)
         }
@@ -410,8 +410,8 @@ async fn measure_robustness(
     .await?;
     let row = |(number, change): (usize, Alteration)| {
         let share = |is_found: fn(&usize) -> bool| {
-            let found = ranks.iter().map(|ranks| ranks[number]);
-            mean_of(found.map(|rank| f64::from(u8::from(rank.as_ref().is_some_and(is_found)))))
+            let ranks = ranks.iter().map(|ranks| ranks[number]);
+            mean_of(ranks.map(|rank| f64::from(u8::from(rank.as_ref().is_some_and(is_found)))))
         };
         Robustness {
             change,
@@ -423,7 +423,7 @@ async fn measure_robustness(
     Ok(Alteration::ALL.into_iter().enumerate().map(row).collect())
 }
 
-/// Up to `count` different numbers below `total`, in order, the same for the same seed.
+/// Draws up to `count` different numbers below `total`, sorted.
 fn draw_numbers(total: usize, count: usize, seed: u64) -> Vec<usize> {
     let mut random = Random::new(seed, 11);
     let mut keyed: Vec<(u64, usize)> = (0..total)
@@ -458,12 +458,16 @@ mod tests {
     #[test]
     fn neighbours_are_scored_by_their_class() {
         let photos = photos_at(&["a/1", "a/2", "a/3", "b/1", "b/2", "top"]);
-        let near = hits_for(&["b/1", "a/2", "nobody's", "a/3", "top"]);
+        let near = hits_for(&["b/1", "a/2", "unknown", "a/3", "top"]);
         let query = score_query(&photos, 0, &near, 2, 5);
         assert_eq!(query.precision, 0.5);
         assert_eq!(query.average_precision, (1.0 / 2.0 + 2.0 / 4.0) / 2.0);
         assert_eq!(query.near, [(3, 0.5), (1, 0.5)]);
-        let right: Vec<bool> = query.judged.iter().map(|one| one.is_right).collect();
+        let right: Vec<bool> = query
+            .judged
+            .iter()
+            .map(|neighbour| neighbour.is_right)
+            .collect();
         assert_eq!(right, [false, true]);
 
         let other = score_query(&photos, 3, &hits_for(&["b/2", "a/1"]), 2, 5);
@@ -492,8 +496,8 @@ mod tests {
             tokio::task::yield_now().await;
             Ok(number * 2)
         });
-        let wanted: Vec<u64> = (0..20).map(|number| number * 2).collect();
-        assert_eq!(doubled.await.unwrap(), wanted);
+        let expected: Vec<u64> = (0..20).map(|number| number * 2).collect();
+        assert_eq!(doubled.await.unwrap(), expected);
         let failed = ask_each("numbers", vec![1, 2], |number: u64| async move {
             anyhow::ensure!(number < 2, "too large");
             Ok(())

@@ -1,15 +1,15 @@
 //! Precision at k and average precision of one ranking.
 
-/// The share of the first `k` neighbours that are of the query's class, where `others` more
-/// pictures of that class exist: of fewer than `k`, the share is of those that there are. Nothing
-/// when there are none. `right` says of each neighbour, nearest first, whether it is of the class.
+/// Returns the share of the first `k` neighbours that belong to the query's class, which has `others` more
+/// pictures. If these are fewer than `k`, it is the share of them that is found; if there are none, `None`.
+/// `right` contains for each neighbour, nearest first, whether it belongs to the class.
 pub fn precision_at(right: &[bool], k: usize, others: usize) -> Option<f64> {
     let found = right.iter().take(k).filter(|right| **right).count();
     (others > 0).then(|| found as f64 / k.min(others) as f64)
 }
 
-/// The mean, over the others of the class, of the precision at the rank where each is found; 0 for
-/// one that is not among the first `depth`. Nothing when there are no others.
+/// Returns the mean, over the others of the class, of the precision at the rank where each is found. It is
+/// 0 for those beyond the first `depth`. Returns `None` if there are no others.
 pub fn average_precision(right: &[bool], depth: usize, others: usize) -> Option<f64> {
     let ranks = right.iter().take(depth).enumerate();
     let found = ranks.filter(|(_, right)| **right).map(|(rank, _)| rank + 1);
@@ -17,11 +17,11 @@ pub fn average_precision(right: &[bool], depth: usize, others: usize) -> Option<
         .zip(1..)
         .map(|(rank, found)| f64::from(found) / rank as f64)
         .sum();
-    // More can't be found than there are ranks.
+    // At most `depth` can be found.
     (others > 0).then(|| sum / others.min(depth) as f64)
 }
 
-/// The mean; 0 of nothing.
+/// Returns the mean, 0 for no values.
 pub fn mean_of(values: impl IntoIterator<Item = f64>) -> f64 {
     let (mut sum, mut count) = (0.0, 0_u32);
     for value in values {
@@ -67,10 +67,10 @@ mod tests {
     fn average_precision_by_hand() {
         assert_eq!(average_precision(&parse_ranking("+++--"), 5, 3), Some(1.0));
         // Found at ranks 1, 3 and 6: precision 1, 2/3 and 3/6.
-        let wanted = (1.0 + 2.0 / 3.0 + 0.5) / 3.0;
+        let expected = (1.0 + 2.0 / 3.0 + 0.5) / 3.0;
         assert_eq!(
             average_precision(&parse_ranking("+-+--+"), 6, 3),
-            Some(wanted)
+            Some(expected)
         );
         assert_eq!(average_precision(&parse_ranking("---+"), 4, 1), Some(0.25));
         assert_eq!(average_precision(&parse_ranking("----"), 4, 0), None);
@@ -80,7 +80,7 @@ mod tests {
     fn what_lies_too_deep_counts_as_never_found() {
         // Two of four are found, at ranks 1 and 2.
         assert_eq!(average_precision(&parse_ranking("++---"), 5, 4), Some(0.5));
-        // What is past the depth is not looked at, and not more is asked of it than fits.
+        // Ranks beyond the depth are ignored, and at most `depth` pictures are expected.
         assert_eq!(average_precision(&parse_ranking("++++"), 2, 4), Some(1.0));
     }
 

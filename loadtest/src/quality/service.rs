@@ -1,4 +1,4 @@
-//! What is asked of the service over HTTP.
+//! HTTP client of the service under test.
 
 use std::time::{Duration, Instant};
 
@@ -6,40 +6,32 @@ use anyhow::Context as _;
 use reqwest::{Client, RequestBuilder, Response};
 use serde_json::Value;
 
-/// How long one answer may take.
+/// Timeout of one request.
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// How long a question is asked again that the service puts off.
+/// How long requests that the service rejects with 503 are repeated.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(120);
 
-/// How many rows one page holds.
 const PAGE_SIZE: usize = 1000;
 
-/// A client of one service.
 #[derive(Debug, Clone)]
 pub struct QualityClient {
     client: Client,
     url: String,
 }
 
-/// A picture that was found.
+/// One hit of a search.
 #[derive(Debug, Clone, PartialEq)]
 pub struct NeighbourHit {
-    /// Its id.
     pub id: String,
-    /// Of its bytes.
     pub content_hash: String,
     /// Cosine to the query.
     pub score: f64,
-    /// What that means, where the model has bands.
+    /// Key of the band, if the model has bands.
     pub band: Option<String>,
 }
 
 impl QualityClient {
-    /// Asks nothing yet.
-    ///
-    /// # Errors
-    /// When there can be no client.
     pub fn new(url: &str) -> anyhow::Result<Self> {
         let client = Client::builder()
             .timeout(RESPONSE_TIMEOUT)
@@ -51,13 +43,13 @@ impl QualityClient {
         })
     }
 
-    /// The answer to a question; one that is put off is asked again.
+    /// Sends a request, and repeats it while the service responds with 503.
     async fn send_with_retry(&self, request: RequestBuilder) -> anyhow::Result<Response> {
         let started = Instant::now();
         loop {
             let attempt = request
                 .try_clone()
-                .context("a body that can be sent once")?;
+                .context("the body cannot be sent again")?;
             let response = attempt.send().await?;
             let status = response.status();
             if status.is_success() {
@@ -67,20 +59,16 @@ impl QualityClient {
             if status.as_u16() == 503 && started.elapsed() < BUSY_TIMEOUT {
                 let after = response.headers().get("retry-after");
                 let after = after.and_then(|after| after.to_str().ok()?.parse().ok());
-                // The service says when to come back: there is nothing to be awaited.
+                // The service says when to retry; there is no condition to wait for.
                 tokio::time::sleep(Duration::from_secs(after.unwrap_or(1).clamp(1, 10))).await;
                 continue;
             }
             let problem: Value = response.json().await.unwrap_or_default();
             let detail = problem["detail"].as_str().unwrap_or("no reason given");
-            anyhow::bail!("{path} was answered with {status}: {detail}");
+            anyhow::bail!("{path} returned {status}: {detail}");
         }
     }
 
-    /// The answer at a path.
-    ///
-    /// # Errors
-    /// When there is none.
     pub async fn get_json(&self, path: &str, query: &[(&str, &str)]) -> anyhow::Result<Value> {
         let request = self.client.get(format!("{}{path}", self.url));
         Ok(self
@@ -90,10 +78,7 @@ impl QualityClient {
             .await?)
     }
 
-    /// Ids, paths and content hashes of everything in the index, up to so many.
-    ///
-    /// # Errors
-    /// When it can't be listed, or there are more.
+    /// Returns ids, paths and content hashes of all indexed pictures. Fails if there are more than `max_images`.
     pub async fn list_images(&self, max_images: usize) -> anyhow::Result<Vec<[String; 3]>> {
         let page = PAGE_SIZE.to_string();
         let mut rows = Vec::new();
@@ -102,11 +87,17 @@ impl QualityClient {
             let mut query = vec![("limit", &page[..])];
             query.extend(cursor.as_deref().map(|cursor| ("cursor", cursor)));
             let answer = self.get_json("/v1/images", &query).await?;
-            for image in answer["images"].as_array().context("a list of images")? {
+            for image in answer["images"]
+                .as_array()
+                .context("the response has no list of images")?
+            {
                 let text = |key: &str| image[key].as_str().unwrap_or_default().to_owned();
                 rows.push([text("id"), text("path"), text("content_hash")]);
             }
-            anyhow::ensure!(rows.len() <= max_images, "more than {max_images} pictures");
+            anyhow::ensure!(
+                rows.len() <= max_images,
+                "the index has more than {max_images} pictures"
+            );
             cursor = answer["cursor"].as_str().map(str::to_owned);
             if cursor.is_none() {
                 return Ok(rows);
@@ -114,10 +105,7 @@ impl QualityClient {
         }
     }
 
-    /// The neighbours of a picture in the index, nearest first, itself left out.
-    ///
-    /// # Errors
-    /// When there is no answer.
+    /// Returns the neighbours of an indexed picture, nearest first, itself excluded.
     pub async fn find_neighbours(
         &self,
         id: &str,
@@ -128,10 +116,7 @@ impl QualityClient {
         parse_hits(&self.get_json(&path, &[("limit", &limit)]).await?)
     }
 
-    /// What looks like the picture in these bytes, nearest first.
-    ///
-    /// # Errors
-    /// When there is no answer.
+    /// Searches by the bytes of a picture; returns hits nearest first.
     pub async fn search_by_picture(
         &self,
         jpeg: Vec<u8>,
@@ -143,10 +128,7 @@ impl QualityClient {
         parse_hits(&self.send_with_retry(request).await?.json().await?)
     }
 
-    /// An upright JPEG of a picture whose longer side has at most so many pixels.
-    ///
-    /// # Errors
-    /// When there is no answer.
+    /// Returns an upright JPEG of a picture whose longer side has at most `side` pixels.
     pub async fn fetch_thumbnail(&self, id: &str, side: u32) -> anyhow::Result<Vec<u8>> {
         let url = format!("{}/v1/images/{id}/thumbnail", self.url);
         let request = self.client.get(url).query(&[("size", side)]);
@@ -155,7 +137,9 @@ impl QualityClient {
 }
 
 fn parse_hits(answer: &Value) -> anyhow::Result<Vec<NeighbourHit>> {
-    let hits = answer["hits"].as_array().context("an answer has no hits")?;
+    let hits = answer["hits"]
+        .as_array()
+        .context("the response has no hits")?;
     let hit = |hit: &Value| {
         Some(NeighbourHit {
             id: hit["id"].as_str()?.to_owned(),
@@ -165,5 +149,5 @@ fn parse_hits(answer: &Value) -> anyhow::Result<Vec<NeighbourHit>> {
         })
     };
     let hits: Option<Vec<NeighbourHit>> = hits.iter().map(hit).collect();
-    hits.context("a hit without id, content hash or score")
+    hits.context("a hit has no id, content hash or score")
 }

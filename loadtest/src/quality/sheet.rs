@@ -1,50 +1,48 @@
-//! The contact sheet: photos of every class with their neighbours, in one file for a browser.
+//! The contact sheet: one HTML page that shows photos of every class with their neighbours.
 //!
-//! The photos shown are not the good ones: of each class, by precision, the best, the worst and
-//! some evenly between. Every photo is in the file once, however often it is shown.
+//! The choice is not flattering: for each class it shows the photos with the best and the worst precision
+//! and some evenly between. The page contains every photo once, even if it is shown several times.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use super::calibration::JudgedNeighbour;
 use super::photos::Photos;
 use super::report::QualityReport;
 
-/// The longer side of the photos in the file, in pixels.
 pub const THUMBNAIL_SIDE_PIXELS: u32 = 160;
 
-/// Most rows in all; with ten neighbours each, some 15 MB at the very most.
+/// Rows in total; with ten neighbours each, the page has at most about 15 MB.
 const MAX_ROWS: usize = 240;
 
-/// Most rows of one class.
 const MAX_CLASS_ROWS: usize = 4;
 
-/// A picture that was asked for its neighbours.
+/// A picture whose neighbours were requested, with its scores.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ScoredQuery {
-    /// Its number.
+    /// Index of the picture.
     pub photo: usize,
-    /// Its precision at k.
+    /// Precision at k.
     pub precision: f64,
-    /// Its average precision.
     pub average_precision: f64,
-    /// Numbers of its k nearest, nearest first, with their scores.
+    /// Indexes of the k nearest pictures, nearest first, with their scores.
     pub near: Vec<(usize, f64)>,
-    /// Its k nearest once more, by what they are worth.
+    /// Whether each of the k nearest is right, for the calibration.
     pub judged: Vec<JudgedNeighbour>,
 }
 
-/// A class and the rows that are shown of it.
+/// A class and the pictures of it that are shown.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SheetSection<'a> {
     class: usize,
     rows: Vec<&'a ScoredQuery>,
 }
 
-/// Picks what is shown: classes best first, and of each an even choice of its pictures.
+/// Chooses the rows: classes with the best precision first, and an even choice of pictures in each.
 pub fn choose_sections<'a>(
     report: &QualityReport,
     photos: &Photos,
@@ -75,7 +73,7 @@ pub fn choose_sections<'a>(
         .collect()
 }
 
-/// Up to `count` numbers below `total`, the first, the last and some evenly between.
+/// Returns up to `count` numbers below `total`: the first, the last and some evenly between.
 fn spread_evenly(total: usize, count: usize) -> Vec<usize> {
     match count {
         _ if total <= count => (0..total).collect(),
@@ -85,7 +83,7 @@ fn spread_evenly(total: usize, count: usize) -> Vec<usize> {
     }
 }
 
-/// Numbers of all photos that these sections show.
+/// Returns the indexes of all photos that the sections show.
 pub fn shown_photos(sections: &[SheetSection<'_>]) -> Vec<usize> {
     let rows = sections.iter().flat_map(|section| &section.rows);
     let photos: BTreeSet<usize> = rows
@@ -100,193 +98,204 @@ pub fn shown_photos(sections: &[SheetSection<'_>]) -> Vec<usize> {
     photos.into_iter().collect()
 }
 
-/// Everything that the page shows.
+/// The data of the page.
 #[derive(Debug)]
 pub struct ContactSheet<'a> {
-    /// The numbers.
     pub report: &'a QualityReport,
-    /// What the photos are.
     pub photos: &'a Photos,
-    /// What is shown.
     pub sections: Vec<SheetSection<'a>>,
-    /// A JPEG of every photo that is shown.
+    /// A JPEG of every shown photo, by index.
     pub thumbnails: BTreeMap<usize, Vec<u8>>,
 }
 
 const STYLE: &str = include_str!("sheet.css");
 
 impl ContactSheet<'_> {
-    /// The page.
     pub fn to_html(&self) -> String {
         let report = self.report;
-        let (model, folder) = (
-            escape_html(&report.model),
-            report.folder.display().to_string(),
-        );
-        let mut page = format!(
-            "<!doctype html>\n<html lang=\"en\">\n<meta charset=\"utf-8\">\n\
-             <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
-             <title>{model}: quality</title>\n<style>\n{STYLE}"
-        );
+        let page = html! {
+            (DOCTYPE)
+            html lang="en" {
+                meta charset="utf-8";
+                meta name="viewport" content="width=device-width, initial-scale=1";
+                title { (report.model) ": quality" }
+                style { (PreEscaped(STYLE)) (self.render_thumbnail_styles()) }
+                (self.render_header())
+                div class="tables" {
+                    (self.render_robustness())
+                    (report.calibration.to_html(report.k))
+                    (self.render_classes())
+                }
+                (self.render_rows())
+            }
+        };
+        page.into_string()
+    }
+
+    /// Embeds every photo once, as the background of its CSS class.
+    fn render_thumbnail_styles(&self) -> PreEscaped<String> {
+        let mut styles = String::new();
         for (photo, jpeg) in &self.thumbnails {
             let data = STANDARD.encode(jpeg);
             let _ = writeln!(
-                page,
+                styles,
                 ".p{photo}{{background-image:url(data:image/jpeg;base64,{data})}}"
             );
         }
-        let _ = writeln!(
-            page,
-            "</style>\n<header><h1>{model}</h1>\n<p>{} pictures of {} classes in \
-             <code>{}</code>, {} numbers in a vector, on {}</p>",
-            report.photos,
-            report.classes.len(),
-            escape_html(&folder),
-            report.dimension,
-            escape_html(&report.device)
-        );
-        for note in report.skipped_notes() {
-            let _ = writeln!(page, "<p>{}.</p>", escape_html(&note));
-        }
-        let _ = writeln!(
-            page,
-            "<dl><div><dt>P@{}</dt><dd>{:.3}</dd></div><div><dt>mAP</dt><dd>{:.3}</dd></div></dl>\
-             </header>\n<div class=\"tables\">",
-            report.k, report.precision, report.average_precision
-        );
-        self.write_robustness(&mut page);
-        page.push_str(&report.calibration.to_html(report.k));
-        self.write_classes(&mut page);
-        page.push_str("</div>\n");
-        self.write_rows(&mut page);
-        page.push_str("</html>\n");
-        page
+        PreEscaped(styles)
     }
 
-    fn write_robustness(&self, page: &mut String) {
-        let Some(first) = self.report.robustness.first() else {
-            return;
-        };
-        let _ = writeln!(
-            page,
-            "<section><h2>Altered copies</h2>\n<p>Of {} photos each: the share that finds its photo \
-             first, and among the first {}.</p>\n<table><thead><tr><th>change</th><th>first</th>\
-             <th>first {}</th></tr></thead><tbody>",
-            first.photos, self.report.k, self.report.k
-        );
-        for row in &self.report.robustness {
-            let _ = writeln!(
-                page,
-                "<tr><td>{}</td><td>{:.3}</td><td>{:.3}</td></tr>",
-                row.change.display_label(),
-                row.first,
-                row.near
-            );
-        }
-        page.push_str("</tbody></table></section>\n");
-    }
-
-    fn write_classes(&self, page: &mut String) {
-        page.push_str("<section><h2>Classes</h2>\n<ol class=\"classes\">\n");
-        let shown: BTreeSet<usize> = self.sections.iter().map(|section| section.class).collect();
-        for (number, class) in self.report.classes.iter().enumerate() {
-            let name = escape_html(&class.name);
-            let name = match shown.contains(&number) {
-                true => format!("<a href=\"#c{number}\">{name}</a>"),
-                false => format!("<span>{name}</span>"),
-            };
-            let (value, width) = match class.precision {
-                Some(value) => (format!("{value:.3}"), value * 100.0),
-                None => ("alone".to_owned(), 0.0),
-            };
-            let _ = writeln!(
-                page,
-                "<li>{name}<i><b style=\"width:{width:.0}%\"></b></i><span>{value}</span></li>"
-            );
-        }
-        page.push_str("</ol></section>\n");
-    }
-
-    fn write_rows(&self, page: &mut String) {
-        let k = self.report.k;
-        let _ = writeln!(
-            page,
-            "<main><h2>Neighbours</h2>\n<p>At the left a picture, beside it its {k} nearest with their \
-             scores. Of each class are shown the best, the worst, and some evenly between.</p>\n\
-             <p class=\"keys\"><span class=\"right\">✓ full frame: of its class</span> <span \
-             class=\"wrong\">✗ broken frame: of another, named below</span></p>"
-        );
-        for section in &self.sections {
-            let class = &self.report.classes[section.class];
-            let _ = writeln!(
-                page,
-                "<section class=\"class\" id=\"c{}\"><h3>{} <small>P@{k} {:.3}, mAP {:.3}, {} \
-                 pictures</small></h3>",
-                section.class,
-                escape_html(&class.name),
-                class.precision.unwrap_or_default(),
-                class.average_precision.unwrap_or_default(),
-                class.photos
-            );
-            for query in &section.rows {
-                self.write_row(page, query);
+    fn render_header(&self) -> Markup {
+        let report = self.report;
+        html! {
+            header {
+                h1 { (report.model) }
+                p {
+                    (report.photos) " pictures of " (report.classes.len()) " classes in "
+                    code { (report.folder.display()) }
+                    ", " (report.dimension) " numbers per vector, on " (report.device)
+                }
+                @for note in report.skipped_notes() {
+                    p { (note) "." }
+                }
+                dl {
+                    div { dt { "P@" (report.k) } dd { (format!("{:.3}", report.precision)) } }
+                    div { dt { "mAP" } dd { (format!("{:.3}", report.average_precision)) } }
+                }
             }
-            page.push_str("</section>\n");
         }
-        page.push_str("</main>\n");
     }
 
-    fn write_row(&self, page: &mut String, query: &ScoredQuery) {
+    fn render_robustness(&self) -> Markup {
+        let k = self.report.k;
+        html! {
+            @if let Some(first) = self.report.robustness.first() {
+                section {
+                    h2 { "Altered copies" }
+                    p {
+                        "For copies of " (first.photos) " photos: the share whose photo is the first hit, and \
+                         the share whose photo is among the first " (k) "."
+                    }
+                    table {
+                        thead { tr { th { "change" } th { "first" } th { "first " (k) } } }
+                        tbody {
+                            @for row in &self.report.robustness {
+                                tr {
+                                    td { (row.change.display_label()) }
+                                    td { (format!("{:.3}", row.first)) }
+                                    td { (format!("{:.3}", row.near)) }
+                                }
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    fn render_classes(&self) -> Markup {
+        let shown: BTreeSet<usize> = self.sections.iter().map(|section| section.class).collect();
+        html! {
+            section {
+                h2 { "Classes" }
+                ol class="classes" {
+                    @for (number, class) in self.report.classes.iter().enumerate() {
+                        @let precision = class.precision.unwrap_or_default();
+                        li {
+                            @if shown.contains(&number) {
+                                a href={ "#c" (number) } { (class.name) }
+                            } @else {
+                                span { (class.name) }
+                            }
+                            i { b style={ "width:" (format!("{:.0}", precision * 100.0)) "%" } {} }
+                            @if class.precision.is_some() {
+                                span { (format!("{precision:.3}")) }
+                            } @else {
+                                span { "alone" }
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    fn render_rows(&self) -> Markup {
+        let k = self.report.k;
+        html! {
+            main {
+                h2 { "Neighbours" }
+                p {
+                    "Each row shows a picture at the left and its " (k) " nearest neighbours with their scores. \
+                     For each class, the rows are the best, the worst, and some evenly between."
+                }
+                p class="keys" {
+                    span class="right" { "✓ full frame: same class" }
+                    " "
+                    span class="wrong" { "✗ broken frame: another class, named below" }
+                }
+                @for section in &self.sections {
+                    @let class = &self.report.classes[section.class];
+                    section class="class" id={ "c" (section.class) } {
+                        h3 {
+                            (class.name) " "
+                            small {
+                                "P@" (k) " " (format!("{:.3}", class.precision.unwrap_or_default()))
+                                ", mAP " (format!("{:.3}", class.average_precision.unwrap_or_default()))
+                                ", " (class.photos) " pictures"
+                            }
+                        }
+                        @for query in &section.rows {
+                            (self.render_row(query))
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// Renders one picture and its neighbours.
+    fn render_row(&self, query: &ScoredQuery) -> Markup {
         let photo = &self.photos.all[query.photo];
         let is_right = |near: usize| self.photos.all[near].class == photo.class;
-        let right = query
-            .near
-            .iter()
-            .filter(|(near, _)| is_right(*near))
-            .count();
-        let path = escape_html(&photo.path);
+        let right = query.near.iter().filter(|(near, _)| is_right(*near));
         let name = photo.path.rsplit('/').next().unwrap_or_default();
-        let _ = writeln!(
-            page,
-            "<div class=\"row\"><figure class=\"query\" title=\"{path}\"><span class=\"photo p{}\" \
-             role=\"img\" aria-label=\"{path}\"></span><figcaption><span>{}</span>{right} of {} right\
-             </figcaption></figure><div class=\"near\">",
-            query.photo,
-            escape_html(name),
-            query.near.len()
-        );
-        for (near, score) in &query.near {
-            let path = escape_html(&self.photos.all[*near].path);
-            let (kind, caption) = match is_right(*near) {
-                true => ("right", format!("<b>✓</b> {score:.2}")),
-                false => {
-                    let class = escape_html(self.photos.class_name(*near));
-                    ("wrong", format!("<b>✗</b> {score:.2}<span>{class}</span>"))
+        html! {
+            div class="row" {
+                figure class="query" title=(photo.path) {
+                    span class={ "photo p" (query.photo) } role="img" aria-label=(photo.path) {}
+                    figcaption {
+                        span { (name) }
+                        (right.count()) " of " (query.near.len()) " right"
+                    }
                 }
-            };
-            let _ = writeln!(
-                page,
-                "<figure class=\"{kind}\" title=\"{path}: {score:.3}\"><span class=\"photo p{near}\" \
-                 role=\"img\" aria-label=\"{path}\"></span><figcaption>{caption}</figcaption></figure>"
-            );
+                div class="near" {
+                    @for (near, score) in &query.near {
+                        (self.render_neighbour(*near, *score, is_right(*near)))
+                    }
+                }
+            }
         }
-        page.push_str("</div></div>\n");
     }
-}
 
-/// Text for between tags and quotes.
-fn escape_html(text: &str) -> String {
-    let mut escaped = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '&' => escaped.push_str("&amp;"),
-            '<' => escaped.push_str("&lt;"),
-            '>' => escaped.push_str("&gt;"),
-            '"' => escaped.push_str("&quot;"),
-            c => escaped.push(c),
+    fn render_neighbour(&self, near: usize, score: f64, is_right: bool) -> Markup {
+        let path = &self.photos.all[near].path;
+        let (kind, mark) = match is_right {
+            true => ("right", "✓"),
+            false => ("wrong", "✗"),
+        };
+        html! {
+            figure class=(kind) title={ (path) ": " (format!("{score:.3}")) } {
+                span class={ "photo p" (near) } role="img" aria-label=(path) {}
+                figcaption {
+                    b { (mark) } " " (format!("{score:.2}"))
+                    @if !is_right {
+                        span { (self.photos.class_name(near)) }
+                    }
+                }
+            }
         }
     }
-    escaped
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! The program as a user runs it.
+//! Runs `lookalike-loadtest generate` as a user does.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -13,7 +13,7 @@ fn run_generate(arguments: &[&str]) -> Output {
         .unwrap()
 }
 
-/// All files below a folder, by their paths relative to it.
+/// Returns all files below a folder, by relative path.
 fn read_files(root: &Path) -> BTreeMap<String, Vec<u8>> {
     let mut files = BTreeMap::new();
     let mut folders = vec![root.to_owned()];
@@ -95,7 +95,7 @@ fn wrong_use_and_failures_have_their_exit_codes() {
         assert_eq!(run_generate(wrong).status.code(), Some(2), "{wrong:?}");
     }
     let file = out.path().join("a-file");
-    fs::write(&file, "in the way").unwrap();
+    fs::write(&file, "a file, not a folder").unwrap();
     let output = run_generate(&[
         "--out",
         file.to_str().unwrap(),
@@ -108,5 +108,5 @@ fn wrong_use_and_failures_have_their_exit_codes() {
     ]);
     assert_eq!(output.status.code(), Some(1), "{output:?}");
     let message = String::from_utf8_lossy(&output.stderr);
-    assert!(message.contains("error: cannot make"), "{message}");
+    assert!(message.contains("error: cannot create"), "{message}");
 }

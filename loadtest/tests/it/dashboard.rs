@@ -1,4 +1,4 @@
-//! The dashboard only asks for metrics that exist, and every panel can be read and acted on.
+//! The dashboard queries only metrics that exist, and every panel has a title, a unit and advice.
 
 use std::collections::HashSet;
 use std::fs;
@@ -13,7 +13,7 @@ fn read_dashboard() -> Value {
     serde_json::from_slice(&fs::read(path).unwrap()).unwrap()
 }
 
-/// All panels, those inside rows too.
+/// Returns all panels, including those inside rows.
 fn all_panels(dashboard: &Value) -> Vec<&Value> {
     let mut panels = Vec::new();
     for panel in dashboard["panels"].as_array().unwrap() {
@@ -25,7 +25,7 @@ fn all_panels(dashboard: &Value) -> Vec<&Value> {
     panels
 }
 
-/// The words of a query that name series: those with one of our prefixes.
+/// Returns the words of a query that name series: those with one of our prefixes.
 fn series_names(query: &str) -> impl Iterator<Item = &str> {
     query
         .split(|c: char| !c.is_ascii_alphanumeric() && c != '_')
@@ -42,14 +42,14 @@ fn every_query_names_metrics_that_exist() {
             let mut count = 0;
             for name in series_names(query) {
                 let metric = metric_names::find_by_series(name)
-                    .unwrap_or_else(|| panic!("no metric shows as {name}, in {query}"));
+                    .unwrap_or_else(|| panic!("no metric exports {name}, in {query}"));
                 used.insert(metric.name);
                 count += 1;
             }
-            assert!(count > 0, "{query} asks for nothing of ours");
+            assert!(count > 0, "{query} uses none of our metrics");
         }
     }
-    // What the overview must show, whatever else it does.
+    // The overview must show at least these.
     for name in [
         "lookalike_files",
         "lookalike_file_to_searchable_seconds",
@@ -87,7 +87,10 @@ fn panels_have_ids_titles_units_and_advice() {
             continue;
         }
         let advice = panel["description"].as_str().unwrap_or_default();
-        assert!(advice.len() > 40, "{title}: no word on what to do");
+        assert!(
+            advice.len() > 40,
+            "{title}: the description gives no advice"
+        );
         assert!(
             panel["fieldConfig"]["defaults"]["unit"].is_string(),
             "{title}: no unit"

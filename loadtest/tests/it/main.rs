@@ -1,4 +1,4 @@
-//! What is committed beside the code and must keep up with it: the sample pictures and the dashboard.
+//! Tests of the `generate` command and of the dashboard, which must match the code.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -6,9 +6,8 @@ use std::path::PathBuf;
 
 mod command;
 mod dashboard;
-mod samples;
 
-/// The root of the checkout.
+/// Returns the root of the repository.
 fn checkout_root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("..")
 }

@@ -42,7 +42,8 @@ const ARROWS: &[(&str, &[&str])] = &[
         &["audit", "bus", "servers", "proto", "chassis"],
     ),
     ("lookalike-sheet", &[]),
-    ("lookalike-loadtest", &["sheet", "test-support"]),
+    ("lookalike-painter", &[]),
+    ("lookalike-loadtest", &["painter", "sheet", "test-support"]),
     ("lookalike-test-support", &["servers"]),
 ];
 
