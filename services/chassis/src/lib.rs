@@ -13,7 +13,3 @@ pub mod telemetry;
 
 pub use backoff::Backoff;
 pub use retry::{Retry, RetryError};
-
-// Old module names, until `lookalike` uses the new ones.
-pub use shutdown as leave;
-pub use stdio as say;

@@ -213,7 +213,10 @@ async fn failures_are_tried_again_and_left_alone() {
 
     // Discarded until it changes, also after a restart.
     let left = run_successfully(&world, &["failures", "discard", "--code", "truncated"]);
-    assert!(left.contains("1 file is ignored until it changes"), "{left}");
+    assert!(
+        left.contains("1 file is ignored until it changes"),
+        "{left}"
+    );
     one_fails_and_two_are_ignored(&world).await;
     world.stop_up().await;
     world.start_up().await;

@@ -142,7 +142,10 @@ fn nothing_half_done_ships() {
         }
         let is_main = matches!(&stem[..], "main" | "build") || name.contains("/examples/");
         let printing_crates = ["services/lookalike/", "services/client/", "loadtest/"];
-        let may_print = is_main || printing_crates.iter().any(|crate_| name.starts_with(crate_));
+        let may_print = is_main
+            || printing_crates
+                .iter()
+                .any(|crate_| name.starts_with(crate_));
         let may_exit = is_main || name == "services/chassis/src/shutdown.rs";
         let rules = [
             (true, "todo!", "do it, or open an issue"),
