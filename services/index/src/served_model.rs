@@ -4,7 +4,8 @@
 //! Embedders and search services both follow the served model during a rollover. Each polls a
 //! [`ServedModelWatcher`] and decides what to do when another model's collection was put in
 //! service. After a failure the role keeps its model and reports the failure to the watcher, which
-//! asks it to try again with growing delays:
+//! asks it to try again. The delays between attempts grow, up to 30 seconds for an embedder, which
+//! loads the network. A search service only needs the index and an embedder, and tries at each poll:
 //!
 //! ```ignore
 //! let mut watcher = ServedModelWatcher::new(index);

@@ -1,72 +1,97 @@
 //! The rollover to another model.
 //!
-//! The service polls which collection is in service. If it has another model, the service opens its
-//! index, requests a trial vector from an embedder, and then replaces model and index at once.
-//! Until then, and for requests in progress, it uses the previous ones.
+//! A [`ServedModelWatcher`] polls which collection is in service. If it has another model, the
+//! service opens its index, requests a trial vector from an embedder, and then replaces model and
+//! index at once. Until then, and for requests in progress, it uses the previous ones.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use lookalike_bus::{Bus, request_subject};
-use lookalike_index::{Collection, Collections};
+use lookalike_index::{Collection, Index, ServedModel, ServedModelWatcher};
 use lookalike_vision::{Description, Model};
 use tokio_util::sync::CancellationToken;
 
 use super::service::SearchService;
-use super::serving_model::ServingModel;
+use super::serving_model::{CurrentModel, ServingModel};
 
-const POLL_INTERVAL: Duration = Duration::from_secs(1);
+/// No longer than the interval between polls, so each poll tries again: an attempt loads no weights.
+const MAX_RETRY_WAIT: Duration = Duration::from_secs(1);
 
-/// Failed polls that are not reported: an embedder needs some seconds to load a model.
+/// Failed attempts that are not reported: an embedder needs some seconds to load a model.
 const MAX_SILENT_FAILURES: u32 = 3;
 
-/// Failed polls between two warnings.
+/// Failed attempts between two warnings.
 const FAILURES_BETWEEN_WARNINGS: u32 = 30;
 
-/// Polls the served model until `shutdown`.
+/// Follows the served model until `shutdown`.
 pub(crate) async fn run_model_rollover(service: Arc<SearchService>, shutdown: CancellationToken) {
-    let mut failures = 0;
-    let polling = async {
+    let following = async {
         loop {
-            tokio::time::sleep(POLL_INTERVAL).await;
-            match poll_served_model(&service).await {
-                Ok(()) => {
-                    failures = 0;
-                    service.model.set_rollover_error(None);
-                }
-                Err(_) if failures < MAX_SILENT_FAILURES => failures += 1,
-                Err(reason) => {
-                    let error = format!(
-                        "searches still use the model {}, because the new one is not usable yet: \
-                         {reason}",
-                        service.model.load().description.name
-                    );
-                    if (failures - MAX_SILENT_FAILURES).is_multiple_of(FAILURES_BETWEEN_WARNINGS) {
-                        tracing::warn!("{error}");
-                    }
-                    service.model.set_rollover_error(Some(error));
-                    failures += 1;
-                }
-            }
+            let next = wait_for_rollover(&service).await;
+            tracing::info!(
+                model = next.description.name,
+                collection = &*next.index.collection(),
+                "searches use another model now"
+            );
+            service.model.activate(next);
+            service.model.set_rollover_error(None);
         }
     };
-    let _: Option<()> = shutdown.run_until_cancelled(polling).await;
+    let _: Option<()> = shutdown.run_until_cancelled(following).await;
 }
 
-/// Activates the model in service if it is another one. Returns why that is not possible yet.
-async fn poll_served_model(service: &SearchService) -> Result<(), String> {
-    let serving = service.model.load();
-    let collections = serving.index.collections();
-    let Some(collection) = find_new_collection(&collections, &serving).await else {
-        return Ok(());
-    };
-    let description = load_description(&collection)?;
-    let index = serving
-        .index
+/// Waits until another model's collection is in service and searches can use it.
+async fn wait_for_rollover(service: &SearchService) -> ServingModel {
+    let index = service.model.load().index.clone();
+    let mut watcher = ServedModelWatcher::new(index.clone()).with_max_retry_wait(MAX_RETRY_WAIT);
+    loop {
+        let collection = match watcher.poll().await {
+            ServedModel::Own => {
+                service.model.set_rollover_error(None);
+                continue;
+            }
+            ServedModel::NotYet(_) => continue,
+            ServedModel::Other(collection) => collection,
+        };
+        match open_served_model(service, &index, &collection).await {
+            Ok(next) => return next,
+            Err(reason) => {
+                watcher.record_failure(&collection);
+                report_failure(&service.model, watcher.failures(), &reason);
+            }
+        }
+    }
+}
+
+/// Reports why searches cannot use the model in service yet. `failures` includes this one.
+fn report_failure(current: &CurrentModel, failures: u32, reason: &str) {
+    if failures <= MAX_SILENT_FAILURES {
+        return;
+    }
+    let error = format!(
+        "searches still use the model {}, because the new one is not usable yet: {reason}",
+        current.load().description.name
+    );
+    if (failures - MAX_SILENT_FAILURES - 1).is_multiple_of(FAILURES_BETWEEN_WARNINGS) {
+        tracing::warn!("{error}");
+    }
+    current.set_rollover_error(Some(error));
+}
+
+/// Opens the index of a collection that was put in service, and checks that an embedder serves its
+/// model. Returns why searches cannot use it yet.
+async fn open_served_model(
+    service: &SearchService,
+    current_index: &Index,
+    collection: &Collection,
+) -> Result<ServingModel, String> {
+    let description = load_description(collection)?;
+    let index = current_index
         .open_for_model(&collection.model, &collection.model_source)
         .await
         .map_err(|error| error.to_string())?;
-    if index.collection().as_ref() != collection.name {
+    if *index.collection() != *collection.name {
         return Err("the collection in service changed again".to_owned());
     }
     index
@@ -82,34 +107,7 @@ async fn poll_served_model(service: &SearchService) -> Result<(), String> {
     {
         return Err("no embedder has loaded the model yet".to_owned());
     }
-    tracing::info!(
-        model = description.name,
-        collection = collection.name,
-        "searches use another model now"
-    );
-    service.model.activate(ServingModel { index, description });
-    Ok(())
-}
-
-/// Returns the collection in service if it has another model. Ignores lookup failures: searches
-/// report them.
-async fn find_new_collection(
-    collections: &Collections,
-    serving: &ServingModel,
-) -> Option<Collection> {
-    let name = collections.name_in_service().await.ok()??;
-    if *name == *serving.index.collection() {
-        return None;
-    }
-    let collection = collections.in_service().await.ok()??;
-    if collection.model == *serving.index.model() {
-        // The collection was recreated for the same model.
-        if let Err(error) = serving.index.ensure_collection().await {
-            tracing::debug!(%error, "cannot open the recreated collection");
-        }
-        return None;
-    }
-    Some(collection)
+    Ok(ServingModel { index, description })
 }
 
 /// Returns the description stored with the collection, else that of the model's files.

@@ -18,7 +18,8 @@ use serde_json::Value;
 
 use crate::harness::files_below;
 
-/// The workspace crates that each crate may use. `lookalike` may use all crates listed here.
+/// The workspace crates that each crate may use. `lookalike` may use all crates listed here, except
+/// those of `TOOL_CRATES`.
 const ARROWS: &[(&str, &[&str])] = &[
     ("lookalike-proto", &[]),
     ("lookalike-chassis", &[]),
@@ -45,6 +46,13 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("lookalike-painter", &[]),
     ("lookalike-loadtest", &["painter", "sheet", "test-support"]),
     ("lookalike-test-support", &["servers"]),
+];
+
+/// Crates for tests and measurements, which are not part of the product.
+const TOOL_CRATES: &[&str] = &[
+    "lookalike-painter",
+    "lookalike-loadtest",
+    "lookalike-test-support",
 ];
 
 /// The workspace crates that only a crate's tests may use in addition.
@@ -149,10 +157,14 @@ fn crates_depend_only_on_those_allowed() {
                 continue;
             }
             let may = match &name[..] {
-                "lookalike" => ARROWS.iter().any(|(crate_name, _)| *crate_name == used),
+                "lookalike" => {
+                    ARROWS.iter().any(|(crate_name, _)| *crate_name == used)
+                        && !TOOL_CRATES.contains(&used)
+                }
                 "lookalike-system-tests" => only_tests || used == "lookalike",
-                name => allows(ARROWS, name, used) || only_tests && allows(TEST_ARROWS, name, used),
+                name => allows(ARROWS, name, used),
             };
+            let may = may || only_tests && allows(TEST_ARROWS, name, used);
             if !may {
                 complaints.push(format!(
                     "{name} uses {used}, which ARCHITECTURE.md does not let it: move what it \
