@@ -23,6 +23,8 @@ mod audit;
 mod embedder;
 #[path = "../../../services/index/src/settings.rs"]
 mod index;
+#[path = "../../../services/models/src/settings.rs"]
+mod models;
 #[path = "../../../services/search/src/settings.rs"]
 mod search;
 #[path = "../../../services/servers/src/settings.rs"]
@@ -51,6 +53,7 @@ struct Settings {
     embed: embedder::Settings,
     audit: audit::Settings,
     http: search::Settings,
+    models: models::Settings,
     servers: servers::Settings,
 }
 
@@ -82,7 +85,9 @@ fn read_layers(text: &str) -> Result<Layers<Settings>, String> {
         .with_environment("LOOKALIKE", pairs(variables))
         .map_err(single_line)?;
     for (key, value) in pairs(flags) {
-        layers = layers.with_flag(&key, value, "--flag").map_err(single_line)?;
+        layers = layers
+            .with_flag(&key, value, "--flag")
+            .map_err(single_line)?;
     }
     Ok(layers)
 }

@@ -1,9 +1,8 @@
 //! The lookalike program under test.
 //!
-//! [`process`] runs one command. [`up`] runs `lookalike up` with its servers. [`rest`] decides from the
-//! reported counts whether work is in flight.
+//! [`up`] runs `lookalike up` with its servers. [`rest`] decides from the reported counts whether work is
+//! in flight.
 
-pub mod process;
 pub mod rest;
 pub mod up;
 

@@ -4,9 +4,9 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
+use lookalike_test_support::Process;
+use lookalike_test_support::process::{product_command, send_signal};
 use serde_json::Value;
-
-use super::process::{self, ProductProcess};
 
 /// How long the start may take on a busy machine when the servers must be downloaded.
 const START_TIMEOUT: Duration = Duration::from_secs(600);
@@ -16,7 +16,7 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(10);
 /// A running `lookalike up`. Dropping it kills it and its servers.
 #[derive(Debug)]
 pub struct UpProcess {
-    process: ProductProcess,
+    process: Process,
     up_json: Value,
 }
 
@@ -30,14 +30,15 @@ impl UpProcess {
         data_dir: &Path,
         log: &Path,
     ) -> anyhow::Result<Self> {
-        let mut command = process::product_command(program);
+        let mut command = product_command(program);
         command
             .arg("up")
             .args(arguments)
             .args(["--listen", "127.0.0.1:0", "--data-dir"])
             .arg(data_dir)
             .current_dir(dir);
-        let mut process = ProductProcess::start(command, log)?;
+        let mut process = Process::start(command, log)
+            .with_context(|| format!("cannot start {}", program.display()))?;
         let up_json_path = data_dir.join("up.json");
         let started = Instant::now();
         let up_json = loop {
@@ -86,11 +87,12 @@ impl UpProcess {
     /// Sends SIGTERM, waits for the exit, and kills the process after a timeout.
     pub async fn stop(mut self) {
         // A killed `up` kills its servers. SIGTERM lets it stop them in order.
-        self.process.send_signal(libc::SIGTERM);
+        // The process may have exited already.
+        send_signal(self.pid(), libc::SIGTERM);
         let started = Instant::now();
         while self.process.exit_status().is_none() && started.elapsed() < STOP_TIMEOUT {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
-        self.process.kill();
+        self.process.kill_process();
     }
 }

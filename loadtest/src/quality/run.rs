@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
+use lookalike_sheet::Thumbnails;
 use serde_json::Value;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
@@ -254,19 +255,15 @@ async fn measure_indexed(
             let (service, photos) = (service.clone(), Arc::clone(&photos));
             async move {
                 let id = &photos.all[photo].id;
-                Ok((
-                    photo,
-                    service
-                        .fetch_thumbnail(id, sheet::THUMBNAIL_SIDE_PIXELS)
-                        .await?,
-                ))
+                let side = sheet::THUMBNAIL_SIDE_PIXELS;
+                Ok((photo, Some(service.fetch_thumbnail(id, side).await?)))
             }
         });
         let sheet = ContactSheet {
             report,
             photos: &photos,
             sections: chosen,
-            thumbnails: thumbnails.await?.into_iter().collect(),
+            thumbnails: Thumbnails::new(thumbnails.await?),
         };
         std::fs::write(file, sheet.to_html()).with_context(|| file.display().to_string())?;
         eprintln!("wrote the contact sheet to {}", file.display());

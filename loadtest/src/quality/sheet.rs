@@ -4,11 +4,9 @@
 //! and some evenly between. The page contains every photo once, even if it is shown several times.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::Write as _;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-use maud::{DOCTYPE, Markup, PreEscaped, html};
+use lookalike_sheet::{Thumbnails, render_page};
+use maud::{Markup, html};
 
 use super::calibration::JudgedNeighbour;
 use super::photos::Photos;
@@ -104,8 +102,8 @@ pub struct ContactSheet<'a> {
     pub report: &'a QualityReport,
     pub photos: &'a Photos,
     pub sections: Vec<SheetSection<'a>>,
-    /// A JPEG of every shown photo, by index.
-    pub thumbnails: BTreeMap<usize, Vec<u8>>,
+    /// Every shown photo, by index.
+    pub thumbnails: Thumbnails<usize>,
 }
 
 const STYLE: &str = include_str!("sheet.css");
@@ -113,36 +111,17 @@ const STYLE: &str = include_str!("sheet.css");
 impl ContactSheet<'_> {
     pub fn to_html(&self) -> String {
         let report = self.report;
-        let page = html! {
-            (DOCTYPE)
-            html lang="en" {
-                meta charset="utf-8";
-                meta name="viewport" content="width=device-width, initial-scale=1";
-                title { (report.model) ": quality" }
-                style { (PreEscaped(STYLE)) (self.render_thumbnail_styles()) }
-                (self.render_header())
-                div class="tables" {
-                    (self.render_robustness())
-                    (report.calibration.to_html(report.k))
-                    (self.render_classes())
-                }
-                (self.render_rows())
+        let title = format!("{}: quality", report.model);
+        let body = html! {
+            (self.render_header())
+            div class="tables" {
+                (self.render_robustness())
+                (report.calibration.to_html(report.k))
+                (self.render_classes())
             }
+            (self.render_rows())
         };
-        page.into_string()
-    }
-
-    /// Embeds every photo once, as the background of its CSS class.
-    fn render_thumbnail_styles(&self) -> PreEscaped<String> {
-        let mut styles = String::new();
-        for (photo, jpeg) in &self.thumbnails {
-            let data = STANDARD.encode(jpeg);
-            let _ = writeln!(
-                styles,
-                ".p{photo}{{background-image:url(data:image/jpeg;base64,{data})}}"
-            );
-        }
-        PreEscaped(styles)
+        render_page(&title, STYLE, &self.thumbnails, &body)
     }
 
     fn render_header(&self) -> Markup {
@@ -262,8 +241,8 @@ impl ContactSheet<'_> {
         let name = photo.path.rsplit('/').next().unwrap_or_default();
         html! {
             div class="row" {
-                figure class="query" title=(photo.path) {
-                    span class={ "photo p" (query.photo) } role="img" aria-label=(photo.path) {}
+                figure class="query" {
+                    (self.thumbnails.picture(&query.photo, &photo.path))
                     figcaption {
                         span { (name) }
                         (right.count()) " of " (query.near.len()) " right"
@@ -284,9 +263,10 @@ impl ContactSheet<'_> {
             true => ("right", "✓"),
             false => ("wrong", "✗"),
         };
+        let label = format!("{path}: {score:.3}");
         html! {
-            figure class=(kind) title={ (path) ": " (format!("{score:.3}")) } {
-                span class={ "photo p" (near) } role="img" aria-label=(path) {}
+            figure class=(kind) {
+                (self.thumbnails.picture(&near, &label))
                 figcaption {
                     b { (mark) } " " (format!("{score:.2}"))
                     @if !is_right {
@@ -337,16 +317,14 @@ mod tests {
         let sections = choose_sections(&report, &photos, &queries);
         let order: Vec<usize> = sections.iter().map(|s| s.rows[0].photo).collect();
         assert_eq!(order, [2, 0], "classes best first");
-        let thumbnails: BTreeMap<usize, Vec<u8>> = shown_photos(&sections)
-            .into_iter()
-            .map(|photo| (photo, vec![photo as u8]))
-            .collect();
-        assert_eq!(thumbnails.len(), 4);
+        let shown = shown_photos(&sections);
+        assert_eq!(shown.len(), 4);
+        let jpegs = shown.iter().map(|photo| (*photo, Some(vec![*photo as u8])));
         let sheet = ContactSheet {
             report: &report,
             photos: &photos,
             sections,
-            thumbnails,
+            thumbnails: Thumbnails::new(jpegs),
         };
         let page = sheet.to_html();
         assert_eq!(page.matches("url(data:image/jpeg;base64,").count(), 4);

@@ -1,7 +1,8 @@
 //! Contact sheets: HTML pages with pictures that are one self-contained file.
 //!
 //! Every thumbnail is embedded once, as the background image of a CSS class, however often the page
-//! shows it. A page references nothing outside the file.
+//! shows it. A page references nothing outside the file. The base style frames the pictures; a caller
+//! adds the style of its own page.
 
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test fails by panicking"))]
 
@@ -11,6 +12,8 @@ use std::fmt::Write as _;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
+
+const BASE_STYLE: &str = include_str!("base.css");
 
 /// The JPEG thumbnails of a page, by the caller's keys.
 #[derive(Debug, Default)]
@@ -51,7 +54,7 @@ impl<K: Ord> Thumbnails<K> {
     }
 }
 
-/// Renders a page. `style` is inserted as it is.
+/// Renders a page. `style` is inserted as it is, behind the base style.
 pub fn render_page<K: Ord>(
     title: &str,
     style: &str,
@@ -66,7 +69,7 @@ pub fn render_page<K: Ord>(
                 meta charset="utf-8";
                 meta name="viewport" content="width=device-width, initial-scale=1";
                 title { (title) }
-                style { (PreEscaped(style)) (PreEscaped(css)) }
+                style { (PreEscaped(BASE_STYLE)) (PreEscaped(style)) (PreEscaped(css)) }
             }
             body { (body) }
         }

@@ -1,5 +1,5 @@
-//! Support for tests that run lookalike from outside: processes, a network that can be broken, and
-//! servers.
+//! Support for tests and the load test, which run lookalike from outside: processes, a network that can
+//! be broken, and servers.
 //!
 //! These functions panic where a test cannot continue; `# Panics` sections are left out.
 

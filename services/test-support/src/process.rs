@@ -46,7 +46,7 @@ impl Process {
     /// Starts the command and appends its output to the file `log`.
     ///
     /// The process gets a process group of its own, so that a Ctrl-C in the terminal reaches only the
-    /// caller. It is killed when the calling thread ends, even if the caller is killed.
+    /// caller. On Linux it is killed when the calling thread ends, even if the caller is killed.
     ///
     /// # Errors
     /// The log cannot be opened, or the command cannot be run.
@@ -55,15 +55,18 @@ impl Process {
         let file = OpenOptions::new().create(true).append(true).open(log)?;
         command.stdout(file.try_clone()?).stderr(file);
         command.process_group(0);
-        let die_with_parent = || {
-            // SAFETY: a plain system call that takes two numbers.
-            match unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) } {
-                0 => Ok(()),
-                _ => Err(io::Error::last_os_error()),
-            }
-        };
-        // SAFETY: between fork and exec it makes one system call and allocates nothing.
-        unsafe { command.pre_exec(die_with_parent) };
+        #[cfg(target_os = "linux")]
+        {
+            let die_with_parent = || {
+                // SAFETY: a plain system call that takes two numbers.
+                match unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) } {
+                    0 => Ok(()),
+                    _ => Err(io::Error::last_os_error()),
+                }
+            };
+            // SAFETY: between fork and exec it makes one system call and allocates nothing.
+            unsafe { command.pre_exec(die_with_parent) };
+        }
         Ok(Self {
             child: command.spawn()?,
             log: log.to_owned(),
@@ -186,6 +189,7 @@ impl Process {
     }
 
     /// Limits the address space of the process to its present size plus `bytes`.
+    #[cfg(target_os = "linux")]
     pub fn limit_memory(&self, bytes: u64) {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid()))
             .expect("the process was not waited for");
@@ -203,6 +207,7 @@ impl Process {
     }
 
     /// Limits the size of files that the process writes; `None` removes the limit.
+    #[cfg(target_os = "linux")]
     pub fn limit_files(&self, bytes: Option<u64>) {
         let limit = libc::rlimit {
             rlim_cur: bytes.unwrap_or(libc::RLIM_INFINITY),
@@ -211,6 +216,7 @@ impl Process {
         self.set_limit(libc::RLIMIT_FSIZE, &limit);
     }
 
+    #[cfg(target_os = "linux")]
     fn set_limit(&self, resource: libc::__rlimit_resource_t, limit: &libc::rlimit) {
         let pid = i32::try_from(self.pid()).expect("pids are small");
         // SAFETY: a plain system call; the new limit is read, and no old one is asked for.
@@ -237,7 +243,7 @@ pub fn send_signal(pid: u32, signal: i32) -> bool {
     })
 }
 
-/// Returns the processes whose parent is `parent`: pid and program name.
+/// Returns the processes whose parent is `parent`: pid and program name (Linux only).
 pub fn child_processes(parent: u32) -> Vec<(u32, String)> {
     let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
     entries

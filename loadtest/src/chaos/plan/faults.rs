@@ -7,6 +7,7 @@ use std::fmt;
 use std::time::Duration;
 
 use lookalike_painter::paint::Random;
+use lookalike_test_support::Wire;
 
 /// A process of lookalike.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -73,19 +74,6 @@ impl SharedServer {
     }
 }
 
-/// A fault of the connection between a role and a server.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ConnectionFault {
-    /// Closes every connection, and new ones immediately.
-    Cut,
-    /// Keeps connections open but drops all data.
-    HalfOpen,
-    /// Holds all data back until the fault ends.
-    Frozen,
-    /// Delays every chunk.
-    Slow(Duration),
-}
-
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
     /// SIGKILL of a role; it is restarted at the end.
@@ -97,7 +85,7 @@ pub enum Fault {
     /// SIGKILL of a watcher; its catalog is deleted before the restart.
     LoseCatalog(RoleProcess),
     /// Disturbs the connection between one role, or all of them, and a server.
-    Connection(Option<RoleProcess>, SharedServer, ConnectionFault),
+    Connection(Option<RoleProcess>, SharedServer, Wire),
     /// SIGKILL of a server; `up` restarts it.
     KillServer(SharedServer),
     /// SIGSTOP of a server, and SIGCONT at the end.
@@ -112,14 +100,16 @@ impl Fault {
             Self::Terminate(role) => format!("terminate {}", role.command_name()),
             Self::Pause(role) => format!("pause {}", role.command_name()),
             Self::LoseCatalog(_) => "lose the catalog".to_owned(),
-            Self::Connection(_, server, fault) => {
-                let fault = match fault {
-                    ConnectionFault::Cut => "cut",
-                    ConnectionFault::HalfOpen => "half-open",
-                    ConnectionFault::Frozen => "frozen",
-                    ConnectionFault::Slow(_) => "slow",
+            Self::Connection(_, server, wire) => {
+                let wire = match wire {
+                    Wire::Intact => "intact",
+                    Wire::Slow(_) => "slow",
+                    Wire::Frozen => "frozen",
+                    Wire::Cut => "cut",
+                    Wire::HalfOpen => "half-open",
+                    Wire::Answerless => "answerless",
                 };
-                format!("{fault} connection to {}", server.program_name())
+                format!("{wire} connection to {}", server.program_name())
             }
             Self::KillServer(server) => format!("kill {}", server.program_name()),
             Self::PauseServer(server) => format!("pause {}", server.program_name()),
@@ -216,11 +206,11 @@ fn draw_fault(random: &mut Random, roles: &[RoleProcess], ack_wait: Duration) ->
         true => SharedServer::Nats,
         false => SharedServer::Milvus,
     };
-    let fault = match random.int_between(0, 3) {
-        0 => ConnectionFault::Cut,
-        1 => ConnectionFault::HalfOpen,
-        2 => ConnectionFault::Frozen,
-        _ => ConnectionFault::Slow(Duration::from_millis(u64::from(
+    let wire = match random.int_between(0, 3) {
+        0 => Wire::Cut,
+        1 => Wire::HalfOpen,
+        2 => Wire::Frozen,
+        _ => Wire::Slow(Duration::from_millis(u64::from(
             random.int_between(20, 400),
         ))),
     };
@@ -241,9 +231,9 @@ fn draw_fault(random: &mut Random, roles: &[RoleProcess], ack_wait: Duration) ->
                 true => server,
                 false => SharedServer::Nats,
             };
-            (Fault::Connection(Some(role), server, fault), short * 3)
+            (Fault::Connection(Some(role), server, wire), short * 3)
         }
-        77..=84 => (Fault::Connection(None, server, fault), short * 2),
+        77..=84 => (Fault::Connection(None, server, wire), short * 2),
         85..=91 => (Fault::KillServer(SharedServer::Nats), short),
         92..=94 => (Fault::KillServer(SharedServer::Milvus), short),
         _ => (Fault::PauseServer(server), short),

@@ -1,7 +1,6 @@
 //! The system under test: servers, roles and the proxies between them, and the faults applied to them.
 
 pub mod folders;
-pub mod proxy;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -9,12 +8,12 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
+use lookalike_test_support::process::{child_processes, product_command, send_signal};
+use lookalike_test_support::{Process, Proxy, Wire};
 
 use crate::chaos::observe::recorder::Recorder;
 use crate::chaos::plan::faults::{Fault, RoleProcess, SharedServer};
 use crate::chaos::plan::operations::LIBRARIES;
-use crate::chaos::system::proxy::FaultProxy;
-use crate::product::process::{self, ProductProcess};
 use crate::product::up::UpProcess;
 
 /// How long a role may take to exit after SIGTERM.
@@ -38,7 +37,7 @@ enum SlotState {
 #[derive(Debug)]
 struct RoleSlot {
     state: SlotState,
-    process: Option<ProductProcess>,
+    process: Option<Process>,
     starts: u32,
 }
 
@@ -49,7 +48,7 @@ pub struct ChaosSystem {
     ack_wait: Duration,
     recorder: Recorder,
     up: UpProcess,
-    proxies: BTreeMap<(RoleProcess, SharedServer), FaultProxy>,
+    proxies: BTreeMap<(RoleProcess, SharedServer), Proxy>,
     slots: BTreeMap<RoleProcess, RoleSlot>,
     paused_servers: BTreeMap<SharedServer, u32>,
 }
@@ -76,20 +75,16 @@ impl ChaosSystem {
             &dir.join("logs/up.log"),
         )
         .await?;
-        let target = |key: &str| {
-            let target = up.address_of(key)?.split("://").nth(1);
-            let target = target.context("`up` reported an address without a host")?;
-            anyhow::Ok(target.trim_end_matches('/').to_owned())
-        };
+        let target = |key: &str| anyhow::Ok(up.address_of(key)?.trim_end_matches('/'));
         let (nats, milvus) = (target("nats_url")?, target("milvus_url")?);
         let mut proxies = BTreeMap::new();
         for role in roles {
             for server in role.used_servers() {
                 let target = match server {
-                    SharedServer::Nats => nats.clone(),
-                    SharedServer::Milvus => milvus.clone(),
+                    SharedServer::Nats => nats,
+                    SharedServer::Milvus => milvus,
                 };
-                proxies.insert((*role, *server), FaultProxy::start(target).await?);
+                proxies.insert((*role, *server), Proxy::in_front_of(target)?);
             }
         }
         let new_slot = || RoleSlot {
@@ -118,11 +113,7 @@ impl ChaosSystem {
     }
 
     fn start_role(&mut self, role: RoleProcess) -> anyhow::Result<()> {
-        let wire = |server| {
-            let proxy = self.proxies.get(&(role, server));
-            proxy.map(FaultProxy::address)
-        };
-        let mut command = process::product_command(&self.program);
+        let mut command = product_command(&self.program);
         command.arg(role.command_name());
         for library in LIBRARIES {
             let folder = self.dir.join("libraries").join(library);
@@ -132,11 +123,11 @@ impl ChaosSystem {
             .args(["--listen", "127.0.0.1:0", "--log", "info,async_nats=warn"])
             .arg("--data-dir")
             .arg(self.data_dir(role));
-        if let Some(nats) = wire(SharedServer::Nats) {
-            command.args(["--nats-url", &format!("nats://{nats}")]);
+        if let Some(nats) = self.proxies.get(&(role, SharedServer::Nats)) {
+            command.args(["--nats-url", &nats.url("nats")]);
         }
-        if let Some(milvus) = wire(SharedServer::Milvus) {
-            command.args(["--milvus-url", &format!("http://{milvus}")]);
+        if let Some(milvus) = self.proxies.get(&(role, SharedServer::Milvus)) {
+            command.args(["--milvus-url", &milvus.url("http")]);
         }
         command
             .env("LOOKALIKE_NATS_NAMESPACE", "chaos")
@@ -158,7 +149,9 @@ impl ChaosSystem {
             .join("logs")
             .join(format!("{role}.{:03}.log", slot.starts));
         slot.starts += 1;
-        slot.process = Some(ProductProcess::start(command, &log)?);
+        let process = Process::start(command, &log)
+            .with_context(|| format!("cannot start {role} with the log {}", log.display()))?;
+        slot.process = Some(process);
         slot.state = SlotState::Running;
         if role == RoleProcess::Serve {
             self.disturb_serve(false);
@@ -183,26 +176,30 @@ impl ChaosSystem {
         let slot = self.slot_mut(role);
         slot.state = SlotState::Down;
         if let Some(mut process) = slot.process.take() {
-            process.kill();
+            process.kill_process();
         }
         self.recorder.record_role_end(role);
     }
 
     fn signal_role(&mut self, role: RoleProcess, signal: i32) {
         if let Some(process) = &self.slot_mut(role).process {
-            process.send_signal(signal);
+            // A role that has exited is restarted anyway.
+            send_signal(process.pid(), signal);
         }
     }
 
     fn server_pid(&self, server: SharedServer) -> Option<u32> {
-        process::find_child(self.up.pid(), server.program_name())
+        child_processes(self.up.pid())
+            .into_iter()
+            .find(|(_, name)| name == server.program_name())
+            .map(|(pid, _)| pid)
     }
 
     fn matching_proxies(
         &self,
         role: Option<RoleProcess>,
         server: SharedServer,
-    ) -> impl Iterator<Item = &FaultProxy> {
+    ) -> impl Iterator<Item = &Proxy> {
         self.proxies
             .iter()
             .filter(move |((of, to), _)| *to == server && role.is_none_or(|role| role == *of))
@@ -241,19 +238,19 @@ impl ChaosSystem {
                 }
                 self.signal_role(role, libc::SIGSTOP);
             }
-            Fault::Connection(role, server, connection_fault) => {
+            Fault::Connection(role, server, wire) => {
                 for proxy in self.matching_proxies(role, server) {
-                    proxy.set_fault(Some(connection_fault));
+                    proxy.set_wire(wire);
                 }
             }
             Fault::KillServer(server) => {
                 if let Some(pid) = self.server_pid(server) {
-                    process::send_signal_to(pid, libc::SIGKILL);
+                    send_signal(pid, libc::SIGKILL);
                 }
             }
             Fault::PauseServer(server) => {
                 if let Some(pid) = self.server_pid(server) {
-                    process::send_signal_to(pid, libc::SIGSTOP);
+                    send_signal(pid, libc::SIGSTOP);
                     self.paused_servers.insert(server, pid);
                 }
             }
@@ -272,12 +269,12 @@ impl ChaosSystem {
             }
             Fault::Connection(role, server, _) => {
                 for proxy in self.matching_proxies(role, server) {
-                    proxy.set_fault(None);
+                    proxy.set_wire(Wire::Intact);
                 }
             }
             Fault::PauseServer(server) => {
                 if let Some(pid) = self.paused_servers.remove(&server) {
-                    process::send_signal_to(pid, libc::SIGCONT);
+                    send_signal(pid, libc::SIGCONT);
                 }
             }
             // These end without an action.
@@ -289,10 +286,10 @@ impl ChaosSystem {
     /// Ends all faults.
     pub fn end_all_faults(&mut self) -> anyhow::Result<()> {
         for proxy in self.proxies.values() {
-            proxy.set_fault(None);
+            proxy.set_wire(Wire::Intact);
         }
         for (_, pid) in std::mem::take(&mut self.paused_servers) {
-            process::send_signal_to(pid, libc::SIGCONT);
+            send_signal(pid, libc::SIGCONT);
         }
         let roles: Vec<RoleProcess> = self.slots.keys().copied().collect();
         for role in roles {
@@ -319,7 +316,7 @@ impl ChaosSystem {
         for role in roles {
             if !self.recorder.lock_records().addresses.contains_key(&role)
                 && let Some(process) = &self.slot_mut(role).process
-                && let Some(address) = process.logged_address()
+                && let Some(address) = logged_address(process)
             {
                 self.recorder.lock_records().addresses.insert(role, address);
             }
@@ -336,7 +333,7 @@ impl ChaosSystem {
             match (slot.state, process.exit_status()) {
                 (SlotState::Stopping(since), None) if since.elapsed() > STOP_TIMEOUT => {
                     let tail = process.log_tail();
-                    process.kill();
+                    process.kill_process();
                     self.recorder.record_violation(format!(
                         "{role} did not exit within {} s after SIGTERM: {tail}",
                         STOP_TIMEOUT.as_secs()
@@ -344,7 +341,7 @@ impl ChaosSystem {
                 }
                 (SlotState::Stopping(since), Some(status)) => {
                     // A role that was still starting exits with the error that kept it from starting.
-                    if !status.success() && process.logged_address().is_some() {
+                    if !status.success() && logged_address(process).is_some() {
                         let tail = process.log_tail();
                         self.recorder.record_violation(format!(
                             "{role} exited after SIGTERM with {status}: {tail}"
@@ -358,7 +355,7 @@ impl ChaosSystem {
                     let tail = process.log_tail();
                     // A role that cannot start during a fault may exit with an error. A role
                     // that has started must survive every outage.
-                    if process.logged_address().is_some() {
+                    if logged_address(process).is_some() {
                         self.recorder.record_violation(format!(
                             "{role} exited unexpectedly with {status}: {tail}"
                         ));
@@ -398,9 +395,15 @@ impl ChaosSystem {
     pub async fn stop(mut self) {
         for slot in self.slots.values_mut() {
             if let Some(process) = &mut slot.process {
-                process.kill();
+                process.kill_process();
             }
         }
         self.up.stop().await;
     }
+}
+
+/// Returns the URL of the address that a role logged when it started to listen.
+fn logged_address(role: &Process) -> Option<String> {
+    let keys = ["metrics=", "address="];
+    keys.iter().find_map(|key| role.logged_url(key))
 }
