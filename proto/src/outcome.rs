@@ -29,7 +29,7 @@ pub enum OutcomeState {
     /// The worker cannot do the work now and changed nothing: the watcher sends the event again
     /// later.
     Deferred {
-        /// The obstacle.
+        /// Why the worker cannot do the work now.
         detail: String,
     },
 }

@@ -144,7 +144,7 @@ mod tests {
         }
     }
 
-    /// `library generation path`.
+    /// Parses `library generation path`, separated by spaces.
     fn row_key(text: &str) -> RowKey {
         let words: Vec<&str> = text.split(' ').collect();
         RowKey {

@@ -4,7 +4,7 @@ use lookalike_bus::Error as BusError;
 use lookalike_index::Error as IndexError;
 use lookalike_proto::LibraryName;
 
-/// Failed audit.
+/// Why an audit did not finish.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error(

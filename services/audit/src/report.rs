@@ -16,7 +16,7 @@ pub type DifferenceCounts = BTreeMap<DifferenceKind, u64>;
 pub struct Difference {
     pub kind: DifferenceKind,
     pub library: String,
-    /// Image id.
+    /// The image's id, 32 hexadecimal digits.
     pub id: String,
     /// Path from the catalog, or from the row if no catalog contains the image.
     pub path: String,

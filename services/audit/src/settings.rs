@@ -5,7 +5,6 @@ use std::time::Duration;
 use lookalike_chassis::settings::duration;
 use serde::{Deserialize, Serialize};
 
-/// Section `audit`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Settings {

@@ -19,7 +19,7 @@ pub struct RowSummary {
     /// BLAKE3 of the file's content, in hexadecimal.
     pub content_hash: String,
     pub generation: u64,
-    /// File size.
+    /// Size of the file.
     pub bytes: u64,
     /// File modification time, in milliseconds since 1970.
     pub modified_at_ms: i64,

@@ -81,7 +81,6 @@ pub struct LibraryStatus {
     pub rates: Rates,
 }
 
-/// An embedder's status.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct EmbedderStatus {
     /// Unique name of the worker.

@@ -150,7 +150,7 @@ pub struct FileHistory {
     pub library: String,
     /// The path below the root; bytes that are not UTF-8 are replaced by U+FFFD.
     pub path: String,
-    /// As in [`CatalogImage`].
+    /// As in [`CatalogImage::state`].
     pub state: String,
     /// A code of [`lookalike_proto::reasons`]; empty unless the file failed or is ignored.
     pub code: String,
@@ -160,7 +160,6 @@ pub struct FileHistory {
     pub since_ns: i64,
     /// File size in bytes.
     pub size: u64,
-    /// File modification time.
     pub mtime_ns: i64,
     pub first_seen_ns: i64,
     /// Time at which the newest change was noticed.

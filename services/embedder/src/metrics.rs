@@ -12,7 +12,6 @@ use prometheus::{
 pub enum LeakKind {
     /// Reading or examining a file on a mount that hangs.
     Disk,
-    /// Decoding an image.
     Decode,
 }
 

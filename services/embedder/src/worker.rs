@@ -54,7 +54,6 @@ pub struct Context {
     pub ack_wait: Duration,
     pub index: Index,
     pub engine: Arc<Engine>,
-    /// Limits of decoding.
     pub limits: Limits,
     /// Threads that may decode at once.
     pub decode_threads: usize,

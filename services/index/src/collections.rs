@@ -173,9 +173,6 @@ impl Collections {
 
     /// Flushes the collection in service to the server's storage, which takes some seconds. Rows are
     /// already safe in the server's log; this makes the next start faster.
-    ///
-    /// # Errors
-    /// [`Error::Timeout`] after `milvus.admin_timeout`.
     pub async fn flush_in_service(&self) -> Result<(), Error> {
         let Some(name) = self.name_in_service().await? else {
             return Ok(());

@@ -68,11 +68,10 @@ impl Default for SearchQuery {
 const MAX_HITS_PER_ANSWER: usize = 500;
 
 impl Index {
-    /// The rows nearest to `unit_vector`, best first. Every image appears once.
+    /// Returns the rows nearest to `vector`, best first. Every image appears once.
     ///
     /// # Errors
-    /// [`Error::InvalidVector`]; [`Error::InvalidQuery`] for a limit or filter that can't be; else
-    /// as the server says.
+    /// [`Error::InvalidVector`]; [`Error::InvalidQuery`] for an invalid limit or filter.
     pub async fn search_by_vector(
         &self,
         vector: &[f32],

@@ -34,7 +34,7 @@ pub struct IndexedImage {
     pub indexed_at: i64,
     /// Maker and model, or empty; truncated to [`limits::MAX_CAMERA_BYTES`].
     pub camera: String,
-    /// See [`limits::MAX_TAGS`].
+    /// At most [`limits::MAX_TAGS`]; the embedder writes none.
     pub tags: Vec<String>,
     /// Names of the dominant colours; see [`limits::MAX_COLORS`].
     pub colors: Vec<String>,

@@ -16,7 +16,7 @@ use crate::{
 /// The fields of a row that an audit compares.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RowKey {
-    /// Image id.
+    /// The image's id, 32 hexadecimal digits.
     pub id: String,
     pub library: String,
     /// Relative to the library's root.
@@ -82,7 +82,7 @@ impl Index {
     /// (at most 16,000) in a page.
     ///
     /// # Errors
-    /// [`Error::InvalidQuery`].
+    /// [`Error::InvalidQuery`] for an invalid filter.
     pub fn row_reader(&self, filter: &RowFilter, page_rows: usize) -> Result<RowReader, Error> {
         Ok(RowReader {
             index: self.clone(),

@@ -7,7 +7,6 @@ use serde::{Deserialize, Serialize};
 
 use crate::Error;
 
-/// Section `milvus`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Settings {

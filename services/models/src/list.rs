@@ -37,7 +37,7 @@ pub struct ModelListing {
     pinned: ChecksumSource,
     repository: Option<&'static str>,
     revision: Option<String>,
-    /// Of the weights.
+    /// SHA-256 of the weights, 64 hexadecimal digits.
     pub sha256: Option<String>,
     in_service: bool,
 }

@@ -72,7 +72,7 @@ pub struct ModelLock {
     pub name: String,
     /// Owner and name of the repository on the hub.
     pub repository: String,
-    /// The commit.
+    /// The repository's commit, 40 hexadecimal digits.
     pub revision: String,
     pub pinned: PinnedBy,
     /// Milliseconds since 1970.
@@ -126,7 +126,7 @@ impl ModelLock {
     }
 }
 
-/// Milliseconds since 1970.
+/// Returns the current time in milliseconds since 1970.
 pub(crate) fn now_millis() -> i64 {
     lookalike_chassis::clock::now_nanos() / 1_000_000
 }

@@ -6,7 +6,7 @@
 use crate::error::Error;
 use crate::stage::Program;
 
-/// One pinned wheel.
+/// A wheel of one program for one platform, pinned by version and checksum.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Wheel {
     pub(crate) program: Program,

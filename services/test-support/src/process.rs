@@ -98,7 +98,7 @@ impl Process {
         Some(format!("http://{address}"))
     }
 
-    /// Waits for [`Self::logged_url`].
+    /// Waits until [`Self::logged_url`] returns the URL.
     pub async fn read_address(&self, key: &str) -> String {
         eventually("it logs its address", PROCESS_TIMEOUT, || async {
             self.logged_url(key).ok_or_else(|| self.log())

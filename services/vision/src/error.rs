@@ -158,9 +158,9 @@ pub enum Error {
     )]
     Checksum {
         model: String,
-        /// From the description.
+        /// SHA-256 from the description.
         expected: String,
-        /// Of the file.
+        /// SHA-256 of the file.
         actual: String,
     },
     #[error("cannot use the weights of {model}: {problem}")]

@@ -21,7 +21,7 @@ impl Now {
         }
     }
 
-    /// Nanoseconds since 1970.
+    /// Returns the time of the wall clock in nanoseconds since 1970.
     pub fn wall_nanos(self) -> i64 {
         to_nanos(self.wall)
     }

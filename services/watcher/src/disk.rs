@@ -22,7 +22,7 @@ pub enum FileKind {
 /// What distinguishes one state of a file from another. Times in nanoseconds since 1970.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct FileStat {
-    /// Bytes.
+    /// Size in bytes.
     pub size: u64,
     /// When the content was written; programs can set it.
     pub mtime_ns: i64,

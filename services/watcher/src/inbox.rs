@@ -20,7 +20,6 @@ pub struct Hint {
     pub kind: HintKind,
 }
 
-/// What was reported.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum HintKind {
     /// A file was closed after writing, or renamed to this path: it is complete.

@@ -59,7 +59,7 @@ pub enum Error {
     Thread(std::io::Error),
 }
 
-/// A running watcher.
+/// A running watcher: the thread of the keeper, and the tasks that exchange messages with other roles.
 pub struct Watcher {
     inbox: Arc<Inbox>,
     keeper_thread: std::thread::JoinHandle<()>,

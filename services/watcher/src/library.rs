@@ -1,7 +1,8 @@
 //! Libraries: the state of each one, and the steps that observe, scan and clean it.
 //!
 //! A [`Library`] changes only itself, the catalog and the queues of a [`Tick`]. Steps that concern
-//! several libraries, such as moves between them, are methods of [`Libraries`].
+//! several libraries, such as moves between them, are methods of
+//! [`Libraries`](libraries::Libraries).
 
 mod folder_rules;
 mod inspect;

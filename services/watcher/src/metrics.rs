@@ -101,7 +101,7 @@ pub static FAILURES: LazyLock<IntCounterVec> = LazyLock::new(|| {
     .expect(LEGAL)
 });
 
-/// The code if it is a known one, else `special_file_reason`.
+/// Returns the code if it is a known one, else `other`.
 pub fn code_label(code: &str) -> &'static str {
     lookalike_proto::reasons::metric_label(code)
 }

@@ -17,7 +17,7 @@ pub const fn rgb(r: f32, g: f32, b: f32) -> Colour {
     Colour { r, g, b }
 }
 
-/// Converts `0xRRGGBB`.
+/// Returns the colour of `0xRRGGBB`, with channels 0…1.
 pub fn hex(value: u32) -> Colour {
     let part = |shift: u32| ((value >> shift) & 0xff) as f32 / 255.0;
     rgb(part(16), part(8), part(0))

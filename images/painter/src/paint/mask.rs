@@ -97,7 +97,7 @@ impl Mask {
         self.coverage[row as usize * self.width + column as usize]
     }
 
-    /// Multiplies both coverages.
+    /// Multiplies both coverages, so only what both masks cover remains.
     pub fn intersect_with(mut self, other: &Mask) -> Mask {
         for row in 0..self.height {
             for column in 0..self.width {

@@ -14,7 +14,6 @@ pub struct Path {
 const ROUND_PIECES: usize = 96;
 
 impl Path {
-    /// Makes a polygon.
     pub fn polygon(corners: &[Point]) -> Path {
         Path {
             contours: vec![corners.to_vec()],

@@ -4,7 +4,6 @@ use crate::paint::colour::{Colour, hex, oklch};
 use crate::paint::math::{TAU, on_circle};
 use crate::paint::{Canvas, Path, Point, Random, point};
 
-/// Kind of blossom.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Blossom {
     /// Many narrow petals around a yellow heart.

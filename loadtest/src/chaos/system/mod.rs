@@ -283,7 +283,6 @@ impl ChaosSystem {
         Ok(())
     }
 
-    /// Ends all faults.
     pub fn end_all_faults(&mut self) -> anyhow::Result<()> {
         for proxy in self.proxies.values() {
             proxy.set_wire(Wire::Intact);

@@ -132,7 +132,7 @@ fn a_server_that_counts_in_its_own_way_is_believed_once() {
 #[test]
 fn rows_of_vanished_files_do_not_bring_audit_after_audit() {
     let mut world = ScheduleWorld::new();
-    // A tenth is left, the brake keeps the other rows; then files come and go.
+    // A tenth is left, the mass-delete guard keeps the other rows; then files come and go.
     let mut audits = 0;
     for minute in 0..40 {
         for _ in 0..4 {

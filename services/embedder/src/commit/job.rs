@@ -15,7 +15,7 @@ use crate::read::library_reader::{FolderUnavailable, LibraryReader};
 pub struct IndexingFailure {
     /// One of the documented failure codes.
     pub code: &'static str,
-    /// One sentence.
+    /// Describes the failure in one sentence.
     pub detail: String,
 }
 
@@ -23,7 +23,6 @@ pub struct IndexingFailure {
 pub enum RowChange {
     /// Writes the row, if the file that this reader reads still matches the event.
     Put(Arc<LibraryReader>, Box<IndexRow>),
-    /// Removes the row.
     Remove,
     /// Removes the row and reports why there is none.
     Fail(IndexingFailure),

@@ -52,15 +52,13 @@ pub struct CopyContext {
     pub old: Index,
     /// The collection to fill.
     pub new: Index,
-    /// The new model.
+    /// Runs the new model.
     pub engine: Arc<Engine>,
-    /// Limits of decoding.
     pub limits: Limits,
     /// Threads that may decode at once.
     pub decode_threads: usize,
     /// The libraries whose files this machine can read, with their root folders.
     pub libraries: BTreeMap<LibraryName, PathBuf>,
-    /// Limits of reading.
     pub settings: Settings,
 }
 

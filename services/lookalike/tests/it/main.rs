@@ -83,7 +83,6 @@ impl Machine {
     }
 }
 
-/// Pseudorandom bytes.
 fn random_bytes(count: usize, seed: u64) -> Vec<u8> {
     let mut state = seed * 2 + 1;
     (0..count)

@@ -21,7 +21,6 @@ pub struct Context {
     pub index: Index,
     /// The model in service.
     pub description: Description,
-    /// Limits of decoding.
     pub limits: Limits,
     /// The libraries whose files can be displayed, with their root folders on this machine.
     pub libraries: BTreeMap<LibraryName, PathBuf>,

@@ -21,7 +21,7 @@ use crate::problem::{Code, Problem};
 use crate::settings::Settings;
 use crate::{metrics, page};
 
-/// A bound port.
+/// The address at which the service will listen; connections wait until it serves them.
 #[derive(Debug)]
 pub struct BoundListener {
     listener: std::net::TcpListener,

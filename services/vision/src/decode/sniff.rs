@@ -23,7 +23,7 @@ pub(crate) enum FileFormat {
 }
 
 impl FileFormat {
-    /// As in [`DecodedAttributes::format`](crate::DecodedAttributes::format).
+    /// Returns the value of [`DecodedAttributes::format`](crate::DecodedAttributes::format).
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Jpeg => "jpeg",

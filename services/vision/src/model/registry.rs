@@ -10,7 +10,7 @@ pub const DEFAULT_MODEL: &str = "lookalike-mini";
 
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct RegisteredModel {
-    /// As in `--model`.
+    /// The name that `--model` takes.
     pub name: &'static str,
     /// A description of one line.
     pub about: &'static str,

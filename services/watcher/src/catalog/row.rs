@@ -56,7 +56,6 @@ impl FileState {
     }
 }
 
-/// One image.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CatalogRow {
     pub id: ImageId,

@@ -44,7 +44,7 @@ pub struct MassDeleteGuard {
 /// Whether missing files are held back.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum GuardState {
-    /// They are removed.
+    /// Missing files are removed.
     #[default]
     Open,
     /// More may be going missing right now: they are held briefly.

@@ -115,7 +115,7 @@ fn the_library_of_another_watcher_is_no_source_of_moves() {
     w.write_file("one/a.jpg", "same");
     w.settle_and_check();
     let id = w.id_of("one/a.jpg");
-    // Another watcher holds `find_row`, and moved the image there.
+    // Another watcher holds `one`, and moved the image there.
     w.enter_standby(0);
     fs::rename(w.full_path("one/a.jpg"), w.full_path("one/b.jpg")).unwrap();
     w.write_file("two/copy.jpg", "same");
