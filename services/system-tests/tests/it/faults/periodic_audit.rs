@@ -41,7 +41,7 @@ async fn wait_for_repair(world: &SystemWorld, kind: &str, least: f64) {
 async fn an_embedder_finds_and_repairs_by_itself() {
     let mut world = SystemWorld::new("by_itself");
     world.set_variable("LOOKALIKE_AUDIT_CHECK_INTERVAL", "300ms");
-    world.set_variable("LOOKALIKE_AUDIT_SECOND_LOOK", "100ms");
+    world.set_variable("LOOKALIKE_AUDIT_RECHECK_DELAY", "100ms");
     world.add_pictures("", 12);
     world.start_up().await;
     world.assert_index_equals_folder().await;
