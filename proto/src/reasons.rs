@@ -98,7 +98,7 @@ pub const REASONS: &[Reason] = &[
     permanent_reason(
         "not_an_image",
         "Not an image",
-        "The file's content matches no known image format, whatever its name.",
+        "The file's content matches no known image format, although its name does.",
         "If it should be a picture, copy it again from its source; otherwise change its extension, \
          or discard the failure.",
     ),
@@ -136,14 +136,14 @@ pub const REASONS: &[Reason] = &[
         "too_many_pixels",
         "Too many pixels",
         "The image declares more pixels, or a longer side, than the limits allow.",
-        "If it is a real picture, raise vision.max_pixels or vision.max_side, then retry; a file of a \
-         few kilobytes that declares so many pixels is probably an attack: discard the failure.",
+        "If it is a real picture, raise vision.max_pixels or vision.max_side, then retry. A file of a few \
+         kilobytes that declares so many pixels is probably an attack: discard the failure.",
     ),
     permanent_reason(
         "too_much_memory",
         "Needs too much memory",
-        "Decoding it would need more memory than the limit allows.",
-        "Raise vision.max_decode_bytes, then retry; or save it in a simpler form.",
+        "Decoding the file would need more memory than the limit allows.",
+        "Raise vision.max_decode_bytes, then retry; or save a version with fewer pixels.",
     ),
     permanent_reason(
         "decoder_panic",
@@ -154,16 +154,16 @@ pub const REASONS: &[Reason] = &[
     permanent_reason(
         "poison",
         "Killed its worker",
-        "Embedders died repeatedly while decoding this file, so it is no longer tried.",
-        "Check whether embedders ran out of memory, then retry; otherwise save it again in an image \
-         editor, or discard the failure.",
+        "The embedder crashed repeatedly while it decoded this file, so lookalike no longer tries it.",
+        "If the embedder ran out of memory, give it more memory, then retry; otherwise save it again in \
+         an image editor, or discard the failure.",
     ),
     transient_reason(
         "too_slow",
         "Took too long",
-        "Reading or decoding it exceeded the time limit.",
-        "Retry when the machine and the mount are less busy, or raise vision.decode_timeout; or save it \
-         in a simpler form, or discard the failure.",
+        "Reading or decoding the file exceeded the time limit.",
+        "Retry when the machine and the mount are less busy, or raise vision.decode_timeout, then retry; \
+         or save a version with fewer pixels, or discard the failure.",
     ),
     transient_reason(
         "unreadable",
@@ -174,21 +174,22 @@ pub const REASONS: &[Reason] = &[
     ),
     transient_reason(
         "network_failed",
-        "Network failed",
+        "Model failed",
         "The model failed on this image several times.",
-        "Look for the device's error in the embedder's log, then retry.",
+        "Look in the embedder's log for the error of the CPU or GPU, fix the cause, then retry.",
     ),
     transient_reason(
         "not_finite",
         "Invalid vector",
-        "The model produced a vector that is not finite.",
-        "Retry once; if it fails again, the model or its device is broken: report it to its maintainer.",
+        "The model returned a vector that contains infinite or undefined numbers.",
+        "Retry once; if it fails again, the model or its device is broken: use another model, or report \
+         it to the maintainer of this one.",
     ),
     transient_reason(
         "index_refused",
         "Rejected by the index",
         "Milvus rejected the row of this image.",
-        "Check the detail and Milvus' log, fix the problem, then retry.",
+        "Read the detail (`lookalike failures show`) and Milvus' log, fix the problem, then retry.",
     ),
     rule_reason(
         "hidden",
@@ -199,8 +200,9 @@ pub const REASONS: &[Reason] = &[
     rule_reason(
         "temporary",
         "Temporary",
-        "The file's name is one that programs use for unfinished files.",
-        "Nothing: it is indexed when its program renames it. If that is its real name, rename it.",
+        "The file's name looks like that of an unfinished file (.part, .tmp, …).",
+        "Nothing: it is indexed when the program that writes it renames it. If it is a finished picture, \
+         rename it.",
     ),
     rule_reason(
         "not_a_picture_name",
@@ -218,7 +220,7 @@ pub const REASONS: &[Reason] = &[
         "symbolic_link",
         "Symbolic link",
         "Symbolic links are not followed.",
-        "Add the folder it points to as a library, or put the file itself here.",
+        "Move the file itself into the library, or add the folder that contains it as a library.",
     ),
     rule_reason(
         "not_a_file",
@@ -230,7 +232,7 @@ pub const REASONS: &[Reason] = &[
         "ignore_file",
         "Excluded by an ignore file",
         "A line of a .lookalikeignore file excludes it.",
-        "Change that file; files that it no longer excludes are then indexed.",
+        "Change the .lookalikeignore file; files that it no longer excludes are then indexed.",
     ),
     rule_reason(
         "discarded",
@@ -247,19 +249,24 @@ mod tests {
     /// Renders `REASONS.md`, the list for people.
     fn render_reasons_md() -> String {
         let mut text = "# Why a file is not in the index\n\n\
-            Every file that cannot be indexed, or is excluded from the index, is listed with one of \
-            these codes.\n`lookalike failures` and `GET /v1/failures` list the failed files; \
-            `--ignored` and `?ignored=true` add the\nexcluded ones. The page shows the failed files. \
-            A failed file delays no other file, and is retried\nautomatically when it changes. \
-            `lookalike why FILE` shows the history of one file.\n\n\
-            - **permanent**: the same bytes always fail the same way; only other content or other \
+            lookalike lists every file that is not in the index, with one of these codes. A file has \
+            *failed* if it\nshould be indexed and cannot be; it is *ignored* if a rule excludes it. Files \
+            above `watch.max_file_bytes`\n(`too_large`) count as ignored. `lookalike failures`, the page \
+            and `GET /v1/failures` list the failed files; with\n`--ignored` or `?ignored=true`, the \
+            command and the API also list the ignored ones. `lookalike why FILE` shows\nthe history of \
+            one file.\n\n\
+            A failed file delays no other file. lookalike retries it when it changes, and when you run \
+            `lookalike failures\nretry`. If it may stay out of the index, run `lookalike failures \
+            discard`: it then counts as ignored until it\nchanges. Neither command changes the file \
+            itself.\n\n\
+            The column *kind* says whether a retry can help:\n\n\
+            - **permanent**: the same bytes always fail in the same way; only other content or other \
             settings help.\n\
-            - **transient**: something outside the file prevented the work; a retry may succeed \
-            (`lookalike failures retry`).\n\
+            - **transient**: something outside the file was the cause, so a retry may succeed.\n\
             - **rule**: a rule excludes the file from the index.\n\n\
-            `lookalike failures discard` lists a failed file as ignored until it changes; the file \
-            itself is not touched.\n\n\
-            | code | retry | meaning | remedy |\n| --- | --- | --- | --- |\n"
+            The *embedder*, a part of `lookalike up`, reads each picture, decodes it, computes its \
+            vector with the *model* (a\nneural network), and writes a row to the index in Milvus.\n\n\
+            | code | kind | meaning | remedy |\n| --- | --- | --- | --- |\n"
             .to_owned();
         for reason in REASONS {
             text += &format!(
@@ -285,7 +292,7 @@ mod tests {
         assert!(
             current == expected,
             "REASONS.md is out of date; run\n    \
-             UPDATE_REASONS=1 cargo test -p lookalike-proto reasons_md\nand commit it"
+             UPDATE_REASONS=1 cargo test --workspace reasons_md\nand commit it"
         );
     }
 
