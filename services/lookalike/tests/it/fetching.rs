@@ -231,7 +231,7 @@ fn a_pinned_model_is_requested_by_its_commit() {
     let machine = Machine::new(&hub);
     // The hub announces other bytes than lookalike has pinned: no download starts.
     let message = machine.run_err(1, &["models", "fetch", "resnet50"]);
-    assert!(message.contains("lookalike says 773525d5"), "{message}");
+    assert!(message.contains("lookalike expects 773525d5"), "{message}");
     let requests = hub.state().requests.clone();
     assert_eq!(
         requests[0].line,

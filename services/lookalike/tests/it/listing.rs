@@ -113,13 +113,13 @@ fn a_role_fetches_its_model() {
     // The file of this hub is not valid weights, but it was fetched, verified and loaded.
     let message = machine.run_err(2, &with(&["resnet34"]));
     assert!(
-        message.contains("the weights of resnet34 can not be used"),
+        message.contains("cannot use the weights of resnet34"),
         "{message}"
     );
     assert_eq!(hub.requested_ranges().len(), 1);
     let message = machine.run_err(2, &with(&["resnet34", "--offline"]));
     assert!(
-        message.contains("the weights of resnet34 can not be used"),
+        message.contains("cannot use the weights of resnet34"),
         "{message}"
     );
     // The file changes afterwards: small files are hashed at the start.

@@ -144,7 +144,7 @@ async fn a_mount_that_reports_nothing_is_polled() {
 
 #[tokio::test]
 async fn very_many_files_gone_at_once_wait_for_confirmation() {
-    let mut world = SystemWorld::new("brake");
+    let mut world = SystemWorld::new("mass-delete");
     world.set_variable("LOOKALIKE_WATCH_MASS_DELETE_MIN_FILES", "5");
     world.set_variable("LOOKALIKE_WATCH_MASS_DELETE_SHARE", "0.5");
     world.add_pictures("", 5);

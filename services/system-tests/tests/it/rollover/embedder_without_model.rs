@@ -8,7 +8,7 @@ use lookalike_index::Index;
 
 #[tokio::test]
 async fn an_embedder_that_can_not_load_the_new_model_stops_taking_events() {
-    let mut world = SystemWorld::new("aside");
+    let mut world = SystemWorld::new("without-model");
     world.set_variable("LOOKALIKE_NATS_LEASE_TIMEOUT", "2s");
     world.set_variable("LOOKALIKE_NATS_ACK_WAIT", "5s");
     world.add_pictures("", 6);

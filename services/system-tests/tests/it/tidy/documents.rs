@@ -1,7 +1,23 @@
 //! Rules for the documents: they match the code, and name nothing that only their author has.
 
+use std::path::Path;
+
 use super::{assert_no_complaints, our_files, project_root, read_file};
 use crate::harness::product_command;
+
+/// The documents with links and paths that must exist.
+const DOCUMENTS: &[&str] = &[
+    "README.md",
+    "ARCHITECTURE.md",
+    "CONTRIBUTING.md",
+    "CHANGELOG.md",
+    "FAULTS.md",
+    "REASONS.md",
+    "docs/usage.md",
+    "docs/models.md",
+    "docs/operations.md",
+    "docs/rollover.md",
+];
 
 /// The example user in the API's document.
 const EXAMPLE_HOME: &str = "/home/kim/";
@@ -84,11 +100,14 @@ fn the_two_commands_are_the_same_everywhere() {
 }
 
 #[test]
-fn the_readmes_commands_and_settings_exist() {
-    let readme = read_file("README.md");
+fn documented_commands_and_settings_exist() {
     let mut complaints = Vec::new();
     let mut seen = 0;
-    for line in code_blocks(&readme, "sh") {
+    let examples = DOCUMENTS.iter().flat_map(|document| {
+        let lines = code_blocks(&read_file(document), "sh");
+        lines.into_iter().map(move |line| (document, line))
+    });
+    for (document, line) in examples {
         let command = line.split('#').next().unwrap_or_default();
         let mut words = command.split_whitespace();
         if words.next() != Some("lookalike") {
@@ -106,21 +125,21 @@ fn the_readmes_commands_and_settings_exist() {
         let text = String::from_utf8_lossy(&help.stdout).into_owned();
         if !help.status.success() {
             complaints.push(format!(
-                "README.md: `{command}` is not a command: fix one of them"
+                "{document}: `{command}` is not a command: fix one of them"
             ));
         }
         for flag in words.iter().filter(|word| word.starts_with("--")) {
             if !text.contains(flag) {
-                complaints.push(format!("README.md: `{command}` does not know {flag}"));
+                complaints.push(format!("{document}: `{command}` does not know {flag}"));
             }
         }
     }
     assert_no_complaints(&complaints);
-    assert!(seen >= 5, "README.md shows hardly any command");
+    assert!(seen >= 20, "the documents show hardly any command");
 
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("lookalike.toml");
-    std::fs::write(&file, code_blocks(&readme, "toml").join("\n")).unwrap();
+    std::fs::write(&file, code_blocks(&read_file("README.md"), "toml").join("\n")).unwrap();
     let output = product_command()
         .args(["up", "--print-config", "--config"])
         .arg(&file)
@@ -133,11 +152,14 @@ fn the_readmes_commands_and_settings_exist() {
 #[test]
 fn documents_name_files_that_exist() {
     let mut complaints = Vec::new();
-    for document in ["README.md", "ARCHITECTURE.md", "CHANGELOG.md", "FAULTS.md"] {
+    for document in DOCUMENTS {
         let text = read_file(document);
+        let folder = Path::new(document).parent().unwrap_or(Path::new(""));
         let exists = |path: &str| {
             let path = path.split('#').next().unwrap_or_default();
-            let places = ["", "services"].map(|folder| project_root().join(folder).join(path));
+            // Links start at the document's folder; paths in code at the root or below `services/`.
+            let folders = [folder, Path::new(""), Path::new("services")];
+            let places = folders.map(|folder| project_root().join(folder).join(path));
             path.contains("://") || places.iter().any(|place| place.exists())
         };
         let links = text.split("](").skip(1).filter_map(|rest| {
