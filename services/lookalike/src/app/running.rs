@@ -1,6 +1,7 @@
 //! Spawns the roles of an [`App`], and waits for a reason to end.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use anyhow::{Result, anyhow};
@@ -35,6 +36,7 @@ pub(super) struct RunningApp {
     pub(super) data_dir: Option<PathBuf>,
     /// To flush at the end, if Milvus is a child of this process.
     pub(super) collections_to_flush: Option<Collections>,
+    address: SocketAddr,
     addresses: RunningInstance,
     libraries: BTreeMap<LibraryName, PathBuf>,
     own_embedder: Option<OwnEmbedder>,
@@ -60,9 +62,10 @@ impl App {
             servers,
             owns_milvus,
         } = self;
+        let address = listener.address();
         let addresses = RunningInstance {
             pid: std::process::id(),
-            url: format!("http://{}", listener.address()),
+            url: format!("http://{address}"),
             nats_url: settings.nats.url.clone(),
             milvus_url: settings.milvus.url.clone(),
         };
@@ -79,6 +82,7 @@ impl App {
             servers,
             data_dir,
             collections_to_flush: collections.filter(|_| owns_milvus),
+            address,
             addresses,
             libraries,
             own_embedder,
@@ -135,7 +139,7 @@ impl RunningApp {
     /// Announces where the roles are reachable: `up` to its user and to other commands, a lone role
     /// in its log.
     pub(super) fn announce(&self) {
-        let url = &self.addresses.url;
+        let address = self.address;
         match (self.role, &self.data_dir) {
             (AppRole::All, Some(data_dir)) => {
                 let device = self.own_embedder.as_ref().map(|own| &*own.device);
@@ -146,9 +150,9 @@ impl RunningApp {
                     device.unwrap_or_default(),
                 );
             }
-            (AppRole::All | AppRole::Watcher, _) => tracing::info!(metrics = url, "watching"),
-            (AppRole::Embedder, _) => tracing::info!(metrics = url, "taking events"),
-            (AppRole::Service, _) => tracing::info!(url, "serving searches"),
+            (AppRole::All | AppRole::Watcher, _) => tracing::info!(metrics = %address, "watching"),
+            (AppRole::Embedder, _) => tracing::info!(metrics = %address, "taking events"),
+            (AppRole::Service, _) => tracing::info!(%address, "serving searches"),
         }
     }
 

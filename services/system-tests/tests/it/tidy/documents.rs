@@ -139,7 +139,11 @@ fn documented_commands_and_settings_exist() {
 
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("lookalike.toml");
-    std::fs::write(&file, code_blocks(&read_file("README.md"), "toml").join("\n")).unwrap();
+    std::fs::write(
+        &file,
+        code_blocks(&read_file("README.md"), "toml").join("\n"),
+    )
+    .unwrap();
     let output = product_command()
         .args(["up", "--print-config", "--config"])
         .arg(&file)
