@@ -41,7 +41,7 @@ pub enum Error {
     },
     /// This process's vector of the golden picture differs from the one that the collection stores.
     #[error(
-        "{model} on {device} computes another vector of the reference picture than when collection {collection:?} was created (cosine {cosine:.6}, required at least {min_cosine}): the device, its driver or the network changed, so new vectors would not match those in the index. Start with the previous device or with --device cpu, or update the driver; to begin a new index, choose another milvus.namespace (with `lookalike up`: or --data-dir)"
+        "{model} on {device} computes another vector of the golden picture than when collection {collection:?} was created (cosine {cosine:.6}, required at least {min_cosine}): the device, its driver or the network changed, so new vectors would not match those in the index. Start with the previous device or with --device cpu, or update the driver; to begin a new index, choose another milvus.namespace (with `lookalike up`: or --data-dir)"
     )]
     GoldenMismatch {
         collection: String,
