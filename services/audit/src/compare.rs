@@ -53,7 +53,7 @@ pub(crate) enum Verdict {
     /// An event of the image is in flight, so the sides cannot be compared.
     InFlight,
     /// A row of a library outside the scope of this audit.
-    NotCovered,
+    OutOfScope,
     /// A difference and its description.
     Differs(DifferenceKind, String),
 }
@@ -65,7 +65,7 @@ pub(crate) fn compare_entry(
     entries: &[(&str, &CatalogImage)],
     rows: &[RowKey],
     has_duplicates: bool,
-    covers: impl Fn(&str) -> bool,
+    is_in_scope: impl Fn(&str) -> bool,
 ) -> Verdict {
     let differs = |kind, detail: &str| Verdict::Differs(kind, detail.to_owned());
     let (library, image) = match entries {
@@ -75,10 +75,10 @@ pub(crate) fn compare_entry(
         [] => {
             return match rows {
                 [] => Verdict::Equal,
-                [row, ..] if covers(&row.library) => {
+                [row, ..] if is_in_scope(&row.library) => {
                     differs(DifferenceKind::Unknown, "no catalog contains this image")
                 }
-                _ => Verdict::NotCovered,
+                _ => Verdict::OutOfScope,
             };
         }
     };
@@ -168,7 +168,7 @@ mod tests {
         let found = match compare_entry(&images, &keys, doubled, |library| library == "shop") {
             Verdict::Equal => "equal",
             Verdict::InFlight => "busy",
-            Verdict::NotCovered => "elsewhere",
+            Verdict::OutOfScope => "elsewhere",
             Verdict::Differs(kind, _) => kind.label(),
         };
         assert_eq!(found, verdict, "{knowns:?} {rows:?}");

@@ -34,7 +34,7 @@ pub(crate) async fn hold_audit_lease(
             }
             let wait = lease
                 .as_ref()
-                .map_or(LEASE_POLL_INTERVAL, |lease| lease.term() / 3);
+                .map_or(LEASE_POLL_INTERVAL, |lease| lease.timeout() / 3);
             let _ = tokio::time::timeout(wait, paused.changed()).await;
         }
     };

@@ -16,11 +16,11 @@ use crate::settings::Settings;
 
 /// Counts for which the first audit waits for the watchers' first scans. A library that cannot be
 /// scanned, because its folder is unavailable, delays the others no longer than that.
-const COUNTS_BEFORE_FIRST: u32 = 8;
+const MAX_COUNTS_BEFORE_FIRST_AUDIT: u32 = 8;
 
 /// After an audit that was started by a mismatching count and found nothing, mismatching counts
 /// start no audit for this many counts; then for twice as many, up to four times.
-const COUNTS_AFTER_NOTHING: u32 = 20;
+const COUNTS_IGNORED_AFTER_FALSE_ALARM: u32 = 20;
 
 /// Longest wait before an unfinished audit is repeated.
 const MAX_RETRY_INTERVAL: Duration = Duration::from_secs(600);
@@ -72,7 +72,7 @@ impl AuditSchedule {
             is_due_to_count: false,
             ignore_counts_until: None,
             count_backoff: {
-                let first = settings.check_interval * COUNTS_AFTER_NOTHING;
+                let first = settings.check_interval * COUNTS_IGNORED_AFTER_FALSE_ALARM;
                 // Jitter may halve it.
                 Backoff::new(first * 2, first * 8)
             },
@@ -125,8 +125,8 @@ impl AuditSchedule {
         let is_scanned = |status: &LibraryStatus| status.scanned_once && !status.scanning;
         if !self.audited_once {
             self.counts_waited += 1;
-            let is_ready =
-                statuses.iter().all(is_scanned) || self.counts_waited >= COUNTS_BEFORE_FIRST;
+            let is_ready = statuses.iter().all(is_scanned)
+                || self.counts_waited >= MAX_COUNTS_BEFORE_FIRST_AUDIT;
             return is_ready.then(|| "the embedder started".to_owned());
         }
         if self.milvus_was_unavailable {

@@ -35,7 +35,7 @@ pub struct Settings {
     /// Differences of one kind that are listed individually; all are counted.
     pub max_examples: usize,
     /// Files that a deep audit reads in parallel.
-    pub max_deep_files: usize,
+    pub max_concurrent_hashes: usize,
 }
 
 impl Default for Settings {
@@ -51,7 +51,7 @@ impl Default for Settings {
             page_rows: 4000,
             max_suspects: 8192,
             max_examples: 200,
-            max_deep_files: 4,
+            max_concurrent_hashes: 4,
         }
     }
 }

@@ -85,7 +85,7 @@ impl Bus {
             description: Some("Changes of files, until a worker has processed them".into()),
             retention: stream::RetentionPolicy::WorkQueue,
             discard: stream::DiscardPolicy::New,
-            max_bytes: i64::try_from(s.events_max_bytes).unwrap_or(i64::MAX),
+            max_bytes: i64::try_from(s.max_events_bytes).unwrap_or(i64::MAX),
             duplicate_window: Duration::from_secs(120),
             ..common.clone()
         };
@@ -95,8 +95,8 @@ impl Bus {
             description: Some("Results of the events".into()),
             retention: stream::RetentionPolicy::Limits,
             discard: stream::DiscardPolicy::Old,
-            max_bytes: i64::try_from(s.outcomes_max_bytes).unwrap_or(i64::MAX),
-            max_age: s.outcomes_max_age,
+            max_bytes: i64::try_from(s.max_outcomes_bytes).unwrap_or(i64::MAX),
+            max_age: s.max_outcomes_age,
             duplicate_window: Duration::from_secs(120),
             ..common
         };

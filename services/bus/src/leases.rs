@@ -18,7 +18,7 @@ pub struct Lease {
     key: String,
     holder: String,
     revision: u64,
-    term: Duration,
+    timeout: Duration,
 }
 
 impl Bus {
@@ -81,7 +81,7 @@ impl Bus {
             key: key.to_owned(),
             holder: holder.to_owned(),
             revision,
-            term: self.settings.lease_timeout.max(Duration::from_secs(1)),
+            timeout: self.settings.lease_timeout.max(Duration::from_secs(1)),
         }))
     }
 
@@ -120,8 +120,8 @@ impl Bus {
 
 impl Lease {
     /// Time from a renewal until the lease expires.
-    pub fn term(&self) -> Duration {
-        self.term
+    pub fn timeout(&self) -> Duration {
+        self.timeout
     }
 
     /// Renews the lease; returns `false` if it was lost and must be acquired again.

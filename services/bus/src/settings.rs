@@ -31,13 +31,13 @@ pub struct Settings {
     pub replicas: usize,
     /// Size limit of the stream of events; publishing waits while it is full.
     #[serde(with = "size")]
-    pub events_max_bytes: u64,
+    pub max_events_bytes: u64,
     /// Size limit of the stream of outcomes, which drops the oldest messages.
     #[serde(with = "size")]
-    pub outcomes_max_bytes: u64,
+    pub max_outcomes_bytes: u64,
     /// Age limit of the messages in the stream of outcomes.
     #[serde(with = "duration")]
-    pub outcomes_max_age: Duration,
+    pub max_outcomes_age: Duration,
     /// Time after which an unacknowledged event is delivered to another worker, unless its worker
     /// extends the deadline.
     #[serde(with = "duration")]
@@ -63,9 +63,9 @@ impl Default for Settings {
             call_timeout: Duration::from_secs(5),
             embed_timeout: Duration::from_secs(5),
             replicas: 1,
-            events_max_bytes: 1 << 30,
-            outcomes_max_bytes: 256 << 20,
-            outcomes_max_age: Duration::from_secs(24 * 3600),
+            max_events_bytes: 1 << 30,
+            max_outcomes_bytes: 256 << 20,
+            max_outcomes_age: Duration::from_secs(24 * 3600),
             ack_wait: Duration::from_secs(30),
             max_ack_pending: 4096,
             lease_timeout: Duration::from_secs(10),

@@ -17,7 +17,7 @@ impl Bus {
                 bucket: self.trials_bucket(),
                 description: "Files that are retried after a worker died".into(),
                 history: 1,
-                max_age: self.settings.outcomes_max_age,
+                max_age: self.settings.max_outcomes_age,
                 max_bytes: 4 << 20,
                 storage: stream::StorageType::File,
                 num_replicas: self.settings.replicas,
@@ -50,7 +50,7 @@ impl Bus {
     }
 
     /// Deletes the record of [`Bus::begin_trial`]: the worker is alive. A record that is not deleted
-    /// expires with `outcomes_max_age`.
+    /// expires with `max_outcomes_age`.
     pub async fn end_trial(&self, id: &ImageId, generation: Generation) -> Result<(), Error> {
         // A purge leaves no delete marker, which would fill the bucket.
         let subject = format!("$KV.{}.{}", self.trials_bucket(), trial_key(id, generation));

@@ -105,7 +105,7 @@ pub struct FileFailurePage {
     pub total: u64,
     /// Whether more failures follow.
     #[serde(default)]
-    pub more: bool,
+    pub has_more: bool,
 }
 
 /// A page of the catalog, ordered by id.

@@ -14,7 +14,11 @@ pub(crate) async fn compare_golden_vector(
     engine: &Engine,
 ) -> Result<(), IndexError> {
     index
-        .verify_or_store_golden(engine.golden(), MIN_GOLDEN_COSINE, &engine.device_line())
+        .verify_or_store_golden(
+            engine.golden(),
+            MIN_GOLDEN_COSINE,
+            &engine.describe_device(),
+        )
         .await
 }
 

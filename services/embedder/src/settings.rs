@@ -15,7 +15,7 @@ pub struct Settings {
     #[serde(with = "size")]
     pub max_bytes_in_memory: u64,
     /// Threads that read in one library at once. If its mount hangs, at most so many threads hang.
-    pub library_readers: usize,
+    pub max_library_readers: usize,
     /// After so long without a heartbeat from a library's folder, its events are deferred.
     #[serde(with = "duration")]
     pub read_stall_timeout: Duration,
@@ -29,10 +29,10 @@ pub struct Settings {
     /// writes again.
     pub pause_after_failures: u32,
     /// Rows written to the index at once.
-    pub commit_rows: usize,
+    pub max_commit_rows: usize,
     /// Contents whose vectors are kept in memory, for copies and for files that are deleted and come
     /// back.
-    pub cached_contents: usize,
+    pub max_cached_contents: usize,
     /// Queries for a vector that are answered at once; more are rejected.
     pub max_queries: usize,
     /// How long one request to an empty queue waits for events.
@@ -48,13 +48,13 @@ impl Default for Settings {
         Self {
             max_in_flight: 192,
             max_bytes_in_memory: 512 << 20,
-            library_readers: 8,
+            max_library_readers: 8,
             read_stall_timeout: Duration::from_secs(3),
             read_timeout: Duration::from_secs(60),
             max_leaked_threads: 2,
             pause_after_failures: 3,
-            commit_rows: 256,
-            cached_contents: 16_384,
+            max_commit_rows: 256,
+            max_cached_contents: 16_384,
             max_queries: 256,
             poll_timeout: Duration::from_secs(5),
             drain_timeout: Duration::from_secs(18),

@@ -92,19 +92,19 @@ impl Worker {
         shutdown: &CancellationToken,
     ) -> Self {
         metrics::register_metrics();
-        tracing::info!("embedding with {}", context.engine.device_line());
+        tracing::info!("embedding with {}", context.engine.describe_device());
         let settings = &context.settings;
         let shutdown_reason = ShutdownReason::for_worker(shutdown);
         let in_flight = Arc::new(InFlight::default());
         let breaker = Arc::new(CircuitBreaker::new(settings.pause_after_failures));
         let leaked_threads = LeakedThreads::new(settings.max_leaked_threads);
-        let content_cache = Arc::new(ContentCache::new(settings.cached_contents));
+        let content_cache = Arc::new(ContentCache::new(settings.max_cached_contents));
         let abort = CancellationToken::new();
         let committer = Committer {
             index: context.index.clone(),
             bus: context.bus.clone(),
             model: context.engine.description().name.clone(),
-            max_rows: settings.commit_rows,
+            max_rows: settings.max_commit_rows,
             breaker: breaker.clone(),
             content_cache: content_cache.clone(),
             abort: abort.clone(),
@@ -207,7 +207,7 @@ impl Worker {
             model: description.name.clone(),
             dimension: description.dimension,
             checksum: index.model().checksum.clone(),
-            device: self.context.engine.device_line(),
+            device: self.context.engine.describe_device(),
             embedded: 0,
             reused: 0,
             intake_paused: false,

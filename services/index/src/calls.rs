@@ -37,7 +37,7 @@ impl Index {
                 Err(error) if error.is_retryable_at_once() => error,
                 result => return result,
             };
-            if backoff.attempts() + 1 >= settings.attempts {
+            if backoff.attempts() + 1 >= settings.max_attempts {
                 return Err(error);
             }
             let wait = backoff.next_delay();

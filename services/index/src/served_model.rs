@@ -45,7 +45,7 @@ pub enum ServedModel {
     /// Another model, which the role should load now.
     Other(Collection),
     /// Another model, which the role failed to load; the next attempt is not due yet.
-    NotYet(Collection),
+    RetryLater(Collection),
 }
 
 /// Polls the alias of a namespace on behalf of one role.
@@ -97,7 +97,7 @@ impl ServedModelWatcher {
                 Ok(Some(collection)) => {
                     return match self.attempts.is_due(&collection.name, Instant::now()) {
                         true => ServedModel::Other(collection),
-                        false => ServedModel::NotYet(collection),
+                        false => ServedModel::RetryLater(collection),
                     };
                 }
                 Err(error) => {

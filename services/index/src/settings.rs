@@ -32,7 +32,7 @@ pub struct Settings {
     pub admin_timeout: Duration,
     /// Attempts of a request that fails quickly (connection refused, collection not loaded), at
     /// least 1. A request that times out is not repeated here; its caller decides.
-    pub attempts: u32,
+    pub max_attempts: u32,
     /// Wait before the second attempt; each further wait is twice as long.
     #[serde(with = "duration")]
     pub retry_interval: Duration,
@@ -64,7 +64,7 @@ impl Default for Settings {
             connect_timeout: Duration::from_secs(10),
             call_timeout: Duration::from_secs(10),
             admin_timeout: Duration::from_secs(120),
-            attempts: 3,
+            max_attempts: 3,
             retry_interval: Duration::from_millis(100),
             upsert_rows: 256,
             page_rows: 1000,
@@ -101,7 +101,7 @@ impl Settings {
             ));
         }
         for (name, value, least, most) in [
-            ("attempts", u64::from(self.attempts), 1, 100),
+            ("max_attempts", u64::from(self.max_attempts), 1, 100),
             ("upsert_rows", self.upsert_rows as u64, 1, 4096),
             ("page_rows", self.page_rows as u64, 1, 16_384),
             ("partitions", u64::from(self.partitions), 1, 1024),

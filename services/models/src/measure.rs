@@ -121,7 +121,7 @@ async fn measure_engine(
     }
     Ok(MeasuredRate {
         images_per_second: images as f64 / started_at.elapsed().as_secs_f64(),
-        device: engine.device_line(),
+        device: engine.describe_device(),
         measured_at_ms: now_millis(),
     })
 }

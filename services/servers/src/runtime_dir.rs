@@ -56,11 +56,11 @@ fn may_write(file: &Path) -> bool {
 
 /// The files of one Milvus process. Dropping this value removes them.
 #[derive(Debug)]
-pub(crate) struct MilvusTraces {
+pub(crate) struct MilvusTempFiles {
     pid: u32,
 }
 
-impl MilvusTraces {
+impl MilvusTempFiles {
     pub(crate) fn for_process(pid: u32) -> Self {
         Self { pid }
     }
@@ -78,7 +78,7 @@ impl MilvusTraces {
     }
 }
 
-impl Drop for MilvusTraces {
+impl Drop for MilvusTempFiles {
     fn drop(&mut self) {
         self.remove_pid_file();
         let _ = fs::remove_file(format!("{TMP}/server_id_{}", self.pid));

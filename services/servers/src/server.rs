@@ -15,7 +15,7 @@ use crate::loopback;
 use crate::ports::Ports;
 use crate::readiness;
 use crate::rendered;
-use crate::runtime_dir::{self, MilvusTraces};
+use crate::runtime_dir::{self, MilvusTempFiles};
 use crate::settings::Settings;
 use crate::stage::{Program, ServerProgress, ServerStage};
 
@@ -43,7 +43,7 @@ pub(crate) struct ChildServer {
 #[derive(Debug)]
 struct RunningServer {
     child: ChildProcess,
-    traces: Option<MilvusTraces>,
+    traces: Option<MilvusTempFiles>,
 }
 
 impl ChildServer {
@@ -126,7 +126,7 @@ impl ChildServer {
             },
             Program::Milvus => {
                 let child = self.spawn_milvus().await?;
-                let traces = Some(MilvusTraces::for_process(child.pid()));
+                let traces = Some(MilvusTempFiles::for_process(child.pid()));
                 RunningServer { child, traces }
             }
         };
@@ -142,8 +142,12 @@ impl ChildServer {
     }
 
     async fn spawn_nats(&self) -> Result<ChildProcess, Error> {
-        rendered::write_nats_config(&self.folder, &self.ports, self.settings.max_file_store)
-            .map_err(|source| self.data_dir_error(source))?;
+        rendered::write_nats_config(
+            &self.folder,
+            &self.ports,
+            self.settings.max_file_store_bytes,
+        )
+        .map_err(|source| self.data_dir_error(source))?;
         let mut command = self.base_command();
         command.args(["--config", "nats-server.conf"]);
         self.spawn_child(command).await
@@ -184,7 +188,7 @@ impl ChildServer {
     }
 
     async fn spawn_child(&self, command: Command) -> Result<ChildProcess, Error> {
-        let mut log = LogFile::open(&self.log_path(), self.settings.max_log_file)
+        let mut log = LogFile::open(&self.log_path(), self.settings.max_log_file_bytes)
             .map_err(|source| self.data_dir_error(source))?;
         let child = ChildProcess::spawn(command, move |chunk| log.append_chunk(chunk)).await;
         child.map_err(|source| Error::Spawn {

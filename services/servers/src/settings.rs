@@ -34,10 +34,10 @@ pub struct Settings {
     pub port_timeout: Duration,
     /// Size at which a server's log file is rotated; one older file is kept.
     #[serde(with = "lookalike_chassis::settings::size")]
-    pub max_log_file: u64,
+    pub max_log_file_bytes: u64,
     /// Disk space of all streams of nats-server together.
     #[serde(with = "lookalike_chassis::settings::size")]
-    pub max_file_store: u64,
+    pub max_file_store_bytes: u64,
 }
 
 impl Default for Settings {
@@ -51,8 +51,8 @@ impl Default for Settings {
             nats_stop_timeout: Duration::from_secs(3),
             milvus_stop_timeout: Duration::from_millis(1500),
             port_timeout: Duration::from_secs(5),
-            max_log_file: 16 << 20,
-            max_file_store: 4 << 30,
+            max_log_file_bytes: 16 << 20,
+            max_file_store_bytes: 4 << 30,
         }
     }
 }

@@ -40,7 +40,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         };
         let engine = Engine::start(&model, &settings)?;
         if batch == 1 {
-            println!("{}", engine.device_line());
+            println!("{}", engine.describe_device());
         }
         let input = (0..description.input_bytes())
             .map(|i| (i * 31 % 251) as u8)

@@ -31,9 +31,9 @@ pub struct Settings {
     /// Most images in one run of the network.
     pub batch_images: usize,
     /// Most batches that wait for the device; the senders of further ones block.
-    pub queue_batches: usize,
+    pub max_queued_batches: usize,
     /// Most queries that wait for the device; the senders of further ones block.
-    pub queue_queries: usize,
+    pub max_queued_queries: usize,
     /// Threads that decode images; 0 means one per core.
     pub decode_threads: usize,
 }
@@ -49,8 +49,8 @@ impl Default for Settings {
             max_decode_bytes: 1 << 30,
             decode_timeout: Duration::from_secs(30),
             batch_images: 16,
-            queue_batches: 4,
-            queue_queries: 256,
+            max_queued_batches: 4,
+            max_queued_queries: 256,
             decode_threads: 0,
         }
     }

@@ -85,7 +85,7 @@ impl Keeper {
             );
         }
         Ok(Self {
-            settling: SettlingFiles::new(settings.settle, settings.max_settling),
+            settling: SettlingFiles::new(settings.settle_interval, settings.max_settling),
             settings,
             catalog,
             libraries: Libraries::new(list),
@@ -137,7 +137,7 @@ impl Keeper {
         self.observe_settling_files(now)?;
         self.plan_due_scans(now);
         self.run_scans(now)?;
-        let (libraries, mut tick) = self.split_for_tick(now);
+        let (libraries, mut tick) = self.borrow_for_tick(now);
         libraries.remove_missing_files(&mut tick)?;
         let has_events = !self.sendable_rows(now, 1)?.is_empty() && self.remaining_in_flight()? > 0;
         self.catalog.commit_transaction()?;
@@ -169,7 +169,7 @@ impl Keeper {
     }
 
     /// Splits the keeper into its libraries and what a tick's steps share.
-    fn split_for_tick(&mut self, now: Now) -> (&mut Libraries, Tick<'_>) {
+    fn borrow_for_tick(&mut self, now: Now) -> (&mut Libraries, Tick<'_>) {
         let tick = Tick {
             settings: &self.settings,
             catalog: &mut self.catalog,
@@ -181,7 +181,7 @@ impl Keeper {
     }
 
     fn handle_overflows(&mut self, overflowed: Vec<LibraryId>, now: Now) {
-        let (libraries, mut tick) = self.split_for_tick(now);
+        let (libraries, mut tick) = self.borrow_for_tick(now);
         for id in overflowed {
             let library = &mut libraries[id];
             library.watch_schedule.watches.mark_stale(b"");
@@ -191,7 +191,7 @@ impl Keeper {
 
     fn handle_signals(&mut self, signals: Vec<KeeperSignal>, now: Now) {
         for signal in signals {
-            let (libraries, mut tick) = self.split_for_tick(now);
+            let (libraries, mut tick) = self.borrow_for_tick(now);
             match signal {
                 KeeperSignal::SetDegraded(id, reason, detail) => {
                     libraries[id].set_degraded(reason, detail, &tick);
@@ -203,7 +203,7 @@ impl Keeper {
     }
 
     fn handle_hint(&mut self, hint: &Hint, now: Now) -> Result<()> {
-        let (libraries, mut tick) = self.split_for_tick(now);
+        let (libraries, mut tick) = self.borrow_for_tick(now);
         let library = &mut libraries[hint.library];
         if !library.is_active() {
             return Ok(());
@@ -238,7 +238,7 @@ impl Keeper {
 
     /// Observes the files whose second check is due.
     fn observe_settling_files(&mut self, now: Now) -> Result<()> {
-        let (libraries, mut tick) = self.split_for_tick(now);
+        let (libraries, mut tick) = self.borrow_for_tick(now);
         while let Some((id, path)) = tick.settling.pop_due(now.mono) {
             if libraries[id].is_active() {
                 libraries.observe_path(id, &path, false, &mut tick)?;
@@ -251,7 +251,7 @@ impl Keeper {
 
     /// Plans the scans that are due, and maintains the watches.
     fn plan_due_scans(&mut self, now: Now) {
-        let (libraries, mut tick) = self.split_for_tick(now);
+        let (libraries, mut tick) = self.borrow_for_tick(now);
         for library in libraries.iter_mut() {
             if library.next_rescan() <= now.mono {
                 library.plan_full_scan("its interval is over", &mut tick);
@@ -264,14 +264,14 @@ impl Keeper {
     }
 
     fn run_scans(&mut self, now: Now) -> Result<()> {
-        let (libraries, mut tick) = self.split_for_tick(now);
+        let (libraries, mut tick) = self.borrow_for_tick(now);
         let deadline = Instant::now() + SCAN_TIME_PER_TICK;
         while Instant::now() < deadline && libraries.step_scan(&mut tick)? {}
         Ok(())
     }
 
     fn publish_status(&mut self, now: Now) -> Result<()> {
-        let (libraries, tick) = self.split_for_tick(now);
+        let (libraries, tick) = self.borrow_for_tick(now);
         let statuses = libraries
             .iter_mut()
             .map(|library| library.current_status(&tick))
@@ -305,7 +305,7 @@ impl Keeper {
                 // A file whose grace is over waits for something else, and is checked at times.
                 let is_holding = library.mass_delete_guard.is_holding();
                 let check_interval = Duration::from_millis(if is_holding { 500 } else { 20 });
-                let grace_end = from_wall_ns(missing_ns) + self.settings.move_grace;
+                let grace_end = from_wall_ns(missing_ns) + self.settings.move_timeout;
                 deadline = deadline.min(grace_end.max(now.mono + check_interval));
             }
         }

@@ -118,7 +118,7 @@ impl Watcher {
         for (index, (library, _)) in libraries.into_iter().enumerate() {
             let id = LibraryId::new(index);
             let candidate = LeaseCandidate::new(id, library, holder.clone());
-            tasks.spawn(watcher_tasks.clone().hold_lease_forever(candidate));
+            tasks.spawn(watcher_tasks.clone().run_lease_candidate(candidate));
         }
         tasks.close();
         Ok(Self {

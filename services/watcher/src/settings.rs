@@ -13,13 +13,13 @@ pub struct Settings {
     /// A file that no program closed after writing counts as complete once two checks this far
     /// apart see the same stat.
     #[serde(with = "duration")]
-    pub settle: Duration,
+    pub settle_interval: Duration,
     /// A file whose inode did not change for this long counts as complete at once.
     #[serde(with = "duration")]
-    pub quiet: Duration,
+    pub quiet_interval: Duration,
     /// A missing file is searched for elsewhere (a move) for this long before its row is removed.
     #[serde(with = "duration")]
-    pub move_grace: Duration,
+    pub move_timeout: Duration,
     /// Every folder is compared with the catalog this often, whatever the system reported …
     #[serde(with = "duration")]
     pub rescan_interval: Duration,
@@ -49,7 +49,7 @@ pub struct Settings {
     pub max_in_flight: usize,
     /// After this long without an outcome, an event is searched for, and sent again if it is lost.
     #[serde(with = "duration")]
-    pub overdue: Duration,
+    pub overdue_timeout: Duration,
 }
 
 fn deserialize_share<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
@@ -63,9 +63,9 @@ fn deserialize_share<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, 
 impl Default for Settings {
     fn default() -> Self {
         Self {
-            settle: Duration::from_millis(500),
-            quiet: Duration::from_secs(2),
-            move_grace: Duration::from_millis(750),
+            settle_interval: Duration::from_millis(500),
+            quiet_interval: Duration::from_secs(2),
+            move_timeout: Duration::from_millis(750),
             rescan_interval: Duration::from_secs(300),
             poll_interval: Duration::from_secs(15),
             max_watches: 0,
@@ -76,7 +76,7 @@ impl Default for Settings {
             max_hints: 65_536,
             max_settling: 100_000,
             max_in_flight: 20_000,
-            overdue: Duration::from_secs(30),
+            overdue_timeout: Duration::from_secs(30),
         }
     }
 }

@@ -138,7 +138,7 @@ impl ChaosSystem {
             )
             // Shorter intervals than the defaults, so that each happens within a short run.
             .env("LOOKALIKE_WATCH_RESCAN_INTERVAL", "20s")
-            .env("LOOKALIKE_WATCH_OVERDUE", "10s")
+            .env("LOOKALIKE_WATCH_OVERDUE_TIMEOUT", "10s")
             .env("LOOKALIKE_WATCH_MASS_DELETE_CONFIRM_AFTER", "15s")
             .env("LOOKALIKE_NATS_LEASE_TIMEOUT", "4s")
             .env("LOOKALIKE_AUDIT_INTERVAL", "30s")

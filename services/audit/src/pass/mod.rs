@@ -258,12 +258,12 @@ impl<'a> AuditPass<'a> {
             }
         }
         let verdict = if rows.iter().any(|row| self.is_of_unreachable_library(row)) {
-            Verdict::NotCovered
+            Verdict::OutOfScope
         } else {
             self.compare_sides(&entries, &rows, false)
         };
         match verdict {
-            Verdict::Equal | Verdict::NotCovered => {}
+            Verdict::Equal | Verdict::OutOfScope => {}
             Verdict::InFlight if entries.len() == 1 => {
                 self.library_report(entries[0].0).in_flight += 1
             }
@@ -316,7 +316,7 @@ impl<'a> AuditPass<'a> {
             ids.push(id);
             files.push(file);
         }
-        let results = hash_differences(files, self.context.settings.max_deep_files).await;
+        let results = hash_differences(files, self.context.settings.max_concurrent_hashes).await;
         for (id, _) in ids
             .into_iter()
             .zip(results)
@@ -388,7 +388,7 @@ impl<'a> AuditPass<'a> {
                 .get(id)
                 .map_or(entries.is_empty(), |after| *after == entries);
             let verdict = if rows.iter().any(|row| self.is_of_unreachable_library(row)) {
-                Verdict::NotCovered
+                Verdict::OutOfScope
             } else if is_unchanged {
                 self.compare_sides(&entries, &rows, duplicates.contains(id))
             } else {
@@ -403,7 +403,7 @@ impl<'a> AuditPass<'a> {
                     }
                     continue;
                 }
-                (Verdict::Equal | Verdict::NotCovered, _) => continue,
+                (Verdict::Equal | Verdict::OutOfScope, _) => continue,
             };
             differences.extend(FoundDifference::new(
                 &self.catalogs,
@@ -433,7 +433,7 @@ impl<'a> AuditPass<'a> {
                 });
             }
         }
-        let results = hash_differences(files, self.context.settings.max_deep_files).await;
+        let results = hash_differences(files, self.context.settings.max_concurrent_hashes).await;
         let pairs = ids.into_iter().zip(results);
         pairs
             .filter_map(|(id, detail)| Some((id, detail?)))

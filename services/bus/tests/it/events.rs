@@ -91,7 +91,7 @@ async fn duplicates_are_dropped_and_new_attempts_are_not() {
 #[tokio::test]
 async fn a_full_or_missing_stream_is_reported() {
     let settings = Settings {
-        events_max_bytes: 1024,
+        max_events_bytes: 1024,
         ..test_settings("full")
     };
     let bus = connect_with(&settings).await;

@@ -38,7 +38,7 @@ async fn a_lease_that_is_not_renewed_expires() {
     let bus = connect_with(&settings).await;
     let lease = bus.acquire_lease("audit", "a").await.unwrap();
     let mut lease = lease.expect("it is free");
-    assert_eq!(lease.term(), Duration::from_secs(1));
+    assert_eq!(lease.timeout(), Duration::from_secs(1));
     eventually("it expires", TEST_TIMEOUT, || async {
         let other = bus.acquire_lease("audit", "b").await.unwrap();
         other.ok_or_else(|| "not yet".to_owned())

@@ -46,8 +46,8 @@ fn test_settings(namespace: &str) -> Settings {
     Settings {
         url: nats_url().to_owned(),
         namespace: namespace.to_owned(),
-        events_max_bytes: 4 << 20,
-        outcomes_max_bytes: 4 << 20,
+        max_events_bytes: 4 << 20,
+        max_outcomes_bytes: 4 << 20,
         ..Settings::default()
     }
 }

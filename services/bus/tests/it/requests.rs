@@ -133,7 +133,7 @@ async fn requests_reach_the_watcher_of_their_library() {
             since_ms: 5,
         }],
         total: 1,
-        more: false,
+        has_more: false,
     };
     let exchanges = [
         (list, WatcherReply::Failures(page)),

@@ -52,7 +52,7 @@ pub struct Preparer {
 }
 
 /// Result of looking up or embedding one content.
-enum ContentResult {
+enum VectorLookup {
     /// A row of any image that has this content.
     Row {
         row: Arc<IndexRow>,
@@ -63,7 +63,7 @@ enum ContentResult {
     Deferred(String),
 }
 
-impl From<IndexingFailure> for ContentResult {
+impl From<IndexingFailure> for VectorLookup {
     fn from(failure: IndexingFailure) -> Self {
         Self::Failed(failure)
     }
@@ -104,12 +104,12 @@ impl Preparer {
         record_timing(&in_flight, |timings| timings.read_ns = now_nanos());
         let hash = file.hash;
         let (change, reused) = match self.embed_content(&in_flight, file).await {
-            ContentResult::Row { row, reused } => {
+            VectorLookup::Row { row, reused } => {
                 let row = build_row(&in_flight.delivery.event, hash, &row);
                 (RowChange::Put(reader.clone(), Box::new(row)), reused)
             }
-            ContentResult::Failed(failure) => (failure.into(), false),
-            ContentResult::Deferred(reason) => (RowChange::Defer(reason), false),
+            VectorLookup::Failed(failure) => (failure.into(), false),
+            VectorLookup::Deferred(reason) => (RowChange::Defer(reason), false),
         };
         let mut prepared = PreparedEvent::new(in_flight, change);
         prepared.content_hash = Some(hash);
@@ -141,7 +141,7 @@ impl Preparer {
     }
 
     /// Returns the vector of a content: from the cache, from the index, or from the network.
-    async fn embed_content(&self, in_flight: &InFlightEvent, file: HashedFile) -> ContentResult {
+    async fn embed_content(&self, in_flight: &InFlightEvent, file: HashedFile) -> VectorLookup {
         let HashedFile { bytes, hash } = file;
         let mut reused = true;
         let observed_at_ns = in_flight.delivery.event.observed_at_ns;
@@ -164,7 +164,7 @@ impl Preparer {
                     &metrics::EMBEDDINGS
                 };
                 counter.inc();
-                ContentResult::Row { row, reused }
+                VectorLookup::Row { row, reused }
             }
             Err(result) => result,
         }
@@ -175,7 +175,7 @@ impl Preparer {
         in_flight: &InFlightEvent,
         hash: ContentHash,
         bytes: Vec<u8>,
-    ) -> Result<IndexRow, ContentResult> {
+    ) -> Result<IndexRow, VectorLookup> {
         let started_ns = now_nanos();
         let decode = decode::decoder_for(bytes, &self.engine, &self.limits);
         let decoded = if in_flight.delivery.deliveries > 1 {
@@ -202,7 +202,7 @@ impl Preparer {
         })
     }
 
-    async fn run_network(&self, input: Input) -> Result<Vec<f32>, ContentResult> {
+    async fn run_network(&self, input: Input) -> Result<Vec<f32>, VectorLookup> {
         let mut tries = 0;
         loop {
             tries += 1;
@@ -220,10 +220,10 @@ impl Preparer {
                 Err(error @ (VisionError::Stopped | VisionError::Broken { .. })) => {
                     let reason = error.to_string();
                     self.shutdown_reason.shut_down_with(Error::Device(error));
-                    return Err(ContentResult::Deferred(reason));
+                    return Err(VectorLookup::Deferred(reason));
                 }
                 Err(error) => {
-                    return Err(ContentResult::Failed(IndexingFailure {
+                    return Err(VectorLookup::Failed(IndexingFailure {
                         code: "network_failed",
                         detail: error.to_string(),
                     }));
@@ -241,9 +241,9 @@ impl Preparer {
         &self,
         in_flight: &InFlightEvent,
         decode: impl FnOnce(&DecodeMonitor) -> Result<T, DecodeError> + Send + 'static,
-    ) -> Result<Result<T, DecodeError>, ContentResult> {
+    ) -> Result<Result<T, DecodeError>, VectorLookup> {
         let event = &in_flight.delivery.event;
-        let defer = |error: BusError| ContentResult::Deferred(error.to_string());
+        let defer = |error: BusError| VectorLookup::Deferred(error.to_string());
         let _exclusive = self.exclusive_decode.write().await;
         let deaths = self
             .bus
@@ -254,7 +254,7 @@ impl Preparer {
             let detail = "An embedder died each time it decoded this file; it is tried again when \
                           the file changes."
                 .to_owned();
-            Err(ContentResult::Failed(IndexingFailure {
+            Err(VectorLookup::Failed(IndexingFailure {
                 code: "poison",
                 detail,
             }))

@@ -64,7 +64,7 @@ impl LibraryReader {
         let now = Instant::now();
         Arc::new(Self {
             root,
-            permits: Arc::new(Semaphore::new(settings.library_readers.max(1))),
+            permits: Arc::new(Semaphore::new(settings.max_library_readers.max(1))),
             timeout: settings.read_timeout,
             health: Arc::new(FolderHealth {
                 stall_timeout: settings.read_stall_timeout,
@@ -147,7 +147,7 @@ pub struct ReadPermit {
 
 impl ReadPermit {
     /// Runs `work` like [`LibraryReader::run_blocking`]. A hung call keeps its permit, so at most
-    /// `embed.library_readers` threads of a library can hang.
+    /// `embed.max_library_readers` threads of a library can hang.
     ///
     /// # Errors
     /// `work` sent no heartbeat for `embed.read_timeout`.

@@ -59,7 +59,7 @@ impl ContentEmbedder {
             decode_permits: Semaphore::new(decode_threads.max(1)),
             memory_permits: MemoryPermits::new(settings.max_bytes_in_memory),
             leaked_threads: LeakedThreads::new(settings.max_leaked_threads),
-            vectors: Cache::new(settings.cached_contents.max(1) as u64),
+            vectors: Cache::new(settings.max_cached_contents.max(1) as u64),
         }
     }
 

@@ -75,7 +75,7 @@ async fn run_until_rollover(
     let stop_worker = shutdown.child_token();
     let working = run_worker(context.clone(), responders, &stop_worker);
     tokio::pin!(working);
-    let rollover = wait_for_rollover(context, load, responders);
+    let rollover = wait_for_next_model(context, load, responders);
     tokio::pin!(rollover);
     let target = tokio::select! {
         result = &mut working => {
@@ -115,7 +115,7 @@ async fn run_worker(
 }
 
 /// Waits until another model's collection is in service and its model is loaded.
-async fn wait_for_rollover(
+async fn wait_for_next_model(
     context: &Context,
     load: &EngineLoader,
     responders: &QueryResponders,
@@ -131,7 +131,7 @@ async fn wait_for_rollover(
                 responders.set_intake_paused(false);
                 continue;
             }
-            ServedModel::NotYet(collection) => collection,
+            ServedModel::RetryLater(collection) => collection,
             ServedModel::Other(collection) => {
                 match load_served_model(context, load, responders, &collection).await {
                     Ok(target) => {

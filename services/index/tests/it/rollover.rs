@@ -165,7 +165,7 @@ async fn a_watcher_reports_another_model_until_it_is_loaded() {
     assert_eq!(watcher.failures(), 8);
     assert_eq!(
         watcher.poll().await,
-        ServedModel::NotYet(collection.clone())
+        ServedModel::RetryLater(collection.clone())
     );
     collections.put_in_service(&own.collection()).await.unwrap();
     assert_eq!(watcher.poll().await, ServedModel::Own);

@@ -13,7 +13,7 @@ use lookalike_vision::Engine;
 use lookalike_watcher::Watcher;
 use tokio_util::sync::CancellationToken;
 
-use super::connected::{Connected, connect_role};
+use super::connected::{RoleConnections, connect_role};
 use super::progress::UpProgress;
 use super::role::AppRole;
 use super::servers::{start_servers, wanted_servers};
@@ -29,7 +29,7 @@ pub(super) struct App {
     /// Of processes with a watcher.
     pub(super) data_dir: Option<PathBuf>,
     pub(super) listener: BoundListener,
-    pub(super) connected: Connected,
+    pub(super) connected: RoleConnections,
     pub(super) watcher: Option<Watcher>,
     pub(super) servers: Option<Servers>,
     /// Whether Milvus is a child of this process.
@@ -137,7 +137,7 @@ async fn connect_and_watch(
     libraries: &BTreeMap<LibraryName, PathBuf>,
     data_dir: Option<&Path>,
     loaded: Option<(RequestedModel, Arc<Engine>)>,
-) -> Result<(Connected, Option<Watcher>)> {
+) -> Result<(RoleConnections, Option<Watcher>)> {
     let connected = connect_role(role, settings, loaded).await?;
     let watcher = match data_dir {
         Some(data_dir) => {

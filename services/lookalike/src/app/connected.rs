@@ -15,7 +15,7 @@ use crate::model::{
 use crate::rollover::missing_model::{reconcile_with_named_model, record_model_source};
 use crate::settings::Settings;
 
-pub(super) struct Connected {
+pub(super) struct RoleConnections {
     pub(super) bus: Bus,
     /// Of every role but a lone watcher.
     pub(super) index: Option<Index>,
@@ -30,10 +30,10 @@ pub(super) async fn connect_role(
     role: AppRole,
     settings: &Settings,
     loaded: Option<(RequestedModel, Arc<Engine>)>,
-) -> Result<Connected> {
+) -> Result<RoleConnections> {
     match role {
         AppRole::All => connect_all(settings, loaded).await,
-        AppRole::Watcher => Ok(Connected {
+        AppRole::Watcher => Ok(RoleConnections {
             bus: connect_bus(settings, "watcher").await?,
             index: None,
             engine: None,
@@ -45,7 +45,7 @@ pub(super) async fn connect_role(
             let bus = connect_bus(settings, "embedder").await?;
             let source = model.to_model_source(engine.description())?;
             let index = open_index(settings, engine.description(), &source).await?;
-            Ok(Connected {
+            Ok(RoleConnections {
                 bus,
                 index: Some(index),
                 description: Some(engine.description().clone()),
@@ -56,7 +56,7 @@ pub(super) async fn connect_role(
             let (description, source) = resolve_description(settings).await?;
             let bus = connect_bus(settings, "search").await?;
             let index = open_index(settings, &description, &source).await?;
-            Ok(Connected {
+            Ok(RoleConnections {
                 bus,
                 index: Some(index),
                 engine: None,
@@ -71,7 +71,7 @@ pub(super) async fn connect_role(
 async fn connect_all(
     settings: &Settings,
     loaded: Option<(RequestedModel, Arc<Engine>)>,
-) -> Result<Connected> {
+) -> Result<RoleConnections> {
     let open = async {
         let (model, engine) = match loaded {
             Some((model, engine)) => {
@@ -92,7 +92,7 @@ async fn connect_all(
         anyhow::Ok((index, engine))
     };
     let (bus, (index, engine)) = tokio::try_join!(connect_bus(settings, "up"), open)?;
-    Ok(Connected {
+    Ok(RoleConnections {
         bus,
         index: Some(index),
         description: Some(engine.description().clone()),

@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::announce::{announce_addresses, announce_model_changes, show_indexing};
 use super::build::App;
-use super::connected::Connected;
+use super::connected::RoleConnections;
 use super::contexts::{embedder_context, search_context};
 use super::progress::UpProgress;
 use super::role::AppRole;
@@ -94,12 +94,12 @@ fn spawn_embedder(
     role: AppRole,
     settings: &Settings,
     libraries: &BTreeMap<LibraryName, PathBuf>,
-    connected: &Connected,
+    connected: &RoleConnections,
 ) -> Option<(RoleTask, OwnEmbedder)> {
     let engine = connected.engine.clone()?;
     let index = connected.index.clone()?;
     let (libraries, bus) = (libraries.clone(), connected.bus.clone());
-    let device = engine.device_line();
+    let device = engine.describe_device();
     let context = embedder_context(role, settings, libraries, bus, index, engine);
     let instance = context.instance.clone();
     let stop = CancellationToken::new();
@@ -113,7 +113,7 @@ fn spawn_http(
     role: AppRole,
     settings: &Settings,
     libraries: &BTreeMap<LibraryName, PathBuf>,
-    connected: &Connected,
+    connected: &RoleConnections,
     listener: BoundListener,
 ) -> RoleTask {
     let stop = CancellationToken::new();

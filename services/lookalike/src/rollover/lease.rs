@@ -48,7 +48,7 @@ pub(super) async fn take_rollover_lease(
 /// Renews the lease until `finished` is cancelled, then releases it.
 async fn renew_until_cancelled(mut lease: Lease, finished: CancellationToken) {
     loop {
-        let wait = tokio::time::sleep(lease.term() / 3);
+        let wait = tokio::time::sleep(lease.timeout() / 3);
         if finished.run_until_cancelled(wait).await.is_none() {
             return lease.release_lease().await;
         }

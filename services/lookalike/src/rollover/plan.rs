@@ -52,7 +52,7 @@ pub(super) async fn plan_rollover(
     session.progress.print_line(&format!(
         "rolling over from {} to {}",
         current.model.name,
-        engine.device_line()
+        engine.describe_device()
     ));
     let old_index = Index::open(&settings.milvus, &current.model).await?;
     let new_index = Index::open_shadow(&settings.milvus, &identity, &source).await?;

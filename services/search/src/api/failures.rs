@@ -156,7 +156,7 @@ impl FailurePageBuilder {
         let problem = match reply {
             Ok(WatcherReply::Failures(page)) => {
                 // A page may be shorter than its limit, because its bytes are limited, too.
-                let has_more = page.more || page.failures.len() >= room;
+                let has_more = page.has_more || page.failures.len() >= room;
                 let last = page.failures.last().map(|failure| failure.id.clone());
                 let failures = page.failures.into_iter().take(room).map(to_failure_body);
                 self.failures.extend(failures);
@@ -366,7 +366,7 @@ mod tests {
             Ok(WatcherReply::Failures(FileFailurePage {
                 failures: vec![failure],
                 total: 1,
-                more,
+                has_more: more,
             }))
         };
         for code in [Code::WatcherUnavailable, Code::Refused] {

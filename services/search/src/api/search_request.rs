@@ -11,7 +11,7 @@ use super::convert::{
 };
 use super::schema::{FilterBody, QueryPart, SearchRequest};
 use crate::core::libraries::check_library_exists;
-use crate::core::query::{ParsedQuery, QueryInput, WeightedInput};
+use crate::core::query::{ParsedQuery, QueryInput, WeightedPart};
 use crate::core::service::SearchService;
 use crate::problem::{Code, Problem};
 use crate::settings::Settings;
@@ -81,7 +81,7 @@ pub(crate) fn parse_query(
     };
     for (param, input) in parse_inputs(alone, "", settings)? {
         let weight = 1.0;
-        parts.push(WeightedInput {
+        parts.push(WeightedPart {
             param,
             input,
             weight,
@@ -102,7 +102,7 @@ pub(crate) fn parse_query(
     for (at, entry) in negative.into_iter().enumerate() {
         let part = parse_part(entry, &format!("negative[{at}]"), settings)?;
         let weight = -part.weight;
-        parts.push(WeightedInput { weight, ..part });
+        parts.push(WeightedPart { weight, ..part });
     }
     Ok(ParsedQuery {
         parts,
@@ -111,7 +111,7 @@ pub(crate) fn parse_query(
 }
 
 /// Parses an entry of a list.
-fn parse_part(part: QueryPart, at: &str, settings: &Settings) -> Result<WeightedInput, Problem> {
+fn parse_part(part: QueryPart, at: &str, settings: &Settings) -> Result<WeightedPart, Problem> {
     let weight = part.weight.unwrap_or(1.0);
     if !(weight > 0.0 && weight <= MAX_WEIGHT) {
         return Err(Problem::invalid_parameter(
@@ -121,7 +121,7 @@ fn parse_part(part: QueryPart, at: &str, settings: &Settings) -> Result<Weighted
     }
     let mut inputs = parse_inputs(part, &format!("{at}."), settings)?;
     match (inputs.pop(), inputs.is_empty()) {
-        (Some((param, input)), true) => Ok(WeightedInput {
+        (Some((param, input)), true) => Ok(WeightedPart {
             param,
             input,
             weight,

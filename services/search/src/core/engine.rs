@@ -11,7 +11,7 @@ use lookalike_index::{IndexHit, ReadConsistency, RowFilter, SearchQuery};
 use lookalike_proto::QueryText;
 use lookalike_vision::Bands;
 
-use super::query::{ParsedQuery, QueryInput, WeightedInput, combine_vectors};
+use super::query::{ParsedQuery, QueryInput, WeightedPart, combine_vectors};
 use super::service::SearchService;
 use super::serving_model::ServingModel;
 use crate::metrics::{SEARCH_EMBED_SECONDS, SEARCH_SECONDS};
@@ -76,7 +76,7 @@ impl VectorSource<'_> {
     /// Returns the vectors of all parts with their weights, in the order of the parts.
     async fn fetch_vectors(
         &self,
-        parts: Vec<WeightedInput>,
+        parts: Vec<WeightedPart>,
     ) -> Result<Vec<(Vec<f32>, f64)>, Problem> {
         let vectors = parts.into_iter().map(|part| async move {
             let is_image = matches!(part.input, QueryInput::Image(_));

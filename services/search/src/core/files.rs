@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use lookalike_index::{IndexedImage, ReadConsistency};
 use lookalike_proto::{LibraryName, RelativePath};
 
-use super::library_disk::LibraryDisk;
+use super::library_disk::LibraryIoPermits;
 use super::service::SearchService;
 use crate::problem::{Code, Problem};
 
@@ -27,7 +27,7 @@ pub(crate) async fn find_row(service: &SearchService, id: &str) -> Result<Indexe
 /// A regular file below the root of its library.
 pub(crate) struct LocatedFile {
     pub path: PathBuf,
-    pub disk: LibraryDisk,
+    pub disk: LibraryIoPermits,
     pub bytes: u64,
     /// Milliseconds since 1970.
     modified_ms: i64,
@@ -84,7 +84,7 @@ pub(crate) async fn find_file(
 fn locate_below_root(
     root: &Path,
     path: &RelativePath,
-    disk: LibraryDisk,
+    disk: LibraryIoPermits,
 ) -> Result<LocatedFile, (Code, String)> {
     let root = root.canonicalize().map_err(|error| {
         (
@@ -147,7 +147,7 @@ mod tests {
         std::os::unix::fs::symlink("sub/a.jpg", root.join("in")).unwrap();
         let code = |path: &str| {
             let path = RelativePath::new(path).unwrap();
-            locate_below_root(&root, &path, LibraryDisk::new())
+            locate_below_root(&root, &path, LibraryIoPermits::new())
                 .map(|file| file.bytes)
                 .map_err(|(code, _)| code)
         };
@@ -160,7 +160,7 @@ mod tests {
         let missing = locate_below_root(
             &folder.path().join("away"),
             &RelativePath::new("a").unwrap(),
-            LibraryDisk::new(),
+            LibraryIoPermits::new(),
         );
         assert_eq!(missing.err().unwrap().0, Code::LibraryUnavailable);
     }

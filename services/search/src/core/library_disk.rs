@@ -11,7 +11,7 @@ use crate::problem::{Code, Problem};
 /// The disk of one library. A thread cannot be called back from a mount that hangs, so each library
 /// gets a few threads only and cannot block the others.
 #[derive(Clone)]
-pub(crate) struct LibraryDisk(Arc<Semaphore>);
+pub(crate) struct LibraryIoPermits(Arc<Semaphore>);
 
 /// Concurrent blocking calls to one disk.
 const MAX_BLOCKING_CALLS: usize = 8;
@@ -19,7 +19,7 @@ const MAX_BLOCKING_CALLS: usize = 8;
 /// How long a call waits for a permit.
 const DISK_PERMIT_TIMEOUT: Duration = Duration::from_secs(2);
 
-impl LibraryDisk {
+impl LibraryIoPermits {
     pub(crate) fn new() -> Self {
         Self(Arc::new(Semaphore::new(MAX_BLOCKING_CALLS)))
     }
@@ -48,7 +48,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_disk_that_hangs_keeps_few_threads() {
-        let (disk, other) = (LibraryDisk::new(), LibraryDisk::new());
+        let (disk, other) = (LibraryIoPermits::new(), LibraryIoPermits::new());
         let (go, wait) = std::sync::mpsc::channel::<()>();
         let wait = Arc::new(std::sync::Mutex::new(wait));
         let (begun, mut running) = tokio::sync::mpsc::channel(MAX_BLOCKING_CALLS);

@@ -28,13 +28,13 @@ const FAILURES_BETWEEN_WARNINGS: u32 = 30;
 pub(crate) async fn run_model_rollover(service: Arc<SearchService>, shutdown: CancellationToken) {
     let following = async {
         loop {
-            let next = wait_for_rollover(&service).await;
+            let next = wait_for_usable_model(&service).await;
             tracing::info!(
                 model = next.description.name,
                 collection = &*next.index.collection(),
                 "searches use another model now"
             );
-            service.model.activate(next);
+            service.model.replace_model(next);
             service.model.set_rollover_error(None);
         }
     };
@@ -42,7 +42,7 @@ pub(crate) async fn run_model_rollover(service: Arc<SearchService>, shutdown: Ca
 }
 
 /// Waits until another model's collection is in service and searches can use it.
-async fn wait_for_rollover(service: &SearchService) -> ServingModel {
+async fn wait_for_usable_model(service: &SearchService) -> ServingModel {
     let index = service.model.load().index.clone();
     let mut watcher = ServedModelWatcher::new(index.clone()).with_max_retry_wait(MAX_RETRY_WAIT);
     loop {
@@ -51,7 +51,7 @@ async fn wait_for_rollover(service: &SearchService) -> ServingModel {
                 service.model.set_rollover_error(None);
                 continue;
             }
-            ServedModel::NotYet(_) => continue,
+            ServedModel::RetryLater(_) => continue,
             ServedModel::Other(collection) => collection,
         };
         match open_served_model(service, &index, &collection).await {

@@ -17,7 +17,7 @@ pub(crate) enum QueryInput {
 
 /// One part of a query.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct WeightedInput {
+pub(crate) struct WeightedPart {
     /// The parameter that contains the part.
     pub param: String,
     pub input: QueryInput,
@@ -28,14 +28,14 @@ pub(crate) struct WeightedInput {
 /// A query with at least one part of positive weight.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct ParsedQuery {
-    pub parts: Vec<WeightedInput>,
+    pub parts: Vec<WeightedPart>,
     /// An image that is no hit.
     pub excluded_id: Option<String>,
 }
 
 impl ParsedQuery {
     fn from_input(param: &str, input: QueryInput) -> Self {
-        let part = WeightedInput {
+        let part = WeightedPart {
             param: param.to_owned(),
             input,
             weight: 1.0,
@@ -76,7 +76,7 @@ impl ParsedQuery {
     }
 
     pub(crate) fn has_text(&self) -> bool {
-        let is_text = |part: &WeightedInput| matches!(part.input, QueryInput::Text(_));
+        let is_text = |part: &WeightedPart| matches!(part.input, QueryInput::Text(_));
         self.parts.iter().any(is_text)
     }
 }

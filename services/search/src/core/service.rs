@@ -9,7 +9,7 @@ use lookalike_proto::LibraryName;
 use lookalike_vision::{Description, Limits};
 
 use super::decode_limiter::DecodeLimiter;
-use super::library_disk::LibraryDisk;
+use super::library_disk::LibraryIoPermits;
 use super::serving_model::{CurrentModel, ServingModel};
 use super::thumbnail_cache::ThumbnailCache;
 use super::upload_budget::UploadBudget;
@@ -35,7 +35,7 @@ pub(crate) struct SearchService {
     pub bus: Bus,
     pub limits: Limits,
     pub libraries: BTreeMap<LibraryName, PathBuf>,
-    pub disks: BTreeMap<LibraryName, LibraryDisk>,
+    pub disks: BTreeMap<LibraryName, LibraryIoPermits>,
     pub status: StatusView,
     pub settings: Settings,
     pub upload_budget: UploadBudget,
@@ -59,7 +59,7 @@ impl SearchService {
             bus: context.bus,
             limits: context.limits,
             disks: names
-                .map(|name| (name.clone(), LibraryDisk::new()))
+                .map(|name| (name.clone(), LibraryIoPermits::new()))
                 .collect(),
             libraries: context.libraries,
             status: context.status,

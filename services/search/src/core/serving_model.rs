@@ -41,7 +41,7 @@ impl CurrentModel {
     }
 
     /// Requests in progress end with the model they started with.
-    pub(crate) fn activate(&self, model: ServingModel) {
+    pub(crate) fn replace_model(&self, model: ServingModel) {
         self.model.store(Arc::new(model));
     }
 

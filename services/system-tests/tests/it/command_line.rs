@@ -46,9 +46,9 @@ fn wrong_settings_are_one_clear_line() {
         &["LOOKALIKE_NATS_URI", "uri"],
     );
     assert_fails(
-        up().env("LOOKALIKE_WATCH_SETTLE", "soon"),
+        up().env("LOOKALIKE_WATCH_SETTLE_INTERVAL", "soon"),
         2,
-        &["LOOKALIKE_WATCH_SETTLE", "duration"],
+        &["LOOKALIKE_WATCH_SETTLE_INTERVAL", "duration"],
     );
     std::fs::create_dir(dir.path().join("images")).unwrap();
     assert_fails(&mut up_at("nonsense"), 2, &["nonsense"]);
@@ -130,7 +130,7 @@ fn without_python_it_says_what_to_do() {
 #[test]
 fn print_config_shows_where_each_value_came_from() {
     let dir = tempfile::tempdir().unwrap();
-    std::fs::write(dir.path().join("lookalike.toml"), "[watch]\nsettle = '2s'").unwrap();
+    std::fs::write(dir.path().join("lookalike.toml"), "[watch]\nsettle_interval = '2s'").unwrap();
     let mut command = product_command();
     command
         .current_dir(dir.path())
@@ -145,10 +145,10 @@ fn print_config_shows_where_each_value_came_from() {
         line.unwrap_or_else(|| panic!("no {key} in\n{text}"))
             .to_owned()
     };
-    assert!(line("settle = \"2s\"").contains("# lookalike.toml"));
+    assert!(line("settle_interval = \"2s\"").contains("# lookalike.toml"));
     assert!(line("listen = \"127.0.0.1:9\"").contains("# --listen"));
     assert!(line("max_in_flight = 7").contains("# environment LOOKALIKE_EMBED_MAX_IN_FLIGHT"));
-    assert!(line("move_grace").contains("# default"));
+    assert!(line("move_timeout").contains("# default"));
     assert!(!text.contains("hush"));
 }
 

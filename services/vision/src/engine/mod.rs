@@ -72,9 +72,9 @@ impl Engine {
         let network = Arc::new(Network::from_model(model, &device)?);
         let text_network = Arc::clone(&network);
         let batch_images = settings.batch_images.max(1);
-        let (queries, query_receiver) = mpsc::channel(settings.queue_queries.max(1));
-        let (texts, text_receiver) = mpsc::channel(settings.queue_queries.max(1));
-        let (images, image_receiver) = mpsc::channel(settings.queue_batches.max(1));
+        let (queries, query_receiver) = mpsc::channel(settings.max_queued_queries.max(1));
+        let (texts, text_receiver) = mpsc::channel(settings.max_queued_queries.max(1));
+        let (images, image_receiver) = mpsc::channel(settings.max_queued_batches.max(1));
         let (ready, started) = std::sync::mpsc::sync_channel(1);
         let description = model.description.clone();
         let (side, has_text) = (description.side(), description.has_text());
@@ -229,7 +229,7 @@ impl Engine {
 
     /// Returns one line for logs with model, device and the reason for it, such as `lookalike-mini
     /// (384 numbers) on cpu: burn flex, AVX-512, 2 threads; no GPU support in this build`.
-    pub fn device_line(&self) -> String {
+    pub fn describe_device(&self) -> String {
         format!(
             "{} ({} numbers) on {}: {}",
             self.description.name,

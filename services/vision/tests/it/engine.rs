@@ -49,7 +49,7 @@ async fn batched_is_alone_and_queries_are_the_same() {
         let alone = engine.embed_query(vec![input]).await.unwrap();
         assert!(cosine_similarity(&alone[0], expected) > 0.999_99);
     }
-    let line = engine.device_line();
+    let line = engine.describe_device();
     assert!(
         line.starts_with("lookalike-mini (384 numbers) on cpu: burn flex, "),
         "{line}"

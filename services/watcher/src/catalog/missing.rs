@@ -63,7 +63,7 @@ impl Catalog {
     }
 
     /// Dates all missing files of a library back to `ns` if they went missing later.
-    pub fn cap_missing_since(&mut self, library: LibraryKey, ns: i64) -> Result<()> {
+    pub fn backdate_missing_files(&mut self, library: LibraryKey, ns: i64) -> Result<()> {
         let sql = "UPDATE images SET missing_since_ns = ?2 WHERE library = ?1 \
                    AND is_present = 0 AND is_removing = 0 AND missing_since_ns > ?2";
         let mut statement = self.db.prepare_cached(sql)?;

@@ -36,7 +36,7 @@ impl Keeper {
     pub(super) fn take_events(&mut self, limit: usize, now: Now) -> Result<Vec<FileEvent>> {
         let limit = limit.min(self.remaining_in_flight()?);
         let rows = self.sendable_rows(now, limit)?;
-        let (libraries, mut tick) = self.split_for_tick(now);
+        let (libraries, mut tick) = self.borrow_for_tick(now);
         let mut events = Vec::new();
         for row in rows {
             let library = libraries.library_of_row(&row);

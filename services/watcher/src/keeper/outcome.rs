@@ -28,7 +28,7 @@ impl Keeper {
         outcomes: &[(StreamPosition, Outcome)],
         now: Now,
     ) -> Result<()> {
-        let (libraries, mut tick) = self.split_for_tick(now);
+        let (libraries, mut tick) = self.borrow_for_tick(now);
         for (_, outcome) in outcomes {
             let library = &mut libraries[id];
             let Some(row) = tick.catalog.row_by_id(&outcome.image_id)? else {

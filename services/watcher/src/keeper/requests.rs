@@ -39,22 +39,22 @@ impl Keeper {
                 self.reply_after_commit(reply, ());
             }
             KeeperRequest::WatcherRequest(id, request, reply) => {
-                let (libraries, mut tick) = self.split_for_tick(now);
+                let (libraries, mut tick) = self.borrow_for_tick(now);
                 let answer = libraries[id].handle_watcher_request(request, &mut tick)?;
                 self.reply_after_commit(reply, answer);
             }
             KeeperRequest::BeginRecovery(id, reply) => {
-                let (libraries, tick) = self.split_for_tick(now);
+                let (libraries, tick) = self.borrow_for_tick(now);
                 let epoch = libraries[id].begin_recovery(&tick)?;
                 self.reply_after_commit(reply, epoch);
             }
             KeeperRequest::ImportRows(id, rows, reply) => {
-                let (libraries, mut tick) = self.split_for_tick(now);
+                let (libraries, mut tick) = self.borrow_for_tick(now);
                 libraries[id].import_index_rows(&rows, &mut tick)?;
                 self.reply_after_commit(reply, ());
             }
             KeeperRequest::Activate(id, reply) => {
-                let (libraries, mut tick) = self.split_for_tick(now);
+                let (libraries, mut tick) = self.borrow_for_tick(now);
                 let activated = libraries[id].activate_library(&mut tick)?;
                 self.reply_after_commit(reply, activated);
             }

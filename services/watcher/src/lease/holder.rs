@@ -49,7 +49,7 @@ impl LeaseCandidate {
 
 impl WatcherTasks {
     /// Acquires the lease whenever possible, and works on the library while it is held.
-    pub async fn hold_lease_forever(self, mut candidate: LeaseCandidate) {
+    pub async fn run_lease_candidate(self, mut candidate: LeaseCandidate) {
         let mut backoff = Self::new_backoff();
         while !self.shutdown.is_cancelled() {
             let acquire = self.bus.acquire_lease(&candidate.key, &candidate.holder);
@@ -81,7 +81,7 @@ impl WatcherTasks {
     async fn work_while_leased(&self, candidate: &LeaseCandidate, lease: Lease) {
         let leased = Self {
             shutdown: self.shutdown.child_token(),
-            lease_valid_until: Arc::new(Mutex::new(Instant::now() + lease.term())),
+            lease_valid_until: Arc::new(Mutex::new(Instant::now() + lease.timeout())),
             ..self.clone()
         };
         let work = TaskTracker::new();
@@ -111,9 +111,9 @@ impl WatcherTasks {
         candidate: &LeaseCandidate,
         mut lease: Lease,
     ) -> Option<Lease> {
-        let interval = lease.term() / 4;
+        let interval = lease.timeout() / 4;
         let extend_validity = |since: Instant, lease: &Lease| {
-            *self.lease_valid_until.lock().expect("no holder panics") = since + lease.term();
+            *self.lease_valid_until.lock().expect("no holder panics") = since + lease.timeout();
         };
         loop {
             let sleep = tokio::time::sleep(interval);

@@ -60,7 +60,7 @@ impl Library {
             self.plan_full_scan("ignore rules changed", tick);
         } else {
             tick.scans
-                .plan_folder_scan(self.id, folder, tick.settings.settle, tick.now);
+                .plan_folder_scan(self.id, folder, tick.settings.settle_interval, tick.now);
         }
     }
 }

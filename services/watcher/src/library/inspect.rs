@@ -78,7 +78,7 @@ impl Library {
         let name = split_path(path).1;
         if rules::is_entered_folder(name) && rules.find_ignoring_rule(path, true).is_none() {
             tick.scans
-                .plan_folder_scan(self.id, path, tick.settings.settle, tick.now);
+                .plan_folder_scan(self.id, path, tick.settings.settle_interval, tick.now);
         } else {
             self.watch_schedule.watches.remove_watches_below(path);
         }
@@ -107,7 +107,7 @@ impl Library {
             SettleResult::Full => {
                 tracing::debug!("too many files are being written; scanning the library later");
                 tick.scans
-                    .plan_full_scan_later(self.id, tick.settings.settle, tick.now);
+                    .plan_full_scan_later(self.id, tick.settings.settle_interval, tick.now);
                 Ok(false)
             }
         }
@@ -184,7 +184,7 @@ pub(super) fn ignore_reason(
 /// Whether nothing happened to the inode for a while, so that no program is writing. The system
 /// sets ctime, so no program can fake it. A ctime in the future (a clock was set back) says nothing.
 fn is_quiet(stat: &FileStat, settings: &Settings, now: Now) -> bool {
-    stat.ctime_ns <= now.wall_nanos() - duration_nanos(settings.quiet)
+    stat.ctime_ns <= now.wall_nanos() - duration_nanos(settings.quiet_interval)
 }
 
 /// Whether this is a cataloged file with unchanged content: a rename is complete when it is seen.

@@ -46,7 +46,7 @@ pub struct MassDeleteGuard {
 pub enum GuardState {
     /// Missing files are removed.
     #[default]
-    Open,
+    Inactive,
     /// More may be going missing right now: they are held briefly.
     Counting,
     /// Too many are missing.
@@ -81,7 +81,7 @@ impl MassDeleteGuard {
         if self.next_count.is_some_and(|at| at > now.mono) {
             return Ok(None);
         }
-        let interval = RECOUNT_INTERVAL.min(settings.move_grace / 2);
+        let interval = RECOUNT_INTERVAL.min(settings.move_timeout / 2);
         self.next_count = Some(now.mono + interval);
         let count = self.count_missing(library, before_ns, catalog, settings, now)?;
         self.state = count.state;
@@ -105,7 +105,7 @@ impl MassDeleteGuard {
         let total = missing + counts.indexed + counts.failed + counts.in_flight;
         let min_files = settings.mass_delete_min_files as u64;
         let share = missing as f64 / total.max(1) as f64;
-        let grace_ns = duration_nanos(settings.move_grace);
+        let grace_ns = duration_nanos(settings.move_timeout);
         let burst_ns = now.wall_nanos().saturating_sub(grace_ns.saturating_mul(4));
         let state = if waiting > 0 && missing > min_files && share > settings.mass_delete_share {
             GuardState::Holding
@@ -116,7 +116,7 @@ impl MassDeleteGuard {
         {
             GuardState::Counting
         } else {
-            GuardState::Open
+            GuardState::Inactive
         };
         Ok(MissingCount {
             state,
@@ -127,10 +127,10 @@ impl MassDeleteGuard {
 
     /// Rows that went missing before the returned time are removed although files are held back;
     /// `None`: no file is held back.
-    pub fn release_before(&self, settings: &Settings, now: Now) -> Option<i64> {
+    pub fn removal_cutoff_ns(&self, settings: &Settings, now: Now) -> Option<i64> {
         let confirm_after_ns = duration_nanos(settings.mass_delete_confirm_after);
         let wait_ns = match self.state {
-            GuardState::Open => return None,
+            GuardState::Inactive => return None,
             GuardState::Counting => BURST_TIMEOUT_NS.min(confirm_after_ns),
             GuardState::Holding => confirm_after_ns,
         };
@@ -170,7 +170,7 @@ impl MassDeleteGuard {
 
     /// Nothing is missing (any more).
     pub fn release_files(&mut self) {
-        self.state = GuardState::Open;
+        self.state = GuardState::Inactive;
         self.copies_checked_until = None;
         self.next_count = None;
     }

@@ -21,7 +21,7 @@ impl Libraries {
     pub fn remove_missing_files(&mut self, tick: &mut Tick<'_>) -> Result<()> {
         // A scan that was planned before may still find them.
         let oldest_scan_ns = tick.scans.oldest_planned_ns().unwrap_or(i64::MAX);
-        let grace_ns = duration_nanos(tick.settings.move_grace);
+        let grace_ns = duration_nanos(tick.settings.move_timeout);
         let now_ns = tick.now.wall_nanos();
         let before_ns = now_ns.min(oldest_scan_ns).saturating_sub(grace_ns);
         for id in self.ids() {
@@ -35,7 +35,7 @@ impl Libraries {
             }
             if tick.catalog.last_missing_ns(library.key)? > Some(now_ns) {
                 // The clock was set back since.
-                tick.catalog.cap_missing_since(library.key, now_ns)?;
+                tick.catalog.backdate_missing_files(library.key, now_ns)?;
             }
             self.remove_missing_files_of(id, before_ns, tick)?;
         }
@@ -93,7 +93,7 @@ impl Libraries {
     ) -> Result<bool> {
         // A copy of the file may be complete and not settled yet. Other files of its size must not
         // delay the removal forever.
-        let settle_ns = duration_nanos(tick.settings.settle).saturating_mul(4);
+        let settle_ns = duration_nanos(tick.settings.settle_interval).saturating_mul(4);
         let is_recent = row.missing_since_ns > before_ns.saturating_sub(settle_ns);
         if tick.settling.contains_file(&row.stat)
             || (is_recent && tick.settling.contains_size(row.stat.size))
@@ -150,7 +150,7 @@ impl Library {
         }
         Ok(self
             .mass_delete_guard
-            .release_before(tick.settings, tick.now))
+            .removal_cutoff_ns(tick.settings, tick.now))
     }
 
     fn report_mass_delete(&mut self, count: &MissingCount, tick: &Tick<'_>) {
@@ -193,6 +193,6 @@ impl Library {
         self.mass_delete_guard.reset_counts();
         let confirm_after_ns = duration_nanos(tick.settings.mass_delete_confirm_after);
         let expired_ns = tick.now.wall_nanos().saturating_sub(confirm_after_ns) - 1;
-        tick.catalog.cap_missing_since(self.key, expired_ns)
+        tick.catalog.backdate_missing_files(self.key, expired_ns)
     }
 }

@@ -107,7 +107,7 @@ impl Library {
         Ok(FileFailurePage {
             failures,
             total,
-            more,
+            has_more: more,
         })
     }
 

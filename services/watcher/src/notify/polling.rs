@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::watch_table::{WatchBudget, WatchShortage, WatchTable};
+use super::watch_table::{UnwatchedReason, WatchBudget, WatchTable};
 use crate::disk::FolderIdentity;
 use crate::inbox::Inbox;
 use crate::library::id::LibraryId;
@@ -29,7 +29,7 @@ pub struct WatchSchedule {
     /// File systems that may change without reports, and a folder on each.
     pub unreported_filesystems: BTreeMap<&'static str, Vec<u8>>,
     /// The shortage of watches that was reported last.
-    reported_shortage: Option<(usize, WatchShortage)>,
+    reported_shortage: Option<(usize, UnwatchedReason)>,
 }
 
 impl WatchSchedule {
@@ -81,7 +81,7 @@ impl WatchSchedule {
     }
 
     /// Returns the current shortage of watches if it differs from the last one returned.
-    pub fn take_changed_shortage(&mut self) -> Option<Option<(usize, WatchShortage)>> {
+    pub fn take_changed_shortage(&mut self) -> Option<Option<(usize, UnwatchedReason)>> {
         let shortage = self.watches.watch_shortage();
         let shortage = shortage.map(|(folders, shortage)| (folders, shortage.clone()));
         if shortage == self.reported_shortage {
@@ -93,7 +93,7 @@ impl WatchSchedule {
 }
 
 /// Returns the degraded reason and the detail of a shortage of watches.
-pub fn describe_shortage(folders: usize, shortage: &WatchShortage) -> (&'static str, String) {
+pub fn describe_shortage(folders: usize, shortage: &UnwatchedReason) -> (&'static str, String) {
     let folders = if folders == 1 {
         "1 folder is".to_owned()
     } else {
@@ -101,21 +101,21 @@ pub fn describe_shortage(folders: usize, shortage: &WatchShortage) -> (&'static 
     };
     let instead = "compared every watch.poll_interval instead";
     match shortage {
-        WatchShortage::Budget => (
+        UnwatchedReason::Budget => (
             "watch_limit",
             format!(
                 "{folders} not watched but {instead}, because watch.max_watches allows no more; \
                  raise it, or set it to 0."
             ),
         ),
-        WatchShortage::SystemLimit => (
+        UnwatchedReason::SystemLimit => (
             "watch_limit",
             format!(
                 "{folders} not watched but {instead}, because the system allows no more watches; \
                  raise its limit, for example by `sysctl fs.inotify.max_user_watches=1048576`."
             ),
         ),
-        WatchShortage::Refused(message) => (
+        UnwatchedReason::Refused(message) => (
             "watch_failed",
             format!(
                 "{folders} not watched but {instead}, because the system cannot report changes \

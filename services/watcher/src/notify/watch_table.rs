@@ -52,7 +52,7 @@ impl WatchBudget {
 
 /// Why folders are not watched.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum WatchShortage {
+pub enum UnwatchedReason {
     /// `watch.max_watches` is reached.
     Budget,
     /// The system allows no more watches.
@@ -75,7 +75,7 @@ pub struct WatchTable {
     paths_by_inode: HashMap<(u64, u64), Vec<u8>>,
     /// Folders without a watch, and the round that saw them last.
     unwatched: BTreeMap<Vec<u8>, u64>,
-    shortage: Option<WatchShortage>,
+    shortage: Option<UnwatchedReason>,
     /// After a refusal, when the system is asked again.
     retry_at: Option<Instant>,
     /// Number of the latest full scan.
@@ -148,8 +148,8 @@ impl WatchTable {
                 if self.retry_at.is_none_or(|at| at <= now) && !self.budget.is_exhausted() {
                     self.retry_at = Some(now + retry);
                     self.shortage = Some(match error {
-                        WatchError::Refused(message) => WatchShortage::Refused(message),
-                        _ => WatchShortage::SystemLimit,
+                        WatchError::Refused(message) => UnwatchedReason::Refused(message),
+                        _ => UnwatchedReason::SystemLimit,
                     });
                 }
                 self.unwatched.insert(path.to_vec(), self.round);
@@ -159,7 +159,7 @@ impl WatchTable {
 
     fn try_add_watch(&mut self, path: &[u8], now: Instant) -> Result<(), WatchError> {
         if self.budget.is_exhausted() {
-            self.shortage = Some(WatchShortage::Budget);
+            self.shortage = Some(UnwatchedReason::Budget);
             return Err(WatchError::SystemLimit);
         }
         if self.retry_at.is_some_and(|at| at > now) {
@@ -307,7 +307,7 @@ impl WatchTable {
     }
 
     /// The number of folders without a watch, and why; `None` if all are watched.
-    pub fn watch_shortage(&self) -> Option<(usize, &WatchShortage)> {
+    pub fn watch_shortage(&self) -> Option<(usize, &UnwatchedReason)> {
         let shortage = self.shortage.as_ref()?;
         (!self.unwatched.is_empty()).then_some((self.unwatched.len(), shortage))
     }

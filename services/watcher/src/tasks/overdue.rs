@@ -28,7 +28,7 @@ impl WatcherTasks {
     pub async fn check_overdue_events(self) {
         let mut skipped = None;
         while !self.shutdown.is_cancelled() {
-            let interval = (self.settings.overdue / 4).max(Duration::from_millis(100));
+            let interval = (self.settings.overdue_timeout / 4).max(Duration::from_millis(100));
             self.sleep_unless_stopping(interval).await;
             let depth = self.run_unless_stopping(self.bus.queue_depth()).await;
             let Some(Ok((depth, stream_created_ns))) = depth else {
@@ -39,7 +39,7 @@ impl WatcherTasks {
                 stream_created_ns,
             };
             set_queue_metrics(&queue.depth);
-            let before_ns = clock::now_nanos() - duration_nanos(self.settings.overdue);
+            let before_ns = clock::now_nanos() - duration_nanos(self.settings.overdue_timeout);
             let list = |reply| KeeperRequest::ListOverdue(before_ns, MAX_OVERDUE_EVENTS, reply);
             let Some(overdue) = self.ask_keeper(list).await else {
                 continue;

@@ -7,7 +7,7 @@ fn test_reader(stall_ms: u64, timeout_ms: u64, readers: usize) -> Arc<LibraryRea
     let settings = Settings {
         read_stall_timeout: Duration::from_millis(stall_ms),
         read_timeout: Duration::from_millis(timeout_ms),
-        library_readers: readers,
+        max_library_readers: readers,
         ..Settings::default()
     };
     LibraryReader::new("x", PathBuf::from("/nowhere"), &settings)
@@ -145,7 +145,7 @@ async fn reads_that_the_system_holds_back_stop_no_other_library() {
     let settings = Settings {
         read_stall_timeout: Duration::from_millis(100),
         read_timeout: Duration::from_millis(500),
-        library_readers: 4,
+        max_library_readers: 4,
         ..Settings::default()
     };
     let dir = tempfile::tempdir().unwrap();

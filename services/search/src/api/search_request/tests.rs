@@ -88,7 +88,7 @@ fn parts_have_their_weights() {
         ("negative[0].image", picture(&[0, 0]), -1.0),
         ("negative[1].text", text("green"), -100.0),
     ];
-    let expected = expected.map(|(param, input, weight)| WeightedInput {
+    let expected = expected.map(|(param, input, weight)| WeightedPart {
         param: param.into(),
         input,
         weight,

@@ -16,7 +16,7 @@ const NATS_ONLY: WantedServers = WantedServers {
 /// Creates a world with short timeouts, so that lost messages are noticed soon.
 fn world_with_short_timeouts(name: &str) -> SystemWorld {
     let mut world = SystemWorld::new(name);
-    world.set_variable("LOOKALIKE_WATCH_OVERDUE", "2s");
+    world.set_variable("LOOKALIKE_WATCH_OVERDUE_TIMEOUT", "2s");
     world.set_variable("LOOKALIKE_NATS_ACK_WAIT", "2s");
     world.set_variable("LOOKALIKE_NATS_CALL_TIMEOUT", "1s");
     world
@@ -180,7 +180,7 @@ async fn streams_deleted_and_a_consumer() {
 #[tokio::test]
 async fn a_full_stream_holds_the_watcher_back_and_loses_nothing() {
     let mut world = world_with_short_timeouts("full");
-    world.set_variable("LOOKALIKE_NATS_EVENTS_MAX_BYTES", "16KiB");
+    world.set_variable("LOOKALIKE_NATS_MAX_EVENTS_BYTES", "16KiB");
     let mut roles = without_embedder(&mut world).await;
     world.add_pictures("", 200);
     roles

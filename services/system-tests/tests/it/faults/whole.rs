@@ -16,7 +16,7 @@ static ONE_MORE_MILVUS: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new((
 #[tokio::test]
 async fn both_servers_unreachable_and_everything_killed_at_once() {
     let mut world = SystemWorld::new("both");
-    world.set_variable("LOOKALIKE_WATCH_OVERDUE", "3s");
+    world.set_variable("LOOKALIKE_WATCH_OVERDUE_TIMEOUT", "3s");
     world.set_variable("LOOKALIKE_NATS_ACK_WAIT", "3s");
     let (nats, milvus) = (world.proxy_nats(), world.proxy_milvus());
     world.add_pictures("", 20);

@@ -9,7 +9,7 @@ use crate::harness::{SETTLE_TIMEOUT, SystemWorld, Wire, eventually};
 async fn a_worker_frozen_past_its_ack_deadline_never_overwrites() {
     let mut world = SystemWorld::new("frozen");
     world.set_variable("LOOKALIKE_NATS_ACK_WAIT", "2s");
-    world.set_variable("LOOKALIKE_WATCH_OVERDUE", "3s");
+    world.set_variable("LOOKALIKE_WATCH_OVERDUE_TIMEOUT", "3s");
     // The writes of the slow worker arrive late: it has read the files, and its Milvus is slow.
     let shared = world.milvus_url.clone();
     let wire = world.proxy_milvus();

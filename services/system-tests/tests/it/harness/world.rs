@@ -188,8 +188,8 @@ impl SystemWorld {
             .env("LOOKALIKE_NATS_NAMESPACE", &self.namespace)
             .env("LOOKALIKE_MILVUS_NAMESPACE", &self.namespace)
             // Streams reserve their maximum size, and many tests share one server.
-            .env("LOOKALIKE_NATS_EVENTS_MAX_BYTES", "4MiB")
-            .env("LOOKALIKE_NATS_OUTCOMES_MAX_BYTES", "4MiB")
+            .env("LOOKALIKE_NATS_MAX_EVENTS_BYTES", "4MiB")
+            .env("LOOKALIKE_NATS_MAX_OUTCOMES_BYTES", "4MiB")
             .envs(self.settings.iter().map(|(name, value)| (name, value)))
             .current_dir(self.dir.path());
         command

@@ -39,7 +39,8 @@ fn wait_for(w: &mut KeeperWorld, inbox: &Arc<Inbox>, places: &[&str]) {
 #[test]
 fn what_the_system_reports_is_enough() {
     // The halves of a move between libraries come from two watches, late on a busy machine.
-    let mut w = KeeperWorld::with_settings(|settings| settings.move_grace = Duration::from_secs(2));
+    let mut w =
+        KeeperWorld::with_settings(|settings| settings.move_timeout = Duration::from_secs(2));
     w.real_time = true;
     w.are_hints_muted = true;
     let inbox = w.keeper().inbox.clone();

@@ -13,7 +13,7 @@ fn many_files() {
     let files: usize = text.parse().unwrap();
     let in_folder: usize =
         std::env::var("LOOKALIKE_IN_FOLDER").map_or(1000, |t| t.parse().unwrap());
-    let mut w = KeeperWorld::with_settings(|settings| settings.quiet = Duration::ZERO);
+    let mut w = KeeperWorld::with_settings(|settings| settings.quiet_interval = Duration::ZERO);
     w.real_time = true;
     for n in 0..files {
         let folder = w.full_path(&format!("one/{:05}", n / in_folder));

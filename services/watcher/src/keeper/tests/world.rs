@@ -93,9 +93,9 @@ impl KeeperWorld {
     pub fn with_settings(change: impl FnOnce(&mut Settings)) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let mut settings = Settings {
-            settle: Duration::from_millis(20),
-            quiet: Duration::from_secs(86_400),
-            move_grace: Duration::from_millis(30),
+            settle_interval: Duration::from_millis(20),
+            quiet_interval: Duration::from_secs(86_400),
+            move_timeout: Duration::from_millis(30),
             rescan_interval: Duration::from_secs(10_000_000),
             max_file_bytes: 1000,
             ..Settings::default()
