@@ -162,8 +162,8 @@ pub const REASONS: &[Reason] = &[
         "too_slow",
         "Took too long",
         "Reading or decoding the file exceeded the time limit.",
-        "Retry when the machine and the mount are less busy, or raise vision.decode_timeout, then retry; \
-         or save a version with fewer pixels, or discard the failure.",
+        "Retry when the machine and the mount are less busy. If it fails again, raise vision.decode_timeout, \
+         save a version with fewer pixels, or discard the failure.",
     ),
     transient_reason(
         "unreadable",
@@ -183,7 +183,7 @@ pub const REASONS: &[Reason] = &[
         "Invalid vector",
         "The model returned a vector that contains infinite or undefined numbers.",
         "Retry once; if it fails again, the model or its device is broken: use another model, or report \
-         it to the maintainer of this one.",
+         it to the maintainer of the model.",
     ),
     transient_reason(
         "index_refused",
@@ -201,8 +201,8 @@ pub const REASONS: &[Reason] = &[
         "temporary",
         "Temporary",
         "The file's name looks like that of an unfinished file (.part, .tmp, …).",
-        "Nothing: it is indexed when the program that writes it renames it. If it is a finished picture, \
-         rename it.",
+        "You need to do nothing: it is indexed when the program that writes it renames it. If it is a \
+         finished picture, rename it.",
     ),
     rule_reason(
         "not_a_picture_name",
@@ -226,7 +226,7 @@ pub const REASONS: &[Reason] = &[
         "not_a_file",
         "Not a file",
         "This is a socket, pipe or device.",
-        "Nothing: it contains no picture.",
+        "You need to do nothing: it contains no picture.",
     ),
     rule_reason(
         "ignore_file",
@@ -238,7 +238,8 @@ pub const REASONS: &[Reason] = &[
         "discarded",
         "Discarded",
         "The file had failed, and a user discarded the failure.",
-        "Nothing: it is retried when it changes. To retry it now, use `lookalike failures retry`.",
+        "You need to do nothing: it is retried when it changes. To retry it now, use `lookalike failures \
+         retry`.",
     ),
 ];
 
@@ -251,15 +252,15 @@ mod tests {
         let mut text = "# Why a file is not in the index\n\n\
             lookalike lists every file that is not in the index, with one of these codes. A file has \
             *failed* if it\nshould be indexed and cannot be; it is *ignored* if a rule excludes it. Files \
-            above `watch.max_file_bytes`\n(`too_large`) count as ignored. `lookalike failures`, the page \
+            above `watch.max_file_bytes`\n(`too_large`) are the exception: their kind is permanent, but they count as ignored.\n`lookalike failures`, the page \
             and `GET /v1/failures` list the failed files; with\n`--ignored` or `?ignored=true`, the \
             command and the API also list the ignored ones. `lookalike why FILE` shows\nthe history of \
             one file.\n\n\
             A failed file delays no other file. lookalike retries it when it changes, and when you run \
             `lookalike failures\nretry`. If it may stay out of the index, run `lookalike failures \
-            discard`: it then counts as ignored until it\nchanges. Neither command changes the file \
+            discard`: the file then counts as ignored until it\nchanges. Neither command changes the file \
             itself.\n\n\
-            The column *kind* says whether a retry can help:\n\n\
+            The column *kind* says why, and whether a retry can help:\n\n\
             - **permanent**: the same bytes always fail in the same way; only other content or other \
             settings help.\n\
             - **transient**: something outside the file was the cause, so a retry may succeed.\n\

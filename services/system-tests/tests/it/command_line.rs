@@ -130,7 +130,11 @@ fn without_python_it_says_what_to_do() {
 #[test]
 fn print_config_shows_where_each_value_came_from() {
     let dir = tempfile::tempdir().unwrap();
-    std::fs::write(dir.path().join("lookalike.toml"), "[watch]\nsettle_interval = '2s'").unwrap();
+    std::fs::write(
+        dir.path().join("lookalike.toml"),
+        "[watch]\nsettle_interval = '2s'",
+    )
+    .unwrap();
     let mut command = product_command();
     command
         .current_dir(dir.path())
