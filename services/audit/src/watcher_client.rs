@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use lookalike_bus::{Bus, CatalogPage, LibraryStatus, WatcherReply, WatcherRequest};
-use lookalike_chassis::{Backoff, Retry, RetryError};
+use lookalike_chassis::{Backoff, Retry};
 use lookalike_proto::LibraryName;
 use tokio::time::Instant;
 
@@ -40,10 +40,6 @@ impl WatcherClient {
         retry
             .run(|| self.send_request_once(library, request), is_transient)
             .await
-            .map_err(|error| match error {
-                RetryError::Failed(error) => error,
-                RetryError::Cancelled => unreachable!("this retry has no shutdown token"),
-            })
     }
 
     async fn send_request_once(

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use async_nats::jetstream::{self, kv, stream};
 use async_nats::{Client, ConnectOptions, Event};
-use lookalike_chassis::{Retry, RetryError};
+use lookalike_chassis::Retry;
 
 use crate::error::Error;
 use crate::settings::Settings;
@@ -191,10 +191,7 @@ async fn connect_within(options: ConnectOptions, settings: &Settings) -> Result<
         let without_credentials = addresses.iter().map(|url| url.rsplit('@').next());
         Error::Connect {
             url: without_credentials.flatten().collect::<Vec<_>>().join(","),
-            source: match error {
-                RetryError::Failed(source) => source.into(),
-                RetryError::Cancelled => "cancelled".into(),
-            },
+            source: error.into(),
         }
     })
 }

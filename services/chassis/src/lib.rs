@@ -12,4 +12,4 @@ pub mod stdio;
 pub mod telemetry;
 
 pub use backoff::Backoff;
-pub use retry::{Retry, RetryError};
+pub use retry::Retry;

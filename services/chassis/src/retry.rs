@@ -1,33 +1,13 @@
-//! Retries of one operation with backoff, bounded by attempts, by time and by a shutdown.
+//! Retries of one operation with backoff, bounded by attempts and by time.
 //!
 //! Callers decide which errors are transient; a retry never hides an error that a repetition
-//! cannot fix.
+//! cannot fix. To stop at a shutdown, wrap the future: `token.run_until_cancelled(retry.run(…))`.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
 
 use crate::Backoff;
-
-/// Why a retried operation did not succeed.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum RetryError<E> {
-    /// The shutdown token was cancelled before an attempt succeeded.
-    Cancelled,
-    /// The last attempt failed with a permanent error, or a limit was reached.
-    Failed(E),
-}
-
-impl<E> RetryError<E> {
-    /// Returns the error of the last attempt, or `None` after a cancellation.
-    pub fn into_failure(self) -> Option<E> {
-        match self {
-            Self::Cancelled => None,
-            Self::Failed(error) => Some(error),
-        }
-    }
-}
 
 /// Limits of a retried operation.
 #[derive(Debug, Clone)]
@@ -35,7 +15,6 @@ pub struct Retry {
     backoff: Backoff,
     max_attempts: u32,
     deadline: Option<Instant>,
-    shutdown: CancellationToken,
 }
 
 impl Retry {
@@ -45,7 +24,6 @@ impl Retry {
             backoff: Backoff::new(first_wait, max_wait),
             max_attempts: u32::MAX,
             deadline: None,
-            shutdown: CancellationToken::new(),
         }
     }
 
@@ -63,54 +41,52 @@ impl Retry {
         self
     }
 
-    /// Stops, also in the middle of an attempt, when `shutdown` is cancelled.
-    #[must_use]
-    pub fn with_shutdown(mut self, shutdown: &CancellationToken) -> Self {
-        self.shutdown = shutdown.clone();
-        self
-    }
-
     /// Runs `attempt` until it succeeds, a limit is reached, or `is_transient` refuses an error.
     ///
     /// `is_transient` is called once for each failed attempt and is the place to log it.
     ///
     /// # Errors
-    /// [`RetryError::Cancelled`] when the shutdown comes first, else the last attempt's error.
+    /// The error of the last attempt.
     pub async fn run<T, E, F>(
         mut self,
         mut attempt: impl FnMut() -> F,
         mut is_transient: impl FnMut(&E) -> bool,
-    ) -> Result<T, RetryError<E>>
+    ) -> Result<T, E>
     where
         F: Future<Output = Result<T, E>>,
     {
         loop {
-            let error = match self.shutdown.run_until_cancelled(attempt()).await {
-                None => return Err(RetryError::Cancelled),
-                Some(Ok(value)) => return Ok(value),
-                Some(Err(error)) => error,
-            };
-            if !is_transient(&error) || self.backoff.attempts() + 1 >= self.max_attempts {
-                return Err(RetryError::Failed(error));
-            }
-            let wait = self.backoff.next_delay();
-            if self
-                .deadline
-                .is_some_and(|deadline| Instant::now() + wait > deadline)
-            {
-                return Err(RetryError::Failed(error));
-            }
-            let sleep = tokio::time::sleep(wait);
-            if self.shutdown.run_until_cancelled(sleep).await.is_none() {
-                return Err(RetryError::Cancelled);
+            match attempt().await {
+                Ok(value) => return Ok(value),
+                Err(error) if is_transient(&error) => self.wait_after(error).await?,
+                Err(error) => return Err(error),
             }
         }
+    }
+
+    /// Waits before the next attempt; for loops that repair something between two attempts.
+    ///
+    /// # Errors
+    /// The given error, if a limit is reached.
+    pub async fn wait_after<E>(&mut self, error: E) -> Result<(), E> {
+        if self.backoff.attempts() + 1 >= self.max_attempts {
+            return Err(error);
+        }
+        let wait = self.backoff.next_delay();
+        let is_late = |deadline| Instant::now() + wait > deadline;
+        if self.deadline.is_some_and(is_late) {
+            return Err(error);
+        }
+        tokio::time::sleep(wait).await;
+        Ok(())
     }
 }
 
 #[cfg(test)]
 mod tests {
     use std::cell::Cell;
+
+    use tokio_util::sync::CancellationToken;
 
     use super::*;
 
@@ -140,13 +116,10 @@ mod tests {
             Err::<(), _>(attempts.get())
         };
         let result = brief_retry().run(attempt, |error| *error < 3).await;
-        assert_eq!(result, Err(RetryError::Failed(3)));
+        assert_eq!(result, Err(3));
         attempts.set(0);
-        let result = brief_retry()
-            .with_max_attempts(2)
-            .run(attempt, |_| true)
-            .await;
-        assert_eq!(result, Err(RetryError::Failed(2)));
+        let retry = brief_retry().with_max_attempts(2);
+        assert_eq!(retry.run(attempt, |_| true).await, Err(2));
     }
 
     #[tokio::test]
@@ -154,21 +127,18 @@ mod tests {
         let begun = Instant::now();
         let retry = brief_retry().with_timeout(Duration::from_millis(30));
         let result = retry.run(|| async { Err::<(), _>("busy") }, |_| true).await;
-        assert_eq!(result, Err(RetryError::Failed("busy")));
+        assert_eq!(result, Err("busy"));
         assert!(begun.elapsed() < Duration::from_secs(5));
     }
 
     #[tokio::test]
     async fn a_shutdown_interrupts_an_attempt() {
         let shutdown = CancellationToken::new();
-        let retry = brief_retry().with_shutdown(&shutdown);
         let attempt = || {
             shutdown.cancel();
             std::future::pending::<Result<(), &str>>()
         };
-        assert_eq!(
-            retry.run(attempt, |_| true).await,
-            Err(RetryError::Cancelled)
-        );
+        let retried = brief_retry().run(attempt, |_| true);
+        assert_eq!(shutdown.run_until_cancelled(retried).await, None);
     }
 }

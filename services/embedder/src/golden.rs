@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use lookalike_chassis::Backoff;
+use lookalike_chassis::Retry;
 use lookalike_index::{Error as IndexError, ErrorClass, Index};
 use lookalike_vision::{Engine, MIN_GOLDEN_COSINE};
 use tokio_util::sync::CancellationToken;
@@ -31,7 +31,7 @@ pub(crate) async fn verify_golden_vector(
     engine: &Engine,
     shutdown: &CancellationToken,
 ) -> Result<(), IndexError> {
-    let mut backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(10));
+    let mut retry = Retry::new(Duration::from_millis(500), Duration::from_secs(10));
     loop {
         let error = match shutdown
             .run_until_cancelled(compare_golden_vector(index, engine))
@@ -50,9 +50,9 @@ pub(crate) async fn verify_golden_vector(
                 .run_until_cancelled(index.ensure_collection())
                 .await;
         }
-        let wait = tokio::time::sleep(backoff.next_delay());
-        if shutdown.run_until_cancelled(wait).await.is_none() {
-            return Ok(());
+        match shutdown.run_until_cancelled(retry.wait_after(error)).await {
+            None => return Ok(()),
+            Some(waited) => waited?,
         }
     }
 }

@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use lookalike_bus::{CatalogImage, MAX_REQUEST_IDS};
-use lookalike_chassis::{Backoff, Retry, RetryError};
+use lookalike_chassis::Retry;
 use lookalike_index::{Error as IndexError, RowFilter, RowKey, RowReader};
 use lookalike_proto::LibraryName;
 
@@ -199,13 +199,11 @@ impl<'a> AuditPass<'a> {
     /// Reads the next page of rows. Repeats the read while Milvus is busy, so that an audit of many
     /// rows need not start over.
     async fn next_rows(&mut self) -> Result<Vec<RowKey>, Error> {
-        let mut backoff = Backoff::new(FIRST_RETRY_WAIT, MAX_RETRY_WAIT);
+        let mut retry = retry_while_busy();
         loop {
             match self.reader.next_page().await {
                 Ok(page) => return Ok(page),
-                Err(error) if backoff.attempts() + 1 < MAX_ATTEMPTS && is_transient(&error) => {
-                    tokio::time::sleep(backoff.next_delay()).await;
-                }
+                Err(error) if is_transient(&error) => retry.wait_after(error).await?,
                 Err(error) => return Err(error.into()),
             }
         }
@@ -298,13 +296,8 @@ impl<'a> AuditPass<'a> {
     async fn find_duplicates(&mut self) -> Result<(), Error> {
         let ids = std::mem::take(&mut self.uncounted);
         let index = &self.context.index;
-        let retry = Retry::new(FIRST_RETRY_WAIT, MAX_RETRY_WAIT).with_max_attempts(MAX_ATTEMPTS);
-        let duplicates = retry.run(|| index.find_duplicate_ids(&ids), is_transient);
-        match duplicates.await {
-            Ok(duplicates) => self.suspects.extend(duplicates),
-            Err(RetryError::Failed(error)) => return Err(error.into()),
-            Err(RetryError::Cancelled) => unreachable!("this retry has no shutdown token"),
-        }
+        let duplicates = retry_while_busy().run(|| index.find_duplicate_ids(&ids), is_transient);
+        self.suspects.extend(duplicates.await?);
         Ok(())
     }
 
@@ -451,6 +444,10 @@ impl<'a> AuditPass<'a> {
             *library.differences.entry(kind).or_default() += 1;
         }
     }
+}
+
+fn retry_while_busy() -> Retry {
+    Retry::new(FIRST_RETRY_WAIT, MAX_RETRY_WAIT).with_max_attempts(MAX_ATTEMPTS)
 }
 
 /// Returns whether Milvus may answer the same request later. A missing collection stays missing.

@@ -11,7 +11,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use lookalike_bus::Bus;
 use lookalike_chassis::metrics::STAGE_SECONDS;
-use lookalike_chassis::{Backoff, clock};
+use lookalike_chassis::{Retry, clock};
 use lookalike_index::{Error as IndexError, ErrorClass, Index, IndexRow, ReadConsistency};
 use lookalike_proto::{ContentHash, Outcome, OutcomeAttributes, OutcomeState};
 use tokio::sync::mpsc;
@@ -212,7 +212,7 @@ impl Committer {
         &self,
         write: IndexWrite<'_>,
     ) -> Result<Result<(), IndexError>, CommitStopped> {
-        let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(5));
+        let mut retry = Retry::new(Duration::from_millis(100), Duration::from_secs(5));
         loop {
             let (operation, result) = match write {
                 IndexWrite::Upsert([]) => return Ok(Ok(())),
@@ -244,8 +244,7 @@ impl Committer {
                 ErrorClass::Fatal => return Err(CommitStopped::Fatal(error)),
                 ErrorClass::Retry => self.breaker.record_write_failure(),
             }
-            let wait = backoff.next_delay();
-            tracing::warn!(%error, ?wait, "{operation} failed, retrying");
+            tracing::warn!(%error, "{operation} failed, retrying");
             if let IndexError::Missing { .. } = error
                 && let Err(error) = self.index.ensure_collection().await
             {
@@ -254,10 +253,20 @@ impl Committer {
                 }
                 tracing::warn!(%error, "cannot create the collection now");
             }
-            tokio::select! {
-                () = self.abort.cancelled() => return Err(CommitStopped::ShuttingDown),
-                () = tokio::time::sleep(wait) => {}
-            }
+            self.wait_unless_aborted(&mut retry, error).await?;
+        }
+    }
+
+    /// Waits before the next attempt. Retries of a commit have no limit: they end with the worker.
+    async fn wait_unless_aborted<E>(
+        &self,
+        retry: &mut Retry,
+        error: E,
+    ) -> Result<(), CommitStopped> {
+        let waited = self.abort.run_until_cancelled(retry.wait_after(error));
+        match waited.await {
+            Some(_) => Ok(()),
+            None => Err(CommitStopped::ShuttingDown),
         }
     }
 
@@ -298,7 +307,7 @@ impl Committer {
 
     async fn publish_outcomes(&self, mut outcomes: Vec<Outcome>) -> Result<(), CommitStopped> {
         let _timer = STAGE_SECONDS.with_label_values(&["outcome"]).start_timer();
-        let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(5));
+        let mut retry = Retry::new(Duration::from_millis(100), Duration::from_secs(5));
         loop {
             let results = self.bus.publish_outcomes(&outcomes).await;
             let mut failure = None;
@@ -311,15 +320,11 @@ impl Committer {
             }
             let Some(error) = failure else { return Ok(()) };
             outcomes = unpublished;
-            let wait = backoff.next_delay();
-            tracing::warn!(%error, ?wait, "cannot store outcomes now, retrying");
+            tracing::warn!(%error, "cannot store outcomes now, retrying");
             if let Err(error) = self.bus.ensure_streams().await {
                 tracing::debug!(%error, "cannot create the streams now");
             }
-            tokio::select! {
-                () = self.abort.cancelled() => return Err(CommitStopped::ShuttingDown),
-                () = tokio::time::sleep(wait) => {}
-            }
+            self.wait_unless_aborted(&mut retry, error).await?;
         }
     }
 }

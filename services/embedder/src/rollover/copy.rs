@@ -16,8 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
-use lookalike_chassis::Backoff;
-use lookalike_chassis::retry::{Retry, RetryError};
+use lookalike_chassis::Retry;
 use lookalike_index::{
     Error as IndexError, Index, IndexRow, IndexedImage, ReadConsistency, RowFilter, RowKey,
     RowReader,
@@ -284,13 +283,11 @@ impl CollectionKeys {
     /// Returns the next key without removing it; of an id with several rows the newest.
     async fn peek_key(&mut self) -> Result<Option<RowKey>, Error> {
         if self.page.is_empty() && !self.ended {
-            let mut backoff = Backoff::new(FIRST_RETRY_WAIT, MAX_RETRY_WAIT);
+            let mut retry = retry_while_busy();
             let mut page = loop {
                 match self.reader.next_page().await {
                     Ok(page) => break page,
-                    Err(error) if is_transient(&error) && backoff.attempts() + 1 < MAX_TRIES => {
-                        tokio::time::sleep(backoff.next_delay()).await;
-                    }
+                    Err(error) if is_transient(&error) => retry.wait_after(error).await?,
                     Err(error) => return Err(error.into()),
                 }
             };
@@ -312,12 +309,11 @@ async fn retry_until_ok<T, F>(request: impl Fn() -> F) -> Result<T, Error>
 where
     F: Future<Output = Result<T, IndexError>>,
 {
-    let retry = Retry::new(FIRST_RETRY_WAIT, MAX_RETRY_WAIT).with_max_attempts(MAX_TRIES);
-    match retry.run(request, is_transient).await {
-        Ok(answer) => Ok(answer),
-        Err(RetryError::Failed(error)) => Err(error.into()),
-        Err(RetryError::Cancelled) => unreachable!("this retry has no shutdown token"),
-    }
+    Ok(retry_while_busy().run(request, is_transient).await?)
+}
+
+fn retry_while_busy() -> Retry {
+    Retry::new(FIRST_RETRY_WAIT, MAX_RETRY_WAIT).with_max_attempts(MAX_TRIES)
 }
 
 #[cfg(test)]
