@@ -231,7 +231,7 @@ impl Worker {
     pub async fn run(&mut self) {
         let shutdown = self.shutdown_reason.shutdown.clone();
         let drain_timeout = self.context.settings.drain_timeout;
-        // The timeout starts with the shutdown, whatever `process_events` waits for then.
+        // The timeout starts with the shutdown, even while `process_events` waits.
         let timeout = async {
             shutdown.cancelled().await;
             tokio::time::sleep(drain_timeout).await;

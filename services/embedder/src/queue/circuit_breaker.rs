@@ -55,7 +55,8 @@ impl Circuit {
         }
     }
 
-    /// Events that needed no write leave it open whether Milvus accepts writes.
+    /// Events without a write do not show whether Milvus accepts writes, so twice as many may be
+    /// taken.
     fn record_no_write(&mut self) {
         if self.state == CircuitState::HalfOpen {
             self.half_open_limit = self.half_open_limit.saturating_mul(2);

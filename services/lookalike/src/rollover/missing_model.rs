@@ -55,8 +55,8 @@ pub async fn describe_way_back(collections: &Collections) -> String {
 /// Makes the index fit the model that `up` was given, where possible.
 ///
 /// If another model is in service and no longer available, and the previous collection was made
-/// with the given model, puts that collection back in service; the audit then brings in what
-/// changed since.
+/// with the given model, puts that collection back in service; the audit then indexes the changes
+/// since then.
 ///
 /// # Errors
 /// A usage error if another model is in service and is available, or there is no way back.
@@ -78,7 +78,7 @@ pub async fn reconcile_with_named_model(
     let previous = collections.previous().await?;
     let Some(previous) = previous.filter(|previous| previous.model == required) else {
         if lookup_name(&current) == model.locator {
-            // Opening the index fails and says how the two versions differ.
+            // Opening the index fails with an error that shows how the two versions differ.
             return Ok(());
         }
         let explanation = explain_missing_model(&current, &error);

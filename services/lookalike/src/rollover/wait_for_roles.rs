@@ -12,7 +12,7 @@ use super::session::RolloverSession;
 const EMBEDDER_ALIVE_TIMEOUT: Duration = Duration::from_secs(13);
 /// How long to wait for the first report before concluding that no embedder runs.
 const FIRST_REPORT_TIMEOUT: Duration = Duration::from_secs(12);
-/// How long the service may take after every embedder has followed.
+/// How long the service may take after every embedder has switched to the new model.
 const SERVICE_TIMEOUT: Duration = Duration::from_secs(15);
 const POLL_INTERVAL: Duration = Duration::from_millis(200);
 

@@ -57,8 +57,8 @@ impl Library {
         {
             return Ok(());
         }
-        // Of two images at one path, the newer one is there. The older one may be found elsewhere
-        // by its inode or its bytes.
+        // If two images claim one path, the newer generation wins. The scan looks for an older
+        // image of the catalog elsewhere, by its inode or its bytes.
         let path = path.as_str().as_bytes();
         match self.row_at(path, tick.catalog)? {
             Some(other) if other.id == id => {}

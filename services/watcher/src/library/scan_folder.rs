@@ -110,7 +110,7 @@ impl Library {
                 Ok(None)
             }
             Err(error) => {
-                // An error says nothing about the folder's content.
+                // An error does not show what the folder contains.
                 scan.unvisited_folders
                     .retain(|folder| !is_at_or_below(folder, &path));
                 self.watch_schedule.watches.mark_seen_below(&path);

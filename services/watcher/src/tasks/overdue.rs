@@ -20,7 +20,8 @@ struct QueueState {
     stream_created_ns: i64,
 }
 
-/// A message that waits although the workers' consumer is past it: stream and number.
+/// An undelivered message that the consumer has skipped: the creation time of its stream and its
+/// sequence.
 type SkippedMessage = (i64, u64);
 
 impl WatcherTasks {
