@@ -42,7 +42,7 @@ codes! {
     OutsideLibrary, "outside_library", 403, "The file is outside its library";
     NoSuchRoute, "no_such_route", 404, "There is nothing at this address";
     NoSuchImage, "no_such_image", 404, "No image has this id";
-    NoSuchFile, "no_such_file", 404, "No watcher knows this file";
+    NoSuchFile, "no_such_file", 404, "No catalog lists this file";
     NoSuchLibrary, "no_such_library", 404, "No library has this name";
     MethodNotAllowed, "method_not_allowed", 405, "This address does not support this method";
     UploadTimeout, "upload_timeout", 408, "The upload took too long";

@@ -43,8 +43,8 @@ impl AuditPass<'_> {
             match &unreachable {
                 Some(library) if !unknown.is_empty() => {
                     let reason = format!(
-                        "rows that no watcher knows are kept while the watcher of library \
-                         {library} is unreachable"
+                        "did not delete rows without a catalog entry: the watcher of library \
+                         {library} is unreachable, and its catalog may list them"
                     );
                     self.library_report(number).not_repaired = Some(reason);
                 }

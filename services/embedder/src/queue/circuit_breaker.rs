@@ -116,7 +116,10 @@ impl CircuitBreaker {
         }
         match after.0 {
             CircuitState::Open if before.0 == CircuitState::Closed => {
-                tracing::warn!("Milvus rejects writes: no more events are taken");
+                tracing::warn!(
+                    "Milvus is unreachable or rejects writes; pausing the intake of events until \
+                     it recovers"
+                );
             }
             CircuitState::Closed if before.0 != CircuitState::Closed => {
                 tracing::info!("Milvus accepts writes again: taking events")

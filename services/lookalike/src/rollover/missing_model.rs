@@ -84,14 +84,14 @@ pub async fn reconcile_with_named_model(
         let explanation = explain_missing_model(&current, &error);
         let way_back = describe_way_back(&collections).await;
         return Err(usage_error(anyhow!(
-            "{explanation}{way_back}. An index for {} needs another --data-dir or \
-             milvus.namespace meanwhile",
+            "{explanation}{way_back}. To use {} now, start with another --data-dir or \
+             milvus.namespace",
             model.locator
         )));
     };
     tracing::warn!(
         "{} is not available any more ({}): returning to {}, the previous model of the index; the \
-         audit brings in what changed since",
+         audit indexes the changes since then",
         current.model.name,
         lookup_name(&current),
         previous.model.name
@@ -114,7 +114,7 @@ pub async fn verify_obtainable(settings: &Settings, collection: &Collection) -> 
     match model_identity(&model.load_description()?) == collection.model {
         true => Ok(()),
         false => Err(usage_error(anyhow!(
-            "its files are now those of another version"
+            "the local model files differ from those that made the index"
         ))),
     }
 }

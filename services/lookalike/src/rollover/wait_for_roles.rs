@@ -50,8 +50,8 @@ pub(super) async fn wait_for_embedders(
                 .first()
                 .and_then(|embedder| embedder.rollover_error.clone());
             bail!(
-                "{} of {} embedders did not follow within {:?}{}; the new model is in service, and \
-                 the same command resumes from here",
+                "{} of {} embedders did not switch to the new model within {:?}{}; the new model \
+                 is in service; run the same command again to resume",
                 behind.len(),
                 embedders.len(),
                 session.args.timeout,

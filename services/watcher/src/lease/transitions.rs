@@ -21,7 +21,8 @@ impl Library {
         self.clear_degraded("recovering");
         tick.scans.remove_library(self.id);
         self.watch_schedule.watches.remove_all();
-        let detail = "Another watcher holds this library; this one takes over when that one stops.";
+        let detail = "Another watcher holds the lease of this library; this watcher takes over \
+                      when the lease expires or is released.";
         self.set_degraded("standby", detail.to_owned(), tick);
     }
 

@@ -219,7 +219,7 @@ impl Library {
         if difference != 0 {
             tracing::error!(
                 library = %self.name, scanned = scan.file_count, cataloged = on_disk,
-                "the catalog does not list exactly the files of a library"
+                "the scan counted a different number of files than the catalog lists"
             );
         }
         metrics::UNACCOUNTED_FILES

@@ -70,9 +70,9 @@ impl WatcherTasks {
             return None;
         }
         if previously_skipped == Some(first) {
-            tracing::warn!("the queue skipped events that no worker would get; reopening it");
+            tracing::warn!("the JetStream consumer skipped stored events; recreating the consumer");
             if let Some(Err(error)) = self.run_unless_stopping(self.bus.delete_consumer()).await {
-                tracing::warn!(%error, "cannot reopen the queue now");
+                tracing::warn!(%error, "cannot recreate the consumer now");
             }
         }
         Some(first)
