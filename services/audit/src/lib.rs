@@ -8,7 +8,7 @@
 //!
 //! The watcher repairs images that its catalog contains: it sends them again with a new
 //! generation. Thus all writes of one image stay ordered, and an upsert also removes duplicate
-//! rows. The audit itself deletes only rows that no catalog knows. An audit that is killed leaves
+//! rows. The audit itself deletes only rows that no catalog lists. An audit that is killed leaves
 //! nothing behind that the next one does not find.
 //!
 //! The audit trusts the catalog to describe its folder. A caller may request a scan first, and a

@@ -118,7 +118,7 @@ fn find_in_libraries(
     }
 }
 
-/// Parses `LIBRARY/path`, and says whether that file exists.
+/// Parses `LIBRARY/path`, and returns whether that file exists.
 fn parse_listed_path(
     argument: &Path,
     libraries: &[ReportedLibrary],

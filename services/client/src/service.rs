@@ -47,8 +47,8 @@ impl ServiceClient {
     /// A client for the service at `url`; without one, for the instance that runs with `data_dir`,
     /// and without that, for the default address.
     ///
-    /// `is_data_dir_given` says whether the user named the data folder: then the default address
-    /// is not tried, because another lookalike may listen there.
+    /// `is_data_dir_given`: the user named the data folder. Then the default address is not tried,
+    /// because another lookalike may listen there.
     pub fn locate(url: &str, data_dir: Option<&Path>, is_data_dir_given: bool) -> Result<Self> {
         if !url.is_empty() {
             return Self::connect(url.trim_end_matches('/').to_owned());

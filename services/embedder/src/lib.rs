@@ -7,7 +7,7 @@
 //! everything that is indexed. `rollover` exchanges the model.
 //!
 //! Each event in flight is a task of its own, so a large or slow file delays no other. The device,
-//! the lookup of known content and the commit each batch whatever is waiting for them.
+//! the lookup of known content and the commit each batch the events that wait for them.
 
 mod error;
 mod metrics;

@@ -30,7 +30,7 @@ use crate::queries::answer_requests;
 use crate::queries::rows::RowsHandler;
 use crate::queue::circuit_breaker::CircuitBreaker;
 use crate::queue::consumer::EventConsumer;
-use crate::queue::defer;
+use crate::queue::defer_on_shutdown::defer_unfinished;
 use crate::queue::in_flight::InFlight;
 use crate::read::library_reader::LibraryReader;
 use crate::read::memory_permits::MemoryPermits;
@@ -231,7 +231,7 @@ impl Worker {
     pub async fn run(&mut self) {
         let shutdown = self.shutdown_reason.shutdown.clone();
         let drain_timeout = self.context.settings.drain_timeout;
-        // The timeout starts with the shutdown, whatever `process_events` waits for then.
+        // The timeout starts with the shutdown, even while `process_events` waits.
         let timeout = async {
             shutdown.cancelled().await;
             tokio::time::sleep(drain_timeout).await;
@@ -276,7 +276,7 @@ impl Worker {
         };
         unfinished.retain(|in_flight| !in_flight.has_outcome());
         if !unfinished.is_empty() {
-            defer::defer_unfinished(&self.context.bus, unfinished, GIVE_UP_TIMEOUT).await;
+            defer_unfinished(&self.context.bus, unfinished, GIVE_UP_TIMEOUT).await;
         }
         self.stop_background.cancel();
         self.background.wait().await;

@@ -83,7 +83,7 @@ impl ServedModelWatcher {
 
     /// Waits for one poll interval and returns the model in service.
     ///
-    /// Repeats a lookup that fails: an unreachable Milvus says nothing about the model, and searches
+    /// Repeats a lookup that fails: an unreachable Milvus does not mean another model, and searches
     /// and commits report it themselves. If the role's own model was given a new collection, this
     /// also creates or opens that collection. Dropping the future loses nothing.
     pub async fn poll(&mut self) -> ServedModel {

@@ -1,7 +1,7 @@
 //! Errors of one request: a stable code, one sentence and the parameter at fault (RFC 9457).
 //!
 //! Handlers return a [`Problem`]. It travels as data of a [`poem::Error`]; the middleware writes
-//! the response, because only the middleware knows the id of the request.
+//! the response, because only the middleware has the id of the request.
 
 use lookalike_index::ErrorClass;
 use lookalike_vision::DecodeError;
@@ -42,7 +42,7 @@ codes! {
     OutsideLibrary, "outside_library", 403, "The file is outside its library";
     NoSuchRoute, "no_such_route", 404, "There is nothing at this address";
     NoSuchImage, "no_such_image", 404, "No image has this id";
-    NoSuchFile, "no_such_file", 404, "No watcher knows this file";
+    NoSuchFile, "no_such_file", 404, "No catalog lists this file";
     NoSuchLibrary, "no_such_library", 404, "No library has this name";
     MethodNotAllowed, "method_not_allowed", 405, "This address does not support this method";
     UploadTimeout, "upload_timeout", 408, "The upload took too long";
@@ -114,7 +114,8 @@ impl Problem {
         }
     }
 
-    /// Blames an image. If it is one of a list, the sentence says which one.
+    /// Names the image that caused the problem. If it is one of a list, the detail starts with its
+    /// parameter.
     pub(crate) fn about_image(self, param: &str) -> Self {
         let detail = match param.contains('[') {
             true => format!("{param}: {}", self.detail),

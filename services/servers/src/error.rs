@@ -58,7 +58,7 @@ pub enum Error {
     /// Unpacking failed; `reason` is one line of Python's output.
     #[error("cannot unpack {program}: {reason}; is the disk full, or does this python3 lack lzma?")]
     Unpack { program: Program, reason: String },
-    #[error("{program} is wanted but was not fetched")]
+    #[error("cannot start {program}: it was not fetched into the cache folder; give --{}-url", url_flag(*.program))]
     NotFetched { program: Program },
     /// Another process uses this data folder. `pid` is missing if that process has not written it
     /// yet.

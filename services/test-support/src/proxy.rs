@@ -1,8 +1,8 @@
 //! A TCP proxy in front of NATS or Milvus whose wire can be slowed, frozen, half-open or cut.
 //!
 //! A connection that lost bytes is closed when the wire works again, because a real peer would
-//! notice the loss. The proxy has a thread and a runtime of its own, so that it works whatever the
-//! test is waiting for.
+//! notice the loss. The proxy has a thread and a runtime of its own, so that it also works
+//! while the test blocks.
 
 use std::io;
 use std::net::SocketAddr;

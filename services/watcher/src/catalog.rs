@@ -1,4 +1,4 @@
-//! The catalog: what the watcher knows of every file, in one SQLite file, which is the outbox too.
+//! The catalog: the recorded state of every file, in one SQLite file, which is also the outbox.
 //!
 //! A row's state and the fact that it must be sent are columns of one row, so they commit together.
 //! Only the keeper's thread uses the catalog. A lost catalog is rebuilt from the folders and the

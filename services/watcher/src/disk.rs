@@ -81,7 +81,7 @@ impl FileStat {
         self.size == index_stat.size && self.mtime_ns / 1_000_000 == index_stat.mtime_ns / 1_000_000
     }
 
-    /// Whether this is the same inode as `before`, wherever it is now and whatever it contains.
+    /// Whether this is the same inode as `before`, even with another path or other content.
     ///
     /// Inodes are reused after their file is deleted. The birth time detects that. Without birth
     /// times, size and mtime must be unchanged (a rename keeps both).

@@ -81,7 +81,7 @@ impl Keeper {
         if events > 0 {
             tracing::info!(
                 events,
-                "sending events again whose publishing the last run did not finish"
+                "resending events that the previous run did not finish publishing"
             );
         }
         Ok(Self {

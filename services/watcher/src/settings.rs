@@ -20,22 +20,25 @@ pub struct Settings {
     /// A missing file is searched for elsewhere (a move) for this long before its row is removed.
     #[serde(with = "duration")]
     pub move_timeout: Duration,
-    /// Every folder is compared with the catalog this often, whatever the system reported …
+    /// Every folder is compared with the catalog this often, even if the system reported no change.
     #[serde(with = "duration")]
     pub rescan_interval: Duration,
-    /// … and this often where the system cannot report changes.
+    /// Folders whose changes the system cannot report are compared with the catalog this often.
     #[serde(with = "duration")]
     pub poll_interval: Duration,
     /// Watched folders of all libraries together; 0: as many as the system allows. Other folders
     /// are polled every `poll_interval`.
     pub max_watches: usize,
-    /// Mass-delete guard: when more files of a library than this …
+    /// The mass-delete guard holds missing files in the index when more than this number of a
+    /// library's files and more than `mass_delete_share` of them are missing. They stay until they
+    /// are back, or until `lookalike confirm` confirms their deletion.
     pub mass_delete_min_files: usize,
-    /// … and more than this share of its files (0 to 1; 1: never) are missing, they stay in the
-    /// index until they are back, or until `lookalike confirm` confirms their deletion …
+    /// The share of a library's files (0 to 1; 1: never) that must be exceeded for the mass-delete
+    /// guard to hold missing files. See `mass_delete_min_files`.
     #[serde(deserialize_with = "deserialize_share")]
     pub mass_delete_share: f64,
-    /// … or until they have been missing for this long, which counts as a confirmation.
+    /// Files that the mass-delete guard holds are removed after they have been missing for this
+    /// long, as if a user had confirmed their deletion.
     #[serde(with = "duration")]
     pub mass_delete_confirm_after: Duration,
     /// Larger files are ignored.

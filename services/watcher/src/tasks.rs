@@ -33,7 +33,8 @@ pub struct WatcherTasks {
 }
 
 impl WatcherTasks {
-    /// Sends a request to the keeper and waits for its reply; `None`: nothing was kept.
+    /// Sends a request to the keeper and waits for its reply. `None`: the keeper rolled back or did
+    /// not reply in time.
     async fn ask_keeper<T>(
         &self,
         request: impl FnOnce(oneshot::Sender<T>) -> KeeperRequest,

@@ -1,5 +1,5 @@
-//! Repairs differences: watchers resend what their catalogs contain, and rows that no catalog
-//! knows are deleted.
+//! Repairs differences: watchers resend what their catalogs contain, and the audit deletes rows
+//! that no catalog lists.
 
 use lookalike_bus::{WatcherReply, WatcherRequest};
 
@@ -43,8 +43,8 @@ impl AuditPass<'_> {
             match &unreachable {
                 Some(library) if !unknown.is_empty() => {
                     let reason = format!(
-                        "rows that no watcher knows are kept while the watcher of library \
-                         {library} is unreachable"
+                        "did not delete rows without a catalog entry: the watcher of library \
+                         {library} is unreachable, and its catalog may list them"
                     );
                     self.library_report(number).not_repaired = Some(reason);
                 }
@@ -55,7 +55,7 @@ impl AuditPass<'_> {
         Ok(())
     }
 
-    /// Deletes rows of images that no catalog knows. Only a very slow worker can still write such
+    /// Deletes rows of images that no catalog lists. Only a very slow worker can still write such
     /// a row; the delete spares rows written since the audit read them, and the watcher receives
     /// that worker's outcome.
     async fn delete_unknown(

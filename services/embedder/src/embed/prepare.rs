@@ -235,7 +235,7 @@ impl Preparer {
     /// Decodes a redelivered file while nothing else is decoded.
     ///
     /// The worker that had the file before may have died of it. Decoding it alone protects the other
-    /// files, and a note in the trials bucket says which file it was. When a worker has died with
+    /// files, and a note in the trials bucket names that file. When a worker has died with
     /// that note [`MAX_DECODE_DEATHS`] times, the file is not decoded any more.
     async fn decode_exclusively<T: Send + 'static>(
         &self,

@@ -55,7 +55,8 @@ impl Circuit {
         }
     }
 
-    /// Events that needed no write leave it open whether Milvus accepts writes.
+    /// Events without a write do not show whether Milvus accepts writes, so twice as many may be
+    /// taken.
     fn record_no_write(&mut self) {
         if self.state == CircuitState::HalfOpen {
             self.half_open_limit = self.half_open_limit.saturating_mul(2);
@@ -115,7 +116,10 @@ impl CircuitBreaker {
         }
         match after.0 {
             CircuitState::Open if before.0 == CircuitState::Closed => {
-                tracing::warn!("Milvus rejects writes: no more events are taken");
+                tracing::warn!(
+                    "Milvus is unreachable or rejects writes; pausing the intake of events until \
+                     it recovers"
+                );
             }
             CircuitState::Closed if before.0 != CircuitState::Closed => {
                 tracing::info!("Milvus accepts writes again: taking events")

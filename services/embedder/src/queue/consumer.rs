@@ -131,7 +131,7 @@ impl EventConsumer {
         let mut backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(5));
         let mut paused = self.paused.clone();
         loop {
-            // A paused worker delays nothing: other embedders take the events.
+            // A paused worker must not report a blocked intake: other embedders take the events.
             if *paused.borrow() {
                 metrics::INTAKE_PAUSED.set(0);
             }
@@ -165,8 +165,7 @@ impl EventConsumer {
                 () = self.leaked_threads.wait_until_over_limit(false), if leaked.is_some() => false,
                 () = tokio::time::sleep(backoff.next_delay()) => true,
             };
-            // Events in flight try to be written, which shows whether Milvus is back. Without any,
-            // a read must show it.
+            // Commits of events in flight probe Milvus. With none in flight, probe it with a read.
             if waited_in_vain && leaked.is_none() && self.in_flight.len() == 0 {
                 match self
                     .shutdown

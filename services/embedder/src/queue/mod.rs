@@ -2,5 +2,5 @@
 
 pub mod circuit_breaker;
 pub mod consumer;
-pub mod defer;
+pub mod defer_on_shutdown;
 pub mod in_flight;

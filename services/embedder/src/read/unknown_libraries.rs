@@ -24,8 +24,8 @@ impl UnknownLibraries {
         if self.is_warning_due(library, Instant::now()) {
             tracing::warn!(
                 %library,
-                "this worker does not have the library of an event: the event is deferred until a \
-                 worker that has it takes it; configure the same libraries for every worker"
+                "no folder is configured here for this event's library; deferring the event. \
+                 Configure the same libraries for every embedder."
             );
         }
     }

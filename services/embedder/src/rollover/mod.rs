@@ -168,7 +168,8 @@ fn pause_if_others_follow(
         .iter()
         .any(|embedder| embedder.collection == collection.name)
     {
-        // The pause outlasts them: any embedder that starts later uses that collection, too.
+        // Stay paused even if those embedders stop: embedders that start later also use that
+        // collection.
         responders.set_intake_paused(true);
     }
 }

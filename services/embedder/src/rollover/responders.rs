@@ -156,7 +156,7 @@ impl QueryResponders {
 
     fn end_retired(&self, retired_at: Instant) {
         self.lock_state().responders.retain(|responder| {
-            // A model that is in service again has no such time any more.
+            // `start_responder` clears `retired_at` when a model is in service again.
             let is_due = responder.retired_at == Some(retired_at);
             if is_due {
                 responder.stop.cancel();

@@ -69,7 +69,7 @@ async fn duplicate_rows_are_found_and_an_upsert_removes_them() {
     read.dedup();
     assert_eq!(read, (0..ROWS).map(image_id).collect::<Vec<_>>());
 
-    // One upsert replaces all rows of the id, whatever their generations.
+    // One upsert replaces all rows of the id, of all generations.
     let again: Vec<IndexRow> = [0, 7, 8, 700].map(|n| row_at(n, 10)).into();
     index.upsert_rows(&again).await.unwrap();
     assert_eq!(duplicate_ids(&index).await, [image_id(ROWS - 1)]);

@@ -20,8 +20,8 @@ const METRICS_STOP_TIMEOUT: Duration = Duration::from_secs(2);
 const DISCONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 
 impl RunningApp {
-    /// Stops the roles and the servers. Whatever hangs, the last step is reached within the
-    /// timeout: work that is cut off was not acknowledged, and is done after the next start.
+    /// Stops the roles and the servers. `up` bounds each wait, so a hanging role cannot block the
+    /// last step. Unfinished work is unacknowledged and is repeated after the next start.
     ///
     /// # Errors
     /// If a role that runs alone fails to finish its work. `up` only logs it.
@@ -39,7 +39,7 @@ impl RunningApp {
                 .print_line("stopping: finishing work in progress (Ctrl-C again stops at once)");
         }
         let mut results = Vec::new();
-        // The service ends first and the embedder last, so that every request gets its vector.
+        // Join the service before the embedder: requests in progress still need vectors.
         // Metrics and health checks of a role that runs alone are served to the end.
         let (service, metrics) = match self.role.has_service() {
             true => (Some(self.http), None),

@@ -35,7 +35,7 @@ pub(super) async fn confirm_rollover(
     let is_confirmed = ask_yes_no(&question).await?;
     if !is_confirmed {
         session.progress.print_line(
-            "nothing has changed for searches. The same command resumes from here; \
+            "nothing has changed for searches. Run the same command again to resume; \
              `lookalike models use --drop-old` removes the copy",
         );
     }

@@ -70,7 +70,7 @@ fn fail_if_in_use(session: &RolloverSession<'_>, collection: &Collection) -> Res
         .any(|embedder| embedder.collection == collection.name)
     {
         bail!(
-            "an embedder still uses {} ({}), because it could not follow the rollover: its log \
+            "an embedder still uses {} ({}), because it could not switch to the new model: its log \
              has the reason",
             collection.name,
             collection.model.name

@@ -55,8 +55,8 @@ pub async fn describe_way_back(collections: &Collections) -> String {
 /// Makes the index fit the model that `up` was given, where possible.
 ///
 /// If another model is in service and no longer available, and the previous collection was made
-/// with the given model, puts that collection back in service; the audit then brings in what
-/// changed since.
+/// with the given model, puts that collection back in service; the audit then indexes the changes
+/// since then.
 ///
 /// # Errors
 /// A usage error if another model is in service and is available, or there is no way back.
@@ -78,20 +78,20 @@ pub async fn reconcile_with_named_model(
     let previous = collections.previous().await?;
     let Some(previous) = previous.filter(|previous| previous.model == required) else {
         if lookup_name(&current) == model.locator {
-            // Opening the index fails and says how the two versions differ.
+            // Opening the index fails with an error that shows how the two versions differ.
             return Ok(());
         }
         let explanation = explain_missing_model(&current, &error);
         let way_back = describe_way_back(&collections).await;
         return Err(usage_error(anyhow!(
-            "{explanation}{way_back}. An index for {} needs another --data-dir or \
-             milvus.namespace meanwhile",
+            "{explanation}{way_back}. To use {} now, start with another --data-dir or \
+             milvus.namespace",
             model.locator
         )));
     };
     tracing::warn!(
         "{} is not available any more ({}): returning to {}, the previous model of the index; the \
-         audit brings in what changed since",
+         audit indexes the changes since then",
         current.model.name,
         lookup_name(&current),
         previous.model.name
@@ -114,7 +114,7 @@ pub async fn verify_obtainable(settings: &Settings, collection: &Collection) -> 
     match model_identity(&model.load_description()?) == collection.model {
         true => Ok(()),
         false => Err(usage_error(anyhow!(
-            "its files are now those of another version"
+            "the local model files differ from those that made the index"
         ))),
     }
 }

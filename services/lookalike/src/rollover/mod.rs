@@ -3,7 +3,7 @@
 //! The steps, one file each: open a second collection for the new model ([`plan`]), fill it in
 //! passes until it changes little ([`copy`]), [`compare`] the models on the user's pictures and
 //! write a [`sheet`], ask ([`confirm`]), copy once more, move the alias ([`activate`]), and
-//! [`wait_for_roles`]. A final audit brings in what changed meanwhile.
+//! [`wait_for_roles`]. A final audit indexes what changed meanwhile.
 //!
 //! The command may be interrupted anywhere. Everything before the alias moves can be repeated and
 //! skips what is done; everything after it also happens when a role starts.

@@ -64,9 +64,9 @@ impl RolloverProgress {
         ));
     }
 
-    /// Shows how many embedders have followed.
+    /// Shows how many embedders use the new model.
     pub(super) fn show_waiting(&self, done: usize, total: usize) {
-        let step = "waiting for the embedders to follow";
+        let step = "waiting for the embedders to switch models";
         self.show_progress(step, done as u64, total as u64, "");
     }
 

@@ -59,12 +59,15 @@ impl<'a> RolloverSession<'a> {
     /// The error of a command that was interrupted by a signal.
     pub(super) fn interrupted_error(&self) -> anyhow::Error {
         anyhow!(match self.has_taken_effect.load(Ordering::Relaxed) {
-            false => "stopped: nothing has changed for searches; the same command resumes the copy",
+            false => {
+                "stopped: nothing has changed for searches; run the same command again to resume \
+                 the copy"
+            }
             true if self.args.drop_old => {
-                "stopped: the same command deletes the remaining collections"
+                "stopped: run the same command again to delete the remaining collections"
             }
             true => {
-                "stopped: the other model is already in service, and the roles follow \
+                "stopped: the other model is already in service, and the roles switch to it \
                  automatically; `lookalike audit` compares the index with the folders"
             }
         })

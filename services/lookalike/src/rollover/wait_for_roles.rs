@@ -12,7 +12,7 @@ use super::session::RolloverSession;
 const EMBEDDER_ALIVE_TIMEOUT: Duration = Duration::from_secs(13);
 /// How long to wait for the first report before concluding that no embedder runs.
 const FIRST_REPORT_TIMEOUT: Duration = Duration::from_secs(12);
-/// How long the service may take after every embedder has followed.
+/// How long the service may take after every embedder has switched to the new model.
 const SERVICE_TIMEOUT: Duration = Duration::from_secs(15);
 const POLL_INTERVAL: Duration = Duration::from_millis(200);
 
@@ -50,8 +50,8 @@ pub(super) async fn wait_for_embedders(
                 .first()
                 .and_then(|embedder| embedder.rollover_error.clone());
             bail!(
-                "{} of {} embedders did not follow within {:?}{}; the new model is in service, and \
-                 the same command resumes from here",
+                "{} of {} embedders did not switch to the new model within {:?}{}; the new model \
+                 is in service; run the same command again to resume",
                 behind.len(),
                 embedders.len(),
                 session.args.timeout,

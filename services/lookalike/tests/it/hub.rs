@@ -19,7 +19,7 @@ pub enum BodyMode {
     Normal,
     /// Closes the connection after this many bytes.
     Cut(usize),
-    /// Sends the whole file whatever part was requested.
+    /// Sends the whole file, even if a part was requested.
     Whole,
     /// Sends nothing for longer than any timeout.
     Silent,

@@ -83,14 +83,14 @@ async fn no_such_file(service: &SearchService, selector: &FileSelector) -> Probl
     let detail = match selector {
         FileSelector::Id(id) => match find_indexed_row(service, id).await {
             Ok(Some(row)) => format!(
-                "no watcher knows a file with the id {id}, but the index has a row for {}/{}: the \
+                "no catalog lists a file with the id {id}, but the index has a row for {}/{}: the \
                  next audit removes it, or its library is not being watched",
                 row.library, row.path
             ),
-            _ => format!("no watcher knows a file with the id {id}"),
+            _ => format!("no catalog lists a file with the id {id}"),
         },
         FileSelector::Path(path) => format!(
-            "the watcher knows no file at {path}; it skips folders whose name starts with a dot \
+            "no catalog lists a file at {path}; watchers skip folders whose name starts with a dot \
              and folders that an ignore file excludes"
         ),
     };

@@ -85,7 +85,7 @@ fn to_library_body(status: LibraryStatus) -> LibraryBody {
     }
 }
 
-/// The counts are unknown, which `degraded` says.
+/// The counts are unknown; `degraded` contains the reason.
 fn library_without_watcher(name: &LibraryName, root: &Path) -> LibraryBody {
     LibraryBody {
         name: name.to_string(),

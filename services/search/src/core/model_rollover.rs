@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use super::service::SearchService;
 use super::serving_model::{CurrentModel, ServingModel};
 
-/// No longer than the interval between polls, so each poll tries again: an attempt loads no weights.
+/// At most the poll interval, so that every poll retries. Retries are cheap: they load no weights.
 const MAX_RETRY_WAIT: Duration = Duration::from_secs(1);
 
 /// Failed attempts that are not reported: an embedder needs some seconds to load a model.

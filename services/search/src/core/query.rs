@@ -29,7 +29,7 @@ pub(crate) struct WeightedPart {
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct ParsedQuery {
     pub parts: Vec<WeightedPart>,
-    /// An image that is no hit.
+    /// The image to exclude from the hits.
     pub excluded_id: Option<String>,
 }
 

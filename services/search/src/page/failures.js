@@ -64,7 +64,7 @@ function groupOf(failure) {
       el("h3", {}, title, " ", count),
       el("div", { class: "reason-tools" },
         button("Retry all", "Retry all", (pressed) => applyAction(RETRIED, { code: failure.code }, pressed)),
-        button("Ignore all …", "Ignore all until they change", (pressed) => discardAll(failure.code, title, pressed)))),
+        button("Discard all …", "Discard all until they change", (pressed) => discardAll(failure.code, title, pressed)))),
     failure.reason ? el("p", {}, failure.reason.sentence, " ", el("span", { class: "remedy" }, failure.reason.remedy)) : null,
     list);
   $("failures-body").append(section);
@@ -88,15 +88,15 @@ function failureItem(failure) {
       el("span", { class: "why" }, `${failure.detail} (${formatSize(failure.bytes)})`),
       el("span", { class: "item-tools" },
         tool("Retry", "Retry", (event) => applyAction(RETRIED, selection, event.currentTarget)),
-        tool("Ignore", "Ignore until it changes", (event) => applyAction(DISCARDED, selection, event.currentTarget)),
+        tool("Discard", "Discard until it changes", (event) => applyAction(DISCARDED, selection, event.currentTarget)),
         tool("History", "History", () => openHistory(failure.id, failure.library, name)))));
 }
 
 // Asks first: this also affects files that are not loaded yet.
 async function discardAll(code, title, button) {
-  const isConfirmed = await confirmAction(`Ignore all files of “${title}”?`,
+  const isConfirmed = await confirmAction(`Discard all failures of “${title}”?`,
     "They count as ignored until they change, including those not listed here. No file on disk is touched.\n“lookalike failures retry --code discarded” undoes this.",
-    "Ignore them");
+    "Discard them");
   if (isConfirmed) await applyAction(DISCARDED, { code }, button);
 }
 

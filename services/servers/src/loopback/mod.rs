@@ -1,4 +1,4 @@
-//! Keeps a child's listening sockets on loopback, whatever addresses the child requests.
+//! Keeps a child's listening sockets on loopback, even if the child requests other addresses.
 
 #[cfg(target_os = "linux")]
 mod linux;

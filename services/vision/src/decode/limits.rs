@@ -1,9 +1,10 @@
 //! Limits that are checked before a decoder allocates memory.
 //!
 //! There are two bounds: one per image (bytes, pixels, side, memory), and one on the memory of all
-//! decoders of the process together. At the second, threads queue first come, first served, so that
-//! a thread pool that decodes the largest allowed images stays within one `max_decode_bytes`. The
-//! image that a decoder returns belongs to the caller and no longer counts.
+//! decoders of the process together. The process-wide bound is a FIFO queue: threads wait until
+//! their memory is available. So a thread pool that decodes the largest allowed images stays within
+//! one `max_decode_bytes`. The image that a decoder returns belongs to the caller and no longer
+//! counts.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};

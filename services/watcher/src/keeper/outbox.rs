@@ -1,4 +1,8 @@
 //! The outbox: events to publish, and how their publishing ended.
+//!
+//! Life of a deferred event: `defer_event` in `keeper/outcome.rs` handles the deferred outcome and
+//! sets `send_after_ns`, with a delay that grows with each retry. `outbox_rows` in
+//! `catalog/outbox.rs` returns the row when it is due. `tasks/relay.rs` publishes the event again.
 
 use lookalike_bus::StreamPosition;
 use lookalike_proto::{FileEvent, FileEventKind, Generation, ImageId, RelativePath};
@@ -175,7 +179,7 @@ impl Library {
             return Ok(true);
         }
         if self.rules_if_entered(&row.dir, tick).is_none() {
-            return Ok(self.root.is_present()); // Whatever is there is ignored.
+            return Ok(self.root.is_present()); // A file there is ignored.
         }
         Ok(matches!(self.root.stat_below(&path), Ok(None)) && self.root.is_present())
     }

@@ -144,14 +144,14 @@ impl Library {
     /// Removes an image from the index that is not in the catalog: a slow worker wrote its row
     /// after it was removed. Before the first full scan, no image counts as unknown.
     fn remove_unknown_image(&mut self, outcome: &Outcome, tick: &mut Tick<'_>) -> Result<()> {
-        // What was written before the activation was in the index when its rows were imported.
+        // Rows written before the activation were already imported.
         let oldest_ns = self.active_since_ns.saturating_sub(MAX_CLOCK_SKEW_NS);
         let is_old = outcome.timings.committed_ns < oldest_ns;
         if outcome.state != OutcomeState::Indexed || !self.is_fully_scanned || is_old {
             return Ok(());
         }
         tracing::info!(image = %outcome.image_id, "an unknown image was indexed; removing it");
-        // Its path is unknown. Its id is not the name of an image file, so none is there.
+        // The path is unknown; use the image id as a path, because no picture has that name.
         let name = outcome.image_id.to_string();
         let stat = FileStat::default();
         let mut row = self.new_row(name.as_bytes(), stat, tick.catalog, tick.now)?;
@@ -175,7 +175,8 @@ fn mark_failed(row: &mut CatalogRow, code: &str, detail: &str) {
 }
 
 /// Sends an event again, later each time, because the embedder saw a file that differs from the
-/// event. Usually the watcher sees it too; a cache of a network mount may hide it.
+/// event. The watcher normally sees the same change; a network mount's cache may hide it for a
+/// while.
 fn resend_superseded(
     row: &mut CatalogRow,
     detail: &str,

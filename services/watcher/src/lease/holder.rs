@@ -170,7 +170,7 @@ impl WatcherTasks {
         let Some(last_epoch) = last_epoch.await else {
             return;
         };
-        // If NATS lost its data, a catalog that was used before is trusted.
+        // Without a recorded epoch (NATS lost its data), trust a catalog that was active before.
         let is_complete = epoch > 0
             && !candidate.was_standby
             && last_epoch.is_none_or(|last| last == candidate.epoch_entry(epoch));

@@ -1,4 +1,4 @@
-//! What a watcher knows of a library's lease.
+//! The state of a library's lease, as this watcher sees it.
 
 /// Role of this watcher for one library.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -21,7 +21,8 @@ impl Library {
         self.clear_degraded("recovering");
         tick.scans.remove_library(self.id);
         self.watch_schedule.watches.remove_all();
-        let detail = "Another watcher holds this library; this one takes over when that one stops.";
+        let detail = "Another watcher holds the lease of this library; this watcher takes over \
+                      when the lease expires or is released.";
         self.set_degraded("standby", detail.to_owned(), tick);
     }
 
@@ -57,8 +58,8 @@ impl Library {
         {
             return Ok(());
         }
-        // Of two images at one path, the newer one is there. The older one may be found elsewhere
-        // by its inode or its bytes.
+        // If two images claim one path, the newer generation wins. The scan looks for an older
+        // image of the catalog elsewhere, by its inode or its bytes.
         let path = path.as_str().as_bytes();
         match self.row_at(path, tick.catalog)? {
             Some(other) if other.id == id => {}

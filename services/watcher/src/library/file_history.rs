@@ -91,7 +91,7 @@ impl Library {
                 "It is in a folder that a rule of a .lookalikeignore excludes.".to_owned();
             return Some(history);
         }
-        // What only a link leads to does not exist there.
+        // Do not follow symbolic links: files behind them are not part of the library.
         let is_file = matches!(
             self.root.stat_below(path.as_bytes()),
             Ok(Some(FileKind::File(_)))

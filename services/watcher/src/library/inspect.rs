@@ -182,7 +182,8 @@ pub(super) fn ignore_reason(
 }
 
 /// Whether nothing happened to the inode for a while, so that no program is writing. The system
-/// sets ctime, so no program can fake it. A ctime in the future (a clock was set back) says nothing.
+/// sets ctime, so no program can fake it. A ctime in the future (a clock was set back) proves
+/// nothing.
 fn is_quiet(stat: &FileStat, settings: &Settings, now: Now) -> bool {
     stat.ctime_ns <= now.wall_nanos() - duration_nanos(settings.quiet_interval)
 }

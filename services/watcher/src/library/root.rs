@@ -12,7 +12,7 @@ use crate::paths::{ancestors_and_self, split_path};
 /// The root folder: where it is, and which folder it was when its files were last seen.
 pub struct LibraryRoot {
     path: PathBuf,
-    /// The folder as the catalog knows it.
+    /// The folder's identity as the catalog records it.
     pub identity: Option<FolderIdentity>,
     /// The mount that contained the folder when it was verified.
     pub mount_id: Option<u64>,
@@ -57,8 +57,8 @@ impl LibraryRoot {
 
     /// Whether the root's current folder is on the mount on which it was verified.
     ///
-    /// Matters only for file systems without birth times: there, root folders have the same inode
-    /// whatever is mounted, and device numbers are reused.
+    /// Matters only for file systems without birth times: there, the root folders of different
+    /// mounts have the same inode, and device numbers are reused.
     pub fn is_on_same_mount(&self, current: &FolderIdentity, mount_id: Option<u64>) -> bool {
         current.born_ns != 0 || mount_id.is_none() || self.mount_id == mount_id
     }

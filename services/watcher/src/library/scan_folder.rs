@@ -110,7 +110,7 @@ impl Library {
                 Ok(None)
             }
             Err(error) => {
-                // An error says nothing about the folder's content.
+                // An error does not show what the folder contains.
                 scan.unvisited_folders
                     .retain(|folder| !is_at_or_below(folder, &path));
                 self.watch_schedule.watches.mark_seen_below(&path);
@@ -219,7 +219,7 @@ impl Library {
         if difference != 0 {
             tracing::error!(
                 library = %self.name, scanned = scan.file_count, cataloged = on_disk,
-                "the catalog does not list exactly the files of a library"
+                "the scan counted a different number of files than the catalog lists"
             );
         }
         metrics::UNACCOUNTED_FILES

@@ -80,7 +80,7 @@ impl SettlingFiles {
         self.pending.remove(key);
     }
 
-    /// Whether this file waits, at whatever path. Among very many files this returns false.
+    /// Whether this file waits, at any path. Among very many files this returns false.
     pub fn contains_file(&self, file: &FileStat) -> bool {
         self.any_pending(|stat| stat.is_same_inode(file))
     }

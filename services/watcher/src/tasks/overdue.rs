@@ -20,7 +20,8 @@ struct QueueState {
     stream_created_ns: i64,
 }
 
-/// A message that waits although the workers' consumer is past it: stream and number.
+/// An undelivered message that the consumer has skipped: the creation time of its stream and its
+/// sequence.
 type SkippedMessage = (i64, u64);
 
 impl WatcherTasks {
@@ -69,9 +70,9 @@ impl WatcherTasks {
             return None;
         }
         if previously_skipped == Some(first) {
-            tracing::warn!("the queue skipped events that no worker would get; reopening it");
+            tracing::warn!("the JetStream consumer skipped stored events; recreating the consumer");
             if let Some(Err(error)) = self.run_unless_stopping(self.bus.delete_consumer()).await {
-                tracing::warn!(%error, "cannot reopen the queue now");
+                tracing::warn!(%error, "cannot recreate the consumer now");
             }
         }
         Some(first)

@@ -23,7 +23,7 @@ impl WatcherTasks {
     /// Publishes the outbox's events while NATS is connected.
     pub async fn relay_outbox(self, outbox_filled: Arc<Notify>) {
         let mut backoff = Self::new_backoff();
-        // Identifies the stream that confirms, so that a new stream is noticed.
+        // Creation time of the stream that stores the events. It differs in a recreated stream.
         let mut stream_created_ns = None;
         while !self.shutdown.is_cancelled() {
             if !self.bus.is_connected() {

@@ -31,7 +31,7 @@ impl WatcherTasks {
                 };
                 let Some(incoming) = incoming else { break };
                 if *self.lease_valid_until.lock().expect("no holder panics") < Instant::now() {
-                    // Another watcher may hold the library by now, and knows its state better.
+                    // Another watcher may hold the lease by now and have a newer catalog.
                     let message = "it is not certain which watcher holds the library; try again";
                     let reply = WatcherReply::Refused(message.into());
                     incoming.send_reply(&reply).await;

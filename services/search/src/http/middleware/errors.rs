@@ -39,7 +39,7 @@ pub(super) async fn render_problems<E: Endpoint>(
     Ok(problem_to_response(&problem, request_id.as_str()))
 }
 
-/// poem's handler knows no request, so [`render_problems`] writes the body.
+/// poem's panic handler does not receive the request, so [`render_problems`] writes the body.
 pub(super) fn panic_to_response(_: Box<dyn Any + Send>) -> Response {
     tracing::error!("the handler of a request panicked");
     poem::Error::from(Problem::new(

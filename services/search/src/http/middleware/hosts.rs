@@ -76,8 +76,8 @@ impl AllowedHosts {
                 return Err(Problem::new(
                     Code::UnknownHost,
                     format!(
-                        "{shown:?} is not a host name of this service; if it is one, or the name \
-                         of a proxy, add it to the setting http.allowed_hosts"
+                        "host {shown:?} is not allowed; to allow it, for example as the name of a \
+                         proxy, add it to http.allowed_hosts"
                     ),
                 )
                 .with_param("Host"));

@@ -37,7 +37,7 @@ pub(super) async fn assign_request_id<E: Endpoint>(
     mut request: Request,
 ) -> poem::Result<Response> {
     let id = RequestId::choose(request.header(HEADER));
-    // At the level of errors, so that the span is there whatever the log's level is.
+    // At the level of errors, so that every log level includes the span.
     let span = tracing::error_span!("request", request_id = id.as_str());
     request.set_data(id.clone());
     let mut response = next.get_response(request).instrument(span).await;

@@ -1,5 +1,5 @@
-//! Random histories: whatever changed in the folders, whichever hints were lost, and whichever
-//! processes died or were slow, in the end the index equals the folders.
+//! Random histories: folders change, hints are lost, and processes die or are slow. In the end, the
+//! index must equal the folders.
 
 use std::fs;
 use std::path::PathBuf;

@@ -1,4 +1,4 @@
-//! Defers the events that a worker leaves unfinished.
+//! Defers the events that a worker leaves unfinished when it shuts down.
 
 use std::sync::Arc;
 use std::time::Duration;
