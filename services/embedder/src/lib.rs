@@ -23,7 +23,6 @@ mod commit;
 mod queries;
 
 mod golden;
-mod retry;
 mod shutdown_reason;
 mod status;
 mod worker;

@@ -10,7 +10,6 @@ use lookalike_proto::ContentHash;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::queue::circuit_breaker::CircuitBreaker;
-use crate::retry::is_transient;
 
 /// How long a lookup waits for an unreachable server. Then the content is embedded: a server that
 /// cannot read rows may still accept new ones.
@@ -64,7 +63,7 @@ async fn look_up_contents(
         || index.find_rows_by_content(hashes),
         |error| {
             tracing::debug!(%error, "cannot look up contents now");
-            let is_transient = is_transient(error);
+            let is_transient = error.is_transient();
             if is_transient {
                 breaker.record_read_failure();
             }

@@ -27,7 +27,6 @@ use rand::Rng as _;
 
 use super::content::{ContentEmbedder, VectorResult};
 use crate::golden;
-use crate::retry::is_transient;
 use crate::settings::Settings;
 
 /// Rows that are processed together; one request looks up their contents.
@@ -287,7 +286,7 @@ impl CollectionKeys {
             let mut page = loop {
                 match self.reader.next_page().await {
                     Ok(page) => break page,
-                    Err(error) if is_transient(&error) => retry.wait_after(error).await?,
+                    Err(error) if error.is_transient() => retry.wait_after(error).await?,
                     Err(error) => return Err(error.into()),
                 }
             };
@@ -309,7 +308,9 @@ async fn retry_until_ok<T, F>(request: impl Fn() -> F) -> Result<T, Error>
 where
     F: Future<Output = Result<T, IndexError>>,
 {
-    Ok(retry_while_busy().run(request, is_transient).await?)
+    Ok(retry_while_busy()
+        .run(request, IndexError::is_transient)
+        .await?)
 }
 
 fn retry_while_busy() -> Retry {
