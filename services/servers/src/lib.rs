@@ -34,6 +34,7 @@ mod log_file;
 mod loopback;
 mod readiness;
 mod runtime_dir;
+mod sessions;
 mod spawner;
 
 mod server;
