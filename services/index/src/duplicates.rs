@@ -13,7 +13,7 @@ use crate::{
     filter::{RowFilter, quote_literal},
     index::Index,
     metrics::MilvusCall,
-    read::ReadConsistency,
+    consistency::ReadConsistency,
     schema::field,
 };
 

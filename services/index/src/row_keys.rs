@@ -8,7 +8,7 @@ use crate::{
     filter::{RowFilter, quote_literal},
     index::Index,
     metrics::MilvusCall,
-    read::ReadConsistency,
+    consistency::ReadConsistency,
     schema::field,
     write::MAX_IDS_PER_REQUEST,
 };
