@@ -5,7 +5,7 @@
 
 /// Resamples the learned vectors of a square of patches to `new_side * new_side` vectors. `name` is
 /// the tensor's name for the error.
-pub(crate) fn resample_to_square(
+pub(super) fn resample_to_square(
     name: &str,
     positions: &[f32],
     width: usize,
