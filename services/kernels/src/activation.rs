@@ -1,0 +1,187 @@
+//! Activation functions on vectors, and the exponential that attention uses.
+//!
+//! All functions keep NaN, so that a check of the final vectors detects it.
+
+use crate::simd::Simd;
+
+/// The function that a convolution or a linear layer applies to its outputs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum KernelActivation {
+    /// `x`.
+    #[default]
+    None,
+    /// `max(x, 0)`.
+    Relu,
+    /// `min(max(x, 0), 6)`.
+    Relu6,
+    /// `x Φ(x)`, where `Φ` is the distribution function of the normal distribution.
+    Gelu,
+    /// The approximation of [`Self::Gelu`] by a hyperbolic tangent: `x/2 (1 + tanh(√(2/π) (x + 0.044715 x³)))`.
+    GeluTanh,
+    /// `x σ(1.702 x)`.
+    QuickGelu,
+}
+
+impl KernelActivation {
+    /// All functions.
+    pub const ALL: [Self; 6] = [
+        Self::None,
+        Self::Relu,
+        Self::Relu6,
+        Self::Gelu,
+        Self::GeluTanh,
+        Self::QuickGelu,
+    ];
+
+    /// Applies the function to each vector. It selects the function once, so callers pass as many
+    /// vectors at a time as they have.
+    #[inline(always)]
+    pub(crate) fn apply<S: Simd>(self, vectors: &mut [S::F32]) {
+        match self {
+            Self::None => {}
+            Self::Relu => {
+                for x in vectors {
+                    *x = keep_above::<S>(0.0, *x);
+                }
+            }
+            Self::Relu6 => {
+                for x in vectors {
+                    *x = keep_below::<S>(6.0, keep_above::<S>(0.0, *x));
+                }
+            }
+            Self::Gelu => {
+                for x in vectors {
+                    *x = gelu::<S>(*x);
+                }
+            }
+            Self::GeluTanh => {
+                for x in vectors {
+                    *x = gelu_tanh::<S>(*x);
+                }
+            }
+            Self::QuickGelu => {
+                for x in vectors {
+                    *x = quick_gelu::<S>(*x);
+                }
+            }
+        }
+    }
+}
+
+/// Returns `max(limit, x)`, or NaN where `x` is NaN.
+#[inline(always)]
+fn keep_above<S: Simd>(limit: f32, x: S::F32) -> S::F32 {
+    S::max(S::splat(limit), x)
+}
+
+/// Returns `min(limit, x)`, or NaN where `x` is NaN.
+#[inline(always)]
+fn keep_below<S: Simd>(limit: f32, x: S::F32) -> S::F32 {
+    S::min(S::splat(limit), x)
+}
+
+#[inline(always)]
+fn gelu<S: Simd>(x: S::F32) -> S::F32 {
+    let half = S::mul(x, S::splat(0.5));
+    let erf = erf::<S>(S::mul(x, S::splat(std::f32::consts::FRAC_1_SQRT_2)));
+    S::mul_add(half, erf, half)
+}
+
+#[inline(always)]
+fn gelu_tanh<S: Simd>(x: S::F32) -> S::F32 {
+    /// √(2/π).
+    const ROOT_2_PI: f32 = 0.797_884_6;
+    const CUBIC: f32 = ROOT_2_PI * 0.044_715;
+    let half = S::mul(x, S::splat(0.5));
+    let factor = S::mul_add(S::mul(x, x), S::splat(CUBIC), S::splat(ROOT_2_PI));
+    S::mul_add(half, tanh::<S>(S::mul(x, factor)), half)
+}
+
+#[inline(always)]
+fn quick_gelu<S: Simd>(x: S::F32) -> S::F32 {
+    // σ(y) is (1 + tanh(y / 2)) / 2.
+    let half = S::mul(x, S::splat(0.5));
+    S::mul_add(half, tanh::<S>(S::mul(x, S::splat(0.851))), half)
+}
+
+/// The error function as a quotient of polynomials, accurate to a few units in the last place. The
+/// coefficients are those of Eigen's `erf`.
+#[inline(always)]
+fn erf<S: Simd>(x: S::F32) -> S::F32 {
+    const NUMERATOR: [f32; 7] = [
+        -2.726_142_3e-10,
+        2.770_681_4e-8,
+        -2.101_024e-6,
+        -5.692_506_3e-5,
+        -7.349_906_5e-4,
+        -2.954_6e-3,
+        -1.609_603_3e-2,
+    ];
+    const DENOMINATOR: [f32; 5] = [
+        -1.456_607_2e-5,
+        -2.133_740_6e-4,
+        -1.682_827e-3,
+        -7.373_329e-3,
+        -1.426_473_9e-2,
+    ];
+    let x = keep_below::<S>(4.0, keep_above::<S>(-4.0, x));
+    evaluate_odd_quotient::<S>(&NUMERATOR, &DENOMINATOR, x)
+}
+
+/// The hyperbolic tangent as a quotient of polynomials, accurate to a few units in the last place. The
+/// coefficients are those of Eigen's `tanh`.
+#[inline(always)]
+fn tanh<S: Simd>(x: S::F32) -> S::F32 {
+    const LIMIT: f32 = 7.998_811_7;
+    const NUMERATOR: [f32; 7] = [
+        -2.760_768_5e-16,
+        2.000_188e-13,
+        -8.604_672e-11,
+        5.122_297e-8,
+        1.485_722_4e-5,
+        6.372_619_3e-4,
+        4.893_524_6e-3,
+    ];
+    const DENOMINATOR: [f32; 4] = [1.198_258_4e-6, 1.185_347_1e-4, 2.268_434_6e-3, 4.893_525e-3];
+    let x = keep_below::<S>(LIMIT, keep_above::<S>(-LIMIT, x));
+    evaluate_odd_quotient::<S>(&NUMERATOR, &DENOMINATOR, x)
+}
+
+/// `x P(x²) / Q(x²)`.
+#[inline(always)]
+fn evaluate_odd_quotient<S: Simd>(numerator: &[f32], denominator: &[f32], x: S::F32) -> S::F32 {
+    let square = S::mul(x, x);
+    let above = S::mul(x, evaluate_polynomial::<S>(numerator, square));
+    S::div(above, evaluate_polynomial::<S>(denominator, square))
+}
+
+/// Evaluates a polynomial with Horner's rule, highest power first.
+#[inline(always)]
+fn evaluate_polynomial<S: Simd>(coefficients: &[f32], x: S::F32) -> S::F32 {
+    // No closure: one would be compiled without the instruction set of the caller.
+    let mut sum = S::splat(coefficients[0]);
+    for coefficient in &coefficients[1..] {
+        sum = S::mul_add(sum, x, S::splat(*coefficient));
+    }
+    sum
+}
+
+/// `2^x` for `x <= 0`, accurate to two units in the last place. Below `2^-125` it returns `2^-125`.
+///
+/// The coefficients are those of `exp2f` in the Cephes library.
+#[inline(always)]
+pub(crate) fn exp2_of_negative<S: Simd>(x: S::F32) -> S::F32 {
+    const POLYNOMIAL: [f32; 7] = [
+        1.535_336_2e-4,
+        1.339_887_4e-3,
+        9.618_437e-3,
+        5.550_332_5e-2,
+        2.402_264_8e-1,
+        6.931_472e-1,
+        1.0,
+    ];
+    let x = keep_above::<S>(-125.0, x);
+    let whole = S::round(x);
+    let power = evaluate_polynomial::<S>(&POLYNOMIAL, S::sub(x, whole));
+    S::scale_by_power_of_two(power, whole)
+}
