@@ -185,3 +185,170 @@ pub(crate) fn exp2_of_negative<S: Simd>(x: S::F32) -> S::F32 {
     let power = evaluate_polynomial::<S>(&POLYNOMIAL, S::sub(x, whole));
     S::scale_by_power_of_two(power, whole)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        InstructionSet,
+        simd::{self, Kernel, SimdVisitor},
+    };
+
+    struct ApplyActivation<'a> {
+        activation: KernelActivation,
+        numbers: &'a mut [f32],
+    }
+
+    impl<S: Simd> Kernel<S> for ApplyActivation<'_> {
+        type Output = ();
+
+        #[inline(always)]
+        unsafe fn run(self) {
+            for numbers in self.numbers.chunks_mut(S::LANES) {
+                // SAFETY: the chunk has `numbers.len()` numbers.
+                unsafe {
+                    let mut vectors = [S::load_partial(numbers.as_ptr(), numbers.len())];
+                    self.activation.apply::<S>(&mut vectors);
+                    S::store_partial(numbers.as_mut_ptr(), vectors[0], numbers.len());
+                }
+            }
+        }
+    }
+
+    struct ComputeExp2<'a>(&'a mut [f32]);
+
+    impl<S: Simd> Kernel<S> for ComputeExp2<'_> {
+        type Output = ();
+
+        #[inline(always)]
+        unsafe fn run(self) {
+            for numbers in self.0.chunks_mut(S::LANES) {
+                // SAFETY: the chunk has `numbers.len()` numbers.
+                unsafe {
+                    let vector = S::load_partial(numbers.as_ptr(), numbers.len());
+                    let power = exp2_of_negative::<S>(vector);
+                    S::store_partial(numbers.as_mut_ptr(), power, numbers.len());
+                }
+            }
+        }
+    }
+
+    impl SimdVisitor for ApplyActivation<'_> {
+        type Output = ();
+
+        fn visit<S: Simd>(self) {
+            // SAFETY: `visit` checks that the processor supports the set.
+            unsafe { S::enter(self) }
+        }
+    }
+
+    impl SimdVisitor for ComputeExp2<'_> {
+        type Output = ();
+
+        fn visit<S: Simd>(self) {
+            // SAFETY: `visit` checks that the processor supports the set.
+            unsafe { S::enter(self) }
+        }
+    }
+
+    fn supported_sets() -> impl Iterator<Item = InstructionSet> {
+        InstructionSet::ALL
+            .into_iter()
+            .filter(|set| set.is_supported())
+    }
+
+    /// The error function by Simpson's rule.
+    fn integrate_erf(x: f64) -> f64 {
+        let steps = 200;
+        let width = x / f64::from(steps);
+        let density = |i: i32| (-(f64::from(i) * width).powi(2)).exp();
+        let inner: f64 = (1..steps)
+            .map(|i| density(i) * if i % 2 == 1 { 4.0 } else { 2.0 })
+            .sum();
+        (density(0) + inner + density(steps)) * width / 3.0 * std::f64::consts::FRAC_2_SQRT_PI
+    }
+
+    fn apply_naively(activation: KernelActivation, x: f64) -> f64 {
+        let sigmoid = |y: f64| 1.0 / (1.0 + (-y).exp());
+        match activation {
+            KernelActivation::None => x,
+            KernelActivation::Relu => x.max(0.0),
+            KernelActivation::Relu6 => x.clamp(0.0, 6.0),
+            KernelActivation::Gelu => {
+                let erf = integrate_erf((x / 2f64.sqrt()).clamp(-6.0, 6.0));
+                0.5 * x * (1.0 + erf)
+            }
+            KernelActivation::GeluTanh => {
+                let inner = (2.0 / std::f64::consts::PI).sqrt() * (x + 0.044715 * x.powi(3));
+                0.5 * x * (1.0 + inner.tanh())
+            }
+            KernelActivation::QuickGelu => x * sigmoid(1.702 * x),
+        }
+    }
+
+    #[test]
+    fn activations_equal_their_formulas() {
+        let numbers: Vec<f32> = (-12_003..12_000).map(|i| i as f32 * 1e-3).collect();
+        for activation in KernelActivation::ALL {
+            let expected: Vec<f64> = numbers
+                .iter()
+                .map(|x| apply_naively(activation, f64::from(*x)))
+                .collect();
+            for set in supported_sets() {
+                let mut outputs = numbers.clone();
+                let numbers = &mut outputs[..];
+                simd::visit(
+                    set,
+                    ApplyActivation {
+                        activation,
+                        numbers,
+                    },
+                );
+                for (output, expected) in outputs.iter().zip(&expected) {
+                    let error = (f64::from(*output) - expected).abs();
+                    assert!(
+                        error <= 2e-6 * expected.abs().max(1.0),
+                        "{activation:?} with {set}: {output} instead of {expected}"
+                    );
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn nan_stays_nan() {
+        for activation in KernelActivation::ALL {
+            for set in supported_sets() {
+                let mut numbers = [f32::NAN; 19];
+                simd::visit(
+                    set,
+                    ApplyActivation {
+                        activation,
+                        numbers: &mut numbers,
+                    },
+                );
+                assert!(
+                    numbers.iter().all(|x| x.is_nan()),
+                    "{activation:?} with {set}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn powers_of_two_are_accurate() {
+        let exponents: Vec<f32> = (0..50_000).map(|i| i as f32 * -2.9e-3).collect();
+        for set in supported_sets() {
+            let mut powers = exponents.clone();
+            simd::visit(set, ComputeExp2(&mut powers));
+            for (power, exponent) in powers.iter().zip(&exponents) {
+                let expected = f64::from(exponent.max(-125.0)).exp2();
+                let error = (f64::from(*power) - expected).abs() / expected;
+                assert!(error < 2e-7, "2^{exponent} with {set}: {power}");
+            }
+            let mut special = [f32::NAN, f32::NEG_INFINITY, f32::MIN];
+            simd::visit(set, ComputeExp2(&mut special));
+            assert!(special[0].is_nan() && special[1] < 1e-37 && special[2] < 1e-37);
+        }
+    }
+}

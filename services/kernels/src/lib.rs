@@ -8,8 +8,14 @@
 #![allow(dead_code)]
 
 mod activation;
+mod attention;
 mod instruction_set;
+mod layer_norm;
+#[cfg(test)]
+mod random;
 mod simd;
+mod tokens;
 
 pub use activation::KernelActivation;
 pub use instruction_set::InstructionSet;
+pub use tokens::RowPlace;
