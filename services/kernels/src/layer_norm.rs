@@ -1,98 +1,53 @@
 //! Layer normalisation (Ba et al., 2016): each row gets the mean 0 and the variance 1, then a factor and
 //! an offset per column.
 
-use crate::simd::{Kernel, Simd};
+use crate::{
+    memory::AlignedArray,
+    simd::{Kernel, Simd},
+    step::pad_channels,
+};
 
 /// The parameters of a layer normalisation.
-#[derive(Debug, Clone)]
 pub(crate) struct LayerNorm {
-    /// The factor of each column.
-    gamma: Vec<f32>,
-    /// The offset of each column.
-    beta: Vec<f32>,
+    /// The factor of each column, 0 in the columns that pad a row.
+    gamma: AlignedArray<f32>,
+    /// The offset of each column, 0 in the columns that pad a row.
+    beta: AlignedArray<f32>,
+    width: usize,
     /// Added to the variance.
     epsilon: f32,
-}
-
-/// Normalises the rows of `input`. The output has as many numbers.
-pub(crate) struct NormalizeRows<'a, E> {
-    pub(crate) norm: &'a LayerNorm,
-    pub(crate) input: &'a [f32],
-    pub(crate) output: NormalizedRows<'a, E>,
-}
-
-pub(crate) enum NormalizedRows<'a, E> {
-    /// For a matrix product.
-    Elements(&'a mut [E]),
-    /// For the residual stream, or as a result.
-    F32(&'a mut [f32]),
-}
-
-impl<S: Simd> Kernel<S> for NormalizeRows<'_, S::Element> {
-    type Output = ();
-
-    #[inline(always)]
-    unsafe fn run(self) {
-        let (norm, input) = (self.norm, self.input);
-        match self.output {
-            NormalizedRows::Elements(output) => {
-                assert_eq!(input.len(), output.len(), "one output per input");
-                // SAFETY: both slices have the same length, and `false` stands for elements.
-                unsafe { norm.normalize_rows::<S, false>(input, output.as_mut_ptr().cast()) }
-            }
-            NormalizedRows::F32(output) => {
-                assert_eq!(input.len(), output.len(), "one output per input");
-                // SAFETY: both slices have the same length, and `true` stands for `f32`.
-                unsafe { norm.normalize_rows::<S, true>(input, output.as_mut_ptr().cast()) }
-            }
-        }
-    }
 }
 
 impl LayerNorm {
     /// # Panics
     ///
     /// If the lengths differ or are 0.
-    pub(crate) fn new(gamma: Vec<f32>, beta: Vec<f32>, epsilon: f32) -> Self {
+    pub(crate) fn new(gamma: &[f32], beta: &[f32], epsilon: f32) -> Self {
         assert!(
             !gamma.is_empty() && gamma.len() == beta.len(),
             "a layer norm needs one factor and one offset per column"
         );
+        let pad = |numbers: &[f32]| {
+            let mut padded = numbers.to_vec();
+            padded.resize(pad_channels(numbers.len()), 0.0);
+            AlignedArray::from_slice(&padded)
+        };
         Self {
-            gamma,
-            beta,
+            gamma: pad(gamma),
+            beta: pad(beta),
+            width: gamma.len(),
             epsilon,
         }
     }
 
-    /// The numbers in a row.
-    pub(crate) fn width(&self) -> usize {
-        self.gamma.len()
+    /// The size of the parameters in bytes.
+    pub(crate) fn size(&self) -> usize {
+        self.gamma.size() + self.beta.size()
     }
 
-    /// # Safety
-    ///
-    /// `output` is valid for writes of `input.len()` numbers: `f32` if `AS_F32`, elements of `S`
-    /// otherwise.
-    #[inline(always)]
-    unsafe fn normalize_rows<S: Simd, const AS_F32: bool>(&self, input: &[f32], output: *mut u8) {
-        let width = self.width();
-        assert_eq!(input.len() % width, 0, "the input consists of whole rows");
-        let size = if AS_F32 {
-            size_of::<f32>()
-        } else {
-            size_of::<S::Element>()
-        };
-        for row in 0..input.len() / width {
-            let numbers = &input[row * width..][..width];
-            let (mean, scale) = self.measure_row::<S>(numbers);
-            // SAFETY: the row starts `row * width` numbers into the output, which has as many rows as
-            // the input.
-            unsafe {
-                let output = output.add(row * width * size);
-                self.store_row::<S, AS_F32>(numbers, mean, scale, output);
-            }
-        }
+    /// The numbers from one row to the next.
+    fn pitch(&self) -> usize {
+        pad_channels(self.width)
     }
 
     /// Returns the mean, and the inverse of the standard deviation.
@@ -101,18 +56,21 @@ impl LayerNorm {
     /// L1 cache then: one pass over the squares would cancel for rows with a large mean.
     #[inline(always)]
     fn measure_row<S: Simd>(&self, row: &[f32]) -> (f32, f32) {
-        let count = row.len() as f32;
-        let whole = row.len() - row.len() % S::LANES;
+        let count = self.width as f32;
+        let whole = self.width - self.width % S::LANES;
         let pointer = row.as_ptr();
-        // SAFETY: whole vectors end at `whole`, and the rest has `row.len() - whole` numbers.
+        // SAFETY: whole vectors end at `whole`, and the row is at least as long.
         unsafe {
             let mut sums = [S::zero(); 4];
             for (i, column) in (0..whole).step_by(S::LANES).enumerate() {
                 sums[i % 4] = S::add(sums[i % 4], S::load(pointer.add(column)));
             }
-            let rest = S::load_partial(pointer.add(whole), row.len() - whole);
             let total = S::add(S::add(sums[0], sums[1]), S::add(sums[2], sums[3]));
-            let mean = S::sum_lanes(S::add(total, rest)) / count;
+            let mut total = S::sum_lanes(total);
+            for number in &row[whole..self.width] {
+                total += number;
+            }
+            let mean = total / count;
             let center = S::splat(mean);
             let mut sums = [S::zero(); 4];
             for (i, column) in (0..whole).step_by(S::LANES).enumerate() {
@@ -121,42 +79,79 @@ impl LayerNorm {
             }
             let total = S::add(S::add(sums[0], sums[1]), S::add(sums[2], sums[3]));
             let mut squares = S::sum_lanes(total);
-            for number in &row[whole..] {
+            for number in &row[whole..self.width] {
                 squares += (number - mean) * (number - mean);
             }
             (mean, 1.0 / (squares / count + self.epsilon).sqrt())
         }
     }
+}
 
+/// Normalises rows of the norm's width, padded to a multiple of 16. The output has the same shape.
+///
+/// # Safety
+///
+/// `input` and `output` are valid for `rows` rows. They are the same memory, or do not overlap.
+pub(crate) struct NormalizeRows<'a, E> {
+    pub(crate) norm: &'a LayerNorm,
+    pub(crate) rows: usize,
+    pub(crate) input: *const f32,
+    pub(crate) output: NormalizedRows<E>,
+}
+
+pub(crate) enum NormalizedRows<E> {
+    /// For a matrix product.
+    Elements(*mut E),
+    /// For the residual stream, or as a result.
+    F32(*mut f32),
+}
+
+impl<S: Simd> Kernel<S> for NormalizeRows<'_, S::Element> {
+    type Output = ();
+
+    #[inline(always)]
+    unsafe fn run(self) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            match self.output {
+                NormalizedRows::Elements(output) => {
+                    self.normalize_rows::<S, false>(output.cast(), size_of::<S::Element>());
+                }
+                NormalizedRows::F32(output) => {
+                    self.normalize_rows::<S, true>(output.cast(), size_of::<f32>());
+                }
+            }
+        }
+    }
+}
+
+impl<E> NormalizeRows<'_, E> {
     /// # Safety
     ///
-    /// `output` is valid for writes of a row of `f32` if `AS_F32`, of elements otherwise.
+    /// As [`NormalizeRows`]. `output` has numbers of `size` bytes: `f32` if `AS_F32`, elements of `S`
+    /// otherwise.
     #[inline(always)]
-    unsafe fn store_row<S: Simd, const AS_F32: bool>(
-        &self,
-        row: &[f32],
-        mean: f32,
-        scale: f32,
-        output: *mut u8,
-    ) {
-        let (mean, scale) = (S::splat(mean), S::splat(scale));
-        for column in (0..row.len()).step_by(S::LANES) {
-            let count = S::LANES.min(row.len() - column);
-            // SAFETY: `count` numbers from `column` on belong to the row, and to `gamma` and `beta`,
-            // which are as long.
+    unsafe fn normalize_rows<S: Simd, const AS_F32: bool>(&self, output: *mut u8, size: usize) {
+        let norm = self.norm;
+        let pitch = norm.pitch();
+        for row in 0..self.rows {
+            // SAFETY: there are `rows` rows with `pitch` numbers, as in `gamma` and `beta`.
             unsafe {
-                let load = (
-                    S::load_partial(row.as_ptr().add(column), count),
-                    S::load_partial(self.gamma.as_ptr().add(column), count),
-                    S::load_partial(self.beta.as_ptr().add(column), count),
-                );
-                let (numbers, gamma, beta) = load;
-                let normed = S::mul_add(S::mul(S::sub(numbers, mean), scale), gamma, beta);
-                if AS_F32 {
-                    S::store_partial(output.cast::<f32>().add(column), normed, count);
-                } else {
-                    let output = output.cast::<S::Element>().add(column);
-                    S::store_elements_partial(output, normed, count);
+                let numbers = self.input.add(row * pitch);
+                let output = output.add(row * pitch * size);
+                let (mean, scale) =
+                    norm.measure_row::<S>(std::slice::from_raw_parts(numbers, pitch));
+                let (mean, scale) = (S::splat(mean), S::splat(scale));
+                for column in (0..pitch).step_by(S::LANES) {
+                    let distance = S::sub(S::load(numbers.add(column)), mean);
+                    let gamma = S::load(norm.gamma.as_ptr().add(column));
+                    let beta = S::load(norm.beta.as_ptr().add(column));
+                    let normed = S::mul_add(S::mul(distance, scale), gamma, beta);
+                    if AS_F32 {
+                        S::store(output.cast::<f32>().add(column), normed);
+                    } else {
+                        S::store_elements(output.cast::<S::Element>().add(column), normed);
+                    }
                 }
             }
         }
@@ -185,28 +180,35 @@ mod tests {
 
         fn visit<S: Simd>(self) {
             let (rows, width) = (self.rows, self.width);
+            let pitch = pad_channels(width);
             let mut random = Random::new((rows * width) as u64);
-            let numbers = random.normals(rows * width);
-            let input: Vec<f32> = numbers.iter().map(|x| x * 3.0 + self.offset).collect();
+            let mut input = vec![0.0; rows * pitch];
+            for row in input.chunks_exact_mut(pitch) {
+                row[..width].fill_with(|| random.next_normal() * 3.0 + self.offset);
+            }
             let (gamma, beta) = (random.normals(width), random.normals(width));
-            let norm = LayerNorm::new(gamma.clone(), beta.clone(), 1e-5);
-            let mut elements = vec![S::Element::default(); rows * width];
-            let mut singles = vec![0.0; rows * width];
+            let norm = LayerNorm::new(&gamma, &beta, 1e-5);
+            let mut elements = vec![S::Element::from_f32(-7.0); rows * pitch];
+            let mut singles = vec![-7.0; rows * pitch];
             for output in [
-                NormalizedRows::Elements(&mut elements),
-                NormalizedRows::F32(&mut singles),
+                NormalizedRows::Elements(elements.as_mut_ptr()),
+                NormalizedRows::F32(singles.as_mut_ptr()),
             ] {
-                // SAFETY: `visit` checks that the processor supports the set.
+                // SAFETY: `visit` checks that the processor supports the set. The slices have the same
+                // length.
                 unsafe {
                     S::enter(NormalizeRows {
                         norm: &norm,
-                        input: &input,
+                        rows,
+                        input: input.as_ptr(),
                         output,
                     });
                 }
             }
-            let expected = normalize_naively(&input, &gamma, &beta);
-            for (i, expected) in expected.iter().enumerate() {
+            let expected = input
+                .chunks_exact(pitch)
+                .flat_map(|row| normalize_naively(&row[..width], &gamma, &beta, pitch));
+            for (i, expected) in expected.enumerate() {
                 let limit = expected.abs().max(1.0);
                 let error = (f64::from(singles[i]) - expected).abs();
                 assert!(error <= self.tolerance * limit, "{} {expected}", singles[i]);
@@ -218,19 +220,18 @@ mod tests {
         }
     }
 
-    fn normalize_naively(input: &[f32], gamma: &[f32], beta: &[f32]) -> Vec<f64> {
-        let width = gamma.len();
-        let rows = input.chunks_exact(width).flat_map(|row| {
-            let numbers: Vec<f64> = row.iter().map(|x| f64::from(*x)).collect();
-            let mean = numbers.iter().sum::<f64>() / width as f64;
-            let squares: f64 = numbers.iter().map(|x| (x - mean).powi(2)).sum();
-            let deviation = (squares / width as f64 + 1e-5).sqrt();
-            let normed = numbers.into_iter().zip(gamma.iter().zip(beta));
-            normed.map(move |(x, (gamma, beta))| {
-                (x - mean) / deviation * f64::from(*gamma) + f64::from(*beta)
-            })
+    fn normalize_naively(row: &[f32], gamma: &[f32], beta: &[f32], pitch: usize) -> Vec<f64> {
+        let numbers: Vec<f64> = row.iter().map(|x| f64::from(*x)).collect();
+        let count = numbers.len() as f64;
+        let mean = numbers.iter().sum::<f64>() / count;
+        let squares: f64 = numbers.iter().map(|x| (x - mean).powi(2)).sum();
+        let deviation = (squares / count + 1e-5).sqrt();
+        let parameters = gamma.iter().zip(beta);
+        let normed = numbers.iter().zip(parameters).map(|(x, (gamma, beta))| {
+            (x - mean) / deviation * f64::from(*gamma) + f64::from(*beta)
         });
-        rows.collect()
+        let padding = std::iter::repeat(0.0);
+        normed.chain(padding).take(pitch).collect()
     }
 
     #[test]

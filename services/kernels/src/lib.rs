@@ -9,13 +9,24 @@
 
 mod activation;
 mod attention;
+mod convolution;
+mod depthwise;
+mod gemm;
 mod instruction_set;
+mod inverted_residual;
 mod layer_norm;
+mod linear;
+mod memory;
+mod pixels;
+mod pooling;
+mod program;
 #[cfg(test)]
 mod random;
 mod simd;
+mod step;
 mod tokens;
 
 pub use activation::KernelActivation;
 pub use instruction_set::InstructionSet;
+pub use program::{ConvSpec, KernelProgram, ProgramBuilder, Value};
 pub use tokens::RowPlace;

@@ -1,22 +1,30 @@
-//! Rows of tokens: from a map of patches to rows, and from rows to one row.
+//! Rows of tokens: from a map of patches to rows, and the choice of one row.
 
-use crate::simd::{Kernel, Simd};
+use std::ops::Range;
+
+use crate::{
+    memory::AlignedArray,
+    simd::{Kernel, Simd},
+    step::pad_channels,
+};
 
 /// Turns the map of an image's patches into the rows of a transformer.
-#[derive(Debug, Clone)]
 pub(crate) struct TokenEmbedding {
-    /// The rows before the patches, with their positions added: the class token and the registers.
-    prefix: Vec<f32>,
-    /// One row per patch.
-    positions: Vec<f32>,
+    /// The rows before the patches, then the positions of the patches. Rows are padded with 0.
+    rows: AlignedArray<f32>,
+    prefix_rows: usize,
+    patches: usize,
     width: usize,
 }
 
 impl TokenEmbedding {
+    /// `prefix` has the rows before the patches, with their positions added: the class token and the
+    /// registers. `positions` has one row per patch.
+    ///
     /// # Panics
     ///
-    /// If `prefix` or `positions` has no whole rows, or if there are no patches.
-    pub(crate) fn new(prefix: Vec<f32>, positions: Vec<f32>, width: usize) -> Self {
+    /// If one of them does not consist of whole rows, or if there are no patches.
+    pub(crate) fn new(prefix: &[f32], positions: &[f32], width: usize) -> Self {
         assert!(
             width > 0 && prefix.len().is_multiple_of(width),
             "the tokens before the patches are whole rows"
@@ -25,47 +33,49 @@ impl TokenEmbedding {
             !positions.is_empty() && positions.len().is_multiple_of(width),
             "each patch has a row of positions"
         );
+        let mut rows = Vec::new();
+        for row in prefix
+            .chunks_exact(width)
+            .chain(positions.chunks_exact(width))
+        {
+            rows.extend_from_slice(row);
+            rows.resize(rows.len() + pad_channels(width) - width, 0.0);
+        }
         Self {
-            prefix,
-            positions,
+            rows: AlignedArray::from_slice(&rows),
+            prefix_rows: prefix.len() / width,
+            patches: positions.len() / width,
             width,
         }
     }
 
     /// The rows per image.
-    pub(crate) fn rows(&self) -> usize {
-        (self.prefix.len() + self.positions.len()) / self.width
+    pub(crate) fn count_rows(&self) -> usize {
+        self.prefix_rows + self.patches
     }
 
-    #[inline(always)]
-    fn embed<S: Simd>(&self, map: &[S::Element], output: &mut [f32]) {
-        assert_eq!(map.len(), self.positions.len(), "one row per patch");
-        assert_eq!(
-            output.len(),
-            self.prefix.len() + map.len(),
-            "the output has the tokens before the patches and the patches"
-        );
-        let (before, patches) = output.split_at_mut(self.prefix.len());
-        before.copy_from_slice(&self.prefix);
-        for start in (0..map.len()).step_by(S::LANES) {
-            let count = S::LANES.min(map.len() - start);
-            // SAFETY: `map`, `positions` and `patches` have the same length, and `start + count` is at
-            // most that.
-            unsafe {
-                let patch = S::load_elements_partial(map.as_ptr().add(start), count);
-                let position = S::load_partial(self.positions.as_ptr().add(start), count);
-                let sum = S::add(patch, position);
-                S::store_partial(patches.as_mut_ptr().add(start), sum, count);
-            }
-        }
+    /// The size of the parameters in bytes.
+    pub(crate) fn size(&self) -> usize {
+        self.rows.size()
     }
 }
 
-/// Writes the rows of one image, `rows() * width` numbers. `map` has `[patches][width]` elements.
+/// Writes the rows of one image, each padded to a multiple of 16 numbers.
+///
+/// # Safety
+///
+/// `map` is valid for reads of the patches, with `map_width` patches per line, and lines `map_line`
+/// elements apart. Each patch has as many elements as a padded row, and the padding is 0. `output` is
+/// valid for writes of `count_rows()` rows.
 pub(crate) struct EmbedTokens<'a, E> {
     pub(crate) embedding: &'a TokenEmbedding,
-    pub(crate) map: &'a [E],
-    pub(crate) output: &'a mut [f32],
+    pub(crate) map: *const E,
+    pub(crate) map_width: usize,
+    pub(crate) map_line: usize,
+    /// The first number of the first row, whichever rows are written.
+    pub(crate) output: *mut f32,
+    /// The rows to write.
+    pub(crate) rows: Range<usize>,
 }
 
 impl<S: Simd> Kernel<S> for EmbedTokens<'_, S::Element> {
@@ -73,11 +83,32 @@ impl<S: Simd> Kernel<S> for EmbedTokens<'_, S::Element> {
 
     #[inline(always)]
     unsafe fn run(self) {
-        self.embedding.embed::<S>(self.map, self.output);
+        let embedding = self.embedding;
+        let pitch = pad_channels(embedding.width);
+        for row in self.rows.clone() {
+            // SAFETY: the row is inside of the output and of the constant rows, and its patch is inside
+            // of the map.
+            unsafe {
+                let constant = embedding.rows.as_ptr().add(row * pitch);
+                let output = self.output.add(row * pitch);
+                if row < embedding.prefix_rows {
+                    std::ptr::copy_nonoverlapping(constant, output, pitch);
+                    continue;
+                }
+                let patch = row - embedding.prefix_rows;
+                let (y, x) = (patch / self.map_width, patch % self.map_width);
+                let numbers = self.map.add(y * self.map_line + x * pitch);
+                for column in (0..pitch).step_by(S::LANES) {
+                    let number = S::load_elements(numbers.add(column));
+                    let sum = S::add(number, S::load(constant.add(column)));
+                    S::store(output.add(column), sum);
+                }
+            }
+        }
     }
 }
 
-/// Which row of an image or a text [`crate::ProgramBuilder::select_row`] keeps.
+/// Which row of an image or a text a program keeps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RowPlace {
     First,
@@ -85,11 +116,11 @@ pub enum RowPlace {
 }
 
 impl RowPlace {
-    /// Returns the chosen row of `rows`, which have `width` numbers each.
-    pub(crate) fn select<T>(self, rows: &[T], width: usize) -> &[T] {
+    /// Returns the place of the row among `rows` rows.
+    pub(crate) fn index(self, rows: usize) -> usize {
         match self {
-            Self::First => &rows[..width],
-            Self::Last => &rows[rows.len() - width..],
+            Self::First => 0,
+            Self::Last => rows - 1,
         }
     }
 }
@@ -105,51 +136,75 @@ mod tests {
 
     struct CheckTokens {
         prefix_rows: usize,
-        patches: usize,
+        height: usize,
         width: usize,
+        channels: usize,
+        /// Elements after each line of the map.
+        gap: usize,
     }
 
     impl SimdVisitor for CheckTokens {
         type Output = ();
 
         fn visit<S: Simd>(self) {
-            let width = self.width;
+            let (channels, pitch) = (self.channels, pad_channels(self.channels));
+            let patches = self.height * self.width;
             let mut random = Random::new(3);
-            let prefix = random.normals(self.prefix_rows * width);
-            let positions = random.normals(self.patches * width);
-            let map: Vec<S::Element> = random
-                .normals(self.patches * width)
-                .into_iter()
-                .map(S::Element::from_f32)
-                .collect();
-            let embedding = TokenEmbedding::new(prefix.clone(), positions.clone(), width);
-            let mut output = vec![f32::NAN; embedding.rows() * width];
-            // SAFETY: `visit` checks that the processor supports the set.
-            unsafe {
-                S::enter(EmbedTokens {
-                    embedding: &embedding,
-                    map: &map,
-                    output: &mut output,
-                });
+            let prefix = random.normals(self.prefix_rows * channels);
+            let positions = random.normals(patches * channels);
+            let line = self.width * pitch + self.gap;
+            let mut map = vec![S::Element::default(); self.height * line];
+            let mut expected = Vec::new();
+            let mut add_row = |row: &[f32]| {
+                expected.extend_from_slice(row);
+                expected.resize(expected.len().next_multiple_of(pitch), 0.0);
+            };
+            prefix.chunks_exact(channels).for_each(&mut add_row);
+            for (patch, position) in positions.chunks_exact(channels).enumerate() {
+                let start = patch / self.width * line + patch % self.width * pitch;
+                let elements = &mut map[start..][..channels];
+                elements.fill_with(|| S::Element::from_f32(random.next_normal()));
+                let pairs = elements.iter().zip(position);
+                let sums: Vec<f32> = pairs.map(|(a, b)| a.to_f32() + b).collect();
+                add_row(&sums);
             }
-            let sums = map.iter().zip(&positions).map(|(a, b)| a.to_f32() + b);
-            let expected: Vec<f32> = prefix.into_iter().chain(sums).collect();
+            let embedding = TokenEmbedding::new(&prefix, &positions, channels);
+            let count = embedding.count_rows();
+            let mut output = vec![f32::NAN; count * pitch];
+            for rows in [0..count / 2, count / 2..count] {
+                // SAFETY: `visit` checks that the processor supports the set. The vectors have the sizes
+                // that the kernel needs.
+                unsafe {
+                    S::enter(EmbedTokens {
+                        embedding: &embedding,
+                        map: map.as_ptr(),
+                        map_width: self.width,
+                        map_line: line,
+                        output: output.as_mut_ptr(),
+                        rows,
+                    });
+                }
+            }
             assert_eq!(output, expected);
-            assert_eq!(RowPlace::First.select(&output, width), &expected[..width]);
-            let last = expected.len() - width;
-            assert_eq!(RowPlace::Last.select(&output, width), &expected[last..]);
         }
     }
 
     #[test]
     fn patches_follow_the_prefix() {
-        for (prefix_rows, patches, width) in [(1, 196, 384), (0, 9, 13), (5, 1, 7)] {
+        for (prefix_rows, height, width, channels, gap) in [
+            (1, 14, 14, 384, 0),
+            (0, 3, 5, 13, 32),
+            (5, 1, 1, 7, 16),
+            (2, 2, 3, 37, 0),
+        ] {
             for set in InstructionSet::ALL {
                 if set.is_supported() {
                     let check = CheckTokens {
                         prefix_rows,
-                        patches,
+                        height,
                         width,
+                        channels,
+                        gap,
                     };
                     simd::visit(set, check);
                 }

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::{AttentionShape, BLOCK_ROWS, Layout, Parts};
+use super::shape::{AttentionShape, BLOCK_ROWS, Layout, Parts};
 use crate::{activation, simd::Simd};
 
 /// Computes the outputs of the queries `rows`, at most [`BLOCK_ROWS`], at least one.
@@ -11,8 +11,9 @@ use crate::{activation, simd::Simd};
 ///
 /// # Safety
 ///
-/// `queries` is valid for reads of the head's columns of `shape.tokens` rows, `3 * shape.width()` apart;
-/// `output` for writes of the head's columns of `rows`, `shape.width()` apart. `parts` has the packed
+/// `queries` is valid for reads of the head's columns of `shape.tokens` rows,
+/// `shape.input_pitch()` apart; `output` for writes of the head's columns of `rows`,
+/// `shape.output_pitch()` apart. `parts` has the packed
 /// keys and values.
 #[inline(always)]
 pub(super) unsafe fn attend_block<S: Simd>(
@@ -34,19 +35,26 @@ pub(super) unsafe fn attend_block<S: Simd>(
     // SAFETY: all rows are of `rows`, and the parts have the sizes of the layout, as `Layout` says.
     unsafe {
         for row in 0..BLOCK_ROWS {
-            let query = queries.add((rows.start + row.min(last)) * 3 * shape.width());
+            let query = queries.add((rows.start + row.min(last)) * shape.input_pitch());
             copy_query::<S>(shape, layout, query, row, parts);
         }
         score_keys::<S>(layout, visible.div_ceil(S::LANES), parts);
-        for (row, inverse) in inverses.iter_mut().enumerate() {
+        // All maxima first: the reductions of the rows then overlap.
+        let mut maxima = [0.0; BLOCK_ROWS];
+        for (row, maximum) in maxima.iter_mut().enumerate() {
             let keys = if shape.is_causal {
                 rows.start + row.min(last) + 1
             } else {
                 shape.tokens
             };
             let scores = parts.scores.add(row * layout.score_stride);
+            *maximum = find_maximum::<S>(scores, keys, visible);
+        }
+        for row in 0..BLOCK_ROWS {
+            let scores = parts.scores.add(row * layout.score_stride);
             let weights = parts.weights.add(row * layout.score_stride);
-            *inverse = 1.0 / weigh_keys::<S>(scores, weights, keys, visible, factor);
+            let sum = weigh_keys::<S>(scores, weights, visible, maxima[row], factor);
+            inverses[row] = 1.0 / sum;
         }
         for first in (0..layout.head_vectors).step_by(layout.panel_vectors) {
             let panel = parts
@@ -61,8 +69,8 @@ pub(super) unsafe fn attend_block<S: Simd>(
                 steps,
             };
             let target = Target {
-                output: output.add(rows.start * shape.width() + first * S::LANES),
-                stride: shape.width(),
+                output: output.add(rows.start * shape.output_pitch() + first * S::LANES),
+                stride: shape.output_pitch(),
                 columns: shape.head_width - first * S::LANES,
                 last,
             };
@@ -148,42 +156,53 @@ unsafe fn store_scores<S: Simd, const N: usize>(
     }
 }
 
-/// Turns the scores of a query into weights `2^((score - maximum) * factor)`, and returns their sum.
-/// Keys from `keys` on get a negligible weight.
+/// Returns the greatest of the first `keys` scores, and sets the others to a very small score.
 ///
 /// # Safety
 ///
-/// `1 <= keys <= visible`. `scores` and `weights` are valid for `visible` numbers, rounded up to whole
-/// vectors, and one vector more.
+/// `1 <= keys <= visible`. `scores` is valid for `visible` numbers, rounded up to whole vectors, and one
+/// vector more.
 #[inline(always)]
-unsafe fn weigh_keys<S: Simd>(
-    scores: *mut f32,
-    weights: *mut S::Element,
-    keys: usize,
-    visible: usize,
-    factor: f32,
-) -> f32 {
+unsafe fn find_maximum<S: Simd>(scores: *mut f32, keys: usize, visible: usize) -> f32 {
     let end = visible.next_multiple_of(S::LANES);
     // SAFETY: whole vectors from a place before `end` on end at most one vector after `end`.
     unsafe {
         for start in (keys..end).step_by(S::LANES) {
             S::store(scores.add(start), S::splat(f32::MIN));
         }
-        let mut maxima = [S::splat(f32::MIN); 2];
-        for (i, start) in (0..end).step_by(S::LANES).enumerate() {
-            maxima[i % 2] = S::max(maxima[i % 2], S::load(scores.add(start)));
+        let mut maximum = S::splat(f32::MIN);
+        for start in (0..end).step_by(S::LANES) {
+            maximum = S::max(maximum, S::load(scores.add(start)));
         }
-        let maximum = S::max_lane(S::max(maxima[0], maxima[1]));
-        let (factor, shift) = (S::splat(factor), S::splat(-maximum * factor));
-        let mut sums = [S::zero(); 2];
-        for (i, start) in (0..end).step_by(S::LANES).enumerate() {
+        S::max_lane(maximum)
+    }
+}
+
+/// Stores the weights `2^((score - maximum) * factor)` of a query, and returns their sum.
+///
+/// # Safety
+///
+/// `scores` and `weights` are valid for `visible` numbers, rounded up to whole vectors.
+#[inline(always)]
+unsafe fn weigh_keys<S: Simd>(
+    scores: *const f32,
+    weights: *mut S::Element,
+    visible: usize,
+    maximum: f32,
+    factor: f32,
+) -> f32 {
+    let (factor, shift) = (S::splat(factor), S::splat(-maximum * factor));
+    let mut sums = [S::zero(); 2];
+    for (i, start) in (0..visible).step_by(S::LANES).enumerate() {
+        // SAFETY: the vector ends before `visible`, rounded up.
+        unsafe {
             let exponent = S::mul_add(S::load(scores.add(start)), factor, shift);
             let weight = activation::exp2_of_negative::<S>(exponent);
             S::store_elements(weights.add(start), weight);
             sums[i % 2] = S::add(sums[i % 2], weight);
         }
-        S::sum_lanes(S::add(sums[0], sums[1]))
     }
+    S::sum_lanes(S::add(sums[0], sums[1]))
 }
 
 /// [`BLOCK_ROWS`] rows times a panel of packed vectors.

@@ -1,6 +1,6 @@
 //! Packs the keys and values of a head into panels, as the right sides of matrix products.
 
-use super::{AttentionShape, Layout};
+use super::shape::{AttentionShape, Layout};
 use crate::simd::Simd;
 
 /// Packs the keys: the transposed matrix, in panels. Keys after the last are 0, and so are the numbers

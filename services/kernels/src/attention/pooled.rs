@@ -6,6 +6,7 @@ use std::ops::Range;
 use crate::{
     activation,
     simd::{Kernel, Simd},
+    step::pad_channels,
 };
 
 /// A query that is the same for every image.
@@ -33,66 +34,40 @@ impl PooledAttention {
         }
     }
 
-    pub(crate) fn width(&self) -> usize {
+    fn width(&self) -> usize {
         self.query.len()
+    }
+
+    fn head_width(&self) -> usize {
+        self.query.len() / self.heads
     }
 
     pub(crate) fn heads(&self) -> usize {
         self.heads
     }
 
-    /// The numbers that [`AttendWithQuery`] needs for intermediate results.
-    pub(crate) fn scratch_length<S: Simd>(&self, tokens: usize) -> usize {
-        tokens.next_multiple_of(S::LANES)
-    }
-
-    /// See [`AttendWithQuery`].
-    #[inline(always)]
-    fn attend<S: Simd>(
-        &self,
-        keys_values: &[S::Element],
-        heads: Range<usize>,
-        output: &mut [S::Element],
-        scratch: &mut [f32],
-    ) {
-        let (width, head_width) = (self.width(), self.width() / self.heads);
-        let tokens = keys_values.len() / (2 * width);
-        assert!(tokens > 0 && keys_values.len() == tokens * 2 * width && heads.end <= self.heads);
-        assert!(scratch.len() >= self.scratch_length::<S>(tokens));
-        assert_eq!(output.len(), heads.len() * head_width);
-        for head in heads.clone() {
-            let start = head * head_width;
-            let query = &self.query[start..][..head_width];
-            let target = &mut output[(head - heads.start) * head_width..][..head_width];
-            // SAFETY: the keys of the head start at `start` of each row, the values a width later. The
-            // scratch has room for the scores.
-            unsafe {
-                let keys = keys_values.as_ptr().add(start);
-                let scores = scratch.as_mut_ptr();
-                score_tokens::<S>(query, keys, 2 * width, tokens, scores);
-                let sum = weigh_tokens::<S>(scores, tokens);
-                add_values::<S>(
-                    scores,
-                    1.0 / sum,
-                    tokens,
-                    keys.add(width),
-                    2 * width,
-                    target,
-                );
-            }
-        }
+    /// The bytes that [`AttendWithQuery`] needs for intermediate results.
+    pub(crate) fn scratch_bytes<S: Simd>(&self, tokens: usize) -> usize {
+        tokens.next_multiple_of(S::LANES) * size_of::<f32>()
     }
 }
 
-/// Computes the columns of `heads` of the output row, and stores them at the start of `output`.
+/// Computes the columns of `heads` of the output row.
+///
+/// # Safety
+///
+/// - `keys_values` is valid for reads of `tokens` rows, at least one: the keys of all heads, then the
+///   values, padded to a multiple of 16 elements.
+/// - `output` is valid for writes of a row, padded to a multiple of 16. No other thread accesses the
+///   columns of `heads`, or the padding if the last head is among them.
+/// - `scratch` is valid for writes of [`PooledAttention::scratch_bytes`], aligned to 64 bytes.
 pub(crate) struct AttendWithQuery<'a, E> {
     pub(crate) attention: &'a PooledAttention,
-    /// Rows of `2 * width()` elements: the keys of all heads, then the values.
-    pub(crate) keys_values: &'a [E],
+    pub(crate) keys_values: *const E,
+    pub(crate) tokens: usize,
     pub(crate) heads: Range<usize>,
-    pub(crate) output: &'a mut [E],
-    /// At least [`PooledAttention::scratch_length`] numbers.
-    pub(crate) scratch: &'a mut [f32],
+    pub(crate) output: *mut E,
+    pub(crate) scratch: *mut u8,
 }
 
 impl<S: Simd> Kernel<S> for AttendWithQuery<'_, S::Element> {
@@ -100,8 +75,28 @@ impl<S: Simd> Kernel<S> for AttendWithQuery<'_, S::Element> {
 
     #[inline(always)]
     unsafe fn run(self) {
-        self.attention
-            .attend::<S>(self.keys_values, self.heads, self.output, self.scratch);
+        let (attention, tokens) = (self.attention, self.tokens);
+        let (width, head_width) = (attention.width(), attention.head_width());
+        let stride = pad_channels(2 * width);
+        let scores = self.scratch.cast::<f32>();
+        debug_assert!(self.heads.end <= attention.heads);
+        // SAFETY: the keys of the head start at `start` of each row, the values a width later. The
+        // scratch has room for the scores.
+        unsafe {
+            for head in self.heads.clone() {
+                let start = head * head_width;
+                let query = &attention.query[start..][..head_width];
+                let keys = self.keys_values.add(start);
+                score_tokens::<S>(query, keys, stride, tokens, scores);
+                let sum = weigh_tokens::<S>(scores, tokens);
+                let target = std::slice::from_raw_parts_mut(self.output.add(start), head_width);
+                add_values::<S>(scores, 1.0 / sum, tokens, keys.add(width), stride, target);
+            }
+            if self.heads.end == attention.heads {
+                let padding = self.output.add(width);
+                padding.write_bytes(0, pad_channels(width) - width);
+            }
+        }
     }
 }
 

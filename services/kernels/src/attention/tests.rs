@@ -1,9 +1,10 @@
-use super::pooled::{AttendWithQuery, PooledAttention};
 use super::*;
 use crate::{
     InstructionSet,
+    memory::Scratch,
     random::Random,
-    simd::{self, Element, SimdVisitor},
+    simd::{self, Element, Simd, SimdVisitor},
+    step::pad_channels,
 };
 
 /// Attends with random numbers, and compares the outputs with those of plain loops in f64.
@@ -72,11 +73,14 @@ impl SimdVisitor for CheckAttention {
         let shape = self.shape;
         let (width, head_width) = (shape.width(), shape.head_width);
         let mut random = Random::new(self.seed);
-        let qkv: Vec<S::Element> = random_elements(&mut random, shape.tokens * 3 * width);
+        let qkv: Vec<S::Element> = random_elements(&mut random, shape.tokens * shape.input_pitch());
+        let pitch = shape.output_pitch();
         let unset = S::Element::from_f32(-77.0);
-        let mut output = vec![unset; shape.tokens * width];
-        let mut scratch = vec![[0xff_u8; 64]; shape.scratch_bytes::<S>() / 64 + 1];
-        let offset = scratch.as_ptr().cast::<u8>().align_offset(64);
+        let mut output = vec![unset; shape.tokens * pitch];
+        let mut scratch = Scratch::default();
+        let scratch = scratch.take(shape.scratch_bytes::<S>());
+        // SAFETY: the scratch has as many bytes. Every bit set is NaN.
+        unsafe { scratch.write_bytes(0xff, shape.scratch_bytes::<S>()) };
         let split = random.below(shape.tokens + 1);
         for head in 0..shape.heads {
             for rows in [0..split, split..shape.tokens] {
@@ -89,14 +93,20 @@ impl SimdVisitor for CheckAttention {
                         output: output.as_mut_ptr(),
                         head,
                         rows,
-                        scratch: scratch.as_mut_ptr().cast::<u8>().add(offset),
+                        scratch,
                     });
                 }
             }
         }
         for head in 0..shape.heads {
-            let part =
-                |i| slice_columns(&qkv, 3 * width, i * width + head * head_width, head_width);
+            let part = |i| {
+                slice_columns(
+                    &qkv,
+                    shape.input_pitch(),
+                    i * width + head * head_width,
+                    head_width,
+                )
+            };
             let (queries, keys, values) = (part(0), part(1), part(2));
             for (row, query) in queries.iter().enumerate() {
                 let count = if shape.is_causal {
@@ -105,10 +115,13 @@ impl SimdVisitor for CheckAttention {
                     shape.tokens
                 };
                 let expected = attend_naively(query, &keys[..count], &values[..count]);
-                let start = row * width + head * head_width;
+                let start = row * pitch + head * head_width;
                 let context = format!("{shape:?}, head {head}, row {row}");
                 assert_close(&output[start..][..head_width], &expected, S::STEP, &context);
             }
+        }
+        for row in output.chunks_exact(pitch) {
+            assert!(row[width..].iter().all(|x| x.to_f32() == 0.0), "{shape:?}");
         }
     }
 }
@@ -158,20 +171,22 @@ impl SimdVisitor for CheckHighScore {
             head_width: 8,
             is_causal: false,
         };
-        let mut rows = vec![[0.0_f32; 24]; shape.tokens];
+        let mut rows = vec![[0.0_f32; 32]; shape.tokens];
         for (token, row) in rows.iter_mut().enumerate() {
             row[..8].fill(30.0);
             row[8..16].fill(if token == 700 { 30.0 } else { -30.0 });
-            row[16..].fill(token as f32 / 16.0);
+            row[16..24].fill(token as f32 / 16.0);
         }
         let qkv: Vec<S::Element> = rows
             .iter()
             .flatten()
             .map(|x| S::Element::from_f32(*x))
             .collect();
-        let mut output = vec![S::Element::default(); shape.tokens * 8];
-        let mut scratch = vec![[0xff_u8; 64]; shape.scratch_bytes::<S>() / 64 + 1];
-        let offset = scratch.as_ptr().cast::<u8>().align_offset(64);
+        let mut output = vec![S::Element::default(); shape.tokens * 16];
+        let mut scratch = Scratch::default();
+        let scratch = scratch.take(shape.scratch_bytes::<S>());
+        // SAFETY: the scratch has as many bytes. Every bit set is NaN.
+        unsafe { scratch.write_bytes(0xff, shape.scratch_bytes::<S>()) };
         // SAFETY: as in `CheckAttention`.
         unsafe {
             S::enter(AttendHead {
@@ -180,10 +195,12 @@ impl SimdVisitor for CheckHighScore {
                 output: output.as_mut_ptr(),
                 head: 0,
                 rows: 0..shape.tokens,
-                scratch: scratch.as_mut_ptr().cast::<u8>().add(offset),
+                scratch,
             });
         }
-        assert!(output.iter().all(|x| (x.to_f32() - 43.75).abs() < 1e-3));
+        for row in output.chunks_exact(16) {
+            assert!(row[..8].iter().all(|x| (x.to_f32() - 43.75).abs() < 1e-3));
+        }
     }
 }
 
@@ -209,29 +226,33 @@ impl SimdVisitor for CheckPooledAttention {
         let (heads, head_width) = (self.heads, self.head_width);
         let width = heads * head_width;
         let mut random = Random::new(self.tokens as u64);
-        let rows: Vec<S::Element> = random_elements(&mut random, self.tokens * 2 * width);
+        let pitch = pad_channels(2 * width);
+        let rows: Vec<S::Element> = random_elements(&mut random, self.tokens * pitch);
         let query = random.normals(width);
         let attention = PooledAttention::new(&query, heads);
-        let mut output = vec![S::Element::default(); width];
-        let mut scratch = vec![f32::NAN; attention.scratch_length::<S>(self.tokens)];
+        let mut output = vec![S::Element::from_f32(-77.0); pad_channels(width)];
+        let mut scratch = Scratch::default();
+        let scratch = scratch.take(attention.scratch_bytes::<S>(self.tokens));
         let split = heads / 2;
-        let (first, second) = output.split_at_mut(split * head_width);
-        for (heads, output) in [(0..split, first), (split..heads, second)] {
-            // SAFETY: `visit` checks that the processor supports the set.
+        for heads in [0..split, split..heads] {
+            // SAFETY: the slices have the sizes that the kernel needs, and `visit` checks that the
+            // processor supports the set.
             unsafe {
                 S::enter(AttendWithQuery {
                     attention: &attention,
-                    keys_values: &rows,
+                    keys_values: rows.as_ptr(),
+                    tokens: self.tokens,
                     heads,
-                    output,
-                    scratch: &mut scratch,
+                    output: output.as_mut_ptr(),
+                    scratch,
                 });
             }
         }
+        assert!(output[width..].iter().all(|x| x.to_f32() == 0.0));
         for head in 0..heads {
             let start = head * head_width;
-            let keys = slice_columns(&rows, 2 * width, start, head_width);
-            let values = slice_columns(&rows, 2 * width, width + start, head_width);
+            let keys = slice_columns(&rows, pitch, start, head_width);
+            let values = slice_columns(&rows, pitch, width + start, head_width);
             let query = &query[start..][..head_width];
             let query: Vec<f64> = query.iter().map(|x| f64::from(*x)).collect();
             let expected = attend_naively(&query, &keys, &values);

@@ -120,6 +120,10 @@ pub(crate) trait Simd: Copy + Default + Send + Sync + 'static {
     /// Reads `count` numbers. The other lanes are 0.
     #[inline(always)]
     unsafe fn load_partial(from: *const f32, count: usize) -> Self::F32 {
+        if count >= Self::LANES {
+            // SAFETY: the caller's promise about `count` numbers.
+            return unsafe { Self::load(from) };
+        }
         let mut lanes = [0.0; 16];
         for (index, lane) in lanes.iter_mut().enumerate().take(count) {
             // SAFETY: the caller's promise about `count` numbers.
@@ -131,6 +135,10 @@ pub(crate) trait Simd: Copy + Default + Send + Sync + 'static {
     /// Writes the first `count` lanes.
     #[inline(always)]
     unsafe fn store_partial(to: *mut f32, value: Self::F32, count: usize) {
+        if count >= Self::LANES {
+            // SAFETY: the caller's promise about `count` numbers.
+            return unsafe { Self::store(to, value) };
+        }
         let mut lanes = [0.0; 16];
         // SAFETY: `LANES` is at most 16; the caller's promise about `count` numbers.
         unsafe {
@@ -141,6 +149,10 @@ pub(crate) trait Simd: Copy + Default + Send + Sync + 'static {
     /// Reads `count` elements. The other lanes are 0.
     #[inline(always)]
     unsafe fn load_elements_partial(from: *const Self::Element, count: usize) -> Self::F32 {
+        if count >= Self::LANES {
+            // SAFETY: the caller's promise about `count` elements.
+            return unsafe { Self::load_elements(from) };
+        }
         let mut lanes = [0.0; 16];
         for (index, lane) in lanes.iter_mut().enumerate().take(count) {
             // SAFETY: the caller's promise about `count` elements.
@@ -152,6 +164,10 @@ pub(crate) trait Simd: Copy + Default + Send + Sync + 'static {
     /// Writes the first `count` lanes as elements.
     #[inline(always)]
     unsafe fn store_elements_partial(to: *mut Self::Element, value: Self::F32, count: usize) {
+        if count >= Self::LANES {
+            // SAFETY: the caller's promise about `count` elements.
+            return unsafe { Self::store_elements(to, value) };
+        }
         let mut lanes = [Self::Element::default(); 16];
         // SAFETY: `LANES` is at most 16; the caller's promise about `count` elements.
         unsafe {
