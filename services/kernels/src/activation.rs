@@ -145,7 +145,7 @@ fn gelu<S: Simd>(x: S::F32) -> S::F32 {
     if is_rounded::<S>() {
         // erf(x / √2) between -3.8 and 3.8, with an error below 1.3e-4 (Remez).
         const POLYNOMIAL: [f32; 7] = [
-            7.331_541_2e-8,
+            7.331_541e-8,
             -4.544_917_4e-6,
             1.213_694_9e-4,
             -1.863_094_3e-3,
@@ -278,7 +278,7 @@ pub(crate) fn exp2_of_negative<S: Simd>(x: S::F32) -> S::F32 {
     ];
     /// Between -0.5 and 0.5, with a relative error below 7.5e-5 (Remez).
     const SHORT_POLYNOMIAL: [f32; 4] =
-        [5.517_166_9e-2, 2.426_111_4e-1, 6.932_609_7e-1, 9.999_28e-1];
+        [5.517_167e-2, 2.426_111_4e-1, 6.932_61e-1, 9.999_28e-1];
     let x = keep_above::<S>(-125.0, x);
     let whole = S::round(x);
     let fraction = S::sub(x, whole);

@@ -18,3 +18,5 @@ pub use operation::Value;
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod transformer_tests;
