@@ -277,8 +277,7 @@ pub(crate) fn exp2_of_negative<S: Simd>(x: S::F32) -> S::F32 {
         1.0,
     ];
     /// Between -0.5 and 0.5, with a relative error below 7.5e-5 (Remez).
-    const SHORT_POLYNOMIAL: [f32; 4] =
-        [5.517_167e-2, 2.426_111_4e-1, 6.932_61e-1, 9.999_28e-1];
+    const SHORT_POLYNOMIAL: [f32; 4] = [5.517_167e-2, 2.426_111_4e-1, 6.932_61e-1, 9.999_28e-1];
     let x = keep_above::<S>(-125.0, x);
     let whole = S::round(x);
     let fraction = S::sub(x, whole);
