@@ -176,6 +176,21 @@ pub(crate) trait Simd: Copy + Default + Send + Sync + 'static {
         }
     }
 
+    /// Writes for each lane the element of `first` and that of `second`. Needs a `STEP` of 2.
+    #[inline(always)]
+    unsafe fn store_pairs(to: *mut Self::Element, first: Self::F32, second: Self::F32) {
+        let mut lanes = [[0.0; 16]; 2];
+        // SAFETY: `LANES` is at most 16; the caller's promise about `LANES * 2` elements.
+        unsafe {
+            Self::store(lanes[0].as_mut_ptr(), first);
+            Self::store(lanes[1].as_mut_ptr(), second);
+            for index in 0..2 * Self::LANES {
+                let value = Self::Element::from_f32(lanes[index % 2][index / 2]);
+                to.add(index).write(value);
+            }
+        }
+    }
+
     /// Reads `STEP` elements and repeats them in all lanes.
     unsafe fn broadcast_step(from: *const Self::Element) -> Self::Steps;
     /// Reads `LANES * STEP` elements.
