@@ -58,7 +58,12 @@ impl Pair {
             .map(|_| random.below(256) as u8)
             .collect();
         let table: [[f32; 256]; 3] = std::array::from_fn(|channel| {
-            std::array::from_fn(|byte| (byte as f32 - 120.0) / (60.0 + channel as f32))
+            // Some tables are proportional to the byte.
+            let bend = (seed % 2) as f32 * 0.001;
+            std::array::from_fn(|byte| {
+                let distance = byte as f32 - 120.0;
+                distance / (60.0 + channel as f32) + bend * distance.abs()
+            })
         });
         let mut builder = ProgramBuilder::new(set);
         let value = builder.pixels(height, width, &table);

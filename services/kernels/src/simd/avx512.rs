@@ -117,6 +117,12 @@ macro_rules! arithmetic {
         }
 
         #[inline(always)]
+        unsafe fn load_bytes(from: *const u8) -> __m512 {
+            // SAFETY: the caller's promise.
+            unsafe { _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_loadu_si128(from.cast()))) }
+        }
+
+        #[inline(always)]
         unsafe fn load_partial(from: *const f32, count: usize) -> __m512 {
             // SAFETY: the caller's promise; masked lanes are not read.
             unsafe { _mm512_maskz_loadu_ps(mask(count), from) }

@@ -113,6 +113,8 @@ pub(crate) trait Simd: Copy + Default + Send + Sync + 'static {
     unsafe fn load(from: *const f32) -> Self::F32;
     /// Writes `LANES` numbers.
     unsafe fn store(to: *mut f32, value: Self::F32);
+    /// Reads `LANES` bytes as numbers from 0 to 255.
+    unsafe fn load_bytes(from: *const u8) -> Self::F32;
     /// Reads `LANES` elements.
     unsafe fn load_elements(from: *const Self::Element) -> Self::F32;
     /// Writes `LANES` elements.
