@@ -2,7 +2,7 @@ use super::*;
 use crate::{
     InstructionSet,
     memory::Scratch,
-    random::Random,
+    random::TestNumbers,
     simd::{self, Element, Simd, SimdVisitor},
     step::pad_channels,
 };
@@ -13,7 +13,7 @@ struct CheckAttention {
     seed: u64,
 }
 
-fn random_elements<E: Element>(random: &mut Random, count: usize) -> Vec<E> {
+fn random_elements<E: Element>(random: &mut TestNumbers, count: usize) -> Vec<E> {
     let numbers = random.normals(count);
     numbers.into_iter().map(E::from_f32).collect()
 }
@@ -72,7 +72,7 @@ impl SimdVisitor for CheckAttention {
     fn visit<S: Simd>(self) {
         let shape = self.shape;
         let (width, head_width) = (shape.width(), shape.head_width);
-        let mut random = Random::new(self.seed);
+        let mut random = TestNumbers::new(self.seed);
         let qkv: Vec<S::Element> = random_elements(&mut random, shape.tokens * shape.input_pitch());
         let pitch = shape.output_pitch();
         let unset = S::Element::from_f32(-77.0);
@@ -128,7 +128,7 @@ impl SimdVisitor for CheckAttention {
 
 #[test]
 fn attention_equals_plain_loops() {
-    let mut random = Random::new(1);
+    let mut random = TestNumbers::new(1);
     let usual = [(197, 64), (50, 64), (77, 64), (257, 32), (64, 72), (1, 64)];
     let shapes = usual.into_iter().chain((0..20).map(|_| {
         let tokens = 1 + random.below(90);
@@ -225,7 +225,7 @@ impl SimdVisitor for CheckPooledAttention {
     fn visit<S: Simd>(self) {
         let (heads, head_width) = (self.heads, self.head_width);
         let width = heads * head_width;
-        let mut random = Random::new(self.tokens as u64);
+        let mut random = TestNumbers::new(self.tokens as u64);
         let pitch = pad_channels(2 * width);
         let rows: Vec<S::Element> = random_elements(&mut random, self.tokens * pitch);
         let query = random.normals(width);

@@ -124,6 +124,13 @@ impl Simd for Portable {
     }
 
     #[inline(always)]
+    unsafe fn load_bytes(from: *const u8) -> Lanes {
+        // SAFETY: the caller's promise.
+        let bytes = unsafe { from.cast::<[u8; LANES]>().read() };
+        lanes!(|i| f32::from(bytes[i]))
+    }
+
+    #[inline(always)]
     unsafe fn load_elements(from: *const f32) -> Lanes {
         // SAFETY: the caller's promise.
         unsafe { Self::load(from) }
