@@ -278,3 +278,53 @@ fn pooled_attention_equals_plain_loops() {
         }
     }
 }
+
+/// Attends to keys of which one is NaN.
+struct CheckNan;
+
+impl SimdVisitor for CheckNan {
+    type Output = ();
+
+    fn visit<S: Simd>(self) {
+        let shape = AttentionShape {
+            tokens: 21,
+            heads: 1,
+            head_width: 16,
+            is_causal: true,
+        };
+        let mut random = TestNumbers::new(5);
+        let pitch = shape.input_pitch();
+        let mut qkv: Vec<S::Element> = random_elements(&mut random, shape.tokens * pitch);
+        let first_nan = 13;
+        qkv[first_nan * pitch + 16 + 3] = S::Element::from_f32(f32::NAN);
+        let mut output = vec![S::Element::default(); shape.tokens * 16];
+        let mut scratch = Scratch::default();
+        let scratch = scratch.take(shape.scratch_bytes::<S>());
+        // SAFETY: as in `CheckAttention`.
+        unsafe {
+            S::enter(AttendHead {
+                shape,
+                qkv: qkv.as_ptr(),
+                output: output.as_mut_ptr(),
+                head: 0,
+                rows: 0..shape.tokens,
+                scratch,
+            });
+        }
+        for (row, numbers) in output.chunks_exact(16).enumerate() {
+            let is_nan = numbers.iter().all(|x| x.to_f32().is_nan());
+            let is_finite = numbers.iter().all(|x| x.to_f32().is_finite());
+            // Queries before the key do not see it. A score of NaN has a weight of NaN.
+            assert!(if row < first_nan { is_finite } else { is_nan }, "{row}");
+        }
+    }
+}
+
+#[test]
+fn nan_reaches_the_output() {
+    for set in InstructionSet::ALL {
+        if set.is_supported() {
+            simd::visit(set, CheckNan);
+        }
+    }
+}

@@ -100,7 +100,7 @@ pub(crate) trait Simd: Copy + Default + Send + Sync + 'static {
     fn min(a: Self::F32, b: Self::F32) -> Self::F32;
     /// Rounds to the nearest whole number, ties to even. Needs numbers between −2²² and 2²².
     fn round(a: Self::F32) -> Self::F32;
-    /// `a * 2^exponent` for whole exponents between −126 and 127. `a` and the product are normal numbers.
+    /// `a * 2^exponent` for whole exponents between −126 and 127. `a` and the product are normal numbers. NaN stays NaN.
     fn scale_by_power_of_two(a: Self::F32, exponent: Self::F32) -> Self::F32;
     /// `then` where `a < b`, and `otherwise` elsewhere, also where one of them is NaN.
     fn select_less(a: Self::F32, b: Self::F32, then: Self::F32, otherwise: Self::F32) -> Self::F32;
