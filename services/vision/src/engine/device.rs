@@ -5,11 +5,14 @@
 
 use burn::tensor::Device;
 
-use crate::error::Error;
+use crate::{
+    error::Error,
+    network::{Executor, Precision},
+};
 
 #[derive(Debug, Clone)]
 pub(crate) struct SelectedDevice {
-    pub device: Device,
+    pub executor: Executor,
     /// The label of metrics: `cpu`, `cuda` or `vulkan`.
     pub label: &'static str,
     /// Backend, threads, and the reason for the selection.
@@ -30,7 +33,10 @@ pub(crate) fn select_device(setting: &str) -> Result<SelectedDevice, Error> {
     }
     match kind {
         "cpu" | "auto" => Ok(SelectedDevice {
-            device: Device::flex(),
+            executor: Executor::Burn {
+                device: Device::flex(),
+                precision: Precision::F32,
+            },
             label: "cpu",
             description: describe_cpu(kind == "auto"),
         }),

@@ -65,11 +65,11 @@ impl Engine {
     /// the golden vector differs from the expected one.
     pub fn start(model: &Model, settings: &Settings) -> Result<Self, Error> {
         let SelectedDevice {
-            device,
+            executor,
             label,
             description: device_description,
         } = device::select_device(&settings.device)?;
-        let network = Arc::new(Network::from_model(model, &device)?);
+        let network = Arc::new(Network::from_model(model, &executor)?);
         let text_network = Arc::clone(&network);
         let batch_images = settings.batch_images.max(1);
         let (queries, query_receiver) = mpsc::channel(settings.max_queued_queries.max(1));
