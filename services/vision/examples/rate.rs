@@ -9,7 +9,7 @@
 use std::time::{Duration, Instant};
 
 use lookalike_vision::{
-    DEFAULT_MODEL, Engine, Limits, Model, Settings, decode_image, preprocess_image,
+    BUNDLED_MODEL, Engine, Limits, Model, Settings, decode_image, preprocess_image,
 };
 
 /// Returns the CPU seconds of all threads of this process, to compare rates on a machine with other
@@ -31,7 +31,7 @@ const MIN_RUN_TIME: Duration = Duration::from_secs(3);
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut arguments = std::env::args().skip(1);
-    let model = Model::load(arguments.next().as_deref().unwrap_or(DEFAULT_MODEL))?;
+    let model = Model::load(arguments.next().as_deref().unwrap_or(BUNDLED_MODEL))?;
     let description = model.description().clone();
     for batch in [1, 8, 16, 32] {
         let settings = Settings {

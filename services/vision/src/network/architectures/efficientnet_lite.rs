@@ -1,6 +1,9 @@
 //! EfficientNet-Lite without its classifier: pixels → the 1280 channel averages of the last layer, and
 //! optionally a linear projection of them to fewer numbers.
 //!
+//! The averages are weighted by position if the weights contain `pooling.weight`, a depthwise
+//! convolution of the size of the last map.
+//!
 //! The tensor names are those of the package `efficientnet-lite-pytorch`; `_fc.*` is ignored. The
 //! weights come from TensorFlow, so convolutions are padded as there. Unlike EfficientNet, Lite has
 //! ReLU6, no squeeze-and-excitation, and the same stem and head in all sizes. A projection is stored as
@@ -21,6 +24,7 @@ const EPSILON: f64 = 1e-3;
 const STEM: usize = 32;
 const HEAD: usize = 1280;
 const PROJECTION: &str = "projection";
+const POOLING: &str = "pooling";
 
 /// Blocks of the same sizes; the first one may reduce the map.
 struct BlockStage {
@@ -109,12 +113,28 @@ pub(super) fn append(
         EPSILON,
     )?;
     map = builder.activation(map, Activation::Relu6)?;
+    if builder
+        .weights()
+        .tensor_shape(&format!("{POOLING}.weight"))
+        .is_ok()
+    {
+        let window = whole_window(builder, map);
+        map = builder.depthwise_conv(map, POOLING, window)?;
+    }
     let features = builder.global_average(map)?;
     let weight = format!("{PROJECTION}.weight");
     if dimension == HEAD && builder.weights().tensor_shape(&weight).is_err() {
         return Ok(features);
     }
     builder.linear(features, PROJECTION, dimension)
+}
+
+/// A window of the size of the map, which is a square.
+fn whole_window(builder: &GraphBuilder<'_>, input: NodeId) -> SlidingWindow {
+    match builder.shape(input) {
+        GraphShape::Map { height, .. } => SlidingWindow::without_padding(height, 1),
+        GraphShape::Rows { .. } => unreachable!("the last layer is a map"),
+    }
 }
 
 /// A window padded as in TensorFlow.
