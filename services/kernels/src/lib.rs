@@ -17,6 +17,7 @@ mod inverted_residual;
 mod layer_norm;
 mod linear;
 mod memory;
+mod paired_depthwise;
 mod pixels;
 mod pooling;
 mod program;

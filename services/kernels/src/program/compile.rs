@@ -9,7 +9,7 @@ use crate::convolution::{Convolution, WindowWeights};
 use crate::depthwise::{DepthwiseConvolution, DepthwiseWeights};
 use crate::gemm::PackedWeights;
 use crate::instruction_set::InstructionSet;
-use crate::inverted_residual::{BlockSlots, InvertedResidualStep, PixelWeights};
+use crate::inverted_residual::{BlockSlots, ExpandWeights, InvertedResidualStep, ProjectWeights};
 use crate::linear::{ConvertRows, LinearLayer};
 use crate::pixels::PixelInput;
 use crate::pooling::{GlobalAverage, MaxPool};
@@ -485,16 +485,22 @@ fn compile_streamed<S: Simd>(
     let project = block.convolution(nodes, block.project);
     let expand = block.expand.map(|node| {
         let expand = block.convolution(nodes, node);
-        PixelWeights {
-            weights: pack_pointwise(expand, input.channels),
+        let ValueShape::Map { height, width, .. } = nodes[node].shape else {
+            unreachable!("a convolution returns a map");
+        };
+        ExpandWeights {
+            weights: pack_windows(expand, &input),
+            stride: expand.stride,
+            padding: [expand.padding.top, expand.padding.left],
             activation: expand.activation,
+            size: [height, width],
         }
     });
     Box::new(InvertedResidualStep::<S>::new(
         expand,
         pack_depthwise(depthwise),
         [depthwise.padding.top, depthwise.padding.left],
-        PixelWeights {
+        ProjectWeights {
             weights: pack_pointwise(project, depthwise.bias.len()),
             activation: project.activation,
         },

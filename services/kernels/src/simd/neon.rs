@@ -131,6 +131,15 @@ impl Simd for Neon {
     }
 
     #[inline(always)]
+    unsafe fn load_bytes(from: *const u8) -> float32x4_t {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let bytes = vcreate_u8(u64::from(from.cast::<u32>().read_unaligned()));
+            vcvtq_f32_u32(vmovl_u16(vget_low_u16(vmovl_u8(bytes))))
+        }
+    }
+
+    #[inline(always)]
     unsafe fn load_elements(from: *const f32) -> float32x4_t {
         // SAFETY: the caller's promise.
         unsafe { Self::load(from) }

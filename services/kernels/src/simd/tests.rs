@@ -49,6 +49,10 @@ impl<S: Simd> Kernel<S> for Operations<'_> {
             let mut lanes = vec![0.0; S::LANES];
             S::store(lanes.as_mut_ptr(), steps);
             self.results.push(lanes);
+            let bytes: [u8; 16] = std::array::from_fn(|i| (i * 17) as u8);
+            let mut lanes = vec![0.0; S::LANES];
+            S::store(lanes.as_mut_ptr(), S::load_bytes(bytes.as_ptr()));
+            self.results.push(lanes);
             for count in 0..=S::LANES {
                 let mut lanes = vec![-1.0; S::LANES];
                 S::store_partial(
@@ -85,7 +89,7 @@ impl SimdVisitor for CheckOperations {
             });
         }
         let lanes = S::LANES;
-        let expected: [&dyn Fn(usize) -> f32; 13] = [
+        let expected: [&dyn Fn(usize) -> f32; 14] = [
             &|i| a[i] + b[i],
             &|i| a[i] - b[i],
             &|i| a[i] * b[i],
@@ -102,6 +106,7 @@ impl SimdVisitor for CheckOperations {
                 1 => 0.5 + 3.0 * i as f32,
                 _ => 0.5 + 3.0 * (2 * i) as f32 + 4.0 * (2 * i + 1) as f32,
             },
+            &|i| (i * 17) as f32,
         ];
         for (number, (result, expected)) in results.iter().zip(expected).enumerate() {
             for (lane, value) in result.iter().enumerate() {
@@ -113,7 +118,7 @@ impl SimdVisitor for CheckOperations {
                 );
             }
         }
-        for (count, result) in results[13..].iter().enumerate() {
+        for (count, result) in results[14..].iter().enumerate() {
             for lane in 0..lanes {
                 let is_set = lane < count;
                 assert_eq!(result[lane], if is_set { a[lane] } else { -1.0 });

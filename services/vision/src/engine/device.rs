@@ -1,28 +1,23 @@
 //! Selects the device of the networks and describes it.
 //!
-//! This build has only burn's `flex` backend for the CPU. A setting that requires a GPU is an error
+//! This build supports only the CPU. A setting that requires a GPU is an error
 //! and never falls back to the CPU silently.
 
-use burn::tensor::Device;
-
-use crate::{
-    error::Error,
-    network::{Executor, Precision},
-};
+use crate::{error::Error, network::Executor, settings::CpuKernels};
 
 #[derive(Debug, Clone)]
 pub(crate) struct SelectedDevice {
     pub executor: Executor,
     /// The label of metrics: `cpu`, `cuda` or `vulkan`.
     pub label: &'static str,
-    /// Backend, threads, and the reason for the selection.
+    /// Executor, threads, and the reason for the selection.
     pub description: String,
 }
 
 const DEVICE_HINT: &str = "use \"auto\" or \"cpu\"";
 
 /// Selects the device of the settings.
-pub(crate) fn select_device(setting: &str) -> Result<SelectedDevice, Error> {
+pub(crate) fn select_device(setting: &str, kernels: CpuKernels) -> Result<SelectedDevice, Error> {
     let (kind, index) = setting.split_once(':').unwrap_or((setting, "0"));
     let error = |problem: &str| Error::Device {
         device: setting.to_owned(),
@@ -32,14 +27,15 @@ pub(crate) fn select_device(setting: &str) -> Result<SelectedDevice, Error> {
         return Err(error(DEVICE_HINT));
     }
     match kind {
-        "cpu" | "auto" => Ok(SelectedDevice {
-            executor: Executor::Burn {
-                device: Device::flex(),
-                precision: Precision::F32,
-            },
-            label: "cpu",
-            description: describe_cpu(kind == "auto"),
-        }),
+        "cpu" | "auto" => {
+            let executor = Executor::for_cpu(kernels)?;
+            let description = describe_cpu(&executor, kind == "auto");
+            Ok(SelectedDevice {
+                executor,
+                label: "cpu",
+                description,
+            })
+        }
         "cuda" | "vulkan" => Err(error(&format!(
             "this build has no {kind} support; {DEVICE_HINT}"
         ))),
@@ -47,7 +43,7 @@ pub(crate) fn select_device(setting: &str) -> Result<SelectedDevice, Error> {
     }
 }
 
-fn describe_cpu(is_automatic: bool) -> String {
+fn describe_cpu(executor: &Executor, is_automatic: bool) -> String {
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let plural = if threads == 1 { "" } else { "s" };
     let reason = if is_automatic {
@@ -55,32 +51,7 @@ fn describe_cpu(is_automatic: bool) -> String {
     } else {
         "selected by the settings"
     };
-    format!(
-        "burn flex, {}, {threads} thread{plural}; {reason}",
-        simd_name()
-    )
-}
-
-/// Names the widest vector instructions that both the CPU and the build support.
-fn simd_name() -> &'static str {
-    #[cfg(target_arch = "x86_64")]
-    {
-        if std::arch::is_x86_feature_detected!("avx512f") {
-            return "AVX-512";
-        }
-        if std::arch::is_x86_feature_detected!("avx2") {
-            return "AVX2";
-        }
-        "SSE2"
-    }
-    #[cfg(target_arch = "aarch64")]
-    {
-        "NEON"
-    }
-    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
-    {
-        "no known vector instructions"
-    }
+    format!("{executor}, {threads} thread{plural}; {reason}")
 }
 
 #[cfg(test)]
@@ -89,6 +60,7 @@ mod tests {
 
     #[test]
     fn only_available_devices_are_selected() {
+        let select_device = |setting| select_device(setting, CpuKernels::Auto);
         assert_eq!(select_device("auto").unwrap().label, "cpu");
         assert_eq!(select_device("cpu").unwrap().label, "cpu");
         let error = |setting| select_device(setting).unwrap_err().to_string();

