@@ -38,7 +38,7 @@ const ARROWS: &[(&str, &[&str])] = &[
         "lookalike-search",
         &["bus", "vision", "index", "proto", "chassis"],
     ),
-    ("lookalike-models", &["vision", "chassis"]),
+    ("lookalike-models", &["vision", "servers", "chassis"]),
     (
         "lookalike-client",
         &["audit", "bus", "servers", "proto", "chassis"],
