@@ -60,7 +60,7 @@ pub fn render_text(report: &BenchReport) -> String {
             rows: report.rows.iter().map(row_cells).collect(),
         };
         text.push('\n');
-        text.push_str(&render_table(&table));
+        text.push_str(&render_table(&drop_empty_columns(table)));
     }
     for row in &report.rows {
         for remark in row.missing.iter().chain(&row.note) {
@@ -102,6 +102,24 @@ pub(super) fn row_cells(row: &BenchRow) -> Vec<String> {
         format_optional(row.target.map(|target| target.aim)),
         row.verdict_label().to_owned(),
     ]
+}
+
+/// Removes columns in which every row has the same "no value" cell.
+fn drop_empty_columns(mut table: DetailTable) -> DetailTable {
+    let is_empty = |cell: &String| matches!(&cell[..], "" | "–" | "no bar");
+    for column in (0..table.columns.len()).rev() {
+        if table
+            .rows
+            .iter()
+            .all(|cells| cells.get(column).is_none_or(is_empty))
+        {
+            table.columns.remove(column);
+            for cells in &mut table.rows {
+                cells.remove(column);
+            }
+        }
+    }
+    table
 }
 
 /// Aligns the first column and texts to the left, and numbers to the right.

@@ -18,6 +18,7 @@ use super::arrivals::{ArrivalPattern, ArrivalTimes};
 use super::mix::{SearchKind, SearchMix};
 use super::recorder::{LoadRecord, RequestOutcome};
 use super::workload::SearchWorkload;
+use crate::bench::report::format_number;
 
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -175,17 +176,22 @@ async fn watch_run(
             timeline.push(answered - answered_before);
         }
         if plan.shows_progress {
-            eprintln!(
-                "{:>4.0} s  {:>6}/s  p50 {:.1} ms  p99 {:.1} ms  in flight {}  failed {}  wrong {}  dropped {}",
-                started.elapsed().as_secs_f64(),
-                answered - answered_before,
-                total.percentile_ms(50.0),
-                total.percentile_ms(99.0),
-                state.in_flight.load(Ordering::Relaxed),
-                total.failed,
-                total.wrong,
-                total.dropped,
-            );
+            let elapsed = started.elapsed().as_secs_f64();
+            let in_flight = state.in_flight.load(Ordering::Relaxed);
+            if Instant::now() <= state.recording_from {
+                eprintln!("{elapsed:>4.0} s  warming up, {in_flight} in flight");
+            } else {
+                eprintln!(
+                    "{elapsed:>4.0} s  {:>5}/s  p50 {} ms  p99 {} ms  in flight {in_flight}  failed {}  \
+                     wrong {}  dropped {}",
+                    answered - answered_before,
+                    format_number(total.percentile_ms(50.0)),
+                    format_number(total.percentile_ms(99.0)),
+                    total.failed,
+                    total.wrong,
+                    total.dropped,
+                );
+            }
         }
         answered_before = answered;
     }

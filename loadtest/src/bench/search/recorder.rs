@@ -107,7 +107,8 @@ impl KindRecord {
     /// decides are left out.
     pub fn to_curve(&self, name: &str) -> FigureSeries {
         let answered = self.answered() as f64;
-        let is_known = |percentile: &f64| answered * (100.0 - percentile) >= 100.0;
+        // 100 − 99.9 is a little less than 0.1.
+        let is_known = |percentile: &f64| answered * (100.0 - percentile) >= 99.999;
         FigureSeries {
             name: name.to_owned(),
             points: CURVE_PERCENTILES

@@ -170,7 +170,7 @@ impl SearchScenario<'_> {
         samples.push_round(p99(&ingesting), p99(&rest));
         let row = BenchRow::from_pairs(find_target("search.ingesting"), &samples);
         self.report.rows.push(row.with_note(format!(
-            "{OPEN_RATE} searches/s; at most {written} pictures were added meanwhile"
+            "{OPEN_RATE} searches/s; {written} pictures were written meanwhile"
         )));
         let curves = vec![
             rest.record.total().to_curve("at rest"),

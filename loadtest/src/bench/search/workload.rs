@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use bytes::Bytes;
@@ -20,6 +20,11 @@ use crate::bench::photos::PhotoFile;
 const MAX_LISTED_IMAGES: usize = 100_000;
 
 const PAGE_SIZE: usize = 1000;
+
+/// How long rows may take to be readable after they were written.
+const LISTING_TIMEOUT: Duration = Duration::from_secs(5);
+
+const LISTING_INTERVAL: Duration = Duration::from_millis(250);
 
 /// Most pictures that are uploaded in turn; they are kept in memory.
 pub const MAX_UPLOADS: usize = 500;
@@ -123,8 +128,17 @@ impl SearchWorkload {
             .as_str()
             .unwrap_or_default()
             .to_owned();
-        workload.read_images().await?;
-        Ok(workload)
+        let indexed = stats["indexed"].as_u64().unwrap_or(0) as usize;
+        let started = Instant::now();
+        loop {
+            workload.read_images().await?;
+            // The newest rows may not be readable yet.
+            let expected = indexed.min(MAX_LISTED_IMAGES);
+            if workload.ids.len() >= expected || started.elapsed() >= LISTING_TIMEOUT {
+                return Ok(workload);
+            }
+            tokio::time::sleep(LISTING_INTERVAL).await;
+        }
     }
 
     /// The usual system at this address, with the same uploads.
@@ -153,6 +167,7 @@ impl SearchWorkload {
     }
 
     async fn read_images(&mut self) -> anyhow::Result<()> {
+        self.ids.clear();
         let mut cursor: Option<String> = None;
         loop {
             let mut path = format!("/v1/images?limit={PAGE_SIZE}");
