@@ -45,7 +45,10 @@ const ARROWS: &[(&str, &[&str])] = &[
     ),
     ("lookalike-sheet", &[]),
     ("lookalike-painter", &[]),
-    ("lookalike-loadtest", &["painter", "sheet", "test-support"]),
+    (
+        "lookalike-loadtest",
+        &["painter", "sheet", "test-support", "vision", "index"],
+    ),
     ("lookalike-test-support", &["servers"]),
 ];
 
