@@ -36,6 +36,7 @@ mod log_file;
 mod loopback;
 mod readiness;
 mod runtime_dir;
+mod sessions;
 mod spawner;
 
 mod server;
