@@ -109,8 +109,24 @@ impl<S: Simd> WinogradConvolution<S> {
         run.images.len() * lines * columns
     }
 
-    /// Computes some tiles.
-    unsafe fn run_block(&self, run: &Run<'_>, tiles: Range<usize>, scratch: &mut Scratch) {
+    fn count_blocks(&self) -> usize {
+        self.weights[0].blocks().len()
+    }
+
+    /// Returns whether the chunks are blocks of output channels, and not tiles. Each chunk then transforms all
+    /// inputs, which costs little if there are few.
+    fn splits_outputs(&self, run: &Run<'_>) -> bool {
+        run.threads > 1 && self.count_tiles(run) < TILE_UNIT * run.threads
+    }
+
+    /// Computes some tiles for some blocks of output channels.
+    unsafe fn run_block(
+        &self,
+        run: &Run<'_>,
+        tiles: Range<usize>,
+        blocks: Range<usize>,
+        scratch: &mut Scratch,
+    ) {
         let count = tiles.len();
         let [inputs, outputs] = [self.input.pitch, self.output.pitch];
         let memory = scratch.take(count * self.tile_bytes());
@@ -151,12 +167,18 @@ impl<S: Simd> WinogradConvolution<S> {
                     residual_strides: rows(outputs),
                     activation: KernelActivation::None,
                 };
-                product.run(0..count, 0..weights.blocks().len());
+                product.run(0..count, blocks.clone());
             }
+            let [Some(first), Some(last)] =
+                [blocks.start, blocks.end - 1].map(|i| self.weights[0].blocks().get(i))
+            else {
+                unreachable!("the blocks exist");
+            };
             S::enter(TransformOutputs {
                 convolution: self,
                 run,
                 tiles,
+                channels: first.first_output..last.first_output + last.vectors * S::LANES,
                 from: sums,
             });
         }
@@ -248,6 +270,8 @@ struct TransformOutputs<'a, S: Simd> {
     convolution: &'a WinogradConvolution<S>,
     run: &'a Run<'a>,
     tiles: Range<usize>,
+    /// Whole vectors.
+    channels: Range<usize>,
     /// `[component][tile][channel]`.
     from: *const f32,
 }
@@ -289,8 +313,8 @@ impl<S: Simd> Kernel<S> for TransformOutputs<'_, S> {
                 }
                 None => (std::ptr::null(), 0),
             };
-            let mut channel = 0;
-            while channel < pitch {
+            let mut channel = self.channels.start;
+            while channel < self.channels.end {
                 // SAFETY: the sums have all components; the places are inside the maps.
                 unsafe {
                     let mut columns = [[S::zero(); 2]; 4];
@@ -347,11 +371,16 @@ impl<S: Simd> Kernel<S> for TransformOutputs<'_, S> {
 
 impl<S: Simd> Step<S> for WinogradConvolution<S> {
     fn count_chunks(&self, run: &Run<'_>) -> usize {
-        let tiles = self.count_tiles(run);
-        match run.threads {
-            1 => 1,
-            threads => tiles.div_ceil(TILE_UNIT).min(4 * threads),
+        let threads = run.threads;
+        if threads == 1 {
+            return 1;
         }
+        if self.splits_outputs(run) {
+            return self.count_blocks().min(threads);
+        }
+        // The same number for each thread.
+        let rounds = self.count_tiles(run) / TILE_UNIT / threads;
+        threads * rounds.clamp(1, 4)
     }
 
     unsafe fn run_chunk(&self, run: &Run<'_>, chunk: usize, chunks: usize, scratch: &mut Scratch) {
@@ -361,13 +390,18 @@ impl<S: Simd> Step<S> for WinogradConvolution<S> {
                 unsafe { clear_border::<S>(run.map::<S>(&self.output, image), &self.output) };
             }
         }
-        let tiles = chunk_range(self.count_tiles(run), TILE_UNIT / 3, chunk, chunks);
+        let (tiles, outputs) = (self.count_tiles(run), self.count_blocks());
+        let (tiles, outputs) = if self.splits_outputs(run) {
+            (0..tiles, chunk_range(outputs, 1, chunk, chunks))
+        } else {
+            (chunk_range(tiles, TILE_UNIT / 3, chunk, chunks), 0..outputs)
+        };
         let blocks = tiles.len().div_ceil(self.block_tiles());
         for block in 0..blocks {
             let part = chunk_range(tiles.len(), TILE_UNIT / 3, block, blocks);
             let part = tiles.start + part.start..tiles.start + part.end;
             // SAFETY: the caller's promise.
-            unsafe { self.run_block(run, part, scratch) };
+            unsafe { self.run_block(run, part, outputs.clone(), scratch) };
         }
     }
 
