@@ -136,9 +136,9 @@ fn append_operation(
             };
             builder.select_row(*input, place)
         }
-        (operation, _) => Err(format!(
-            "the kernels cannot run {operation:?} on its own, only after a convolution or a linear layer"
-        )),
+        _ => Err(
+            "the kernels compute this only as a part of a convolution or a linear layer".to_owned(),
+        ),
     }
 }
 
@@ -176,5 +176,31 @@ fn to_kernel_activation(activation: Option<Activation>) -> KernelActivation {
         Some(Activation::Gelu) => KernelActivation::Gelu,
         Some(Activation::GeluTanh) => KernelActivation::GeluTanh,
         Some(Activation::QuickGelu) => KernelActivation::QuickGelu,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        model::weights::Weights,
+        network::graph::{builder::GraphBuilder, operations::SlidingWindow},
+    };
+
+    #[test]
+    fn an_operation_without_a_kernel_is_named() {
+        let weights = Weights::by_formula(|_, shape| vec![0.5; shape.iter().product()]);
+        let mut builder = GraphBuilder::new(&weights);
+        let input = builder.pixels(8, [0.5; 3], [0.5; 3]).unwrap();
+        let map = builder
+            .conv(input, "conv", 4, SlidingWindow::padded(3, 1))
+            .unwrap();
+        // The convolution has two readers, so the norm cannot be folded into it.
+        let normed = builder.batch_norm(map, "norm", 1e-5).unwrap();
+        let sum = builder.add(map, normed).unwrap();
+        let row = builder.global_average(sum).unwrap();
+        let graph = builder.finish(row).unwrap();
+        let error = KernelExecutor::new(graph, InstructionSet::Portable).unwrap_err();
+        assert!(error.starts_with("norm: the kernels"), "{error}");
     }
 }
