@@ -4,7 +4,7 @@
 //! Run it after every change of the weights (a test checks the bundled model). It runs on burn's CPU
 //! backend, with which all other executors are compared.
 
-use lookalike_vision::{CpuKernels, BUNDLED_MODEL, Engine, GoldenFile, Model, Settings};
+use lookalike_vision::{BUNDLED_MODEL, CpuKernels, Engine, GoldenFile, Model, Settings};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let model = std::env::args().nth(1);

@@ -10,7 +10,7 @@
 use std::time::{Duration, Instant};
 
 use lookalike_vision::{
-    CpuKernels, BUNDLED_MODEL, Description, Engine, Limits, Model, Settings, decode_image,
+    BUNDLED_MODEL, CpuKernels, Description, Engine, Limits, Model, Settings, decode_image,
     preprocess_image,
 };
 

