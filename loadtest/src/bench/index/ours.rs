@@ -2,9 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::Context as _;
 use lookalike_index::{
-    Collections, Index, IndexRow, IndexedImage, ModelIdentity, ReadConsistency, SearchQuery,
+    Index, IndexRow, IndexedImage, ModelIdentity, ModelSource, ReadConsistency, SearchQuery,
     Settings,
 };
 
@@ -19,8 +18,6 @@ const WRITERS: usize = 2;
 /// An index with synthetic rows, in a namespace of its own.
 pub struct SyntheticIndex {
     index: Index,
-    collections: Collections,
-    collection: String,
 }
 
 /// Latencies and recall of all queries.
@@ -57,18 +54,13 @@ impl SyntheticIndex {
             checksum: "0".repeat(64),
             preprocessing: "none".to_owned(),
         };
-        let index = Index::open(&settings, &model).await?;
-        let collections = index.collections();
-        let collection = collections.name_in_service().await?;
-        Ok(Self {
-            collection: collection.context("the new collection is not in service")?,
-            index,
-            collections,
-        })
+        // A collection that is not in service can be removed at the end.
+        let index = Index::open_shadow(&settings, &model, &ModelSource::default()).await?;
+        Ok(Self { index })
     }
 
-    pub fn collection(&self) -> &str {
-        &self.collection
+    pub fn collection(&self) -> String {
+        self.index.collection().to_string()
     }
 
     /// Writes rows `0..rows` and returns the rows per second. `exact` sees every row; the time for this
@@ -106,11 +98,6 @@ impl SyntheticIndex {
         Ok(rows as f64 / writing.as_secs_f64())
     }
 
-    /// Writes buffered rows to the server's storage, so that it builds its index.
-    pub async fn flush(&self) -> anyhow::Result<()> {
-        Ok(self.collections.flush_in_service().await?)
-    }
-
     /// Searches one query after the other.
     pub async fn search_all(&self, exact: &ExactSearch) -> anyhow::Result<SearchMeasurement> {
         let query = SearchQuery {
@@ -139,7 +126,8 @@ impl SyntheticIndex {
 
     /// Removes the collection.
     pub async fn drop_collection(self) -> anyhow::Result<()> {
-        Ok(self.collections.remove_collection(&self.collection).await?)
+        let collections = self.index.collections();
+        Ok(collections.remove_collection(&self.collection()).await?)
     }
 }
 

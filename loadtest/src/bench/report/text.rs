@@ -10,6 +10,8 @@ pub fn format_number(value: f64) -> String {
     let size = value.abs();
     if !value.is_finite() {
         "–".to_owned()
+    } else if value == 0.0 {
+        "0".to_owned()
     } else if size >= 1000.0 {
         group_thousands(value)
     } else if size >= 100.0 {
@@ -159,6 +161,7 @@ mod tests {
     #[test]
     fn numbers_have_about_three_digits() {
         for (value, text) in [
+            (0.0, "0"),
             (0.123, "0.12"),
             (12.34, "12.3"),
             (101.4, "101"),
