@@ -25,6 +25,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("lookalike-chassis", &[]),
     ("lookalike-bus", &["proto", "chassis"]),
     ("lookalike-index", &["chassis"]),
+    ("lookalike-kernels", &[]),
     ("lookalike-vision", &["chassis"]),
     ("lookalike-servers", &["chassis"]),
     ("lookalike-watcher", &["bus", "proto", "chassis"]),
