@@ -11,8 +11,14 @@ pub struct Settings {
     /// The name of a model, or a folder with a description and weights. If empty, the model of the
     /// index in service, or `"lookalike-mini"` for a new index.
     pub model: String,
-    /// `"auto"`, `"cpu"`, `"cuda"`, `"cuda:1"` or `"vulkan"`.
+    /// `"auto"` (the best GPU, or else the CPU), `"cpu"`, `"vulkan:0"`, `"cuda:1"`, or several
+    /// devices that share the work, as `"vulkan:0,vulkan:1,cpu"`.
     pub device: String,
+    /// Whether the CPU takes over when no GPU of `device` works.
+    pub cpu_fallback: bool,
+    /// A GPU that returns nothing for this long counts as failed, as `"2m"`.
+    #[serde(with = "lookalike_chassis::settings::duration")]
+    pub device_timeout: Duration,
     /// Longest file that is read, as `"256MiB"`.
     #[serde(with = "lookalike_chassis::settings::size")]
     pub max_file_bytes: u64,
@@ -28,11 +34,12 @@ pub struct Settings {
     /// is abandoned after twice that time of the wall clock.
     #[serde(with = "lookalike_chassis::settings::duration")]
     pub decode_timeout: Duration,
-    /// Most images in one run of the network.
+    /// Most images in one run of the network; 0 means 16 on the CPU, and what the memory allows on a
+    /// GPU.
     pub batch_images: usize,
-    /// Most batches that wait for the device; the senders of further ones block.
+    /// Most batches of images that wait for each device; the senders of further ones block.
     pub max_queued_batches: usize,
-    /// Most queries that wait for the device; the senders of further ones block.
+    /// Most queries that wait for the devices; the senders of further ones block.
     pub max_queued_queries: usize,
     /// Threads that decode images; 0 means one per core.
     pub decode_threads: usize,
@@ -43,12 +50,14 @@ impl Default for Settings {
         Self {
             model: String::new(),
             device: "auto".to_owned(),
+            cpu_fallback: true,
+            device_timeout: Duration::from_secs(120),
             max_file_bytes: 256 << 20,
             max_pixels: 200_000_000,
             max_side: 65_000,
             max_decode_bytes: 1 << 30,
             decode_timeout: Duration::from_secs(30),
-            batch_images: 16,
+            batch_images: 0,
             max_queued_batches: 4,
             max_queued_queries: 256,
             decode_threads: 0,

@@ -92,7 +92,7 @@ fn seeded_model(name: &str, reference: &Reference) -> Model {
     }
     Model {
         description,
-        weights,
+        weights: weights.into(),
         tokenizer: None,
         golden: None,
     }
