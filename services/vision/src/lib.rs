@@ -48,7 +48,7 @@ pub use error::{CODES, DecodeError, Error};
 pub use model::Model;
 pub use model::bands::{Band, Bands};
 pub use model::description::{
-    Architecture, CropOffset, Description, LongSide, Preprocessing, ResampleFilter,
+    Architecture, CompoundScaling, CropOffset, Description, LongSide, Preprocessing, ResampleFilter,
 };
 pub use model::golden::{GoldenFile, MIN_GOLDEN_COSINE};
 pub use model::registry::{self, DEFAULT_MODEL};

@@ -8,7 +8,7 @@ use super::{backends::vulkan, request::DeviceKind, select::BUILT_KINDS, *};
 use crate::{
     DEFAULT_MODEL, Settings,
     model::{golden::cosine_similarity, weights::Weights},
-    network::Network,
+    network::{Executor, Network, Precision},
 };
 
 fn gpu_name(index: usize) -> DeviceName {
@@ -85,15 +85,22 @@ fn random_model(name: &str) -> Model {
     }
 }
 
+fn burn_executor(device: Device) -> Executor {
+    Executor::Burn {
+        device,
+        precision: Precision::F32,
+    }
+}
+
 /// Compares the network on the first adapter with the CPU, number by number.
 fn check_network(model: &Model) {
     let name = &model.description.name;
     let pixels = draw_pictures(model.description.input_bytes(), 2).concat();
-    let expected = Network::from_model(model, &Device::flex())
+    let expected = Network::from_model(model, &burn_executor(Device::flex()))
         .unwrap()
         .forward(&pixels, 2);
     let (gpu, _) = vulkan::open_gpu(0).unwrap();
-    let network = Network::from_model(model, &gpu.device).unwrap();
+    let network = Network::from_model(model, &burn_executor(gpu.device)).unwrap();
     let actual = network.forward(&pixels, 2);
     let worst = expected
         .iter()

@@ -23,7 +23,6 @@ mod check;
 mod gpu_tests;
 mod network;
 mod pool;
-mod precision;
 mod queue;
 mod request;
 mod select;

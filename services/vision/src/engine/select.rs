@@ -17,6 +17,10 @@ pub(super) struct FoundGpu {
 }
 
 /// Kinds of GPUs, best first.
+#[cfg_attr(
+    not(all(feature = "cuda", feature = "vulkan")),
+    allow(dead_code, reason = "each build finds only some kinds")
+)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum GpuClass {
     Cuda,

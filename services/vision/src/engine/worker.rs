@@ -7,11 +7,10 @@ use super::{
     check::DeviceCheck,
     network::{BatchResults, DeviceFailure, DeviceNetwork},
     pool::{DeviceTask, OpenedDevice, Pool, Work},
-    precision::Precision,
     queue::{BatchInputs, BatchSize},
     request::DeviceName,
 };
-use crate::{error::Error, panics::panic_message};
+use crate::{error::Error, network::Precision, panics::panic_message};
 
 /// Most images of one run on a GPU: larger batches do not make a GPU faster.
 const MAX_GPU_BATCH: usize = 64;

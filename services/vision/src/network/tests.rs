@@ -3,7 +3,12 @@
 use serde::Deserialize;
 
 use super::*;
-use crate::{decode_image, model::weights::Weights, preprocess_image};
+use crate::{
+    decode_image,
+    model::description::{Architecture, CompoundScaling, Description},
+    model::weights::Weights,
+    preprocess_image,
+};
 
 #[derive(Deserialize)]
 struct Reference {
@@ -98,6 +103,14 @@ fn seeded_model(name: &str, reference: &Reference) -> Model {
     }
 }
 
+/// burn on the CPU, with which all other executors are compared.
+fn reference_executor() -> Executor {
+    Executor::Burn {
+        device: Device::flex(),
+        precision: Precision::F32,
+    }
+}
+
 fn cosine_similarity(a: &[f32], b: &[f32]) -> f64 {
     let dot = |a: &[f32], b: &[f32]| -> f64 {
         a.iter()
@@ -115,8 +128,8 @@ fn subtract_vectors(a: &[f32], b: &[f32]) -> Vec<f32> {
 /// Compares the network with the reference. For the same pixels the vectors are equal; for the
 /// photo's file they are nearly equal. An image has the same vector alone as in a batch.
 fn check_network(model: &Model, reference: &Reference) {
-    let network = Network::from_model(model, &Device::flex()).unwrap();
-    let pixels = sample_pixels(network.side);
+    let network = Network::from_model(model, &reference_executor()).unwrap();
+    let pixels = sample_pixels(model.description.side() as usize);
     let both = network.forward(&pixels, 2);
     for (i, (vector, expected)) in both
         .chunks_exact(network.dimension)
@@ -165,11 +178,12 @@ fn photo_vector(model: &Model, network: &Network, blocks: &[f32]) -> Vec<f32> {
     )
     .unwrap();
     let input = preprocess_image(description, &image);
-    let block = network.side / 14;
+    let side = description.side() as usize;
+    let block = side / 14;
     for (i, expected) in blocks.iter().enumerate() {
         let (y, x, channel) = (i / 3 / 14 * block, i / 3 % 14 * block, i % 3);
         let sum: u32 = (y..y + block)
-            .flat_map(|y| (x..x + block).map(move |x| (y * network.side + x) * 3 + channel))
+            .flat_map(|y| (x..x + block).map(move |x| (y * side + x) * 3 + channel))
             .map(|at| u32::from(input[at]))
             .sum();
         let mean = sum as f32 / (block * block) as f32;
@@ -208,6 +222,48 @@ fn resnet50_equals_timm() {
 fn mobilenetv2_equals_timm() {
     let reference = include_str!("../../reference/mobilenetv2.json");
     check_seeded("mobilenetv2", reference);
+}
+
+/// Creates an EfficientNet-Lite with the script's weights.
+fn efficientnet_lite(
+    side: u32,
+    dimension: usize,
+    scaling: Option<CompoundScaling>,
+    reference: &Reference,
+) -> Model {
+    let mut model = seeded_model("mobilenetv2", reference);
+    let description = &mut model.description;
+    description.architecture = Some(Architecture::EfficientNetLite);
+    description.scaling = scaling;
+    description.dimension = dimension;
+    description.input = [3, side, side];
+    let preprocessing = &mut description.preprocessing;
+    preprocessing.crop = [side; 2];
+    preprocessing.resize_short_side = side + 32;
+    preprocessing.mean = [127.0 / 255.0; 3];
+    preprocessing.std = [128.0 / 255.0; 3];
+    model
+}
+
+#[test]
+fn efficientnet_lite0_equals_its_package() {
+    let reference = include_str!("../../reference/efficientnet-lite0.json");
+    let reference = serde_json::from_str(reference).unwrap();
+    check_network(&efficientnet_lite(224, 1280, None, &reference), &reference);
+}
+
+#[test]
+fn efficientnet_lite2_with_a_projection_equals_its_package() {
+    let reference = include_str!("../../reference/efficientnet-lite2.json");
+    let reference = serde_json::from_str(reference).unwrap();
+    let scaling = Some(CompoundScaling {
+        width: 1.1,
+        depth: 1.2,
+    });
+    check_network(
+        &efficientnet_lite(260, 384, scaling, &reference),
+        &reference,
+    );
 }
 
 #[test]
@@ -273,7 +329,7 @@ fn siglip_reads_texts_as_transformers() {
 }
 
 fn check_texts(model: &Model, reference: &Reference) {
-    let network = Network::from_model(model, &Device::flex()).unwrap();
+    let network = Network::from_model(model, &reference_executor()).unwrap();
     let texts: Vec<String> = reference
         .texts
         .iter()
@@ -287,12 +343,8 @@ fn check_texts(model: &Model, reference: &Reference) {
         .zip(together.chunks_exact(network.dimension))
     {
         let text = &expected.text;
-        let tokenizer = &network.text_encoder.as_ref().unwrap().tokenizer;
-        assert_eq!(
-            tokenizer.tokenize(text).unwrap(),
-            expected.tokens,
-            "{text:?}"
-        );
+        let input = &network.text_encoder.as_ref().unwrap().input;
+        assert_eq!(input.tokenize(text).unwrap(), expected.tokens, "{text:?}");
         let similarity = cosine_similarity(vector, &expected.vector);
         assert!(similarity >= 0.999_99, "{text:?}: {similarity}");
         let alone = network.forward_texts(std::slice::from_ref(text)).unwrap();
@@ -318,7 +370,7 @@ fn zero_model(name: &str, shapes: &str, change: impl Fn(&str, &mut Vec<usize>)) 
     }
     Model {
         description: Description::find_bundled(name).unwrap(),
-        weights,
+        weights: weights.into(),
         tokenizer: None,
         golden: None,
     }
@@ -328,7 +380,7 @@ fn zero_model(name: &str, shapes: &str, change: impl Fn(&str, &mut Vec<usize>)) 
 fn clip_b32_has_the_shapes_of_transformers() {
     let reference = include_str!("../../reference/clip-b32-shapes.json");
     let mut model = zero_model("clip-b32", reference, |_, _| ());
-    let load = |model: &Model| Network::from_model(model, &Device::flex()).map(|_| ());
+    let load = |model: &Model| Network::from_model(model, &reference_executor()).map(|_| ());
     let error = load(&model).unwrap_err().to_string();
     assert!(error.contains("no tokenizer.json"), "{error}");
     let (other, _) = tiny_clip();
@@ -337,7 +389,8 @@ fn clip_b32_has_the_shapes_of_transformers() {
     assert!(error.contains("no token 49407 ends a text"), "{error}");
     let tower = model.description.text.take().unwrap();
     load(&model).unwrap();
-    drop(text::TextNetwork::from_weights(&model.weights, &tower, 512, &Device::flex()).unwrap());
+    let graph = architectures::text::build_text_graph(&tower, &model.weights, 512).unwrap();
+    assert_eq!(graph.output_width(), 512);
 }
 
 #[test]
@@ -354,7 +407,7 @@ fn siglip2_b16_has_the_shapes_of_transformers() {
     });
     model.description.text.as_mut().unwrap().vocabulary = vocabulary;
     model.tokenizer = other.tokenizer;
-    Network::from_model(&model, &Device::flex()).unwrap();
+    Network::from_model(&model, &reference_executor()).unwrap();
 }
 
 #[test]
@@ -373,8 +426,8 @@ fn a_folder_of_transformers_says_what_its_network_is() {
 fn missing_and_misshapen_weights_are_named() {
     let error = |name: &str, change: &dyn Fn(&mut Weights)| {
         let mut model = Model::load(name).unwrap();
-        change(&mut model.weights);
-        Network::from_model(&model, &Device::flex())
+        change(std::sync::Arc::get_mut(&mut model.weights).unwrap());
+        Network::from_model(&model, &reference_executor())
             .unwrap_err()
             .to_string()
     };

@@ -4,10 +4,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use burn::tensor::Device;
 
-use super::super::{
-    network::DeviceNetwork, precision::Precision, request::DeviceName, worker::DeviceOpener,
+use super::super::{network::DeviceNetwork, request::DeviceName, worker::DeviceOpener};
+use crate::{
+    error::Error,
+    model::Model,
+    network::{Executor, Network, Precision},
 };
-use crate::{error::Error, model::Model, network::Network};
 
 /// Images of one run: more make a CPU no faster, and queries wait longer.
 const CPU_BATCH: usize = 16;
@@ -41,7 +43,7 @@ impl CpuNetwork {
         let loaded = match &*state {
             CpuState::Loaded(loaded) => return Ok(loaded.clone()),
             CpuState::Unloaded(model) => LoadedCpuNetwork {
-                network: Arc::new(Network::from_model(model, &Device::flex())?),
+                network: Arc::new(Network::from_model(model, &cpu_executor())?),
                 dimension: model.description.dimension,
                 input_bytes: model.description.input_bytes(),
             },
@@ -78,6 +80,13 @@ pub(super) fn opener(cpu: &Arc<CpuNetwork>) -> DeviceOpener {
         name: DeviceName::CPU,
         precisions: vec![Precision::F32],
         open: Box::new(move |_| cpu.open()),
+    }
+}
+
+fn cpu_executor() -> Executor {
+    Executor::Burn {
+        device: Device::flex(),
+        precision: Precision::F32,
     }
 }
 

@@ -13,13 +13,12 @@ use cubecl::{
 };
 
 use super::super::{
-    precision::Precision,
     request::{DeviceKind, DeviceName},
     select::{FoundGpu, GpuClass},
     worker::DeviceOpener,
 };
 use super::gpu::{OpenGpu, load_network};
-use crate::{error::Error, model::Model};
+use crate::{error::Error, model::Model, network::Precision};
 
 /// Lists the GPUs. Without a driver there are none.
 pub(super) fn list_gpus() -> Vec<FoundGpu> {

@@ -4,11 +4,12 @@ use std::sync::Arc;
 
 use burn::tensor::Device;
 
-use super::super::{
-    network::{DeviceMemory, DeviceNetwork},
-    precision::Precision,
+use super::super::network::{DeviceMemory, DeviceNetwork};
+use crate::{
+    error::Error,
+    model::Model,
+    network::{Executor, Network, Precision},
 };
-use crate::{error::Error, model::Model, network::Network};
 
 /// Images of one run, if the device does not report its memory.
 const DEFAULT_BATCH: usize = 16;
@@ -33,7 +34,13 @@ pub(super) fn load_network(
         name,
         memory_bytes,
     } = gpu;
-    let network = Arc::new(Network::from_model(model, &device)?);
+    let network = Arc::new(Network::from_model(
+        model,
+        &Executor::Burn {
+            device: device.clone(),
+            precision,
+        },
+    )?);
     device.sync().map_err(|error| Error::Warmup {
         problem: format!("{name} cannot hold the weights: {error}"),
     })?;

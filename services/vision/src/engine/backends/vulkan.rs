@@ -14,13 +14,12 @@ use cubecl::{
 };
 
 use super::super::{
-    precision::Precision,
     request::{DeviceKind, DeviceName},
     select::{FoundGpu, GpuClass},
     worker::DeviceOpener,
 };
 use super::gpu::{OpenGpu, load_network};
-use crate::{error::Error, model::Model};
+use crate::{error::Error, model::Model, network::Precision};
 
 const BACKEND: wgpu::Backends = if cfg!(target_os = "macos") {
     wgpu::Backends::METAL

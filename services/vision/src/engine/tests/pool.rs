@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use super::super::{precision::Precision, *};
+use super::super::*;
 use super::stand_in::{StandIn, TestPool, gpu_name, make_inputs, vector_axes};
+use crate::network::Precision;
 
 /// Waits until a device has this state.
 async fn wait_for_state(engine: &Engine, device: usize, state: DeviceState) {

@@ -5,9 +5,10 @@ use std::{
     time::Duration,
 };
 
+use crate::network::Precision;
+
 use super::super::{
     network::DeviceNetwork,
-    precision::Precision,
     request::{DeviceKind, DeviceName},
     *,
 };

@@ -1,0 +1,294 @@
+//! Convolutions of each channel with its own window.
+
+use crate::activation::KernelActivation;
+use crate::memory::{AlignedArray, Scratch};
+use crate::simd::{Kernel, Simd};
+use crate::step::{MapSlot, Run, Step, chunk_range, clear_border, pad_channels};
+
+/// Windows of all channels and what follows the sum.
+pub(crate) struct DepthwiseWeights {
+    /// Window height and width.
+    kernel: [usize; 2],
+    /// Pixels from one window to the next, downwards and to the right.
+    stride: [usize; 2],
+    /// Channels with padding.
+    channels: usize,
+    /// A vector of all channels for each place of the window.
+    factors: AlignedArray<f32>,
+    bias: AlignedArray<f32>,
+    activation: KernelActivation,
+}
+
+impl DepthwiseWeights {
+    /// Packs windows `[channel][y][x]`. `bias` has a number per channel.
+    pub(crate) fn pack(
+        windows: &[f32],
+        bias: &[f32],
+        kernel: [usize; 2],
+        stride: [usize; 2],
+        activation: KernelActivation,
+    ) -> Self {
+        let area = kernel[0] * kernel[1];
+        let channels = pad_channels(bias.len());
+        let mut factors = vec![0.0; area * channels];
+        for (channel, window) in windows.chunks_exact(area).enumerate() {
+            for (place, factor) in window.iter().enumerate() {
+                factors[place * channels + channel] = *factor;
+            }
+        }
+        let mut padded_bias = bias.to_vec();
+        padded_bias.resize(channels, 0.0);
+        Self {
+            kernel,
+            stride,
+            channels,
+            factors: AlignedArray::from_slice(&factors),
+            bias: AlignedArray::from_slice(&padded_bias),
+            activation,
+        }
+    }
+
+    pub(crate) fn kernel(&self) -> [usize; 2] {
+        self.kernel
+    }
+
+    pub(crate) fn stride(&self) -> [usize; 2] {
+        self.stride
+    }
+
+    /// Channels with padding.
+    pub(crate) fn channels(&self) -> usize {
+        self.channels
+    }
+
+    /// The size in bytes.
+    pub(crate) fn size(&self) -> usize {
+        self.factors.size() + self.bias.size()
+    }
+}
+
+/// A line of outputs.
+pub(crate) struct DepthwiseLine<'a, S: Simd> {
+    pub(crate) weights: &'a DepthwiseWeights,
+    /// For each line of the window, its place for the first output. f32 if `is_wide`, else elements.
+    pub(crate) inputs: &'a [*const u8],
+    pub(crate) is_wide: bool,
+    /// Numbers per input pixel.
+    pub(crate) input_pitch: usize,
+    pub(crate) output: *mut S::Element,
+    /// Elements per output pixel.
+    pub(crate) output_pitch: usize,
+    /// Output pixels.
+    pub(crate) width: usize,
+    /// The first channel to compute and the one after the last. Multiples of 16.
+    pub(crate) channels: std::ops::Range<usize>,
+}
+
+impl<S: Simd> DepthwiseLine<'_, S> {
+    /// # Safety
+    ///
+    /// The processor supports the set. The inputs are readable for all windows of the line, the outputs writable.
+    pub(crate) unsafe fn compute(self) {
+        let weights = self.weights;
+        debug_assert_eq!(self.inputs.len(), weights.kernel[0]);
+        let is_wide = self.is_wide && S::STEP > 1;
+        // SAFETY: the caller's promise.
+        unsafe {
+            match (weights.kernel, weights.stride[1], is_wide) {
+                ([3, 3], 1, true) => S::enter(Line::<S, 3, 1, true>(self)),
+                ([3, 3], 2, true) => S::enter(Line::<S, 3, 2, true>(self)),
+                ([5, 5], 1, true) => S::enter(Line::<S, 5, 1, true>(self)),
+                ([5, 5], 2, true) => S::enter(Line::<S, 5, 2, true>(self)),
+                ([3, 3], 1, false) => S::enter(Line::<S, 3, 1, false>(self)),
+                ([3, 3], 2, false) => S::enter(Line::<S, 3, 2, false>(self)),
+                ([5, 5], 1, false) => S::enter(Line::<S, 5, 1, false>(self)),
+                ([5, 5], 2, false) => S::enter(Line::<S, 5, 2, false>(self)),
+                (_, _, true) => S::enter(AnyLine::<S, true>(self)),
+                (_, _, false) => S::enter(AnyLine::<S, false>(self)),
+            }
+        }
+    }
+}
+
+/// Reads a vector of an input.
+///
+/// # Safety
+///
+/// `LANES` numbers after `offset` are readable.
+#[inline(always)]
+unsafe fn load_input<S: Simd, const WIDE: bool>(start: *const u8, offset: usize) -> S::F32 {
+    // SAFETY: the caller's promise.
+    unsafe {
+        if WIDE {
+            S::load(start.cast::<f32>().add(offset))
+        } else {
+            S::load_elements(start.cast::<S::Element>().add(offset))
+        }
+    }
+}
+
+/// Square windows of a known size and stride.
+struct Line<'a, S: Simd, const SIZE: usize, const STRIDE: usize, const WIDE: bool>(
+    DepthwiseLine<'a, S>,
+);
+
+impl<S: Simd, const SIZE: usize, const STRIDE: usize, const WIDE: bool>
+    Line<'_, S, SIZE, STRIDE, WIDE>
+{
+    /// Computes outputs from `x` for one vector of channels.
+    #[inline(always)]
+    unsafe fn compute_part<const OUTPUTS: usize>(&self, channel: usize, x: usize) {
+        let line = &self.0;
+        let weights = line.weights;
+        // SAFETY: the caller's promise.
+        unsafe {
+            let mut sums = [[S::load(weights.bias.as_ptr().add(channel)); OUTPUTS]];
+            let mut factors = weights.factors.as_ptr().add(channel);
+            for y in 0..SIZE {
+                let input = *line.inputs.get_unchecked(y);
+                let mut offset = x * STRIDE * line.input_pitch + channel;
+                for _ in 0..SIZE {
+                    let factor = S::load(factors);
+                    for (output, sum) in sums[0].iter_mut().enumerate() {
+                        let at = offset + output * STRIDE * line.input_pitch;
+                        *sum = S::mul_add(load_input::<S, WIDE>(input, at), factor, *sum);
+                    }
+                    factors = factors.add(weights.channels);
+                    offset += line.input_pitch;
+                }
+            }
+            weights
+                .activation
+                .apply_compactly::<S, 1, OUTPUTS>(&mut sums);
+            for (output, sum) in sums[0].iter().enumerate() {
+                let at = (x + output) * line.output_pitch + channel;
+                S::store_elements(line.output.add(at), *sum);
+            }
+        }
+    }
+}
+
+impl<S: Simd, const SIZE: usize, const STRIDE: usize, const WIDE: bool> Kernel<S>
+    for Line<'_, S, SIZE, STRIDE, WIDE>
+{
+    type Output = ();
+
+    #[inline(always)]
+    unsafe fn run(self) {
+        let mut channel = self.0.channels.start;
+        while channel < self.0.channels.end {
+            let mut x = 0;
+            // SAFETY: the caller's promise.
+            unsafe {
+                while x + 7 <= self.0.width {
+                    self.compute_part::<7>(channel, x);
+                    x += 7;
+                }
+                while x + 2 <= self.0.width {
+                    self.compute_part::<2>(channel, x);
+                    x += 2;
+                }
+                if x < self.0.width {
+                    self.compute_part::<1>(channel, x);
+                }
+            }
+            channel += S::LANES;
+        }
+    }
+}
+
+/// Windows of any size.
+struct AnyLine<'a, S: Simd, const WIDE: bool>(DepthwiseLine<'a, S>);
+
+impl<S: Simd, const WIDE: bool> Kernel<S> for AnyLine<'_, S, WIDE> {
+    type Output = ();
+
+    #[inline(always)]
+    unsafe fn run(self) {
+        let line = self.0;
+        let weights = line.weights;
+        let mut channel = line.channels.start;
+        while channel < line.channels.end {
+            for x in 0..line.width {
+                // SAFETY: the caller's promise.
+                unsafe {
+                    let mut sums = [[S::load(weights.bias.as_ptr().add(channel))]];
+                    let mut factors = weights.factors.as_ptr().add(channel);
+                    for input in line.inputs {
+                        let mut offset = x * weights.stride[1] * line.input_pitch + channel;
+                        for _ in 0..weights.kernel[1] {
+                            let value = load_input::<S, WIDE>(*input, offset);
+                            sums[0][0] = S::mul_add(value, S::load(factors), sums[0][0]);
+                            factors = factors.add(weights.channels);
+                            offset += line.input_pitch;
+                        }
+                    }
+                    weights.activation.apply_compactly::<S, 1, 1>(&mut sums);
+                    let output = line.output.add(x * line.output_pitch + channel);
+                    S::store_elements(output, sums[0][0]);
+                }
+            }
+            channel += S::LANES;
+        }
+    }
+}
+
+/// A depthwise convolution from one map to another.
+pub(crate) struct DepthwiseConvolution {
+    pub(crate) weights: DepthwiseWeights,
+    pub(crate) input: MapSlot,
+    pub(crate) output: MapSlot,
+    /// Zeros above and to the left of the input.
+    pub(crate) padding: [usize; 2],
+}
+
+impl<S: Simd> Step<S> for DepthwiseConvolution {
+    fn count_chunks(&self, run: &Run<'_>) -> usize {
+        match run.threads {
+            1 => 1,
+            // Lines of all images, or blocks of channels if there are few lines.
+            _ => (run.images.len() * self.output.height)
+                .min(4 * run.threads)
+                .max(1),
+        }
+    }
+
+    unsafe fn run_chunk(&self, run: &Run<'_>, chunk: usize, chunks: usize, _: &mut Scratch) {
+        let lines = run.images.len() * self.output.height;
+        let kernel = self.weights.kernel;
+        let mut inputs = vec![std::ptr::null(); kernel[0]];
+        for line in chunk_range(lines, 1, chunk, chunks) {
+            let image = run.images.start + line / self.output.height;
+            let y = line % self.output.height;
+            let input = run.map::<S>(&self.input, image);
+            let output = run.map::<S>(&self.output, image);
+            // SAFETY: the border of the input contains the windows; the rest is the caller's promise.
+            unsafe {
+                if y == 0 {
+                    clear_border::<S>(output, &self.output);
+                }
+                let first = input
+                    .add(y * self.weights.stride[0] * self.input.line())
+                    .sub(self.padding[0] * self.input.line() + self.padding[1] * self.input.pitch);
+                for (row, pointer) in inputs.iter_mut().enumerate() {
+                    *pointer = first.add(row * self.input.line()).cast_const().cast();
+                }
+                DepthwiseLine::<S> {
+                    weights: &self.weights,
+                    inputs: &inputs,
+                    is_wide: false,
+                    input_pitch: self.input.pitch,
+                    output: output.add(y * self.output.line()),
+                    output_pitch: self.output.pitch,
+                    width: self.output.width,
+                    channels: 0..self.weights.channels,
+                }
+                .compute();
+            }
+        }
+    }
+
+    fn weight_bytes(&self) -> usize {
+        self.weights.size()
+    }
+}
