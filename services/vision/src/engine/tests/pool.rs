@@ -255,14 +255,20 @@ async fn an_image_that_kills_devices_fails_alone() {
 async fn without_any_device_requests_fail_at_once() {
     let device = Arc::new(StandIn::default());
     let engine = short_retries().start(&[(gpu_name(0), &device)]).unwrap();
-    let (busy, waiting, ()) = tokio::join!(
-        engine.embed_images(make_inputs(&[99])),
-        engine.embed_query(make_inputs(&[1])),
-        async {
-            wait_for_batch(&device, &[99]).await;
-            device.open();
-        },
-    );
+    let busy = engine.embed_images(make_inputs(&[99]));
+    let others = async {
+        wait_for_batch(&device, &[99]).await;
+        let query = engine.embed_query(make_inputs(&[1]));
+        tokio::pin!(query);
+        // One poll puts the query into its queue; then the device may continue.
+        tokio::select! {
+            biased;
+            _ = &mut query => unreachable!("the gate is closed"),
+            () = tokio::task::yield_now() => device.open(),
+        }
+        query.await
+    };
+    let (busy, waiting) = tokio::join!(busy, others);
     assert!(matches!(busy, Err(Error::Broken { .. })), "{busy:?}");
     assert!(matches!(waiting, Err(Error::Broken { .. })), "{waiting:?}");
     let after = engine.embed_images(make_inputs(&[1])).await;
