@@ -130,7 +130,7 @@ fn main() -> Result<(), String> {
 }
 
 fn measure_batch(size: &TransformerSize, program: &KernelProgram, batch: usize) {
-    let mut random = Random(7);
+    let mut random = SampleNumbers(7);
     let pixels: Vec<u8> = (0..batch * size.side * size.side * 3)
         .map(|_| (random.next_number() * 40.0 + 128.0) as u8)
         .collect();
@@ -163,7 +163,7 @@ fn measure_batch(size: &TransformerSize, program: &KernelProgram, batch: usize) 
 
 fn build_network(size: &TransformerSize, set: InstructionSet) -> Result<KernelProgram, String> {
     let mut builder = ProgramBuilder::new(set);
-    let mut random = Random(1);
+    let mut random = SampleNumbers(1);
     let width = size.width;
     let mut x = match size.side {
         0 => builder.token_rows(size.prefix, width),
@@ -183,7 +183,7 @@ fn build_network(size: &TransformerSize, set: InstructionSet) -> Result<KernelPr
 
 fn embed_patches(
     builder: &mut ProgramBuilder,
-    random: &mut Random,
+    random: &mut SampleNumbers,
     size: &TransformerSize,
 ) -> Result<Value, String> {
     let table = std::array::from_fn(|_| std::array::from_fn(|i| i as f32 / 127.5 - 1.0));
@@ -214,7 +214,7 @@ fn embed_patches(
 
 fn add_block(
     builder: &mut ProgramBuilder,
-    random: &mut Random,
+    random: &mut SampleNumbers,
     size: &TransformerSize,
     mut x: Value,
     is_last: bool,
@@ -245,7 +245,7 @@ fn add_block(
 
 fn add_linear(
     builder: &mut ProgramBuilder,
-    random: &mut Random,
+    random: &mut SampleNumbers,
     input: Value,
     (inputs, outputs): (usize, usize),
     residual: Option<Value>,
@@ -262,10 +262,10 @@ fn add_linear(
     )
 }
 
-/// Random numbers after Vigna's SplitMix64.
-struct Random(u64);
+/// SampleNumbers numbers after Vigna's SplitMix64.
+struct SampleNumbers(u64);
 
-impl Random {
+impl SampleNumbers {
     /// Returns a number with the mean 0 and the variance 1.
     fn next_number(&mut self) -> f32 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);

@@ -1,7 +1,7 @@
 //! Convolutions over all channels: a product of matrices whose rows are the windows of the map.
 
 use crate::activation::KernelActivation;
-use crate::gemm::{Extent, PackedWeights, Product, Segments, Strides};
+use crate::gemm::{Extent, OutputForm, PackedWeights, Product, Segments, Strides};
 use crate::memory::Scratch;
 use crate::simd::Simd;
 use crate::step::{MapSlot, Run, Step, chunk_range, clear_border};
@@ -125,7 +125,7 @@ impl<S: Simd> Step<S> for Convolution<S> {
             segments: self.weights.segments(self.input.line()),
             output: output.cast(),
             output_strides,
-            is_wide: false,
+            form: OutputForm::Narrow,
             residual: match &self.residual {
                 Some(slot) => run.map::<S>(slot, first_image).cast_const().cast(),
                 None => std::ptr::null(),

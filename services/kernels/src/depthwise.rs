@@ -61,6 +61,27 @@ impl DepthwiseWeights {
         self.channels
     }
 
+    /// Returns a factor of a window, whose places count from left to right and then downwards.
+    pub(crate) fn factor(&self, place: usize, channel: usize) -> f32 {
+        assert!(place < self.kernel[0] * self.kernel[1] && channel < self.channels);
+        // SAFETY: the index is inside the array.
+        unsafe {
+            self.factors
+                .as_ptr()
+                .add(place * self.channels + channel)
+                .read()
+        }
+    }
+
+    /// Returns the bias of all channels.
+    pub(crate) fn bias(&self) -> *const f32 {
+        self.bias.as_ptr()
+    }
+
+    pub(crate) fn activation(&self) -> KernelActivation {
+        self.activation
+    }
+
     /// The size in bytes.
     pub(crate) fn size(&self) -> usize {
         self.factors.size() + self.bias.size()

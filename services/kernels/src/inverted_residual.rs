@@ -1,18 +1,33 @@
-//! Inverted residual blocks (Sandler et al., 2018): a 1×1 convolution to many channels, a depthwise convolution, and a
-//! 1×1 convolution back to few.
+//! Inverted residual blocks (Sandler et al., 2018): a convolution to many channels, a depthwise convolution, and a 1×1
+//! convolution back to few.
 //!
 //! The map with many channels is several times as large as the others. The step computes it a few lines at a time into a
-//! ring that stays in the cache of the core.
+//! ring that stays in the cache of the core. If the set multiplies pairs of elements, the ring contains pairs of pixels.
+
+use std::ops::Range;
 
 use crate::activation::KernelActivation;
+use crate::convolution::WindowWeights;
 use crate::depthwise::{DepthwiseLine, DepthwiseWeights};
-use crate::gemm::{Extent, PackedWeights, Product, Segments, Strides};
+use crate::gemm::{Extent, OutputForm, PackedWeights, Product, Segments, Strides};
 use crate::memory::Scratch;
+use crate::paired_depthwise::{PairedLine, PairedWeights};
 use crate::simd::Simd;
-use crate::step::{MapSlot, Run, Step, clear_border};
+use crate::step::{MapSlot, Run, Step, chunk_range, clear_border};
 
-/// A 1×1 convolution.
-pub(crate) struct PixelWeights<S: Simd> {
+/// The first convolution of a block.
+pub(crate) struct ExpandWeights<S: Simd> {
+    pub(crate) weights: WindowWeights<S>,
+    pub(crate) stride: [usize; 2],
+    /// Zeros above and to the left of the input.
+    pub(crate) padding: [usize; 2],
+    pub(crate) activation: KernelActivation,
+    /// Height and width of the result.
+    pub(crate) size: [usize; 2],
+}
+
+/// The last convolution of a block.
+pub(crate) struct ProjectWeights<S: Simd> {
     pub(crate) weights: PackedWeights<S>,
     pub(crate) activation: KernelActivation,
 }
@@ -26,12 +41,14 @@ pub(crate) struct BlockSlots {
 
 /// A block as one step.
 pub(crate) struct InvertedResidualStep<S: Simd> {
-    /// The first convolution. Without it, the depthwise convolution reads the input.
-    expand: Option<PixelWeights<S>>,
+    /// Without it, the depthwise convolution reads the input.
+    expand: Option<ExpandWeights<S>>,
     depthwise: DepthwiseWeights,
+    /// The factors for a ring of pairs. Without them, the ring contains f32.
+    paired: Option<PairedWeights<S>>,
     /// Zeros above and to the left of the expanded map.
     padding: [usize; 2],
-    project: PixelWeights<S>,
+    project: ProjectWeights<S>,
     slots: BlockSlots,
     /// Output lines that the step computes at a time.
     strip: usize,
@@ -40,38 +57,54 @@ pub(crate) struct InvertedResidualStep<S: Simd> {
 /// The size of the ring that is aimed at: a part of the second-level cache.
 const RING_BYTES: usize = 256 << 10;
 
+/// The greatest height of the depthwise windows.
+pub(crate) const MAX_WINDOW: usize = 16;
+
 /// The parts of the scratch memory.
 struct Buffers<S: Simd> {
-    /// Lines of f32, each with its left and right padding.
-    ring: *mut f32,
-    /// Numbers per line of the ring.
-    ring_line: usize,
-    ring_lines: usize,
+    /// Lines of the expanded map, with zeros before and after.
+    ring: *mut u8,
+    /// Bytes per line of the ring.
+    line_bytes: usize,
+    lines: usize,
     /// A line of zeros.
-    zeros: *const f32,
+    zeros: *const u8,
     /// Results of the depthwise convolution for a strip.
     strip: *mut S::Element,
 }
 
+impl<S: Simd> Buffers<S> {
+    fn line(&self, y: usize) -> *mut u8 {
+        self.ring.wrapping_add(y % self.lines * self.line_bytes)
+    }
+}
+
 impl<S: Simd> InvertedResidualStep<S> {
     pub(crate) fn new(
-        expand: Option<PixelWeights<S>>,
+        expand: Option<ExpandWeights<S>>,
         depthwise: DepthwiseWeights,
         padding: [usize; 2],
-        project: PixelWeights<S>,
+        project: ProjectWeights<S>,
         slots: BlockSlots,
     ) -> Self {
+        let paired = match expand {
+            Some(_) => PairedWeights::pack(&depthwise),
+            None => None,
+        };
         let mut step = Self {
             expand,
             depthwise,
+            paired,
             padding,
             project,
             slots,
             strip: 1,
         };
-        let line_bytes = step.ring_line() * size_of::<f32>();
         let height = step.slots.output.height;
-        while step.strip < height && (step.ring_lines() + 2) * line_bytes <= RING_BYTES {
+        if step.expand.is_none() {
+            step.strip = height.min(4);
+        }
+        while step.strip < height && (step.ring_lines() + 2) * step.line_bytes() <= RING_BYTES {
             step.strip += 1;
         }
         // Strips of equal height.
@@ -79,48 +112,79 @@ impl<S: Simd> InvertedResidualStep<S> {
         step
     }
 
-    /// Numbers per line of the ring.
-    fn ring_line(&self) -> usize {
-        let [_, kernel_width] = self.depthwise.kernel();
-        let needed = (self.slots.output.width - 1) * self.depthwise.stride()[1] + kernel_width;
-        needed.max(self.padding[1] + self.slots.input.width) * self.depthwise.channels()
+    /// Pixels of zeros before a line of the ring.
+    fn left(&self) -> usize {
+        match self.paired {
+            Some(_) => self.padding[1].next_multiple_of(2),
+            None => self.padding[1],
+        }
+    }
+
+    /// The place in a line of the ring where the first window starts.
+    fn first_window(&self) -> usize {
+        self.left() - self.padding[1]
+    }
+
+    fn pixel_bytes(&self) -> usize {
+        let number = match self.paired {
+            Some(_) => size_of::<S::Element>(),
+            None => size_of::<f32>(),
+        };
+        self.depthwise.channels() * number
+    }
+
+    /// Pixels per line of the ring.
+    fn line_pixels(&self, width: usize) -> usize {
+        let [_, window] = self.depthwise.kernel();
+        let last = self.first_window() + (self.slots.output.width - 1) * self.depthwise.stride()[1];
+        match self.paired {
+            // A window reads whole pairs.
+            Some(_) => (last / 2 * 2 + window + 1).max(self.left() + width.next_multiple_of(2)),
+            None => (last + window).max(self.left() + width),
+        }
+    }
+
+    fn line_bytes(&self) -> usize {
+        match &self.expand {
+            Some(expand) => self.line_pixels(expand.size[1]) * self.pixel_bytes(),
+            None => 0,
+        }
     }
 
     /// Lines of the expanded map that a strip reads.
     fn ring_lines(&self) -> usize {
-        (self.strip - 1) * self.depthwise.stride()[0] + self.depthwise.kernel()[0]
+        match self.expand {
+            Some(_) => (self.strip - 1) * self.depthwise.stride()[0] + self.depthwise.kernel()[0],
+            None => 0,
+        }
     }
 
     /// Divides the scratch memory.
     unsafe fn prepare_buffers(&self, scratch: &mut Scratch) -> Buffers<S> {
-        let (ring_line, ring_lines) = match self.expand {
-            Some(_) => (self.ring_line(), self.ring_lines()),
-            None => (0, 0),
-        };
+        let (lines, line_bytes) = (self.ring_lines(), self.line_bytes());
         let channels = self.depthwise.channels();
-        let ring = (ring_lines + 1) * ring_line;
-        let strip = self.strip * self.slots.output.width * channels;
-        let bytes = ring * size_of::<f32>() + strip * size_of::<S::Element>() + 64;
-        let memory = scratch.take(bytes);
-        let ring_start = memory.cast::<f32>();
-        // SAFETY: the memory has room for both parts. Only the padding must be 0, and the line of zeros.
+        let strip = self.strip * self.slots.output.width * channels * size_of::<S::Element>();
+        let ring_bytes = (lines + 1) * line_bytes;
+        let ring = scratch.take(ring_bytes + strip + 64);
+        // SAFETY: the memory has room for both parts.
         unsafe {
-            let [left, width] = [self.padding[1], self.slots.input.width].map(|n| n * channels);
-            for line in 0..ring_lines {
-                let start = ring_start.add(line * ring_line);
-                start.write_bytes(0, left);
-                start
-                    .add(left + width)
-                    .write_bytes(0, ring_line - left - width);
+            if let Some(expand) = &self.expand {
+                let before = self.left() * self.pixel_bytes();
+                let after = before + expand.size[1] * self.pixel_bytes();
+                for line in 0..lines {
+                    let start = ring.add(line * line_bytes);
+                    start.write_bytes(0, before);
+                    start.add(after).write_bytes(0, line_bytes - after);
+                }
             }
-            let zeros = ring_start.add(ring_lines * ring_line);
-            zeros.write_bytes(0, ring_line);
+            let zeros = ring.add(lines * line_bytes);
+            zeros.write_bytes(0, line_bytes);
             Buffers {
-                ring: ring_start,
-                ring_line,
-                ring_lines,
+                ring,
+                line_bytes,
+                lines,
                 zeros,
-                strip: ring_start.add(ring).cast(),
+                strip: ring.add(ring_bytes).cast(),
             }
         }
     }
@@ -128,50 +192,58 @@ impl<S: Simd> InvertedResidualStep<S> {
     /// Computes lines of the expanded map into the ring.
     unsafe fn expand_lines(
         &self,
-        expand: &PixelWeights<S>,
+        expand: &ExpandWeights<S>,
         buffers: &Buffers<S>,
         input: *const S::Element,
-        lines: std::ops::Range<usize>,
+        lines: Range<usize>,
     ) {
         let slot = &self.slots.input;
-        let channels = self.depthwise.channels();
+        let corner = expand.padding[0] * slot.line() + expand.padding[1] * slot.pitch;
+        let width = expand.size[1];
+        let number_bytes = self.pixel_bytes() / self.depthwise.channels();
+        let output_strides = Strides {
+            pixel: self.depthwise.channels(),
+            line: buffers.line_bytes / number_bytes,
+            image: 0,
+        };
+        let weights = expand.weights.packed();
         let mut first = lines.start;
         while first < lines.end {
-            let place = first % buffers.ring_lines;
-            let count = (lines.end - first).min(buffers.ring_lines - place);
-            let start = place * buffers.ring_line + self.padding[1] * channels;
-            let output = buffers.ring.wrapping_add(start);
-            let output_strides = Strides {
-                pixel: channels,
-                line: buffers.ring_line,
-                image: 0,
+            // The lines up to the end of the ring. A pair must not contain pixels of two lines.
+            let count = (lines.end - first).min(buffers.lines - first % buffers.lines);
+            let count = if width.is_multiple_of(2) || self.paired.is_none() {
+                count
+            } else {
+                1
             };
+            let start = self.left() * self.pixel_bytes();
             let product = Product {
-                weights: &expand.weights,
+                weights,
                 extent: Extent {
                     height: count,
-                    width: slot.width,
+                    width,
                 },
-                input: input.wrapping_add(first * slot.line()),
+                input: input
+                    .wrapping_add(first * expand.stride[0] * slot.line())
+                    .wrapping_sub(corner),
                 input_strides: Strides {
-                    pixel: slot.pitch,
-                    line: slot.line(),
+                    pixel: expand.stride[1] * slot.pitch,
+                    line: expand.stride[0] * slot.line(),
                     image: 0,
                 },
-                segments: Segments {
-                    count: 1,
-                    step: 0,
-                    steps: expand.weights.steps(),
-                },
-                output: output.cast(),
+                segments: expand.weights.segments(slot.line()),
+                output: buffers.line(first).wrapping_add(start),
                 output_strides,
-                is_wide: true,
+                form: match self.paired {
+                    Some(_) => OutputForm::Paired,
+                    None => OutputForm::Wide,
+                },
                 residual: std::ptr::null(),
                 residual_strides: output_strides,
                 activation: expand.activation,
             };
-            // SAFETY: the lines are inside the map, the ring has room for them.
-            unsafe { product.run(0..count * slot.width, 0..expand.weights.blocks().len()) };
+            // SAFETY: the windows are inside the map with its border, the ring has room for the lines.
+            unsafe { product.run(0..count * width, 0..weights.blocks().len()) };
             first += count;
         }
     }
@@ -186,38 +258,112 @@ impl<S: Simd> InvertedResidualStep<S> {
     ) {
         let slot = &self.slots.input;
         let channels = self.depthwise.channels();
-        let kernel_height = self.depthwise.kernel()[0];
-        let mut inputs = [std::ptr::null(); MAX_KERNEL];
-        for (row, pointer) in inputs.iter_mut().enumerate().take(kernel_height) {
+        let window_height = self.depthwise.kernel()[0];
+        let mut inputs = [std::ptr::null::<u8>(); MAX_WINDOW];
+        for (row, pointer) in inputs.iter_mut().enumerate().take(window_height) {
             let place = y * self.depthwise.stride()[0] + row;
-            *pointer = if self.expand.is_none() {
-                // The border of the input contains the padding.
-                let line = input.wrapping_add(place * slot.line());
-                line.wrapping_sub(self.padding[0] * slot.line() + self.padding[1] * slot.pitch)
-                    .cast()
-            } else if place < self.padding[0] || place >= self.padding[0] + slot.height {
-                buffers.zeros.cast()
-            } else {
-                let line = (place - self.padding[0]) % buffers.ring_lines;
-                buffers
-                    .ring
-                    .wrapping_add(line * buffers.ring_line)
-                    .cast_const()
-                    .cast()
+            *pointer = match &self.expand {
+                None => {
+                    // The border of the input contains the padding.
+                    let line = input.wrapping_add(place * slot.line());
+                    let corner = self.padding[0] * slot.line() + self.padding[1] * slot.pitch;
+                    line.wrapping_sub(corner).cast()
+                }
+                Some(expand) => {
+                    let line = place.wrapping_sub(self.padding[0]);
+                    let is_inside = line < expand.size[0];
+                    let line = if is_inside {
+                        buffers.line(line)
+                    } else {
+                        buffers.zeros.cast_mut()
+                    };
+                    // For pairs, the pair that contains the first pixel.
+                    let first = match self.paired {
+                        Some(_) => self.first_window() / 2 * 2,
+                        None => 0,
+                    };
+                    line.wrapping_add(first * self.pixel_bytes()).cast_const()
+                }
             };
         }
-        let line = DepthwiseLine::<S> {
-            weights: &self.depthwise,
-            inputs: &inputs[..kernel_height],
-            is_wide: self.expand.is_some(),
-            input_pitch: channels,
-            output,
-            output_pitch: channels,
-            width: self.slots.output.width,
-            channels: 0..channels,
-        };
+        let width = self.slots.output.width;
         // SAFETY: the caller's promise.
-        unsafe { line.compute() };
+        unsafe {
+            if let Some(paired) = &self.paired {
+                let line = PairedLine::<S> {
+                    weights: &self.depthwise,
+                    paired,
+                    inputs: &inputs.map(|input| input.cast())[..window_height],
+                    start: self.first_window() % 2,
+                    output,
+                    width,
+                };
+                return line.compute();
+            }
+            let line = DepthwiseLine::<S> {
+                weights: &self.depthwise,
+                inputs: &inputs[..window_height],
+                is_wide: self.expand.is_some(),
+                input_pitch: channels,
+                output,
+                output_pitch: channels,
+                width,
+                channels: 0..channels,
+            };
+            line.compute();
+        }
+    }
+
+    /// Computes the results of the last convolution for a strip.
+    unsafe fn project_strip(
+        &self,
+        run: &Run<'_>,
+        image: usize,
+        lines: Range<usize>,
+        strip: *const S::Element,
+    ) {
+        let BlockSlots {
+            output, residual, ..
+        } = &self.slots;
+        let channels = self.depthwise.channels();
+        let strides = |slot: &MapSlot| Strides {
+            pixel: slot.pitch,
+            line: slot.line(),
+            image: 0,
+        };
+        let first = |slot: &MapSlot| -> *mut u8 {
+            let map = run.map::<S>(slot, image);
+            map.wrapping_add(lines.start * slot.line()).cast()
+        };
+        let weights = &self.project.weights;
+        let product = Product {
+            weights,
+            extent: Extent {
+                height: lines.len(),
+                width: output.width,
+            },
+            input: strip,
+            input_strides: Strides {
+                pixel: channels,
+                line: output.width * channels,
+                image: 0,
+            },
+            segments: Segments {
+                count: 1,
+                step: 0,
+                steps: weights.steps(),
+            },
+            output: first(output),
+            output_strides: strides(output),
+            form: OutputForm::Narrow,
+            residual: residual
+                .as_ref()
+                .map_or(std::ptr::null(), |slot| first(slot).cast_const()),
+            residual_strides: strides(residual.as_ref().unwrap_or(output)),
+            activation: self.project.activation,
+        };
+        // SAFETY: the lines are inside the maps; the rest is the caller's promise.
+        unsafe { product.run(0..lines.len() * output.width, 0..weights.blocks().len()) };
     }
 
     /// Computes output lines of an image.
@@ -225,71 +371,34 @@ impl<S: Simd> InvertedResidualStep<S> {
         &self,
         run: &Run<'_>,
         image: usize,
-        lines: std::ops::Range<usize>,
+        lines: Range<usize>,
         buffers: &Buffers<S>,
     ) {
-        let BlockSlots {
-            input: input_slot,
-            output: output_slot,
-            residual,
-        } = &self.slots;
-        let input = run.map::<S>(input_slot, image).cast_const();
-        let output = run.map::<S>(output_slot, image);
-        let [stride, _] = self.depthwise.stride();
-        let [top, _] = self.padding;
-        let channels = self.depthwise.channels();
-        let first_needed = |y: usize| (y * stride).saturating_sub(top).min(input_slot.height);
-        let mut ready = first_needed(lines.start);
-        let strides = |slot: &MapSlot| Strides {
-            pixel: slot.pitch,
-            line: slot.line(),
-            image: 0,
-        };
+        let input = run.map::<S>(&self.slots.input, image).cast_const();
+        let ([stride, _], [top, _]) = (self.depthwise.stride(), self.padding);
+        let line_elements = self.slots.output.width * self.depthwise.channels();
+        let mut ready = 0;
         let mut y = lines.start;
         while y < lines.end {
             let count = self.strip.min(lines.end - y);
             // SAFETY: the lines are inside the maps; the rest is the caller's promise.
             unsafe {
                 if let Some(expand) = &self.expand {
+                    let [height, _] = expand.size;
+                    let first = (y * stride).saturating_sub(top).min(height);
                     let last = (y + count - 1) * stride + self.depthwise.kernel()[0];
-                    let last = last.saturating_sub(top).min(input_slot.height);
-                    ready = ready.max(first_needed(y));
-                    self.expand_lines(expand, buffers, input, ready..last.max(ready));
-                    ready = last.max(ready);
+                    let last = last.saturating_sub(top).min(height);
+                    ready = ready.max(first);
+                    if ready < last {
+                        self.expand_lines(expand, buffers, input, ready..last);
+                        ready = last;
+                    }
                 }
                 for line in 0..count {
-                    let strip = buffers.strip.add(line * output_slot.width * channels);
-                    self.filter_line(buffers, input, y + line, strip);
+                    let output = buffers.strip.add(line * line_elements);
+                    self.filter_line(buffers, input, y + line, output);
                 }
-                let product = Product {
-                    weights: &self.project.weights,
-                    extent: Extent {
-                        height: count,
-                        width: output_slot.width,
-                    },
-                    input: buffers.strip.cast_const(),
-                    input_strides: Strides {
-                        pixel: channels,
-                        line: output_slot.width * channels,
-                        image: 0,
-                    },
-                    segments: Segments {
-                        count: 1,
-                        step: 0,
-                        steps: self.project.weights.steps(),
-                    },
-                    output: output.add(y * output_slot.line()).cast(),
-                    output_strides: strides(output_slot),
-                    is_wide: false,
-                    residual: residual.as_ref().map_or(std::ptr::null(), |slot| {
-                        let line = run.map::<S>(slot, image).wrapping_add(y * slot.line());
-                        line.cast_const().cast()
-                    }),
-                    residual_strides: strides(residual.as_ref().unwrap_or(output_slot)),
-                    activation: self.project.activation,
-                };
-                let rows = count * output_slot.width;
-                product.run(0..rows, 0..self.project.weights.blocks().len());
+                self.project_strip(run, image, y..y + count, buffers.strip);
             }
             y += count;
         }
@@ -304,9 +413,6 @@ impl<S: Simd> InvertedResidualStep<S> {
     }
 }
 
-/// The greatest height of a window.
-pub(crate) const MAX_KERNEL: usize = 16;
-
 impl<S: Simd> Step<S> for InvertedResidualStep<S> {
     fn count_chunks(&self, run: &Run<'_>) -> usize {
         run.images.len() * self.count_parts(run)
@@ -315,7 +421,7 @@ impl<S: Simd> Step<S> for InvertedResidualStep<S> {
     unsafe fn run_chunk(&self, run: &Run<'_>, chunk: usize, _: usize, scratch: &mut Scratch) {
         let parts = self.count_parts(run);
         let (image, part) = (run.images.start + chunk / parts, chunk % parts);
-        let lines = crate::step::chunk_range(self.slots.output.height, 1, part, parts);
+        let lines = chunk_range(self.slots.output.height, 1, part, parts);
         // SAFETY: the parts of an image write different lines, and one part the border.
         unsafe {
             if part == 0 {
@@ -330,7 +436,8 @@ impl<S: Simd> Step<S> for InvertedResidualStep<S> {
         let expand = self
             .expand
             .as_ref()
-            .map_or(0, |expand| expand.weights.size());
-        expand + self.depthwise.size() + self.project.weights.size()
+            .map_or(0, |expand| expand.weights.packed().size());
+        let paired = self.paired.as_ref().map_or(0, PairedWeights::size);
+        expand + self.depthwise.size() + paired + self.project.weights.size()
     }
 }

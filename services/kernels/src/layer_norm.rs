@@ -8,7 +8,7 @@ use crate::{
 };
 
 /// The parameters of a layer normalisation.
-pub(crate) struct LayerNorm {
+pub(crate) struct LayerNormWeights {
     /// The factor of each column, 0 in the columns that pad a row.
     gamma: AlignedArray<f32>,
     /// The offset of each column, 0 in the columns that pad a row.
@@ -18,7 +18,7 @@ pub(crate) struct LayerNorm {
     epsilon: f32,
 }
 
-impl LayerNorm {
+impl LayerNormWeights {
     /// # Panics
     ///
     /// If the lengths differ or are 0.
@@ -93,7 +93,7 @@ impl LayerNorm {
 ///
 /// `input` and `output` are valid for `rows` rows. They are the same memory, or do not overlap.
 pub(crate) struct NormalizeRows<'a, E> {
-    pub(crate) norm: &'a LayerNorm,
+    pub(crate) norm: &'a LayerNormWeights,
     pub(crate) rows: usize,
     pub(crate) input: *const f32,
     pub(crate) output: NormalizedRows<E>,
@@ -163,7 +163,7 @@ mod tests {
     use super::*;
     use crate::{
         InstructionSet,
-        random::Random,
+        random::TestNumbers,
         simd::{self, Element, SimdVisitor},
     };
 
@@ -181,13 +181,13 @@ mod tests {
         fn visit<S: Simd>(self) {
             let (rows, width) = (self.rows, self.width);
             let pitch = pad_channels(width);
-            let mut random = Random::new((rows * width) as u64);
+            let mut random = TestNumbers::new((rows * width) as u64);
             let mut input = vec![0.0; rows * pitch];
             for row in input.chunks_exact_mut(pitch) {
                 row[..width].fill_with(|| random.next_normal() * 3.0 + self.offset);
             }
             let (gamma, beta) = (random.normals(width), random.normals(width));
-            let norm = LayerNorm::new(&gamma, &beta, 1e-5);
+            let norm = LayerNormWeights::new(&gamma, &beta, 1e-5);
             let mut elements = vec![S::Element::from_f32(-7.0); rows * pitch];
             let mut singles = vec![-7.0; rows * pitch];
             for output in [

@@ -1,7 +1,7 @@
 //! Linear layers: products of rows with a matrix.
 
 use crate::activation::KernelActivation;
-use crate::gemm::{Extent, PackedWeights, Product, Segments, Strides};
+use crate::gemm::{Extent, OutputForm, PackedWeights, Product, Segments, Strides};
 use crate::memory::Scratch;
 use crate::simd::{Element, Simd};
 use crate::step::{RowsSlot, Run, Step, chunk_range};
@@ -72,7 +72,11 @@ impl<S: Simd> Step<S> for LinearLayer<S> {
             },
             output: start(&self.output),
             output_strides: strides(&self.output),
-            is_wide: self.output.is_wide,
+            form: if self.output.is_wide {
+                OutputForm::Wide
+            } else {
+                OutputForm::Narrow
+            },
             residual: self
                 .residual
                 .as_ref()

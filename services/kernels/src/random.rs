@@ -1,9 +1,9 @@
 //! Random numbers for tests: the same in each run.
 
 /// A generator after Vigna's SplitMix64.
-pub(crate) struct Random(u64);
+pub(crate) struct TestNumbers(u64);
 
-impl Random {
+impl TestNumbers {
     pub(crate) fn new(seed: u64) -> Self {
         Self(seed)
     }

@@ -130,7 +130,7 @@ mod tests {
     use super::*;
     use crate::{
         InstructionSet,
-        random::Random,
+        random::TestNumbers,
         simd::{self, Element, SimdVisitor},
     };
 
@@ -149,7 +149,7 @@ mod tests {
         fn visit<S: Simd>(self) {
             let (channels, pitch) = (self.channels, pad_channels(self.channels));
             let patches = self.height * self.width;
-            let mut random = Random::new(3);
+            let mut random = TestNumbers::new(3);
             let prefix = random.normals(self.prefix_rows * channels);
             let positions = random.normals(patches * channels);
             let line = self.width * pitch + self.gap;

@@ -54,5 +54,5 @@ pub use model::golden::{GoldenFile, MIN_GOLDEN_COSINE};
 pub use model::registry::{self, DEFAULT_MODEL};
 pub use model::towers::{Activation, TextTower, TransformerShape, VisionTower};
 pub use preprocess::{Input, preprocess_image};
-pub use settings::Settings;
+pub use settings::{CpuKernels, Settings};
 pub use thumbnail::encode_thumbnail;

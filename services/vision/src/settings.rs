@@ -19,6 +19,9 @@ pub struct Settings {
     /// A GPU that returns nothing for this long counts as failed, as `"2m"`.
     #[serde(with = "lookalike_chassis::settings::duration")]
     pub device_timeout: Duration,
+    /// What computes on the CPU: `"auto"`, `"avx512-bf16"`, `"avx512"`, `"avx2"`, `"neon"`,
+    /// `"portable"` or `"flex"`.
+    pub kernels: CpuKernels,
     /// Longest file that is read, as `"256MiB"`.
     #[serde(with = "lookalike_chassis::settings::size")]
     pub max_file_bytes: u64,
@@ -45,6 +48,22 @@ pub struct Settings {
     pub decode_threads: usize,
 }
 
+/// What runs networks on the CPU: our kernels for an instruction set, or burn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum CpuKernels {
+    /// Our kernels for the best instruction set of this CPU.
+    #[default]
+    Auto,
+    Avx512Bf16,
+    Avx512,
+    Avx2,
+    Neon,
+    Portable,
+    /// burn's CPU backend: slow, the reference for everything else.
+    Flex,
+}
+
 impl Default for Settings {
     fn default() -> Self {
         Self {
@@ -52,6 +71,7 @@ impl Default for Settings {
             device: "auto".to_owned(),
             cpu_fallback: true,
             device_timeout: Duration::from_secs(120),
+            kernels: CpuKernels::Auto,
             max_file_bytes: 256 << 20,
             max_pixels: 200_000_000,
             max_side: 65_000,
@@ -72,5 +92,26 @@ impl Settings {
             0 => std::thread::available_parallelism().map_or(1, usize::from),
             threads => threads,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn unknown_kernels_are_listed() {
+        let parse = |kernels: &str| {
+            serde_json::from_str::<Settings>(&format!("{{\"kernels\": \"{kernels}\"}}"))
+        };
+        assert_eq!(
+            parse("avx512-bf16").unwrap().kernels,
+            CpuKernels::Avx512Bf16
+        );
+        let error = parse("sse9").unwrap_err().to_string();
+        assert!(
+            error.contains("sse9") && error.contains("`portable`, `flex`"),
+            "{error}"
+        );
     }
 }

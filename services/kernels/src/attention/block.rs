@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::shape::{AttentionShape, BLOCK_ROWS, Layout, Parts};
+use super::shape::{AttentionLayout, AttentionParts, AttentionShape, BLOCK_ROWS};
 use crate::{activation, simd::Simd};
 
 /// Computes the outputs of the queries `rows`, at most [`BLOCK_ROWS`], at least one.
@@ -18,11 +18,11 @@ use crate::{activation, simd::Simd};
 #[inline(always)]
 pub(super) unsafe fn attend_block<S: Simd>(
     shape: &AttentionShape,
-    layout: &Layout,
+    layout: &AttentionLayout,
     queries: *const S::Element,
     rows: Range<usize>,
     output: *mut S::Element,
-    parts: &Parts<S>,
+    parts: &AttentionParts<S>,
 ) {
     let last = rows.len() - 1;
     let visible = if shape.is_causal {
@@ -32,7 +32,7 @@ pub(super) unsafe fn attend_block<S: Simd>(
     };
     let factor = std::f32::consts::LOG2_E / (shape.head_width as f32).sqrt();
     let mut inverses = [0.0; BLOCK_ROWS];
-    // SAFETY: all rows are of `rows`, and the parts have the sizes of the layout, as `Layout` says.
+    // SAFETY: all rows are of `rows`, and the parts have the sizes of the layout, as `AttentionLayout` says.
     unsafe {
         for row in 0..BLOCK_ROWS {
             let query = queries.add((rows.start + row.min(last)) * shape.input_pitch());
@@ -92,10 +92,10 @@ pub(super) unsafe fn attend_block<S: Simd>(
 #[inline(always)]
 unsafe fn copy_query<S: Simd>(
     shape: &AttentionShape,
-    layout: &Layout,
+    layout: &AttentionLayout,
     query: *const S::Element,
     row: usize,
-    parts: &Parts<S>,
+    parts: &AttentionParts<S>,
 ) {
     let length = layout.head_steps * S::STEP;
     // SAFETY: a row of the block has `length` elements, at least `head_width`.
@@ -114,7 +114,7 @@ unsafe fn copy_query<S: Simd>(
 ///
 /// `vectors <= layout.token_vectors`, and `parts` has the sizes of the layout.
 #[inline(always)]
-unsafe fn score_keys<S: Simd>(layout: &Layout, vectors: usize, parts: &Parts<S>) {
+unsafe fn score_keys<S: Simd>(layout: &AttentionLayout, vectors: usize, parts: &AttentionParts<S>) {
     for first in (0..vectors).step_by(layout.panel_vectors) {
         // The whole panel, even if a causal block needs only its first vectors.
         let panel_vectors = layout.panel_vectors.min(layout.token_vectors - first);

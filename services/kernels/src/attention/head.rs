@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use super::block::attend_block;
 use super::pack::{pack_keys, pack_values};
-use super::shape::{AttentionShape, BLOCK_ROWS, Layout};
+use super::shape::{AttentionLayout, AttentionShape, BLOCK_ROWS};
 use crate::simd::{Kernel, Simd};
 
 /// Computes the outputs of one head for the queries `rows`.
@@ -40,7 +40,7 @@ impl<S: Simd> Kernel<S> for AttendHead<S::Element> {
             scratch,
         } = self;
         debug_assert!(head < shape.heads && rows.end <= shape.tokens);
-        let layout = Layout::new::<S>(&shape);
+        let layout = AttentionLayout::new::<S>(&shape);
         // SAFETY: the head's columns are inside of the rows. The scratch has the bytes of the layout.
         unsafe {
             let parts = layout.split::<S>(scratch);

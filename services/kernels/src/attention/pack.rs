@@ -1,6 +1,6 @@
 //! Packs the keys and values of a head into panels, as the right sides of matrix products.
 
-use super::shape::{AttentionShape, Layout};
+use super::shape::{AttentionLayout, AttentionShape};
 use crate::simd::Simd;
 
 /// Packs the keys: the transposed matrix, in panels. Keys after the last are 0, and so are the numbers
@@ -13,7 +13,7 @@ use crate::simd::Simd;
 #[inline(always)]
 pub(super) unsafe fn pack_keys<S: Simd>(
     shape: &AttentionShape,
-    layout: &Layout,
+    layout: &AttentionLayout,
     source: *const S::Element,
     stride: usize,
     output: *mut S::Element,
@@ -60,7 +60,7 @@ pub(super) unsafe fn pack_keys<S: Simd>(
 #[inline(always)]
 pub(super) unsafe fn pack_values<S: Simd>(
     shape: &AttentionShape,
-    layout: &Layout,
+    layout: &AttentionLayout,
     source: *const S::Element,
     stride: usize,
     output: *mut S::Element,

@@ -35,13 +35,13 @@ impl AttentionShape {
 
     /// The bytes that [`super::AttendHead`] needs for intermediate results.
     pub(crate) fn scratch_bytes<S: Simd>(&self) -> usize {
-        Layout::new::<S>(self).bytes::<S>()
+        AttentionLayout::new::<S>(self).bytes::<S>()
     }
 }
 
 /// Sizes of the intermediate results.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Layout {
+pub(super) struct AttentionLayout {
     /// Vectors that a tile is wide.
     pub(super) panel_vectors: usize,
     /// Steps of a product of a query with a key.
@@ -57,7 +57,7 @@ pub(super) struct Layout {
 }
 
 /// Where the intermediate results are.
-pub(super) struct Parts<S: Simd> {
+pub(super) struct AttentionParts<S: Simd> {
     /// Panels of `panel_vectors` vectors of keys: `[head_steps][vectors][lanes]` steps each.
     pub(super) keys: *mut S::Element,
     /// Panels of `panel_vectors` vectors of columns: `[token_steps][vectors][lanes]` steps each.
@@ -70,7 +70,7 @@ pub(super) struct Parts<S: Simd> {
     pub(super) weights: *mut S::Element,
 }
 
-impl Layout {
+impl AttentionLayout {
     #[inline(always)]
     pub(super) fn new<S: Simd>(shape: &AttentionShape) -> Self {
         let token_vectors = shape.tokens.div_ceil(S::LANES);
@@ -112,14 +112,14 @@ impl Layout {
     ///
     /// `scratch` has [`Self::bytes`].
     #[inline(always)]
-    pub(super) unsafe fn split<S: Simd>(&self, scratch: *mut u8) -> Parts<S> {
+    pub(super) unsafe fn split<S: Simd>(&self, scratch: *mut u8) -> AttentionParts<S> {
         let [keys, values, queries, scores, _] = self.part_bytes::<S>();
         // SAFETY: the parts are in the scratch, one after the other.
         unsafe {
             let values_start = scratch.add(keys);
             let queries_start = values_start.add(values);
             let scores_start = queries_start.add(queries);
-            Parts {
+            AttentionParts {
                 keys: scratch.cast(),
                 values: values_start.cast(),
                 queries: queries_start.cast(),

@@ -2,7 +2,7 @@ use super::*;
 use crate::{
     InstructionSet,
     memory::Scratch,
-    random::Random,
+    random::TestNumbers,
     simd::{self, Element, Simd, SimdVisitor},
     step::pad_channels,
 };
@@ -13,7 +13,7 @@ struct CheckAttention {
     seed: u64,
 }
 
-fn random_elements<E: Element>(random: &mut Random, count: usize) -> Vec<E> {
+fn random_elements<E: Element>(random: &mut TestNumbers, count: usize) -> Vec<E> {
     let numbers = random.normals(count);
     numbers.into_iter().map(E::from_f32).collect()
 }
@@ -72,7 +72,7 @@ impl SimdVisitor for CheckAttention {
     fn visit<S: Simd>(self) {
         let shape = self.shape;
         let (width, head_width) = (shape.width(), shape.head_width);
-        let mut random = Random::new(self.seed);
+        let mut random = TestNumbers::new(self.seed);
         let qkv: Vec<S::Element> = random_elements(&mut random, shape.tokens * shape.input_pitch());
         let pitch = shape.output_pitch();
         let unset = S::Element::from_f32(-77.0);
@@ -128,7 +128,7 @@ impl SimdVisitor for CheckAttention {
 
 #[test]
 fn attention_equals_plain_loops() {
-    let mut random = Random::new(1);
+    let mut random = TestNumbers::new(1);
     let usual = [(197, 64), (50, 64), (77, 64), (257, 32), (64, 72), (1, 64)];
     let shapes = usual.into_iter().chain((0..20).map(|_| {
         let tokens = 1 + random.below(90);
@@ -225,7 +225,7 @@ impl SimdVisitor for CheckPooledAttention {
     fn visit<S: Simd>(self) {
         let (heads, head_width) = (self.heads, self.head_width);
         let width = heads * head_width;
-        let mut random = Random::new(self.tokens as u64);
+        let mut random = TestNumbers::new(self.tokens as u64);
         let pitch = pad_channels(2 * width);
         let rows: Vec<S::Element> = random_elements(&mut random, self.tokens * pitch);
         let query = random.normals(width);
@@ -275,6 +275,56 @@ fn pooled_attention_equals_plain_loops() {
                     },
                 );
             }
+        }
+    }
+}
+
+/// Attends to keys of which one is NaN.
+struct CheckNan;
+
+impl SimdVisitor for CheckNan {
+    type Output = ();
+
+    fn visit<S: Simd>(self) {
+        let shape = AttentionShape {
+            tokens: 21,
+            heads: 1,
+            head_width: 16,
+            is_causal: true,
+        };
+        let mut random = TestNumbers::new(5);
+        let pitch = shape.input_pitch();
+        let mut qkv: Vec<S::Element> = random_elements(&mut random, shape.tokens * pitch);
+        let first_nan = 13;
+        qkv[first_nan * pitch + 16 + 3] = S::Element::from_f32(f32::NAN);
+        let mut output = vec![S::Element::default(); shape.tokens * 16];
+        let mut scratch = Scratch::default();
+        let scratch = scratch.take(shape.scratch_bytes::<S>());
+        // SAFETY: as in `CheckAttention`.
+        unsafe {
+            S::enter(AttendHead {
+                shape,
+                qkv: qkv.as_ptr(),
+                output: output.as_mut_ptr(),
+                head: 0,
+                rows: 0..shape.tokens,
+                scratch,
+            });
+        }
+        for (row, numbers) in output.chunks_exact(16).enumerate() {
+            let is_nan = numbers.iter().all(|x| x.to_f32().is_nan());
+            let is_finite = numbers.iter().all(|x| x.to_f32().is_finite());
+            // Queries before the key do not see it. A score of NaN has a weight of NaN.
+            assert!(if row < first_nan { is_finite } else { is_nan }, "{row}");
+        }
+    }
+}
+
+#[test]
+fn nan_reaches_the_output() {
+    for set in InstructionSet::ALL {
+        if set.is_supported() {
+            simd::visit(set, CheckNan);
         }
     }
 }

@@ -5,4 +5,4 @@ mod product;
 mod tile;
 
 pub(crate) use pack::PackedWeights;
-pub(crate) use product::{Extent, Product, Segments, Strides};
+pub(crate) use product::{Extent, OutputForm, Product, Segments, Strides};

@@ -32,6 +32,23 @@ pub(crate) struct Strides {
     pub(crate) image: usize,
 }
 
+/// How the outputs are stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum OutputForm {
+    /// Elements.
+    Narrow,
+    /// f32.
+    Wide,
+    /// Elements of two pixels in turn, for each channel. Lines have an even number of pixels, or there is one line. No
+    /// residual.
+    Paired,
+}
+
+/// The same as numbers, for constants of functions.
+const NARROW: u8 = 0;
+const WIDE: u8 = 1;
+const PAIRED: u8 = 2;
+
 /// A product. Row `r` of the output belongs to pixel `r` of the images.
 pub(crate) struct Product<'a, S: Simd> {
     pub(crate) weights: &'a PackedWeights<S>,
@@ -40,10 +57,10 @@ pub(crate) struct Product<'a, S: Simd> {
     pub(crate) input: *const S::Element,
     pub(crate) input_strides: Strides,
     pub(crate) segments: Segments,
-    /// The outputs of the first pixel of the first image: elements, or f32 if `is_wide`.
+    /// The outputs of the first pixel of the first image.
     pub(crate) output: *mut u8,
     pub(crate) output_strides: Strides,
-    pub(crate) is_wide: bool,
+    pub(crate) form: OutputForm,
     /// Numbers of the same type as the outputs that are added before the activation. May be null.
     pub(crate) residual: *const u8,
     pub(crate) residual_strides: Strides,
@@ -62,10 +79,15 @@ impl<S: Simd> Product<'_, S> {
         for block in &self.weights.blocks()[blocks] {
             // SAFETY: the caller's promise.
             unsafe {
-                if self.is_wide && S::STEP > 1 {
-                    product.run_block::<true>(rows.clone(), block);
-                } else {
-                    product.run_block::<false>(rows.clone(), block);
+                match self.form {
+                    OutputForm::Wide if S::STEP > 1 => {
+                        product.run_block::<WIDE>(rows.clone(), block);
+                    }
+                    OutputForm::Paired if S::STEP > 1 => {
+                        product.run_block::<PAIRED>(rows.clone(), block);
+                    }
+                    // If elements are f32, both forms are the same.
+                    _ => product.run_block::<NARROW>(rows.clone(), block),
                 }
             }
         }
@@ -100,27 +122,27 @@ impl<S: Simd> Product<'_, S> {
     }
 
     /// See [`Self::run`].
-    unsafe fn run_block<const WIDE: bool>(&self, rows: Range<usize>, block: &Block) {
+    unsafe fn run_block<const FORM: u8>(&self, rows: Range<usize>, block: &Block) {
         // SAFETY: the caller's promise.
         unsafe {
             if S::REGISTERS < 32 {
                 match block.vectors {
-                    2 => self.enter::<6, 2, WIDE>(rows, block),
-                    _ => self.enter::<6, 1, WIDE>(rows, block),
+                    2 => self.enter::<6, 2, FORM>(rows, block),
+                    _ => self.enter::<6, 1, FORM>(rows, block),
                 }
                 return;
             }
             match block.vectors {
-                4 => self.enter::<6, 4, WIDE>(rows, block),
-                3 => self.enter::<8, 3, WIDE>(rows, block),
-                2 => self.enter::<12, 2, WIDE>(rows, block),
-                _ => self.enter::<12, 1, WIDE>(rows, block),
+                4 => self.enter::<6, 4, FORM>(rows, block),
+                3 => self.enter::<8, 3, FORM>(rows, block),
+                2 => self.enter::<12, 2, FORM>(rows, block),
+                _ => self.enter::<12, 1, FORM>(rows, block),
             }
         }
     }
 
     /// See [`Self::run`].
-    unsafe fn enter<const ROWS: usize, const VECTORS: usize, const WIDE: bool>(
+    unsafe fn enter<const ROWS: usize, const VECTORS: usize, const FORM: u8>(
         &self,
         rows: Range<usize>,
         block: &Block,
@@ -128,7 +150,7 @@ impl<S: Simd> Product<'_, S> {
         debug_assert_eq!(block.vectors, VECTORS);
         // SAFETY: the caller's promise.
         unsafe {
-            S::enter(Panel::<S, ROWS, VECTORS, WIDE> {
+            S::enter(Panel::<S, ROWS, VECTORS, FORM> {
                 product: self,
                 rows,
                 block,
@@ -138,7 +160,7 @@ impl<S: Simd> Product<'_, S> {
 
     /// See [`Self::run`].
     #[inline(always)]
-    unsafe fn run_tile<const ROWS: usize, const VECTORS: usize, const WIDE: bool>(
+    unsafe fn run_tile<const ROWS: usize, const VECTORS: usize, const FORM: u8>(
         &self,
         pixel: &mut Pixel,
         block: &Block,
@@ -154,23 +176,44 @@ impl<S: Simd> Product<'_, S> {
             let bias = self.weights.block_bias(block);
             let mut sums = accumulate::<S, ROWS, VECTORS>(rows, self.segments, weights, bias);
             if !self.residual.is_null() {
-                let residual = Cells::<S, WIDE>::new(self.residual.cast_mut());
+                let residual = Cells::<S, FORM>::new(self.residual.cast_mut());
                 let offsets = pixel.offsets::<ROWS>(self.extent, self.residual_strides);
-                for row in 0..ROWS {
-                    for vector in 0..VECTORS {
-                        let at = offsets[row] + block.first_output + vector * S::LANES;
-                        sums[row][vector] = S::add(sums[row][vector], residual.load(at));
+                for (sums, offset) in sums.iter_mut().zip(offsets) {
+                    let mut at = offset + block.first_output;
+                    for sum in sums {
+                        *sum = S::add(*sum, residual.load(at));
+                        at += S::LANES;
                     }
                 }
             }
             self.activation
                 .apply_compactly::<S, ROWS, VECTORS>(&mut sums);
-            let output = Cells::<S, WIDE>::new(self.output);
+            let output = Cells::<S, FORM>::new(self.output);
             let offsets = pixel.offsets::<ROWS>(self.extent, self.output_strides);
-            for row in 0..ROWS {
-                for vector in 0..VECTORS {
-                    let at = offsets[row] + block.first_output + vector * S::LANES;
-                    output.store(at, sums[row][vector]);
+            if FORM == PAIRED {
+                let mut row = 0;
+                while row < ROWS {
+                    let mut at = offsets[row] + 2 * block.first_output;
+                    for (vector, first) in sums[row].iter().enumerate() {
+                        // A line with an odd number of pixels ends with half a pair.
+                        let is_whole = row + 1 < ROWS;
+                        let second = if is_whole {
+                            sums[row + 1][vector]
+                        } else {
+                            S::zero()
+                        };
+                        S::store_pairs(self.output.cast::<S::Element>().add(at), *first, second);
+                        at += 2 * S::LANES;
+                    }
+                    row += 2;
+                }
+            } else {
+                for (sums, offset) in sums.iter().zip(offsets) {
+                    let mut at = offset + block.first_output;
+                    for sum in sums {
+                        output.store(at, *sum);
+                        at += S::LANES;
+                    }
                 }
             }
         }
@@ -179,14 +222,14 @@ impl<S: Simd> Product<'_, S> {
 }
 
 /// All rows for one block of output channels.
-struct Panel<'a, S: Simd, const ROWS: usize, const VECTORS: usize, const WIDE: bool> {
+struct Panel<'a, S: Simd, const ROWS: usize, const VECTORS: usize, const FORM: u8> {
     product: &'a Product<'a, S>,
     rows: Range<usize>,
     block: &'a Block,
 }
 
-impl<S: Simd, const ROWS: usize, const VECTORS: usize, const WIDE: bool> Kernel<S>
-    for Panel<'_, S, ROWS, VECTORS, WIDE>
+impl<S: Simd, const ROWS: usize, const VECTORS: usize, const FORM: u8> Kernel<S>
+    for Panel<'_, S, ROWS, VECTORS, FORM>
 {
     type Output = ();
 
@@ -198,32 +241,32 @@ impl<S: Simd, const ROWS: usize, const VECTORS: usize, const WIDE: bool> Kernel<
         // SAFETY: the caller's promise.
         unsafe {
             while left >= ROWS {
-                product.run_tile::<ROWS, VECTORS, WIDE>(&mut pixel, self.block);
+                product.run_tile::<ROWS, VECTORS, FORM>(&mut pixel, self.block);
                 left -= ROWS;
             }
             while left >= 4 {
-                product.run_tile::<4, VECTORS, WIDE>(&mut pixel, self.block);
+                product.run_tile::<4, VECTORS, FORM>(&mut pixel, self.block);
                 left -= 4;
             }
             if left >= 2 {
-                product.run_tile::<2, VECTORS, WIDE>(&mut pixel, self.block);
+                product.run_tile::<2, VECTORS, FORM>(&mut pixel, self.block);
                 left -= 2;
             }
             if left > 0 {
-                product.run_tile::<1, VECTORS, WIDE>(&mut pixel, self.block);
+                product.run_tile::<1, VECTORS, FORM>(&mut pixel, self.block);
             }
         }
     }
 }
 
-/// Numbers in memory: f32 if `WIDE`, else elements.
+/// Numbers in memory: f32 or elements.
 #[derive(Clone, Copy)]
-struct Cells<S: Simd, const WIDE: bool> {
+struct Cells<S: Simd, const FORM: u8> {
     start: *mut u8,
     set: std::marker::PhantomData<S>,
 }
 
-impl<S: Simd, const WIDE: bool> Cells<S, WIDE> {
+impl<S: Simd, const FORM: u8> Cells<S, FORM> {
     #[inline(always)]
     fn new(start: *mut u8) -> Self {
         Self {
@@ -239,7 +282,7 @@ impl<S: Simd, const WIDE: bool> Cells<S, WIDE> {
     unsafe fn load(self, offset: usize) -> S::F32 {
         // SAFETY: the caller's promise.
         unsafe {
-            if WIDE {
+            if FORM == WIDE {
                 S::load(self.start.cast::<f32>().add(offset))
             } else {
                 S::load_elements(self.start.cast::<S::Element>().add(offset))
@@ -254,7 +297,7 @@ impl<S: Simd, const WIDE: bool> Cells<S, WIDE> {
     unsafe fn store(self, offset: usize, value: S::F32) {
         // SAFETY: the caller's promise.
         unsafe {
-            if WIDE {
+            if FORM == WIDE {
                 S::store(self.start.cast::<f32>().add(offset), value);
             } else {
                 S::store_elements(self.start.cast::<S::Element>().add(offset), value);

@@ -1,12 +1,13 @@
 //! Finds inverted residual blocks, which one step computes line by line.
 
-use super::operation::{ConvolutionOperation, Node, Operation, Value, ValueShape};
+use super::operation::{ConvolutionOperation, Node, ProgramOperation, Value, ValueShape};
+use crate::inverted_residual::MAX_WINDOW;
 
-/// A depthwise convolution that reads the result of a 1×1 convolution or of another operation, and whose own result
-/// only a 1×1 convolution reads.
+/// A depthwise convolution that reads the result of a convolution or of another operation, and whose own result only a
+/// 1×1 convolution reads.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct StreamedNodes {
-    /// The first 1×1 convolution, if the block has one.
+    /// The first convolution, if the block has one.
     pub(super) expand: Option<usize>,
     pub(super) depthwise: usize,
     /// The last 1×1 convolution, whose result is that of the block.
@@ -46,7 +47,7 @@ impl StreamedNodes {
 
 fn as_convolution(node: &Node) -> Option<&ConvolutionOperation> {
     match &node.operation {
-        Operation::Convolution(convolution) => Some(convolution),
+        ProgramOperation::Convolution(convolution) => Some(convolution),
         _ => None,
     }
 }
@@ -54,6 +55,9 @@ fn as_convolution(node: &Node) -> Option<&ConvolutionOperation> {
 /// Expanded maps of fewer numbers stay in the cache anyway, and one product over the whole map reads its weights
 /// once.
 const MIN_EXPANDED_NUMBERS: usize = 64 << 10;
+
+/// A step reads all weights of the first convolution for each few lines, so they must stay in the cache.
+const MAX_EXPAND_WEIGHTS: usize = 256 << 10;
 
 /// Returns all blocks that are worth streaming. `users` contains the users of each node.
 pub(super) fn find_streamed_blocks(
@@ -68,16 +72,16 @@ pub(super) fn find_streamed_blocks(
             continue;
         }
         let depthwise = node.inputs[0].0;
-        let is_depthwise = as_convolution(&nodes[depthwise]).is_some_and(|c| c.is_depthwise);
+        let is_depthwise = as_convolution(&nodes[depthwise])
+            .is_some_and(|c| c.is_depthwise && c.kernel[0] <= MAX_WINDOW);
         if !is_depthwise || users[depthwise].len() != 1 {
             continue;
         }
         let before = nodes[depthwise].inputs[0].0;
-        let expands = as_convolution(&nodes[before]).is_some_and(ConvolutionOperation::is_pointwise)
-            && nodes[before].inputs.len() == 1
-            && users[before].len() == 1
-            // Pixels have a layout of their own.
-            && matches!(nodes[nodes[before].inputs[0].0].shape, ValueShape::Map { .. });
+        let expands = as_convolution(&nodes[before]).is_some_and(|convolution| {
+            !convolution.is_depthwise && convolution.weight.len() <= MAX_EXPAND_WEIGHTS
+        }) && nodes[before].inputs.len() == 1
+            && users[before].len() == 1;
         let ValueShape::Map {
             height,
             width,

@@ -56,11 +56,11 @@ fn padded(bytes: usize) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::random::Random;
+    use crate::random::TestNumbers;
 
     #[test]
     fn values_that_exist_together_do_not_overlap() {
-        let mut random = Random::new(1);
+        let mut random = TestNumbers::new(1);
         for _ in 0..100 {
             let values: Vec<_> = (0..30)
                 .map(|_| {

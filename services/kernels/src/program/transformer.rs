@@ -5,7 +5,7 @@ use super::transformer_steps::{
     AttentionStep, EmbedTokensStep, NormalizeStep, PooledAttentionStep, SelectRowStep,
 };
 use crate::attention::PooledAttention;
-use crate::layer_norm::LayerNorm;
+use crate::layer_norm::LayerNormWeights;
 use crate::simd::Simd;
 use crate::step::{RowsSlot, Slot, Step};
 use crate::tokens::{RowPlace, TokenEmbedding};
@@ -66,7 +66,7 @@ impl TransformerOperation {
                 beta,
                 epsilon,
             } => Box::new(NormalizeStep {
-                norm: LayerNorm::new(gamma, beta, *epsilon),
+                norm: LayerNormWeights::new(gamma, beta, *epsilon),
                 input: input.rows(),
                 output,
             }),

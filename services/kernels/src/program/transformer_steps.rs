@@ -1,7 +1,7 @@
 //! The steps of transformers other than linear layers: layer norm, attention, tokens.
 
 use crate::attention::{AttendHead, AttendWithQuery, AttentionShape, PooledAttention};
-use crate::layer_norm::{LayerNorm, NormalizeRows, NormalizedRows};
+use crate::layer_norm::{LayerNormWeights, NormalizeRows, NormalizedRows};
 use crate::memory::Scratch;
 use crate::simd::{Element, Simd};
 use crate::step::{MapSlot, RowsSlot, Run, Step, chunk_range};
@@ -15,7 +15,7 @@ const QUERY_UNIT: usize = 24;
 
 /// Normalises rows.
 pub(super) struct NormalizeStep {
-    pub(super) norm: LayerNorm,
+    pub(super) norm: LayerNormWeights,
     /// Wide.
     pub(super) input: RowsSlot,
     pub(super) output: RowsSlot,

@@ -1,14 +1,14 @@
 //! Compares transformers with plain loops in f64, for every instruction set that this processor supports.
 
 use super::*;
-use crate::{InstructionSet, KernelActivation, RowPlace, random::Random};
+use crate::{InstructionSet, KernelActivation, RowPlace, random::TestNumbers};
 
 type Rows = Vec<Vec<f64>>;
 
 /// Builds a program, and computes the same for each image or text with plain loops.
-struct Network {
+struct TestTransformer {
     builder: ProgramBuilder,
-    random: Random,
+    random: TestNumbers,
     value: Value,
     /// The rows of each image.
     images: Vec<Rows>,
@@ -50,7 +50,7 @@ fn attend(query: &[f64], keys: &[&[f64]], values: &[&[f64]], heads: usize) -> Ve
     output
 }
 
-impl Network {
+impl TestTransformer {
     fn update(&mut self, value: Value, update: impl Fn(&Rows) -> Rows) {
         self.value = value;
         self.images = self.images.iter().map(update).collect();
@@ -200,8 +200,8 @@ const SIZE: [usize; 2] = [12, 20];
 
 /// The pixels of images, and a network that turns them into the rows of a transformer: two rows of a
 /// prefix, and the patches.
-fn embed_patches(set: InstructionSet, batch: usize) -> (Network, Vec<u8>) {
-    let mut random = Random::new(batch as u64);
+fn embed_patches(set: InstructionSet, batch: usize) -> (TestTransformer, Vec<u8>) {
+    let mut random = TestNumbers::new(batch as u64);
     let mut builder = ProgramBuilder::new(set);
     let image_bytes = SIZE[0] * SIZE[1] * 3;
     let pixels: Vec<u8> = (0..batch * image_bytes)
@@ -253,7 +253,7 @@ fn embed_patches(set: InstructionSet, batch: usize) -> (Network, Vec<u8>) {
         rows
     });
     let images = images.collect();
-    let network = Network {
+    let network = TestTransformer {
         builder,
         random,
         value,
@@ -315,13 +315,13 @@ fn text_transformers_equal_plain_loops() {
     const MAX_ROWS: usize = 19;
     for_each_set(|set| {
         for count in [1, 7, MAX_ROWS] {
-            let mut random = Random::new(count as u64);
+            let mut random = TestNumbers::new(count as u64);
             let mut builder = ProgramBuilder::new(set);
             let value = builder.token_rows(MAX_ROWS, WIDTH);
             let rows = random.normals(count * WIDTH);
             let text = rows.chunks_exact(WIDTH);
             let text = text.map(|row| row.iter().map(|x| f64::from(*x)).collect());
-            let mut network = Network {
+            let mut network = TestTransformer {
                 builder,
                 random,
                 value,

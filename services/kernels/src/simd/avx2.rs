@@ -95,12 +95,6 @@ impl Simd for Avx2 {
     }
 
     #[inline(always)]
-    fn select_less(a: __m256, b: __m256, then: __m256, otherwise: __m256) -> __m256 {
-        // SAFETY: as above.
-        unsafe { _mm256_blendv_ps(otherwise, then, _mm256_cmp_ps::<_CMP_LT_OQ>(a, b)) }
-    }
-
-    #[inline(always)]
     fn sum_lanes(a: __m256) -> f32 {
         // SAFETY: as above.
         unsafe {
@@ -130,6 +124,12 @@ impl Simd for Avx2 {
     unsafe fn store(to: *mut f32, value: __m256) {
         // SAFETY: the caller's promise.
         unsafe { _mm256_storeu_ps(to, value) }
+    }
+
+    #[inline(always)]
+    unsafe fn load_bytes(from: *const u8) -> __m256 {
+        // SAFETY: the caller's promise.
+        unsafe { _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_loadl_epi64(from.cast()))) }
     }
 
     #[inline(always)]

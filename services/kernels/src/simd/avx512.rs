@@ -84,15 +84,6 @@ macro_rules! arithmetic {
         }
 
         #[inline(always)]
-        fn select_less(a: __m512, b: __m512, then: __m512, otherwise: __m512) -> __m512 {
-            // SAFETY: as above.
-            unsafe {
-                let mask = _mm512_cmp_ps_mask::<_CMP_LT_OQ>(a, b);
-                _mm512_mask_blend_ps(mask, otherwise, then)
-            }
-        }
-
-        #[inline(always)]
         fn sum_lanes(a: __m512) -> f32 {
             // SAFETY: as above.
             unsafe { _mm512_reduce_add_ps(a) }
@@ -117,18 +108,34 @@ macro_rules! arithmetic {
         }
 
         #[inline(always)]
+        unsafe fn load_bytes(from: *const u8) -> __m512 {
+            // SAFETY: the caller's promise.
+            unsafe { _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_loadu_si128(from.cast()))) }
+        }
+
+        #[inline(always)]
         unsafe fn load_partial(from: *const f32, count: usize) -> __m512 {
             // SAFETY: the caller's promise; masked lanes are not read.
             unsafe { _mm512_maskz_loadu_ps(mask(count), from) }
         }
-
-        #[inline(always)]
-        unsafe fn store_partial(to: *mut f32, value: __m512, count: usize) {
-            // SAFETY: the caller's promise; masked lanes are not written.
-            unsafe { _mm512_mask_storeu_ps(to, mask(count), value) }
-        }
     };
 }
+
+#[repr(align(64))]
+struct Order {
+    _indices: [u16; 32],
+}
+
+/// The order that interleaves the halves of a vector.
+static INTERLEAVED: Order = {
+    let mut order = [0; 32];
+    let mut index = 0;
+    while index < 32 {
+        order[index] = (index / 2 + index % 2 * 16) as u16;
+        index += 1;
+    }
+    Order { _indices: order }
+};
 
 /// The mask of the first `count` lanes.
 #[inline(always)]
@@ -237,6 +244,18 @@ impl Simd for Avx512Bf16 {
         unsafe {
             let halves = std::mem::transmute::<__m256bh, __m256i>(_mm512_cvtneps_pbh(value));
             _mm256_mask_storeu_epi16(to.cast(), mask(count), halves);
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn store_pairs(to: *mut Bf16, first: __m512, second: __m512) {
+        // SAFETY: the caller's promise. Both types are vectors of 512 bits.
+        unsafe {
+            // The elements of `first`, then those of `second`.
+            let both = _mm512_cvtne2ps_pbh(second, first);
+            let both = std::mem::transmute::<__m512bh, __m512i>(both);
+            let order = _mm512_load_si512((&raw const INTERLEAVED).cast());
+            _mm512_storeu_si512(to.cast(), _mm512_permutexvar_epi16(order, both));
         }
     }
 

@@ -96,17 +96,6 @@ impl Simd for Neon {
     }
 
     #[inline(always)]
-    fn select_less(
-        a: float32x4_t,
-        b: float32x4_t,
-        then: float32x4_t,
-        otherwise: float32x4_t,
-    ) -> float32x4_t {
-        // SAFETY: as above.
-        unsafe { vbslq_f32(vcltq_f32(a, b), then, otherwise) }
-    }
-
-    #[inline(always)]
     fn sum_lanes(a: float32x4_t) -> f32 {
         // SAFETY: as above.
         unsafe { vaddvq_f32(a) }
@@ -128,6 +117,15 @@ impl Simd for Neon {
     unsafe fn store(to: *mut f32, value: float32x4_t) {
         // SAFETY: the caller's promise.
         unsafe { vst1q_f32(to, value) }
+    }
+
+    #[inline(always)]
+    unsafe fn load_bytes(from: *const u8) -> float32x4_t {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let bytes = vcreate_u8(u64::from(from.cast::<u32>().read_unaligned()));
+            vcvtq_f32_u32(vmovl_u16(vget_low_u16(vmovl_u8(bytes))))
+        }
     }
 
     #[inline(always)]

@@ -90,15 +90,10 @@ impl Simd for Portable {
     #[inline(always)]
     fn scale_by_power_of_two(a: Lanes, exponent: Lanes) -> Lanes {
         lanes!(|i| {
-            // SAFETY: the exponent is between −126 and 127, so the conversion is exact.
-            let exponent = unsafe { exponent[i].to_int_unchecked::<i32>() };
+            // This conversion accepts NaN, which is an exponent if the network computes NaN.
+            let exponent = exponent[i] as i32;
             f32::from_bits(a[i].to_bits().wrapping_add((exponent << 23) as u32))
         })
-    }
-
-    #[inline(always)]
-    fn select_less(a: Lanes, b: Lanes, then: Lanes, otherwise: Lanes) -> Lanes {
-        lanes!(|i| if a[i] < b[i] { then[i] } else { otherwise[i] })
     }
 
     #[inline(always)]
@@ -121,6 +116,13 @@ impl Simd for Portable {
     unsafe fn store(to: *mut f32, value: Lanes) {
         // SAFETY: the caller's promise.
         unsafe { to.cast::<Lanes>().write_unaligned(value) }
+    }
+
+    #[inline(always)]
+    unsafe fn load_bytes(from: *const u8) -> Lanes {
+        // SAFETY: the caller's promise.
+        let bytes = unsafe { from.cast::<[u8; LANES]>().read() };
+        lanes!(|i| f32::from(bytes[i]))
     }
 
     #[inline(always)]

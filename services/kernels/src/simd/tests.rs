@@ -1,3 +1,4 @@
+use super::vector::Bf16;
 use super::*;
 
 /// Checks each operation of a set against plain numbers.
@@ -28,7 +29,6 @@ impl<S: Simd> Kernel<S> for Operations<'_> {
                 S::min(a, b),
                 S::round(a),
                 S::scale_by_power_of_two(b, S::round(a)),
-                S::select_less(a, b, S::splat(1.0), S::splat(-1.0)),
                 S::splat(S::sum_lanes(a)),
                 S::splat(S::max_lane(a)),
             ];
@@ -48,6 +48,10 @@ impl<S: Simd> Kernel<S> for Operations<'_> {
             );
             let mut lanes = vec![0.0; S::LANES];
             S::store(lanes.as_mut_ptr(), steps);
+            self.results.push(lanes);
+            let bytes: [u8; 16] = std::array::from_fn(|i| (i * 17) as u8);
+            let mut lanes = vec![0.0; S::LANES];
+            S::store(lanes.as_mut_ptr(), S::load_bytes(bytes.as_ptr()));
             self.results.push(lanes);
             for count in 0..=S::LANES {
                 let mut lanes = vec![-1.0; S::LANES];
@@ -95,13 +99,13 @@ impl SimdVisitor for CheckOperations {
             &|i| a[i].min(b[i]),
             &|i| a[i].round_ties_even(),
             &|i| b[i] * a[i].round_ties_even().exp2(),
-            &|i| if a[i] < b[i] { 1.0 } else { -1.0 },
             &|_| a[..lanes].iter().sum(),
             &|_| a[..lanes].iter().copied().fold(f32::MIN, f32::max),
             &|i| match S::STEP {
                 1 => 0.5 + 3.0 * i as f32,
                 _ => 0.5 + 3.0 * (2 * i) as f32 + 4.0 * (2 * i + 1) as f32,
             },
+            &|i| (i * 17) as f32,
         ];
         for (number, (result, expected)) in results.iter().zip(expected).enumerate() {
             for (lane, value) in result.iter().enumerate() {

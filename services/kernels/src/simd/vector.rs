@@ -100,10 +100,8 @@ pub(crate) trait Simd: Copy + Default + Send + Sync + 'static {
     fn min(a: Self::F32, b: Self::F32) -> Self::F32;
     /// Rounds to the nearest whole number, ties to even. Needs numbers between −2²² and 2²².
     fn round(a: Self::F32) -> Self::F32;
-    /// `a * 2^exponent` for whole exponents between −126 and 127. `a` and the product are normal numbers.
+    /// `a * 2^exponent` for whole exponents between −126 and 127. `a` and the product are normal numbers. NaN stays NaN.
     fn scale_by_power_of_two(a: Self::F32, exponent: Self::F32) -> Self::F32;
-    /// `then` where `a < b`, and `otherwise` elsewhere, also where one of them is NaN.
-    fn select_less(a: Self::F32, b: Self::F32, then: Self::F32, otherwise: Self::F32) -> Self::F32;
     /// The sum of all lanes.
     fn sum_lanes(a: Self::F32) -> f32;
     /// The greatest lane. Needs lanes that are not NaN.
@@ -113,6 +111,8 @@ pub(crate) trait Simd: Copy + Default + Send + Sync + 'static {
     unsafe fn load(from: *const f32) -> Self::F32;
     /// Writes `LANES` numbers.
     unsafe fn store(to: *mut f32, value: Self::F32);
+    /// Reads `LANES` bytes as numbers from 0 to 255.
+    unsafe fn load_bytes(from: *const u8) -> Self::F32;
     /// Reads `LANES` elements.
     unsafe fn load_elements(from: *const Self::Element) -> Self::F32;
     /// Writes `LANES` elements.
@@ -133,12 +133,9 @@ pub(crate) trait Simd: Copy + Default + Send + Sync + 'static {
         unsafe { Self::load(lanes.as_ptr()) }
     }
     /// Writes the first `count` lanes.
+    #[cfg(test)]
     #[inline(always)]
     unsafe fn store_partial(to: *mut f32, value: Self::F32, count: usize) {
-        if count >= Self::LANES {
-            // SAFETY: the caller's promise about `count` numbers.
-            return unsafe { Self::store(to, value) };
-        }
         let mut lanes = [0.0; 16];
         // SAFETY: `LANES` is at most 16; the caller's promise about `count` numbers.
         unsafe {
@@ -173,6 +170,21 @@ pub(crate) trait Simd: Copy + Default + Send + Sync + 'static {
         unsafe {
             Self::store_elements(lanes.as_mut_ptr(), value);
             to.copy_from_nonoverlapping(lanes.as_ptr(), count.min(Self::LANES));
+        }
+    }
+
+    /// Writes for each lane the element of `first` and that of `second`. Needs a `STEP` of 2.
+    #[inline(always)]
+    unsafe fn store_pairs(to: *mut Self::Element, first: Self::F32, second: Self::F32) {
+        let mut lanes = [[0.0; 16]; 2];
+        // SAFETY: `LANES` is at most 16; the caller's promise about `LANES * 2` elements.
+        unsafe {
+            Self::store(lanes[0].as_mut_ptr(), first);
+            Self::store(lanes[1].as_mut_ptr(), second);
+            for index in 0..2 * Self::LANES {
+                let value = Self::Element::from_f32(lanes[index % 2][index / 2]);
+                to.add(index).write(value);
+            }
         }
     }
 

@@ -6,7 +6,7 @@ use burn::tensor::Device;
 
 use super::{backends::vulkan, request::DeviceKind, select::BUILT_KINDS, *};
 use crate::{
-    DEFAULT_MODEL, Settings,
+    Architecture, DEFAULT_MODEL, Settings,
     model::{golden::cosine_similarity, weights::Weights},
     network::{Executor, Network, Precision},
 };
@@ -85,6 +85,13 @@ fn random_model(name: &str) -> Model {
     }
 }
 
+fn efficientnet_lite() -> Model {
+    let mut model = random_model("mobilenetv2");
+    model.description.architecture = Some(Architecture::EfficientNetLite);
+    model.description.name = "efficientnet-lite".to_owned();
+    model
+}
+
 fn burn_executor(device: Device) -> Executor {
     Executor::Burn {
         device,
@@ -130,6 +137,7 @@ network_tests! {
     resnet34_equals_the_cpu: random_model("resnet34");
     resnet50_equals_the_cpu: random_model("resnet50");
     mobilenetv2_equals_the_cpu: random_model("mobilenetv2");
+    efficientnet_lite_equals_the_cpu: efficientnet_lite();
     vit_equals_the_cpu: random_model("vit-s16");
     dinov2_with_registers_equals_the_cpu: random_model("dinov2-s14-reg");
     clip_equals_the_cpu: tiny_model("tiny-clip");
@@ -184,7 +192,7 @@ fn auto_takes_no_software_adapter() {
 #[ignore = "needs a Vulkan driver"]
 async fn a_device_that_is_lost_under_work_is_replaced() {
     let model = Arc::new(Model::load(DEFAULT_MODEL).unwrap());
-    let cpu = Arc::new(CpuNetwork::new(&model));
+    let cpu = Arc::new(CpuNetwork::new(&model, CpuKernels::Flex).unwrap());
     let reference = cpu.open().unwrap();
     let check = DeviceCheck::new(&model.description, model.golden.clone());
     let handles: [Arc<Mutex<Vec<_>>>; 2] = Default::default();

@@ -44,8 +44,11 @@ use self::{
     worker::{DeviceOpener, DeviceWorker},
 };
 use crate::{
-    error::Error, model::Model, model::description::Description, preprocess::Input,
-    settings::Settings,
+    error::Error,
+    model::Model,
+    model::description::Description,
+    preprocess::Input,
+    settings::{CpuKernels, Settings},
 };
 
 /// Delays before a device that failed is opened again.
@@ -237,7 +240,7 @@ impl Engine {
     }
 
     /// Returns one line with the model, its devices and the reason for them, such as `lookalike-mini
-    /// (384 numbers) on cpu: burn flex, AVX-512, 2 threads; no GPU support in this build`. The line
+    /// (384 numbers) on cpu: own kernels, avx512, 2 threads; no GPU support in this build`. The line
     /// changes when a device fails or works again.
     pub fn describe_device(&self) -> String {
         let statuses = self.device_statuses();
@@ -300,16 +303,18 @@ impl Drop for Engine {
     }
 }
 
-/// Plans the pool of the chosen devices. With a GPU among them, computes the vectors of the CPU first.
+/// Plans the pool of the chosen devices. With a GPU among them, first computes the vectors that it must
+/// compute: with burn on the CPU, in single precision.
 fn plan_pool(
     chosen: ChosenDevices,
     model: &Arc<Model>,
     settings: &Settings,
 ) -> Result<PoolPlan, Error> {
-    let cpu = Arc::new(CpuNetwork::new(model));
+    let cpu = Arc::new(CpuNetwork::new(model, settings.kernels)?);
     let mut check = DeviceCheck::new(&model.description, model.golden.clone());
     if chosen.members.iter().any(|name| *name != DeviceName::CPU) {
-        check = check.with_reference(&cpu.open()?)?;
+        let reference = CpuNetwork::new(model, CpuKernels::Flex)?;
+        check = check.with_reference(&reference.open()?)?;
     }
     let members = chosen.members.iter().map(|name| (*name, false));
     let last_resort = chosen.has_last_resort.then_some((DeviceName::CPU, true));

@@ -137,6 +137,11 @@ impl Model {
     pub fn description(&self) -> &Description {
         &self.description
     }
+
+    #[cfg(test)]
+    pub(crate) fn weights_mut(&mut self) -> &mut Weights {
+        Arc::get_mut(&mut self.weights).expect("the model has no clone yet")
+    }
 }
 
 fn find_model(name_or_folder: &str) -> Result<UncheckedModel, Error> {

@@ -8,33 +8,26 @@
 
 mod architectures;
 mod burn_executor;
+mod executor;
 mod graph;
+mod kernel_executor;
 mod pixels;
 #[cfg(test)]
 mod tests;
 mod text;
 mod tokenizer;
 
-use burn::tensor::Device;
-
+#[allow(unused_imports, reason = "for GPUs")]
 pub(crate) use self::burn_executor::Precision;
+pub(crate) use self::executor::Executor;
 use self::{
     burn_executor::BurnExecutor,
     graph::Graph,
+    kernel_executor::KernelExecutor,
     text::{TextInput, TextRows},
 };
 use crate::error::Error;
 use crate::model::Model;
-
-/// What runs the networks.
-#[derive(Debug, Clone)]
-pub(crate) enum Executor {
-    /// burn on a device.
-    Burn {
-        device: Device,
-        precision: Precision,
-    },
-}
 
 /// A network on a device.
 #[derive(Debug)]
@@ -58,12 +51,14 @@ struct TextEncoder {
 /// A graph with its weights where the executor needs them.
 #[derive(Debug)]
 enum LoadedGraph {
+    Kernels(KernelExecutor),
     Burn(BurnExecutor),
 }
 
 impl LoadedGraph {
     fn new(graph: Graph, executor: &Executor) -> Result<Self, String> {
         match executor {
+            Executor::Kernels(set) => KernelExecutor::new(graph, *set).map(Self::Kernels),
             Executor::Burn { device, precision } => {
                 Ok(Self::Burn(BurnExecutor::new(graph, device, *precision)))
             }
@@ -72,12 +67,14 @@ impl LoadedGraph {
 
     fn run_images(&self, pixels: &[u8], batch: usize) -> Vec<f32> {
         match self {
+            Self::Kernels(executor) => executor.run_images(pixels, batch),
             Self::Burn(executor) => executor.run_images(pixels, batch),
         }
     }
 
     fn run_tokens(&self, texts: &TextRows) -> Vec<f32> {
         match self {
+            Self::Kernels(executor) => executor.run_tokens(&texts.rows, &texts.lengths),
             Self::Burn(executor) => executor.run_tokens(&texts.rows, &texts.lengths),
         }
     }

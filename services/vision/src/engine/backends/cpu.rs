@@ -2,13 +2,12 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use burn::tensor::Device;
-
 use super::super::{network::DeviceNetwork, request::DeviceName, worker::DeviceOpener};
 use crate::{
     error::Error,
     model::Model,
     network::{Executor, Network, Precision},
+    settings::CpuKernels,
 };
 
 /// Images of one run: more make a CPU no faster, and queries wait longer.
@@ -16,6 +15,7 @@ const CPU_BATCH: usize = 16;
 
 /// The network on the CPU, loaded once when it is first needed.
 pub(in crate::engine) struct CpuNetwork {
+    executor: Executor,
     state: Mutex<CpuState>,
 }
 
@@ -32,10 +32,13 @@ struct LoadedCpuNetwork {
 }
 
 impl CpuNetwork {
-    pub(in crate::engine) fn new(model: &Arc<Model>) -> Self {
-        Self {
+    /// # Errors
+    /// Fails if the CPU does not support the kernels of the settings.
+    pub(in crate::engine) fn new(model: &Arc<Model>, kernels: CpuKernels) -> Result<Self, Error> {
+        Ok(Self {
+            executor: Executor::for_cpu(kernels)?,
             state: Mutex::new(CpuState::Unloaded(Arc::clone(model))),
-        }
+        })
     }
 
     fn load(&self) -> Result<LoadedCpuNetwork, Error> {
@@ -43,7 +46,7 @@ impl CpuNetwork {
         let loaded = match &*state {
             CpuState::Loaded(loaded) => return Ok(loaded.clone()),
             CpuState::Unloaded(model) => LoadedCpuNetwork {
-                network: Arc::new(Network::from_model(model, &cpu_executor())?),
+                network: Arc::new(Network::from_model(model, &self.executor)?),
                 dimension: model.description.dimension,
                 input_bytes: model.description.input_bytes(),
             },
@@ -69,7 +72,7 @@ impl CpuNetwork {
             max_batch: CPU_BATCH,
             has_power_of_two: false,
             memory: None,
-            description: describe_cpu(),
+            description: describe_cpu(&self.executor),
         })
     }
 }
@@ -83,37 +86,8 @@ pub(super) fn opener(cpu: &Arc<CpuNetwork>) -> DeviceOpener {
     }
 }
 
-fn cpu_executor() -> Executor {
-    Executor::Burn {
-        device: Device::flex(),
-        precision: Precision::F32,
-    }
-}
-
-fn describe_cpu() -> String {
+fn describe_cpu(executor: &Executor) -> String {
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let plural = if threads == 1 { "" } else { "s" };
-    format!("burn flex, {}, {threads} thread{plural}", simd_name())
-}
-
-/// Names the widest vector instructions that both the CPU and the build support.
-fn simd_name() -> &'static str {
-    #[cfg(target_arch = "x86_64")]
-    {
-        if std::arch::is_x86_feature_detected!("avx512f") {
-            return "AVX-512";
-        }
-        if std::arch::is_x86_feature_detected!("avx2") {
-            return "AVX2";
-        }
-        "SSE2"
-    }
-    #[cfg(target_arch = "aarch64")]
-    {
-        "NEON"
-    }
-    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
-    {
-        "no known vector instructions"
-    }
+    format!("{executor}, {threads} thread{plural}")
 }

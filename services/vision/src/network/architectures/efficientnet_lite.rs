@@ -3,8 +3,10 @@
 //!
 //! The tensor names are those of the package `efficientnet-lite-pytorch`; `_fc.*` is ignored. The
 //! weights come from TensorFlow, so convolutions are padded as there. Unlike EfficientNet, Lite has
-//! ReLU6, no squeeze-and-excitation, and the same stem and head in all sizes. A projection is stored as
-//! `projection.weight` and `projection.bias`.
+//! ReLU6, no squeeze-and-excitation, and the same stem and head in all sizes.
+//!
+//! Two additions of ours may follow: `pooling.weight` (height × width of the last map) weights its points
+//! in the averages, and `projection.weight` with `projection.bias` projects the averages.
 
 use super::convolutions::{ConvNames, InvertedResidual, append_conv};
 use crate::{
@@ -21,6 +23,7 @@ const EPSILON: f64 = 1e-3;
 const STEM: usize = 32;
 const HEAD: usize = 1280;
 const PROJECTION: &str = "projection";
+const POOLING: &str = "pooling.weight";
 
 /// Blocks of the same sizes; the first one may reduce the map.
 struct BlockStage {
@@ -109,12 +112,31 @@ pub(super) fn append(
         EPSILON,
     )?;
     map = builder.activation(map, Activation::Relu6)?;
-    let features = builder.global_average(map)?;
+    let features = append_pooling(builder, map)?;
     let weight = format!("{PROJECTION}.weight");
     if dimension == HEAD && builder.weights().tensor_shape(&weight).is_err() {
         return Ok(features);
     }
     builder.linear(features, PROJECTION, dimension)
+}
+
+/// Averages the channels, with the weights of the points if there are any.
+fn append_pooling(builder: &mut GraphBuilder<'_>, map: NodeId) -> Result<NodeId, String> {
+    let GraphShape::Map { height, width, .. } = builder.shape(map) else {
+        unreachable!("convolutions return maps");
+    };
+    if builder.weights().tensor_shape(POOLING).is_err() {
+        return builder.global_average(map);
+    }
+    // A convolution whose window is the whole map returns one point, the weighted sum.
+    let weight = builder.weights().read_tensor(POOLING, &[height, width])?;
+    let sum: f64 = weight.iter().map(|number| f64::from(*number)).sum();
+    let normalised: Vec<f32> = weight
+        .iter()
+        .map(|number| (f64::from(*number) / sum) as f32)
+        .collect();
+    let point = builder.whole_map_filter(map, POOLING, &normalised)?;
+    builder.global_average(point)
 }
 
 /// A window padded as in TensorFlow.

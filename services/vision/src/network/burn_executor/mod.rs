@@ -4,68 +4,20 @@
 //! tensor of `[images * rows, width]`, and only attention and the selection of rows separate them.
 
 mod operations;
+mod values;
 
-use std::fmt;
-
-use burn::tensor::{DType, Device, Tensor, TensorData};
+use burn::tensor::Device;
 use rayon::prelude::*;
 
-use self::operations::DeviceOperation;
+pub(crate) use self::values::Precision;
+use self::{
+    operations::DeviceOperation,
+    values::{DeviceValue, Sequences, TensorPlace},
+};
 use super::graph::{
     Graph, GraphNode,
     operations::{GraphOperation, GraphShape},
 };
-
-/// Number format of the weights and intermediate results on the device.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Precision {
-    F32,
-    #[allow(dead_code, reason = "for GPUs")]
-    F16,
-    #[allow(dead_code, reason = "for GPUs")]
-    Bf16,
-}
-
-impl fmt::Display for Precision {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(match self {
-            Self::F32 => "f32",
-            Self::F16 => "f16",
-            Self::Bf16 => "bf16",
-        })
-    }
-}
-
-impl Precision {
-    fn dtype(self) -> DType {
-        match self {
-            Self::F32 => DType::F32,
-            Self::F16 => DType::F16,
-            Self::Bf16 => DType::BF16,
-        }
-    }
-}
-
-/// Where tensors are created, and in which format.
-#[derive(Debug, Clone)]
-struct TensorPlace {
-    device: Device,
-    dtype: DType,
-}
-
-impl TensorPlace {
-    /// Moves numbers to the device.
-    fn tensor<const D: usize>(&self, numbers: Vec<f32>, shape: [usize; D]) -> Tensor<D> {
-        let data = TensorData::new(numbers, shape);
-        Tensor::from_data(data, (&self.device, self.dtype))
-    }
-
-    /// Moves numbers to the device in single precision.
-    fn precise_tensor<const D: usize>(&self, numbers: Vec<f32>, shape: [usize; D]) -> Tensor<D> {
-        let data = TensorData::new(numbers, shape);
-        Tensor::from_data(data, (&self.device, DType::F32))
-    }
-}
 
 /// A graph with its weights on a device.
 #[derive(Debug)]
@@ -103,37 +55,6 @@ enum GraphInput {
         /// Whether rows can be appended to a text without a change of its result.
         may_pad: bool,
     },
-}
-
-/// A result on the device.
-#[derive(Debug, Clone)]
-enum DeviceValue {
-    Map(Tensor<4>),
-    Rows(Tensor<2>),
-}
-
-impl DeviceValue {
-    fn into_map(self) -> Tensor<4> {
-        match self {
-            Self::Map(map) => map,
-            Self::Rows(_) => unreachable!("the graph's shapes were checked"),
-        }
-    }
-
-    fn into_rows(self) -> Tensor<2> {
-        match self {
-            Self::Rows(rows) => rows,
-            Self::Map(_) => unreachable!("the graph's shapes were checked"),
-        }
-    }
-}
-
-/// The images or texts of a run.
-#[derive(Debug)]
-struct Sequences {
-    count: usize,
-    /// The number of rows of each text before padding; `None` for images.
-    lengths: Option<Vec<usize>>,
 }
 
 impl BurnExecutor {

@@ -6,7 +6,7 @@ use burn::tensor::{
     ops::{AttentionModuleOptions, ConvOptions, MaxPoolOptions},
 };
 
-use super::{DeviceValue, Sequences, TensorPlace};
+use super::values::{DeviceValue, Sequences, TensorPlace};
 use crate::{
     model::towers::Activation,
     network::graph::operations::{

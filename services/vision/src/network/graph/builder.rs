@@ -93,6 +93,26 @@ impl<'a> GraphBuilder<'a> {
         self.push_conv(input, name, channels, channels, window, vec![0.0; channels])
     }
 
+    /// Sums the points of a square map with these weights, the same for every channel: a map of one
+    /// point. `name` is for errors.
+    pub(crate) fn whole_map_filter(
+        &mut self,
+        input: NodeId,
+        name: &str,
+        weight: &[f32],
+    ) -> Result<NodeId, String> {
+        let channels = self.columns(input);
+        let operation = GraphOperation::Conv(ConvOperation {
+            weight: weight.repeat(channels),
+            bias: vec![0.0; channels],
+            outputs: channels,
+            groups: channels,
+            window: SlidingWindow::without_padding(weight.len().isqrt(), 1),
+            activation: None,
+        });
+        self.graph.push(name, operation, vec![input])
+    }
+
     fn push_conv(
         &mut self,
         input: NodeId,

@@ -1,6 +1,6 @@
 //! Folds scales (batch norms and layer scales) into the convolution or linear layer before them.
 
-use super::Renaming;
+use super::renaming::Renaming;
 use crate::network::graph::{Graph, operations::GraphOperation};
 
 /// Removes every scale whose input is a convolution or a linear layer that has no other reader.

@@ -1,6 +1,6 @@
 //! Fuses additions and activations into the convolution or linear layer before them.
 
-use super::Renaming;
+use super::renaming::Renaming;
 use crate::{
     model::towers::Activation,
     network::graph::{Graph, GraphNode, NodeId, operations::GraphOperation},

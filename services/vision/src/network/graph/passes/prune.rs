@@ -1,6 +1,6 @@
 //! Removes operations whose result is never read.
 
-use super::Renaming;
+use super::renaming::Renaming;
 use crate::network::graph::{Graph, NodeId};
 
 /// Keeps only the operations that the output depends on.

@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 
-use super::Renaming;
+use super::renaming::Renaming;
 use crate::network::graph::{
     Graph, NodeId,
     operations::{GraphOperation, RowPosition},

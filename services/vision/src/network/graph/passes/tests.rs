@@ -8,6 +8,7 @@ use crate::{
     network::{
         burn_executor::{BurnExecutor, Precision},
         graph::{
+            NodeId,
             builder::GraphBuilder,
             operations::{GraphOperation, GraphShape, RowPosition, SlidingWindow},
         },
