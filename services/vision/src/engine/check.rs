@@ -20,11 +20,11 @@ pub(super) struct DeviceCheck {
     golden_picture: Input,
     /// The vector of the golden picture that is stored with the weights.
     recorded_golden: Option<Vec<f32>>,
-    reference: Option<ReferenceVectors>,
+    reference: Option<ExpectedVectors>,
 }
 
 /// The vectors of the CPU in full precision.
-pub(super) struct ReferenceVectors {
+pub(super) struct ExpectedVectors {
     pub golden: Vec<f32>,
     pictures: Vec<(Input, Vec<f32>)>,
     text_vectors: Vec<Vec<f32>>,
@@ -59,7 +59,7 @@ impl DeviceCheck {
         let text_vectors = text_vectors
             .collect::<Result<_, _>>()
             .map_err(warmup_error)?;
-        self.reference = Some(ReferenceVectors {
+        self.reference = Some(ExpectedVectors {
             golden,
             pictures,
             text_vectors,
@@ -67,7 +67,7 @@ impl DeviceCheck {
         Ok(self)
     }
 
-    pub(super) fn reference(&self) -> Option<&ReferenceVectors> {
+    pub(super) fn reference(&self) -> Option<&ExpectedVectors> {
         self.reference.as_ref()
     }
 

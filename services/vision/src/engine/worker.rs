@@ -39,12 +39,12 @@ pub(super) struct DeviceWorker {
 }
 
 /// Tells the pool when the thread ends, also by a panic.
-struct EndGuard {
+struct ThreadEndGuard {
     device: usize,
     pool: Arc<Pool>,
 }
 
-impl Drop for EndGuard {
+impl Drop for ThreadEndGuard {
     fn drop(&mut self) {
         self.pool.mark_ended(self.device);
     }
@@ -58,7 +58,7 @@ struct OpenNetworkState {
 
 impl DeviceWorker {
     pub(super) fn run_until_closed(self) {
-        let _end = EndGuard {
+        let _end = ThreadEndGuard {
             device: self.device,
             pool: Arc::clone(&self.pool),
         };
