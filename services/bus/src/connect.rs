@@ -9,6 +9,7 @@ use async_nats::{Client, ConnectOptions, Event};
 use lookalike_chassis::Retry;
 
 use crate::error::Error;
+use crate::local_queries::LocalSubscribers;
 use crate::settings::Settings;
 
 /// A connection to NATS with lookalike's streams; cheap to clone. It reconnects automatically.
@@ -17,6 +18,7 @@ pub struct Bus {
     pub(crate) client: Client,
     pub(crate) jetstream: jetstream::Context,
     pub(crate) settings: Arc<Settings>,
+    pub(crate) local_subscribers: LocalSubscribers,
     /// Set by `close`: from then on a lost connection is expected and not logged as a warning.
     closing: Arc<AtomicBool>,
 }
@@ -66,6 +68,7 @@ impl Bus {
             client,
             jetstream,
             settings: Arc::new(settings.clone()),
+            local_subscribers: LocalSubscribers::default(),
             closing,
         })
     }

@@ -1,25 +1,19 @@
 //! Requests for the vector of an image or a text. Embedders process them before ingestion.
 
+use std::future::ready;
+
 use async_nats::RequestErrorKind;
-use bytes::Bytes;
-use futures_util::StreamExt as _;
+use futures_util::{StreamExt as _, stream};
 use lookalike_proto::wire::{EmbedError, EmbedReply, EmbedRequest, Vector};
 use lookalike_proto::wire::{embed_reply, embed_request};
 use lookalike_proto::{InvalidMessage, QueryText, wire};
 use prost::Message as _;
+use tokio::sync::oneshot;
 
 use crate::connect::Bus;
 use crate::error::Error;
-
-/// A vector and the model that produced it.
-#[derive(Debug, Clone, PartialEq)]
-pub struct EmbeddedVector {
-    /// A unit vector of the model's dimension.
-    pub vector: Vec<f32>,
-    pub model: String,
-    /// SHA-256 of the model's weights, in hexadecimal.
-    pub checksum: String,
-}
+use crate::local_queries::LocalQuery;
+use crate::vector_query::{EmbedFailure, EmbedInput, EmbedResult, EmbeddedVector};
 
 /// Returns the last part of the subject on which a model receives requests: its name and the
 /// beginning of its weights' checksum, so that workers with different versions of a model never
@@ -28,16 +22,10 @@ pub fn request_subject(model: &str, checksum: &str) -> String {
     format!("{model}.{}", checksum.get(..12).unwrap_or(checksum))
 }
 
+const NO_REPLY: &str = "no embedder replied; is `lookalike embed` running with this model?";
+
 /// The error code of a text query to a model without a text encoder.
 pub const NO_TEXT: &str = "no_text";
-
-/// The reply to a query that an embedder refused.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct EmbedFailure {
-    pub code: String,
-    /// One sentence for a person.
-    pub detail: String,
-}
 
 impl Bus {
     /// Requests the vector of an image from any worker with this model. `pixels` is the output of the
@@ -50,7 +38,7 @@ impl Bus {
         model: &str,
         pixels: Vec<u8>,
     ) -> Result<EmbeddedVector, Error> {
-        let input = embed_request::Input::Pixels(pixels.into());
+        let input = EmbedInput::Pixels(pixels.into());
         self.request_vector(model, input).await
     }
 
@@ -60,27 +48,48 @@ impl Bus {
     /// [`Error::NoResponders`] if no worker replies in time, [`Error::EmbedRefused`] if one refuses:
     /// with [`NO_TEXT`] if the model has no text encoder.
     pub async fn embed_text(&self, model: &str, text: QueryText) -> Result<EmbeddedVector, Error> {
-        let input = embed_request::Input::Text(text.into_string());
-        self.request_vector(model, input).await
+        self.request_vector(model, EmbedInput::Text(text)).await
     }
 
+    /// Requests a vector from the subscriber of this process if there is one, otherwise over NATS.
     async fn request_vector(
         &self,
         model: &str,
-        input: embed_request::Input,
+        input: EmbedInput,
     ) -> Result<EmbeddedVector, Error> {
+        let subject = self.embed_subject(model);
+        // Copying the input copies no pixels.
+        if let Ok(result) = self.local_subscribers.send_query(&subject, input.clone()) {
+            match tokio::time::timeout(self.settings.embed_timeout, result).await {
+                Ok(Ok(Ok(vector))) => return Ok(vector),
+                Ok(Ok(Err(EmbedFailure { code, detail }))) => {
+                    return Err(Error::EmbedRefused { code, detail });
+                }
+                Err(_) => return Err(Error::NoResponders(NO_REPLY)),
+                // The subscriber has just ended.
+                Ok(Err(_)) => {}
+            }
+        }
+        self.request_remote_vector(subject, input).await
+    }
+
+    async fn request_remote_vector(
+        &self,
+        subject: String,
+        input: EmbedInput,
+    ) -> Result<EmbeddedVector, Error> {
+        let input = match input {
+            EmbedInput::Pixels(pixels) => embed_request::Input::Pixels(pixels),
+            EmbedInput::Text(text) => embed_request::Input::Text(text.into_string()),
+        };
         let request = EmbedRequest { input: Some(input) };
-        let no_responders = "no embedder replied; is `lookalike embed` running with this model?";
         let request = async_nats::Request::new()
             .payload(request.encode_to_vec().into())
             .timeout(Some(self.settings.embed_timeout));
-        let response = self
-            .client
-            .send_request(self.embed_subject(model), request)
-            .await;
+        let response = self.client.send_request(subject, request).await;
         let message = response.map_err(|error| match error.kind() {
             RequestErrorKind::NoResponders | RequestErrorKind::TimedOut => {
-                Error::NoResponders(no_responders)
+                Error::NoResponders(NO_REPLY)
             }
             _ => Error::jetstream_failure("requesting a vector")(error.into()),
         })?;
@@ -112,16 +121,24 @@ impl Bus {
         &self,
         model: &str,
     ) -> Result<impl futures_util::Stream<Item = EmbedQuery> + Unpin + use<>, Error> {
+        let subject = self.embed_subject(model);
         let subscription = self
             .client
-            .queue_subscribe(self.embed_subject(model), "embedders".into())
+            .queue_subscribe(subject.clone(), "embedders".into())
             .await
             .map_err(|e| Error::jetstream_failure("subscribing to queries")(e.into()))?;
         let client = self.client.clone();
-        Ok(subscription.filter_map(move |message| {
-            let query = EmbedQuery::from_message(message, client.clone());
-            std::future::ready(query)
-        }))
+        let remote = subscription
+            .filter_map(move |message| ready(EmbedQuery::from_message(message, client.clone())));
+        let mut receiver = self.local_subscribers.subscribe(&subject);
+        let local = stream::poll_fn(move |context| receiver.poll_recv(context));
+        // The end of the connection also ends the local queries.
+        let remote = remote.map(Some).chain(stream::once(ready(None)));
+        let local = local.map(|query| Some(EmbedQuery::from_local(query)));
+        let queries = stream::select(remote, local)
+            .take_while(|query| ready(query.is_some()))
+            .filter_map(ready);
+        Ok(Box::pin(queries))
     }
 
     fn embed_subject(&self, model: &str) -> String {
@@ -129,19 +146,15 @@ impl Bus {
     }
 }
 
-/// The input of a query.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum EmbedInput {
-    /// Preprocessed pixels: side × side × 3 bytes, RGB.
-    Pixels(Bytes),
-    Text(QueryText),
-}
-
 /// A received query that waits for a reply.
 pub struct EmbedQuery {
     pub input: EmbedInput,
-    reply_to: async_nats::Subject,
-    client: async_nats::Client,
+    reply_to: ReplyTo,
+}
+
+enum ReplyTo {
+    Remote(async_nats::Subject, async_nats::Client),
+    Local(oneshot::Sender<EmbedResult>),
 }
 
 impl EmbedInput {
@@ -160,12 +173,24 @@ impl EmbedQuery {
         let request = EmbedRequest::decode(message.payload).ok()?;
         Some(Self {
             input: EmbedInput::from_request(request)?,
-            reply_to,
-            client,
+            reply_to: ReplyTo::Remote(reply_to, client),
         })
     }
 
+    fn from_local(LocalQuery { input, reply }: LocalQuery) -> Self {
+        let reply_to = ReplyTo::Local(reply);
+        Self { input, reply_to }
+    }
+
     pub async fn send_reply(self, result: Result<EmbeddedVector, EmbedFailure>) {
+        let (subject, client) = match self.reply_to {
+            ReplyTo::Remote(subject, client) => (subject, client),
+            ReplyTo::Local(reply) => {
+                // A cancelled search does not receive it.
+                let _ = reply.send(result);
+                return;
+            }
+        };
         let reply = match result {
             Ok(embedded) => wire::EmbedReply {
                 result: Some(embed_reply::Result::Vector(Vector {
@@ -179,11 +204,8 @@ impl EmbedQuery {
                 ..Default::default()
             },
         };
-        if let Err(error) = self
-            .client
-            .publish(self.reply_to, reply.encode_to_vec().into())
-            .await
-        {
+        let published = client.publish(subject, reply.encode_to_vec().into()).await;
+        if let Err(error) = published {
             tracing::warn!(%error, "could not reply to a query");
         }
     }

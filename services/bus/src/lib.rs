@@ -12,15 +12,17 @@ mod embed;
 mod error;
 mod events;
 mod leases;
+mod local_queries;
 mod outcomes;
 mod rows;
 mod settings;
 mod status;
 mod trials;
+mod vector_query;
 mod watchers;
 
 pub use connect::Bus;
-pub use embed::{EmbedFailure, EmbedInput, EmbedQuery, EmbeddedVector, NO_TEXT, request_subject};
+pub use embed::{EmbedQuery, NO_TEXT, request_subject};
 pub use error::Error;
 pub use events::{Delivery, Intake, QueueDepth, StreamPosition};
 pub use leases::Lease;
@@ -28,6 +30,7 @@ pub use outcomes::OutcomeReader;
 pub use rows::{RowSummary, RowsPage, RowsRequest};
 pub use settings::Settings;
 pub use status::{Degradation, EmbedderStatus, FileCounts, LibraryStatus, Rates, StatusView};
+pub use vector_query::{EmbedFailure, EmbedInput, EmbeddedVector};
 pub use watchers::{
     CatalogImage, CatalogPage, FileFailure, FileFailurePage, FileHistory, IncomingWatcherRequest,
     LastOutcome, LibraryRequest, MAX_FILES_PER_REQUEST, MAX_REPLY_BYTES, MAX_REQUEST_IDS,

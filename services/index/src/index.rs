@@ -6,6 +6,7 @@ use crate::{
     collections::Collections,
     connection::MilvusConnection,
     model::{ModelIdentity, ModelSource},
+    search_batches::SearchBatches,
     settings::Settings,
 };
 
@@ -34,6 +35,7 @@ pub(crate) struct IndexState {
     pub(crate) lifecycle: tokio::sync::Mutex<()>,
     /// Number of finished loads. A task that waited for `lifecycle` sees whether another one loaded.
     pub(crate) load_count: std::sync::atomic::AtomicU64,
+    pub(crate) search_batches: Arc<SearchBatches>,
 }
 
 impl Index {

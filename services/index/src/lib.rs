@@ -46,6 +46,8 @@ mod write;
 mod list;
 mod read;
 mod row_keys;
+mod search;
+mod search_batches;
 
 mod duplicates;
 
@@ -59,9 +61,10 @@ pub use error::{Error, ErrorClass};
 pub use filter::{RowFilter, ValueRange};
 pub use index::Index;
 pub use model::{ModelIdentity, ModelSource, SCHEMA_VERSION};
-pub use read::{ReadConsistency, SearchQuery};
+pub use read::ReadConsistency;
 pub use row::{IndexHit, IndexRow, IndexedImage};
 pub use row_keys::{RowKey, RowReader};
+pub use search::SearchQuery;
 pub use served_model::{ServedModel, ServedModelWatcher};
 pub use settings::Settings;
 

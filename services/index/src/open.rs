@@ -97,6 +97,7 @@ impl Index {
                 collection: RwLock::new(Arc::from("")),
                 lifecycle: tokio::sync::Mutex::new(()),
                 load_count: AtomicU64::new(0),
+                search_batches: Arc::default(),
             }),
         };
         index.ensure_collection().await?;

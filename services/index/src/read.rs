@@ -1,10 +1,8 @@
-//! Searches by vector and looks up rows by id or content.
+//! Looks up rows by id or content.
 
 use std::collections::{HashMap, HashSet};
 
-use milvus::v2::prelude::{
-    ConsistencyLevel, FieldData, Ids, QueryRequest, SearchRequest, SearchVectors,
-};
+use milvus::v2::prelude::{ConsistencyLevel, FieldData, QueryRequest};
 
 use crate::{
     columns::{AnswerColumns, images_from_columns},
@@ -12,13 +10,13 @@ use crate::{
     filter::RowFilter,
     index::Index,
     metrics::MilvusCall,
-    row::{IndexHit, IndexRow, IndexedImage, check_vector},
+    row::{IndexRow, IndexedImage},
     schema::{IMAGE_FIELDS, field},
     write::MAX_IDS_PER_REQUEST,
 };
 
 /// Required freshness of an answer.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub enum ReadConsistency {
     /// The answer may lag behind the last write by the server's time tick (50 to 200 ms), at most
     /// by its graceful time.
@@ -37,154 +35,7 @@ impl ReadConsistency {
     }
 }
 
-/// Parameters of a search besides its vector.
-#[derive(Debug, Clone, PartialEq)]
-pub struct SearchQuery {
-    /// Maximum number of hits, 1 to [`SearchQuery::MAX_HITS`].
-    pub limit: usize,
-    pub filter: RowFilter,
-    pub min_score: Option<f32>,
-    pub consistency: ReadConsistency,
-}
-
-impl SearchQuery {
-    pub const MAX_HITS: usize = 1000;
-}
-
-impl Default for SearchQuery {
-    fn default() -> Self {
-        Self {
-            limit: 10,
-            filter: RowFilter::All,
-            min_score: None,
-            consistency: ReadConsistency::Bounded,
-        }
-    }
-}
-
-/// Up to this many hits, the search itself returns the attributes. More hits with long paths could
-/// exceed the 4 MiB that a client accepts, so their attributes are fetched in a second request. An
-/// answer that is still too large is also repeated in two steps.
-const MAX_HITS_PER_ANSWER: usize = 500;
-
 impl Index {
-    /// Returns the rows nearest to `vector`, best first. Every image appears once.
-    ///
-    /// # Errors
-    /// [`Error::InvalidVector`]; [`Error::InvalidQuery`] for an invalid limit or filter.
-    pub async fn search_by_vector(
-        &self,
-        vector: &[f32],
-        query: &SearchQuery,
-    ) -> Result<Vec<IndexHit>, Error> {
-        check_vector(vector, self.inner.model.dimension)?;
-        if query.limit == 0 || query.limit > SearchQuery::MAX_HITS {
-            return Err(Error::InvalidQuery {
-                reason: format!(
-                    "limit = {} must be 1 to {}",
-                    query.limit,
-                    SearchQuery::MAX_HITS
-                ),
-            });
-        }
-        let filter = query.filter.to_expression()?;
-        if query.limit <= MAX_HITS_PER_ANSWER {
-            match self.search_once(vector, query, &filter, true).await {
-                Err(Error::AnswerTooLarge { .. }) => {}
-                hits => return Ok(rank_hits(hits?, query.min_score)),
-            }
-        }
-        let hits = rank_hits(
-            self.search_once(vector, query, &filter, false).await?,
-            query.min_score,
-        );
-        let ids: Vec<String> = hits.iter().map(|hit| hit.image.id.clone()).collect();
-        let images = self.fetch_images(&ids, query.consistency).await?;
-        let mut images: HashMap<String, IndexedImage> =
-            images.into_iter().map(|i| (i.id.clone(), i)).collect();
-        // A row that was deleted between the two requests is dropped.
-        Ok(hits
-            .into_iter()
-            .filter_map(|hit| {
-                Some(IndexHit {
-                    image: images.remove(&hit.image.id)?,
-                    score: hit.score,
-                })
-            })
-            .collect())
-    }
-
-    /// Sends one search; without `attributes` only ids and scores are filled in.
-    async fn search_once(
-        &self,
-        vector: &[f32],
-        query: &SearchQuery,
-        filter: &str,
-        attributes: bool,
-    ) -> Result<Vec<IndexHit>, Error> {
-        // Milvus refuses a search with fewer candidates than hits.
-        let candidates = usize::from(self.inner.settings.search_ef).max(query.limit);
-        let answer = self
-            .call_with_retries(MilvusCall::Search, async |client, collection| {
-                let mut request = SearchRequest::builder()
-                    .collection_name(collection)
-                    .vector_field(field::VECTOR)
-                    .vectors(SearchVectors::Float(vec![vector.to_vec()]))
-                    .limit(query.limit as i64)
-                    .extra_params(HashMap::from([("ef".to_owned(), candidates.to_string())]))
-                    .consistency_level(query.consistency.to_milvus());
-                if !filter.is_empty() {
-                    request = request.filter(filter);
-                }
-                if attributes {
-                    // The id comes with every hit.
-                    request = request
-                        .output_fields(IMAGE_FIELDS.into_iter().filter(|name| *name != field::ID));
-                }
-                client.search(request.build()?).await
-            })
-            .await?;
-        let Some(result) = answer.results().get_results().first() else {
-            return Ok(Vec::new());
-        };
-        let ids = match result.get_ids() {
-            Ids::VarChar(ids) => ids.as_slice(),
-            other if other.is_empty() => &[],
-            _ => {
-                return Err(Error::unexpected_answer(
-                    MilvusCall::Search,
-                    "ids of another type than text",
-                ));
-            }
-        };
-        let scores = result.get_scores();
-        if scores.len() != ids.len() {
-            return Err(Error::unexpected_answer(
-                MilvusCall::Search,
-                "fewer scores than ids",
-            ));
-        }
-        let images = if attributes {
-            AnswerColumns::new(MilvusCall::Search, result.get_output_fields()).read_images(ids)?
-        } else {
-            ids.iter()
-                .map(|id| IndexedImage {
-                    id: id.clone(),
-                    ..IndexedImage::default()
-                })
-                .collect()
-        };
-        Ok(images
-            .into_iter()
-            .zip(scores)
-            .map(|(image, score)| IndexHit {
-                image,
-                // Rounding may slightly exceed the range of a cosine.
-                score: score.clamp(-1.0, 1.0),
-            })
-            .collect())
-    }
-
     /// Returns the images of these ids in their order; ids without a row are skipped.
     pub async fn fetch_images(
         &self,
@@ -328,18 +179,6 @@ impl Index {
         }
     }
 
-    /// Checks with a trial search that searches are answered now.
-    pub async fn check_ready(&self) -> Result<(), Error> {
-        let mut vector = vec![0.0; self.inner.model.dimension];
-        vector[0] = 1.0;
-        let query = SearchQuery {
-            limit: 1,
-            ..SearchQuery::default()
-        };
-        self.search_once(&vector, &query, "", false).await?;
-        Ok(())
-    }
-
     /// Queries the columns of at most `limit` rows.
     pub(crate) async fn query_columns(
         &self,
@@ -373,37 +212,5 @@ fn keep_newest(images_by_id: &mut HashMap<String, IndexedImage>, images: Vec<Ind
                 images_by_id.insert(image.id.clone(), image);
             }
         }
-    }
-}
-
-/// Sorts hits best first, keeps each image once, and drops scores below `min_score`.
-fn rank_hits(mut hits: Vec<IndexHit>, min_score: Option<f32>) -> Vec<IndexHit> {
-    hits.sort_by(|a, b| b.score.total_cmp(&a.score));
-    let mut seen = HashSet::new();
-    hits.retain(|hit| {
-        min_score.is_none_or(|least| hit.score >= least) && seen.insert(hit.image.id.clone())
-    });
-    hits
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn hits_are_sorted_unique_and_good_enough() {
-        let hit = |id: &str, score| IndexHit {
-            image: IndexedImage {
-                id: id.into(),
-                ..IndexedImage::default()
-            },
-            score,
-        };
-        let hits = vec![hit("a", 0.5), hit("b", 0.9), hit("a", 0.7), hit("c", 0.1)];
-        let kept: Vec<_> = rank_hits(hits, Some(0.2))
-            .into_iter()
-            .map(|h| (h.image.id, h.score))
-            .collect();
-        assert_eq!(kept, [("b".to_owned(), 0.9), ("a".to_owned(), 0.7)]);
     }
 }

@@ -72,7 +72,8 @@ fn milvus_settings(folder: &str, ports: &Ports) -> Value {
         "rocksmq": {"path": format!("{folder}/data/rocksmq")},
         "common": {
             "storageType": "local",
-            // After a kill, nothing is searchable until the dead session has expired.
+            // After a kill, nothing is searchable until the dead sessions have expired or were
+            // revoked (`sessions`).
             "session": {"ttl": 5},
         },
         // Only to stdout, which goes to a log file with a size limit.
@@ -85,6 +86,9 @@ fn milvus_settings(folder: &str, ports: &Ports) -> Value {
             "http": {"enabled": false},
             "timeTickInterval": 50,
         },
+        // At a start the components wait for each other, by default with delays that grow to 10 s.
+        // 200 attempts take 40 s, as the 10 of the default do.
+        "grpc": {"client": {"initialBackoff": 0.05, "maxBackoff": 0.2, "maxMaxAttempts": 200}},
         "rootCoord": address("milvus-root-coord"),
         // Each model and each test uses a collection; the default is 64.
         "quotaAndLimits": {"limits": {"maxCollectionNum": 4096, "maxCollectionNumPerDB": 4096}},
@@ -93,6 +97,11 @@ fn milvus_settings(folder: &str, ports: &Ports) -> Value {
             "port": ports["milvus-query-coord"],
             "checkInterval": 200,
             "distPullInterval": 200,
+            // After a restart, searches wait until the checkers have assigned channels and segments
+            // (the default is 1 s) and until a target is current (checked every 10 s by default).
+            "checkChannelInterval": 200,
+            "checkSegmentInterval": 200,
+            "UpdateNextTargetInterval": 1,
         },
         "queryNode": address("milvus-query-node"),
         "indexCoord": {"bindIndexNodeMode": {"enable": false}},
@@ -113,6 +122,9 @@ fn etcd_settings(folder: &str, ports: &Ports) -> Value {
         "listen-peer-urls": peer,
         "initial-advertise-peer-urls": peer,
         "initial-cluster": format!("embedded={peer}"),
+        // In milliseconds. A single member elects itself; by default that takes up to a second.
+        "heartbeat-interval": 20,
+        "election-timeout": 100,
         "auto-compaction-mode": "revision",
         "auto-compaction-retention": "1000",
         "quota-backend-bytes": 4_294_967_296_u64,

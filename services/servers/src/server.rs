@@ -16,6 +16,7 @@ use crate::ports::Ports;
 use crate::readiness;
 use crate::rendered;
 use crate::runtime_dir::{self, MilvusTempFiles};
+use crate::sessions::SessionLeases;
 use crate::settings::Settings;
 use crate::stage::{Program, ServerProgress, ServerStage};
 
@@ -134,6 +135,9 @@ impl ChildServer {
         if let Some(traces) = &running.traces {
             traces.remove_pid_file();
         }
+        if let Some(sessions) = self.session_leases() {
+            sessions.store_current().await;
+        }
         let took = begun.elapsed();
         progress(ServerStage::Ready { program, took });
         tracing::info!(server = %program, url = self.url(), pid = running.child.pid(), ?took, "server is ready");
@@ -197,6 +201,15 @@ impl ChildServer {
         })
     }
 
+    /// Returns the sessions of Milvus; nats-server has none.
+    fn session_leases(&self) -> Option<SessionLeases<'_>> {
+        (self.program == Program::Milvus).then(|| SessionLeases {
+            http: &self.http,
+            etcd_port: self.ports["milvus-etcd-client"],
+            file: Path::new(&self.folder).join("sessions.json"),
+        })
+    }
+
     fn data_dir_error(&self, source: std::io::Error) -> Error {
         Error::DataDir {
             path: PathBuf::from(&self.folder),
@@ -219,8 +232,16 @@ impl ChildServer {
                 tokio::time::sleep(READINESS_POLL_INTERVAL).await;
             }
         };
+        // Ends with `answers`, because it may wait for etcd forever.
+        let revoke = async {
+            if let Some(sessions) = self.session_leases() {
+                sessions.revoke_stored().await;
+            }
+            std::future::pending().await
+        };
         let ended = tokio::select! {
             () = answers => return Ok(()),
+            never = revoke => never,
             status = child.wait_exit() => Some(status),
             () = tokio::time::sleep(limit) => None,
         };

@@ -10,7 +10,7 @@
 use std::time::{Duration, Instant};
 
 use lookalike_vision::{
-    CpuKernels, DEFAULT_MODEL, Description, Engine, Limits, Model, Settings, decode_image,
+    BUNDLED_MODEL, CpuKernels, Description, Engine, Limits, Model, Settings, decode_image,
     preprocess_image,
 };
 
@@ -32,7 +32,7 @@ impl RateArguments {
             device: "auto".to_owned(),
             kernels: vec![CpuKernels::Auto],
             batches: vec![1, 8, 16, 32],
-            model: DEFAULT_MODEL.to_owned(),
+            model: BUNDLED_MODEL.to_owned(),
             photos: Vec::new(),
         };
         let mut arguments = std::env::args().skip(1).peekable();

@@ -9,7 +9,8 @@ use serde::{Deserialize, Serialize};
 #[serde(default, deny_unknown_fields)]
 pub struct Settings {
     /// The name of a model, or a folder with a description and weights. If empty, the model of the
-    /// index in service, or `"lookalike-mini"` for a new index.
+    /// index in service. A new index gets `"efficientnet-lite0"`, or `"lookalike-mini"` where the
+    /// former may not or cannot be downloaded.
     pub model: String,
     /// `"auto"` (the best GPU, or else the CPU), `"cpu"`, `"vulkan:0"`, `"cuda:1"`, or several
     /// devices that share the work, as `"vulkan:0,vulkan:1,cpu"`.

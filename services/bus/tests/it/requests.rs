@@ -4,16 +4,29 @@ use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use lookalike_bus::{
-    EmbedFailure, EmbedInput, EmbeddedVector, Error, FileFailure, FileFailurePage, NO_TEXT,
+    Bus, EmbedFailure, EmbedInput, EmbeddedVector, Error, FileFailure, FileFailurePage, NO_TEXT,
     RowSummary, RowsPage, WatcherReply, WatcherRequest, request_subject,
 };
 use lookalike_proto::{LibraryName, QueryText};
 
-use crate::{connect_bus, library};
+use crate::{connect_bus, library, test_settings};
 
 #[tokio::test]
 async fn vectors_are_requested_from_workers_with_the_model() {
     let bus = connect_bus("embed").await;
+    check_vector_requests(&bus, &bus.clone()).await;
+}
+
+#[tokio::test]
+async fn vectors_are_requested_from_other_processes() {
+    let bus = connect_bus("embed_remote").await;
+    let other = Bus::open(&test_settings("embed_remote"), "other")
+        .await
+        .unwrap();
+    check_vector_requests(&bus, &other).await;
+}
+
+async fn check_vector_requests(bus: &Bus, embedder: &Bus) {
     let subject = request_subject("mini", "0123456789abcdef");
     assert_eq!(subject, "mini.0123456789ab");
     let refused = bus.embed_pixels(&subject, vec![1, 2, 3]).await;
@@ -22,8 +35,8 @@ async fn vectors_are_requested_from_workers_with_the_model() {
         "{refused:?}"
     );
 
-    let mut queries = bus.subscribe_queries(&subject).await.unwrap();
-    bus.check_jetstream().await.unwrap(); // The server knows the subscription now.
+    let mut queries = embedder.subscribe_queries(&subject).await.unwrap();
+    embedder.check_jetstream().await.unwrap(); // The server knows the subscription now.
     let vector = EmbeddedVector {
         vector: vec![0.6, 0.8],
         model: "mini".into(),
@@ -56,6 +69,14 @@ async fn vectors_are_requested_from_workers_with_the_model() {
         );
     };
     tokio::join!(serve, request);
+
+    drop(queries);
+    embedder.check_jetstream().await.unwrap();
+    let refused = bus.embed_pixels(&subject, vec![1, 2, 3]).await;
+    assert!(
+        matches!(refused, Err(Error::NoResponders(_))),
+        "{refused:?}"
+    );
 }
 
 #[tokio::test]

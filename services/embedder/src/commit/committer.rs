@@ -15,6 +15,7 @@ use lookalike_chassis::{Retry, clock};
 use lookalike_index::{Error as IndexError, ErrorClass, Index, IndexRow, ReadConsistency};
 use lookalike_proto::{ContentHash, Outcome, OutcomeAttributes, OutcomeState};
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::commit::job::{IndexingFailure, PreparedEvent, RowChange};
@@ -22,6 +23,11 @@ use crate::commit::verify_on_disk::{self, PendingVerifications};
 use crate::embed::content_cache::ContentCache;
 use crate::metrics;
 use crate::queue::circuit_breaker::CircuitBreaker;
+
+/// While events keep arriving, a batch collects them for this long after the last commit. A row of
+/// a batch of 8 costs Milvus four times the CPU time of a row of a batch of 256. The first event
+/// after a pause is committed at once.
+const COMMIT_INTERVAL: Duration = Duration::from_millis(30);
 
 /// Why a commit was not finished.
 enum CommitStopped {
@@ -59,6 +65,7 @@ impl Committer {
         let mut pending = PendingVerifications::default();
         let mut is_open = true;
         let max_rows = self.max_rows.max(1);
+        let mut last_commit = Instant::now();
         loop {
             if batch.is_empty() && !is_open && pending.is_empty() {
                 return Ok(());
@@ -71,6 +78,15 @@ impl Committer {
                 }
                 continue;
             }
+            if is_open && batch.len() < max_rows && last_commit.elapsed() < COMMIT_INTERVAL {
+                let limit = max_rows - batch.len();
+                tokio::select! {
+                    () = self.abort.cancelled() => return Ok(()),
+                    count = prepared.recv_many(&mut batch, limit) => is_open = count > 0,
+                    () = tokio::time::sleep_until(last_commit + COMMIT_INTERVAL) => {}
+                }
+                continue;
+            }
             // A batch contains one event of each image; others of the same image follow in order.
             let (first, later) = split_duplicates(std::mem::take(&mut batch));
             batch = later;
@@ -80,6 +96,7 @@ impl Committer {
                 Err(CommitStopped::ShuttingDown) => return Ok(()),
                 Err(CommitStopped::Fatal(error)) => return Err(error),
             }
+            last_commit = Instant::now();
         }
     }
 

@@ -3,8 +3,8 @@
 use std::time::{Duration, Instant};
 
 use lookalike_index::{
-    Error, ErrorClass, Index, IndexRow, IndexedImage, ReadConsistency, RowFilter, SearchQuery,
-    ValueRange,
+    Error, ErrorClass, Index, IndexHit, IndexRow, IndexedImage, ReadConsistency, RowFilter,
+    SearchQuery, ValueRange,
 };
 
 use crate::{count_images, image_id, open_index, test_row, unit_vector};
@@ -137,6 +137,37 @@ async fn answers_above_four_mebibytes_come_in_parts() {
             .len(),
         1
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn searches_at_the_same_time_get_their_own_hits() {
+    let index = open_index("joined").await;
+    let rows: Vec<IndexRow> = (0..40).map(test_row).collect();
+    index.upsert_rows(&rows).await.unwrap();
+    let nothing = SearchQuery {
+        filter: RowFilter::Library(vec!["none".into()]),
+        ..strong_query(5)
+    };
+    let spawn = |n: u64, query: &SearchQuery| {
+        let (index, query) = (index.clone(), query.clone());
+        tokio::spawn(async move { index.search_by_vector(&unit_vector(n), &query).await })
+    };
+    let pairs: Vec<_> = (0..40)
+        .map(|n| (spawn(n, &strong_query(5)), spawn(n, &nothing)))
+        .collect();
+    for (n, (search, empty)) in (0..).zip(pairs) {
+        let hits = search.await.unwrap().unwrap();
+        let alone = index
+            .search_by_vector(&unit_vector(n), &strong_query(5))
+            .await
+            .unwrap();
+        let images =
+            |hits: Vec<IndexHit>| hits.into_iter().map(|hit| hit.image).collect::<Vec<_>>();
+        let hits = images(hits);
+        assert_eq!(hits, images(alone));
+        assert_eq!(hits[0], rows[n as usize].image);
+        assert_eq!(empty.await.unwrap().unwrap(), []);
+    }
 }
 
 #[tokio::test]

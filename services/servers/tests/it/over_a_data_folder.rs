@@ -1,8 +1,10 @@
 //! Servers with one data folder, from the first start to the last stop.
 
-use std::io::{BufRead as _, BufReader, Write as _};
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
 use std::os::unix::process::ExitStatusExt as _;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use lookalike_servers::{Error, Program, Programs, ServerStage, Servers, Settings, WantedServers};
@@ -83,6 +85,10 @@ async fn both_servers_start_crash_restart_and_stop() {
     assert_ne!(servers.nats_pid().unwrap(), killed);
     assert_answers_ping(&nats_url);
 
+    let sessions = stored_sessions(folder.path());
+    let etcd_port = ports_of(folder.path())["milvus-etcd-client"];
+    assert!(!sessions.is_disjoint(&leases_in_etcd(etcd_port)));
+
     let killed = servers.milvus_pid().unwrap();
     servers.kill_milvus().await;
     assert!(!is_alive(killed));
@@ -94,6 +100,13 @@ async fn both_servers_start_crash_restart_and_stop() {
     assert_eq!(servers.milvus_url().unwrap(), milvus_url);
     assert_accepts_connection(&milvus_url);
     assert_on_loopback(servers.milvus_pid().unwrap(), 11);
+    // The new Milvus did not wait for the sessions of the killed one to expire.
+    let remaining = leases_in_etcd(etcd_port);
+    assert!(
+        sessions.is_disjoint(&remaining),
+        "{sessions:?} {remaining:?}"
+    );
+    assert!(stored_sessions(folder.path()).is_disjoint(&sessions));
 
     // A stop ends all processes.
     let pids = [servers.nats_pid().unwrap(), servers.milvus_pid().unwrap()];
@@ -108,8 +121,7 @@ async fn both_servers_start_crash_restart_and_stop() {
     // are dropped instead of stopped.
     let taken = milvus_port(&milvus_url);
     let _taken = std::net::TcpListener::bind(("127.0.0.1", taken)).unwrap();
-    let ports = std::fs::read_to_string(folder.path().join("ports.json")).unwrap();
-    let ports: std::collections::BTreeMap<String, u16> = serde_json::from_str(&ports).unwrap();
+    let ports = ports_of(folder.path());
     let _etcd = std::net::TcpListener::bind(("127.0.0.1", ports["milvus-etcd-peer"])).unwrap();
     let impatient = Settings {
         port_timeout: Duration::ZERO,
@@ -232,6 +244,30 @@ async fn waiting_for_a_mute_server_is_limited() {
     };
     assert!(last_answer.contains("refused"), "{last_answer}");
     assert_eq!(log_tail, &["I am mute"]);
+}
+
+fn ports_of(folder: &Path) -> BTreeMap<String, u16> {
+    let ports = std::fs::read_to_string(folder.join("ports.json")).unwrap();
+    serde_json::from_str(&ports).unwrap()
+}
+
+fn stored_sessions(folder: &Path) -> BTreeSet<String> {
+    let sessions = std::fs::read(folder.join("milvus/sessions.json")).unwrap();
+    serde_json::from_slice(&sessions).unwrap()
+}
+
+fn leases_in_etcd(port: u16) -> BTreeSet<String> {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    let request = "POST /v3/lease/leases HTTP/1.0\r\nContent-Length: 2\r\n\r\n{}";
+    stream.write_all(request.as_bytes()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    let body = answer.split_once("\r\n\r\n").unwrap().1;
+    let body: serde_json::Value = serde_json::from_str(body).unwrap();
+    let leases = body["leases"].as_array().into_iter().flatten();
+    leases
+        .map(|lease| lease["ID"].as_str().unwrap().to_owned())
+        .collect()
 }
 
 fn milvus_port(url: &str) -> u16 {

@@ -38,14 +38,17 @@ const ARROWS: &[(&str, &[&str])] = &[
         "lookalike-search",
         &["bus", "vision", "index", "proto", "chassis"],
     ),
-    ("lookalike-models", &["vision", "chassis"]),
+    ("lookalike-models", &["vision", "servers", "chassis"]),
     (
         "lookalike-client",
         &["audit", "bus", "servers", "proto", "chassis"],
     ),
     ("lookalike-sheet", &[]),
     ("lookalike-painter", &[]),
-    ("lookalike-loadtest", &["painter", "sheet", "test-support"]),
+    (
+        "lookalike-loadtest",
+        &["painter", "sheet", "test-support", "vision", "index"],
+    ),
     ("lookalike-test-support", &["servers"]),
 ];
 

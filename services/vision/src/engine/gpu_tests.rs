@@ -6,7 +6,7 @@ use burn::tensor::Device;
 
 use super::{backends::vulkan, request::DeviceKind, select::BUILT_KINDS, *};
 use crate::{
-    Architecture, DEFAULT_MODEL, Settings,
+    Architecture, BUNDLED_MODEL, Settings,
     model::{golden::cosine_similarity, weights::Weights},
     network::{Executor, Network, Precision},
 };
@@ -133,7 +133,7 @@ fn tiny_model(name: &str) -> Model {
 }
 
 network_tests! {
-    mini_equals_the_cpu: Model::load(DEFAULT_MODEL).unwrap();
+    mini_equals_the_cpu: Model::load(BUNDLED_MODEL).unwrap();
     resnet34_equals_the_cpu: random_model("resnet34");
     resnet50_equals_the_cpu: random_model("resnet50");
     mobilenetv2_equals_the_cpu: random_model("mobilenetv2");
@@ -165,7 +165,7 @@ async fn a_named_adapter_computes_the_golden_vector_and_texts() {
 #[test]
 #[ignore = "needs a Vulkan driver"]
 fn devices_that_are_not_there_are_listed() {
-    let model = Model::load(DEFAULT_MODEL).unwrap();
+    let model = Model::load(BUNDLED_MODEL).unwrap();
     let error = Engine::start(&model, &settings("vulkan:0,vulkan:99")).unwrap_err();
     let text = error.to_string();
     assert!(text.contains("there is no vulkan:99"), "{text}");
@@ -191,7 +191,7 @@ fn auto_takes_no_software_adapter() {
 #[tokio::test]
 #[ignore = "needs a Vulkan driver"]
 async fn a_device_that_is_lost_under_work_is_replaced() {
-    let model = Arc::new(Model::load(DEFAULT_MODEL).unwrap());
+    let model = Arc::new(Model::load(BUNDLED_MODEL).unwrap());
     let cpu = Arc::new(CpuNetwork::new(&model, CpuKernels::Flex).unwrap());
     let reference = cpu.open().unwrap();
     let check = DeviceCheck::new(&model.description, model.golden.clone());
