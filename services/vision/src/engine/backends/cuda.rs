@@ -7,10 +7,7 @@
 use std::sync::Arc;
 
 use burn::tensor::{Device, DeviceType, FloatDType};
-use cubecl::{
-    cuda::{CudaDevice, CudaRuntime},
-    prelude::Runtime as _,
-};
+use cubecl::cuda::CudaDevice;
 
 use super::super::{
     request::{DeviceKind, DeviceName},
@@ -42,7 +39,7 @@ pub(super) fn opener(name: DeviceName, model: &Arc<Model>) -> DeviceOpener {
         name,
         precisions: vec![Precision::Bf16, Precision::F16, Precision::F32],
         open: Box::new(move |precision| {
-            let client = CudaRuntime::client(&CudaDevice::new(name.index));
+            let client = cubecl::Device::Cuda(CudaDevice::new(name.index)).client();
             let properties = client.properties();
             let gpu = OpenGpu {
                 device: Device::cuda(name.index),

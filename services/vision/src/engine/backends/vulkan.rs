@@ -6,12 +6,7 @@
 use std::sync::{Arc, LazyLock};
 
 use burn::tensor::{Device, FloatDType};
-use cubecl::{
-    prelude::Runtime as _,
-    wgpu::{
-        AutoCompiler, RuntimeOptions, WgpuInitError, WgpuRuntime, WgpuSetup, try_init_device, wgpu,
-    },
-};
+use cubecl::wgpu::{RuntimeOptions, WgpuInitError, WgpuSetup, try_init_device, wgpu};
 
 use super::super::{
     request::{DeviceKind, DeviceName},
@@ -116,7 +111,7 @@ pub(in crate::engine) fn open_gpu(index: usize) -> Result<(OpenGpu, wgpu::Device
     };
     let options = RuntimeOptions::try_default().map_err(problem)?;
     let device = try_init_device(setup, options).map_err(problem)?;
-    let client = WgpuRuntime::<AutoCompiler>::client(&device);
+    let client = cubecl::Device::Wgpu(device.clone()).client();
     let gpu = OpenGpu {
         name: info.name,
         memory_bytes: client.properties().memory.max_memory(),
@@ -137,13 +132,13 @@ async fn request_device(
         .features()
         .difference(wgpu::Features::MAPPABLE_PRIMARY_BUFFERS)
         .difference(wgpu::Features::all_experimental_mask());
-    let requested = adapter.request_device(&wgpu::DeviceDescriptor {
-        required_features: features,
-        required_limits: adapter.limits(),
-        memory_hints: wgpu::MemoryHints::MemoryUsage,
-        ..wgpu::DeviceDescriptor::default()
-    });
-    requested
+    adapter
+        .request_device(&wgpu::DeviceDescriptor {
+            required_features: features,
+            required_limits: adapter.limits(),
+            memory_hints: wgpu::MemoryHints::MemoryUsage,
+            ..wgpu::DeviceDescriptor::default()
+        })
         .await
         .map_err(|error| WgpuInitError::RequestDevice {
             message: error.to_string(),
