@@ -43,7 +43,7 @@ pub use decode::limits::Limits;
 pub use decode::{decode_image, decode_monitored};
 pub use encode::encode_jpeg;
 #[cfg(feature = "network")]
-pub use engine::Engine;
+pub use engine::{DeviceState, DeviceStatus, Engine};
 pub use error::{CODES, DecodeError, Error};
 pub use model::Model;
 pub use model::bands::{Band, Bands};

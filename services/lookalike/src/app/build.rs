@@ -56,6 +56,10 @@ impl App {
         let listener = lookalike_search::bind_address(&settings.http.listen)
             .await
             .map_err(usage_error)?;
+        // A wrong device fails before anything is downloaded or started.
+        if matches!(role, AppRole::All | AppRole::Embedder) {
+            Engine::check_devices(&settings.vision).map_err(usage_error)?;
+        }
         // A wrong model fails before anything is downloaded or started. Without `--model`, the model
         // is that of the index, which is known only when Milvus runs.
         let named_model = match role {

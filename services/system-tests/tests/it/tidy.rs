@@ -69,6 +69,7 @@ const TEST_ARROWS: &[(&str, &[&str])] = &[
 /// Outside crates that only one of our crates may use.
 const DOORS: &[(&str, &str)] = &[
     ("burn", "lookalike-vision"),
+    ("cubecl", "lookalike-vision"),
     ("image", "lookalike-vision"),
     ("jpeg-decoder", "lookalike-vision"),
     ("fast_image_resize", "lookalike-vision"),

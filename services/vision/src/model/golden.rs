@@ -161,6 +161,7 @@ mod tests {
         let error = Error::Golden {
             model: "m".to_owned(),
             device: "vulkan: X".to_owned(),
+            input: "the golden picture",
             cosine,
             min_cosine: MIN_GOLDEN_COSINE,
         };

@@ -21,6 +21,7 @@ pub(crate) mod weights;
 use std::{
     borrow::Cow,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use sha2::{Digest as _, Sha256};
@@ -45,11 +46,11 @@ const TOKENIZER_FILE: &str = "tokenizer.json";
 /// The preprocessing of a transformers model.
 const PREPROCESSOR_FILE: &str = "preprocessor_config.json";
 
-/// A model with checked weights, not yet on a device.
-#[derive(Debug)]
+/// A model with checked weights, not yet on a device. Clones share the weights.
+#[derive(Debug, Clone)]
 pub struct Model {
     pub(crate) description: Description,
-    pub(crate) weights: Weights,
+    pub(crate) weights: Arc<Weights>,
     /// The contents of `tokenizer.json`.
     pub(crate) tokenizer: Option<Vec<u8>>,
     /// The expected vector of the golden picture, if it is known.
@@ -107,7 +108,7 @@ impl Model {
         })?;
         Ok(Self {
             description,
-            weights,
+            weights: Arc::new(weights),
             tokenizer,
             golden,
         })
@@ -151,6 +152,11 @@ impl Model {
 
     pub fn description(&self) -> &Description {
         &self.description
+    }
+
+    #[cfg(test)]
+    pub(crate) fn weights_mut(&mut self) -> &mut Weights {
+        Arc::get_mut(&mut self.weights).expect("the model has no clone yet")
     }
 }
 

@@ -55,7 +55,7 @@ fn seeded_model(name: &str, reference: &Reference) -> Model {
     }
     Model {
         description,
-        weights,
+        weights: weights.into(),
         tokenizer: None,
         golden: None,
     }
@@ -150,12 +150,12 @@ fn the_golden_picture_tells_executors_from_wrong_networks() {
         ("a missing shortcut", |model| {
             let zeros = vec![0.0; 384 * 256];
             model
-                .weights
+                .weights_mut()
                 .insert_tensor("blocks.5.proj.weight", &[384, 256, 1, 1], zeros);
         }),
         ("a missing bias", |model| {
             model
-                .weights
+                .weights_mut()
                 .insert_tensor("head.bias", &[384], vec![0.0; 384]);
         }),
     ];
@@ -353,7 +353,7 @@ fn efficientnet_lite_can_weight_the_points_of_its_last_map() {
     let mut model = efficientnet_lite(224, 1280, None, &reference);
     let mut insert_pooling = |weight: Vec<f32>| {
         model
-            .weights
+            .weights_mut()
             .insert_tensor("pooling.weight", &[7, 7], weight);
         Network::from_model(&model, &reference_executor())
             .unwrap()
@@ -486,7 +486,7 @@ fn zero_model(name: &str, shapes: &str, change: impl Fn(&str, &mut Vec<usize>)) 
     }
     Model {
         description: Description::find_bundled(name).unwrap(),
-        weights,
+        weights: weights.into(),
         tokenizer: None,
         golden: None,
     }
@@ -542,7 +542,7 @@ fn a_folder_of_transformers_says_what_its_network_is() {
 fn missing_and_misshapen_weights_are_named() {
     let error = |name: &str, change: &dyn Fn(&mut Weights)| {
         let mut model = Model::load(name).unwrap();
-        change(&mut model.weights);
+        change(model.weights_mut());
         Network::from_model(&model, &reference_executor())
             .unwrap_err()
             .to_string()
