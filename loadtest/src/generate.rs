@@ -161,6 +161,35 @@ pub fn run(arguments: &GenerateArguments) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Paints `count` pictures of one size, with the default settings, on all cores.
+pub fn paint_pictures(
+    out: &Path,
+    count: u64,
+    [width, height]: [u32; 2],
+    seed: u64,
+) -> anyhow::Result<()> {
+    let arguments = GenerateArguments {
+        out: out.to_owned(),
+        count,
+        seed,
+        width,
+        height,
+        megapixels: None,
+        quality: 85,
+        grain: 14.0,
+        progressive: false,
+        families: Vec::new(),
+        threads: None,
+        sample_set: false,
+    };
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let families = select_families(&[]);
+    write_pictures(out, count, threads, |number| {
+        plan_picture(&arguments, &families, number)
+    })?;
+    Ok(())
+}
+
 fn select_families(names: &[String]) -> Vec<&'static SceneFamily> {
     FAMILIES
         .iter()

@@ -3,11 +3,13 @@
 //!
 //! One module per subcommand: [`generate`] paints photo-like pictures. [`chaos`] changes files while
 //! processes are killed and disconnected. [`quality`] measures how well a model finds pictures of one
-//! kind. They share [`product`], which starts and stops the program. [`metric_names`] lists the metrics
-//! that dashboards may use.
+//! kind. [`bench`] measures speed next to other programs; it alone links parts of lookalike, to measure
+//! the network, the decoder and the index alone. They share [`product`], which starts and stops the
+//! program. [`metric_names`] lists the metrics that dashboards may use.
 
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test fails by panicking"))]
 
+pub mod bench;
 pub mod chaos;
 pub mod generate;
 pub mod metric_names;

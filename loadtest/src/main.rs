@@ -3,9 +3,9 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use lookalike_loadtest::{chaos, generate, quality};
+use lookalike_loadtest::{bench, chaos, generate, quality};
 
-/// Makes pictures and faults for lookalike, and measures its quality.
+/// Makes pictures and faults for lookalike, and measures its quality and speed.
 #[derive(Debug, Parser)]
 #[command(version, about, long_about = None)]
 struct CommandLine {
@@ -18,6 +18,7 @@ enum LoadtestCommand {
     Generate(generate::GenerateArguments),
     Chaos(chaos::ChaosArguments),
     Quality(quality::QualityArguments),
+    Bench(bench::BenchArguments),
 }
 
 fn main() -> ExitCode {
@@ -26,6 +27,7 @@ fn main() -> ExitCode {
         LoadtestCommand::Generate(arguments) => generate::run(&arguments),
         LoadtestCommand::Chaos(arguments) => chaos::run(&arguments),
         LoadtestCommand::Quality(arguments) => quality::run(&arguments),
+        LoadtestCommand::Bench(arguments) => bench::run(&arguments),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

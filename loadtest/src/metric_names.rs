@@ -43,6 +43,7 @@ pub const METRICS: &[Metric] = &[
     new_metric("lookalike_stage_seconds", Histogram, &["stage"]),
     new_metric("lookalike_batch_size", Histogram, &[]),
     new_metric("lookalike_device_info", Gauge, &["device", "model"]),
+    new_metric("lookalike_device_failures_total", Counter, &["device"]),
     new_metric("lookalike_embeddings_total", Counter, &[]),
     new_metric("lookalike_embeddings_reused_total", Counter, &[]),
     new_metric("lookalike_failures", Counter, &["code"]),

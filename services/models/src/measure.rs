@@ -100,7 +100,6 @@ async fn measure_engine(
 ) -> Result<MeasuredRate, lookalike_vision::Error> {
     let mut vision = vision.clone();
     vision.model = load_path.to_owned();
-    let batch_images = vision.batch_images.max(1);
     let starting = tokio::task::spawn_blocking(move || {
         let model = Model::load(&vision.model)?;
         Engine::start(&model, &vision)
@@ -109,6 +108,7 @@ async fn measure_engine(
         Ok(engine) => engine?,
         Err(error) => std::panic::resume_unwind(error.into_panic()),
     };
+    let batch_images = engine.batch_images();
     let input: Input = (0..engine.description().input_bytes())
         .map(|i| (i * 31 % 251) as u8)
         .collect();

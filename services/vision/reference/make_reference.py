@@ -1,10 +1,10 @@
-"""Reference values for the parity tests, computed with PyTorch, timm and transformers.
+"""Reference values for the parity tests, computed with PyTorch, timm, transformers and efficientnet-lite-pytorch.
 
-    pip install torch torchvision timm transformers numpy safetensors pillow
+    pip install torch torchvision timm transformers efficientnet-lite-pytorch numpy safetensors pillow
     python make_reference.py            # writes the .json files and the tiny models to this folder
     python make_reference.py tiny-siglip siglip2-b16-shapes        # only these
 
-The networks are those of timm and transformers. They have seeded random weights (including batch norm
+The networks are those of the three packages. They have seeded random weights (including batch norm
 statistics), computed by the same formula here and in the Rust test, so that the files stay small;
 lookalike-mini has its own weights. Two images are drawn by a formula. The third is a photo, which the
 reference implementation decodes and preprocesses from its file. Each file contains the unit vectors of all
@@ -140,6 +140,27 @@ def dinov2_reference(name, tagged):
     found = reference(name, small.eval(), 224, config["mean"], config["std"], photo)
     found["pos_embed"] = list(large.pos_embed.shape)
     return found
+
+
+def efficientnet_lite_reference(name, side, dimension=None):
+    """A network of efficientnet-lite-pytorch with seeded weights, with a projection if there is a dimension."""
+    from efficientnet_lite_pytorch import EfficientNet
+    from torchvision import transforms
+
+    net = seed_weights(EfficientNet.from_name(name))
+    mean, std = (127 / 255,) * 3, (128 / 255,) * 3
+    embed = lambda x: net.extract_features(x).mean((2, 3))
+    if dimension is not None:
+        weight, bias = seeded("projection.weight", (dimension, 1280)), seeded("projection.bias", (dimension,))
+        features = embed
+        embed = lambda x: F.linear(features(x), weight, bias)
+    preprocess = transforms.Compose([
+        transforms.Resize(side + 32, transforms.InterpolationMode.BICUBIC),
+        transforms.CenterCrop(side),
+        transforms.ToTensor(),
+        transforms.Normalize(mean, std),
+    ])
+    return reference(name, embed, side, mean, std, preprocess(Image.open(PHOTO).convert("RGB")))
 
 
 def mini_reference():
@@ -350,6 +371,8 @@ def main():
         "resnet34": lambda name: timm_reference(name, "resnet34.a1_in1k"),
         "resnet50": lambda name: timm_reference(name, "resnet50.a1_in1k"),
         "mobilenetv2": lambda name: timm_reference(name, "mobilenetv2_100.ra_in1k"),
+        "efficientnet-lite0": lambda name: efficientnet_lite_reference(name, 224),
+        "efficientnet-lite2": lambda name: efficientnet_lite_reference(name, 260, 384),
         "vit-s16": lambda name: timm_reference(name, vit),
         "dinov2-s14": lambda name: dinov2_reference(name, dinov2.format("dinov2")),
         "dinov2-s14-reg": lambda name: dinov2_reference(name, dinov2.format("reg4_dinov2")),

@@ -178,14 +178,17 @@ pub enum Error {
     /// The trial run at the start failed.
     #[error("the network does not work on this device: {problem}")]
     Warmup { problem: String },
-    /// The vector of the golden picture differs from the one recorded for these weights.
+    /// The vector of the golden picture or of another test input differs from the one recorded for
+    /// these weights, or computed on the CPU.
     #[error(
-        "{model} on {device} computes a vector of the golden picture that differs from the recorded one (cosine {cosine:.6}, at least {min_cosine} is needed): a driver, the device or a change of the network altered it, and such vectors would corrupt an index. Nothing was written. Start with another device (--device cpu), or update the driver"
+        "{model} on {device} computes a vector of {input} that differs from the expected one (cosine {cosine:.6}, at least {min_cosine} is needed): a driver, the device or a change of the network altered it, and such vectors would corrupt an index. Nothing was written. Start with another device (--device cpu), or update the driver"
     )]
     Golden {
         model: String,
         /// A description of the device.
         device: String,
+        /// What was embedded, such as `the golden picture`.
+        input: &'static str,
         cosine: f64,
         min_cosine: f64,
     },
@@ -216,8 +219,8 @@ pub enum Error {
         batch_images: usize,
         problem: String,
     },
-    /// The network also failed on the trial image, which had succeeded at the start, so the images
-    /// are not the cause.
+    /// No device is left: on each, the network also failed on the trial image, which had succeeded at
+    /// the start, so the images are not the cause.
     #[error("the device no longer works: {problem}")]
     Broken {
         /// The error of the batch.

@@ -43,16 +43,17 @@ pub use decode::limits::Limits;
 pub use decode::{decode_image, decode_monitored};
 pub use encode::encode_jpeg;
 #[cfg(feature = "network")]
-pub use engine::Engine;
+pub use engine::{DeviceState, DeviceStatus, Engine};
 pub use error::{CODES, DecodeError, Error};
 pub use model::Model;
 pub use model::bands::{Band, Bands};
+pub use model::convert::convert_checkpoint;
 pub use model::description::{
-    Architecture, CropOffset, Description, LongSide, Preprocessing, ResampleFilter,
+    Architecture, CompoundScaling, CropOffset, Description, LongSide, Preprocessing, ResampleFilter,
 };
 pub use model::golden::{GoldenFile, MIN_GOLDEN_COSINE};
-pub use model::registry::{self, DEFAULT_MODEL};
+pub use model::registry::{self, BUNDLED_MODEL, DEFAULT_MODEL};
 pub use model::towers::{Activation, TextTower, TransformerShape, VisionTower};
 pub use preprocess::{Input, preprocess_image};
-pub use settings::Settings;
+pub use settings::{CpuKernels, Settings};
 pub use thumbnail::encode_thumbnail;

@@ -4,7 +4,8 @@
 use std::sync::LazyLock;
 
 use prometheus::{
-    Histogram, IntGaugeVec, histogram_opts, opts, register_histogram, register_int_gauge_vec,
+    Histogram, IntCounterVec, IntGaugeVec, histogram_opts, opts, register_histogram,
+    register_int_counter_vec, register_int_gauge_vec,
 };
 
 /// Images per run of the network.
@@ -17,14 +18,27 @@ pub static BATCH_SIZE: LazyLock<Histogram> = LazyLock::new(|| {
     .expect("registered once, under a legal name")
 });
 
-/// 1 for the device and model in use; labels `device` (`cpu`, `cuda`, `vulkan`) and `model`.
+/// 1 for each device in use, 0 for one that failed or is on standby; labels `device` (`cpu`,
+/// `vulkan:0`, `cuda:1`) and `model`.
 pub static DEVICE_INFO: LazyLock<IntGaugeVec> = LazyLock::new(|| {
     register_int_gauge_vec!(
         opts!(
             "lookalike_device_info",
-            "1 for the device and the model that embed images"
+            "1 for a device that embeds images with the model, 0 if it failed or is on standby"
         ),
         &["device", "model"]
+    )
+    .expect("registered once, under a legal name")
+});
+
+/// Times that a device left the pool; label `device`.
+pub static DEVICE_FAILURES: LazyLock<IntCounterVec> = LazyLock::new(|| {
+    register_int_counter_vec!(
+        opts!(
+            "lookalike_device_failures_total",
+            "Times that a device failed, hung or computed wrong vectors"
+        ),
+        &["device"]
     )
     .expect("registered once, under a legal name")
 });

@@ -21,8 +21,21 @@ of hits and of right hits in each step of 0.05.
 import argparse, collections, csv, io, json, os, random
 import numpy as np
 from PIL import Image, ImageEnhance, ImageOps
-from model import centre, embed, load
 from prepare import open_photo, photos_of
+
+
+def open_model(folder):
+    """Returns the description's path, and a function from photos to unit vectors."""
+    name = os.path.basename(os.path.normpath(folder))
+    if name == "lookalike-mini":
+        from model import centre, embed, load
+        net = load(os.path.join(folder, "lookalike-mini.safetensors"))
+        compute = lambda photos: embed(net, np.stack([centre(photo) for photo in photos])).numpy()
+    else:
+        from efficientnet import load, squash
+        net = load(folder)
+        compute = lambda photos: net.embed(np.stack([squash(photo, net.side) for photo in photos]))
+    return os.path.join(folder, name + ".json"), compute
 
 
 def labelled(folder):
@@ -74,17 +87,17 @@ def logistic(x, y, steps=200):
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("folders", nargs="+")
-    p.add_argument("--model", required=True, help="folder of the description and the weights")
+    p.add_argument("--model", required=True, help="folder of the description and the weights or the projection")
     p.add_argument("--least", type=int, default=20)
     p.add_argument("--copies", type=int, default=600, help="photos of which copies are made")
     args = p.parse_args()
-    net = load(os.path.join(args.model, "lookalike-mini.safetensors"))
+    path, embed = open_model(args.model)
     found = [x for folder in args.folders for x in labelled(folder)]
     sizes = collections.Counter(label for label, _ in found)
     found = [(label, read) for label, read in found if sizes[label] >= args.least]
     labels = np.array([label for label, _ in found])
     print(f"{len(found)} photos of {len(set(labels))} classes")
-    v = np.concatenate([embed(net, np.stack([centre(open_photo(read())) for _, read in found[a:a + 256]])).numpy()
+    v = np.concatenate([embed([open_photo(read()) for _, read in found[a:a + 256]])
                         for a in range(0, len(found), 256)])
     scores = v @ v.T
     np.fill_diagonal(scores, -2)
@@ -104,8 +117,7 @@ def main():
     images = [open_photo(found[i][1]()) for i in pick]
 
     def reached(changes):
-        return np.concatenate([(embed(net, np.stack([centre(c(im, r)) for im in images])).numpy() * v[pick]).sum(1)
-                               for c in changes])
+        return np.concatenate([(embed([c(im, r) for im in images]) * v[pick]).sum(1) for c in changes])
     altered, copies = reached(ALTERED), reached(COPIES)
     others = scores.max(1)
     steps = np.linspace(0.5, 1, 1001)
@@ -117,7 +129,6 @@ def main():
     most = min(most, near_duplicate - 0.02)
     bands = dict(same=same, near_duplicate=near_duplicate, very_similar=most, similar=min(half, most - 0.02))
     bands = {k: round(q, 3) for k, q in bands.items()}
-    path = os.path.join(args.model, "lookalike-mini.json")
     text = open(path).read()
     info = json.loads(text)
     line = ' "bands": ' + json.dumps(bands)
@@ -125,7 +136,7 @@ def main():
         start = text.index(' "bands": ')
         text = text[:start] + line + text[text.index("}", start) + 1:]
     else:
-        text = text.replace(' "network": {', line + ',\n "network": {', 1)
+        text = text.replace(' "preprocessing": {', line + ',\n "preprocessing": {', 1)
     assert json.loads(text)["bands"] == bands
     with open(path, "w") as f:
         f.write(text)

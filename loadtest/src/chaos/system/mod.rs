@@ -132,6 +132,7 @@ impl ChaosSystem {
         command
             .env("LOOKALIKE_NATS_NAMESPACE", "chaos")
             .env("LOOKALIKE_MILVUS_NAMESPACE", "chaos")
+            .env("LOOKALIKE_VISION_MODEL", "lookalike-mini")
             .env(
                 "LOOKALIKE_NATS_ACK_WAIT",
                 format!("{}ms", self.ack_wait.as_millis()),

@@ -17,8 +17,11 @@ use super::connected::{RoleConnections, connect_role};
 use super::progress::UpProgress;
 use super::role::AppRole;
 use super::servers::{start_servers, wanted_servers};
-use crate::model::{RequestedModel, configured_model};
+use crate::model::{ChosenModel, RequestedModel, choose_default_model, configured_model};
 use crate::settings::Settings;
+
+/// Folder of Milvus in the data folder. Without it, there is no index yet.
+const MILVUS_FOLDER: &str = "milvus";
 
 /// A process that is ready to run its roles.
 pub(super) struct App {
@@ -53,6 +56,10 @@ impl App {
         let listener = lookalike_search::bind_address(&settings.http.listen)
             .await
             .map_err(usage_error)?;
+        // A wrong device fails before anything is downloaded or started.
+        if matches!(role, AppRole::All | AppRole::Embedder) {
+            Engine::check_devices(&settings.vision).map_err(usage_error)?;
+        }
         // A wrong model fails before anything is downloaded or started. Without `--model`, the model
         // is that of the index, which is known only when Milvus runs.
         let named_model = match role {
@@ -63,9 +70,20 @@ impl App {
             model.load_description()?;
         }
         let owns_milvus = role == AppRole::All && wanted_servers(&settings).milvus;
+        let is_first_start = |dir: &PathBuf| owns_milvus && !dir.join(MILVUS_FOLDER).exists();
+        let known_model = match named_model {
+            None if data_dir.as_ref().is_some_and(is_first_start) => {
+                let choosing = choose_model(&settings, progress);
+                match shutdown.run_until_cancelled(choosing).await.transpose()? {
+                    Some(model) => Some(model),
+                    None => return Ok(None),
+                }
+            }
+            named_model => named_model,
+        };
         let (mut servers, mut loaded) = (None, None);
         if let (AppRole::All, Some(data_dir)) = (role, &data_dir) {
-            let starting = start_servers_and_model(&mut settings, data_dir, named_model, progress);
+            let starting = start_servers_and_model(&mut settings, data_dir, known_model, progress);
             let started = shutdown.run_until_cancelled(starting).await.transpose();
             let Some(started) = started.inspect_err(|_| progress.clear_spinner())? else {
                 progress.clear_spinner();
@@ -79,6 +97,14 @@ impl App {
             connect_and_watch(role, &settings, &libraries, data_dir.as_deref(), loaded);
         let connected = shutdown.run_until_cancelled(connecting).await.transpose();
         progress.clear_spinner();
+        if let Ok(Some((connected, _))) = &connected
+            && let Some(reason) = &connected.model_reason
+        {
+            match role {
+                AppRole::All => progress.print_line(reason),
+                _ => tracing::info!("{reason}"),
+            }
+        }
         match connected {
             Ok(Some((connected, watcher))) => Ok(Some(Self {
                 role,
@@ -101,8 +127,20 @@ impl App {
     }
 }
 
-/// Starts the servers of `up`, and loads the model given with `--model` at the same time. Fills in
-/// the URLs of the servers.
+/// Chooses the model of a new index before anything is started, and tells the user why.
+async fn choose_model(settings: &Settings, progress: &UpProgress) -> Result<RequestedModel> {
+    let on_stage = |stage| progress.show_stage(stage);
+    let chosen = choose_default_model(settings, &on_stage).await;
+    progress.clear_spinner();
+    let ChosenModel { model, reason } = chosen?;
+    if let Some(reason) = reason {
+        progress.print_line(&reason);
+    }
+    Ok(model)
+}
+
+/// Starts the servers of `up`, and loads the model at the same time if it is known without the index.
+/// Fills in the URLs of the servers.
 async fn start_servers_and_model(
     settings: &mut Settings,
     data_dir: &Path,

@@ -10,7 +10,7 @@ use lookalike_vision::{Description, Engine};
 use super::role::AppRole;
 use crate::connect::{connect_bus, open_index};
 use crate::model::{
-    RequestedModel, replace_outdated_collection, resolve_description, resolve_model,
+    ChosenModel, RequestedModel, replace_outdated_collection, resolve_description, resolve_model,
 };
 use crate::rollover::missing_model::{reconcile_with_named_model, record_model_source};
 use crate::settings::Settings;
@@ -23,9 +23,12 @@ pub(super) struct RoleConnections {
     pub(super) engine: Option<Arc<Engine>>,
     /// Of roles that prepare pictures.
     pub(super) description: Option<Description>,
+    /// One line for the user about the choice of the model, if the user did not choose it.
+    pub(super) model_reason: Option<String>,
 }
 
-/// Connects the roles. `loaded` is the model given with `--model` to `up`, loaded beforehand.
+/// Connects the roles. `loaded` is the model of `up` if it is known without the index, loaded
+/// beforehand.
 pub(super) async fn connect_role(
     role: AppRole,
     settings: &Settings,
@@ -38,9 +41,10 @@ pub(super) async fn connect_role(
             index: None,
             engine: None,
             description: None,
+            model_reason: None,
         }),
         AppRole::Embedder => {
-            let model = resolve_model(settings).await?;
+            let ChosenModel { model, reason } = resolve_model(settings).await?;
             let engine = model.start_engine(settings).await?;
             let bus = connect_bus(settings, "embedder").await?;
             let source = model.to_model_source(engine.description())?;
@@ -50,6 +54,7 @@ pub(super) async fn connect_role(
                 index: Some(index),
                 description: Some(engine.description().clone()),
                 engine: Some(engine),
+                model_reason: reason,
             })
         }
         AppRole::Service => {
@@ -61,6 +66,7 @@ pub(super) async fn connect_role(
                 index: Some(index),
                 engine: None,
                 description: Some(description),
+                model_reason: None,
             })
         }
     }
@@ -73,15 +79,15 @@ async fn connect_all(
     loaded: Option<(RequestedModel, Arc<Engine>)>,
 ) -> Result<RoleConnections> {
     let open = async {
-        let (model, engine) = match loaded {
+        let (model, engine, reason) = match loaded {
             Some((model, engine)) => {
                 reconcile_with_named_model(settings, &model, engine.description()).await?;
-                (model, engine)
+                (model, engine, None)
             }
             None => {
-                let model = resolve_model(settings).await?;
+                let ChosenModel { model, reason } = resolve_model(settings).await?;
                 let engine = model.start_engine(settings).await?;
-                (model, engine)
+                (model, engine, reason)
             }
         };
         let description = engine.description();
@@ -89,13 +95,14 @@ async fn connect_all(
         let source = model.to_model_source(description)?;
         let index = open_index(settings, description, &source).await?;
         record_model_source(&index.collections(), &index.collection(), &source).await;
-        anyhow::Ok((index, engine))
+        anyhow::Ok((index, engine, reason))
     };
-    let (bus, (index, engine)) = tokio::try_join!(connect_bus(settings, "up"), open)?;
+    let (bus, (index, engine, model_reason)) = tokio::try_join!(connect_bus(settings, "up"), open)?;
     Ok(RoleConnections {
         bus,
         index: Some(index),
         description: Some(engine.description().clone()),
         engine: Some(engine),
+        model_reason,
     })
 }

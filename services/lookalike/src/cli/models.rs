@@ -54,7 +54,7 @@ pub struct ModelsListArgs {
     /// this machine, and store the result
     #[arg(long)]
     pub measure: bool,
-    /// With --measure: auto or cpu (this build has no GPU support)
+    /// With --measure: auto, cpu, vulkan:N, cuda:N, or several separated by commas
     #[arg(long, value_name = "DEVICE", requires = "measure")]
     pub device: Option<String>,
 }
@@ -117,7 +117,7 @@ pub struct ModelsUseArgs {
     /// Milvus (default: that of the running `lookalike up`)
     #[arg(long, value_name = "URL")]
     pub milvus_url: Option<String>,
-    /// auto or cpu (this build has no GPU support)
+    /// auto, cpu, vulkan:N, cuda:N, or several separated by commas (GPUs are features of the build)
     #[arg(long, value_name = "DEVICE")]
     pub device: Option<String>,
     /// Download nothing: use what is in the cache folder

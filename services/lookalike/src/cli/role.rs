@@ -24,7 +24,7 @@ pub struct RoleArgs {
     /// index was made with)
     #[arg(long, value_name = "NAME|FOLDER")]
     pub model: Option<String>,
-    /// auto or cpu (this build has no GPU support)
+    /// auto, cpu, vulkan:N, cuda:N, or several separated by commas (GPUs are features of the build)
     #[arg(long, value_name = "DEVICE")]
     pub device: Option<String>,
     /// Download nothing: use what is in the cache folder

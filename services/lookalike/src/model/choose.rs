@@ -5,9 +5,11 @@ use std::sync::Arc;
 use anyhow::{Result, anyhow};
 use lookalike_client::{format_error, usage_error};
 use lookalike_index::{Collection, Collections, Index, ModelSource};
-use lookalike_vision::{DEFAULT_MODEL, Description};
+use lookalike_vision::Description;
+use lookalike_vision::registry::{self, WeightsOrigin};
 
-use super::requested::{RequestedModel, configured_model, find_model, model_identity};
+use super::default::{ChosenModel, choose_default_model, describe_kept_model};
+use super::requested::{RequestedModel, configured_model, model_identity, print_stage};
 use crate::rollover::missing_model::{self, find_collection_model};
 use crate::settings::Settings;
 
@@ -17,15 +19,19 @@ async fn collection_in_service(settings: &Settings) -> Result<Option<Collection>
 }
 
 /// Returns the model that a role works with.
-pub async fn resolve_model(settings: &Settings) -> Result<RequestedModel> {
+pub async fn resolve_model(settings: &Settings) -> Result<ChosenModel> {
     if let Some(model) = configured_model(settings).await? {
-        return Ok(model);
+        let reason = None;
+        return Ok(ChosenModel { model, reason });
     }
     let Some(collection) = collection_in_service(settings).await? else {
-        return find_model(settings, DEFAULT_MODEL).await;
+        return choose_default_model(settings, &print_stage).await;
     };
     match find_collection_model(settings, &collection).await {
-        Ok(model) => Ok(model),
+        Ok(model) => Ok(ChosenModel {
+            model,
+            reason: describe_kept_model(&collection),
+        }),
         Err(error) => {
             let collections = Collections::open(&settings.milvus).await?;
             let explanation = missing_model::explain_missing_model(&collection, &error);
@@ -65,15 +71,19 @@ pub async fn resolve_description(settings: &Settings) -> Result<(Description, Mo
         let description = Description::from_json(json, &collection.name).map_err(usage_error)?;
         return Ok((description, collection.model_source));
     }
-    let model = resolve_model(settings).await?;
+    let ChosenModel { model, reason } = resolve_model(settings).await?;
+    if let Some(reason) = reason {
+        tracing::info!("{reason}");
+    }
     let description = model.load_description()?;
     let source = model.to_model_source(&description)?;
     Ok((description, source))
 }
 
-/// Starts a new collection if the index was made with another version of the bundled model.
+/// Starts a new collection if the index was made with another version of a model that is part of the
+/// program, at least in part.
 ///
-/// That version no longer exists anywhere, so the new collection goes into service at once and the
+/// This program no longer has that version, so the new collection goes into service at once and the
 /// audit has everything embedded again. The old collection is kept until `models use --drop-old`.
 /// Only `up` does this: it starts the servers, so no other command could roll over if it refused
 /// to start.
@@ -83,10 +93,10 @@ pub async fn replace_outdated_collection(
     description: &Description,
 ) -> Result<()> {
     let required = model_identity(description);
+    let is_part_of_program = registry::find_model(&model.locator)
+        .is_some_and(|entry| !matches!(entry.origin, WeightsOrigin::Hub(_)));
     let is_outdated = |current: &Collection| {
-        model.locator == DEFAULT_MODEL
-            && current.model.name == required.name
-            && current.model != required
+        is_part_of_program && current.model.name == required.name && current.model != required
     };
     let Some(current) = collection_in_service(settings).await?.filter(is_outdated) else {
         return Ok(());

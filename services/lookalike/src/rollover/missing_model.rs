@@ -7,7 +7,7 @@ use anyhow::{Result, anyhow};
 use lookalike_client::{format_error, usage_error};
 use lookalike_index::{Collection, Collections, Index, ModelSource};
 use lookalike_vision::registry::WeightsOrigin;
-use lookalike_vision::{DEFAULT_MODEL, Description, registry};
+use lookalike_vision::{BUNDLED_MODEL, Description, registry};
 
 use crate::model::{RequestedModel, find_model, lookup_name, model_identity};
 use crate::settings::Settings;
@@ -107,7 +107,11 @@ pub async fn reconcile_with_named_model(
 /// fetched. Fetches nothing.
 pub async fn verify_obtainable(settings: &Settings, collection: &Collection) -> Result<()> {
     let origin = registry::find_model(lookup_name(collection)).map(|entry| entry.origin);
-    if matches!(origin, Some(WeightsOrigin::Hub(_))) && !settings.offline {
+    if matches!(
+        origin,
+        Some(WeightsOrigin::Hub(_) | WeightsOrigin::Wheel(_))
+    ) && !settings.offline
+    {
         return Ok(());
     }
     let model = find_collection_model(settings, collection).await?;
@@ -152,11 +156,11 @@ pub async fn record_model_source(
     collection: &str,
     source: &ModelSource,
 ) {
-    let bundled = Description::find_bundled(DEFAULT_MODEL);
+    let bundled = Description::find_bundled(BUNDLED_MODEL);
     let is_bundled = bundled.is_some_and(|bundled| {
         serde_json::to_string(&bundled).is_ok_and(|json| json == source.description)
     });
-    if is_bundled && source.locator != DEFAULT_MODEL {
+    if is_bundled && source.locator != BUNDLED_MODEL {
         return;
     }
     if let Err(error) = collections.record_model_source(collection, source).await {
@@ -202,16 +206,16 @@ mod tests {
             "{message}"
         );
         assert!(message.contains("with --model, once"), "{message}");
-        assert!(!message.contains(DEFAULT_MODEL), "{message}");
+        assert!(!message.contains(BUNDLED_MODEL), "{message}");
         assert!(verify_obtainable(&settings, &collection).await.is_err());
     }
 
     #[tokio::test]
     async fn a_model_is_obtainable_only_with_the_same_weights() {
         let settings = Settings::default();
-        let mut collection = make_collection(DEFAULT_MODEL);
+        let mut collection = make_collection(BUNDLED_MODEL);
         assert!(verify_obtainable(&settings, &collection).await.is_err());
-        collection.model = model_identity(&Description::find_bundled(DEFAULT_MODEL).unwrap());
+        collection.model = model_identity(&Description::find_bundled(BUNDLED_MODEL).unwrap());
         verify_obtainable(&settings, &collection).await.unwrap();
         // This fetches nothing.
         verify_obtainable(&settings, &make_collection("resnet50"))

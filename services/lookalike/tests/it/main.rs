@@ -7,6 +7,7 @@ mod hub;
 mod listing;
 mod misbehaving;
 mod proxies;
+mod wheels;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};

@@ -4,7 +4,9 @@ use std::path::Path;
 use std::sync::Mutex;
 use std::time::Instant;
 
-use lookalike_servers::{Error, Program, ServerStage, Settings, WantedServers, fetch_programs};
+use lookalike_servers::{
+    Error, Package, Program, ServerStage, Settings, WantedServers, fetch_programs,
+};
 
 use crate::{ONLY_NATS, data_folder, script_path};
 
@@ -55,10 +57,11 @@ async fn two_first_starts_share_one_download() {
     let count = |wanted| stages.iter().filter(|&&stage| stage == wanted).count();
     assert_eq!(count(ServerStage::WaitingForCacheLock), 1);
     for program in [Program::Nats, Program::Milvus] {
-        assert_eq!(count(ServerStage::Fetching { program }), 1);
+        let package = Package::Program(program);
+        assert_eq!(count(ServerStage::Fetching { package }), 1);
         assert!(
             count(ServerStage::Unpacking {
-                program,
+                package,
                 percent: 100
             }) >= 1
         );

@@ -13,6 +13,7 @@
 mod harness;
 
 mod bad_input;
+mod bench;
 mod chaos;
 mod command_line;
 mod failures;

@@ -62,6 +62,7 @@ async fn up_starts_everything_and_stops_everything() {
         command
             .arg("up")
             .arg(&photos)
+            .args(["--model", "lookalike-mini"])
             .args(["--listen", "127.0.0.1:0", "--log", "info", "--data-dir"])
             .arg(&data);
         let mut up = Process::start(command, &dir.path().join("up.log")).unwrap();
@@ -133,6 +134,7 @@ async fn up_starts_everything_and_stops_everything() {
         second
             .arg("up")
             .arg(&photos)
+            .args(["--model", "lookalike-mini"])
             .args(["--listen", "127.0.0.1:0", "--data-dir"])
             .arg(&data);
         let second = tokio::task::spawn_blocking(move || second.output().unwrap())

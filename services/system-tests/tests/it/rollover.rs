@@ -1,5 +1,6 @@
 //! Model rollover under load: `models use`, killed at any point, and the way back.
 
+mod default_model;
 mod embedder_without_model;
 mod missing_model;
 

@@ -25,7 +25,8 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("lookalike-chassis", &[]),
     ("lookalike-bus", &["proto", "chassis"]),
     ("lookalike-index", &["chassis"]),
-    ("lookalike-vision", &["chassis"]),
+    ("lookalike-kernels", &[]),
+    ("lookalike-vision", &["kernels", "chassis"]),
     ("lookalike-servers", &["chassis"]),
     ("lookalike-watcher", &["bus", "proto", "chassis"]),
     ("lookalike-audit", &["bus", "index", "proto", "chassis"]),
@@ -37,14 +38,17 @@ const ARROWS: &[(&str, &[&str])] = &[
         "lookalike-search",
         &["bus", "vision", "index", "proto", "chassis"],
     ),
-    ("lookalike-models", &["vision", "chassis"]),
+    ("lookalike-models", &["vision", "servers", "chassis"]),
     (
         "lookalike-client",
         &["audit", "bus", "servers", "proto", "chassis"],
     ),
     ("lookalike-sheet", &[]),
     ("lookalike-painter", &[]),
-    ("lookalike-loadtest", &["painter", "sheet", "test-support"]),
+    (
+        "lookalike-loadtest",
+        &["painter", "sheet", "test-support", "vision", "index"],
+    ),
     ("lookalike-test-support", &["servers"]),
 ];
 
@@ -65,6 +69,7 @@ const TEST_ARROWS: &[(&str, &[&str])] = &[
 /// Outside crates that only one of our crates may use.
 const DOORS: &[(&str, &str)] = &[
     ("burn", "lookalike-vision"),
+    ("cubecl", "lookalike-vision"),
     ("image", "lookalike-vision"),
     ("jpeg-decoder", "lookalike-vision"),
     ("fast_image_resize", "lookalike-vision"),

@@ -1,73 +1,235 @@
-//! Queues of requests to the device thread.
+//! The queues of requests, which all devices share.
+//!
+//! Queries and texts go before images. Between queries and texts the devices alternate, so that neither
+//! waits for the other for long.
 
-use tokio::sync::{mpsc, oneshot};
+use std::{collections::VecDeque, sync::Arc};
 
-use crate::error::Error;
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
-/// Images or texts that are answered together; never more than one batch.
+use crate::{error::Error, preprocess::Input};
+
+/// Devices that may fail on a job before the job is considered the cause.
+const MAX_DEVICE_FAILURES: u32 = 3;
+
+/// Images or texts that are answered together.
 #[derive(Debug)]
 pub(super) struct EmbedJob<T> {
-    pub inputs: Vec<T>,
+    pub inputs: Arc<[T]>,
     pub reply: oneshot::Sender<Result<Vec<Vec<f32>>, Error>>,
+    /// Devices that failed while they ran this job.
+    pub device_failures: u32,
+    /// The job's place in the queue, which is free again when a device takes the job.
+    pub permit: Option<OwnedSemaphorePermit>,
 }
 
-/// A queue that can put back one job that did not fit into the last batch.
-pub(super) struct JobQueue<T> {
-    receiver: mpsc::Receiver<EmbedJob<T>>,
-    held_back: Option<EmbedJob<T>>,
-    /// All senders are gone.
-    pub is_closed: bool,
+/// The jobs of one queue that a device runs together.
+#[derive(Debug)]
+pub(super) enum Batch {
+    Queries(Vec<EmbedJob<Input>>),
+    Texts(Vec<EmbedJob<String>>),
+    Images(Vec<EmbedJob<Input>>),
 }
 
-impl<T> JobQueue<T> {
-    pub(super) fn new(receiver: mpsc::Receiver<EmbedJob<T>>) -> Self {
-        Self {
-            receiver,
-            held_back: None,
-            is_closed: false,
+/// The inputs of a batch: one item per job. The jobs themselves stay in the pool, so that another
+/// device can run them if this one fails or hangs.
+#[derive(Debug)]
+pub(super) enum BatchInputs {
+    Images(Vec<Arc<[Input]>>),
+    Texts(Vec<Arc<[String]>>),
+}
+
+/// How many inputs a device takes at once.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct BatchSize {
+    pub max_inputs: usize,
+    /// Take only 1, 2, 4, 8, … inputs: a GPU prepares its kernels for each batch size it meets.
+    pub has_power_of_two: bool,
+}
+
+impl BatchSize {
+    /// Returns the number of inputs to take next when this many wait; at least 1.
+    pub(super) fn fit(self, waiting: usize) -> usize {
+        let inputs = waiting.min(self.max_inputs).max(1);
+        match self.has_power_of_two {
+            true => 1 << inputs.ilog2(),
+            false => inputs,
+        }
+    }
+}
+
+#[derive(Debug, Default)]
+pub(super) struct JobQueues {
+    pub queries: VecDeque<EmbedJob<Input>>,
+    pub texts: VecDeque<EmbedJob<String>>,
+    pub images: VecDeque<EmbedJob<Input>>,
+    /// The last batch was one of queries.
+    is_turn_of_texts: bool,
+}
+
+impl JobQueues {
+    /// Takes the next jobs whose senders still wait, if there are any.
+    pub(super) fn take_batch(&mut self, size: BatchSize) -> Option<Batch> {
+        remove_abandoned(&mut self.queries);
+        remove_abandoned(&mut self.texts);
+        remove_abandoned(&mut self.images);
+        if !self.texts.is_empty() && (self.is_turn_of_texts || self.queries.is_empty()) {
+            self.is_turn_of_texts = false;
+            return Some(Batch::Texts(take_jobs(&mut self.texts, size)));
+        }
+        if !self.queries.is_empty() {
+            self.is_turn_of_texts = true;
+            return Some(Batch::Queries(take_jobs(&mut self.queries, size)));
+        }
+        if self.images.is_empty() {
+            return None;
+        }
+        Some(Batch::Images(take_jobs(&mut self.images, size)))
+    }
+
+    /// Puts the jobs of a failed device back to the front of their queue. A job on which too many
+    /// devices failed gets an error instead, because it is probably the cause.
+    pub(super) fn put_back(&mut self, batch: Batch, problem: &str) {
+        match batch {
+            Batch::Queries(jobs) => put_jobs_back(&mut self.queries, jobs, problem),
+            Batch::Texts(jobs) => put_jobs_back(&mut self.texts, jobs, problem),
+            Batch::Images(jobs) => put_jobs_back(&mut self.images, jobs, problem),
         }
     }
 
-    /// Returns the next job whose sender still waits, if there is one now.
-    fn next_job(&mut self) -> Option<EmbedJob<T>> {
-        loop {
-            let job = match self.held_back.take() {
-                Some(job) => job,
-                None => match self.receiver.try_recv() {
-                    Ok(job) => job,
-                    Err(mpsc::error::TryRecvError::Empty) => return None,
-                    Err(mpsc::error::TryRecvError::Disconnected) => {
-                        self.is_closed = true;
-                        return None;
-                    }
-                },
-            };
-            if !job.reply.is_closed() {
-                return Some(job);
-            }
+    /// Answers every job with [`Error::Broken`], because no device is left.
+    pub(super) fn fail_all(&mut self, problem: &str) {
+        fail_jobs(self.queries.drain(..), problem);
+        fail_jobs(self.texts.drain(..), problem);
+        fail_jobs(self.images.drain(..), problem);
+    }
+
+    /// Drops every job, which its sender notices.
+    pub(super) fn clear(&mut self) {
+        self.queries.clear();
+        self.texts.clear();
+        self.images.clear();
+    }
+}
+
+impl Batch {
+    pub(super) fn inputs(&self) -> BatchInputs {
+        match self {
+            Self::Queries(jobs) | Self::Images(jobs) => BatchInputs::Images(clone_inputs(jobs)),
+            Self::Texts(jobs) => BatchInputs::Texts(clone_inputs(jobs)),
         }
     }
 
-    /// Takes the waiting jobs up to `max_inputs` in total, but at least one job if any waits.
-    pub(super) fn take_batch(&mut self, max_inputs: usize) -> Vec<EmbedJob<T>> {
-        let mut batch = Vec::new();
-        let mut inputs = 0;
-        while let Some(job) = self.next_job() {
-            if !batch.is_empty() && inputs + job.inputs.len() > max_inputs {
-                self.held_back = Some(job);
-                break;
-            }
-            inputs += job.inputs.len();
-            batch.push(job);
+    /// Answers the jobs with the results of their inputs, in order.
+    pub(super) fn answer(self, results: Vec<Result<Vec<f32>, Error>>) {
+        match self {
+            Self::Queries(jobs) | Self::Images(jobs) => answer_jobs(jobs, results),
+            Self::Texts(jobs) => answer_jobs(jobs, results),
         }
-        batch
+    }
+}
+
+fn remove_abandoned<T>(queue: &mut VecDeque<EmbedJob<T>>) {
+    queue.retain(|job| !job.reply.is_closed());
+}
+
+/// Takes jobs up to the size, but at least one. A job on which a device failed is taken alone, so that
+/// it endangers no others.
+fn take_jobs<T>(queue: &mut VecDeque<EmbedJob<T>>, size: BatchSize) -> Vec<EmbedJob<T>> {
+    let max_inputs = size.fit(queue.iter().map(|job| job.inputs.len()).sum());
+    let mut jobs: Vec<EmbedJob<T>> = Vec::new();
+    let mut inputs = 0;
+    while let Some(next) = queue.front() {
+        let is_alone = next.device_failures > 0 || jobs.iter().any(|job| job.device_failures > 0);
+        if !jobs.is_empty() && (is_alone || inputs + next.inputs.len() > max_inputs) {
+            break;
+        }
+        inputs += next.inputs.len();
+        let mut job = queue.pop_front().expect("the queue has a front");
+        job.permit = None;
+        jobs.push(job);
+    }
+    jobs
+}
+
+fn put_jobs_back<T>(queue: &mut VecDeque<EmbedJob<T>>, jobs: Vec<EmbedJob<T>>, problem: &str) {
+    for mut job in jobs.into_iter().rev() {
+        job.device_failures += 1;
+        if job.device_failures < MAX_DEVICE_FAILURES {
+            queue.push_front(job);
+            continue;
+        }
+        // The sender may be gone, then the reply is not needed.
+        let _ = job.reply.send(Err(Error::Network {
+            batch_images: job.inputs.len(),
+            problem: format!(
+                "the device failed {} times on it: {problem}",
+                job.device_failures
+            ),
+        }));
+    }
+}
+
+fn fail_jobs<T>(jobs: impl Iterator<Item = EmbedJob<T>>, problem: &str) {
+    for job in jobs {
+        let problem = problem.to_owned();
+        let _ = job.reply.send(Err(Error::Broken { problem }));
+    }
+}
+
+fn clone_inputs<T>(jobs: &[EmbedJob<T>]) -> Vec<Arc<[T]>> {
+    jobs.iter().map(|job| Arc::clone(&job.inputs)).collect()
+}
+
+fn answer_jobs<T>(jobs: Vec<EmbedJob<T>>, results: Vec<Result<Vec<f32>, Error>>) {
+    let inputs: usize = jobs.iter().map(|job| job.inputs.len()).sum();
+    assert_eq!(results.len(), inputs, "one result for each input");
+    let mut results = results.into_iter();
+    for job in jobs {
+        // All results of this request are taken, even after a failed one, because the results
+        // of the next request follow them.
+        let own_results: Vec<Result<Vec<f32>, Error>> =
+            results.by_ref().take(job.inputs.len()).collect();
+        let _ = job.reply.send(own_results.into_iter().collect());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_powers_of_two_where_required() {
+        let size = |max_inputs, has_power_of_two| BatchSize {
+            max_inputs,
+            has_power_of_two,
+        };
+        for (waiting, any, power) in [(0, 1, 1), (1, 1, 1), (7, 7, 4), (12, 12, 8), (99, 12, 8)] {
+            assert_eq!(size(12, false).fit(waiting), any);
+            assert_eq!(size(12, true).fit(waiting), power);
+        }
     }
 
-    /// Waits until a job arrives or the queue is closed. Cancel safe.
-    pub(super) async fn wait_for_job(&mut self) {
-        match self.receiver.recv().await {
-            Some(job) => self.held_back = Some(job),
-            None => self.is_closed = true,
+    fn job(text: &str, device_failures: u32) -> EmbedJob<String> {
+        EmbedJob {
+            inputs: Arc::from([text.to_owned()]),
+            reply: oneshot::channel().0,
+            device_failures,
+            permit: None,
         }
+    }
+
+    #[test]
+    fn suspects_are_taken_alone() {
+        let size = BatchSize {
+            max_inputs: 8,
+            has_power_of_two: false,
+        };
+        let mut queue = VecDeque::from([job("a", 1), job("b", 1), job("c", 0), job("d", 0)]);
+        let mut counts = Vec::new();
+        while !queue.is_empty() {
+            counts.push(take_jobs(&mut queue, size).len());
+        }
+        assert_eq!(counts, [1, 1, 2]);
     }
 }

@@ -1,128 +1,25 @@
-//! Tests of the engine with a stand-in network: order of batches, bisection, and replies.
+//! Tests of an engine with one stand-in device: order of batches, bisection, and replies.
 
-use super::{worker::check_unit_vector, *};
-use std::sync::{Condvar, Mutex};
+mod pool;
+mod stand_in;
 
-const SIDE_BYTES: usize = 16 * 16 * 3;
+use stand_in::{StandIn, TestPool, make_inputs, vector_axes};
 
-/// Records the batches of the stand-in network and lets it continue.
-#[derive(Default)]
-struct StandInGate {
-    state: Mutex<(bool, Vec<Vec<u8>>)>,
-    changed: Condvar,
-}
+use super::*;
 
-impl StandInGate {
-    fn open(&self) {
-        self.state.lock().unwrap().0 = true;
-        self.changed.notify_all();
-    }
-
-    fn close(&self) {
-        self.state.lock().unwrap().0 = false;
-    }
-
-    fn batches(&self) -> Vec<Vec<u8>> {
-        self.state.lock().unwrap().1.clone()
-    }
-}
-
-/// Starts an engine with a stand-in network, which records the first byte of every image, waits for
-/// the gate, and returns the unit vector of axis `byte % 4`. Byte 13 panics, 66 returns NaN, after 99
-/// every batch panics, and after 77 all vectors are zero except the first of a batch of several.
-fn start_engine(batch_images: usize, gate: &Arc<StandInGate>) -> Engine {
-    let (gate, gate_of_texts) = (Arc::clone(gate), Arc::clone(gate));
-    let is_dead = std::sync::atomic::AtomicBool::new(false);
-    let is_dull = std::sync::atomic::AtomicBool::new(false);
-    let run = move |pixels: &[u8], _batch: usize| {
-        let firsts: Vec<u8> = pixels.chunks_exact(SIDE_BYTES).map(|p| p[0]).collect();
-        let mut state = gate.state.lock().unwrap();
-        state.1.push(firsts.clone());
-        gate.changed.notify_all();
-        while !state.0 {
-            state = gate.changed.wait(state).unwrap();
-        }
-        drop(state);
-        assert!(!firsts.contains(&13), "unlucky");
-        is_dead.fetch_or(firsts.contains(&99), std::sync::atomic::Ordering::Relaxed);
-        assert!(!is_dead.load(std::sync::atomic::Ordering::Relaxed), "dead");
-        let mut vectors = vec![0.0; firsts.len() * 4];
-        is_dull.fetch_or(firsts.contains(&77), std::sync::atomic::Ordering::Relaxed);
-        let right = if !is_dull.load(std::sync::atomic::Ordering::Relaxed) {
-            firsts.len()
-        } else {
-            usize::from(firsts.len() > 1)
-        };
-        for (i, first) in firsts.iter().enumerate().take(right) {
-            vectors[i * 4 + usize::from(first % 4)] = if *first == 66 { f32::NAN } else { 1.0 };
-        }
-        vectors
-    };
-    // The text network does the same with the first byte of every text.
-    let text_gate = Arc::clone(&gate_of_texts);
-    let run_texts = move |texts: &[String]| {
-        let firsts: Vec<u8> = texts.iter().map(|text| text.as_bytes()[0]).collect();
-        text_gate.state.lock().unwrap().1.push(firsts.clone());
-        if firsts.contains(&b'!') {
-            let problem = "unreadable".to_owned();
-            return Err(Error::Text { problem });
-        }
-        let mut vectors = vec![0.0; firsts.len() * 4];
-        for (i, first) in firsts.iter().enumerate() {
-            vectors[i * 4 + usize::from(first % 4)] = 1.0;
-        }
-        Ok(vectors)
-    };
-    let (queries, query_receiver) = mpsc::channel(64);
-    let (texts, text_receiver) = mpsc::channel(64);
-    let (images, image_receiver) = mpsc::channel(64);
-    let worker = DeviceWorker {
-        forward_images: Box::new(run),
-        forward_texts: Box::new(run_texts),
-        dimension: 4,
+/// Starts an engine with one device.
+fn start_engine(batch_images: usize, device: &Arc<StandIn>) -> Engine {
+    let pool = TestPool {
         batch_images,
-        trial_input: make_inputs(&[128]).remove(0),
-        queries: JobQueue::new(query_receiver),
-        texts: JobQueue::new(text_receiver),
-        images: JobQueue::new(image_receiver),
+        retry_delay: Duration::from_millis(1),
+        ..TestPool::default()
     };
-    let mut description = Description::find_bundled("lookalike-mini").unwrap();
-    description.dimension = 4;
-    description.input = [3, 16, 16];
-    description.preprocessing.crop = [16, 16];
-    Engine {
-        description,
-        batch_images,
-        device_description: "stand-in".to_owned(),
-        device_label: "cpu",
-        golden: Vec::new(),
-        queues: Some(JobQueues {
-            queries,
-            texts,
-            images,
-        }),
-        thread: Some(std::thread::spawn(move || worker.run_until_closed())),
-    }
-}
-
-fn make_inputs(firsts: &[u8]) -> Vec<Input> {
-    firsts
-        .iter()
-        .map(|first| vec![*first; SIDE_BYTES].into_boxed_slice())
-        .collect()
-}
-
-/// Returns the axis of each vector, which identifies its image.
-fn vector_axes(vectors: &[Vec<f32>]) -> Vec<u8> {
-    vectors
-        .iter()
-        .map(|vector| vector.iter().position(|value| *value == 1.0).unwrap() as u8)
-        .collect()
+    pool.start(&[(DeviceName::CPU, device)]).unwrap()
 }
 
 #[tokio::test]
 async fn queries_take_precedence_and_batches_fill() {
-    let gate = Arc::new(StandInGate::default());
+    let gate = Arc::new(StandIn::default());
     let engine = start_engine(4, &gate);
     // The device is busy with the first image while everything else arrives.
     let busy = engine.embed_images(make_inputs(&[0]));
@@ -158,7 +55,7 @@ async fn queries_take_precedence_and_batches_fill() {
 }
 
 /// Starts an engine whose model also embeds texts.
-fn start_engine_with_text(batch_images: usize, gate: &Arc<StandInGate>) -> Engine {
+fn start_engine_with_text(batch_images: usize, gate: &Arc<StandIn>) -> Engine {
     let mut engine = start_engine(batch_images, gate);
     engine.description.text = Description::find_bundled("clip-b32").unwrap().text;
     engine
@@ -166,7 +63,7 @@ fn start_engine_with_text(batch_images: usize, gate: &Arc<StandInGate>) -> Engin
 
 #[tokio::test]
 async fn texts_take_precedence_like_queries() {
-    let gate = Arc::new(StandInGate::default());
+    let gate = Arc::new(StandIn::default());
     let engine = start_engine_with_text(4, &gate);
     let texts = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect();
     let busy = engine.embed_images(make_inputs(&[0]));
@@ -206,7 +103,7 @@ async fn texts_take_precedence_like_queries() {
 
 #[tokio::test]
 async fn a_model_without_a_text_encoder_rejects_texts() {
-    let gate = Arc::new(StandInGate::default());
+    let gate = Arc::new(StandIn::default());
     gate.open();
     let engine = start_engine(4, &gate);
     let error = engine.embed_text(vec!["a".to_owned()]).await.unwrap_err();
@@ -216,7 +113,7 @@ async fn a_model_without_a_text_encoder_rejects_texts() {
 
 #[tokio::test]
 async fn failures_stay_with_their_batch() {
-    let gate = Arc::new(StandInGate::default());
+    let gate = Arc::new(StandIn::default());
     gate.open();
     let engine = start_engine(4, &gate);
     let error = engine
@@ -244,7 +141,7 @@ async fn failures_stay_with_their_batch() {
 
 #[tokio::test]
 async fn a_failing_batch_is_split_and_no_vectors_are_mixed_up() {
-    let gate = Arc::new(StandInGate::default());
+    let gate = Arc::new(StandIn::default());
     let engine = start_engine(8, &gate);
     let busy = engine.embed_images(make_inputs(&[0]));
     let others = async {
@@ -292,7 +189,7 @@ async fn a_failing_batch_is_split_and_no_vectors_are_mixed_up() {
 
 #[tokio::test]
 async fn a_broken_device_is_distinguished_from_a_bad_image() {
-    let gate = Arc::new(StandInGate::default());
+    let gate = Arc::new(StandIn::default());
     gate.open();
     let engine = start_engine(4, &gate);
     let bad = engine.embed_images(make_inputs(&[13])).await;
@@ -305,7 +202,7 @@ async fn a_broken_device_is_distinguished_from_a_bad_image() {
 
 #[tokio::test]
 async fn a_device_that_returns_wrong_vectors_is_broken_and_none_of_them_is_trusted() {
-    let gate = Arc::new(StandInGate::default());
+    let gate = Arc::new(StandIn::default());
     gate.open();
     let engine = start_engine(4, &gate);
     let bad = engine.embed_images(make_inputs(&[66])).await;
@@ -349,7 +246,7 @@ async fn a_device_that_returns_wrong_vectors_is_broken_and_none_of_them_is_trust
 
 #[tokio::test]
 async fn requests_without_a_sender_are_skipped_and_dropping_ends_the_thread() {
-    let gate = Arc::new(StandInGate::default());
+    let gate = Arc::new(StandIn::default());
     let engine = start_engine(1, &gate);
     {
         let abandoned = async {
@@ -370,17 +267,4 @@ async fn requests_without_a_sender_are_skipped_and_dropping_ends_the_thread() {
     gate.open();
     drop(engine);
     assert_eq!(gate.batches(), [vec![0]], "the second was never run");
-}
-
-#[test]
-fn only_unit_vectors_pass() {
-    assert!(check_unit_vector(&[0.6, 0.8]).is_ok());
-    for bad in [
-        [0.6, 0.9],
-        [0.0, 0.0],
-        [f32::NAN, 1.0],
-        [f32::INFINITY, 0.0],
-    ] {
-        assert!(check_unit_vector(&bad).is_err(), "{bad:?}");
-    }
 }

@@ -1,224 +1,200 @@
-//! The device thread: forms batches, runs the network and replies.
+//! The thread of one device: opens and checks the device, runs batches, and reports failures.
 
-use std::{panic::AssertUnwindSafe, time::Instant};
+use std::{panic::AssertUnwindSafe, sync::Arc};
 
-use lookalike_chassis::metrics::STAGE_SECONDS;
-
-use super::queue::{EmbedJob, JobQueue};
-use crate::{
-    error::Error, metrics::BATCH_SIZE, model::golden::draw_golden_picture, panics::panic_message,
-    preprocess::Input,
+use super::{
+    batch_limit::BatchLimit,
+    check::DeviceCheck,
+    network::{BatchResults, DeviceFailure, DeviceNetwork},
+    pool::{DeviceTask, OpenedDevice, Pool, Work},
+    queue::{BatchInputs, BatchSize},
+    request::DeviceName,
 };
+use crate::{error::Error, network::Precision, panics::panic_message};
 
-/// How far a vector's length may differ from 1.
-const UNIT_TOLERANCE: f64 = 1e-3;
+/// Most images of one run on a GPU: larger batches do not make a GPU faster.
+const MAX_GPU_BATCH: usize = 64;
 
-type ImageForward = Box<dyn Fn(&[u8], usize) -> Vec<f32> + Send>;
-type TextForward = Box<dyn Fn(&[String]) -> Result<Vec<f32>, Error> + Send>;
+/// Images of the run that shows how much memory an image needs.
+const TRIAL_BATCH: usize = 8;
 
-/// Embeds a batch: returns one vector per input, or the error of the whole batch.
-type EmbedBatch<'a, T> = &'a dyn Fn(&[T]) -> Result<Vec<Vec<f32>>, Error>;
+type OpenNetwork = Box<dyn Fn(Precision) -> Result<DeviceNetwork, Error> + Send>;
 
-/// State of the device thread.
+/// How to load the network on a device.
+pub(super) struct DeviceOpener {
+    pub name: DeviceName,
+    /// The precisions to try, best first. The first whose vectors are right is used.
+    pub precisions: Vec<Precision>,
+    pub open: OpenNetwork,
+}
+
+/// State of a device's thread.
 pub(super) struct DeviceWorker {
-    /// The whole network: the pixels of a batch → its vectors, joined.
-    pub forward_images: ImageForward,
-    /// The text encoder: texts → their vectors, joined.
-    pub forward_texts: TextForward,
-    pub dimension: usize,
+    pub device: usize,
+    pub pool: Arc<Pool>,
+    pub opener: DeviceOpener,
+    pub check: Arc<DeviceCheck>,
+    /// `batch_images` of the settings; 0 lets the device decide.
     pub batch_images: usize,
-    /// An image that the network can embed if the device works.
-    pub trial_input: Input,
-    pub queries: JobQueue<Input>,
-    pub texts: JobQueue<String>,
-    pub images: JobQueue<Input>,
+}
+
+/// Tells the pool when the thread ends, also by a panic.
+struct ThreadEndGuard {
+    device: usize,
+    pool: Arc<Pool>,
+}
+
+impl Drop for ThreadEndGuard {
+    fn drop(&mut self) {
+        self.pool.mark_ended(self.device);
+    }
+}
+
+/// An opened device with its current batch limit.
+struct OpenNetworkState {
+    network: DeviceNetwork,
+    limit: BatchLimit,
 }
 
 impl DeviceWorker {
-    pub(super) fn run_until_closed(mut self) {
-        // The runtime is only needed to wait for several queues at once.
-        let runtime = match tokio::runtime::Builder::new_current_thread().build() {
-            Ok(runtime) => runtime,
-            Err(error) => {
-                tracing::error!(%error, "the device thread cannot wait for requests and ends");
-                return;
-            }
+    pub(super) fn run_until_closed(self) {
+        let _end = ThreadEndGuard {
+            device: self.device,
+            pool: Arc::clone(&self.pool),
         };
+        let mut opened: Option<OpenNetworkState> = None;
+        // What a device learned about its batches is kept when it is opened again.
+        let mut last_limit: Option<BatchLimit> = None;
         loop {
-            let queries = self.queries.take_batch(self.batch_images);
-            let texts = self.texts.take_batch(self.batch_images);
-            if !queries.is_empty() || !texts.is_empty() {
-                self.answer_jobs(queries, &|inputs| self.run_image_batch(inputs));
-                self.answer_jobs(texts, &|texts| self.run_text_batch(texts));
-                continue;
+            match self.pool.wait_for_task(self.device) {
+                DeviceTask::Close => return,
+                DeviceTask::Open => opened = self.open(last_limit.take()),
+                DeviceTask::Run(work) => {
+                    let Some(state) = &mut opened else {
+                        let problem = "the device is not open".to_owned();
+                        self.pool.fail(self.device, work.number, problem);
+                        continue;
+                    };
+                    if let Err(failure) = self.run_work(state, work) {
+                        last_limit = opened.take().map(|state| state.limit);
+                        tracing::debug!(device = %self.opener.name, failure, "closed the device");
+                    }
+                }
             }
-            let images = self.images.take_batch(self.batch_images);
-            if !images.is_empty() {
-                self.answer_jobs(images, &|inputs| self.run_image_batch(inputs));
-            } else if self.queries.is_closed && self.texts.is_closed && self.images.is_closed {
-                return;
-            } else {
-                runtime.block_on(self.wait_for_job());
-            }
         }
     }
 
-    /// Waits until a job arrives or a queue is closed.
-    async fn wait_for_job(&mut self) {
-        tokio::select! {
-            biased;
-            () = self.queries.wait_for_job(), if !self.queries.is_closed => {}
-            () = self.texts.wait_for_job(), if !self.texts.is_closed => {}
-            () = self.images.wait_for_job(), if !self.images.is_closed => {}
-        }
-    }
-
-    fn answer_jobs<T>(&self, batch: Vec<EmbedJob<T>>, embed_batch: EmbedBatch<'_, T>) {
-        if batch.is_empty() {
-            return;
-        }
-        let mut inputs = Vec::new();
-        let mut replies = Vec::new();
-        for job in batch {
-            replies.push((job.inputs.len(), job.reply));
-            inputs.extend(job.inputs);
-        }
-        let results = self.embed_each(&inputs, embed_batch);
-        assert_eq!(results.len(), inputs.len(), "one result for each input");
-        let mut results = results.into_iter();
-        for (count, reply) in replies {
-            // All results of this request are taken, even after a failed one, because the results
-            // of the next request follow them.
-            let own_results: Vec<Result<Vec<f32>, Error>> = results.by_ref().take(count).collect();
-            // The sender may be gone, then the reply is not needed.
-            let _ = reply.send(own_results.into_iter().collect());
-        }
-    }
-
-    /// Returns one checked vector or an error for each input. A failing batch is bisected, so that
-    /// only the failing inputs fail. If the device is broken, none of the batch's vectors is trusted.
-    fn embed_each<T>(
-        &self,
-        inputs: &[T],
-        embed_batch: EmbedBatch<'_, T>,
-    ) -> Vec<Result<Vec<f32>, Error>> {
-        let error = match embed_batch(inputs) {
-            Ok(vectors) => {
-                let checked: Vec<Result<Vec<f32>, Error>> = vectors
-                    .into_iter()
-                    .map(|vector| check_unit_vector(&vector).map(|()| vector))
-                    .collect();
-                let first_error = checked.iter().find_map(|vector| vector.as_ref().err());
-                return match first_error.and_then(|error| self.diagnose_device(error)) {
-                    None => checked,
-                    Some(problem) => inputs
-                        .iter()
-                        .map(|_| {
-                            let problem = problem.clone();
-                            Err(Error::Broken { problem })
-                        })
-                        .collect(),
-                };
-            }
-            Err(error) => error,
-        };
-        if inputs.len() > 1 {
-            tracing::warn!(%error, batch_images = inputs.len(), "a batch failed; retrying each half");
-            let (first, second) = inputs.split_at(inputs.len() / 2);
-            let mut results = self.embed_each(first, embed_batch);
-            results.extend(self.embed_each(second, embed_batch));
-            return results;
-        }
-        vec![Err(match self.diagnose_device(&error) {
-            None => error,
-            Some(problem) => Error::Broken { problem },
-        })]
-    }
-
-    /// Returns the device's problem, if the device and not the inputs caused this error.
-    fn diagnose_device(&self, error: &Error) -> Option<String> {
-        let trial = self.embed_trial_image().err()?;
-        tracing::error!(%error, trial_error = %trial, "the device also fails on the trial image");
-        Some(error.to_string())
-    }
-
-    /// Checks with one image whether the device works.
-    pub(super) fn embed_trial_image(&self) -> Result<(), Error> {
-        let vectors = self.run_image_batch(std::slice::from_ref(&self.trial_input))?;
-        check_unit_vector(&vectors[0])
-    }
-
-    /// Checks with one text whether the device works, if the model embeds texts.
-    pub(super) fn embed_trial_text(&self, has_text: bool) -> Result<(), Error> {
-        if !has_text {
-            return Ok(());
-        }
-        let vectors = self.run_text_batch(&["a picture".to_owned()])?;
-        check_unit_vector(&vectors[0])
-    }
-
-    pub(super) fn embed_golden_picture(&self, side: u32) -> Result<Vec<f32>, Error> {
-        let vectors = self.run_image_batch(&[draw_golden_picture(side)])?;
-        let vector = vectors.into_iter().next().ok_or(Error::Stopped)?;
-        check_unit_vector(&vector)?;
-        Ok(vector)
-    }
-
-    /// Runs the network. Returns one vector per input with the model's dimension, otherwise
-    /// unchecked.
-    fn run_image_batch(&self, inputs: &[Input]) -> Result<Vec<Vec<f32>>, Error> {
-        let batch = inputs.len();
-        let pixels = inputs.concat();
-        self.run_observed(batch, || Ok((self.forward_images)(&pixels, batch)))
-    }
-
-    /// Runs the text encoder. Returns vectors as [`run_image_batch`](Self::run_image_batch) does.
-    fn run_text_batch(&self, texts: &[String]) -> Result<Vec<Vec<f32>>, Error> {
-        self.run_observed(texts.len(), || (self.forward_texts)(texts))
-    }
-
-    /// Measures a batch, catches its panic, and splits its vectors.
-    fn run_observed(
-        &self,
-        batch: usize,
-        forward: impl FnOnce() -> Result<Vec<f32>, Error>,
-    ) -> Result<Vec<Vec<f32>>, Error> {
-        BATCH_SIZE.observe(batch as f64);
-        let start = Instant::now();
-        // Unwind safe: the network keeps no state between batches.
-        let vectors = std::panic::catch_unwind(AssertUnwindSafe(forward)).map_err(|panic| {
-            Error::Network {
-                batch_images: batch,
+    /// Opens and checks the device, and reports the result to the pool.
+    fn open(&self, last_limit: Option<BatchLimit>) -> Option<OpenNetworkState> {
+        // Unwind safe: what the panic interrupted is dropped.
+        let result = std::panic::catch_unwind(AssertUnwindSafe(|| self.open_best_precision()));
+        let result = result.unwrap_or_else(|panic| {
+            Err(Error::Warmup {
                 problem: panic_message(&*panic),
+            })
+        });
+        let (network, golden, max_batch) = match result {
+            Ok(opened) => opened,
+            Err(error) => {
+                self.pool.mark_failed(self.device, error);
+                return None;
             }
-        })??;
-        STAGE_SECONDS
-            .with_label_values(&["network"])
-            .observe(start.elapsed().as_secs_f64());
-        if vectors.len() != batch * self.dimension {
-            return Err(Error::BadVector {
-                problem: format!(
-                    "{} numbers for {batch} inputs of dimension {}",
-                    vectors.len(),
-                    self.dimension
-                ),
+        };
+        let mut limit = last_limit.unwrap_or_else(|| BatchLimit::new(max_batch));
+        limit.set_max(max_batch);
+        let opened = OpenedDevice {
+            description: network.description.clone(),
+            golden,
+            max_batch: limit.images(),
+            has_power_of_two: network.has_power_of_two,
+        };
+        self.pool.mark_ready(self.device, opened);
+        Some(OpenNetworkState { network, limit })
+    }
+
+    /// Returns the network in the first precision whose vectors are right, its golden vector and the
+    /// most images of one run.
+    fn open_best_precision(&self) -> Result<(DeviceNetwork, Vec<f32>, usize), Error> {
+        let mut last_error = None;
+        for precision in &self.opener.precisions {
+            let checked = (self.opener.open)(*precision).and_then(|network| {
+                let golden = self.check.verify(&network)?;
+                Ok((network, golden))
             });
+            match checked {
+                Ok((network, golden)) => {
+                    let max_batch = match self.batch_images {
+                        0 => network.measure_max_batch(TRIAL_BATCH, MAX_GPU_BATCH),
+                        images => images,
+                    };
+                    return Ok((network, golden, max_batch));
+                }
+                Err(error) => {
+                    tracing::debug!(
+                        device = %self.opener.name,
+                        %precision,
+                        %error,
+                        "the device cannot use this precision"
+                    );
+                    last_error = Some(error);
+                }
+            }
         }
-        Ok(vectors
-            .chunks_exact(self.dimension)
-            .map(<[f32]>::to_vec)
-            .collect())
+        Err(last_error.unwrap_or(Error::Stopped))
+    }
+
+    /// Runs a batch and answers it, or gives it back.
+    fn run_work(&self, state: &mut OpenNetworkState, work: Work) -> Result<(), String> {
+        let Work { number, inputs } = work;
+        let results = match &inputs {
+            BatchInputs::Images(jobs) => {
+                let inputs: Vec<_> = jobs.iter().flat_map(|job| job.iter()).collect();
+                state.run_chunks(&inputs, DeviceNetwork::embed_images)
+            }
+            BatchInputs::Texts(jobs) => {
+                let texts: Vec<_> = jobs.iter().flat_map(|job| job.iter()).collect();
+                state.run_chunks(&texts, DeviceNetwork::embed_texts)
+            }
+        };
+        match results {
+            Ok(results) => {
+                let max_batch = state.limit.images();
+                self.pool.complete(self.device, number, max_batch, results);
+                Ok(())
+            }
+            Err(DeviceFailure { problem }) => {
+                self.pool.fail(self.device, number, problem.clone());
+                Err(problem)
+            }
+        }
     }
 }
 
-/// Checks that a vector is finite and of unit length, before it leaves this crate.
-pub(super) fn check_unit_vector(vector: &[f32]) -> Result<(), Error> {
-    let squares: f64 = vector.iter().map(|value| f64::from(*value).powi(2)).sum();
-    let length = squares.sqrt();
-    if !length.is_finite() || (length - 1.0).abs() > UNIT_TOLERANCE {
-        return Err(Error::BadVector {
-            problem: format!("its length is {length}, not 1"),
-        });
+impl OpenNetworkState {
+    /// Runs inputs in chunks of the size that the device takes, and learns from the results.
+    fn run_chunks<T>(
+        &mut self,
+        inputs: &[&T],
+        embed: impl Fn(&DeviceNetwork, &[&T]) -> Result<BatchResults, DeviceFailure>,
+    ) -> Result<Vec<Result<Vec<f32>, Error>>, DeviceFailure> {
+        let mut results = Vec::with_capacity(inputs.len());
+        while results.len() < inputs.len() {
+            let size = BatchSize {
+                max_inputs: self.limit.images(),
+                has_power_of_two: self.network.has_power_of_two,
+            };
+            let rest = &inputs[results.len()..];
+            let chunk = &rest[..size.fit(rest.len()).min(rest.len())];
+            let batch = embed(&self.network, chunk).inspect_err(|_| {
+                // The size may be the cause; the limit grows again if it is not.
+                self.limit.record_too_large(chunk.len() / 2);
+            })?;
+            match batch.is_too_large() {
+                true => self.limit.record_too_large(batch.largest_run),
+                false => self.limit.record_success(chunk.len()),
+            }
+            results.extend(batch.results);
+        }
+        Ok(results)
     }
-    Ok(())
 }

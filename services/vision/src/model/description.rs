@@ -28,6 +28,9 @@ pub struct Description {
     #[serde(rename = "sha256", default)]
     pub checksum: String,
     pub preprocessing: Preprocessing,
+    /// Sizes of the network if it is an EfficientNet-Lite; without it, those of Lite0.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scaling: Option<CompoundScaling>,
     /// Sizes of the network if it is a transformer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub vision: Option<VisionTower>,
@@ -57,6 +60,10 @@ pub enum Architecture {
     /// MobileNetV2 with the tensor names of timm.
     #[serde(rename = "mobilenetv2")]
     MobileNetV2,
+    /// EfficientNet-Lite with the tensor names of the package `efficientnet-lite-pytorch` and the
+    /// factors of the description.
+    #[serde(rename = "efficientnet-lite")]
+    EfficientNetLite,
     /// A vision transformer (ViT, DINOv2) with the tensor names of timm and the sizes of the
     /// description.
     #[serde(rename = "vit")]
@@ -68,6 +75,44 @@ pub enum Architecture {
     /// the description.
     #[serde(rename = "siglip")]
     Siglip,
+}
+
+/// Factors by which the larger EfficientNet-Lites differ from Lite0 ("compound scaling", Tan and Le,
+/// EfficientNet, 2019).
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct CompoundScaling {
+    /// Factor of the channels, 1.1 for Lite2.
+    pub width: f64,
+    /// Factor of the number of blocks per stage, 1.2 for Lite2.
+    pub depth: f64,
+}
+
+impl Default for CompoundScaling {
+    fn default() -> Self {
+        Self {
+            width: 1.0,
+            depth: 1.0,
+        }
+    }
+}
+
+impl CompoundScaling {
+    /// Scales a number of channels and rounds it to a multiple of 8, as TensorFlow's builder does.
+    pub(crate) fn scale_width(self, channels: usize) -> usize {
+        let scaled = channels as f64 * self.width;
+        let rounded = ((scaled + 4.0) as usize / 8 * 8).max(8);
+        // Never rounded down by more than 10 %.
+        if (rounded as f64) < 0.9 * scaled {
+            rounded + 8
+        } else {
+            rounded
+        }
+    }
+
+    /// Scales a number of blocks and rounds it up.
+    pub(crate) fn scale_depth(self, blocks: usize) -> usize {
+        (blocks as f64 * self.depth).ceil() as usize
+    }
 }
 
 /// Steps from an upright image to a network's input: resize, crop the middle, normalise.
@@ -153,7 +198,24 @@ impl Description {
         if self.name.is_empty() || self.name.len() > 64 {
             return Err("the name must have 1 to 64 characters".to_owned());
         }
+        self.check_scaling()?;
         self.check_towers(width)
+    }
+
+    /// Checks that only an EfficientNet-Lite has factors, and that they are usable.
+    fn check_scaling(&self) -> Result<(), String> {
+        let Some(CompoundScaling { width, depth }) = self.scaling else {
+            return Ok(());
+        };
+        if self.architecture()? != Architecture::EfficientNetLite {
+            return Err("only \"efficientnet-lite\" has a \"scaling\"".to_owned());
+        }
+        if !(0.25..=4.0).contains(&width) || !(0.25..=4.0).contains(&depth) {
+            return Err(format!(
+                "the factors of \"scaling\", {width} and {depth}, must be 0.25 to 4"
+            ));
+        }
+        Ok(())
     }
 
     /// Checks that transformers, and only they, have sizes.

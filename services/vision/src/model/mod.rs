@@ -1,15 +1,17 @@
 //! Loads a model: the bundled one by name, or a folder with a description and weights.
 //!
-//! This crate never downloads anything; the default model is part of the program. [`registry`] lists
+//! This crate never downloads anything; `lookalike-mini` is part of the program. [`registry`] lists
 //! the other models, which are fetched into a folder.
 //!
 //! All functions fail with [`Error`] if there is no such model, or if a file of it is unreadable or
 //! invalid.
 
 pub(crate) mod bands;
+pub(crate) mod convert;
 pub(crate) mod description;
 pub(crate) mod golden;
 mod parse;
+mod pytorch;
 pub mod registry;
 mod timm;
 pub(crate) mod towers;
@@ -19,6 +21,7 @@ pub(crate) mod weights;
 use std::{
     borrow::Cow,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use sha2::{Digest as _, Sha256};
@@ -27,13 +30,15 @@ use crate::{
     error::Error,
     model::description::Description,
     model::golden::{GOLDEN_FILE, GoldenFile},
-    model::registry::DEFAULT_MODEL,
+    model::registry::BUNDLED_MODEL,
     model::weights::Weights,
 };
 
 static MINI_WEIGHTS: &[u8] =
     include_bytes!("../../models/lookalike-mini/lookalike-mini.safetensors");
 static MINI_GOLDEN_JSON: &str = include_str!("../../models/lookalike-mini/golden.json");
+static LITE0_GOLDEN_JSON: &str = include_str!("../../models/efficientnet-lite0/golden.json");
+static LITE2_GOLDEN_JSON: &str = include_str!("../../models/efficientnet-lite2/golden.json");
 
 /// The tokenizer of a model with a text encoder.
 const TOKENIZER_FILE: &str = "tokenizer.json";
@@ -41,11 +46,11 @@ const TOKENIZER_FILE: &str = "tokenizer.json";
 /// The preprocessing of a transformers model.
 const PREPROCESSOR_FILE: &str = "preprocessor_config.json";
 
-/// A model with checked weights, not yet on a device.
-#[derive(Debug)]
+/// A model with checked weights, not yet on a device. Clones share the weights.
+#[derive(Debug, Clone)]
 pub struct Model {
     pub(crate) description: Description,
-    pub(crate) weights: Weights,
+    pub(crate) weights: Arc<Weights>,
     /// The contents of `tokenizer.json`.
     pub(crate) tokenizer: Option<Vec<u8>>,
     /// The expected vector of the golden picture, if it is known.
@@ -103,7 +108,7 @@ impl Model {
         })?;
         Ok(Self {
             description,
-            weights,
+            weights: Arc::new(weights),
             tokenizer,
             golden,
         })
@@ -128,6 +133,18 @@ impl Model {
         Ok(description)
     }
 
+    /// Returns the file with the expected golden vector of a registered model whose weights are pinned
+    /// by us, as name and content, to store next to its weights.
+    pub fn golden_file(name: &str) -> Option<(&'static str, &'static str)> {
+        let json = match name {
+            "lookalike-mini" => MINI_GOLDEN_JSON,
+            "efficientnet-lite0" => LITE0_GOLDEN_JSON,
+            "efficientnet-lite2" => LITE2_GOLDEN_JSON,
+            _ => return None,
+        };
+        Some((GOLDEN_FILE, json))
+    }
+
     /// Returns the size of the bundled model's weights.
     pub fn bundled_bytes() -> u64 {
         MINI_WEIGHTS.len() as u64
@@ -136,11 +153,16 @@ impl Model {
     pub fn description(&self) -> &Description {
         &self.description
     }
+
+    #[cfg(test)]
+    pub(crate) fn weights_mut(&mut self) -> &mut Weights {
+        Arc::get_mut(&mut self.weights).expect("the model has no clone yet")
+    }
 }
 
 fn find_model(name_or_folder: &str) -> Result<UncheckedModel, Error> {
-    if name_or_folder == DEFAULT_MODEL {
-        let description = Description::find_bundled(DEFAULT_MODEL).expect("the default is bundled");
+    if name_or_folder == BUNDLED_MODEL {
+        let description = Description::find_bundled(BUNDLED_MODEL).expect("it is bundled");
         return Ok(UncheckedModel {
             description,
             weights: Cow::Borrowed(MINI_WEIGHTS),
@@ -249,7 +271,7 @@ mod tests {
 
     #[test]
     fn default_loads_and_its_checksum_holds() {
-        let model = Model::load(DEFAULT_MODEL).unwrap();
+        let model = Model::load(BUNDLED_MODEL).unwrap();
         assert_eq!(model.description().checksum.len(), 64);
         assert!(
             model.golden.is_some(),
@@ -275,7 +297,7 @@ mod tests {
         let loaded = Model::load(path).unwrap();
         assert_eq!(
             loaded.description(),
-            Model::load(DEFAULT_MODEL).unwrap().description()
+            Model::load(BUNDLED_MODEL).unwrap().description()
         );
         assert_eq!(
             &Model::load_description(path).unwrap(),
@@ -287,7 +309,7 @@ mod tests {
         std::fs::write(folder.path().join(TOKENIZER_FILE), "{\"preprocessing\"").unwrap();
         std::fs::write(folder.path().join(GOLDEN_FILE), MINI_GOLDEN_JSON).unwrap();
         let loaded = Model::load(path).unwrap();
-        assert_eq!(loaded.golden, Model::load(DEFAULT_MODEL).unwrap().golden);
+        assert_eq!(loaded.golden, Model::load(BUNDLED_MODEL).unwrap().golden);
         assert!(loaded.tokenizer.is_some());
         std::fs::write(folder.path().join(GOLDEN_FILE), "{").unwrap();
         error("golden.json");

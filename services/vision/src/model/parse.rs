@@ -13,6 +13,12 @@ impl Description {
     pub fn find_bundled(name: &str) -> Option<Self> {
         let json = match name {
             "lookalike-mini" => include_str!("../../models/lookalike-mini/lookalike-mini.json"),
+            "efficientnet-lite0" => {
+                include_str!("../../models/efficientnet-lite0/efficientnet-lite0.json")
+            }
+            "efficientnet-lite2" => {
+                include_str!("../../models/efficientnet-lite2/efficientnet-lite2.json")
+            }
             "resnet34" => include_str!("../../models/resnet34/resnet34.json"),
             "resnet50" => include_str!("../../models/resnet50/resnet50.json"),
             "mobilenetv2" => include_str!("../../models/mobilenetv2/mobilenetv2.json"),
@@ -82,6 +88,8 @@ mod tests {
     #[test]
     fn every_bundled_description_is_found_by_its_name() {
         for (name, dimension, has_text) in [
+            ("efficientnet-lite0", 384, false),
+            ("efficientnet-lite2", 384, false),
             ("resnet50", 2048, false),
             ("mobilenetv2", 1280, false),
             ("vit-s16", 384, false),

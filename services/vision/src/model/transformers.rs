@@ -132,6 +132,7 @@ pub(super) fn parse_config(
         input: [3, side, side],
         checksum: String::new(),
         preprocessing: preprocessor.to_preprocessing(side)?,
+        scaling: None,
         vision: Some(VisionTower {
             patch: vision.patch_size.unwrap_or(32),
             registers: 0,

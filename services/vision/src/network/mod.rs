@@ -1,86 +1,104 @@
 //! Networks: pixels → unit vectors, and texts → unit vectors.
 //!
-//! **A whole network is one operation**: bytes in, vectors out, in [`Network::forward`]. The engine
-//! does not depend on how it is computed, so one network can get another implementation (for example
-//! our own kernels) without a change of the engine. There is one file per network; `layers` contains
-//! what they share.
+//! **A network is data.** A file of `architectures` builds a [`graph`]: a list of operations with their
+//! weights and shapes. Passes rewrite the graph to fewer operations, and an executor runs it: our
+//! own kernels on the CPU, or burn on any of its devices. Architectures know nothing about
+//! executors, and executors nothing about architectures, so a new network runs everywhere and a new
+//! executor runs every network. The engine sees only [`Network::forward`]: bytes in, vectors out.
 
-mod clip;
-mod layers;
-mod mini;
-mod mobilenetv2;
-mod resnet34;
-mod resnet50;
-mod siglip;
+mod architectures;
+mod burn_executor;
+mod executor;
+mod graph;
+mod kernel_executor;
+mod pixels;
 #[cfg(test)]
 mod tests;
 mod text;
 mod tokenizer;
-mod vit;
 
-use burn::tensor::{Device, Tensor};
-
-use self::{layers::conv::PixelNormaliser, tokenizer::TextTokenizer};
-use crate::error::Error;
-use crate::model::{
-    Model,
-    description::{Architecture, Description},
-    weights::Weights,
+#[allow(unused_imports, reason = "for GPUs")]
+pub(crate) use self::burn_executor::Precision;
+pub(crate) use self::executor::Executor;
+use self::{
+    burn_executor::BurnExecutor,
+    graph::Graph,
+    kernel_executor::KernelExecutor,
+    text::{TextInput, TextRows},
 };
+use crate::error::Error;
+use crate::model::Model;
 
 /// A network on a device.
 #[derive(Debug)]
 pub(crate) struct Network {
-    image_network: ImageNetwork,
+    image_network: LoadedGraph,
     text_encoder: Option<TextEncoder>,
-    normaliser: PixelNormaliser,
-    side: usize,
+    /// Bytes of an input image.
+    input_bytes: usize,
     dimension: usize,
     /// The model's name, for errors.
     name: String,
-    device: Device,
-}
-
-#[derive(Debug)]
-enum ImageNetwork {
-    Mini(Box<mini::Mini>),
-    ResNet34(Box<resnet34::ResNet34>),
-    ResNet50(Box<resnet50::ResNet50>),
-    MobileNetV2(Box<mobilenetv2::MobileNetV2>),
-    Vit(Box<vit::Vit>),
-    Clip(Box<clip::ClipImageTower>),
-    Siglip(Box<siglip::SiglipImageTower>),
 }
 
 /// Texts → vectors in the same space as images.
 #[derive(Debug)]
 struct TextEncoder {
-    tokenizer: TextTokenizer,
-    network: text::TextNetwork,
+    input: TextInput,
+    network: LoadedGraph,
+}
+
+/// A graph with its weights where the executor needs them.
+#[derive(Debug)]
+enum LoadedGraph {
+    Kernels(KernelExecutor),
+    Burn(BurnExecutor),
+}
+
+impl LoadedGraph {
+    fn new(graph: Graph, executor: &Executor) -> Result<Self, String> {
+        match executor {
+            Executor::Kernels(set) => KernelExecutor::new(graph, *set).map(Self::Kernels),
+            Executor::Burn { device, precision } => {
+                Ok(Self::Burn(BurnExecutor::new(graph, device, *precision)))
+            }
+        }
+    }
+
+    fn run_images(&self, pixels: &[u8], batch: usize) -> Vec<f32> {
+        match self {
+            Self::Kernels(executor) => executor.run_images(pixels, batch),
+            Self::Burn(executor) => executor.run_images(pixels, batch),
+        }
+    }
+
+    fn run_tokens(&self, texts: &TextRows) -> Vec<f32> {
+        match self {
+            Self::Kernels(executor) => executor.run_tokens(&texts.rows, &texts.lengths),
+            Self::Burn(executor) => executor.run_tokens(&texts.rows, &texts.lengths),
+        }
+    }
 }
 
 impl Network {
-    /// Folds the batch norms and layer scales, and moves the weights to the device.
-    pub(crate) fn from_model(model: &Model, device: &Device) -> Result<Self, Error> {
+    /// Builds the graphs of the model and moves their weights to the executor.
+    pub(crate) fn from_model(model: &Model, executor: &Executor) -> Result<Self, Error> {
         let description = &model.description;
-        let weights_error = |problem| Error::Weights {
+        let load = || -> Result<(LoadedGraph, Option<TextEncoder>), String> {
+            let graph = architectures::build_image_graph(description, &model.weights)?;
+            let image_network = LoadedGraph::new(graph, executor)?;
+            Ok((image_network, load_text_encoder(model, executor)?))
+        };
+        let (image_network, text_encoder) = load().map_err(|problem| Error::Weights {
             model: description.name.clone(),
             problem,
-        };
-        let image_network =
-            load_image_network(description, &model.weights, device).map_err(weights_error)?;
-        let text_encoder = load_text_encoder(model, device).map_err(weights_error)?;
+        })?;
         Ok(Self {
             image_network,
             text_encoder,
-            normaliser: PixelNormaliser::new(
-                description.preprocessing.mean,
-                description.preprocessing.std,
-            ),
-            side: description.side() as usize,
+            input_bytes: description.input_bytes(),
             dimension: description.dimension,
             name: description.name.clone(),
-            device: device.clone(),
         })
     }
 
@@ -88,20 +106,8 @@ impl Network {
     /// `batch * dimension` numbers. Each vector has unit length, or is not finite if the network or the
     /// device failed; the caller checks that.
     pub(crate) fn forward(&self, pixels: &[u8], batch: usize) -> Vec<f32> {
-        assert_eq!(pixels.len(), batch * self.side * self.side * 3);
-        let input = self
-            .normaliser
-            .to_tensor(pixels, batch, self.side, &self.device);
-        let features = match &self.image_network {
-            ImageNetwork::Mini(network) => network.forward(input),
-            ImageNetwork::ResNet34(network) => network.forward(input),
-            ImageNetwork::ResNet50(network) => network.forward(input),
-            ImageNetwork::MobileNetV2(network) => network.forward(input),
-            ImageNetwork::Vit(network) => network.forward(input),
-            ImageNetwork::Clip(network) => network.forward(input),
-            ImageNetwork::Siglip(network) => network.forward(input),
-        };
-        self.unit_vectors(features)
+        assert_eq!(pixels.len(), batch * self.input_bytes);
+        self.to_unit_vectors(self.image_network.run_images(pixels, batch))
     }
 
     /// Embeds a batch of texts. The result has `texts.len() * dimension` numbers; each vector has unit
@@ -110,22 +116,14 @@ impl Network {
         let encoder = self.text_encoder.as_ref().ok_or_else(|| Error::NoText {
             model: self.name.clone(),
         })?;
-        let tokens = texts
-            .iter()
-            .map(|text| encoder.tokenizer.tokenize(text))
-            .collect::<Result<Vec<_>, _>>()?;
-        if tokens.is_empty() {
+        let rows = encoder.input.embed_tokens(texts)?;
+        if rows.lengths.is_empty() {
             return Ok(Vec::new());
         }
-        Ok(self.unit_vectors(encoder.network.forward(&tokens)))
+        Ok(self.to_unit_vectors(encoder.network.run_tokens(&rows)))
     }
 
-    fn unit_vectors(&self, features: Tensor<2>) -> Vec<f32> {
-        let mut vectors = features
-            .into_data()
-            .convert::<f32>()
-            .try_to_vec::<f32>()
-            .expect("the data was just converted to f32");
+    fn to_unit_vectors(&self, mut vectors: Vec<f32>) -> Vec<f32> {
         for vector in vectors.chunks_exact_mut(self.dimension) {
             to_unit_length(vector);
         }
@@ -133,78 +131,8 @@ impl Network {
     }
 }
 
-/// Loads the image network and checks that its dimension is that of the description.
-fn load_image_network(
-    description: &Description,
-    weights: &Weights,
-    device: &Device,
-) -> Result<ImageNetwork, String> {
-    let (side, expected) = (description.side() as usize, description.dimension);
-    let tower = || {
-        description
-            .vision
-            .as_ref()
-            .ok_or("the description has no sizes (\"vision\")")
-    };
-    let (image_network, dimension) = match description.architecture()? {
-        Architecture::Mini => (
-            ImageNetwork::Mini(Box::new(mini::Mini::from_weights(weights, device)?)),
-            mini::DIMENSION,
-        ),
-        Architecture::ResNet34 => (
-            ImageNetwork::ResNet34(Box::new(resnet34::ResNet34::from_weights(weights, device)?)),
-            resnet34::DIMENSION,
-        ),
-        Architecture::ResNet50 => (
-            ImageNetwork::ResNet50(Box::new(resnet50::ResNet50::from_weights(weights, device)?)),
-            resnet50::DIMENSION,
-        ),
-        Architecture::MobileNetV2 => (
-            ImageNetwork::MobileNetV2(Box::new(mobilenetv2::MobileNetV2::from_weights(
-                weights, device,
-            )?)),
-            mobilenetv2::DIMENSION,
-        ),
-        Architecture::Vit => (
-            ImageNetwork::Vit(Box::new(vit::Vit::from_weights(
-                weights,
-                tower()?,
-                side,
-                device,
-            )?)),
-            tower()?.shape.width,
-        ),
-        // The projection has the expected dimension, or loading fails.
-        Architecture::Clip => (
-            ImageNetwork::Clip(Box::new(clip::ClipImageTower::from_weights(
-                weights,
-                tower()?,
-                expected,
-                side,
-                device,
-            )?)),
-            expected,
-        ),
-        Architecture::Siglip => (
-            ImageNetwork::Siglip(Box::new(siglip::SiglipImageTower::from_weights(
-                weights,
-                tower()?,
-                side,
-                device,
-            )?)),
-            tower()?.shape.width,
-        ),
-    };
-    if dimension != expected {
-        return Err(format!(
-            "the network has the dimension {dimension}, but the description states {expected}"
-        ));
-    }
-    Ok(image_network)
-}
-
 /// Loads the text encoder, if the description has one.
-fn load_text_encoder(model: &Model, device: &Device) -> Result<Option<TextEncoder>, String> {
+fn load_text_encoder(model: &Model, executor: &Executor) -> Result<Option<TextEncoder>, String> {
     let Some(tower) = &model.description.text else {
         return Ok(None);
     };
@@ -212,10 +140,12 @@ fn load_text_encoder(model: &Model, device: &Device) -> Result<Option<TextEncode
         .tokenizer
         .as_deref()
         .ok_or("the model has a text encoder, but no tokenizer.json: put that of its source next to the weights")?;
+    let input = TextInput::from_weights(file, &model.weights, tower)?;
     let dimension = model.description.dimension;
+    let graph = architectures::text::build_text_graph(tower, &model.weights, dimension)?;
     Ok(Some(TextEncoder {
-        tokenizer: TextTokenizer::from_json(file, tower)?,
-        network: text::TextNetwork::from_weights(&model.weights, tower, dimension, device)?,
+        input,
+        network: LoadedGraph::new(graph, executor)?,
     }))
 }
 

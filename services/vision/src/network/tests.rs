@@ -1,9 +1,20 @@
 //! Parity with PyTorch, timm and transformers, against values of `reference/make_reference.py`.
 
+mod seeded;
+
+use burn::tensor::Device;
+use lookalike_kernels::InstructionSet;
 use serde::Deserialize;
 
+use self::seeded::{sample_pixels, seeded_tensor};
 use super::*;
-use crate::{decode_image, model::weights::Weights, preprocess_image};
+use crate::{
+    decode_image,
+    model::description::{Architecture, CompoundScaling, Description},
+    model::golden::{MIN_GOLDEN_COSINE, check_golden_vector, draw_golden_picture},
+    model::weights::Weights,
+    preprocess_image,
+};
 
 #[derive(Deserialize)]
 struct Reference {
@@ -29,54 +40,6 @@ struct ReferenceText {
 /// The script reads the same photo.
 const PHOTO: &[u8] = include_bytes!("../../../../images/objects/cat-4.jpg");
 
-/// The same as the script's `random_bits`: SplitMix64 of (FNV-1a of the name) + 0, 1, 2, …
-fn random_bits(name: &str, count: usize) -> impl Iterator<Item = u64> {
-    let seed = name.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |seed, byte| {
-        (seed ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3)
-    });
-    (0..count as u64).map(move |i| {
-        let z = seed.wrapping_add(i).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        let z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    })
-}
-
-/// The same as the script's `pictures`: noise, and slanted bands.
-fn sample_pixels(side: usize) -> Vec<u8> {
-    let noise = random_bits("pixels", side * side * 3).map(|bits| bits as u8);
-    let bands = (0..side * side * 3).map(|i| {
-        let (y, x, c) = (i / 3 / side, i / 3 % side, i % 3);
-        (3 * x + 2 * y + 40 * c) as u8
-    });
-    noise.chain(bands).collect()
-}
-
-/// The same as the script's `seeded`: the numbers of one tensor.
-fn seeded_tensor(name: &str, shape: &[usize]) -> Vec<f32> {
-    let is_product = matches!(shape.len(), 2 | 4);
-    let fan_in = shape[1..].iter().product::<usize>();
-    let scale = if is_product {
-        2.0 * (6.0 / fan_in as f64).sqrt()
-    } else {
-        0.5
-    } as f32;
-    random_bits(name, shape.iter().product())
-        .map(|bits| {
-            let u = (bits >> 40) as f32 * f32::powi(2.0, -24);
-            if is_product {
-                (u - 0.5) * scale
-            } else if name.ends_with("running_var") {
-                u + 0.5
-            } else if name.ends_with("weight") {
-                u * 0.5 + 0.5
-            } else {
-                (u - 0.5) * scale
-            }
-        })
-        .collect()
-}
-
 /// Creates a registered model with the script's weights.
 fn seeded_model(name: &str, reference: &Reference) -> Model {
     let mut weights = Weights::by_formula(seeded_tensor);
@@ -92,10 +55,59 @@ fn seeded_model(name: &str, reference: &Reference) -> Model {
     }
     Model {
         description,
-        weights,
+        weights: weights.into(),
         tokenizer: None,
         golden: None,
     }
+}
+
+/// An executor and how near its vectors come to those of the references.
+#[derive(Debug)]
+struct TestedExecutor {
+    executor: Executor,
+    min_cosine: f64,
+    /// Largest difference of a number of a vector.
+    max_difference: f32,
+}
+
+impl TestedExecutor {
+    /// Least cosine between the vectors of an image alone and in a batch, of which both differ from
+    /// the reference.
+    fn min_batch_cosine(&self) -> f64 {
+        1.0 - (1.0 - self.min_cosine) / 10.0
+    }
+}
+
+/// burn on the CPU in single precision, with which all other executors are compared.
+fn reference_executor() -> Executor {
+    Executor::Burn {
+        device: Device::flex(),
+        precision: Precision::F32,
+    }
+}
+
+/// Returns the executors of this CPU.
+fn tested_executors() -> Vec<TestedExecutor> {
+    let kernels = InstructionSet::ALL
+        .into_iter()
+        .filter(|set| set.is_supported());
+    std::iter::once(reference_executor())
+        .chain(kernels.map(Executor::Kernels))
+        .map(|executor| {
+            if matches!(executor, Executor::Kernels(InstructionSet::Avx512Bf16)) {
+                return TestedExecutor {
+                    executor,
+                    min_cosine: 0.999_9,
+                    max_difference: 1e-2,
+                };
+            }
+            TestedExecutor {
+                executor,
+                min_cosine: 0.999_99,
+                max_difference: 2e-5,
+            }
+        })
+        .collect()
 }
 
 fn cosine_similarity(a: &[f32], b: &[f32]) -> f64 {
@@ -112,11 +124,86 @@ fn subtract_vectors(a: &[f32], b: &[f32]) -> Vec<f32> {
     a.iter().zip(b).map(|(a, b)| a - b).collect()
 }
 
-/// Compares the network with the reference. For the same pixels the vectors are equal; for the
-/// photo's file they are nearly equal. An image has the same vector alone as in a batch.
+/// Vectors of the executors of this CPU may be mixed in an index; vectors of a network that differs a
+/// little may not.
+#[test]
+fn the_golden_picture_tells_executors_from_wrong_networks() {
+    let model = Model::load("lookalike-mini").unwrap();
+    let expected = model.golden.as_deref().unwrap();
+    let picture = draw_golden_picture(model.description.side());
+    let embed = |model: &Model, executor: &Executor| {
+        Network::from_model(model, executor)
+            .unwrap()
+            .forward(&picture, 1)
+    };
+    for TestedExecutor { executor, .. } in tested_executors() {
+        let vector = embed(&model, &executor);
+        let similarity = cosine_similarity(expected, &vector);
+        assert!(similarity >= 0.999_9, "{executor:?}: {similarity}");
+        check_golden_vector(expected, &vector).unwrap();
+    }
+    let best = Executor::Kernels(InstructionSet::detect());
+    let wrong: [(&str, fn(&mut Model)); 3] = [
+        ("another mean of the pixels", |model| {
+            model.description.preprocessing.mean = [0.5; 3]
+        }),
+        ("a missing shortcut", |model| {
+            let zeros = vec![0.0; 384 * 256];
+            model
+                .weights_mut()
+                .insert_tensor("blocks.5.proj.weight", &[384, 256, 1, 1], zeros);
+        }),
+        ("a missing bias", |model| {
+            model
+                .weights_mut()
+                .insert_tensor("head.bias", &[384], vec![0.0; 384]);
+        }),
+    ];
+    for (name, change) in wrong {
+        let mut model = Model::load("lookalike-mini").unwrap();
+        change(&mut model);
+        let cosine = check_golden_vector(expected, &embed(&model, &best)).unwrap_err();
+        assert!(cosine < MIN_GOLDEN_COSINE, "{name}: {cosine}");
+    }
+}
+
+/// Compares the network on every executor with the reference. For the same pixels the vectors are
+/// equal; for the photo's file they are nearly equal. An image has the same vector alone as in a batch.
 fn check_network(model: &Model, reference: &Reference) {
-    let network = Network::from_model(model, &Device::flex()).unwrap();
-    let pixels = sample_pixels(network.side);
+    for tested in tested_executors() {
+        check_network_on(&tested, model, reference);
+    }
+}
+
+/// The code for half precision on GPUs runs on the CPU, too.
+#[test]
+fn burn_computes_in_half_precision() {
+    let reference = include_str!("../../reference/lookalike-mini.json");
+    let reference: Reference = serde_json::from_str(reference).unwrap();
+    let mini = Model::load("lookalike-mini").unwrap();
+    let (clip, clip_reference) = tiny_clip();
+    let (siglip, siglip_reference) = tiny_siglip();
+    for precision in [Precision::F16, Precision::Bf16] {
+        let tested = TestedExecutor {
+            executor: Executor::Burn {
+                device: Device::flex(),
+                precision,
+            },
+            min_cosine: 0.999,
+            max_difference: 2e-2,
+        };
+        check_network_on(&tested, &mini, &reference);
+        check_network_on(&tested, &clip, &clip_reference);
+        check_texts_on(&tested, &clip, &clip_reference);
+        check_network_on(&tested, &siglip, &siglip_reference);
+        check_texts_on(&tested, &siglip, &siglip_reference);
+    }
+}
+
+fn check_network_on(tested: &TestedExecutor, model: &Model, reference: &Reference) {
+    let executor = &tested.executor;
+    let network = Network::from_model(model, executor).unwrap();
+    let pixels = sample_pixels(model.description.side() as usize);
     let both = network.forward(&pixels, 2);
     for (i, (vector, expected)) in both
         .chunks_exact(network.dimension)
@@ -125,17 +212,19 @@ fn check_network(model: &Model, reference: &Reference) {
     {
         assert_eq!(vector.len(), expected.len());
         let similarity = cosine_similarity(vector, expected);
-        assert!(similarity >= 0.999_99, "image {i}: {similarity}");
         // With random weights all images have similar vectors, so every number is compared.
         let worst = subtract_vectors(vector, expected)
             .into_iter()
             .fold(0.0, |worst, off| f32::max(worst, off.abs()));
-        assert!(worst < 2e-5, "image {i}: off by {worst}");
+        assert!(
+            similarity >= tested.min_cosine && worst <= tested.max_difference,
+            "{executor:?}, image {i}: {similarity}, off by {worst}"
+        );
         let alone = network.forward(&pixels[i * pixels.len() / 2..][..pixels.len() / 2], 1);
         let similarity = cosine_similarity(vector, &alone);
         assert!(
-            similarity >= 0.999_999,
-            "batched and alone, image {i}: {similarity}"
+            similarity >= tested.min_batch_cosine(),
+            "{executor:?}: batched and alone, image {i}: {similarity}"
         );
     }
     let [noise, bands, photo @ ..] = reference.vectors.as_slice() else {
@@ -145,13 +234,16 @@ fn check_network(model: &Model, reference: &Reference) {
     if let [expected] = photo {
         let vector = photo_vector(model, &network, &reference.blocks);
         let similarity = cosine_similarity(&vector, expected);
-        assert!(similarity >= 0.995, "the photo: {similarity}");
+        assert!(similarity >= 0.995, "{executor:?}, the photo: {similarity}");
         // The vectors are also similar without the part that all images have in common.
         let similarity = cosine_similarity(
             &subtract_vectors(&vector, noise),
             &subtract_vectors(expected, noise),
         );
-        assert!(similarity >= 0.99, "the photo, minus noise: {similarity}");
+        assert!(
+            similarity >= 0.99,
+            "{executor:?}, the photo, minus noise: {similarity}"
+        );
     }
 }
 
@@ -165,11 +257,12 @@ fn photo_vector(model: &Model, network: &Network, blocks: &[f32]) -> Vec<f32> {
     )
     .unwrap();
     let input = preprocess_image(description, &image);
-    let block = network.side / 14;
+    let side = description.side() as usize;
+    let block = side / 14;
     for (i, expected) in blocks.iter().enumerate() {
         let (y, x, channel) = (i / 3 / 14 * block, i / 3 % 14 * block, i % 3);
         let sum: u32 = (y..y + block)
-            .flat_map(|y| (x..x + block).map(move |x| (y * network.side + x) * 3 + channel))
+            .flat_map(|y| (x..x + block).map(move |x| (y * side + x) * 3 + channel))
             .map(|at| u32::from(input[at]))
             .sum();
         let mean = sum as f32 / (block * block) as f32;
@@ -208,6 +301,72 @@ fn resnet50_equals_timm() {
 fn mobilenetv2_equals_timm() {
     let reference = include_str!("../../reference/mobilenetv2.json");
     check_seeded("mobilenetv2", reference);
+}
+
+/// Creates an EfficientNet-Lite with the script's weights.
+fn efficientnet_lite(
+    side: u32,
+    dimension: usize,
+    scaling: Option<CompoundScaling>,
+    reference: &Reference,
+) -> Model {
+    let mut model = seeded_model("mobilenetv2", reference);
+    let description = &mut model.description;
+    description.architecture = Some(Architecture::EfficientNetLite);
+    description.scaling = scaling;
+    description.dimension = dimension;
+    description.input = [3, side, side];
+    let preprocessing = &mut description.preprocessing;
+    preprocessing.crop = [side; 2];
+    preprocessing.resize_short_side = side + 32;
+    preprocessing.mean = [127.0 / 255.0; 3];
+    preprocessing.std = [128.0 / 255.0; 3];
+    model
+}
+
+#[test]
+fn efficientnet_lite0_equals_its_package() {
+    let reference = include_str!("../../reference/efficientnet-lite0.json");
+    let reference = serde_json::from_str(reference).unwrap();
+    check_network(&efficientnet_lite(224, 1280, None, &reference), &reference);
+}
+
+#[test]
+fn efficientnet_lite2_with_a_projection_equals_its_package() {
+    let reference = include_str!("../../reference/efficientnet-lite2.json");
+    let reference = serde_json::from_str(reference).unwrap();
+    let scaling = Some(CompoundScaling {
+        width: 1.1,
+        depth: 1.2,
+    });
+    check_network(
+        &efficientnet_lite(260, 384, scaling, &reference),
+        &reference,
+    );
+}
+
+/// The weights of the pooling are relative, and only those of the points matter.
+#[test]
+fn efficientnet_lite_can_weight_the_points_of_its_last_map() {
+    let reference = include_str!("../../reference/efficientnet-lite0.json");
+    let reference = serde_json::from_str(reference).unwrap();
+    let mut model = efficientnet_lite(224, 1280, None, &reference);
+    let mut insert_pooling = |weight: Vec<f32>| {
+        model
+            .weights_mut()
+            .insert_tensor("pooling.weight", &[7, 7], weight);
+        Network::from_model(&model, &reference_executor())
+            .unwrap()
+            .forward(&sample_pixels(224), 2)
+    };
+    let equal = insert_pooling(vec![3.0; 49]);
+    for (vector, expected) in equal.chunks_exact(1280).zip(&reference.vectors) {
+        assert!(cosine_similarity(vector, expected) >= 0.999_99);
+    }
+    let centred = insert_pooling((0..49).map(|i| if i == 24 { 1.0 } else { 0.0 }).collect());
+    for (vector, expected) in centred.chunks_exact(1280).zip(&reference.vectors) {
+        assert!(cosine_similarity(vector, expected) < 0.999);
+    }
 }
 
 #[test]
@@ -273,7 +432,14 @@ fn siglip_reads_texts_as_transformers() {
 }
 
 fn check_texts(model: &Model, reference: &Reference) {
-    let network = Network::from_model(model, &Device::flex()).unwrap();
+    for tested in tested_executors() {
+        check_texts_on(&tested, model, reference);
+    }
+}
+
+fn check_texts_on(tested: &TestedExecutor, model: &Model, reference: &Reference) {
+    let executor = &tested.executor;
+    let network = Network::from_model(model, executor).unwrap();
     let texts: Vec<String> = reference
         .texts
         .iter()
@@ -287,17 +453,19 @@ fn check_texts(model: &Model, reference: &Reference) {
         .zip(together.chunks_exact(network.dimension))
     {
         let text = &expected.text;
-        let tokenizer = &network.text_encoder.as_ref().unwrap().tokenizer;
-        assert_eq!(
-            tokenizer.tokenize(text).unwrap(),
-            expected.tokens,
-            "{text:?}"
-        );
+        let input = &network.text_encoder.as_ref().unwrap().input;
+        assert_eq!(input.tokenize(text).unwrap(), expected.tokens, "{text:?}");
         let similarity = cosine_similarity(vector, &expected.vector);
-        assert!(similarity >= 0.999_99, "{text:?}: {similarity}");
+        assert!(
+            similarity >= tested.min_cosine,
+            "{executor:?}, {text:?}: {similarity}"
+        );
         let alone = network.forward_texts(std::slice::from_ref(text)).unwrap();
         let similarity = cosine_similarity(vector, &alone);
-        assert!(similarity >= 0.999_999, "{text:?} alone: {similarity}");
+        assert!(
+            similarity >= tested.min_batch_cosine(),
+            "{executor:?}, {text:?} alone: {similarity}"
+        );
     }
     // Of a long text the beginning is read, cut between two characters.
     let long = network
@@ -318,7 +486,7 @@ fn zero_model(name: &str, shapes: &str, change: impl Fn(&str, &mut Vec<usize>)) 
     }
     Model {
         description: Description::find_bundled(name).unwrap(),
-        weights,
+        weights: weights.into(),
         tokenizer: None,
         golden: None,
     }
@@ -328,7 +496,7 @@ fn zero_model(name: &str, shapes: &str, change: impl Fn(&str, &mut Vec<usize>)) 
 fn clip_b32_has_the_shapes_of_transformers() {
     let reference = include_str!("../../reference/clip-b32-shapes.json");
     let mut model = zero_model("clip-b32", reference, |_, _| ());
-    let load = |model: &Model| Network::from_model(model, &Device::flex()).map(|_| ());
+    let load = |model: &Model| Network::from_model(model, &reference_executor()).map(|_| ());
     let error = load(&model).unwrap_err().to_string();
     assert!(error.contains("no tokenizer.json"), "{error}");
     let (other, _) = tiny_clip();
@@ -337,7 +505,8 @@ fn clip_b32_has_the_shapes_of_transformers() {
     assert!(error.contains("no token 49407 ends a text"), "{error}");
     let tower = model.description.text.take().unwrap();
     load(&model).unwrap();
-    drop(text::TextNetwork::from_weights(&model.weights, &tower, 512, &Device::flex()).unwrap());
+    let graph = architectures::text::build_text_graph(&tower, &model.weights, 512).unwrap();
+    assert_eq!(graph.output_width(), 512);
 }
 
 #[test]
@@ -354,7 +523,7 @@ fn siglip2_b16_has_the_shapes_of_transformers() {
     });
     model.description.text.as_mut().unwrap().vocabulary = vocabulary;
     model.tokenizer = other.tokenizer;
-    Network::from_model(&model, &Device::flex()).unwrap();
+    Network::from_model(&model, &reference_executor()).unwrap();
 }
 
 #[test]
@@ -373,8 +542,8 @@ fn a_folder_of_transformers_says_what_its_network_is() {
 fn missing_and_misshapen_weights_are_named() {
     let error = |name: &str, change: &dyn Fn(&mut Weights)| {
         let mut model = Model::load(name).unwrap();
-        change(&mut model.weights);
-        Network::from_model(&model, &Device::flex())
+        change(model.weights_mut());
+        Network::from_model(&model, &reference_executor())
             .unwrap_err()
             .to_string()
     };

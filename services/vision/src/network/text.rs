@@ -1,20 +1,15 @@
-//! The text encoders of CLIP and SigLIP with the tensor names of transformers: tokens → vectors in the
-//! same space as images.
-//!
-//! CLIP's attention is causal, so the end token has seen the whole text: its output is the text's
-//! feature, whatever follows it. SigLIP's attention is not causal. Each of its texts is padded to all
-//! positions, and the output at the last position is the feature.
+//! Texts → the rows of numbers that a text encoder reads, one per token.
 
-use burn::tensor::{Device, Tensor, TensorData};
-
-use super::{
-    layers::linear::{LayerNorm, Linear, LinearWeights},
-    layers::transformer::{TensorNames, Transformer},
+use super::tokenizer::TextTokenizer;
+use crate::{
+    error::Error,
+    model::{towers::TextTower, weights::Weights},
 };
-use crate::{model::towers::TextTower, model::weights::Weights};
 
+/// The tokenizer and the embeddings of a text encoder.
 #[derive(Debug)]
-pub(super) struct TextNetwork {
+pub(super) struct TextInput {
+    tokenizer: TextTokenizer,
     /// One row per token of the vocabulary. Stays in main memory, because a text needs few rows.
     token_embeddings: Vec<f32>,
     /// One row per position in a text.
@@ -22,96 +17,68 @@ pub(super) struct TextNetwork {
     width: usize,
     /// The token that pads texts to all positions, if the model requires it.
     padding: Option<u32>,
-    blocks: Transformer,
-    post_norm: LayerNorm,
-    projection: Linear,
-    device: Device,
 }
 
-impl TextNetwork {
+/// The rows of several texts.
+#[derive(Debug, Default)]
+pub(super) struct TextRows {
+    /// The rows of all texts, concatenated.
+    pub rows: Vec<f32>,
+    /// The number of rows of each text.
+    pub lengths: Vec<usize>,
+}
+
+impl TextInput {
+    /// Parses `tokenizer.json` and reads the embeddings.
     pub(super) fn from_weights(
+        tokenizer: &[u8],
         weights: &Weights,
         tower: &TextTower,
-        dimension: usize,
-        device: &Device,
     ) -> Result<Self, String> {
-        let (width, padding) = (tower.shape.width, tower.padding_token);
-        let name = |part: &str| format!("text_model.{part}");
+        let width = tower.shape.width;
         let table = |part: &str, rows| {
-            let name = name(&format!("embeddings.{part}.weight"));
+            let name = format!("text_model.embeddings.{part}.weight");
             let numbers = weights.read_tensor(&name, &[rows, width])?;
             if !numbers.iter().all(|value| value.is_finite()) {
                 return Err(format!("{name} contains numbers that are not finite"));
             }
             Ok(numbers)
         };
-        let norm_name = name("final_layer_norm");
-        let projection = match padding {
-            None => LinearWeights::from_weights_without_bias(
-                weights,
-                "text_projection",
-                width,
-                dimension,
-            )?,
-            Some(_) => LinearWeights::from_weights(weights, &name("head"), width, dimension)?,
-        };
         Ok(Self {
+            tokenizer: TextTokenizer::from_json(tokenizer, tower)?,
             token_embeddings: table("token_embedding", tower.vocabulary)?,
             position_embeddings: table("position_embedding", tower.positions)?,
             width,
-            padding,
-            blocks: Transformer::from_weights(
-                weights,
-                &name("encoder.layers."),
-                TensorNames::Transformers,
-                &tower.shape,
-                padding.is_none(),
-                device,
-            )?,
-            post_norm: LayerNorm::from_weights(
-                weights,
-                &norm_name,
-                width,
-                tower.shape.norm_epsilon,
-                device,
-            )?,
-            projection: projection.into_linear(device),
-            device: device.clone(),
+            padding: tower.padding_token,
         })
     }
 
-    /// Returns `[n, dimension]`, not normalised. Each text has its tokens up to the end token: at least
-    /// one, at most one per position, all of the vocabulary.
-    pub(super) fn forward(&self, texts: &[Vec<u32>]) -> Tensor<2> {
-        let length = match self.padding {
-            None => texts.iter().map(Vec::len).max().unwrap_or(0),
-            Some(_) => self.position_embeddings.len() / self.width,
-        };
-        let mut rows = Vec::with_capacity(texts.len() * length * self.width);
+    /// Returns the tokens of a text up to and including the first end token.
+    pub(super) fn tokenize(&self, text: &str) -> Result<Vec<u32>, Error> {
+        self.tokenizer.tokenize(text)
+    }
+
+    /// Returns the rows of the texts: of each token up to the end token, or up to all positions if the
+    /// model pads texts.
+    pub(super) fn embed_tokens(&self, texts: &[String]) -> Result<TextRows, Error> {
+        let mut text_rows = TextRows::default();
         for text in texts {
-            assert!(!text.is_empty(), "a text has at least the end token");
-            // Without a padding token, any token may fill shorter texts.
-            let rest = self.padding.or(text.last().copied()).into_iter();
-            let filled = text.iter().copied().chain(rest.cycle()).take(length);
-            for (token, place) in filled.zip(self.position_embeddings.chunks_exact(self.width)) {
+            let tokens = self.tokenize(text)?;
+            assert!(!tokens.is_empty(), "a text has at least the end token");
+            let padding = self.padding.into_iter().cycle();
+            let start = text_rows.rows.len();
+            for (token, place) in tokens
+                .into_iter()
+                .chain(padding)
+                .zip(self.position_embeddings.chunks_exact(self.width))
+            {
                 let word = &self.token_embeddings[token as usize * self.width..][..self.width];
-                rows.extend(word.iter().zip(place).map(|(word, place)| word + place));
+                let row = word.iter().zip(place).map(|(word, place)| word + place);
+                text_rows.rows.extend(row);
             }
+            let numbers = text_rows.rows.len() - start;
+            text_rows.lengths.push(numbers / self.width);
         }
-        let rows = TensorData::new(rows, [texts.len() * length, self.width]);
-        let tokens = Tensor::from_data(rows, &self.device);
-        let end_rows: Vec<usize> = texts
-            .iter()
-            .enumerate()
-            .map(|(i, text)| {
-                let last = match self.padding {
-                    None => text.len(),
-                    Some(_) => length,
-                };
-                i * length + last - 1
-            })
-            .collect();
-        let ends = self.blocks.forward(tokens, texts.len(), Some(&end_rows));
-        self.projection.forward(self.post_norm.forward(ends))
+        Ok(text_rows)
     }
 }

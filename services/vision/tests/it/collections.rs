@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use lookalike_vision::{
-    CODES, DEFAULT_MODEL, Limits, Model, decode_image, encode_thumbnail, preprocess_image,
+    BUNDLED_MODEL, CODES, Limits, Model, decode_image, encode_thumbnail, preprocess_image,
 };
 
 use crate::{
@@ -14,7 +14,7 @@ use crate::{
 /// Decodes every file of a folder and checks its memory. Returns a code or "fine" by file name.
 fn decode_outcomes(folder: &str) -> Option<BTreeMap<String, &'static str>> {
     let folder = shared::shared_folder(folder)?;
-    let description = Model::load_description(DEFAULT_MODEL).unwrap();
+    let description = Model::load_description(BUNDLED_MODEL).unwrap();
     let limits = Limits::default();
     let mut outcomes = BTreeMap::new();
     let mut largest = (0, String::new());

@@ -1,7 +1,7 @@
 //! Vectors of the bundled model, through the engine.
 
 use lookalike_vision::{
-    DEFAULT_MODEL, Description, Engine, GoldenFile, Limits, Model, Settings, decode_image,
+    BUNDLED_MODEL, Description, Engine, GoldenFile, Limits, Model, Settings, decode_image,
     preprocess_image,
 };
 
@@ -12,7 +12,7 @@ use crate::{
 };
 
 fn start_engine(settings: &Settings) -> Engine {
-    Engine::start(&Model::load(DEFAULT_MODEL).unwrap(), settings).unwrap()
+    Engine::start(&Model::load(BUNDLED_MODEL).unwrap(), settings).unwrap()
 }
 
 pub fn prepare_input(description: &Description, file: &[u8]) -> lookalike_vision::Input {
@@ -51,7 +51,7 @@ async fn batched_is_alone_and_queries_are_the_same() {
     }
     let line = engine.describe_device();
     assert!(
-        line.starts_with("lookalike-mini (384 numbers) on cpu: burn flex, "),
+        line.starts_with("lookalike-mini (384 numbers) on cpu: own kernels, "),
         "{line}"
     );
 }
@@ -75,7 +75,7 @@ fn devices_that_are_not_there_are_errors() {
         device: "cuda:1".to_owned(),
         ..Settings::default()
     };
-    let error = Engine::start(&Model::load(DEFAULT_MODEL).unwrap(), &settings).unwrap_err();
+    let error = Engine::start(&Model::load(BUNDLED_MODEL).unwrap(), &settings).unwrap_err();
     assert!(error.to_string().contains("no cuda support"), "{error}");
 }
 
@@ -192,7 +192,7 @@ async fn another_golden_vector_is_rejected() {
     let models = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("models");
     let folder = tempfile::tempdir().unwrap();
     let copy = |name: &str| {
-        let from = models.join(DEFAULT_MODEL).join(name);
+        let from = models.join(BUNDLED_MODEL).join(name);
         std::fs::copy(from, folder.path().join(name)).unwrap();
     };
     copy("lookalike-mini.json");
@@ -209,7 +209,7 @@ async fn another_golden_vector_is_rejected() {
     let error = Engine::start(&load(), &Settings::default()).unwrap_err();
     let text = error.to_string();
     assert!(
-        text.contains("golden picture") && text.contains("burn flex"),
+        text.contains("golden picture") && text.contains("own kernels"),
         "{text}"
     );
     let mut model = load();

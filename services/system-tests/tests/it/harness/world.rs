@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use lookalike_test_support::servers::SharedServers;
+use lookalike_vision::BUNDLED_MODEL;
 use reqwest::Response;
 use serde_json::Value;
 
@@ -189,7 +190,16 @@ impl SystemWorld {
             .env("LOOKALIKE_MILVUS_NAMESPACE", &self.namespace)
             // Streams reserve their maximum size, and many tests share one server.
             .env("LOOKALIKE_NATS_MAX_EVENTS_BYTES", "4MiB")
-            .env("LOOKALIKE_NATS_MAX_OUTCOMES_BYTES", "4MiB")
+            .env("LOOKALIKE_NATS_MAX_OUTCOMES_BYTES", "4MiB");
+        // A new index gets the bundled model: nothing is downloaded, and debug builds index fast.
+        if self.up_has_servers {
+            command.env("LOOKALIKE_VISION_MODEL", BUNDLED_MODEL);
+        } else {
+            command
+                .env("LOOKALIKE_OFFLINE", "true")
+                .env("LOOKALIKE_SERVERS_CACHE_DIR", self.dir.path().join("cache"));
+        }
+        command
             .envs(self.settings.iter().map(|(name, value)| (name, value)))
             .current_dir(self.dir.path());
         command

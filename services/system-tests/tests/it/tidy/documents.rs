@@ -14,6 +14,7 @@ const DOCUMENTS: &[&str] = &[
     "FAULTS.md",
     "REASONS.md",
     "docs/usage.md",
+    "docs/benchmarks.md",
     "docs/models.md",
     "docs/operations.md",
     "docs/rollover.md",

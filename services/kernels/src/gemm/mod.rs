@@ -1,0 +1,10 @@
+//! Products of matrices with packed weights: convolutions as implicit products, and linear layers.
+
+mod pack;
+mod product;
+mod shape;
+mod tile;
+
+pub(crate) use pack::PackedWeights;
+pub(crate) use product::Product;
+pub(crate) use shape::{Extent, OutputForm, Segments, Strides};

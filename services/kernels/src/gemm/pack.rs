@@ -1,0 +1,101 @@
+//! Weights in the order in which the product reads them.
+
+use crate::memory::AlignedArray;
+use crate::simd::{Element, Simd};
+use crate::step::pad_channels;
+
+/// Output channels that the product computes at a time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Block {
+    pub(crate) first_output: usize,
+    /// Width in vectors.
+    pub(crate) vectors: usize,
+    /// Elements before the block.
+    pub(crate) offset: usize,
+}
+
+/// A matrix of weights: blocks of output channels, each with the elements of one step after the other.
+pub(crate) struct PackedWeights<S: Simd> {
+    elements: AlignedArray<S::Element>,
+    bias: AlignedArray<f32>,
+    blocks: Vec<Block>,
+    /// Steps of the sum: inputs divided by [`Simd::STEP`].
+    steps: usize,
+}
+
+impl<S: Simd> PackedWeights<S> {
+    /// The widest block in vectors, so that the sums of a tile fit in the registers.
+    const MAX_VECTORS: usize = if S::REGISTERS >= 32 { 4 } else { 2 };
+
+    /// Packs a matrix. `weight(output, input)` returns its elements for inputs up to `inputs`; each output has a number in
+    /// `bias`, or `bias` is empty.
+    pub(crate) fn pack(
+        outputs: usize,
+        inputs: usize,
+        weight: impl Fn(usize, usize) -> f32,
+        bias: &[f32],
+    ) -> Self {
+        let padded = pad_channels(outputs);
+        let steps = inputs.div_ceil(S::STEP);
+        let vectors = padded / S::LANES;
+        let block_count = vectors.div_ceil(Self::MAX_VECTORS);
+        let mut blocks = Vec::with_capacity(block_count);
+        let mut elements = Vec::with_capacity(padded * steps * S::STEP);
+        let mut first_vector = 0;
+        for index in 0..block_count {
+            // The widths differ by at most 1: 5 vectors are 3 and 2, which is faster than 4 and 1.
+            let width = (vectors - first_vector).div_ceil(block_count - index);
+            let first_output = first_vector * S::LANES;
+            blocks.push(Block {
+                first_output,
+                vectors: width,
+                offset: elements.len(),
+            });
+            for step in 0..steps {
+                for output in first_output..first_output + width * S::LANES {
+                    for input in step * S::STEP..(step + 1) * S::STEP {
+                        let is_inside = output < outputs && input < inputs;
+                        let value = if is_inside {
+                            weight(output, input)
+                        } else {
+                            0.0
+                        };
+                        elements.push(S::Element::from_f32(value));
+                    }
+                }
+            }
+            first_vector += width;
+        }
+        let mut padded_bias = bias.to_vec();
+        padded_bias.resize(padded, 0.0);
+        Self {
+            elements: AlignedArray::from_slice(&elements),
+            bias: AlignedArray::from_slice(&padded_bias),
+            blocks,
+            steps,
+        }
+    }
+
+    pub(crate) fn blocks(&self) -> &[Block] {
+        &self.blocks
+    }
+
+    pub(crate) fn steps(&self) -> usize {
+        self.steps
+    }
+
+    /// Returns the weights of a block.
+    pub(crate) fn block_elements(&self, block: &Block) -> *const S::Element {
+        self.elements.as_ptr().wrapping_add(block.offset)
+    }
+
+    /// Returns the bias of a block.
+    pub(crate) fn block_bias(&self, block: &Block) -> *const f32 {
+        self.bias.as_ptr().wrapping_add(block.first_output)
+    }
+
+    /// The size in bytes.
+    pub(crate) fn size(&self) -> usize {
+        self.elements.size() + self.bias.size()
+    }
+}

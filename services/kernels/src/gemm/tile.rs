@@ -1,0 +1,51 @@
+//! The innermost loop: a tile of rows by vectors of output channels, whose sums stay in registers.
+
+use super::shape::Segments;
+use crate::simd::Simd;
+
+/// Returns the sums of a tile, which start at the bias.
+///
+/// # Safety
+///
+/// Each row has `segments` readable segments. `weights` points to the block's weights for all steps and `bias` to its
+/// bias.
+#[inline(always)]
+pub(super) unsafe fn accumulate<S: Simd, const ROWS: usize, const VECTORS: usize>(
+    rows: [*const S::Element; ROWS],
+    segments: Segments,
+    weights: *const S::Element,
+    bias: *const f32,
+) -> [[S::F32; VECTORS]; ROWS] {
+    let mut sums = [[S::zero(); VECTORS]; ROWS];
+    let mut rows = rows;
+    let mut weights = weights;
+    // SAFETY: the caller's promise: `steps * STEP` elements per segment and row, and as many steps of weights.
+    unsafe {
+        for vector in 0..VECTORS {
+            let bias = S::load(bias.add(vector * S::LANES));
+            for row in &mut sums {
+                row[vector] = bias;
+            }
+        }
+        for _ in 0..segments.count {
+            for step in 0..segments.steps {
+                let mut factors = [S::load_steps(weights); VECTORS];
+                for factor in &mut factors {
+                    *factor = S::load_steps(weights);
+                    weights = weights.add(S::LANES * S::STEP);
+                }
+                for row in 0..ROWS {
+                    let input = S::broadcast_step(rows[row].add(step * S::STEP));
+                    for vector in 0..VECTORS {
+                        sums[row][vector] =
+                            S::multiply_add_steps(sums[row][vector], input, factors[vector]);
+                    }
+                }
+            }
+            for row in &mut rows {
+                *row = row.wrapping_add(segments.step);
+            }
+        }
+    }
+    sums
+}

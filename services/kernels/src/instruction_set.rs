@@ -1,0 +1,131 @@
+//! The instruction sets that the kernels are compiled for.
+
+use std::fmt;
+use std::str::FromStr;
+
+/// A set of vector instructions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum InstructionSet {
+    /// AVX-512 with products of bfloat16 pairs (x86-64: Zen 4, Cooper Lake, Sapphire Rapids and later). Maps and weights are
+    /// stored in bfloat16, sums are computed in f32.
+    Avx512Bf16,
+    /// AVX-512 F, BW, DQ and VL (x86-64-v4). All numbers are f32, as in the sets below.
+    Avx512,
+    /// AVX2 and FMA (x86-64-v3).
+    Avx2,
+    /// NEON (AArch64).
+    Neon,
+    /// Plain Rust, for every processor.
+    Portable,
+}
+
+impl InstructionSet {
+    /// All sets, the fastest first.
+    pub const ALL: [Self; 5] = [
+        Self::Avx512Bf16,
+        Self::Avx512,
+        Self::Avx2,
+        Self::Neon,
+        Self::Portable,
+    ];
+
+    /// Returns the fastest set that this processor supports.
+    pub fn detect() -> Self {
+        let mut supported = Self::ALL.into_iter().filter(|set| set.is_supported());
+        supported.next().unwrap_or(Self::Portable)
+    }
+
+    /// Returns whether this processor and operating system support the set.
+    pub fn is_supported(self) -> bool {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512Bf16 => {
+                Self::Avx512.is_supported() && std::arch::is_x86_feature_detected!("avx512bf16")
+            }
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512 => {
+                Self::Avx2.is_supported()
+                    && std::arch::is_x86_feature_detected!("avx512f")
+                    && std::arch::is_x86_feature_detected!("avx512bw")
+                    && std::arch::is_x86_feature_detected!("avx512dq")
+                    && std::arch::is_x86_feature_detected!("avx512vl")
+            }
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2 => {
+                std::arch::is_x86_feature_detected!("avx2")
+                    && std::arch::is_x86_feature_detected!("fma")
+            }
+            #[cfg(target_arch = "aarch64")]
+            Self::Neon => std::arch::is_aarch64_feature_detected!("neon"),
+            Self::Portable => true,
+            _ => false,
+        }
+    }
+
+    /// Returns the name used in settings.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Avx512Bf16 => "avx512-bf16",
+            Self::Avx512 => "avx512",
+            Self::Avx2 => "avx2",
+            Self::Neon => "neon",
+            Self::Portable => "portable",
+        }
+    }
+}
+
+impl fmt::Display for InstructionSet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for InstructionSet {
+    type Err = String;
+
+    /// # Errors
+    ///
+    /// Lists the valid names if the name is unknown, and the supported ones if this processor lacks the set.
+    fn from_str(name: &str) -> Result<Self, String> {
+        let list = |sets: &mut dyn Iterator<Item = Self>| {
+            let names: Vec<_> = sets.map(Self::name).collect();
+            names.join(", ")
+        };
+        let mut supported = Self::ALL.into_iter().filter(|set| set.is_supported());
+        let Some(set) = Self::ALL.into_iter().find(|set| set.name() == name) else {
+            return Err(format!(
+                "unknown instruction set {name:?}: use one of {} (this processor supports {})",
+                list(&mut Self::ALL.into_iter()),
+                list(&mut supported)
+            ));
+        };
+        if set.is_supported() {
+            return Ok(set);
+        }
+        Err(format!(
+            "this processor does not support the instruction set {name:?}: use one of {}",
+            list(&mut supported)
+        ))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_parsed() {
+        assert!(InstructionSet::detect().is_supported());
+        for set in InstructionSet::ALL {
+            match set.name().parse::<InstructionSet>() {
+                Ok(parsed) => assert_eq!((parsed, true), (set, set.is_supported())),
+                Err(error) => assert!(!set.is_supported() && error.contains("portable"), "{error}"),
+            }
+        }
+        let error = "sse9".parse::<InstructionSet>().unwrap_err();
+        assert!(
+            error.contains("avx512-bf16, avx512, avx2, neon, portable"),
+            "{error}"
+        );
+    }
+}

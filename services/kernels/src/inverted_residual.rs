@@ -1,0 +1,443 @@
+//! Inverted residual blocks (Sandler et al., 2018): a convolution to many channels, a depthwise convolution, and a 1×1
+//! convolution back to few.
+//!
+//! The map with many channels is several times as large as the others. The step computes it a few lines at a time into a
+//! ring that stays in the cache of the core. If the set multiplies pairs of elements, the ring contains pairs of pixels.
+
+use std::ops::Range;
+
+use crate::activation::KernelActivation;
+use crate::convolution::WindowWeights;
+use crate::depthwise::{DepthwiseLine, DepthwiseWeights};
+use crate::gemm::{Extent, OutputForm, PackedWeights, Product, Segments, Strides};
+use crate::memory::Scratch;
+use crate::paired_depthwise::{PairedLine, PairedWeights};
+use crate::simd::Simd;
+use crate::step::{MapSlot, Run, Step, chunk_range, clear_border};
+
+/// The first convolution of a block.
+pub(crate) struct ExpandWeights<S: Simd> {
+    pub(crate) weights: WindowWeights<S>,
+    pub(crate) stride: [usize; 2],
+    /// Zeros above and to the left of the input.
+    pub(crate) padding: [usize; 2],
+    pub(crate) activation: KernelActivation,
+    /// Height and width of the result.
+    pub(crate) size: [usize; 2],
+}
+
+/// The last convolution of a block.
+pub(crate) struct ProjectWeights<S: Simd> {
+    pub(crate) weights: PackedWeights<S>,
+    pub(crate) activation: KernelActivation,
+}
+
+/// The maps outside the block.
+pub(crate) struct BlockSlots {
+    pub(crate) input: MapSlot,
+    pub(crate) output: MapSlot,
+    pub(crate) residual: Option<MapSlot>,
+}
+
+/// A block as one step.
+pub(crate) struct InvertedResidualStep<S: Simd> {
+    /// Without it, the depthwise convolution reads the input.
+    expand: Option<ExpandWeights<S>>,
+    depthwise: DepthwiseWeights,
+    /// The factors for a ring of pairs. Without them, the ring contains f32.
+    paired: Option<PairedWeights<S>>,
+    /// Zeros above and to the left of the expanded map.
+    padding: [usize; 2],
+    project: ProjectWeights<S>,
+    slots: BlockSlots,
+    /// Output lines that the step computes at a time.
+    strip: usize,
+}
+
+/// The size of the ring that is aimed at: a part of the second-level cache.
+const RING_BYTES: usize = 256 << 10;
+
+/// The greatest height of the depthwise windows.
+pub(crate) const MAX_WINDOW: usize = 16;
+
+/// The parts of the scratch memory.
+struct Buffers<S: Simd> {
+    /// Lines of the expanded map, with zeros before and after.
+    ring: *mut u8,
+    /// Bytes per line of the ring.
+    line_bytes: usize,
+    lines: usize,
+    /// A line of zeros.
+    zeros: *const u8,
+    /// Results of the depthwise convolution for a strip.
+    strip: *mut S::Element,
+}
+
+impl<S: Simd> Buffers<S> {
+    fn line(&self, y: usize) -> *mut u8 {
+        self.ring.wrapping_add(y % self.lines * self.line_bytes)
+    }
+}
+
+impl<S: Simd> InvertedResidualStep<S> {
+    pub(crate) fn new(
+        expand: Option<ExpandWeights<S>>,
+        depthwise: DepthwiseWeights,
+        padding: [usize; 2],
+        project: ProjectWeights<S>,
+        slots: BlockSlots,
+    ) -> Self {
+        let paired = match expand {
+            Some(_) => PairedWeights::pack(&depthwise),
+            None => None,
+        };
+        let mut step = Self {
+            expand,
+            depthwise,
+            paired,
+            padding,
+            project,
+            slots,
+            strip: 1,
+        };
+        let height = step.slots.output.height;
+        if step.expand.is_none() {
+            step.strip = height.min(4);
+        }
+        while step.strip < height && (step.ring_lines() + 2) * step.line_bytes() <= RING_BYTES {
+            step.strip += 1;
+        }
+        // Strips of equal height.
+        step.strip = height.div_ceil(height.div_ceil(step.strip));
+        step
+    }
+
+    /// Pixels of zeros before a line of the ring.
+    fn left(&self) -> usize {
+        match self.paired {
+            Some(_) => self.padding[1].next_multiple_of(2),
+            None => self.padding[1],
+        }
+    }
+
+    /// The place in a line of the ring where the first window starts.
+    fn first_window(&self) -> usize {
+        self.left() - self.padding[1]
+    }
+
+    fn pixel_bytes(&self) -> usize {
+        let number = match self.paired {
+            Some(_) => size_of::<S::Element>(),
+            None => size_of::<f32>(),
+        };
+        self.depthwise.channels() * number
+    }
+
+    /// Pixels per line of the ring.
+    fn line_pixels(&self, width: usize) -> usize {
+        let [_, window] = self.depthwise.kernel();
+        let last = self.first_window() + (self.slots.output.width - 1) * self.depthwise.stride()[1];
+        match self.paired {
+            // A window reads whole pairs.
+            Some(_) => (last / 2 * 2 + window + 1).max(self.left() + width.next_multiple_of(2)),
+            None => (last + window).max(self.left() + width),
+        }
+    }
+
+    fn line_bytes(&self) -> usize {
+        match &self.expand {
+            Some(expand) => self.line_pixels(expand.size[1]) * self.pixel_bytes(),
+            None => 0,
+        }
+    }
+
+    /// Lines of the expanded map that a strip reads.
+    fn ring_lines(&self) -> usize {
+        match self.expand {
+            Some(_) => (self.strip - 1) * self.depthwise.stride()[0] + self.depthwise.kernel()[0],
+            None => 0,
+        }
+    }
+
+    /// Divides the scratch memory.
+    unsafe fn prepare_buffers(&self, scratch: &mut Scratch) -> Buffers<S> {
+        let (lines, line_bytes) = (self.ring_lines(), self.line_bytes());
+        let channels = self.depthwise.channels();
+        let strip = self.strip * self.slots.output.width * channels * size_of::<S::Element>();
+        let ring_bytes = (lines + 1) * line_bytes;
+        let ring = scratch.take(ring_bytes + strip + 64);
+        // SAFETY: the memory has room for both parts.
+        unsafe {
+            if let Some(expand) = &self.expand {
+                let before = self.left() * self.pixel_bytes();
+                let after = before + expand.size[1] * self.pixel_bytes();
+                for line in 0..lines {
+                    let start = ring.add(line * line_bytes);
+                    start.write_bytes(0, before);
+                    start.add(after).write_bytes(0, line_bytes - after);
+                }
+            }
+            let zeros = ring.add(lines * line_bytes);
+            zeros.write_bytes(0, line_bytes);
+            Buffers {
+                ring,
+                line_bytes,
+                lines,
+                zeros,
+                strip: ring.add(ring_bytes).cast(),
+            }
+        }
+    }
+
+    /// Computes lines of the expanded map into the ring.
+    unsafe fn expand_lines(
+        &self,
+        expand: &ExpandWeights<S>,
+        buffers: &Buffers<S>,
+        input: *const S::Element,
+        lines: Range<usize>,
+    ) {
+        let slot = &self.slots.input;
+        let corner = expand.padding[0] * slot.line() + expand.padding[1] * slot.pitch;
+        let width = expand.size[1];
+        let number_bytes = self.pixel_bytes() / self.depthwise.channels();
+        let output_strides = Strides {
+            pixel: self.depthwise.channels(),
+            line: buffers.line_bytes / number_bytes,
+            image: 0,
+        };
+        let weights = expand.weights.packed();
+        let mut first = lines.start;
+        while first < lines.end {
+            // The lines up to the end of the ring. A pair must not contain pixels of two lines.
+            let count = (lines.end - first).min(buffers.lines - first % buffers.lines);
+            let count = if width.is_multiple_of(2) || self.paired.is_none() {
+                count
+            } else {
+                1
+            };
+            let start = self.left() * self.pixel_bytes();
+            let product = Product {
+                weights,
+                extent: Extent {
+                    height: count,
+                    width,
+                },
+                input: input
+                    .wrapping_add(first * expand.stride[0] * slot.line())
+                    .wrapping_sub(corner),
+                input_strides: Strides {
+                    pixel: expand.stride[1] * slot.pitch,
+                    line: expand.stride[0] * slot.line(),
+                    image: 0,
+                },
+                segments: expand.weights.segments(slot.line()),
+                output: buffers.line(first).wrapping_add(start),
+                output_strides,
+                form: match self.paired {
+                    Some(_) => OutputForm::Paired,
+                    None => OutputForm::Wide,
+                },
+                residual: std::ptr::null(),
+                residual_strides: output_strides,
+                activation: expand.activation,
+            };
+            // SAFETY: the windows are inside the map with its border, the ring has room for the lines.
+            unsafe { product.run(0..count * width, 0..weights.blocks().len()) };
+            first += count;
+        }
+    }
+
+    /// Computes a line of the depthwise convolution.
+    unsafe fn filter_line(
+        &self,
+        buffers: &Buffers<S>,
+        input: *const S::Element,
+        y: usize,
+        output: *mut S::Element,
+    ) {
+        let slot = &self.slots.input;
+        let channels = self.depthwise.channels();
+        let window_height = self.depthwise.kernel()[0];
+        let mut inputs = [std::ptr::null::<u8>(); MAX_WINDOW];
+        for (row, pointer) in inputs.iter_mut().enumerate().take(window_height) {
+            let place = y * self.depthwise.stride()[0] + row;
+            *pointer = match &self.expand {
+                None => {
+                    // The border of the input contains the padding.
+                    let line = input.wrapping_add(place * slot.line());
+                    let corner = self.padding[0] * slot.line() + self.padding[1] * slot.pitch;
+                    line.wrapping_sub(corner).cast()
+                }
+                Some(expand) => {
+                    let line = place.wrapping_sub(self.padding[0]);
+                    let is_inside = line < expand.size[0];
+                    let line = if is_inside {
+                        buffers.line(line)
+                    } else {
+                        buffers.zeros.cast_mut()
+                    };
+                    // For pairs, the pair that contains the first pixel.
+                    let first = match self.paired {
+                        Some(_) => self.first_window() / 2 * 2,
+                        None => 0,
+                    };
+                    line.wrapping_add(first * self.pixel_bytes()).cast_const()
+                }
+            };
+        }
+        let width = self.slots.output.width;
+        // SAFETY: the caller's promise.
+        unsafe {
+            if let Some(paired) = &self.paired {
+                let line = PairedLine::<S> {
+                    weights: &self.depthwise,
+                    paired,
+                    inputs: &inputs.map(|input| input.cast())[..window_height],
+                    start: self.first_window() % 2,
+                    output,
+                    width,
+                };
+                return line.compute();
+            }
+            let line = DepthwiseLine::<S> {
+                weights: &self.depthwise,
+                inputs: &inputs[..window_height],
+                is_wide: self.expand.is_some(),
+                input_pitch: channels,
+                output,
+                output_pitch: channels,
+                width,
+                channels: 0..channels,
+            };
+            line.compute();
+        }
+    }
+
+    /// Computes the results of the last convolution for a strip.
+    unsafe fn project_strip(
+        &self,
+        run: &Run<'_>,
+        image: usize,
+        lines: Range<usize>,
+        strip: *const S::Element,
+    ) {
+        let BlockSlots {
+            output, residual, ..
+        } = &self.slots;
+        let channels = self.depthwise.channels();
+        let strides = |slot: &MapSlot| Strides {
+            pixel: slot.pitch,
+            line: slot.line(),
+            image: 0,
+        };
+        let first = |slot: &MapSlot| -> *mut u8 {
+            let map = run.map::<S>(slot, image);
+            map.wrapping_add(lines.start * slot.line()).cast()
+        };
+        let weights = &self.project.weights;
+        let product = Product {
+            weights,
+            extent: Extent {
+                height: lines.len(),
+                width: output.width,
+            },
+            input: strip,
+            input_strides: Strides {
+                pixel: channels,
+                line: output.width * channels,
+                image: 0,
+            },
+            segments: Segments {
+                count: 1,
+                step: 0,
+                steps: weights.steps(),
+            },
+            output: first(output),
+            output_strides: strides(output),
+            form: OutputForm::Narrow,
+            residual: residual
+                .as_ref()
+                .map_or(std::ptr::null(), |slot| first(slot).cast_const()),
+            residual_strides: strides(residual.as_ref().unwrap_or(output)),
+            activation: self.project.activation,
+        };
+        // SAFETY: the lines are inside the maps; the rest is the caller's promise.
+        unsafe { product.run(0..lines.len() * output.width, 0..weights.blocks().len()) };
+    }
+
+    /// Computes output lines of an image.
+    unsafe fn run_lines(
+        &self,
+        run: &Run<'_>,
+        image: usize,
+        lines: Range<usize>,
+        buffers: &Buffers<S>,
+    ) {
+        let input = run.map::<S>(&self.slots.input, image).cast_const();
+        let ([stride, _], [top, _]) = (self.depthwise.stride(), self.padding);
+        let line_elements = self.slots.output.width * self.depthwise.channels();
+        let mut ready = 0;
+        let mut y = lines.start;
+        while y < lines.end {
+            let count = self.strip.min(lines.end - y);
+            // SAFETY: the lines are inside the maps; the rest is the caller's promise.
+            unsafe {
+                if let Some(expand) = &self.expand {
+                    let [height, _] = expand.size;
+                    let first = (y * stride).saturating_sub(top).min(height);
+                    let last = (y + count - 1) * stride + self.depthwise.kernel()[0];
+                    let last = last.saturating_sub(top).min(height);
+                    ready = ready.max(first);
+                    if ready < last {
+                        self.expand_lines(expand, buffers, input, ready..last);
+                        ready = last;
+                    }
+                }
+                for line in 0..count {
+                    let output = buffers.strip.add(line * line_elements);
+                    self.filter_line(buffers, input, y + line, output);
+                }
+                self.project_strip(run, image, y..y + count, buffers.strip);
+            }
+            y += count;
+        }
+    }
+
+    /// Returns the parts into which the lines of an image are divided.
+    fn count_parts(&self, run: &Run<'_>) -> usize {
+        match run.threads {
+            1 => 1,
+            threads => threads.min(self.slots.output.height),
+        }
+    }
+}
+
+impl<S: Simd> Step<S> for InvertedResidualStep<S> {
+    fn count_chunks(&self, run: &Run<'_>) -> usize {
+        run.images.len() * self.count_parts(run)
+    }
+
+    unsafe fn run_chunk(&self, run: &Run<'_>, chunk: usize, _: usize, scratch: &mut Scratch) {
+        let parts = self.count_parts(run);
+        let (image, part) = (run.images.start + chunk / parts, chunk % parts);
+        let lines = chunk_range(self.slots.output.height, 1, part, parts);
+        // SAFETY: the parts of an image write different lines, and one part the border.
+        unsafe {
+            if part == 0 {
+                clear_border::<S>(run.map::<S>(&self.slots.output, image), &self.slots.output);
+            }
+            let buffers = self.prepare_buffers(scratch);
+            self.run_lines(run, image, lines, &buffers);
+        }
+    }
+
+    fn weight_bytes(&self) -> usize {
+        let expand = self
+            .expand
+            .as_ref()
+            .map_or(0, |expand| expand.weights.packed().size());
+        let paired = self.paired.as_ref().map_or(0, PairedWeights::size);
+        expand + self.depthwise.size() + paired + self.project.weights.size()
+    }
+}

@@ -1,0 +1,160 @@
+//! The operations of a program before it is compiled.
+
+use super::row_form::RowForm;
+use super::transformer::TransformerOperation;
+use crate::activation::KernelActivation;
+use crate::step::Border;
+
+/// A result of an operation of a program.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Value(pub(super) usize);
+
+/// The shape of a value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ValueShape {
+    /// Interleaved RGB.
+    Pixels { height: usize, width: usize },
+    Map {
+        height: usize,
+        width: usize,
+        channels: usize,
+    },
+    Rows {
+        /// Rows of an image, or the greatest number of token rows.
+        rows: usize,
+        width: usize,
+        /// The number of rows is that of the run.
+        is_variable: bool,
+    },
+}
+
+impl std::fmt::Display for ValueShape {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Pixels { height, width } => write!(f, "pixels of {width} × {height}"),
+            Self::Map {
+                height,
+                width,
+                channels,
+            } => write!(f, "a map of {width} × {height} × {channels}"),
+            Self::Rows { rows, width, .. } => write!(f, "{rows} rows of {width} numbers"),
+        }
+    }
+}
+
+/// An operation with its weights.
+pub(crate) enum ProgramOperation {
+    Pixels {
+        table: Box<[[f32; 256]; 3]>,
+    },
+    TokenRows,
+    /// The second input, if there is one, is added before the activation.
+    Convolution(ConvolutionOperation),
+    MaxPool {
+        kernel: [usize; 2],
+        stride: [usize; 2],
+        padding: Border,
+    },
+    GlobalAverage,
+    /// The second input, if there is one, is added before the activation.
+    Linear {
+        /// `[output][input]`.
+        weight: Vec<f32>,
+        bias: Vec<f32>,
+        activation: KernelActivation,
+    },
+    Transformer(TransformerOperation),
+}
+
+/// A convolution over all channels or of each channel.
+pub(crate) struct ConvolutionOperation {
+    /// `[output][channel][y][x]`, with one channel if depthwise.
+    pub(super) weight: Vec<f32>,
+    pub(super) bias: Vec<f32>,
+    pub(super) kernel: [usize; 2],
+    pub(super) stride: [usize; 2],
+    pub(super) padding: Border,
+    pub(super) is_depthwise: bool,
+    pub(super) activation: KernelActivation,
+}
+
+impl ConvolutionOperation {
+    /// Returns whether this is a product of each pixel with a matrix.
+    pub(super) fn is_pointwise(&self) -> bool {
+        self.kernel == [1, 1]
+            && self.stride == [1, 1]
+            && self.padding == Border::default()
+            && !self.is_depthwise
+    }
+}
+
+impl ConvolutionOperation {
+    /// Returns whether Winograd's algorithm is faster for a result of that many pixels.
+    pub(super) fn is_winograd(&self, pixels: usize) -> bool {
+        let outputs = self.bias.len();
+        let channels = self.weight.len() / outputs / 9;
+        self.kernel == [3, 3]
+            && self.stride == [1, 1]
+            && !self.is_depthwise
+            // The transformations cost as much as the products if there are few channels or pixels.
+            && channels.min(outputs) >= 32
+            && pixels >= 7 * 7
+    }
+}
+
+/// An operation of a program with its inputs.
+pub(crate) struct Node {
+    pub(super) operation: ProgramOperation,
+    pub(super) inputs: Vec<Value>,
+    pub(super) shape: ValueShape,
+}
+
+impl Node {
+    /// Returns the form in which the operation reads rows.
+    pub(super) fn input_form(&self, input: usize) -> RowForm {
+        match &self.operation {
+            // A residual stream is f32.
+            ProgramOperation::Linear { .. } if input == 1 => RowForm::Wide,
+            ProgramOperation::Linear { .. } => RowForm::Narrow,
+            ProgramOperation::Transformer(operation) => operation.input_form(),
+            _ => RowForm::Any,
+        }
+    }
+
+    /// Returns the form in which the operation writes rows.
+    pub(super) fn output_form(&self) -> RowForm {
+        match &self.operation {
+            ProgramOperation::TokenRows | ProgramOperation::GlobalAverage => RowForm::Wide,
+            ProgramOperation::Linear { .. } if self.inputs.len() > 1 => RowForm::Wide,
+            ProgramOperation::Transformer(operation) => operation.output_form(),
+            _ => RowForm::Any,
+        }
+    }
+
+    /// Returns the zeros that the operation needs around its first input.
+    pub(super) fn input_border(&self) -> Border {
+        match &self.operation {
+            ProgramOperation::Convolution(convolution) => {
+                let mut border = convolution.padding;
+                if let ValueShape::Map { height, width, .. } = self.shape
+                    && convolution.is_winograd(height * width)
+                {
+                    // The last tiles of 2 × 2 outputs extend beyond maps of odd size.
+                    border.bottom += height % 2;
+                    border.right += width % 2;
+                }
+                border
+            }
+            _ => Border::default(),
+        }
+    }
+
+    /// Returns the number of weights.
+    pub(super) fn count_weights(&self) -> usize {
+        match &self.operation {
+            ProgramOperation::Convolution(convolution) => convolution.weight.len(),
+            ProgramOperation::Linear { weight, .. } => weight.len(),
+            _ => 0,
+        }
+    }
+}
