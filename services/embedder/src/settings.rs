@@ -46,7 +46,7 @@ pub struct Settings {
 impl Default for Settings {
     fn default() -> Self {
         Self {
-            max_in_flight: 192,
+            max_in_flight: 384,
             max_bytes_in_memory: 512 << 20,
             max_library_readers: 8,
             read_stall_timeout: Duration::from_secs(3),

@@ -9,11 +9,11 @@ use milvus::v2::prelude::QueryRequest;
 
 use crate::{
     columns::AnswerColumns,
+    consistency::ReadConsistency,
     error::Error,
     filter::{RowFilter, quote_literal},
     index::Index,
     metrics::MilvusCall,
-    read::ReadConsistency,
     schema::field,
 };
 

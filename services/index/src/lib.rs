@@ -30,6 +30,7 @@ mod row;
 mod schema;
 
 mod columns;
+mod consistency;
 mod filter;
 
 mod connection;
@@ -57,11 +58,11 @@ mod served_model;
 mod test_faults;
 
 pub use collections::{Collection, Collections};
+pub use consistency::ReadConsistency;
 pub use error::{Error, ErrorClass};
 pub use filter::{RowFilter, ValueRange};
 pub use index::Index;
 pub use model::{ModelIdentity, ModelSource, SCHEMA_VERSION};
-pub use read::ReadConsistency;
 pub use row::{IndexHit, IndexRow, IndexedImage};
 pub use row_keys::{RowKey, RowReader};
 pub use search::SearchQuery;

@@ -9,11 +9,11 @@ use milvus::v2::prelude::FieldData;
 
 use crate::{
     columns::images_from_columns,
+    consistency::ReadConsistency,
     error::Error,
     filter::{RowFilter, quote_literal},
     index::Index,
     metrics::MilvusCall,
-    read::ReadConsistency,
     row::IndexedImage,
     schema::{IMAGE_FIELDS, field},
 };

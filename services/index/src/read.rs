@@ -2,10 +2,11 @@
 
 use std::collections::{HashMap, HashSet};
 
-use milvus::v2::prelude::{ConsistencyLevel, FieldData, QueryRequest};
+use milvus::v2::prelude::{FieldData, QueryRequest};
 
 use crate::{
     columns::{AnswerColumns, images_from_columns},
+    consistency::ReadConsistency,
     error::Error,
     filter::RowFilter,
     index::Index,
@@ -14,26 +15,6 @@ use crate::{
     schema::{IMAGE_FIELDS, field},
     write::MAX_IDS_PER_REQUEST,
 };
-
-/// Required freshness of an answer.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
-pub enum ReadConsistency {
-    /// The answer may lag behind the last write by the server's time tick (50 to 200 ms), at most
-    /// by its graceful time.
-    #[default]
-    Bounded,
-    /// Includes every write answered before, at the cost of waiting for one time tick.
-    Strong,
-}
-
-impl ReadConsistency {
-    pub(crate) fn to_milvus(self) -> ConsistencyLevel {
-        match self {
-            Self::Bounded => ConsistencyLevel::Bounded,
-            Self::Strong => ConsistencyLevel::Strong,
-        }
-    }
-}
 
 impl Index {
     /// Returns the images of these ids in their order; ids without a row are skipped.

@@ -4,11 +4,11 @@ use milvus::v2::prelude::FieldData;
 
 use crate::{
     columns::AnswerColumns,
+    consistency::ReadConsistency,
     error::Error,
     filter::{RowFilter, quote_literal},
     index::Index,
     metrics::MilvusCall,
-    read::ReadConsistency,
     schema::field,
     write::MAX_IDS_PER_REQUEST,
 };

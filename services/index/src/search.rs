@@ -10,11 +10,11 @@ use tokio::sync::oneshot;
 
 use crate::{
     columns::AnswerColumns,
+    consistency::ReadConsistency,
     error::Error,
     filter::RowFilter,
     index::Index,
     metrics::MilvusCall,
-    read::ReadConsistency,
     row::{IndexHit, IndexedImage, check_vector},
     schema::{IMAGE_FIELDS, field},
     search_batches::{BatchSender, MAX_HITS_PER_ANSWER, SearchShape, WaitingSearch},

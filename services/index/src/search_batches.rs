@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use tokio::sync::oneshot;
 
-use crate::{error::Error, read::ReadConsistency, row::IndexHit};
+use crate::{consistency::ReadConsistency, error::Error, row::IndexHit};
 
 /// Up to this many hits, a search itself returns the attributes. More hits with long paths could
 /// exceed the 4 MiB that a client accepts, so their attributes are fetched in a second request. An
@@ -180,7 +180,7 @@ mod tests {
         let (other, _answer) = push(&batches, &test_shape(13), 99);
         assert_eq!(take_numbers(&mut other.unwrap()), Some(vec![99]));
         assert_eq!(take_numbers(&mut second), Some((2..18).collect()));
-        // Nobody waits for this one any more.
+        // The caller of this one is gone.
         let mut pushed = pushed;
         pushed.remove(18);
         assert_eq!(take_numbers(&mut first), Some(vec![18, 19, 21]));

@@ -31,13 +31,13 @@ pub(crate) struct SessionLeases<'a> {
 
 /// The answer of `/v3/lease/leases`. etcd's JSON gateway writes 64-bit numbers as strings.
 #[derive(Deserialize)]
-struct LeaseList {
+struct EtcdLeases {
     #[serde(default)]
-    leases: Vec<Lease>,
+    leases: Vec<EtcdLease>,
 }
 
 #[derive(Deserialize)]
-struct Lease {
+struct EtcdLease {
     #[serde(rename = "ID")]
     id: String,
 }
@@ -59,7 +59,7 @@ impl SessionLeases<'_> {
 
     async fn list_leases(&self) -> reqwest::Result<Vec<String>> {
         let answer = self.post("lease/leases", "{}".to_owned()).await?;
-        let list: LeaseList = answer.error_for_status()?.json().await?;
+        let list: EtcdLeases = answer.error_for_status()?.json().await?;
         Ok(list.leases.into_iter().map(|lease| lease.id).collect())
     }
 

@@ -24,10 +24,11 @@ use crate::embed::content_cache::ContentCache;
 use crate::metrics;
 use crate::queue::circuit_breaker::CircuitBreaker;
 
-/// While events keep arriving, a batch collects them for this long after the last commit. A row of
-/// a batch of 8 costs Milvus four times the CPU time of a row of a batch of 256. The first event
-/// after a pause is committed at once.
+/// While events keep arriving, a batch collects up to [`MIN_COLLECTED_ROWS`] of them for this long
+/// after the last commit. A row in a batch of 8 costs Milvus 0.34 ms of CPU time, in a batch of 64
+/// 0.14 ms. The first event after a pause is committed at once.
 const COMMIT_INTERVAL: Duration = Duration::from_millis(30);
+const MIN_COLLECTED_ROWS: usize = 64;
 
 /// Why a commit was not finished.
 enum CommitStopped {
@@ -65,6 +66,7 @@ impl Committer {
         let mut pending = PendingVerifications::default();
         let mut is_open = true;
         let max_rows = self.max_rows.max(1);
+        let min_rows = max_rows.min(MIN_COLLECTED_ROWS);
         let mut last_commit = Instant::now();
         loop {
             if batch.is_empty() && !is_open && pending.is_empty() {
@@ -78,7 +80,7 @@ impl Committer {
                 }
                 continue;
             }
-            if is_open && batch.len() < max_rows && last_commit.elapsed() < COMMIT_INTERVAL {
+            if is_open && batch.len() < min_rows && last_commit.elapsed() < COMMIT_INTERVAL {
                 let limit = max_rows - batch.len();
                 tokio::select! {
                     () = self.abort.cancelled() => return Ok(()),
