@@ -99,6 +99,8 @@ pub async fn measure_ingest(
         report: BenchReport::new("ingest", options.quick),
         instances: 0,
     };
+    let note = format!("ingest: {} photos", bench.photos.len());
+    bench.report.notes.push(note);
     bench.measure_bottleneck().await?;
     let older = bench.compare_with_older().await;
     bench.push_pairs("ingest.older", older);

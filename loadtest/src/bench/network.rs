@@ -165,12 +165,16 @@ pub async fn measure_networks(
             add_missing_rows(&mut report, arguments, &name, &reason);
         }
     }
-    let reason = match (stop.load(Ordering::Relaxed), arguments.is_gpu()) {
-        (true, _) => "the run was interrupted",
-        (false, true) => "not measured with this --device and --models",
-        (false, false) => {
-            "not chosen; rows of GPUs need --device cuda:0 or vulkan:0 on a machine with a GPU"
-        }
+    if !arguments.is_gpu() {
+        let is_gpu = |target: &&BenchTarget| target.key.starts_with("network.gpu.");
+        let reason = "needs a GPU: bench network --device cuda:0, or vulkan:0";
+        let missing = TARGETS.iter().filter(is_gpu);
+        let rows = missing.map(|target| BenchRow::not_measured(target, reason));
+        report.rows.extend(rows);
+    }
+    let reason = match stop.load(Ordering::Relaxed) {
+        true => "the run was interrupted",
+        false => "not chosen with --models, --batches and --device",
     };
     report.complete_rows(&["network"], reason);
     Ok(report)

@@ -26,8 +26,10 @@ pub struct BenchRow {
     pub samples: u64,
     /// Why there is no value.
     pub missing: Option<String>,
-    /// A deviation from the target's conditions.
+    /// A deviation from the target's conditions, or a detail.
     pub note: Option<String>,
+    /// Whether the value was measured with so few files that the bar does not apply.
+    pub is_smaller: bool,
 }
 
 impl BenchRow {
@@ -127,9 +129,19 @@ impl BenchRow {
         self
     }
 
+    /// A value of a smaller measurement than the target is about: it is not judged.
+    #[must_use]
+    pub fn as_smaller(self, note: impl Into<String>) -> Self {
+        Self {
+            is_smaller: true,
+            ..self.with_note(note)
+        }
+    }
+
     /// Returns the value that is judged: the ratio, or the value of lookalike alone.
     pub fn judged_value(&self) -> Option<f64> {
         match self.target {
+            _ if self.is_smaller => None,
             Some(target) if target.is_ratio() => self.ratio,
             _ => self.ours,
         }
@@ -144,6 +156,7 @@ impl BenchRow {
         match (self.verdict(), &self.missing) {
             (Some(verdict), _) => verdict.label(),
             (None, Some(_)) => "not measured",
+            (None, None) if self.is_smaller => "fewer files",
             (None, None) => "no bar",
         }
     }

@@ -84,6 +84,16 @@ fn the_json_has_ratios_bars_and_reasons() {
 }
 
 #[test]
+fn a_smaller_measurement_is_not_judged() {
+    let row = BenchRow::from_value(find_target("changes.moves"), 0.5, 500);
+    assert_eq!(row.verdict_label(), "aim reached");
+    let smaller = row.as_smaller("with 500 files");
+    assert_eq!(smaller.verdict(), None);
+    assert_eq!(smaller.to_json()["verdict"], "fewer files");
+    assert_eq!(smaller.to_json()["ours"], 0.5);
+}
+
+#[test]
 fn the_text_shows_every_row_and_reason() {
     let text = render_text(&sample_report());
     assert!(
@@ -95,10 +105,7 @@ fn the_text_shows_every_row_and_reason() {
         text.contains("restart → ready at 43,000 rows: at <60> rows"),
         "{text}"
     );
-    assert!(
-        text.contains("one query ÷ ONNX Runtime, f32: no \"peer\" <here>"),
-        "{text}"
-    );
+    assert!(text.contains("  12 rows: no \"peer\" <here>"), "{text}");
     assert!(
         text.contains("1 aims reached, 0 bars reached, 1 bars missed"),
         "{text}"

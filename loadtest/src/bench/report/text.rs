@@ -66,9 +66,13 @@ pub fn render_text(report: &BenchReport) -> String {
         text.push('\n');
         text.push_str(&render_table(&drop_empty_columns(table)));
     }
-    for row in &report.rows {
-        for remark in row.missing.iter().chain(&row.note) {
-            let _ = writeln!(text, "  {}: {remark}", row_title(row));
+    for (remark, titles) in group_remarks(&report.rows) {
+        if titles.len() > MAX_NAMED_ROWS {
+            let _ = writeln!(text, "  {} rows: {remark}", titles.len());
+            continue;
+        }
+        for title in titles {
+            let _ = writeln!(text, "  {title}: {remark}");
         }
     }
     for table in &report.tables {
@@ -79,6 +83,24 @@ pub fn render_text(report: &BenchReport) -> String {
         let _ = writeln!(text, "\n{}", report.summary());
     }
     text
+}
+
+/// A remark about more rows than this is printed once.
+const MAX_NAMED_ROWS: usize = 3;
+
+/// Returns every remark with the titles of its rows.
+fn group_remarks(rows: &[BenchRow]) -> Vec<(&str, Vec<String>)> {
+    let mut groups: Vec<(&str, Vec<String>)> = Vec::new();
+    for row in rows {
+        for remark in row.missing.iter().chain(&row.note) {
+            let title = row_title(row);
+            match groups.iter_mut().find(|(known, _)| known == remark) {
+                Some((_, titles)) => titles.push(title),
+                None => groups.push((remark, vec![title])),
+            }
+        }
+    }
+    groups
 }
 
 pub(super) const COLUMNS: [&str; 9] = [
