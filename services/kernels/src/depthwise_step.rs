@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use crate::depthwise::{DepthwiseLine, DepthwiseWeights};
 use crate::memory::Scratch;
-use crate::paired_depthwise::{PairedLine, PairedWeights};
+use crate::paired_depthwise::{PairedLines, PairedWeights};
 use crate::simd::{Kernel, Simd};
 use crate::step::{MapSlot, Run, Step, chunk_range, clear_border};
 
@@ -101,22 +101,21 @@ impl<S: Simd> DepthwiseConvolution<S> {
                 pairs,
                 to: copies,
             });
+            let inputs: Vec<_> = (0..rows)
+                .map(|row| copies.wrapping_add(row * line).cast_const())
+                .collect();
             let output = run.map::<S>(&self.output, image);
-            let mut inputs = vec![std::ptr::null(); height];
-            for (index, y) in lines.enumerate() {
-                for (row, pointer) in inputs.iter_mut().enumerate() {
-                    *pointer = copies.add((index * stride + row) * line).cast_const();
-                }
-                let line = PairedLine {
-                    weights: &self.weights,
-                    paired,
-                    inputs: &inputs,
-                    start: 0,
-                    output: output.add(y * self.output.line()),
-                    width: self.output.width,
-                };
-                line.compute();
-            }
+            let lines = PairedLines {
+                weights: &self.weights,
+                paired,
+                inputs: &inputs,
+                start: 0,
+                output: output.add(lines.start * self.output.line()),
+                output_line: self.output.line(),
+                height: lines.len(),
+                width: self.output.width,
+            };
+            lines.compute();
         }
     }
 }

@@ -11,7 +11,7 @@ use crate::convolution::WindowWeights;
 use crate::depthwise::{DepthwiseLine, DepthwiseWeights};
 use crate::gemm::{Extent, OutputForm, PackedWeights, Product, Segments, Strides};
 use crate::memory::Scratch;
-use crate::paired_depthwise::{PairedLine, PairedWeights};
+use crate::paired_depthwise::{PairedLines, PairedWeights};
 use crate::simd::Simd;
 use crate::step::{MapSlot, Run, Step, chunk_range, clear_border};
 
@@ -56,9 +56,6 @@ pub(crate) struct InvertedResidualStep<S: Simd> {
 
 /// The size of the ring that is aimed at: a part of the second-level cache.
 const RING_BYTES: usize = 256 << 10;
-
-/// The greatest height of the depthwise windows.
-pub(crate) const MAX_WINDOW: usize = 16;
 
 /// The parts of the scratch memory.
 struct Buffers<S: Simd> {
@@ -248,69 +245,79 @@ impl<S: Simd> InvertedResidualStep<S> {
         }
     }
 
-    /// Computes a line of the depthwise convolution.
-    unsafe fn filter_line(
+    /// Returns the start of a line of the expanded map for the depthwise convolution, counted from the first line of
+    /// its padding.
+    fn expanded_line(
         &self,
         buffers: &Buffers<S>,
         input: *const S::Element,
-        y: usize,
-        output: *mut S::Element,
+        place: usize,
+    ) -> *const u8 {
+        let Some(expand) = &self.expand else {
+            // The border of the input contains the padding.
+            let slot = &self.slots.input;
+            let line = input.wrapping_add(place * slot.line());
+            let corner = self.padding[0] * slot.line() + self.padding[1] * slot.pitch;
+            return line.wrapping_sub(corner).cast();
+        };
+        let line = place.wrapping_sub(self.padding[0]);
+        let line = if line < expand.size[0] {
+            buffers.line(line)
+        } else {
+            buffers.zeros.cast_mut()
+        };
+        // For pairs, the pair that contains the first pixel.
+        let first = match self.paired {
+            Some(_) => self.first_window() / 2 * 2,
+            None => 0,
+        };
+        line.wrapping_add(first * self.pixel_bytes()).cast_const()
+    }
+
+    /// Computes the depthwise convolution of a strip.
+    unsafe fn filter_strip(
+        &self,
+        buffers: &Buffers<S>,
+        input: *const S::Element,
+        lines: Range<usize>,
     ) {
-        let slot = &self.slots.input;
         let channels = self.depthwise.channels();
-        let window_height = self.depthwise.kernel()[0];
-        let mut inputs = [std::ptr::null::<u8>(); MAX_WINDOW];
-        for (row, pointer) in inputs.iter_mut().enumerate().take(window_height) {
-            let place = y * self.depthwise.stride()[0] + row;
-            *pointer = match &self.expand {
-                None => {
-                    // The border of the input contains the padding.
-                    let line = input.wrapping_add(place * slot.line());
-                    let corner = self.padding[0] * slot.line() + self.padding[1] * slot.pitch;
-                    line.wrapping_sub(corner).cast()
-                }
-                Some(expand) => {
-                    let line = place.wrapping_sub(self.padding[0]);
-                    let is_inside = line < expand.size[0];
-                    let line = if is_inside {
-                        buffers.line(line)
-                    } else {
-                        buffers.zeros.cast_mut()
-                    };
-                    // For pairs, the pair that contains the first pixel.
-                    let first = match self.paired {
-                        Some(_) => self.first_window() / 2 * 2,
-                        None => 0,
-                    };
-                    line.wrapping_add(first * self.pixel_bytes()).cast_const()
-                }
-            };
-        }
+        let ([window, _], [stride, _]) = (self.depthwise.kernel(), self.depthwise.stride());
+        let first = lines.start * stride;
+        let inputs = (first..first + (lines.len() - 1) * stride + window)
+            .map(|place| self.expanded_line(buffers, input, place));
         let width = self.slots.output.width;
+        let output_line = width * channels;
         // SAFETY: the caller's promise.
         unsafe {
             if let Some(paired) = &self.paired {
-                let line = PairedLine::<S> {
+                let inputs: Vec<_> = inputs.map(|input| input.cast()).collect();
+                let lines = PairedLines::<S> {
                     weights: &self.depthwise,
                     paired,
-                    inputs: &inputs.map(|input| input.cast())[..window_height],
+                    inputs: &inputs,
                     start: self.first_window() % 2,
-                    output,
+                    output: buffers.strip,
+                    output_line,
+                    height: lines.len(),
                     width,
                 };
-                return line.compute();
+                return lines.compute();
             }
-            let line = DepthwiseLine::<S> {
-                weights: &self.depthwise,
-                inputs: &inputs[..window_height],
-                is_wide: self.expand.is_some(),
-                input_pitch: channels,
-                output,
-                output_pitch: channels,
-                width,
-                channels: 0..channels,
-            };
-            line.compute();
+            let inputs: Vec<_> = inputs.collect();
+            for index in 0..lines.len() {
+                let line = DepthwiseLine::<S> {
+                    weights: &self.depthwise,
+                    inputs: &inputs[index * stride..][..window],
+                    is_wide: self.expand.is_some(),
+                    input_pitch: channels,
+                    output: buffers.strip.add(index * output_line),
+                    output_pitch: channels,
+                    width,
+                    channels: 0..channels,
+                };
+                line.compute();
+            }
         }
     }
 
@@ -376,7 +383,6 @@ impl<S: Simd> InvertedResidualStep<S> {
     ) {
         let input = run.map::<S>(&self.slots.input, image).cast_const();
         let ([stride, _], [top, _]) = (self.depthwise.stride(), self.padding);
-        let line_elements = self.slots.output.width * self.depthwise.channels();
         let mut ready = 0;
         let mut y = lines.start;
         while y < lines.end {
@@ -394,10 +400,7 @@ impl<S: Simd> InvertedResidualStep<S> {
                         ready = last;
                     }
                 }
-                for line in 0..count {
-                    let output = buffers.strip.add(line * line_elements);
-                    self.filter_line(buffers, input, y + line, output);
-                }
+                self.filter_strip(buffers, input, y..y + count);
                 self.project_strip(run, image, y..y + count, buffers.strip);
             }
             y += count;

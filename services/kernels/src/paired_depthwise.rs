@@ -43,25 +43,30 @@ impl<S: Simd> PairedWeights<S> {
     }
 }
 
-/// A line of outputs.
-pub(crate) struct PairedLine<'a, S: Simd> {
+/// Lines of outputs.
+pub(crate) struct PairedLines<'a, S: Simd> {
     pub(crate) weights: &'a DepthwiseWeights,
     pub(crate) paired: &'a PairedWeights<S>,
-    /// For each line of the window, the pair with the first pixel of the first output's window.
+    /// For each line that the windows read, the pair with the first pixel of the first output's window.
     pub(crate) inputs: &'a [*const S::Element],
     /// 1 if that window starts at the second pixel of the pair, else 0.
     pub(crate) start: usize,
     pub(crate) output: *mut S::Element,
-    /// Output pixels.
+    /// Elements from one output line to the next.
+    pub(crate) output_line: usize,
+    /// Output lines.
+    pub(crate) height: usize,
+    /// Output pixels per line.
     pub(crate) width: usize,
 }
 
-impl<S: Simd> PairedLine<'_, S> {
+impl<S: Simd> PairedLines<'_, S> {
     /// # Safety
     ///
-    /// The processor supports the set. The inputs are readable for all windows of the line, the outputs writable.
+    /// The processor supports the set. The inputs are readable for all windows of the lines, the outputs writable.
     pub(crate) unsafe fn compute(self) {
-        debug_assert_eq!(self.inputs.len(), self.weights.kernel()[0]);
+        let ([window, _], [stride, _]) = (self.weights.kernel(), self.weights.stride());
+        assert!(self.height > 0 && self.inputs.len() >= (self.height - 1) * stride + window);
         // SAFETY: the caller's promise.
         unsafe {
             match (self.weights.kernel()[0], self.weights.stride()[1]) {
@@ -76,20 +81,20 @@ impl<S: Simd> PairedLine<'_, S> {
 
 /// `SIZE` lines and `PAIRS` pairs per window. `OUTPUTS` windows start in each pair: 2 at stride 1, 1 at stride 2.
 struct Pairs<'a, S: Simd, const SIZE: usize, const PAIRS: usize, const OUTPUTS: usize>(
-    PairedLine<'a, S>,
+    PairedLines<'a, S>,
 );
 
 impl<S: Simd, const SIZE: usize, const PAIRS: usize, const OUTPUTS: usize>
     Pairs<'_, S, SIZE, PAIRS, OUTPUTS>
 {
     /// Computes the `COUNT` windows that start in each of `GROUPS` pairs for a vector of channels. The first of them starts at
-    /// the pixel `start` of the pair `pair`, and is the output `x`.
+    /// the pixel `start` of the pair `pair`, and is the output `x` of the line `y`.
     #[inline(always)]
     unsafe fn compute_part<const GROUPS: usize, const COUNT: usize>(
         &self,
         channel: usize,
-        x: usize,
-        pair: usize,
+        y: usize,
+        [x, pair]: [usize; 2],
         start: usize,
     ) {
         let line = &self.0;
@@ -101,8 +106,9 @@ impl<S: Simd, const SIZE: usize, const PAIRS: usize, const OUTPUTS: usize>
             let next_start = SIZE * PAIRS * 2 * channels;
             let mut factors = line.paired.factors.as_ptr();
             factors = factors.add(start * next_start + 2 * channel);
-            for y in 0..SIZE {
-                let mut input = *line.inputs.get_unchecked(y);
+            let first_row = y * line.weights.stride()[0];
+            for row in 0..SIZE {
+                let mut input = *line.inputs.get_unchecked(first_row + row);
                 input = input.add(2 * (pair * channels + channel));
                 for _ in 0..PAIRS {
                     let mut factor = [S::load_steps(factors); COUNT];
@@ -122,12 +128,61 @@ impl<S: Simd, const SIZE: usize, const PAIRS: usize, const OUTPUTS: usize>
             line.weights
                 .activation()
                 .apply_compactly::<S, GROUPS, COUNT>(&mut sums);
-            let mut output = line.output.add(x * channels + channel);
+            let mut output = line
+                .output
+                .add(y * line.output_line + x * channels + channel);
+            let end = line
+                .output
+                .add((y * line.output_line) + line.width * channels);
             for group in &sums {
                 for sum in group {
-                    S::store_elements(output, *sum);
-                    output = output.add(channels);
+                    // The last pair of a line may have only one window.
+                    if output < end {
+                        S::store_elements(output, *sum);
+                    }
+                    output = output.wrapping_add(channels);
                 }
+            }
+        }
+    }
+
+    /// Computes a line for a vector of channels.
+    #[inline(always)]
+    unsafe fn compute_line(&self, channel: usize, y: usize) {
+        let width = self.0.width;
+        let (mut x, mut pair) = (0, 0);
+        // SAFETY: the caller's promise.
+        unsafe {
+            if OUTPUTS == 1 {
+                let start = self.0.start;
+                while x + 7 <= width {
+                    self.compute_part::<7, 1>(channel, y, [x, x], start);
+                    x += 7;
+                }
+                while x + 2 <= width {
+                    self.compute_part::<2, 1>(channel, y, [x, x], start);
+                    x += 2;
+                }
+                if x < width {
+                    self.compute_part::<1, 1>(channel, y, [x, x], start);
+                }
+                return;
+            }
+            if self.0.start == 1 {
+                self.compute_part::<1, 1>(channel, y, [0, 0], 1);
+                (x, pair) = (1, 1);
+            }
+            while x + 14 <= width {
+                self.compute_part::<7, 2>(channel, y, [x, pair], 0);
+                (x, pair) = (x + 14, pair + 7);
+            }
+            while x + 7 <= width {
+                self.compute_part::<4, 2>(channel, y, [x, pair], 0);
+                (x, pair) = (x + 8, pair + 4);
+            }
+            while x < width {
+                self.compute_part::<1, 2>(channel, y, [x, pair], 0);
+                (x, pair) = (x + 2, pair + 1);
             }
         }
     }
@@ -140,46 +195,12 @@ impl<S: Simd, const SIZE: usize, const PAIRS: usize, const OUTPUTS: usize> Kerne
 
     #[inline(always)]
     unsafe fn run(self) {
-        let width = self.0.width;
         let mut channel = 0;
+        // All lines for some channels, so that their factors stay in the first-level cache.
         while channel < self.0.weights.channels() {
-            let (mut x, mut pair) = (0, 0);
-            // SAFETY: the caller's promise.
-            unsafe {
-                if OUTPUTS == 1 {
-                    let start = self.0.start;
-                    while x + 7 <= width {
-                        self.compute_part::<7, 1>(channel, x, x, start);
-                        x += 7;
-                    }
-                    while x + 2 <= width {
-                        self.compute_part::<2, 1>(channel, x, x, start);
-                        x += 2;
-                    }
-                    if x < width {
-                        self.compute_part::<1, 1>(channel, x, x, start);
-                    }
-                } else {
-                    if self.0.start == 1 {
-                        self.compute_part::<1, 1>(channel, 0, 0, 1);
-                        (x, pair) = (1, 1);
-                    }
-                    while x + 14 <= width {
-                        self.compute_part::<7, 2>(channel, x, pair, 0);
-                        (x, pair) = (x + 14, pair + 7);
-                    }
-                    while x + 6 <= width {
-                        self.compute_part::<3, 2>(channel, x, pair, 0);
-                        (x, pair) = (x + 6, pair + 3);
-                    }
-                    while x + 2 <= width {
-                        self.compute_part::<1, 2>(channel, x, pair, 0);
-                        (x, pair) = (x + 2, pair + 1);
-                    }
-                    if x < width {
-                        self.compute_part::<1, 1>(channel, x, pair, 0);
-                    }
-                }
+            for y in 0..self.0.height {
+                // SAFETY: the caller's promise.
+                unsafe { self.compute_line(channel, y) };
             }
             channel += S::LANES;
         }

@@ -239,10 +239,10 @@ impl<S: Simd> Kernel<S> for TransformInputs<'_, S> {
             while channel < pitch {
                 // SAFETY: the border of the input contains the windows of all outputs.
                 unsafe {
-                    let mut rows = [[S::zero(); 4]; 4];
-                    for (column, rows) in rows.iter_mut().enumerate() {
-                        let place = first.add(column * pitch + channel);
-                        *rows = transform_inputs::<S>([
+                    let mut columns = [[S::zero(); 4]; 4];
+                    for (index, column) in columns.iter_mut().enumerate() {
+                        let place = first.add(index * pitch + channel);
+                        *column = transform_inputs::<S>([
                             S::load_elements(place),
                             S::load_elements(place.add(line)),
                             S::load_elements(place.add(2 * line)),
@@ -250,9 +250,15 @@ impl<S: Simd> Kernel<S> for TransformInputs<'_, S> {
                         ]);
                     }
                     let mut to = self.to.add(index * pitch + channel);
-                    for row in 0..4 {
-                        let columns = [rows[0][row], rows[1][row], rows[2][row], rows[3][row]];
-                        for value in transform_inputs::<S>(columns) {
+                    let [a, b, c, d] = columns;
+                    let lines = [
+                        [a[0], b[0], c[0], d[0]],
+                        [a[1], b[1], c[1], d[1]],
+                        [a[2], b[2], c[2], d[2]],
+                        [a[3], b[3], c[3], d[3]],
+                    ];
+                    for line in lines {
+                        for value in transform_inputs::<S>(line) {
                             S::store_elements(to, value);
                             to = to.wrapping_add(component);
                         }

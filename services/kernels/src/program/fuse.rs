@@ -1,7 +1,6 @@
 //! Finds inverted residual blocks, which one step computes line by line.
 
 use super::operation::{ConvolutionOperation, Node, ProgramOperation, Value, ValueShape};
-use crate::inverted_residual::MAX_WINDOW;
 
 /// A depthwise convolution that reads the result of a convolution or of another operation, and whose own result only a
 /// 1×1 convolution reads.
@@ -72,8 +71,7 @@ pub(super) fn find_streamed_blocks(
             continue;
         }
         let depthwise = node.inputs[0].0;
-        let is_depthwise = as_convolution(&nodes[depthwise])
-            .is_some_and(|c| c.is_depthwise && c.kernel[0] <= MAX_WINDOW);
+        let is_depthwise = as_convolution(&nodes[depthwise]).is_some_and(|c| c.is_depthwise);
         if !is_depthwise || users[depthwise].len() != 1 {
             continue;
         }
