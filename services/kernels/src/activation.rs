@@ -50,6 +50,9 @@ impl KernelActivation {
         self,
         vectors: &mut [[S::F32; VECTORS]; ROWS],
     ) {
+        if self == Self::None {
+            return;
+        }
         if let Some((lower, upper)) = self.clamp_limits() {
             let (lower, upper) = (S::splat(lower), S::splat(upper));
             for row in vectors {

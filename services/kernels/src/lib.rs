@@ -1,11 +1,23 @@
 //! Inference kernels for CPUs. A network is a program: a list of steps over maps and rows of numbers, built by
-//! `ProgramBuilder` and compiled for one instruction set.
+//! [`ProgramBuilder`], compiled for one [`InstructionSet`], and run by [`KernelProgram`].
 //!
-//! The crate has a safe interface that checks all shapes. Inside, the kernels are generic over the vector
-//! instructions.
-
-// Pieces that the steps do not use yet.
-#![allow(dead_code)]
+//! The crate has a safe interface that checks all shapes. Inside, the kernels are generic over the vector instructions.
+//!
+//! # Numbers
+//!
+//! With [`InstructionSet::Avx512Bf16`], maps, rows between layers and weights are bfloat16, and sums are f32. The residual stream of a
+//! transformer and the output are f32. With the other sets, all numbers are f32. NaN stays NaN up to the output, except in
+//! a maximum of a window.
+//!
+//! # Checks
+//!
+//! The tests compare random programs with plain loops in f64 for each set that the processor supports. Miri checks the
+//! memory accesses of the portable set, and the type checker those of NEON on other machines:
+//!
+//! ```sh
+//! MIRIFLAGS="-Zmiri-ignore-leaks -Zmiri-disable-isolation" cargo +nightly miri test -p lookalike-kernels convolution_tests
+//! cargo check -p lookalike-kernels --target aarch64-unknown-linux-gnu
+//! ```
 
 mod activation;
 mod attention;
@@ -26,6 +38,7 @@ mod random;
 mod simd;
 mod step;
 mod tokens;
+mod winograd;
 
 pub use activation::KernelActivation;
 pub use instruction_set::InstructionSet;

@@ -5,24 +5,25 @@ pub(crate) const ALIGNMENT: usize = 64;
 
 #[derive(Clone, Copy)]
 #[repr(align(64))]
-struct CacheLine([u8; ALIGNMENT]);
+struct CacheLine {
+    _bytes: [u8; ALIGNMENT],
+}
 
 /// Bytes that start at a cache line. New bytes are 0.
 #[derive(Default)]
 pub(crate) struct AlignedBytes(Vec<CacheLine>);
 
 impl AlignedBytes {
-    pub(crate) fn new(bytes: usize) -> Self {
-        let mut memory = Self::default();
-        memory.reserve(bytes);
-        memory
-    }
-
     /// Grows the memory to at least `bytes`. It may move.
     pub(crate) fn reserve(&mut self, bytes: usize) -> *mut u8 {
         let lines = bytes.div_ceil(ALIGNMENT);
         if self.0.len() < lines {
-            self.0.resize(lines, CacheLine([0; ALIGNMENT]));
+            self.0.resize(
+                lines,
+                CacheLine {
+                    _bytes: [0; ALIGNMENT],
+                },
+            );
         }
         self.0.as_mut_ptr().cast()
     }

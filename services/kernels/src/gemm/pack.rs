@@ -21,7 +21,6 @@ pub(crate) struct PackedWeights<S: Simd> {
     blocks: Vec<Block>,
     /// Steps of the sum: inputs divided by [`Simd::STEP`].
     steps: usize,
-    outputs: usize,
 }
 
 impl<S: Simd> PackedWeights<S> {
@@ -74,17 +73,11 @@ impl<S: Simd> PackedWeights<S> {
             bias: AlignedArray::from_slice(&padded_bias),
             blocks,
             steps,
-            outputs: padded,
         }
     }
 
     pub(crate) fn blocks(&self) -> &[Block] {
         &self.blocks
-    }
-
-    /// The number of outputs with padding.
-    pub(crate) fn outputs(&self) -> usize {
-        self.outputs
     }
 
     pub(crate) fn steps(&self) -> usize {

@@ -178,10 +178,11 @@ impl<S: Simd> Product<'_, S> {
             if !self.residual.is_null() {
                 let residual = Cells::<S, FORM>::new(self.residual.cast_mut());
                 let offsets = pixel.offsets::<ROWS>(self.extent, self.residual_strides);
-                for row in 0..ROWS {
-                    for vector in 0..VECTORS {
-                        let at = offsets[row] + block.first_output + vector * S::LANES;
-                        sums[row][vector] = S::add(sums[row][vector], residual.load(at));
+                for (sums, offset) in sums.iter_mut().zip(offsets) {
+                    let mut at = offset + block.first_output;
+                    for sum in sums {
+                        *sum = S::add(*sum, residual.load(at));
+                        at += S::LANES;
                     }
                 }
             }
@@ -192,23 +193,26 @@ impl<S: Simd> Product<'_, S> {
             if FORM == PAIRED {
                 let mut row = 0;
                 while row < ROWS {
-                    for vector in 0..VECTORS {
-                        let at = offsets[row] + 2 * (block.first_output + vector * S::LANES);
-                        let second = if row + 1 < ROWS {
+                    let mut at = offsets[row] + 2 * block.first_output;
+                    for (vector, first) in sums[row].iter().enumerate() {
+                        // A line with an odd number of pixels ends with half a pair.
+                        let is_whole = row + 1 < ROWS;
+                        let second = if is_whole {
                             sums[row + 1][vector]
                         } else {
                             S::zero()
                         };
-                        let pairs = self.output.cast::<S::Element>().add(at);
-                        S::store_pairs(pairs, sums[row][vector], second);
+                        S::store_pairs(self.output.cast::<S::Element>().add(at), *first, second);
+                        at += 2 * S::LANES;
                     }
                     row += 2;
                 }
             } else {
-                for row in 0..ROWS {
-                    for vector in 0..VECTORS {
-                        let at = offsets[row] + block.first_output + vector * S::LANES;
-                        output.store(at, sums[row][vector]);
+                for (sums, offset) in sums.iter().zip(offsets) {
+                    let mut at = offset + block.first_output;
+                    for sum in sums {
+                        output.store(at, *sum);
+                        at += S::LANES;
                     }
                 }
             }

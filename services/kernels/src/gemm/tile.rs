@@ -30,10 +30,10 @@ pub(super) unsafe fn accumulate<S: Simd, const ROWS: usize, const VECTORS: usize
         for _ in 0..segments.count {
             for step in 0..segments.steps {
                 let mut factors = [S::load_steps(weights); VECTORS];
-                for vector in 1..VECTORS {
-                    factors[vector] = S::load_steps(weights.add(vector * S::LANES * S::STEP));
+                for factor in &mut factors {
+                    *factor = S::load_steps(weights);
+                    weights = weights.add(S::LANES * S::STEP);
                 }
-                weights = weights.add(VECTORS * S::LANES * S::STEP);
                 for row in 0..ROWS {
                     let input = S::broadcast_step(rows[row].add(step * S::STEP));
                     for vector in 0..VECTORS {

@@ -2,7 +2,7 @@
 
 use super::compile::compile;
 use super::execute::KernelProgram;
-use super::operation::{ConvolutionOperation, Node, Operation, Value, ValueShape};
+use super::operation::{ConvolutionOperation, Node, ProgramOperation, Value, ValueShape};
 use crate::activation::KernelActivation;
 use crate::instruction_set::InstructionSet;
 use crate::step::Border;
@@ -70,7 +70,7 @@ impl ProgramBuilder {
     pub fn pixels(&mut self, height: usize, width: usize, table: &[[f32; 256]; 3]) -> Value {
         let table = Box::new(*table);
         self.push(
-            Operation::Pixels { table },
+            ProgramOperation::Pixels { table },
             Vec::new(),
             ValueShape::Pixels { height, width },
         )
@@ -83,7 +83,7 @@ impl ProgramBuilder {
             width,
             is_variable: true,
         };
-        self.push(Operation::TokenRows, Vec::new(), shape)
+        self.push(ProgramOperation::TokenRows, Vec::new(), shape)
     }
 
     /// Adds a convolution of pixels or of a map.
@@ -145,7 +145,7 @@ impl ProgramBuilder {
             is_depthwise,
             activation: spec.activation,
         };
-        Ok(self.push(Operation::Convolution(convolution), inputs, shape))
+        Ok(self.push(ProgramOperation::Convolution(convolution), inputs, shape))
     }
 
     /// Adds the greatest number of each channel in each window of a map. `padding` is top, left, bottom, right; places
@@ -169,7 +169,7 @@ impl ProgramBuilder {
             width: output_size(width, left + right, kernel[1], stride[1])?,
             channels,
         };
-        let operation = Operation::MaxPool {
+        let operation = ProgramOperation::MaxPool {
             kernel,
             stride,
             padding: Border {
@@ -190,7 +190,7 @@ impl ProgramBuilder {
             width: channels,
             is_variable: false,
         };
-        Ok(self.push(Operation::GlobalAverage, vec![input], shape))
+        Ok(self.push(ProgramOperation::GlobalAverage, vec![input], shape))
     }
 
     /// Adds a linear layer. `weight` is `[output][input]`; `bias` has a number per output or is empty; `residual` has the
@@ -221,7 +221,7 @@ impl ProgramBuilder {
             }
             inputs.push(residual);
         }
-        let operation = Operation::Linear {
+        let operation = ProgramOperation::Linear {
             weight: weight.to_vec(),
             bias: complete_bias(bias, outputs)?,
             activation,
@@ -233,7 +233,7 @@ impl ProgramBuilder {
     pub fn finish(self, output: Value) -> Result<KernelProgram, String> {
         let (_, width, _) = self.rows_shape(output, "return")?;
         let input = self.nodes.iter().find_map(|node| match node.operation {
-            Operation::Pixels { .. } | Operation::TokenRows => Some(node.shape),
+            ProgramOperation::Pixels { .. } | ProgramOperation::TokenRows => Some(node.shape),
             _ => None,
         });
         let input = input.ok_or("a program needs an input: call `pixels` or `token_rows`")?;
@@ -243,7 +243,7 @@ impl ProgramBuilder {
     /// Adds an operation.
     pub(super) fn push(
         &mut self,
-        operation: Operation,
+        operation: ProgramOperation,
         inputs: Vec<Value>,
         shape: ValueShape,
     ) -> Value {

@@ -3,7 +3,7 @@
 use super::execute::{Compiled, KernelProgram, ProgramInput, RowsReading, TokenInput};
 use super::fuse::{StreamedNodes, find_streamed_blocks};
 use super::memory_plan::{Lifetime, place_values};
-use super::operation::{ConvolutionOperation, Node, Operation, Value, ValueShape};
+use super::operation::{ConvolutionOperation, Node, ProgramOperation, Value, ValueShape};
 use super::row_form::RowForm;
 use crate::convolution::{Convolution, WindowWeights};
 use crate::depthwise::{DepthwiseConvolution, DepthwiseWeights};
@@ -15,6 +15,7 @@ use crate::pixels::PixelInput;
 use crate::pooling::{GlobalAverage, MaxPool};
 use crate::simd::{Simd, SimdVisitor, visit};
 use crate::step::{Border, MapSlot, RowsSlot, Slot, Step, pad_channels};
+use crate::winograd::WinogradConvolution;
 
 /// Images that the last steps compute together, so that they read their weights once for all.
 const MAX_IMAGES_TOGETHER: usize = 4;
@@ -388,14 +389,14 @@ fn compile_stage<S: Simd>(nodes: &[Node], stage: &Stage, slots: &[Slot]) -> Box<
         }
     };
     match &node.operation {
-        Operation::Pixels { table } => Box::new(PixelInput::<S>::new(table, output.map())),
-        Operation::TokenRows => Box::new(TokenInput {
+        ProgramOperation::Pixels { table } => Box::new(PixelInput::<S>::new(table, output.map())),
+        ProgramOperation::TokenRows => Box::new(TokenInput {
             output: output.rows(),
         }),
-        Operation::Convolution(convolution) => {
+        ProgramOperation::Convolution(convolution) => {
             compile_convolution::<S>(convolution, &inputs, output)
         }
-        Operation::MaxPool {
+        ProgramOperation::MaxPool {
             kernel,
             stride,
             padding,
@@ -406,11 +407,11 @@ fn compile_stage<S: Simd>(nodes: &[Node], stage: &Stage, slots: &[Slot]) -> Box<
             stride: *stride,
             padding: [padding.top, padding.left],
         }),
-        Operation::GlobalAverage => Box::new(GlobalAverage {
+        ProgramOperation::GlobalAverage => Box::new(GlobalAverage {
             input: inputs[0].map(),
             output: output.rows(),
         }),
-        Operation::Linear {
+        ProgramOperation::Linear {
             weight,
             bias,
             activation,
@@ -425,7 +426,9 @@ fn compile_stage<S: Simd>(nodes: &[Node], stage: &Stage, slots: &[Slot]) -> Box<
                 activation: *activation,
             })
         }
-        Operation::Transformer(operation) => operation.compile::<S>(&inputs[0], &output.rows()),
+        ProgramOperation::Transformer(operation) => {
+            operation.compile::<S>(&inputs[0], &output.rows())
+        }
     }
 }
 
@@ -443,14 +446,33 @@ fn compile_convolution<S: Simd>(
             padding,
         });
     }
+    let (input, residual) = (inputs[0].map(), inputs.get(1).map(Slot::map));
+    let ConvolutionOperation {
+        weight,
+        bias,
+        stride,
+        activation,
+        ..
+    } = convolution;
+    if convolution.is_winograd(output.map().pixels()) {
+        let slots = [input, output.map()];
+        return Box::new(WinogradConvolution::<S>::new(
+            weight,
+            bias,
+            *activation,
+            padding,
+            slots,
+            residual,
+        ));
+    }
     Box::new(Convolution::<S> {
-        weights: pack_windows(convolution, &inputs[0].map()),
-        input: inputs[0].map(),
+        weights: pack_windows(convolution, &input),
+        input,
         output: output.map(),
-        residual: inputs.get(1).map(Slot::map),
-        stride: convolution.stride,
+        residual,
+        stride: *stride,
         padding,
-        activation: convolution.activation,
+        activation: *activation,
     })
 }
 

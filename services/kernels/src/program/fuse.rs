@@ -1,6 +1,6 @@
 //! Finds inverted residual blocks, which one step computes line by line.
 
-use super::operation::{ConvolutionOperation, Node, Operation, Value, ValueShape};
+use super::operation::{ConvolutionOperation, Node, ProgramOperation, Value, ValueShape};
 use crate::inverted_residual::MAX_WINDOW;
 
 /// A depthwise convolution that reads the result of a convolution or of another operation, and whose own result only a
@@ -47,7 +47,7 @@ impl StreamedNodes {
 
 fn as_convolution(node: &Node) -> Option<&ConvolutionOperation> {
     match &node.operation {
-        Operation::Convolution(convolution) => Some(convolution),
+        ProgramOperation::Convolution(convolution) => Some(convolution),
         _ => None,
     }
 }

@@ -17,6 +17,8 @@ pub use execute::KernelProgram;
 pub use operation::Value;
 
 #[cfg(test)]
+mod convolution_tests;
+#[cfg(test)]
 mod tests;
 #[cfg(test)]
 mod transformer_tests;

@@ -43,7 +43,7 @@ impl std::fmt::Display for ValueShape {
 }
 
 /// An operation with its weights.
-pub(crate) enum Operation {
+pub(crate) enum ProgramOperation {
     Pixels {
         table: Box<[[f32; 256]; 3]>,
     },
@@ -88,9 +88,23 @@ impl ConvolutionOperation {
     }
 }
 
+impl ConvolutionOperation {
+    /// Returns whether Winograd's algorithm is faster for a result of that many pixels.
+    pub(super) fn is_winograd(&self, pixels: usize) -> bool {
+        let outputs = self.bias.len();
+        let channels = self.weight.len() / outputs / 9;
+        self.kernel == [3, 3]
+            && self.stride == [1, 1]
+            && !self.is_depthwise
+            // The transformations cost as much as the products if there are few channels or pixels.
+            && channels.min(outputs) >= 32
+            && pixels >= 7 * 7
+    }
+}
+
 /// An operation of a program with its inputs.
 pub(crate) struct Node {
-    pub(super) operation: Operation,
+    pub(super) operation: ProgramOperation,
     pub(super) inputs: Vec<Value>,
     pub(super) shape: ValueShape,
 }
@@ -100,9 +114,9 @@ impl Node {
     pub(super) fn input_form(&self, input: usize) -> RowForm {
         match &self.operation {
             // A residual stream is f32.
-            Operation::Linear { .. } if input == 1 => RowForm::Wide,
-            Operation::Linear { .. } => RowForm::Narrow,
-            Operation::Transformer(operation) => operation.input_form(),
+            ProgramOperation::Linear { .. } if input == 1 => RowForm::Wide,
+            ProgramOperation::Linear { .. } => RowForm::Narrow,
+            ProgramOperation::Transformer(operation) => operation.input_form(),
             _ => RowForm::Any,
         }
     }
@@ -110,9 +124,9 @@ impl Node {
     /// Returns the form in which the operation writes rows.
     pub(super) fn output_form(&self) -> RowForm {
         match &self.operation {
-            Operation::TokenRows | Operation::GlobalAverage => RowForm::Wide,
-            Operation::Linear { .. } if self.inputs.len() > 1 => RowForm::Wide,
-            Operation::Transformer(operation) => operation.output_form(),
+            ProgramOperation::TokenRows | ProgramOperation::GlobalAverage => RowForm::Wide,
+            ProgramOperation::Linear { .. } if self.inputs.len() > 1 => RowForm::Wide,
+            ProgramOperation::Transformer(operation) => operation.output_form(),
             _ => RowForm::Any,
         }
     }
@@ -120,7 +134,17 @@ impl Node {
     /// Returns the zeros that the operation needs around its first input.
     pub(super) fn input_border(&self) -> Border {
         match &self.operation {
-            Operation::Convolution(convolution) => convolution.padding,
+            ProgramOperation::Convolution(convolution) => {
+                let mut border = convolution.padding;
+                if let ValueShape::Map { height, width, .. } = self.shape
+                    && convolution.is_winograd(height * width)
+                {
+                    // The last tiles of 2 × 2 outputs extend beyond maps of odd size.
+                    border.bottom += height % 2;
+                    border.right += width % 2;
+                }
+                border
+            }
             _ => Border::default(),
         }
     }
@@ -128,8 +152,8 @@ impl Node {
     /// Returns the number of weights.
     pub(super) fn count_weights(&self) -> usize {
         match &self.operation {
-            Operation::Convolution(convolution) => convolution.weight.len(),
-            Operation::Linear { weight, .. } => weight.len(),
+            ProgramOperation::Convolution(convolution) => convolution.weight.len(),
+            ProgramOperation::Linear { weight, .. } => weight.len(),
             _ => 0,
         }
     }

@@ -1,19 +1,19 @@
-//! Compares programs with plain loops in f64, for every instruction set that this processor supports.
+//! Compares programs with plain loops in f64, for every instruction set that this processor supports: what the tests need.
 
 use super::*;
 use crate::{InstructionSet, KernelActivation, random::TestNumbers};
 
 /// A map or rows of all images: `[image][y][x][channel]`.
 #[derive(Clone)]
-struct Reference {
-    height: usize,
-    width: usize,
+pub(super) struct Reference {
+    pub(super) height: usize,
+    pub(super) width: usize,
     channels: usize,
     images: Vec<Vec<f64>>,
 }
 
 impl Reference {
-    fn at(&self, image: usize, y: isize, x: isize, channel: usize) -> Option<f64> {
+    pub(super) fn at(&self, image: usize, y: isize, x: isize, channel: usize) -> Option<f64> {
         let (height, width) = (self.height as isize, self.width as isize);
         if !(0..height).contains(&y) || !(0..width).contains(&x) {
             return None;
@@ -23,7 +23,7 @@ impl Reference {
     }
 }
 
-fn activate(activation: KernelActivation, x: f64) -> f64 {
+pub(super) fn activate(activation: KernelActivation, x: f64) -> f64 {
     match activation {
         KernelActivation::None => x,
         KernelActivation::Relu => x.max(0.0),
@@ -36,17 +36,17 @@ fn activate(activation: KernelActivation, x: f64) -> f64 {
 }
 
 /// Builds a program and computes the same with plain loops.
-struct Pair {
+pub(super) struct Pair {
     builder: ProgramBuilder,
     random: TestNumbers,
     pixels: Vec<u8>,
     batch: usize,
 }
 
-type Both = (Value, Reference);
+pub(super) type Both = (Value, Reference);
 
 impl Pair {
-    fn new(
+    pub(super) fn new(
         set: InstructionSet,
         seed: u64,
         height: usize,
@@ -92,7 +92,7 @@ impl Pair {
     }
 
     #[allow(clippy::too_many_arguments)]
-    fn conv(
+    pub(super) fn conv(
         &mut self,
         input: &Both,
         outputs: usize,
@@ -153,7 +153,7 @@ impl Pair {
         (value, reference)
     }
 
-    fn max_pool(
+    pub(super) fn max_pool(
         &mut self,
         input: &Both,
         kernel: [usize; 2],
@@ -187,7 +187,7 @@ impl Pair {
         (value, reference)
     }
 
-    fn global_average(&mut self, input: &Both) -> Both {
+    pub(super) fn global_average(&mut self, input: &Both) -> Both {
         let map = &input.1;
         let value = self.builder.global_average(input.0).unwrap();
         let images = map.images.iter().map(|numbers| {
@@ -208,7 +208,7 @@ impl Pair {
         (value, reference)
     }
 
-    fn linear(
+    pub(super) fn linear(
         &mut self,
         input: &Both,
         outputs: usize,
@@ -256,7 +256,7 @@ impl Pair {
     }
 
     /// Makes rows of a map, so that a program can return it.
-    fn rows(&mut self, input: &Both) -> Both {
+    pub(super) fn rows(&mut self, input: &Both) -> Both {
         let map = &input.1;
         let positions = vec![0.0; map.height * map.width * map.channels];
         let value = self.builder.tokens(input.0, &[], &positions).unwrap();
@@ -264,7 +264,7 @@ impl Pair {
     }
 
     /// Compiles and compares.
-    fn check(self, output: &Both, name: &str) {
+    pub(super) fn check(self, output: &Both, name: &str) {
         let set = self.builder.instruction_set();
         let program = self.builder.finish(output.0).unwrap();
         let tolerance = if set == InstructionSet::Avx512Bf16 {
@@ -298,7 +298,7 @@ impl Pair {
     }
 }
 
-fn places(
+pub(super) fn places(
     height: usize,
     width: usize,
     depth: usize,
@@ -306,323 +306,8 @@ fn places(
     (0..height * width * depth).map(move |i| (i / depth / width, i / depth % width, i % depth))
 }
 
-fn supported_sets() -> impl Iterator<Item = InstructionSet> {
+pub(super) fn supported_sets() -> impl Iterator<Item = InstructionSet> {
     InstructionSet::ALL
         .into_iter()
         .filter(|set| set.is_supported())
-}
-
-/// Chooses one of the values.
-fn choose<T: Copy>(random: &mut TestNumbers, values: &[T]) -> T {
-    values[random.below(values.len())]
-}
-
-const ACTIVATIONS: [KernelActivation; 4] = [
-    KernelActivation::None,
-    KernelActivation::Relu,
-    KernelActivation::Relu6,
-    KernelActivation::GeluTanh,
-];
-
-const CASES: u64 = if cfg!(miri) { 1 } else { 12 };
-
-#[test]
-fn convolutions_equal_plain_loops() {
-    for set in supported_sets() {
-        for seed in 0..CASES {
-            let mut random = TestNumbers::new(seed + 100);
-            let r = &mut random;
-            let (height, width) = (8 + r.below(9), 8 + r.below(12));
-            let (mut pair, input) = Pair::new(set, seed, height, width, 1 + r.below(4));
-            let size = [1 + r.below(5), 1 + r.below(5)];
-            let padding = [r.below(3), r.below(3), r.below(3), r.below(3)];
-            let stem = 1 + r.below(40);
-            let first = pair.conv(
-                &input,
-                stem,
-                size,
-                [1 + r.below(2), 1 + r.below(2)],
-                padding,
-                false,
-                choose(r, &ACTIVATIONS),
-                None,
-            );
-            let size = [1 + r.below(3), 1 + r.below(3)];
-            let padding = [
-                size[0] / 2,
-                size[1] / 2,
-                (size[0] - 1) / 2,
-                (size[1] - 1) / 2,
-            ];
-            let second = pair.conv(
-                &first,
-                stem,
-                size,
-                [1, 1],
-                padding,
-                false,
-                choose(r, &ACTIVATIONS),
-                Some(&first),
-            );
-            let outputs = choose(r, &[1, 16, 24, 47, 64, 70, 100, 130]);
-            let third = pair.conv(
-                &second,
-                outputs,
-                [1, 1],
-                [1 + r.below(2), 1],
-                [0; 4],
-                false,
-                choose(r, &ACTIVATIONS),
-                None,
-            );
-            let output = pair.rows(&third);
-            pair.check(&output, &format!("convolutions {seed}"));
-        }
-    }
-}
-
-#[test]
-fn depthwise_convolutions_equal_plain_loops() {
-    for set in supported_sets() {
-        for seed in 0..CASES {
-            let mut random = TestNumbers::new(seed + 200);
-            let r = &mut random;
-            let (mut pair, input) =
-                Pair::new(set, seed, 9 + r.below(9), 9 + r.below(12), 1 + r.below(3));
-            let channels = 1 + r.below(70);
-            let first = pair.conv(
-                &input,
-                channels,
-                [1, 1],
-                [1, 1],
-                [0; 4],
-                false,
-                KernelActivation::Relu,
-                None,
-            );
-            let side = choose(r, &[3, 3, 5, 5, 2, 7]);
-            let stride = 1 + r.below(2);
-            let padding = [r.below(3), r.below(3), r.below(3), r.below(3)];
-            let second = pair.conv(
-                &first,
-                channels,
-                [side, side],
-                [stride, stride],
-                padding,
-                true,
-                choose(r, &ACTIVATIONS),
-                None,
-            );
-            let output = pair.rows(&second);
-            pair.check(&output, &format!("depthwise {seed}"));
-        }
-    }
-}
-
-#[test]
-fn streamed_blocks_equal_plain_loops() {
-    for set in supported_sets() {
-        for seed in 0..CASES {
-            let mut random = TestNumbers::new(seed + 300);
-            let r = &mut random;
-            let (height, width) = (20 + r.below(20), 20 + r.below(20));
-            let (mut pair, input) = Pair::new(set, seed, height, width, 1 + r.below(3));
-            let channels = choose(r, &[8, 24, 33]);
-            let start = pair.conv(
-                &input,
-                channels,
-                [1, 1],
-                [1, 1],
-                [0; 4],
-                false,
-                KernelActivation::None,
-                None,
-            );
-            // Large enough to be streamed.
-            let wide = (1 << 16) / (height * width) + 1 + r.below(10);
-            let expanded = match r.below(3) {
-                0 => pair.conv(
-                    &input,
-                    wide,
-                    [3, 3],
-                    [1, 1],
-                    [1; 4],
-                    false,
-                    KernelActivation::Relu6,
-                    None,
-                ),
-                _ => pair.conv(
-                    &start,
-                    wide,
-                    [1, 1],
-                    [1, 1],
-                    [0; 4],
-                    false,
-                    choose(r, &ACTIVATIONS),
-                    None,
-                ),
-            };
-            let (side, stride) = (choose(r, &[3, 5]), 1 + r.below(2));
-            let before = side / 2 - r.below(2).min(stride - 1);
-            let padding = [before, before, side / 2, side / 2];
-            let filtered = pair.conv(
-                &expanded,
-                wide,
-                [side, side],
-                [stride, stride],
-                padding,
-                true,
-                choose(r, &ACTIVATIONS),
-                None,
-            );
-            let is_same = filtered.1.height == height && filtered.1.width == width;
-            let residual = (is_same && r.below(2) == 0).then_some(&start);
-            let projected = pair.conv(
-                &filtered,
-                channels,
-                [1, 1],
-                [1, 1],
-                [0; 4],
-                false,
-                choose(r, &ACTIVATIONS),
-                residual,
-            );
-            let output = pair.rows(&projected);
-            pair.check(&output, &format!("block {seed}"));
-        }
-    }
-}
-
-#[test]
-fn pooling_and_linear_layers_equal_plain_loops() {
-    for set in supported_sets() {
-        for seed in 0..CASES {
-            let mut random = TestNumbers::new(seed + 400);
-            let r = &mut random;
-            let (mut pair, input) =
-                Pair::new(set, seed, 9 + r.below(9), 9 + r.below(12), 1 + r.below(3));
-            let channels = 1 + r.below(70);
-            let first = pair.conv(
-                &input,
-                channels,
-                [3, 3],
-                [1, 1],
-                [1; 4],
-                false,
-                KernelActivation::None,
-                None,
-            );
-            let side = 2 + r.below(3);
-            let padding = [r.below(side), r.below(side), r.below(side), r.below(side)];
-            let pooled = pair.max_pool(
-                &first,
-                [side, side],
-                [1 + r.below(3), 1 + r.below(3)],
-                padding,
-            );
-            if r.below(2) == 0 {
-                let rows = pair.rows(&pooled);
-                let activation = choose(r, &ACTIVATIONS);
-                let hidden = pair.linear(&rows, 1 + r.below(100), activation, None);
-                let output = pair.linear(&hidden, channels, KernelActivation::None, Some(&rows));
-                pair.check(&output, &format!("linear {seed}"));
-            } else {
-                let average = pair.global_average(&pooled);
-                let output = pair.linear(&average, 1 + r.below(100), choose(r, &ACTIVATIONS), None);
-                pair.check(&output, &format!("average {seed}"));
-            }
-        }
-    }
-}
-
-/// The last layers compute several images together if their weights are large.
-#[test]
-fn images_computed_together_equal_plain_loops() {
-    for set in supported_sets() {
-        for batch in [1, 2, 7] {
-            let (mut pair, input) = Pair::new(set, 1, 6, 7, batch);
-            let first = pair.conv(
-                &input,
-                256,
-                [3, 3],
-                [1, 1],
-                [1; 4],
-                false,
-                KernelActivation::Relu,
-                None,
-            );
-            let second = pair.conv(
-                &first,
-                256,
-                [3, 3],
-                [2, 2],
-                [1, 0, 1, 1],
-                false,
-                KernelActivation::Relu,
-                None,
-            );
-            let third = pair.conv(
-                &second,
-                256,
-                [3, 3],
-                [1, 1],
-                [1; 4],
-                false,
-                KernelActivation::Relu,
-                Some(&second),
-            );
-            let output = pair.global_average(&third);
-            pair.check(&output, &format!("batch {batch}"));
-        }
-    }
-}
-
-#[test]
-fn wrong_shapes_are_errors() {
-    let mut builder = ProgramBuilder::new(InstructionSet::Portable);
-    let pixels = builder.pixels(8, 8, &[[0.0; 256]; 3]);
-    let spec = ConvSpec {
-        weight: &[0.0; 3 * 4 * 9],
-        bias: &[],
-        outputs: 4,
-        kernel: [3, 3],
-        stride: [2, 2],
-        padding: [0, 0, 1, 1],
-        groups: 1,
-        activation: KernelActivation::Relu,
-        residual: None,
-    };
-    let map = builder.conv(pixels, &spec).unwrap();
-    let short = ConvSpec {
-        weight: &[0.0; 5],
-        ..spec.clone()
-    };
-    let error = builder.conv(pixels, &short).unwrap_err();
-    assert_eq!(
-        error,
-        "the weight of a convolution has 5 numbers: it needs 108"
-    );
-    let groups = ConvSpec {
-        groups: 2,
-        ..spec.clone()
-    };
-    assert!(builder.conv(map, &groups).unwrap_err().contains("2 groups"));
-    let residual = ConvSpec {
-        residual: Some(pixels),
-        ..spec
-    };
-    assert!(
-        builder
-            .conv(pixels, &residual)
-            .unwrap_err()
-            .contains("same shape")
-    );
-    assert!(builder.max_pool(map, [9, 9], [1, 1], [0; 4]).is_err());
-    assert!(builder.max_pool(map, [2, 2], [1, 1], [2; 4]).is_err());
-    assert!(
-        builder
-            .linear(map, &[], &[], 1, KernelActivation::None, None)
-            .is_err()
-    );
-    assert!(builder.finish(map).is_err());
 }

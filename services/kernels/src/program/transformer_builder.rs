@@ -1,7 +1,7 @@
 //! Builder methods for the operations of transformers.
 
 use super::builder::{ProgramBuilder, check_length};
-use super::operation::{Operation, Value, ValueShape};
+use super::operation::{ProgramOperation, Value, ValueShape};
 use super::transformer::TransformerOperation;
 use crate::tokens::RowPlace;
 
@@ -36,7 +36,7 @@ impl ProgramBuilder {
             prefix: prefix.to_vec(),
             positions: positions.to_vec(),
         };
-        Ok(self.push(Operation::Transformer(operation), vec![map], shape))
+        Ok(self.push(ProgramOperation::Transformer(operation), vec![map], shape))
     }
 
     /// Adds a layer normalisation (Ba et al., 2016): each row gets the mean 0 and the variance 1, then the factor `gamma`
@@ -57,7 +57,7 @@ impl ProgramBuilder {
             epsilon,
         };
         let shape = self.shape(input);
-        Ok(self.push(Operation::Transformer(operation), vec![input], shape))
+        Ok(self.push(ProgramOperation::Transformer(operation), vec![input], shape))
     }
 
     /// Adds attention of all rows to each other: `softmax(Q Kᵀ / √d) V` for each of `heads` heads of `d` columns.
@@ -81,7 +81,7 @@ impl ProgramBuilder {
             is_variable,
         };
         let operation = TransformerOperation::Attention { heads, is_causal };
-        Ok(self.push(Operation::Transformer(operation), vec![qkv], shape))
+        Ok(self.push(ProgramOperation::Transformer(operation), vec![qkv], shape))
     }
 
     /// Adds attention of a constant query to all rows of an image: 1 row. `keys_values` has the keys of all heads, then
@@ -108,7 +108,11 @@ impl ProgramBuilder {
             width: width / 2,
             is_variable: false,
         };
-        Ok(self.push(Operation::Transformer(operation), vec![keys_values], shape))
+        Ok(self.push(
+            ProgramOperation::Transformer(operation),
+            vec![keys_values],
+            shape,
+        ))
     }
 
     /// Adds one row of each image or text. Later operations compute 1 row.
@@ -120,6 +124,6 @@ impl ProgramBuilder {
             is_variable: false,
         };
         let operation = TransformerOperation::SelectRow(place);
-        Ok(self.push(Operation::Transformer(operation), vec![input], shape))
+        Ok(self.push(ProgramOperation::Transformer(operation), vec![input], shape))
     }
 }

@@ -95,12 +95,6 @@ impl Simd for Avx2 {
     }
 
     #[inline(always)]
-    fn select_less(a: __m256, b: __m256, then: __m256, otherwise: __m256) -> __m256 {
-        // SAFETY: as above.
-        unsafe { _mm256_blendv_ps(otherwise, then, _mm256_cmp_ps::<_CMP_LT_OQ>(a, b)) }
-    }
-
-    #[inline(always)]
     fn sum_lanes(a: __m256) -> f32 {
         // SAFETY: as above.
         unsafe {

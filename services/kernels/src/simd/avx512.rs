@@ -84,15 +84,6 @@ macro_rules! arithmetic {
         }
 
         #[inline(always)]
-        fn select_less(a: __m512, b: __m512, then: __m512, otherwise: __m512) -> __m512 {
-            // SAFETY: as above.
-            unsafe {
-                let mask = _mm512_cmp_ps_mask::<_CMP_LT_OQ>(a, b);
-                _mm512_mask_blend_ps(mask, otherwise, then)
-            }
-        }
-
-        #[inline(always)]
         fn sum_lanes(a: __m512) -> f32 {
             // SAFETY: as above.
             unsafe { _mm512_reduce_add_ps(a) }
@@ -127,17 +118,13 @@ macro_rules! arithmetic {
             // SAFETY: the caller's promise; masked lanes are not read.
             unsafe { _mm512_maskz_loadu_ps(mask(count), from) }
         }
-
-        #[inline(always)]
-        unsafe fn store_partial(to: *mut f32, value: __m512, count: usize) {
-            // SAFETY: the caller's promise; masked lanes are not written.
-            unsafe { _mm512_mask_storeu_ps(to, mask(count), value) }
-        }
     };
 }
 
 #[repr(align(64))]
-struct Order([u16; 32]);
+struct Order {
+    _indices: [u16; 32],
+}
 
 /// The order that interleaves the halves of a vector.
 static INTERLEAVED: Order = {
@@ -147,7 +134,7 @@ static INTERLEAVED: Order = {
         order[index] = (index / 2 + index % 2 * 16) as u16;
         index += 1;
     }
-    Order(order)
+    Order { _indices: order }
 };
 
 /// The mask of the first `count` lanes.

@@ -21,7 +21,7 @@ pub(crate) use avx512::{Avx512, Avx512Bf16};
 #[cfg(target_arch = "aarch64")]
 pub(crate) use neon::Neon;
 pub(crate) use portable::Portable;
-pub(crate) use vector::{Bf16, Element, Kernel, Simd, SimdVisitor};
+pub(crate) use vector::{Element, Kernel, Simd, SimdVisitor};
 
 use crate::instruction_set::InstructionSet;
 

@@ -96,17 +96,6 @@ impl Simd for Neon {
     }
 
     #[inline(always)]
-    fn select_less(
-        a: float32x4_t,
-        b: float32x4_t,
-        then: float32x4_t,
-        otherwise: float32x4_t,
-    ) -> float32x4_t {
-        // SAFETY: as above.
-        unsafe { vbslq_f32(vcltq_f32(a, b), then, otherwise) }
-    }
-
-    #[inline(always)]
     fn sum_lanes(a: float32x4_t) -> f32 {
         // SAFETY: as above.
         unsafe { vaddvq_f32(a) }

@@ -97,11 +97,6 @@ impl Simd for Portable {
     }
 
     #[inline(always)]
-    fn select_less(a: Lanes, b: Lanes, then: Lanes, otherwise: Lanes) -> Lanes {
-        lanes!(|i| if a[i] < b[i] { then[i] } else { otherwise[i] })
-    }
-
-    #[inline(always)]
     fn sum_lanes(a: Lanes) -> f32 {
         (a[0] + a[2]) + (a[1] + a[3])
     }

@@ -102,8 +102,6 @@ pub(crate) trait Simd: Copy + Default + Send + Sync + 'static {
     fn round(a: Self::F32) -> Self::F32;
     /// `a * 2^exponent` for whole exponents between −126 and 127. `a` and the product are normal numbers. NaN stays NaN.
     fn scale_by_power_of_two(a: Self::F32, exponent: Self::F32) -> Self::F32;
-    /// `then` where `a < b`, and `otherwise` elsewhere, also where one of them is NaN.
-    fn select_less(a: Self::F32, b: Self::F32, then: Self::F32, otherwise: Self::F32) -> Self::F32;
     /// The sum of all lanes.
     fn sum_lanes(a: Self::F32) -> f32;
     /// The greatest lane. Needs lanes that are not NaN.
@@ -135,12 +133,9 @@ pub(crate) trait Simd: Copy + Default + Send + Sync + 'static {
         unsafe { Self::load(lanes.as_ptr()) }
     }
     /// Writes the first `count` lanes.
+    #[cfg(test)]
     #[inline(always)]
     unsafe fn store_partial(to: *mut f32, value: Self::F32, count: usize) {
-        if count >= Self::LANES {
-            // SAFETY: the caller's promise about `count` numbers.
-            return unsafe { Self::store(to, value) };
-        }
         let mut lanes = [0.0; 16];
         // SAFETY: `LANES` is at most 16; the caller's promise about `count` numbers.
         unsafe {

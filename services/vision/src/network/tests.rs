@@ -143,17 +143,17 @@ fn the_golden_picture_tells_executors_from_wrong_networks() {
         check_golden_vector(expected, &vector).unwrap();
     }
     let best = Executor::Kernels(InstructionSet::detect());
-    let wrong: [(&str, &dyn Fn(&mut Model)); 3] = [
-        ("another mean of the pixels", &|model| {
+    let wrong: [(&str, fn(&mut Model)); 3] = [
+        ("another mean of the pixels", |model| {
             model.description.preprocessing.mean = [0.5; 3]
         }),
-        ("a missing shortcut", &|model| {
+        ("a missing shortcut", |model| {
             let zeros = vec![0.0; 384 * 256];
             model
                 .weights
                 .insert_tensor("blocks.5.proj.weight", &[384, 256, 1, 1], zeros);
         }),
-        ("a missing bias", &|model| {
+        ("a missing bias", |model| {
             model
                 .weights
                 .insert_tensor("head.bias", &[384], vec![0.0; 384]);

@@ -51,7 +51,7 @@ async fn batched_is_alone_and_queries_are_the_same() {
     }
     let line = engine.describe_device();
     assert!(
-        line.starts_with("lookalike-mini (384 numbers) on cpu: burn flex, "),
+        line.starts_with("lookalike-mini (384 numbers) on cpu: own kernels, "),
         "{line}"
     );
 }
@@ -209,7 +209,7 @@ async fn another_golden_vector_is_rejected() {
     let error = Engine::start(&load(), &Settings::default()).unwrap_err();
     let text = error.to_string();
     assert!(
-        text.contains("golden picture") && text.contains("burn flex"),
+        text.contains("golden picture") && text.contains("own kernels"),
         "{text}"
     );
     let mut model = load();

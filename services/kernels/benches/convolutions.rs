@@ -1,0 +1,123 @@
+//! Measures the kernels of convolutional networks on one thread, for each instruction set of this processor.
+//!
+//! Each program consists of a cheap 1×1 convolution from pixels, the measured operations, and an average.
+
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use lookalike_kernels::{
+    ConvSpec, InstructionSet, KernelActivation, KernelProgram, ProgramBuilder, Value,
+};
+
+/// A map with its number of channels.
+#[derive(Clone, Copy)]
+struct BenchMap(Value, usize);
+
+/// Adds a convolution with padding that keeps the size at stride 1. Depthwise if it has no number of outputs.
+fn add_conv(
+    builder: &mut ProgramBuilder,
+    BenchMap(input, channels): BenchMap,
+    outputs: Option<usize>,
+    size: usize,
+    stride: usize,
+) -> BenchMap {
+    let (outputs, inputs, groups) = match outputs {
+        Some(outputs) => (outputs, channels, 1),
+        None => (channels, 1, channels),
+    };
+    let weight: Vec<f32> = (0..outputs * inputs * size * size)
+        .map(|index| (index % 17) as f32 * 0.01 - 0.08)
+        .collect();
+    let spec = ConvSpec {
+        weight: &weight,
+        bias: &[],
+        outputs,
+        kernel: [size, size],
+        stride: [stride, stride],
+        padding: [size / 2; 4],
+        groups,
+        activation: KernelActivation::Relu6,
+        residual: None,
+    };
+    let value = builder.conv(input, &spec).expect("the shapes fit");
+    BenchMap(value, outputs)
+}
+
+/// Builds a program whose measured operations start from a map.
+fn build(
+    set: InstructionSet,
+    side: usize,
+    channels: usize,
+    add: impl Fn(&mut ProgramBuilder, BenchMap) -> BenchMap,
+) -> KernelProgram {
+    let mut builder = ProgramBuilder::new(set);
+    let table = std::array::from_fn(|_| std::array::from_fn(|byte| byte as f32 / 255.0));
+    let pixels = builder.pixels(side, side, &table);
+    let map = add_conv(&mut builder, BenchMap(pixels, 3), Some(channels), 1, 1);
+    let BenchMap(value, _) = add(&mut builder, map);
+    let average = builder.global_average(value).expect("a map");
+    builder.finish(average).expect("rows")
+}
+
+fn measure(criterion: &mut Criterion) {
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build();
+    let pool = pool.expect("a pool of one thread");
+    for set in InstructionSet::ALL
+        .into_iter()
+        .filter(|set| set.is_supported())
+    {
+        let mut group = criterion.benchmark_group(set.name());
+        group.sample_size(10);
+        let mut run = |name: &str, side: usize, multiplications: usize, program: KernelProgram| {
+            let pixels = vec![100_u8; side * side * 3];
+            group.throughput(Throughput::Elements(multiplications as u64));
+            group.bench_function(name, |bencher| {
+                pool.install(|| bencher.iter(|| program.run_images(&pixels, 1)));
+            });
+        };
+        let area = 56 * 56;
+        run(
+            "3x3 56x56x64",
+            56,
+            area * 64 * 64 * 9,
+            build(set, 56, 64, |builder, map| {
+                add_conv(builder, map, Some(64), 3, 1)
+            }),
+        );
+        run(
+            "3x3 stride 2 56x56x64-128",
+            56,
+            area / 4 * 64 * 128 * 9,
+            build(set, 56, 64, |builder, map| {
+                add_conv(builder, map, Some(128), 3, 2)
+            }),
+        );
+        run(
+            "1x1 28x28x128-256",
+            28,
+            28 * 28 * 128 * 256,
+            build(set, 28, 128, |builder, map| {
+                add_conv(builder, map, Some(256), 1, 1)
+            }),
+        );
+        run(
+            "depthwise 5x5 28x28x240",
+            28,
+            28 * 28 * 240 * 25,
+            build(set, 28, 240, |builder, map| {
+                add_conv(builder, map, None, 5, 1)
+            }),
+        );
+        run(
+            "inverted residual 56x56x24-144",
+            56,
+            area * 144 * (24 + 9 + 24),
+            build(set, 56, 24, |builder, map| {
+                let expanded = add_conv(builder, map, Some(144), 1, 1);
+                let filtered = add_conv(builder, expanded, None, 3, 1);
+                add_conv(builder, filtered, Some(24), 1, 1)
+            }),
+        );
+    }
+}
+
+criterion_group!(benches, measure);
+criterion_main!(benches);
