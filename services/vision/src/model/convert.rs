@@ -34,23 +34,21 @@ pub fn convert_checkpoint(name: &str, checkpoint: &[u8]) -> Result<Vec<u8>, Erro
     })
 }
 
-/// Returns whether the network needs a tensor. It has no classifier, and counters of the training are
-/// not weights.
+/// Returns whether the network needs a tensor. It has no classifier.
 fn is_weight(name: &str) -> bool {
-    !name.starts_with("_fc.") && !name.ends_with(".num_batches_tracked")
+    !name.starts_with("_fc.")
 }
 
 fn add_projection(checkpoint: &[u8], projection: &[u8]) -> Result<Vec<u8>, String> {
-    let checkpoint = read_checkpoint(checkpoint)?;
+    let mut checkpoint = read_checkpoint(checkpoint)?;
+    checkpoint.retain(|name, _| is_weight(name));
     let projection = SafeTensors::deserialize(projection)
         .map_err(|error| format!("cannot read the projection: {error}"))?;
     let mut tensors = BTreeMap::new();
-    for (name, tensor) in checkpoint {
-        if is_weight(&name) {
-            let view = TensorView::new(Dtype::F32, tensor.shape, tensor.bytes)
-                .map_err(|error| format!("{name} is invalid: {error}"))?;
-            tensors.insert(name, view);
-        }
+    for (name, tensor) in &checkpoint {
+        let view = TensorView::new(Dtype::F32, tensor.shape.clone(), &tensor.bytes)
+            .map_err(|error| format!("{name} is invalid: {error}"))?;
+        tensors.insert(name.clone(), view);
     }
     tensors.extend(projection.tensors());
     safetensors::serialize(tensors, None)
@@ -76,7 +74,7 @@ mod tests {
     #[test]
     fn only_weights_of_the_network_are_kept() {
         assert!(is_weight("_conv_stem.weight") && is_weight("_bn0.running_var"));
-        assert!(!is_weight("_fc.weight") && !is_weight("_bn0.num_batches_tracked"));
+        assert!(!is_weight("_fc.weight"));
     }
 
     #[test]

@@ -137,7 +137,7 @@ static MODELS: &[RegisteredModel] = &[
                 revision: "0.1.0-v1",
                 weights: pinned_weights(
                     14_659_596,
-                    "ecaf470984c073acf629ccd02a8656a2bbf4c7f2257098f42545213c1ad9084a",
+                    "0101213e219193881c1c44098c53c62dfb345cd0c2ba27ae8be1047daabb2d1a",
                 ),
                 tokenizer: None,
             },
@@ -158,7 +158,7 @@ static MODELS: &[RegisteredModel] = &[
                 revision: "0.1.0-v1",
                 weights: pinned_weights(
                     20_491_396,
-                    "c4e11d8b367a2a5f6d43020cbdf9badb7867b81fbc03935a8aa215a6917d7238",
+                    "4467a3d9649040cd95db8cafd9c3f5c0b5376b19ec4e1a93ded5def39ebe86ca",
                 ),
                 tokenizer: None,
             },

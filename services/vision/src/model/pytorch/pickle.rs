@@ -12,6 +12,8 @@ const MAX_STACK_VALUES: usize = 1 << 16;
 const MAX_MEMO_VALUES: usize = 1 << 16;
 /// Values that contain values may be nested this deep.
 const MAX_DEPTH: u8 = 8;
+/// Axes of a tensor.
+const MAX_AXES: usize = 8;
 /// Longest integer of the instruction `LONG1`.
 const MAX_INTEGER_BYTES: usize = 15;
 
@@ -36,8 +38,23 @@ pub(super) enum Global {
     OrderedDict,
     /// `torch._utils._rebuild_tensor_v2`: a tensor over a storage.
     RebuildTensor,
-    /// `torch.FloatStorage`: the type of a storage of 32-bit numbers.
-    FloatStorage,
+    /// `torch.FloatStorage` and `torch.LongStorage`.
+    Storage(NumberType),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum NumberType {
+    F32,
+    I64,
+}
+
+impl NumberType {
+    pub(super) fn bytes(self) -> usize {
+        match self {
+            Self::F32 => size_of::<f32>(),
+            Self::I64 => size_of::<i64>(),
+        }
+    }
 }
 
 /// A tuple or a list, which is complete when it is created or only ever appended to.
@@ -57,16 +74,19 @@ pub(super) struct Dict {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Storage {
     pub(super) key: Rc<str>,
+    pub(super) number_type: NumberType,
     pub(super) numbers: usize,
 }
 
-/// A part of a storage, row-major.
+/// A part of a storage.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Tensor {
     pub(super) storage: Rc<Storage>,
     /// In numbers, not bytes.
     pub(super) offset: usize,
     pub(super) shape: Vec<usize>,
+    /// Distance of neighbours along each axis, in numbers.
+    pub(super) strides: Vec<usize>,
 }
 
 impl Value {
@@ -215,7 +235,7 @@ impl Machine<'_> {
             // BINPERSID
             b'Q' => {
                 let id = self.pop_value()?;
-                make_storage(&id).ok_or("it refers to something other than a storage of floats")?
+                make_storage(&id).ok_or("it refers to something other than a storage of numbers")?
             }
             // REDUCE
             b'R' => {
@@ -273,7 +293,8 @@ impl Machine<'_> {
         Ok(Value::Global(match (module, name) {
             ("collections", "OrderedDict") => Global::OrderedDict,
             ("torch._utils", "_rebuild_tensor_v2") => Global::RebuildTensor,
-            ("torch", "FloatStorage") => Global::FloatStorage,
+            ("torch", "FloatStorage") => Global::Storage(NumberType::F32),
+            ("torch", "LongStorage") => Global::Storage(NumberType::I64),
             _ => return Err(format!("it uses {module:?} {name:?}, which is not allowed")),
         }))
     }
@@ -363,8 +384,7 @@ fn make_empty_dict() -> Value {
     })
 }
 
-/// Returns the storage of the persistent id `("storage", FloatStorage, key, location, numbers,
-/// None)`.
+/// Returns the storage of the persistent id `("storage", type, key, location, numbers, None)`.
 fn make_storage(id: &Value) -> Option<Value> {
     let Value::Tuple(id) = id else {
         return None;
@@ -372,13 +392,14 @@ fn make_storage(id: &Value) -> Option<Value> {
     match id.items.as_slice() {
         [
             Value::Text(kind),
-            Value::Global(Global::FloatStorage),
+            Value::Global(Global::Storage(number_type)),
             Value::Text(key),
             Value::Text(_),
             numbers,
             Value::None,
         ] if &**kind == "storage" => Some(Value::Storage(Rc::new(Storage {
             key: Rc::clone(key),
+            number_type: *number_type,
             numbers: numbers.as_size()?,
         }))),
         _ => None,
@@ -417,18 +438,24 @@ fn make_tensor(
     strides: &Value,
 ) -> Option<Value> {
     let (offset, shape) = (offset.as_size()?, shape.as_sizes()?);
-    let mut numbers = 1_usize;
-    let mut row_major = vec![0; shape.len()];
-    for (stride, side) in row_major.iter_mut().zip(&shape).rev() {
-        *stride = numbers;
-        numbers = numbers.checked_mul(*side)?;
+    let strides = strides.as_sizes()?;
+    if shape.len() > MAX_AXES || strides.len() != shape.len() || shape.contains(&0) {
+        return None;
     }
-    if strides.as_sizes()? != row_major || offset.checked_add(numbers)? > storage.numbers {
+    // No number of the storage may be used twice, so that a small file cannot have large tensors.
+    let mut count = 1_usize;
+    let mut last = offset;
+    for (side, stride) in shape.iter().zip(&strides) {
+        count = count.checked_mul(*side)?;
+        last = last.checked_add((side - 1).checked_mul(*stride)?)?;
+    }
+    if last >= storage.numbers || count > storage.numbers {
         return None;
     }
     Some(Value::Tensor(Rc::new(Tensor {
         storage: Rc::clone(storage),
         offset,
         shape,
+        strides,
     })))
 }

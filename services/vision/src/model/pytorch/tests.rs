@@ -31,9 +31,21 @@ impl Pickle {
     }
 
     fn tensor(self, key: &str, numbers: u32, offset: u32, shape: &[u32], strides: &[u32]) -> Self {
+        self.tensor_of("FloatStorage", key, numbers, offset, shape, strides)
+    }
+
+    fn tensor_of(
+        self,
+        storage: &str,
+        key: &str,
+        numbers: u32,
+        offset: u32,
+        shape: &[u32],
+        strides: &[u32],
+    ) -> Self {
         self.op(b"ctorch._utils\n_rebuild_tensor_v2\n((")
             .text("storage")
-            .op(b"ctorch\nFloatStorage\n")
+            .op(format!("ctorch\n{storage}\n").as_bytes())
             .text(key)
             .text("cpu")
             .int(numbers)
@@ -72,29 +84,52 @@ fn encode_storage(numbers: &[f32]) -> Vec<u8> {
     bytes
 }
 
-/// A checkpoint with the given pickle of tensors over one storage of six numbers.
-fn encode_checkpoint(tensors: Vec<u8>) -> Vec<u8> {
-    let storage = encode_storage(&[0.0, 1.0, 2.0, 3.0, 4.0, 5.0]);
-    [encode_header(), tensors, encode_keys(&["s"]), storage].concat()
+fn encode_floats() -> Vec<u8> {
+    encode_storage(&[0.0, 1.0, 2.0, 3.0, 4.0, 5.0])
 }
 
-fn encode_two_tensors() -> Vec<u8> {
+/// A checkpoint with the given pickle of tensors over one storage of six numbers.
+fn encode_checkpoint(tensors: Vec<u8>) -> Vec<u8> {
+    [
+        encode_header(),
+        tensors,
+        encode_keys(&["s"]),
+        encode_floats(),
+    ]
+    .concat()
+}
+
+fn encode_tensors() -> Vec<u8> {
     let tensors = Pickle::start()
         .op(b"ccollections\nOrderedDict\nq\x00)Rq\x01(")
         .text("a")
         .tensor("s", 6, 0, &[2, 2], &[2, 1])
         .text("b")
         .tensor("s", 6, 5, &[], &[])
+        // Transposed, as weights that were converted from TensorFlow.
+        .text("c")
+        .tensor("s", 6, 0, &[3, 1, 2], &[1, 6, 3])
+        .text("batches")
+        .tensor_of("LongStorage", "i", 1, 0, &[], &[])
         // The metadata of modules: an attribute of the dictionary.
         .op(b"u}")
         .text("_metadata")
         .op(b"h\x00)Rsb");
-    encode_checkpoint(tensors.end())
+    let integer = [1_u64.to_le_bytes(), 7_u64.to_le_bytes()].concat();
+    let keys = encode_keys(&["i", "s"]);
+    [
+        encode_header(),
+        tensors.end(),
+        keys,
+        integer,
+        encode_floats(),
+    ]
+    .concat()
 }
 
 #[test]
 fn named_tensors_are_read() {
-    let file = encode_two_tensors();
+    let file = encode_tensors();
     let tensors = read_checkpoint(&file).unwrap();
     let numbers = |name: &str| -> Vec<f32> {
         let (chunks, rest) = tensors[name].bytes.as_chunks();
@@ -104,7 +139,9 @@ fn named_tensors_are_read() {
             .map(|bytes| f32::from_le_bytes(*bytes))
             .collect()
     };
-    assert_eq!(tensors.len(), 2);
+    assert_eq!(tensors.len(), 3);
+    assert_eq!(tensors["c"].shape, [3, 1, 2]);
+    assert_eq!(numbers("c"), [0.0, 3.0, 1.0, 4.0, 2.0, 5.0]);
     assert_eq!(tensors["a"].shape, [2, 2]);
     assert_eq!(numbers("a"), [0.0, 1.0, 2.0, 3.0]);
     assert_eq!(tensors["b"].shape, [0; 0]);
@@ -138,7 +175,7 @@ fn other_code_than_that_of_tensors_is_refused() {
         start().op(b"ctorch._utils\n_rebuild_tensor_v2\n)R"),
         "unknown way",
     );
-    check(start().op(b"NQ"), "other than a storage of floats");
+    check(start().op(b"NQ"), "other than a storage of numbers");
     check(start().op(b"R"), "empty stack");
     check(start().op(b"(R"), "empty stack");
     check(start().op(b"N(\x85"), "lacks values");
@@ -175,31 +212,53 @@ fn tensors_outside_their_storage_are_refused() {
     let misfit = "does not fit";
     check(&[2, 4], &[4, 1], 0, 6, misfit);
     check(&[2, 3], &[3, 1], 1, 6, misfit);
-    check(&[2, 3], &[1, 2], 0, 6, misfit);
+    check(&[2, 3], &[1, 3], 0, 6, misfit);
     check(&[2, 3], &[3], 0, 6, misfit);
+    check(&[2, 0], &[3, 1], 0, 6, misfit);
+    check(&[1; 9], &[1; 9], 0, 6, misfit);
+    // Numbers that are used more than once.
+    check(&[7, 6], &[0, 1], 0, 6, misfit);
     check(&[i32::MAX as u32; 3], &[1, 1, 1], 0, 6, misfit);
     check(&[u32::MAX], &[1], 0, 6, misfit);
     check(&[7], &[1], 0, 7, "no numbers of its length");
     check(&[2], &[1], 0, i32::MAX as u32, "no numbers of its length");
 }
 
+#[test]
+fn many_tensors_of_one_storage_are_refused() {
+    let start = Pickle::start().op(b"}(");
+    let tensors = (0..2000).fold(start, |pickle, number| {
+        let named = pickle.text(&number.to_string());
+        // The tensor of the first one is used again by the others.
+        match number {
+            0 => named.tensor("s", 1000, 0, &[1000], &[1]).op(b"q\x00"),
+            _ => named.op(b"h\x00"),
+        }
+    });
+    let storage = encode_storage(&[1.0; 1000]);
+    let keys = encode_keys(&["s"]);
+    let file = [encode_header(), tensors.op(b"u").end(), keys, storage].concat();
+    let problem = read_checkpoint(&file).unwrap_err();
+    assert!(problem.contains("larger than the file"), "{problem}");
+}
+
 /// No damaged file may cause a panic, and none that is too short or too long is accepted.
 #[test]
 fn damaged_files_are_refused() {
-    let good = encode_two_tensors();
+    let good = encode_tensors();
     for length in 0..good.len() {
         assert!(read_checkpoint(&good[..length]).is_err(), "{length}");
     }
     assert!(read_checkpoint(&[&good[..], &[0]].concat()).is_err());
     for position in 0..good.len() {
-        for byte in 0..=u8::MAX {
+        for bit in 0..8 {
             let mut damaged = good.clone();
-            damaged[position] = byte;
+            damaged[position] ^= 1 << bit;
             let _ = read_checkpoint(&damaged);
         }
     }
-    let mut huge = encode_two_tensors();
-    let start = huge.len() - 6 * NUMBER_BYTES - 8;
+    let mut huge = encode_tensors();
+    let start = huge.len() - 6 * size_of::<f32>() - 8;
     huge[start..start + 8].fill(0xff);
     assert!(read_checkpoint(&huge).is_err());
     assert!(read_checkpoint(b"PK\x03\x04").is_err());
