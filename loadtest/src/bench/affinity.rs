@@ -34,10 +34,11 @@ pub fn restrict_cores(_count: usize) -> anyhow::Result<()> {
     anyhow::bail!("--threads needs Linux")
 }
 
-#[cfg(all(test, target_os = "linux"))]
+#[cfg(test)]
 mod tests {
     use super::*;
 
+    #[cfg(target_os = "linux")]
     #[test]
     fn a_thread_and_its_children_use_one_core() {
         let cores = std::thread::spawn(|| {

@@ -1,8 +1,8 @@
 //! The parts of lookalike that are measured alone: the decoder and the network.
 //!
 //! This is the only place of the load test that links lookalike's vision. The rest sees lookalike as its
-//! users do; but through the service, the speed of a network cannot be told from that of decoding,
-//! transport and index.
+//! users do; but a request to the service measures the network together with decoding, transport and
+//! index.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};

@@ -1,9 +1,9 @@
 //! Convolutions of each channel with its own window.
 
 use crate::activation::KernelActivation;
-use crate::memory::{AlignedArray, Scratch};
+use crate::memory::AlignedArray;
 use crate::simd::{Kernel, Simd};
-use crate::step::{MapSlot, Run, Step, chunk_range, clear_border, pad_channels};
+use crate::step::pad_channels;
 
 /// Windows of all channels and what follows the sum.
 pub(crate) struct DepthwiseWeights {
@@ -251,65 +251,5 @@ impl<S: Simd, const WIDE: bool> Kernel<S> for AnyLine<'_, S, WIDE> {
             }
             channel += S::LANES;
         }
-    }
-}
-
-/// A depthwise convolution from one map to another.
-pub(crate) struct DepthwiseConvolution {
-    pub(crate) weights: DepthwiseWeights,
-    pub(crate) input: MapSlot,
-    pub(crate) output: MapSlot,
-    /// Zeros above and to the left of the input.
-    pub(crate) padding: [usize; 2],
-}
-
-impl<S: Simd> Step<S> for DepthwiseConvolution {
-    fn count_chunks(&self, run: &Run<'_>) -> usize {
-        match run.threads {
-            1 => 1,
-            // Lines of all images, or blocks of channels if there are few lines.
-            _ => (run.images.len() * self.output.height)
-                .min(4 * run.threads)
-                .max(1),
-        }
-    }
-
-    unsafe fn run_chunk(&self, run: &Run<'_>, chunk: usize, chunks: usize, _: &mut Scratch) {
-        let lines = run.images.len() * self.output.height;
-        let kernel = self.weights.kernel;
-        let mut inputs = vec![std::ptr::null(); kernel[0]];
-        for line in chunk_range(lines, 1, chunk, chunks) {
-            let image = run.images.start + line / self.output.height;
-            let y = line % self.output.height;
-            let input = run.map::<S>(&self.input, image);
-            let output = run.map::<S>(&self.output, image);
-            // SAFETY: the border of the input contains the windows; the rest is the caller's promise.
-            unsafe {
-                if y == 0 {
-                    clear_border::<S>(output, &self.output);
-                }
-                let first = input
-                    .add(y * self.weights.stride[0] * self.input.line())
-                    .sub(self.padding[0] * self.input.line() + self.padding[1] * self.input.pitch);
-                for (row, pointer) in inputs.iter_mut().enumerate() {
-                    *pointer = first.add(row * self.input.line()).cast_const().cast();
-                }
-                DepthwiseLine::<S> {
-                    weights: &self.weights,
-                    inputs: &inputs,
-                    is_wide: false,
-                    input_pitch: self.input.pitch,
-                    output: output.add(y * self.output.line()),
-                    output_pitch: self.output.pitch,
-                    width: self.output.width,
-                    channels: 0..self.weights.channels,
-                }
-                .compute();
-            }
-        }
-    }
-
-    fn weight_bytes(&self) -> usize {
-        self.weights.size()
     }
 }

@@ -23,6 +23,7 @@ mod activation;
 mod attention;
 mod convolution;
 mod depthwise;
+mod depthwise_step;
 mod gemm;
 mod instruction_set;
 mod inverted_residual;

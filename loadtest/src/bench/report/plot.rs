@@ -84,28 +84,34 @@ fn nines_of(percentile: f64) -> f64 {
     -(1.0 - (percentile / 100.0).clamp(0.0, 0.999_999)).log10()
 }
 
-/// Draws curves with axes and a legend.
-pub(super) fn draw_figure(figure: &ReportFigure) -> Markup {
-    let x_of = |x: f64| match figure.kind {
+/// Maps an x of a figure to its value on the axis.
+fn x_value(figure: &ReportFigure, x: f64) -> f64 {
+    match figure.kind {
         FigureKind::Percentiles => nines_of(x),
         _ => x,
-    };
-    let points = || figure.series.iter().flat_map(|series| &series.points);
-    let finite = |value: &f64| value.is_finite();
-    let xs: Vec<f64> = points().map(|(x, _)| x_of(*x)).filter(finite).collect();
-    let ys: Vec<f64> = points().map(|(_, y)| *y).filter(finite).collect();
-    let range = |values: &[f64]| {
-        let low = values.iter().copied().fold(f64::INFINITY, f64::min);
-        let high = values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-        (low, high)
-    };
-    let ((x_low, x_high), (y_low, y_high)) = (range(&xs), range(&ys));
-    if xs.is_empty() || ys.is_empty() {
-        return html! { p { "no points" } };
     }
+}
+
+/// Returns both axes; `None` for a figure without points.
+fn axes_of(figure: &ReportFigure) -> Option<(PlotAxis, PlotAxis)> {
+    let points = || figure.series.iter().flat_map(|series| &series.points);
+    let range = |values: &mut dyn Iterator<Item = f64>| {
+        let values = values.filter(|value| value.is_finite());
+        values.fold(None, |range: Option<(f64, f64)>, value| {
+            let (low, high) = range.unwrap_or((value, value));
+            Some((low.min(value), high.max(value)))
+        })
+    };
+    let (x_low, x_high) = range(&mut points().map(|(x, _)| x_value(figure, *x)))?;
+    let (y_low, y_high) = range(&mut points().map(|(_, y)| *y))?;
     let is_scatter = figure.kind == FigureKind::Scatter;
     let is_log = !is_scatter && y_low > 0.0 && y_high / y_low > LOG_SPREAD;
     let margin = (y_high - y_low).max(y_high.abs() * 0.05).max(1e-9) * 0.06;
+    let (low, high) = match (is_log, is_scatter) {
+        (true, _) => (y_low * 0.9, y_high * 1.1),
+        (false, true) => (y_low - margin, y_high + margin),
+        (false, false) => (y_low.min(0.0), y_high + margin),
+    };
     let x = PlotAxis {
         low: x_low,
         high: x_high,
@@ -114,26 +120,21 @@ pub(super) fn draw_figure(figure: &ReportFigure) -> Markup {
         to: WIDTH - RIGHT,
     };
     let y = PlotAxis {
-        low: if is_log {
-            y_low * 0.9
-        } else if is_scatter {
-            y_low - margin
-        } else {
-            0.0_f64.min(y_low)
-        },
-        high: if is_log {
-            y_high * 1.1
-        } else {
-            y_high + margin
-        },
+        low,
+        high,
         is_log,
         from: HEIGHT - BOTTOM,
         to: TOP,
     };
-    let x_marks: Vec<(f64, String)> = match figure.kind {
+    Some((x, y))
+}
+
+/// Returns the marks of the x axis with their labels.
+fn x_marks(figure: &ReportFigure, x: PlotAxis) -> Vec<(f64, String)> {
+    match figure.kind {
         FigureKind::Percentiles => PERCENTILE_MARKS
             .into_iter()
-            .filter(|mark| nines_of(*mark) <= x_high)
+            .filter(|mark| nines_of(*mark) <= x.high)
             .map(|mark| (nines_of(mark), format!("{mark} %")))
             .collect(),
         _ => x
@@ -141,6 +142,13 @@ pub(super) fn draw_figure(figure: &ReportFigure) -> Markup {
             .into_iter()
             .map(|mark| (mark, format_number(mark)))
             .collect(),
+    }
+}
+
+/// Draws curves with axes and a legend.
+pub(super) fn draw_figure(figure: &ReportFigure) -> Markup {
+    let Some((x, y)) = axes_of(figure) else {
+        return html! { p { "no points" } };
     };
     html! {
         svg class="plot" viewBox={ "0 0 " (WIDTH) " " (HEIGHT) } role="img" aria-label=(figure.title) {
@@ -148,34 +156,46 @@ pub(super) fn draw_figure(figure: &ReportFigure) -> Markup {
                 (draw_line("grid", [LEFT, y.place(mark), WIDTH - RIGHT, y.place(mark)]))
                 (draw_text("end", LEFT - 6.0, y.place(mark) + 4.0, &format_number(mark)))
             }
-            @for (at, label) in &x_marks {
+            @for (at, label) in &x_marks(figure, x) {
                 (draw_line("grid", [x.place(*at), TOP, x.place(*at), HEIGHT - BOTTOM]))
                 (draw_text("middle", x.place(*at), HEIGHT - BOTTOM + 16.0, label))
             }
             (draw_text("middle", (LEFT + WIDTH - RIGHT) / 2.0, HEIGHT - 6.0, &figure.x_label))
             text class="axis" x="12" y=(HEIGHT / 2.0) text-anchor="middle"
                 transform={ "rotate(-90 12 " (HEIGHT / 2.0) ")" } { (figure.y_label) }
-            @for (number, series) in figure.series.iter().enumerate() {
-                @let places: Vec<(f64, f64)> = series.points.iter()
-                    .filter(|(_, y)| y.is_finite())
-                    .map(|(px, py)| (x.place(x_of(*px)), y.place(*py)))
-                    .collect();
-                @if !is_scatter {
-                    @let path: Vec<String> = places.iter().map(|(x, y)| format!("{x:.1},{y:.1}")).collect();
-                    polyline class={ "curve s" (number % SERIES_COLOURS) } points=(path.join(" ")) {}
-                }
-                @if is_scatter || places.len() == 1 {
-                    @for ((at_x, at_y), (px, py)) in places.iter().zip(&series.points) {
-                        circle class={ "dot s" (number % SERIES_COLOURS) } cx=(format!("{at_x:.1}")) cy=(format!("{at_y:.1}")) r="4" {
-                            title { (series.name) ": " (format_number(*px)) ", " (format_number(*py)) }
-                        }
-                    }
-                }
+            @for number in 0..figure.series.len() {
+                (draw_series(figure, number, x, y))
             }
         }
         p class="legend" {
             @for (number, series) in figure.series.iter().enumerate() {
                 span { i class={ "key s" (number % SERIES_COLOURS) } {} (series.name) }
+            }
+        }
+    }
+}
+
+fn draw_series(figure: &ReportFigure, number: usize, x: PlotAxis, y: PlotAxis) -> Markup {
+    let series = &figure.series[number];
+    let colour = number % SERIES_COLOURS;
+    let points = series.points.iter().filter(|(_, y)| y.is_finite());
+    let places: Vec<(f64, f64)> = points
+        .clone()
+        .map(|(px, py)| (x.place(x_value(figure, *px)), y.place(*py)))
+        .collect();
+    let path: Vec<String> = places
+        .iter()
+        .map(|(x, y)| format!("{x:.1},{y:.1}"))
+        .collect();
+    html! {
+        @if figure.kind != FigureKind::Scatter {
+            polyline class={ "curve s" (colour) } points=(path.join(" ")) {}
+        }
+        @if figure.kind == FigureKind::Scatter || places.len() == 1 {
+            @for ((at_x, at_y), (px, py)) in places.iter().zip(points) {
+                circle class={ "dot s" (colour) } cx=(format!("{at_x:.1}")) cy=(format!("{at_y:.1}")) r="4" {
+                    title { (series.name) ": " (format_number(*px)) ", " (format_number(*py)) }
+                }
             }
         }
     }

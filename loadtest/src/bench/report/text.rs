@@ -18,8 +18,10 @@ pub fn format_number(value: f64) -> String {
         format!("{value:.0}")
     } else if size >= 10.0 {
         format!("{value:.1}")
-    } else {
+    } else if size >= 1.0 {
         format!("{value:.2}")
+    } else {
+        format!("{value:.3}")
     }
 }
 
@@ -162,7 +164,8 @@ mod tests {
     fn numbers_have_about_three_digits() {
         for (value, text) in [
             (0.0, "0"),
-            (0.123, "0.12"),
+            (0.1234, "0.123"),
+            (1.234, "1.23"),
             (12.34, "12.3"),
             (101.4, "101"),
             (1846.0, "1,846"),

@@ -2,7 +2,9 @@
 
 mod pack;
 mod product;
+mod shape;
 mod tile;
 
 pub(crate) use pack::PackedWeights;
-pub(crate) use product::{Extent, OutputForm, Product, Segments, Strides};
+pub(crate) use product::Product;
+pub(crate) use shape::{Extent, OutputForm, Segments, Strides};

@@ -1,6 +1,6 @@
 //! The innermost loop: a tile of rows by vectors of output channels, whose sums stay in registers.
 
-use super::product::Segments;
+use super::shape::Segments;
 use crate::simd::Simd;
 
 /// Returns the sums of a tile, which start at the bias.

@@ -232,11 +232,20 @@ impl ProgramBuilder {
     /// Compiles the operations that `output` needs. The output must be rows.
     pub fn finish(self, output: Value) -> Result<KernelProgram, String> {
         let (_, width, _) = self.rows_shape(output, "return")?;
-        let input = self.nodes.iter().find_map(|node| match node.operation {
-            ProgramOperation::Pixels { .. } | ProgramOperation::TokenRows => Some(node.shape),
-            _ => None,
+        let inputs = self.nodes.iter().filter(|node| {
+            let operation = &node.operation;
+            matches!(
+                operation,
+                ProgramOperation::Pixels { .. } | ProgramOperation::TokenRows
+            )
         });
-        let input = input.ok_or("a program needs an input: call `pixels` or `token_rows`")?;
+        let inputs: Vec<_> = inputs.map(|node| node.shape).collect();
+        let &[input] = &inputs[..] else {
+            return Err(format!(
+                "a program has one input, not {}: call `pixels` or `token_rows` once",
+                inputs.len()
+            ));
+        };
         Ok(compile(self.set, &self.nodes, output, input, width))
     }
 

@@ -6,7 +6,8 @@ use super::memory_plan::{Lifetime, place_values};
 use super::operation::{ConvolutionOperation, Node, ProgramOperation, Value, ValueShape};
 use super::row_form::RowForm;
 use crate::convolution::{Convolution, WindowWeights};
-use crate::depthwise::{DepthwiseConvolution, DepthwiseWeights};
+use crate::depthwise::DepthwiseWeights;
+use crate::depthwise_step::DepthwiseConvolution;
 use crate::gemm::PackedWeights;
 use crate::instruction_set::InstructionSet;
 use crate::inverted_residual::{BlockSlots, ExpandWeights, InvertedResidualStep, ProjectWeights};
@@ -439,12 +440,12 @@ fn compile_convolution<S: Simd>(
 ) -> Box<dyn Step<S>> {
     let padding = [convolution.padding.top, convolution.padding.left];
     if convolution.is_depthwise {
-        return Box::new(DepthwiseConvolution {
-            weights: pack_depthwise(convolution),
-            input: inputs[0].map(),
-            output: output.map(),
+        return Box::new(DepthwiseConvolution::<S>::new(
+            pack_depthwise(convolution),
+            inputs[0].map(),
+            output.map(),
             padding,
-        });
+        ));
     }
     let (input, residual) = (inputs[0].map(), inputs.get(1).map(Slot::map));
     let ConvolutionOperation {

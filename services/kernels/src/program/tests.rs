@@ -5,14 +5,14 @@ use crate::{InstructionSet, KernelActivation, random::TestNumbers};
 
 /// A map or rows of all images: `[image][y][x][channel]`.
 #[derive(Clone)]
-pub(super) struct Reference {
+pub(super) struct ExpectedValue {
     pub(super) height: usize,
     pub(super) width: usize,
     channels: usize,
     images: Vec<Vec<f64>>,
 }
 
-impl Reference {
+impl ExpectedValue {
     pub(super) fn at(&self, image: usize, y: isize, x: isize, channel: usize) -> Option<f64> {
         let (height, width) = (self.height as isize, self.width as isize);
         if !(0..height).contains(&y) || !(0..width).contains(&x) {
@@ -43,7 +43,7 @@ pub(super) struct Pair {
     batch: usize,
 }
 
-pub(super) type Both = (Value, Reference);
+pub(super) type Both = (Value, ExpectedValue);
 
 impl Pair {
     pub(super) fn new(
@@ -76,7 +76,7 @@ impl Pair {
                     .collect()
             })
             .collect();
-        let reference = Reference {
+        let reference = ExpectedValue {
             height,
             width,
             channels: 3,
@@ -144,7 +144,7 @@ impl Pair {
             }
             images.push(numbers);
         }
-        let reference = Reference {
+        let reference = ExpectedValue {
             height,
             width,
             channels: outputs,
@@ -178,7 +178,7 @@ impl Pair {
             });
             numbers.collect()
         });
-        let reference = Reference {
+        let reference = ExpectedValue {
             height,
             width,
             channels: map.channels,
@@ -199,7 +199,7 @@ impl Pair {
             }
             sums
         });
-        let reference = Reference {
+        let reference = ExpectedValue {
             height: 1,
             width: 1,
             channels: map.channels,
@@ -247,7 +247,7 @@ impl Pair {
             }
             results
         });
-        let reference = Reference {
+        let reference = ExpectedValue {
             channels: outputs,
             images: images.collect(),
             ..*rows
