@@ -75,6 +75,7 @@ fn random_model(name: &str) -> Model {
         let shape = [1, 17, tower.shape.width];
         weights.insert_tensor("pos_embed", &shape, random_tensor("pos_embed", &shape));
     }
+    let side = side as u32;
     description.input = [3, side, side];
     description.preprocessing.crop = [side, side];
     Model {

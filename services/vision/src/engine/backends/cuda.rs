@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use burn::tensor::{Device, DeviceType, FloatDType};
+use burn::tensor::{DType, Device, DeviceType};
 use cubecl::cuda::CudaDevice;
 
 use super::super::{
@@ -48,8 +48,8 @@ pub(super) fn opener(name: DeviceName, model: &Arc<Model>) -> DeviceOpener {
             };
             let is_supported = match precision {
                 Precision::F32 => true,
-                Precision::F16 => gpu.device.supports_dtype(FloatDType::F16),
-                Precision::Bf16 => gpu.device.supports_dtype(FloatDType::BF16),
+                Precision::F16 => gpu.device.supports_dtype(DType::F16),
+                Precision::Bf16 => gpu.device.supports_dtype(DType::BF16),
             };
             if !is_supported {
                 return Err(Error::Device {

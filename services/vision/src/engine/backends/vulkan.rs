@@ -5,7 +5,7 @@
 
 use std::sync::{Arc, LazyLock};
 
-use burn::tensor::{Device, FloatDType};
+use burn::tensor::{DType, Device};
 use cubecl::wgpu::{RuntimeOptions, WgpuInitError, WgpuSetup, try_init_device, wgpu};
 
 use super::super::{
@@ -82,7 +82,7 @@ pub(in crate::engine) fn opener_on_adapter(
                 problem,
             })?;
             on_open(handle);
-            if precision == Precision::F16 && !gpu.device.supports_dtype(FloatDType::F16) {
+            if precision == Precision::F16 && !gpu.device.supports_dtype(DType::F16) {
                 return Err(Error::Device {
                     device: name.to_string(),
                     problem: format!("{} cannot compute in f16", gpu.name),
