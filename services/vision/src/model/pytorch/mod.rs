@@ -13,7 +13,7 @@ mod tests;
 use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
 
-use pickle::{NumberType, Tensor, Value, read_pickle};
+use pickle::{NumberType, PickleTensor, PickleValue, read_pickle};
 
 const MAGIC_NUMBER: i128 = 0x1950_a86a_20f9_469c_fc6c;
 const PROTOCOL_VERSION: i128 = 1001;
@@ -29,14 +29,14 @@ pub(crate) struct CheckpointTensor {
 /// Reads the tensors of single precision by name.
 pub(crate) fn read_checkpoint(file: &[u8]) -> Result<BTreeMap<String, CheckpointTensor>, String> {
     let mut rest = file;
-    if take_pickle(&mut rest).ok() != Some(Value::Integer(MAGIC_NUMBER)) {
+    if take_pickle(&mut rest).ok() != Some(PickleValue::Integer(MAGIC_NUMBER)) {
         return Err("this is not a PyTorch checkpoint of the supported format".to_owned());
     }
-    if take_pickle(&mut rest)? != Value::Integer(PROTOCOL_VERSION) {
+    if take_pickle(&mut rest)? != PickleValue::Integer(PROTOCOL_VERSION) {
         return Err("the checkpoint has an unknown version".to_owned());
     }
     let machine = take_pickle(&mut rest)?;
-    if find_item(&machine, "little_endian") != Some(&Value::Bool(true)) {
+    if find_item(&machine, "little_endian") != Some(&PickleValue::Bool(true)) {
         return Err("the checkpoint is not little-endian".to_owned());
     }
     let tensors = take_pickle(&mut rest)?;
@@ -70,18 +70,18 @@ pub(crate) fn read_checkpoint(file: &[u8]) -> Result<BTreeMap<String, Checkpoint
     Ok(named)
 }
 
-fn take_pickle(rest: &mut &[u8]) -> Result<Value, String> {
+fn take_pickle(rest: &mut &[u8]) -> Result<PickleValue, String> {
     let (value, length) =
         read_pickle(rest).map_err(|problem| format!("cannot read the checkpoint: {problem}"))?;
     *rest = &rest[length..];
     Ok(value)
 }
 
-fn find_item<'a>(dict: &'a Value, wanted: &str) -> Option<&'a Value> {
-    let Value::Dict(dict) = dict else {
+fn find_item<'a>(dict: &'a PickleValue, wanted: &str) -> Option<&'a PickleValue> {
+    let PickleValue::Dict(dict) = dict else {
         return None;
     };
-    let is_wanted = |key: &Value| matches!(key, Value::Text(text) if &**text == wanted);
+    let is_wanted = |key: &PickleValue| matches!(key, PickleValue::Text(text) if &**text == wanted);
     let mut items = dict.items.iter();
     items
         .find(|(key, _)| is_wanted(key))
@@ -89,19 +89,19 @@ fn find_item<'a>(dict: &'a Value, wanted: &str) -> Option<&'a Value> {
 }
 
 /// Returns the names and tensors of a dictionary.
-fn read_names(tensors: &Value) -> Result<Vec<(&str, &Tensor)>, String> {
-    let Value::Dict(tensors) = tensors else {
+fn read_names(tensors: &PickleValue) -> Result<Vec<(&str, &PickleTensor)>, String> {
+    let PickleValue::Dict(tensors) = tensors else {
         return Err("the checkpoint contains no dictionary of tensors".to_owned());
     };
     let named = tensors.items.iter().map(|item| match item {
-        (Value::Text(name), Value::Tensor(tensor)) => Ok((&**name, &**tensor)),
+        (PickleValue::Text(name), PickleValue::Tensor(tensor)) => Ok((&**name, &**tensor)),
         _ => Err("the checkpoint contains something other than named tensors".to_owned()),
     });
     named.collect()
 }
 
 /// Returns the number type of each storage that a tensor uses.
-fn number_types(tensors: &[(&str, &Tensor)]) -> Result<HashMap<Rc<str>, NumberType>, String> {
+fn number_types(tensors: &[(&str, &PickleTensor)]) -> Result<HashMap<Rc<str>, NumberType>, String> {
     let mut types = HashMap::new();
     for (_, tensor) in tensors {
         let storage = &tensor.storage;
@@ -114,7 +114,7 @@ fn number_types(tensors: &[(&str, &Tensor)]) -> Result<HashMap<Rc<str>, NumberTy
 }
 
 /// Copies the numbers of a tensor. The pickle's reader has checked that they lie in the storage.
-fn gather_row_major(tensor: &Tensor, storage: &[[u8; size_of::<f32>()]]) -> Vec<u8> {
+fn gather_row_major(tensor: &PickleTensor, storage: &[[u8; size_of::<f32>()]]) -> Vec<u8> {
     let count = tensor.shape.iter().product();
     let mut bytes = Vec::with_capacity(count * size_of::<f32>());
     let mut index = vec![0; tensor.shape.len()];
@@ -137,17 +137,17 @@ fn gather_row_major(tensor: &Tensor, storage: &[[u8; size_of::<f32>()]]) -> Vec<
 
 /// Splits the rest of the file into the numbers of each storage. The keys have its order.
 fn read_storages<'a>(
-    keys: &Value,
+    keys: &PickleValue,
     types: &HashMap<Rc<str>, NumberType>,
     mut rest: &'a [u8],
 ) -> Result<HashMap<Rc<str>, &'a [u8]>, String> {
     let truncated = || "the checkpoint is truncated, or longer than its header states".to_owned();
-    let Value::List(keys) = keys else {
+    let PickleValue::List(keys) = keys else {
         return Err("the checkpoint lists no storages".to_owned());
     };
     let mut storages = HashMap::new();
     for key in keys.items.iter() {
-        let Value::Text(key) = key else {
+        let PickleValue::Text(key) = key else {
             return Err("the checkpoint lists an unnamed storage".to_owned());
         };
         let number_type = types

@@ -3,7 +3,7 @@
 //! A pickle is a program for a small stack machine, which in Python may call any function. This
 //! interpreter implements only the instructions that a dictionary of tensors needs (opcodes of
 //! protocol 2, named as in CPython's `pickletools`). It knows three Python names and calls nothing:
-//! [`Global`]. It refuses any other instruction and any other name.
+//! [`PickleGlobal`]. It refuses any other instruction and any other name.
 
 use std::rc::Rc;
 
@@ -18,22 +18,22 @@ const MAX_AXES: usize = 8;
 const MAX_INTEGER_BYTES: usize = 15;
 
 #[derive(Debug, Clone, PartialEq)]
-pub(super) enum Value {
+pub(super) enum PickleValue {
     None,
     Bool(bool),
     Integer(i128),
     Text(Rc<str>),
-    Global(Global),
-    Tuple(Sequence),
-    List(Sequence),
-    Dict(Dict),
-    Storage(Rc<Storage>),
-    Tensor(Rc<Tensor>),
+    Global(PickleGlobal),
+    Tuple(PickleSequence),
+    List(PickleSequence),
+    Dict(PickleDict),
+    Storage(Rc<PickleStorage>),
+    Tensor(Rc<PickleTensor>),
 }
 
 /// The Python names that a checkpoint may contain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Global {
+pub(super) enum PickleGlobal {
     /// `collections.OrderedDict`: without arguments, an empty dictionary.
     OrderedDict,
     /// `torch._utils._rebuild_tensor_v2`: a tensor over a storage.
@@ -59,20 +59,20 @@ impl NumberType {
 
 /// A tuple or a list, which is complete when it is created or only ever appended to.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Sequence {
-    pub(super) items: Rc<Vec<Value>>,
+pub(super) struct PickleSequence {
+    pub(super) items: Rc<Vec<PickleValue>>,
     depth: u8,
 }
 
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Dict {
-    pub(super) items: Rc<Vec<(Value, Value)>>,
+pub(super) struct PickleDict {
+    pub(super) items: Rc<Vec<(PickleValue, PickleValue)>>,
     depth: u8,
 }
 
 /// A block of numbers in the file.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Storage {
+pub(super) struct PickleStorage {
     pub(super) key: Rc<str>,
     pub(super) number_type: NumberType,
     pub(super) numbers: usize,
@@ -80,8 +80,8 @@ pub(super) struct Storage {
 
 /// A part of a storage.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Tensor {
-    pub(super) storage: Rc<Storage>,
+pub(super) struct PickleTensor {
+    pub(super) storage: Rc<PickleStorage>,
     /// In numbers, not bytes.
     pub(super) offset: usize,
     pub(super) shape: Vec<usize>,
@@ -89,7 +89,7 @@ pub(super) struct Tensor {
     pub(super) strides: Vec<usize>,
 }
 
-impl Value {
+impl PickleValue {
     fn depth(&self) -> u8 {
         match self {
             Self::Tuple(sequence) | Self::List(sequence) => sequence.depth,
@@ -114,10 +114,10 @@ impl Value {
 }
 
 /// Interprets the pickle at the start of `bytes`. Returns its value and its length.
-pub(super) fn read_pickle(bytes: &[u8]) -> Result<(Value, usize), String> {
+pub(super) fn read_pickle(bytes: &[u8]) -> Result<(PickleValue, usize), String> {
     let bytes = &bytes[..bytes.len().min(MAX_PICKLE_BYTES)];
-    let mut machine = Machine {
-        input: Input { bytes, position: 0 },
+    let mut machine = PickleMachine {
+        input: PickleInput { bytes, position: 0 },
         stack: Vec::new(),
         marks: Vec::new(),
         memo: Vec::new(),
@@ -135,12 +135,12 @@ pub(super) fn read_pickle(bytes: &[u8]) -> Result<(Value, usize), String> {
     }
 }
 
-struct Input<'a> {
+struct PickleInput<'a> {
     bytes: &'a [u8],
     position: usize,
 }
 
-impl<'a> Input<'a> {
+impl<'a> PickleInput<'a> {
     fn read_bytes(&mut self, count: usize) -> Result<&'a [u8], String> {
         let rest = &self.bytes[self.position..];
         let bytes = rest.get(..count).ok_or("it is truncated, or too long")?;
@@ -171,15 +171,15 @@ impl<'a> Input<'a> {
     }
 }
 
-struct Machine<'a> {
-    input: Input<'a>,
-    stack: Vec<Value>,
+struct PickleMachine<'a> {
+    input: PickleInput<'a>,
+    stack: Vec<PickleValue>,
     /// Heights of the stack at the instructions `MARK`.
     marks: Vec<usize>,
-    memo: Vec<Option<Value>>,
+    memo: Vec<Option<PickleValue>>,
 }
 
-impl Machine<'_> {
+impl PickleMachine<'_> {
     fn run_instruction(&mut self, opcode: u8) -> Result<(), String> {
         let value = match opcode {
             // PROTO
@@ -202,22 +202,22 @@ impl Machine<'_> {
             b'b' => {
                 self.pop_value()?;
                 return match self.stack.last() {
-                    Some(Value::Dict(_)) => Ok(()),
+                    Some(PickleValue::Dict(_)) => Ok(()),
                     _ => Err("it sets attributes of something other than a dictionary".to_owned()),
                 };
             }
-            b'N' => Value::None,
+            b'N' => PickleValue::None,
             // NEWTRUE, NEWFALSE
-            0x88 => Value::Bool(true),
-            0x89 => Value::Bool(false),
+            0x88 => PickleValue::Bool(true),
+            0x89 => PickleValue::Bool(false),
             b'J' | b'K' | b'M' | 0x8a => self.read_integer(opcode)?,
             // BINUNICODE
             b'X' => {
                 let length = self.input.read_unsigned(4)?;
-                Value::Text(self.input.read_text(length)?.into())
+                PickleValue::Text(self.input.read_text(length)?.into())
             }
             // EMPTY_TUPLE, TUPLE1, TUPLE2, TUPLE3, TUPLE
-            b')' => Value::Tuple(make_sequence(Vec::new())?),
+            b')' => PickleValue::Tuple(make_sequence(Vec::new())?),
             0x85..=0x87 => {
                 let height = self.stack.len().checked_sub(usize::from(opcode - 0x84));
                 self.collect_tuple(height)?
@@ -227,7 +227,7 @@ impl Machine<'_> {
                 self.collect_tuple(height)?
             }
             // EMPTY_LIST, EMPTY_DICT
-            b']' => Value::List(make_sequence(Vec::new())?),
+            b']' => PickleValue::List(make_sequence(Vec::new())?),
             b'}' => make_empty_dict(),
             // BINGET, LONG_BINGET
             b'h' | b'j' => self.load_from_memo(opcode)?,
@@ -249,28 +249,28 @@ impl Machine<'_> {
         Ok(())
     }
 
-    fn pop_value(&mut self) -> Result<Value, String> {
+    fn pop_value(&mut self) -> Result<PickleValue, String> {
         let is_marked = self.marks.last() == Some(&self.stack.len());
         let value = if is_marked { None } else { self.stack.pop() };
         value.ok_or_else(|| "it takes a value from an empty stack".to_owned())
     }
 
     /// Returns the values above the mark and removes it.
-    fn pop_marked(&mut self) -> Result<Vec<Value>, String> {
+    fn pop_marked(&mut self) -> Result<Vec<PickleValue>, String> {
         let height = self.marks.pop().ok_or("a mark is missing")?;
         Ok(self.stack.split_off(height))
     }
 
     /// Removes the values above `height` and makes a tuple of them.
-    fn collect_tuple(&mut self, height: Option<usize>) -> Result<Value, String> {
+    fn collect_tuple(&mut self, height: Option<usize>) -> Result<PickleValue, String> {
         let lowest = self.marks.last().copied().unwrap_or(0);
         let height = height.filter(|height| *height >= lowest);
         let items = self.stack.split_off(height.ok_or("a tuple lacks values")?);
-        make_sequence(items).map(Value::Tuple)
+        make_sequence(items).map(PickleValue::Tuple)
     }
 
     /// BININT, BININT1, BININT2, LONG1
-    fn read_integer(&mut self, opcode: u8) -> Result<Value, String> {
+    fn read_integer(&mut self, opcode: u8) -> Result<PickleValue, String> {
         let (count, is_signed) = match opcode {
             b'J' => (4, true),
             b'K' => (1, false),
@@ -285,16 +285,16 @@ impl Machine<'_> {
         let start = if is_negative { -1 } else { 0 };
         let number = bytes.iter().rev();
         let number = number.fold(start, |number, byte| (number << 8) | i128::from(*byte));
-        Ok(Value::Integer(number))
+        Ok(PickleValue::Integer(number))
     }
 
-    fn read_global(&mut self) -> Result<Value, String> {
+    fn read_global(&mut self) -> Result<PickleValue, String> {
         let (module, name) = (self.input.read_line()?, self.input.read_line()?);
-        Ok(Value::Global(match (module, name) {
-            ("collections", "OrderedDict") => Global::OrderedDict,
-            ("torch._utils", "_rebuild_tensor_v2") => Global::RebuildTensor,
-            ("torch", "FloatStorage") => Global::Storage(NumberType::F32),
-            ("torch", "LongStorage") => Global::Storage(NumberType::I64),
+        Ok(PickleValue::Global(match (module, name) {
+            ("collections", "OrderedDict") => PickleGlobal::OrderedDict,
+            ("torch._utils", "_rebuild_tensor_v2") => PickleGlobal::RebuildTensor,
+            ("torch", "FloatStorage") => PickleGlobal::Storage(NumberType::F32),
+            ("torch", "LongStorage") => PickleGlobal::Storage(NumberType::I64),
             _ => return Err(format!("it uses {module:?} {name:?}, which is not allowed")),
         }))
     }
@@ -314,12 +314,12 @@ impl Machine<'_> {
             self.memo.resize(index + 1, None);
         }
         // Lists and dictionaries still change, and no checkpoint uses one twice.
-        let may_change = matches!(value, Value::List(_) | Value::Dict(_));
+        let may_change = matches!(value, PickleValue::List(_) | PickleValue::Dict(_));
         self.memo[index] = (!may_change).then(|| value.clone());
         Ok(())
     }
 
-    fn load_from_memo(&mut self, opcode: u8) -> Result<Value, String> {
+    fn load_from_memo(&mut self, opcode: u8) -> Result<PickleValue, String> {
         let index = self.read_memo_index(opcode == b'j')?;
         let value = self.memo.get(index).cloned().flatten();
         value.ok_or_else(|| "it reuses a list, a dictionary or a missing value".to_owned())
@@ -333,7 +333,7 @@ impl Machine<'_> {
                 vec![self.pop_value()?, value]
             }
         };
-        let Some(Value::Dict(dict)) = self.stack.last_mut() else {
+        let Some(PickleValue::Dict(dict)) = self.stack.last_mut() else {
             return Err("it sets items of something other than a dictionary".to_owned());
         };
         if items.len() % 2 != 0 {
@@ -353,7 +353,7 @@ impl Machine<'_> {
             b'e' => self.pop_marked()?,
             _ => vec![self.pop_value()?],
         };
-        let Some(Value::List(list)) = self.stack.last_mut() else {
+        let Some(PickleValue::List(list)) = self.stack.last_mut() else {
             return Err("it appends to something other than a list".to_owned());
         };
         list.depth = list.depth.max(depth_around(&items)?);
@@ -363,41 +363,41 @@ impl Machine<'_> {
 }
 
 /// Returns the depth of a value that contains `items`.
-fn depth_around(items: &[Value]) -> Result<u8, String> {
-    let depth = items.iter().map(Value::depth).max().unwrap_or(0) + 1;
+fn depth_around(items: &[PickleValue]) -> Result<u8, String> {
+    let depth = items.iter().map(PickleValue::depth).max().unwrap_or(0) + 1;
     if depth > MAX_DEPTH {
         return Err("its values are nested too deep".to_owned());
     }
     Ok(depth)
 }
 
-fn make_sequence(items: Vec<Value>) -> Result<Sequence, String> {
+fn make_sequence(items: Vec<PickleValue>) -> Result<PickleSequence, String> {
     let depth = depth_around(&items)?;
     let items = Rc::new(items);
-    Ok(Sequence { items, depth })
+    Ok(PickleSequence { items, depth })
 }
 
-fn make_empty_dict() -> Value {
-    Value::Dict(Dict {
+fn make_empty_dict() -> PickleValue {
+    PickleValue::Dict(PickleDict {
         items: Rc::default(),
         depth: 1,
     })
 }
 
 /// Returns the storage of the persistent id `("storage", type, key, location, numbers, None)`.
-fn make_storage(id: &Value) -> Option<Value> {
-    let Value::Tuple(id) = id else {
+fn make_storage(id: &PickleValue) -> Option<PickleValue> {
+    let PickleValue::Tuple(id) = id else {
         return None;
     };
     match id.items.as_slice() {
         [
-            Value::Text(kind),
-            Value::Global(Global::Storage(number_type)),
-            Value::Text(key),
-            Value::Text(_),
+            PickleValue::Text(kind),
+            PickleValue::Global(PickleGlobal::Storage(number_type)),
+            PickleValue::Text(key),
+            PickleValue::Text(_),
             numbers,
-            Value::None,
-        ] if &**kind == "storage" => Some(Value::Storage(Rc::new(Storage {
+            PickleValue::None,
+        ] if &**kind == "storage" => Some(PickleValue::Storage(Rc::new(PickleStorage {
             key: Rc::clone(key),
             number_type: *number_type,
             numbers: numbers.as_size()?,
@@ -407,21 +407,21 @@ fn make_storage(id: &Value) -> Option<Value> {
 }
 
 /// Evaluates one of the two calls that a checkpoint contains.
-fn build_object(function: &Value, arguments: &Value) -> Result<Value, String> {
-    let Value::Tuple(arguments) = arguments else {
+fn build_object(function: &PickleValue, arguments: &PickleValue) -> Result<PickleValue, String> {
+    let PickleValue::Tuple(arguments) = arguments else {
         return Err("a call lacks its arguments".to_owned());
     };
     match (function, arguments.items.as_slice()) {
-        (Value::Global(Global::OrderedDict), []) => Ok(make_empty_dict()),
+        (PickleValue::Global(PickleGlobal::OrderedDict), []) => Ok(make_empty_dict()),
         (
-            Value::Global(Global::RebuildTensor),
+            PickleValue::Global(PickleGlobal::RebuildTensor),
             [
-                Value::Storage(storage),
+                PickleValue::Storage(storage),
                 offset,
                 shape,
                 strides,
-                Value::Bool(_),
-                Value::Dict(_),
+                PickleValue::Bool(_),
+                PickleValue::Dict(_),
             ],
         ) => {
             let tensor = make_tensor(storage, offset, shape, strides);
@@ -432,11 +432,11 @@ fn build_object(function: &Value, arguments: &Value) -> Result<Value, String> {
 }
 
 fn make_tensor(
-    storage: &Rc<Storage>,
-    offset: &Value,
-    shape: &Value,
-    strides: &Value,
-) -> Option<Value> {
+    storage: &Rc<PickleStorage>,
+    offset: &PickleValue,
+    shape: &PickleValue,
+    strides: &PickleValue,
+) -> Option<PickleValue> {
     let (offset, shape) = (offset.as_size()?, shape.as_sizes()?);
     let strides = strides.as_sizes()?;
     if shape.len() > MAX_AXES || strides.len() != shape.len() || shape.contains(&0) {
@@ -452,7 +452,7 @@ fn make_tensor(
     if last >= storage.numbers || count > storage.numbers {
         return None;
     }
-    Some(Value::Tensor(Rc::new(Tensor {
+    Some(PickleValue::Tensor(Rc::new(PickleTensor {
         storage: Rc::clone(storage),
         offset,
         shape,
