@@ -143,7 +143,8 @@ fn the_golden_picture_tells_executors_from_wrong_networks() {
         check_golden_vector(expected, &vector).unwrap();
     }
     let best = Executor::Kernels(InstructionSet::detect());
-    let wrong: [(&str, fn(&mut Model)); 3] = [
+    type Change = fn(&mut Model);
+    let wrong: [(&str, Change); 3] = [
         ("another mean of the pixels", |model| {
             model.description.preprocessing.mean = [0.5; 3]
         }),
