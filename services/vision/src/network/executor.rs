@@ -55,6 +55,19 @@ impl Executor {
             ),
         })
     }
+
+    /// Returns the executor in single precision to use instead of one that rounds to bfloat16, or
+    /// `None` for an executor in single precision.
+    pub(crate) fn with_full_precision(&self) -> Option<Self> {
+        let Self::Kernels(InstructionSet::Avx512Bf16) = self else {
+            return None;
+        };
+        InstructionSet::ALL
+            .into_iter()
+            .filter(|set| *set != InstructionSet::Avx512Bf16)
+            .find(|set| set.is_supported())
+            .map(Self::Kernels)
+    }
 }
 
 impl fmt::Display for Executor {

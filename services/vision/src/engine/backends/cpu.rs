@@ -6,6 +6,7 @@ use super::super::{network::DeviceNetwork, request::DeviceName, worker::DeviceOp
 use crate::{
     error::Error,
     model::Model,
+    model::golden::{MIN_GOLDEN_COSINE, check_golden_vector, draw_golden_picture},
     network::{Executor, Network, Precision},
     settings::CpuKernels,
 };
@@ -16,6 +17,8 @@ const CPU_BATCH: usize = 16;
 /// The network on the CPU, loaded once when it is first needed.
 pub(in crate::engine) struct CpuNetwork {
     executor: Executor,
+    /// The kernels for models that `executor` computes too roughly.
+    precise_executor: Option<Executor>,
     state: Mutex<CpuState>,
 }
 
@@ -29,14 +32,21 @@ struct LoadedCpuNetwork {
     network: Arc<Network>,
     dimension: usize,
     input_bytes: usize,
+    description: String,
 }
 
 impl CpuNetwork {
     /// # Errors
     /// Fails if the CPU does not support the kernels of the settings.
     pub(in crate::engine) fn new(model: &Arc<Model>, kernels: CpuKernels) -> Result<Self, Error> {
+        let executor = Executor::for_cpu(kernels)?;
+        let precise_executor = match kernels {
+            CpuKernels::Auto => executor.with_full_precision(),
+            _ => None,
+        };
         Ok(Self {
-            executor: Executor::for_cpu(kernels)?,
+            executor,
+            precise_executor,
             state: Mutex::new(CpuState::Unloaded(Arc::clone(model))),
         })
     }
@@ -45,15 +55,41 @@ impl CpuNetwork {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let loaded = match &*state {
             CpuState::Loaded(loaded) => return Ok(loaded.clone()),
-            CpuState::Unloaded(model) => LoadedCpuNetwork {
-                network: Arc::new(Network::from_model(model, &self.executor)?),
-                dimension: model.description.dimension,
-                input_bytes: model.description.input_bytes(),
-            },
+            CpuState::Unloaded(model) => {
+                let (network, executor) = self.load_network(model)?;
+                LoadedCpuNetwork {
+                    network: Arc::new(network),
+                    dimension: model.description.dimension,
+                    input_bytes: model.description.input_bytes(),
+                    description: describe_cpu(executor),
+                }
+            }
         };
         // The weights are not needed any more.
         *state = CpuState::Loaded(loaded.clone());
         Ok(loaded)
+    }
+
+    /// Loads the network with the fast kernels, or with the precise ones if the fast ones change the
+    /// vector of the golden picture too much.
+    fn load_network(&self, model: &Model) -> Result<(Network, &Executor), Error> {
+        let network = Network::from_model(model, &self.executor)?;
+        let (Some(precise), Some(expected)) = (&self.precise_executor, &model.golden) else {
+            return Ok((network, &self.executor));
+        };
+        let picture = draw_golden_picture(model.description.side());
+        match check_golden_vector(expected, &network.forward(&picture, 1)) {
+            Ok(()) => Ok((network, &self.executor)),
+            Err(cosine) => {
+                tracing::warn!(
+                    model = model.description.name,
+                    "{} computes the golden picture with the cosine {cosine:.4}, below \
+                     {MIN_GOLDEN_COSINE}; using {precise}",
+                    self.executor
+                );
+                Ok((Network::from_model(model, precise)?, precise))
+            }
+        }
     }
 
     /// Loads the network, if it is not loaded yet.
@@ -62,6 +98,7 @@ impl CpuNetwork {
             network,
             dimension,
             input_bytes,
+            description,
         } = self.load()?;
         let text_network = Arc::clone(&network);
         Ok(DeviceNetwork {
@@ -72,7 +109,7 @@ impl CpuNetwork {
             max_batch: CPU_BATCH,
             has_power_of_two: false,
             memory: None,
-            description: describe_cpu(&self.executor),
+            description,
         })
     }
 }
@@ -90,4 +127,26 @@ fn describe_cpu(executor: &Executor) -> String {
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let plural = if threads == 1 { "" } else { "s" };
     format!("{executor}, {threads} thread{plural}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn open(model: &Model) -> String {
+        let cpu = CpuNetwork::new(&Arc::new(model.clone()), CpuKernels::Auto).unwrap();
+        cpu.open().unwrap().description
+    }
+
+    #[test]
+    fn a_model_that_is_computed_too_roughly_gets_single_precision() {
+        let mut model = Model::load("lookalike-mini").unwrap();
+        let fast = Executor::for_cpu(CpuKernels::Auto).unwrap();
+        assert_eq!(open(&model), describe_cpu(&fast));
+        let precise = fast.with_full_precision().unwrap_or(fast);
+        let golden = model.golden.as_mut().unwrap();
+        golden.fill(0.0);
+        golden[0] = 1.0;
+        assert_eq!(open(&model), describe_cpu(&precise));
+    }
 }
