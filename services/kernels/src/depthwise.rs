@@ -174,7 +174,7 @@ impl<S: Simd, const SIZE: usize, const STRIDE: usize, const WIDE: bool>
                         let at = offset + output * STRIDE * line.input_pitch;
                         *sum = S::mul_add(load_input::<S, WIDE>(input, at), factor, *sum);
                     }
-                    factors = factors.add(weights.channels);
+                    factors = factors.wrapping_add(weights.channels);
                     offset += line.input_pitch;
                 }
             }
@@ -240,7 +240,7 @@ impl<S: Simd, const WIDE: bool> Kernel<S> for AnyLine<'_, S, WIDE> {
                         for _ in 0..weights.kernel[1] {
                             let value = load_input::<S, WIDE>(*input, offset);
                             sums[0][0] = S::mul_add(value, S::load(factors), sums[0][0]);
-                            factors = factors.add(weights.channels);
+                            factors = factors.wrapping_add(weights.channels);
                             offset += line.input_pitch;
                         }
                     }

@@ -15,7 +15,8 @@
 //! memory accesses of the portable set, and the type checker those of NEON on other machines:
 //!
 //! ```sh
-//! MIRIFLAGS="-Zmiri-ignore-leaks -Zmiri-disable-isolation" cargo +nightly miri test -p lookalike-kernels convolution_tests
+//! MIRIFLAGS="-Zmiri-ignore-leaks -Zmiri-tree-borrows" \
+//!     cargo +nightly miri test -p lookalike-kernels --lib depthwise_convolutions
 //! cargo check -p lookalike-kernels --target aarch64-unknown-linux-gnu
 //! ```
 

@@ -121,8 +121,8 @@ impl<S: Simd, const SIZE: usize, const PAIRS: usize, const OUTPUTS: usize>
                             *sum = S::multiply_add_steps(*sum, pixels, factor);
                         }
                     }
-                    factors = factors.add(2 * channels);
-                    input = input.add(2 * channels);
+                    factors = factors.wrapping_add(2 * channels);
+                    input = input.wrapping_add(2 * channels);
                 }
             }
             line.weights

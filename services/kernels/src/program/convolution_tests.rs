@@ -17,7 +17,10 @@ const ACTIVATIONS: [KernelActivation; 4] = [
     KernelActivation::GeluTanh,
 ];
 
+/// Miri is several hundred times slower.
 const CASES: u64 = if cfg!(miri) { 1 } else { 12 };
+
+const MAX_CHANNELS: usize = if cfg!(miri) { 6 } else { 90 };
 
 #[test]
 fn convolutions_equal_plain_loops() {
@@ -82,7 +85,7 @@ fn depthwise_convolutions_equal_plain_loops() {
             let r = &mut random;
             let (mut pair, input) =
                 Pair::new(set, seed, 9 + r.below(9), 9 + r.below(12), 1 + r.below(3));
-            let channels = 1 + r.below(70);
+            let channels = 1 + r.below(MAX_CHANNELS);
             let first = pair.conv(
                 &input,
                 channels,
@@ -194,7 +197,7 @@ fn pooling_and_linear_layers_equal_plain_loops() {
             let r = &mut random;
             let (mut pair, input) =
                 Pair::new(set, seed, 9 + r.below(9), 9 + r.below(12), 1 + r.below(3));
-            let channels = 1 + r.below(70);
+            let channels = 1 + r.below(MAX_CHANNELS);
             let first = pair.conv(
                 &input,
                 channels,
@@ -216,12 +219,17 @@ fn pooling_and_linear_layers_equal_plain_loops() {
             if r.below(2) == 0 {
                 let rows = pair.rows(&pooled);
                 let activation = choose(r, &ACTIVATIONS);
-                let hidden = pair.linear(&rows, 1 + r.below(100), activation, None);
+                let hidden = pair.linear(&rows, 1 + r.below(MAX_CHANNELS), activation, None);
                 let output = pair.linear(&hidden, channels, KernelActivation::None, Some(&rows));
                 pair.check(&output, &format!("linear {seed}"));
             } else {
                 let average = pair.global_average(&pooled);
-                let output = pair.linear(&average, 1 + r.below(100), choose(r, &ACTIVATIONS), None);
+                let output = pair.linear(
+                    &average,
+                    1 + r.below(MAX_CHANNELS),
+                    choose(r, &ACTIVATIONS),
+                    None,
+                );
                 pair.check(&output, &format!("average {seed}"));
             }
         }
