@@ -97,6 +97,7 @@ impl ProgramBuilder {
             ValueShape::Pixels { height, width } => (height, width, 3),
             shape => return Err(format!("cannot convolve {shape}: give it a map")),
         };
+        check_window(spec.kernel, spec.padding)?;
         let is_depthwise = spec.groups > 1;
         let is_pixels = matches!(self.shape(input), ValueShape::Pixels { .. });
         if is_depthwise && (spec.groups != channels || spec.outputs != channels || is_pixels) {
@@ -157,6 +158,7 @@ impl ProgramBuilder {
         stride: [usize; 2],
         padding: [usize; 4],
     ) -> Result<Value, String> {
+        check_window(kernel, padding)?;
         let (height, width, channels) = self.map_shape(input, "pool")?;
         let [top, left, bottom, right] = padding;
         if top.max(bottom) >= kernel[0] || left.max(right) >= kernel[1] {
@@ -231,6 +233,9 @@ impl ProgramBuilder {
 
     /// Compiles the operations that `output` needs. The output must be rows.
     pub fn finish(self, output: Value) -> Result<KernelProgram, String> {
+        for node in &self.nodes {
+            node.shape.check()?;
+        }
         let (_, width, _) = self.rows_shape(output, "return")?;
         let inputs = self.nodes.iter().filter(|node| {
             let operation = &node.operation;
@@ -299,6 +304,21 @@ impl ProgramBuilder {
             shape => Err(format!("cannot {verb} {shape}: give it rows")),
         }
     }
+}
+
+/// Checks that sums of the sizes of a window cannot overflow.
+fn check_window(kernel: [usize; 2], padding: [usize; 4]) -> Result<(), String> {
+    const MAX_WINDOW: usize = 1 << 10;
+    if kernel
+        .iter()
+        .chain(&padding)
+        .all(|size| *size <= MAX_WINDOW)
+    {
+        return Ok(());
+    }
+    Err(format!(
+        "a window of {kernel:?} with padding {padding:?} is too large: at most {MAX_WINDOW}"
+    ))
 }
 
 /// Returns the places of a window along one side.

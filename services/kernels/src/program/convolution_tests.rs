@@ -1,6 +1,6 @@
 //! Convolutional programs against plain loops.
 
-use super::tests::{Pair, supported_sets};
+use super::tests::{Both, Pair, supported_sets};
 use super::*;
 use crate::random::TestNumbers;
 use crate::{InstructionSet, KernelActivation};
@@ -113,6 +113,53 @@ fn depthwise_convolutions_equal_plain_loops() {
             pair.check(&output, &format!("depthwise {seed}"));
         }
     }
+}
+
+/// The convolution between two depthwise ones ends the first block, so it cannot also start the second.
+#[test]
+fn blocks_in_a_row_equal_plain_loops() {
+    for set in supported_sets() {
+        let (mut pair, input) = Pair::new(set, 7, 60, 50, 2);
+        let pointwise = |pair: &mut Pair, from: &Both, outputs: usize| {
+            let relu = KernelActivation::Relu;
+            pair.conv(from, outputs, [1, 1], [1, 1], [0; 4], false, relu, None)
+        };
+        let mut map = pointwise(&mut pair, &input, 32);
+        for _ in 0..3 {
+            let relu6 = KernelActivation::Relu6;
+            let filtered = pair.conv(&map, 32, [3, 3], [1, 1], [1; 4], true, relu6, None);
+            map = pointwise(&mut pair, &filtered, 32);
+        }
+        let output = pair.rows(&map);
+        pair.check(&output, "depthwise and pointwise convolutions in turn");
+    }
+}
+
+#[test]
+fn sizes_that_could_overflow_are_refused() {
+    let table = [[0.0; 256]; 3];
+    let mut builder = ProgramBuilder::new(InstructionSet::Portable);
+    let pixels = builder.pixels(8, 8, &table);
+    let spec = ConvSpec {
+        weight: &[0.0; 3],
+        bias: &[],
+        outputs: 1,
+        kernel: [1, 1],
+        stride: [1, 1],
+        padding: [usize::MAX, 0, 1, 0],
+        groups: 1,
+        activation: KernelActivation::None,
+        residual: None,
+    };
+    assert!(
+        builder
+            .conv(pixels, &spec)
+            .unwrap_err()
+            .contains("too large")
+    );
+    let mut builder = ProgramBuilder::new(InstructionSet::Portable);
+    let rows = builder.token_rows(4, 0);
+    assert!(builder.finish(rows).is_err());
 }
 
 #[test]

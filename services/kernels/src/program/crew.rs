@@ -15,11 +15,18 @@ pub(super) trait Stages: Sync {
     fn run_chunk(&self, stage: usize, chunk: usize, chunks: usize, worker: usize);
 }
 
+/// A stage of which no chunk is free, until the leader starts the first one.
+const NOT_STARTED: u64 = u32::MAX as u64;
+
+/// Waits of a helper in a row, after which it leaves the run: the thread that computes is then probably
+/// preempted by others, which need this core, too.
+const MAX_WAITS: u32 = 20_000;
+
 /// Computes all stages with the threads of the current rayon pool.
 pub(super) fn run_stages(stages: &dyn Stages, threads: usize) {
     let crew = Crew {
         stages,
-        progress: AtomicU64::new(0),
+        progress: AtomicU64::new(NOT_STARTED),
         finished: AtomicUsize::new(0),
         has_failed: AtomicBool::new(false),
     };
@@ -104,6 +111,8 @@ impl Crew<'_> {
                     self.stages.run_chunk(stage, chunk, chunks, worker);
                     spins = 0;
                 }
+                // The leader can finish alone.
+                None if spins == MAX_WAITS => return,
                 None => wait(&mut spins),
             }
         }
@@ -187,6 +196,23 @@ mod tests {
                 assert_eq!(count.load(Ordering::Relaxed), sums.count_chunks(stage));
             }
         }
+    }
+
+    /// The threads are still awake from the run before, so they arrive before the leader starts.
+    #[test]
+    fn early_helpers_wait_for_the_leader() {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(4);
+        let pool = pool.build().unwrap();
+        pool.install(|| {
+            for _ in 0..2_000 {
+                let mut sums = sums(None);
+                sums.counts.truncate(20);
+                run_stages(&sums, 8);
+                for (stage, count) in sums.counts.iter().enumerate() {
+                    assert_eq!(count.load(Ordering::Relaxed), sums.count_chunks(stage));
+                }
+            }
+        });
     }
 
     #[test]

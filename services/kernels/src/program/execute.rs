@@ -187,7 +187,7 @@ impl KernelProgram {
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner);
             let kept = free.len().saturating_sub(threads);
-            free.drain(kept..).collect()
+            free.drain(kept..).rev().collect()
         };
         workspaces.resize_with(threads, Workspace::default);
         workspaces[0].memory.reserve(self.compiled.memory_bytes());

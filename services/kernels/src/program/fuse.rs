@@ -79,7 +79,9 @@ pub(super) fn find_streamed_blocks(
         let expands = as_convolution(&nodes[before]).is_some_and(|convolution| {
             !convolution.is_depthwise && convolution.weight.len() <= MAX_EXPAND_WEIGHTS
         }) && nodes[before].inputs.len() == 1
-            && users[before].len() == 1;
+            && users[before].len() == 1
+            // A step computes it already, as the end of the block before.
+            && blocks.iter().all(|block: &StreamedNodes| block.project != before);
         let ValueShape::Map {
             height,
             width,

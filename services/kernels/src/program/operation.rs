@@ -28,6 +28,30 @@ pub(crate) enum ValueShape {
     },
 }
 
+/// The greatest side, number of rows or channels. Sizes of memory computed from it cannot overflow.
+const MAX_SIZE: usize = 1 << 16;
+
+impl ValueShape {
+    /// Checks that there are numbers, and not too many.
+    pub(crate) fn check(self) -> Result<(), String> {
+        let sizes = match self {
+            Self::Pixels { height, width } => [height, width, 1],
+            Self::Map {
+                height,
+                width,
+                channels,
+            } => [height, width, channels],
+            Self::Rows { rows, width, .. } => [rows, width, 1],
+        };
+        if sizes.iter().all(|size| (1..=MAX_SIZE).contains(size)) {
+            return Ok(());
+        }
+        Err(format!(
+            "a network cannot compute {self}: all sizes must be from 1 to {MAX_SIZE}"
+        ))
+    }
+}
+
 impl std::fmt::Display for ValueShape {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
