@@ -24,12 +24,7 @@ const MAX_WAITS: u32 = 20_000;
 
 /// Computes all stages with the threads of the current rayon pool.
 pub(super) fn run_stages(stages: &dyn Stages, threads: usize) {
-    let crew = Crew {
-        stages,
-        progress: AtomicU64::new(NOT_STARTED),
-        finished: AtomicUsize::new(0),
-        has_failed: AtomicBool::new(false),
-    };
+    let crew = Crew::new(stages);
     rayon::scope(|scope| {
         for worker in 1..threads {
             let crew = &crew;
@@ -72,7 +67,16 @@ impl Drop for EndGuard<'_> {
     }
 }
 
-impl Crew<'_> {
+impl<'a> Crew<'a> {
+    fn new(stages: &'a dyn Stages) -> Self {
+        Self {
+            stages,
+            progress: AtomicU64::new(NOT_STARTED),
+            finished: AtomicUsize::new(0),
+            has_failed: AtomicBool::new(false),
+        }
+    }
+
     fn lead(&self) {
         let _end = EndGuard(self);
         for stage in 0..self.stages.count_stages() {
@@ -198,9 +202,18 @@ mod tests {
         }
     }
 
-    /// The threads are still awake from the run before, so they arrive before the leader starts.
     #[test]
-    fn early_helpers_wait_for_the_leader() {
+    fn no_chunk_is_free_before_the_leader_starts() {
+        let sums = sums(None);
+        let crew = Crew::new(&sums);
+        assert_eq!(crew.take_chunk(0, usize::from(u16::MAX)), None);
+        crew.lead();
+        assert_eq!(sums.counts[0].load(Ordering::Relaxed), 1);
+    }
+
+    /// The threads are still awake from the run before, so they may arrive before the leader starts.
+    #[test]
+    fn helpers_of_runs_in_a_row_compute_each_chunk_once() {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(4);
         let pool = pool.build().unwrap();
         pool.install(|| {
