@@ -104,6 +104,16 @@ impl Pool {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Locks the state and takes back the batches of devices that hang. If all devices hang, no idle
+    /// device thread notices it; only callers do.
+    fn lock_current(&self) -> MutexGuard<'_, PoolState> {
+        let mut state = self.lock();
+        if state.take_back_overdue(Instant::now(), &self.limits) {
+            self.changed.notify_all();
+        }
+        state
+    }
+
     /// Waits until something changes, or until a time.
     fn wait_for_change<'a>(
         &self,
@@ -152,10 +162,12 @@ impl Pool {
         inputs: Vec<T>,
         push: impl FnOnce(&mut JobQueues, EmbedJob<T>),
     ) -> Result<JobReceiver, Error> {
+        // If all devices hang, this fails the jobs that hold the places.
+        drop(self.lock_current());
         let wanted = u32::try_from(inputs.len().min(limit.max(1))).unwrap_or(u32::MAX);
         let permit = Arc::clone(places).acquire_many_owned(wanted).await;
         let permit = permit.map_err(|_| Error::Stopped)?;
-        let mut state = self.lock();
+        let mut state = self.lock_current();
         if state.is_closed {
             return Err(Error::Stopped);
         }
@@ -318,7 +330,7 @@ impl Pool {
     }
 
     pub(super) fn statuses(&self) -> Vec<DeviceStatus> {
-        let state = self.lock();
+        let state = self.lock_current();
         let needs_last_resort = state.needs_last_resort();
         let slots = state.slots.iter();
         slots.map(|slot| slot.status(needs_last_resort)).collect()
