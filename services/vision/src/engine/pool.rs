@@ -18,12 +18,16 @@ use tokio::sync::{Semaphore, oneshot};
 
 use super::{
     queue::{BatchInputs, EmbedJob, JobQueues},
+    request::DeviceKind,
     slot::{DeviceSlot, DeviceStatus, Phase},
 };
 use crate::{error::Error, preprocess::Input};
 
 /// Batches after which a device that was opened again counts as healthy.
 const HEALTHY_BATCHES: u64 = 100;
+
+/// Most time that the end of a pool waits for devices other than the CPU.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Waits and limits of a pool.
 #[derive(Debug, Clone, Copy)]
@@ -342,24 +346,29 @@ impl Pool {
     }
 
     /// Ends the threads after their current batches and drops all jobs. Blocks until the threads have
-    /// ended, except those that wait for a device that hangs. Returns which have ended.
+    /// ended, except those that wait for a device that hangs, or for longer than [`CLOSE_TIMEOUT`] for
+    /// a device other than the CPU. Returns which have ended.
     pub(super) fn close(&self) -> Vec<bool> {
         let mut state = self.lock();
         state.is_closed = true;
         state.queues.clear();
         self.changed.notify_all();
+        let limit = Instant::now() + CLOSE_TIMEOUT;
         loop {
             let now = Instant::now();
             state.take_back_overdue(now, &self.limits);
-            if state
-                .slots
-                .iter()
-                .all(|slot| slot.has_ended || slot.is_stuck)
-            {
+            let is_done = |slot: &DeviceSlot| {
+                let is_late = now >= limit && slot.name.kind != DeviceKind::Cpu;
+                slot.has_ended || slot.is_stuck || is_late
+            };
+            if state.slots.iter().all(is_done) {
                 return state.slots.iter().map(|slot| slot.has_ended).collect();
             }
+            // After the limit, only the CPU is waited for.
+            let limit = (now < limit).then_some(limit);
             let overdue = state.next_overdue(&self.limits);
-            state = self.wait_for_change(state, now, overdue);
+            let until = [limit, overdue].into_iter().flatten().min();
+            state = self.wait_for_change(state, now, until);
         }
     }
 }
