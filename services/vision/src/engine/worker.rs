@@ -68,7 +68,11 @@ impl DeviceWorker {
         loop {
             match self.pool.wait_for_task(self.device) {
                 DeviceTask::Close => return,
-                DeviceTask::Open => opened = self.open(last_limit.take()),
+                DeviceTask::Open => {
+                    // The old network goes first: a device may lack the memory for two.
+                    last_limit = opened.take().map(|state| state.limit).or(last_limit);
+                    opened = self.open(last_limit.clone());
+                }
                 DeviceTask::Run(work) => {
                     let Some(state) = &mut opened else {
                         let problem = "the device is not open".to_owned();
