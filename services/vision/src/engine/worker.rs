@@ -190,8 +190,11 @@ impl OpenNetworkState {
             let rest = &inputs[results.len()..];
             let chunk = &rest[..size.fit(rest.len()).min(rest.len())];
             let batch = embed(&self.network, chunk).inspect_err(|_| {
-                // The size may be the cause; the limit grows again if it is not.
-                self.limit.record_too_large(chunk.len() / 2);
+                // The size may be the cause, unless it was one input; the limit grows again if it
+                // is not.
+                if chunk.len() > 1 {
+                    self.limit.record_too_large(chunk.len() / 2);
+                }
             })?;
             match batch.is_too_large() {
                 true => self.limit.record_too_large(batch.largest_run),

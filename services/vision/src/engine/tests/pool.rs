@@ -246,6 +246,26 @@ async fn a_batch_that_is_too_large_halves_the_limit() {
 }
 
 #[tokio::test]
+async fn a_device_that_failed_keeps_its_batch_limit() {
+    let device = StandIn::with_open_gate();
+    let engine = short_retries().start(&[(gpu_name(0), &device)]).unwrap();
+    device.set_max_inputs(2);
+    let inputs = make_inputs(&[1, 2, 3, 4, 5, 6, 7, 8]);
+    engine.embed_images(inputs).await.unwrap();
+    assert_eq!(engine.batch_images(), 2);
+    // One image kills the device, and the first attempts to open it again fail.
+    let failed = engine.embed_images(make_inputs(&[99])).await;
+    assert!(matches!(failed, Err(Error::Broken { .. })), "{failed:?}");
+    let attempts = device.opened().len();
+    while device.opened().len() < attempts + 4 {
+        tokio::task::yield_now().await;
+    }
+    device.set_dead(false);
+    wait_for_state(&engine, 0, DeviceState::Ready).await;
+    assert_eq!(engine.batch_images(), 2);
+}
+
+#[tokio::test]
 async fn an_image_that_kills_devices_fails_alone() {
     let device = StandIn::with_open_gate();
     let engine = short_retries()
