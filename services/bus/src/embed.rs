@@ -1,6 +1,7 @@
 //! Requests for the vector of an image or a text. Embedders process them before ingestion.
 
 use std::future::ready;
+use std::time::{Duration, Instant};
 
 use async_nats::RequestErrorKind;
 use futures_util::{StreamExt as _, stream};
@@ -24,8 +25,17 @@ pub fn request_subject(model: &str, checksum: &str) -> String {
 
 const NO_REPLY: &str = "no embedder replied; is `lookalike embed` running with this model?";
 
+const NO_LOCAL_REPLY: &str =
+    "the embedder of this process did not reply in time; see its device in `lookalike status`";
+
 /// The error code of a text query to a model without a text encoder.
 pub const NO_TEXT: &str = "no_text";
+
+/// The error code of a query to an embedder that already answers as many as it can.
+pub const OVERLOADED: &str = "overloaded";
+
+/// The error code of a query on which the network or all devices failed.
+pub const NETWORK_FAILED: &str = "network_failed";
 
 impl Bus {
     /// Requests the vector of an image from any worker with this model. `pixels` is the output of the
@@ -51,32 +61,48 @@ impl Bus {
         self.request_vector(model, EmbedInput::Text(text)).await
     }
 
-    /// Requests a vector from the subscriber of this process if there is one, otherwise over NATS.
+    /// Requests a vector from the subscriber of this process if there is one, otherwise over NATS. If
+    /// the subscriber cannot process the query at present, another process may.
     async fn request_vector(
         &self,
         model: &str,
         input: EmbedInput,
     ) -> Result<EmbeddedVector, Error> {
         let subject = self.embed_subject(model);
+        let started = Instant::now();
+        let timeout = self.settings.embed_timeout;
+        let mut refused = None;
         // Copying the input copies no pixels.
         if let Ok(result) = self.local_subscribers.send_query(&subject, input.clone()) {
-            match tokio::time::timeout(self.settings.embed_timeout, result).await {
+            match tokio::time::timeout(timeout, result).await {
                 Ok(Ok(Ok(vector))) => return Ok(vector),
                 Ok(Ok(Err(EmbedFailure { code, detail }))) => {
-                    return Err(Error::EmbedRefused { code, detail });
+                    let may_work_elsewhere = code == OVERLOADED || code == NETWORK_FAILED;
+                    let error = Error::EmbedRefused { code, detail };
+                    if !may_work_elsewhere {
+                        return Err(error);
+                    }
+                    refused = Some(error);
                 }
-                Err(_) => return Err(Error::NoResponders(NO_REPLY)),
+                Err(_) => return Err(Error::NoResponders(NO_LOCAL_REPLY)),
                 // The subscriber has just ended.
                 Ok(Err(_)) => {}
             }
         }
-        self.request_remote_vector(subject, input).await
+        let rest = timeout.saturating_sub(started.elapsed());
+        let result = self.request_remote_vector(subject, input, rest).await;
+        match (result, refused) {
+            // The refusal says more than that no other embedder replied.
+            (Err(Error::NoResponders(_)), Some(refused)) => Err(refused),
+            (result, _) => result,
+        }
     }
 
     async fn request_remote_vector(
         &self,
         subject: String,
         input: EmbedInput,
+        timeout: Duration,
     ) -> Result<EmbeddedVector, Error> {
         let input = match input {
             EmbedInput::Pixels(pixels) => embed_request::Input::Pixels(pixels),
@@ -85,7 +111,7 @@ impl Bus {
         let request = EmbedRequest { input: Some(input) };
         let request = async_nats::Request::new()
             .payload(request.encode_to_vec().into())
-            .timeout(Some(self.settings.embed_timeout));
+            .timeout(Some(timeout));
         let response = self.client.send_request(subject, request).await;
         let message = response.map_err(|error| match error.kind() {
             RequestErrorKind::NoResponders | RequestErrorKind::TimedOut => {
@@ -134,6 +160,8 @@ impl Bus {
         let local = stream::poll_fn(move |context| receiver.poll_recv(context));
         // The end of the connection also ends the local queries.
         let remote = remote.map(Some).chain(stream::once(ready(None)));
+        // The sender of a query that waited for too long is gone.
+        let local = local.filter(|query| ready(!query.reply.is_closed()));
         let local = local.map(|query| Some(EmbedQuery::from_local(query)));
         let queries = stream::select(remote, local)
             .take_while(|query| ready(query.is_some()))

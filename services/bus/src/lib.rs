@@ -22,7 +22,7 @@ mod vector_query;
 mod watchers;
 
 pub use connect::Bus;
-pub use embed::{EmbedQuery, NO_TEXT, request_subject};
+pub use embed::{EmbedQuery, NETWORK_FAILED, NO_TEXT, OVERLOADED, request_subject};
 pub use error::Error;
 pub use events::{Delivery, Intake, QueueDepth, StreamPosition};
 pub use leases::Lease;

@@ -2,7 +2,8 @@
 //!
 //! `lookalike up` runs the search service and an embedder with one [`Bus`](crate::Bus). A query of
 //! 150 KB of pixels would pass through the NATS server and back to the same process. Instead it goes
-//! directly to the subscriber. Without one, or if its queue is full, the query goes over NATS.
+//! directly to the subscriber. Without one, if its queue is full, or if it cannot process the query at
+//! present, the query goes over NATS.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard};

@@ -11,7 +11,7 @@ use milvus::v2::error::Error as Sdk;
 use crate::metrics::MilvusCall;
 
 /// Failed operation on the index.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 pub enum Error {
     #[error("{reason}")]
     Settings { reason: String },
@@ -145,6 +145,12 @@ impl Error {
     /// Returns whether the call failed quickly and may succeed shortly.
     pub(crate) fn is_retryable_at_once(&self) -> bool {
         matches!(self, Self::NotLoaded { .. } | Self::Unavailable { .. })
+    }
+
+    /// Returns whether one of several searches in a request may have caused this, so that the others
+    /// may succeed without it.
+    pub(crate) fn may_concern_one_search(&self) -> bool {
+        self.class() == ErrorClass::Reject || matches!(self, Self::UnexpectedAnswer { .. })
     }
 
     /// Returns whether the same request may succeed later without any action. A missing

@@ -111,7 +111,7 @@ impl Index {
         }
         match answer.await {
             Ok(hits) => hits,
-            // The batch failed, perhaps because of another search.
+            // The batch was refused, perhaps because of another search.
             Err(_) => self.search_alone(vector, shape).await,
         }
     }
@@ -130,19 +130,14 @@ impl Index {
                         let _ = reply.send(Ok(hits));
                     }
                 }
-                // Without a reply, each search is repeated alone, except after a timeout.
-                Err(error) if replies.len() == 1 => {
-                    let _ = replies
-                        .into_iter()
-                        .next()
-                        .map(|reply| reply.send(Err(error)));
-                }
-                Err(Error::Timeout { call, limit }) => {
+                // Without a reply, each search is repeated alone.
+                Err(error) if replies.len() > 1 && error.may_concern_one_search() => {}
+                // An outage concerns all of them. Repeating each would add to the load.
+                Err(error) => {
                     for reply in replies {
-                        let _ = reply.send(Err(Error::Timeout { call, limit }));
+                        let _ = reply.send(Err(error.clone()));
                     }
                 }
-                Err(_) => {}
             }
         }
     }
@@ -269,6 +264,18 @@ fn rank_hits(mut hits: Vec<IndexHit>, min_score: Option<f32>) -> Vec<IndexHit> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_refused_searches_are_repeated_alone() {
+        let call = MilvusCall::Search.label();
+        let limit = std::time::Duration::from_secs(1);
+        let object = "collection".to_owned();
+        assert!(!Error::Timeout { call, limit }.may_concern_one_search());
+        assert!(!Error::Missing { object }.may_concern_one_search());
+        let reason = "for tests".to_owned();
+        assert!(Error::InvalidQuery { reason }.may_concern_one_search());
+        assert!(Error::unexpected_answer(MilvusCall::Search, "short").may_concern_one_search());
+    }
 
     #[test]
     fn hits_are_sorted_unique_and_good_enough() {

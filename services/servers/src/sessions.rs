@@ -87,8 +87,8 @@ impl SessionLeases<'_> {
     async fn revoke(&self, id: &str) -> reqwest::Result<()> {
         let body = serde_json::json!({"ID": id}).to_string();
         let answer = self.post("lease/revoke", body).await?;
-        // A lease that has expired is not found.
-        if answer.status() == reqwest::StatusCode::NOT_FOUND {
+        // A lease that has expired is not found, and a damaged id is refused. Neither changes.
+        if answer.status().is_client_error() {
             return Ok(());
         }
         answer.error_for_status().map(|_| ())

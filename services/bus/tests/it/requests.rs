@@ -5,7 +5,7 @@ use std::time::Duration;
 use futures_util::StreamExt as _;
 use lookalike_bus::{
     Bus, EmbedFailure, EmbedInput, EmbeddedVector, Error, FileFailure, FileFailurePage, NO_TEXT,
-    RowSummary, RowsPage, WatcherReply, WatcherRequest, request_subject,
+    OVERLOADED, RowSummary, RowsPage, WatcherReply, WatcherRequest, request_subject,
 };
 use lookalike_proto::{LibraryName, QueryText};
 
@@ -77,6 +77,59 @@ async fn check_vector_requests(bus: &Bus, embedder: &Bus) {
         matches!(refused, Err(Error::NoResponders(_))),
         "{refused:?}"
     );
+}
+
+#[tokio::test]
+async fn another_process_answers_what_the_local_embedder_cannot() {
+    let bus = connect_bus("embed_busy").await;
+    let other = Bus::open(&test_settings("embed_busy"), "other")
+        .await
+        .unwrap();
+    let subject = request_subject("mini", "0123456789abcdef");
+    let mut busy_queries = bus.subscribe_queries(&subject).await.unwrap();
+    let mut free_queries = other.subscribe_queries(&subject).await.unwrap();
+    bus.check_jetstream().await.unwrap(); // The server knows the subscriptions now.
+    other.check_jetstream().await.unwrap();
+    let given_up = bus.embed_pixels(&subject, vec![9]);
+    let wait = tokio::time::timeout(Duration::from_millis(1), given_up);
+    assert!(wait.await.is_err(), "it was not replied to");
+
+    let vector = EmbeddedVector {
+        vector: vec![0.6, 0.8],
+        model: "mini".into(),
+        checksum: "0123456789abcdef".into(),
+    };
+    let pixels = EmbedInput::Pixels(vec![1, 2, 3].into());
+    let refuse = async {
+        while let Some(query) = busy_queries.next().await {
+            assert_eq!(query.input, pixels, "an abandoned query is skipped");
+            let failure = EmbedFailure {
+                code: OVERLOADED.into(),
+                detail: "too many searches".into(),
+            };
+            query.send_reply(Err(failure)).await;
+        }
+    };
+    let answer = async {
+        while let Some(query) = free_queries.next().await {
+            query.send_reply(Ok(vector.clone())).await;
+        }
+    };
+    let request = async {
+        // NATS chooses one of both embedders, and the busy one refuses again.
+        loop {
+            match bus.embed_pixels(&subject, vec![1, 2, 3]).await {
+                Ok(embedded) => break embedded,
+                Err(error) => assert!(matches!(error, Error::EmbedRefused { .. }), "{error}"),
+            }
+        }
+    };
+    let embedded = tokio::select! {
+        embedded = request => embedded,
+        () = refuse => panic!("the subscription of the busy embedder ended"),
+        () = answer => panic!("the subscription of the other embedder ended"),
+    };
+    assert_eq!(embedded, vector);
 }
 
 #[tokio::test]

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use futures_util::Stream;
 use lookalike_bus::{
-    Bus, EmbedFailure, EmbedInput, EmbedQuery, EmbeddedVector, Error as BusError, NO_TEXT,
-    request_subject,
+    Bus, EmbedFailure, EmbedInput, EmbedQuery, EmbeddedVector, Error as BusError, NETWORK_FAILED,
+    NO_TEXT, OVERLOADED, request_subject,
 };
 use lookalike_vision::{Engine, Error};
 
@@ -49,7 +49,7 @@ impl RequestHandler for EmbedHandler {
 
     async fn reject(&self, query: EmbedQuery) {
         let failure = EmbedFailure {
-            code: "overloaded".into(),
+            code: OVERLOADED.into(),
             detail: "too many searches wait for a vector; try again soon".into(),
         };
         query.send_reply(Err(failure)).await;
@@ -75,7 +75,7 @@ async fn embed_query(engine: &Engine, query: &EmbedQuery) -> Result<EmbeddedVect
             let code = match error {
                 Error::WrongInput { .. } => "other_preprocessing",
                 Error::NoText { .. } => NO_TEXT,
-                _ => "network_failed",
+                _ => NETWORK_FAILED,
             };
             Err(EmbedFailure {
                 code: code.into(),

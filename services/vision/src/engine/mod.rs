@@ -289,11 +289,12 @@ async fn receive_all(receivers: Vec<JobReceiver>) -> Result<Vec<Vec<f32>>, Error
 
 impl Drop for Engine {
     fn drop(&mut self) {
-        // The senders of queued requests are gone, so this waits for at most one batch.
+        // The senders of queued requests are gone, so this waits for at most one batch, and for a
+        // GPU only a limited time.
         let have_ended = self.pool.close();
         for (device, thread) in self.threads.drain(..) {
             if !have_ended[device] {
-                tracing::warn!("a device hangs; its thread is left behind");
+                tracing::warn!("a device hangs or is slow; its thread is left behind");
             } else if thread.join().is_err() {
                 tracing::error!("a device thread panicked");
             }

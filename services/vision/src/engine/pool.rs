@@ -18,12 +18,16 @@ use tokio::sync::{Semaphore, oneshot};
 
 use super::{
     queue::{BatchInputs, EmbedJob, JobQueues},
+    request::DeviceKind,
     slot::{DeviceSlot, DeviceStatus, Phase},
 };
 use crate::{error::Error, preprocess::Input};
 
 /// Batches after which a device that was opened again counts as healthy.
 const HEALTHY_BATCHES: u64 = 100;
+
+/// Most time that the end of a pool waits for devices other than the CPU.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Waits and limits of a pool.
 #[derive(Debug, Clone, Copy)]
@@ -104,6 +108,16 @@ impl Pool {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Locks the state and takes back the batches of devices that hang. If all devices hang, no idle
+    /// device thread notices it; only callers do.
+    fn lock_current(&self) -> MutexGuard<'_, PoolState> {
+        let mut state = self.lock();
+        if state.take_back_overdue(Instant::now(), &self.limits) {
+            self.changed.notify_all();
+        }
+        state
+    }
+
     /// Waits until something changes, or until a time.
     fn wait_for_change<'a>(
         &self,
@@ -152,10 +166,12 @@ impl Pool {
         inputs: Vec<T>,
         push: impl FnOnce(&mut JobQueues, EmbedJob<T>),
     ) -> Result<JobReceiver, Error> {
+        // If all devices hang, this fails the jobs that hold the places.
+        drop(self.lock_current());
         let wanted = u32::try_from(inputs.len().min(limit.max(1))).unwrap_or(u32::MAX);
         let permit = Arc::clone(places).acquire_many_owned(wanted).await;
         let permit = permit.map_err(|_| Error::Stopped)?;
-        let mut state = self.lock();
+        let mut state = self.lock_current();
         if state.is_closed {
             return Err(Error::Stopped);
         }
@@ -318,7 +334,7 @@ impl Pool {
     }
 
     pub(super) fn statuses(&self) -> Vec<DeviceStatus> {
-        let state = self.lock();
+        let state = self.lock_current();
         let needs_last_resort = state.needs_last_resort();
         let slots = state.slots.iter();
         slots.map(|slot| slot.status(needs_last_resort)).collect()
@@ -330,24 +346,29 @@ impl Pool {
     }
 
     /// Ends the threads after their current batches and drops all jobs. Blocks until the threads have
-    /// ended, except those that wait for a device that hangs. Returns which have ended.
+    /// ended, except those that wait for a device that hangs, or for longer than [`CLOSE_TIMEOUT`] for
+    /// a device other than the CPU. Returns which have ended.
     pub(super) fn close(&self) -> Vec<bool> {
         let mut state = self.lock();
         state.is_closed = true;
         state.queues.clear();
         self.changed.notify_all();
+        let limit = Instant::now() + CLOSE_TIMEOUT;
         loop {
             let now = Instant::now();
             state.take_back_overdue(now, &self.limits);
-            if state
-                .slots
-                .iter()
-                .all(|slot| slot.has_ended || slot.is_stuck)
-            {
+            let is_done = |slot: &DeviceSlot| {
+                let is_late = now >= limit && slot.name.kind != DeviceKind::Cpu;
+                slot.has_ended || slot.is_stuck || is_late
+            };
+            if state.slots.iter().all(is_done) {
                 return state.slots.iter().map(|slot| slot.has_ended).collect();
             }
+            // After the limit, only the CPU is waited for.
+            let limit = (now < limit).then_some(limit);
             let overdue = state.next_overdue(&self.limits);
-            state = self.wait_for_change(state, now, overdue);
+            let until = [limit, overdue].into_iter().flatten().min();
+            state = self.wait_for_change(state, now, until);
         }
     }
 }

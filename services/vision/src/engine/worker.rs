@@ -68,7 +68,11 @@ impl DeviceWorker {
         loop {
             match self.pool.wait_for_task(self.device) {
                 DeviceTask::Close => return,
-                DeviceTask::Open => opened = self.open(last_limit.take()),
+                DeviceTask::Open => {
+                    // The old network goes first: a device may lack the memory for two.
+                    last_limit = opened.take().map(|state| state.limit).or(last_limit);
+                    opened = self.open(last_limit.clone());
+                }
                 DeviceTask::Run(work) => {
                     let Some(state) = &mut opened else {
                         let problem = "the device is not open".to_owned();
@@ -186,8 +190,11 @@ impl OpenNetworkState {
             let rest = &inputs[results.len()..];
             let chunk = &rest[..size.fit(rest.len()).min(rest.len())];
             let batch = embed(&self.network, chunk).inspect_err(|_| {
-                // The size may be the cause; the limit grows again if it is not.
-                self.limit.record_too_large(chunk.len() / 2);
+                // The size may be the cause, unless it was one input; the limit grows again if it
+                // is not.
+                if chunk.len() > 1 {
+                    self.limit.record_too_large(chunk.len() / 2);
+                }
             })?;
             match batch.is_too_large() {
                 true => self.limit.record_too_large(batch.largest_run),

@@ -154,6 +154,31 @@ async fn a_gpu_that_hangs_loses_its_batch_to_the_cpu() {
 }
 
 #[tokio::test]
+async fn a_hang_of_all_devices_fails_the_requests() {
+    let device = Arc::new(StandIn::default());
+    let pool = TestPool {
+        batch_timeout: Duration::from_millis(500),
+        ..TestPool::default()
+    };
+    let engine = pool.start(&[(gpu_name(0), &device)]).unwrap();
+    // The device takes one of them; the other one waits.
+    let (query, images, ()) = tokio::join!(
+        engine.embed_query(make_inputs(&[1])),
+        engine.embed_images(make_inputs(&[2])),
+        wait_for_state(&engine, 0, DeviceState::Failed),
+    );
+    for failed in [query, images] {
+        let error = failed.unwrap_err();
+        assert!(matches!(error, Error::Broken { .. }), "{error}");
+        assert!(error.to_string().contains("no result within"), "{error}");
+    }
+    let after = engine.embed_query(make_inputs(&[3])).await;
+    assert!(matches!(after, Err(Error::Broken { .. })), "{after:?}");
+    drop(engine);
+    device.open();
+}
+
+#[tokio::test]
 async fn a_device_with_wrong_vectors_gets_no_work() {
     let wrong = StandIn::with_open_gate();
     let right = StandIn::with_open_gate();
@@ -218,6 +243,26 @@ async fn a_batch_that_is_too_large_halves_the_limit() {
             .await
             .unwrap();
     }
+}
+
+#[tokio::test]
+async fn a_device_that_failed_keeps_its_batch_limit() {
+    let device = StandIn::with_open_gate();
+    let engine = short_retries().start(&[(gpu_name(0), &device)]).unwrap();
+    device.set_max_inputs(2);
+    let inputs = make_inputs(&[1, 2, 3, 4, 5, 6, 7, 8]);
+    engine.embed_images(inputs).await.unwrap();
+    assert_eq!(engine.batch_images(), 2);
+    // One image kills the device, and the first attempts to open it again fail.
+    let failed = engine.embed_images(make_inputs(&[99])).await;
+    assert!(matches!(failed, Err(Error::Broken { .. })), "{failed:?}");
+    let attempts = device.opened().len();
+    while device.opened().len() < attempts + 4 {
+        tokio::task::yield_now().await;
+    }
+    device.set_dead(false);
+    wait_for_state(&engine, 0, DeviceState::Ready).await;
+    assert_eq!(engine.batch_images(), 2);
 }
 
 #[tokio::test]
