@@ -97,11 +97,6 @@ fn milvus_settings(folder: &str, ports: &Ports) -> Value {
             "port": ports["milvus-query-coord"],
             "checkInterval": 200,
             "distPullInterval": 200,
-            // After a restart, searches wait until the checkers have assigned channels and segments
-            // (the default is 1 s) and until a target is current (checked every 10 s by default).
-            "checkChannelInterval": 200,
-            "checkSegmentInterval": 200,
-            "UpdateNextTargetInterval": 1,
         },
         "queryNode": address("milvus-query-node"),
         "indexCoord": {"bindIndexNodeMode": {"enable": false}},
