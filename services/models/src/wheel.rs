@@ -11,7 +11,7 @@ use lookalike_vision::registry::WeightsWheel;
 
 use crate::error::Error;
 use crate::partial::PartialDownload;
-use crate::resolve::Sources;
+use crate::sources::Sources;
 use crate::store::{CachedModel, LockedFile, cache_error, hash_file};
 
 /// The folder of the download below the model's folder. A process that is killed leaves it, and the

@@ -113,7 +113,7 @@ fn number_types(tensors: &[(&str, &PickleTensor)]) -> Result<HashMap<Rc<str>, Nu
     Ok(types)
 }
 
-/// Copies the numbers of a tensor. The pickle's reader has checked that they lie in the storage.
+/// Copies the numbers of a tensor. The pickle's reader has checked that the storage contains them.
 fn gather_row_major(tensor: &PickleTensor, storage: &[[u8; size_of::<f32>()]]) -> Vec<u8> {
     let count = tensor.shape.iter().product();
     let mut bytes = Vec::with_capacity(count * size_of::<f32>());
