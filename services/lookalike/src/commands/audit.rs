@@ -6,7 +6,7 @@ use lookalike_client::audit::{self, AuditArgs, AuditResult, AuditRunArgs};
 use tokio_util::sync::CancellationToken;
 
 use crate::connect::{locate_servers, open_bus, open_index};
-use crate::model::resolve_description;
+use crate::model::resolve_audited_description;
 use crate::settings::Settings;
 
 pub async fn run_audit(settings: &Settings, args: &AuditArgs) -> Result<()> {
@@ -17,7 +17,7 @@ pub async fn run_audit(settings: &Settings, args: &AuditArgs) -> Result<()> {
 /// Connects to NATS and Milvus, audits, and disconnects.
 pub async fn connect_and_audit(settings: &Settings, args: &AuditRunArgs) -> Result<AuditResult> {
     let settings = locate_servers(settings)?;
-    let (description, source) = resolve_description(&settings).await?;
+    let (description, source) = resolve_audited_description(&settings).await?;
     let (bus, index) = tokio::try_join!(
         open_bus(&settings, "audit"),
         open_index(&settings, &description, &source)

@@ -80,6 +80,20 @@ pub async fn resolve_description(settings: &Settings) -> Result<(Description, Mo
     Ok((description, source))
 }
 
+/// Returns what [`resolve_description`] does, for an audit. An audit does not choose the model of a new
+/// index: roles that are running may work with another one.
+pub async fn resolve_audited_description(
+    settings: &Settings,
+) -> Result<(Description, ModelSource)> {
+    if settings.vision.model.is_empty() && collection_in_service(settings).await?.is_none() {
+        return Err(usage_error(anyhow!(
+            "there is no index to compare with: start `lookalike up` or `lookalike embed`, which create \
+             it, or set LOOKALIKE_VISION_MODEL to its model"
+        )));
+    }
+    resolve_description(settings).await
+}
+
 /// Starts a new collection if the index was made with another version of a model that is part of the
 /// program, at least in part.
 ///

@@ -5,7 +5,10 @@ mod choose;
 mod default;
 mod requested;
 
-pub use choose::{model_loader, replace_outdated_collection, resolve_description, resolve_model};
+pub use choose::{
+    model_loader, replace_outdated_collection, resolve_audited_description, resolve_description,
+    resolve_model,
+};
 pub use default::{ChosenModel, choose_default_model};
 pub use requested::{
     RequestedModel, configured_model, find_model, lookup_name, model_error, model_identity,

@@ -22,6 +22,8 @@ async fn audit_and_repair(world: &SystemWorld, expected: impl Fn(u64) -> bool) {
 async fn duplicate_unknown_wrong_and_missing_rows_are_repaired() {
     let mut world = SystemWorld::new("audit");
     world.set_variable("LOOKALIKE_AUDIT_ENABLED", "false");
+    // An audit fills an empty collection only if it knows the model.
+    world.set_variable("LOOKALIKE_VISION_MODEL", lookalike_vision::BUNDLED_MODEL);
     world.add_pictures("", 20);
     world.start_up().await;
     world.assert_index_equals_folder().await;

@@ -227,6 +227,7 @@ impl SystemWorld {
             .args(["--milvus-url", &self.direct_milvus_url()])
             .env("LOOKALIKE_NATS_NAMESPACE", &self.namespace)
             .env("LOOKALIKE_MILVUS_NAMESPACE", &self.namespace)
+            .envs(self.settings.iter().map(|(name, value)| (name, value)))
             .current_dir(self.dir.path());
         let output = tokio::task::spawn_blocking(move || command.output().unwrap());
         let output = output.await.unwrap();
