@@ -61,6 +61,15 @@ impl Bus {
         self.request_vector(model, EmbedInput::Text(text)).await
     }
 
+    /// Returns whether a request can be sent: NATS is connected, or an embedder with this model runs in
+    /// this process. Without a connection, the NATS client would wait until the request times out.
+    pub fn can_request_vectors(&self, model: &str) -> bool {
+        self.is_connected()
+            || self
+                .local_subscribers
+                .has_subscriber(&self.embed_subject(model))
+    }
+
     /// Requests a vector from the subscriber of this process if there is one, otherwise over NATS. If
     /// the subscriber cannot process the query at present, another process may.
     async fn request_vector(

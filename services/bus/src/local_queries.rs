@@ -43,6 +43,12 @@ impl LocalSubscribers {
         receiver
     }
 
+    /// Returns whether there is a subscriber.
+    pub(crate) fn has_subscriber(&self, subject: &str) -> bool {
+        let queues = self.lock();
+        queues.get(subject).is_some_and(|queue| !queue.is_closed())
+    }
+
     /// Sends a query to the subscriber and returns where its result arrives.
     ///
     /// # Errors

@@ -140,8 +140,8 @@ impl VectorSource<'_> {
         &self,
         reply: impl Future<Output = Result<EmbeddedVector, lookalike_bus::Error>>,
     ) -> Result<Vec<f32>, Problem> {
-        // Without a connection, the NATS client would wait until the request times out.
-        if !self.service.bus.is_connected() {
+        let subject = self.serving.request_subject();
+        if !self.service.bus.can_request_vectors(&subject) {
             return Err(Problem::new(
                 Code::QueueUnavailable,
                 "NATS is unreachable, so no embedder can be reached",

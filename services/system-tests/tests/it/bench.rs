@@ -22,10 +22,14 @@ fn search_arguments(seconds: u64) -> SearchArguments {
 }
 
 async fn world_with_pictures(name: &str) -> SystemWorld {
-    let world = SystemWorld::with_up(name).await;
+    add_pictures_and_start(SystemWorld::new(name)).await
+}
+
+async fn add_pictures_and_start(mut world: SystemWorld) -> SystemWorld {
     for (number, sample) in sample_pictures().iter().take(24).enumerate() {
         world.copy_file(sample, &format!("{number}.jpg"));
     }
+    world.start_up().await;
     world.assert_index_equals_folder().await;
     world
 }
@@ -77,7 +81,10 @@ async fn searches_of_all_kinds_are_measured_and_their_answers_checked() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn pictures_are_added_meanwhile_and_removed_at_the_end() {
-    let mut world = world_with_pictures("bench-ingest").await;
+    let mut world = SystemWorld::new("bench-ingest");
+    // So many pictures are removed at once that the watcher would ask first.
+    world.set_variable("LOOKALIKE_WATCH_MASS_DELETE_SHARE", "1.0");
+    let mut world = add_pictures_and_start(world).await;
     let images = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../images");
     let mut arguments = search_arguments(3);
     arguments.ingest_into = Some(world.photos.clone());
