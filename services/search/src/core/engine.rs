@@ -126,22 +126,23 @@ impl VectorSource<'_> {
         let bus = &self.service.bus;
         let subject = self.serving.request_subject();
         let reply = bus.embed_pixels(&subject, pixels.into_vec());
-        self.await_vector(reply).await
+        self.await_vector(&subject, reply).await
     }
 
     async fn embed_text(&self, text: QueryText) -> Result<Vec<f32>, Problem> {
         let bus = &self.service.bus;
         let subject = self.serving.request_subject();
-        self.await_vector(bus.embed_text(&subject, text)).await
+        self.await_vector(&subject, bus.embed_text(&subject, text))
+            .await
     }
 
     /// Returns the vector of an embedder's reply if it has the weights that the index was built with.
     async fn await_vector(
         &self,
+        subject: &str,
         reply: impl Future<Output = Result<EmbeddedVector, lookalike_bus::Error>>,
     ) -> Result<Vec<f32>, Problem> {
-        let subject = self.serving.request_subject();
-        if !self.service.bus.can_request_vectors(&subject) {
+        if !self.service.bus.can_request_vectors(subject) {
             return Err(Problem::new(
                 Code::QueueUnavailable,
                 "NATS is unreachable, so no embedder can be reached",
