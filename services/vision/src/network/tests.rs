@@ -11,7 +11,9 @@ use super::*;
 use crate::{
     decode_image,
     model::description::{Architecture, CompoundScaling, Description},
-    model::golden::{MIN_GOLDEN_COSINE, check_golden_vector, draw_golden_picture},
+    model::golden::{
+        MIN_GOLDEN_COSINE, check_golden_vector, cosine_similarity, draw_golden_picture,
+    },
     model::weights::Weights,
     preprocess_image,
 };
@@ -108,16 +110,6 @@ fn tested_executors() -> Vec<TestedExecutor> {
             }
         })
         .collect()
-}
-
-fn cosine_similarity(a: &[f32], b: &[f32]) -> f64 {
-    let dot = |a: &[f32], b: &[f32]| -> f64 {
-        a.iter()
-            .zip(b)
-            .map(|(a, b)| f64::from(*a) * f64::from(*b))
-            .sum()
-    };
-    dot(a, b) / (dot(a, a) * dot(b, b)).sqrt()
 }
 
 fn subtract_vectors(a: &[f32], b: &[f32]) -> Vec<f32> {
