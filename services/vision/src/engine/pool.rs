@@ -17,7 +17,7 @@ use std::{
 use tokio::sync::{Semaphore, oneshot};
 
 use super::{
-    queue::{BatchInputs, EmbedJob, JobQueues},
+    queue::{Batch, BatchInputs, EmbedJob, JobQueues},
     request::DeviceKind,
     slot::{DeviceSlot, DeviceStatus, Phase},
 };
@@ -270,13 +270,7 @@ impl Pool {
         let mut state = self.lock();
         state.slots[device].is_stuck = false;
         if let Some(batch) = state.slots[device].take_in_flight(number) {
-            state.queues.put_back(batch, &problem);
-            state.remove_device(
-                device,
-                Error::Broken { problem },
-                Instant::now(),
-                &self.limits,
-            );
+            state.remove_broken_device(device, Some(batch), problem, &self.limits);
         }
         drop(state);
         self.changed.notify_all();
@@ -289,15 +283,8 @@ impl Pool {
         state.slots[device].has_failed_to_open = true;
         if !state.is_closed {
             let problem = "its thread ended".to_owned();
-            if let Some(batch) = state.slots[device].take_any_in_flight() {
-                state.queues.put_back(batch, &problem);
-            }
-            state.remove_device(
-                device,
-                Error::Broken { problem },
-                Instant::now(),
-                &self.limits,
-            );
+            let batch = state.slots[device].take_any_in_flight();
+            state.remove_broken_device(device, batch, problem, &self.limits);
         }
         drop(state);
         self.changed.notify_all();
@@ -439,6 +426,20 @@ impl PoolState {
     fn find_problem_of_all(&self) -> Option<String> {
         let is_hopeless = self.slots.iter().all(DeviceSlot::is_hopeless);
         self.slots.first()?.problem().filter(|_| is_hopeless)
+    }
+
+    /// Puts the batch of a device back into the queue, and takes the device out of the pool.
+    fn remove_broken_device(
+        &mut self,
+        device: usize,
+        batch: Option<Batch>,
+        problem: String,
+        limits: &PoolLimits,
+    ) {
+        if let Some(batch) = batch {
+            self.queues.put_back(batch, &problem);
+        }
+        self.remove_device(device, Error::Broken { problem }, Instant::now(), limits);
     }
 
     fn remove_device(&mut self, device: usize, error: Error, now: Instant, limits: &PoolLimits) {
