@@ -4,27 +4,31 @@
 use lookalike_vision::{BUNDLED_MODEL, DEFAULT_MODEL};
 use serde_json::Value;
 
-use crate::harness::{SystemWorld, product_command, sample_pictures};
+use crate::harness::{SETTLE_TIMEOUT, SystemWorld, eventually, product_command, sample_pictures};
 
 impl SystemWorld {
     fn up_log(&self) -> String {
         self.up.as_ref().expect("it runs").log()
     }
 
-    /// Searches for a picture of the library and asserts that it is the first hit.
+    /// Asserts that a picture of the library is found first. A row may become visible to searches a
+    /// moment after its outcome is stored.
     async fn assert_found_first(&self, path: &str) {
         let bytes = std::fs::read(self.photos.join(path)).unwrap();
-        let found: Value = reqwest::Client::new()
-            .post(format!("{}/v1/search/image?limit=3", self.url))
-            .header("content-type", "image/jpeg")
-            .body(bytes)
-            .send()
-            .await
-            .unwrap()
-            .json()
-            .await
-            .unwrap();
-        assert_eq!(found["hits"][0]["path"], path, "{found}");
+        let found: Value = eventually("it is found", SETTLE_TIMEOUT, || async {
+            let answer = reqwest::Client::new()
+                .post(format!("{}/v1/search/image?limit=3", self.url))
+                .header("content-type", "image/jpeg")
+                .body(bytes.clone())
+                .send();
+            let found: Value = answer.await.unwrap().json().await.unwrap();
+            if found["hits"][0]["path"] == path {
+                Ok(found)
+            } else {
+                Err(found.to_string())
+            }
+        })
+        .await;
         assert!(
             found["hits"][0]["score"].as_f64().unwrap() > 0.99,
             "{found}"
