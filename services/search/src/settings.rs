@@ -29,9 +29,16 @@ pub struct Settings {
     /// How long requests in progress may take after a shutdown began.
     #[serde(with = "duration")]
     pub drain_timeout: Duration,
+    /// How long the client may take to send the headers of a request, from their first byte on.
+    #[serde(with = "duration")]
+    pub header_timeout: Duration,
     /// A connection without traffic for this long is closed.
     #[serde(with = "duration")]
     pub idle_timeout: Duration,
+    /// Connections at the same time, at most half of the process's file descriptors. When one more
+    /// arrives, the connection that has been without a request for the longest time is closed; while
+    /// all have requests, the new one waits.
+    pub max_connections: usize,
     /// The number of results of a search or a list if the request has no limit.
     pub default_limit: u32,
     /// The maximum number of results of a search or a list; at most 1,000.
@@ -57,7 +64,9 @@ impl Default for Settings {
             upload_timeout: Duration::from_secs(60),
             request_timeout: Duration::from_secs(30),
             drain_timeout: Duration::from_secs(10),
+            header_timeout: Duration::from_secs(30),
             idle_timeout: Duration::from_secs(180),
+            max_connections: 1024,
             default_limit: 12,
             max_limit: 1000,
             max_concurrent_decodes: 0,
