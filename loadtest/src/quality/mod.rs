@@ -19,15 +19,17 @@ pub use arguments::QualityArguments;
 
 use std::path::Path;
 
+use lookalike_chassis::stdio;
+
 use crate::product;
 
 /// Measures, prints the report and writes the sheet.
 pub fn run(arguments: &QualityArguments) -> anyhow::Result<()> {
     let report = measure_quality(arguments)?;
     if arguments.json {
-        println!("{:#}", report.to_json());
+        stdio::write_line(&format!("{:#}", report.to_json()))?;
     } else {
-        print!("{}", report.to_text());
+        stdio::write_text(&report.to_text())?;
     }
     Ok(())
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
+use lookalike_chassis::stdio;
 use lookalike_sheet::Thumbnails;
 use serde_json::Value;
 use tokio::signal::unix::{SignalKind, signal};
@@ -83,7 +84,7 @@ pub(super) async fn run(
     if !is_kept {
         let _ = std::fs::remove_dir_all(&dir);
     } else if outcome.is_err() {
-        eprintln!("kept folder: {}", dir.display());
+        stdio::eprint_line(&format!("kept folder: {}", dir.display()));
     }
     let mut report = outcome?.context("stopped early")?;
     report.kept = is_kept.then_some(dir);
@@ -98,10 +99,10 @@ async fn measure_in_dir(
     dir: &Path,
 ) -> anyhow::Result<QualityReport> {
     let classes = on_disk.by_class.len();
-    eprintln!(
+    stdio::eprint_line(&format!(
         "{} files in {classes} class folders; starting lookalike",
         on_disk.files
-    );
+    ));
     let started = Instant::now();
     let mut library = OsString::from(format!("{LIBRARY}="));
     library.push(folder);
@@ -156,7 +157,7 @@ async fn wait_until_indexed(
             && last_change.elapsed() >= SETTLE_TIMEOUT
             && rest::check_at_rest(&stats, 1, seen).is_ok()
         {
-            eprintln!("{why}; the others are excluded by ignore rules");
+            stdio::eprint_line(&format!("{why}; the others are excluded by ignore rules"));
             return Ok(stats);
         }
         anyhow::ensure!(
@@ -166,7 +167,7 @@ async fn wait_until_indexed(
         );
         if last_shown.elapsed() >= PROGRESS_INTERVAL {
             last_shown = Instant::now();
-            eprintln!("indexing: {processed} of {files}; {why}");
+            stdio::eprint_line(&format!("indexing: {processed} of {files}; {why}"));
         }
         tokio::time::sleep(POLL_INTERVAL).await;
     }
@@ -214,7 +215,7 @@ async fn measure_indexed(
     report: &mut QualityReport,
 ) -> anyhow::Result<()> {
     let photos = Arc::new(Photos::new(wait_for_images(service, indexed).await?));
-    eprintln!("{} pictures are in the index", photos.all.len());
+    stdio::eprint_line(&format!("{} pictures are in the index", photos.all.len()));
     anyhow::ensure!(
         photos.classes.len() >= 2,
         "{} of {} files could not be read, and fewer than two classes remain",
@@ -266,7 +267,7 @@ async fn measure_indexed(
             thumbnails: Thumbnails::new(thumbnails.await?),
         };
         std::fs::write(file, sheet.to_html()).with_context(|| file.display().to_string())?;
-        eprintln!("wrote the contact sheet to {}", file.display());
+        stdio::eprint_line(&format!("wrote the contact sheet to {}", file.display()));
     }
     Ok(())
 }
@@ -302,7 +303,7 @@ where
         done += 1;
         if last_shown.elapsed() >= PROGRESS_INTERVAL {
             last_shown = Instant::now();
-            eprintln!("{question}: {done} of {total}");
+            stdio::eprint_line(&format!("{question}: {done} of {total}"));
         }
     }
     Ok(answers.into_iter().flatten().collect())
