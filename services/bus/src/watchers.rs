@@ -41,7 +41,8 @@ pub enum WatcherRequest {
     /// Reads the history of one file, given by image id or path.
     FileHistory {
         id: Option<String>,
-        /// The path below the library's root.
+        /// The path below the library's root, as it is or with the escapes of
+        /// [`lookalike_proto::unescape_path`].
         path: Option<String>,
     },
     /// Reads a page of the catalog, ordered by id, to compare it with the index.
@@ -83,7 +84,7 @@ pub const MAX_REPLY_BYTES: usize = 512 << 10;
 pub struct FileFailure {
     pub id: String,
     pub library: String,
-    /// The path below the root; bytes that are not UTF-8 are replaced by U+FFFD.
+    /// The path below the root, as [`lookalike_proto::path_to_text`] writes it.
     pub path: String,
     /// `failed` or `ignored`.
     pub state: String,
@@ -125,7 +126,7 @@ pub struct CatalogPage {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CatalogImage {
     pub id: String,
-    /// The path below the root; bytes that are not UTF-8 are replaced by U+FFFD.
+    /// The path below the root, as [`lookalike_proto::path_to_text`] writes it.
     pub path: String,
     /// BLAKE3 of the file's content in hexadecimal, as reported by the last outcome.
     pub content_hash: Option<String>,
@@ -148,7 +149,7 @@ pub struct CatalogImage {
 pub struct FileHistory {
     pub id: String,
     pub library: String,
-    /// The path below the root; bytes that are not UTF-8 are replaced by U+FFFD.
+    /// The path below the root, as [`lookalike_proto::path_to_text`] writes it.
     pub path: String,
     /// As in [`CatalogImage::state`].
     pub state: String,

@@ -1,12 +1,12 @@
 //! The history of one file: its state, its last outcome, and what it waits for.
 
 use lookalike_bus::{FileHistory, LastOutcome};
-use lookalike_proto::{Generation, ImageId, Outcome, OutcomeState, RelativePath};
+use lookalike_proto::{Generation, ImageId, Outcome, OutcomeState, RelativePath, unescape_path};
 
 use super::requests::image_from_row;
 use super::tick::Tick;
 use super::{Library, Result};
-use crate::catalog::CatalogRow;
+use crate::catalog::{Catalog, CatalogRow};
 use crate::clock::Now;
 use crate::disk::FileKind;
 use crate::paths::split_path;
@@ -25,16 +25,13 @@ impl Library {
                 let row = tick.catalog.row_by_id(id)?;
                 row.filter(|row| row.library == self.key)
             }
-            (None, Some(path)) => {
-                let path = path.as_bytes();
-                match self.row_at(path, tick.catalog)? {
-                    Some(row) => Some(row),
-                    None => {
-                        let (dir, name) = split_path(path);
-                        tick.catalog.missing_file_at(self.key, dir, name)?
-                    }
-                }
-            }
+            (None, Some(path)) => match self.last_row_at(path.as_bytes(), tick.catalog)? {
+                Some(row) => Some(row),
+                None => match unescape_path(path) {
+                    Some(path) => self.last_row_at(&path, tick.catalog)?,
+                    None => None,
+                },
+            },
             (None, None) => None,
         };
         let Some(row) = row else {
@@ -63,6 +60,15 @@ impl Library {
                 .map(|(outcome, confirmed_ns)| last_outcome_report(&outcome, confirmed_ns)),
             waits_for: describe_wait(&row, tick.now),
         }))
+    }
+
+    /// Returns the row of the file at a path, or of the last one that was there.
+    fn last_row_at(&self, path: &[u8], catalog: &Catalog) -> Result<Option<CatalogRow>> {
+        if let Some(row) = self.row_at(path, catalog)? {
+            return Ok(Some(row));
+        }
+        let (dir, name) = split_path(path);
+        catalog.missing_file_at(self.key, dir, name)
     }
 
     /// Returns the history of a file that the catalog does not list: it is in a folder that is not

@@ -161,7 +161,7 @@ impl Library {
 
     pub(super) fn report_unreadable(&mut self, path: &[u8], error: &io::Error, tick: &Tick<'_>) {
         self.saw_unreadable = true;
-        let detail = format!("{}: {error}", String::from_utf8_lossy(path));
+        let detail = format!("{}: {error}", lookalike_proto::path_to_text(path));
         self.set_degraded("unreadable", detail, tick);
     }
 }
