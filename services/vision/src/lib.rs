@@ -37,8 +37,10 @@ mod encode;
 mod thumbnail;
 
 pub use decode::attributes::DecodedAttributes;
+pub use decode::colors::COLOR_TERMS;
 pub use decode::deadline::DecodeMonitor;
 pub use decode::decoded::DecodedImage;
+pub use decode::format_names::FORMAT_NAMES;
 pub use decode::limits::Limits;
 pub use decode::{decode_image, decode_monitored};
 pub use encode::encode_jpeg;

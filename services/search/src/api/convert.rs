@@ -7,6 +7,9 @@ use lookalike_index::{self as index, RowFilter, ValueRange};
 use lookalike_proto::{ImageId, LibraryName};
 use lookalike_vision::{Band, Bands};
 
+use super::filter_words::{
+    parse_colors, parse_formats, parse_path_prefix, parse_tags, parse_taken_range,
+};
 use super::schema::{BandBody, ConsistencyBody, FilterBody, HitBody, ImageBody, SearchAnswer};
 use crate::core::engine::SearchResult;
 use crate::core::libraries::parse_library;
@@ -68,10 +71,11 @@ pub(crate) fn to_index_filter(
         conditions.push(RowFilter::Library(names.collect()));
     }
     if let Some(prefix) = &body.path_prefix {
-        conditions.push(RowFilter::PathPrefix(prefix.clone()));
+        let prefix = parse_path_prefix("filter.path_prefix", prefix)?;
+        conditions.push(RowFilter::PathPrefix(prefix));
     }
     if let Some(formats) = &body.formats {
-        conditions.push(RowFilter::Format(formats.clone()));
+        conditions.push(RowFilter::Format(parse_formats("filter.formats", formats)?));
     }
     let at_least = |value: u32| ValueRange {
         at_least: Some(value.into()),
@@ -85,38 +89,26 @@ pub(crate) fn to_index_filter(
         body.min_height
             .map(|height| RowFilter::Height(at_least(height))),
     );
+    let (taken_after, taken_before) =
+        parse_taken_range(body.taken_after.as_deref(), body.taken_before.as_deref())?;
     let taken = ValueRange {
-        at_least: parse_filter_time("filter.taken_after", body.taken_after.as_deref())?,
+        at_least: taken_after,
         // `taken_before` excludes the given time itself.
-        at_most: parse_filter_time("filter.taken_before", body.taken_before.as_deref())?
-            .map(|ms| ms - 1),
+        at_most: taken_before.map(|ms| ms - 1),
     };
     if taken != ValueRange::default() {
         conditions.push(RowFilter::TakenAt(taken));
     }
     if let Some(colors) = &body.colors {
-        conditions.push(RowFilter::AnyColor(colors.clone()));
+        conditions.push(RowFilter::AnyColor(parse_colors("filter.colors", colors)?));
     }
     if let Some(tags) = &body.tags {
-        conditions.push(RowFilter::AllTags(tags.clone()));
+        conditions.push(RowFilter::AllTags(parse_tags("filter.tags", tags)?));
     }
     Ok(match conditions.len() {
         0 => RowFilter::All,
         _ => RowFilter::And(conditions),
     })
-}
-
-fn parse_filter_time(param: &str, text: Option<&str>) -> Result<Option<i64>, Problem> {
-    text.map(|text| {
-        time::parse_time(text).ok_or_else(|| {
-            let shown: String = text.chars().take(80).collect();
-            Problem::invalid_parameter(
-                param,
-                format!("{shown:?} is not a time like 2026-11-23 or 2026-11-23T07:48:50Z"),
-            )
-        })
-    })
-    .transpose()
 }
 
 /// Returns the address of a thumbnail. It contains the start of the content hash, so its response
@@ -245,6 +237,20 @@ mod tests {
                 ..FilterBody::default()
             }),
             "filter.taken_before"
+        );
+        assert_eq!(
+            wrong(FilterBody {
+                formats: Some(vec!["mp4".into()]),
+                ..FilterBody::default()
+            }),
+            "filter.formats"
+        );
+        assert_eq!(
+            wrong(FilterBody {
+                path_prefix: Some("/2026".into()),
+                ..FilterBody::default()
+            }),
+            "filter.path_prefix"
         );
         assert!(parse_image_id("id", "../../etc/passwd").is_err());
         assert!(parse_image_id("id", &"A".repeat(32)).is_err());

@@ -6,6 +6,7 @@
 //!
 //! All functions fail with a [`DecodeError`]; the same bytes always fail the same way.
 
+pub(crate) mod format_names;
 mod sniff;
 
 pub(crate) mod deadline;
@@ -18,7 +19,7 @@ mod tiff;
 mod webp;
 
 pub(crate) mod attributes;
-mod colors;
+pub(crate) mod colors;
 
 #[cfg(test)]
 mod tests;
