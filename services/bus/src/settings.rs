@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use lookalike_chassis::settings::{duration, size};
+use lookalike_chassis::settings::{MinDuration, deserialize_positive, size};
 use serde::{Deserialize, Serialize};
 
 /// The settings of section `nats`.
@@ -19,15 +19,16 @@ pub struct Settings {
     /// `a-z`, `0-9` and `_`.
     pub namespace: String,
     /// Time that a starting role waits for the server.
-    #[serde(with = "duration")]
+    #[serde(with = "MinDuration::<10>")]
     pub connect_timeout: Duration,
     /// Time limit of one request to the server.
-    #[serde(with = "duration")]
+    #[serde(with = "MinDuration::<10>")]
     pub call_timeout: Duration,
     /// Time that a search waits for a vector.
-    #[serde(with = "duration")]
+    #[serde(with = "MinDuration::<10>")]
     pub embed_timeout: Duration,
     /// Replicas of each stream in a cluster.
+    #[serde(deserialize_with = "deserialize_positive")]
     pub replicas: usize,
     /// Size limit of the stream of events; publishing waits while it is full.
     #[serde(with = "size")]
@@ -36,19 +37,21 @@ pub struct Settings {
     #[serde(with = "size")]
     pub max_outcomes_bytes: u64,
     /// Age limit of the messages in the stream of outcomes.
-    #[serde(with = "duration")]
+    #[serde(with = "MinDuration::<1000>")]
     pub max_outcomes_age: Duration,
     /// Time after which an unacknowledged event is delivered to another worker, unless its worker
     /// extends the deadline.
-    #[serde(with = "duration")]
+    #[serde(with = "MinDuration::<1000>")]
     pub ack_wait: Duration,
     /// Limit on the unacknowledged events of all workers together.
+    #[serde(deserialize_with = "deserialize_positive")]
     pub max_ack_pending: u32,
     /// Time after which a lease (of a library, the audit or a rollover) expires if its holder does not
     /// renew it.
-    #[serde(with = "duration")]
+    #[serde(with = "MinDuration::<1000>")]
     pub lease_timeout: Duration,
     /// Number of events that are published before waiting for the first acknowledgement.
+    #[serde(deserialize_with = "deserialize_positive")]
     pub publish_window: usize,
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use lookalike_chassis::settings::{duration, size};
+use lookalike_chassis::settings::{MinDuration, deserialize_positive, duration, size};
 use serde::{Deserialize, Serialize};
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -21,10 +21,10 @@ pub struct Settings {
     #[serde(with = "size")]
     pub max_buffered_bytes: u64,
     /// How long the client may take to send a body.
-    #[serde(with = "duration")]
+    #[serde(with = "MinDuration::<10>")]
     pub upload_timeout: Duration,
     /// How long a request may take, without its upload and without sending a file.
-    #[serde(with = "duration")]
+    #[serde(with = "MinDuration::<10>")]
     pub request_timeout: Duration,
     /// How long requests in progress may take after a shutdown began.
     #[serde(with = "duration")]
@@ -33,15 +33,17 @@ pub struct Settings {
     #[serde(with = "duration")]
     pub header_timeout: Duration,
     /// A connection without traffic for this long is closed.
-    #[serde(with = "duration")]
+    #[serde(with = "MinDuration::<10>")]
     pub idle_timeout: Duration,
     /// Connections at the same time, at most half of the process's file descriptors. When one more
     /// arrives, the connection that has been without a request for the longest time is closed; while
     /// all have requests, the new one waits.
     pub max_connections: usize,
     /// The number of results of a search or a list if the request has no limit.
+    #[serde(deserialize_with = "deserialize_positive")]
     pub default_limit: u32,
     /// The maximum number of results of a search or a list; at most 1,000.
+    #[serde(deserialize_with = "deserialize_positive")]
     pub max_limit: u32,
     /// Images decoded at the same time for searches, and the same number for thumbnails; 0 uses the
     /// number of cores.

@@ -84,7 +84,9 @@ impl Library {
             ..FileHistory::default()
         };
         let (dir, _) = split_path(path.as_bytes());
-        let is_entered = |part: &[u8]| part.is_empty() || rules::is_entered_folder(part);
+        let enters_system_folders = tick.settings.enter_system_folders;
+        let is_entered =
+            |part: &[u8]| part.is_empty() || rules::is_entered_folder(part, enters_system_folders);
         if !dir.split(|byte| *byte == b'/').all(is_entered) {
             history.code = "hidden".to_owned();
             history.detail =
@@ -94,7 +96,7 @@ impl Library {
         if self.rules_if_entered(dir, tick).is_none() {
             history.code = "ignore_file".to_owned();
             history.detail =
-                "It is in a folder that a rule of a .lookalikeignore excludes.".to_owned();
+                "It is in a folder that a .lookalikeignore or a .nomedia excludes.".to_owned();
             return Some(history);
         }
         // Do not follow symbolic links: files behind them are not part of the library.

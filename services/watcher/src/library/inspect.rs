@@ -76,7 +76,8 @@ impl Library {
             self.record_missing_file(row, tick)?;
         }
         let name = split_path(path).1;
-        if rules::is_entered_folder(name) && rules.find_ignoring_rule(path, true).is_none() {
+        let is_entered = rules::is_entered_folder(name, tick.settings.enter_system_folders);
+        if is_entered && rules.find_ignoring_rule(path, true).is_none() {
             tick.scans
                 .plan_folder_scan(self.id, path, tick.settings.settle_interval, tick.now);
         } else {

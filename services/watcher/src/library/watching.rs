@@ -77,7 +77,10 @@ impl Library {
             return;
         }
         let now = tick.now.mono;
-        if self.watch_schedule.has_root_changed(self.root.path(), now) {
+        if self
+            .watch_schedule
+            .has_root_changed(self.root.given_path(), now)
+        {
             self.plan_full_scan("the root is another folder", tick);
         }
         self.watch_schedule.renew_watches(now);
