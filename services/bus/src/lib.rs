@@ -13,6 +13,7 @@ mod error;
 mod events;
 mod leases;
 mod local_queries;
+mod open_request;
 mod outcomes;
 mod rows;
 mod settings;
