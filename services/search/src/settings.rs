@@ -36,6 +36,9 @@ pub struct Settings {
     pub default_limit: u32,
     /// The maximum number of results of a search or a list; at most 1,000.
     pub max_limit: u32,
+    /// Searches in progress at once; a request beyond that is refused with Retry-After, so that slow
+    /// servers cause no growing queue.
+    pub max_concurrent_searches: usize,
     /// Images decoded at the same time for searches, and the same number for thumbnails; 0 uses the
     /// number of cores.
     pub max_concurrent_decodes: usize,
@@ -60,6 +63,7 @@ impl Default for Settings {
             idle_timeout: Duration::from_secs(180),
             default_limit: 12,
             max_limit: 1000,
+            max_concurrent_searches: 256,
             max_concurrent_decodes: 0,
             max_waiting_decodes: 256,
             thumbnail_cache_bytes: 64 << 20,
