@@ -72,6 +72,17 @@ fn format_status(url: &str, stats: &Value) -> String {
     if let Some(reason) = stats["rollover_error"].as_str() {
         text += &format!("\n{}\n", escape_line(reason));
     }
+    for embedder in stats["unresponsive_embedders"]
+        .as_array()
+        .into_iter()
+        .flatten()
+    {
+        println!();
+        println!(
+            "an embedder is unresponsive, and searches use others until it reacts: {}",
+            escaped_text(embedder)
+        );
+    }
     for library in libraries {
         for degradation in library["degraded"].as_array().into_iter().flatten() {
             text += &format!(

@@ -27,6 +27,12 @@ pub struct Settings {
     /// Longest time of one attempt of a request.
     #[serde(with = "MinDuration::<10>")]
     pub call_timeout: Duration,
+    /// Longest time of one search, with the time that it waits for others.
+    #[serde(with = "duration")]
+    pub search_timeout: Duration,
+    /// Requests for searches that are sent to Milvus at once; each contains up to 16 searches. More
+    /// searches wait, so that a slow Milvus gets no more work than it can do.
+    pub max_concurrent_searches: usize,
     /// Longest time for creating, loading or flushing a collection.
     #[serde(with = "MinDuration::<10>")]
     pub admin_timeout: Duration,
@@ -69,6 +75,8 @@ impl Default for Settings {
             namespace: "lookalike".into(),
             connect_timeout: Duration::from_secs(10),
             call_timeout: Duration::from_secs(10),
+            search_timeout: Duration::from_secs(10),
+            max_concurrent_searches: 16,
             admin_timeout: Duration::from_secs(120),
             max_attempts: 3,
             retry_interval: Duration::from_millis(100),
@@ -108,6 +116,12 @@ impl Settings {
         }
         for (name, value, least, most) in [
             ("max_attempts", u64::from(self.max_attempts), 1, 100),
+            (
+                "max_concurrent_searches",
+                self.max_concurrent_searches as u64,
+                1,
+                1024,
+            ),
             ("upsert_rows", self.upsert_rows as u64, 1, 4096),
             ("page_rows", self.page_rows as u64, 1, 16_384),
             ("partitions", u64::from(self.partitions), 1, 1024),

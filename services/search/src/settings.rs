@@ -45,6 +45,9 @@ pub struct Settings {
     /// The maximum number of results of a search or a list; at most 1,000.
     #[serde(deserialize_with = "deserialize_positive")]
     pub max_limit: u32,
+    /// Searches in progress at once; a request beyond that is refused with Retry-After, so that slow
+    /// servers cause no growing queue.
+    pub max_concurrent_searches: usize,
     /// Images decoded at the same time for searches, and the same number for thumbnails; 0 uses the
     /// number of cores.
     pub max_concurrent_decodes: usize,
@@ -71,6 +74,7 @@ impl Default for Settings {
             max_connections: 1024,
             default_limit: 12,
             max_limit: 1000,
+            max_concurrent_searches: 256,
             max_concurrent_decodes: 0,
             max_waiting_decodes: 256,
             thumbnail_cache_bytes: 64 << 20,

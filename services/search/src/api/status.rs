@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use lookalike_bus::LibraryStatus;
+use lookalike_bus::{EmbedderStatus, LibraryStatus};
 use lookalike_proto::LibraryName;
 use poem_openapi::OpenApi;
 
@@ -123,6 +123,7 @@ fn collect_stats(service: &SearchService) -> Stats {
         .into_iter()
         .chain(embedder_errors)
         .next();
+    let unresponsive_embedders = list_unresponsive(service, &embedders);
     embedders.retain(|embedder| embedder.serves_model(&serving.description.checksum));
     let intake_paused = embedders.iter().any(|embedder| embedder.intake_paused);
     let devices: BTreeSet<String> = embedders
@@ -144,8 +145,23 @@ fn collect_stats(service: &SearchService) -> Stats {
     Stats {
         intake_paused,
         rollover_error,
+        unresponsive_embedders,
         ..stats
     }
+}
+
+/// Names the embedders of the model in service that react to no request, with their devices.
+fn list_unresponsive(service: &SearchService, embedders: &[EmbedderStatus]) -> Vec<String> {
+    let subject = service.model.load().request_subject();
+    let instances = service.bus.unresponsive_embedders(&subject).into_iter();
+    let described = instances.map(|instance| {
+        let mut reported = embedders.iter();
+        match reported.find(|embedder| embedder.instance == instance) {
+            Some(embedder) => format!("{instance} ({})", embedder.device),
+            None => instance,
+        }
+    });
+    described.collect()
 }
 
 fn sum_libraries(libraries: Vec<LibraryBody>, model: ModelBody, device: Option<String>) -> Stats {
@@ -165,6 +181,7 @@ fn sum_libraries(libraries: Vec<LibraryBody>, model: ModelBody, device: Option<S
         device,
         intake_paused: false,
         rollover_error: None,
+        unresponsive_embedders: Vec::new(),
     }
 }
 

@@ -32,6 +32,7 @@ pub(crate) async fn run_search(
     query: ParsedQuery,
     mut conditions: SearchQuery,
 ) -> Result<SearchResult, Problem> {
+    let _permit = service.search_permits.acquire()?;
     let started = Instant::now();
     let serving = service.model.load();
     let description = &serving.description;

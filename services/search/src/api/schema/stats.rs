@@ -75,6 +75,9 @@ pub(crate) struct Stats {
     /// Why this service or an embedder still uses another model than the one in service. Normally
     /// null.
     pub rollover_error: Option<String>,
+    /// Embedders that react to no request, each with its device. Searches use others until they react
+    /// again. Normally empty.
+    pub unresponsive_embedders: Vec<String>,
     /// Throughput of all libraries together.
     pub rates: RatesBody,
 }
@@ -93,6 +96,7 @@ impl Example for Stats {
             device: Some("cpu: burn flex, 2 threads".into()),
             intake_paused: false,
             rollover_error: None,
+            unresponsive_embedders: Vec::new(),
             rates: RatesBody::example(),
         }
     }
