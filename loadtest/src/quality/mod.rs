@@ -2,7 +2,8 @@
 //!
 //! It starts its own lookalike with a folder of class folders ([`photos`]) and requests the neighbours of
 //! every picture ([`service`]). Then it scores them ([`score`]), searches for altered copies ([`altered`])
-//! and relates scores to right neighbours ([`calibration`]). The result is a [`report`] and a contact
+//! and relates scores to right neighbours ([`calibration`]). A second lookalike indexes painted pictures with
+//! little in them ([`sparse`]). The result is a [`report`] and a contact
 //! [`sheet`].
 
 pub mod altered;
@@ -14,6 +15,7 @@ mod run;
 pub mod score;
 pub mod service;
 pub mod sheet;
+pub mod sparse;
 
 pub use arguments::QualityArguments;
 

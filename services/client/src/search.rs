@@ -218,6 +218,7 @@ async fn build_request(args: &SearchArgs) -> Result<Value> {
 fn describe_band(band: &str) -> &str {
     match band {
         "same_picture" => "same picture",
+        "turned_copy" => "same picture, turned or mirrored",
         "near_duplicate" => "near-duplicate",
         "very_similar" => "very similar",
         "similar" => "similar",

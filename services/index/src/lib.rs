@@ -86,6 +86,7 @@ mod tests {
         assert_send(index.delete_up_to_generation(&[]));
         assert_send(index.delete_ids(&[]));
         assert_send(index.fetch_vector("", ReadConsistency::Strong));
+        assert_send(index.fetch_row("", ReadConsistency::Strong));
         assert_send(index.fetch_images(&[], ReadConsistency::Strong));
         assert_send(index.find_rows_by_content(&[]));
         assert_send(index.approximate_count(&RowFilter::All));

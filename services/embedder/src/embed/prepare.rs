@@ -314,6 +314,7 @@ fn image_from_attributes(attributes: &DecodedAttributes) -> IndexedImage {
             .map(|seconds| seconds.saturating_mul(1000)),
         camera: attributes.camera.clone().unwrap_or_default(),
         colors: attributes.colors.clone(),
+        sketch: attributes.sketch.to_text(),
         ..IndexedImage::default()
     }
 }

@@ -5,6 +5,8 @@
 
 use exif::{DateTime, In, Tag, Value};
 
+use crate::sketch::Sketch;
+
 /// Attributes that are indexed together with the vector.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DecodedAttributes {
@@ -20,6 +22,8 @@ pub struct DecodedAttributes {
     pub camera: Option<String>,
     /// Up to three basic colour terms that cover at least 15 % of the image, largest share first.
     pub colors: Vec<String>,
+    /// What the picture looks like, to confirm that two pictures are the same.
+    pub sketch: Sketch,
 }
 
 /// The attributes that come from EXIF.

@@ -37,7 +37,7 @@ use self::{
     limits::Limits,
     sniff::{FileFormat, sniff_format},
 };
-use crate::{error::DecodeError, panics::panic_message};
+use crate::{error::DecodeError, panics::panic_message, sketch::Sketch};
 
 /// Decodes a file's bytes into an upright image for the network.
 ///
@@ -136,6 +136,7 @@ fn to_upright_rgb(
         taken_at: exif_attributes.taken_at,
         camera: exif_attributes.camera,
         colors: colors::name_colors(&decoded),
+        sketch: Sketch::from_image(&decoded),
     };
     (decoded, attributes)
 }
