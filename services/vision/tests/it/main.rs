@@ -10,4 +10,5 @@ mod collections;
 mod drawn;
 mod engine;
 mod memory;
+mod metadata;
 mod shared;

@@ -1,9 +1,41 @@
-//! Attributes of an image file: size, format, time, camera, colours.
+//! Attributes of an image file: size, format, time, camera, keywords, colours.
 //!
-//! EXIF blocks are written by thousands of programs and often broken. Fields that cannot be read are
-//! left out; they never make a decode fail.
+//! Programs store metadata as EXIF, XMP and IPTC, each format in its own places. Blocks are written
+//! by thousands of programs and often broken. Fields that cannot be read are left out; they never
+//! make a decode fail. Every block is limited in size before it is read.
+//!
+//! **Which one counts.** The orientation is that of EXIF's first directory, and where EXIF has none,
+//! that of XMP. The time is the first of these that can be read: when the picture was taken, when it
+//! became a file, when the file was changed. For each of them, EXIF goes before XMP and XMP before
+//! IPTC. PNG's own times come last. See [`date`] for the forms and for zones.
 
-use exif::{DateTime, In, Tag, Value};
+mod blocks;
+mod date;
+mod fields;
+mod text;
+
+mod jpeg_segments;
+mod png_chunks;
+mod tiff_entries;
+mod webp_chunks;
+
+mod exif;
+mod iptc;
+mod xmp;
+
+#[cfg(test)]
+mod tests;
+
+use image::metadata::Orientation;
+
+use self::blocks::MetadataBlocks;
+use self::date::StatedTime;
+use self::fields::MetadataFields;
+use self::tiff_entries::pick_tiff_entries;
+use crate::decode::sniff::FileFormat;
+
+/// Keywords of one file that are kept.
+const MAX_TAGS: usize = 64;
 
 /// Attributes that are indexed together with the vector.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -14,65 +46,113 @@ pub struct DecodedAttributes {
     pub height: u32,
     /// `jpeg`, `png`, `gif`, `webp`, `bmp`, `tiff`, `ico`, `qoi`, `pnm`, `hdr` or `tga`.
     pub format: &'static str,
-    /// Time when the photo was taken, in seconds since 1970. Times without a zone count as UTC.
+    /// Time when the picture was taken, in seconds since 1970. Times without a zone count as UTC, and
+    /// a date without a time is its midnight.
     pub taken_at: Option<i64>,
     /// Maker and model.
     pub camera: Option<String>,
+    /// Keywords, at most 64.
+    pub tags: Vec<String>,
     /// Up to three basic colour terms that cover at least 15 % of the image, largest share first.
     pub colors: Vec<String>,
 }
 
-/// The attributes that come from EXIF.
+/// What a file's metadata states about its picture.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(crate) struct ExifAttributes {
+pub(crate) struct FileMetadata {
+    pub orientation: Option<Orientation>,
+    /// In seconds since 1970.
     pub taken_at: Option<i64>,
     pub camera: Option<String>,
+    pub tags: Vec<String>,
 }
 
-/// Reads an EXIF block that starts with its TIFF header.
-pub(crate) fn read_exif(block: &[u8]) -> ExifAttributes {
-    let exif = exif::Reader::new()
-        .continue_on_error(true)
-        .read_raw(block.to_vec())
-        .or_else(|error| error.distill_partial_result(|_| {}));
-    let Ok(exif) = exif else {
-        return ExifAttributes::default();
-    };
-    let ascii = |tag| match &exif.get_field(tag, In::PRIMARY)?.value {
-        Value::Ascii(lines) => lines.first().map(Vec::as_slice),
-        _ => None,
-    };
-    let taken_at = [
-        (Tag::DateTimeOriginal, Tag::OffsetTimeOriginal),
-        (Tag::DateTimeDigitized, Tag::OffsetTimeDigitized),
-        (Tag::DateTime, Tag::OffsetTime),
-    ]
-    .into_iter()
-    .find_map(|(time, offset)| {
-        let mut time = DateTime::from_ascii(ascii(time)?).ok()?;
-        if let Some(offset) = ascii(offset) {
-            // With a broken offset, the time counts as UTC.
-            let _ = time.parse_offset(offset);
+/// Reads the metadata of a whole file. `exif_block` is the EXIF block of a format whose decoder
+/// extracts it; it has precedence.
+pub(crate) fn read_metadata(
+    bytes: &[u8],
+    format: FileFormat,
+    exif_block: Option<&[u8]>,
+) -> FileMetadata {
+    let mut blocks = MetadataBlocks::default();
+    if let Some(block) = exif_block {
+        blocks.offer_exif(block.into());
+    }
+    match format {
+        FileFormat::Jpeg => jpeg_segments::collect_jpeg_blocks(bytes, &mut blocks),
+        FileFormat::Png => png_chunks::collect_png_blocks(bytes, &mut blocks),
+        FileFormat::WebP => webp_chunks::collect_webp_blocks(bytes, &mut blocks),
+        // A TIFF file is itself an EXIF block; other formats have none that is known here.
+        _ => {
+            blocks.exif.get_or_insert(bytes.into());
         }
-        unix_seconds(&time)
-    });
-    ExifAttributes {
-        taken_at,
+    }
+    combine_fields(read_blocks(&blocks), &blocks)
+}
+
+/// The fields of EXIF, XMP and IPTC.
+fn read_blocks(blocks: &MetadataBlocks<'_>) -> [MetadataFields; 3] {
+    let [exif, inner_xmp, inner_iptc] = blocks.exif.as_deref().map(read_tiff).unwrap_or_default();
+    [
+        exif,
+        blocks.xmp.as_deref().map_or(inner_xmp, xmp::read_xmp),
+        blocks.iptc.as_deref().map_or(inner_iptc, iptc::read_iptc),
+    ]
+}
+
+/// Reads a TIFF file or an EXIF block, and the blocks within it.
+fn read_tiff(bytes: &[u8]) -> [MetadataFields; 3] {
+    let Some(entries) = pick_tiff_entries(bytes) else {
+        return Default::default();
+    };
+    let iptc_records = entries
+        .iptc
+        .or_else(|| entries.photoshop.and_then(iptc::find_iptc_resource));
+    [
+        exif::read_exif(entries.exif),
+        entries.xmp.map(xmp::read_xmp).unwrap_or_default(),
+        iptc_records.map(iptc::read_iptc).unwrap_or_default(),
+    ]
+}
+
+fn combine_fields(fields: [MetadataFields; 3], blocks: &MetadataBlocks<'_>) -> FileMetadata {
+    let first = |field: fn(&MetadataFields) -> Option<i64>| fields.iter().find_map(field);
+    let creation_time = || {
+        let text = blocks.creation_time.as_deref()?;
+        StatedTime::parse(text)
+            .or_else(|| StatedTime::parse_rfc2822(text))?
+            .unix_seconds()
+    };
+    let name = |field: fn(&MetadataFields) -> Option<&str>| {
+        fields.iter().find_map(field).unwrap_or_default()
+    };
+    FileMetadata {
+        orientation: fields
+            .iter()
+            .find_map(|fields| fields.orientation)
+            .and_then(Orientation::from_exif),
+        taken_at: first(|fields| fields.original)
+            .or_else(|| first(|fields| fields.digitized))
+            .or_else(|| first(|fields| fields.modified))
+            .or_else(creation_time)
+            .or(blocks.written_at),
         camera: join_camera_name(
-            &ascii(Tag::Make).map(clean_text).unwrap_or_default(),
-            &ascii(Tag::Model).map(clean_text).unwrap_or_default(),
+            name(|fields| fields.make.as_deref()),
+            name(|fields| fields.model.as_deref()),
         ),
+        tags: join_keywords(&fields),
     }
 }
 
-/// Returns the printable text of at most 64 characters.
-fn clean_text(raw: &[u8]) -> String {
-    let text: String = String::from_utf8_lossy(raw)
-        .chars()
-        .filter(|letter| !letter.is_control() && *letter != char::REPLACEMENT_CHARACTER)
-        .take(64)
-        .collect();
-    text.trim().to_owned()
+/// Returns the keywords of all blocks once; programs write the same ones into several.
+fn join_keywords(fields: &[MetadataFields]) -> Vec<String> {
+    let mut tags: Vec<String> = Vec::new();
+    for keyword in fields.iter().flat_map(|fields| &fields.keywords) {
+        if tags.len() < MAX_TAGS && !keyword.is_empty() && !tags.contains(keyword) {
+            tags.push(keyword.clone());
+        }
+    }
+    tags
 }
 
 /// Joins maker and model; a model that repeats the maker stands alone: `"Canon", "Canon EOS R5"` →
@@ -86,82 +166,4 @@ fn join_camera_name(make: &str, model: &str) -> Option<String> {
         format!("{make} {model}").trim().to_owned()
     };
     (!camera.is_empty()).then_some(camera)
-}
-
-/// Returns seconds since 1970, or `None` for an impossible date (cameras write zeros when unset).
-fn unix_seconds(time: &DateTime) -> Option<i64> {
-    let (year, month, day) = (
-        i64::from(time.year),
-        i64::from(time.month),
-        i64::from(time.day),
-    );
-    let is_plausible = (1826..=9999).contains(&year)
-        && (1..=12).contains(&month)
-        && (1..=31).contains(&day)
-        && time.hour < 24
-        && time.minute < 60
-        && time.second <= 60;
-    if !is_plausible {
-        return None;
-    }
-    // Days since 1970-01-01 in the proleptic Gregorian calendar, with years that begin in March.
-    let year = if month <= 2 { year - 1 } else { year };
-    let (era, year_of_era) = (year.div_euclid(400), year.rem_euclid(400));
-    let day_of_year = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
-    let days = era * 146_097 + year_of_era * 365 + year_of_era / 4 - year_of_era / 100
-        + day_of_year
-        - 719_468;
-    let seconds = days * 86_400
-        + i64::from(time.hour) * 3_600
-        + i64::from(time.minute) * 60
-        + i64::from(time.second);
-    Some(seconds - i64::from(time.offset.unwrap_or(0)) * 60)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn check_time(text: &str, offset: Option<&str>, expected: Option<i64>) {
-        let mut time = DateTime::from_ascii(text.as_bytes()).unwrap();
-        if let Some(offset) = offset {
-            time.parse_offset(offset.as_bytes()).unwrap();
-        }
-        assert_eq!(unix_seconds(&time), expected, "{text} {offset:?}");
-    }
-
-    #[test]
-    fn times_are_unix_seconds() {
-        check_time("1970:01:01 00:00:00", None, Some(0));
-        check_time("2000:02:29 12:34:56", None, Some(951_827_696));
-        check_time("2024:03:01 00:00:00", None, Some(1_709_251_200));
-        check_time("2024:03:01 00:00:00", Some("+02:00"), Some(1_709_244_000));
-        check_time("1969:12:31 23:59:59", None, Some(-1));
-        check_time("0000:00:00 00:00:00", None, None);
-        check_time("2024:13:01 00:00:00", None, None);
-    }
-
-    #[test]
-    fn maker_is_not_said_twice() {
-        assert_eq!(
-            join_camera_name("Canon", "Canon EOS R5").as_deref(),
-            Some("Canon EOS R5")
-        );
-        assert_eq!(
-            join_camera_name("NIKON CORPORATION", "NIKON D70").as_deref(),
-            Some("NIKON D70")
-        );
-        assert_eq!(
-            join_camera_name("Apple", "iPhone 6").as_deref(),
-            Some("Apple iPhone 6")
-        );
-        assert_eq!(join_camera_name("", ""), None);
-    }
-
-    #[test]
-    fn rubbish_is_left_out() {
-        for block in [&b""[..], b"II*\0", b"II*\0\xff\xff\xff\xff", &[0xff; 300]] {
-            assert_eq!(read_exif(block), ExifAttributes::default());
-        }
-    }
 }
