@@ -10,5 +10,4 @@ mod collections;
 mod drawn;
 mod engine;
 mod memory;
-mod metadata;
 mod shared;

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-/// The first block of each kind in a file. Of a JPEG, the second EXIF block belongs to no one.
+/// The first usable block of each kind in a file; further ones are ignored.
 #[derive(Debug, Default)]
 pub(crate) struct MetadataBlocks<'b> {
     /// Begins with a TIFF header.

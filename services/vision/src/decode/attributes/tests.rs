@@ -4,3 +4,4 @@ mod build;
 mod forms;
 mod orientation;
 mod places;
+mod samples;

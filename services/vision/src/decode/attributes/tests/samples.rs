@@ -1,6 +1,7 @@
 //! Small files with metadata as other programs wrote it; see `tests/files/metadata`.
 
-use lookalike_vision::{DecodedAttributes, Limits, decode_image};
+use crate::decode::attributes::DecodedAttributes;
+use crate::decode::{decode_image, limits::Limits};
 
 /// 2021-06-05 04:03:02 UTC.
 const TAKEN_AT: i64 = 1_622_865_782;
@@ -9,7 +10,7 @@ macro_rules! sample {
     ($name:literal) => {
         (
             $name,
-            &include_bytes!(concat!("../files/metadata/", $name))[..],
+            &include_bytes!(concat!("../../../../tests/files/metadata/", $name))[..],
         )
     };
 }
