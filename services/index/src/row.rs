@@ -34,7 +34,7 @@ pub struct IndexedImage {
     pub indexed_at: i64,
     /// Maker and model, or empty; truncated to [`limits::MAX_CAMERA_BYTES`].
     pub camera: String,
-    /// At most [`limits::MAX_TAGS`]; the embedder writes none.
+    /// Keywords; at most [`limits::MAX_TAGS`].
     pub tags: Vec<String>,
     /// Names of the dominant colours; see [`limits::MAX_COLORS`].
     pub colors: Vec<String>,

@@ -82,15 +82,8 @@ pub(crate) fn decode_with_image_crate(
     limits: &Limits,
     deadline: &CpuDeadline<'_>,
 ) -> Result<DecoderOutput, DecodeError> {
-    let mut opened = open_with_image_crate(bytes, format, limits, deadline)?;
+    let opened = open_with_image_crate(bytes, format, limits, deadline)?;
     let (width, height) = opened.decoder.dimensions();
-    // An image with broken metadata is still used.
-    let orientation = opened.decoder.orientation().ok();
-    let exif = match format {
-        // A TIFF file is itself an EXIF block; copying a large one is not worth its attributes.
-        FileFormat::Tiff if bytes.len() <= 16 << 20 => Some(bytes.to_vec()),
-        _ => opened.decoder.exif_metadata().ok().flatten(),
-    };
     let frame_bytes = match format {
         FileFormat::WebP => webp::claimed_frame_bytes(bytes),
         _ => 0,
@@ -100,8 +93,8 @@ pub(crate) fn decode_with_image_crate(
         image,
         width,
         height,
-        orientation,
-        exif,
+        orientation: None,
+        exif: None,
     })
 }
 

@@ -86,7 +86,7 @@ pub(crate) fn decode_to_size(
             FileFormat::Jpeg => jpeg::decode_jpeg(bytes, min_size, limits, &deadline)?,
             _ => decode_with_image_crate(bytes, format, limits, &deadline)?,
         };
-        Ok(to_upright_rgb(output, format, alpha))
+        Ok(to_upright_rgb(output, bytes, format, alpha))
     };
     // Unwind safe: the closure owns nothing that outlives it, and unwinding releases the memory
     // permits.
@@ -107,13 +107,14 @@ pub(crate) fn decode_to_size(
 
 fn to_upright_rgb(
     output: DecoderOutput,
+    bytes: &[u8],
     format: FileFormat,
     alpha: AlphaHandling,
 ) -> (DecodedImage, DecodedAttributes) {
-    let exif = output.exif.as_deref();
+    let metadata = attributes::read_metadata(bytes, format, output.exif.as_deref());
     let orientation = output
         .orientation
-        .or_else(|| exif.and_then(Orientation::from_exif_chunk))
+        .or(metadata.orientation)
         .unwrap_or(Orientation::NoTransforms);
     let mut image = DynamicImage::ImageRgb8(to_rgb8(output.image, format, alpha));
     image.apply_orientation(orientation);
@@ -128,13 +129,13 @@ fn to_upright_rgb(
     } else {
         (output.width, output.height)
     };
-    let exif_attributes = exif.map(attributes::read_exif).unwrap_or_default();
     let attributes = DecodedAttributes {
         width,
         height,
         format: format.name(),
-        taken_at: exif_attributes.taken_at,
-        camera: exif_attributes.camera,
+        taken_at: metadata.taken_at,
+        camera: metadata.camera,
+        tags: metadata.tags,
         colors: colors::name_colors(&decoded),
         sketch: Sketch::from_image(&decoded),
     };

@@ -58,7 +58,7 @@ pub(crate) struct HitBody {
     pub format: String,
     /// BLAKE3 of the file's bytes, 64 hexadecimal digits.
     pub content_hash: String,
-    /// When the picture was taken (RFC 3339; UTC if the camera recorded no time zone), or null.
+    /// When the picture was taken (RFC 3339; UTC without a zone, midnight without a time), or null.
     pub taken_at: Option<String>,
     /// Keywords; at most 64.
     pub tags: Vec<String>,
