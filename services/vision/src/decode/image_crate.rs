@@ -5,6 +5,7 @@ use image::{
 };
 
 use crate::decode::{
+    color_source,
     deadline::{CpuDeadline, DeadlineReader},
     decoded::DecoderOutput,
     limits::Limits,
@@ -84,6 +85,7 @@ pub(crate) fn decode_with_image_crate(
 ) -> Result<DecoderOutput, DecodeError> {
     let mut opened = open_with_image_crate(bytes, format, limits, deadline)?;
     let (width, height) = opened.decoder.dimensions();
+    let encoding = color_source::read_sample_encoding(bytes, format);
     // An image with broken metadata is still used.
     let orientation = opened.decoder.orientation().ok();
     let exif = match format {
@@ -102,6 +104,7 @@ pub(crate) fn decode_with_image_crate(
         height,
         orientation,
         exif,
+        encoding,
     })
 }
 

@@ -20,6 +20,7 @@ use jpeg_decoder::PixelFormat;
 use crate::decode::{
     deadline::{CpuDeadline, DeadlineReader},
     decoded::{DecoderOutput, MinDecodedSize},
+    encoding::SampleEncoding,
     image_crate::open_with_image_crate,
     limits::Limits,
     sniff::FileFormat,
@@ -185,6 +186,7 @@ pub(crate) fn decode_jpeg(
         height: header.height,
         orientation: None,
         exif: header.exif.map(|range| bytes[range].to_vec()),
+        encoding: SampleEncoding::default(),
     })
 }
 
