@@ -14,7 +14,7 @@ use crate::preprocess::resample_image;
 const THUMBNAIL_QUALITY: u8 = 82;
 
 /// Decodes a file and encodes the upright image as a JPEG whose longer side has at most `size`
-/// pixels. Smaller images keep their size.
+/// pixels. Smaller images keep their size. The JPEG is sRGB and has no profile.
 pub fn encode_thumbnail(bytes: &[u8], size: u32, limits: &Limits) -> Result<Vec<u8>, DecodeError> {
     let size = size.max(1);
     let (min_size, monitor) = (MinDecodedSize::LongSide(size), DecodeMonitor::default());

@@ -1,5 +1,7 @@
 //! Decodes with the `image` crate, within the limits.
 
+use std::borrow::Cow;
+
 use image::{
     ColorType, DynamicImage, ImageDecoder, ImageError, ImageReader, error::LimitErrorKind,
 };
@@ -83,9 +85,14 @@ pub(crate) fn decode_with_image_crate(
     limits: &Limits,
     deadline: &CpuDeadline<'_>,
 ) -> Result<DecoderOutput, DecodeError> {
+    let bytes = match format {
+        FileFormat::Png => color_source::png::remove_oversized_profile(bytes),
+        _ => Cow::Borrowed(bytes),
+    };
+    let bytes = &*bytes;
     let mut opened = open_with_image_crate(bytes, format, limits, deadline)?;
     let (width, height) = opened.decoder.dimensions();
-    let encoding = color_source::read_sample_encoding(bytes, format);
+    let encoding = color_source::read_sample_encoding(bytes, format, &mut *opened.decoder);
     // An image with broken metadata is still used.
     let orientation = opened.decoder.orientation().ok();
     let exif = match format {

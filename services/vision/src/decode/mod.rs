@@ -48,8 +48,8 @@ use crate::{error::DecodeError, panics::panic_message};
 ///
 /// The image keeps at least `min_short_side` pixels on its shorter side, or all that the file has.
 /// A JPEG that is at least three times as large is decoded at a half, a quarter or an eighth of its
-/// size, never below 1.5 times `min_short_side`. Transparent parts show a ground, as in
-/// thumbnails. The attributes describe the file, not the reduced image.
+/// size, never below 1.5 times `min_short_side`. Colours are sRGB, and transparent parts show a ground,
+/// as in thumbnails. The attributes describe the file, not the reduced image.
 pub fn decode_image(
     bytes: &[u8],
     min_short_side: u32,
@@ -89,7 +89,7 @@ pub(crate) fn decode_to_size(
             FileFormat::Jpeg => jpeg::decode_jpeg(bytes, min_size, limits, &deadline)?,
             _ => decode_with_image_crate(bytes, format, limits, &deadline)?,
         };
-        Ok(to_upright_rgb(output, format))
+        to_upright_rgb(output, format, &deadline)
     };
     // Unwind safe: the closure owns nothing that outlives it, and unwinding releases the memory
     // permits.
@@ -108,14 +108,18 @@ pub(crate) fn decode_to_size(
     })
 }
 
-fn to_upright_rgb(output: DecoderOutput, format: FileFormat) -> (DecodedImage, DecodedAttributes) {
+fn to_upright_rgb(
+    output: DecoderOutput,
+    format: FileFormat,
+    deadline: &CpuDeadline<'_>,
+) -> Result<(DecodedImage, DecodedAttributes), DecodeError> {
     let exif = output.exif.as_deref();
     let orientation = output
         .orientation
         .or_else(|| exif.and_then(Orientation::from_exif_chunk))
         .unwrap_or(Orientation::NoTransforms);
     let stored = apply_display_curve(output.image, format);
-    let visible = appearance::render_visible(stored, output.encoding);
+    let visible = appearance::render_visible(stored, &output.encoding, deadline)?;
     let mut image = DynamicImage::ImageRgb8(visible);
     image.apply_orientation(orientation);
     let rgb = image.into_rgb8();
@@ -138,7 +142,7 @@ fn to_upright_rgb(output: DecoderOutput, format: FileFormat) -> (DecodedImage, D
         camera: exif_attributes.camera,
         colors: colors::name_colors(&decoded),
     };
-    (decoded, attributes)
+    Ok((decoded, attributes))
 }
 
 fn swaps_sides(orientation: Orientation) -> bool {

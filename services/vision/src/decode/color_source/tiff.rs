@@ -1,8 +1,12 @@
-//! Finds what the alpha channel of a TIFF means.
+//! Finds the profile of a TIFF and what its alpha channel means.
+//!
+//! The tags are read from the bytes, because the decoder would allocate 32 bytes for each byte of a
+//! profile.
 
-use crate::decode::encoding::{AlphaMeaning, SampleEncoding};
+use crate::decode::encoding::{AlphaMeaning, SampleEncoding, SourceProfile};
 
 const EXTRA_SAMPLES: u64 = 338;
+const ICC_PROFILE: u64 = 34_675;
 /// The first extra sample is alpha, and the colours are multiplied by it.
 const ASSOCIATED_ALPHA: u64 = 1;
 /// Tags of the first table that are looked at.
@@ -17,6 +21,9 @@ pub(crate) fn read_tiff_encoding(bytes: &[u8]) -> SampleEncoding {
     let mut encoding = SampleEncoding::default();
     if tags.find_first_short(EXTRA_SAMPLES) == Some(ASSOCIATED_ALPHA) {
         encoding.alpha = AlphaMeaning::Premultiplied;
+    }
+    if let Some(profile) = tags.find_bytes(ICC_PROFILE) {
+        encoding.profile = SourceProfile::Icc(profile.to_vec());
     }
     encoding
 }
@@ -33,7 +40,7 @@ struct TagPlace {
     field_bytes: usize,
 }
 
-impl TiffTags<'_> {
+impl<'a> TiffTags<'a> {
     fn read_number(&self, offset: u64, length: usize) -> Option<u64> {
         let begin = usize::try_from(offset).ok()?;
         let bytes = self.bytes.get(begin..begin.checked_add(length)?)?;
@@ -74,5 +81,13 @@ impl TiffTags<'_> {
             false => self.read_number(place.field_at, place.field_bytes)?,
         };
         self.read_number(at, 2)
+    }
+
+    /// Returns the values of a tag of bytes that is too long for the field.
+    fn find_bytes(&self, tag: u64) -> Option<&'a [u8]> {
+        let place = self.find_tag(tag)?;
+        let begin = usize::try_from(self.read_number(place.field_at, place.field_bytes)?).ok()?;
+        let length = usize::try_from(place.values).ok()?;
+        self.bytes.get(begin..begin.checked_add(length)?)
     }
 }

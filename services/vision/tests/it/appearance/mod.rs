@@ -1,7 +1,9 @@
-//! What people see is what is compared: transparency.
+//! What people see is what is compared: transparency and colour profiles.
 //!
-//! The files are small and drawn by programs.
+//! The files are small and drawn by programs. `own_inks.jpg` has a CMYK profile whose inks have
+//! unusual colours, so that the usual formula cannot get them right.
 
+mod profiles;
 mod transparency;
 
 use std::path::Path;
