@@ -7,7 +7,7 @@ use image::{
 };
 
 use crate::decode::{
-    color_source,
+    animation, color_source,
     deadline::{CpuDeadline, DeadlineReader},
     decoded::DecoderOutput,
     limits::Limits,
@@ -105,6 +105,7 @@ pub(crate) fn decode_with_image_crate(
         _ => 0,
     };
     let image = opened.decode_fully(frame_bytes, limits)?;
+    let image = animation::choose_frame(image, bytes, format, limits, deadline);
     Ok(DecoderOutput {
         image,
         width,

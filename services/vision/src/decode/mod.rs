@@ -2,7 +2,7 @@
 //!
 //! Files are not trusted: the format is detected from the content, the header's claims are checked
 //! against the limits before anything is allocated, and a panic of a decoder fails only its file.
-//! Of an animation, the first frame is decoded.
+//! Of an animation, the first frame that is not a single colour is decoded.
 //!
 //! All functions fail with a [`DecodeError`]; the same bytes always fail the same way.
 
@@ -16,6 +16,7 @@ pub(crate) mod encoding;
 
 mod color_source;
 
+mod animation;
 mod image_crate;
 mod jpeg;
 mod tiff;

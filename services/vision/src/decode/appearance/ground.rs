@@ -55,6 +55,37 @@ pub(super) fn drop_unused_alpha(image: DynamicImage) -> DynamicImage {
     }
 }
 
+/// Returns whether a viewer sees a single colour, whatever the ground. Colours may differ by
+/// `tolerance` in each channel, as lossy formats make them.
+pub(crate) fn is_one_color(image: &DynamicImage, tolerance: u8) -> bool {
+    if let Some(rgb) = image.as_rgb8() {
+        return is_even(rgb.pixels().map(|pixel| pixel.0), tolerance);
+    }
+    let converted;
+    let rgba = match image.as_rgba8() {
+        Some(rgba) => rgba,
+        None => {
+            converted = image.to_rgba8();
+            &converted
+        }
+    };
+    [WHITE, DARK].into_iter().all(|ground| {
+        let pixels = rgba.chunks_exact(4);
+        is_even(pixels.map(|pixel| blend_over(pixel, ground)), tolerance)
+    })
+}
+
+fn is_even(mut pixels: impl Iterator<Item = [u8; 3]>, tolerance: u8) -> bool {
+    let (mut lowest, mut highest) = ([255; 3], [0; 3]);
+    pixels.all(|pixel| {
+        (0..3).all(|channel| {
+            lowest[channel] = pixel[channel].min(lowest[channel]);
+            highest[channel] = pixel[channel].max(highest[channel]);
+            highest[channel] - lowest[channel] <= tolerance
+        })
+    })
+}
+
 fn blend_over(rgba: &[u8], ground: u8) -> [u8; 3] {
     let alpha = u32::from(rgba[3]);
     let ground = u32::from(ground) * (255 - alpha) + 127;

@@ -16,7 +16,7 @@ mod profile;
 
 use image::{DynamicImage, RgbImage};
 
-pub(crate) use self::{cmyk::CmykConverter, profile::MAX_PROFILE_BYTES};
+pub(crate) use self::{cmyk::CmykConverter, ground::is_one_color, profile::MAX_PROFILE_BYTES};
 use self::{
     convert::convert_to_srgb,
     ground::{drop_unused_alpha, flatten_over_ground},

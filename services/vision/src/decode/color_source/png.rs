@@ -1,4 +1,4 @@
-//! Finds the colour space of a PNG.
+//! Finds the colour space of a PNG, and whether it is animated.
 //!
 //! A PNG has four ways to state its colours. They are used in the order of the standard (PNG, third
 //! edition, section 13.13): `cICP`, `iCCP`, `sRGB`, then `gAMA` with `cHRM`.
@@ -126,4 +126,27 @@ fn read_primaries(data: &[u8]) -> Option<[f32; 8]> {
         *number = u32::from_be_bytes(bytes.try_into().ok()?) as f32 / 100_000.0;
     }
     Some(primaries)
+}
+
+/// How a PNG is animated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum PngAnimation {
+    None,
+    /// The first frame is the picture that programs without animation show.
+    StartsWithPicture,
+    /// The picture for programs without animation is not part of the animation.
+    SeparatePicture,
+}
+
+pub(crate) fn read_animation(bytes: &[u8]) -> PngAnimation {
+    let (mut is_animated, mut has_frame) = (false, false);
+    for (_, name, _) in header_chunks(bytes) {
+        is_animated |= name == b"acTL";
+        has_frame |= name == b"fcTL";
+    }
+    match (is_animated, has_frame) {
+        (false, _) => PngAnimation::None,
+        (true, true) => PngAnimation::StartsWithPicture,
+        (true, false) => PngAnimation::SeparatePicture,
+    }
 }

@@ -1,8 +1,9 @@
-//! What people see is what is compared: transparency and colour profiles.
+//! What people see is what is compared: transparency, colour profiles, animations.
 //!
 //! The files are small and drawn by programs. `own_inks.jpg` has a CMYK profile whose inks have
 //! unusual colours, so that the usual formula cannot get them right.
 
+mod animations;
 mod profiles;
 mod transparency;
 
