@@ -160,15 +160,17 @@ fn inks_are_converted_with_their_profile() {
     other_intent[at + 3] = b'1';
     for file in [file, other_intent] {
         let (image, _) = decode_whole(&file);
-        for ((x, y), expected) in [
-            ((8, 8), [255, 134, 79]),
-            ((24, 8), [255, 163, 188]),
-            ((8, 24), [92, 92, 92]),
-            ((24, 24), [201, 167, 67]),
+        // The last patch is between the points of the table, where LittleCMS interpolates over other
+        // neighbours.
+        for ((x, y), expected, tolerance) in [
+            ((8, 8), [255, 134, 79], 4),
+            ((24, 8), [255, 163, 188], 4),
+            ((8, 24), [92, 92, 92], 4),
+            ((24, 24), [201, 167, 67], 12),
         ] {
             let found = image.get_pixel(x, y).0;
             let worst = found.iter().zip(expected).map(|(a, b)| a.abs_diff(b)).max();
-            assert!(worst <= Some(4), "{found:?} is not {expected:?}");
+            assert!(worst <= Some(tolerance), "{found:?} is not {expected:?}");
         }
     }
 }

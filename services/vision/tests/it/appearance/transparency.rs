@@ -129,13 +129,41 @@ fn premultiplied_colours_of_a_tiff_are_divided() {
             pixel[channel] = ((u32::from(pixel[channel]) * alpha + 127) / 255) as u8;
         }
     }
-    let mut file = encode_as(&DynamicImage::ImageRgba8(multiplied), ImageFormat::Tiff);
-    // ExtraSamples (338), a single 16-bit number: 2 is straight alpha, 1 premultiplied.
-    let entry = [0x52, 0x01, 3, 0, 1, 0, 0, 0, 2, 0];
-    let at = file.windows(10).position(|window| window == entry).unwrap();
-    file[at + 8] = 1;
-    let difference = mean_difference(&decode_whole(&file).0, &flatten_on(&straight, 255));
+    let difference_to_white =
+        |file: &[u8]| mean_difference(&decode_whole(file).0, &flatten_on(&straight, 255));
+    let difference = difference_to_white(&encode_rgba_tiff(&multiplied, 1));
     assert!(difference <= 0.5, "{difference}");
+    let difference = difference_to_white(&encode_rgba_tiff(&straight, 2));
+    assert!(difference <= 0.5, "{difference}");
+}
+
+/// Encodes an uncompressed TIFF. `extra_samples` is 1 for premultiplied and 2 for straight alpha.
+fn encode_rgba_tiff(image: &RgbaImage, extra_samples: u32) -> Vec<u8> {
+    let (width, height) = image.dimensions();
+    let entries = [
+        (256, 4, 1, width),
+        (257, 4, 1, height),
+        (258, 3, 4, 150),
+        (259, 3, 1, 1),
+        (262, 3, 1, 2),
+        (273, 4, 1, 158),
+        (277, 3, 1, 4),
+        (278, 4, 1, height),
+        (279, 4, 1, width * height * 4),
+        (338, 3, 1, extra_samples),
+    ];
+    let mut file = b"II*\0\x08\0\0\0".to_vec();
+    file.extend((entries.len() as u16).to_le_bytes());
+    for (tag, kind, count, value) in entries {
+        file.extend(u16::to_le_bytes(tag));
+        file.extend(u16::to_le_bytes(kind));
+        file.extend(u32::to_le_bytes(count));
+        file.extend(u32::to_le_bytes(value));
+    }
+    file.resize(150, 0);
+    file.extend([8, 0, 8, 0, 8, 0, 8, 0]);
+    file.extend(image.as_raw());
+    file
 }
 
 #[test]
