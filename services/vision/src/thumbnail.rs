@@ -3,7 +3,7 @@
 use crate::decode::{
     deadline::DecodeMonitor,
     decode_to_size,
-    decoded::{AlphaHandling, DecodedImage, MinDecodedSize},
+    decoded::{DecodedImage, MinDecodedSize},
     limits::Limits,
 };
 use crate::encode::encode_jpeg;
@@ -14,11 +14,11 @@ use crate::preprocess::resample_image;
 const THUMBNAIL_QUALITY: u8 = 82;
 
 /// Decodes a file and encodes the upright image as a JPEG whose longer side has at most `size`
-/// pixels. Smaller images keep their size; transparent parts become white.
+/// pixels. Smaller images keep their size. The JPEG is sRGB and has no profile.
 pub fn encode_thumbnail(bytes: &[u8], size: u32, limits: &Limits) -> Result<Vec<u8>, DecodeError> {
     let size = size.max(1);
     let (min_size, monitor) = (MinDecodedSize::LongSide(size), DecodeMonitor::default());
-    let (image, _) = decode_to_size(bytes, min_size, AlphaHandling::OverWhite, limits, &monitor)?;
+    let (image, _) = decode_to_size(bytes, min_size, limits, &monitor)?;
     let long_side = image.width.max(image.height);
     let resized = if long_side > size {
         let scaled = |side: u32| {

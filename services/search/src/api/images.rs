@@ -128,8 +128,8 @@ impl ImageApi {
 
     /// A thumbnail
     ///
-    /// A small JPEG, upright, with transparent areas in white. It is never larger than the
-    /// original.
+    /// A small JPEG in sRGB, upright. Transparent areas are white, or dark gray if what is drawn is
+    /// nearly white. It is never larger than the original.
     #[oai(
         path = "/v1/images/:id/thumbnail",
         method = "get",

@@ -135,6 +135,12 @@ impl<'a> CpuDeadline<'a> {
         value
     }
 
+    /// Fails once the time is over.
+    pub(crate) fn check(&self) -> Result<(), DecodeError> {
+        self.check_time()
+            .map_err(|_| DecodeError::TooSlow { max: self.limit })
+    }
+
     fn check_time(&self) -> io::Result<()> {
         let is_over = self.has_passed.get()
             || self.monitor.is_abandoned()

@@ -2,6 +2,8 @@
 
 use image::{DynamicImage, metadata::Orientation};
 
+use crate::decode::encoding::SampleEncoding;
+
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DecodedImage {
     pub width: u32,
@@ -30,14 +32,6 @@ impl MinDecodedSize {
     }
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum AlphaHandling {
-    /// Keeps the stored colours and ignores alpha, as in the training of the networks.
-    Drop,
-    /// Blends the image over white, as viewers show it.
-    OverWhite,
-}
-
 /// Output of a decoder: possibly reduced, not yet upright.
 pub(crate) struct DecoderOutput {
     pub image: DynamicImage,
@@ -49,4 +43,6 @@ pub(crate) struct DecoderOutput {
     pub orientation: Option<Orientation>,
     /// The EXIF block of a format whose blocks only its decoder finds.
     pub exif: Option<Vec<u8>>,
+    /// How the samples become the colours that people see.
+    pub encoding: SampleEncoding,
 }

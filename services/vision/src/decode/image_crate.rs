@@ -1,10 +1,13 @@
 //! Decodes with the `image` crate, within the limits.
 
+use std::borrow::Cow;
+
 use image::{
     ColorType, DynamicImage, ImageDecoder, ImageError, ImageReader, error::LimitErrorKind,
 };
 
 use crate::decode::{
+    animation, color_source,
     deadline::{CpuDeadline, DeadlineReader},
     decoded::DecoderOutput,
     limits::Limits,
@@ -82,19 +85,27 @@ pub(crate) fn decode_with_image_crate(
     limits: &Limits,
     deadline: &CpuDeadline<'_>,
 ) -> Result<DecoderOutput, DecodeError> {
-    let opened = open_with_image_crate(bytes, format, limits, deadline)?;
+    let bytes = match format {
+        FileFormat::Png => color_source::png::remove_oversized_profile(bytes),
+        _ => Cow::Borrowed(bytes),
+    };
+    let bytes = &*bytes;
+    let mut opened = open_with_image_crate(bytes, format, limits, deadline)?;
     let (width, height) = opened.decoder.dimensions();
+    let encoding = color_source::read_sample_encoding(bytes, format, &mut *opened.decoder);
     let frame_bytes = match format {
         FileFormat::WebP => webp::claimed_frame_bytes(bytes),
         _ => 0,
     };
     let image = opened.decode_fully(frame_bytes, limits)?;
+    let image = animation::choose_frame(image, bytes, format, limits, deadline);
     Ok(DecoderOutput {
         image,
         width,
         height,
         orientation: None,
         exif: None,
+        encoding,
     })
 }
 

@@ -18,8 +18,11 @@ use image::{DynamicImage, GrayImage, RgbImage};
 use jpeg_decoder::PixelFormat;
 
 use crate::decode::{
+    appearance::CmykConverter,
+    color_source::jpeg::read_jpeg_profile,
     deadline::{CpuDeadline, DeadlineReader},
     decoded::{DecoderOutput, MinDecodedSize},
+    encoding::{SampleEncoding, SourceProfile},
     image_crate::open_with_image_crate,
     limits::Limits,
     sniff::FileFormat,
@@ -169,10 +172,18 @@ pub(crate) fn decode_jpeg(
     }
     let reduction = header.strongest_reduction(min_size);
     // Four components are CMYK, which `image` converts to RGB and `jpeg-decoder` does not.
-    let can_reduce = header.components != 4;
-    let reduced = |reduction| decode_reduced(bytes, &header, reduction, limits, deadline);
+    // With the profile of the inks, we convert them.
+    let profile = read_jpeg_profile(bytes);
+    let inks = match header.components {
+        4 => CmykConverter::open(&profile),
+        _ => None,
+    };
+    let can_reduce = header.components != 4 || inks.is_some();
+    let inks = inks.as_ref();
+    let reduced = |reduction| decode_reduced(bytes, &header, reduction, inks, limits, deadline);
     let in_full = || decode_in_full(bytes, &header, limits, deadline);
     let image = match (reduction, can_reduce) {
+        (_, true) if header.components == 4 => reduced(reduction).or_else(|_| in_full()),
         (_, false) => in_full(),
         (1, true) => in_full()
             .or_else(|first| reduced(1).map_err(|second| more_helpful_error(first, second))),
@@ -185,6 +196,13 @@ pub(crate) fn decode_jpeg(
         height: header.height,
         orientation: None,
         exif: header.exif.map(|range| bytes[range].to_vec()),
+        encoding: SampleEncoding {
+            profile: match header.components {
+                4 => SourceProfile::Srgb,
+                _ => profile,
+            },
+            ..SampleEncoding::default()
+        },
     })
 }
 
@@ -216,6 +234,7 @@ fn decode_reduced(
     bytes: &[u8],
     header: &JpegHeader,
     reduction: u32,
+    inks: Option<&CmykConverter>,
     limits: &Limits,
     deadline: &CpuDeadline<'_>,
 ) -> Result<DynamicImage, DecodeError> {
@@ -257,10 +276,13 @@ fn decode_reduced(
             RgbImage::from_raw(width, height, pixels).map(DynamicImage::ImageRgb8)
         }
         PixelFormat::CMYK32 => {
-            return Err(DecodeError::UnsupportedFeature {
+            let inks = inks.ok_or_else(|| DecodeError::UnsupportedFeature {
                 format: FORMAT,
                 reason: "CMYK at a reduced size".to_owned(),
-            });
+            })?;
+            // The decoder inverts the samples of every file, as all viewers do.
+            let rgb = inks.convert_to_srgb(&pixels, deadline)?;
+            RgbImage::from_raw(width, height, rgb).map(DynamicImage::ImageRgb8)
         }
     };
     image.ok_or_else(|| DecodeError::Corrupt {

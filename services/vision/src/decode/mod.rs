@@ -2,7 +2,7 @@
 //!
 //! Files are not trusted: the format is detected from the content, the header's claims are checked
 //! against the limits before anything is allocated, and a panic of a decoder fails only its file.
-//! Of an animation, the first frame is decoded.
+//! Of an animation, the first frame that is not a single colour is decoded.
 //!
 //! All functions fail with a [`DecodeError`]; the same bytes always fail the same way.
 
@@ -13,10 +13,17 @@ pub(crate) mod deadline;
 pub(crate) mod limits;
 
 pub(crate) mod decoded;
+pub(crate) mod encoding;
+
+mod color_source;
+
+mod animation;
 mod image_crate;
 mod jpeg;
 mod tiff;
 mod webp;
+
+mod appearance;
 
 pub(crate) mod attributes;
 pub(crate) mod colors;
@@ -26,13 +33,13 @@ mod tests;
 
 use std::panic::AssertUnwindSafe;
 
-use image::{DynamicImage, Rgb, RgbImage, metadata::Orientation};
+use image::{DynamicImage, metadata::Orientation};
 use lookalike_chassis::metrics::STAGE_SECONDS;
 
 use self::{
     attributes::DecodedAttributes,
     deadline::{CpuDeadline, DecodeMonitor},
-    decoded::{AlphaHandling, DecodedImage, DecoderOutput, MinDecodedSize},
+    decoded::{DecodedImage, DecoderOutput, MinDecodedSize},
     image_crate::decode_with_image_crate,
     limits::Limits,
     sniff::{FileFormat, sniff_format},
@@ -43,8 +50,8 @@ use crate::{error::DecodeError, panics::panic_message, sketch::Sketch};
 ///
 /// The image keeps at least `min_short_side` pixels on its shorter side, or all that the file has.
 /// A JPEG that is at least three times as large is decoded at a half, a quarter or an eighth of its
-/// size, never below 1.5 times `min_short_side`. Transparency is dropped. The attributes describe
-/// the file, not the reduced image.
+/// size, never below 1.5 times `min_short_side`. Colours are sRGB, and transparent parts show a ground,
+/// as in thumbnails. The attributes describe the file, not the reduced image.
 pub fn decode_image(
     bytes: &[u8],
     min_short_side: u32,
@@ -65,7 +72,6 @@ pub fn decode_monitored(
     decode_to_size(
         bytes,
         MinDecodedSize::ShortSide(min_short_side),
-        AlphaHandling::Drop,
         limits,
         monitor,
     )
@@ -74,7 +80,6 @@ pub fn decode_monitored(
 pub(crate) fn decode_to_size(
     bytes: &[u8],
     min_size: MinDecodedSize,
-    alpha: AlphaHandling,
     limits: &Limits,
     monitor: &DecodeMonitor,
 ) -> Result<(DecodedImage, DecodedAttributes), DecodeError> {
@@ -86,7 +91,7 @@ pub(crate) fn decode_to_size(
             FileFormat::Jpeg => jpeg::decode_jpeg(bytes, min_size, limits, &deadline)?,
             _ => decode_with_image_crate(bytes, format, limits, &deadline)?,
         };
-        Ok(to_upright_rgb(output, bytes, format, alpha))
+        to_upright_rgb(output, bytes, format, &deadline)
     };
     // Unwind safe: the closure owns nothing that outlives it, and unwinding releases the memory
     // permits.
@@ -109,14 +114,16 @@ fn to_upright_rgb(
     output: DecoderOutput,
     bytes: &[u8],
     format: FileFormat,
-    alpha: AlphaHandling,
-) -> (DecodedImage, DecodedAttributes) {
+    deadline: &CpuDeadline<'_>,
+) -> Result<(DecodedImage, DecodedAttributes), DecodeError> {
     let metadata = attributes::read_metadata(bytes, format, output.exif.as_deref());
     let orientation = output
         .orientation
         .or(metadata.orientation)
         .unwrap_or(Orientation::NoTransforms);
-    let mut image = DynamicImage::ImageRgb8(to_rgb8(output.image, format, alpha));
+    let stored = apply_display_curve(output.image, format);
+    let visible = appearance::render_visible(stored, &output.encoding, deadline)?;
+    let mut image = DynamicImage::ImageRgb8(visible);
     image.apply_orientation(orientation);
     let rgb = image.into_rgb8();
     let decoded = DecodedImage {
@@ -139,7 +146,7 @@ fn to_upright_rgb(
         colors: colors::name_colors(&decoded),
         sketch: Sketch::from_image(&decoded),
     };
-    (decoded, attributes)
+    Ok((decoded, attributes))
 }
 
 fn swaps_sides(orientation: Orientation) -> bool {
@@ -152,21 +159,14 @@ fn swaps_sides(orientation: Orientation) -> bool {
     )
 }
 
-fn to_rgb8(mut image: DynamicImage, format: FileFormat, alpha: AlphaHandling) -> RgbImage {
+/// Converts linear light, which Radiance files store, to the values that screens take.
+fn apply_display_curve(mut image: DynamicImage, format: FileFormat) -> DynamicImage {
     if format == FileFormat::Hdr
         && let DynamicImage::ImageRgb32F(linear) = &mut image
     {
-        // Radiance files store linear light; all other formats store gamma-encoded values.
         for value in linear.iter_mut() {
             *value = value.clamp(0.0, 1.0).powf(1.0 / 2.2);
         }
     }
-    if alpha == AlphaHandling::OverWhite && image.color().has_alpha() {
-        let rgba = image.into_rgba8();
-        return RgbImage::from_fn(rgba.width(), rgba.height(), |x, y| {
-            let [r, g, b, a] = rgba.get_pixel(x, y).0.map(u32::from);
-            Rgb([r, g, b].map(|value| ((value * a + 255 * (255 - a) + 127) / 255) as u8))
-        });
-    }
-    image.into_rgb8()
+    image
 }

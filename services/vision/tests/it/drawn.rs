@@ -1,6 +1,6 @@
 //! Drawn images in every supported format.
 
-use image::{DynamicImage, GenericImageView, ImageFormat, Rgb, RgbImage, Rgba, RgbaImage};
+use image::{DynamicImage, GenericImageView, ImageFormat, Rgb, RgbImage};
 use lookalike_vision::{Limits, decode_image, encode_jpeg, encode_thumbnail};
 
 use crate::memory::run_alone;
@@ -128,18 +128,6 @@ fn deep_and_gray_pictures_become_8_bit_rgb() {
             decode_image(&encode_image(&gray, format), 5, &Limits::default()).unwrap();
         assert_near(&picture.rgb[..3], [77, 77, 77], 2);
     }
-}
-
-#[test]
-fn transparency_is_dropped_for_the_network_and_white_for_people() {
-    let _alone = run_alone();
-    let clear = RgbaImage::from_pixel(40, 40, Rgba([200, 30, 30, 0]));
-    let file = encode_image(&DynamicImage::ImageRgba8(clear), ImageFormat::Png);
-    let (picture, _) = decode_image(&file, 40, &Limits::default()).unwrap();
-    assert_near(&picture.rgb[..3], [200, 30, 30], 0);
-    let small = encode_thumbnail(&file, 20, &Limits::default()).unwrap();
-    let small = image::load_from_memory(&small).unwrap().into_rgb8();
-    assert_near(&small.get_pixel(10, 10).0, [255, 255, 255], 2);
 }
 
 #[test]

@@ -5,9 +5,11 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod appearance;
 mod bombs;
 mod collections;
 mod drawn;
+#[cfg(feature = "network")]
 mod engine;
 mod memory;
 mod shared;

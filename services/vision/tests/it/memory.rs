@@ -47,6 +47,7 @@ pub fn run_alone() -> MutexGuard<'static, ()> {
 }
 
 /// Does the same as [`run_alone`] in async tests.
+#[cfg(feature = "network")]
 pub async fn run_alone_async() -> MutexGuard<'static, ()> {
     ONE_AT_A_TIME.lock().await
 }

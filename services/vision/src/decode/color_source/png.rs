@@ -1,0 +1,152 @@
+//! Finds the colour space of a PNG, and whether it is animated.
+//!
+//! A PNG has four ways to state its colours. They are used in the order of the standard (PNG, third
+//! edition, section 13.13): `cICP`, `iCCP`, `sRGB`, then `gAMA` with `cHRM`.
+
+use std::borrow::Cow;
+
+use crate::decode::{appearance::MAX_PROFILE_BYTES, encoding::SourceProfile};
+
+const SIGNATURE_BYTES: usize = 8;
+/// Length, name and checksum of a chunk.
+const CHUNK_FRAME_BYTES: usize = 12;
+
+/// Iterates over the chunks of a PNG: their offset, name and data. Damage ends it.
+struct PngChunks<'a> {
+    bytes: &'a [u8],
+    offset: usize,
+}
+
+impl<'a> Iterator for PngChunks<'a> {
+    type Item = (usize, &'a [u8], &'a [u8]);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let begin = self.offset;
+        let head = self.bytes.get(begin..begin.checked_add(8)?)?;
+        let (length, name) = head.split_at(4);
+        let length = u32::from_be_bytes(length.try_into().ok()?);
+        let data = begin + 8..(begin + 8).checked_add(usize::try_from(length).ok()?)?;
+        self.offset = data.end.checked_add(4)?;
+        Some((begin, name, self.bytes.get(data)?))
+    }
+}
+
+/// Returns the chunks before the compressed pixels.
+fn list_header_chunks(bytes: &[u8]) -> impl Iterator<Item = (usize, &[u8], &[u8])> {
+    let chunks = PngChunks {
+        bytes,
+        offset: SIGNATURE_BYTES,
+    };
+    chunks.take_while(|(_, name, _)| *name != b"IDAT")
+}
+
+/// Returns the colour space that the file states.
+pub(crate) fn read_png_profile(bytes: &[u8]) -> SourceProfile {
+    let (mut coded, mut icc, mut is_srgb) = (None, None, false);
+    let (mut gamma, mut primaries) = (None, None);
+    for (_, name, data) in list_header_chunks(bytes) {
+        match name {
+            b"cICP" => coded = coded.or_else(|| read_coded_colors(data)),
+            b"iCCP" => icc = icc.or_else(|| inflate_profile(data).ok().flatten()),
+            b"sRGB" => is_srgb = true,
+            b"gAMA" => gamma = gamma.or_else(|| read_gamma(data)),
+            b"cHRM" => primaries = primaries.or_else(|| read_primaries(data)),
+            _ => {}
+        }
+    }
+    if let Some(coded) = coded {
+        return coded;
+    }
+    match (icc, is_srgb, gamma) {
+        (Some(icc), _, _) => SourceProfile::Icc(icc),
+        (None, false, Some(exponent)) => SourceProfile::Gamma {
+            exponent,
+            primaries,
+        },
+        _ => SourceProfile::Srgb,
+    }
+}
+
+/// Returns the file without an `iCCP` chunk that inflates to more than a profile may have. The decoder
+/// inflates the chunk up to its limit for a whole picture, without a reservation of that memory.
+pub(crate) fn remove_oversized_profile(bytes: &[u8]) -> Cow<'_, [u8]> {
+    let oversized = list_header_chunks(bytes)
+        .find(|(_, name, data)| *name == b"iCCP" && inflate_profile(data).is_err());
+    match oversized {
+        Some((begin, _, data)) => {
+            let end = begin + CHUNK_FRAME_BYTES + data.len();
+            let rest = bytes.get(end..).unwrap_or_default();
+            Cow::Owned([&bytes[..begin], rest].concat())
+        }
+        None => Cow::Borrowed(bytes),
+    }
+}
+
+/// The profile inflates to more than [`MAX_PROFILE_BYTES`].
+struct OversizedProfile;
+
+/// Returns the profile, or `None` if it is damaged.
+fn inflate_profile(data: &[u8]) -> Result<Option<Vec<u8>>, OversizedProfile> {
+    // A name of 1 to 79 bytes, a zero, and the method, which is zero.
+    let name_end = data.iter().take(80).position(|byte| *byte == 0);
+    let Some(compressed) = name_end.and_then(|end| data.get(end + 2..)) else {
+        return Ok(None);
+    };
+    match fdeflate::decompress_to_vec_bounded(compressed, MAX_PROFILE_BYTES) {
+        Ok(profile) => Ok(Some(profile)),
+        Err(fdeflate::BoundedDecompressionError::OutputTooLarge { .. }) => Err(OversizedProfile),
+        Err(fdeflate::BoundedDecompressionError::DecompressionError { .. }) => Ok(None),
+    }
+}
+
+fn read_coded_colors(data: &[u8]) -> Option<SourceProfile> {
+    match *data {
+        // Only whole ranges of RGB are stored in practice. The numbers above 15 are for high dynamic
+        // range, for which other chunks have a fallback.
+        [primaries, transfer @ 0..=15, 0, 1] => Some(SourceProfile::Coded {
+            primaries,
+            transfer,
+        }),
+        _ => None,
+    }
+}
+
+/// Returns the exponent that makes samples linear.
+fn read_gamma(data: &[u8]) -> Option<f32> {
+    let stored = u32::from_be_bytes(data.try_into().ok()?);
+    (stored > 0).then(|| 100_000.0 / stored as f32)
+}
+
+fn read_primaries(data: &[u8]) -> Option<[f32; 8]> {
+    if data.len() != 32 {
+        return None;
+    }
+    let mut primaries = [0.0; 8];
+    for (number, bytes) in primaries.iter_mut().zip(data.chunks_exact(4)) {
+        *number = u32::from_be_bytes(bytes.try_into().ok()?) as f32 / 100_000.0;
+    }
+    Some(primaries)
+}
+
+/// How a PNG is animated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum PngAnimation {
+    None,
+    /// The first frame is the picture that programs without animation show.
+    StartsWithPicture,
+    /// The picture for programs without animation is not part of the animation.
+    SeparatePicture,
+}
+
+pub(crate) fn read_animation(bytes: &[u8]) -> PngAnimation {
+    let (mut is_animated, mut has_frame) = (false, false);
+    for (_, name, _) in list_header_chunks(bytes) {
+        is_animated |= name == b"acTL";
+        has_frame |= name == b"fcTL";
+    }
+    match (is_animated, has_frame) {
+        (false, _) => PngAnimation::None,
+        (true, true) => PngAnimation::StartsWithPicture,
+        (true, false) => PngAnimation::SeparatePicture,
+    }
+}
