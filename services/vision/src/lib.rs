@@ -44,7 +44,7 @@ pub use decode::{decode_image, decode_monitored};
 pub use encode::encode_jpeg;
 #[cfg(feature = "network")]
 pub use engine::{DeviceState, DeviceStatus, Engine};
-pub use error::{CODES, DecodeError, Error};
+pub use error::{CODES, DecodeError, Error, RaisedLimits};
 pub use model::Model;
 pub use model::bands::{Band, Bands};
 pub use model::convert::convert_checkpoint;
