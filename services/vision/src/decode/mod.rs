@@ -14,7 +14,9 @@ pub(crate) mod limits;
 pub(crate) mod decoded;
 mod image_crate;
 mod jpeg;
+mod png;
 mod tiff;
+mod unwritten;
 mod webp;
 
 pub(crate) mod attributes;
@@ -83,7 +85,14 @@ pub(crate) fn decode_to_size(
     let run_decoder = || {
         let output = match format {
             FileFormat::Jpeg => jpeg::decode_jpeg(bytes, min_size, limits, &deadline)?,
-            _ => decode_with_image_crate(bytes, format, limits, &deadline)?,
+            _ => {
+                unwritten::check_written(bytes, format)?;
+                let decoded = match format {
+                    FileFormat::Png => png::decode_png(bytes, min_size, limits, &deadline),
+                    _ => decode_with_image_crate(bytes, format, limits, &deadline),
+                };
+                decoded.map_err(|error| unwritten::explain_error(error, bytes, format))?
+            }
         };
         Ok(to_upright_rgb(output, format, alpha))
     };
