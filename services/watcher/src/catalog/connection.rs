@@ -10,7 +10,7 @@ use super::schema;
 /// A failed operation on the catalog.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    #[error("cannot open the catalog {path}: {source}{}", lock_hint(source))]
+    #[error("cannot open the catalog {path}: {source}{}", open_hint(source))]
     Open {
         path: PathBuf,
         source: rusqlite::Error,
@@ -25,17 +25,36 @@ pub enum Error {
         program_version: i64,
     },
     /// SQLite failed: the disk is full, the file is damaged, …
-    #[error("cannot read or write the catalog: {0}; is the disk full or failing?")]
+    #[error("cannot read or write the catalog: {0}{}", use_hint(.0))]
     Sqlite(#[from] rusqlite::Error),
 }
 
-fn lock_hint(error: &rusqlite::Error) -> &'static str {
+const DAMAGED_HINT: &str = "; the file is damaged. It is safe to delete it (and the files \
+    catalog.sqlite-wal and catalog.sqlite-shm next to it) while lookalike is stopped: the next start \
+    rebuilds it from the folders and the index, and images keep their ids";
+
+fn open_hint(error: &rusqlite::Error) -> &'static str {
     match error.sqlite_error_code() {
         Some(rusqlite::ErrorCode::DatabaseBusy | rusqlite::ErrorCode::DatabaseLocked) => {
             " (another lookalike watches with the same data folder)"
         }
+        _ if is_damaged(error) => DAMAGED_HINT,
         _ => "",
     }
+}
+
+fn use_hint(error: &rusqlite::Error) -> &'static str {
+    match is_damaged(error) {
+        true => DAMAGED_HINT,
+        false => "; is the disk full or failing?",
+    }
+}
+
+fn is_damaged(error: &rusqlite::Error) -> bool {
+    matches!(
+        error.sqlite_error_code(),
+        Some(rusqlite::ErrorCode::NotADatabase | rusqlite::ErrorCode::DatabaseCorrupt)
+    )
 }
 
 pub(super) type Result<T> = std::result::Result<T, Error>;
@@ -175,4 +194,25 @@ pub fn downgrade_to_version_1(path: &Path) {
          PRAGMA user_version = 1;",
     )
     .unwrap();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_damaged_catalog_names_the_remedy() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("catalog.sqlite");
+        drop(Catalog::open(&path).unwrap());
+        // Neither the first page nor a whole file of something else.
+        for damage in [vec![0x55; 4096], vec![b'x'; 100_000]] {
+            std::fs::write(&path, damage).unwrap();
+            let error = Catalog::open(&path).err().unwrap().to_string();
+            assert!(error.contains("safe to delete"), "{error}");
+            assert!(error.contains("catalog.sqlite"), "{error}");
+        }
+        std::fs::remove_file(&path).unwrap();
+        assert!(Catalog::open(&path).is_ok());
+    }
 }

@@ -27,6 +27,8 @@ pub struct NotifyWatcher {
 pub enum WatchError {
     /// The system allows no more watches.
     SystemLimit,
+    /// The system allows this user no more objects that watch.
+    InstanceLimit,
     /// The folder does not exist (any more).
     NotFound,
     /// Any other error of the system.
@@ -46,7 +48,14 @@ impl NotifyWatcher {
         };
         // The targets of links are indexed at their own paths.
         let config = notify::Config::default().with_follow_symlinks(false);
-        let watcher = RecommendedWatcher::new(on_event, config).map_err(classify_error)?;
+        let watcher =
+            RecommendedWatcher::new(on_event, config).map_err(|error| match &error.kind {
+                // From `inotify_init`, which needs a descriptor, too.
+                ErrorKind::Io(source) if source.raw_os_error() == Some(libc::EMFILE) => {
+                    WatchError::InstanceLimit
+                }
+                _ => classify_error(error),
+            })?;
         Ok(Self { watcher })
     }
 

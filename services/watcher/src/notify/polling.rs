@@ -115,6 +115,14 @@ pub fn describe_shortage(folders: usize, shortage: &UnwatchedReason) -> (&'stati
                  raise its limit, for example by `sysctl fs.inotify.max_user_watches=1048576`."
             ),
         ),
+        UnwatchedReason::InstanceLimit => (
+            "watch_limit",
+            format!(
+                "{folders} not watched but {instead}, because other programs of this user use all \
+                 inotify instances (or this process all file descriptors); raise the limit, for \
+                 example by `sysctl fs.inotify.max_user_instances=1024`."
+            ),
+        ),
         UnwatchedReason::Refused(message) => (
             "watch_failed",
             format!(

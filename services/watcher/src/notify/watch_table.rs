@@ -57,6 +57,8 @@ pub enum UnwatchedReason {
     Budget,
     /// The system allows no more watches.
     SystemLimit,
+    /// The system allows this user no more objects that watch, or this process no more descriptors.
+    InstanceLimit,
     /// Any other error of the system.
     Refused(String),
 }
@@ -149,6 +151,7 @@ impl WatchTable {
                     self.retry_at = Some(now + retry);
                     self.shortage = Some(match error {
                         WatchError::Refused(message) => UnwatchedReason::Refused(message),
+                        WatchError::InstanceLimit => UnwatchedReason::InstanceLimit,
                         _ => UnwatchedReason::SystemLimit,
                     });
                 }
