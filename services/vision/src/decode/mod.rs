@@ -17,8 +17,11 @@ pub(crate) mod encoding;
 mod color_source;
 
 mod animation;
+mod heif;
+mod icon;
 mod image_crate;
 mod jpeg;
+mod raw;
 mod tiff;
 mod webp;
 
@@ -88,6 +91,11 @@ pub(crate) fn decode_to_size(
     let run_decoder = || {
         let output = match format {
             FileFormat::Jpeg => jpeg::decode_jpeg(bytes, min_size, limits, &deadline)?,
+            FileFormat::Tiff => tiff::decode_tiff(bytes, limits, &deadline)?,
+            FileFormat::Raw(kind) => raw::decode_raw(bytes, kind, min_size, limits, &deadline)?,
+            FileFormat::Heic => heif::decode_heif(bytes, limits, &deadline)?,
+            FileFormat::Ico => icon::decode_icon(bytes, limits, &deadline)?,
+            FileFormat::Dib => icon::decode_headerless_bitmap(bytes, limits, &deadline)?,
             _ => decode_with_image_crate(bytes, format, limits, &deadline)?,
         };
         to_upright_rgb(output, format, &deadline)
