@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use clap::Args;
 use clap::builder::PossibleValuesParser;
+use lookalike_chassis::stdio;
 use lookalike_painter::paint::random::{Random, scramble_bits};
 use lookalike_painter::picture::{MAX_SIDE, PictureSpec};
 use lookalike_painter::scenes::{FAMILIES, SceneFamily};
@@ -149,7 +150,7 @@ pub fn run(arguments: &GenerateArguments) -> anyhow::Result<()> {
         })?
     };
     let seconds = summary.elapsed.as_secs_f64().max(1e-9);
-    println!(
+    stdio::write_line(&format!(
         "{} pictures, {:.1} MB, in {:.1} s: {:.1} images/s, {:.0} kB each, in {}",
         summary.files,
         summary.bytes as f64 / 1e6,
@@ -157,7 +158,7 @@ pub fn run(arguments: &GenerateArguments) -> anyhow::Result<()> {
         summary.files as f64 / seconds,
         summary.bytes as f64 / 1e3 / summary.files.max(1) as f64,
         arguments.out.display()
-    );
+    ))?;
     Ok(())
 }
 
@@ -280,7 +281,7 @@ fn write_pictures(
         }
     });
     if std::io::stderr().is_terminal() {
-        eprint!("\r\x1b[K");
+        stdio::eprint_text("\r\x1b[K");
     }
     match failure
         .into_inner()
@@ -325,9 +326,9 @@ fn show_progress(last_shown: &Mutex<Instant>, start: Instant, done: u64, count: 
         left.as_secs()
     );
     if std::io::stderr().is_terminal() {
-        eprint!("\r\x1b[K{line}");
+        stdio::eprint_text(&format!("\r\x1b[K{line}"));
     } else {
-        eprintln!("{line}");
+        stdio::eprint_line(&line);
     }
 }
 

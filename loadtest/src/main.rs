@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use lookalike_chassis::stdio::{self, OutputError};
 use lookalike_loadtest::{bench, chaos, generate, quality};
 
 /// Makes pictures and faults for lookalike, and measures its quality and speed.
@@ -31,8 +32,16 @@ fn main() -> ExitCode {
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
+        // The reader of the output has gone (`| head`).
+        Err(error)
+            if error
+                .downcast_ref::<OutputError>()
+                .is_some_and(OutputError::is_closed_pipe) =>
+        {
+            ExitCode::SUCCESS
+        }
         Err(error) => {
-            eprintln!("error: {error:#}");
+            stdio::eprint_line(&format!("error: {error:#}"));
             ExitCode::FAILURE
         }
     }

@@ -8,6 +8,7 @@ mod error;
 mod event;
 mod ids;
 mod outcome;
+mod path_text;
 pub mod reasons;
 mod text;
 #[allow(clippy::all, rust_2018_idioms)]
@@ -20,4 +21,5 @@ pub use ids::{
     RelativePath,
 };
 pub use outcome::{Outcome, OutcomeAttributes, OutcomeState, Timings};
+pub use path_text::{path_to_text, unescape_path};
 pub use text::{InvalidText, QueryText};

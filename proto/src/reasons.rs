@@ -117,7 +117,7 @@ pub const REASONS: &[Reason] = &[
     permanent_reason(
         "truncated",
         "Cut short",
-        "The file is truncated.",
+        "The file ends before its picture does, or its end was never written.",
         "Copy it again from its source; it is then retried automatically.",
     ),
     permanent_reason(
@@ -136,14 +136,16 @@ pub const REASONS: &[Reason] = &[
         "too_many_pixels",
         "Too many pixels",
         "The image declares more pixels, or a longer side, than the limits allow.",
-        "If it is a real picture, raise vision.max_pixels or vision.max_side, then retry. A file of a few \
-         kilobytes that declares so many pixels is probably an attack: discard the failure.",
+        "If it is a real picture, set the limits that the detail names to the values that it names, then \
+         retry. A file of a few kilobytes that declares so many pixels is probably an attack: discard the \
+         failure.",
     ),
     permanent_reason(
         "too_much_memory",
         "Needs too much memory",
         "Decoding the file would need more memory than the limit allows.",
-        "Raise vision.max_decode_bytes, then retry; or save a version with fewer pixels.",
+        "Raise vision.max_decode_bytes to the value that the detail names, then retry; or save a version \
+         with fewer pixels.",
     ),
     permanent_reason(
         "decoder_panic",

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use clap::Args;
+use lookalike_chassis::stdio;
 use serde_json::Value;
 
 use super::instance::{BenchInstance, InstanceOptions, instance_options};
@@ -135,7 +136,7 @@ impl ChangesBench<'_> {
     }
 
     async fn measure_library(&mut self) -> anyhow::Result<()> {
-        eprintln!("indexing {} photos", self.photos.len());
+        stdio::eprint_line(&format!("indexing {} photos", self.photos.len()));
         link_photos(
             &self.photos,
             &self.instance_options.library().join("photos"),
@@ -151,7 +152,7 @@ impl ChangesBench<'_> {
         if self.is_stopped() {
             return Ok(());
         }
-        eprintln!("restarting with {} files", self.files);
+        stdio::eprint_line(&format!("restarting with {} files", self.files));
         let started = Instant::now();
         let instance = BenchInstance::start(&self.instance_options).await?;
         self.push_value(
@@ -165,7 +166,10 @@ impl ChangesBench<'_> {
 
     /// Adds one new picture after the other and measures when a search can find it.
     async fn measure_new_files(&mut self, instance: &mut BenchInstance) -> anyhow::Result<()> {
-        eprintln!("adding {} new files, one at a time", self.sizes.new_files);
+        stdio::eprint_line(&format!(
+            "adding {} new files, one at a time",
+            self.sizes.new_files
+        ));
         let folder = instance.library.join("new");
         std::fs::create_dir_all(&folder)?;
         let mark = mark_of_run();
@@ -209,7 +213,7 @@ impl ChangesBench<'_> {
     /// Moves a folder of copies into the library: their contents are known.
     async fn measure_copies(&mut self, instance: &mut BenchInstance) -> anyhow::Result<()> {
         let copies = (self.photos.len() * self.sizes.copies) as u64;
-        eprintln!("adding {copies} copies");
+        stdio::eprint_line(&format!("adding {copies} copies"));
         let staged = self.instance_options.dir.join("staged");
         for copy in 0..self.sizes.copies {
             if self.is_stopped() {
@@ -238,7 +242,7 @@ impl ChangesBench<'_> {
             return Ok(());
         }
         let moved = self.choose_copies(self.sizes.moved);
-        eprintln!("moving {} files", moved.len());
+        stdio::eprint_line(&format!("moving {} files", moved.len()));
         let folder = instance.library.join("moved");
         std::fs::create_dir_all(&folder)?;
         let started = Instant::now();
@@ -261,7 +265,7 @@ impl ChangesBench<'_> {
             return Ok(());
         }
         let deleted = self.choose_copies(self.sizes.deleted);
-        eprintln!("deleting {} files", deleted.len());
+        stdio::eprint_line(&format!("deleting {} files", deleted.len()));
         let started = Instant::now();
         for path in &deleted {
             std::fs::remove_file(path).with_context(|| path.display().to_string())?;
@@ -293,7 +297,7 @@ impl ChangesBench<'_> {
     async fn measure_rescan(&mut self, program: &Path, dir: &Path) -> anyhow::Result<()> {
         const FILES_PER_FOLDER: usize = 1000;
         let count = self.sizes.catalogued;
-        eprintln!("writing {count} small files");
+        stdio::eprint_line(&format!("writing {count} small files"));
         let options = instance_options(program, dir, "rescan", None)?;
         for number in 0..count {
             let folder = options
@@ -305,7 +309,7 @@ impl ChangesBench<'_> {
             let path = folder.join(format!("{number:07}.txt"));
             std::fs::write(&path, b"x").with_context(|| path.display().to_string())?;
         }
-        eprintln!("waiting for the first scan");
+        stdio::eprint_line("waiting for the first scan");
         let mut instance = BenchInstance::start(&options).await?;
         instance.wait_until_at_rest(count as u64).await?;
         let mut seconds = Vec::new();

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use clap::Args;
+use lookalike_chassis::stdio;
 
 use super::instance::{BenchInstance, instance_options};
 use super::models::ModelFiles;
@@ -163,7 +164,10 @@ impl IngestBench<'_> {
             if self.is_stopped() {
                 return Ok(());
             }
-            eprintln!("default model: indexing {} photos", self.photos.len());
+            stdio::eprint_line(&format!(
+                "default model: indexing {} photos",
+                self.photos.len()
+            ));
             let (instance, rate) = self.ingest_photos(&program, None).await?;
             let stats = instance.get_json("/v1/stats", &[]).await?;
             model = stats["model"]["name"]
@@ -220,10 +224,10 @@ impl IngestBench<'_> {
             if self.is_stopped() {
                 break;
             }
-            eprintln!(
+            stdio::eprint_line(&format!(
                 "this build and an older one: indexing {} photos",
                 self.photos.len()
-            );
+            ));
             let (instance, ours) = self.ingest_photos(&program, None).await?;
             instance.stop().await;
             let (instance, theirs) = self.ingest_photos(&older, None).await?;
@@ -245,10 +249,13 @@ impl IngestBench<'_> {
             if self.is_stopped() {
                 break;
             }
-            eprintln!("ResNet-34: indexing {} photos", self.photos.len());
+            stdio::eprint_line(&format!("ResNet-34: indexing {} photos", self.photos.len()));
             let folder = model.folder.clone().into_os_string();
             let (instance, ours) = self.ingest_photos(&program, Some(folder)).await?;
-            eprintln!("the usual system: indexing {} photos", self.photos.len());
+            stdio::eprint_line(&format!(
+                "the usual system: indexing {} photos",
+                self.photos.len()
+            ));
             let usual = UsualSystem {
                 environment: environment.clone(),
                 milvus_url: instance.milvus_url()?,

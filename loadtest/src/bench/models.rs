@@ -6,6 +6,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
+use lookalike_chassis::stdio;
 use lookalike_test_support::process::product_command;
 use serde_json::Value;
 
@@ -61,7 +62,7 @@ impl ModelFiles {
         if let Some(folder) = self.find_fetched(name)? {
             return Ok(provided(folder, false));
         }
-        eprintln!("downloading {name}");
+        stdio::eprint_line(&format!("downloading {name}"));
         let fetched = product_command(&self.program)
             .args(["models", "fetch", name])
             // Without the hub, random weights do as well.
@@ -75,7 +76,7 @@ impl ModelFiles {
         }
         let folder = self.dir.join(name);
         if !folder.join(WEIGHTS).is_file() {
-            eprintln!("making random weights for {name}");
+            stdio::eprint_line(&format!("making random weights for {name}"));
             environment.run_script("weights.py", &[name.as_ref(), folder.as_os_str()])?;
         }
         Ok(provided(folder, true))

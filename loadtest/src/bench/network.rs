@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::Args;
+use lookalike_chassis::stdio;
 use lookalike_vision::Input;
 use serde_json::json;
 
@@ -161,7 +162,7 @@ pub async fn measure_networks(
         };
         if let Err(error) = measured.await {
             let reason = format!("{error:#}");
-            eprintln!("{name}: {reason}");
+            stdio::eprint_line(&format!("{name}: {reason}"));
             add_missing_rows(&mut report, arguments, &name, &reason);
         }
     }
@@ -218,7 +219,7 @@ async fn measure_model(
     std::fs::write(&inputs_file, inputs.concat())
         .with_context(|| format!("cannot write {}", inputs_file.display()))?;
     for (engine, engine_name) in arguments.engines(&model.name) {
-        eprintln!("{}: starting {engine_name}", model.name);
+        stdio::eprint_line(&format!("{}: starting {engine_name}", model.name));
         let mut command = environment.command("network.py");
         command
             .args(["--name", &model.name, "--engine", engine, "--weights"])

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use clap::Args;
+use lookalike_chassis::stdio;
 
 use crate::bench::report::{BenchReport, render_text, write_report};
 
@@ -59,9 +60,9 @@ impl BenchOptions {
     /// Prints a report and writes its files.
     pub fn deliver(&self, report: &BenchReport) -> anyhow::Result<()> {
         if self.json {
-            println!("{}", serde_json::to_string_pretty(&report.to_json())?);
+            stdio::write_line(&serde_json::to_string_pretty(&report.to_json())?)?;
         } else {
-            print!("{}", render_text(report));
+            stdio::write_text(&render_text(report))?;
         }
         match &self.out {
             Some(folder) => write_report(report, folder),
@@ -106,7 +107,7 @@ impl WorkDir {
 impl Drop for WorkDir {
     fn drop(&mut self) {
         if self.is_kept {
-            eprintln!("kept folder: {}", self.path.display());
+            stdio::eprint_line(&format!("kept folder: {}", self.path.display()));
         } else {
             let _ = std::fs::remove_dir_all(&self.path);
         }

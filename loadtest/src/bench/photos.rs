@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
+use lookalike_chassis::stdio;
 
 use crate::generate;
 
@@ -76,7 +77,9 @@ pub fn provide_photos(
     let mut photos = match chosen {
         Some(folder) => list_photos(folder)?,
         None => {
-            eprintln!("painting {count} pictures; choose a folder of photos with --photos");
+            stdio::eprint_line(&format!(
+                "painting {count} pictures; choose a folder of photos with --photos"
+            ));
             generate::paint_pictures(painted, count as u64, [768, 512], 1)?;
             list_photos(painted)?
         }

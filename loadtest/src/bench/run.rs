@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::{Args, Subcommand};
+use lookalike_chassis::stdio;
 
 use super::affinity::restrict_cores;
 use super::changes::{ChangesArguments, measure_changes};
@@ -107,7 +108,7 @@ pub fn run(arguments: &BenchArguments) -> anyhow::Result<()> {
 /// Sets `stop` at the first Ctrl-C, which ends the measurement in order, and returns at the second one.
 async fn wait_for_second_interrupt(stop: &AtomicBool) {
     let _ = tokio::signal::ctrl_c().await;
-    eprintln!("stopping; press Ctrl-C again to stop at once");
+    stdio::eprint_line("stopping; press Ctrl-C again to stop at once");
     stop.store(true, Ordering::Relaxed);
     let _ = tokio::signal::ctrl_c().await;
 }
@@ -165,7 +166,7 @@ async fn measure_all(
         if stop.load(Ordering::Relaxed) {
             break;
         }
-        eprintln!("== {name}");
+        stdio::eprint_line(&format!("== {name}"));
         let command = match name {
             "network" => BenchCommand::Network(NetworkArguments::with_options(options)),
             "decode" => BenchCommand::Decode(DecodeArguments::with_options(options)),
@@ -189,7 +190,7 @@ async fn measure_all(
             }
             Err(error) => {
                 let reason = format!("{error:#}");
-                eprintln!("{name}: {reason}");
+                stdio::eprint_line(&format!("{name}: {reason}"));
                 all.complete_rows(&[name], &reason);
             }
         }

@@ -18,6 +18,8 @@ pub mod system;
 pub use arguments::ChaosArguments;
 pub use report::ChaosReport;
 
+use lookalike_chassis::stdio;
+
 use crate::product;
 
 /// Runs every seed and prints the reports. A failed seed does not stop the others.
@@ -32,9 +34,9 @@ pub fn run(arguments: &ChaosArguments) -> anyhow::Result<()> {
     for seed in (arguments.seed..).take(usize::try_from(arguments.seeds)?) {
         let report = runtime.block_on(run::run(arguments, &program, seed))?;
         if arguments.json {
-            println!("{}", report.to_json());
+            stdio::write_line(&report.to_json().to_string())?;
         } else {
-            println!("{}", report.to_text());
+            stdio::write_line(&report.to_text())?;
         }
         converged.extend(report.time_to_rest.zip(report.time_to_equal));
         if !report.is_success() {
@@ -46,12 +48,12 @@ pub fn run(arguments: &ChaosArguments) -> anyhow::Result<()> {
     }
     if arguments.seeds > 1 {
         let slowest = converged.iter().map(|(rest, equal)| *rest + *equal).max();
-        eprintln!(
+        stdio::eprint_line(&format!(
             "{} seeds, {} failed {failed_seeds:?}; the slowest converged in {:.1} s",
             arguments.seeds,
             failed_seeds.len(),
             slowest.unwrap_or_default().as_secs_f64()
-        );
+        ));
     }
     anyhow::ensure!(failed_seeds.is_empty(), "failed: seeds {failed_seeds:?}");
     Ok(())

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
+use lookalike_chassis::stdio;
 use tokio::sync::watch;
 
 use crate::chaos::arguments::ChaosArguments;
@@ -111,12 +112,14 @@ impl ChaosRun<'_> {
             operator.apply_step(step)?;
         }
         let (seed, files) = (self.report.seed, self.plan.initial.files);
-        eprintln!("seed {seed}: created {files} files; starting servers and roles");
+        stdio::eprint_line(&format!(
+            "seed {seed}: created {files} files; starting servers and roles"
+        ));
         let mut system = ChaosSystem::start(program, dir, roles, ACK_WAIT, &self.recorder).await?;
         let outcome = self.run_phases(&mut system).await;
         let panics = system.find_panics()?;
         if let Err(error) = &outcome {
-            eprintln!("seed {seed}: {error:#}");
+            stdio::eprint_line(&format!("seed {seed}: {error:#}"));
         }
         system.stop().await;
         for panic in panics {
@@ -247,7 +250,7 @@ impl ChaosRun<'_> {
     }
 
     fn show_progress(&self, line: &str) {
-        eprintln!("seed {}: {line}", self.report.seed);
+        stdio::eprint_line(&format!("seed {}: {line}", self.report.seed));
     }
 
     /// Waits until the system reports that nothing is in flight and until the index matches the folders.

@@ -18,17 +18,13 @@ pub fn check_at_rest(stats: &Value, library_count: usize, file_count: u64) -> Re
             return Err(format!("{name} is degraded: {}", degraded["reason"]));
         }
     }
-    let count = |key: &str| stats[key].as_u64().unwrap_or(u64::MAX);
-    if count("in_flight") != 0 {
-        return Err(format!("{} in flight", count("in_flight")));
+    let counts = ["in_flight", "on_disk"].map(|key| stats[key].as_u64());
+    match counts {
+        [Some(0), Some(on_disk)] if on_disk == file_count => Ok(()),
+        [Some(0), Some(on_disk)] => Err(format!("{on_disk} files seen, {file_count} on disk")),
+        [Some(in_flight), _] => Err(format!("{in_flight} in flight")),
+        _ => Err("the counts are not known yet".to_owned()),
     }
-    if count("on_disk") != file_count {
-        return Err(format!(
-            "{} files seen, {file_count} on disk",
-            count("on_disk")
-        ));
-    }
-    Ok(())
 }
 
 #[cfg(test)]
@@ -54,6 +50,9 @@ mod tests {
         assert_eq!(scanned, "a is being scanned");
         let degraded = without("/libraries/0/degraded", json!([{"reason": "root_missing"}]));
         assert!(degraded.contains("root_missing"), "{degraded}");
+        for count in ["/in_flight", "/on_disk"] {
+            assert_eq!(without(count, Value::Null), "the counts are not known yet");
+        }
         assert!(check_at_rest(&stats, 2, 3).is_err());
         assert!(check_at_rest(&Value::Null, 1, 0).is_err());
     }

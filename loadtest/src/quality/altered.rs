@@ -30,17 +30,44 @@ pub enum Alteration {
     Mirror,
     /// Every value times 1.2.
     Brighter,
+    /// A quarter turn clockwise.
+    QuarterTurn,
+    /// Upside down.
+    HalfTurn,
+    /// A quarter turn anticlockwise.
+    ThreeQuarterTurn,
+    /// Without colour.
+    Gray,
+    /// Within a white frame of 6 % of the short side.
+    Frame,
+    /// The lowest eighth replaced by a black strip with white marks.
+    Caption,
+    /// 80 % of the width, all of the height.
+    Squeeze,
+    /// Within a page that is 1.4 times as wide and 1.5 times as high.
+    Screenshot,
+    /// Turned by 5° around the middle, with black corners.
+    Tilt,
 }
 
 impl Alteration {
     /// All alterations, in the order of the report.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 15] = [
         Self::CornerCrop,
         Self::MiddleCrop,
         Self::Quality30,
         Self::HalfSize,
         Self::Mirror,
         Self::Brighter,
+        Self::QuarterTurn,
+        Self::HalfTurn,
+        Self::ThreeQuarterTurn,
+        Self::Gray,
+        Self::Frame,
+        Self::Caption,
+        Self::Squeeze,
+        Self::Screenshot,
+        Self::Tilt,
     ];
 
     pub fn display_label(self) -> &'static str {
@@ -51,6 +78,15 @@ impl Alteration {
             Self::HalfSize => "half size",
             Self::Mirror => "mirrored",
             Self::Brighter => "20 % brighter",
+            Self::QuarterTurn => "turned by 90°",
+            Self::HalfTurn => "turned by 180°",
+            Self::ThreeQuarterTurn => "turned by 270°",
+            Self::Gray => "without colour",
+            Self::Frame => "white frame",
+            Self::Caption => "caption",
+            Self::Squeeze => "80 % of the width",
+            Self::Screenshot => "within a larger page",
+            Self::Tilt => "tilted by 5°",
         }
     }
 
@@ -62,11 +98,28 @@ impl Alteration {
             Self::HalfSize => "half_size",
             Self::Mirror => "mirror",
             Self::Brighter => "brighter_20",
+            Self::QuarterTurn => "turn_90",
+            Self::HalfTurn => "turn_180",
+            Self::ThreeQuarterTurn => "turn_270",
+            Self::Gray => "gray",
+            Self::Frame => "frame",
+            Self::Caption => "caption",
+            Self::Squeeze => "squeeze_80",
+            Self::Screenshot => "screenshot",
+            Self::Tilt => "tilt_5",
         }
     }
 
     /// Returns the altered copy as a JPEG file.
     pub fn apply_to(self, photo: &PhotoPixels, random: &mut Random) -> anyhow::Result<Vec<u8>> {
+        let quality = match self {
+            Self::Quality30 => 30,
+            _ => COPY_JPEG_QUALITY,
+        };
+        self.alter_pixels(photo, random).encode_jpeg(quality)
+    }
+
+    fn alter_pixels(self, photo: &PhotoPixels, random: &mut Random) -> PhotoPixels {
         match self {
             Self::CornerCrop => {
                 let side = |of: usize| scaled_side(of, 0.8_f64.sqrt());
@@ -74,9 +127,7 @@ impl Alteration {
                 let (right, low) = (random.next_bool(0.5), random.next_bool(0.5));
                 let left = if right { photo.width - width } else { 0 };
                 let top = if low { photo.height - height } else { 0 };
-                photo
-                    .crop_to(left, top, width, height)
-                    .encode_jpeg(COPY_JPEG_QUALITY)
+                photo.crop_to(left, top, width, height)
             }
             Self::MiddleCrop => {
                 let (width, height) = (
@@ -85,14 +136,21 @@ impl Alteration {
                 );
                 let left = (photo.width - width) / 2;
                 let top = (photo.height - height) / 2;
-                photo
-                    .crop_to(left, top, width, height)
-                    .encode_jpeg(COPY_JPEG_QUALITY)
+                photo.crop_to(left, top, width, height)
             }
-            Self::Quality30 => photo.encode_jpeg(30),
-            Self::HalfSize => photo.halve_size().encode_jpeg(COPY_JPEG_QUALITY),
-            Self::Mirror => photo.mirror_horizontally().encode_jpeg(COPY_JPEG_QUALITY),
-            Self::Brighter => photo.brighten_by_fifth().encode_jpeg(COPY_JPEG_QUALITY),
+            Self::Quality30 => photo.clone(),
+            Self::HalfSize => photo.halve_size(),
+            Self::Mirror => photo.mirror_horizontally(),
+            Self::Brighter => photo.brighten_by_fifth(),
+            Self::QuarterTurn => photo.turn_clockwise(),
+            Self::HalfTurn => photo.turn_clockwise().turn_clockwise(),
+            Self::ThreeQuarterTurn => photo.turn_clockwise().turn_clockwise().turn_clockwise(),
+            Self::Gray => photo.remove_color(),
+            Self::Frame => photo.add_frame(),
+            Self::Caption => photo.add_caption(),
+            Self::Squeeze => photo.squeeze_width(),
+            Self::Screenshot => photo.put_on_page(),
+            Self::Tilt => photo.tilt(),
         }
     }
 }
@@ -125,14 +183,15 @@ impl PhotoPixels {
         Ok(Self { width, height, rgb })
     }
 
-    fn encode_jpeg(&self, quality: u8) -> anyhow::Result<Vec<u8>> {
+    pub fn encode_jpeg(&self, quality: u8) -> anyhow::Result<Vec<u8>> {
         let (width, height) = (u16::try_from(self.width)?, u16::try_from(self.height)?);
         let mut jpeg = Vec::new();
         Encoder::new(&mut jpeg, quality).encode(&self.rgb, width, height, ColorType::Rgb)?;
         Ok(jpeg)
     }
 
-    fn from_fn(width: usize, height: usize, pixel: impl Fn(usize, usize) -> [u8; 3]) -> Self {
+    /// Draws a picture.
+    pub fn from_fn(width: usize, height: usize, pixel: impl Fn(usize, usize) -> [u8; 3]) -> Self {
         let rows = (0..height).flat_map(|y| (0..width).map(move |x| (x, y)));
         let rgb = rows.flat_map(|(x, y)| pixel(x, y)).collect();
         Self { width, height, rgb }
@@ -165,6 +224,114 @@ impl PhotoPixels {
                 let sum: u16 = four.iter().map(|rgb| u16::from(rgb[channel])).sum();
                 ((sum + 2) / 4) as u8
             })
+        })
+    }
+
+    fn turn_clockwise(&self) -> Self {
+        Self::from_fn(self.height, self.width, |x, y| {
+            self.pixel_at(y, self.height - 1 - x)
+        })
+    }
+
+    fn remove_color(&self) -> Self {
+        Self::from_fn(self.width, self.height, |x, y| {
+            let [red, green, blue] = self.pixel_at(x, y).map(u32::from);
+            [((299 * red + 587 * green + 114 * blue + 500) / 1000) as u8; 3]
+        })
+    }
+
+    /// Places the photo on a larger area with the given pixels around it.
+    fn place_within(
+        &self,
+        (width, height): (usize, usize),
+        (left, top): (usize, usize),
+        around: impl Fn(usize, usize) -> [u8; 3],
+    ) -> Self {
+        Self::from_fn(width, height, |x, y| {
+            let is_inside =
+                (left..left + self.width).contains(&x) && (top..top + self.height).contains(&y);
+            if is_inside {
+                self.pixel_at(x - left, y - top)
+            } else {
+                around(x, y)
+            }
+        })
+    }
+
+    fn add_frame(&self) -> Self {
+        let frame = scaled_side(self.width.min(self.height), 0.06);
+        let size = (self.width + 2 * frame, self.height + 2 * frame);
+        self.place_within(size, (frame, frame), |_, _| [255; 3])
+    }
+
+    fn add_caption(&self) -> Self {
+        let strip = scaled_side(self.height, 0.125);
+        let top = self.height - strip;
+        Self::from_fn(self.width, self.height, |x, y| {
+            if y < top {
+                return self.pixel_at(x, y);
+            }
+            let is_line = (y - top) * 3 / strip == 1;
+            let is_mark = is_line && x * 60 / self.width % 3 != 0 && x * 8 / self.width < 5;
+            [if is_mark { 255 } else { 0 }; 3]
+        })
+    }
+
+    fn squeeze_width(&self) -> Self {
+        let width = scaled_side(self.width, 0.8);
+        let step = self.width as f32 / width as f32;
+        Self::from_fn(width, self.height, |x, y| {
+            self.pixel_between((x as f32 + 0.5) * step - 0.5, y as f32)
+        })
+    }
+
+    fn put_on_page(&self) -> Self {
+        let size = (self.width * 7 / 5 + 1, self.height * 3 / 2 + 1);
+        let position = (self.width / 5, self.height * 3 / 10);
+        let bar = self.height / 8;
+        self.place_within(size, position, |_, y| {
+            if y < bar {
+                [40, 60, 120]
+            } else {
+                [240, 240, 245]
+            }
+        })
+    }
+
+    fn tilt(&self) -> Self {
+        let (sine, cosine) = 5.0_f32.to_radians().sin_cos();
+        let middle = [self.width, self.height].map(|side| (side as f32 - 1.0) / 2.0);
+        Self::from_fn(self.width, self.height, |x, y| {
+            let (right, below) = (x as f32 - middle[0], y as f32 - middle[1]);
+            let x = middle[0] + cosine * right + sine * below;
+            let y = middle[1] - sine * right + cosine * below;
+            let is_inside = (-0.5..self.width as f32 - 0.5).contains(&x)
+                && (-0.5..self.height as f32 - 0.5).contains(&y);
+            if is_inside {
+                self.pixel_between(x, y)
+            } else {
+                [0; 3]
+            }
+        })
+    }
+
+    /// Interpolates between four pixels; positions beyond the edge have the colour of the edge.
+    fn pixel_between(&self, x: f32, y: f32) -> [u8; 3] {
+        let x = x.clamp(0.0, (self.width - 1) as f32);
+        let y = y.clamp(0.0, (self.height - 1) as f32);
+        let (left, top) = (x as usize, y as usize);
+        let (right, low) = (
+            (left + 1).min(self.width - 1),
+            (top + 1).min(self.height - 1),
+        );
+        let (x, y) = (x - left as f32, y - top as f32);
+        let four = [(left, top), (right, top), (left, low), (right, low)];
+        let four = four.map(|(x, y)| self.pixel_at(x, y).map(f32::from));
+        std::array::from_fn(|channel| {
+            let [a, b, c, d] = four.map(|rgb| rgb[channel]);
+            let upper = a + (b - a) * x;
+            let lower = c + (d - c) * x;
+            (upper + (lower - upper) * y).round() as u8
         })
     }
 
@@ -217,6 +384,31 @@ mod tests {
         assert_eq!((corner.width, corner.height), (89, 54));
         let brighter = alter_and_decode(Alteration::Brighter, &photo);
         assert_near(brighter.pixel_at(80, 20), [192, 48, 108]);
+        let turned = alter_and_decode(Alteration::QuarterTurn, &photo);
+        assert_eq!((turned.width, turned.height), (60, 100));
+        assert_near(turned.pixel_at(59, 10), photo.pixel_at(10, 0));
+        let upside_down = alter_and_decode(Alteration::HalfTurn, &photo);
+        assert_near(upside_down.pixel_at(90, 10), photo.pixel_at(9, 49));
+        let turned_back = alter_and_decode(Alteration::ThreeQuarterTurn, &photo);
+        assert_near(turned_back.pixel_at(0, 90), photo.pixel_at(9, 0));
+        let gray = alter_and_decode(Alteration::Gray, &photo).pixel_at(50, 30);
+        assert_near(gray, [gray[0]; 3]);
+        let framed = alter_and_decode(Alteration::Frame, &photo);
+        assert_eq!((framed.width, framed.height), (108, 68));
+        assert_near(framed.pixel_at(54, 34), photo.pixel_at(50, 30));
+        let captioned = alter_and_decode(Alteration::Caption, &photo);
+        assert_near(captioned.pixel_at(80, 58), [0; 3]);
+        assert_near(captioned.pixel_at(80, 30), photo.pixel_at(80, 30));
+        let squeezed = alter_and_decode(Alteration::Squeeze, &photo);
+        assert_eq!((squeezed.width, squeezed.height), (80, 60));
+        assert_near(squeezed.pixel_at(40, 20), photo.pixel_at(50, 20));
+        let page = alter_and_decode(Alteration::Screenshot, &photo);
+        assert_eq!((page.width, page.height), (141, 91));
+        assert_near(page.pixel_at(70, 48), photo.pixel_at(50, 30));
+        let tilted = alter_and_decode(Alteration::Tilt, &photo);
+        assert_near(tilted.pixel_at(50, 30), photo.pixel_at(50, 30));
+        // Clockwise: what was above the middle moves to the right.
+        assert_near(tilted.pixel_at(52, 5), photo.pixel_at(50, 5));
         let stored = alter_and_decode(Alteration::Quality30, &photo);
         assert_eq!((stored.width, stored.height), (100, 60));
     }

@@ -17,9 +17,12 @@ use clap::Args;
 /// mAP, mean average precision: the average precision of a picture is the mean, over the others of its class, of the
 /// precision at the rank where each is found, or 0 if it is not. Ranks beyond 1,000 are ignored.
 ///
-/// Robustness: a photo is cropped, stored at JPEG quality 30, halved, mirrored and made 20 % brighter. Each copy is
-/// searched for, and the photo itself should be the first hit. The copies are made from the upright JPEG thumbnail of
-/// the service, with at most 1,024 pixels per side.
+/// Robustness: a photo is cropped, stored at JPEG quality 30, halved, mirrored, turned, made 20 % brighter, and changed
+/// in further ways. Each copy is searched for, and the photo itself should be the first hit, with a band that fits the
+/// change. The copies are made from the upright JPEG thumbnail of the service, with at most 1,024 pixels per side.
+///
+/// Pictures with little in them: pages of text, ruled sheets, night skies, flat icons and solid colours are painted and
+/// indexed by a second lookalike. No two of them are the same picture.
 ///
 /// Scores: the share of right neighbours for each band ("similar", "very similar" and so on) and for each cosine. The
 /// contact sheet shows it as a curve.
@@ -52,6 +55,10 @@ pub struct QualityArguments {
     #[arg(long, value_name = "N", default_value_t = 200)]
     pub robustness: u32,
 
+    /// Number of pictures of each kind with little in them; 0 for none.
+    #[arg(long, value_name = "N", default_value_t = 12, value_parser = clap::value_parser!(u32).range(0..=100))]
+    pub sparse: u32,
+
     /// Seed of the choice of altered photos and cropped corners.
     #[arg(long, value_name = "S", default_value_t = 1)]
     pub seed: u64,
@@ -82,6 +89,7 @@ impl Default for QualityArguments {
             program: None,
             k: 10,
             robustness: 200,
+            sparse: 12,
             seed: 1,
             json: false,
             html: None,

@@ -17,13 +17,23 @@ const STEP_COUNT: usize = 40;
 const MIN_DRAWN_HITS: u64 = 10;
 
 /// Keys of the service and labels of all bands, best first.
-const BANDS: [(&str, &str); 5] = [
+const BANDS: [(&str, &str); 6] = [
     ("same_picture", "same picture"),
+    (TURNED_COPY, "turned copy"),
     ("near_duplicate", "near-duplicate"),
     ("very_similar", "very similar"),
     ("similar", "similar"),
     ("no_match", "no good match"),
 ];
+
+/// The only band that no range of scores has.
+const TURNED_COPY: &str = "turned_copy";
+
+/// Returns the label of a band, or its key if it is unknown.
+pub fn label_band(key: &str) -> &str {
+    let known = BANDS.iter().find(|(known, _)| *known == key);
+    known.map_or(key, |(_, label)| label)
+}
 
 #[derive(Debug, Clone, PartialEq)]
 pub struct JudgedNeighbour {
@@ -184,8 +194,8 @@ impl Calibration {
                 @for (step, share) in steps() {
                     (plot.render_bar(step, share.hits, max_hits))
                 }
-                @for ((_, label), minimum) in bands {
-                    @if let Some(minimum) = minimum {
+                @for ((key, label), minimum) in bands {
+                    @if let Some(minimum) = minimum && *key != TURNED_COPY {
                         (plot.render_band(label, *minimum))
                     }
                 }

@@ -2,7 +2,8 @@
 //!
 //! It starts its own lookalike with a folder of class folders ([`photos`]) and requests the neighbours of
 //! every picture ([`service`]). Then it scores them ([`score`]), searches for altered copies ([`altered`])
-//! and relates scores to right neighbours ([`calibration`]). The result is a [`report`] and a contact
+//! and relates scores to right neighbours ([`calibration`]). A second lookalike indexes painted pictures with
+//! little in them ([`sparse`]). The result is a [`report`] and a contact
 //! [`sheet`].
 
 pub mod altered;
@@ -14,10 +15,13 @@ mod run;
 pub mod score;
 pub mod service;
 pub mod sheet;
+pub mod sparse;
 
 pub use arguments::QualityArguments;
 
 use std::path::Path;
+
+use lookalike_chassis::stdio;
 
 use crate::product;
 
@@ -25,9 +29,9 @@ use crate::product;
 pub fn run(arguments: &QualityArguments) -> anyhow::Result<()> {
     let report = measure_quality(arguments)?;
     if arguments.json {
-        println!("{:#}", report.to_json());
+        stdio::write_line(&format!("{:#}", report.to_json()))?;
     } else {
-        print!("{}", report.to_text());
+        stdio::write_text(&report.to_text())?;
     }
     Ok(())
 }

@@ -1,12 +1,14 @@
 //! The result of a measurement, as text and as JSON.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
 use serde_json::{Value, json};
 
 use super::altered::Alteration;
-use super::calibration::Calibration;
+use super::calibration::{Calibration, label_band};
+use super::sparse::{self, SparseScore};
 
 #[derive(Debug, Clone, Default)]
 pub struct QualityReport {
@@ -38,6 +40,8 @@ pub struct QualityReport {
     pub classes: Vec<ClassScore>,
     /// Every kind of alteration; empty if not requested.
     pub robustness: Vec<Robustness>,
+    /// Every kind of picture with little in it; empty if not requested.
+    pub sparse: Vec<SparseScore>,
     pub calibration: Calibration,
     /// Seconds until all pictures were in the index, including the start of the servers.
     pub indexing_seconds: f64,
@@ -56,7 +60,7 @@ pub struct ClassScore {
 }
 
 /// How many copies with one alteration found their photo.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Robustness {
     pub change: Alteration,
     /// Number of altered photos.
@@ -65,6 +69,30 @@ pub struct Robustness {
     pub first: f64,
     /// Share of photos that were among the first k hits.
     pub near: f64,
+    /// Bands of the photos among the first k hits, most frequent first; empty if the model has no bands.
+    pub bands: Vec<(String, usize)>,
+}
+
+impl Robustness {
+    /// Describes the bands with their shares of all photos.
+    pub fn describe_bands(&self) -> String {
+        let share = |(band, count): &(String, usize)| {
+            let percent = 100.0 * *count as f64 / self.photos.max(1) as f64;
+            format!("{} {percent:.0} %", label_band(band))
+        };
+        self.bands.iter().map(share).collect::<Vec<_>>().join(", ")
+    }
+}
+
+/// Counts each band, most frequent first.
+pub fn count_bands(bands: impl Iterator<Item = String>) -> Vec<(String, usize)> {
+    let mut counts: BTreeMap<String, usize> = BTreeMap::new();
+    for band in bands {
+        *counts.entry(band).or_default() += 1;
+    }
+    let mut counts: Vec<(String, usize)> = counts.into_iter().collect();
+    counts.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
+    counts
 }
 
 impl QualityReport {
@@ -132,13 +160,15 @@ impl QualityReport {
             for row in &self.robustness {
                 let _ = writeln!(
                     text,
-                    "{:<46} {:>8.3} {:>10.3}",
+                    "{:<46} {:>8.3} {:>10.3}  {}",
                     row.change.display_label(),
                     row.first,
-                    row.near
+                    row.near,
+                    row.describe_bands()
                 );
             }
         }
+        text.push_str(&sparse::format_scores(&self.sparse));
         let scores = self.calibration.to_text(self.k);
         if !scores.is_empty() {
             let _ = write!(text, "\n{scores}");
@@ -188,6 +218,7 @@ impl QualityReport {
                     "photos": row.photos,
                     "first": row.first,
                     "first_k": row.near,
+                    "bands": to_object(&row.bands),
                 })
             })
             .collect();
@@ -206,6 +237,7 @@ impl QualityReport {
             "average_precision_depth": self.depth,
             "classes": classes,
             "robustness": robustness,
+            "sparse": self.sparse.iter().map(SparseScore::to_json).collect::<Vec<_>>(),
             "calibration": self.calibration.to_json(),
             "seconds_until_indexed": self.indexing_seconds,
             "kept": self.kept,
@@ -213,9 +245,35 @@ impl QualityReport {
     }
 }
 
+fn to_object(bands: &[(String, usize)]) -> Value {
+    let entries = bands
+        .iter()
+        .map(|(band, count)| (band.clone(), json!(count)));
+    Value::Object(entries.collect())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn bands_are_counted_and_described() {
+        let bands = ["similar", "turned_copy", "turned_copy"].map(str::to_owned);
+        let row = Robustness {
+            change: Alteration::QuarterTurn,
+            photos: 4,
+            first: 0.5,
+            near: 0.75,
+            bands: count_bands(bands.into_iter()),
+        };
+        assert_eq!(row.describe_bands(), "turned copy 50 %, similar 25 %");
+        let report = QualityReport {
+            robustness: vec![row],
+            ..QualityReport::default()
+        };
+        assert!(report.to_text().contains("turned copy 50 %"));
+        assert_eq!(report.to_json()["robustness"][0]["bands"]["turned_copy"], 2);
+    }
 
     #[test]
     fn what_has_no_score_is_told() {

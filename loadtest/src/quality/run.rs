@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
+use lookalike_chassis::stdio;
 use lookalike_sheet::Thumbnails;
 use serde_json::Value;
 use tokio::signal::unix::{SignalKind, signal};
@@ -15,10 +16,11 @@ use super::altered::{Alteration, PhotoPixels};
 use super::arguments::QualityArguments;
 use super::calibration::{Calibration, JudgedNeighbour};
 use super::photos::{ClassFolders, MAX_PHOTOS, Photos};
-use super::report::{ClassScore, QualityReport, Robustness};
+use super::report::{ClassScore, QualityReport, Robustness, count_bands};
 use super::score::{average_precision, mean_of, precision_at};
 use super::service::{NeighbourHit, QualityClient};
 use super::sheet::{self, ContactSheet, ScoredQuery};
+use super::sparse::{self, SparsePicture, SparseScore};
 use crate::product::rest;
 use crate::product::up::UpProcess;
 use lookalike_painter::paint::Random;
@@ -83,7 +85,7 @@ pub(super) async fn run(
     if !is_kept {
         let _ = std::fs::remove_dir_all(&dir);
     } else if outcome.is_err() {
-        eprintln!("kept folder: {}", dir.display());
+        stdio::eprint_line(&format!("kept folder: {}", dir.display()));
     }
     let mut report = outcome?.context("stopped early")?;
     report.kept = is_kept.then_some(dir);
@@ -98,23 +100,12 @@ async fn measure_in_dir(
     dir: &Path,
 ) -> anyhow::Result<QualityReport> {
     let classes = on_disk.by_class.len();
-    eprintln!(
+    stdio::eprint_line(&format!(
         "{} files in {classes} class folders; starting lookalike",
         on_disk.files
-    );
+    ));
     let started = Instant::now();
-    let mut library = OsString::from(format!("{LIBRARY}="));
-    library.push(folder);
-    let mut up_arguments = vec![library];
-    if let Some(model) = &arguments.model {
-        // A relative path is relative to this program's folder, and the child runs in another one.
-        let model_folder = Path::new(model).canonicalize();
-        let model = model_folder.map_or_else(|_| model.into(), PathBuf::into_os_string);
-        up_arguments.extend(["--model".into(), model]);
-    }
-    let (data_dir, log) = (dir.join("data"), dir.join("up.log"));
-    let mut up = UpProcess::start(program, &up_arguments, dir, &data_dir, &log).await?;
-    let service = QualityClient::new(up.address_of("url")?)?;
+    let (mut up, service) = start_up(arguments, program, folder, dir).await?;
     let measurement = async {
         let stats = wait_until_indexed(&mut up, &service, on_disk.files).await?;
         let mut report = report_from_stats(&stats, folder);
@@ -126,6 +117,65 @@ async fn measure_in_dir(
     let measured = measurement.await;
     if measured.is_err() {
         // If the process has exited, its log says more than the failed request.
+        up.ensure_running()?;
+    }
+    up.stop().await;
+    let mut report = measured?;
+    if arguments.sparse > 0 {
+        report.sparse = measure_sparse(arguments, program, &dir.join("sparse")).await?;
+    }
+    Ok(report)
+}
+
+/// Starts lookalike with one library; its data and its log are in `dir`.
+async fn start_up(
+    arguments: &QualityArguments,
+    program: &Path,
+    folder: &Path,
+    dir: &Path,
+) -> anyhow::Result<(UpProcess, QualityClient)> {
+    let mut library = OsString::from(format!("{LIBRARY}="));
+    library.push(folder);
+    let mut up_arguments = vec![library];
+    if let Some(model) = &arguments.model {
+        // A relative path is relative to this program's folder, and the child runs in another one.
+        let model_folder = Path::new(model).canonicalize();
+        let model = model_folder.map_or_else(|_| model.into(), PathBuf::into_os_string);
+        up_arguments.extend(["--model".into(), model]);
+    }
+    let (data_dir, log) = (dir.join("data"), dir.join("up.log"));
+    let up = UpProcess::start(program, &up_arguments, dir, &data_dir, &log).await?;
+    let service = QualityClient::new(up.address_of("url")?)?;
+    Ok((up, service))
+}
+
+/// Paints pictures with little in them, and counts the pairs that lookalike takes for one picture. They
+/// have an index of their own, so that they are no neighbours of the photos.
+async fn measure_sparse(
+    arguments: &QualityArguments,
+    program: &Path,
+    dir: &Path,
+) -> anyhow::Result<Vec<SparseScore>> {
+    let folder = dir.join("pictures");
+    std::fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
+    let painted = SparsePicture::paint_all(&folder, arguments.sparse, arguments.seed)?;
+    eprintln!("painted {} pictures with little in them", painted.len());
+    let (mut up, service) = start_up(arguments, program, &folder, dir).await?;
+    let measurement = async {
+        let files = painted.len() as u64;
+        wait_until_indexed(&mut up, &service, files).await?;
+        let images = wait_for_images(&service, files).await?;
+        let hits = ask_each("pictures with little in them", images, |[id, path, _]| {
+            let service = service.clone();
+            async move {
+                let hits = service.find_neighbours(&id, MAX_DEPTH).await?;
+                Ok((id, path, hits))
+            }
+        });
+        anyhow::Ok(sparse::score_pairs(&hits.await?))
+    };
+    let measured = measurement.await;
+    if measured.is_err() {
         up.ensure_running()?;
     }
     up.stop().await;
@@ -156,7 +206,7 @@ async fn wait_until_indexed(
             && last_change.elapsed() >= SETTLE_TIMEOUT
             && rest::check_at_rest(&stats, 1, seen).is_ok()
         {
-            eprintln!("{why}; the others are excluded by ignore rules");
+            stdio::eprint_line(&format!("{why}; the others are excluded by ignore rules"));
             return Ok(stats);
         }
         anyhow::ensure!(
@@ -166,7 +216,7 @@ async fn wait_until_indexed(
         );
         if last_shown.elapsed() >= PROGRESS_INTERVAL {
             last_shown = Instant::now();
-            eprintln!("indexing: {processed} of {files}; {why}");
+            stdio::eprint_line(&format!("indexing: {processed} of {files}; {why}"));
         }
         tokio::time::sleep(POLL_INTERVAL).await;
     }
@@ -214,7 +264,7 @@ async fn measure_indexed(
     report: &mut QualityReport,
 ) -> anyhow::Result<()> {
     let photos = Arc::new(Photos::new(wait_for_images(service, indexed).await?));
-    eprintln!("{} pictures are in the index", photos.all.len());
+    stdio::eprint_line(&format!("{} pictures are in the index", photos.all.len()));
     anyhow::ensure!(
         photos.classes.len() >= 2,
         "{} of {} files could not be read, and fewer than two classes remain",
@@ -266,7 +316,7 @@ async fn measure_indexed(
             thumbnails: Thumbnails::new(thumbnails.await?),
         };
         std::fs::write(file, sheet.to_html()).with_context(|| file.display().to_string())?;
-        eprintln!("wrote the contact sheet to {}", file.display());
+        stdio::eprint_line(&format!("wrote the contact sheet to {}", file.display()));
     }
     Ok(())
 }
@@ -302,7 +352,7 @@ where
         done += 1;
         if last_shown.elapsed() >= PROGRESS_INTERVAL {
             last_shown = Instant::now();
-            eprintln!("{question}: {done} of {total}");
+            stdio::eprint_line(&format!("{question}: {done} of {total}"));
         }
     }
     Ok(answers.into_iter().flatten().collect())
@@ -383,7 +433,7 @@ async fn measure_robustness(
         arguments.seed,
     );
     let (seed, k) = (arguments.seed, arguments.k as usize);
-    let ranks = ask_each("altered copies", chosen, |photo| {
+    let found = ask_each("altered copies", chosen, |photo| {
         let (service, photos) = (service.clone(), Arc::clone(photos));
         async move {
             let original = &photos.all[photo];
@@ -392,29 +442,31 @@ async fn measure_robustness(
                 .await?;
             let pixels = PhotoPixels::decode_jpeg(&jpeg).with_context(|| original.path.clone())?;
             let mut random = Random::new(seed, 1000 + photo as u64);
-            let mut ranks = [None; Alteration::ALL.len()];
-            for (change, rank) in Alteration::ALL.into_iter().zip(&mut ranks) {
+            let mut found = Vec::with_capacity(Alteration::ALL.len());
+            for change in Alteration::ALL {
                 let copy = change.apply_to(&pixels, &mut random)?;
                 let hits = service.search_by_picture(copy, k).await?;
                 // Another file with the same bytes counts too.
-                *rank = hits
-                    .iter()
-                    .position(|hit| hit.content_hash == original.content_hash);
+                let is_photo =
+                    |(_, hit): &(usize, NeighbourHit)| hit.content_hash == original.content_hash;
+                found.push(hits.into_iter().enumerate().find(is_photo));
             }
-            Ok(ranks)
+            Ok(found)
         }
     })
     .await?;
     let row = |(number, change): (usize, Alteration)| {
-        let share = |is_found: fn(&usize) -> bool| {
-            let ranks = ranks.iter().map(|ranks| ranks[number]);
-            mean_of(ranks.map(|rank| f64::from(u8::from(rank.as_ref().is_some_and(is_found)))))
+        let of_change = || found.iter().map(|found| found[number].as_ref());
+        let share = |is_found: fn(usize) -> bool| {
+            let ranks = of_change().map(|hit| hit.map(|(rank, _)| *rank));
+            mean_of(ranks.map(|rank| f64::from(u8::from(rank.is_some_and(is_found)))))
         };
         Robustness {
             change,
-            photos: ranks.len(),
-            first: share(|rank| *rank == 0),
+            photos: found.len(),
+            first: share(|rank| rank == 0),
             near: share(|_| true),
+            bands: count_bands(of_change().filter_map(|hit| hit?.1.band.clone())),
         }
     };
     Ok(Alteration::ALL.into_iter().enumerate().map(row).collect())

@@ -156,13 +156,14 @@ impl ContactSheet<'_> {
                          the share whose photo is among the first " (k) "."
                     }
                     table {
-                        thead { tr { th { "change" } th { "first" } th { "first " (k) } } }
+                        thead { tr { th { "change" } th { "first" } th { "first " (k) } th { "bands" } } }
                         tbody {
                             @for row in &self.report.robustness {
                                 tr {
                                     td { (row.change.display_label()) }
                                     td { (format!("{:.3}", row.first)) }
                                     td { (format!("{:.3}", row.near)) }
+                                    td { (row.describe_bands()) }
                                 }
                             }
                         }

@@ -8,6 +8,7 @@ use async_nats::jetstream::{self, kv, stream};
 use async_nats::{Client, ConnectOptions, Event};
 use lookalike_chassis::Retry;
 
+use crate::embedder_pool::EmbedderPools;
 use crate::error::Error;
 use crate::local_queries::LocalSubscribers;
 use crate::settings::Settings;
@@ -19,6 +20,7 @@ pub struct Bus {
     pub(crate) jetstream: jetstream::Context,
     pub(crate) settings: Arc<Settings>,
     pub(crate) local_subscribers: LocalSubscribers,
+    pub(crate) embedder_pools: EmbedderPools,
     /// Set by `close`: from then on a lost connection is expected and not logged as a warning.
     closing: Arc<AtomicBool>,
 }
@@ -40,11 +42,7 @@ impl Bus {
     /// # Errors
     /// [`Error::Connect`] if the server cannot be reached within `connect_timeout`.
     pub async fn open(settings: &Settings, role: &str) -> Result<Self, Error> {
-        let legal = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_';
-        let namespace = &settings.namespace;
-        if !(1..=32).contains(&namespace.len()) || !namespace.bytes().all(legal) {
-            return Err(Error::InvalidNamespace(namespace.clone()));
-        }
+        settings.check_values()?;
         let closing = Arc::new(AtomicBool::new(false));
         let closing_flag = closing.clone();
         let mut options = ConnectOptions::new()
@@ -69,6 +67,7 @@ impl Bus {
             jetstream,
             settings: Arc::new(settings.clone()),
             local_subscribers: LocalSubscribers::default(),
+            embedder_pools: EmbedderPools::default(),
             closing,
         })
     }

@@ -1,17 +1,16 @@
 //! Requests for the vector of an image or a text. Embedders process them before ingestion.
 
 use std::future::ready;
-use std::time::{Duration, Instant};
 
-use async_nats::RequestErrorKind;
 use futures_util::{StreamExt as _, stream};
-use lookalike_proto::wire::{EmbedError, EmbedReply, EmbedRequest, Vector};
+use lookalike_proto::wire::{EmbedError, EmbedRequest, Vector};
 use lookalike_proto::wire::{embed_reply, embed_request};
-use lookalike_proto::{InvalidMessage, QueryText, wire};
+use lookalike_proto::{QueryText, wire};
 use prost::Message as _;
 use tokio::sync::oneshot;
 
 use crate::connect::Bus;
+use crate::embedder_instance::EmbedderInstance;
 use crate::error::Error;
 use crate::local_queries::LocalQuery;
 use crate::vector_query::{EmbedFailure, EmbedInput, EmbedResult, EmbeddedVector};
@@ -22,11 +21,6 @@ use crate::vector_query::{EmbedFailure, EmbedInput, EmbedResult, EmbeddedVector}
 pub fn request_subject(model: &str, checksum: &str) -> String {
     format!("{model}.{}", checksum.get(..12).unwrap_or(checksum))
 }
-
-const NO_REPLY: &str = "no embedder replied; is `lookalike embed` running with this model?";
-
-const NO_LOCAL_REPLY: &str =
-    "the embedder of this process did not reply in time; see its device in `lookalike status`";
 
 /// The error code of a text query to a model without a text encoder.
 pub const NO_TEXT: &str = "no_text";
@@ -61,125 +55,49 @@ impl Bus {
         self.request_vector(model, EmbedInput::Text(text)).await
     }
 
-    /// Returns whether a request can be sent: NATS is connected, or an embedder with this model runs in
-    /// this process. Without a connection, the NATS client would wait until the request times out.
-    pub fn can_request_vectors(&self, model: &str) -> bool {
-        self.is_connected()
-            || self
-                .local_subscribers
-                .has_subscriber(&self.embed_subject(model))
-    }
-
-    /// Requests a vector from the subscriber of this process if there is one, otherwise over NATS. If
-    /// the subscriber cannot process the query at present, another process may.
-    async fn request_vector(
-        &self,
-        model: &str,
-        input: EmbedInput,
-    ) -> Result<EmbeddedVector, Error> {
-        let subject = self.embed_subject(model);
-        let started = Instant::now();
-        let timeout = self.settings.embed_timeout;
-        let mut refused = None;
-        // Copying the input copies no pixels.
-        if let Ok(result) = self.local_subscribers.send_query(&subject, input.clone()) {
-            match tokio::time::timeout(timeout, result).await {
-                Ok(Ok(Ok(vector))) => return Ok(vector),
-                Ok(Ok(Err(EmbedFailure { code, detail }))) => {
-                    let may_work_elsewhere = code == OVERLOADED || code == NETWORK_FAILED;
-                    let error = Error::EmbedRefused { code, detail };
-                    if !may_work_elsewhere {
-                        return Err(error);
-                    }
-                    refused = Some(error);
-                }
-                Err(_) => return Err(Error::NoResponders(NO_LOCAL_REPLY)),
-                // The subscriber has just ended.
-                Ok(Err(_)) => {}
-            }
-        }
-        let rest = timeout.saturating_sub(started.elapsed());
-        let result = self.request_remote_vector(subject, input, rest).await;
-        match (result, refused) {
-            // The refusal says more than that no other embedder replied.
-            (Err(Error::NoResponders(_)), Some(refused)) => Err(refused),
-            (result, _) => result,
-        }
-    }
-
-    async fn request_remote_vector(
-        &self,
-        subject: String,
-        input: EmbedInput,
-        timeout: Duration,
-    ) -> Result<EmbeddedVector, Error> {
-        let input = match input {
-            EmbedInput::Pixels(pixels) => embed_request::Input::Pixels(pixels),
-            EmbedInput::Text(text) => embed_request::Input::Text(text.into_string()),
-        };
-        let request = EmbedRequest { input: Some(input) };
-        let request = async_nats::Request::new()
-            .payload(request.encode_to_vec().into())
-            .timeout(Some(timeout));
-        let response = self.client.send_request(subject, request).await;
-        let message = response.map_err(|error| match error.kind() {
-            RequestErrorKind::NoResponders | RequestErrorKind::TimedOut => {
-                Error::NoResponders(NO_REPLY)
-            }
-            _ => Error::jetstream_failure("requesting a vector")(error.into()),
-        })?;
-        let reply =
-            EmbedReply::decode(message.payload).map_err(|source| InvalidMessage::Decode {
-                message: "EmbedReply",
-                source,
-            })?;
-        match reply.result {
-            Some(embed_reply::Result::Vector(Vector { values })) => Ok(EmbeddedVector {
-                vector: values,
-                model: reply.model,
-                checksum: reply.checksum,
-            }),
-            Some(embed_reply::Result::Error(EmbedError { code, detail })) => {
-                Err(Error::EmbedRefused { code, detail })
-            }
-            None => Err(InvalidMessage::Field {
-                message: "EmbedReply",
-                field: "result",
-            }
-            .into()),
-        }
-    }
-
-    /// Receives the queries for this model, shared among all subscribed workers. The stream ends
-    /// when the connection closes.
+    /// Receives the queries for this model: those for the embedder `instance`, and those for any
+    /// embedder, which NATS shares among all of them. Also answers roll calls. The stream ends when the
+    /// connection closes.
+    ///
+    /// # Errors
+    /// [`Error::InvalidInstance`] for a name that cannot be part of a subject.
     pub async fn subscribe_queries(
         &self,
         model: &str,
+        instance: &str,
     ) -> Result<impl futures_util::Stream<Item = EmbedQuery> + Unpin + use<>, Error> {
+        let instance = EmbedderInstance::new(instance)?;
         let subject = self.embed_subject(model);
-        let subscription = self
+        let failed = |e: async_nats::SubscribeError| {
+            Error::jetstream_failure("subscribing to queries")(e.into())
+        };
+        let shared = self
             .client
             .queue_subscribe(subject.clone(), "embedders".into())
             .await
-            .map_err(|e| Error::jetstream_failure("subscribing to queries")(e.into()))?;
+            .map_err(failed)?;
+        let own = self
+            .client
+            .subscribe(self.instance_subject(model, &instance))
+            .await
+            .map_err(failed)?;
+        let roll_calls = self.answer_roll_calls(model, &instance).await?;
         let client = self.client.clone();
-        let remote = subscription
-            .filter_map(move |message| ready(EmbedQuery::from_message(message, client.clone())));
-        let mut receiver = self.local_subscribers.subscribe(&subject);
+        let remote = stream::select(own, shared)
+            .map(move |message| EmbedQuery::from_message(message, client.clone()));
+        let remote = stream::select(remote, roll_calls.map(|()| None));
+        let mut receiver = self.local_subscribers.subscribe(&subject, &instance);
         let local = stream::poll_fn(move |context| receiver.poll_recv(context));
-        // The end of the connection also ends the local queries.
-        let remote = remote.map(Some).chain(stream::once(ready(None)));
-        // The sender of a query that waited for too long is gone.
-        let local = local.filter(|query| ready(!query.reply.is_closed()));
+        // The search no longer waits.
+        let local = local.filter(|query| ready(query.search.strong_count() > 0));
         let local = local.map(|query| Some(EmbedQuery::from_local(query)));
+        // The end of the connection also ends the local queries.
+        let remote = remote.filter_map(ready);
+        let remote = remote.map(Some).chain(stream::once(ready(None)));
         let queries = stream::select(remote, local)
             .take_while(|query| ready(query.is_some()))
             .filter_map(ready);
         Ok(Box::pin(queries))
-    }
-
-    fn embed_subject(&self, model: &str) -> String {
-        format!("{}.v1.embed.{model}", self.settings.namespace)
     }
 }
 
@@ -214,7 +132,7 @@ impl EmbedQuery {
         })
     }
 
-    fn from_local(LocalQuery { input, reply }: LocalQuery) -> Self {
+    fn from_local(LocalQuery { input, reply, .. }: LocalQuery) -> Self {
         let reply_to = ReplyTo::Local(reply);
         Self { input, reply_to }
     }

@@ -8,6 +8,12 @@ pub enum Error {
     /// The namespace cannot be part of a subject.
     #[error("nats.namespace {0:?} must be 1 to 32 of a-z, 0-9 and _")]
     InvalidNamespace(String),
+    /// A setting has a value that cannot work.
+    #[error("{0}")]
+    InvalidSetting(String),
+    /// The name of an embedder cannot be part of a subject.
+    #[error("the embedder's name {0:?} must be 1 to 64 of a-z, 0-9, - and _")]
+    InvalidInstance(String),
     /// The server could not be reached within `connect_timeout`.
     #[error(
         "cannot reach NATS at {url}: {source}; is nats-server running there (with -js)? Give its address with --nats-url, or omit it and `lookalike up` starts one"

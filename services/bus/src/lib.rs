@@ -9,11 +9,18 @@
 
 mod connect;
 mod embed;
+mod embedder_choice;
+mod embedder_instance;
+mod embedder_pool;
 mod error;
 mod events;
 mod leases;
 mod local_queries;
+mod metrics;
+mod open_request;
 mod outcomes;
+mod request_vector;
+mod roll_call;
 mod rows;
 mod settings;
 mod status;
@@ -26,6 +33,7 @@ pub use embed::{EmbedQuery, NETWORK_FAILED, NO_TEXT, OVERLOADED, request_subject
 pub use error::Error;
 pub use events::{Delivery, Intake, QueueDepth, StreamPosition};
 pub use leases::Lease;
+pub use metrics::register_metrics;
 pub use outcomes::OutcomeReader;
 pub use rows::{RowSummary, RowsPage, RowsRequest};
 pub use settings::Settings;

@@ -1,13 +1,13 @@
 //! Requests for index rows. A watcher that lost its catalog reads its files' ids from the index.
 //! Embedders reply, because only they have access to the index.
 
-use async_nats::RequestErrorKind;
 use futures_util::StreamExt as _;
 use lookalike_proto::LibraryName;
 use serde::{Deserialize, Serialize};
 
 use crate::connect::Bus;
 use crate::error::Error;
+use crate::open_request::{OpenRequest, RequestReply};
 use crate::watchers::MAX_REQUEST_IDS;
 
 /// The part of an index row that a watcher needs to rebuild its catalog.
@@ -34,6 +34,9 @@ pub struct RowsPage {
     pub more: bool,
 }
 
+/// How often a request without a reply is sent.
+const MAX_SENDS: u32 = 3;
+
 #[derive(Serialize, Deserialize)]
 struct RowsRequestMessage {
     library: String,
@@ -45,7 +48,7 @@ impl Bus {
     /// Requests a page of at most `limit` (1,000) rows of a library, with ids after `after`.
     ///
     /// # Errors
-    /// [`Error::NoResponders`] if no embedder replies in time.
+    /// [`Error::NoResponders`] if no embedder replies in time; the request is sent three times.
     pub async fn request_rows(
         &self,
         library: &LibraryName,
@@ -57,17 +60,27 @@ impl Bus {
             after: after.map(str::to_owned),
             limit,
         };
-        let request = async_nats::Request::new()
-            .payload(serde_json::to_vec(&request_message)?.into())
+        let payload = serde_json::to_vec(&request_message)?;
+        let subject = self.rows_subject();
+        let mut request = OpenRequest::send(self, subject, payload, "requesting rows").await?;
+        let mut sends = 1;
+        let message = loop {
             // The embedder may have to wait for the index.
-            .timeout(Some(self.settings.call_timeout * 6));
-        let response = self.client.send_request(self.rows_subject(), request).await;
-        let message = response.map_err(|error| match error.kind() {
-            RequestErrorKind::NoResponders | RequestErrorKind::TimedOut => {
-                Error::NoResponders("no embedder replied; is `lookalike embed` running?")
+            let timeout = self.settings.call_timeout * 2;
+            match request.next_reply(timeout).await? {
+                RequestReply::Message(message) => break message,
+                // The embedder may be frozen, and NATS may choose another one.
+                RequestReply::TimedOut if sends < MAX_SENDS => {
+                    request.send_again().await?;
+                    sends += 1;
+                }
+                RequestReply::NoSubscriber | RequestReply::TimedOut => {
+                    return Err(Error::NoResponders(
+                        "no embedder replied; is `lookalike embed` running?",
+                    ));
+                }
             }
-            _ => Error::jetstream_failure("requesting rows")(error.into()),
-        })?;
+        };
         let result: Result<RowsPage, String> = serde_json::from_slice(&message.payload)?;
         result.map_err(|reason| Error::JetStream {
             operation: "reading the index",

@@ -1,12 +1,14 @@
 //! Requests to the watcher of a library: list, retry or discard failures, read the catalog, scan.
 
-use async_nats::RequestErrorKind;
+use std::time::{Duration, Instant};
+
 use futures_util::StreamExt as _;
 use lookalike_proto::LibraryName;
 use serde::{Deserialize, Serialize};
 
 use crate::connect::Bus;
 use crate::error::Error;
+use crate::open_request::{OpenRequest, RequestReply};
 
 /// A request, sent as JSON on `<namespace>.v1.watcher.<library>`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -41,7 +43,8 @@ pub enum WatcherRequest {
     /// Reads the history of one file, given by image id or path.
     FileHistory {
         id: Option<String>,
-        /// The path below the library's root.
+        /// The path below the library's root, as it is or with the escapes of
+        /// [`lookalike_proto::unescape_path`].
         path: Option<String>,
     },
     /// Reads a page of the catalog, ordered by id, to compare it with the index.
@@ -83,7 +86,7 @@ pub const MAX_REPLY_BYTES: usize = 512 << 10;
 pub struct FileFailure {
     pub id: String,
     pub library: String,
-    /// The path below the root; bytes that are not UTF-8 are replaced by U+FFFD.
+    /// The path below the root, as [`lookalike_proto::path_to_text`] writes it.
     pub path: String,
     /// `failed` or `ignored`.
     pub state: String,
@@ -125,7 +128,7 @@ pub struct CatalogPage {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CatalogImage {
     pub id: String,
-    /// The path below the root; bytes that are not UTF-8 are replaced by U+FFFD.
+    /// The path below the root, as [`lookalike_proto::path_to_text`] writes it.
     pub path: String,
     /// BLAKE3 of the file's content in hexadecimal, as reported by the last outcome.
     pub content_hash: Option<String>,
@@ -148,7 +151,7 @@ pub struct CatalogImage {
 pub struct FileHistory {
     pub id: String,
     pub library: String,
-    /// The path below the root; bytes that are not UTF-8 are replaced by U+FFFD.
+    /// The path below the root, as [`lookalike_proto::path_to_text`] writes it.
     pub path: String,
     /// As in [`CatalogImage::state`].
     pub state: String,
@@ -225,11 +228,20 @@ pub enum WatcherReply {
     Refused(String),
 }
 
+const NO_WATCHER: &str = "no watcher of this library replied; is `lookalike watch` running?";
+
+const NO_REPLY: &str =
+    "the watcher of this library did not reply in time; it may be frozen, or wait for a slow disk";
+
+/// How long another reply may follow a refusal.
+const REFUSAL_GRACE_PERIOD: Duration = Duration::from_millis(300);
+
 /// A request and the library whose watcher receives it.
 pub type LibraryRequest = (LibraryName, WatcherRequest);
 
 impl Bus {
-    /// Sends a request to the watcher of a library and waits for its reply.
+    /// Sends a request to the watcher of a library and waits for its reply, for `nats.call_timeout` at
+    /// most. A frozen watcher does not delay the reply of the one that took over its library.
     ///
     /// # Errors
     /// [`Error::NoResponders`] if no watcher replies in time.
@@ -239,20 +251,30 @@ impl Bus {
     ) -> Result<WatcherReply, Error> {
         let subject = self.watcher_subject(&library);
         let payload = serde_json::to_vec(&request)?;
-        let message = self
-            .client
-            .request(subject, payload.into())
-            .await
-            .map_err(|error| match error.kind() {
-                RequestErrorKind::NoResponders | RequestErrorKind::TimedOut => {
-                    Error::NoResponders("no watcher of this library replied")
-                }
-                _ => Error::jetstream_failure("requesting a watcher")(error.into()),
-            })?;
-        Ok(serde_json::from_slice(&message.payload)?)
+        let mut sent = OpenRequest::send(self, subject, payload, "requesting a watcher").await?;
+        let mut refusal = None;
+        let mut deadline = Instant::now() + self.settings.call_timeout;
+        loop {
+            let timeout = deadline.saturating_duration_since(Instant::now());
+            let reply = match (sent.next_reply(timeout).await?, refusal.take()) {
+                (RequestReply::Message(message), _) => serde_json::from_slice(&message.payload)?,
+                (_, Some(refusal)) => return Ok(refusal),
+                (RequestReply::NoSubscriber, None) => return Err(Error::NoResponders(NO_WATCHER)),
+                (RequestReply::TimedOut, None) => return Err(Error::NoResponders(NO_REPLY)),
+            };
+            if !matches!(reply, WatcherReply::Refused(_)) {
+                return Ok(reply);
+            }
+            // A watcher that lost its lease while it was frozen refuses; the holder may be slower.
+            refusal = Some(reply);
+            deadline = deadline.min(Instant::now() + REFUSAL_GRACE_PERIOD);
+        }
     }
 
     /// Receives the requests to a library's watcher. The stream ends when the connection closes.
+    ///
+    /// Only the holder of the library's lease subscribes. After it was frozen, there may briefly be
+    /// two, and both receive every request: in a queue group, the frozen one would keep its share.
     pub async fn subscribe_watcher_requests(
         &self,
         library: &LibraryName,
@@ -260,7 +282,7 @@ impl Bus {
     {
         let subscription = self
             .client
-            .queue_subscribe(self.watcher_subject(library), "watchers".into())
+            .subscribe(self.watcher_subject(library))
             .await
             .map_err(|e| Error::jetstream_failure("subscribing to requests")(e.into()))?;
         let client = self.client.clone();

@@ -1,9 +1,10 @@
-//! The base of every role: settings, logs, metrics, backoff, retries and an orderly shutdown.
+//! The base of every role: settings, logs, metrics, limits, backoff, retries and an orderly shutdown.
 //!
 //! This crate knows nothing about images, queues or indexes.
 
 pub mod backoff;
 pub mod clock;
+pub mod descriptors;
 pub mod metrics;
 pub mod retry;
 pub mod settings;

@@ -5,6 +5,7 @@
 //! each layer, so that an error names its source. Unknown keys are errors in every layer.
 
 pub mod duration;
+mod positive;
 pub mod size;
 
 use std::collections::BTreeMap;
@@ -12,6 +13,8 @@ use std::fmt;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
+pub use duration::MinDuration;
+pub use positive::deserialize_positive;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use toml::{Table, Value};
@@ -340,7 +343,10 @@ mod tests {
         call_timeout: Duration,
         #[serde(with = "size")]
         max_bytes: u64,
+        #[serde(deserialize_with = "deserialize_positive")]
         tries: u32,
+        #[serde(with = "MinDuration::<1000>")]
+        interval: Duration,
     }
 
     impl Default for Nats {
@@ -351,6 +357,7 @@ mod tests {
                 call_timeout: Duration::from_millis(750),
                 max_bytes: 64 << 20,
                 tries: 3,
+                interval: Duration::from_secs(60),
             }
         }
     }
@@ -377,6 +384,28 @@ mod tests {
         assert_eq!(layers.settings().libraries[odd], "/x");
         let reparsed: Outer = toml::from_str(&layers.to_annotated_toml()).unwrap();
         assert_eq!(reparsed.libraries[odd], "/x");
+    }
+
+    #[test]
+    fn senseless_values_are_refused() {
+        let read = |name: &str, value: &str| {
+            let layers =
+                default_layers().with_environment("LOOKALIKE", owned_variables(&[(name, value)]));
+            layers
+                .map(|layers| layers.settings().nats.interval)
+                .map_err(|error| error.to_string())
+        };
+        let error = read("LOOKALIKE_NATS_TRIES", "0").unwrap_err();
+        assert!(error.contains("the smallest is 1"), "{error}");
+        for short in ["0s", "999ms"] {
+            let error = read("LOOKALIKE_NATS_INTERVAL", short).unwrap_err();
+            assert!(error.contains("LOOKALIKE_NATS_INTERVAL"), "{error}");
+            assert!(error.contains("the shortest is \"1s\""), "{error}");
+        }
+        assert_eq!(
+            read("LOOKALIKE_NATS_INTERVAL", "1s"),
+            Ok(Duration::from_secs(1))
+        );
     }
 
     #[test]

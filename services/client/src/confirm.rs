@@ -3,6 +3,7 @@
 use anyhow::{Result, bail};
 use clap::Args;
 use lookalike_bus::{Bus, WatcherReply, WatcherRequest};
+use lookalike_chassis::stdio;
 use lookalike_proto::LibraryName;
 use serde_json::{Value, json};
 
@@ -44,9 +45,9 @@ pub async fn run_confirm(route: WatcherRoute, args: &ConfirmArgs) -> Result<()> 
         }
     };
     if args.service.json {
-        terminal::print_json(&answer);
+        terminal::write_json(&answer)?;
     } else {
-        println!("confirmed; the folder is now being compared with the index");
+        stdio::write_line("confirmed; the folder is now being compared with the index")?;
     }
     Ok(())
 }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use anyhow::{Result, bail};
 use clap::builder::{PossibleValue, PossibleValuesParser};
 use clap::{ArgGroup, Args, Subcommand};
+use lookalike_chassis::stdio;
 use lookalike_proto::reasons;
 use serde_json::{Value, json};
 
@@ -125,7 +126,7 @@ async fn list_failures(service: &ServiceClient, args: &ListArgs) -> Result<()> {
         let failures = page["failures"].as_array().cloned().unwrap_or_default();
         if !args.service.json {
             for failure in &failures {
-                println!("{}", escape_line(&format_failure(failure)));
+                stdio::write_line(&escape_line(&format_failure(failure)))?;
             }
         }
         all.extend(failures);
@@ -137,9 +138,9 @@ async fn list_failures(service: &ServiceClient, args: &ListArgs) -> Result<()> {
     }
     let unreachable = sort_and_dedup(unreachable);
     if args.service.json {
-        terminal::print_json(&json!({ "failures": all, "unreachable_libraries": unreachable }));
+        terminal::write_json(&json!({ "failures": all, "unreachable_libraries": unreachable }))?;
     } else if all.is_empty() && unreachable.is_empty() {
-        println!("{}", describe_empty_list(args));
+        stdio::write_line(&describe_empty_list(args))?;
     }
     if !unreachable.is_empty() {
         bail!(
@@ -217,11 +218,11 @@ async fn apply_to_selection(
     }
     let unreachable = sort_and_dedup(unreachable);
     if args.service.json {
-        terminal::print_json(
+        terminal::write_json(
             &json!({ "files": files, "not_found": not_found, "unreachable_libraries": unreachable }),
-        );
+        )?;
     } else {
-        println!("{}", describe_result(action, files));
+        stdio::write_line(&describe_result(action, files))?;
     }
     if !unreachable.is_empty() {
         bail!(

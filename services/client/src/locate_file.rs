@@ -1,10 +1,12 @@
 //! Identifies a file that was given on the command line: by id, by a path on this disk, or as
 //! lists print it, `LIBRARY/path`.
 
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Component, Path, PathBuf};
 
 use anyhow::{Result, anyhow};
-use lookalike_proto::ImageId;
+use lookalike_proto::{ImageId, path_to_text};
 use serde_json::Value;
 
 use crate::service::ServiceClient;
@@ -16,7 +18,8 @@ pub enum FileLocator {
     Id(String),
     Path {
         library: String,
-        /// Relative to the library's root, with `/` between components.
+        /// Relative to the library's root, with `/` between components. Bytes that are not UTF-8
+        /// are escaped, as in lists.
         path: String,
     },
 }
@@ -95,7 +98,7 @@ fn find_in_libraries(
                 if relative.components().next().is_some() && is_deeper {
                     let locator = FileLocator::Path {
                         library: library.name.clone(),
-                        path: relative.to_string_lossy().into_owned(),
+                        path: path_to_text(relative.as_os_str().as_bytes()).into_owned(),
                     };
                     innermost = Some((depth, locator));
                 }
@@ -123,12 +126,17 @@ fn parse_listed_path(
     argument: &Path,
     libraries: &[ReportedLibrary],
 ) -> Option<(FileLocator, bool)> {
-    let (name, path) = argument.to_str()?.split_once('/')?;
-    let library = libraries.iter().find(|library| library.name == name)?;
-    let exists = library.root.join(path).symlink_metadata().is_ok();
+    let argument = argument.as_os_str().as_bytes();
+    let slash = argument.iter().position(|byte| *byte == b'/')?;
+    let (name, path) = (&argument[..slash], &argument[slash + 1..]);
+    let library = libraries
+        .iter()
+        .find(|library| library.name.as_bytes() == name)?;
+    let path_on_disk = library.root.join(OsStr::from_bytes(path));
+    let exists = path_on_disk.symlink_metadata().is_ok();
     let locator = FileLocator::Path {
-        library: name.to_owned(),
-        path: path.to_owned(),
+        library: library.name.clone(),
+        path: path_to_text(path).into_owned(),
     };
     (!path.is_empty()).then_some((locator, exists))
 }
@@ -253,6 +261,23 @@ mod tests {
                 Some(FileLocator::Path { library, path }),
                 "{argument}"
             );
+        }
+    }
+
+    #[test]
+    fn names_that_are_not_utf8_are_escaped() {
+        let disk = tempfile::tempdir().unwrap();
+        let root = disk.path().canonicalize().unwrap();
+        let roots = [ReportedLibrary {
+            name: "shop".into(),
+            root: root.clone(),
+        }];
+        let on_disk = root.join(OsStr::from_bytes(b"caf\xe9.jpg"));
+        let listed = Path::new(OsStr::from_bytes(b"shop/caf\xe9.jpg"));
+        for argument in [on_disk.as_path(), listed, Path::new(r"shop/caf\xe9.jpg")] {
+            let locator = find_in_libraries(Path::new("/"), argument, &roots);
+            let (library, path) = ("shop".into(), r"caf\xe9.jpg".into());
+            assert_eq!(locator, Some(FileLocator::Path { library, path }));
         }
     }
 

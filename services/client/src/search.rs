@@ -7,6 +7,7 @@ use anyhow::{Result, anyhow};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use clap::Args;
+use lookalike_chassis::stdio;
 use serde_json::{Value, json};
 
 use crate::locate_file::is_image_id;
@@ -114,11 +115,10 @@ impl SearchArgs {
 pub async fn run_search(service: &ServiceClient, args: &SearchArgs) -> Result<()> {
     let answer = send_search(service, args).await?;
     if args.service.json {
-        terminal::print_json(&answer);
-        return Ok(());
+        return Ok(terminal::write_json(&answer)?);
     }
     for line in format_answer(&answer) {
-        println!("{}", escape_line(&line));
+        stdio::write_line(&escape_line(&line))?;
     }
     Ok(())
 }
@@ -218,6 +218,7 @@ async fn build_request(args: &SearchArgs) -> Result<Value> {
 fn describe_band(band: &str) -> &str {
     match band {
         "same_picture" => "same picture",
+        "turned_copy" => "same picture, turned or mirrored",
         "near_duplicate" => "near-duplicate",
         "very_similar" => "very similar",
         "similar" => "similar",

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use clap::Args;
+use lookalike_chassis::stdio::{self, OutputError};
 use serde_json::Value;
 
 use crate::service::{ServiceArgs, ServiceClient};
@@ -24,109 +25,152 @@ pub struct StatusArgs {
 }
 
 pub async fn run_status(service: &ServiceClient, args: &StatusArgs) -> Result<()> {
-    let print = |stats: &Value| {
-        if args.service.json {
-            terminal::print_json(stats);
-        } else {
-            if args.watch {
-                print!("{CLEAR_SCREEN}");
-            }
-            print_status(service.url(), stats);
-        }
-    };
     let stats = service.get_json("/v1/stats", &[]).await?;
-    print(&stats);
+    write_stats(service, args, &stats)?;
     if !args.watch {
         return Ok(());
     }
-    let watching = async {
-        loop {
-            tokio::time::sleep(REFRESH_INTERVAL).await;
-            match service.get_json("/v1/stats", &[]).await {
-                Ok(stats) => print(&stats),
-                // The service may be restarting.
-                Err(error) => eprintln!("{}", terminal::escape_lines(&format_error(&error))),
-            }
-        }
-    };
     tokio::select! {
-        () = watching => Ok(()),
+        result = watch_stats(service, args) => result,
         _ = tokio::signal::ctrl_c() => Ok(()),
     }
 }
 
-fn print_status(url: &str, stats: &Value) {
-    println!("lookalike at {url}");
-    print_model(stats);
-    println!();
+/// Writes the status every second, until it cannot be written.
+async fn watch_stats(service: &ServiceClient, args: &StatusArgs) -> Result<()> {
+    loop {
+        tokio::time::sleep(REFRESH_INTERVAL).await;
+        match service.get_json("/v1/stats", &[]).await {
+            Ok(stats) => write_stats(service, args, &stats)?,
+            // The service may be restarting.
+            Err(error) => stdio::eprint_line(&terminal::escape_lines(&format_error(&error))),
+        }
+    }
+}
+
+fn write_stats(
+    service: &ServiceClient,
+    args: &StatusArgs,
+    stats: &Value,
+) -> Result<(), OutputError> {
+    if args.service.json {
+        return terminal::write_json(stats);
+    }
+    let clear = if args.watch { CLEAR_SCREEN } else { "" };
+    stdio::write_text(&format!("{clear}{}", format_status(service.url(), stats)))
+}
+
+fn format_status(url: &str, stats: &Value) -> String {
+    let mut text = format!("lookalike at {url}\n{}\n\n", format_model(stats));
     let no_libraries = Vec::new();
     let libraries = stats["libraries"].as_array().unwrap_or(&no_libraries);
-    print_counts(stats, libraries);
+    text += &format_counts(stats, libraries);
     if stats["intake_paused"] == true {
-        println!();
-        println!(
-            "new files wait, and none is lost: Milvus accepts no writes, or a mount is unavailable"
-        );
+        text += "\nnew files wait, and none is lost: Milvus accepts no writes, or a mount is \
+                 unavailable\n";
     }
     if let Some(reason) = stats["rollover_error"].as_str() {
+        text += &format!("\n{}\n", escape_line(reason));
+    }
+    for embedder in stats["unresponsive_embedders"]
+        .as_array()
+        .into_iter()
+        .flatten()
+    {
         println!();
-        println!("{}", escape_line(reason));
+        println!(
+            "an embedder is unresponsive, and searches use others until it reacts: {}",
+            escaped_text(embedder)
+        );
     }
     for library in libraries {
         for degradation in library["degraded"].as_array().into_iter().flatten() {
-            println!();
-            println!(
-                "{}: {} — {}",
+            text += &format!(
+                "\n{}: {} — {}\n",
                 escaped_text(&library["name"]),
                 escaped_text(&degradation["reason"]),
                 escape_line(degradation["detail"].as_str().unwrap_or(""))
             );
         }
     }
+    text
 }
 
-fn print_model(stats: &Value) {
+fn format_model(stats: &Value) -> String {
     let model = &stats["model"];
     let model = format!(
         "{} ({} numbers)",
         escaped_text(&model["name"]),
-        count(model, "dimension")
+        model["dimension"].as_u64().unwrap_or(0)
     );
     // An embedder's device description starts with its model.
     match stats["device"].as_str().map(escape_line) {
-        Some(device) if device.starts_with(&model) => println!("model   {device}"),
-        Some(device) => println!("model   {model}\ndevice  {device}"),
-        None => println!("model   {model}; no embedder reports its status"),
+        Some(device) if device.starts_with(&model) => format!("model   {device}"),
+        Some(device) => format!("model   {model}\ndevice  {device}"),
+        None => format!("model   {model}; no embedder reports its status"),
     }
 }
 
-fn print_counts(stats: &Value, libraries: &[Value]) {
-    println!(
-        "{:<20} {:>9} {:>9} {:>7} {:>8} {:>10}",
-        "library", "on disk", "indexed", "failed", "ignored", "in flight"
-    );
-    let print_row = |name: &str, value: &Value| {
-        println!(
-            "{name:<20} {:>9} {:>9} {:>7} {:>8} {:>10}",
-            count(value, "on_disk"),
-            count(value, "indexed"),
-            count(value, "failed"),
-            count(value, "ignored"),
-            count(value, "in_flight"),
-        );
+const COUNTS: [&str; 5] = ["on_disk", "indexed", "failed", "ignored", "in_flight"];
+
+fn format_counts(stats: &Value, libraries: &[Value]) -> String {
+    let format_row = |name: &str, cells: [String; COUNTS.len()]| {
+        let [on_disk, indexed, failed, ignored, in_flight] = cells;
+        format!("{name:<20} {on_disk:>9} {indexed:>9} {failed:>7} {ignored:>8} {in_flight:>10}\n")
     };
+    let counts = |value: &Value| COUNTS.map(|key| format_count(&value[key]));
+    let mut text = format_row("library", COUNTS.map(|key| key.replace('_', " ")));
     for library in libraries {
-        print_row(&escaped_text(&library["name"]), library);
+        text += &format_row(&escaped_text(&library["name"]), counts(library));
     }
     if libraries.len() != 1 {
-        print_row("all", stats);
+        text += &format_row("all", counts(stats));
     }
+    if libraries.iter().any(|library| library["on_disk"].is_null()) {
+        text += &format!("\n{UNKNOWN_COUNT}: not known yet, because no watcher has reported it\n");
+    }
+    text
 }
 
-fn count(value: &Value, key: &str) -> u64 {
-    value[key].as_u64().unwrap_or(0)
+/// Stands for a count that the service does not know.
+const UNKNOWN_COUNT: &str = "?";
+
+fn format_count(count: &Value) -> String {
+    count
+        .as_u64()
+        .map_or_else(|| UNKNOWN_COUNT.to_owned(), |count| count.to_string())
 }
 
 fn escaped_text(value: &Value) -> String {
     escape_line(value.as_str().unwrap_or("unknown")).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn unknown_counts_are_no_zeros() {
+        let stats = json!({
+            "model": {"name": "lookalike-mini", "dimension": 384}, "device": null,
+            "on_disk": null, "indexed": null, "failed": null, "ignored": null, "in_flight": null,
+            "libraries": [
+                {"name": "home", "on_disk": 5, "indexed": 3, "failed": 1, "ignored": 1, "in_flight": 0},
+                {"name": "shop", "on_disk": null, "degraded": [
+                    {"reason": "no_watcher", "detail": "no watcher reports\u{1b} this library"}]},
+            ],
+        });
+        assert_eq!(
+            format_status("http://localhost", &stats),
+            "lookalike at http://localhost\n\
+             model   lookalike-mini (384 numbers); no embedder reports its status\n\n\
+             library                on disk   indexed  failed  ignored  in flight\n\
+             home                         5         3       1        1          0\n\
+             shop                         ?         ?       ?        ?          ?\n\
+             all                          ?         ?       ?        ?          ?\n\n\
+             ?: not known yet, because no watcher has reported it\n\n\
+             shop: no_watcher — no watcher reports\\u{1b} this library\n"
+        );
+    }
 }

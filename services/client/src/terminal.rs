@@ -3,6 +3,7 @@
 
 use std::borrow::Cow;
 
+use lookalike_chassis::stdio::{self, OutputError};
 use serde_json::Value;
 
 /// Control characters, and those that change the display order of a line.
@@ -45,9 +46,9 @@ fn escape_json(text: &str) -> String {
     escaped
 }
 
-/// Prints indented JSON on standard output.
-pub fn print_json(value: &Value) {
-    println!("{}", escape_json(&format!("{value:#}")));
+/// Writes indented JSON on standard output.
+pub fn write_json(value: &Value) -> Result<(), OutputError> {
+    stdio::write_line(&escape_json(&format!("{value:#}")))
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
+use lookalike_chassis::stdio;
 use serde_json::Value;
 
 use crate::locate_file::{FileLocator, resolve_file};
@@ -13,9 +14,9 @@ use crate::terminal::{self, escape_line};
 pub async fn run_why(service: &ServiceClient, args: &FileArgs) -> Result<()> {
     let history = fetch_history(service, &args.file).await?;
     if args.service.json {
-        terminal::print_json(&history);
+        terminal::write_json(&history)?;
     } else {
-        print!("{}", format_history(&history));
+        stdio::write_text(&format_history(&history))?;
     }
     Ok(())
 }
@@ -24,9 +25,9 @@ pub async fn run_why(service: &ServiceClient, args: &FileArgs) -> Result<()> {
 pub async fn show_failure(service: &ServiceClient, args: &FileArgs) -> Result<()> {
     let history = fetch_history(service, &args.file).await?;
     if args.service.json {
-        terminal::print_json(&history);
+        terminal::write_json(&history)?;
     } else {
-        print!("{}{}", format_header(&history), format_reason(&history));
+        stdio::write_text(&(format_header(&history) + &format_reason(&history)))?;
     }
     Ok(())
 }

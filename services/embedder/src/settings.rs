@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use lookalike_chassis::settings::{duration, size};
+use lookalike_chassis::settings::{MinDuration, deserialize_positive, duration, size};
 use serde::{Deserialize, Serialize};
 
 /// The settings of section `embed`.
@@ -10,17 +10,19 @@ use serde::{Deserialize, Serialize};
 #[serde(default, deny_unknown_fields)]
 pub struct Settings {
     /// Events in flight at once.
+    #[serde(deserialize_with = "deserialize_positive")]
     pub max_in_flight: usize,
     /// Bytes of files in memory at once; a larger file is read alone.
     #[serde(with = "size")]
     pub max_bytes_in_memory: u64,
     /// Threads that read in one library at once. If its mount hangs, at most so many threads hang.
+    #[serde(deserialize_with = "deserialize_positive")]
     pub max_library_readers: usize,
     /// After so long without a heartbeat from a library's folder, its events are deferred.
-    #[serde(with = "duration")]
+    #[serde(with = "MinDuration::<10>")]
     pub read_stall_timeout: Duration,
     /// A read without a heartbeat for so long is abandoned.
-    #[serde(with = "duration")]
+    #[serde(with = "MinDuration::<10>")]
     pub read_timeout: Duration,
     /// Abandoned decoders that still run. With more of them, `lookalike embed` exits to be restarted,
     /// and `lookalike up` takes no more events.
@@ -29,14 +31,16 @@ pub struct Settings {
     /// writes again.
     pub pause_after_failures: u32,
     /// Rows written to the index at once.
+    #[serde(deserialize_with = "deserialize_positive")]
     pub max_commit_rows: usize,
     /// Contents whose vectors are kept in memory, for copies and for files that are deleted and come
     /// back.
     pub max_cached_contents: usize,
     /// Queries for a vector that are answered at once; more are rejected.
+    #[serde(deserialize_with = "deserialize_positive")]
     pub max_queries: usize,
     /// How long one request to an empty queue waits for events.
-    #[serde(with = "duration")]
+    #[serde(with = "MinDuration::<10>")]
     pub poll_timeout: Duration,
     /// How long a worker may finish its events in flight after a shutdown.
     #[serde(with = "duration")]

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use milvus::v2::prelude::FieldData;
+use serde_json::json;
 
 use crate::{
     error::Error,
@@ -86,6 +87,15 @@ pub(crate) fn to_columns(rows: &[&IndexRow]) -> Vec<FieldData> {
                 })
                 .collect(),
         ),
+        FieldData::json(
+            field::DYNAMIC,
+            rows.iter()
+                .map(|r| match r.image.sketch.as_str() {
+                    "" => json!({}),
+                    sketch => json!({ field::SKETCH: sketch }),
+                })
+                .collect(),
+        ),
     ]
 }
 
@@ -126,6 +136,23 @@ impl<'a> AnswerColumns<'a> {
         self.find_column(name, FieldData::as_float_vectors)
     }
 
+    /// Returns the sketches of `count` rows; empty where a row has none.
+    fn sketches(&self, count: usize) -> Vec<String> {
+        let column = self.by_name.get(field::DYNAMIC).copied();
+        let objects = column.and_then(FieldData::as_json).unwrap_or_default();
+        let sketch = |row: usize| objects.get(row)?.get(field::SKETCH)?.as_str();
+        let rows = (0..count).map(sketch);
+        // Without this check, a shorter column would give rows the sketches of others.
+        let is_complete = objects.len() == count;
+        rows.map(|sketch| {
+            sketch
+                .filter(|_| is_complete)
+                .unwrap_or_default()
+                .to_owned()
+        })
+        .collect()
+    }
+
     /// Reads the images of an answer with all [`IMAGE_FIELDS`](crate::schema::IMAGE_FIELDS); `ids`
     /// names the rows in order.
     pub(crate) fn read_images(&self, ids: &[String]) -> Result<Vec<IndexedImage>, Error> {
@@ -154,6 +181,7 @@ impl<'a> AnswerColumns<'a> {
         );
         let (width, height) = (int32(field::WIDTH)?, int32(field::HEIGHT)?);
         let (tags, colors) = (lists(field::TAGS)?, lists(field::COLORS)?);
+        let sketches = self.sketches(ids.len());
         let lengths = [
             library.len(),
             path.len(),
@@ -176,8 +204,10 @@ impl<'a> AnswerColumns<'a> {
                 "columns of different lengths",
             ));
         }
-        Ok((0..ids.len())
-            .map(|i| IndexedImage {
+        Ok(sketches
+            .into_iter()
+            .enumerate()
+            .map(|(i, sketch)| IndexedImage {
                 id: ids[i].clone(),
                 library: library[i].clone(),
                 path: path[i].clone(),
@@ -193,6 +223,7 @@ impl<'a> AnswerColumns<'a> {
                 camera: camera[i].clone(),
                 tags: from_text_column(&tags[i]),
                 colors: from_text_column(&colors[i]),
+                sketch,
             })
             .collect())
     }
@@ -237,6 +268,7 @@ mod tests {
                 image: IndexedImage {
                     taken_at: None,
                     colors: vec!["blue".into(), "grey".into()],
+                    sketch: "AQ-_".into(),
                     ..test_image()
                 },
                 vector: vec![0.0, 1.0],
@@ -245,6 +277,27 @@ mod tests {
         let columns = to_columns(&[&rows[0], &rows[1]]);
         let back = images_from_columns(&columns).unwrap();
         assert_eq!(back, [rows[0].image.clone(), rows[1].image.clone()]);
+    }
+
+    #[test]
+    fn rows_of_earlier_versions_have_no_sketch() {
+        let row = IndexRow {
+            image: IndexedImage {
+                sketch: "AQ-_".into(),
+                ..test_image()
+            },
+            vector: vec![1.0],
+        };
+        let without = IndexedImage {
+            sketch: String::new(),
+            ..row.image.clone()
+        };
+        for stored in [None, Some(vec![]), Some(vec![json!({ "other": 1 })])] {
+            let mut columns = to_columns(&[&row]);
+            columns.retain(|column| column.name() != field::DYNAMIC);
+            columns.extend(stored.map(|values| FieldData::json(field::DYNAMIC, values)));
+            assert_eq!(images_from_columns(&columns).unwrap(), [without.clone()]);
+        }
     }
 
     #[test]

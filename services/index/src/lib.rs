@@ -12,7 +12,8 @@
 //! - Every stored vector has the model's dimension, is finite and of unit length. An index that
 //!   was filled by another model is refused with [`Error::ModelMismatch`].
 //! - Every call ends within `milvus.call_timeout` times its attempts, or within
-//!   `milvus.admin_timeout` for the few that create, load or flush.
+//!   `milvus.admin_timeout` for the few that create, load or flush. A search ends within
+//!   `milvus.search_timeout`.
 //! - Every error has an [`ErrorClass`]: retry, reject this request, or stop the role.
 //!
 //! All async functions fail with the [`Error`] that Milvus reports; a function documents only
@@ -85,6 +86,7 @@ mod tests {
         assert_send(index.delete_up_to_generation(&[]));
         assert_send(index.delete_ids(&[]));
         assert_send(index.fetch_vector("", ReadConsistency::Strong));
+        assert_send(index.fetch_row("", ReadConsistency::Strong));
         assert_send(index.fetch_images(&[], ReadConsistency::Strong));
         assert_send(index.find_rows_by_content(&[]));
         assert_send(index.approximate_count(&RowFilter::All));

@@ -1,6 +1,6 @@
 //! Maximum sizes of the fields of a row. Strings are counted in bytes of UTF-8, as Milvus does.
 //!
-//! A row with a library, path, hash or format that is too long is rejected: a truncated one would
+//! A row with a library, path, hash, format or sketch that is too long is rejected: a truncated one would
 //! mean something else. Camera, tags and colours are truncated at a character boundary.
 
 /// Exact length of an image id: 32 hexadecimal digits.
@@ -19,3 +19,4 @@ pub const MAX_TAG_BYTES: usize = 128;
 pub const MAX_COLORS: usize = 16;
 /// One colour; empty ones are dropped.
 pub const MAX_COLOR_BYTES: usize = 32;
+pub const MAX_SKETCH_BYTES: usize = 512;

@@ -25,6 +25,7 @@ use crate::{
     index::{Index, IndexState},
     model::{ModelIdentity, ModelSource},
     schema,
+    search_batches::SearchBatches,
     settings::Settings,
 };
 
@@ -97,7 +98,7 @@ impl Index {
                 collection: RwLock::new(Arc::from("")),
                 lifecycle: tokio::sync::Mutex::new(()),
                 load_count: AtomicU64::new(0),
-                search_batches: Arc::default(),
+                search_batches: Arc::new(SearchBatches::new(settings.max_concurrent_searches)),
             }),
         };
         index.ensure_collection().await?;

@@ -77,6 +77,25 @@ impl Index {
         Ok(columns.vector_column(field::VECTOR)?.first().cloned())
     }
 
+    /// Returns the row of one image, or `None` if the index has no such image.
+    pub async fn fetch_row(
+        &self,
+        id: &str,
+        consistency: ReadConsistency,
+    ) -> Result<Option<IndexRow>, Error> {
+        let filter = RowFilter::Id(vec![id.to_owned()]).to_expression()?;
+        let fields: Vec<&str> = IMAGE_FIELDS.into_iter().chain([field::VECTOR]).collect();
+        let columns = self
+            .query_columns(MilvusCall::Query, &filter, &fields, 1, consistency)
+            .await?;
+        let Some(image) = images_from_columns(&columns)?.into_iter().next() else {
+            return Ok(None);
+        };
+        let columns = AnswerColumns::new(MilvusCall::Query, &columns);
+        let vector = columns.vector_column(field::VECTOR)?.first().cloned();
+        Ok(vector.map(|vector| IndexRow { image, vector }))
+    }
+
     /// Returns one row with its vector for each content hash that the index contains. Reads with
     /// bounded consistency, because a miss only costs one embedding.
     pub async fn find_rows_by_content(

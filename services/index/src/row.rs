@@ -34,10 +34,13 @@ pub struct IndexedImage {
     pub indexed_at: i64,
     /// Maker and model, or empty; truncated to [`limits::MAX_CAMERA_BYTES`].
     pub camera: String,
-    /// At most [`limits::MAX_TAGS`]; the embedder writes none.
+    /// Keywords; at most [`limits::MAX_TAGS`].
     pub tags: Vec<String>,
     /// Names of the dominant colours; see [`limits::MAX_COLORS`].
     pub colors: Vec<String>,
+    /// What the picture looks like, in the encoding of `lookalike-vision`; at most
+    /// [`limits::MAX_SKETCH_BYTES`]. Empty in rows that an earlier version wrote.
+    pub sketch: String,
 }
 
 /// One row: the attributes of an image and its vector.
@@ -76,6 +79,7 @@ impl IndexedImage {
             ("path", &self.path, limits::MAX_PATH_BYTES),
             ("content hash", &self.content_hash, limits::MAX_HASH_BYTES),
             ("format", &self.format, limits::MAX_FORMAT_BYTES),
+            ("sketch", &self.sketch, limits::MAX_SKETCH_BYTES),
         ] {
             if text.len() > limit {
                 return refuse(format!(
@@ -139,6 +143,7 @@ mod tests {
             (|i| i.library = String::new(), "library"),
             (|i| i.path = "é".repeat(2049), "path has 4098 bytes"),
             (|i| i.format = "f".repeat(33), "format"),
+            (|i| i.sketch = "s".repeat(513), "sketch"),
         ] {
             let mut image = test_image();
             change(&mut image);

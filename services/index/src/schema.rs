@@ -25,10 +25,14 @@ pub(crate) mod field {
     pub(crate) const CAMERA: &str = "camera";
     pub(crate) const TAGS: &str = "tags";
     pub(crate) const COLORS: &str = "colors";
+    /// Key in the dynamic field, so that collections of earlier versions can contain it.
+    pub(crate) const SKETCH: &str = "sketch";
+    /// Milvus' name of the dynamic field: a JSON object for each row.
+    pub(crate) const DYNAMIC: &str = "$meta";
 }
 
 /// All fields of [`crate::IndexedImage`].
-pub(crate) const IMAGE_FIELDS: [&str; 15] = [
+pub(crate) const IMAGE_FIELDS: [&str; 16] = [
     field::ID,
     field::LIBRARY,
     field::PATH,
@@ -44,6 +48,7 @@ pub(crate) const IMAGE_FIELDS: [&str; 15] = [
     field::CAMERA,
     field::TAGS,
     field::COLORS,
+    field::SKETCH,
 ];
 
 /// Returns whether the library can be the partition key on a server of this version

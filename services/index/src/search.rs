@@ -6,7 +6,7 @@
 use std::collections::{HashMap, HashSet};
 
 use milvus::v2::prelude::{Ids, SearchRequest, SearchVectors, SingleResult};
-use tokio::sync::oneshot;
+use tokio::sync::{SemaphorePermit, oneshot};
 
 use crate::{
     columns::AnswerColumns,
@@ -49,7 +49,8 @@ impl Index {
     /// Returns the rows nearest to `vector`, best first. Every image appears once.
     ///
     /// # Errors
-    /// [`Error::InvalidVector`]; [`Error::InvalidQuery`] for an invalid limit or filter.
+    /// [`Error::InvalidVector`]; [`Error::InvalidQuery`] for an invalid limit or filter;
+    /// [`Error::Timeout`] after `milvus.search_timeout`.
     pub async fn search_by_vector(
         &self,
         vector: &[f32],
@@ -65,6 +66,20 @@ impl Index {
                 ),
             });
         }
+        let limit = self.inner.settings.search_timeout;
+        let searched = tokio::time::timeout(limit, self.search_checked(vector, query)).await;
+        // A search whose caller is gone is not sent any more.
+        searched.unwrap_or_else(|_| {
+            let call = MilvusCall::Search.label();
+            Err(Error::Timeout { call, limit })
+        })
+    }
+
+    async fn search_checked(
+        &self,
+        vector: &[f32],
+        query: &SearchQuery,
+    ) -> Result<Vec<IndexHit>, Error> {
         let mut shape = SearchShape {
             limit: query.limit,
             filter: query.filter.to_expression()?,
@@ -119,7 +134,12 @@ impl Index {
     async fn send_batches(self, mut sender: BatchSender) {
         // A batch of the network completes several searches at once. They all arrive meanwhile.
         tokio::task::yield_now().await;
-        while let Some(batch) = sender.take_batch() {
+        loop {
+            // Searches that arrive while this one waits join the batch.
+            let _permit = self.acquire_permit().await;
+            let Some(batch) = sender.take_batch() else {
+                return;
+            };
             let (vectors, replies): (Vec<_>, Vec<_>) = batch
                 .into_iter()
                 .map(|search| (search.vector, search.reply))
@@ -147,8 +167,18 @@ impl Index {
         vector: &[f32],
         shape: &SearchShape,
     ) -> Result<Vec<IndexHit>, Error> {
+        let _permit = self.acquire_permit().await;
         let mut hits = self.search_vectors(vec![vector.to_vec()], shape).await?;
         Ok(hits.pop().unwrap_or_default())
+    }
+
+    /// Waits until a request may be sent to Milvus. The permit ends with the request.
+    async fn acquire_permit(&self) -> SemaphorePermit<'_> {
+        let permits = &self.inner.search_batches.permits;
+        permits
+            .acquire()
+            .await
+            .expect("the semaphore is never closed")
     }
 
     /// Sends one search of several vectors, and returns the hits of each. Without attributes, only
@@ -207,7 +237,8 @@ impl Index {
             consistency: ReadConsistency::Bounded,
             with_attributes: false,
         };
-        self.search_alone(&vector, &shape).await?;
+        // A probe does not wait for searches.
+        self.search_vectors(vec![vector], &shape).await?;
         Ok(())
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use tokio::sync::oneshot;
+use tokio::sync::{Semaphore, oneshot};
 
 use crate::{consistency::ReadConsistency, error::Error, row::IndexHit};
 
@@ -39,9 +39,10 @@ pub(crate) struct WaitingSearch {
 }
 
 /// The waiting searches of every shape.
-#[derive(Default)]
 pub(crate) struct SearchBatches {
     queues: Mutex<HashMap<SearchShape, SearchQueue>>,
+    /// Limits the requests of all shapes together.
+    pub permits: Semaphore,
 }
 
 #[derive(Default)]
@@ -52,6 +53,14 @@ struct SearchQueue {
 }
 
 impl SearchBatches {
+    /// Creates queues whose requests are limited to `max_concurrent` at once.
+    pub(crate) fn new(max_concurrent: usize) -> Self {
+        Self {
+            queues: Mutex::default(),
+            permits: Semaphore::new(max_concurrent.clamp(1, Semaphore::MAX_PERMITS)),
+        }
+    }
+
     fn lock(&self) -> MutexGuard<'_, HashMap<SearchShape, SearchQueue>> {
         self.queues
             .lock()
@@ -133,6 +142,10 @@ mod tests {
 
     type Answer = oneshot::Receiver<Result<Vec<IndexHit>, Error>>;
 
+    fn test_batches() -> Arc<SearchBatches> {
+        Arc::new(SearchBatches::new(4))
+    }
+
     fn test_shape(limit: usize) -> SearchShape {
         SearchShape {
             limit,
@@ -165,7 +178,7 @@ mod tests {
 
     #[test]
     fn waiting_searches_of_one_shape_are_sent_together() {
-        let (batches, shape) = (Arc::default(), test_shape(12));
+        let (batches, shape) = (test_batches(), test_shape(12));
         let (first, _answer) = push(&batches, &shape, 0);
         let mut first = first.unwrap();
         assert_eq!(take_numbers(&mut first), Some(vec![0]));
@@ -191,7 +204,7 @@ mod tests {
 
     #[test]
     fn more_than_a_batch_for_each_sender_starts_another_one() {
-        let (batches, shape) = (Arc::default(), test_shape(250));
+        let (batches, shape) = (test_batches(), test_shape(250));
         let pushed: Vec<_> = (0..7)
             .map(|number| push(&batches, &shape, number))
             .collect();
@@ -201,7 +214,7 @@ mod tests {
 
     #[test]
     fn a_sender_that_is_dropped_leaves_no_search_waiting() {
-        let (batches, shape) = (Arc::default(), test_shape(12));
+        let (batches, shape) = (test_batches(), test_shape(12));
         let (first, mut answer) = push(&batches, &shape, 0);
         let (second, _answer) = push(&batches, &shape, 1);
         drop(first);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use lookalike_chassis::settings::{duration, find_credentials};
+use lookalike_chassis::settings::{MinDuration, deserialize_positive, duration, find_credentials};
 use serde::{Deserialize, Serialize};
 
 use crate::Error;
@@ -22,23 +22,32 @@ pub struct Settings {
     /// installations can share one server: 1 to 32 of `a-z`, `0-9` and `_`, starting with a letter.
     pub namespace: String,
     /// Longest wait for the server at a start.
-    #[serde(with = "duration")]
+    #[serde(with = "MinDuration::<10>")]
     pub connect_timeout: Duration,
     /// Longest time of one attempt of a request.
-    #[serde(with = "duration")]
+    #[serde(with = "MinDuration::<10>")]
     pub call_timeout: Duration,
-    /// Longest time for creating, loading or flushing a collection.
+    /// Longest time of one search, with the time that it waits for others.
     #[serde(with = "duration")]
+    pub search_timeout: Duration,
+    /// Requests for searches that are sent to Milvus at once; each contains up to 16 searches. More
+    /// searches wait, so that a slow Milvus gets no more work than it can do.
+    pub max_concurrent_searches: usize,
+    /// Longest time for creating, loading or flushing a collection.
+    #[serde(with = "MinDuration::<10>")]
     pub admin_timeout: Duration,
     /// Attempts of a request that fails quickly (connection refused, collection not loaded), at
     /// least 1. A request that times out is not repeated here; its caller decides.
+    #[serde(deserialize_with = "deserialize_positive")]
     pub max_attempts: u32,
     /// Wait before the second attempt; each further wait is twice as long.
     #[serde(with = "duration")]
     pub retry_interval: Duration,
     /// Rows in one upsert request.
+    #[serde(deserialize_with = "deserialize_positive")]
     pub upsert_rows: usize,
     /// Rows in one page of a listing. A page that is too large for one answer is halved.
+    #[serde(deserialize_with = "deserialize_positive")]
     pub page_rows: usize,
     /// Partitions of a new collection; the library selects a row's partition. Needs Milvus 2.4;
     /// before, a collection has one partition.
@@ -46,10 +55,13 @@ pub struct Settings {
     /// Shards of a new collection; more than one helps only with several data nodes.
     pub shards: u16,
     /// HNSW of a new collection: neighbours per row.
+    #[serde(deserialize_with = "deserialize_positive")]
     pub hnsw_m: u16,
     /// HNSW of a new collection: candidates while building.
+    #[serde(deserialize_with = "deserialize_positive")]
     pub hnsw_ef_construction: u16,
     /// HNSW: minimum number of candidates of a search; a search for more hits uses more.
+    #[serde(deserialize_with = "deserialize_positive")]
     pub search_ef: u16,
 }
 
@@ -63,6 +75,8 @@ impl Default for Settings {
             namespace: "lookalike".into(),
             connect_timeout: Duration::from_secs(10),
             call_timeout: Duration::from_secs(10),
+            search_timeout: Duration::from_secs(10),
+            max_concurrent_searches: 16,
             admin_timeout: Duration::from_secs(120),
             max_attempts: 3,
             retry_interval: Duration::from_millis(100),
@@ -102,6 +116,12 @@ impl Settings {
         }
         for (name, value, least, most) in [
             ("max_attempts", u64::from(self.max_attempts), 1, 100),
+            (
+                "max_concurrent_searches",
+                self.max_concurrent_searches as u64,
+                1,
+                1024,
+            ),
             ("upsert_rows", self.upsert_rows as u64, 1, 4096),
             ("page_rows", self.page_rows as u64, 1, 16_384),
             ("partitions", u64::from(self.partitions), 1, 1024),

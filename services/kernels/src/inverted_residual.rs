@@ -2,7 +2,8 @@
 //! convolution back to few.
 //!
 //! The map with many channels is several times as large as the others. The step computes it a few lines at a time into a
-//! ring that stays in the cache of the core. If the set multiplies pairs of elements, the ring contains pairs of pixels.
+//! ring that stays in the cache of the core. The ring contains f32 or, if the set multiplies pairs of elements and their
+//! precision is enough, pairs of pixels.
 
 use std::ops::Range;
 
@@ -12,7 +13,7 @@ use crate::depthwise::{DepthwiseLine, DepthwiseWeights};
 use crate::gemm::{Extent, OutputForm, PackedWeights, Product, Segments, Strides};
 use crate::memory::Scratch;
 use crate::paired_depthwise::{PairedLines, PairedWeights};
-use crate::simd::Simd;
+use crate::simd::{Element, Simd};
 use crate::step::{MapSlot, Run, Step, chunk_range, clear_border};
 
 /// The first convolution of a block.
@@ -28,8 +29,50 @@ pub(crate) struct ExpandWeights<S: Simd> {
 
 /// The last convolution of a block.
 pub(crate) struct ProjectWeights<S: Simd> {
-    pub(crate) weights: PackedWeights<S>,
-    pub(crate) activation: KernelActivation,
+    packed: PackedWeights<S>,
+    /// 2 if the sum of two elements is a weight. The product then reads its inputs twice.
+    parts: usize,
+    activation: KernelActivation,
+}
+
+impl<S: Simd> ProjectWeights<S> {
+    /// Packs weights `[output][channel]`. With `is_precise`, the rounding error of each weight is an element, too.
+    pub(crate) fn pack(
+        weight: &[f32],
+        bias: &[f32],
+        is_precise: bool,
+        activation: KernelActivation,
+    ) -> Self {
+        let channels = weight.len() / bias.len();
+        // Elements that are f32 have no rounding error.
+        let parts = if is_precise && S::STEP > 1 { 2 } else { 1 };
+        let part_inputs = channels.next_multiple_of(S::STEP);
+        let element = |output: usize, input: usize| {
+            let (part, channel) = (input / part_inputs, input % part_inputs);
+            if channel >= channels {
+                return 0.0;
+            }
+            let exact = weight[output * channels + channel];
+            match part {
+                0 => exact,
+                _ => exact - S::Element::from_f32(exact).to_f32(),
+            }
+        };
+        Self {
+            packed: PackedWeights::pack(bias.len(), parts * part_inputs, element, bias),
+            parts,
+            activation,
+        }
+    }
+
+    /// Returns the inputs of a pixel, once for each part of the weights.
+    fn segments(&self) -> Segments {
+        Segments {
+            count: self.parts,
+            step: 0,
+            steps: self.packed.steps() / self.parts,
+        }
+    }
 }
 
 /// The maps outside the block.
@@ -77,16 +120,18 @@ impl<S: Simd> Buffers<S> {
 }
 
 impl<S: Simd> InvertedResidualStep<S> {
+    /// With `is_wide`, the expanded map is f32 with every set.
     pub(crate) fn new(
         expand: Option<ExpandWeights<S>>,
+        is_wide: bool,
         depthwise: DepthwiseWeights,
         padding: [usize; 2],
         project: ProjectWeights<S>,
         slots: BlockSlots,
     ) -> Self {
         let paired = match expand {
-            Some(_) => PairedWeights::pack(&depthwise),
-            None => None,
+            Some(_) if !is_wide => PairedWeights::pack(&depthwise),
+            _ => None,
         };
         let mut step = Self {
             expand,
@@ -342,7 +387,7 @@ impl<S: Simd> InvertedResidualStep<S> {
             let map = run.map::<S>(slot, image);
             map.wrapping_add(lines.start * slot.line()).cast()
         };
-        let weights = &self.project.weights;
+        let weights = &self.project.packed;
         let product = Product {
             weights,
             extent: Extent {
@@ -355,11 +400,7 @@ impl<S: Simd> InvertedResidualStep<S> {
                 line: output.width * channels,
                 image: 0,
             },
-            segments: Segments {
-                count: 1,
-                step: 0,
-                steps: weights.steps(),
-            },
+            segments: self.project.segments(),
             output: first(output),
             output_strides: strides(output),
             form: OutputForm::Narrow,
@@ -441,6 +482,6 @@ impl<S: Simd> Step<S> for InvertedResidualStep<S> {
             .as_ref()
             .map_or(0, |expand| expand.weights.packed().size());
         let paired = self.paired.as_ref().map_or(0, PairedWeights::size);
-        expand + self.depthwise.size() + paired + self.project.weights.size()
+        expand + self.depthwise.size() + paired + self.project.packed.size()
     }
 }

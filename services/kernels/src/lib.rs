@@ -6,8 +6,10 @@
 //! # Numbers
 //!
 //! With [`InstructionSet::Avx512Bf16`], maps, rows between layers and weights are bfloat16, and sums are f32. The residual stream of a
-//! transformer and the output are f32. With the other sets, all numbers are f32. NaN stays NaN up to the output, except in
-//! a maximum of a window.
+//! transformer and the output are f32. So are the inputs and windows of the first two depthwise convolutions of a network, whose
+//! rounding errors the later layers would multiply, if each is a part of an inverted residual block; the weights of the
+//! convolutions at the end of these blocks have twice the precision. With the other sets, all numbers are f32. NaN stays
+//! NaN up to the output, except in a maximum of a window.
 //!
 //! # Checks
 //!

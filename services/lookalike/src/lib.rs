@@ -18,7 +18,8 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use clap::Parser as _;
-use lookalike_chassis::stdio;
+use lookalike_chassis::descriptors;
+use lookalike_chassis::stdio::{self, OutputError};
 use lookalike_client::{exit_code, failures, format_error, search, status, terminal, why};
 
 use app::{AppRole, run_app};
@@ -30,10 +31,18 @@ const BLOCKING_THREADS_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Runs the program. Exit code 0: done; 1: failed; 2: wrong use or settings.
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
-    restore_default_sigpipe(&cli.command);
-    match configure_and_run(&cli) {
+    let result = match Cli::try_parse() {
+        Ok(cli) => configure_and_run(&cli),
+        Err(error) if error.use_stderr() => {
+            // Fails if standard error accepts no text; the exit code remains.
+            let _ = error.print();
+            return ExitCode::from(2);
+        }
+        Err(help) => write_help(&help),
+    };
+    match result {
         Ok(()) => ExitCode::SUCCESS,
+        Err(error) if is_closed_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             let message = terminal::escape_lines(&format_error(&error));
             stdio::eprint_line(&format!("lookalike: {message}"));
@@ -42,25 +51,29 @@ pub fn main() -> ExitCode {
     }
 }
 
-/// Lets commands that print end silently when their output is closed (`| head`). Roles ignore
-/// SIGPIPE, because a socket that the peer closes must not end them.
-fn restore_default_sigpipe(command: &CliCommand) {
-    if !command.is_role() {
-        // SAFETY: `signal` with SIG_DFL has no preconditions, and no other thread runs yet.
-        unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
-    }
+/// Writes the help or the version that was asked for.
+fn write_help(help: &clap::Error) -> Result<()> {
+    help.print().map_err(OutputError::from)?;
+    Ok(stdio::write_text("")?)
+}
+
+/// Whether a command ended because its output's reader has gone (`| head`). It ends silently then,
+/// with exit code 0. Unlike the signal SIGPIPE, the error spares sockets that a peer closes.
+fn is_closed_pipe(error: &anyhow::Error) -> bool {
+    error
+        .downcast_ref::<OutputError>()
+        .is_some_and(OutputError::is_closed_pipe)
 }
 
 fn configure_and_run(cli: &Cli) -> Result<()> {
     if let CliCommand::Completions { shell } = &cli.command {
-        cli::print_completions(*shell);
-        return Ok(());
+        return Ok(stdio::write_text(&cli::format_completions(*shell))?);
     }
     let resolved = settings::resolve_settings(cli)?;
     if cli.print_config {
-        print!("{}", resolved.annotated_toml);
-        return Ok(());
+        return Ok(stdio::write_text(&resolved.annotated_toml)?);
     }
+    descriptors::raise_limit();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()

@@ -42,8 +42,10 @@ pub fn parse_library_argument(argument: &str) -> Result<(LibraryName, String)> {
         })
 }
 
-/// Converts to lower case, and replaces characters that a library name cannot contain by `-`.
+/// Writes a folder's name in Latin letters and in lower case, and replaces characters that a library
+/// name cannot contain by `-`.
 fn to_library_name(folder_name: &str) -> String {
+    let folder_name = any_ascii::any_ascii(folder_name);
     let replace = |c: char| {
         if c.is_ascii_alphanumeric() || c == '_' {
             c
@@ -64,10 +66,14 @@ pub fn expand_home(path: &str) -> PathBuf {
     }
 }
 
-/// Returns the root folders of these libraries, or of `./images` if there are none. Each must be a
-/// readable folder, and none may contain another.
+/// Returns the absolute paths of the root folders of these libraries, or of `./images` if there are
+/// none. Symbolic links stay in the paths, because they may be turned to another folder later.
+///
+/// Each root must be a readable folder, and none may contain another. A root may be missing if
+/// `may_be_missing`: a disk may be connected later.
 pub fn resolve_libraries(
     configured: &BTreeMap<String, String>,
+    may_be_missing: &dyn Fn(&LibraryName, &Path) -> bool,
 ) -> Result<BTreeMap<LibraryName, PathBuf>> {
     let mut configured = configured.clone();
     if configured.is_empty() {
@@ -80,10 +86,18 @@ pub fn resolve_libraries(
         configured.insert("images".into(), "images".into());
     }
     let mut libraries: BTreeMap<LibraryName, PathBuf> = BTreeMap::new();
+    let mut resolved: Vec<(LibraryName, PathBuf)> = Vec::new();
     for (name, folder) in configured {
         let name = LibraryName::new(&name).map_err(usage_error)?;
-        let root = open_root(&name, &expand_home(&folder))?;
-        for (other_name, other_root) in &libraries {
+        let folder = expand_home(&folder);
+        let given = std::path::absolute(&folder).unwrap_or(folder);
+        let root = match open_root(&name, &given) {
+            Err(_) if !given.exists() && may_be_missing(&name, &given) => {
+                resolve_existing_part(&given)
+            }
+            root => root?,
+        };
+        for (other_name, other_root) in &resolved {
             if root.starts_with(other_root) || other_root.starts_with(&root) {
                 return Err(usage_error(anyhow!(
                     "libraries {other_name} and {name} overlap ({} and {}): name only the outer \
@@ -93,9 +107,51 @@ pub fn resolve_libraries(
                 )));
             }
         }
-        libraries.insert(name, root);
+        resolved.push((name.clone(), root));
+        libraries.insert(name, given);
     }
     Ok(libraries)
+}
+
+/// Refuses a folder that lookalike writes into (`setting` names it) if a library watches it: each
+/// write would cause events, and these would cause further writes.
+///
+/// A folder below a hidden one is not watched, such as `~/.cache` in a library of the home folder.
+pub fn refuse_watched_folder(
+    libraries: &BTreeMap<LibraryName, PathBuf>,
+    setting: &str,
+    folder: &Path,
+) -> Result<()> {
+    let folder = resolve_existing_part(folder);
+    for (name, root) in libraries {
+        let root = resolve_existing_part(root);
+        let Ok(below) = folder.strip_prefix(&root) else {
+            continue;
+        };
+        let mut parts = below.components();
+        if parts.any(|part| part.as_os_str().as_encoded_bytes().starts_with(b".")) {
+            continue;
+        }
+        return Err(usage_error(anyhow!(
+            "lookalike would write into a folder that it watches: {} ({setting}) is in library \
+             {name} ({}); choose another folder with {setting}",
+            folder.display(),
+            root.display(),
+        )));
+    }
+    Ok(())
+}
+
+/// Resolves the links of the part of a path that exists.
+fn resolve_existing_part(path: &Path) -> PathBuf {
+    let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    for existing in absolute.ancestors() {
+        if let (Ok(resolved), Ok(rest)) = (existing.canonicalize(), absolute.strip_prefix(existing))
+        {
+            return resolved.join(rest);
+        }
+    }
+    absolute
 }
 
 /// Resolves a root folder and verifies that it can be read.
@@ -103,7 +159,10 @@ fn open_root(name: &LibraryName, folder: &Path) -> Result<PathBuf> {
     let error =
         |problem: &str| usage_error(anyhow!("library {name}: {} {problem}", folder.display()));
     let root = folder.canonicalize().map_err(|e| match e.kind() {
-        std::io::ErrorKind::NotFound => error("does not exist"),
+        std::io::ErrorKind::NotFound => error(
+            "does not exist; check the spelling. If it is on a disk that is not connected: the \
+             first start needs it, later ones do not",
+        ),
         _ => error(&format!("cannot be opened: {e}")),
     })?;
     if !root.is_dir() {
@@ -130,6 +189,12 @@ mod tests {
             Some(("my-pictures".into(), "/x/My Pictures".into()))
         );
         assert_eq!(parse("/x/2024"), Some(("2024".into(), "/x/2024".into())));
+        assert_eq!(
+            parse("/x/写真 2024"),
+            Some(("xiezhen-2024".into(), "/x/写真 2024".into()))
+        );
+        assert_eq!(parse("/x/Фото"), Some(("foto".into(), "/x/Фото".into())));
+        assert_eq!(parse("/x/Été"), Some(("ete".into(), "/x/Été".into())));
         assert_eq!(parse("A B=/a"), None);
         assert_eq!(parse("/"), None);
     }
@@ -144,8 +209,15 @@ mod tests {
                 .iter()
                 .map(|(n, p)| ((*n).to_owned(), dir.path().join(p).display().to_string()))
                 .collect();
-            super::resolve_libraries(&libraries).map_err(|error| error.to_string())
+            let may_be_missing = |_: &LibraryName, root: &Path| root.ends_with("unmounted");
+            super::resolve_libraries(&libraries, &may_be_missing).map_err(|error| error.to_string())
         };
+        let missing = resolve(&[("m", "unmounted"), ("a", "a")]).unwrap();
+        assert!(missing[&LibraryName::new("m").unwrap()].ends_with("unmounted"));
+        std::os::unix::fs::symlink(dir.path().join("a"), dir.path().join("link")).unwrap();
+        let linked = resolve(&[("l", "link")]).unwrap();
+        assert!(linked[&LibraryName::new("l").unwrap()].ends_with("link"));
+        assert!(resolve(&[("a", "a"), ("l", "link/b")]).is_err_and(|e| e.contains("overlap")));
         assert_eq!(resolve(&[("a", "a")]).unwrap().len(), 1);
         assert!(
             resolve(&[("a", "a"), ("b", "a/b")])
@@ -162,5 +234,34 @@ mod tests {
                 .unwrap_err()
                 .contains("does not exist")
         );
+    }
+
+    #[test]
+    fn folders_that_are_written_into_are_not_watched() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().canonicalize().unwrap();
+        std::fs::create_dir_all(root.join("pictures/.local")).unwrap();
+        std::fs::create_dir_all(root.join("elsewhere")).unwrap();
+        std::os::unix::fs::symlink(root.join("pictures"), root.join("link")).unwrap();
+        let name = LibraryName::new("shop").unwrap();
+        let libraries = BTreeMap::from([(name, root.join("pictures"))]);
+        let refuse = |folder: &str| {
+            refuse_watched_folder(&libraries, "--data-dir", &root.join(folder))
+                .map_err(|error| error.to_string())
+        };
+        for watched in ["pictures", "pictures/data", "pictures/a/b/c", "link/data"] {
+            let error = refuse(watched).unwrap_err();
+            assert!(error.contains("library shop"), "{watched}: {error}");
+            assert!(error.contains("--data-dir"), "{watched}: {error}");
+        }
+        for free in [
+            "",
+            "elsewhere",
+            "pictures2",
+            "pictures/.local/share",
+            "new/pictures",
+        ] {
+            assert_eq!(refuse(free), Ok(()), "{free}");
+        }
     }
 }

@@ -4,6 +4,7 @@ use std::io::IsTerminal as _;
 use std::time::{Duration, Instant};
 
 use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
+use lookalike_chassis::stdio;
 
 const PLAIN_LINE_INTERVAL: Duration = Duration::from_secs(10);
 
@@ -32,7 +33,10 @@ impl DownloadBar {
                 0 => String::new(),
                 _ => format!(", resuming after {}", HumanBytes(present_bytes)),
             };
-            eprintln!("fetching {label} ({}{resumed})", HumanBytes(total_bytes));
+            stdio::eprint_line(&format!(
+                "fetching {label} ({}{resumed})",
+                HumanBytes(total_bytes)
+            ));
         }
         Self {
             label: label.to_owned(),
@@ -48,19 +52,19 @@ impl DownloadBar {
         } else if self.last_line_at.elapsed() > PLAIN_LINE_INTERVAL {
             self.last_line_at = Instant::now();
             let percent = bytes * 100 / self.total_bytes.max(1);
-            eprintln!(
+            stdio::eprint_line(&format!(
                 "fetching {}: {} ({percent} %)",
                 self.label,
                 HumanBytes(bytes)
-            );
+            ));
         }
     }
 
     /// Prints a line above the bar, such as a notice about a lost connection.
     pub(crate) fn print_line(&self, line: &str) {
         match &self.bar {
-            Some(bar) => bar.suspend(|| eprintln!("{line}")),
-            None => eprintln!("{line}"),
+            Some(bar) => bar.suspend(|| stdio::eprint_line(line)),
+            None => stdio::eprint_line(line),
         }
     }
 }

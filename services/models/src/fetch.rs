@@ -5,6 +5,7 @@ use std::fs::File;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
+use lookalike_chassis::stdio;
 use lookalike_vision::registry::{RegisteredModel, Repository};
 use reqwest::header::{CONTENT_RANGE, ETAG};
 use reqwest::{Response, StatusCode, Url};
@@ -48,7 +49,11 @@ impl ModelFetch<'_> {
         let name = self.entry.name;
         let _fetch_lock = self
             .cached_model
-            .lock_for_fetch(|| eprintln!("waiting for another lookalike that is fetching {name}"))
+            .lock_for_fetch(|| {
+                stdio::eprint_line(&format!(
+                    "waiting for another lookalike that is fetching {name}"
+                ))
+            })
             .await?;
         if !self.renew
             && let Some(folder) = self.cached_model.complete_folder()?
@@ -125,7 +130,7 @@ impl ModelFetch<'_> {
                 Ok(announced) => return Ok(announced),
                 Err(failure) => {
                     retry
-                        .wait_or_give_up(failure, false, |line| eprintln!("{line}"))
+                        .wait_or_give_up(failure, false, stdio::eprint_line)
                         .await?;
                 }
             }
@@ -169,10 +174,10 @@ impl ModelFetch<'_> {
                 return Err(self.checksum_mismatch(&download, hash));
             }
             is_left_over = false;
-            eprintln!(
+            stdio::eprint_line(&format!(
                 "{}: the part left by an earlier fetch does not match, downloading from the start",
                 file.name
-            );
+            ));
         }
     }
 

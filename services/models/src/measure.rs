@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use lookalike_chassis::stdio;
 use lookalike_vision::{Engine, Input, Model};
 use serde::{Deserialize, Serialize};
 
@@ -76,7 +77,7 @@ impl MeasuredRates {
             .and_then(|()| std::fs::write(&temporary, text))
             .and_then(|()| std::fs::rename(&temporary, &path));
         if let Err(error) = written {
-            eprintln!("cannot write {}: {error}", path.display());
+            stdio::eprint_line(&format!("cannot write {}: {error}", path.display()));
         }
     }
 }

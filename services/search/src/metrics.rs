@@ -56,6 +56,7 @@ pub(crate) static THUMBNAIL_CACHE_BYTES: LazyLock<IntGauge> = LazyLock::new(|| {
 
 /// Registers all metrics, so `/metrics` contains them before the first request.
 pub(crate) fn register_metrics() {
+    lookalike_bus::register_metrics();
     LazyLock::force(&SEARCH_SECONDS);
     LazyLock::force(&SEARCH_EMBED_SECONDS);
     // A rate needs two values, so the first error must not create its time series.

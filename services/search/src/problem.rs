@@ -155,7 +155,14 @@ impl From<Problem> for poem::Error {
 impl From<DecodeError> for Problem {
     fn from(error: DecodeError) -> Self {
         let code = Code::ALL.iter().find(|code| code.name() == error.code());
-        Self::new(code.copied().unwrap_or(Code::Corrupt), error.to_string())
+        let detail = match &error {
+            DecodeError::TooLarge { .. } => format!(
+                "{error} (vision.max_file_bytes): raise this setting, or search by the id of an \
+                 indexed picture"
+            ),
+            error => error.to_string(),
+        };
+        Self::new(code.copied().unwrap_or(Code::Corrupt), detail)
     }
 }
 

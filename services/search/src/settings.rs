@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use lookalike_chassis::settings::{duration, size};
+use lookalike_chassis::settings::{MinDuration, deserialize_positive, duration, size};
 use serde::{Deserialize, Serialize};
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -21,21 +21,33 @@ pub struct Settings {
     #[serde(with = "size")]
     pub max_buffered_bytes: u64,
     /// How long the client may take to send a body.
-    #[serde(with = "duration")]
+    #[serde(with = "MinDuration::<10>")]
     pub upload_timeout: Duration,
     /// How long a request may take, without its upload and without sending a file.
-    #[serde(with = "duration")]
+    #[serde(with = "MinDuration::<10>")]
     pub request_timeout: Duration,
     /// How long requests in progress may take after a shutdown began.
     #[serde(with = "duration")]
     pub drain_timeout: Duration,
-    /// A connection without traffic for this long is closed.
+    /// How long the client may take to send the headers of a request, from their first byte on.
     #[serde(with = "duration")]
+    pub header_timeout: Duration,
+    /// A connection without traffic for this long is closed.
+    #[serde(with = "MinDuration::<10>")]
     pub idle_timeout: Duration,
+    /// Connections at the same time, at most half of the process's file descriptors. When one more
+    /// arrives, the connection that has been without a request for the longest time is closed; while
+    /// all have requests, the new one waits.
+    pub max_connections: usize,
     /// The number of results of a search or a list if the request has no limit.
+    #[serde(deserialize_with = "deserialize_positive")]
     pub default_limit: u32,
     /// The maximum number of results of a search or a list; at most 1,000.
+    #[serde(deserialize_with = "deserialize_positive")]
     pub max_limit: u32,
+    /// Searches in progress at once; a request beyond that is refused with Retry-After, so that slow
+    /// servers cause no growing queue.
+    pub max_concurrent_searches: usize,
     /// Images decoded at the same time for searches, and the same number for thumbnails; 0 uses the
     /// number of cores.
     pub max_concurrent_decodes: usize,
@@ -57,9 +69,12 @@ impl Default for Settings {
             upload_timeout: Duration::from_secs(60),
             request_timeout: Duration::from_secs(30),
             drain_timeout: Duration::from_secs(10),
+            header_timeout: Duration::from_secs(30),
             idle_timeout: Duration::from_secs(180),
+            max_connections: 1024,
             default_limit: 12,
             max_limit: 1000,
+            max_concurrent_searches: 256,
             max_concurrent_decodes: 0,
             max_waiting_decodes: 256,
             thumbnail_cache_bytes: 64 << 20,

@@ -216,6 +216,22 @@ impl Process {
         self.set_limit(libc::RLIMIT_FSIZE, &limit);
     }
 
+    /// Sets the soft limit on the file descriptors of the process.
+    #[cfg(target_os = "linux")]
+    pub fn limit_descriptors(&self, count: u64) {
+        let mut limit = libc::rlimit {
+            rlim_cur: 0,
+            rlim_max: 0,
+        };
+        let pid = i32::try_from(self.pid()).expect("pids are small");
+        // SAFETY: a plain system call that only fills the struct.
+        let result =
+            unsafe { libc::prlimit(pid, libc::RLIMIT_NOFILE, std::ptr::null(), &raw mut limit) };
+        assert_eq!(result, 0, "{}", io::Error::last_os_error());
+        limit.rlim_cur = count;
+        self.set_limit(libc::RLIMIT_NOFILE, &limit);
+    }
+
     #[cfg(target_os = "linux")]
     fn set_limit(&self, resource: libc::__rlimit_resource_t, limit: &libc::rlimit) {
         let pid = i32::try_from(self.pid()).expect("pids are small");

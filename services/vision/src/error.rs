@@ -3,6 +3,7 @@
 //! A [`DecodeError`] is permanent: a retry gives the same error. Its [`code`](DecodeError::code) is
 //! one of the fixed list [`CODES`]. An [`Error`] concerns our side: settings, weights, device.
 
+use std::fmt;
 use std::path::PathBuf;
 
 /// Every code that [`DecodeError::code`] can return, in the order of the checks.
@@ -67,7 +68,7 @@ pub enum DecodeError {
         reason: String,
     },
     #[error(
-        "the image claims to have {width} x {height} pixels; the limits are {max_pixels} pixels and {max_side} per side"
+        "the image claims to have {width} x {height} pixels; the limits are {max_pixels} pixels and {max_side} per side{raised}"
     )]
     TooManyPixels {
         width: u32,
@@ -76,11 +77,15 @@ pub enum DecodeError {
         max_pixels: u64,
         /// `max_side` of the settings.
         max_side: u32,
+        /// The limits at which the image would be decoded.
+        raised: RaisedLimits,
     },
-    #[error("decoding needs more memory than the limit of {max_bytes} bytes")]
+    #[error("decoding needs more memory than the limit of {max_bytes} bytes{raised}")]
     TooMuchMemory {
         /// `max_decode_bytes` of the settings.
         max_bytes: u64,
+        /// The limits at which the image would be decoded, if they are known.
+        raised: RaisedLimits,
     },
     #[error("the {format} image is truncated: {reason}")]
     Truncated {
@@ -106,6 +111,35 @@ pub enum DecodeError {
         format: &'static str,
         reason: String,
     },
+}
+
+/// Values of settings at which a rejected image would be decoded. Displayed as the end of a sentence,
+/// or as nothing if no value is known.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct RaisedLimits {
+    pub max_pixels: Option<u64>,
+    pub max_side: Option<u32>,
+    pub max_decode_bytes: Option<u64>,
+}
+
+impl fmt::Display for RaisedLimits {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // In whole mebibytes, as people write sizes in a settings file.
+        let memory = |bytes: u64| format!("\"{}MiB\"", bytes.div_ceil(1 << 20));
+        let settings = [
+            ("max_pixels", self.max_pixels.map(|value| value.to_string())),
+            ("max_side", self.max_side.map(|value| value.to_string())),
+            ("max_decode_bytes", self.max_decode_bytes.map(memory)),
+        ];
+        let mut introduction = "; to index it, set ";
+        for (setting, value) in settings {
+            if let Some(value) = value {
+                write!(f, "{introduction}vision.{setting} to at least {value}")?;
+                introduction = " and ";
+            }
+        }
+        Ok(())
+    }
 }
 
 impl DecodeError {

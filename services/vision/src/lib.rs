@@ -3,6 +3,7 @@
 //! An image passes these steps:
 //!
 //! 1. `decode`: detect the format, check the limits, decode to upright pixels, read attributes.
+//!    The decoder also makes a [`Sketch`], which tells apart pictures with nearly equal vectors.
 //! 2. `preprocess`: resize and crop to the input of the network, as the model's [`Description`]
 //!    requires.
 //! 3. `engine`: run the `network` of a [`Model`] on a device.
@@ -24,6 +25,7 @@ mod settings;
 
 mod decode;
 mod preprocess;
+mod sketch;
 
 mod model;
 
@@ -37,14 +39,16 @@ mod encode;
 mod thumbnail;
 
 pub use decode::attributes::DecodedAttributes;
+pub use decode::colors::COLOR_TERMS;
 pub use decode::deadline::DecodeMonitor;
 pub use decode::decoded::DecodedImage;
+pub use decode::format_names::FORMAT_NAMES;
 pub use decode::limits::Limits;
 pub use decode::{decode_image, decode_monitored};
 pub use encode::encode_jpeg;
 #[cfg(feature = "network")]
 pub use engine::{DeviceState, DeviceStatus, Engine};
-pub use error::{CODES, DecodeError, Error};
+pub use error::{CODES, DecodeError, Error, RaisedLimits};
 pub use model::Model;
 pub use model::bands::{Band, Bands};
 pub use model::convert::convert_checkpoint;
@@ -56,4 +60,5 @@ pub use model::registry::{self, BUNDLED_MODEL, DEFAULT_MODEL};
 pub use model::towers::{Activation, TextTower, TransformerShape, VisionTower};
 pub use preprocess::{Input, preprocess_image};
 pub use settings::{CpuKernels, Settings};
+pub use sketch::{MAX_SKETCH_BYTES, Sketch};
 pub use thumbnail::encode_thumbnail;

@@ -2,7 +2,7 @@
 //!
 //! The short side is resized to the model's size by an antialiased convolution (like Pillow's), the
 //! long side in proportion, or to the same size if the model requires that; then the middle is
-//! cropped. Only the pixels of the crop are computed: for the resampling filter, a crop of the result
+//! cropped. Models whose long side is [`LongSide::Squeezed`] see all of a panorama. Only the pixels of the crop are computed: for the resampling filter, a crop of the result
 //! equals a box in the source. The cost therefore stays small even for an image of 65,000 × 1.
 
 use fast_image_resize::{
@@ -46,15 +46,45 @@ pub fn preprocess_image(description: &Description, image: &DecodedImage) -> Inpu
     };
     let (left, width) = axis(image.width, crop_width);
     let (top, height) = axis(image.height, crop_height);
-    let source_box = Some([left, top, width, height]);
+    let mut source_box = [left, top, width, height];
+    let wholeness = wholeness(image.width.max(image.height), short);
+    if preprocessing.long_side == LongSide::Squeezed && wholeness > 0.0 {
+        let zoom = f64::from(crop_width) / f64::from(preprocessing.resize_short_side);
+        source_box = squeezed_box(image, zoom, wholeness);
+    }
     resample_image(
         image,
-        source_box,
+        Some(source_box),
         crop_width,
         crop_height,
         preprocessing.filter,
     )
     .into_boxed_slice()
+}
+
+/// Returns how much of what a crop would remove is kept: nothing up to a shape of 3:2, all from 3:1 on.
+fn wholeness(long: u32, short: u32) -> f64 {
+    let shape = f64::from(long) / f64::from(short);
+    ((shape - 1.5) / 1.5).clamp(0.0, 1.0)
+}
+
+/// Returns the box in the middle that keeps this share of what the crop of an image of 3:2 removes. `zoom`
+/// is the share of the short side that the crop keeps.
+fn squeezed_box(image: &DecodedImage, zoom: f64, wholeness: f64) -> [f64; 4] {
+    let (width, height) = (f64::from(image.width), f64::from(image.height));
+    let kept = |share: f64| share + (1.0 - share) * wholeness;
+    let (kept_long, kept_short) = (kept(zoom / 1.5), kept(zoom));
+    let (kept_width, kept_height) = if width > height {
+        (kept_long, kept_short)
+    } else {
+        (kept_short, kept_long)
+    };
+    [
+        width * (1.0 - kept_width) / 2.0,
+        height * (1.0 - kept_height) / 2.0,
+        width * kept_width,
+        height * kept_height,
+    ]
 }
 
 /// Returns a side of the resized image in pixels; both sides follow from the short one.
@@ -65,7 +95,7 @@ fn resized_side(side: u32, short: u32, resize: u32, rule: LongSide) -> u32 {
     let side = match rule {
         // The order of operations and the rounding are those of Pillow and Python, so that no pixel
         // differs.
-        LongSide::Round => {
+        LongSide::Round | LongSide::Squeezed => {
             (f64::from(side) * (f64::from(resize) / f64::from(short))).round_ties_even()
         }
         LongSide::Truncate => (f64::from(resize) * f64::from(side) / f64::from(short)).floor(),
@@ -133,7 +163,8 @@ mod tests {
 
     #[test]
     fn cropping_in_the_source_is_cropping_the_result() {
-        let description = Description::find_bundled("lookalike-mini").unwrap();
+        let mut description = Description::find_bundled("lookalike-mini").unwrap();
+        description.preprocessing.long_side = LongSide::Round;
         for (width, height) in [
             (300, 200),
             (200, 300),
@@ -161,6 +192,61 @@ mod tests {
                 assert!(worst <= Some(1), "{width} x {height}, row {y}: {worst:?}");
             }
         }
+    }
+
+    /// Paints everything but the middle square black.
+    fn hide_ends(image: &DecodedImage) -> DecodedImage {
+        let (width, height) = (image.width, image.height);
+        let short = width.min(height);
+        let is_middle = |x: u32, side: u32| x.abs_diff(side / 2) <= short / 2;
+        let mut image = image.clone();
+        for (number, rgb) in image.rgb.chunks_exact_mut(3).enumerate() {
+            let (x, y) = (number as u32 % width, number as u32 / width);
+            if !is_middle(x, width) || !is_middle(y, height) {
+                rgb.fill(0);
+            }
+        }
+        image
+    }
+
+    fn mean_difference(a: &[u8], b: &[u8]) -> f64 {
+        let differences = a.iter().zip(b).map(|(a, b)| f64::from(a.abs_diff(*b)));
+        differences.sum::<f64>() / a.len() as f64
+    }
+
+    #[test]
+    fn the_ends_of_long_images_are_seen() {
+        let description = Description::find_bundled("lookalike-mini").unwrap();
+        let input = |image: &DecodedImage| preprocess_image(&description, image);
+        for (width, height) in [(600, 200), (200, 600), (1200, 200), (300, 2000)] {
+            let image = draw_image(width, height);
+            let difference = mean_difference(&input(&image), &input(&hide_ends(&image)));
+            assert!(difference > 50.0, "{width} x {height}: {difference}");
+        }
+        for name in ["efficientnet-lite0", "efficientnet-lite2"] {
+            let description = Description::find_bundled(name).unwrap();
+            let image = draw_image(600, 200);
+            let [whole, middle] = [image.clone(), hide_ends(&image)]
+                .map(|image| preprocess_image(&description, &image));
+            assert!(mean_difference(&whole, &middle) > 50.0, "{name}");
+        }
+    }
+
+    #[test]
+    fn ordinary_shapes_are_not_squeezed_and_the_change_is_gradual() {
+        let squeezed = Description::find_bundled("lookalike-mini").unwrap();
+        let mut cropped = squeezed.clone();
+        cropped.preprocessing.long_side = LongSide::Round;
+        for (width, height) in [(400, 300), (600, 400), (400, 600), (333, 333)] {
+            let image = draw_image(width, height);
+            let inputs = [&squeezed, &cropped].map(|model| preprocess_image(model, &image));
+            assert_eq!(inputs[0], inputs[1], "{width} x {height}");
+        }
+        let image = draw_image(600, 399);
+        let inputs = [&squeezed, &cropped].map(|model| preprocess_image(model, &image));
+        let difference = mean_difference(&inputs[0], &inputs[1]);
+        assert!(difference > 0.0 && difference < 20.0, "{difference}");
+        assert_ne!(squeezed.fingerprint(), cropped.fingerprint());
     }
 
     #[test]

@@ -26,7 +26,8 @@ pub struct Settings {
     /// Longest file that is read, as `"256MiB"`.
     #[serde(with = "lookalike_chassis::settings::size")]
     pub max_file_bytes: u64,
-    /// Most pixels (width × height) of an image that is decoded.
+    /// Most pixels (width × height) that a decoder keeps of an image. Large baseline JPEG and PNG files
+    /// are reduced while they are decoded.
     pub max_pixels: u64,
     /// Longest side in pixels of an image that is decoded.
     pub max_side: u32,

@@ -85,7 +85,8 @@ def main():
         params=sum(p.numel() for p in net.parameters()), gmac=round(macs / 1e9, 4),
         preprocessing=dict(
             orientation="turn upright by EXIF, then 8-bit RGB (alpha dropped)", resize_short_side=round(SIZE * ZOOM),
-            long_side="round(long * resize / short)", filter="antialiased bicubic (Pillow BICUBIC, a = -0.5)",
+            long_side="round(long * resize / short) to 3:2, whole from 3:1",
+            filter="antialiased bicubic (Pillow BICUBIC, a = -0.5)",
             crop=[SIZE, SIZE], crop_offset="floor((side - crop) / 2)", scale="value / 255", mean=MEAN, std=STD),
         network=dict(
             batch_norm_epsilon=1e-5, activation="relu", blocks=len(net.blocks),

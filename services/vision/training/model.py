@@ -67,8 +67,18 @@ def load_photo(file):
 
 
 def centre(im, size=SIZE):
-    """Short side to size * ZOOM (antialiased bicubic), centre crop; uint8, H x W x 3."""
+    """Short side to size * ZOOM (antialiased bicubic), centre crop; uint8, H x W x 3.
+
+    Photos longer than 3:2 are cropped less and squeezed more, from 3:1 on not cropped at all.
+    """
     resize = round(size * ZOOM)
+    whole = min(1, (max(im.size) / min(im.size) - 1.5) / 1.5)
+    if whole > 0:
+        shares = [size / resize / (1.5 if v == max(im.size) else 1) for v in im.size]
+        shares = [share + (1 - share) * whole for share in shares]
+        box = [v * (1 - share) / 2 for v, share in zip(im.size, shares)]
+        box += [v * (1 + share) / 2 for v, share in zip(im.size, shares)]
+        return np.asarray(im.resize((size, size), Image.BICUBIC, box=box))
     k = resize / min(im.size)
     w, h = (max(resize, round(v * k)) for v in im.size)
     im = im.resize((w, h), Image.BICUBIC)

@@ -1,11 +1,15 @@
 //! What the disk reports of a path, without following links.
 
+use std::collections::HashMap;
 use std::fs::{File, Metadata};
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
+use std::sync::{PoisonError, RwLock};
 
 use lookalike_proto::ContentHash;
+
+use crate::notify::filesystem;
 
 /// What exists at a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,7 +36,8 @@ pub struct FileStat {
     pub device: u64,
     /// Some network file systems invent a new one at each mount.
     pub inode: u64,
-    /// When the inode was created; 0 if the file system does not report it.
+    /// When the inode was created; 0 if the file system does not report it, or may give the file
+    /// another inode.
     pub born_ns: i64,
 }
 
@@ -45,9 +50,12 @@ impl FileStat {
             ctime_ns: nanos(metadata.ctime(), metadata.ctime_nsec()),
             device: metadata.dev(),
             inode: metadata.ino(),
-            born_ns: metadata
-                .created()
-                .map_or(0, lookalike_chassis::clock::to_nanos),
+            born_ns: match INODE_INVENTING_DEVICES.is_known_to_invent(metadata.dev()) {
+                true => 0,
+                false => metadata
+                    .created()
+                    .map_or(0, lookalike_chassis::clock::to_nanos),
+            },
         }
     }
 
@@ -106,6 +114,7 @@ impl FolderIdentity {
     /// Returns the identity of the folder at `path`, or `None` if there is none.
     pub fn from_path(path: &Path) -> Option<Self> {
         let metadata = std::fs::metadata(path).ok().filter(Metadata::is_dir)?;
+        INODE_INVENTING_DEVICES.examine(metadata.dev(), path);
         let stat = FileStat::from_metadata(&metadata);
         Some(Self {
             device: stat.device,
@@ -126,10 +135,51 @@ impl FolderIdentity {
 /// # Errors
 /// When the system cannot tell, which does not mean that nothing exists.
 pub fn stat_path(path: &Path) -> io::Result<Option<FileKind>> {
+    #[cfg(test)]
+    let path = &test_folding::fold_path(path);
     match std::fs::symlink_metadata(path) {
         Ok(metadata) => Ok(Some(kind_from_metadata(&metadata))),
         Err(error) if is_not_found(&error) => Ok(None),
         Err(error) => Err(error),
+    }
+}
+
+/// Whether the file systems of the folders examined so far invent inode numbers, by device number.
+struct InodeInventingDevices(RwLock<Option<HashMap<u64, bool>>>);
+
+static INODE_INVENTING_DEVICES: InodeInventingDevices = InodeInventingDevices(RwLock::new(None));
+
+impl InodeInventingDevices {
+    /// Devices come and go with their mounts.
+    const MAX_DEVICES: usize = 1024;
+
+    /// Asks the system about a device that was not examined before. Every folder is examined before
+    /// its files are listed.
+    fn examine(&self, device: u64, path: &Path) {
+        let is_examined = |devices: &Option<HashMap<u64, bool>>| {
+            devices
+                .as_ref()
+                .is_some_and(|devices| devices.contains_key(&device))
+        };
+        if is_examined(&self.0.read().unwrap_or_else(PoisonError::into_inner)) {
+            return;
+        }
+        let invents = filesystem::invents_inodes(path);
+        let mut devices = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let devices = devices.get_or_insert_default();
+        if devices.len() >= Self::MAX_DEVICES {
+            devices.clear();
+        }
+        devices.insert(device, invents);
+    }
+
+    fn is_known_to_invent(&self, device: u64) -> bool {
+        let devices = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        devices
+            .as_ref()
+            .and_then(|devices| devices.get(&device))
+            .copied()
+            .unwrap_or(false)
     }
 }
 
@@ -159,6 +209,39 @@ pub fn hash_file(path: &Path) -> io::Result<ContentHash> {
     let mut hasher = blake3::Hasher::new();
     hasher.update_reader(File::open(path)?)?;
     Ok(ContentHash::from_bytes(*hasher.finalize().as_bytes()))
+}
+
+/// Makes [`stat_path`] ignore the case of names, as on exFAT or SMB, for tests on other file systems.
+#[cfg(test)]
+pub mod test_folding {
+    use std::cell::Cell;
+    use std::path::{Path, PathBuf};
+
+    thread_local! {
+        static FOLDS_CASE: Cell<bool> = const { Cell::new(false) };
+    }
+
+    /// Affects the current thread.
+    pub fn fold_case(folds: bool) {
+        FOLDS_CASE.set(folds);
+    }
+
+    /// Returns the existing path that differs only in case, or else the path itself.
+    pub fn fold_path(path: &Path) -> PathBuf {
+        if !FOLDS_CASE.get() || path.symlink_metadata().is_ok() {
+            return path.to_owned();
+        }
+        let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else {
+            return path.to_owned();
+        };
+        let folder = fold_path(folder);
+        let entries = std::fs::read_dir(&folder).into_iter().flatten().flatten();
+        let mut names = entries.map(|entry| entry.file_name());
+        match names.find(|entry| entry.eq_ignore_ascii_case(name)) {
+            Some(entry) => folder.join(entry),
+            None => folder.join(name),
+        }
+    }
 }
 
 #[cfg(test)]

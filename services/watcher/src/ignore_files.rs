@@ -4,7 +4,7 @@
 //! As with git, the file nearest to a path decides, and in it the last matching rule. Nothing below
 //! an ignored folder can be included again, because such a folder is not entered at all.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ffi::OsStr;
 use std::io::{self, Read as _};
 use std::os::unix::ffi::OsStrExt as _;
@@ -17,8 +17,12 @@ use ignore::gitignore::{Gitignore, GitignoreBuilder};
 use lookalike_chassis::clock::to_nanos;
 
 use crate::disk::{self, FileKind, FileStat};
+use crate::settings::Settings;
 
 pub const IGNORE_FILE_NAME: &[u8] = b".lookalikeignore";
+
+/// Excludes the folder that contains it, as on Android. The file is normally empty.
+pub const NO_MEDIA_FILE_NAME: &[u8] = b".nomedia";
 
 /// The rules of longer files are not applied.
 const MAX_IGNORE_FILE_BYTES: u64 = 1 << 20;
@@ -36,7 +40,14 @@ struct RuleLevel {
     above: IgnoreRules,
     /// The folder that contains the file, below the root.
     folder: Vec<u8>,
-    file: Arc<IgnoreFile>,
+    source: RuleSource,
+}
+
+#[derive(Debug)]
+enum RuleSource {
+    IgnoreFile(Arc<IgnoreFile>),
+    /// Excludes everything in the folder.
+    NoMedia,
 }
 
 #[derive(Debug)]
@@ -55,14 +66,17 @@ impl IgnoreRules {
                 0 => path,
                 length => &path[length + 1..],
             };
-            match level
-                .file
+            let RuleSource::IgnoreFile(file) = &level.source else {
+                let file = level.file_path(NO_MEDIA_FILE_NAME);
+                return Some(format!("The file {} excludes its folder.", file.display()));
+            };
+            match file
                 .matcher
                 .matched(Path::new(OsStr::from_bytes(below)), is_folder)
             {
                 Match::Ignore(rule) => {
                     let rule: String = rule.original().chars().take(200).collect();
-                    let file = level.file_path();
+                    let file = level.file_path(IGNORE_FILE_NAME);
                     return Some(format!(
                         "The rule `{rule}` in {} ignores it.",
                         file.display()
@@ -77,9 +91,9 @@ impl IgnoreRules {
 }
 
 impl RuleLevel {
-    /// The path of the file, below the root.
-    fn file_path(&self) -> PathBuf {
-        Path::new(OsStr::from_bytes(&self.folder)).join(OsStr::from_bytes(IGNORE_FILE_NAME))
+    /// The path of the file with the rules, below the root.
+    fn file_path(&self, name: &[u8]) -> PathBuf {
+        Path::new(OsStr::from_bytes(&self.folder)).join(OsStr::from_bytes(name))
     }
 }
 
@@ -87,6 +101,8 @@ impl RuleLevel {
 #[derive(Default)]
 pub struct IgnoreFileCache {
     files: HashMap<Vec<u8>, CachedIgnoreFile>,
+    /// Folders below the root that contained a `.nomedia`.
+    no_media_folders: HashSet<Vec<u8>>,
 }
 
 struct CachedIgnoreFile {
@@ -120,26 +136,52 @@ impl IgnoreFileCache {
         root: &Path,
         folder: &[u8],
         above: &IgnoreRules,
+        settings: &Settings,
     ) -> FolderRules {
         let path = root
             .join(OsStr::from_bytes(folder))
             .join(OsStr::from_bytes(IGNORE_FILE_NAME));
-        let (has_changed, error) = match self.refresh_file(folder, &path) {
+        let (mut has_changed, mut error) = match self.refresh_file(folder, &path) {
             Ok(has_changed) => (has_changed, None),
             Err(error) => (false, Some(error)),
         };
-        let rules = match self.files.get(folder) {
-            None => above.clone(),
-            Some(cached) => IgnoreRules(Some(Arc::new(RuleLevel {
-                above: above.clone(),
+        // A folder that is a library is meant to be indexed.
+        if !folder.is_empty() && !settings.enter_system_folders {
+            match self.refresh_no_media(
+                folder,
+                &path.with_file_name(OsStr::from_bytes(NO_MEDIA_FILE_NAME)),
+            ) {
+                Ok(is_changed) => has_changed |= is_changed,
+                Err(cause) => error = error.or(Some(cause)),
+            }
+        }
+        let add_level = |above: IgnoreRules, source| {
+            IgnoreRules(Some(Arc::new(RuleLevel {
+                above,
                 folder: folder.to_vec(),
-                file: cached.file.clone(),
-            }))),
+                source,
+            })))
         };
+        let mut rules = above.clone();
+        if self.no_media_folders.contains(folder) {
+            rules = add_level(rules, RuleSource::NoMedia);
+        }
+        // The folder's own rules come first, so that they can include pictures again.
+        if let Some(cached) = self.files.get(folder) {
+            rules = add_level(rules, RuleSource::IgnoreFile(cached.file.clone()));
+        }
         FolderRules {
             rules,
             has_changed,
             error,
+        }
+    }
+
+    /// Looks for a folder's `.nomedia`; true if it appeared or disappeared.
+    fn refresh_no_media(&mut self, folder: &[u8], path: &Path) -> io::Result<bool> {
+        match disk::stat_path(path)? {
+            Some(FileKind::File(_)) => Ok(self.no_media_folders.insert(folder.to_vec())),
+            _ => Ok(self.no_media_folders.remove(folder)),
         }
     }
 
@@ -202,12 +244,17 @@ mod tests {
 
     fn rules_down_to(files: &mut IgnoreFileCache, root: &Path, folder: &str) -> IgnoreRules {
         let mut rules = files
-            .rules_for_folder(root, b"", &IgnoreRules::default())
+            .rules_for_folder(root, b"", &IgnoreRules::default(), &Settings::default())
             .rules;
         let ends = folder.match_indices('/').map(|(at, _)| at);
         for end in ends.chain([folder.len()]) {
             rules = files
-                .rules_for_folder(root, &folder.as_bytes()[..end], &rules)
+                .rules_for_folder(
+                    root,
+                    &folder.as_bytes()[..end],
+                    &rules,
+                    &Settings::default(),
+                )
                 .rules;
         }
         rules
@@ -245,7 +292,7 @@ mod tests {
                 .is_some()
         );
         let in_root = files
-            .rules_for_folder(root, b"", &IgnoreRules::default())
+            .rules_for_folder(root, b"", &IgnoreRules::default(), &Settings::default())
             .rules;
         assert!(in_root.find_ignoring_rule(b"top.jpg", false).is_some());
     }
@@ -260,7 +307,12 @@ mod tests {
                 Some(pattern) => std::fs::write(&file, pattern).unwrap(),
                 None => std::fs::remove_file(&file).unwrap(),
             }
-            let folder = files.rules_for_folder(dir.path(), b"", &IgnoreRules::default());
+            let folder = files.rules_for_folder(
+                dir.path(),
+                b"",
+                &IgnoreRules::default(),
+                &Settings::default(),
+            );
             assert!(folder.error.is_none(), "{:?}", folder.error);
             assert_eq!(folder.has_changed, is_news);
             folder.rules.find_ignoring_rule(b"a", false).is_some()
@@ -272,7 +324,12 @@ mod tests {
         assert!(check(Some("*"), true));
         assert!(!check(None, true));
         std::fs::create_dir(&file).unwrap();
-        let folder = files.rules_for_folder(dir.path(), b"", &IgnoreRules::default());
+        let folder = files.rules_for_folder(
+            dir.path(),
+            b"",
+            &IgnoreRules::default(),
+            &Settings::default(),
+        );
         assert!(!folder.has_changed && folder.error.is_none());
     }
 }

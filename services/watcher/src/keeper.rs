@@ -18,7 +18,7 @@ use tokio::sync::{Notify, watch};
 
 use crate::catalog::{self, Catalog};
 use crate::clock::Now;
-use crate::ignore_files::IGNORE_FILE_NAME;
+use crate::ignore_files::{IGNORE_FILE_NAME, NO_MEDIA_FILE_NAME};
 use crate::inbox::{DrainedInbox, Hint, HintKind, Inbox, KeeperSignal, PublishedStatus};
 use crate::library::Library;
 use crate::library::id::LibraryId;
@@ -213,8 +213,9 @@ impl Keeper {
             library.plan_full_scan("the root folder changed", &mut tick);
             return Ok(());
         }
-        let folders = hint.path.split(|byte| *byte == b'/').rev().skip(1);
-        if !folders.into_iter().all(rules::is_entered_folder) {
+        let mut folders = hint.path.split(|byte| *byte == b'/').rev().skip(1);
+        let enters_system_folders = tick.settings.enter_system_folders;
+        if !folders.all(|name| rules::is_entered_folder(name, enters_system_folders)) {
             return Ok(());
         }
         let watches = &mut library.watch_schedule.watches;
@@ -230,7 +231,7 @@ impl Keeper {
         if matches!(hint.kind, HintKind::Gone | HintKind::MovedItself) {
             library.record_missing_folder(&hint.path, &mut tick)?;
         }
-        if let (folder, IGNORE_FILE_NAME) = split_path(&hint.path) {
+        if let (folder, IGNORE_FILE_NAME | NO_MEDIA_FILE_NAME) = split_path(&hint.path) {
             library.plan_scan_below(folder, &mut tick);
         }
         Ok(())

@@ -42,8 +42,16 @@ use lease::holder::LeaseCandidate;
 use library::id::LibraryId;
 use tasks::WatcherTasks;
 
+/// The catalog, in the data folder.
+const CATALOG_FILE: &str = "catalog.sqlite";
+
 /// How long the watcher's tasks, and then its thread, may take to stop.
 const STOP_TIMEOUT: Duration = Duration::from_secs(4);
+
+/// Whether a watcher with this data folder watched the library `library` at `root` before.
+pub fn has_watched_root(data_dir: &Path, library: &LibraryName, root: &Path) -> bool {
+    Catalog::has_library_root(&data_dir.join(CATALOG_FILE), library, root)
+}
 
 /// Why a watcher cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -86,7 +94,7 @@ impl Watcher {
             path: data_dir.to_owned(),
             source,
         })?;
-        let file = data_dir.join("catalog.sqlite");
+        let file = data_dir.join(CATALOG_FILE);
         let mut catalog = Catalog::open(&file)?;
         let inbox = Arc::new(Inbox::new(settings.max_hints));
         let outbox_filled = Arc::new(Notify::new());

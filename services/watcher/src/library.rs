@@ -17,6 +17,7 @@ mod root;
 mod root_check;
 mod scan_folder;
 mod scan_run;
+mod spelling;
 mod status;
 mod throughput;
 mod watching;
@@ -92,15 +93,17 @@ impl Library {
         settings: &Settings,
     ) -> Result<Self> {
         let key = catalog.library_key(&name)?;
-        if catalog.set_root_path(key, root)? {
-            tracing::info!(library = %name, root = %root.display(), "the library has another root folder now");
+        let mut root = LibraryRoot::new(root);
+        // A path whose links cannot be resolved now is no other root.
+        if root.path().exists() {
+            record_root_path(&name, key, &root, catalog)?;
         }
+        root.identity = catalog.library_record(key)?.root_identity;
         let now = Instant::now();
         Ok(Self {
             id,
             name,
             key,
-            root: LibraryRoot::new(root, catalog.library_record(key)?.root_identity),
             lease_state: LeaseState::Unknown,
             active_since_ns: 0,
             degraded: BTreeMap::new(),
@@ -110,7 +113,8 @@ impl Library {
             observation_count: 0,
             next_rescan: now + settings.rescan_interval,
             throughput: Throughput::default(),
-            watch_schedule: WatchSchedule::new(id, root, inbox, budget, now),
+            watch_schedule: WatchSchedule::new(id, root.path(), inbox, budget, now),
+            root,
             mass_delete_guard: MassDeleteGuard::default(),
             ignore_files: IgnoreFileCache::default(),
             folder_rules: None,
@@ -163,4 +167,18 @@ impl Library {
             settings.rescan_interval
         }
     }
+}
+
+/// Stores where the root is. A root at another path is another folder that a user chose.
+fn record_root_path(
+    library: &LibraryName,
+    key: LibraryKey,
+    root: &LibraryRoot,
+    catalog: &mut Catalog,
+) -> Result<()> {
+    if catalog.set_root_path(key, root.path())? {
+        let root = root.path().display();
+        tracing::info!(%library, %root, "the library has another root folder now");
+    }
+    Ok(())
 }

@@ -103,9 +103,45 @@ const TEMPORARY_EXTENSIONS: &[&str] = &[
     "filepart",
 ];
 
-/// Whether the watcher enters a folder of this name.
-pub fn is_entered_folder(name: &[u8]) -> bool {
-    !name.starts_with(b".") && !matches!(name, b"lost+found" | b"@eaDir" | b"$RECYCLE.BIN")
+/// Folders that systems and storage devices make for themselves, in lower case: recycle bins,
+/// snapshots, thumbnails and recovered fragments.
+const SYSTEM_FOLDERS: &[&str] = &[
+    // File systems, Windows, macOS.
+    "lost+found",
+    "$recycle.bin",
+    "recycler",
+    "recycled",
+    "system volume information",
+    "__macosx",
+    // Cameras and phones.
+    "lost.dir",
+    // Synology, QNAP, ASUSTOR, Western Digital, NetApp, ZFS and Btrfs over SMB.
+    "#recycle",
+    "#snapshot",
+    "#sharebin",
+    "@eadir",
+    "@tmp",
+    "@sharebin",
+    "@sharesnap",
+    "@snapshot",
+    "@recently-snapshot",
+    "@recycle",
+    "@__thumb",
+    "@appstore",
+    "@database",
+    "network trash folder",
+    "temporary items",
+    "~snapshot",
+];
+
+/// Whether the watcher enters a folder of this name. It enters no hidden folder, and those of
+/// systems and storage devices only with `watch.enter_system_folders`.
+pub fn is_entered_folder(name: &[u8], enters_system_folders: bool) -> bool {
+    if name.starts_with(b".") {
+        return false;
+    }
+    let has_name = |folder: &&str| folder.as_bytes().eq_ignore_ascii_case(name);
+    enters_system_folders || !SYSTEM_FOLDERS.iter().any(has_name)
 }
 
 /// Returns why the file at `path` (relative to its library's root) is ignored, or `None` if it is
@@ -176,7 +212,34 @@ mod tests {
             ignore_reason(b"a.jpg", 101, &settings()),
             Some(IgnoreReason::TooLarge)
         );
-        assert!(is_entered_folder(b"2024") && !is_entered_folder(b".git"));
+    }
+
+    #[test]
+    fn folders_of_systems_are_entered_on_request() {
+        for name in ["2024", "Recycle", "tmp", "@home", "snapshot", "#1"] {
+            assert!(is_entered_folder(name.as_bytes(), false), "{name}");
+        }
+        for name in [
+            "lost+found",
+            "@eaDir",
+            "$RECYCLE.BIN",
+            "$Recycle.Bin",
+            "#recycle",
+            "@Recycle",
+            "RECYCLER",
+            "System Volume Information",
+            "#snapshot",
+            "@tmp",
+            "@__thumb",
+            "__MACOSX",
+            "LOST.DIR",
+        ] {
+            assert!(!is_entered_folder(name.as_bytes(), false), "{name}");
+            assert!(is_entered_folder(name.as_bytes(), true), "{name}");
+        }
+        for name in [".git", ".Trash-1000", ".Spotlight-V100", ".snapshots"] {
+            assert!(!is_entered_folder(name.as_bytes(), true), "{name}");
+        }
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use lookalike_chassis::settings::{duration, size};
+use lookalike_chassis::settings::{MinDuration, deserialize_positive, duration, size};
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
 
@@ -12,7 +12,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 pub struct Settings {
     /// A file that no program closed after writing counts as complete once two checks this far
     /// apart see the same stat.
-    #[serde(with = "duration")]
+    #[serde(with = "MinDuration::<10>")]
     pub settle_interval: Duration,
     /// A file whose inode did not change for this long counts as complete at once.
     #[serde(with = "duration")]
@@ -21,10 +21,10 @@ pub struct Settings {
     #[serde(with = "duration")]
     pub move_timeout: Duration,
     /// Every folder is compared with the catalog this often, even if the system reported no change.
-    #[serde(with = "duration")]
+    #[serde(with = "MinDuration::<1000>")]
     pub rescan_interval: Duration,
     /// Folders whose changes the system cannot report are compared with the catalog this often.
-    #[serde(with = "duration")]
+    #[serde(with = "MinDuration::<100>")]
     pub poll_interval: Duration,
     /// Watched folders of all libraries together; 0: as many as the system allows. Other folders
     /// are polled every `poll_interval`.
@@ -47,14 +47,20 @@ pub struct Settings {
     /// Whether files are indexed whose names have no extension, as browsers' caches, forensic tools
     /// and old systems store them. Those that are no pictures are listed as failed.
     pub files_without_extension: bool,
+    /// Whether to index pictures in folders that systems and storage devices make for themselves
+    /// (`#recycle`, `@eaDir`, `$RECYCLE.BIN`, `lost+found`, …) and in folders with a `.nomedia`.
+    pub enter_system_folders: bool,
     /// Reports that may wait. Further ones are dropped, and the library is scanned instead.
+    #[serde(deserialize_with = "deserialize_positive")]
     pub max_hints: usize,
     /// Files that may wait to settle. For further ones, the library is scanned later.
+    #[serde(deserialize_with = "deserialize_positive")]
     pub max_settling: usize,
     /// Events that may be in flight (published, without an outcome).
+    #[serde(deserialize_with = "deserialize_positive")]
     pub max_in_flight: usize,
     /// After this long without an outcome, an event is searched for, and sent again if it is lost.
-    #[serde(with = "duration")]
+    #[serde(with = "MinDuration::<1000>")]
     pub overdue_timeout: Duration,
 }
 
@@ -80,6 +86,7 @@ impl Default for Settings {
             mass_delete_confirm_after: Duration::from_secs(900),
             max_file_bytes: 256 << 20,
             files_without_extension: false,
+            enter_system_folders: false,
             max_hints: 65_536,
             max_settling: 100_000,
             max_in_flight: 20_000,

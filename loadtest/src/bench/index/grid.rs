@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::Context as _;
+use lookalike_chassis::stdio;
 use serde_json::{Value, json};
 
 use super::arguments::IndexArguments;
@@ -141,7 +142,7 @@ pub fn measure_grid(
         if stop.load(Ordering::Relaxed) {
             break;
         }
-        eprintln!("building {}", variant.name);
+        stdio::eprint_line(&format!("building {}", variant.name));
         if let Err(error) = measure_variant(peer, &variant, &mut result.points) {
             result.refused.push(format!("{}: {error:#}", variant.name));
         }

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use lookalike_chassis::stdio;
 use serde_json::json;
 
 use super::arguments::IndexArguments;
@@ -86,10 +87,10 @@ async fn measure_rows(
         }
     };
     if let Some(peer) = &mut peer {
-        eprintln!("waiting for the index");
+        stdio::eprint_line("waiting for the index");
         peer.request(&json!({"wait": true}))?;
     }
-    eprintln!("searching with the default parameters");
+    stdio::eprint_line("searching with the default parameters");
     // The first run warms the server up.
     index.search_all(&exact).await?;
     let ours = index.search_all(&exact).await?;

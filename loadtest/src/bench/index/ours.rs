@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use lookalike_chassis::stdio;
 use lookalike_index::{
     Index, IndexRow, IndexedImage, ModelIdentity, ModelSource, ReadConsistency, SearchQuery,
     Settings,
@@ -92,7 +93,7 @@ impl SyntheticIndex {
             }
             writing += started.elapsed();
             if first % (CHUNK_ROWS * 8) == 0 {
-                eprintln!("{} of {rows} rows written", first + chunk.len());
+                stdio::eprint_line(&format!("{} of {rows} rows written", first + chunk.len()));
             }
         }
         Ok(rows as f64 / writing.as_secs_f64())

@@ -5,6 +5,7 @@ use std::process::Command;
 
 use anyhow::Context as _;
 use clap::Args;
+use lookalike_chassis::stdio;
 
 use super::environment::{REQUIREMENTS, default_folder, python_in};
 
@@ -55,8 +56,10 @@ pub fn run(arguments: &PeersArguments) -> anyhow::Result<()> {
         install.args(["--extra-index-url", CPU_INDEX]);
     }
     run_command(&mut install)?;
-    println!("installed in {}", folder.display());
-    Ok(())
+    Ok(stdio::write_line(&format!(
+        "installed in {}",
+        folder.display()
+    ))?)
 }
 
 fn run_command(command: &mut Command) -> anyhow::Result<()> {

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use anyhow::Context as _;
+use lookalike_chassis::stdio;
 
 use super::contents::BenchReport;
 use super::page::render_page;
@@ -17,6 +18,6 @@ pub fn write_report(report: &BenchReport, folder: &Path) -> anyhow::Result<()> {
         std::fs::write(&path, content)
             .with_context(|| format!("cannot write {}", path.display()))?;
     }
-    eprintln!("wrote {}", folder.join("report.html").display());
+    stdio::eprint_line(&format!("wrote {}", folder.join("report.html").display()));
     Ok(())
 }

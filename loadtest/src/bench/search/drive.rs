@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
+use lookalike_chassis::stdio;
 use lookalike_painter::paint::Random;
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
@@ -179,9 +180,11 @@ async fn watch_run(
             let elapsed = started.elapsed().as_secs_f64();
             let in_flight = state.in_flight.load(Ordering::Relaxed);
             if Instant::now() <= state.recording_from {
-                eprintln!("{elapsed:>4.0} s  warming up, {in_flight} in flight");
+                stdio::eprint_line(&format!(
+                    "{elapsed:>4.0} s  warming up, {in_flight} in flight"
+                ));
             } else {
-                eprintln!(
+                stdio::eprint_line(&format!(
                     "{elapsed:>4.0} s  {:>5}/s  p50 {} ms  p99 {} ms  in flight {in_flight}  failed {}  \
                      wrong {}  dropped {}",
                     answered - answered_before,
@@ -190,7 +193,7 @@ async fn watch_run(
                     total.failed,
                     total.wrong,
                     total.dropped,
-                );
+                ));
             }
         }
         answered_before = answered;

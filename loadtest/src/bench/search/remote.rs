@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::Context as _;
+use lookalike_chassis::stdio;
 use tokio::task::JoinHandle;
 
 use super::arguments::SearchArguments;
@@ -55,12 +56,12 @@ pub async fn measure_remote(
     let mut report = BenchReport::new("search", arguments.options.quick);
     let workload = Arc::new(prepare_workload(arguments, url).await?);
     let pattern = describe_pattern(arguments.pattern());
-    eprintln!(
+    stdio::eprint_line(&format!(
         "{url}: model {}, {} pictures; {pattern} for {} s",
         workload.model,
         workload.image_count(),
         arguments.duration().as_secs()
-    );
+    ));
     report.notes.push(format!(
         "{url}, model {}, {} pictures; {pattern}; {} of {} uploads are indexed and must find themselves",
         workload.model,

@@ -5,6 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use lookalike_chassis::stdio;
+
 use super::arguments::SearchArguments;
 use super::arrivals::ArrivalPattern;
 use super::drive::{LoadPattern, LoadPlan, LoadResult, run_load, time_uploads};
@@ -105,7 +107,7 @@ impl SearchScenario<'_> {
     ) -> anyhow::Result<BenchInstance> {
         let options = instance_options(&self.program, self.dir, name, model)?;
         link_photos(&self.photos, &options.library().join("photos"))?;
-        eprintln!("indexing {} photos", self.photos.len());
+        stdio::eprint_line(&format!("indexing {} photos", self.photos.len()));
         let mut instance = BenchInstance::start(&options).await?;
         instance
             .wait_until_at_rest(self.photos.len() as u64)
@@ -129,7 +131,7 @@ impl SearchScenario<'_> {
             workload.model,
             workload.image_count()
         ));
-        eprintln!("{CLIENTS} clients");
+        stdio::eprint_line(&format!("{CLIENTS} clients"));
         let closed = self.plan(LoadPattern::Closed { clients: CLIENTS });
         let busy = run_load(&workload, &closed, self.stop).await;
         self.note_result("16 clients", &busy);
@@ -155,13 +157,13 @@ impl SearchScenario<'_> {
             arrivals: ArrivalPattern::Poisson,
             max_in_flight: self.arguments.max_in_flight as usize,
         });
-        eprintln!("{OPEN_RATE} searches/s at rest");
+        stdio::eprint_line(&format!("{OPEN_RATE} searches/s at rest"));
         let rest = run_load(workload, &plan, self.stop).await;
         self.note_result("20 searches/s at rest", &rest);
         if self.stop.load(Ordering::Relaxed) {
             return Ok(());
         }
-        eprintln!("{OPEN_RATE} searches/s while pictures are added");
+        stdio::eprint_line(&format!("{OPEN_RATE} searches/s while pictures are added"));
         let feed = FolderFeed::start(self.photos.clone(), &instance.library, mark_of_run())?;
         let (ingesting, written) = run_while_ingesting(workload, &plan, feed, self.stop).await?;
         self.note_result("20 searches/s while ingesting", &ingesting);
@@ -195,7 +197,7 @@ impl SearchScenario<'_> {
             milvus_url: instance.milvus_url()?,
             weights: model.folder.clone(),
         };
-        eprintln!("indexing the photos with the usual system");
+        stdio::eprint_line("indexing the photos with the usual system");
         usual.index_folder(&instance.library)?;
         let (service, url) = usual.start_service(&self.dir.join("usual.log")).await?;
         let mut ours = self.connect(&instance.url).await?;

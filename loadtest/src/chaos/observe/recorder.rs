@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 
+use lookalike_chassis::stdio;
+
 use crate::chaos::plan::faults::RoleProcess;
 
 /// A handle to the records of one run.
@@ -56,7 +58,7 @@ impl Recorder {
         let is_new = *seen == 1;
         drop(records);
         if is_new {
-            eprintln!("VIOLATED: {violation}");
+            stdio::eprint_line(&format!("VIOLATED: {violation}"));
         }
     }
 

@@ -10,6 +10,7 @@
 
 mod connection;
 mod events;
+mod hedging;
 mod leases;
 mod outcomes;
 mod requests;

@@ -35,7 +35,7 @@ async fn check_vector_requests(bus: &Bus, embedder: &Bus) {
         "{refused:?}"
     );
 
-    let mut queries = embedder.subscribe_queries(&subject).await.unwrap();
+    let mut queries = embedder.subscribe_queries(&subject, "one").await.unwrap();
     embedder.check_jetstream().await.unwrap(); // The server knows the subscription now.
     let vector = EmbeddedVector {
         vector: vec![0.6, 0.8],
@@ -86,8 +86,8 @@ async fn another_process_answers_what_the_local_embedder_cannot() {
         .await
         .unwrap();
     let subject = request_subject("mini", "0123456789abcdef");
-    let mut busy_queries = bus.subscribe_queries(&subject).await.unwrap();
-    let mut free_queries = other.subscribe_queries(&subject).await.unwrap();
+    let mut busy_queries = bus.subscribe_queries(&subject, "busy").await.unwrap();
+    let mut free_queries = other.subscribe_queries(&subject, "free").await.unwrap();
     bus.check_jetstream().await.unwrap(); // The server knows the subscriptions now.
     other.check_jetstream().await.unwrap();
     let given_up = bus.embed_pixels(&subject, vec![9]);
@@ -116,7 +116,7 @@ async fn another_process_answers_what_the_local_embedder_cannot() {
         }
     };
     let request = async {
-        // NATS chooses one of both embedders, and the busy one refuses again.
+        // Until the free one has answered a roll call, NATS may choose the busy one again.
         loop {
             match bus.embed_pixels(&subject, vec![1, 2, 3]).await {
                 Ok(embedded) => break embedded,
@@ -238,4 +238,89 @@ async fn requests_reach_the_watcher_of_their_library() {
         }
     };
     tokio::join!(serve, request);
+}
+
+#[tokio::test]
+async fn a_frozen_watcher_does_not_delay_the_one_that_took_over() {
+    let bus = connect_bus("frozen_watcher").await;
+    let other = Bus::open(&test_settings("frozen_watcher"), "other")
+        .await
+        .unwrap();
+    // Its requests wait: nothing polls the stream.
+    let mut frozen = other.subscribe_watcher_requests(&library()).await.unwrap();
+    let mut holder = bus.subscribe_watcher_requests(&library()).await.unwrap();
+    other.check_jetstream().await.unwrap();
+    bus.check_jetstream().await.unwrap();
+    let refusal = WatcherReply::Refused("it is not certain which watcher holds it".into());
+    let started = std::time::Instant::now();
+    let serve = async {
+        for _ in 0..10 {
+            let incoming = holder.next().await.unwrap();
+            incoming.send_reply(&WatcherReply::Scanning).await;
+        }
+        // It resumes and refuses all requests; the holder's reply counts, although it is later.
+        let refuse = async {
+            for _ in 0..11 {
+                let incoming = frozen.next().await.unwrap();
+                incoming.send_reply(&refusal).await;
+            }
+        };
+        let hold = async {
+            let incoming = holder.next().await.unwrap();
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            incoming.send_reply(&WatcherReply::Scanning).await;
+        };
+        tokio::join!(refuse, hold);
+        // Without another reply, a refusal counts.
+        drop(holder);
+        bus.check_jetstream().await.unwrap();
+        let incoming = frozen.next().await.unwrap();
+        incoming.send_reply(&refusal).await;
+    };
+    let request = async {
+        let scan = || bus.request_watcher((library(), WatcherRequest::Scan));
+        for _ in 0..11 {
+            assert_eq!(scan().await.unwrap(), WatcherReply::Scanning);
+        }
+        assert!(matches!(scan().await.unwrap(), WatcherReply::Refused(_)));
+    };
+    tokio::join!(serve, request);
+    assert!(started.elapsed() < Duration::from_secs(4));
+}
+
+#[tokio::test]
+async fn a_watcher_without_a_reply_is_reported_in_time() {
+    let settings = lookalike_bus::Settings {
+        call_timeout: Duration::from_millis(500),
+        ..test_settings("mute_watcher")
+    };
+    let bus = crate::connect_with(&settings).await;
+    let _mute = bus.subscribe_watcher_requests(&library()).await.unwrap();
+    bus.check_jetstream().await.unwrap();
+    let request = bus.request_watcher((library(), WatcherRequest::Scan));
+    let error = request.await.unwrap_err();
+    assert!(
+        error.to_string().contains("did not reply in time"),
+        "{error}"
+    );
+}
+
+#[tokio::test]
+async fn rows_are_requested_from_another_embedder_if_one_is_frozen() {
+    let settings = lookalike_bus::Settings {
+        call_timeout: Duration::from_millis(500),
+        ..test_settings("frozen_rows")
+    };
+    let bus = crate::connect_with(&settings).await;
+    // This request is dropped without a reply, the next one is answered.
+    let mut requests = bus.subscribe_rows_requests().await.unwrap();
+    bus.check_jetstream().await.unwrap();
+    let serve = async {
+        let _dropped = requests.next().await.unwrap();
+        let request = requests.next().await.unwrap();
+        request.send_reply(Ok(RowsPage::default())).await;
+    };
+    let shop = library();
+    let (rows, ()) = tokio::join!(bus.request_rows(&shop, None, 10), serve);
+    assert_eq!(rows.unwrap(), RowsPage::default());
 }

@@ -18,3 +18,26 @@ pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duratio
         ))
     })
 }
+
+/// A duration of at least so many milliseconds, for `#[serde(with = "MinDuration::<1000>")]`. With a
+/// shorter interval, a loop would never pause; with a shorter timeout, no call could succeed.
+pub struct MinDuration<const MILLIS: u64>;
+
+impl<const MILLIS: u64> MinDuration<MILLIS> {
+    pub fn serialize<S: Serializer>(value: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+        serialize(value, serializer)
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+        let value = deserialize(deserializer)?;
+        let min = Duration::from_millis(MILLIS);
+        if value < min {
+            return Err(D::Error::custom(format!(
+                "\"{}\" is too short: the shortest is \"{}\"",
+                humantime::format_duration(value),
+                humantime::format_duration(min)
+            )));
+        }
+        Ok(value)
+    }
+}

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
 use lookalike_audit::AuditStage;
+use lookalike_chassis::stdio;
 
 pub(super) struct AuditProgress {
     bar: Option<ProgressBar>,
@@ -42,7 +43,7 @@ impl AuditProgress {
             .lock()
             .expect("no holder of this lock panics");
         if !self.is_quiet && *last_step != step {
-            eprintln!("{step}");
+            stdio::eprint_line(step);
             *last_step = step;
         }
     }

@@ -1,4 +1,4 @@
-//! Prints an audit's report.
+//! Formats an audit's report.
 
 use lookalike_audit::{AuditReport, DifferenceKind, LibraryReport};
 
@@ -24,41 +24,42 @@ fn describe_kind(kind: DifferenceKind) -> (&'static str, &'static str) {
     }
 }
 
-pub(super) fn print_report(report: &AuditReport) {
-    println!(
-        "{:<20} {:>10} {:>10} {:>10} {:>10}",
+pub(super) fn format_report(report: &AuditReport) -> String {
+    let mut text = format!(
+        "{:<20} {:>10} {:>10} {:>10} {:>10}\n",
         "library", "files", "rows", "in flight", "differ"
     );
     for (name, library) in &report.libraries {
         let differ: u64 = library.differences.values().sum();
-        println!(
-            "{name:<20} {:>10} {:>10} {:>10} {differ:>10}",
+        text += &format!(
+            "{name:<20} {:>10} {:>10} {:>10} {differ:>10}\n",
             library.catalogued, library.rows, library.in_flight
         );
     }
     for (name, library) in &report.libraries {
-        print_library(report, name, library);
+        text += &format_library(report, name, library);
     }
     if !report.unwatched.is_empty() {
         let rows: u64 = report.unwatched.values().sum();
         let names = report.unwatched.keys().map(String::as_str);
         let names: Vec<&str> = names.take(MAX_PRINTED_NAMES).collect();
-        println!(
-            "\n{rows} rows of libraries without a watcher were skipped ({})",
+        text += &format!(
+            "\n{rows} rows of libraries without a watcher were skipped ({})\n",
             names.join(", ")
         );
     }
-    println!();
+    text + "\n"
 }
 
-fn print_library(report: &AuditReport, name: &str, library: &LibraryReport) {
+fn format_library(report: &AuditReport, name: &str, library: &LibraryReport) -> String {
+    let mut text = String::new();
     for (kind, count) in &library.differences {
         let (meaning, repair) = describe_kind(*kind);
         let repaired = match library.repaired.get(kind).copied().unwrap_or(0) {
             0 => String::new(),
             repaired => format!("; {repaired} {repair}"),
         };
-        println!("\n{name}: {count} {} ({meaning}){repaired}", kind.label());
+        text += &format!("\n{name}: {count} {} ({meaning}){repaired}\n", kind.label());
         let mut printed = 0;
         for difference in report
             .differences
@@ -70,11 +71,11 @@ fn print_library(report: &AuditReport, name: &str, library: &LibraryReport) {
                 "  {}  {}: {}",
                 difference.id, difference.path, difference.detail
             );
-            println!("{}", escape_line(&line));
+            text += &format!("{}\n", escape_line(&line));
             printed += 1;
         }
         if *count > printed {
-            println!("  and {} more", count - printed);
+            text += &format!("  and {} more\n", count - printed);
         }
     }
     let notes = [
@@ -83,11 +84,12 @@ fn print_library(report: &AuditReport, name: &str, library: &LibraryReport) {
         &library.not_hashed,
     ];
     for note in notes.into_iter().flatten() {
-        println!("\n{name}: {}", escape_line(note));
+        text += &format!("\n{name}: {}\n", escape_line(note));
     }
     if library.hashed > 0 {
-        println!("\n{name}: {} files were read and hashed", library.hashed);
+        text += &format!("\n{name}: {} files were read and hashed\n", library.hashed);
     }
+    text
 }
 
 /// The last line of the output.

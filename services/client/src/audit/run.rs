@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, bail};
 use lookalike_audit::{AuditOptions, AuditReport, Auditor};
 use lookalike_bus::StatusView;
+use lookalike_chassis::stdio::{self, OutputError};
 use lookalike_proto::LibraryName;
 
 use super::args::AuditRunArgs;
@@ -27,12 +28,13 @@ const MAX_ROUNDS: u32 = 5;
 
 /// Prints the result, and fails if the index differs from the folders.
 pub fn print_and_check(result: &AuditResult, args: &AuditRunArgs) -> Result<()> {
-    if args.json {
-        terminal::print_json(&result.to_json());
-    } else {
-        result.print_summary(args);
-    }
-    result.check_equal(args)
+    let written = match args.json {
+        true => terminal::write_json(&result.to_json()),
+        false => result.write_summary(args),
+    };
+    // The exit code states the result even if the report cannot be written.
+    result.check_equal(args)?;
+    Ok(written?)
 }
 
 /// The reports before and after the repair.
@@ -67,12 +69,12 @@ impl AuditResult {
         })
     }
 
-    pub fn print_summary(&self, args: &AuditRunArgs) {
-        report::print_report(&self.first);
-        println!(
-            "{}",
-            report::format_verdict(&self.first, &self.last, self.still_in_flight, args)
-        );
+    pub fn write_summary(&self, args: &AuditRunArgs) -> Result<(), OutputError> {
+        let verdict = report::format_verdict(&self.first, &self.last, self.still_in_flight, args);
+        stdio::write_text(&format!(
+            "{}{verdict}\n",
+            report::format_report(&self.first)
+        ))
     }
 
     /// # Errors

@@ -313,7 +313,9 @@ fn image_from_attributes(attributes: &DecodedAttributes) -> IndexedImage {
             .taken_at
             .map(|seconds| seconds.saturating_mul(1000)),
         camera: attributes.camera.clone().unwrap_or_default(),
+        tags: attributes.tags.clone(),
         colors: attributes.colors.clone(),
+        sketch: attributes.sketch.to_text(),
         ..IndexedImage::default()
     }
 }
@@ -330,7 +332,6 @@ fn build_row(event: &FileEvent, hash: ContentHash, content: &IndexRow) -> IndexR
             bytes: i64::try_from(event.size).unwrap_or(i64::MAX),
             modified_at: event.mtime_ns / 1_000_000,
             indexed_at: now_nanos() / 1_000_000,
-            tags: Vec::new(),
             ..content.image.clone()
         },
         vector: content.vector.clone(),

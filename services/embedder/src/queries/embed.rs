@@ -14,14 +14,17 @@ use super::RequestHandler;
 pub struct EmbedHandler {
     bus: Bus,
     engine: Arc<Engine>,
+    /// The name under which search services send queries to this embedder.
+    instance: String,
     max_queries: usize,
 }
 
 impl EmbedHandler {
-    pub fn new(bus: Bus, engine: Arc<Engine>, max_queries: usize) -> Self {
+    pub fn new(bus: Bus, engine: Arc<Engine>, instance: String, max_queries: usize) -> Self {
         Self {
             bus,
             engine,
+            instance,
             max_queries,
         }
     }
@@ -39,7 +42,7 @@ impl RequestHandler for EmbedHandler {
     async fn subscribe(&self) -> Result<impl Stream<Item = EmbedQuery> + Send + Unpin, BusError> {
         let description = self.engine.description();
         let subject = request_subject(&description.name, &description.checksum);
-        self.bus.subscribe_queries(&subject).await
+        self.bus.subscribe_queries(&subject, &self.instance).await
     }
 
     async fn answer(&self, query: EmbedQuery) {

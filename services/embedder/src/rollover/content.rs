@@ -19,10 +19,21 @@ use crate::read::library_reader::LibraryReader;
 use crate::read::memory_permits::MemoryPermits;
 use crate::settings::Settings;
 
+/// The parts of a row that are computed from a content.
+#[derive(Debug, Clone)]
+pub(super) struct ComputedContent {
+    pub vector: Vec<f32>,
+    /// Empty if a row of an earlier version was read.
+    pub sketch: String,
+}
+
 /// Result of finding or computing the vector of one content.
 pub(super) enum VectorResult {
     /// `is_new`: the network has just computed it.
-    Vector { vector: Vec<f32>, is_new: bool },
+    Vector {
+        content: ComputedContent,
+        is_new: bool,
+    },
     /// There is no vector now, with the reason.
     Unavailable(String),
     /// The network fails on every input.
@@ -36,8 +47,8 @@ pub(super) struct ContentEmbedder {
     decode_permits: Semaphore,
     memory_permits: MemoryPermits,
     leaked_threads: Arc<LeakedThreads>,
-    /// Vectors that were computed recently and may not be visible in the collection yet.
-    vectors: Cache<String, Arc<[f32]>>,
+    /// What was computed recently and may not be visible in the collection yet.
+    contents: Cache<String, ComputedContent>,
 }
 
 impl ContentEmbedder {
@@ -59,7 +70,7 @@ impl ContentEmbedder {
             decode_permits: Semaphore::new(decode_threads.max(1)),
             memory_permits: MemoryPermits::new(settings.max_bytes_in_memory),
             leaked_threads: LeakedThreads::new(settings.max_leaked_threads),
-            vectors: Cache::new(settings.max_cached_contents.max(1) as u64),
+            contents: Cache::new(settings.max_cached_contents.max(1) as u64),
         }
     }
 
@@ -72,26 +83,26 @@ impl ContentEmbedder {
     pub(super) async fn find_or_embed(
         &self,
         hash: &str,
-        indexed_vector: Option<Vec<f32>>,
+        indexed: Option<ComputedContent>,
         images: &[IndexedImage],
     ) -> VectorResult {
-        let known = match indexed_vector {
-            Some(vector) => Some(vector),
-            None => self.vectors.get(hash).await.map(|vector| vector.to_vec()),
+        let known = match indexed {
+            Some(content) => Some(content),
+            None => self.contents.get(hash).await,
         };
-        if let Some(vector) = known {
+        if let Some(content) = known {
             return VectorResult::Vector {
-                vector,
+                content,
                 is_new: false,
             };
         }
         let mut last_reason = String::new();
         for image in images {
             match self.embed_image(image).await {
-                VectorResult::Vector { vector, is_new } => {
-                    let cached = Arc::from(vector.as_slice());
-                    self.vectors.insert(hash.to_owned(), cached).await;
-                    return VectorResult::Vector { vector, is_new };
+                VectorResult::Vector { content, is_new } => {
+                    let cached = content.clone();
+                    self.contents.insert(hash.to_owned(), cached).await;
+                    return VectorResult::Vector { content, is_new };
                 }
                 VectorResult::Unavailable(reason) => last_reason = reason,
                 failed => return failed,
@@ -131,14 +142,14 @@ impl ContentEmbedder {
                 .expect("this semaphore is never closed");
             run_decoder(decode, self.limits.decode_timeout, &self.leaked_threads).await
         };
-        let input = match decoded {
-            Ok((input, _)) => input,
+        let (input, sketch) = match decoded {
+            Ok((input, attributes)) => (input, attributes.sketch.to_text()),
             Err(error) => return VectorResult::Unavailable(error.to_string()),
         };
         match self.engine.embed_images(vec![input]).await {
             Ok(mut vectors) => match vectors.pop() {
                 Some(vector) => VectorResult::Vector {
-                    vector,
+                    content: ComputedContent { vector, sketch },
                     is_new: true,
                 },
                 None => unreachable!("the engine gives one vector for one input"),

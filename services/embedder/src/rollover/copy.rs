@@ -25,7 +25,7 @@ use lookalike_proto::LibraryName;
 use lookalike_vision::{Engine, Limits};
 use rand::Rng as _;
 
-use super::content::{ContentEmbedder, VectorResult};
+use super::content::{ComputedContent, ContentEmbedder, VectorResult};
 use crate::golden;
 use crate::settings::Settings;
 
@@ -199,10 +199,13 @@ impl CollectionCopy {
         let embedding: Vec<_> = by_content
             .into_iter()
             .map(|(hash, images)| {
-                let indexed_vector = indexed.remove(&hash).map(|row| row.vector);
+                let indexed = indexed.remove(&hash).map(|row| ComputedContent {
+                    vector: row.vector,
+                    sketch: row.image.sketch,
+                });
                 async move {
                     let contents = &self.contents;
-                    let result = contents.find_or_embed(&hash, indexed_vector, &images);
+                    let result = contents.find_or_embed(&hash, indexed, &images);
                     let result = result.await;
                     (images, result)
                 }
@@ -212,8 +215,8 @@ impl CollectionCopy {
             futures_util::stream::iter(embedding).buffer_unordered(MAX_CONCURRENT_CONTENTS);
         let mut rows = Vec::new();
         while let Some((images, result)) = results.next().await {
-            let (vector, is_new) = match result {
-                VectorResult::Vector { vector, is_new } => (vector, is_new),
+            let (content, is_new) = match result {
+                VectorResult::Vector { content, is_new } => (content, is_new),
                 VectorResult::Unavailable(reason) => {
                     for image in &images {
                         record_skipped(pass, image, reason.clone());
@@ -223,10 +226,7 @@ impl CollectionCopy {
                 VectorResult::DeviceFailed(error) => return Err(Error::Device(error)),
             };
             pass.embedded += u64::from(is_new);
-            rows.extend(images.into_iter().map(|image| IndexRow {
-                image,
-                vector: vector.clone(),
-            }));
+            rows.extend(images.into_iter().map(|image| new_row(image, &content)));
         }
         retry_until_ok(|| self.new.upsert_rows(&rows)).await?;
         pass.written += rows.len() as u64;
@@ -240,6 +240,18 @@ impl CollectionCopy {
         retry_until_ok(|| self.new.delete_ids(&ids)).await?;
         pass.removed += ids.len() as u64;
         Ok(())
+    }
+}
+
+/// Builds the new row of an image: its old attributes with what was computed from its content. A row that
+/// an earlier version wrote may get its first sketch.
+fn new_row(mut image: IndexedImage, content: &ComputedContent) -> IndexRow {
+    if !content.sketch.is_empty() {
+        image.sketch.clone_from(&content.sketch);
+    }
+    IndexRow {
+        image,
+        vector: content.vector.clone(),
     }
 }
 

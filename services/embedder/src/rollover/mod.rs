@@ -42,7 +42,11 @@ pub async fn run_embedder(
     load: EngineLoader,
     shutdown: CancellationToken,
 ) -> Result<(), Error> {
-    let responders = QueryResponders::new(context.bus.clone(), context.settings.max_queries);
+    let responders = QueryResponders::new(
+        context.bus.clone(),
+        context.instance.clone(),
+        context.settings.max_queries,
+    );
     let result = loop {
         responders.start_responder(&context.engine);
         responders.retire_others(&context.engine);

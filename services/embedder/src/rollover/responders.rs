@@ -21,6 +21,7 @@ const RETIREMENT_GRACE_PERIOD: Duration = Duration::from_secs(60);
 #[derive(Clone)]
 pub struct QueryResponders {
     bus: Bus,
+    instance: String,
     max_queries: usize,
     state: Arc<Mutex<ResponderState>>,
     tasks: TaskTracker,
@@ -51,9 +52,10 @@ impl QueryResponder {
 }
 
 impl QueryResponders {
-    pub fn new(bus: Bus, max_queries: usize) -> Self {
+    pub fn new(bus: Bus, instance: String, max_queries: usize) -> Self {
         Self {
             bus,
+            instance,
             max_queries,
             state: Arc::default(),
             tasks: TaskTracker::new(),
@@ -124,7 +126,12 @@ impl QueryResponders {
             return;
         }
         let stop = CancellationToken::new();
-        let handler = EmbedHandler::new(self.bus.clone(), engine.clone(), self.max_queries);
+        let handler = EmbedHandler::new(
+            self.bus.clone(),
+            engine.clone(),
+            self.instance.clone(),
+            self.max_queries,
+        );
         self.tasks.spawn(answer_requests(handler, stop.clone()));
         state.responders.push(QueryResponder {
             engine: engine.clone(),

@@ -96,6 +96,12 @@ fn test_row(n: u64) -> IndexRow {
             camera: "Maker Model".into(),
             tags: vec!["beach".into(), "two words".into()],
             colors: vec!["blue".into()],
+            // Rows of earlier versions have none.
+            sketch: if n % 3 == 0 {
+                String::new()
+            } else {
+                format!("AQ{n}-_")
+            },
         },
         vector: unit_vector(n),
     }

@@ -59,6 +59,9 @@ async fn a_row_is_found_read_and_removed() {
         .unwrap()
         .unwrap();
     assert_eq!(stored, rows[3].vector, "to the last bit");
+    let row = index.fetch_row(&image_id(3), STRONG).await.unwrap();
+    assert_eq!(row.as_ref(), Some(&rows[3]));
+    assert_eq!(index.fetch_row(&image_id(99), STRONG).await.unwrap(), None);
     assert_eq!(
         index.fetch_vector(&image_id(99), STRONG).await.unwrap(),
         None

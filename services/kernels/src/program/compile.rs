@@ -521,24 +521,19 @@ fn compile_streamed<S: Simd>(
     });
     Box::new(InvertedResidualStep::<S>::new(
         expand,
+        block.is_wide,
         pack_depthwise(depthwise),
         [depthwise.padding.top, depthwise.padding.left],
-        ProjectWeights {
-            weights: pack_pointwise(project, depthwise.bias.len()),
-            activation: project.activation,
-        },
+        ProjectWeights::pack(
+            &project.weight,
+            &project.bias,
+            block.is_wide,
+            project.activation,
+        ),
         BlockSlots {
             input,
             output: output.map(),
             residual: inputs.get(1).map(Slot::map),
         },
     ))
-}
-
-fn pack_pointwise<S: Simd>(
-    convolution: &ConvolutionOperation,
-    channels: usize,
-) -> PackedWeights<S> {
-    let weight = |output: usize, input: usize| convolution.weight[output * channels + input];
-    PackedWeights::pack(convolution.bias.len(), channels, weight, &convolution.bias)
 }

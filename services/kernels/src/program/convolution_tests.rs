@@ -171,7 +171,7 @@ fn streamed_blocks_equal_plain_loops() {
             let (height, width) = (20 + r.below(20), 20 + r.below(20));
             let (mut pair, input) = Pair::new(set, seed, height, width, 1 + r.below(3));
             let channels = choose(r, &[8, 24, 33]);
-            let start = pair.conv(
+            let mut start = pair.conv(
                 &input,
                 channels,
                 [1, 1],
@@ -181,11 +181,17 @@ fn streamed_blocks_equal_plain_loops() {
                 KernelActivation::None,
                 None,
             );
+            // The expanded map is f32 only in the first blocks.
+            let is_late = seed % 2 == 0;
+            for _ in 0..if is_late { 2 } else { 0 } {
+                let none = KernelActivation::None;
+                start = pair.conv(&start, channels, [3, 3], [1, 1], [1; 4], true, none, None);
+            }
             // Large enough to be streamed.
             let wide = (1 << 16) / (height * width) + 1 + r.below(10);
             let expanded = match r.below(3) {
                 0 => pair.conv(
-                    &input,
+                    if is_late { &start } else { &input },
                     wide,
                     [3, 3],
                     [1, 1],

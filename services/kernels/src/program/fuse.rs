@@ -1,6 +1,7 @@
 //! Finds inverted residual blocks, which one step computes line by line.
 
 use super::operation::{ConvolutionOperation, Node, ProgramOperation, Value, ValueShape};
+use super::wide_maps::find_wide_readers;
 
 /// A depthwise convolution that reads the result of a convolution or of another operation, and whose own result only a
 /// 1×1 convolution reads.
@@ -11,6 +12,8 @@ pub(super) struct StreamedNodes {
     pub(super) depthwise: usize,
     /// The last 1×1 convolution, whose result is that of the block.
     pub(super) project: usize,
+    /// The map that the depthwise convolution reads is f32.
+    pub(super) is_wide: bool,
 }
 
 impl StreamedNodes {
@@ -63,6 +66,7 @@ pub(super) fn find_streamed_blocks(
     nodes: &[Node],
     users: &[Vec<(usize, usize)>],
 ) -> Vec<StreamedNodes> {
+    let wide_readers = find_wide_readers(nodes);
     let mut blocks = Vec::new();
     for (project, node) in nodes.iter().enumerate() {
         let is_pointwise = as_convolution(node).is_some_and(ConvolutionOperation::is_pointwise);
@@ -90,11 +94,14 @@ pub(super) fn find_streamed_blocks(
         else {
             continue;
         };
-        if height * width * channels >= MIN_EXPANDED_NUMBERS {
+        // A map in memory consists of elements, so a block with an f32 map is streamed whatever its size.
+        let is_wide = expands && wide_readers[depthwise];
+        if is_wide || height * width * channels >= MIN_EXPANDED_NUMBERS {
             blocks.push(StreamedNodes {
                 expand: expands.then_some(before),
                 depthwise,
                 project,
+                is_wide,
             });
         }
     }

@@ -11,6 +11,7 @@ mod row_form;
 mod transformer;
 mod transformer_builder;
 mod transformer_steps;
+mod wide_maps;
 
 pub use builder::{ConvSpec, ProgramBuilder};
 pub use execute::KernelProgram;
@@ -22,3 +23,5 @@ mod convolution_tests;
 mod tests;
 #[cfg(test)]
 mod transformer_tests;
+#[cfg(test)]
+mod wide_maps_tests;

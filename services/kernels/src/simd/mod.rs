@@ -21,6 +21,8 @@ pub(crate) use avx512::{Avx512, Avx512Bf16};
 #[cfg(target_arch = "aarch64")]
 pub(crate) use neon::Neon;
 pub(crate) use portable::Portable;
+#[cfg(test)]
+pub(crate) use vector::Bf16;
 pub(crate) use vector::{Element, Kernel, Simd, SimdVisitor};
 
 use crate::instruction_set::InstructionSet;

@@ -158,13 +158,10 @@ impl CliCommand {
     }
 }
 
-pub fn print_completions(shell: clap_complete::Shell) {
-    clap_complete::generate(
-        shell,
-        &mut Cli::command(),
-        "lookalike",
-        &mut std::io::stdout(),
-    );
+pub fn format_completions(shell: clap_complete::Shell) -> String {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "lookalike", &mut script);
+    String::from_utf8_lossy(&script).into_owned()
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! `models list` and `models fetch`.
 
 use anyhow::{Result, anyhow};
+use lookalike_chassis::stdio;
 use lookalike_client::terminal;
 use lookalike_models::{
     FetchOptions, FetchedModel, MeasuredRates, ModelListing, ModelStore, Sources,
@@ -34,14 +35,14 @@ async fn run_list(settings: &Settings, args: &ModelsListArgs) -> Result<()> {
     apply_measurements(&mut listings, &rates);
     mark_served_model(&mut listings, served_model.as_ref());
     if args.service.json {
-        terminal::print_json(&json!({
+        terminal::write_json(&json!({
             "models": listings,
             "in_service": served_model,
             "folder": store.folder().display().to_string(),
-        }));
+        }))?;
     } else {
         let table = format_table(&listings, served_model.as_ref());
-        print!("{}", terminal::escape_lines(&table));
+        stdio::write_text(&terminal::escape_lines(&table))?;
     }
     measured
 }
@@ -63,7 +64,7 @@ async fn measure_listed(
         let (Some(load_path), Some(checksum)) = (listing.load_path(), &listing.sha256) else {
             continue;
         };
-        eprintln!("measuring {}", listing.name);
+        stdio::eprint_line(&format!("measuring {}", listing.name));
         match measure_model(listing.name, load_path, &vision).await {
             Ok(rate) => rates.record_rate(store, checksum, rate),
             Err(error) => result = Err(anyhow!(error)),
@@ -101,21 +102,26 @@ async fn run_fetch(settings: &Settings, args: &ModelsFetchArgs) -> Result<()> {
         .map_err(model_error)?;
     match fetched {
         FetchedModel::Bundled { name } if args.json => {
-            terminal::print_json(&json!({ "name": name, "bundled": true }));
+            terminal::write_json(&json!({ "name": name, "bundled": true }))?;
         }
         FetchedModel::Bundled { name } => {
-            println!("{name} comes with lookalike; there is nothing to fetch");
+            stdio::write_line(&format!(
+                "{name} comes with lookalike; there is nothing to fetch"
+            ))?;
         }
         FetchedModel::Verified { name, folder, lock } if args.json => {
-            terminal::print_json(&json!({
+            terminal::write_json(&json!({
                 "name": name,
                 "folder": folder.display().to_string(),
                 "lock": lock,
-            }));
+            }))?;
         }
         FetchedModel::Verified { name, folder, .. } => {
-            println!("{name} is complete and verified: {}", folder.display());
-            println!("use it with --model {name}");
+            stdio::write_line(&format!(
+                "{name} is complete and verified: {}",
+                folder.display()
+            ))?;
+            stdio::write_line(&format!("use it with --model {name}"))?;
         }
     }
     Ok(())

@@ -57,7 +57,7 @@ async fn copy_and_activate(session: &RolloverSession<'_>, shadow: &ShadowCopy) -
         report["activated"] = false.into();
         report["needs_yes"] = (!can_prompt(session)).into();
         if session.args.json {
-            terminal::print_json(&report);
+            terminal::write_json(&report)?;
         }
         return Ok(());
     }
@@ -106,7 +106,7 @@ pub(super) async fn finish_rollover(
     if let Err(error) = wait_for_embedders(session, collection).await {
         if session.args.json {
             report["roles_followed"] = false.into();
-            terminal::print_json(&report);
+            terminal::write_json(&report)?;
         }
         return Err(error);
     }
@@ -116,11 +116,12 @@ pub(super) async fn finish_rollover(
         .progress
         .print_line("comparing the index with the folders");
     let audit = connect_and_audit(&session.settings, &args).await?;
-    if session.args.json {
+    let written = if session.args.json {
         report["audit"] = audit.to_json();
-        terminal::print_json(&report);
+        terminal::write_json(&report)
     } else {
-        audit.print_summary(&args);
-    }
-    audit.check_equal(&args)
+        audit.write_summary(&args)
+    };
+    audit.check_equal(&args)?;
+    Ok(written?)
 }

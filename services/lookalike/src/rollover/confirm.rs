@@ -1,8 +1,9 @@
 //! Asks the user on the terminal. Ctrl-C may leave a question unanswered.
 
-use std::io::{IsTerminal as _, Write as _};
+use std::io::IsTerminal as _;
 
 use anyhow::{Context as _, Result};
+use lookalike_chassis::stdio;
 
 use super::compare::ModelComparison;
 use super::session::RolloverSession;
@@ -44,8 +45,7 @@ pub(super) async fn confirm_rollover(
 
 /// Asks a question and waits for a line; every answer but a yes means no.
 pub(super) async fn ask_yes_no(question: &str) -> Result<bool> {
-    eprint!("{question} [y/N] ");
-    std::io::stderr().flush()?;
+    stdio::eprint_text(&format!("{question} [y/N] "));
     let (sender, answer) = tokio::sync::oneshot::channel();
     // Reading from a terminal cannot be cancelled, so it gets a thread that is never joined.
     std::thread::spawn(move || {
@@ -65,7 +65,7 @@ struct UnansweredPrompt;
 
 impl Drop for UnansweredPrompt {
     fn drop(&mut self) {
-        eprintln!();
+        stdio::eprint_line("");
     }
 }
 

@@ -28,11 +28,11 @@ pub(super) async fn drop_old_collections(session: &RolloverSession<'_>) -> Resul
     let needs_answer = !old.is_empty() && !session.args.yes;
     if needs_answer && !can_prompt(session) {
         if session.args.json {
-            terminal::print_json(&json!({
+            terminal::write_json(&json!({
                 "dropped": [],
                 "needs_yes": true,
                 "would_drop": list_as_json(&old),
-            }));
+            }))?;
         }
         return Err(usage_error(anyhow!(
             "nothing was deleted: there is no terminal to ask on, so add --yes"
@@ -57,7 +57,7 @@ pub(super) async fn drop_old_collections(session: &RolloverSession<'_>) -> Resul
             true => list_as_json(&old),
             false => json!([]),
         };
-        terminal::print_json(&json!({ "dropped": dropped }));
+        terminal::write_json(&json!({ "dropped": dropped }))?;
     }
     Ok(())
 }

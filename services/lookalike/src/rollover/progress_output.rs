@@ -6,6 +6,7 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use indicatif::{HumanDuration, ProgressBar, ProgressStyle};
+use lookalike_chassis::stdio;
 use lookalike_embedder::rollover::copy::CopyPass;
 
 const PLAIN_LINE_INTERVAL: Duration = Duration::from_secs(5);
@@ -30,14 +31,14 @@ impl RolloverProgress {
     pub(super) fn print_line(&self, line: &str) {
         self.clear_bar();
         if !self.is_quiet {
-            eprintln!("{line}");
+            stdio::eprint_line(line);
         }
     }
 
     /// Prints a line that the user must see, even with `--json`.
     pub(super) fn print_even_with_json(&self, line: &str) {
         self.clear_bar();
-        eprintln!("{line}");
+        stdio::eprint_line(line);
     }
 
     pub(super) fn show_pass(&self, pass: &CopyPass, total_rows: u64, started_at: Instant) {
@@ -94,7 +95,7 @@ impl RolloverProgress {
             .expect("no holder of this lock panics");
         if last_line_at.elapsed() >= PLAIN_LINE_INTERVAL {
             *last_line_at = Instant::now();
-            eprintln!("{step}: {done} of {total} {message}");
+            stdio::eprint_line(&format!("{step}: {done} of {total} {message}"));
         }
     }
 

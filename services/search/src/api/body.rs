@@ -9,8 +9,10 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use futures_util::{Stream, StreamExt as _};
+use lookalike_chassis::settings::size::format_size;
 use poem::{Body, Request, http::header};
 
+use super::form_part::PartDescription;
 use crate::core::service::SearchService;
 use crate::core::upload_budget::{UploadBudget, UploadPermit};
 use crate::problem::{Code, Problem};
@@ -25,7 +27,22 @@ pub(crate) struct BufferedBody {
 #[derive(Clone, Copy)]
 pub(crate) struct BodyLimits {
     pub max_bytes: u64,
+    /// The limit of the images in the body; `None` for a body without images.
+    pub max_image_bytes: Option<u64>,
     pub timeout: Duration,
+}
+
+/// Refuses an image that is larger than `http.max_upload_bytes`.
+pub(crate) fn upload_too_large(max_bytes: u64) -> Problem {
+    Problem::new(
+        Code::UploadTooLarge,
+        format!(
+            "the upload is larger than {} (http.max_upload_bytes): raise this setting; a picture \
+             that is in the index needs no upload, because it can be searched by its id \
+             (`lookalike search --id ID`, GET /v1/images/ID/similar)",
+            format_size(max_bytes)
+        ),
+    )
 }
 
 impl BodyLimits {
@@ -33,26 +50,30 @@ impl BodyLimits {
     pub(crate) fn for_image(settings: &Settings) -> Self {
         Self {
             max_bytes: settings.max_upload_bytes,
+            max_image_bytes: Some(settings.max_upload_bytes),
             timeout: settings.upload_timeout,
         }
     }
 
-    /// For an image in base64 within JSON: 4 bytes for 3, and room for the rest of the request.
+    /// For an image in base64 within JSON: 4 bytes for 3, an eighth of them for line breaks and
+    /// escapes, and room for the rest of the request.
     pub(crate) fn for_json(settings: &Settings) -> Self {
+        let base64_bytes = settings.max_upload_bytes.div_ceil(3).saturating_mul(4);
         Self {
-            max_bytes: settings.max_upload_bytes.div_ceil(3) * 4 + (1 << 20),
+            max_bytes: base64_bytes.saturating_add(base64_bytes / 8 + (1 << 20)),
+            max_image_bytes: Some(settings.max_upload_bytes),
             timeout: settings.upload_timeout,
         }
     }
 
     fn too_large(self) -> Problem {
-        Problem::new(
-            Code::UploadTooLarge,
-            format!(
-                "the upload is larger than {}",
-                lookalike_chassis::settings::size::format_size(self.max_bytes)
+        match self.max_image_bytes {
+            Some(max_image_bytes) => upload_too_large(max_image_bytes),
+            None => Problem::new(
+                Code::UploadTooLarge,
+                format!("the request is larger than {}", format_size(self.max_bytes)),
             ),
-        )
+        }
     }
 }
 
@@ -169,12 +190,10 @@ pub(crate) async fn read_form_file(
     let reading = async {
         let mut file = None;
         while let Some(mut field) = form.next_field().await.map_err(unreadable)? {
-            let is_file = field
-                .name()
-                .is_some_and(|name| name == "image" || name == "file");
-            if field.file_name().is_none() && !is_file {
+            let part = PartDescription::from_headers(field.headers());
+            if !part.is_file {
                 return Err(Problem::invalid_parameter(
-                    field.name().unwrap_or_default(),
+                    part.name,
                     "the form has a field that is not a file; limit, library and min_score belong in the address",
                 ));
             }

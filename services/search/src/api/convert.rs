@@ -5,8 +5,11 @@ use std::path::PathBuf;
 
 use lookalike_index::{self as index, RowFilter, ValueRange};
 use lookalike_proto::{ImageId, LibraryName};
-use lookalike_vision::{Band, Bands};
+use lookalike_vision::Band;
 
+use super::filter_words::{
+    parse_colors, parse_formats, parse_path_prefix, parse_tags, parse_taken_range,
+};
 use super::schema::{BandBody, ConsistencyBody, FilterBody, HitBody, ImageBody, SearchAnswer};
 use crate::core::engine::SearchResult;
 use crate::core::libraries::parse_library;
@@ -68,10 +71,11 @@ pub(crate) fn to_index_filter(
         conditions.push(RowFilter::Library(names.collect()));
     }
     if let Some(prefix) = &body.path_prefix {
-        conditions.push(RowFilter::PathPrefix(prefix.clone()));
+        let prefix = parse_path_prefix("filter.path_prefix", prefix)?;
+        conditions.push(RowFilter::PathPrefix(prefix));
     }
     if let Some(formats) = &body.formats {
-        conditions.push(RowFilter::Format(formats.clone()));
+        conditions.push(RowFilter::Format(parse_formats("filter.formats", formats)?));
     }
     let at_least = |value: u32| ValueRange {
         at_least: Some(value.into()),
@@ -85,38 +89,26 @@ pub(crate) fn to_index_filter(
         body.min_height
             .map(|height| RowFilter::Height(at_least(height))),
     );
+    let (taken_after, taken_before) =
+        parse_taken_range(body.taken_after.as_deref(), body.taken_before.as_deref())?;
     let taken = ValueRange {
-        at_least: parse_filter_time("filter.taken_after", body.taken_after.as_deref())?,
+        at_least: taken_after,
         // `taken_before` excludes the given time itself.
-        at_most: parse_filter_time("filter.taken_before", body.taken_before.as_deref())?
-            .map(|ms| ms - 1),
+        at_most: taken_before.map(|ms| ms - 1),
     };
     if taken != ValueRange::default() {
         conditions.push(RowFilter::TakenAt(taken));
     }
     if let Some(colors) = &body.colors {
-        conditions.push(RowFilter::AnyColor(colors.clone()));
+        conditions.push(RowFilter::AnyColor(parse_colors("filter.colors", colors)?));
     }
     if let Some(tags) = &body.tags {
-        conditions.push(RowFilter::AllTags(tags.clone()));
+        conditions.push(RowFilter::AllTags(parse_tags("filter.tags", tags)?));
     }
     Ok(match conditions.len() {
         0 => RowFilter::All,
         _ => RowFilter::And(conditions),
     })
-}
-
-fn parse_filter_time(param: &str, text: Option<&str>) -> Result<Option<i64>, Problem> {
-    text.map(|text| {
-        time::parse_time(text).ok_or_else(|| {
-            let shown: String = text.chars().take(80).collect();
-            Problem::invalid_parameter(
-                param,
-                format!("{shown:?} is not a time like 2026-11-23 or 2026-11-23T07:48:50Z"),
-            )
-        })
-    })
-    .transpose()
 }
 
 /// Returns the address of a thumbnail. It contains the start of the content hash, so its response
@@ -155,13 +147,11 @@ pub(crate) fn to_image_body(image: index::IndexedImage) -> ImageBody {
     }
 }
 
-/// Converts a hit. It gets a band if the bands of the model hold for its score.
-pub(crate) fn to_hit_body(hit: index::IndexHit, bands: Option<&Bands>) -> HitBody {
+/// Converts a hit with its band, if it has one.
+fn to_hit_body(hit: index::IndexHit, band: Option<Band>) -> HitBody {
     let image = hit.image;
     HitBody {
-        band: bands
-            .map(|bands| bands.band_for(hit.score))
-            .map(BandBody::from),
+        band: band.map(BandBody::from),
         thumbnail_url: thumbnail_url(&image),
         content_url: content_url(&image),
         width: to_pixels(image.width),
@@ -180,15 +170,13 @@ pub(crate) fn to_hit_body(hit: index::IndexHit, bands: Option<&Bands>) -> HitBod
 }
 
 pub(crate) fn to_search_answer(result: SearchResult) -> SearchAnswer {
-    let bands = result.bands.as_ref();
-    let best = result.hits.first().map(|hit| hit.score);
-    let band = bands.map(|bands| best.map_or(Band::NoMatch, |score| bands.band_for(score)));
+    let bands = result.bands.as_deref();
+    let band = bands.map(|bands| bands.first().copied().unwrap_or(Band::NoMatch));
+    let hits = result.hits.into_iter().enumerate();
     SearchAnswer {
         band: band.map(BandBody::from),
-        hits: result
-            .hits
-            .into_iter()
-            .map(|hit| to_hit_body(hit, bands))
+        hits: hits
+            .map(|(number, hit)| to_hit_body(hit, bands.map(|bands| bands[number])))
             .collect(),
         model: result.model,
         took_ms: (result.took.as_secs_f64() * 1e4).round() / 10.0,
@@ -246,25 +234,47 @@ mod tests {
             }),
             "filter.taken_before"
         );
+        assert_eq!(
+            wrong(FilterBody {
+                formats: Some(vec!["mp4".into()]),
+                ..FilterBody::default()
+            }),
+            "filter.formats"
+        );
+        assert_eq!(
+            wrong(FilterBody {
+                path_prefix: Some("/2026".into()),
+                ..FilterBody::default()
+            }),
+            "filter.path_prefix"
+        );
         assert!(parse_image_id("id", "../../etc/passwd").is_err());
         assert!(parse_image_id("id", &"A".repeat(32)).is_err());
     }
 
     #[test]
-    fn a_hit_has_a_band_if_the_model_has_bands() {
-        let bands = Bands {
-            same: 0.99,
-            near_duplicate: 0.9,
-            very_similar: 0.8,
-            similar: 0.7,
+    fn an_answer_has_the_band_of_its_best_hit() {
+        let answer = |hits: usize, bands: Option<Vec<Band>>| {
+            let hit = index::IndexHit {
+                image: index::IndexedImage::default(),
+                score: 0.5,
+            };
+            let answer = to_search_answer(SearchResult {
+                hits: vec![hit; hits],
+                bands,
+                model: String::new(),
+                took: std::time::Duration::ZERO,
+            });
+            let of_hits: Vec<_> = answer.hits.iter().map(|hit| hit.band).collect();
+            (answer.band, of_hits)
         };
-        let band = |score, bands: Option<&Bands>| {
-            let image = index::IndexedImage::default();
-            to_hit_body(index::IndexHit { image, score }, bands).band
-        };
-        assert_eq!(band(0.95, Some(&bands)), Some(BandBody::NearDuplicate));
-        assert_eq!(band(0.1, Some(&bands)), Some(BandBody::NoMatch));
-        assert_eq!(band(1.0, None), None);
+        let (turned, similar) = (Some(BandBody::TurnedCopy), Some(BandBody::Similar));
+        assert_eq!(
+            answer(2, Some(vec![Band::TurnedCopy, Band::Similar])),
+            (turned, vec![turned, similar])
+        );
+        assert_eq!(answer(0, Some(vec![])), (Some(BandBody::NoMatch), vec![]));
+        assert_eq!(answer(1, None), (None, vec![None]));
     }
 
     #[test]

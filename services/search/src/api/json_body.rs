@@ -74,11 +74,18 @@ pub(crate) fn parse_search_json(bytes: &[u8]) -> Result<SearchRequest, Problem> 
         let detail = format!("a search request may have at most {MAX_JSON_VALUES} values");
         return Err(Problem::new(Code::InvalidRequest, detail));
     }
-    SearchRequest::parse_from_json(Some(parse_json(bytes)?)).map_err(|error| Problem {
-        param: parse_json(bytes)
+    SearchRequest::parse_from_json(Some(parse_json(bytes)?)).map_err(|error| {
+        let param = parse_json(bytes)
             .ok()
-            .and_then(|value| refused_field_path(&value)),
-        ..unreadable_body(error.into_message())
+            .and_then(|value| refused_field_path(&value));
+        let detail = match param.as_deref() {
+            Some("consistency") => "consistency must be bounded or strong".to_owned(),
+            _ => error.into_message(),
+        };
+        Problem {
+            param,
+            ..unreadable_body(detail)
+        }
     })
 }
 
@@ -171,6 +178,7 @@ impl<'a, T: ParseFromJSON + ToJSON> ApiExtractor<'a> for SmallJson<T> {
         }
         let limits = BodyLimits {
             max_bytes: MAX_SMALL_JSON_BYTES,
+            max_image_bytes: None,
             timeout: service.settings.upload_timeout,
         };
         let buffered = read_body(
@@ -192,8 +200,17 @@ fn parse_small_json<T: ParseFromJSON>(bytes: &[u8]) -> Result<T, Problem> {
     })
 }
 
+/// Parses UTF-8 with or without a byte order mark, which some programs write in front.
 fn parse_json(bytes: &[u8]) -> Result<serde_json::Value, Problem> {
-    serde_json::from_slice(bytes)
+    const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+    let is_utf16 = bytes.starts_with(b"\xff\xfe") || bytes.starts_with(b"\xfe\xff");
+    if is_utf16 || bytes.contains(&0) {
+        let detail = "the body is not JSON in UTF-8: it looks like UTF-16 or binary data; an \
+                      image file itself goes to POST /v1/search/image";
+        return Err(unreadable_body(detail.into()));
+    }
+    let text = bytes.strip_prefix(BYTE_ORDER_MARK).unwrap_or(bytes);
+    serde_json::from_slice(text)
         .map_err(|error| unreadable_body(format!("the body is not JSON: {error}")))
 }
 
@@ -239,6 +256,10 @@ mod tests {
         );
         assert_eq!(code(r#"{"nonsense": 1}"#).1, Some("nonsense".into()));
         assert_eq!(
+            code(r#"{"id": "x", "consistency": "Eventual"}"#).1,
+            Some("consistency".into())
+        );
+        assert_eq!(
             code(r#"{"id": "x", "filter": {"library": "a", "min_width": -1}}"#).1,
             Some("filter.min_width".into())
         );
@@ -251,6 +272,19 @@ mod tests {
                 .len()
                 < 1000
         );
+    }
+
+    #[test]
+    fn a_byte_order_mark_is_skipped() {
+        let request = parse_search_json(b"\xef\xbb\xbf{\"text\": \"a\"}").unwrap();
+        assert_eq!(request.text.as_deref(), Some("a"));
+        let small: serde_json::Value = parse_json(b"\xef\xbb\xbf[1]").unwrap();
+        assert_eq!(small, serde_json::json!([1]));
+        for utf16 in [&b"\xff\xfe{\0}\0"[..], b"\xfe\xff\0{\0}", b"{\0}\0"] {
+            let problem = parse_search_json(utf16).unwrap_err();
+            assert!(problem.detail.contains("UTF-16"), "{}", problem.detail);
+        }
+        assert!(parse_search_json(b"\xef\xbb\xbf\xef\xbb\xbf{}").is_err());
     }
 
     #[test]

@@ -1,19 +1,18 @@
 //! Parses search requests: the query with its images, ids and texts, and the conditions for hits.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
-use base64::engine::{DecodePaddingMode, general_purpose};
 use lookalike_index::{ReadConsistency, SearchQuery};
 use lookalike_proto::QueryText;
 
+use super::body::upload_too_large;
 use super::convert::{
     check_limit, check_min_score, parse_image_id, to_index_consistency, to_index_filter,
 };
+use super::image_text::decode_image_text;
 use super::schema::{FilterBody, QueryPart, SearchRequest};
 use crate::core::libraries::check_library_exists;
 use crate::core::query::{ParsedQuery, QueryInput, WeightedPart};
 use crate::core::service::SearchService;
-use crate::problem::{Code, Problem};
+use crate::problem::Problem;
 use crate::settings::Settings;
 
 /// Parses a request in JSON.
@@ -23,13 +22,13 @@ pub(crate) async fn parse_search_request(
 ) -> Result<(ParsedQuery, SearchQuery), Problem> {
     let query = parse_query(&mut request, &service.settings)?;
     let filter = request.filter.unwrap_or_default();
+    check_library_exists(service, "filter.library", filter.library.as_deref()).await?;
     let conditions = SearchQuery {
         limit: check_limit(request.limit, &service.settings)?,
         filter: to_index_filter(&filter, &service.libraries)?,
         min_score: check_min_score(request.min_score)?,
         consistency: to_index_consistency(request.consistency),
     };
-    check_library_exists(service, "filter.library", filter.library.as_deref()).await?;
     Ok((query, conditions))
 }
 
@@ -142,11 +141,9 @@ fn parse_inputs(
     let mut inputs = Vec::with_capacity(1);
     if let Some(image) = part.image {
         let param = format!("{prefix}image");
-        let bytes = decode_base64(&param, &image)?;
+        let bytes = decode_image_text(&param, &image)?;
         if bytes.len() as u64 > settings.max_upload_bytes {
-            let max = lookalike_chassis::settings::size::format_size(settings.max_upload_bytes);
-            let detail = format!("the image is larger than {max}");
-            return Err(Problem::new(Code::UploadTooLarge, detail).about_image(&param));
+            return Err(upload_too_large(settings.max_upload_bytes).about_image(&param));
         }
         inputs.push((param, QueryInput::Image(bytes.into())));
     }
@@ -162,27 +159,6 @@ fn parse_inputs(
         inputs.push((param, QueryInput::Text(text)));
     }
     Ok(inputs)
-}
-
-/// Accepts base64 with and without padding, in the standard and in the URL-safe alphabet.
-fn decode_base64(param: &str, text: &str) -> Result<Vec<u8>, Problem> {
-    const LENIENT: GeneralPurposeConfig =
-        GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);
-    const STANDARD: GeneralPurpose = GeneralPurpose::new(&base64::alphabet::STANDARD, LENIENT);
-    const URL_SAFE: GeneralPurpose =
-        general_purpose::GeneralPurpose::new(&base64::alphabet::URL_SAFE, LENIENT);
-    let text = match text.strip_prefix("data:") {
-        Some(url) => url.split_once(";base64,").map_or(url, |(_, data)| data),
-        None => text,
-    };
-    let engine = if text.bytes().any(|b| matches!(b, b'-' | b'_')) {
-        &URL_SAFE
-    } else {
-        &STANDARD
-    };
-    engine.decode(text.trim()).map_err(|error| {
-        Problem::invalid_parameter(param, format!("{param} is not base64: {error}"))
-    })
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use lookalike_bus::{FileCounts, LibraryStatus};
+use lookalike_bus::{EmbedderStatus, LibraryStatus};
 use lookalike_proto::LibraryName;
 use poem_openapi::OpenApi;
 
@@ -21,7 +21,8 @@ pub(crate) struct StatusApi;
 impl StatusApi {
     /// Counts, model and throughput
     ///
-    /// Always `on_disk = indexed + failed + ignored + in_flight`.
+    /// Always `on_disk = indexed + failed + ignored + in_flight`. Counts are null while they are not
+    /// known, because no watcher has reported its library.
     #[oai(
         path = "/v1/stats",
         method = "get",
@@ -74,14 +75,14 @@ fn to_library_body(status: LibraryStatus) -> LibraryBody {
     LibraryBody {
         name: status.name,
         root: status.root,
-        on_disk: status.counts.on_disk,
-        indexed: status.counts.indexed,
-        failed: status.counts.failed,
-        ignored: status.counts.ignored,
-        in_flight: status.counts.in_flight,
+        on_disk: Some(status.counts.on_disk),
+        indexed: Some(status.counts.indexed),
+        failed: Some(status.counts.failed),
+        ignored: Some(status.counts.ignored),
+        in_flight: Some(status.counts.in_flight),
         degraded: degraded.collect(),
-        scanning: status.scanning,
-        files_per_second: round_rate(status.rates.files_per_second),
+        scanning: Some(status.scanning),
+        files_per_second: Some(round_rate(status.rates.files_per_second)),
     }
 }
 
@@ -90,18 +91,18 @@ fn library_without_watcher(name: &LibraryName, root: &Path) -> LibraryBody {
     LibraryBody {
         name: name.to_string(),
         root: root.display().to_string(),
-        on_disk: 0,
-        indexed: 0,
-        failed: 0,
-        ignored: 0,
-        in_flight: 0,
+        on_disk: None,
+        indexed: None,
+        failed: None,
+        ignored: None,
+        in_flight: None,
         degraded: vec![DegradedBody {
             reason: "no_watcher".into(),
             detail: "no watcher reports this library; is `lookalike watch` running?".into(),
             since: None,
         }],
-        scanning: false,
-        files_per_second: 0.0,
+        scanning: None,
+        files_per_second: None,
     }
 }
 
@@ -122,6 +123,7 @@ fn collect_stats(service: &SearchService) -> Stats {
         .into_iter()
         .chain(embedder_errors)
         .next();
+    let unresponsive_embedders = list_unresponsive(service, &embedders);
     embedders.retain(|embedder| embedder.serves_model(&serving.description.checksum));
     let intake_paused = embedders.iter().any(|embedder| embedder.intake_paused);
     let devices: BTreeSet<String> = embedders
@@ -143,54 +145,92 @@ fn collect_stats(service: &SearchService) -> Stats {
     Stats {
         intake_paused,
         rollover_error,
+        unresponsive_embedders,
         ..stats
     }
 }
 
+/// Names the embedders of the model in service that react to no request, with their devices.
+fn list_unresponsive(service: &SearchService, embedders: &[EmbedderStatus]) -> Vec<String> {
+    let subject = service.model.load().request_subject();
+    let instances = service.bus.unresponsive_embedders(&subject).into_iter();
+    let described = instances.map(|instance| {
+        let mut reported = embedders.iter();
+        match reported.find(|embedder| embedder.instance == instance) {
+            Some(embedder) => format!("{instance} ({})", embedder.device),
+            None => instance,
+        }
+    });
+    described.collect()
+}
+
 fn sum_libraries(libraries: Vec<LibraryBody>, model: ModelBody, device: Option<String>) -> Stats {
-    let counts = libraries
-        .iter()
-        .fold(FileCounts::default(), |sum, library| {
-            sum.sum_with(FileCounts {
-                on_disk: library.on_disk,
-                indexed: library.indexed,
-                failed: library.failed,
-                ignored: library.ignored,
-                in_flight: library.in_flight,
-            })
-        });
-    let rate = libraries.iter().map(|library| library.files_per_second);
+    let sum = |count: fn(&LibraryBody) -> Option<u64>| sum_known(&libraries, count);
     Stats {
-        on_disk: counts.on_disk,
-        indexed: counts.indexed,
-        failed: counts.failed,
-        ignored: counts.ignored,
-        in_flight: counts.in_flight,
+        on_disk: sum(|library| library.on_disk),
+        indexed: sum(|library| library.indexed),
+        failed: sum(|library| library.failed),
+        ignored: sum(|library| library.ignored),
+        in_flight: sum(|library| library.in_flight),
         rates: RatesBody {
-            files_per_second: round_rate(rate.sum()),
+            files_per_second: sum_known(&libraries, |library| library.files_per_second)
+                .map(round_rate),
         },
         libraries,
         model,
         device,
         intake_paused: false,
         rollover_error: None,
+        unresponsive_embedders: Vec::new(),
+    }
+}
+
+/// Returns the sum over all libraries, or `None` if it is unknown for one of them. Without a
+/// library, nothing is known either: no watcher has reported one yet.
+fn sum_known<N: std::iter::Sum>(
+    libraries: &[LibraryBody],
+    count: impl Fn(&LibraryBody) -> Option<N>,
+) -> Option<N> {
+    match libraries.is_empty() {
+        true => None,
+        false => libraries.iter().map(count).sum(),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use poem_openapi::types::Example as _;
+    use poem_openapi::types::{Example as _, ToJSON as _};
 
     #[test]
     fn counts_are_summed() {
         let library = LibraryBody::example();
         let stats = sum_libraries(vec![library.clone(), library], ModelBody::example(), None);
-        assert_eq!(stats.on_disk, 2 * 1368);
-        assert_eq!(
-            stats.on_disk,
-            stats.indexed + stats.failed + stats.ignored + stats.in_flight
-        );
-        assert_eq!(stats.rates.files_per_second, 195.0);
+        assert_eq!(stats.on_disk, Some(2 * 1368));
+        let counts = [stats.indexed, stats.failed, stats.ignored, stats.in_flight];
+        let sum: Option<u64> = counts.into_iter().sum();
+        assert_eq!(stats.on_disk, sum);
+        assert_eq!(stats.rates.files_per_second, Some(195.0));
+    }
+
+    #[test]
+    fn what_no_watcher_reports_is_unknown() {
+        let unreported =
+            library_without_watcher(&LibraryName::new("shop").unwrap(), Path::new("/shop"));
+        let reported = LibraryBody::example();
+        for libraries in [
+            vec![],
+            vec![unreported.clone()],
+            vec![reported.clone(), unreported],
+        ] {
+            let stats = sum_libraries(libraries, ModelBody::example(), None);
+            let answer = stats.to_json().unwrap();
+            for count in ["on_disk", "indexed", "failed", "ignored", "in_flight"] {
+                assert!(answer[count].is_null(), "{count}: {answer}");
+            }
+            assert!(answer["rates"]["files_per_second"].is_null(), "{answer}");
+        }
+        let known = sum_libraries(vec![reported], ModelBody::example(), None);
+        assert_eq!(known.in_flight, Some(54));
     }
 }

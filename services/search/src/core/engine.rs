@@ -8,9 +8,10 @@ use bytes::Bytes;
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use lookalike_bus::EmbeddedVector;
 use lookalike_index::{IndexHit, ReadConsistency, RowFilter, SearchQuery};
-use lookalike_proto::QueryText;
-use lookalike_vision::Bands;
+use lookalike_proto::{ContentHash, QueryText};
+use lookalike_vision::Band;
 
+use super::hit_bands::{QueryPicture, band_hits};
 use super::query::{ParsedQuery, QueryInput, WeightedPart, combine_vectors};
 use super::service::SearchService;
 use super::serving_model::ServingModel;
@@ -21,8 +22,8 @@ use crate::problem::{Code, Problem};
 pub(crate) struct SearchResult {
     /// The nearest images, best first.
     pub hits: Vec<IndexHit>,
-    /// The bands of the model, if they hold for the scores of this query.
-    pub bands: Option<Bands>,
+    /// The band of each hit, if the model has bands and they hold for the scores of this query.
+    pub bands: Option<Vec<Band>>,
     pub model: String,
     pub took: Duration,
 }
@@ -32,6 +33,7 @@ pub(crate) async fn run_search(
     query: ParsedQuery,
     mut conditions: SearchQuery,
 ) -> Result<SearchResult, Problem> {
+    let _permit = service.search_permits.acquire()?;
     let started = Instant::now();
     let serving = service.model.load();
     let description = &serving.description;
@@ -45,11 +47,20 @@ pub(crate) async fn run_search(
         serving: &serving,
         consistency: conditions.consistency,
     };
-    let vector = combine_vectors(&source.fetch_vectors(query.parts).await?)?;
+    let parts = source.fetch_vectors(query.parts).await?;
+    let (pictures, vectors): (Vec<_>, Vec<_>) = parts
+        .into_iter()
+        .map(|(part, weight)| (part.picture, (part.vector, weight)))
+        .unzip();
+    let vector = combine_vectors(&vectors)?;
     if let Some(id) = query.excluded_id {
         conditions.filter = RowFilter::And(vec![conditions.filter, RowFilter::NotId(vec![id])]);
     }
     let hits = serving.index.search_by_vector(&vector, &conditions).await?;
+    let bands = match (bands, pictures.as_slice()) {
+        (Some(bands), [Some(picture)]) => Some(band_hits(&bands, picture, &hits)),
+        _ => None,
+    };
     let took = started.elapsed();
     SEARCH_SECONDS
         .with_label_values(&[kind])
@@ -65,6 +76,12 @@ pub(crate) async fn run_search(
 /// Parts of one query whose vectors are requested at the same time.
 const MAX_CONCURRENT_PARTS: usize = 4;
 
+/// The vector of one part of a query, and its picture unless it is a text.
+struct PartVector {
+    vector: Vec<f32>,
+    picture: Option<QueryPicture>,
+}
+
 /// Provides the vectors of one query, all of one model.
 struct VectorSource<'a> {
     service: &'a SearchService,
@@ -77,7 +94,7 @@ impl VectorSource<'_> {
     async fn fetch_vectors(
         &self,
         parts: Vec<WeightedPart>,
-    ) -> Result<Vec<(Vec<f32>, f64)>, Problem> {
+    ) -> Result<Vec<(PartVector, f64)>, Problem> {
         let vectors = parts.into_iter().map(|part| async move {
             let is_image = matches!(part.input, QueryInput::Image(_));
             let vector = self.fetch_vector(part.input).await;
@@ -94,39 +111,49 @@ impl VectorSource<'_> {
             .await
     }
 
-    async fn fetch_vector(&self, input: QueryInput) -> Result<Vec<f32>, Problem> {
+    async fn fetch_vector(&self, input: QueryInput) -> Result<PartVector, Problem> {
         match input {
             QueryInput::Image(bytes) => self.embed_image(bytes).await,
             QueryInput::Id(id) => self.read_indexed_vector(&id).await,
-            QueryInput::Text(text) => self.embed_text(text).await,
+            QueryInput::Text(text) => Ok(PartVector {
+                vector: self.embed_text(text).await?,
+                picture: None,
+            }),
         }
     }
 
-    async fn read_indexed_vector(&self, id: &str) -> Result<Vec<f32>, Problem> {
-        let vector = self
-            .serving
-            .index
-            .fetch_vector(id, self.consistency)
-            .await?;
-        vector.ok_or_else(|| Problem::no_such_image(id))
+    async fn read_indexed_vector(&self, id: &str) -> Result<PartVector, Problem> {
+        let row = self.serving.index.fetch_row(id, self.consistency).await?;
+        let row = row.ok_or_else(|| Problem::no_such_image(id))?;
+        Ok(PartVector {
+            picture: Some(QueryPicture::from_row(&row.image)),
+            vector: row.vector,
+        })
     }
 
-    async fn embed_image(&self, bytes: Bytes) -> Result<Vec<f32>, Problem> {
+    async fn embed_image(&self, bytes: Bytes) -> Result<PartVector, Problem> {
         let (description, limits) = (
             self.serving.description.clone(),
             self.service.limits.clone(),
         );
         let prepare = move || {
             let short_side = description.preprocessing.resize_short_side;
-            let (picture, _) = lookalike_vision::decode_image(&bytes, short_side, &limits)?;
-            let input = lookalike_vision::preprocess_image(&description, &picture);
-            Ok::<_, lookalike_vision::DecodeError>(input)
+            let (image, attributes) = lookalike_vision::decode_image(&bytes, short_side, &limits)?;
+            let input = lookalike_vision::preprocess_image(&description, &image);
+            let picture = QueryPicture {
+                content_hash: ContentHash::hash_content(&bytes).to_string(),
+                sketch: Some(attributes.sketch),
+            };
+            Ok::<_, lookalike_vision::DecodeError>((input, picture))
         };
-        let pixels = self.service.search_decodes.run_decode(prepare).await??;
+        let (pixels, picture) = self.service.search_decodes.run_decode(prepare).await??;
         let bus = &self.service.bus;
         let subject = self.serving.request_subject();
         let reply = bus.embed_pixels(&subject, pixels.into_vec());
-        self.await_vector(&subject, reply).await
+        Ok(PartVector {
+            vector: self.await_vector(&subject, reply).await?,
+            picture: Some(picture),
+        })
     }
 
     async fn embed_text(&self, text: QueryText) -> Result<Vec<f32>, Problem> {

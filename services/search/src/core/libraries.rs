@@ -11,8 +11,11 @@ use crate::problem::{Code, Problem};
 /// Names that a refusal lists at most.
 const MAX_LISTED_NAMES: usize = 20;
 
+/// Parses a name in any case: libraries have lower-case names.
 pub(crate) fn parse_library(param: &str, name: &str) -> Result<LibraryName, Problem> {
-    LibraryName::new(name).map_err(|error| Problem::invalid_parameter(param, error.to_string()))
+    LibraryName::new(&name.trim().to_lowercase())
+        .or_else(|_| LibraryName::new(name))
+        .map_err(|error| Problem::invalid_parameter(param, error.to_string()))
 }
 
 /// Rejects a library that is not configured here, not reported by a watcher and not in the index.
@@ -22,8 +25,11 @@ pub(crate) async fn check_library_exists(
     name: Option<&str>,
 ) -> Result<(), Problem> {
     let Some(name) = name else { return Ok(()) };
-    let library = parse_library(param, name)?;
     let names = library_names(service);
+    let library = parse_library(param, name).map_err(|problem| Problem {
+        detail: format!("{}; {}", problem.detail, describe_known_libraries(&names)),
+        ..problem
+    })?;
     if names.iter().any(|name| name == library.as_str()) {
         return Ok(());
     }
@@ -54,22 +60,37 @@ pub(crate) fn library_names(service: &SearchService) -> Vec<String> {
 }
 
 pub(crate) fn unknown_library(library: &LibraryName, names: &[String]) -> Problem {
-    let listed = names[..names.len().min(MAX_LISTED_NAMES)].join(", ");
-    let known = match names.len() {
-        0 => "no library is known".to_owned(),
-        1 => format!("the only one is {listed}"),
-        count if count > MAX_LISTED_NAMES => format!("known libraries: {listed} and others"),
-        _ => format!("known libraries: {listed}"),
-    };
+    let known = describe_known_libraries(names);
     Problem::new(
         Code::NoSuchLibrary,
         format!("no library is called {library}; {known}"),
     )
 }
 
+fn describe_known_libraries(names: &[String]) -> String {
+    let listed = names[..names.len().min(MAX_LISTED_NAMES)].join(", ");
+    match names.len() {
+        0 => "no library is known".to_owned(),
+        1 => format!("the only one is {listed}"),
+        count if count > MAX_LISTED_NAMES => format!("known libraries: {listed} and others"),
+        _ => format!("known libraries: {listed}"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn names_are_accepted_in_any_case() {
+        for name in ["shop", "Shop", " SHOP "] {
+            assert_eq!(parse_library("library", name).unwrap().as_str(), "shop");
+        }
+        for name in ["", "my shop", "sh\u{f6}p", "../etc"] {
+            let problem = parse_library("library", name).unwrap_err();
+            assert_eq!(problem.param.as_deref(), Some("library"), "{name}");
+        }
+    }
 
     #[test]
     fn the_refusal_lists_the_known_libraries() {

@@ -48,6 +48,8 @@ async fn wait_for_usable_model(service: &SearchService) -> ServingModel {
     loop {
         let collection = match watcher.poll().await {
             ServedModel::Own => {
+                let subject = service.model.load().request_subject();
+                service.bus.follow_embedders(&subject);
                 service.model.set_rollover_error(None);
                 continue;
             }

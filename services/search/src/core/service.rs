@@ -10,6 +10,7 @@ use lookalike_vision::{Description, Limits};
 
 use super::decode_limiter::DecodeLimiter;
 use super::library_disk::LibraryIoPermits;
+use super::search_permits::SearchPermits;
 use super::serving_model::{CurrentModel, ServingModel};
 use super::thumbnail_cache::ThumbnailCache;
 use super::upload_budget::UploadBudget;
@@ -39,6 +40,7 @@ pub(crate) struct SearchService {
     pub status: StatusView,
     pub settings: Settings,
     pub upload_budget: UploadBudget,
+    pub search_permits: SearchPermits,
     /// Separate from that of thumbnails, so a search never waits for thumbnails.
     pub search_decodes: DecodeLimiter,
     pub thumbnail_decodes: DecodeLimiter,
@@ -63,6 +65,7 @@ impl SearchService {
                 .collect(),
             libraries: context.libraries,
             status: context.status,
+            search_permits: SearchPermits::new(settings.max_concurrent_searches),
             upload_budget: UploadBudget::new(settings.max_buffered_bytes),
             search_decodes: limiter(),
             thumbnail_decodes: limiter(),

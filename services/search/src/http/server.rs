@@ -5,12 +5,13 @@ use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use lookalike_chassis::descriptors::descriptor_limit;
 use poem::endpoint::{BoxEndpoint, make, make_sync};
 use poem::http::StatusCode;
-use poem::listener::TcpAcceptor;
-use poem::{EndpointExt as _, Response, Route, Server};
+use poem::{Endpoint, EndpointExt as _, Request, Response, Route, Server};
 use tokio_util::sync::CancellationToken;
 
+use super::connections::{BoundedAcceptor, ConnectionLimits, ConnectionRegistry};
 use super::middleware::{AllowedHosts, MiddlewareSettings, wrap_routes};
 use crate::api::{self, JSON};
 use crate::core::model_rollover::run_model_rollover;
@@ -143,6 +144,17 @@ async fn run_server(
     settings: &Settings,
     shutdown: CancellationToken,
 ) -> Result<(), Error> {
+    let limits = ConnectionLimits::new(settings, descriptor_limit());
+    if limits.max_connections < settings.max_connections {
+        tracing::warn!(
+            max_connections = limits.max_connections,
+            "this process may have few file descriptors, so it accepts fewer connections than \
+             http.max_connections allows"
+        );
+    }
+    let connections = Arc::new(ConnectionRegistry::new(limits));
+    let acceptor = BoundedAcceptor::new(listener.listener, Arc::clone(&connections));
+    let acceptor = acceptor.map_err(Error::Serve)?;
     let app = wrap_routes(
         routes,
         MiddlewareSettings {
@@ -151,10 +163,9 @@ async fn run_server(
             upload_timeout: settings.upload_timeout,
         },
     );
-    let acceptor = TcpAcceptor::from_std(listener.listener).map_err(Error::Serve)?;
+    let app = track_connections(app, connections);
     Server::new_with_acceptor(acceptor)
         .name("http")
-        .idle_timeout(settings.idle_timeout)
         .run_with_graceful_shutdown(
             app,
             shutdown.cancelled_owned(),
@@ -162,6 +173,25 @@ async fn run_server(
         )
         .await
         .map_err(Error::Serve)
+}
+
+/// Lets the registry know which connections have a request in progress.
+fn track_connections(
+    app: impl Endpoint<Output = Response> + 'static,
+    connections: Arc<ConnectionRegistry>,
+) -> BoxEndpoint<'static> {
+    app.around(move |next, request| hold_connection(next, request, Arc::clone(&connections)))
+        .boxed()
+}
+
+/// Marks the connection of a request as busy until the response is ready.
+async fn hold_connection<E: Endpoint>(
+    next: Arc<E>,
+    request: Request,
+    connections: Arc<ConnectionRegistry>,
+) -> poem::Result<E::Output> {
+    let _guard = connections.begin_request(&request);
+    next.call(request).await
 }
 
 #[cfg(test)]

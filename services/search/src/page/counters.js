@@ -18,7 +18,16 @@ function count(value, label, title) {
   return el("span", { title }, el("b", {}, number.format(value)), ` ${label}`);
 }
 
+// Counts are null while no watcher has reported its library; a zero would be wrong.
+const isUnknown = (counts) => counts.on_disk === null;
+
+function unknownNode(stats) {
+  const missing = stats.libraries.filter(isUnknown).map((library) => library.name).join(", ");
+  return el("span", { title: missing ? `No watcher has reported: ${missing}` : "No watcher has reported a library" }, "Counts not known yet");
+}
+
 function counterNodes(stats) {
+  if (isUnknown(stats)) return [unknownNode(stats)];
   const nodes = [count(stats.on_disk, "on disk", "Files in the watched folders"), count(stats.indexed, "indexed", "Can be found by a search")];
   if (stats.failed > 0) {
     nodes.push(el("button", { type: "button", title: "Files that cannot be indexed, and why", onclick: openFailures }, el("b", {}, number.format(stats.failed)), " failed"));
@@ -32,7 +41,7 @@ function counterNodes(stats) {
 
 function showCounters(stats) {
   // A button that is rebuilt every second would lose the focus.
-  const key = JSON.stringify([stats.on_disk, stats.indexed, stats.failed, stats.ignored, stats.in_flight, stats.rates]);
+  const key = JSON.stringify([stats.on_disk, stats.indexed, stats.failed, stats.ignored, stats.in_flight, stats.rates, stats.libraries.filter(isUnknown).map((library) => library.name)]);
   if ($("counters").dataset.key === key) return;
   const hadFocus = $("counters").contains(document.activeElement);
   $("counters").dataset.key = key;
@@ -40,12 +49,19 @@ function showCounters(stats) {
   if (hadFocus) $("counters").querySelector("button")?.focus();
 }
 
+function describeProgress(stats, isBusy) {
+  if (isUnknown(stats)) return "It is not known yet how much is indexed.";
+  if (isBusy) return "Indexing is in progress.";
+  if (stats.libraries.some((library) => library.scanning)) return "The folders are being scanned.";
+  return `Indexing is complete: ${number.format(stats.indexed)} pictures can be found, ${number.format(stats.failed)} failed.`;
+}
+
 function showProgress(stats) {
   const isBusy = stats.in_flight > 0;
   $("progress").hidden = !isBusy;
   $("progress-bar").style.width = `${stats.on_disk ? (100 * (stats.on_disk - stats.in_flight)) / stats.on_disk : 0}%`;
   // For screen readers, at the start and the end only: a counter read out every second would be noise.
-  const progress = isBusy ? "Indexing is in progress." : `Indexing is complete: ${number.format(stats.indexed)} pictures can be found, ${number.format(stats.failed)} failed.`;
+  const progress = describeProgress(stats, isBusy);
   if (progress === lastProgress) return;
   lastProgress = progress;
   $("progress-text").textContent = progress;

@@ -36,7 +36,7 @@ function libraryNotice(library, reason) {
 
 async function confirmLibrary(name, reason) {
   const library = findLibrary(name);
-  const count = library ? `${number.format(library.indexed + library.in_flight)} pictures of this library are in the index. ` : "";
+  const count = library && library.indexed !== null ? `${number.format(library.indexed + library.in_flight)} pictures of this library are in the index. ` : "";
   const isConfirmed = await confirmAction(`Accept the folder of “${name}” as it is now?`,
     `${reason.detail}\n${count}Pictures that are not in the folder are removed from the index. No file is touched. If a disk is only disconnected, its pictures must be indexed again later.`,
     "Accept the folder");

@@ -11,7 +11,7 @@ export const results = { count: 0, failed: false };
 // Every image displayed so far, by id: the chips of a combined search show their names and thumbnails.
 export const knownImages = new Map();
 
-const BANDS = { same_picture: "Same picture", near_duplicate: "Near-duplicate", very_similar: "Very similar", similar: "Similar", no_match: "No good match" };
+const BANDS = { same_picture: "Same picture", turned_copy: "Same picture, turned or mirrored", near_duplicate: "Near-duplicate", very_similar: "Very similar", similar: "Similar", no_match: "No good match" };
 
 const OPEN_ICON = ["M14 4h6v6", "M20 4l-9 9", "M18 14v5a1 1 0 0 1-1 1H5a1 1 0 0 1-1-1V7a1 1 0 0 1 1-1h5"];
 const COPY_ICON = ["M9 9h11v11H9z", "M5 15H4V4h11v1"];

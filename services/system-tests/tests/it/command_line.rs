@@ -50,8 +50,23 @@ fn wrong_settings_are_one_clear_line() {
         2,
         &["LOOKALIKE_WATCH_SETTLE_INTERVAL", "duration"],
     );
+    assert_fails(
+        up().env("LOOKALIKE_WATCH_RESCAN_INTERVAL", "0s"),
+        2,
+        &["LOOKALIKE_WATCH_RESCAN_INTERVAL", "too short"],
+    );
     std::fs::create_dir(dir.path().join("images")).unwrap();
     assert_fails(&mut up_at("nonsense"), 2, &["nonsense"]);
+    assert_fails(
+        up().arg("all=."),
+        2,
+        &["folder that it watches", "library all", "--data-dir"],
+    );
+    assert_fails(
+        up().env("LOOKALIKE_SERVERS_CACHE_DIR", "images/cache"),
+        2,
+        &["folder that it watches", "servers.cache_dir"],
+    );
     assert_fails(
         up().args(["--model", "no-such-model"]),
         2,

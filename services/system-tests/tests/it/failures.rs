@@ -1,6 +1,8 @@
 //! Files that are not in the index: listed, explained, retried and discarded, on the command line and
 //! over HTTP.
 
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt as _;
 use std::process::Output;
 
 use serde_json::{Value, json};
@@ -55,6 +57,46 @@ fn run_successfully(world: &SystemWorld, arguments: &[&str]) -> String {
 fn run_for_json(world: &SystemWorld, arguments: &[&str]) -> Value {
     let arguments: Vec<&str> = arguments.iter().copied().chain(["--json"]).collect();
     serde_json::from_str(&run_successfully(world, &arguments)).unwrap()
+}
+
+#[tokio::test]
+async fn names_that_are_not_utf8_are_found_by_name() {
+    let mut world = SystemWorld::with_up("bytes").await;
+    std::fs::create_dir(world.photos.join("2026")).unwrap();
+    let file = world.photos.join(OsStr::from_bytes(b"2026/caf\xe9.jpg"));
+    std::fs::copy(&sample_pictures()[0], &file).unwrap();
+    std::fs::write(world.photos.join("new\nline.jpg"), b"").unwrap();
+    world.wait_until_settled().await;
+    let listed = run_successfully(&world, &["failures", "--ignored"]);
+    for path in [r"photos/2026/caf\xe9.jpg: ", r"photos/new\nline.jpg: "] {
+        assert!(listed.contains(path), "{path} is not in {listed}");
+    }
+    let by_library = OsStr::from_bytes(b"photos/2026/caf\xe9.jpg");
+    let relative = OsStr::from_bytes(b"2026/caf\xe9.jpg");
+    for name in [
+        file.as_os_str(),
+        by_library,
+        relative,
+        OsStr::new(r"photos/2026/caf\xe9.jpg"),
+        OsStr::new(r"2026/caf\xe9.jpg"),
+    ] {
+        for command in [&["why"][..], &["failures", "show"]] {
+            let output = product_command()
+                .current_dir(&world.photos)
+                .args(command)
+                .arg(name)
+                .arg("--data-dir")
+                .arg(world.data_dir())
+                .output()
+                .unwrap();
+            let stdout = String::from_utf8_lossy(&output.stdout);
+            assert!(output.status.success(), "{name:?}: {output:?}");
+            assert!(stdout.contains("unusable_name"), "{name:?}: {stdout}");
+        }
+    }
+    let shown = run_successfully(&world, &["failures", "show", r"photos/new\nline.jpg"]);
+    assert!(shown.contains("(empty)"), "{shown}");
+    world.stop_up().await;
 }
 
 /// Posts JSON as a page of `site` would; returns status and body.

@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use lookalike_loadtest::quality::altered::Alteration;
 use lookalike_loadtest::quality::{QualityArguments, measure_quality};
 
 #[test]
@@ -27,6 +28,7 @@ fn quality_measures_neighbours_copies_and_scores_through_the_whole_product() {
         photos: photos.path().to_owned(),
         program: Some(PathBuf::from(env!("CARGO_BIN_EXE_lookalike-system-tests"))),
         robustness: 6,
+        sparse: 3,
         html: Some(html.clone()),
         dir: Some(base),
         ..QualityArguments::default()
@@ -46,10 +48,35 @@ fn quality_measures_neighbours_copies_and_scores_through_the_whole_product() {
     );
     assert!(report.average_precision > 0.6);
     let first_ranks: Vec<f64> = report.robustness.iter().map(|row| row.first).collect();
-    assert!(
-        first_ranks.len() >= 5 && first_ranks.iter().all(|first| *first > 0.8),
-        "{first_ranks:?}"
-    );
+    assert_eq!(first_ranks.len(), Alteration::ALL.len());
+    for row in &report.robustness {
+        let band_share = |key: &str| {
+            let count = row.bands.iter().find(|(band, _)| band == key);
+            count.map_or(0.0, |(_, count)| *count as f64 / row.photos as f64)
+        };
+        match row.change {
+            Alteration::QuarterTurn | Alteration::HalfTurn | Alteration::ThreeQuarterTurn => {
+                assert!(row.near > 0.4, "{row:?}");
+                assert!(band_share("turned_copy") >= row.near - 0.01, "{row:?}");
+            }
+            Alteration::Screenshot => {}
+            Alteration::Quality30 | Alteration::HalfSize => {
+                assert!(
+                    row.first > 0.8 && band_share("same_picture") > 0.4,
+                    "{row:?}"
+                );
+            }
+            _ => assert!(
+                row.first > 0.8 && band_share("same_picture") < 0.2,
+                "{row:?}"
+            ),
+        }
+    }
+    // No two painted pictures are the same.
+    assert!(report.sparse.len() >= 5, "{:?}", report.sparse);
+    for row in &report.sparse {
+        assert!(row.pairs > 0 && row.same == 0 && row.turned == 0, "{row:?}");
+    }
     let json = report.to_json();
     let scores = json["calibration"]["scores"].as_array().unwrap();
     let count = |key: &str| -> u64 { scores.iter().filter_map(|row| row[key].as_u64()).sum() };

@@ -47,7 +47,14 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("lookalike-painter", &[]),
     (
         "lookalike-loadtest",
-        &["painter", "sheet", "test-support", "vision", "index"],
+        &[
+            "painter",
+            "sheet",
+            "test-support",
+            "vision",
+            "index",
+            "chassis",
+        ],
     ),
     ("lookalike-test-support", &["servers"]),
 ];

@@ -5,7 +5,8 @@
 
 use crate::decode::decoded::DecodedImage;
 
-const COLOR_TERMS: [&str; 11] = [
+/// Every value of [`DecodedAttributes::colors`](crate::DecodedAttributes::colors).
+pub const COLOR_TERMS: [&str; 11] = [
     "black", "white", "gray", "red", "orange", "yellow", "green", "blue", "purple", "pink", "brown",
 ];
 

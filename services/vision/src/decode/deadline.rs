@@ -135,13 +135,14 @@ impl<'a> CpuDeadline<'a> {
         value
     }
 
-    /// Fails once the time is over.
+    /// Fails once the decode has used its CPU time or was abandoned.
     pub(crate) fn check(&self) -> Result<(), DecodeError> {
         self.check_time()
             .map_err(|_| DecodeError::TooSlow { max: self.limit })
     }
 
-    fn check_time(&self) -> io::Result<()> {
+    /// Does the same as [`check`](Self::check), for readers.
+    pub(crate) fn check_time(&self) -> io::Result<()> {
         let is_over = self.has_passed.get()
             || self.monitor.is_abandoned()
             || cpu_time(libc::CLOCK_THREAD_CPUTIME_ID).saturating_sub(self.cpu_time_at_start)
@@ -199,14 +200,26 @@ const CALL_COST_BYTES: usize = 64;
 #[derive(Debug)]
 pub(crate) struct DeadlineReader<'a> {
     bytes: Cursor<&'a [u8]>,
+    /// Bytes that follow. A source that has some is never sought in.
+    tail: &'a [u8],
     deadline: &'a CpuDeadline<'a>,
     bytes_until_check: usize,
 }
 
 impl<'a> DeadlineReader<'a> {
     pub(crate) fn new(bytes: &'a [u8], deadline: &'a CpuDeadline<'a>) -> Self {
+        Self::with_tail(bytes, &[], deadline)
+    }
+
+    /// Creates a reader of `bytes` and then of `tail`, for sequential reading.
+    pub(crate) fn with_tail(
+        bytes: &'a [u8],
+        tail: &'a [u8],
+        deadline: &'a CpuDeadline<'a>,
+    ) -> Self {
         Self {
             bytes: Cursor::new(bytes),
+            tail,
             deadline,
             // The first read checks the clock: another decoder may have used up the time.
             bytes_until_check: 0,
@@ -224,6 +237,22 @@ impl<'a> DeadlineReader<'a> {
         }
     }
 
+    /// Moves to the tail after the last byte before it.
+    #[inline]
+    fn turn_to_tail(&mut self) {
+        if !self.tail.is_empty() && self.bytes.position() >= self.bytes.get_ref().len() as u64 {
+            self.bytes = Cursor::new(std::mem::take(&mut self.tail));
+        }
+    }
+
+    /// Reads across the border between the bytes and the tail.
+    #[cold]
+    fn read_exact_across(&mut self, buffer: &mut [u8]) -> io::Result<()> {
+        let length = self.bytes.read(buffer)?;
+        self.turn_to_tail();
+        self.bytes.read_exact(&mut buffer[length..])
+    }
+
     #[cold]
     fn check_deadline(&mut self) -> io::Result<()> {
         self.bytes_until_check = CHECK_INTERVAL_BYTES;
@@ -235,19 +264,29 @@ impl Read for DeadlineReader<'_> {
     #[inline]
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         self.charge_bytes(buffer.len().min(CHECK_INTERVAL_BYTES))?;
+        self.turn_to_tail();
         self.bytes.read(buffer)
     }
 
     #[inline]
     fn read_exact(&mut self, buffer: &mut [u8]) -> io::Result<()> {
         self.charge_bytes(buffer.len().min(CHECK_INTERVAL_BYTES))?;
-        self.bytes.read_exact(buffer)
+        let position = self.bytes.position();
+        match self.bytes.read_exact(buffer) {
+            Err(_) if !self.tail.is_empty() => {
+                // The failed attempt has moved to the end.
+                self.bytes.set_position(position);
+                self.read_exact_across(buffer)
+            }
+            result => result,
+        }
     }
 }
 
 impl BufRead for DeadlineReader<'_> {
     fn fill_buf(&mut self) -> io::Result<&[u8]> {
         self.charge_bytes(0)?;
+        self.turn_to_tail();
         let rest = self.bytes.fill_buf()?;
         Ok(&rest[..rest.len().min(CHECK_INTERVAL_BYTES / 2)])
     }

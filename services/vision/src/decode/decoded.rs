@@ -39,9 +39,9 @@ pub(crate) struct DecoderOutput {
     pub width: u32,
     /// In the file, before reduction and rotation.
     pub height: u32,
-    /// The format's own orientation, if it has one; otherwise the EXIF block decides.
+    /// The orientation that the format itself states; otherwise the file's metadata decides.
     pub orientation: Option<Orientation>,
-    /// The EXIF block, starting at its TIFF header.
+    /// The EXIF block of a format whose blocks only its decoder finds.
     pub exif: Option<Vec<u8>>,
     /// How the samples become the colours that people see.
     pub encoding: SampleEncoding,

@@ -10,17 +10,19 @@ use crate::decode::{
     animation, color_source,
     deadline::{CpuDeadline, DeadlineReader},
     decoded::DecoderOutput,
-    limits::Limits,
+    limits::{DecodeClaim, Limits},
     sniff::FileFormat,
     webp,
 };
-use crate::error::DecodeError;
+use crate::error::{DecodeError, RaisedLimits};
 
 /// A file opened by the `image` crate whose header is within the limits.
 pub(crate) struct OpenedImage<'a> {
     format: FileFormat,
     deadline: &'a CpuDeadline<'a>,
     decoder: Box<dyn ImageDecoder + 'a>,
+    /// What the decoder needs in addition to the pixels.
+    decoder_bytes: u64,
 }
 
 /// Opens `bytes` and checks the header's claims before any pixel is allocated.
@@ -43,37 +45,51 @@ pub(crate) fn open_with_image_crate<'a>(
     let decoder = reader
         .into_decoder()
         .map_err(|error| classify_image_error(error, format, limits))?;
-    let (width, height) = decoder.dimensions();
-    limits.check_pixels(format.name(), width, height)?;
-    Ok(OpenedImage {
+    let opened = OpenedImage {
         format,
         deadline,
         decoder: Box::new(decoder),
-    })
+        decoder_bytes: match format {
+            FileFormat::WebP => webp::claimed_frame_bytes(bytes),
+            _ => 0,
+        },
+    };
+    let (width, height) = opened.decoder.dimensions();
+    let claim = DecodeClaim {
+        width,
+        height,
+        kept_pixels: u64::from(width) * u64::from(height),
+        needed_bytes: opened.needed_bytes(),
+    };
+    limits.check_claim(format.name(), &claim)?;
+    Ok(opened)
 }
 
 impl OpenedImage<'_> {
-    /// Decodes at full size. `decoder_bytes` is what this decoder needs in addition to the pixels.
-    pub(crate) fn decode_fully(
-        self,
-        decoder_bytes: u64,
-        limits: &Limits,
-    ) -> Result<DynamicImage, DecodeError> {
+    /// Bytes of a decode at full size.
+    fn needed_bytes(&self) -> u64 {
         let (width, height) = self.decoder.dimensions();
         let pixels = u64::from(width) * u64::from(height);
         // The stored pixels, the same again if the format's decoder keeps a working copy, and a
         // second image during conversion to 8-bit RGB or rotation.
         let copies = match self.format {
-            FileFormat::Jpeg | FileFormat::Bmp | FileFormat::Pnm | FileFormat::Qoi => 1,
+            FileFormat::Bmp | FileFormat::Pnm | FileFormat::Qoi => 1,
             _ => 2,
         };
         let converted = match self.decoder.color_type() {
             ColorType::Rgb8 => 0,
             _ => 3 * pixels,
         };
-        let working = (copies * self.decoder.total_bytes()).saturating_add(decoder_bytes);
-        let bytes = working.max(self.decoder.total_bytes().saturating_add(converted));
-        let _permit = self.deadline.reserve_memory(limits, bytes)?;
+        let pixel_bytes = self.decoder.total_bytes();
+        let working = pixel_bytes
+            .saturating_mul(copies)
+            .saturating_add(self.decoder_bytes);
+        working.max(pixel_bytes.saturating_add(converted))
+    }
+
+    /// Decodes at full size.
+    pub(crate) fn decode_fully(self, limits: &Limits) -> Result<DynamicImage, DecodeError> {
+        let _permit = self.deadline.reserve_memory(limits, self.needed_bytes())?;
         DynamicImage::from_decoder(self.decoder)
             .map_err(|error| classify_image_error(error, self.format, limits))
     }
@@ -93,26 +109,23 @@ pub(crate) fn decode_with_image_crate(
     let mut opened = open_with_image_crate(bytes, format, limits, deadline)?;
     let (width, height) = opened.decoder.dimensions();
     let encoding = color_source::read_sample_encoding(bytes, format, &mut *opened.decoder);
-    // An image with broken metadata is still used.
-    let orientation = opened.decoder.orientation().ok();
-    let exif = opened.decoder.exif_metadata().ok().flatten();
-    let frame_bytes = match format {
-        FileFormat::WebP => webp::claimed_frame_bytes(bytes),
-        _ => 0,
-    };
-    let image = opened.decode_fully(frame_bytes, limits)?;
+    let image = opened.decode_fully(limits)?;
     let image = animation::choose_frame(image, bytes, format, limits, deadline);
     Ok(DecoderOutput {
         image,
         width,
         height,
-        orientation,
-        exif,
+        orientation: None,
+        exif: None,
         encoding,
     })
 }
 
-fn classify_image_error(error: ImageError, format: FileFormat, limits: &Limits) -> DecodeError {
+pub(crate) fn classify_image_error(
+    error: ImageError,
+    format: FileFormat,
+    limits: &Limits,
+) -> DecodeError {
     let reason = error.to_string();
     let format = format.name();
     match &error {
@@ -121,6 +134,7 @@ fn classify_image_error(error: ImageError, format: FileFormat, limits: &Limits) 
         ImageError::Limits(limit) if limit.kind() != LimitErrorKind::DimensionError => {
             DecodeError::TooMuchMemory {
                 max_bytes: limits.max_decode_bytes,
+                raised: RaisedLimits::default(),
             }
         }
         _ if is_early_end(&error, &reason) => DecodeError::Truncated { format, reason },

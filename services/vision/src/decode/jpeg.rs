@@ -1,35 +1,48 @@
-//! Decodes JPEG with our own header parser and two decoders.
+//! Decodes JPEG with our own header parser and three decoders.
 //!
 //! `jpeg-decoder` can decode at 1/2, 1/4 or 1/8 of the size, which saves most of the time on camera
-//! photos. `image` decodes at full size and also supports CMYK. If one decoder fails, the other is
-//! tried, so a file is rejected only if both fail.
+//! photos. `zune-jpeg` decodes at full size and also supports CMYK. The header chooses between the
+//! two. Our own `tolerant` decoder is slow and exact. It decodes files whose sampling the other two
+//! get wrong, and files that they reject.
 //!
 //! **Truncated files.** Decoders disagree about files that end early, and some fill the rest with
-//! gray. Here a JPEG without an end marker after its first scan is always `truncated`, because half
-//! an image would get a wrong vector. An image with damage *within* the compressed data is used: it
-//! looks the same in any viewer.
+//! gray. Half an image would get a wrong vector, so `completeness` decides whether a file is
+//! `truncated`. An image with damage *within* the compressed data is used: it looks the same in any
+//! viewer.
 //!
 //! **Slow files.** Every scan of a progressive file covers the whole image, and a scan can have a
-//! dozen bytes. `image` reads a file completely before it decodes, so no deadline can end it.
-//! Therefore files with very many scans are decoded only by `jpeg-decoder`, which reads while it
-//! decodes.
+//! dozen bytes. `zune-jpeg` does not look at the deadline. Therefore it gets no files with very many
+//! scans; the other decoders end in time.
+
+mod blocks;
+mod completeness;
+mod frame;
+mod huffman;
+mod planes;
+mod segments;
+mod tolerant;
+
+#[cfg(test)]
+mod family;
+#[cfg(test)]
+mod tests;
 
 use image::{DynamicImage, GrayImage, RgbImage};
 use jpeg_decoder::PixelFormat;
+use zune_jpeg::zune_core::{bytestream::ZCursor, colorspace::ColorSpace, options::DecoderOptions};
 
+use self::completeness::{END_OF_DATA, ImageMap};
+use self::frame::FORMAT;
+use self::tolerant::{decode_tolerantly, measure_extent};
 use crate::decode::{
     appearance::CmykConverter,
     color_source::jpeg::read_jpeg_profile,
     deadline::{CpuDeadline, DeadlineReader},
     decoded::{DecoderOutput, MinDecodedSize},
     encoding::{SampleEncoding, SourceProfile},
-    image_crate::open_with_image_crate,
-    limits::Limits,
-    sniff::FileFormat,
+    limits::{DecodeClaim, Limits},
 };
 use crate::error::DecodeError;
-
-const FORMAT: &str = "jpeg";
 
 /// More scans than any program writes (the longest script of mozjpeg has about 64).
 const MAX_FULL_DECODE_SCANS: usize = 200;
@@ -129,21 +142,77 @@ impl JpegHeader {
         }
     }
 
-    fn is_progressive(&self) -> bool {
-        matches!(self.process, 2 | 6 | 10 | 14)
+    /// Rejects processes that no decoder supports, by their names.
+    fn check_process(&self) -> Result<(), DecodeError> {
+        let unsupported = |reason: String| {
+            Err(DecodeError::UnsupportedFeature {
+                format: FORMAT,
+                reason,
+            })
+        };
+        match self.process {
+            0..=2 if self.precision != 8 => {
+                unsupported(format!("it has {} bits per sample, not 8", self.precision))
+            }
+            0..=3 => Ok(()),
+            5..=7 => unsupported("it is hierarchical".to_owned()),
+            9..=11 => unsupported("it uses arithmetic coding".to_owned()),
+            13..=15 => unsupported("it is hierarchical with arithmetic coding".to_owned()),
+            process => unsupported(format!("its coding process {process} is unknown")),
+        }
     }
 
-    fn pixel_count(&self) -> u64 {
-        u64::from(self.width) * u64::from(self.height)
+    fn is_lossless(&self) -> bool {
+        self.process == 3
+    }
+
+    fn is_progressive(&self) -> bool {
+        self.process == 2
+    }
+
+    /// Returns the width and height at 1/`reduction`.
+    fn reduced_size(&self, reduction: u32) -> (u32, u32) {
+        (
+            self.width.div_ceil(reduction),
+            self.height.div_ceil(reduction),
+        )
     }
 
     /// Bytes that a progressive decoder keeps for the coefficients of the whole image.
     fn coefficient_bytes(&self) -> u64 {
         if self.is_progressive() {
-            self.pixel_count() * u64::from(self.components) * 2
+            u64::from(self.width) * u64::from(self.height) * u64::from(self.components) * 2
         } else {
             0
         }
+    }
+
+    /// Bytes that `jpeg-decoder` needs: the planes and the joined image exist at the same time; a
+    /// rotated copy is made after the planes are freed.
+    fn reduced_decode_bytes(&self, reduction: u32) -> u64 {
+        let (width, height) = self.reduced_size(reduction);
+        let bytes_per_sample = if self.precision > 8 { 2 } else { 1 };
+        let samples = u64::from(width) * u64::from(height) * u64::from(self.components);
+        2 * samples * bytes_per_sample + self.coefficient_bytes()
+    }
+
+    /// Rejects an image that is too large at 1/`reduction` of its size. Only a progressive decoder
+    /// keeps all pixels until it can reduce them.
+    fn check_limits(&self, reduction: u32, limits: &Limits) -> Result<(), DecodeError> {
+        let (width, height) = match self.is_progressive() {
+            true => (self.width, self.height),
+            false => self.reduced_size(reduction),
+        };
+        limits.check_claim(
+            FORMAT,
+            &DecodeClaim {
+                width: self.width,
+                height: self.height,
+                kept_pixels: u64::from(width) * u64::from(height),
+                // Other decoders need about as much, in whole blocks.
+                needed_bytes: self.reduced_decode_bytes(reduction) * 9 / 8 + (1 << 20),
+            },
+        )
     }
 
     /// Returns 8, 4, 2 or 1: the strongest reduction that keeps at least `min_size`.
@@ -163,33 +232,20 @@ pub(crate) fn decode_jpeg(
     deadline: &CpuDeadline<'_>,
 ) -> Result<DecoderOutput, DecodeError> {
     let header = JpegHeader::parse(bytes)?;
-    limits.check_pixels(FORMAT, header.width, header.height)?;
-    if !has_end_marker(&bytes[header.scan_offset..]) {
-        return Err(DecodeError::Truncated {
-            format: FORMAT,
-            reason: "its end marker is missing".to_owned(),
-        });
-    }
-    let reduction = header.strongest_reduction(min_size);
-    // Four components are CMYK, which `image` converts to RGB and `jpeg-decoder` does not.
-    // With the profile of the inks, we convert them.
+    header.check_process()?;
     let profile = read_jpeg_profile(bytes);
-    let inks = match header.components {
-        4 => CmykConverter::open(&profile),
-        _ => None,
+    let image = if header.is_lossless() {
+        decode_lossless(bytes, &header, limits, deadline)?
+    } else {
+        let reduction = header.strongest_reduction(min_size);
+        header.check_limits(reduction, limits)?;
+        // Four components are CMYK. With the profile of the inks, we convert them.
+        let inks = match header.components {
+            4 => CmykConverter::open(&profile),
+            _ => None,
+        };
+        decode_reduced(bytes, &header, reduction, inks.as_ref(), limits, deadline)?
     };
-    let can_reduce = header.components != 4 || inks.is_some();
-    let inks = inks.as_ref();
-    let reduced = |reduction| decode_reduced(bytes, &header, reduction, inks, limits, deadline);
-    let in_full = || decode_in_full(bytes, &header, limits, deadline);
-    let image = match (reduction, can_reduce) {
-        (_, true) if header.components == 4 => reduced(reduction).or_else(|_| in_full()),
-        (_, false) => in_full(),
-        (1, true) => in_full()
-            .or_else(|first| reduced(1).map_err(|second| more_helpful_error(first, second))),
-        (_, true) => reduced(reduction)
-            .or_else(|first| in_full().map_err(|second| more_helpful_error(first, second))),
-    }?;
     Ok(DecoderOutput {
         image,
         width: header.width,
@@ -204,6 +260,44 @@ pub(crate) fn decode_jpeg(
             ..SampleEncoding::default()
         },
     })
+}
+
+/// Decodes a complete sequential or progressive file with the decoder that its header asks for.
+fn decode_reduced(
+    bytes: &[u8],
+    header: &JpegHeader,
+    reduction: u32,
+    inks: Option<&CmykConverter>,
+    limits: &Limits,
+    deadline: &CpuDeadline<'_>,
+) -> Result<DynamicImage, DecodeError> {
+    let map = ImageMap::find(bytes)?;
+    map.check_scans(bytes, limits, deadline)?;
+    let data = &bytes[..map.data_end];
+    let tolerant = || -> Result<DynamicImage, DecodeError> {
+        let reduction = reduction as usize;
+        let decode = decode_tolerantly(data, &map.frame, reduction, limits, deadline)?;
+        map.check_extent(&decode.extent)?;
+        Ok(decode.image)
+    };
+    // `zune-jpeg` loses scans of a sequential file that has one for each component.
+    let is_separate = !header.is_progressive() && map.scans > 1;
+    if is_separate || !map.frame.has_usual_sampling() {
+        return tolerant();
+    }
+    // Four components are CMYK, which `zune-jpeg` converts to RGB without their profile.
+    let fast = match (reduction, header.components, inks) {
+        (1, _, None) | (_, 4, None) => decode_with_zune(data, header, map.scans, limits, deadline),
+        _ => decode_with_jpeg_decoder(data, END_OF_DATA, header, reduction, inks, limits, deadline),
+    };
+    let fast_error = match fast {
+        Ok(image) => return Ok(image),
+        Err(error) => error,
+    };
+    // Measured first, because the pixels of a file without data are not worth their memory.
+    let extent = measure_extent(data, &map.frame, limits, deadline)?;
+    map.check_extent(&extent)?;
+    tolerant().map_err(|error| more_helpful_error(error, fast_error))
 }
 
 /// Returns the more helpful of two decoders' errors: a missing feature or memory before damage.
@@ -221,35 +315,45 @@ fn more_helpful_error(first: DecodeError, second: DecodeError) -> DecodeError {
     }
 }
 
-/// Returns whether an end marker follows. Any data after it is allowed (maker's data, a second
-/// image).
-fn has_end_marker(from_scan: &[u8]) -> bool {
-    from_scan
+/// Decodes a file of the lossless process, which has no blocks. Only its end marker tells that it is
+/// complete.
+fn decode_lossless(
+    bytes: &[u8],
+    header: &JpegHeader,
+    limits: &Limits,
+    deadline: &CpuDeadline<'_>,
+) -> Result<DynamicImage, DecodeError> {
+    header.check_limits(1, limits)?;
+    let has_end_marker = bytes[header.scan_offset..]
         .windows(2)
         .rev()
-        .any(|window| window == [0xff, 0xd9])
+        .any(|window| window == [0xff, 0xd9]);
+    if !has_end_marker {
+        return Err(DecodeError::Truncated {
+            format: FORMAT,
+            reason: "its end marker is missing".to_owned(),
+        });
+    }
+    decode_with_jpeg_decoder(bytes, &[], header, 1, None, limits, deadline)
 }
 
-fn decode_reduced(
+/// Decodes `bytes` and the `tail` after them.
+fn decode_with_jpeg_decoder(
     bytes: &[u8],
+    tail: &[u8],
     header: &JpegHeader,
     reduction: u32,
     inks: Option<&CmykConverter>,
     limits: &Limits,
     deadline: &CpuDeadline<'_>,
 ) -> Result<DynamicImage, DecodeError> {
-    let side = |side: u32| side.div_ceil(reduction);
-    let (width, height) = (side(header.width), side(header.height));
-    let reduced_bytes = u64::from(width) * u64::from(height) * u64::from(header.components);
-    // The planes and the joined image exist at the same time; a rotated copy is made after the
-    // planes are freed.
-    let decoder_bytes = 2 * reduced_bytes * bytes_per_sample(header) + header.coefficient_bytes();
-    let _permit = deadline.reserve_memory(limits, decoder_bytes)?;
-    let mut decoder = jpeg_decoder::Decoder::new(DeadlineReader::new(bytes, deadline));
+    let _permit = deadline.reserve_memory(limits, header.reduced_decode_bytes(reduction))?;
+    let mut decoder = jpeg_decoder::Decoder::new(DeadlineReader::with_tail(bytes, tail, deadline));
     decoder.set_max_decoding_buffer_size(
         usize::try_from(limits.max_decode_bytes).unwrap_or(usize::MAX),
     );
     // The decoder uses the smallest of its scales at which one side is at least as large as requested.
+    let (width, height) = header.reduced_size(reduction);
     let to_u16 = |side: u32| u16::try_from(side).unwrap_or(u16::MAX);
     decoder
         .scale(to_u16(width), to_u16(height))
@@ -278,47 +382,64 @@ fn decode_reduced(
         PixelFormat::CMYK32 => {
             let inks = inks.ok_or_else(|| DecodeError::UnsupportedFeature {
                 format: FORMAT,
-                reason: "CMYK at a reduced size".to_owned(),
+                reason: "it is lossless and CMYK".to_owned(),
             })?;
             // The decoder inverts the samples of every file, as all viewers do.
             let rgb = inks.convert_to_srgb(&pixels, deadline)?;
             RgbImage::from_raw(width, height, rgb).map(DynamicImage::ImageRgb8)
         }
     };
-    image.ok_or_else(|| DecodeError::Corrupt {
+    image.ok_or_else(too_few_pixels)
+}
+
+fn too_few_pixels() -> DecodeError {
+    DecodeError::Corrupt {
         format: FORMAT,
         reason: "it has fewer pixels than its header claims".to_owned(),
-    })
+    }
 }
 
-fn bytes_per_sample(header: &JpegHeader) -> u64 {
-    if header.precision > 8 { 2 } else { 1 }
-}
-
-fn decode_in_full(
-    bytes: &[u8],
+/// Decodes at full size and fails at any damage.
+fn decode_with_zune(
+    data: &[u8],
     header: &JpegHeader,
+    scans: usize,
     limits: &Limits,
     deadline: &CpuDeadline<'_>,
 ) -> Result<DynamicImage, DecodeError> {
-    if header.is_progressive() && scan_count(&bytes[header.scan_offset..]) > MAX_FULL_DECODE_SCANS {
+    if header.is_progressive() && scans > MAX_FULL_DECODE_SCANS {
         return Err(DecodeError::UnsupportedFeature {
             format: FORMAT,
-            reason: format!("more than {MAX_FULL_DECODE_SCANS} scans"),
+            reason: format!("it has more than {MAX_FULL_DECODE_SCANS} scans"),
         });
     }
-    // `image` keeps a copy of the file.
-    let decoder_bytes = header.coefficient_bytes() + bytes.len() as u64;
-    open_with_image_crate(bytes, FileFormat::Jpeg, limits, deadline)?
-        .decode_fully(decoder_bytes, limits)
-}
-
-/// Counts the scans. Compressed data cannot contain a marker.
-fn scan_count(from_scan: &[u8]) -> usize {
-    let later = from_scan
-        .windows(2)
-        .filter(|window| window == &[0xff, 0xda]);
-    1 + later.count()
+    limits.check_pixels(FORMAT, header.width, header.height)?;
+    let channels = if header.components == 1 { 1 } else { 3 };
+    let pixel_bytes = u64::from(header.width) * u64::from(header.height) * channels;
+    // The decoder gets a copy of the file, with our end.
+    let decoder_bytes = pixel_bytes + header.coefficient_bytes() + data.len() as u64;
+    let _permit = deadline.reserve_memory(limits, decoder_bytes)?;
+    let file = [data, END_OF_DATA].concat();
+    let options = DecoderOptions::default()
+        .set_strict_mode(true)
+        .set_max_width(usize::MAX)
+        .set_max_height(usize::MAX)
+        .jpeg_set_out_colorspace(match channels {
+            1 => ColorSpace::Luma,
+            _ => ColorSpace::RGB,
+        });
+    let mut decoder =
+        zune_jpeg::JpegDecoder::new_with_options(ZCursor::new(file.as_slice()), options);
+    let pixels = decoder.decode().map_err(|error| DecodeError::Corrupt {
+        format: FORMAT,
+        reason: format!("{error:?}"),
+    })?;
+    let (width, height) = (header.width, header.height);
+    match channels {
+        1 => GrayImage::from_raw(width, height, pixels).map(DynamicImage::ImageLuma8),
+        _ => RgbImage::from_raw(width, height, pixels).map(DynamicImage::ImageRgb8),
+    }
+    .ok_or_else(too_few_pixels)
 }
 
 fn classify_jpeg_error(error: jpeg_decoder::Error) -> DecodeError {
@@ -338,70 +459,5 @@ fn classify_jpeg_error(error: jpeg_decoder::Error) -> DecodeError {
             format: FORMAT,
             reason,
         },
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::decode::deadline::DecodeMonitor;
-
-    fn decode_with_limits(
-        bytes: &[u8],
-        wanted: MinDecodedSize,
-        limits: &Limits,
-    ) -> Result<DecoderOutput, DecodeError> {
-        let watch = DecodeMonitor::default();
-        let deadline = CpuDeadline::start(&watch, limits.decode_timeout);
-        super::decode_jpeg(bytes, wanted, limits, &deadline)
-    }
-
-    fn sample_jpeg() -> Vec<u8> {
-        crate::encode::encode_jpeg(&[90; 40 * 24 * 3], 40, 24, 80)
-    }
-
-    #[test]
-    fn header_tells_size_and_scan() {
-        let bytes = sample_jpeg();
-        let header = JpegHeader::parse(&bytes).unwrap();
-        assert_eq!((header.width, header.height), (40, 24));
-        assert_eq!((header.components, header.precision), (3, 8));
-        assert!(!header.is_progressive());
-        assert_eq!(header.exif, None);
-    }
-
-    #[test]
-    fn every_cut_is_truncated() {
-        let bytes = sample_jpeg();
-        for length in 3..bytes.len() - 1 {
-            let error = decode_with_limits(
-                &bytes[..length],
-                MinDecodedSize::ShortSide(8),
-                &Limits::default(),
-            );
-            assert_eq!(
-                error.err().map(|error| error.code()),
-                Some("truncated"),
-                "{length}"
-            );
-        }
-    }
-
-    #[test]
-    fn reduction_keeps_at_least_what_is_wanted() {
-        let bytes = crate::encode::encode_jpeg(&vec![90; 640 * 480 * 3], 640, 480, 80);
-        let limits = Limits::default();
-        for (wanted, size) in [
-            (MinDecodedSize::ShortSide(40), (80, 60)),
-            (MinDecodedSize::ShortSide(41), (160, 120)),
-            (MinDecodedSize::ShortSide(146), (320, 240)),
-            (MinDecodedSize::ShortSide(161), (640, 480)),
-            (MinDecodedSize::LongSide(80), (80, 60)),
-            (MinDecodedSize::LongSide(1000), (640, 480)),
-        ] {
-            let raw = decode_with_limits(&bytes, wanted, &limits).unwrap();
-            assert_eq!((raw.image.width(), raw.image.height()), size, "{wanted:?}");
-            assert_eq!((raw.width, raw.height), (640, 480));
-        }
     }
 }

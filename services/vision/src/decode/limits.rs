@@ -10,7 +10,19 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
-use crate::{error::DecodeError, settings::Settings};
+use crate::error::{DecodeError, RaisedLimits};
+use crate::settings::Settings;
+
+/// What a file's header claims, and what decoding it takes.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct DecodeClaim {
+    pub width: u32,
+    pub height: u32,
+    /// Pixels that the decoder keeps: fewer than the image has if the decoder reduces it.
+    pub kept_pixels: u64,
+    /// Memory that the decoder will reserve; 0 if it is not known yet.
+    pub needed_bytes: u64,
+}
 
 /// Limits of decoding, created from [`Settings`]. Clones share the memory budget.
 #[derive(Debug, Clone)]
@@ -61,30 +73,53 @@ impl Limits {
         }
     }
 
-    /// Checks the size in pixels that an image's header claims.
+    /// Checks the size in pixels that an image's header claims, for a decoder that keeps them all.
     pub(crate) fn check_pixels(
         &self,
         format: &'static str,
         width: u32,
         height: u32,
     ) -> Result<(), DecodeError> {
+        self.check_claim(
+            format,
+            &DecodeClaim {
+                width,
+                height,
+                kept_pixels: u64::from(width) * u64::from(height),
+                needed_bytes: 0,
+            },
+        )
+    }
+
+    /// Checks what a file's header claims. The error names every limit that the file exceeds.
+    pub(crate) fn check_claim(
+        &self,
+        format: &'static str,
+        claim: &DecodeClaim,
+    ) -> Result<(), DecodeError> {
+        let (width, height) = (claim.width, claim.height);
         if width == 0 || height == 0 {
             return Err(DecodeError::Corrupt {
                 format,
                 reason: format!("it claims to be {width} x {height} pixels"),
             });
         }
-        if width.max(height) > self.max_side
-            || u64::from(width) * u64::from(height) > self.max_pixels
-        {
-            return Err(DecodeError::TooManyPixels {
-                width,
-                height,
-                max_pixels: self.max_pixels,
-                max_side: self.max_side,
-            });
+        let side = width.max(height);
+        if side <= self.max_side && claim.kept_pixels <= self.max_pixels {
+            return Ok(());
         }
-        Ok(())
+        Err(DecodeError::TooManyPixels {
+            width,
+            height,
+            max_pixels: self.max_pixels,
+            max_side: self.max_side,
+            raised: RaisedLimits {
+                max_pixels: (claim.kept_pixels > self.max_pixels).then_some(claim.kept_pixels),
+                max_side: (side > self.max_side).then_some(side),
+                max_decode_bytes: (claim.needed_bytes > self.max_decode_bytes)
+                    .then_some(claim.needed_bytes),
+            },
+        })
     }
 
     /// Bytes that are reserved now.
@@ -99,6 +134,10 @@ impl Limits {
         if bytes > self.max_decode_bytes {
             return Err(DecodeError::TooMuchMemory {
                 max_bytes: self.max_decode_bytes,
+                raised: RaisedLimits {
+                    max_decode_bytes: Some(bytes),
+                    ..RaisedLimits::default()
+                },
             });
         }
         self.budget.reserve_bytes(bytes, self.max_decode_bytes);
@@ -215,5 +254,74 @@ mod tests {
             "too_much_memory",
             "a decode that can never fit is refused instead of waiting for ever"
         );
+    }
+
+    /// Encodes an image so large that every decoder needs some memory.
+    fn encode_large(format: image::ImageFormat) -> Vec<u8> {
+        let image = image::RgbImage::from_fn(900, 700, |x, y| image::Rgb([x as u8, y as u8, 9]));
+        let mut file = std::io::Cursor::new(Vec::new());
+        image.write_to(&mut file, format).unwrap();
+        file.into_inner()
+    }
+
+    #[test]
+    fn an_error_names_every_setting_to_raise() {
+        use image::ImageFormat::{Bmp, Gif, Jpeg, Png, Pnm, Qoi, Tga, Tiff, WebP};
+        for format in [Bmp, Gif, Jpeg, Png, Pnm, Qoi, Tga, Tiff, WebP] {
+            let file = encode_large(format);
+            let mut settings = Settings {
+                max_pixels: 1000,
+                max_side: 800,
+                max_decode_bytes: 100_000,
+                ..Settings::default()
+            };
+            let decode = |settings: &Settings| {
+                crate::decode_image(&file, 700, &Limits::from(settings)).map(|_| ())
+            };
+            let error = decode(&settings).unwrap_err();
+            let text = error.to_string();
+            let DecodeError::TooManyPixels { raised, .. } = error else {
+                panic!("{format:?}: {error}");
+            };
+            assert_eq!(
+                (raised.max_pixels, raised.max_side),
+                (Some(630_000), Some(900))
+            );
+            assert!(
+                text.contains(
+                    "; to index it, set vision.max_pixels to at least 630000 and vision.max_side to \
+                     at least 900 and vision.max_decode_bytes to at least \""
+                ),
+                "{text}"
+            );
+            settings.max_pixels = 630_000;
+            settings.max_side = 900;
+            settings.max_decode_bytes = raised.max_decode_bytes.unwrap();
+            assert_eq!(decode(&settings), Ok(()), "{format:?}: {text}");
+            // The memory is what the error says, not much more than needed.
+            settings.max_decode_bytes = 100_000;
+            let error = decode(&settings).unwrap_err();
+            assert_eq!(error.code(), "too_much_memory", "{format:?}: {error}");
+            assert!(
+                error
+                    .to_string()
+                    .contains("set vision.max_decode_bytes to at least")
+            );
+        }
+    }
+
+    /// An eighth of each side is all that is kept of it.
+    #[test]
+    fn a_reduced_jpeg_is_limited_by_what_is_kept() {
+        let file = encode_large(image::ImageFormat::Jpeg);
+        let mut limits = Limits {
+            max_pixels: 113 * 88,
+            max_decode_bytes: 113 * 88 * 6,
+            ..Limits::default()
+        };
+        assert!(crate::decode_image(&file, 50, &limits).is_ok());
+        assert!(crate::decode_image(&file, 100, &limits).is_err());
+        limits.max_side = 899;
+        assert!(crate::decode_image(&file, 50, &limits).is_err());
     }
 }

@@ -6,6 +6,7 @@
 //!
 //! All functions fail with a [`DecodeError`]; the same bytes always fail the same way.
 
+pub(crate) mod format_names;
 mod sniff;
 
 pub(crate) mod deadline;
@@ -21,14 +22,16 @@ mod heif;
 mod icon;
 mod image_crate;
 mod jpeg;
+mod png;
 mod raw;
 mod tiff;
+mod unwritten;
 mod webp;
 
 mod appearance;
 
 pub(crate) mod attributes;
-mod colors;
+pub(crate) mod colors;
 
 #[cfg(test)]
 mod tests;
@@ -46,7 +49,7 @@ use self::{
     limits::Limits,
     sniff::{FileFormat, sniff_format},
 };
-use crate::{error::DecodeError, panics::panic_message};
+use crate::{error::DecodeError, panics::panic_message, sketch::Sketch};
 
 /// Decodes a file's bytes into an upright image for the network.
 ///
@@ -91,14 +94,23 @@ pub(crate) fn decode_to_size(
     let run_decoder = || {
         let output = match format {
             FileFormat::Jpeg => jpeg::decode_jpeg(bytes, min_size, limits, &deadline)?,
-            FileFormat::Tiff => tiff::decode_tiff(bytes, limits, &deadline)?,
-            FileFormat::Raw(kind) => raw::decode_raw(bytes, kind, min_size, limits, &deadline)?,
-            FileFormat::Heic => heif::decode_heif(bytes, limits, &deadline)?,
-            FileFormat::Ico => icon::decode_icon(bytes, limits, &deadline)?,
-            FileFormat::Dib => icon::decode_headerless_bitmap(bytes, limits, &deadline)?,
-            _ => decode_with_image_crate(bytes, format, limits, &deadline)?,
+            _ => {
+                unwritten::check_written(bytes, format)?;
+                let decoded = match format {
+                    FileFormat::Png => png::decode_png(bytes, min_size, limits, &deadline),
+                    FileFormat::Tiff => tiff::decode_tiff(bytes, limits, &deadline),
+                    FileFormat::Raw(kind) => {
+                        raw::decode_raw(bytes, kind, min_size, limits, &deadline)
+                    }
+                    FileFormat::Heic => heif::decode_heif(bytes, limits, &deadline),
+                    FileFormat::Ico => icon::decode_icon(bytes, limits, &deadline),
+                    FileFormat::Dib => icon::decode_headerless_bitmap(bytes, limits, &deadline),
+                    _ => decode_with_image_crate(bytes, format, limits, &deadline),
+                };
+                decoded.map_err(|error| unwritten::explain_error(error, bytes, format))?
+            }
         };
-        to_upright_rgb(output, format, &deadline)
+        to_upright_rgb(output, bytes, format, &deadline)
     };
     // Unwind safe: the closure owns nothing that outlives it, and unwinding releases the memory
     // permits.
@@ -119,13 +131,14 @@ pub(crate) fn decode_to_size(
 
 fn to_upright_rgb(
     output: DecoderOutput,
+    bytes: &[u8],
     format: FileFormat,
     deadline: &CpuDeadline<'_>,
 ) -> Result<(DecodedImage, DecodedAttributes), DecodeError> {
-    let exif = output.exif.as_deref();
+    let metadata = attributes::read_metadata(bytes, format, output.exif.as_deref());
     let orientation = output
         .orientation
-        .or_else(|| exif.and_then(Orientation::from_exif_chunk))
+        .or(metadata.orientation)
         .unwrap_or(Orientation::NoTransforms);
     let stored = apply_display_curve(output.image, format);
     let visible = appearance::render_visible(stored, &output.encoding, deadline)?;
@@ -142,14 +155,15 @@ fn to_upright_rgb(
     } else {
         (output.width, output.height)
     };
-    let exif_attributes = exif.map(attributes::read_exif).unwrap_or_default();
     let attributes = DecodedAttributes {
         width,
         height,
         format: format.name(),
-        taken_at: exif_attributes.taken_at,
-        camera: exif_attributes.camera,
+        taken_at: metadata.taken_at,
+        camera: metadata.camera,
+        tags: metadata.tags,
         colors: colors::name_colors(&decoded),
+        sketch: Sketch::from_image(&decoded),
     };
     Ok((decoded, attributes))
 }

@@ -4,6 +4,8 @@
 //! own. The decoder allocates space for the frame before it compares the two, so a file of a few
 //! kilobytes with a small canvas can request hundreds of megabytes. Therefore the frames' sizes are
 //! checked against our limits, too.
+//!
+//! The decoder reports a cut file as damaged, so [`first_image_end`] tells where the data should end.
 
 /// Frames that are checked. Only the first is decoded, but in a broken file it is not certain which
 /// one that is.
@@ -40,6 +42,21 @@ fn collect_claims(mut chunks: &[u8], is_outside: bool, claims: &mut Vec<u64>) {
             _ => {}
         }
         chunks = rest.get(length + length % 2..).unwrap_or_default();
+    }
+}
+
+/// Returns where the data of the first image ends according to the file, which may be behind the
+/// file's end.
+pub(crate) fn first_image_end(bytes: &[u8]) -> Option<u64> {
+    let mut offset = 12;
+    loop {
+        let head = bytes.get(offset..offset + 8)?;
+        let length = u32::from_le_bytes([head[4], head[5], head[6], head[7]]);
+        let end = offset as u64 + 8 + u64::from(length);
+        if matches!(&head[..4], b"VP8 " | b"VP8L" | b"ANMF") {
+            return Some(end);
+        }
+        offset = usize::try_from(end.next_multiple_of(2)).ok()?;
     }
 }
 
@@ -101,7 +118,7 @@ pub(crate) mod tests {
         let mut data = vec![0x10, 0, 0, 0x9d, 0x01, 0x2a];
         data.extend(side.to_le_bytes());
         data.extend(side.to_le_bytes());
-        data.resize(200, 0);
+        data.resize(200, 1);
         encode_chunk(b"VP8 ", &data)
     }
 

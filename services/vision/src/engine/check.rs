@@ -98,7 +98,26 @@ impl DeviceCheck {
             let actual = network.embed_image(picture).map_err(warmup_error)?;
             self.compare(expected, &actual, "a test picture", network)?;
         }
+        self.verify_batch(&reference.pictures, network)?;
         Ok(golden)
+    }
+
+    /// Embeds several pictures at once: a device runs other programs for them than for one.
+    fn verify_batch(
+        &self,
+        pictures: &[(Input, Vec<f32>)],
+        network: &DeviceNetwork,
+    ) -> Result<(), Error> {
+        let inputs: Vec<&Input> = pictures.iter().map(|(picture, _)| picture).collect();
+        let batch = network.embed_images(&inputs);
+        let batch = batch.map_err(|failure| Error::Warmup {
+            problem: failure.problem,
+        })?;
+        for ((_, expected), actual) in pictures.iter().zip(batch.results) {
+            let actual = actual.map_err(warmup_error)?;
+            self.compare(expected, &actual, "a batch of test pictures", network)?;
+        }
+        Ok(())
     }
 
     fn compare(

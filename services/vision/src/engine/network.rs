@@ -4,7 +4,10 @@ use std::{panic::AssertUnwindSafe, time::Instant};
 
 use lookalike_chassis::metrics::STAGE_SECONDS;
 
-use crate::{error::Error, metrics::BATCH_SIZE, panics::panic_message, preprocess::Input};
+use crate::{
+    error::Error, metrics::BATCH_SIZE, model::golden::check_golden_vector, panics::panic_message,
+    preprocess::Input,
+};
 
 /// How far a vector's length may differ from 1.
 const UNIT_TOLERANCE: f64 = 1e-3;
@@ -24,6 +27,11 @@ pub(super) struct DeviceNetwork {
     pub dimension: usize,
     /// An image that the network can embed if the device works.
     pub trial_input: Input,
+    /// Whether every batch embeds the trial image, too, and its vector must be the same as before. A GPU
+    /// that is lost may return old memory without an error.
+    pub has_canary: bool,
+    /// The vector of the trial image, once the device was checked.
+    pub canary: Option<Vec<f32>>,
     /// The most images of one run, if the device's memory does not decide.
     pub max_batch: usize,
     /// Whether to run only batches of 1, 2, 4, 8, … images.
@@ -127,6 +135,14 @@ impl DeviceNetwork {
         self.embed_image(&self.trial_input).map(|_| ())
     }
 
+    /// Has the following batches embed the trial image, too, if the device needs that.
+    pub(super) fn arm_canary(&mut self) -> Result<(), Error> {
+        if self.has_canary {
+            self.canary = Some(self.embed_image(&self.trial_input)?);
+        }
+        Ok(())
+    }
+
     /// Embeds one image and checks the vector.
     pub(super) fn embed_image(&self, input: &Input) -> Result<Vec<f32>, Error> {
         take_checked(self.run_image_batch(&[input])?)
@@ -160,14 +176,29 @@ impl DeviceNetwork {
 
     /// Runs the network. Returns one vector per input with the model's dimension, otherwise
     /// unchecked.
+    ///
+    /// # Errors
+    /// Also if the device computes another vector of the trial image than before.
     fn run_image_batch(&self, inputs: &[&Input]) -> Result<Vec<Vec<f32>>, Error> {
-        let batch = inputs.len();
-        let pixels = inputs
+        let canary_input = self.canary.as_ref().map(|_| &self.trial_input);
+        let pixels: Vec<&[u8]> = inputs
             .iter()
-            .map(|input| &***input)
-            .collect::<Vec<&[u8]>>()
-            .concat();
-        self.run_observed(batch, || Ok((self.forward_images)(&pixels, batch)))
+            .copied()
+            .chain(canary_input)
+            .map(|input| &**input)
+            .collect();
+        let (batch, pixels) = (pixels.len(), pixels.concat());
+        let mut vectors = self.run_observed(batch, || Ok((self.forward_images)(&pixels, batch)))?;
+        if let Some(expected) = &self.canary {
+            let actual = vectors.pop().unwrap_or_default();
+            check_golden_vector(expected, &actual).map_err(|cosine| Error::BadVector {
+                problem: format!(
+                    "the device computed another vector of the trial image than before (cosine \
+                     {cosine:.4})"
+                ),
+            })?;
+        }
+        Ok(vectors)
     }
 
     /// Runs the text encoder. Returns vectors as [`run_image_batch`](Self::run_image_batch) does.

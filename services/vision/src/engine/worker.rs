@@ -121,8 +121,9 @@ impl DeviceWorker {
     fn open_best_precision(&self) -> Result<(DeviceNetwork, Vec<f32>, usize), Error> {
         let mut last_error = None;
         for precision in &self.opener.precisions {
-            let checked = (self.opener.open)(*precision).and_then(|network| {
+            let checked = (self.opener.open)(*precision).and_then(|mut network| {
                 let golden = self.check.verify(&network)?;
+                network.arm_canary()?;
                 Ok((network, golden))
             });
             match checked {

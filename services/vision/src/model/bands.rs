@@ -23,6 +23,8 @@ pub enum Band {
     /// The same picture, possibly saved again.
     #[serde(rename = "same_picture")]
     Same,
+    /// The same picture, turned or mirrored. Only [sketches](crate::Sketch) tell; no score has this band.
+    TurnedCopy,
     /// The same picture after changes: cropped, recoloured, overlaid.
     NearDuplicate,
     VerySimilar,

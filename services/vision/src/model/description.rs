@@ -143,6 +143,10 @@ pub enum LongSide {
     /// The same as the shorter side: every image becomes a square.
     #[serde(rename = "resize")]
     Same,
+    /// As [`Round`](Self::Round) up to a shape of 3:2. Longer images are cropped less and squeezed more,
+    /// and from 3:1 on the whole image is squeezed into the square.
+    #[serde(rename = "round(long * resize / short) to 3:2, whole from 3:1")]
+    Squeezed,
 }
 
 /// Resampling filter, antialiased when it shrinks.
@@ -294,6 +298,7 @@ impl Description {
             LongSide::Round => "round",
             LongSide::Truncate => "truncate",
             LongSide::Same => "same",
+            LongSide::Squeezed => "squeezed",
         };
         let offset = match preprocessing.crop_offset {
             CropOffset::Floor => "floor",

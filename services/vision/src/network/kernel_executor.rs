@@ -1,8 +1,5 @@
 //! Runs a graph on the CPU with our own kernels.
 
-use std::borrow::Cow;
-
-use half::bf16;
 use lookalike_kernels::{
     ConvSpec, InstructionSet, KernelActivation, KernelProgram, ProgramBuilder, RowPlace, Value,
 };
@@ -151,18 +148,10 @@ fn append_conv(
     input: Value,
     residual: Option<Value>,
 ) -> Result<Value, String> {
-    let rounds_weights = builder.instruction_set() == InstructionSet::Avx512Bf16;
-    let weight: Cow<'_, [f32]> = if rounds_weights && conv.groups > 1 {
-        let points = conv.window.kernel.pow(2);
-        let filters = conv.weight.chunks_exact(points);
-        filters.flat_map(round_filter_to_bf16).collect()
-    } else {
-        (&conv.weight).into()
-    };
     builder.conv(
         input,
         &ConvSpec {
-            weight: &weight,
+            weight: &conv.weight,
             bias: &conv.bias,
             outputs: conv.outputs,
             kernel: [conv.window.kernel; 2],
@@ -173,25 +162,6 @@ fn append_conv(
             residual,
         },
     )
-}
-
-/// Rounds the filter of a channel to bfloat16 so that the sum of its weights hardly changes.
-///
-/// Maps change slowly from point to point, so an error of the sum shifts the whole channel, while
-/// errors that cancel each other have little effect. From the largest weight to the smallest, the
-/// error of each rounding is added to the next weight. With separate rounding, EfficientNet-Lite0's
-/// vectors have a cosine of 0.992 to those of f32, with this one 0.99999.
-fn round_filter_to_bf16(filter: &[f32]) -> Vec<f32> {
-    let mut order: Vec<usize> = (0..filter.len()).collect();
-    order.sort_by(|a, b| filter[*b].abs().total_cmp(&filter[*a].abs()));
-    let mut rounded = vec![0.0; filter.len()];
-    let mut error = 0.0;
-    for i in order {
-        let wanted = filter[i] + error;
-        rounded[i] = bf16::from_f32(wanted).to_f32();
-        error = wanted - rounded[i];
-    }
-    rounded
 }
 
 fn to_padding(padding: WindowPadding) -> [usize; 4] {
@@ -216,20 +186,6 @@ mod tests {
         model::weights::Weights,
         network::graph::{builder::GraphBuilder, operations::SlidingWindow},
     };
-
-    #[test]
-    fn rounding_keeps_the_sum_of_a_filter() {
-        let filter: Vec<f32> = (0..25)
-            .map(|i| ((i * 37 % 25) as f32 - 12.0) / 7.3)
-            .collect();
-        let rounded = round_filter_to_bf16(&filter);
-        let sum = |numbers: &[f32]| numbers.iter().sum::<f32>();
-        assert!((sum(&filter) - sum(&rounded)).abs() < 1e-5);
-        for (number, rounded) in filter.iter().zip(&rounded) {
-            assert_eq!(bf16::from_f32(*rounded).to_f32(), *rounded);
-            assert!((number - rounded).abs() < 0.02, "{number} became {rounded}");
-        }
-    }
 
     #[test]
     fn an_operation_without_a_kernel_is_named() {

@@ -1,10 +1,11 @@
 //! Libraries: their roots, the position of their outcome reader, their lease epoch, their counts.
 
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
 use lookalike_bus::{FileCounts, StreamPosition};
 use lookalike_proto::LibraryName;
-use rusqlite::params;
+use rusqlite::{Connection, OpenFlags, params};
 
 use super::connection::{Catalog, Result};
 use super::row::{FileState, LibraryKey};
@@ -23,6 +24,20 @@ pub struct LibraryRecord {
 }
 
 impl Catalog {
+    /// Whether a watcher with the catalog at `file` worked on this library below `root`, or below a
+    /// folder to which `root` may be a link. False if the file cannot be read.
+    pub fn has_library_root(file: &Path, library: &LibraryName, root: &Path) -> bool {
+        let read = || -> rusqlite::Result<Option<Vec<u8>>> {
+            let db = Connection::open_with_flags(file, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+            let sql = "SELECT root_path FROM libraries WHERE name = ?1";
+            db.query_row(sql, [library.as_str()], |row| row.get(0))
+        };
+        match read() {
+            Ok(Some(known)) => known == root.as_os_str().as_bytes() || root.is_symlink(),
+            _ => false,
+        }
+    }
+
     /// The library's key; assigned on the first call.
     pub fn library_key(&mut self, library: &LibraryName) -> Result<LibraryKey> {
         self.db.execute(
@@ -46,7 +61,6 @@ impl Catalog {
     /// Stores the path of a library's root; true if it was another path before. The identity of
     /// the previous root is dropped then, because a user chose another folder.
     pub fn set_root_path(&mut self, library: LibraryKey, path: &Path) -> Result<bool> {
-        use std::os::unix::ffi::OsStrExt as _;
         let path = path.as_os_str().as_bytes();
         let sql = "SELECT root_path FROM libraries WHERE key = ?1";
         let before: Option<Vec<u8>> = self.db.query_row(sql, [library], |row| row.get(0))?;

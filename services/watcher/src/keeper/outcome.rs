@@ -164,7 +164,7 @@ impl Library {
 }
 
 fn mark_failed(row: &mut CatalogRow, code: &str, detail: &str) {
-    let path = String::from_utf8_lossy(&row.path()).into_owned();
+    let path = lookalike_proto::path_to_text(&row.path()).into_owned();
     tracing::info!(image = %row.id, path, code, detail, "a file cannot be indexed");
     row.state = FileState::Failed;
     row.code = code.to_owned();

@@ -8,6 +8,7 @@ mod deferral;
 mod delivery;
 mod files;
 mod folders;
+mod folding;
 mod ignoring;
 mod leases;
 mod live;

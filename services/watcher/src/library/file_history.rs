@@ -1,12 +1,12 @@
 //! The history of one file: its state, its last outcome, and what it waits for.
 
 use lookalike_bus::{FileHistory, LastOutcome};
-use lookalike_proto::{Generation, ImageId, Outcome, OutcomeState, RelativePath};
+use lookalike_proto::{Generation, ImageId, Outcome, OutcomeState, RelativePath, unescape_path};
 
 use super::requests::image_from_row;
 use super::tick::Tick;
 use super::{Library, Result};
-use crate::catalog::CatalogRow;
+use crate::catalog::{Catalog, CatalogRow};
 use crate::clock::Now;
 use crate::disk::FileKind;
 use crate::paths::split_path;
@@ -25,16 +25,13 @@ impl Library {
                 let row = tick.catalog.row_by_id(id)?;
                 row.filter(|row| row.library == self.key)
             }
-            (None, Some(path)) => {
-                let path = path.as_bytes();
-                match self.row_at(path, tick.catalog)? {
-                    Some(row) => Some(row),
-                    None => {
-                        let (dir, name) = split_path(path);
-                        tick.catalog.missing_file_at(self.key, dir, name)?
-                    }
-                }
-            }
+            (None, Some(path)) => match self.last_row_at(path.as_bytes(), tick.catalog)? {
+                Some(row) => Some(row),
+                None => match unescape_path(path) {
+                    Some(path) => self.last_row_at(&path, tick.catalog)?,
+                    None => None,
+                },
+            },
             (None, None) => None,
         };
         let Some(row) = row else {
@@ -65,6 +62,15 @@ impl Library {
         }))
     }
 
+    /// Returns the row of the file at a path, or of the last one that was there.
+    fn last_row_at(&self, path: &[u8], catalog: &Catalog) -> Result<Option<CatalogRow>> {
+        if let Some(row) = self.row_at(path, catalog)? {
+            return Ok(Some(row));
+        }
+        let (dir, name) = split_path(path);
+        catalog.missing_file_at(self.key, dir, name)
+    }
+
     /// Returns the history of a file that the catalog does not list: it is in a folder that is not
     /// entered, or it is still being written.
     fn history_without_row(&mut self, path: &str, tick: &mut Tick<'_>) -> Option<FileHistory> {
@@ -78,7 +84,9 @@ impl Library {
             ..FileHistory::default()
         };
         let (dir, _) = split_path(path.as_bytes());
-        let is_entered = |part: &[u8]| part.is_empty() || rules::is_entered_folder(part);
+        let enters_system_folders = tick.settings.enter_system_folders;
+        let is_entered =
+            |part: &[u8]| part.is_empty() || rules::is_entered_folder(part, enters_system_folders);
         if !dir.split(|byte| *byte == b'/').all(is_entered) {
             history.code = "hidden".to_owned();
             history.detail =
@@ -88,7 +96,7 @@ impl Library {
         if self.rules_if_entered(dir, tick).is_none() {
             history.code = "ignore_file".to_owned();
             history.detail =
-                "It is in a folder that a rule of a .lookalikeignore excludes.".to_owned();
+                "It is in a folder that a .lookalikeignore or a .nomedia excludes.".to_owned();
             return Some(history);
         }
         // Do not follow symbolic links: files behind them are not part of the library.

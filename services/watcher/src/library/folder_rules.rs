@@ -24,7 +24,8 @@ impl Library {
         let mut rules = self.read_folder_rules(b"", &IgnoreRules::default(), false, tick);
         for path in ancestors_and_self(folder) {
             let name = split_path(path).1;
-            if !rules::is_entered_folder(name) || rules.find_ignoring_rule(path, true).is_some() {
+            let is_entered = rules::is_entered_folder(name, tick.settings.enter_system_folders);
+            if !is_entered || rules.find_ignoring_rule(path, true).is_some() {
                 return None;
             }
             rules = self.read_folder_rules(path, &rules, false, tick);
@@ -41,9 +42,9 @@ impl Library {
         is_scanning: bool,
         tick: &mut Tick<'_>,
     ) -> IgnoreRules {
-        let read = self
-            .ignore_files
-            .rules_for_folder(self.root.path(), folder, above);
+        let read =
+            self.ignore_files
+                .rules_for_folder(self.root.path(), folder, above, tick.settings);
         if let Some(error) = &read.error {
             self.report_unreadable(&join_path(folder, IGNORE_FILE_NAME), error, tick);
         }

@@ -76,7 +76,8 @@ impl Library {
             self.record_missing_file(row, tick)?;
         }
         let name = split_path(path).1;
-        if rules::is_entered_folder(name) && rules.find_ignoring_rule(path, true).is_none() {
+        let is_entered = rules::is_entered_folder(name, tick.settings.enter_system_folders);
+        if is_entered && rules.find_ignoring_rule(path, true).is_none() {
             tick.scans
                 .plan_folder_scan(self.id, path, tick.settings.settle_interval, tick.now);
         } else {
@@ -161,7 +162,7 @@ impl Library {
 
     pub(super) fn report_unreadable(&mut self, path: &[u8], error: &io::Error, tick: &Tick<'_>) {
         self.saw_unreadable = true;
-        let detail = format!("{}: {error}", String::from_utf8_lossy(path));
+        let detail = format!("{}: {error}", lookalike_proto::path_to_text(path));
         self.set_degraded("unreadable", detail, tick);
     }
 }

@@ -5,7 +5,7 @@ use lookalike_bus::{
     CatalogImage, CatalogPage, FileFailure, FileFailurePage, MAX_FILES_PER_REQUEST,
     MAX_REPLY_BYTES, MAX_REQUEST_IDS, WatcherReply, WatcherRequest,
 };
-use lookalike_proto::{Generation, ImageId};
+use lookalike_proto::{Generation, ImageId, path_to_text};
 
 use super::scan_queue::ScanQueue;
 use super::tick::Tick;
@@ -274,7 +274,7 @@ fn failure_from_row(row: &CatalogRow, library: &str) -> FileFailure {
     FileFailure {
         id: row.id.to_string(),
         library: library.to_owned(),
-        path: String::from_utf8_lossy(&row.path()).into_owned(),
+        path: path_to_text(&row.path()).into_owned(),
         state: row.state.as_str().to_owned(),
         code: row.code.clone(),
         detail: row.detail.clone(),
@@ -291,7 +291,7 @@ pub(super) fn image_from_row(row: &CatalogRow) -> CatalogImage {
     };
     CatalogImage {
         id: row.id.to_string(),
-        path: String::from_utf8_lossy(&row.path()).into_owned(),
+        path: path_to_text(&row.path()).into_owned(),
         content_hash: row.content_hash.map(|hash| hash.to_string()),
         generation: row.generation.get(),
         confirmed: row.confirmed.get(),

@@ -5,12 +5,16 @@ use std::io;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
+use super::spelling::FolderSpellings;
 use crate::disk::{self, FileKind, FolderIdentity};
 use crate::notify::filesystem;
 use crate::paths::{ancestors_and_self, split_path};
 
 /// The root folder: where it is, and which folder it was when its files were last seen.
 pub struct LibraryRoot {
+    /// The path that a user gave. Symbolic links in it may be turned to another folder.
+    given_path: PathBuf,
+    /// Where the links led when the root was last verified.
     path: PathBuf,
     /// The folder's identity as the catalog records it.
     pub identity: Option<FolderIdentity>,
@@ -18,15 +22,19 @@ pub struct LibraryRoot {
     pub mount_id: Option<u64>,
     /// A folder found in this tick to be below the root without symbolic links.
     verified_folder: Option<Vec<u8>>,
+    spellings: FolderSpellings,
 }
 
 impl LibraryRoot {
-    pub fn new(path: &Path, identity: Option<FolderIdentity>) -> Self {
+    /// A root that may be missing.
+    pub fn new(given_path: &Path) -> Self {
         Self {
-            path: path.to_owned(),
-            identity,
+            given_path: given_path.to_owned(),
+            path: resolve_links(given_path).unwrap_or_else(|| given_path.to_owned()),
+            identity: None,
             mount_id: None,
             verified_folder: None,
+            spellings: FolderSpellings::default(),
         }
     }
 
@@ -34,12 +42,31 @@ impl LibraryRoot {
         &self.path
     }
 
+    pub fn given_path(&self) -> &Path {
+        &self.given_path
+    }
+
+    /// Resolves the links of the given path again; true if they lead to another path than before.
+    /// False if they lead nowhere: the folder behind them may come back.
+    pub fn follow_links(&mut self) -> bool {
+        match resolve_links(&self.given_path) {
+            Some(path) if path != self.path => {
+                self.path = path;
+                self.verified_folder = None;
+                true
+            }
+            _ => false,
+        }
+    }
+
     pub fn full_path(&self, path: &[u8]) -> PathBuf {
         self.path.join(OsStr::from_bytes(path))
     }
 
+    /// Drops what was found in one tick.
     pub fn clear_verified_folder(&mut self) {
         self.verified_folder = None;
+        self.spellings = FolderSpellings::default();
     }
 
     /// Whether the folder at the root is the one in which the cataloged files were last seen.
@@ -64,7 +91,7 @@ impl LibraryRoot {
     }
 
     /// Returns what exists at `path` below the root. What only a symbolic link leads to does not
-    /// exist there.
+    /// exist there, nor what a file system without case finds under another spelling.
     ///
     /// # Errors
     /// When the system cannot tell.
@@ -72,12 +99,22 @@ impl LibraryRoot {
         let (folder, _) = split_path(path);
         if !folder.is_empty() && self.verified_folder.as_deref() != Some(folder) {
             for part in ancestors_and_self(folder) {
-                if disk::stat_path(&self.full_path(part))? != Some(FileKind::Folder) {
+                if self.stat_spelled(part)? != Some(FileKind::Folder) {
                     return Ok(None);
                 }
             }
             self.verified_folder = Some(folder.to_vec());
         }
-        disk::stat_path(&self.full_path(path))
+        self.stat_spelled(path)
     }
+
+    fn stat_spelled(&mut self, path: &[u8]) -> io::Result<Option<FileKind>> {
+        let kind = disk::stat_path(&self.full_path(path))?;
+        let exists = kind.is_some() && self.spellings.has_spelling(&self.path, path)?;
+        Ok(kind.filter(|_| exists))
+    }
+}
+
+fn resolve_links(path: &Path) -> Option<PathBuf> {
+    path.canonicalize().ok()
 }

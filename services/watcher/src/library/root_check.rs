@@ -1,7 +1,7 @@
 //! Whether a library's root may be scanned. A root that is missing or was replaced deletes nothing.
 
 use super::tick::Tick;
-use super::{Library, Result};
+use super::{Library, Result, record_root_path};
 use crate::catalog::{Catalog, CatalogRow};
 use crate::disk::{self, FileKind, FolderIdentity};
 use crate::notify::filesystem;
@@ -14,6 +14,9 @@ impl Library {
     /// files are in it. Sets or clears the degraded reason `root_missing`.
     pub(super) fn verify_root(&mut self, tick: &mut Tick<'_>) -> Result<bool> {
         self.saw_unreadable = false;
+        if self.root.follow_links() {
+            self.accept_linked_root(tick)?;
+        }
         let Some(current) = FolderIdentity::from_path(self.root.path()) else {
             self.report_root_missing(tick);
             return Ok(false);
@@ -52,6 +55,17 @@ impl Library {
             )
         };
         Ok(rows.is_empty() || rows.iter().any(is_found))
+    }
+
+    /// Works below the folder to which a user turned the root's symbolic link. Files that are not
+    /// in it are then missing, and the mass-delete guard protects them.
+    fn accept_linked_root(&mut self, tick: &mut Tick<'_>) -> Result<()> {
+        record_root_path(&self.name, self.key, &self.root, tick.catalog)?;
+        self.root.identity = tick.catalog.library_record(self.key)?.root_identity;
+        self.root.mount_id = None;
+        self.folder_rules = None;
+        self.watch_schedule.watches.move_root(self.root.path());
+        Ok(())
     }
 
     fn set_root_identity(&mut self, identity: FolderIdentity, catalog: &mut Catalog) -> Result<()> {

@@ -149,7 +149,7 @@ impl Library {
             let cataloged = folder.unmatched.remove(name);
             let (stat, is_ignored) = match disk::kind_from_metadata(&metadata) {
                 FileKind::Folder => {
-                    self.add_subfolder(scan, folder, name, &path);
+                    self.add_subfolder(scan, folder, name, &path, tick);
                     if cataloged.is_some() {
                         changed.push(path);
                     }
@@ -178,9 +178,16 @@ impl Library {
         }
     }
 
-    fn add_subfolder(&mut self, scan: &mut Scan, folder: &OpenFolder, name: &[u8], path: &[u8]) {
-        if !rules::is_entered_folder(name) || folder.rules.find_ignoring_rule(path, true).is_some()
-        {
+    fn add_subfolder(
+        &mut self,
+        scan: &mut Scan,
+        folder: &OpenFolder,
+        name: &[u8],
+        path: &[u8],
+        tick: &Tick<'_>,
+    ) {
+        let is_entered = rules::is_entered_folder(name, tick.settings.enter_system_folders);
+        if !is_entered || folder.rules.find_ignoring_rule(path, true).is_some() {
             self.watch_schedule.watches.remove_watches_below(path);
         } else if !self.is_polled_separately(scan, path) {
             scan.pending_folders.push(PendingFolder {

@@ -41,7 +41,7 @@ impl Library {
     fn report_unreported_filesystems(&mut self, tick: &Tick<'_>) {
         let mut places = Vec::new();
         for (filesystem, path) in &self.watch_schedule.unreported_filesystems {
-            places.push(match String::from_utf8_lossy(path) {
+            places.push(match lookalike_proto::path_to_text(path) {
                 path if path.is_empty() => format!("The library is on {filesystem}"),
                 path => format!("{path} is on {filesystem}"),
             });
@@ -77,7 +77,10 @@ impl Library {
             return;
         }
         let now = tick.now.mono;
-        if self.watch_schedule.has_root_changed(self.root.path(), now) {
+        if self
+            .watch_schedule
+            .has_root_changed(self.root.given_path(), now)
+        {
             self.plan_full_scan("the root is another folder", tick);
         }
         self.watch_schedule.renew_watches(now);

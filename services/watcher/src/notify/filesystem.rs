@@ -30,12 +30,36 @@ const UNREPORTED_FILESYSTEMS: &[(u32, &str)] = &[
     (0x7C7C_6673, "prl_fs"),
 ];
 
+/// File systems whose driver may give a file another inode number after a mount, or after it dropped
+/// the file from its cache: they store no numbers of their own.
+const INODE_INVENTING_FILESYSTEMS: &[u32] = &[
+    0x2011_BAB0, // exFAT
+    0x4D44,      // FAT
+    0x6573_5546, // FUSE
+    0x0102_1997, // 9p
+    0x517B,      // SMB
+    0xFF53_4D42, // CIFS
+    0xFE53_4D42, // SMB2
+    0x786F_4256, // vboxsf
+    0xBACB_ACBC, // vmhgfs
+    0x7C7C_6673, // prl_fs
+];
+
 /// Returns the name of the file system at `path` if it may change without a report.
 ///
 /// # Errors
 /// When `statfs` fails.
-#[cfg(target_os = "linux")]
 pub fn unreported_filesystem(path: &Path) -> io::Result<Option<&'static str>> {
+    Ok(filesystem_magic(path)?.and_then(filesystem_name))
+}
+
+/// Whether files at `path` may get other inode numbers. False if the system does not tell.
+pub fn invents_inodes(path: &Path) -> bool {
+    matches!(filesystem_magic(path), Ok(Some(magic)) if INODE_INVENTING_FILESYSTEMS.contains(&magic))
+}
+
+#[cfg(target_os = "linux")]
+fn filesystem_magic(path: &Path) -> io::Result<Option<u32>> {
     use std::os::unix::ffi::OsStrExt as _;
     let path = std::ffi::CString::new(path.as_os_str().as_bytes())?;
     let mut stat = std::mem::MaybeUninit::<libc::statfs>::zeroed();
@@ -47,12 +71,12 @@ pub fn unreported_filesystem(path: &Path) -> io::Result<Option<&'static str>> {
     // SAFETY: every bit pattern is a valid `statfs`, and the call has filled it.
     let stat = unsafe { stat.assume_init() };
     // 32 bits are enough. Where the field is wider, the sign may have been extended.
-    Ok(filesystem_name(stat.f_type as u32))
+    Ok(Some(stat.f_type as u32))
 }
 
 /// Other systems do not distinguish file systems.
 #[cfg(not(target_os = "linux"))]
-pub fn unreported_filesystem(_path: &Path) -> io::Result<Option<&'static str>> {
+fn filesystem_magic(_path: &Path) -> io::Result<Option<u32>> {
     Ok(None)
 }
 
@@ -116,6 +140,8 @@ mod tests {
     fn the_system_is_asked() {
         assert_eq!(unreported_filesystem(Path::new("/proc")).unwrap(), None);
         assert!(unreported_filesystem(Path::new("/no such folder")).is_err());
+        assert!(!invents_inodes(Path::new("/proc")));
+        assert!(!invents_inodes(Path::new("/no such folder")));
         let [root, again, other] = ["/", "/..", "/proc"].map(|path| mount_id(Path::new(path)));
         assert_eq!(root, again);
         assert!(root.is_none() || root != other);

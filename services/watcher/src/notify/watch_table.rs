@@ -257,6 +257,12 @@ impl WatchTable {
         }
     }
 
+    /// Ends all watches, and watches below another root from now on.
+    pub fn move_root(&mut self, root: &Path) {
+        self.remove_all();
+        root.clone_into(&mut self.root);
+    }
+
     pub fn remove_all(&mut self) {
         self.notify_watcher = None;
         self.budget

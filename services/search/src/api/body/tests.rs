@@ -5,6 +5,7 @@ use super::*;
 fn body_limits(max_bytes: u64) -> BodyLimits {
     BodyLimits {
         max_bytes,
+        max_image_bytes: Some(max_bytes),
         timeout: Duration::from_secs(5),
     }
 }
@@ -58,7 +59,11 @@ async fn a_body_is_counted_while_it_streams_in() {
         &budget,
     )
     .await;
-    assert_eq!(over.err().unwrap().code, Code::UploadTooLarge);
+    let problem = over.err().unwrap();
+    assert_eq!(problem.code, Code::UploadTooLarge);
+    for words in ["1000B", "http.max_upload_bytes", "--id"] {
+        assert!(problem.detail.contains(words), "{}", problem.detail);
+    }
     let declared = read_body(
         chunked_body(vec![], 1),
         Some(1001),
@@ -119,6 +124,20 @@ async fn a_form_has_one_file() {
     );
     assert_eq!(
         read_form_text(&[(r#"name="x"; filename="""#, "p")], 100)
+            .await
+            .unwrap(),
+        "p"
+    );
+    let without_plain_name = r#"name="x"; filename*=UTF-8''%e2%82%ac.jpg"#;
+    assert_eq!(
+        read_form_text(&[(without_plain_name, "p")], 100)
+            .await
+            .unwrap(),
+        "p"
+    );
+    let by_content_type = "name=\"x\"\r\nContent-Type: image/jpeg";
+    assert_eq!(
+        read_form_text(&[(by_content_type, "p")], 100)
             .await
             .unwrap(),
         "p"

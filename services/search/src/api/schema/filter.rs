@@ -29,7 +29,8 @@ pub(crate) struct FilterBody {
     #[oai(validator(max_length = 4096))]
     pub path_prefix: Option<String>,
     /// Only these formats: `jpeg`, `png`, `gif`, `webp`, `bmp`, `tiff`, `ico`, `qoi`, `pnm`,
-    /// `hdr`, `tga`, `heic`, or the extension of a camera raw format, such as `nef`.
+    /// `hdr`, `tga`, `heic`, or the extension of a camera raw format, such as `nef`. In any case;
+    /// usual file endings and media types work as well: `JPG`, `image/tiff`.
     #[oai(validator(max_items = 16))]
     pub formats: Option<Vec<String>>,
     /// Only images at least this wide, in pixels, after rotation to the upright position.
@@ -39,11 +40,11 @@ pub(crate) struct FilterBody {
     /// Only images taken at this time or later: RFC 3339, or a day. Images without a capture time
     /// are excluded.
     pub taken_after: Option<String>,
-    /// Only images taken before this time: RFC 3339, or a day. Images without a capture time are
-    /// excluded.
+    /// Only images taken before this time, which must be later than `taken_after`: RFC 3339, or a
+    /// day. Images without a capture time are excluded.
     pub taken_before: Option<String>,
     /// Only images with one of these main colours: `black`, `white`, `gray`, `red`, `orange`,
-    /// `yellow`, `green`, `blue`, `purple`, `pink`, `brown`.
+    /// `yellow`, `green`, `blue`, `purple`, `pink`, `brown`. In any case; `grey` is `gray`.
     #[oai(validator(max_items = 16))]
     pub colors: Option<Vec<String>>,
     /// Only images that have all of these tags.

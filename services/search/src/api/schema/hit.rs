@@ -6,12 +6,15 @@ use poem_openapi::{Enum, Object};
 
 use super::image::ImageBody;
 
-/// The meaning of a score, as calibrated for the model.
+/// The meaning of a score, as calibrated for the model. A comparison of the pictures themselves confirms
+/// the first three.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]
 #[oai(rename = "Band", rename_all = "snake_case")]
 pub(crate) enum BandBody {
     /// The same picture, possibly in another file format.
     SamePicture,
+    /// The same picture, turned or mirrored.
+    TurnedCopy,
     /// The same picture, edited.
     NearDuplicate,
     VerySimilar,
@@ -23,6 +26,7 @@ impl From<Band> for BandBody {
     fn from(band: Band) -> Self {
         match band {
             Band::Same => Self::SamePicture,
+            Band::TurnedCopy => Self::TurnedCopy,
             Band::NearDuplicate => Self::NearDuplicate,
             Band::VerySimilar => Self::VerySimilar,
             Band::Similar => Self::Similar,
@@ -55,7 +59,7 @@ pub(crate) struct HitBody {
     pub format: String,
     /// BLAKE3 of the file's bytes, 64 hexadecimal digits.
     pub content_hash: String,
-    /// When the picture was taken (RFC 3339; UTC if the camera recorded no time zone), or null.
+    /// When the picture was taken (RFC 3339; UTC without a zone, midnight without a time), or null.
     pub taken_at: Option<String>,
     /// Keywords; at most 64.
     pub tags: Vec<String>,

@@ -27,7 +27,7 @@ pub(crate) struct ImageBody {
     pub bytes: u64,
     /// BLAKE3 of the file's bytes, 64 hexadecimal digits.
     pub content_hash: String,
-    /// When the picture was taken (RFC 3339; UTC if the camera recorded no time zone), or null.
+    /// When the picture was taken (RFC 3339; UTC without a zone, midnight without a time), or null.
     pub taken_at: Option<String>,
     /// When the file was last written (RFC 3339).
     pub modified_at: String,

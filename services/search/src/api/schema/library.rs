@@ -35,22 +35,24 @@ pub(crate) struct LibraryBody {
     pub name: String,
     /// The root folder on the machine of the watcher.
     pub root: String,
-    /// Regular files below the root: always the sum of the next four counts.
-    pub on_disk: u64,
-    /// Files in the index.
-    pub indexed: u64,
-    /// Files that cannot be indexed; `/v1/failures` lists them with a reason.
-    pub failed: u64,
-    /// Files that a rule excludes from the index.
-    pub ignored: u64,
-    /// Files that were seen and are none of the above yet.
-    pub in_flight: u64,
+    /// Regular files below the root: always the sum of the next four counts. All counts are null
+    /// while no watcher reports the library: they are not known.
+    pub on_disk: Option<u64>,
+    /// Files in the index; null if unknown.
+    pub indexed: Option<u64>,
+    /// Files that cannot be indexed; `/v1/failures` lists them with a reason. Null if unknown.
+    pub failed: Option<u64>,
+    /// Files that a rule excludes from the index; null if unknown.
+    pub ignored: Option<u64>,
+    /// Files that were seen and are none of the above yet; null if unknown.
+    pub in_flight: Option<u64>,
     /// Why the index may be out of date; normally empty.
     pub degraded: Vec<DegradedBody>,
-    /// Whether a scan is in progress, so the counts still grow.
-    pub scanning: bool,
-    /// Files per second that were indexed, removed or failed, over the last ten seconds.
-    pub files_per_second: f64,
+    /// Whether a scan is in progress, so the counts still grow; null if unknown.
+    pub scanning: Option<bool>,
+    /// Files per second that were indexed, removed or failed, over the last ten seconds; null if
+    /// unknown.
+    pub files_per_second: Option<f64>,
 }
 
 impl Example for LibraryBody {
@@ -58,14 +60,14 @@ impl Example for LibraryBody {
         Self {
             name: "shop".into(),
             root: "/home/kim/shop".into(),
-            on_disk: 1368,
-            indexed: 1302,
-            failed: 3,
-            ignored: 9,
-            in_flight: 54,
+            on_disk: Some(1368),
+            indexed: Some(1302),
+            failed: Some(3),
+            ignored: Some(9),
+            in_flight: Some(54),
             degraded: vec![],
-            scanning: false,
-            files_per_second: 97.5,
+            scanning: Some(false),
+            files_per_second: Some(97.5),
         }
     }
 }

@@ -14,7 +14,7 @@ pub(crate) struct QueryPart {
     pub id: Option<String>,
     /// A description of 1 to 1,000 characters on one line.
     pub text: Option<String>,
-    /// An image file in base64.
+    /// An image file, as in the field `image` of a search.
     pub image: Option<String>,
     /// The relative weight: above 0, at most 100; 1 by default.
     #[oai(validator(minimum(value = "0", exclusive = "true"), maximum(value = "100")))]
@@ -39,8 +39,9 @@ impl Example for QueryPart {
 #[derive(Debug, Clone, Default, PartialEq, Object)]
 #[oai(deny_unknown_fields, example, skip_serializing_if_is_none)]
 pub(crate) struct SearchRequest {
-    /// An image file in base64, with or without padding, or as a `data:` URL. By default, all image
-    /// files of a request together may have at most 64 MiB.
+    /// An image file in base64, in the standard or the URL-safe alphabet, with or without padding
+    /// and line breaks, or as a `data:` URL. By default, all image files of a request together may
+    /// have at most 64 MiB.
     pub image: Option<String>,
     /// The id of an image in the index: 32 lower-case hexadecimal digits. The image is a hit itself,
     /// usually the first one.

@@ -34,14 +34,14 @@ impl Example for ModelBody {
 #[derive(Debug, Clone, PartialEq, Object)]
 #[oai(rename = "Rates", example)]
 pub(crate) struct RatesBody {
-    /// Files per second that were indexed, removed or failed.
-    pub files_per_second: f64,
+    /// Files per second that were indexed, removed or failed; null while it is not known.
+    pub files_per_second: Option<f64>,
 }
 
 impl Example for RatesBody {
     fn example() -> Self {
         Self {
-            files_per_second: 97.5,
+            files_per_second: Some(97.5),
         }
     }
 }
@@ -50,16 +50,18 @@ impl Example for RatesBody {
 #[derive(Debug, Clone, PartialEq, Object)]
 #[oai(example)]
 pub(crate) struct Stats {
-    /// Regular files below the roots: always the sum of the next four counts.
-    pub on_disk: u64,
-    /// Files in the index.
-    pub indexed: u64,
-    /// Files that cannot be indexed; `/v1/failures` lists them with a reason.
-    pub failed: u64,
-    /// Files that a rule excludes from the index.
-    pub ignored: u64,
-    /// Files that were seen and are none of the above yet.
-    pub in_flight: u64,
+    /// Regular files below the roots: always the sum of the next four counts. All counts are null
+    /// while they are not known: no watcher reports one of the libraries, or there is no library.
+    /// `libraries` contains the counts that are known.
+    pub on_disk: Option<u64>,
+    /// Files in the index; null if unknown.
+    pub indexed: Option<u64>,
+    /// Files that cannot be indexed; `/v1/failures` lists them with a reason. Null if unknown.
+    pub failed: Option<u64>,
+    /// Files that a rule excludes from the index; null if unknown.
+    pub ignored: Option<u64>,
+    /// Files that were seen and are none of the above yet; null if unknown.
+    pub in_flight: Option<u64>,
     /// The libraries, ordered by name.
     pub libraries: Vec<LibraryBody>,
     /// The model in service.
@@ -73,6 +75,9 @@ pub(crate) struct Stats {
     /// Why this service or an embedder still uses another model than the one in service. Normally
     /// null.
     pub rollover_error: Option<String>,
+    /// Embedders that react to no request, each with its device. Searches use others until they react
+    /// again. Normally empty.
+    pub unresponsive_embedders: Vec<String>,
     /// Throughput of all libraries together.
     pub rates: RatesBody,
 }
@@ -91,6 +96,7 @@ impl Example for Stats {
             device: Some("cpu: burn flex, 2 threads".into()),
             intake_paused: false,
             rollover_error: None,
+            unresponsive_embedders: Vec::new(),
             rates: RatesBody::example(),
         }
     }

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::api::schema::EXAMPLE_ID;
+use crate::problem::Code;
 use bytes::Bytes;
 
 fn parse_question(json: &str) -> Result<ParsedQuery, Problem> {
@@ -17,30 +18,6 @@ fn parse_question(json: &str) -> Result<ParsedQuery, Problem> {
 fn expect_refusal(json: &str) -> (Code, String) {
     let problem = parse_question(json).unwrap_err();
     (problem.code, problem.param.unwrap_or_default())
-}
-
-#[test]
-fn base64_of_every_kind() {
-    for text in [
-        "+/8=",
-        "+/8",
-        "-_8",
-        "-_8=",
-        "data:image/jpeg;base64,+/8=",
-        " +/8= ",
-    ] {
-        assert_eq!(
-            decode_base64("image", text).unwrap(),
-            [0xfb, 0xff],
-            "{text}"
-        );
-    }
-    for text in ["!", "data:image/jpeg,hello", "+/8=+/8="] {
-        assert_eq!(
-            decode_base64("image", text).unwrap_err().param.unwrap(),
-            "image"
-        );
-    }
 }
 
 #[test]

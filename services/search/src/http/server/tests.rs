@@ -1,4 +1,4 @@
-//! Listening and shutting down over real sockets, and the OpenAPI document.
+//! Listening, limits of connections and shutting down over real sockets, and the OpenAPI document.
 
 use std::time::Duration;
 
@@ -68,6 +68,161 @@ async fn health_is_served_until_shutdown() {
         .expect("the server stops")
         .unwrap()
         .unwrap();
+}
+
+/// Serves `/` with these settings: its response is the body of the request.
+async fn serve_echo(settings: Settings) -> (SocketAddr, CancellationToken) {
+    let listening = bind_address("127.0.0.1:0").await.unwrap();
+    let address = listening.address();
+    let shutdown = CancellationToken::new();
+    let stop = shutdown.clone();
+    let echo = make(|request: Request| async move {
+        let body = request.into_body().into_bytes().await?;
+        Ok::<_, poem::Error>(Response::builder().body(body))
+    });
+    tokio::spawn(async move {
+        let routes = Route::new().at("/", echo).boxed();
+        run_server(listening, routes, &settings, stop).await
+    });
+    (address, shutdown)
+}
+
+/// Waits until the server closes the connection, and returns what it sent before.
+async fn read_to_close(stream: &mut tokio::net::TcpStream) -> Vec<u8> {
+    let mut answer = Vec::new();
+    let reading = stream.read_to_end(&mut answer);
+    let read = tokio::time::timeout(Duration::from_secs(10), reading).await;
+    // A connection that is closed with unread bytes is reset.
+    let _ = read.expect("the server closes the connection");
+    answer
+}
+
+#[tokio::test]
+async fn headers_that_arrive_slowly_time_out() {
+    let (address, _stop) = serve_echo(Settings {
+        header_timeout: Duration::from_millis(400),
+        ..Settings::default()
+    })
+    .await;
+    let mut slow = tokio::net::TcpStream::connect(address).await.unwrap();
+    let started = std::time::Instant::now();
+    let mut sent = 0;
+    for byte in "GET / HTTP/1.1\r\nHost: localhost\r\nX-Slow: 1"
+        .bytes()
+        .cycle()
+    {
+        if slow.write_all(&[byte]).await.is_err() {
+            break;
+        }
+        sent += 1;
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        assert!(
+            sent < 100,
+            "the server still reads after {:?}",
+            started.elapsed()
+        );
+    }
+    assert!(started.elapsed() >= Duration::from_millis(400));
+    // A body has a time limit of its own, and so has a connection between two requests.
+    let mut upload = tokio::net::TcpStream::connect(address).await.unwrap();
+    for _ in 0..2 {
+        let head = "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 3\r\n\r\n";
+        upload.write_all(head.as_bytes()).await.unwrap();
+        for byte in *b"abc" {
+            tokio::time::sleep(Duration::from_millis(200)).await;
+            upload.write_all(&[byte]).await.unwrap();
+        }
+        let mut answer = vec![0; 4096];
+        let length = upload.read(&mut answer).await.unwrap();
+        let answer = String::from_utf8_lossy(&answer[..length]).into_owned();
+        assert!(
+            answer.starts_with("HTTP/1.1 200") && answer.ends_with("abc"),
+            "{answer}"
+        );
+        tokio::time::sleep(Duration::from_millis(600)).await;
+    }
+}
+
+#[tokio::test]
+async fn idle_connections_make_place_for_new_ones() {
+    let (address, _stop) = serve_echo(Settings {
+        max_connections: 4,
+        ..Settings::default()
+    })
+    .await;
+    let mut idle = Vec::new();
+    for _ in 0..20 {
+        idle.push(tokio::net::TcpStream::connect(address).await.unwrap());
+    }
+    let request = get_request("/");
+    let answering = send_request(address, &request);
+    let answer = tokio::time::timeout(Duration::from_secs(10), answering).await;
+    let answer = answer.expect("idle connections keep no one out");
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    for stream in &mut idle[..16] {
+        assert!(read_to_close(stream).await.is_empty());
+    }
+    // The last ones are still served.
+    let last = idle.last_mut().unwrap();
+    last.write_all(get_request("/").as_bytes()).await.unwrap();
+    assert!(read_to_close(last).await.starts_with(b"HTTP/1.1 200"));
+}
+
+#[tokio::test]
+async fn connections_without_traffic_are_closed() {
+    let (address, _stop) = serve_echo(Settings {
+        idle_timeout: Duration::from_millis(300),
+        ..Settings::default()
+    })
+    .await;
+    let started = std::time::Instant::now();
+    let mut idle = tokio::net::TcpStream::connect(address).await.unwrap();
+    assert!(read_to_close(&mut idle).await.is_empty());
+    assert!(started.elapsed() >= Duration::from_millis(300));
+}
+
+/// Sends a request with a body of `length` bytes, which the response repeats.
+async fn send_large_body(address: SocketAddr, length: usize) -> tokio::net::TcpStream {
+    let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
+    let head = format!("POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: {length}\r\n\r\n");
+    stream.write_all(head.as_bytes()).await.unwrap();
+    stream.write_all(&vec![b'x'; length]).await.unwrap();
+    stream
+}
+
+#[tokio::test]
+async fn a_client_that_accepts_no_bytes_is_disconnected() {
+    const LENGTH: usize = 30_000_000;
+    let (address, _stop) = serve_echo(Settings {
+        idle_timeout: Duration::from_millis(500),
+        ..Settings::default()
+    })
+    .await;
+    let mut blocked = send_large_body(address, LENGTH).await;
+    tokio::time::sleep(Duration::from_millis(2500)).await;
+    assert!(read_to_close(&mut blocked).await.len() < LENGTH);
+}
+
+#[tokio::test]
+async fn a_slow_download_is_completed() {
+    const LENGTH: usize = 20_000_000;
+    let (address, _stop) = serve_echo(Settings {
+        idle_timeout: Duration::from_millis(800),
+        header_timeout: Duration::from_millis(300),
+        ..Settings::default()
+    })
+    .await;
+    let mut slow = send_large_body(address, LENGTH).await;
+    let mut chunk = vec![0; 2_000_000];
+    let mut received = 0;
+    while received < LENGTH {
+        let length = slow.read(&mut chunk).await.unwrap();
+        assert!(length > 0, "the connection ended after {received} bytes");
+        received += length;
+        if received % 4 == 0 {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
 }
 
 /// Clients are built on the document, so every change of it must be intended.

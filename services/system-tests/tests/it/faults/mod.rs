@@ -9,6 +9,7 @@ mod folders;
 mod index;
 mod names;
 mod periodic_audit;
+mod query_side;
 mod queue;
 mod roots;
 mod service;

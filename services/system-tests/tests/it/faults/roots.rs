@@ -99,6 +99,53 @@ async fn a_renamed_root_removes_nothing() {
 }
 
 #[tokio::test]
+async fn a_root_follows_its_link_and_another_one_is_missing_at_the_start() {
+    let mut world = SystemWorld::new("linked-root");
+    world.set_variable("LOOKALIKE_WATCH_POLL_INTERVAL", "1s");
+    let extra = world.add_library("extra");
+    world.add_pictures("", 4);
+    let release = |number: u32| world.dir.path().join(format!("release{number}"));
+    fs::rename(&world.photos, release(1)).unwrap();
+    std::os::unix::fs::symlink(release(1), &world.photos).unwrap();
+    fs::copy(release(1).join("0.jpg"), extra.join("0.jpg")).unwrap();
+    fs::create_dir(release(2)).unwrap();
+    for name in ["0.jpg", "1.jpg"] {
+        fs::copy(
+            release(1).join(name),
+            release(2).join(format!("new-{name}")),
+        )
+        .unwrap();
+    }
+    let second_release = release(2);
+    world.start_up().await;
+    world.assert_index_equals_folder().await;
+
+    fs::remove_file(&world.photos).unwrap();
+    std::os::unix::fs::symlink(&second_release, &world.photos).unwrap();
+    world
+        .wait_for_stats("the link is followed", |stats| stats["on_disk"] == 3)
+        .await;
+    world.assert_index_equals_folder().await;
+    world.stop_up().await;
+
+    // The other library is served while one is missing.
+    let away = world.dir.path().join("away");
+    fs::rename(&extra, &away).unwrap();
+    world.start_up().await;
+    world
+        .wait_for_stats("the missing one is reported", is_degraded)
+        .await;
+    let picture = fs::read(second_release.join("new-1.jpg")).unwrap();
+    assert_eq!(world.search_by_picture(&picture, 1).await.len(), 1);
+    fs::rename(&away, &extra).unwrap();
+    world
+        .wait_for_stats("it is picked up", |stats| !is_degraded(stats))
+        .await;
+    world.assert_index_equals_folder().await;
+    world.stop_up().await;
+}
+
+#[tokio::test]
 async fn a_mount_that_reports_nothing_is_polled() {
     let mut world = SystemWorld::new("overlay");
     let at = |name: &str| world.dir.path().join(name);

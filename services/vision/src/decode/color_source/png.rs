@@ -32,7 +32,7 @@ impl<'a> Iterator for PngChunks<'a> {
 }
 
 /// Returns the chunks before the compressed pixels.
-fn header_chunks(bytes: &[u8]) -> impl Iterator<Item = (usize, &[u8], &[u8])> {
+fn list_header_chunks(bytes: &[u8]) -> impl Iterator<Item = (usize, &[u8], &[u8])> {
     let chunks = PngChunks {
         bytes,
         offset: SIGNATURE_BYTES,
@@ -44,7 +44,7 @@ fn header_chunks(bytes: &[u8]) -> impl Iterator<Item = (usize, &[u8], &[u8])> {
 pub(crate) fn read_png_profile(bytes: &[u8]) -> SourceProfile {
     let (mut coded, mut icc, mut is_srgb) = (None, None, false);
     let (mut gamma, mut primaries) = (None, None);
-    for (_, name, data) in header_chunks(bytes) {
+    for (_, name, data) in list_header_chunks(bytes) {
         match name {
             b"cICP" => coded = coded.or_else(|| read_coded_colors(data)),
             b"iCCP" => icc = icc.or_else(|| inflate_profile(data).ok().flatten()),
@@ -70,7 +70,7 @@ pub(crate) fn read_png_profile(bytes: &[u8]) -> SourceProfile {
 /// Returns the file without an `iCCP` chunk that inflates to more than a profile may have. The decoder
 /// inflates the chunk up to its limit for a whole picture, without a reservation of that memory.
 pub(crate) fn remove_oversized_profile(bytes: &[u8]) -> Cow<'_, [u8]> {
-    let oversized = header_chunks(bytes)
+    let oversized = list_header_chunks(bytes)
         .find(|(_, name, data)| *name == b"iCCP" && inflate_profile(data).is_err());
     match oversized {
         Some((begin, _, data)) => {
@@ -140,7 +140,7 @@ pub(crate) enum PngAnimation {
 
 pub(crate) fn read_animation(bytes: &[u8]) -> PngAnimation {
     let (mut is_animated, mut has_frame) = (false, false);
-    for (_, name, _) in header_chunks(bytes) {
+    for (_, name, _) in list_header_chunks(bytes) {
         is_animated |= name == b"acTL";
         has_frame |= name == b"fcTL";
     }

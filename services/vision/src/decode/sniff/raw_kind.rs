@@ -11,6 +11,20 @@ impl RawKind {
     pub(crate) fn name(self) -> &'static str {
         self.0
     }
+
+    /// Returns the names of all kinds, sorted.
+    #[cfg(test)]
+    pub(crate) fn all_names() -> Vec<&'static str> {
+        let signatures = SIGNATURES.iter().map(|(_, name)| *name);
+        let makers = MAKERS.iter().map(|(_, name)| *name);
+        let mut names: Vec<_> = signatures
+            .chain(makers)
+            .chain(["cr2", "cr3", "dng", "iiq", "raw"])
+            .collect();
+        names.sort_unstable();
+        names.dedup();
+        names
+    }
 }
 
 /// Most directories of a raw file that are looked at.

@@ -106,6 +106,8 @@ impl CpuNetwork {
             forward_texts: Box::new(move |texts| text_network.forward_texts(texts)),
             dimension,
             trial_input: vec![128; input_bytes].into_boxed_slice(),
+            has_canary: false,
+            canary: None,
             max_batch: CPU_BATCH,
             has_power_of_two: false,
             memory: None,

@@ -58,6 +58,8 @@ pub(super) fn load_network(
         forward_texts: Box::new(move |texts| text_network.forward_texts(texts)),
         dimension: model.description.dimension,
         trial_input: vec![128; model.description.input_bytes()].into_boxed_slice(),
+        has_canary: true,
+        canary: None,
         max_batch: DEFAULT_BATCH,
         has_power_of_two: true,
         memory,

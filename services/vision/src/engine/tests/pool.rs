@@ -320,3 +320,22 @@ async fn without_any_device_requests_fail_at_once() {
     assert!(matches!(after, Err(Error::Broken { .. })), "{after:?}");
     assert!(engine.describe_device().contains("on no device"));
 }
+
+#[tokio::test]
+async fn wrong_vectors_without_an_error_are_not_trusted() {
+    let devices = [StandIn::with_open_gate(), StandIn::with_open_gate()];
+    devices[0].add_canary();
+    let pool = TestPool {
+        has_reference: true,
+        ..short_retries()
+    };
+    let engine = pool
+        .start(&[(gpu_name(0), &devices[0]), (gpu_name(1), &devices[1])])
+        .unwrap();
+    devices[0].set_wrong(&[Precision::F16, Precision::F32]);
+    while engine.device_statuses()[0].state != DeviceState::Failed {
+        let inputs = make_inputs(&[1, 2, 3, 4, 5, 6, 7, 8]);
+        let vectors = engine.embed_images(inputs).await.unwrap();
+        assert_eq!(vector_axes(&vectors), [1, 2, 3, 0, 1, 2, 3, 0]);
+    }
+}

@@ -30,6 +30,8 @@ struct StandInState {
     /// Precisions in which all vectors are those of other inputs.
     wrong_precisions: Vec<Precision>,
     opened: Vec<Precision>,
+    /// Its batches contain the trial image, too.
+    has_canary: bool,
 }
 
 /// A stand-in device: returns the unit vector of axis `byte % 4` for the first byte of each input. Byte
@@ -79,6 +81,10 @@ impl StandIn {
 
     pub fn set_wrong(&self, precisions: &[Precision]) {
         self.change(|state| state.wrong_precisions = precisions.to_vec());
+    }
+
+    pub fn add_canary(&self) {
+        self.change(|state| state.has_canary = true);
     }
 
     pub fn opened(&self) -> Vec<Precision> {
@@ -138,6 +144,8 @@ impl StandIn {
             forward_texts: Box::new(move |texts| text_device.run_texts(texts)),
             dimension: 4,
             trial_input: make_inputs(&[128]).remove(0),
+            has_canary: self.lock().has_canary,
+            canary: None,
             max_batch: 8,
             has_power_of_two: false,
             memory: None,

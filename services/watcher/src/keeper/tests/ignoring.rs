@@ -109,3 +109,27 @@ fn a_move_into_an_ignored_folder_and_out_keeps_the_id() {
     w.settle_and_check();
     assert_eq!(w.index.len(), 5);
 }
+
+#[test]
+fn no_media_excludes_its_folder() {
+    let mut w = with_tree();
+    w.write_file("one/raw/.nomedia", "");
+    w.settle_and_check();
+    assert_eq!(w.index.len(), 3);
+    assert_eq!(
+        w.listed_code("one/raw/b.jpg").as_deref(),
+        Some("ignore_file")
+    );
+    assert_eq!(w.listed_code("one/raw/deep/c.jpg"), None);
+    // The folder that a user named as a library is indexed nevertheless.
+    w.write_file("one/.nomedia", "");
+    w.settle_and_check();
+    assert_eq!(w.index.len(), 3);
+    // The folder's own rules come first.
+    w.write_file("one/raw/.lookalikeignore", "!b.jpg\n");
+    w.settle_and_check();
+    assert_eq!(w.index.len(), 4);
+    w.remove_file("one/raw/.nomedia");
+    w.settle_and_check();
+    assert_eq!(w.index.len(), 5);
+}

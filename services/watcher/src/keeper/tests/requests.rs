@@ -1,10 +1,13 @@
 //! Requests to a library: the catalog's content, one file's history, discarded failures.
 
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt as _;
 use std::time::Duration;
 
 use lookalike_bus::{CatalogPage, FileHistory, WatcherReply, WatcherRequest};
 
 use super::world::KeeperWorld;
+use crate::inbox::HintKind;
 
 fn catalog_page(w: &mut KeeperWorld, after: Option<String>, limit: usize) -> CatalogPage {
     match w.send_request(0, WatcherRequest::CatalogPage { after, limit }) {
@@ -195,4 +198,31 @@ fn a_history_reports_what_happened_and_what_is_waited_for() {
         None,
         "forgotten once it is removed"
     );
+}
+
+#[test]
+fn names_that_are_not_utf8_are_found_as_lists_write_them() {
+    let mut w = KeeperWorld::new();
+    for name in [&b"one/caf\xe9.jpg"[..], b"one/caf\xe8.jpg"] {
+        std::fs::write(w.dir.path().join(OsStr::from_bytes(name)), "a").unwrap();
+        w.add_hint_bytes(name, HintKind::Ready);
+    }
+    // A name that really contains what would be an escape, and one with a control character.
+    w.write_file(r"one/a\xe9.jpg", "b");
+    w.write_file("one/new\nline.jpg", "c");
+    w.settle_and_check();
+    for (path, state) in [
+        (r"caf\xe9.jpg", "ignored"),
+        (r"caf\xe8.jpg", "ignored"),
+        (r"a\xe9.jpg", "indexed"),
+        (r"new\nline.jpg", "indexed"),
+        ("new\nline.jpg", "indexed"),
+    ] {
+        let history = file_history(&mut w, path).unwrap();
+        assert_eq!(history.state, state, "{path}");
+        let expected = path.replace(r"\n", "\n");
+        assert_eq!(history.path, expected, "a list writes it the same way");
+    }
+    assert_eq!(file_history(&mut w, r"caf\xea.jpg"), None);
+    assert_eq!(file_history(&mut w, "caf\u{fffd}.jpg"), None);
 }

@@ -201,3 +201,41 @@ fn a_catalog_put_back_from_a_backup_catches_up() {
     w.start();
     w.settle_and_check();
 }
+
+#[test]
+fn a_root_follows_its_link() {
+    let turn = |w: &KeeperWorld, target: &str| {
+        let link = w.full_path("one");
+        let _ = fs::remove_file(&link);
+        std::os::unix::fs::symlink(w.full_path(target), link).unwrap();
+    };
+    let mut w = with_files();
+    fs::rename(w.full_path("one"), w.full_path("release1")).unwrap();
+    turn(&w, "release1");
+    let embedded = w.embedded;
+    w.restart();
+    w.rescan_all();
+    w.settle_and_check();
+    assert_eq!(w.embedded, embedded, "the same files");
+    fs::create_dir(w.full_path("release2")).unwrap();
+    fs::write(w.full_path("release2/a.jpg"), "another").unwrap();
+    turn(&w, "release2");
+    w.rescan_all();
+    w.settle_and_check();
+    assert_eq!(w.index.len(), 2);
+    // Nothing is removed while the link leads nowhere, also after a restart.
+    let before = w.index.clone();
+    turn(&w, "release3");
+    w.rescan_all();
+    w.settle();
+    w.restart();
+    w.rescan_all();
+    w.settle();
+    assert_eq!(w.index, before);
+    assert_eq!(w.degraded(), ["root_missing"]);
+    turn(&w, "release2");
+    w.rescan_all();
+    w.settle_and_check();
+    assert_eq!(w.index, before);
+    assert_eq!(w.degraded(), [""; 0]);
+}

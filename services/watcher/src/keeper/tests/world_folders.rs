@@ -6,7 +6,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use ignore::gitignore::Gitignore;
+use ignore::gitignore::{Gitignore, GitignoreBuilder};
 use lookalike_bus::{FileCounts, FileFailure, WatcherReply, WatcherRequest};
 use lookalike_proto::{ContentHash, ImageId};
 
@@ -305,13 +305,7 @@ fn list_entered_folders(
 ) {
     let below = folder.strip_prefix(root).unwrap();
     found.push(below.as_os_str().as_bytes().to_vec());
-    let own = folder.join(".lookalikeignore");
-    let is_file = own.symlink_metadata().is_ok_and(|m| m.is_file());
-    ignores.push(if is_file {
-        Gitignore::new(own).0
-    } else {
-        Gitignore::empty()
-    });
+    ignores.push(read_own_rules(folder, ignores.is_empty()));
     for entry in fs::read_dir(folder).unwrap() {
         let entry = entry.unwrap();
         let (path, metadata) = (entry.path(), entry.metadata().unwrap());
@@ -321,6 +315,20 @@ fn list_entered_folders(
         }
     }
     ignores.pop();
+}
+
+/// The rules of a folder's own files. A `.nomedia` in the root has no effect.
+fn read_own_rules(folder: &Path, is_root: bool) -> Gitignore {
+    let is_file = |path: &Path| path.symlink_metadata().is_ok_and(|m| m.is_file());
+    let mut rules = GitignoreBuilder::new(folder);
+    if !is_root && is_file(&folder.join(".nomedia")) {
+        rules.add_line(None, "*").unwrap();
+    }
+    let own = folder.join(".lookalikeignore");
+    if is_file(&own) {
+        rules.add(own);
+    }
+    rules.build().unwrap()
 }
 
 fn is_ignored(ignores: &[Gitignore], path: &Path, is_folder: bool) -> bool {
@@ -343,13 +351,7 @@ fn walk_files(
     let Ok(entries) = fs::read_dir(folder) else {
         return;
     };
-    let own = folder.join(".lookalikeignore");
-    let is_file = own.symlink_metadata().is_ok_and(|m| m.is_file());
-    ignores.push(if is_file {
-        Gitignore::new(own).0
-    } else {
-        Gitignore::empty()
-    });
+    ignores.push(read_own_rules(folder, ignores.is_empty()));
     for entry in entries {
         let entry = entry.unwrap();
         let (path, metadata) = (entry.path(), entry.metadata().unwrap());

@@ -1,0 +1,26 @@
+//! Prints how long files take to decode for a network: `decode_speed SHORT_SIDE ROUNDS FILE…`.
+
+#![allow(clippy::unwrap_used, reason = "an example fails by panicking")]
+
+use std::time::{Duration, Instant};
+
+fn main() {
+    let mut arguments = std::env::args().skip(1);
+    let mut number = || arguments.next().unwrap().parse().unwrap();
+    let (short_side, rounds): (u32, u32) = (number(), number());
+    let limits = lookalike_vision::Limits::default();
+    for path in arguments {
+        let file = std::fs::read(&path).unwrap();
+        let mut best = Duration::MAX;
+        for _ in 0..rounds {
+            let start = Instant::now();
+            let result = lookalike_vision::decode_image(&file, short_side, &limits);
+            best = best.min(start.elapsed());
+            if let Err(error) = result {
+                println!("{path}: {error}");
+                break;
+            }
+        }
+        println!("{:>8.2} ms {path}", best.as_secs_f64() * 1000.0);
+    }
+}

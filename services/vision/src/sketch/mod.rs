@@ -1,0 +1,19 @@
+//! Sketches of pictures: what a vector of a network does not tell.
+//!
+//! Vectors of pictures with little in them (pages of text, night skies, flat icons, solid colours) are
+//! nearly equal although the pictures differ, and a vector says nothing about turned or mirrored
+//! copies. A [`Sketch`] stores the brightness of 16 × 16 cells and the colour of 4 × 4 cells of the
+//! upright picture. Comparing two sketches confirms that two pictures are the same, one is an altered
+//! copy of the other, or one is a turned copy.
+
+mod cells;
+mod grid;
+
+mod agreement;
+mod text;
+
+pub use grid::Sketch;
+pub use text::MAX_SKETCH_BYTES;
+
+#[cfg(test)]
+mod tests;
