@@ -272,7 +272,8 @@ impl PhotoPixels {
                 return self.pixel_at(x, y);
             }
             let is_line = (y - top) * 3 / strip == 1;
-            let is_mark = is_line && x * 60 / self.width % 3 != 0 && x * 8 / self.width < 5;
+            let is_mark =
+                is_line && !(x * 60 / self.width).is_multiple_of(3) && x * 8 / self.width < 5;
             [if is_mark { 255 } else { 0 }; 3]
         })
     }

@@ -32,14 +32,14 @@ pub struct Settings {
     /// Time after which a query without an answer is also sent to another embedder, at the earliest.
     /// The actual time is three times the usual time of an answer, but at most a quarter of
     /// `embed_timeout`.
-    #[serde(with = "duration")]
+    #[serde(with = "MinDuration::<1>")]
     pub embed_hedge_min_delay: Duration,
     /// Queries per hundred that may be sent to a second embedder while the first one works, 0 to 100.
     /// Queries to an embedder that answers nothing are not counted.
     pub embed_hedge_percent: u32,
     /// An embedder that answers no query for so long is ejected: it gets no more queries until it
     /// answers a trial.
-    #[serde(with = "duration")]
+    #[serde(with = "MinDuration::<1>")]
     pub embed_eject_timeout: Duration,
     /// Replicas of each stream in a cluster.
     #[serde(deserialize_with = "deserialize_positive")]

@@ -296,7 +296,10 @@ mod tests {
             let mut columns = to_columns(&[&row]);
             columns.retain(|column| column.name() != field::DYNAMIC);
             columns.extend(stored.map(|values| FieldData::json(field::DYNAMIC, values)));
-            assert_eq!(images_from_columns(&columns).unwrap(), [without.clone()]);
+            assert_eq!(
+                images_from_columns(&columns).unwrap(),
+                vec![without.clone()]
+            );
         }
     }
 

@@ -14,11 +14,11 @@
 //! # Checks
 //!
 //! The tests compare random programs with plain loops in f64 for each set that the processor supports. Miri checks the
-//! memory accesses of the portable set, and the type checker those of NEON on other machines:
+//! memory accesses of the portable set and the threads of a run, and the type checker those of NEON on other machines:
 //!
 //! ```sh
 //! MIRIFLAGS="-Zmiri-ignore-leaks -Zmiri-tree-borrows" \
-//!     cargo +nightly miri test -p lookalike-kernels --lib depthwise_convolutions
+//!     cargo +nightly miri test -p lookalike-kernels --lib -- depthwise_convolutions crew
 //! cargo check -p lookalike-kernels --target aarch64-unknown-linux-gnu
 //! ```
 

@@ -97,7 +97,7 @@ fn test_row(n: u64) -> IndexRow {
             tags: vec!["beach".into(), "two words".into()],
             colors: vec!["blue".into()],
             // Rows of earlier versions have none.
-            sketch: if n % 3 == 0 {
+            sketch: if n.is_multiple_of(3) {
                 String::new()
             } else {
                 format!("AQ{n}-_")

@@ -158,6 +158,11 @@ fn wait(spins: &mut u32) {
 mod tests {
     use super::*;
 
+    /// Miri is several hundred times slower.
+    const STAGES: usize = if cfg!(miri) { 30 } else { 500 };
+
+    const RUNS: usize = if cfg!(miri) { 10 } else { 2_000 };
+
     struct Sums {
         counts: Vec<AtomicUsize>,
         panics_at: Option<usize>,
@@ -184,7 +189,7 @@ mod tests {
 
     fn sums(panics_at: Option<usize>) -> Sums {
         Sums {
-            counts: (0..500).map(|_| AtomicUsize::new(0)).collect(),
+            counts: (0..STAGES).map(|_| AtomicUsize::new(0)).collect(),
             panics_at,
         }
     }
@@ -217,7 +222,7 @@ mod tests {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(4);
         let pool = pool.build().unwrap();
         pool.install(|| {
-            for _ in 0..2_000 {
+            for _ in 0..RUNS {
                 let mut sums = sums(None);
                 sums.counts.truncate(20);
                 run_stages(&sums, 8);
@@ -230,9 +235,9 @@ mod tests {
 
     #[test]
     fn a_panic_ends_the_run() {
-        let sums = sums(Some(100));
+        let sums = sums(Some(STAGES / 2));
         let run = std::panic::AssertUnwindSafe(|| run_stages(&sums, 3));
         assert!(std::panic::catch_unwind(run).is_err());
-        assert_eq!(sums.counts[101].load(Ordering::Relaxed), 0);
+        assert_eq!(sums.counts[STAGES / 2 + 1].load(Ordering::Relaxed), 0);
     }
 }

@@ -63,7 +63,7 @@ impl BlockBuilder {
     }
 }
 
-/// Adds a depthwise convolution that copies its input.
+/// The filter of a depthwise convolution that copies its input.
 const COPY: [f32; 9] = [0.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0];
 
 /// Returns the largest error relative to the largest number.

@@ -135,14 +135,6 @@ pub enum CliCommand {
 }
 
 impl CliCommand {
-    /// Whether the command runs until it is stopped.
-    pub fn is_role(&self) -> bool {
-        matches!(
-            self,
-            Self::Up(_) | Self::Watch(_) | Self::Embed(_) | Self::Serve(_)
-        )
-    }
-
     /// How the command finds the service, if it uses one.
     pub fn service_args(&self) -> Option<&ServiceArgs> {
         match self {

@@ -11,13 +11,15 @@
 
 use std::borrow::Cow;
 
-use image::{DynamicImage, GrayAlphaImage, GrayImage, ImageDecoder, RgbImage, RgbaImage};
+use image::{DynamicImage, GrayAlphaImage, GrayImage, RgbImage, RgbaImage};
 use png::{ColorType, Transformations};
 
 use crate::decode::{
+    color_source::png::read_png_profile,
     deadline::{CpuDeadline, DeadlineReader},
     decoded::{DecoderOutput, MinDecodedSize},
-    image_crate::{classify_image_error, decode_with_image_crate},
+    encoding::SampleEncoding,
+    image_crate::decode_with_image_crate,
     limits::{DecodeClaim, Limits},
     sniff::FileFormat,
 };
@@ -170,7 +172,6 @@ fn decode_by_rows(
     };
     limits.check_claim(FORMAT, &claim)?;
     let _permit = deadline.reserve_memory(limits, needed_bytes)?;
-    let (exif, orientation) = read_metadata(bytes, limits, deadline)?;
     let decoder_limits = png::Limits {
         bytes: usize::try_from(limits.max_decode_bytes).unwrap_or(usize::MAX),
     };
@@ -207,23 +208,13 @@ fn decode_by_rows(
         image: image.ok_or_else(too_few_rows)?,
         width: header.width,
         height: header.height,
-        orientation,
-        exif,
+        orientation: None,
+        exif: None,
+        encoding: SampleEncoding {
+            profile: read_png_profile(bytes),
+            ..SampleEncoding::default()
+        },
     })
-}
-
-fn read_metadata(
-    bytes: &[u8],
-    limits: &Limits,
-    deadline: &CpuDeadline<'_>,
-) -> Result<(Option<Vec<u8>>, Option<image::metadata::Orientation>), DecodeError> {
-    let mut image_limits = image::Limits::no_limits();
-    image_limits.max_alloc = Some(limits.max_decode_bytes);
-    let source = DeadlineReader::new(bytes, deadline);
-    let mut decoder = image::codecs::png::PngDecoder::with_limits(source, image_limits)
-        .map_err(|error| classify_image_error(error, FileFormat::Png, limits))?;
-    let exif = decoder.exif_metadata().ok().flatten();
-    Ok((exif, decoder.orientation().ok()))
 }
 
 fn too_few_rows() -> DecodeError {

@@ -66,8 +66,8 @@ fn page(line_seed: impl Fn(u32) -> u32) -> DecodedImage {
         let (line, letter) = (y / 26, x / 9);
         let in_text = (60..width - 60).contains(&x) && (2..31).contains(&line) && y % 26 < 14;
         // Words of different lengths, and letters of different weights.
-        let is_space = hash(line_seed(line), letter, 1) % 6 == 0;
-        let has_ink = hash(line_seed(line), x / 2, y / 2) % 3 == 0;
+        let is_space = hash(line_seed(line), letter, 1).is_multiple_of(6);
+        let has_ink = hash(line_seed(line), x / 2, y / 2).is_multiple_of(3);
         [if in_text && !is_space && has_ink {
             0
         } else {

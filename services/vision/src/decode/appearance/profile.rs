@@ -54,8 +54,10 @@ fn parse_icc_profile(bytes: &[u8]) -> Option<ColorProfile> {
     let reduced = keep_color_tags(bytes)?;
     // Unwind safe: the closure only reads the bytes.
     std::panic::catch_unwind(AssertUnwindSafe(|| {
-        let mut options = ParsingOptions::default();
-        options.max_profile_size = 2 * MAX_PROFILE_BYTES;
+        let options = ParsingOptions {
+            max_profile_size: 2 * MAX_PROFILE_BYTES,
+            ..ParsingOptions::default()
+        };
         let profile = ColorProfile::new_from_slice_with_options(&reduced, options).ok()?;
         (!is_srgb(&profile)).then_some(profile)
     }))

@@ -269,8 +269,8 @@ impl<'a> TolerantDecoder<'a> {
             if !bits.is_exhausted() {
                 unit += 1;
                 reached = unit;
-            } else if interval > 0 {
-                unit = (unit / interval + 1) * interval;
+            } else if let Some(intervals) = unit.checked_div(interval) {
+                unit = (intervals + 1) * interval;
             } else {
                 break;
             }

@@ -10,6 +10,11 @@ use super::directory::{self as tags, TiffDirectory, TiffEntry, TiffFile};
 const MAX_VALUE_BYTES: u64 = 1 << 20;
 const MAX_BLOCK_BYTES: usize = 4 << 20;
 
+const LONG: u16 = 4;
+/// The type of text, and the longest part of one that is copied.
+const TEXT: u16 = 2;
+const MAX_TEXT_BYTES: u64 = 64 << 10;
+
 /// Tags with offsets into the file, or with much that is not an attribute.
 const LEFT_OUT: &[u16] = &[
     tags::STRIP_OFFSETS,
@@ -73,7 +78,11 @@ impl<'b> BlockWriter<'_, 'b> {
             .iter()
             .filter(|entry| match entry.tag {
                 tags::EXIF_DIRECTORY | tags::GPS_DIRECTORY => has_directories,
-                tag => !LEFT_OUT.contains(&tag) && self.value(entry).is_some(),
+                tag => {
+                    let has_value =
+                        self.value(entry).is_some() || self.wide_number(entry).is_some();
+                    !LEFT_OUT.contains(&tag) && has_value
+                }
             })
             .collect();
         self.bytes.resize(begin + 2 + kept.len() * 12 + 4, 0);
@@ -89,8 +98,16 @@ impl<'b> BlockWriter<'_, 'b> {
                     self.write_directory(&below.unwrap_or_default().entries, false);
                     (4, 1, self.encode(here, 4))
                 }
+                _ if self.wide_number(entry).is_some() => {
+                    let number = self.wide_number(entry).unwrap_or_default();
+                    (usize::from(LONG), 1, self.encode(number, 4))
+                }
                 _ => {
                     let value = self.value(entry).unwrap_or_default();
+                    let count = match entry.kind {
+                        TEXT => value.len(),
+                        _ => entry.count as usize,
+                    };
                     let value = match value.len() {
                         0..=4 => {
                             let mut inline = value.to_vec();
@@ -104,7 +121,7 @@ impl<'b> BlockWriter<'_, 'b> {
                             self.encode(here, 4)
                         }
                     };
-                    (usize::from(entry.kind), entry.count as usize, value)
+                    (usize::from(entry.kind), count, value)
                 }
             };
             let fields = [
@@ -118,10 +135,22 @@ impl<'b> BlockWriter<'_, 'b> {
         }
     }
 
+    /// Returns a single number of 64 bits, a type of BigTIFF; attributes fit into 32.
+    fn wide_number(&self, entry: &TiffEntry) -> Option<usize> {
+        if entry.count != 1 || !matches!(entry.kind, 16..=18) {
+            return None;
+        }
+        let number = self.file.read_number(entry.offset, 8)?;
+        Some(number as u32 as usize)
+    }
+
     /// Returns the bytes of an entry's values, if they are worth copying and of a type of classic
     /// TIFF.
     fn value(&self, entry: &TiffEntry) -> Option<&'b [u8]> {
-        let length = entry.count.checked_mul(entry.value_bytes()? as u64)?;
+        let mut length = entry.count.checked_mul(entry.value_bytes()? as u64)?;
+        if entry.kind == TEXT {
+            length = length.min(MAX_TEXT_BYTES);
+        }
         if length > MAX_VALUE_BYTES || entry.kind > 13 {
             return None;
         }

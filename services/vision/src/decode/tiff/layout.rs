@@ -289,7 +289,8 @@ impl PageLayout {
 
     /// Bytes of the uncompressed data of a chunk with `rows` rows.
     pub(crate) fn chunk_bytes(&self, rows: u32) -> u64 {
-        self.row_bytes() * u64::from(rows).div_ceil(self.subsampling.1 as u64)
+        let rows = u64::from(rows).div_ceil(self.subsampling.1 as u64);
+        self.row_bytes().saturating_mul(rows)
     }
 
     /// Returns the stored bytes of a chunk, as many as there are, and the number that the file

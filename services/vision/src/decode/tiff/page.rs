@@ -22,7 +22,7 @@ use crate::decode::{
     deadline::CpuDeadline,
     decoded::DecoderOutput,
     encoding::{AlphaMeaning, SampleEncoding, SourceProfile},
-    limits::Limits,
+    limits::{DecodeClaim, Limits},
 };
 use crate::error::DecodeError;
 
@@ -53,7 +53,8 @@ pub(crate) fn decode_tiff(
         width: image.width(),
         height: image.height(),
         image,
-        orientation: Some(read_orientation(&file, &directory)),
+        // The attributes decide, which are read from the block: XMP can have it, too.
+        orientation: None,
         exif: Some(build_exif_block(&file, &[&directory])),
         encoding: SampleEncoding {
             profile: read_profile(&file, &directory),
@@ -130,7 +131,6 @@ pub(crate) fn decode_page(
         return decode_whole_jpeg(jpeg, file, directory, limits, deadline);
     }
     let layout = PageLayout::read(file, directory)?;
-    limits.check_pixels(FORMAT, layout.width, layout.height)?;
     let painter = RowPainter::new(file, directory, &layout)?;
     let channels = painter.channels();
     let inks = match layout.photometric {
@@ -148,11 +148,18 @@ pub(crate) fn decode_page(
     let pixels = u64::from(layout.width) * u64::from(layout.height);
     // The pixels, once more as RGB, and what the chunks of one place need.
     let pixel_bytes = match channels {
-        3 => 3 * pixels,
-        _ => (channels as u64 + 4) * pixels,
+        3 => pixels.saturating_mul(3),
+        _ => pixels.saturating_mul(channels as u64 + 4),
     };
-    let _permit =
-        deadline.reserve_memory(limits, pixel_bytes.saturating_add(page.chunk_memory()))?;
+    let needed_bytes = pixel_bytes.saturating_add(page.chunk_memory());
+    let claim = DecodeClaim {
+        width: layout.width,
+        height: layout.height,
+        kept_pixels: pixels,
+        needed_bytes,
+    };
+    limits.check_claim(FORMAT, &claim)?;
+    let _permit = deadline.reserve_memory(limits, needed_bytes)?;
     let range = match layout.needs_range() {
         true => SampleRange::from_tags(file, directory)
             .map_or_else(|| page.measure_range(), Ok)?
@@ -218,7 +225,9 @@ impl<'b> Page<'_, 'b> {
         };
         let expanded = match layout.subsampling {
             (1, 1) => 0,
-            _ => u64::from(layout.chunk_width) * u64::from(layout.stored_rows(0)) * 3,
+            _ => u64::from(layout.chunk_width)
+                .saturating_mul(u64::from(layout.stored_rows(0)))
+                .saturating_mul(3),
         };
         // Rows are read as numbers of 64 bits.
         let row = u64::from(layout.chunk_width).saturating_mul(layout.samples as u64 * 12);
