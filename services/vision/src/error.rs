@@ -13,7 +13,7 @@ use std::path::PathBuf;
 /// | `empty` | no bytes at all |
 /// | `too_large` | more bytes than `max_file_bytes` |
 /// | `not_an_image` | the first bytes match no known image format |
-/// | `unsupported_format` | an image format that this build does not support (HEIC, SVG, …) |
+/// | `unsupported_format` | an image format that this build does not support (AVIF, SVG, …) |
 /// | `unsupported_feature` | a supported format with an unsupported feature (arithmetic JPEG, …) |
 /// | `too_many_pixels` | claims more pixels, or a longer side, than the limits allow |
 /// | `too_much_memory` | decoding would need more memory than `max_decode_bytes` |
@@ -51,6 +51,15 @@ pub enum DecodeError {
     NotAnImage,
     #[error("{format} images are not supported")]
     UnsupportedFormat { format: &'static str },
+    /// A camera raw file whose pixels stay unread.
+    #[error(
+        "camera raw images ({format}) are read by the preview that the camera embeds, and this file has none of {min_side} or more pixels"
+    )]
+    RawWithoutPreview {
+        format: &'static str,
+        /// In pixels, of the longer side.
+        min_side: u32,
+    },
     /// A supported format with a feature that our decoders lack.
     #[error("cannot read this {format} image: {reason}")]
     UnsupportedFeature {
@@ -140,7 +149,7 @@ impl DecodeError {
             Self::Empty => "empty",
             Self::TooLarge { .. } => "too_large",
             Self::NotAnImage => "not_an_image",
-            Self::UnsupportedFormat { .. } => "unsupported_format",
+            Self::UnsupportedFormat { .. } | Self::RawWithoutPreview { .. } => "unsupported_format",
             Self::UnsupportedFeature { .. } => "unsupported_feature",
             Self::TooManyPixels { .. } => "too_many_pixels",
             Self::TooMuchMemory { .. } => "too_much_memory",

@@ -7,6 +7,8 @@
 use std::borrow::Cow;
 use std::path::Path;
 
+use crate::settings::Settings;
+
 /// Why a file is not meant to be indexed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum IgnoreReason {
@@ -61,12 +63,32 @@ impl IgnoreReason {
 }
 
 /// Extensions of image formats, including those that cannot be decoded (yet): their files are
-/// listed as failed with that reason instead of being skipped silently.
-const IMAGE_EXTENSIONS: &[&str] = &[
-    "jpg", "jpeg", "jpe", "jfif", "png", "apng", "gif", "webp", "bmp", "dib", "tif", "tiff", "tga",
-    "ico", "cur", "qoi", "pnm", "pbm", "pgm", "ppm", "pam", "hdr", "exr", "avif", "avifs", "heic",
-    "heif", "hif", "jxl", "jp2", "j2k", "jpf", "jpx", "psd", "pcx", "svg", "dds", "cr2", "cr3",
-    "nef", "arw", "dng", "orf", "rw2", "raf", "pef", "srw",
+/// listed as failed with that reason instead of being skipped silently. The content decides about the
+/// format, so a name only has to be one that programs give to pictures.
+const IMAGE_EXTENSIONS: &[&[&str]] = &[
+    // JPEG, also of browsers, panoramic and stereo cameras, and as Twitter names it.
+    &["jpg", "jpeg", "jpe", "jif", "jfif", "jfi", "pjpeg", "pjp"],
+    &["mpo", "jps", "insp", "jpg_large", "jpg-large", "jpg_orig"],
+    // Other formats of the web.
+    &[
+        "png", "apng", "pns", "gif", "webp", "avif", "avifs", "svg", "jxl", "qoi",
+    ],
+    // Bitmaps, icons, cursors, textures.
+    &["bmp", "dib", "ico", "cur", "tga", "pcx", "dds"],
+    &["tif", "tiff", "btf", "tf8"],
+    &["heic", "heics", "heif", "heifs", "hif"],
+    &["jp2", "j2k", "j2c", "jpc", "jpf", "jpx"],
+    &[
+        "pnm", "pbm", "pgm", "ppm", "pam", "hdr", "exr", "psd", "psb",
+    ],
+    // Camera raw.
+    &[
+        "3fr", "arw", "cr2", "cr3", "crw", "dcr", "dng", "erf", "fff", "gpr", "iiq",
+    ],
+    &[
+        "k25", "kdc", "mef", "mos", "mrw", "nef", "nrw", "orf", "pef", "raf", "rw2",
+    ],
+    &["rwl", "sr2", "srf", "srw", "x3f"],
 ];
 
 /// Extensions that browsers, editors and copy programs give to unfinished files.
@@ -124,7 +146,7 @@ pub fn is_entered_folder(name: &[u8], enters_system_folders: bool) -> bool {
 
 /// Returns why the file at `path` (relative to its library's root) is ignored, or `None` if it is
 /// meant to be indexed. `size` in bytes.
-pub fn ignore_reason(path: &[u8], size: u64, max_file_bytes: u64) -> Option<IgnoreReason> {
+pub fn ignore_reason(path: &[u8], size: u64, settings: &Settings) -> Option<IgnoreReason> {
     let Ok(text) = std::str::from_utf8(path) else {
         return Some(IgnoreReason::UnusableName);
     };
@@ -143,10 +165,14 @@ pub fn ignore_reason(path: &[u8], size: u64, max_file_bytes: u64) -> Option<Igno
     if is_one_of(TEMPORARY_EXTENSIONS) || name.ends_with('~') || name.starts_with("~$") {
         return Some(IgnoreReason::Temporary);
     }
-    if !is_one_of(IMAGE_EXTENSIONS) {
+    let is_accepted = match extension {
+        Some(_) => IMAGE_EXTENSIONS.iter().any(|list| is_one_of(list)),
+        None => settings.files_without_extension,
+    };
+    if !is_accepted {
         return Some(IgnoreReason::NotAnImageName);
     }
-    (size > max_file_bytes).then_some(IgnoreReason::TooLarge)
+    (size > settings.max_file_bytes).then_some(IgnoreReason::TooLarge)
 }
 
 /// Returns why something that is neither file nor folder is ignored.
@@ -162,9 +188,17 @@ pub fn special_file_reason(is_symlink: bool) -> IgnoreReason {
 mod tests {
     use super::*;
 
+    fn settings() -> Settings {
+        Settings {
+            max_file_bytes: 100,
+            ..Settings::default()
+        }
+    }
+
     #[test]
     fn by_name_and_size() {
-        let check = |path: &[u8]| ignore_reason(path, 10, 100).map(|ignored| ignored.code());
+        let check =
+            |path: &[u8]| ignore_reason(path, 10, &settings()).map(|ignored| ignored.code());
         assert_eq!(check(b"a/b.JPG"), None);
         assert_eq!(check(b"new\nline.png"), None);
         assert_eq!(check(b"x.heic"), None);
@@ -175,7 +209,7 @@ mod tests {
         assert_eq!(check(b"jpg"), Some("not_a_picture_name"));
         assert_eq!(check(b"\xff.jpg"), Some("unusable_name"));
         assert_eq!(
-            ignore_reason(b"a.jpg", 101, 100),
+            ignore_reason(b"a.jpg", 101, &settings()),
             Some(IgnoreReason::TooLarge)
         );
     }
@@ -206,5 +240,57 @@ mod tests {
         for name in [".git", ".Trash-1000", ".Spotlight-V100", ".snapshots"] {
             assert!(!is_entered_folder(name.as_bytes(), true), "{name}");
         }
+    }
+
+    #[test]
+    fn pictures_by_any_name_that_programs_give_them() {
+        for name in [
+            "a.jfif",
+            "a.jpe",
+            "a.mpo",
+            "a.INSP",
+            "a.jps",
+            "a.jpg_large",
+            "a.cur",
+            "a.dib",
+            "a.HEIF",
+            "a.hif",
+            "a.NEF",
+            "a.nrw",
+            "a.dng",
+            "a.3fr",
+            "a.iiq",
+            "a.RW2",
+            "a.raf",
+            "a.cr3",
+            "a.tif",
+        ] {
+            assert_eq!(
+                ignore_reason(name.as_bytes(), 10, &settings()),
+                None,
+                "{name}"
+            );
+        }
+    }
+
+    #[test]
+    fn names_without_extension_are_a_setting() {
+        let accepting = Settings {
+            files_without_extension: true,
+            ..settings()
+        };
+        for name in ["IMG_0001", "folder.jpg/scan 7", "f_00a3c1"] {
+            let name = name.as_bytes();
+            assert_eq!(
+                ignore_reason(name, 10, &settings()),
+                Some(IgnoreReason::NotAnImageName)
+            );
+            assert_eq!(ignore_reason(name, 10, &accepting), None);
+        }
+        let refused =
+            |name: &[u8]| ignore_reason(name, 10, &accepting).map(|ignored| ignored.code());
+        assert_eq!(refused(b"notes.txt"), Some("not_a_picture_name"));
+        assert_eq!(refused(b".profile"), Some("hidden"));
+        assert_eq!(refused(b"IMG_0001~"), Some("temporary"));
     }
 }

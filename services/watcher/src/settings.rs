@@ -44,6 +44,9 @@ pub struct Settings {
     /// Larger files are ignored.
     #[serde(with = "size")]
     pub max_file_bytes: u64,
+    /// Whether files are indexed whose names have no extension, as browsers' caches, forensic tools
+    /// and old systems store them. Those that are no pictures are listed as failed.
+    pub files_without_extension: bool,
     /// Whether to index pictures in folders that systems and storage devices make for themselves
     /// (`#recycle`, `@eaDir`, `$RECYCLE.BIN`, `lost+found`, …) and in folders with a `.nomedia`.
     pub enter_system_folders: bool,
@@ -82,6 +85,7 @@ impl Default for Settings {
             mass_delete_share: 0.5,
             mass_delete_confirm_after: Duration::from_secs(900),
             max_file_bytes: 256 << 20,
+            files_without_extension: false,
             enter_system_folders: false,
             max_hints: 65_536,
             max_settling: 100_000,

@@ -28,6 +28,7 @@ fn content_type(format: &str) -> (&'static str, &'static str) {
         "bmp" => ("image/bmp", "inline"),
         "ico" => ("image/x-icon", "inline"),
         "tiff" => ("image/tiff", "attachment"),
+        "heic" => ("image/heic", "attachment"),
         "pnm" => ("image/x-portable-anymap", "attachment"),
         _ => ("application/octet-stream", "attachment"),
     }

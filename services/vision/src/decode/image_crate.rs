@@ -12,7 +12,7 @@ use crate::decode::{
     decoded::DecoderOutput,
     limits::{DecodeClaim, Limits},
     sniff::FileFormat,
-    tiff, webp,
+    webp,
 };
 use crate::error::{DecodeError, RaisedLimits};
 
@@ -32,13 +32,13 @@ pub(crate) fn open_with_image_crate<'a>(
     limits: &Limits,
     deadline: &'a CpuDeadline<'a>,
 ) -> Result<OpenedImage<'a>, DecodeError> {
-    // Released before memory for the pixels is reserved: the tags that remain are small by then.
-    let _tag_memory = match format {
-        FileFormat::Tiff => Some(deadline.reserve_memory(limits, tiff::claimed_tag_bytes(bytes))?),
-        _ => None,
-    };
+    let image_format = format
+        .image_format()
+        .ok_or_else(|| DecodeError::UnsupportedFormat {
+            format: format.name(),
+        })?;
     let source = DeadlineReader::new(bytes, deadline);
-    let mut reader = ImageReader::with_format(source, format.image_format());
+    let mut reader = ImageReader::with_format(source, image_format);
     let mut image_limits = image::Limits::no_limits();
     image_limits.max_alloc = Some(limits.max_decode_bytes);
     reader.limits(image_limits);

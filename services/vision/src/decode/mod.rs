@@ -18,9 +18,12 @@ pub(crate) mod encoding;
 mod color_source;
 
 mod animation;
+mod heif;
+mod icon;
 mod image_crate;
 mod jpeg;
 mod png;
+mod raw;
 mod tiff;
 mod unwritten;
 mod webp;
@@ -95,6 +98,13 @@ pub(crate) fn decode_to_size(
                 unwritten::check_written(bytes, format)?;
                 let decoded = match format {
                     FileFormat::Png => png::decode_png(bytes, min_size, limits, &deadline),
+                    FileFormat::Tiff => tiff::decode_tiff(bytes, limits, &deadline),
+                    FileFormat::Raw(kind) => {
+                        raw::decode_raw(bytes, kind, min_size, limits, &deadline)
+                    }
+                    FileFormat::Heic => heif::decode_heif(bytes, limits, &deadline),
+                    FileFormat::Ico => icon::decode_icon(bytes, limits, &deadline),
+                    FileFormat::Dib => icon::decode_headerless_bitmap(bytes, limits, &deadline),
                     _ => decode_with_image_crate(bytes, format, limits, &deadline),
                 };
                 decoded.map_err(|error| unwritten::explain_error(error, bytes, format))?

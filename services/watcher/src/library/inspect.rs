@@ -179,7 +179,7 @@ pub(super) fn ignore_reason(
             .find_ignoring_rule(path, false)
             .map(IgnoreReason::IgnoreFileRule)
     };
-    rules::ignore_reason(path, stat.size, settings.max_file_bytes).or_else(by_rule)
+    rules::ignore_reason(path, stat.size, settings).or_else(by_rule)
 }
 
 /// Whether nothing happened to the inode for a while, so that no program is writing. The system

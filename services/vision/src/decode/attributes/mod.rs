@@ -45,7 +45,8 @@ pub struct DecodedAttributes {
     pub width: u32,
     /// In pixels, of the upright image at full size.
     pub height: u32,
-    /// `jpeg`, `png`, `gif`, `webp`, `bmp`, `tiff`, `ico`, `qoi`, `pnm`, `hdr` or `tga`.
+    /// `jpeg`, `png`, `gif`, `webp`, `bmp`, `tiff`, `ico`, `qoi`, `pnm`, `hdr`, `tga` or `heic`; of a
+    /// camera raw file, the extension of its format, such as `nef`.
     pub format: &'static str,
     /// Time when the picture was taken, in seconds since 1970. Times without a zone count as UTC, and
     /// a date without a time is its midnight.

@@ -3,7 +3,6 @@
 pub(crate) mod bmp;
 pub(crate) mod jpeg;
 pub(crate) mod png;
-pub(crate) mod tiff;
 
 use image::ImageDecoder;
 
@@ -27,7 +26,6 @@ pub(crate) fn read_sample_encoding(
             profile: png::read_png_profile(bytes),
             ..SampleEncoding::default()
         },
-        FileFormat::Tiff => tiff::read_tiff_encoding(bytes),
         FileFormat::WebP | FileFormat::Gif => SampleEncoding {
             profile: match decoder.icc_profile() {
                 Ok(Some(profile)) => SourceProfile::Icc(profile),

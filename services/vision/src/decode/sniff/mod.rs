@@ -3,7 +3,11 @@
 //! Known but unsupported image formats are distinguished from files that are not images, so that
 //! the list of failures shows a helpful reason.
 
+mod raw_kind;
+
 use image::ImageFormat;
+
+pub(crate) use self::raw_kind::{MAX_DIRECTORIES, RawKind, identify_raw};
 
 use crate::error::DecodeError;
 
@@ -20,6 +24,10 @@ pub(crate) enum FileFormat {
     Pnm,
     Hdr,
     Tga,
+    /// A bitmap without its file header.
+    Dib,
+    Heic,
+    Raw(RawKind),
 }
 
 impl FileFormat {
@@ -30,30 +38,33 @@ impl FileFormat {
             Self::Png => "png",
             Self::Gif => "gif",
             Self::WebP => "webp",
-            Self::Bmp => "bmp",
+            Self::Bmp | Self::Dib => "bmp",
             Self::Tiff => "tiff",
             Self::Ico => "ico",
             Self::Qoi => "qoi",
             Self::Pnm => "pnm",
             Self::Hdr => "hdr",
             Self::Tga => "tga",
+            Self::Heic => "heic",
+            Self::Raw(kind) => kind.name(),
         }
     }
 
-    pub(crate) fn image_format(self) -> ImageFormat {
-        match self {
+    /// Returns the format of the `image` crate, or `None` if we decode without it.
+    pub(crate) fn image_format(self) -> Option<ImageFormat> {
+        Some(match self {
             Self::Jpeg => ImageFormat::Jpeg,
             Self::Png => ImageFormat::Png,
             Self::Gif => ImageFormat::Gif,
             Self::WebP => ImageFormat::WebP,
             Self::Bmp => ImageFormat::Bmp,
-            Self::Tiff => ImageFormat::Tiff,
             Self::Ico => ImageFormat::Ico,
             Self::Qoi => ImageFormat::Qoi,
             Self::Pnm => ImageFormat::Pnm,
             Self::Hdr => ImageFormat::Hdr,
             Self::Tga => ImageFormat::Tga,
-        }
+            Self::Tiff | Self::Dib | Self::Heic | Self::Raw(_) => return None,
+        })
     }
 }
 
@@ -69,6 +80,8 @@ const READABLE_SIGNATURES: &[(&[u8], FileFormat)] = &[
     (b"II+\0", FileFormat::Tiff),
     (b"MM\0+", FileFormat::Tiff),
     (b"\0\0\x01\0", FileFormat::Ico),
+    // A cursor.
+    (b"\0\0\x02\0", FileFormat::Ico),
     (b"qoif", FileFormat::Qoi),
     (b"P1", FileFormat::Pnm),
     (b"P2", FileFormat::Pnm),
@@ -92,9 +105,6 @@ const UNSUPPORTED_SIGNATURES: &[(&[u8], &str)] = &[
     (b"DDS ", "DDS"),
     (b"farbfeld", "farbfeld"),
     (b"gimp xcf", "GIMP"),
-    (b"IIRO", "camera raw"),
-    (b"IIU\0", "camera raw"),
-    (b"FUJIFILMCCD-RAW", "camera raw"),
     (b"%PDF-", "PDF"),
 ];
 
@@ -102,11 +112,26 @@ pub(crate) fn sniff_format(bytes: &[u8]) -> Result<FileFormat, DecodeError> {
     if bytes.is_empty() {
         return Err(DecodeError::Empty);
     }
+    if let Some(kind) = identify_raw(bytes) {
+        return Ok(FileFormat::Raw(kind));
+    }
     if let Some(&(_, format)) = READABLE_SIGNATURES
         .iter()
         .find(|(magic, _)| bytes.starts_with(magic))
     {
         return match format {
+            FileFormat::Ico if !is_icon(bytes) => match is_tga(bytes) {
+                true => Ok(FileFormat::Tga),
+                false => Err(DecodeError::NotAnImage),
+            },
+            FileFormat::Png if bytes.get(12..16) == Some(b"CgBI") => {
+                Err(DecodeError::UnsupportedFeature {
+                    format: FileFormat::Png.name(),
+                    reason: "Apple's tools changed it for iOS (CgBI); \
+                             save it again as a standard PNG"
+                        .to_owned(),
+                })
+            }
             FileFormat::Pnm if !bytes.get(2).is_some_and(u8::is_ascii_whitespace) => {
                 Err(DecodeError::NotAnImage)
             }
@@ -126,8 +151,8 @@ pub(crate) fn sniff_format(bytes: &[u8]) -> Result<FileFormat, DecodeError> {
     {
         return Err(DecodeError::UnsupportedFormat { format });
     }
-    if let Some(format) = iso_media_kind(bytes) {
-        return Err(DecodeError::UnsupportedFormat { format });
+    if bytes.get(4..8) == Some(b"ftyp") {
+        return identify_iso_media(bytes);
     }
     if is_pcx(bytes) {
         return Err(DecodeError::UnsupportedFormat { format: "PCX" });
@@ -135,25 +160,54 @@ pub(crate) fn sniff_format(bytes: &[u8]) -> Result<FileFormat, DecodeError> {
     if is_svg(bytes) {
         return Err(DecodeError::UnsupportedFormat { format: "SVG" });
     }
+    if is_headerless_bitmap(bytes) {
+        return Ok(FileFormat::Dib);
+    }
     if is_tga(bytes) {
         return Ok(FileFormat::Tga);
     }
     Err(DecodeError::NotAnImage)
 }
 
-/// Recognises the HEIF family by its `ftyp` box and brand.
-fn iso_media_kind(bytes: &[u8]) -> Option<&'static str> {
-    if bytes.get(4..8)? != b"ftyp" {
-        return None;
-    }
-    Some(match bytes.get(8..12)? {
-        b"avif" | b"avis" => "AVIF",
-        b"heic" | b"heix" | b"heim" | b"heis" | b"hevc" | b"mif1" | b"mif2" | b"mif3" | b"msf1" => {
-            "HEIC"
+/// Recognises the HEIF family by the brands in its `ftyp` box. The first is the main one; generic
+/// ones (`mif1`) leave the decision to those that follow.
+fn identify_iso_media(bytes: &[u8]) -> Result<FileFormat, DecodeError> {
+    /// More brands than any program writes.
+    const MAX_BRANDS: usize = 32;
+    let length = u32::from_be_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]) as usize;
+    let brands = bytes[8..bytes.len().min(length.max(12))]
+        .chunks_exact(4)
+        .enumerate()
+        // The second field is the version of the main brand.
+        .filter(|(index, _)| *index != 1)
+        .map(|(_, brand)| brand)
+        .take(MAX_BRANDS);
+    let mut is_heif = false;
+    for brand in brands {
+        match brand {
+            b"avif" | b"avis" => return Err(DecodeError::UnsupportedFormat { format: "AVIF" }),
+            b"heic" | b"heix" | b"heim" | b"heis" | b"hevc" | b"hevx" => {
+                return Ok(FileFormat::Heic);
+            }
+            b"mif1" | b"mif2" | b"mif3" | b"msf1" => is_heif = true,
+            _ => {}
         }
-        b"crx " => "camera raw",
-        _ => "video or unknown ISO media",
-    })
+    }
+    match is_heif {
+        true => Ok(FileFormat::Heic),
+        false => Err(DecodeError::UnsupportedFormat {
+            format: "video or unknown ISO media",
+        }),
+    }
+}
+
+/// Checks the list of an icon or cursor, whose signature is nearly zeros.
+fn is_icon(bytes: &[u8]) -> bool {
+    let Some(&[count_low, count_high, _, _, _, reserved, ..]) = bytes.get(4..) else {
+        return true;
+    };
+    // The reserved field of an entry is 0, or 255 by some programs.
+    (count_low, count_high) != (0, 0) && matches!(reserved, 0 | 255)
 }
 
 fn is_pcx(bytes: &[u8]) -> bool {
@@ -181,6 +235,24 @@ fn is_tga(bytes: &[u8]) -> bool {
         _ => false,
     };
     maps_fit && descriptor & 0xc0 == 0
+}
+
+/// Checks every field of the header of a bitmap without a file header, because it has no signature.
+fn is_headerless_bitmap(bytes: &[u8]) -> bool {
+    let Some(header) = bytes.get(..40) else {
+        return false;
+    };
+    let number = |at: usize| {
+        u32::from_le_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]])
+    };
+    let (width, height) = (number(4), (number(8) as i32).unsigned_abs());
+    matches!(number(0), 40 | 52 | 56 | 64 | 108 | 124)
+        && (1..=0xffff).contains(&width)
+        && (1..=0xffff).contains(&height)
+        && header[12..14] == [1, 0]
+        && matches!(header[14], 1 | 2 | 4 | 8 | 16 | 24 | 32)
+        && header[15] == 0
+        && number(16) <= 6
 }
 
 #[cfg(test)]
@@ -213,7 +285,23 @@ mod tests {
             "declined: SVG",
         );
         check_sniffed(b"\0\0\0\x1cftypavif\0\0\0\0", "declined: AVIF");
-        check_sniffed(b"\0\0\0\x1cftypheic\0\0\0\0", "declined: HEIC");
+        check_sniffed(b"\0\0\0\x1cftypheic\0\0\0\0", "heic");
+        check_sniffed(b"\0\0\0\x18ftypmif1\0\0\0\0mif1avif", "declined: AVIF");
+        check_sniffed(b"\0\0\0\x18ftypmif1\0\0\0\0mif1heic", "heic");
+        check_sniffed(
+            b"\0\0\0\x14ftypisom\0\0\0\0mp42",
+            "declined: video or unknown ISO media",
+        );
+        check_sniffed(b"\0\0\0\x18ftypcrx \0\0\0\x01crx isom", "cr3");
+        check_sniffed(b"FUJIFILMCCD-RAW 0201", "raf");
+        check_sniffed(b"IIRO\x08\0\0\0", "orf");
+        check_sniffed(b"II*\0\x08\0\0\0\0\0", "tiff");
+        check_sniffed(b"\x89PNG\r\n\x1a\n\0\0\0\x04CgBI", "unsupported_feature");
+        check_sniffed(b"\0\0\x02\0\x01\0\x20\x20\0\0\0\0", "ico");
+        check_sniffed(
+            b"\x28\0\0\0\x60\0\0\0\x40\0\0\0\x01\0\x18\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0",
+            "bmp",
+        );
         check_sniffed(b"8BPS\0\x01", "declined: Photoshop");
         check_sniffed(b"                                        ", "not_an_image");
         check_sniffed(&[0; 64], "not_an_image");
