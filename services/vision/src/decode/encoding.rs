@@ -32,8 +32,6 @@ pub(crate) enum AlphaMeaning {
     /// Opacity; the colours are stored as they are.
     #[default]
     Straight,
-    /// Opacity; the colours are multiplied by it already.
-    Premultiplied,
     /// Opacity, unless it is zero everywhere: then the writer did not use the channel.
     MaybeUnused,
 }

@@ -25,7 +25,7 @@ pub enum Error {
         program_version: i64,
     },
     /// SQLite failed: the disk is full, the file is damaged, …
-    #[error("cannot read or write the catalog: {0}{}", use_hint(.0))]
+    #[error("cannot read or write the catalog: {}{}", .0, use_hint(.0))]
     Sqlite(#[from] rusqlite::Error),
 }
 
