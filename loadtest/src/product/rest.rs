@@ -22,7 +22,7 @@ pub fn check_at_rest(stats: &Value, library_count: usize, file_count: u64) -> Re
     match counts {
         [Some(0), Some(on_disk)] if on_disk == file_count => Ok(()),
         [Some(0), Some(on_disk)] => Err(format!("{on_disk} files seen, {file_count} on disk")),
-        [Some(in_flight), _] => Err(format!("{in_flight} in flight")),
+        [Some(in_flight), Some(_)] => Err(format!("{in_flight} in flight")),
         _ => Err("the counts are not known yet".to_owned()),
     }
 }
