@@ -57,7 +57,7 @@ pub(crate) fn decode_tiff(
         orientation: None,
         exif: Some(build_exif_block(&file, &[&directory])),
         encoding: SampleEncoding {
-            profile: read_profile(&file, &directory),
+            profile: read_painted_profile(&file, &directory),
             alpha: match directory.find_entry(tags::EXTRA_SAMPLES) {
                 Some(_) => AlphaMeaning::Straight,
                 None => AlphaMeaning::MaybeUnused,
@@ -73,10 +73,24 @@ fn read_profile(file: &TiffFile<'_>, directory: &TiffDirectory) -> SourceProfile
     })
 }
 
-pub(crate) fn read_orientation(file: &TiffFile<'_>, directory: &TiffDirectory) -> Orientation {
+/// Returns the profile of a painted page. CMYK and L*a*b* are painted as sRGB, so the profile, which
+/// describes the stored samples, no longer applies.
+pub(crate) fn read_painted_profile(
+    file: &TiffFile<'_>,
+    directory: &TiffDirectory,
+) -> SourceProfile {
+    match file.tag_number(directory, tags::PHOTOMETRIC) {
+        Some(5 | 8 | 9) => SourceProfile::Srgb,
+        _ => read_profile(file, directory),
+    }
+}
+
+pub(crate) fn read_orientation(
+    file: &TiffFile<'_>,
+    directory: &TiffDirectory,
+) -> Option<Orientation> {
     file.tag_number(directory, tags::ORIENTATION)
         .and_then(|value| Orientation::from_exif(u8::try_from(value).ok()?))
-        .unwrap_or(Orientation::NoTransforms)
 }
 
 /// Returns whether a directory describes a reduced copy or a mask of another picture.
