@@ -9,6 +9,8 @@ mod parameters;
 #[cfg(test)]
 mod tests;
 
+use std::borrow::Cow;
+
 use heic_rs::{
     DecodeOptions, Error as HeicError, Image as HeicImage, MatrixCoefficients, Mirror, Nclx,
     PixelLayout, Range, Transform,
@@ -77,6 +79,13 @@ pub(crate) fn decode_heif(
         },
         error => error,
     })
+}
+
+/// Returns the XMP packet of the primary image.
+pub(crate) fn find_xmp_packet(bytes: &[u8]) -> Option<Cow<'_, [u8]>> {
+    let context = Context::open(bytes).ok()?;
+    let packet = context.xmp_item(context.meta.primary)?;
+    context.item_data(packet).ok()
 }
 
 fn ends_in_zeros(bytes: &[u8]) -> bool {
