@@ -71,6 +71,11 @@ impl DecodeMonitor {
         self.lock().is_abandoned
     }
 
+    fn holds_memory(&self) -> bool {
+        let reservation = self.lock().reservation.upgrade();
+        reservation.is_some_and(|reservation| !reservation.is_released())
+    }
+
     fn set_computing(&self, is_computing: bool) {
         self.lock().is_computing = is_computing;
     }
@@ -122,6 +127,10 @@ impl<'a> CpuDeadline<'a> {
         limits: &Limits,
         bytes: u64,
     ) -> Result<MemoryPermit, DecodeError> {
+        debug_assert!(
+            !self.monitor.holds_memory(),
+            "a decode that waits for memory must not hold any, or all decodes can wait for ever"
+        );
         let permit = self.pause_while(|| limits.reserve_memory(bytes))?;
         self.monitor.track_reservation(permit.reservation());
         Ok(permit)

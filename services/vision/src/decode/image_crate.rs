@@ -95,6 +95,28 @@ impl OpenedImage<'_> {
     }
 }
 
+/// Decodes a picture that is a part of another. The caller has reserved `reserved_bytes` for it:
+/// to reserve again while a permit is held could wait for ever.
+pub(crate) fn decode_within(
+    bytes: &[u8],
+    format: FileFormat,
+    (max_width, max_height): (u32, u32),
+    reserved_bytes: u64,
+    limits: &Limits,
+    deadline: &CpuDeadline<'_>,
+) -> Result<DynamicImage, DecodeError> {
+    let opened = open_with_image_crate(bytes, format, limits, deadline)?;
+    let (width, height) = opened.decoder.dimensions();
+    if width > max_width || height > max_height || opened.needed_bytes() > reserved_bytes {
+        return Err(DecodeError::Corrupt {
+            format: format.name(),
+            reason: "a part of the picture is larger than its place".to_owned(),
+        });
+    }
+    DynamicImage::from_decoder(opened.decoder)
+        .map_err(|error| classify_image_error(error, format, limits))
+}
+
 pub(crate) fn decode_with_image_crate(
     bytes: &[u8],
     format: FileFormat,

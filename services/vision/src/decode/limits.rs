@@ -195,6 +195,10 @@ pub(crate) struct MemoryReservation {
 }
 
 impl MemoryReservation {
+    pub(crate) fn is_released(&self) -> bool {
+        self.bytes.load(Ordering::Relaxed) == 0
+    }
+
     /// Releases the memory; later calls do nothing.
     pub(crate) fn release_once(&self) {
         let bytes = self.bytes.swap(0, Ordering::Relaxed);

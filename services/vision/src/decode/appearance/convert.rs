@@ -130,10 +130,13 @@ fn convert_rgb(
     let size = (image.width(), image.height());
     // Viewers apply RGB profiles to gray pictures, too.
     let image = match image {
-        image @ DynamicImage::ImageLuma8(_) => image.into_rgb8().into(),
-        image @ DynamicImage::ImageLumaA8(_) => image.into_rgba8().into(),
-        image @ DynamicImage::ImageLuma16(_) => image.into_rgb16().into(),
-        image @ DynamicImage::ImageLumaA16(_) => image.into_rgba16().into(),
+        // Those of 16 bits, too, become 8 bits: no memory is reserved for three samples of 16 bits.
+        image @ (DynamicImage::ImageLuma8(_) | DynamicImage::ImageLuma16(_)) => {
+            image.into_rgb8().into()
+        }
+        image @ (DynamicImage::ImageLumaA8(_) | DynamicImage::ImageLumaA16(_)) => {
+            image.into_rgba8().into()
+        }
         image => image,
     };
     match image {

@@ -32,7 +32,7 @@ use self::blocks::MetadataBlocks;
 use self::date::StatedTime;
 use self::fields::MetadataFields;
 use self::tiff_entries::pick_tiff_entries;
-use crate::decode::sniff::FileFormat;
+use crate::decode::{heif, sniff::FileFormat};
 use crate::sketch::Sketch;
 
 /// Keywords of one file that are kept.
@@ -86,6 +86,11 @@ pub(crate) fn read_metadata(
         FileFormat::Jpeg => jpeg_segments::collect_jpeg_blocks(bytes, &mut blocks),
         FileFormat::Png => png_chunks::collect_png_blocks(bytes, &mut blocks),
         FileFormat::WebP => webp_chunks::collect_webp_blocks(bytes, &mut blocks),
+        FileFormat::Heic => {
+            if let Some(packet) = heif::find_xmp_packet(bytes) {
+                blocks.offer_xmp(packet);
+            }
+        }
         // A TIFF file is itself an EXIF block; other formats have none that is known here.
         _ => {
             blocks.exif.get_or_insert(bytes.into());

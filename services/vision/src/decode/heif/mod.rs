@@ -9,6 +9,8 @@ mod parameters;
 #[cfg(test)]
 mod tests;
 
+use std::borrow::Cow;
+
 use heic_rs::{
     DecodeOptions, Error as HeicError, Image as HeicImage, MatrixCoefficients, Mirror, Nclx,
     PixelLayout, Range, Transform,
@@ -35,6 +37,9 @@ const FORMAT: &str = "heic";
 
 /// The type of a NAL unit that is a sequence parameter set.
 const SEQUENCE_PARAMETER_SET: u8 = 33;
+
+/// Most turns, mirrors and crops of a picture. Each copies it; cameras write at most three.
+const MAX_TRANSFORMS: usize = 8;
 
 /// Bytes per pixel that a decoder needs next to the planes: a copy of them, sums of the filters and modes
 /// of blocks.
@@ -76,6 +81,13 @@ pub(crate) fn decode_heif(
     })
 }
 
+/// Returns the XMP packet of the primary image.
+pub(crate) fn find_xmp_packet(bytes: &[u8]) -> Option<Cow<'_, [u8]>> {
+    let context = Context::open(bytes).ok()?;
+    let packet = context.xmp_item(context.meta.primary)?;
+    context.item_data(packet).ok()
+}
+
 fn ends_in_zeros(bytes: &[u8]) -> bool {
     let tail = &bytes[bytes.len() - bytes.len().min(256)..];
     bytes.len() > 512 && tail.iter().all(|byte| *byte == 0)
@@ -98,6 +110,16 @@ struct CodedParts<'b> {
     parameters: SequenceParameters,
 }
 
+impl CodedParts<'_> {
+    /// Pixels of the frame that the parts are joined to.
+    fn joined_pixels(&self) -> u64 {
+        match &self.grid {
+            Some(grid) => u64::from(grid.output_width) * u64::from(grid.output_height),
+            None => self.parameters.width * self.parameters.height,
+        }
+    }
+}
+
 impl<'b> HeifDecoder<'_, 'b> {
     fn classify(&self, error: HeicError) -> DecodeError {
         classify_heic_error(error, self.bytes)
@@ -107,6 +129,9 @@ impl<'b> HeifDecoder<'_, 'b> {
         let item = self.context.meta.primary;
         let properties = self.context.props(item).map_err(|e| self.classify(e))?;
         self.check_coding(item)?;
+        if properties.transforms.len() > MAX_TRANSFORMS {
+            return Err(corrupt("it is turned or cropped too many times"));
+        }
         let (coded_width, coded_height) = self
             .context
             .coded_size(item, &properties)
@@ -119,8 +144,12 @@ impl<'b> HeifDecoder<'_, 'b> {
         self.limits.check_pixels(FORMAT, width, height)?;
         let color = self.collect_parts(item, &properties)?;
         let alpha = self.find_alpha()?;
-        let alpha_memory = alpha.as_ref().map_or(0, |(_, parts)| parts.memory);
-        let pixels = u64::from(coded_width) * u64::from(coded_height);
+        // The joined frame has the size of the grid or of the HEVC data, whatever the container states.
+        let pixels = (u64::from(coded_width) * u64::from(coded_height)).max(color.joined_pixels());
+        let alpha_memory = alpha.as_ref().map_or(0, |(_, parts)| {
+            let joined = parts.joined_pixels().saturating_mul(2);
+            parts.memory.saturating_add(joined)
+        });
         // The joined planes, the pixels and a turned copy of them.
         let memory = color
             .memory

@@ -82,6 +82,8 @@ fn attributes_and_alpha_are_read() {
     assert_eq!(attributes.format, "heic");
     assert_eq!(attributes.camera.as_deref(), Some("Maker Model 5"));
     assert_eq!(attributes.taken_at, Some(1_622_865_782));
+    let (_, attributes) = decode_image(&read_sample("xmp.heic"), 16, &Limits::default()).unwrap();
+    assert_eq!(attributes.tags, ["harbour"]);
     let output = decode(&read_sample("alpha.heic"), &Limits::default()).unwrap();
     let DynamicImage::ImageRgba8(image) = output.image else {
         panic!("it has alpha");

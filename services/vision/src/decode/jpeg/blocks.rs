@@ -3,7 +3,7 @@
 use super::huffman::{BitReader, CodeTable};
 
 /// Coefficients of a block, in natural order.
-pub(super) type Block = [i16; 64];
+pub(super) type CoefficientBlock = [i16; 64];
 
 /// The position of each coefficient in zigzag order.
 pub(super) const ZIGZAG: [u8; 64] = [
@@ -21,7 +21,7 @@ pub(super) fn decode_sequential(
     bits: &mut BitReader<'_>,
     (dc, ac): (&CodeTable, &CodeTable),
     prediction: &mut i32,
-    block: &mut Block,
+    block: &mut CoefficientBlock,
 ) {
     decode_first_dc(bits, dc, prediction, 0, block);
     let mut index = 1;
@@ -49,7 +49,7 @@ pub(super) fn decode_first_dc(
     dc: &CodeTable,
     prediction: &mut i32,
     low: u8,
-    block: &mut Block,
+    block: &mut CoefficientBlock,
 ) {
     let category = u32::from(bits.read_symbol(dc)).min(16);
     *prediction = prediction.wrapping_add(bits.read_signed(category));
@@ -57,7 +57,7 @@ pub(super) fn decode_first_dc(
 }
 
 /// Decodes one more bit of a DC coefficient.
-pub(super) fn refine_dc(bits: &mut BitReader<'_>, low: u8, block: &mut Block) {
+pub(super) fn refine_dc(bits: &mut BitReader<'_>, low: u8, block: &mut CoefficientBlock) {
     block[0] |= (bits.read_bits(1) as i16) << low;
 }
 
@@ -77,7 +77,7 @@ impl SpectralBand {
         &mut self,
         bits: &mut BitReader<'_>,
         ac: &CodeTable,
-        block: &mut Block,
+        block: &mut CoefficientBlock,
     ) {
         if self.empty_blocks > 0 {
             self.empty_blocks -= 1;
@@ -106,7 +106,12 @@ impl SpectralBand {
     }
 
     /// Decodes one more bit of the band.
-    pub(super) fn refine(&mut self, bits: &mut BitReader<'_>, ac: &CodeTable, block: &mut Block) {
+    pub(super) fn refine(
+        &mut self,
+        bits: &mut BitReader<'_>,
+        ac: &CodeTable,
+        block: &mut CoefficientBlock,
+    ) {
         let bit = 1_i16 << self.low;
         let mut index = self.first;
         if self.empty_blocks == 0 {
@@ -139,7 +144,7 @@ impl SpectralBand {
     fn refine_until(
         &self,
         bits: &mut BitReader<'_>,
-        block: &mut Block,
+        block: &mut CoefficientBlock,
         mut index: usize,
         mut zeros: usize,
     ) -> usize {

@@ -5,7 +5,7 @@
 
 use image::{DynamicImage, GrayImage, RgbImage};
 
-use super::blocks::Block;
+use super::blocks::CoefficientBlock;
 use super::frame::{FrameComponent, JpegFrame};
 
 /// Samples of one component at 1/`reduction` of their size.
@@ -60,7 +60,7 @@ impl ComponentPlane {
     pub(super) fn put_block(
         &mut self,
         (column, row): (usize, usize),
-        block: &Block,
+        block: &CoefficientBlock,
         quantization: &[u16; 64],
     ) {
         let side = 8 / self.reduction;
@@ -159,7 +159,7 @@ fn to_sample(level: f32) -> u8 {
 }
 
 /// Inverse discrete cosine transform, separable, in floating point.
-fn transform_back(block: &Block, quantization: &[u16; 64]) -> [f32; 64] {
+fn transform_back(block: &CoefficientBlock, quantization: &[u16; 64]) -> [f32; 64] {
     let basis = &*BASIS;
     let mut columns = [0.0_f32; 64];
     for v in 0..8 {

@@ -7,7 +7,7 @@
 
 use image::DynamicImage;
 
-use super::blocks::{self, Block, SpectralBand};
+use super::blocks::{self, CoefficientBlock, SpectralBand};
 use super::frame::{FORMAT, JpegFrame, ScanHeader};
 use super::huffman::{BitReader, CodeTable};
 use super::planes::{ColorModel, ComponentPlane, join_planes};
@@ -46,7 +46,7 @@ enum BlockOutput {
     /// Blocks become samples at once.
     Planes(Vec<ComponentPlane>),
     /// Blocks are complete only after the last scan.
-    Coefficients(Vec<Vec<Block>>),
+    Coefficients(Vec<Vec<CoefficientBlock>>),
 }
 
 /// The result of a decode.
@@ -143,7 +143,7 @@ fn coefficient_bytes(frame: &JpegFrame) -> u64 {
         let (across, down) = frame.stored_blocks(one);
         (across * down) as u64
     });
-    blocks.sum::<u64>() * size_of::<Block>() as u64
+    blocks.sum::<u64>() * size_of::<CoefficientBlock>() as u64
 }
 
 fn missing_table() -> DecodeError {

@@ -22,7 +22,7 @@ use crate::decode::{
     tiff::{
         build_exif_block, decode_page,
         directory::{self as tags, TiffDirectory, TiffFile},
-        read_orientation,
+        read_orientation, read_painted_profile,
     },
 };
 use crate::error::DecodeError;
@@ -76,7 +76,10 @@ fn decode_preview(
                 image,
                 orientation: None,
                 exif: None,
-                encoding: SampleEncoding::default(),
+                encoding: SampleEncoding {
+                    profile: read_painted_profile(file, directory),
+                    ..SampleEncoding::default()
+                },
             })
         }
         (PreviewSource::Page(_), None) => Err(DecodeError::NotAnImage),
@@ -92,12 +95,14 @@ fn adopt_attributes(
     bytes: &[u8],
 ) {
     if let (Some(file), Some(first)) = (file, directories.first()) {
-        let orientation = read_orientation(file, first);
-        let is_upright = is_preview_turned(preview, orientation, file, directories);
-        output.orientation = Some(match is_upright {
-            true => Orientation::NoTransforms,
-            false => orientation,
-        });
+        // Without the tag, other attributes such as XMP decide.
+        if let Some(orientation) = read_orientation(file, first) {
+            let is_upright = is_preview_turned(preview, orientation, file, directories);
+            output.orientation = Some(match is_upright {
+                true => Orientation::NoTransforms,
+                false => orientation,
+            });
+        }
         let merged: Vec<_> = directories.iter().collect();
         output.exif = Some(build_exif_block(file, &merged));
     } else if let Some(block) = find_canon_block(bytes) {

@@ -12,7 +12,7 @@ use super::directory::FORMAT;
 use super::fax::{FaxScheme, decode_fax};
 use crate::decode::{
     deadline::{CpuDeadline, DeadlineReader},
-    image_crate::decode_with_image_crate,
+    image_crate::decode_within,
     limits::Limits,
     sniff::FileFormat,
 };
@@ -83,8 +83,9 @@ impl Compression {
     /// Returns the bytes that a decoder may need in addition to the decompressed chunk.
     pub(crate) fn decoder_bytes(self, chunk_bytes: u64) -> u64 {
         match self {
-            // The planes, then the joined picture.
-            Self::Jpeg | Self::WebP => 2 * chunk_bytes,
+            // Of JPEG, coefficients of two bytes, the planes and the joined picture. Of WebP, two
+            // copies with alpha and the frame.
+            Self::Jpeg | Self::WebP => chunk_bytes.saturating_mul(4),
             // The decoder refuses a window of more than 100 MiB, and uses no more than the chunk has.
             Self::Zstd => chunk_bytes.min(100 << 20) + (1 << 20),
             _ => 1 << 16,
@@ -178,7 +179,8 @@ pub(crate) fn decompress<'b>(
 
 /// Reads the bytes of a chunk. What follows them, such as a checksum, is not read.
 fn read_stream(decoder: impl Read, request: &ChunkRequest<'_>) -> Result<Vec<u8>, DecodeError> {
-    let mut bytes = Vec::new();
+    // `read_to_end` would double the buffer as it grows, beyond what is reserved.
+    let mut bytes = Vec::with_capacity(request.bytes);
     let result = decoder.take(request.bytes as u64).read_to_end(&mut bytes);
     if bytes.len() == request.bytes {
         return Ok(bytes);
@@ -257,6 +259,21 @@ pub(crate) struct ChunkPicture {
     pub samples: Vec<u8>,
 }
 
+/// The place of a chunk that is a picture. Memory is reserved for a picture that fills it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct PicturePlace {
+    pub max_width: u32,
+    pub max_height: u32,
+    pub max_channels: usize,
+}
+
+impl PicturePlace {
+    pub(crate) fn bytes(&self) -> u64 {
+        (u64::from(self.max_width) * u64::from(self.max_height))
+            .saturating_mul(self.max_channels as u64)
+    }
+}
+
 /// How the decoder of a JPEG chunk treats its components.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum JpegColors {
@@ -271,6 +288,7 @@ pub(crate) fn decode_jpeg_chunk(
     tables: Option<&[u8]>,
     data: &[u8],
     colors: JpegColors,
+    place: PicturePlace,
     limits: &Limits,
     deadline: &CpuDeadline<'_>,
 ) -> Result<ChunkPicture, DecodeError> {
@@ -293,6 +311,10 @@ pub(crate) fn decode_jpeg_chunk(
         .info()
         .ok_or_else(|| corrupt("its JPEG data has no frame"))?;
     limits.check_pixels(FORMAT, info.width.into(), info.height.into())?;
+    let (width, height) = (u32::from(info.width), u32::from(info.height));
+    if width > place.max_width || height > place.max_height {
+        return Err(corrupt("its JPEG is larger than its strip or tile"));
+    }
     match (info.pixel_format, colors) {
         (PixelFormat::L8, _) => {}
         (PixelFormat::L16, _) => {
@@ -308,6 +330,13 @@ pub(crate) fn decode_jpeg_chunk(
         }
         (PixelFormat::CMYK32, _) => decoder.set_color_transform(ColorTransform::CMYK),
     }
+    let channels = info.pixel_format.pixel_bytes();
+    if channels > place.max_channels {
+        return Err(corrupt(format!(
+            "its JPEG has {channels} colours; the page has {}",
+            place.max_channels
+        )));
+    }
     let mut samples = decoder.decode().map_err(classify)?;
     if info.pixel_format == PixelFormat::CMYK32 {
         // The decoder inverts inks, because JPEG files from Adobe's programs store them inverted.
@@ -315,9 +344,9 @@ pub(crate) fn decode_jpeg_chunk(
         samples.iter_mut().for_each(|sample| *sample = !*sample);
     }
     Ok(ChunkPicture {
-        width: info.width.into(),
-        height: info.height.into(),
-        channels: info.pixel_format.pixel_bytes(),
+        width,
+        height,
+        channels,
         samples,
     })
 }
@@ -337,14 +366,25 @@ fn join_jpeg_tables<'b>(tables: Option<&[u8]>, data: &'b [u8]) -> Cow<'b, [u8]> 
 pub(crate) fn decode_webp_chunk(
     data: &[u8],
     has_alpha: bool,
+    place: PicturePlace,
     limits: &Limits,
     deadline: &CpuDeadline<'_>,
 ) -> Result<ChunkPicture, DecodeError> {
-    let picture = decode_with_image_crate(data, FileFormat::WebP, limits, deadline)?;
-    let (width, height) = (picture.width, picture.height);
+    let size = (place.max_width, place.max_height);
+    // What the page reserves for this chunk.
+    let reserved_bytes = Compression::WebP.decoder_bytes(place.bytes());
+    let image = decode_within(
+        data,
+        FileFormat::WebP,
+        size,
+        reserved_bytes,
+        limits,
+        deadline,
+    )?;
+    let (width, height) = (image.width(), image.height());
     let (channels, samples) = match has_alpha {
-        true => (4, picture.image.into_rgba8().into_raw()),
-        false => (3, picture.image.into_rgb8().into_raw()),
+        true => (4, image.into_rgba8().into_raw()),
+        false => (3, image.into_rgb8().into_raw()),
     };
     Ok(ChunkPicture {
         width,

@@ -69,7 +69,8 @@ impl TiffEntry {
     /// Returns the bytes of one value, or `None` for an unknown type.
     pub(crate) fn value_bytes(&self) -> Option<usize> {
         Some(match self.kind {
-            1 | 2 | 6 | 7 => 1,
+            // 129 is UTF-8, a type of EXIF 3.
+            1 | 2 | 6 | 7 | 129 => 1,
             3 | 8 => 2,
             4 | 9 | 11 | 13 => 4,
             5 | 10 | 12 | 16 | 17 | 18 => 8,

@@ -71,6 +71,8 @@ impl FaxBits<'_> {
         let mut position = self.position + 11;
         loop {
             let Some(byte) = self.bytes.get(position / 8) else {
+                // Only fill bits are left. The next call must not look at all of them again.
+                self.position = self.bytes.len() * 8;
                 return false;
             };
             match byte << (position % 8) {
@@ -219,6 +221,14 @@ fn decode_row(
     }
 }
 
+/// Refuses rows that never reach their end: runs can have no pixels.
+fn check_changes(changes: &ColorChanges, width: usize) -> Result<(), BrokenRow> {
+    match changes.len() > 2 * width + 4 {
+        true => Err(BrokenRow::Invalid),
+        false => Ok(()),
+    }
+}
+
 fn decode_one_dimensional(
     bits: &mut FaxBits<'_>,
     width: usize,
@@ -226,6 +236,7 @@ fn decode_one_dimensional(
 ) -> Result<(), BrokenRow> {
     let (mut end, mut is_black) = (0, false);
     while end < width {
+        check_changes(current, width)?;
         end += bits.read_run(is_black).ok_or(BrokenRow::Invalid)?;
         current.push(end.min(width));
         is_black = !is_black;
@@ -248,6 +259,7 @@ fn decode_two_dimensional(
     // The first change above that is to the right of `begin`, of any colour.
     let mut above = 0;
     while begin < width {
+        check_changes(current, width)?;
         if bits.is_past_end() {
             return Err(BrokenRow::Invalid);
         }
@@ -300,5 +312,39 @@ fn draw_runs(changes: &[usize], width: usize, target: &mut [u8]) {
                 x += 1;
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::decode::deadline::DecodeMonitor;
+
+    fn decode_group(scheme: FaxScheme, data: &[u8], rows: usize) -> DecodeError {
+        let monitor = DecodeMonitor::default();
+        let deadline = CpuDeadline::start(&monitor, std::time::Duration::from_secs(5));
+        decode_fax(data, scheme, (8, rows), &deadline).unwrap_err()
+    }
+
+    #[test]
+    fn zeros_to_the_end_are_read_once() {
+        let scheme = FaxScheme::Group3 {
+            is_two_dimensional: false,
+        };
+        let error = decode_group(scheme, &[0; 1 << 20], 1 << 20);
+        assert_eq!(error.code(), "truncated", "{error}");
+    }
+
+    #[test]
+    fn a_row_of_empty_runs_ends() {
+        // Horizontal mode, a white run of 0 and a black run of 0.
+        let bits = "001001101010000110111".repeat(8000);
+        let data: Vec<u8> = bits
+            .as_bytes()
+            .chunks(8)
+            .map(|byte| byte.iter().fold(0, |byte, bit| byte << 1 | (bit - b'0')))
+            .collect();
+        let error = decode_group(FaxScheme::Group4, &data, 1);
+        assert_eq!(error.code(), "corrupt", "{error}");
     }
 }

@@ -1,6 +1,6 @@
 //! What a TIFF page's tags say about its pixels, checked for consistency.
 
-use super::compression::Compression;
+use super::compression::{Compression, PicturePlace};
 use super::directory::{self as tags, FORMAT, TiffDirectory, TiffEntry, TiffFile};
 use crate::error::DecodeError;
 
@@ -17,6 +17,17 @@ pub(crate) enum Photometric {
     CieLab,
     /// CIE L*a*b* with a* and b* stored from 0, as ICC profiles do.
     IccLab,
+}
+
+impl Photometric {
+    /// Samples per pixel that are colours.
+    fn color_samples(self) -> usize {
+        match self {
+            Self::WhiteIsZero | Self::BlackIsZero | Self::Palette => 1,
+            Self::Cmyk => 4,
+            Self::Rgb | Self::YCbCr | Self::CieLab | Self::IccLab => 3,
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,6 +75,8 @@ pub(crate) struct PageLayout {
     pub is_planar: bool,
     pub chunk_width: u32,
     pub chunk_height: u32,
+    /// Most rows of a chunk that is a picture.
+    max_picture_rows: u32,
     pub is_tiled: bool,
     /// Horizontal and vertical subsampling of the chroma, unless a codec handles it.
     pub subsampling: (usize, usize),
@@ -113,11 +126,7 @@ impl PageLayout {
         let t4_options = number(tags::T4_OPTIONS).unwrap_or(0);
         let compression = Compression::from_tags(scheme, t4_options)?;
         let photometric = read_photometric(number(tags::PHOTOMETRIC), samples, compression)?;
-        let color_samples = match photometric {
-            Photometric::WhiteIsZero | Photometric::BlackIsZero | Photometric::Palette => 1,
-            Photometric::Cmyk => 4,
-            _ => 3,
-        };
+        let color_samples = photometric.color_samples();
         if samples < color_samples {
             return Err(corrupt(format!(
                 "it has {samples} samples per pixel; its colours need {color_samples}"
@@ -127,18 +136,6 @@ impl PageLayout {
             return Err(unsupported("inks other than CMYK"));
         }
         let is_planar = samples > 1 && number(tags::PLANAR_CONFIGURATION) == Some(2);
-        if photometric == Photometric::Palette && is_planar && bits > 8 {
-            return Err(unsupported("a palette with wide indexes in planes"));
-        }
-        if photometric == Photometric::Palette && (kind != SampleKind::Unsigned || bits > 16) {
-            return Err(unsupported(format!("a palette with {bits}-bit indexes")));
-        }
-        let differencing = match number(tags::PREDICTOR).unwrap_or(1) {
-            0 | 1 => Differencing::None,
-            2 => Differencing::Horizontal,
-            3 if kind == SampleKind::Float => Differencing::FloatingPoint,
-            other => return Err(unsupported(format!("predictor {other}"))),
-        };
         let mut layout = Self {
             width,
             height,
@@ -149,11 +146,12 @@ impl PageLayout {
             kind,
             photometric,
             compression,
-            differencing,
+            differencing: read_differencing(number(tags::PREDICTOR), kind)?,
             has_reversed_bits: number(tags::FILL_ORDER) == Some(2),
             is_planar,
             chunk_width: width,
             chunk_height: height,
+            max_picture_rows: height,
             is_tiled: false,
             subsampling: (1, 1),
             offsets: TiffEntry {
@@ -164,6 +162,7 @@ impl PageLayout {
             },
             byte_counts: None,
         };
+        layout.check_palette()?;
         layout.read_chunks(file, directory)?;
         layout.read_subsampling(file, directory)?;
         layout.check_fax()?;
@@ -183,8 +182,13 @@ impl PageLayout {
         if self.is_tiled {
             self.chunk_width = to_side(number(tags::TILE_WIDTH).unwrap_or(0));
             self.chunk_height = to_side(number(tags::TILE_LENGTH).unwrap_or(0));
+            self.max_picture_rows = self.chunk_height;
         } else if let Some(rows) = number(tags::ROWS_PER_STRIP) {
             self.chunk_height = to_side(rows).min(self.height);
+            // Some writers fill the last strip up; others state a number without a meaning.
+            if to_side(rows) <= self.height.saturating_mul(2) {
+                self.max_picture_rows = to_side(rows);
+            }
         }
         if self.chunk_width == 0 || self.chunk_height == 0 {
             return Err(corrupt("its strips or tiles are empty"));
@@ -241,6 +245,20 @@ impl PageLayout {
         Ok(())
     }
 
+    fn check_palette(&self) -> Result<(), DecodeError> {
+        if self.photometric != Photometric::Palette {
+            return Ok(());
+        }
+        let bits = self.bits;
+        if self.is_planar && bits > 8 {
+            return Err(unsupported("a palette with wide indexes in planes"));
+        }
+        if self.kind != SampleKind::Unsigned || bits > 16 {
+            return Err(unsupported(format!("a palette with {bits}-bit indexes")));
+        }
+        Ok(())
+    }
+
     fn check_fax(&self) -> Result<(), DecodeError> {
         match self.compression {
             Compression::Fax(_) if self.bits != 1 || (self.samples > 1 && !self.is_planar) => {
@@ -260,7 +278,18 @@ impl PageLayout {
 
     fn chunk_count(&self) -> u64 {
         let planes = if self.is_planar { self.samples } else { 1 };
-        u64::from(self.chunks_across()) * u64::from(self.chunks_down()) * planes as u64
+        let per_plane = u64::from(self.chunks_across()) * u64::from(self.chunks_down());
+        per_plane.saturating_mul(planes as u64)
+    }
+
+    /// Returns the place of a chunk that is a picture. Codecs work with blocks of up to 16 pixels.
+    pub(crate) fn picture_place(&self) -> PicturePlace {
+        let round_up = |side: u32| side.checked_next_multiple_of(16).unwrap_or(side);
+        PicturePlace {
+            max_width: round_up(self.chunk_width),
+            max_height: round_up(self.max_picture_rows),
+            max_channels: self.chunk_samples(),
+        }
     }
 
     /// Returns the number of rows that the chunks of a row of chunks store.
@@ -384,6 +413,18 @@ fn read_sample_kind(
         3 => Ok(SampleKind::Float),
         5 | 6 => Err(unsupported("samples that are complex numbers")),
         other => Err(unsupported(format!("sample format {other}"))),
+    }
+}
+
+fn read_differencing(
+    predictor: Option<u64>,
+    kind: SampleKind,
+) -> Result<Differencing, DecodeError> {
+    match predictor.unwrap_or(1) {
+        0 | 1 => Ok(Differencing::None),
+        2 => Ok(Differencing::Horizontal),
+        3 if kind == SampleKind::Float => Ok(Differencing::FloatingPoint),
+        other => Err(unsupported(format!("predictor {other}"))),
     }
 }
 

@@ -23,4 +23,4 @@ mod page;
 pub(crate) mod tests;
 
 pub(crate) use self::exif_block::build_exif_block;
-pub(crate) use self::page::{decode_page, decode_tiff, read_orientation};
+pub(crate) use self::page::{decode_page, decode_tiff, read_orientation, read_painted_profile};

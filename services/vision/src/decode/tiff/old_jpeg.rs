@@ -5,7 +5,7 @@
 
 use image::{DynamicImage, GrayImage, RgbImage};
 
-use super::compression::{JpegColors, decode_jpeg_chunk};
+use super::compression::{Compression, JpegColors, PicturePlace, decode_jpeg_chunk};
 use super::directory::{self as tags, FORMAT, TiffDirectory, TiffFile};
 use crate::decode::{deadline::CpuDeadline, limits::Limits};
 use crate::error::DecodeError;
@@ -63,14 +63,18 @@ pub(crate) fn decode_whole_jpeg(
     let side = |tag| u32::try_from(number(tag)).unwrap_or(u32::MAX);
     let (width, height) = (side(tags::IMAGE_WIDTH), side(tags::IMAGE_LENGTH));
     limits.check_pixels(FORMAT, width, height)?;
-    let pixels = u64::from(width) * u64::from(height);
-    // The planes, the joined samples and the image.
-    let _permit = deadline.reserve_memory(limits, pixels * 9)?;
+    let place = PicturePlace {
+        max_width: width,
+        max_height: height,
+        max_channels: 4,
+    };
+    let needed_bytes = Compression::Jpeg.decoder_bytes(place.bytes());
+    let _permit = deadline.reserve_memory(limits, needed_bytes)?;
     let colors = match number(tags::PHOTOMETRIC) {
         YCBCR => JpegColors::YCbCr,
         _ => JpegColors::Unchanged,
     };
-    let picture = decode_jpeg_chunk(None, jpeg, colors, limits, deadline)?;
+    let picture = decode_jpeg_chunk(None, jpeg, colors, place, limits, deadline)?;
     if (picture.width, picture.height) != (width, height) {
         return Err(DecodeError::Corrupt {
             format: FORMAT,

@@ -8,8 +8,8 @@ use image::{DynamicImage, GrayAlphaImage, GrayImage, RgbImage, RgbaImage, metada
 use super::{
     colors::RowPainter,
     compression::{
-        ChunkPicture, ChunkRequest, Compression, JpegColors, decode_jpeg_chunk, decode_webp_chunk,
-        decompress,
+        ChunkPicture, ChunkRequest, Compression, JpegColors, PicturePlace, decode_jpeg_chunk,
+        decode_webp_chunk, decompress,
     },
     directory::{self as tags, FORMAT, TiffDirectory, TiffFile},
     exif_block::build_exif_block,
@@ -57,7 +57,7 @@ pub(crate) fn decode_tiff(
         orientation: None,
         exif: Some(build_exif_block(&file, &[&directory])),
         encoding: SampleEncoding {
-            profile: read_profile(&file, &directory),
+            profile: read_painted_profile(&file, &directory),
             alpha: match directory.find_entry(tags::EXTRA_SAMPLES) {
                 Some(_) => AlphaMeaning::Straight,
                 None => AlphaMeaning::MaybeUnused,
@@ -73,10 +73,24 @@ fn read_profile(file: &TiffFile<'_>, directory: &TiffDirectory) -> SourceProfile
     })
 }
 
-pub(crate) fn read_orientation(file: &TiffFile<'_>, directory: &TiffDirectory) -> Orientation {
+/// Returns the profile of a painted page. CMYK and L*a*b* are painted as sRGB, so the profile, which
+/// describes the stored samples, no longer applies.
+pub(crate) fn read_painted_profile(
+    file: &TiffFile<'_>,
+    directory: &TiffDirectory,
+) -> SourceProfile {
+    match file.tag_number(directory, tags::PHOTOMETRIC) {
+        Some(5 | 8 | 9) => SourceProfile::Srgb,
+        _ => read_profile(file, directory),
+    }
+}
+
+pub(crate) fn read_orientation(
+    file: &TiffFile<'_>,
+    directory: &TiffDirectory,
+) -> Option<Orientation> {
     file.tag_number(directory, tags::ORIENTATION)
         .and_then(|value| Orientation::from_exif(u8::try_from(value).ok()?))
-        .unwrap_or(Orientation::NoTransforms)
 }
 
 /// Returns whether a directory describes a reduced copy or a mask of another picture.
@@ -216,9 +230,16 @@ impl<'b> Page<'_, 'b> {
     /// Returns the bytes that the chunks at one place need.
     fn chunk_memory(&self) -> u64 {
         let layout = self.layout;
-        let chunk = layout.chunk_bytes(layout.stored_rows(0));
+        let chunk = match layout.compression.stores_pictures() {
+            true => layout.picture_place().bytes(),
+            false => layout.chunk_bytes(layout.stored_rows(0)),
+        };
         let decompressed = match layout.compression {
             Compression::None => 0,
+            // The pictures of the planes are joined into one more copy.
+            compression if compression.stores_pictures() && layout.is_planar => chunk
+                .saturating_mul(2 * self.planes() as u64)
+                .saturating_add(compression.decoder_bytes(chunk)),
             compression => chunk
                 .saturating_mul(self.planes() as u64)
                 .saturating_add(compression.decoder_bytes(chunk)),
@@ -298,6 +319,7 @@ impl<'b> Page<'_, 'b> {
 
     fn read_pictures(&self, place: (u32, u32)) -> Result<ChunkContent<'b>, DecodeError> {
         let layout = self.layout;
+        let picture_place = layout.picture_place();
         let mut pictures = Vec::with_capacity(self.planes());
         for plane in 0..self.planes() {
             let StoredChunk::Data { bytes: stored, .. } =
@@ -306,10 +328,14 @@ impl<'b> Page<'_, 'b> {
                 return self.accept_missing();
             };
             pictures.push(match layout.compression {
-                Compression::WebP => {
-                    decode_webp_chunk(stored, layout.samples == 4, self.limits, self.deadline)?
-                }
-                _ => self.decode_jpeg(stored)?,
+                Compression::WebP => decode_webp_chunk(
+                    stored,
+                    layout.samples == 4,
+                    picture_place,
+                    self.limits,
+                    self.deadline,
+                )?,
+                _ => self.decode_jpeg(stored, picture_place)?,
             });
         }
         let visible = (
@@ -360,12 +386,19 @@ impl<'b> Page<'_, 'b> {
         })
     }
 
-    fn decode_jpeg(&self, stored: &[u8]) -> Result<ChunkPicture, DecodeError> {
+    fn decode_jpeg(&self, stored: &[u8], place: PicturePlace) -> Result<ChunkPicture, DecodeError> {
         let colors = match self.layout.photometric {
             Photometric::YCbCr => JpegColors::YCbCr,
             _ => JpegColors::Unchanged,
         };
-        decode_jpeg_chunk(self.jpeg_tables, stored, colors, self.limits, self.deadline)
+        decode_jpeg_chunk(
+            self.jpeg_tables,
+            stored,
+            colors,
+            place,
+            self.limits,
+            self.deadline,
+        )
     }
 
     fn places(&self) -> impl Iterator<Item = (u32, u32)> {

@@ -269,3 +269,20 @@ fn chunks_that_claim_much_are_refused() {
     let error = decode_with(&bytes, &limits).unwrap_err();
     assert_eq!(error.code(), "too_much_memory", "{error}");
 }
+
+/// The page reserves memory for a picture of the size of the strip.
+#[test]
+fn a_jpeg_larger_than_its_strip_is_refused() {
+    let mut bytes = read_sample("rgb_jpeg_ycbcr.tif");
+    let at = bytes
+        .windows(4)
+        .position(|window| window == [0, 1, 3, 0] || window == [0, 1, 4, 0])
+        .unwrap();
+    bytes[at + 8] = 8;
+    let error = decode_with(&bytes, &Limits::default()).unwrap_err();
+    assert_eq!(error.code(), "corrupt");
+    assert!(
+        error.to_string().contains("larger than its strip or tile"),
+        "{error}"
+    );
+}

@@ -69,7 +69,7 @@ impl BuiltEntry {
 
 /// A block that begins with a TIFF header.
 #[derive(Debug, Clone)]
-pub(super) struct BlockBuilder {
+pub(super) struct ExifBlockBuilder {
     pub is_little: bool,
     pub is_big_tiff: bool,
     pub first: Vec<BuiltEntry>,
@@ -81,7 +81,7 @@ pub(super) struct BlockBuilder {
     pub strip: Vec<u8>,
 }
 
-impl BlockBuilder {
+impl ExifBlockBuilder {
     pub(super) fn new(is_little: bool) -> Self {
         Self {
             is_little,

@@ -1,6 +1,6 @@
 //! Times, cameras and keywords in the forms that programs write.
 
-use super::build::{BlockBuilder, BuiltEntry, xmp_packet};
+use super::build::{BuiltEntry, ExifBlockBuilder, xmp_packet};
 use crate::decode::attributes::{FileMetadata, read_metadata};
 use crate::decode::sniff::FileFormat;
 
@@ -18,7 +18,7 @@ const TIME: &[u8] = b"2021:06:05 04:03:02\0";
 const EARLIER: i64 = 946_684_800;
 const EARLIER_TIME: &[u8] = b"2000:01:01 00:00:00\0";
 
-fn read_block(block: &BlockBuilder) -> FileMetadata {
+fn read_block(block: &ExifBlockBuilder) -> FileMetadata {
     read_metadata(b"", FileFormat::Jpeg, Some(&block.build()))
 }
 
@@ -27,14 +27,14 @@ fn ascii(tag: u16, text: &[u8]) -> BuiltEntry {
 }
 
 #[track_caller]
-fn check_taken_at(block: &BlockBuilder, expected: Option<i64>, what: &str) {
+fn check_taken_at(block: &ExifBlockBuilder, expected: Option<i64>, what: &str) {
     assert_eq!(read_block(block).taken_at, expected, "{what}");
 }
 
 #[test]
 fn times_of_all_text_types_are_read() {
     for is_little in [true, false] {
-        let block = BlockBuilder::new(is_little);
+        let block = ExifBlockBuilder::new(is_little);
         for kind in [1, 2, 6, 7, 129] {
             let time = BuiltEntry::text(ORIGINAL, kind, TIME);
             let in_exif = block.clone().with_exif(time.clone());
@@ -78,7 +78,7 @@ fn times_of_all_text_types_are_read() {
 
 #[test]
 fn zones_of_their_own_tags_are_applied() {
-    let block = BlockBuilder::new(true).with_exif(ascii(ORIGINAL, TIME));
+    let block = ExifBlockBuilder::new(true).with_exif(ascii(ORIGINAL, TIME));
     let with = |entry| block.clone().with_exif(entry);
     check_taken_at(
         &with(ascii(OFFSET_ORIGINAL, b"+02:00\0")),
@@ -109,11 +109,11 @@ fn zones_of_their_own_tags_are_applied() {
     );
     let hours = BuiltEntry::numbers(ZONE_HOURS, 8, &[0xfffe]);
     check_taken_at(&with(hours), Some(TAKEN_AT + 7200), "hours");
-    let date = BlockBuilder::new(true)
+    let date = ExifBlockBuilder::new(true)
         .with_exif(ascii(ORIGINAL, b"2021:06:05\0"))
         .with_exif(ascii(OFFSET_ORIGINAL, b"+02:00\0"));
     check_taken_at(&date, Some(1_622_851_200), "a date stays on its day");
-    let own = BlockBuilder::new(true)
+    let own = ExifBlockBuilder::new(true)
         .with_exif(ascii(ORIGINAL, b"2021:06:05 04:03:02+01:00\0"))
         .with_exif(ascii(OFFSET_ORIGINAL, b"+02:00\0"));
     check_taken_at(
@@ -125,7 +125,7 @@ fn zones_of_their_own_tags_are_applied() {
 
 #[test]
 fn the_first_readable_time_counts() {
-    let block = BlockBuilder::new(true);
+    let block = ExifBlockBuilder::new(true);
     let in_order = [
         block.clone().with_exif(ascii(ORIGINAL, TIME)),
         block.clone().with_exif(ascii(DIGITIZED, TIME)),
@@ -155,10 +155,10 @@ fn the_first_readable_time_counts() {
 
 #[test]
 fn exif_goes_before_xmp_of_the_same_meaning() {
-    let with_xmp = |block: BlockBuilder, properties: &str| {
+    let with_xmp = |block: ExifBlockBuilder, properties: &str| {
         block.with_first(BuiltEntry::text(0x02bc, 1, &xmp_packet(properties)))
     };
-    let block = BlockBuilder::new(true);
+    let block = ExifBlockBuilder::new(true);
     let taken = "exif:DateTimeOriginal=\"2000-01-01T00:00:00\"";
     let created = "xmp:CreateDate=\"2000-01-01T00:00:00\"";
     for properties in [taken, created] {
@@ -180,7 +180,12 @@ fn exif_goes_before_xmp_of_the_same_meaning() {
 #[test]
 fn cameras_are_utf8_or_latin_1() {
     let camera = |make: BuiltEntry, model: BuiltEntry| {
-        read_block(&BlockBuilder::new(true).with_first(make).with_first(model)).camera
+        read_block(
+            &ExifBlockBuilder::new(true)
+                .with_first(make)
+                .with_first(model),
+        )
+        .camera
     };
     for (make, model, expected) in [
         (&b"Canon\0"[..], &b"Canon EOS R5\0"[..], "Canon EOS R5"),
@@ -205,7 +210,7 @@ fn keywords_are_joined_once() {
         .encode_utf16()
         .flat_map(u16::to_le_bytes)
         .collect();
-    let block = BlockBuilder::new(false)
+    let block = ExifBlockBuilder::new(false)
         .with_first(BuiltEntry::text(0x9c9e, 1, &utf16))
         .with_first(BuiltEntry::text(
             0x83bb,
@@ -216,6 +221,6 @@ fn keywords_are_joined_once() {
     let many: Vec<u8> = (0..200)
         .flat_map(|n| [&b"\x1c\x02\x19\0\x03"[..], format!("{n:03}").as_bytes()].concat())
         .collect();
-    let block = BlockBuilder::new(false).with_first(BuiltEntry::text(0x83bb, 7, &many));
+    let block = ExifBlockBuilder::new(false).with_first(BuiltEntry::text(0x83bb, 7, &many));
     assert_eq!(read_block(&block).tags.len(), 64);
 }

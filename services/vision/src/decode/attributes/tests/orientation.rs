@@ -3,7 +3,7 @@
 use image::RgbImage;
 
 use super::build::{
-    BlockBuilder, BuiltEntry, draw_picture, jpeg_with, png_chunk, png_with, turn_for_storage,
+    BuiltEntry, ExifBlockBuilder, draw_picture, jpeg_with, png_chunk, png_with, turn_for_storage,
     webp_with, xmp_packet,
 };
 use crate::decode::{decode_image, limits::Limits};
@@ -52,7 +52,7 @@ fn orientations_of_all_types_are_applied() {
                 let block = |orientation| {
                     let value =
                         BuiltEntry::any_type(ORIENTATION, kind, orientation, count, is_little);
-                    BlockBuilder::new(is_little).with_first(value)
+                    ExifBlockBuilder::new(is_little).with_first(value)
                 };
                 check_all_orientations(&format!("JPEG, {what}"), 2, |picture, orientation| {
                     let exif = exif_segment(&block(orientation).build());
@@ -80,7 +80,7 @@ fn orientations_of_big_tiff_are_applied() {
             let what = format!("BigTIFF, type {kind}, little endian: {is_little}");
             check_all_orientations(&what, 1, |picture, orientation| {
                 let value = BuiltEntry::any_type(ORIENTATION, kind, orientation, 1, is_little);
-                let mut block = BlockBuilder::new(is_little).with_first(value);
+                let mut block = ExifBlockBuilder::new(is_little).with_first(value);
                 block.is_big_tiff = true;
                 block.build_tiff(picture)
             });
@@ -92,15 +92,16 @@ fn orientations_of_big_tiff_are_applied() {
 fn only_the_first_directory_turns_the_picture() {
     let picture = draw_picture(2);
     let turned = BuiltEntry::numbers(ORIENTATION, 3, &[6]);
-    let mut of_thumbnail = BlockBuilder::new(true);
+    let mut of_thumbnail = ExifBlockBuilder::new(true);
     of_thumbnail.thumbnail.push(turned.clone());
-    let of_exif = BlockBuilder::new(true).with_exif(turned.clone());
+    let of_exif = ExifBlockBuilder::new(true).with_exif(turned.clone());
     for block in [of_thumbnail, of_exif] {
         let file = jpeg_with(&picture, &[(0xe1, &exif_segment(&block.build()))]);
         check_upright(&file, &picture, "another directory");
     }
     // The thumbnail's orientation differs.
-    let mut both = BlockBuilder::new(false).with_first(BuiltEntry::numbers(ORIENTATION, 3, &[3]));
+    let mut both =
+        ExifBlockBuilder::new(false).with_first(BuiltEntry::numbers(ORIENTATION, 3, &[3]));
     both.thumbnail.push(turned);
     let stored = turn_for_storage(&picture, 3);
     let file = jpeg_with(&stored, &[(0xe1, &exif_segment(&both.build()))]);
@@ -125,7 +126,7 @@ fn impossible_orientations_turn_nothing() {
     ];
     for entry in entries {
         let what = format!("{entry:?}");
-        let block = BlockBuilder::new(true).with_first(entry).build();
+        let block = ExifBlockBuilder::new(true).with_first(entry).build();
         check_upright(
             &png_with(&picture, &png_chunk(b"eXIf", &block), false),
             &picture,
@@ -137,7 +138,8 @@ fn impossible_orientations_turn_nothing() {
 #[test]
 fn xmp_turns_the_picture_where_exif_does_not() {
     let exif_with = |orientation: Option<u64>| {
-        let mut block = BlockBuilder::new(true).with_first(BuiltEntry::text(0x010f, 2, b"Maker\0"));
+        let mut block =
+            ExifBlockBuilder::new(true).with_first(BuiltEntry::text(0x010f, 2, b"Maker\0"));
         if let Some(orientation) = orientation {
             block = block.with_first(BuiltEntry::numbers(ORIENTATION, 3, &[orientation]));
         }

@@ -1,8 +1,8 @@
 //! Blocks in every place where programs store them.
 
 use super::build::{
-    BlockBuilder, BuiltEntry, deflate, draw_picture, encode_jpeg, jpeg_with, png_chunk, png_with,
-    raw_profile_text, webp_with, xmp_packet,
+    BuiltEntry, ExifBlockBuilder, deflate, draw_picture, encode_jpeg, jpeg_with, png_chunk,
+    png_with, raw_profile_text, webp_with, xmp_packet,
 };
 use crate::decode::attributes::{DecodedAttributes, FileMetadata, read_metadata};
 use crate::decode::sniff::FileFormat;
@@ -12,8 +12,8 @@ use crate::decode::{decode_image, limits::Limits};
 const TAKEN_AT: i64 = 1_622_865_782;
 
 /// A block with an orientation, a camera and a time in the EXIF directory.
-fn sample_block() -> BlockBuilder {
-    BlockBuilder::new(false)
+fn sample_block() -> ExifBlockBuilder {
+    ExifBlockBuilder::new(false)
         .with_first(BuiltEntry::text(0x010f, 2, b"Maker\0"))
         .with_first(BuiltEntry::text(0x0110, 2, b"Model 5\0"))
         .with_first(BuiltEntry::numbers(0x0112, 3, &[6]))
@@ -161,8 +161,11 @@ fn times_of_png_come_last() {
         let chunk = &text_chunks("Creation Time", text)[0];
         assert_eq!(taken_at(&[&time, chunk]), Some(946_684_800));
     }
-    let block =
-        BlockBuilder::new(true).with_first(BuiltEntry::text(0x0132, 2, b"1999:12:31 23:59:59\0"));
+    let block = ExifBlockBuilder::new(true).with_first(BuiltEntry::text(
+        0x0132,
+        2,
+        b"1999:12:31 23:59:59\0",
+    ));
     let exif = png_chunk(b"eXIf", &block.build());
     assert_eq!(taken_at(&[&time, &exif]), Some(946_684_799));
 }
@@ -183,7 +186,7 @@ fn xmp_and_iptc_of_jpeg_and_tiff_are_read() {
     let photoshop = [&b"Photoshop 3.0\0"[..], &resources].concat();
     let (first_half, second_half) = photoshop.split_at(40);
     let second_half = [&b"Photoshop 3.0\0"[..], second_half].concat();
-    let block = BlockBuilder::new(true);
+    let block = ExifBlockBuilder::new(true);
     for (file, what) in [
         (jpeg_with(&picture, &[(0xe1, &xmp)]), "JPEG, XMP"),
         (jpeg_with(&picture, &[(0xed, &photoshop)]), "JPEG, IPTC"),
@@ -272,7 +275,7 @@ fn metadata_that_is_too_large_stays_small() {
     // A text with millions of NULs, each of which could become a string.
     let mut maker = vec![0; 32 << 20];
     maker[..5].copy_from_slice(b"Maker");
-    let block = BlockBuilder::new(true).with_first(BuiltEntry::text(0x010f, 2, &maker));
+    let block = ExifBlockBuilder::new(true).with_first(BuiltEntry::text(0x010f, 2, &maker));
     let file = block.build_tiff(&picture);
     assert_eq!(decode_attributes(&file).camera.as_deref(), Some("Maker"));
 }
