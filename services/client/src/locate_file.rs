@@ -6,7 +6,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Component, Path, PathBuf};
 
 use anyhow::{Result, anyhow};
-use lookalike_proto::{ImageId, path_to_text};
+use lookalike_proto::{ImageId, path_to_text, unescape_path};
 use serde_json::Value;
 
 use crate::service::ServiceClient;
@@ -132,8 +132,12 @@ fn parse_listed_path(
     let library = libraries
         .iter()
         .find(|library| library.name.as_bytes() == name)?;
-    let path_on_disk = library.root.join(OsStr::from_bytes(path));
-    let exists = path_on_disk.symlink_metadata().is_ok();
+    let exists_as = |path: &[u8]| {
+        let path_on_disk = library.root.join(OsStr::from_bytes(path));
+        path_on_disk.symlink_metadata().is_ok()
+    };
+    let unescaped = std::str::from_utf8(path).ok().and_then(unescape_path);
+    let exists = exists_as(path) || unescaped.is_some_and(|path| exists_as(&path));
     let locator = FileLocator::Path {
         library: library.name.clone(),
         path: path_to_text(path).into_owned(),

@@ -1,16 +1,23 @@
 //! Prints how long files take to decode for a network: `decode_speed SHORT_SIDE ROUNDS FILE…`.
 
-#![allow(clippy::unwrap_used, reason = "an example fails by panicking")]
-
 use std::time::{Duration, Instant};
 
-fn main() {
+fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut arguments = std::env::args().skip(1);
-    let mut number = || arguments.next().unwrap().parse().unwrap();
-    let (short_side, rounds): (u32, u32) = (number(), number());
+    let mut number = || {
+        arguments
+            .next()
+            .ok_or("a number is missing")?
+            .parse::<u32>()
+            .map_err(Box::from)
+    };
+    let (short_side, rounds): (u32, u32) = match (number(), number()) {
+        (Ok(short_side), Ok(rounds)) => (short_side, rounds),
+        (Err(error), _) | (_, Err(error)) => return Err(error),
+    };
     let limits = lookalike_vision::Limits::default();
     for path in arguments {
-        let file = std::fs::read(&path).unwrap();
+        let file = std::fs::read(&path)?;
         let mut best = Duration::MAX;
         for _ in 0..rounds {
             let start = Instant::now();
@@ -23,4 +30,5 @@ fn main() {
         }
         println!("{:>8.2} ms {path}", best.as_secs_f64() * 1000.0);
     }
+    Ok(())
 }

@@ -104,7 +104,7 @@ async fn strange_files_are_listed_and_disturb_nobody() {
     assert_eq!(code(".hidden.jpg"), "hidden");
     assert_eq!(code("link.jpg"), "symbolic_link");
     assert_eq!(code("loop"), "symbolic_link");
-    assert_eq!(code("not utf-8 \u{fffd}.jpg"), "unusable_name");
+    assert_eq!(code(r"not utf-8 \xff.jpg"), "unusable_name");
     assert_eq!(
         code("unreadable.jpg"),
         if is_root { "indexed" } else { "unreadable" }

@@ -23,7 +23,7 @@ mod segments;
 mod tolerant;
 
 #[cfg(test)]
-mod family;
+mod family_tests;
 #[cfg(test)]
 mod tests;
 

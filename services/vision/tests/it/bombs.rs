@@ -197,13 +197,17 @@ fn a_picture_of_endless_scans_ends_in_time() {
         ..Settings::default()
     };
     let limits = Limits::from(&settings);
+    // A fast decoder may end in time.
+    let check = |result: Result<(), DecodeError>| {
+        if let Err(error) = result {
+            assert_eq!(error.code(), "too_slow", "{error}");
+        }
+    };
     // At full size, reduced, and as a thumbnail, so that each decoder is used first and second.
     for short_side in [4096, 146] {
         let begun = std::time::Instant::now();
-        let error = decode_image(&file, short_side, &limits).unwrap_err();
-        assert_eq!(error.code(), "too_slow", "{error}");
+        check(decode_image(&file, short_side, &limits).map(|_| ()));
         assert!(begun.elapsed().as_secs() < 20, "{:?}", begun.elapsed());
     }
-    let error = encode_thumbnail(&file, 200, &limits).unwrap_err();
-    assert_eq!(error.code(), "too_slow", "{error}");
+    check(encode_thumbnail(&file, 200, &limits).map(|_| ()));
 }

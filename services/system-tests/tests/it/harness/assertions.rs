@@ -4,9 +4,11 @@
 //! twice.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
 use lookalike_index::{Index, IndexedImage, ModelIdentity, ReadConsistency, RowFilter};
+use lookalike_proto::path_to_text;
 use lookalike_vision::{Limits, Model};
 use serde_json::Value;
 
@@ -196,8 +198,8 @@ impl SystemWorld {
             let mut expected = BTreeSet::new();
             for (name, root) in &self.libraries {
                 for file in entries_below(root) {
-                    let path = file.strip_prefix(root).unwrap().to_string_lossy();
-                    let place = (name.clone(), path.into_owned());
+                    let path = file.strip_prefix(root).unwrap().as_os_str().as_bytes();
+                    let place = (name.clone(), path_to_text(path).into_owned());
                     let bytes = std::fs::read(&file);
                     if let Some(code) = reasons.get(&place) {
                         check_reason(&place, code, bytes);
