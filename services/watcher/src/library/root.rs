@@ -113,6 +113,12 @@ impl LibraryRoot {
         self.stat_spelled(path)
     }
 
+    /// Returns the spelling under which `path` exists, if the last call of
+    /// [`stat_below`](Self::stat_below) that found another spelling was for this path.
+    pub fn take_listed_spelling(&mut self, path: &[u8]) -> Option<Vec<u8>> {
+        self.spellings.take_listed_spelling(path)
+    }
+
     fn stat_spelled(&mut self, path: &[u8]) -> io::Result<Option<FileKind>> {
         let kind = disk::stat_path(&self.full_path(path))?;
         let exists = kind.is_some() && self.spellings.has_spelling(&self.path, path)?;
