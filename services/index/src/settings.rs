@@ -28,7 +28,7 @@ pub struct Settings {
     #[serde(with = "MinDuration::<10>")]
     pub call_timeout: Duration,
     /// Longest time of one search, with the time that it waits for others.
-    #[serde(with = "duration")]
+    #[serde(with = "MinDuration::<10>")]
     pub search_timeout: Duration,
     /// Requests for searches that are sent to Milvus at once; each contains up to 16 searches. More
     /// searches wait, so that a slow Milvus gets no more work than it can do.

@@ -24,9 +24,13 @@ pub fn parse_library_argument(argument: &str) -> Result<(LibraryName, String)> {
         }));
     }
     let folder = expand_home(argument);
-    // `.` and `..` get a name only by resolving them.
-    let resolved = folder.canonicalize().unwrap_or(folder);
-    let folder_name = resolved
+    // `.` and `..` get a name only by resolving them. A link keeps its own name: it names the same
+    // library after it was turned to another folder.
+    let named = match folder.file_name() {
+        Some(_) => folder,
+        None => folder.canonicalize().unwrap_or(folder),
+    };
+    let folder_name = named
         .file_name()
         .map(|name| name.to_string_lossy().into_owned());
     let name = folder_name
@@ -197,6 +201,16 @@ mod tests {
         assert_eq!(parse("/x/Été"), Some(("ete".into(), "/x/Été".into())));
         assert_eq!(parse("A B=/a"), None);
         assert_eq!(parse("/"), None);
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(dir.path().join("release1/sub")).unwrap();
+        std::os::unix::fs::symlink("release1", dir.path().join("photos")).unwrap();
+        let name_of = |folder: &str| {
+            let folder = dir.path().join(folder).display().to_string();
+            parse(&folder).map(|(name, _)| name)
+        };
+        assert_eq!(name_of("photos").as_deref(), Some("photos"));
+        assert_eq!(name_of("photos/.").as_deref(), Some("photos"));
+        assert_eq!(name_of("photos/sub/..").as_deref(), Some("release1"));
     }
 
     #[test]

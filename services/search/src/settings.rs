@@ -30,7 +30,7 @@ pub struct Settings {
     #[serde(with = "duration")]
     pub drain_timeout: Duration,
     /// How long the client may take to send the headers of a request, from their first byte on.
-    #[serde(with = "duration")]
+    #[serde(with = "MinDuration::<10>")]
     pub header_timeout: Duration,
     /// A connection without traffic for this long is closed.
     #[serde(with = "MinDuration::<10>")]
@@ -38,6 +38,7 @@ pub struct Settings {
     /// Connections at the same time, at most half of the process's file descriptors. When one more
     /// arrives, the connection that has been without a request for the longest time is closed; while
     /// all have requests, the new one waits.
+    #[serde(deserialize_with = "deserialize_positive")]
     pub max_connections: usize,
     /// The number of results of a search or a list if the request has no limit.
     #[serde(deserialize_with = "deserialize_positive")]

@@ -65,8 +65,14 @@ impl FileStat {
         self.size == before.size
             && self.mtime_ns == before.mtime_ns
             && self.ctime_ns == before.ctime_ns
-            && (self.inode == before.inode || self.born_ns == 0)
-            && self.born_ns == before.born_ns
+            && (!self.has_births(before)
+                || (self.inode == before.inode && self.born_ns == before.born_ns))
+    }
+
+    /// Whether both stats have birth times. One may lack it if it was taken before or after the
+    /// system told that the file system invents inodes.
+    fn has_births(&self, before: &Self) -> bool {
+        self.born_ns != 0 && before.born_ns != 0
     }
 
     /// Whether a file that was just written may have been written twice with the same stat: FAT
@@ -96,8 +102,10 @@ impl FileStat {
     pub fn is_same_inode(&self, before: &Self) -> bool {
         self.device == before.device
             && self.inode == before.inode
-            && self.born_ns == before.born_ns
-            && (self.born_ns != 0 || (self.size == before.size && self.mtime_ns == before.mtime_ns))
+            && match self.has_births(before) {
+                true => self.born_ns == before.born_ns,
+                false => self.size == before.size && self.mtime_ns == before.mtime_ns,
+            }
     }
 }
 
@@ -153,18 +161,16 @@ impl InodeInventingDevices {
     /// Devices come and go with their mounts.
     const MAX_DEVICES: usize = 1024;
 
-    /// Asks the system about a device that was not examined before. Every folder is examined before
-    /// its files are listed.
+    /// Asks the system about the device of a folder. Every folder is examined before its files are
+    /// listed. Asks each time, because another mount may get the number of a device that is gone.
     fn examine(&self, device: u64, path: &Path) {
-        let is_examined = |devices: &Option<HashMap<u64, bool>>| {
-            devices
-                .as_ref()
-                .is_some_and(|devices| devices.contains_key(&device))
+        // An error says nothing about the file system.
+        let Ok(invents) = filesystem::invents_inodes(path) else {
+            return;
         };
-        if is_examined(&self.0.read().unwrap_or_else(PoisonError::into_inner)) {
+        if self.is_known_to_invent(device) == invents {
             return;
         }
-        let invents = filesystem::invents_inodes(path);
         let mut devices = self.0.write().unwrap_or_else(PoisonError::into_inner);
         let devices = devices.get_or_insert_default();
         if devices.len() >= Self::MAX_DEVICES {
@@ -215,6 +221,7 @@ pub fn hash_file(path: &Path) -> io::Result<ContentHash> {
 #[cfg(test)]
 pub mod test_folding {
     use std::cell::Cell;
+    use std::ffi::OsStr;
     use std::path::{Path, PathBuf};
 
     thread_local! {
@@ -237,7 +244,8 @@ pub mod test_folding {
         let folder = fold_path(folder);
         let entries = std::fs::read_dir(&folder).into_iter().flatten().flatten();
         let mut names = entries.map(|entry| entry.file_name());
-        match names.find(|entry| entry.eq_ignore_ascii_case(name)) {
+        let lowercase = |name: &OsStr| name.to_string_lossy().to_lowercase();
+        match names.find(|entry| lowercase(entry) == lowercase(name)) {
             Some(entry) => folder.join(entry),
             None => folder.join(name),
         }
@@ -267,5 +275,36 @@ mod tests {
         );
         assert!(!stat(NOW, NOW).may_hide_change(NOW));
         assert!(!stat(whole, whole).may_hide_change(NOW + 60_000_000_000));
+    }
+
+    #[test]
+    fn a_birth_time_that_one_stat_lacks_proves_nothing() {
+        let stat = FileStat {
+            size: 1,
+            mtime_ns: 2,
+            ctime_ns: 3,
+            device: 4,
+            inode: 5,
+            born_ns: 6,
+        };
+        let unborn = FileStat { born_ns: 0, ..stat };
+        for (now, before) in [(stat, unborn), (unborn, stat), (unborn, unborn)] {
+            assert!(now.is_same_inode(&before) && now.is_unchanged_since(&before));
+            let renumbered = FileStat { inode: 7, ..now };
+            assert!(renumbered.is_unchanged_since(&before));
+            let edited = FileStat { size: 8, ..now };
+            assert!(!edited.is_same_inode(&before) && !edited.is_unchanged_since(&before));
+        }
+        let reused = FileStat { born_ns: 9, ..stat };
+        assert!(!reused.is_same_inode(&stat) && !reused.is_unchanged_since(&stat));
+    }
+
+    #[test]
+    fn a_recycled_device_number_is_examined_again() {
+        let devices = InodeInventingDevices(RwLock::new(Some(HashMap::from([(1, true)]))));
+        devices.examine(1, Path::new("/no such folder"));
+        assert!(devices.is_known_to_invent(1), "an error tells nothing");
+        devices.examine(1, Path::new("/proc"));
+        assert!(!devices.is_known_to_invent(1));
     }
 }

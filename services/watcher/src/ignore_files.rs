@@ -124,8 +124,9 @@ pub struct FolderRules {
     pub rules: IgnoreRules,
     /// The folder's own file changed since the last call.
     pub has_changed: bool,
-    /// Why the folder's own file could not be read. Its previous rules still apply then.
-    pub error: Option<io::Error>,
+    /// Which of the folder's own files could not be read, and why. Its previous rules still apply
+    /// then.
+    pub error: Option<(&'static [u8], io::Error)>,
 }
 
 impl IgnoreFileCache {
@@ -143,7 +144,7 @@ impl IgnoreFileCache {
             .join(OsStr::from_bytes(IGNORE_FILE_NAME));
         let (mut has_changed, mut error) = match self.refresh_file(folder, &path) {
             Ok(has_changed) => (has_changed, None),
-            Err(error) => (false, Some(error)),
+            Err(error) => (false, Some((IGNORE_FILE_NAME, error))),
         };
         // A folder that is a library is meant to be indexed.
         if !folder.is_empty() && !settings.enter_system_folders {
@@ -152,7 +153,7 @@ impl IgnoreFileCache {
                 &path.with_file_name(OsStr::from_bytes(NO_MEDIA_FILE_NAME)),
             ) {
                 Ok(is_changed) => has_changed |= is_changed,
-                Err(cause) => error = error.or(Some(cause)),
+                Err(cause) => error = error.or(Some((NO_MEDIA_FILE_NAME, cause))),
             }
         }
         let add_level = |above: IgnoreRules, source| {
@@ -175,6 +176,16 @@ impl IgnoreFileCache {
             has_changed,
             error,
         }
+    }
+
+    /// Forgets folders that do not exist any more below the library's `root`.
+    pub fn forget_missing_folders(&mut self, root: &Path) {
+        let may_exist = |folder: &[u8]| {
+            let path = root.join(OsStr::from_bytes(folder));
+            !matches!(disk::stat_path(&path), Ok(None))
+        };
+        self.files.retain(|folder, _| may_exist(folder));
+        self.no_media_folders.retain(|folder| may_exist(folder));
     }
 
     /// Looks for a folder's `.nomedia`; true if it appeared or disappeared.

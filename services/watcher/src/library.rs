@@ -94,8 +94,10 @@ impl Library {
     ) -> Result<Self> {
         let key = catalog.library_key(&name)?;
         let mut root = LibraryRoot::new(root);
-        // A path whose links cannot be resolved now is no other root.
-        if root.path().exists() {
+        // A path whose links cannot be resolved now is no other root. Links that lead to another
+        // folder than before are verified first: they may lead to an empty mount point.
+        let is_linked = root.path() != root.given_path();
+        if root.path().exists() && !(is_linked && catalog.root_path(key)?.is_some()) {
             record_root_path(&name, key, &root, catalog)?;
         }
         root.identity = catalog.library_record(key)?.root_identity;

@@ -1,11 +1,13 @@
 //! Libraries: their roots, the position of their outcome reader, their lease epoch, their counts.
 
-use std::os::unix::ffi::OsStrExt as _;
-use std::path::Path;
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
+use std::path::{Component, Path, PathBuf};
+use std::time::Duration;
 
 use lookalike_bus::{FileCounts, StreamPosition};
 use lookalike_proto::LibraryName;
-use rusqlite::{Connection, OpenFlags, params};
+use rusqlite::{Connection, ErrorCode, OpenFlags, params};
 
 use super::connection::{Catalog, Result};
 use super::row::{FileState, LibraryKey};
@@ -25,16 +27,26 @@ pub struct LibraryRecord {
 
 impl Catalog {
     /// Whether a watcher with the catalog at `file` worked on this library below `root`, or below a
-    /// folder to which `root` may be a link. False if the file cannot be read.
+    /// folder to which links in `root` may lead. False if the file cannot be read; true if another
+    /// process uses it, which [`Catalog::open`] reports.
     pub fn has_library_root(file: &Path, library: &LibraryName, root: &Path) -> bool {
         let read = || -> rusqlite::Result<Option<Vec<u8>>> {
             let db = Connection::open_with_flags(file, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+            // A watcher keeps its lock for as long as it runs.
+            db.busy_timeout(Duration::ZERO)?;
             let sql = "SELECT root_path FROM libraries WHERE name = ?1";
             db.query_row(sql, [library.as_str()], |row| row.get(0))
         };
         match read() {
-            Ok(Some(known)) => known == root.as_os_str().as_bytes() || root.is_symlink(),
-            _ => false,
+            Ok(Some(known)) => {
+                let known = Path::new(OsStr::from_bytes(&known));
+                known == root || known == resolve_existing_part(root) || has_dangling_link(root)
+            }
+            Ok(None) => false,
+            Err(error) => matches!(
+                error.sqlite_error_code(),
+                Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked)
+            ),
         }
     }
 
@@ -58,18 +70,23 @@ impl Catalog {
         Ok(key)
     }
 
+    /// Returns the path of the root that was last recorded.
+    pub fn root_path(&self, library: LibraryKey) -> Result<Option<PathBuf>> {
+        let sql = "SELECT root_path FROM libraries WHERE key = ?1";
+        let path: Option<Vec<u8>> = self.db.query_row(sql, [library], |row| row.get(0))?;
+        Ok(path.map(|path| PathBuf::from(OsString::from_vec(path))))
+    }
+
     /// Stores the path of a library's root; true if it was another path before. The identity of
     /// the previous root is dropped then, because a user chose another folder.
     pub fn set_root_path(&mut self, library: LibraryKey, path: &Path) -> Result<bool> {
-        let path = path.as_os_str().as_bytes();
-        let sql = "SELECT root_path FROM libraries WHERE key = ?1";
-        let before: Option<Vec<u8>> = self.db.query_row(sql, [library], |row| row.get(0))?;
+        let before = self.root_path(library)?;
         if before.as_deref() == Some(path) {
             return Ok(false);
         }
         self.db.execute(
             "UPDATE libraries SET root_path = ?2, root_device = NULL, root_inode = NULL WHERE key = ?1",
-            params![library, path],
+            params![library, path.as_os_str().as_bytes()],
         )?;
         Ok(before.is_some())
     }
@@ -168,5 +185,80 @@ impl Catalog {
             counts.on_disk += files;
         }
         Ok(counts)
+    }
+}
+
+/// Resolves the links of the part of an absolute path that exists, and `..` in the rest.
+fn resolve_existing_part(path: &Path) -> PathBuf {
+    for existing in path.ancestors() {
+        let (Ok(mut resolved), Ok(rest)) = (existing.canonicalize(), path.strip_prefix(existing))
+        else {
+            continue;
+        };
+        for part in rest.components() {
+            match part {
+                Component::ParentDir => {
+                    resolved.pop();
+                }
+                part => resolved.push(part),
+            }
+        }
+        return resolved;
+    }
+    path.to_owned()
+}
+
+/// Whether the path or a folder in it is a link that leads nowhere: its disk may be away.
+fn has_dangling_link(path: &Path) -> bool {
+    path.ancestors()
+        .any(|part| part.is_symlink() && !part.exists())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    #[test]
+    fn a_missing_root_is_known_through_links() {
+        let dir = tempfile::tempdir().unwrap();
+        let base = dir.path().canonicalize().unwrap();
+        let file = base.join("catalog.sqlite");
+        let library = LibraryName::new("shop").unwrap();
+        fs::create_dir_all(base.join("disk/sub")).unwrap();
+        symlink("disk", base.join("link")).unwrap();
+        symlink("away", base.join("dangling")).unwrap();
+        let is_known = |root: &str| Catalog::has_library_root(&file, &library, &base.join(root));
+        assert!(!is_known("disk/photos"), "there is no catalog");
+        let mut catalog = Catalog::open(&file).unwrap();
+        let key = catalog.library_key(&library).unwrap();
+        catalog
+            .set_root_path(key, &base.join("disk/photos"))
+            .unwrap();
+        drop(catalog);
+        for root in [
+            "disk/photos",
+            "link/photos",
+            "disk/sub/../photos",
+            "link/sub/../photos",
+            "disk/missing/../photos",
+            "dangling",
+            "dangling/photos",
+        ] {
+            assert!(is_known(root), "{root}");
+        }
+        for root in ["disk/other", "link/other", "photos"] {
+            assert!(!is_known(root), "{root}");
+        }
+        let other = LibraryName::new("other").unwrap();
+        assert!(!Catalog::has_library_root(
+            &file,
+            &other,
+            &base.join("dangling")
+        ));
+        let _open = Catalog::open(&file).unwrap();
+        assert!(is_known("disk/other"), "opening it again reports the lock");
     }
 }

@@ -2,7 +2,7 @@
 
 use super::Library;
 use super::tick::Tick;
-use crate::ignore_files::{IGNORE_FILE_NAME, IgnoreRules};
+use crate::ignore_files::IgnoreRules;
 use crate::paths::{ancestors_and_self, join_path, split_path};
 use crate::rules;
 
@@ -45,8 +45,8 @@ impl Library {
         let read =
             self.ignore_files
                 .rules_for_folder(self.root.path(), folder, above, tick.settings);
-        if let Some(error) = &read.error {
-            self.report_unreadable(&join_path(folder, IGNORE_FILE_NAME), error, tick);
+        if let Some((name, error)) = &read.error {
+            self.report_unreadable(&join_path(folder, name), error, tick);
         }
         if read.has_changed && !is_scanning {
             self.plan_scan_below(folder, tick);

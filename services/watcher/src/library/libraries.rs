@@ -9,7 +9,8 @@ use crate::catalog::{CatalogRow, LibraryKey};
 /// The libraries in the order of the settings, and the paths that moves between them left.
 pub struct Libraries {
     list: Vec<Library>,
-    /// Paths that moved images left: another file may be there now.
+    /// Paths to observe in this tick: images left them, so another file may be there now, or they are
+    /// the listed spelling of a reported path.
     pub(super) vacated_paths: Vec<(LibraryId, Vec<u8>)>,
 }
 

@@ -16,7 +16,7 @@ use crate::paths::split_path;
 type Result<T> = std::result::Result<T, catalog::Error>;
 
 impl Libraries {
-    /// Observes `path` and every path that moved images left. `is_complete`: the file's writer is
+    /// Observes `path`, every path that moved images left, and a path's other spelling. `is_complete`: the file's writer is
     /// known to have finished.
     pub fn observe_path(
         &mut self,
@@ -48,7 +48,13 @@ impl Libraries {
     ) -> Result<()> {
         match self[id].inspect_path(path, is_complete, tick)? {
             Some(stat) => self.record_settled_file(id, path, stat, is_complete, tick),
-            None => Ok(()),
+            None => {
+                // The system may report a change under the spelling that a program used.
+                if let Some(listed) = self[id].root.take_listed_spelling(path) {
+                    self.vacated_paths.push((id, listed));
+                }
+                Ok(())
+            }
         }
     }
 

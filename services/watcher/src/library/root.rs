@@ -20,6 +20,8 @@ pub struct LibraryRoot {
     pub identity: Option<FolderIdentity>,
     /// The mount that contained the folder when it was verified.
     pub mount_id: Option<u64>,
+    /// The links lead to another folder than the one that was verified.
+    pub is_turned: bool,
     /// A folder found in this tick to be below the root without symbolic links.
     verified_folder: Option<Vec<u8>>,
     spellings: FolderSpellings,
@@ -33,6 +35,7 @@ impl LibraryRoot {
             path: resolve_links(given_path).unwrap_or_else(|| given_path.to_owned()),
             identity: None,
             mount_id: None,
+            is_turned: false,
             verified_folder: None,
             spellings: FolderSpellings::default(),
         }
@@ -52,7 +55,7 @@ impl LibraryRoot {
         match resolve_links(&self.given_path) {
             Some(path) if path != self.path => {
                 self.path = path;
-                self.verified_folder = None;
+                self.clear_verified_folder();
                 true
             }
             _ => false,
@@ -78,8 +81,10 @@ impl LibraryRoot {
             let is_identity_enough = current.born_ns != 0 || self.mount_id.is_none();
             is_identity_enough || self.is_on_same_mount(&current, filesystem::mount_id(&self.path))
         };
-        self.identity
-            .is_none_or(|known| known.is_same_folder(&current) && is_same_mount())
+        !self.is_turned
+            && self
+                .identity
+                .is_none_or(|known| known.is_same_folder(&current) && is_same_mount())
     }
 
     /// Whether the root's current folder is on the mount on which it was verified.
@@ -106,6 +111,12 @@ impl LibraryRoot {
             self.verified_folder = Some(folder.to_vec());
         }
         self.stat_spelled(path)
+    }
+
+    /// Returns the spelling under which `path` exists, if the last call of
+    /// [`stat_below`](Self::stat_below) that found another spelling was for this path.
+    pub fn take_listed_spelling(&mut self, path: &[u8]) -> Option<Vec<u8>> {
+        self.spellings.take_listed_spelling(path)
     }
 
     fn stat_spelled(&mut self, path: &[u8]) -> io::Result<Option<FileKind>> {

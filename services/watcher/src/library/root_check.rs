@@ -15,22 +15,38 @@ impl Library {
     pub(super) fn verify_root(&mut self, tick: &mut Tick<'_>) -> Result<bool> {
         self.saw_unreadable = false;
         if self.root.follow_links() {
-            self.accept_linked_root(tick)?;
+            self.root.mount_id = None;
+            self.folder_rules = None;
+            self.watch_schedule.watches.move_root(self.root.path());
         }
+        // Only the catalog knows what was accepted before, also after a restart or a discarded tick.
+        let recorded = tick.catalog.root_path(self.key)?;
+        let is_recorded = recorded.as_deref() == Some(self.root.path());
+        self.root.is_turned = recorded.is_some() && !is_recorded;
         let Some(current) = FolderIdentity::from_path(self.root.path()) else {
             self.report_root_missing(tick);
             return Ok(false);
         };
-        let known = self.root.identity;
         let mount_id = filesystem::mount_id(self.root.path());
-        let is_proven = known.is_some_and(|known| known.is_same_folder(&current))
+        let is_proven = self
+            .root
+            .identity
+            .is_some_and(|known| known.is_same_folder(&current))
             && self.root.is_on_same_mount(&current, mount_id);
+        if self.root.is_turned && !is_proven && self.lacks_all_files(tick.catalog)? {
+            self.report_root_missing(tick);
+            return Ok(false);
+        }
+        if !is_recorded {
+            self.accept_root_path(tick.catalog)?;
+        }
         if !is_proven && !self.contains_cataloged_files(tick.catalog)? {
             self.report_root_missing(tick);
             return Ok(false);
         }
         self.root.mount_id = mount_id;
-        if known != Some(current) {
+        self.root.is_turned = false;
+        if self.root.identity != Some(current) {
             self.set_root_identity(current, tick.catalog)?;
         }
         self.clear_degraded("root_missing");
@@ -57,14 +73,19 @@ impl Library {
         Ok(rows.is_empty() || rows.iter().any(is_found))
     }
 
-    /// Works below the folder to which a user turned the root's symbolic link. Files that are not
-    /// in it are then missing, and the mass-delete guard protects them.
-    fn accept_linked_root(&mut self, tick: &mut Tick<'_>) -> Result<()> {
-        record_root_path(&self.name, self.key, &self.root, tick.catalog)?;
-        self.root.identity = tick.catalog.library_record(self.key)?.root_identity;
-        self.root.mount_id = None;
-        self.folder_rules = None;
-        self.watch_schedule.watches.move_root(self.root.path());
+    /// Whether the root is empty although files are cataloged. A link that leads to another folder
+    /// may lead to the mount point of a disk that is away, so an empty folder proves nothing.
+    fn lacks_all_files(&self, catalog: &Catalog) -> Result<bool> {
+        let entries = std::fs::read_dir(self.root.path());
+        let has_entries = entries.is_ok_and(|mut entries| matches!(entries.next(), Some(Ok(_))));
+        Ok(!has_entries && !catalog.sample_rows(self.key, 1)?.is_empty())
+    }
+
+    /// Accepts the folder to which a user turned the root's symbolic link. Files that are not in it
+    /// are then missing, and the mass-delete guard protects them.
+    fn accept_root_path(&mut self, catalog: &mut Catalog) -> Result<()> {
+        record_root_path(&self.name, self.key, &self.root, catalog)?;
+        self.root.identity = catalog.library_record(self.key)?.root_identity;
         Ok(())
     }
 
@@ -80,7 +101,9 @@ impl Library {
         let Some(current) = FolderIdentity::from_path(self.root.path()) else {
             return Ok(false);
         };
+        self.accept_root_path(tick.catalog)?;
         self.set_root_identity(current, tick.catalog)?;
+        self.root.is_turned = false;
         self.root.mount_id = filesystem::mount_id(self.root.path());
         self.clear_degraded("root_missing");
         self.confirm_missing_files(tick)?;

@@ -199,6 +199,7 @@ impl Library {
 
     pub(super) fn finish_full_scan(&mut self, scan: &mut Scan, tick: &mut Tick<'_>) -> Result<()> {
         self.end_watch_round(scan, tick);
+        self.ignore_files.forget_missing_folders(self.root.path());
         self.verify_file_count(scan, tick)?;
         self.apply_confirmation(tick)?;
         self.scanned_once = true;

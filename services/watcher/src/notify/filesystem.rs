@@ -53,9 +53,13 @@ pub fn unreported_filesystem(path: &Path) -> io::Result<Option<&'static str>> {
     Ok(filesystem_magic(path)?.and_then(filesystem_name))
 }
 
-/// Whether files at `path` may get other inode numbers. False if the system does not tell.
-pub fn invents_inodes(path: &Path) -> bool {
-    matches!(filesystem_magic(path), Ok(Some(magic)) if INODE_INVENTING_FILESYSTEMS.contains(&magic))
+/// Whether files at `path` may get other inode numbers.
+///
+/// # Errors
+/// When `statfs` fails.
+pub fn invents_inodes(path: &Path) -> io::Result<bool> {
+    let magic = filesystem_magic(path)?;
+    Ok(magic.is_some_and(|magic| INODE_INVENTING_FILESYSTEMS.contains(&magic)))
 }
 
 #[cfg(target_os = "linux")]
@@ -140,8 +144,8 @@ mod tests {
     fn the_system_is_asked() {
         assert_eq!(unreported_filesystem(Path::new("/proc")).unwrap(), None);
         assert!(unreported_filesystem(Path::new("/no such folder")).is_err());
-        assert!(!invents_inodes(Path::new("/proc")));
-        assert!(!invents_inodes(Path::new("/no such folder")));
+        assert!(!invents_inodes(Path::new("/proc")).unwrap());
+        assert!(invents_inodes(Path::new("/no such folder")).is_err());
         let [root, again, other] = ["/", "/..", "/proc"].map(|path| mount_id(Path::new(path)));
         assert_eq!(root, again);
         assert!(root.is_none() || root != other);

@@ -91,14 +91,19 @@ impl ConnectionRegistry {
     }
 
     /// Asks the connection that has done nothing for the longest time to end. Connections with a
-    /// request in progress stay. Returns whether there was one.
+    /// request in progress stay; one that waits for its client to take more of a response ends only
+    /// if there is no other. Returns whether there was one.
     pub(super) fn end_longest_idle(&self) -> bool {
         let connections = self.lock_connections();
         let idle = connections
             .values()
-            .filter_map(|state| Some((state.idle_since()?, state)));
-        let longest = idle.min_by_key(|(since, _)| *since);
-        longest.is_some_and(|(_, state)| state.ask_to_end())
+            .filter_map(|state| Some((state.end_order()?, state)));
+        let longest = idle.min_by_key(|(order, _)| *order);
+        longest.is_some_and(|((is_download, _), state)| {
+            // An idle connection that is about to end makes place soon enough.
+            let is_one_ending = || connections.values().any(|state| state.is_idle_and_ending());
+            (is_download && is_one_ending()) || state.ask_to_end()
+        })
     }
 
     /// Marks the connection of a request as busy until the guard is dropped.
@@ -173,9 +178,17 @@ impl ConnectionState {
         self.activity.lock().expect("no holder of this lock panics")
     }
 
-    fn idle_since(&self) -> Option<Instant> {
+    /// Returns what orders the connections that may be asked to end: idle ones come before running
+    /// downloads.
+    fn end_order(&self) -> Option<(bool, Instant)> {
         let activity = self.lock_activity();
-        (activity.requests == 0 && !activity.must_end).then_some(activity.last_progress)
+        let may_end = activity.requests == 0 && !activity.must_end;
+        may_end.then_some((activity.is_write_blocked, activity.last_progress))
+    }
+
+    fn is_idle_and_ending(&self) -> bool {
+        let activity = self.lock_activity();
+        activity.must_end && !activity.is_write_blocked
     }
 
     fn ask_to_end(&self) -> bool {
@@ -194,6 +207,8 @@ pub(super) struct ConnectionActivity {
     /// When the first byte after the last request arrived: the headers of the next one.
     headers_since: Option<Instant>,
     last_progress: Instant,
+    /// The client accepts no more bytes of a response at the moment.
+    is_write_blocked: bool,
     must_end: bool,
 }
 
@@ -203,6 +218,7 @@ impl ConnectionActivity {
             requests: 0,
             headers_since: None,
             last_progress: now,
+            is_write_blocked: false,
             must_end: false,
         }
     }
@@ -219,6 +235,12 @@ impl ConnectionActivity {
     pub(super) fn record_write(&mut self, now: Instant) {
         self.last_progress = now;
         self.headers_since = None;
+        self.is_write_blocked = false;
+    }
+
+    /// Records that a write waits for the client; true if the one before did not.
+    pub(super) fn block_write(&mut self) -> bool {
+        !std::mem::replace(&mut self.is_write_blocked, true)
     }
 
     fn begin_request(&mut self) {
@@ -232,14 +254,17 @@ impl ConnectionActivity {
         self.last_progress = now;
     }
 
-    /// Returns when the connection must end if nothing more arrives. `None`: a request is in
-    /// progress, which has time limits of its own.
+    /// Returns when the connection must end if nothing more arrives. `None`: a request or a response
+    /// is in progress, which have time limits of their own.
     pub(super) fn read_deadline(&self, limits: &ConnectionLimits) -> Option<Instant> {
         if self.requests > 0 {
             return None;
         }
         if self.must_end {
             return Some(self.last_progress);
+        }
+        if self.is_write_blocked {
+            return None;
         }
         let idle = self.last_progress + limits.idle_timeout;
         let headers = self
@@ -286,6 +311,12 @@ mod tests {
         assert_eq!(deadline(&activity), Some(240));
         activity.record_read(start + seconds(100));
         assert_eq!(deadline(&activity), Some(130));
+        // A client that takes a response slowly may send nothing meanwhile.
+        activity.record_write(start + seconds(100));
+        assert!(activity.block_write() && !activity.block_write());
+        assert_eq!(deadline(&activity), None);
+        activity.record_write(start + seconds(400));
+        assert_eq!(deadline(&activity), Some(580));
     }
 
     #[test]
@@ -309,6 +340,30 @@ mod tests {
         assert!(registry.take_place().is_some());
         first.state.lock_activity().end_request(Instant::now());
         assert!(registry.end_longest_idle());
+    }
+
+    #[test]
+    fn a_running_download_outlives_idle_connections() {
+        let registry = Arc::new(ConnectionRegistry::new(LIMITS));
+        let ends = |port| ConnectionEnds {
+            local: SocketAddr::from(([127, 0, 0, 1], 8080)),
+            remote: SocketAddr::from(([127, 0, 0, 1], port)),
+        };
+        let [download, idle] = [1, 2].map(|port| {
+            let place = registry.take_place().unwrap();
+            registry.add_connection(ends(port), place)
+        });
+        assert!(download.state.lock_activity().block_write());
+        let later = Instant::now() + seconds(1);
+        idle.state.lock_activity().record_write(later);
+        assert!(registry.end_longest_idle());
+        assert!(idle.state.lock_activity().must_end && !download.state.lock_activity().must_end);
+        assert!(registry.end_longest_idle(), "it is about to end");
+        assert!(!download.state.lock_activity().must_end);
+        // Clients that take nothing cannot keep all places.
+        drop(idle);
+        assert!(registry.end_longest_idle());
+        assert!(download.state.lock_activity().must_end);
     }
 
     #[test]

@@ -15,8 +15,6 @@ pub(in crate::http) struct ServedStream {
     entry: ConnectionEntry,
     read_timer: Pin<Box<Sleep>>,
     write_timer: Pin<Box<Sleep>>,
-    /// Since when the client accepts no more bytes of a response.
-    is_write_blocked: bool,
 }
 
 impl ServedStream {
@@ -27,7 +25,6 @@ impl ServedStream {
             entry,
             read_timer: Box::pin(sleep_until(now)),
             write_timer: Box::pin(sleep_until(now)),
-            is_write_blocked: false,
         }
     }
 
@@ -57,11 +54,9 @@ impl ServedStream {
         let state = &self.entry.state;
         if result.is_ready() {
             state.lock_activity().record_write(Instant::now());
-            self.is_write_blocked = false;
             return result;
         }
-        if !self.is_write_blocked {
-            self.is_write_blocked = true;
+        if state.lock_activity().block_write() {
             let deadline = Instant::now() + state.limits.idle_timeout;
             self.write_timer.as_mut().reset(deadline);
         }

@@ -225,6 +225,32 @@ async fn a_slow_download_is_completed() {
     }
 }
 
+#[tokio::test]
+async fn idle_connections_make_place_before_a_slow_download() {
+    const LENGTH: usize = 30_000_000;
+    let (address, _stop) = serve_echo(Settings {
+        max_connections: 2,
+        ..Settings::default()
+    })
+    .await;
+    let mut slow = send_large_body(address, LENGTH).await;
+    let mut chunk = vec![0; 1000];
+    slow.read_exact(&mut chunk).await.unwrap();
+    // The buffers of the connection are full by then.
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let mut idle = Vec::new();
+    for _ in 0..6 {
+        idle.push(tokio::net::TcpStream::connect(address).await.unwrap());
+    }
+    for stream in &mut idle[..5] {
+        assert!(read_to_close(stream).await.is_empty());
+    }
+    let mut rest = vec![0; LENGTH - chunk.len()];
+    let reading = tokio::time::timeout(Duration::from_secs(10), slow.read_exact(&mut rest)).await;
+    let read = reading.expect("the response continues");
+    read.expect("the response is complete");
+}
+
 /// Clients are built on the document, so every change of it must be intended.
 #[test]
 fn the_document_is_as_committed() {

@@ -95,3 +95,49 @@ fn names_that_differ_in_case_are_two_files_elsewhere() {
     w.settle_and_check();
     assert_eq!(w.index.len(), 3);
 }
+
+#[test]
+fn letters_of_other_alphabets_are_folded_too() {
+    let _folding = CaseFolding::start();
+    let mut w = KeeperWorld::new();
+    w.make_folder("one/Фото");
+    w.write_file("one/Фото/a.jpg", "a");
+    w.settle_and_check();
+    let (before, embedded) = (ids(&w), w.embedded);
+    fs::rename(w.full_path("one/Фото"), w.full_path("one/фото")).unwrap();
+    w.add_hint("one/Фото", HintKind::Gone);
+    w.add_hint("one/фото", HintKind::Ready);
+    w.settle_and_check();
+    assert_eq!((ids(&w), w.embedded), (before.clone(), embedded));
+    w.rescan_all();
+    w.settle_and_check();
+    assert_eq!(ids(&w), before);
+}
+
+#[test]
+fn both_spellings_in_a_folder_that_seems_to_fold_are_two_files() {
+    let _folding = CaseFolding::start();
+    let mut w = with_files();
+    w.write_file("one/A.jpg", "another");
+    w.settle_and_check();
+    assert_eq!(w.index.len(), 4);
+    w.rescan_all();
+    w.settle_and_check();
+    assert_eq!(w.index.len(), 4);
+}
+
+#[test]
+fn a_change_reported_under_another_spelling_is_seen() {
+    let _folding = CaseFolding::start();
+    let mut w = with_files();
+    for (place, hint) in [
+        ("one/a.jpg", "one/A.jpg"),
+        ("one/Dir/c.jpg", "one/DIR/C.JPG"),
+        ("one/Dir/new.jpg", "one/dir/new.jpg"),
+    ] {
+        fs::write(w.full_path(place), format!("{place} edited")).unwrap();
+        w.add_hint(hint, HintKind::Ready);
+        w.settle_and_check();
+    }
+    assert_eq!(w.index.len(), 4);
+}

@@ -202,13 +202,15 @@ fn a_catalog_put_back_from_a_backup_catches_up() {
     w.settle_and_check();
 }
 
+/// Turns the link at the root of `one`.
+fn turn(w: &KeeperWorld, target: &str) {
+    let link = w.full_path("one");
+    let _ = fs::remove_file(&link);
+    std::os::unix::fs::symlink(w.full_path(target), link).unwrap();
+}
+
 #[test]
 fn a_root_follows_its_link() {
-    let turn = |w: &KeeperWorld, target: &str| {
-        let link = w.full_path("one");
-        let _ = fs::remove_file(&link);
-        std::os::unix::fs::symlink(w.full_path(target), link).unwrap();
-    };
     let mut w = with_files();
     fs::rename(w.full_path("one"), w.full_path("release1")).unwrap();
     turn(&w, "release1");
@@ -237,5 +239,65 @@ fn a_root_follows_its_link() {
     w.rescan_all();
     w.settle_and_check();
     assert_eq!(w.index, before);
+    assert_eq!(w.degraded(), [""; 0]);
+}
+
+fn with_linked_root() -> KeeperWorld {
+    let mut w = with_files();
+    fs::rename(w.full_path("one"), w.full_path("release1")).unwrap();
+    turn(&w, "release1");
+    w.restart();
+    w.rescan_all();
+    w.settle_and_check();
+    fs::create_dir(w.full_path("empty")).unwrap();
+    w
+}
+
+#[test]
+fn a_link_to_an_empty_folder_removes_nothing_until_confirmed() {
+    for is_restarted in [false, true] {
+        let mut w = with_linked_root();
+        let before = w.index.clone();
+        turn(&w, "empty");
+        if is_restarted {
+            w.restart();
+        }
+        w.add_hint("one/a.jpg", HintKind::Gone);
+        for _ in 0..2 {
+            w.rescan_all();
+            w.settle();
+            assert_eq!(w.index, before);
+            assert_eq!(w.degraded(), ["root_missing"]);
+        }
+        // The disk comes back.
+        turn(&w, "release1");
+        w.rescan_all();
+        w.settle_and_check();
+        assert_eq!(w.index, before);
+        assert_eq!(w.degraded(), [""; 0]);
+        turn(&w, "empty");
+        w.rescan_all();
+        w.settle();
+        assert_eq!(w.index, before);
+        w.send_request(0, WatcherRequest::Confirm);
+        w.settle_and_check();
+        assert_eq!(w.index.len(), 1);
+        assert_eq!(w.degraded(), [""; 0]);
+    }
+}
+
+#[test]
+fn a_turned_link_is_followed_after_a_discarded_tick() {
+    let mut w = with_linked_root();
+    fs::create_dir(w.full_path("release2")).unwrap();
+    fs::write(w.full_path("release2/a.jpg"), "another").unwrap();
+    turn(&w, "release2");
+    // The root of this tick is verified, and then nothing of it is kept.
+    let now = w.now();
+    assert!(w.library(0).root.follow_links());
+    w.keeper().discard_tick(now);
+    w.rescan_all();
+    w.settle_and_check();
+    assert_eq!(w.index.len(), 2);
     assert_eq!(w.degraded(), [""; 0]);
 }
