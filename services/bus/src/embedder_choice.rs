@@ -30,8 +30,11 @@ use crate::embedder_instance::EmbedderInstance;
 /// Tries of one query that may be in progress at once, without those at silent embedders and probes.
 const MAX_PARALLEL_TRIES: usize = 2;
 
-/// Tries of one query in all.
+/// Tries of one query, without those at silent embedders and probes.
 const MAX_TRIES: usize = 4;
+
+/// Tries of one query in all.
+pub(crate) const MAX_ALL_TRIES: usize = 32;
 
 /// Hedges that may be sent at once after a quiet time.
 const HEDGE_BURST: f64 = 10.0;
@@ -70,9 +73,11 @@ pub(crate) enum TryOutcome {
     Heard,
     /// With an error that other embedders may not have: overloaded, or the devices failed.
     Refused,
+    /// The queue of the embedder was full, so it did not get the query. That does not show that it works.
+    QueueFull,
     /// The embedder is not there any more.
     Gone,
-    /// No answer arrived within the time limit of the query.
+    /// No answer arrived: within the time limit of the query, or before the connection failed.
     Silent,
 }
 
@@ -103,11 +108,6 @@ pub(crate) struct EmbedderChoice {
     budget: f64,
     next_id: u64,
     changes: Vec<HealthChange>,
-}
-
-/// Counts the tries that are not probes.
-fn count_tries(tries: &[QueryTry]) -> usize {
-    tries.iter().filter(|other| !other.is_probe).count()
 }
 
 impl EmbedderChoice {
@@ -186,8 +186,9 @@ impl EmbedderChoice {
         }
         let is_working =
             |other: &&QueryTry| other.is_pending && !other.is_probe && !self.is_silent(other, now);
-        let count = count_tries(tries);
-        if tries.iter().filter(is_working).count() >= MAX_PARALLEL_TRIES || count >= MAX_TRIES {
+        if tries.iter().filter(is_working).count() >= MAX_PARALLEL_TRIES
+            || self.has_all_tries(tries, now)
+        {
             return HedgeStep::Wait(RECHECK_INTERVAL);
         }
         let is_silent = self.is_silent(last, now);
@@ -198,8 +199,7 @@ impl EmbedderChoice {
             true => self.select(Requirement::Known, tries, may_ask_remote, now),
             false => None,
         });
-        // NATS might choose the same embedder again, so it chooses only if no embedder is known.
-        if target.is_none() && (last.instance.is_some() || !may_ask_remote) {
+        if target.is_none() && !(may_ask_remote && self.nats_may_choose(tries, last, now)) {
             return HedgeStep::Wait(RECHECK_INTERVAL);
         }
         if !is_free {
@@ -221,7 +221,7 @@ impl EmbedderChoice {
         now: Instant,
     ) -> Option<QueryTry> {
         self.eject_silent(now);
-        if count_tries(tries) >= MAX_TRIES {
+        if self.has_all_tries(tries, now) {
             return None;
         }
         let instance = [Requirement::Ready, Requirement::NotEjected]
@@ -259,6 +259,7 @@ impl EmbedderChoice {
                 embedder.record_sign_of_life(now);
                 embedder.record_refusal(now);
             }
+            TryOutcome::QueueFull => embedder.record_refusal(now),
             TryOutcome::Gone | TryOutcome::Silent => {}
         }
         self.eject_silent(now);
@@ -295,12 +296,16 @@ impl EmbedderChoice {
             .collect()
     }
 
-    /// Returns the embedders that answer no roll calls, or no queries.
+    /// Returns the embedders that answer no roll calls, or no queries. An ejected one that has answered
+    /// everything is not included: it only waits for a probe.
     pub fn list_unresponsive(&mut self, now: Instant) -> Vec<EmbedderInstance> {
         self.eject_silent(now);
         let embedders = self.embedders.iter();
         embedders
-            .filter(|(_, embedder)| !embedder.meets(Requirement::NotEjected, &self.limits, now))
+            .filter(|(_, embedder)| {
+                !embedder.answers_roll_calls(now)
+                    || (embedder.ejection.is_some() && embedder.waiting_since.is_some())
+            })
             .map(|(instance, _)| instance.clone())
             .collect()
     }
@@ -435,6 +440,27 @@ impl EmbedderChoice {
         });
         let usual = embedders.filter_map(|(_, embedder)| embedder.latency.percentile_95());
         hedge_delay(usual.min(), &self.limits)
+    }
+
+    /// Returns whether a query goes to any embedder after its last try. NATS might choose one that has
+    /// the query already. So it chooses only if no embedder is known, or once if the known ones are
+    /// unresponsive: there may be one of an older version.
+    fn nats_may_choose(&self, tries: &[QueryTry], last: &QueryTry, now: Instant) -> bool {
+        let Some(instance) = &last.instance else {
+            return true;
+        };
+        let responds = self
+            .embedders
+            .get(instance)
+            .is_some_and(|embedder| embedder.meets(Requirement::NotEjected, &self.limits, now));
+        !responds && tries.iter().all(|other| other.instance.is_some())
+    }
+
+    /// Returns whether the query must not be sent again. Embedders that are silent or have ended do
+    /// not work on it, so their tries do not count.
+    fn has_all_tries(&self, tries: &[QueryTry], now: Instant) -> bool {
+        let counts = |other: &&QueryTry| !other.is_probe && !self.is_silent(other, now);
+        tries.len() >= MAX_ALL_TRIES || tries.iter().filter(counts).count() >= MAX_TRIES
     }
 
     /// Returns whether the embedder of a try has answered nothing for longer than its usual time.

@@ -39,7 +39,7 @@ pub(crate) struct ModelEmbedders {
     choice: Mutex<EmbedderChoice>,
     used_at: Mutex<Instant>,
     /// Whether a task calls the roll.
-    pub has_roll_calls: AtomicBool,
+    has_roll_calls: AtomicBool,
 }
 
 impl ModelEmbedders {
@@ -80,6 +80,11 @@ impl ModelEmbedders {
     /// Returns whether the caller must start the roll calls.
     pub fn needs_roll_calls(&self) -> bool {
         !self.has_roll_calls.swap(true, Ordering::AcqRel)
+    }
+
+    /// Makes the next user of the pool start the roll calls again.
+    pub fn end_roll_calls(&self) {
+        self.has_roll_calls.store(false, Ordering::Release);
     }
 
     fn lock_used_at(&self) -> MutexGuard<'_, Instant> {

@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 
 use crate::connect::Bus;
 use crate::embed::{NETWORK_FAILED, OVERLOADED};
-use crate::embedder_choice::{HedgeStep, QueryTry, TryOutcome};
+use crate::embedder_choice::{HedgeStep, MAX_ALL_TRIES, QueryTry, TryOutcome};
 use crate::embedder_pool::ModelEmbedders;
 use crate::error::Error;
 use crate::local_queries::LocalQueueError;
@@ -24,9 +24,6 @@ const NO_EMBEDDER: &str = "no embedder replied; is `lookalike embed` running wit
 
 const NO_REPLY: &str =
     "no embedder replied in time; `lookalike status` lists those that are unresponsive";
-
-/// Results that may wait for the query: at most one of each try.
-const MAX_RESULTS: usize = 8;
 
 type TryResult = Result<EmbeddedVector, Error>;
 
@@ -67,7 +64,7 @@ struct HedgedQuery<'a> {
 
 impl<'a> HedgedQuery<'a> {
     fn new(bus: &'a Bus, model: &'a str, input: EmbedInput) -> Self {
-        let (sender, results) = mpsc::channel(MAX_RESULTS);
+        let (sender, results) = mpsc::channel(MAX_ALL_TRIES);
         Self {
             bus,
             model,
@@ -156,7 +153,9 @@ impl<'a> HedgedQuery<'a> {
             count_retry(RetryReason::Refused);
             self.send_try(next);
         }
-        if self.tries.iter().any(|other| other.is_pending) {
+        // The query does not rely on probes, whose embedders may never answer.
+        let mut tries = self.tries.iter();
+        if tries.any(|other| other.is_pending && !other.is_probe) {
             return None;
         }
         self.failure.take().map(Err)
@@ -225,7 +224,7 @@ impl Bus {
                 let detail = "too many searches wait for a vector; try again soon".to_owned();
                 return (
                     Err(Error::EmbedRefused { code, detail }),
-                    TryOutcome::Refused,
+                    TryOutcome::QueueFull,
                 );
             }
             Err(LocalQueueError::Ended) => {
@@ -271,7 +270,8 @@ impl Bus {
                     }
                     _ => {
                         let error = Error::jetstream_failure("requesting a vector")(error.into());
-                        (Err(error), TryOutcome::Heard)
+                        // The connection failed, so the embedder has shown no sign of life.
+                        (Err(error), TryOutcome::Silent)
                     }
                 };
             }

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use async_nats::{Client, Subscriber};
 use futures_util::StreamExt as _;
+use futures_util::future::join_all;
 
 use crate::connect::Bus;
 use crate::embedder_instance::EmbedderInstance;
@@ -55,6 +56,10 @@ impl Bus {
                 tokio::time::sleep(ROLL_CALL_INTERVAL).await;
             }
         }
+        // A query may have used the pool just after it was found idle.
+        if let Some(pool) = pool.upgrade() {
+            pool.end_roll_calls();
+        }
     }
 
     async fn call_roll_while_used(
@@ -84,9 +89,16 @@ impl Bus {
             if !self.is_connected() {
                 continue;
             }
-            for instance in pool.decide(|choice, now| choice.list_missing(now)) {
-                if self.has_ended(model, &instance).await {
-                    pool.decide(|choice, _| choice.forget(&instance));
+            let missing = pool.decide(|choice, now| choice.list_missing(now));
+            // One after another, many frozen embedders would delay the next roll call so much that
+            // working ones count as absent.
+            let checks = missing
+                .iter()
+                .map(|instance| self.has_ended(model, instance));
+            let have_ended = join_all(checks).await;
+            for (instance, has_ended) in missing.iter().zip(have_ended) {
+                if has_ended {
+                    pool.decide(|choice, _| choice.forget(instance));
                 }
             }
         }

@@ -77,9 +77,8 @@ fn format_status(url: &str, stats: &Value) -> String {
         .into_iter()
         .flatten()
     {
-        println!();
-        println!(
-            "an embedder is unresponsive, and searches use others until it reacts: {}",
+        text += &format!(
+            "\nan embedder is unresponsive, and searches use others until it reacts: {}\n",
             escaped_text(embedder)
         );
     }
@@ -155,6 +154,7 @@ mod tests {
         let stats = json!({
             "model": {"name": "lookalike-mini", "dimension": 384}, "device": null,
             "on_disk": null, "indexed": null, "failed": null, "ignored": null, "in_flight": null,
+            "unresponsive_embedders": ["desk\u{1b}"],
             "libraries": [
                 {"name": "home", "on_disk": 5, "indexed": 3, "failed": 1, "ignored": 1, "in_flight": 0},
                 {"name": "shop", "on_disk": null, "degraded": [
@@ -170,6 +170,7 @@ mod tests {
              shop                         ?         ?       ?        ?          ?\n\
              all                          ?         ?       ?        ?          ?\n\n\
              ?: not known yet, because no watcher has reported it\n\n\
+             an embedder is unresponsive, and searches use others until it reacts: desk\\u{1b}\n\n\
              shop: no_watcher — no watcher reports\\u{1b} this library\n"
         );
     }

@@ -125,8 +125,8 @@ impl EmbedderHealth {
                 self.latency.record(took, now);
                 false
             }
-            // It works again, but this answer does not say how fast: test it with the next query.
-            Some(ejection) if sent_at < ejection.since => {
+            // It reacts again, but other queries may still be stuck: test it with the next query.
+            Some(ejection) if sent_at < ejection.since && !self.in_flight.is_empty() => {
                 ejection.next_probe = now;
                 false
             }

@@ -23,6 +23,8 @@ const MIN_ESTIMATE: f64 = 0.005;
 #[derive(Default)]
 pub(super) struct LatencyEstimate {
     window: VecDeque<Duration>,
+    /// The 95th percentile of the window. It is read several times for each query.
+    percentile_95: Option<Duration>,
     /// The moving average in seconds, and when it was updated.
     average: Option<(f64, Instant)>,
 }
@@ -33,6 +35,7 @@ impl LatencyEstimate {
             self.window.pop_front();
         }
         self.window.push_back(took);
+        self.percentile_95 = self.compute_percentile_95();
         let took = took.as_secs_f64();
         let average = self.estimate(now);
         let average = average.map_or(took, |average| average + (took - average) * WEIGHT);
@@ -49,6 +52,10 @@ impl LatencyEstimate {
 
     /// Returns the time within which nineteen of twenty answers arrived.
     pub fn percentile_95(&self) -> Option<Duration> {
+        self.percentile_95
+    }
+
+    fn compute_percentile_95(&self) -> Option<Duration> {
         if self.window.len() < MIN_ANSWERS {
             return None;
         }

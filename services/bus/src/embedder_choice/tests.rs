@@ -249,7 +249,13 @@ fn a_frozen_embedder_gets_no_queries_and_returns() {
 fn an_embedder_with_a_stuck_device_is_tested_with_growing_intervals() {
     let mut simulation = Simulation::new(&["a", "b"]);
     simulation.answer_queries(40, 10);
-    let stuck = simulation.start_at("a");
+    let started: Vec<QueryTry> = (0..4).map(|_| simulation.start()).collect();
+    let is_at_a = |query: &QueryTry| query.instance == Some(instance("a"));
+    let (stuck, others): (Vec<_>, Vec<_>) = started.into_iter().partition(is_at_a);
+    assert_eq!(stuck.len(), 2);
+    for query in &others {
+        simulation.finish(query, TryOutcome::Answered);
+    }
     simulation.sleep(1100);
     // It still answers roll calls.
     let mut probes = 0;
@@ -264,13 +270,71 @@ fn an_embedder_with_a_stuck_device_is_tested_with_growing_intervals() {
         }
     }
     assert!((6..=10).contains(&probes), "{probes} probes in a minute");
-    // The answer to an old query makes the next probe due.
-    simulation.finish(&stuck, TryOutcome::Answered);
+    // The answer to one of the old queries makes the next probe due.
+    simulation.finish(&stuck[0], TryOutcome::Answered);
     assert_eq!(simulation.unresponsive(), ["a"]);
     let (_, probe) = simulation.choice.start_query(true, simulation.now);
     simulation.sleep(10);
     simulation.finish(&probe.expect("it is due"), TryOutcome::Answered);
     assert_eq!(simulation.unresponsive(), [""; 0]);
+}
+
+#[test]
+fn an_embedder_that_answers_late_is_listed_only_while_it_is_silent() {
+    let mut simulation = Simulation::new(&["a", "b"]);
+    simulation.answer_queries(40, 10);
+    let late = simulation.start_at("a");
+    simulation.sleep(1100);
+    assert_eq!(simulation.unresponsive(), ["a"]);
+    // Without another query, there is no probe.
+    simulation.finish(&late, TryOutcome::Answered);
+    assert_eq!(simulation.unresponsive(), [""; 0]);
+    assert_eq!(simulation.choice.count_ejected(), 0);
+    // The late answer counts as slow for a while, and a model that may be slow has more time.
+    simulation.sleep(20_000);
+    let refused = simulation.start_at("a");
+    simulation.sleep(2600);
+    assert_eq!(simulation.unresponsive(), ["a"]);
+    simulation.finish(&refused, TryOutcome::Refused);
+    assert_eq!(simulation.unresponsive(), [""; 0]);
+    assert_eq!(simulation.choice.count_ejected(), 1);
+}
+
+#[test]
+fn a_full_queue_is_no_sign_of_life() {
+    let mut simulation = Simulation::new(&["a"]);
+    simulation.answer_queries(20, 10);
+    let _stuck = simulation.start();
+    for _ in 0..11 {
+        simulation.sleep(100);
+        let refused = simulation.start();
+        simulation.finish(&refused, TryOutcome::QueueFull);
+    }
+    assert_eq!(simulation.unresponsive(), ["a"]);
+}
+
+#[test]
+fn silent_embedders_do_not_use_up_the_tries() {
+    let names = ["a", "b", "c", "d", "e", "f"];
+    let mut simulation = Simulation::new(&names);
+    let mut tries = vec![simulation.start()];
+    for _ in 1..names.len() {
+        simulation.sleep(500);
+        let HedgeStep::Ask { next, .. } = simulation.hedge(&tries) else {
+            panic!("only {} were asked", tries.len());
+        };
+        assert!(next.instance.is_some());
+        tries.push(next);
+    }
+    // Each refusal counts.
+    let mut tries = vec![simulation.start()];
+    loop {
+        simulation.finish(&tries[tries.len() - 1], TryOutcome::Refused);
+        let next = simulation.choice.retry_query(&tries, true, simulation.now);
+        let Some(next) = next else { break };
+        tries.push(next);
+    }
+    assert_eq!(tries.len(), MAX_TRIES);
 }
 
 #[test]
@@ -362,8 +426,15 @@ fn a_single_embedder_is_asked_even_if_it_is_ejected() {
     let mut simulation = Simulation::new(&["a"]);
     simulation.answer_queries(20, 10);
     let stuck = simulation.start();
-    simulation.sleep(1200);
+    simulation.sleep(900);
     assert!(waits(&simulation.hedge(std::slice::from_ref(&stuck))));
+    simulation.sleep(300);
+    // NATS may know an embedder of an older version. It is asked once.
+    let HedgeStep::Ask { next, is_silent } = simulation.hedge(std::slice::from_ref(&stuck)) else {
+        panic!("NATS chooses");
+    };
+    assert_eq!((&next.instance, is_silent), (&None, true));
+    assert!(waits(&simulation.hedge(&[next, stuck])));
     assert_eq!(simulation.unresponsive(), ["a"]);
     let next = simulation.start();
     assert_eq!(next.instance, Some(instance("a")));

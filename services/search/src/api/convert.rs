@@ -171,7 +171,8 @@ fn to_hit_body(hit: index::IndexHit, band: Option<Band>) -> HitBody {
 
 pub(crate) fn to_search_answer(result: SearchResult) -> SearchAnswer {
     let bands = result.bands.as_deref();
-    let band = bands.map(|bands| bands.first().copied().unwrap_or(Band::NoMatch));
+    // Identical content or a turned copy may come after hits with a better score.
+    let band = bands.map(|bands| bands.iter().min().copied().unwrap_or(Band::NoMatch));
     let hits = result.hits.into_iter().enumerate();
     SearchAnswer {
         band: band.map(BandBody::from),
@@ -253,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_has_the_band_of_its_best_hit() {
+    fn an_answer_has_the_best_band_of_its_hits() {
         let answer = |hits: usize, bands: Option<Vec<Band>>| {
             let hit = index::IndexHit {
                 image: index::IndexedImage::default(),
@@ -272,6 +273,10 @@ mod tests {
         assert_eq!(
             answer(2, Some(vec![Band::TurnedCopy, Band::Similar])),
             (turned, vec![turned, similar])
+        );
+        assert_eq!(
+            answer(2, Some(vec![Band::Similar, Band::TurnedCopy])),
+            (turned, vec![similar, turned])
         );
         assert_eq!(answer(0, Some(vec![])), (Some(BandBody::NoMatch), vec![]));
         assert_eq!(answer(1, None), (None, vec![None]));

@@ -16,8 +16,8 @@ pub struct Bands {
     pub similar: f32,
 }
 
-/// The meaning of a score, best first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+/// The meaning of a score, best first. The best band is the least one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Band {
     /// The same picture, possibly saved again.

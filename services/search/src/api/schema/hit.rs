@@ -99,7 +99,7 @@ impl Example for HitBody {
 pub(crate) struct SearchAnswer {
     /// The nearest images, best first, without duplicates.
     pub hits: Vec<HitBody>,
-    /// The band of the best hit, or null if hits have no bands. `no_match` means that no image looks
+    /// The best band of all hits, or null if hits have no bands. `no_match` means that no image looks
     /// similar: there is no hit, or the hits are merely the nearest images.
     pub band: Option<BandBody>,
     /// The model that computed the vectors.
