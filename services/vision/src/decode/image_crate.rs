@@ -133,6 +133,8 @@ pub(crate) fn decode_with_image_crate(
     let encoding = color_source::read_sample_encoding(bytes, format, &mut *opened.decoder);
     let image = opened.decode_fully(limits)?;
     let image = animation::choose_frame(image, bytes, format, limits, deadline);
+    // The same bytes give the same frame, however fast the machine is.
+    deadline.check()?;
     Ok(DecoderOutput {
         image,
         width,

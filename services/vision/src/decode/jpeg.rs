@@ -276,7 +276,7 @@ fn decode_reduced(
     let data = &bytes[..map.data_end];
     let tolerant = || -> Result<DynamicImage, DecodeError> {
         let reduction = reduction as usize;
-        let decode = decode_tolerantly(data, &map.frame, reduction, limits, deadline)?;
+        let decode = decode_tolerantly(data, &map.frame, reduction, inks, limits, deadline)?;
         map.check_extent(&decode.extent)?;
         Ok(decode.image)
     };

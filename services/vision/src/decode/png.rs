@@ -177,6 +177,9 @@ fn decode_by_rows(
     };
     let source = DeadlineReader::new(bytes, deadline);
     let mut decoder = png::Decoder::new_with_limits(source, decoder_limits);
+    // The decoder would inflate these up to its limit, which is not reserved.
+    decoder.set_ignore_iccp_chunk(true);
+    decoder.set_ignore_text_chunk(true);
     decoder.set_transformations(Transformations::EXPAND | Transformations::STRIP_16);
     let mut reader = decoder
         .read_info()

@@ -44,10 +44,15 @@ fn list_header_chunks(bytes: &[u8]) -> impl Iterator<Item = (usize, &[u8], &[u8]
 pub(crate) fn read_png_profile(bytes: &[u8]) -> SourceProfile {
     let (mut coded, mut icc, mut is_srgb) = (None, None, false);
     let (mut gamma, mut primaries) = (None, None);
+    let mut has_profile = false;
     for (_, name, data) in list_header_chunks(bytes) {
         match name {
             b"cICP" => coded = coded.or_else(|| read_coded_colors(data)),
-            b"iCCP" => icc = icc.or_else(|| inflate_profile(data).ok().flatten()),
+            // Only the first one counts, so that a file cannot have thousands of them inflated.
+            b"iCCP" if !has_profile => {
+                has_profile = true;
+                icc = inflate_profile(data).ok().flatten();
+            }
             b"sRGB" => is_srgb = true,
             b"gAMA" => gamma = gamma.or_else(|| read_gamma(data)),
             b"cHRM" => primaries = primaries.or_else(|| read_primaries(data)),
@@ -67,19 +72,27 @@ pub(crate) fn read_png_profile(bytes: &[u8]) -> SourceProfile {
     }
 }
 
-/// Returns the file without an `iCCP` chunk that inflates to more than a profile may have. The decoder
-/// inflates the chunk up to its limit for a whole picture, without a reservation of that memory.
+/// Returns the file without `iCCP` chunks after the first one, and without that if it inflates to more
+/// than a profile may have. The decoder inflates the first chunk with a right checksum up to its limit
+/// for a whole picture, without a reservation of that memory.
 pub(crate) fn remove_oversized_profile(bytes: &[u8]) -> Cow<'_, [u8]> {
-    let oversized = list_header_chunks(bytes)
-        .find(|(_, name, data)| *name == b"iCCP" && inflate_profile(data).is_err());
-    match oversized {
-        Some((begin, _, data)) => {
-            let end = begin + CHUNK_FRAME_BYTES + data.len();
-            let rest = bytes.get(end..).unwrap_or_default();
-            Cow::Owned([&bytes[..begin], rest].concat())
-        }
-        None => Cow::Borrowed(bytes),
+    let profiles = || list_header_chunks(bytes).filter(|(_, name, _)| *name == b"iCCP");
+    let keeps_first = profiles()
+        .next()
+        .is_some_and(|(_, _, data)| inflate_profile(data).is_ok());
+    let mut removed = profiles().skip(usize::from(keeps_first)).peekable();
+    if removed.peek().is_none() {
+        return Cow::Borrowed(bytes);
     }
+    let mut kept = Vec::with_capacity(bytes.len());
+    let mut end = 0;
+    for (begin, _, data) in removed {
+        kept.extend_from_slice(&bytes[end..begin]);
+        // The last checksum may be cut off.
+        end = (begin + CHUNK_FRAME_BYTES + data.len()).min(bytes.len());
+    }
+    kept.extend_from_slice(&bytes[end..]);
+    Cow::Owned(kept)
 }
 
 /// The profile inflates to more than [`MAX_PROFILE_BYTES`].
@@ -148,5 +161,48 @@ pub(crate) fn read_animation(bytes: &[u8]) -> PngAnimation {
         (false, _) => PngAnimation::None,
         (true, true) => PngAnimation::StartsWithPicture,
         (true, false) => PngAnimation::SeparatePicture,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn make_chunk(name: &[u8; 4], data: &[u8]) -> Vec<u8> {
+        let length = (data.len() as u32).to_be_bytes();
+        [&length[..], name, data, &[0; 4]].concat()
+    }
+
+    /// Returns a profile chunk whose data inflates to this many bytes.
+    fn make_profile(bytes: usize) -> Vec<u8> {
+        let compressed = fdeflate::compress_to_vec(&vec![7; bytes]);
+        make_chunk(b"iCCP", &[b"name\0\0", &compressed[..]].concat())
+    }
+
+    #[test]
+    fn oversized_profiles_are_removed_together() {
+        let oversized = make_profile(MAX_PROFILE_BYTES + 1);
+        let rest = [make_chunk(b"gAMA", &[0; 4]), make_chunk(b"IDAT", &[1; 9])].concat();
+        let signature = [0; SIGNATURE_BYTES];
+        let file = [&signature[..], &oversized, &oversized, &rest].concat();
+        assert_eq!(
+            *remove_oversized_profile(&file),
+            [&signature[..], &rest].concat()
+        );
+        let small = make_profile(50);
+        let doubled = [&signature[..], &small, &oversized, &rest].concat();
+        let small = [&signature[..], &small, &rest].concat();
+        assert_eq!(*remove_oversized_profile(&doubled), small);
+        assert!(matches!(remove_oversized_profile(&small), Cow::Borrowed(_)));
+        // The file ends within the checksum of a removed chunk.
+        let cut = &[&signature[..], &oversized].concat();
+        assert_eq!(*remove_oversized_profile(&cut[..cut.len() - 3]), signature);
+    }
+
+    #[test]
+    fn only_the_first_profile_counts() {
+        let damaged = make_chunk(b"iCCP", b"name\0\0damaged");
+        let file = [&[0; SIGNATURE_BYTES][..], &damaged, &make_profile(50)].concat();
+        assert!(matches!(read_png_profile(&file), SourceProfile::Srgb));
     }
 }

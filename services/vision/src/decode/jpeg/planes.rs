@@ -7,6 +7,8 @@ use image::{DynamicImage, GrayImage, RgbImage};
 
 use super::blocks::CoefficientBlock;
 use super::frame::{FrameComponent, JpegFrame};
+use crate::decode::{appearance::CmykConverter, deadline::CpuDeadline};
+use crate::error::DecodeError;
 
 /// Samples of one component at 1/`reduction` of their size.
 #[derive(Debug)]
@@ -198,12 +200,17 @@ static BASIS: std::sync::LazyLock<[[f32; 8]; 8]> = std::sync::LazyLock::new(|| {
     })
 });
 
-/// Joins the planes to an image.
+/// Joins the planes to an image. Without a converter of the `inks`, CMYK becomes RGB by a formula.
+///
+/// # Errors
+/// Fails only if the time for the decode is over.
 pub(super) fn join_planes(
     frame: &JpegFrame,
     planes: &[ComponentPlane],
     model: ColorModel,
-) -> DynamicImage {
+    inks: Option<&CmykConverter>,
+    deadline: &CpuDeadline<'_>,
+) -> Result<DynamicImage, DecodeError> {
     let reduction = planes.first().map_or(1, |plane| plane.reduction);
     let (width, height) = (
         frame.width.div_ceil(reduction),
@@ -221,14 +228,20 @@ pub(super) fn join_planes(
         for ((plane, ratio), line) in planes.iter().zip(&ratios).zip(&mut lines) {
             plane.resample_row(y, *ratio, line);
         }
-        match &lines[..] {
-            [first, second, third, rest @ ..] => {
+        match (&lines[..], model, inks) {
+            ([first, second, third, fourth], ColorModel::Cmyk { is_ycck }, Some(inks)) => {
+                let pixels = (0..width)
+                    .flat_map(|x| to_inks([first[x], second[x], third[x], fourth[x]], is_ycck));
+                let pixels: Vec<u8> = pixels.collect();
+                out.copy_from_slice(&inks.convert_to_srgb(&pixels, deadline)?);
+            }
+            ([first, second, third, rest @ ..], _, _) => {
                 for (x, pixel) in out.chunks_exact_mut(3).enumerate() {
                     let black = rest.first().map_or(255, |line| line[x]);
                     pixel.copy_from_slice(&to_rgb([first[x], second[x], third[x], black], model));
                 }
             }
-            lines => out.copy_from_slice(&lines[0]),
+            (lines, _, _) => out.copy_from_slice(&lines[0]),
         }
     }
     // A JPEG's sides fit into 16 bits, and the buffer has exactly their product.
@@ -237,30 +250,41 @@ pub(super) fn join_planes(
         1 => GrayImage::from_raw(width, height, pixels).map(DynamicImage::ImageLuma8),
         _ => RgbImage::from_raw(width, height, pixels).map(DynamicImage::ImageRgb8),
     };
-    image.expect("the buffer was allocated with this size")
+    Ok(image.expect("the buffer was allocated with this size"))
 }
 
 fn to_rgb([first, second, third, fourth]: [u8; 4], model: ColorModel) -> [u8; 3] {
-    let stored = match model {
-        ColorModel::Rgb | ColorModel::Cmyk { is_ycck: false } => [first, second, third],
-        ColorModel::YCbCr | ColorModel::Cmyk { is_ycck: true } => {
-            let (luma, blue, red) = (
-                i32::from(first) << 16,
-                i32::from(second) - 128,
-                i32::from(third) - 128,
-            );
-            let round = |value: i32| ((value + (1 << 15)) >> 16).clamp(0, 255) as u8;
-            [
-                round(luma + 91_881 * red),
-                round(luma - 22_554 * blue - 46_802 * red),
-                round(luma + 116_130 * blue),
-            ]
-        }
-    };
-    let darken = |value: u8| ((u32::from(value) * u32::from(fourth) + 127) / 255) as u8;
     match model {
-        ColorModel::Rgb | ColorModel::YCbCr => stored,
-        ColorModel::Cmyk { is_ycck: false } => stored.map(darken),
-        ColorModel::Cmyk { is_ycck: true } => stored.map(|value| darken(255 - value)),
+        ColorModel::Rgb => [first, second, third],
+        ColorModel::YCbCr => ycbcr_to_rgb([first, second, third]),
+        ColorModel::Cmyk { is_ycck } => {
+            let [cyan, magenta, yellow, black] =
+                to_inks([first, second, third, fourth], is_ycck).map(|ink| 255 - ink);
+            let darken = |value: u8| ((u32::from(value) * u32::from(black) + 127) / 255) as u8;
+            [cyan, magenta, yellow].map(darken)
+        }
     }
+}
+
+/// Returns the inks of a stored pixel; 255 means full ink.
+fn to_inks([first, second, third, fourth]: [u8; 4], is_ycck: bool) -> [u8; 4] {
+    let [cyan, magenta, yellow] = match is_ycck {
+        true => ycbcr_to_rgb([first, second, third]),
+        false => [255 - first, 255 - second, 255 - third],
+    };
+    [cyan, magenta, yellow, 255 - fourth]
+}
+
+fn ycbcr_to_rgb([luma, blue, red]: [u8; 3]) -> [u8; 3] {
+    let (luma, blue, red) = (
+        i32::from(luma) << 16,
+        i32::from(blue) - 128,
+        i32::from(red) - 128,
+    );
+    let round = |value: i32| ((value + (1 << 15)) >> 16).clamp(0, 255) as u8;
+    [
+        round(luma + 91_881 * red),
+        round(luma - 22_554 * blue - 46_802 * red),
+        round(luma + 116_130 * blue),
+    ]
 }

@@ -62,3 +62,41 @@ fn reduction_keeps_at_least_what_is_wanted() {
         assert_eq!((raw.width, raw.height), (640, 480));
     }
 }
+
+#[test]
+fn the_tolerant_decoder_uses_the_profile_of_the_inks() {
+    let bytes = include_bytes!("../../../tests/cases/own_inks.jpg");
+    let limits = Limits::default();
+    let watch = DecodeMonitor::default();
+    let deadline = CpuDeadline::start(&watch, limits.decode_timeout);
+    let inks = CmykConverter::open(&read_jpeg_profile(bytes));
+    assert!(inks.is_some());
+    let map = ImageMap::find(bytes).unwrap();
+    let data = &bytes[..map.data_end];
+    let header = JpegHeader::parse(bytes).unwrap();
+    for reduction in [1, 2] {
+        let tolerant = decode_tolerantly(
+            data,
+            &map.frame,
+            reduction,
+            inks.as_ref(),
+            &limits,
+            &deadline,
+        );
+        let tolerant = tolerant.map(|decode| decode.image.into_rgb8()).unwrap();
+        let fast = decode_with_jpeg_decoder(
+            data,
+            END_OF_DATA,
+            &header,
+            reduction as u32,
+            inks.as_ref(),
+            &limits,
+            &deadline,
+        );
+        let fast = fast.unwrap().into_rgb8();
+        assert_eq!(tolerant.dimensions(), fast.dimensions());
+        let differences = tolerant.iter().zip(fast.iter());
+        let sum: u64 = differences.map(|(a, b)| u64::from(a.abs_diff(*b))).sum();
+        assert!(sum < 3 * tolerant.len() as u64, "1/{reduction}: {sum}");
+    }
+}

@@ -12,7 +12,7 @@ use super::frame::{FORMAT, JpegFrame, ScanHeader};
 use super::huffman::{BitReader, CodeTable};
 use super::planes::{ColorModel, ComponentPlane, join_planes};
 use super::segments::{JpegSegments, START_OF_SCAN};
-use crate::decode::{deadline::CpuDeadline, limits::Limits};
+use crate::decode::{appearance::CmykConverter, deadline::CpuDeadline, limits::Limits};
 use crate::error::DecodeError;
 
 /// JpegTables and declarations that are in force at a place of the file.
@@ -82,11 +82,13 @@ pub(super) fn measure_extent(
         .map(|(_, extent)| extent)
 }
 
-/// Decodes at 1/`reduction` of the size. `bytes` ends where the data of the last scan ends.
+/// Decodes at 1/`reduction` of the size. `bytes` ends where the data of the last scan ends. Four
+/// components are converted with the profile of the `inks`, or else by a simple formula.
 pub(super) fn decode_tolerantly(
     bytes: &[u8],
     frame: &JpegFrame,
     reduction: usize,
+    inks: Option<&CmykConverter>,
     limits: &Limits,
     deadline: &CpuDeadline<'_>,
 ) -> Result<TolerantDecode, DecodeError> {
@@ -130,7 +132,7 @@ pub(super) fn decode_tolerantly(
         BlockOutput::Nothing => Vec::new(),
     };
     Ok(TolerantDecode {
-        image: join_planes(frame, &planes, model),
+        image: join_planes(frame, &planes, model, inks, deadline)?,
         extent,
     })
 }
