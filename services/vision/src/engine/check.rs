@@ -67,6 +67,11 @@ impl DeviceCheck {
         Ok(self)
     }
 
+    /// Returns different texts if the model embeds texts.
+    pub(super) fn texts(&self) -> &[String] {
+        &self.texts
+    }
+
     pub(super) fn reference(&self) -> Option<&ExpectedVectors> {
         self.reference.as_ref()
     }

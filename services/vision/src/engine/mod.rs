@@ -14,10 +14,11 @@
 //! - `backends`: lists devices and loads networks on them.
 //! - `check`: compares the vectors of a device with those of the CPU.
 //! - `queue`, `slot`, `pool`: the shared state.
-//! - `worker`, `network`, `batch_limit`: the thread of a device.
+//! - `worker`, `network`, `canary`, `batch_limit`: the thread of a device.
 
 mod backends;
 mod batch_limit;
+mod canary;
 mod check;
 #[cfg(all(test, feature = "vulkan"))]
 mod gpu_tests;
@@ -230,7 +231,7 @@ impl Engine {
 
     /// Returns the most images of one run on any device at present; at least 1.
     pub fn batch_images(&self) -> usize {
-        let max_batch = |slots: &[DeviceSlot]| slots.iter().map(|slot| slot.max_batch).max();
+        let max_batch = |slots: &[DeviceSlot]| slots.iter().map(DeviceSlot::max_images).max();
         self.pool.inspect(max_batch).unwrap_or(1).max(1)
     }
 

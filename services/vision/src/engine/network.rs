@@ -4,10 +4,8 @@ use std::{panic::AssertUnwindSafe, time::Instant};
 
 use lookalike_chassis::metrics::STAGE_SECONDS;
 
-use crate::{
-    error::Error, metrics::BATCH_SIZE, model::golden::check_golden_vector, panics::panic_message,
-    preprocess::Input,
-};
+use super::canary::CanaryPair;
+use crate::{error::Error, metrics::BATCH_SIZE, panics::panic_message, preprocess::Input};
 
 /// How far a vector's length may differ from 1.
 const UNIT_TOLERANCE: f64 = 1e-3;
@@ -27,14 +25,14 @@ pub(super) struct DeviceNetwork {
     pub dimension: usize,
     /// An image that the network can embed if the device works.
     pub trial_input: Input,
-    /// Whether every batch embeds the trial image, too, and its vector must be the same as before. A GPU
-    /// that is lost may return old memory without an error.
+    /// Whether every batch contains a known input, too, once the device was checked.
     pub has_canary: bool,
-    /// The vector of the trial image, once the device was checked.
-    pub canary: Option<Vec<f32>>,
-    /// The most images of one run, if the device's memory does not decide.
+    pub image_canaries: Option<CanaryPair<Input>>,
+    /// None if the model embeds no texts.
+    pub text_canaries: Option<CanaryPair<String>>,
+    /// The most images of one run, with a canary, if the device's memory does not decide.
     pub max_batch: usize,
-    /// Whether to run only batches of 1, 2, 4, 8, … images.
+    /// Whether to run only batches of 1, 2, 4, 8, … images, with a canary.
     pub has_power_of_two: bool,
     pub memory: Option<DeviceMemory>,
     /// Device and precision, for people.
@@ -120,10 +118,11 @@ impl DeviceNetwork {
         })
     }
 
-    /// Checks with one image whether the device works, after an error that the inputs may have caused.
+    /// Checks with known inputs whether the device works, after an error that the inputs may have
+    /// caused.
     fn verify_device(&self, error: &Error) -> Result<(), DeviceFailure> {
-        self.embed_trial_image().map_err(|trial| {
-            tracing::error!(%error, trial_error = %trial, "the device also fails on the trial image");
+        self.embed_trials().map_err(|trial| {
+            tracing::error!(%error, trial_error = %trial, "the device also fails on a known input");
             DeviceFailure {
                 problem: error.to_string(),
             }
@@ -135,12 +134,43 @@ impl DeviceNetwork {
         self.embed_image(&self.trial_input).map(|_| ())
     }
 
-    /// Has the following batches embed the trial image, too, if the device needs that.
-    pub(super) fn arm_canary(&mut self) -> Result<(), Error> {
-        if self.has_canary {
-            self.canary = Some(self.embed_image(&self.trial_input)?);
+    /// Embeds known inputs one by one; with canaries, each beside both of them, because old memory can
+    /// have the right vector of only one.
+    fn embed_trials(&self) -> Result<(), Error> {
+        self.embed_trial_image()?;
+        if self.image_canaries.is_some() {
+            self.embed_trial_image()?;
+        }
+        if let Some(canaries) = &self.text_canaries {
+            self.embed_text(canaries.first_input())?;
+            self.embed_text(canaries.first_input())?;
         }
         Ok(())
+    }
+
+    /// Has the following batches contain a canary, if the device needs that. `texts` has two different
+    /// texts if the model embeds texts. Runs the size of a single query, for which a GPU prepares its
+    /// kernels.
+    pub(super) fn arm_canaries(&mut self, texts: &[String]) -> Result<(), Error> {
+        if !self.has_canary {
+            return Ok(());
+        }
+        let stripes = draw_stripes(self.trial_input.len());
+        let stripes_vector = self.embed_image(&stripes)?;
+        let gray_vector = self.embed_image(&self.trial_input)?;
+        let text_vectors = match texts {
+            [first, second, ..] => Some([
+                (first.clone(), self.embed_text(first)?),
+                (second.clone(), self.embed_text(second)?),
+            ]),
+            _ => None,
+        };
+        self.image_canaries = Some(CanaryPair::new([
+            (self.trial_input.clone(), gray_vector),
+            (stripes, stripes_vector),
+        ])?);
+        self.text_canaries = text_vectors.map(CanaryPair::new).transpose()?;
+        self.embed_trials()
     }
 
     /// Embeds one image and checks the vector.
@@ -153,13 +183,14 @@ impl DeviceNetwork {
         take_checked(self.run_text_batch(&[text])?)
     }
 
-    /// Returns the most images of one run that fit into the device's memory, as a batch of
-    /// `trial_images` shows; a power of two, at most `max_images`.
+    /// Returns the most images of one run, with a canary, that fit into the device's memory, as a
+    /// batch of `trial_images` shows; a power of two, at most `max_images`.
     pub(super) fn measure_max_batch(&self, trial_images: usize, max_images: usize) -> usize {
         let Some(memory) = &self.memory else {
             return self.max_batch;
         };
-        let batch = vec![&self.trial_input; trial_images];
+        let canaries = usize::from(self.image_canaries.is_some());
+        let batch = vec![&self.trial_input; trial_images.saturating_sub(canaries).max(1)];
         if self.run_image_batch(&batch).is_err() {
             return (trial_images / 2).max(1);
         }
@@ -178,33 +209,21 @@ impl DeviceNetwork {
     /// unchecked.
     ///
     /// # Errors
-    /// Also if the device computes another vector of the trial image than before.
+    /// Also if the device computes another vector of a canary than before.
     fn run_image_batch(&self, inputs: &[&Input]) -> Result<Vec<Vec<f32>>, Error> {
-        let canary_input = self.canary.as_ref().map(|_| &self.trial_input);
-        let pixels: Vec<&[u8]> = inputs
-            .iter()
-            .copied()
-            .chain(canary_input)
-            .map(|input| &**input)
-            .collect();
-        let (batch, pixels) = (pixels.len(), pixels.concat());
-        let mut vectors = self.run_observed(batch, || Ok((self.forward_images)(&pixels, batch)))?;
-        if let Some(expected) = &self.canary {
-            let actual = vectors.pop().unwrap_or_default();
-            check_golden_vector(expected, &actual).map_err(|cosine| Error::BadVector {
-                problem: format!(
-                    "the device computed another vector of the trial image than before (cosine \
-                     {cosine:.4})"
-                ),
-            })?;
-        }
-        Ok(vectors)
+        run_with_canary(inputs, self.image_canaries.as_ref(), |inputs| {
+            let pixels: Vec<&[u8]> = inputs.iter().map(|input| &***input).collect();
+            let (batch, pixels) = (pixels.len(), pixels.concat());
+            self.run_observed(batch, || Ok((self.forward_images)(&pixels, batch)))
+        })
     }
 
     /// Runs the text encoder. Returns vectors as [`run_image_batch`](Self::run_image_batch) does.
     fn run_text_batch(&self, texts: &[&String]) -> Result<Vec<Vec<f32>>, Error> {
-        let texts: Vec<String> = texts.iter().map(|text| (*text).clone()).collect();
-        self.run_observed(texts.len(), || (self.forward_texts)(&texts))
+        run_with_canary(texts, self.text_canaries.as_ref(), |texts| {
+            let texts: Vec<String> = texts.iter().map(|text| (*text).clone()).collect();
+            self.run_observed(texts.len(), || (self.forward_texts)(&texts))
+        })
     }
 
     /// Measures a batch, catches its panic, and splits its vectors.
@@ -215,7 +234,7 @@ impl DeviceNetwork {
     ) -> Result<Vec<Vec<f32>>, Error> {
         BATCH_SIZE.observe(batch as f64);
         let start = Instant::now();
-        // Unwind safe: the network keeps no state between batches.
+        // Unwind safe: between batches, the network keeps only the numbers of runs.
         let vectors = std::panic::catch_unwind(AssertUnwindSafe(forward)).map_err(|panic| {
             Error::Network {
                 batch_images: batch,
@@ -239,6 +258,29 @@ impl DeviceNetwork {
             .map(<[f32]>::to_vec)
             .collect())
     }
+}
+
+/// Runs a batch with a canary, if there are some, and returns the vectors of the inputs only.
+fn run_with_canary<T>(
+    inputs: &[&T],
+    canaries: Option<&CanaryPair<T>>,
+    run: impl FnOnce(&[&T]) -> Result<Vec<Vec<f32>>, Error>,
+) -> Result<Vec<Vec<f32>>, Error> {
+    let Some(canaries) = canaries else {
+        return run(inputs);
+    };
+    let canary = canaries.place_next(inputs.len());
+    let mut batch = inputs.to_vec();
+    batch.insert(canary.position, canary.input);
+    let mut vectors = run(&batch)?;
+    canary.remove_vector(&mut vectors)?;
+    Ok(vectors)
+}
+
+/// Draws an image that no network takes for the gray trial image.
+fn draw_stripes(bytes: usize) -> Input {
+    let pixels = (0..bytes).map(|i| if i / 3 % 16 < 8 { 250 } else { 5 });
+    pixels.collect()
 }
 
 fn take_checked(vectors: Vec<Vec<f32>>) -> Result<Vec<f32>, Error> {

@@ -222,6 +222,7 @@ impl Pool {
         slot.batches_since_opened = 0;
         slot.max_batch = opened.max_batch;
         slot.has_power_of_two = opened.has_power_of_two;
+        slot.has_canary = opened.has_canary;
         slot.description = opened.description;
         slot.golden = Some(opened.golden);
         if slot.failures_in_a_row > 0 {
@@ -368,8 +369,10 @@ pub(super) struct OpenedDevice {
     pub description: String,
     /// The vector of the golden picture on this device.
     pub golden: Vec<f32>,
+    /// The most inputs of one run, with a canary.
     pub max_batch: usize,
     pub has_power_of_two: bool,
+    pub has_canary: bool,
 }
 
 impl PoolState {

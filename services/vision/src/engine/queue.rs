@@ -42,19 +42,29 @@ pub(super) enum BatchInputs {
 /// How many inputs a device takes at once.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct BatchSize {
+    /// The most inputs of one run, with a canary.
     pub max_inputs: usize,
-    /// Take only 1, 2, 4, 8, … inputs: a GPU prepares its kernels for each batch size it meets.
+    /// Run only 1, 2, 4, 8, … inputs: a GPU prepares its kernels for each batch size it meets.
     pub has_power_of_two: bool,
+    /// Whether the device adds a canary to each run, which counts as an input.
+    pub has_canary: bool,
 }
 
 impl BatchSize {
     /// Returns the number of inputs to take next when this many wait; at least 1.
     pub(super) fn fit(self, waiting: usize) -> usize {
-        let inputs = waiting.min(self.max_inputs).max(1);
-        match self.has_power_of_two {
-            true => 1 << inputs.ilog2(),
-            false => inputs,
-        }
+        let canaries = usize::from(self.has_canary);
+        let run = waiting.saturating_add(canaries).min(self.max_inputs).max(1);
+        let run = match self.has_power_of_two {
+            true => 1 << run.ilog2(),
+            false => run,
+        };
+        run.saturating_sub(canaries).max(1)
+    }
+
+    /// Returns the inputs of the next run of this many waiting ones, with a canary.
+    pub(super) fn fit_run(self, waiting: usize) -> usize {
+        self.fit(waiting) + usize::from(self.has_canary)
     }
 }
 
@@ -203,11 +213,21 @@ mod tests {
         let size = |max_inputs, has_power_of_two| BatchSize {
             max_inputs,
             has_power_of_two,
+            has_canary: false,
         };
         for (waiting, any, power) in [(0, 1, 1), (1, 1, 1), (7, 7, 4), (12, 12, 8), (99, 12, 8)] {
             assert_eq!(size(12, false).fit(waiting), any);
             assert_eq!(size(12, true).fit(waiting), power);
         }
+        let with_canary = |max_inputs| BatchSize {
+            has_canary: true,
+            ..size(max_inputs, true)
+        };
+        for (waiting, inputs) in [(0, 1), (1, 1), (2, 1), (3, 3), (6, 3), (7, 7), (99, 31)] {
+            assert_eq!(with_canary(32).fit(waiting), inputs);
+            assert!(with_canary(32).fit_run(waiting).is_power_of_two());
+        }
+        assert_eq!(with_canary(1).fit(99), 1);
     }
 
     fn job(text: &str, device_failures: u32) -> EmbedJob<String> {
@@ -224,6 +244,7 @@ mod tests {
         let size = BatchSize {
             max_inputs: 8,
             has_power_of_two: false,
+            has_canary: false,
         };
         let mut queue = VecDeque::from([job("a", 1), job("b", 1), job("c", 0), job("d", 0)]);
         let mut counts = Vec::new();

@@ -74,8 +74,10 @@ pub(super) struct DeviceSlot {
     pub description: String,
     /// The vector of the golden picture on this device.
     pub golden: Option<Vec<f32>>,
+    /// The most inputs of one run, with a canary.
     pub max_batch: usize,
     pub has_power_of_two: bool,
+    pub has_canary: bool,
     /// Images and texts embedded since the start.
     pub images: u64,
     pub batches_since_opened: u64,
@@ -105,6 +107,7 @@ impl DeviceSlot {
             golden: None,
             max_batch: 1,
             has_power_of_two: false,
+            has_canary: false,
             images: 0,
             batches_since_opened: 0,
             failures_in_a_row: 0,
@@ -123,7 +126,13 @@ impl DeviceSlot {
         BatchSize {
             max_inputs: self.max_batch,
             has_power_of_two: self.has_power_of_two,
+            has_canary: self.has_canary,
         }
+    }
+
+    /// Returns the most images of requests in one run.
+    pub(super) fn max_images(&self) -> usize {
+        self.batch_size().fit(usize::MAX)
     }
 
     /// Returns the number of the batch.
@@ -219,7 +228,7 @@ impl DeviceSlot {
             description: self.description.clone(),
             state: self.state(needs_last_resort),
             problem: self.problem(),
-            max_batch: self.max_batch,
+            max_batch: self.max_images(),
             embedded: self.images,
         }
     }

@@ -111,6 +111,7 @@ impl DeviceWorker {
             golden,
             max_batch: limit.images(),
             has_power_of_two: network.has_power_of_two,
+            has_canary: network.has_canary,
         };
         self.pool.mark_ready(self.device, opened);
         Some(OpenNetworkState { network, limit })
@@ -123,7 +124,7 @@ impl DeviceWorker {
         for precision in &self.opener.precisions {
             let checked = (self.opener.open)(*precision).and_then(|mut network| {
                 let golden = self.check.verify(&network)?;
-                network.arm_canary()?;
+                network.arm_canaries(self.check.texts())?;
                 Ok((network, golden))
             });
             match checked {
@@ -187,6 +188,7 @@ impl OpenNetworkState {
             let size = BatchSize {
                 max_inputs: self.limit.images(),
                 has_power_of_two: self.network.has_power_of_two,
+                has_canary: self.network.has_canary,
             };
             let rest = &inputs[results.len()..];
             let chunk = &rest[..size.fit(rest.len()).min(rest.len())];
@@ -194,12 +196,12 @@ impl OpenNetworkState {
                 // The size may be the cause, unless it was one input; the limit grows again if it
                 // is not.
                 if chunk.len() > 1 {
-                    self.limit.record_too_large(chunk.len() / 2);
+                    self.limit.record_too_large(size.fit_run(chunk.len() / 2));
                 }
             })?;
             match batch.is_too_large() {
-                true => self.limit.record_too_large(batch.largest_run),
-                false => self.limit.record_success(chunk.len()),
+                true => self.limit.record_too_large(size.fit_run(batch.largest_run)),
+                false => self.limit.record_success(size.fit_run(chunk.len())),
             }
             results.extend(batch.results);
         }

@@ -339,3 +339,30 @@ async fn wrong_vectors_without_an_error_are_not_trusted() {
         assert_eq!(vector_axes(&vectors), [1, 2, 3, 0, 1, 2, 3, 0]);
     }
 }
+
+#[tokio::test]
+async fn vectors_of_earlier_batches_are_not_trusted() {
+    // Batches of several images and of one.
+    for count in [8, 7, 1] {
+        let device = StandIn::with_open_gate();
+        device.add_canary();
+        let engine = short_retries().start(&[(gpu_name(0), &device)]).unwrap();
+        for round in 0.. {
+            assert!(round < 50, "the device was not found out");
+            // Their vectors differ from those of the canaries, and from one round to the next.
+            let firsts: Vec<u8> = (0..count).map(|i| 21 + (round + i) % 2 * 2).collect();
+            let expected: Vec<u8> = firsts.iter().map(|first| first % 4).collect();
+            match engine.embed_images(make_inputs(&firsts)).await {
+                Ok(vectors) => assert_eq!(vector_axes(&vectors), expected),
+                // Opened again, the device returns one vector for all, and is not used.
+                Err(error) => {
+                    assert!(matches!(error, Error::Broken { .. }), "{error}");
+                    break;
+                }
+            }
+            if round == 3 {
+                device.make_stale();
+            }
+        }
+    }
+}
