@@ -97,7 +97,11 @@ impl Sketch {
             row * side + column
         };
         Self {
-            shape: if swaps { self.shape.saturating_neg() } else { self.shape },
+            shape: if swaps {
+                self.shape.saturating_neg()
+            } else {
+                self.shape
+            },
             luma: from_fn(|cell| self.luma[source(cell, SIDE)]),
             chroma: from_fn(|cell| self.chroma[source(cell, COLOR_SIDE)]),
             ..*self

@@ -346,9 +346,7 @@ async fn vectors_of_earlier_batches_are_not_trusted() {
     for count in [8, 7, 1] {
         let device = StandIn::with_open_gate();
         device.add_canary();
-        let engine = TestPool::default()
-            .start(&[(gpu_name(0), &device)])
-            .unwrap();
+        let engine = short_retries().start(&[(gpu_name(0), &device)]).unwrap();
         for round in 0.. {
             assert!(round < 50, "the device was not found out");
             // Their vectors differ from those of the canaries, and from one round to the next.
@@ -356,6 +354,7 @@ async fn vectors_of_earlier_batches_are_not_trusted() {
             let expected: Vec<u8> = firsts.iter().map(|first| first % 4).collect();
             match engine.embed_images(make_inputs(&firsts)).await {
                 Ok(vectors) => assert_eq!(vector_axes(&vectors), expected),
+                // Opened again, the device returns one vector for all, and is not used.
                 Err(error) => {
                     assert!(matches!(error, Error::Broken { .. }), "{error}");
                     break;
@@ -365,6 +364,5 @@ async fn vectors_of_earlier_batches_are_not_trusted() {
                 device.make_stale();
             }
         }
-        assert_eq!(engine.device_statuses()[0].state, DeviceState::Failed);
     }
 }
