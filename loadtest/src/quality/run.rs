@@ -159,7 +159,10 @@ async fn measure_sparse(
     let folder = dir.join("pictures");
     std::fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
     let painted = SparsePicture::paint_all(&folder, arguments.sparse, arguments.seed)?;
-    eprintln!("painted {} pictures with little in them", painted.len());
+    stdio::eprint_line(&format!(
+        "painted {} pictures with little in them",
+        painted.len()
+    ));
     let (mut up, service) = start_up(arguments, program, &folder, dir).await?;
     let measurement = async {
         let files = painted.len() as u64;

@@ -134,7 +134,7 @@ impl DeviceNetwork {
         self.embed_image(&self.trial_input).map(|_| ())
     }
 
-    /// Embeds known inputs one by one; with canaries, each beside both of them, because old memory can
+    /// Embeds known inputs one by one; with canaries, each next to both of them, because old memory can
     /// have the right vector of only one.
     fn embed_trials(&self) -> Result<(), Error> {
         self.embed_trial_image()?;

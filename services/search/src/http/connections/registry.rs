@@ -207,7 +207,7 @@ pub(super) struct ConnectionActivity {
     /// When the first byte after the last request arrived: the headers of the next one.
     headers_since: Option<Instant>,
     last_progress: Instant,
-    /// The client accepts no more bytes of a response at the moment.
+    /// The client accepts no more bytes of a response now.
     is_write_blocked: bool,
     must_end: bool,
 }
