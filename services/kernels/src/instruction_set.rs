@@ -29,10 +29,17 @@ impl InstructionSet {
         Self::Portable,
     ];
 
-    /// Returns the fastest set that this processor supports.
+    /// Returns the set that is fastest on this processor.
+    ///
+    /// Intel's processors multiply bfloat16 with these instructions no faster than f32, and converting
+    /// takes time: on two threads of a Xeon, EfficientNet-Lite0 at batch 8 reaches 396 images/s with
+    /// AVX-512 and 246 with AVX-512-BF16, MobileNetV2 515 and 312, ResNet-34 48 and 50.
     pub fn detect() -> Self {
-        let mut supported = Self::ALL.into_iter().filter(|set| set.is_supported());
-        supported.next().unwrap_or(Self::Portable)
+        let is_fast = |set: Self| set != Self::Avx512Bf16 || !is_made_by_intel();
+        let mut fast = Self::ALL
+            .into_iter()
+            .filter(|set| set.is_supported() && is_fast(*set));
+        fast.next().unwrap_or(Self::Portable)
     }
 
     /// Returns whether this processor and operating system support the set.
@@ -107,6 +114,20 @@ impl FromStr for InstructionSet {
             list(&mut supported)
         ))
     }
+}
+
+#[cfg(target_arch = "x86_64")]
+fn is_made_by_intel() -> bool {
+    let leaf = std::arch::x86_64::__cpuid(0);
+    [leaf.ebx, leaf.edx, leaf.ecx]
+        .map(u32::to_le_bytes)
+        .as_flattened()
+        == b"GenuineIntel"
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn is_made_by_intel() -> bool {
+    false
 }
 
 #[cfg(test)]
