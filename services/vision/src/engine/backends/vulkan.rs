@@ -123,12 +123,9 @@ pub(in crate::engine) fn open_gpu(index: usize) -> Result<(OpenGpu, wgpu::Device
 async fn request_device(
     adapter: &wgpu::Adapter,
 ) -> Result<(wgpu::Device, wgpu::Queue), WgpuInitError> {
-    // SPIR-V, with the extensions that burn's kernels use. SwiftShader computes products of matrices
-    // wrong with it, and warns of an unreachable `TypePointer`; software adapters get WGSL.
+    // SPIR-V, with the extensions that burn's kernels use.
     #[cfg(not(target_os = "macos"))]
-    if adapter.get_info().device_type != wgpu::DeviceType::Cpu
-        && let Some(opened) = cubecl::wgpu::vulkan::try_request_vulkan_device(adapter).await?
-    {
+    if let Some(opened) = cubecl::wgpu::vulkan::try_request_vulkan_device(adapter).await? {
         return Ok(opened);
     }
     let features = adapter
