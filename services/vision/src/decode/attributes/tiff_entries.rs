@@ -5,6 +5,8 @@
 //! for each NUL of a text, so a large file could make it allocate gigabytes. Therefore the few
 //! entries that are used are copied, at most 1024 bytes of each, into a small block that it reads.
 
+use crate::decode::tiff::directory::{TiffFile, bytes_of_kind};
+
 /// Bytes of one value that are kept: dates, names, numbers.
 const MAX_VALUE_BYTES: usize = 1024;
 
@@ -36,8 +38,10 @@ pub(crate) struct PickedEntries<'b> {
 /// Picks the entries of a file or block that begins with a TIFF header, or with the header of a raw
 /// format that is a TIFF otherwise. `None` if it does not.
 pub(crate) fn pick_tiff_entries(bytes: &[u8]) -> Option<PickedEntries<'_>> {
-    let reader = EntryReader::new(bytes)?;
-    let first = reader.read_directory(reader.first_directory()?);
+    let reader = EntryReader {
+        file: TiffFile::open(bytes)?,
+    };
+    let first = reader.read_directory(reader.file.first_directory_offset()?);
     let mut entries = PickedEntries::default();
     let mut copied = [Vec::new(), Vec::new()];
     for entry in &first {
@@ -70,75 +74,20 @@ struct PickedEntry<'b> {
 
 /// Returns the bytes of one value of a type; 0 for an unknown type.
 fn value_bytes(kind: u16) -> usize {
-    match kind {
-        // Byte, ASCII, signed byte, undefined, UTF-8.
-        1 | 2 | 6 | 7 | 129 => 1,
-        // Short, signed short.
-        3 | 8 => 2,
-        // Long, signed long, float, directory.
-        4 | 9 | 11 | 13 => 4,
-        // Rational, signed rational, double; long, signed long and directory of BigTIFF.
-        5 | 10 | 12 | 16 | 17 | 18 => 8,
-        _ => 0,
-    }
+    bytes_of_kind(kind).unwrap_or(0)
 }
 
 struct EntryReader<'b> {
-    bytes: &'b [u8],
-    is_little_endian: bool,
-    /// Of BigTIFF (version 43, for files beyond 4 GiB): offsets and counts have eight bytes.
-    has_wide_offsets: bool,
+    file: TiffFile<'b>,
 }
 
 impl<'b> EntryReader<'b> {
-    fn new(bytes: &'b [u8]) -> Option<Self> {
-        // `RO`, `RS` and `U\0` begin the raw files of Olympus and Panasonic.
-        let (is_little_endian, has_wide_offsets) = match bytes.get(..4)? {
-            b"II*\0" | b"IIRO" | b"IIRS" | b"IIU\0" => (true, false),
-            b"MM\0*" | b"MMOR" => (false, false),
-            b"II+\0" => (true, true),
-            b"MM\0+" => (false, true),
-            _ => return None,
-        };
-        Some(Self {
-            bytes,
-            is_little_endian,
-            has_wide_offsets,
-        })
-    }
-
-    fn offset_bytes(&self) -> usize {
-        if self.has_wide_offsets { 8 } else { 4 }
-    }
-
-    fn first_directory(&self) -> Option<u64> {
-        let offset_bytes = self.offset_bytes();
-        self.read_number(offset_bytes as u64, offset_bytes)
-    }
-
-    fn slice(&self, offset: u64, length: usize) -> Option<&'b [u8]> {
-        let begin = usize::try_from(offset).ok()?;
-        self.bytes.get(begin..begin.checked_add(length)?)
-    }
-
-    fn read_number(&self, offset: u64, length: usize) -> Option<u64> {
-        Some(self.join_bytes(self.slice(offset, length)?))
-    }
-
-    fn join_bytes(&self, bytes: &[u8]) -> u64 {
-        let add = |number: u64, byte: &u8| number << 8 | u64::from(*byte);
-        match self.is_little_endian {
-            true => bytes.iter().rev().fold(0, add),
-            false => bytes.iter().fold(0, add),
-        }
-    }
-
     /// Returns the first of an entry's whole numbers.
     fn number_of(&self, entry: &PickedEntry<'_>) -> Option<u64> {
         match entry.kind {
             1 | 3 | 4 | 9 | 13 | 16 | 17 | 18 => {
                 let first = entry.data.get(..value_bytes(entry.kind))?;
-                Some(self.join_bytes(first))
+                Some(self.file.join_bytes(first))
             }
             _ => None,
         }
@@ -146,16 +95,12 @@ impl<'b> EntryReader<'b> {
 
     /// Returns the entries of known types, the first of each tag. Broken ones are left out.
     fn read_directory(&self, offset: u64) -> Vec<PickedEntry<'b>> {
-        let (count_bytes, entry_bytes) = if self.has_wide_offsets {
-            (8, 20)
-        } else {
-            (2, 12)
-        };
-        let count = self.read_number(offset, count_bytes).unwrap_or(0);
+        let (count_bytes, entry_bytes) = if self.file.is_big { (8, 20) } else { (2, 12) };
+        let count = self.file.read_number(offset, count_bytes).unwrap_or(0);
         let mut entries: Vec<PickedEntry<'b>> = Vec::new();
         for number in 0..count.min(MAX_ENTRIES) {
             let at = offset.saturating_add(count_bytes as u64 + number * entry_bytes);
-            let Some(tag) = self.read_number(at, 2) else {
+            let Some(tag) = self.file.read_number(at, 2) else {
                 break;
             };
             let tag = tag as u16;
@@ -170,21 +115,21 @@ impl<'b> EntryReader<'b> {
     }
 
     fn read_entry(&self, at: u64, tag: u16) -> Option<PickedEntry<'b>> {
-        let offset_bytes = self.offset_bytes();
-        let kind = self.read_number(at + 2, 2)? as u16;
+        let offset_bytes = self.file.offset_width();
+        let kind = self.file.read_number(at + 2, 2)? as u16;
         let unit = value_bytes(kind);
-        let count = usize::try_from(self.read_number(at + 4, offset_bytes)?).ok()?;
+        let count = usize::try_from(self.file.read_number(at + 4, offset_bytes)?).ok()?;
         let length = count.checked_mul(unit).filter(|length| *length > 0)?;
         let value_at = at + 4 + offset_bytes as u64;
         let begin = if length <= offset_bytes {
             value_at
         } else {
-            self.read_number(value_at, offset_bytes)?
+            self.file.read_number(value_at, offset_bytes)?
         };
         // A value that the end of the file cuts has the bytes that are left.
-        let left = self.bytes.get(usize::try_from(begin).ok()?..)?.len();
+        let left = self.file.bytes.get(usize::try_from(begin).ok()?..)?.len();
         let length = length.min(left);
-        let data = self.slice(begin, length - length % unit)?;
+        let data = self.file.read_bytes(begin, length - length % unit)?;
         (!data.is_empty()).then_some(PickedEntry { tag, kind, data })
     }
 }
@@ -202,7 +147,7 @@ fn write_block(reader: &EntryReader<'_>, directories: [Vec<PickedEntry<'_>>; 2])
     let [mut first, mut second] = directories;
     first.retain(|entry| COPIED_TAGS.contains(&entry.tag));
     second.retain(|entry| COPIED_TAGS.contains(&entry.tag));
-    let put = |block: &mut Vec<u8>, number: u32, length: usize| match reader.is_little_endian {
+    let put = |block: &mut Vec<u8>, number: u32, length: usize| match reader.file.is_little_endian {
         true => block.extend(&number.to_le_bytes()[..length]),
         false => block.extend(&number.to_be_bytes()[4 - length..]),
     };
@@ -210,7 +155,7 @@ fn write_block(reader: &EntryReader<'_>, directories: [Vec<PickedEntry<'_>>; 2])
     // offset. The first has the pointer to the second in addition.
     let second_at = 8 + 2 + 12 * (first.len() + 1) + 4;
     let values_at = second_at + 2 + 12 * second.len() + 4;
-    let mut block = match reader.is_little_endian {
+    let mut block = match reader.file.is_little_endian {
         true => b"II*\0".to_vec(),
         false => b"MM\0*".to_vec(),
     };
@@ -259,7 +204,7 @@ fn narrow_value<'b>(
         13 => (4, entry.data.into()),
         // Only small numbers are used: their high half is zero.
         16..=18 => {
-            let low_half = |wide: &'b [u8]| match reader.is_little_endian {
+            let low_half = |wide: &'b [u8]| match reader.file.is_little_endian {
                 true => &wide[..4],
                 false => &wide[4..],
             };

@@ -68,15 +68,23 @@ pub(crate) struct TiffEntry {
 impl TiffEntry {
     /// Returns the bytes of one value, or `None` for an unknown type.
     pub(crate) fn value_bytes(&self) -> Option<usize> {
-        Some(match self.kind {
-            // 129 is UTF-8, a type of EXIF 3.
-            1 | 2 | 6 | 7 | 129 => 1,
-            3 | 8 => 2,
-            4 | 9 | 11 | 13 => 4,
-            5 | 10 | 12 | 16 | 17 | 18 => 8,
-            _ => return None,
-        })
+        bytes_of_kind(self.kind)
     }
+}
+
+/// Returns the bytes of one value of a type, or `None` for an unknown type.
+pub(crate) fn bytes_of_kind(kind: u16) -> Option<usize> {
+    Some(match kind {
+        // Byte, ASCII, signed byte, undefined; 129 is UTF-8, a type of EXIF 3.
+        1 | 2 | 6 | 7 | 129 => 1,
+        // Short, signed short.
+        3 | 8 => 2,
+        // Long, signed long, float, directory.
+        4 | 9 | 11 | 13 => 4,
+        // Rational, signed rational, double; long, signed long and directory of BigTIFF.
+        5 | 10 | 12 | 16 | 17 | 18 => 8,
+        _ => return None,
+    })
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -100,7 +108,7 @@ pub(crate) struct TiffFile<'b> {
     pub bytes: &'b [u8],
     pub is_little_endian: bool,
     /// BigTIFF, for files beyond 4 GiB, has wider fields.
-    is_big: bool,
+    pub is_big: bool,
 }
 
 impl<'b> TiffFile<'b> {
@@ -122,12 +130,16 @@ impl<'b> TiffFile<'b> {
 
     /// Returns the unsigned number of `length` bytes at `offset`.
     pub(crate) fn read_number(&self, offset: u64, length: usize) -> Option<u64> {
-        let bytes = self.read_bytes(offset, length)?;
+        Some(self.join_bytes(self.read_bytes(offset, length)?))
+    }
+
+    /// Returns the unsigned number that these bytes of the file store.
+    pub(crate) fn join_bytes(&self, bytes: &[u8]) -> u64 {
         let add = |number: u64, byte: &u8| number << 8 | u64::from(*byte);
-        Some(match self.is_little_endian {
+        match self.is_little_endian {
             true => bytes.iter().rev().fold(0, add),
             false => bytes.iter().fold(0, add),
-        })
+        }
     }
 
     pub(crate) fn read_bytes(&self, offset: u64, length: usize) -> Option<&'b [u8]> {
@@ -144,7 +156,8 @@ impl<'b> TiffFile<'b> {
             .min(usize::try_from(length).unwrap_or(usize::MAX))]
     }
 
-    fn offset_width(&self) -> usize {
+    /// Bytes of an offset.
+    pub(crate) fn offset_width(&self) -> usize {
         if self.is_big { 8 } else { 4 }
     }
 
