@@ -28,6 +28,14 @@ impl AlignedBytes {
         self.0.as_mut_ptr().cast()
     }
 
+    /// Sets every bit, which makes all numbers NaN: a kernel that reads what no step wrote then fails its test.
+    #[cfg(test)]
+    pub(crate) fn fill_with_nan(&mut self) {
+        self.0.fill(CacheLine {
+            _bytes: [0xff; ALIGNMENT],
+        });
+    }
+
     pub(crate) fn as_ptr(&self) -> *const u8 {
         self.0.as_ptr().cast()
     }
@@ -72,7 +80,10 @@ pub(crate) struct Scratch(AlignedBytes);
 impl Scratch {
     /// Returns at least `bytes` bytes with any content that earlier steps left.
     pub(crate) fn take(&mut self, bytes: usize) -> *mut u8 {
-        self.0.reserve(bytes)
+        let start = self.0.reserve(bytes);
+        #[cfg(test)]
+        self.0.fill_with_nan();
+        start
     }
 
     pub(crate) fn len(&self) -> usize {

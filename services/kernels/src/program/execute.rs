@@ -191,6 +191,8 @@ impl KernelProgram {
         };
         workspaces.resize_with(threads, Workspace::default);
         workspaces[0].memory.reserve(self.compiled.memory_bytes());
+        #[cfg(test)]
+        workspaces[0].memory.fill_with_nan();
         self.compiled.run(input, &mut workspaces, output);
         let mut free = self
             .workspaces

@@ -37,6 +37,17 @@ impl<S: Simd> Kernel<S> for Operations<'_> {
                 S::store(lanes.as_mut_ptr(), vector);
                 self.results.push(lanes);
             }
+            let nan = S::splat(f32::NAN);
+            for vector in [
+                S::max(nan, b),
+                S::max(a, nan),
+                S::min(nan, b),
+                S::min(a, nan),
+            ] {
+                let mut lanes = vec![0.0; S::LANES];
+                S::store(lanes.as_mut_ptr(), vector);
+                self.results.push(lanes);
+            }
             let mut elements = [S::Element::default(); 32];
             for (index, element) in elements.iter_mut().enumerate() {
                 *element = S::Element::from_f32(index as f32);
@@ -89,7 +100,7 @@ impl SimdVisitor for CheckOperations {
             });
         }
         let lanes = S::LANES;
-        let expected: [&dyn Fn(usize) -> f32; 13] = [
+        let expected: [&dyn Fn(usize) -> f32; 17] = [
             &|i| a[i] + b[i],
             &|i| a[i] - b[i],
             &|i| a[i] * b[i],
@@ -101,6 +112,10 @@ impl SimdVisitor for CheckOperations {
             &|i| b[i] * a[i].round_ties_even().exp2(),
             &|_| a[..lanes].iter().sum(),
             &|_| a[..lanes].iter().copied().fold(f32::MIN, f32::max),
+            &|i| b[i],
+            &|_| f32::NAN,
+            &|i| b[i],
+            &|_| f32::NAN,
             &|i| match S::STEP {
                 1 => 0.5 + 3.0 * i as f32,
                 _ => 0.5 + 3.0 * (2 * i) as f32 + 4.0 * (2 * i + 1) as f32,
@@ -112,12 +127,12 @@ impl SimdVisitor for CheckOperations {
                 let expected = expected(lane);
                 let error = (value - expected).abs();
                 assert!(
-                    error <= 1e-5 * expected.abs().max(1.0),
+                    error <= 1e-5 * expected.abs().max(1.0) || value.is_nan() && expected.is_nan(),
                     "{number}: {value} {expected}"
                 );
             }
         }
-        for (count, result) in results[13..].iter().enumerate() {
+        for (count, result) in results[17..].iter().enumerate() {
             for lane in 0..lanes {
                 let is_set = lane < count;
                 assert_eq!(result[lane], if is_set { a[lane] } else { -1.0 });
