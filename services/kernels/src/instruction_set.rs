@@ -34,6 +34,10 @@ impl InstructionSet {
     /// Intel's processors multiply bfloat16 with these instructions no faster than f32, and converting
     /// takes time: on two threads of a Xeon, EfficientNet-Lite0 at batch 8 reaches 396 images/s with
     /// AVX-512 and 246 with AVX-512-BF16, MobileNetV2 515 and 312, ResNet-34 48 and 50.
+    ///
+    /// The choice depends on the processor alone and not on a measurement at the start. The sets round
+    /// differently, and so the vectors of the same picture would change from start to start, and between
+    /// equal machines, whenever other programs disturb the measurement: ResNet-34 above differs by 4 %.
     pub fn detect() -> Self {
         let is_fast = |set: Self| set != Self::Avx512Bf16 || !is_made_by_intel();
         let mut fast = Self::ALL
