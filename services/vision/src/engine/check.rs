@@ -1,6 +1,6 @@
 //! Decides whether a device computes the right vectors, before it gets work.
 
-use super::network::DeviceNetwork;
+use super::network::{DeviceNetwork, check_unit_vector};
 use crate::{
     error::Error,
     model::{
@@ -82,9 +82,7 @@ impl DeviceCheck {
     /// [`Error::Warmup`] if the network fails, [`Error::Golden`] if it computes other vectors.
     pub(super) fn verify(&self, network: &DeviceNetwork) -> Result<Vec<f32>, Error> {
         network.embed_trial_image().map_err(warmup_error)?;
-        let golden = network
-            .embed_image(&self.golden_picture)
-            .map_err(warmup_error)?;
+        let golden = self.embed_golden_picture(network).map_err(warmup_error)?;
         let text_vectors = self.texts.iter().map(|text| network.embed_text(text));
         let text_vectors: Vec<Vec<f32>> = text_vectors
             .collect::<Result<_, _>>()
@@ -105,6 +103,15 @@ impl DeviceCheck {
         }
         self.verify_batch(&reference.pictures, network)?;
         Ok(golden)
+    }
+
+    /// Returns the vector of the golden picture, which opening the device may have computed.
+    fn embed_golden_picture(&self, network: &DeviceNetwork) -> Result<Vec<f32>, Error> {
+        let Some(golden) = &network.golden else {
+            return network.embed_image(&self.golden_picture);
+        };
+        check_unit_vector(golden)?;
+        Ok(golden.clone())
     }
 
     /// Embeds several pictures at once: a device runs other programs for them than for one.

@@ -25,6 +25,8 @@ pub(super) struct DeviceNetwork {
     pub dimension: usize,
     /// An image that the network can embed if the device works.
     pub trial_input: Input,
+    /// The vector of the golden picture, if opening the device has already computed it.
+    pub golden: Option<Vec<f32>>,
     /// Whether every batch contains a known input, too, once the device was checked.
     pub has_canary: bool,
     pub image_canaries: Option<CanaryPair<Input>>,

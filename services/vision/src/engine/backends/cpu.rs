@@ -51,35 +51,38 @@ impl CpuNetwork {
         })
     }
 
-    fn load(&self) -> Result<LoadedCpuNetwork, Error> {
+    /// Returns the network, and the vector of the golden picture if this call computed it.
+    fn load(&self) -> Result<(LoadedCpuNetwork, Option<Vec<f32>>), Error> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let loaded = match &*state {
-            CpuState::Loaded(loaded) => return Ok(loaded.clone()),
+        let (loaded, golden) = match &*state {
+            CpuState::Loaded(loaded) => return Ok((loaded.clone(), None)),
             CpuState::Unloaded(model) => {
-                let (network, executor) = self.load_network(model)?;
-                LoadedCpuNetwork {
+                let (network, executor, golden) = self.load_network(model)?;
+                let loaded = LoadedCpuNetwork {
                     network: Arc::new(network),
                     dimension: model.description.dimension,
                     input_bytes: model.description.input_bytes(),
                     description: describe_cpu(executor),
-                }
+                };
+                (loaded, golden)
             }
         };
         // The weights are not needed any more.
         *state = CpuState::Loaded(loaded.clone());
-        Ok(loaded)
+        Ok((loaded, golden))
     }
 
     /// Loads the network with the fast kernels, or with the precise ones if the fast ones change the
-    /// vector of the golden picture too much.
-    fn load_network(&self, model: &Model) -> Result<(Network, &Executor), Error> {
+    /// vector of the golden picture too much. Also returns this vector if it decided for the fast ones.
+    fn load_network(&self, model: &Model) -> Result<(Network, &Executor, Option<Vec<f32>>), Error> {
         let network = Network::from_model(model, &self.executor)?;
         let (Some(precise), Some(expected)) = (&self.precise_executor, &model.golden) else {
-            return Ok((network, &self.executor));
+            return Ok((network, &self.executor, None));
         };
         let picture = draw_golden_picture(model.description.side());
-        match check_golden_vector(expected, &network.forward(&picture, 1)) {
-            Ok(()) => Ok((network, &self.executor)),
+        let golden = network.forward(&picture, 1);
+        match check_golden_vector(expected, &golden) {
+            Ok(()) => Ok((network, &self.executor, Some(golden))),
             Err(cosine) => {
                 tracing::warn!(
                     model = model.description.name,
@@ -87,25 +90,27 @@ impl CpuNetwork {
                      {MIN_GOLDEN_COSINE}; using {precise}",
                     self.executor
                 );
-                Ok((Network::from_model(model, precise)?, precise))
+                Ok((Network::from_model(model, precise)?, precise, None))
             }
         }
     }
 
     /// Loads the network, if it is not loaded yet.
     pub(in crate::engine) fn open(&self) -> Result<DeviceNetwork, Error> {
+        let (loaded, golden) = self.load()?;
         let LoadedCpuNetwork {
             network,
             dimension,
             input_bytes,
             description,
-        } = self.load()?;
+        } = loaded;
         let text_network = Arc::clone(&network);
         Ok(DeviceNetwork {
             forward_images: Box::new(move |pixels, batch| network.forward(pixels, batch)),
             forward_texts: Box::new(move |texts| text_network.forward_texts(texts)),
             dimension,
             trial_input: vec![128; input_bytes].into_boxed_slice(),
+            golden,
             has_canary: false,
             image_canaries: None,
             text_canaries: None,
@@ -139,6 +144,25 @@ mod tests {
     fn open(model: &Model) -> String {
         let cpu = CpuNetwork::new(&Arc::new(model.clone()), CpuKernels::Auto).unwrap();
         cpu.open().unwrap().description
+    }
+
+    #[test]
+    fn the_golden_picture_is_embedded_once_at_a_start() {
+        let model = Arc::new(Model::load("lookalike-mini").unwrap());
+        for kernels in [CpuKernels::Auto, CpuKernels::Portable] {
+            let cpu = CpuNetwork::new(&model, kernels).unwrap();
+            let first = cpu.open().unwrap().golden;
+            assert_eq!(first.is_some(), cpu.precise_executor.is_some());
+            let again = cpu.open().unwrap();
+            assert_eq!(
+                again.golden, None,
+                "a device that is opened again computes it"
+            );
+            let picture = draw_golden_picture(model.description.side());
+            if let Some(first) = first {
+                assert_eq!(first, again.embed_image(&picture).unwrap());
+            }
+        }
     }
 
     #[test]

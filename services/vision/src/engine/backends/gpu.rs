@@ -58,6 +58,7 @@ pub(super) fn load_network(
         forward_texts: Box::new(move |texts| text_network.forward_texts(texts)),
         dimension: model.description.dimension,
         trial_input: vec![128; model.description.input_bytes()].into_boxed_slice(),
+        golden: None,
         has_canary: true,
         image_canaries: None,
         text_canaries: None,

@@ -160,6 +160,7 @@ impl StandIn {
             forward_texts: Box::new(move |texts| text_device.run_texts(texts)),
             dimension: 4,
             trial_input: make_inputs(&[128]).remove(0),
+            golden: None,
             has_canary: self.lock().has_canary,
             image_canaries: None,
             text_canaries: None,
