@@ -148,10 +148,7 @@ impl KeeperWorld {
             self.settings.clone(),
             catalog,
             self.roots.clone(),
-            Arc::new(Inbox::new(
-                self.settings.max_hints,
-                self.settings.settle_interval,
-            )),
+            Arc::new(Inbox::new(self.settings.max_hints, self.busy_interval())),
             Arc::new(Notify::new()),
             show,
         );
