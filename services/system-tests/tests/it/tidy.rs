@@ -85,7 +85,6 @@ const DOORS: &[(&str, &str)] = &[
     ("milvus-sdk-rust", "lookalike-index"),
     ("async-nats", "lookalike-bus"),
     ("notify", "lookalike-watcher"),
-    ("inotify", "lookalike-watcher"),
     ("ignore", "lookalike-watcher"),
     ("rusqlite", "lookalike-watcher"),
     ("poem", "lookalike-search"),

@@ -1,4 +1,4 @@
-//! Reports of changes on systems other than Linux, as hints. The only user of notify.
+//! The system's reports of changes, as hints. The only user of notify.
 //!
 //! The callback never blocks and never reads the disk: it classifies reports and passes them to the
 //! keeper. The keeper makes up by scanning for what notify is known to lose: files in a folder that
@@ -17,8 +17,9 @@ use crate::hint::{Hint, HintKind};
 use crate::inbox::Inbox;
 use crate::library::id::LibraryId;
 
-/// Whether each folder needs its own watch. Here the root's watch covers everything below it.
-pub const WATCHES_SINGLE_FOLDERS: bool = false;
+/// Whether each folder needs its own watch, as with inotify. Elsewhere the root's watch covers
+/// everything below it.
+pub const WATCHES_SINGLE_FOLDERS: bool = cfg!(target_os = "linux");
 
 /// The system's watches of one library's folders. Dropping it ends them.
 pub struct SystemWatcher {
@@ -53,11 +54,13 @@ impl SystemWatcher {
         })
     }
 
-    /// Watches a folder and everything below it.
+    /// Watches a folder, and everything below it unless [`WATCHES_SINGLE_FOLDERS`].
     pub fn add_folder(&mut self, path: &[u8]) -> Result<(), WatchError> {
-        let watched = self
-            .watcher
-            .watch(&self.full_path(path), RecursiveMode::Recursive);
+        let mode = match WATCHES_SINGLE_FOLDERS {
+            true => RecursiveMode::NonRecursive,
+            false => RecursiveMode::Recursive,
+        };
+        let watched = self.watcher.watch(&self.full_path(path), mode);
         watched.map_err(classify_error)
     }
 

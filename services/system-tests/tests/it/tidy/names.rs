@@ -9,7 +9,7 @@ use super::{assert_no_complaints, our_files};
 const SHARED_NAMES: &[&str] = &["Error", "Result", "Settings", "Context"];
 
 /// Types with a variant for each platform.
-const PLATFORM_TYPES: &[&str] = &["Handshake", "SystemWatcher"];
+const PLATFORM_TYPES: &[&str] = &["Handshake"];
 
 /// Words and phrases that a reader has to translate first, with the usual ones.
 const UNUSUAL: &[(&[&str], &str)] = &[
