@@ -171,8 +171,8 @@ pub const REASONS: &[Reason] = &[
         "unreadable",
         "Unreadable",
         "The operating system cannot read the file, because of its permissions or its disk.",
-        "Allow the user that runs lookalike to read it (chmod, chown), or check the disk; then \
-         retry.",
+        "Allow the user that runs lookalike to read it, and to list and enter its folder (chmod, \
+         chown), or check the disk; then retry.",
     ),
     transient_reason(
         "network_failed",
@@ -198,6 +198,12 @@ pub const REASONS: &[Reason] = &[
         "Hidden",
         "The file's name starts with a dot.",
         "To index it, rename it without the dot.",
+    ),
+    rule_reason(
+        "system_folder",
+        "In a system folder",
+        "It is in a folder that systems and storage devices make for themselves (#recycle, @eaDir, …).",
+        "To index it, move it to another folder, or set watch.enter_system_folders = true.",
     ),
     rule_reason(
         "temporary",

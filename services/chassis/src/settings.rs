@@ -17,6 +17,7 @@ pub use duration::MinDuration;
 pub use positive::deserialize_positive;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+pub use size::MinSize;
 use toml::{Table, Value};
 
 /// The layer that a value came from.

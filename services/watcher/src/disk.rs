@@ -3,7 +3,8 @@
 use std::collections::HashMap;
 use std::fs::{File, Metadata};
 use std::io;
-use std::os::unix::fs::MetadataExt as _;
+use std::os::fd::AsRawFd as _;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::Path;
 use std::sync::{PoisonError, RwLock};
 
@@ -42,6 +43,16 @@ pub struct FileStat {
 }
 
 impl FileStat {
+    /// The stat of what is known by its name only: no file has it, and no row of the index.
+    pub const UNKNOWN: Self = Self {
+        size: 0,
+        mtime_ns: 0,
+        ctime_ns: 0,
+        device: u64::MAX,
+        inode: u64::MAX,
+        born_ns: 0,
+    };
+
     fn from_metadata(metadata: &Metadata) -> Self {
         let nanos = |seconds: i64, nanos: i64| seconds.saturating_mul(1_000_000_000) + nanos;
         Self {
@@ -67,6 +78,16 @@ impl FileStat {
             && self.ctime_ns == before.ctime_ns
             && (!self.has_births(before)
                 || (self.inode == before.inode && self.born_ns == before.born_ns))
+    }
+
+    /// Whether nothing of the file seems to have changed but its rights, owner, link count or
+    /// attributes. Programs can set the time of a write back, so only its bytes prove that.
+    pub fn is_only_touched_since(&self, before: &Self) -> bool {
+        let untouched = Self {
+            ctime_ns: before.ctime_ns,
+            ..*self
+        };
+        self.ctime_ns != before.ctime_ns && untouched.is_unchanged_since(before)
     }
 
     /// Whether both stats have birth times. One may lack it if it was taken before or after the
@@ -148,6 +169,29 @@ pub fn stat_path(path: &Path) -> io::Result<Option<FileKind>> {
     match std::fs::symlink_metadata(path) {
         Ok(metadata) => Ok(Some(kind_from_metadata(&metadata))),
         Err(error) if is_not_found(&error) => Ok(None),
+        Err(error) if error.raw_os_error() == Some(libc::ENAMETOOLONG) => stat_in_folder(path),
+        Err(error) => Err(error),
+    }
+}
+
+/// Like [`stat_path`] for a path that is too long for the system, if the path of its folder is not.
+/// Nothing deeper exists for lookalike.
+fn stat_in_folder(path: &Path) -> io::Result<Option<FileKind>> {
+    let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else {
+        return Ok(None);
+    };
+    let open = std::fs::OpenOptions::new()
+        .read(true)
+        .custom_flags(libc::O_PATH | libc::O_DIRECTORY)
+        .open(folder);
+    let metadata = open.and_then(|folder| {
+        let folder = format!("/proc/self/fd/{}", folder.as_raw_fd());
+        std::fs::symlink_metadata(Path::new(&folder).join(name))
+    });
+    match metadata {
+        Ok(metadata) => Ok(Some(kind_from_metadata(&metadata))),
+        Err(error) if is_not_found(&error) => Ok(None),
+        Err(error) if error.raw_os_error() == Some(libc::ENAMETOOLONG) => Ok(None),
         Err(error) => Err(error),
     }
 }

@@ -9,28 +9,10 @@ use lookalike_bus::{LibraryStatus, RowSummary, StreamPosition, WatcherReply, Wat
 use lookalike_proto::{FileEvent, Generation, ImageId, Outcome};
 use tokio::sync::oneshot;
 
+use crate::busy_files::{BusyFileReport, BusyFiles};
+use crate::content_check::ContentCheckReport;
+pub use crate::hint::{Hint, HintKind};
 use crate::library::id::LibraryId;
-
-/// Something happened near a path. A hint may be lost, duplicated or wrong.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Hint {
-    pub library: LibraryId,
-    /// Below the library's root, in the file system's bytes; empty for the root itself.
-    pub path: Vec<u8>,
-    pub kind: HintKind,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum HintKind {
-    /// A file was closed after writing, or renamed to this path: it is complete.
-    Ready,
-    /// Something changed and may still be changing.
-    Changed,
-    /// It was deleted or renamed away.
-    Gone,
-    /// The folder's own watch reported that it was renamed away.
-    MovedItself,
-}
 
 /// What a task requests from the keeper.
 ///
@@ -54,6 +36,8 @@ pub enum KeeperRequest {
         Vec<(ImageId, Generation, EventDisposition)>,
         oneshot::Sender<()>,
     ),
+    /// Records what the comparison of a file's content found. Has no reply.
+    RecordContentCheck(ContentCheckReport),
     /// Handles a request that arrived over the bus.
     WatcherRequest(LibraryId, WatcherRequest, oneshot::Sender<WatcherReply>),
     /// Begins to recover a library whose lease is held now. Replies with the catalog's lease epoch
@@ -111,6 +95,8 @@ pub struct Inbox {
     queues: Mutex<InboxQueues>,
     arrived: Condvar,
     max_hints: usize,
+    /// Never locked together with `queues`.
+    busy_files: Mutex<BusyFiles>,
     /// When the keeper drained the queues for the tick that runs now.
     drained_at: Mutex<Option<Instant>>,
 }
@@ -149,11 +135,14 @@ pub struct DrainedInbox {
 }
 
 impl Inbox {
-    pub fn new(max_hints: usize) -> Self {
+    /// Holds at most `max_hints` hints. `settle_interval`: how long a file that is written again and
+    /// again must rest.
+    pub fn new(max_hints: usize, settle_interval: Duration) -> Self {
         Self {
             queues: Mutex::default(),
             arrived: Condvar::new(),
             max_hints,
+            busy_files: Mutex::new(BusyFiles::new(settle_interval)),
             drained_at: Mutex::default(),
         }
     }
@@ -172,8 +161,33 @@ impl Inbox {
         self.queues.lock().expect("no holder panics")
     }
 
-    /// Adds a hint. When too many wait, drops it and reports an overflow instead.
+    fn lock_busy_files(&self) -> MutexGuard<'_, BusyFiles> {
+        self.busy_files.lock().expect("no holder panics")
+    }
+
+    /// Describes a file that is written again and again.
+    pub fn find_busy_file(&self, library: LibraryId, path: &[u8]) -> Option<BusyFileReport> {
+        self.lock_busy_files()
+            .find_busy_file(library, path, Instant::now())
+    }
+
+    /// The number of a library's files that have been written again and again for so long, and the
+    /// path of one.
+    pub fn count_busy_files(
+        &self,
+        library: LibraryId,
+        min_time: Duration,
+    ) -> (usize, Option<Vec<u8>>) {
+        self.lock_busy_files()
+            .count_busy_files(library, min_time, Instant::now())
+    }
+
+    /// Adds a hint, unless it is one of very many of its file. When too many wait, drops it and
+    /// reports an overflow instead.
     pub fn push_hint(&self, hint: Hint) {
+        if self.lock_busy_files().absorb_hint(&hint, Instant::now()) {
+            return;
+        }
         let mut queues = self.lock_queues();
         if queues.hints.back() == Some(&hint) {
             return;
@@ -221,6 +235,8 @@ impl Inbox {
     /// everything else.
     pub fn wait_and_drain(&self, max_hints: usize, deadline: Instant) -> DrainedInbox {
         self.set_busy(false);
+        let busy_due = self.lock_busy_files().next_due();
+        let deadline = deadline.min(busy_due.unwrap_or(deadline));
         let timeout = deadline.saturating_duration_since(Instant::now());
         let (mut queues, _) = self
             .arrived
@@ -228,11 +244,15 @@ impl Inbox {
             .expect("no holder panics");
         self.set_busy(true);
         let count = queues.hints.len().min(max_hints);
-        DrainedInbox {
-            hints: queues.hints.drain(..count).collect(),
+        let mut hints: Vec<Hint> = queues.hints.drain(..count).collect();
+        let drained = DrainedInbox {
             overflowed: std::mem::take(&mut queues.overflowed),
             signals: std::mem::take(&mut queues.signals),
             requests: std::mem::take(&mut queues.requests),
-        }
+            hints: Vec::new(),
+        };
+        drop(queues);
+        hints.extend(self.lock_busy_files().take_due_hints(Instant::now()));
+        DrainedInbox { hints, ..drained }
     }
 }

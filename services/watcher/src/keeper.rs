@@ -12,12 +12,14 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use lookalike_bus::Degradation;
 use lookalike_chassis::Backoff;
 use lookalike_proto::LibraryName;
 use tokio::sync::{Notify, watch};
 
 use crate::catalog::{self, Catalog};
 use crate::clock::Now;
+use crate::content_checks::ContentChecks;
 use crate::ignore_files::{IGNORE_FILE_NAME, NO_MEDIA_FILE_NAME};
 use crate::inbox::{DrainedInbox, Hint, HintKind, Inbox, KeeperSignal, PublishedStatus};
 use crate::library::Library;
@@ -49,6 +51,7 @@ pub struct Keeper {
     libraries: Libraries,
     settling: SettlingFiles,
     scans: ScanQueue,
+    content_checks: Arc<ContentChecks>,
     inbox: Arc<Inbox>,
     /// Notified when the outbox has something to send.
     outbox_filled: Arc<Notify>,
@@ -85,6 +88,7 @@ impl Keeper {
             );
         }
         Ok(Self {
+            content_checks: Arc::new(ContentChecks::new(settings.max_settling)),
             settling: SettlingFiles::new(settings.settle_interval, settings.max_settling),
             settings,
             catalog,
@@ -96,6 +100,11 @@ impl Keeper {
             replies: Vec::new(),
             is_stopping: false,
         })
+    }
+
+    /// Returns the queue of contents to compare, for the thread that reads.
+    pub fn content_checks(&self) -> Arc<ContentChecks> {
+        self.content_checks.clone()
     }
 
     /// Runs ticks until stopped.
@@ -110,6 +119,7 @@ impl Keeper {
                     let wait = backoff.next_delay();
                     tracing::error!(%error, ?wait, "the catalog failed; trying again");
                     self.discard_tick(Now::from_clock());
+                    self.publish_catalog_failure(&error, Now::from_clock());
                     if self.inbox.wait_for_stop(wait) {
                         return;
                     }
@@ -135,11 +145,16 @@ impl Keeper {
             self.handle_hint(&hint, now)?;
         }
         self.observe_settling_files(now)?;
+        self.check_unreadable_places(now)?;
         self.plan_due_scans(now);
         self.run_scans(now)?;
         let (libraries, mut tick) = self.borrow_for_tick(now);
         libraries.remove_missing_files(&mut tick)?;
-        let has_events = !self.sendable_rows(now, 1)?.is_empty() && self.remaining_in_flight()? > 0;
+        let has_sendable = !self.sendable_rows(now, 1)?.is_empty();
+        let remaining = self.remaining_in_flight()?;
+        let has_events = has_sendable && remaining > 0;
+        let is_busy = has_sendable || remaining < self.settings.max_in_flight;
+        self.content_checks.set_busy(is_busy);
         self.catalog.commit_transaction()?;
         if has_events {
             self.outbox_filled.notify_one();
@@ -156,6 +171,7 @@ impl Keeper {
         self.catalog.roll_back_transaction();
         self.libraries.clear_vacated_paths();
         self.scans = ScanQueue::default();
+        self.content_checks.clear_checks();
         for library in self.libraries.iter_mut() {
             if let Ok(record) = self.catalog.library_record(library.key) {
                 library.root.identity = record.root_identity;
@@ -175,6 +191,8 @@ impl Keeper {
             catalog: &mut self.catalog,
             settling: &mut self.settling,
             scans: &mut self.scans,
+            inbox: &self.inbox,
+            content_checks: &self.content_checks,
             now,
         };
         (&mut self.libraries, tick)
@@ -220,8 +238,7 @@ impl Keeper {
         }
         let watches = &mut library.watch_schedule.watches;
         match hint.kind {
-            HintKind::Gone => watches.forget_below(&hint.path),
-            HintKind::MovedItself => watches.remove_watches_below(&hint.path),
+            HintKind::Gone | HintKind::MovedItself => watches.remove_watches_below(&hint.path),
             HintKind::Ready => watches.mark_stale(&hint.path),
             HintKind::Changed => {}
         }
@@ -250,6 +267,16 @@ impl Keeper {
         Ok(())
     }
 
+    fn check_unreadable_places(&mut self, now: Now) -> Result<()> {
+        let (libraries, mut tick) = self.borrow_for_tick(now);
+        for library in libraries.iter_mut() {
+            if !library.unreadable.is_empty() {
+                library.check_unreadable_places(&mut tick)?;
+            }
+        }
+        Ok(())
+    }
+
     /// Plans the scans that are due, and maintains the watches.
     fn plan_due_scans(&mut self, now: Now) {
         let (libraries, mut tick) = self.borrow_for_tick(now);
@@ -258,8 +285,14 @@ impl Keeper {
                 library.plan_full_scan("its interval is over", &mut tick);
             }
         }
+        if tick.content_checks.take_overflow() {
+            for library in libraries.iter_mut() {
+                library.plan_full_scan("more contents must be compared", &mut tick);
+            }
+        }
         for library in libraries.iter_mut() {
             library.maintain_watches(&mut tick);
+            library.report_busy_files(&tick);
         }
         tick.scans.queue_due_scans(now);
     }
@@ -283,6 +316,28 @@ impl Keeper {
             has_changed
         });
         Ok(())
+    }
+
+    /// Publishes the last status with the reason why nothing is recorded now.
+    fn publish_catalog_failure(&self, error: &catalog::Error, now: Now) {
+        self.published.send_if_modified(|statuses| {
+            let mut has_changed = false;
+            for status in statuses.iter_mut() {
+                let is_reported = |d: &Degradation| d.reason == "catalog_failed";
+                if !status.degraded.iter().any(is_reported) {
+                    status.degraded.push(Degradation {
+                        reason: "catalog_failed".to_owned(),
+                        detail: format!(
+                            "No change is recorded: {error}. lookalike tries again every few \
+                             seconds."
+                        ),
+                        since_ms: now.wall_nanos() / 1_000_000,
+                    });
+                    has_changed = true;
+                }
+            }
+            has_changed
+        });
     }
 
     /// When the next tick is due although nothing arrives.

@@ -1,5 +1,5 @@
 //! Folders → events: watches libraries, keeps the catalog, publishes changes, and applies outcomes.
-//! The only user of notify and SQLite.
+//! The only user of inotify, notify and SQLite.
 //!
 //! One thread, the keeper, owns the catalog and makes every decision ([`keeper`]). The tasks only
 //! carry: events to JetStream, outcomes from it, requests and their replies, the status.
@@ -7,9 +7,13 @@
 //! In the order of the data flow: [`notify`] → [`inbox`] → [`keeper`] → [`library`] → [`catalog`] →
 //! [`tasks`]; [`lease`] decides which watcher works on a library.
 
+mod busy_files;
 mod catalog;
 mod clock;
+mod content_check;
+mod content_checks;
 mod disk;
+mod hint;
 mod ignore_files;
 mod inbox;
 mod keeper;
@@ -36,6 +40,7 @@ pub use inbox::PublishedStatus;
 pub use settings::Settings;
 
 use catalog::Catalog;
+use content_checks::ContentChecks;
 use inbox::{Inbox, KeeperSignal};
 use keeper::Keeper;
 use lease::holder::LeaseCandidate;
@@ -70,6 +75,7 @@ pub enum Error {
 /// A running watcher: the thread of the keeper, and the tasks that exchange messages with other roles.
 pub struct Watcher {
     inbox: Arc<Inbox>,
+    content_checks: Arc<ContentChecks>,
     keeper_thread: std::thread::JoinHandle<()>,
     tasks: TaskTracker,
     shutdown: CancellationToken,
@@ -96,7 +102,7 @@ impl Watcher {
         })?;
         let file = data_dir.join(CATALOG_FILE);
         let mut catalog = Catalog::open(&file)?;
-        let inbox = Arc::new(Inbox::new(settings.max_hints));
+        let inbox = Arc::new(Inbox::new(settings.max_hints, settings.settle_interval));
         let outbox_filled = Arc::new(Notify::new());
         let (publisher, published) = watch::channel(PublishedStatus::new());
         let holder = lease_holder(catalog.catalog_id()?, &file);
@@ -108,6 +114,7 @@ impl Watcher {
             outbox_filled.clone(),
             publisher,
         )?;
+        let content_checks = keeper.content_checks();
         let watcher_tasks = WatcherTasks {
             bus: bus.clone(),
             inbox: inbox.clone(),
@@ -118,6 +125,11 @@ impl Watcher {
         let keeper_thread = std::thread::Builder::new()
             .name("watcher keeper".into())
             .spawn(move || keeper.run())
+            .map_err(Error::Thread)?;
+        let (checks, results) = (content_checks.clone(), inbox.clone());
+        std::thread::Builder::new()
+            .name("watcher checks".into())
+            .spawn(move || checks.run_checks(results))
             .map_err(Error::Thread)?;
         let tasks = TaskTracker::new();
         tasks.spawn(watcher_tasks.clone().relay_outbox(outbox_filled));
@@ -131,6 +143,7 @@ impl Watcher {
         tasks.close();
         Ok(Self {
             inbox,
+            content_checks,
             keeper_thread,
             tasks,
             shutdown: watcher_tasks.shutdown,
@@ -151,6 +164,8 @@ impl Watcher {
     /// Finishes what is in progress and closes the catalog.
     pub async fn stop(self) {
         self.shutdown.cancel();
+        // Its thread is not awaited: it may be reading from a file system that does not respond.
+        self.content_checks.stop();
         if tokio::time::timeout(STOP_TIMEOUT, self.tasks.wait())
             .await
             .is_err()

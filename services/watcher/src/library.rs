@@ -20,6 +20,8 @@ mod scan_run;
 mod spelling;
 mod status;
 mod throughput;
+mod unreadable;
+mod unreadable_places;
 mod watching;
 
 mod file_history;
@@ -49,6 +51,7 @@ use mass_delete_guard::MassDeleteGuard;
 use root::LibraryRoot;
 use throughput::Throughput;
 use tick::Tick;
+use unreadable_places::UnreadablePlaces;
 
 type Result<T> = std::result::Result<T, catalog::Error>;
 
@@ -58,6 +61,8 @@ pub struct Library {
     pub name: LibraryName,
     pub key: LibraryKey,
     pub root: LibraryRoot,
+    /// Another library that the root's links lead to now, or into, or above which they lead.
+    overlapping: Option<LibraryName>,
     pub lease_state: LeaseState,
     /// When the library was activated, in nanoseconds since 1970.
     pub active_since_ns: i64,
@@ -67,8 +72,10 @@ pub struct Library {
     pub scanned_once: bool,
     /// A full scan compared everything since the library was activated and its root was present.
     pub is_fully_scanned: bool,
-    /// Something could not be read since the last full scan began.
-    saw_unreadable: bool,
+    /// The places that the system does not let the watcher read.
+    pub unreadable: UnreadablePlaces,
+    /// The entries of a folder could not all be listed since the last full scan began.
+    missed_entries: bool,
     /// How many paths were observed, besides those that a scan found unchanged.
     observation_count: u64,
     next_rescan: Instant,
@@ -111,12 +118,14 @@ impl Library {
             degraded: BTreeMap::new(),
             scanned_once: false,
             is_fully_scanned: false,
-            saw_unreadable: false,
+            unreadable: UnreadablePlaces::new(now),
+            missed_entries: false,
             observation_count: 0,
             next_rescan: now + settings.rescan_interval,
             throughput: Throughput::default(),
             watch_schedule: WatchSchedule::new(id, root.path(), inbox, budget, now),
             root,
+            overlapping: None,
             mass_delete_guard: MassDeleteGuard::default(),
             ignore_files: IgnoreFileCache::default(),
             folder_rules: None,

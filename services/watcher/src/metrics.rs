@@ -59,6 +59,15 @@ pub static UNACCOUNTED_FILES: LazyLock<IntGaugeVec> = LazyLock::new(|| {
     .expect(LEGAL)
 });
 
+pub static CONTENT_CHECKS: LazyLock<IntCounterVec> = LazyLock::new(|| {
+    register_int_counter_vec!(
+        "lookalike_content_checks_total",
+        "Files whose rights or link count changed and whose content was compared, by result",
+        &["result"]
+    )
+    .expect(LEGAL)
+});
+
 pub static EVENTS_PUBLISHED: LazyLock<IntCounter> = LazyLock::new(|| {
     register_int_counter!(
         "lookalike_events_published_total",
@@ -127,6 +136,7 @@ pub fn register_metrics() {
     LazyLock::force(&UNACCOUNTED_FILES);
     LazyLock::force(&WATCHED_FOLDERS);
     LazyLock::force(&UNWATCHED_FOLDERS);
+    LazyLock::force(&CONTENT_CHECKS);
     LazyLock::force(&EVENTS_PUBLISHED);
     LazyLock::force(&QUEUE_PENDING);
     LazyLock::force(&QUEUE_OLDEST_SECONDS);

@@ -20,6 +20,8 @@ pub enum IgnoreReason {
     NotAnImageName,
     /// The path is not UTF-8, or longer than the index can store.
     UnusableName,
+    /// A folder at a path that is too long for the system: nothing in it can be opened.
+    DeepFolder,
     /// The file is larger than `watch.max_file_bytes`.
     TooLarge,
     /// A symbolic link: its target is indexed at its own path.
@@ -37,7 +39,7 @@ impl IgnoreReason {
             Self::Hidden => "hidden",
             Self::Temporary => "temporary",
             Self::NotAnImageName => "not_a_picture_name",
-            Self::UnusableName => "unusable_name",
+            Self::UnusableName | Self::DeepFolder => "unusable_name",
             Self::TooLarge => "too_large",
             Self::SymbolicLink => "symbolic_link",
             Self::SpecialFile => "not_a_file",
@@ -53,6 +55,10 @@ impl IgnoreReason {
             Self::NotAnImageName => "The name has no extension of an image format (.jpg, .png, …).",
             Self::UnusableName => {
                 "The name is not valid UTF-8, or the path is longer than 4,096 bytes."
+            }
+            Self::DeepFolder => {
+                "The path of this folder is so long that the system cannot open what is in it \
+                 (4,096 bytes with the library's folder). Move it to a shorter path."
             }
             Self::TooLarge => "The file is larger than watch.max_file_bytes.",
             Self::SymbolicLink => "Symbolic links are not followed.",
@@ -113,6 +119,11 @@ const SYSTEM_FOLDERS: &[&str] = &[
     "recycled",
     "system volume information",
     "__macosx",
+    "$windows.~bt",
+    "$windows.~ws",
+    "$extend",
+    "msdownld.tmp",
+    "thevolumesettingsfolder",
     // Cameras and phones.
     "lost.dir",
     // Synology, QNAP, ASUSTOR, Western Digital, NetApp, ZFS and Btrfs over SMB.
@@ -141,7 +152,16 @@ pub fn is_entered_folder(name: &[u8], enters_system_folders: bool) -> bool {
         return false;
     }
     let has_name = |folder: &&str| folder.as_bytes().eq_ignore_ascii_case(name);
-    enters_system_folders || !SYSTEM_FOLDERS.iter().any(has_name)
+    enters_system_folders
+        || !(SYSTEM_FOLDERS.iter().any(has_name) || is_recovered_fragments_folder(name))
+}
+
+/// Whether Windows gives such a name to a folder of recovered fragments: `FOUND.000`, ….
+fn is_recovered_fragments_folder(name: &[u8]) -> bool {
+    let (prefix, number) = name.split_at(name.len().min(6));
+    prefix.eq_ignore_ascii_case(b"found.")
+        && number.len() == 3
+        && number.iter().all(u8::is_ascii_digit)
 }
 
 /// Returns why the file at `path` (relative to its library's root) is ignored, or `None` if it is
@@ -216,7 +236,17 @@ mod tests {
 
     #[test]
     fn folders_of_systems_are_entered_on_request() {
-        for name in ["2024", "Recycle", "tmp", "@home", "snapshot", "#1"] {
+        for name in [
+            "2024",
+            "Recycle",
+            "tmp",
+            "@home",
+            "snapshot",
+            "#1",
+            "found.1",
+            "found.0001",
+            "lost",
+        ] {
             assert!(is_entered_folder(name.as_bytes(), false), "{name}");
         }
         for name in [
@@ -233,6 +263,9 @@ mod tests {
             "@__thumb",
             "__MACOSX",
             "LOST.DIR",
+            "FOUND.000",
+            "$WINDOWS.~BT",
+            "TheVolumeSettingsFolder",
         ] {
             assert!(!is_entered_folder(name.as_bytes(), false), "{name}");
             assert!(is_entered_folder(name.as_bytes(), true), "{name}");

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use lookalike_chassis::settings::{MinDuration, deserialize_positive, duration, size};
+use lookalike_chassis::settings::{MinDuration, MinSize, deserialize_positive, duration};
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
 
@@ -42,7 +42,7 @@ pub struct Settings {
     #[serde(with = "duration")]
     pub mass_delete_confirm_after: Duration,
     /// Larger files are ignored.
-    #[serde(with = "size")]
+    #[serde(with = "MinSize::<1>")]
     pub max_file_bytes: u64,
     /// Whether files are indexed whose names have no extension, as browsers' caches, forensic tools
     /// and old systems store them. Those that are no pictures are listed as failed.
@@ -91,6 +91,50 @@ impl Default for Settings {
             max_settling: 100_000,
             max_in_flight: 20_000,
             overdue_timeout: Duration::from_secs(30),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use lookalike_chassis::settings::Layers;
+
+    use super::*;
+
+    #[test]
+    fn values_with_which_nothing_would_work_are_refused_with_a_sentence() {
+        for (key, value, sentence) in [
+            ("rescan_interval", "0s", "the shortest is \"1s\""),
+            ("poll_interval", "0s", "the shortest is \"100ms\""),
+            ("settle_interval", "0ms", "the shortest is \"10ms\""),
+            ("overdue_timeout", "0s", "the shortest is \"1s\""),
+            ("rescan_interval", "-5s", "is not a duration"),
+            ("rescan_interval", "5", "is not a duration"),
+            (
+                "rescan_interval",
+                "900000years",
+                "the longest is \"10years\"",
+            ),
+            (
+                "quiet_interval",
+                "900000years",
+                "the longest is \"10years\"",
+            ),
+            ("max_file_bytes", "0B", "the smallest is \"1B\""),
+            ("max_file_bytes", "-1MiB", "is not a size"),
+            ("max_hints", "0", "the smallest is 1"),
+            ("max_settling", "0", "the smallest is 1"),
+            ("max_in_flight", "0", "the smallest is 1"),
+            ("max_in_flight", "-1", "-1"),
+            ("mass_delete_share", "1.5", "a number from 0 to 1"),
+            ("mass_delete_share", "NaN", "a number from 0 to 1"),
+        ] {
+            let variable = format!("WATCH_{}", key.to_ascii_uppercase());
+            let layers = Layers::new(Settings::default());
+            let error = layers.with_environment("WATCH", [(variable, value.to_owned())]);
+            let error = error.err().map(|error| error.to_string());
+            let error = error.unwrap_or_else(|| panic!("{key} = {value} is accepted"));
+            assert!(error.contains(sentence), "{key} = {value}: {error}");
         }
     }
 }

@@ -16,6 +16,28 @@ pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D:
         .map_err(|_| D::Error::custom(format!("{text:?} is not a size like \"64MiB\" or \"10MB\"")))
 }
 
+/// A size of at least so many bytes, for `#[serde(with = "MinSize::<1>")]`: with less, nothing would
+/// ever be done.
+pub struct MinSize<const BYTES: u64>;
+
+impl<const BYTES: u64> MinSize<BYTES> {
+    pub fn serialize<S: Serializer>(bytes: &u64, serializer: S) -> Result<S::Ok, S::Error> {
+        serialize(bytes, serializer)
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
+        let bytes = deserialize(deserializer)?;
+        if bytes < BYTES {
+            return Err(D::Error::custom(format!(
+                "\"{}\" is too small: the smallest is \"{}\"",
+                format_size(bytes),
+                format_size(BYTES)
+            )));
+        }
+        Ok(bytes)
+    }
+}
+
 /// Formats a size as `"64MiB"` if that is exact, else as `"12345B"`.
 pub fn format_size(bytes: u64) -> String {
     for (unit, name) in [

@@ -133,6 +133,23 @@ impl Catalog {
         Ok(folders)
     }
 
+    /// The number of files listed in a folder and below it.
+    pub fn count_files_below(&self, library: LibraryKey, dir: &[u8]) -> Result<u64> {
+        if dir.is_empty() {
+            return Ok(self.file_counts(library)?.on_disk);
+        }
+        let (from, to) = bounds_below(dir);
+        let all = "SELECT count(*) FROM images WHERE library = ?1 AND is_present = 1";
+        let count = |condition: &str, values: &[&dyn rusqlite::ToSql]| {
+            let sql = format!("{all} AND {condition}");
+            let mut statement = self.db.prepare_cached(&sql)?;
+            statement.query_row(values, |row| row.get::<_, i64>(0))
+        };
+        let itself = count("dir = ?2", params![library, dir])?;
+        let below = count("dir >= ?2 AND dir < ?3", params![library, from, to])?;
+        Ok((itself + below) as u64)
+    }
+
     fn collect_folders(
         &self,
         sql: &str,

@@ -1,5 +1,6 @@
 //! Requests of the tasks. Replies are sent once the tick has committed.
 
+use lookalike_bus::WatcherRequest;
 use tokio::sync::oneshot;
 
 use super::Keeper;
@@ -38,8 +39,15 @@ impl Keeper {
                 }
                 self.reply_after_commit(reply, ());
             }
+            KeeperRequest::RecordContentCheck(report) => {
+                let (libraries, mut tick) = self.borrow_for_tick(now);
+                libraries.record_content_check(&report, &mut tick)?;
+            }
             KeeperRequest::WatcherRequest(id, request, reply) => {
                 let (libraries, mut tick) = self.borrow_for_tick(now);
+                if matches!(request, WatcherRequest::Confirm) {
+                    libraries.check_root_overlap(id);
+                }
                 let answer = libraries[id].handle_watcher_request(request, &mut tick)?;
                 self.reply_after_commit(reply, answer);
             }

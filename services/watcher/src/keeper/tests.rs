@@ -4,6 +4,7 @@
 //! Time is an argument of the keeper, so no test sleeps, except where the file system's own clock
 //! matters.
 
+mod busy;
 mod deferral;
 mod delivery;
 mod files;
@@ -17,6 +18,8 @@ mod mass_delete;
 mod random;
 mod requests;
 mod roots;
+mod touched;
+mod unreadable;
 mod watches;
 mod world;
 mod world_folders;

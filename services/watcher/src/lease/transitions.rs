@@ -19,6 +19,8 @@ impl Library {
         self.is_fully_scanned = false;
         self.lease_state = LeaseState::Standby;
         self.clear_degraded("recovering");
+        self.clear_degraded("unreadable");
+        self.unreadable.clear();
         tick.scans.remove_library(self.id);
         self.watch_schedule.watches.remove_all();
         let detail = "Another watcher holds the lease of this library; this watcher takes over \

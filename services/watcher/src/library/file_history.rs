@@ -3,6 +3,7 @@
 use lookalike_bus::{FileHistory, LastOutcome};
 use lookalike_proto::{Generation, ImageId, Outcome, OutcomeState, RelativePath, unescape_path};
 
+use super::id::LibraryId;
 use super::requests::image_from_row;
 use super::tick::Tick;
 use super::{Library, Result};
@@ -58,8 +59,21 @@ impl Library {
             attempt: row.attempt,
             last_outcome: last
                 .map(|(outcome, confirmed_ns)| last_outcome_report(&outcome, confirmed_ns)),
-            waits_for: describe_wait(&row, tick.now),
+            waits_for: self.describe_wait(&row, tick),
         }))
+    }
+
+    /// Returns what a file waits for, as the end of the sentence "It waits …"; empty: for nothing.
+    fn describe_wait(&self, row: &CatalogRow, tick: &Tick<'_>) -> String {
+        if let Some(text) = describe_busy_file(self.id, &row.path(), tick) {
+            return text;
+        }
+        if tick.content_checks.contains_image(&row.id) {
+            return "for its content to be compared with the index: only its rights, owner or link \
+                    count seem to have changed, and new pictures go first"
+                .to_owned();
+        }
+        describe_event_wait(row, tick.now)
     }
 
     /// Returns the row of the file at a path, or of the last one that was there.
@@ -85,12 +99,20 @@ impl Library {
         };
         let (dir, _) = split_path(path.as_bytes());
         let enters_system_folders = tick.settings.enter_system_folders;
-        let is_entered =
-            |part: &[u8]| part.is_empty() || rules::is_entered_folder(part, enters_system_folders);
-        if !dir.split(|byte| *byte == b'/').all(is_entered) {
-            history.code = "hidden".to_owned();
-            history.detail =
-                "It is in a folder that is not entered (hidden, or a system folder).".to_owned();
+        let is_skipped = |part: &&[u8]| {
+            !part.is_empty() && !rules::is_entered_folder(part, enters_system_folders)
+        };
+        if let Some(part) = dir.split(|byte| *byte == b'/').find(is_skipped) {
+            let folder = lookalike_proto::path_to_text(part);
+            if part.starts_with(b".") {
+                history.code = "hidden".to_owned();
+                history.detail =
+                    format!("It is in the hidden folder {folder}, which is not entered.");
+            } else {
+                history.code = "system_folder".to_owned();
+                history.detail =
+                    format!("It is in the system folder {folder}, which is not entered.");
+            }
             return Some(history);
         }
         if self.rules_if_entered(dir, tick).is_none() {
@@ -105,9 +127,12 @@ impl Library {
             Ok(Some(FileKind::File(_)))
         );
         history.state = "settling".to_owned();
-        history.waits_for = "The watcher has not recorded it yet: it is still being written, or \
-                             its folder was not scanned since it was created."
-            .to_owned();
+        history.waits_for = match describe_busy_file(self.id, path.as_bytes(), tick) {
+            Some(text) => text,
+            None => "The watcher has not recorded it yet: it is still being written, or \
+                     its folder was not scanned since it was created."
+                .to_owned(),
+        };
         is_file.then_some(history)
     }
 }
@@ -135,8 +160,21 @@ fn last_outcome_report(outcome: &Outcome, confirmed_ns: i64) -> LastOutcome {
     }
 }
 
-/// Returns what a file waits for, as the end of the sentence "It waits …"; empty: for nothing.
-fn describe_wait(row: &CatalogRow, now: Now) -> String {
+/// Returns what the file at a path waits for while it is written again and again.
+fn describe_busy_file(library: LibraryId, path: &[u8], tick: &Tick<'_>) -> Option<String> {
+    let busy = tick.inbox.find_busy_file(library, path)?;
+    Some(format!(
+        "for the end of its writes: it is still being written, with {} reports of changes in the \
+         last {} seconds. It is indexed when it has rested for {} ms, and until then at intervals \
+         that grow to ten minutes",
+        busy.reports,
+        busy.busy_for.as_secs(),
+        busy.required_rest.as_millis()
+    ))
+}
+
+/// Returns what the event of a file waits for; empty: for nothing.
+fn describe_event_wait(row: &CatalogRow, now: Now) -> String {
     let is_delayed = row.is_unsent && row.send_after_ns > now.wall_nanos();
     let text = if row.in_flight != Generation::NONE && row.stream_sequence == 0 {
         "for NATS to store its event"

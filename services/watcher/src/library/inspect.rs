@@ -39,6 +39,12 @@ impl Library {
                 // An error does not mean that the file is gone: its row stays.
                 tick.settling.forget_file(&key);
                 self.report_unreadable(path, &error, tick);
+                if error.kind() == io::ErrorKind::PermissionDenied
+                    && self.row_at(path, tick.catalog)?.is_none()
+                {
+                    // Its folder may be listed but not entered: a scan lists it by its name.
+                    self.plan_scan_below(dir, tick);
+                }
                 return Ok(None);
             }
         };
@@ -56,7 +62,7 @@ impl Library {
                 self.record_ignored(path, stat, &reason, tick)?;
             }
             Some(FileKind::File(stat)) => {
-                if let Some(reason) = ignore_reason(path, &stat, &rules, tick.settings) {
+                if let Some(reason) = self.ignore_reason(path, &stat, &rules, tick.settings) {
                     self.record_ignored(path, stat, &reason, tick)?;
                 } else if self.is_settled(key, stat, is_complete, tick)? {
                     return Ok(Some(stat));
@@ -72,18 +78,32 @@ impl Library {
         rules: &IgnoreRules,
         tick: &mut Tick<'_>,
     ) -> Result<()> {
-        if let Some(row) = self.row_at(path, tick.catalog)? {
+        let name = split_path(path).1;
+        let is_entered = rules::is_entered_folder(name, tick.settings.enter_system_folders)
+            && rules.find_ignoring_rule(path, true).is_none();
+        if is_entered && self.root.is_folder_too_deep(path) {
+            return self.record_deep_folder(path, tick);
+        }
+        if !(is_entered && self.unreadable.contains(path))
+            && let Some(row) = self.row_at(path, tick.catalog)?
+        {
             self.record_missing_file(row, tick)?;
         }
-        let name = split_path(path).1;
-        let is_entered = rules::is_entered_folder(name, tick.settings.enter_system_folders);
-        if is_entered && rules.find_ignoring_rule(path, true).is_none() {
+        if is_entered {
             tick.scans
                 .plan_folder_scan(self.id, path, tick.settings.settle_interval, tick.now);
         } else {
             self.watch_schedule.watches.remove_watches_below(path);
+            self.forget_unreadable(path, tick)?;
         }
         Ok(())
+    }
+
+    /// Lists a folder that is not entered because the paths in it would be too long for the system.
+    pub(super) fn record_deep_folder(&mut self, path: &[u8], tick: &mut Tick<'_>) -> Result<()> {
+        // Its times change with its content, and say nothing.
+        let stat = FileStat::UNKNOWN;
+        self.record_ignored(path, stat, &IgnoreReason::DeepFolder, tick)
     }
 
     /// Whether the file is complete. Otherwise it is checked again later.
@@ -101,6 +121,11 @@ impl Library {
         {
             tick.settling.forget_file(&key);
             return Ok(true);
+        }
+        if tick.inbox.find_busy_file(key.0, &key.1).is_some() {
+            // Its next state would be outdated before anyone reads it. It is observed when it rests.
+            tick.settling.forget_file(&key);
+            return Ok(false);
         }
         match tick.settling.check_settled(key, stat, tick.now.mono) {
             SettleResult::Settled => Ok(true),
@@ -122,7 +147,7 @@ impl Library {
     }
 
     /// Lists a file that is not meant to be indexed, and removes its row from the index.
-    fn record_ignored(
+    pub(super) fn record_ignored(
         &mut self,
         path: &[u8],
         stat: FileStat,
@@ -160,15 +185,23 @@ impl Library {
         }
     }
 
-    pub(super) fn report_unreadable(&mut self, path: &[u8], error: &io::Error, tick: &Tick<'_>) {
-        self.saw_unreadable = true;
-        let detail = format!("{}: {error}", lookalike_proto::path_to_text(path));
-        self.set_degraded("unreadable", detail, tick);
+    /// Returns why a regular file is ignored, by its name, its path, its size or a rule.
+    pub(super) fn ignore_reason(
+        &self,
+        path: &[u8],
+        stat: &FileStat,
+        rules: &IgnoreRules,
+        settings: &Settings,
+    ) -> Option<IgnoreReason> {
+        if self.root.is_file_too_deep(path) {
+            return Some(IgnoreReason::UnusableName);
+        }
+        ignore_reason(path, stat, rules, settings)
     }
 }
 
 /// Returns why a regular file is ignored, by its name and size or by a rule.
-pub(super) fn ignore_reason(
+fn ignore_reason(
     path: &[u8],
     stat: &FileStat,
     rules: &IgnoreRules,

@@ -59,6 +59,21 @@ impl Libraries {
             .collect()
     }
 
+    /// Checks whether the links of a library's root lead to the folder of another library now, into
+    /// it, or above it. At the start, no libraries overlap.
+    pub fn check_root_overlap(&mut self, id: LibraryId) {
+        let target = self[id].root.resolve_given_path();
+        let overlaps = |other: &&Library| {
+            other.id != id
+                && !other.root.is_turned
+                && target.as_ref().is_some_and(|target| {
+                    target.starts_with(other.root.path()) || other.root.path().starts_with(target)
+                })
+        };
+        let other = self.iter().find(overlaps);
+        self[id].overlapping = other.map(|other| other.name.clone());
+    }
+
     pub fn clear_vacated_paths(&mut self) {
         self.vacated_paths.clear();
     }

@@ -5,12 +5,16 @@
 //! inode; a missing image that was there before; a missing image with the same bytes; else a new
 //! image.
 
+use lookalike_proto::Generation;
+
 use super::id::LibraryId;
 use super::libraries::Libraries;
 use super::rows::{mark_missing, record_change};
 use super::tick::Tick;
 use crate::catalog::{self, CatalogRow, FileState};
+use crate::content_check::{CheckedContent, ContentCheck, ContentCheckReport};
 use crate::disk::FileStat;
+use crate::metrics;
 use crate::paths::split_path;
 
 type Result<T> = std::result::Result<T, catalog::Error>;
@@ -79,6 +83,15 @@ impl Libraries {
                 }
                 return Ok(());
             }
+            if stat.is_only_touched_since(&row.stat) && has_comparable_content(&row) {
+                tick.content_checks.queue_check(ContentCheck {
+                    image_id: row.id,
+                    full_path: self[id].full_path(path),
+                    path: path.to_vec(),
+                    stat,
+                });
+                return Ok(());
+            }
             if !stat.is_same_inode(&row.stat)
                 && let Some(moved) = self.find_moved_row(id, path, &stat, tick.catalog)?
                 && moved.was_sent
@@ -105,6 +118,46 @@ impl Libraries {
         let mut row = self[id].new_row(path, stat, tick.catalog, tick.now)?;
         row.begin_generation(tick.now);
         tick.catalog.insert_row(&row)
+    }
+
+    /// Records what the comparison of a file's content with the catalog found.
+    pub fn record_content_check(
+        &mut self,
+        report: &ContentCheckReport,
+        tick: &mut Tick<'_>,
+    ) -> Result<()> {
+        let ContentCheckReport { check, content } = report;
+        tick.content_checks.finish_check(&check.image_id);
+        let Some(mut row) = tick.catalog.row_by_id(&check.image_id)? else {
+            return Ok(());
+        };
+        let id = self.id_of_key(row.library);
+        let Some(id) = id.filter(|id| self[*id].is_active()) else {
+            return Ok(());
+        };
+        let is_current = row.is_present
+            && row.path() == check.path
+            && check.stat.is_only_touched_since(&row.stat)
+            && has_comparable_content(&row);
+        let result = match content {
+            _ if !is_current => "replaced",
+            CheckedContent::Replaced => {
+                self.observe_path(id, &check.path, false, tick)?;
+                "replaced"
+            }
+            CheckedContent::Hash(hash) if row.content_hash == Some(*hash) => {
+                row.stat = check.stat;
+                tick.catalog.update_row(&row)?;
+                "same"
+            }
+            // A user may have taken the right to read it, which its event will show.
+            CheckedContent::Hash(_) | CheckedContent::Unreadable => {
+                record_change(row, check.stat, tick.catalog, tick.now)?;
+                "changed"
+            }
+        };
+        metrics::CONTENT_CHECKS.with_label_values(&[result]).inc();
+        Ok(())
     }
 
     /// Moves an image to a path, in another library if need be.
@@ -135,4 +188,15 @@ impl Libraries {
         }
         Ok(())
     }
+}
+
+/// Whether the outcome of a row's newest generation contained the hash of its content, so that a
+/// comparison can show that it is still right.
+fn has_comparable_content(row: &CatalogRow) -> bool {
+    let has_outcome = !row.is_unsent && row.in_flight == Generation::NONE;
+    let is_about_content = matches!(
+        row.state,
+        FileState::Indexed | FileState::Failed | FileState::Discarded
+    );
+    has_outcome && is_about_content && row.content_hash.is_some()
 }

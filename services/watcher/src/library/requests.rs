@@ -81,6 +81,9 @@ impl Library {
                 self.plan_full_scan("a user requested it", tick);
                 WatcherReply::Scanning
             }
+            WatcherRequest::Confirm if self.overlapping.is_some() => {
+                refuse_request("the library's root folder overlaps another library")
+            }
             WatcherRequest::Confirm if self.confirm_root(tick)? => WatcherReply::Scanning,
             WatcherRequest::Confirm => refuse_request("the library's root folder does not exist"),
         };

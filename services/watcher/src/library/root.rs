@@ -10,6 +10,9 @@ use crate::disk::{self, FileKind, FolderIdentity};
 use crate::notify::filesystem;
 use crate::paths::{ancestors_and_self, split_path};
 
+/// The longest path that the system accepts, without the zero byte at its end.
+const MAX_PATH_BYTES: usize = libc::PATH_MAX as usize - 1;
+
 /// The root folder: where it is, and which folder it was when its files were last seen.
 pub struct LibraryRoot {
     /// The path that a user gave. Symbolic links in it may be turned to another folder.
@@ -62,8 +65,24 @@ impl LibraryRoot {
         }
     }
 
+    /// Returns where the links of the given path lead now.
+    pub fn resolve_given_path(&self) -> Option<PathBuf> {
+        resolve_links(&self.given_path)
+    }
+
     pub fn full_path(&self, path: &[u8]) -> PathBuf {
         self.path.join(OsStr::from_bytes(path))
+    }
+
+    /// Whether the path of a file is too long for the system.
+    pub fn is_file_too_deep(&self, path: &[u8]) -> bool {
+        self.path.as_os_str().len() + 1 + path.len() > MAX_PATH_BYTES
+    }
+
+    /// Whether the paths of files in a folder are too long for the system, even with names of one
+    /// letter.
+    pub fn is_folder_too_deep(&self, path: &[u8]) -> bool {
+        self.path.as_os_str().len() + 1 + path.len() + 2 > MAX_PATH_BYTES
     }
 
     /// Drops what was found in one tick.

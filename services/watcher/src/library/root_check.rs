@@ -13,11 +13,16 @@ impl Library {
     /// Whether the root may be scanned: it is the folder that it was, or some of the cataloged
     /// files are in it. Sets or clears the degraded reason `root_missing`.
     pub(super) fn verify_root(&mut self, tick: &mut Tick<'_>) -> Result<bool> {
-        self.saw_unreadable = false;
+        self.missed_entries = false;
         if self.root.follow_links() {
             self.root.mount_id = None;
             self.folder_rules = None;
             self.watch_schedule.watches.move_root(self.root.path());
+        }
+        if self.overlapping.is_some() {
+            self.root.is_turned = true;
+            self.report_root_missing(tick);
+            return Ok(false);
         }
         // Only the catalog knows what was accepted before, also after a restart or a discarded tick.
         let recorded = tick.catalog.root_path(self.key)?;
@@ -113,7 +118,16 @@ impl Library {
 
     pub(super) fn report_root_missing(&mut self, tick: &Tick<'_>) {
         self.is_fully_scanned = false;
-        if !self.is_degraded("root_missing") {
+        if let Some(other) = &self.overlapping {
+            let detail = format!(
+                "The link {} leads to {}, which overlaps the folder of library {other}. No file may \
+                 be in two libraries, so this one is not scanned, and its rows stay in the index. \
+                 Let the link lead to another folder.",
+                self.root.given_path().display(),
+                self.root.path().display(),
+            );
+            self.set_degraded("root_missing", detail, tick);
+        } else if !self.is_degraded("root_missing") {
             let detail = format!(
                 "{} does not exist, or another folder is there now. Nothing is removed from the \
                  index until the indexed folder is back, or `lookalike confirm {}` accepts this \

@@ -1,27 +1,48 @@
 //! Scans of one library: compare a folder and everything below it with the catalog, one folder at a
 //! time, so that hints and requests never wait long.
 
+use std::io;
 use std::os::unix::ffi::OsStrExt as _;
 
-use super::inspect::ignore_reason;
 use super::scan_queue::{OpenFolder, PendingFolder, Scan, ScanScope};
 use super::tick::Tick;
 use super::{Library, Result};
 use crate::disk::{self, FileKind};
 use crate::ignore_files::IgnoreRules;
 use crate::metrics;
-use crate::paths::{is_at_or_below, join_path};
+use crate::paths::{join_path, split_path};
 use crate::rules;
 
 /// Files of a folder that are compared in one step.
 const FILES_PER_STEP: usize = 256;
 
 /// Result of comparing some of a folder's entries.
+#[derive(Default)]
 pub(super) struct ComparedEntries {
     /// Paths that differ from the catalog and must be observed.
     pub changed: Vec<Vec<u8>>,
+    /// Entries whose folder may be listed but not entered.
+    pub unreadable: Vec<UnreadableEntry>,
+    /// Folders below which paths are too long for the system.
+    pub deep_folders: Vec<Vec<u8>>,
     /// Every entry of the folder was compared.
     pub is_last: bool,
+}
+
+/// What a scan does with a subfolder.
+enum SubfolderState {
+    Entered,
+    /// Its name or a rule excludes it.
+    Skipped,
+    /// Its path is too long for the system.
+    TooDeep,
+}
+
+/// A folder's entry of which only the name is known.
+pub(super) struct UnreadableEntry {
+    pub path: Vec<u8>,
+    pub is_folder: bool,
+    pub error: io::Error,
 }
 
 impl Library {
@@ -91,6 +112,7 @@ impl Library {
         self.watch_folder(scan, &path, tick);
         match std::fs::read_dir(self.full_path(&path)) {
             Ok(entries) => {
+                self.forget_readable_folder(&path, tick)?;
                 let unmatched = tick.catalog.files_in(self.key, &path)?;
                 Ok(Some(OpenFolder {
                     path,
@@ -111,10 +133,7 @@ impl Library {
             }
             Err(error) => {
                 // An error does not show what the folder contains.
-                scan.unvisited_folders
-                    .retain(|folder| !is_at_or_below(folder, &path));
-                self.watch_schedule.watches.mark_seen_below(&path);
-                self.report_unreadable(&path, &error, tick);
+                self.record_unreadable_folder(scan, &path, &error, tick)?;
                 Ok(None)
             }
         }
@@ -128,35 +147,57 @@ impl Library {
         folder: &mut OpenFolder,
         tick: &Tick<'_>,
     ) -> ComparedEntries {
-        let mut changed = Vec::new();
+        let mut compared = ComparedEntries::default();
         for _ in 0..FILES_PER_STEP {
             let Some(entry) = folder.entries.next() else {
                 // Cataloged and not listed: each is observed before it counts as missing.
                 let unmatched = folder.unmatched.drain();
-                changed.extend(unmatched.map(|(name, _)| join_path(&folder.path, &name)));
-                return ComparedEntries {
-                    changed,
-                    is_last: true,
-                };
+                let paths = unmatched.map(|(name, _)| join_path(&folder.path, &name));
+                compared.changed.extend(paths);
+                compared.is_last = true;
+                return compared;
             };
-            // The entry's own metadata, as from `lstat`: links are not followed.
-            let Ok((entry, metadata)) = entry.and_then(|e| e.metadata().map(|m| (e, m))) else {
+            let report = |error: &io::Error| self.report_missed_entries(&folder.path, error, tick);
+            let Ok(entry) = entry.inspect_err(report) else {
                 continue;
             };
             let name = entry.file_name();
             let name = name.as_bytes();
             let path = join_path(&folder.path, name);
+            // The entry's own metadata, as from `lstat`: links are not followed.
+            let metadata = match entry.metadata() {
+                Ok(metadata) => metadata,
+                Err(error) if disk::is_not_found(&error) => continue,
+                Err(error) => {
+                    folder.unmatched.remove(name);
+                    let entry = UnreadableEntry {
+                        is_folder: entry.file_type().is_ok_and(|kind| kind.is_dir()),
+                        path,
+                        error,
+                    };
+                    if !entry.is_folder || self.is_entered(&entry.path, folder, tick) {
+                        scan.file_count += u64::from(!entry.is_folder);
+                        compared.unreadable.push(entry);
+                    }
+                    continue;
+                }
+            };
             let cataloged = folder.unmatched.remove(name);
             let (stat, is_ignored) = match disk::kind_from_metadata(&metadata) {
                 FileKind::Folder => {
-                    self.add_subfolder(scan, folder, name, &path, tick);
-                    if cataloged.is_some() {
-                        changed.push(path);
+                    match self.add_subfolder(scan, folder, &path, tick) {
+                        SubfolderState::TooDeep => {
+                            scan.file_count += 1;
+                            compared.deep_folders.push(path);
+                        }
+                        SubfolderState::Entered if self.unreadable.contains(&path) => {}
+                        _ if cataloged.is_some() => compared.changed.push(path),
+                        _ => {}
                     }
                     continue;
                 }
                 FileKind::File(stat) => {
-                    let reason = ignore_reason(&path, &stat, &folder.rules, tick.settings);
+                    let reason = self.ignore_reason(&path, &stat, &folder.rules, tick.settings);
                     (stat, reason.is_some())
                 }
                 FileKind::Other { stat, .. } => (stat, true),
@@ -168,33 +209,54 @@ impl Library {
                     && stat.device == cataloged.stat.device
                     && is_ignored == cataloged.is_ignored
             });
-            if !is_as_cataloged {
-                changed.push(path);
+            if is_as_cataloged {
+                continue;
+            }
+            if !is_ignored && tick.inbox.find_busy_file(self.id, &path).is_some() {
+                // It is observed when it rests. Until then, the catalog may not list it.
+                scan.file_count -= u64::from(cataloged.is_none());
+            } else {
+                compared.changed.push(path);
             }
         }
-        ComparedEntries {
-            changed,
-            is_last: false,
-        }
+        compared
     }
 
+    /// Records that the system did not list every entry of a folder.
+    fn report_missed_entries(&mut self, path: &[u8], error: &io::Error, tick: &Tick<'_>) {
+        self.missed_entries = true;
+        self.report_unreadable(path, error, tick);
+    }
+
+    /// Whether a subfolder of `folder` is entered, by its name and the rules.
+    fn is_entered(&self, path: &[u8], folder: &OpenFolder, tick: &Tick<'_>) -> bool {
+        let (_, name) = split_path(path);
+        rules::is_entered_folder(name, tick.settings.enter_system_folders)
+            && folder.rules.find_ignoring_rule(path, true).is_none()
+    }
+
+    /// Adds a subfolder to the scan if it is entered.
     fn add_subfolder(
         &mut self,
         scan: &mut Scan,
         folder: &OpenFolder,
-        name: &[u8],
         path: &[u8],
         tick: &Tick<'_>,
-    ) {
-        let is_entered = rules::is_entered_folder(name, tick.settings.enter_system_folders);
-        if !is_entered || folder.rules.find_ignoring_rule(path, true).is_some() {
+    ) -> SubfolderState {
+        if !self.is_entered(path, folder, tick) {
             self.watch_schedule.watches.remove_watches_below(path);
-        } else if !self.is_polled_separately(scan, path) {
+            return SubfolderState::Skipped;
+        }
+        if self.root.is_folder_too_deep(path) {
+            return SubfolderState::TooDeep;
+        }
+        if !self.is_polled_separately(scan, path) {
             scan.pending_folders.push(PendingFolder {
                 path: path.to_vec(),
                 parent_rules: Some(folder.rules.clone()),
             });
         }
+        SubfolderState::Entered
     }
 
     pub(super) fn finish_full_scan(&mut self, scan: &mut Scan, tick: &mut Tick<'_>) -> Result<()> {
@@ -207,17 +269,14 @@ impl Library {
         // A scan that takes long does not start again at once.
         let took = tick.now.mono.saturating_duration_since(scan.begun_at);
         self.next_rescan = self.next_rescan.max(tick.now.mono + took);
-        if !self.saw_unreadable {
-            self.clear_degraded("unreadable");
-        }
         Ok(())
     }
 
     /// Checks guarantee 8 against the disk: the catalog lists exactly the files that the scan
-    /// found. Skipped if something changed or could not be read during the scan.
+    /// found, or could not look for. Skipped if something changed during the scan.
     fn verify_file_count(&mut self, scan: &Scan, tick: &Tick<'_>) -> Result<()> {
         let is_undisturbed = self.observation_count == scan.observations_before
-            && !self.saw_unreadable
+            && !self.missed_entries
             && !tick.settling.contains_library(self.id);
         if !is_undisturbed {
             return Ok(());

@@ -1,6 +1,7 @@
 //! Running scans: one step after the other, each followed by the observation of what it found.
 
 use super::libraries::Libraries;
+use super::scan_folder::UnreadableEntry;
 use super::scan_queue::Scan;
 use super::tick::Tick;
 use crate::catalog;
@@ -24,12 +25,26 @@ impl Libraries {
     fn advance_scan(&mut self, scan: &mut Scan, tick: &mut Tick<'_>) -> Result<bool> {
         let id = scan.library;
         if !scan.has_begun {
+            if scan.is_full() {
+                self.check_root_overlap(id);
+            }
             return self[id].begin_scan(scan, tick);
         }
         if let Some(mut folder) = scan.open_folder.take() {
             let compared = self[id].compare_entries(scan, &mut folder, tick);
             if !compared.is_last {
                 scan.open_folder = Some(folder);
+            }
+            for path in compared.deep_folders {
+                self[id].record_deep_folder(&path, tick)?;
+            }
+            for entry in compared.unreadable {
+                let UnreadableEntry { path, error, .. } = &entry;
+                if entry.is_folder {
+                    self[id].record_unreadable_folder(scan, path, error, tick)?;
+                } else {
+                    self[id].record_unreadable_file(path, error, tick)?;
+                }
             }
             for path in compared.changed {
                 self.observe_path(id, &path, false, tick)?;

@@ -24,11 +24,23 @@ pub enum SettleResult {
     Full,
 }
 
+/// Checks at which a file had changed before the interval grows, and how often it doubles then.
+const STEADY_CHECKS: u32 = 4;
+const MAX_DOUBLINGS: u32 = 3;
+
+/// A file that waits for its next check.
+struct SettlingFile {
+    stat: FileStat,
+    due: Instant,
+    /// At how many checks in a row it had changed.
+    changes: u32,
+}
+
 /// The files that wait for their second check.
 pub struct SettlingFiles {
     interval: Duration,
     max_files: usize,
-    pending: HashMap<SettlingKey, (FileStat, Instant)>,
+    pending: HashMap<SettlingKey, SettlingFile>,
     /// An entry whose time differs from the one in `pending` is outdated.
     due_heap: BinaryHeap<Reverse<(Instant, SettlingKey)>>,
 }
@@ -52,24 +64,34 @@ impl SettlingFiles {
     ) -> SettleResult {
         let is_full = self.pending.len() >= self.max_files;
         match self.pending.get_mut(&key) {
-            Some((before, due)) if *before == stat => {
-                if *due > now {
+            Some(file) if file.stat == stat => {
+                if file.due > now {
                     return SettleResult::Waiting;
                 }
                 self.pending.remove(&key);
                 SettleResult::Settled
             }
-            Some((before, due)) => {
-                *before = stat;
-                *due = now + self.interval;
-                self.due_heap.push(Reverse((now + self.interval, key)));
+            Some(file) => {
+                file.changes += u32::from(file.due <= now);
+                let doublings = file
+                    .changes
+                    .saturating_sub(STEADY_CHECKS)
+                    .min(MAX_DOUBLINGS);
+                file.stat = stat;
+                file.due = now + self.interval * (1 << doublings);
+                self.due_heap.push(Reverse((file.due, key)));
                 SettleResult::Waiting
             }
             None if is_full => SettleResult::Full,
             None => {
-                self.due_heap
-                    .push(Reverse((now + self.interval, key.clone())));
-                self.pending.insert(key, (stat, now + self.interval));
+                let due = now + self.interval;
+                self.due_heap.push(Reverse((due, key.clone())));
+                let file = SettlingFile {
+                    stat,
+                    due,
+                    changes: 0,
+                };
+                self.pending.insert(key, file);
                 SettleResult::Waiting
             }
         }
@@ -92,7 +114,7 @@ impl SettlingFiles {
 
     fn any_pending(&self, is_match: impl Fn(&FileStat) -> bool) -> bool {
         self.pending.len() <= MAX_SEARCHED_FILES
-            && self.pending.values().any(|(stat, _)| is_match(stat))
+            && self.pending.values().any(|file| is_match(&file.stat))
     }
 
     pub fn contains_library(&self, library: LibraryId) -> bool {
@@ -103,11 +125,7 @@ impl SettlingFiles {
     pub fn next_due(&mut self) -> Option<Instant> {
         while let Some(Reverse((due, key))) = self.due_heap.peek() {
             // An entry of a file that settled, or whose check was delayed, is outdated.
-            if self
-                .pending
-                .get(key)
-                .is_some_and(|(_, actual)| actual == due)
-            {
+            if self.pending.get(key).is_some_and(|file| file.due == *due) {
                 return Some(*due);
             }
             self.due_heap.pop();
@@ -155,6 +173,25 @@ mod tests {
         let result = settling.check_settled(key, stat(2), at(200));
         assert_eq!(result, Settled);
         assert_eq!(settling.next_due(), None);
+    }
+
+    #[test]
+    fn a_file_that_grows_for_long_is_checked_less_often() {
+        let start = Instant::now();
+        let mut settling = SettlingFiles::new(Duration::from_millis(500), 2);
+        let mut now = start;
+        let mut checks = 0;
+        while now < start + Duration::from_secs(60) {
+            let stat = FileStat {
+                size: checks,
+                ..FileStat::default()
+            };
+            assert_eq!(settling.check_settled(key(b"a.jpg"), stat, now), Waiting);
+            checks += 1;
+            now = settling.next_due().unwrap();
+            assert_eq!(settling.pop_due(now), Some(key(b"a.jpg")));
+        }
+        assert!((15..25).contains(&checks), "{checks} checks in a minute");
     }
 
     #[test]

@@ -1,11 +1,16 @@
 //! The published status of a library: its counts, its degraded reasons, its throughput.
 
+use std::time::Duration;
+
 use lookalike_bus::{Degradation, FileCounts, LibraryStatus, Rates};
 
 use super::tick::Tick;
 use super::{Library, Result};
 use crate::lease::state::LeaseState;
 use crate::metrics;
+
+/// How long a file must be written again and again before the status mentions it.
+const MIN_BUSY_TIME: Duration = Duration::from_secs(5);
 
 impl Library {
     /// Records that the index may lag behind the folder. The next full scan comes no later than
@@ -30,6 +35,31 @@ impl Library {
             metrics::WATCH_DEGRADED
                 .with_label_values(&[self.name.as_str(), reason])
                 .set(0);
+        }
+    }
+
+    /// Reports the files that have been written again and again for a while.
+    pub fn report_busy_files(&mut self, tick: &Tick<'_>) {
+        const REASON: &str = "being_written";
+        let (count, path) = match self.is_active() {
+            true => tick.inbox.count_busy_files(self.id, MIN_BUSY_TIME),
+            false => (0, None),
+        };
+        let Some(path) = path else {
+            return self.clear_degraded(REASON);
+        };
+        let path = lookalike_proto::path_to_text(&path);
+        let subject = match count {
+            1 => format!("{path} is still being written"),
+            _ => format!("{count} files are still being written, among them {path}"),
+        };
+        let detail = format!(
+            "{subject}, again and again. What changes so often is indexed when it has rested for \
+             a few seconds, and until then at intervals that grow to ten minutes."
+        );
+        let is_reported = self.degraded.get(REASON).is_some_and(|(d, _)| *d == detail);
+        if !is_reported {
+            self.set_degraded(REASON, detail, tick);
         }
     }
 

@@ -4,6 +4,8 @@ use super::scan_queue::ScanQueue;
 use super::settling::SettlingFiles;
 use crate::catalog::Catalog;
 use crate::clock::Now;
+use crate::content_checks::ContentChecks;
+use crate::inbox::Inbox;
 use crate::settings::Settings;
 
 /// Everything that a step of the keeper's tick may read or change, apart from the libraries.
@@ -12,5 +14,7 @@ pub struct Tick<'a> {
     pub catalog: &'a mut Catalog,
     pub settling: &'a mut SettlingFiles,
     pub scans: &'a mut ScanQueue,
+    pub inbox: &'a Inbox,
+    pub content_checks: &'a ContentChecks,
     pub now: Now,
 }

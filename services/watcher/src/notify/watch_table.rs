@@ -5,11 +5,9 @@
 //! it was added with. So the table watches each inode under one path only, the path where the folder
 //! was last seen, and marks watches as stale when the system reports that folders come or go:
 //!
-//! - notify ends the watches at and below a path when it reads that the path was deleted. Another
-//!   folder may have been seen there before. The hint of the same event arrives here too, and the
-//!   folder is then visited and watched again ([`WatchTable::forget_below`]).
-//! - If the parent is not watched, only the moved folder's own watch reports the move. Then the
-//!   table ends the watches itself ([`WatchTable::remove_watches_below`]).
+//! - When a folder is reported as deleted or moved away, the table ends the watches at and below its
+//!   path ([`WatchTable::remove_watches_below`]). Another folder may have been seen there before the
+//!   report arrived; it is then visited and watched again.
 //! - A moved folder is found at its new path by a hint or a scan. The watch of the old path is
 //!   ended first, so that a late report about the old path cannot end the new watch.
 //! - When hints were lost, every watch is stale ([`WatchTable::mark_stale`]).
@@ -23,7 +21,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use super::hints::{NotifyWatcher, WATCHES_SINGLE_FOLDERS, WatchError};
+use super::watch_error::WatchError;
+use super::{SystemWatcher, WATCHES_SINGLE_FOLDERS};
 use crate::disk::FolderIdentity;
 use crate::inbox::Inbox;
 use crate::library::id::LibraryId;
@@ -70,7 +69,7 @@ pub struct WatchTable {
     inbox: Arc<Inbox>,
     budget: Arc<WatchBudget>,
     /// Created for the first watch.
-    notify_watcher: Option<NotifyWatcher>,
+    system_watcher: Option<SystemWatcher>,
     /// The watched folders, by path below the root.
     entries: BTreeMap<Vec<u8>, WatchEntry>,
     /// The path under which a folder is watched, by device and inode.
@@ -107,7 +106,7 @@ impl WatchTable {
             root: root.to_owned(),
             inbox,
             budget,
-            notify_watcher: None,
+            system_watcher: None,
             entries: BTreeMap::new(),
             paths_by_inode: HashMap::new(),
             unwatched: BTreeMap::new(),
@@ -143,7 +142,7 @@ impl WatchTable {
         }
         match self.try_add_watch(path, now) {
             Ok(()) => {}
-            Err(WatchError::NotFound) => {
+            Err(WatchError::NoAccess) => {
                 self.unwatched.remove(path);
             }
             Err(error) => {
@@ -169,18 +168,18 @@ impl WatchTable {
             return Err(WatchError::SystemLimit);
         }
         let full_path = self.full_path(path);
-        let watcher = match &mut self.notify_watcher {
+        let watcher = match &mut self.system_watcher {
             Some(watcher) => watcher,
-            none => none.insert(NotifyWatcher::new(self.library, &self.root, &self.inbox)?),
+            none => none.insert(SystemWatcher::new(self.library, &self.root, &self.inbox)?),
         };
         let before = FolderIdentity::from_path(&full_path);
         #[cfg(test)]
         {
             self.add_count += 1;
         }
-        watcher.add_folder(&full_path)?;
+        watcher.add_folder(path)?;
         let Some(identity) = FolderIdentity::from_path(&full_path) else {
-            return Err(WatchError::NotFound);
+            return Err(WatchError::NoAccess);
         };
         let entry = WatchEntry {
             identity,
@@ -219,36 +218,20 @@ impl WatchTable {
 
     /// Removes a watch from the system and from the table.
     fn remove_watch(&mut self, path: &[u8]) {
-        let full_path = self.full_path(path);
-        if let (true, Some(watcher)) = (self.entries.contains_key(path), &mut self.notify_watcher) {
-            watcher.remove_folder(&full_path);
+        if let (true, Some(watcher)) = (self.entries.contains_key(path), &mut self.system_watcher) {
+            watcher.remove_folder(path);
         }
         self.remove_entry(path);
     }
 
-    /// Handles the report that `path` and everything below it were deleted or moved away. If the
-    /// table contains `path`, notify saw the same report and ended those watches itself.
-    pub fn forget_below(&mut self, path: &[u8]) {
-        let is_watched = self.entries.contains_key(path);
-        for path in paths_at_and_below(&self.entries, path) {
-            if is_watched {
-                self.remove_entry(&path);
-            } else {
-                self.remove_watch(&path);
-            }
-        }
-        for path in paths_at_and_below(&self.unwatched, path) {
-            self.unwatched.remove(&path);
-        }
-    }
-
-    /// Ends the watches at and below `path`. Needed when only the folder's own watch reported its
-    /// move, because nothing is reported about the folders below it.
+    /// Ends the watches at and below `path`, which was deleted or moved away, or is not entered.
     pub fn remove_watches_below(&mut self, path: &[u8]) {
         for path in paths_at_and_below(&self.entries, path) {
             self.remove_watch(&path);
         }
-        self.forget_below(path);
+        for path in paths_at_and_below(&self.unwatched, path) {
+            self.unwatched.remove(&path);
+        }
     }
 
     /// Has the watches at and below `path` added again when their folders are visited next.
@@ -267,7 +250,7 @@ impl WatchTable {
     }
 
     pub fn remove_all(&mut self) {
-        self.notify_watcher = None;
+        self.system_watcher = None;
         self.budget
             .used
             .fetch_sub(self.entries.len(), Ordering::Relaxed);

@@ -8,8 +8,8 @@ use poem_openapi::types::Example;
 #[oai(rename = "Degraded", example)]
 pub(crate) struct DegradedBody {
     /// A stable name: `root_missing` (missing, or replaced by another folder), `mass_delete`,
-    /// `unreadable`, `watch_limit`, `watch_failed`, `watch_polled`, `standby`, `recovering`, `stuck`,
-    /// `no_watcher`, …
+    /// `unreadable`, `being_written`, `catalog_failed`, `watch_limit`, `watch_failed`, `watch_polled`,
+    /// `standby`, `recovering`, `stuck`, `no_watcher`, …
     pub reason: String,
     /// Explains the reason in one sentence.
     pub detail: String,

@@ -8,7 +8,9 @@ use lookalike_bus::WatcherRequest;
 use lookalike_proto::{FileEvent, FileEventKind, OutcomeState};
 
 use super::world::{KeeperWorld, PlannedWrite};
-use crate::inbox::{EventDisposition, HintKind, Inbox, KeeperRequest, KeeperSignal};
+use crate::inbox::{
+    EventDisposition, HintKind, Inbox, KeeperRequest, KeeperSignal, PublishedStatus,
+};
 use crate::library::id::LibraryId;
 
 fn with_one() -> KeeperWorld {
@@ -292,6 +294,19 @@ fn a_keeper_that_can_not_write_still_stops() {
     inbox.push_request(KeeperRequest::TakeEvents(10, answer));
     let thread = std::thread::spawn(move || keeper.run());
     let _ = answered.blocking_recv(); // A tick has run.
+    let is_reported = |statuses: &PublishedStatus| {
+        let mut reasons = statuses.iter().flat_map(|status| &status.degraded);
+        reasons.any(|degraded| degraded.reason == "catalog_failed")
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        let report = w.published.wait_for(is_reported);
+        let report = tokio::time::timeout(Duration::from_secs(5), report).await;
+        assert!(report.expect("the status reports it").is_ok());
+    });
     let begun = std::time::Instant::now();
     inbox.push_signal(KeeperSignal::Stop);
     thread.join().unwrap();

@@ -141,3 +141,35 @@ fn a_change_reported_under_another_spelling_is_seen() {
     }
     assert_eq!(w.index.len(), 4);
 }
+
+#[test]
+fn a_folder_that_changes_its_case_while_files_move_in() {
+    let _folding = CaseFolding::start();
+    for order in [[0, 1, 2, 3], [3, 2, 1, 0], [2, 0, 3, 1], [1, 3, 0, 2]] {
+        let mut w = with_files();
+        let (before, embedded) = (ids(&w), w.embedded);
+        fs::rename(w.full_path("one/Dir"), w.full_path("one/dir")).unwrap();
+        fs::rename(w.full_path("one/a.jpg"), w.full_path("one/dir/a.jpg")).unwrap();
+        fs::rename(w.full_path("one/dir/c.jpg"), w.full_path("one/dir/C.jpg")).unwrap();
+        let hints = [
+            ("one/Dir", HintKind::Gone),
+            ("one/dir", HintKind::Ready),
+            ("one/a.jpg", HintKind::Gone),
+            // The system still reports the spelling under which it watches the folder.
+            ("one/Dir/a.jpg", HintKind::Ready),
+        ];
+        for index in order {
+            w.add_hint(hints[index].0, hints[index].1);
+            w.run_tick();
+        }
+        w.settle_and_check();
+        assert_eq!(
+            (ids(&w), w.embedded),
+            (before.clone(), embedded),
+            "{order:?}"
+        );
+        w.rescan_all();
+        w.settle_and_check();
+        assert_eq!(ids(&w), before, "{order:?}");
+    }
+}

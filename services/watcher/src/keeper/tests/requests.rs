@@ -170,6 +170,9 @@ fn a_history_reports_what_happened_and_what_is_waited_for() {
         file_history(&mut w, ".hidden/b.jpg").unwrap().code,
         "hidden"
     );
+    let history = file_history(&mut w, "@eaDir/b.jpg").unwrap();
+    assert_eq!(history.code, "system_folder");
+    assert!(history.detail.contains("@eaDir"), "{history:?}");
     assert_eq!(file_history(&mut w, "nothing.jpg"), None);
     assert_eq!(file_history(&mut w, "../one/a.jpg"), None);
 

@@ -301,3 +301,37 @@ fn a_turned_link_is_followed_after_a_discarded_tick() {
     assert_eq!(w.index.len(), 2);
     assert_eq!(w.degraded(), [""; 0]);
 }
+
+#[test]
+fn a_link_turned_to_another_library_is_not_followed() {
+    let mut w = with_linked_root();
+    let before = w.index.clone();
+    fs::create_dir(w.full_path("two/inner")).unwrap();
+    // To another library's folder, into it, and above it.
+    for target in ["two", "two/inner", "."] {
+        turn(&w, target);
+        for _ in 0..2 {
+            w.rescan_all();
+            w.settle();
+            assert_eq!(w.index, before, "{target}");
+            assert_eq!(w.degraded(), ["root_missing"], "{target}");
+        }
+        let detail = w.published.borrow()[0].degraded[0].detail.clone();
+        assert!(
+            detail.contains("overlaps the folder of library two"),
+            "{detail}"
+        );
+        let reply = w.send_request(0, WatcherRequest::Confirm);
+        assert!(matches!(reply, WatcherReply::Refused(_)), "{reply:?}");
+        // The other library works on.
+        w.write_file("two/inner/new.jpg", target);
+        w.settle();
+        assert_eq!(w.index.len(), before.len() + 1);
+        w.remove_file("two/inner/new.jpg");
+        w.settle();
+    }
+    turn(&w, "release1");
+    w.rescan_all();
+    w.settle_and_check();
+    assert_eq!(w.degraded(), [""; 0]);
+}

@@ -148,7 +148,7 @@ impl KeeperWorld {
             self.settings.clone(),
             catalog,
             self.roots.clone(),
-            Arc::new(Inbox::new(self.settings.max_hints)),
+            Arc::new(Inbox::new(self.settings.max_hints, self.busy_interval())),
             Arc::new(Notify::new()),
             show,
         );
@@ -494,6 +494,24 @@ impl KeeperWorld {
         count
     }
 
+    /// Compares the contents of files of which only rights or link count changed; their number.
+    pub fn compare_contents(&mut self) -> usize {
+        let checks = self.keeper().content_checks();
+        let mut requests = Vec::new();
+        while let Some(check) = checks.pop_check() {
+            requests.push(KeeperRequest::RecordContentCheck(check.compare_content()));
+        }
+        let count = requests.len();
+        if count > 0 {
+            let drained = DrainedInbox {
+                requests,
+                ..DrainedInbox::default()
+            };
+            self.tick_with(drained).unwrap();
+        }
+        count
+    }
+
     // --- until nothing is left to do ---
 
     /// Runs ticks until nothing is to be observed, sent, awaited or removed.
@@ -507,6 +525,7 @@ impl KeeperWorld {
                 moved += usize::from(self.embed_event(event));
             }
             moved += self.deliver_outcomes(usize::MAX);
+            moved += self.compare_contents();
             if moved > 0 {
                 continue;
             }
@@ -543,6 +562,7 @@ impl KeeperWorld {
         !keeper.scans.has_ready_scan()
             && keeper.scans.next_due().is_none()
             && keeper.settling.next_due().is_none()
+            && keeper.content_checks.is_empty()
             && keeper.catalog.count_rows(&unrest) == 0
             && keeper.catalog.count_rows("in_flight <> 0") == returned
     }

@@ -20,6 +20,17 @@ impl KeeperWorld {
     }
 
     /// Adds a hint of the system.
+    /// The settle interval by which the inbox recognises files that are written again and again.
+    /// Zero (none is) in the tests with a short one: they write faster than programs do, and leave
+    /// the system's reports in the inbox.
+    pub fn busy_interval(&self) -> Duration {
+        let interval = self.settings.settle_interval;
+        match interval < Duration::from_millis(100) {
+            true => Duration::ZERO,
+            false => interval,
+        }
+    }
+
     pub fn add_hint(&mut self, place: &str, kind: HintKind) {
         self.add_hint_bytes(place.as_bytes(), kind);
     }

@@ -4,38 +4,30 @@
 //! keeper. The keeper makes up by scanning for what notify is known to lose: files in a folder that
 //! was just created, and everything after an overflow.
 
+use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use notify::event::{AccessKind, AccessMode, EventKind, ModifyKind, RenameMode};
 use notify::{ErrorKind, Event, RecommendedWatcher, RecursiveMode, Watcher as _};
 
-use crate::inbox::{Hint, HintKind, Inbox};
+use super::watch_error::WatchError;
+use crate::hint::{Hint, HintKind};
+use crate::inbox::Inbox;
 use crate::library::id::LibraryId;
 
-/// Whether each folder needs its own watch. Elsewhere the root's watch covers everything below it.
+/// Whether each folder needs its own watch, as with inotify. Elsewhere the root's watch covers
+/// everything below it.
 pub const WATCHES_SINGLE_FOLDERS: bool = cfg!(target_os = "linux");
 
 /// The system's watches of one library's folders. Dropping it ends them.
-pub struct NotifyWatcher {
+pub struct SystemWatcher {
+    root: PathBuf,
     watcher: RecommendedWatcher,
 }
 
-/// Why a folder could not be watched.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum WatchError {
-    /// The system allows no more watches.
-    SystemLimit,
-    /// The system allows this user no more objects that watch.
-    InstanceLimit,
-    /// The folder does not exist (any more).
-    NotFound,
-    /// Any other error of the system.
-    Refused(String),
-}
-
-impl NotifyWatcher {
+impl SystemWatcher {
     /// Creates a watcher of no folders. Its hints name paths below `root`.
     pub fn new(library: LibraryId, root: &Path, inbox: &Arc<Inbox>) -> Result<Self, WatchError> {
         let (inbox, below) = (inbox.clone(), root.to_owned());
@@ -56,31 +48,42 @@ impl NotifyWatcher {
                 }
                 _ => classify_error(error),
             })?;
-        Ok(Self { watcher })
+        Ok(Self {
+            root: root.to_owned(),
+            watcher,
+        })
     }
 
-    /// Watches a folder, without the folders below it if [`WATCHES_SINGLE_FOLDERS`].
-    pub fn add_folder(&mut self, folder: &Path) -> Result<(), WatchError> {
-        let mode = if WATCHES_SINGLE_FOLDERS {
-            RecursiveMode::NonRecursive
-        } else {
-            RecursiveMode::Recursive
+    /// Watches a folder, and everything below it unless [`WATCHES_SINGLE_FOLDERS`].
+    pub fn add_folder(&mut self, path: &[u8]) -> Result<(), WatchError> {
+        let mode = match WATCHES_SINGLE_FOLDERS {
+            true => RecursiveMode::NonRecursive,
+            false => RecursiveMode::Recursive,
         };
-        self.watcher.watch(folder, mode).map_err(classify_error)
+        let watched = self.watcher.watch(&self.full_path(path), mode);
+        watched.map_err(classify_error)
     }
 
     /// Ends the watch of a folder. A missing watch is no error: the system ends the watches of
     /// deleted folders.
-    pub fn remove_folder(&mut self, folder: &Path) {
-        let _ = self.watcher.unwatch(folder);
+    pub fn remove_folder(&mut self, path: &[u8]) {
+        let full_path = self.full_path(path);
+        let _ = self.watcher.unwatch(&full_path);
+    }
+
+    fn full_path(&self, path: &[u8]) -> PathBuf {
+        match path.is_empty() {
+            true => self.root.clone(),
+            false => self.root.join(OsStr::from_bytes(path)),
+        }
     }
 }
 
 fn classify_error(error: notify::Error) -> WatchError {
     match &error.kind {
         ErrorKind::MaxFilesWatch => WatchError::SystemLimit,
-        ErrorKind::PathNotFound => WatchError::NotFound,
-        ErrorKind::Io(source) if crate::disk::is_not_found(source) => WatchError::NotFound,
+        ErrorKind::PathNotFound => WatchError::NoAccess,
+        ErrorKind::Io(source) => WatchError::from_access_error(source, error.to_string()),
         _ => WatchError::Refused(error.to_string()),
     }
 }
