@@ -105,7 +105,7 @@ pub const REASONS: &[Reason] = &[
     permanent_reason(
         "unsupported_format",
         "Unsupported format",
-        "The image format is not supported (AVIF, SVG, a camera raw file without a large preview, …).",
+        "The image format is not supported (SVG, JPEG 2000, AVIF unless it was built in, a camera raw file without a large preview, …).",
         "Store a JPEG or PNG copy next to it, or discard the failure.",
     ),
     permanent_reason(

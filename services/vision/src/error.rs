@@ -13,7 +13,7 @@ use std::path::PathBuf;
 /// | `empty` | no bytes at all |
 /// | `too_large` | more bytes than `max_file_bytes` |
 /// | `not_an_image` | the first bytes match no known image format |
-/// | `unsupported_format` | an image format that this build does not support (AVIF, SVG, …) |
+/// | `unsupported_format` | an image format that this build does not support (SVG, JPEG 2000, …) |
 /// | `unsupported_feature` | a supported format with an unsupported feature (arithmetic JPEG, …) |
 /// | `too_many_pixels` | claims more pixels, or a longer side, than the limits allow |
 /// | `too_much_memory` | decoding would need more memory than `max_decode_bytes` |
@@ -49,7 +49,7 @@ pub enum DecodeError {
     },
     #[error("the file is not an image: its first bytes match no known image format")]
     NotAnImage,
-    #[error("{format} images are not supported")]
+    #[error("{format} files are not supported")]
     UnsupportedFormat { format: &'static str },
     /// A camera raw file whose pixels stay unread.
     #[error(

@@ -80,12 +80,14 @@ const IMAGE_EXTENSIONS: &[&[&str]] = &[
         "png", "apng", "pns", "gif", "webp", "avif", "avifs", "svg", "jxl", "qoi",
     ],
     // Bitmaps, icons, cursors, textures.
-    &["bmp", "dib", "ico", "cur", "tga", "pcx", "dds"],
+    &[
+        "bmp", "dib", "ico", "cur", "tga", "pcx", "dds", "ktx", "ktx2",
+    ],
     &["tif", "tiff", "btf", "tf8"],
     &["heic", "heics", "heif", "heifs", "hif"],
     &["jp2", "j2k", "j2c", "jpc", "jpf", "jpx"],
     &[
-        "pnm", "pbm", "pgm", "ppm", "pam", "hdr", "exr", "psd", "psb",
+        "pnm", "pbm", "pgm", "ppm", "pam", "hdr", "exr", "psd", "psb", "xcf",
     ],
     // Camera raw.
     &[

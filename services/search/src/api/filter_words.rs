@@ -27,6 +27,9 @@ const FORMAT_ALIASES: &[(&str, &str)] = &[
     ("targa", "tga"),
     ("heif", "heic"),
     ("hif", "heic"),
+    ("avifs", "avif"),
+    ("jpegxl", "jxl"),
+    ("jpeg-xl", "jxl"),
 ];
 
 const COLOR_ALIASES: &[(&str, &str)] = &[("grey", "gray"), ("violet", "purple")];

@@ -28,7 +28,9 @@ fn content_type(format: &str) -> (&'static str, &'static str) {
         "bmp" => ("image/bmp", "inline"),
         "ico" => ("image/x-icon", "inline"),
         "tiff" => ("image/tiff", "attachment"),
+        "avif" => ("image/avif", "inline"),
         "heic" => ("image/heic", "attachment"),
+        "jxl" => ("image/jxl", "attachment"),
         "pnm" => ("image/x-portable-anymap", "attachment"),
         _ => ("application/octet-stream", "attachment"),
     }

@@ -22,13 +22,13 @@ use crate::decode::{
 };
 
 /// Frames that are looked at: more than two seconds of a film.
-const MAX_FRAMES: u64 = 64;
+pub(crate) const MAX_FRAMES: u64 = 64;
 /// Pixels of all frames together that are looked at. A decoder needs about a second for them.
-const MAX_FRAME_PIXELS: u64 = 200_000_000;
+pub(crate) const MAX_FRAME_PIXELS: u64 = 200_000_000;
 
 /// The range of each channel within which a frame counts as a single colour. Lossy formats add noise,
 /// and the first frames of a fade are nearly black.
-const MAX_NOISE: u8 = 12;
+pub(crate) const MAX_NOISE: u8 = 12;
 
 /// Canvases of four bytes per pixel that a decoder keeps: the current one, the one before, the frame,
 /// its blended copy, and the result.

@@ -2,7 +2,8 @@
 
 /// Every value of [`DecodedAttributes::format`](crate::DecodedAttributes::format).
 pub const FORMAT_NAMES: &[&str] = &[
-    "jpeg", "png", "gif", "webp", "bmp", "tiff", "ico", "qoi", "pnm", "hdr", "tga", "heic",
+    "jpeg", "png", "gif", "webp", "bmp", "tiff", "ico", "qoi", "pnm", "hdr", "tga", "heic", "avif",
+    "jxl",
     // Camera raw files, by the extension of their format; "raw" if the maker is unknown.
     "3fr", "arw", "cr2", "cr3", "crw", "dcr", "dng", "erf", "iiq", "mef", "mos", "mrw", "nef",
     "orf", "pef", "raf", "raw", "rw2", "rwl", "srw", "x3f",
@@ -27,8 +28,10 @@ mod tests {
             FileFormat::Pnm => Some(FileFormat::Hdr),
             FileFormat::Hdr => Some(FileFormat::Tga),
             FileFormat::Tga => Some(FileFormat::Heic),
+            FileFormat::Heic => Some(FileFormat::Avif),
+            FileFormat::Avif => Some(FileFormat::Jxl),
             // Bitmaps without a header have the name of those with one.
-            FileFormat::Heic | FileFormat::Dib | FileFormat::Raw(_) => None,
+            FileFormat::Jxl | FileFormat::Dib | FileFormat::Raw(_) => None,
         }
     }
 

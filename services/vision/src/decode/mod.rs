@@ -22,6 +22,7 @@ mod heif;
 mod icon;
 mod image_crate;
 mod jpeg;
+mod jxl;
 mod png;
 mod raw;
 mod tiff;
@@ -102,7 +103,10 @@ pub(crate) fn decode_to_size(
                     FileFormat::Raw(kind) => {
                         raw::decode_raw(bytes, kind, min_size, limits, &deadline)
                     }
-                    FileFormat::Heic => heif::decode_heif(bytes, limits, &deadline),
+                    FileFormat::Heic | FileFormat::Avif => {
+                        heif::decode_heif(bytes, format.name(), limits, &deadline)
+                    }
+                    FileFormat::Jxl => jxl::decode_jxl(bytes, limits, &deadline),
                     FileFormat::Ico => icon::decode_icon(bytes, limits, &deadline),
                     FileFormat::Dib => icon::decode_headerless_bitmap(bytes, limits, &deadline),
                     _ => decode_with_image_crate(bytes, format, limits, &deadline),

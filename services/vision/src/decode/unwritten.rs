@@ -11,7 +11,7 @@ use crate::error::DecodeError;
 /// Fewer zeros can be the end of image data.
 const MIN_ZEROS: usize = 64;
 
-/// Zeros that can be the end of image data of a WebP.
+/// Zeros that can be the end of image data of a WebP or a JPEG XL.
 const MAX_FINAL_ZEROS: u64 = 16;
 
 /// The end of every QOI file.
@@ -56,6 +56,12 @@ pub(crate) fn explain_error(error: DecodeError, bytes: &[u8], format: FileFormat
         }
         error => error,
     }
+}
+
+/// Returns whether image data that ends at this offset was not written to its end.
+pub(crate) fn is_unwritten_before(bytes: &[u8], end: u64) -> bool {
+    let written = written_length(bytes);
+    written < bytes.len() && end > written as u64 + MAX_FINAL_ZEROS
 }
 
 fn describe_unwritten(bytes: &[u8], format: FileFormat) -> DecodeError {

@@ -127,7 +127,7 @@ fn files_that_are_no_image_fail_with_their_code() {
             format: "Photoshop"
         }
     );
-    assert_eq!(error.to_string(), "Photoshop images are not supported");
+    assert_eq!(error.to_string(), "Photoshop files are not supported");
 }
 
 #[test]

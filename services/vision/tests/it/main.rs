@@ -8,6 +8,7 @@
 mod appearance;
 mod bombs;
 mod collections;
+mod damage;
 mod drawn;
 #[cfg(feature = "network")]
 mod engine;

@@ -29,7 +29,7 @@ pub(crate) struct FilterBody {
     #[oai(validator(max_length = 4096))]
     pub path_prefix: Option<String>,
     /// Only these formats: `jpeg`, `png`, `gif`, `webp`, `bmp`, `tiff`, `ico`, `qoi`, `pnm`,
-    /// `hdr`, `tga`, `heic`, or the extension of a camera raw format, such as `nef`. In any case;
+    /// `hdr`, `tga`, `heic`, `avif`, `jxl`, or the extension of a camera raw format, such as `nef`. In any case;
     /// usual file endings and media types work as well: `JPG`, `image/tiff`.
     #[oai(validator(max_items = 16))]
     pub formats: Option<Vec<String>>,

@@ -54,8 +54,8 @@ pub(crate) struct HitBody {
     pub width: u32,
     /// In pixels, after rotation to the upright position.
     pub height: u32,
-    /// `jpeg`, `png`, `gif`, `webp`, `bmp`, `tiff`, `ico`, `qoi`, `pnm`, `hdr`, `tga` or `heic`; of a
-    /// camera raw file, the extension of its format, such as `nef`.
+    /// `jpeg`, `png`, `gif`, `webp`, `bmp`, `tiff`, `ico`, `qoi`, `pnm`, `hdr`, `tga`, `heic`,
+    /// `avif` or `jxl`; of a camera raw file, the extension of its format, such as `nef`.
     pub format: String,
     /// BLAKE3 of the file's bytes, 64 hexadecimal digits.
     pub content_hash: String,

@@ -20,8 +20,8 @@ pub(crate) struct ImageBody {
     pub width: u32,
     /// In pixels, after rotation to the upright position.
     pub height: u32,
-    /// `jpeg`, `png`, `gif`, `webp`, `bmp`, `tiff`, `ico`, `qoi`, `pnm`, `hdr`, `tga` or `heic`; of a
-    /// camera raw file, the extension of its format, such as `nef`.
+    /// `jpeg`, `png`, `gif`, `webp`, `bmp`, `tiff`, `ico`, `qoi`, `pnm`, `hdr`, `tga`, `heic`,
+    /// `avif` or `jxl`; of a camera raw file, the extension of its format, such as `nef`.
     pub format: String,
     /// Size of the file in bytes.
     pub bytes: u64,

@@ -32,7 +32,11 @@ use self::blocks::MetadataBlocks;
 use self::date::StatedTime;
 use self::fields::MetadataFields;
 use self::tiff_entries::pick_tiff_entries;
-use crate::decode::{heif, sniff::FileFormat};
+use crate::decode::{
+    heif,
+    jxl::boxes::{JxlMetadata, list_metadata},
+    sniff::FileFormat,
+};
 use crate::sketch::Sketch;
 
 /// Keywords of one file that are kept.
@@ -45,7 +49,7 @@ pub struct DecodedAttributes {
     pub width: u32,
     /// In pixels, of the upright image at full size.
     pub height: u32,
-    /// `jpeg`, `png`, `gif`, `webp`, `bmp`, `tiff`, `ico`, `qoi`, `pnm`, `hdr`, `tga` or `heic`; of a
+    /// `jpeg`, `png`, `gif`, `webp`, `bmp`, `tiff`, `ico`, `qoi`, `pnm`, `hdr`, `tga`, `heic`, `avif` or `jxl`; of a
     /// camera raw file, the extension of its format, such as `nef`.
     pub format: &'static str,
     /// Time when the picture was taken, in seconds since 1970. Times without a zone count as UTC, and
@@ -86,9 +90,17 @@ pub(crate) fn read_metadata(
         FileFormat::Jpeg => jpeg_segments::collect_jpeg_blocks(bytes, &mut blocks),
         FileFormat::Png => png_chunks::collect_png_blocks(bytes, &mut blocks),
         FileFormat::WebP => webp_chunks::collect_webp_blocks(bytes, &mut blocks),
-        FileFormat::Heic => {
+        FileFormat::Heic | FileFormat::Avif => {
             if let Some(packet) = heif::find_xmp_packet(bytes) {
                 blocks.offer_xmp(packet);
+            }
+        }
+        FileFormat::Jxl => {
+            for block in list_metadata(bytes) {
+                match block {
+                    JxlMetadata::Exif(block) => blocks.offer_exif(block),
+                    JxlMetadata::Xmp(packet) => blocks.offer_xmp(packet),
+                }
             }
         }
         // A TIFF file is itself an EXIF block; other formats have none that is known here.

@@ -30,10 +30,7 @@ impl SequenceParameters {
     /// size that is damaged only hides the colour description.
     pub(crate) fn parse(unit: &[u8]) -> Option<Self> {
         let bytes = remove_emulation_prevention(unit.get(2..)?);
-        let mut bits = ParameterBits {
-            bytes: &bytes,
-            position: 0,
-        };
+        let mut bits = ParameterBits::new(&bytes);
         bits.skip(4)?;
         let sub_layers = bits.read(3)?;
         bits.skip(1)?;
@@ -69,13 +66,18 @@ fn remove_emulation_prevention(unit: &[u8]) -> Vec<u8> {
     bytes
 }
 
-struct ParameterBits<'b> {
+/// Reads the bits of a set of parameters, the highest of each byte first.
+pub(crate) struct ParameterBits<'b> {
     bytes: &'b [u8],
     position: usize,
 }
 
-impl ParameterBits<'_> {
-    fn read(&mut self, bits: usize) -> Option<u64> {
+impl<'b> ParameterBits<'b> {
+    pub(crate) fn new(bytes: &'b [u8]) -> Self {
+        Self { bytes, position: 0 }
+    }
+
+    pub(crate) fn read(&mut self, bits: usize) -> Option<u64> {
         let mut value = 0;
         for _ in 0..bits {
             let byte = self.bytes.get(self.position / 8)?;
@@ -85,17 +87,17 @@ impl ParameterBits<'_> {
         Some(value)
     }
 
-    fn read_flag(&mut self) -> Option<bool> {
+    pub(crate) fn read_flag(&mut self) -> Option<bool> {
         Some(self.read(1)? == 1)
     }
 
-    fn skip(&mut self, bits: usize) -> Option<()> {
+    pub(crate) fn skip(&mut self, bits: usize) -> Option<()> {
         self.position += bits;
         (self.position <= self.bytes.len() * 8).then_some(())
     }
 
     /// Reads an Exp-Golomb code (section 9.2); of a signed one, the code.
-    fn read_golomb(&mut self) -> Option<u64> {
+    pub(crate) fn read_golomb(&mut self) -> Option<u64> {
         let mut zeros = 0;
         while !self.read_flag()? {
             zeros += 1;

@@ -27,7 +27,7 @@ fn read_sample(name: &str) -> Vec<u8> {
 fn decode(bytes: &[u8], limits: &Limits) -> Result<DecoderOutput, DecodeError> {
     let monitor = DecodeMonitor::default();
     let deadline = CpuDeadline::start(&monitor, limits.decode_timeout);
-    decode_heif(bytes, limits, &deadline)
+    decode_heif(bytes, "heic", limits, &deadline)
 }
 
 /// Checks the size and the colours near the corners: left and right above, left and right below.

@@ -4,11 +4,14 @@
 //! the list of failures shows a helpful reason.
 
 mod raw_kind;
+mod unsupported;
 
 use image::ImageFormat;
 
 pub(crate) use self::raw_kind::{MAX_DIRECTORIES, RawKind, identify_raw};
+use self::unsupported::{identify_unsupported, name_iso_media};
 
+use crate::decode::jxl::boxes::CONTAINER_SIGNATURE;
 use crate::error::DecodeError;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,6 +30,8 @@ pub(crate) enum FileFormat {
     /// A bitmap without its file header.
     Dib,
     Heic,
+    Avif,
+    Jxl,
     Raw(RawKind),
 }
 
@@ -46,6 +51,8 @@ impl FileFormat {
             Self::Hdr => "hdr",
             Self::Tga => "tga",
             Self::Heic => "heic",
+            Self::Avif => "avif",
+            Self::Jxl => "jxl",
             Self::Raw(kind) => kind.name(),
         }
     }
@@ -63,7 +70,9 @@ impl FileFormat {
             Self::Pnm => ImageFormat::Pnm,
             Self::Hdr => ImageFormat::Hdr,
             Self::Tga => ImageFormat::Tga,
-            Self::Tiff | Self::Dib | Self::Heic | Self::Raw(_) => return None,
+            Self::Tiff | Self::Dib | Self::Heic | Self::Avif | Self::Jxl | Self::Raw(_) => {
+                return None;
+            }
         })
     }
 }
@@ -92,20 +101,8 @@ const READABLE_SIGNATURES: &[(&[u8], FileFormat)] = &[
     (b"P7", FileFormat::Pnm),
     (b"#?RADIANCE", FileFormat::Hdr),
     (b"#?RGBE", FileFormat::Hdr),
-];
-
-/// Signatures of unsupported image formats.
-const UNSUPPORTED_SIGNATURES: &[(&[u8], &str)] = &[
-    (b"\0\0\0\x0cJXL \r\n\x87\n", "JPEG XL"),
-    (b"\xff\x0a", "JPEG XL"),
-    (b"\0\0\0\x0cjP  \r\n\x87\n", "JPEG 2000"),
-    (b"\xff\x4f\xff\x51", "JPEG 2000"),
-    (b"8BPS", "Photoshop"),
-    (b"\x76\x2f\x31\x01", "OpenEXR"),
-    (b"DDS ", "DDS"),
-    (b"farbfeld", "farbfeld"),
-    (b"gimp xcf", "GIMP"),
-    (b"%PDF-", "PDF"),
+    (CONTAINER_SIGNATURE, FileFormat::Jxl),
+    (b"\xff\x0a", FileFormat::Jxl),
 ];
 
 pub(crate) fn sniff_format(bytes: &[u8]) -> Result<FileFormat, DecodeError> {
@@ -145,20 +142,11 @@ pub(crate) fn sniff_format(bytes: &[u8]) -> Result<FileFormat, DecodeError> {
     if b"\xff\xd8\xff".starts_with(bytes) && bytes.len() == 2 {
         return Ok(FileFormat::Jpeg);
     }
-    if let Some(&(_, format)) = UNSUPPORTED_SIGNATURES
-        .iter()
-        .find(|(magic, _)| bytes.starts_with(magic))
-    {
-        return Err(DecodeError::UnsupportedFormat { format });
-    }
     if bytes.get(4..8) == Some(b"ftyp") {
         return identify_iso_media(bytes);
     }
-    if is_pcx(bytes) {
-        return Err(DecodeError::UnsupportedFormat { format: "PCX" });
-    }
-    if is_svg(bytes) {
-        return Err(DecodeError::UnsupportedFormat { format: "SVG" });
+    if let Some(format) = identify_unsupported(bytes) {
+        return Err(DecodeError::UnsupportedFormat { format });
     }
     if is_headerless_bitmap(bytes) {
         return Ok(FileFormat::Dib);
@@ -185,7 +173,7 @@ fn identify_iso_media(bytes: &[u8]) -> Result<FileFormat, DecodeError> {
     let mut is_heif = false;
     for brand in brands {
         match brand {
-            b"avif" | b"avis" => return Err(DecodeError::UnsupportedFormat { format: "AVIF" }),
+            b"avif" | b"avis" => return accept_avif(),
             b"heic" | b"heix" | b"heim" | b"heis" | b"hevc" | b"hevx" => {
                 return Ok(FileFormat::Heic);
             }
@@ -194,10 +182,29 @@ fn identify_iso_media(bytes: &[u8]) -> Result<FileFormat, DecodeError> {
         }
     }
     match is_heif {
+        true if is_av1_first(bytes) => accept_avif(),
         true => Ok(FileFormat::Heic),
         false => Err(DecodeError::UnsupportedFormat {
-            format: "video or unknown ISO media",
+            format: name_iso_media(&bytes[8..bytes.len().min(12)]),
         }),
+    }
+}
+
+/// Returns whether the first coded item that a container with generic brands names is of AV1.
+fn is_av1_first(bytes: &[u8]) -> bool {
+    /// The list of items is near the beginning.
+    const HEAD_BYTES: usize = 4096;
+    let head = &bytes[..bytes.len().min(HEAD_BYTES)];
+    let first = head
+        .windows(4)
+        .find(|kind| matches!(*kind, b"av01" | b"hvc1"));
+    first == Some(b"av01")
+}
+
+fn accept_avif() -> Result<FileFormat, DecodeError> {
+    match cfg!(feature = "avif") {
+        true => Ok(FileFormat::Avif),
+        false => Err(DecodeError::UnsupportedFormat { format: "AVIF" }),
     }
 }
 
@@ -208,17 +215,6 @@ fn is_icon(bytes: &[u8]) -> bool {
     };
     // The reserved field of an entry is 0, or 255 by some programs.
     (count_low, count_high) != (0, 0) && matches!(reserved, 0 | 255)
-}
-
-fn is_pcx(bytes: &[u8]) -> bool {
-    matches!(bytes, [0x0a, 0 | 2 | 3 | 4 | 5, 1, 1 | 2 | 4 | 8, ..])
-}
-
-/// Recognises XML with an `<svg` element near the beginning.
-fn is_svg(bytes: &[u8]) -> bool {
-    let head = &bytes[..bytes.len().min(1024)];
-    let text = head.strip_prefix(b"\xef\xbb\xbf").unwrap_or(head);
-    text.trim_ascii_start().starts_with(b"<") && text.windows(4).any(|window| window == b"<svg")
 }
 
 /// Checks every field of the header for plausibility, because TGA has no signature.
@@ -284,14 +280,19 @@ mod tests {
             b"<?xml version=\"1.0\"?>\n<svg xmlns=\"x\"/>",
             "declined: SVG",
         );
-        check_sniffed(b"\0\0\0\x1cftypavif\0\0\0\0", "declined: AVIF");
+        let avif = match cfg!(feature = "avif") {
+            true => "avif",
+            false => "declined: AVIF",
+        };
+        check_sniffed(b"\0\0\0\x1cftypavif\0\0\0\0", avif);
+        check_sniffed(b"\0\0\0\x10ftypmif1\0\0\0\0infe\0\0av01hvc1", avif);
+        check_sniffed(b"\0\0\0\x10ftypmif1\0\0\0\0infe\0\0hvc1av01", "heic");
+        check_sniffed(b"\0\0\0\x0cJXL \r\n\x87\n", "jxl");
+        check_sniffed(b"\xff\x0a\0", "jxl");
         check_sniffed(b"\0\0\0\x1cftypheic\0\0\0\0", "heic");
-        check_sniffed(b"\0\0\0\x18ftypmif1\0\0\0\0mif1avif", "declined: AVIF");
+        check_sniffed(b"\0\0\0\x18ftypmif1\0\0\0\0mif1avif", avif);
         check_sniffed(b"\0\0\0\x18ftypmif1\0\0\0\0mif1heic", "heic");
-        check_sniffed(
-            b"\0\0\0\x14ftypisom\0\0\0\0mp42",
-            "declined: video or unknown ISO media",
-        );
+        check_sniffed(b"\0\0\0\x14ftypisom\0\0\0\0mp42", "declined: MP4 video");
         check_sniffed(b"\0\0\0\x18ftypcrx \0\0\0\x01crx isom", "cr3");
         check_sniffed(b"FUJIFILMCCD-RAW 0201", "raf");
         check_sniffed(b"IIRO\x08\0\0\0", "orf");
