@@ -23,6 +23,9 @@ const STALL_TIMEOUT: Duration = Duration::from_secs(300);
 /// How often the counts are read. The watcher publishes them every 250 ms at most.
 const POLL_INTERVAL: Duration = Duration::from_millis(25);
 
+/// How often the index is asked for a new file. A shorter interval would take time from its indexing.
+const SEARCHABLE_INTERVAL: Duration = Duration::from_millis(4);
+
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// A running `lookalike up`. Dropping it kills it and its servers.
@@ -170,23 +173,22 @@ impl BenchInstance {
         }
     }
 
-    /// Waits until a search can find the content of a file. `path` is relative to the library.
+    /// Waits until the index returns a new file, read with the consistency of searches. `path` is
+    /// relative to the library.
     pub async fn wait_until_searchable(&self, path: &str, timeout: Duration) -> anyhow::Result<()> {
         let started = Instant::now();
-        let query = [("library", LIBRARY), ("path", path)];
+        let query = [("library", LIBRARY), ("path_prefix", path), ("limit", "1")];
         loop {
-            // A file that was not seen yet is answered with 404.
-            let history = self.get_json("/v1/why", &query).await.unwrap_or_default();
-            if history["visible"] == true {
+            let page = self.get_json("/v1/images", &query).await?;
+            if page["images"][0]["path"] == path {
                 return Ok(());
             }
             anyhow::ensure!(
                 started.elapsed() < timeout,
-                "{path} was not searchable within {} s; its state is {}",
-                timeout.as_secs(),
-                history["state"]
+                "{path} was not searchable within {} s",
+                timeout.as_secs()
             );
-            tokio::time::sleep(Duration::from_millis(2)).await;
+            tokio::time::sleep(SEARCHABLE_INTERVAL).await;
         }
     }
 

@@ -265,6 +265,12 @@ impl EmbedderChoice {
         self.eject_silent(now);
     }
 
+    /// Returns whether an embedder is known that answers roll calls.
+    pub fn knows_responsive(&self, now: Instant) -> bool {
+        let mut embedders = self.embedders.values();
+        embedders.any(|embedder| embedder.answers_roll_calls(now))
+    }
+
     /// Forgets an embedder that has ended.
     pub fn forget(&mut self, instance: &EmbedderInstance) {
         if let Some(embedder) = self.embedders.remove(instance)

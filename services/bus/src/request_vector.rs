@@ -20,7 +20,8 @@ use crate::local_queries::LocalQueueError;
 use crate::metrics::{RetryReason, count_retry};
 use crate::vector_query::{EmbedFailure, EmbedInput, EmbeddedVector};
 
-const NO_EMBEDDER: &str = "no embedder replied; is `lookalike embed` running with this model?";
+pub(crate) const NO_EMBEDDER: &str =
+    "no embedder replied; is `lookalike embed` running with this model?";
 
 const NO_REPLY: &str =
     "no embedder replied in time; `lookalike status` lists those that are unresponsive";

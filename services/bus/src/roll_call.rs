@@ -14,6 +14,7 @@ use crate::connect::Bus;
 use crate::embedder_instance::EmbedderInstance;
 use crate::embedder_pool::ModelEmbedders;
 use crate::error::Error;
+use crate::request_vector::NO_EMBEDDER;
 
 const ROLL_CALL_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -108,11 +109,35 @@ impl Bus {
     /// Returns whether an embedder that missed roll calls has ended: then the server knows no
     /// subscriber.
     async fn has_ended(&self, model: &str, instance: &EmbedderInstance) -> bool {
+        let subject = self.instance_subject(model, instance);
+        self.has_no_subscriber(subject).await
+    }
+
+    /// Checks that an embedder with this model is there, before or while the caller prepares a query.
+    /// Embedders that answer roll calls count without a request.
+    ///
+    /// # Errors
+    /// [`Error::NoResponders`] if NATS knows no embedder with this model.
+    pub async fn check_embedder(&self, model: &str) -> Result<(), Error> {
+        let subject = self.embed_subject(model);
+        if self.local_subscribers.find_subscriber(&subject).is_some() {
+            return Ok(());
+        }
+        let pool = self.embedder_pool(model);
+        let is_known = pool.decide(|choice, now| choice.knows_responsive(now));
+        // Embedders of older versions answer no roll calls, but they subscribe.
+        if !is_known && self.has_no_subscriber(subject).await {
+            return Err(Error::NoResponders(NO_EMBEDDER));
+        }
+        Ok(())
+    }
+
+    /// Returns whether the server replies that no embedder subscribes to this subject.
+    async fn has_no_subscriber(&self, subject: String) -> bool {
         // Embedders ignore an empty query.
         let request = async_nats::Request::new()
             .payload("".into())
             .timeout(Some(Duration::from_millis(200)));
-        let subject = self.instance_subject(model, instance);
         let reply = self.client.send_request(subject, request).await;
         matches!(reply, Err(error) if error.kind() == async_nats::RequestErrorKind::NoResponders)
     }

@@ -9,6 +9,7 @@
 //! Each event in flight is a task of its own, so a large or slow file delays no other. The device,
 //! the lookup of known content and the commit each batch the events that wait for them.
 
+mod batch_pacing;
 mod error;
 mod metrics;
 mod settings;

@@ -34,9 +34,15 @@ async fn check_vector_requests(bus: &Bus, embedder: &Bus) {
         matches!(refused, Err(Error::NoResponders(_))),
         "{refused:?}"
     );
+    let refused = bus.check_embedder(&subject).await;
+    assert!(
+        matches!(refused, Err(Error::NoResponders(_))),
+        "{refused:?}"
+    );
 
     let mut queries = embedder.subscribe_queries(&subject, "one").await.unwrap();
     embedder.check_jetstream().await.unwrap(); // The server knows the subscription now.
+    bus.check_embedder(&subject).await.unwrap();
     let vector = EmbeddedVector {
         vector: vec![0.6, 0.8],
         model: "mini".into(),

@@ -8,7 +8,9 @@ use lookalike_chassis::retry::Retry;
 use lookalike_index::{Index, IndexRow};
 use lookalike_proto::ContentHash;
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, timeout_at};
 
+use crate::batch_pacing::BatchPacing;
 use crate::queue::circuit_breaker::CircuitBreaker;
 
 /// How long a lookup waits for an unreachable server. Then the content is embedded: a server that
@@ -30,13 +32,25 @@ impl IndexLookup {
         let (requests, mut received) = mpsc::channel(max_batch);
         tokio::spawn(async move {
             let mut batch: Vec<LookupRequest> = Vec::new();
+            let mut pacing = BatchPacing::default();
             while received.recv_many(&mut batch, max_batch).await > 0 {
+                while batch.len() < max_batch
+                    && let Some(until) = pacing.collects_until(batch.len(), Instant::now())
+                {
+                    let limit = max_batch - batch.len();
+                    let more = received.recv_many(&mut batch, limit);
+                    // Nothing arrives any more: the time is over, or all senders are gone.
+                    if !matches!(timeout_at(until, more).await, Ok(count) if count > 0) {
+                        break;
+                    }
+                }
                 let hashes: Vec<String> = batch.iter().map(|(hash, _)| hash.to_string()).collect();
                 let mut rows = look_up_contents(&index, &breaker, &hashes).await;
                 for (hash, answer) in batch.drain(..) {
                     // A batch names each content once: the content cache coalesces equal lookups.
                     let _ = answer.send(rows.remove(&hash.to_string()));
                 }
+                pacing.record_batch(hashes.len(), Instant::now());
             }
         });
         Self { requests }

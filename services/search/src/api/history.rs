@@ -81,14 +81,16 @@ pub(crate) async fn find_history(
 
 async fn no_such_file(service: &SearchService, selector: &FileSelector) -> Problem {
     let detail = match selector {
-        FileSelector::Id(id) => match find_indexed_row(service, id).await {
-            Ok(Some(row)) => format!(
-                "no catalog lists a file with the id {id}, but the index has a row for {}/{}: the \
+        FileSelector::Id(id) => {
+            match find_indexed_row(service, id, ReadConsistency::Strong).await {
+                Ok(Some(row)) => format!(
+                    "no catalog lists a file with the id {id}, but the index has a row for {}/{}: the \
                  next audit removes it, or its library is not being watched",
-                row.library, row.path
-            ),
-            _ => format!("no catalog lists a file with the id {id}"),
-        },
+                    row.library, row.path
+                ),
+                _ => format!("no catalog lists a file with the id {id}"),
+            }
+        }
         FileSelector::Path(path) => format!(
             "no catalog lists a file at {path}; watchers skip folders whose name starts with a dot \
              and folders that an ignore file excludes"
@@ -103,10 +105,11 @@ const INDEX_TIMEOUT: Duration = Duration::from_secs(5);
 async fn find_indexed_row(
     service: &SearchService,
     id: &str,
+    consistency: ReadConsistency,
 ) -> Result<Option<IndexedImage>, String> {
     let ids = [id.to_owned()];
     let serving = service.model.load();
-    let reading = serving.index.fetch_images(&ids, ReadConsistency::Strong);
+    let reading = serving.index.fetch_images(&ids, consistency);
     match tokio::time::timeout(INDEX_TIMEOUT, reading).await {
         Ok(Ok(rows)) => Ok(rows.into_iter().next()),
         Ok(Err(error)) => Err(error.to_string()),
@@ -126,11 +129,25 @@ pub(crate) async fn explain_file(
         let index = "the index has no row, because the file is not observed yet".into();
         return Ok(to_history_body(history, Some(false), index));
     }
-    let (visible, index) = match find_indexed_row(service, &history.id).await {
-        Ok(row) => compare_row(&history, row.as_ref()),
-        Err(reason) => (None, format!("the index is unreachable: {reason}")),
-    };
+    let (visible, index) = read_visibility(service, &history).await;
     Ok(to_history_body(history, visible, index))
+}
+
+/// Returns whether searches see the newest content of the file, and describes its row.
+async fn read_visibility(service: &SearchService, history: &FileHistory) -> (Option<bool>, String) {
+    let mut found = (None, String::new());
+    // Searches read with bounded consistency. Only what they do not see yet is worth the wait of a
+    // strong read.
+    for consistency in [ReadConsistency::Bounded, ReadConsistency::Strong] {
+        found = match find_indexed_row(service, &history.id, consistency).await {
+            Ok(row) => compare_row(history, row.as_ref()),
+            Err(reason) => (None, format!("the index is unreachable: {reason}")),
+        };
+        if found.0 != Some(false) {
+            break;
+        }
+    }
+    found
 }
 
 /// Returns whether the row has the newest content at the current path, and describes the row.

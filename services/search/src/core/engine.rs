@@ -5,6 +5,7 @@
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use futures_util::future::try_join;
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use lookalike_bus::EmbeddedVector;
 use lookalike_index::{IndexHit, ReadConsistency, RowFilter, SearchQuery};
@@ -146,9 +147,13 @@ impl VectorSource<'_> {
             };
             Ok::<_, lookalike_vision::DecodeError>((input, picture))
         };
-        let (pixels, picture) = self.service.search_decodes.run_decode(prepare).await??;
         let bus = &self.service.bus;
         let subject = self.serving.request_subject();
+        // Without an embedder, decoding would be useless. The check is polled first.
+        let checked = self.check_embedder(&subject);
+        let decoding = self.service.search_decodes.run_decode(prepare);
+        let ((), decoded) = try_join(checked, decoding).await?;
+        let (pixels, picture) = decoded?;
         let reply = bus.embed_pixels(&subject, pixels.into_vec());
         Ok(PartVector {
             vector: self.await_vector(&subject, reply).await?,
@@ -163,18 +168,30 @@ impl VectorSource<'_> {
             .await
     }
 
+    fn check_connection(&self, subject: &str) -> Result<(), Problem> {
+        match self.service.bus.can_request_vectors(subject) {
+            true => Ok(()),
+            false => Err(Problem::new(
+                Code::QueueUnavailable,
+                "NATS is unreachable, so no embedder can be reached",
+            )),
+        }
+    }
+
+    async fn check_embedder(&self, subject: &str) -> Result<(), Problem> {
+        self.check_connection(subject)?;
+        let model = &self.serving.description.name;
+        let checked = self.service.bus.check_embedder(subject).await;
+        checked.map_err(|error| Problem::from_embed(&error, model))
+    }
+
     /// Returns the vector of an embedder's reply if it has the weights that the index was built with.
     async fn await_vector(
         &self,
         subject: &str,
         reply: impl Future<Output = Result<EmbeddedVector, lookalike_bus::Error>>,
     ) -> Result<Vec<f32>, Problem> {
-        if !self.service.bus.can_request_vectors(subject) {
-            return Err(Problem::new(
-                Code::QueueUnavailable,
-                "NATS is unreachable, so no embedder can be reached",
-            ));
-        }
+        self.check_connection(subject)?;
         let model = &self.serving.description;
         let started = Instant::now();
         let embedded = reply

@@ -255,7 +255,7 @@ impl Pool {
         let mut state = self.lock();
         let slot = &mut state.slots[device];
         slot.is_stuck = false;
-        if let Some(batch) = slot.take_in_flight(number) {
+        if let Some(batch) = slot.end_batch(number, Instant::now()) {
             slot.max_batch = max_batch;
             slot.images += results.len() as u64;
             slot.batches_since_opened += 1;
@@ -398,7 +398,7 @@ impl PoolState {
                 return NextTask::Wait(Some(earlier));
             }
             Phase::Ready if is_wanted => {
-                if let Some(batch) = self.queues.take_batch(slot.batch_size()) {
+                if let Some(batch) = self.queues.take_batch(slot.batch_size(), now) {
                     let inputs = batch.inputs();
                     let number = slot.start_batch(batch, now);
                     return NextTask::Now(DeviceTask::Run(Work { number, inputs }));

@@ -3,7 +3,11 @@
 //! Queries and texts go before images. Between queries and texts the devices alternate, so that neither
 //! waits for the other for long.
 
-use std::{collections::VecDeque, sync::Arc};
+use std::{
+    collections::VecDeque,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
@@ -11,6 +15,9 @@ use crate::{error::Error, preprocess::Input};
 
 /// Devices that may fail on a job before the job is considered the cause.
 const MAX_DEVICE_FAILURES: u32 = 3;
+
+/// After a query or text, batches of images are short for this long, because more queries may follow.
+const QUERY_PERIOD: Duration = Duration::from_secs(2);
 
 /// Images or texts that are answered together.
 #[derive(Debug)]
@@ -48,9 +55,21 @@ pub(super) struct BatchSize {
     pub has_power_of_two: bool,
     /// Whether the device adds a canary to each run, which counts as an input.
     pub has_canary: bool,
+    /// The most images of one run that a query may have to wait for.
+    pub max_images_between_queries: usize,
 }
 
 impl BatchSize {
+    /// Returns the size of a run that a query may have to wait for.
+    fn between_queries(self) -> Self {
+        let images = self.max_images_between_queries.max(1);
+        let run = images.saturating_add(usize::from(self.has_canary));
+        Self {
+            max_inputs: self.max_inputs.min(run),
+            ..self
+        }
+    }
+
     /// Returns the number of inputs to take next when this many wait; at least 1.
     pub(super) fn fit(self, waiting: usize) -> usize {
         let canaries = usize::from(self.has_canary);
@@ -75,25 +94,37 @@ pub(super) struct JobQueues {
     pub images: VecDeque<EmbedJob<Input>>,
     /// The last batch was one of queries.
     is_turn_of_texts: bool,
+    /// When a device took the last queries or texts.
+    queried_at: Option<Instant>,
 }
 
 impl JobQueues {
     /// Takes the next jobs whose senders still wait, if there are any.
-    pub(super) fn take_batch(&mut self, size: BatchSize) -> Option<Batch> {
+    pub(super) fn take_batch(&mut self, size: BatchSize, now: Instant) -> Option<Batch> {
         remove_abandoned(&mut self.queries);
         remove_abandoned(&mut self.texts);
         remove_abandoned(&mut self.images);
         if !self.texts.is_empty() && (self.is_turn_of_texts || self.queries.is_empty()) {
             self.is_turn_of_texts = false;
+            self.queried_at = Some(now);
             return Some(Batch::Texts(take_jobs(&mut self.texts, size)));
         }
         if !self.queries.is_empty() {
             self.is_turn_of_texts = true;
+            self.queried_at = Some(now);
             return Some(Batch::Queries(take_jobs(&mut self.queries, size)));
         }
         if self.images.is_empty() {
             return None;
         }
+        let since_query = |at| now.saturating_duration_since(at);
+        let has_queries = self
+            .queried_at
+            .is_some_and(|at| since_query(at) < QUERY_PERIOD);
+        let size = match has_queries {
+            true => size.between_queries(),
+            false => size,
+        };
         Some(Batch::Images(take_jobs(&mut self.images, size)))
     }
 
@@ -214,6 +245,7 @@ mod tests {
             max_inputs,
             has_power_of_two,
             has_canary: false,
+            max_images_between_queries: usize::MAX,
         };
         for (waiting, any, power) in [(0, 1, 1), (1, 1, 1), (7, 7, 4), (12, 12, 8), (99, 12, 8)] {
             assert_eq!(size(12, false).fit(waiting), any);
@@ -245,6 +277,7 @@ mod tests {
             max_inputs: 8,
             has_power_of_two: false,
             has_canary: false,
+            max_images_between_queries: usize::MAX,
         };
         let mut queue = VecDeque::from([job("a", 1), job("b", 1), job("c", 0), job("d", 0)]);
         let mut counts = Vec::new();
@@ -252,5 +285,46 @@ mod tests {
             counts.push(take_jobs(&mut queue, size).len());
         }
         assert_eq!(counts, [1, 1, 2]);
+    }
+
+    #[test]
+    fn batches_of_images_are_short_while_there_are_queries() {
+        let size = BatchSize {
+            max_inputs: 16,
+            has_power_of_two: false,
+            has_canary: false,
+            max_images_between_queries: 4,
+        };
+        let image = || EmbedJob {
+            inputs: Arc::from([Input::from(vec![0])]),
+            reply: oneshot::channel().0,
+            device_failures: 0,
+            permit: None,
+        };
+        let start = Instant::now();
+        let mut queues = JobQueues::default();
+        let mut receivers = Vec::new();
+        let mut take = |queries, at| {
+            for _ in 0..20 {
+                let (reply, receiver) = oneshot::channel();
+                queues.images.push_back(EmbedJob { reply, ..image() });
+                receivers.push(receiver);
+            }
+            for _ in 0..queries {
+                let (reply, receiver) = oneshot::channel();
+                queues.queries.push_back(EmbedJob { reply, ..image() });
+                receivers.push(receiver);
+            }
+            match queues.take_batch(size, at) {
+                Some(Batch::Images(jobs)) => ("images", jobs.len()),
+                Some(Batch::Queries(jobs)) => ("queries", jobs.len()),
+                _ => ("other", 0),
+            }
+        };
+        assert_eq!(take(0, start), ("images", 16));
+        assert_eq!(take(7, start), ("queries", 7), "queries do not count");
+        let soon = start + QUERY_PERIOD / 2;
+        assert_eq!(take(0, soon), ("images", 4));
+        assert_eq!(take(0, start + QUERY_PERIOD), ("images", 16));
     }
 }

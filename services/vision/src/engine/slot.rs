@@ -16,6 +16,10 @@ use crate::{
 /// Opening a GPU may take as long as this many batches: it compiles and measures kernels.
 const OPENING_BATCHES: u32 = 5;
 
+/// While there are queries, a batch of images takes about this long at most, because a query that
+/// arrives meanwhile waits for its end.
+const MAX_QUERY_WAIT: Duration = Duration::from_millis(12);
+
 #[derive(Debug)]
 pub(super) enum Phase {
     /// Not opened yet. The last resort stays idle until it is needed.
@@ -80,6 +84,8 @@ pub(super) struct DeviceSlot {
     pub has_canary: bool,
     /// Images and texts embedded since the start.
     pub images: u64,
+    /// The usual time of one image in a batch of images.
+    image_time: Option<Duration>,
     pub batches_since_opened: u64,
     pub failures_in_a_row: u32,
     /// The last attempt to open the device failed.
@@ -109,6 +115,7 @@ impl DeviceSlot {
             has_power_of_two: false,
             has_canary: false,
             images: 0,
+            image_time: None,
             batches_since_opened: 0,
             failures_in_a_row: 0,
             has_failed_to_open: false,
@@ -127,7 +134,29 @@ impl DeviceSlot {
             max_inputs: self.max_batch,
             has_power_of_two: self.has_power_of_two,
             has_canary: self.has_canary,
+            max_images_between_queries: self.max_images_between_queries(),
         }
+    }
+
+    /// Returns the most images that take no longer than [`MAX_QUERY_WAIT`]. A device with a fixed time
+    /// per batch reaches its limit in steps, because the time of one image shrinks in larger batches.
+    fn max_images_between_queries(&self) -> usize {
+        let Some(image_time) = self.image_time else {
+            return usize::MAX;
+        };
+        let images = MAX_QUERY_WAIT.as_nanos() / image_time.as_nanos().max(1);
+        usize::try_from(images).unwrap_or(usize::MAX).max(1)
+    }
+
+    /// Records that a batch of so many images has just ended.
+    fn record_batch_time(&mut self, batch: &Batch, took: Duration) {
+        let Batch::Images(jobs) = batch else { return };
+        let images: usize = jobs.iter().map(|job| job.inputs.len()).sum();
+        let image_time = took / u32::try_from(images.max(1)).unwrap_or(u32::MAX);
+        self.image_time = Some(match self.image_time {
+            Some(before) => (before * 7 + image_time) / 8,
+            None => image_time,
+        });
     }
 
     /// Returns the most images of requests in one run.
@@ -145,6 +174,14 @@ impl DeviceSlot {
             batch,
         });
         number
+    }
+
+    /// Takes the batch with this number, unless it was taken back, and records how long it took.
+    pub(super) fn end_batch(&mut self, number: u64, now: Instant) -> Option<Batch> {
+        let started_at = self.in_flight.as_ref()?.started_at;
+        let batch = self.take_in_flight(number)?;
+        self.record_batch_time(&batch, now.saturating_duration_since(started_at));
+        Some(batch)
     }
 
     /// Takes the batch with this number, unless it was taken back.

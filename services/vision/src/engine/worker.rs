@@ -189,6 +189,8 @@ impl OpenNetworkState {
                 max_inputs: self.limit.images(),
                 has_power_of_two: self.network.has_power_of_two,
                 has_canary: self.network.has_canary,
+                // The pool has chosen how many images a query may wait for.
+                max_images_between_queries: usize::MAX,
             };
             let rest = &inputs[results.len()..];
             let chunk = &rest[..size.fit(rest.len()).min(rest.len())];

@@ -1,20 +1,35 @@
 //! Rows by id, by path, by inode, by size, and in pages.
 
 use std::collections::HashMap;
+use std::sync::LazyLock;
 
 use lookalike_proto::ImageId;
 use rusqlite::params;
 
 use super::connection::{Catalog, Result};
-use super::row::{COLUMNS, CatalogRow, FileState, LibraryKey, with_row_values};
+use super::row::{
+    COLUMNS, CatalogRow, EVENT_COLUMNS, FileState, LibraryKey, column_names, with_row_values,
+};
 use crate::disk::FileStat;
-use crate::paths::bounds_below;
+use crate::paths::{bounds_below, join_path};
 
 /// What a scan needs of a file that the catalog lists.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CatalogedFile {
     pub stat: FileStat,
     pub is_ignored: bool,
+}
+
+/// What the search for a moved file needs of a file with a known content hash.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HashedFile {
+    pub id: ImageId,
+    pub library: LibraryKey,
+    /// Below the root of the library.
+    pub path: Vec<u8>,
+    pub is_present: bool,
+    /// What identifies its inode; the time of its last change is not read.
+    pub stat: FileStat,
 }
 
 impl Catalog {
@@ -59,12 +74,30 @@ impl Catalog {
         Ok(rows)
     }
 
-    /// Up to 16 rows of a size with a known content hash, missing files first.
-    pub fn hashed_rows_of_size(&self, size: u64) -> Result<Vec<CatalogRow>> {
-        self.find_rows(
-            "size = ?1 AND content_hash IS NOT NULL ORDER BY is_present LIMIT 16",
-            [size as i64],
-        )
+    /// Up to 16 files of a size with a known content hash, missing ones first.
+    pub fn hashed_files_of_size(&self, size: u64) -> Result<Vec<HashedFile>> {
+        let sql = "SELECT id, library, dir, name, is_present, inode, device, born_ns, mtime_ns \
+                   FROM images WHERE size = ?1 AND content_hash IS NOT NULL \
+                   ORDER BY is_present LIMIT 16";
+        let mut statement = self.db.prepare_cached(sql)?;
+        let files = statement.query_map([size as i64], |row| {
+            let (dir, name): (Vec<u8>, Vec<u8>) = (row.get(2)?, row.get(3)?);
+            Ok(HashedFile {
+                id: ImageId::from_bytes(row.get(0)?),
+                library: row.get(1)?,
+                path: join_path(&dir, &name),
+                is_present: row.get(4)?,
+                stat: FileStat {
+                    size,
+                    inode: row.get::<_, i64>(5)? as u64,
+                    device: row.get::<_, i64>(6)? as u64,
+                    born_ns: row.get(7)?,
+                    mtime_ns: row.get(8)?,
+                    ..FileStat::default()
+                },
+            })
+        })?;
+        Ok(files.collect::<std::result::Result<_, _>>()?)
     }
 
     /// Up to 16 present files of a size that were first seen after `since_ns`.
@@ -166,26 +199,30 @@ impl Catalog {
 
     /// Inserts a new row. Fails if its id or path is taken, which is a mistake of the caller.
     pub fn insert_row(&mut self, row: &CatalogRow) -> Result<()> {
-        let sql = format!(
-            "INSERT INTO images ({COLUMNS}) VALUES ({})",
-            (1..=COLUMNS.split(',').count())
+        static SQL: LazyLock<String> = LazyLock::new(|| {
+            let values: Vec<String> = (1..=column_names().count())
                 .map(|n| format!("?{n}"))
-                .collect::<Vec<_>>()
-                .join(", ")
-        );
-        with_row_values(row, |values| self.db.prepare_cached(&sql)?.execute(values))?;
+                .collect();
+            let values = values.join(", ");
+            format!("INSERT INTO images ({COLUMNS}) VALUES ({values})")
+        });
+        with_row_values(row, |values| self.db.prepare_cached(&SQL)?.execute(values))?;
         Ok(())
     }
 
+    /// Stores all values of a row.
     pub fn update_row(&mut self, row: &CatalogRow) -> Result<()> {
-        let assignments = COLUMNS
-            .split(',')
-            .enumerate()
-            .map(|(i, column)| format!("{} = ?{}", column.trim(), i + 1))
-            .collect::<Vec<_>>()
-            .join(", ");
-        let sql = format!("UPDATE images SET {assignments} WHERE id = ?1");
-        with_row_values(row, |values| self.db.prepare_cached(&sql)?.execute(values))?;
+        static SQL: LazyLock<String> = LazyLock::new(|| update_sql(|_| true));
+        with_row_values(row, |values| self.db.prepare_cached(&SQL)?.execute(values))?;
+        Ok(())
+    }
+
+    /// Stores the state of a row's file and event ([`EVENT_COLUMNS`]). Half the work of
+    /// [`Self::update_row`], because SQLite leaves the indexes of the other columns alone.
+    pub fn update_event(&mut self, row: &CatalogRow) -> Result<()> {
+        static SQL: LazyLock<String> =
+            LazyLock::new(|| update_sql(|column| EVENT_COLUMNS.contains(&column)));
+        with_row_values(row, |values| self.db.prepare_cached(&SQL)?.execute(values))?;
         Ok(())
     }
 
@@ -262,4 +299,20 @@ impl Catalog {
         )?;
         Ok(rows.into_iter().map(|row| row.id).collect())
     }
+}
+
+/// Returns the statement that stores the chosen columns of a row. Its parameters are the values of all
+/// columns, so `?1` is the id.
+fn update_sql(is_stored: impl Fn(&str) -> bool) -> String {
+    let columns = column_names().enumerate();
+    let assignments: Vec<String> = columns
+        .filter(|(_, column)| is_stored(column))
+        .map(|(i, column)| format!("{column} = ?{}", i + 1))
+        .collect();
+    // The comparison with the last parameter, which is always true, makes SQLite accept them all.
+    format!(
+        "UPDATE images SET {} WHERE id = ?1 AND ?{} IS NOT NULL",
+        assignments.join(", "),
+        column_names().count()
+    )
 }

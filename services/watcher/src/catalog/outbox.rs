@@ -1,5 +1,7 @@
 //! Queries of the outbox: rows to send, and events without an outcome.
 
+use lookalike_bus::StreamPosition;
+use lookalike_proto::{Generation, ImageId};
 use rusqlite::params;
 
 use super::connection::{Catalog, Result};
@@ -87,6 +89,24 @@ impl Catalog {
             "in_flight <> 0 AND (sent_ns < ?1 OR sent_ns > ?2) ORDER BY sent_ns LIMIT ?3",
             params![before_ns, now_ns, limit as i64],
         )
+    }
+
+    /// Stores where an event in flight was stored. Returns false if it is not in flight any more.
+    pub fn store_position(
+        &mut self,
+        id: &ImageId,
+        generation: Generation,
+        position: &StreamPosition,
+    ) -> Result<bool> {
+        let sql = "UPDATE images SET stream_created_ns = ?3, stream_sequence = ?4 \
+                   WHERE id = ?1 AND in_flight = ?2";
+        let values = params![
+            id.as_bytes(),
+            generation.get() as i64,
+            position.stream_created_ns,
+            position.sequence as i64
+        ];
+        Ok(self.db.prepare_cached(sql)?.execute(values)? > 0)
     }
 
     /// Marks events as unsent whose publishing a previous process did not finish; their number.

@@ -159,6 +159,31 @@ pub(super) const COLUMNS: &str = "id, library, dir, name, is_present, missing_si
     attempt, sent_ns, stream_created_ns, stream_sequence, confirmed, content_hash, was_sent, \
     first_seen_ns";
 
+/// The columns that change while an event is sent and answered.
+pub(super) const EVENT_COLUMNS: &[&str] = &[
+    "state",
+    "code",
+    "detail",
+    "state_since_ns",
+    "generation",
+    "observed_ns",
+    "is_unsent",
+    "send_after_ns",
+    "retries",
+    "in_flight",
+    "attempt",
+    "sent_ns",
+    "stream_created_ns",
+    "stream_sequence",
+    "confirmed",
+    "content_hash",
+    "was_sent",
+];
+
+pub(super) fn column_names() -> impl Iterator<Item = &'static str> {
+    COLUMNS.split(',').map(str::trim)
+}
+
 /// Passes the row's values, in the order of [`COLUMNS`], to `run`.
 pub(super) fn with_row_values<T>(
     row: &CatalogRow,
@@ -243,4 +268,16 @@ pub(super) fn read_row(row: &rusqlite::Row<'_>) -> rusqlite::Result<CatalogRow> 
         was_sent: int(29)? != 0,
         first_seen_ns: row.get(30)?,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_of_events_are_columns() {
+        let is_column = |name: &&str| column_names().any(|column| column == *name);
+        assert!(EVENT_COLUMNS.iter().all(is_column), "{EVENT_COLUMNS:?}");
+        assert_eq!(column_names().next(), Some("id"));
+    }
 }

@@ -51,25 +51,24 @@ impl Keeper {
     }
 
     pub(super) fn record_published(&mut self, report: &PublishReport, now: Now) -> Result<()> {
-        let Some(mut row) = self.catalog.row_by_id(&report.image_id)? else {
-            return Ok(());
-        };
-        if row.in_flight != report.generation {
-            return Ok(()); // Its outcome arrived first.
-        }
-        match &report.stored_at {
-            Some(position) => {
-                row.stream_created_ns = position.stream_created_ns;
-                row.stream_sequence = position.sequence;
+        let (id, generation) = (&report.image_id, report.generation);
+        if let Some(position) = &report.stored_at {
+            // If its outcome arrived first, the event is not in flight any more.
+            if self.catalog.store_position(id, generation, position)? {
                 metrics::EVENTS_PUBLISHED.inc();
             }
-            None => {
-                row.in_flight = Generation::NONE;
-                row.is_unsent = row.is_sendable();
-                row.send_after_ns = now.wall_nanos() + REPUBLISH_DELAY_NS;
-            }
+            return Ok(());
         }
-        self.catalog.update_row(&row)
+        let Some(mut row) = self.catalog.row_by_id(id)? else {
+            return Ok(());
+        };
+        if row.in_flight != generation {
+            return Ok(());
+        }
+        row.in_flight = Generation::NONE;
+        row.is_unsent = row.is_sendable();
+        row.send_after_ns = now.wall_nanos() + REPUBLISH_DELAY_NS;
+        self.catalog.update_event(&row)
     }
 
     /// Lists events that were sent before `before_ns` and have no outcome.
@@ -115,7 +114,7 @@ impl Keeper {
                 row.is_unsent = row.is_sendable();
             }
         }
-        self.catalog.update_row(&row)
+        self.catalog.update_event(&row)
     }
 }
 
@@ -131,7 +130,7 @@ impl Library {
         let Some(path) = path else {
             debug_assert!(false, "files with an unusable path are ignored, not sent");
             row.is_unsent = false;
-            tick.catalog.update_row(&row)?;
+            tick.catalog.update_event(&row)?;
             return Ok(None);
         };
         let kind = if row.is_present && !row.state.is_excluded() {
@@ -154,7 +153,7 @@ impl Library {
         row.sent_ns = tick.now.wall_nanos();
         row.stream_created_ns = 0;
         row.stream_sequence = 0;
-        tick.catalog.update_row(&row)?;
+        tick.catalog.update_event(&row)?;
         Ok(Some(FileEvent {
             image_id: row.id,
             library: self.name.clone(),

@@ -91,7 +91,7 @@ impl Library {
                 return self.apply_newest_outcome(row, outcome, tick);
             }
         }
-        tick.catalog.update_row(&row)?;
+        tick.catalog.update_event(&row)?;
         Ok(None)
     }
 
@@ -136,7 +136,7 @@ impl Library {
         if is_removed {
             tick.catalog.delete_row(&row.id)?;
         } else {
-            tick.catalog.update_row(&row)?;
+            tick.catalog.update_event(&row)?;
         }
         Ok(None)
     }
@@ -190,7 +190,7 @@ fn resend_superseded(
         row.retries = retries;
         row.send_after_ns = retry_at_ns(retries, now);
     }
-    catalog.update_row(row)
+    catalog.update_event(row)
 }
 
 /// Sends the same event again, later each time, because the worker could not handle it now. Nothing
@@ -213,7 +213,7 @@ fn defer_event(
     if row.state == FileState::InFlight {
         detail.clone_into(&mut row.detail);
     }
-    catalog.update_row(&row)
+    catalog.update_event(&row)
 }
 
 /// When an event is sent again after so many retries in a row.

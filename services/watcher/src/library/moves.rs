@@ -3,8 +3,8 @@
 
 use super::id::LibraryId;
 use super::libraries::Libraries;
-use crate::catalog::{self, Catalog, CatalogRow, FileState};
-use crate::disk::{FileKind, FileStat, hash_file};
+use crate::catalog::{self, Catalog, CatalogRow, FileState, HashedFile};
+use crate::disk::{FileKind, FileStat, hash_file, stat_path};
 use crate::paths::split_path;
 
 type Result<T> = std::result::Result<T, catalog::Error>;
@@ -65,9 +65,21 @@ impl Libraries {
         stat: &FileStat,
         catalog: &Catalog,
     ) -> Result<Option<CatalogRow>> {
-        let mut rows = catalog.hashed_rows_of_size(stat.size)?;
-        rows.retain(|row| !self.is_in_standby_library(row));
-        rows.retain(|row| !row.is_present || self.has_left_path(id, path, row));
+        let mut rows = Vec::new();
+        for file in catalog.hashed_files_of_size(stat.size)? {
+            // Nearly always, so that many copies of a file are cheap.
+            if file.is_present && self.is_still_there(&file) {
+                continue;
+            }
+            let Some(row) = catalog.row_by_id(&file.id)? else {
+                continue;
+            };
+            if !self.is_in_standby_library(&row)
+                && (!row.is_present || self.has_left_path(id, path, &row))
+            {
+                rows.push(row);
+            }
+        }
         if rows.is_empty() {
             return Ok(None);
         }
@@ -79,6 +91,14 @@ impl Libraries {
         let (_, name) = split_path(path);
         let index = rows.iter().position(|row| row.name == name).unwrap_or(0);
         Ok(rows.into_iter().nth(index))
+    }
+
+    /// Whether one look finds a file where the catalog lists it. If not, [`Self::has_left_path`]
+    /// decides.
+    fn is_still_there(&self, file: &HashedFile) -> bool {
+        let library = self.id_of_key(file.library).map(|id| &self[id]);
+        let current = library.map(|library| stat_path(&library.full_path(&file.path)));
+        matches!(current, Some(Ok(Some(FileKind::File(current)))) if current.is_same_inode(&file.stat))
     }
 
     /// Whether another watcher holds a row's library. That watcher decides about the file.
