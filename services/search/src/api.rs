@@ -19,6 +19,8 @@ mod problem_response;
 mod refusals;
 mod responses;
 
+mod document;
+
 mod images;
 mod search;
 mod status;
@@ -38,7 +40,7 @@ use maintenance::MaintenanceApi;
 use search::SearchApi;
 use status::StatusApi;
 
-type Apis = (SearchApi, ImageApi, StatusApi, MaintenanceApi);
+pub(crate) type Apis = (SearchApi, ImageApi, StatusApi, MaintenanceApi);
 
 /// Returns all operations with their document.
 pub(crate) fn open_api_service() -> OpenApiService<Apis, ()> {
@@ -49,9 +51,22 @@ pub(crate) fn open_api_service() -> OpenApiService<Apis, ()> {
             "A visual search index of a set of folders. Every error is `application/problem+json` \
              with a stable `code` for programs. Every response has the header `X-Request-Id`; a \
              request may set it (1 to 64 letters, digits, `.`, `_`, `-`). Requests that change \
-             something are refused if a page of another site sends them. Besides these operations \
-             there are `/healthz` (the process is alive), `/readyz` (a search would succeed) and \
+             something are refused if a page of another site sends them. A method that an address \
+             does not support is refused with 405, `method_not_allowed` and the header `Allow`; an \
+             unknown address with 404 and `no_such_route`. Limits that the settings change are \
+             documented with their defaults. Besides these operations there are `/healthz` (the process is alive), `/readyz` (a search would succeed) and \
              `/metrics` (Prometheus).",
         )
         .license("MIT OR Apache-2.0")
+}
+
+/// Returns the OpenAPI document as JSON.
+pub(crate) fn open_api_document(service: &OpenApiService<Apis, ()>) -> String {
+    document::complete_document(&service.spec())
+}
+
+/// Returns the page that displays the document.
+pub(crate) fn docs_html(service: &OpenApiService<Apis, ()>) -> String {
+    let html = service.swagger_ui_html();
+    html.replace(&service.spec(), &open_api_document(service))
 }

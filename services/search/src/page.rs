@@ -2,7 +2,7 @@
 //! nothing from other hosts; their content security policies enforce that.
 
 use poem::http::{HeaderName, StatusCode, header};
-use poem::{Endpoint, Request, Response, Route, endpoint::make_sync};
+use poem::{Endpoint, Request, Response, Route, endpoint::make_sync, get};
 
 use crate::etag::{etag_matches, parse_etag};
 
@@ -87,7 +87,7 @@ pub(crate) fn add_page(mut routes: Route) -> Route {
             0 => "/".to_owned(),
             _ => format!("/{}", asset.name),
         };
-        routes = routes.at(path, serve_asset(asset));
+        routes = routes.at(path, get(serve_asset(asset)));
     }
     routes
 }
@@ -107,7 +107,9 @@ pub(crate) fn add_docs(routes: Route, document: String, html: String) -> Route {
             .header(POLICY, DOCS_POLICY)
             .body(html.clone())
     });
-    routes.at("/openapi.json", document).at("/docs", docs)
+    routes
+        .at("/openapi.json", get(document))
+        .at("/docs", get(docs))
 }
 
 #[cfg(test)]

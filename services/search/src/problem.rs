@@ -44,6 +44,7 @@ codes! {
     NoSuchImage, "no_such_image", 404, "No image has this id";
     NoSuchFile, "no_such_file", 404, "No catalog lists this file";
     NoSuchLibrary, "no_such_library", 404, "No library has this name";
+    NoPreview, "no_preview", 404, "This file has no preview";
     MethodNotAllowed, "method_not_allowed", 405, "This address does not support this method";
     UploadTimeout, "upload_timeout", 408, "The upload took too long";
     Refused, "refused", 409, "The watcher refuses the request";

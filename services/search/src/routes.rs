@@ -60,9 +60,43 @@ pub(crate) fn route_pattern(path: &str) -> &'static str {
     }
 }
 
+/// Patterns whose only method is POST. All others are read with GET.
+const POST_ROUTES: &[&str] = &[
+    "/v1/search",
+    "/v1/search/image",
+    "/v1/libraries/{name}/scan",
+    "/v1/libraries/{name}/confirm",
+    "/v1/failures/retry",
+    "/v1/failures/discard",
+];
+
+/// Returns the methods of a path, as in the header `Allow`. poem serves HEAD wherever it serves GET.
+pub(crate) fn allowed_methods(path: &str) -> &'static str {
+    match POST_ROUTES.contains(&route_pattern(path)) {
+        true => "POST",
+        false => "GET, HEAD",
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn allowed_methods_are_those_of_the_document() {
+        let document = crate::http::server::openapi_json();
+        let document: serde_json::Value = serde_json::from_str(&document).unwrap();
+        for (path, operations) in document["paths"].as_object().unwrap() {
+            let methods: Vec<&String> = operations.as_object().unwrap().keys().collect();
+            let expected = match &methods[..] {
+                [method] if *method == "post" => "POST",
+                [method] if *method == "get" => "GET, HEAD",
+                _ => panic!("allowed_methods does not know {methods:?} of {path}: add them"),
+            };
+            assert_eq!(allowed_methods(path), expected, "{path}");
+            assert!(ROUTES.contains(&path.as_str()), "{path}");
+        }
+    }
 
     #[test]
     fn routes_are_patterns() {

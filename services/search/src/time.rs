@@ -17,13 +17,13 @@ pub(crate) fn format_time_ms(unix_ms: i64) -> String {
     format!("{:.3}", to_timestamp(unix_ms))
 }
 
-/// Limits times beyond the years −9999 to 9999 to this range.
+/// The first millisecond of the year 1. RFC 3339 has no earlier years than 0, and many clients have
+/// no earlier year than 1.
+const FIRST_MS: i64 = -62_135_596_800_000;
+
+/// Limits times beyond the years 1 to 9999 to this range.
 fn to_timestamp(unix_ms: i64) -> Timestamp {
-    let limit = match unix_ms < 0 {
-        true => Timestamp::MIN,
-        false => Timestamp::MAX,
-    };
-    Timestamp::from_millisecond(unix_ms).unwrap_or(limit)
+    Timestamp::from_millisecond(unix_ms.max(FIRST_MS)).unwrap_or(Timestamp::MAX)
 }
 
 /// Parses `2026-11-23`, `2026-11-23T07:48:50Z` or `2026-11-23T07:48:50.25+01:00`. A date alone is its
@@ -64,6 +64,14 @@ mod tests {
             parse_time("1970-01-01T00:00:00.123456-00:30"),
             Some(1_800_123)
         );
+    }
+
+    #[test]
+    fn every_time_is_written_in_rfc_3339() {
+        for ms in [i64::MIN, FIRST_MS - 1, FIRST_MS] {
+            assert_eq!(format_time(ms), "0001-01-01T00:00:00Z");
+        }
+        assert!(format_time_ms(i64::MAX).starts_with("9999-12-30T"));
     }
 
     #[test]

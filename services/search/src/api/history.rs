@@ -38,6 +38,14 @@ pub(crate) fn parse_selector(
             "library",
             "give the library of the path",
         )),
+        (None, Some(path)) if path.len() > RelativePath::MAX_BYTES => {
+            let max = RelativePath::MAX_BYTES;
+            let detail = format!(
+                "the path has {} bytes; no file has more than {max}",
+                path.len()
+            );
+            Err(Problem::new(Code::NoSuchFile, detail).with_param("path"))
+        }
         (None, Some(path)) => {
             let path = RelativePath::new(path)
                 .map_err(|error| Problem::invalid_parameter("path", error.to_string()))?;
@@ -401,6 +409,8 @@ mod tests {
         assert_eq!(param(Some(EXAMPLE_ID), None, Some("a")), "path");
         assert_eq!(param(None, None, Some("a")), "library");
         assert_eq!(param(None, Some("shop"), Some("../a")), "path");
+        let long = parse_selector(None, Some("shop"), Some("\u{fc}".repeat(4000)));
+        assert_eq!(long.unwrap_err().code, Code::NoSuchFile);
         assert_eq!(
             parse_selector(None, Some("shop"), Some("a/b.jpg".into())).unwrap(),
             FileSelector::Path("a/b.jpg".into())

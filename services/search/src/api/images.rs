@@ -7,7 +7,7 @@ use poem_openapi::param::{Path, Query};
 
 use super::convert::{check_limit, parse_image_id, to_image_body, to_index_filter};
 use super::params::{ServiceData, example_cursor, example_id, example_library, example_limit};
-use super::refusals::{FileRefusal, ReadRefusal, ThumbnailRefusal};
+use super::refusals::{FileRefusal, ImageRefusal, ListRefusal, ThumbnailRefusal};
 use super::responses::{FileResponse, JsonAnswer, ThumbnailResponse};
 use super::schema::{FilterBody, ImageBody, ImageList};
 use super::tags::Tag;
@@ -42,7 +42,7 @@ impl ImageApi {
         #[oai(example = "example_library")]
         library: Query<Option<String>>,
         /// Only paths that start with this prefix, relative to the root of the library. A prefix
-        /// that ends with `/` selects a folder. At most 4,096 bytes.
+        /// that ends with `/` selects a folder. At most 4,096 characters.
         #[oai(validator(max_length = 4096))]
         path_prefix: Query<Option<String>>,
         /// The maximum number of images, 1 to 1,000; 12 by default.
@@ -54,7 +54,7 @@ impl ImageApi {
         /// The `cursor` of the previous page.
         #[oai(example = "example_cursor")]
         cursor: Query<Option<String>>,
-    ) -> Result<JsonAnswer<ImageList>, ReadRefusal> {
+    ) -> Result<JsonAnswer<ImageList>, ListRefusal> {
         check_library_exists(&service, "library", library.0.as_deref()).await?;
         let after = match &cursor.0 {
             Some(cursor) => Some(parse_image_id("cursor", cursor)?),
@@ -97,7 +97,7 @@ impl ImageApi {
         /// 32 lower-case hexadecimal digits.
         #[oai(example = "example_id")]
         id: Path<String>,
-    ) -> Result<JsonAnswer<ImageBody>, ReadRefusal> {
+    ) -> Result<JsonAnswer<ImageBody>, ImageRefusal> {
         let id = parse_image_id("id", &id)?;
         Ok(JsonAnswer(to_image_body(find_row(&service, &id).await?)))
     }
@@ -143,8 +143,11 @@ impl ImageApi {
         /// 32 lower-case hexadecimal digits.
         #[oai(example = "example_id")]
         id: Path<String>,
-        /// The longer side in pixels, limited to 32 to 1,024; 320 by default.
-        #[oai(example = "example_size")]
+        /// The longer side in pixels, 32 to 1,024; 320 by default.
+        #[oai(
+            example = "example_size",
+            validator(minimum(value = "32"), maximum(value = "1024"))
+        )]
         size: Query<Option<u32>>,
         /// The first 16 or more digits of the content hash. A response to an address with it never
         /// changes and may be cached for good. `thumbnail_url` contains it.

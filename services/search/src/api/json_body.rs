@@ -210,8 +210,28 @@ fn parse_json(bytes: &[u8]) -> Result<serde_json::Value, Problem> {
         return Err(unreadable_body(detail.into()));
     }
     let text = bytes.strip_prefix(BYTE_ORDER_MARK).unwrap_or(bytes);
-    serde_json::from_slice(text)
-        .map_err(|error| unreadable_body(format!("the body is not JSON: {error}")))
+    let mut value = serde_json::from_slice(text)
+        .map_err(|error| unreadable_body(format!("the body is not JSON: {error}")))?;
+    write_whole_numbers(&mut value);
+    Ok(value)
+}
+
+/// Turns `12.0` into `12`. JSON has one kind of number, but the parser of integers refuses the first
+/// form, which some programs write.
+fn write_whole_numbers(value: &mut serde_json::Value) {
+    /// Above this number, doubles are not exact.
+    const MAX_EXACT: f64 = 9_007_199_254_740_992.0;
+    match value {
+        serde_json::Value::Array(values) => values.iter_mut().for_each(write_whole_numbers),
+        serde_json::Value::Object(fields) => fields.values_mut().for_each(write_whole_numbers),
+        serde_json::Value::Number(number) if number.is_f64() => {
+            let whole = number.as_f64().filter(|number| number.fract() == 0.0);
+            if let Some(whole) = whole.filter(|whole| whole.abs() <= MAX_EXACT) {
+                *value = serde_json::Value::from(whole as i64);
+            }
+        }
+        _ => {}
+    }
 }
 
 /// Truncates the message, which may quote a body of any length.
@@ -272,6 +292,17 @@ mod tests {
                 .len()
                 < 1000
         );
+    }
+
+    #[test]
+    fn whole_numbers_may_have_a_point() {
+        let request =
+            parse_search_json(br#"{"id": "x", "limit": 12.0, "min_score": 1.0}"#).unwrap();
+        assert_eq!((request.limit, request.min_score), (Some(12), Some(1.0)));
+        for refused in ["12.5", "1e300", "-1.0"] {
+            let text = format!(r#"{{"id": "x", "limit": {refused}}}"#);
+            assert!(parse_search_json(text.as_bytes()).is_err(), "{refused}");
+        }
     }
 
     #[test]

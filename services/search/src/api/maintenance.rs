@@ -8,8 +8,10 @@ use super::convert::{check_limit, parse_image_id};
 use super::failures::FailureAction;
 use super::json_body::SmallJson;
 use super::params::{ServiceData, example_cursor, example_id, example_library, example_limit};
-use super::refusals::{ActionRefusal, FileRefusal, ReadRefusal};
-use super::responses::{FileResponse, JsonAnswer};
+use super::refusals::{
+    FailuresRefusal, HistoryRefusal, LibraryRefusal, PreviewRefusal, SelectionRefusal,
+};
+use super::responses::{JsonAnswer, PreviewResponse};
 use super::schema::{FailureList, FileHistoryBody, ScanStarted, Selection, SelectionResult};
 use super::tags::Tag;
 use super::{failures, history, preview};
@@ -62,7 +64,7 @@ impl MaintenanceApi {
         /// The `cursor` of the previous page.
         #[oai(example = "example_cursor")]
         cursor: Query<Option<String>>,
-    ) -> Result<JsonAnswer<FailureList>, ReadRefusal> {
+    ) -> Result<JsonAnswer<FailureList>, FailuresRefusal> {
         let request = failures::FailureListRequest {
             library: library.0,
             code: code.0,
@@ -89,7 +91,7 @@ impl MaintenanceApi {
         &self,
         service: ServiceData<'_>,
         selection: SmallJson<Selection>,
-    ) -> Result<JsonAnswer<SelectionResult>, ActionRefusal> {
+    ) -> Result<JsonAnswer<SelectionResult>, SelectionRefusal> {
         let result = failures::apply_action(&service, FailureAction::Retry, selection.0);
         Ok(JsonAnswer(result.await?))
     }
@@ -107,7 +109,7 @@ impl MaintenanceApi {
         &self,
         service: ServiceData<'_>,
         selection: SmallJson<Selection>,
-    ) -> Result<JsonAnswer<SelectionResult>, ActionRefusal> {
+    ) -> Result<JsonAnswer<SelectionResult>, SelectionRefusal> {
         let result = failures::apply_action(&service, FailureAction::Discard, selection.0);
         Ok(JsonAnswer(result.await?))
     }
@@ -131,10 +133,10 @@ impl MaintenanceApi {
         /// The library of the file, if known; it saves requests to the other watchers.
         #[oai(example = "example_library")]
         library: Query<Option<String>>,
-    ) -> Result<FileResponse, FileRefusal> {
+    ) -> Result<PreviewResponse, PreviewRefusal> {
         let id = parse_image_id("id", &id)?;
         let response = preview::respond_with_preview(&service, &id, library.0.as_deref());
-        Ok(FileResponse(response.await?))
+        Ok(PreviewResponse(response.await?))
     }
 
     /// Explain the state of a file
@@ -156,10 +158,10 @@ impl MaintenanceApi {
         /// The library of the path.
         #[oai(example = "example_library")]
         library: Query<Option<String>>,
-        /// The path relative to the root of the library. At most 4,096 bytes.
+        /// The path relative to the root of the library. At most 4,096 characters.
         #[oai(example = "example_path", validator(max_length = 4096))]
         path: Query<Option<String>>,
-    ) -> Result<JsonAnswer<FileHistoryBody>, ReadRefusal> {
+    ) -> Result<JsonAnswer<FileHistoryBody>, HistoryRefusal> {
         let library = library.0.as_deref();
         let selector = history::parse_selector(id.0, library, path.0)?;
         let body = history::explain_file(&service, selector, library);
@@ -181,7 +183,7 @@ impl MaintenanceApi {
         /// The name of the library.
         #[oai(example = "example_name")]
         name: Path<String>,
-    ) -> Result<JsonAnswer<ScanStarted>, ActionRefusal> {
+    ) -> Result<JsonAnswer<ScanStarted>, LibraryRefusal> {
         let started = request_scan(&service, &name, WatcherRequest::Scan);
         Ok(JsonAnswer(started.await?))
     }
@@ -203,7 +205,7 @@ impl MaintenanceApi {
         /// The name of the library.
         #[oai(example = "example_name")]
         name: Path<String>,
-    ) -> Result<JsonAnswer<ScanStarted>, ActionRefusal> {
+    ) -> Result<JsonAnswer<ScanStarted>, LibraryRefusal> {
         let started = request_scan(&service, &name, WatcherRequest::Confirm);
         Ok(JsonAnswer(started.await?))
     }

@@ -42,6 +42,17 @@ pub(crate) fn preview_url(failure: &FileFailure) -> Option<String> {
     })
 }
 
+/// Every content type of a preview.
+pub(crate) const PREVIEW_MEDIA_TYPES: &[&str] = &[
+    "image/jpeg",
+    "image/png",
+    "image/gif",
+    "image/webp",
+    "image/avif",
+    "image/heic",
+    "image/bmp",
+];
+
 /// Detects a content type from the first bytes, if browsers display it in an `img`. SVG is excluded,
 /// because it is a document.
 fn sniff_media_type(head: &[u8]) -> Option<&'static str> {
@@ -77,7 +88,7 @@ pub(crate) async fn respond_with_preview(
     let history = find_history(service, FileSelector::Id(id.to_owned()), library).await?;
     let refuse = |reason: &str| {
         Problem::new(
-            Code::UnsupportedFormat,
+            Code::NoPreview,
             format!(
                 "cannot preview {}/{}: {reason}",
                 history.library, history.path
@@ -125,6 +136,18 @@ mod tests {
 
     #[test]
     fn only_pictures_are_previewed() {
+        for head in [
+            &b"\xff\xd8\xff"[..],
+            b"\x89PNG\r\n\x1a\n",
+            b"GIF89a",
+            b"RIFF\0\0\0\0WEBP",
+            b"\0\0\0\0ftypavif",
+            b"\0\0\0\0ftypheic",
+            b"BM",
+        ] {
+            let media_type = sniff_media_type(head).unwrap();
+            assert!(PREVIEW_MEDIA_TYPES.contains(&media_type), "{media_type}");
+        }
         assert_eq!(sniff_media_type(b"\xff\xd8\xff\xe0"), Some("image/jpeg"));
         assert_eq!(
             sniff_media_type(b"RIFF\0\0\0\0WEBPVP8 "),

@@ -4,7 +4,7 @@ use poem::{Response, http::header};
 use poem_openapi::Object;
 use poem_openapi::types::{Example, ToJSON as _};
 
-use crate::problem::Problem;
+use crate::problem::{Code, Problem};
 
 pub(crate) const PROBLEM_JSON: &str = "application/problem+json";
 
@@ -32,6 +32,15 @@ fn to_body(problem: &Problem, request_id: &str) -> ProblemBody {
     }
 }
 
+/// Returns an example of a problem with this code.
+pub(crate) fn example_of(code: Code) -> serde_json::Value {
+    to_body(&Problem::new(code, code.title()), EXAMPLE_REQUEST_ID)
+        .to_json()
+        .unwrap_or_default()
+}
+
+const EXAMPLE_REQUEST_ID: &str = "9f1c2b7a4e60d358";
+
 /// The form of every error of this service (RFC 9457).
 #[derive(Debug, Object)]
 #[oai(rename = "Problem", example, skip_serializing_if_is_none)]
@@ -46,7 +55,7 @@ pub(crate) struct ProblemBody {
     detail: String,
     /// The kind of problem as a stable name, for programs. One of `invalid_request`,
     /// `invalid_parameter` (400), `cross_origin`, `outside_library` (403), `no_such_route`,
-    /// `no_such_image`, `no_such_file`, `no_such_library` (404), `method_not_allowed` (405),
+    /// `no_such_image`, `no_such_file`, `no_such_library`, `no_preview` (404), `method_not_allowed` (405),
     /// `upload_timeout` (408), `refused`, `model_without_text` (409), `file_gone` (410),
     /// `too_large` (413), `unsupported_media_type`, `not_an_image`, `unsupported_format`,
     /// `unsupported_feature` (415), `range_not_satisfiable` (416), `unknown_host` (421), `empty`, `too_many_pixels`,
@@ -66,7 +75,7 @@ impl Example for ProblemBody {
     fn example() -> Self {
         to_body(
             &Problem::invalid_parameter("limit", "limit is 5000; it must be 1 to 1000"),
-            "9f1c2b7a4e60d358",
+            EXAMPLE_REQUEST_ID,
         )
     }
 }
@@ -74,7 +83,6 @@ impl Example for ProblemBody {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::problem::Code;
     use poem_openapi::registry::Registry;
     use poem_openapi::types::Type as _;
 

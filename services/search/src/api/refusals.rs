@@ -1,51 +1,82 @@
-//! The error types of the operations. Each one lists the statuses that its operations respond with,
-//! for the OpenAPI document.
+//! The error types of the operations. Each one lists the codes that its operations respond with, for
+//! the OpenAPI document.
 
-use poem_openapi::registry::{
-    MetaHeader, MetaMediaType, MetaResponse, MetaResponses, MetaSchemaRef, Registry,
-};
+use std::collections::BTreeSet;
+use std::sync::LazyLock;
+
+use poem_openapi::registry::{MetaHeader, MetaMediaType, MetaResponse, MetaResponses, Registry};
 use poem_openapi::types::Type;
 
 use super::problem_response::{PROBLEM_JSON, ProblemBody};
-use crate::problem::Problem;
+use crate::problem::{Code, Problem};
 
-/// Returns the responses that the OpenAPI document lists for these statuses.
-fn error_responses(statuses: &[u16]) -> MetaResponses {
-    let responses = statuses.iter().map(|&status| MetaResponse {
-        description: match status {
-            400 => "The request or one of its parameters is invalid",
-            403 => {
-                "The file is outside its library, or a page of another site tries to change \
-                 something"
-            }
-            404 => "There is no such image, file or library",
-            408 => "The upload took too long",
-            409 => "The watcher refuses the request, or the model has no text encoder",
-            410 => "The file no longer exists",
-            413 => "The upload is too large",
-            415 => "The upload is not an image, or its format is not supported",
-            416 => "The range is outside the file",
-            421 => "The header Host is not a host name of this service",
-            422 => {
-                "The image is empty, truncated, corrupt or too large; or the parts of the query \
-                 cancel each other out"
-            }
-            503 => "A server is unreachable or overloaded; retry after Retry-After seconds",
-            _ => "The response took too long",
-        },
-        status: Some(status),
+/// The response with one status: it lists the codes that an operation responds with.
+#[derive(Debug)]
+struct ListedResponse {
+    status: u16,
+    description: String,
+}
+
+/// Codes of every operation: they come from the middleware.
+const CODES_OF_ALL: [Code; 3] = [Code::UnknownHost, Code::Internal, Code::RequestTimeout];
+
+/// Groups codes by their statuses.
+fn list_responses(codes: &[Code]) -> Vec<ListedResponse> {
+    let codes = || codes.iter().chain(&CODES_OF_ALL);
+    let statuses: BTreeSet<u16> = codes().map(|code| code.status()).collect();
+    let list = statuses.into_iter().map(|status| {
+        let names = codes().filter(|code| code.status() == status);
+        let names: Vec<String> = names.map(|code| format!("`{}`", code.name())).collect();
+        ListedResponse {
+            status,
+            description: format!("{}: {}", describe_status(status), names.join(", ")),
+        }
+    });
+    list.collect()
+}
+
+fn describe_status(status: u16) -> &'static str {
+    match status {
+        400 => "The request or one of its parameters is invalid",
+        403 => {
+            "The file is outside its library, or a page of another site tries to change something"
+        }
+        404 => "There is no such image, file or library",
+        408 => "The upload took too long",
+        409 => "The watcher refuses the request, or the model has no text encoder",
+        410 => "The file no longer exists",
+        413 => "The upload is too large",
+        415 => "The content is not an image, or its type or format is not supported",
+        416 => "The range is outside the file",
+        421 => "The header Host is not a host name of this service",
+        422 => {
+            "The image is empty, truncated, corrupt or too large; or the parts of the query cancel \
+             each other out"
+        }
+        500 => "A bug of the service; the log has more",
+        503 => "A server is unreachable or overloaded; retry after Retry-After seconds",
+        504 => "The response took too long",
+        _ => "The request is refused",
+    }
+}
+
+/// Returns these responses as the OpenAPI document lists them.
+fn error_responses(listed: &'static [ListedResponse]) -> MetaResponses {
+    let responses = listed.iter().map(|response| MetaResponse {
+        description: &response.description,
+        status: Some(response.status),
         status_range: None,
         content: vec![MetaMediaType {
             content_type: PROBLEM_JSON,
             schema: <ProblemBody as Type>::schema_ref(),
         }],
-        headers: match status {
+        headers: match response.status {
             503 => vec![MetaHeader {
                 name: "Retry-After".into(),
                 description: Some("Seconds after which a retry makes sense".into()),
                 required: true,
                 deprecated: false,
-                schema: u32_schema(),
+                schema: <u32 as Type>::schema_ref(),
             }],
             _ => vec![],
         },
@@ -55,19 +86,37 @@ fn error_responses(statuses: &[u16]) -> MetaResponses {
     }
 }
 
-fn u32_schema() -> MetaSchemaRef {
-    <u32 as Type>::schema_ref()
+/// Reports a problem that the OpenAPI document does not list for its operation.
+fn check_listed(operation: &str, problem: &Problem, codes: &[Code]) {
+    if !codes
+        .iter()
+        .chain(&CODES_OF_ALL)
+        .any(|code| *code == problem.code)
+    {
+        let code = problem.code.name();
+        tracing::error!(
+            code,
+            operation,
+            "bug: the API document does not list this code"
+        );
+    }
 }
 
 macro_rules! refusals {
-    ($($(#[$doc:meta])* $name:ident: $($status:literal),+;)*) => {$(
+    ($($(#[$doc:meta])* $name:ident: $($code:ident),*;)*) => {$(
         $(#[$doc])*
         #[derive(Debug)]
         pub(crate) struct $name(Problem);
 
+        impl $name {
+            const CODES: &[Code] = &[$(Code::$code),*];
+        }
+
         impl<T: Into<Problem>> From<T> for $name {
             fn from(problem: T) -> Self {
-                Self(problem.into())
+                let problem = problem.into();
+                check_listed(stringify!($name), &problem, Self::CODES);
+                Self(problem)
             }
         }
 
@@ -79,7 +128,9 @@ macro_rules! refusals {
 
         impl poem_openapi::ApiResponse for $name {
             fn meta() -> MetaResponses {
-                error_responses(&[$($status),+])
+                static LISTED: LazyLock<Vec<ListedResponse>> =
+                    LazyLock::new(|| list_responses($name::CODES));
+                error_responses(&LISTED)
             }
 
             fn register(registry: &mut Registry) {
@@ -90,16 +141,74 @@ macro_rules! refusals {
 }
 
 refusals! {
-    /// Refuses a search.
-    SearchRefusal: 400, 403, 404, 408, 409, 413, 415, 421, 422, 503, 504;
-    /// Refuses a query of the index.
-    ReadRefusal: 400, 404, 409, 421, 503, 504;
-    /// Refuses an action of a watcher.
-    ActionRefusal: 400, 403, 404, 408, 409, 413, 415, 421, 503, 504;
-    /// Refuses a query of the status.
-    StatusRefusal: 421, 504;
+    /// Refuses a search by images, ids and texts.
+    SearchRefusal: InvalidRequest, InvalidParameter, CrossOrigin, NoSuchImage, NoSuchLibrary,
+        UploadTimeout, ModelWithoutText, UploadTooLarge, UnsupportedMediaType, NotAnImage,
+        UnsupportedFormat, UnsupportedFeature, EmptyUpload, TooManyPixels, TooMuchMemory, Truncated,
+        Corrupt, TooSlow, DecoderPanic, CancelsOut, Overloaded, IndexUnavailable, OtherModel,
+        QueueUnavailable, EmbedderUnavailable;
+    /// Refuses a search by a file.
+    UploadRefusal: InvalidRequest, InvalidParameter, CrossOrigin, NoSuchLibrary, UploadTimeout,
+        UploadTooLarge, NotAnImage, UnsupportedFormat, UnsupportedFeature, EmptyUpload,
+        TooManyPixels, TooMuchMemory, Truncated, Corrupt, TooSlow, DecoderPanic, Overloaded,
+        IndexUnavailable, OtherModel, QueueUnavailable, EmbedderUnavailable;
+    /// Refuses a search by an image of the index.
+    SimilarRefusal: InvalidRequest, InvalidParameter, NoSuchImage, NoSuchLibrary, Overloaded,
+        IndexUnavailable, OtherModel;
+    /// Refuses a list of images.
+    ListRefusal: InvalidRequest, InvalidParameter, NoSuchLibrary, IndexUnavailable, OtherModel;
+    /// Refuses the row of an image.
+    ImageRefusal: InvalidParameter, NoSuchImage, IndexUnavailable, OtherModel;
     /// Refuses an original file.
-    FileRefusal: 400, 403, 404, 409, 410, 415, 416, 421, 503, 504;
+    FileRefusal: InvalidParameter, OutsideLibrary, NoSuchImage, FileGone,
+        RangeNotSatisfiable, IndexUnavailable, OtherModel, LibraryUnavailable;
     /// Refuses a thumbnail.
-    ThumbnailRefusal: 400, 403, 404, 410, 415, 421, 422, 503, 504;
+    ThumbnailRefusal: InvalidParameter, OutsideLibrary, NoSuchImage, FileGone,
+        NotAnImage, UnsupportedFormat, UnsupportedFeature, EmptyUpload, TooManyPixels,
+        TooMuchMemory, Truncated, Corrupt, TooSlow, DecoderPanic, Overloaded, IndexUnavailable,
+        OtherModel, LibraryUnavailable;
+    /// Refuses a preview of a failed file.
+    PreviewRefusal: InvalidParameter, OutsideLibrary, NoSuchFile, NoSuchLibrary, NoPreview, Refused,
+        FileGone, QueueUnavailable, WatcherUnavailable, LibraryUnavailable;
+    /// Refuses a list of failed files.
+    FailuresRefusal: InvalidParameter, NoSuchLibrary, Refused, QueueUnavailable,
+        WatcherUnavailable;
+    /// Refuses the history of a file.
+    HistoryRefusal: InvalidParameter, NoSuchFile, NoSuchLibrary, Refused, QueueUnavailable,
+        WatcherUnavailable;
+    /// Refuses an action on failed files.
+    SelectionRefusal: InvalidRequest, InvalidParameter, CrossOrigin, NoSuchLibrary, UploadTimeout,
+        Refused, UploadTooLarge, UnsupportedMediaType, Overloaded, QueueUnavailable,
+        WatcherUnavailable;
+    /// Refuses an action on a library.
+    LibraryRefusal: InvalidParameter, CrossOrigin, NoSuchLibrary, Refused, QueueUnavailable,
+        WatcherUnavailable;
+    /// Refuses a query of the status.
+    StatusRefusal: ;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn responses_are_grouped_by_status() {
+        let listed = list_responses(&[Code::NoSuchFile, Code::InvalidRequest, Code::NoSuchImage]);
+        let statuses: Vec<u16> = listed.iter().map(|response| response.status).collect();
+        assert_eq!(statuses, [400, 404, 421, 500, 504]);
+        assert!(
+            listed[1]
+                .description
+                .ends_with(": `no_such_file`, `no_such_image`")
+        );
+    }
+
+    #[test]
+    fn every_status_is_described() {
+        for code in Code::ALL {
+            let is_of_operations = !matches!(code, Code::MethodNotAllowed);
+            let is_described = describe_status(code.status()) != "The request is refused";
+            assert_eq!(is_described, is_of_operations, "{code:?}");
+        }
+    }
 }

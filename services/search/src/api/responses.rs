@@ -4,33 +4,65 @@ use poem::Response;
 use poem_openapi::ApiResponse;
 use poem_openapi::payload::{Json, Payload};
 use poem_openapi::registry::{
-    MetaMediaType, MetaResponse, MetaResponses, MetaSchema, MetaSchemaRef, Registry,
+    MetaHeader, MetaMediaType, MetaResponse, MetaResponses, MetaSchema, MetaSchemaRef, Registry,
 };
-use poem_openapi::types::ToJSON;
+use poem_openapi::types::{ToJSON, Type};
+
+use super::preview::PREVIEW_MEDIA_TYPES;
+use crate::core::file_response::FILE_MEDIA_TYPES;
 
 /// The content type of JSON responses.
 pub(crate) const JSON: &str = <Json<String> as Payload>::CONTENT_TYPE;
 
-fn binary_media(content_type: &'static str) -> Vec<MetaMediaType> {
-    vec![MetaMediaType {
+/// Binary content of these types.
+fn binary_media(content_types: &[&'static str]) -> Vec<MetaMediaType> {
+    let media = content_types.iter().map(|&content_type| MetaMediaType {
         content_type,
         schema: MetaSchemaRef::Inline(Box::new(MetaSchema::new_with_format("string", "binary"))),
-    }]
+    });
+    media.collect()
 }
 
 fn meta_response(
     status: u16,
     description: &'static str,
     content: Vec<MetaMediaType>,
+    headers: &[(&str, &str, bool)],
 ) -> MetaResponse {
+    let headers = headers
+        .iter()
+        .map(|(name, description, required)| MetaHeader {
+            name: (*name).into(),
+            description: Some((*description).into()),
+            required: *required,
+            deprecated: false,
+            schema: <String as Type>::schema_ref(),
+        });
     MetaResponse {
         description,
         status: Some(status),
         status_range: None,
         content,
-        headers: vec![],
+        headers: headers.collect(),
     }
 }
+
+/// Headers of files, each with its description and whether it is always there.
+const ETAG: (&str, &str, bool) = (
+    "ETag",
+    "The version of the content, for `If-None-Match`; missing while the file differs from its row",
+    false,
+);
+const DISPOSITION: (&str, &str, bool) = (
+    "Content-Disposition",
+    "Whether browsers display the file, and its name",
+    true,
+);
+const CONTENT_RANGE: (&str, &str, bool) = (
+    "Content-Range",
+    "The first and last byte of this part, and the size of the file",
+    true,
+);
 
 /// A response in JSON. poem's own type leaves the description empty.
 pub(crate) struct JsonAnswer<T>(pub T);
@@ -48,7 +80,7 @@ impl<T: ToJSON> ApiResponse for JsonAnswer<T> {
             schema: T::schema_ref(),
         }];
         MetaResponses {
-            responses: vec![meta_response(200, "The result", content)],
+            responses: vec![meta_response(200, "The result", content, &[])],
         }
     }
 
@@ -57,51 +89,64 @@ impl<T: ToJSON> ApiResponse for JsonAnswer<T> {
     }
 }
 
-/// An original file, or a part of it.
-pub(crate) struct FileResponse(pub Response);
+/// The types of the responses that are no JSON.
+macro_rules! file_responses {
+    ($($(#[$doc:meta])* $name:ident { $($response:expr),+ $(,)? })+) => {$(
+        $(#[$doc])*
+        pub(crate) struct $name(pub Response);
 
-impl poem::IntoResponse for FileResponse {
-    fn into_response(self) -> Response {
-        self.0
-    }
-}
-
-impl ApiResponse for FileResponse {
-    fn meta() -> MetaResponses {
-        MetaResponses {
-            responses: vec![
-                meta_response(
-                    200,
-                    "The file, with the content type of its format",
-                    binary_media("image/*"),
-                ),
-                meta_response(206, "The requested range", binary_media("image/*")),
-                meta_response(304, "The client has this version already", vec![]),
-            ],
+        impl poem::IntoResponse for $name {
+            fn into_response(self) -> Response {
+                self.0
+            }
         }
-    }
 
-    fn register(_: &mut Registry) {}
-}
+        impl ApiResponse for $name {
+            fn meta() -> MetaResponses {
+                MetaResponses {
+                    responses: vec![$($response),+],
+                }
+            }
 
-/// A small JPEG.
-pub(crate) struct ThumbnailResponse(pub Response);
-
-impl poem::IntoResponse for ThumbnailResponse {
-    fn into_response(self) -> Response {
-        self.0
-    }
-}
-
-impl ApiResponse for ThumbnailResponse {
-    fn meta() -> MetaResponses {
-        MetaResponses {
-            responses: vec![
-                meta_response(200, "The thumbnail", binary_media("image/jpeg")),
-                meta_response(304, "The client has this version already", vec![]),
-            ],
+            fn register(_: &mut Registry) {}
         }
-    }
+    )+};
+}
 
-    fn register(_: &mut Registry) {}
+/// The client has the current version of a file or thumbnail.
+fn not_modified() -> MetaResponse {
+    meta_response(304, "The client has this version already", vec![], &[ETAG])
+}
+
+file_responses! {
+    /// An original file, or a part of it.
+    FileResponse {
+        meta_response(
+            200,
+            "The file, with the content type of its format",
+            binary_media(FILE_MEDIA_TYPES),
+            &[ETAG, DISPOSITION],
+        ),
+        meta_response(
+            206,
+            "The part that the header `Range` of the request names",
+            binary_media(FILE_MEDIA_TYPES),
+            &[ETAG, DISPOSITION, CONTENT_RANGE],
+        ),
+        not_modified(),
+    }
+    /// A failed file.
+    PreviewResponse {
+        meta_response(
+            200,
+            "The file, with the content type that its first bytes show",
+            binary_media(PREVIEW_MEDIA_TYPES),
+            &[DISPOSITION],
+        ),
+    }
+    /// A small JPEG.
+    ThumbnailResponse {
+        meta_response(200, "The thumbnail", binary_media(&["image/jpeg"]), &[ETAG]),
+        not_modified(),
+    }
 }

@@ -7,7 +7,7 @@ use super::convert::{parse_image_id, to_search_answer};
 use super::image_upload::ImageUpload;
 use super::json_body::SearchBody;
 use super::params::{ServiceData, example_id, example_library, example_limit};
-use super::refusals::{ReadRefusal, SearchRefusal};
+use super::refusals::{SearchRefusal, SimilarRefusal, UploadRefusal};
 use super::responses::JsonAnswer;
 use super::schema::SearchAnswer;
 use super::search_request::{parse_search_params, parse_search_request};
@@ -73,7 +73,7 @@ impl SearchApi {
         #[oai(validator(minimum(value = "-1"), maximum(value = "1")))]
         min_score: Query<Option<f64>>,
         upload: ImageUpload,
-    ) -> Result<JsonAnswer<SearchAnswer>, SearchRefusal> {
+    ) -> Result<JsonAnswer<SearchAnswer>, UploadRefusal> {
         let conditions = parse_search_params(&service, limit.0, library.0, min_score.0).await?;
         let query = ParsedQuery::from_image(upload.0.bytes.clone());
         let result = run_search(&service, query, conditions).await?;
@@ -107,7 +107,7 @@ impl SearchApi {
         /// Only hits with at least this score, −1 to 1.
         #[oai(validator(minimum(value = "-1"), maximum(value = "1")))]
         min_score: Query<Option<f64>>,
-    ) -> Result<JsonAnswer<SearchAnswer>, ReadRefusal> {
+    ) -> Result<JsonAnswer<SearchAnswer>, SimilarRefusal> {
         let query = ParsedQuery::similar_to(parse_image_id("id", &id)?);
         let conditions = parse_search_params(&service, limit.0, library.0, min_score.0).await?;
         let result = run_search(&service, query, conditions).await?;

@@ -52,9 +52,6 @@ pub(crate) async fn parse_search_params(
     })
 }
 
-/// Entries of both lists together.
-const MAX_PARTS: usize = 32;
-
 const MAX_WEIGHT: f64 = 100.0;
 
 /// Moves the query out of a request and checks it.
@@ -64,14 +61,7 @@ pub(crate) fn parse_query(
 ) -> Result<ParsedQuery, Problem> {
     let positive = request.positive.take().unwrap_or_default();
     let negative = request.negative.take().unwrap_or_default();
-    let count = positive.len() + negative.len();
-    if count > MAX_PARTS {
-        return Err(Problem::invalid_parameter(
-            "positive",
-            format!("positive and negative have {count} entries; at most {MAX_PARTS} are allowed"),
-        ));
-    }
-    let mut parts = Vec::with_capacity(count + 3);
+    let mut parts = Vec::with_capacity(positive.len() + negative.len() + 3);
     let alone = QueryPart {
         id: request.id.take(),
         text: request.text.take(),

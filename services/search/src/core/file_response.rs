@@ -17,6 +17,20 @@ use crate::problem::{Code, Problem};
 /// The policy of files: a document in disguise can load and run nothing.
 pub(crate) const FILE_POLICY: &str = "default-src 'none'; sandbox";
 
+/// Every content type of a file.
+pub(crate) const FILE_MEDIA_TYPES: &[&str] = &[
+    "image/jpeg",
+    "image/png",
+    "image/gif",
+    "image/webp",
+    "image/bmp",
+    "image/x-icon",
+    "image/tiff",
+    "image/heic",
+    "image/x-portable-anymap",
+    "application/octet-stream",
+];
+
 /// Returns the content type and the disposition of a format. Formats that browsers do not display,
 /// and unknown ones, are downloads; no format is served as a page or a script.
 fn content_type(format: &str) -> (&'static str, &'static str) {
@@ -198,6 +212,10 @@ mod tests {
             content_disposition("inline", "a/b\"\r\nX: ü.jpg"),
             "inline; filename*=UTF-8''b%22%0D%0AX%3A%20%C3%BC.jpg"
         );
+        for format in lookalike_vision::FORMAT_NAMES {
+            let (media_type, _) = content_type(format);
+            assert!(FILE_MEDIA_TYPES.contains(&media_type), "{format}");
+        }
         for format in ["svg", "html", "", "text/html"] {
             assert_eq!(
                 content_type(format),

@@ -11,9 +11,10 @@ use crate::problem::{Code, Problem};
 /// Names that a refusal lists at most.
 const MAX_LISTED_NAMES: usize = 20;
 
-/// Parses a name in any case: libraries have lower-case names.
+/// Parses a name in any case, with white space around it: libraries have lower-case names.
 pub(crate) fn parse_library(param: &str, name: &str) -> Result<LibraryName, Problem> {
-    LibraryName::new(&name.trim().to_lowercase())
+    // Only ASCII: other characters may have a letter of a name as their lower case.
+    LibraryName::new(&name.trim_ascii().to_ascii_lowercase())
         .or_else(|_| LibraryName::new(name))
         .map_err(|error| Problem::invalid_parameter(param, error.to_string()))
 }
@@ -86,7 +87,14 @@ mod tests {
         for name in ["shop", "Shop", " SHOP "] {
             assert_eq!(parse_library("library", name).unwrap().as_str(), "shop");
         }
-        for name in ["", "my shop", "sh\u{f6}p", "../etc"] {
+        for name in [
+            "",
+            "my shop",
+            "sh\u{f6}p",
+            "\u{212a}itchen",
+            "\u{a0}shop",
+            "../etc",
+        ] {
             let problem = parse_library("library", name).unwrap_err();
             assert_eq!(problem.param.as_deref(), Some("library"), "{name}");
         }

@@ -90,14 +90,19 @@ pub(crate) fn combine_vectors(parts: &[(Vec<f32>, f64)]) -> Result<Vec<f32>, Pro
         return Ok(vector.clone());
     }
     let dimension = parts.first().map_or(0, |(vector, _)| vector.len());
+    // Only ratios of weights matter; the squares of tiny weights would be 0.
+    let largest = parts
+        .iter()
+        .map(|(_, weight)| weight.abs())
+        .fold(0.0, f64::max);
     let mut sum = vec![0.0_f64; dimension];
     for (vector, weight) in parts {
         let length = vector_norm(vector.iter().copied().map(f64::from));
         for (sum, value) in sum.iter_mut().zip(vector) {
-            *sum += weight * f64::from(*value) / length;
+            *sum += weight / largest * f64::from(*value) / length;
         }
     }
-    let weights: f64 = parts.iter().map(|(_, weight)| weight.abs()).sum();
+    let weights: f64 = parts.iter().map(|(_, weight)| weight.abs() / largest).sum();
     let rest = vector_norm(sum.iter().copied());
     if !rest.is_finite() || rest <= MIN_REMAINDER * weights {
         return Err(Problem::new(
@@ -135,6 +140,8 @@ mod tests {
         // The length of a vector has no effect.
         let long = combine_vectors(&[(vec![5.0, 0.0], 3.0), (y.clone(), 4.0)]).unwrap();
         close(&long, &[0.6, 0.8]);
+        let tiny = combine_vectors(&[(x.clone(), 3e-200), (y.clone(), -4e-200)]).unwrap();
+        close(&tiny, &[0.6, -0.8]);
         let almost = vec![1.0_f32, 1e-4];
         for nothing in [
             [(x.clone(), 1.0), (x.clone(), -1.0)],

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use lookalike_chassis::descriptors::descriptor_limit;
 use poem::endpoint::{BoxEndpoint, make, make_sync};
 use poem::http::StatusCode;
-use poem::{Endpoint, EndpointExt as _, Request, Response, Route, Server};
+use poem::{Endpoint, EndpointExt as _, Request, Response, Route, Server, get};
 use tokio_util::sync::CancellationToken;
 
 use super::connections::{BoundedAcceptor, ConnectionLimits, ConnectionRegistry};
@@ -78,7 +78,7 @@ pub async fn serve_api(
     };
     let routes = page::add_page(Route::new());
     let api = api::open_api_service();
-    let routes = page::add_docs(routes, openapi_json(), api.swagger_ui_html());
+    let routes = page::add_docs(routes, openapi_json(), api::docs_html(&api));
     let routes = add_health_routes(routes.nest_no_strip("/v1", api), ready).data(service);
     run_server(listener, routes.boxed(), &settings, shutdown).await
 }
@@ -108,7 +108,7 @@ where
 
 /// Returns the OpenAPI document as JSON. It is the same for every start of this version.
 pub fn openapi_json() -> String {
-    api::open_api_service().spec()
+    api::open_api_document(&api::open_api_service())
 }
 
 /// Adds the routes for probes and Prometheus.
@@ -133,9 +133,9 @@ where
             .body(lookalike_chassis::metrics::render_metrics())
     });
     routes
-        .at("/healthz", alive)
-        .at("/readyz", ready)
-        .at("/metrics", metrics)
+        .at("/healthz", get(alive))
+        .at("/readyz", get(ready))
+        .at("/metrics", get(metrics))
 }
 
 async fn run_server(

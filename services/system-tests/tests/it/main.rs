@@ -12,6 +12,7 @@
 
 mod harness;
 
+mod api_document;
 mod bad_input;
 mod bench;
 mod chaos;

@@ -8,7 +8,7 @@ use super::image::EXAMPLE_ID;
 
 /// A step of a file on its way into the index.
 #[derive(Debug, Clone, PartialEq, Object)]
-#[oai(rename = "Step", example)]
+#[oai(example)]
 pub(crate) struct HistoryStep {
     /// `seen`, `settled`, `sent`, `delivered`, `read`, `decoded`, `embedded` or `reused`,
     /// `written` (or `answered` if no row was written), `confirmed`.

@@ -49,12 +49,12 @@ pub(crate) struct SearchRequest {
     /// A description of the picture, 1 to 1,000 characters on one line. Needs a model with a text
     /// encoder (`model.text` of `/v1/stats`); other models refuse it with `model_without_text`.
     pub text: Option<String>,
-    /// Further parts that the hits should look like. Images named here are hits themselves. This
-    /// list and `negative` may have at most 32 entries together.
+    /// Further parts that the hits should look like; at most 32. Images named here are hits
+    /// themselves.
     #[oai(validator(max_items = 32))]
     pub positive: Option<Vec<QueryPart>>,
-    /// Parts that the hits should look less like. Images named here rank lower but are not
-    /// excluded.
+    /// Parts that the hits should look less like; at most 32. Images named here rank lower but are
+    /// not excluded.
     #[oai(validator(max_items = 32))]
     pub negative: Option<Vec<QueryPart>>,
     /// The maximum number of hits, 1 to 1,000; 12 by default.

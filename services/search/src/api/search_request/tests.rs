@@ -139,6 +139,6 @@ fn what_is_wrong_is_named() {
             many(negative)
         )
     };
-    assert_eq!(expect_refusal(&both(30, 3)), parameter("positive"));
-    assert_eq!(parse_question(&both(30, 2)).unwrap().parts.len(), 32);
+    assert_eq!(expect_refusal(&both(1, 33)), unreadable("negative"));
+    assert_eq!(parse_question(&both(32, 32)).unwrap().parts.len(), 64);
 }

@@ -5,13 +5,14 @@ use std::any::Any;
 use std::sync::Arc;
 
 use poem::error::{MethodNotAllowedError, NotFoundError};
-use poem::http::StatusCode;
+use poem::http::{HeaderValue, StatusCode, header};
 use poem::{Endpoint, IntoResponse as _, Request, Response};
 use poem_openapi::error::{ParseParamError, ParsePathError};
 
 use super::request_id::RequestId;
 use crate::api::problem_to_response;
 use crate::problem::{Code, Problem};
+use crate::routes::allowed_methods;
 
 /// The longest part of a foreign message that a problem quotes, in characters.
 const MAX_QUOTED_CHARS: usize = 300;
@@ -21,6 +22,7 @@ pub(super) async fn render_problems<E: Endpoint>(
     request: Request,
 ) -> poem::Result<Response> {
     let request_id = RequestId::from_request(&request);
+    let methods = allowed_methods(request.uri().path());
     let problem = match next.call(request).await {
         Err(error) => error_to_problem(&error),
         Ok(response) => {
@@ -36,7 +38,12 @@ pub(super) async fn render_problems<E: Endpoint>(
             }
         }
     };
-    Ok(problem_to_response(&problem, request_id.as_str()))
+    let mut response = problem_to_response(&problem, request_id.as_str());
+    if problem.code == Code::MethodNotAllowed {
+        let methods = HeaderValue::from_static(methods);
+        response.headers_mut().insert(header::ALLOW, methods);
+    }
+    Ok(response)
 }
 
 /// poem's panic handler does not receive the request, so [`render_problems`] writes the body.
@@ -91,6 +98,7 @@ fn error_to_problem(error: &poem::Error) -> Problem {
 /// The rest of poem's errors: its types differ, and only their statuses matter to clients.
 fn code_for_status(status: StatusCode) -> Code {
     match status.as_u16() {
+        405 => Code::MethodNotAllowed,
         413 => Code::UploadTooLarge,
         415 => Code::UnsupportedMediaType,
         503 => Code::Overloaded,
@@ -108,6 +116,7 @@ fn describe_param_error(name: &str, reason: &str) -> String {
         ("minimum(", "must be at least"),
         ("maximum(", "must be at most"),
         ("maxLength(", "must be at most this long, in characters:"),
+        ("minLength(", "must be at least this long, in characters:"),
     ] {
         let limit = rule
             .and_then(|rule| rule.strip_prefix(validator))

@@ -4,12 +4,14 @@ mod assertions;
 mod jetstream;
 pub mod namespace;
 mod servers;
+mod tools;
 mod world;
 
 pub use jetstream::JetStream;
 pub use lookalike_test_support::servers::start_servers;
 pub use lookalike_test_support::{Process, Proxy, Wire, eventually};
 pub use servers::shared_servers;
+pub use tools::{clients_folder, node_tools, python_tools, run_tool};
 pub use world::{RoleProcesses, SETTLE_TIMEOUT, SystemWorld};
 
 use std::path::{Path, PathBuf};

@@ -1,0 +1,141 @@
+//! Links: which field of a response is a parameter of another operation.
+
+use serde_json::{Value, json};
+
+use super::walk::operations_mut;
+
+/// A link from the response 200 of operations.
+struct Link {
+    from: &'static [&'static str],
+    name: &'static str,
+    to: &'static str,
+    parameter: &'static str,
+    /// A JSON pointer into the response.
+    field: &'static str,
+}
+
+const SEARCHES: &[&str] = &["search", "searchByImage", "similarImages"];
+const LIST: &[&str] = &["listImages"];
+const IMAGE: &[&str] = &["getImage"];
+const FAILURES: &[&str] = &["listFailures"];
+const HISTORY: &[&str] = &["explainFile"];
+const LIBRARIES: &[&str] = &["listLibraries", "getStats"];
+
+const LINKS: &[Link] = &[
+    link(SEARCHES, "firstHit", "getImage", "id", "/hits/0/id"),
+    link(
+        SEARCHES,
+        "similarToFirstHit",
+        "similarImages",
+        "id",
+        "/hits/0/id",
+    ),
+    link(
+        SEARCHES,
+        "contentOfFirstHit",
+        "getContent",
+        "id",
+        "/hits/0/id",
+    ),
+    link(
+        SEARCHES,
+        "thumbnailOfFirstHit",
+        "getThumbnail",
+        "id",
+        "/hits/0/id",
+    ),
+    link(LIST, "nextPage", "listImages", "cursor", "/cursor"),
+    link(LIST, "firstImage", "getImage", "id", "/images/0/id"),
+    link(
+        LIST,
+        "similarToFirst",
+        "similarImages",
+        "id",
+        "/images/0/id",
+    ),
+    link(LIST, "contentOfFirst", "getContent", "id", "/images/0/id"),
+    link(
+        LIST,
+        "thumbnailOfFirst",
+        "getThumbnail",
+        "id",
+        "/images/0/id",
+    ),
+    link(IMAGE, "similarImages", "similarImages", "id", "/id"),
+    link(IMAGE, "content", "getContent", "id", "/id"),
+    link(IMAGE, "thumbnail", "getThumbnail", "id", "/id"),
+    link(IMAGE, "history", "explainFile", "id", "/id"),
+    link(FAILURES, "nextPage", "listFailures", "cursor", "/cursor"),
+    link(
+        FAILURES,
+        "historyOfFirst",
+        "explainFile",
+        "id",
+        "/failures/0/id",
+    ),
+    link(
+        FAILURES,
+        "previewOfFirst",
+        "previewFailure",
+        "id",
+        "/failures/0/id",
+    ),
+    link(HISTORY, "image", "getImage", "id", "/id"),
+    link(
+        LIBRARIES,
+        "scanFirst",
+        "scanLibrary",
+        "name",
+        "/libraries/0/name",
+    ),
+    link(
+        LIBRARIES,
+        "confirmFirst",
+        "confirmLibrary",
+        "name",
+        "/libraries/0/name",
+    ),
+    link(
+        LIBRARIES,
+        "imagesOfFirst",
+        "listImages",
+        "library",
+        "/libraries/0/name",
+    ),
+    link(
+        LIBRARIES,
+        "failuresOfFirst",
+        "listFailures",
+        "library",
+        "/libraries/0/name",
+    ),
+];
+
+const fn link(
+    from: &'static [&'static str],
+    name: &'static str,
+    to: &'static str,
+    parameter: &'static str,
+    field: &'static str,
+) -> Link {
+    Link {
+        from,
+        name,
+        to,
+        parameter,
+        field,
+    }
+}
+
+pub(super) fn add_links(document: &mut Value) {
+    for operation in operations_mut(document) {
+        let id = operation["operationId"].as_str().unwrap_or_default();
+        let id = id.to_owned();
+        for link in LINKS.iter().filter(|link| link.from.contains(&id.as_str())) {
+            operation["responses"]["200"]["links"][link.name] = json!({
+                "operationId": link.to,
+                "parameters": { (link.parameter): format!("$response.body#{}", link.field) },
+            });
+        }
+    }
+}

@@ -1,0 +1,166 @@
+"""Drives a running lookalike through every operation with the client that openapi-python-client
+generated. mypy checks this file and the client."""
+
+import base64
+import datetime
+import io
+import json
+import sys
+from http import HTTPStatus
+from pathlib import Path
+from typing import TypeVar
+
+import httpx
+from lookalike_client import Client
+from lookalike_client.api.images import get_content, get_image, get_thumbnail, list_images
+from lookalike_client.api.maintenance import (
+    confirm_library,
+    discard_failures,
+    explain_file,
+    list_failures,
+    preview_failure,
+    retry_failures,
+    scan_library,
+)
+from lookalike_client.api.search import search, search_by_image, similar_images
+from lookalike_client.api.status import get_stats, list_libraries
+from lookalike_client.models import (
+    FailureCode,
+    FailureList,
+    FileHistory,
+    Image,
+    ImageList,
+    LibraryList,
+    Problem,
+    QueryPart,
+    Scanning,
+    SearchAnswer,
+    SearchByImageFilesBody,
+    SearchRequest,
+    Selected,
+    Selection,
+    Stats,
+)
+from lookalike_client.types import UNSET, File, Response
+
+url, document_path, picture_path = sys.argv[1:]
+picture = Path(picture_path).read_bytes()
+called: set[tuple[str, str]] = set()
+client = Client(
+    base_url=url,
+    raise_on_unexpected_status=True,
+    httpx_args={"event_hooks": {"request": [lambda request: called.add(identify(request))]}},
+)
+
+Answer = TypeVar("Answer")
+
+
+def identify(request: httpx.Request) -> tuple[str, str]:
+    return request.method.lower(), request.url.path
+
+
+def answer(kind: type[Answer], response: Response[Answer | Problem]) -> Answer:
+    """Returns the parsed body of a successful response."""
+    assert response.status_code == HTTPStatus.OK, response
+    assert isinstance(response.parsed, kind), response
+    return response.parsed
+
+
+def file() -> File:
+    return File(payload=io.BytesIO(picture), file_name="query.jpg", mime_type="image/jpeg")
+
+
+# Status.
+stats = answer(Stats, get_stats.sync_detailed(client=client))
+assert stats.indexed is not None and stats.indexed > 0 and stats.rollover_error is None, stats
+libraries = answer(LibraryList, list_libraries.sync_detailed(client=client)).libraries
+library = libraries[0].name
+
+# Images, page by page.
+images: list[Image] = []
+cursor: str | None = None
+while True:
+    page = answer(
+        ImageList,
+        list_images.sync_detailed(
+            client=client, library=library, limit=5, cursor=UNSET if cursor is None else cursor
+        ),
+    )
+    images += page.images
+    cursor = page.cursor
+    if cursor is None:
+        break
+assert len(images) == stats.indexed, (len(images), stats)
+# A picture without a capture time is an image like any other.
+assert any(image.taken_at is None for image in images)
+assert any(isinstance(image.taken_at, datetime.datetime) for image in images)
+for image in images:
+    assert image.to_dict() == answer(Image, get_image.sync_detailed(image.id, client=client)).to_dict()
+first = images[0]
+content = answer(File, get_content.sync_detailed(first.id, client=client))
+assert len(content.payload.read()) == first.bytes_
+thumbnail = answer(File, get_thumbnail.sync_detailed(first.id, client=client, size=64))
+assert thumbnail.payload.read(2) == b"\xff\xd8"
+
+# Searches.
+by_file = answer(SearchAnswer, search_by_image.sync_detailed(client=client, body=file(), limit=3))
+assert len(by_file.hits) == 3 and by_file.hits[0].score > 0.9, by_file
+by_form = answer(
+    SearchAnswer,
+    search_by_image.sync_detailed(client=client, body=SearchByImageFilesBody(image=file()), limit=3),
+)
+assert [hit.id for hit in by_form.hits] == [hit.id for hit in by_file.hits]
+combined = SearchRequest(
+    image=base64.b64encode(picture).decode(),
+    positive=[QueryPart(id=first.id, weight=0.5)],
+    negative=[QueryPart(id=images[1].id)],
+    text=None,
+    min_score=-1.0,
+    limit=4,
+)
+assert len(answer(SearchAnswer, search.sync_detailed(client=client, body=combined)).hits) == 4
+similar = answer(SearchAnswer, similar_images.sync_detailed(first.id, client=client, limit=2))
+assert first.id not in [hit.id for hit in similar.hits]
+
+# Failed files.
+failures = answer(FailureList, list_failures.sync_detailed(client=client, ignored=True)).failures
+truncated = next(failure for failure in failures if failure.preview_url is not None)
+history = answer(FileHistory, explain_file.sync_detailed(client=client, id=truncated.id))
+assert history.reason is not None and history.steps[0].after_ms is None, history
+by_path = explain_file.sync_detailed(client=client, library=library, path=first.path)
+assert answer(FileHistory, by_path).visible is True
+preview = answer(File, preview_failure.sync_detailed(truncated.id, client=client))
+assert preview.payload.read(2) == b"\xff\xd8"
+selection = Selection(ids=[truncated.id])
+assert answer(Selected, retry_failures.sync_detailed(client=client, body=selection)).not_found == 0
+nothing = Selection(code=FailureCode.POISON, library=library)
+assert answer(Selected, discard_failures.sync_detailed(client=client, body=nothing)).files == 0
+
+# Libraries.
+assert answer(Scanning, scan_library.sync_detailed(library, client=client)).scanning is True
+confirmed = confirm_library.sync_detailed(library, client=client)
+assert confirmed.status_code in (HTTPStatus.OK, HTTPStatus.CONFLICT), confirmed
+
+# Errors have a type, too.
+unknown = get_image.sync_detailed("0" * 32, client=client).parsed
+assert isinstance(unknown, Problem) and unknown.code == "no_such_image", unknown
+refused = list_images.sync_detailed(client=client, limit=5000).parsed
+assert isinstance(refused, Problem) and refused.param == "limit", refused
+
+
+def matches(pattern: str, path: str) -> bool:
+    parts, names = path.split("/"), pattern.split("/")
+    return len(parts) == len(names) and all(
+        name.startswith("{") or name == part for name, part in zip(names, parts, strict=True)
+    )
+
+
+document = json.loads(Path(document_path).read_text())
+missed = [
+    operation["operationId"]
+    for pattern, operations in document["paths"].items()
+    for method, operation in operations.items()
+    if not any(method == used and matches(pattern, path) for used, path in called)
+]
+assert not missed, f"add these operations to {__file__}: {missed}"
+print(f"{len(called)} addresses called")

@@ -1,0 +1,154 @@
+// Drives a running lookalike through every operation with openapi-fetch and the types that
+// openapi-typescript generated.
+
+import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
+import createClient from "openapi-fetch";
+import type { components, operations, paths } from "./schema.js";
+
+type Schemas = components["schemas"];
+type Equal<A, B> = (<T>() => T extends A ? 1 : 2) extends <T>() => T extends B ? 1 : 2 ? true : false;
+
+// What may be null is null in the types, and closed sets are unions. These lines compile only if so.
+const hitTakenAt: Equal<Schemas["Hit"]["taken_at"], string | null> = true;
+const bandOfHit: Equal<Schemas["Hit"]["band"], Schemas["Band"] | null> = true;
+const imageCamera: Equal<Schemas["Image"]["camera"], string | null> = true;
+const nextCursor: Equal<Schemas["FailureList"]["cursor"], string | null> = true;
+const statsCount: Equal<Schemas["Stats"]["indexed"], number | null> = true;
+const policy: Equal<Schemas["Reason"]["retry_policy"], "permanent" | "transient" | "rule"> = true;
+const requestedId: Equal<Schemas["SearchRequest"]["id"], string | null | undefined> = true;
+void [hitTakenAt, bandOfHit, imageCamera, nextCursor, statsCount, policy, requestedId];
+
+const [url, documentPath, picturePath] = process.argv.slice(2) as [string, string, string];
+const picture = readFileSync(picturePath);
+const client = createClient<paths>({ baseUrl: url });
+const called = new Set<string>();
+client.use({
+  onRequest({ request, schemaPath }) {
+    called.add(`${request.method.toLowerCase()} ${schemaPath}`);
+  },
+});
+
+/** Returns the body of a successful response. */
+function answer<Body>(result: { data?: Body; error?: unknown; response: Response }): Body {
+  assert.equal(result.response.status, 200, JSON.stringify(result.error));
+  assert.ok(result.data !== undefined);
+  return result.data;
+}
+
+function first<Item>(items: Item[]): Item {
+  const item = items[0];
+  assert.ok(item !== undefined);
+  return item;
+}
+
+// Status.
+const stats = answer(await client.GET("/v1/stats"));
+assert.ok(stats.indexed !== null && stats.indexed > 0 && stats.rollover_error === null);
+const library = first(answer(await client.GET("/v1/libraries")).libraries).name;
+
+// Images, page by page.
+const images: Schemas["Image"][] = [];
+let cursor: string | null = null;
+do {
+  const query: NonNullable<operations["listImages"]["parameters"]["query"]> = { library, limit: 5 };
+  if (cursor !== null) query.cursor = cursor;
+  const page: Schemas["ImageList"] = answer(await client.GET("/v1/images", { params: { query } }));
+  images.push(...page.images);
+  cursor = page.cursor;
+} while (cursor !== null);
+assert.equal(images.length, stats.indexed);
+assert.ok(images.some((image) => image.taken_at === null));
+assert.ok(images.some((image) => image.taken_at !== null));
+for (const image of images) {
+  const params = { path: { id: image.id } };
+  assert.deepEqual(answer(await client.GET("/v1/images/{id}", { params })), image);
+}
+const image = first(images);
+const path = { id: image.id };
+const content: Blob = answer(
+  await client.GET("/v1/images/{id}/content", { params: { path }, parseAs: "blob" }),
+);
+assert.equal(content.size, image.bytes);
+const thumbnail: Blob = answer(
+  await client.GET("/v1/images/{id}/thumbnail", {
+    params: { path, query: { size: 64 } },
+    parseAs: "blob",
+  }),
+);
+assert.equal(thumbnail.type, "image/jpeg");
+
+// Searches.
+const byFile = answer(
+  await client.POST("/v1/search/image", {
+    params: { query: { limit: 3 } },
+    body: "a picture",
+    bodySerializer: () => picture,
+    headers: { "Content-Type": "application/octet-stream" },
+  }),
+);
+assert.ok(byFile.hits.length === 3 && first(byFile.hits).score > 0.9);
+const byForm = answer(
+  await client.POST("/v1/search/image", {
+    params: { query: { limit: 3 } },
+    body: { image: "a picture" },
+    bodySerializer: () => {
+      const form = new FormData();
+      form.set("image", new Blob([picture]), "query.jpg");
+      return form;
+    },
+  }),
+);
+assert.deepEqual(byForm.hits.map((hit) => hit.id), byFile.hits.map((hit) => hit.id));
+const combined: Schemas["SearchRequest"] = {
+  image: picture.toString("base64"),
+  positive: [{ id: image.id, weight: 0.5 }],
+  negative: [{ id: images[1]?.id ?? null }],
+  text: null,
+  min_score: -1,
+  limit: 4,
+};
+assert.equal(answer(await client.POST("/v1/search", { body: combined })).hits.length, 4);
+const similar = answer(
+  await client.GET("/v1/images/{id}/similar", { params: { path, query: { limit: 2 } } }),
+);
+assert.ok(similar.hits.every((hit) => hit.id !== image.id));
+
+// Failed files.
+const listed = answer(await client.GET("/v1/failures", { params: { query: { ignored: true } } }));
+const truncated = listed.failures.find((failure) => failure.preview_url !== null);
+assert.ok(truncated !== undefined);
+const history = answer(await client.GET("/v1/why", { params: { query: { id: truncated.id } } }));
+assert.ok(history.reason !== null && first(history.steps).after_ms === null);
+const byPath = await client.GET("/v1/why", { params: { query: { library, path: image.path } } });
+assert.equal(answer(byPath).visible, true);
+const preview: Blob = answer(
+  await client.GET("/v1/failures/{id}/preview", {
+    params: { path: { id: truncated.id } },
+    parseAs: "blob",
+  }),
+);
+assert.equal(preview.type, "image/jpeg");
+const retried = await client.POST("/v1/failures/retry", { body: { ids: [truncated.id] } });
+assert.equal(answer(retried).not_found, 0);
+const discarded = await client.POST("/v1/failures/discard", { body: { code: "poison", library } });
+assert.equal(answer(discarded).files, 0);
+
+// Libraries.
+const name = { params: { path: { name: library } } };
+assert.equal(answer(await client.POST("/v1/libraries/{name}/scan", name)).scanning, true);
+const confirmed = await client.POST("/v1/libraries/{name}/confirm", name);
+assert.ok([200, 409].includes(confirmed.response.status));
+
+// Errors have a type, too.
+const unknown = await client.GET("/v1/images/{id}", { params: { path: { id: "0".repeat(32) } } });
+assert.equal(unknown.error?.code, "no_such_image");
+const refused = await client.GET("/v1/images", { params: { query: { limit: 5000 } } });
+assert.equal(refused.error?.param, "limit");
+
+const document = JSON.parse(readFileSync(documentPath, "utf8")) as { paths: Record<string, object> };
+const missed = Object.entries(document.paths)
+  .flatMap(([pattern, methods]) => Object.keys(methods).map((method) => `${method} ${pattern}`))
+  .filter((operation) => !called.has(operation));
+assert.deepEqual(missed, [], "add these operations to drive.ts");
+console.log(`${called.size} operations called`);

@@ -1,0 +1,129 @@
+"""What schemathesis needs besides the document to test the API.
+
+The document cannot describe the bytes of a picture, and OpenAPI 3.0 cannot express rules between
+parameters. So requests that the document allows get real pictures and ids here, and the rules that it
+states in words only.
+"""
+
+import base64
+import json
+import os
+import urllib.request
+import zlib
+from pathlib import Path
+from typing import Any
+
+import schemathesis
+from hypothesis import strategies as st
+from schemathesis.openapi.checks import RejectedPositiveData
+
+URL = os.environ["LOOKALIKE_URL"]
+PICTURES = [path.read_bytes() for path in sorted(Path(os.environ["LOOKALIKE_PICTURES"]).iterdir())]
+
+# Refusals of requests that the document allows: the operations, the codes, and the start of `param`.
+REFUSALS_OF_CONTENT = [
+    # The bytes are no picture, or one that lookalike cannot decode.
+    (
+        {"search", "searchByImage"},
+        {"not_an_image", "unsupported_format", "unsupported_feature", "too_many_pixels",
+         "too_much_memory", "truncated", "corrupt", "too_slow", "decoder_panic", "empty"},
+        "",
+    ),
+    # The base64 is no base64: `format: byte` does not restrict what generators write.
+    ({"search"}, {"invalid_parameter"}, "image"),
+    # A picture is named as positive and negative.
+    ({"search"}, {"cancels_out"}, ""),
+    # Conditions of a filter that no image can meet together, such as a range without values.
+    (
+        {"search", "searchByImage", "similarImages", "listImages", "countFacets"},
+        {"invalid_parameter"},
+        "filter",
+    ),
+]
+
+
+def read(path: str) -> Any:
+    with urllib.request.urlopen(URL + path) as response:
+        return json.load(response)
+
+
+IDS = [image["id"] for image in read("/v1/images?limit=100")["images"]]
+FAILED_IDS = [failure["id"] for failure in read("/v1/failures?limit=100&ignored=true")["failures"]]
+
+pictures = st.sampled_from(PICTURES)
+schemathesis.openapi.format("byte", pictures.map(lambda picture: base64.b64encode(picture).decode()))
+schemathesis.openapi.format("binary", pictures)
+for media_type in ("image/*", "application/octet-stream"):
+    schemathesis.openapi.media_type(media_type, pictures)
+
+
+def pick(values: list[str], seed: object) -> str:
+    return values[number_of(seed) % len(values)]
+
+
+def number_of(value: object) -> int:
+    """The same number in each run, unlike `hash`."""
+    return zlib.crc32(repr(value).encode())
+
+
+@schemathesis.hook
+def before_call(context: Any, case: Any, kwargs: Any) -> None:
+    """Lets most requests that the document allows reach real files and rows."""
+    if case.meta is None or case.meta.generation.mode.is_negative:
+        return
+    operation = case.operation.definition.raw["operationId"]
+    if "id" in (case.path_parameters or {}):
+        ids = FAILED_IDS if operation == "previewFailure" else IDS
+        # Some requests keep an unknown id.
+        if number_of(case.path_parameters["id"]) % 4 and ids:
+            case.path_parameters["id"] = pick(ids, case.path_parameters["id"])
+    if operation == "explainFile":
+        select_one_file(case)
+    if operation == "search" and isinstance(case.body, dict):
+        for at, part in enumerate([case.body, *(case.body.get("positive") or [])]):
+            if isinstance(part, dict) and isinstance(part.get("id"), str):
+                part["id"] = pick(IDS, at)
+
+
+def select_one_file(case: Any) -> None:
+    """A file is selected by its id, or by its library and path."""
+    query = case.query
+    if "id" in query:
+        query.pop("path", None)
+        query["id"] = pick(IDS + FAILED_IDS, query["id"])
+        query.pop("library", None)
+    elif "path" in query:
+        query.setdefault("library", "photos")
+    else:
+        query["id"] = pick(IDS + FAILED_IDS, query)
+        query.pop("library", None)
+
+
+@schemathesis.hook
+def filter_failure(context: Any, failure: Any, case: Any, response: Any) -> bool:
+    """Drops refusals for a reason that the document states in words only."""
+    if not isinstance(failure, RejectedPositiveData):
+        return True
+    problem = response.json()
+    operation = case.operation.definition.raw["operationId"]
+    return not any(
+        operation in operations
+        and problem["code"] in codes
+        and (not param or param in problem.get("param", ""))
+        for operations, codes, param in REFUSALS_OF_CONTENT
+    )
+
+
+@schemathesis.check
+def problem_code_is_listed(ctx: Any, response: Any, case: Any) -> None:
+    """Every error has a code that the document lists for the operation and the status."""
+    if response.status_code < 400 or response.status_code == 405:
+        return
+    problem = response.json()
+    assert problem["status"] == response.status_code, problem
+    # An identifier with a slash or none at all leads to no operation.
+    if problem["code"] == "no_such_route":
+        return
+    listed = case.operation.definition.raw["responses"].get(str(response.status_code), {})
+    examples = listed.get("content", {}).get("application/problem+json", {}).get("examples", {})
+    assert problem["code"] in examples, f"{problem['code']} is not listed: {sorted(examples)}"
