@@ -27,6 +27,7 @@ mod failures;
 mod history;
 mod maintenance;
 mod preview;
+mod session;
 
 use poem_openapi::OpenApiService;
 
@@ -36,20 +37,22 @@ pub(crate) use responses::JSON;
 use images::ImageApi;
 use maintenance::MaintenanceApi;
 use search::SearchApi;
+use session::SessionApi;
 use status::StatusApi;
 
-type Apis = (SearchApi, ImageApi, StatusApi, MaintenanceApi);
+type Apis = (SearchApi, ImageApi, StatusApi, MaintenanceApi, SessionApi);
 
 /// Returns all operations with their document.
 pub(crate) fn open_api_service() -> OpenApiService<Apis, ()> {
-    let apis = (SearchApi, ImageApi, StatusApi, MaintenanceApi);
+    let apis = (SearchApi, ImageApi, StatusApi, MaintenanceApi, SessionApi);
     OpenApiService::new(apis, "lookalike", env!("CARGO_PKG_VERSION"))
         .summary("Finds images by what they look like")
         .description(
             "A visual search index of a set of folders. Every error is `application/problem+json` \
              with a stable `code` for programs. Every response has the header `X-Request-Id`; a \
              request may set it (1 to 64 letters, digits, `.`, `_`, `-`). Requests that change \
-             something are refused if a page of another site sends them. Besides these operations \
+             something are refused if a page of another site sends them. A service that listens \
+             beyond its own machine requires an API key (`Authorization: Bearer KEY`). Besides these operations \
              there are `/healthz` (the process is alive), `/readyz` (a search would succeed) and \
              `/metrics` (Prometheus).",
         )

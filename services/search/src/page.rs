@@ -58,6 +58,7 @@ const ASSETS: &[Asset] = assets! {
     "notices.js": JAVASCRIPT;
     "results.js": JAVASCRIPT;
     "search.js": JAVASCRIPT;
+    "sign_in.js": JAVASCRIPT;
     "upload.js": JAVASCRIPT;
 };
 
@@ -133,7 +134,7 @@ mod tests {
             .iter()
             .filter(|asset| asset.content_type == JAVASCRIPT)
         {
-            let is_start = ASSETS[0].text.contains(&format!("src=\"/{}\"", asset.name));
+            let is_start = ASSETS[0].text.contains(&format!("src=\"{}\"", asset.name));
             assert!(is_start || loaded.contains(&asset.name), "{}", asset.name);
         }
     }

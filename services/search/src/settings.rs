@@ -5,6 +5,18 @@ use std::time::Duration;
 use lookalike_chassis::settings::{MinDuration, deserialize_positive, duration, size};
 use serde::{Deserialize, Serialize};
 
+use crate::http::{BasePath, Origin};
+
+/// When a request needs an API key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum KeyPolicy {
+    /// If the service listens on an address other than a loopback address.
+    Auto,
+    Always,
+    Never,
+}
+
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Settings {
@@ -14,6 +26,23 @@ pub struct Settings {
     /// example the name of a proxy. If empty, a loopback address accepts no others, and any other
     /// address accepts every name. `*` accepts every name.
     pub allowed_hosts: Vec<String>,
+    /// When a request needs an API key (`lookalike keys add`). `auto`: if the service listens on an
+    /// address other than a loopback address.
+    pub require_keys: KeyPolicy,
+    /// The file of the API keys; empty: `keys.json` in the data folder.
+    pub keys_file: String,
+    /// Requests per second of one client on average: of an API key, or without one, of an address.
+    /// 0 sets no limit.
+    pub max_requests_per_second: u32,
+    /// Requests that a client may send at once beyond that rate; a page of results loads many
+    /// thumbnails.
+    #[serde(deserialize_with = "deserialize_positive")]
+    pub max_request_burst: u32,
+    /// Sites whose pages may use the API, as `https://host` with the port if it is not the default.
+    pub allowed_origins: Vec<Origin>,
+    /// The path under which a proxy serves this service, such as `/pictures`; empty: the root. The
+    /// header `X-Forwarded-Prefix` of a proxy takes precedence.
+    pub base_path: BasePath,
     /// The largest image file that can be uploaded.
     #[serde(with = "size")]
     pub max_upload_bytes: u64,
@@ -65,6 +94,12 @@ impl Default for Settings {
         Self {
             listen: "127.0.0.1:8080".into(),
             allowed_hosts: Vec::new(),
+            require_keys: KeyPolicy::Auto,
+            keys_file: String::new(),
+            max_requests_per_second: 0,
+            max_request_burst: 500,
+            allowed_origins: Vec::new(),
+            base_path: BasePath::default(),
             max_upload_bytes: 64 << 20,
             max_buffered_bytes: 512 << 20,
             upload_timeout: Duration::from_secs(60),

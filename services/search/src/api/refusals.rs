@@ -14,6 +14,7 @@ fn error_responses(statuses: &[u16]) -> MetaResponses {
     let responses = statuses.iter().map(|&status| MetaResponse {
         description: match status {
             400 => "The request or one of its parameters is invalid",
+            401 => "An API key is required, or the given one is not valid",
             403 => {
                 "The file is outside its library, or a page of another site tries to change \
                  something"
@@ -98,6 +99,8 @@ refusals! {
     ActionRefusal: 400, 403, 404, 408, 409, 413, 415, 421, 503, 504;
     /// Refuses a query of the status.
     StatusRefusal: 421, 504;
+    /// Refuses to sign in or out.
+    SessionRefusal: 400, 401, 403, 408, 413, 415, 421, 504;
     /// Refuses an original file.
     FileRefusal: 400, 403, 404, 409, 410, 415, 416, 421, 503, 504;
     /// Refuses a thumbnail.
