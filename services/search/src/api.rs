@@ -19,6 +19,7 @@ mod problem_response;
 mod refusals;
 mod responses;
 
+mod events;
 mod images;
 mod search;
 mod status;
@@ -34,17 +35,32 @@ use poem_openapi::OpenApiService;
 pub(crate) use problem_response::to_response as problem_to_response;
 pub(crate) use responses::JSON;
 
+use events::EventApi;
 use images::ImageApi;
 use maintenance::MaintenanceApi;
 use search::SearchApi;
 use session::SessionApi;
 use status::StatusApi;
 
-type Apis = (SearchApi, ImageApi, StatusApi, MaintenanceApi, SessionApi);
+type Apis = (
+    SearchApi,
+    ImageApi,
+    StatusApi,
+    MaintenanceApi,
+    SessionApi,
+    EventApi,
+);
 
 /// Returns all operations with their document.
 pub(crate) fn open_api_service() -> OpenApiService<Apis, ()> {
-    let apis = (SearchApi, ImageApi, StatusApi, MaintenanceApi, SessionApi);
+    let apis = (
+        SearchApi,
+        ImageApi,
+        StatusApi,
+        MaintenanceApi,
+        SessionApi,
+        EventApi,
+    );
     OpenApiService::new(apis, "lookalike", env!("CARGO_PKG_VERSION"))
         .summary("Finds images by what they look like")
         .description(

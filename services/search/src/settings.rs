@@ -78,6 +78,9 @@ pub struct Settings {
     /// Searches in progress at once; a request beyond that is refused with Retry-After, so that slow
     /// servers cause no growing queue.
     pub max_concurrent_searches: usize,
+    /// Clients that read `/v1/events` at the same time; one more is refused with Retry-After.
+    #[serde(deserialize_with = "deserialize_positive")]
+    pub max_event_readers: usize,
     /// Images decoded at the same time for searches, and the same number for thumbnails; 0 uses the
     /// number of cores.
     pub max_concurrent_decodes: usize,
@@ -111,6 +114,7 @@ impl Default for Settings {
             default_limit: 12,
             max_limit: 1000,
             max_concurrent_searches: 256,
+            max_event_readers: 256,
             max_concurrent_decodes: 0,
             max_waiting_decodes: 256,
             thumbnail_cache_bytes: 64 << 20,

@@ -16,6 +16,7 @@ use super::middleware::{
     AccessControl, AllowedHosts, MiddlewareSettings, RateLimiter, wrap_routes,
 };
 use crate::api::{self, JSON};
+use crate::core::event_feed::run_event_feed;
 use crate::core::model_rollover::run_model_rollover;
 use crate::core::readiness::check_ready;
 use crate::core::service::{Context, SearchService};
@@ -74,6 +75,7 @@ pub async fn serve_api(
     tokio::spawn(run_key_reload(Arc::clone(&access.ring), shutdown.clone()));
     let service = Arc::new(SearchService::new(context));
     tokio::spawn(run_model_rollover(Arc::clone(&service), shutdown.clone()));
+    tokio::spawn(run_event_feed(Arc::clone(&service), shutdown.clone()));
     let ready = {
         let service = Arc::clone(&service);
         move || {
