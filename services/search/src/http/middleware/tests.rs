@@ -237,7 +237,7 @@ async fn pages_of_listed_sites_may_use_the_api() {
 }
 
 #[tokio::test]
-async fn clients_are_limited_each() {
+async fn a_client_that_sends_too_much_is_told_to_wait() {
     let settings = crate::Settings {
         max_requests_per_second: 1,
         max_request_burst: 2,
@@ -248,20 +248,13 @@ async fn clients_are_limited_each() {
         ..open_settings(every_host(), Duration::from_secs(5))
     };
     let app = wrap_routes(Route::new().at("/do", get(refuses)), settings);
-    let call = |address: &str| {
-        let address: std::net::SocketAddr = address.parse().unwrap();
-        let request = Request::builder()
-            .uri("/do".parse().unwrap())
-            .remote_addr(poem::web::RemoteAddr(address.into()));
-        app.call(request.finish())
-    };
+    let call = || app.call(Request::builder().uri("/do".parse().unwrap()).finish());
     for _ in 0..2 {
-        assert_eq!(call("192.0.2.1:1").await.unwrap().status(), 400);
+        assert_eq!(call().await.unwrap().status(), 400);
     }
-    let refused = call("192.0.2.1:2").await.unwrap();
+    let refused = call().await.unwrap();
     assert_eq!(refused.status(), 429);
     assert_eq!(refused.header("retry-after"), Some("1"));
-    assert_eq!(call("192.0.2.2:1").await.unwrap().status(), 400);
 }
 
 #[tokio::test]
