@@ -46,6 +46,25 @@ impl Bus {
         library: &LibraryName,
         after: Option<StreamPosition>,
     ) -> Result<OutcomeReader, Error> {
+        self.read_subject(library.as_str(), after).await
+    }
+
+    /// Reads the outcomes of all libraries, starting after the position `after`, under the same rules.
+    ///
+    /// # Errors
+    /// [`Error::StreamMissing`] if the stream was deleted.
+    pub async fn read_all_outcomes(
+        &self,
+        after: Option<StreamPosition>,
+    ) -> Result<OutcomeReader, Error> {
+        self.read_subject("*", after).await
+    }
+
+    async fn read_subject(
+        &self,
+        library: &str,
+        after: Option<StreamPosition>,
+    ) -> Result<OutcomeReader, Error> {
         let stream = self.get_stream(self.outcomes_stream()).await?;
         let end = stream_end(&stream);
         let created_ns = end.stream_created_ns;

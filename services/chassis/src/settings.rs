@@ -294,7 +294,7 @@ pub fn find_credentials(url: &str) -> Option<Range<usize>> {
 }
 
 fn hide_secret(name: &str, value: &Value) -> String {
-    const SECRET: [&str; 4] = ["password", "token", "secret", "credentials"];
+    const SECRET: [&str; 5] = ["password", "token", "secret", "credentials", "api_key"];
     match value {
         Value::String(text) if SECRET.iter().any(|s| name.contains(s)) && !text.is_empty() => {
             "\"(hidden)\"".to_owned()

@@ -41,6 +41,8 @@ pub struct FileArgs {
 pub struct ServiceClient {
     client: reqwest::Client,
     url: String,
+    /// Empty if none is set.
+    api_key: String,
 }
 
 impl ServiceClient {
@@ -74,7 +76,19 @@ impl ServiceClient {
             client = client.no_proxy();
         }
         let client = client.build().context("cannot create an HTTP client")?;
-        Ok(Self { client, url })
+        let api_key = String::new();
+        Ok(Self {
+            client,
+            url,
+            api_key,
+        })
+    }
+
+    /// Sends this API key with every request; an empty one is not sent.
+    #[must_use]
+    pub fn with_api_key(self, api_key: &str) -> Self {
+        let api_key = api_key.trim().to_owned();
+        Self { api_key, ..self }
     }
 
     pub fn url(&self) -> &str {
@@ -82,6 +96,10 @@ impl ServiceClient {
     }
 
     async fn send_request(&self, request: reqwest::RequestBuilder) -> Result<Value> {
+        let request = match self.api_key.as_str() {
+            "" => request,
+            key => request.bearer_auth(key),
+        };
         let response = request
             .send()
             .await
@@ -101,6 +119,12 @@ impl ServiceClient {
             .or(body["title"].as_str())
             .unwrap_or("no reason given");
         let code = body["code"].as_str().unwrap_or("error");
+        if status == reqwest::StatusCode::UNAUTHORIZED {
+            return Err(usage_error(anyhow!(
+                "{detail} ({code}, {status}); this command line sends the key in LOOKALIKE_API_KEY, \
+                 or api_key in lookalike.toml"
+            )));
+        }
         bail!("{detail} ({code}, {status})")
     }
 

@@ -100,6 +100,7 @@ async fn run_command(command: &CliCommand, settings: Settings) -> Result<()> {
         CliCommand::Why(args) => why::run_why(&settings.connect_service()?, args).await,
         CliCommand::Confirm(args) => commands::confirm::run_confirm(&settings, args).await,
         CliCommand::Audit(args) => commands::audit::run_audit(&settings, args).await,
+        CliCommand::Keys(args) => commands::keys::run_keys(&settings, args),
         CliCommand::Models(args) => commands::models::run_models(&settings, args).await,
         CliCommand::Completions { .. } => Ok(()),
     }

@@ -21,6 +21,7 @@ mod responses;
 
 mod document;
 
+mod events;
 mod images;
 mod search;
 mod status;
@@ -29,22 +30,39 @@ mod failures;
 mod history;
 mod maintenance;
 mod preview;
+mod session;
 
 use poem_openapi::OpenApiService;
 
 pub(crate) use problem_response::to_response as problem_to_response;
 pub(crate) use responses::JSON;
 
+use events::EventApi;
 use images::ImageApi;
 use maintenance::MaintenanceApi;
 use search::SearchApi;
+use session::SessionApi;
 use status::StatusApi;
 
-pub(crate) type Apis = (SearchApi, ImageApi, StatusApi, MaintenanceApi);
+pub(crate) type Apis = (
+    SearchApi,
+    ImageApi,
+    StatusApi,
+    MaintenanceApi,
+    SessionApi,
+    EventApi,
+);
 
 /// Returns all operations with their document.
 pub(crate) fn open_api_service() -> OpenApiService<Apis, ()> {
-    let apis = (SearchApi, ImageApi, StatusApi, MaintenanceApi);
+    let apis = (
+        SearchApi,
+        ImageApi,
+        StatusApi,
+        MaintenanceApi,
+        SessionApi,
+        EventApi,
+    );
     OpenApiService::new(apis, "lookalike", env!("CARGO_PKG_VERSION"))
         .summary("Finds images by what they look like")
         .description(
@@ -54,7 +72,8 @@ pub(crate) fn open_api_service() -> OpenApiService<Apis, ()> {
              something are refused if a page of another site sends them. A method that an address \
              does not support is refused with 405, `method_not_allowed` and the header `Allow`; an \
              unknown address with 404 and `no_such_route`. Limits that the settings change are \
-             documented with their defaults. Besides these operations there are `/healthz` (the process is alive), `/readyz` (a search would succeed) and \
+             documented with their defaults. A service that listens beyond its own machine \
+             requires an API key (`Authorization: Bearer KEY`). Besides these operations there are `/healthz` (the process is alive), `/readyz` (a search would succeed) and \
              `/metrics` (Prometheus).",
         )
         .license("MIT OR Apache-2.0")

@@ -1,6 +1,8 @@
 //! Errors of the service as a whole. Errors of one request are
 //! [`Problem`](crate::problem::Problem)s.
 
+use crate::keys::KeyFileError;
+
 /// Why the HTTP service cannot start, or stopped.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -20,6 +22,8 @@ pub enum Error {
         listen: String,
         source: std::io::Error,
     },
+    #[error(transparent)]
+    Keys(#[from] KeyFileError),
     /// The server stopped on its own.
     #[error("the HTTP service stopped: {0}")]
     Serve(#[source] std::io::Error),

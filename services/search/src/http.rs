@@ -3,3 +3,6 @@
 mod connections;
 mod middleware;
 pub(crate) mod server;
+
+pub(crate) use middleware::{AccessControl, KEY_COOKIE, key_of_request, link_prefix};
+pub use middleware::{BasePath, Origin};

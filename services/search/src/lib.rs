@@ -3,6 +3,7 @@
 //! | step | where |
 //! |---|---|
 //! | accept connections; middleware of every request | [`http`] |
+//! | API keys | [`keys`] |
 //! | parse the request, convert the result | [`api`] |
 //! | search the index; read files; ask the watchers | [`core`] |
 //! | the page for people | [`page`] |
@@ -18,6 +19,7 @@ mod core;
 mod error;
 mod etag;
 mod http;
+mod keys;
 mod metrics;
 mod page;
 mod problem;
@@ -28,4 +30,5 @@ mod time;
 pub use core::service::Context;
 pub use error::Error;
 pub use http::server::{BoundListener, bind_address, openapi_json, serve_api, serve_metrics_only};
-pub use settings::Settings;
+pub use keys::{KeyFile, KeyFileError, NewKey, Scope, StoredKey};
+pub use settings::{KeyPolicy, Settings};

@@ -5,6 +5,7 @@ use poem::http::{HeaderName, StatusCode, header};
 use poem::{Endpoint, Request, Response, Route, endpoint::make_sync, get};
 
 use crate::etag::{etag_matches, parse_etag};
+use crate::http::link_prefix;
 
 /// Allows this origin only; the addresses of dropped pictures start with `blob:`.
 const PAGE_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; \
@@ -58,6 +59,7 @@ const ASSETS: &[Asset] = assets! {
     "notices.js": JAVASCRIPT;
     "results.js": JAVASCRIPT;
     "search.js": JAVASCRIPT;
+    "sign_in.js": JAVASCRIPT;
     "upload.js": JAVASCRIPT;
 };
 
@@ -92,20 +94,26 @@ pub(crate) fn add_page(mut routes: Route) -> Route {
     routes
 }
 
+/// Lets the server of an OpenAPI document, which is `/`, begin with the base path.
+fn below_base_path(document: &str) -> String {
+    let server = format!("\"url\": \"{}/\"", link_prefix());
+    document.replacen("\"url\": \"/\"", &server, 1)
+}
+
 /// Adds the OpenAPI document and its rendered documentation.
 pub(crate) fn add_docs(routes: Route, document: String, html: String) -> Route {
     let document = make_sync(move |_| {
         Response::builder()
             .content_type("application/json")
             .header(header::CACHE_CONTROL, "no-cache")
-            .body(document.clone())
+            .body(below_base_path(&document))
     });
     let docs = make_sync(move |_| {
         Response::builder()
             .content_type(HTML)
             .header(header::CACHE_CONTROL, "no-cache")
             .header(POLICY, DOCS_POLICY)
-            .body(html.clone())
+            .body(below_base_path(&html))
     });
     routes
         .at("/openapi.json", get(document))
@@ -135,7 +143,7 @@ mod tests {
             .iter()
             .filter(|asset| asset.content_type == JAVASCRIPT)
         {
-            let is_start = ASSETS[0].text.contains(&format!("src=\"/{}\"", asset.name));
+            let is_start = ASSETS[0].text.contains(&format!("src=\"{}\"", asset.name));
             assert!(is_start || loaded.contains(&asset.name), "{}", asset.name);
         }
     }

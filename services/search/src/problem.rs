@@ -38,6 +38,9 @@ macro_rules! codes {
 codes! {
     InvalidRequest, "invalid_request", 400, "The request cannot be parsed";
     InvalidParameter, "invalid_parameter", 400, "A parameter is invalid";
+    KeyRequired, "key_required", 401, "An API key is required";
+    InvalidKey, "invalid_key", 401, "The API key is not valid";
+    InsufficientScope, "insufficient_scope", 403, "The API key does not permit this";
     CrossOrigin, "cross_origin", 403, "Pages of other sites may not send this request";
     OutsideLibrary, "outside_library", 403, "The file is outside its library";
     NoSuchRoute, "no_such_route", 404, "There is nothing at this address";
@@ -65,6 +68,7 @@ codes! {
     TooSlow, "too_slow", 422, "Decoding the image takes too long";
     DecoderPanic, "decoder_panic", 422, "The decoder crashed on the image";
     CancelsOut, "cancels_out", 422, "The parts of the query cancel each other out";
+    TooManyRequests, "too_many_requests", 429, "Too many requests from this client";
     Internal, "internal", 500, "Internal error";
     Overloaded, "overloaded", 503, "Too many requests at once";
     IndexUnavailable, "index_unavailable", 503, "The index is unreachable";

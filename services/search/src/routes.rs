@@ -2,7 +2,7 @@
 //! labels must not grow with the paths that clients request.
 
 /// Every result of [`route_pattern`].
-pub(crate) const ROUTES: [&str; 24] = [
+pub(crate) const ROUTES: [&str; 26] = [
     "/",
     "/v1/search",
     "/v1/search/image",
@@ -20,6 +20,8 @@ pub(crate) const ROUTES: [&str; 24] = [
     "/v1/failures/discard",
     "/v1/failures/{id}/preview",
     "/v1/why",
+    "/v1/session",
+    "/v1/events",
     "/healthz",
     "/readyz",
     "/metrics",
@@ -50,6 +52,8 @@ pub(crate) fn route_pattern(path: &str) -> &'static str {
         ["v1", "failures", "discard"] => "/v1/failures/discard",
         ["v1", "failures", _, "preview"] => "/v1/failures/{id}/preview",
         ["v1", "why"] => "/v1/why",
+        ["v1", "events"] => "/v1/events",
+        ["v1", "session"] => "/v1/session",
         ["healthz"] => "/healthz",
         ["readyz"] => "/readyz",
         ["metrics"] => "/metrics",

@@ -5,6 +5,18 @@ use std::time::Duration;
 use lookalike_chassis::settings::{MinDuration, deserialize_positive, duration, size};
 use serde::{Deserialize, Serialize};
 
+use crate::http::{BasePath, Origin};
+
+/// When a request needs an API key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum KeyPolicy {
+    /// If the service listens on an address other than a loopback address.
+    Auto,
+    Always,
+    Never,
+}
+
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Settings {
@@ -14,6 +26,23 @@ pub struct Settings {
     /// example the name of a proxy. If empty, a loopback address accepts no others, and any other
     /// address accepts every name. `*` accepts every name.
     pub allowed_hosts: Vec<String>,
+    /// When a request needs an API key (`lookalike keys add`). `auto`: if the service listens on an
+    /// address other than a loopback address.
+    pub require_keys: KeyPolicy,
+    /// The file of the API keys; empty: `keys.json` in the data folder.
+    pub keys_file: String,
+    /// Requests per second of one client on average: of an API key, or without one, of an address.
+    /// 0 sets no limit.
+    pub max_requests_per_second: u32,
+    /// Requests that a client may send at once beyond that rate; a page of results loads many
+    /// thumbnails.
+    #[serde(deserialize_with = "deserialize_positive")]
+    pub max_request_burst: u32,
+    /// Sites whose pages may use the API, as `https://host` with the port if it is not the default.
+    pub allowed_origins: Vec<Origin>,
+    /// The path under which a proxy serves this service, such as `/pictures`; empty: the root. The
+    /// header `X-Forwarded-Prefix` of a proxy takes precedence.
+    pub base_path: BasePath,
     /// The largest image file that can be uploaded.
     #[serde(with = "size")]
     pub max_upload_bytes: u64,
@@ -49,6 +78,9 @@ pub struct Settings {
     /// Searches in progress at once; a request beyond that is refused with Retry-After, so that slow
     /// servers cause no growing queue.
     pub max_concurrent_searches: usize,
+    /// Clients that read `/v1/events` at the same time; one more is refused with Retry-After.
+    #[serde(deserialize_with = "deserialize_positive")]
+    pub max_event_readers: usize,
     /// Images decoded at the same time for searches, and the same number for thumbnails; 0 uses the
     /// number of cores.
     pub max_concurrent_decodes: usize,
@@ -65,6 +97,12 @@ impl Default for Settings {
         Self {
             listen: "127.0.0.1:8080".into(),
             allowed_hosts: Vec::new(),
+            require_keys: KeyPolicy::Auto,
+            keys_file: String::new(),
+            max_requests_per_second: 0,
+            max_request_burst: 500,
+            allowed_origins: Vec::new(),
+            base_path: BasePath::default(),
             max_upload_bytes: 64 << 20,
             max_buffered_bytes: 512 << 20,
             upload_timeout: Duration::from_secs(60),
@@ -76,6 +114,7 @@ impl Default for Settings {
             default_limit: 12,
             max_limit: 1000,
             max_concurrent_searches: 256,
+            max_event_readers: 256,
             max_concurrent_decodes: 0,
             max_waiting_decodes: 256,
             thumbnail_cache_bytes: 64 << 20,

@@ -7,6 +7,7 @@ use anyhow::Result;
 use lookalike_chassis::{shutdown, telemetry};
 use lookalike_client::usage_error;
 use lookalike_proto::LibraryName;
+use lookalike_search::KeyFile;
 
 use super::build::App;
 use super::progress::UpProgress;
@@ -15,9 +16,12 @@ use crate::libraries::{refuse_watched_folder, resolve_libraries};
 use crate::settings::Settings;
 
 /// Runs the roles until a signal arrives or one of them fails, and then stops them in order.
-pub async fn run_app(role: AppRole, settings: Settings) -> Result<()> {
+pub async fn run_app(role: AppRole, mut settings: Settings) -> Result<()> {
     let progress = UpProgress::new();
     start_logging(role, &settings, &progress)?;
+    if role.has_service() {
+        check_keys_file(&mut settings)?;
+    }
     let libraries = resolve_roots(role, &settings)?;
     if role.has_watcher() {
         refuse_watched_folder(&libraries, "--data-dir", &settings.data_dir()?)?;
@@ -34,6 +38,14 @@ pub async fn run_app(role: AppRole, settings: Settings) -> Result<()> {
     let outcome = app.run_until(&shutdown, &progress).await;
     let drained = app.drain(&progress).await;
     outcome.and(drained)
+}
+
+/// Resolves the path of the key file. A damaged file fails here, before anything is started.
+fn check_keys_file(settings: &mut Settings) -> Result<()> {
+    let path = settings.keys_file()?;
+    KeyFile::read(&path).map_err(|error| usage_error(error.into()))?;
+    settings.http.keys_file = path.display().to_string();
+    Ok(())
 }
 
 /// Returns the root folders. A watcher accepts a missing root only if it watched it before; other

@@ -11,6 +11,7 @@ use lookalike_client::search::{self, SearchArgs};
 use lookalike_client::status::StatusArgs;
 use lookalike_client::{FileArgs, ServiceArgs};
 
+pub use crate::commands::keys::KeysArgs;
 pub use models::{ModelsArgs, ModelsCommand, ModelsFetchArgs, ModelsListArgs, ModelsUseArgs};
 pub use role::RoleArgs;
 
@@ -127,6 +128,11 @@ pub enum CliCommand {
         HF_ENDPOINT sets another hub, HF_TOKEN a token for it; HTTPS_PROXY, HTTP_PROXY, ALL_PROXY\n\
         and NO_PROXY are honoured. Offline: fetch elsewhere, and copy `models` of the cache folder.")]
     Models(ModelsArgs),
+    /// Create, list and revoke API keys
+    ///
+    /// A service that listens on an address beyond this machine requires a key for every request
+    /// (http.require_keys). The keys are in a file of the data folder (http.keys_file), as hashes.
+    Keys(KeysArgs),
     /// Print shell completions
     Completions {
         /// Name of the shell
@@ -145,7 +151,7 @@ impl CliCommand {
             Self::Failures(args) => Some(args.service_args()),
             Self::Models(args) => args.service_args(),
             Self::Up(_) | Self::Watch(_) | Self::Embed(_) | Self::Serve(_) => None,
-            Self::Audit(_) | Self::Completions { .. } => None,
+            Self::Audit(_) | Self::Keys(_) | Self::Completions { .. } => None,
         }
     }
 }

@@ -2,4 +2,5 @@
 
 pub mod audit;
 pub mod confirm;
+pub mod keys;
 pub mod models;

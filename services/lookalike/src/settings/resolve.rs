@@ -142,6 +142,9 @@ fn flag_values(cli: &Cli) -> Vec<(&'static str, String, &'static str)> {
             ("milvus.url", args.milvus_url.as_ref(), "--milvus-url"),
             ("vision.device", args.device.as_ref(), "--device"),
         ]),
+        CliCommand::Keys(args) => {
+            values.push(("data_dir", args.data_dir.as_ref(), "--data-dir"));
+        }
         CliCommand::Confirm(args) => {
             values.push(("nats.url", args.nats_url.as_ref(), "--nats-url"));
         }

@@ -21,6 +21,8 @@ pub struct Settings {
     pub offline: bool,
     /// URL of the service for commands; empty: that of the running `lookalike up`.
     pub url: String,
+    /// The API key that commands send to the service.
+    pub api_key: String,
     /// Root folders by library name.
     pub libraries: BTreeMap<String, String>,
     pub log: telemetry::Settings,
@@ -54,7 +56,9 @@ impl Settings {
     /// A client for the service at `url`, or for the running `lookalike up` with this data folder.
     pub fn connect_service(&self) -> Result<ServiceClient> {
         let data_dir = self.data_dir().ok();
-        ServiceClient::locate(&self.url, data_dir.as_deref(), !self.data_dir.is_empty())
+        let service =
+            ServiceClient::locate(&self.url, data_dir.as_deref(), !self.data_dir.is_empty())?;
+        Ok(service.with_api_key(&self.api_key))
     }
 
     pub fn open_model_store(&self) -> Result<ModelStore> {

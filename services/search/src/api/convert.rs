@@ -13,6 +13,7 @@ use super::filter_words::{
 use super::schema::{BandBody, ConsistencyBody, FilterBody, HitBody, ImageBody, SearchAnswer};
 use crate::core::engine::SearchResult;
 use crate::core::libraries::parse_library;
+use crate::http::link_prefix;
 use crate::problem::Problem;
 use crate::settings::Settings;
 use crate::time;
@@ -115,11 +116,15 @@ pub(crate) fn to_index_filter(
 /// never changes and browsers may cache it.
 fn thumbnail_url(image: &index::IndexedImage) -> String {
     let version = image.content_hash.get(..16).unwrap_or_default();
-    format!("/v1/images/{}/thumbnail?size=320&v={version}", image.id)
+    let prefix = link_prefix();
+    format!(
+        "{prefix}/v1/images/{}/thumbnail?size=320&v={version}",
+        image.id
+    )
 }
 
 fn content_url(image: &index::IndexedImage) -> String {
-    format!("/v1/images/{}/content", image.id)
+    format!("{}/v1/images/{}/content", link_prefix(), image.id)
 }
 
 fn to_pixels(side: i32) -> u32 {

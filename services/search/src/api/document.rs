@@ -24,6 +24,8 @@ mod walk;
 
 use serde_json::{Value, json};
 
+use crate::http::KEY_COOKIE;
+
 /// Completes the document that poem derived.
 pub(super) fn complete_document(derived: &str) -> String {
     let mut document: Value = serde_json::from_str(derived).expect("poem writes JSON");
@@ -39,7 +41,26 @@ pub(super) fn complete_document(derived: &str) -> String {
     rules::add_rules(&mut document);
     problems::add_problem_examples(&mut document);
     links::add_links(&mut document);
+    describe_keys(&mut document);
     serde_json::to_string_pretty(&document).expect("a JSON value can be written")
+}
+
+/// Two ways to send a key; a service on a loopback address needs none.
+fn describe_keys(document: &mut Value) {
+    document["components"]["securitySchemes"] = json!({
+        "bearer": {
+            "type": "http",
+            "scheme": "bearer",
+            "description": "An API key, as `lookalike keys add` prints it",
+        },
+        "cookie": {
+            "type": "apiKey",
+            "in": "cookie",
+            "name": KEY_COOKIE,
+            "description": "The cookie that `POST /v1/session` sets",
+        },
+    });
+    document["security"] = json!([{}, { "bearer": [] }, { "cookie": [] }]);
 }
 
 #[cfg(test)]

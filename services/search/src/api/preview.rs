@@ -14,6 +14,7 @@ use super::history::{FileSelector, find_history};
 use crate::core::file_response::{FILE_POLICY, content_disposition};
 use crate::core::files::{describe_read_error, find_file};
 use crate::core::service::SearchService;
+use crate::http::link_prefix;
 use crate::problem::{Code, Problem};
 
 /// Codes of files that may be displayed. Excluded are files that claim too much memory or that
@@ -36,8 +37,10 @@ fn is_previewable(state: &str, code: &str) -> bool {
 pub(crate) fn preview_url(failure: &FileFailure) -> Option<String> {
     is_previewable(&failure.state, &failure.code).then(|| {
         format!(
-            "/v1/failures/{}/preview?library={}",
-            failure.id, failure.library
+            "{}/v1/failures/{}/preview?library={}",
+            link_prefix(),
+            failure.id,
+            failure.library
         )
     })
 }

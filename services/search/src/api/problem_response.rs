@@ -1,6 +1,7 @@
 //! A problem as the client sees it: `application/problem+json` (RFC 9457).
 
-use poem::{Response, http::header};
+use poem::Response;
+use poem::http::{StatusCode, header};
 use poem_openapi::Object;
 use poem_openapi::types::{Example, ToJSON as _};
 
@@ -15,6 +16,9 @@ pub(crate) fn to_response(problem: &Problem, request_id: &str) -> Response {
         .header(header::CACHE_CONTROL, "no-store");
     if let Some(seconds) = problem.retry_after {
         response = response.header(header::RETRY_AFTER, seconds.to_string());
+    }
+    if problem.status() == StatusCode::UNAUTHORIZED {
+        response = response.header(header::WWW_AUTHENTICATE, "Bearer");
     }
     response.body(to_body(problem, request_id).to_json_string())
 }
@@ -54,13 +58,14 @@ pub(crate) struct ProblemBody {
     /// Describes this occurrence in one sentence.
     detail: String,
     /// The kind of problem as a stable name, for programs. One of `invalid_request`,
-    /// `invalid_parameter` (400), `cross_origin`, `outside_library` (403), `no_such_route`,
+    /// `invalid_parameter` (400), `key_required`, `invalid_key` (401), `insufficient_scope`,
+    /// `cross_origin`, `outside_library` (403), `no_such_route`,
     /// `no_such_image`, `no_such_file`, `no_such_library`, `no_preview` (404), `method_not_allowed` (405),
     /// `upload_timeout` (408), `refused`, `model_without_text` (409), `file_gone` (410),
     /// `too_large` (413), `unsupported_media_type`, `not_an_image`, `unsupported_format`,
     /// `unsupported_feature` (415), `range_not_satisfiable` (416), `unknown_host` (421), `empty`, `too_many_pixels`,
     /// `too_much_memory`, `truncated`, `corrupt`, `too_slow`, `decoder_panic`, `cancels_out` (422),
-    /// `internal` (500),
+    /// `too_many_requests` (429, with Retry-After), `internal` (500),
     /// `overloaded`, `index_unavailable`, `other_model`, `queue_unavailable`,
     /// `embedder_unavailable`, `watcher_unavailable`, `library_unavailable`, `not_ready` (503,
     /// with Retry-After) and `timeout` (504).

@@ -18,7 +18,15 @@ struct ListedResponse {
 }
 
 /// Codes of every operation: they come from the middleware.
-const CODES_OF_ALL: [Code; 3] = [Code::UnknownHost, Code::Internal, Code::RequestTimeout];
+const CODES_OF_ALL: [Code; 7] = [
+    Code::KeyRequired,
+    Code::InvalidKey,
+    Code::InsufficientScope,
+    Code::UnknownHost,
+    Code::TooManyRequests,
+    Code::Internal,
+    Code::RequestTimeout,
+];
 
 /// Groups codes by their statuses.
 fn list_responses(codes: &[Code]) -> Vec<ListedResponse> {
@@ -38,8 +46,9 @@ fn list_responses(codes: &[Code]) -> Vec<ListedResponse> {
 fn describe_status(status: u16) -> &'static str {
     match status {
         400 => "The request or one of its parameters is invalid",
+        401 => "An API key is required, or the given one is not valid",
         403 => {
-            "The file is outside its library, or a page of another site tries to change something"
+            "The key does not permit this, the file is outside its library, or a page of another site tries to change something"
         }
         404 => "There is no such image, file or library",
         408 => "The upload took too long",
@@ -53,6 +62,7 @@ fn describe_status(status: u16) -> &'static str {
             "The image is empty, truncated, corrupt or too large; or the parts of the query cancel \
              each other out"
         }
+        429 => "This client sends too many requests; retry after Retry-After seconds",
         500 => "A bug of the service; the log has more",
         503 => "A server is unreachable or overloaded; retry after Retry-After seconds",
         504 => "The response took too long",
@@ -71,7 +81,7 @@ fn error_responses(listed: &'static [ListedResponse]) -> MetaResponses {
             schema: <ProblemBody as Type>::schema_ref(),
         }],
         headers: match response.status {
-            503 => vec![MetaHeader {
+            429 | 503 => vec![MetaHeader {
                 name: "Retry-After".into(),
                 description: Some("Seconds after which a retry makes sense".into()),
                 required: true,
@@ -185,6 +195,11 @@ refusals! {
         WatcherUnavailable;
     /// Refuses a query of the status.
     StatusRefusal: ;
+    /// Refuses to sign in or out.
+    SessionRefusal: InvalidRequest, InvalidParameter, CrossOrigin, UploadTimeout, UploadTooLarge,
+        UnsupportedMediaType, Overloaded;
+    /// Refuses a stream of events.
+    EventsRefusal: InvalidParameter, NoSuchLibrary, Overloaded, IndexUnavailable, OtherModel;
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! The JSON types of the API, each field with its unit, limits and an example. The OpenAPI document is
 //! generated from them.
 
+mod event;
 mod failure;
 mod filter;
 mod history;
@@ -10,6 +11,7 @@ mod library;
 mod query;
 mod stats;
 
+pub(crate) use event::{EventBody, EventKind};
 pub(crate) use failure::{FailureBody, FailureList, ReasonBody, Selection, SelectionResult};
 pub(crate) use filter::{ConsistencyBody, FilterBody};
 pub(crate) use history::{FileHistoryBody, HistoryStep};

@@ -12,4 +12,6 @@ pub(crate) enum Tag {
     Status,
     /// Failed files and why they failed; scans and confirmations of folders.
     Maintenance,
+    /// Signing in with an API key.
+    Session,
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use lookalike_bus::{Bus, StatusView};
 use lookalike_index::Index;
@@ -9,6 +10,7 @@ use lookalike_proto::LibraryName;
 use lookalike_vision::{Description, Limits};
 
 use super::decode_limiter::DecodeLimiter;
+use super::event_feed::EventFeed;
 use super::library_disk::LibraryIoPermits;
 use super::search_permits::SearchPermits;
 use super::serving_model::{CurrentModel, ServingModel};
@@ -45,6 +47,7 @@ pub(crate) struct SearchService {
     pub search_decodes: DecodeLimiter,
     pub thumbnail_decodes: DecodeLimiter,
     pub thumbnail_cache: ThumbnailCache,
+    pub event_feed: Arc<EventFeed>,
 }
 
 impl SearchService {
@@ -69,6 +72,7 @@ impl SearchService {
             upload_budget: UploadBudget::new(settings.max_buffered_bytes),
             search_decodes: limiter(),
             thumbnail_decodes: limiter(),
+            event_feed: Arc::new(EventFeed::new(settings.max_event_readers)),
             thumbnail_cache: ThumbnailCache::new(settings.thumbnail_cache_bytes),
             settings,
         }

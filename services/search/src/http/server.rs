@@ -12,12 +12,16 @@ use poem::{Endpoint, EndpointExt as _, Request, Response, Route, Server, get};
 use tokio_util::sync::CancellationToken;
 
 use super::connections::{BoundedAcceptor, ConnectionLimits, ConnectionRegistry};
-use super::middleware::{AllowedHosts, MiddlewareSettings, wrap_routes};
+use super::middleware::{
+    AccessControl, AllowedHosts, MiddlewareSettings, RateLimiter, wrap_routes,
+};
 use crate::api::{self, JSON};
+use crate::core::event_feed::run_event_feed;
 use crate::core::model_rollover::run_model_rollover;
 use crate::core::readiness::check_ready;
 use crate::core::service::{Context, SearchService};
 use crate::error::Error;
+use crate::keys::run_key_reload;
 use crate::problem::{Code, Problem};
 use crate::settings::Settings;
 use crate::{metrics, page};
@@ -67,8 +71,11 @@ pub async fn serve_api(
 ) -> Result<(), Error> {
     metrics::register_metrics();
     let settings = context.settings.clone();
+    let access = Arc::new(AccessControl::open(&settings, listener.address)?);
+    tokio::spawn(run_key_reload(Arc::clone(&access.ring), shutdown.clone()));
     let service = Arc::new(SearchService::new(context));
     tokio::spawn(run_model_rollover(Arc::clone(&service), shutdown.clone()));
+    tokio::spawn(run_event_feed(Arc::clone(&service), shutdown.clone()));
     let ready = {
         let service = Arc::clone(&service);
         move || {
@@ -79,8 +86,10 @@ pub async fn serve_api(
     let routes = page::add_page(Route::new());
     let api = api::open_api_service();
     let routes = page::add_docs(routes, openapi_json(), api::docs_html(&api));
-    let routes = add_health_routes(routes.nest_no_strip("/v1", api), ready).data(service);
-    run_server(listener, routes.boxed(), &settings, shutdown).await
+    let routes = add_health_routes(routes.nest_no_strip("/v1", api), ready)
+        .data(service)
+        .data(Arc::clone(&access));
+    run_server(listener, routes.boxed(), &settings, Some(access), shutdown).await
 }
 
 /// Serves `/healthz`, `/readyz` and `/metrics` only, for roles without an API. `ready` returns why
@@ -103,7 +112,14 @@ where
                 .map_err(|reason| Problem::new(Code::NotReady, reason))
         }
     });
-    run_server(listener, routes.boxed(), &Settings::default(), shutdown).await
+    run_server(
+        listener,
+        routes.boxed(),
+        &Settings::default(),
+        None,
+        shutdown,
+    )
+    .await
 }
 
 /// Returns the OpenAPI document as JSON. It is the same for every start of this version.
@@ -142,6 +158,7 @@ async fn run_server(
     listener: BoundListener,
     routes: BoxEndpoint<'static>,
     settings: &Settings,
+    access: Option<Arc<AccessControl>>,
     shutdown: CancellationToken,
 ) -> Result<(), Error> {
     let limits = ConnectionLimits::new(settings, descriptor_limit());
@@ -159,6 +176,10 @@ async fn run_server(
         routes,
         MiddlewareSettings {
             hosts: AllowedHosts::new(settings, listener.address),
+            access,
+            rate_limiter: RateLimiter::new(settings).map(Arc::new),
+            origins: settings.allowed_origins.clone().into(),
+            base_path: Arc::new(settings.base_path.clone()),
             request_timeout: settings.request_timeout,
             upload_timeout: settings.upload_timeout,
         },

@@ -7,6 +7,7 @@ import { startConfirmDialog } from "./dialog.js";
 import { startFailuresDialog } from "./failures.js";
 import { startHistoryDialog } from "./history.js";
 import { browse, searchSimilar, searchUploaded, startLibraryView } from "./search.js";
+import { startSignIn } from "./sign_in.js";
 import { startUploads } from "./upload.js";
 
 function openCurrentAddress() {
@@ -24,6 +25,7 @@ function openCurrentAddress() {
   else browse();
 }
 
+startSignIn();
 startLibraryView();
 startTextSearch();
 startUploads();

@@ -10,15 +10,35 @@ export class Problem extends Error {
   }
 }
 
-export async function request(url, options = {}) {
-  let response;
+// The path of this page, which a proxy may have moved.
+const ROOT = new URL(".", document.baseURI).pathname;
+
+let askForKey = async () => false;
+
+// Sets what to do when the service requires a key: it resolves to whether the person signed in.
+export function onKeyRequired(ask) {
+  askForKey = ask;
+}
+
+// `path` starts with /v1. If the service requires a key, asks for it and sends the request again.
+export async function request(path, options = {}) {
+  const response = await send(path, options);
+  const signedIn = response.status === 401 && path !== "/v1/session" && await askForKey();
+  return readBody(signedIn ? await send(path, options) : response);
+}
+
+async function send(path, options) {
   try {
-    response = await fetch(url, options);
+    return await fetch(ROOT + path.slice(1), options);
   } catch (error) {
     if (error.name === "AbortError") throw error;
     throw new Problem({ title: "Cannot reach lookalike", code: "unreachable",
       detail: "Is it still running? This page reconnects automatically." });
   }
+}
+
+async function readBody(response) {
+  if (response.status === 204) return undefined;
   const id = response.headers.get("x-request-id");
   let body;
   try {

@@ -38,7 +38,11 @@ pub(super) async fn assign_request_id<E: Endpoint>(
 ) -> poem::Result<Response> {
     let id = RequestId::choose(request.header(HEADER));
     // At the level of errors, so that every log level includes the span.
-    let span = tracing::error_span!("request", request_id = id.as_str());
+    let span = tracing::error_span!(
+        "request",
+        request_id = id.as_str(),
+        key = tracing::field::Empty
+    );
     request.set_data(id.clone());
     let mut response = next.get_response(request).instrument(span).await;
     let value = HeaderValue::from_str(id.as_str()).expect("letters, digits and three marks only");

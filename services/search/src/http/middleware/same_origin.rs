@@ -8,17 +8,19 @@ use std::sync::Arc;
 use poem::http::{Method, header};
 use poem::{Endpoint, IntoResponse as _, Request, Response};
 
+use super::cors::FromAllowedOrigin;
 use crate::problem::{Code, Problem};
 
 pub(super) async fn refuse_cross_site<E: Endpoint>(
     next: Arc<E>,
     request: Request,
 ) -> poem::Result<Response> {
-    if is_cross_site(&request) {
+    if request.data::<FromAllowedOrigin>().is_none() && is_cross_site(&request) {
         let problem = Problem::new(
             Code::CrossOrigin,
             "this request comes from a page of another site; behind a proxy, let the proxy forward \
-             the header Host with its port",
+             the header Host with its port; to permit another site, list it in \
+             http.allowed_origins",
         );
         return Err(problem.into());
     }

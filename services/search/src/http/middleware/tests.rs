@@ -51,15 +51,24 @@ fn every_host() -> AllowedHosts {
     AllowedHosts::new(&settings, "0.0.0.0:80".parse().unwrap())
 }
 
+/// Without keys, limits of the rate and listed origins.
+fn open_settings(hosts: AllowedHosts, timeout: Duration) -> MiddlewareSettings {
+    MiddlewareSettings {
+        hosts,
+        access: None,
+        rate_limiter: None,
+        origins: Arc::new([]),
+        base_path: Arc::default(),
+        request_timeout: timeout,
+        upload_timeout: timeout,
+    }
+}
+
 /// The address `/do`, whose handler refuses every request with the status 400.
 fn wrap_refusing_routes(hosts: AllowedHosts) -> impl Endpoint<Output = Response> {
     wrap_routes(
         Route::new().at("/do", get(refuses).post(refuses)),
-        MiddlewareSettings {
-            hosts,
-            request_timeout: Duration::from_secs(5),
-            upload_timeout: Duration::from_secs(5),
-        },
+        open_settings(hosts, Duration::from_secs(5)),
     )
 }
 
@@ -74,11 +83,7 @@ async fn send_request(method: Method, uri: &str) -> (u16, serde_json::Value, Str
         .at("/post", post(hangs));
     let app = wrap_routes(
         routes,
-        MiddlewareSettings {
-            hosts: every_host(),
-            request_timeout: Duration::from_millis(50),
-            upload_timeout: Duration::from_millis(50),
-        },
+        open_settings(every_host(), Duration::from_millis(50)),
     );
     let request = Request::builder().method(method).uri(uri.parse().unwrap());
     let mut response = app.call(request.finish()).await.unwrap();
@@ -194,6 +199,62 @@ async fn pages_of_other_sites_change_nothing() {
         let response = app.call(request.finish()).await.unwrap();
         assert_eq!(response.status(), status, "{method} {headers:?}");
     }
+}
+
+#[tokio::test]
+async fn pages_of_listed_sites_may_use_the_api() {
+    let origin = Origin::try_from("https://friend.example".to_owned()).unwrap();
+    let settings = MiddlewareSettings {
+        origins: Arc::new([origin]),
+        ..open_settings(every_host(), Duration::from_secs(5))
+    };
+    let app = wrap_routes(Route::new().at("/do", get(refuses).post(refuses)), settings);
+    for (method, origin, asks, status, is_allowed) in [
+        (Method::POST, "https://friend.example", false, 400, true),
+        (Method::OPTIONS, "https://friend.example", true, 204, true),
+        (Method::GET, "https://friend.example", false, 400, true),
+        (Method::POST, "https://other.example", false, 403, false),
+        (Method::OPTIONS, "https://other.example", true, 405, false),
+        (Method::POST, "http://friend.example", false, 403, false),
+        (Method::POST, "null", false, 403, false),
+        // The page of this service itself.
+        (Method::POST, "http://here", false, 400, false),
+    ] {
+        let mut request = Request::builder()
+            .method(method.clone())
+            .uri("/do".parse().unwrap())
+            .header("host", "here")
+            .header("origin", origin);
+        if asks {
+            request = request.header("access-control-request-method", "POST");
+        }
+        let response = app.call(request.finish()).await.unwrap();
+        assert_eq!(response.status(), status, "{method} {origin}");
+        let allowed = response.header("access-control-allow-origin");
+        assert_eq!(allowed, is_allowed.then_some(origin), "{method} {origin}");
+        assert_eq!(response.header("vary"), Some("Origin"));
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_sends_too_much_is_told_to_wait() {
+    let settings = crate::Settings {
+        max_requests_per_second: 1,
+        max_request_burst: 2,
+        ..crate::Settings::default()
+    };
+    let settings = MiddlewareSettings {
+        rate_limiter: RateLimiter::new(&settings).map(Arc::new),
+        ..open_settings(every_host(), Duration::from_secs(5))
+    };
+    let app = wrap_routes(Route::new().at("/do", get(refuses)), settings);
+    let call = || app.call(Request::builder().uri("/do".parse().unwrap()).finish());
+    for _ in 0..2 {
+        assert_eq!(call().await.unwrap().status(), 400);
+    }
+    let refused = call().await.unwrap();
+    assert_eq!(refused.status(), 429);
+    assert_eq!(refused.header("retry-after"), Some("1"));
 }
 
 #[tokio::test]

@@ -82,7 +82,7 @@ async fn serve_echo(settings: Settings) -> (SocketAddr, CancellationToken) {
     });
     tokio::spawn(async move {
         let routes = Route::new().at("/", echo).boxed();
-        run_server(listening, routes, &settings, stop).await
+        run_server(listening, routes, &settings, None, stop).await
     });
     (address, shutdown)
 }

@@ -1,0 +1,102 @@
+//! The events of the index.
+
+use poem_openapi::types::Example;
+use poem_openapi::{Enum, Object};
+
+use super::EXAMPLE_ID;
+
+/// What happened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]
+#[oai(rename_all = "snake_case")]
+pub(crate) enum EventKind {
+    /// Searches find the image in its present state.
+    Indexed,
+    /// The image left the index.
+    Removed,
+    /// The file cannot be indexed.
+    Failed,
+    /// The counts of all libraries changed.
+    Progress,
+    /// Events are missing before the next one.
+    Gap,
+    /// The client was too slow; the stream ends.
+    Dropped,
+}
+
+impl EventKind {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Indexed => "indexed",
+            Self::Removed => "removed",
+            Self::Failed => "failed",
+            Self::Progress => "progress",
+            Self::Gap => "gap",
+            Self::Dropped => "dropped",
+        }
+    }
+}
+
+/// An event of the index. Only the fields of its type are present.
+#[derive(Debug, Clone, Object)]
+#[oai(rename = "Event", example, skip_serializing_if_is_none)]
+pub(crate) struct EventBody {
+    /// What happened.
+    pub r#type: EventKind,
+    /// The place of the event in the stream; the same as its server-sent `id`.
+    pub event_id: Option<String>,
+    /// When it happened (RFC 3339, UTC).
+    pub at: Option<String>,
+    /// The library of the image.
+    pub library: Option<String>,
+    /// The id of the image.
+    pub id: Option<String>,
+    /// The address of the image, relative to the root of this service.
+    pub image_url: Option<String>,
+    /// Why the file cannot be indexed, as a stable name.
+    pub code: Option<String>,
+    /// One sentence for a person.
+    pub detail: Option<String>,
+    /// Files on disk.
+    pub on_disk: Option<u64>,
+    /// Files in the index.
+    pub indexed: Option<u64>,
+    /// Files that cannot be indexed.
+    pub failed: Option<u64>,
+    /// Files that a rule excludes.
+    pub ignored: Option<u64>,
+    /// Files whose result is not known yet.
+    pub in_flight: Option<u64>,
+}
+
+impl EventBody {
+    pub(crate) fn empty(kind: EventKind) -> Self {
+        Self {
+            r#type: kind,
+            event_id: None,
+            at: None,
+            library: None,
+            id: None,
+            image_url: None,
+            code: None,
+            detail: None,
+            on_disk: None,
+            indexed: None,
+            failed: None,
+            ignored: None,
+            in_flight: None,
+        }
+    }
+}
+
+impl Example for EventBody {
+    fn example() -> Self {
+        Self {
+            event_id: Some("17a2f0c9d1e34b00-42".into()),
+            at: Some("2026-05-02T14:11:09Z".into()),
+            library: Some("shop".into()),
+            id: Some(EXAMPLE_ID.into()),
+            image_url: Some(format!("/v1/images/{EXAMPLE_ID}")),
+            ..Self::empty(EventKind::Indexed)
+        }
+    }
+}
