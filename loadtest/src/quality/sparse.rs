@@ -120,7 +120,7 @@ impl SparsePicture {
 const EDITED_PAGES: u32 = 4;
 
 /// Sizes of a page, in pixels.
-struct PageLayout {
+struct TextLayout {
     size: (usize, usize),
     margin: usize,
     lines: usize,
@@ -130,7 +130,7 @@ struct PageLayout {
     letters: (u32, u32),
 }
 
-const SPARSE_PAGE: PageLayout = PageLayout {
+const SPARSE_PAGE: TextLayout = TextLayout {
     size: (744, 1052),
     margin: 80,
     lines: 32,
@@ -139,7 +139,7 @@ const SPARSE_PAGE: PageLayout = PageLayout {
 };
 
 /// A4 at 150 dots per inch.
-const DENSE_PAGE: PageLayout = PageLayout {
+const DENSE_PAGE: TextLayout = TextLayout {
     size: (1240, 1754),
     margin: 146,
     lines: 60,
@@ -148,7 +148,7 @@ const DENSE_PAGE: PageLayout = PageLayout {
 };
 
 /// Paints lines of words; `line_seed` gives the text of each line.
-fn paint_page(layout: &PageLayout, line_seed: impl Fn(usize) -> u64, seed: u64) -> PhotoPixels {
+fn paint_page(layout: &TextLayout, line_seed: impl Fn(usize) -> u64, seed: u64) -> PhotoPixels {
     let (width, height) = layout.size;
     let text_width = width - 2 * layout.margin;
     // Each line is a row of strokes with spaces between words.
