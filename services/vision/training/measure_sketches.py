@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """Measures the limits of sketches (src/sketch): which changes of a picture keep it the same, and which
-different pictures are told apart.
+different pictures are distinguished.
 
     measure_sketches.py [--photos N] FOLDER [FOLDER ...]
 
@@ -74,7 +74,7 @@ def point_change(largest, contrast):
 
 
 def neighbourhood(values, axes):
-    """The largest value of each position and those beside it, along all axes together."""
+    """The largest value of each position and those next to it, along all axes together."""
     for axis in axes:
         padded = np.pad(values, [(1, 1) if a == axis else (0, 0) for a in range(values.ndim)], mode="edge")
         values = np.max([np.roll(padded, -shift, axis).take(range(values.shape[axis]), axis) for shift in range(3)], 0)
@@ -82,7 +82,7 @@ def neighbourhood(values, axes):
 
 
 def edges(values):
-    """The largest difference of each position from those beside it, along each axis."""
+    """The largest difference of each position from those next to it, along each axis."""
     largest = np.zeros_like(values)
     for axis in range(values.ndim):
         step = np.abs(np.diff(values, axis=axis))

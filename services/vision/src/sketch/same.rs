@@ -46,7 +46,7 @@ const PHOTO_NOISE_CONTRAST: f32 = 24.0;
 const CELL_LIMIT: f32 = 1.9;
 const LINE_LIMIT: f32 = 0.62;
 const STRIP_LIMIT: f32 = 2.0;
-/// Compression changes isolated points, such as stars, and the cells beside them: a share of what they differ
+/// Compression changes isolated points, such as stars, and the cells next to them: a share of what they differ
 /// by more than the contrast times [`POINT_CONTRASTS`], in levels.
 const POINT_CHANGE: f32 = 1.3;
 const POINT_CONTRASTS: f32 = 1.7;
