@@ -20,7 +20,7 @@ use super::report::{ClassScore, QualityReport, Robustness, count_bands};
 use super::score::{average_precision, mean_of, precision_at};
 use super::service::{NeighbourHit, QualityClient};
 use super::sheet::{self, ContactSheet, ScoredQuery};
-use super::sparse::{self, SparsePicture, SparseScore};
+use super::sparse::{self, JudgedPicture, PlainCopy, SparsePicture, SparseScore};
 use crate::product::rest;
 use crate::product::up::UpProcess;
 use lookalike_painter::paint::Random;
@@ -149,7 +149,7 @@ async fn start_up(
     Ok((up, service))
 }
 
-/// Paints pictures with little in them, and counts the pairs that lookalike takes for one picture. They
+/// Paints pictures with little in them, and counts the pairs and copies that lookalike takes for one picture. They
 /// have an index of their own, so that they are no neighbours of the photos.
 async fn measure_sparse(
     arguments: &QualityArguments,
@@ -168,14 +168,29 @@ async fn measure_sparse(
         let files = painted.len() as u64;
         wait_until_indexed(&mut up, &service, files).await?;
         let images = wait_for_images(&service, files).await?;
-        let hits = ask_each("pictures with little in them", images, |[id, path, _]| {
+        let judged = ask_each("pictures with little in them", images, |[id, path, _]| {
             let service = service.clone();
+            let file = folder.join(&path);
             async move {
-                let hits = service.find_neighbours(&id, MAX_DEPTH).await?;
-                Ok((id, path, hits))
+                let jpeg = std::fs::read(&file).with_context(|| file.display().to_string())?;
+                let pixels = PhotoPixels::decode_jpeg(&jpeg)?;
+                let mut found_by_copies = [false; PlainCopy::ALL.len()];
+                for (found, copy) in found_by_copies.iter_mut().zip(PlainCopy::ALL) {
+                    let hits = service.search_by_picture(copy.make(&pixels)?, MAX_DEPTH);
+                    let is_found = |hit: &NeighbourHit| {
+                        hit.id == id && hit.band.as_deref() == Some("same_picture")
+                    };
+                    *found = hits.await?.iter().any(is_found);
+                }
+                Ok(JudgedPicture {
+                    neighbours: service.find_neighbours(&id, MAX_DEPTH).await?,
+                    id,
+                    path,
+                    found_by_copies,
+                })
             }
         });
-        anyhow::Ok(sparse::score_pairs(&hits.await?))
+        anyhow::Ok(sparse::score_pairs(&judged.await?))
     };
     let measured = measurement.await;
     if measured.is_err() {

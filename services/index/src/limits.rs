@@ -19,4 +19,4 @@ pub const MAX_TAG_BYTES: usize = 128;
 pub const MAX_COLORS: usize = 16;
 /// One colour; empty ones are dropped.
 pub const MAX_COLOR_BYTES: usize = 32;
-pub const MAX_SKETCH_BYTES: usize = 512;
+pub const MAX_SKETCH_BYTES: usize = 768;

@@ -143,7 +143,7 @@ mod tests {
             (|i| i.library = String::new(), "library"),
             (|i| i.path = "é".repeat(2049), "path has 4098 bytes"),
             (|i| i.format = "f".repeat(33), "format"),
-            (|i| i.sketch = "s".repeat(513), "sketch"),
+            (|i| i.sketch = "s".repeat(769), "sketch"),
         ] {
             let mut image = test_image();
             change(&mut image);

@@ -60,5 +60,5 @@ pub use model::registry::{self, BUNDLED_MODEL, DEFAULT_MODEL};
 pub use model::towers::{Activation, TextTower, TransformerShape, VisionTower};
 pub use preprocess::{Input, preprocess_image};
 pub use settings::{CpuKernels, Settings};
-pub use sketch::{MAX_SKETCH_BYTES, Sketch};
+pub use sketch::{AlterationSearch, MAX_SKETCH_BYTES, Sketch};
 pub use thumbnail::encode_thumbnail;

@@ -25,12 +25,20 @@ impl AnswerRules<'_> {
         }
         let mut scores = Vec::with_capacity(hits.len());
         for hit in hits {
-            scores.push(hit["score"].as_f64().ok_or("a hit has no score")?);
+            let score = hit["score"].as_f64().ok_or("a hit has no score")?;
+            // Copies come first, each kind by falling score.
+            let rank = match hit["band"].as_str() {
+                Some("same_picture") => 3,
+                Some("turned_copy") => 2,
+                Some("near_duplicate") => 1,
+                _ => 0,
+            };
+            scores.push((rank, score));
         }
         if let Some(pair) = scores.windows(2).find(|pair| pair[0] < pair[1]) {
             return Err(format!(
                 "a hit with {} is before one with {}",
-                pair[0], pair[1]
+                pair[0].1, pair[1].1
             ));
         }
         if let Some(excluded) = self.excluded_id
@@ -39,12 +47,12 @@ impl AnswerRules<'_> {
             return Err(format!("the picture {excluded} is its own neighbour"));
         }
         if let Some(hash) = self.first_content_hash {
-            let best = scores.first().ok_or("an indexed picture has no hit")?;
+            let (_, best) = scores.first().ok_or("an indexed picture has no hit")?;
             // Pictures that look the same may have the same score.
             let mut best_hits = hits
                 .iter()
                 .zip(&scores)
-                .filter(|(_, score)| **score >= best - SCORE_TOLERANCE);
+                .filter(|(_, (_, score))| *score >= best - SCORE_TOLERANCE);
             if !best_hits.any(|(hit, _)| hit["content_hash"] == hash) {
                 return Err(format!(
                     "an indexed picture is not the first hit; first is {} with {best}",
@@ -75,6 +83,10 @@ mod tests {
     fn sorted_hits_are_right() {
         ANY.check_answer(&json!({"hits": []})).unwrap();
         ANY.check_answer(&json!({"hits": [hit("a", 0.9), hit("b", 0.9), hit("c", 0.1)]}))
+            .unwrap();
+        let mut same = hit("a", 0.8);
+        same["band"] = json!("same_picture");
+        ANY.check_answer(&json!({"hits": [same, hit("b", 0.9)]}))
             .unwrap();
         let found_itself = AnswerRules {
             first_content_hash: Some("hash of b"),

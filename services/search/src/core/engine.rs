@@ -12,7 +12,7 @@ use lookalike_index::{IndexHit, ReadConsistency, RowFilter, SearchQuery};
 use lookalike_proto::{ContentHash, QueryText};
 use lookalike_vision::Band;
 
-use super::hit_bands::{QueryPicture, band_hits};
+use super::hit_bands::{BandedHits, MAX_INLINE_HITS, MIN_COMPARED_HITS, QueryPicture};
 use super::query::{ParsedQuery, QueryInput, WeightedPart, combine_vectors};
 use super::service::SearchService;
 use super::serving_model::ServingModel;
@@ -21,7 +21,7 @@ use crate::problem::{Code, Problem};
 
 /// The result of a search.
 pub(crate) struct SearchResult {
-    /// The nearest images, best first.
+    /// The nearest images by falling score; if there are bands, the same pictures come first.
     pub hits: Vec<IndexHit>,
     /// The band of each hit, if the model has bands and they hold for the scores of this query.
     pub bands: Option<Vec<Band>>,
@@ -57,10 +57,24 @@ pub(crate) async fn run_search(
     if let Some(id) = query.excluded_id {
         conditions.filter = RowFilter::And(vec![conditions.filter, RowFilter::NotId(vec![id])]);
     }
+    let limit = conditions.limit;
+    if bands.is_some() {
+        conditions.limit = limit.max(MIN_COMPARED_HITS);
+    }
     let hits = serving.index.search_by_vector(&vector, &conditions).await?;
-    let bands = match (bands, pictures.as_slice()) {
-        (Some(bands), [Some(picture)]) => Some(band_hits(&bands, picture, &hits)),
-        _ => None,
+    let hit_count = hits.len();
+    let (hits, bands) = match (bands, pictures.into_iter().next()) {
+        (Some(bands), Some(Some(picture))) => {
+            let compare = move || BandedHits::compare(&bands, &picture, hits, limit);
+            // Many hits would delay the other tasks of this thread.
+            let banded = if hit_count > MAX_INLINE_HITS {
+                service.search_decodes.run_decode(compare).await?
+            } else {
+                compare()
+            };
+            (banded.hits, Some(banded.bands))
+        }
+        _ => (hits, None),
     };
     let took = started.elapsed();
     SEARCH_SECONDS

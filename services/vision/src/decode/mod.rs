@@ -167,7 +167,7 @@ fn to_upright_rgb(
         camera: metadata.camera,
         tags: metadata.tags,
         colors: colors::name_colors(&decoded),
-        sketch: Sketch::from_image(&decoded),
+        sketch: Sketch::from_image(&decoded, width, height),
     };
     Ok((decoded, attributes))
 }

@@ -1,4 +1,5 @@
-//! Mean colours of the cells of a picture that is divided into `N` × `N` cells of equal size.
+//! Mean colours of the cells of a picture that is divided into `N` × `N` cells of equal size, and of strips
+//! across it.
 
 use crate::decode::decoded::DecodedImage;
 
@@ -48,4 +49,56 @@ fn sum_pixels(row: &[u8], left: f64, right: f64, width: usize) -> [f64; 3] {
     std::array::from_fn(|channel| {
         inner[channel] as f64 + head * first[channel] + tail * last[channel]
     })
+}
+
+/// Mean red, green and blue of strips of equal size.
+pub(super) struct LineColors {
+    /// From top to bottom.
+    pub rows: Vec<[f64; 3]>,
+    /// From left to right.
+    pub columns: Vec<[f64; 3]>,
+}
+
+/// Returns the means of `N` strips in each direction.
+pub(super) fn average_lines<const N: usize>(image: &DecodedImage) -> LineColors {
+    let (width, height) = (image.width as usize, image.height as usize);
+    let mut column_sums = vec![0_u64; width * 3];
+    let mut rows = Vec::with_capacity(height);
+    for row in image.rgb.chunks_exact(width * 3) {
+        for (sum, value) in column_sums.iter_mut().zip(row) {
+            *sum += u64::from(*value);
+        }
+        let mut sums = [0_u64; 3];
+        for rgb in row.chunks_exact(3) {
+            for (sum, value) in sums.iter_mut().zip(rgb) {
+                *sum += u64::from(*value);
+            }
+        }
+        rows.push(sums.map(|sum| sum as f64 / width as f64));
+    }
+    let columns: Vec<[f64; 3]> = column_sums
+        .chunks_exact(3)
+        .map(|sums| [0, 1, 2].map(|channel| sums[channel] as f64 / height as f64))
+        .collect();
+    LineColors {
+        rows: average_strips::<N>(&rows),
+        columns: average_strips::<N>(&columns),
+    }
+}
+
+fn average_strips<const N: usize>(lines: &[[f64; 3]]) -> Vec<[f64; 3]> {
+    let width = lines.len() as f64 / N as f64;
+    let strip = |number: usize| {
+        let (from, to) = (number as f64 * width, (number + 1) as f64 * width);
+        let last = (to.ceil() as usize).min(lines.len());
+        let mut sums = [0.0; 3];
+        for (position, line) in lines.iter().enumerate().take(last).skip(from as usize) {
+            let share = to.min((position + 1) as f64) - from.max(position as f64);
+            for (sum, value) in sums.iter_mut().zip(line) {
+                *sum += share.max(0.0) * value;
+            }
+        }
+        sums.map(|sum| sum / width)
+    };
+    (0..N).map(strip).collect()
 }

@@ -76,6 +76,24 @@ fn page(line_seed: impl Fn(u32) -> u32) -> DecodedImage {
     })
 }
 
+/// Draws sixty lines that fill a page of 1,240 × 1,754 pixels.
+fn dense_page(line_seed: impl Fn(u32) -> u32) -> DecodedImage {
+    draw(1240, 1754, |x, y| {
+        let (line, below) = (y.saturating_sub(146) / 24, y.saturating_sub(146) % 24);
+        let in_text = (124..1116).contains(&x) && y >= 146 && line < 60 && below < 13;
+        let letter = x / 11;
+        let is_space = hash(line_seed(line), letter, 1).is_multiple_of(7);
+        // Strokes of letters, with gaps between the letters.
+        let stroke = hash(line_seed(line), letter, (x % 11) / 3 + 4 * (below / 5));
+        let has_ink = x % 11 < 9 && stroke.is_multiple_of(2);
+        [if in_text && !is_space && has_ink {
+            0
+        } else {
+            255
+        }; 3]
+    })
+}
+
 /// Draws a dark sky with fifty stars.
 fn night(seed: u32, width: u32, height: u32) -> DecodedImage {
     let mut sky = draw(width, height, |_, _| [4, 4, 7]);
@@ -125,9 +143,13 @@ fn photos() -> Vec<DecodedImage> {
         .collect()
 }
 
+fn sketch_of(image: &DecodedImage) -> Sketch {
+    Sketch::from_image(image, image.width, image.height)
+}
+
 /// Whether two pictures are the same, turned copies, and altered copies.
 fn compare(a: &DecodedImage, b: &DecodedImage) -> (bool, bool, bool) {
-    let (a, b) = (Sketch::from_image(a), Sketch::from_image(b));
+    let (a, b) = (sketch_of(a), sketch_of(b));
     let both = |is: fn(&Sketch, &Sketch) -> bool| {
         assert_eq!(is(&a, &b), is(&b, &a), "symmetric");
         is(&a, &b)
@@ -135,7 +157,7 @@ fn compare(a: &DecodedImage, b: &DecodedImage) -> (bool, bool, bool) {
     (
         both(Sketch::is_same_picture),
         both(Sketch::is_turned_copy),
-        both(Sketch::is_altered_copy),
+        both(|a, b| AlterationSearch::new(a.clone()).is_altered_copy(b)),
     )
 }
 
@@ -155,7 +177,7 @@ fn text_stores_a_whole_sketch() {
         .iter()
         .chain([&night(1, 320, 240), &ruled_sheet(200)])
     {
-        let sketch = Sketch::from_image(image);
+        let sketch = sketch_of(image);
         let text = sketch.to_text();
         assert!(text.len() <= MAX_SKETCH_BYTES);
         assert_eq!(Sketch::from_text(&text), Some(sketch));
@@ -171,6 +193,7 @@ fn text_stores_a_whole_sketch() {
         "AQ",
         "no sketch",
         &"A".repeat(306),
+        &"Ag".repeat(282),
         &"A".repeat(100_000),
     ] {
         assert_eq!(Sketch::from_text(text), None);
@@ -182,7 +205,7 @@ fn every_size_has_a_sketch() {
     let extremes = [[0; 3], [255; 3], [255, 0, 0], [0, 0, 255], [255, 255, 0]];
     for (width, height) in [(1, 1), (1, 40), (3, 2), (15, 17), (65_000, 1), (1, 65_000)] {
         for color in extremes {
-            let sketch = Sketch::from_image(&draw(width, height, |_, _| color));
+            let sketch = sketch_of(&draw(width, height, |_, _| color));
             assert_eq!(Sketch::from_text(&sketch.to_text()), Some(sketch.clone()));
             assert!(sketch.is_same_picture(&sketch));
         }
@@ -190,7 +213,8 @@ fn every_size_has_a_sketch() {
     // The means of cells do not depend on the resolution.
     let small = draw(5, 3, |x, y| [(x * 50) as u8, (y * 90) as u8, 9]);
     let large = draw(500, 300, |x, y| pixel_of(&small, x / 100, y / 100));
-    assert_eq!(Sketch::from_image(&small), Sketch::from_image(&large));
+    let sketch = |image: &DecodedImage| Sketch::from_image(image, 500, 300);
+    assert_eq!(sketch(&small), sketch(&large));
 }
 
 #[test]
@@ -200,7 +224,8 @@ fn a_picture_saved_again_is_the_same() {
             .into_iter()
             .chain([page(|line| line), ruled_sheet(200), night(3, 800, 600)]);
     for picture in pictures {
-        for quality in [30, 75, 95] {
+        // Lower qualities blot out letters of strokes of two pixels.
+        for quality in [60, 75, 95] {
             assert_same(&picture, &store_again(&picture, quality));
         }
         for share in [0.5, 0.8, 1.5] {
@@ -240,9 +265,26 @@ fn pictures_with_little_in_them_are_told_apart() {
     }
     let dot = |x: i32, y: i32| x * x + y * y < 400;
     let bar = |x: i32, y: i32| x.abs() < 8 && y.abs() < 40;
-    assert_not_same(&icon(dot, [20, 90, 200]), &icon(bar, [20, 90, 200]));
+    let icons = (icon(dot, [20, 90, 200]), icon(bar, [20, 90, 200]));
+    assert_eq!(compare(&icons.0, &icons.1), (false, false, false));
+    assert_same(&icons.0, &store_again(&scale(&icons.0, 0.5), 75));
+    let darker = draw(128, 128, |x, y| pixel_of(&icons.0, x, y).map(|v| v / 5 * 4));
+    assert!(compare(&icons.0, &darker).2);
     let (blue, red) = (icon(dot, [20, 90, 200]), icon(dot, [200, 40, 60]));
     assert_eq!(compare(&blue, &red), (false, false, false));
+}
+
+#[test]
+fn one_other_line_of_a_page_is_noticed() {
+    let first = dense_page(|line| line);
+    for changed in [0, 22] {
+        let edited = dense_page(|line| if line == changed { 700 } else { line });
+        assert_not_same(&first, &store_again(&edited, 75));
+    }
+    assert_same(&first, &store_again(&first, 30));
+    assert_same(&first, &scale(&first, 0.5));
+    // A line that moves within a cell, by more than a strip.
+    assert_not_same(&ruled_sheet(120), &ruled_sheet(160));
 }
 
 #[test]

@@ -97,7 +97,8 @@ impl Example for HitBody {
 #[derive(Debug, Clone, PartialEq, Object)]
 #[oai(example)]
 pub(crate) struct SearchAnswer {
-    /// The nearest images, best first, without duplicates.
+    /// The nearest images, without duplicates: first those with the band `same_picture`, then `turned_copy`,
+    /// then `near_duplicate`, then all others. Each part is sorted by falling score.
     pub hits: Vec<HitBody>,
     /// The best band of all hits, or null if hits have no bands. `no_match` means that no image looks
     /// similar: there is no hit, or the hits are merely the nearest images.
