@@ -5,7 +5,7 @@ use milvus::v2::prelude::ConsistencyLevel;
 /// Required freshness of an answer.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub enum ReadConsistency {
-    /// The answer may lag behind the last write by the server's time tick (20 to 200 ms), at most
+    /// The answer may lag behind the last write by the server's time tick (50 to 200 ms), at most
     /// by its graceful time.
     #[default]
     Bounded,
