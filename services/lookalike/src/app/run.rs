@@ -43,7 +43,7 @@ pub async fn run_app(role: AppRole, mut settings: Settings) -> Result<()> {
 /// Resolves the path of the key file. A damaged file fails here, before anything is started.
 fn check_keys_file(settings: &mut Settings) -> Result<()> {
     let path = settings.keys_file()?;
-    KeyFile::read(&path).map_err(|error| usage_error(error.into()))?;
+    KeyFile::read(&path).map_err(|error| usage_error(anyhow::Error::new(error)))?;
     settings.http.keys_file = path.display().to_string();
     Ok(())
 }

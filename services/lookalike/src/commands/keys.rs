@@ -99,7 +99,7 @@ pub fn run_keys(settings: &Settings, args: &KeysArgs) -> Result<()> {
 fn wrong_use(error: KeyFileError) -> anyhow::Error {
     match error {
         KeyFileError::Read { .. } | KeyFileError::Write { .. } => error.into(),
-        error => usage_error(error.into()),
+        error => usage_error(anyhow::Error::new(error)),
     }
 }
 

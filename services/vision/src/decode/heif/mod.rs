@@ -232,6 +232,10 @@ impl<'b> HeifDecoder<'_, 'b> {
             .saturating_add(alpha_memory)
             .saturating_add(pixels.saturating_mul(6 + 4 + 4))
             .saturating_add(self.bytes.len() as u64 + FIXED_BYTES);
+        #[cfg_attr(
+            not(feature = "avif"),
+            expect(unused_variables, reason = "it reserves the memory until the end")
+        )]
         let permit = self.deadline.reserve_memory(self.limits, memory)?;
         let frame = self.decode_parts(&color)?;
         let alpha = match alpha {
