@@ -245,7 +245,8 @@ fn every_crate_says_what_it_is_for() {
     assert_no_complaints(&complaints);
 }
 
-/// Returns the files of the project by their paths from the root, without build outputs and hidden files.
+/// Returns the files of the project by their paths from the root, without build outputs, hidden files
+/// and the crates of others in `vendor`.
 fn our_files() -> Vec<(String, PathBuf)> {
     let root = project_root();
     let mut files = Vec::new();
@@ -253,7 +254,8 @@ fn our_files() -> Vec<(String, PathBuf)> {
         let path = entry.unwrap().path();
         let name = path.file_name().unwrap().to_string_lossy().into_owned();
         // lookalike.toml is the developer's own settings file.
-        let is_ours = !name.starts_with('.') && name != "target" && name != "lookalike.toml";
+        let is_ours = !name.starts_with('.')
+            && !["target", "vendor", "lookalike.toml"].contains(&name.as_str());
         if path.is_dir() && (is_ours || name == ".ci") {
             files.extend(files_below(&path));
         } else if path.is_file() && is_ours {

@@ -2,7 +2,7 @@
 
 use std::sync::Mutex;
 
-use burn::tensor::Device;
+use burn::tensor::{DType, Device, Tensor, TensorData};
 
 use super::{backends::vulkan, request::DeviceKind, select::BUILT_KINDS, *};
 use crate::{
@@ -100,23 +100,69 @@ fn burn_executor(device: Device) -> Executor {
     }
 }
 
+/// Batches of which a driver runs different programs.
+const BATCHES: [usize; 3] = [1, 2, 4];
+
 /// Compares the network on the first adapter with the CPU, number by number.
 fn check_network(model: &Model) {
     let name = &model.description.name;
-    let pixels = draw_pictures(model.description.input_bytes(), 2).concat();
-    let expected = Network::from_model(model, &burn_executor(Device::flex()))
-        .unwrap()
-        .forward(&pixels, 2);
+    let cpu = Network::from_model(model, &burn_executor(Device::flex())).unwrap();
     let (gpu, _) = vulkan::open_gpu(0).unwrap();
     let network = Network::from_model(model, &burn_executor(gpu.device)).unwrap();
-    let actual = network.forward(&pixels, 2);
-    let worst = expected
-        .iter()
-        .zip(&actual)
-        .fold(0.0, |worst, (a, b)| f32::max(worst, (a - b).abs()));
-    eprintln!("{name} on {}: off by {worst:e}", gpu.name);
+    let worst_of = |batch: usize| {
+        let pixels = draw_pictures(model.description.input_bytes(), batch).concat();
+        let worst = max_difference(
+            &cpu.forward(&pixels, batch),
+            &network.forward(&pixels, batch),
+        );
+        eprintln!("{name}, batch {batch}, on {}: off by {worst:e}", gpu.name);
+        worst
+    };
+    let worst = BATCHES.map(worst_of);
+    assert!(worst.iter().all(|worst| *worst < 1e-4), "{name}: {worst:?}");
+}
+
+fn max_difference(expected: &[f32], actual: &[f32]) -> f32 {
     assert_eq!(expected.len(), actual.len());
-    assert!(worst < 1e-4, "{name}: off by {worst}");
+    let differences = expected.iter().zip(actual).map(|(a, b)| (a - b).abs());
+    // Unlike `f32::max`, finds a NaN.
+    differences.fold(0.0, |worst, d| if d <= worst { worst } else { d })
+}
+
+/// Matrix products of many rows are computed in tiles that a work group shares. A driver or compiler
+/// that places that memory wrongly computes wrong products of every size, and fuses them with wrong
+/// sums.
+#[test]
+#[ignore = "needs a Vulkan driver"]
+fn matrix_products_equal_the_cpu() {
+    let (gpu, _) = vulkan::open_gpu(0).unwrap();
+    let product = |device: &Device, [rows, inputs, outputs]: [usize; 3], has_bias: bool| {
+        let tensor = |name: &str, shape: [usize; 2]| {
+            let data = TensorData::new(random_tensor(name, &shape), shape);
+            Tensor::<2>::from_data(data, (device, DType::F32))
+        };
+        let product = tensor("rows", [rows, inputs]).matmul(tensor("weights", [inputs, outputs]));
+        let result = match has_bias {
+            true => product + tensor("bias", [1, outputs]),
+            false => product,
+        };
+        result.into_data().try_to_vec::<f32>().unwrap()
+    };
+    for shape in [
+        [1, 256, 384],
+        [2, 32, 32],
+        [2, 256, 384],
+        [5, 48, 40],
+        [17, 32, 96],
+        [64, 64, 64],
+    ] {
+        for has_bias in [false, true] {
+            let expected = product(&Device::flex(), shape, has_bias);
+            let worst = max_difference(&expected, &product(&gpu.device, shape, has_bias));
+            eprintln!("product {shape:?}, bias {has_bias}: off by {worst:e}");
+            assert!(worst < 1e-4, "{shape:?}, bias {has_bias}: off by {worst}");
+        }
+    }
 }
 
 macro_rules! network_tests {
