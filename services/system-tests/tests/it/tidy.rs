@@ -254,8 +254,7 @@ fn our_files() -> Vec<(String, PathBuf)> {
         let path = entry.unwrap().path();
         let name = path.file_name().unwrap().to_string_lossy().into_owned();
         // lookalike.toml is the developer's own settings file.
-        let is_ours = !name.starts_with('.')
-            && !["target", "vendor", "lookalike.toml"].contains(&name.as_str());
+        let is_ours = !name.starts_with('.') && name != "target" && name != "lookalike.toml";
         if path.is_dir() && (is_ours || name == ".ci") {
             files.extend(files_below(&path));
         } else if path.is_file() && is_ours {
@@ -269,5 +268,6 @@ fn our_files() -> Vec<(String, PathBuf)> {
     files
         .into_iter()
         .map(|path| (from_root(&path), path))
+        .filter(|(name, _)| !name.contains("/vendor/"))
         .collect()
 }

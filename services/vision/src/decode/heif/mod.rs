@@ -220,7 +220,7 @@ impl<'b> HeifDecoder<'_, 'b> {
         let (coded_width, coded_height) = self.check_sizes(item, &properties)?;
         let color = self.collect_parts(item, &properties)?;
         let alpha = self.find_alpha()?;
-        // The joined frame has the size of the grid or of the compressed data, whatever the container states.
+        // The joined frame has the size of the grid or of the data, whatever the container states.
         let pixels = (u64::from(coded_width) * u64::from(coded_height)).max(color.joined_pixels());
         let alpha_memory = alpha.as_ref().map_or(0, |(_, parts)| {
             let joined = parts.joined_pixels().saturating_mul(2);
