@@ -232,11 +232,7 @@ impl<'b> HeifDecoder<'_, 'b> {
             .saturating_add(alpha_memory)
             .saturating_add(pixels.saturating_mul(6 + 4 + 4))
             .saturating_add(self.bytes.len() as u64 + FIXED_BYTES);
-        #[cfg_attr(
-            not(feature = "avif"),
-            expect(unused_variables, reason = "it reserves the memory until the end")
-        )]
-        let permit = self.deadline.reserve_memory(self.limits, memory)?;
+        let _permit = self.deadline.reserve_memory(self.limits, memory)?;
         let frame = self.decode_parts(&color)?;
         let alpha = match alpha {
             // A picture is used even if its alpha is damaged.
@@ -273,7 +269,7 @@ impl<'b> HeifDecoder<'_, 'b> {
             && is_one_color(&image, MAX_NOISE)
         {
             // The memory of this picture is free again.
-            drop((frame, alpha, permit));
+            drop((frame, alpha, _permit));
             image = self.choose_frame(image, signal, &properties);
             self.deadline.check()?;
         }
