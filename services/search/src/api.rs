@@ -10,6 +10,7 @@ mod json_body;
 mod params;
 
 mod convert;
+mod filter;
 mod filter_words;
 mod image_text;
 mod schema;

@@ -1,8 +1,8 @@
 //! The JSON types of the API, each field with its unit, limits and an example. The OpenAPI document is
 //! generated from them.
 
+mod consistency;
 mod failure;
-mod filter;
 mod history;
 mod hit;
 mod image;
@@ -10,8 +10,8 @@ mod library;
 mod query;
 mod stats;
 
+pub(crate) use consistency::ConsistencyBody;
 pub(crate) use failure::{FailureBody, FailureList, ReasonBody, Selection, SelectionResult};
-pub(crate) use filter::{ConsistencyBody, FilterBody};
 pub(crate) use history::{FileHistoryBody, HistoryStep};
 pub(crate) use hit::{BandBody, HitBody, SearchAnswer};
 pub(crate) use image::{EXAMPLE_ID, ImageBody, ImageList};
