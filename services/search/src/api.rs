@@ -20,6 +20,7 @@ mod problem_response;
 mod refusals;
 mod responses;
 
+mod facets;
 mod images;
 mod search;
 mod status;
@@ -34,16 +35,17 @@ use poem_openapi::OpenApiService;
 pub(crate) use problem_response::to_response as problem_to_response;
 pub(crate) use responses::JSON;
 
+use facets::FacetApi;
 use images::ImageApi;
 use maintenance::MaintenanceApi;
 use search::SearchApi;
 use status::StatusApi;
 
-type Apis = (SearchApi, ImageApi, StatusApi, MaintenanceApi);
+type Apis = (SearchApi, ImageApi, FacetApi, StatusApi, MaintenanceApi);
 
 /// Returns all operations with their document.
 pub(crate) fn open_api_service() -> OpenApiService<Apis, ()> {
-    let apis = (SearchApi, ImageApi, StatusApi, MaintenanceApi);
+    let apis = (SearchApi, ImageApi, FacetApi, StatusApi, MaintenanceApi);
     OpenApiService::new(apis, "lookalike", env!("CARGO_PKG_VERSION"))
         .summary("Finds images by what they look like")
         .description(

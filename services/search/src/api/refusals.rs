@@ -94,6 +94,8 @@ refusals! {
     SearchRefusal: 400, 403, 404, 408, 409, 413, 415, 421, 422, 503, 504;
     /// Refuses a query of the index.
     ReadRefusal: 400, 404, 409, 421, 503, 504;
+    /// Refuses to count values.
+    CountRefusal: 400, 404, 421, 503, 504;
     /// Refuses an action of a watcher.
     ActionRefusal: 400, 403, 404, 408, 409, 413, 415, 421, 503, 504;
     /// Refuses a query of the status.

@@ -2,6 +2,7 @@
 //! generated from them.
 
 mod consistency;
+mod facets;
 mod failure;
 mod history;
 mod hit;
@@ -11,6 +12,7 @@ mod query;
 mod stats;
 
 pub(crate) use consistency::ConsistencyBody;
+pub(crate) use facets::{Facet, FacetAnswer, FacetFields, FacetValue, Facets};
 pub(crate) use failure::{FailureBody, FailureList, ReasonBody, Selection, SelectionResult};
 pub(crate) use history::{FileHistoryBody, HistoryStep};
 pub(crate) use hit::{BandBody, HitBody, SearchAnswer};
