@@ -17,6 +17,7 @@ mod mass_delete;
 mod random;
 mod requests;
 mod roots;
+mod sidecars;
 mod watches;
 mod world;
 mod world_folders;

@@ -154,10 +154,11 @@ impl Library {
         row.detail = reason.detail().into_owned();
         row.state_since_ns = tick.now.wall_nanos();
         if is_new {
-            tick.catalog.insert_row(&row)
+            tick.catalog.insert_row(&row)?;
         } else {
-            tick.catalog.update_row(&row)
+            tick.catalog.update_row(&row)?;
         }
+        self.resend_described_pictures(path, Some(&stat), tick)
     }
 
     pub(super) fn report_unreadable(&mut self, path: &[u8], error: &io::Error, tick: &Tick<'_>) {
