@@ -20,6 +20,7 @@ mod command_line;
 mod connections;
 mod failures;
 mod faults;
+mod filters;
 mod models;
 mod outputs;
 mod own_servers;
