@@ -85,7 +85,7 @@ fn a_sidecar_that_the_embedder_saw_causes_no_event() {
     w.advance_clock(Duration::from_secs(60));
     w.are_hints_muted = false;
     w.write_file("one/b.jpg", "picture");
-    w.settle_and_check();
+    w.settle();
     let generation = generations(&w, &["one/b.jpg"]);
     w.rescan_all();
     w.settle_and_check();
