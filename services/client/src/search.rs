@@ -42,6 +42,12 @@ pub struct SearchArgs {
     /// Only this library
     #[arg(long, value_name = "NAME")]
     pub library: Option<String>,
+    /// Only pictures that match this filter, in JSON
+    ///
+    /// For example {"folder": "2026/", "width": {"gte": 1000}}. docs/usage.md lists the fields and
+    /// operators.
+    #[arg(long, value_name = "JSON", value_parser = parse_filter)]
+    pub filter: Option<Value>,
 }
 
 /// The examples in the help of `search`.
@@ -51,7 +57,8 @@ pub const EXAMPLES: &str = "Examples:\n  \
     lookalike search photo.jpg --text \"in the snow\"     by a picture and text\n  \
     lookalike search photo.jpg --negative other.jpg     more of this, less of that\n  \
     lookalike search --positive a.jpg --positive 9f8a41c25d7e03b6f4a1c2d3e4f50617 \\\n      \
-    --negative text:people                            several pictures, ids and texts\n\n\
+    --negative text:people                            several pictures, ids and texts\n  \
+    lookalike search photo.jpg --filter '{\"taken_at\": \"2026\", \"tags\": \"beach\"}'\n\n\
     Each line shows the score (cosine, at most 1), its meaning (for one picture, if it was measured\n\
     for the model), the file as LIBRARY/PATH, and its id. The API also accepts a weight for each\n\
     part of a query: POST /v1/search.";
@@ -89,6 +96,18 @@ fn parse_image_id(word: &str) -> Result<String, &'static str> {
     match is_image_id(&lower) {
         true => Ok(lower),
         false => Err("an id has 32 hexadecimal digits; give a file without --id"),
+    }
+}
+
+/// Accepts any object; the service checks its fields.
+fn parse_filter(text: &str) -> Result<Value, String> {
+    match serde_json::from_str(text) {
+        Ok(filter @ Value::Object(_)) => Ok(filter),
+        Ok(_) => Err("a filter is an object, such as {\"format\": \"jpeg\"}".to_owned()),
+        Err(error) => Err(format!(
+            "this is not JSON ({error}); quote the whole filter for the shell, as in \
+             --filter '{{\"format\": \"jpeg\"}}'"
+        )),
     }
 }
 
@@ -135,6 +154,8 @@ pub fn check_query(args: &SearchArgs) -> Result<()> {
 async fn send_search(service: &ServiceClient, args: &SearchArgs) -> Result<Value> {
     let mut query = vec![("limit", args.limit.to_string())];
     query.extend(args.library.clone().map(|library| ("library", library)));
+    let filter = args.filter.as_ref();
+    query.extend(filter.map(|filter| ("filter", filter.to_string())));
     let is_single = args.text.is_none() && args.positive.is_empty() && args.negative.is_empty();
     match (&args.image, &args.id) {
         (Some(path), None) if is_single => {
@@ -209,8 +230,13 @@ async fn build_request(args: &SearchArgs) -> Result<Value> {
             request[name] = parts.into();
         }
     }
-    if let Some(library) = &args.library {
-        request["filter"] = json!({ "library": library });
+    match (&args.library, &args.filter) {
+        (Some(library), Some(filter)) => {
+            request["filter"] = json!({ "library": library, "and": [filter] });
+        }
+        (Some(library), None) => request["filter"] = json!({ "library": library }),
+        (None, Some(filter)) => request["filter"] = filter.clone(),
+        (None, None) => {}
     }
     Ok(request)
 }

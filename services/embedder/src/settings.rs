@@ -39,6 +39,10 @@ pub struct Settings {
     /// Queries for a vector that are answered at once; more are rejected.
     #[serde(deserialize_with = "deserialize_positive")]
     pub max_queries: usize,
+    /// Whether the names of the folders around a file are tags of its row.
+    pub folder_tags: bool,
+    /// Whether sidecars (`NAME.xmp`, `NAME.json`) add tags, a time and a camera to rows.
+    pub read_sidecars: bool,
     /// How long one request to an empty queue waits for events.
     #[serde(with = "MinDuration::<10>")]
     pub poll_timeout: Duration,
@@ -60,6 +64,8 @@ impl Default for Settings {
             max_commit_rows: 256,
             max_cached_contents: 16_384,
             max_queries: 256,
+            folder_tags: true,
+            read_sidecars: true,
             poll_timeout: Duration::from_secs(5),
             drain_timeout: Duration::from_secs(18),
         }

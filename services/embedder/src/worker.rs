@@ -126,6 +126,8 @@ impl Worker {
             bus: context.bus.clone(),
             leaked_threads: leaked_threads.clone(),
             shutdown_reason: shutdown_reason.clone(),
+            folder_tags: settings.folder_tags,
+            read_sidecars: settings.read_sidecars,
         };
         let (prepared, to_commit) = mpsc::channel(settings.max_in_flight.max(1));
         let consumer = EventConsumer {

@@ -3,13 +3,14 @@
 use std::collections::HashMap;
 
 use milvus::v2::prelude::FieldData;
-use serde_json::json;
+use serde::Deserialize as _;
+use serde_json::{Value, json};
 
 use crate::{
     error::Error,
     limits,
     metrics::MilvusCall,
-    row::{IndexRow, IndexedImage},
+    row::{ContentAttributes, IndexRow, IndexedImage},
     schema::field,
 };
 
@@ -89,14 +90,39 @@ pub(crate) fn to_columns(rows: &[&IndexRow]) -> Vec<FieldData> {
         ),
         FieldData::json(
             field::DYNAMIC,
-            rows.iter()
-                .map(|r| match r.image.sketch.as_str() {
-                    "" => json!({}),
-                    sketch => json!({ field::SKETCH: sketch }),
-                })
-                .collect(),
+            rows.iter().map(|r| to_dynamic_object(&r.image)).collect(),
         ),
     ]
+}
+
+/// Returns the fields that have no column of their own.
+fn to_dynamic_object(image: &IndexedImage) -> Value {
+    let mut object = json!({});
+    if !image.sketch.is_empty() {
+        object[field::SKETCH] = image.sketch.clone().into();
+    }
+    if let Some(content) = &image.content {
+        object[field::CONTENT] = json!(content);
+    }
+    object
+}
+
+/// The fields that have no column of their own. Rows of earlier versions lack them.
+#[derive(Default)]
+struct DynamicFields {
+    sketch: String,
+    content: Option<ContentAttributes>,
+}
+
+impl DynamicFields {
+    fn from_object(object: &Value) -> Self {
+        let sketch = object.get(field::SKETCH).and_then(Value::as_str);
+        let content = object.get(field::CONTENT);
+        Self {
+            sketch: sketch.unwrap_or_default().to_owned(),
+            content: content.and_then(|content| ContentAttributes::deserialize(content).ok()),
+        }
+    }
 }
 
 /// Columns of one answer from Milvus, by name.
@@ -132,25 +158,25 @@ impl<'a> AnswerColumns<'a> {
         self.find_column(name, FieldData::as_int64)
     }
 
+    /// Returns the lists of a column, without the empty text that stands for an empty list.
+    pub(crate) fn list_column(&self, name: &'static str) -> Result<Vec<Vec<String>>, Error> {
+        let lists = self.find_column(name, FieldData::as_array_varchar)?;
+        Ok(lists.iter().map(|texts| from_text_column(texts)).collect())
+    }
+
     pub(crate) fn vector_column(&self, name: &'static str) -> Result<&'a [Vec<f32>], Error> {
         self.find_column(name, FieldData::as_float_vectors)
     }
 
-    /// Returns the sketches of `count` rows; empty where a row has none.
-    fn sketches(&self, count: usize) -> Vec<String> {
+    /// Returns the dynamic fields of `count` rows.
+    fn dynamic_fields(&self, count: usize) -> Vec<DynamicFields> {
         let column = self.by_name.get(field::DYNAMIC).copied();
         let objects = column.and_then(FieldData::as_json).unwrap_or_default();
-        let sketch = |row: usize| objects.get(row)?.get(field::SKETCH)?.as_str();
-        let rows = (0..count).map(sketch);
-        // Without this check, a shorter column would give rows the sketches of others.
-        let is_complete = objects.len() == count;
-        rows.map(|sketch| {
-            sketch
-                .filter(|_| is_complete)
-                .unwrap_or_default()
-                .to_owned()
-        })
-        .collect()
+        // Without this check, a shorter column would give rows the fields of others.
+        match objects.len() == count {
+            true => objects.iter().map(DynamicFields::from_object).collect(),
+            false => (0..count).map(|_| DynamicFields::default()).collect(),
+        }
     }
 
     /// Reads the images of an answer with all [`IMAGE_FIELDS`](crate::schema::IMAGE_FIELDS); `ids`
@@ -181,7 +207,7 @@ impl<'a> AnswerColumns<'a> {
         );
         let (width, height) = (int32(field::WIDTH)?, int32(field::HEIGHT)?);
         let (tags, colors) = (lists(field::TAGS)?, lists(field::COLORS)?);
-        let sketches = self.sketches(ids.len());
+        let dynamic = self.dynamic_fields(ids.len());
         let lengths = [
             library.len(),
             path.len(),
@@ -204,10 +230,10 @@ impl<'a> AnswerColumns<'a> {
                 "columns of different lengths",
             ));
         }
-        Ok(sketches
+        Ok(dynamic
             .into_iter()
             .enumerate()
-            .map(|(i, sketch)| IndexedImage {
+            .map(|(i, dynamic)| IndexedImage {
                 id: ids[i].clone(),
                 library: library[i].clone(),
                 path: path[i].clone(),
@@ -223,7 +249,8 @@ impl<'a> AnswerColumns<'a> {
                 camera: camera[i].clone(),
                 tags: from_text_column(&tags[i]),
                 colors: from_text_column(&colors[i]),
-                sketch,
+                sketch: dynamic.sketch,
+                content: dynamic.content,
             })
             .collect())
     }
@@ -269,6 +296,11 @@ mod tests {
                     taken_at: None,
                     colors: vec!["blue".into(), "grey".into()],
                     sketch: "AQ-_".into(),
+                    content: Some(ContentAttributes {
+                        taken_at: None,
+                        camera: "quote\"".into(),
+                        tags: vec!["inner".into()],
+                    }),
                     ..test_image()
                 },
                 vector: vec![0.0, 1.0],
@@ -280,19 +312,25 @@ mod tests {
     }
 
     #[test]
-    fn rows_of_earlier_versions_have_no_sketch() {
+    fn rows_of_earlier_versions_have_no_dynamic_fields() {
         let row = IndexRow {
             image: IndexedImage {
                 sketch: "AQ-_".into(),
+                content: Some(ContentAttributes::default()),
                 ..test_image()
             },
             vector: vec![1.0],
         };
         let without = IndexedImage {
             sketch: String::new(),
+            content: None,
             ..row.image.clone()
         };
-        for stored in [None, Some(vec![]), Some(vec![json!({ "other": 1 })])] {
+        for stored in [
+            None,
+            Some(vec![]),
+            Some(vec![json!({ "other": 1, "content": 5 })]),
+        ] {
             let mut columns = to_columns(&[&row]);
             columns.retain(|column| column.name() != field::DYNAMIC);
             columns.extend(stored.map(|values| FieldData::json(field::DYNAMIC, values)));

@@ -25,6 +25,8 @@ pub enum RowFilter {
     And(Vec<RowFilter>),
     /// Rows that match one of the conditions; without conditions, no row.
     Or(Vec<RowFilter>),
+    /// Rows that do not match the condition.
+    Not(Box<RowFilter>),
     Library(Vec<String>),
     /// Paths that start with this text, byte by byte. Append `/` to select a folder.
     PathPrefix(String),
@@ -49,12 +51,22 @@ pub enum RowFilter {
     /// Formats such as `jpeg` and `png`.
     Format(Vec<String>),
     Camera(Vec<String>),
+    /// Cameras whose names start with this text, byte by byte.
+    CameraPrefix(String),
+    /// Rows whose file states a camera.
+    HasCamera,
+    /// Rows whose file states when the picture was taken.
+    HasTakenAt,
+    HasTags,
+    HasColors,
     /// Rows with at least one of these tags.
     AnyTag(Vec<String>),
     /// Rows with all of these tags; without tags, every row.
     AllTags(Vec<String>),
     /// Rows with at least one of these colours.
     AnyColor(Vec<String>),
+    /// Rows with all of these colours; without colours, every row.
+    AllColors(Vec<String>),
 }
 
 /// Expression that matches no row, because no id is empty. (Milvus 2.3 refuses `false` and
@@ -64,8 +76,15 @@ const MATCH_NOTHING: &str = "id == \"\"";
 const MAX_EXPRESSION_BYTES: usize = 512 << 10;
 /// Limits nesting, because Milvus' parser and this module recurse.
 const MAX_FILTER_DEPTH: usize = 16;
-
 impl RowFilter {
+    /// Checks that the filter is small enough for a request.
+    ///
+    /// # Errors
+    /// [`Error::InvalidQuery`] with the limit that it exceeds.
+    pub fn check_size(&self) -> Result<(), Error> {
+        self.to_expression().map(|_| ())
+    }
+
     /// Returns the expression; empty if every row matches.
     pub(crate) fn to_expression(&self) -> Result<String, Error> {
         let mut out = String::new();
@@ -105,8 +124,12 @@ impl RowFilter {
                 // One alternative matches every row.
                 None => None,
             },
+            Self::Not(filter) => Some(match filter.render_nested(depth + 1)? {
+                Some(expression) => format!("not ({expression})"),
+                None => MATCH_NOTHING.to_owned(),
+            }),
             Self::Library(names) => Some(equals_any(field::LIBRARY, names)),
-            Self::PathPrefix(prefix) => has_path_prefix(prefix),
+            Self::PathPrefix(prefix) => starts_with(field::PATH, prefix),
             Self::Path(paths) => Some(equals_any(field::PATH, paths)),
             Self::Id(ids) => Some(equals_any(field::ID, ids)),
             Self::NotId(ids) if ids.is_empty() => None,
@@ -129,30 +152,30 @@ impl RowFilter {
             Self::IndexedAt(range) => is_in_range(field::INDEXED_AT, *range),
             Self::Format(formats) => Some(equals_any(field::FORMAT, formats)),
             Self::Camera(cameras) => Some(equals_any(field::CAMERA, cameras)),
+            Self::CameraPrefix(prefix) => starts_with(field::CAMERA, prefix),
+            Self::HasCamera => Some(format!("{} != \"\"", field::CAMERA)),
+            Self::HasTakenAt => Some(format!("{} != 0", field::TAKEN_AT)),
+            Self::HasTags => Some(is_not_empty(field::TAGS)),
+            Self::HasColors => Some(is_not_empty(field::COLORS)),
             Self::AnyTag(tags) => Some(contains_any(field::TAGS, tags)),
-            Self::AllTags(tags) if tags.is_empty() => None,
-            // No tag is empty: an empty string means "no tags".
-            Self::AllTags(tags) if tags.iter().any(String::is_empty) => {
-                Some(MATCH_NOTHING.to_owned())
-            }
-            Self::AllTags(tags) => Some(format!(
-                "array_contains_all({}, [{}])",
-                field::TAGS,
-                quote_literals(tags)
-            )),
+            Self::AllTags(tags) => contains_all(field::TAGS, tags),
             Self::AnyColor(colors) => Some(contains_any(field::COLORS, colors)),
+            Self::AllColors(colors) => contains_all(field::COLORS, colors),
         })
     }
 }
 
+/// Joins conditions in pairs of pairs. For the server, `a or b or c` is nested as deep as it is long,
+/// and 2.3.5 fails to search with 64 conditions in a row.
 fn join_parts(parts: &[String], word: &str) -> String {
     match parts {
+        [] => String::new(),
         [part] => part.clone(),
-        many => many
-            .iter()
-            .map(|part| format!("({part})"))
-            .collect::<Vec<_>>()
-            .join(word),
+        many => {
+            let (left, right) = many.split_at(many.len().div_ceil(2));
+            let (left, right) = (join_parts(left, word), join_parts(right, word));
+            format!("({left}){word}({right})")
+        }
     }
 }
 
@@ -173,6 +196,23 @@ fn contains_any(name: &str, values: &[String]) -> String {
     format!("array_contains_any({name}, [{}])", quote_literals(&values))
 }
 
+/// Returns `None` if every row matches.
+fn contains_all(name: &str, values: &[String]) -> Option<String> {
+    if values.is_empty() {
+        return None;
+    }
+    // In the column an empty string means "none", so it cannot be searched for.
+    Some(match values.iter().any(String::is_empty) {
+        true => MATCH_NOTHING.to_owned(),
+        false => format!("array_contains_all({name}, [{}])", quote_literals(values)),
+    })
+}
+
+/// In the column, a list with one empty string means "none".
+fn is_not_empty(name: &str) -> String {
+    format!("not (array_contains({name}, \"\"))")
+}
+
 fn is_in_range(name: &str, range: ValueRange) -> Option<String> {
     // The parser reads digits before the sign and thus rejects `i64::MIN`; nothing is below it.
     let at_least = range
@@ -189,13 +229,14 @@ fn is_in_range(name: &str, range: ValueRange) -> Option<String> {
     }
 }
 
-fn has_path_prefix(prefix: &str) -> Option<String> {
+/// Returns `None` if every row matches.
+fn starts_with(name: &str, prefix: &str) -> Option<String> {
     if prefix.is_empty() {
         return None;
     }
-    let from = format!("{} >= {}", field::PATH, quote_literal(prefix));
+    let from = format!("{name} >= {}", quote_literal(prefix));
     Some(match prefix_upper_bound(prefix) {
-        Some(end) => format!("{from} and {} < {}", field::PATH, quote_literal(&end)),
+        Some(end) => format!("{from} and {name} < {}", quote_literal(&end)),
         None => from,
     })
 }
@@ -311,6 +352,53 @@ mod tests {
             }),
             MATCH_NOTHING,
         );
+    }
+
+    #[test]
+    fn negations_and_absences_render_to_expressions() {
+        let texts = |texts: &[&str]| texts.iter().map(|t| (*t).to_owned()).collect::<Vec<_>>();
+        let not = |filter| RowFilter::Not(Box::new(filter));
+        assert_expression(
+            &not(RowFilter::Format(texts(&["png"]))),
+            r#"not (format == "png")"#,
+        );
+        assert_expression(&not(RowFilter::All), MATCH_NOTHING);
+        assert_expression(&not(RowFilter::And(vec![])), MATCH_NOTHING);
+        assert_expression(&not(RowFilter::HasCamera), r#"not (camera != "")"#);
+        assert_expression(&RowFilter::HasTakenAt, "taken_at != 0");
+        assert_expression(&RowFilter::HasTags, r#"not (array_contains(tags, ""))"#);
+        assert_expression(
+            &RowFilter::CameraPrefix("Canon\"".into()),
+            r#"camera >= "Canon\"" and camera < "Canon#""#,
+        );
+        assert_expression(&RowFilter::AllColors(vec![]), "");
+        assert_expression(
+            &RowFilter::AllColors(texts(&["red", "blue"])),
+            r#"array_contains_all(colors, ["red", "blue"])"#,
+        );
+    }
+
+    #[test]
+    fn many_conditions_are_joined_in_pairs() {
+        let filters = |count| vec![RowFilter::HasTakenAt; count];
+        let depth = |expression: &str| {
+            let mut depth: usize = 0;
+            let mut deepest = 0;
+            for character in expression.chars() {
+                match character {
+                    '(' => depth += 1,
+                    ')' => depth -= 1,
+                    _ => {}
+                }
+                deepest = deepest.max(depth);
+            }
+            deepest
+        };
+        for (count, expected) in [(2, 1), (3, 2), (64, 6), (65, 7), (512, 9)] {
+            let expression = RowFilter::Or(filters(count)).to_expression().unwrap();
+            assert_eq!(depth(&expression), expected, "{count}");
+            assert_eq!(expression.matches("taken_at").count(), count);
+        }
     }
 
     #[test]

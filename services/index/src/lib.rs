@@ -45,6 +45,7 @@ mod open;
 
 mod write;
 
+mod facet_rows;
 mod list;
 mod read;
 mod row_keys;
@@ -61,10 +62,11 @@ mod test_faults;
 pub use collections::{Collection, Collections};
 pub use consistency::ReadConsistency;
 pub use error::{Error, ErrorClass};
+pub use facet_rows::{FacetColumn, FacetRow};
 pub use filter::{RowFilter, ValueRange};
 pub use index::Index;
 pub use model::{ModelIdentity, ModelSource, SCHEMA_VERSION};
-pub use row::{IndexHit, IndexRow, IndexedImage};
+pub use row::{ContentAttributes, IndexHit, IndexRow, IndexedImage};
 pub use row_keys::{RowKey, RowReader};
 pub use search::SearchQuery;
 pub use served_model::{ServedModel, ServedModelWatcher};
@@ -93,6 +95,7 @@ mod tests {
         assert_send(index.fetch_keys(&[]));
         assert_send(index.find_duplicate_ids(&[]));
         assert_send(async move { index.row_reader(&RowFilter::All, 1)?.next_page().await });
+        assert_send(index.facet_rows(&RowFilter::All, &[], None, 1));
         assert_send(index.list_images(&RowFilter::All, None, 1, ReadConsistency::Strong));
         assert_send(async move { index.search_by_vector(&[], &SearchQuery::default()).await });
     }

@@ -62,7 +62,7 @@ impl Index {
 
     /// Reads one page of at most `max_rows` rows; empty only at the end. Halves the page while the
     /// answer is too large.
-    async fn read_page(
+    pub(crate) async fn read_page(
         &self,
         call: MilvusCall,
         condition: &str,

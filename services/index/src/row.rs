@@ -1,5 +1,7 @@
 //! Rows as callers use them, and the checks before a row is written.
 
+use serde::{Deserialize, Serialize};
+
 use crate::{error::Error, limits};
 
 /// The attributes of one image, without its vector.
@@ -41,6 +43,19 @@ pub struct IndexedImage {
     /// What the picture looks like, in the encoding of `lookalike-vision`; at most
     /// [`limits::MAX_SKETCH_BYTES`]. Empty in rows that an earlier version wrote.
     pub sketch: String,
+    /// What the content of the file states, if `taken_at`, `camera` or `tags` also come from
+    /// elsewhere: from folders and sidecars, which other files with this content do not have.
+    pub content: Option<ContentAttributes>,
+}
+
+/// The attributes that the content of a file states. Other files with this content have the same.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ContentAttributes {
+    /// Milliseconds since 1970.
+    pub taken_at: Option<i64>,
+    pub camera: String,
+    pub tags: Vec<String>,
 }
 
 /// One row: the attributes of an image and its vector.
@@ -60,6 +75,15 @@ pub struct IndexHit {
 }
 
 impl IndexedImage {
+    /// Returns the attributes that the content of the file states.
+    pub fn content_attributes(&self) -> ContentAttributes {
+        self.content.clone().unwrap_or_else(|| ContentAttributes {
+            taken_at: self.taken_at,
+            camera: self.camera.clone(),
+            tags: self.tags.clone(),
+        })
+    }
+
     /// Rejects fields that would change their meaning if they were truncated.
     pub(crate) fn check_fields(&self) -> Result<(), Error> {
         let refuse = |reason: String| {

@@ -27,12 +27,14 @@ pub(crate) mod field {
     pub(crate) const COLORS: &str = "colors";
     /// Key in the dynamic field, so that collections of earlier versions can contain it.
     pub(crate) const SKETCH: &str = "sketch";
+    /// Key in the dynamic field: what the content of the file states, if the row has other attributes.
+    pub(crate) const CONTENT: &str = "content";
     /// Milvus' name of the dynamic field: a JSON object for each row.
     pub(crate) const DYNAMIC: &str = "$meta";
 }
 
 /// All fields of [`crate::IndexedImage`].
-pub(crate) const IMAGE_FIELDS: [&str; 16] = [
+pub(crate) const IMAGE_FIELDS: [&str; 17] = [
     field::ID,
     field::LIBRARY,
     field::PATH,
@@ -49,6 +51,7 @@ pub(crate) const IMAGE_FIELDS: [&str; 16] = [
     field::TAGS,
     field::COLORS,
     field::SKETCH,
+    field::CONTENT,
 ];
 
 /// Returns whether the library can be the partition key on a server of this version

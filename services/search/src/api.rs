@@ -10,6 +10,7 @@ mod json_body;
 mod params;
 
 mod convert;
+mod filter;
 mod filter_words;
 mod image_text;
 mod schema;
@@ -22,6 +23,7 @@ mod responses;
 mod document;
 
 mod events;
+mod facets;
 mod images;
 mod search;
 mod status;
@@ -38,6 +40,7 @@ pub(crate) use problem_response::to_response as problem_to_response;
 pub(crate) use responses::JSON;
 
 use events::EventApi;
+use facets::FacetApi;
 use images::ImageApi;
 use maintenance::MaintenanceApi;
 use search::SearchApi;
@@ -47,6 +50,7 @@ use status::StatusApi;
 pub(crate) type Apis = (
     SearchApi,
     ImageApi,
+    FacetApi,
     StatusApi,
     MaintenanceApi,
     SessionApi,
@@ -58,6 +62,7 @@ pub(crate) fn open_api_service() -> OpenApiService<Apis, ()> {
     let apis = (
         SearchApi,
         ImageApi,
+        FacetApi,
         StatusApi,
         MaintenanceApi,
         SessionApi,

@@ -9,6 +9,7 @@ pub(crate) mod serving_model;
 pub(crate) mod decode_limiter;
 pub(crate) mod engine;
 pub(crate) mod event_feed;
+pub(crate) mod facets;
 pub(crate) mod hit_bands;
 pub(crate) mod libraries;
 pub(crate) mod query;

@@ -2,7 +2,7 @@
 //! labels must not grow with the paths that clients request.
 
 /// Every result of [`route_pattern`].
-pub(crate) const ROUTES: [&str; 26] = [
+pub(crate) const ROUTES: [&str; 27] = [
     "/",
     "/v1/search",
     "/v1/search/image",
@@ -11,6 +11,7 @@ pub(crate) const ROUTES: [&str; 26] = [
     "/v1/images/{id}/similar",
     "/v1/images/{id}/content",
     "/v1/images/{id}/thumbnail",
+    "/v1/facets",
     "/v1/stats",
     "/v1/libraries",
     "/v1/libraries/{name}/scan",
@@ -43,6 +44,7 @@ pub(crate) fn route_pattern(path: &str) -> &'static str {
         ["v1", "images", _, "similar"] => "/v1/images/{id}/similar",
         ["v1", "images", _, "content"] => "/v1/images/{id}/content",
         ["v1", "images", _, "thumbnail"] => "/v1/images/{id}/thumbnail",
+        ["v1", "facets"] => "/v1/facets",
         ["v1", "stats"] => "/v1/stats",
         ["v1", "libraries"] => "/v1/libraries",
         ["v1", "libraries", _, "scan"] => "/v1/libraries/{name}/scan",

@@ -81,6 +81,15 @@ pub struct Settings {
     /// Clients that read `/v1/events` at the same time; one more is refused with Retry-After.
     #[serde(deserialize_with = "deserialize_positive")]
     pub max_event_readers: usize,
+    /// Counts of values (`/v1/facets`) in progress at once; a request beyond that is refused with
+    /// Retry-After.
+    pub max_concurrent_facets: usize,
+    /// Images whose values one request counts; if more match, it counts a sample of this size.
+    #[serde(deserialize_with = "deserialize_positive")]
+    pub max_facet_images: usize,
+    /// How long one request counts values; then it returns the counts of a sample.
+    #[serde(with = "MinDuration::<10>")]
+    pub facet_timeout: Duration,
     /// Images decoded at the same time for searches, and the same number for thumbnails; 0 uses the
     /// number of cores.
     pub max_concurrent_decodes: usize,
@@ -115,6 +124,9 @@ impl Default for Settings {
             max_limit: 1000,
             max_concurrent_searches: 256,
             max_event_readers: 256,
+            max_concurrent_facets: 4,
+            max_facet_images: 200_000,
+            facet_timeout: Duration::from_secs(5),
             max_concurrent_decodes: 0,
             max_waiting_decodes: 256,
             thumbnail_cache_bytes: 64 << 20,

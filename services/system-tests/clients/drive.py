@@ -12,7 +12,13 @@ from typing import TypeVar
 
 import httpx
 from lookalike_client import Client
-from lookalike_client.api.images import get_content, get_image, get_thumbnail, list_images
+from lookalike_client.api.images import (
+    count_facets,
+    get_content,
+    get_image,
+    get_thumbnail,
+    list_images,
+)
 from lookalike_client.api.maintenance import (
     confirm_library,
     discard_failures,
@@ -23,6 +29,7 @@ from lookalike_client.api.maintenance import (
     scan_library,
 )
 from lookalike_client.api.search import search, search_by_image, similar_images
+from lookalike_client.api.session import get_session, sign_in, sign_out
 from lookalike_client.api.status import get_stats, list_libraries
 from lookalike_client.models import (
     FailureCode,
@@ -39,6 +46,8 @@ from lookalike_client.models import (
     SearchRequest,
     Selected,
     Selection,
+    Session,
+    SignIn,
     Stats,
 )
 from lookalike_client.types import UNSET, File, Response
@@ -102,6 +111,9 @@ assert len(content.payload.read()) == first.bytes_
 thumbnail = answer(File, get_thumbnail.sync_detailed(first.id, client=client, size=64))
 assert thumbnail.payload.read(2) == b"\xff\xd8"
 
+facets = count_facets.sync_detailed(client=client, library=library)
+assert facets.status_code == HTTPStatus.OK, facets
+
 # Searches.
 by_file = answer(SearchAnswer, search_by_image.sync_detailed(client=client, body=file(), limit=3))
 assert len(by_file.hits) == 3 and by_file.hits[0].score > 0.9, by_file
@@ -140,6 +152,18 @@ assert answer(Selected, discard_failures.sync_detailed(client=client, body=nothi
 assert answer(Scanning, scan_library.sync_detailed(library, client=client)).scanning is True
 confirmed = confirm_library.sync_detailed(library, client=client)
 assert confirmed.status_code in (HTTPStatus.OK, HTTPStatus.CONFLICT), confirmed
+
+# Keys: none is needed on this machine, and an unknown one is refused.
+session = answer(Session, get_session.sync_detailed(client=client))
+assert session.key_required is False and session.scopes == ["search", "ingest", "admin"], session
+unknown_key = sign_in.sync_detailed(client=client, body=SignIn(key="lk_0_0")).parsed
+assert isinstance(unknown_key, Problem) and unknown_key.code == "invalid_key", unknown_key
+assert sign_out.sync_detailed(client=client).status_code == HTTPStatus.NO_CONTENT
+
+# Events never end, so the client reads the first one only.
+with client.get_httpx_client().stream("GET", "/v1/events") as events:
+    assert events.status_code == HTTPStatus.OK
+    assert next(events.iter_lines()).startswith(("event:", "id:", "data:")), events
 
 # Errors have a type, too.
 unknown = get_image.sync_detailed("0" * 32, client=client).parsed

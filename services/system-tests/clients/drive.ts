@@ -78,6 +78,9 @@ const thumbnail: Blob = answer(
 );
 assert.equal(thumbnail.type, "image/jpeg");
 
+const facets = answer(await client.GET("/v1/facets", { params: { query: { library } } }));
+assert.equal(facets.images, images.length);
+
 // Searches.
 const byFile = answer(
   await client.POST("/v1/search/image", {
@@ -139,6 +142,20 @@ const name = { params: { path: { name: library } } };
 assert.equal(answer(await client.POST("/v1/libraries/{name}/scan", name)).scanning, true);
 const confirmed = await client.POST("/v1/libraries/{name}/confirm", name);
 assert.ok([200, 409].includes(confirmed.response.status));
+
+// Keys: none is needed on this machine, and an unknown one is refused.
+const session = answer(await client.GET("/v1/session"));
+assert.ok(!session.key_required && session.scopes.length === 3);
+const unknownKey = await client.POST("/v1/session", { body: { key: "lk_0_0" } });
+assert.equal(unknownKey.error?.code, "invalid_key");
+assert.equal((await client.DELETE("/v1/session")).response.status, 204);
+
+// Events never end, so the client reads the first ones only.
+const events = answer(await client.GET("/v1/events", { parseAs: "stream" }));
+assert.ok(events !== null);
+const reader = (events as unknown as ReadableStream<Uint8Array>).getReader();
+assert.ok(!(await reader.read()).done);
+await reader.cancel();
 
 // Errors have a type, too.
 const unknown = await client.GET("/v1/images/{id}", { params: { path: { id: "0".repeat(32) } } });

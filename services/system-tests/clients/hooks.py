@@ -31,6 +31,8 @@ REFUSALS_OF_CONTENT = [
     ),
     # The base64 is no base64: `format: byte` does not restrict what generators write.
     ({"search"}, {"invalid_parameter"}, "image"),
+    # The key is unknown.
+    ({"signIn"}, {"invalid_key"}, ""),
     # A picture is named as positive and negative.
     ({"search"}, {"cancels_out"}, ""),
     # Conditions of a filter that no image can meet together, such as a range without values.

@@ -39,7 +39,8 @@ mod encode;
 mod thumbnail;
 
 pub use decode::attributes::DecodedAttributes;
-pub use decode::colors::COLOR_TERMS;
+pub use decode::attributes::sidecar::SidecarAttributes;
+pub use decode::colors::{COLOR_TERMS, MAX_COLOR_NAMES};
 pub use decode::deadline::DecodeMonitor;
 pub use decode::decoded::DecodedImage;
 pub use decode::format_names::FORMAT_NAMES;

@@ -17,6 +17,7 @@ mod root;
 mod root_check;
 mod scan_folder;
 mod scan_run;
+mod sidecars;
 mod spelling;
 mod status;
 mod throughput;

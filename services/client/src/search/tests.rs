@@ -49,9 +49,11 @@ async fn a_request_has_all_its_parts() {
         ],
         limit: 3,
         library: Some("shop".into()),
+        filter: Some(json!({ "tags": "beach" })),
     };
     let expected = json!({
-        "image": "+/8=", "text": "red", "limit": 3, "filter": { "library": "shop" },
+        "image": "+/8=", "text": "red", "limit": 3,
+        "filter": { "library": "shop", "and": [{ "tags": "beach" }] },
         "positive": [{ "id": "3ac9" }], "negative": [{ "text": "blue" }, { "image": "+/8=" }],
     });
     assert_eq!(build_request(&args).await.unwrap(), expected);
@@ -96,6 +98,8 @@ fn a_query_is_required() {
     for (words, part) in [
         (&["--positive", ""][..], "give an id"),
         (&["--id", "a.jpg"], "an id has 32"),
+        (&["a.jpg", "--filter", "{format: jpeg}"], "this is not JSON"),
+        (&["a.jpg", "--filter", "[]"], "a filter is an object"),
     ] {
         let message = parse(words).unwrap_err().to_string();
         assert!(message.contains(part), "{message}");
@@ -109,6 +113,9 @@ fn a_query_is_required() {
     ] {
         assert_eq!(parse(words).unwrap().missing_query(), None, "{words:?}");
     }
+    let filter = r#"{"width": {"gte": 1000}}"#;
+    let args = parse(&["a.jpg", "--filter", filter]).unwrap();
+    assert_eq!(args.filter, Some(json!({ "width": { "gte": 1000 } })));
     let upper = id.to_ascii_uppercase();
     let args = parse(&["--id", &upper, "--positive", &upper]).unwrap();
     assert_eq!(args.id.as_deref(), Some(id));

@@ -5,4 +5,5 @@ pub mod content_cache;
 pub mod decode;
 pub mod index_lookup;
 pub mod leaked_threads;
+pub mod outside_attributes;
 pub mod prepare;

@@ -10,6 +10,7 @@ use lookalike_index::{IndexRow, IndexedImage};
 use lookalike_proto::{ContentHash, FileEvent, FileEventKind, LibraryName, Timings};
 use lookalike_vision::{
     DecodeError, DecodeMonitor, DecodedAttributes, Engine, Error as VisionError, Input, Limits,
+    SidecarAttributes,
 };
 use tokio::sync::{RwLock, Semaphore, SemaphorePermit};
 
@@ -18,12 +19,14 @@ use crate::embed::content_cache::ContentCache;
 use crate::embed::decode::{self, run_decoder};
 use crate::embed::index_lookup::IndexLookup;
 use crate::embed::leaked_threads::LeakedThreads;
+use crate::embed::outside_attributes::set_attributes;
 use crate::error::Error;
 use crate::metrics;
 use crate::queue::in_flight::InFlightEvent;
 use crate::read::file::{self, HashedFile};
 use crate::read::library_reader::LibraryReader;
 use crate::read::memory_permits::MemoryPermits;
+use crate::read::sidecars::read_sidecars;
 use crate::read::unknown_libraries::UnknownLibraries;
 use crate::shutdown_reason::ShutdownReason;
 
@@ -49,6 +52,10 @@ pub struct Preparer {
     pub bus: Bus,
     pub leaked_threads: Arc<LeakedThreads>,
     pub shutdown_reason: ShutdownReason,
+    /// Whether the names of folders become tags.
+    pub folder_tags: bool,
+    /// Whether sidecars are read.
+    pub read_sidecars: bool,
 }
 
 /// Result of looking up or embedding one content.
@@ -97,7 +104,7 @@ impl Preparer {
         in_flight: Arc<InFlightEvent>,
     ) -> PreparedEvent {
         // The memory permit is held until the bytes are decoded.
-        let (file, _memory) = match self.read_file(reader, &in_flight).await {
+        let (file, sidecar, _memory) = match self.read_file(reader, &in_flight).await {
             Ok(read) => read,
             Err(change) => return PreparedEvent::new(in_flight, change),
         };
@@ -105,7 +112,9 @@ impl Preparer {
         let hash = file.hash;
         let (change, reused) = match self.embed_content(&in_flight, file).await {
             VectorLookup::Row { row, reused } => {
-                let row = build_row(&in_flight.delivery.event, hash, &row);
+                let mut row = build_row(&in_flight.delivery.event, hash, &row);
+                let path = in_flight.delivery.event.path.as_str();
+                set_attributes(&mut row.image, path, &sidecar, self.folder_tags);
                 (RowChange::Put(reader.clone(), Box::new(row)), reused)
             }
             VectorLookup::Failed(failure) => (failure.into(), false),
@@ -121,7 +130,7 @@ impl Preparer {
         &self,
         reader: &Arc<LibraryReader>,
         in_flight: &InFlightEvent,
-    ) -> Result<(HashedFile, SemaphorePermit<'_>), RowChange> {
+    ) -> Result<(HashedFile, SidecarAttributes, SemaphorePermit<'_>), RowChange> {
         let event = in_flight.delivery.event.clone();
         if let Err(error) = self.limits.check_file_bytes(event.size) {
             // The size is the event's; it counts only if the disk agrees.
@@ -133,11 +142,20 @@ impl Preparer {
         // The permit to read comes first: what waits for a hanging folder must hold no memory.
         let permit = reader.acquire_permit().await?;
         let memory = self.memory_permits.acquire_bytes(event.size).await;
+        let has_sidecars = self.read_sidecars;
         let read = permit.run_blocking(move |root, heartbeat| {
             let _timer = STAGE_SECONDS.with_label_values(&["read"]).start_timer();
-            file::read_verified(root, &event, || heartbeat.record_progress())
+            let file = file::read_verified(root, &event, || heartbeat.record_progress())?;
+            // Later than the picture: a change after this is sent as another event.
+            let sidecar = match has_sidecars {
+                true => read_sidecars(root, &event.path)?,
+                false => SidecarAttributes::default(),
+            };
+            heartbeat.record_progress();
+            Ok::<_, file::FileMismatch>((file, sidecar))
         });
-        Ok((read.await??, memory))
+        let (file, sidecar) = read.await??;
+        Ok((file, sidecar, memory))
     }
 
     /// Returns the vector of a content: from the cache, from the index, or from the network.

@@ -129,7 +129,7 @@ const TRANSIENT_ERRORS: &[i32] = &[
     libc::EREMOTEIO,
 ];
 
-fn classify_error(root: &Path, error: &io::Error) -> FileMismatch {
+pub(super) fn classify_error(root: &Path, error: &io::Error) -> FileMismatch {
     match error.kind() {
         io::ErrorKind::NotFound | io::ErrorKind::NotADirectory if root.is_dir() => {
             FileMismatch::Superseded("there is nothing at its path".into())

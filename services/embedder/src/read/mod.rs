@@ -3,4 +3,5 @@
 pub mod file;
 pub mod library_reader;
 pub mod memory_permits;
+pub mod sidecars;
 pub mod unknown_libraries;

@@ -8,6 +8,7 @@
 
 mod duplicates;
 mod faults;
+mod filters;
 mod golden;
 mod hostile;
 mod lifecycle;
@@ -18,7 +19,9 @@ mod server;
 
 use std::{collections::BTreeSet, time::Duration};
 
-use lookalike_index::{Error, Index, IndexRow, IndexedImage, ModelIdentity, RowFilter, Settings};
+use lookalike_index::{
+    ContentAttributes, Error, Index, IndexRow, IndexedImage, ModelIdentity, RowFilter, Settings,
+};
 
 /// Returns a model with vectors of eight numbers.
 fn test_model(name: &str) -> ModelIdentity {
@@ -102,6 +105,11 @@ fn test_row(n: u64) -> IndexRow {
             } else {
                 format!("AQ{n}-_")
             },
+            content: n.is_multiple_of(4).then(|| ContentAttributes {
+                taken_at: Some(n as i64),
+                camera: "quote\"".into(),
+                tags: vec![format!("tag {n}")],
+            }),
         },
         vector: unit_vector(n),
     }

@@ -1,18 +1,11 @@
 //! Converts between the types of the API and those of the index.
 
-use std::collections::BTreeMap;
-use std::path::PathBuf;
-
-use lookalike_index::{self as index, RowFilter, ValueRange};
-use lookalike_proto::{ImageId, LibraryName};
+use lookalike_index as index;
+use lookalike_proto::ImageId;
 use lookalike_vision::Band;
 
-use super::filter_words::{
-    parse_colors, parse_formats, parse_path_prefix, parse_tags, parse_taken_range,
-};
-use super::schema::{BandBody, ConsistencyBody, FilterBody, HitBody, ImageBody, SearchAnswer};
+use super::schema::{BandBody, ConsistencyBody, HitBody, ImageBody, SearchAnswer};
 use crate::core::engine::SearchResult;
-use crate::core::libraries::parse_library;
 use crate::http::link_prefix;
 use crate::problem::Problem;
 use crate::settings::Settings;
@@ -54,62 +47,6 @@ pub(crate) fn to_index_consistency(consistency: Option<ConsistencyBody>) -> inde
         Some(ConsistencyBody::Strong) => index::ReadConsistency::Strong,
         Some(ConsistencyBody::Bounded) | None => index::ReadConsistency::Bounded,
     }
-}
-
-pub(crate) fn to_index_filter(
-    body: &FilterBody,
-    libraries: &BTreeMap<LibraryName, PathBuf>,
-) -> Result<RowFilter, Problem> {
-    let mut conditions = Vec::new();
-    if let Some(name) = &body.library {
-        conditions.push(RowFilter::Library(vec![
-            parse_library("filter.library", name)?.to_string(),
-        ]));
-    } else if !libraries.is_empty() {
-        // The index may contain libraries that are no longer configured; their files could not be
-        // displayed.
-        let names = libraries.keys().map(ToString::to_string);
-        conditions.push(RowFilter::Library(names.collect()));
-    }
-    if let Some(prefix) = &body.path_prefix {
-        let prefix = parse_path_prefix("filter.path_prefix", prefix)?;
-        conditions.push(RowFilter::PathPrefix(prefix));
-    }
-    if let Some(formats) = &body.formats {
-        conditions.push(RowFilter::Format(parse_formats("filter.formats", formats)?));
-    }
-    let at_least = |value: u32| ValueRange {
-        at_least: Some(value.into()),
-        at_most: None,
-    };
-    conditions.extend(
-        body.min_width
-            .map(|width| RowFilter::Width(at_least(width))),
-    );
-    conditions.extend(
-        body.min_height
-            .map(|height| RowFilter::Height(at_least(height))),
-    );
-    let (taken_after, taken_before) =
-        parse_taken_range(body.taken_after.as_deref(), body.taken_before.as_deref())?;
-    let taken = ValueRange {
-        at_least: taken_after,
-        // `taken_before` excludes the given time itself.
-        at_most: taken_before.map(|ms| ms - 1),
-    };
-    if taken != ValueRange::default() {
-        conditions.push(RowFilter::TakenAt(taken));
-    }
-    if let Some(colors) = &body.colors {
-        conditions.push(RowFilter::AnyColor(parse_colors("filter.colors", colors)?));
-    }
-    if let Some(tags) = &body.tags {
-        conditions.push(RowFilter::AllTags(parse_tags("filter.tags", tags)?));
-    }
-    Ok(match conditions.len() {
-        0 => RowFilter::All,
-        _ => RowFilter::And(conditions),
-    })
 }
 
 /// Returns the address of a thumbnail. It contains the start of the content hash, so its response
@@ -192,68 +129,9 @@ pub(crate) fn to_search_answer(result: SearchResult) -> SearchAnswer {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use poem_openapi::types::Example as _;
 
     #[test]
-    fn a_filter_contains_every_given_condition() {
-        assert_eq!(
-            to_index_filter(&FilterBody::default(), &BTreeMap::new()).unwrap(),
-            RowFilter::All
-        );
-        let watched = BTreeMap::from([(LibraryName::new("shop").unwrap(), PathBuf::new())]);
-        let watched_only = to_index_filter(&FilterBody::default(), &watched).unwrap();
-        assert_eq!(
-            watched_only,
-            RowFilter::And(vec![RowFilter::Library(vec!["shop".into()])])
-        );
-        let RowFilter::And(all) =
-            to_index_filter(&FilterBody::example(), &BTreeMap::new()).unwrap()
-        else {
-            panic!("several conditions")
-        };
-        assert_eq!(all.len(), 6);
-        assert!(all.contains(&RowFilter::TakenAt(ValueRange {
-            at_least: Some(1_767_225_600_000),
-            at_most: None
-        })));
-    }
-
-    #[test]
-    fn a_refusal_names_the_parameter() {
-        let wrong = |body: FilterBody| {
-            to_index_filter(&body, &BTreeMap::new())
-                .unwrap_err()
-                .param
-                .unwrap()
-        };
-        assert_eq!(
-            wrong(FilterBody {
-                library: Some("../etc".into()),
-                ..FilterBody::default()
-            }),
-            "filter.library"
-        );
-        assert_eq!(
-            wrong(FilterBody {
-                taken_before: Some("yesterday".into()),
-                ..FilterBody::default()
-            }),
-            "filter.taken_before"
-        );
-        assert_eq!(
-            wrong(FilterBody {
-                formats: Some(vec!["mp4".into()]),
-                ..FilterBody::default()
-            }),
-            "filter.formats"
-        );
-        assert_eq!(
-            wrong(FilterBody {
-                path_prefix: Some("/2026".into()),
-                ..FilterBody::default()
-            }),
-            "filter.path_prefix"
-        );
+    fn only_image_ids_are_ids() {
         assert!(parse_image_id("id", "../../etc/passwd").is_err());
         assert!(parse_image_id("id", &"A".repeat(32)).is_err());
     }

@@ -1,19 +1,21 @@
 //! The operations on single images: their rows, files and thumbnails.
 
-use lookalike_index::ReadConsistency;
+use lookalike_index::{ReadConsistency, RowFilter};
 use poem::Request;
 use poem_openapi::OpenApi;
 use poem_openapi::param::{Path, Query};
 
-use super::convert::{check_limit, parse_image_id, to_image_body, to_index_filter};
-use super::params::{ServiceData, example_cursor, example_id, example_library, example_limit};
+use super::convert::{check_limit, parse_image_id, to_image_body};
+use super::filter::{FilterParams, parse_path_prefix};
+use super::params::{
+    ServiceData, example_cursor, example_filter, example_id, example_library, example_limit,
+};
 use super::refusals::{FileRefusal, ImageRefusal, ListRefusal, ThumbnailRefusal};
 use super::responses::{FileResponse, JsonAnswer, ThumbnailResponse};
-use super::schema::{FilterBody, ImageBody, ImageList};
+use super::schema::{ImageBody, ImageList};
 use super::tags::Tag;
 use crate::core::file_response::respond_with_file;
 use crate::core::files::find_row;
-use crate::core::libraries::check_library_exists;
 use crate::core::thumbnails::respond_with_thumbnail;
 
 const DEFAULT_THUMBNAIL_SIDE: u32 = 320;
@@ -45,6 +47,9 @@ impl ImageApi {
         /// that ends with `/` selects a folder. At most 4,096 characters.
         #[oai(validator(max_length = 4096))]
         path_prefix: Query<Option<String>>,
+        /// Conditions for images in JSON, as the field `filter` of `POST /v1/search`.
+        #[oai(example = "example_filter", validator(max_length = 16384))]
+        filter: Query<Option<String>>,
         /// The maximum number of images, 1 to 1,000; 12 by default.
         #[oai(
             example = "example_limit",
@@ -55,17 +60,16 @@ impl ImageApi {
         #[oai(example = "example_cursor")]
         cursor: Query<Option<String>>,
     ) -> Result<JsonAnswer<ImageList>, ListRefusal> {
-        check_library_exists(&service, "library", library.0.as_deref()).await?;
         let after = match &cursor.0 {
             Some(cursor) => Some(parse_image_id("cursor", cursor)?),
             None => None,
         };
-        let conditions = FilterBody {
+        let prefix = parse_path_prefix("path_prefix", path_prefix.0.as_deref())?;
+        let filter = FilterParams {
+            filter: filter.0,
             library: library.0,
-            path_prefix: path_prefix.0,
-            ..FilterBody::default()
         };
-        let filter = to_index_filter(&conditions, &service.libraries)?;
+        let filter = RowFilter::And(vec![filter.to_row_filter(&service).await?, prefix]);
         let limit = check_limit(limit.0, &service.settings)?;
         let serving = service.model.load();
         let images = serving

@@ -7,7 +7,7 @@ use poem_openapi::types::{ParseFromJSON, ToJSON};
 use poem_openapi::{ApiExtractor, ApiExtractorType, ExtractParamOptions};
 
 use super::body::{BodyLimits, declared_length, read_body, service_of_request};
-use super::schema::{FilterBody, QueryPart, SearchRequest};
+use super::schema::{QueryPart, SearchRequest};
 use crate::core::upload_budget::UploadPermit;
 use crate::problem::{Code, Problem};
 
@@ -115,11 +115,11 @@ fn has_more_values(bytes: &[u8], max_values: usize) -> bool {
     }
 }
 
-/// Returns the path of the field that cannot be parsed, also within the filter and the lists.
+/// Returns the path of the field that cannot be parsed, also within the lists. The conditions of a
+/// filter are parsed later.
 fn refused_field_path(request: &serde_json::Value) -> Option<String> {
     let key = refused_field::<SearchRequest>(request)?;
     let within = match (&key[..], &request[key]) {
-        ("filter", filter) => refused_field::<FilterBody>(filter).map(|part| format!(".{part}")),
         ("positive" | "negative", serde_json::Value::Array(list)) => refused_entry_path(list),
         _ => None,
     };
@@ -280,8 +280,8 @@ mod tests {
             Some("consistency".into())
         );
         assert_eq!(
-            code(r#"{"id": "x", "filter": {"library": "a", "min_width": -1}}"#).1,
-            Some("filter.min_width".into())
+            code(r#"{"id": "x", "filter": ["library", "a"]}"#).1,
+            Some("filter".into())
         );
         let long = format!(r#"{{"limit": "{}"}}"#, "9".repeat(100_000));
         assert!(

@@ -24,3 +24,7 @@ pub(crate) fn example_library() -> Option<String> {
 pub(crate) fn example_limit() -> Option<u32> {
     Some(12)
 }
+
+pub(crate) fn example_filter() -> Option<String> {
+    Some(r#"{"format": "jpeg", "width": {"gte": 1000}}"#.into())
+}

@@ -167,6 +167,8 @@ refusals! {
         IndexUnavailable, OtherModel;
     /// Refuses a list of images.
     ListRefusal: InvalidRequest, InvalidParameter, NoSuchLibrary, IndexUnavailable, OtherModel;
+    /// Refuses to count values.
+    CountRefusal: InvalidParameter, NoSuchLibrary, Overloaded, IndexUnavailable, OtherModel;
     /// Refuses the row of an image.
     ImageRefusal: InvalidParameter, NoSuchImage, IndexUnavailable, OtherModel;
     /// Refuses an original file.

@@ -1,9 +1,10 @@
 //! The JSON types of the API, each field with its unit, limits and an example. The OpenAPI document is
 //! generated from them.
 
+mod consistency;
 mod event;
+mod facets;
 mod failure;
-mod filter;
 mod history;
 mod hit;
 mod image;
@@ -11,9 +12,10 @@ mod library;
 mod query;
 mod stats;
 
+pub(crate) use consistency::ConsistencyBody;
 pub(crate) use event::{EventBody, EventKind};
+pub(crate) use facets::{Facet, FacetAnswer, FacetFields, FacetValue, Facets};
 pub(crate) use failure::{FailureBody, FailureList, ReasonBody, Selection, SelectionResult};
-pub(crate) use filter::{ConsistencyBody, FilterBody};
 pub(crate) use history::{FileHistoryBody, HistoryStep};
 pub(crate) use hit::{BandBody, HitBody, SearchAnswer};
 pub(crate) use image::{EXAMPLE_ID, ImageBody, ImageList};

@@ -4,9 +4,10 @@ use poem_openapi::OpenApi;
 use poem_openapi::param::{Path, Query};
 
 use super::convert::{parse_image_id, to_search_answer};
+use super::filter::FilterParams;
 use super::image_upload::ImageUpload;
 use super::json_body::SearchBody;
-use super::params::{ServiceData, example_id, example_library, example_limit};
+use super::params::{ServiceData, example_filter, example_id, example_library, example_limit};
 use super::refusals::{SearchRefusal, SimilarRefusal, UploadRefusal};
 use super::responses::JsonAnswer;
 use super::schema::SearchAnswer;
@@ -69,12 +70,19 @@ impl SearchApi {
         /// Only this library.
         #[oai(example = "example_library")]
         library: Query<Option<String>>,
+        /// Conditions for hits in JSON, as the field `filter` of `POST /v1/search`.
+        #[oai(example = "example_filter", validator(max_length = 16384))]
+        filter: Query<Option<String>>,
         /// Only hits with at least this score, −1 to 1.
         #[oai(validator(minimum(value = "-1"), maximum(value = "1")))]
         min_score: Query<Option<f64>>,
         upload: ImageUpload,
     ) -> Result<JsonAnswer<SearchAnswer>, UploadRefusal> {
-        let conditions = parse_search_params(&service, limit.0, library.0, min_score.0).await?;
+        let filter = FilterParams {
+            filter: filter.0,
+            library: library.0,
+        };
+        let conditions = parse_search_params(&service, limit.0, &filter, min_score.0).await?;
         let query = ParsedQuery::from_image(upload.0.bytes.clone());
         let result = run_search(&service, query, conditions).await?;
         Ok(JsonAnswer(to_search_answer(result)))
@@ -104,12 +112,19 @@ impl SearchApi {
         /// Only this library.
         #[oai(example = "example_library")]
         library: Query<Option<String>>,
+        /// Conditions for hits in JSON, as the field `filter` of `POST /v1/search`.
+        #[oai(example = "example_filter", validator(max_length = 16384))]
+        filter: Query<Option<String>>,
         /// Only hits with at least this score, −1 to 1.
         #[oai(validator(minimum(value = "-1"), maximum(value = "1")))]
         min_score: Query<Option<f64>>,
     ) -> Result<JsonAnswer<SearchAnswer>, SimilarRefusal> {
         let query = ParsedQuery::similar_to(parse_image_id("id", &id)?);
-        let conditions = parse_search_params(&service, limit.0, library.0, min_score.0).await?;
+        let filter = FilterParams {
+            filter: filter.0,
+            library: library.0,
+        };
+        let conditions = parse_search_params(&service, limit.0, &filter, min_score.0).await?;
         let result = run_search(&service, query, conditions).await?;
         Ok(JsonAnswer(to_search_answer(result)))
     }

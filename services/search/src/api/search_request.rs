@@ -4,12 +4,10 @@ use lookalike_index::{ReadConsistency, SearchQuery};
 use lookalike_proto::QueryText;
 
 use super::body::upload_too_large;
-use super::convert::{
-    check_limit, check_min_score, parse_image_id, to_index_consistency, to_index_filter,
-};
+use super::convert::{check_limit, check_min_score, parse_image_id, to_index_consistency};
+use super::filter::{FilterParams, to_row_filter};
 use super::image_text::decode_image_text;
-use super::schema::{FilterBody, QueryPart, SearchRequest};
-use crate::core::libraries::check_library_exists;
+use super::schema::{QueryPart, SearchRequest};
 use crate::core::query::{ParsedQuery, QueryInput, WeightedPart};
 use crate::core::service::SearchService;
 use crate::problem::Problem;
@@ -21,11 +19,9 @@ pub(crate) async fn parse_search_request(
     service: &SearchService,
 ) -> Result<(ParsedQuery, SearchQuery), Problem> {
     let query = parse_query(&mut request, &service.settings)?;
-    let filter = request.filter.unwrap_or_default();
-    check_library_exists(service, "filter.library", filter.library.as_deref()).await?;
     let conditions = SearchQuery {
         limit: check_limit(request.limit, &service.settings)?,
-        filter: to_index_filter(&filter, &service.libraries)?,
+        filter: to_row_filter(service, request.filter.as_ref()).await?,
         min_score: check_min_score(request.min_score)?,
         consistency: to_index_consistency(request.consistency),
     };
@@ -36,17 +32,12 @@ pub(crate) async fn parse_search_request(
 pub(crate) async fn parse_search_params(
     service: &SearchService,
     limit: Option<u32>,
-    library: Option<String>,
+    filter: &FilterParams,
     min_score: Option<f64>,
 ) -> Result<SearchQuery, Problem> {
-    check_library_exists(service, "library", library.as_deref()).await?;
-    let filter = FilterBody {
-        library,
-        ..FilterBody::default()
-    };
     Ok(SearchQuery {
         limit: check_limit(limit, &service.settings)?,
-        filter: to_index_filter(&filter, &service.libraries)?,
+        filter: filter.to_row_filter(service).await?,
         min_score: check_min_score(min_score)?,
         consistency: ReadConsistency::Bounded,
     })

@@ -1,4 +1,4 @@
-//! Limits the searches in progress.
+//! Limits the searches in progress, and the counts of values.
 //!
 //! A search that waits for a slow embedder or a slow Milvus costs little, but clients that repeat it
 //! add more. Beyond the limit, searches are refused at once.
@@ -10,14 +10,17 @@ use crate::problem::{Code, Problem};
 pub(crate) struct SearchPermits {
     permits: Semaphore,
     max_searches: usize,
+    /// What is limited, for the refusal.
+    kind: &'static str,
 }
 
 impl SearchPermits {
-    pub(crate) fn new(max_searches: usize) -> Self {
+    pub(crate) fn new(max_searches: usize, kind: &'static str) -> Self {
         let max_searches = max_searches.clamp(1, Semaphore::MAX_PERMITS);
         Self {
             permits: Semaphore::new(max_searches),
             max_searches,
+            kind,
         }
     }
 
@@ -26,7 +29,10 @@ impl SearchPermits {
         self.permits.try_acquire().map_err(|_| {
             Problem::new(
                 Code::Overloaded,
-                format!("{} searches are already in progress", self.max_searches),
+                format!(
+                    "{} {} are already in progress",
+                    self.max_searches, self.kind
+                ),
             )
         })
     }
@@ -38,7 +44,7 @@ mod tests {
 
     #[test]
     fn searches_beyond_the_limit_are_refused_until_one_ends() {
-        let permits = SearchPermits::new(2);
+        let permits = SearchPermits::new(2, "searches");
         let first = permits.acquire().unwrap();
         let _second = permits.acquire().unwrap();
         let refused = permits.acquire().map(|_| ()).unwrap_err();
@@ -47,6 +53,6 @@ mod tests {
         assert_eq!(refused.detail, "2 searches are already in progress");
         drop(first);
         assert!(permits.acquire().is_ok());
-        assert!(SearchPermits::new(0).acquire().is_ok());
+        assert!(SearchPermits::new(0, "searches").acquire().is_ok());
     }
 }

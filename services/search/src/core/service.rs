@@ -43,6 +43,7 @@ pub(crate) struct SearchService {
     pub settings: Settings,
     pub upload_budget: UploadBudget,
     pub search_permits: SearchPermits,
+    pub facet_permits: SearchPermits,
     /// Separate from that of thumbnails, so a search never waits for thumbnails.
     pub search_decodes: DecodeLimiter,
     pub thumbnail_decodes: DecodeLimiter,
@@ -68,7 +69,8 @@ impl SearchService {
                 .collect(),
             libraries: context.libraries,
             status: context.status,
-            search_permits: SearchPermits::new(settings.max_concurrent_searches),
+            search_permits: SearchPermits::new(settings.max_concurrent_searches, "searches"),
+            facet_permits: SearchPermits::new(settings.max_concurrent_facets, "counts of values"),
             upload_budget: UploadBudget::new(settings.max_buffered_bytes),
             search_decodes: limiter(),
             thumbnail_decodes: limiter(),

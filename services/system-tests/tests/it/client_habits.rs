@@ -62,7 +62,7 @@ async fn images_are_read_in_every_usual_form() {
         format!("DATA:IMAGE/JPEG;BASE64,{base64}"),
         format!("data:image/jpeg;base64,{percent_encoded}"),
     ] {
-        let body = json!({ "image": image, "limit": 1, "filter": {"formats": ["JPG"]} });
+        let body = json!({ "image": image, "limit": 1, "filter": {"format": {"in": ["JPG"]}} });
         let mut text = b"\xef\xbb\xbf".to_vec();
         text.extend(body.to_string().into_bytes());
         for text in [text.clone(), text[3..].to_vec()] {
@@ -94,14 +94,14 @@ async fn images_are_read_in_every_usual_form() {
         assert_eq!(answer["hits"][0]["path"], "a.jpg", "{answer}");
     }
     for (filter, words) in [
-        (json!({"formats": ["mp4"]}), "jpeg, png"),
-        (json!({"formats": []}), "jpeg, png"),
+        (json!({"format": "mp4"}), "jpeg, png"),
+        (json!({"format": {"in": []}}), "an empty list"),
         (json!({"colors": ["bleu"]}), "black, white"),
         (
-            json!({"taken_after": "2026-02-01", "taken_before": "2026-01-01"}),
-            "taken_before",
+            json!({"taken_at": {"gte": "2026-02-01", "lt": "2026-01-01"}}),
+            "2026-02-01",
         ),
-        (json!({"path_prefix": "/photos"}), "relative"),
+        (json!({"folder": "/photos"}), "relative"),
     ] {
         let body = json!({ "image": base64, "filter": filter });
         let (status, problem) = post_search(&world, body.to_string().into_bytes()).await;

@@ -21,6 +21,7 @@ mod command_line;
 mod connections;
 mod failures;
 mod faults;
+mod filters;
 mod keys;
 mod models;
 mod outputs;

@@ -12,7 +12,8 @@ pub const COLOR_TERMS: [&str; 11] = [
 
 /// The least share of the image that a colour must cover to be named.
 const MIN_SHARE: f32 = 0.15;
-const MAX_NAMES: usize = 3;
+/// Colours that one image has at most.
+pub const MAX_COLOR_NAMES: usize = 3;
 /// Approximate number of pixels that are sampled, on a grid.
 const SAMPLE_PIXELS: u32 = 4096;
 
@@ -37,7 +38,7 @@ pub(crate) fn name_colors(image: &DecodedImage) -> Vec<String> {
     named.sort_by_key(|(count, _)| std::cmp::Reverse(*count));
     named
         .into_iter()
-        .take(MAX_NAMES)
+        .take(MAX_COLOR_NAMES)
         .map(|(_, term)| term.to_owned())
         .collect()
 }

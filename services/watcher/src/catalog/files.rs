@@ -108,6 +108,24 @@ impl Catalog {
         )
     }
 
+    /// Up to `limit` files listed in a folder (not below it) that are called `base`, or `base` with any
+    /// extensions.
+    pub fn files_called(
+        &self,
+        library: LibraryKey,
+        dir: &[u8],
+        base: &[u8],
+        limit: usize,
+    ) -> Result<Vec<CatalogRow>> {
+        // In byte order, `.` is followed by `/`, which no name contains.
+        let (from, to) = ([base, b"."].concat(), [base, b"/"].concat());
+        self.find_rows(
+            "library = ?1 AND dir = ?2 AND is_present = 1 \
+             AND (name = ?3 OR name >= ?4 AND name < ?5) LIMIT ?6",
+            params![library, dir, base, from, to, limit as i64],
+        )
+    }
+
     /// The names of the files listed in a folder (not below it).
     pub fn file_names_in(&self, library: LibraryKey, dir: &[u8]) -> Result<Vec<Vec<u8>>> {
         let sql = "SELECT name FROM images WHERE library = ?1 AND dir = ?2 AND is_present = 1";

@@ -18,6 +18,7 @@ mod mass_delete;
 mod random;
 mod requests;
 mod roots;
+mod sidecars;
 mod touched;
 mod unreadable;
 mod watches;

@@ -179,10 +179,11 @@ impl Library {
         row.detail = reason.detail().into_owned();
         row.state_since_ns = tick.now.wall_nanos();
         if is_new {
-            tick.catalog.insert_row(&row)
+            tick.catalog.insert_row(&row)?;
         } else {
-            tick.catalog.update_row(&row)
+            tick.catalog.update_row(&row)?;
         }
+        self.resend_described_pictures(path, Some(&stat), tick)
     }
 
     /// Returns why a regular file is ignored, by its name, its path, its size or a rule.

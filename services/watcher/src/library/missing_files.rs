@@ -44,6 +44,8 @@ impl Library {
             self.report_root_missing(tick);
             return Ok(());
         }
-        mark_missing(row, tick.catalog, tick.now)
+        let path = row.path();
+        mark_missing(row, tick.catalog, tick.now)?;
+        self.resend_described_pictures(&path, None, tick)
     }
 }

@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 use super::walk::{entries_mut, operations_mut, schemas_mut};
 
 /// Schemas of responses that leave out a field instead of writing null.
-const SCHEMAS_WITHOUT_NULL: &[&str] = &["Problem", "Facets"];
+const SCHEMAS_WITHOUT_NULL: &[&str] = &["Problem", "Facets", "Event"];
 
 pub(super) fn complete_fields(document: &mut Value) {
     let requests = reachable_schemas(document, "requestBody");

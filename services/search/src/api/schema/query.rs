@@ -3,8 +3,9 @@
 use poem_openapi::Object;
 use poem_openapi::types::Example;
 
-use super::filter::{ConsistencyBody, FilterBody};
+use super::consistency::ConsistencyBody;
 use super::image::EXAMPLE_ID;
+use crate::api::filter::FilterBody;
 
 /// A part of a query: exactly one of `id`, `text` and `image`.
 #[derive(Debug, Clone, Default, PartialEq, Object)]

@@ -23,6 +23,8 @@ mod exif;
 mod iptc;
 mod xmp;
 
+pub(crate) mod sidecar;
+
 #[cfg(test)]
 mod tests;
 
