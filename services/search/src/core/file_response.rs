@@ -26,7 +26,9 @@ pub(crate) const FILE_MEDIA_TYPES: &[&str] = &[
     "image/bmp",
     "image/x-icon",
     "image/tiff",
+    "image/avif",
     "image/heic",
+    "image/jxl",
     "image/x-portable-anymap",
     "application/octet-stream",
 ];
