@@ -17,7 +17,7 @@ pub(crate) fn format_time_ms(unix_ms: i64) -> String {
 
 /// The first millisecond of the year 1. RFC 3339 has no earlier years than 0, and many clients have
 /// no earlier year than 1.
-const FIRST_MS: i64 = -62_135_596_800_000;
+pub(crate) const FIRST_MS: i64 = -62_135_596_800_000;
 
 /// Limits times beyond the years 1 to 9999 to this range.
 fn to_timestamp(unix_ms: i64) -> Timestamp {

@@ -121,7 +121,14 @@ fn format_event_id(position: &StreamPosition) -> String {
 
 fn parse_event_id(id: &str) -> Result<StreamPosition, Problem> {
     let parse = || {
-        let (created, sequence) = id.trim().split_once('-')?;
+        let (created, sequence) = id.split_once('-')?;
+        let is_written_here = created
+            .bytes()
+            .all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
+            && sequence.bytes().all(|b| b.is_ascii_digit());
+        if !is_written_here {
+            return None;
+        }
         Some(StreamPosition {
             stream_created_ns: i64::from_str_radix(created, 16).ok()?,
             sequence: sequence.parse().ok()?,
@@ -197,7 +204,7 @@ mod tests {
             parse_event_id(&format_event_id(&position)).unwrap(),
             position
         );
-        for id in ["", "1", "x-1", "1-", "1-x", "1-1-1", "-"] {
+        for id in ["", "1", "x-1", "1-", "1-x", "1-1-1", "-", "+1-1", "A-1"] {
             let problem = parse_event_id(id).unwrap_err();
             assert_eq!(problem.param.as_deref(), Some("Last-Event-ID"), "{id}");
         }

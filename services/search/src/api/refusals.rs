@@ -212,9 +212,9 @@ mod tests {
     fn responses_are_grouped_by_status() {
         let listed = list_responses(&[Code::NoSuchFile, Code::InvalidRequest, Code::NoSuchImage]);
         let statuses: Vec<u16> = listed.iter().map(|response| response.status).collect();
-        assert_eq!(statuses, [400, 404, 421, 500, 504]);
+        assert_eq!(statuses, [400, 401, 403, 404, 421, 429, 500, 504]);
         assert!(
-            listed[1]
+            listed[3]
                 .description
                 .ends_with(": `no_such_file`, `no_such_image`")
         );

@@ -6,7 +6,7 @@ use poem::Response;
 use poem::http::{StatusCode, header};
 use poem::web::Data;
 use poem_openapi::registry::{MetaHeader, MetaResponse, MetaResponses, Registry};
-use poem_openapi::types::Type as _;
+use poem_openapi::types::{Example, Type as _};
 use poem_openapi::{ApiResponse, Object, OpenApi};
 
 use super::json_body::SmallJson;
@@ -23,7 +23,7 @@ pub(crate) struct SessionApi;
 
 /// Whether this client may use the service.
 #[derive(Debug, Object)]
-#[oai(rename = "Session")]
+#[oai(rename = "Session", example)]
 pub(crate) struct SessionBody {
     /// Whether requests need an API key.
     key_required: bool,
@@ -33,11 +33,28 @@ pub(crate) struct SessionBody {
 
 /// The API key to sign in with.
 #[derive(Debug, Object)]
-#[oai(rename = "SignIn")]
+#[oai(rename = "SignIn", example)]
 pub(crate) struct SignInBody {
     /// The whole key, as `lookalike keys add` printed it.
     #[oai(validator(min_length = 1, max_length = 200))]
     key: String,
+}
+
+impl Example for SessionBody {
+    fn example() -> Self {
+        Self {
+            key_required: true,
+            scopes: vec![Scope::Search.to_string()],
+        }
+    }
+}
+
+impl Example for SignInBody {
+    fn example() -> Self {
+        Self {
+            key: "lk_9f8a41c2_m1G6vE0dYb7Rk3tQw5xZs8uJhLfNcPaV2oIeTgByDqU".into(),
+        }
+    }
 }
 
 #[OpenApi]

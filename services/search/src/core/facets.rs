@@ -11,7 +11,7 @@ use lookalike_index::{FacetColumn, FacetRow, RowFilter};
 
 use super::service::SearchService;
 use crate::problem::Problem;
-use crate::time::format_time;
+use crate::time::{FIRST_MS, format_time};
 
 /// An attribute whose values are counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -70,10 +70,10 @@ impl FacetField {
             text => vec![text.to_owned()],
         };
         let start_of_time = |bytes: usize| {
-            let time = row.taken_at.map(format_time);
-            // A year before 0 has a sign and more digits; no filter can name it.
-            let time = time.filter(|time| !time.starts_with('-'));
-            time.map_or(vec![], |time| vec![time[..bytes].to_owned()])
+            // No filter can name an earlier time.
+            let time = row.taken_at.filter(|time| *time >= FIRST_MS);
+            time.map(format_time)
+                .map_or(vec![], |time| vec![time[..bytes].to_owned()])
         };
         match self {
             Self::Library => text(&row.library),

@@ -9,6 +9,7 @@ use lookalike_vision::{COLOR_TERMS, FORMAT_NAMES};
 use serde_json::{Value, json};
 
 use super::walk::{entries_mut, operations_mut, schemas_mut};
+use crate::keys::Scope;
 use crate::problem::Code;
 
 const IMAGE_ID_PATTERN: &str = "^[0-9a-f]{32}$";
@@ -17,6 +18,8 @@ const LIBRARY_PATTERN: &str = "^[a-z0-9_-]{1,64}$";
 /// Requests may write a name in any case, with white space around it.
 const REQUESTED_LIBRARY_PATTERN: &str = r"^[\t\n\f\r ]*[A-Za-z0-9_-]{1,64}[\t\n\f\r ]*$";
 const REQUEST_ID_PATTERN: &str = "^[A-Za-z0-9._-]{1,64}$";
+/// The creation time of the stream in hexadecimal digits, and the number of the event.
+const EVENT_ID_PATTERN: &str = "^[0-7]?[0-9a-f]{1,15}-[0-9]{1,19}$";
 const CODE_PATTERN: &str = "^[a-z][a-z0-9_]*$";
 const FAILURE_CURSOR_PATTERN: &str = "^[a-z0-9_-]{1,64}:([0-9a-f]{32})?$";
 /// Parts separated by single `/`, none of them `.` or `..`.
@@ -212,9 +215,12 @@ fn text_rule(owner: Owner<'_>, name: &str) -> Option<TextRule> {
         (_, "colors") => Named("Color"),
         (_, "tags") if owner.is_request => pattern(TAG_PATTERN),
         (_, "tags") => not_empty(),
-        (_, "thumbnail_url") => url("^/v1/images/[0-9a-f]{32}/thumbnail[?]"),
-        (_, "content_url") => url("^/v1/images/[0-9a-f]{32}/content$"),
-        (_, "preview_url") => url("^/v1/failures/[0-9a-f]{32}/preview[?]"),
+        (_, "thumbnail_url") => url("/v1/images/[0-9a-f]{32}/thumbnail[?]"),
+        (_, "content_url") => url("/v1/images/[0-9a-f]{32}/content$"),
+        (_, "image_url") => url("/v1/images/[0-9a-f]{32}$"),
+        (_, "preview_url") => url("/v1/failures/[0-9a-f]{32}/preview[?]"),
+        (_, "event_id" | "Last-Event-ID") => pattern(EVENT_ID_PATTERN),
+        (_, "scopes") => one_of(&Scope::ALL.map(Scope::name)),
         (_, "taken_after" | "taken_before") => Keywords(json!({ "anyOf": [
             { "type": "string", "format": "date-time" },
             { "type": "string", "format": "date" },
@@ -225,7 +231,9 @@ fn text_rule(owner: Owner<'_>, name: &str) -> Option<TextRule> {
     })
 }
 
+/// An address of this service, which a proxy may serve below a path.
 fn url(pattern: &str) -> TextRule {
+    let pattern = format!("^(/[A-Za-z0-9._~-]+)*{pattern}");
     TextRule::Keywords(json!({ "format": "uri-reference", "pattern": pattern }))
 }
 
