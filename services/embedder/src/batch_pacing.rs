@@ -16,7 +16,7 @@ const BUSY_BATCH: usize = 8;
 /// Time between two batches while little arrives.
 const QUIET_INTERVAL: Duration = Duration::from_millis(30);
 
-/// Time between two batches while much arrives: short beside the seconds that a full queue takes.
+/// Time between two batches while much arrives: short compared with the seconds that a full queue takes.
 const BUSY_INTERVAL: Duration = Duration::from_millis(100);
 
 /// The time and size of the last batch.

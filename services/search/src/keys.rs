@@ -2,7 +2,7 @@
 //!
 //! A key is `lk_<id>_<secret>`: eight hexadecimal digits that name it, and 32 random bytes in
 //! base64url. The [`KeyFile`] stores the BLAKE3 hash of the whole key. A plain hash suffices, because
-//! nobody can guess 256 random bits; slow hashes protect passwords that people choose.
+//! an attacker cannot guess 256 random bits; slow hashes protect passwords that people choose.
 //!
 //! | step | where |
 //! |---|---|

@@ -121,6 +121,9 @@ def problem_code_is_listed(ctx: Any, response: Any, case: Any) -> None:
     """Every error has a code that the document lists for the operation and the status."""
     if response.status_code < 400 or response.status_code == 405:
         return
+    # The HTTP server refuses an address or headers that are too long before lookalike sees them.
+    if response.status_code in (414, 431) and not response.content:
+        return
     problem = response.json()
     assert problem["status"] == response.status_code, problem
     # An identifier with a slash or none at all leads to no operation.

@@ -14,7 +14,7 @@ mod row;
 mod schema;
 
 pub use connection::{Catalog, Error};
-pub use files::{CatalogedFile, HashedFile};
+pub use files::{CatalogedFile, FileLocation};
 pub use missing::MissingPosition;
 pub use row::{CatalogRow, FileState, LibraryKey};
 

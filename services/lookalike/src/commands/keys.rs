@@ -95,7 +95,7 @@ pub fn run_keys(settings: &Settings, args: &KeysArgs) -> Result<()> {
     }
 }
 
-/// Names, scopes and damaged files are the user's to mend.
+/// Names, scopes and damaged files are the user's to fix.
 fn wrong_use(error: KeyFileError) -> anyhow::Error {
     match error {
         KeyFileError::Read { .. } | KeyFileError::Write { .. } => error.into(),

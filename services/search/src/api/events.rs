@@ -107,7 +107,7 @@ fn stream_events(
 }
 
 fn to_sse(body: EventBody) -> Event {
-    let event = Event::message(body.to_json_string()).event_type(body.r#type.name());
+    let event = Event::message(body.to_json_string()).event_type(body.r#type.clone());
     match &body.event_id {
         Some(id) => event.id(id.clone()),
         None => event,
@@ -142,18 +142,26 @@ fn parse_event_id(id: &str) -> Result<StreamPosition, Problem> {
     })
 }
 
+fn kind_of(state: &OutcomeState) -> EventKind {
+    match state {
+        OutcomeState::Removed => EventKind::Removed,
+        OutcomeState::Failed { .. } => EventKind::Failed,
+        // The feed has no other states.
+        _ => EventKind::Indexed,
+    }
+}
+
 fn live_body(event: &LiveEvent, prefix: &str) -> EventBody {
     let mut body = EventBody {
         event_id: Some(format_event_id(&event.position)),
         at: Some(time::format_time(event.at_ms)),
         library: Some(event.library.clone()),
         id: Some(event.image_id.clone()),
-        ..EventBody::empty(EventKind::Indexed)
+        ..EventBody::empty(kind_of(&event.state))
     };
     match &event.state {
-        OutcomeState::Removed => body.r#type = EventKind::Removed,
+        OutcomeState::Removed => {}
         OutcomeState::Failed { code, detail } => {
-            body.r#type = EventKind::Failed;
             body.code = Some(code.clone());
             body.detail = Some(detail.clone());
         }
@@ -237,6 +245,6 @@ mod tests {
         assert_eq!(failed["code"], "truncated");
         assert!(failed.get("image_url").is_none());
         let removed = live_body(&event(OutcomeState::Removed), "");
-        assert_eq!(removed.r#type, EventKind::Removed);
+        assert_eq!(removed.r#type, "removed");
     }
 }

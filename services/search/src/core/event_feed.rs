@@ -1,8 +1,8 @@
 //! What happens to the index, as it happens: the source of `GET /v1/events`.
 //!
 //! One task follows the stream of outcomes and keeps the newest events in memory. Each reader has only
-//! a place in that list, so a hundred readers cost little, and a slow one delays nobody: once its place
-//! is no longer in the list, it is dropped.
+//! a place in that list, so a hundred readers cost little, and a slow one delays no other: once its
+//! place is no longer in the list, it is dropped.
 //!
 //! | step | where |
 //! |---|---|
@@ -318,7 +318,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn slow_readers_are_dropped_and_delay_nobody() {
+    async fn slow_readers_are_dropped_and_delay_no_other() {
         let feed = full_feed();
         let mut slow = feed.subscribe(Some(&position(1))).unwrap();
         let mut fast = feed.subscribe(None).unwrap();

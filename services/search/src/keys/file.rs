@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Scope;
 
-/// More keys are refused: every request may compare with each, and nobody overlooks more.
+/// More keys are refused: every request may compare with each, and a person cannot keep track of more.
 const MAX_KEYS: usize = 1000;
 const MAX_NAME_CHARS: usize = 100;
 const SECRET_BYTES: usize = 32;

@@ -113,7 +113,7 @@ mod tests {
         ring.reload();
         assert!(
             ring.find(&key.key).is_some(),
-            "a damaged file locks nobody out"
+            "a damaged file locks no client out"
         );
         std::fs::remove_file(&path).unwrap();
         tokio::time::timeout(limit, until(false)).await.unwrap();

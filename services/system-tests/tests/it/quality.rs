@@ -28,7 +28,7 @@ fn quality_measures_neighbours_copies_and_scores_through_the_whole_product() {
         photos: photos.path().to_owned(),
         program: Some(PathBuf::from(env!("CARGO_BIN_EXE_lookalike-system-tests"))),
         robustness: 6,
-        sparse: 3,
+        sparse: 5,
         html: Some(html.clone()),
         dir: Some(base),
         ..QualityArguments::default()

@@ -22,7 +22,7 @@ pub struct CatalogedFile {
 
 /// What the search for a moved file needs of a file with a known content hash.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct HashedFile {
+pub struct FileLocation {
     pub id: ImageId,
     pub library: LibraryKey,
     /// Below the root of the library.
@@ -75,14 +75,14 @@ impl Catalog {
     }
 
     /// Up to 16 files of a size with a known content hash, missing ones first.
-    pub fn hashed_files_of_size(&self, size: u64) -> Result<Vec<HashedFile>> {
+    pub fn hashed_files_of_size(&self, size: u64) -> Result<Vec<FileLocation>> {
         let sql = "SELECT id, library, dir, name, is_present, inode, device, born_ns, mtime_ns \
                    FROM images WHERE size = ?1 AND content_hash IS NOT NULL \
                    ORDER BY is_present LIMIT 16";
         let mut statement = self.db.prepare_cached(sql)?;
         let files = statement.query_map([size as i64], |row| {
             let (dir, name): (Vec<u8>, Vec<u8>) = (row.get(2)?, row.get(3)?);
-            Ok(HashedFile {
+            Ok(FileLocation {
                 id: ImageId::from_bytes(row.get(0)?),
                 library: row.get(1)?,
                 path: join_path(&dir, &name),

@@ -3,7 +3,7 @@
 
 use super::id::LibraryId;
 use super::libraries::Libraries;
-use crate::catalog::{self, Catalog, CatalogRow, FileState, HashedFile};
+use crate::catalog::{self, Catalog, CatalogRow, FileLocation, FileState};
 use crate::disk::{FileKind, FileStat, hash_file, stat_path};
 use crate::paths::split_path;
 
@@ -95,7 +95,7 @@ impl Libraries {
 
     /// Whether one look finds a file where the catalog lists it. If not, [`Self::has_left_path`]
     /// decides.
-    fn is_still_there(&self, file: &HashedFile) -> bool {
+    fn is_still_there(&self, file: &FileLocation) -> bool {
         let library = self.id_of_key(file.library).map(|id| &self[id]);
         let current = library.map(|library| stat_path(&library.full_path(&file.path)));
         matches!(current, Some(Ok(Some(FileKind::File(current)))) if current.is_same_inode(&file.stat))

@@ -9,6 +9,7 @@ use lookalike_vision::{COLOR_TERMS, FORMAT_NAMES};
 use serde_json::{Value, json};
 
 use super::walk::{entries_mut, operations_mut, schemas_mut};
+use crate::api::schema::EventKind;
 use crate::keys::Scope;
 use crate::problem::Code;
 
@@ -24,8 +25,10 @@ const CODE_PATTERN: &str = "^[a-z][a-z0-9_]*$";
 const FAILURE_CURSOR_PATTERN: &str = "^[a-z0-9_-]{1,64}:([0-9a-f]{32})?$";
 /// Parts separated by single `/`, none of them `.` or `..`.
 const RELATIVE_PATH_PATTERN: &str = r"^(?!\.{1,2}(/|$))[^/\x00]+(/(?!\.{1,2}(/|$))[^/\x00]+)*$";
-/// Like a relative path, but the last part may be any start of a name. `./` in front is ignored.
-const PATH_PREFIX_PATTERN: &str = r"^(\./+)*((?!\.{1,2}/)[^/\x00]+/)*[^/\x00]*$";
+/// Nothing, or like a relative path, but the last part may be any start of a name. `./` in front is
+/// ignored.
+const PATH_PREFIX_PATTERN: &str =
+    r"^((\./+)*((?!\.{1,2}/)[^/\x00]+/)*[^/\x00]+|(\./+)*((?!\.{1,2}/)[^/\x00]+/)+)?$";
 /// One line of 1 to 1,000 characters without control characters, with white space around it.
 const QUERY_TEXT_PATTERN: &str = concat!(
     r"^[\t-\r \x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]*",
@@ -188,6 +191,7 @@ fn text_rule(owner: Owner<'_>, name: &str) -> Option<TextRule> {
     Some(match (owner.schema, name) {
         ("Problem", "code") => Named("ProblemCode"),
         ("Problem", "type") => pattern("^urn:lookalike:problem:[a-z_]+$"),
+        ("Event", "type") => one_of(&EventKind::ALL.map(EventKind::name)),
         ("Failure", "state") => one_of(&["failed", "ignored"]),
         ("FileHistory", "state") => one_of(FILE_STATES),
         ("FailureList" | "listFailures", "cursor") => pattern(FAILURE_CURSOR_PATTERN),

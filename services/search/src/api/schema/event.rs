@@ -1,13 +1,12 @@
 //! The events of the index.
 
+use poem_openapi::Object;
 use poem_openapi::types::Example;
-use poem_openapi::{Enum, Object};
 
 use super::EXAMPLE_ID;
 
 /// What happened.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]
-#[oai(rename_all = "snake_case")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum EventKind {
     /// Searches find the image in its present state.
     Indexed,
@@ -24,6 +23,15 @@ pub(crate) enum EventKind {
 }
 
 impl EventKind {
+    pub(crate) const ALL: [Self; 6] = [
+        Self::Indexed,
+        Self::Removed,
+        Self::Failed,
+        Self::Progress,
+        Self::Gap,
+        Self::Dropped,
+    ];
+
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Indexed => "indexed",
@@ -40,8 +48,10 @@ impl EventKind {
 #[derive(Debug, Clone, Object)]
 #[oai(rename = "Event", example, skip_serializing_if_is_none)]
 pub(crate) struct EventBody {
-    /// What happened.
-    pub r#type: EventKind,
+    /// What happened: `indexed` (searches find the image in its present state), `removed`, `failed`
+    /// (the file cannot be indexed), `progress` (the counts changed), `gap` (events are missing before
+    /// the next one) or `dropped` (the client was too slow; the stream ends).
+    pub r#type: String,
     /// The place of the event in the stream; the same as its server-sent `id`.
     pub event_id: Option<String>,
     /// When it happened (RFC 3339, UTC).
@@ -71,7 +81,7 @@ pub(crate) struct EventBody {
 impl EventBody {
     pub(crate) fn empty(kind: EventKind) -> Self {
         Self {
-            r#type: kind,
+            r#type: kind.name().to_owned(),
             event_id: None,
             at: None,
             library: None,
