@@ -76,7 +76,8 @@ pub(crate) fn open_api_service() -> OpenApiService<Apis, ()> {
              request may set it (1 to 64 letters, digits, `.`, `_`, `-`). Requests that change \
              something are refused if a page of another site sends them. A method that an address \
              does not support is refused with 405, `method_not_allowed` and the header `Allow`; an \
-             unknown address with 404 and `no_such_route`. Limits that the settings change are \
+             unknown address with 404 and `no_such_route`; an address of more than 64 KiB with 414, \
+             without a body. Limits that the settings change are \
              documented with their defaults. A service that listens beyond its own machine \
              requires an API key (`Authorization: Bearer KEY`). Besides these operations there are `/healthz` (the process is alive), `/readyz` (a search would succeed) and \
              `/metrics` (Prometheus).",
