@@ -1,5 +1,7 @@
 //! Small files that claim much memory.
 
+pub(in crate::decode) mod drawn_samples;
+
 use super::{
     decode_image,
     limits::Limits,

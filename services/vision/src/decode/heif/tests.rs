@@ -1,6 +1,5 @@
 //! Drawn HEIC files in `tests/samples/heic`: written with libheif and x265, the grids by hand.
 
-use std::path::Path;
 use std::time::Duration;
 
 use image::{DynamicImage, GenericImageView as _};
@@ -8,21 +7,11 @@ use image::{DynamicImage, GenericImageView as _};
 use super::{decode_heif, parameters::SequenceParameters};
 use crate::decode::deadline::{CpuDeadline, DecodeMonitor};
 use crate::decode::decoded::DecoderOutput;
+use crate::decode::tests::drawn_samples::{
+    BLUE, GREEN, RED, WHITE, check_corner_colors, read_sample, sample_folder,
+};
 use crate::decode::{decode_image, limits::Limits};
 use crate::error::DecodeError;
-
-const RED: [u8; 3] = [220, 20, 20];
-const GREEN: [u8; 3] = [20, 160, 20];
-const BLUE: [u8; 3] = [20, 40, 210];
-const WHITE: [u8; 3] = [250, 250, 250];
-
-fn sample_folder() -> std::path::PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/samples/heic")
-}
-
-fn read_sample(name: &str) -> Vec<u8> {
-    std::fs::read(sample_folder().join(name)).unwrap()
-}
 
 fn decode(bytes: &[u8], limits: &Limits) -> Result<DecoderOutput, DecodeError> {
     let monitor = DecodeMonitor::default();
@@ -35,18 +24,9 @@ fn decode(bytes: &[u8], limits: &Limits) -> Result<DecoderOutput, DecodeError> {
 fn check_corners(name: &str, size: (u32, u32), expected: [[u8; 3]; 4]) {
     let output = decode(&read_sample(name), &Limits::default()).unwrap();
     assert_eq!(output.image.dimensions(), size, "{name}");
-    let (right, bottom) = (size.0 - 5, size.1 - 5);
-    for ((x, y), expected) in [(4, 4), (right, 4), (4, bottom), (right, bottom)]
-        .into_iter()
-        .zip(expected)
-    {
-        let pixel = output.image.get_pixel(x, y).0;
-        let is_near = pixel
-            .iter()
-            .zip(expected)
-            .all(|(value, expected)| value.abs_diff(expected) <= 3);
-        assert!(is_near, "{name} at {x}, {y}: {pixel:?}, not {expected:?}");
-    }
+    check_corner_colors(name, size, expected, 3, |x, y| {
+        output.image.get_pixel(x, y).0.to_vec()
+    });
 }
 
 #[test]
@@ -164,7 +144,7 @@ fn damaged_files_only_fail() {
     limits.max_decode_bytes = 32 << 20;
     limits.max_pixels = 1 << 16;
     limits.decode_timeout = Duration::from_secs(2);
-    for entry in std::fs::read_dir(sample_folder()).unwrap() {
+    for entry in std::fs::read_dir(sample_folder("heic")).unwrap() {
         let bytes = std::fs::read(entry.unwrap().path()).unwrap();
         let mut damaged = bytes.clone();
         for index in 0..bytes.len() {
@@ -180,7 +160,7 @@ fn damaged_files_only_fail() {
 #[test]
 #[ignore = "runs for three minutes"]
 fn mutated_files_only_fail() {
-    let seeds: Vec<Vec<u8>> = std::fs::read_dir(sample_folder())
+    let seeds: Vec<Vec<u8>> = std::fs::read_dir(sample_folder("heic"))
         .unwrap()
         .map(|entry| std::fs::read(entry.unwrap().path()).unwrap())
         .collect();

@@ -1,23 +1,12 @@
 //! Drawn AVIF files in `tests/samples/avif`: written with libavif and aom.
 
-use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::decode::tests::drawn_samples::{
+    BLUE, GREEN, RED, WHITE, check_corner_colors, read_sample, sample_folder,
+};
 use crate::decode::{DecodedImage, decode_image, limits::Limits};
 use crate::error::DecodeError;
-
-const RED: [u8; 3] = [220, 20, 20];
-const GREEN: [u8; 3] = [20, 160, 20];
-const BLUE: [u8; 3] = [20, 40, 210];
-const WHITE: [u8; 3] = [250, 250, 250];
-
-fn sample_folder() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/samples/avif")
-}
-
-fn read_sample(name: &str) -> Vec<u8> {
-    std::fs::read(sample_folder().join(name)).unwrap()
-}
 
 fn decode(bytes: &[u8], limits: &Limits) -> Result<DecodedImage, DecodeError> {
     decode_image(bytes, 16, limits).map(|(image, attributes)| {
@@ -31,19 +20,10 @@ fn decode(bytes: &[u8], limits: &Limits) -> Result<DecodedImage, DecodeError> {
 fn check_corners(name: &str, size: (u32, u32), expected: [[u8; 3]; 4]) {
     let image = decode(&read_sample(name), &Limits::default()).unwrap();
     assert_eq!((image.width, image.height), size, "{name}");
-    let (right, bottom) = (size.0 - 5, size.1 - 5);
-    for ((x, y), expected) in [(4, 4), (right, 4), (4, bottom), (right, bottom)]
-        .into_iter()
-        .zip(expected)
-    {
+    check_corner_colors(name, size, expected, 4, |x, y| {
         let at = (y * image.width + x) as usize * 3;
-        let pixel = &image.rgb[at..at + 3];
-        let is_near = pixel
-            .iter()
-            .zip(expected)
-            .all(|(value, expected)| value.abs_diff(expected) <= 4);
-        assert!(is_near, "{name} at {x}, {y}: {pixel:?}, not {expected:?}");
-    }
+        image.rgb[at..at + 3].to_vec()
+    });
 }
 
 #[test]
@@ -140,7 +120,7 @@ fn damaged_files_only_fail() {
     limits.max_decode_bytes = 32 << 20;
     limits.max_pixels = 1 << 16;
     limits.decode_timeout = Duration::from_secs(10);
-    for entry in std::fs::read_dir(sample_folder()).unwrap() {
+    for entry in std::fs::read_dir(sample_folder("avif")).unwrap() {
         let bytes = std::fs::read(entry.unwrap().path()).unwrap();
         let mut damaged = bytes.clone();
         for index in (0..bytes.len()).step_by(5) {
