@@ -19,7 +19,7 @@ const PID_FILE: &str = "standalone.pid";
 ///
 /// # Errors
 /// [`Error::RuntimeDir`] if the folder belongs to another account.
-pub(crate) fn prepare_runtime_dirs() -> Result<(), Error> {
+pub fn prepare_runtime_dirs() -> Result<(), Error> {
     if fs::create_dir(TMP).is_ok() {
         // Writable by all users, like `/tmp`; otherwise only this account could run Milvus.
         let _ = fs::set_permissions(TMP, Permissions::from_mode(0o1777));
