@@ -8,6 +8,7 @@ mod app;
 mod cli;
 mod commands;
 mod connect;
+mod doctor;
 mod libraries;
 mod model;
 mod rollover;
@@ -69,6 +70,9 @@ fn configure_and_run(cli: &Cli) -> Result<()> {
     if let CliCommand::Completions { shell } = &cli.command {
         return Ok(stdio::write_text(&cli::format_completions(*shell))?);
     }
+    if let CliCommand::Config(args) = &cli.command {
+        return commands::config::run_config(cli, args);
+    }
     let resolved = settings::resolve_settings(cli)?;
     if cli.print_config {
         return Ok(stdio::write_text(&resolved.annotated_toml)?);
@@ -102,6 +106,7 @@ async fn run_command(command: &CliCommand, settings: Settings) -> Result<()> {
         CliCommand::Audit(args) => commands::audit::run_audit(&settings, args).await,
         CliCommand::Keys(args) => commands::keys::run_keys(&settings, args),
         CliCommand::Models(args) => commands::models::run_models(&settings, args).await,
-        CliCommand::Completions { .. } => Ok(()),
+        CliCommand::Doctor(args) => doctor::run_doctor(&settings, args).await,
+        CliCommand::Config(_) | CliCommand::Completions { .. } => Ok(()),
     }
 }

@@ -11,7 +11,9 @@ use lookalike_client::search::{self, SearchArgs};
 use lookalike_client::status::StatusArgs;
 use lookalike_client::{FileArgs, ServiceArgs};
 
+pub use crate::commands::config::{ConfigArgs, RoleName};
 pub use crate::commands::keys::KeysArgs;
+pub use crate::doctor::DoctorArgs;
 pub use models::{ModelsArgs, ModelsCommand, ModelsFetchArgs, ModelsListArgs, ModelsUseArgs};
 pub use role::RoleArgs;
 
@@ -133,6 +135,23 @@ pub enum CliCommand {
     /// A service that listens on an address beyond this machine requires a key for every request
     /// (http.require_keys). The keys are in a file of the data folder (http.keys_file), as hashes.
     Keys(KeysArgs),
+    /// Check this machine and this installation, and name a remedy for each problem
+    ///
+    /// Checks ports, limits, disk space, permissions, programs, servers, devices, the clock and the
+    /// folders, for a `lookalike up` with the same arguments. It starts nothing and changes nothing.
+    /// Below each problem it prints a command that fixes it, or shows what to fix.
+    #[command(after_help = "Examples:\n  \
+        lookalike doctor                      the installation of this account\n  \
+        lookalike doctor ~/Pictures           before the first start with a folder\n  \
+        lookalike doctor --json | jq '.checks[] | select(.status != \"ok\")'\n\n\
+        Exit codes: 0 no check failed (warnings are possible), 1 a check failed, 2 wrong use or\n\
+        settings.")]
+    Doctor(DoctorArgs),
+    /// Show, check and explain the settings
+    ///
+    /// Without a subcommand, shows every setting with its value and its source.
+    #[command(after_help = crate::commands::config::EXAMPLES)]
+    Config(ConfigArgs),
     /// Print shell completions
     Completions {
         /// Name of the shell
@@ -151,7 +170,8 @@ impl CliCommand {
             Self::Failures(args) => Some(args.service_args()),
             Self::Models(args) => args.service_args(),
             Self::Up(_) | Self::Watch(_) | Self::Embed(_) | Self::Serve(_) => None,
-            Self::Audit(_) | Self::Keys(_) | Self::Completions { .. } => None,
+            Self::Audit(_) | Self::Keys(_) | Self::Doctor(_) | Self::Config(_) => None,
+            Self::Completions { .. } => None,
         }
     }
 }

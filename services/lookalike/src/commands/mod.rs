@@ -1,6 +1,7 @@
 //! Commands that combine the client with connections or with the model store.
 
 pub mod audit;
+pub mod config;
 pub mod confirm;
 pub mod keys;
 pub mod models;
