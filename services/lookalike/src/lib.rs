@@ -21,7 +21,9 @@ use anyhow::{Context as _, Result};
 use clap::Parser as _;
 use lookalike_chassis::descriptors;
 use lookalike_chassis::stdio::{self, OutputError};
-use lookalike_client::{exit_code, failures, format_error, search, status, terminal, why};
+use lookalike_client::{
+    exit_code, facets, failures, format_error, search, status, terminal, watch_events, why,
+};
 
 use app::{AppRole, run_app};
 use cli::{Cli, CliCommand};
@@ -70,6 +72,9 @@ fn configure_and_run(cli: &Cli) -> Result<()> {
     if let CliCommand::Completions { shell } = &cli.command {
         return Ok(stdio::write_text(&cli::format_completions(*shell))?);
     }
+    if let CliCommand::Man(args) = &cli.command {
+        return commands::man::run_man(args);
+    }
     if let CliCommand::Config(args) = &cli.command {
         return commands::config::run_config(cli, args);
     }
@@ -107,6 +112,11 @@ async fn run_command(command: &CliCommand, settings: Settings) -> Result<()> {
         CliCommand::Keys(args) => commands::keys::run_keys(&settings, args),
         CliCommand::Models(args) => commands::models::run_models(&settings, args).await,
         CliCommand::Doctor(args) => doctor::run_doctor(&settings, args).await,
-        CliCommand::Config(_) | CliCommand::Completions { .. } => Ok(()),
+        CliCommand::Facets(args) => facets::run_facets(&settings.connect_service()?, args).await,
+        CliCommand::WatchEvents(args) => {
+            watch_events::run_watch_events(&settings.connect_service()?, args).await
+        }
+        CliCommand::Export(args) => commands::export::run_export(&settings, args).await,
+        CliCommand::Config(_) | CliCommand::Man(_) | CliCommand::Completions { .. } => Ok(()),
     }
 }

@@ -3,5 +3,7 @@
 pub mod audit;
 pub mod config;
 pub mod confirm;
+pub mod export;
 pub mod keys;
+pub mod man;
 pub mod models;

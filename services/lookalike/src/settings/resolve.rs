@@ -76,6 +76,9 @@ fn command_defaults(command: &CliCommand) -> Settings {
         CliCommand::Config(args) => args.role() != RoleName::Up,
         _ => true,
     };
+    if matches!(command, CliCommand::Export(_)) {
+        defaults.milvus.url = String::new();
+    }
     if !has_nats_default {
         defaults.nats.url = String::new();
         if !matches!(command, CliCommand::Confirm(_)) {
@@ -158,6 +161,9 @@ fn flag_values(cli: &Cli) -> Vec<(&'static str, String, &'static str)> {
         ]),
         CliCommand::Keys(args) => {
             values.push(("data_dir", args.data_dir.as_ref(), "--data-dir"));
+        }
+        CliCommand::Export(args) => {
+            values.push(("milvus.url", args.milvus_url.as_ref(), "--milvus-url"));
         }
         CliCommand::Confirm(args) => {
             values.push(("nats.url", args.nats_url.as_ref(), "--nats-url"));
