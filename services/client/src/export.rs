@@ -1,5 +1,6 @@
 //! `export`: writes the pictures of the index, with their attributes and vectors, to a file.
 
+mod format;
 mod output;
 mod rows;
 
@@ -10,7 +11,7 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use anyhow::{Result, anyhow, bail};
-use clap::{Args, ValueEnum};
+use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use lookalike_chassis::{Retry, stdio};
 use serde_json::Value;
@@ -19,6 +20,7 @@ use crate::duration_arg::parse_nonzero_duration;
 use crate::search::parse_filter;
 use crate::service::{ServiceArgs, ServiceClient, is_transient};
 use crate::usage_error::{format_error, usage_error};
+pub use format::ExportFormat;
 use output::ExportOutput;
 use rows::RowWriter;
 
@@ -56,20 +58,11 @@ pub struct ExportArgs {
 pub const EXAMPLES: &str = "Examples:\n  \
     lookalike export --output pictures.jsonl             one JSON object per line, as GET /v1/images\n  \
     lookalike export --format csv --filter '{\"taken_at\": \"2026\"}' > 2026.csv\n  \
-    lookalike export --output vectors.npy --library shop a matrix for numpy.load, and vectors.ids.txt\n  \
+    lookalike export --output vectors.npy --library shop\n  \
     lookalike export --vectors | gzip > pictures.jsonl.gz\n\n\
-    A row of vectors.npy belongs to the same line of vectors.ids.txt. Pictures are in the order of\n\
+    vectors.npy is a matrix for numpy.load; each of its rows belongs to the same line of\n\
+    vectors.ids.txt. Pictures are in the order of\n\
     their ids. If the command fails or is stopped, it leaves no file behind; start it again.";
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum ExportFormat {
-    /// One JSON object per line
-    Jsonl,
-    /// A table; lists are JSON within a cell
-    Csv,
-    /// Vectors as a matrix of 32-bit floats, and their ids in a text file
-    Npy,
-}
 
 impl ExportArgs {
     /// The format that was chosen, or that the name of the file implies.

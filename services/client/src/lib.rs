@@ -23,6 +23,7 @@ pub mod confirm;
 pub mod export;
 pub mod facets;
 pub mod failures;
+pub mod mcp;
 pub mod search;
 pub mod status;
 pub mod watch_events;

@@ -18,7 +18,7 @@ const STREAM_READ_TIMEOUT: Duration = Duration::from_secs(45);
 const DEFAULT_URL: &str = "http://127.0.0.1:8080";
 
 /// Selects the running lookalike.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub struct ServiceArgs {
     /// URL of the service (default: that of the running `lookalike up`, else http://127.0.0.1:8080)
     #[arg(long, value_name = "URL")]

@@ -41,8 +41,8 @@ pub struct WatchEventsArgs {
 
 /// The examples in the help of `watch-events`.
 pub const EXAMPLES: &str = "Examples:\n  \
-    lookalike watch-events                              everything, one line per event\n  \
-    lookalike watch-events --type failed --library shop files that cannot be indexed\n  \
+    lookalike watch-events                            everything, one line per event\n  \
+    lookalike watch-events --type failed --library shop\n  \
     lookalike watch-events --json --type indexed | while read -r event; do …; done\n\n\
     With --json, each line is one event as GET /v1/events sends it. After a lost connection, the\n\
     stream continues where it ended; the service keeps the last 10,000 events. An event of the\n\

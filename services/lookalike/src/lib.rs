@@ -22,7 +22,7 @@ use clap::Parser as _;
 use lookalike_chassis::descriptors;
 use lookalike_chassis::stdio::{self, OutputError};
 use lookalike_client::{
-    exit_code, facets, failures, format_error, search, status, terminal, watch_events, why,
+    exit_code, facets, failures, format_error, mcp, search, status, terminal, watch_events, why,
 };
 
 use app::{AppRole, run_app};
@@ -101,7 +101,7 @@ async fn run_command(command: &CliCommand, settings: Settings) -> Result<()> {
         CliCommand::Status(args) => status::run_status(&settings.connect_service()?, args).await,
         CliCommand::Search(args) => {
             search::check_query(args)?;
-            search::run_search(&settings.connect_service()?, args).await
+            commands::search::run_search(&settings, args).await
         }
         CliCommand::Failures(args) => {
             failures::run_failures(&settings.connect_service()?, args).await
@@ -116,6 +116,7 @@ async fn run_command(command: &CliCommand, settings: Settings) -> Result<()> {
         CliCommand::WatchEvents(args) => {
             watch_events::run_watch_events(&settings.connect_service()?, args).await
         }
+        CliCommand::Mcp(_) => mcp::run_mcp(settings.connect_service()?).await,
         CliCommand::Export(args) => commands::export::run_export(&settings, args).await,
         CliCommand::Config(_) | CliCommand::Man(_) | CliCommand::Completions { .. } => Ok(()),
     }

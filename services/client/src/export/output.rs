@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result, anyhow};
 use lookalike_chassis::stdio;
 
-use super::ExportFormat;
+use super::format::ExportFormat;
 use super::rows::RowWriter;
 use crate::usage_error::usage_error;
 

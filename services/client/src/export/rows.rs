@@ -3,7 +3,7 @@
 use anyhow::{Result, bail};
 use serde_json::{Value, json};
 
-use super::ExportFormat;
+use super::format::ExportFormat;
 
 /// The columns of a CSV file, as the API names them.
 const COLUMNS: [&str; 14] = [

@@ -1,5 +1,8 @@
 //! The command line.
 
+mod config;
+mod doctor;
+mod man;
 mod models;
 mod role;
 
@@ -9,15 +12,19 @@ use lookalike_client::confirm::ConfirmArgs;
 use lookalike_client::export::{self, ExportArgs};
 use lookalike_client::facets::{self, FacetsArgs};
 use lookalike_client::failures::FailuresArgs;
+use lookalike_client::mcp::{self, McpArgs};
 use lookalike_client::search::{self, SearchArgs};
 use lookalike_client::status::StatusArgs;
 use lookalike_client::watch_events::{self, WatchEventsArgs};
 use lookalike_client::{FileArgs, ServiceArgs};
 
-pub use crate::commands::config::{ConfigArgs, RoleName};
 pub use crate::commands::keys::KeysArgs;
-pub use crate::commands::man::ManArgs;
-pub use crate::doctor::DoctorArgs;
+pub use config::{
+    ConfigArgs, ConfigCheckArgs, ConfigCommand, ConfigDocsArgs, ConfigGetArgs, ConfigShowArgs,
+    RoleName,
+};
+pub use doctor::DoctorArgs;
+pub use man::ManArgs;
 pub use models::{ModelsArgs, ModelsCommand, ModelsFetchArgs, ModelsListArgs, ModelsUseArgs};
 pub use role::RoleArgs;
 
@@ -191,8 +198,11 @@ pub enum CliCommand {
     /// Show, check and explain the settings
     ///
     /// Without a subcommand, shows every setting with its value and its source.
-    #[command(after_help = crate::commands::config::EXAMPLES)]
+    #[command(after_help = config::EXAMPLES)]
     Config(ConfigArgs),
+    /// Serve the index to language models (Model Context Protocol over standard input and output)
+    #[command(after_help = mcp::EXAMPLES)]
+    Mcp(McpArgs),
     /// Print the manual page, or write one for each command
     #[command(after_help = "Examples:\n  \
         lookalike man | man -l -                         read it\n  \
@@ -218,6 +228,7 @@ impl CliCommand {
             Self::Why(args) => Some(&args.service),
             Self::Confirm(args) => Some(&args.service),
             Self::Facets(args) => Some(&args.service),
+            Self::Mcp(args) => Some(&args.service),
             Self::WatchEvents(args) => Some(&args.service),
             Self::Export(args) => Some(&args.service),
             Self::Failures(args) => Some(args.service_args()),
@@ -259,7 +270,8 @@ mod tests {
 
     #[test]
     fn each_help_has_examples_that_parse() {
-        let mut command = Cli::command();
+        // Wrapped lines would not be whole examples.
+        let mut command = Cli::command().term_width(0);
         command.build();
         let mut visited = 0;
         visit_commands(&command, "lookalike", &mut |words, help| {
@@ -285,7 +297,7 @@ mod tests {
 
     /// An example ends where a remark, a pipe or a redirection begins.
     fn check_example(words: &str, line: &str) {
-        let end = ["   ", " | ", " > ", " \\"]
+        let end = ["  ", " | ", " > ", " < ", " \\"]
             .iter()
             .filter_map(|end| line.find(end))
             .min();

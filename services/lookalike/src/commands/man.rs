@@ -1,20 +1,13 @@
 //! `man`: prints the manual page, or writes one page for each command.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context as _, Result};
-use clap::{Args, CommandFactory as _};
+use clap::CommandFactory as _;
 use lookalike_chassis::stdio;
 use lookalike_client::usage_error;
 
-use crate::cli::Cli;
-
-#[derive(Debug, Args)]
-pub struct ManArgs {
-    /// Write one page for each command into this folder, instead of printing the main page
-    #[arg(value_name = "DIR")]
-    pub folder: Option<PathBuf>,
-}
+use crate::cli::{Cli, ManArgs};
 
 pub fn run_man(args: &ManArgs) -> Result<()> {
     match &args.folder {

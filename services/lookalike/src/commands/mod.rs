@@ -7,3 +7,4 @@ pub mod export;
 pub mod keys;
 pub mod man;
 pub mod models;
+pub mod search;

@@ -61,6 +61,14 @@ impl Finding {
     }
 }
 
+/// Writes a number of things, as in "1 file" and "2 files".
+pub(super) fn count_of(count: u64, thing: &str) -> String {
+    match count {
+        1 => format!("1 {thing}"),
+        count => format!("{count} {thing}s"),
+    }
+}
+
 /// Quotes a path for a shell, so that a remedy can be copied.
 pub(super) fn shell_quote(text: &str) -> String {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "/._-+=:@,~".contains(c);

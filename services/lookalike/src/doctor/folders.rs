@@ -7,7 +7,7 @@ use std::time::{Instant, SystemTime};
 
 use lookalike_watcher::unreported_filesystem;
 
-use super::finding::{Finding, shell_quote};
+use super::finding::{Finding, count_of, shell_quote};
 use super::installation::Installation;
 
 /// What a walk through a library found.
@@ -146,12 +146,11 @@ fn judge_access(name: &str, root: &Path, survey: &FolderSurvey) -> Finding {
         let remedy = format!("sudo setfacl -R -m \"u:$(id -un):rX\" {quoted}");
         return Finding::failure(CHECK, message, remedy);
     }
+    let files = count_of(survey.files, "file");
+    let folders = count_of(survey.folders, "folder");
     let counted = match survey.is_complete {
-        true => format!("{} files in {} folders", survey.files, survey.folders),
-        false => format!(
-            "the first {} files in {} folders",
-            survey.files, survey.folders
-        ),
+        true => format!("{files} in {folders}"),
+        false => format!("looked at {files} in {folders} within the time limit"),
     };
     Finding::ok(CHECK, format!("{name}: {shown} is readable ({counted})"))
 }
@@ -178,14 +177,13 @@ fn judge_reports(
 }
 
 fn judge_times(name: &str, root: &Path, survey: &FolderSurvey) -> Option<Finding> {
-    let plural = match survey.from_future {
-        0 => return None,
-        1 => "1 file was".to_owned(),
-        files => format!("{files} files were"),
-    };
+    if survey.from_future == 0 {
+        return None;
+    }
+    let files = count_of(survey.from_future, "file");
     Some(Finding::warning(
         "clock",
-        format!("{name}: {plural} modified in the future, according to this machine's clock"),
+        format!("{name}: {files} changed in the future, according to this machine's clock"),
         format!(
             "find {} -type f -newermt now",
             shell_quote(&root.to_string_lossy())
@@ -228,7 +226,7 @@ mod tests {
         let survey = survey_folder(dir.path(), far_deadline());
         let finding = judge_times("x", dir.path(), &survey).unwrap();
         assert_eq!(finding.status, FindingStatus::Warning);
-        assert!(finding.message.contains("1 file was"), "{finding:?}");
+        assert!(finding.message.contains("1 file changed"), "{finding:?}");
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The limits of inotify: watched folders and instances of this account.
 
-use super::finding::Finding;
+use super::finding::{Finding, count_of};
 use super::installation::Installation;
 use super::processes::{count_inotify, is_own_process, process_ids};
 
@@ -58,15 +58,16 @@ fn judge_watches(usage: InotifyUsage, folders: u64, limit: u64) -> Finding {
     let others = usage.watches.saturating_sub(usage.own_watches);
     let needed = others + folders;
     let message = format!(
-        "{folders} folders to watch; this account uses {} of {limit} watches",
+        "{} to watch; this account uses {} of {limit} watches",
+        count_of(folders, "folder"),
         usage.watches
     );
     let raised = (needed * 2).next_power_of_two().max(1 << 20);
     let remedy = format!("sudo sysctl -w fs.inotify.max_user_watches={raised}");
     if needed > limit {
         let message = format!(
-            "{message}: {} folders will only be polled",
-            (needed - limit).min(folders)
+            "{message}: {} will only be polled",
+            count_of((needed - limit).min(folders), "folder")
         );
         return Finding::failure(CHECK, message, remedy);
     }

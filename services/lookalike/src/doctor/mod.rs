@@ -20,27 +20,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
-use clap::Args;
 use lookalike_chassis::stdio;
-use lookalike_client::duration_arg::parse_nonzero_duration;
 use lookalike_client::terminal;
 
-use crate::cli::RoleArgs;
+use crate::cli::DoctorArgs;
 use crate::settings::Settings;
 use finding::{Finding, FindingStatus, format_findings, to_json};
 use installation::Installation;
-
-#[derive(Debug, Args)]
-pub struct DoctorArgs {
-    #[command(flatten)]
-    pub role: RoleArgs,
-    /// Longest time of one check (500ms, 10s)
-    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = parse_nonzero_duration)]
-    pub timeout: Duration,
-    /// Print JSON
-    #[arg(long)]
-    pub json: bool,
-}
 
 /// Runs all checks and prints their findings.
 ///

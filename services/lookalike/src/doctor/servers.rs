@@ -5,7 +5,7 @@ use std::time::Duration;
 use lookalike_client::format_error;
 use lookalike_index::Collections;
 
-use super::finding::{Finding, shell_quote};
+use super::finding::{Finding, count_of, shell_quote};
 use super::installation::Installation;
 use crate::connect::open_bus;
 use crate::settings::Settings;
@@ -121,7 +121,9 @@ fn judge_service(installation: &Installation) -> Option<Finding> {
                 ([], false) => Finding::ok(
                     CHECK,
                     match files {
-                        Some(files) => format!("the service answers; it knows {files} files"),
+                        Some(files) => {
+                            format!("the service answers; it knows {}", count_of(files, "file"))
+                        }
                         None => "the service answers".to_owned(),
                     },
                 ),
