@@ -1,7 +1,9 @@
 //! The commands that query or instruct a running lookalike, and how they print.
 //!
-//! Each command's arguments are defined next to the command. Most commands use the HTTP API; `confirm` and `audit` can use NATS, so that they also work where no
-//! service runs. Text from outside, such as file names, is escaped before it reaches a terminal.
+//! Each command's arguments are defined next to the command. Most commands use the HTTP API;
+//! `confirm` and `audit` can use NATS, so that they also work where no service runs, and `export`
+//! reads vectors from the index. Text from outside, such as file names, is escaped before it reaches
+//! a terminal.
 //!
 //! A command fails with an [`anyhow::Error`]; a [`UsageError`] in it means wrong use or settings.
 
