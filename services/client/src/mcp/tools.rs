@@ -62,7 +62,7 @@ pub(super) fn list_tools() -> Vec<Tool> {
             "Finds pictures that look like a picture, which is given as a file or as base64.",
             search(json!({
                 "path": { "type": "string", "description": "A file on the machine of this program" },
-                "base64": { "type": "string", "description": "The bytes of a picture in base64" },
+                "base64": { "type": "string", "description": "The bytes of a picture in base64, at most 15 MiB; use path for a larger one" },
             })),
             &[],
         ),

@@ -5,11 +5,11 @@ use std::path::{Path, PathBuf};
 
 use lookalike_chassis::disk_space::read_disk_space;
 use lookalike_chassis::settings::size::format_size;
+use lookalike_proto::LibraryName;
 
 use super::finding::{Finding, shell_quote};
 use super::installation::Installation;
 use crate::libraries::refuse_watched_folder;
-use lookalike_proto::LibraryName;
 
 /// With less, Milvus and nats-server soon reject writes.
 const MIN_FREE_BYTES: u64 = 512 << 20;
@@ -47,7 +47,7 @@ pub(super) fn check_storage(installation: &Installation) -> Vec<Finding> {
         )),
     }
     let starts_milvus = installation.settings.milvus.url.is_empty();
-    if starts_milvus && let Err(error) = lookalike_servers::prepare_runtime_dirs() {
+    if starts_milvus && let Err(error) = lookalike_servers::check_runtime_dirs() {
         findings.push(Finding::failure(
             "milvus",
             error.to_string(),
