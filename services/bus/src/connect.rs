@@ -130,6 +130,11 @@ impl Bus {
         self.client.connection_state() == async_nats::connection::State::Connected
     }
 
+    /// Returns the version of the server that this connection uses.
+    pub fn server_version(&self) -> String {
+        self.client.server_info().version
+    }
+
     /// Sends a request to JetStream and waits for the reply.
     pub async fn check_jetstream(&self) -> Result<(), Error> {
         self.jetstream

@@ -96,7 +96,10 @@ impl Default for Settings {
 
 impl Settings {
     /// Rejects values that cannot work.
-    pub(crate) fn check_values(&self) -> Result<(), Error> {
+    ///
+    /// # Errors
+    /// [`Error::InvalidNamespace`] or [`Error::InvalidSetting`], which name the setting.
+    pub fn check_values(&self) -> Result<(), Error> {
         let is_legal = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_';
         let namespace = &self.namespace;
         if !(1..=32).contains(&namespace.len()) || !namespace.bytes().all(is_legal) {

@@ -14,3 +14,21 @@ pub fn to_nanos(time: SystemTime) -> i64 {
 pub fn now_nanos() -> i64 {
     to_nanos(SystemTime::now())
 }
+
+/// Returns whether the kernel considers the wall clock synchronized with a time server. `None` if the
+/// system does not report it.
+#[cfg(target_os = "linux")]
+pub fn is_wall_clock_synchronized() -> Option<bool> {
+    let mut state = std::mem::MaybeUninit::<libc::timex>::zeroed();
+    // SAFETY: a zeroed `timex` has no modes, so the call only fills the struct.
+    let result = unsafe { libc::adjtimex(state.as_mut_ptr()) };
+    // SAFETY: every bit pattern is a valid `timex`, and it was zeroed.
+    let state = unsafe { state.assume_init() };
+    (result >= 0).then_some(result != libc::TIME_ERROR && state.status & libc::STA_UNSYNC == 0)
+}
+
+/// Other systems are not asked.
+#[cfg(not(target_os = "linux"))]
+pub fn is_wall_clock_synchronized() -> Option<bool> {
+    None
+}

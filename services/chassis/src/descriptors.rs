@@ -21,6 +21,12 @@ pub fn raise_limit() {
     }
 }
 
+/// Returns the hard limit, up to which this process may raise its own limit, or `None` if the system
+/// does not report it.
+pub fn hard_descriptor_limit() -> Option<u64> {
+    read_limit().ok().map(|limit| limit.rlim_max)
+}
+
 /// Returns how many descriptors this process may have, or `None` if the system does not tell.
 pub fn descriptor_limit() -> Option<u64> {
     read_limit().ok().map(|limit| limit.rlim_cur)

@@ -5,6 +5,7 @@
 pub mod backoff;
 pub mod clock;
 pub mod descriptors;
+pub mod disk_space;
 pub mod metrics;
 pub mod retry;
 pub mod settings;

@@ -5,6 +5,7 @@
 //! each layer, so that an error names its source. Unknown keys are errors in every layer.
 
 pub mod duration;
+mod nearest;
 mod positive;
 pub mod size;
 
@@ -14,6 +15,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 pub use duration::MinDuration;
+pub use nearest::find_nearest_key;
 pub use positive::deserialize_positive;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -62,6 +64,18 @@ pub enum Error {
         /// The reason, on one line.
         message: String,
     },
+}
+
+/// A setting with the layer that it came from.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SettingValue {
+    /// Dotted, as in `nats.url`.
+    pub key: String,
+    /// In the syntax of TOML; a secret is hidden.
+    pub toml: String,
+    /// Hidden if it is a secret.
+    pub value: Value,
+    pub source: ValueSource,
 }
 
 /// The layers of settings of a struct `T`, merged.
@@ -147,27 +161,40 @@ impl<T: Serialize + DeserializeOwned> Layers<T> {
         &self.settings
     }
 
+    /// Lists all settings that have a value; secrets are hidden.
+    pub fn list_settings(&self) -> Vec<SettingValue> {
+        let values = list_values(&self.merged).into_iter();
+        values
+            .map(|(key, value)| {
+                let (_, name) = split_key(&key);
+                let value = hide_secret(name, &value);
+                let source = self.sources.get(&key);
+                SettingValue {
+                    toml: value.to_string(),
+                    value,
+                    source: source.cloned().unwrap_or(ValueSource::Default),
+                    key,
+                }
+            })
+            .collect()
+    }
+
     /// Formats the merged settings as a TOML file with one value per line and its source in a
     /// comment; secrets are hidden.
     pub fn to_annotated_toml(&self) -> String {
         let mut lines = String::new();
         let mut section = None;
-        for (key, value) in list_values(&self.merged) {
-            let (table, name) = match key.find(".\"").filter(|_| key.ends_with('"')) {
-                Some(quoted) => (&key[..quoted], &key[quoted + 1..]),
-                None => key.rsplit_once('.').unwrap_or(("", &key)),
-            };
+        for setting in self.list_settings() {
+            let (table, name) = split_key(&setting.key);
             if section.as_deref() != Some(table) {
                 if !table.is_empty() {
                     lines += &format!("\n[{table}]\n");
                 }
                 section = Some(table.to_owned());
             }
-            let displayed = hide_secret(name, &value);
-            let source = self.sources.get(&key).unwrap_or(&ValueSource::Default);
             // A name given from outside must not start a new line.
-            let source = source.to_string().replace(char::is_control, "?");
-            lines += &format!("{:<48} # {source}\n", format!("{name} = {displayed}"));
+            let source = setting.source.to_string().replace(char::is_control, "?");
+            lines += &format!("{:<48} # {source}\n", format!("{name} = {}", setting.toml));
         }
         lines
     }
@@ -176,13 +203,24 @@ impl<T: Serialize + DeserializeOwned> Layers<T> {
         for (key, _) in list_values(&layer) {
             self.sources.insert(key, source.clone());
         }
+        let known: Vec<String> = list_values(&self.merged)
+            .into_iter()
+            .map(|(key, _)| key)
+            .collect();
         merge_tables(&mut self.merged, layer);
         self.settings =
             Value::Table(self.merged.clone())
                 .try_into()
-                .map_err(|e: toml::de::Error| Error::Invalid {
-                    value_source: source.clone(),
-                    message: join_lines(&e.to_string()),
+                .map_err(|e: toml::de::Error| {
+                    let message = join_lines(&e.to_string());
+                    let nearest = nearest::suggest_for_unknown_field(&message, &known);
+                    Error::Invalid {
+                        value_source: source.clone(),
+                        message: match nearest {
+                            Some(nearest) => format!("{message}; did you mean `{nearest}`?"),
+                            None => message,
+                        },
+                    }
                 })?;
         Ok(self)
     }
@@ -266,6 +304,14 @@ fn list_values(table: &Table) -> Vec<(String, Value)> {
     values
 }
 
+/// Splits a dotted key into its section, which may be empty, and its name.
+fn split_key(key: &str) -> (&str, &str) {
+    match key.find(".\"").filter(|_| key.ends_with('"')) {
+        Some(quoted) => (&key[..quoted], &key[quoted + 1..]),
+        None => key.rsplit_once('.').unwrap_or(("", key)),
+    }
+}
+
 /// Quotes a key for a TOML file if needed: before they are checked, library names may contain any
 /// characters.
 fn quote_key(key: &str) -> String {
@@ -293,23 +339,23 @@ pub fn find_credentials(url: &str) -> Option<Range<usize>> {
     Some(scheme.map_or(0, |scheme| scheme + 3)..at)
 }
 
-fn hide_secret(name: &str, value: &Value) -> String {
+fn hide_secret(name: &str, value: &Value) -> Value {
     const SECRET: [&str; 5] = ["password", "token", "secret", "credentials", "api_key"];
     match value {
         Value::String(text) if SECRET.iter().any(|s| name.contains(s)) && !text.is_empty() => {
-            "\"(hidden)\"".to_owned()
+            Value::from("(hidden)")
         }
         // user:password@host, possibly without a scheme or with several addresses.
         Value::String(text) if name == "url" || text.contains("://") => {
             match find_credentials(text) {
                 Some(hidden) => {
                     let (before, behind) = (&text[..hidden.start], &text[hidden.end..]);
-                    Value::from(format!("{before}(hidden){behind}")).to_string()
+                    Value::from(format!("{before}(hidden){behind}"))
                 }
-                None => value.to_string(),
+                None => value.clone(),
             }
         }
-        _ => value.to_string(),
+        _ => value.clone(),
     }
 }
 
@@ -457,11 +503,16 @@ mod tests {
             "nats://a:1,nats://u:pw@b:2",
         ] {
             assert!(
-                !hide_secret("url", &Value::from(url)).contains("pw"),
+                !hide_secret("url", &Value::from(url))
+                    .to_string()
+                    .contains("pw"),
                 "{url}"
             );
         }
-        assert_eq!(hide_secret("root", &Value::from("/a@b")), "\"/a@b\"");
+        assert_eq!(
+            hide_secret("root", &Value::from("/a@b")).as_str(),
+            Some("/a@b")
+        );
     }
 
     #[test]
@@ -477,6 +528,8 @@ mod tests {
         assert!(bad("LOOKALIKE_NATS_TRIES", "x").contains("not a whole number"));
         assert!(bad("LOOKALIKE_NATS_CALL_TIMEOUT", "x").contains("LOOKALIKE_NATS_CALL_TIMEOUT"));
         assert!(bad("LOOKALIKE_NATS_URI", "x").contains("unknown field `uri`"));
+        assert!(bad("LOOKALIKE_NATS_URI", "x").ends_with("did you mean `url`?"));
+        assert!(bad("LOOKALIKE_INTERVAL", "1s").ends_with("did you mean `nats.interval`?"));
         assert!(bad("LOOKALIKE_NOPE", "x").contains("unknown field `nope`"));
         assert!(bad("LOOKALIKE_NATS", "x").contains("names a section"));
     }

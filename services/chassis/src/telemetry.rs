@@ -9,6 +9,7 @@ use tracing_subscriber::{EnvFilter, fmt, prelude::*};
 pub struct Settings {
     /// A filter in the syntax of `RUST_LOG`: `info`, `warn,lookalike_watcher=debug`, …
     pub filter: String,
+    /// `text` for people, or `json`: one object per line.
     pub format: LogFormat,
 }
 
@@ -39,6 +40,21 @@ pub struct InvalidFilter {
     source: tracing_subscriber::filter::ParseError,
 }
 
+impl Settings {
+    /// # Errors
+    /// The filter cannot be parsed.
+    pub fn check_values(&self) -> Result<(), InvalidFilter> {
+        parse_filter(&self.filter).map(|_| ())
+    }
+}
+
+fn parse_filter(filter: &str) -> Result<EnvFilter, InvalidFilter> {
+    EnvFilter::try_new(filter).map_err(|source| InvalidFilter {
+        filter: filter.to_owned(),
+        source,
+    })
+}
+
 /// Sends the log lines of the whole process to `writer`. A second call has no effect.
 ///
 /// # Errors
@@ -47,10 +63,7 @@ pub fn start_logging<W>(settings: &Settings, writer: W) -> Result<(), InvalidFil
 where
     W: for<'w> fmt::MakeWriter<'w> + Send + Sync + 'static,
 {
-    let filter = EnvFilter::try_new(&settings.filter).map_err(|source| InvalidFilter {
-        filter: settings.filter.clone(),
-        source,
-    })?;
+    let filter = parse_filter(&settings.filter)?;
     let registry = tracing_subscriber::registry().with(filter);
     let layer = fmt::layer().with_writer(writer).with_ansi(false);
     let _ = match settings.format {

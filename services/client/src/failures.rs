@@ -29,17 +29,31 @@ pub struct FailuresArgs {
 #[derive(Debug, Subcommand)]
 pub enum FailuresCommand {
     /// List failures, one per line (the default of `failures`)
+    #[command(after_help = "Examples:\n  \
+        lookalike failures list --library shop\n  \
+        lookalike failures list --ignored                also ignored files, with their rules\n  \
+        lookalike failures list --json | jq '.failures | group_by(.code) | map(length)'")]
     List(ListArgs),
     /// Show one failure with its reason, and what can be done
+    #[command(after_help = "Examples:\n  \
+        lookalike failures show ~/Pictures/2026/a.jpg\n  \
+        lookalike failures show shop/2026/a.jpg          LIBRARY/PATH, as the list prints it")]
     Show(FileArgs),
     /// Retry files whose obstacle is gone
     ///
     /// Files that change are retried without this. It also takes discarded files by name, or all
     /// of them with --code discarded.
+    #[command(after_help = "Examples:\n  \
+        lookalike failures retry ~/Pictures/2026/a.jpg\n  \
+        lookalike failures retry --code unreadable       after a change of permissions\n  \
+        lookalike failures retry --all --library shop")]
     Retry(SelectArgs),
     /// Ignore files until they change
     ///
     /// Files on disk are not touched. `failures retry` undoes it.
+    #[command(after_help = "Examples:\n  \
+        lookalike failures discard ~/Pictures/notes.jpg\n  \
+        lookalike failures discard --code not_an_image")]
     Discard(SelectArgs),
 }
 
@@ -126,7 +140,7 @@ async fn list_failures(service: &ServiceClient, args: &ListArgs) -> Result<()> {
         let failures = page["failures"].as_array().cloned().unwrap_or_default();
         if !args.service.json {
             for failure in &failures {
-                stdio::write_line(&escape_line(&format_failure(failure)))?;
+                stdio::write_line(&format_failure(failure, terminal::stdout_width()))?;
             }
         }
         all.extend(failures);
@@ -182,14 +196,13 @@ fn sort_and_dedup(mut libraries: Vec<String>) -> Vec<String> {
     libraries
 }
 
-fn format_failure(failure: &Value) -> String {
-    let text = |key: &str| failure[key].as_str().unwrap_or("?");
-    format!(
-        "{}/{}: {} ({})",
-        text("library"),
-        text("path"),
-        text("detail"),
-        text("code")
+fn format_failure(failure: &Value, width: Option<usize>) -> String {
+    let text = |key: &str| escape_line(failure[key].as_str().unwrap_or("?"));
+    terminal::fit_line(
+        &format!("{}/{}: ", text("library"), text("path")),
+        &text("detail"),
+        &format!(" ({})", text("code")),
+        width,
     )
 }
 
@@ -307,7 +320,7 @@ mod tests {
             "library": "shop", "path": "a.jpg", "detail": "it is cut short", "code": "truncated"
         });
         assert_eq!(
-            format_failure(&failure),
+            format_failure(&failure, None),
             "shop/a.jpg: it is cut short (truncated)"
         );
     }

@@ -1,8 +1,9 @@
 //! The commands that query or instruct a running lookalike, and how they print.
 //!
-//! Each command's arguments are defined next to the command. `search`, `status`, `failures` and
-//! `why` use the HTTP API; `confirm` and `audit` can use NATS, so that they also work where no
-//! service runs. Text from outside, such as file names, is escaped before it reaches a terminal.
+//! Each command's arguments are defined next to the command. Most commands use the HTTP API;
+//! `confirm` and `audit` can use NATS, so that they also work where no service runs, and `export`
+//! reads vectors from the index. Text from outside, such as file names, is escaped before it reaches
+//! a terminal.
 //!
 //! A command fails with an [`anyhow::Error`]; a [`UsageError`] in it means wrong use or settings.
 
@@ -10,6 +11,7 @@
 
 mod usage_error;
 
+mod event_stream;
 mod running;
 mod service;
 
@@ -20,11 +22,15 @@ mod locate_file;
 
 pub mod audit;
 pub mod confirm;
+pub mod export;
+pub mod facets;
 pub mod failures;
+pub mod mcp;
 pub mod search;
 pub mod status;
+pub mod watch_events;
 pub mod why;
 
 pub use running::RunningInstance;
-pub use service::{FileArgs, ServiceArgs, ServiceClient};
+pub use service::{FileArgs, ServiceArgs, ServiceClient, ServiceRefusal, is_transient};
 pub use usage_error::{UsageError, exit_code, format_error, usage_error};

@@ -1,25 +1,40 @@
 //! `search`: by a picture, an image id, text, or several of them.
 
+mod output;
+mod thumbnails;
+
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use anyhow::{Result, anyhow};
+use anyhow::{Context as _, Result, anyhow, bail};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use clap::Args;
 use lookalike_chassis::stdio;
+pub use output::THUMBNAIL_SIDE;
+use output::{AnswerPrinter, SearchOutputArgs};
 use serde_json::{Value, json};
+
+pub use thumbnails::{ThumbnailDecoder, ThumbnailPixels};
 
 use crate::locate_file::is_image_id;
 use crate::service::{ServiceArgs, ServiceClient};
-use crate::terminal::{self, escape_line};
-use crate::usage_error::usage_error;
+use crate::terminal::escape_line;
+use crate::usage_error::{format_error, usage_error};
 
-#[derive(Debug, Args)]
+/// What stands for standard input.
+const STDIN: &str = "-";
+/// Bounds what is read from standard input; the service accepts no larger picture.
+const MAX_STDIN_BYTES: u64 = 1 << 30;
+
+#[derive(Debug, Clone, Args)]
 pub struct SearchArgs {
     #[command(flatten)]
     pub service: ServiceArgs,
-    /// Search by this picture
+    #[command(flatten)]
+    pub output: SearchOutputArgs,
+    /// Search by this picture; `-` is standard input
     #[arg(value_name = "IMAGE")]
     pub image: Option<PathBuf>,
     /// Search by an indexed picture; used alone, it is omitted from the hits
@@ -58,7 +73,11 @@ pub const EXAMPLES: &str = "Examples:\n  \
     lookalike search photo.jpg --negative other.jpg     more of this, less of that\n  \
     lookalike search --positive a.jpg --positive 9f8a41c25d7e03b6f4a1c2d3e4f50617 \\\n      \
     --negative text:people                            several pictures, ids and texts\n  \
-    lookalike search photo.jpg --filter '{\"taken_at\": \"2026\", \"tags\": \"beach\"}'\n\n\
+    lookalike search photo.jpg --filter '{\"taken_at\": \"2026\", \"tags\": \"beach\"}'\n  \
+    lookalike search photo.jpg --open                   the hits on the page, in the browser\n  \
+    lookalike search - < photo.jpg                      a picture from standard input\n  \
+    lookalike search photo.jpg --paths -0 | xargs -0 ls -l\n  \
+    find new -name '*.jpg' -print0 | lookalike search --files-from - -0 --limit 1\n\n\
     Each line shows the score (cosine, at most 1), its meaning (for one picture, if it was measured\n\
     for the model), the file as LIBRARY/PATH, and its id. The API also accepts a weight for each\n\
     part of a query: POST /v1/search.";
@@ -100,7 +119,7 @@ fn parse_image_id(word: &str) -> Result<String, &'static str> {
 }
 
 /// Accepts any object; the service checks its fields.
-fn parse_filter(text: &str) -> Result<Value, String> {
+pub(crate) fn parse_filter(text: &str) -> Result<Value, String> {
     match serde_json::from_str(text) {
         Ok(filter @ Value::Object(_)) => Ok(filter),
         Ok(_) => Err("a filter is an object, such as {\"format\": \"jpeg\"}".to_owned()),
@@ -117,7 +136,8 @@ impl SearchArgs {
         let has_target = self.image.is_some()
             || self.id.is_some()
             || self.text.is_some()
-            || !self.positive.is_empty();
+            || !self.positive.is_empty()
+            || self.output.files_from.is_some();
         match (has_target, self.negative.is_empty()) {
             (true, _) => None,
             (false, true) => {
@@ -131,15 +151,50 @@ impl SearchArgs {
     }
 }
 
-pub async fn run_search(service: &ServiceClient, args: &SearchArgs) -> Result<()> {
-    let answer = send_search(service, args).await?;
-    if args.service.json {
-        return Ok(terminal::write_json(&answer)?);
+/// Searches, and prints the answers. `decode` decodes thumbnails for terminals.
+pub async fn run_search(
+    service: &ServiceClient,
+    args: &SearchArgs,
+    decode: ThumbnailDecoder,
+) -> Result<()> {
+    let printer = AnswerPrinter {
+        service,
+        output: &args.output,
+        is_json: args.service.json,
+        decode,
+    };
+    let Some(list) = &args.output.files_from else {
+        let answer = send_search(service, args).await?;
+        printer.write_answer(None, &answer).await?;
+        return match args.output.open {
+            true => open_page(service, args, &answer),
+            false => Ok(()),
+        };
+    };
+    let files = output::split_file_list(&read_picture(list).await?, args.output.null);
+    if files.is_empty() {
+        return Err(usage_error(anyhow!("{} lists no files", list.display())));
     }
-    for line in format_answer(&answer) {
-        stdio::write_line(&escape_line(&line))?;
+    let mut failed = 0;
+    for file in &files {
+        let one = SearchArgs {
+            image: Some(file.clone()),
+            ..args.clone()
+        };
+        match send_search(service, &one).await {
+            Ok(answer) => printer.write_answer(Some(file.as_path()), &answer).await?,
+            // A bad picture delays no other one.
+            Err(error) => {
+                failed += 1;
+                let line = format!("{}: {}", file.display(), format_error(&error));
+                stdio::eprint_line(&escape_line(&line));
+            }
+        }
     }
-    Ok(())
+    match failed {
+        0 => Ok(()),
+        failed => bail!("{failed} of {} searches failed", files.len()),
+    }
 }
 
 /// Fails with wrong use if there is nothing to search for.
@@ -191,6 +246,9 @@ fn name_file_in_error(args: &SearchArgs, error: anyhow::Error) -> anyhow::Error 
 }
 
 async fn read_picture(path: &Path) -> Result<Vec<u8>> {
+    if path == Path::new(STDIN) {
+        return read_stdin().await;
+    }
     let bytes = tokio::fs::read(path).await;
     bytes.map_err(|error| {
         let word = path.to_str().unwrap_or_default();
@@ -200,6 +258,27 @@ async fn read_picture(path: &Path) -> Result<Vec<u8>> {
         };
         usage_error(anyhow!("cannot read {}: {error}{hint}", path.display()))
     })
+}
+
+async fn read_stdin() -> Result<Vec<u8>> {
+    let reading = tokio::task::spawn_blocking(|| {
+        let mut bytes = Vec::new();
+        let input = std::io::stdin().lock();
+        let read = input.take(MAX_STDIN_BYTES + 1).read_to_end(&mut bytes);
+        read.map(|_| bytes)
+    });
+    let read = match reading.await {
+        Ok(read) => read,
+        Err(error) => std::panic::resume_unwind(error.into_panic()),
+    };
+    let bytes =
+        read.map_err(|error| usage_error(anyhow!("cannot read standard input: {error}")))?;
+    if bytes.len() as u64 > MAX_STDIN_BYTES {
+        return Err(usage_error(anyhow!(
+            "standard input has more than {MAX_STDIN_BYTES} bytes"
+        )));
+    }
+    Ok(bytes)
 }
 
 async fn read_base64(path: &Path) -> Result<String> {
@@ -241,43 +320,61 @@ async fn build_request(args: &SearchArgs) -> Result<Value> {
     Ok(request)
 }
 
-fn describe_band(band: &str) -> &str {
-    match band {
-        "same_picture" => "same picture",
-        "turned_copy" => "same picture, turned or mirrored",
-        "near_duplicate" => "near-duplicate",
-        "very_similar" => "very similar",
-        "similar" => "similar",
-        "no_match" => "no good match",
-        unknown => unknown,
+fn open_page(service: &ServiceClient, args: &SearchArgs, answer: &Value) -> Result<()> {
+    let best = answer["hits"][0]["id"].as_str();
+    let (fragment, is_whole) = page_fragment(args, best);
+    if !is_whole {
+        stdio::eprint_line(
+            "the page cannot show a picture of this disk: it shows pictures like the best hit",
+        );
     }
+    let url = format!("{}/#{fragment}", service.url());
+    open::that_detached(&url).with_context(|| format!("cannot open {url} in a browser"))
 }
 
-fn format_answer(answer: &Value) -> Vec<String> {
-    let no_hits = Vec::new();
-    let hits = answer["hits"].as_array().unwrap_or(&no_hits);
-    if hits.is_empty() {
-        return vec!["no indexed picture can match yet".to_owned()];
+/// Returns the address of a search on the page, and whether it has all parts of the search. Files are
+/// replaced by the best hit.
+fn page_fragment(args: &SearchArgs, best: Option<&str>) -> (String, bool) {
+    let mut more: Vec<&str> = args.id.iter().map(String::as_str).collect();
+    let mut less: Vec<&str> = Vec::new();
+    let mut texts: Vec<&str> = args.text.iter().map(String::as_str).collect();
+    let mut is_whole = args.image.is_none();
+    for (examples, ids) in [(&args.positive, &mut more), (&args.negative, &mut less)] {
+        for example in examples {
+            match example {
+                SearchExample::Id(id) => ids.push(id),
+                SearchExample::File(_) | SearchExample::Text(_) => is_whole = false,
+            }
+        }
     }
-    let mut lines = Vec::with_capacity(hits.len() + 1);
-    if answer["band"] == "no_match" {
-        lines.push("nothing here looks much like it; nearest:".to_owned());
+    let is_text_positive = |example: &SearchExample| matches!(example, SearchExample::Text(_));
+    if texts.is_empty()
+        && let Some(SearchExample::Text(text)) = args.positive.iter().find(|e| is_text_positive(e))
+    {
+        texts.push(text);
+        let other_parts = args.positive.len() - 1 + args.negative.len();
+        is_whole = is_whole || (args.image.is_none() && other_parts == 0);
     }
-    for hit in hits {
-        let text = |key: &str| hit[key].as_str().unwrap_or("?");
-        let band = match hit["band"].as_str() {
-            Some(band) => format!("{:<14}  ", describe_band(band)),
-            None => String::new(),
-        };
-        lines.push(format!(
-            "{:.3}  {band}{}/{}  {}",
-            hit["score"].as_f64().unwrap_or(0.0),
-            text("library"),
-            text("path"),
-            text("id"),
-        ));
+    if !is_whole && let Some(best) = best {
+        more.push(best);
     }
-    lines
+    match (&more[..], &less[..], &texts[..]) {
+        ([], [], []) => ("/".to_owned(), is_whole),
+        ([id], [], []) => (format!("/like/{id}"), is_whole),
+        _ => {
+            let mut query = reqwest::Url::parse("http://page/").expect("the URL is constant");
+            {
+                let mut pairs = query.query_pairs_mut();
+                pairs.extend_pairs(texts.iter().map(|text| ("text", *text)));
+                pairs.extend_pairs(more.iter().map(|id| ("more", *id)));
+                pairs.extend_pairs(less.iter().map(|id| ("less", *id)));
+            }
+            (
+                format!("/find?{}", query.query().unwrap_or_default()),
+                is_whole,
+            )
+        }
+    }
 }
 
 #[cfg(test)]

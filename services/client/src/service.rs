@@ -1,21 +1,24 @@
 //! The HTTP client for the API of a running lookalike.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, anyhow, bail};
+use anyhow::{Context as _, Result, anyhow};
 use clap::Args;
 use serde_json::Value;
 
 use crate::running::RunningInstance;
-use crate::usage_error::usage_error;
+use crate::usage_error::{UsageError, usage_error};
 
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// Of a stream: the service sends something every 15 seconds.
+const STREAM_READ_TIMEOUT: Duration = Duration::from_secs(45);
 const DEFAULT_URL: &str = "http://127.0.0.1:8080";
 
 /// Selects the running lookalike.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub struct ServiceArgs {
     /// URL of the service (default: that of the running `lookalike up`, else http://127.0.0.1:8080)
     #[arg(long, value_name = "URL")]
@@ -38,8 +41,37 @@ pub struct FileArgs {
     pub file: PathBuf,
 }
 
+/// The service's refusal of a request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServiceRefusal {
+    pub status: u16,
+    /// The stable name of the kind of problem.
+    pub code: String,
+    detail: String,
+}
+
+impl fmt::Display for ServiceRefusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let status = reqwest::StatusCode::from_u16(self.status).unwrap_or_default();
+        write!(f, "{} ({}, {status})", self.detail, self.code)
+    }
+}
+
+impl std::error::Error for ServiceRefusal {}
+
+/// Returns whether the same request may succeed later: the connection failed, or the service is
+/// overloaded, restarting, or waits for a server.
+pub fn is_transient(error: &anyhow::Error) -> bool {
+    match error.downcast_ref::<ServiceRefusal>() {
+        Some(refusal) => refusal.status == 429 || refusal.status >= 500,
+        None => error.downcast_ref::<UsageError>().is_none(),
+    }
+}
+
 pub struct ServiceClient {
     client: reqwest::Client,
+    /// For answers without an end.
+    stream_client: reqwest::Client,
     url: String,
     /// Empty if none is set.
     api_key: String,
@@ -68,17 +100,22 @@ impl ServiceClient {
     }
 
     fn connect(url: String) -> Result<Self> {
-        let mut client = reqwest::Client::builder()
-            .timeout(REQUEST_TIMEOUT)
-            .connect_timeout(CONNECT_TIMEOUT);
-        if is_local_address(&url) {
-            // A configured proxy cannot reach this machine's loopback addresses.
-            client = client.no_proxy();
-        }
-        let client = client.build().context("cannot create an HTTP client")?;
+        let build = |limit: fn(reqwest::ClientBuilder) -> reqwest::ClientBuilder| {
+            let mut client = reqwest::Client::builder().connect_timeout(CONNECT_TIMEOUT);
+            if is_local_address(&url) {
+                // A configured proxy cannot reach this machine's loopback addresses.
+                client = client.no_proxy();
+            }
+            limit(client)
+                .build()
+                .context("cannot create an HTTP client")
+        };
+        let client = build(|client| client.timeout(REQUEST_TIMEOUT))?;
+        let stream_client = build(|client| client.read_timeout(STREAM_READ_TIMEOUT))?;
         let api_key = String::new();
         Ok(Self {
             client,
+            stream_client,
             url,
             api_key,
         })
@@ -96,6 +133,16 @@ impl ServiceClient {
     }
 
     async fn send_request(&self, request: reqwest::RequestBuilder) -> Result<Value> {
+        let response = self.send_checked(request).await?;
+        let status = response.status();
+        response
+            .json()
+            .await
+            .map_err(|_| self.describe_strange_answer(status))
+    }
+
+    /// Sends a request. Returns the response if it is a success.
+    async fn send_checked(&self, request: reqwest::RequestBuilder) -> Result<reqwest::Response> {
         let request = match self.api_key.as_str() {
             "" => request,
             key => request.bearer_auth(key),
@@ -105,27 +152,37 @@ impl ServiceClient {
             .await
             .map_err(|error| self.describe_send_error(&error))?;
         let status = response.status();
-        let body: Value = response.json().await.map_err(|_| {
-            anyhow!(
-                "{} answered with {status}, but not as lookalike does: is it another program?",
-                self.url
-            )
-        })?;
         if status.is_success() {
-            return Ok(body);
+            return Ok(response);
         }
+        let body: Value = response
+            .json()
+            .await
+            .map_err(|_| self.describe_strange_answer(status))?;
         let detail = body["detail"]
             .as_str()
             .or(body["title"].as_str())
             .unwrap_or("no reason given");
-        let code = body["code"].as_str().unwrap_or("error");
+        let refusal = ServiceRefusal {
+            status: status.as_u16(),
+            code: body["code"].as_str().unwrap_or("error").to_owned(),
+            detail: detail.to_owned(),
+        };
         if status == reqwest::StatusCode::UNAUTHORIZED {
             return Err(usage_error(anyhow!(
-                "{detail} ({code}, {status}); this command line sends the key in LOOKALIKE_API_KEY, \
-                 or api_key in lookalike.toml"
+                "{detail} ({}, {status}); this command line sends the key in LOOKALIKE_API_KEY, \
+                 or api_key in lookalike.toml",
+                refusal.code
             )));
         }
-        bail!("{detail} ({code}, {status})")
+        Err(anyhow::Error::new(refusal))
+    }
+
+    fn describe_strange_answer(&self, status: reqwest::StatusCode) -> anyhow::Error {
+        anyhow!(
+            "{} answered with {status}, but not as lookalike does: is it another program?",
+            self.url
+        )
     }
 
     fn describe_send_error(&self, error: &reqwest::Error) -> anyhow::Error {
@@ -146,6 +203,32 @@ impl ServiceClient {
     pub async fn get_json(&self, path: &str, query: &[(&str, String)]) -> Result<Value> {
         self.send_request(self.client.get(format!("{}{path}", self.url)).query(query))
             .await
+    }
+
+    /// Returns the body of an answer that is not JSON, such as a thumbnail. `path` may have a query.
+    pub async fn get_bytes(&self, path: &str) -> Result<Vec<u8>> {
+        let request = self.client.get(format!("{}{path}", self.url));
+        let response = self.send_checked(request).await?;
+        let body = response.bytes().await;
+        Ok(body
+            .with_context(|| format!("{} sent an incomplete answer", self.url))?
+            .to_vec())
+    }
+
+    /// Opens the stream of events, after the event `last_event_id` if there is one.
+    pub async fn open_events(
+        &self,
+        query: &[(&str, String)],
+        last_event_id: Option<&str>,
+    ) -> Result<reqwest::Response> {
+        let mut request = self
+            .stream_client
+            .get(format!("{}/v1/events", self.url))
+            .query(query);
+        if let Some(id) = last_event_id {
+            request = request.header("last-event-id", id);
+        }
+        self.send_checked(request).await
     }
 
     pub async fn post_bytes(

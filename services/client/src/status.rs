@@ -8,7 +8,7 @@ use lookalike_chassis::stdio::{self, OutputError};
 use serde_json::Value;
 
 use crate::service::{ServiceArgs, ServiceClient};
-use crate::terminal::{self, escape_line};
+use crate::terminal::{self, escape_line, shorten_middle, stdout_width};
 use crate::usage_error::format_error;
 
 const REFRESH_INTERVAL: Duration = Duration::from_secs(1);
@@ -57,14 +57,17 @@ fn write_stats(
         return terminal::write_json(stats);
     }
     let clear = if args.watch { CLEAR_SCREEN } else { "" };
-    stdio::write_text(&format!("{clear}{}", format_status(service.url(), stats)))
+    stdio::write_text(&format!(
+        "{clear}{}",
+        format_status(service.url(), stats, stdout_width())
+    ))
 }
 
-fn format_status(url: &str, stats: &Value) -> String {
+fn format_status(url: &str, stats: &Value, width: Option<usize>) -> String {
     let mut text = format!("lookalike at {url}\n{}\n\n", format_model(stats));
     let no_libraries = Vec::new();
     let libraries = stats["libraries"].as_array().unwrap_or(&no_libraries);
-    text += &format_counts(stats, libraries);
+    text += &format_counts(stats, libraries, width);
     if stats["intake_paused"] == true {
         text += "\nnew files wait, and none is lost: Milvus accepts no writes, or a mount is \
                  unavailable\n";
@@ -112,10 +115,20 @@ fn format_model(stats: &Value) -> String {
 
 const COUNTS: [&str; 5] = ["on_disk", "indexed", "failed", "ignored", "in_flight"];
 
-fn format_counts(stats: &Value, libraries: &[Value]) -> String {
+/// The columns of the counts, with the spaces before them.
+const COUNT_COLUMNS: usize = 10 + 10 + 8 + 9 + 11;
+
+fn format_counts(stats: &Value, libraries: &[Value], width: Option<usize>) -> String {
+    let room = width.map_or(20, |width| width.saturating_sub(COUNT_COLUMNS).clamp(8, 20));
     let format_row = |name: &str, cells: [String; COUNTS.len()]| {
         let [on_disk, indexed, failed, ignored, in_flight] = cells;
-        format!("{name:<20} {on_disk:>9} {indexed:>9} {failed:>7} {ignored:>8} {in_flight:>10}\n")
+        let name = match width {
+            Some(_) => shorten_middle(name, room),
+            None => name.into(),
+        };
+        format!(
+            "{name:<room$} {on_disk:>9} {indexed:>9} {failed:>7} {ignored:>8} {in_flight:>10}\n"
+        )
     };
     let counts = |value: &Value| COUNTS.map(|key| format_count(&value[key]));
     let mut text = format_row("library", COUNTS.map(|key| key.replace('_', " ")));
@@ -162,7 +175,7 @@ mod tests {
             ],
         });
         assert_eq!(
-            format_status("http://localhost", &stats),
+            format_status("http://localhost", &stats, None),
             "lookalike at http://localhost\n\
              model   lookalike-mini (384 numbers); no embedder reports its status\n\n\
              library                on disk   indexed  failed  ignored  in flight\n\

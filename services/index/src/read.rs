@@ -77,6 +77,50 @@ impl Index {
         Ok(columns.vector_column(field::VECTOR)?.first().cloned())
     }
 
+    /// Returns the vectors of these ids' rows by id, those of the newest rows. Ids without a row are
+    /// left out.
+    pub async fn fetch_vectors(
+        &self,
+        ids: &[String],
+        consistency: ReadConsistency,
+    ) -> Result<HashMap<String, Vec<f32>>, Error> {
+        let mut newest: HashMap<String, (i64, Vec<f32>)> = HashMap::with_capacity(ids.len());
+        let (mut rest, mut chunk_ids) = (ids, MAX_IDS_PER_REQUEST);
+        while !rest.is_empty() {
+            let (chunk, after) = rest.split_at(rest.len().min(chunk_ids));
+            let filter = RowFilter::Id(chunk.to_vec()).to_expression()?;
+            // Leaves room for servers that return all rows of an id.
+            let limit = chunk.len() * 4;
+            let fields = [field::ID, field::GENERATION, field::VECTOR];
+            let read = self
+                .query_columns(MilvusCall::Query, &filter, &fields, limit, consistency)
+                .await;
+            let columns = match read {
+                Err(Error::AnswerTooLarge { .. }) if chunk_ids > 1 => {
+                    chunk_ids = (chunk.len() / 2).max(1);
+                    continue;
+                }
+                read => read?,
+            };
+            rest = after;
+            if columns.iter().all(FieldData::is_empty) {
+                continue;
+            }
+            let columns = AnswerColumns::new(MilvusCall::Query, &columns);
+            let generations = columns.number_column(field::GENERATION)?;
+            let ids = columns.text_column(field::ID)?;
+            let vectors = columns.vector_column(field::VECTOR)?;
+            for ((id, generation), vector) in ids.iter().zip(generations).zip(vectors) {
+                let known = newest.get(id);
+                if known.is_none_or(|(known, _)| *known < *generation) {
+                    newest.insert(id.clone(), (*generation, vector.clone()));
+                }
+            }
+        }
+        let vectors = newest.into_iter();
+        Ok(vectors.map(|(id, (_, vector))| (id, vector)).collect())
+    }
+
     /// Returns the row of one image, or `None` if the index has no such image.
     pub async fn fetch_row(
         &self,

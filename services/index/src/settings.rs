@@ -93,7 +93,10 @@ impl Default for Settings {
 
 impl Settings {
     /// Rejects values that Milvus would reject later and less clearly.
-    pub(crate) fn check_values(&self) -> Result<(), Error> {
+    ///
+    /// # Errors
+    /// [`Error::Settings`], which names the setting.
+    pub fn check_values(&self) -> Result<(), Error> {
         let settings = |reason: String| Err(Error::Settings { reason });
         let namespace = self.namespace.as_bytes();
         if namespace.is_empty()

@@ -8,6 +8,7 @@ mod app;
 mod cli;
 mod commands;
 mod connect;
+mod doctor;
 mod libraries;
 mod model;
 mod rollover;
@@ -20,7 +21,9 @@ use anyhow::{Context as _, Result};
 use clap::Parser as _;
 use lookalike_chassis::descriptors;
 use lookalike_chassis::stdio::{self, OutputError};
-use lookalike_client::{exit_code, failures, format_error, search, status, terminal, why};
+use lookalike_client::{
+    exit_code, facets, failures, format_error, mcp, search, status, terminal, watch_events, why,
+};
 
 use app::{AppRole, run_app};
 use cli::{Cli, CliCommand};
@@ -69,6 +72,12 @@ fn configure_and_run(cli: &Cli) -> Result<()> {
     if let CliCommand::Completions { shell } = &cli.command {
         return Ok(stdio::write_text(&cli::format_completions(*shell))?);
     }
+    if let CliCommand::Man(args) = &cli.command {
+        return commands::man::run_man(args);
+    }
+    if let CliCommand::Config(args) = &cli.command {
+        return commands::config::run_config(cli, args);
+    }
     let resolved = settings::resolve_settings(cli)?;
     if cli.print_config {
         return Ok(stdio::write_text(&resolved.annotated_toml)?);
@@ -92,7 +101,7 @@ async fn run_command(command: &CliCommand, settings: Settings) -> Result<()> {
         CliCommand::Status(args) => status::run_status(&settings.connect_service()?, args).await,
         CliCommand::Search(args) => {
             search::check_query(args)?;
-            search::run_search(&settings.connect_service()?, args).await
+            commands::search::run_search(&settings, args).await
         }
         CliCommand::Failures(args) => {
             failures::run_failures(&settings.connect_service()?, args).await
@@ -102,6 +111,13 @@ async fn run_command(command: &CliCommand, settings: Settings) -> Result<()> {
         CliCommand::Audit(args) => commands::audit::run_audit(&settings, args).await,
         CliCommand::Keys(args) => commands::keys::run_keys(&settings, args),
         CliCommand::Models(args) => commands::models::run_models(&settings, args).await,
-        CliCommand::Completions { .. } => Ok(()),
+        CliCommand::Doctor(args) => doctor::run_doctor(&settings, args).await,
+        CliCommand::Facets(args) => facets::run_facets(&settings.connect_service()?, args).await,
+        CliCommand::WatchEvents(args) => {
+            watch_events::run_watch_events(&settings.connect_service()?, args).await
+        }
+        CliCommand::Mcp(_) => mcp::run_mcp(settings.connect_service()?).await,
+        CliCommand::Export(args) => commands::export::run_export(&settings, args).await,
+        CliCommand::Config(_) | CliCommand::Man(_) | CliCommand::Completions { .. } => Ok(()),
     }
 }

@@ -16,6 +16,7 @@ pub struct Settings {
     /// Files larger than this are refused.
     #[serde(with = "lookalike_chassis::settings::size")]
     pub max_file_bytes: u64,
+    /// Longest wait for a connection to the hub.
     #[serde(with = "lookalike_chassis::settings::duration")]
     pub connect_timeout: Duration,
     /// A request that receives no bytes for this long is repeated.

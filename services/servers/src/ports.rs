@@ -96,6 +96,12 @@ pub(crate) async fn choose_ports(
     Ok(ports)
 }
 
+/// Returns the ports that the servers of a data folder used last, by name; none if there are none yet
+/// or the list cannot be read.
+pub fn read_stored_ports(data_dir: &Path) -> BTreeMap<String, u16> {
+    read_ports(&data_dir.join(PORTS_FILE)).unwrap_or_default()
+}
+
 fn read_ports(path: &Path) -> Result<Ports, Error> {
     match std::fs::read(path) {
         Ok(text) => Ok(serde_json::from_slice(&text).unwrap_or_else(|error| {

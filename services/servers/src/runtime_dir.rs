@@ -42,6 +42,18 @@ pub(crate) fn prepare_runtime_dirs() -> Result<(), Error> {
     }
 }
 
+/// Checks that Milvus can write into its folder if a Milvus was started on this machine before.
+/// Otherwise the first start creates it. Leaves nothing behind.
+///
+/// # Errors
+/// [`Error::RuntimeDir`] if the folder belongs to another account.
+pub fn check_runtime_dirs() -> Result<(), Error> {
+    match !Path::new(TMP).exists() || may_create_in(Path::new(TMP)) {
+        true => Ok(()),
+        false => Err(Error::RuntimeDir),
+    }
+}
+
 fn may_create_in(folder: &Path) -> bool {
     let probe = folder.join(format!("lookalike-{}", std::process::id()));
     let made = fs::create_dir_all(folder).is_ok() && may_write(&probe);

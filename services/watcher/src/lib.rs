@@ -37,6 +37,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub use inbox::PublishedStatus;
+pub use notify::filesystem::unreported_filesystem;
 pub use settings::Settings;
 
 use catalog::Catalog;

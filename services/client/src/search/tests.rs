@@ -1,9 +1,18 @@
 use clap::Parser;
 
+use super::output::{format_hit, format_remarks};
 use super::*;
 
 fn make_hit(score: f64, band: Option<&str>) -> Value {
     json!({ "score": score, "band": band, "library": "shop", "path": "a.jpg", "id": "3ac9" })
+}
+
+fn format_answer(answer: &Value) -> Vec<String> {
+    let remarks = format_remarks(answer).into_iter().map(str::to_owned);
+    let hits = answer["hits"].as_array().into_iter().flatten();
+    remarks
+        .chain(hits.map(|hit| format_hit(hit, None)))
+        .collect()
 }
 
 #[test]
@@ -39,6 +48,7 @@ async fn a_request_has_all_its_parts() {
             data_dir: None,
             json: false,
         },
+        output: SearchOutputArgs::default(),
         image: Some(file.clone()),
         id: None,
         text: Some("red".into()),
@@ -132,4 +142,28 @@ fn a_query_is_required() {
     let text = SearchExample::Text("a red chair".into());
     assert_eq!(args.positive, [SearchExample::Id(id.into()), text]);
     assert_eq!(args.negative, [SearchExample::File("b.jpg".into())]);
+}
+
+#[test]
+fn the_page_gets_the_parts_that_it_can_show() {
+    let id = "9f8a41c25d7e03b6f4a1c2d3e4f50617";
+    let best = "3ac9aecf0ebba98faed9a9884f264d9d";
+    let fragment = |words: &[&str]| {
+        let words = ["search"].iter().chain(words);
+        page_fragment(&TestCommandLine::parse_from(words).search, Some(best))
+    };
+    assert_eq!(fragment(&["--id", id]), (format!("/like/{id}"), true));
+    assert_eq!(fragment(&["a.jpg"]), (format!("/like/{best}"), false));
+    assert_eq!(
+        fragment(&["--text", "a red & blue", "--negative", id]),
+        (format!("/find?text=a+red+%26+blue&less={id}"), true)
+    );
+    assert_eq!(
+        fragment(&["--positive", "text:snow"]),
+        ("/find?text=snow".to_owned(), true)
+    );
+    assert_eq!(
+        fragment(&["--id", id, "--negative", "b.jpg"]),
+        (format!("/find?more={id}&more={best}"), false)
+    );
 }

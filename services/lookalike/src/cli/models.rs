@@ -21,12 +21,18 @@ pub struct ModelsArgs {
 #[derive(Debug, Subcommand)]
 pub enum ModelsCommand {
     /// List models, one per line (the default of `models`)
+    #[command(after_help = "Examples:\n  \
+        lookalike models list\n  \
+        lookalike models list --measure --device cpu    also measure their speed here")]
     List(ModelsListArgs),
     /// Download a model, or its missing files, into the cache folder
     ///
     /// Every byte is verified against a checksum: ours where the list says `pinned`, otherwise the
     /// one that the hub announced at the first fetch, which is stored next to the weights. An
     /// interrupted download resumes.
+    #[command(after_help = "Examples:\n  \
+        lookalike models fetch dinov2-s14\n  \
+        lookalike models fetch dinov2-s14 --offline     only verify the files on disk")]
     Fetch(ModelsFetchArgs),
     /// Roll over to another model while searches continue
     ///

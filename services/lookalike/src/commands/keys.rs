@@ -40,8 +40,14 @@ pub enum KeysCommand {
         scopes: Vec<ScopeArg>,
     },
     /// List the keys, without their secrets
+    #[command(after_help = "Examples:\n  \
+        lookalike keys list\n  \
+        lookalike keys list --json | jq '.keys[].name'")]
     List,
     /// Revoke a key; the service refuses it within two seconds
+    #[command(after_help = "Examples:\n  \
+        lookalike keys revoke phone\n  \
+        lookalike keys revoke 3fa94c1e      by its id, if several have the name")]
     Revoke {
         /// The id of the key, or its name
         #[arg(value_name = "ID|NAME")]
@@ -83,7 +89,10 @@ pub fn run_keys(settings: &Settings, args: &KeysArgs) -> Result<()> {
             let keys: Vec<_> = file.keys().iter().map(to_json).collect();
             Ok(terminal::write_json(&json!({ "keys": keys }))?)
         }
-        KeysCommand::List => Ok(stdio::write_text(&format_keys(file.keys()))?),
+        KeysCommand::List => {
+            let table = terminal::fit_table(&format_keys(file.keys()), terminal::stdout_width());
+            Ok(stdio::write_text(&table)?)
+        }
         KeysCommand::Revoke { key } => {
             let revoked = file.revoke(key).map_err(wrong_use)?;
             if args.json {

@@ -42,7 +42,8 @@ async fn run_list(settings: &Settings, args: &ModelsListArgs) -> Result<()> {
         }))?;
     } else {
         let table = format_table(&listings, served_model.as_ref());
-        stdio::write_text(&terminal::escape_lines(&table))?;
+        let table = terminal::escape_lines(&table);
+        stdio::write_text(&terminal::fit_table(&table, terminal::stdout_width()))?;
     }
     measured
 }

@@ -1,7 +1,9 @@
-//! All settings: one struct with a section per crate, and how its values are determined.
+//! All settings: one struct with a section per crate, how its values are determined, and what they mean.
 
+mod docs;
 mod resolve;
 mod schema;
 
-pub use resolve::resolve_settings;
+pub use docs::{SettingDescription, describe_settings, variable_of};
+pub use resolve::{find_settings_file, resolve_settings};
 pub use schema::Settings;

@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Result, anyhow};
-use lookalike_chassis::settings::Layers;
+use lookalike_chassis::settings::{Layers, SettingValue};
 use lookalike_client::usage_error;
 
 use super::schema::Settings;
-use crate::cli::{Cli, CliCommand, ModelsArgs, ModelsCommand, RoleArgs};
+use crate::cli::{Cli, CliCommand, DoctorArgs, ModelsArgs, ModelsCommand, RoleArgs, RoleName};
 use crate::libraries::{expand_home, parse_library_argument};
 
 const SETTINGS_FILE_NAME: &str = "lookalike.toml";
@@ -17,6 +17,8 @@ pub struct ResolvedSettings {
     pub settings: Settings,
     /// All values with their sources, for `--print-config`.
     pub annotated_toml: String,
+    /// The same values one by one.
+    pub values: Vec<SettingValue>,
 }
 
 /// Determines the settings for a command.
@@ -43,6 +45,7 @@ pub fn resolve_settings(cli: &Cli) -> Result<ResolvedSettings> {
     Ok(ResolvedSettings {
         settings: layers.settings().clone(),
         annotated_toml: annotate_settings(&layers),
+        values: layers.list_settings(),
     })
 }
 
@@ -52,6 +55,7 @@ fn role_args(command: &CliCommand) -> Option<&RoleArgs> {
         | CliCommand::Watch(role)
         | CliCommand::Embed(role)
         | CliCommand::Serve(role) => Some(role),
+        CliCommand::Doctor(args) => Some(&args.role),
         _ => None,
     }
 }
@@ -60,28 +64,40 @@ fn role_args(command: &CliCommand) -> Option<&RoleArgs> {
 fn command_defaults(command: &CliCommand) -> Settings {
     let mut defaults = Settings::default();
     // Without a URL, `up` starts the servers; the other commands look for those of a running `up`.
-    let has_nats_default = !matches!(
-        command,
+    let has_nats_default = match command {
         CliCommand::Up(_)
-            | CliCommand::Audit(_)
-            | CliCommand::Confirm(_)
-            | CliCommand::Models(ModelsArgs {
-                command: Some(ModelsCommand::Use(_)),
-                ..
-            })
-    );
+        | CliCommand::Doctor(_)
+        | CliCommand::Audit(_)
+        | CliCommand::Confirm(_)
+        | CliCommand::Models(ModelsArgs {
+            command: Some(ModelsCommand::Use(_)),
+            ..
+        }) => false,
+        CliCommand::Config(args) => args.role() != RoleName::Up,
+        _ => true,
+    };
+    if matches!(command, CliCommand::Export(_)) {
+        defaults.milvus.url = String::new();
+    }
     if !has_nats_default {
         defaults.nats.url = String::new();
         if !matches!(command, CliCommand::Confirm(_)) {
             defaults.milvus.url = String::new();
         }
     }
-    match command {
+    let role = match command {
+        CliCommand::Up(_) => Some(RoleName::Up),
+        CliCommand::Watch(_) => Some(RoleName::Watch),
+        CliCommand::Embed(_) => Some(RoleName::Embed),
+        CliCommand::Config(args) => Some(args.role()),
+        _ => None,
+    };
+    match role {
         // Log lines must not bury the few lines that `up` prints.
-        CliCommand::Up(_) => defaults.log.filter = "warn".into(),
-        CliCommand::Watch(_) => defaults.http.listen = "127.0.0.1:8081".into(),
-        CliCommand::Embed(_) => defaults.http.listen = "127.0.0.1:8082".into(),
-        _ => {}
+        Some(RoleName::Up) => defaults.log.filter = "warn".into(),
+        Some(RoleName::Watch) => defaults.http.listen = "127.0.0.1:8081".into(),
+        Some(RoleName::Embed) => defaults.http.listen = "127.0.0.1:8082".into(),
+        Some(RoleName::Serve) | None => {}
     }
     defaults
 }
@@ -119,7 +135,8 @@ fn flag_values(cli: &Cli) -> Vec<(&'static str, String, &'static str)> {
         CliCommand::Up(role)
         | CliCommand::Watch(role)
         | CliCommand::Embed(role)
-        | CliCommand::Serve(role) => values.extend([
+        | CliCommand::Serve(role)
+        | CliCommand::Doctor(DoctorArgs { role, .. }) => values.extend([
             ("data_dir", role.data_dir.as_ref(), "--data-dir"),
             ("http.listen", role.listen.as_ref(), "--listen"),
             ("nats.url", role.nats_url.as_ref(), "--nats-url"),
@@ -144,6 +161,9 @@ fn flag_values(cli: &Cli) -> Vec<(&'static str, String, &'static str)> {
         ]),
         CliCommand::Keys(args) => {
             values.push(("data_dir", args.data_dir.as_ref(), "--data-dir"));
+        }
+        CliCommand::Export(args) => {
+            values.push(("milvus.url", args.milvus_url.as_ref(), "--milvus-url"));
         }
         CliCommand::Confirm(args) => {
             values.push(("nats.url", args.nats_url.as_ref(), "--nats-url"));
@@ -201,7 +221,8 @@ fn annotate_settings(layers: &Layers<Settings>) -> String {
     toml.replace("\n[servers]\n", &format!("\n[servers]\n{line}\n"))
 }
 
-fn find_settings_file(given: Option<&Path>) -> Option<PathBuf> {
+/// Returns the settings file of a command: the given one, or the first that exists.
+pub fn find_settings_file(given: Option<&Path>) -> Option<PathBuf> {
     if let Some(given) = given {
         return Some(given.to_owned());
     }

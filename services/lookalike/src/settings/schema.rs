@@ -7,6 +7,7 @@ use anyhow::{Result, anyhow};
 use lookalike_chassis::telemetry;
 use lookalike_client::{ServiceClient, usage_error};
 use lookalike_models::ModelStore;
+use lookalike_proto::LibraryName;
 use serde::{Deserialize, Serialize};
 
 use crate::libraries::expand_home;
@@ -39,7 +40,37 @@ pub struct Settings {
     pub servers: lookalike_servers::Settings,
 }
 
+fn non_empty(url: &str, default: &str) -> String {
+    match url {
+        "" => default.to_owned(),
+        url => url.to_owned(),
+    }
+}
+
 impl Settings {
+    /// Rejects values that no type excludes, as the roles do when they start.
+    ///
+    /// # Errors
+    /// A usage error that names the setting.
+    pub fn check_values(&self) -> Result<()> {
+        self.log.check_values().map_err(usage_error)?;
+        // `up` starts the servers that have no URL.
+        let nats = lookalike_bus::Settings {
+            url: non_empty(&self.nats.url, "nats://127.0.0.1:4222"),
+            ..self.nats.clone()
+        };
+        nats.check_values().map_err(usage_error)?;
+        let milvus = lookalike_index::Settings {
+            url: non_empty(&self.milvus.url, "http://127.0.0.1:19530"),
+            ..self.milvus.clone()
+        };
+        milvus.check_values().map_err(usage_error)?;
+        for name in self.libraries.keys() {
+            LibraryName::new(name).map_err(usage_error)?;
+        }
+        Ok(())
+    }
+
     pub fn data_dir(&self) -> Result<PathBuf> {
         if !self.data_dir.is_empty() {
             return Ok(expand_home(&self.data_dir));

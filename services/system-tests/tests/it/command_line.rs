@@ -109,6 +109,9 @@ fn servers_that_do_not_answer_are_named() {
         &["failures", "retry", "--all"],
         &["why", "a.jpg"],
         &["confirm", "photos"],
+        &["facets"],
+        &["export"],
+        &["watch-events"],
     ] {
         let mut ask = product_command();
         ask.args(command).args(["--url", "http://127.0.0.1:1"]);

@@ -13,16 +13,21 @@
 mod harness;
 
 mod api_document;
+mod api_guide;
 mod bad_input;
 mod bench;
 mod chaos;
+mod client_commands;
 mod client_habits;
 mod command_line;
+mod config_command;
 mod connections;
+mod doctor;
 mod failures;
 mod faults;
 mod filters;
 mod keys;
+mod mcp;
 mod models;
 mod outputs;
 mod own_servers;

@@ -90,6 +90,7 @@ const DOORS: &[(&str, &str)] = &[
     ("poem", "lookalike-search"),
     ("poem-openapi", "lookalike-search"),
     ("multer", "lookalike-search"),
+    ("rmcp", "lookalike-client"),
 ];
 
 fn project_root() -> PathBuf {

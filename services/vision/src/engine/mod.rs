@@ -105,6 +105,17 @@ impl Engine {
         choose_devices(settings).map(|_| ())
     }
 
+    /// Returns the names of the devices that the settings select on this machine, and why, without
+    /// opening them.
+    ///
+    /// # Errors
+    /// Fails with [`Error::Device`], which lists the valid devices.
+    pub fn describe_devices(settings: &Settings) -> Result<(Vec<String>, String), Error> {
+        let chosen = choose_devices(settings)?;
+        let names = chosen.members.iter().map(ToString::to_string);
+        Ok((names.collect(), chosen.reason))
+    }
+
     fn start_pool(description: Description, plan: PoolPlan) -> Result<Self, Error> {
         let slots = plan.openers.iter().map(|(opener, is_last_resort)| {
             DeviceSlot::new(opener.name, *is_last_resort, &description.name)

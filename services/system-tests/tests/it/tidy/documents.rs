@@ -13,6 +13,8 @@ const DOCUMENTS: &[&str] = &[
     "CHANGELOG.md",
     "FAULTS.md",
     "REASONS.md",
+    "docs/api.md",
+    "docs/recipes.md",
     "docs/usage.md",
     "docs/benchmarks.md",
     "docs/models.md",
