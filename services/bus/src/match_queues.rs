@@ -199,8 +199,8 @@ impl WebhookQueue {
         poll_timeout: Duration,
         shutdown: &CancellationToken,
     ) -> Result<Option<MatchDelivery>, Error> {
-        let taken = self.queue.take_messages(1, poll_timeout, shutdown).await?;
-        let Some(message) = taken.into_iter().next() else {
+        let waited = self.queue.wait_for_message(poll_timeout, shutdown).await?;
+        let Some(message) = waited else {
             return Ok(None);
         };
         match decode_match(&message, self.stream_created_ns)? {

@@ -39,31 +39,46 @@ impl PullQueue {
         // First fetch what is available; wait only if there is nothing.
         let mut taken = self.fetch_available(max).await?;
         if taken.is_empty() && !shutdown.is_cancelled() {
-            let request = self
-                .consumer
-                .batch()
-                .max_messages(1)
-                .expires(poll_timeout)
-                .messages();
-            let mut messages = match timeout(self.call_timeout, request).await {
-                Ok(waited) => {
-                    waited.map_err(|e| Error::jetstream_failure("taking messages")(e.into()))?
-                }
-                Err(_) => return Err(FETCH_TIMED_OUT),
-            };
-            let message = tokio::select! {
-                biased;
-                first = messages.next() => first,
-                // A message that is being sent to this request is delivered again after `ack_wait`.
-                () = shutdown.cancelled() => None,
-            };
+            let message = self.wait_for_message(poll_timeout, shutdown).await?;
             if let Some(message) = message {
-                taken.push(message.map_err(Error::jetstream_failure("taking messages"))?);
+                taken.push(message);
                 let rest = self.fetch_available(max.saturating_sub(1)).await;
                 taken.extend(rest.unwrap_or_default());
             }
         }
         Ok(taken)
+    }
+
+    /// Returns the next message, or `None` after `poll_timeout` or at `shutdown`. It also waits while the
+    /// consumer has as many messages in flight as it may have; [`Self::take_messages`] then fails.
+    ///
+    /// # Errors
+    /// As [`Self::take_messages`].
+    pub(crate) async fn wait_for_message(
+        &self,
+        poll_timeout: Duration,
+        shutdown: &CancellationToken,
+    ) -> Result<Option<jetstream::Message>, Error> {
+        let request = self
+            .consumer
+            .batch()
+            .max_messages(1)
+            .expires(poll_timeout)
+            .messages();
+        let mut messages = match timeout(self.call_timeout, request).await {
+            Ok(waited) => {
+                waited.map_err(|e| Error::jetstream_failure("taking messages")(e.into()))?
+            }
+            Err(_) => return Err(FETCH_TIMED_OUT),
+        };
+        let message = tokio::select! {
+            biased;
+            first = messages.next() => first,
+            // A message that is being sent to this request is delivered again after `ack_wait`.
+            () = shutdown.cancelled() => None,
+        };
+        let message = message.transpose();
+        message.map_err(Error::jetstream_failure("taking messages"))
     }
 
     /// Returns the messages that are available now. Each wait has a timeout of its own, because the

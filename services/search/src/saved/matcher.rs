@@ -50,6 +50,8 @@ async fn follow_outcomes(
     service: &SearchService,
     shutdown: &CancellationToken,
 ) -> Result<(), Problem> {
+    // Also applies changed limits.
+    service.saved_searches.ensure_storage().await?;
     let searches = service.saved_searches.load().await?;
     let Some(start_ns) = searches.iter().map(|search| search.created_ns).min() else {
         // Without saved searches, nothing needs the queue. The first search starts another one.
@@ -151,15 +153,28 @@ async fn compare_outcomes(
             oldest_ns.is_some_and(|oldest_ns| delivery.stored_ns >= oldest_ns)
         };
         let new: Vec<&OutcomeDelivery> = indexed.iter().filter(is_new).copied().collect();
-        let rows = fetch_rows(&serving, &filter, &new).await?;
-        if rows.is_empty() {
-            continue;
-        }
+        let fetched = fetch_rows(&serving, &filter, &new).await;
         for search in searches {
-            match_search(service, &serving, search, &rows).await?;
+            let matched = match &fetched {
+                Ok(rows) if rows.is_empty() => continue,
+                Ok(rows) => match_search(service, &serving, search, rows).await,
+                Err(problem) => Err(problem.clone()),
+            };
+            match matched {
+                Err(problem) if is_transient(&problem) => return Err(problem),
+                matched => {
+                    let problem = matched.err().map(|problem| problem.detail);
+                    service.saved_searches.set_problem(&search.id, problem);
+                }
+            }
         }
     }
     Ok(())
+}
+
+/// Whether the same comparison may succeed later: a server is unavailable.
+fn is_transient(problem: &Problem) -> bool {
+    problem.status().is_server_error() && problem.code != Code::Internal
 }
 
 /// A row and when the outcome that it belongs to was stored, in nanoseconds since 1970.
@@ -203,17 +218,7 @@ async fn match_search(
     search: &SavedSearch,
     rows: &[OutcomeRow],
 ) -> Result<(), Problem> {
-    let comparison = match prepare_comparison(service, serving, search).await {
-        Ok(comparison) => comparison,
-        // The servers are unavailable: the outcomes are compared later.
-        Err(problem) if problem.status().is_server_error() => return Err(problem),
-        Err(problem) => {
-            let problem = Some(problem.detail);
-            service.saved_searches.set_problem(&search.id, problem);
-            return Ok(());
-        }
-    };
-    service.saved_searches.set_problem(&search.id, None);
+    let comparison = prepare_comparison(service, serving, search).await?;
     let new = rows.iter().filter(|row| row.stored_ns >= search.created_ns);
     let new: Vec<IndexRow> = new.map(|row| row.row.clone()).collect();
     let compare = move || comparison.find_matches(&new);
