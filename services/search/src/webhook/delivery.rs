@@ -98,9 +98,18 @@ impl WebhookDelivery {
             }
         }
         if !shutdown.is_cancelled()
-            && let Err(error) = self.service.bus.delete_traces_of_search(&self.id).await
+            && let Err(error) = self.delete_traces().await
         {
             tracing::debug!(id = self.id, %error, "cannot delete what a saved search left");
+        }
+    }
+
+    async fn delete_traces(&self) -> Result<(), Error> {
+        let bus = &self.service.bus;
+        match bus.read_saved_search(&self.id).await? {
+            // A newer version may have written it in another form.
+            Some(_) => Ok(()),
+            None => bus.delete_traces_of_search(&self.id).await,
         }
     }
 
