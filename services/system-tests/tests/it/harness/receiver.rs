@@ -127,6 +127,6 @@ async fn serve_request(mut stream: TcpStream, state: Arc<Mutex<ReceiverState>>) 
             let _ = stream.write_all(answer.as_bytes()).await;
         }
         // Holds the connection until the client ends it.
-        None => while stream.read_buf(&mut Vec::new()).await.unwrap_or(0) > 0 {},
+        None => while stream.read_buf(&mut Vec::<u8>::new()).await.unwrap_or(0) > 0 {},
     }
 }
