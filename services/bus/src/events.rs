@@ -2,15 +2,15 @@
 
 use std::time::Duration;
 
-use async_nats::jetstream::consumer::{AckPolicy, PullConsumer, pull};
+use async_nats::jetstream::consumer::{AckPolicy, pull};
 use async_nats::jetstream::{self, AckKind, message::PublishMessage};
-use futures_util::{StreamExt as _, future::join_all};
+use futures_util::future::join_all;
 use lookalike_proto::{FileEvent, InvalidMessage};
-use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::connect::Bus;
 use crate::error::Error;
+use crate::pull_queue::{PullQueue, acknowledge};
 
 /// The durable consumer that all workers share.
 const CONSUMER: &str = "embedder";
@@ -177,8 +177,10 @@ impl Bus {
             .await
             .map_err(|e| Error::jetstream_failure("opening the stream of events")(e.into()))?;
         Ok(Intake {
-            consumer,
-            call_timeout: self.settings.call_timeout,
+            queue: PullQueue {
+                consumer,
+                call_timeout: self.settings.call_timeout,
+            },
         })
     }
 }
@@ -201,8 +203,7 @@ pub(crate) fn to_unix_nanos(time: async_nats::datetime::DateTime) -> i64 {
 
 /// A worker's access to the stream of events.
 pub struct Intake {
-    consumer: PullConsumer,
-    call_timeout: Duration,
+    queue: PullQueue,
 }
 
 impl Intake {
@@ -221,75 +222,17 @@ impl Intake {
         poll_timeout: Duration,
         shutdown: &CancellationToken,
     ) -> Result<Vec<Delivery>, Error> {
-        // First fetch what is available; wait only if there is nothing.
-        let mut deliveries = self.fetch_available(max).await?;
-        if deliveries.is_empty() && !shutdown.is_cancelled() {
-            let request = self
-                .consumer
-                .batch()
-                .max_messages(1)
-                .expires(poll_timeout)
-                .messages();
-            let mut messages = match timeout(self.call_timeout, request).await {
-                Ok(waited) => {
-                    waited.map_err(|e| Error::jetstream_failure("taking events")(e.into()))?
-                }
-                Err(_) => return Err(FETCH_TIMED_OUT),
-            };
-            let message = tokio::select! {
-                biased;
-                first = messages.next() => first,
-                // A message that is being sent to this request is delivered again after `ack_wait`.
-                () = shutdown.cancelled() => None,
-            };
-            if let Some(message) = message {
-                let message = message.map_err(Error::jetstream_failure("taking events"))?;
-                deliveries.extend(Delivery::decode_or_remove(message).await);
-                deliveries.extend(
-                    self.fetch_available(max.saturating_sub(1))
-                        .await
-                        .unwrap_or_default(),
-                );
-            }
+        let messages = self
+            .queue
+            .take_messages(max, poll_timeout, shutdown)
+            .await?;
+        let mut deliveries = Vec::with_capacity(messages.len());
+        for message in messages {
+            deliveries.extend(Delivery::decode_or_remove(message).await);
         }
         Ok(deliveries)
     }
-
-    /// Returns the events that are available now. Each wait has a timeout of its own, because the client
-    /// waits forever for a request or a reply that was lost.
-    async fn fetch_available(&self, max: usize) -> Result<Vec<Delivery>, Error> {
-        let mut deliveries = Vec::new();
-        if max == 0 {
-            return Ok(deliveries);
-        }
-        let request = self.consumer.fetch().max_messages(max).messages();
-        let mut messages = match timeout(self.call_timeout, request).await {
-            Ok(messages) => {
-                messages.map_err(|e| Error::jetstream_failure("taking events")(e.into()))?
-            }
-            Err(_) => return Err(FETCH_TIMED_OUT),
-        };
-        loop {
-            match timeout(self.call_timeout, messages.next()).await {
-                Ok(Some(Ok(message))) => {
-                    deliveries.extend(Delivery::decode_or_remove(message).await)
-                }
-                Ok(None) => return Ok(deliveries),
-                // Return the events received so far; the next call runs into the error again.
-                Ok(Some(Err(_))) | Err(_) if !deliveries.is_empty() => return Ok(deliveries),
-                Ok(Some(Err(error))) => {
-                    return Err(Error::jetstream_failure("taking events")(error));
-                }
-                Err(_) => return Err(FETCH_TIMED_OUT),
-            }
-        }
-    }
 }
-
-const ACK_TIMEOUT: Duration = Duration::from_secs(5);
-
-const FETCH_TIMED_OUT: Error =
-    Error::NoResponders("JetStream did not reply to a request for events");
 
 /// A delivered event, in flight until it is acknowledged or its ack deadline passes.
 pub struct Delivery {
@@ -330,12 +273,7 @@ impl Delivery {
     /// # Errors
     /// After any error the event may be delivered again.
     pub async fn acknowledge_event(&self) -> Result<(), Error> {
-        match timeout(ACK_TIMEOUT, self.message.double_ack()).await {
-            Ok(acknowledged) => acknowledged.map_err(Error::jetstream_failure("acknowledging")),
-            Err(_) => Err(Error::NoResponders(
-                "JetStream did not confirm an acknowledgement",
-            )),
-        }
+        acknowledge(&self.message).await
     }
 
     /// Extends the event's ack deadline, so that it is not delivered to another worker.

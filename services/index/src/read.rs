@@ -140,6 +140,51 @@ impl Index {
         Ok(vector.map(|vector| IndexRow { image, vector }))
     }
 
+    /// Returns the rows with these ids that pass the filter, in any order.
+    pub async fn fetch_rows(
+        &self,
+        ids: &[String],
+        filter: &RowFilter,
+        consistency: ReadConsistency,
+    ) -> Result<Vec<IndexRow>, Error> {
+        let fields: Vec<&str> = IMAGE_FIELDS.into_iter().chain([field::VECTOR]).collect();
+        let mut rows_by_id: HashMap<String, IndexRow> = HashMap::with_capacity(ids.len());
+        let mut chunk_ids = MAX_IDS_PER_REQUEST;
+        let mut rest = ids;
+        while !rest.is_empty() {
+            let (chunk, after) = rest.split_at(rest.len().min(chunk_ids));
+            let condition = RowFilter::And(vec![RowFilter::Id(chunk.to_vec()), filter.clone()]);
+            // Twice the number, because a server fault can leave stale rows under one id.
+            let columns = self
+                .query_columns(
+                    MilvusCall::Query,
+                    &condition.to_expression()?,
+                    &fields,
+                    chunk.len() * 2,
+                    consistency,
+                )
+                .await;
+            match columns {
+                Err(Error::AnswerTooLarge { .. }) if chunk.len() > 1 => {
+                    chunk_ids = chunk.len() / 2;
+                    continue;
+                }
+                columns => {
+                    for row in rows_from_columns(&columns?)? {
+                        match rows_by_id.get(&row.image.id) {
+                            Some(kept) if kept.image.generation > row.image.generation => {}
+                            _ => {
+                                rows_by_id.insert(row.image.id.clone(), row);
+                            }
+                        }
+                    }
+                }
+            }
+            rest = after;
+        }
+        Ok(rows_by_id.into_values().collect())
+    }
+
     /// Returns one row with its vector for each content hash that the index contains. Reads with
     /// bounded consistency, because a miss only costs one embedding.
     pub async fn find_rows_by_content(
@@ -195,25 +240,10 @@ impl Index {
                     ReadConsistency::Bounded,
                 )
                 .await?;
-            let images = images_from_columns(&columns)?;
-            let page_is_full = images.len() >= most;
-            if !images.is_empty() {
-                let columns = AnswerColumns::new(MilvusCall::Query, &columns);
-                let vectors = columns.vector_column(field::VECTOR)?;
-                if vectors.len() != images.len() {
-                    return Err(Error::unexpected_answer(
-                        MilvusCall::Query,
-                        "fewer vectors than rows",
-                    ));
-                }
-                for (image, vector) in images.into_iter().zip(vectors) {
-                    known
-                        .entry(image.content_hash.clone())
-                        .or_insert_with(|| IndexRow {
-                            image,
-                            vector: vector.clone(),
-                        });
-                }
+            let rows = rows_from_columns(&columns)?;
+            let page_is_full = rows.len() >= most;
+            for row in rows {
+                known.entry(row.image.content_hash.clone()).or_insert(row);
             }
             // Many copies of one content can fill an answer and displace the others. Each full
             // answer resolves at least one content, so the rest is requested again.
@@ -246,6 +276,28 @@ impl Index {
             .await?;
         Ok(answer.results().get_output_fields().to_vec())
     }
+}
+
+/// Returns the rows of an answer with all fields and the vectors.
+fn rows_from_columns(columns: &[FieldData]) -> Result<Vec<IndexRow>, Error> {
+    let images = images_from_columns(columns)?;
+    if images.is_empty() {
+        return Ok(Vec::new());
+    }
+    let columns = AnswerColumns::new(MilvusCall::Query, columns);
+    let vectors = columns.vector_column(field::VECTOR)?;
+    if vectors.len() != images.len() {
+        return Err(Error::unexpected_answer(
+            MilvusCall::Query,
+            "fewer vectors than rows",
+        ));
+    }
+    let rows = images.into_iter().zip(vectors);
+    let rows = rows.map(|(image, vector)| IndexRow {
+        image,
+        vector: vector.clone(),
+    });
+    Ok(rows.collect())
 }
 
 fn keep_newest(images_by_id: &mut HashMap<String, IndexedImage>, images: Vec<IndexedImage>) {

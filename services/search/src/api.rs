@@ -25,6 +25,7 @@ mod document;
 mod events;
 mod facets;
 mod images;
+mod saved_searches;
 mod search;
 mod status;
 
@@ -36,6 +37,7 @@ mod session;
 
 use poem_openapi::OpenApiService;
 
+pub(crate) use filter::stored_row_filter;
 pub(crate) use problem_response::to_response as problem_to_response;
 pub(crate) use responses::JSON;
 
@@ -43,6 +45,7 @@ use events::EventApi;
 use facets::FacetApi;
 use images::ImageApi;
 use maintenance::MaintenanceApi;
+use saved_searches::SavedSearchApi;
 use search::SearchApi;
 use session::SessionApi;
 use status::StatusApi;
@@ -51,6 +54,7 @@ pub(crate) type Apis = (
     SearchApi,
     ImageApi,
     FacetApi,
+    SavedSearchApi,
     StatusApi,
     MaintenanceApi,
     SessionApi,
@@ -63,6 +67,7 @@ pub(crate) fn open_api_service() -> OpenApiService<Apis, ()> {
         SearchApi,
         ImageApi,
         FacetApi,
+        SavedSearchApi,
         StatusApi,
         MaintenanceApi,
         SessionApi,

@@ -6,6 +6,8 @@
 //! | API keys | [`keys`] |
 //! | parse the request, convert the result | [`api`] |
 //! | search the index; read files; ask the watchers | [`core`] |
+//! | compare new pictures with saved searches | [`saved`] |
+//! | send the matches of saved searches to webhooks | [`webhook`] |
 //! | the page for people | [`page`] |
 //!
 //! An uploaded image is decoded and preprocessed here, within limits. Its vector comes from an
@@ -24,11 +26,15 @@ mod metrics;
 mod page;
 mod problem;
 mod routes;
+mod saved;
 mod settings;
 mod time;
+mod webhook;
 
 pub use core::service::Context;
 pub use error::Error;
 pub use http::server::{BoundListener, bind_address, openapi_json, serve_api, serve_metrics_only};
 pub use keys::{KeyFile, KeyFileError, NewKey, Scope, StoredKey};
+pub use saved::settings::SavedSearchSettings;
 pub use settings::{KeyPolicy, Settings};
+pub use webhook::settings::WebhookSettings;

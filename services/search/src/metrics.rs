@@ -4,8 +4,9 @@ use std::sync::LazyLock;
 
 use lookalike_chassis::metrics::SECONDS_BUCKETS;
 use prometheus::{
-    Histogram, HistogramVec, IntCounterVec, IntGauge, histogram_opts, opts, register_histogram,
-    register_histogram_vec, register_int_counter_vec, register_int_gauge,
+    Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, histogram_opts, opts,
+    register_histogram, register_histogram_vec, register_int_counter, register_int_counter_vec,
+    register_int_gauge,
 };
 
 use crate::routes::ROUTES;
@@ -54,6 +55,28 @@ pub(crate) static THUMBNAIL_CACHE_BYTES: LazyLock<IntGauge> = LazyLock::new(|| {
     .expect("registered once, under a legal name")
 });
 
+pub(crate) static SAVED_SEARCH_MATCHES: LazyLock<IntCounter> = LazyLock::new(|| {
+    register_int_counter!(opts!(
+        "lookalike_saved_search_matches_total",
+        "Pictures that saved searches found and this process stored"
+    ))
+    .expect("registered once, under a legal name")
+});
+
+/// The label `result` of [`WEBHOOK_REQUESTS`].
+pub(crate) const WEBHOOK_RESULTS: [&str; 3] = ["delivered", "failed", "given_up"];
+
+pub(crate) static WEBHOOK_REQUESTS: LazyLock<IntCounterVec> = LazyLock::new(|| {
+    register_int_counter_vec!(
+        opts!(
+            "lookalike_webhook_requests_total",
+            "Requests to webhooks, by result; given_up: failed, and the match is not sent again"
+        ),
+        &["result"]
+    )
+    .expect("registered once, under a legal name")
+});
+
 /// Registers all metrics, so `/metrics` contains them before the first request.
 pub(crate) fn register_metrics() {
     lookalike_bus::register_metrics();
@@ -64,6 +87,10 @@ pub(crate) fn register_metrics() {
         HTTP_REQUESTS.with_label_values(&[route, "500"]);
     }
     LazyLock::force(&THUMBNAIL_CACHE_BYTES);
+    LazyLock::force(&SAVED_SEARCH_MATCHES);
+    for result in WEBHOOK_RESULTS {
+        WEBHOOK_REQUESTS.with_label_values(&[result]);
+    }
     for kind in QUERY_KINDS {
         SEARCH_SECONDS.with_label_values(&[kind]);
     }

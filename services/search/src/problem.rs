@@ -47,10 +47,12 @@ codes! {
     NoSuchImage, "no_such_image", 404, "No image has this id";
     NoSuchFile, "no_such_file", 404, "No catalog lists this file";
     NoSuchLibrary, "no_such_library", 404, "No library has this name";
+    NoSuchSavedSearch, "no_such_saved_search", 404, "No saved search has this id";
     NoPreview, "no_preview", 404, "This file has no preview";
     MethodNotAllowed, "method_not_allowed", 405, "This address does not support this method";
     UploadTimeout, "upload_timeout", 408, "The upload took too long";
     Refused, "refused", 409, "The watcher refuses the request";
+    TooManySavedSearches, "too_many_saved_searches", 409, "No more searches can be saved";
     ModelWithoutText, "model_without_text", 409, "The model has no text encoder";
     FileGone, "file_gone", 410, "The file no longer exists";
     UploadTooLarge, "too_large", 413, "The upload is too large";
@@ -181,6 +183,12 @@ impl From<lookalike_index::Error> for Problem {
             (_, ErrorClass::Retry | ErrorClass::Fatal) => Code::IndexUnavailable,
         };
         Self::new(code, error.to_string())
+    }
+}
+
+impl From<lookalike_bus::Error> for Problem {
+    fn from(error: lookalike_bus::Error) -> Self {
+        Self::new(Code::QueueUnavailable, error.to_string())
     }
 }
 

@@ -2,7 +2,7 @@
 //! labels must not grow with the paths that clients request.
 
 /// Every result of [`route_pattern`].
-pub(crate) const ROUTES: [&str; 27] = [
+pub(crate) const ROUTES: [&str; 30] = [
     "/",
     "/v1/search",
     "/v1/search/image",
@@ -12,6 +12,9 @@ pub(crate) const ROUTES: [&str; 27] = [
     "/v1/images/{id}/content",
     "/v1/images/{id}/thumbnail",
     "/v1/facets",
+    "/v1/saved-searches",
+    "/v1/saved-searches/{id}",
+    "/v1/saved-searches/{id}/matches",
     "/v1/stats",
     "/v1/libraries",
     "/v1/libraries/{name}/scan",
@@ -45,6 +48,9 @@ pub(crate) fn route_pattern(path: &str) -> &'static str {
         ["v1", "images", _, "content"] => "/v1/images/{id}/content",
         ["v1", "images", _, "thumbnail"] => "/v1/images/{id}/thumbnail",
         ["v1", "facets"] => "/v1/facets",
+        ["v1", "saved-searches"] => "/v1/saved-searches",
+        ["v1", "saved-searches", _] => "/v1/saved-searches/{id}",
+        ["v1", "saved-searches", _, "matches"] => "/v1/saved-searches/{id}/matches",
         ["v1", "stats"] => "/v1/stats",
         ["v1", "libraries"] => "/v1/libraries",
         ["v1", "libraries", _, "scan"] => "/v1/libraries/{name}/scan",
@@ -79,6 +85,8 @@ const POST_ROUTES: &[&str] = &[
 /// Returns the methods of a path, as in the header `Allow`. poem serves HEAD wherever it serves GET.
 pub(crate) fn allowed_methods(path: &str) -> &'static str {
     match route_pattern(path) {
+        "/v1/saved-searches" => "GET, HEAD, POST",
+        "/v1/saved-searches/{id}" => "DELETE, GET, HEAD",
         "/v1/session" => "DELETE, GET, HEAD, POST",
         route if POST_ROUTES.contains(&route) => "POST",
         _ => "GET, HEAD",

@@ -28,10 +28,18 @@ from lookalike_client.api.maintenance import (
     retry_failures,
     scan_library,
 )
+from lookalike_client.api.saved_searches import (
+    create_saved_search,
+    delete_saved_search,
+    get_saved_search,
+    list_matches,
+    list_saved_searches,
+)
 from lookalike_client.api.search import search, search_by_image, similar_images
 from lookalike_client.api.session import get_session, sign_in, sign_out
 from lookalike_client.api.status import get_stats, list_libraries
 from lookalike_client.models import (
+    Band,
     FailureCode,
     FailureList,
     FileHistory,
@@ -40,6 +48,11 @@ from lookalike_client.models import (
     LibraryList,
     Problem,
     QueryPart,
+    SavedMatchList,
+    SavedQuery,
+    SavedSearch,
+    SavedSearchList,
+    SavedSearchRequest,
     Scanning,
     SearchAnswer,
     SearchByImageFilesBody,
@@ -133,6 +146,25 @@ combined = SearchRequest(
 assert len(answer(SearchAnswer, search.sync_detailed(client=client, body=combined)).hits) == 4
 similar = answer(SearchAnswer, similar_images.sync_detailed(first.id, client=client, limit=2))
 assert first.id not in [hit.id for hit in similar.hits]
+
+# Saved searches.
+to_save = SavedSearchRequest(
+    name="copies of the first picture", query=SavedQuery(id=first.id), band=Band.NEAR_DUPLICATE
+)
+created = create_saved_search.sync_detailed(client=client, body=to_save)
+assert created.status_code == HTTPStatus.CREATED, created
+saved = created.parsed
+assert isinstance(saved, SavedSearch) and saved.webhook is None, saved
+assert saved.query[0].id == first.id and saved.min_score is None, saved
+every = answer(SavedSearchList, list_saved_searches.sync_detailed(client=client)).saved_searches
+assert saved.id in [search.id for search in every], every
+assert answer(SavedSearch, get_saved_search.sync_detailed(saved.id, client=client)) == saved
+found = answer(SavedMatchList, list_matches.sync_detailed(saved.id, client=client, limit=5))
+assert found.matches == [] and found.cursor is None, found
+deleted = delete_saved_search.sync_detailed(saved.id, client=client)
+assert deleted.status_code == HTTPStatus.NO_CONTENT, deleted
+gone = get_saved_search.sync_detailed(saved.id, client=client).parsed
+assert isinstance(gone, Problem) and gone.code == "no_such_saved_search", gone
 
 # Failed files.
 failures = answer(FailureList, list_failures.sync_detailed(client=client, ignored=True)).failures

@@ -117,6 +117,24 @@ const similar = answer(
 );
 assert.ok(similar.hits.every((hit) => hit.id !== image.id));
 
+// Saved searches.
+const created = await client.POST("/v1/saved-searches", {
+  body: { name: "copies", query: { id: image.id }, band: "near_duplicate" },
+});
+assert.equal(created.response.status, 201, JSON.stringify(created.error));
+const saved = created.data;
+assert.ok(saved !== undefined && saved.webhook === null && first(saved.query).id === image.id);
+const every = answer(await client.GET("/v1/saved-searches")).saved_searches;
+assert.ok(every.some((search) => search.id === saved.id));
+const savedPath = { params: { path: { id: saved.id } } };
+assert.deepEqual(answer(await client.GET("/v1/saved-searches/{id}", savedPath)), saved);
+const found = answer(await client.GET("/v1/saved-searches/{id}/matches", savedPath));
+assert.ok(found.matches.length === 0 && found.cursor === null);
+const deleted = await client.DELETE("/v1/saved-searches/{id}", savedPath);
+assert.equal(deleted.response.status, 204);
+const gone = await client.GET("/v1/saved-searches/{id}", savedPath);
+assert.equal(gone.error?.code, "no_such_saved_search");
+
 // Failed files.
 const listed = answer(await client.GET("/v1/failures", { params: { query: { ignored: true } } }));
 const truncated = listed.failures.find((failure) => failure.preview_url !== null);

@@ -24,20 +24,24 @@ PICTURES = [path.read_bytes() for path in sorted(Path(os.environ["LOOKALIKE_PICT
 REFUSALS_OF_CONTENT = [
     # The bytes are no picture, or one that lookalike cannot decode.
     (
-        {"search", "searchByImage"},
+        {"search", "searchByImage", "createSavedSearch"},
         {"not_an_image", "unsupported_format", "unsupported_feature", "too_many_pixels",
          "too_much_memory", "truncated", "corrupt", "too_slow", "decoder_panic", "empty"},
         "",
     ),
     # The base64 is no base64: `format: byte` does not restrict what generators write.
-    ({"search"}, {"invalid_parameter"}, "image"),
+    ({"search", "createSavedSearch"}, {"invalid_parameter"}, "image"),
     # The key is unknown.
     ({"signIn"}, {"invalid_key"}, ""),
     # A picture is named as positive and negative.
-    ({"search"}, {"cancels_out"}, ""),
+    ({"search", "createSavedSearch"}, {"cancels_out"}, ""),
+    # Bands hold for queries of one picture, and the settings list no host of webhooks.
+    ({"createSavedSearch"}, {"invalid_parameter"}, "band"),
+    ({"createSavedSearch"}, {"invalid_parameter"}, "webhook.url"),
     # Conditions of a filter that no image can meet together, such as a range without values.
     (
-        {"search", "searchByImage", "similarImages", "listImages", "countFacets"},
+        {"search", "searchByImage", "similarImages", "listImages", "countFacets",
+         "createSavedSearch"},
         {"invalid_parameter"},
         "filter",
     ),
@@ -76,13 +80,18 @@ def before_call(context: Any, case: Any, kwargs: Any) -> None:
     operation = case.operation.definition.raw["operationId"]
     if "id" in (case.path_parameters or {}):
         ids = FAILED_IDS if operation == "previewFailure" else IDS
+        if operation in ("getSavedSearch", "deleteSavedSearch", "listMatches"):
+            ids = [search["id"] for search in read("/v1/saved-searches")["saved_searches"]]
         # Some requests keep an unknown id.
         if number_of(case.path_parameters["id"]) % 4 and ids:
             case.path_parameters["id"] = pick(ids, case.path_parameters["id"])
     if operation == "explainFile":
         select_one_file(case)
-    if operation == "search" and isinstance(case.body, dict):
-        for at, part in enumerate([case.body, *(case.body.get("positive") or [])]):
+    query = case.body
+    if operation == "createSavedSearch" and isinstance(query, dict):
+        query = query.get("query")
+    if operation in ("search", "createSavedSearch") and isinstance(query, dict):
+        for at, part in enumerate([query, *(query.get("positive") or [])]):
             if isinstance(part, dict) and isinstance(part.get("id"), str):
                 part["id"] = pick(IDS, at)
 

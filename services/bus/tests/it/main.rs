@@ -14,6 +14,7 @@ mod hedging;
 mod leases;
 mod outcomes;
 mod requests;
+mod saved_searches;
 mod status;
 
 use std::path::Path;

@@ -55,5 +55,7 @@ pub(super) fn search_context(
         libraries,
         status,
         settings: settings.http.clone(),
+        saved_searches: settings.saved_searches.clone(),
+        webhooks: settings.webhooks.clone(),
     }
 }

@@ -36,6 +36,8 @@ pub struct Settings {
     pub embed: lookalike_embedder::Settings,
     pub audit: lookalike_audit::Settings,
     pub http: lookalike_search::Settings,
+    pub saved_searches: lookalike_search::SavedSearchSettings,
+    pub webhooks: lookalike_search::WebhookSettings,
     pub models: lookalike_models::Settings,
     pub servers: lookalike_servers::Settings,
 }

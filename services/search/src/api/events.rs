@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use futures_util::Stream;
-use lookalike_bus::StreamPosition;
+use lookalike_bus::StoredMatch;
 use lookalike_proto::OutcomeState;
 use poem::web::sse::Event;
 use poem_openapi::param::{Header, Query};
@@ -16,7 +16,9 @@ use super::params::{ServiceData, example_library};
 use super::refusals::EventsRefusal;
 use super::schema::{EventBody, EventKind};
 use super::tags::Tag;
-use crate::core::event_feed::{EventReader, LiveEvent, NextEvent, Progress};
+use crate::core::event_feed::{
+    EventReader, FeedEvent, FeedItem, FeedPlace, LiveEvent, NextEvent, Progress,
+};
 use crate::core::libraries::{check_library_exists, parse_library};
 use crate::http::link_prefix;
 use crate::problem::Problem;
@@ -42,8 +44,8 @@ impl EventApi {
     /// Watch what happens to the index
     ///
     /// A stream of server-sent events (`text/event-stream`). `event` is the `type` of the event, and
-    /// `data` is its JSON. Events about one image are `indexed`, `removed` and `failed`; `progress`
-    /// has the counts of all libraries, at most once per second. To resume after an interruption, send
+    /// `data` is its JSON. Events about one image are `indexed`, `removed`, `failed` and `match` (a
+    /// saved search found it); `progress` has the counts of all libraries, at most once per second. To resume after an interruption, send
     /// the last `id` as `Last-Event-ID`, as browsers do. If events are missing, because that id is too
     /// old, the first event is `gap`: read the lists again. A client that reads too slowly gets
     /// `dropped`, and the stream ends.
@@ -60,7 +62,7 @@ impl EventApi {
         #[oai(example = "example_library")]
         library: Query<Option<String>>,
         /// The id of the last event that the client received.
-        #[oai(name = "Last-Event-ID", validator(max_length = 64))]
+        #[oai(name = "Last-Event-ID", validator(max_length = 80))]
         last_event_id: Header<Option<String>>,
     ) -> Result<EventsResponse, EventsRefusal> {
         check_library_exists(&service, "library", library.0.as_deref()).await?;
@@ -89,9 +91,9 @@ fn stream_events(
             loop {
                 match reader.next().await {
                     NextEvent::Live(event) => {
-                        let is_wanted = library.as_ref().is_none_or(|name| *name == event.library);
-                        if is_wanted {
-                            return Some((live_body(&event, &prefix), Some(reader)));
+                        let of = library_of(&event);
+                        if library.as_ref().is_none_or(|name| name == of) {
+                            return Some((feed_body(&event, &prefix), Some(reader)));
                         }
                     }
                     NextEvent::Progress(progress) => {
@@ -114,32 +116,46 @@ fn to_sse(body: EventBody) -> Event {
     }
 }
 
-/// The creation time of the stream and the number of the message.
-fn format_event_id(position: &StreamPosition) -> String {
-    format!("{:x}-{}", position.stream_created_ns, position.sequence)
-}
-
-fn parse_event_id(id: &str) -> Result<StreamPosition, Problem> {
-    let parse = || {
-        let (created, sequence) = id.split_once('-')?;
-        let is_written_here = created
-            .bytes()
-            .all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
-            && sequence.bytes().all(|b| b.is_ascii_digit());
-        if !is_written_here {
-            return None;
-        }
-        Some(StreamPosition {
-            stream_created_ns: i64::from_str_radix(created, 16).ok()?,
-            sequence: sequence.parse().ok()?,
-        })
-    };
-    parse().ok_or_else(|| {
+fn parse_event_id(id: &str) -> Result<FeedPlace, Problem> {
+    FeedPlace::parse(id).ok_or_else(|| {
         Problem::invalid_parameter(
             "Last-Event-ID",
             "Last-Event-ID is not the id of an event: send the last `id` of this stream, or none",
         )
     })
+}
+
+fn library_of(event: &FeedEvent) -> &str {
+    match &event.item {
+        FeedItem::Outcome(outcome) => &outcome.library,
+        FeedItem::Match(found) => &found.record.library,
+    }
+}
+
+fn feed_body(event: &FeedEvent, prefix: &str) -> EventBody {
+    let body = match &event.item {
+        FeedItem::Outcome(outcome) => live_body(outcome, prefix),
+        FeedItem::Match(found) => match_body(found, prefix),
+    };
+    EventBody {
+        event_id: Some(event.place.format()),
+        ..body
+    }
+}
+
+fn match_body(found: &StoredMatch, prefix: &str) -> EventBody {
+    let record = &found.record;
+    EventBody {
+        at: Some(time::format_time(record.at_ms)),
+        library: Some(record.library.clone()),
+        id: Some(record.image_id.clone()),
+        image_url: Some(format!("{prefix}/v1/images/{}", record.image_id)),
+        content_hash: Some(record.content_hash.clone()),
+        saved_search: Some(record.saved_search.clone()),
+        saved_search_name: Some(record.saved_search_name.clone()),
+        score: Some(f64::from(record.score)),
+        ..EventBody::empty(EventKind::Match)
+    }
 }
 
 fn kind_of(state: &OutcomeState) -> EventKind {
@@ -153,7 +169,6 @@ fn kind_of(state: &OutcomeState) -> EventKind {
 
 fn live_body(event: &LiveEvent, prefix: &str) -> EventBody {
     let mut body = EventBody {
-        event_id: Some(format_event_id(&event.position)),
         at: Some(time::format_time(event.at_ms)),
         library: Some(event.library.clone()),
         id: Some(event.image_id.clone()),
@@ -203,16 +218,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn event_ids_are_read_as_written() {
-        let position = StreamPosition {
-            stream_created_ns: 1_700_000_000_123_456_789,
-            sequence: 42,
-        };
-        assert_eq!(
-            parse_event_id(&format_event_id(&position)).unwrap(),
-            position
-        );
-        for id in ["", "1", "x-1", "1-", "1-x", "1-1-1", "-", "+1-1", "A-1"] {
+    fn other_texts_are_no_event_ids() {
+        for id in ["", "1-1-1", "x"] {
             let problem = parse_event_id(id).unwrap_err();
             assert_eq!(problem.param.as_deref(), Some("Last-Event-ID"), "{id}");
         }
@@ -220,17 +227,26 @@ mod tests {
 
     #[test]
     fn each_outcome_has_its_event() {
-        let event = |state| LiveEvent {
-            position: StreamPosition {
+        let event = |state| {
+            let position = lookalike_bus::StreamPosition {
                 stream_created_ns: 10,
                 sequence: 2,
-            },
-            library: "shop".into(),
-            image_id: "ab".into(),
-            state,
-            at_ms: 0,
+            };
+            FeedEvent {
+                place: FeedPlace {
+                    outcomes: Some(position.clone()),
+                    matches: None,
+                },
+                item: FeedItem::Outcome(LiveEvent {
+                    position,
+                    library: "shop".into(),
+                    image_id: "ab".into(),
+                    state,
+                    at_ms: 0,
+                }),
+            }
         };
-        let indexed = live_body(&event(OutcomeState::Indexed), "/base").to_json_string();
+        let indexed = feed_body(&event(OutcomeState::Indexed), "/base").to_json_string();
         let indexed: serde_json::Value = serde_json::from_str(&indexed).unwrap();
         assert_eq!(indexed["type"], "indexed");
         assert_eq!(indexed["image_url"], "/base/v1/images/ab");
@@ -239,12 +255,12 @@ mod tests {
             code: "truncated".into(),
             detail: "ends early".into(),
         };
-        let failed = live_body(&event(failed), "").to_json_string();
+        let failed = feed_body(&event(failed), "").to_json_string();
         let failed: serde_json::Value = serde_json::from_str(&failed).unwrap();
         assert_eq!(failed["type"], "failed");
         assert_eq!(failed["code"], "truncated");
         assert!(failed.get("image_url").is_none());
-        let removed = live_body(&event(OutcomeState::Removed), "");
+        let removed = feed_body(&event(OutcomeState::Removed), "");
         assert_eq!(removed.r#type, "removed");
     }
 }

@@ -21,4 +21,4 @@ mod tests;
 
 pub(crate) use operands::parse_path_prefix;
 pub(crate) use schema::FilterBody;
-pub(crate) use scope::{FilterParams, to_row_filter};
+pub(crate) use scope::{FilterParams, stored_row_filter, to_row_filter};

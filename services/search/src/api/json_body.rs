@@ -6,7 +6,7 @@ use poem_openapi::registry::{MetaMediaType, MetaRequest, Registry};
 use poem_openapi::types::{ParseFromJSON, ToJSON};
 use poem_openapi::{ApiExtractor, ApiExtractorType, ExtractParamOptions};
 
-use super::body::{BodyLimits, declared_length, read_body, service_of_request};
+use super::body::{BodyLimits, BufferedBody, declared_length, read_body, service_of_request};
 use super::schema::{QueryPart, SearchRequest};
 use crate::core::upload_budget::UploadPermit;
 use crate::problem::{Code, Problem};
@@ -42,22 +42,8 @@ impl<'a> ApiExtractor<'a> for SearchBody {
         body: &mut RequestBody,
         _options: ExtractParamOptions<()>,
     ) -> poem::Result<Self> {
-        let service = service_of_request(request);
-        let content_type = request.content_type().unwrap_or("application/json");
-        if !<Json<SearchRequest> as Payload>::check_content_type(content_type) {
-            let detail = format!(
-                "{content_type} is not supported here: send JSON, or the image itself to /v1/search/image"
-            );
-            return Err(Problem::new(Code::UnsupportedMediaType, detail).into());
-        }
-        let limits = BodyLimits::for_json(&service.settings);
-        let buffered = read_body(
-            body.take()?,
-            declared_length(request),
-            limits,
-            &service.upload_budget,
-        )
-        .await?;
+        let hint = "send JSON, or the image itself to /v1/search/image";
+        let buffered = read_json_with_images(request, body, hint).await?;
         Ok(Self {
             request: parse_search_json(&buffered.bytes)?,
             permit: buffered.permit,
@@ -65,15 +51,28 @@ impl<'a> ApiExtractor<'a> for SearchBody {
     }
 }
 
+/// Reads a body of JSON that may contain images. `hint` says what to send instead of another type.
+pub(crate) async fn read_json_with_images(
+    request: &Request,
+    body: &mut RequestBody,
+    hint: &str,
+) -> poem::Result<BufferedBody> {
+    let service = service_of_request(request);
+    let content_type = request.content_type().unwrap_or("application/json");
+    if !<Json<SearchRequest> as Payload>::check_content_type(content_type) {
+        let detail = format!("{content_type} is not supported here: {hint}");
+        return Err(Problem::new(Code::UnsupportedMediaType, detail).into());
+    }
+    let limits = BodyLimits::for_json(&service.settings);
+    let length = declared_length(request);
+    Ok(read_body(body.take()?, length, limits, &service.upload_budget).await?)
+}
+
 /// Values in a search request: many times what its lists and filters may contain.
 const MAX_JSON_VALUES: usize = 4096;
 
 pub(crate) fn parse_search_json(bytes: &[u8]) -> Result<SearchRequest, Problem> {
-    // A parsed value takes many times the memory of a text like `0,`.
-    if has_more_values(bytes, MAX_JSON_VALUES) {
-        let detail = format!("a search request may have at most {MAX_JSON_VALUES} values");
-        return Err(Problem::new(Code::InvalidRequest, detail));
-    }
+    check_value_count(bytes)?;
     SearchRequest::parse_from_json(Some(parse_json(bytes)?)).map_err(|error| {
         let param = parse_json(bytes)
             .ok()
@@ -87,6 +86,21 @@ pub(crate) fn parse_search_json(bytes: &[u8]) -> Result<SearchRequest, Problem> 
             ..unreadable_body(detail)
         }
     })
+}
+
+/// Parses a request of another type with the limits of a search request.
+pub(crate) fn parse_bounded_json<T: ParseFromJSON>(bytes: &[u8]) -> Result<T, Problem> {
+    check_value_count(bytes)?;
+    parse_small_json(bytes)
+}
+
+/// A parsed value takes many times the memory of a text like `0,`.
+fn check_value_count(bytes: &[u8]) -> Result<(), Problem> {
+    if has_more_values(bytes, MAX_JSON_VALUES) {
+        let detail = format!("a search request may have at most {MAX_JSON_VALUES} values");
+        return Err(Problem::new(Code::InvalidRequest, detail));
+    }
+    Ok(())
 }
 
 /// Whether a JSON text has more than so many commas outside its strings.
@@ -193,10 +207,13 @@ impl<'a, T: ParseFromJSON + ToJSON> ApiExtractor<'a> for SmallJson<T> {
 }
 
 fn parse_small_json<T: ParseFromJSON>(bytes: &[u8]) -> Result<T, Problem> {
-    let value = parse_json(bytes)?;
-    T::parse_from_json(Some(value.clone())).map_err(|error| Problem {
-        param: refused_field::<T>(&value).map(|key| key.chars().take(80).collect()),
-        ..unreadable_body(error.into_message())
+    T::parse_from_json(Some(parse_json(bytes)?)).map_err(|error| {
+        let value = parse_json(bytes).ok();
+        let param = value.as_ref().and_then(refused_field::<T>);
+        Problem {
+            param: param.map(|key| key.chars().take(80).collect()),
+            ..unreadable_body(error.into_message())
+        }
     })
 }
 

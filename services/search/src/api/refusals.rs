@@ -50,9 +50,11 @@ fn describe_status(status: u16) -> &'static str {
         403 => {
             "The key does not permit this, the file is outside its library, or a page of another site tries to change something"
         }
-        404 => "There is no such image, file or library",
+        404 => "There is no such image, file, library or saved search",
         408 => "The upload took too long",
-        409 => "The watcher refuses the request, or the model has no text encoder",
+        409 => {
+            "The watcher refuses the request, the model has no text encoder, or there are too many saved searches"
+        }
         410 => "The file no longer exists",
         413 => "The upload is too large",
         415 => "The content is not an image, or its type or format is not supported",
@@ -165,6 +167,15 @@ refusals! {
     /// Refuses a search by an image of the index.
     SimilarRefusal: InvalidRequest, InvalidParameter, NoSuchImage, NoSuchLibrary, Overloaded,
         IndexUnavailable, OtherModel;
+    /// Refuses to save a search.
+    SaveRefusal: InvalidRequest, InvalidParameter, CrossOrigin, NoSuchImage, NoSuchLibrary,
+        UploadTimeout, TooManySavedSearches, ModelWithoutText, UploadTooLarge, UnsupportedMediaType,
+        NotAnImage, UnsupportedFormat, UnsupportedFeature, EmptyUpload, TooManyPixels, TooMuchMemory,
+        Truncated, Corrupt, TooSlow, DecoderPanic, CancelsOut, Overloaded, IndexUnavailable,
+        OtherModel, QueueUnavailable, EmbedderUnavailable;
+    /// Refuses to show or delete saved searches and their matches.
+    SavedSearchRefusal: InvalidRequest, InvalidParameter, CrossOrigin, NoSuchSavedSearch,
+        QueueUnavailable;
     /// Refuses a list of images.
     ListRefusal: InvalidRequest, InvalidParameter, NoSuchLibrary, IndexUnavailable, OtherModel;
     /// Refuses to count values.

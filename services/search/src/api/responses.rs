@@ -89,6 +89,52 @@ impl<T: ToJSON> ApiResponse for JsonAnswer<T> {
     }
 }
 
+/// A response in JSON about something that was created.
+pub(crate) struct CreatedAnswer<T>(pub T);
+
+impl<T: ToJSON + Send> poem::IntoResponse for CreatedAnswer<T> {
+    fn into_response(self) -> Response {
+        let mut response = Json(self.0).into_response();
+        response.set_status(poem::http::StatusCode::CREATED);
+        response
+    }
+}
+
+impl<T: ToJSON> ApiResponse for CreatedAnswer<T> {
+    fn meta() -> MetaResponses {
+        let content = vec![MetaMediaType {
+            content_type: JSON,
+            schema: T::schema_ref(),
+        }];
+        MetaResponses {
+            responses: vec![meta_response(201, "It was created", content, &[])],
+        }
+    }
+
+    fn register(registry: &mut Registry) {
+        T::register(registry);
+    }
+}
+
+/// An empty response.
+pub(crate) struct EmptyAnswer;
+
+impl poem::IntoResponse for EmptyAnswer {
+    fn into_response(self) -> Response {
+        poem::http::StatusCode::NO_CONTENT.into_response()
+    }
+}
+
+impl ApiResponse for EmptyAnswer {
+    fn meta() -> MetaResponses {
+        MetaResponses {
+            responses: vec![meta_response(204, "Done", vec![], &[])],
+        }
+    }
+
+    fn register(_: &mut Registry) {}
+}
+
 /// The types of the responses that are no JSON.
 macro_rules! file_responses {
     ($($(#[$doc:meta])* $name:ident { $($response:expr),+ $(,)? })+) => {$(

@@ -10,6 +10,7 @@ mod hit;
 mod image;
 mod library;
 mod query;
+mod saved_search;
 mod stats;
 
 pub(crate) use consistency::ConsistencyBody;
@@ -21,4 +22,8 @@ pub(crate) use hit::{BandBody, HitBody, SearchAnswer};
 pub(crate) use image::{EXAMPLE_ID, ImageBody, ImageList};
 pub(crate) use library::{DegradedBody, LibraryBody, LibraryList, ScanStarted};
 pub(crate) use query::{QueryPart, SearchRequest};
+pub(crate) use saved_search::{
+    SavedMatchBody, SavedMatchList, SavedQuery, SavedQueryPart, SavedSearchBody,
+    SavedSearchListBody, SavedSearchRequest, WebhookBody, WebhookRequest,
+};
 pub(crate) use stats::{ModelBody, RatesBody, Stats};

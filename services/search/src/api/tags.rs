@@ -8,6 +8,8 @@ pub(crate) enum Tag {
     Search,
     /// The images of the index and their files.
     Images,
+    /// Searches that are compared with every new or changed picture.
+    SavedSearches,
     /// Counts, libraries and the model.
     Status,
     /// Failed files and why they failed; scans and confirmations of folders.

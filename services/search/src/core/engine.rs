@@ -88,6 +88,42 @@ pub(crate) async fn run_search(
     })
 }
 
+/// The vector of a query, and its picture if the query is a single one.
+pub(crate) struct EmbeddedQuery {
+    pub vector: Vec<f32>,
+    pub picture: Option<QueryPicture>,
+}
+
+/// Computes the vector of a query without searching. Images of the index are read in their newest
+/// state.
+pub(crate) async fn embed_query(
+    service: &SearchService,
+    serving: &ServingModel,
+    parts: Vec<WeightedPart>,
+) -> Result<EmbeddedQuery, Problem> {
+    let is_text = |part: &WeightedPart| matches!(part.input, QueryInput::Text(_));
+    if parts.iter().any(is_text) && !serving.description.has_text() {
+        return Err(Problem::model_without_text(&serving.description.name));
+    }
+    let source = VectorSource {
+        service,
+        serving,
+        consistency: ReadConsistency::Strong,
+    };
+    let mut parts = source.fetch_vectors(parts).await?;
+    let picture = match parts.as_mut_slice() {
+        [(part, _)] => part.picture.take(),
+        _ => None,
+    };
+    let vectors = parts
+        .into_iter()
+        .map(|(part, weight)| (part.vector, weight));
+    Ok(EmbeddedQuery {
+        vector: combine_vectors(&vectors.collect::<Vec<_>>())?,
+        picture,
+    })
+}
+
 /// Parts of one query whose vectors are requested at the same time.
 const MAX_CONCURRENT_PARTS: usize = 4;
 

@@ -1,26 +1,34 @@
 //! What happens to the index, as it happens: the source of `GET /v1/events`.
 //!
-//! One task follows the stream of outcomes and keeps the newest events in memory. Each reader has only
-//! a place in that list, so a hundred readers cost little, and a slow one delays no other: once its
-//! place is no longer in the list, it is dropped.
+//! Two tasks follow the stream of outcomes and the stream of matches, and keep the newest events in
+//! memory. Each reader has only a place in that list, so a hundred readers cost little, and a slow one
+//! delays no other: once its place is no longer in the list, it is dropped.
+//!
+//! Services may list the events of the two streams in different orders. The place of an event therefore
+//! contains a position in each stream, and a reader that resumes gets what is after either of them.
 //!
 //! | step | where |
 //! |---|---|
-//! | follow the stream of outcomes | [`follow`] |
+//! | follow the streams of outcomes and matches | [`follow`], [`follow_matches`] |
+//! | a place in both streams, and its text | [`place`] |
 //! | keep the newest events; let readers read and resume | [`EventFeed`], [`EventReader`] |
 
 mod follow;
+mod follow_matches;
+mod place;
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use lookalike_bus::StreamPosition;
+use lookalike_bus::{StoredMatch, StreamPosition};
 use lookalike_proto::OutcomeState;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 pub(crate) use follow::run_event_feed;
+pub(crate) use place::{FeedPlace, format_position};
 
 use crate::problem::{Code, Problem};
+use place::FeedStream;
 
 /// Events kept in memory, about 300 bytes each.
 const MAX_EVENTS: usize = 10_000;
@@ -34,6 +42,30 @@ pub(crate) struct LiveEvent {
     pub state: OutcomeState,
     /// Milliseconds since 1970.
     pub at_ms: i64,
+}
+
+/// What one event reports.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum FeedItem {
+    Outcome(LiveEvent),
+    Match(StoredMatch),
+}
+
+impl FeedItem {
+    fn position(&self) -> (FeedStream, &StreamPosition) {
+        match self {
+            Self::Outcome(event) => (FeedStream::Outcomes, &event.position),
+            Self::Match(found) => (FeedStream::Matches, &found.position),
+        }
+    }
+}
+
+/// An event and its place.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct FeedEvent {
+    /// After this event.
+    pub place: FeedPlace,
+    pub item: FeedItem,
 }
 
 /// Counts of all libraries together; `None` while they are not known.
@@ -50,11 +82,13 @@ pub(crate) struct Progress {
 struct Ring {
     /// The service stops: readers end.
     is_closed: bool,
-    events: VecDeque<Arc<LiveEvent>>,
+    events: VecDeque<Arc<FeedEvent>>,
     /// The number of events that were dropped from the front.
     dropped: u64,
-    /// The position before the oldest event: readers may resume after it.
-    before: Option<StreamPosition>,
+    /// The place before the oldest event: readers may resume after it.
+    before: FeedPlace,
+    /// The place after the newest event.
+    last: FeedPlace,
 }
 
 impl Ring {
@@ -62,16 +96,14 @@ impl Ring {
         self.dropped + self.events.len() as u64
     }
 
-    /// Returns the place after the event at `position`, if it is known.
-    fn place_after(&self, position: &StreamPosition) -> Option<u64> {
-        if self.before.as_ref() == Some(position) {
-            return Some(self.dropped);
+    /// Returns the number of the first event after `place`, if all events after it are known.
+    fn first_after(&self, place: &FeedPlace) -> Option<u64> {
+        if !place.is_between(&self.before, &self.last) {
+            return None;
         }
-        let at = self
-            .events
-            .iter()
-            .rposition(|event| event.position == *position)?;
-        Some(self.dropped + at as u64 + 1)
+        let is_new = |event: &Arc<FeedEvent>| !place.includes(event.item.position());
+        let at = self.events.iter().position(is_new);
+        Some(at.map_or(self.end(), |at| self.dropped + at as u64))
     }
 }
 
@@ -108,23 +140,33 @@ impl EventFeed {
         self.ring.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Sets the position after which events are known.
-    fn start_after(&self, position: StreamPosition) {
+    /// Sets the position of a stream after which its events are known.
+    fn start_after(&self, stream: FeedStream, position: StreamPosition) {
         let mut ring = self.lock();
-        ring.dropped = ring.end();
-        ring.events.clear();
-        ring.before = Some(position);
+        let is_known = |event: &Arc<FeedEvent>| event.item.position().0 == stream;
+        if ring.events.iter().any(is_known) {
+            // The stream was created again.
+            ring.dropped = ring.end();
+            ring.events.clear();
+            ring.before = ring.last.clone();
+        }
+        ring.before.set(stream, position.clone());
+        ring.last.set(stream, position);
     }
 
-    fn push(&self, event: LiveEvent) {
+    fn push(&self, item: FeedItem) {
         let end = {
             let mut ring = self.lock();
-            ring.events.push_back(Arc::new(event));
+            let (stream, position) = item.position();
+            ring.last.set(stream, position.clone());
+            let place = ring.last.clone();
+            ring.events.push_back(Arc::new(FeedEvent { place, item }));
             if ring.events.len() > self.max_events
                 && let Some(oldest) = ring.events.pop_front()
             {
                 ring.dropped += 1;
-                ring.before = Some(oldest.position.clone());
+                let (stream, position) = oldest.item.position();
+                ring.before.set(stream, position.clone());
             }
             ring.end()
         };
@@ -145,13 +187,13 @@ impl EventFeed {
         });
     }
 
-    /// Starts to read after the event at `after`, or with the next event.
+    /// Starts to read after the place `after`, or with the next event.
     ///
     /// # Errors
     /// If too many readers read already.
     pub(crate) fn subscribe(
         self: &Arc<Self>,
-        after: Option<&StreamPosition>,
+        after: Option<&FeedPlace>,
     ) -> Result<EventReader, Problem> {
         let permit = Arc::clone(&self.readers).try_acquire_owned().map_err(|_| {
             Problem::new(
@@ -166,12 +208,16 @@ impl EventFeed {
         let progress = self.progress.subscribe();
         let ring = self.lock();
         let place = match after {
-            Some(position) => ring.place_after(position),
+            Some(place) => ring.first_after(place),
             None => Some(ring.end()),
         };
         Ok(EventReader {
             place: place.unwrap_or_else(|| ring.end()),
             has_gap: place.is_none(),
+            seen: after
+                .filter(|_| place.is_some())
+                .cloned()
+                .unwrap_or_default(),
             feed: Arc::clone(self),
             news,
             progress,
@@ -181,9 +227,9 @@ impl EventFeed {
 }
 
 /// What a reader reads next.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq)]
 pub(crate) enum NextEvent {
-    Live(Arc<LiveEvent>),
+    Live(Arc<FeedEvent>),
     Progress(Progress),
     /// Events are missing before the next one, because the reader resumes after one that is no longer
     /// known.
@@ -200,6 +246,8 @@ pub(crate) struct EventReader {
     feed: Arc<EventFeed>,
     /// The number of the next event since the start of the process.
     place: u64,
+    /// The reader has the events up to this place already.
+    seen: FeedPlace,
     has_gap: bool,
     news: watch::Receiver<u64>,
     progress: watch::Receiver<Progress>,
@@ -233,133 +281,16 @@ impl EventReader {
         let Some(at) = self.place.checked_sub(ring.dropped) else {
             return Some(NextEvent::TooSlow);
         };
-        match ring.events.get(usize::try_from(at).ok()?) {
-            Some(event) => {
-                self.place += 1;
-                Some(NextEvent::Live(Arc::clone(event)))
+        let at = usize::try_from(at).ok()?;
+        for event in ring.events.range(at.min(ring.events.len())..) {
+            self.place += 1;
+            if !self.seen.includes(event.item.position()) {
+                return Some(NextEvent::Live(Arc::clone(event)));
             }
-            None => ring.is_closed.then_some(NextEvent::Closed),
         }
+        ring.is_closed.then_some(NextEvent::Closed)
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use super::*;
-
-    fn position(sequence: u64) -> StreamPosition {
-        StreamPosition {
-            stream_created_ns: 1,
-            sequence,
-        }
-    }
-
-    fn event(sequence: u64) -> LiveEvent {
-        LiveEvent {
-            position: position(sequence),
-            library: "shop".into(),
-            image_id: "00".into(),
-            state: OutcomeState::Indexed,
-            at_ms: 0,
-        }
-    }
-
-    /// A feed of at most three events, which holds the events 2, 3 and 4.
-    fn full_feed() -> Arc<EventFeed> {
-        let feed = Arc::new(EventFeed::with_capacity(4, 3));
-        feed.start_after(position(0));
-        for sequence in 1..=4 {
-            feed.push(event(sequence));
-        }
-        feed
-    }
-
-    /// Reads what is there now: sequence numbers, 0 for a gap, and `None` for the end.
-    async fn read_all(reader: &mut EventReader) -> Vec<Option<u64>> {
-        let mut read = Vec::new();
-        while let Ok(next) = tokio::time::timeout(Duration::from_millis(20), reader.next()).await {
-            match next {
-                NextEvent::Live(event) => read.push(Some(event.position.sequence)),
-                NextEvent::Gap => read.push(Some(0)),
-                NextEvent::Progress(_) => {}
-                NextEvent::TooSlow | NextEvent::Closed => {
-                    read.push(None);
-                    break;
-                }
-            }
-        }
-        read
-    }
-
-    #[tokio::test]
-    async fn readers_resume_where_they_stopped() {
-        let feed = full_feed();
-        for (after, expected) in [
-            (None, &[][..]),
-            (Some(4), &[]),
-            (Some(3), &[Some(4)]),
-            (Some(1), &[Some(2), Some(3), Some(4)]),
-            // No longer known, from another stream, or from the future.
-            (Some(0), &[Some(0)]),
-            (Some(9), &[Some(0)]),
-        ] {
-            let after = after.map(position);
-            let mut reader = feed.subscribe(after.as_ref()).unwrap();
-            assert_eq!(read_all(&mut reader).await, expected, "{after:?}");
-        }
-        let other = StreamPosition {
-            stream_created_ns: 2,
-            sequence: 3,
-        };
-        let mut reader = feed.subscribe(Some(&other)).unwrap();
-        assert_eq!(read_all(&mut reader).await, [Some(0)]);
-    }
-
-    #[tokio::test]
-    async fn slow_readers_are_dropped_and_delay_no_other() {
-        let feed = full_feed();
-        let mut slow = feed.subscribe(Some(&position(1))).unwrap();
-        let mut fast = feed.subscribe(None).unwrap();
-        for sequence in 5..=7 {
-            feed.push(event(sequence));
-            assert_eq!(read_all(&mut fast).await, [Some(sequence)]);
-        }
-        assert_eq!(read_all(&mut slow).await, [None]);
-    }
-
-    #[tokio::test]
-    async fn a_waiting_reader_wakes_up() {
-        let feed = full_feed();
-        let mut reader = feed.subscribe(None).unwrap();
-        let reading = tokio::spawn(async move { reader.next().await });
-        tokio::task::yield_now().await;
-        feed.push(event(5));
-        assert_eq!(reading.await.unwrap(), NextEvent::Live(Arc::new(event(5))));
-        let mut reader = feed.subscribe(None).unwrap();
-        let known = Progress {
-            indexed: Some(1),
-            ..Progress::default()
-        };
-        feed.set_progress(known);
-        assert_eq!(reader.next().await, NextEvent::Progress(known));
-    }
-
-    #[tokio::test]
-    async fn readers_end_with_the_service() {
-        let feed = full_feed();
-        let mut reader = feed.subscribe(Some(&position(3))).unwrap();
-        feed.close();
-        assert_eq!(read_all(&mut reader).await, [Some(4), None]);
-    }
-
-    #[test]
-    fn readers_are_limited() {
-        let feed = full_feed();
-        let readers: Vec<_> = (0..4).map(|_| feed.subscribe(None).unwrap()).collect();
-        assert_eq!(feed.subscribe(None).unwrap_err().code, Code::Overloaded);
-        drop(readers);
-        assert!(feed.subscribe(None).is_ok());
-    }
-}
+mod tests;

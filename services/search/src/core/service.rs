@@ -16,7 +16,11 @@ use super::search_permits::SearchPermits;
 use super::serving_model::{CurrentModel, ServingModel};
 use super::thumbnail_cache::ThumbnailCache;
 use super::upload_budget::UploadBudget;
+use crate::saved::settings::SavedSearchSettings;
+use crate::saved::store::SavedSearchStore;
 use crate::settings::Settings;
+use crate::webhook::sender::WebhookSender;
+use crate::webhook::settings::WebhookSettings;
 
 /// The dependencies of the service.
 pub struct Context {
@@ -30,6 +34,8 @@ pub struct Context {
     /// The status that the other roles report.
     pub status: StatusView,
     pub settings: Settings,
+    pub saved_searches: SavedSearchSettings,
+    pub webhooks: WebhookSettings,
 }
 
 /// [`Context`] and what the requests share.
@@ -49,6 +55,9 @@ pub(crate) struct SearchService {
     pub thumbnail_decodes: DecodeLimiter,
     pub thumbnail_cache: ThumbnailCache,
     pub event_feed: Arc<EventFeed>,
+    pub saved_searches: SavedSearchStore,
+    pub webhooks: WebhookSender,
+    pub webhook_settings: WebhookSettings,
 }
 
 impl SearchService {
@@ -62,6 +71,9 @@ impl SearchService {
                 index: context.index,
                 description: context.description,
             }),
+            saved_searches: SavedSearchStore::new(context.bus.clone(), context.saved_searches),
+            webhooks: WebhookSender::new(&context.webhooks),
+            webhook_settings: context.webhooks,
             bus: context.bus,
             limits: context.limits,
             disks: names

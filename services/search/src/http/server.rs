@@ -23,7 +23,9 @@ use crate::core::service::{Context, SearchService};
 use crate::error::Error;
 use crate::keys::run_key_reload;
 use crate::problem::{Code, Problem};
+use crate::saved::matcher::run_saved_searches;
 use crate::settings::Settings;
+use crate::webhook::delivery::run_webhooks;
 use crate::{metrics, page};
 
 /// The address at which the service will listen; connections wait until it serves them.
@@ -76,6 +78,8 @@ pub async fn serve_api(
     let service = Arc::new(SearchService::new(context));
     tokio::spawn(run_model_rollover(Arc::clone(&service), shutdown.clone()));
     tokio::spawn(run_event_feed(Arc::clone(&service), shutdown.clone()));
+    tokio::spawn(run_saved_searches(Arc::clone(&service), shutdown.clone()));
+    tokio::spawn(run_webhooks(Arc::clone(&service), shutdown.clone()));
     let ready = {
         let service = Arc::clone(&service);
         move || {

@@ -34,6 +34,8 @@ mod own_servers;
 mod quality;
 mod roles;
 mod rollover;
+mod saved_searches;
 mod text_search;
 mod tidy;
+mod webhooks;
 mod whole_way;

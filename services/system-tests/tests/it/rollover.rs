@@ -3,6 +3,7 @@
 mod default_model;
 mod embedder_without_model;
 mod missing_model;
+mod saved_searches;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

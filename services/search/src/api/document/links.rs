@@ -19,6 +19,7 @@ const LIST: &[&str] = &["listImages"];
 const IMAGE: &[&str] = &["getImage"];
 const FAILURES: &[&str] = &["listFailures"];
 const HISTORY: &[&str] = &["explainFile"];
+const SAVED: &[&str] = &["listSavedSearches"];
 const LIBRARIES: &[&str] = &["listLibraries", "getStats"];
 
 const LINKS: &[Link] = &[
@@ -79,6 +80,27 @@ const LINKS: &[Link] = &[
         "previewFailure",
         "id",
         "/failures/0/id",
+    ),
+    link(
+        SAVED,
+        "firstSavedSearch",
+        "getSavedSearch",
+        "id",
+        "/saved_searches/0/id",
+    ),
+    link(
+        SAVED,
+        "deleteFirst",
+        "deleteSavedSearch",
+        "id",
+        "/saved_searches/0/id",
+    ),
+    link(
+        SAVED,
+        "matchesOfFirst",
+        "listMatches",
+        "id",
+        "/saved_searches/0/id",
     ),
     link(HISTORY, "image", "getImage", "id", "/id"),
     link(

@@ -9,6 +9,9 @@ pub(super) fn add_rules(document: &mut Value) {
     for (name, rule) in [
         ("SearchRequest", search_rule()),
         ("QueryPart", query_part_rule()),
+        ("SavedQuery", search_rule()),
+        ("SavedSearchRequest", saved_search_rule()),
+        ("WebhookRequest", none_of(&[given("url", "string")])),
         ("Selection", selection_rule()),
     ] {
         let schema = &mut document["components"]["schemas"][name];
@@ -36,6 +39,18 @@ fn search_rule() -> Value {
         "properties": { "positive": { "type": "array", "minItems": 1 } }
     }));
     none_of(&parts)
+}
+
+/// Refuses a search to be saved without a name, a query or a threshold, and one with two thresholds.
+fn saved_search_rule() -> Value {
+    let [name, band] = ["name", "band"].map(|field| given(field, "string"));
+    let min_score = given("min_score", "number");
+    json!({ "anyOf": [
+        none_of(&[name]),
+        none_of(&[given("query", "object")]),
+        none_of(&[min_score.clone(), band.clone()]),
+        { "allOf": [min_score, band] },
+    ] })
 }
 
 /// Refuses an entry without, or with more than one of, `id`, `text` and `image`.

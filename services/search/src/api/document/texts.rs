@@ -12,6 +12,8 @@ use super::walk::{entries_mut, operations_mut, schemas_mut};
 use crate::api::schema::EventKind;
 use crate::keys::Scope;
 use crate::problem::Code;
+use crate::webhook::state::WebhookHealth;
+use crate::webhook::target::MAX_URL_BYTES;
 
 const IMAGE_ID_PATTERN: &str = "^[0-9a-f]{32}$";
 const CONTENT_HASH_PATTERN: &str = "^[0-9a-f]{64}$";
@@ -19,8 +21,9 @@ const LIBRARY_PATTERN: &str = "^[a-z0-9_-]{1,64}$";
 /// Requests may write a name in any case, with white space around it.
 const REQUESTED_LIBRARY_PATTERN: &str = r"^[\t\n\f\r ]*[A-Za-z0-9_-]{1,64}[\t\n\f\r ]*$";
 const REQUEST_ID_PATTERN: &str = "^[A-Za-z0-9._-]{1,64}$";
-/// The creation time of the stream in hexadecimal digits, and the number of the event.
-const EVENT_ID_PATTERN: &str = "^[0-7]?[0-9a-f]{1,15}-[0-9]{1,19}$";
+/// Of each of two streams: the creation time in hexadecimal digits, and the number of an event.
+const EVENT_ID_PATTERN: &str =
+    r"^[0-7]?[0-9a-f]{1,15}-[0-9]{1,19}(\.[0-7]?[0-9a-f]{1,15}-[0-9]{1,19})?$";
 const CODE_PATTERN: &str = "^[a-z][a-z0-9_]*$";
 const FAILURE_CURSOR_PATTERN: &str = "^[a-z0-9_-]{1,64}:([0-9a-f]{32})?$";
 /// Parts separated by single `/`, none of them `.` or `..`.
@@ -176,7 +179,7 @@ fn max_items(owner: Owner<'_>, name: &str) -> Option<usize> {
     match (owner.is_request, name) {
         (false, "colors") => Some(3),
         (false, "tags") => Some(64),
-        (false, "hits" | "images" | "failures") => Some(1000),
+        (false, "hits" | "images" | "failures" | "matches") => Some(1000),
         _ => None,
     }
 }
@@ -195,6 +198,18 @@ fn text_rule(owner: Owner<'_>, name: &str) -> Option<TextRule> {
         ("Failure", "state") => one_of(&["failed", "ignored"]),
         ("FileHistory", "state") => one_of(FILE_STATES),
         ("FailureList" | "listFailures", "cursor") => pattern(FAILURE_CURSOR_PATTERN),
+        ("SavedMatchList" | "listMatches", "cursor") => pattern("^[0-9]{1,19}$"),
+        ("SavedSearchRequest", "name") => {
+            // Like a text to search for, but at most 200 characters.
+            pattern(&QUERY_TEXT_PATTERN.replace("{0,998}", "{0,198}"))
+        }
+        ("WebhookRequest", "url") => Keywords(
+            json!({ "format": "uri", "pattern": "^https?://", "maxLength": MAX_URL_BYTES }),
+        ),
+        ("Webhook", "url") => Keywords(json!({ "format": "uri" })),
+        ("Webhook", "state") => one_of(&WebhookHealth::ALL.map(WebhookHealth::name)),
+        ("SavedMatch", "path") => not_empty(),
+        (_, "saved_search") => pattern(IMAGE_ID_PATTERN),
         ("Library", "name") => pattern(LIBRARY_PATTERN),
         ("scanLibrary" | "confirmLibrary", "name") => pattern(REQUESTED_LIBRARY_PATTERN),
         ("explainFile", "path") => pattern(RELATIVE_PATH_PATTERN),
@@ -247,6 +262,7 @@ pub(super) const FREE_TEXTS: &[&str] = &[
     "camera",
     "detail",
     "device",
+    "error",
     "filter",
     "index",
     "model",
@@ -254,9 +270,12 @@ pub(super) const FREE_TEXTS: &[&str] = &[
     "note",
     "param",
     "path",
+    "problem",
     "remedy",
     "rollover_error",
     "root",
+    "saved_search_name",
+    "secret",
     "sentence",
     "title",
     "unresponsive_embedders",

@@ -53,6 +53,19 @@ pub(crate) async fn to_row_filter(
     finish_filter(service, parsed).await
 }
 
+/// Returns the condition on rows of a stored filter. Its libraries existed when it was stored.
+pub(crate) fn stored_row_filter(
+    service: &SearchService,
+    filter: Option<&Map<String, Value>>,
+) -> Result<RowFilter, Problem> {
+    let parsed = match filter {
+        Some(fields) => parse_filter("filter", fields)?,
+        None => ParsedFilter::default(),
+    };
+    let configured = service.libraries.keys().map(ToString::to_string);
+    Ok(limit_to_libraries(parsed, configured.collect()))
+}
+
 async fn finish_filter(
     service: &SearchService,
     parsed: ParsedFilter,

@@ -14,6 +14,8 @@ pub(crate) enum EventKind {
     Removed,
     /// The file cannot be indexed.
     Failed,
+    /// A saved search found the image.
+    Match,
     /// The counts of all libraries changed.
     Progress,
     /// Events are missing before the next one.
@@ -23,10 +25,11 @@ pub(crate) enum EventKind {
 }
 
 impl EventKind {
-    pub(crate) const ALL: [Self; 6] = [
+    pub(crate) const ALL: [Self; 7] = [
         Self::Indexed,
         Self::Removed,
         Self::Failed,
+        Self::Match,
         Self::Progress,
         Self::Gap,
         Self::Dropped,
@@ -37,6 +40,7 @@ impl EventKind {
             Self::Indexed => "indexed",
             Self::Removed => "removed",
             Self::Failed => "failed",
+            Self::Match => "match",
             Self::Progress => "progress",
             Self::Gap => "gap",
             Self::Dropped => "dropped",
@@ -49,8 +53,9 @@ impl EventKind {
 #[oai(rename = "Event", example, skip_serializing_if_is_none)]
 pub(crate) struct EventBody {
     /// What happened: `indexed` (searches find the image in its present state), `removed`, `failed`
-    /// (the file cannot be indexed), `progress` (the counts changed), `gap` (events are missing before
-    /// the next one) or `dropped` (the client was too slow; the stream ends).
+    /// (the file cannot be indexed), `match` (a saved search found the image), `progress` (the counts
+    /// changed), `gap` (events are missing before the next one) or `dropped` (the client was too slow;
+    /// the stream ends).
     pub r#type: String,
     /// The place of the event in the stream; the same as its server-sent `id`.
     pub event_id: Option<String>,
@@ -62,6 +67,15 @@ pub(crate) struct EventBody {
     pub id: Option<String>,
     /// The address of the image, relative to the root of this service.
     pub image_url: Option<String>,
+    /// BLAKE3 of the bytes of the file that the saved search found, 64 hexadecimal digits. A saved
+    /// search finds an image once for each content.
+    pub content_hash: Option<String>,
+    /// The id of the saved search: 32 lower-case hexadecimal digits.
+    pub saved_search: Option<String>,
+    /// The name of the saved search.
+    pub saved_search_name: Option<String>,
+    /// Cosine of the angle between the vectors of the image and the saved search, −1 to 1.
+    pub score: Option<f64>,
     /// Why the file cannot be indexed, as a stable name.
     pub code: Option<String>,
     /// One sentence for a person.
@@ -87,6 +101,10 @@ impl EventBody {
             library: None,
             id: None,
             image_url: None,
+            content_hash: None,
+            saved_search: None,
+            saved_search_name: None,
+            score: None,
             code: None,
             detail: None,
             on_disk: None,

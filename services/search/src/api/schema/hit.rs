@@ -35,6 +35,19 @@ impl From<Band> for BandBody {
     }
 }
 
+impl From<BandBody> for Band {
+    fn from(band: BandBody) -> Self {
+        match band {
+            BandBody::SamePicture => Self::Same,
+            BandBody::TurnedCopy => Self::TurnedCopy,
+            BandBody::NearDuplicate => Self::NearDuplicate,
+            BandBody::VerySimilar => Self::VerySimilar,
+            BandBody::Similar => Self::Similar,
+            BandBody::NoMatch => Self::NoMatch,
+        }
+    }
+}
+
 /// An image that looks like the query.
 #[derive(Debug, Clone, PartialEq, Object)]
 #[oai(rename = "Hit", example)]

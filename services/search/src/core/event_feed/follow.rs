@@ -7,7 +7,9 @@ use lookalike_bus::{Error, StreamPosition};
 use lookalike_proto::{Outcome, OutcomeState};
 use tokio_util::sync::CancellationToken;
 
-use super::{EventFeed, LiveEvent, MAX_EVENTS, Progress};
+use super::follow_matches::follow_matches;
+use super::place::FeedStream;
+use super::{EventFeed, FeedItem, LiveEvent, MAX_EVENTS, Progress};
 use crate::core::service::SearchService;
 
 const RETRY_INTERVAL: Duration = Duration::from_secs(1);
@@ -21,10 +23,11 @@ pub(crate) async fn run_event_feed(service: Arc<SearchService>, shutdown: Cancel
     let following = async {
         tokio::join!(
             follow_outcomes(&service, &feed),
+            follow_matches(&service, &feed),
             follow_counts(&service, &feed)
         )
     };
-    let _: Option<((), ())> = shutdown.run_until_cancelled(following).await;
+    let _: Option<((), (), ())> = shutdown.run_until_cancelled(following).await;
     feed.close();
 }
 
@@ -79,7 +82,7 @@ async fn follow_stream(
                 sequence: end.sequence.saturating_sub(MAX_EVENTS as u64),
                 ..end
             };
-            feed.start_after(position.clone());
+            feed.start_after(FeedStream::Outcomes, position.clone());
             position
         }
     };
@@ -92,7 +95,7 @@ async fn follow_stream(
                 let (position, outcome) = next?;
                 *last = Some(position.clone());
                 if let Some(event) = to_event(position, outcome) {
-                    feed.push(event);
+                    feed.push(FeedItem::Outcome(event));
                 }
             }
             _ = checks.tick() => {

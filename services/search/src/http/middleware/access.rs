@@ -77,6 +77,23 @@ impl AccessControl {
         }
     }
 
+    /// Checks a scope that depends on more than the address: `reason` says why it is needed.
+    pub(crate) fn check_scope(
+        &self,
+        request: &Request,
+        scope: Scope,
+        reason: &str,
+    ) -> Result<(), Problem> {
+        let key = key_of_request(request).and_then(|sent| self.ring.find(&sent));
+        if !self.is_key_required || key.is_some_and(|key| key.permits(scope)) {
+            return Ok(());
+        }
+        Err(Problem::new(
+            Code::InsufficientScope,
+            format!("the API key lacks the scope {scope}: {reason}"),
+        ))
+    }
+
     pub(crate) fn invalid_key() -> Problem {
         Problem::new(
             Code::InvalidKey,
@@ -133,6 +150,8 @@ fn required_scope(method: &Method, route: &str) -> Option<Scope> {
     Some(match route {
         _ if reads => Scope::Search,
         "/v1/search" | "/v1/search/image" => Scope::Search,
+        // The operations themselves require `admin` for searches with a webhook.
+        "/v1/saved-searches" | "/v1/saved-searches/{id}" => Scope::Search,
         "/v1/libraries/{name}/scan" => Scope::Ingest,
         _ => Scope::Admin,
     })
@@ -203,6 +222,9 @@ mod tests {
             ("GET", "/v1/images", [true, false, true]),
             ("GET", "/v1/stats", [true, false, true]),
             ("POST", "/v1/search", [true, false, true]),
+            ("GET", "/v1/saved-searches/a/matches", [true, false, true]),
+            ("POST", "/v1/saved-searches", [true, false, true]),
+            ("DELETE", "/v1/saved-searches/a", [true, false, true]),
             ("POST", "/v1/libraries/a/scan", [false, true, true]),
             ("POST", "/v1/libraries/a/confirm", [false, false, true]),
             ("POST", "/v1/failures/retry", [false, false, true]),

@@ -3,6 +3,8 @@
 mod assertions;
 mod jetstream;
 pub mod namespace;
+mod receiver;
+mod searches;
 mod servers;
 mod tools;
 mod world;
@@ -10,6 +12,7 @@ mod world;
 pub use jetstream::JetStream;
 pub use lookalike_test_support::servers::start_servers;
 pub use lookalike_test_support::{Process, Proxy, Wire, eventually};
+pub use receiver::{ReceivedRequest, Receiver};
 pub use servers::shared_servers;
 pub use tools::{clients_folder, node_tools, python_tools, run_tool};
 pub use world::{RoleProcesses, SETTLE_TIMEOUT, SystemWorld};

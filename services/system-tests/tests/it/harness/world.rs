@@ -190,7 +190,9 @@ impl SystemWorld {
             .env("LOOKALIKE_MILVUS_NAMESPACE", &self.namespace)
             // Streams reserve their maximum size, and many tests share one server.
             .env("LOOKALIKE_NATS_MAX_EVENTS_BYTES", "4MiB")
-            .env("LOOKALIKE_NATS_MAX_OUTCOMES_BYTES", "4MiB");
+            .env("LOOKALIKE_NATS_MAX_OUTCOMES_BYTES", "4MiB")
+            .env("LOOKALIKE_SAVED_SEARCHES_MAX_BYTES", "1MiB")
+            .env("LOOKALIKE_SAVED_SEARCHES_MAX_MATCHES_BYTES", "1MiB");
         // A new index gets the bundled model: nothing is downloaded, and debug builds index fast.
         if self.up_has_servers {
             command.env("LOOKALIKE_VISION_MODEL", BUNDLED_MODEL);

@@ -1,0 +1,115 @@
+//! Converts saved searches and matches to the types of the API.
+
+use std::sync::Arc;
+
+use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
+use lookalike_bus::StoredMatch;
+use lookalike_vision::Band;
+use serde_json::Value;
+
+use crate::api::filter::FilterBody;
+use crate::api::schema::{BandBody, SavedMatchBody, SavedQueryPart, SavedSearchBody, WebhookBody};
+use crate::core::event_feed::format_position;
+use crate::core::service::SearchService;
+use crate::problem::Problem;
+use crate::saved::record::{SavedInput, SavedPart, SavedWebhook, Threshold};
+use crate::saved::store::{SavedSearch, SavedSearchList};
+use crate::time::format_time;
+use crate::webhook::state::WebhookState;
+
+/// Searches whose matches are counted at the same time.
+const MAX_CONCURRENT_COUNTS: usize = 8;
+
+pub(super) async fn describe_searches(
+    service: &SearchService,
+    searches: &SavedSearchList,
+) -> Result<Vec<SavedSearchBody>, Problem> {
+    // The futures own their searches: the compiler cannot prove that others may change threads.
+    let searches: Vec<_> = searches.iter().map(Arc::clone).collect();
+    let described = searches
+        .into_iter()
+        .map(|search| async move { describe_search(service, &search).await });
+    stream::iter(described)
+        .buffered(MAX_CONCURRENT_COUNTS)
+        .try_collect()
+        .await
+}
+
+/// Describes a search without the secret of its webhook.
+pub(super) async fn describe_search(
+    service: &SearchService,
+    search: &SavedSearch,
+) -> Result<SavedSearchBody, Problem> {
+    let record = &search.record;
+    let matches = service.bus.count_matches(&search.id).await?;
+    let webhook = match &record.webhook {
+        Some(webhook) => Some(describe_webhook(service, &search.id, webhook).await?),
+        None => None,
+    };
+    let (min_score, band) = match record.threshold {
+        Threshold::MinScore(score) => (Some(score), None),
+        Threshold::Band(band) => (None, Some(BandBody::from(band))),
+    };
+    Ok(SavedSearchBody {
+        id: search.id.clone(),
+        name: record.name.clone(),
+        query: record.parts.iter().map(describe_part).collect(),
+        filter: record.filter.clone().map(FilterBody),
+        min_score,
+        band,
+        created_at: format_time(search.created_ns / 1_000_000),
+        matches,
+        problem: service.saved_searches.problem_of(&search.id),
+        webhook,
+    })
+}
+
+fn describe_part(part: &SavedPart) -> SavedQueryPart {
+    let (id, text) = match &part.input {
+        SavedInput::Image { .. } => (None, None),
+        SavedInput::Id(id) => (Some(id.clone()), None),
+        SavedInput::Text(text) => (None, Some(text.clone())),
+    };
+    SavedQueryPart {
+        is_image: matches!(part.input, SavedInput::Image { .. }),
+        id,
+        text,
+        weight: part.weight,
+    }
+}
+
+async fn describe_webhook(
+    service: &SearchService,
+    id: &str,
+    webhook: &SavedWebhook,
+) -> Result<WebhookBody, Problem> {
+    let stored = service.bus.read_webhook_state(id).await?;
+    let state = WebhookState::decode(stored.as_deref());
+    Ok(WebhookBody {
+        url: webhook.url.clone(),
+        secret: None,
+        state: state.health().name().to_owned(),
+        failures: state.failures,
+        given_up: state.given_up,
+        delivered_at: state.delivered_at_ms.map(format_time),
+        failed_at: state.failed_at_ms.map(format_time),
+        error: state.error,
+    })
+}
+
+pub(super) fn to_match_body(found: StoredMatch, prefix: &str) -> SavedMatchBody {
+    let record = found.record;
+    let band = record.band.map(Value::String);
+    let band: Option<Band> = band.and_then(|name| serde_json::from_value(name).ok());
+    SavedMatchBody {
+        event_id: format_position(&found.position),
+        at: format_time(record.at_ms),
+        library: record.library,
+        image_url: format!("{prefix}/v1/images/{}", record.image_id),
+        id: record.image_id,
+        path: record.path,
+        content_hash: record.content_hash,
+        score: f64::from(record.score),
+        band: band.map(BandBody::from),
+    }
+}

@@ -1,0 +1,202 @@
+//! Readers read each event once, in order, from the place on at which they stopped.
+
+use std::time::Duration;
+
+use lookalike_bus::MatchRecord;
+
+use super::*;
+
+fn position(sequence: u64) -> StreamPosition {
+    StreamPosition {
+        stream_created_ns: 1,
+        sequence,
+    }
+}
+
+fn event(sequence: u64) -> FeedItem {
+    FeedItem::Outcome(LiveEvent {
+        position: position(sequence),
+        library: "shop".into(),
+        image_id: "00".into(),
+        state: OutcomeState::Indexed,
+        at_ms: 0,
+    })
+}
+
+fn found(sequence: u64) -> FeedItem {
+    FeedItem::Match(StoredMatch {
+        position: match_position(sequence),
+        record: MatchRecord {
+            saved_search: "01".into(),
+            saved_search_name: "cars".into(),
+            library: "shop".into(),
+            image_id: "00".into(),
+            path: "a.jpg".into(),
+            content_hash: "ab".into(),
+            score: 0.5,
+            band: None,
+            at_ms: 0,
+        },
+    })
+}
+
+fn match_position(sequence: u64) -> StreamPosition {
+    StreamPosition {
+        stream_created_ns: 7,
+        sequence,
+    }
+}
+
+fn outcome_place(sequence: u64) -> FeedPlace {
+    FeedPlace {
+        outcomes: Some(position(sequence)),
+        matches: None,
+    }
+}
+
+fn place(outcomes: u64, matches: u64) -> FeedPlace {
+    FeedPlace {
+        outcomes: Some(position(outcomes)),
+        matches: Some(match_position(matches)),
+    }
+}
+
+/// A feed of at most three events, which holds the events 2, 3 and 4.
+fn full_feed() -> Arc<EventFeed> {
+    let feed = Arc::new(EventFeed::with_capacity(4, 3));
+    feed.start_after(FeedStream::Outcomes, position(0));
+    for sequence in 1..=4 {
+        feed.push(event(sequence));
+    }
+    feed
+}
+
+/// Reads what is there now: sequence numbers, of matches 100 more, 0 for a gap, and `None` for the end.
+async fn read_all(reader: &mut EventReader) -> Vec<Option<u64>> {
+    let mut read = Vec::new();
+    while let Ok(next) = tokio::time::timeout(Duration::from_millis(20), reader.next()).await {
+        match next {
+            NextEvent::Live(event) => read.push(Some(match event.item.position() {
+                (FeedStream::Outcomes, position) => position.sequence,
+                (FeedStream::Matches, position) => 100 + position.sequence,
+            })),
+            NextEvent::Gap => read.push(Some(0)),
+            NextEvent::Progress(_) => {}
+            NextEvent::TooSlow | NextEvent::Closed => {
+                read.push(None);
+                break;
+            }
+        }
+    }
+    read
+}
+
+#[tokio::test]
+async fn readers_resume_where_they_stopped() {
+    let feed = full_feed();
+    for (after, expected) in [
+        (None, &[][..]),
+        (Some(4), &[]),
+        (Some(3), &[Some(4)]),
+        (Some(1), &[Some(2), Some(3), Some(4)]),
+        // No longer known, from another stream, or from the future.
+        (Some(0), &[Some(0)]),
+        (Some(9), &[Some(0)]),
+    ] {
+        let after = after.map(outcome_place);
+        let mut reader = feed.subscribe(after.as_ref()).unwrap();
+        assert_eq!(read_all(&mut reader).await, expected, "{after:?}");
+    }
+    let other = FeedPlace {
+        outcomes: Some(StreamPosition {
+            stream_created_ns: 2,
+            sequence: 3,
+        }),
+        matches: None,
+    };
+    let mut reader = feed.subscribe(Some(&other)).unwrap();
+    assert_eq!(read_all(&mut reader).await, [Some(0)]);
+}
+
+#[tokio::test]
+async fn slow_readers_are_dropped_and_delay_no_other() {
+    let feed = full_feed();
+    let mut slow = feed.subscribe(Some(&outcome_place(1))).unwrap();
+    let mut fast = feed.subscribe(None).unwrap();
+    for sequence in 5..=7 {
+        feed.push(event(sequence));
+        assert_eq!(read_all(&mut fast).await, [Some(sequence)]);
+    }
+    assert_eq!(read_all(&mut slow).await, [None]);
+}
+
+#[tokio::test]
+async fn a_waiting_reader_wakes_up() {
+    let feed = full_feed();
+    let mut reader = feed.subscribe(None).unwrap();
+    let reading = tokio::spawn(async move { reader.next().await });
+    tokio::task::yield_now().await;
+    feed.push(event(5));
+    let next = FeedEvent {
+        place: outcome_place(5),
+        item: event(5),
+    };
+    assert_eq!(reading.await.unwrap(), NextEvent::Live(Arc::new(next)));
+    let mut reader = feed.subscribe(None).unwrap();
+    let known = Progress {
+        indexed: Some(1),
+        ..Progress::default()
+    };
+    feed.set_progress(known);
+    assert_eq!(reader.next().await, NextEvent::Progress(known));
+}
+
+#[tokio::test]
+async fn readers_end_with_the_service() {
+    let feed = full_feed();
+    let mut reader = feed.subscribe(Some(&outcome_place(3))).unwrap();
+    feed.close();
+    assert_eq!(read_all(&mut reader).await, [Some(4), None]);
+}
+
+#[tokio::test]
+async fn a_place_is_one_of_both_streams() {
+    let feed = Arc::new(EventFeed::with_capacity(4, 5));
+    feed.start_after(FeedStream::Outcomes, position(0));
+    feed.start_after(FeedStream::Matches, match_position(0));
+    for item in [event(1), found(1), event(2), found(2), event(3)] {
+        feed.push(item);
+    }
+    for (after, expected) in [
+        (place(3, 2), &[][..]),
+        (place(2, 1), &[Some(102), Some(3)]),
+        // Another service listed the events in another order.
+        (place(3, 0), &[Some(101), Some(102)]),
+        (place(0, 2), &[Some(1), Some(2), Some(3)]),
+        // Before the first match.
+        (outcome_place(2), &[Some(101), Some(102), Some(3)]),
+        (place(4, 2), &[Some(0)]),
+        (place(3, 3), &[Some(0)]),
+    ] {
+        let mut reader = feed.subscribe(Some(&after)).unwrap();
+        assert_eq!(read_all(&mut reader).await, expected, "{after:?}");
+    }
+    let reader = feed.subscribe(Some(&place(0, 0))).unwrap();
+    feed.push(event(4));
+    drop(reader);
+    // The first outcome was dropped.
+    let mut reader = feed.subscribe(Some(&place(0, 2))).unwrap();
+    assert_eq!(read_all(&mut reader).await, [Some(0)]);
+    let mut reader = feed.subscribe(Some(&place(1, 1))).unwrap();
+    let expected = [Some(2), Some(102), Some(3), Some(4)];
+    assert_eq!(read_all(&mut reader).await, expected);
+}
+
+#[test]
+fn readers_are_limited() {
+    let feed = full_feed();
+    let readers: Vec<_> = (0..4).map(|_| feed.subscribe(None).unwrap()).collect();
+    assert_eq!(feed.subscribe(None).unwrap_err().code, Code::Overloaded);
+    drop(readers);
+    assert!(feed.subscribe(None).is_ok());
+}
