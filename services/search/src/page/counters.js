@@ -1,13 +1,15 @@
 // The counters at the top, polled every second, and what depends on them: notices, the model, new pictures.
 
+import { showUploadButton } from "./add_pictures.js";
 import { request } from "./client.js";
 import { showTextSearch } from "./combined.js";
 import { $, el } from "./dom.js";
 import { openFailures } from "./failures.js";
+import { showLibraryFilter } from "./filters.js";
 import { number } from "./format.js";
 import { setLibraries } from "./libraries.js";
 import { showNotices } from "./notices.js";
-import { repeatFailedSearch, showNewImages } from "./search.js";
+import { repeatFailedView, showNewImages } from "./search.js";
 
 const POLL_INTERVAL_MS = 1000;
 
@@ -75,6 +77,8 @@ function showModel(stats) {
 
 function showStats(stats) {
   setLibraries(stats.libraries);
+  showLibraryFilter();
+  showUploadButton();
   showCounters(stats);
   showProgress(stats);
   showNotices(stats);
@@ -89,7 +93,7 @@ export async function pollStats() {
       showStats(await request("/v1/stats"));
       if (isUnreachable) {
         isUnreachable = false;
-        repeatFailedSearch();
+        repeatFailedView();
       }
     } catch (error) {
       isUnreachable = true;
