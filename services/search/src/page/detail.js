@@ -74,7 +74,8 @@ async function showDetail(image) {
   shown = image;
   $("detail").classList.remove("comparing");
   if (!$("detail").open) $("detail").showModal();
-  if (image.path) fillDetail(image);
+  // Matches of saved searches and uploads have fewer fields than other images.
+  if (image.tags) fillDetail(image);
   showArrows();
   try {
     const loaded = { ...image, ...await request(`/v1/images/${image.id}`, { signal }) };
@@ -169,7 +170,7 @@ function actionNodes(image, name) {
 
 async function removePicture(image, name) {
   const isConfirmed = await confirmAction(`Remove “${name}”?`,
-    `The file moves to the trash folder of the library “${image.library}” and leaves the index:\n${fullPath(image)}\nTo undo this, move it back from the trash folder.`, "Move to the trash");
+    `The file leaves the library “${image.library}” and the index, and moves to the trash folder of lookalike:\n${fullPath(image)}\nTo undo this, move it back from the trash folder.`, "Move to the trash");
   if (!isConfirmed) return;
   try {
     const removed = await request(`/v1/images/${image.id}`, { method: "DELETE" });

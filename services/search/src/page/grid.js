@@ -22,6 +22,7 @@ export class CardGrid {
   #place = { columns: 1, width: 0, rowHeight: 1, gap: 0, dividerHeight: 0 };
   #textHeight = 0;
   #frame = 0;
+  #height = 0;
   items = [];
 
   constructor(list, makeCard, onNearEnd) {
@@ -95,7 +96,8 @@ export class CardGrid {
     place.dividerHeight = this.#divider ? this.#divider.offsetHeight + place.gap : 0;
     if (this.#divider) this.#divider.style.transform = `translateY(${this.#rowsBefore() * place.rowHeight}px)`;
     const height = this.items.length ? this.#top(this.items.length - 1) + place.rowHeight - place.gap : 0;
-    this.#list.style.height = `${Math.ceil(height)}px`;
+    this.#height = Math.ceil(height);
+    this.#list.style.height = `${this.#height}px`;
     for (const [at, card] of this.#cards) this.#position(at, card);
     this.#render();
   }
@@ -145,7 +147,7 @@ export class CardGrid {
       if ((at < first || at >= end) && !card.contains(document.activeElement)) this.#removeCard(at, card);
     }
     for (let at = first; at < end; at++) if (!this.#cards.has(at)) this.#insert(at);
-    const bottom = this.#list.offsetHeight - top - window.innerHeight;
+    const bottom = this.#height - top - window.innerHeight;
     if (bottom < 2 * window.innerHeight) this.#onNearEnd();
   }
 

@@ -9,11 +9,11 @@ const SIDES = [160, 320, 640];
 
 // Lets the browser choose a thumbnail that covers a square of this width, sharp on its screen.
 export function thumbnail(image, width, properties = {}) {
-  const longer = Math.max(image.width, image.height);
+  const { width: w, height: h } = image;
   const at = (side) => image.thumbnail_url.replace(/size=\d+/, `size=${side}`);
-  const srcset = SIDES.map((side) => `${at(side)} ${Math.max(1, Math.round((side * image.width) / longer))}w`).join(", ");
-  const shown = width * Math.max(1, image.width / image.height);
-  return el("img", { src: image.thumbnail_url, srcset: longer ? srcset : null, sizes: `${Math.ceil(shown)}px`, alt: "", decoding: "async",
+  const srcset = w ? SIDES.map((side) => `${at(side)} ${Math.max(1, Math.round((side * w) / Math.max(w, h)))}w`).join(", ") : null;
+  const sizes = w ? `${Math.ceil(width * Math.max(1, w / h))}px` : null;
+  return el("img", { src: image.thumbnail_url, srcset, sizes, alt: "", decoding: "async",
     onerror: (event) => event.currentTarget.parentNode?.classList.add("unavailable"), ...properties });
 }
 

@@ -1,7 +1,7 @@
 // Saved searches: searches that the service repeats for every new picture.
 
 import { openAddress, parseAddress } from "./address.js";
-import { isMissing, post, request } from "./client.js";
+import { apiUrl, isMissing, post, request } from "./client.js";
 import { combinedRequest } from "./combined.js";
 import { confirmAction, createSheet } from "./dialog.js";
 import { $, button, el, toast } from "./dom.js";
@@ -23,14 +23,11 @@ const counters = new Map();
 
 /* ---- the list ---- */
 
-function describeQuery({ image, id, text, positive, negative }) {
-  const parts = [];
-  if (text) parts.push(`“${text}”`);
-  if (image) parts.push("an uploaded picture");
-  if (id) parts.push(pictureName(id));
-  for (const part of positive ?? []) parts.push(part.text ? `“${part.text}”` : part.id ? pictureName(part.id) : "an uploaded picture");
-  const less = (negative ?? []).map((part) => part.text ? `“${part.text}”` : part.id ? pictureName(part.id) : "an uploaded picture");
-  return `Like ${parts.join(", ") || "a picture"}${less.length ? `; less like ${less.join(", ")}` : ""}`;
+// `parts` have a weight below 0 if matches should look less like them.
+function describeQuery(parts) {
+  const names = (wanted) => wanted.map((part) => part.text ? `“${part.text}”` : part.is_image ? "an uploaded picture" : pictureName(part.id)).join(", ");
+  const less = parts.filter((part) => part.weight < 0);
+  return `Like ${names(parts.filter((part) => part.weight >= 0))}${less.length ? `; less like ${names(less)}` : ""}`;
 }
 
 const pictureName = (id) => knownImages.get(id)?.path ?? `picture ${id.slice(0, 6)}…`;
@@ -38,13 +35,14 @@ const pictureName = (id) => knownImages.get(id)?.path ?? `picture ${id.slice(0, 
 function savedNode(saved) {
   const matches = el("b", {}, count(saved.matches, "match", "matches"));
   counters.set(saved.id, { node: matches, matches: saved.matches });
-  const id = saved.query.id ?? saved.query.positive?.find((part) => part.id)?.id;
+  const id = saved.query.find((part) => part.id && part.weight > 0)?.id;
   const item = el("li", { class: "saved" },
-    el("span", { class: "preview", "aria-hidden": "true" }, id ? el("img", { src: `v1/images/${id}/thumbnail?size=160`, alt: "", onerror: (event) => event.currentTarget.remove() }) : null),
+    el("span", { class: "preview", "aria-hidden": "true" }, id ? el("img", { src: apiUrl(`/v1/images/${id}/thumbnail`, { size: 160 }), alt: "", onerror: (event) => event.currentTarget.remove() }) : null),
     el("div", { class: "details" },
       el("h3", {}, el("a", { href: `#/saved/${saved.id}` }, saved.name)),
       el("p", { class: "quiet" }, describeQuery(saved.query), saved.band ? ` · ${BANDS[saved.band].toLowerCase()} or better` : ""),
-      el("p", { class: "quiet" }, matches, ` · since ${formatTime(saved.created_at)}`, saved.webhook ? ` · webhook ${saved.webhook.state ?? ""}` : "")),
+      saved.problem ? el("p", { class: "error" }, saved.problem) : null,
+      el("p", { class: "quiet" }, matches, ` · since ${formatTime(saved.created_at)}`, saved.webhook ? ` · webhook ${saved.webhook.state.replace("_", " ")}${saved.webhook.error ? `: ${saved.webhook.error}` : ""}` : "")),
     button("Delete …", () => deleteSaved(saved, item), { class: "button small", "aria-label": `Delete ${saved.name}` }));
   return item;
 }
@@ -83,6 +81,11 @@ export async function showSaved() {
   }
 }
 
+// A match has no size, so its thumbnail has only one.
+function toImage({ image_url: url, content_hash: hash, ...match }) {
+  return { ...match, unscored: true, thumbnail_url: `${url}/thumbnail?size=320&v=${hash.slice(0, 16)}`, content_url: `${url}/content` };
+}
+
 export async function showMatches() {
   const { saved: id } = parseAddress();
   const view = startView("Matches", showMatches);
@@ -90,7 +93,7 @@ export async function showMatches() {
   const nothing = () => showMessage("empty", "No matches yet", el("p", {}, "Pictures that match appear here as soon as they are indexed."));
   const fetchPage = async (cursor, signal) => {
     const answer = await request(`/v1/saved-searches/${id}/matches`, { signal, parameters: { cursor, limit: MATCHES_PER_PAGE } });
-    return { ...answer, images: answer.matches.map(({ image, ...match }) => ({ ...match, ...image, unscored: true })) };
+    return { ...answer, images: answer.matches.map(toImage) };
   };
   try {
     const saved = await request(`/v1/saved-searches/${id}`, { signal: view.signal });

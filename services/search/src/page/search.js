@@ -46,9 +46,11 @@ export function startView(title, repeat) {
 export async function showPages({ isCurrent, signal }, fetchPage, { nothing = showNothing, onFirst = () => {} } = {}) {
   showSkeletons();
   try {
-    const page = await fetchPage(null, signal);
+    let page = await fetchPage(null, signal);
+    // A page may be empty although others follow.
+    while (isCurrent() && page.images.length === 0 && page.cursor) page = await fetchPage(page.cursor, signal);
     if (!isCurrent()) return;
-    if (page.images.length === 0 && !page.cursor) {
+    if (page.images.length === 0) {
       nothing();
       return;
     }

@@ -26,6 +26,7 @@ mod keys;
 mod models;
 mod outputs;
 mod own_servers;
+mod page;
 mod quality;
 mod roles;
 mod rollover;
