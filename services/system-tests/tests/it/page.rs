@@ -5,7 +5,9 @@
 use std::path::PathBuf;
 use std::process::Command;
 
-use crate::harness::{SystemWorld, clients_folder, node_tools, run_tool, sample_pictures};
+use crate::harness::{
+    SystemWorld, clients_folder, jpeg_variant, node_tools, run_tool, sample_pictures,
+};
 
 /// Programs that are the browser, by their names on several systems.
 const BROWSERS: &[&str] = &["chromium", "chromium-browser", "google-chrome"];
@@ -49,7 +51,8 @@ async fn run_in_browser(script: &str, world: &SystemWorld, tools: PathBuf, brows
     std::os::unix::fs::symlink(tools.join("node_modules"), folder.join("node_modules")).unwrap();
     let downloads = world.dir.path().join("downloads");
     std::fs::create_dir(&downloads).unwrap();
-    std::fs::copy(&sample_pictures()[0], downloads.join("new.jpg")).unwrap();
+    let jpeg = std::fs::read(&sample_pictures()[0]).unwrap();
+    std::fs::write(downloads.join("new.jpg"), jpeg_variant(&jpeg, 1_000_000)).unwrap();
     let mut command = Command::new("node");
     command
         .arg(folder.join(script))
