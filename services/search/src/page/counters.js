@@ -16,8 +16,8 @@ const POLL_INTERVAL_MS = 1000;
 let lastProgress = "";
 let isUnreachable = false;
 
-function count(value, label, title) {
-  return el("span", { title }, el("b", {}, number.format(value)), ` ${label}`);
+function count(value, label, title, kind = null) {
+  return el("span", { title, class: kind }, el("b", {}, number.format(value)), ` ${label}`);
 }
 
 // Counts are null while no watcher has reported its library; a zero would be wrong.
@@ -34,7 +34,7 @@ function counterNodes(stats) {
   if (stats.failed > 0) {
     nodes.push(el("button", { type: "button", title: "Files that cannot be indexed, and why", onclick: openFailures }, el("b", {}, number.format(stats.failed)), " failed"));
   } else nodes.push(count(0, "failed", "Cannot be indexed"));
-  nodes.push(count(stats.ignored, "ignored", "Excluded from the index"), count(stats.in_flight, "in flight", "Seen, and not indexed yet"));
+  nodes.push(count(stats.ignored, "ignored", "Excluded from the index"), count(stats.in_flight, "in flight", "Seen, and not indexed yet", stats.in_flight === 0 ? "idle" : null));
   if (stats.in_flight > 0 && stats.rates.files_per_second > 0) {
     nodes.push(el("span", { class: "rate" }, `${number.format(stats.rates.files_per_second)} files/s`));
   }

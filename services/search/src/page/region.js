@@ -87,7 +87,7 @@ function buildSheet() {
   frame = el("div", { class: "region-frame", tabindex: "0", role: "application", "aria-describedby": "region-help", onkeydown: handleKey },
     ...["nw", "ne", "sw", "se"].map((corner) => el("span", { class: `corner ${corner}`, "data-corner": corner })));
   area = el("div", { class: "region-area", onpointerdown: startDrag }, el("img", { alt: "", draggable: "false" }), frame);
-  sheet.body.append(el("p", { id: "region-help", class: "quiet" }, "Drag over the part that counts. With the keyboard: arrow keys move it, Shift and arrow keys change its size, Enter searches."),
+  sheet.body.append(el("p", { id: "region-help", class: "quiet" }, "Drag over the part that counts. ", el("span", { class: "keys" }, "Arrow keys move it, Shift and arrow keys change its size, Enter searches.")),
     el("div", { class: "region-stage" }, area),
     el("div", { class: "buttons" }, button("Search by this part", () => sheet.dialog.close("done"), { class: "button strong" })));
 }
