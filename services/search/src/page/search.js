@@ -191,17 +191,18 @@ export function showSearch() {
     return;
   }
   let shown = 0;
-  let last = null;
+  // The nearest hits are on the first page, so its band is that of the search.
+  let first = null;
   const fetchPage = async (after, signal) => {
     const answer = await fetchHits(state, after, signal);
     shown += answer.hits.length;
-    last = answer;
-    summarize(last, shown);
+    first ??= answer;
+    summarize(first, shown);
     return { ...answer, images: answer.hits };
   };
   const nothing = hasFilters(state) ? showNothing
     : () => showMessage("empty", "Nothing to compare with yet", el("p", {}, "There is no other picture in the index."));
-  showPages(view, fetchPage, { nothing, onFirst: () => { summarize(last, shown); showSearchTools(state, last); } });
+  showPages(view, fetchPage, { nothing, onFirst: () => { summarize(first, shown); showSearchTools(state, first); } });
 }
 
 function summarize(answer, shown) {

@@ -12,8 +12,8 @@ const sample = path.join(world.photos, "2026", "0.jpg");
 const titleIs = (title) => eventually(page, `the title is ${title}`, (wanted) => document.querySelector("#results-title").textContent === wanted && !document.querySelector("#grid[aria-busy]"), title);
 
 async function openLibrary(hash = "#/") {
-  await page.goto("about:blank");
-  await page.goto(`${world.url}/${hash}`);
+  await page.evaluate((address) => { location.hash = address; }, hash);
+  await page.reload();
   await waitForCards(page);
 }
 
@@ -196,6 +196,38 @@ await runSteps({
     await titleIs("Pictures like this part");
     await waitForCards(page);
     assert.match(decodeURIComponent(await hashOf(page)), /region=0\.23,0\.25,0\.5,0\.52$/);
+  },
+
+  async "hits have pages, and copies fold"() {
+    await openLibrary();
+    await page.click(".card a");
+    await titleIs("Pictures like this");
+    await waitForCards(page);
+    if (!await page.$("#results-tools .toggle")) {
+      console.log("SKIPPED: this service has neither pages of hits nor folding");
+      return;
+    }
+    const { indexed } = await getJson("/v1/stats");
+    const loadAll = (wanted) => eventually(page, `${wanted} hits are loaded`, (count) => {
+      scrollTo({ top: document.documentElement.scrollHeight, behavior: "instant" });
+      return document.querySelector("#results-summary").textContent.includes(`${count} nearest`);
+    }, wanted);
+    await loadAll(indexed - 1);
+    await page.evaluate(() => scrollTo({ top: 0, behavior: "instant" }));
+    await page.click("#results-tools .toggle input");
+    await titleIs("Pictures like this");
+    await waitForCards(page);
+    await loadAll(indexed - 2);
+    const badge = await eventually(page, "a hit has a copy", () => {
+      scrollBy({ top: -300, behavior: "instant" });
+      return document.querySelector(".card .badge")?.textContent;
+    });
+    assert.equal(badge, "+1 copies");
+    await page.evaluate(() => document.querySelector(".card:has(.badge) .large").click());
+    await eventually(page, "the copy is shown", () => document.querySelectorAll("#detail-folded button").length === 1);
+    await press("Escape");
+    await page.evaluate(() => localStorage.clear());
+    await page.reload();
   },
 
   async "copies are grouped"() {
