@@ -6,7 +6,7 @@ import { createRequire } from "node:module";
 import puppeteer from "puppeteer-core";
 
 // A busy machine needs longer than a person would wait.
-const TIMEOUT_MS = 30_000;
+const TIMEOUT_MS = 90_000;
 
 const [url, chromium, folder] = process.argv.slice(2);
 

@@ -207,24 +207,35 @@ await runSteps({
       console.log("SKIPPED: this service has neither pages of hits nor folding");
       return;
     }
-    const { indexed } = await getJson("/v1/stats");
+    const id = (await hashOf(page)).slice("#/like/".length);
+    const countHits = async (group) => {
+      let count = 0;
+      for (let cursor = ""; cursor !== null;) {
+        const answer = await getJson(`/v1/images/${id}/similar?limit=48${group}${cursor && `&cursor=${encodeURIComponent(cursor)}`}`);
+        count += answer.hits.length;
+        cursor = answer.cursor;
+      }
+      return count;
+    };
+    const [all, folded] = [await countHits(""), await countHits("&group=near")];
+    assert.ok(all > 48 && folded < all, `${all}, ${folded}`);
     const loadAll = (wanted) => eventually(page, `${wanted} hits are loaded`, (count) => {
       scrollTo({ top: document.documentElement.scrollHeight, behavior: "instant" });
       return document.querySelector("#results-summary").textContent.includes(`${count} nearest`);
     }, wanted);
-    await loadAll(indexed - 1);
+    await loadAll(all);
     await page.evaluate(() => scrollTo({ top: 0, behavior: "instant" }));
     await page.click("#results-tools .toggle input");
     await titleIs("Pictures like this");
     await waitForCards(page);
-    await loadAll(indexed - 2);
+    await loadAll(folded);
     const badge = await eventually(page, "a hit has a copy", () => {
       scrollBy({ top: -300, behavior: "instant" });
       return document.querySelector(".card .badge")?.textContent;
     });
-    assert.equal(badge, "+1 copies");
+    assert.match(badge, /^\+\d+ copies$/);
     await page.evaluate(() => document.querySelector(".card:has(.badge) .large").click());
-    await eventually(page, "the copy is shown", () => document.querySelectorAll("#detail-folded button").length === 1);
+    await eventually(page, "the copy is shown", () => document.querySelectorAll("#detail-folded button").length > 0);
     await press("Escape");
     await page.evaluate(() => localStorage.clear());
     await page.reload();
