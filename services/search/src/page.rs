@@ -1,7 +1,12 @@
 //! The page for people and the documentation of the API. Both are part of the binary and load
 //! nothing from other hosts; their content security policies enforce that.
 
-use poem::http::{HeaderName, StatusCode, header};
+use std::io::Write as _;
+
+use bytes::Bytes;
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use poem::http::{HeaderMap, HeaderName, StatusCode, header};
 use poem::{Endpoint, Request, Response, Route, endpoint::make_sync, get};
 
 use crate::etag::{etag_matches, parse_etag};
@@ -46,39 +51,100 @@ const ASSETS: &[Asset] = assets! {
     "style.css": CSS;
     "icon.svg": SVG;
     "app.js": JAVASCRIPT;
+    "add_pictures.js": JAVASCRIPT;
     "address.js": JAVASCRIPT;
+    "card.js": JAVASCRIPT;
     "client.js": JAVASCRIPT;
     "combined.js": JAVASCRIPT;
+    "compare.js": JAVASCRIPT;
     "counters.js": JAVASCRIPT;
+    "detail.js": JAVASCRIPT;
     "dialog.js": JAVASCRIPT;
     "dom.js": JAVASCRIPT;
+    "download.js": JAVASCRIPT;
+    "duplicates.js": JAVASCRIPT;
+    "facets.js": JAVASCRIPT;
     "failures.js": JAVASCRIPT;
+    "filters.js": JAVASCRIPT;
+    "folding.js": JAVASCRIPT;
     "format.js": JAVASCRIPT;
+    "grid.js": JAVASCRIPT;
     "history.js": JAVASCRIPT;
     "libraries.js": JAVASCRIPT;
+    "live.js": JAVASCRIPT;
     "notices.js": JAVASCRIPT;
+    "picture.js": JAVASCRIPT;
+    "query.js": JAVASCRIPT;
+    "region.js": JAVASCRIPT;
     "results.js": JAVASCRIPT;
+    "saved.js": JAVASCRIPT;
     "search.js": JAVASCRIPT;
+    "selection.js": JAVASCRIPT;
+    "settings.js": JAVASCRIPT;
+    "shortcuts.js": JAVASCRIPT;
     "sign_in.js": JAVASCRIPT;
+    "theme.js": JAVASCRIPT;
     "upload.js": JAVASCRIPT;
+    "zip.js": JAVASCRIPT;
 };
 
 pub(crate) fn is_asset(name: &str) -> bool {
     ASSETS[1..].iter().any(|asset| asset.name == name)
 }
 
-/// The entity tag is the hash of the file, so a browser displays a new version at once.
+/// Whether the client accepts a response that is compressed with gzip (RFC 9110, section 12.5.3).
+fn accepts_gzip(headers: &HeaderMap) -> bool {
+    let accepted = headers.get(header::ACCEPT_ENCODING);
+    let accepted = accepted.and_then(|value| value.to_str().ok());
+    accepted.unwrap_or_default().split(',').any(|coding| {
+        let mut parts = coding.split(';').map(str::trim);
+        let is_gzip = parts
+            .next()
+            .is_some_and(|name| name.eq_ignore_ascii_case("gzip"));
+        let is_refused = parts.any(|weight| {
+            let weight = weight.strip_prefix("q=").map(str::parse::<f32>);
+            weight.is_some_and(|weight| weight.is_ok_and(|weight| weight <= 0.0))
+        });
+        is_gzip && !is_refused
+    })
+}
+
+fn compress(text: &str) -> Bytes {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
+    let compressed = encoder
+        .write_all(text.as_bytes())
+        .and_then(|()| encoder.finish());
+    compressed.expect("a Vec accepts every write").into()
+}
+
+/// The entity tag is the hash of the file, so a browser displays a new version at once. The page has
+/// many small modules, so they are sent compressed.
 fn serve_asset(asset: &'static Asset) -> impl Endpoint + 'static {
     let hash = lookalike_proto::ContentHash::hash_content(asset.text.as_bytes()).to_string();
-    let etag = parse_etag(&hash[..16]).expect("hexadecimal digits only");
+    let tag = |suffix: &str| {
+        parse_etag(&format!("{}{suffix}", &hash[..16]))
+            .expect("hexadecimal digits and letters only")
+    };
+    // Both codings are versions of one address, so they need different tags.
+    let (plain_tag, gzip_tag) = (tag(""), tag("-gzip"));
+    let compressed = compress(asset.text);
     make_sync(move |request: Request| {
-        let response = Response::builder()
+        let is_gzip = accepts_gzip(request.headers());
+        let etag = if is_gzip { &gzip_tag } else { &plain_tag };
+        let mut response = Response::builder()
             .typed_header(etag.clone())
             .header(header::CACHE_CONTROL, "no-cache")
+            .header(header::VARY, "accept-encoding")
             .header(POLICY, PAGE_POLICY);
-        match etag_matches(request.headers(), &etag) {
-            true => response.status(StatusCode::NOT_MODIFIED).finish(),
-            false => response.content_type(asset.content_type).body(asset.text),
+        if etag_matches(request.headers(), etag) {
+            return response.status(StatusCode::NOT_MODIFIED).finish();
+        }
+        response = response.content_type(asset.content_type);
+        match is_gzip {
+            true => response
+                .header(header::CONTENT_ENCODING, "gzip")
+                .body(compressed.clone()),
+            false => response.body(asset.text),
         }
     })
 }
@@ -123,6 +189,62 @@ pub(crate) fn add_docs(routes: Route, document: String, html: String) -> Route {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn clients_choose_the_coding() {
+        for (accepted, expected) in [
+            ("gzip, deflate, br", true),
+            ("br;q=1.0, GZIP;q=0.5", true),
+            ("gzip;q=0", false),
+            ("gzip; q=0.0, br", false),
+            ("br", false),
+            ("", false),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::ACCEPT_ENCODING, accepted.parse().unwrap());
+            assert_eq!(accepts_gzip(&headers), expected, "{accepted}");
+        }
+        assert!(!accepts_gzip(&HeaderMap::new()));
+    }
+
+    #[tokio::test]
+    async fn each_coding_has_its_tag() {
+        let page = add_page(Route::new());
+        let send = async |coding: &str, tag: &str| {
+            let request = Request::builder().uri_str("/app.js");
+            let request = request.header("accept-encoding", coding);
+            let request = request.header("if-none-match", tag).finish();
+            page.get_response(request).await
+        };
+        let mut tags = Vec::new();
+        for coding in ["gzip", "identity"] {
+            let response = send(coding, "\"other\"").await;
+            assert_eq!(
+                response.header("content-encoding").is_some(),
+                coding == "gzip"
+            );
+            let tag = response.header("etag").unwrap().to_owned();
+            let bytes = response.into_body().into_bytes().await.unwrap();
+            assert_eq!(bytes.starts_with(b"\x1f\x8b"), coding == "gzip");
+            let again = send(coding, &tag).await;
+            assert_eq!(again.status(), StatusCode::NOT_MODIFIED);
+            tags.push(tag);
+        }
+        assert_ne!(tags[0], tags[1]);
+        assert_eq!(send("gzip", &tags[1]).await.status(), StatusCode::OK);
+    }
+
+    /// A module that is not preloaded costs a round trip before the first picture.
+    #[test]
+    fn every_module_is_preloaded() {
+        for asset in &ASSETS[1..] {
+            let is_loaded = ["src", "href"].iter().any(|attribute| {
+                let reference = format!("{attribute}=\"{}\"", asset.name);
+                ASSETS[0].text.contains(&reference)
+            });
+            assert!(is_loaded, "index.html does not name {}", asset.name);
+        }
+    }
 
     /// A module that is missing here would be a blank page in the browser.
     #[test]

@@ -20,16 +20,24 @@ export function onKeyRequired(ask) {
   askForKey = ask;
 }
 
-// `path` starts with /v1. If the service requires a key, asks for it and sends the request again.
-export async function request(path, options = {}) {
-  const response = await send(path, options);
-  const signedIn = response.status === 401 && path !== "/v1/session" && await askForKey();
-  return readBody(signedIn ? await send(path, options) : response);
+// The address of an operation; `path` starts with /v1. Parameters that are null are left out.
+export function apiUrl(path, parameters = {}) {
+  const query = new URLSearchParams(Object.entries(parameters).filter(([, value]) => value !== null && value !== undefined)).toString();
+  return `${ROOT}${path.slice(1)}${query && `?${query}`}`;
 }
 
-async function send(path, options) {
+// If the service requires a key, asks for it and sends the request again.
+export async function request(path, options = {}) {
+  const { parameters, ...rest } = options;
+  const url = apiUrl(path, parameters);
+  const response = await send(url, rest);
+  const signedIn = response.status === 401 && path !== "/v1/session" && await askForKey();
+  return readBody(signedIn ? await send(url, rest) : response);
+}
+
+async function send(url, options) {
   try {
-    return await fetch(ROOT + path.slice(1), options);
+    return await fetch(url, options);
   } catch (error) {
     if (error.name === "AbortError") throw error;
     throw new Problem({ title: "Cannot reach lookalike", code: "unreachable",
@@ -51,7 +59,10 @@ async function readBody(response) {
   return body;
 }
 
-export function post(url, body) {
+export function post(path, body, options = {}) {
   const json = body === undefined ? {} : { headers: { "content-type": "application/json" }, body: JSON.stringify(body) };
-  return request(url, { method: "POST", ...json });
+  return request(path, { method: "POST", ...json, ...options });
 }
+
+// Whether an older service, or one with other settings, does not have the operation.
+export const isMissing = (error) => error.code === "no_such_route";

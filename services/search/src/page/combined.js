@@ -1,14 +1,15 @@
 // Searches of several parts: text, more like this, less like that. Each part is a chip that can be removed.
 
-import { currentSearch, hasTarget, isEmpty, openSearch, searchAddress } from "./address.js";
+import { hasTarget, isEmpty, openState, parseAddress } from "./address.js";
 import { Problem, request } from "./client.js";
-import { $, el, icon } from "./dom.js";
+import { $, CLOSE_ICON, el, icon } from "./dom.js";
+import { filterObject } from "./filters.js";
 import { baseName } from "./format.js";
-import { knownImages, showProblem, showSkeletons } from "./results.js";
-import { MAX_HITS, runSearch, showQuery, startSearch, uploadedPicture } from "./search.js";
+import { uploadedPicture } from "./query.js";
+import { knownImages, rememberImages } from "./results.js";
 
 // Why a search cannot run; checked here, without a request.
-function findProblem(search) {
+export function findProblem(search) {
   if (search.wrong.length) {
     const id = search.wrong[0];
     return new Problem({ title: "This address contains an invalid picture id", code: "invalid_parameter",
@@ -27,9 +28,12 @@ function findProblem(search) {
 
 /* ---- chips ---- */
 
-export function showChips(search) {
+const isCombined = (search) => !isEmpty(search) && (search.text || search.less.length || search.more.length + Number(search.picture) > 1);
+
+export function showChips() {
+  const search = parseAddress();
   const focused = [...$("chips").querySelectorAll("button")].indexOf(document.activeElement);
-  const chips = search ? [...chipsOf(search)] : [];
+  const chips = isCombined(search) ? [...chipsOf(search)] : [];
   $("chips").replaceChildren(...chips);
   $("chips").hidden = chips.length === 0;
   if (focused < 0) return;
@@ -51,23 +55,23 @@ function pictureChip(id, way, label, remaining) {
   const node = chip(way, label, image ? baseName(image.path) : `picture ${id.slice(0, 6)}…`, image?.thumbnail_url, remaining);
   if (!image) {
     request(`/v1/images/${id}`).then((loaded) => {
-      knownImages.set(id, loaded);
+      rememberImages([loaded]);
       if (node.isConnected) node.replaceWith(pictureChip(id, way, label, remaining));
     }, () => {}); // The search itself reports the error.
   }
   return node;
 }
 
-function chip(way, label, name, thumbnail, remaining) {
+function chip(way, label, name, thumbnailUrl, remaining) {
   return el("li", { class: way === "less" ? "chip unlike" : "chip" },
-    thumbnail ? el("img", { src: thumbnail, alt: "", onerror: (event) => event.currentTarget.remove() }) : null,
+    thumbnailUrl ? el("img", { src: thumbnailUrl, alt: "", onerror: (event) => event.currentTarget.remove() }) : null,
     el("span", { class: "chip-text" }, el("span", { class: "quiet" }, label), ` ${name}`),
-    el("button", { type: "button", title: "Remove", "aria-label": `Remove: ${label} ${name}`, onclick: () => openSearch(remaining) }, icon(["M6 6l12 12", "M18 6L6 18"])));
+    el("button", { type: "button", title: "Remove", "aria-label": `Remove: ${label} ${name}`, onclick: () => openState(remaining) }, icon(...CLOSE_ICON)));
 }
 
-/* ---- the search ---- */
+/* ---- the request ---- */
 
-function readDataUrl(file) {
+export function readDataUrl(file) {
   return new Promise((resolve, reject) => {
     const reader = new FileReader();
     reader.onload = () => resolve(reader.result);
@@ -76,39 +80,15 @@ function readDataUrl(file) {
   });
 }
 
-export function searchCombined(search) {
-  // An uploaded picture has no address, so it is gone after a reload.
-  if (search.picture && !uploadedPicture()) {
-    location.replace(searchAddress({ ...search, picture: false }));
-    return;
-  }
-  if (isEmpty(search) && search.wrong.length === 0) {
-    location.replace("#/");
-    return;
-  }
-  const isTextOnly = search.text && !search.picture && search.more.length === 0 && search.less.length === 0;
-  const started = startSearch(isTextOnly ? `Pictures of “${search.text}”` : "Pictures like these", () => searchCombined(search));
-  showQuery(null, true);
-  showChips(search);
-  window.scrollTo({ top: 0 });
-  const problem = findProblem(search);
-  if (problem) {
-    showProblem(problem);
-    return;
-  }
-  showSkeletons(12);
-  const namedIds = [...search.more, ...search.less];
-  runSearch(started, async (signal) => {
-    const body = { limit: MAX_HITS + namedIds.length };
-    if (search.text) body.text = search.text;
-    if (search.picture) body.image = await readDataUrl(uploadedPicture());
-    if (search.more.length) body.positive = search.more.map((id) => ({ id }));
-    if (search.less.length) body.negative = search.less.map((id) => ({ id }));
-    const answer = await request("/v1/search", { method: "POST", body: JSON.stringify(body), signal, headers: { "content-type": "application/json" } });
-    // The chips show the named pictures already. Scores of text and of several parts only rank: they are not displayed.
-    const hits = answer.hits.filter((hit) => !namedIds.includes(hit.id)).slice(0, MAX_HITS);
-    return { ...answer, hits: hits.map((hit) => ({ ...hit, unscored: true })) };
-  });
+// The parts and the filter of a search, as the body of POST /v1/search has them.
+export async function combinedRequest(search) {
+  const body = { filter: filterObject(search) ?? undefined };
+  if (search.text) body.text = search.text;
+  if (search.picture) body.image = await readDataUrl(uploadedPicture());
+  if (search.picture && search.region) body.region = search.region;
+  if (search.more.length) body.positive = search.more.map((id) => ({ id }));
+  if (search.less.length) body.negative = search.less.map((id) => ({ id }));
+  return body;
 }
 
 /* ---- text ---- */
@@ -121,7 +101,7 @@ export function showTextSearch(model) {
 
 // Labels the text field: it starts a search, or adds text to the current one.
 export function prepareTextField() {
-  const search = currentSearch();
+  const search = parseAddress();
   if (document.activeElement !== $("text-input")) $("text-input").value = search.text;
   const hasPicture = search.picture || search.more.length > 0;
   $("text-input").placeholder = hasPicture ? "Add text: in the snow, red, at night" : "Or describe it: a red chair";
@@ -132,7 +112,7 @@ export function startTextSearch() {
   $("text-form").addEventListener("submit", (event) => {
     event.preventDefault();
     const text = $("text-input").value.trim();
-    const search = currentSearch();
-    if (text || search.text) openSearch({ ...search, text });
+    const search = parseAddress();
+    if (text || search.text) openState({ ...search, view: "library", text });
   });
 }

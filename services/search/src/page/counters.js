@@ -1,21 +1,23 @@
 // The counters at the top, polled every second, and what depends on them: notices, the model, new pictures.
 
+import { showUploadButton } from "./add_pictures.js";
 import { request } from "./client.js";
 import { showTextSearch } from "./combined.js";
 import { $, el } from "./dom.js";
 import { openFailures } from "./failures.js";
+import { showLibraryFilter } from "./filters.js";
 import { number } from "./format.js";
 import { setLibraries } from "./libraries.js";
 import { showNotices } from "./notices.js";
-import { repeatFailedSearch, showNewImages } from "./search.js";
+import { repeatFailedView, showNewImages } from "./search.js";
 
 const POLL_INTERVAL_MS = 1000;
 
 let lastProgress = "";
 let isUnreachable = false;
 
-function count(value, label, title) {
-  return el("span", { title }, el("b", {}, number.format(value)), ` ${label}`);
+function count(value, label, title, kind = null) {
+  return el("span", { title, class: kind }, el("b", {}, number.format(value)), ` ${label}`);
 }
 
 // Counts are null while no watcher has reported its library; a zero would be wrong.
@@ -32,7 +34,7 @@ function counterNodes(stats) {
   if (stats.failed > 0) {
     nodes.push(el("button", { type: "button", title: "Files that cannot be indexed, and why", onclick: openFailures }, el("b", {}, number.format(stats.failed)), " failed"));
   } else nodes.push(count(0, "failed", "Cannot be indexed"));
-  nodes.push(count(stats.ignored, "ignored", "Excluded from the index"), count(stats.in_flight, "in flight", "Seen, and not indexed yet"));
+  nodes.push(count(stats.ignored, "ignored", "Excluded from the index"), count(stats.in_flight, "in flight", "Seen, and not indexed yet", stats.in_flight === 0 ? "idle" : null));
   if (stats.in_flight > 0 && stats.rates.files_per_second > 0) {
     nodes.push(el("span", { class: "rate" }, `${number.format(stats.rates.files_per_second)} files/s`));
   }
@@ -75,6 +77,8 @@ function showModel(stats) {
 
 function showStats(stats) {
   setLibraries(stats.libraries);
+  showLibraryFilter();
+  showUploadButton();
   showCounters(stats);
   showProgress(stats);
   showNotices(stats);
@@ -89,7 +93,7 @@ export async function pollStats() {
       showStats(await request("/v1/stats"));
       if (isUnreachable) {
         isUnreachable = false;
-        repeatFailedSearch();
+        repeatFailedView();
       }
     } catch (error) {
       isUnreachable = true;

@@ -1,7 +1,7 @@
 // The dialog of files that are not in the index: grouped by reason, with buttons to retry or discard them.
 
 import { post, request } from "./client.js";
-import { confirmAction, startDialog } from "./dialog.js";
+import { confirmAction, createSheet } from "./dialog.js";
 import { $, el } from "./dom.js";
 import { baseName, formatSize, number } from "./format.js";
 import { openHistory } from "./history.js";
@@ -32,7 +32,7 @@ async function loadFailures(after) {
   const opening = openings;
   $("failures-more").disabled = true;
   try {
-    const answer = await request(`/v1/failures?limit=100${after ? `&cursor=${encodeURIComponent(after)}` : ""}`);
+    const answer = await request("/v1/failures", { parameters: { limit: 100, cursor: after } });
     if (opening !== openings) return;
     if (!after) $("failures-body").replaceChildren();
     for (const failure of answer.failures) groupOf(failure).list.append(failureItem(failure));
@@ -146,6 +146,9 @@ function updateCounts() {
 }
 
 export function startFailuresDialog() {
-  startDialog("failures", "failures-close");
-  $("failures-more").addEventListener("click", () => loadFailures(cursor));
+  const { dialog, body, close } = createSheet("failures", "Files that are not in the index");
+  close.id = "failures-close";
+  body.before(el("p", { class: "quiet" }, "They stay unchanged on disk and delay no other file. Each one is retried automatically when it changes."),
+    el("p", { id: "failures-status", class: "status", role: "status" }));
+  dialog.append(el("p", { class: "more" }, el("button", { id: "failures-more", class: "button", type: "button", hidden: "", onclick: () => loadFailures(cursor) }, "Show more")));
 }

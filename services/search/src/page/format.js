@@ -1,15 +1,25 @@
-// Numbers, sizes, delays and messages as text.
+// Numbers, sizes, delays, times and messages as text.
 
 import { el } from "./dom.js";
 
 export const number = new Intl.NumberFormat("en");
 
+export const count = (value, singular, plural = `${singular}s`) => `${number.format(value)} ${value === 1 ? singular : plural}`;
+
 export const baseName = (path) => path.slice(path.lastIndexOf("/") + 1);
 
 export function formatSize(bytes) {
   if (bytes < 1e3) return bytes === 1 ? "1 byte" : `${bytes} bytes`;
+  if (bytes >= 1e9) return `${(bytes / 1e9).toFixed(1)} GB`;
   return bytes < 1e6 ? `${Math.max(1, Math.round(bytes / 1e3))} kB` : `${(bytes / 1e6).toFixed(1)} MB`;
 }
+
+const dayAndTime = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "short" });
+// Times without a zone count as UTC in the index.
+const takenTime = new Intl.DateTimeFormat(undefined, { dateStyle: "long", timeStyle: "short", timeZone: "UTC" });
+
+export const formatTime = (time) => dayAndTime.format(new Date(time));
+export const formatTaken = (time) => takenTime.format(new Date(time));
 
 // The time between two steps, with its sign: the clocks of two machines may differ.
 export function formatDelay(ms) {
@@ -28,6 +38,8 @@ export function formatScore(score) {
   const percent = Math.max(0, Math.min(100, score * 100));
   return score > 0.9995 ? "100 %" : `${(Math.floor(percent * 10) / 10).toFixed(1)} %`;
 }
+
+export const formatTook = (ms) => `${ms < 10 ? ms.toFixed(1) : Math.round(ms)} ms`;
 
 // A message of the service as the nodes of a sentence; text in backticks becomes code.
 export function sentence(message) {

@@ -1,31 +1,36 @@
 // The history of one file: its steps on the way into the index, why it failed, and whether a search can find it.
 
 import { request } from "./client.js";
-import { startDialog } from "./dialog.js";
-import { $, el } from "./dom.js";
-import { baseName, formatDelay } from "./format.js";
+import { createSheet } from "./dialog.js";
+import { el } from "./dom.js";
+import { formatDelay } from "./format.js";
 
 const STEPS = { seen: "Seen", settled: "Settled", sent: "Sent", delivered: "Delivered", read: "Read and hashed", decoded: "Decoded",
   embedded: "Embedded", reused: "Vector reused", written: "Index written", answered: "Answered", confirmed: "Confirmed" };
 const STATES = { settling: "Not observed yet", in_flight: "On its way into the index", indexed: "In the index", failed: "Cannot be indexed",
   ignored: "Ignored", missing: "Missing from its path; being searched for elsewhere", removing: "Deleted; its row is being removed" };
 
+let sheet = null;
 // Increases with every opening; responses to an older one are dropped.
 let openings = 0;
 
 export async function openHistory(id, library, name) {
   openings += 1;
   const opening = openings;
-  $("history-title").textContent = name;
-  $("history-body").replaceChildren(el("p", { class: "quiet" }, "Loading …"));
-  if (!$("history").open) $("history").showModal();
+  sheet ??= createSheet("history", "");
+  sheet.heading.textContent = name;
+  sheet.body.replaceChildren(el("p", { class: "quiet" }, "Loading …"));
+  if (!sheet.dialog.open) sheet.dialog.showModal();
+  const nodes = await loadHistory(id, library);
+  if (opening === openings) sheet.body.replaceChildren(...nodes);
+}
+
+// The history of a file as nodes, or why there is none.
+export async function loadHistory(id, library) {
   try {
-    const history = await request(`/v1/why?id=${id}${library ? `&library=${encodeURIComponent(library)}` : ""}`);
-    if (opening !== openings) return;
-    $("history-title").textContent = baseName(history.path);
-    $("history-body").replaceChildren(...historyNodes(history));
+    return historyNodes(await request("/v1/why", { parameters: { id, library } }));
   } catch (error) {
-    if (opening === openings) $("history-body").replaceChildren(el("p", {}, error.message));
+    return [el("p", {}, error.message)];
   }
 }
 
@@ -58,8 +63,4 @@ function stepTable(history, day) {
   const visible = history.visible === null ? "unknown" : history.visible ? "yes" : "no";
   rows.push(el("tr", {}, el("th", { scope: "row" }, "Searchable"), el("td", { colspan: "2" }, `${visible}: ${history.index}`)));
   return el("table", { class: "steps" }, el("tbody", {}, ...rows));
-}
-
-export function startHistoryDialog() {
-  startDialog("history", "history-close");
 }

@@ -12,24 +12,30 @@ export const findLibrary = (name) => libraries.find((library) => library.name ==
 
 export const libraryRoots = () => libraries.map((library) => library.root);
 
+export const hasSeveralLibraries = () => libraries.length > 1;
+
+// The libraries whose settings permit adding pictures.
+export const uploadLibraries = () => libraries.filter((library) => library.uploads);
+
 // The folder of an image, for display: its library and the folders below it.
 export function imageFolder(image) {
   const at = image.path.lastIndexOf("/");
   return at < 0 ? image.library : `${image.library}/${image.path.slice(0, at)}`;
 }
 
-function fullPath(image) {
+export function fullPath(image) {
   const library = findLibrary(image.library);
   return library ? `${library.root.replace(/\/$/, "")}/${image.path}` : `${image.library}/${image.path}`;
 }
 
-export async function copyPath(image) {
-  const path = fullPath(image);
+export async function copyText(text, done) {
   try {
-    await navigator.clipboard.writeText(path);
-    toast("Path copied");
+    await navigator.clipboard.writeText(text);
+    toast(done);
   } catch {
     // Without HTTPS, browsers allow clipboard access on localhost only.
-    window.prompt("The path", path);
+    window.prompt("Copy this text", text);
   }
 }
+
+export const copyPath = (image) => copyText(fullPath(image), "Path copied");

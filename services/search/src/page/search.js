@@ -1,131 +1,121 @@
-// One search at a time: the library, pictures like an image of the index, or pictures like an uploaded one.
-// Searches of several parts are in combined.js.
+// One view of pictures at a time: the library, or a search. Further pages are loaded while the person scrolls.
 
-import { openAddress } from "./address.js";
-import { request } from "./client.js";
-import { $, el, toast } from "./dom.js";
-import { baseName, formatSize, number } from "./format.js";
-import { openHistory } from "./history.js";
-import { copyPath, imageFolder } from "./libraries.js";
-import { isLoading, results, showEmptyLibrary, showImages, showMessage, showProblem, showSkeletons } from "./results.js";
+import { formatRegion, hasFilters, parseAddress, replaceState } from "./address.js";
+import { post, request } from "./client.js";
+import { combinedRequest, findProblem } from "./combined.js";
+import { $, el } from "./dom.js";
+import { filterText } from "./filters.js";
+import { count, formatTook, number } from "./format.js";
+import { showImageQuery, showQuery, showUploadedQuery, uploadedPicture } from "./query.js";
+import { grid, isLoading, results, showImages, showMessage, showNothing, showProblem, showSkeletons } from "./results.js";
+import { settings } from "./settings.js";
 
-export const MAX_HITS = 48;
-const PAGE_SIZE = 60;
+const HITS_PER_PAGE = 48;
+const FIRST_PAGE = 60;
+const IMAGES_PER_PAGE = 240;
 // Below so many pictures, a library that grows is displayed again.
 const SMALL_LIBRARY = 12;
 
-// Increases with every search; responses to an older one are dropped.
-let searchNumber = 0;
+// Increases with every view; responses to an older one are dropped.
+let viewNumber = 0;
 let abortController = null;
 let cursor = null;
+let isLoadingMore = false;
 // Whether the library is displayed: the counters refresh an empty one once pictures arrive.
 let isBrowsing = false;
-let repeatSearch = () => {};
-let queryUrl = null;
-let uploadedFile = null;
+let repeatView = () => {};
 
-// Starts a search and cancels the previous one. `repeat` runs it again.
-export function startSearch(title, repeat) {
+// Starts a view and cancels the previous one. `repeat` runs it again.
+export function startView(title, repeat) {
   abortController?.abort();
   abortController = new AbortController();
   cursor = null;
+  isLoadingMore = false;
   isBrowsing = false;
   results.failed = false;
-  repeatSearch = repeat;
+  results.loadMore = () => {};
+  repeatView = repeat;
   $("results-title").textContent = title;
-  searchNumber += 1;
-  const started = searchNumber;
-  return { isCurrent: () => started === searchNumber, signal: abortController.signal };
+  $("results-tools").hidden = true;
+  viewNumber += 1;
+  const started = viewNumber;
+  return { isCurrent: () => started === viewNumber, signal: abortController.signal };
 }
 
-// Displays the picture that is searched by; without one, the invitation or, if `isSearch`, neither.
-export function showQuery(image, isSearch = Boolean(image)) {
-  if (queryUrl) URL.revokeObjectURL(queryUrl);
-  queryUrl = image?.isObjectUrl ? image.src : null;
-  $("query").hidden = !image;
-  $("invite").hidden = isSearch;
-  $("again").hidden = !isSearch;
-  if (!image) {
-    $("query-image").removeAttribute("src");
-    return;
-  }
-  $("query-image").src = image.src;
-  $("query-image").alt = `The picture searched by: ${image.name}`;
-  $("query-name").textContent = image.name;
-  $("query-links").replaceChildren(...(image.links ?? []));
-}
-
-export async function runSearch({ isCurrent, signal }, fetchAnswer) {
+// Shows a list that has pages. `fetchPage` returns the items of a page and the cursor of the next one.
+export async function showPages({ isCurrent, signal }, fetchPage, { nothing = showNothing, onFirst = () => {} } = {}) {
+  showSkeletons();
   try {
-    const answer = await fetchAnswer(signal);
+    let page = await fetchPage(null, signal);
+    // A page may be empty although others follow.
+    while (isCurrent() && page.images.length === 0 && page.cursor) page = await fetchPage(page.cursor, signal);
     if (!isCurrent()) return;
-    if (answer.hits.length === 0) {
-      showMessage("empty", "Nothing to compare with yet", el("p", {}, "There is no other picture in the index."));
+    if (page.images.length === 0) {
+      nothing();
       return;
     }
-    showImages(answer.hits);
-    const ms = answer.took_ms < 10 ? answer.took_ms.toFixed(1) : Math.round(answer.took_ms);
-    const summary = `${number.format(answer.hits.length)} nearest · ${ms} ms`;
-    // For screen readers; in the grid, the divider says the same.
-    const noMatch = el("span", { class: "visually-hidden" }, "Nothing here looks similar. ");
-    $("results-summary").replaceChildren(answer.band === "no_match" ? noMatch : "", summary);
+    showImages(page.images);
+    cursor = page.cursor ?? null;
+    onFirst(page);
+    results.loadMore = () => loadMore(isCurrent, signal, fetchPage);
+    grid.resize();
   } catch (error) {
     if (error.name === "AbortError" || !isCurrent()) return;
-    showProblem(error, () => repeatSearch());
+    showProblem(error, () => repeatView());
+  }
+}
+
+async function loadMore(isCurrent, signal, fetchPage) {
+  if (!cursor || isLoadingMore) return;
+  isLoadingMore = true;
+  $("loading-more").hidden = false;
+  $("loading-more").replaceChildren("Loading …");
+  try {
+    const page = await fetchPage(cursor, signal);
+    if (!isCurrent()) return;
+    cursor = page.cursor ?? null;
+    isLoadingMore = false;
+    $("loading-more").hidden = true;
+    showImages(page.images, { append: true });
+  } catch (error) {
+    if (error.name === "AbortError" || !isCurrent()) return;
+    const again = el("button", { class: "button small", type: "button", onclick: () => { isLoadingMore = false; loadMore(isCurrent, signal, fetchPage); } }, "Load more");
+    $("loading-more").replaceChildren(`${error.message} `, again);
   }
 }
 
 /* ---- the library ---- */
 
-export async function browse() {
-  const { isCurrent, signal } = startSearch("From your library", browse);
+export function browse() {
+  const state = parseAddress();
+  const view = startView("From your library", browse);
   showQuery(null);
   isBrowsing = true;
-  showSkeletons(SMALL_LIBRARY);
-  try {
-    const answer = await request(`/v1/images?limit=${PAGE_SIZE}`, { signal });
-    if (!isCurrent()) return;
-    if (answer.images.length === 0) {
-      showEmptyLibrary();
-      return;
-    }
-    showImages(answer.images);
-    endPage(answer);
-  } catch (error) {
-    if (error.name === "AbortError" || !isCurrent()) return;
-    showProblem(error, () => repeatSearch());
-  }
+  const filter = filterText(state);
+  const fetchPage = (after, signal) => request("/v1/images", { signal, parameters: { limit: after ? IMAGES_PER_PAGE : FIRST_PAGE, filter, cursor: after } });
+  const onFirst = (page) => {
+    const all = page.cursor ? "Choose one to find similar pictures" : count(page.images.length, "picture");
+    $("results-summary").textContent = hasFilters(state) && page.cursor ? "Filtered" : all;
+    if (hasFilters(state) && page.cursor) countMatches(view, filter);
+  };
+  return showPages(view, fetchPage, { onFirst });
 }
 
-function endPage(answer) {
-  cursor = answer.cursor ?? null;
-  $("more").hidden = !cursor;
-  $("results-summary").textContent = "Choose one to find similar pictures";
-}
-
-async function showMore() {
-  const started = searchNumber;
-  $("more").disabled = true;
+async function countMatches({ isCurrent, signal }, filter) {
   try {
-    const answer = await request(`/v1/images?limit=${PAGE_SIZE}&cursor=${encodeURIComponent(cursor)}`, { signal: abortController.signal });
-    if (started !== searchNumber) return;
-    showImages(answer.images, { append: true });
-    endPage(answer);
-  } catch (error) {
-    if (error.name !== "AbortError" && started === searchNumber) toast(error.message);
-  } finally {
-    $("more").disabled = false;
+    const { total } = await request("/v1/facets", { signal, parameters: { fields: "library", limit: 1, filter } });
+    if (isCurrent()) $("results-summary").textContent = `${number.format(total)} pictures`;
+  } catch {
+    // The number is only an addition.
   }
 }
 
 // Adds new pictures without a flash of placeholders.
 async function refresh() {
-  const started = searchNumber;
+  const started = viewNumber;
   try {
-    const answer = await request(`/v1/images?limit=${PAGE_SIZE}`);
-    if (started !== searchNumber || !isBrowsing || answer.images.length <= results.count) return;
-    showImages(answer.images);
-    endPage(answer);
+    const answer = await request("/v1/images", { parameters: { limit: FIRST_PAGE } });
+    if (started === viewNumber && answer.images.length > grid.items.length) showImages(answer.images);
   } catch {
     // The next poll of the counters tries again.
   }
@@ -133,65 +123,103 @@ async function refresh() {
 
 // Displays the first pictures of a library as soon as they are indexed.
 export function showNewImages(indexed) {
-  if (!isBrowsing) return;
-  if (results.count === 0) {
+  if (!isBrowsing || hasFilters(parseAddress())) return;
+  const shown = grid.items.length;
+  if (shown === 0) {
     if (!results.failed && indexed > 0 && !isLoading()) browse();
-  } else if (results.count < SMALL_LIBRARY && indexed > results.count && !cursor) refresh();
+  } else if (shown < SMALL_LIBRARY && indexed > shown && !cursor) refresh();
 }
 
 // Called once the service is reachable again.
-export function repeatFailedSearch() {
-  if (results.failed) repeatSearch();
+export function repeatFailedView() {
+  if (results.failed) repeatView();
 }
 
-/* ---- by one picture ---- */
+/* ---- searches ---- */
 
-export async function searchSimilar(id) {
-  const search = startSearch("Pictures like this", () => searchSimilar(id));
-  showSkeletons(SMALL_LIBRARY);
-  window.scrollTo({ top: 0 });
-  runSearch(search, (signal) => request(`/v1/images/${id}/similar?limit=${MAX_HITS}`, { signal }));
-  try {
-    const image = await request(`/v1/images/${id}`, { signal: search.signal });
-    if (!search.isCurrent()) return;
-    const name = baseName(image.path);
-    showQuery({ src: image.thumbnail_url, name, links: [
-      el("span", { class: "quiet" }, `${imageFolder(image)} · ${image.width}\u00a0×\u00a0${image.height}`),
-      el("a", { href: image.content_url, target: "_blank", rel: "noopener" }, "Original"),
-      el("button", { type: "button", onclick: () => copyPath(image) }, "Copy path"),
-      el("button", { type: "button", onclick: () => openHistory(id, image.library, name) }, "History"),
-    ] });
-  } catch {
-    // The search above reports the error; the previous picture must not stay.
-    if (search.isCurrent()) showQuery(null, true);
+const group = () => settings.fold === "none" ? undefined : settings.fold;
+
+// The parameters that all searches have; those of later versions are sent only when they are used.
+function searchParameters(state, after) {
+  return { limit: HITS_PER_PAGE, filter: filterText(state), cursor: after ?? undefined, group: group(), region: state.region ? formatRegion(state.region) : undefined };
+}
+
+function fetchHits(state, after, signal) {
+  const parameters = searchParameters(state, after);
+  if (state.more.length === 1 && !state.picture && !state.text && !state.less.length) {
+    return request(`/v1/images/${state.more[0]}/similar`, { signal, parameters });
   }
+  if (state.picture && !state.more.length && !state.text && !state.less.length) {
+    const file = uploadedPicture();
+    return request("/v1/search/image", { method: "POST", body: file, signal, parameters, headers: { "content-type": file.type || "application/octet-stream" } });
+  }
+  return searchCombined(state, after, signal);
 }
 
-// The picture that was dropped, pasted or chosen last. It has no address, so a reload forgets it.
-export const uploadedPicture = () => uploadedFile;
-
-export function uploadPicture(file) {
-  if (!file) return;
-  uploadedFile = file;
-  openAddress("#/picture");
+async function searchCombined(state, after, signal) {
+  const named = [...state.more, ...state.less];
+  const body = { limit: HITS_PER_PAGE + (after ? 0 : named.length), cursor: after ?? undefined, group: group(), ...await combinedRequest(state) };
+  const answer = await post("/v1/search", body, { signal });
+  // The chips show the named pictures already. Scores of text and of several parts only rank: they are not displayed.
+  const hits = answer.hits.filter((hit) => !named.includes(hit.id));
+  return { ...answer, hits: hits.map((hit) => ({ ...hit, unscored: true })) };
 }
 
-export function searchUploaded() {
-  if (!uploadedFile) {
-    location.replace("#/");
+function titleOf(state) {
+  const isTextOnly = state.text && !state.picture && state.more.length === 0 && state.less.length === 0;
+  if (isTextOnly) return `Pictures of “${state.text}”`;
+  if (state.text || state.less.length || state.more.length + Number(state.picture) > 1) return "Pictures like these";
+  const part = state.region ? "Pictures like this part" : "Pictures like this";
+  return state.picture && !state.region ? "Pictures like yours" : part;
+}
+
+export function showSearch() {
+  const state = parseAddress();
+  // An uploaded picture has no address, so it is gone after a reload.
+  if (state.picture && !uploadedPicture()) {
+    replaceState({ ...state, picture: false, region: null });
     return;
   }
-  const file = uploadedFile;
-  const search = startSearch("Pictures like yours", searchUploaded);
-  showQuery({ src: URL.createObjectURL(file), isObjectUrl: true, name: file.name && file.name !== "image.png" ? file.name : "Your picture",
-    links: [el("span", { class: "quiet" }, formatSize(file.size))] });
-  showSkeletons(SMALL_LIBRARY);
+  const view = startView(titleOf(state), showSearch);
   window.scrollTo({ top: 0 });
-  runSearch(search, (signal) => request(`/v1/search/image?limit=${MAX_HITS}`, {
-    method: "POST", body: file, signal, headers: { "content-type": file.type || "application/octet-stream" } }));
+  if (state.picture && !state.more.length && !state.text && !state.less.length) showUploadedQuery(state);
+  else if (state.more.length === 1 && !state.text && !state.less.length && !state.picture) showImageQuery(state, view);
+  else showQuery(null, true);
+  const problem = findProblem(state);
+  if (problem) {
+    showProblem(problem);
+    return;
+  }
+  let shown = 0;
+  // The nearest hits are on the first page, so its band is that of the search.
+  let first = null;
+  const fetchPage = async (after, signal) => {
+    const answer = await fetchHits(state, after, signal);
+    shown += answer.hits.length;
+    first ??= answer;
+    summarize(first, shown);
+    return { ...answer, images: answer.hits };
+  };
+  const nothing = hasFilters(state) ? showNothing
+    : () => showMessage("empty", "Nothing to compare with yet", el("p", {}, "There is no other picture in the index."));
+  showPages(view, fetchPage, { nothing, onFirst: () => { summarize(first, shown); showSearchTools(state, first); } });
 }
 
-export function startLibraryView() {
-  $("again").addEventListener("click", () => { location.hash = "#/"; });
-  $("more").addEventListener("click", showMore);
+function summarize(answer, shown) {
+  // For screen readers; in the grid, the divider says the same.
+  const noMatch = el("span", { class: "visually-hidden" }, "Nothing here looks similar. ");
+  $("results-summary").replaceChildren(answer.band === "no_match" ? noMatch : "", `${number.format(shown)} nearest · ${formatTook(answer.took_ms)}`);
+}
+
+let toolMakers = [];
+
+// What can be done with a search: functions that get its state and its answer, and return a node or null.
+export function setSearchTools(...makers) {
+  toolMakers = makers;
+}
+
+function showSearchTools(state, answer) {
+  const nodes = toolMakers.map((make) => make(state, answer)).filter(Boolean);
+  $("results-tools").replaceChildren(...nodes);
+  $("results-tools").hidden = nodes.length === 0;
 }

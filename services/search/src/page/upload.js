@@ -1,11 +1,13 @@
-// Pictures to search by: chosen, taken with a camera, pasted or dropped.
+// Pictures from this device: chosen, taken with a camera, pasted or dropped; to search by, or to add to a library.
 
+import { offerPictures } from "./add_pictures.js";
 import { $, toast } from "./dom.js";
-import { uploadPicture } from "./search.js";
+import { uploadPicture } from "./query.js";
 
-function pictureIn(transfer) {
+function picturesIn(transfer) {
   const files = [...(transfer?.files ?? [])];
-  return files.find((file) => file.type.startsWith("image/")) ?? files[0];
+  const pictures = files.filter((file) => file.type.startsWith("image/"));
+  return pictures.length ? pictures : files.slice(0, 1);
 }
 
 function startFileInputs() {
@@ -15,15 +17,19 @@ function startFileInputs() {
       event.target.value = "";
     });
   }
+  $("add").addEventListener("change", (event) => {
+    offerPictures([...event.target.files], null);
+    event.target.value = "";
+  });
 }
 
 function startPaste() {
   document.addEventListener("paste", (event) => {
-    const file = pictureIn(event.clipboardData);
+    const [file] = picturesIn(event.clipboardData);
     if (file) {
       event.preventDefault();
       uploadPicture(file);
-    } else if (event.target !== $("text-input")) toast("There is no picture in the clipboard");
+    } else if (!event.target.closest("input, textarea")) toast("There is no picture in the clipboard");
   });
 }
 
@@ -47,7 +53,8 @@ function startDrop() {
     $("drop-overlay").hidden = true;
     if (!carriesFiles(event)) return;
     event.preventDefault();
-    uploadPicture(pictureIn(event.dataTransfer));
+    const files = picturesIn(event.dataTransfer);
+    if (files.length) offerPictures(files, uploadPicture);
   });
 }
 

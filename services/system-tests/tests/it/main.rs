@@ -31,6 +31,7 @@ mod mcp;
 mod models;
 mod outputs;
 mod own_servers;
+mod page;
 mod quality;
 mod roles;
 mod rollover;
