@@ -77,6 +77,47 @@ impl Index {
         Ok(columns.vector_column(field::VECTOR)?.first().cloned())
     }
 
+    /// Returns the vectors of these ids; ids without a row are missing.
+    pub async fn fetch_vectors(
+        &self,
+        ids: &[String],
+        consistency: ReadConsistency,
+    ) -> Result<HashMap<String, Vec<f32>>, Error> {
+        // Twice the number of rows, because a server fault can leave stale rows under one id. An answer
+        // has at most 3 MiB.
+        let row_bytes = self.inner.model.dimension * 4 + 128;
+        let mut chunk_ids = ((3 << 20) / row_bytes / 2).clamp(1, MAX_IDS_PER_REQUEST);
+        let mut vectors = HashMap::with_capacity(ids.len());
+        let mut rest = ids;
+        while !rest.is_empty() {
+            let (chunk, after) = rest.split_at(rest.len().min(chunk_ids));
+            let filter = RowFilter::Id(chunk.to_vec()).to_expression()?;
+            let columns = self
+                .query_columns(
+                    MilvusCall::Query,
+                    &filter,
+                    &[field::ID, field::VECTOR],
+                    chunk.len() * 2,
+                    consistency,
+                )
+                .await;
+            let columns = match columns {
+                Err(Error::AnswerTooLarge { .. }) if chunk.len() > 1 => {
+                    chunk_ids = chunk.len() / 2;
+                    continue;
+                }
+                columns => columns?,
+            };
+            if !columns.iter().all(FieldData::is_empty) {
+                let columns = AnswerColumns::new(MilvusCall::Query, &columns);
+                let found = columns.text_column(field::ID)?.iter().cloned();
+                vectors.extend(found.zip(columns.vector_column(field::VECTOR)?.iter().cloned()));
+            }
+            rest = after;
+        }
+        Ok(vectors)
+    }
+
     /// Returns the row of one image, or `None` if the index has no such image.
     pub async fn fetch_row(
         &self,
