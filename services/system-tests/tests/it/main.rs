@@ -29,6 +29,7 @@ mod own_servers;
 mod quality;
 mod roles;
 mod rollover;
+mod search_depth;
 mod text_search;
 mod tidy;
 mod whole_way;
