@@ -10,7 +10,7 @@ use std::str::FromStr;
 use anyhow::{Context as _, Result, anyhow, bail};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use clap::Args;
+use clap::{Args, ValueEnum};
 use lookalike_chassis::stdio;
 pub use output::THUMBNAIL_SIDE;
 use output::{AnswerPrinter, SearchOutputArgs};
@@ -52,8 +52,24 @@ pub struct SearchArgs {
     #[arg(long, value_name = "ID|FILE|text:TEXT")]
     pub negative: Vec<SearchExample>,
     /// Maximum number of hits
-    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    ///
+    /// More than 1,000 are fetched in several requests, up to http.max_search_depth of the service.
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=MAX_LIMIT))]
     pub limit: u32,
+    /// Only hits with at least this share of the best score
+    #[arg(long, value_name = "0..1", value_parser = parse_share)]
+    pub relative_score: Option<f64>,
+    /// Fold hits that show the same picture
+    #[arg(long, value_enum)]
+    pub group: Option<HitGroupArg>,
+    /// Compare only this region of the picture, in fractions of its width and height
+    ///
+    /// For example 0.25,0,0.5,1: the middle half.
+    #[arg(long, value_name = "X,Y,WIDTH,HEIGHT", value_parser = parse_region)]
+    pub region: Option<PictureRegionArg>,
+    /// Also find turned and mirrored copies; only for a single picture
+    #[arg(long)]
+    pub orientations: bool,
     /// Only this library
     #[arg(long, value_name = "NAME")]
     pub library: Option<String>,
@@ -65,6 +81,45 @@ pub struct SearchArgs {
     pub filter: Option<Value>,
 }
 
+/// More rows than the service examines for one search.
+const MAX_LIMIT: i64 = 16_384;
+/// The maximum number of hits of one request.
+const MAX_PAGE_HITS: u32 = 1000;
+
+/// Which hits are folded into one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum HitGroupArg {
+    /// Identical files
+    Content,
+    /// Identical files, the same picture in other files, turned copies and near-duplicates
+    Near,
+}
+
+impl HitGroupArg {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Content => "content",
+            Self::Near => "near",
+        }
+    }
+}
+
+/// The left edge, the upper edge, the width and the height of a region.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct PictureRegionArg(pub [f64; 4]);
+
+impl PictureRegionArg {
+    /// Returns the value of the query parameter, in decimals without an exponent.
+    fn to_param(self) -> String {
+        self.0.map(|number| number.to_string()).join(",")
+    }
+
+    fn to_json(self) -> Value {
+        let [x, y, width, height] = self.0;
+        json!({ "x": x, "y": y, "width": width, "height": height })
+    }
+}
+
 /// The examples in the help of `search`.
 pub const EXAMPLES: &str = "Examples:\n  \
     lookalike search photo.jpg                          similar pictures\n  \
@@ -73,6 +128,8 @@ pub const EXAMPLES: &str = "Examples:\n  \
     lookalike search photo.jpg --negative other.jpg     more of this, less of that\n  \
     lookalike search --positive a.jpg --positive 9f8a41c25d7e03b6f4a1c2d3e4f50617 \\\n      \
     --negative text:people                            several pictures, ids and texts\n  \
+    lookalike search photo.jpg --group near --limit 50  copies of one picture count as one hit\n  \
+    lookalike search photo.jpg --region 0.5,0,0.5,1     by the right half of the picture\n  \
     lookalike search photo.jpg --filter '{\"taken_at\": \"2026\", \"tags\": \"beach\"}'\n  \
     lookalike search photo.jpg --open                   the hits on the page, in the browser\n  \
     lookalike search - < photo.jpg                      a picture from standard input\n  \
@@ -118,6 +175,35 @@ fn parse_image_id(word: &str) -> Result<String, &'static str> {
     }
 }
 
+fn parse_share(text: &str) -> Result<f64, &'static str> {
+    let share = text
+        .parse()
+        .ok()
+        .filter(|share| (0.0..=1.0).contains(share));
+    share.ok_or("give a number from 0 to 1, such as 0.9")
+}
+
+fn parse_region(text: &str) -> Result<PictureRegionArg, &'static str> {
+    let numbers: Option<Vec<f64>> = text
+        .split(',')
+        .map(|part| part.trim().parse().ok())
+        .collect();
+    match numbers.as_deref() {
+        Some([x, y, width, height])
+            if [x, y].iter().all(|edge| (0.0..1.0).contains(*edge))
+                && [width, height]
+                    .iter()
+                    .all(|side| **side > 0.0 && **side <= 1.0) =>
+        {
+            Ok(PictureRegionArg([*x, *y, *width, *height]))
+        }
+        _ => Err(
+            "give four fractions: x and y from 0 to below 1, width and height above 0 and up \
+                  to 1, such as 0.25,0,0.5,1",
+        ),
+    }
+}
+
 /// Accepts any object; the service checks its fields.
 pub(crate) fn parse_filter(text: &str) -> Result<Value, String> {
     match serde_json::from_str(text) {
@@ -131,6 +217,11 @@ pub(crate) fn parse_filter(text: &str) -> Result<Value, String> {
 }
 
 impl SearchArgs {
+    /// Whether there is nothing but one picture and one id.
+    fn is_single(&self) -> bool {
+        self.text.is_none() && self.positive.is_empty() && self.negative.is_empty()
+    }
+
     /// The error message if there is nothing to search for.
     fn missing_query(&self) -> Option<&'static str> {
         let has_target = self.image.is_some()
@@ -138,6 +229,16 @@ impl SearchArgs {
             || self.text.is_some()
             || !self.positive.is_empty()
             || self.output.files_from.is_some();
+        let pictures = usize::from(self.image.is_some()) + usize::from(self.id.is_some());
+        if has_target && self.region.is_some() && pictures != 1 {
+            return Some("--region needs exactly one picture: a picture file or --id");
+        }
+        if has_target && self.orientations && !(self.is_single() && pictures == 1) {
+            return Some(
+                "--orientations needs a single picture: a picture file or --id, without --text, \
+                 --positive and --negative",
+            );
+        }
         match (has_target, self.negative.is_empty()) {
             (true, _) => None,
             (false, true) => {
@@ -205,29 +306,125 @@ pub fn check_query(args: &SearchArgs) -> Result<()> {
     }
 }
 
-/// Uses the endpoint for a single picture or id where possible, else `POST /v1/search`.
-async fn send_search(service: &ServiceClient, args: &SearchArgs) -> Result<Value> {
-    let mut query = vec![("limit", args.limit.to_string())];
-    query.extend(args.library.clone().map(|library| ("library", library)));
-    let filter = args.filter.as_ref();
-    query.extend(filter.map(|filter| ("filter", filter.to_string())));
-    let is_single = args.text.is_none() && args.positive.is_empty() && args.negative.is_empty();
-    match (&args.image, &args.id) {
-        (Some(path), None) if is_single => {
-            let bytes = read_picture(path).await?;
-            service.post_bytes("/v1/search/image", &query, bytes).await
-        }
-        (None, Some(id)) if is_single => {
-            let path = format!("/v1/images/{id}/similar");
-            service.get_json(&path, &query).await
-        }
-        _ => {
-            let answer = service
-                .post_json("/v1/search", &build_request(args).await?)
-                .await;
-            answer.map_err(|error| name_file_in_error(args, error))
+/// A search that is sent once for each page.
+enum PreparedSearch {
+    /// A picture, and the parameters of the address.
+    Picture(Vec<u8>, Vec<(&'static str, String)>),
+    /// The path of an indexed picture, and the parameters.
+    Similar(String, Vec<(&'static str, String)>),
+    /// The body of `POST /v1/search`.
+    Request(Value),
+}
+
+impl PreparedSearch {
+    /// Uses the endpoint for a single picture or id where possible.
+    async fn new(args: &SearchArgs) -> Result<Self> {
+        Ok(match (&args.image, &args.id) {
+            (Some(path), None) if args.is_single() => {
+                Self::Picture(read_picture(path).await?, list_params(args))
+            }
+            (None, Some(id)) if args.is_single() => {
+                Self::Similar(format!("/v1/images/{id}/similar"), list_params(args))
+            }
+            _ => Self::Request(build_request(args).await?),
+        })
+    }
+
+    async fn send(
+        &self,
+        service: &ServiceClient,
+        limit: u32,
+        cursor: Option<&str>,
+    ) -> Result<Value> {
+        let page = [
+            Some(("limit", limit.to_string())),
+            cursor.map(|cursor| ("cursor", cursor.to_owned())),
+        ];
+        let with_page = |params: &[(&'static str, String)]| {
+            let page = page.iter().flatten().cloned();
+            page.chain(params.iter().cloned()).collect::<Vec<_>>()
+        };
+        match self {
+            Self::Picture(bytes, params) => {
+                let params = with_page(params);
+                service
+                    .post_bytes("/v1/search/image", &params, bytes.clone())
+                    .await
+            }
+            Self::Similar(path, params) => service.get_json(path, &with_page(params)).await,
+            Self::Request(request) => {
+                let mut request = request.clone();
+                request["limit"] = limit.into();
+                if let Some(cursor) = cursor {
+                    request["cursor"] = cursor.into();
+                }
+                service.post_json("/v1/search", &request).await
+            }
         }
     }
+}
+
+/// Returns the parameters of the address, besides those of a page.
+fn list_params(args: &SearchArgs) -> Vec<(&'static str, String)> {
+    let params = [
+        ("library", args.library.clone()),
+        ("filter", args.filter.as_ref().map(Value::to_string)),
+        (
+            "relative_score",
+            args.relative_score.map(|share| share.to_string()),
+        ),
+        ("group", args.group.map(|group| group.name().to_owned())),
+        ("region", args.region.map(PictureRegionArg::to_param)),
+        ("orientations", args.orientations.then(|| "true".to_owned())),
+    ];
+    let given = params
+        .into_iter()
+        .filter_map(|(name, value)| Some((name, value?)));
+    given.collect()
+}
+
+/// Fetches pages until there are enough hits, and joins them.
+async fn send_search(service: &ServiceClient, args: &SearchArgs) -> Result<Value> {
+    let search = PreparedSearch::new(args).await?;
+    let mut joined = Value::Null;
+    loop {
+        let hits = joined["hits"].as_array().map_or(0, Vec::len);
+        let missing = args
+            .limit
+            .saturating_sub(u32::try_from(hits).unwrap_or(u32::MAX));
+        let cursor = joined["cursor"].as_str().map(str::to_owned);
+        if missing == 0 || (cursor.is_none() && !joined.is_null()) {
+            return Ok(joined);
+        }
+        let limit = missing.min(MAX_PAGE_HITS);
+        let page = search.send(service, limit, cursor.as_deref()).await;
+        join_page(
+            &mut joined,
+            page.map_err(|error| name_file_in_error(args, error))?,
+        );
+    }
+}
+
+/// Appends the hits of a page. The joined answer has the best band of all pages and their whole time.
+fn join_page(joined: &mut Value, mut page: Value) {
+    if joined.is_null() {
+        *joined = page;
+        return;
+    }
+    if let (Some(hits), Some(more)) = (joined["hits"].as_array_mut(), page["hits"].as_array_mut()) {
+        hits.append(more);
+    }
+    joined["cursor"] = page["cursor"].take();
+    let rank = |answer: &Value| {
+        let band = answer["band"].as_str();
+        BANDS.iter().position(|(name, _)| band == Some(name))
+    };
+    let (best, other) = (rank(joined), rank(&page));
+    if other.is_some_and(|other| best.is_none_or(|best| other < best)) {
+        joined["band"] = page["band"].take();
+    }
+    let times = [&*joined, &page].map(|answer| answer["took_ms"].as_f64().unwrap_or_default());
+    joined["took_ms"] = json!(((times[0] + times[1]) * 10.0).round() / 10.0);
 }
 
 /// Replaces the service's name for an example, such as `positive[0].image`, by the file's path.
@@ -287,7 +484,7 @@ async fn read_base64(path: &Path) -> Result<String> {
 
 /// Builds the body of `POST /v1/search`.
 async fn build_request(args: &SearchArgs) -> Result<Value> {
-    let mut request = json!({ "limit": args.limit });
+    let mut request = json!({});
     if let Some(path) = &args.image {
         request["image"] = read_base64(path).await?.into();
     }
@@ -316,6 +513,15 @@ async fn build_request(args: &SearchArgs) -> Result<Value> {
         (Some(library), None) => request["filter"] = json!({ "library": library }),
         (None, Some(filter)) => request["filter"] = filter.clone(),
         (None, None) => {}
+    }
+    if let Some(share) = args.relative_score {
+        request["relative_score"] = share.into();
+    }
+    if let Some(group) = args.group {
+        request["group"] = group.name().into();
+    }
+    if let Some(region) = args.region {
+        request["region"] = region.to_json();
     }
     Ok(request)
 }

@@ -179,6 +179,26 @@ impl<'a> AnswerColumns<'a> {
         }
     }
 
+    /// Reads images of which only the id and the content hash are known.
+    pub(crate) fn read_content_hashes(&self, ids: &[String]) -> Result<Vec<IndexedImage>, Error> {
+        if ids.is_empty() {
+            return Ok(Vec::new());
+        }
+        let hashes = self.text_column(field::CONTENT_HASH)?;
+        if hashes.len() != ids.len() {
+            return Err(Error::unexpected_answer(
+                self.call,
+                "fewer content hashes than ids",
+            ));
+        }
+        let images = ids.iter().zip(hashes).map(|(id, hash)| IndexedImage {
+            id: id.clone(),
+            content_hash: hash.clone(),
+            ..IndexedImage::default()
+        });
+        Ok(images.collect())
+    }
+
     /// Reads the images of an answer with all [`IMAGE_FIELDS`](crate::schema::IMAGE_FIELDS); `ids`
     /// names the rows in order.
     pub(crate) fn read_images(&self, ids: &[String]) -> Result<Vec<IndexedImage>, Error> {

@@ -66,9 +66,9 @@ pub use facet_rows::{FacetColumn, FacetRow};
 pub use filter::{RowFilter, ValueRange};
 pub use index::Index;
 pub use model::{ModelIdentity, ModelSource, SCHEMA_VERSION};
-pub use row::{ContentAttributes, IndexHit, IndexRow, IndexedImage};
+pub use row::{ContentAttributes, HitFields, IndexHit, IndexRow, IndexedImage};
 pub use row_keys::{RowKey, RowReader};
-pub use search::SearchQuery;
+pub use search::{NearestHits, SearchQuery};
 pub use served_model::{ServedModel, ServedModelWatcher};
 pub use settings::Settings;
 
@@ -88,6 +88,11 @@ mod tests {
         assert_send(index.delete_up_to_generation(&[]));
         assert_send(index.delete_ids(&[]));
         assert_send(index.fetch_vector("", ReadConsistency::Strong));
+        assert_send(index.fetch_vectors(&[], ReadConsistency::Strong));
+        assert_send(async move {
+            let query = SearchQuery::default();
+            index.find_nearest(&[], &query, HitFields::Id).await
+        });
         assert_send(index.fetch_row("", ReadConsistency::Strong));
         assert_send(index.fetch_images(&[], ReadConsistency::Strong));
         assert_send(index.find_rows_by_content(&[]));

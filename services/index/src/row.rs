@@ -74,6 +74,16 @@ pub struct IndexHit {
     pub score: f32,
 }
 
+/// What a search returns of each hit besides its score.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum HitFields {
+    Id,
+    /// The id and the content hash.
+    ContentHash,
+    /// All attributes.
+    All,
+}
+
 impl IndexedImage {
     /// Returns the attributes that the content of the file states.
     pub fn content_attributes(&self) -> ContentAttributes {

@@ -15,15 +15,26 @@ use crate::{
     filter::RowFilter,
     index::Index,
     metrics::MilvusCall,
-    row::{IndexHit, IndexedImage, check_vector},
+    row::{HitFields, IndexHit, IndexedImage, check_vector},
     schema::{IMAGE_FIELDS, field},
     search_batches::{BatchSender, MAX_HITS_PER_ANSWER, SearchShape, WaitingSearch},
 };
 
+/// The hits of a search that may be continued.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NearestHits {
+    /// Best first; hits of equal score are ordered by id. Every image appears once.
+    pub hits: Vec<IndexHit>,
+    /// Whether a search with a higher limit may find more hits. The server may return somewhat fewer
+    /// hits than the limit although there are more.
+    pub may_have_more: bool,
+}
+
 /// Parameters of a search besides its vector.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SearchQuery {
-    /// Maximum number of hits, 1 to [`SearchQuery::MAX_HITS`].
+    /// Maximum number of hits, 1 to [`SearchQuery::MAX_HITS`]; [`Index::find_nearest`] accepts up to
+    /// [`SearchQuery::MAX_DEPTH`].
     pub limit: usize,
     pub filter: RowFilter,
     pub min_score: Option<f32>,
@@ -32,6 +43,8 @@ pub struct SearchQuery {
 
 impl SearchQuery {
     pub const MAX_HITS: usize = 1000;
+    /// Milvus searches for at most this many hits.
+    pub const MAX_DEPTH: usize = 16_384;
 }
 
 impl Default for SearchQuery {
@@ -56,18 +69,27 @@ impl Index {
         vector: &[f32],
         query: &SearchQuery,
     ) -> Result<Vec<IndexHit>, Error> {
+        check_limit(query.limit, SearchQuery::MAX_HITS)?;
+        let found = self.find_nearest(vector, query, HitFields::All).await?;
+        Ok(found.hits)
+    }
+
+    /// Does the same as [`search_by_vector`](Self::search_by_vector) up to a higher limit, fills in only
+    /// `fields`, and returns whether there may be more hits.
+    ///
+    /// # Errors
+    /// As [`search_by_vector`](Self::search_by_vector).
+    pub async fn find_nearest(
+        &self,
+        vector: &[f32],
+        query: &SearchQuery,
+        fields: HitFields,
+    ) -> Result<NearestHits, Error> {
         check_vector(vector, self.inner.model.dimension)?;
-        if query.limit == 0 || query.limit > SearchQuery::MAX_HITS {
-            return Err(Error::InvalidQuery {
-                reason: format!(
-                    "limit = {} must be 1 to {}",
-                    query.limit,
-                    SearchQuery::MAX_HITS
-                ),
-            });
-        }
+        check_limit(query.limit, SearchQuery::MAX_DEPTH)?;
         let limit = self.inner.settings.search_timeout;
-        let searched = tokio::time::timeout(limit, self.search_checked(vector, query)).await;
+        let searched = self.search_checked(vector, query, fields);
+        let searched = tokio::time::timeout(limit, searched).await;
         // A search whose caller is gone is not sent any more.
         searched.unwrap_or_else(|_| {
             let call = MilvusCall::Search.label();
@@ -79,34 +101,36 @@ impl Index {
         &self,
         vector: &[f32],
         query: &SearchQuery,
-    ) -> Result<Vec<IndexHit>, Error> {
+        fields: HitFields,
+    ) -> Result<NearestHits, Error> {
         let mut shape = SearchShape {
             limit: query.limit,
             filter: query.filter.to_expression()?,
             consistency: query.consistency,
-            with_attributes: query.limit <= MAX_HITS_PER_ANSWER,
+            fields,
         };
-        if shape.with_attributes {
+        if fields == HitFields::Id || query.limit <= MAX_HITS_PER_ANSWER {
             match self.search_joined(vector, &shape).await {
-                Err(Error::AnswerTooLarge { .. }) => shape.with_attributes = false,
-                hits => return Ok(rank_hits(hits?, query.min_score)),
+                Err(Error::AnswerTooLarge { .. }) if fields != HitFields::Id => {}
+                hits => return Ok(rank_hits(hits?, query)),
             }
         }
-        let hits = rank_hits(self.search_alone(vector, &shape).await?, query.min_score);
-        let ids: Vec<String> = hits.iter().map(|hit| hit.image.id.clone()).collect();
-        let images = self.fetch_images(&ids, query.consistency).await?;
-        let mut images: HashMap<String, IndexedImage> =
-            images.into_iter().map(|i| (i.id.clone(), i)).collect();
-        // A row that was deleted between the two requests is dropped.
-        Ok(hits
-            .into_iter()
-            .filter_map(|hit| {
-                Some(IndexHit {
-                    image: images.remove(&hit.image.id)?,
-                    score: hit.score,
-                })
-            })
-            .collect())
+        if fields == HitFields::All {
+            shape.fields = HitFields::Id;
+        }
+        let mut found = rank_hits(self.search_alone(vector, &shape).await?, query);
+        if shape.fields != fields {
+            let ids: Vec<String> = found.hits.iter().map(|hit| hit.image.id.clone()).collect();
+            let images = self.fetch_images(&ids, query.consistency).await?;
+            let mut images: HashMap<String, IndexedImage> =
+                images.into_iter().map(|i| (i.id.clone(), i)).collect();
+            // A row that was deleted between the two requests is dropped.
+            found.hits.retain_mut(|hit| {
+                let image = images.remove(&hit.image.id);
+                image.map(|image| hit.image = image).is_some()
+            });
+        }
+        Ok(found)
     }
 
     /// Searches together with others of the same shape.
@@ -202,10 +226,17 @@ impl Index {
                 if !shape.filter.is_empty() {
                     request = request.filter(&shape.filter);
                 }
-                if shape.with_attributes {
-                    // The id comes with every hit.
-                    request = request
-                        .output_fields(IMAGE_FIELDS.into_iter().filter(|name| *name != field::ID));
+                // The id comes with every hit.
+                match shape.fields {
+                    HitFields::Id => {}
+                    HitFields::ContentHash => {
+                        request = request.output_fields([field::CONTENT_HASH]);
+                    }
+                    HitFields::All => {
+                        request = request.output_fields(
+                            IMAGE_FIELDS.into_iter().filter(|name| *name != field::ID),
+                        );
+                    }
                 }
                 client.search(request.build()?).await
             })
@@ -223,7 +254,7 @@ impl Index {
         }
         results
             .iter()
-            .map(|result| read_hits(result, shape.with_attributes))
+            .map(|result| read_hits(result, shape.fields))
             .collect()
     }
 
@@ -235,7 +266,7 @@ impl Index {
             limit: 1,
             filter: String::new(),
             consistency: ReadConsistency::Bounded,
-            with_attributes: false,
+            fields: HitFields::Id,
         };
         // A probe does not wait for searches.
         self.search_vectors(vec![vector], &shape).await?;
@@ -243,7 +274,7 @@ impl Index {
     }
 }
 
-fn read_hits(result: &SingleResult, with_attributes: bool) -> Result<Vec<IndexHit>, Error> {
+fn read_hits(result: &SingleResult, fields: HitFields) -> Result<Vec<IndexHit>, Error> {
     let ids = match result.get_ids() {
         Ids::VarChar(ids) => ids.as_slice(),
         other if other.is_empty() => &[],
@@ -261,15 +292,17 @@ fn read_hits(result: &SingleResult, with_attributes: bool) -> Result<Vec<IndexHi
             "fewer scores than ids",
         ));
     }
-    let images = if with_attributes {
-        AnswerColumns::new(MilvusCall::Search, result.get_output_fields()).read_images(ids)?
-    } else {
-        ids.iter()
+    let columns = AnswerColumns::new(MilvusCall::Search, result.get_output_fields());
+    let images = match fields {
+        HitFields::All => columns.read_images(ids)?,
+        HitFields::ContentHash => columns.read_content_hashes(ids)?,
+        HitFields::Id => ids
+            .iter()
             .map(|id| IndexedImage {
                 id: id.clone(),
                 ..IndexedImage::default()
             })
-            .collect()
+            .collect(),
     };
     Ok(images
         .into_iter()
@@ -282,14 +315,33 @@ fn read_hits(result: &SingleResult, with_attributes: bool) -> Result<Vec<IndexHi
         .collect())
 }
 
-/// Sorts hits best first, keeps each image once, and drops scores below `min_score`.
-fn rank_hits(mut hits: Vec<IndexHit>, min_score: Option<f32>) -> Vec<IndexHit> {
-    hits.sort_by(|a, b| b.score.total_cmp(&a.score));
-    let mut seen = HashSet::new();
-    hits.retain(|hit| {
-        min_score.is_none_or(|least| hit.score >= least) && seen.insert(hit.image.id.clone())
+fn check_limit(limit: usize, max_limit: usize) -> Result<(), Error> {
+    match (1..=max_limit).contains(&limit) {
+        true => Ok(()),
+        false => Err(Error::InvalidQuery {
+            reason: format!("limit = {limit} must be 1 to {max_limit}"),
+        }),
+    }
+}
+
+/// Sorts hits best first, keeps each image once, and drops scores below the least one of the query.
+fn rank_hits(mut hits: Vec<IndexHit>, query: &SearchQuery) -> NearestHits {
+    // The server drops rows of one id after counting, and may find fewer rows in its graph with a filter.
+    let is_short = hits.len() < query.limit - query.limit / 4;
+    hits.sort_by(|a, b| {
+        let by_score = b.score.total_cmp(&a.score);
+        by_score.then_with(|| a.image.id.cmp(&b.image.id))
     });
-    hits
+    let good = hits.partition_point(|hit| query.min_score.is_none_or(|least| hit.score >= least));
+    // All further hits would be worse than those that were dropped.
+    let may_have_more = !is_short && good == hits.len();
+    hits.truncate(good);
+    let mut seen = HashSet::new();
+    hits.retain(|hit| seen.insert(hit.image.id.clone()));
+    NearestHits {
+        hits,
+        may_have_more,
+    }
 }
 
 #[cfg(test)]
@@ -317,11 +369,31 @@ mod tests {
             },
             score,
         };
-        let hits = vec![hit("a", 0.5), hit("b", 0.9), hit("a", 0.7), hit("c", 0.1)];
-        let kept: Vec<_> = rank_hits(hits, Some(0.2))
-            .into_iter()
-            .map(|h| (h.image.id, h.score))
-            .collect();
-        assert_eq!(kept, [("b".to_owned(), 0.9), ("a".to_owned(), 0.7)]);
+        let hits = vec![
+            hit("a", 0.5),
+            hit("c", 0.7),
+            hit("b", 0.9),
+            hit("a", 0.7),
+            hit("d", 0.1),
+        ];
+        let rank = |limit, min_score| {
+            let query = SearchQuery {
+                limit,
+                min_score,
+                ..SearchQuery::default()
+            };
+            let found = rank_hits(hits.clone(), &query);
+            let kept: Vec<_> = found
+                .hits
+                .into_iter()
+                .map(|h| (h.image.id, h.score))
+                .collect();
+            (kept, found.may_have_more)
+        };
+        let best = [("b", 0.9), ("a", 0.7), ("c", 0.7)].map(|(id, score)| (id.to_owned(), score));
+        assert_eq!(rank(5, Some(0.2)), (best.to_vec(), false));
+        assert!(rank(5, None).1);
+        assert!(rank(6, None).1, "one hit may be a duplicate");
+        assert!(!rank(64, None).1);
     }
 }

@@ -5,7 +5,11 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use tokio::sync::{Semaphore, oneshot};
 
-use crate::{consistency::ReadConsistency, error::Error, row::IndexHit};
+use crate::{
+    consistency::ReadConsistency,
+    error::Error,
+    row::{HitFields, IndexHit},
+};
 
 /// Up to this many hits, a search itself returns the attributes. More hits with long paths could
 /// exceed the 4 MiB that a client accepts, so their attributes are fetched in a second request. An
@@ -23,7 +27,7 @@ pub(crate) struct SearchShape {
     /// An expression of Milvus; empty for all rows.
     pub filter: String,
     pub consistency: ReadConsistency,
-    pub with_attributes: bool,
+    pub fields: HitFields,
 }
 
 impl SearchShape {
@@ -151,7 +155,7 @@ mod tests {
             limit,
             filter: String::new(),
             consistency: ReadConsistency::Bounded,
-            with_attributes: true,
+            fields: HitFields::All,
         }
     }
 

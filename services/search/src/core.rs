@@ -11,9 +11,15 @@ pub(crate) mod engine;
 pub(crate) mod event_feed;
 pub(crate) mod facets;
 pub(crate) mod hit_bands;
+pub(crate) mod hit_groups;
 pub(crate) mod libraries;
 pub(crate) mod query;
+pub(crate) mod query_vectors;
+pub(crate) mod ranking;
+pub(crate) mod search_cursor;
+pub(crate) mod search_pages;
 pub(crate) mod search_permits;
+pub(crate) mod seen_ids;
 pub(crate) mod upload_budget;
 
 pub(crate) mod file_response;

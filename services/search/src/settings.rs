@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use lookalike_chassis::settings::{MinDuration, deserialize_positive, duration, size};
+use lookalike_index::SearchQuery;
 use serde::{Deserialize, Serialize};
 
 use crate::http::{BasePath, Origin};
@@ -75,6 +76,14 @@ pub struct Settings {
     /// The maximum number of results of a search or a list; at most 1,000.
     #[serde(deserialize_with = "deserialize_positive")]
     pub max_limit: u32,
+    /// Images that all pages of one search together may examine, at least `max_limit` and at most 16,384;
+    /// behind them, a search returns no cursor.
+    #[serde(deserialize_with = "deserialize_positive")]
+    pub max_search_depth: usize,
+    /// The same for searches that fold near-duplicates, which compare all these images with each other; at
+    /// most `max_search_depth`.
+    #[serde(deserialize_with = "deserialize_positive")]
+    pub max_near_group_depth: usize,
     /// Searches in progress at once; a request beyond that is refused with Retry-After, so that slow
     /// servers cause no growing queue.
     pub max_concurrent_searches: usize,
@@ -122,6 +131,8 @@ impl Default for Settings {
             max_connections: 1024,
             default_limit: 12,
             max_limit: 1000,
+            max_search_depth: 10_000,
+            max_near_group_depth: 1000,
             max_concurrent_searches: 256,
             max_event_readers: 256,
             max_concurrent_facets: 4,
@@ -141,6 +152,17 @@ impl Settings {
             0 => std::thread::available_parallelism().map_or(1, usize::from),
             decodes => decodes,
         }
+    }
+
+    /// Returns [`max_search_depth`](Self::max_search_depth) within its limits.
+    pub(crate) fn search_depth(&self) -> usize {
+        let least = self.max_results() as usize;
+        self.max_search_depth.clamp(least, SearchQuery::MAX_DEPTH)
+    }
+
+    /// Returns [`max_near_group_depth`](Self::max_near_group_depth) within its limits.
+    pub(crate) fn near_group_depth(&self) -> usize {
+        self.max_near_group_depth.clamp(1, self.search_depth())
     }
 
     /// Returns [`max_limit`](Self::max_limit), but never more than the OpenAPI document allows.

@@ -43,11 +43,13 @@ from lookalike_client.models import (
     FailureCode,
     FailureList,
     FileHistory,
+    HitGrouping,
     Image,
     ImageList,
     LibraryList,
     Problem,
     QueryPart,
+    Region,
     SavedMatchList,
     SavedQuery,
     SavedSearch,
@@ -146,6 +148,20 @@ combined = SearchRequest(
 assert len(answer(SearchAnswer, search.sync_detailed(client=client, body=combined)).hits) == 4
 similar = answer(SearchAnswer, similar_images.sync_detailed(first.id, client=client, limit=2))
 assert first.id not in [hit.id for hit in similar.hits]
+assert similar.cursor is not None, similar
+next_page = answer(
+    SearchAnswer,
+    similar_images.sync_detailed(first.id, client=client, limit=2, cursor=similar.cursor),
+)
+assert not {hit.id for hit in next_page.hits} & {hit.id for hit in similar.hits}, next_page
+part = SearchRequest(
+    id=first.id,
+    region=Region(x=0.25, y=0.0, width=0.5, height=1.0),
+    group=HitGrouping.NEAR,
+    orientations=True,
+    relative_score=0.1,
+)
+assert answer(SearchAnswer, search.sync_detailed(client=client, body=part)).hits
 
 # Saved searches.
 to_save = SavedSearchRequest(

@@ -116,6 +116,23 @@ const similar = answer(
   await client.GET("/v1/images/{id}/similar", { params: { path, query: { limit: 2 } } }),
 );
 assert.ok(similar.hits.every((hit) => hit.id !== image.id));
+assert.ok(similar.cursor !== null);
+const nextPage = answer(
+  await client.GET("/v1/images/{id}/similar", {
+    params: { path, query: { limit: 2, cursor: similar.cursor } },
+  }),
+);
+const firstIds = similar.hits.map((hit) => hit.id);
+assert.ok(nextPage.hits.every((hit) => !firstIds.includes(hit.id)));
+const part: Schemas["SearchRequest"] = {
+  id: image.id,
+  region: { x: 0.25, y: 0, width: 0.5, height: 1 },
+  group: "near",
+  orientations: true,
+  relative_score: 0.1,
+};
+const folded = answer(await client.POST("/v1/search", { body: part })).hits;
+assert.ok(folded.every((hit) => hit.folded === null || hit.folded.count > 0));
 
 // Saved searches.
 const created = await client.POST("/v1/saved-searches", {

@@ -31,6 +31,12 @@ REFUSALS_OF_CONTENT = [
     ),
     # The base64 is no base64: `format: byte` does not restrict what generators write.
     ({"search", "createSavedSearch"}, {"invalid_parameter"}, "image"),
+    # The region of a picture is too small, or has no area after rounding.
+    ({"search", "searchByImage", "similarImages"}, {"invalid_parameter"}, "region"),
+    # Several parts cannot be turned.
+    ({"search"}, {"invalid_parameter"}, "orientations"),
+    # A cursor is only accepted with the search that it continues.
+    ({"search", "searchByImage", "similarImages"}, {"invalid_parameter"}, "cursor"),
     # The key is unknown.
     ({"signIn"}, {"invalid_key"}, ""),
     # A picture is named as positive and negative.

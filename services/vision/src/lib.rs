@@ -25,7 +25,9 @@ mod settings;
 
 mod decode;
 mod preprocess;
+mod region;
 mod sketch;
+mod turn;
 
 mod model;
 
@@ -59,7 +61,9 @@ pub use model::description::{
 pub use model::golden::{GoldenFile, MIN_GOLDEN_COSINE};
 pub use model::registry::{self, BUNDLED_MODEL, DEFAULT_MODEL};
 pub use model::towers::{Activation, TextTower, TransformerShape, VisionTower};
-pub use preprocess::{Input, preprocess_image};
+pub use preprocess::{Input, preprocess_image, preprocess_turned};
+pub use region::{DecodedRegion, PictureRegion};
 pub use settings::{CpuKernels, Settings};
 pub use sketch::{AlterationSearch, MAX_SKETCH_BYTES, Sketch};
 pub use thumbnail::encode_thumbnail;
+pub use turn::PictureTurn;

@@ -13,7 +13,8 @@ use lookalike_chassis::metrics::STAGE_SECONDS;
 
 use crate::{
     decode::decoded::DecodedImage,
-    model::description::{CropOffset, Description, LongSide, ResampleFilter},
+    model::description::{CropOffset, Description, LongSide, Preprocessing, ResampleFilter},
+    turn::PictureTurn,
 };
 
 /// Input of a network: `side * side * 3` bytes of 8-bit RGB, row by row from the top. The message
@@ -26,12 +27,41 @@ pub type Input = Box<[u8]>;
 /// Panics if the length of `image.rgb` is not `width * height * 3`, which never happens to images
 /// from [`decode_image`](crate::decode_image).
 pub fn preprocess_image(description: &Description, image: &DecodedImage) -> Input {
+    preprocess_turned(description, image, PictureTurn::NONE)
+}
+
+/// Returns what [`preprocess_image`] would return for the image in another orientation. Only the pixels of
+/// the input are turned, so it costs no more memory. If rows and columns are swapped, they are resampled in
+/// the other order, which changes hard edges a little.
+///
+/// # Panics
+/// As [`preprocess_image`].
+pub fn preprocess_turned(
+    description: &Description,
+    image: &DecodedImage,
+    turn: PictureTurn,
+) -> Input {
     let _timer = STAGE_SECONDS
         .with_label_values(&["preprocess"])
         .start_timer();
     let preprocessing = &description.preprocessing;
     let [crop_width, crop_height] = preprocessing.crop;
-    let short = image.width.min(image.height);
+    let [turned_width, turned_height] = turn.turn_size(image.width, image.height);
+    let turned_box = find_source_box(preprocessing, turned_width, turned_height);
+    let source_box = turn.find_upright_box(turned_box, image.width, image.height);
+    let [width, height] = turn.turn_size(crop_width, crop_height);
+    let filter = preprocessing.filter;
+    let upright = resample_image(image, Some(source_box), width, height, filter);
+    if turn == PictureTurn::NONE {
+        return upright.into_boxed_slice();
+    }
+    turn.turn_pixels(&upright, width, height).into_boxed_slice()
+}
+
+/// Returns the part of a picture of this size that the network sees: left, top, width and height in pixels.
+fn find_source_box(preprocessing: &Preprocessing, width: u32, height: u32) -> [f64; 4] {
+    let [crop_width, crop_height] = preprocessing.crop;
+    let short = width.min(height);
     // For each axis: offset and length of the crop, converted from resized to source pixels.
     let axis = |side: u32, crop: u32| {
         let resized = resized_side(
@@ -44,22 +74,14 @@ pub fn preprocess_image(description: &Description, image: &DecodedImage) -> Inpu
         let scale = f64::from(side) / f64::from(resized);
         (f64::from(offset) * scale, f64::from(crop) * scale)
     };
-    let (left, width) = axis(image.width, crop_width);
-    let (top, height) = axis(image.height, crop_height);
-    let mut source_box = [left, top, width, height];
-    let wholeness = wholeness(image.width.max(image.height), short);
+    let (left, box_width) = axis(width, crop_width);
+    let (top, box_height) = axis(height, crop_height);
+    let wholeness = wholeness(width.max(height), short);
     if preprocessing.long_side == LongSide::Squeezed && wholeness > 0.0 {
         let zoom = f64::from(crop_width) / f64::from(preprocessing.resize_short_side);
-        source_box = squeezed_box(image, zoom, wholeness);
+        return squeezed_box(width, height, zoom, wholeness);
     }
-    resample_image(
-        image,
-        Some(source_box),
-        crop_width,
-        crop_height,
-        preprocessing.filter,
-    )
-    .into_boxed_slice()
+    [left, top, box_width, box_height]
 }
 
 /// Returns how much of what a crop would remove is kept: nothing up to a shape of 3:2, all from 3:1 on.
@@ -70,8 +92,8 @@ fn wholeness(long: u32, short: u32) -> f64 {
 
 /// Returns the box in the middle that keeps this share of what the crop of an image of 3:2 removes. `zoom`
 /// is the share of the short side that the crop keeps.
-fn squeezed_box(image: &DecodedImage, zoom: f64, wholeness: f64) -> [f64; 4] {
-    let (width, height) = (f64::from(image.width), f64::from(image.height));
+fn squeezed_box(width: u32, height: u32, zoom: f64, wholeness: f64) -> [f64; 4] {
+    let (width, height) = (f64::from(width), f64::from(height));
     let kept = |share: f64| share + (1.0 - share) * wholeness;
     let (kept_long, kept_short) = (kept(zoom / 1.5), kept(zoom));
     let (kept_width, kept_height) = if width > height {
@@ -247,6 +269,36 @@ mod tests {
         let difference = mean_difference(&inputs[0], &inputs[1]);
         assert!(difference > 0.0 && difference < 20.0, "{difference}");
         assert_ne!(squeezed.fingerprint(), cropped.fingerprint());
+    }
+
+    #[test]
+    fn turning_the_input_is_turning_the_picture() {
+        for name in ["lookalike-mini", "efficientnet-lite0"] {
+            let mut description = Description::find_bundled(name).unwrap();
+            for (crop_offset, width, height) in [
+                (CropOffset::Floor, 301, 200),
+                (CropOffset::Round, 147, 1000),
+                (CropOffset::Floor, 333, 334),
+            ] {
+                description.preprocessing.crop_offset = crop_offset;
+                let image = draw_image(width, height);
+                for turn in PictureTurn::ALL {
+                    let expected = preprocess_image(&description, &image.turned(turn));
+                    let input = preprocess_turned(&description, &image, turn);
+                    let pairs = expected.iter().zip(&input);
+                    let worst = pairs.map(|(a, b)| a.abs_diff(*b)).max();
+                    let mean = mean_difference(&expected, &input);
+                    let (max_worst, max_mean) = match turn.swaps_sides() {
+                        true => (25, 0.5),
+                        false => (1, 0.1),
+                    };
+                    assert!(
+                        worst <= Some(max_worst) && mean < max_mean,
+                        "{width} x {height}, {turn:?}: {worst:?} {mean}"
+                    );
+                }
+            }
+        }
     }
 
     #[test]

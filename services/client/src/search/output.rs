@@ -106,10 +106,14 @@ pub(super) fn format_hit(hit: &Value, width: Option<usize>) -> String {
         Some(band) => format!("{:<14}  ", describe_band(band)),
         None => String::new(),
     };
+    let folded = match hit["folded"]["count"].as_u64() {
+        Some(count) => format!("  (+{count} of the same picture)"),
+        None => String::new(),
+    };
     terminal::fit_line(
         &format!("{:.3}  {band}", hit["score"].as_f64().unwrap_or(0.0)),
         &format!("{}/{}", text("library"), text("path")),
-        &format!("  {}", text("id")),
+        &format!("  {}{folded}", text("id")),
         width,
     )
 }

@@ -37,6 +37,31 @@ fn an_answer_says_what_its_scores_mean() {
     assert_eq!(format_answer(&empty), ["no indexed picture can match yet"]);
 }
 
+#[test]
+fn pages_are_joined() {
+    let mut joined = Value::Null;
+    let first = make_hit(0.9, Some("similar"));
+    let mut second = make_hit(0.1, Some("turned_copy"));
+    second["folded"] = json!({ "count": 3, "ids": [] });
+    let page = |hit: &Value, cursor: Option<&str>| json!({ "hits": [hit], "band": hit["band"], "cursor": cursor, "took_ms": 1.3 });
+    join_page(&mut joined, page(&first, Some("next")));
+    assert_eq!(joined, page(&first, Some("next")));
+    join_page(&mut joined, page(&second, None));
+    let expected = json!({
+        "hits": [first, second], "band": "turned_copy", "cursor": null, "took_ms": 2.6,
+    });
+    assert_eq!(joined, expected);
+    let lines = format_answer(&joined);
+    assert!(
+        lines[1].ends_with("3ac9  (+3 of the same picture)"),
+        "{lines:?}"
+    );
+    // A page without hits changes nothing.
+    let empty = json!({ "hits": [], "band": "no_match", "cursor": null, "took_ms": 0.0 });
+    join_page(&mut joined, empty);
+    assert_eq!(joined, expected);
+}
+
 #[tokio::test]
 async fn a_request_has_all_its_parts() {
     let dir = tempfile::tempdir().unwrap();
@@ -58,15 +83,32 @@ async fn a_request_has_all_its_parts() {
             SearchExample::File(file.clone()),
         ],
         limit: 3,
+        relative_score: Some(0.5),
+        group: Some(HitGroupArg::Near),
+        region: Some(PictureRegionArg([0.25, 0.0, 0.5, 1.0])),
+        orientations: false,
         library: Some("shop".into()),
         filter: Some(json!({ "tags": "beach" })),
     };
     let expected = json!({
-        "image": "+/8=", "text": "red", "limit": 3,
+        "image": "+/8=", "text": "red", "relative_score": 0.5, "group": "near",
+        "region": { "x": 0.25, "y": 0.0, "width": 0.5, "height": 1.0 },
         "filter": { "library": "shop", "and": [{ "tags": "beach" }] },
         "positive": [{ "id": "3ac9" }], "negative": [{ "text": "blue" }, { "image": "+/8=" }],
     });
     assert_eq!(build_request(&args).await.unwrap(), expected);
+    let params = list_params(&args);
+    let expected = [
+        ("library", "shop"),
+        ("filter", r#"{"tags":"beach"}"#),
+        ("relative_score", "0.5"),
+        ("group", "near"),
+        ("region", "0.25,0,0.5,1"),
+    ];
+    assert_eq!(
+        params,
+        expected.map(|(name, value)| (name, value.to_owned()))
+    );
     let rewritten = |message: &'static str| name_file_in_error(&args, anyhow!(message)).to_string();
     assert_eq!(
         rewritten("negative[1].image: the file is not an image"),
@@ -106,10 +148,43 @@ fn a_query_is_required() {
         .unwrap();
     assert!(message.starts_with("--negative alone"), "{message}");
     for (words, part) in [
+        (
+            &["--text", "red", "--region", "0,0,1,1"][..],
+            "--region needs",
+        ),
+        (
+            &["a.jpg", "--id", id, "--region", "0,0,1,1"],
+            "--region needs",
+        ),
+        (
+            &["a.jpg", "--text", "red", "--orientations"],
+            "--orientations needs",
+        ),
+        (
+            &["--positive", id, "--orientations"],
+            "--orientations needs",
+        ),
+        (
+            &["a.jpg", "--id", id, "--orientations"],
+            "--orientations needs",
+        ),
+    ] {
+        let message = parse(words).unwrap().missing_query().unwrap();
+        assert!(message.starts_with(part), "{message}");
+    }
+    for (words, part) in [
         (&["--positive", ""][..], "give an id"),
         (&["--id", "a.jpg"], "an id has 32"),
         (&["a.jpg", "--filter", "{format: jpeg}"], "this is not JSON"),
         (&["a.jpg", "--filter", "[]"], "a filter is an object"),
+        (&["a.jpg", "--relative-score", "1.1"], "from 0 to 1"),
+        (&["a.jpg", "--relative-score", "NaN"], "from 0 to 1"),
+        (&["a.jpg", "--group", "all"], "content, near"),
+        (&["a.jpg", "--region", "0,0,1"], "four fractions"),
+        (&["a.jpg", "--region", "0,0,0,1"], "four fractions"),
+        (&["a.jpg", "--region", "1,0,1,1"], "four fractions"),
+        (&["a.jpg", "--region", "0,0,inf,NaN"], "four fractions"),
+        (&["a.jpg", "--limit", "16385"], "16384"),
     ] {
         let message = parse(words).unwrap_err().to_string();
         assert!(message.contains(part), "{message}");
@@ -119,6 +194,14 @@ fn a_query_is_required() {
         &["--id", id],
         &["--text", "red"],
         &["--positive", "a.jpg"],
+        &[
+            "a.jpg",
+            "--orientations",
+            "--region",
+            "0.5,0,0.5,1",
+            "--limit",
+            "5000",
+        ],
         &["a.jpg", "--text", "red", "--id", id],
     ] {
         assert_eq!(parse(words).unwrap().missing_query(), None, "{words:?}");

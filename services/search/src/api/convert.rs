@@ -4,8 +4,12 @@ use lookalike_index as index;
 use lookalike_proto::ImageId;
 use lookalike_vision::Band;
 
-use super::schema::{BandBody, ConsistencyBody, HitBody, ImageBody, SearchAnswer};
+use super::schema::{
+    BandBody, ConsistencyBody, FoldedBody, GroupBody, HitBody, ImageBody, SearchAnswer,
+};
 use crate::core::engine::SearchResult;
+use crate::core::hit_groups::HitGrouping;
+use crate::core::search_pages::FoundHit;
 use crate::http::link_prefix;
 use crate::problem::Problem;
 use crate::settings::Settings;
@@ -40,6 +44,23 @@ pub(crate) fn check_min_score(min_score: Option<f64>) -> Result<Option<f32>, Pro
         )),
         score => Ok(score.map(|score| score as f32)),
     }
+}
+
+pub(crate) fn check_relative_score(share: Option<f64>) -> Result<Option<f64>, Problem> {
+    match share {
+        Some(share) if !(0.0..=1.0).contains(&share) => Err(Problem::invalid_parameter(
+            "relative_score",
+            format!("relative_score is {share}; it must be 0 to 1"),
+        )),
+        share => Ok(share),
+    }
+}
+
+pub(crate) fn to_hit_grouping(group: Option<GroupBody>) -> Option<HitGrouping> {
+    group.map(|group| match group {
+        GroupBody::Content => HitGrouping::Content,
+        GroupBody::Near => HitGrouping::Near,
+    })
 }
 
 pub(crate) fn to_index_consistency(consistency: Option<ConsistencyBody>) -> index::ReadConsistency {
@@ -89,11 +110,15 @@ pub(crate) fn to_image_body(image: index::IndexedImage) -> ImageBody {
     }
 }
 
-/// Converts a hit with its band, if it has one.
-fn to_hit_body(hit: index::IndexHit, band: Option<Band>) -> HitBody {
+fn to_hit_body(found: FoundHit) -> HitBody {
+    let (hit, folded) = (found.hit, found.folded);
     let image = hit.image;
     HitBody {
-        band: band.map(BandBody::from),
+        band: found.band.map(BandBody::from),
+        folded: folded.map(|folded| FoldedBody {
+            count: u32::try_from(folded.count).unwrap_or(u32::MAX),
+            ids: folded.ids,
+        }),
         thumbnail_url: thumbnail_url(&image),
         content_url: content_url(&image),
         width: to_pixels(image.width),
@@ -112,15 +137,13 @@ fn to_hit_body(hit: index::IndexHit, band: Option<Band>) -> HitBody {
 }
 
 pub(crate) fn to_search_answer(result: SearchResult) -> SearchAnswer {
-    let bands = result.bands.as_deref();
     // Identical content or a turned copy may come after hits with a better score.
-    let band = bands.map(|bands| bands.iter().min().copied().unwrap_or(Band::NoMatch));
-    let hits = result.hits.into_iter().enumerate();
+    let best = result.hits.iter().filter_map(|hit| hit.band).min();
+    let band = result.has_bands.then(|| best.unwrap_or(Band::NoMatch));
     SearchAnswer {
         band: band.map(BandBody::from),
-        hits: hits
-            .map(|(number, hit)| to_hit_body(hit, bands.map(|bands| bands[number])))
-            .collect(),
+        hits: result.hits.into_iter().map(to_hit_body).collect(),
+        cursor: result.cursor,
         model: result.model,
         took_ms: (result.took.as_secs_f64() * 1e4).round() / 10.0,
     }
@@ -139,13 +162,18 @@ mod tests {
     #[test]
     fn an_answer_has_the_best_band_of_its_hits() {
         let answer = |hits: usize, bands: Option<Vec<Band>>| {
-            let hit = index::IndexHit {
-                image: index::IndexedImage::default(),
-                score: 0.5,
+            let hit = |number: usize| FoundHit {
+                hit: index::IndexHit {
+                    image: index::IndexedImage::default(),
+                    score: 0.5,
+                },
+                band: bands.as_ref().map(|bands| bands[number]),
+                folded: None,
             };
             let answer = to_search_answer(SearchResult {
-                hits: vec![hit; hits],
-                bands,
+                hits: (0..hits).map(hit).collect(),
+                has_bands: bands.is_some(),
+                cursor: None,
                 model: String::new(),
                 took: std::time::Duration::ZERO,
             });
@@ -181,5 +209,10 @@ mod tests {
         assert_eq!(check_min_score(Some(0.5)).unwrap(), Some(0.5));
         assert!(check_min_score(Some(1.5)).is_err());
         assert!(check_min_score(Some(f64::NAN)).is_err());
+        assert_eq!(check_relative_score(Some(1.0)).unwrap(), Some(1.0));
+        for refused in [-0.1, 1.1, f64::NAN, f64::INFINITY] {
+            let problem = check_relative_score(Some(refused)).unwrap_err();
+            assert_eq!(problem.param.as_deref(), Some("relative_score"));
+        }
     }
 }

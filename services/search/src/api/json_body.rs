@@ -79,6 +79,7 @@ pub(crate) fn parse_search_json(bytes: &[u8]) -> Result<SearchRequest, Problem> 
             .and_then(|value| refused_field_path(&value));
         let detail = match param.as_deref() {
             Some("consistency") => "consistency must be bounded or strong".to_owned(),
+            Some("group") => "group must be content or near".to_owned(),
             _ => error.into_message(),
         };
         Problem {

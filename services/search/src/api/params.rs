@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use poem::web::Data;
 
-use super::schema::EXAMPLE_ID;
+use super::schema::{EXAMPLE_ID, EXAMPLE_SEARCH_CURSOR};
 use crate::core::service::SearchService;
 
 pub(crate) type ServiceData<'a> = Data<&'a Arc<SearchService>>;
@@ -15,6 +15,14 @@ pub(crate) fn example_id() -> String {
 
 pub(crate) fn example_cursor() -> Option<String> {
     Some(EXAMPLE_ID.into())
+}
+
+pub(crate) fn example_search_cursor() -> Option<String> {
+    Some(EXAMPLE_SEARCH_CURSOR.into())
+}
+
+pub(crate) fn example_region() -> Option<String> {
+    Some("0.25,0.1,0.5,0.5".into())
 }
 
 pub(crate) fn example_library() -> Option<String> {

@@ -158,15 +158,17 @@ refusals! {
         UploadTimeout, ModelWithoutText, UploadTooLarge, UnsupportedMediaType, NotAnImage,
         UnsupportedFormat, UnsupportedFeature, EmptyUpload, TooManyPixels, TooMuchMemory, Truncated,
         Corrupt, TooSlow, DecoderPanic, CancelsOut, Overloaded, IndexUnavailable, OtherModel,
-        QueueUnavailable, EmbedderUnavailable;
+        QueueUnavailable, EmbedderUnavailable, OutsideLibrary, FileGone, LibraryUnavailable;
     /// Refuses a search by a file.
     UploadRefusal: InvalidRequest, InvalidParameter, CrossOrigin, NoSuchLibrary, UploadTimeout,
         UploadTooLarge, NotAnImage, UnsupportedFormat, UnsupportedFeature, EmptyUpload,
         TooManyPixels, TooMuchMemory, Truncated, Corrupt, TooSlow, DecoderPanic, Overloaded,
         IndexUnavailable, OtherModel, QueueUnavailable, EmbedderUnavailable;
     /// Refuses a search by an image of the index.
-    SimilarRefusal: InvalidRequest, InvalidParameter, NoSuchImage, NoSuchLibrary, Overloaded,
-        IndexUnavailable, OtherModel;
+    SimilarRefusal: InvalidRequest, InvalidParameter, OutsideLibrary, NoSuchImage, NoSuchLibrary,
+        FileGone, NotAnImage, UnsupportedFormat, UnsupportedFeature, EmptyUpload, TooManyPixels,
+        TooMuchMemory, Truncated, Corrupt, TooSlow, DecoderPanic, Overloaded, IndexUnavailable,
+        OtherModel, QueueUnavailable, EmbedderUnavailable, LibraryUnavailable;
     /// Refuses to save a search.
     SaveRefusal: InvalidRequest, InvalidParameter, CrossOrigin, NoSuchImage, NoSuchLibrary,
         UploadTimeout, TooManySavedSearches, ModelWithoutText, UploadTooLarge, UnsupportedMediaType,

@@ -18,10 +18,10 @@ pub(crate) use event::{EventBody, EventKind};
 pub(crate) use facets::{Facet, FacetAnswer, FacetFields, FacetValue, Facets};
 pub(crate) use failure::{FailureBody, FailureList, ReasonBody, Selection, SelectionResult};
 pub(crate) use history::{FileHistoryBody, HistoryStep};
-pub(crate) use hit::{BandBody, HitBody, SearchAnswer};
+pub(crate) use hit::{BandBody, EXAMPLE_SEARCH_CURSOR, FoldedBody, HitBody, SearchAnswer};
 pub(crate) use image::{EXAMPLE_ID, ImageBody, ImageList};
 pub(crate) use library::{DegradedBody, LibraryBody, LibraryList, ScanStarted};
-pub(crate) use query::{QueryPart, SearchRequest};
+pub(crate) use query::{GroupBody, QueryPart, RegionBody, SearchRequest};
 pub(crate) use saved_search::{
     SavedMatchBody, SavedMatchList, SavedQuery, SavedQueryPart, SavedSearchBody,
     SavedSearchListBody, SavedSearchRequest, WebhookBody, WebhookRequest,

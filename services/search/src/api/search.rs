@@ -1,5 +1,10 @@
 //! The search operations.
 
+#![allow(
+    clippy::too_many_arguments,
+    reason = "each parameter of an operation is an argument"
+)]
+
 use poem_openapi::OpenApi;
 use poem_openapi::param::{Path, Query};
 
@@ -7,11 +12,14 @@ use super::convert::{parse_image_id, to_search_answer};
 use super::filter::FilterParams;
 use super::image_upload::ImageUpload;
 use super::json_body::SearchBody;
-use super::params::{ServiceData, example_filter, example_id, example_library, example_limit};
+use super::params::{
+    ServiceData, example_filter, example_id, example_library, example_limit, example_region,
+    example_search_cursor,
+};
 use super::refusals::{SearchRefusal, SimilarRefusal, UploadRefusal};
 use super::responses::JsonAnswer;
-use super::schema::SearchAnswer;
-use super::search_request::{parse_search_params, parse_search_request};
+use super::schema::{GroupBody, SearchAnswer};
+use super::search_request::{SearchParams, parse_region_param, parse_search_request};
 use super::tags::Tag;
 use crate::core::engine::run_search;
 use crate::core::query::ParsedQuery;
@@ -76,21 +84,45 @@ impl SearchApi {
         /// Only hits with at least this score, −1 to 1.
         #[oai(validator(minimum(value = "-1"), maximum(value = "1")))]
         min_score: Query<Option<f64>>,
+        /// Only hits whose score is at least this share of the best one, 0 to 1, as the field
+        /// `relative_score` of `POST /v1/search`.
+        #[oai(validator(minimum(value = "0"), maximum(value = "1")))]
+        relative_score: Query<Option<f64>>,
+        /// Folds hits that show the same picture, as the field `group` of `POST /v1/search`.
+        group: Query<Option<GroupBody>>,
+        /// Compares only this region of the picture: `x,y,width,height` as fractions from 0 to 1, as
+        /// the field `region` of `POST /v1/search`.
+        #[oai(example = "example_region", validator(max_length = 200))]
+        region: Query<Option<String>>,
+        /// Whether turned and mirrored copies are found like the picture itself.
+        orientations: Query<Option<bool>>,
+        /// The `cursor` of the previous answer, with the same other parameters except `limit`.
+        #[oai(example = "example_search_cursor", validator(max_length = 40000))]
+        cursor: Query<Option<String>>,
         upload: ImageUpload,
     ) -> Result<JsonAnswer<SearchAnswer>, UploadRefusal> {
-        let filter = FilterParams {
-            filter: filter.0,
-            library: library.0,
+        let params = SearchParams {
+            limit: limit.0,
+            filter: FilterParams {
+                filter: filter.0,
+                library: library.0,
+            },
+            min_score: min_score.0,
+            relative_score: relative_score.0,
+            group: group.0,
+            cursor: cursor.0,
         };
-        let conditions = parse_search_params(&service, limit.0, &filter, min_score.0).await?;
-        let query = ParsedQuery::from_image(upload.0.bytes.clone());
+        let conditions = params.parse(&service).await?;
+        let query = ParsedQuery::from_image(upload.0.bytes.clone())
+            .with_region(parse_region_param(region.0.as_deref())?)
+            .with_orientations(orientations.0.unwrap_or(false))?;
         let result = run_search(&service, query, conditions).await?;
         Ok(JsonAnswer(to_search_answer(result)))
     }
 
     /// Images that look like this one
     ///
-    /// The image itself is excluded.
+    /// The image itself is excluded. With `region` or `orientations`, the service reads the original file.
     #[oai(
         path = "/v1/images/:id/similar",
         method = "get",
@@ -118,13 +150,37 @@ impl SearchApi {
         /// Only hits with at least this score, −1 to 1.
         #[oai(validator(minimum(value = "-1"), maximum(value = "1")))]
         min_score: Query<Option<f64>>,
+        /// Only hits whose score is at least this share of the best one, 0 to 1, as the field
+        /// `relative_score` of `POST /v1/search`.
+        #[oai(validator(minimum(value = "0"), maximum(value = "1")))]
+        relative_score: Query<Option<f64>>,
+        /// Folds hits that show the same picture, as the field `group` of `POST /v1/search`.
+        group: Query<Option<GroupBody>>,
+        /// Compares only this region of the picture: `x,y,width,height` as fractions from 0 to 1, as
+        /// the field `region` of `POST /v1/search`.
+        #[oai(example = "example_region", validator(max_length = 200))]
+        region: Query<Option<String>>,
+        /// Whether turned and mirrored copies are found like the picture itself.
+        orientations: Query<Option<bool>>,
+        /// The `cursor` of the previous answer, with the same other parameters except `limit`.
+        #[oai(example = "example_search_cursor", validator(max_length = 40000))]
+        cursor: Query<Option<String>>,
     ) -> Result<JsonAnswer<SearchAnswer>, SimilarRefusal> {
-        let query = ParsedQuery::similar_to(parse_image_id("id", &id)?);
-        let filter = FilterParams {
-            filter: filter.0,
-            library: library.0,
+        let query = ParsedQuery::similar_to(parse_image_id("id", &id)?)
+            .with_region(parse_region_param(region.0.as_deref())?)
+            .with_orientations(orientations.0.unwrap_or(false))?;
+        let params = SearchParams {
+            limit: limit.0,
+            filter: FilterParams {
+                filter: filter.0,
+                library: library.0,
+            },
+            min_score: min_score.0,
+            relative_score: relative_score.0,
+            group: group.0,
+            cursor: cursor.0,
         };
-        let conditions = parse_search_params(&service, limit.0, &filter, min_score.0).await?;
+        let conditions = params.parse(&service).await?;
         let result = run_search(&service, query, conditions).await?;
         Ok(JsonAnswer(to_search_answer(result)))
     }

@@ -1,14 +1,18 @@
 //! Parses search requests: the query with its images, ids and texts, and the conditions for hits.
 
-use lookalike_index::{ReadConsistency, SearchQuery};
+use lookalike_index::ReadConsistency;
 use lookalike_proto::QueryText;
+use lookalike_vision::PictureRegion;
 
 use super::body::upload_too_large;
-use super::convert::{check_limit, check_min_score, parse_image_id, to_index_consistency};
+use super::convert::{
+    check_limit, check_min_score, check_relative_score, parse_image_id, to_hit_grouping,
+    to_index_consistency,
+};
 use super::filter::{FilterParams, to_row_filter};
 use super::image_text::decode_image_text;
-use super::schema::{QueryPart, SearchRequest};
-use crate::core::query::{ParsedQuery, QueryInput, WeightedPart};
+use super::schema::{GroupBody, QueryPart, RegionBody, SearchRequest};
+use crate::core::query::{ParsedQuery, QueryInput, QueryRegion, SearchConditions, WeightedPart};
 use crate::core::service::SearchService;
 use crate::problem::Problem;
 use crate::settings::Settings;
@@ -17,30 +21,101 @@ use crate::settings::Settings;
 pub(crate) async fn parse_search_request(
     mut request: SearchRequest,
     service: &SearchService,
-) -> Result<(ParsedQuery, SearchQuery), Problem> {
+) -> Result<(ParsedQuery, SearchConditions), Problem> {
     let query = parse_query(&mut request, &service.settings)?;
-    let conditions = SearchQuery {
+    let conditions = SearchConditions {
         limit: check_limit(request.limit, &service.settings)?,
         filter: to_row_filter(service, request.filter.as_ref()).await?,
         min_score: check_min_score(request.min_score)?,
+        relative_score: check_relative_score(request.relative_score)?,
+        group: to_hit_grouping(request.group),
+        cursor: request.cursor,
         consistency: to_index_consistency(request.consistency),
     };
     Ok((query, conditions))
 }
 
-/// Parses the conditions in the parameters of an address.
-pub(crate) async fn parse_search_params(
-    service: &SearchService,
-    limit: Option<u32>,
-    filter: &FilterParams,
-    min_score: Option<f64>,
-) -> Result<SearchQuery, Problem> {
-    Ok(SearchQuery {
-        limit: check_limit(limit, &service.settings)?,
-        filter: filter.to_row_filter(service).await?,
-        min_score: check_min_score(min_score)?,
-        consistency: ReadConsistency::Bounded,
+/// The conditions in the parameters of an address.
+pub(crate) struct SearchParams {
+    pub limit: Option<u32>,
+    pub filter: FilterParams,
+    pub min_score: Option<f64>,
+    pub relative_score: Option<f64>,
+    pub group: Option<GroupBody>,
+    pub cursor: Option<String>,
+}
+
+impl SearchParams {
+    pub(crate) async fn parse(self, service: &SearchService) -> Result<SearchConditions, Problem> {
+        Ok(SearchConditions {
+            limit: check_limit(self.limit, &service.settings)?,
+            filter: self.filter.to_row_filter(service).await?,
+            min_score: check_min_score(self.min_score)?,
+            relative_score: check_relative_score(self.relative_score)?,
+            group: to_hit_grouping(self.group),
+            cursor: self.cursor,
+            consistency: ReadConsistency::Bounded,
+        })
+    }
+}
+
+/// Parses a region in an address: `x,y,width,height`.
+pub(crate) fn parse_region_param(text: Option<&str>) -> Result<Option<QueryRegion>, Problem> {
+    let Some(text) = text else { return Ok(None) };
+    let is_decimal = |number: &&str| number.bytes().all(|b| b.is_ascii_digit() || b == b'.');
+    let numbers: Option<Vec<f64>> = text
+        .split(',')
+        .map(|number| Some(number).filter(is_decimal)?.parse().ok())
+        .collect();
+    let Some([x, y, width, height]) = numbers.as_deref() else {
+        return Err(Problem::invalid_parameter(
+            "region",
+            "region must be four numbers from 0 to 1: x,y,width,height, such as 0.25,0.1,0.5,0.5",
+        ));
+    };
+    check_region([*x, *y, *width, *height], "region").map(Some)
+}
+
+fn check_region(fractions: [f64; 4], param: &str) -> Result<QueryRegion, Problem> {
+    let [x, y, width, height] = fractions;
+    let are_fractions = width <= 1.0 && height <= 1.0;
+    let region = PictureRegion::new(x, y, width, height).filter(|_| are_fractions);
+    let region = region.ok_or_else(|| {
+        Problem::invalid_parameter(
+            param,
+            format!(
+                "the region {x},{y},{width},{height} has no area within the picture: x and y must \
+                 be at least 0 and below 1, width and height above 0 and at most 1"
+            ),
+        )
+    })?;
+    Ok(QueryRegion {
+        param: param.to_owned(),
+        region,
     })
+}
+
+/// Parses the region of an entry with these inputs.
+fn parse_region(
+    region: Option<RegionBody>,
+    param: &str,
+    inputs: &[(String, QueryInput)],
+) -> Result<Option<QueryRegion>, Problem> {
+    let Some(region) = region else {
+        return Ok(None);
+    };
+    let is_picture = |(_, input): &&(String, QueryInput)| !matches!(input, QueryInput::Text(_));
+    if inputs.iter().filter(is_picture).count() != 1 {
+        return Err(Problem::invalid_parameter(
+            param,
+            format!(
+                "{param} needs exactly one picture next to it: image or id; for several pictures, \
+                 give each its own region in positive"
+            ),
+        ));
+    }
+    let fractions = [region.x, region.y, region.width, region.height];
+    check_region(fractions, param).map(Some)
 }
 
 const MAX_WEIGHT: f64 = 100.0;
@@ -57,14 +132,17 @@ pub(crate) fn parse_query(
         id: request.id.take(),
         text: request.text.take(),
         image: request.image.take(),
-        weight: None,
+        ..QueryPart::default()
     };
-    for (param, input) in parse_inputs(alone, "", settings)? {
-        let weight = 1.0;
+    let inputs = parse_inputs(alone, "", settings)?;
+    let region = parse_region(request.region.take(), "region", &inputs)?;
+    for (param, input) in inputs {
+        let is_text = matches!(input, QueryInput::Text(_));
         parts.push(WeightedPart {
             param,
             input,
-            weight,
+            weight: 1.0,
+            region: region.clone().filter(|_| !is_text),
         });
     }
     for (at, entry) in positive.into_iter().enumerate() {
@@ -84,14 +162,17 @@ pub(crate) fn parse_query(
         let weight = -part.weight;
         parts.push(WeightedPart { weight, ..part });
     }
-    Ok(ParsedQuery {
+    let query = ParsedQuery {
         parts,
         excluded_id: None,
-    })
+        orientations: false,
+    };
+    query.with_orientations(request.orientations.unwrap_or(false))
 }
 
 /// Parses an entry of a list.
-fn parse_part(part: QueryPart, at: &str, settings: &Settings) -> Result<WeightedPart, Problem> {
+fn parse_part(mut part: QueryPart, at: &str, settings: &Settings) -> Result<WeightedPart, Problem> {
+    let region = part.region.take();
     let weight = part.weight.unwrap_or(1.0);
     if !(weight > 0.0 && weight <= MAX_WEIGHT) {
         return Err(Problem::invalid_parameter(
@@ -100,11 +181,13 @@ fn parse_part(part: QueryPart, at: &str, settings: &Settings) -> Result<Weighted
         ));
     }
     let mut inputs = parse_inputs(part, &format!("{at}."), settings)?;
+    let region = parse_region(region, &format!("{at}.region"), &inputs)?;
     match (inputs.pop(), inputs.is_empty()) {
         (Some((param, input)), true) => Ok(WeightedPart {
             param,
             input,
             weight,
+            region,
         }),
         _ => Err(Problem::invalid_parameter(
             at,

@@ -4,8 +4,10 @@
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
+use bytes::Bytes;
 use lookalike_index::{IndexedImage, ReadConsistency};
 use lookalike_proto::{LibraryName, RelativePath};
+use lookalike_vision::Limits;
 
 use super::library_disk::LibraryIoPermits;
 use super::service::SearchService;
@@ -44,6 +46,22 @@ impl LocatedFile {
         file.map(tokio::fs::File::from_std).map_err(|error| {
             let (code, reason) = describe_read_error(error);
             Problem::new(code, format!("{name}: {reason}"))
+        })
+    }
+
+    /// Reads the whole file, which must not be larger than the limits allow. `name` is its path in the library.
+    pub(crate) async fn read_bytes(&self, name: &str, limits: &Limits) -> Result<Bytes, Problem> {
+        let name_file = |problem: Problem| Problem {
+            detail: format!("{name}: {}", problem.detail),
+            ..problem
+        };
+        let checked = limits.check_file_bytes(self.bytes);
+        checked.map_err(|error| name_file(error.into()))?;
+        let path = self.path.clone();
+        let read = self.disk.run_blocking(move || std::fs::read(path)).await?;
+        read.map(Bytes::from).map_err(|error| {
+            let (code, reason) = describe_read_error(error);
+            name_file(Problem::new(code, reason))
         })
     }
 

@@ -20,9 +20,10 @@ pub(crate) const MIN_COMPARED_HITS: usize = 64;
 /// Comparing more hits than this can take more than a millisecond, so it needs a blocking thread.
 pub(crate) const MAX_INLINE_HITS: usize = 10;
 
-/// What is known of the picture of a query besides its vector.
+/// What is known of a picture besides its vector.
 #[derive(Debug, Clone)]
 pub(crate) struct QueryPicture {
+    /// Empty if it is not known, or for a region of a file.
     pub content_hash: String,
     /// `None` for a row of an earlier version.
     pub sketch: Option<Sketch>,
@@ -46,72 +47,84 @@ pub(crate) struct BandedHits {
 }
 
 impl BandedHits {
-    /// Finds the bands of the hits of a query by this picture, and keeps the first `limit`. The hits are sorted by
-    /// falling score.
-    pub(crate) fn compare(
-        bands: &Bands,
-        query: &QueryPicture,
-        hits: Vec<IndexHit>,
-        limit: usize,
-    ) -> Self {
-        let mut comparison = Comparison {
-            bands,
-            query,
-            alterations: None,
-            checks: MAX_ALTERATION_CHECKS,
-        };
-        let banded = hits.into_iter().map(|hit| (comparison.band_hit(&hit), hit));
-        let mut banded: Vec<(Band, IndexHit)> = banded.collect();
+    /// Finds the bands of the hits of a query by this picture. The hits are sorted by falling score.
+    pub(crate) fn compare(bands: &Bands, query: &QueryPicture, hits: Vec<IndexHit>) -> Self {
+        let found = find_bands(bands, query, &hits);
+        let mut banded: Vec<(Band, IndexHit)> = found.into_iter().zip(hits).collect();
         // The sort is stable.
         banded.sort_by_key(|(band, _)| (*band).min(Band::VerySimilar));
-        let (bands, hits) = banded.into_iter().take(limit).unzip();
+        let (bands, hits) = banded.into_iter().unzip();
         Self { hits, bands }
     }
 }
 
-/// Compares the hits of one query.
-struct Comparison<'a> {
-    bands: &'a Bands,
-    query: &'a QueryPicture,
-    /// Made for the first hit that needs it.
+/// Returns the bands of the hits of a query by this picture.
+pub(crate) fn find_bands(bands: &Bands, query: &QueryPicture, hits: &[IndexHit]) -> Vec<Band> {
+    let mut comparison = PictureComparison::new(*bands, query, MAX_ALTERATION_CHECKS);
+    let found = hits.iter().map(|hit| {
+        let picture = QueryPicture::from_row(&hit.image);
+        comparison.find_band(&picture, hit.score)
+    });
+    found.collect()
+}
+
+/// Compares one picture with others.
+pub(crate) struct PictureComparison<'a> {
+    bands: Bands,
+    picture: &'a QueryPicture,
+    /// Made for the first other picture that needs it.
     alterations: Option<AlterationSearch>,
     /// Searches for altered copies that remain.
     checks: usize,
 }
 
-impl Comparison<'_> {
-    fn band_hit(&mut self, hit: &IndexHit) -> Band {
-        let query = self.query;
-        if !query.content_hash.is_empty() && query.content_hash == hit.image.content_hash {
+impl<'a> PictureComparison<'a> {
+    pub(crate) fn new(bands: Bands, picture: &'a QueryPicture, max_checks: usize) -> Self {
+        Self {
+            bands,
+            picture,
+            alterations: None,
+            checks: max_checks,
+        }
+    }
+
+    /// Returns how many searches for altered copies remain.
+    pub(crate) fn remaining_checks(&self) -> usize {
+        self.checks
+    }
+
+    /// Returns the band of a picture whose vector has this cosine with that of the first one.
+    pub(crate) fn find_band(&mut self, other: &QueryPicture, score: f32) -> Band {
+        let picture = self.picture;
+        if !picture.content_hash.is_empty() && picture.content_hash == other.content_hash {
             return Band::Same;
         }
-        let band = self.bands.band_for(hit.score);
-        let (Some(sketch), Some(other)) = (&query.sketch, Sketch::from_text(&hit.image.sketch))
-        else {
+        let band = self.bands.band_for(score);
+        let (Some(sketch), Some(other)) = (&picture.sketch, &other.sketch) else {
             return band;
         };
-        if sketch.is_same_picture(&other) {
+        if sketch.is_same_picture(other) {
             // Copies of half the size of small photos have scores below those of near-duplicates.
             return match band {
                 Band::NearDuplicate | Band::VerySimilar => Band::Same,
                 band => band,
             };
         }
-        if sketch.is_turned_copy(&other) {
+        if sketch.is_turned_copy(other) {
             return Band::TurnedCopy;
         }
         match band {
             // Beyond the limit, nothing confirms the claim.
             Band::Same | Band::NearDuplicate if self.checks == 0 => Band::VerySimilar,
             Band::Same | Band::NearDuplicate => {
-                if self.count_check(sketch).is_altered_copy(&other) {
+                if self.count_check(sketch).is_altered_copy(other) {
                     Band::NearDuplicate
                 } else {
                     Band::VerySimilar
                 }
             }
             Band::VerySimilar if self.checks > 0 => {
-                if self.count_check(sketch).is_clear_copy(&other) {
+                if self.count_check(sketch).is_clear_copy(other) {
                     Band::NearDuplicate
                 } else {
                     Band::VerySimilar
@@ -121,7 +134,7 @@ impl Comparison<'_> {
         }
     }
 
-    /// Returns the search for altered copies of the query, and counts its use.
+    /// Returns the search for altered copies of the picture, and counts its use.
     fn count_check(&mut self, sketch: &Sketch) -> &AlterationSearch {
         self.checks -= 1;
         self.alterations
@@ -192,7 +205,7 @@ mod tests {
             (0.1, "aa", Some(&other), Band::Same),
         ] {
             let hits = vec![hit(score, content, sketch)];
-            let found = BandedHits::compare(&BANDS, &query, hits, usize::MAX);
+            let found = BandedHits::compare(&BANDS, &query, hits);
             assert_eq!(found.bands, [band], "{score} {content}");
         }
         let without = QueryPicture {
@@ -201,7 +214,7 @@ mod tests {
         };
         let hits = vec![hit(0.95, "bb", Some(&other)), hit(0.7, "", Some(&mirrored))];
         assert_eq!(
-            BandedHits::compare(&BANDS, &without, hits, usize::MAX).bands,
+            BandedHits::compare(&BANDS, &without, hits).bands,
             [Band::Same, Band::VerySimilar]
         );
     }
@@ -225,9 +238,7 @@ mod tests {
             hit(0.5, "ff", Some(&same)),
             hit(0.3, "hh", Some(&mirrored)),
         ];
-        let first = BandedHits::compare(&BANDS, &query, hits.clone(), 1);
-        assert_eq!(first.hits, hits[1..2]);
-        let found = BandedHits::compare(&BANDS, &query, hits, usize::MAX);
+        let found = BandedHits::compare(&BANDS, &query, hits);
         let order: Vec<&str> = found
             .hits
             .iter()
@@ -248,7 +259,7 @@ mod tests {
         };
         let brighter = sketch_of(|x, y| slope(x, y).saturating_add(12));
         let hits = vec![hit(0.95, "", Some(&brighter)); MAX_ALTERATION_CHECKS + 2];
-        let bands = BandedHits::compare(&BANDS, &query, hits, usize::MAX).bands;
+        let bands = BandedHits::compare(&BANDS, &query, hits).bands;
         let (checked, unchecked) = bands.split_at(MAX_ALTERATION_CHECKS);
         assert!(checked.iter().all(|band| *band == Band::NearDuplicate));
         assert_eq!(unchecked, [Band::VerySimilar; 2]);

@@ -1,8 +1,11 @@
 //! A query: images, ids and texts with weights, and the sum of their vectors.
 
 use bytes::Bytes;
+use lookalike_index::{ReadConsistency, RowFilter};
 use lookalike_proto::QueryText;
+use lookalike_vision::PictureRegion;
 
+use super::hit_groups::HitGrouping;
 use crate::problem::{Code, Problem};
 
 /// Something that has a vector.
@@ -23,6 +26,30 @@ pub(crate) struct WeightedPart {
     pub input: QueryInput,
     /// If negative, the hits should look less like this part.
     pub weight: f64,
+    /// The region of the picture that is compared, with the parameter that contains it; not for a text.
+    pub region: Option<QueryRegion>,
+}
+
+/// A region of the picture of a query.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct QueryRegion {
+    pub param: String,
+    pub region: PictureRegion,
+}
+
+/// The conditions for hits.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct SearchConditions {
+    /// The maximum number of hits of a page; a group counts as one.
+    pub limit: usize,
+    pub filter: RowFilter,
+    pub min_score: Option<f32>,
+    /// The least score as a share of the best one, 0 to 1.
+    pub relative_score: Option<f64>,
+    pub group: Option<HitGrouping>,
+    /// The cursor of the previous page.
+    pub cursor: Option<String>,
+    pub consistency: ReadConsistency,
 }
 
 /// A query with at least one part of positive weight.
@@ -31,6 +58,8 @@ pub(crate) struct ParsedQuery {
     pub parts: Vec<WeightedPart>,
     /// The image to exclude from the hits.
     pub excluded_id: Option<String>,
+    /// Whether turned and mirrored copies of the picture are searched as well.
+    pub orientations: bool,
 }
 
 impl ParsedQuery {
@@ -39,10 +68,12 @@ impl ParsedQuery {
             param: param.to_owned(),
             input,
             weight: 1.0,
+            region: None,
         };
         Self {
             parts: vec![part],
             excluded_id: None,
+            orientations: false,
         }
     }
 
@@ -56,6 +87,29 @@ impl ParsedQuery {
             excluded_id: Some(id.clone()),
             ..Self::from_input("id", QueryInput::Id(id))
         }
+    }
+
+    /// Compares only a region of the picture.
+    pub(crate) fn with_region(mut self, region: Option<QueryRegion>) -> Self {
+        for part in &mut self.parts {
+            part.region.clone_from(&region);
+        }
+        self
+    }
+
+    /// Searches turned and mirrored copies as well.
+    ///
+    /// # Errors
+    /// If the query is not a single picture.
+    pub(crate) fn with_orientations(mut self, orientations: bool) -> Result<Self, Problem> {
+        if orientations && !self.is_single_image() {
+            return Err(Problem::invalid_parameter(
+                "orientations",
+                "orientations needs a query by a single picture: give only image or only id",
+            ));
+        }
+        self.orientations = orientations;
+        Ok(self)
     }
 
     /// Returns the label `kind` of the search metrics.

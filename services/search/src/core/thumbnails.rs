@@ -6,7 +6,7 @@ use lookalike_proto::ContentHash;
 use poem::Response;
 use poem::http::{HeaderMap, StatusCode, header};
 
-use super::files::{describe_read_error, find_file};
+use super::files::find_file;
 use super::service::SearchService;
 use crate::etag::{etag_matches, parse_etag};
 use crate::problem::{Code, Problem};
@@ -70,22 +70,7 @@ async fn make_thumbnail(
     let hash = row.content_hash.clone();
     // The permit comes before the bytes: files that wait for a permit would fill the memory.
     let permit = service.thumbnail_decodes.acquire().await?;
-    let (path, read_limits) = (located.path.clone(), limits.clone());
-    let read = move || {
-        read_limits.check_file_bytes(located.bytes)?;
-        std::fs::read(path).map_err(|error| {
-            let (code, reason) = describe_read_error(error);
-            Problem::new(code, reason)
-        })
-    };
-    let bytes = located
-        .disk
-        .run_blocking(read)
-        .await?
-        .map_err(|problem| Problem {
-            detail: format!("{}: {}", row.path, problem.detail),
-            ..problem
-        });
+    let bytes = located.read_bytes(&row.path, &limits).await;
     let work = move || {
         let bytes = bytes?;
         let matches_row = ContentHash::hash_content(&bytes).to_string() == hash;

@@ -195,6 +195,7 @@ impl SavedSearchRecord {
                 param: param.to_owned(),
                 input,
                 weight: part.weight,
+                region: None,
             })
         });
         parts.collect()

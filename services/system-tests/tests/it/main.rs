@@ -36,6 +36,7 @@ mod quality;
 mod roles;
 mod rollover;
 mod saved_searches;
+mod search_depth;
 mod text_search;
 mod tidy;
 mod webhooks;

@@ -45,6 +45,20 @@ const LINKS: &[Link] = &[
         "id",
         "/hits/0/id",
     ),
+    link(
+        &["similarImages"],
+        "nextPage",
+        "similarImages",
+        "cursor",
+        "/cursor",
+    ),
+    link(
+        &["searchByImage"],
+        "nextPage",
+        "searchByImage",
+        "cursor",
+        "/cursor",
+    ),
     link(LIST, "nextPage", "listImages", "cursor", "/cursor"),
     link(LIST, "firstImage", "getImage", "id", "/images/0/id"),
     link(

@@ -29,7 +29,7 @@ fn none_of(rules: &[Value]) -> Value {
     json!({ "not": { "anyOf": rules } })
 }
 
-/// Refuses a search without a part that the hits should look like.
+/// Refuses a search without a part that the hits should look like, and a region of no picture or of two.
 fn search_rule() -> Value {
     let mut parts: Vec<Value> = ["image", "id", "text"]
         .map(|field| given(field, "string"))
@@ -38,7 +38,15 @@ fn search_rule() -> Value {
         "required": ["positive"],
         "properties": { "positive": { "type": "array", "minItems": 1 } }
     }));
-    none_of(&parts)
+    let [image, id] = ["image", "id"].map(|field| given(field, "string"));
+    let other_pictures = json!({ "anyOf": [
+        none_of(&[image.clone(), id.clone()]),
+        { "allOf": [image, id] },
+    ] });
+    json!({ "anyOf": [
+        none_of(&parts),
+        { "allOf": [given("region", "object"), other_pictures] },
+    ] })
 }
 
 /// Refuses a search to be saved without a name, a query or a threshold, and one with two thresholds.
@@ -53,11 +61,12 @@ fn saved_search_rule() -> Value {
     ] })
 }
 
-/// Refuses an entry without, or with more than one of, `id`, `text` and `image`.
+/// Refuses an entry without, or with more than one of, `id`, `text` and `image`, and a region of a text.
 fn query_part_rule() -> Value {
     let [id, text, image] = ["id", "text", "image"].map(|field| given(field, "string"));
     json!({ "anyOf": [
         none_of(&[id.clone(), text.clone(), image.clone()]),
+        { "allOf": [given("region", "object"), text.clone()] },
         { "allOf": [id, text] },
         { "allOf": [id, image] },
         { "allOf": [text, image] },

@@ -26,6 +26,13 @@ const EVENT_ID_PATTERN: &str =
     r"^[0-7]?[0-9a-f]{1,15}-[0-9]{1,19}(\.[0-7]?[0-9a-f]{1,15}-[0-9]{1,19})?$";
 const CODE_PATTERN: &str = "^[a-z][a-z0-9_]*$";
 const FAILURE_CURSOR_PATTERN: &str = "^[a-z0-9_-]{1,64}:([0-9a-f]{32})?$";
+/// Base64 in the URL-safe alphabet.
+const SEARCH_CURSOR_PATTERN: &str = "^[A-Za-z0-9_-]+$";
+/// Two numbers of at least 0 and below 1, and two above 0 and at most 1.
+const REGION_PATTERN: &str = concat!(
+    r"^(0(\.[0-9]*)?|\.[0-9]+),(0(\.[0-9]*)?|\.[0-9]+)",
+    r"(,(0?\.0*[1-9][0-9]*|1(\.0*)?)){2}$"
+);
 /// Parts separated by single `/`, none of them `.` or `..`.
 const RELATIVE_PATH_PATTERN: &str = r"^(?!\.{1,2}(/|$))[^/\x00]+(/(?!\.{1,2}(/|$))[^/\x00]+)*$";
 /// Nothing, or like a relative path, but the last part may be any start of a name. `./` in front is
@@ -214,6 +221,11 @@ fn text_rule(owner: Owner<'_>, name: &str) -> Option<TextRule> {
         ("scanLibrary" | "confirmLibrary", "name") => pattern(REQUESTED_LIBRARY_PATTERN),
         ("explainFile", "path") => pattern(RELATIVE_PATH_PATTERN),
         ("Image" | "Hit" | "Failure" | "FileHistory", "path") => not_empty(),
+        (
+            "search" | "searchByImage" | "similarImages" | "SearchRequest" | "SearchAnswer",
+            "cursor",
+        ) => pattern(SEARCH_CURSOR_PATTERN),
+        (_, "region") => pattern(REGION_PATTERN),
         (_, "id" | "ids" | "cursor") => pattern(IMAGE_ID_PATTERN),
         (_, "library") if owner.is_request => pattern(REQUESTED_LIBRARY_PATTERN),
         (_, "library" | "unreachable_libraries") => pattern(LIBRARY_PATTERN),

@@ -6,6 +6,10 @@ use poem_openapi::{Enum, Object};
 
 use super::image::ImageBody;
 
+/// The shape of a cursor; no search accepts it.
+pub(crate) const EXAMPLE_SEARCH_CURSOR: &str =
+    "qB3f1AEBAI0cWm4yP7aTkQ0b2eS5xUZAAAwAeH0nK1vQmJYAAAAAAwATqg7xGZJk";
+
 /// The meaning of a score, as calibrated for the model. A comparison of the pictures themselves confirms
 /// the first three.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]
@@ -48,6 +52,27 @@ impl From<BandBody> for Band {
     }
 }
 
+/// Further images that show the same picture as a hit.
+#[derive(Debug, Clone, PartialEq, Object)]
+#[oai(rename = "FoldedImages", example)]
+pub(crate) struct FoldedBody {
+    /// How many images are folded, of those that the search has examined so far.
+    #[oai(validator(minimum(value = "1")))]
+    pub count: u32,
+    /// Their ids in the order of the hits that they would be; at most 100.
+    #[oai(validator(max_items = 100))]
+    pub ids: Vec<String>,
+}
+
+impl Example for FoldedBody {
+    fn example() -> Self {
+        Self {
+            count: 1,
+            ids: vec!["3ac94f0b7d2e41a58c6b9e0f1d2a3b4c".into()],
+        }
+    }
+}
+
 /// An image that looks like the query.
 #[derive(Debug, Clone, PartialEq, Object)]
 #[oai(rename = "Hit", example)]
@@ -63,6 +88,8 @@ pub(crate) struct HitBody {
     /// The meaning of the score. Null if the model has no calibrated bands, and for queries with
     /// text or several parts, whose scores are on another scale.
     pub band: Option<BandBody>,
+    /// The images that are folded into this hit, or null: if there are none, or the search has no `group`.
+    pub folded: Option<FoldedBody>,
     /// In pixels, after rotation to the upright position.
     pub width: u32,
     /// In pixels, after rotation to the upright position.
@@ -93,6 +120,7 @@ impl Example for HitBody {
             path: image.path,
             score: 0.913_27,
             band: Some(BandBody::NearDuplicate),
+            folded: Some(FoldedBody::example()),
             width: image.width,
             height: image.height,
             format: image.format,
@@ -111,11 +139,18 @@ impl Example for HitBody {
 #[oai(example)]
 pub(crate) struct SearchAnswer {
     /// The nearest images, without duplicates: first those with the band `same_picture`, then `turned_copy`,
-    /// then `near_duplicate`, then all others. Each part is sorted by falling score.
+    /// then `near_duplicate`, then all others. Each part is sorted by falling score. Copies come first only
+    /// among the nearest images of the first page (at least 64); behind these, only the score counts.
     pub hits: Vec<HitBody>,
-    /// The best band of all hits, or null if hits have no bands. `no_match` means that no image looks
+    /// The best band of these hits, or null if hits have no bands. `no_match` means that no image looks
     /// similar: there is no hit, or the hits are merely the nearest images.
     pub band: Option<BandBody>,
+    /// For the next page: send the same request again, with this `cursor`. Null if there are no further
+    /// hits, or if the pages have reached `http.max_search_depth`. The page after a cursor may be empty.
+    ///
+    /// While the index does not change, the pages together contain each hit once. If it changes, they may
+    /// miss an image, but never repeat one.
+    pub cursor: Option<String>,
     /// The model that computed the vectors.
     pub model: String,
     /// Milliseconds from the complete request to the hits.
@@ -127,6 +162,7 @@ impl Example for SearchAnswer {
         Self {
             hits: vec![HitBody::example()],
             band: Some(BandBody::NearDuplicate),
+            cursor: Some(EXAMPLE_SEARCH_CURSOR.into()),
             model: "lookalike-mini".into(),
             took_ms: 18.4,
         }

@@ -1,11 +1,51 @@
 //! Search requests.
 
-use poem_openapi::Object;
 use poem_openapi::types::Example;
+use poem_openapi::{Enum, Object};
 
 use super::consistency::ConsistencyBody;
 use super::image::EXAMPLE_ID;
 use crate::api::filter::FilterBody;
+
+/// Which hits are folded into one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]
+#[oai(rename = "HitGrouping", rename_all = "snake_case")]
+pub(crate) enum GroupBody {
+    /// Identical files.
+    Content,
+    /// Identical files, the same picture in other files, turned copies and near-duplicates.
+    Near,
+}
+
+/// A rectangle of the upright picture. All numbers are fractions of its width or height. The part beyond the
+/// edge of the picture is ignored. The rest must have at least 16 pixels on each side.
+#[derive(Debug, Clone, PartialEq, Object)]
+#[oai(rename = "Region", deny_unknown_fields, example)]
+pub(crate) struct RegionBody {
+    /// The left edge: at least 0, below 1.
+    #[oai(validator(minimum(value = "0"), maximum(value = "1", exclusive = "true")))]
+    pub x: f64,
+    /// The upper edge: at least 0, below 1.
+    #[oai(validator(minimum(value = "0"), maximum(value = "1", exclusive = "true")))]
+    pub y: f64,
+    /// Above 0, at most 1.
+    #[oai(validator(minimum(value = "0", exclusive = "true"), maximum(value = "1")))]
+    pub width: f64,
+    /// Above 0, at most 1.
+    #[oai(validator(minimum(value = "0", exclusive = "true"), maximum(value = "1")))]
+    pub height: f64,
+}
+
+impl Example for RegionBody {
+    fn example() -> Self {
+        Self {
+            x: 0.25,
+            y: 0.1,
+            width: 0.5,
+            height: 0.5,
+        }
+    }
+}
 
 /// A part of a query: exactly one of `id`, `text` and `image`.
 #[derive(Debug, Clone, Default, PartialEq, Object)]
@@ -17,6 +57,8 @@ pub(crate) struct QueryPart {
     pub text: Option<String>,
     /// An image file, as in the field `image` of a search.
     pub image: Option<String>,
+    /// Compares only this region of the picture of `image` or `id`, as the field `region` of a search.
+    pub region: Option<RegionBody>,
     /// The relative weight: above 0, at most 100; 1 by default.
     #[oai(validator(minimum(value = "0", exclusive = "true"), maximum(value = "100")))]
     pub weight: Option<f64>,
@@ -58,6 +100,20 @@ pub(crate) struct SearchRequest {
     /// not excluded.
     #[oai(validator(max_items = 32))]
     pub negative: Option<Vec<QueryPart>>,
+    /// Compares only this region of the picture of `image` or `id`, of which exactly one must be given. The
+    /// region counts as a picture of its own: hits and their bands are as if a file with only this region
+    /// had been uploaded. For an `id`, the service reads the original file.
+    pub region: Option<RegionBody>,
+    /// Whether turned and mirrored copies of the picture are found like the picture itself. The score of a
+    /// hit is the best one of all orientations. Needs a query by a single picture: only `image` or only `id`.
+    pub orientations: Option<bool>,
+    /// Folds hits that show the same picture into the one that comes first; the others are in its field
+    /// `folded`. `limit` counts hits after folding. By default, nothing is folded.
+    pub group: Option<GroupBody>,
+    /// The `cursor` of the previous answer, to get the next hits. The query and all conditions must be the
+    /// same as in the request before; only `limit` and `consistency` may differ.
+    #[oai(validator(max_length = 40000))]
+    pub cursor: Option<String>,
     /// The maximum number of hits, 1 to 1,000; 12 by default.
     #[oai(validator(minimum(value = "1"), maximum(value = "1000")))]
     pub limit: Option<u32>,
@@ -67,6 +123,11 @@ pub(crate) struct SearchRequest {
     /// another scale than those of two images: usually much lower.
     #[oai(validator(minimum(value = "-1"), maximum(value = "1")))]
     pub min_score: Option<f64>,
+    /// Only hits whose score is at least this share of the best score of the search, 0 to 1. If the best
+    /// score is negative, only hits with a score of at least the best score divided by this share: the best
+    /// hit always remains.
+    #[oai(validator(minimum(value = "0"), maximum(value = "1")))]
+    pub relative_score: Option<f64>,
     /// How recent the data must be; `bounded` by default.
     pub consistency: Option<ConsistencyBody>,
 }

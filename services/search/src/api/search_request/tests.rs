@@ -69,6 +69,7 @@ fn parts_have_their_weights() {
         param: param.into(),
         input,
         weight,
+        region: None,
     });
     assert_eq!(query.parts, expected);
 }
@@ -141,4 +142,130 @@ fn what_is_wrong_is_named() {
     };
     assert_eq!(expect_refusal(&both(1, 33)), unreadable("negative"));
     assert_eq!(parse_question(&both(32, 32)).unwrap().parts.len(), 64);
+}
+
+#[test]
+fn regions_belong_to_pictures() {
+    let region = r#""region": {"x": 0.25, "y": 0, "width": 0.5, "height": 1.0}"#;
+    let query = parse_question(&format!(
+        r#"{{"image": "+/8=", "text": "red", {region}, "positive": [{{"id": "{EXAMPLE_ID}", {region}}}]}}"#
+    ));
+    let regions: Vec<_> = query
+        .unwrap()
+        .parts
+        .into_iter()
+        .map(|part| {
+            part.region
+                .map(|region| (region.param, region.region.fractions()))
+        })
+        .collect();
+    let fractions = [0.25, 0.0, 0.5, 1.0];
+    let of = |param: &str| Some((param.to_owned(), fractions));
+    assert_eq!(regions, [of("region"), None, of("positive[0].region")]);
+    let parameter = |param: &str| (Code::InvalidParameter, param.to_owned());
+    for (json, param) in [
+        (format!(r#"{{"text": "red", {region}}}"#), "region"),
+        (
+            format!(r#"{{"image": "+/8=", "id": "{EXAMPLE_ID}", {region}}}"#),
+            "region",
+        ),
+        (
+            format!(r#"{{"positive": [{{"id": "{EXAMPLE_ID}"}}], {region}}}"#),
+            "region",
+        ),
+        (
+            format!(r#"{{"positive": [{{"text": "x", {region}}}]}}"#),
+            "positive[0].region",
+        ),
+        (
+            format!(r#"{{"text": "a", "negative": [{{"text": "x", {region}}}]}}"#),
+            "negative[0].region",
+        ),
+    ] {
+        assert_eq!(expect_refusal(&json), parameter(param), "{json}");
+    }
+    for malformed in [
+        r#"{}"#,
+        r#"[0, 0, 1, 1]"#,
+        r#"{"x": 0, "y": 0, "width": 1}"#,
+        r#"{"x": 1, "y": 0, "width": 1, "height": 1}"#,
+        r#"{"x": -0.1, "y": 0, "width": 1, "height": 1}"#,
+        r#"{"x": 0, "y": 0, "width": 0, "height": 1}"#,
+        r#"{"x": 0, "y": 0, "width": 1, "height": 1.1}"#,
+        r#"{"x": 0, "y": 0, "width": 1, "height": "1"}"#,
+        r#"{"x": 0, "y": 0, "width": 1, "height": 1, "z": 1}"#,
+    ] {
+        let json = format!(r#"{{"image": "+/8=", "region": {malformed}}}"#);
+        assert_eq!(expect_refusal(&json).1, "region", "{malformed}");
+    }
+}
+
+#[test]
+fn regions_in_an_address_are_four_fractions() {
+    let parse = |text| parse_region_param(Some(text));
+    for (text, fractions) in [
+        ("0,0,1,1", [0.0, 0.0, 1.0, 1.0]),
+        ("0.25,.5,.5,0.125", [0.25, 0.5, 0.5, 0.125]),
+        ("0.,0.0,1.,1.0", [0.0, 0.0, 1.0, 1.0]),
+        // What is beyond the edge is cut off.
+        ("0.5,0.75,1,1", [0.5, 0.75, 0.5, 0.25]),
+    ] {
+        let region = parse(text).unwrap().unwrap();
+        assert_eq!(region.region.fractions(), fractions, "{text}");
+    }
+    assert_eq!(parse_region_param(None), Ok(None));
+    for text in [
+        "",
+        ",,,",
+        "0,0,1",
+        "0,0,1,1,1",
+        "0,0,1,x",
+        "1,0,1,1",
+        "-1,0,1,1",
+        "0,0,0,1",
+        "0,0,1,2",
+        "0,0,NaN,1",
+        "0,0,inf,1",
+        "0,0,1e0,1",
+        "0, 0,1,1",
+        "0,0,1,1.1.1",
+        "é,0,1,1",
+        "0;0;1;1",
+    ] {
+        let problem = parse(text).unwrap_err();
+        assert_eq!(problem.code, Code::InvalidParameter, "{text}");
+        assert_eq!(problem.param.as_deref(), Some("region"), "{text}");
+    }
+}
+
+#[test]
+fn only_single_pictures_are_turned() {
+    let id = format!(r#""id": "{EXAMPLE_ID}""#);
+    for (json, turned) in [
+        (format!(r#"{{{id}, "orientations": true}}"#), true),
+        (
+            format!(r#"{{{id}, "orientations": false, "text": "red"}}"#),
+            false,
+        ),
+        (
+            r#"{"image": "+/8=", "orientations": true}"#.to_owned(),
+            true,
+        ),
+        (format!(r#"{{{id}}}"#), false),
+    ] {
+        assert_eq!(
+            parse_question(&json).unwrap().orientations,
+            turned,
+            "{json}"
+        );
+    }
+    for json in [
+        r#"{"text": "red", "orientations": true}"#.to_owned(),
+        format!(r#"{{{id}, "text": "red", "orientations": true}}"#),
+        format!(r#"{{{id}, "negative": [{{{id}}}], "orientations": true}}"#),
+        format!(r#"{{"image": "+/8=", {id}, "orientations": true}}"#),
+    ] {
+        let refusal = (Code::InvalidParameter, "orientations".to_owned());
+        assert_eq!(expect_refusal(&json), refusal, "{json}");
+    }
 }
