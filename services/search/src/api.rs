@@ -22,6 +22,8 @@ mod responses;
 
 mod document;
 
+mod compare;
+mod duplicates;
 mod events;
 mod facets;
 mod images;
@@ -39,6 +41,8 @@ use poem_openapi::OpenApiService;
 pub(crate) use problem_response::to_response as problem_to_response;
 pub(crate) use responses::JSON;
 
+use compare::CompareApi;
+use duplicates::DuplicateApi;
 use events::EventApi;
 use facets::FacetApi;
 use images::ImageApi;
@@ -51,6 +55,8 @@ pub(crate) type Apis = (
     SearchApi,
     ImageApi,
     FacetApi,
+    DuplicateApi,
+    CompareApi,
     StatusApi,
     MaintenanceApi,
     SessionApi,
@@ -63,6 +69,8 @@ pub(crate) fn open_api_service() -> OpenApiService<Apis, ()> {
         SearchApi,
         ImageApi,
         FacetApi,
+        DuplicateApi,
+        CompareApi,
         StatusApi,
         MaintenanceApi,
         SessionApi,

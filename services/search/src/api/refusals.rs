@@ -52,7 +52,7 @@ fn describe_status(status: u16) -> &'static str {
         }
         404 => "There is no such image, file or library",
         408 => "The upload took too long",
-        409 => "The watcher refuses the request, or the model has no text encoder",
+        409 => "The watcher refuses the request, or the model lacks a text encoder or bands",
         410 => "The file no longer exists",
         413 => "The upload is too large",
         415 => "The content is not an image, or its type or format is not supported",
@@ -169,6 +169,13 @@ refusals! {
     ListRefusal: InvalidRequest, InvalidParameter, NoSuchLibrary, IndexUnavailable, OtherModel;
     /// Refuses to count values.
     CountRefusal: InvalidParameter, NoSuchLibrary, Overloaded, IndexUnavailable, OtherModel;
+    /// Refuses to list duplicates.
+    DuplicatesRefusal: InvalidParameter, NoSuchLibrary, ModelWithoutBands, Overloaded,
+        IndexUnavailable, OtherModel;
+    /// Refuses to compare two images.
+    CompareRefusal: InvalidParameter, OutsideLibrary, NoSuchImage, FileGone, NotAnImage,
+        UnsupportedFormat, UnsupportedFeature, EmptyUpload, TooManyPixels, TooMuchMemory, Truncated,
+        Corrupt, TooSlow, DecoderPanic, Overloaded, IndexUnavailable, OtherModel, LibraryUnavailable;
     /// Refuses the row of an image.
     ImageRefusal: InvalidParameter, NoSuchImage, IndexUnavailable, OtherModel;
     /// Refuses an original file.

@@ -54,7 +54,7 @@ impl BandedHits {
         hits: Vec<IndexHit>,
         limit: usize,
     ) -> Self {
-        let mut comparison = Comparison {
+        let mut comparison = HitComparison {
             bands,
             query,
             alterations: None,
@@ -70,7 +70,7 @@ impl BandedHits {
 }
 
 /// Compares the hits of one query.
-struct Comparison<'a> {
+struct HitComparison<'a> {
     bands: &'a Bands,
     query: &'a QueryPicture,
     /// Made for the first hit that needs it.
@@ -79,7 +79,7 @@ struct Comparison<'a> {
     checks: usize,
 }
 
-impl Comparison<'_> {
+impl HitComparison<'_> {
     fn band_hit(&mut self, hit: &IndexHit) -> Band {
         let query = self.query;
         if !query.content_hash.is_empty() && query.content_hash == hit.image.content_hash {

@@ -22,6 +22,8 @@ const REQUEST_ID_PATTERN: &str = "^[A-Za-z0-9._-]{1,64}$";
 /// The creation time of the stream in hexadecimal digits, and the number of the event.
 const EVENT_ID_PATTERN: &str = "^[0-7]?[0-9a-f]{1,15}-[0-9]{1,19}$";
 const CODE_PATTERN: &str = "^[a-z][a-z0-9_]*$";
+/// A content hash or its start.
+const DUPLICATES_CURSOR_PATTERN: &str = "^[0-9a-f]{16}([0-9a-f]{48})?$";
 const FAILURE_CURSOR_PATTERN: &str = "^[a-z0-9_-]{1,64}:([0-9a-f]{32})?$";
 /// Parts separated by single `/`, none of them `.` or `..`.
 const RELATIVE_PATH_PATTERN: &str = r"^(?!\.{1,2}(/|$))[^/\x00]+(/(?!\.{1,2}(/|$))[^/\x00]+)*$";
@@ -176,6 +178,7 @@ fn max_items(owner: Owner<'_>, name: &str) -> Option<usize> {
     match (owner.is_request, name) {
         (false, "colors") => Some(3),
         (false, "tags") => Some(64),
+        (false, "reasons") => Some(9),
         (false, "hits" | "images" | "failures") => Some(1000),
         _ => None,
     }
@@ -195,10 +198,12 @@ fn text_rule(owner: Owner<'_>, name: &str) -> Option<TextRule> {
         ("Failure", "state") => one_of(&["failed", "ignored"]),
         ("FileHistory", "state") => one_of(FILE_STATES),
         ("FailureList" | "listFailures", "cursor") => pattern(FAILURE_CURSOR_PATTERN),
+        ("DuplicateList" | "findDuplicates", "cursor") => pattern(DUPLICATES_CURSOR_PATTERN),
         ("Library", "name") => pattern(LIBRARY_PATTERN),
         ("scanLibrary" | "confirmLibrary", "name") => pattern(REQUESTED_LIBRARY_PATTERN),
+        ("compareImages", "a" | "b") => pattern(IMAGE_ID_PATTERN),
         ("explainFile", "path") => pattern(RELATIVE_PATH_PATTERN),
-        ("Image" | "Hit" | "Failure" | "FileHistory", "path") => not_empty(),
+        ("Image" | "DuplicateImage" | "Hit" | "Failure" | "FileHistory", "path") => not_empty(),
         (_, "id" | "ids" | "cursor") => pattern(IMAGE_ID_PATTERN),
         (_, "library") if owner.is_request => pattern(REQUESTED_LIBRARY_PATTERN),
         (_, "library" | "unreachable_libraries") => pattern(LIBRARY_PATTERN),
@@ -218,7 +223,7 @@ fn text_rule(owner: Owner<'_>, name: &str) -> Option<TextRule> {
         (_, "format" | "formats") => Named("ImageFormat"),
         (_, "colors") => Named("Color"),
         (_, "tags") if owner.is_request => pattern(TAG_PATTERN),
-        (_, "tags") => not_empty(),
+        (_, "tags" | "reasons") => not_empty(),
         (_, "thumbnail_url") => url("/v1/images/[0-9a-f]{32}/thumbnail[?]"),
         (_, "content_url") => url("/v1/images/[0-9a-f]{32}/content$"),
         (_, "image_url") => url("/v1/images/[0-9a-f]{32}$"),
