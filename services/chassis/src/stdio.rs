@@ -22,8 +22,13 @@ impl OutputError {
 
 /// Writes the result of a command, or a part of it, on standard output.
 pub fn write_text(text: &str) -> Result<(), OutputError> {
+    write_bytes(text.as_bytes())
+}
+
+/// Writes bytes that other programs read, such as paths, on standard output.
+pub fn write_bytes(bytes: &[u8]) -> Result<(), OutputError> {
     let mut output = io::stdout().lock();
-    output.write_all(text.as_bytes())?;
+    output.write_all(bytes)?;
     // At the end of the process, the standard library ignores errors of what is still buffered.
     Ok(output.flush()?)
 }

@@ -1,7 +1,7 @@
 //! The commands that query or instruct a running lookalike, and how they print.
 //!
-//! Each command's arguments are defined next to the command. `search`, `status`, `failures` and
-//! `why` use the HTTP API; `confirm` and `audit` can use NATS, so that they also work where no
+//! Each command's arguments are defined next to the command. `search`, `status`, `failures`, `why`,
+//! `duplicates` and `compare` use the HTTP API; `confirm` and `audit` can use NATS, so that they also work where no
 //! service runs. Text from outside, such as file names, is escaped before it reaches a terminal.
 //!
 //! A command fails with an [`anyhow::Error`]; a [`UsageError`] in it means wrong use or settings.
@@ -19,7 +19,9 @@ pub mod terminal;
 mod locate_file;
 
 pub mod audit;
+pub mod compare;
 pub mod confirm;
+pub mod duplicates;
 pub mod failures;
 pub mod search;
 pub mod status;

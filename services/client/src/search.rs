@@ -100,7 +100,7 @@ fn parse_image_id(word: &str) -> Result<String, &'static str> {
 }
 
 /// Accepts any object; the service checks its fields.
-fn parse_filter(text: &str) -> Result<Value, String> {
+pub(crate) fn parse_filter(text: &str) -> Result<Value, String> {
     match serde_json::from_str(text) {
         Ok(filter @ Value::Object(_)) => Ok(filter),
         Ok(_) => Err("a filter is an object, such as {\"format\": \"jpeg\"}".to_owned()),
@@ -241,7 +241,7 @@ async fn build_request(args: &SearchArgs) -> Result<Value> {
     Ok(request)
 }
 
-fn describe_band(band: &str) -> &str {
+pub(crate) fn describe_band(band: &str) -> &str {
     match band {
         "same_picture" => "same picture",
         "turned_copy" => "same picture, turned or mirrored",

@@ -51,6 +51,49 @@ pub fn write_json(value: &Value) -> Result<(), OutputError> {
     stdio::write_line(&escape_json(&format!("{value:#}")))
 }
 
+/// Returns the columns of the terminal that standard output is; `None` if it is none.
+pub fn output_width() -> Option<usize> {
+    let (_, columns) = console::Term::stdout().size_checked()?;
+    Some(usize::from(columns))
+}
+
+/// Returns the columns that a text needs: two for a wide character.
+pub fn text_width(text: &str) -> usize {
+    console::measure_text_width(text)
+}
+
+/// Replaces the end of a text by `…` if it needs more columns.
+pub fn shorten_end(text: &str, columns: usize) -> String {
+    if text_width(text) <= columns {
+        return text.to_owned();
+    }
+    let start = take_columns(text.chars(), columns.saturating_sub(1));
+    let ellipsis = if columns > 0 { "…" } else { "" };
+    start.into_iter().collect::<String>() + ellipsis
+}
+
+/// Replaces the middle of a text by `…` if it needs more columns: the end of a path is its name.
+pub fn shorten_middle(text: &str, columns: usize) -> String {
+    if text_width(text) <= columns {
+        return text.to_owned();
+    }
+    let free = columns.saturating_sub(1);
+    let start = take_columns(text.chars(), free / 3);
+    let end = take_columns(text.chars().rev(), free - free / 3);
+    let ellipsis = if columns > 0 { "…" } else { "" };
+    start.into_iter().collect::<String>() + ellipsis + &end.into_iter().rev().collect::<String>()
+}
+
+/// Returns the first characters that fit.
+fn take_columns(chars: impl Iterator<Item = char>, columns: usize) -> Vec<char> {
+    let mut used = 0;
+    let fits = chars.take_while(|c| {
+        used += text_width(c.encode_utf8(&mut [0; 4]));
+        used <= columns
+    });
+    fits.collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -67,6 +110,17 @@ mod tests {
             assert_eq!(escape_line(text), escaped);
         }
         assert_eq!(escape_lines("one\ntw\x1bo"), "one\ntw\\u{1b}o");
+    }
+
+    #[test]
+    fn long_texts_are_shortened() {
+        assert_eq!(shorten_end("abcdef", 6), "abcdef");
+        assert_eq!(shorten_end("abcdef", 4), "abc…");
+        assert_eq!(shorten_end("abcdef", 0), "");
+        assert_eq!(shorten_middle("folder/name.jpg", 10), "fol…me.jpg");
+        // Wide characters need two columns.
+        assert_eq!(shorten_middle("写真写真写真写真", 9), "写…写真");
+        assert_eq!(text_width("写…写真"), 7);
     }
 
     #[test]

@@ -20,7 +20,9 @@ use anyhow::{Context as _, Result};
 use clap::Parser as _;
 use lookalike_chassis::descriptors;
 use lookalike_chassis::stdio::{self, OutputError};
-use lookalike_client::{exit_code, failures, format_error, search, status, terminal, why};
+use lookalike_client::{
+    compare, duplicates, exit_code, failures, format_error, search, status, terminal, why,
+};
 
 use app::{AppRole, run_app};
 use cli::{Cli, CliCommand};
@@ -98,6 +100,10 @@ async fn run_command(command: &CliCommand, settings: Settings) -> Result<()> {
             failures::run_failures(&settings.connect_service()?, args).await
         }
         CliCommand::Why(args) => why::run_why(&settings.connect_service()?, args).await,
+        CliCommand::Duplicates(args) => {
+            duplicates::run_duplicates(&settings.connect_service()?, args).await
+        }
+        CliCommand::Compare(args) => compare::run_compare(&settings.connect_service()?, args).await,
         CliCommand::Confirm(args) => commands::confirm::run_confirm(&settings, args).await,
         CliCommand::Audit(args) => commands::audit::run_audit(&settings, args).await,
         CliCommand::Keys(args) => commands::keys::run_keys(&settings, args),
