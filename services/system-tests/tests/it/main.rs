@@ -19,6 +19,7 @@ mod chaos;
 mod client_habits;
 mod command_line;
 mod connections;
+mod duplicates;
 mod failures;
 mod faults;
 mod filters;
