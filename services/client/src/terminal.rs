@@ -119,8 +119,8 @@ mod tests {
         assert_eq!(shorten_end("abcdef", 0), "");
         assert_eq!(shorten_middle("folder/name.jpg", 10), "fol…me.jpg");
         // Wide characters need two columns.
-        assert_eq!(shorten_middle("写真写真写真写真", 9), "写…写真");
-        assert_eq!(text_width("写…写真"), 7);
+        assert_eq!(shorten_middle("写真写真写真写真", 9), "写…真写真");
+        assert_eq!(text_width("写…真写真"), 9);
     }
 
     #[test]
