@@ -166,41 +166,51 @@ impl DuplicateFinder<'_> {
             }
             None => self.fetch_shared(contents).await?,
         };
+        let mut last: Option<String> = None;
         for content in contents {
+            let images = shared.remove(&content.hash);
+            if self.links.is_none() && content.ids.len() > 1 && images.is_none() {
+                return Ok(last);
+            }
             self.examined += content.ids.len() as u64;
+            last = Some(content.hash.clone());
             if self.links.is_some() {
                 self.add_near_group(&content.hash).await?;
-            } else if let Some(images) = shared.remove(&content.hash) {
+            } else if let Some(images) = images {
                 self.add_group(DuplicateKind::Identical, images);
             }
             if self.groups.len() >= self.limit || self.images >= MAX_PAGE_IMAGES {
-                return Ok(Some(content.hash.clone()));
+                return Ok(last);
             }
         }
         Ok(None)
     }
 
-    /// Returns the images of the contents that several images have, for as many groups as fit on the page.
+    /// Returns the images of the contents that several images have, for as many groups as fit on the page. The
+    /// first such content is always among them.
     async fn fetch_shared(
         &self,
         contents: &[SharedContent],
     ) -> Result<HashMap<String, Vec<IndexedImage>>, Problem> {
         let mut ids: Vec<String> = Vec::new();
+        let mut images_by_content: HashMap<String, Vec<IndexedImage>> = HashMap::new();
         let shared = contents.iter().filter(|content| content.ids.len() > 1);
         for content in shared.take(self.limit - self.groups.len()) {
             if self.images + ids.len() >= MAX_PAGE_IMAGES {
                 break;
             }
             ids.extend(content.ids.iter().take(MAX_GROUP_IMAGES).cloned());
+            images_by_content.insert(content.hash.clone(), Vec::new());
         }
-        let mut images_by_content: HashMap<String, Vec<IndexedImage>> = HashMap::new();
         if ids.is_empty() {
             return Ok(images_by_content);
         }
         let images = self.index.fetch_images(&ids, ReadConsistency::Bounded);
         for image in images.await? {
-            let content = image.content_hash.clone();
-            images_by_content.entry(content).or_default().push(image);
+            // A file may have changed meanwhile.
+            if let Some(images) = images_by_content.get_mut(&image.content_hash) {
+                images.push(image);
+            }
         }
         Ok(images_by_content)
     }
