@@ -21,7 +21,9 @@ pub mod terminal;
 mod locate_file;
 
 pub mod audit;
+pub mod compare;
 pub mod confirm;
+pub mod duplicates;
 pub mod export;
 pub mod facets;
 pub mod failures;

@@ -45,6 +45,7 @@ mod open;
 
 mod write;
 
+mod content_keys;
 mod facet_rows;
 mod list;
 mod read;
@@ -61,6 +62,7 @@ mod test_faults;
 
 pub use collections::{Collection, Collections};
 pub use consistency::ReadConsistency;
+pub use content_keys::{ContentKey, ContentKeys, ContentRange};
 pub use error::{Error, ErrorClass};
 pub use facet_rows::{FacetColumn, FacetRow};
 pub use filter::{RowFilter, ValueRange};
@@ -101,6 +103,13 @@ mod tests {
         assert_send(index.find_duplicate_ids(&[]));
         assert_send(async move { index.row_reader(&RowFilter::All, 1)?.next_page().await });
         assert_send(index.facet_rows(&RowFilter::All, &[], None, 1));
+        assert_send(async move {
+            let range = ContentRange {
+                after: String::new(),
+                before: None,
+            };
+            index.read_content_keys(&RowFilter::All, &range, 1).await
+        });
         assert_send(index.list_images(&RowFilter::All, None, 1, ReadConsistency::Strong));
         assert_send(async move { index.search_by_vector(&[], &SearchQuery::default()).await });
     }

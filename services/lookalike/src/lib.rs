@@ -22,7 +22,8 @@ use clap::Parser as _;
 use lookalike_chassis::descriptors;
 use lookalike_chassis::stdio::{self, OutputError};
 use lookalike_client::{
-    exit_code, facets, failures, format_error, mcp, search, status, terminal, watch_events, why,
+    compare, duplicates, exit_code, facets, failures, format_error, mcp, search, status, terminal,
+    watch_events, why,
 };
 
 use app::{AppRole, run_app};
@@ -107,6 +108,10 @@ async fn run_command(command: &CliCommand, settings: Settings) -> Result<()> {
             failures::run_failures(&settings.connect_service()?, args).await
         }
         CliCommand::Why(args) => why::run_why(&settings.connect_service()?, args).await,
+        CliCommand::Duplicates(args) => {
+            duplicates::run_duplicates(&settings.connect_service()?, args).await
+        }
+        CliCommand::Compare(args) => compare::run_compare(&settings.connect_service()?, args).await,
         CliCommand::Confirm(args) => commands::confirm::run_confirm(&settings, args).await,
         CliCommand::Audit(args) => commands::audit::run_audit(&settings, args).await,
         CliCommand::Keys(args) => commands::keys::run_keys(&settings, args),

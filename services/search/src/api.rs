@@ -22,6 +22,8 @@ mod responses;
 
 mod document;
 
+mod compare;
+mod duplicates;
 mod events;
 mod facets;
 mod images;
@@ -41,6 +43,8 @@ pub(crate) use filter::stored_row_filter;
 pub(crate) use problem_response::to_response as problem_to_response;
 pub(crate) use responses::JSON;
 
+use compare::CompareApi;
+use duplicates::DuplicateApi;
 use events::EventApi;
 use facets::FacetApi;
 use images::ImageApi;
@@ -54,6 +58,8 @@ pub(crate) type Apis = (
     SearchApi,
     ImageApi,
     FacetApi,
+    DuplicateApi,
+    CompareApi,
     SavedSearchApi,
     StatusApi,
     MaintenanceApi,
@@ -67,6 +73,8 @@ pub(crate) fn open_api_service() -> OpenApiService<Apis, ()> {
         SearchApi,
         ImageApi,
         FacetApi,
+        DuplicateApi,
+        CompareApi,
         SavedSearchApi,
         StatusApi,
         MaintenanceApi,

@@ -6,7 +6,9 @@ pub(crate) mod model_rollover;
 pub(crate) mod readiness;
 pub(crate) mod serving_model;
 
+pub(crate) mod compare;
 pub(crate) mod decode_limiter;
+pub(crate) mod duplicates;
 pub(crate) mod engine;
 pub(crate) mod event_feed;
 pub(crate) mod facets;

@@ -4,7 +4,7 @@
 //! the response, because only the middleware has the id of the request.
 
 use lookalike_index::ErrorClass;
-use lookalike_vision::DecodeError;
+use lookalike_vision::{DEFAULT_MODEL, DecodeError};
 use poem::http::StatusCode;
 
 macro_rules! codes {
@@ -54,6 +54,7 @@ codes! {
     Refused, "refused", 409, "The watcher refuses the request";
     TooManySavedSearches, "too_many_saved_searches", 409, "No more searches can be saved";
     ModelWithoutText, "model_without_text", 409, "The model has no text encoder";
+    ModelWithoutBands, "model_without_bands", 409, "The model has no calibrated bands";
     FileGone, "file_gone", 410, "The file no longer exists";
     UploadTooLarge, "too_large", 413, "The upload is too large";
     UnsupportedMediaType, "unsupported_media_type", 415, "This content type is not supported here";
@@ -144,6 +145,15 @@ impl Problem {
              picture, or switch to a model with a text encoder: `lookalike models use {MODEL_WITH_TEXT}`"
         );
         Self::new(Code::ModelWithoutText, detail).with_param("text")
+    }
+
+    pub(crate) fn model_without_bands(model: &str) -> Self {
+        let detail = format!(
+            "it was never measured which scores of the model {model} mean near-duplicates; list \
+             identical files with kind=identical, or switch to a model with bands, such as \
+             `lookalike models use {DEFAULT_MODEL}`"
+        );
+        Self::new(Code::ModelWithoutBands, detail).with_param("kind")
     }
 
     pub(crate) fn status(&self) -> StatusCode {

@@ -2,7 +2,7 @@
 //! labels must not grow with the paths that clients request.
 
 /// Every result of [`route_pattern`].
-pub(crate) const ROUTES: [&str; 30] = [
+pub(crate) const ROUTES: [&str; 32] = [
     "/",
     "/v1/search",
     "/v1/search/image",
@@ -12,6 +12,8 @@ pub(crate) const ROUTES: [&str; 30] = [
     "/v1/images/{id}/content",
     "/v1/images/{id}/thumbnail",
     "/v1/facets",
+    "/v1/duplicates",
+    "/v1/compare",
     "/v1/saved-searches",
     "/v1/saved-searches/{id}",
     "/v1/saved-searches/{id}/matches",
@@ -48,6 +50,8 @@ pub(crate) fn route_pattern(path: &str) -> &'static str {
         ["v1", "images", _, "content"] => "/v1/images/{id}/content",
         ["v1", "images", _, "thumbnail"] => "/v1/images/{id}/thumbnail",
         ["v1", "facets"] => "/v1/facets",
+        ["v1", "duplicates"] => "/v1/duplicates",
+        ["v1", "compare"] => "/v1/compare",
         ["v1", "saved-searches"] => "/v1/saved-searches",
         ["v1", "saved-searches", _] => "/v1/saved-searches/{id}",
         ["v1", "saved-searches", _, "matches"] => "/v1/saved-searches/{id}/matches",

@@ -99,6 +99,16 @@ pub struct Settings {
     /// How long one request counts values; then it returns the counts of a sample.
     #[serde(with = "MinDuration::<10>")]
     pub facet_timeout: Duration,
+    /// Searches for duplicates (`/v1/duplicates`) in progress at once; a request beyond that is refused
+    /// with Retry-After.
+    pub max_concurrent_duplicates: usize,
+    /// Images that one request for duplicates examines; the next page continues there.
+    #[serde(deserialize_with = "deserialize_positive")]
+    pub max_duplicate_images: usize,
+    /// How long one request searches for duplicates; then it returns what it has found, and the next page
+    /// continues there.
+    #[serde(with = "MinDuration::<10>")]
+    pub duplicates_timeout: Duration,
     /// Images decoded at the same time for searches, and the same number for thumbnails; 0 uses the
     /// number of cores.
     pub max_concurrent_decodes: usize,
@@ -138,6 +148,9 @@ impl Default for Settings {
             max_concurrent_facets: 4,
             max_facet_images: 200_000,
             facet_timeout: Duration::from_secs(5),
+            max_concurrent_duplicates: 2,
+            max_duplicate_images: 100_000,
+            duplicates_timeout: Duration::from_secs(5),
             max_concurrent_decodes: 0,
             max_waiting_decodes: 256,
             thumbnail_cache_bytes: 64 << 20,

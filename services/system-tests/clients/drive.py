@@ -13,7 +13,9 @@ from typing import TypeVar
 import httpx
 from lookalike_client import Client
 from lookalike_client.api.images import (
+    compare_images,
     count_facets,
+    find_duplicates,
     get_content,
     get_image,
     get_thumbnail,
@@ -40,6 +42,9 @@ from lookalike_client.api.session import get_session, sign_in, sign_out
 from lookalike_client.api.status import get_stats, list_libraries
 from lookalike_client.models import (
     Band,
+    Comparison,
+    DuplicateKind,
+    DuplicateList,
     FailureCode,
     FailureList,
     FileHistory,
@@ -128,6 +133,14 @@ assert thumbnail.payload.read(2) == b"\xff\xd8"
 
 facets = count_facets.sync_detailed(client=client, library=library)
 assert facets.status_code == HTTPStatus.OK, facets
+
+groups = answer(
+    DuplicateList,
+    find_duplicates.sync_detailed(client=client, kind=DuplicateKind.IDENTICAL, library=library),
+).groups
+assert all(group.images[0].keep and len(group.images) >= 2 for group in groups), groups
+comparison = answer(Comparison, compare_images.sync_detailed(client=client, a=first.id, b=images[1].id))
+assert comparison.a.id == first.id and not comparison.same_content, comparison
 
 # Searches.
 by_file = answer(SearchAnswer, search_by_image.sync_detailed(client=client, body=file(), limit=3))

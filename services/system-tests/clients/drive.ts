@@ -81,6 +81,17 @@ assert.equal(thumbnail.type, "image/jpeg");
 const facets = answer(await client.GET("/v1/facets", { params: { query: { library } } }));
 assert.equal(facets.images, images.length);
 
+const duplicates = answer(
+  await client.GET("/v1/duplicates", { params: { query: { kind: "identical", library } } }),
+);
+assert.ok(duplicates.groups.every((group) => first(group.images).keep && group.images.length > 1));
+const second = images[1];
+assert.ok(second !== undefined);
+const comparison = answer(
+  await client.GET("/v1/compare", { params: { query: { a: image.id, b: second.id } } }),
+);
+assert.ok(comparison.a.id === image.id && !comparison.same_content);
+
 // Searches.
 const byFile = answer(
   await client.POST("/v1/search/image", {

@@ -40,6 +40,9 @@ mod engine;
 mod encode;
 mod thumbnail;
 
+mod align;
+
+pub use align::{AffineMap, Alignment, ComparedPicture, LookDifference, MeanLook};
 pub use decode::attributes::DecodedAttributes;
 pub use decode::attributes::sidecar::SidecarAttributes;
 pub use decode::colors::{COLOR_TERMS, MAX_COLOR_NAMES};

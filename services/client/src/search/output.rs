@@ -118,7 +118,7 @@ pub(super) fn format_hit(hit: &Value, width: Option<usize>) -> String {
     )
 }
 
-fn describe_band(band: &str) -> &str {
+pub(crate) fn describe_band(band: &str) -> &str {
     match band {
         "same_picture" => "same picture",
         "turned_copy" => "same picture, turned or mirrored",

@@ -6,6 +6,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod content_keys;
 mod duplicates;
 mod faults;
 mod filters;

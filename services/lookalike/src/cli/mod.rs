@@ -8,7 +8,9 @@ mod role;
 
 use clap::{CommandFactory as _, Parser, Subcommand};
 use lookalike_client::audit::AuditArgs;
+use lookalike_client::compare::{self, CompareArgs};
 use lookalike_client::confirm::ConfirmArgs;
+use lookalike_client::duplicates::{self, DuplicatesArgs};
 use lookalike_client::export::{self, ExportArgs};
 use lookalike_client::facets::{self, FacetsArgs};
 use lookalike_client::failures::FailuresArgs;
@@ -39,6 +41,7 @@ pub use role::RoleArgs;
         lookalike up                          index ./images and serve a page for it\n  \
         lookalike up ~/Pictures shop=~/Shop   two libraries: `pictures` (from the folder) and `shop`\n  \
         lookalike search photo.jpg            the most similar pictures\n  \
+        lookalike duplicates                  identical files, and which to keep\n  \
         lookalike status --watch              indexing progress\n  \
         lookalike failures                    files that cannot be indexed, and why\n  \
         lookalike why photo.jpg               the history of one file, step by step\n\n\
@@ -100,6 +103,14 @@ pub enum CliCommand {
     /// Find pictures that look like a picture, a text, or several of them
     #[command(after_help = search::EXAMPLES)]
     Search(SearchArgs),
+    /// Find identical files, or pictures that look the same, and which of them to keep
+    ///
+    /// Lists groups. The first picture of each is the one to keep, with the reasons. Nothing is deleted.
+    #[command(after_help = duplicates::EXAMPLES)]
+    Duplicates(DuplicatesArgs),
+    /// Compare two indexed pictures: how similar they are, and what differs
+    #[command(after_help = compare::EXAMPLES)]
+    Compare(CompareArgs),
     /// Count the values of attributes: folders, formats, cameras, colours, tags, years
     #[command(after_help = facets::EXAMPLES)]
     Facets(FacetsArgs),
@@ -226,6 +237,8 @@ impl CliCommand {
             Self::Status(args) => Some(&args.service),
             Self::Search(args) => Some(&args.service),
             Self::Why(args) => Some(&args.service),
+            Self::Duplicates(args) => Some(&args.service),
+            Self::Compare(args) => Some(&args.service),
             Self::Confirm(args) => Some(&args.service),
             Self::Facets(args) => Some(&args.service),
             Self::Mcp(args) => Some(&args.service),

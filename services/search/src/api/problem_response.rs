@@ -62,7 +62,7 @@ pub(crate) struct ProblemBody {
     /// `cross_origin`, `outside_library` (403), `no_such_route`,
     /// `no_such_image`, `no_such_file`, `no_such_library`, `no_such_saved_search`, `no_preview` (404),
     /// `method_not_allowed` (405), `upload_timeout` (408), `refused`, `too_many_saved_searches`,
-    /// `model_without_text` (409), `file_gone` (410),
+    /// `model_without_text`, `model_without_bands` (409), `file_gone` (410),
     /// `too_large` (413), `unsupported_media_type`, `not_an_image`, `unsupported_format`,
     /// `unsupported_feature` (415), `range_not_satisfiable` (416), `unknown_host` (421), `empty`, `too_many_pixels`,
     /// `too_much_memory`, `truncated`, `corrupt`, `too_slow`, `decoder_panic`, `cancels_out` (422),

@@ -53,7 +53,7 @@ fn describe_status(status: u16) -> &'static str {
         404 => "There is no such image, file, library or saved search",
         408 => "The upload took too long",
         409 => {
-            "The watcher refuses the request, the model has no text encoder, or there are too many saved searches"
+            "The watcher refuses the request, the model lacks a text encoder or bands, or there are too many saved searches"
         }
         410 => "The file no longer exists",
         413 => "The upload is too large",
@@ -182,6 +182,13 @@ refusals! {
     ListRefusal: InvalidRequest, InvalidParameter, NoSuchLibrary, IndexUnavailable, OtherModel;
     /// Refuses to count values.
     CountRefusal: InvalidParameter, NoSuchLibrary, Overloaded, IndexUnavailable, OtherModel;
+    /// Refuses to list duplicates.
+    DuplicatesRefusal: InvalidParameter, NoSuchLibrary, ModelWithoutBands, Overloaded,
+        IndexUnavailable, OtherModel;
+    /// Refuses to compare two images.
+    CompareRefusal: InvalidParameter, OutsideLibrary, NoSuchImage, FileGone, NotAnImage,
+        UnsupportedFormat, UnsupportedFeature, EmptyUpload, TooManyPixels, TooMuchMemory, Truncated,
+        Corrupt, TooSlow, DecoderPanic, Overloaded, IndexUnavailable, OtherModel, LibraryUnavailable;
     /// Refuses the row of an image.
     ImageRefusal: InvalidParameter, NoSuchImage, IndexUnavailable, OtherModel;
     /// Refuses an original file.

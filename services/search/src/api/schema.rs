@@ -1,7 +1,9 @@
 //! The JSON types of the API, each field with its unit, limits and an example. The OpenAPI document is
 //! generated from them.
 
+mod comparison;
 mod consistency;
+mod duplicates;
 mod event;
 mod facets;
 mod failure;
@@ -13,7 +15,11 @@ mod query;
 mod saved_search;
 mod stats;
 
+pub(crate) use comparison::{Comparison, DifferenceBody, OverlayTransformBody};
 pub(crate) use consistency::ConsistencyBody;
+pub(crate) use duplicates::{
+    DuplicateGroupBody, DuplicateImageBody, DuplicateKindBody, DuplicateList,
+};
 pub(crate) use event::{EventBody, EventKind};
 pub(crate) use facets::{Facet, FacetAnswer, FacetFields, FacetValue, Facets};
 pub(crate) use failure::{FailureBody, FailureList, ReasonBody, Selection, SelectionResult};

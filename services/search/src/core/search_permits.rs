@@ -1,4 +1,4 @@
-//! Limits the searches in progress, and the counts of values.
+//! Limits the searches in progress, the counts of values, and the searches for duplicates.
 //!
 //! A search that waits for a slow embedder or a slow Milvus costs little, but clients that repeat it
 //! add more. Beyond the limit, searches are refused at once.

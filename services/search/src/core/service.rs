@@ -50,6 +50,7 @@ pub(crate) struct SearchService {
     pub upload_budget: UploadBudget,
     pub search_permits: SearchPermits,
     pub facet_permits: SearchPermits,
+    pub duplicate_permits: SearchPermits,
     /// Separate from that of thumbnails, so a search never waits for thumbnails.
     pub search_decodes: DecodeLimiter,
     pub thumbnail_decodes: DecodeLimiter,
@@ -83,6 +84,10 @@ impl SearchService {
             status: context.status,
             search_permits: SearchPermits::new(settings.max_concurrent_searches, "searches"),
             facet_permits: SearchPermits::new(settings.max_concurrent_facets, "counts of values"),
+            duplicate_permits: SearchPermits::new(
+                settings.max_concurrent_duplicates,
+                "searches for duplicates",
+            ),
             upload_budget: UploadBudget::new(settings.max_buffered_bytes),
             search_decodes: limiter(),
             thumbnail_decodes: limiter(),

@@ -23,6 +23,7 @@ mod command_line;
 mod config_command;
 mod connections;
 mod doctor;
+mod duplicates;
 mod failures;
 mod faults;
 mod filters;

@@ -5,6 +5,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod alignment;
 mod appearance;
 mod bombs;
 mod collections;

@@ -16,6 +16,8 @@ struct Link {
 
 const SEARCHES: &[&str] = &["search", "searchByImage", "similarImages"];
 const LIST: &[&str] = &["listImages"];
+const DUPLICATES: &[&str] = &["findDuplicates"];
+const COMPARISON: &[&str] = &["compareImages"];
 const IMAGE: &[&str] = &["getImage"];
 const FAILURES: &[&str] = &["listFailures"];
 const HISTORY: &[&str] = &["explainFile"];
@@ -76,6 +78,23 @@ const LINKS: &[Link] = &[
         "id",
         "/images/0/id",
     ),
+    link(
+        DUPLICATES,
+        "nextPage",
+        "findDuplicates",
+        "cursor",
+        "/cursor",
+    ),
+    link(
+        DUPLICATES,
+        "firstImage",
+        "getImage",
+        "id",
+        "/groups/0/images/0/id",
+    ),
+    link(IMAGE, "compare", "compareImages", "a", "/id"),
+    link(COMPARISON, "first", "getImage", "id", "/a/id"),
+    link(COMPARISON, "second", "getImage", "id", "/b/id"),
     link(IMAGE, "similarImages", "similarImages", "id", "/id"),
     link(IMAGE, "content", "getContent", "id", "/id"),
     link(IMAGE, "thumbnail", "getThumbnail", "id", "/id"),

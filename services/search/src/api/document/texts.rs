@@ -25,6 +25,8 @@ const REQUEST_ID_PATTERN: &str = "^[A-Za-z0-9._-]{1,64}$";
 const EVENT_ID_PATTERN: &str =
     r"^[0-7]?[0-9a-f]{1,15}-[0-9]{1,19}(\.[0-7]?[0-9a-f]{1,15}-[0-9]{1,19})?$";
 const CODE_PATTERN: &str = "^[a-z][a-z0-9_]*$";
+/// A content hash or its start.
+const DUPLICATES_CURSOR_PATTERN: &str = "^[0-9a-f]{16}([0-9a-f]{48})?$";
 const FAILURE_CURSOR_PATTERN: &str = "^[a-z0-9_-]{1,64}:([0-9a-f]{32})?$";
 /// Base64 in the URL-safe alphabet.
 const SEARCH_CURSOR_PATTERN: &str = "^[A-Za-z0-9_-]+$";
@@ -187,6 +189,7 @@ fn max_items(owner: Owner<'_>, name: &str) -> Option<usize> {
         (false, "colors") => Some(3),
         (false, "tags") => Some(64),
         (false, "hits" | "images" | "failures" | "matches") => Some(1000),
+        (false, "reasons") => Some(9),
         _ => None,
     }
 }
@@ -217,10 +220,12 @@ fn text_rule(owner: Owner<'_>, name: &str) -> Option<TextRule> {
         ("Webhook", "state") => one_of(&WebhookHealth::ALL.map(WebhookHealth::name)),
         ("SavedMatch", "path") => not_empty(),
         (_, "saved_search") => pattern(IMAGE_ID_PATTERN),
+        ("DuplicateList" | "findDuplicates", "cursor") => pattern(DUPLICATES_CURSOR_PATTERN),
         ("Library", "name") => pattern(LIBRARY_PATTERN),
         ("scanLibrary" | "confirmLibrary", "name") => pattern(REQUESTED_LIBRARY_PATTERN),
+        ("compareImages", "a" | "b") => pattern(IMAGE_ID_PATTERN),
         ("explainFile", "path") => pattern(RELATIVE_PATH_PATTERN),
-        ("Image" | "Hit" | "Failure" | "FileHistory", "path") => not_empty(),
+        ("Image" | "DuplicateImage" | "Hit" | "Failure" | "FileHistory", "path") => not_empty(),
         (
             "search" | "searchByImage" | "similarImages" | "SearchRequest" | "SearchAnswer",
             "cursor",
@@ -245,7 +250,7 @@ fn text_rule(owner: Owner<'_>, name: &str) -> Option<TextRule> {
         (_, "format" | "formats") => Named("ImageFormat"),
         (_, "colors") => Named("Color"),
         (_, "tags") if owner.is_request => pattern(TAG_PATTERN),
-        (_, "tags") => not_empty(),
+        (_, "tags" | "reasons") => not_empty(),
         (_, "thumbnail_url") => url("/v1/images/[0-9a-f]{32}/thumbnail[?]"),
         (_, "content_url") => url("/v1/images/[0-9a-f]{32}/content$"),
         (_, "image_url") => url("/v1/images/[0-9a-f]{32}$"),
