@@ -13,7 +13,7 @@ use base64::engine::general_purpose::STANDARD;
 use clap::{Args, ValueEnum};
 use lookalike_chassis::stdio;
 pub use output::THUMBNAIL_SIDE;
-pub(crate) use output::describe_band;
+pub(crate) use output::{BANDS, describe_band};
 use output::{AnswerPrinter, SearchOutputArgs};
 use serde_json::{Value, json};
 

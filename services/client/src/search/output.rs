@@ -118,16 +118,19 @@ pub(super) fn format_hit(hit: &Value, width: Option<usize>) -> String {
     )
 }
 
+/// Names of bands, best first, and how they are displayed.
+pub(crate) const BANDS: [(&str, &str); 6] = [
+    ("same_picture", "same picture"),
+    ("turned_copy", "same picture, turned or mirrored"),
+    ("near_duplicate", "near-duplicate"),
+    ("very_similar", "very similar"),
+    ("similar", "similar"),
+    ("no_match", "no good match"),
+];
+
 pub(crate) fn describe_band(band: &str) -> &str {
-    match band {
-        "same_picture" => "same picture",
-        "turned_copy" => "same picture, turned or mirrored",
-        "near_duplicate" => "near-duplicate",
-        "very_similar" => "very similar",
-        "similar" => "similar",
-        "no_match" => "no good match",
-        unknown => unknown,
-    }
+    let known = BANDS.iter().find(|(name, _)| *name == band);
+    known.map_or(band, |(_, description)| description)
 }
 
 /// A hit whose file has just gone has no thumbnail; the line above it remains.

@@ -49,7 +49,7 @@ impl SearchComparison {
         hits.sort_by(|a, b| b.score.total_cmp(&a.score));
         let banded = match (&self.bands, &self.picture) {
             (Some(bands), Some(picture)) => {
-                let banded = BandedHits::compare(bands, picture, hits, usize::MAX);
+                let banded = BandedHits::compare(bands, picture, hits);
                 let bands = banded.bands.into_iter().map(Some);
                 banded.hits.into_iter().zip(bands).collect()
             }
