@@ -97,11 +97,7 @@ pub type ThumbnailDecoder = fn(&[u8]) -> Option<ThumbnailPixels>;
 impl ThumbnailPixels {
     fn at(&self, x: usize, y: usize) -> [u8; 3] {
         let start = (y.min(self.height - 1) * self.width + x.min(self.width - 1)) * 3;
-        [
-            self.bytes[start],
-            self.bytes[start + 1],
-            self.bytes[start + 2],
-        ]
+        [self.rgb[start], self.rgb[start + 1], self.rgb[start + 2]]
     }
 
     /// The mean of an area, so that a reduced picture keeps its colours.
