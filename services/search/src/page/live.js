@@ -8,7 +8,8 @@ import { pictureStrip } from "./picture.js";
 import { changeSetting, onSettingChange, settings } from "./settings.js";
 
 const MAX_PICTURES = 16;
-// During a scan there are hundreds of events per second; only the latest are displayed.
+// During a scan there are hundreds of events per second; only the latest of each interval are displayed.
+const MAX_NEW_PICTURES = 6;
 const SHOW_INTERVAL_MS = 1000;
 const MAX_RETRY_MS = 60e3;
 
@@ -51,7 +52,7 @@ function handleEvent(type, event) {
   for (const [wanted, listener] of listeners) if (wanted === type) listener(event);
   if (type === "indexed") {
     indexed += 1;
-    waiting = [event.id, ...waiting.filter((id) => id !== event.id)].slice(0, MAX_PICTURES);
+    waiting = [event.id, ...waiting.filter((id) => id !== event.id)].slice(0, MAX_NEW_PICTURES);
   } else if (type === "removed") {
     waiting = waiting.filter((id) => id !== event.id);
     pictures = pictures.filter((image) => image.id !== event.id);
