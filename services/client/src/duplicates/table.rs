@@ -48,8 +48,7 @@ pub(super) fn format_group(group: &Value, width: Option<usize>) -> String {
             Some(width) => shorten_end(&reasons, width.saturating_sub(text_width(&start))),
             None => reasons,
         };
-        text += start.trim_end_matches(|_| reasons.is_empty());
-        text += &reasons;
+        text += format!("{start}{reasons}").trim_end();
         text.push('\n');
     }
     text
