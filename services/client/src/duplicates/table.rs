@@ -52,8 +52,7 @@ pub(super) fn format_group(group: &Value, width: Option<usize>) -> String {
             &reasons,
             width.map(|width| width.saturating_sub(display_width(&start))),
         );
-        text += start.trim_end_matches(|_| reasons.is_empty());
-        text += &*reasons;
+        text += format!("{start}{reasons}").trim_end();
         text.push('\n');
     }
     text

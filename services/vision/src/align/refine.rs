@@ -319,16 +319,18 @@ fn solve_linear(
         })?;
         matrix.swap(column, pivot);
         right.swap(column, pivot);
-        let pivot_row = matrix[column];
+        let (solved, below) = matrix.split_at_mut(column + 1);
+        let (solved_right, below_right) = right.split_at_mut(column + 1);
+        let pivot_row = &solved[column];
         if !pivot_row[column].is_finite() || pivot_row[column].abs() < 1e-12 {
             return None;
         }
-        for row in column + 1..PARAMETERS {
-            let factor = matrix[row][column] / pivot_row[column];
-            for (value, above) in matrix[row].iter_mut().zip(&pivot_row) {
+        for (row, right) in below.iter_mut().zip(below_right) {
+            let factor = row[column] / pivot_row[column];
+            for (value, above) in row.iter_mut().zip(pivot_row) {
                 *value -= factor * above;
             }
-            right[row] -= factor * right[column];
+            *right -= factor * solved_right[column];
         }
     }
     for row in (0..PARAMETERS).rev() {
