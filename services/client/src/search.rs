@@ -13,8 +13,8 @@ use base64::engine::general_purpose::STANDARD;
 use clap::{Args, ValueEnum};
 use lookalike_chassis::stdio;
 pub use output::THUMBNAIL_SIDE;
-pub(crate) use output::{BANDS, describe_band};
 use output::{AnswerPrinter, SearchOutputArgs};
+pub(crate) use output::{BANDS, describe_band};
 use serde_json::{Value, json};
 
 pub use thumbnails::{ThumbnailDecoder, ThumbnailPixels};

@@ -330,11 +330,7 @@ mod tests {
                 }
             })
             .collect();
-        let text = encode_sixel(&Pixels {
-            width,
-            height,
-            bytes,
-        });
+        let text = encode_sixel(&ThumbnailPixels { width, height, rgb });
         let (_, bands) = text.split_once("#215;2;100;100;100").unwrap();
         let red = (SIXEL_LEVELS - 1) * 36;
         let green = (SIXEL_LEVELS - 1) * 6 + 1;
