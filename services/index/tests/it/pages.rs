@@ -1,8 +1,8 @@
 //! Lists, audits and counts of more rows than one answer contains.
 
-use lookalike_index::{HitFields, Index, IndexRow, ReadConsistency, RowFilter, SearchQuery};
+use lookalike_index::{IndexRow, ReadConsistency, RowFilter};
 
-use crate::{count_images, image_id, open_index, test_row, unit_vector};
+use crate::{count_images, image_id, open_index, test_row};
 
 const ROWS: u64 = 2500;
 
@@ -55,8 +55,6 @@ async fn pages_contain_every_row_once() {
         again.len() as u64
     );
 
-    windows_grow_to_every_row(&index).await;
-
     let mut listed = Vec::new();
     let mut after: Option<String> = None;
     loop {
@@ -82,44 +80,4 @@ async fn pages_contain_every_row_once() {
         .await
         .unwrap();
     assert_eq!(everything.len(), ROWS as usize);
-}
-
-/// Searches with growing limits.
-async fn windows_grow_to_every_row(index: &Index) {
-    let mut query = SearchQuery {
-        consistency: ReadConsistency::Strong,
-        ..SearchQuery::default()
-    };
-    for fields in [HitFields::Id, HitFields::ContentHash, HitFields::All] {
-        for limit in [1, 64, 256, 1024, ROWS as usize, SearchQuery::MAX_DEPTH] {
-            query.limit = limit;
-            let vector = unit_vector(7);
-            let found = index.find_nearest(&vector, &query, fields).await.unwrap();
-            assert_eq!(found.hits.len(), limit.min(ROWS as usize), "{fields:?}");
-            assert_eq!(found.may_have_more, limit <= ROWS as usize, "{limit}");
-            assert_eq!(found.hits[0].image.id, image_id(7));
-            assert!(found.hits.is_sorted_by(|a, b| a.score >= b.score));
-            let hash = match fields {
-                HitFields::Id => String::new(),
-                HitFields::ContentHash | HitFields::All => format!("{:064x}", 7),
-            };
-            assert_eq!(found.hits[0].image.content_hash, hash);
-        }
-    }
-    query.limit = SearchQuery::MAX_DEPTH + 1;
-    let refused = index
-        .find_nearest(&unit_vector(7), &query, HitFields::Id)
-        .await;
-    assert!(refused.is_err());
-
-    let mut ids: Vec<String> = (0..ROWS).map(image_id).collect();
-    ids.push(image_id(ROWS));
-    let vectors = index
-        .fetch_vectors(&ids, ReadConsistency::Strong)
-        .await
-        .unwrap();
-    assert_eq!(vectors.len(), ROWS as usize);
-    for n in 0..ROWS {
-        assert_eq!(vectors[&image_id(n)], unit_vector(n));
-    }
 }
