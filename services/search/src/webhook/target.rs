@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use reqwest::Url;
 
-use super::address::{AddressRange, AddressRules};
+use super::address::AddressRules;
 use super::allowed_host::AllowedHost;
 use super::settings::WebhookSettings;
 
@@ -20,14 +20,8 @@ pub(crate) struct TargetRules {
 
 impl TargetRules {
     pub(crate) fn new(settings: &WebhookSettings) -> Self {
-        let named = settings
-            .allowed_hosts
-            .iter()
-            .filter_map(AllowedHost::address);
-        let listed = settings.allowed_addresses.iter().copied();
-        let addresses = listed.chain(named.map(AddressRange::from));
         Self {
-            addresses: AddressRules::new(addresses.collect()),
+            addresses: AddressRules::new(settings.allowed_addresses.clone()),
             hosts: settings.allowed_hosts.clone(),
         }
     }
@@ -58,8 +52,11 @@ impl TargetRules {
                 "webhooks.allowed_hosts does not contain {scheme}{host}:{port}"
             ));
         }
-        // The client connects to such a host without resolving it.
-        if let Some(address) = address_of_host(host) {
+        // The client connects to such a host without resolving it. An entry that is this address lists it.
+        let is_listed = |allowed: &AllowedHost| permits(allowed) && allowed.is_address();
+        if let Some(address) = address_of_host(host)
+            && !self.hosts.iter().any(is_listed)
+        {
             self.addresses.check_address(address)?;
         }
         Ok(url)
@@ -119,9 +116,13 @@ mod tests {
 
     #[test]
     fn an_address_must_be_public_or_listed() {
-        // The wildcard matches no address, so the host has to be listed, which lists the address.
-        let by_name = rules(&["http://localhost:9000"], &[]);
+        let hosts = ["http://localhost:9000", "http://127.0.0.1:9000"];
+        let by_name = rules(&hosts, &[]);
         assert!(by_name.check_url("http://localhost:9000/").is_ok());
+        assert!(by_name.check_url("http://127.0.0.1:9000/").is_ok());
+        // A wildcard is no address.
+        let wildcard = rules(&["http://*.0.0.1:9000"], &[]);
+        assert!(wildcard.check_url("http://127.0.0.1:9000/").is_err());
         let refused = by_name
             .addresses
             .check_address("127.0.0.1".parse().unwrap());
