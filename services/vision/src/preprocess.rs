@@ -289,7 +289,8 @@ mod tests {
                     let worst = pairs.map(|(a, b)| a.abs_diff(*b)).max();
                     let mean = mean_difference(&expected, &input);
                     let (max_worst, max_mean) = match turn.swaps_sides() {
-                        true => (25, 0.5),
+                        // The two passes of the resampling round in the other order.
+                        true => (25, 0.75),
                         false => (1, 0.1),
                     };
                     assert!(

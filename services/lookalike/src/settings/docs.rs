@@ -1,6 +1,6 @@
 //! What each setting means: the doc comments of the settings structs, as this build was compiled from.
 
-/// Each section with the source file of its struct `Settings`.
+/// Each section with the source file of its settings struct.
 const SECTION_SOURCES: &[(&str, &str)] = &[
     ("", include_str!("schema.rs")),
     ("log", include_str!("../../../chassis/src/telemetry.rs")),
@@ -11,6 +11,14 @@ const SECTION_SOURCES: &[(&str, &str)] = &[
     ("embed", include_str!("../../../embedder/src/settings.rs")),
     ("audit", include_str!("../../../audit/src/settings.rs")),
     ("http", include_str!("../../../search/src/settings.rs")),
+    (
+        "saved_searches",
+        include_str!("../../../search/src/saved/settings.rs"),
+    ),
+    (
+        "webhooks",
+        include_str!("../../../search/src/webhook/settings.rs"),
+    ),
     ("models", include_str!("../../../models/src/settings.rs")),
     ("servers", include_str!("../../../servers/src/settings.rs")),
 ];
@@ -49,11 +57,15 @@ pub fn variable_of(key: &str) -> String {
     format!("LOOKALIKE_{}", key.replace('.', "_").to_ascii_uppercase())
 }
 
-/// Returns the public fields of the struct `Settings` in a source file, with their doc comments.
+/// Returns the public fields of the settings struct in a source file, with their doc comments.
 fn documented_fields(source: &str) -> Vec<(String, String)> {
     let body = source
-        .split_once("pub struct Settings {\n")
-        .and_then(|(_, rest)| rest.split_once("\n}\n"))
+        .split("pub struct ")
+        .find_map(|rest| {
+            let (name, rest) = rest.split_once(" {\n")?;
+            name.ends_with("Settings").then_some(rest)
+        })
+        .and_then(|rest| rest.split_once("\n}\n"))
         .map_or("", |(body, _)| body);
     let mut fields = Vec::new();
     let mut text = String::new();
