@@ -104,7 +104,8 @@ pub(super) fn count_inotify(pid: u32) -> (u64, u64) {
     (instances, watches)
 }
 
-#[cfg(all(test, target_os = "linux"))]
+#[cfg(test)]
+#[cfg(target_os = "linux")]
 mod tests {
     use super::*;
 

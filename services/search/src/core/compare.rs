@@ -1,6 +1,7 @@
 //! Compares two images of the index: how similar they are, what differs, and how one lies on the other.
 
 mod describe;
+mod difference;
 
 use std::time::{Duration, Instant};
 
@@ -9,31 +10,12 @@ use lookalike_index::{IndexHit, IndexedImage, ReadConsistency};
 use lookalike_vision::{AffineMap, Band, ComparedPicture, Limits};
 
 use self::describe::{ComparedLooks, describe_differences};
+pub(crate) use self::difference::{ImageDifference, ImageDifferenceKind};
 use super::decode_limiter::BlockingPermit;
 use super::files::{describe_read_error, find_file};
 use super::hit_bands::{BandedHits, QueryPicture};
 use super::service::SearchService;
 use crate::problem::{Code, Problem};
-
-/// What can differ between two images.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum ImageDifferenceKind {
-    Size,
-    Format,
-    Crop,
-    Mirror,
-    Rotation,
-    Light,
-    Colour,
-    Content,
-}
-
-/// A difference, described for people.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct ImageDifference {
-    pub kind: ImageDifferenceKind,
-    pub detail: String,
-}
 
 /// How the second image lies on the first one.
 #[derive(Debug, Clone, Copy, PartialEq)]

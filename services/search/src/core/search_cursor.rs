@@ -1,8 +1,8 @@
 //! Cursors of searches: where the next page begins.
 //!
 //! A cursor contains all that a page needs from those before it, so any search service can answer the
-//! next page. It is not secret, and a checksum detects only damage: whoever writes a cursor of their own
-//! skips hits of their own search.
+//! next page. It is not secret, and a checksum detects only damage: a client that writes a cursor
+//! itself skips only hits of its own search.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;

@@ -3,7 +3,7 @@
 use lookalike_index::IndexedImage;
 use lookalike_vision::{AffineMap, Alignment, Band, LookDifference};
 
-use super::{ImageDifference, ImageDifferenceKind};
+use super::difference::{ImageDifference, ImageDifferenceKind};
 
 /// What was measured of the pictures themselves.
 pub(super) struct ComparedLooks {
