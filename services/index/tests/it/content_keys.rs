@@ -21,7 +21,7 @@ fn spread_row(n: u64) -> IndexRow {
 /// Some rows are in a sealed segment with an index of the hashes, and some in a growing one.
 #[tokio::test]
 async fn ranges_contain_every_image_of_their_contents_once() {
-    let index = open_index("content-keys").await;
+    let index = open_index("content_keys").await;
     let rows: Vec<IndexRow> = (0..ROWS).map(spread_row).collect();
     let (sealed, growing) = rows.split_at(1100);
     index.upsert_rows(sealed).await.unwrap();
