@@ -94,14 +94,15 @@ impl AffineMap {
         let corners = [(0.0, 0.0), (width, 0.0), (width, height), (0.0, height)];
         let mut polygon: Vec<(f64, f64)> =
             corners.iter().map(|(x, y)| inverse.apply(*x, *y)).collect();
-        // Inside where the distance is not negative.
-        let sides: [Box<dyn Fn(&(f64, f64)) -> f64>; 4] = [
-            Box::new(|point| point.0),
-            Box::new(move |point| size.0 - point.0),
-            Box::new(|point| point.1),
-            Box::new(move |point| size.1 - point.1),
+        // Factors of x and y, and a constant: inside, the distance from a side is not negative.
+        let sides = [
+            (1.0, 0.0, 0.0),
+            (-1.0, 0.0, size.0),
+            (0.0, 1.0, 0.0),
+            (0.0, -1.0, size.1),
         ];
-        for distance in sides {
+        for (of_x, of_y, constant) in sides {
+            let distance = |point: &(f64, f64)| of_x * point.0 + of_y * point.1 + constant;
             let mut clipped = Vec::with_capacity(polygon.len() + 1);
             for (at, point) in polygon.iter().enumerate() {
                 let next = &polygon[(at + 1) % polygon.len()];
