@@ -20,10 +20,6 @@ pub(crate) struct DuplicateApi;
 const DEFAULT_GROUPS: u32 = 20;
 const MAX_GROUPS: u32 = 100;
 
-fn example_kind() -> Option<DuplicateKindBody> {
-    Some(DuplicateKindBody::Identical)
-}
-
 fn example_groups() -> Option<u32> {
     Some(DEFAULT_GROUPS)
 }
@@ -55,7 +51,6 @@ impl DuplicateApi {
         &self,
         service: ServiceData<'_>,
         /// What the images of a group have in common; `identical` by default.
-        #[oai(example = "example_kind")]
         kind: Query<Option<DuplicateKindBody>>,
         /// Only this library.
         #[oai(example = "example_library")]

@@ -86,7 +86,7 @@ fn expected(groups: &[&[&str]]) -> BTreeSet<Vec<String>> {
 async fn start_world() -> SystemWorld {
     let mut world = SystemWorld::new("duplicates");
     let samples = sample_pictures();
-    for (number, sample) in samples.iter().take(10).enumerate() {
+    for (number, sample) in samples.iter().take(5).enumerate() {
         world.copy_file(sample, &format!("all/{number}.jpg"));
     }
     world.copy_file(&samples[0], "backup/0.jpg");
@@ -236,7 +236,7 @@ async fn comparisons_state_what_differs() {
         };
         assert!((number - expected).abs() < most, "{matrix:?} {expected}");
     }
-    let other = compare("all/4.jpg", "all/5.jpg");
+    let other = compare("all/3.jpg", "all/4.jpg");
     assert!(kinds(&other).contains(&"content".to_owned()), "{other}");
     assert!(other["transform"].is_null(), "{other}");
 

@@ -109,7 +109,7 @@ fn drive_tools(command: Command, picture: &str, bytes: &[u8]) {
     );
     assert_eq!(
         by_id["structuredContent"]["hits"].as_array().unwrap().len(),
-        2
+        3
     );
     let counted = client.call("count_values", json!({ "fields": "format" }));
     assert_eq!(
