@@ -156,6 +156,7 @@ impl Bus {
             Error::jetstream_failure("reading a page of matches")(e)
         };
         let (consumer, stream_created_ns) = self.open_page(saved_search, after).await?;
+        let name = consumer.cached_info().name.clone();
         let available = usize::try_from(consumer.cached_info().num_pending).unwrap_or(usize::MAX);
         let mut matches = Vec::new();
         if available > 0 {
@@ -168,6 +169,7 @@ impl Bus {
                 matches.extend(decode_match(&message, stream_created_ns)?);
             }
         }
+        self.close_page(&name).await;
         Ok(MatchPage {
             more: matches.len() < available,
             matches,
@@ -177,7 +179,9 @@ impl Bus {
     /// Returns the number of stored matches of a saved search.
     pub async fn count_matches(&self, saved_search: &str) -> Result<u64, Error> {
         let (consumer, _) = self.open_page(saved_search, 0).await?;
-        Ok(consumer.cached_info().num_pending)
+        let info = consumer.cached_info();
+        self.close_page(&info.name).await;
+        Ok(info.num_pending)
     }
 
     pub(crate) async fn purge_matches(&self, saved_search: &str) -> Result<(), Error> {
@@ -208,6 +212,16 @@ impl Bus {
         let consumer =
             consumer.map_err(|e| Error::jetstream_failure("opening the matches")(e.into()))?;
         Ok((consumer, end_of(&stream).stream_created_ns))
+    }
+
+    /// Deletes the consumer of a page: a stream has a limited number of them. The server deletes one that
+    /// remains after [`PAGE_CONSUMER_TIMEOUT`].
+    async fn close_page(&self, consumer: &str) {
+        if let Ok(stream) = self.get_stream(self.matches_stream()).await
+            && let Err(error) = stream.delete_consumer(consumer).await
+        {
+            tracing::debug!(%error, "the consumer of a page of matches remains for a while");
+        }
     }
 
     pub(crate) fn matches_stream(&self) -> String {

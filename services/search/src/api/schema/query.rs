@@ -22,11 +22,11 @@ pub(crate) enum GroupBody {
 #[derive(Debug, Clone, PartialEq, Object)]
 #[oai(rename = "Region", deny_unknown_fields, example)]
 pub(crate) struct RegionBody {
-    /// The left edge: at least 0, below 1.
-    #[oai(validator(minimum(value = "0"), maximum(value = "1", exclusive = "true")))]
+    /// The left edge. A region that begins at 1 has no area and is refused.
+    #[oai(validator(minimum(value = "0"), maximum(value = "1")))]
     pub x: f64,
-    /// The upper edge: at least 0, below 1.
-    #[oai(validator(minimum(value = "0"), maximum(value = "1", exclusive = "true")))]
+    /// The upper edge. A region that begins at 1 has no area and is refused.
+    #[oai(validator(minimum(value = "0"), maximum(value = "1")))]
     pub y: f64,
     /// Above 0, at most 1.
     #[oai(validator(minimum(value = "0", exclusive = "true"), maximum(value = "1")))]
