@@ -72,9 +72,10 @@ fn milvus_settings(folder: &str, ports: &Ports) -> Value {
         "rocksmq": {"path": format!("{folder}/data/rocksmq")},
         "common": {
             "storageType": "local",
-            // After a kill, nothing is searchable until the dead sessions have expired or were
-            // revoked (`sessions`).
-            "session": {"ttl": 5},
+            // A Milvus that is not scheduled, or waits for a disk, for longer than this loses its
+            // sessions and stays unhealthy until it is restarted. After a kill, the next start
+            // revokes the dead sessions instead of waiting for their end (`sessions`).
+            "session": {"ttl": 30},
         },
         // Only to stdout, which goes to a log file with a size limit.
         "log": {"level": "warn", "file": {"rootPath": ""}, "stdout": true},

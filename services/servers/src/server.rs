@@ -232,16 +232,16 @@ impl ChildServer {
                 tokio::time::sleep(READINESS_POLL_INTERVAL).await;
             }
         };
-        // Ends with `answers`, because it may wait for etcd forever.
-        let revoke = async {
-            if let Some(sessions) = self.session_leases() {
-                sessions.revoke_stored().await;
+        // Ends with `answers`.
+        let replace_sessions = async {
+            match self.session_leases() {
+                Some(sessions) => sessions.replace_stored().await,
+                None => std::future::pending().await,
             }
-            std::future::pending().await
         };
         let ended = tokio::select! {
             () = answers => return Ok(()),
-            never = revoke => never,
+            never = replace_sessions => match never {},
             status = child.wait_exit() => Some(status),
             () = tokio::time::sleep(limit) => None,
         };

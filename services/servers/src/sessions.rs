@@ -2,7 +2,7 @@
 //!
 //! Each component of Milvus registers in the embedded etcd with a lease. Milvus does not exit on
 //! SIGTERM, so these leases outlive it by `session.ttl`. Meanwhile a new process finds the
-//! components of the old one, and waits for answers from them. The leases of a ready Milvus are
+//! components of the old one, and waits for answers from them. The leases of a starting Milvus are
 //! therefore stored in its folder, and the next start revokes them as soon as etcd answers. To
 //! Milvus this is the same as their expiry. It never affects the new process, because etcd does
 //! not use a lease id twice.
@@ -18,6 +18,8 @@ use crate::data_dir::write_atomically;
 
 /// Wait until etcd is asked again.
 const RETRY_INTERVAL: Duration = Duration::from_millis(20);
+/// Wait until the leases of a starting Milvus are stored again.
+const STORE_INTERVAL: Duration = Duration::from_millis(500);
 /// Time limit of one request.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -25,7 +27,7 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(1);
 pub(crate) struct SessionLeases<'a> {
     pub http: &'a reqwest::Client,
     pub etcd_port: u16,
-    /// Contains the lease ids of the last Milvus that was ready, as a JSON list of strings.
+    /// Contains the lease ids of the last Milvus, as a JSON list of strings.
     pub file: PathBuf,
 }
 
@@ -63,8 +65,18 @@ impl SessionLeases<'_> {
         Ok(list.leases.into_iter().map(|lease| lease.id).collect())
     }
 
+    /// Revokes the stored leases, then stores those of the new process as it starts: it may be
+    /// killed before it is ready. Never ends.
+    pub(crate) async fn replace_stored(&self) -> std::convert::Infallible {
+        self.revoke_stored().await;
+        loop {
+            tokio::time::sleep(STORE_INTERVAL).await;
+            self.store_current().await;
+        }
+    }
+
     /// Revokes the stored leases, and retries until etcd has answered for each of them.
-    pub(crate) async fn revoke_stored(&self) {
+    async fn revoke_stored(&self) {
         let Ok(text) = std::fs::read(&self.file) else {
             return;
         };

@@ -85,6 +85,9 @@ async fn both_servers_start_crash_restart_and_stop() {
     assert_ne!(servers.nats_pid().unwrap(), killed);
     assert_answers_ping(&nats_url);
 
+    freeze_process(servers.milvus_pid().unwrap(), Duration::from_secs(8)).await;
+    await_healthy_milvus(&servers).await;
+
     let sessions = stored_sessions(folder.path());
     let etcd_port = ports_of(folder.path())["milvus-etcd-client"];
     assert!(!sessions.is_disjoint(&leases_in_etcd(etcd_port)));
@@ -268,6 +271,33 @@ fn leases_in_etcd(port: u16) -> BTreeSet<String> {
     leases
         .map(|lease| lease["ID"].as_str().unwrap().to_owned())
         .collect()
+}
+
+/// Stops a process for this time, as a machine does that is overloaded or suspended.
+async fn freeze_process(pid: u32, time: Duration) {
+    // SAFETY: plain system calls, on a child that has not been reaped.
+    let signal = |signal| unsafe { libc::kill(pid.cast_signed(), signal) };
+    assert_eq!(signal(libc::SIGSTOP), 0);
+    tokio::time::sleep(time).await;
+    assert_eq!(signal(libc::SIGCONT), 0);
+}
+
+/// Waits until Milvus has been healthy for a while: its sessions end only after it has continued.
+async fn await_healthy_milvus(servers: &Servers) {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    let mut healthy_since = None;
+    while healthy_since.is_none_or(|since: Instant| since.elapsed() < Duration::from_secs(3)) {
+        match servers.milvus_unhealthy_reason().await {
+            Some(reason) => {
+                assert!(Instant::now() < deadline, "{reason}");
+                healthy_since = None;
+            }
+            None => {
+                healthy_since.get_or_insert_with(Instant::now);
+            }
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
 }
 
 fn milvus_port(url: &str) -> u16 {
