@@ -34,14 +34,18 @@ pub(super) fn list_gpus() -> Vec<FoundGpu> {
     found.concat()
 }
 
-/// Returns how to load the model on a device that was found.
-pub(super) fn opener(name: DeviceName, cpu: &Arc<CpuNetwork>, model: &Arc<Model>) -> DeviceOpener {
+/// Returns how to load the model on a device that was found, for each of its slots in the pool.
+pub(super) fn openers(
+    name: DeviceName,
+    cpu: &Arc<CpuNetwork>,
+    model: &Arc<Model>,
+) -> Vec<DeviceOpener> {
     match name.kind {
-        DeviceKind::Cpu => cpu::opener(cpu),
+        DeviceKind::Cpu => cpu::openers(cpu),
         #[cfg(feature = "vulkan")]
-        DeviceKind::Vulkan => vulkan::opener(name, model),
+        DeviceKind::Vulkan => vec![vulkan::opener(name, model)],
         #[cfg(feature = "cuda")]
-        DeviceKind::Cuda => cuda::opener(name, model),
+        DeviceKind::Cuda => vec![cuda::opener(name, model)],
         #[cfg(not(all(feature = "cuda", feature = "vulkan")))]
         kind => {
             let _ = model;
