@@ -15,6 +15,9 @@ use serde_json::Value;
 use super::world::SETTLE_TIMEOUT;
 use super::{SystemWorld, eventually};
 
+/// Most images that one request lists.
+const MAX_LISTED: u64 = 1000;
+
 /// A library's name and a path below its root.
 type LibraryFile = (String, String);
 
@@ -104,7 +107,8 @@ impl SystemWorld {
         .await
     }
 
-    /// Waits until every file in the folders has an outcome and nothing is in progress.
+    /// Waits until every file in the folders has an outcome, nothing is in progress, and the service
+    /// lists what is indexed: Milvus shows a row a moment after it was written.
     pub async fn wait_until_settled(&self) -> Value {
         eventually("every file has an outcome", SETTLE_TIMEOUT, || {
             self.try_settled()
@@ -125,6 +129,14 @@ impl SystemWorld {
             if !rests {
                 return Err(format!("{name} has {on_disk} files, and {library}"));
             }
+        }
+        let indexed = stats["indexed"].as_u64().unwrap_or_default();
+        let images = self
+            .try_get(&format!("/v1/images?limit={MAX_LISTED}"))
+            .await?;
+        let listed = images["images"].as_array().unwrap().len() as u64;
+        if listed < indexed.min(MAX_LISTED) {
+            return Err(format!("{listed} images are listed, and {stats}"));
         }
         Ok(stats)
     }
