@@ -5,7 +5,7 @@ mod difference;
 
 use std::time::{Duration, Instant};
 
-use futures_util::future::try_join;
+use futures_util::future::join;
 use lookalike_index::{IndexHit, IndexedImage, ReadConsistency};
 use lookalike_vision::{AffineMap, Band, ComparedPicture, Limits};
 
@@ -57,7 +57,9 @@ pub(crate) async fn compare_images(
             .await?;
         row.ok_or_else(|| Problem::no_such_image(id).with_param(param))
     };
-    let (a, b) = try_join(fetch("a", a), fetch("b", b)).await?;
+    // If both are missing, the problem always names the first one.
+    let (a, b) = join(fetch("a", a), fetch("b", b)).await;
+    let (a, b) = (a?, b?);
     let score = cosine(&a.vector, &b.vector);
     let band = serving.description.bands.map(|bands| {
         let hit = IndexHit {

@@ -127,7 +127,6 @@ async fn pages_contain_each_hit_once(world: &SystemWorld) {
     ] {
         let mut request = request;
         request["limit"] = 1000.into();
-        request["consistency"] = "strong".into();
         let all = search_hits(world, &request).await;
         assert_eq!(all["cursor"], Value::Null, "{request}");
         let all: HashSet<String> = ids_of(&all).into_iter().collect();
