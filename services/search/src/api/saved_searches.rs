@@ -48,7 +48,8 @@ impl SavedSearchApi {
         &self,
         service: ServiceData<'_>,
     ) -> Result<JsonAnswer<SavedSearchListBody>, SavedSearchRefusal> {
-        let searches = service.saved_searches.load().await.map_err(Problem::from)?;
+        let saved = service.saved_searches()?;
+        let searches = saved.store.load().await.map_err(Problem::from)?;
         let saved_searches = describe_searches(&service, &searches).await?;
         Ok(JsonAnswer(SavedSearchListBody { saved_searches }))
     }
@@ -71,6 +72,7 @@ impl SavedSearchApi {
         access: Data<&Arc<AccessControl>>,
         body: SavedSearchUpload,
     ) -> Result<CreatedAnswer<SavedSearchBody>, SaveRefusal> {
+        service.saved_searches()?;
         if body.request.webhook.is_some() {
             check_webhook_scope(&access, request)?;
         }
@@ -120,7 +122,7 @@ impl SavedSearchApi {
         if search.record.webhook.is_some() {
             check_webhook_scope(&access, request)?;
         }
-        let deleted = service.saved_searches.delete(&search.id).await;
+        let deleted = service.saved_searches()?.store.delete(&search.id).await;
         deleted.map_err(Problem::from)?;
         Ok(EmptyAnswer)
     }
@@ -151,10 +153,11 @@ impl SavedSearchApi {
         #[oai(example = "example_match_cursor")]
         cursor: Query<Option<String>>,
     ) -> Result<JsonAnswer<SavedMatchList>, SavedSearchRefusal> {
+        let saved = service.saved_searches()?;
         let limit = check_limit(limit.0, &service.settings)?;
         let after = cursor.0.as_deref().map(parse_cursor).transpose()?;
         let search = find_search(&service, &id).await?;
-        let page = service
+        let page = saved
             .bus
             .read_match_page(&search.id, after.unwrap_or(0), limit)
             .await
@@ -178,8 +181,9 @@ fn check_webhook_scope(access: &AccessControl, request: &poem::Request) -> Resul
 }
 
 async fn find_search(service: &SearchService, id: &str) -> Result<Arc<SavedSearch>, Problem> {
+    let saved = service.saved_searches()?;
     let id = parse_image_id("id", id)?;
-    service.saved_searches.find(&id).await?.ok_or_else(|| {
+    saved.store.find(&id).await?.ok_or_else(|| {
         Problem::new(
             Code::NoSuchSavedSearch,
             format!("no saved search has the id {id}; GET /v1/saved-searches lists them"),

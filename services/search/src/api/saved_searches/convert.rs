@@ -41,7 +41,8 @@ pub(super) async fn describe_search(
     search: &SavedSearch,
 ) -> Result<SavedSearchBody, Problem> {
     let record = &search.record;
-    let matches = service.bus.count_matches(&search.id).await?;
+    let saved = service.saved_searches()?;
+    let matches = saved.bus.count_matches(&search.id).await?;
     let webhook = match &record.webhook {
         Some(webhook) => Some(describe_webhook(service, &search.id, webhook).await?),
         None => None,
@@ -59,7 +60,7 @@ pub(super) async fn describe_search(
         band,
         created_at: format_time(search.created_ns / 1_000_000),
         matches,
-        problem: service.saved_searches.problem_of(&search.id),
+        problem: saved.store.problem_of(&search.id),
         webhook,
     })
 }
@@ -83,7 +84,8 @@ async fn describe_webhook(
     id: &str,
     webhook: &SavedWebhook,
 ) -> Result<WebhookBody, Problem> {
-    let stored = service.bus.read_webhook_state(id).await?;
+    let saved = service.saved_searches()?;
+    let stored = saved.bus.read_webhook_state(id).await?;
     let state = WebhookState::decode(stored.as_deref());
     Ok(WebhookBody {
         url: webhook.url.clone(),

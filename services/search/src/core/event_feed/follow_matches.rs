@@ -6,13 +6,13 @@ use lookalike_bus::{Error, StreamPosition};
 
 use super::place::FeedStream;
 use super::{EventFeed, FeedItem, MAX_EVENTS};
-use crate::core::service::SearchService;
+use crate::core::service::ServiceState;
 
 const RETRY_INTERVAL: Duration = Duration::from_secs(1);
 /// How often to look whether the stream was recreated.
 const STREAM_CHECK_INTERVAL: Duration = Duration::from_secs(10);
 
-pub(super) async fn follow_matches(service: &SearchService, feed: &EventFeed) {
+pub(super) async fn follow_matches(service: &ServiceState, feed: &EventFeed) {
     let mut last: Option<StreamPosition> = None;
     loop {
         if let Err(error) = follow_stream(service, feed, &mut last).await {
@@ -24,7 +24,7 @@ pub(super) async fn follow_matches(service: &SearchService, feed: &EventFeed) {
 
 /// Follows the stream after `last` until an error, or until the stream was recreated.
 async fn follow_stream(
-    service: &SearchService,
+    service: &ServiceState,
     feed: &EventFeed,
     last: &mut Option<StreamPosition>,
 ) -> Result<(), Error> {
