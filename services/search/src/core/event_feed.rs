@@ -200,6 +200,25 @@ impl EventFeed {
         ring.last.set(stream, position);
     }
 
+    /// Returns the position after which to follow a stream that ends at `end`: `last`, unless the stream was
+    /// created again since. Otherwise readers get only what is after the position.
+    fn resume_position(
+        &self,
+        stream: FeedStream,
+        last: Option<StreamPosition>,
+        end: StreamPosition,
+    ) -> StreamPosition {
+        if let Some(last) = last.filter(|last| last.is_within(&end)) {
+            return last;
+        }
+        let start = StreamPosition {
+            sequence: end.sequence.saturating_sub(self.max_events as u64),
+            ..end
+        };
+        self.start_after(stream, start.clone());
+        start
+    }
+
     fn push(&self, item: FeedItem) {
         let end = {
             let mut ring = self.lock();

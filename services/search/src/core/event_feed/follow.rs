@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::follow_matches::follow_matches;
 use super::place::FeedStream;
-use super::{EventFeed, FeedItem, LibraryProgress, LiveEvent, MAX_EVENTS, Progress};
+use super::{EventFeed, FeedItem, LibraryProgress, LiveEvent, Progress};
 use crate::core::service::ServiceState;
 
 const RETRY_INTERVAL: Duration = Duration::from_secs(1);
@@ -78,18 +78,7 @@ async fn follow_stream(
     last: &mut Option<StreamPosition>,
 ) -> Result<(), Error> {
     let end = service.bus.outcomes_end_position().await?;
-    let start = match last.take().filter(|position| position.is_within(&end)) {
-        Some(position) => position,
-        // The first start, or another stream.
-        None => {
-            let position = StreamPosition {
-                sequence: end.sequence.saturating_sub(MAX_EVENTS as u64),
-                ..end
-            };
-            feed.start_after(FeedStream::Outcomes, position.clone());
-            position
-        }
-    };
+    let start = feed.resume_position(FeedStream::Outcomes, last.take(), end);
     let mut reader = service.bus.read_all_outcomes(Some(start.clone())).await?;
     *last = Some(start);
     let mut checks = tokio::time::interval(STREAM_CHECK_INTERVAL);

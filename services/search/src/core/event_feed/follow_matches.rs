@@ -5,7 +5,7 @@ use std::time::Duration;
 use lookalike_bus::{Error, StreamPosition};
 
 use super::place::FeedStream;
-use super::{EventFeed, FeedItem, MAX_EVENTS};
+use super::{EventFeed, FeedItem};
 use crate::core::service::ServiceState;
 
 const RETRY_INTERVAL: Duration = Duration::from_secs(1);
@@ -29,18 +29,7 @@ async fn follow_stream(
     last: &mut Option<StreamPosition>,
 ) -> Result<(), Error> {
     let end = service.bus.matches_end_position().await?;
-    let start = match last.take().filter(|position| position.is_within(&end)) {
-        Some(position) => position,
-        // The first start, or another stream.
-        None => {
-            let position = StreamPosition {
-                sequence: end.sequence.saturating_sub(MAX_EVENTS as u64),
-                ..end
-            };
-            feed.start_after(FeedStream::Matches, position.clone());
-            position
-        }
-    };
+    let start = feed.resume_position(FeedStream::Matches, last.take(), end);
     let mut reader = service.bus.read_all_matches(Some(start.clone())).await?;
     *last = Some(start);
     let mut checks = tokio::time::interval(STREAM_CHECK_INTERVAL);

@@ -209,6 +209,25 @@ fn unknown_counts_have_no_sum() {
     );
 }
 
+#[test]
+fn followers_resume_in_the_same_stream_only() {
+    let feed = EventFeed::with_capacity(4, 3);
+    let resume = |last: Option<StreamPosition>, end| {
+        feed.resume_position(FeedStream::Outcomes, last, end)
+    };
+    // The first start: the newest events that fit.
+    assert_eq!(resume(None, position(10)), position(7));
+    assert_eq!(resume(None, position(2)), position(0));
+    assert_eq!(resume(Some(position(9)), position(10)), position(9));
+    let other = |sequence| StreamPosition {
+        stream_created_ns: 2,
+        sequence,
+    };
+    assert_eq!(resume(Some(position(9)), other(20)), other(17));
+    // The server lost messages.
+    assert_eq!(resume(Some(position(9)), position(8)), position(5));
+}
+
 #[tokio::test]
 async fn readers_end_with_the_service() {
     let feed = full_feed();
