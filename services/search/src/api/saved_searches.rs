@@ -1,6 +1,5 @@
 //! The operations on saved searches.
 
-mod body;
 mod convert;
 mod create;
 
@@ -11,17 +10,17 @@ use poem_openapi::OpenApi;
 use poem_openapi::param::{Path, Query};
 
 use super::convert::{check_limit, parse_image_id};
+use super::json_body::JsonWithImages;
 use super::params::{ServiceData, example_limit};
 use super::refusals::{SaveRefusal, SavedSearchRefusal};
 use super::responses::{CreatedAnswer, EmptyAnswer, JsonAnswer};
-use super::schema::{SavedMatchList, SavedSearchBody, SavedSearchListBody};
+use super::schema::{SavedMatchList, SavedSearchBody, SavedSearchListBody, SavedSearchRequest};
 use super::tags::Tag;
 use crate::core::service::SearchService;
 use crate::http::{AccessControl, link_prefix};
 use crate::keys::Scope;
 use crate::problem::{Code, Problem};
 use crate::saved::store::SavedSearch;
-use body::SavedSearchUpload;
 use convert::{describe_search, describe_searches, to_match_body};
 use create::create_search;
 
@@ -70,7 +69,7 @@ impl SavedSearchApi {
         request: &poem::Request,
         service: ServiceData<'_>,
         access: Data<&Arc<AccessControl>>,
-        body: SavedSearchUpload,
+        body: JsonWithImages<SavedSearchRequest>,
     ) -> Result<CreatedAnswer<SavedSearchBody>, SaveRefusal> {
         service.saved_searches()?;
         if body.request.webhook.is_some() {

@@ -11,14 +11,14 @@ use poem_openapi::param::{Path, Query};
 use super::convert::{parse_image_id, to_search_answer};
 use super::filter::FilterParams;
 use super::image_upload::ImageUpload;
-use super::json_body::SearchBody;
+use super::json_body::JsonWithImages;
 use super::params::{
     ServiceData, example_filter, example_id, example_library, example_limit, example_region,
     example_search_cursor,
 };
 use super::refusals::{SearchRefusal, SimilarRefusal, UploadRefusal};
 use super::responses::JsonAnswer;
-use super::schema::{GroupBody, SearchAnswer};
+use super::schema::{GroupBody, SearchAnswer, SearchRequest};
 use super::search_request::{SearchParams, parse_region_param, parse_search_request};
 use super::tags::Tag;
 use crate::core::engine::run_search;
@@ -47,7 +47,7 @@ impl SearchApi {
     async fn search(
         &self,
         service: ServiceData<'_>,
-        body: SearchBody,
+        body: JsonWithImages<SearchRequest>,
     ) -> Result<JsonAnswer<SearchAnswer>, SearchRefusal> {
         let (query, conditions) = parse_search_request(body.request, &service).await?;
         let result = run_search(&service, query, conditions).await?;

@@ -212,9 +212,8 @@ fn unknown_counts_have_no_sum() {
 #[test]
 fn followers_resume_in_the_same_stream_only() {
     let feed = EventFeed::with_capacity(4, 3);
-    let resume = |last: Option<StreamPosition>, end| {
-        feed.resume_position(FeedStream::Outcomes, last, end)
-    };
+    let resume =
+        |last: Option<StreamPosition>, end| feed.resume_position(FeedStream::Outcomes, last, end);
     // The first start: the newest events that fit.
     assert_eq!(resume(None, position(10)), position(7));
     assert_eq!(resume(None, position(2)), position(0));
