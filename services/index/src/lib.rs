@@ -97,7 +97,7 @@ mod tests {
         });
         assert_send(index.fetch_row("", ReadConsistency::Strong));
         assert_send(index.fetch_images(&[], ReadConsistency::Strong));
-        assert_send(index.find_rows_by_content(&[]));
+        assert_send(index.find_rows_by_content(&[], &RowFilter::All));
         assert_send(index.approximate_count(&RowFilter::All));
         assert_send(index.fetch_keys(&[]));
         assert_send(index.find_duplicate_ids(&[]));

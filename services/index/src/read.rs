@@ -185,11 +185,12 @@ impl Index {
         Ok(rows_by_id.into_values().collect())
     }
 
-    /// Returns one row with its vector for each content hash that the index contains. Reads with
-    /// bounded consistency, because a miss only costs one embedding.
+    /// Returns one row with its vector for each content hash of a row that passes the filter. Reads
+    /// with bounded consistency, because a miss only costs one embedding.
     pub async fn find_rows_by_content(
         &self,
         hashes: &[String],
+        filter: &RowFilter,
     ) -> Result<HashMap<String, IndexRow>, Error> {
         let distinct: HashSet<&String> = hashes.iter().filter(|h| !h.is_empty()).collect();
         let distinct: Vec<String> = distinct.into_iter().cloned().collect();
@@ -201,7 +202,7 @@ impl Index {
         while !rest.is_empty() {
             let (chunk, after) = rest.split_at(rest.len().min(max_rows));
             match self
-                .find_content_chunk(chunk, max_rows, &mut rows_by_hash)
+                .find_content_chunk(chunk, filter, max_rows, &mut rows_by_hash)
                 .await
             {
                 Err(Error::AnswerTooLarge { .. }) if max_rows > 1 => max_rows /= 2,
@@ -217,6 +218,7 @@ impl Index {
     async fn find_content_chunk(
         &self,
         hashes: &[String],
+        filter: &RowFilter,
         most: usize,
         known: &mut HashMap<String, IndexRow>,
     ) -> Result<(), Error> {
@@ -230,11 +232,11 @@ impl Index {
             if missing.is_empty() {
                 return Ok(());
             }
-            let filter = RowFilter::ContentHash(missing).to_expression()?;
+            let condition = RowFilter::And(vec![RowFilter::ContentHash(missing), filter.clone()]);
             let columns = self
                 .query_columns(
                     MilvusCall::Query,
-                    &filter,
+                    &condition.to_expression()?,
                     &fields,
                     most,
                     ReadConsistency::Bounded,

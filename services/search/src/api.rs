@@ -92,7 +92,9 @@ pub(crate) fn open_api_service() -> OpenApiService<Apis, ()> {
              unknown address with 404 and `no_such_route`; an address of more than 64 KiB with 414, \
              without a body. Limits that the settings change are \
              documented with their defaults. A service that listens beyond its own machine \
-             requires an API key (`Authorization: Bearer KEY`). Besides these operations there are `/healthz` (the process is alive), `/readyz` (a search would succeed) and \
+             requires an API key (`Authorization: Bearer KEY`). A key may be limited to libraries: to its \
+             requests, no other library exists, and saved searches are refused with 403 and \
+             `insufficient_scope`. Besides these operations there are `/healthz` (the process is alive), `/readyz` (a search would succeed) and \
              `/metrics` (Prometheus).",
         )
         .license("MIT OR Apache-2.0")

@@ -2,6 +2,8 @@
 
 pub(crate) mod service;
 
+pub(crate) mod visible;
+
 pub(crate) mod model_rollover;
 pub(crate) mod readiness;
 pub(crate) mod serving_model;
@@ -16,6 +18,7 @@ pub(crate) mod hit_bands;
 pub(crate) mod hit_groups;
 pub(crate) mod libraries;
 pub(crate) mod query;
+pub(crate) mod query_embedders;
 pub(crate) mod query_vectors;
 pub(crate) mod ranking;
 pub(crate) mod search_cursor;

@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 pub use file::{KeyFile, KeyFileError, NewKey, StoredKey};
 pub(crate) use ring::{KeyRing, run_key_reload};
 
-/// What a key permits.
+/// What a key permits, in its libraries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Scope {

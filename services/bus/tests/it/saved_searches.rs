@@ -95,6 +95,8 @@ async fn a_match_is_stored_once_for_each_content() {
     assert!(bus.publish_match(&record(OTHER, 1, "aa")).await.unwrap());
     assert!(bus.publish_match(&record(SEARCH, 2, "aa")).await.unwrap());
     assert_eq!(bus.count_matches(SEARCH).await.unwrap(), 3);
+    let counts = bus.count_all_matches().await.unwrap();
+    assert_eq!((counts[SEARCH], counts[OTHER], counts.len()), (3, 1, 2));
 
     let first = bus.read_match_page(SEARCH, 0, 2).await.unwrap();
     assert!(first.more);
@@ -129,6 +131,7 @@ async fn a_match_is_stored_once_for_each_content() {
     bus.create_saved_search(SEARCH, "one".into()).await.unwrap();
     bus.delete_saved_search(SEARCH).await.unwrap();
     assert_eq!(bus.count_matches(SEARCH).await.unwrap(), 0);
+    assert_eq!(bus.count_all_matches().await.unwrap().len(), 1);
     assert_eq!(bus.count_matches(OTHER).await.unwrap(), 1);
 }
 

@@ -12,7 +12,9 @@ use futures_util::future::join_all;
 use lookalike_bus::Bus;
 use lookalike_chassis::metrics::STAGE_SECONDS;
 use lookalike_chassis::{Retry, clock};
-use lookalike_index::{Error as IndexError, ErrorClass, Index, IndexRow, ReadConsistency};
+use lookalike_index::{
+    Error as IndexError, ErrorClass, Index, IndexRow, ReadConsistency, RowFilter,
+};
 use lookalike_proto::{ContentHash, Outcome, OutcomeAttributes, OutcomeState};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
@@ -210,7 +212,11 @@ impl Committer {
             if hashes.is_empty() {
                 return Ok(());
             }
-            for (hash, row) in self.index.find_rows_by_content(&hashes).await? {
+            for (hash, row) in self
+                .index
+                .find_rows_by_content(&hashes, &RowFilter::All)
+                .await?
+            {
                 if let Ok(hash) = hash.parse() {
                     self.content_cache.store_row(hash, row).await;
                 }

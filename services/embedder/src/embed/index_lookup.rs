@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lookalike_chassis::retry::Retry;
-use lookalike_index::{Index, IndexRow};
+use lookalike_index::{Index, IndexRow, RowFilter};
 use lookalike_proto::ContentHash;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, timeout_at};
@@ -74,7 +74,7 @@ async fn look_up_contents(
     let retry =
         Retry::new(Duration::from_millis(100), Duration::from_secs(5)).with_timeout(LOOKUP_TIMEOUT);
     let found = retry.run(
-        || index.find_rows_by_content(hashes),
+        || index.find_rows_by_content(hashes, &RowFilter::All),
         |error| {
             tracing::debug!(%error, "cannot look up contents now");
             let is_transient = error.is_transient();

@@ -195,7 +195,8 @@ impl CollectionCopy {
             copies.push(image);
         }
         let hashes: Vec<String> = by_content.keys().cloned().collect();
-        let mut indexed = retry_until_ok(|| self.new.find_rows_by_content(&hashes)).await?;
+        let mut indexed =
+            retry_until_ok(|| self.new.find_rows_by_content(&hashes, &RowFilter::All)).await?;
         let embedding: Vec<_> = by_content
             .into_iter()
             .map(|(hash, images)| {

@@ -137,7 +137,7 @@ async fn answers_above_four_mebibytes_come_in_parts() {
     );
     assert_eq!(
         index
-            .find_rows_by_content(&["one".into()])
+            .find_rows_by_content(&["one".into()], &RowFilter::All)
             .await
             .unwrap()
             .len(),
@@ -301,7 +301,10 @@ async fn known_content_is_found_among_many_copies() {
         .map(|r| r.image.content_hash.clone())
         .collect();
     hashes.extend(["copies".into(), "unknown".into(), String::new()]);
-    let known = index.find_rows_by_content(&hashes).await.unwrap();
+    let known = index
+        .find_rows_by_content(&hashes, &RowFilter::All)
+        .await
+        .unwrap();
     assert_eq!(known.len(), 10);
     assert_eq!(known["copies"].vector, unit_vector(1));
     for single in &singles {

@@ -190,7 +190,8 @@ pub enum CliCommand {
     /// A service that listens on an address beyond this machine requires a key for every request
     /// (http.require_keys). The keys are in a file of the data folder (http.keys_file), as hashes.
     #[command(after_help = "Examples:\n  \
-        lookalike keys add phone       create a key, which is shown once\n  \
+        lookalike keys add phone                   create a key, which is shown once\n  \
+        lookalike keys add shop --library shoes    a key for one library only\n  \
         lookalike keys list\n  \
         lookalike keys revoke phone")]
     Keys(KeysArgs),

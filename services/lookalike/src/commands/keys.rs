@@ -6,6 +6,7 @@ use anyhow::Result;
 use clap::{Args, Subcommand, ValueEnum};
 use lookalike_chassis::stdio;
 use lookalike_client::{terminal, usage_error};
+use lookalike_proto::LibraryName;
 use lookalike_search::{KeyFile, KeyFileError, NewKey, Scope, StoredKey};
 use serde_json::json;
 
@@ -28,6 +29,7 @@ pub enum KeysCommand {
     /// Create a key and print it: the only time that it is shown
     #[command(after_help = "Examples:\n  \
         lookalike keys add phone                        search, and view pictures\n  \
+        lookalike keys add shop --library shoes         the same, in one library only\n  \
         lookalike keys add upload --scope ingest        start scans\n  \
         lookalike keys add ops --scope admin            everything\n  \
         curl -H \"Authorization: Bearer KEY\" http://HOST:8080/v1/stats")]
@@ -38,6 +40,13 @@ pub enum KeysCommand {
         /// What the key permits; repeat it for several
         #[arg(long = "scope", value_name = "SCOPE", default_value = "search")]
         scopes: Vec<ScopeArg>,
+        /// The only library that the key permits to see; repeat it for several [default: all]
+        ///
+        /// To requests with the key, other libraries do not exist. Saved searches cover all
+        /// libraries, so such a key cannot use them. A name that the settings do not list is accepted
+        /// with a warning, because services with other settings may share the key file.
+        #[arg(long = "library", value_name = "NAME")]
+        libraries: Vec<LibraryName>,
     },
     /// List the keys, without their secrets
     #[command(after_help = "Examples:\n  \
@@ -80,9 +89,14 @@ pub fn run_keys(settings: &Settings, args: &KeysArgs) -> Result<()> {
     let path = settings.keys_file()?;
     let mut file = KeyFile::read(&path).map_err(wrong_use)?;
     match &args.command {
-        KeysCommand::Add { name, scopes } => {
+        KeysCommand::Add {
+            name,
+            scopes,
+            libraries,
+        } => {
             let scopes: Vec<Scope> = scopes.iter().copied().map(Scope::from).collect();
-            let new = file.add(name, &scopes).map_err(wrong_use)?;
+            let new = file.add(name, &scopes, libraries).map_err(wrong_use)?;
+            warn_of_unknown(libraries, settings);
             write_new_key(&new, &path, args.json)
         }
         KeysCommand::List if args.json => {
@@ -101,6 +115,22 @@ pub fn run_keys(settings: &Settings, args: &KeysArgs) -> Result<()> {
             let line = format!("revoked {} ({})\n", revoked.id, revoked.name);
             Ok(stdio::write_text(&terminal::escape_lines(&line))?)
         }
+    }
+}
+
+/// Reports libraries that the settings of this command do not list: a misspelt name permits nothing.
+fn warn_of_unknown(libraries: &[LibraryName], settings: &Settings) {
+    let is_unknown = |name: &&LibraryName| !settings.libraries.contains_key(name.as_str());
+    for name in libraries.iter().filter(is_unknown) {
+        let known: Vec<&str> = settings.libraries.keys().map(String::as_str).collect();
+        let known = match known.is_empty() {
+            true => "they list none".to_owned(),
+            false => format!("they list {}", known.join(", ")),
+        };
+        stdio::eprint_line(&format!(
+            "warning: the settings of this command list no library {name} ({known}); the key sees \
+             nothing there unless the service has a library of this name"
+        ));
     }
 }
 
@@ -133,19 +163,40 @@ fn to_json(key: &StoredKey) -> serde_json::Value {
         "id": key.id,
         "name": key.name,
         "scopes": key.scopes,
+        "libraries": library_names(key),
         "created_at": key.created_at,
     })
+}
+
+/// Returns the names of the only libraries that a key permits to see; `None` if it permits all.
+fn library_names(key: &StoredKey) -> Option<Vec<&str>> {
+    let libraries = key.libraries.as_ref()?;
+    Some(libraries.iter().map(LibraryName::as_str).collect())
+}
+
+fn describe_libraries(key: &StoredKey) -> String {
+    match library_names(key) {
+        Some(names) if names.is_empty() => "none".to_owned(),
+        Some(names) => names.join(", "),
+        None => "all".to_owned(),
+    }
 }
 
 fn format_keys(keys: &[StoredKey]) -> String {
     if keys.is_empty() {
         return "There are no keys. `lookalike keys add NAME` creates one.\n".to_owned();
     }
-    let mut text = format!("{:<10}{:<22}{:<24}NAME\n", "ID", "CREATED", "SCOPES");
-    for key in keys {
+    let libraries: Vec<String> = keys.iter().map(describe_libraries).collect();
+    let lengths = libraries.iter().map(String::len);
+    let width = lengths.max().unwrap_or(0).max("LIBRARIES".len()) + 2;
+    let mut text = format!(
+        "{:<10}{:<22}{:<24}{:<width$}NAME\n",
+        "ID", "CREATED", "SCOPES", "LIBRARIES"
+    );
+    for (key, libraries) in keys.iter().zip(&libraries) {
         let scopes: Vec<&str> = key.scopes.iter().map(|scope| scope.name()).collect();
         text += &format!(
-            "{:<10}{:<22}{:<24}{}\n",
+            "{:<10}{:<22}{:<24}{libraries:<width$}{}\n",
             key.id,
             key.created_at,
             scopes.join(", "),

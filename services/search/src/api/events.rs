@@ -48,7 +48,8 @@ impl EventApi {
     /// saved search found it); `progress` has the counts of all libraries, at most once per second. To resume after an interruption, send
     /// the last `id` as `Last-Event-ID`, as browsers do. If events are missing, because that id is too
     /// old, the first event is `gap`: read the lists again. A client that reads too slowly gets
-    /// `dropped`, and the stream ends.
+    /// `dropped`, and the stream ends. With an API key that is limited to libraries, the stream contains their
+    /// events and counts only, and no `match`.
     #[oai(
         path = "/v1/events",
         method = "get",
@@ -71,7 +72,7 @@ impl EventApi {
             .map(|name| parse_library("library", &name))
             .transpose()?;
         let after = last_event_id.0.map(|id| parse_event_id(&id)).transpose()?;
-        let reader = service.event_feed.subscribe(after.as_ref())?;
+        let reader = service.subscribe_events(after.as_ref())?;
         let library = library.map(|name| name.to_string());
         let events: BoxedEvents = Box::pin(stream_events(reader, library, link_prefix()));
         let events = EventStream::new(events).keep_alive(KEEP_ALIVE);

@@ -116,7 +116,7 @@ async fn find_indexed_row(
     consistency: ReadConsistency,
 ) -> Result<Option<IndexedImage>, String> {
     let ids = [id.to_owned()];
-    let serving = service.model.load();
+    let serving = service.load_model();
     let reading = serving.index.fetch_images(&ids, consistency);
     match tokio::time::timeout(INDEX_TIMEOUT, reading).await {
         Ok(Ok(rows)) => Ok(rows.into_iter().next()),

@@ -71,7 +71,7 @@ impl ImageApi {
         };
         let filter = RowFilter::And(vec![filter.to_row_filter(&service).await?, prefix]);
         let limit = check_limit(limit.0, &service.settings)?;
-        let serving = service.model.load();
+        let serving = service.load_model();
         let images = serving
             .index
             .list_images(&filter, after.as_deref(), limit, ReadConsistency::Bounded)

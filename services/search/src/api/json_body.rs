@@ -6,32 +6,61 @@ use poem_openapi::registry::{MetaMediaType, MetaRequest, Registry};
 use poem_openapi::types::{ParseFromJSON, ToJSON};
 use poem_openapi::{ApiExtractor, ApiExtractorType, ExtractParamOptions};
 
-use super::body::{BodyLimits, BufferedBody, declared_length, read_body, service_of_request};
-use super::schema::{QueryPart, SearchRequest};
+use super::body::{BodyLimits, declared_length, read_body, service_of_request};
+use super::schema::{QueryPart, SavedSearchRequest, SearchRequest};
 use crate::core::upload_budget::UploadPermit;
 use crate::problem::{Code, Problem};
 
-/// A search request in JSON, with the memory it uses: it may contain images.
-pub(crate) struct SearchBody {
-    pub request: SearchRequest,
+/// A request in JSON that may contain images.
+pub(crate) trait RequestWithImages: ParseFromJSON + ToJSON {
+    /// Describes the body in the API document.
+    const BODY: &'static str;
+    /// What to send instead of a body of another type.
+    const INSTEAD: &'static str;
+
+    fn parse_body(bytes: &[u8]) -> Result<Self, Problem>;
+}
+
+impl RequestWithImages for SearchRequest {
+    const BODY: &'static str = "The query, and the conditions for hits";
+    const INSTEAD: &'static str = "send JSON, or the image itself to /v1/search/image";
+
+    fn parse_body(bytes: &[u8]) -> Result<Self, Problem> {
+        parse_search_json(bytes)
+    }
+}
+
+impl RequestWithImages for SavedSearchRequest {
+    const BODY: &'static str = "The query, the conditions for matches, and where matches are sent";
+    const INSTEAD: &'static str = "send JSON";
+
+    fn parse_body(bytes: &[u8]) -> Result<Self, Problem> {
+        check_value_count(bytes)?;
+        parse_small_json(bytes)
+    }
+}
+
+/// A request with the memory it uses.
+pub(crate) struct JsonWithImages<T> {
+    pub request: T,
     pub permit: UploadPermit,
 }
 
-impl<'a> ApiExtractor<'a> for SearchBody {
+impl<'a, T: RequestWithImages> ApiExtractor<'a> for JsonWithImages<T> {
     const TYPES: &'static [ApiExtractorType] = &[ApiExtractorType::RequestObject];
     type ParamType = ();
     type ParamRawType = ();
 
     fn register(registry: &mut Registry) {
-        <Json<SearchRequest> as Payload>::register(registry);
+        <Json<T> as Payload>::register(registry);
     }
 
     fn request_meta() -> Option<MetaRequest> {
         Some(MetaRequest {
-            description: Some("The query, and the conditions for hits"),
+            description: Some(T::BODY),
             content: vec![MetaMediaType {
                 content_type: "application/json",
-                schema: <Json<SearchRequest> as Payload>::schema_ref(),
+                schema: <Json<T> as Payload>::schema_ref(),
             }],
             required: true,
         })
@@ -42,30 +71,20 @@ impl<'a> ApiExtractor<'a> for SearchBody {
         body: &mut RequestBody,
         _options: ExtractParamOptions<()>,
     ) -> poem::Result<Self> {
-        let hint = "send JSON, or the image itself to /v1/search/image";
-        let buffered = read_json_with_images(request, body, hint).await?;
+        let service = service_of_request(request);
+        let content_type = request.content_type().unwrap_or("application/json");
+        if !<Json<T> as Payload>::check_content_type(content_type) {
+            let detail = format!("{content_type} is not supported here: {}", T::INSTEAD);
+            return Err(Problem::new(Code::UnsupportedMediaType, detail).into());
+        }
+        let limits = BodyLimits::for_json(&service.settings);
+        let length = declared_length(request);
+        let buffered = read_body(body.take()?, length, limits, &service.upload_budget).await?;
         Ok(Self {
-            request: parse_search_json(&buffered.bytes)?,
+            request: T::parse_body(&buffered.bytes)?,
             permit: buffered.permit,
         })
     }
-}
-
-/// Reads a body of JSON that may contain images. `hint` says what to send instead of another type.
-pub(crate) async fn read_json_with_images(
-    request: &Request,
-    body: &mut RequestBody,
-    hint: &str,
-) -> poem::Result<BufferedBody> {
-    let service = service_of_request(request);
-    let content_type = request.content_type().unwrap_or("application/json");
-    if !<Json<SearchRequest> as Payload>::check_content_type(content_type) {
-        let detail = format!("{content_type} is not supported here: {hint}");
-        return Err(Problem::new(Code::UnsupportedMediaType, detail).into());
-    }
-    let limits = BodyLimits::for_json(&service.settings);
-    let length = declared_length(request);
-    Ok(read_body(body.take()?, length, limits, &service.upload_budget).await?)
 }
 
 /// Values in a search request: many times what its lists and filters may contain.
@@ -87,12 +106,6 @@ pub(crate) fn parse_search_json(bytes: &[u8]) -> Result<SearchRequest, Problem> 
             ..unreadable_body(detail)
         }
     })
-}
-
-/// Parses a request of another type with the limits of a search request.
-pub(crate) fn parse_bounded_json<T: ParseFromJSON>(bytes: &[u8]) -> Result<T, Problem> {
-    check_value_count(bytes)?;
-    parse_small_json(bytes)
 }
 
 /// A parsed value takes many times the memory of a text like `0,`.

@@ -1,6 +1,5 @@
 //! The operations on saved searches.
 
-mod body;
 mod convert;
 mod create;
 
@@ -11,17 +10,17 @@ use poem_openapi::OpenApi;
 use poem_openapi::param::{Path, Query};
 
 use super::convert::{check_limit, parse_image_id};
+use super::json_body::JsonWithImages;
 use super::params::{ServiceData, example_limit};
 use super::refusals::{SaveRefusal, SavedSearchRefusal};
 use super::responses::{CreatedAnswer, EmptyAnswer, JsonAnswer};
-use super::schema::{SavedMatchList, SavedSearchBody, SavedSearchListBody};
+use super::schema::{SavedMatchList, SavedSearchBody, SavedSearchListBody, SavedSearchRequest};
 use super::tags::Tag;
 use crate::core::service::SearchService;
 use crate::http::{AccessControl, link_prefix};
 use crate::keys::Scope;
 use crate::problem::{Code, Problem};
 use crate::saved::store::SavedSearch;
-use body::SavedSearchUpload;
 use convert::{describe_search, describe_searches, to_match_body};
 use create::create_search;
 
@@ -48,7 +47,8 @@ impl SavedSearchApi {
         &self,
         service: ServiceData<'_>,
     ) -> Result<JsonAnswer<SavedSearchListBody>, SavedSearchRefusal> {
-        let searches = service.saved_searches.load().await.map_err(Problem::from)?;
+        let saved = service.saved_searches()?;
+        let searches = saved.store.load().await.map_err(Problem::from)?;
         let saved_searches = describe_searches(&service, &searches).await?;
         Ok(JsonAnswer(SavedSearchListBody { saved_searches }))
     }
@@ -69,8 +69,9 @@ impl SavedSearchApi {
         request: &poem::Request,
         service: ServiceData<'_>,
         access: Data<&Arc<AccessControl>>,
-        body: SavedSearchUpload,
+        body: JsonWithImages<SavedSearchRequest>,
     ) -> Result<CreatedAnswer<SavedSearchBody>, SaveRefusal> {
+        service.saved_searches()?;
         if body.request.webhook.is_some() {
             check_webhook_scope(&access, request)?;
         }
@@ -120,7 +121,7 @@ impl SavedSearchApi {
         if search.record.webhook.is_some() {
             check_webhook_scope(&access, request)?;
         }
-        let deleted = service.saved_searches.delete(&search.id).await;
+        let deleted = service.saved_searches()?.store.delete(&search.id).await;
         deleted.map_err(Problem::from)?;
         Ok(EmptyAnswer)
     }
@@ -151,10 +152,11 @@ impl SavedSearchApi {
         #[oai(example = "example_match_cursor")]
         cursor: Query<Option<String>>,
     ) -> Result<JsonAnswer<SavedMatchList>, SavedSearchRefusal> {
+        let saved = service.saved_searches()?;
         let limit = check_limit(limit.0, &service.settings)?;
         let after = cursor.0.as_deref().map(parse_cursor).transpose()?;
         let search = find_search(&service, &id).await?;
-        let page = service
+        let page = saved
             .bus
             .read_match_page(&search.id, after.unwrap_or(0), limit)
             .await
@@ -178,8 +180,9 @@ fn check_webhook_scope(access: &AccessControl, request: &poem::Request) -> Resul
 }
 
 async fn find_search(service: &SearchService, id: &str) -> Result<Arc<SavedSearch>, Problem> {
+    let saved = service.saved_searches()?;
     let id = parse_image_id("id", id)?;
-    service.saved_searches.find(&id).await?.ok_or_else(|| {
+    saved.store.find(&id).await?.ok_or_else(|| {
         Problem::new(
             Code::NoSuchSavedSearch,
             format!("no saved search has the id {id}; GET /v1/saved-searches lists them"),

@@ -11,14 +11,14 @@ use poem_openapi::param::{Path, Query};
 use super::convert::{parse_image_id, to_search_answer};
 use super::filter::FilterParams;
 use super::image_upload::ImageUpload;
-use super::json_body::SearchBody;
+use super::json_body::JsonWithImages;
 use super::params::{
     ServiceData, example_filter, example_id, example_library, example_limit, example_region,
     example_search_cursor,
 };
 use super::refusals::{SearchRefusal, SimilarRefusal, UploadRefusal};
 use super::responses::JsonAnswer;
-use super::schema::{GroupBody, SearchAnswer};
+use super::schema::{GroupBody, SearchAnswer, SearchRequest};
 use super::search_request::{SearchParams, parse_region_param, parse_search_request};
 use super::tags::Tag;
 use crate::core::engine::run_search;
@@ -47,7 +47,7 @@ impl SearchApi {
     async fn search(
         &self,
         service: ServiceData<'_>,
-        body: SearchBody,
+        body: JsonWithImages<SearchRequest>,
     ) -> Result<JsonAnswer<SearchAnswer>, SearchRefusal> {
         let (query, conditions) = parse_search_request(body.request, &service).await?;
         let result = run_search(&service, query, conditions).await?;
@@ -101,17 +101,15 @@ impl SearchApi {
         cursor: Query<Option<String>>,
         upload: ImageUpload,
     ) -> Result<JsonAnswer<SearchAnswer>, UploadRefusal> {
-        let params = SearchParams {
-            limit: limit.0,
-            filter: FilterParams {
-                filter: filter.0,
-                library: library.0,
-            },
-            min_score: min_score.0,
-            relative_score: relative_score.0,
-            group: group.0,
-            cursor: cursor.0,
-        };
+        let params = collect_params(
+            limit,
+            library,
+            filter,
+            min_score,
+            relative_score,
+            group,
+            cursor,
+        );
         let conditions = params.parse(&service).await?;
         let query = ParsedQuery::from_image(upload.0.bytes.clone())
             .with_region(parse_region_param(region.0.as_deref())?)
@@ -169,19 +167,40 @@ impl SearchApi {
         let query = ParsedQuery::similar_to(parse_image_id("id", &id)?)
             .with_region(parse_region_param(region.0.as_deref())?)
             .with_orientations(orientations.0.unwrap_or(false))?;
-        let params = SearchParams {
-            limit: limit.0,
-            filter: FilterParams {
-                filter: filter.0,
-                library: library.0,
-            },
-            min_score: min_score.0,
-            relative_score: relative_score.0,
-            group: group.0,
-            cursor: cursor.0,
-        };
+        let params = collect_params(
+            limit,
+            library,
+            filter,
+            min_score,
+            relative_score,
+            group,
+            cursor,
+        );
         let conditions = params.parse(&service).await?;
         let result = run_search(&service, query, conditions).await?;
         Ok(JsonAnswer(to_search_answer(result)))
+    }
+}
+
+/// Collects the conditions for hits in the address of a request.
+fn collect_params(
+    limit: Query<Option<u32>>,
+    library: Query<Option<String>>,
+    filter: Query<Option<String>>,
+    min_score: Query<Option<f64>>,
+    relative_score: Query<Option<f64>>,
+    group: Query<Option<GroupBody>>,
+    cursor: Query<Option<String>>,
+) -> SearchParams {
+    SearchParams {
+        limit: limit.0,
+        filter: FilterParams {
+            filter: filter.0,
+            library: library.0,
+        },
+        min_score: min_score.0,
+        relative_score: relative_score.0,
+        group: group.0,
+        cursor: cursor.0,
     }
 }

@@ -29,6 +29,9 @@ pub(crate) struct SessionBody {
     key_required: bool,
     /// What this client may do: `search`, `ingest` and `admin`. Empty if it has to sign in first.
     scopes: Vec<String>,
+    /// The only libraries that this client may see, or null for all. Saved searches need a client that
+    /// may see all libraries.
+    libraries: Option<Vec<String>>,
 }
 
 /// The API key to sign in with.
@@ -45,6 +48,7 @@ impl Example for SessionBody {
         Self {
             key_required: true,
             scopes: vec![Scope::Search.to_string()],
+            libraries: Some(vec!["shop".into()]),
         }
     }
 }
@@ -78,9 +82,12 @@ impl SessionApi {
             (true, None) => false,
         };
         let scopes = Scope::ALL.iter().filter(|scope| is_permitted(scope));
+        let libraries = key.as_ref().and_then(|key| key.libraries.as_ref());
         Ok(JsonAnswer(SessionBody {
             key_required: access.is_key_required,
             scopes: scopes.map(Scope::to_string).collect(),
+            libraries: libraries
+                .map(|libraries| libraries.iter().map(ToString::to_string).collect()),
         }))
     }
 

@@ -52,12 +52,11 @@ impl StatusApi {
     }
 }
 
-/// Lists the libraries that are configured here or reported by a watcher, ordered by name.
+/// Lists the visible libraries that are configured here or reported by a watcher, ordered by name.
 fn list_libraries(service: &SearchService) -> Vec<LibraryBody> {
-    let reported = service.status.libraries();
+    let reported = service.library_statuses();
     let unreported = service
-        .libraries
-        .iter()
+        .configured_libraries()
         .filter(|(name, _)| reported.iter().all(|status| status.name != name.as_str()))
         .map(|(name, root)| library_without_watcher(name, root));
     let mut all: Vec<LibraryBody> = unreported.collect();
@@ -112,13 +111,12 @@ fn round_rate(rate: f64) -> f64 {
 
 fn collect_stats(service: &SearchService) -> Stats {
     let libraries = list_libraries(service);
-    let mut embedders = service.status.embedders();
-    let serving = service.model.load();
+    let mut embedders = service.embedder_statuses();
+    let serving = service.load_model();
     let embedder_errors = embedders
         .iter()
         .filter_map(|embedder| embedder.rollover_error.clone());
     let rollover_error = service
-        .model
         .rollover_error()
         .into_iter()
         .chain(embedder_errors)
@@ -152,9 +150,9 @@ fn collect_stats(service: &SearchService) -> Stats {
 
 /// Names the embedders of the model in service that react to no request, with their devices.
 fn list_unresponsive(service: &SearchService, embedders: &[EmbedderStatus]) -> Vec<String> {
-    let subject = service.model.load().request_subject();
-    let instances = service.bus.unresponsive_embedders(&subject).into_iter();
-    let described = instances.map(|instance| {
+    let subject = service.load_model().request_subject();
+    let instances = service.embedders().unresponsive_embedders(&subject);
+    let described = instances.into_iter().map(|instance| {
         let mut reported = embedders.iter();
         match reported.find(|embedder| embedder.instance == instance) {
             Some(embedder) => format!("{instance} ({})", embedder.device),

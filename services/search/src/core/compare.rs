@@ -49,7 +49,7 @@ pub(crate) async fn compare_images(
     b: &str,
 ) -> Result<ComparisonResult, Problem> {
     let started = Instant::now();
-    let serving = service.model.load();
+    let serving = service.load_model();
     let fetch = async |param: &str, id: &str| {
         let row = serving
             .index

@@ -18,13 +18,14 @@ mod sweep;
 use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
 
-use lookalike_index::{Index, IndexedImage, ReadConsistency, RowFilter};
+use lookalike_index::{IndexedImage, ReadConsistency, RowFilter};
 
 use self::connected::find_group;
 pub(crate) use self::keep::{JudgedImage, judge_images};
 use self::links::PictureLinks;
 use self::sweep::{ContentSweep, SharedContent};
 use super::service::SearchService;
+use super::visible::index::VisibleIndex;
 use crate::problem::Problem;
 
 /// What the images of a group have in common.
@@ -87,8 +88,8 @@ pub(crate) async fn find_duplicates(
 ) -> Result<DuplicatePage, Problem> {
     let _permit = service.duplicate_permits.acquire()?;
     let started = Instant::now();
-    let serving = service.model.load();
-    let index = serving.index.clone();
+    let serving = service.load_model();
+    let index = serving.index;
     let links = match query.kind {
         DuplicateKind::Identical => None,
         DuplicateKind::Near => {
@@ -135,7 +136,7 @@ pub(crate) async fn find_duplicates(
 
 /// The groups of one page.
 struct DuplicateFinder<'a> {
-    index: &'a Index,
+    index: &'a VisibleIndex,
     filter: &'a RowFilter,
     limit: usize,
     /// `None`: only identical files are found.

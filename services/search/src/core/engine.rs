@@ -11,7 +11,7 @@ use super::ranking::CopyOrder;
 use super::search_cursor::{SearchCursor, SearchDigest};
 use super::search_pages::{FoundHit, PageSearch};
 use super::service::SearchService;
-use super::serving_model::ServingModel;
+use super::visible::model::VisibleModel;
 use crate::metrics::SEARCH_SECONDS;
 use crate::problem::Problem;
 
@@ -34,7 +34,7 @@ pub(crate) async fn run_search(
 ) -> Result<SearchResult, Problem> {
     let _permit = service.search_permits.acquire()?;
     let started = Instant::now();
-    let serving = service.model.load();
+    let serving = service.load_model();
     let description = &serving.description;
     if query.has_text() && !description.has_text() {
         return Err(Problem::model_without_text(&description.name));
@@ -88,7 +88,7 @@ pub(crate) struct EmbeddedQuery {
 /// state.
 pub(crate) async fn embed_query(
     service: &SearchService,
-    serving: &ServingModel,
+    serving: &VisibleModel,
     parts: Vec<WeightedPart>,
 ) -> Result<EmbeddedQuery, Problem> {
     let query = ParsedQuery {
@@ -118,7 +118,7 @@ pub(crate) async fn embed_query(
 
 /// Digests all that decides which images are hits and in which order.
 fn digest_search(
-    serving: &ServingModel,
+    serving: &VisibleModel,
     parts: &[PartVectors],
     orientations: bool,
     conditions: &SearchConditions,
@@ -129,7 +129,11 @@ fn digest_search(
         .collect();
     let query = format!(
         "{parts:?} {orientations} {:?} {:?} {:?} {:?}",
-        conditions.filter, conditions.min_score, conditions.relative_score, conditions.group
+        // With the visible libraries, because another key may see other hits.
+        serving.index.limit_filter(&conditions.filter),
+        conditions.min_score,
+        conditions.relative_score,
+        conditions.group
     );
     let model = &serving.description;
     SearchDigest::new(&query, &format!("{} {}", model.name, model.checksum))

@@ -2,7 +2,8 @@
 //!
 //! Two tasks follow the stream of outcomes and the stream of matches, and keep the newest events in
 //! memory. Each reader has only a place in that list, so a hundred readers cost little, and a slow one
-//! delays no other: once its place is no longer in the list, it is dropped.
+//! delays no other: once its place is no longer in the list, it is dropped. A reader skips what its request
+//! may not see.
 //!
 //! Services may list the events of the two streams in different orders. The place of an event therefore
 //! contains a position in each stream, and a reader that resumes gets what is after either of them.
@@ -27,6 +28,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 pub(crate) use follow::run_event_feed;
 pub(crate) use place::{FeedPlace, format_position};
 
+use super::visible::libraries::VisibleLibraries;
 use crate::problem::{Code, Problem};
 use place::FeedStream;
 
@@ -58,6 +60,14 @@ impl FeedItem {
             Self::Match(found) => (FeedStream::Matches, &found.position),
         }
     }
+
+    /// Whether a request that sees these libraries sees the event. Saved searches cover all libraries.
+    fn is_visible(&self, libraries: &VisibleLibraries) -> bool {
+        match self {
+            Self::Outcome(event) => libraries.contains(&event.library),
+            Self::Match(_) => !libraries.is_limited(),
+        }
+    }
 }
 
 /// An event and its place.
@@ -68,7 +78,7 @@ pub(crate) struct FeedEvent {
     pub item: FeedItem,
 }
 
-/// Counts of all libraries together; `None` while they are not known.
+/// Counts of one library, or of several together; `None` while they are not known.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Progress {
     pub on_disk: Option<u64>,
@@ -76,6 +86,42 @@ pub(crate) struct Progress {
     pub failed: Option<u64>,
     pub ignored: Option<u64>,
     pub in_flight: Option<u64>,
+}
+
+impl Progress {
+    /// Returns the sums. A count is unknown if it is unknown for one of the libraries, or if there is no
+    /// library.
+    fn sum(libraries: &[&Self]) -> Self {
+        let sum = |count: fn(&Self) -> Option<u64>| match libraries.is_empty() {
+            true => None,
+            false => libraries.iter().map(|progress| count(progress)).sum(),
+        };
+        Self {
+            on_disk: sum(|progress| progress.on_disk),
+            indexed: sum(|progress| progress.indexed),
+            failed: sum(|progress| progress.failed),
+            ignored: sum(|progress| progress.ignored),
+            in_flight: sum(|progress| progress.in_flight),
+        }
+    }
+}
+
+/// The counts of one library.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct LibraryProgress {
+    pub library: String,
+    pub progress: Progress,
+}
+
+/// Sums the counts of the libraries that a reader may see.
+fn sum_visible(libraries: &[LibraryProgress], visible: &VisibleLibraries) -> Progress {
+    let libraries = libraries.iter();
+    let libraries = libraries.filter(|library| visible.contains(&library.library));
+    Progress::sum(
+        &libraries
+            .map(|library| &library.progress)
+            .collect::<Vec<_>>(),
+    )
 }
 
 #[derive(Debug, Default)]
@@ -113,7 +159,7 @@ pub(crate) struct EventFeed {
     ring: Mutex<Ring>,
     /// Changes with every event, and when the service stops.
     news: watch::Sender<u64>,
-    progress: watch::Sender<Progress>,
+    progress: watch::Sender<Vec<LibraryProgress>>,
     readers: Arc<Semaphore>,
     max_readers: usize,
     max_events: usize,
@@ -129,7 +175,7 @@ impl EventFeed {
         Self {
             ring: Mutex::default(),
             news: watch::channel(0).0,
-            progress: watch::channel(Progress::default()).0,
+            progress: watch::channel(Vec::new()).0,
             readers: Arc::new(Semaphore::new(max_readers)),
             max_readers,
             max_events,
@@ -152,6 +198,25 @@ impl EventFeed {
         }
         ring.before.set(stream, position.clone());
         ring.last.set(stream, position);
+    }
+
+    /// Returns the position after which to follow a stream that ends at `end`: `last`, unless the stream was
+    /// created again since. Otherwise readers get only what is after the position.
+    fn resume_position(
+        &self,
+        stream: FeedStream,
+        last: Option<StreamPosition>,
+        end: StreamPosition,
+    ) -> StreamPosition {
+        if let Some(last) = last.filter(|last| last.is_within(&end)) {
+            return last;
+        }
+        let start = StreamPosition {
+            sequence: end.sequence.saturating_sub(self.max_events as u64),
+            ..end
+        };
+        self.start_after(stream, start.clone());
+        start
     }
 
     fn push(&self, item: FeedItem) {
@@ -179,21 +244,22 @@ impl EventFeed {
         self.news.send_modify(|_| {});
     }
 
-    fn set_progress(&self, progress: Progress) {
+    fn set_progress(&self, libraries: Vec<LibraryProgress>) {
         self.progress.send_if_modified(|known| {
-            let changed = *known != progress;
-            *known = progress;
+            let changed = *known != libraries;
+            *known = libraries;
             changed
         });
     }
 
-    /// Starts to read after the place `after`, or with the next event.
+    /// Starts to read the events of these libraries, after the place `after` or with the next event.
     ///
     /// # Errors
     /// If too many readers read already.
     pub(crate) fn subscribe(
         self: &Arc<Self>,
         after: Option<&FeedPlace>,
+        visible: VisibleLibraries,
     ) -> Result<EventReader, Problem> {
         let permit = Arc::clone(&self.readers).try_acquire_owned().map_err(|_| {
             Problem::new(
@@ -205,7 +271,8 @@ impl EventFeed {
             )
         })?;
         let news = self.news.subscribe();
-        let progress = self.progress.subscribe();
+        let mut progress = self.progress.subscribe();
+        let last_progress = sum_visible(&progress.borrow_and_update(), &visible);
         let ring = self.lock();
         let place = match after {
             Some(place) => ring.first_after(place),
@@ -219,8 +286,10 @@ impl EventFeed {
                 .cloned()
                 .unwrap_or_default(),
             feed: Arc::clone(self),
+            visible,
             news,
             progress,
+            last_progress,
             _permit: permit,
         })
     }
@@ -249,8 +318,10 @@ pub(crate) struct EventReader {
     /// The reader has the events up to this place already.
     seen: FeedPlace,
     has_gap: bool,
+    visible: VisibleLibraries,
     news: watch::Receiver<u64>,
-    progress: watch::Receiver<Progress>,
+    progress: watch::Receiver<Vec<LibraryProgress>>,
+    last_progress: Progress,
     _permit: OwnedSemaphorePermit,
 }
 
@@ -270,7 +341,9 @@ impl EventReader {
                 biased;
                 _ = self.news.changed() => {}
                 _ = self.progress.changed() => {
-                    return NextEvent::Progress(*self.progress.borrow_and_update());
+                    if let Some(progress) = self.read_progress() {
+                        return NextEvent::Progress(progress);
+                    }
                 }
             }
         }
@@ -284,11 +357,20 @@ impl EventReader {
         let at = usize::try_from(at).ok()?;
         for event in ring.events.range(at.min(ring.events.len())..) {
             self.place += 1;
-            if !self.seen.includes(event.item.position()) {
+            let is_new = !self.seen.includes(event.item.position());
+            if is_new && event.item.is_visible(&self.visible) {
                 return Some(NextEvent::Live(Arc::clone(event)));
             }
         }
         ring.is_closed.then_some(NextEvent::Closed)
+    }
+
+    /// Returns the counts if those that this reader may see have changed.
+    fn read_progress(&mut self) -> Option<Progress> {
+        let progress = sum_visible(&self.progress.borrow_and_update(), &self.visible);
+        let changed = progress != self.last_progress;
+        self.last_progress = progress;
+        changed.then_some(progress)
     }
 }
 

@@ -141,7 +141,7 @@ pub(crate) async fn count_facets(
         service.settings.max_facet_images,
         service.settings.facet_timeout,
     );
-    let index = service.model.load().index.clone();
+    let index = service.load_model().index;
     let mut columns: Vec<FacetColumn> = fields.iter().map(|field| field.column()).collect();
     let mut seen = HashSet::new();
     columns.retain(|column| seen.insert(*column));

@@ -17,8 +17,7 @@ use crate::problem::{Code, Problem};
 pub(crate) async fn find_row(service: &SearchService, id: &str) -> Result<IndexedImage, Problem> {
     let ids = [id.to_owned()];
     let rows = service
-        .model
-        .load()
+        .load_model()
         .index
         .fetch_images(&ids, ReadConsistency::Bounded)
         .await?;
@@ -81,8 +80,8 @@ pub(crate) async fn find_file(
     let (root, disk) = LibraryName::new(library)
         .ok()
         .and_then(|library| {
-            let root = service.libraries.get(&library)?.clone();
-            Some((root, service.disks.get(&library)?.clone()))
+            let (root, disk) = service.find_root(&library)?;
+            Some((root.clone(), disk.clone()))
         })
         .ok_or_else(|| {
             Problem::new(

@@ -19,7 +19,8 @@ pub(crate) fn parse_library(param: &str, name: &str) -> Result<LibraryName, Prob
         .map_err(|error| Problem::invalid_parameter(param, error.to_string()))
 }
 
-/// Rejects a library that is not configured here, not reported by a watcher and not in the index.
+/// Rejects a library that is not configured here, not reported by a watcher and not in the index, and
+/// one that the request may not see.
 pub(crate) async fn check_library_exists(
     service: &SearchService,
     param: &str,
@@ -37,8 +38,7 @@ pub(crate) async fn check_library_exists(
     // A library that is no longer watched still has its rows.
     let filter = RowFilter::Library(vec![library.to_string()]);
     let rows = service
-        .model
-        .load()
+        .load_model()
         .index
         .list_images(&filter, None, 1, ReadConsistency::Bounded)
         .await?;
@@ -48,10 +48,12 @@ pub(crate) async fn check_library_exists(
     }
 }
 
-/// Returns the libraries that are configured here or reported by a watcher, in order.
+/// Returns the visible libraries that are configured here or reported by a watcher, in order.
 pub(crate) fn library_names(service: &SearchService) -> Vec<String> {
-    let reported = service.status.libraries();
-    let configured = service.libraries.keys().map(ToString::to_string);
+    let reported = service.library_statuses();
+    let configured = service
+        .configured_libraries()
+        .map(|(name, _)| name.to_string());
     let names: BTreeSet<String> = reported
         .into_iter()
         .map(|library| library.name)

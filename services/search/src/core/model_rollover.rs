@@ -12,7 +12,7 @@ use lookalike_index::{Collection, Index, ServedModel, ServedModelWatcher};
 use lookalike_vision::{Description, Model};
 use tokio_util::sync::CancellationToken;
 
-use super::service::SearchService;
+use super::service::ServiceState;
 use super::serving_model::{CurrentModel, ServingModel};
 
 /// At most the poll interval, so that every poll retries. Retries are cheap: they load no weights.
@@ -25,7 +25,7 @@ const MAX_SILENT_FAILURES: u32 = 3;
 const FAILURES_BETWEEN_WARNINGS: u32 = 30;
 
 /// Follows the served model until `shutdown`.
-pub(crate) async fn run_model_rollover(service: Arc<SearchService>, shutdown: CancellationToken) {
+pub(crate) async fn run_model_rollover(service: Arc<ServiceState>, shutdown: CancellationToken) {
     let following = async {
         loop {
             let next = wait_for_usable_model(&service).await;
@@ -42,7 +42,7 @@ pub(crate) async fn run_model_rollover(service: Arc<SearchService>, shutdown: Ca
 }
 
 /// Waits until another model's collection is in service and searches can use it.
-async fn wait_for_usable_model(service: &SearchService) -> ServingModel {
+async fn wait_for_usable_model(service: &ServiceState) -> ServingModel {
     let index = service.model.load().index.clone();
     let mut watcher = ServedModelWatcher::new(index.clone()).with_max_retry_wait(MAX_RETRY_WAIT);
     loop {
@@ -84,7 +84,7 @@ fn report_failure(current: &CurrentModel, failures: u32, reason: &str) {
 /// Opens the index of a collection that was put in service, and checks that an embedder serves its
 /// model. Returns why searches cannot use it yet.
 async fn open_served_model(
-    service: &SearchService,
+    service: &ServiceState,
     current_index: &Index,
     collection: &Collection,
 ) -> Result<ServingModel, String> {
@@ -109,7 +109,10 @@ async fn open_served_model(
     {
         return Err("no embedder has loaded the model yet".to_owned());
     }
-    Ok(ServingModel { index, description })
+    Ok(ServingModel {
+        index,
+        description: Arc::new(description),
+    })
 }
 
 /// Returns the description stored with the collection, else that of the model's files.

@@ -19,7 +19,7 @@ use super::files::find_file;
 use super::hit_bands::QueryPicture;
 use super::query::{ParsedQuery, QueryInput, QueryRegion, WeightedPart};
 use super::service::SearchService;
-use super::serving_model::ServingModel;
+use super::visible::model::VisibleModel;
 use crate::metrics::SEARCH_EMBED_SECONDS;
 use crate::problem::{Code, Problem};
 
@@ -43,7 +43,7 @@ pub(crate) struct PartVectors {
 /// Provides the vectors of one query, all of one model.
 pub(crate) struct VectorSource<'a> {
     pub service: &'a SearchService,
-    pub serving: &'a ServingModel,
+    pub serving: &'a VisibleModel,
     pub consistency: ReadConsistency,
     /// Whether the vectors of all orientations are needed.
     pub orientations: bool,
@@ -182,22 +182,23 @@ impl VectorSource<'_> {
         let ((), prepared) = try_join(checked, decoding).await?;
         let mut prepared = prepared?;
         let inputs = std::mem::take(&mut prepared.inputs);
+        let embedders = self.service.embedders();
         let vectors = inputs.into_iter().map(|input| {
-            let reply = self.service.bus.embed_pixels(&subject, input.into_vec());
+            let reply = embedders.embed_pixels(&subject, input.into_vec());
             self.await_vector(&subject, reply)
         });
         Ok((try_join_all(vectors).await?, prepared))
     }
 
     async fn embed_text(&self, text: QueryText) -> Result<Vec<f32>, Problem> {
-        let bus = &self.service.bus;
+        let embedders = self.service.embedders();
         let subject = self.serving.request_subject();
-        self.await_vector(&subject, bus.embed_text(&subject, text))
+        self.await_vector(&subject, embedders.embed_text(&subject, text))
             .await
     }
 
     fn check_connection(&self, subject: &str) -> Result<(), Problem> {
-        match self.service.bus.can_request_vectors(subject) {
+        match self.service.embedders().can_request_vectors(subject) {
             true => Ok(()),
             false => Err(Problem::new(
                 Code::QueueUnavailable,
@@ -209,7 +210,7 @@ impl VectorSource<'_> {
     async fn check_embedder(&self, subject: &str) -> Result<(), Problem> {
         self.check_connection(subject)?;
         let model = &self.serving.description.name;
-        let checked = self.service.bus.check_embedder(subject).await;
+        let checked = self.service.embedders().check_embedder(subject).await;
         checked.map_err(|error| Problem::from_embed(&error, model))
     }
 

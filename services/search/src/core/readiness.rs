@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
-use super::service::SearchService;
+use super::service::ServiceState;
 use crate::problem::{Code, Problem};
 
 /// How long a server may take to respond; probes repeat soon anyway.
 const READINESS_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Returns all reasons why a search cannot be answered.
-pub(crate) async fn check_ready(service: &SearchService) -> Result<(), Problem> {
+pub(crate) async fn check_ready(service: &ServiceState) -> Result<(), Problem> {
     let mut reasons = Vec::new();
     let serving = service.model.load();
     // A connection stays open for a while after its server froze, so only a response counts.

@@ -12,7 +12,7 @@ use super::query::SearchConditions;
 use super::ranking::{CopyOrder, RankedPage, Ranking, WindowHits, list_windows};
 use super::search_cursor::{SearchCursor, SearchDigest};
 use super::service::SearchService;
-use super::serving_model::ServingModel;
+use super::visible::model::VisibleModel;
 use crate::problem::Problem;
 
 /// Ids of folded images that a hit lists.
@@ -44,7 +44,7 @@ pub(crate) struct FoundPage {
 /// A search whose vectors are known.
 pub(crate) struct PageSearch<'a> {
     pub service: &'a SearchService,
-    pub serving: &'a ServingModel,
+    pub serving: &'a VisibleModel,
     /// The score of a hit is its best one.
     pub vectors: Vec<Vec<f32>>,
     /// Known if the hits have bands.

@@ -7,12 +7,11 @@ use lookalike_bus::request_subject;
 use lookalike_index::Index;
 use lookalike_vision::Description;
 
-/// A model and the index of its vectors, which change together. A request loads them once, so its
-/// vector is never compared with those of another model.
+/// A model and the index of its vectors, which change together.
 #[derive(Clone)]
 pub(crate) struct ServingModel {
     pub index: Index,
-    pub description: Description,
+    pub description: Arc<Description>,
 }
 
 impl ServingModel {

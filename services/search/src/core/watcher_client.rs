@@ -35,17 +35,14 @@ pub(crate) async fn request_watcher(
     library: &LibraryName,
     request: WatcherRequest,
 ) -> Result<WatcherReply, Problem> {
-    if !service.bus.is_connected() {
+    let watchers = service.watchers();
+    if !watchers.are_reachable() {
         return Err(Problem::new(
             Code::QueueUnavailable,
             "NATS is unreachable, so no watcher can be reached",
         ));
     }
-    match service
-        .bus
-        .request_watcher((library.clone(), request))
-        .await
-    {
+    match watchers.send_request(library, request).await {
         Ok(WatcherReply::Refused(reason)) => Err(Problem::new(Code::Refused, reason)),
         Ok(reply) => Ok(reply),
         Err(lookalike_bus::Error::NoResponders(reason)) => Err(Problem::new(

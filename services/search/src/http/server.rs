@@ -19,7 +19,8 @@ use crate::api::{self, JSON};
 use crate::core::event_feed::run_event_feed;
 use crate::core::model_rollover::run_model_rollover;
 use crate::core::readiness::check_ready;
-use crate::core::service::{Context, SearchService};
+use crate::core::service::{Context, SearchService, ServiceState};
+use crate::core::visible::libraries::VisibleLibraries;
 use crate::error::Error;
 use crate::keys::run_key_reload;
 use crate::problem::{Code, Problem};
@@ -75,7 +76,7 @@ pub async fn serve_api(
     let settings = context.settings.clone();
     let access = Arc::new(AccessControl::open(&settings, listener.address)?);
     tokio::spawn(run_key_reload(Arc::clone(&access.ring), shutdown.clone()));
-    let service = Arc::new(SearchService::new(context));
+    let service = Arc::new(ServiceState::new(context));
     tokio::spawn(run_model_rollover(Arc::clone(&service), shutdown.clone()));
     tokio::spawn(run_event_feed(Arc::clone(&service), shutdown.clone()));
     tokio::spawn(run_saved_searches(Arc::clone(&service), shutdown.clone()));
@@ -91,9 +92,21 @@ pub async fn serve_api(
     let api = api::open_api_service();
     let routes = page::add_docs(routes, openapi_json(), api::docs_html(&api));
     let routes = add_health_routes(routes.nest_no_strip("/v1", api), ready)
-        .data(service)
+        .around(move |next, request| attach_service(next, request, Arc::clone(&service)))
         .data(Arc::clone(&access));
     run_server(listener, routes.boxed(), &settings, Some(access), shutdown).await
+}
+
+/// Gives a request the service as its key may see it.
+async fn attach_service<E: Endpoint>(
+    next: Arc<E>,
+    mut request: Request,
+    state: Arc<ServiceState>,
+) -> poem::Result<E::Output> {
+    let visible = request.data::<VisibleLibraries>().cloned();
+    let visible = visible.expect("the middleware has checked the key of every request");
+    request.set_data(Arc::new(SearchService::new(state, visible)));
+    next.call(request).await
 }
 
 /// Serves `/healthz`, `/readyz` and `/metrics` only, for roles without an API. `ready` returns why

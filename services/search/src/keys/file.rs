@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use lookalike_proto::ContentHash;
+use lookalike_proto::{ContentHash, LibraryName};
 use rand::RngCore as _;
 use serde::{Deserialize, Serialize};
 
@@ -28,6 +28,13 @@ pub struct StoredKey {
     /// What the key is for, in the words of the person who created it.
     pub name: String,
     pub scopes: Vec<Scope>,
+    /// The only libraries that the key permits to see, sorted; `None`: all.
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        with = "library_names"
+    )]
+    pub libraries: Option<Vec<LibraryName>>,
     /// BLAKE3 of the whole key, 64 hexadecimal digits.
     pub hash: String,
     /// RFC 3339, UTC.
@@ -133,11 +140,16 @@ impl KeyFile {
         stored.matches(key).then_some(stored)
     }
 
-    /// Creates a key and writes the file.
+    /// Creates a key and writes the file. Without `libraries`, the key permits to see all of them.
     ///
     /// # Errors
     /// If the name or the scopes are unusable, or the file cannot be written.
-    pub fn add(&mut self, name: &str, scopes: &[Scope]) -> Result<NewKey, KeyFileError> {
+    pub fn add(
+        &mut self,
+        name: &str,
+        scopes: &[Scope],
+        libraries: &[LibraryName],
+    ) -> Result<NewKey, KeyFileError> {
         let name = name.trim();
         if !(1..=MAX_NAME_CHARS).contains(&name.chars().count()) || name.contains(char::is_control)
         {
@@ -152,6 +164,9 @@ impl KeyFile {
         let mut scopes = scopes.to_vec();
         scopes.sort_unstable();
         scopes.dedup();
+        let mut libraries = libraries.to_vec();
+        libraries.sort_unstable();
+        libraries.dedup();
         let id = self.unused_id();
         let mut secret = [0; SECRET_BYTES];
         rand::rngs::OsRng.fill_bytes(&mut secret);
@@ -160,6 +175,7 @@ impl KeyFile {
             id,
             name: name.to_owned(),
             scopes,
+            libraries: (!libraries.is_empty()).then_some(libraries),
             hash: hash_key(&key),
             created_at: jiff::Timestamp::now()
                 .strftime("%Y-%m-%dT%H:%M:%SZ")
@@ -228,6 +244,30 @@ impl KeyFile {
     }
 }
 
+/// Libraries in the file, by their names.
+mod library_names {
+    use lookalike_proto::LibraryName;
+    use serde::de::Error as _;
+    use serde::{Deserialize as _, Deserializer, Serialize as _, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(
+        libraries: &Option<Vec<LibraryName>>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        let names = libraries.iter().flatten().map(LibraryName::as_str);
+        names.collect::<Vec<_>>().serialize(serializer)
+    }
+
+    /// An empty list permits no library at all.
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Option<Vec<LibraryName>>, D::Error> {
+        let names = Vec::<String>::deserialize(deserializer)?.into_iter();
+        let names = names.map(|name| LibraryName::new(&name).map_err(D::Error::custom));
+        names.collect::<Result<_, _>>().map(Some)
+    }
+}
+
 fn hash_key(key: &str) -> String {
     ContentHash::hash_content(key.as_bytes()).to_string()
 }
@@ -245,9 +285,13 @@ mod tests {
     #[test]
     fn keys_are_found_until_they_are_revoked() {
         let folder = tempfile::tempdir().unwrap();
-        let phone = open(&folder).add(" phone ", &[Scope::Search]).unwrap();
+        let phone = open(&folder).add(" phone ", &[Scope::Search], &[]).unwrap();
         let script = open(&folder)
-            .add("script", &[Scope::Ingest, Scope::Search, Scope::Ingest])
+            .add(
+                "script",
+                &[Scope::Ingest, Scope::Search, Scope::Ingest],
+                &[],
+            )
             .unwrap();
         assert_eq!(phone.stored.name, "phone");
         assert_eq!(script.stored.scopes, [Scope::Search, Scope::Ingest]);
@@ -281,7 +325,7 @@ mod tests {
         std::fs::write(folder.path().join("keys.json.new"), "left by a crash").unwrap();
         let new = KeyFile::read(&path)
             .unwrap()
-            .add("a", &[Scope::Admin])
+            .add("a", &[Scope::Admin], &[])
             .unwrap();
         let text = std::fs::read_to_string(&path).unwrap();
         // The secret itself may contain the separator.
@@ -292,19 +336,43 @@ mod tests {
     }
 
     #[test]
+    fn libraries_survive_the_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let [photos, shoes] = ["photos", "shoes"].map(|name| LibraryName::new(name).unwrap());
+        let twice = [shoes.clone(), photos.clone(), shoes.clone()];
+        let limited = open(&folder).add("a", &[Scope::Search], &twice).unwrap();
+        assert_eq!(limited.stored.libraries, Some(vec![photos, shoes]));
+        let free = open(&folder).add("b", &[Scope::Search], &[]).unwrap();
+        assert_eq!(open(&folder).keys(), [limited.stored, free.stored]);
+        let path = folder.path().join("new/keys.json");
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert_eq!(text.matches("libraries").count(), 1, "{text}");
+        // An edited file never permits more than it states.
+        let none = text.replace("\"photos\",", "").replace("\"shoes\"", "");
+        std::fs::write(&path, none).unwrap();
+        assert_eq!(open(&folder).keys()[0].libraries, Some(vec![]));
+        std::fs::write(&path, text.replace("photos", "../photos")).unwrap();
+        let damaged = KeyFile::read(&path);
+        assert!(matches!(damaged, Err(KeyFileError::Parse { .. })));
+    }
+
+    #[test]
     fn wrong_use_is_refused() {
         let folder = tempfile::tempdir().unwrap();
         let mut file = open(&folder);
         for name in ["", "  ", "a\nb", &"x".repeat(101)] {
-            let refused = file.add(name, &[Scope::Search]);
+            let refused = file.add(name, &[Scope::Search], &[]);
             assert!(
                 matches!(refused, Err(KeyFileError::InvalidName)),
                 "{name:?}"
             );
         }
-        assert!(matches!(file.add("a", &[]), Err(KeyFileError::NoScope)));
-        file.add("twice", &[Scope::Search]).unwrap();
-        let second = file.add("twice", &[Scope::Search]).unwrap();
+        assert!(matches!(
+            file.add("a", &[], &[]),
+            Err(KeyFileError::NoScope)
+        ));
+        file.add("twice", &[Scope::Search], &[]).unwrap();
+        let second = file.add("twice", &[Scope::Search], &[]).unwrap();
         assert!(matches!(
             file.revoke("twice"),
             Err(KeyFileError::Ambiguous(_))

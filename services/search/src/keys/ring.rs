@@ -97,7 +97,7 @@ mod tests {
         let task = tokio::spawn(run_key_reload(Arc::clone(&ring), shutdown.clone()));
         let key = KeyFile::read(&path)
             .unwrap()
-            .add("a", &[Scope::Search])
+            .add("a", &[Scope::Search], &[])
             .unwrap();
         let until = |wanted: bool| {
             let (ring, key) = (Arc::clone(&ring), key.key.clone());

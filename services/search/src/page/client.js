@@ -66,3 +66,6 @@ export function post(path, body, options = {}) {
 
 // Whether an older service, or one with other settings, does not have the operation.
 export const isMissing = (error) => error.code === "no_such_route";
+
+// Whether the key does not permit the operation.
+export const isForbidden = (error) => error.code === "insufficient_scope";

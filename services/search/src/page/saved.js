@@ -1,7 +1,7 @@
 // Saved searches: searches that the service repeats for every new picture.
 
 import { openAddress, parseAddress } from "./address.js";
-import { apiUrl, isMissing, post, request } from "./client.js";
+import { apiUrl, isForbidden, isMissing, post, request } from "./client.js";
 import { combinedRequest } from "./combined.js";
 import { confirmAction, createSheet } from "./dialog.js";
 import { $, button, el, toast } from "./dom.js";
@@ -171,11 +171,19 @@ export async function startSaved() {
       counter.node.textContent = count(counter.matches, "match", "matches");
     } else toast(`A new picture matches “${name}”`);
   });
+  if (await hasSavedSearches()) return;
+  $("view-saved").hidden = true;
+  $("save-search")?.remove();
+}
+
+// An older service has none, and a key that is limited to libraries does not permit them.
+async function hasSavedSearches() {
   try {
+    const { libraries } = await request("/v1/session").catch(() => ({}));
+    if (libraries) return false;
     await request("/v1/saved-searches");
+    return true;
   } catch (error) {
-    if (!isMissing(error)) return;
-    $("view-saved").hidden = true;
-    $("save-search")?.remove();
+    return !isMissing(error) && !isForbidden(error);
   }
 }

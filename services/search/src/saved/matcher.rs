@@ -15,8 +15,8 @@ use super::query_vector::recompute_query_vector;
 use super::record::{QueryVector, SavedPicture, SavedSearchRecord, Threshold};
 use super::store::{SavedSearch, SavedSearchList};
 use crate::api::stored_row_filter;
-use crate::core::service::SearchService;
-use crate::core::serving_model::ServingModel;
+use crate::core::service::{SearchService, ServiceState};
+use crate::core::visible::model::VisibleModel;
 use crate::metrics::SAVED_SEARCH_MATCHES;
 use crate::problem::{Code, Problem};
 
@@ -31,7 +31,7 @@ const RETRY_INTERVAL: Duration = Duration::from_secs(2);
 const MAX_DELIVERIES_OF_OTHER_MODEL: u32 = 10;
 
 /// Compares outcomes until `shutdown`.
-pub(crate) async fn run_saved_searches(service: Arc<SearchService>, shutdown: CancellationToken) {
+pub(crate) async fn run_saved_searches(service: Arc<ServiceState>, shutdown: CancellationToken) {
     while !shutdown.is_cancelled() {
         if let Err(problem) = follow_outcomes(&service, &shutdown).await {
             tracing::debug!(detail = problem.detail, "cannot compare saved searches now");
@@ -47,7 +47,7 @@ async fn wait(duration: Duration, shutdown: &CancellationToken) {
 
 /// Takes outcomes from their queue while there are saved searches.
 async fn follow_outcomes(
-    service: &SearchService,
+    service: &Arc<ServiceState>,
     shutdown: &CancellationToken,
 ) -> Result<(), Problem> {
     // Also applies changed limits.
@@ -68,7 +68,7 @@ async fn follow_outcomes(
 }
 
 async fn wait_for_first_search(
-    service: &SearchService,
+    service: &Arc<ServiceState>,
     shutdown: &CancellationToken,
 ) -> Result<(), Problem> {
     while !shutdown.is_cancelled() && service.saved_searches.load().await?.is_empty() {
@@ -79,7 +79,7 @@ async fn wait_for_first_search(
 
 /// Compares the outcomes that are available now. Returns whether there are saved searches.
 async fn match_next_batch(
-    service: &SearchService,
+    service: &Arc<ServiceState>,
     queue: &OutcomeQueue,
     shutdown: &CancellationToken,
 ) -> Result<bool, Problem> {
@@ -111,7 +111,7 @@ async fn match_next_batch(
 }
 
 /// Whether the outcome belongs to a model that this service does not use yet.
-fn is_of_other_model(service: &SearchService, delivery: &OutcomeDelivery) -> bool {
+fn is_of_other_model(service: &Arc<ServiceState>, delivery: &OutcomeDelivery) -> bool {
     let model = &delivery.outcome.model;
     delivery.outcome.state == OutcomeState::Indexed
         && delivery.deliveries < MAX_DELIVERIES_OF_OTHER_MODEL
@@ -121,7 +121,7 @@ fn is_of_other_model(service: &SearchService, delivery: &OutcomeDelivery) -> boo
 
 /// Compares the pictures of these outcomes with the searches, and stores the matches.
 async fn compare_outcomes(
-    service: &SearchService,
+    service: &Arc<ServiceState>,
     searches: &SavedSearchList,
     deliveries: &[&OutcomeDelivery],
 ) -> Result<(), Problem> {
@@ -130,11 +130,12 @@ async fn compare_outcomes(
     if indexed.is_empty() || searches.is_empty() {
         return Ok(());
     }
-    let serving = service.model.load();
+    let view = SearchService::unlimited(service);
+    let serving = view.load_model();
     // Searches with the same filter share a request to the index.
     let mut by_filter: Vec<(RowFilter, Vec<&SavedSearch>)> = Vec::new();
     for search in searches.iter() {
-        let filter = match stored_row_filter(service, search.record.filter.as_ref()) {
+        let filter = match stored_row_filter(&view, search.record.filter.as_ref()) {
             Ok(filter) => filter,
             Err(problem) => {
                 let problem = Some(problem.detail);
@@ -186,7 +187,7 @@ struct OutcomeRow {
 /// Returns the rows of outcomes that pass a filter. If a row has other content than its outcome, a newer
 /// outcome follows.
 async fn fetch_rows(
-    serving: &ServingModel,
+    serving: &VisibleModel,
     filter: &RowFilter,
     deliveries: &[&OutcomeDelivery],
 ) -> Result<Vec<OutcomeRow>, Problem> {
@@ -213,8 +214,8 @@ async fn fetch_rows(
 
 /// Compares rows with one search, and stores the matches.
 async fn match_search(
-    service: &SearchService,
-    serving: &ServingModel,
+    service: &Arc<ServiceState>,
+    serving: &VisibleModel,
     search: &SavedSearch,
     rows: &[OutcomeRow],
 ) -> Result<(), Problem> {
@@ -235,8 +236,8 @@ async fn match_search(
 
 /// Returns what a comparison with this search needs; computes its vector if the model has changed.
 async fn prepare_comparison(
-    service: &SearchService,
-    serving: &ServingModel,
+    service: &Arc<ServiceState>,
+    serving: &VisibleModel,
     search: &SavedSearch,
 ) -> Result<SearchComparison, Problem> {
     let record = &search.record;
@@ -245,7 +246,8 @@ async fn prepare_comparison(
     let query = if record.vector.checksum == model.checksum {
         &record.vector
     } else {
-        computed = recompute_query_vector(service, serving, record).await?;
+        let view = SearchService::unlimited(service);
+        computed = recompute_query_vector(&view, serving, record).await?;
         let replaced = SavedSearchRecord {
             vector: computed.clone(),
             ..record.clone()

@@ -4,13 +4,13 @@ use super::record::{QueryVector, SavedPicture, SavedSearchRecord};
 use crate::core::engine::{EmbeddedQuery, embed_query};
 use crate::core::query::WeightedPart;
 use crate::core::service::SearchService;
-use crate::core::serving_model::ServingModel;
+use crate::core::visible::model::VisibleModel;
 use crate::problem::{Code, Problem};
 
 /// Computes the vector of new parts.
 pub(crate) async fn compute_query_vector(
     service: &SearchService,
-    serving: &ServingModel,
+    serving: &VisibleModel,
     parts: Vec<WeightedPart>,
 ) -> Result<QueryVector, Problem> {
     let EmbeddedQuery { vector, picture } = embed_query(service, serving, parts).await?;
@@ -27,7 +27,7 @@ pub(crate) async fn compute_query_vector(
 /// Computes the vector of a stored search again, because the model has changed.
 pub(crate) async fn recompute_query_vector(
     service: &SearchService,
-    serving: &ServingModel,
+    serving: &VisibleModel,
     record: &SavedSearchRecord,
 ) -> Result<QueryVector, Problem> {
     let parts = record

@@ -15,7 +15,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::state::{AfterFailure, WebhookState};
-use crate::core::service::SearchService;
+use crate::core::service::ServiceState;
 use crate::metrics::WEBHOOK_REQUESTS;
 use crate::saved::record::SavedWebhook;
 use crate::saved::store::SavedSearch;
@@ -33,7 +33,7 @@ const RETRY_INTERVAL: Duration = Duration::from_secs(2);
 const ACK_MARGIN: Duration = Duration::from_secs(10);
 
 /// Sends matches until `shutdown`.
-pub(crate) async fn run_webhooks(service: Arc<SearchService>, shutdown: CancellationToken) {
+pub(crate) async fn run_webhooks(service: Arc<ServiceState>, shutdown: CancellationToken) {
     let mut tasks = JoinSet::new();
     let mut running: HashMap<String, CancellationToken> = HashMap::new();
     while !shutdown.is_cancelled() {
@@ -81,7 +81,7 @@ fn now_ms() -> i64 {
 
 /// The webhook of one saved search.
 struct WebhookDelivery {
-    service: Arc<SearchService>,
+    service: Arc<ServiceState>,
     id: String,
     webhook: SavedWebhook,
 }

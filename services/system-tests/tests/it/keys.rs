@@ -11,7 +11,7 @@ use crate::harness::{SystemWorld, eventually, product_command};
 const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Runs `lookalike keys` and returns its JSON.
-fn run_keys(world: &SystemWorld, arguments: &[&str]) -> Value {
+pub fn run_keys(world: &SystemWorld, arguments: &[&str]) -> Value {
     let output = product_command()
         .arg("keys")
         .args(arguments)

@@ -27,6 +27,7 @@ mod duplicates;
 mod failures;
 mod faults;
 mod filters;
+mod key_libraries;
 mod keys;
 mod mcp;
 mod models;

@@ -8,6 +8,7 @@ use std::process::Command;
 use crate::harness::{
     SystemWorld, clients_folder, jpeg_variant, node_tools, run_tool, sample_pictures,
 };
+use crate::keys::run_keys;
 
 /// Programs that are the browser, by their names on several systems.
 const BROWSERS: &[&str] = &["chromium", "chromium-browser", "google-chrome"];
@@ -50,7 +51,7 @@ async fn run_in_browser(script: &str, world: &SystemWorld, tools: PathBuf, brows
     }
     std::os::unix::fs::symlink(tools.join("node_modules"), folder.join("node_modules")).unwrap();
     let downloads = world.dir.path().join("downloads");
-    std::fs::create_dir(&downloads).unwrap();
+    std::fs::create_dir_all(&downloads).unwrap();
     let jpeg = std::fs::read(&sample_pictures()[0]).unwrap();
     std::fs::write(downloads.join("new.jpg"), jpeg_variant(&jpeg, 1_000_000)).unwrap();
     let mut command = Command::new("node");
@@ -74,6 +75,26 @@ async fn people_search_filter_compare_and_download() {
     };
     let mut world = serve_library("page-flows", 0).await;
     run_in_browser("flows.mjs", &world, tools, browser).await;
+    world.stop_up().await;
+}
+
+#[tokio::test]
+async fn a_key_for_one_library_suffices() {
+    let (Some(browser), Some(tools)) = (find_browser(), node_tools()) else {
+        return;
+    };
+    let mut world = SystemWorld::new("page-key");
+    let hidden = world.add_library("secretlib");
+    let samples = sample_pictures();
+    std::fs::copy(&samples[0], hidden.join("confidential.jpg")).unwrap();
+    world.add_pictures("", 3);
+    let key = run_keys(&world, &["add", "guest", "--library", "photos"]);
+    let downloads = world.dir.path().join("downloads");
+    std::fs::create_dir(&downloads).unwrap();
+    std::fs::write(downloads.join("key"), key["key"].as_str().unwrap()).unwrap();
+    world.start_up().await;
+    world.wait_until_settled().await;
+    run_in_browser("key.mjs", &world, tools, browser).await;
     world.stop_up().await;
 }
 

@@ -12,7 +12,17 @@ use super::walk::{entries_mut, operations_mut, schemas_mut};
 /// Schemas of responses that leave out a field instead of writing null.
 const SCHEMAS_WITHOUT_NULL: &[&str] = &["Problem", "Facets", "Event"];
 
+/// Fields of requests that are required. The types of the parser leave them out, so that a missing one is
+/// refused like an invalid one: with its name, and with what to send.
+const REQUIRED_FIELDS: &[(&str, &[&str])] = &[
+    ("SavedSearchRequest", &["name", "query"]),
+    ("WebhookRequest", &["url"]),
+];
+
 pub(super) fn complete_fields(document: &mut Value) {
+    for (name, fields) in REQUIRED_FIELDS {
+        document["components"]["schemas"][name]["required"] = json!(fields);
+    }
     let requests = reachable_schemas(document, "requestBody");
     for (name, schema) in schemas_mut(document) {
         let is_request = requests.contains(name);

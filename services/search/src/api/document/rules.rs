@@ -11,7 +11,6 @@ pub(super) fn add_rules(document: &mut Value) {
         ("QueryPart", query_part_rule()),
         ("SavedQuery", search_rule()),
         ("SavedSearchRequest", saved_search_rule()),
-        ("WebhookRequest", none_of(&[given("url", "string")])),
         ("Selection", selection_rule()),
     ] {
         let schema = &mut document["components"]["schemas"][name];
@@ -49,13 +48,11 @@ fn search_rule() -> Value {
     ] })
 }
 
-/// Refuses a search to be saved without a name, a query or a threshold, and one with two thresholds.
+/// Refuses a search to be saved without a threshold, and one with two.
 fn saved_search_rule() -> Value {
-    let [name, band] = ["name", "band"].map(|field| given(field, "string"));
+    let band = given("band", "string");
     let min_score = given("min_score", "number");
     json!({ "anyOf": [
-        none_of(&[name]),
-        none_of(&[given("query", "object")]),
         none_of(&[min_score.clone(), band.clone()]),
         { "allOf": [min_score, band] },
     ] })

@@ -64,6 +64,19 @@ fn requests_are_closed_and_responses_complete() {
         assert_eq!(schemas[name]["additionalProperties"], false, "{name}");
         assert!(schemas[name]["required"].is_null(), "{name}");
     }
+    for (name, fields) in [
+        ("SavedSearchRequest", json!(["name", "query"])),
+        ("WebhookRequest", json!(["url"])),
+    ] {
+        assert_eq!(schemas[name]["required"], fields, "{name}");
+        for field in fields.as_array().unwrap() {
+            let field = &schemas[name]["properties"][field.as_str().unwrap()];
+            assert!(
+                field.is_object() && field["nullable"].is_null(),
+                "{name}: {field}"
+            );
+        }
+    }
     for (name, field) in [
         ("Hit", "taken_at"),
         ("Image", "camera"),

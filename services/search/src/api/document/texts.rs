@@ -221,7 +221,7 @@ fn text_rule(owner: Owner<'_>, name: &str) -> Option<TextRule> {
         ("SavedMatch", "path") => not_empty(),
         (_, "saved_search") => pattern(IMAGE_ID_PATTERN),
         ("DuplicateList" | "findDuplicates", "cursor") => pattern(DUPLICATES_CURSOR_PATTERN),
-        ("Library", "name") => pattern(LIBRARY_PATTERN),
+        ("Library", "name") | ("Session", "libraries") => pattern(LIBRARY_PATTERN),
         ("scanLibrary" | "confirmLibrary", "name") => pattern(REQUESTED_LIBRARY_PATTERN),
         ("compareImages", "a" | "b") => pattern(IMAGE_ID_PATTERN),
         ("explainFile", "path") => pattern(RELATIVE_PATH_PATTERN),

@@ -62,8 +62,7 @@ pub(crate) fn stored_row_filter(
         Some(fields) => parse_filter("filter", fields)?,
         None => ParsedFilter::default(),
     };
-    let configured = service.libraries.keys().map(ToString::to_string);
-    Ok(limit_to_libraries(parsed, configured.collect()))
+    Ok(limit_to_libraries(parsed, configured_names(service)))
 }
 
 async fn finish_filter(
@@ -76,11 +75,16 @@ async fn finish_filter(
             check_library_exists(service, param, Some(library.as_str())).await?;
         }
     }
-    let configured = service.libraries.keys().map(ToString::to_string);
-    let rows = limit_to_libraries(parsed, configured.collect());
+    let rows = limit_to_libraries(parsed, configured_names(service));
     let checked = rows.check_size();
     checked.map_err(|error| Problem::invalid_parameter("filter", error.to_string()))?;
     Ok(rows)
+}
+
+/// Returns the names of the libraries of this service that the request may see.
+fn configured_names(service: &SearchService) -> BTreeSet<String> {
+    let configured = service.configured_libraries();
+    configured.map(|(name, _)| name.to_string()).collect()
 }
 
 /// Parses a filter in JSON.

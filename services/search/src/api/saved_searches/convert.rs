@@ -17,20 +17,22 @@ use crate::saved::store::{SavedSearch, SavedSearchList};
 use crate::time::format_time;
 use crate::webhook::state::WebhookState;
 
-/// Searches whose matches are counted at the same time.
-const MAX_CONCURRENT_COUNTS: usize = 8;
+/// Webhooks whose state is read at the same time.
+const MAX_CONCURRENT_READS: usize = 8;
 
 pub(super) async fn describe_searches(
     service: &SearchService,
     searches: &SavedSearchList,
 ) -> Result<Vec<SavedSearchBody>, Problem> {
+    let counts = service.saved_searches()?.bus.count_all_matches().await?;
     // The futures own their searches: the compiler cannot prove that others may change threads.
     let searches: Vec<_> = searches.iter().map(Arc::clone).collect();
-    let described = searches
-        .into_iter()
-        .map(|search| async move { describe_search(service, &search).await });
+    let described = searches.into_iter().map(|search| {
+        let matches = counts.get(&search.id).copied().unwrap_or(0);
+        async move { describe_counted(service, &search, matches).await }
+    });
     stream::iter(described)
-        .buffered(MAX_CONCURRENT_COUNTS)
+        .buffered(MAX_CONCURRENT_READS)
         .try_collect()
         .await
 }
@@ -40,8 +42,18 @@ pub(super) async fn describe_search(
     service: &SearchService,
     search: &SavedSearch,
 ) -> Result<SavedSearchBody, Problem> {
+    let saved = service.saved_searches()?;
+    let matches = saved.bus.count_matches(&search.id).await?;
+    describe_counted(service, search, matches).await
+}
+
+async fn describe_counted(
+    service: &SearchService,
+    search: &SavedSearch,
+    matches: u64,
+) -> Result<SavedSearchBody, Problem> {
+    let saved = service.saved_searches()?;
     let record = &search.record;
-    let matches = service.bus.count_matches(&search.id).await?;
     let webhook = match &record.webhook {
         Some(webhook) => Some(describe_webhook(service, &search.id, webhook).await?),
         None => None,
@@ -59,7 +71,7 @@ pub(super) async fn describe_search(
         band,
         created_at: format_time(search.created_ns / 1_000_000),
         matches,
-        problem: service.saved_searches.problem_of(&search.id),
+        problem: saved.store.problem_of(&search.id),
         webhook,
     })
 }
@@ -83,7 +95,8 @@ async fn describe_webhook(
     id: &str,
     webhook: &SavedWebhook,
 ) -> Result<WebhookBody, Problem> {
-    let stored = service.bus.read_webhook_state(id).await?;
+    let saved = service.saved_searches()?;
+    let stored = saved.bus.read_webhook_state(id).await?;
     let state = WebhookState::decode(stored.as_deref());
     Ok(WebhookBody {
         url: webhook.url.clone(),

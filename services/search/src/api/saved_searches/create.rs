@@ -16,7 +16,7 @@ use crate::api::schema::{
 use crate::api::search_request::parse_query;
 use crate::core::query::{ParsedQuery, QueryInput};
 use crate::core::service::SearchService;
-use crate::core::serving_model::ServingModel;
+use crate::core::visible::model::VisibleModel;
 use crate::problem::{Code, Problem};
 use crate::saved::query_vector::compute_query_vector;
 use crate::saved::record::{SavedInput, SavedPart, SavedSearchRecord, SavedWebhook, Threshold};
@@ -30,15 +30,16 @@ pub(super) async fn create_search(
     service: &SearchService,
     request: SavedSearchRequest,
 ) -> Result<SavedSearchBody, Problem> {
+    let saved = service.saved_searches()?;
     let name = check_name(request.name)?;
     let threshold = check_threshold(request.min_score, request.band)?;
     let webhook = check_webhook(service, request.webhook)?;
     to_row_filter(service, request.filter.as_ref()).await?;
     let query = parse_saved_query(service, request.query)?;
-    let serving = service.model.load();
+    let serving = service.load_model();
     check_band(&serving, threshold, &query)?;
-    let searches = service.saved_searches.load().await?;
-    let max_searches = service.saved_searches.settings.max_searches;
+    let searches = saved.store.load().await?;
+    let max_searches = saved.store.settings.max_searches;
     if searches.len() >= max_searches {
         let detail = format!(
             "{max_searches} searches are saved already (saved_searches.max_searches): delete one, \
@@ -64,8 +65,9 @@ async fn store_record(
     service: &SearchService,
     record: &SavedSearchRecord,
 ) -> Result<SavedSearchBody, Problem> {
+    let saved = service.saved_searches()?;
     let bytes = record.encode().len();
-    let max_bytes = service.saved_searches.settings.search_bytes();
+    let max_bytes = saved.store.settings.search_bytes();
     if bytes > max_bytes {
         let detail = format!(
             "the search needs {bytes} bytes; the limit is {} (saved_searches.max_search_bytes): use \
@@ -75,7 +77,7 @@ async fn store_record(
         return Err(Problem::new(Code::UploadTooLarge, detail).with_param("query"));
     }
     let id = new_search_id();
-    match service.saved_searches.create(&id, record).await {
+    match saved.store.create(&id, record).await {
         Ok(()) => {}
         Err(Error::StreamFull) => {
             return Err(Problem::new(
@@ -86,7 +88,7 @@ async fn store_record(
         }
         Err(error) => return Err(error.into()),
     }
-    let stored = service.saved_searches.find(&id).await?;
+    let stored = saved.store.find(&id).await?;
     let stored = stored.ok_or_else(|| {
         Problem::new(
             Code::QueueUnavailable,
@@ -153,7 +155,7 @@ fn check_threshold(min_score: Option<f64>, band: Option<BandBody>) -> Result<Thr
 
 /// Bands hold for the scores of two pictures only.
 fn check_band(
-    serving: &ServingModel,
+    serving: &VisibleModel,
     threshold: Threshold,
     query: &ParsedQuery,
 ) -> Result<(), Problem> {
@@ -184,7 +186,8 @@ fn check_webhook(
     };
     let refuse = |detail: String| Problem::invalid_parameter("webhook.url", detail);
     let url = webhook.url.unwrap_or_default();
-    let checked = service.webhooks.rules().check_url(&url);
+    let saved = service.saved_searches()?;
+    let checked = saved.webhooks.rules().check_url(&url);
     let url =
         checked.map_err(|reason| refuse(format!("matches cannot be sent there: {reason}")))?;
     Ok(Some(SavedWebhook {

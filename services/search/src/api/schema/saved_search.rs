@@ -56,7 +56,7 @@ impl Example for WebhookRequest {
     }
 }
 
-/// A search to be saved. `name`, `query` and either `min_score` or `band` are required.
+/// A search to be saved. Either `min_score` or `band` is required.
 #[derive(Debug, Clone, Default, PartialEq, Object)]
 #[oai(deny_unknown_fields, example, skip_serializing_if_is_none)]
 pub(crate) struct SavedSearchRequest {

@@ -7,11 +7,12 @@
 use std::collections::{HashMap, HashSet};
 
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
-use lookalike_index::{Index, IndexHit, IndexRow, RowFilter, SearchQuery};
+use lookalike_index::{IndexHit, IndexRow, RowFilter, SearchQuery};
 use lookalike_vision::{Band, Bands};
 
 use crate::core::hit_bands::{BandedHits, MIN_COMPARED_HITS, QueryPicture};
 use crate::core::service::SearchService;
+use crate::core::visible::index::VisibleIndex;
 use crate::problem::Problem;
 
 /// Searches in progress at once. The index sends several of them in one request.
@@ -26,7 +27,7 @@ pub(super) const MAX_CANDIDATES: usize = 64;
 /// The candidates that one request has found.
 pub(super) struct PictureLinks<'a> {
     service: &'a SearchService,
-    index: &'a Index,
+    index: &'a VisibleIndex,
     filter: &'a RowFilter,
     bands: Bands,
     candidates: HashMap<String, Vec<String>>,
@@ -35,7 +36,7 @@ pub(super) struct PictureLinks<'a> {
 impl<'a> PictureLinks<'a> {
     pub(super) fn new(
         service: &'a SearchService,
-        index: &'a Index,
+        index: &'a VisibleIndex,
         filter: &'a RowFilter,
         bands: Bands,
     ) -> Self {

@@ -1,7 +1,8 @@
 //! Reads the contents of the index in the order of their hashes, with the images of each.
 
-use lookalike_index::{ContentKey, ContentRange, Index, RowFilter};
+use lookalike_index::{ContentKey, ContentRange, RowFilter};
 
+use crate::core::visible::index::VisibleIndex;
 use crate::problem::Problem;
 
 /// Images that a range should contain.
@@ -24,7 +25,7 @@ pub(super) struct ContentPart {
 
 /// Reads range after range.
 pub(super) struct ContentSweep<'a> {
-    index: &'a Index,
+    index: &'a VisibleIndex,
     filter: &'a RowFilter,
     /// Contents up to this hash, or start of a hash, were read; `None` at the end.
     after: Option<String>,
@@ -35,7 +36,7 @@ pub(super) struct ContentSweep<'a> {
 impl<'a> ContentSweep<'a> {
     /// Starts after a hash or the start of one; at the first content if it is empty.
     pub(super) async fn start(
-        index: &'a Index,
+        index: &'a VisibleIndex,
         filter: &'a RowFilter,
         after: String,
     ) -> Result<Self, Problem> {

@@ -3,14 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use lookalike_bus::{Error, StreamPosition};
-use lookalike_proto::{Outcome, OutcomeState};
+use lookalike_bus::{Error, LibraryStatus, StreamPosition};
+use lookalike_proto::{LibraryName, Outcome, OutcomeState};
 use tokio_util::sync::CancellationToken;
 
 use super::follow_matches::follow_matches;
 use super::place::FeedStream;
-use super::{EventFeed, FeedItem, LiveEvent, MAX_EVENTS, Progress};
-use crate::core::service::SearchService;
+use super::{EventFeed, FeedItem, LibraryProgress, LiveEvent, Progress};
+use crate::core::service::ServiceState;
 
 const RETRY_INTERVAL: Duration = Duration::from_secs(1);
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
@@ -18,7 +18,7 @@ const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
 const STREAM_CHECK_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Feeds the readers of events until `shutdown`. Then their streams end.
-pub(crate) async fn run_event_feed(service: Arc<SearchService>, shutdown: CancellationToken) {
+pub(crate) async fn run_event_feed(service: Arc<ServiceState>, shutdown: CancellationToken) {
     let feed = Arc::clone(&service.event_feed);
     let following = async {
         tokio::join!(
@@ -31,33 +31,37 @@ pub(crate) async fn run_event_feed(service: Arc<SearchService>, shutdown: Cancel
     feed.close();
 }
 
-async fn follow_counts(service: &SearchService, feed: &EventFeed) {
+async fn follow_counts(service: &ServiceState, feed: &EventFeed) {
     loop {
-        let mut sums = Progress::default();
-        let libraries = service.status.libraries();
-        let is_known = !libraries.is_empty()
-            && service
-                .libraries
-                .keys()
-                .all(|name| libraries.iter().any(|status| status.name == name.as_str()));
-        if is_known {
-            let sum = |count: fn(&lookalike_bus::LibraryStatus) -> u64| {
-                Some(libraries.iter().map(count).sum())
-            };
-            sums = Progress {
-                on_disk: sum(|status| status.counts.on_disk),
-                indexed: sum(|status| status.counts.indexed),
-                failed: sum(|status| status.counts.failed),
-                ignored: sum(|status| status.counts.ignored),
-                in_flight: sum(|status| status.counts.in_flight),
-            };
-        }
-        feed.set_progress(sums);
+        let reported = service.status.libraries();
+        let is_unreported =
+            |name: &&LibraryName| reported.iter().all(|status| status.name != name.as_str());
+        let unreported = service.libraries.keys().filter(is_unreported);
+        let unreported = unreported.map(|name| LibraryProgress {
+            library: name.to_string(),
+            progress: Progress::default(),
+        });
+        let libraries = reported.iter().map(to_progress).chain(unreported);
+        feed.set_progress(libraries.collect());
         tokio::time::sleep(PROGRESS_INTERVAL).await;
     }
 }
 
-async fn follow_outcomes(service: &SearchService, feed: &EventFeed) {
+fn to_progress(status: &LibraryStatus) -> LibraryProgress {
+    let counts = &status.counts;
+    LibraryProgress {
+        library: status.name.clone(),
+        progress: Progress {
+            on_disk: Some(counts.on_disk),
+            indexed: Some(counts.indexed),
+            failed: Some(counts.failed),
+            ignored: Some(counts.ignored),
+            in_flight: Some(counts.in_flight),
+        },
+    }
+}
+
+async fn follow_outcomes(service: &ServiceState, feed: &EventFeed) {
     let mut last: Option<StreamPosition> = None;
     loop {
         if let Err(error) = follow_stream(service, feed, &mut last).await {
@@ -69,23 +73,12 @@ async fn follow_outcomes(service: &SearchService, feed: &EventFeed) {
 
 /// Follows the stream after `last` until an error, or until the stream was recreated.
 async fn follow_stream(
-    service: &SearchService,
+    service: &ServiceState,
     feed: &EventFeed,
     last: &mut Option<StreamPosition>,
 ) -> Result<(), Error> {
     let end = service.bus.outcomes_end_position().await?;
-    let start = match last.take().filter(|position| position.is_within(&end)) {
-        Some(position) => position,
-        // The first start, or another stream.
-        None => {
-            let position = StreamPosition {
-                sequence: end.sequence.saturating_sub(MAX_EVENTS as u64),
-                ..end
-            };
-            feed.start_after(FeedStream::Outcomes, position.clone());
-            position
-        }
-    };
+    let start = feed.resume_position(FeedStream::Outcomes, last.take(), end);
     let mut reader = service.bus.read_all_outcomes(Some(start.clone())).await?;
     *last = Some(start);
     let mut checks = tokio::time::interval(STREAM_CHECK_INTERVAL);

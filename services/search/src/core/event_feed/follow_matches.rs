@@ -5,14 +5,14 @@ use std::time::Duration;
 use lookalike_bus::{Error, StreamPosition};
 
 use super::place::FeedStream;
-use super::{EventFeed, FeedItem, MAX_EVENTS};
-use crate::core::service::SearchService;
+use super::{EventFeed, FeedItem};
+use crate::core::service::ServiceState;
 
 const RETRY_INTERVAL: Duration = Duration::from_secs(1);
 /// How often to look whether the stream was recreated.
 const STREAM_CHECK_INTERVAL: Duration = Duration::from_secs(10);
 
-pub(super) async fn follow_matches(service: &SearchService, feed: &EventFeed) {
+pub(super) async fn follow_matches(service: &ServiceState, feed: &EventFeed) {
     let mut last: Option<StreamPosition> = None;
     loop {
         if let Err(error) = follow_stream(service, feed, &mut last).await {
@@ -24,23 +24,12 @@ pub(super) async fn follow_matches(service: &SearchService, feed: &EventFeed) {
 
 /// Follows the stream after `last` until an error, or until the stream was recreated.
 async fn follow_stream(
-    service: &SearchService,
+    service: &ServiceState,
     feed: &EventFeed,
     last: &mut Option<StreamPosition>,
 ) -> Result<(), Error> {
     let end = service.bus.matches_end_position().await?;
-    let start = match last.take().filter(|position| position.is_within(&end)) {
-        Some(position) => position,
-        // The first start, or another stream.
-        None => {
-            let position = StreamPosition {
-                sequence: end.sequence.saturating_sub(MAX_EVENTS as u64),
-                ..end
-            };
-            feed.start_after(FeedStream::Matches, position.clone());
-            position
-        }
-    };
+    let start = feed.resume_position(FeedStream::Matches, last.take(), end);
     let mut reader = service.bus.read_all_matches(Some(start.clone())).await?;
     *last = Some(start);
     let mut checks = tokio::time::interval(STREAM_CHECK_INTERVAL);

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use lookalike_bus::MatchRecord;
+use lookalike_proto::LibraryName;
 
 use super::*;
 
@@ -61,6 +62,10 @@ fn place(outcomes: u64, matches: u64) -> FeedPlace {
     }
 }
 
+fn subscribe(feed: &Arc<EventFeed>, after: Option<&FeedPlace>) -> Result<EventReader, Problem> {
+    feed.subscribe(after, VisibleLibraries::all())
+}
+
 /// A feed of at most three events, which holds the events 2, 3 and 4.
 fn full_feed() -> Arc<EventFeed> {
     let feed = Arc::new(EventFeed::with_capacity(4, 3));
@@ -104,7 +109,7 @@ async fn readers_resume_where_they_stopped() {
         (Some(9), &[Some(0)]),
     ] {
         let after = after.map(outcome_place);
-        let mut reader = feed.subscribe(after.as_ref()).unwrap();
+        let mut reader = subscribe(&feed, after.as_ref()).unwrap();
         assert_eq!(read_all(&mut reader).await, expected, "{after:?}");
     }
     let other = FeedPlace {
@@ -114,15 +119,15 @@ async fn readers_resume_where_they_stopped() {
         }),
         matches: None,
     };
-    let mut reader = feed.subscribe(Some(&other)).unwrap();
+    let mut reader = subscribe(&feed, Some(&other)).unwrap();
     assert_eq!(read_all(&mut reader).await, [Some(0)]);
 }
 
 #[tokio::test]
 async fn slow_readers_are_dropped_and_delay_no_other() {
     let feed = full_feed();
-    let mut slow = feed.subscribe(Some(&outcome_place(1))).unwrap();
-    let mut fast = feed.subscribe(None).unwrap();
+    let mut slow = subscribe(&feed, Some(&outcome_place(1))).unwrap();
+    let mut fast = subscribe(&feed, None).unwrap();
     for sequence in 5..=7 {
         feed.push(event(sequence));
         assert_eq!(read_all(&mut fast).await, [Some(sequence)]);
@@ -133,7 +138,7 @@ async fn slow_readers_are_dropped_and_delay_no_other() {
 #[tokio::test]
 async fn a_waiting_reader_wakes_up() {
     let feed = full_feed();
-    let mut reader = feed.subscribe(None).unwrap();
+    let mut reader = subscribe(&feed, None).unwrap();
     let reading = tokio::spawn(async move { reader.next().await });
     tokio::task::yield_now().await;
     feed.push(event(5));
@@ -142,19 +147,90 @@ async fn a_waiting_reader_wakes_up() {
         item: event(5),
     };
     assert_eq!(reading.await.unwrap(), NextEvent::Live(Arc::new(next)));
-    let mut reader = feed.subscribe(None).unwrap();
+    let mut reader = subscribe(&feed, None).unwrap();
     let known = Progress {
         indexed: Some(1),
         ..Progress::default()
     };
-    feed.set_progress(known);
+    feed.set_progress(vec![counted("shop", known)]);
     assert_eq!(reader.next().await, NextEvent::Progress(known));
+}
+
+fn counted(library: &str, progress: Progress) -> LibraryProgress {
+    LibraryProgress {
+        library: library.into(),
+        progress,
+    }
+}
+
+#[tokio::test]
+async fn a_limited_reader_sees_its_libraries_only() {
+    let feed = full_feed();
+    feed.start_after(FeedStream::Matches, match_position(0));
+    let [mut shop, mut home] = ["shop", "home"].map(|name| {
+        let visible = VisibleLibraries::only([LibraryName::new(name).unwrap()]);
+        feed.subscribe(None, visible).unwrap()
+    });
+    feed.push(event(5));
+    feed.push(found(1));
+    assert_eq!(read_all(&mut shop).await, [Some(5)], "without the match");
+    assert!(read_all(&mut home).await.is_empty());
+    let indexed = |count| Progress {
+        indexed: Some(count),
+        ..Progress::default()
+    };
+    feed.set_progress(vec![
+        counted("home", indexed(3)),
+        counted("shop", indexed(4)),
+    ]);
+    assert_eq!(shop.next().await, NextEvent::Progress(indexed(4)));
+    assert_eq!(home.next().await, NextEvent::Progress(indexed(3)));
+    // Counts of another library wake no reader.
+    feed.set_progress(vec![
+        counted("home", indexed(9)),
+        counted("shop", indexed(4)),
+    ]);
+    assert_eq!(home.next().await, NextEvent::Progress(indexed(9)));
+    let waiting = tokio::time::timeout(Duration::from_millis(20), shop.next()).await;
+    assert!(waiting.is_err(), "{waiting:?}");
+}
+
+#[test]
+fn unknown_counts_have_no_sum() {
+    let known = Progress {
+        on_disk: Some(2),
+        ..Progress::default()
+    };
+    assert_eq!(Progress::sum(&[]), Progress::default());
+    assert_eq!(Progress::sum(&[&known, &known]).on_disk, Some(4));
+    assert_eq!(
+        Progress::sum(&[&known, &Progress::default()]),
+        Progress::default()
+    );
+}
+
+#[test]
+fn followers_resume_in_the_same_stream_only() {
+    let feed = EventFeed::with_capacity(4, 3);
+    let resume =
+        |last: Option<StreamPosition>, end| feed.resume_position(FeedStream::Outcomes, last, end);
+    // The first start: the newest events that fit.
+    assert_eq!(resume(None, position(10)), position(7));
+    assert_eq!(resume(None, position(2)), position(0));
+    assert_eq!(resume(Some(position(9)), position(10)), position(9));
+    let other = |sequence| StreamPosition {
+        stream_created_ns: 2,
+        sequence,
+    };
+    assert_eq!(resume(Some(position(9)), other(20)), other(17));
+    // The server lost messages.
+    assert_eq!(resume(Some(position(9)), position(8)), position(5));
 }
 
 #[tokio::test]
 async fn readers_end_with_the_service() {
     let feed = full_feed();
-    let mut reader = feed.subscribe(Some(&outcome_place(3))).unwrap();
+    let mut reader = subscribe(&feed, Some(&outcome_place(3))).unwrap();
     feed.close();
     assert_eq!(read_all(&mut reader).await, [Some(4), None]);
 }
@@ -178,16 +254,16 @@ async fn a_place_is_one_of_both_streams() {
         (place(4, 2), &[Some(0)]),
         (place(3, 3), &[Some(0)]),
     ] {
-        let mut reader = feed.subscribe(Some(&after)).unwrap();
+        let mut reader = subscribe(&feed, Some(&after)).unwrap();
         assert_eq!(read_all(&mut reader).await, expected, "{after:?}");
     }
-    let reader = feed.subscribe(Some(&place(0, 0))).unwrap();
+    let reader = subscribe(&feed, Some(&place(0, 0))).unwrap();
     feed.push(event(4));
     drop(reader);
     // The first outcome was dropped.
-    let mut reader = feed.subscribe(Some(&place(0, 2))).unwrap();
+    let mut reader = subscribe(&feed, Some(&place(0, 2))).unwrap();
     assert_eq!(read_all(&mut reader).await, [Some(0)]);
-    let mut reader = feed.subscribe(Some(&place(1, 1))).unwrap();
+    let mut reader = subscribe(&feed, Some(&place(1, 1))).unwrap();
     let expected = [Some(2), Some(102), Some(3), Some(4)];
     assert_eq!(read_all(&mut reader).await, expected);
 }
@@ -195,8 +271,8 @@ async fn a_place_is_one_of_both_streams() {
 #[test]
 fn readers_are_limited() {
     let feed = full_feed();
-    let readers: Vec<_> = (0..4).map(|_| feed.subscribe(None).unwrap()).collect();
-    assert_eq!(feed.subscribe(None).unwrap_err().code, Code::Overloaded);
+    let readers: Vec<_> = (0..4).map(|_| subscribe(&feed, None).unwrap()).collect();
+    assert_eq!(subscribe(&feed, None).unwrap_err().code, Code::Overloaded);
     drop(readers);
-    assert!(feed.subscribe(None).is_ok());
+    assert!(subscribe(&feed, None).is_ok());
 }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use poem::http::{Method, header};
 use poem::{Endpoint, IntoResponse as _, Request, Response};
 
+use crate::core::visible::libraries::VisibleLibraries;
 use crate::keys::{KeyFileError, KeyRing, Scope, StoredKey};
 use crate::problem::{Code, Problem};
 use crate::routes::route_pattern;
@@ -115,12 +116,21 @@ pub(super) async fn check_key<E: Endpoint>(
     let Some(access) = access else {
         return Ok(next.call(request).await?.into_response());
     };
-    if let Some(key) = access.authorize(&request)? {
+    let key = access.authorize(&request)?;
+    request.set_data(visible_libraries(key.as_ref()));
+    if let Some(key) = key {
         tracing::Span::current().record("key", &key.id);
         request.set_data(RequestKeyId(key.id));
     }
     request.set_data(access);
     Ok(next.call(request).await?.into_response())
+}
+
+/// The libraries that a request with this key may see. A key limits its requests even where none is
+/// required.
+fn visible_libraries(key: Option<&StoredKey>) -> VisibleLibraries {
+    let libraries = key.and_then(|key| key.libraries.clone());
+    libraries.map_or_else(VisibleLibraries::all, VisibleLibraries::only)
 }
 
 /// The key that a request carries: in the header `Authorization`, or in the cookie of a browser.
@@ -160,6 +170,8 @@ fn required_scope(method: &Method, route: &str) -> Option<Scope> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use lookalike_proto::LibraryName;
+
     use crate::keys::KeyFile;
     use crate::routes::ROUTES;
 
@@ -205,7 +217,7 @@ mod tests {
     fn each_request_needs_its_scope() {
         let folder = tempfile::tempdir().unwrap();
         let mut file = KeyFile::read(&folder.path().join("keys.json")).unwrap();
-        let keys = Scope::ALL.map(|scope| file.add(scope.name(), &[scope]).unwrap().key);
+        let keys = Scope::ALL.map(|scope| file.add(scope.name(), &[scope], &[]).unwrap().key);
         let access = access(&folder, KeyPolicy::Always, "127.0.0.1:80");
         let code = |method, path: &str, key: Option<&str>| {
             let bearer = key.map(|key| format!("Bearer {key}"));
@@ -252,6 +264,25 @@ mod tests {
             "/v1/session",
         ] {
             assert_eq!(code("GET", path, None), None, "{path}");
+        }
+    }
+
+    #[test]
+    fn a_key_limits_its_requests_where_none_is_required() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut file = KeyFile::read(&folder.path().join("keys.json")).unwrap();
+        let shop = LibraryName::new("shop").unwrap();
+        let limited = file.add("a", &[Scope::Search], &[shop]).unwrap().key;
+        let free = file.add("b", &[Scope::Search], &[]).unwrap().key;
+        for policy in [KeyPolicy::Always, KeyPolicy::Never] {
+            let access = access(&folder, policy, "127.0.0.1:80");
+            let visible = |key: &str| {
+                let bearer = format!("Bearer {key}");
+                let sent = request("GET", "/v1/stats", &[("authorization", &bearer)]);
+                visible_libraries(access.authorize(&sent).unwrap().as_ref())
+            };
+            assert!(visible(&limited).contains("shop") && !visible(&limited).contains("home"));
+            assert!(!visible(&free).is_limited());
         }
     }
 
