@@ -19,6 +19,8 @@ use super::upload_budget::UploadBudget;
 use crate::saved::settings::SavedSearchSettings;
 use crate::saved::store::SavedSearchStore;
 use crate::settings::Settings;
+use crate::uploads::library_uploads::LibraryUploads;
+use crate::uploads::settings::{LibraryPermissions, UploadSettings};
 use crate::webhook::sender::WebhookSender;
 use crate::webhook::settings::WebhookSettings;
 
@@ -31,11 +33,15 @@ pub struct Context {
     pub limits: Limits,
     /// The libraries whose files can be displayed, with their root folders on this machine.
     pub libraries: BTreeMap<LibraryName, PathBuf>,
+    /// What the API may do with their files; a library that is missing permits nothing.
+    pub permissions: BTreeMap<LibraryName, LibraryPermissions>,
     /// The status that the other roles report.
     pub status: StatusView,
     pub settings: Settings,
     pub saved_searches: SavedSearchSettings,
     pub webhooks: WebhookSettings,
+    /// With the path of the trash folder.
+    pub uploads: UploadSettings,
 }
 
 /// [`Context`] and what the requests share.
@@ -48,6 +54,8 @@ pub(crate) struct SearchService {
     pub status: StatusView,
     pub settings: Settings,
     pub upload_budget: UploadBudget,
+    pub uploads: BTreeMap<LibraryName, LibraryUploads>,
+    pub upload_settings: UploadSettings,
     pub search_permits: SearchPermits,
     pub facet_permits: SearchPermits,
     pub duplicate_permits: SearchPermits,
@@ -67,6 +75,11 @@ impl SearchService {
         let limiter =
             || DecodeLimiter::new(settings.concurrent_decodes(), settings.max_waiting_decodes);
         let names = context.libraries.keys();
+        let permissions_of = |name| context.permissions.get(name).copied().unwrap_or_default();
+        let uploads = names
+            .clone()
+            .map(|name| (name.clone(), LibraryUploads::new(permissions_of(name))));
+        let uploads = uploads.collect();
         Self {
             model: CurrentModel::new(ServingModel {
                 index: context.index,
@@ -89,6 +102,8 @@ impl SearchService {
                 "searches for duplicates",
             ),
             upload_budget: UploadBudget::new(settings.max_buffered_bytes),
+            uploads,
+            upload_settings: context.uploads,
             search_decodes: limiter(),
             thumbnail_decodes: limiter(),
             event_feed: Arc::new(EventFeed::new(settings.max_event_readers)),
