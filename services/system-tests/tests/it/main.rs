@@ -40,5 +40,6 @@ mod saved_searches;
 mod search_depth;
 mod text_search;
 mod tidy;
+mod uploads;
 mod webhooks;
 mod whole_way;
