@@ -55,6 +55,8 @@ pub const METRICS: &[Metric] = &[
     new_metric("lookalike_search_embed_seconds", Histogram, &[]),
     new_metric("lookalike_saved_search_matches_total", Counter, &[]),
     new_metric("lookalike_webhook_requests_total", Counter, &["result"]),
+    new_metric("lookalike_uploads_total", Counter, &["result"]),
+    new_metric("lookalike_trashed_files_total", Counter, &[]),
     new_metric("lookalike_query_retries_total", Counter, &["reason"]),
     new_metric("lookalike_ejected_embedders", Gauge, &[]),
     new_metric("lookalike_milvus_seconds", Histogram, &["call"]),

@@ -113,6 +113,20 @@ impl ContentHash {
     }
 }
 
+/// Computes a [`ContentHash`] piece by piece.
+#[derive(Debug, Default)]
+pub struct ContentHasher(blake3::Hasher);
+
+impl ContentHasher {
+    pub fn update(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
+    }
+
+    pub fn finish(&self) -> ContentHash {
+        ContentHash(*self.0.finalize().as_bytes())
+    }
+}
+
 /// Orders the observations of one image. A generation is the clock in microseconds, raised above the
 /// previous generation if necessary, so that generations keep growing after a catalog is lost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -239,6 +253,16 @@ mod tests {
         for bad in ["", "xyz", &"A".repeat(32), &"0".repeat(31), "é"] {
             assert!(bad.parse::<ImageId>().is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn pieces_have_the_hash_of_the_whole() {
+        let mut hasher = ContentHasher::default();
+        assert_eq!(hasher.finish(), ContentHash::hash_content(b""));
+        for piece in [&b"ab"[..], b"", b"c"] {
+            hasher.update(piece);
+        }
+        assert_eq!(hasher.finish(), ContentHash::hash_content(b"abc"));
     }
 
     #[test]

@@ -17,8 +17,8 @@ pub mod wire;
 pub use error::InvalidMessage;
 pub use event::{FileEvent, FileEventKind};
 pub use ids::{
-    ContentHash, Generation, ImageId, InvalidId, InvalidLibraryName, InvalidPath, LibraryName,
-    RelativePath,
+    ContentHash, ContentHasher, Generation, ImageId, InvalidId, InvalidLibraryName, InvalidPath,
+    LibraryName, RelativePath,
 };
 pub use outcome::{Outcome, OutcomeAttributes, OutcomeState, Timings};
 pub use path_text::{path_to_text, unescape_path};

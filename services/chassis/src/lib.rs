@@ -7,6 +7,7 @@ pub mod clock;
 pub mod descriptors;
 pub mod disk_space;
 pub mod metrics;
+pub mod rename;
 pub mod retry;
 pub mod settings;
 pub mod shutdown;

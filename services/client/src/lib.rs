@@ -18,6 +18,7 @@ mod service;
 pub mod duration_arg;
 pub mod terminal;
 
+mod file_list;
 mod locate_file;
 
 pub mod audit;
@@ -28,8 +29,10 @@ pub mod export;
 pub mod facets;
 pub mod failures;
 pub mod mcp;
+pub mod remove;
 pub mod search;
 pub mod status;
+pub mod upload;
 pub mod watch_events;
 pub mod why;
 

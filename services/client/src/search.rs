@@ -19,6 +19,7 @@ use serde_json::{Value, json};
 
 pub use thumbnails::{ThumbnailDecoder, ThumbnailPixels};
 
+use crate::file_list::split_file_list;
 use crate::locate_file::is_image_id;
 use crate::service::{ServiceArgs, ServiceClient};
 use crate::terminal::escape_line;
@@ -273,7 +274,7 @@ pub async fn run_search(
             false => Ok(()),
         };
     };
-    let files = output::split_file_list(&read_picture(list).await?, args.output.null);
+    let files = split_file_list(&read_picture(list).await?, args.output.null);
     if files.is_empty() {
         return Err(usage_error(anyhow!("{} lists no files", list.display())));
     }

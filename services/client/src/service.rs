@@ -242,6 +242,11 @@ impl ServiceClient {
         self.send_request(request.body(bytes)).await
     }
 
+    pub async fn delete_json(&self, path: &str) -> Result<Value> {
+        self.send_request(self.client.delete(format!("{}{path}", self.url)))
+            .await
+    }
+
     /// Sends a JSON body, or none if `body` is null.
     pub async fn post_json(&self, path: &str, body: &Value) -> Result<Value> {
         let mut request = self.client.post(format!("{}{path}", self.url));

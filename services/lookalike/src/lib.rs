@@ -22,8 +22,8 @@ use clap::Parser as _;
 use lookalike_chassis::descriptors;
 use lookalike_chassis::stdio::{self, OutputError};
 use lookalike_client::{
-    compare, duplicates, exit_code, facets, failures, format_error, mcp, search, status, terminal,
-    watch_events, why,
+    compare, duplicates, exit_code, facets, failures, format_error, mcp, remove, search, status,
+    terminal, upload, watch_events, why,
 };
 
 use app::{AppRole, run_app};
@@ -123,6 +123,8 @@ async fn run_command(command: &CliCommand, settings: Settings) -> Result<()> {
         }
         CliCommand::Mcp(_) => mcp::run_mcp(settings.connect_service()?).await,
         CliCommand::Export(args) => commands::export::run_export(&settings, args).await,
+        CliCommand::Upload(args) => upload::run_upload(&settings.connect_service()?, args).await,
+        CliCommand::Remove(args) => remove::run_remove(&settings.connect_service()?, args).await,
         CliCommand::Config(_) | CliCommand::Man(_) | CliCommand::Completions { .. } => Ok(()),
     }
 }

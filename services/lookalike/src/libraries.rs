@@ -93,6 +93,12 @@ pub fn resolve_libraries(
     let mut resolved: Vec<(LibraryName, PathBuf)> = Vec::new();
     for (name, folder) in configured {
         let name = LibraryName::new(&name).map_err(usage_error)?;
+        if folder.is_empty() {
+            return Err(usage_error(anyhow!(
+                "library {name} has no folder: add folder = \"…\" to [libraries.{name}], or name \
+                 it on the command line: {name}=FOLDER"
+            )));
+        }
         let folder = expand_home(&folder);
         let given = std::path::absolute(&folder).unwrap_or(folder);
         let root = match open_root(&name, &given) {

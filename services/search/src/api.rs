@@ -8,6 +8,7 @@ mod form_part;
 mod image_upload;
 mod json_body;
 mod params;
+mod upload_stream;
 
 mod convert;
 mod filter;
@@ -30,6 +31,7 @@ mod images;
 mod saved_searches;
 mod search;
 mod status;
+mod uploads;
 
 mod failures;
 mod history;

@@ -77,6 +77,28 @@ pub(crate) static WEBHOOK_REQUESTS: LazyLock<IntCounterVec> = LazyLock::new(|| {
     .expect("registered once, under a legal name")
 });
 
+/// The label `result` of [`UPLOADS`].
+const UPLOAD_RESULTS: [&str; 3] = ["stored", "present", "refused"];
+
+pub(crate) static UPLOADS: LazyLock<IntCounterVec> = LazyLock::new(|| {
+    register_int_counter_vec!(
+        opts!(
+            "lookalike_uploads_total",
+            "Uploaded pictures, by result; present: the library had the picture before"
+        ),
+        &["result"]
+    )
+    .expect("registered once, under a legal name")
+});
+
+pub(crate) static TRASHED_FILES: LazyLock<IntCounter> = LazyLock::new(|| {
+    register_int_counter!(opts!(
+        "lookalike_trashed_files_total",
+        "Files that the API moved to the trash"
+    ))
+    .expect("registered once, under a legal name")
+});
+
 /// Registers all metrics, so `/metrics` contains them before the first request.
 pub(crate) fn register_metrics() {
     lookalike_bus::register_metrics();
@@ -91,6 +113,10 @@ pub(crate) fn register_metrics() {
     for result in WEBHOOK_RESULTS {
         WEBHOOK_REQUESTS.with_label_values(&[result]);
     }
+    for result in UPLOAD_RESULTS {
+        UPLOADS.with_label_values(&[result]);
+    }
+    LazyLock::force(&TRASHED_FILES);
     for kind in QUERY_KINDS {
         SEARCH_SECONDS.with_label_values(&[kind]);
     }

@@ -43,15 +43,19 @@ codes! {
     InsufficientScope, "insufficient_scope", 403, "The API key does not permit this";
     CrossOrigin, "cross_origin", 403, "Pages of other sites may not send this request";
     OutsideLibrary, "outside_library", 403, "The file is outside its library";
+    UploadsOff, "uploads_off", 403, "This library accepts no uploads";
+    DeletionsOff, "deletions_off", 403, "Files of this library may not be removed";
     NoSuchRoute, "no_such_route", 404, "There is nothing at this address";
     NoSuchImage, "no_such_image", 404, "No image has this id";
     NoSuchFile, "no_such_file", 404, "No catalog lists this file";
     NoSuchLibrary, "no_such_library", 404, "No library has this name";
     NoSuchSavedSearch, "no_such_saved_search", 404, "No saved search has this id";
+    NoSuchUpload, "no_such_upload", 404, "No upload has this id";
     NoPreview, "no_preview", 404, "This file has no preview";
     MethodNotAllowed, "method_not_allowed", 405, "This address does not support this method";
     UploadTimeout, "upload_timeout", 408, "The upload took too long";
     Refused, "refused", 409, "The watcher refuses the request";
+    FileChanged, "file_changed", 409, "The file was changed after it was indexed";
     TooManySavedSearches, "too_many_saved_searches", 409, "No more searches can be saved";
     ModelWithoutText, "model_without_text", 409, "The model has no text encoder";
     ModelWithoutBands, "model_without_bands", 409, "The model has no calibrated bands";
@@ -82,6 +86,7 @@ codes! {
     LibraryUnavailable, "library_unavailable", 503, "The folder of the library is unavailable";
     NotReady, "not_ready", 503, "The service is not ready";
     RequestTimeout, "timeout", 504, "The response took too long";
+    StorageFull, "storage_full", 507, "The disk is full";
 }
 
 /// A model with a text encoder, as a suggestion.

@@ -2,7 +2,7 @@
 //! labels must not grow with the paths that clients request.
 
 /// Every result of [`route_pattern`].
-pub(crate) const ROUTES: [&str; 32] = [
+pub(crate) const ROUTES: [&str; 33] = [
     "/",
     "/v1/search",
     "/v1/search/image",
@@ -11,6 +11,7 @@ pub(crate) const ROUTES: [&str; 32] = [
     "/v1/images/{id}/similar",
     "/v1/images/{id}/content",
     "/v1/images/{id}/thumbnail",
+    "/v1/uploads/{id}",
     "/v1/facets",
     "/v1/duplicates",
     "/v1/compare",
@@ -49,6 +50,7 @@ pub(crate) fn route_pattern(path: &str) -> &'static str {
         ["v1", "images", _, "similar"] => "/v1/images/{id}/similar",
         ["v1", "images", _, "content"] => "/v1/images/{id}/content",
         ["v1", "images", _, "thumbnail"] => "/v1/images/{id}/thumbnail",
+        ["v1", "uploads", _] => "/v1/uploads/{id}",
         ["v1", "facets"] => "/v1/facets",
         ["v1", "duplicates"] => "/v1/duplicates",
         ["v1", "compare"] => "/v1/compare",
@@ -89,8 +91,8 @@ const POST_ROUTES: &[&str] = &[
 /// Returns the methods of a path, as in the header `Allow`. poem serves HEAD wherever it serves GET.
 pub(crate) fn allowed_methods(path: &str) -> &'static str {
     match route_pattern(path) {
-        "/v1/saved-searches" => "GET, HEAD, POST",
-        "/v1/saved-searches/{id}" => "DELETE, GET, HEAD",
+        "/v1/images" | "/v1/saved-searches" => "GET, HEAD, POST",
+        "/v1/images/{id}" | "/v1/saved-searches/{id}" => "DELETE, GET, HEAD",
         "/v1/session" => "DELETE, GET, HEAD, POST",
         route if POST_ROUTES.contains(&route) => "POST",
         _ => "GET, HEAD",

@@ -6,6 +6,7 @@ import datetime
 import io
 import json
 import sys
+import time
 from http import HTTPStatus
 from pathlib import Path
 from typing import TypeVar
@@ -19,7 +20,10 @@ from lookalike_client.api.images import (
     get_content,
     get_image,
     get_thumbnail,
+    get_upload,
     list_images,
+    remove_image,
+    upload_image,
 )
 from lookalike_client.api.maintenance import (
     confirm_library,
@@ -55,6 +59,7 @@ from lookalike_client.models import (
     Problem,
     QueryPart,
     Region,
+    Removal,
     SavedMatchList,
     SavedQuery,
     SavedSearch,
@@ -69,6 +74,8 @@ from lookalike_client.models import (
     Session,
     SignIn,
     Stats,
+    Upload,
+    UploadState,
 )
 from lookalike_client.types import UNSET, File, Response
 
@@ -225,6 +232,24 @@ assert sign_out.sync_detailed(client=client).status_code == HTTPStatus.NO_CONTEN
 with client.get_httpx_client().stream("GET", "/v1/events") as events:
     assert events.status_code == HTTPStatus.OK
     assert next(events.iter_lines()).startswith(("event:", "id:", "data:")), events
+
+# A picture is added to a folder, and moved to the trash.
+sent = upload_image.sync_detailed(client=client, body=file(), library=library, folder="added", name="new.jpg")
+assert sent.status_code == HTTPStatus.ACCEPTED, sent
+upload = sent.parsed
+assert isinstance(upload, Upload) and upload.created is True and upload.path == "added/new.jpg", upload
+again = upload_image.sync_detailed(client=client, body=file(), library=library, folder="added", name="new.jpg")
+repeated = answer(Upload, again)
+assert repeated.id == upload.id and repeated.created is False, repeated
+deadline = time.monotonic() + 60
+while (present := answer(Upload, get_upload.sync_detailed(upload.id, client=client))).state == UploadState.LANDED:
+    assert time.monotonic() < deadline, present
+    time.sleep(0.1)
+assert present.state == UploadState.INDEXED and present.image_id is not None, present
+removed = remove_image.sync_detailed(present.image_id, client=client)
+assert removed.status_code == HTTPStatus.ACCEPTED, removed
+removal = removed.parsed
+assert isinstance(removal, Removal) and Path(removal.trash_path).read_bytes() == picture, removal
 
 # Errors have a type, too.
 unknown = get_image.sync_detailed("0" * 32, client=client).parsed

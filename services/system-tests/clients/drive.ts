@@ -203,6 +203,33 @@ const reader = (events as unknown as ReadableStream<Uint8Array>).getReader();
 assert.ok(!(await reader.read()).done);
 await reader.cancel();
 
+// A picture is added to a folder, and moved to the trash.
+const send = () =>
+  client.POST("/v1/images", {
+    params: { query: { library, folder: "added", name: "new.jpg" } },
+    body: "a picture",
+    bodySerializer: () => picture,
+    headers: { "Content-Type": "application/octet-stream" },
+  });
+const sent = await send();
+assert.equal(sent.response.status, 202, JSON.stringify(sent.error));
+const upload = sent.data;
+assert.ok(upload !== undefined && upload.created === true && upload.path === "added/new.jpg");
+const repeated = answer(await send());
+assert.ok(repeated.id === upload.id && repeated.created === false);
+const uploadPath = { params: { path: { id: upload.id } } };
+let present = answer(await client.GET("/v1/uploads/{id}", uploadPath));
+for (const deadline = Date.now() + 60_000; present.state === "landed"; ) {
+  assert.ok(Date.now() < deadline, JSON.stringify(present));
+  await new Promise((resolve) => setTimeout(resolve, 100));
+  present = answer(await client.GET("/v1/uploads/{id}", uploadPath));
+}
+assert.ok(present.state === "indexed" && present.image_id !== null);
+const removed = await client.DELETE("/v1/images/{id}", { params: { path: { id: present.image_id } } });
+assert.equal(removed.response.status, 202, JSON.stringify(removed.error));
+const removal = removed.data;
+assert.ok(removal !== undefined && readFileSync(removal.trash_path).equals(picture));
+
 // Errors have a type, too.
 const unknown = await client.GET("/v1/images/{id}", { params: { path: { id: "0".repeat(32) } } });
 assert.equal(unknown.error?.code, "no_such_image");

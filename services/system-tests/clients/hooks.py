@@ -24,7 +24,7 @@ PICTURES = [path.read_bytes() for path in sorted(Path(os.environ["LOOKALIKE_PICT
 REFUSALS_OF_CONTENT = [
     # The bytes are no picture, or one that lookalike cannot decode.
     (
-        {"search", "searchByImage", "createSavedSearch"},
+        {"search", "searchByImage", "createSavedSearch", "uploadImage"},
         {"not_an_image", "unsupported_format", "unsupported_feature", "too_many_pixels",
          "too_much_memory", "truncated", "corrupt", "too_slow", "decoder_panic", "empty"},
         "",
@@ -37,6 +37,11 @@ REFUSALS_OF_CONTENT = [
     ({"search"}, {"invalid_parameter"}, "orientations"),
     # A cursor is only accepted with the search that it continues.
     ({"search", "searchByImage", "similarImages"}, {"invalid_parameter"}, "cursor"),
+    # Parts of a folder and names are limited in bytes, and generators may name a file as a folder.
+    ({"uploadImage"}, {"invalid_parameter"}, "folder"),
+    ({"uploadImage"}, {"invalid_parameter"}, "name"),
+    # The settings of this test permit no deletions.
+    ({"removeImage"}, {"deletions_off"}, ""),
     # The key is unknown.
     ({"signIn"}, {"invalid_key"}, ""),
     # A picture is named as positive and negative.
@@ -64,6 +69,18 @@ def read(path: str) -> Any:
 IDS = [image["id"] for image in read("/v1/images?limit=100")["images"]]
 FAILED_IDS = [failure["id"] for failure in read("/v1/failures?limit=100&ignored=true")["failures"]]
 
+
+def upload_picture() -> str:
+    """Adds a picture, and returns the id of the upload."""
+    request = urllib.request.Request(
+        URL + "/v1/images?folder=uploads", data=PICTURES[0], headers={"Content-Type": "image/jpeg"}
+    )
+    with urllib.request.urlopen(request) as response:
+        return str(json.load(response)["id"])
+
+
+UPLOAD_IDS = [upload_picture()]
+
 pictures = st.sampled_from(PICTURES)
 schemathesis.openapi.format("byte", pictures.map(lambda picture: base64.b64encode(picture).decode()))
 schemathesis.openapi.format("binary", pictures)
@@ -90,6 +107,8 @@ def before_call(context: Any, case: Any, kwargs: Any) -> None:
         ids = FAILED_IDS if operation == "previewFailure" else IDS
         if operation in ("getSavedSearch", "deleteSavedSearch", "listMatches"):
             ids = [search["id"] for search in read("/v1/saved-searches")["saved_searches"]]
+        if operation == "getUpload":
+            ids = UPLOAD_IDS
         # Some requests keep an unknown id.
         if number_of(case.path_parameters["id"]) % 4 and ids:
             case.path_parameters["id"] = pick(ids, case.path_parameters["id"])

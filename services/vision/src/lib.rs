@@ -50,7 +50,7 @@ pub use decode::deadline::DecodeMonitor;
 pub use decode::decoded::DecodedImage;
 pub use decode::format_names::FORMAT_NAMES;
 pub use decode::limits::Limits;
-pub use decode::{decode_image, decode_monitored};
+pub use decode::{decode_image, decode_monitored, detect_format};
 pub use encode::encode_jpeg;
 #[cfg(feature = "network")]
 pub use engine::{DeviceState, DeviceStatus, Engine};

@@ -1,9 +1,7 @@
 //! How hits are printed: lines, paths for other programs, JSON, thumbnails, or the page.
 
 use std::collections::HashMap;
-use std::ffi::OsString;
 use std::io::IsTerminal as _;
-use std::os::unix::ffi::OsStringExt as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
@@ -184,19 +182,6 @@ fn hit_path(hit: &Value, roots: &HashMap<&str, &str>) -> Vec<u8> {
     [root.as_bytes(), b"/", &bytes].concat()
 }
 
-/// Splits the list of `--files-from`, as `-0` says.
-pub(super) fn split_file_list(list: &[u8], is_null: bool) -> Vec<PathBuf> {
-    let separator = if is_null { 0 } else { b'\n' };
-    list.split(|byte| *byte == separator)
-        .map(|name| match is_null {
-            true => name,
-            false => name.strip_suffix(b"\r").unwrap_or(name),
-        })
-        .filter(|name| !name.is_empty())
-        .map(|name| OsString::from_vec(name.to_vec()).into())
-        .collect()
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -212,14 +197,5 @@ mod tests {
         assert_eq!(path("shop", "a/b.jpg"), b"/srv/shop/a/b.jpg");
         assert_eq!(path("shop", r"caf\xe9.jpg"), b"/srv/shop/caf\xe9.jpg");
         assert_eq!(path("attic", "b.jpg"), b"attic/b.jpg");
-    }
-
-    #[test]
-    fn lists_are_split_as_they_are_written() {
-        let names = split_file_list(b"a.jpg\r\n\nb c.jpg\n", false);
-        assert_eq!(names, [PathBuf::from("a.jpg"), "b c.jpg".into()]);
-        let names = split_file_list(b"a\nb.jpg\0c.jpg\0", true);
-        assert_eq!(names, [PathBuf::from("a\nb.jpg"), "c.jpg".into()]);
-        assert!(split_file_list(b"\n", false).is_empty());
     }
 }

@@ -47,7 +47,9 @@ pub(super) fn search_context(
     description: Description,
     status: StatusView,
 ) -> lookalike_search::Context {
+    let permissions = settings.library_permissions(&libraries);
     lookalike_search::Context {
+        permissions,
         bus,
         index,
         description,
@@ -57,5 +59,6 @@ pub(super) fn search_context(
         settings: settings.http.clone(),
         saved_searches: settings.saved_searches.clone(),
         webhooks: settings.webhooks.clone(),
+        uploads: settings.uploads.clone(),
     }
 }

@@ -23,6 +23,9 @@ pub async fn run_app(role: AppRole, mut settings: Settings) -> Result<()> {
         check_keys_file(&mut settings)?;
     }
     let libraries = resolve_roots(role, &settings)?;
+    if role.has_service() {
+        settings.prepare_uploads(&libraries)?;
+    }
     if role.has_watcher() {
         refuse_watched_folder(&libraries, "--data-dir", &settings.data_dir()?)?;
         let models = settings.open_model_store()?;
@@ -52,10 +55,10 @@ fn check_keys_file(settings: &mut Settings) -> Result<()> {
 /// roles have no list of roots, and a wrong path is the watcher's error.
 fn resolve_roots(role: AppRole, settings: &Settings) -> Result<BTreeMap<LibraryName, PathBuf>> {
     if !role.has_watcher() {
-        return resolve_libraries(&settings.libraries, &|_, _| true);
+        return resolve_libraries(&settings.library_folders(), &|_, _| true);
     }
     let data_dir = settings.data_dir()?;
-    resolve_libraries(&settings.libraries, &|library, root| {
+    resolve_libraries(&settings.library_folders(), &|library, root| {
         lookalike_watcher::has_watched_root(&data_dir, library, root)
     })
 }

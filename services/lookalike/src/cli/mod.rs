@@ -15,8 +15,10 @@ use lookalike_client::export::{self, ExportArgs};
 use lookalike_client::facets::{self, FacetsArgs};
 use lookalike_client::failures::FailuresArgs;
 use lookalike_client::mcp::{self, McpArgs};
+use lookalike_client::remove::{self, RemoveArgs};
 use lookalike_client::search::{self, SearchArgs};
 use lookalike_client::status::StatusArgs;
+use lookalike_client::upload::{self, UploadArgs};
 use lookalike_client::watch_events::{self, WatchEventsArgs};
 use lookalike_client::{FileArgs, ServiceArgs};
 
@@ -103,6 +105,12 @@ pub enum CliCommand {
     /// Find pictures that look like a picture, a text, or several of them
     #[command(after_help = search::EXAMPLES)]
     Search(SearchArgs),
+    /// Add pictures to a library, and wait until they are indexed
+    #[command(after_help = upload::EXAMPLES)]
+    Upload(UploadArgs),
+    /// Move indexed pictures to the trash
+    #[command(after_help = remove::EXAMPLES)]
+    Remove(RemoveArgs),
     /// Find identical files, or pictures that look the same, and which of them to keep
     ///
     /// Lists groups. The first picture of each is the one to keep, with the reasons. Nothing is deleted.
@@ -245,6 +253,8 @@ impl CliCommand {
             Self::Mcp(args) => Some(&args.service),
             Self::WatchEvents(args) => Some(&args.service),
             Self::Export(args) => Some(&args.service),
+            Self::Upload(args) => Some(&args.service),
+            Self::Remove(args) => Some(&args.service),
             Self::Failures(args) => Some(args.service_args()),
             Self::Models(args) => args.service_args(),
             Self::Up(_) | Self::Watch(_) | Self::Embed(_) | Self::Serve(_) => None,

@@ -28,6 +28,12 @@ pub struct RoleArgs {
     /// auto, cpu, vulkan:N, cuda:N, or several separated by commas (GPUs are features of the build)
     #[arg(long, value_name = "DEVICE")]
     pub device: Option<String>,
+    /// Let the API add pictures to this library; `all`: to every one; may be repeated
+    #[arg(long, value_name = "NAME|all")]
+    pub allow_uploads: Vec<String>,
+    /// Let the API move pictures of this library to the trash; `all`: of every one; may be repeated
+    #[arg(long, value_name = "NAME|all")]
+    pub allow_deletions: Vec<String>,
     /// Download nothing: use what is in the cache folder
     #[arg(long)]
     pub offline: bool,

@@ -35,9 +35,9 @@ impl Installation {
             false => None,
         };
         let mut libraries: Vec<(String, PathBuf)> = settings
-            .libraries
-            .iter()
-            .map(|(name, folder)| (name.clone(), absolute(expand_home(folder))))
+            .library_folders()
+            .into_iter()
+            .map(|(name, folder)| (name, absolute(expand_home(&folder))))
             .collect();
         if libraries.is_empty() {
             libraries = reported_libraries(stats.as_ref());

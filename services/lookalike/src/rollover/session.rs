@@ -94,8 +94,8 @@ impl<'a> RolloverSession<'a> {
         wait_for_status_reports(&self.status, &[]).await;
         let reported = self.status.libraries().into_iter();
         let reported = reported.map(|library| (library.name, PathBuf::from(library.root)));
-        let configured = self.settings.libraries.iter();
-        let configured = configured.map(|(name, root)| (name.clone(), expand_home(root)));
+        let configured = self.settings.library_folders().into_iter();
+        let configured = configured.map(|(name, root)| (name, expand_home(&root)));
         reported
             .chain(configured)
             .filter(|(_, root)| root.is_dir())

@@ -19,6 +19,10 @@ const SECTION_SOURCES: &[(&str, &str)] = &[
         "webhooks",
         include_str!("../../../search/src/webhook/settings.rs"),
     ),
+    (
+        "uploads",
+        include_str!("../../../search/src/uploads/settings.rs"),
+    ),
     ("models", include_str!("../../../models/src/settings.rs")),
     ("servers", include_str!("../../../servers/src/settings.rs")),
 ];

@@ -1,6 +1,8 @@
 //! All settings: one struct with a section per crate, how its values are determined, and what they mean.
 
 mod docs;
+mod library;
+mod permissions;
 mod resolve;
 mod schema;
 

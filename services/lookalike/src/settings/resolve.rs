@@ -41,6 +41,7 @@ pub fn resolve_settings(cli: &Cli) -> Result<ResolvedSettings> {
     }
     if let Some(role) = role_args(&cli.command) {
         layers = apply_folders(layers, &role.folders)?;
+        layers = apply_permissions(layers, role)?;
     }
     Ok(ResolvedSettings {
         settings: layers.settings().clone(),
@@ -200,10 +201,35 @@ fn apply_folders(mut layers: Layers<Settings>, folders: &[String]) -> Result<Lay
                  example other={folder}"
             )));
         }
-        let key = format!("libraries.{name}");
+        // A table keeps what it permits.
+        let key = match layers.settings().libraries.get(name.as_str()) {
+            Some(known) if known.uploads || known.deletions || known.folder.is_empty() => {
+                format!("libraries.{name}.folder")
+            }
+            _ => format!("libraries.{name}"),
+        };
         layers = layers
             .with_flag(&key, folder, argument)
             .map_err(usage_error)?;
+    }
+    Ok(layers)
+}
+
+/// Adds the libraries that flags permit the API to change.
+fn apply_permissions(mut layers: Layers<Settings>, role: &RoleArgs) -> Result<Layers<Settings>> {
+    for (key, names, flag) in [
+        ("uploads.allow", &role.allow_uploads, "--allow-uploads"),
+        (
+            "uploads.allow_deletions",
+            &role.allow_deletions,
+            "--allow-deletions",
+        ),
+    ] {
+        if !names.is_empty() {
+            layers = layers
+                .with_flag(key, names.clone(), flag)
+                .map_err(usage_error)?;
+        }
     }
     Ok(layers)
 }

@@ -10,6 +10,7 @@ use lookalike_models::ModelStore;
 use lookalike_proto::LibraryName;
 use serde::{Deserialize, Serialize};
 
+use super::library::LibraryEntry;
 use crate::libraries::expand_home;
 
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -24,8 +25,8 @@ pub struct Settings {
     pub url: String,
     /// The API key that commands send to the service.
     pub api_key: String,
-    /// Root folders by library name.
-    pub libraries: BTreeMap<String, String>,
+    /// Libraries by name: each a root folder, or a table with `folder`, `uploads` and `deletions`.
+    pub libraries: BTreeMap<String, LibraryEntry>,
     pub log: telemetry::Settings,
     /// For `up`, an empty url starts a server.
     pub nats: lookalike_bus::Settings,
@@ -38,6 +39,7 @@ pub struct Settings {
     pub http: lookalike_search::Settings,
     pub saved_searches: lookalike_search::SavedSearchSettings,
     pub webhooks: lookalike_search::WebhookSettings,
+    pub uploads: lookalike_search::UploadSettings,
     pub models: lookalike_models::Settings,
     pub servers: lookalike_servers::Settings,
 }
@@ -71,6 +73,14 @@ impl Settings {
             LibraryName::new(name).map_err(usage_error)?;
         }
         Ok(())
+    }
+
+    /// The root folders by library name, as they are written.
+    pub fn library_folders(&self) -> BTreeMap<String, String> {
+        let libraries = self.libraries.iter();
+        libraries
+            .map(|(name, library)| (name.clone(), library.folder.clone()))
+            .collect()
     }
 
     pub fn data_dir(&self) -> Result<PathBuf> {

@@ -129,7 +129,7 @@ where
     })
 }
 
-fn upload_timed_out(limits: BodyLimits) -> Problem {
+pub(super) fn upload_timed_out(limits: BodyLimits) -> Problem {
     Problem::new(
         Code::UploadTimeout,
         format!(
@@ -141,7 +141,7 @@ fn upload_timed_out(limits: BodyLimits) -> Problem {
 
 /// Reads the rest of a refused body, up to a limit of bytes and time. A client that is still sending
 /// when the connection closes would see a broken pipe instead of the response.
-async fn discard_rest<S, E>(stream: S, limits: BodyLimits)
+pub(super) async fn discard_rest<S, E>(stream: S, limits: BodyLimits)
 where
     S: Stream<Item = Result<Bytes, E>>,
 {
@@ -236,7 +236,7 @@ pub(crate) async fn read_form_file(
 }
 
 /// Joins an error and its causes in one line.
-fn error_chain(error: &dyn std::error::Error) -> String {
+pub(super) fn error_chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {

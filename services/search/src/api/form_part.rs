@@ -3,6 +3,7 @@
 //! multer reads only names in UTF-8 and ignores `filename*`, so whether a part is a file is decided
 //! here, from the bytes of its headers.
 
+use percent_encoding::percent_decode;
 use poem::http::{HeaderMap, header};
 
 /// Names of the field for the image.
@@ -14,6 +15,8 @@ pub(super) struct PartDescription {
     /// The name of the field; empty if it has none.
     pub name: String,
     pub is_file: bool,
+    /// The name that the client gives its file.
+    pub file_name: Option<String>,
 }
 
 impl PartDescription {
@@ -22,11 +25,17 @@ impl PartDescription {
     pub(super) fn from_headers(headers: &HeaderMap) -> Self {
         let disposition = headers.get(header::CONTENT_DISPOSITION);
         let parameters = disposition.map(|value| parse_parameters(value.as_bytes()));
-        let (mut name, mut has_file_name) = (String::new(), false);
+        let (mut name, mut file_name, mut has_encoded_name) = (String::new(), None, false);
         for (parameter, value) in parameters.into_iter().flatten() {
             match &parameter[..] {
                 "name" => name = String::from_utf8_lossy(&value).into_owned(),
-                "filename" | "filename*" => has_file_name = true,
+                "filename*" => {
+                    has_encoded_name = true;
+                    file_name = decode_extended_value(&value).or(file_name);
+                }
+                // The encoded name takes precedence.
+                "filename" if has_encoded_name && file_name.is_some() => {}
+                "filename" => file_name = Some(String::from_utf8_lossy(&value).into_owned()),
                 _ => {}
             }
         }
@@ -35,9 +44,25 @@ impl PartDescription {
             let media_type = value.as_bytes().to_ascii_lowercase();
             media_type.starts_with(b"image/") || media_type.starts_with(b"application/octet-stream")
         });
+        let has_file_name = has_encoded_name || file_name.is_some();
         let is_file = has_file_name || has_file_type || FILE_FIELDS.contains(&&name[..]);
-        Self { name, is_file }
+        Self {
+            name,
+            is_file,
+            file_name,
+        }
     }
+}
+
+/// Decodes `UTF-8''%e2%82%ac.jpg` (RFC 8187). Other character sets are not used any more.
+fn decode_extended_value(value: &[u8]) -> Option<String> {
+    let value = std::str::from_utf8(value).ok()?;
+    let (charset, rest) = value.split_once('\'')?;
+    let (_language, encoded) = rest.split_once('\'')?;
+    let text = percent_decode(encoded.as_bytes()).decode_utf8().ok()?;
+    charset
+        .eq_ignore_ascii_case("utf-8")
+        .then(|| text.into_owned())
 }
 
 /// Parses `form-data; name="a"; filename=b.jpg` into its parameters, with names in lower case.
@@ -133,6 +158,37 @@ mod tests {
             let shown = String::from_utf8_lossy(disposition).into_owned();
             let described = describe_part(disposition, content_type);
             assert_eq!(described, (name.to_owned(), true), "{shown} {content_type}");
+        }
+    }
+
+    #[test]
+    fn files_have_the_name_that_clients_give_them() {
+        for (disposition, expected) in [
+            (
+                "form-data; name=\"image\"; filename=\"a;b.jpg\"",
+                Some("a;b.jpg"),
+            ),
+            (
+                "form-data; filename*=UTF-8''%e2%82%ac.jpg; filename=\"EUR.jpg\"",
+                Some("\u{20ac}.jpg"),
+            ),
+            (
+                "form-data; filename=\"EUR.jpg\"; filename*=utf-8'en'%e2%82%ac.jpg",
+                Some("\u{20ac}.jpg"),
+            ),
+            (
+                "form-data; filename=\"a.jpg\"; filename*=latin1''%e4.jpg",
+                Some("a.jpg"),
+            ),
+            ("form-data; filename*=broken", None),
+            ("form-data; name=\"image\"", None),
+        ] {
+            let mut headers = HeaderMap::new();
+            let value = HeaderValue::from_static(disposition);
+            headers.insert(header::CONTENT_DISPOSITION, value);
+            let part = PartDescription::from_headers(&headers);
+            assert_eq!(part.file_name.as_deref(), expected, "{disposition}");
+            assert!(part.is_file, "{disposition}");
         }
     }
 

@@ -18,32 +18,9 @@ impl<'a> ApiExtractor<'a> for ImageUpload {
     type ParamRawType = ();
 
     fn request_meta() -> Option<MetaRequest> {
-        let binary = || {
-            MetaSchemaRef::Inline(Box::new(MetaSchema {
-                description: Some("The bytes of one image, by default at most 64 MiB"),
-                ..MetaSchema::new_with_format("string", "binary")
-            }))
-        };
-        let form = MetaSchemaRef::Inline(Box::new(MetaSchema {
-            required: vec!["image"],
-            properties: vec![("image", binary())],
-            ..MetaSchema::new("object")
-        }));
-        let media = |content_type, schema| MetaMediaType {
-            content_type,
-            schema,
-        };
-        Some(MetaRequest {
-            description: Some(
-                "An image as the whole body, of any content type, or as the one file of a form",
-            ),
-            content: vec![
-                media("image/*", binary()),
-                media("application/octet-stream", binary()),
-                media("multipart/form-data", form),
-            ],
-            required: true,
-        })
+        Some(describe_image_request(
+            "The bytes of one image, by default at most 64 MiB",
+        ))
     }
 
     async fn from_request(
@@ -54,26 +31,59 @@ impl<'a> ApiExtractor<'a> for ImageUpload {
         let service = service_of_request(request);
         let limits = BodyLimits::for_image(&service.settings);
         let body = body.take()?;
-        let content_type = request.content_type().unwrap_or_default();
-        let buffered = if content_type
-            .trim_start()
-            .to_ascii_lowercase()
-            .starts_with("multipart/")
-        {
-            let boundary = multer::parse_boundary(content_type).map_err(|error| Problem {
-                param: Some("Content-Type".into()),
-                ..Problem::new(Code::InvalidRequest, error.to_string())
-            })?;
-            read_form_file(body, boundary, limits, &service.upload_budget).await?
-        } else {
-            read_body(
-                body,
-                declared_length(request),
-                limits,
-                &service.upload_budget,
-            )
-            .await?
+        let buffered = match form_boundary(request)? {
+            Some(boundary) => {
+                read_form_file(body, boundary, limits, &service.upload_budget).await?
+            }
+            None => {
+                let length = declared_length(request);
+                read_body(body, length, limits, &service.upload_budget).await?
+            }
         };
         Ok(Self(buffered))
     }
+}
+
+/// Describes a body that is an image, or a form with one.
+pub(super) fn describe_image_request(bytes: &'static str) -> MetaRequest {
+    let binary = || {
+        MetaSchemaRef::Inline(Box::new(MetaSchema {
+            description: Some(bytes),
+            ..MetaSchema::new_with_format("string", "binary")
+        }))
+    };
+    let form = MetaSchemaRef::Inline(Box::new(MetaSchema {
+        required: vec!["image"],
+        properties: vec![("image", binary())],
+        ..MetaSchema::new("object")
+    }));
+    let media = |content_type, schema| MetaMediaType {
+        content_type,
+        schema,
+    };
+    MetaRequest {
+        description: Some(
+            "An image as the whole body, of any content type, or as the one file of a form",
+        ),
+        content: vec![
+            media("image/*", binary()),
+            media("application/octet-stream", binary()),
+            media("multipart/form-data", form),
+        ],
+        required: true,
+    }
+}
+
+/// Returns the boundary of the parts if the body is a form.
+pub(super) fn form_boundary(request: &Request) -> Result<Option<String>, Problem> {
+    let content_type = request.content_type().unwrap_or_default();
+    let media_type = content_type.trim_start().to_ascii_lowercase();
+    if !media_type.starts_with("multipart/") {
+        return Ok(None);
+    }
+    let boundary = multer::parse_boundary(content_type).map_err(|error| Problem {
+        param: Some("Content-Type".into()),
+        ..Problem::new(Code::InvalidRequest, error.to_string())
+    })?;
+    Ok(Some(boundary))
 }

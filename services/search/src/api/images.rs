@@ -10,10 +10,17 @@ use super::filter::{FilterParams, parse_path_prefix};
 use super::params::{
     ServiceData, example_cursor, example_filter, example_id, example_library, example_limit,
 };
-use super::refusals::{FileRefusal, ImageRefusal, ListRefusal, ThumbnailRefusal};
+use super::refusals::{
+    FileRefusal, ImageRefusal, ListRefusal, RemovalRefusal, StoreRefusal, ThumbnailRefusal,
+    UploadStateRefusal,
+};
 use super::responses::{FileResponse, JsonAnswer, ThumbnailResponse};
-use super::schema::{ImageBody, ImageList};
+use super::schema::{EXAMPLE_UPLOAD_ID, ImageBody, ImageList, UploadResultBody};
 use super::tags::Tag;
+use super::upload_stream::UploadStream;
+use super::uploads::{
+    RemovalAnswer, UploadAnswer, UploadParams, add_picture, describe_upload, remove_picture,
+};
 use crate::core::file_response::respond_with_file;
 use crate::core::files::find_row;
 use crate::core::thumbnails::respond_with_thumbnail;
@@ -24,6 +31,18 @@ pub(crate) struct ImageApi;
 
 fn example_size() -> Option<u32> {
     Some(DEFAULT_THUMBNAIL_SIDE)
+}
+
+fn example_folder() -> Option<String> {
+    Some("2026/chairs".into())
+}
+
+fn example_file_name() -> Option<String> {
+    Some("oak-07.jpg".into())
+}
+
+fn example_upload_id() -> String {
+    EXAMPLE_UPLOAD_ID.into()
 }
 
 #[OpenApi]
@@ -86,6 +105,84 @@ impl ImageApi {
             images: images.into_iter().map(to_image_body).collect(),
             cursor,
         }))
+    }
+
+    /// Add a picture to a library
+    ///
+    /// Stores the file in the folder of a library whose settings permit it (`uploads.allow`), under a
+    /// name that no other file has. The watcher then indexes it. The answer contains an address that
+    /// shows the state of the upload. The same picture in the same folder is stored once: a repetition
+    /// has the same id, and the status 200. Without `folder`, a picture that the library has in any
+    /// folder is not stored again. The body is an image file of any supported format, or a form with
+    /// the image as its only file.
+    #[oai(
+        path = "/v1/images",
+        method = "post",
+        operation_id = "uploadImage",
+        tag = "Tag::Images"
+    )]
+    async fn upload_image(
+        &self,
+        service: ServiceData<'_>,
+        /// The library. It may be left out if only one accepts uploads.
+        #[oai(example = "example_library")]
+        library: Query<Option<String>>,
+        /// The folder, relative to the root of the library; the root by default. Missing folders are
+        /// created. Hidden folders are refused, and symbolic links are not followed. At most 1,000 bytes.
+        #[oai(example = "example_folder", validator(max_length = 1000))]
+        folder: Query<Option<String>>,
+        /// The name of the file; by default that of the file in a form, or one that follows from the
+        /// content. A name without the extension of an image format gets one, and a number if another
+        /// file has the name. At most 200 bytes.
+        #[oai(example = "example_file_name", validator(max_length = 200))]
+        name: Query<Option<String>>,
+        stream: UploadStream,
+    ) -> Result<UploadAnswer, StoreRefusal> {
+        let params = UploadParams {
+            library: library.0,
+            folder: folder.0,
+            name: name.0,
+        };
+        Ok(add_picture(&service, &params, stream).await?)
+    }
+
+    /// The state of an upload
+    #[oai(
+        path = "/v1/uploads/:id",
+        method = "get",
+        operation_id = "getUpload",
+        tag = "Tag::Images"
+    )]
+    async fn get_upload(
+        &self,
+        service: ServiceData<'_>,
+        /// The id of the upload, as `POST /v1/images` responds with it.
+        #[oai(example = "example_upload_id")]
+        id: Path<String>,
+    ) -> Result<JsonAnswer<UploadResultBody>, UploadStateRefusal> {
+        Ok(JsonAnswer(describe_upload(&service, &id).await?))
+    }
+
+    /// Move an image to the trash
+    ///
+    /// Moves the file to the trash folder (`uploads.trash_dir`) if the settings of its library permit
+    /// it (`uploads.allow_deletions`), and if it still has the content that was indexed. The image then
+    /// leaves the index; until then, a repetition has the same answer. Sidecars of the file stay.
+    #[oai(
+        path = "/v1/images/:id",
+        method = "delete",
+        operation_id = "removeImage",
+        tag = "Tag::Images"
+    )]
+    async fn remove_image(
+        &self,
+        service: ServiceData<'_>,
+        /// 32 lower-case hexadecimal digits.
+        #[oai(example = "example_id")]
+        id: Path<String>,
+    ) -> Result<RemovalAnswer, RemovalRefusal> {
+        let id = parse_image_id("id", &id)?;
+        Ok(remove_picture(&service, &id).await?)
     }
 
     /// One image

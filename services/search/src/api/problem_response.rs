@@ -59,17 +59,18 @@ pub(crate) struct ProblemBody {
     detail: String,
     /// The kind of problem as a stable name, for programs. One of `invalid_request`,
     /// `invalid_parameter` (400), `key_required`, `invalid_key` (401), `insufficient_scope`,
-    /// `cross_origin`, `outside_library` (403), `no_such_route`,
-    /// `no_such_image`, `no_such_file`, `no_such_library`, `no_such_saved_search`, `no_preview` (404),
-    /// `method_not_allowed` (405), `upload_timeout` (408), `refused`, `too_many_saved_searches`,
-    /// `model_without_text`, `model_without_bands` (409), `file_gone` (410),
+    /// `cross_origin`, `outside_library`, `uploads_off`, `deletions_off` (403), `no_such_route`,
+    /// `no_such_image`, `no_such_file`, `no_such_library`, `no_such_saved_search`, `no_such_upload`,
+    /// `no_preview` (404), `method_not_allowed` (405), `upload_timeout` (408), `refused`,
+    /// `file_changed`, `too_many_saved_searches`, `model_without_text`, `model_without_bands` (409),
+    /// `file_gone` (410),
     /// `too_large` (413), `unsupported_media_type`, `not_an_image`, `unsupported_format`,
     /// `unsupported_feature` (415), `range_not_satisfiable` (416), `unknown_host` (421), `empty`, `too_many_pixels`,
     /// `too_much_memory`, `truncated`, `corrupt`, `too_slow`, `decoder_panic`, `cancels_out` (422),
     /// `too_many_requests` (429, with Retry-After), `internal` (500),
     /// `overloaded`, `index_unavailable`, `other_model`, `queue_unavailable`,
     /// `embedder_unavailable`, `watcher_unavailable`, `library_unavailable`, `not_ready` (503,
-    /// with Retry-After) and `timeout` (504).
+    /// with Retry-After), `timeout` (504) and `storage_full` (507).
     code: String,
     /// The parameter, header or field at fault, if there is one.
     param: Option<String>,

@@ -48,12 +48,12 @@ fn describe_status(status: u16) -> &'static str {
         400 => "The request or one of its parameters is invalid",
         401 => "An API key is required, or the given one is not valid",
         403 => {
-            "The key does not permit this, the file is outside its library, or a page of another site tries to change something"
+            "The key or the settings do not permit this, the file is outside its library, or a page of another site tries to change something"
         }
-        404 => "There is no such image, file, library or saved search",
+        404 => "There is no such image, file, library, saved search or upload",
         408 => "The upload took too long",
         409 => {
-            "The watcher refuses the request, the model lacks a text encoder or bands, or there are too many saved searches"
+            "The watcher refuses the request, the file was changed, the model lacks a text encoder or bands, or there are too many saved searches"
         }
         410 => "The file no longer exists",
         413 => "The upload is too large",
@@ -68,6 +68,7 @@ fn describe_status(status: u16) -> &'static str {
         500 => "A bug of the service; the log has more",
         503 => "A server is unreachable or overloaded; retry after Retry-After seconds",
         504 => "The response took too long",
+        507 => "The disk is full",
         _ => "The request is refused",
     }
 }
@@ -194,6 +195,16 @@ refusals! {
     /// Refuses an original file.
     FileRefusal: InvalidParameter, OutsideLibrary, NoSuchImage, FileGone,
         RangeNotSatisfiable, IndexUnavailable, OtherModel, LibraryUnavailable;
+    /// Refuses to store a picture.
+    StoreRefusal: InvalidRequest, InvalidParameter, CrossOrigin, UploadsOff, NoSuchLibrary,
+        UploadTimeout, UploadTooLarge, NotAnImage, UnsupportedFormat, UnsupportedFeature, EmptyUpload,
+        Overloaded, LibraryUnavailable, StorageFull;
+    /// Refuses the state of an upload.
+    UploadStateRefusal: NoSuchUpload, Refused, IndexUnavailable, OtherModel, QueueUnavailable,
+        WatcherUnavailable, LibraryUnavailable;
+    /// Refuses to move a file to the trash.
+    RemovalRefusal: InvalidParameter, CrossOrigin, OutsideLibrary, DeletionsOff, NoSuchImage,
+        FileChanged, FileGone, IndexUnavailable, OtherModel, LibraryUnavailable, StorageFull;
     /// Refuses a thumbnail.
     ThumbnailRefusal: InvalidParameter, OutsideLibrary, NoSuchImage, FileGone,
         NotAnImage, UnsupportedFormat, UnsupportedFeature, EmptyUpload, TooManyPixels,

@@ -23,7 +23,7 @@ fn binary_media(content_types: &[&'static str]) -> Vec<MetaMediaType> {
     media.collect()
 }
 
-fn meta_response(
+pub(super) fn meta_response(
     status: u16,
     description: &'static str,
     content: Vec<MetaMediaType>,
@@ -44,6 +44,14 @@ fn meta_response(
         status_range: None,
         content,
         headers: headers.collect(),
+    }
+}
+
+/// Content in JSON of this schema.
+pub(super) fn json_media(schema: MetaSchemaRef) -> MetaMediaType {
+    MetaMediaType {
+        content_type: JSON,
+        schema,
     }
 }
 
@@ -75,10 +83,7 @@ impl<T: ToJSON + Send> poem::IntoResponse for JsonAnswer<T> {
 
 impl<T: ToJSON> ApiResponse for JsonAnswer<T> {
     fn meta() -> MetaResponses {
-        let content = vec![MetaMediaType {
-            content_type: JSON,
-            schema: T::schema_ref(),
-        }];
+        let content = vec![json_media(T::schema_ref())];
         MetaResponses {
             responses: vec![meta_response(200, "The result", content, &[])],
         }
@@ -102,10 +107,7 @@ impl<T: ToJSON + Send> poem::IntoResponse for CreatedAnswer<T> {
 
 impl<T: ToJSON> ApiResponse for CreatedAnswer<T> {
     fn meta() -> MetaResponses {
-        let content = vec![MetaMediaType {
-            content_type: JSON,
-            schema: T::schema_ref(),
-        }];
+        let content = vec![json_media(T::schema_ref())];
         MetaResponses {
             responses: vec![meta_response(201, "It was created", content, &[])],
         }

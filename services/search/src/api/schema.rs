@@ -14,6 +14,7 @@ mod library;
 mod query;
 mod saved_search;
 mod stats;
+mod upload;
 
 pub(crate) use comparison::{Comparison, DifferenceBody, OverlayTransformBody};
 pub(crate) use consistency::ConsistencyBody;
@@ -25,7 +26,7 @@ pub(crate) use facets::{Facet, FacetAnswer, FacetFields, FacetValue, Facets};
 pub(crate) use failure::{FailureBody, FailureList, ReasonBody, Selection, SelectionResult};
 pub(crate) use history::{FileHistoryBody, HistoryStep};
 pub(crate) use hit::{BandBody, EXAMPLE_SEARCH_CURSOR, FoldedBody, HitBody, SearchAnswer};
-pub(crate) use image::{EXAMPLE_ID, ImageBody, ImageList};
+pub(crate) use image::{EXAMPLE_HASH, EXAMPLE_ID, ImageBody, ImageList};
 pub(crate) use library::{DegradedBody, LibraryBody, LibraryList, ScanStarted};
 pub(crate) use query::{GroupBody, QueryPart, RegionBody, SearchRequest};
 pub(crate) use saved_search::{
@@ -33,3 +34,4 @@ pub(crate) use saved_search::{
     SavedSearchListBody, SavedSearchRequest, WebhookBody, WebhookRequest,
 };
 pub(crate) use stats::{ModelBody, RatesBody, Stats};
+pub(crate) use upload::{EXAMPLE_UPLOAD_ID, RemovalBody, UploadResultBody, UploadStateBody};

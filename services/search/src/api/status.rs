@@ -14,6 +14,7 @@ use super::schema::{DegradedBody, LibraryBody, LibraryList, ModelBody, RatesBody
 use super::tags::Tag;
 use crate::core::service::SearchService;
 use crate::time;
+use crate::uploads::permission::permissions_of;
 
 pub(crate) struct StatusApi;
 
@@ -62,6 +63,13 @@ fn list_libraries(service: &SearchService) -> Vec<LibraryBody> {
     let mut all: Vec<LibraryBody> = unreported.collect();
     all.extend(reported.into_iter().map(to_library_body));
     all.sort_by(|a, b| a.name.cmp(&b.name));
+    for library in &mut all {
+        let name = LibraryName::new(&library.name);
+        let permissions = name.map(|name| permissions_of(service, &name));
+        let permissions = permissions.unwrap_or_default();
+        library.uploads = permissions.uploads;
+        library.deletions = permissions.deletions;
+    }
     all
 }
 
@@ -79,6 +87,8 @@ fn to_library_body(status: LibraryStatus) -> LibraryBody {
         failed: Some(status.counts.failed),
         ignored: Some(status.counts.ignored),
         in_flight: Some(status.counts.in_flight),
+        uploads: false,
+        deletions: false,
         degraded: degraded.collect(),
         scanning: Some(status.scanning),
         files_per_second: Some(round_rate(status.rates.files_per_second)),
@@ -95,6 +105,8 @@ fn library_without_watcher(name: &LibraryName, root: &Path) -> LibraryBody {
         failed: None,
         ignored: None,
         in_flight: None,
+        uploads: false,
+        deletions: false,
         degraded: vec![DegradedBody {
             reason: "no_watcher".into(),
             detail: "no watcher reports this library; is `lookalike watch` running?".into(),

@@ -25,6 +25,8 @@ use crate::problem::{Code, Problem};
 use crate::saved::settings::SavedSearchSettings;
 use crate::saved::store::SavedSearchStore;
 use crate::settings::Settings;
+use crate::uploads::library_uploads::LibraryUploads;
+use crate::uploads::settings::{LibraryPermissions, UploadSettings};
 use crate::webhook::sender::WebhookSender;
 use crate::webhook::settings::WebhookSettings;
 
@@ -37,11 +39,15 @@ pub struct Context {
     pub limits: Limits,
     /// The libraries whose files can be displayed, with their root folders on this machine.
     pub libraries: BTreeMap<LibraryName, PathBuf>,
+    /// What the API may do with their files; a library that is missing permits nothing.
+    pub permissions: BTreeMap<LibraryName, LibraryPermissions>,
     /// The status that the other roles report.
     pub status: StatusView,
     pub settings: Settings,
     pub saved_searches: SavedSearchSettings,
     pub webhooks: WebhookSettings,
+    /// With the path of the trash folder.
+    pub uploads: UploadSettings,
 }
 
 /// Limits, permits and caches that all requests share. They tell nothing about a library.
@@ -49,6 +55,7 @@ pub(crate) struct SharedResources {
     pub limits: Limits,
     pub settings: Settings,
     pub upload_budget: UploadBudget,
+    pub upload_settings: UploadSettings,
     pub search_permits: SearchPermits,
     pub facet_permits: SearchPermits,
     pub duplicate_permits: SearchPermits,
@@ -60,7 +67,7 @@ pub(crate) struct SharedResources {
 }
 
 impl SharedResources {
-    fn new(settings: Settings, limits: Limits) -> Self {
+    fn new(settings: Settings, limits: Limits, upload_settings: UploadSettings) -> Self {
         let limiter =
             || DecodeLimiter::new(settings.concurrent_decodes(), settings.max_waiting_decodes);
         Self {
@@ -72,6 +79,7 @@ impl SharedResources {
                 "searches for duplicates",
             ),
             upload_budget: UploadBudget::new(settings.max_buffered_bytes),
+            upload_settings,
             search_decodes: limiter(),
             thumbnail_decodes: limiter(),
             thumbnail_cache: ThumbnailCache::new(settings.thumbnail_cache_bytes),
@@ -88,6 +96,7 @@ pub(crate) struct ServiceState {
     pub bus: Bus,
     pub libraries: BTreeMap<LibraryName, PathBuf>,
     pub disks: BTreeMap<LibraryName, LibraryIoPermits>,
+    pub uploads: BTreeMap<LibraryName, LibraryUploads>,
     pub status: StatusView,
     pub event_feed: Arc<EventFeed>,
     pub saved_searches: SavedSearchStore,
@@ -98,6 +107,7 @@ pub(crate) struct ServiceState {
 impl ServiceState {
     pub(crate) fn new(context: Context) -> Self {
         let names = context.libraries.keys();
+        let permissions_of = |name| context.permissions.get(name).copied().unwrap_or_default();
         Self {
             model: CurrentModel::new(ServingModel {
                 index: context.index,
@@ -108,12 +118,16 @@ impl ServiceState {
             webhook_settings: context.webhooks,
             bus: context.bus,
             disks: names
+                .clone()
                 .map(|name| (name.clone(), LibraryIoPermits::new()))
+                .collect(),
+            uploads: names
+                .map(|name| (name.clone(), LibraryUploads::new(permissions_of(name))))
                 .collect(),
             libraries: context.libraries,
             status: context.status,
             event_feed: Arc::new(EventFeed::new(context.settings.max_event_readers)),
-            resources: SharedResources::new(context.settings, context.limits),
+            resources: SharedResources::new(context.settings, context.limits, context.uploads),
         }
     }
 }
@@ -147,6 +161,10 @@ impl SearchService {
         VisibleModel::new(&self.state.model.load(), self.visible.clone())
     }
 
+    pub(crate) fn sees_library(&self, library: &LibraryName) -> bool {
+        self.visible.contains(library.as_str())
+    }
+
     pub(crate) fn rollover_error(&self) -> Option<String> {
         self.state.model.rollover_error()
     }
@@ -162,6 +180,18 @@ impl SearchService {
         let mut libraries = self.configured_libraries();
         let (name, root) = libraries.find(|(name, _)| *name == library)?;
         Some((root, self.state.disks.get(name)?))
+    }
+
+    /// Returns the visible libraries that are configured here, with what their uploads need.
+    pub(crate) fn library_uploads(&self) -> impl Iterator<Item = (&LibraryName, &LibraryUploads)> {
+        let uploads = self.state.uploads.iter();
+        uploads.filter(move |(name, _)| self.visible.contains(name.as_str()))
+    }
+
+    /// Returns what uploads to a visible library that is configured here need.
+    pub(crate) fn find_uploads(&self, library: &LibraryName) -> Option<&LibraryUploads> {
+        let mut uploads = self.library_uploads();
+        uploads.find_map(|(name, uploads)| (name == library).then_some(uploads))
     }
 
     /// Returns what watchers report of the visible libraries.

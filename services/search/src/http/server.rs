@@ -26,6 +26,7 @@ use crate::keys::run_key_reload;
 use crate::problem::{Code, Problem};
 use crate::saved::matcher::run_saved_searches;
 use crate::settings::Settings;
+use crate::uploads::staging::clean_up_uploads;
 use crate::webhook::delivery::run_webhooks;
 use crate::{metrics, page};
 
@@ -81,6 +82,7 @@ pub async fn serve_api(
     tokio::spawn(run_event_feed(Arc::clone(&service), shutdown.clone()));
     tokio::spawn(run_saved_searches(Arc::clone(&service), shutdown.clone()));
     tokio::spawn(run_webhooks(Arc::clone(&service), shutdown.clone()));
+    tokio::spawn(clean_up_uploads(Arc::clone(&service)));
     let ready = {
         let service = Arc::clone(&service);
         move || {

@@ -12,7 +12,7 @@ const POLL_INTERVAL_MS = 500;
 // After that, the counters at the top tell more than this list.
 const MAX_POLLS = 240;
 
-const STATES = { waiting: "Stored; being indexed …", indexed: "In the index", failed: "Cannot be indexed" };
+const STATES = { landed: "Stored; being indexed …", indexed: "In the index", failed: "Cannot be indexed", removed: "Removed again" };
 
 let sheet = null;
 
@@ -77,13 +77,15 @@ async function addPictures(files, library, folder) {
 
 async function followUpload(upload, show) {
   let present = upload;
-  for (let poll = 0; poll < MAX_POLLS && present.state === "waiting" && sheet.dialog.open; poll++) {
-    show(upload.created === false ? "Already there; being indexed …" : STATES.waiting);
+  for (let poll = 0; poll < MAX_POLLS && present.state === "landed" && sheet.dialog.open; poll++) {
+    show(upload.created === false ? "Already there; being indexed …" : STATES.landed);
     await new Promise((resolve) => { setTimeout(resolve, POLL_INTERVAL_MS); });
     present = await request(`/v1/uploads/${upload.id}`).catch(() => present);
   }
-  if (present.state === "failed") show(el("span", { class: "error" }, present.detail ?? STATES.failed));
+  if (present.state === "failed") show(el("span", { class: "error" }, present.detail || STATES.failed));
+  else if (present.state === "removed") show(STATES.removed);
   else if (present.state === "indexed") {
-    show(button(STATES.indexed, () => { sheet.dialog.close(); openDetail(present, [present]); }, { class: "link", title: "Show it" }));
+    const image = { ...present, id: present.image_id };
+    show(button(STATES.indexed, () => { sheet.dialog.close(); openDetail(image, [image]); }, { class: "link", title: "Show it" }));
   }
 }

@@ -24,8 +24,13 @@ struct ServedDocument {
 }
 
 impl ServedDocument {
-    async fn serve(name: &str) -> Self {
+    /// `may_delete`: the API may move pictures to the trash. Generated requests would move all of them.
+    async fn serve(name: &str, may_delete: bool) -> Self {
         let mut world = SystemWorld::new(name);
+        world.set_variable("LOOKALIKE_UPLOADS_ALLOW", "photos");
+        if may_delete {
+            world.set_variable("LOOKALIKE_UPLOADS_ALLOW_DELETIONS", "photos");
+        }
         let samples = sample_pictures();
         for (number, sample) in samples.iter().take(12).enumerate() {
             world.copy_file(sample, &format!("2026/{number}.jpg"));
@@ -106,7 +111,7 @@ fn jpeg_with_capture_time(jpeg: &[u8]) -> Vec<u8> {
 #[tokio::test]
 async fn schemathesis_finds_no_difference() {
     let Some(tools) = python_tools() else { return };
-    let served = ServedDocument::serve("schemathesis").await;
+    let served = ServedDocument::serve("schemathesis", false).await;
     let examples = std::env::var("LOOKALIKE_API_EXAMPLES");
     let examples = examples.unwrap_or_else(|_| DEFAULT_EXAMPLES.to_owned());
     let mut validate = Command::new(tools.join("openapi-spec-validator"));
@@ -140,7 +145,7 @@ async fn schemathesis_finds_no_difference() {
 #[tokio::test]
 async fn a_python_client_calls_every_operation() {
     let Some(tools) = python_tools() else { return };
-    let served = ServedDocument::serve("python-client").await;
+    let served = ServedDocument::serve("python-client", true).await;
     let folder = served.world.dir.path().join("client");
     std::fs::create_dir(&folder).unwrap();
     let mut generate = Command::new(tools.join("openapi-python-client"));
@@ -167,7 +172,7 @@ async fn a_python_client_calls_every_operation() {
 #[tokio::test]
 async fn a_typescript_client_calls_every_operation() {
     let Some(tools) = node_tools() else { return };
-    let served = ServedDocument::serve("typescript-client").await;
+    let served = ServedDocument::serve("typescript-client", true).await;
     let folder = served.world.dir.path().join("client");
     std::fs::create_dir(&folder).unwrap();
     for file in ["package.json", "tsconfig.json", "drive.ts"] {

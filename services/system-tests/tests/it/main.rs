@@ -41,5 +41,6 @@ mod saved_searches;
 mod search_depth;
 mod text_search;
 mod tidy;
+mod uploads;
 mod webhooks;
 mod whole_way;

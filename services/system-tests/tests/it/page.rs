@@ -29,6 +29,8 @@ fn find_browser() -> Option<PathBuf> {
 /// pictures have other bytes and the same content.
 async fn serve_library(name: &str, extra: usize) -> SystemWorld {
     let mut world = SystemWorld::new(name);
+    world.set_variable("LOOKALIKE_UPLOADS_ALLOW", "photos");
+    world.set_variable("LOOKALIKE_UPLOADS_ALLOW_DELETIONS", "photos");
     let samples = sample_pictures();
     for (number, sample) in samples.iter().enumerate() {
         let year = if number < 20 { "2026" } else { "2025/summer" };

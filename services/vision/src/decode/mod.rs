@@ -52,6 +52,12 @@ use self::{
 };
 use crate::{error::DecodeError, panics::panic_message, sketch::Sketch};
 
+/// Returns the format of a file, one of [`FORMAT_NAMES`](format_names::FORMAT_NAMES), from its first
+/// bytes. 64 KiB are enough for all formats; the file may still be damaged behind them.
+pub fn detect_format(head: &[u8]) -> Result<&'static str, DecodeError> {
+    sniff_format(head).map(FileFormat::name)
+}
+
 /// Decodes a file's bytes into an upright image for the network.
 ///
 /// The image keeps at least `min_short_side` pixels on its shorter side, or all that the file has.

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::walk::operations_mut;
 
-/// A link from the response 200 of operations.
+/// A link from the response 200 of operations, and from 202 if they have it.
 struct Link {
     from: &'static [&'static str],
     name: &'static str,
@@ -22,6 +22,7 @@ const IMAGE: &[&str] = &["getImage"];
 const FAILURES: &[&str] = &["listFailures"];
 const HISTORY: &[&str] = &["explainFile"];
 const SAVED: &[&str] = &["listSavedSearches"];
+const UPLOAD: &[&str] = &["uploadImage"];
 const LIBRARIES: &[&str] = &["listLibraries", "getStats"];
 
 const LINKS: &[Link] = &[
@@ -136,6 +137,9 @@ const LINKS: &[Link] = &[
         "/saved_searches/0/id",
     ),
     link(HISTORY, "image", "getImage", "id", "/id"),
+    link(IMAGE, "remove", "removeImage", "id", "/id"),
+    link(UPLOAD, "state", "getUpload", "id", "/id"),
+    link(&["getUpload"], "image", "getImage", "id", "/image_id"),
     link(
         LIBRARIES,
         "scanFirst",
@@ -187,10 +191,15 @@ pub(super) fn add_links(document: &mut Value) {
         let id = operation["operationId"].as_str().unwrap_or_default();
         let id = id.to_owned();
         for link in LINKS.iter().filter(|link| link.from.contains(&id.as_str())) {
-            operation["responses"]["200"]["links"][link.name] = json!({
+            let link_object = json!({
                 "operationId": link.to,
                 "parameters": { (link.parameter): format!("$response.body#{}", link.field) },
             });
+            for status in ["200", "202"] {
+                if let Some(response) = operation["responses"].get_mut(status) {
+                    response["links"][link.name] = link_object.clone();
+                }
+            }
         }
     }
 }

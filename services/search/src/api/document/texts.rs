@@ -24,6 +24,12 @@ const REQUEST_ID_PATTERN: &str = "^[A-Za-z0-9._-]{1,64}$";
 /// Of each of two streams: the creation time in hexadecimal digits, and the number of an event.
 const EVENT_ID_PATTERN: &str =
     r"^[0-7]?[0-9a-f]{1,15}-[0-9]{1,19}(\.[0-7]?[0-9a-f]{1,15}-[0-9]{1,19})?$";
+/// The id of an upload: base64 in the URL-safe alphabet.
+const UPLOAD_ID_PATTERN: &str = "^[A-Za-z0-9_-]{47,5591}$";
+/// Parts separated by single `/`, none of them hidden; nothing: the root. A `/` at the end is ignored.
+const FOLDER_PATTERN: &str = r"^(([^./\x00-\x1f\x7f-\x9f][^/\x00-\x1f\x7f-\x9f]*)(/[^./\x00-\x1f\x7f-\x9f][^/\x00-\x1f\x7f-\x9f]*)*)?/?$";
+/// A name that is not hidden and not one of an unfinished file.
+const FILE_NAME_PATTERN: &str = r"^(?!~[$])[^./\\\x00-\x1f\x7f-\x9f][^/\\\x00-\x1f\x7f-\x9f]*$";
 const CODE_PATTERN: &str = "^[a-z][a-z0-9_]*$";
 /// A content hash or its start.
 const DUPLICATES_CURSOR_PATTERN: &str = "^[0-9a-f]{16}([0-9a-f]{48})?$";
@@ -222,6 +228,11 @@ fn text_rule(owner: Owner<'_>, name: &str) -> Option<TextRule> {
         (_, "saved_search") => pattern(IMAGE_ID_PATTERN),
         ("DuplicateList" | "findDuplicates", "cursor") => pattern(DUPLICATES_CURSOR_PATTERN),
         ("Library", "name") | ("Session", "libraries") => pattern(LIBRARY_PATTERN),
+        ("Upload" | "getUpload", "id") => pattern(UPLOAD_ID_PATTERN),
+        ("uploadImage", "folder") => pattern(FOLDER_PATTERN),
+        ("uploadImage", "name") => pattern(FILE_NAME_PATTERN),
+        ("Upload" | "Removal", "path" | "trash_path") => not_empty(),
+        (_, "image_id") => pattern(IMAGE_ID_PATTERN),
         ("scanLibrary" | "confirmLibrary", "name") => pattern(REQUESTED_LIBRARY_PATTERN),
         ("compareImages", "a" | "b") => pattern(IMAGE_ID_PATTERN),
         ("explainFile", "path") => pattern(RELATIVE_PATH_PATTERN),
@@ -254,6 +265,7 @@ fn text_rule(owner: Owner<'_>, name: &str) -> Option<TextRule> {
         (_, "thumbnail_url") => url("/v1/images/[0-9a-f]{32}/thumbnail[?]"),
         (_, "content_url") => url("/v1/images/[0-9a-f]{32}/content$"),
         (_, "image_url") => url("/v1/images/[0-9a-f]{32}$"),
+        (_, "upload_url") => url("/v1/uploads/[A-Za-z0-9_-]{47,5591}$"),
         (_, "preview_url") => url("/v1/failures/[0-9a-f]{32}/preview[?]"),
         (_, "event_id" | "Last-Event-ID") => pattern(EVENT_ID_PATTERN),
         (_, "scopes") => one_of(&Scope::ALL.map(Scope::name)),

@@ -4,7 +4,8 @@ use poem_openapi::Object;
 use poem_openapi::types::Example;
 
 pub(crate) const EXAMPLE_ID: &str = "3ac9aecf0ebba98faed9a9884f264d9d";
-const EXAMPLE_HASH: &str = "af1349b9f5f9a1a6a0404dea36dcc9499bcb25c9adc112b7cc9a93cae41f3262";
+pub(crate) const EXAMPLE_HASH: &str =
+    "af1349b9f5f9a1a6a0404dea36dcc9499bcb25c9adc112b7cc9a93cae41f3262";
 
 /// An image in the index.
 #[derive(Debug, Clone, PartialEq, Object)]

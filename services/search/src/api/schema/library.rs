@@ -46,6 +46,10 @@ pub(crate) struct LibraryBody {
     pub ignored: Option<u64>,
     /// Files that were seen and are none of the above yet; null if unknown.
     pub in_flight: Option<u64>,
+    /// Whether `POST /v1/images` may add pictures to the library.
+    pub uploads: bool,
+    /// Whether `DELETE /v1/images/{id}` may move pictures of the library to the trash.
+    pub deletions: bool,
     /// Why the index may be out of date; normally empty.
     pub degraded: Vec<DegradedBody>,
     /// Whether a scan is in progress, so the counts still grow; null if unknown.
@@ -65,6 +69,8 @@ impl Example for LibraryBody {
             failed: Some(3),
             ignored: Some(9),
             in_flight: Some(54),
+            uploads: true,
+            deletions: false,
             degraded: vec![],
             scanning: Some(false),
             files_per_second: Some(97.5),

@@ -158,11 +158,13 @@ fn required_scope(method: &Method, route: &str) -> Option<Scope> {
     }
     let reads = matches!(*method, Method::GET | Method::HEAD);
     Some(match route {
+        // A client that adds pictures follows them into the index.
+        "/v1/uploads/{id}" if reads => Scope::Ingest,
         _ if reads => Scope::Search,
         "/v1/search" | "/v1/search/image" => Scope::Search,
         // The operations themselves require `admin` for searches with a webhook.
         "/v1/saved-searches" | "/v1/saved-searches/{id}" => Scope::Search,
-        "/v1/libraries/{name}/scan" => Scope::Ingest,
+        "/v1/images" | "/v1/libraries/{name}/scan" => Scope::Ingest,
         _ => Scope::Admin,
     })
 }
@@ -238,6 +240,8 @@ mod tests {
             ("POST", "/v1/saved-searches", [true, false, true]),
             ("DELETE", "/v1/saved-searches/a", [true, false, true]),
             ("POST", "/v1/libraries/a/scan", [false, true, true]),
+            ("POST", "/v1/images", [false, true, true]),
+            ("GET", "/v1/uploads/a", [false, true, true]),
             ("POST", "/v1/libraries/a/confirm", [false, false, true]),
             ("POST", "/v1/failures/retry", [false, false, true]),
             ("DELETE", "/v1/images/a", [false, false, true]),

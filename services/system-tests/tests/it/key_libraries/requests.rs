@@ -2,6 +2,8 @@
 
 use std::fs;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -69,6 +71,15 @@ pub fn list_requests(operation: &str, target: &RequestTarget, anchor: &str) -> V
             let paths = with_library("/v1/search/image?limit=100", library);
             paths.iter().map(|path| upload(path)).collect()
         }
+        // Neither library permits them.
+        "uploadImage" => {
+            let path = format!("/v1/images?library={library}&name=new.jpg");
+            vec![upload(&path), upload(&format!("{path}&folder=a"))]
+        }
+        "removeImage" => vec![ApiRequest::new(
+            Method::DELETE,
+            &format!("/v1/images/{}", target.id),
+        )],
         "listSavedSearches" => vec![ApiRequest::get("/v1/saved-searches")],
         "createSavedSearch" => {
             let search = json!({ "name": "a", "query": { "id": target.id }, "min_score": 0.5 });
@@ -134,6 +145,7 @@ fn list_reads(operation: &str, target: &RequestTarget, anchor: &str) -> Vec<Stri
         .concat(),
         "listImages" => of_library("/v1/images?limit=100"),
         "getImage" => vec![format!("/v1/images/{id}")],
+        "getUpload" => vec![format!("/v1/uploads/{}", upload_id(library, path))],
         "getContent" => vec![format!("/v1/images/{id}/content")],
         "getThumbnail" => vec![format!("/v1/images/{id}/thumbnail")],
         "countFacets" => of_library("/v1/facets"),
@@ -167,6 +179,13 @@ fn list_reads(operation: &str, target: &RequestTarget, anchor: &str) -> Vec<Stri
         "watchEvents" => vec![format!("/v1/events?library={library}")],
         other => panic!("write requests of {other} here, so that its answers are checked"),
     }
+}
+
+/// Returns the id of an upload to a library: a content hash, the length of the name, the name, the path.
+fn upload_id(library: &str, path: &str) -> String {
+    let length = u8::try_from(library.len()).unwrap();
+    let bytes = [&[0; 32], &[length][..], library.as_bytes(), path.as_bytes()].concat();
+    URL_SAFE_NO_PAD.encode(bytes)
 }
 
 fn upload(path: &str) -> ApiRequest {

@@ -1,0 +1,102 @@
+//! Which library a client may change.
+
+use lookalike_proto::LibraryName;
+
+use super::settings::LibraryPermissions;
+use crate::core::libraries::{library_names, parse_library, unknown_library};
+use crate::core::service::SearchService;
+use crate::problem::{Code, Problem};
+
+/// The reason of a watcher whose root folder is missing or was replaced.
+const ROOT_MISSING: &str = "root_missing";
+
+/// Returns the library that accepts an upload: the named one, or the only one that permits it.
+pub(crate) fn find_upload_library(
+    service: &SearchService,
+    name: Option<&str>,
+) -> Result<LibraryName, Problem> {
+    let permitted = || {
+        let libraries = service.library_uploads();
+        libraries
+            .filter(|(_, library)| library.permissions.uploads)
+            .map(|(name, _)| name)
+    };
+    let Some(name) = name else {
+        let mut permitted_libraries = permitted();
+        return match (permitted_libraries.next(), permitted_libraries.next()) {
+            (Some(only), None) => Ok(only.clone()),
+            (None, _) => Err(uploads_off("NAME")),
+            (Some(_), Some(_)) => {
+                let names: Vec<String> = permitted().map(ToString::to_string).collect();
+                let detail = format!(
+                    "name the library; these accept uploads: {}",
+                    names.join(", ")
+                );
+                Err(Problem::invalid_parameter("library", detail))
+            }
+        };
+    };
+    let library = parse_library("library", name)?;
+    match permissions_of(service, &library) {
+        LibraryPermissions { uploads: true, .. } => Ok(library),
+        _ if is_known(service, &library) => Err(uploads_off(library.as_str())),
+        _ => Err(unknown_library(&library, &library_names(service)).with_param("library")),
+    }
+}
+
+/// Refuses to delete files of a library that does not permit it.
+pub(super) fn check_deletion(service: &SearchService, library: &str) -> Result<(), Problem> {
+    let permissions = LibraryName::new(library).map(|library| permissions_of(service, &library));
+    if permissions.is_ok_and(|permissions| permissions.deletions) {
+        return Ok(());
+    }
+    Err(Problem::new(
+        Code::DeletionsOff,
+        format!(
+            "the API may not remove files of library {library}: start the service with \
+             --allow-deletions {library}, or set deletions = true in [libraries.{library}] of \
+             lookalike.toml"
+        ),
+    ))
+}
+
+/// Refuses a change while the watcher reports that the folder is missing: its mount point may be a
+/// folder of another disk.
+pub(super) fn check_root_present(
+    service: &SearchService,
+    library: &LibraryName,
+) -> Result<(), Problem> {
+    let libraries = service.library_statuses().into_iter();
+    let mut degraded = libraries
+        .filter(|status| status.name == library.as_str())
+        .flat_map(|status| status.degraded);
+    match degraded.find(|degraded| degraded.reason == ROOT_MISSING) {
+        None => Ok(()),
+        Some(degraded) => Err(Problem::new(
+            Code::LibraryUnavailable,
+            format!("{library}: {}", degraded.detail),
+        )),
+    }
+}
+
+pub(crate) fn permissions_of(service: &SearchService, library: &LibraryName) -> LibraryPermissions {
+    let uploads = service.find_uploads(library);
+    uploads.map_or_else(LibraryPermissions::default, |library| library.permissions)
+}
+
+fn is_known(service: &SearchService, library: &LibraryName) -> bool {
+    let names = library_names(service);
+    names.iter().any(|name| name == library.as_str())
+}
+
+fn uploads_off(library: &str) -> Problem {
+    Problem::new(
+        Code::UploadsOff,
+        format!(
+            "the API may not add files to library {library}: start the service with \
+             --allow-uploads {library}, or set uploads = true in [libraries.{library}] of \
+             lookalike.toml"
+        ),
+    )
+    .with_param("library")
+}
