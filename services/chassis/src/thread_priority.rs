@@ -1,8 +1,8 @@
 //! Priorities of threads. A thread never gets back a higher priority, so give each priority threads of
 //! its own.
 
-/// The nice value of work on images to index. Beside a thread of the usual priority it gets a quarter
-/// of the CPU time.
+/// The nice value of work on images to index. Next to a thread of the usual priority it gets a
+/// quarter of the CPU time.
 #[cfg(target_os = "linux")]
 const LOWER_PRIORITY: libc::c_int = 5;
 
@@ -10,8 +10,8 @@ const LOWER_PRIORITY: libc::c_int = 5;
 #[cfg(target_os = "linux")]
 const IDLE_PRIORITY: libc::c_int = 19;
 
-/// Lets the other threads of this machine compute first when they have something to do: for work that
-/// nobody waits for at a screen. The calling thread still makes progress on a busy machine. Systems
+/// Lets the other threads of this machine compute first when they have something to do: for work that no
+/// person waits for at a screen. The calling thread still makes progress on a busy machine. Systems
 /// other than Linux ignore it.
 pub fn lower_thread_priority() {
     #[cfg(target_os = "linux")]
@@ -59,7 +59,8 @@ fn set_idle_disk_priority() {
     }
 }
 
-#[cfg(all(test, target_os = "linux"))]
+#[cfg(test)]
+#[cfg(target_os = "linux")]
 mod tests {
     use super::*;
 

@@ -145,7 +145,7 @@ fn list_reads(operation: &str, target: &RequestTarget, anchor: &str) -> Vec<Stri
         .concat(),
         "listImages" => of_library("/v1/images?limit=100"),
         "getImage" => vec![format!("/v1/images/{id}")],
-        "getUpload" => vec![format!("/v1/uploads/{}", upload_id(library, path))],
+        "getUpload" => vec![format!("/v1/uploads/{}", upload_id(library, "new.jpg"))],
         "getContent" => vec![format!("/v1/images/{id}/content")],
         "getThumbnail" => vec![format!("/v1/images/{id}/thumbnail")],
         "countFacets" => of_library("/v1/facets"),
