@@ -27,7 +27,7 @@ http: "127.0.0.1:{health}"
 jetstream {{
   store_dir: {store}
   max_file_store: {max_file_store}
-  max_memory_store: 67108864
+  max_memory_store: 268435456
   sync_interval: "1s"
 }}
 "#

@@ -10,6 +10,7 @@ use poem_openapi::types::Type as _;
 use super::responses::{json_media, meta_response};
 use super::schema::{RemovalBody, UploadResultBody, UploadStateBody};
 use super::upload_stream::{StreamLimits, UploadStream};
+use crate::core::libraries::library_names;
 use crate::core::service::SearchService;
 use crate::http::link_prefix;
 use crate::metrics::{TRASHED_FILES, UPLOADS};
@@ -104,7 +105,9 @@ pub(super) async fn describe_upload(
     service: &SearchService,
     id: &str,
 ) -> Result<UploadResultBody, Problem> {
-    let upload = UploadId::parse(id).filter(|upload| service.sees_library(&upload.library));
+    let names = library_names(service);
+    let is_known = |upload: &UploadId| names.iter().any(|name| name == upload.library.as_str());
+    let upload = UploadId::parse(id).filter(is_known);
     let upload = upload.ok_or_else(|| {
         let detail = "no upload has this id; POST /v1/images responds with the id of an upload";
         Problem::new(Code::NoSuchUpload, detail)

@@ -161,10 +161,6 @@ impl SearchService {
         VisibleModel::new(&self.state.model.load(), self.visible.clone())
     }
 
-    pub(crate) fn sees_library(&self, library: &LibraryName) -> bool {
-        self.visible.contains(library.as_str())
-    }
-
     pub(crate) fn rollover_error(&self) -> Option<String> {
         self.state.model.rollover_error()
     }

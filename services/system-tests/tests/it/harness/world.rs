@@ -15,8 +15,8 @@ use super::{
     shared_servers,
 };
 
-/// Time limit for indexing a few hundred files on a busy machine.
-pub const SETTLE_TIMEOUT: Duration = Duration::from_secs(120);
+/// Time limit for indexing a few hundred files on a busy machine, where indexing has a low priority.
+pub const SETTLE_TIMEOUT: Duration = Duration::from_secs(300);
 
 /// Each role as a process of its own.
 pub struct RoleProcesses {
