@@ -13,7 +13,6 @@ pub mod settings;
 pub mod shutdown;
 pub mod stdio;
 pub mod telemetry;
-pub mod thread_priority;
 
 pub use backoff::Backoff;
 pub use retry::Retry;

@@ -5,7 +5,6 @@ use std::collections::{HashSet, VecDeque};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
-use lookalike_chassis::thread_priority::set_idle_thread_priority;
 use lookalike_proto::ImageId;
 
 use crate::content_check::ContentCheck;
@@ -153,8 +152,7 @@ impl ContentChecks {
 
     /// Compares contents until stopped: the body of the thread.
     pub fn run_checks(self: Arc<Self>, inbox: Arc<Inbox>) {
-        // Without an effect, the limit of the rate remains.
-        set_idle_thread_priority();
+        lower_priority();
         while let Some(check) = self.wait_for_check() {
             let begun_at = Instant::now();
             let bytes = check.stat.size;
@@ -165,6 +163,27 @@ impl ContentChecks {
         }
     }
 }
+
+/// Lets every other thread of the machine compute and read first. Without the right to do so, the
+/// limit of the rate remains.
+#[cfg(target_os = "linux")]
+fn lower_priority() {
+    const IOPRIO_WHO_PROCESS: libc::c_int = 1;
+    const IOPRIO_CLASS_IDLE: libc::c_int = 3 << 13;
+    // SAFETY: the calls take numbers only. On Linux, 0 names the calling thread.
+    unsafe {
+        libc::syscall(libc::SYS_setpriority, libc::PRIO_PROCESS, 0, 19);
+        libc::syscall(
+            libc::SYS_ioprio_set,
+            IOPRIO_WHO_PROCESS,
+            0,
+            IOPRIO_CLASS_IDLE,
+        );
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn lower_priority() {}
 
 #[cfg(test)]
 mod tests {

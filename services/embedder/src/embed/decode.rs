@@ -1,24 +1,14 @@
 //! Decodes images on threads of their own, and abandons decoders that do not end.
 
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 use std::time::Duration;
 
-use lookalike_chassis::thread_priority::lower_thread_priority;
 use lookalike_vision::{DecodeError, DecodeMonitor, DecodedAttributes, Engine, Input, Limits};
 
 use crate::embed::leaked_threads::LeakedThreads;
 
 /// A decoder that works without using CPU time is abandoned after so many times the timeout.
 const MAX_ASLEEP_FACTOR: u32 = 10;
-
-/// Threads for decoders. They have a lower priority, because searches need the CPU at the same time.
-static DECODER_THREADS: LazyLock<tokio::runtime::Runtime> = LazyLock::new(|| {
-    tokio::runtime::Builder::new_current_thread()
-        .thread_name("decode")
-        .on_thread_start(lower_thread_priority)
-        .build()
-        .expect("a runtime without drivers needs no system resources")
-});
 
 /// Returns a function that decodes a file's bytes into the network's input, for a thread of its own.
 pub fn decoder_for(
@@ -49,7 +39,7 @@ pub async fn run_decoder<T: Send + 'static>(
 ) -> Result<T, DecodeError> {
     let monitor = DecodeMonitor::default();
     let thread_monitor = monitor.clone();
-    let mut thread = DECODER_THREADS.spawn_blocking(move || decode(&thread_monitor));
+    let mut thread = tokio::task::spawn_blocking(move || decode(&thread_monitor));
     let step = (timeout / 8).clamp(Duration::from_millis(5), Duration::from_secs(1));
     let mut decode_timeout = DecodeTimeout::new(timeout);
     loop {

@@ -1,10 +1,9 @@
-//! Runs a network on one or several devices, each with threads of its own.
+//! Runs a network on one or several devices, each with a thread of its own.
 //!
-//! All devices share three bounded queues. Queries (images and texts) take precedence: a GPU that is
+//! All devices share three bounded queues. Queries (images and texts) take precedence: a device that is
 //! free takes the waiting queries as its next batch, and only without queries the images to index. A
-//! CPU runs both at once, each in a slot of the pool, and the threads of the images have a lower
-//! priority. A batch contains what is waiting now, up to the limit of the device; no device waits for a
-//! batch to fill up.
+//! batch contains what is waiting now, up to the limit of the device; no device waits for a batch to
+//! fill up.
 //!
 //! Every request carries its own reply channel, so vectors cannot be mixed up. Requests whose sender is
 //! gone are skipped. A batch that fails is bisected until only the failing images fail. A trial image
@@ -42,7 +41,7 @@ use self::{
     pool::{JobReceiver, Pool, PoolLimits},
     request::DeviceName,
     select::ChosenDevices,
-    slot::{DeviceSlot, SlotDuty},
+    slot::DeviceSlot,
     worker::{DeviceOpener, DeviceWorker},
 };
 use crate::{
@@ -119,7 +118,7 @@ impl Engine {
 
     fn start_pool(description: Description, plan: PoolPlan) -> Result<Self, Error> {
         let slots = plan.openers.iter().map(|(opener, is_last_resort)| {
-            DeviceSlot::new(opener.name, opener.duty, *is_last_resort, &description.name)
+            DeviceSlot::new(opener.name, *is_last_resort, &description.name)
         });
         let pool = Arc::new(Pool::new(slots.collect(), plan.limits));
         let check = Arc::new(plan.check);
@@ -132,10 +131,7 @@ impl Engine {
             threads: Vec::new(),
         };
         for (device, (opener, _)) in plan.openers.into_iter().enumerate() {
-            let name = match opener.duty {
-                SlotDuty::Queries => format!("queries-{}", opener.name),
-                _ => format!("device-{}", opener.name),
-            };
+            let name = format!("device-{}", opener.name);
             let worker = DeviceWorker {
                 device,
                 pool: Arc::clone(&pool),
@@ -176,7 +172,7 @@ impl Engine {
         receive_all(receivers).await
     }
 
-    /// Embeds images while no query needs the device, and waits while the queue is full. Returns one vector
+    /// Embeds images while no query is waiting, and waits while the queue is full. Returns one vector
     /// per input, in their order, finite, of unit length and of the model's dimension.
     ///
     /// # Errors
@@ -337,10 +333,7 @@ fn plan_pool(
     let last_resort = chosen.has_last_resort.then_some((DeviceName::CPU, true));
     let openers = members
         .chain(last_resort)
-        .flat_map(|(name, is_last_resort)| {
-            let openers = backends::openers(name, &cpu, model).into_iter();
-            openers.map(move |opener| (opener, is_last_resort))
-        });
+        .map(|(name, is_last_resort)| (backends::opener(name, &cpu, model), is_last_resort));
     let usual_batch = match settings.batch_images {
         0 => USUAL_BATCH,
         images => images,

@@ -10,7 +10,7 @@ use crate::{error::Error, metrics::BATCH_SIZE, panics::panic_message, preprocess
 /// How far a vector's length may differ from 1.
 const UNIT_TOLERANCE: f64 = 1e-3;
 
-pub(super) type ImageForward = Box<dyn Fn(&[u8], usize) -> Vec<f32> + Send>;
+type ImageForward = Box<dyn Fn(&[u8], usize) -> Vec<f32> + Send>;
 type TextForward = Box<dyn Fn(&[String]) -> Result<Vec<f32>, Error> + Send>;
 
 /// Embeds a batch: returns one vector per input, or the error of the whole batch.

@@ -17,9 +17,9 @@ use std::{
 use tokio::sync::{Semaphore, oneshot};
 
 use super::{
-    queue::{AllowedJobs, Batch, BatchInputs, EmbedJob, JobQueues},
+    queue::{Batch, BatchInputs, EmbedJob, JobQueues},
     request::DeviceKind,
-    slot::{DeviceSlot, DeviceState, DeviceStatus, Phase, SlotDuty},
+    slot::{DeviceSlot, DeviceStatus, Phase},
 };
 use crate::{error::Error, preprocess::Input};
 
@@ -324,15 +324,8 @@ impl Pool {
     pub(super) fn statuses(&self) -> Vec<DeviceStatus> {
         let state = self.lock_current();
         let needs_last_resort = state.needs_last_resort();
-        let mut statuses: Vec<DeviceStatus> = Vec::new();
-        for slot in &state.slots {
-            let status = slot.status(needs_last_resort);
-            match statuses.iter_mut().find(|s| s.device == status.device) {
-                Some(device) => device.merge_slot(status),
-                None => statuses.push(status),
-            }
-        }
-        statuses
+        let slots = state.slots.iter();
+        slots.map(|slot| slot.status(needs_last_resort)).collect()
     }
 
     /// Reads the states of the devices.
@@ -389,7 +382,6 @@ impl PoolState {
         }
         let is_wanted = !self.slots[device].is_last_resort || self.needs_last_resort();
         let next_overdue = self.next_overdue(limits);
-        let allowed = self.allowed_jobs(device);
         let slot = &mut self.slots[device];
         match slot.phase {
             Phase::Idle if is_wanted => {
@@ -406,7 +398,7 @@ impl PoolState {
                 return NextTask::Wait(Some(earlier));
             }
             Phase::Ready if is_wanted => {
-                if let Some(batch) = self.queues.take_batch(allowed, slot.batch_size(), now) {
+                if let Some(batch) = self.queues.take_batch(slot.batch_size(), now) {
                     let inputs = batch.inputs();
                     let number = slot.start_batch(batch, now);
                     return NextTask::Now(DeviceTask::Run(Work { number, inputs }));
@@ -415,24 +407,6 @@ impl PoolState {
             _ => {}
         }
         NextTask::Wait(next_overdue)
-    }
-
-    /// Returns what a slot may take: what it is for, and what no other working slot is for.
-    fn allowed_jobs(&self, device: usize) -> AllowedJobs {
-        let needs_last_resort = self.needs_last_resort();
-        let is_done_elsewhere = |includes: fn(SlotDuty) -> bool| {
-            self.slots.iter().enumerate().any(|(other, slot)| {
-                let is_working = slot.state(needs_last_resort) == DeviceState::Ready;
-                other != device && is_working && includes(slot.duty)
-            })
-        };
-        let is_allowed = |includes: fn(SlotDuty) -> bool| {
-            includes(self.slots[device].duty) || !is_done_elsewhere(includes)
-        };
-        AllowedJobs {
-            queries: is_allowed(SlotDuty::includes_queries),
-            images: is_allowed(SlotDuty::includes_images),
-        }
     }
 
     /// Returns whether no other device works or is about to.
@@ -521,9 +495,7 @@ impl PoolState {
     fn publish_states(&self) {
         let needs_last_resort = self.needs_last_resort();
         for slot in &self.slots {
-            let mut of_device = self.slots.iter().filter(|other| other.name == slot.name);
-            let is_ready = |slot: &DeviceSlot| slot.state(needs_last_resort) == DeviceState::Ready;
-            slot.publish_state(of_device.any(is_ready));
+            slot.publish_state(needs_last_resort);
         }
     }
 }

@@ -87,15 +87,6 @@ impl BatchSize {
     }
 }
 
-/// The queues from which a device may take its next batch.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct AllowedJobs {
-    /// Query images and texts.
-    pub queries: bool,
-    /// Images to index.
-    pub images: bool,
-}
-
 #[derive(Debug, Default)]
 pub(super) struct JobQueues {
     pub queries: VecDeque<EmbedJob<Input>>,
@@ -108,24 +99,11 @@ pub(super) struct JobQueues {
 }
 
 impl JobQueues {
-    /// Takes the next allowed jobs whose senders still wait, if there are any.
-    pub(super) fn take_batch(
-        &mut self,
-        allowed: AllowedJobs,
-        size: BatchSize,
-        now: Instant,
-    ) -> Option<Batch> {
+    /// Takes the next jobs whose senders still wait, if there are any.
+    pub(super) fn take_batch(&mut self, size: BatchSize, now: Instant) -> Option<Batch> {
         remove_abandoned(&mut self.queries);
         remove_abandoned(&mut self.texts);
         remove_abandoned(&mut self.images);
-        let queries = allowed.queries.then(|| self.take_queries(size, now));
-        queries.flatten().or_else(|| {
-            let images = allowed.images.then(|| self.take_images(allowed, size, now));
-            images.flatten()
-        })
-    }
-
-    fn take_queries(&mut self, size: BatchSize, now: Instant) -> Option<Batch> {
         if !self.texts.is_empty() && (self.is_turn_of_texts || self.queries.is_empty()) {
             self.is_turn_of_texts = false;
             self.queried_at = Some(now);
@@ -136,15 +114,6 @@ impl JobQueues {
             self.queried_at = Some(now);
             return Some(Batch::Queries(take_jobs(&mut self.queries, size)));
         }
-        None
-    }
-
-    fn take_images(
-        &mut self,
-        allowed: AllowedJobs,
-        size: BatchSize,
-        now: Instant,
-    ) -> Option<Batch> {
         if self.images.is_empty() {
             return None;
         }
@@ -152,7 +121,7 @@ impl JobQueues {
         let has_queries = self
             .queried_at
             .is_some_and(|at| since_query(at) < QUERY_PERIOD);
-        let size = match allowed.queries && has_queries {
+        let size = match has_queries {
             true => size.between_queries(),
             false => size,
         };
@@ -335,7 +304,7 @@ mod tests {
         let start = Instant::now();
         let mut queues = JobQueues::default();
         let mut receivers = Vec::new();
-        let mut take = |allowed, queries, at| {
+        let mut take = |queries, at| {
             for _ in 0..20 {
                 let (reply, receiver) = oneshot::channel();
                 queues.images.push_back(EmbedJob { reply, ..image() });
@@ -346,23 +315,16 @@ mod tests {
                 queues.queries.push_back(EmbedJob { reply, ..image() });
                 receivers.push(receiver);
             }
-            match queues.take_batch(allowed, size, at) {
+            match queues.take_batch(size, at) {
                 Some(Batch::Images(jobs)) => ("images", jobs.len()),
                 Some(Batch::Queries(jobs)) => ("queries", jobs.len()),
                 _ => ("other", 0),
             }
         };
-        let [all, only_images, only_queries] = [(true, true), (false, true), (true, false)]
-            .map(|(queries, images)| AllowedJobs { queries, images });
-        assert_eq!(take(all, 0, start), ("images", 16));
-        assert_eq!(take(all, 7, start), ("queries", 7), "queries do not count");
+        assert_eq!(take(0, start), ("images", 16));
+        assert_eq!(take(7, start), ("queries", 7), "queries do not count");
         let soon = start + QUERY_PERIOD / 2;
-        assert_eq!(take(all, 0, soon), ("images", 4));
-        // No query waits for a device that takes images only.
-        assert_eq!(take(only_images, 0, soon), ("images", 16));
-        assert_eq!(take(only_images, 3, soon), ("images", 16));
-        assert_eq!(take(only_queries, 0, soon), ("queries", 3));
-        assert_eq!(take(only_queries, 0, soon), ("other", 0));
-        assert_eq!(take(all, 0, soon + QUERY_PERIOD), ("images", 16));
+        assert_eq!(take(0, soon), ("images", 4));
+        assert_eq!(take(0, start + QUERY_PERIOD), ("images", 16));
     }
 }

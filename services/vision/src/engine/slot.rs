@@ -20,30 +20,6 @@ const OPENING_BATCHES: u32 = 5;
 /// arrives meanwhile waits for its end.
 const MAX_QUERY_WAIT: Duration = Duration::from_millis(12);
 
-/// What a slot is for. It also does what no other working slot is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum SlotDuty {
-    #[cfg_attr(
-        not(any(test, feature = "cuda", feature = "vulkan")),
-        expect(dead_code, reason = "only GPUs do everything in one slot")
-    )]
-    Everything,
-    /// Query images and texts.
-    Queries,
-    /// Images to index.
-    Images,
-}
-
-impl SlotDuty {
-    pub(super) fn includes_queries(self) -> bool {
-        self != Self::Images
-    }
-
-    pub(super) fn includes_images(self) -> bool {
-        self != Self::Queries
-    }
-}
-
 #[derive(Debug)]
 pub(super) enum Phase {
     /// Not opened yet. The last resort stays idle until it is needed.
@@ -58,7 +34,7 @@ pub(super) enum Phase {
     },
 }
 
-/// State of a device, for status pages. A CPU has several slots in the pool and one status.
+/// State of a device, for status pages.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct DeviceStatus {
     /// As in the setting `device`: `cpu`, `vulkan:0`, `cuda:1`.
@@ -72,21 +48,6 @@ pub struct DeviceStatus {
     pub max_batch: usize,
     /// Images and texts embedded since the start.
     pub embedded: u64,
-}
-
-impl DeviceStatus {
-    /// Adds another slot of the same device. The device is ready if all its slots are.
-    pub(super) fn merge_slot(&mut self, other: Self) {
-        self.embedded += other.embedded;
-        self.max_batch = self.max_batch.max(other.max_batch);
-        if self.state == DeviceState::Ready {
-            self.state = other.state;
-        }
-        self.problem = self.problem.take().or(other.problem);
-        if self.description.is_empty() {
-            self.description = other.description;
-        }
-    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -111,7 +72,6 @@ struct RunningBatch {
 #[derive(Debug)]
 pub(super) struct DeviceSlot {
     pub name: DeviceName,
-    pub duty: SlotDuty,
     /// Works only while no other device does.
     pub is_last_resort: bool,
     pub phase: Phase,
@@ -144,10 +104,9 @@ pub(super) struct DeviceSlot {
 }
 
 impl DeviceSlot {
-    pub(super) fn new(name: DeviceName, duty: SlotDuty, is_last_resort: bool, model: &str) -> Self {
+    pub(super) fn new(name: DeviceName, is_last_resort: bool, model: &str) -> Self {
         Self {
             name,
-            duty,
             is_last_resort,
             phase: Phase::Idle,
             description: String::new(),
@@ -311,8 +270,9 @@ impl DeviceSlot {
         }
     }
 
-    /// Updates the metrics of the device.
-    pub(super) fn publish_state(&self, is_working: bool) {
+    /// Updates the metrics.
+    pub(super) fn publish_state(&self, needs_last_resort: bool) {
+        let is_working = self.state(needs_last_resort) == DeviceState::Ready;
         let name = self.name.to_string();
         DEVICE_INFO
             .with_label_values(&[&*name, &*self.model])

@@ -9,7 +9,6 @@ use super::{
     pool::{DeviceTask, OpenedDevice, Pool, Work},
     queue::{BatchInputs, BatchSize},
     request::DeviceName,
-    slot::SlotDuty,
 };
 use crate::{error::Error, network::Precision, panics::panic_message};
 
@@ -24,7 +23,6 @@ type OpenNetwork = Box<dyn Fn(Precision) -> Result<DeviceNetwork, Error> + Send>
 /// How to load the network on a device.
 pub(super) struct DeviceOpener {
     pub name: DeviceName,
-    pub duty: SlotDuty,
     /// The precisions to try, best first. The first whose vectors are right is used.
     pub precisions: Vec<Precision>,
     pub open: OpenNetwork,

@@ -15,7 +15,7 @@ use super::{
     shared_servers,
 };
 
-/// Time limit for indexing a few hundred files on a busy machine, where indexing has a low priority.
+/// Time limit for indexing a few hundred files on a slow and busy machine.
 pub const SETTLE_TIMEOUT: Duration = Duration::from_secs(300);
 
 /// Each role as a process of its own.

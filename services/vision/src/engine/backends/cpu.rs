@@ -1,19 +1,8 @@
-//! The network on the CPU, in two slots of the pool: one for queries, one for images to index.
-//!
-//! Both compute at the same time on all cores. The threads of the images have a lower priority, so that
-//! the system lets a query compute at once, in the middle of a batch of images.
+//! The network on the CPU.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use lookalike_chassis::thread_priority::lower_thread_priority;
-use rayon::{ThreadPool, ThreadPoolBuilder};
-
-use super::super::{
-    network::{DeviceNetwork, ImageForward},
-    request::DeviceName,
-    slot::SlotDuty,
-    worker::DeviceOpener,
-};
+use super::super::{network::DeviceNetwork, request::DeviceName, worker::DeviceOpener};
 use crate::{
     error::Error,
     model::Model,
@@ -22,7 +11,7 @@ use crate::{
     settings::CpuKernels,
 };
 
-/// Images of one run: more make a CPU no faster.
+/// Images of one run: more make a CPU no faster, and queries wait longer.
 const CPU_BATCH: usize = 16;
 
 /// The network on the CPU, loaded once when it is first needed.
@@ -106,36 +95,19 @@ impl CpuNetwork {
         }
     }
 
-    /// Loads the network, if it is not loaded yet. It computes on the threads of all cores.
+    /// Loads the network, if it is not loaded yet.
     pub(in crate::engine) fn open(&self) -> Result<DeviceNetwork, Error> {
         let (loaded, golden) = self.load()?;
-        let network = Arc::clone(&loaded.network);
-        let forward = move |pixels: &[u8], batch| network.forward(pixels, batch);
-        Ok(loaded.into_device(golden, Box::new(forward)))
-    }
-
-    /// Does the same, but computes images on threads of low priority.
-    fn open_with_low_priority(&self) -> Result<DeviceNetwork, Error> {
-        let (loaded, golden) = self.load()?;
-        let network = Arc::clone(&loaded.network);
-        let threads = start_low_priority_threads()?;
-        let forward =
-            move |pixels: &[u8], batch| threads.install(|| network.forward(pixels, batch));
-        Ok(loaded.into_device(golden, Box::new(forward)))
-    }
-}
-
-impl LoadedCpuNetwork {
-    fn into_device(self, golden: Option<Vec<f32>>, forward_images: ImageForward) -> DeviceNetwork {
-        let Self {
+        let LoadedCpuNetwork {
             network,
             dimension,
             input_bytes,
             description,
-        } = self;
-        DeviceNetwork {
-            forward_images,
-            forward_texts: Box::new(move |texts| network.forward_texts(texts)),
+        } = loaded;
+        let text_network = Arc::clone(&network);
+        Ok(DeviceNetwork {
+            forward_images: Box::new(move |pixels, batch| network.forward(pixels, batch)),
+            forward_texts: Box::new(move |texts| text_network.forward_texts(texts)),
             dimension,
             trial_input: vec![128; input_bytes].into_boxed_slice(),
             golden,
@@ -146,32 +118,17 @@ impl LoadedCpuNetwork {
             has_power_of_two: false,
             memory: None,
             description,
-        }
+        })
     }
 }
 
-pub(super) fn openers(cpu: &Arc<CpuNetwork>) -> Vec<DeviceOpener> {
-    let opener = |duty, open: fn(&CpuNetwork) -> Result<DeviceNetwork, Error>| {
-        let cpu = Arc::clone(cpu);
-        DeviceOpener {
-            name: DeviceName::CPU,
-            duty,
-            precisions: vec![Precision::F32],
-            open: Box::new(move |_| open(&cpu)),
-        }
-    };
-    vec![
-        opener(SlotDuty::Images, CpuNetwork::open_with_low_priority),
-        opener(SlotDuty::Queries, CpuNetwork::open),
-    ]
-}
-
-fn start_low_priority_threads() -> Result<ThreadPool, Error> {
-    ThreadPoolBuilder::new()
-        .thread_name(|number| format!("images-{number}"))
-        .start_handler(|_| lower_thread_priority())
-        .build()
-        .map_err(|error| Error::StartThread(std::io::Error::other(error)))
+pub(super) fn opener(cpu: &Arc<CpuNetwork>) -> DeviceOpener {
+    let cpu = Arc::clone(cpu);
+    DeviceOpener {
+        name: DeviceName::CPU,
+        precisions: vec![Precision::F32],
+        open: Box::new(move |_| cpu.open()),
+    }
 }
 
 fn describe_cpu(executor: &Executor) -> String {

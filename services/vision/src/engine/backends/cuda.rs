@@ -12,7 +12,6 @@ use cubecl::cuda::CudaDevice;
 use super::super::{
     request::{DeviceKind, DeviceName},
     select::{FoundGpu, GpuClass},
-    slot::SlotDuty,
     worker::DeviceOpener,
 };
 use super::gpu::{OpenGpu, load_network};
@@ -38,7 +37,6 @@ pub(super) fn opener(name: DeviceName, model: &Arc<Model>) -> DeviceOpener {
     let model = Arc::clone(model);
     DeviceOpener {
         name,
-        duty: SlotDuty::Everything,
         precisions: vec![Precision::Bf16, Precision::F16, Precision::F32],
         open: Box::new(move |precision| {
             let client = cubecl::Device::Cuda(CudaDevice::new(name.index)).client();

@@ -34,18 +34,14 @@ pub(super) fn list_gpus() -> Vec<FoundGpu> {
     found.concat()
 }
 
-/// Returns how to load the model on a device that was found, for each of its slots in the pool.
-pub(super) fn openers(
-    name: DeviceName,
-    cpu: &Arc<CpuNetwork>,
-    model: &Arc<Model>,
-) -> Vec<DeviceOpener> {
+/// Returns how to load the model on a device that was found.
+pub(super) fn opener(name: DeviceName, cpu: &Arc<CpuNetwork>, model: &Arc<Model>) -> DeviceOpener {
     match name.kind {
-        DeviceKind::Cpu => cpu::openers(cpu),
+        DeviceKind::Cpu => cpu::opener(cpu),
         #[cfg(feature = "vulkan")]
-        DeviceKind::Vulkan => vec![vulkan::opener(name, model)],
+        DeviceKind::Vulkan => vulkan::opener(name, model),
         #[cfg(feature = "cuda")]
-        DeviceKind::Cuda => vec![cuda::opener(name, model)],
+        DeviceKind::Cuda => cuda::opener(name, model),
         #[cfg(not(all(feature = "cuda", feature = "vulkan")))]
         kind => {
             let _ = model;

@@ -11,7 +11,6 @@ use cubecl::wgpu::{RuntimeOptions, WgpuInitError, WgpuSetup, try_init_device, wg
 use super::super::{
     request::{DeviceKind, DeviceName},
     select::{FoundGpu, GpuClass},
-    slot::SlotDuty,
     worker::DeviceOpener,
 };
 use super::gpu::{OpenGpu, load_network};
@@ -76,7 +75,6 @@ pub(in crate::engine) fn opener_on_adapter(
     let model = Arc::clone(model);
     DeviceOpener {
         name,
-        duty: SlotDuty::Everything,
         precisions: vec![Precision::F16, Precision::F32],
         open: Box::new(move |precision| {
             let (gpu, handle) = open_gpu(adapter).map_err(|problem| Error::Device {

@@ -59,42 +59,6 @@ async fn devices_share_one_queue() {
 }
 
 #[tokio::test]
-async fn a_cpu_answers_queries_beside_a_batch_of_images() {
-    let images = Arc::new(StandIn::default());
-    let queries = StandIn::with_open_gate();
-    let engine = short_retries()
-        .start_slots(&[
-            (DeviceName::CPU, SlotDuty::Images, &images),
-            (DeviceName::CPU, SlotDuty::Queries, &queries),
-        ])
-        .unwrap();
-    let work = engine.embed_images(make_inputs(&[1; 12]));
-    let search = async {
-        wait_for_batch(&images, &[1; 8]).await;
-        let vectors = engine.embed_query(make_inputs(&[2])).await.unwrap();
-        assert_eq!(vector_axes(&vectors), [2]);
-        // Without the slot of the queries, the other one takes them first.
-        queries.set_dead(true);
-        let lost = async {
-            wait_for_batch(&queries, &[3]).await;
-            wait_for_state(&engine, 0, DeviceState::Failed).await;
-            images.open();
-        };
-        let (vectors, ()) = tokio::join!(engine.embed_query(make_inputs(&[3])), lost);
-        assert_eq!(vector_axes(&vectors.unwrap()), [3]);
-    };
-    let (vectors, ()) = tokio::join!(work, search);
-    assert_eq!(vector_axes(&vectors.unwrap()), [1; 12]);
-    assert_eq!(images.batches(), [vec![1; 8], vec![3], vec![1; 4]]);
-    // Both slots are one device for people.
-    queries.set_dead(false);
-    wait_for_state(&engine, 0, DeviceState::Ready).await;
-    let statuses = engine.device_statuses();
-    assert_eq!(statuses.len(), 1);
-    assert_eq!((&*statuses[0].device, statuses[0].embedded), ("cpu", 14));
-}
-
-#[tokio::test]
 async fn the_batch_of_a_lost_device_runs_on_another_one() {
     let lost = Arc::new(StandIn::default());
     let other = Arc::new(StandIn::default());

@@ -171,11 +171,10 @@ impl StandIn {
         }
     }
 
-    pub fn opener(self: &Arc<Self>, name: DeviceName, duty: SlotDuty) -> DeviceOpener {
+    pub fn opener(self: &Arc<Self>, name: DeviceName) -> DeviceOpener {
         let device = Arc::clone(self);
         DeviceOpener {
             name,
-            duty,
             precisions: vec![Precision::F16, Precision::F32],
             open: Box::new(move |precision| {
                 // A device that byte 55 killed works when it is opened again.
@@ -248,17 +247,6 @@ impl TestPool {
     /// Starts a pool of stand-ins. Their gates are open during the start, and those that are named
     /// [`DeviceName::CPU`] never time out.
     pub fn start(&self, devices: &[(DeviceName, &Arc<StandIn>)]) -> Result<Engine, Error> {
-        let slots = devices
-            .iter()
-            .map(|(name, device)| (*name, SlotDuty::Everything, *device));
-        self.start_slots(&slots.collect::<Vec<_>>())
-    }
-
-    /// Does the same with slots that may be of one device.
-    pub fn start_slots(
-        &self,
-        devices: &[(DeviceName, SlotDuty, &Arc<StandIn>)],
-    ) -> Result<Engine, Error> {
         let description = describe_model();
         let mut check = DeviceCheck::new(&description, None);
         if self.has_reference {
@@ -269,12 +257,12 @@ impl TestPool {
         }
         let were_open: Vec<bool> = devices
             .iter()
-            .map(|(_, _, device)| device.lock().is_open)
+            .map(|(_, device)| device.lock().is_open)
             .collect();
-        let openers = devices.iter().enumerate().map(|(i, (name, duty, device))| {
+        let openers = devices.iter().enumerate().map(|(i, (name, device))| {
             device.open();
             let is_last_resort = self.has_last_resort && i + 1 == devices.len();
-            (device.opener(*name, *duty), is_last_resort)
+            (device.opener(*name), is_last_resort)
         });
         let plan = PoolPlan {
             openers: openers.collect(),
@@ -291,7 +279,7 @@ impl TestPool {
             },
         };
         let engine = Engine::start_pool(description, plan);
-        for ((_, _, device), was_open) in devices.iter().zip(were_open) {
+        for ((_, device), was_open) in devices.iter().zip(were_open) {
             device.change(|state| {
                 state.is_open = was_open;
                 state.batches.clear();
