@@ -27,6 +27,7 @@ pub(crate) enum UploadState {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct UploadStatus {
     pub state: UploadState,
+    /// The id of its image, if the index has one: other operations know only these.
     pub image_id: Option<String>,
     /// Where the picture is now.
     pub path: String,
@@ -84,10 +85,7 @@ pub(crate) async fn find_upload_status(
     }
     match history {
         // The row is written, and becomes visible soon.
-        Ok(Some(history)) if has_content(upload, &history) => Ok(UploadStatus {
-            image_id: Some(history.id),
-            ..UploadStatus::landed(upload)
-        }),
+        Ok(Some(history)) if has_content(upload, &history) => Ok(UploadStatus::landed(upload)),
         Ok(_) => find_elsewhere(service, upload).await,
         // Without the watcher, only the disk shows that the picture is there.
         Err(problem) => {
@@ -123,14 +121,9 @@ fn has_content(upload: &UploadId, history: &FileHistory) -> bool {
 fn status_from_history(upload: &UploadId, history: &FileHistory) -> Option<UploadStatus> {
     let hash = upload.content_hash.to_string();
     let is_other = |known: &Option<String>| known.as_ref().is_some_and(|known| *known != hash);
-    let image_id = (!history.id.is_empty()).then(|| history.id.clone());
     match history.state.as_str() {
-        "in_flight" | "settling" => Some(UploadStatus {
-            image_id,
-            ..UploadStatus::landed(upload)
-        }),
+        "in_flight" | "settling" => Some(UploadStatus::landed(upload)),
         "failed" | "ignored" if !is_other(&history.content_hash) => Some(UploadStatus {
-            image_id,
             reason: Some((history.code.clone(), history.detail.clone())),
             ..UploadStatus::new(upload, UploadState::Failed)
         }),
@@ -204,6 +197,6 @@ mod tests {
         assert!(!has_content(&upload(), &history("missing", Some(b"a"))));
         let failed = status_from_history(&upload(), &history("failed", None)).unwrap();
         assert_eq!(failed.reason, Some(("truncated".into(), String::new())));
-        assert!(failed.image_id.is_some());
+        assert_eq!(failed.image_id, None);
     }
 }
