@@ -114,7 +114,7 @@ async fn an_uploaded_picture_is_indexed_once() {
     let present = world.get_json(&location).await;
     assert_eq!(present["state"], "indexed", "{present}");
     assert_known(upload(&world, again, &picture).await);
-    assert_eq!(files_below(&world.photos), [file.clone()]);
+    assert_eq!(files_below(&world.photos), std::slice::from_ref(&file));
 
     // The upload follows its picture.
     fs::rename(&file, world.photos.join("moved.jpg")).unwrap();
