@@ -6,8 +6,9 @@
 //! equals a box in the source. The cost therefore stays small even for an image of 65,000 × 1.
 
 use fast_image_resize::{
-    FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer,
-    images::{Image, ImageRef},
+    FilterType, ResizeAlg, ResizeOptions, Resizer,
+    images::{TypedImage, TypedImageRef},
+    pixels::U8x3,
 };
 use lookalike_chassis::metrics::STAGE_SECONDS;
 
@@ -143,9 +144,11 @@ pub(crate) fn resample_image(
     height: u32,
     filter: ResampleFilter,
 ) -> Vec<u8> {
-    let source = ImageRef::new(image.width, image.height, &image.rgb, PixelType::U8x3)
+    let source = TypedImageRef::<U8x3>::from_buffer(image.width, image.height, &image.rgb)
         .expect("an image has width * height * 3 bytes");
-    let mut target = Image::new(width, height, PixelType::U8x3);
+    let mut resampled = vec![0; width as usize * height as usize * 3];
+    let mut target = TypedImage::<U8x3>::from_buffer(width, height, &mut resampled)
+        .expect("the vector has width * height * 3 bytes");
     let filter = match filter {
         ResampleFilter::Bicubic => FilterType::CatmullRom,
         ResampleFilter::Bilinear => FilterType::Bilinear,
@@ -157,10 +160,11 @@ pub(crate) fn resample_image(
         let box_height = box_height.min(f64::from(image.height) - top);
         options = options.crop(left, top, box_width, box_height);
     }
+    // Typed: the other method contains the code for all pixel types, 4 MB of it.
     Resizer::new()
-        .resize(&source, &mut target, &options)
-        .expect("both images are 8-bit RGB and the box is inside the source");
-    target.into_vec()
+        .resize_typed(&source, &mut target, &options)
+        .expect("the box is inside the source");
+    resampled
 }
 
 #[cfg(test)]
