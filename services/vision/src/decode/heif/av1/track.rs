@@ -168,7 +168,7 @@ mod tests {
             .into_iter()
             .fold(table, |content, kind| make_box(kind, &content));
         assert_eq!(list_frames(&movie, 64), [10..15, 15..21, 40..47]);
-        assert_eq!(list_frames(&movie, 1), [10..15]);
+        assert_eq!(list_frames(&movie, 2), [10..15, 15..21]);
         for length in 0..movie.len() {
             assert!(list_frames(&movie[..length], 64).is_empty());
         }
