@@ -24,6 +24,7 @@ mod image_crate;
 mod jpeg;
 mod jxl;
 mod png;
+mod png_chunks;
 mod raw;
 mod tiff;
 mod unwritten;

@@ -15,12 +15,13 @@ use image::{DynamicImage, GrayAlphaImage, GrayImage, RgbImage, RgbaImage};
 use png::{ColorType, Transformations};
 
 use crate::decode::{
-    color_source::png::read_png_profile,
+    color_source::png::{PngAnimation, read_animation, read_png_profile},
     deadline::{CpuDeadline, DeadlineReader},
     decoded::{DecoderOutput, MinDecodedSize},
     encoding::SampleEncoding,
     image_crate::decode_with_image_crate,
     limits::{DecodeClaim, Limits},
+    png_chunks::list_png_chunks,
     sniff::FileFormat,
 };
 use crate::error::{DecodeError, RaisedLimits};
@@ -31,9 +32,6 @@ const FORMAT: &str = "png";
 const LARGE_PIXELS: u64 = 50_000_000;
 /// A reduced image has at most this many pixels, if it may be so small.
 const REDUCED_PIXELS: u64 = 16_000_000;
-
-/// Bytes of a chunk in addition to its data: length, name and checksum.
-const CHUNK_FRAME_BYTES: usize = 12;
 
 /// Decodes a PNG, reduced if it is huge, not yet upright.
 pub(crate) fn decode_png(
@@ -60,8 +58,9 @@ fn decode_with_checksums(
     limits: &Limits,
     deadline: &CpuDeadline<'_>,
 ) -> Result<DecoderOutput, DecodeError> {
+    let is_still = || read_animation(bytes) == PngAnimation::None;
     match PngHeader::parse(bytes).map(|header| (header, header.reduction(min_size))) {
-        Some((header, reduction)) if reduction > 1 && !has_animation(bytes) => {
+        Some((header, reduction)) if reduction > 1 && is_still() => {
             decode_by_rows(bytes, &header, reduction, limits, deadline)
         }
         _ => decode_with_image_crate(bytes, FileFormat::Png, limits, deadline),
@@ -101,33 +100,15 @@ impl PngHeader {
     }
 }
 
-/// Iterates over the names and the places of the chunks.
-fn chunks(bytes: &[u8]) -> impl Iterator<Item = (&[u8], std::ops::Range<usize>)> {
-    let mut offset = 8;
-    std::iter::from_fn(move || {
-        let length = bytes.get(offset..offset + 4)?.try_into().ok()?;
-        let length = usize::try_from(u32::from_be_bytes(length)).ok()?;
-        let begin = offset;
-        offset = begin.checked_add(length)?.checked_add(CHUNK_FRAME_BYTES)?;
-        Some((bytes.get(begin + 4..begin + 8)?, begin..offset))
-    })
-}
-
-/// Returns whether the file declares an animation before its image.
-fn has_animation(bytes: &[u8]) -> bool {
-    chunks(bytes)
-        .take_while(|(name, _)| name != b"IDAT")
-        .any(|(name, _)| name == b"acTL")
-}
-
 /// Replaces wrong checksums of chunks. Borrows if all are right.
 fn correct_checksums(bytes: &[u8]) -> Cow<'_, [u8]> {
     let mut corrected = Cow::Borrowed(bytes);
-    for (_, range) in chunks(bytes) {
-        let Some(chunk) = bytes.get(range.clone()) else {
+    for chunk in list_png_chunks(bytes) {
+        let range = chunk.place;
+        let Some(whole) = bytes.get(range.clone()) else {
             break;
         };
-        let (content, checksum) = chunk.split_at(chunk.len() - 4);
+        let (content, checksum) = whole.split_at(whole.len() - 4);
         // The checksum covers name and data, not the length.
         let right = crc32fast::hash(&content[4..]).to_be_bytes();
         if checksum != right {
@@ -140,10 +121,10 @@ fn correct_checksums(bytes: &[u8]) -> Cow<'_, [u8]> {
 /// Returns whether the image's data reaches into the zeros from `written` on, or lacks its end there.
 pub(crate) fn ends_before_data(bytes: &[u8], written: usize) -> bool {
     let mut data_end = 0;
-    for (name, range) in chunks(bytes).take_while(|(_, range)| range.start < written) {
-        match name {
+    for chunk in list_png_chunks(bytes).take_while(|chunk| chunk.place.start < written) {
+        match chunk.name {
             b"IEND" => return false,
-            b"IDAT" => data_end = range.end - 4,
+            b"IDAT" => data_end = chunk.place.end - 4,
             _ => {}
         }
     }
@@ -393,10 +374,8 @@ mod tests {
         };
         let file = encode_gradient();
         let whole = decode(&file).unwrap();
-        let data = chunks(&file)
-            .find(|(name, _)| name == b"IDAT")
-            .map(|(_, range)| range)
-            .unwrap();
+        let mut chunks = list_png_chunks(&file);
+        let data = chunks.find(|chunk| chunk.name == b"IDAT").unwrap().place;
         // The checksum of the compressed data is followed by that of the chunk.
         for places in [
             vec![data.end - 1],

@@ -15,7 +15,7 @@ mod fields;
 mod text;
 
 mod jpeg_segments;
-mod png_chunks;
+mod png_metadata;
 mod tiff_entries;
 mod webp_chunks;
 
@@ -90,7 +90,7 @@ pub(crate) fn read_metadata(
     }
     match format {
         FileFormat::Jpeg => jpeg_segments::collect_jpeg_blocks(bytes, &mut blocks),
-        FileFormat::Png => png_chunks::collect_png_blocks(bytes, &mut blocks),
+        FileFormat::Png => png_metadata::collect_png_blocks(bytes, &mut blocks),
         FileFormat::WebP => webp_chunks::collect_webp_blocks(bytes, &mut blocks),
         FileFormat::Heic | FileFormat::Avif => {
             if let Some(packet) = heif::find_xmp_packet(bytes) {

@@ -5,48 +5,18 @@
 
 use std::borrow::Cow;
 
-use crate::decode::{appearance::MAX_PROFILE_BYTES, encoding::SourceProfile};
-
-const SIGNATURE_BYTES: usize = 8;
-/// Length, name and checksum of a chunk.
-const CHUNK_FRAME_BYTES: usize = 12;
-
-/// Iterates over the chunks of a PNG: their offset, name and data. Damage ends it.
-struct PngChunks<'a> {
-    bytes: &'a [u8],
-    offset: usize,
-}
-
-impl<'a> Iterator for PngChunks<'a> {
-    type Item = (usize, &'a [u8], &'a [u8]);
-
-    fn next(&mut self) -> Option<Self::Item> {
-        let begin = self.offset;
-        let head = self.bytes.get(begin..begin.checked_add(8)?)?;
-        let (length, name) = head.split_at(4);
-        let length = u32::from_be_bytes(length.try_into().ok()?);
-        let data = begin + 8..(begin + 8).checked_add(usize::try_from(length).ok()?)?;
-        self.offset = data.end.checked_add(4)?;
-        Some((begin, name, self.bytes.get(data)?))
-    }
-}
-
-/// Returns the chunks before the compressed pixels.
-fn list_header_chunks(bytes: &[u8]) -> impl Iterator<Item = (usize, &[u8], &[u8])> {
-    let chunks = PngChunks {
-        bytes,
-        offset: SIGNATURE_BYTES,
-    };
-    chunks.take_while(|(_, name, _)| *name != b"IDAT")
-}
+use crate::decode::{
+    appearance::MAX_PROFILE_BYTES, encoding::SourceProfile, png_chunks::list_header_chunks,
+};
 
 /// Returns the colour space that the file states.
 pub(crate) fn read_png_profile(bytes: &[u8]) -> SourceProfile {
     let (mut coded, mut icc, mut is_srgb) = (None, None, false);
     let (mut gamma, mut primaries) = (None, None);
     let mut has_profile = false;
-    for (_, name, data) in list_header_chunks(bytes) {
-        match name {
+    for chunk in list_header_chunks(bytes) {
+        let data = chunk.data;
+        match chunk.name {
             b"cICP" => coded = coded.or_else(|| read_coded_colors(data)),
             // Only the first one counts, so that a file cannot have thousands of them inflated.
             b"iCCP" if !has_profile => {
@@ -76,20 +46,20 @@ pub(crate) fn read_png_profile(bytes: &[u8]) -> SourceProfile {
 /// than a profile may have. The decoder inflates the first chunk with a right checksum up to its limit
 /// for a whole picture, without a reservation of that memory.
 pub(crate) fn remove_oversized_profile(bytes: &[u8]) -> Cow<'_, [u8]> {
-    let profiles = || list_header_chunks(bytes).filter(|(_, name, _)| *name == b"iCCP");
+    let profiles = || list_header_chunks(bytes).filter(|chunk| chunk.name == b"iCCP");
     let keeps_first = profiles()
         .next()
-        .is_some_and(|(_, _, data)| inflate_profile(data).is_ok());
+        .is_some_and(|chunk| inflate_profile(chunk.data).is_ok());
     let mut removed = profiles().skip(usize::from(keeps_first)).peekable();
     if removed.peek().is_none() {
         return Cow::Borrowed(bytes);
     }
     let mut kept = Vec::with_capacity(bytes.len());
     let mut end = 0;
-    for (begin, _, data) in removed {
-        kept.extend_from_slice(&bytes[end..begin]);
+    for chunk in removed {
+        kept.extend_from_slice(&bytes[end..chunk.place.start]);
         // The last checksum may be cut off.
-        end = (begin + CHUNK_FRAME_BYTES + data.len()).min(bytes.len());
+        end = chunk.place.end.min(bytes.len());
     }
     kept.extend_from_slice(&bytes[end..]);
     Cow::Owned(kept)
@@ -153,9 +123,9 @@ pub(crate) enum PngAnimation {
 
 pub(crate) fn read_animation(bytes: &[u8]) -> PngAnimation {
     let (mut is_animated, mut has_frame) = (false, false);
-    for (_, name, _) in list_header_chunks(bytes) {
-        is_animated |= name == b"acTL";
-        has_frame |= name == b"fcTL";
+    for chunk in list_header_chunks(bytes) {
+        is_animated |= chunk.name == b"acTL";
+        has_frame |= chunk.name == b"fcTL";
     }
     match (is_animated, has_frame) {
         (false, _) => PngAnimation::None,
@@ -167,6 +137,8 @@ pub(crate) fn read_animation(bytes: &[u8]) -> PngAnimation {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const SIGNATURE_BYTES: usize = 8;
 
     fn make_chunk(name: &[u8; 4], data: &[u8]) -> Vec<u8> {
         let length = (data.len() as u32).to_be_bytes();

@@ -11,6 +11,7 @@ use std::io::Read;
 use super::blocks::MetadataBlocks;
 use super::date::StatedTime;
 use super::iptc::find_iptc_resource;
+use crate::decode::png_chunks::{PngChunk, list_png_chunks};
 
 /// Bytes of one text after inflating it, and of one raw profile.
 const MAX_TEXT_BYTES: usize = 2 << 20;
@@ -24,24 +25,18 @@ const CREATION_TIME: &str = "creation time";
 
 /// Collects the blocks of a PNG.
 pub(crate) fn collect_png_blocks<'b>(bytes: &'b [u8], blocks: &mut MetadataBlocks<'b>) {
-    let mut chunks = bytes.get(8..).unwrap_or_default();
     let mut texts = Vec::new();
-    while let Some((head, rest)) = chunks.split_at_checked(8) {
-        let length = u32::from_be_bytes([head[0], head[1], head[2], head[3]]);
-        let length = usize::try_from(length)
-            .unwrap_or(usize::MAX)
-            .min(rest.len());
-        let data = &rest[..length];
-        match &head[4..] {
-            b"eXIf" => blocks.offer_exif(data.into()),
-            b"tIME" if blocks.written_at.is_none() => blocks.written_at = read_time_chunk(data),
-            kind @ (b"tEXt" | b"zTXt" | b"iTXt") if texts.len() < MAX_TEXTS => {
-                texts.extend(PngText::parse(kind, data));
+    for chunk in list_png_chunks(bytes) {
+        match chunk.name {
+            b"eXIf" => blocks.offer_exif(chunk.data.into()),
+            b"tIME" if blocks.written_at.is_none() => {
+                blocks.written_at = read_time_chunk(chunk.data);
+            }
+            b"tEXt" | b"zTXt" | b"iTXt" if texts.len() < MAX_TEXTS => {
+                texts.extend(PngText::parse(&chunk));
             }
             _ => {}
         }
-        // Four bytes of checksum.
-        chunks = rest.get(length.saturating_add(4)..).unwrap_or_default();
     }
     // After all chunks: `eXIf` has precedence wherever it stands.
     for text in texts {
@@ -68,7 +63,8 @@ struct PngText<'b> {
 }
 
 impl<'b> PngText<'b> {
-    fn parse(kind: &[u8], data: &'b [u8]) -> Option<Self> {
+    fn parse(chunk: &PngChunk<'b>) -> Option<Self> {
+        let data = chunk.data;
         // Keywords have at most 79 bytes.
         let keyword_bytes = data.iter().take(80).position(|byte| *byte == 0)?;
         let keyword = std::str::from_utf8(&data[..keyword_bytes]).ok()?;
@@ -77,7 +73,7 @@ impl<'b> PngText<'b> {
             return None;
         }
         let rest = &data[keyword_bytes + 1..];
-        let (value, is_compressed) = match kind {
+        let (value, is_compressed) = match chunk.name {
             b"tEXt" => (rest, false),
             // The compression method is always zlib's.
             b"zTXt" => (rest.get(1..)?, true),
