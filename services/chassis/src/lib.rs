@@ -6,6 +6,7 @@ pub mod backoff;
 pub mod clock;
 pub mod descriptors;
 pub mod disk_space;
+pub mod durable;
 pub mod metrics;
 pub mod rename;
 pub mod retry;

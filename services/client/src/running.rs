@@ -1,10 +1,9 @@
 //! `up.json`: where the services of a running `lookalike up` listen.
 
 use std::fs::File;
-use std::io::Write as _;
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
+use lookalike_chassis::durable::replace_secret_file;
 use serde::{Deserialize, Serialize};
 
 /// The contents of `up.json` in the data folder.
@@ -32,15 +31,10 @@ impl RunningInstance {
 
     /// Writes the file, readable by its owner only: the URLs may contain passwords.
     pub fn write_to(&self, data_dir: &Path) -> std::io::Result<()> {
-        let temporary = data_dir.join(format!("{}.new", Self::FILE_NAME));
-        let mut file = File::options()
-            .create(true)
-            .write(true)
-            .truncate(true)
-            .mode(0o600)
-            .open(&temporary)?;
-        file.write_all(&serde_json::to_vec_pretty(self)?)?;
-        std::fs::rename(temporary, data_dir.join(Self::FILE_NAME))
+        replace_secret_file(
+            &data_dir.join(Self::FILE_NAME),
+            &serde_json::to_vec_pretty(self)?,
+        )
     }
 
     pub fn remove_from(data_dir: &Path) {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use lookalike_chassis::durable::replace_file;
 use lookalike_chassis::stdio;
 use lookalike_vision::{Engine, Input, Model};
 use serde::{Deserialize, Serialize};
@@ -72,10 +73,7 @@ impl MeasuredRates {
         let text = serde_json::to_vec_pretty(self).expect("rates have string keys only");
         let folder = store.folder();
         let path = rates_path(folder);
-        let temporary = folder.join(format!("measured.new-{}", std::process::id()));
-        let written = std::fs::create_dir_all(folder)
-            .and_then(|()| std::fs::write(&temporary, text))
-            .and_then(|()| std::fs::rename(&temporary, &path));
+        let written = std::fs::create_dir_all(folder).and_then(|()| replace_file(&path, &text));
         if let Err(error) = written {
             stdio::eprint_line(&format!("cannot write {}: {error}", path.display()));
         }

@@ -5,7 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::error::Error;
-use crate::store::{cache_error, sync_folder};
+use crate::store::{cache_error, sync_parent};
 
 pub(crate) struct PartialDownload {
     path: PathBuf,
@@ -73,7 +73,7 @@ impl PartialDownload {
             .and_then(|file| file.sync_all())
             .map_err(cache_error(&self.path))?;
         std::fs::rename(&self.path, target).map_err(cache_error(target))?;
-        sync_folder(target)?;
+        sync_parent(target)?;
         remove_if_exists(&self.etag_path)
     }
 }

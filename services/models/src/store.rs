@@ -11,6 +11,7 @@ use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use lookalike_chassis::durable::{replace_file, sync_folder};
 use lookalike_vision::registry::{RegisteredModel, Repository, UNPINNED};
 use lookalike_vision::{Description, Model};
 use serde::{Deserialize, Serialize};
@@ -259,7 +260,8 @@ impl CachedModel {
         let folder = self.revision_folder(&lock.revision);
         std::fs::create_dir_all(&folder).map_err(cache_error(&folder))?;
         let text = serde_json::to_vec_pretty(lock).expect("a lock has no maps or fallible types");
-        write_atomically(&folder.join(LOCK_FILE_NAME), &text)?;
+        let lock_file = folder.join(LOCK_FILE_NAME);
+        replace_file(&lock_file, &text).map_err(cache_error(&lock_file))?;
         Ok(folder)
     }
 
@@ -387,27 +389,11 @@ fn write_if_different(path: &Path, bytes: &[u8]) -> Result<(), Error> {
     if std::fs::read(path).is_ok_and(|existing| existing == bytes) {
         return Ok(());
     }
-    write_atomically(path, bytes)
-}
-
-/// Replaces a file by a synced temporary one, so that it always has the old or the new contents.
-fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), Error> {
-    use std::io::Write as _;
-    let temporary = path.with_extension(format!("new-{}", std::process::id()));
-    let write = || {
-        let mut file = File::create(&temporary)?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        std::fs::rename(&temporary, path)
-    };
-    write().map_err(cache_error(path))?;
-    sync_folder(path)
+    replace_file(path, bytes).map_err(cache_error(path))
 }
 
 /// Makes a created or renamed entry durable by syncing the folder that contains it.
-pub(crate) fn sync_folder(path: &Path) -> Result<(), Error> {
+pub(crate) fn sync_parent(path: &Path) -> Result<(), Error> {
     let folder = path.parent().unwrap_or(path);
-    File::open(folder)
-        .and_then(|folder| folder.sync_all())
-        .map_err(cache_error(folder))
+    sync_folder(folder).map_err(cache_error(folder))
 }

@@ -1,7 +1,7 @@
-//! The lock of a data folder, and atomic writes of small files.
+//! The lock of a data folder.
 
 use std::fs::{File, OpenOptions, TryLockError};
-use std::io::{self, Read as _, Seek as _, Write as _};
+use std::io::{Read as _, Seek as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -68,16 +68,6 @@ impl DataDir {
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }
-}
-
-/// Replaces a file atomically: readers see the old or the new content, even after a crash.
-pub(crate) fn write_atomically(path: &Path, content: &[u8]) -> io::Result<()> {
-    let mut new_path = path.to_owned().into_os_string();
-    new_path.push(".new");
-    let mut file = File::create(&new_path)?;
-    file.write_all(content)?;
-    file.sync_all()?;
-    std::fs::rename(&new_path, path)
 }
 
 /// Tries a few times, because other commands briefly take the lock to check whether it is free.

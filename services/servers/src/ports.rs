@@ -9,9 +9,9 @@ use std::ops::Range;
 use std::path::Path;
 use std::time::Duration;
 
+use lookalike_chassis::durable::replace_file;
 use tokio::time::Instant;
 
-use crate::data_dir::write_atomically;
 use crate::error::Error;
 use crate::stage::Program;
 
@@ -91,7 +91,7 @@ pub(crate) async fn choose_ports(
     }
     if ports != before {
         let text = serde_json::to_vec_pretty(&ports).expect("a map of numbers is JSON");
-        write_atomically(&path, &text).map_err(|source| Error::DataDir { path, source })?;
+        replace_file(&path, &text).map_err(|source| Error::DataDir { path, source })?;
     }
     Ok(ports)
 }

@@ -5,9 +5,9 @@
 use std::io;
 use std::path::Path;
 
+use lookalike_chassis::durable::replace_file;
 use serde_json::{Value, json};
 
-use crate::data_dir::write_atomically;
 use crate::ports::Ports;
 
 /// Writes `nats-server.conf` into the server's folder.
@@ -32,7 +32,7 @@ jetstream {{
 }}
 "#
     );
-    write_atomically(&Path::new(folder).join("nats-server.conf"), text.as_bytes())
+    replace_file(&Path::new(folder).join("nats-server.conf"), text.as_bytes())
 }
 
 /// Writes `configs/` into the server's folder and creates the folders that Milvus expects.
@@ -44,11 +44,11 @@ pub(crate) fn write_milvus_config(folder: &str, ports: &Ports) -> io::Result<()>
     // Every JSON document is also YAML.
     let settings = serde_json::to_vec_pretty(&milvus_settings(folder, ports))
         .expect("a JSON value can be written");
-    write_atomically(&configs.join("milvus.yaml"), &settings)?;
+    replace_file(&configs.join("milvus.yaml"), &settings)?;
     let etcd = serde_json::to_vec_pretty(&etcd_settings(folder, ports))
         .expect("a JSON value can be written");
-    write_atomically(&configs.join("etcd.yaml"), &etcd)?;
-    write_atomically(
+    replace_file(&configs.join("etcd.yaml"), &etcd)?;
+    replace_file(
         &configs.join("glog.conf"),
         b"--logtostdout=false\n--logtostderr=true\n--alsologtostderr=false\n--minloglevel=2\n\
           --log_dir=logs/\n--max_log_size=5\n--stop_logging_if_full_disk=true\n",

@@ -12,9 +12,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use lookalike_chassis::durable::replace_file;
 use serde::Deserialize;
-
-use crate::data_dir::write_atomically;
 
 /// Wait until etcd is asked again.
 const RETRY_INTERVAL: Duration = Duration::from_millis(20);
@@ -50,7 +49,7 @@ impl SessionLeases<'_> {
         let stored = match self.list_leases().await {
             Ok(ids) => {
                 let text = serde_json::to_vec(&ids).expect("a list of strings is JSON");
-                write_atomically(&self.file, &text).map_err(|error| error.to_string())
+                replace_file(&self.file, &text).map_err(|error| error.to_string())
             }
             Err(error) => Err(error.to_string()),
         };

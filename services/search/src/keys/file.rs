@@ -1,12 +1,11 @@
 //! The file of all keys.
 
-use std::fs::File;
-use std::io::{ErrorKind, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use lookalike_chassis::durable::replace_secret_file;
 use lookalike_proto::{ContentHash, LibraryName};
 use rand::RngCore as _;
 use serde::{Deserialize, Serialize};
@@ -222,25 +221,9 @@ impl KeyFile {
         if let Some(folder) = self.path.parent() {
             std::fs::create_dir_all(folder).map_err(failed)?;
         }
-        let mut temporary = self.path.clone().into_os_string();
-        temporary.push(".new");
         let text = serde_json::to_vec_pretty(&self.contents).map_err(std::io::Error::other);
-        let replace = |text: Vec<u8>| {
-            // A leftover of a crash may have other permissions.
-            match std::fs::remove_file(&temporary) {
-                Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
-                _ => {}
-            }
-            let mut file = File::options()
-                .create_new(true)
-                .write(true)
-                .mode(0o600)
-                .open(&temporary)?;
-            file.write_all(&text)?;
-            file.sync_all()?;
-            std::fs::rename(&temporary, &self.path)
-        };
-        text.and_then(replace).map_err(failed)
+        text.and_then(|text| replace_secret_file(&self.path, &text))
+            .map_err(failed)
     }
 }
 
@@ -322,7 +305,6 @@ mod tests {
     fn the_file_keeps_no_secret_and_belongs_to_its_owner() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("keys.json");
-        std::fs::write(folder.path().join("keys.json.new"), "left by a crash").unwrap();
         let new = KeyFile::read(&path)
             .unwrap()
             .add("a", &[Scope::Admin], &[])
