@@ -22,7 +22,10 @@ use std::sync::LazyLock;
 use std::time::Duration;
 
 use lookalike_bus::{Bus, Settings};
-use lookalike_proto::{FileEvent, FileEventKind, Generation, ImageId, LibraryName, RelativePath};
+use lookalike_proto::{
+    FileEvent, FileEventKind, Generation, ImageId, LibraryName, Outcome, OutcomeState,
+    RelativePath, Timings,
+};
 use lookalike_servers::WantedServers;
 use lookalike_test_support::servers::{SharedServers, data_folder};
 
@@ -88,5 +91,21 @@ fn file_event(number: u8) -> FileEvent {
         size: 5,
         mtime_ns: 6,
         observed_at_ns: 7,
+    }
+}
+
+/// Returns the outcome of the first generation of one image.
+fn indexed_outcome(number: u8, library: LibraryName) -> Outcome {
+    Outcome {
+        image_id: image_id(number),
+        library,
+        generation: Generation::from_u64(1),
+        state: OutcomeState::Indexed,
+        content_hash: None,
+        model: "mini".into(),
+        attributes: None,
+        timings: Timings::default(),
+        deliveries: 1,
+        reused: false,
     }
 }

@@ -1,24 +1,9 @@
 //! The stream of outcomes.
 
 use lookalike_bus::{Bus, OutcomeReader, StreamPosition};
-use lookalike_proto::{Generation, LibraryName, Outcome, OutcomeState, Timings};
+use lookalike_proto::{LibraryName, Outcome};
 
-use crate::{TEST_TIMEOUT, connect_bus, image_id, library, raw_jetstream};
-
-fn outcome(number: u8, library: LibraryName) -> Outcome {
-    Outcome {
-        image_id: image_id(number),
-        library,
-        generation: Generation::from_u64(1),
-        state: OutcomeState::Indexed,
-        content_hash: None,
-        model: "mini".into(),
-        attributes: None,
-        timings: Timings::default(),
-        deliveries: 1,
-        reused: false,
-    }
-}
+use crate::{TEST_TIMEOUT, connect_bus, indexed_outcome, library, raw_jetstream};
 
 async fn publish_all(bus: &Bus, outcomes: &[Outcome]) {
     for result in bus.publish_outcomes(outcomes).await {
@@ -35,8 +20,8 @@ async fn next_outcome(reader: &mut OutcomeReader) -> (StreamPosition, Outcome) {
 async fn outcomes_of_a_library_are_read_in_order_and_resumed() {
     let bus = connect_bus("outcomes").await;
     let other = LibraryName::new("other").unwrap();
-    let outcomes = [outcome(1, library()), outcome(2, library())];
-    publish_all(&bus, &[outcome(9, other)]).await;
+    let outcomes = [indexed_outcome(1, library()), indexed_outcome(2, library())];
+    publish_all(&bus, &[indexed_outcome(9, other)]).await;
     publish_all(&bus, &outcomes).await;
     let mut reader = bus.read_outcomes(&library(), None).await.unwrap();
     let (first, read) = next_outcome(&mut reader).await;
@@ -57,7 +42,7 @@ async fn outcomes_of_a_library_are_read_in_order_and_resumed() {
 #[tokio::test]
 async fn a_recreated_stream_is_read_from_its_beginning() {
     let bus = connect_bus("recreated").await;
-    let outcomes = [outcome(1, library()), outcome(2, library())];
+    let outcomes = [indexed_outcome(1, library()), indexed_outcome(2, library())];
     publish_all(&bus, &outcomes).await;
     let position = bus.outcomes_end_position().await.unwrap();
     let jetstream = raw_jetstream().await;
@@ -77,8 +62,11 @@ async fn a_message_that_is_not_an_outcome_is_skipped() {
     let jetstream = raw_jetstream().await;
     let ack = jetstream.publish("skipped.v1.outcomes.shop", "no outcome".into());
     ack.await.unwrap().await.unwrap();
-    publish_all(&bus, &[outcome(1, library())]).await;
+    publish_all(&bus, &[indexed_outcome(1, library())]).await;
     let mut reader = bus.read_outcomes(&library(), None).await.unwrap();
     let (position, read) = next_outcome(&mut reader).await;
-    assert_eq!((position.sequence, read), (2, outcome(1, library())));
+    assert_eq!(
+        (position.sequence, read),
+        (2, indexed_outcome(1, library()))
+    );
 }

@@ -3,10 +3,9 @@
 use std::time::Duration;
 
 use lookalike_bus::{Bus, Error, MatchRecord, SavedSearchLimits};
-use lookalike_proto::{Generation, Outcome, OutcomeState, Timings};
 use tokio_util::sync::CancellationToken;
 
-use crate::{TEST_TIMEOUT, connect_bus, image_id, library};
+use crate::{TEST_TIMEOUT, connect_bus, image_id, indexed_outcome, library};
 
 const SEARCH: &str = "0123456789abcdef0123456789abcdef";
 const OTHER: &str = "fedcba9876543210fedcba9876543210";
@@ -135,23 +134,11 @@ async fn a_match_is_stored_once_for_each_content() {
     assert_eq!(bus.count_matches(OTHER).await.unwrap(), 1);
 }
 
-fn outcome(number: u8) -> Outcome {
-    Outcome {
-        image_id: image_id(number),
-        library: library(),
-        generation: Generation::from_u64(1),
-        state: OutcomeState::Indexed,
-        content_hash: None,
-        model: "mini".into(),
-        attributes: None,
-        timings: Timings::default(),
-        deliveries: 1,
-        reused: false,
-    }
-}
-
 async fn publish(bus: &Bus, number: u8) {
-    for result in bus.publish_outcomes(&[outcome(number)]).await {
+    for result in bus
+        .publish_outcomes(&[indexed_outcome(number, library())])
+        .await
+    {
         result.unwrap();
     }
 }
@@ -168,7 +155,7 @@ async fn outcomes_wait_for_any_of_the_services() {
     let poll = Duration::from_millis(100);
     let taken = queue.take_outcomes(10, poll, &stop).await.unwrap();
     assert_eq!(taken.len(), 1, "the first outcome is older than the search");
-    assert_eq!(taken[0].outcome, outcome(2));
+    assert_eq!(taken[0].outcome, indexed_outcome(2, library()));
     assert!(taken[0].stored_ns >= created.stored_ns);
     taken[0].retry_after(Duration::from_millis(10)).await;
     // Another service, with another start: it shares the queue.
@@ -176,7 +163,7 @@ async fn outcomes_wait_for_any_of_the_services() {
     let again = other.take_outcomes(10, TEST_TIMEOUT, &stop).await.unwrap();
     assert_eq!(
         (again[0].outcome.clone(), again[0].deliveries),
-        (outcome(2), 2)
+        (indexed_outcome(2, library()), 2)
     );
     again[0].acknowledge().await;
     bus.flush_messages().await;

@@ -10,7 +10,8 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::harness::{
-    SETTLE_TIMEOUT, SystemWorld, eventually, jpeg_variant, product_command, sample_pictures,
+    SETTLE_TIMEOUT, SystemWorld, eventually, jpeg_variant, product_command, read_events_until,
+    sample_pictures,
 };
 use crate::keys::run_keys;
 use guest::{Guest, HIDDEN_LIBRARY, Secrets};
@@ -238,7 +239,7 @@ async fn events_are_those_of_the_libraries() {
     fs::remove_file(hidden_root.join("confidential-new.jpg")).unwrap();
     indexed(9).await;
     fs::remove_file(world.world.photos.join("new.jpg")).unwrap();
-    let seen = events.read_until("removed", SETTLE_TIMEOUT).await;
+    let seen = read_events_until(&mut events, "removed", SETTLE_TIMEOUT).await;
     let mut kinds: Vec<&str> = Vec::new();
     for event in &seen {
         assert_ne!(event["library"], HIDDEN_LIBRARY, "{event}");

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::harness::{SETTLE_TIMEOUT, SystemWorld, eventually, jpeg_variant, sample_pictures};
+use crate::harness::{
+    SETTLE_TIMEOUT, SystemWorld, eventually, jpeg_variant, read_events_until, sample_pictures,
+};
 
 /// Reads the events of the world after `last_id` up to the first one of this type.
 async fn next_event(world: &SystemWorld, last_id: Option<&str>, wanted: &str) -> Value {
@@ -13,27 +15,10 @@ async fn next_event(world: &SystemWorld, last_id: Option<&str>, wanted: &str) ->
     if let Some(id) = last_id {
         request = request.header("Last-Event-ID", id);
     }
-    let mut response = request.send().await.unwrap();
-    assert!(response.status().is_success());
-    let mut text = String::new();
-    let reading = async {
-        loop {
-            let chunk = response.chunk().await.unwrap().expect("events never end");
-            text.push_str(&String::from_utf8_lossy(&chunk));
-            let complete = text
-                .rsplit_once("\n\n")
-                .map_or("", |(complete, _)| complete);
-            let data = complete
-                .lines()
-                .filter_map(|line| line.strip_prefix("data:"));
-            let mut events = data.map(|data| serde_json::from_str::<Value>(data).unwrap());
-            if let Some(event) = events.find(|event| event["type"] == wanted) {
-                return event;
-            }
-        }
-    };
-    let read = tokio::time::timeout(SETTLE_TIMEOUT, reading).await;
-    read.unwrap_or_else(|_| panic!("no event of the type {wanted}"))
+    let mut stream = request.send().await.unwrap();
+    let events = read_events_until(&mut stream, wanted, SETTLE_TIMEOUT).await;
+    let mut events = events.into_iter();
+    events.find(|event| event["type"] == wanted).unwrap()
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 //! The language of the tests: folders, processes, and what must hold.
 
 mod assertions;
+mod events;
 mod jetstream;
 pub mod namespace;
 mod receiver;
@@ -9,6 +10,7 @@ mod servers;
 mod tools;
 mod world;
 
+pub use events::read_events_until;
 pub use jetstream::JetStream;
 pub use lookalike_test_support::servers::start_servers;
 pub use lookalike_test_support::{Process, Proxy, Wire, eventually};
