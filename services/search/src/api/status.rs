@@ -12,6 +12,7 @@ use super::refusals::StatusRefusal;
 use super::responses::JsonAnswer;
 use super::schema::{DegradedBody, LibraryBody, LibraryList, ModelBody, RatesBody, Stats};
 use super::tags::Tag;
+use crate::core::event_feed::sum_known;
 use crate::core::service::SearchService;
 use crate::time;
 use crate::uploads::permission::permissions_of;
@@ -192,18 +193,6 @@ fn sum_libraries(libraries: Vec<LibraryBody>, model: ModelBody, device: Option<S
         intake_paused: false,
         rollover_error: None,
         unresponsive_embedders: Vec::new(),
-    }
-}
-
-/// Returns the sum over all libraries, or `None` if it is unknown for one of them. Without a
-/// library, nothing is known either: no watcher has reported one yet.
-fn sum_known<N: std::iter::Sum>(
-    libraries: &[LibraryBody],
-    count: impl Fn(&LibraryBody) -> Option<N>,
-) -> Option<N> {
-    match libraries.is_empty() {
-        true => None,
-        false => libraries.iter().map(count).sum(),
     }
 }
 

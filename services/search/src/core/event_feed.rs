@@ -92,10 +92,8 @@ impl Progress {
     /// Returns the sums. A count is unknown if it is unknown for one of the libraries, or if there is no
     /// library.
     fn sum(libraries: &[&Self]) -> Self {
-        let sum = |count: fn(&Self) -> Option<u64>| match libraries.is_empty() {
-            true => None,
-            false => libraries.iter().map(|progress| count(progress)).sum(),
-        };
+        let sum =
+            |count: fn(&Self) -> Option<u64>| sum_known(libraries, |progress| count(progress));
         Self {
             on_disk: sum(|progress| progress.on_disk),
             indexed: sum(|progress| progress.indexed),
@@ -103,6 +101,18 @@ impl Progress {
             ignored: sum(|progress| progress.ignored),
             in_flight: sum(|progress| progress.in_flight),
         }
+    }
+}
+
+/// Returns the sum over all libraries, or `None` if it is unknown for one of them. Without a library,
+/// nothing is known either: no watcher has reported one yet.
+pub(crate) fn sum_known<T, N: std::iter::Sum>(
+    libraries: &[T],
+    count: impl Fn(&T) -> Option<N>,
+) -> Option<N> {
+    match libraries.is_empty() {
+        true => None,
+        false => libraries.iter().map(count).sum(),
     }
 }
 
