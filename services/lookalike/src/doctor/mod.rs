@@ -4,6 +4,7 @@
 //! the programs, sends a request to the servers. It changes nothing that stays. Each check has a time
 //! limit, so that a mount or a server that hangs becomes a finding.
 
+mod changes;
 mod finding;
 mod folders;
 mod inotify;
@@ -66,9 +67,10 @@ async fn run_checks(installation: &Arc<Installation>) -> Vec<Finding> {
         }
     };
     let surveys = folders::survey_libraries(installation);
-    let (programs, data, descriptors, clock, ports, device, model, surveys, servers) = tokio::join!(
+    let (programs, data, changes, descriptors, clock, ports, device, model, surveys, servers) = tokio::join!(
         block("programs", programs::check_programs),
         block("storage", storage::check_storage),
+        block("uploads", changes::check_changes),
         block("descriptors", system::check_descriptors),
         block("clock", system::check_clock),
         block("ports", ports::check_ports),
@@ -100,6 +102,7 @@ async fn run_checks(installation: &Arc<Installation>) -> Vec<Finding> {
     findings.extend(device);
     findings.extend(model);
     findings.extend(folders::judge_surveys(installation, &surveys));
+    findings.extend(changes);
     findings.extend(inotify);
     findings.extend(servers);
     findings

@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 
 use lookalike_chassis::disk_space::read_disk_space;
 use lookalike_chassis::settings::size::format_size;
-use lookalike_proto::LibraryName;
 
 use super::finding::{Finding, shell_quote};
 use super::installation::Installation;
@@ -58,7 +57,7 @@ pub(super) fn check_storage(installation: &Installation) -> Vec<Finding> {
 }
 
 /// `setting` chooses another folder.
-fn check_folder(
+pub(super) fn check_folder(
     installation: &Installation,
     check: &'static str,
     folder: &Path,
@@ -66,13 +65,11 @@ fn check_folder(
 ) -> Vec<Finding> {
     let elsewhere = match setting {
         "--data-dir" => "lookalike up --data-dir ~/lookalike-data",
+        "uploads.trash_dir" => "export LOOKALIKE_UPLOADS_TRASH_DIR=~/lookalike-trash",
         _ => "export LOOKALIKE_SERVERS_CACHE_DIR=~/lookalike-cache",
     };
-    let libraries = installation.libraries.iter().filter_map(|(name, root)| {
-        let name = LibraryName::new(name).ok()?;
-        Some((name, root.clone()))
-    });
-    if let Err(error) = refuse_watched_folder(&libraries.collect(), setting, folder) {
+    let libraries = installation.named_libraries();
+    if let Err(error) = refuse_watched_folder(&libraries, setting, folder) {
         return vec![Finding::failure(check, error.to_string(), elsewhere)];
     }
     let existing = existing_part(folder);
@@ -109,7 +106,7 @@ fn existing_part(folder: &Path) -> PathBuf {
 }
 
 /// Creates a file in the folder, writes it, and removes it.
-fn try_write(folder: &Path) -> std::io::Result<()> {
+pub(super) fn try_write(folder: &Path) -> std::io::Result<()> {
     let probe = folder.join(format!(".lookalike-doctor-{}", std::process::id()));
     let written = fs::write(&probe, [0; 4096]).and_then(|()| fs::File::open(&probe)?.sync_all());
     // Also after an error: the file may exist without its content.

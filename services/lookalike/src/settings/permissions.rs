@@ -56,14 +56,26 @@ impl Settings {
         {
             return Ok(());
         }
-        let trash_dir = match self.uploads.trash_dir.as_str() {
+        let trash_dir = self.trash_dir()?;
+        refuse_watched_folder(libraries, "uploads.trash_dir", &trash_dir)?;
+        for name in libraries.keys() {
+            let folder = trash_dir.join(name.as_str());
+            refuse_watched_folder(libraries, "uploads.trash_dir", &folder)?;
+        }
+        self.uploads.trash_dir = path_to_setting(&trash_dir)?;
+        Ok(())
+    }
+
+    /// Returns the absolute path of the trash folder.
+    ///
+    /// # Errors
+    /// If neither it nor a data folder is known.
+    pub fn trash_dir(&self) -> Result<PathBuf> {
+        let folder = match self.uploads.trash_dir.as_str() {
             "" => self.data_dir()?.join(TRASH_FOLDER),
             folder => expand_home(folder),
         };
-        let trash_dir = std::path::absolute(&trash_dir).unwrap_or(trash_dir);
-        refuse_watched_folder(libraries, "uploads.trash_dir", &trash_dir)?;
-        self.uploads.trash_dir = path_to_setting(&trash_dir)?;
-        Ok(())
+        Ok(std::path::absolute(&folder).unwrap_or(folder))
     }
 }
 
@@ -161,8 +173,10 @@ mod tests {
         settings.uploads.allow_deletions = vec!["all".into()];
         settings.prepare_uploads(&libraries()).unwrap();
         assert_eq!(settings.uploads.trash_dir, "/none/data/trash");
-        settings.uploads.trash_dir = "/none/shop/trash".into();
-        let error = settings.prepare_uploads(&libraries()).unwrap_err();
-        assert!(error.to_string().contains("uploads.trash_dir"), "{error}");
+        for inside in ["/none/shop/trash", "/none"] {
+            settings.uploads.trash_dir = inside.into();
+            let error = settings.prepare_uploads(&libraries()).unwrap_err();
+            assert!(error.to_string().contains("uploads.trash_dir"), "{error}");
+        }
     }
 }

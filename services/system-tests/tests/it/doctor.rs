@@ -123,6 +123,8 @@ fn folders_that_cannot_be_used_are_found() {
         ])
         .args(["--data-dir", "file/data"])
         .env("LOOKALIKE_SERVERS_CACHE_DIR", "file/cache")
+        .env("LOOKALIKE_UPLOADS_ALLOW_DELETIONS", "gone")
+        .env("LOOKALIKE_UPLOADS_TRASH_DIR", "file/trash")
         .env("LOOKALIKE_SERVERS_PYTHON", dir.path().join("no-python"));
     let (checks, succeeded) = run_doctor(&mut command);
     assert!(!succeeded);
@@ -134,6 +136,13 @@ fn folders_that_cannot_be_used_are_found() {
         "LOOKALIKE_SERVERS_CACHE_DIR",
     );
     assert_failure(&checks, "library", "gone", "ls -ld");
+    assert_failure(&checks, "uploads", "gone", "chown");
+    assert_failure(
+        &checks,
+        "trash folder",
+        "file/trash",
+        "LOOKALIKE_UPLOADS_TRASH_DIR",
+    );
     assert_failure(&checks, "python", "no-python", "python3");
     // A folder that lookalike would write into and watch.
     let mut watched = product_command();
