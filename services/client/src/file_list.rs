@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Splits a list with a name per line, or with a NUL byte behind each name.
 pub(crate) fn split_file_list(list: &[u8], is_null: bool) -> Vec<PathBuf> {
@@ -17,6 +17,16 @@ pub(crate) fn split_file_list(list: &[u8], is_null: bool) -> Vec<PathBuf> {
         .collect()
 }
 
+/// Names the file at which a batch stopped, and the number of files after it.
+pub(crate) fn name_unprocessed_files(file: &Path, files_after: usize) -> String {
+    let file = file.display();
+    match files_after {
+        0 => file.to_string(),
+        1 => format!("{file} and one more file"),
+        files_after => format!("{file} and {files_after} more files"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -28,5 +38,13 @@ mod tests {
         let names = split_file_list(b"a\nb.jpg\0c.jpg\0", true);
         assert_eq!(names, [PathBuf::from("a\nb.jpg"), "c.jpg".into()]);
         assert!(split_file_list(b"\n", false).is_empty());
+    }
+
+    #[test]
+    fn unprocessed_files_are_counted() {
+        let name = |files_after| name_unprocessed_files(Path::new("a.jpg"), files_after);
+        assert_eq!(name(0), "a.jpg");
+        assert_eq!(name(1), "a.jpg and one more file");
+        assert_eq!(name(2), "a.jpg and 2 more files");
     }
 }

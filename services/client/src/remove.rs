@@ -7,7 +7,8 @@ use clap::Args;
 use lookalike_chassis::stdio;
 use serde_json::{Value, json};
 
-use crate::service::{ServiceArgs, ServiceClient, ServiceRefusal};
+use crate::file_list::name_unprocessed_files;
+use crate::service::{ServiceArgs, ServiceClient, ServiceRefusal, retry_request};
 use crate::terminal::{self, escape_line};
 use crate::usage_error::format_error;
 use crate::why::resolve_image_ids;
@@ -32,39 +33,43 @@ pub const EXAMPLES: &str = "Examples:\n  \
     index. To undo it, move the file back. The library must permit it: start the service with\n\
     --allow-deletions NAME.";
 
-/// Moves each picture, and reports where it is now.
+/// Moves each picture, and reports where it is now. An error that concerns all pictures ends the
+/// command after the report of those that were moved.
 pub async fn run_remove(service: &ServiceClient, args: &RemoveArgs) -> Result<()> {
     let ids = resolve_image_ids(service, &args.files).await?;
     let mut removed = Vec::new();
     let mut failed = 0;
-    for (id, file) in ids.iter().zip(&args.files) {
-        match service.delete_json(&format!("/v1/images/{id}")).await {
+    let mut outcome = Ok(());
+    for (index, (id, file)) in ids.iter().zip(&args.files).enumerate() {
+        let path = format!("/v1/images/{id}");
+        // The service answers a repetition with the same place in the trash.
+        match retry_request(|| service.delete_json(&path)).await {
             Ok(answer) => {
                 if !args.service.json {
                     stdio::write_line(&escape_line(&format_removal(&answer)))?;
                 }
                 removed.push(answer);
             }
-            Err(error) if concerns_one_picture(&error) => {
+            Err(error) if ServiceRefusal::has_code(&error, CODES_OF_ONE_PICTURE) => {
                 failed += 1;
                 let line = format!("{}: {}", file.display(), format_error(&error));
                 stdio::eprint_line(&escape_line(&line));
             }
-            Err(error) => return Err(error),
+            Err(error) => {
+                let files = name_unprocessed_files(file, args.files.len() - index - 1);
+                outcome = Err(error.context(format!("cannot remove {files}")));
+                break;
+            }
         }
     }
     if args.service.json {
         terminal::write_json(&json!({ "removed": removed }))?;
     }
+    outcome?;
     match failed {
         0 => Ok(()),
         failed => bail!("{failed} of {} pictures were not moved", args.files.len()),
     }
-}
-
-fn concerns_one_picture(error: &anyhow::Error) -> bool {
-    let refusal = error.downcast_ref::<ServiceRefusal>();
-    refusal.is_some_and(|refusal| CODES_OF_ONE_PICTURE.contains(&refusal.code.as_str()))
 }
 
 fn format_removal(answer: &Value) -> String {

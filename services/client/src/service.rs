@@ -6,16 +6,22 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow};
 use clap::Args;
+use lookalike_chassis::Retry;
 use serde_json::Value;
 
 use crate::running::RunningInstance;
 use crate::usage_error::{UsageError, usage_error};
 
+/// Of a whole request; one with a large body has more time.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
+/// Bytes of a body that may take a second, after the first [`REQUEST_TIMEOUT`]: those of a slow link.
+const MIN_BYTES_PER_SECOND: u64 = 512 << 10;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Of a stream: the service sends something every 15 seconds.
 const STREAM_READ_TIMEOUT: Duration = Duration::from_secs(45);
 const DEFAULT_URL: &str = "http://127.0.0.1:8080";
+/// Attempts of one request while the service restarts or is overloaded.
+const MAX_ATTEMPTS: u32 = 4;
 
 /// Selects the running lookalike.
 #[derive(Debug, Clone, Args)]
@@ -47,7 +53,25 @@ pub struct ServiceRefusal {
     pub status: u16,
     /// The stable name of the kind of problem.
     pub code: String,
+    /// The parameter at fault.
+    param: Option<String>,
     detail: String,
+}
+
+impl ServiceRefusal {
+    /// Returns whether the error is a refusal of the value of this parameter.
+    pub(crate) fn is_about_param(error: &anyhow::Error, param: &str) -> bool {
+        let refusal = error.downcast_ref::<Self>();
+        refusal.is_some_and(|refusal| {
+            refusal.code == "invalid_parameter" && refusal.param.as_deref() == Some(param)
+        })
+    }
+
+    /// Returns whether the error is a refusal with one of these codes.
+    pub fn has_code(error: &anyhow::Error, codes: &[&str]) -> bool {
+        let refusal = error.downcast_ref::<Self>();
+        refusal.is_some_and(|refusal| codes.contains(&refusal.code.as_str()))
+    }
 }
 
 impl fmt::Display for ServiceRefusal {
@@ -66,6 +90,23 @@ pub fn is_transient(error: &anyhow::Error) -> bool {
         Some(refusal) => refusal.status == 429 || refusal.status >= 500,
         None => error.downcast_ref::<UsageError>().is_none(),
     }
+}
+
+/// Returns whether a failed request is worth a repetition. A full disk stays full.
+pub(crate) fn is_worth_a_retry(error: &anyhow::Error) -> bool {
+    is_transient(error) && !ServiceRefusal::has_code(error, &["storage_full"])
+}
+
+/// Repeats a request a few times while the service restarts or is overloaded. A repetition must
+/// have no further effect.
+pub(crate) async fn retry_request<T, F>(attempt: impl FnMut() -> F) -> Result<T>
+where
+    F: Future<Output = Result<T>>,
+{
+    Retry::new(Duration::from_millis(250), Duration::from_secs(2))
+        .with_max_attempts(MAX_ATTEMPTS)
+        .run(attempt, is_worth_a_retry)
+        .await
 }
 
 pub struct ServiceClient {
@@ -133,16 +174,28 @@ impl ServiceClient {
     }
 
     async fn send_request(&self, request: reqwest::RequestBuilder) -> Result<Value> {
-        let response = self.send_checked(request).await?;
+        self.send_request_within(request, REQUEST_TIMEOUT).await
+    }
+
+    async fn send_request_within(
+        &self,
+        request: reqwest::RequestBuilder,
+        timeout: Duration,
+    ) -> Result<Value> {
+        let response = self.send_checked(request.timeout(timeout), timeout).await?;
         let status = response.status();
         response
             .json()
             .await
-            .map_err(|_| self.describe_strange_answer(status))
+            .map_err(|error| self.describe_body_error(&error, status, timeout))
     }
 
-    /// Sends a request. Returns the response if it is a success.
-    async fn send_checked(&self, request: reqwest::RequestBuilder) -> Result<reqwest::Response> {
+    /// Sends a request. Returns the response if it is a success. `timeout` is that of the request.
+    async fn send_checked(
+        &self,
+        request: reqwest::RequestBuilder,
+        timeout: Duration,
+    ) -> Result<reqwest::Response> {
         let request = match self.api_key.as_str() {
             "" => request,
             key => request.bearer_auth(key),
@@ -150,7 +203,7 @@ impl ServiceClient {
         let response = request
             .send()
             .await
-            .map_err(|error| self.describe_send_error(&error))?;
+            .map_err(|error| self.describe_send_error(&error, timeout))?;
         let status = response.status();
         if status.is_success() {
             return Ok(response);
@@ -158,7 +211,7 @@ impl ServiceClient {
         let body: Value = response
             .json()
             .await
-            .map_err(|_| self.describe_strange_answer(status))?;
+            .map_err(|error| self.describe_body_error(&error, status, timeout))?;
         let detail = body["detail"]
             .as_str()
             .or(body["title"].as_str())
@@ -166,6 +219,7 @@ impl ServiceClient {
         let refusal = ServiceRefusal {
             status: status.as_u16(),
             code: body["code"].as_str().unwrap_or("error").to_owned(),
+            param: body["param"].as_str().map(str::to_owned),
             detail: detail.to_owned(),
         };
         if status == reqwest::StatusCode::UNAUTHORIZED {
@@ -178,16 +232,27 @@ impl ServiceClient {
         Err(anyhow::Error::new(refusal))
     }
 
-    fn describe_strange_answer(&self, status: reqwest::StatusCode) -> anyhow::Error {
-        anyhow!(
-            "{} answered with {status}, but not as lookalike does: is it another program?",
-            self.url
-        )
+    fn describe_body_error(
+        &self,
+        error: &reqwest::Error,
+        status: reqwest::StatusCode,
+        timeout: Duration,
+    ) -> anyhow::Error {
+        match error.is_timeout() {
+            true => self.describe_timeout(timeout),
+            false => anyhow!(
+                "{} answered with {status}, but not as lookalike does: is it another program?",
+                self.url
+            ),
+        }
     }
 
-    fn describe_send_error(&self, error: &reqwest::Error) -> anyhow::Error {
+    fn describe_send_error(&self, error: &reqwest::Error, timeout: Duration) -> anyhow::Error {
         if error.is_builder() {
             return usage_error(anyhow!("{} is not a URL: {error}", self.url));
+        }
+        if error.is_timeout() && !error.is_connect() {
+            return self.describe_timeout(timeout);
         }
         let reason = match error.is_timeout() {
             true => "timed out",
@@ -200,6 +265,16 @@ impl ServiceClient {
         )
     }
 
+    /// Describes that a service which accepts connections did not answer.
+    fn describe_timeout(&self, timeout: Duration) -> anyhow::Error {
+        anyhow!(
+            "the answer of lookalike at {} did not arrive within {} s: the service is overloaded, or \
+             the connection is slow",
+            self.url,
+            timeout.as_secs()
+        )
+    }
+
     pub async fn get_json(&self, path: &str, query: &[(&str, String)]) -> Result<Value> {
         self.send_request(self.client.get(format!("{}{path}", self.url)).query(query))
             .await
@@ -208,7 +283,7 @@ impl ServiceClient {
     /// Returns the body of an answer that is not JSON, such as a thumbnail. `path` may have a query.
     pub async fn get_bytes(&self, path: &str) -> Result<Vec<u8>> {
         let request = self.client.get(format!("{}{path}", self.url));
-        let response = self.send_checked(request).await?;
+        let response = self.send_checked(request, REQUEST_TIMEOUT).await?;
         let body = response.bytes().await;
         Ok(body
             .with_context(|| format!("{} sent an incomplete answer", self.url))?
@@ -228,9 +303,10 @@ impl ServiceClient {
         if let Some(id) = last_event_id {
             request = request.header("last-event-id", id);
         }
-        self.send_checked(request).await
+        self.send_checked(request, STREAM_READ_TIMEOUT).await
     }
 
+    /// Sends a picture. The time limit grows with its size.
     pub async fn post_bytes(
         &self,
         path: &str,
@@ -239,7 +315,8 @@ impl ServiceClient {
     ) -> Result<Value> {
         let request = self.client.post(format!("{}{path}", self.url)).query(query);
         let request = request.header("content-type", "application/octet-stream");
-        self.send_request(request.body(bytes)).await
+        let timeout = body_timeout(bytes.len() as u64);
+        self.send_request_within(request.body(bytes), timeout).await
     }
 
     pub async fn delete_json(&self, path: &str) -> Result<Value> {
@@ -259,6 +336,11 @@ impl ServiceClient {
     }
 }
 
+/// Returns the time limit of a request with a body of so many bytes.
+fn body_timeout(bytes: u64) -> Duration {
+    REQUEST_TIMEOUT + Duration::from_secs(bytes.div_ceil(MIN_BYTES_PER_SECOND))
+}
+
 fn is_local_address(url: &str) -> bool {
     let Ok(url) = reqwest::Url::parse(url) else {
         return false;
@@ -269,4 +351,54 @@ fn is_local_address(url: &str) -> bool {
         || bare
             .parse::<std::net::IpAddr>()
             .is_ok_and(|address| address.is_loopback())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refusal(status: u16, code: &str, param: Option<&str>) -> anyhow::Error {
+        anyhow::Error::new(ServiceRefusal {
+            status,
+            code: code.to_owned(),
+            param: param.map(str::to_owned),
+            detail: "no".to_owned(),
+        })
+    }
+
+    #[test]
+    fn large_bodies_have_more_time() {
+        assert_eq!(body_timeout(0), Duration::from_secs(60));
+        assert_eq!(body_timeout(1), Duration::from_secs(61));
+        assert_eq!(body_timeout(200 << 20), Duration::from_secs(460));
+    }
+
+    #[test]
+    fn refusals_are_classified() {
+        let error = refusal(400, "invalid_parameter", Some("name"));
+        assert!(ServiceRefusal::is_about_param(&error, "name"));
+        assert!(!ServiceRefusal::is_about_param(&error, "folder"));
+        assert!(!is_worth_a_retry(&error));
+        assert!(is_worth_a_retry(&refusal(503, "not_ready", None)));
+        assert!(!is_worth_a_retry(&refusal(507, "storage_full", None)));
+        assert!(is_worth_a_retry(&anyhow!("connection failed")));
+    }
+
+    #[tokio::test]
+    async fn a_late_answer_is_no_unreachable_service() {
+        // The backlog of the listener accepts the connection, and nothing answers.
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let service = ServiceClient::locate(&url, None, false).unwrap();
+        let request = service.client.get(&url);
+        let limit = Duration::from_secs(1);
+        let error = service.send_request_within(request, limit).await;
+        let error = error.unwrap_err().to_string();
+        assert!(error.contains("did not arrive within 1 s"), "{error}");
+        drop(listener);
+        let request = service.client.get(&url);
+        let error = service.send_request_within(request, limit).await;
+        let error = error.unwrap_err().to_string();
+        assert!(error.contains("is `lookalike up` running?"), "{error}");
+    }
 }

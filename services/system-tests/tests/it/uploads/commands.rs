@@ -45,6 +45,7 @@ async fn run(
 async fn commands_upload_and_remove() {
     let mut world = world_with_uploads("upload-commands", true);
     world.start_up().await;
+    world.wait_until_settled().await;
     for number in 0..3 {
         fs::write(
             world.dir.path().join(format!("{number}.jpg")),
@@ -109,6 +110,41 @@ async fn commands_upload_and_remove() {
     let unknown = "0".repeat(32);
     let (code, _, stderr) = run(&world, &["remove", &unknown, "--json"], b"").await;
     assert_eq!(code, Some(1), "{stderr}");
+    world.assert_index_equals_folder().await;
+    world.stop_up().await;
+}
+
+#[tokio::test]
+async fn a_bad_file_stops_no_other_upload() {
+    let mut world = world_with_uploads("upload-bad-files", false);
+    world.start_up().await;
+    world.wait_until_settled().await;
+    let dir = world.dir.path();
+    fs::write(dir.join("0.jpg"), sample(0)).unwrap();
+    fs::write(dir.join("1.jpg"), sample(1)).unwrap();
+    // The service refuses the names of hidden files.
+    fs::write(dir.join(".hidden.jpg"), sample(2)).unwrap();
+    fs::create_dir(dir.join("subfolder")).unwrap();
+
+    let arguments = ["upload", "subfolder", ".hidden.jpg", "0.jpg"];
+    let (code, stdout, stderr) = run(&world, &arguments, b"").await;
+    assert_eq!(code, Some(1), "{stderr}");
+    let lines: Vec<&str> = stdout.lines().collect();
+    assert_eq!(lines.len(), 3, "{stdout}");
+    assert!(
+        lines[0].starts_with("subfolder: cannot be read: "),
+        "{stdout}"
+    );
+    assert!(lines[1].starts_with(".hidden.jpg: refused: "), "{stdout}");
+    assert_eq!(lines[2], "photos/0.jpg: indexed");
+    assert!(stderr.contains("2 of 3 pictures"), "{stderr}");
+
+    let arguments = ["upload", "missing.jpg", "1.jpg", "--json"];
+    let (code, stdout, stderr) = run(&world, &arguments, b"").await;
+    assert_eq!(code, Some(2), "{stderr}");
+    let uploads: Value = serde_json::from_str(&stdout).unwrap();
+    assert_eq!(uploads["uploads"][0]["state"], "unreadable");
+    assert_eq!(uploads["uploads"][1]["state"], "indexed");
     world.assert_index_equals_folder().await;
     world.stop_up().await;
 }
