@@ -14,7 +14,11 @@ use std::path::Path;
 /// then.
 pub fn rename_without_replacing(from: &Path, to: &Path) -> io::Result<()> {
     match rename_exclusively(from, to) {
-        Err(error) if is_not_supported(&error) => link_and_unlink(from, to),
+        Err(error) if is_not_supported(&error) => match link_and_unlink(from, to) {
+            // File systems without hard links have also refused the rename, with the better reason.
+            Err(linking) if linking.kind() == io::ErrorKind::PermissionDenied => Err(error),
+            linked => linked,
+        },
         renamed => renamed,
     }
 }

@@ -5,6 +5,7 @@ mod tags;
 
 mod body;
 mod form_part;
+mod form_stream;
 mod image_upload;
 mod json_body;
 mod params;

@@ -4,7 +4,6 @@
 //! each operation with a body reads it here.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -13,6 +12,7 @@ use lookalike_chassis::settings::size::format_size;
 use poem::{Body, Request, http::header};
 
 use super::form_part::PartDescription;
+use super::form_stream::{ReturnedBytes, feed_form, is_too_large};
 use crate::core::service::SearchService;
 use crate::core::upload_budget::{UploadBudget, UploadPermit};
 use crate::problem::{Code, Problem};
@@ -133,7 +133,8 @@ pub(super) fn upload_timed_out(limits: BodyLimits) -> Problem {
     Problem::new(
         Code::UploadTimeout,
         format!(
-            "the upload was incomplete after {} s",
+            "the upload was incomplete after {} s: for slow connections, raise http.upload_timeout of the \
+             service",
             limits.timeout.as_secs()
         ),
     )
@@ -167,20 +168,11 @@ pub(crate) async fn read_form_file(
 ) -> Result<BufferedBody, Problem> {
     // The form adds its own bytes to those of the file.
     let max_form_bytes = limits.max_bytes + (64 << 10);
-    let (seen, over) = (AtomicU64::new(0), Arc::new(AtomicBool::new(false)));
-    let over_in_stream = Arc::clone(&over);
     let mut stream = Box::pin(body.into_bytes_stream());
-    let counted = stream.by_ref().map(move |chunk| {
-        let chunk = chunk?;
-        let seen = seen.fetch_add(chunk.len() as u64, Ordering::Relaxed) + chunk.len() as u64;
-        if seen > max_form_bytes {
-            over_in_stream.store(true, Ordering::Relaxed);
-            return Err(std::io::Error::other("too large"));
-        }
-        Ok(chunk)
-    });
-    let mut form = multer::Multipart::new(counted, boundary);
-    let unreadable = |error: multer::Error| match over.load(Ordering::Relaxed) {
+    let returned = ReturnedBytes::default();
+    let fed = feed_form(stream.by_ref(), max_form_bytes, returned.clone());
+    let mut form = multer::Multipart::new(fed, boundary);
+    let unreadable = |error: multer::Error| match is_too_large(&error) {
         true => limits.too_large(),
         false => Problem::new(
             Code::InvalidRequest,
@@ -206,6 +198,7 @@ pub(crate) async fn read_form_file(
             let mut permit = budget.empty_permit();
             let mut bytes = BytesMut::new();
             while let Some(chunk) = field.chunk().await.map_err(unreadable)? {
+                returned.add(chunk.len());
                 let length = (bytes.len() + chunk.len()) as u64;
                 if length > limits.max_bytes {
                     return Err(limits.too_large());

@@ -10,6 +10,7 @@ use poem_openapi::{ApiExtractor, ApiExtractorType, ExtractParamOptions};
 
 use super::body::{BodyLimits, declared_length, discard_rest, error_chain, upload_timed_out};
 use super::form_part::PartDescription;
+use super::form_stream::{ReturnedBytes, feed_form, is_too_large};
 use super::image_upload::{describe_image_request, form_boundary};
 use crate::problem::{Code, Problem};
 use crate::uploads::receive::{ReceivedUpload, UploadReceiver, picture_too_large};
@@ -131,17 +132,10 @@ async fn receive_form<S>(
 where
     S: Stream<Item = Result<Bytes, std::io::Error>> + Unpin + Send,
 {
-    let mut seen = 0_u64;
     let max_bytes = limits.max_bytes.saturating_add(MAX_FORM_BYTES);
-    let counted = stream.map(move |chunk| {
-        let chunk = chunk?;
-        seen += chunk.len() as u64;
-        match seen > max_bytes {
-            true => Err(std::io::Error::from(std::io::ErrorKind::FileTooLarge)),
-            false => Ok(chunk),
-        }
-    });
-    let mut form = multer::Multipart::new(counted, boundary);
+    let returned = ReturnedBytes::default();
+    let body = feed_form(stream, max_bytes, returned.clone());
+    let mut form = multer::Multipart::new(body, boundary);
     let unreadable = |error: multer::Error| match is_too_large(&error) {
         true => picture_too_large(limits.max_bytes),
         false => Problem::new(
@@ -165,6 +159,7 @@ where
         has_file = true;
         file_name = part.file_name.as_deref().and_then(TargetName::from_form);
         while let Some(chunk) = field.chunk().await.map_err(unreadable)? {
+            returned.add(chunk.len());
             receiver.receive(&chunk).await?;
         }
     }
@@ -173,14 +168,4 @@ where
         return Err(Problem::new(Code::InvalidRequest, detail));
     }
     Ok((receiver.finish().await?, file_name))
-}
-
-/// Whether the limit of the stream caused the error.
-fn is_too_large(error: &multer::Error) -> bool {
-    match error {
-        multer::Error::StreamReadFailed(source) => source
-            .downcast_ref::<std::io::Error>()
-            .is_some_and(|error| error.kind() == std::io::ErrorKind::FileTooLarge),
-        _ => false,
-    }
 }

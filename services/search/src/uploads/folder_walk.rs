@@ -4,6 +4,8 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use lookalike_chassis::durable::sync_folder;
+
 /// Why a folder of a library cannot be used.
 #[derive(Debug)]
 pub(super) enum WalkError {
@@ -23,12 +25,7 @@ pub(super) fn walk_into<'a>(
     root: &Path,
     parts: impl Iterator<Item = &'a str>,
 ) -> Result<PathBuf, WalkError> {
-    let mut folder = root.to_owned();
-    for part in parts {
-        folder.push(part);
-        check_folder(&folder, part)?;
-    }
-    Ok(folder)
+    walk(root, parts, |_| Ok(()))
 }
 
 /// Does the same as [`walk_into`], and creates folders that are missing.
@@ -36,19 +33,24 @@ pub(super) fn create_folders<'a>(
     root: &Path,
     parts: impl Iterator<Item = &'a str>,
 ) -> Result<PathBuf, WalkError> {
+    walk(root, parts, |folder| match std::fs::create_dir(folder) {
+        Ok(()) => folder.parent().map_or(Ok(()), sync_folder),
+        // On a read-only file system, folders that exist are reported as read-only.
+        Err(_) if folder.symlink_metadata().is_ok() => Ok(()),
+        Err(error) => Err(error),
+    })
+}
+
+/// Steps down from `root`, and calls `prepare` with each folder before it is checked.
+fn walk<'a>(
+    root: &Path,
+    parts: impl Iterator<Item = &'a str>,
+    prepare: impl Fn(&Path) -> io::Result<()>,
+) -> Result<PathBuf, WalkError> {
     let mut folder = root.to_owned();
     for part in parts {
-        let parent = folder.clone();
         folder.push(part);
-        match std::fs::create_dir(&folder) {
-            Ok(()) => sync_folder(&parent)?,
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-            // On a read-only file system, folders that exist are reported as read-only.
-            Err(error) => match check_folder(&folder, part) {
-                Err(WalkError::Io(_)) => return Err(error.into()),
-                checked => checked?,
-            },
-        }
+        prepare(&folder)?;
         check_folder(&folder, part)?;
     }
     Ok(folder)
@@ -58,14 +60,6 @@ fn check_folder(folder: &Path, part: &str) -> Result<(), WalkError> {
     match folder.symlink_metadata()?.is_dir() {
         true => Ok(()),
         false => Err(WalkError::NotAFolder(part.to_owned())),
-    }
-}
-
-/// Makes the names in a folder durable. Some file systems refuse it, and need none.
-pub(super) fn sync_folder(folder: &Path) -> io::Result<()> {
-    match std::fs::File::open(folder)?.sync_all() {
-        Err(error) if error.kind() == io::ErrorKind::InvalidInput => Ok(()),
-        synced => synced,
     }
 }
 

@@ -4,10 +4,11 @@ use std::fs::File;
 use std::io::{self, ErrorKind, Read as _};
 use std::path::Path;
 
+use lookalike_chassis::durable::sync_folder;
 use lookalike_chassis::rename::rename_without_replacing;
 use lookalike_proto::{ContentHash, ContentHasher, RelativePath};
 
-use super::folder_walk::{WalkError, create_folders, sync_folder};
+use super::folder_walk::{WalkError, create_folders};
 use super::staging::StagedFile;
 use super::target::{MAX_NUMBERED_NAMES, TargetFolder, TargetName};
 

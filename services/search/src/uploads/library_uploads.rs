@@ -1,6 +1,7 @@
 //! What the service knows of the uploads to one library.
 
 use std::num::NonZeroUsize;
+use std::sync::Arc;
 
 use lookalike_proto::{ContentHash, RelativePath};
 use lru::LruCache;
@@ -19,6 +20,8 @@ pub(crate) struct LibraryUploads {
     /// Locked while a picture is compared with those of the library and gets its name, so that the
     /// same picture is not stored twice.
     pub recent: Mutex<RecentUploads>,
+    /// Locked while a file moves to the trash, so that a repetition finds it there.
+    pub removal: Arc<Mutex<()>>,
 }
 
 impl LibraryUploads {
@@ -26,6 +29,7 @@ impl LibraryUploads {
         Self {
             permissions,
             recent: Mutex::new(RecentUploads(LruCache::new(MAX_RECENT_CONTENTS))),
+            removal: Arc::default(),
         }
     }
 }

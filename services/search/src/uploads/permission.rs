@@ -60,16 +60,23 @@ pub(super) fn check_deletion(service: &SearchService, library: &str) -> Result<(
     ))
 }
 
-/// Refuses a change while the watcher reports that the folder is missing: its mount point may be a
-/// folder of another disk.
+/// Refuses a change unless a watcher reports that the folder is there: its mount point may be a folder
+/// of another disk.
 pub(super) fn check_root_present(
     service: &SearchService,
     library: &LibraryName,
 ) -> Result<(), Problem> {
-    let libraries = service.library_statuses().into_iter();
-    let mut degraded = libraries
-        .filter(|status| status.name == library.as_str())
-        .flat_map(|status| status.degraded);
+    let mut libraries = service.library_statuses().into_iter();
+    let Some(status) = libraries.find(|status| status.name == library.as_str()) else {
+        return Err(Problem::new(
+            Code::LibraryUnavailable,
+            format!(
+                "no watcher reports library {library}, so its disk may be missing: repeat the request in \
+                 some seconds, or start `lookalike watch` for this library"
+            ),
+        ));
+    };
+    let mut degraded = status.degraded.into_iter();
     match degraded.find(|degraded| degraded.reason == ROOT_MISSING) {
         None => Ok(()),
         Some(degraded) => Err(Problem::new(

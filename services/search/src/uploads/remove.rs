@@ -1,6 +1,7 @@
 //! Moves the file of an image to the trash. The watcher then removes the image from the index.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use lookalike_index::IndexedImage;
 use lookalike_proto::{ContentHash, LibraryName, RelativePath};
@@ -33,15 +34,22 @@ pub(crate) async fn remove_image(
     let (request, disk) = prepare_request(service, &image)?;
     check_root_present(service, &request.library)?;
     let work = request.clone();
-    let moved = disk
-        .run_blocking(move || match move_to_trash(&work) {
+    let lock = service
+        .find_uploads(&request.library)
+        .map(|uploads| Arc::clone(&uploads.removal));
+    let guard = lock.unwrap_or_default().lock_owned().await;
+    let moving = move || {
+        // Until the thread ends, even if the request does before.
+        let _guard = guard;
+        match move_to_trash(&work) {
             Err(TrashError::Missing) => match work.find_trashed() {
                 Some(path) => Ok((path, false)),
                 None => Err(TrashError::Missing),
             },
             moved => moved.map(|path| (path, true)),
-        })
-        .await?;
+        }
+    };
+    let moved = disk.run_blocking(moving).await?;
     let (trash_path, is_new) = moved.map_err(|error| removal_problem(error, &request))?;
     Ok(RemovedImage {
         image,

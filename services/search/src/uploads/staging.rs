@@ -9,6 +9,7 @@ use std::io::{self, ErrorKind, Write as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::BytesMut;
 use lookalike_proto::{ContentHash, ContentHasher};
@@ -20,6 +21,9 @@ use crate::problem::Problem;
 
 const STAGING_FOLDER: &str = ".lookalike-uploads";
 const STAGING_EXTENSION: &str = "part";
+
+/// An upload takes less time, on file systems without locks.
+const MAX_UPLOAD_AGE: Duration = Duration::from_secs(24 * 3600);
 
 /// Bytes that are collected before they are written.
 pub(super) const BUFFER_BYTES: usize = 256 << 10;
@@ -236,27 +240,56 @@ pub(crate) async fn clean_up_uploads(state: Arc<ServiceState>) {
 /// Returns how many files there were.
 fn remove_abandoned_uploads(root: &Path) -> io::Result<usize> {
     let folder = root.join(STAGING_FOLDER);
-    let entries = match std::fs::read_dir(&folder) {
+    match folder.symlink_metadata() {
+        Ok(metadata) if metadata.is_dir() => {}
+        // Uploads refuse a link or a file in the place of the folder.
+        Ok(_) => return Ok(0),
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(0),
-        entries => entries?,
-    };
-    let mut removed = 0;
-    for entry in entries {
+        Err(error) => return Err(error),
+    }
+    let (mut removed, mut failure) = (0, None);
+    for entry in std::fs::read_dir(&folder)? {
         let entry = entry?;
-        let path = entry.path();
-        let is_staged = path.extension().is_some_and(|e| e == STAGING_EXTENSION);
-        if is_staged && entry.file_type()?.is_file() && is_unlocked(&path) {
-            std::fs::remove_file(&path)?;
-            removed += 1;
+        if !is_staging_name(&entry.file_name().to_string_lossy()) || !entry.file_type()?.is_file() {
+            continue;
+        }
+        match remove_abandoned(&entry.path()) {
+            Ok(was_removed) => removed += usize::from(was_removed),
+            Err(error) => failure = Some(error),
         }
     }
     // Fails if an upload is in progress.
     let _ = std::fs::remove_dir(&folder);
-    Ok(removed)
+    failure.map_or(Ok(removed), Err)
 }
 
-fn is_unlocked(path: &Path) -> bool {
-    File::open(path).is_ok_and(|file| !matches!(file.try_lock(), Err(TryLockError::WouldBlock)))
+fn is_staging_name(name: &str) -> bool {
+    let number = name
+        .strip_suffix(STAGING_EXTENSION)
+        .and_then(|name| name.strip_suffix('.'));
+    number.is_some_and(|number| {
+        number.len() == 16 && number.bytes().all(|byte| byte.is_ascii_hexdigit())
+    })
+}
+
+/// Removes the file of an upload that no service receives. Returns whether it did.
+fn remove_abandoned(path: &Path) -> io::Result<bool> {
+    // Some network file systems lock only files that are open for writing.
+    let file = OpenOptions::new().write(true).open(path)?;
+    let is_abandoned = match file.try_lock() {
+        Ok(()) => true,
+        Err(TryLockError::WouldBlock) => false,
+        // Without locks, only the age shows it.
+        Err(TryLockError::Error(_)) => {
+            let age = file.metadata()?.modified()?.elapsed();
+            age.is_ok_and(|age| age > MAX_UPLOAD_AGE)
+        }
+    };
+    if is_abandoned {
+        // The lock is held until the file is gone, so that no upload begins to use it.
+        std::fs::remove_file(path)?;
+    }
+    Ok(is_abandoned)
 }
 
 #[cfg(test)]
@@ -289,7 +322,9 @@ mod tests {
         let mut staging = stage(root.path()).await;
         staging.write(b"a").await.unwrap();
         let folder = root.path().join(STAGING_FOLDER);
-        std::fs::write(folder.join("0.part"), "left by a crash").unwrap();
+        let abandoned = format!("{:016x}.part", 7);
+        std::fs::write(folder.join(abandoned), "left by a crash").unwrap();
+        std::fs::write(folder.join("mine.part"), "of someone else").unwrap();
         std::fs::write(folder.join("notes.txt"), "of someone else").unwrap();
         assert_eq!(remove_abandoned_uploads(root.path()).unwrap(), 1);
         let staged = staging.finish().await.unwrap();
@@ -302,9 +337,24 @@ mod tests {
         while path.exists() {
             tokio::task::yield_now().await;
         }
-        std::fs::remove_file(folder.join("notes.txt")).unwrap();
+        for other in ["notes.txt", "mine.part"] {
+            std::fs::remove_file(folder.join(other)).unwrap();
+        }
         assert_eq!(remove_abandoned_uploads(root.path()).unwrap(), 0);
         assert!(!folder.exists());
+    }
+
+    #[test]
+    fn nothing_behind_a_link_is_removed() {
+        let dir = tempfile::tempdir().unwrap();
+        let (root, other) = (dir.path().join("root"), dir.path().join("other"));
+        std::fs::create_dir(&root).unwrap();
+        std::fs::create_dir(&other).unwrap();
+        let file = other.join(format!("{:016x}.part", 7));
+        std::fs::write(&file, "of someone else").unwrap();
+        std::os::unix::fs::symlink(&other, root.join(STAGING_FOLDER)).unwrap();
+        assert_eq!(remove_abandoned_uploads(&root).unwrap(), 0);
+        assert!(file.exists());
     }
 
     #[tokio::test]

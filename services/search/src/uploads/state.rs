@@ -3,6 +3,7 @@
 use lookalike_bus::{FileHistory, WatcherReply, WatcherRequest};
 use lookalike_index::{IndexedImage, ReadConsistency, RowFilter};
 
+use super::landing::has_content;
 use super::permission::check_root_present;
 use super::upload_id::UploadId;
 use crate::core::files::find_file;
@@ -85,7 +86,7 @@ pub(crate) async fn find_upload_status(
     }
     match history {
         // The row is written, and becomes visible soon.
-        Ok(Some(history)) if has_content(upload, &history) => Ok(UploadStatus::landed(upload)),
+        Ok(Some(history)) if is_catalogued(upload, &history) => Ok(UploadStatus::landed(upload)),
         Ok(_) => find_elsewhere(service, upload).await,
         // Without the watcher, only the disk shows that the picture is there.
         Err(problem) => {
@@ -107,11 +108,26 @@ async fn find_elsewhere(
         return Ok(UploadStatus::indexed(row));
     }
     check_root_present(service, &upload.library)?;
+    // The catalog may be late.
+    if is_on_disk(service, upload).await? {
+        return Ok(UploadStatus::landed(upload));
+    }
     Ok(UploadStatus::new(upload, UploadState::Removed))
 }
 
-/// Whether the file at the path has the content of the upload, and is not missing.
-fn has_content(upload: &UploadId, history: &FileHistory) -> bool {
+/// Whether the file at the path has the content of the upload now.
+async fn is_on_disk(service: &SearchService, upload: &UploadId) -> Result<bool, Problem> {
+    let (library, path) = (upload.library.as_str(), upload.path.as_str());
+    let Ok(file) = find_file(service, library, path).await else {
+        return Ok(false);
+    };
+    let content_hash = upload.content_hash;
+    let compare = move || has_content(&file.path, file.bytes, &content_hash);
+    file.disk.clone().run_blocking(compare).await
+}
+
+/// Whether the catalog has the content of the upload at its path.
+fn is_catalogued(upload: &UploadId, history: &FileHistory) -> bool {
     let hash = history.content_hash.as_deref();
     history.state == "indexed" && hash == Some(&upload.content_hash.to_string())
 }
@@ -192,9 +208,9 @@ mod tests {
         for unsure in ["indexed", "missing", "removing"] {
             assert_eq!(state(unsure, Some(b"a")), None, "{unsure}");
         }
-        assert!(has_content(&upload(), &history("indexed", Some(b"a"))));
-        assert!(!has_content(&upload(), &history("indexed", Some(b"b"))));
-        assert!(!has_content(&upload(), &history("missing", Some(b"a"))));
+        assert!(is_catalogued(&upload(), &history("indexed", Some(b"a"))));
+        assert!(!is_catalogued(&upload(), &history("indexed", Some(b"b"))));
+        assert!(!is_catalogued(&upload(), &history("missing", Some(b"a"))));
         let failed = status_from_history(&upload(), &history("failed", None)).unwrap();
         assert_eq!(failed.reason, Some(("truncated".into(), String::new())));
         assert_eq!(failed.image_id, None);

@@ -32,6 +32,14 @@ pub(crate) struct UploadTarget {
     pub name: Option<TargetName>,
 }
 
+impl UploadTarget {
+    /// Whether the same picture at this path is what the client wants.
+    fn accepts(&self, path: &str) -> bool {
+        let folder = self.folder.as_ref();
+        folder.is_none_or(|folder| folder.is_parent_of(path))
+    }
+}
+
 /// A picture in its library, and the id of its upload.
 #[derive(Debug)]
 pub(crate) struct StoredUpload {
@@ -55,8 +63,13 @@ pub(crate) async fn store_upload(
     };
     let uploads = service.find_uploads(library).ok_or_else(no_folder)?;
     let content_hash = received.staged.content_hash;
+    // Before the lock: a slow index must not hold up other uploads.
+    let indexed = find_indexed(service, &target, &content_hash.to_string()).await;
     let mut recent = uploads.recent.lock().await;
-    let present = find_present(service, &target, &received, &mut recent).await?;
+    let present = match indexed {
+        None => find_recent(service, &target, &received, &mut recent).await?,
+        indexed => indexed,
+    };
     let landed = match present {
         Some(path) => LandedUpload {
             path,
@@ -75,20 +88,16 @@ pub(crate) async fn store_upload(
     })
 }
 
-/// Finds the same picture in the library: in the folder that the client named, or in any.
-async fn find_present(
+/// Finds the same picture among those that were stored lately.
+async fn find_recent(
     service: &SearchService,
     target: &UploadTarget,
     received: &ReceivedUpload,
     recent: &mut RecentUploads,
 ) -> Result<Option<RelativePath>, Problem> {
-    let is_wanted = |path: &str| match &target.folder {
-        Some(folder) => folder.is_parent_of(path),
-        None => true,
-    };
     let staged = &received.staged;
     for path in recent.find(&staged.content_hash) {
-        if !is_wanted(path.as_str()) {
+        if !target.accepts(path.as_str()) {
             continue;
         }
         // It may have been moved or changed since.
@@ -106,7 +115,7 @@ async fn find_present(
             return Ok(Some(path));
         }
     }
-    Ok(find_indexed(service, target, &staged.content_hash.to_string(), is_wanted).await)
+    Ok(None)
 }
 
 /// Finds a row with the same content whose file is as the row describes it.
@@ -114,7 +123,6 @@ async fn find_indexed(
     service: &SearchService,
     target: &UploadTarget,
     content_hash: &str,
-    is_wanted: impl Fn(&str) -> bool,
 ) -> Option<RelativePath> {
     let prefix = target.folder.as_ref().map(TargetFolder::prefix);
     let filter = RowFilter::And(vec![
@@ -138,7 +146,7 @@ async fn find_indexed(
         }
         Err(_) => return None,
     };
-    for row in rows.into_iter().filter(|row| is_wanted(&row.path)) {
+    for row in rows.into_iter().filter(|row| target.accepts(&row.path)) {
         let file = find_file(service, &row.library, &row.path).await;
         if file.is_ok_and(|file| file.matches_row(&row)) {
             return RelativePath::new(row.path).ok();
@@ -175,6 +183,10 @@ async fn land_upload(
 fn landing_problem(error: &LandingError, library: &LibraryName) -> Problem {
     let refuse_folder = |detail: String| Problem::invalid_parameter("folder", detail);
     match error {
+        LandingError::Io(error) if is_refused_name(error) => Problem::invalid_parameter(
+            "name",
+            format!("the disk of library {library} does not accept this name: {error}"),
+        ),
         LandingError::Walk(WalkError::NotAFolder(part)) => refuse_folder(format!(
             "{part} is not a folder of library {library}, but a file or a symbolic link, and links \
              are not followed"
@@ -191,4 +203,10 @@ fn landing_problem(error: &LandingError, library: &LibraryName) -> Problem {
             storage_problem(error, &describe_folder(library))
         }
     }
+}
+
+/// Some file systems refuse characters, or names of more bytes.
+fn is_refused_name(error: &std::io::Error) -> bool {
+    use std::io::ErrorKind::{InvalidFilename, InvalidInput};
+    matches!(error.kind(), InvalidFilename | InvalidInput)
 }

@@ -5,10 +5,11 @@ use std::io::{self, ErrorKind};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
+use lookalike_chassis::durable::sync_folder;
 use lookalike_chassis::rename::rename_without_replacing;
 use lookalike_proto::{ContentHash, LibraryName, RelativePath};
 
-use super::folder_walk::{WalkError, sync_folder, walk_into};
+use super::folder_walk::{WalkError, walk_into};
 use super::landing::hash_file;
 
 /// A file that is to be removed, as the index knows it.
@@ -95,10 +96,13 @@ impl TrashRequest {
         let suffix = format!("-{}", self.id);
         let entries = std::fs::read_dir(self.library_folder()).ok()?.flatten();
         let names = entries.map(|entry| entry.file_name().to_string_lossy().into_owned());
-        // The names begin with their times.
-        let newest = names.filter(|name| name.ends_with(&suffix)).max()?;
-        let path = self.path.join_to(&self.library_folder().join(newest));
-        path.symlink_metadata().is_ok().then_some(path)
+        let mut names: Vec<String> = names.filter(|name| name.ends_with(&suffix)).collect();
+        // The names begin with their times: the newest first.
+        names.sort_unstable_by(|a, b| b.cmp(a));
+        let mut paths = names
+            .iter()
+            .map(|name| self.path.join_to(&self.library_folder().join(name)));
+        paths.find(|path| path.symlink_metadata().is_ok())
     }
 }
 
@@ -124,19 +128,31 @@ fn open_regular(path: &Path) -> Result<File, TrashError> {
     File::open(path).map_err(|error| missing_or(TrashError::Read, error))
 }
 
-/// Whether a path is that of the same file with the same times.
+/// Whether a path is that of the same file with the same times. The file is opened, because a network
+/// file system may answer from memory otherwise.
 fn is_unchanged(path: &Path, before: &Metadata) -> bool {
     let key = |metadata: &Metadata| {
         let modified = (metadata.mtime(), metadata.mtime_nsec());
         (metadata.dev(), metadata.ino(), metadata.len(), modified)
     };
-    path.symlink_metadata()
-        .is_ok_and(|now| now.is_file() && key(&now) == key(before))
+    path.symlink_metadata().is_ok_and(|now| now.is_file())
+        && File::open(path)
+            .and_then(|file| file.metadata())
+            .is_ok_and(|now| key(&now) == key(before))
 }
 
 /// The trash contains what someone wanted to be gone, so only the account of the service reads it.
 fn create_private_folders(folder: &Path) -> io::Result<()> {
-    DirBuilder::new().recursive(true).mode(0o700).create(folder)
+    let missing: Vec<&Path> = folder
+        .ancestors()
+        .take_while(|folder| folder.symlink_metadata().is_err())
+        .collect();
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(folder)?;
+    let mut parents = missing.iter().filter_map(|folder| folder.parent());
+    parents.try_for_each(sync_folder)
 }
 
 /// The trash is on another file system: copies the file, and removes it when the copy is on the disk.
@@ -159,14 +175,29 @@ fn copy_to_trash(
     }
     let folder = target.parent().unwrap_or(target);
     sync_folder(folder).map_err(TrashError::Trash)?;
-    if !is_unchanged(source, before) {
+    remove_copied(source, before, request).inspect_err(|_| {
         // The file stays in the library, so the trash needs no copy.
         let _ = std::fs::remove_file(target);
+    })
+}
+
+/// Removes a file unless it was changed since. It gets a hidden name first: a file that another
+/// program puts in its place meanwhile is not touched.
+fn remove_copied(
+    source: &Path,
+    before: &Metadata,
+    request: &TrashRequest,
+) -> Result<(), TrashError> {
+    let hidden = source.with_file_name(format!(".lookalike-{}-{}", request.time, request.id));
+    rename_without_replacing(source, &hidden)
+        .map_err(|error| missing_or(TrashError::Library, error))?;
+    if !is_unchanged(&hidden, before) {
+        rename_without_replacing(&hidden, source).map_err(TrashError::Library)?;
         return Err(TrashError::Changed);
     }
-    std::fs::remove_file(source).map_err(|error| {
-        let _ = std::fs::remove_file(target);
-        missing_or(TrashError::Library, error)
+    std::fs::remove_file(&hidden).map_err(|error| {
+        let _ = rename_without_replacing(&hidden, source);
+        TrashError::Library(error)
     })
 }
 
@@ -237,6 +268,10 @@ mod tests {
         assert!(!file.exists());
         assert!(matches!(move_to_trash(&request), Err(TrashError::Missing)));
         assert_eq!(request.find_trashed(), Some(trashed.clone()));
+        // An entry without the file, of a request that came too late.
+        let empty = fixture.request("2026/a.jpg", b"a", "20261201T120000500Z");
+        create_private_folders(&empty.entry_folder().join("2026")).unwrap();
+        assert_eq!(request.find_trashed(), Some(trashed.clone()));
 
         // A later file at the same path is another entry.
         std::fs::write(&file, "b").unwrap();
@@ -288,6 +323,11 @@ mod tests {
         let refused = copy_to_trash(&file, &entry.join("a.jpg"), &before, &other);
         assert!(matches!(refused, Err(TrashError::Changed)));
         assert_eq!(std::fs::read_dir(&entry).unwrap().count(), 0);
+        let newer = fixture.file("newer.jpg");
+        std::fs::write(&newer, "b").unwrap();
+        let refused = remove_copied(&newer, &before, &request);
+        assert!(matches!(refused, Err(TrashError::Changed)));
+        assert_eq!(std::fs::read(&newer).unwrap(), b"b");
         copy_to_trash(&file, &entry.join("a.jpg"), &before, &request).unwrap();
         assert!(!file.exists());
         let copy = entry.join("a.jpg");

@@ -77,6 +77,7 @@ async fn wait_until_nothing_is_staged(photos: &Path) {
 async fn an_uploaded_picture_is_indexed_once() {
     let mut world = world_with_uploads("upload", false);
     world.start_up().await;
+    world.wait_until_settled().await;
     let picture = sample(0);
     let path = "/v1/images?library=photos&folder=2026/May%201&name=a.jpg";
     let response = world.post_response(path, picture.clone()).await;
@@ -111,6 +112,7 @@ async fn an_uploaded_picture_is_indexed_once() {
     assert_known(upload(&world, "", &picture).await);
     world.stop_up().await;
     world.start_up().await;
+    world.wait_until_settled().await;
     let present = world.get_json(&location).await;
     assert_eq!(present["state"], "indexed", "{present}");
     assert_known(upload(&world, again, &picture).await);
@@ -154,6 +156,7 @@ async fn an_uploaded_picture_is_indexed_once() {
 async fn forms_and_names_from_contents() {
     let mut world = world_with_uploads("upload-form", false);
     world.start_up().await;
+    world.wait_until_settled().await;
     let picture = sample(0);
     let (status, stored) = upload(&world, "", &picture).await;
     assert_eq!(status, 202, "{stored}");
@@ -213,6 +216,7 @@ async fn libraries_permit_nothing_by_default() {
 async fn hostile_names_are_refused() {
     let mut world = world_with_uploads("upload-names", false);
     world.start_up().await;
+    world.wait_until_settled().await;
     let outside = world.dir.path().join("outside");
     fs::create_dir(&outside).unwrap();
     std::os::unix::fs::symlink(&outside, world.photos.join("link")).unwrap();
@@ -264,6 +268,7 @@ async fn what_cannot_be_indexed_is_reported() {
     let mut world = world_with_uploads("upload-bad", false);
     world.set_variable("LOOKALIKE_UPLOADS_MAX_BYTES", "1MiB");
     world.start_up().await;
+    world.wait_until_settled().await;
     let large = [sample(0), vec![0; 1 << 20]].concat();
     let mut psd = b"8BPS\0\x01".to_vec();
     psd.resize(4096, 0);

@@ -40,7 +40,7 @@ pub(crate) struct UploadResultBody {
     pub path: String,
     /// BLAKE3 of the file's bytes, 64 hexadecimal digits.
     pub content_hash: String,
-    /// The id of the image; null while it is not known.
+    /// The id of the image; null until it is indexed.
     pub image_id: Option<String>,
     /// The address of the image; null while its id is not known.
     pub image_url: Option<String>,

@@ -36,6 +36,7 @@ async fn begin_upload(world: &SystemWorld, picture: &[u8]) -> TcpStream {
 async fn an_interrupted_upload_leaves_nothing() {
     let mut world = world_with_uploads("upload-killed", false);
     world.start_up().await;
+    world.wait_until_settled().await;
     // Larger than the buffer, so that a part is on the disk.
     let picture = [sample(0), vec![0; 2 << 20]].concat();
     let connection = begin_upload(&world, &picture).await;
@@ -49,6 +50,7 @@ async fn an_interrupted_upload_leaves_nothing() {
     assert_eq!(staged.len(), 1, "the file of the upload is still there");
     assert_eq!(files_below(&world.photos), staged, "nothing is visible");
     world.start_up().await;
+    world.wait_until_settled().await;
     wait_until_nothing_is_staged(&world.photos).await;
     let stats = world.wait_until_settled().await;
     assert_eq!(stats["on_disk"], 0, "{stats}");
@@ -114,6 +116,7 @@ async fn full_and_read_only_disks_are_reported() {
     let command = namespace::with_mounts(permit, &mount, &world.role_command("up"));
     let up = world.start_command(command, "up");
     world.wait_for_up(up).await;
+    world.wait_until_settled().await;
     let large = [sample(0), vec![0; 2 << 20]].concat();
     let (status, problem) = upload(&world, "name=a.jpg", &large).await;
     assert_eq!(
