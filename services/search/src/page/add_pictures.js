@@ -3,7 +3,7 @@
 import { request } from "./client.js";
 import { createSheet } from "./dialog.js";
 import { openDetail } from "./detail.js";
-import { $, button, el } from "./dom.js";
+import { $, button, el, toast } from "./dom.js";
 import { count, formatSize } from "./format.js";
 import { uploadLibraries } from "./libraries.js";
 
@@ -43,6 +43,8 @@ export function offerPictures(files, search) {
   files.length > MAX_FILES ? el("p", { class: "error" }, `Only the first ${MAX_FILES} are added.`) : null,
   el("div", { class: "buttons" }, el("button", { class: search ? "button" : "button strong", type: "submit" }, "Add to the library")));
   sheet.body.replaceChildren(form);
+  // Pictures can be dropped on an open sheet; closing it stops the upload that it shows.
+  sheet.dialog.close();
   sheet.dialog.showModal();
 }
 
@@ -52,32 +54,40 @@ function fileItem(file) {
   return { item, show: (...content) => state.replaceChildren(...content) };
 }
 
-// One upload at a time: the browser has few connections, and the rest of the page needs some.
+// One upload at a time: the browser has few connections, and the rest of the page needs some. Closing the sheet stops it.
 async function addPictures(files, library, folder) {
+  const controller = new AbortController();
+  const { signal } = controller;
+  sheet.dialog.addEventListener("close", () => controller.abort(), { once: true });
   const rows = files.map((file) => ({ file, ...fileItem(file) }));
   const status = el("p", { role: "status" }, `Adding ${count(files.length, "picture")} to ${library} …`);
   sheet.body.replaceChildren(status, el("ul", { class: "uploads" }, rows.map((row) => row.item)));
   const polls = [];
   let added = 0;
   for (const { file, show } of rows) {
-    if (!sheet.dialog.open) break;
+    if (signal.aborted) break;
     show("Sending …");
     try {
-      const upload = await request("/v1/images", { method: "POST", body: file, parameters: { library, folder: folder || null, name: file.name },
+      const upload = await request("/v1/images", { method: "POST", body: file, signal, parameters: { library, folder: folder || null, name: file.name },
         headers: { "content-type": file.type || "application/octet-stream" } });
       added += 1;
-      polls.push(followUpload(upload, show));
+      polls.push(followUpload(upload, show, signal));
     } catch (error) {
+      if (signal.aborted) break;
       show(el("span", { class: "error" }, error.message));
     }
+  }
+  if (signal.aborted) {
+    if (added < files.length) toast(`${added} of ${count(files.length, "picture")} stored; stopped`);
+    return;
   }
   status.textContent = `${count(added, "picture")} stored in ${library}${added < files.length ? `, ${files.length - added} refused` : ""}.`;
   await Promise.all(polls);
 }
 
-async function followUpload(upload, show) {
+async function followUpload(upload, show, signal) {
   let present = upload;
-  for (let poll = 0; poll < MAX_POLLS && present.state === "landed" && sheet.dialog.open; poll++) {
+  for (let poll = 0; poll < MAX_POLLS && present.state === "landed" && !signal.aborted; poll++) {
     show(upload.created === false ? "Already there; being indexed …" : STATES.landed);
     await new Promise((resolve) => { setTimeout(resolve, POLL_INTERVAL_MS); });
     present = await request(`/v1/uploads/${upload.id}`).catch(() => present);

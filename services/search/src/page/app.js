@@ -8,7 +8,7 @@ import { followAddress, startDetail } from "./detail.js";
 import { startConfirmDialog } from "./dialog.js";
 import { $ } from "./dom.js";
 import { showDuplicates } from "./duplicates.js";
-import { openFacets, startFacets } from "./facets.js";
+import { openFacets, startFacets, updateFacets } from "./facets.js";
 import { startFailuresDialog } from "./failures.js";
 import { showFilters, startFilters } from "./filters.js";
 import { foldToggle, startFolding } from "./folding.js";
@@ -16,7 +16,7 @@ import { showLiveStrip, startLive } from "./live.js";
 import { query, startQuery } from "./query.js";
 import { grid, knownImages, results, startResults } from "./results.js";
 import { saveButton, showMatches, showSaved, startSaved } from "./saved.js";
-import { browse, setSearchTools, showSearch } from "./search.js";
+import { browse, enterStep, forgetViews, keepView, setSearchTools, showSearch } from "./search.js";
 import { startSelection } from "./selection.js";
 import { onSettingChange, startSettings } from "./settings.js";
 import { startShortcuts } from "./shortcuts.js";
@@ -27,10 +27,14 @@ const VIEWS = { library: browse, search: showSearch, duplicates: showDuplicates,
 const TITLES = { duplicates: "Copies", saved: "Saved searches", matches: "Matches" };
 
 let displayed = null;
+let displayedView = null;
 
 function showAddress() {
   const state = parseAddress();
   displayed = formatAddress({ ...state, open: null });
+  const isKept = enterStep();
+  if (!isKept && state.view !== displayedView) window.scrollTo({ top: 0, behavior: "instant" });
+  displayedView = state.view;
   followAddress();
   const title = hasTarget(state) ? "Pictures like this" : TITLES[state.view];
   document.title = title ? `${title} · lookalike` : "lookalike";
@@ -41,6 +45,7 @@ function showAddress() {
   }
   $("ask").hidden = state.view !== "library" && state.view !== "search";
   showFilters();
+  updateFacets();
   showLiveStrip(state.view === "library" && isEmpty(state));
   prepareTextField();
   showChips();
@@ -49,8 +54,12 @@ function showAddress() {
 
 // Opening one picture large, or closing it, only changes a part of the address.
 function followHash() {
-  if (formatAddress({ ...parseAddress(), open: null }) === displayed) followAddress();
-  else showAddress();
+  if (formatAddress({ ...parseAddress(), open: null }) === displayed) {
+    followAddress();
+    return;
+  }
+  keepView();
+  showAddress();
 }
 
 function startViews() {
@@ -60,16 +69,22 @@ function startViews() {
     loadMore: () => results.loadMore(),
     query: () => query,
     findImage: (id) => grid.items.find((image) => image.id === id) ?? knownImages.get(id),
-    onRemoved: (id) => grid.remove(id),
+    onRemoved: (id) => {
+      grid.remove(id);
+      forgetViews();
+    },
   });
   startSelection(() => grid.forEachCard(markSelected), () => grid.items);
   setSearchTools(foldToggle, saveButton);
   startFolding();
-  onSettingChange((name) => { if (name === "size") grid.resize(); });
+  onSettingChange((name) => {
+    if (name === "size") grid.resize();
+    else if (name === "fold") forgetViews();
+  });
 }
 
 startSettings();
-startSignIn();
+startSignIn(forgetViews);
 startViews();
 startFilters(openFacets);
 startFacets();
@@ -84,6 +99,8 @@ $("skip").addEventListener("click", (event) => {
   event.preventDefault();
   $("results").focus();
 });
+// The views restore their own place: their pages come later than the browser would scroll.
+history.scrollRestoration = "manual";
 window.addEventListener("hashchange", followHash);
 window.addEventListener(REPEAT_EVENT, showAddress);
 showAddress();

@@ -28,9 +28,12 @@ let isPushed = false;
 let list = [];
 let controller = new AbortController();
 
+// Changes which picture the address opens, without a step for the Back button. The state belongs to the view behind the dialog.
+const replaceOpen = (open) => history.replaceState(history.state, "", formatAddress({ ...parseAddress(), open }));
+
 export function openDetail(image, images = page.listImages()) {
   list = images;
-  history.pushState(null, "", formatAddress({ ...parseAddress(), open: image.id }));
+  history.pushState(history.state, "", formatAddress({ ...parseAddress(), open: image.id }));
   isPushed = true;
   showDetail(image);
 }
@@ -54,7 +57,7 @@ function leave(address) {
 
 // Closes the dialog without a step back in the browser's history.
 function closeQuietly() {
-  history.replaceState(null, "", formatAddress({ ...parseAddress(), open: null }));
+  replaceOpen(null);
   $("detail").close();
 }
 
@@ -63,7 +66,7 @@ function showNeighbour(step) {
   const at = images.findIndex((image) => image.id === shown.id);
   const next = images[at + step];
   if (at < 0 || !next) return;
-  history.replaceState(null, "", formatAddress({ ...parseAddress(), open: next.id }));
+  replaceOpen(next.id);
   showDetail(next);
 }
 
@@ -76,6 +79,7 @@ async function showDetail(image) {
   if (!$("detail").open) $("detail").showModal();
   // Matches of saved searches and uploads have fewer fields than other images.
   if (image.tags) fillDetail(image);
+  else clearDetail(image);
   showArrows();
   try {
     const loaded = { ...image, ...await request(`/v1/images/${image.id}`, { signal }) };
@@ -96,27 +100,46 @@ function showArrows() {
   const at = list.findIndex((image) => image.id === shown.id);
   $("detail-previous").hidden = at <= 0;
   $("detail-next").hidden = at < 0 || at === list.length - 1;
-  // A hidden button loses the focus, and with it the keys.
-  if (!$("detail").contains(document.activeElement)) $("detail-close").focus();
+  keepFocus();
   if (at >= list.length - 6) page.loadMore();
+}
+
+// A button that is hidden or replaced loses the focus, and with it the keys.
+function keepFocus() {
+  if (!$("detail").contains(document.activeElement)) $("detail-close").focus();
 }
 
 /* ---- the picture ---- */
 
 function fillDetail(image) {
   const name = baseName(image.path);
-  $("detail-name").textContent = name;
-  $("detail-status").textContent = "";
-  const picture = $("detail-image");
-  const src = image.thumbnail_url.replace(/size=\d+/, `size=${LARGEST_THUMBNAIL}`);
-  if (!picture.src.endsWith(src)) picture.src = src;
-  picture.alt = name;
-  picture.width = image.width;
-  picture.height = image.height;
+  showPicture(image, name);
   $("detail-facts").replaceChildren(...factNodes(image));
   $("detail-actions").replaceChildren(...actionNodes(image, name));
   const query = page.query();
   $("detail-compare").hidden = !query || query.id === image.id;
+  keepFocus();
+}
+
+// Until the picture is loaded, nothing of the previous one may remain: its buttons would act on it.
+function clearDetail(image) {
+  showPicture(image, image.path ? baseName(image.path) : "Picture");
+  for (const id of ["detail-facts", "detail-actions", "detail-similar", "detail-folded"]) $(id).replaceChildren();
+  for (const id of ["detail-similar", "detail-folded", "detail-compare"]) $(id).hidden = true;
+}
+
+function showPicture(image, name) {
+  $("detail-name").textContent = name;
+  $("detail-status").textContent = "";
+  const picture = $("detail-image");
+  const src = image.thumbnail_url?.replace(/size=\d+/, `size=${LARGEST_THUMBNAIL}`);
+  if (!src) picture.removeAttribute("src");
+  else if (!picture.src.endsWith(src)) picture.src = src;
+  picture.alt = src ? name : "";
+  for (const side of ["width", "height"]) {
+    if (image[side]) picture[side] = image[side];
+    else picture.removeAttribute(side);
+  }
   $("detail-history").open = false;
   $("detail-steps").replaceChildren();
 }
@@ -174,21 +197,26 @@ async function removePicture(image, name) {
   if (!isConfirmed) return;
   try {
     const removed = await request(`/v1/images/${image.id}`, { method: "DELETE" });
+    const isShown = isShowing(image);
     const images = list;
     const at = images.findIndex((other) => other.id === image.id);
     const next = images[at + 1] ?? images[at - 1];
     list = images.filter((other) => other.id !== image.id);
     deselect(image.id);
     page.onRemoved(image.id);
-    toast(`Moved to ${removed.trash_path}`);
-    if (next) {
-      history.replaceState(null, "", formatAddress({ ...parseAddress(), open: next.id }));
+    if (isShown && next) {
+      replaceOpen(next.id);
       showDetail(next);
-    } else $("detail").close();
+    } else if (isShown) $("detail").close();
+    toast(`Moved to ${removed.trash_path}`);
   } catch (error) {
-    $("detail-status").textContent = error.message;
+    if (isShowing(image)) $("detail-status").textContent = error.message;
+    else toast(error.message);
   }
 }
+
+// The person may have moved on while the service removed a picture.
+const isShowing = (image) => $("detail").open && shown.id === image.id;
 
 /* ---- other pictures ---- */
 
@@ -196,9 +224,10 @@ function showStrip(id, label, images) {
   $(id).hidden = images.length === 0;
   $(id).replaceChildren(el("h3", {}, label), pictureStrip(images, label, (image) => ({
     "aria-label": `Show ${baseName(image.path)}`, title: baseName(image.path), onclick: () => {
-      history.replaceState(null, "", formatAddress({ ...parseAddress(), open: image.id }));
+      replaceOpen(image.id);
       showDetail(image);
     } })));
+  keepFocus();
 }
 
 async function showSimilar(image, signal) {
@@ -242,8 +271,8 @@ function startSwipe() {
 
 function handleKey(event) {
   if (event.altKey || event.ctrlKey || event.metaKey || event.target.closest("input, dialog:not(#detail)")) return;
-  const actions = { ArrowLeft: () => showNeighbour(-1), ArrowRight: () => showNeighbour(1), x: () => $("detail-select").click(),
-    p: () => $("detail-copy").click(), c: () => { if (!$("detail-compare").hidden) compare(); }, s: () => leave(similarAddress(shown.id)) };
+  const actions = { ArrowLeft: () => showNeighbour(-1), ArrowRight: () => showNeighbour(1), x: () => $("detail-select")?.click(),
+    p: () => $("detail-copy")?.click(), c: () => { if (!$("detail-compare").hidden) compare(); }, s: () => leave(similarAddress(shown.id)) };
   if (!actions[event.key]) return;
   event.preventDefault();
   event.stopPropagation();
@@ -273,7 +302,7 @@ export function startDetail(around) {
     const state = parseAddress();
     if (!state.open) return;
     if (isPushed) history.back();
-    else history.replaceState(null, "", formatAddress({ ...state, open: null }));
+    else replaceOpen(null);
   });
   startSwipe();
 }

@@ -39,8 +39,8 @@ export function percentBar(percent) {
 let toastTimer;
 
 export function toast(text) {
-  const showing = document.querySelector("dialog[open]:last-of-type") ?? document.body;
-  // Above an open dialog, which is in the top layer.
+  // Above an open dialog, which is in the top layer. Of several, the last one in the document is normally on top.
+  const showing = [...document.querySelectorAll("dialog:modal")].at(-1) ?? document.body;
   if ($("toast").parentNode !== showing) showing.append($("toast"));
   $("toast").textContent = text;
   $("toast").classList.add("on");

@@ -74,8 +74,9 @@ export async function downloadPictures(images) {
       }
     }
   } catch {
-    toast("The download was stopped");
+    // A message in a closed dialog is invisible.
     sheet.dialog.close();
+    toast("The download was stopped");
     return;
   }
   if (archive.files) saveBlob(archive.finish(), "lookalike.zip");

@@ -82,16 +82,20 @@ async function loadGroups(view, parameters) {
         describeProgress(progress, cursor);
         if (!cursor) break;
       }
+      $("loading-more").hidden = true;
       if (progress.groups === 0) showNone(parameters);
+      else if (cursor) showMoreButton("Show more", load);
     } catch (error) {
       if (error.name === "AbortError" || !view.isCurrent()) return;
+      if (progress.groups > 0) {
+        showMoreButton("Try again", load, `${error.message} `);
+        return;
+      }
       if (isMissing(error)) $("view-duplicates").hidden = true;
       showProblem(error, showDuplicates);
     } finally {
       isLoading = false;
-      $("loading-more").hidden = true;
     }
-    if (cursor && view.isCurrent() && progress.groups) showMoreButton(load);
   };
   await load();
 }
@@ -101,12 +105,12 @@ function describeProgress({ groups, bytes, examined }, cursor) {
   $("results-summary").textContent = `${found}${number.format(examined)} pictures examined${cursor ? " so far" : ""}`;
 }
 
-function showMoreButton(load) {
-  const more = button("Show more", () => {
+function showMoreButton(label, load, message = "") {
+  const more = button(label, () => {
     $("loading-more").replaceChildren("Looking for copies …");
     load();
   });
-  $("loading-more").replaceChildren(more);
+  $("loading-more").replaceChildren(message, more);
   $("loading-more").hidden = false;
 }
 

@@ -28,7 +28,7 @@ export async function openFacets(field, opener) {
   const list = el("div", { class: "facet-values" }, el("p", { class: "quiet" }, "Counting …"));
   $("facets").replaceChildren(
     el("div", { class: "sheet-head" }, el("h2", { id: "facets-title" }, FIELD_LABELS[field]), button("Done", () => closeFacets(true), { class: "button small" })), list);
-  opened = { field, opener };
+  opened = { field, opener, others: otherFilters(field) };
   opener.setAttribute("aria-expanded", "true");
   $("facets").hidden = false;
   placePanel(opener);
@@ -53,6 +53,21 @@ export function closeFacets(returnFocus = false) {
   return true;
 }
 
+// The filters of the other fields, on which the numbers in the panel depend.
+const otherFilters = (field) => filterText(parseAddress(), field);
+
+// Displays the filters of the address, which Back changes too.
+export function updateFacets() {
+  if (!opened) return;
+  const { field, others } = opened;
+  if ($("filters").hidden || otherFilters(field) !== others) {
+    closeFacets($("facets").contains(document.activeElement));
+    return;
+  }
+  const chosen = parseAddress().filters[field];
+  for (const box of $("facets").querySelectorAll("input[type=checkbox]")) box.checked = chosen.includes(box.value);
+}
+
 // Below its button; on narrow screens, the style sheet places it at the bottom.
 function placePanel(opener) {
   const rect = opener.getBoundingClientRect();
@@ -64,7 +79,7 @@ function placePanel(opener) {
 function option(field, { value, count }, depth = 0, text = valueLabel(field, value)) {
   const checked = parseAddress().filters[field].includes(value);
   return el("label", { class: `option depth-${Math.min(5, depth)}`, "data-text": valueLabel(field, value).toLowerCase() },
-    el("input", { type: "checkbox", checked, onchange: () => toggleFilter(field, value) }),
+    el("input", { type: "checkbox", value, checked, onchange: () => toggleFilter(field, value) }),
     field === "color" ? el("span", { class: `swatch ${value}`, "aria-hidden": "true" }) : null,
     el("span", { class: "option-text" }, text), el("span", { class: "quiet" }, number.format(count)));
 }

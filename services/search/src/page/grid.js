@@ -60,6 +60,24 @@ export class CardGrid {
     this.show(this.items.filter((item) => item.id !== id), divider);
   }
 
+  // Where the window is in the grid: the first item in it, and the distance of that item's row from the top of the window.
+  get scrollPlace() {
+    const top = this.#list.getBoundingClientRect().top;
+    const at = Math.min(this.#firstBelow(-top), this.items.length - 1);
+    return { at, offset: top + this.#top(at) };
+  }
+
+  scrollToPlace({ at, offset }) {
+    const top = this.#list.getBoundingClientRect().top + this.#top(at);
+    window.scrollBy({ top: top - offset, behavior: "instant" });
+    this.#render();
+  }
+
+  // The id of the item whose card has the focus, or null.
+  get focusedId() {
+    return this.#list.contains(document.activeElement) ? document.activeElement.closest(".card")?.dataset.id ?? null : null;
+  }
+
   resize() {
     if (!this.items.length || !this.#list.clientWidth) return;
     this.#measure();
@@ -203,8 +221,13 @@ export class CardGrid {
     const margin = 90;
     if (top < margin) window.scrollBy({ top: top - margin, behavior: "instant" });
     else if (top + this.#place.rowHeight > window.innerHeight) window.scrollBy({ top: top + this.#place.rowHeight - window.innerHeight, behavior: "instant" });
+    this.focusInPlace(at);
+    this.#render();
+  }
+
+  // Moves the focus without scrolling.
+  focusInPlace(at) {
     const card = this.#cards.get(at) ?? this.#insert(at);
     card.querySelector("a").focus({ preventScroll: true });
-    this.#render();
   }
 }

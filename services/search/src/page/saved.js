@@ -51,6 +51,8 @@ async function deleteSaved({ id, name }, item) {
   if (!await confirmAction(`Delete the saved search “${name}”?`, "Its matches are forgotten. No picture is touched.", "Delete it")) return;
   try {
     await request(`/v1/saved-searches/${id}`, { method: "DELETE" });
+    // The person may have opened another view meanwhile.
+    if (!item.isConnected) return;
     counters.delete(id);
     item.remove();
     if (counters.size === 0) showNone();
@@ -95,6 +97,10 @@ export async function showMatches() {
     const answer = await request(`/v1/saved-searches/${id}/matches`, { signal, parameters: { cursor, limit: MATCHES_PER_PAGE } });
     return { ...answer, images: answer.matches.map(toImage) };
   };
+  if (view.kept) {
+    showPages(view, fetchPage);
+    return;
+  }
   try {
     const saved = await request(`/v1/saved-searches/${id}`, { signal: view.signal });
     if (!view.isCurrent()) return;
@@ -109,9 +115,9 @@ export async function showMatches() {
 
 let sheet = null;
 
-// A button that saves the present search.
+// A button that saves the present search. Saved searches have no regions.
 export function saveButton(state) {
-  if ($("view-saved").hidden) return null;
+  if ($("view-saved").hidden || state.region) return null;
   return button("Save this search", () => openSaveForm(state), { class: "button small", id: "save-search" });
 }
 
@@ -124,8 +130,11 @@ function openSaveForm(state) {
   const band = el("select", {}, MIN_BANDS.map((value) => el("option", { value, selected: value === "near_duplicate" ? "" : null }, `${BANDS[value]} or better`)));
   const score = el("input", { type: "number", min: "-1", max: "1", step: "0.01", value: "0.25" });
   const url = el("input", { type: "url", placeholder: "https://…", maxlength: "2000" });
+  // Disabled until the answer arrives: a second Enter must not save the search again.
+  const submit = el("button", { class: "button strong", type: "submit" }, "Save");
   const form = el("form", { class: "fields", onsubmit: async (event) => {
     event.preventDefault();
+    submit.disabled = true;
     try {
       const { filter, ...query } = await combinedRequest(state);
       const saved = await post("/v1/saved-searches", { name: name.value.trim(), query: tidyQuery(query), filter: filterObject(state) ?? undefined,
@@ -133,9 +142,11 @@ function openSaveForm(state) {
       showSavedAnswer(saved);
     } catch (problem) {
       error.replaceChildren(...sentence(problem.message));
+    } finally {
+      submit.disabled = false;
     }
   } }, field("Name", name), isSingle ? field("A new picture matches if it is", band) : field("Lowest score of a match", score, "Scores of texts are lower than those of pictures."),
-  field("Webhook (optional)", url, "lookalike sends each match to this address."), error, el("div", { class: "buttons" }, el("button", { class: "button strong", type: "submit" }, "Save")));
+  field("Webhook (optional)", url, "lookalike sends each match to this address."), error, el("div", { class: "buttons" }, submit));
   sheet.body.replaceChildren(form);
   sheet.dialog.showModal();
   name.select();

@@ -6,7 +6,7 @@ import { combinedRequest, findProblem } from "./combined.js";
 import { $, el } from "./dom.js";
 import { filterText } from "./filters.js";
 import { count, formatTook, number } from "./format.js";
-import { showImageQuery, showQuery, showUploadedQuery, uploadedPicture } from "./query.js";
+import { query, showImageQuery, showQuery, showUploadedQuery, uploadedPicture } from "./query.js";
 import { grid, isLoading, results, showImages, showMessage, showNothing, showProblem, showSkeletons } from "./results.js";
 import { settings } from "./settings.js";
 
@@ -25,6 +25,64 @@ let isLoadingMore = false;
 let isBrowsing = false;
 let repeatView = () => {};
 
+/* ---- views that Back shows again ---- */
+
+const MAX_KEPT_VIEWS = 8;
+
+// What was displayed, by the number of its step in the browser's history; the view that was left first comes first.
+const keptViews = new Map();
+// A reload forgets the views but not the numbers of the browser's history, so new numbers must differ from them.
+let lastStep = Date.now();
+let presentStep = null;
+// How the displayed pages were loaded, and the uploaded picture at that time; null while there are none.
+let pages = null;
+// What the next view shows again.
+let keptView = null;
+
+// Keeps what is displayed; called before another address is shown.
+export function keepView() {
+  if (!pages || !grid.items.length) return;
+  keptViews.set(presentStep, { ...pages, cursor, items: grid.items, title: $("results-title").textContent,
+    summary: [...$("results-summary").cloneNode(true).childNodes], tools: $("results-tools").hidden ? [] : [...$("results-tools").childNodes],
+    place: window.scrollY > 0 ? grid.scrollPlace : null, focusedId: grid.focusedId, query });
+  if (keptViews.size > MAX_KEPT_VIEWS) keptViews.delete(keptViews.keys().next().value);
+}
+
+// Numbers the present step of the browser's history. Returns whether the view of that step is kept; it is shown next.
+export function enterStep() {
+  if (!history.state?.step) history.replaceState({ step: ++lastStep }, "");
+  presentStep = history.state.step;
+  keptView = keptViews.get(presentStep) ?? null;
+  keptViews.delete(presentStep);
+  // All uploaded pictures have the same address.
+  if (parseAddress().picture && keptView?.uploaded !== uploadedPicture()) keptView = null;
+  return keptView !== null;
+}
+
+// Called when the kept views may be out of date.
+export function forgetViews() {
+  keptViews.clear();
+}
+
+function showKept({ kept, isCurrent, signal }) {
+  showImages(kept.items);
+  $("results-title").textContent = kept.title;
+  $("results-summary").replaceChildren(...kept.summary);
+  showTools(kept.tools);
+  if (kept.place) grid.scrollToPlace(kept.place);
+  else window.scrollTo({ top: 0, behavior: "instant" });
+  continuePages(isCurrent, signal, kept.fetchPage, kept.cursor);
+}
+
+// The focused card leaves the document together with its view, and the keys of the grid need a focus.
+function focusCard({ kept, hadFocus }) {
+  if (document.activeElement !== document.body || !(hadFocus || kept?.focusedId)) return;
+  const at = grid.items.findIndex((image) => image.id === kept?.focusedId);
+  grid.focusInPlace(at < 0 ? kept?.place?.at ?? 0 : at);
+}
+
+/* ---- views ---- */
+
 // Starts a view and cancels the previous one. `repeat` runs it again.
 export function startView(title, repeat) {
   abortController?.abort();
@@ -35,15 +93,24 @@ export function startView(title, repeat) {
   results.failed = false;
   results.loadMore = () => {};
   repeatView = repeat;
+  pages = null;
+  const kept = keptView;
+  keptView = null;
   $("results-title").textContent = title;
   $("results-tools").hidden = true;
   viewNumber += 1;
   const started = viewNumber;
-  return { isCurrent: () => started === viewNumber, signal: abortController.signal };
+  return { isCurrent: () => started === viewNumber, signal: abortController.signal, kept, hadFocus: grid.focusedId !== null };
 }
 
 // Shows a list that has pages. `fetchPage` returns the items of a page and the cursor of the next one.
-export async function showPages({ isCurrent, signal }, fetchPage, { nothing = showNothing, onFirst = () => {} } = {}) {
+export async function showPages(view, fetchPage, { nothing = showNothing, onFirst = () => {} } = {}) {
+  const { isCurrent, signal } = view;
+  if (view.kept) {
+    showKept(view);
+    focusCard(view);
+    return;
+  }
   showSkeletons();
   try {
     let page = await fetchPage(null, signal);
@@ -55,14 +122,21 @@ export async function showPages({ isCurrent, signal }, fetchPage, { nothing = sh
       return;
     }
     showImages(page.images);
-    cursor = page.cursor ?? null;
     onFirst(page);
-    results.loadMore = () => loadMore(isCurrent, signal, fetchPage);
-    grid.resize();
+    continuePages(isCurrent, signal, fetchPage, page.cursor ?? null);
+    focusCard(view);
   } catch (error) {
     if (error.name === "AbortError" || !isCurrent()) return;
     showProblem(error, () => repeatView());
   }
+}
+
+// Loads the pages after the displayed ones once they are needed.
+function continuePages(isCurrent, signal, fetchPage, after) {
+  cursor = after;
+  pages = { fetchPage, uploaded: uploadedPicture() };
+  results.loadMore = () => loadMore(isCurrent, signal, fetchPage);
+  grid.resize();
 }
 
 async function loadMore(isCurrent, signal, fetchPage) {
@@ -98,7 +172,10 @@ export function browse() {
     $("results-summary").textContent = hasFilters(state) && page.cursor ? "Filtered" : all;
     if (hasFilters(state) && page.cursor) countMatches(view, filter);
   };
-  return showPages(view, fetchPage, { onFirst });
+  const isShown = showPages(view, fetchPage, { onFirst });
+  // The view was left before its pictures were counted.
+  if (view.kept && $("results-summary").textContent === "Filtered") countMatches(view, filter);
+  return isShown;
 }
 
 async function countMatches({ isCurrent, signal }, filter) {
@@ -173,6 +250,9 @@ function titleOf(state) {
   return state.picture && !state.region ? "Pictures like yours" : part;
 }
 
+// A view that is left early still displays the query of the one before it.
+const isQueryOf = ({ more, region }, image) => image?.id === more[0] && JSON.stringify(image.region) === JSON.stringify(region);
+
 export function showSearch() {
   const state = parseAddress();
   // An uploaded picture has no address, so it is gone after a reload.
@@ -181,10 +261,13 @@ export function showSearch() {
     return;
   }
   const view = startView(titleOf(state), showSearch);
-  window.scrollTo({ top: 0 });
+  if (!view.kept) window.scrollTo({ top: 0, behavior: "instant" });
   if (state.picture && !state.more.length && !state.text && !state.less.length) showUploadedQuery(state);
-  else if (state.more.length === 1 && !state.text && !state.less.length && !state.picture) showImageQuery(state, view);
-  else showQuery(null, true);
+  else if (state.more.length === 1 && !state.text && !state.less.length && !state.picture) {
+    // Shown at once, because a query that appears later moves the grid.
+    if (isQueryOf(state, view.kept?.query)) showQuery(view.kept.query);
+    else showImageQuery(state, view);
+  } else showQuery(null, true);
   const problem = findProblem(state);
   if (problem) {
     showProblem(problem);
@@ -219,7 +302,10 @@ export function setSearchTools(...makers) {
 }
 
 function showSearchTools(state, answer) {
-  const nodes = toolMakers.map((make) => make(state, answer)).filter(Boolean);
+  showTools(toolMakers.map((make) => make(state, answer)).filter(Boolean));
+}
+
+function showTools(nodes) {
   $("results-tools").replaceChildren(...nodes);
   $("results-tools").hidden = nodes.length === 0;
 }

@@ -7,7 +7,7 @@ import { clearSelection, hasSelection } from "./selection.js";
 
 const KEYS = [
   ["Everywhere", [["?", "Show these keys"], ["/", "Describe a picture, or choose a filter"], ["Ctrl V", "Search by the picture in the clipboard"], ["g p", "The library"], ["g c", "Copies"], ["g s", "Saved searches"], ["Esc", "Close, or clear the selection"]]],
-  ["Pictures", [["Arrow keys", "Move between pictures"], ["Enter", "Find similar pictures"], ["o", "Show the picture large"], ["x", "Select the picture; with Shift, all up to it"], ["+ −", "More or less like the picture"]]],
+  ["Pictures", [["Arrow keys", "Move between pictures"], ["Enter", "Find similar pictures"], ["o", "Show the picture large"], ["x", "Select the picture; with Shift, all up to it"], ["b", "Move to the bar of selected pictures"], ["+ −", "More or less like the picture"]]],
   ["A large picture", [["← →", "The previous or the next picture"], ["s", "Find similar pictures"], ["c", "Compare with the picture that is searched by"], ["p", "Copy its path"], ["x", "Select it"]]],
 ];
 
@@ -39,6 +39,8 @@ const ACTIONS = {
   o: (event) => pressOnCard(".large", event),
   x: (event) => pressOnCard(".select", event),
   X: (event) => pressOnCard(".select", event),
+  // In the order of the Tab key, the bar follows a grid that grows while it is scrolled.
+  b: () => $("selection").querySelector("button:not(:disabled)").focus(),
   "+": (event) => pressOnCard(".steer", event),
   "-": (event) => pressOnCard(".steer + .steer", event),
 };

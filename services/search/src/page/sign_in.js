@@ -4,6 +4,7 @@ import { onKeyRequired, post } from "./client.js";
 import { $ } from "./dom.js";
 
 let pending = null;
+let onSignedIn = () => {};
 let isDeclined = false;
 
 // Several requests may fail at once: they share one question. Who closes it is not asked again before
@@ -28,6 +29,7 @@ async function signIn(event) {
   event.preventDefault();
   try {
     await post("/v1/session", { key: $("sign-in-key").value.trim() });
+    onSignedIn();
     $("sign-in-key").value = "";
     $("sign-in").close("done");
   } catch (error) {
@@ -36,7 +38,9 @@ async function signIn(event) {
   }
 }
 
-export function startSignIn() {
+// `signedIn` is called after each sign-in: another key permits other pictures.
+export function startSignIn(signedIn) {
+  onSignedIn = signedIn;
   $("sign-in-form").addEventListener("submit", signIn);
   onKeyRequired(askForKey);
 }

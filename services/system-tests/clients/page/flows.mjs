@@ -79,6 +79,16 @@ await runSteps({
     await page.$$eval("#facets .option", (options) => options.find((option) => option.textContent.startsWith("2026")).querySelector("input").click());
     await eventually(page, "the address has the filter", () => location.hash.includes("folder=2026"));
     await waitForCards(page);
+    const isTicked = (wanted) => eventually(page, `the box is ${wanted ? "" : "not "}ticked`, (expected) => {
+      const boxes = [...document.querySelectorAll("#facets input[type=checkbox]")];
+      return boxes.length > 0 && boxes.some((box) => box.checked) === expected;
+    }, wanted);
+    await isTicked(true);
+    await page.goBack();
+    await isTicked(false);
+    await page.goForward();
+    await isTicked(true);
+    await waitForCards(page);
     await page.keyboard.press("Escape");
     const paths = await page.$$eval(".card .where", (nodes) => nodes.map((node) => node.textContent));
     assert.ok(paths.every((where) => where.startsWith("photos/2026")), `${paths}`);
@@ -132,6 +142,42 @@ await runSteps({
     await press("Escape");
   },
 
+  async "messages and keys work in the large view"() {
+    await openLibrary();
+    // Browsers without a window deny access to the clipboard.
+    await page.evaluate(() => Object.defineProperty(navigator, "clipboard", { configurable: true, value: { writeText: async () => {} } }));
+    await page.focus(".card a");
+    await press("o");
+    await eventually(page, "similar pictures are listed", () => document.querySelectorAll("#detail-similar button").length > 3);
+    await press("p");
+    await eventually(page, "the message is above the large view", () => document.querySelector("#toast").textContent === "Path copied"
+      && document.querySelector("#toast").parentNode === document.querySelector("#detail"));
+    const shown = await page.evaluate(() => location.hash);
+    await page.click("#detail-similar button");
+    await eventually(page, "another picture is shown", (before) => location.hash !== before, shown);
+    await eventually(page, "the focus stays in the large view", () => document.activeElement.id === "detail-close");
+    await eventually(page, "its actions are shown", () => document.querySelector("#detail-select"));
+    await press("x");
+    await eventually(page, "the key selects the picture", () => document.querySelector("#detail-select").getAttribute("aria-pressed") === "true");
+    await press("Escape");
+    await eventually(page, "the large view is closed", () => !document.querySelector("#detail").open);
+  },
+
+  async "the large view of an unknown picture is empty"() {
+    await openLibrary();
+    expectComplaint(/404.*\/v1\/images\/0{32}/);
+    await page.focus(".card a");
+    await press("o");
+    await eventually(page, "a picture is shown", () => document.querySelector("#detail-select"));
+    await page.evaluate((id) => { location.hash = `#/?open=${id}`; }, "0".repeat(32));
+    await eventually(page, "the error is shown", () => document.querySelector("#detail-status").textContent !== "");
+    assert.equal(await page.$eval("#detail-name", (node) => node.textContent), "Picture");
+    assert.equal(await page.$$eval("#detail-actions > *, #detail-facts > *", (nodes) => nodes.length), 0);
+    assert.ok(await page.$eval("#detail-compare", (node) => node.hidden));
+    await press("x", "p");
+    assert.ok(await page.$eval("#selection", (node) => node.hidden));
+  },
+
   async "a selection is searched by and downloaded"() {
     await openLibrary();
     const client = await page.createCDPSession();
@@ -142,6 +188,8 @@ await runSteps({
     await press("x");
     await page.keyboard.up("Shift");
     await eventually(page, "three are selected", () => document.querySelector("#selection-count").textContent === "3 pictures selected");
+    await press("b");
+    assert.equal(await page.evaluate(() => document.activeElement.id), "selection-find");
     await page.$$eval("#selection button", (buttons) => buttons.find((button) => button.textContent === "Download").click());
     await eventually(page, "the archive is described", () => document.querySelector("#download")?.innerText.includes("contains 3 files"));
     const archive = path.join(world.folder, "lookalike.zip");
@@ -154,6 +202,22 @@ await runSteps({
     await page.click("#selection-find");
     await titleIs("Pictures like these");
     assert.equal((await hashOf(page)).match(/more=/g).length, 3);
+  },
+
+  async "a download is stopped"() {
+    await openLibrary();
+    await page.evaluate(() => {
+      const send = window.fetch;
+      window.fetch = (address, options) => !/\/content(\?|$)/.test(address) ? send(address, options)
+        : new Promise((resolve, reject) => { options.signal.addEventListener("abort", () => reject(options.signal.reason)); });
+    });
+    await page.focus(".card a");
+    await press("x");
+    await page.$$eval("#selection button", (buttons) => buttons.find((button) => button.textContent === "Download").click());
+    await eventually(page, "a file is being read", () => document.querySelector("#download")?.innerText.includes("Reading 1 of 1"));
+    await page.$$eval("#download button", (buttons) => buttons.find((button) => button.textContent === "Stop").click());
+    await eventually(page, "the message is visible", () => document.querySelector("#toast").textContent === "The download was stopped"
+      && document.querySelector("#toast").parentNode === document.body);
   },
 
   async "settings last"() {
@@ -196,6 +260,7 @@ await runSteps({
     await titleIs("Pictures like this part");
     await waitForCards(page);
     assert.match(decodeURIComponent(await hashOf(page)), /region=0\.23,0\.25,0\.5,0\.52$/);
+    assert.equal(await page.$("#save-search"), null);
   },
 
   async "hits have pages, and copies fold"() {
@@ -256,6 +321,39 @@ await runSteps({
     assert.match(await page.$eval("#selection-count", (node) => node.textContent), /selected/);
   },
 
+  async "a failed page of copies keeps the others"() {
+    if (!await hasOperation("/v1/duplicates")) return;
+    const first = "/v1/duplicates?kind=identical&limit=20";
+    let answer = await getJson(first);
+    while (answer.groups.length === 0 && answer.cursor) answer = await getJson(`${first}&cursor=${encodeURIComponent(answer.cursor)}`);
+    assert.ok(answer.groups.length > 0);
+    await openLibrary();
+    // Two pages with the same groups; the first request for the second one fails.
+    await page.evaluate((groups) => {
+      const send = window.fetch;
+      let requests = 0;
+      window.fetch = async (address, options) => {
+        if (!String(address).includes("/v1/duplicates")) return send(address, options);
+        requests += 1;
+        if (requests === 2) throw new TypeError("the connection is cut");
+        return Response.json({ groups, examined: 100, cursor: requests === 1 ? "next" : null });
+      };
+    }, answer.groups);
+    const groupsAre = (count) => eventually(page, `there are ${count} groups`, (wanted) => document.querySelectorAll(".group").length === wanted, count);
+    const more = (label) => eventually(page, `the button ${label}`, (wanted) => {
+      const button = document.querySelector("#loading-more:not([hidden]) button");
+      return button?.textContent === wanted && (button.click(), true);
+    }, label);
+    await page.click("#view-duplicates");
+    await groupsAre(answer.groups.length);
+    await more("Show more");
+    await eventually(page, "the failure is reported", () => document.querySelector("#loading-more").textContent.includes("Is it still running?"));
+    await groupsAre(answer.groups.length);
+    await more("Try again");
+    await groupsAre(2 * answer.groups.length);
+    await page.reload();
+  },
+
   async "searches are saved, match and are deleted"() {
     if (!await hasOperation("/v1/saved-searches")) {
       expectComplaint(/404.*\/v1\/saved-searches/);
@@ -283,6 +381,34 @@ await runSteps({
     await page.click(".saved button");
     await page.click("#confirm-yes");
     await eventually(page, "none is left", () => document.querySelector("#message").textContent.includes("No saved searches yet"));
+  },
+
+  async "closing the sheet stops an upload"() {
+    const { libraries } = await getJson("/v1/libraries");
+    if (!libraries[0].uploads) {
+      console.log("SKIPPED: this service permits no uploads");
+      return;
+    }
+    await openLibrary();
+    await eventually(page, "the button appears", () => !document.querySelector("#add-label").hidden);
+    // The first upload ends when it is stopped, and no other one may begin.
+    await page.evaluate(() => {
+      const send = window.fetch;
+      window.uploads = 0;
+      window.fetch = (address, options) => {
+        if (options?.method !== "POST" || !/\/v1\/images\?/.test(address)) return send(address, options);
+        window.uploads += 1;
+        return new Promise((resolve, reject) => { options.signal.addEventListener("abort", () => reject(options.signal.reason)); });
+      };
+    });
+    const input = await page.$("#add");
+    await input.uploadFile(path.join(world.folder, "new.jpg"), sample);
+    await page.click("#add-pictures button[type=submit]");
+    await eventually(page, "the first picture is being sent", () => window.uploads === 1);
+    await press("Escape");
+    await eventually(page, "the upload is stopped", () => document.querySelector("#toast").textContent === "0 of 2 pictures stored; stopped");
+    assert.equal(await page.evaluate(() => window.uploads), 1);
+    await page.reload();
   },
 
   async "pictures are added and removed"() {

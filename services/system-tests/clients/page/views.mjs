@@ -185,6 +185,41 @@ Object.assign(steps, {
     assert.equal(await page.evaluate(() => document.querySelector("#shortcuts").open), true);
     await page.close();
   },
+
+  async "Back returns to the place and the focus"() {
+    const page = await openPage();
+    await waitForCards(page);
+    // Further down than the first page of the library.
+    await eventually(page, "the 200th picture is loaded", () => {
+      const card = [...document.querySelectorAll(".card")].find((node) => node.getAttribute("aria-posinset") >= 200);
+      if (!card) scrollTo({ top: document.documentElement.scrollHeight, behavior: "instant" });
+      card?.scrollIntoView({ block: "center", behavior: "instant" });
+      card?.querySelector("a").focus({ preventScroll: true });
+      return Boolean(card);
+    });
+    await waitForCards(page);
+    const focused = () => page.evaluate(() => {
+      const card = document.activeElement.closest(".card");
+      return { id: card.dataset.id, at: card.getAttribute("aria-posinset"), top: Math.round(card.getBoundingClientRect().top) };
+    });
+    const left = await focused();
+    const requests = [];
+    page.on("request", (request) => { if (/\/v1\/images\?|\/similar\?/.test(request.url())) requests.push(request.url()); });
+    await page.keyboard.press("Enter");
+    await eventually(page, "the first hit has the focus", () => document.querySelector(".card .score") && document.activeElement.closest(".card")?.getAttribute("aria-posinset") === "1");
+    const search = await hashOf(page);
+    await page.goBack();
+    await eventually(page, "the focus returns to the card", (id) => !document.querySelector(".card .score") && document.activeElement.closest(".card")?.dataset.id === id, left.id);
+    const returned = await focused();
+    assert.equal(returned.at, left.at);
+    assert.ok(Math.abs(returned.top - left.top) <= 2, `${returned.top}, ${left.top}`);
+    await page.goForward();
+    await eventually(page, "the hits are back", () => document.querySelector(".card .score"));
+    assert.equal(await hashOf(page), search);
+    // Only the first display of the search has no cursor.
+    assert.equal(requests.filter((address) => !address.includes("cursor=")).length, 1, `${requests}`);
+    await page.close();
+  },
 });
 
 await runSteps(steps);
