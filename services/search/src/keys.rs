@@ -19,6 +19,10 @@ use serde::{Deserialize, Serialize};
 pub use file::{KeyFile, KeyFileError, NewKey, StoredKey};
 pub(crate) use ring::{KeyRing, run_key_reload};
 
+/// The valid key that a request carries.
+#[derive(Debug, Clone)]
+pub(crate) struct RequestKey(pub StoredKey);
+
 /// What a key permits, in its libraries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -1,11 +1,13 @@
 //! The events of the index, as server-sent events
 //! (<https://html.spec.whatwg.org/multipage/server-sent-events.html>).
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::Stream;
+use futures_util::{Stream, StreamExt as _};
 use lookalike_bus::StoredMatch;
 use lookalike_proto::OutcomeState;
+use poem::web::Data;
 use poem::web::sse::Event;
 use poem_openapi::param::{Header, Query};
 use poem_openapi::payload::EventStream;
@@ -20,7 +22,8 @@ use crate::core::event_feed::{
     EventReader, FeedEvent, FeedItem, FeedPlace, LiveEvent, NextEvent, Progress,
 };
 use crate::core::libraries::{check_library_exists, parse_library};
-use crate::http::link_prefix;
+use crate::http::{AccessControl, link_prefix};
+use crate::keys::{KeyRing, RequestKey};
 use crate::problem::Problem;
 use crate::time;
 
@@ -49,7 +52,7 @@ impl EventApi {
     /// the last `id` as `Last-Event-ID`, as browsers do. If events are missing, because that id is too
     /// old, the first event is `gap`: read the lists again. A client that reads too slowly gets
     /// `dropped`, and the stream ends. With an API key that is limited to libraries, the stream contains their
-    /// events and counts only, and no `match`.
+    /// events and counts only, and no `match`. The stream ends when its API key is revoked.
     #[oai(
         path = "/v1/events",
         method = "get",
@@ -58,7 +61,9 @@ impl EventApi {
     )]
     async fn watch_events(
         &self,
+        request: &poem::Request,
         service: ServiceData<'_>,
+        access: Data<&Arc<AccessControl>>,
         /// Only this library. Events of the type `progress` count all libraries.
         #[oai(example = "example_library")]
         library: Query<Option<String>>,
@@ -74,7 +79,10 @@ impl EventApi {
         let after = last_event_id.0.map(|id| parse_event_id(&id)).transpose()?;
         let reader = service.subscribe_events(after.as_ref())?;
         let library = library.map(|name| name.to_string());
-        let events: BoxedEvents = Box::pin(stream_events(reader, library, link_prefix()));
+        let key = request.data::<RequestKey>().cloned();
+        let key_change = wait_for_key_change(Arc::clone(&access.ring), key);
+        let events = stream_events(reader, library, link_prefix()).take_until(key_change);
+        let events: BoxedEvents = Box::pin(events);
         let events = EventStream::new(events).keep_alive(KEEP_ALIVE);
         Ok(EventsResponse::Stream(events.to_event(to_sse)))
     }
@@ -107,6 +115,14 @@ fn stream_events(
             }
         }
     })
+}
+
+/// Waits until the key of a request is revoked or changes; without a key, forever.
+async fn wait_for_key_change(ring: Arc<KeyRing>, key: Option<RequestKey>) {
+    match key {
+        Some(RequestKey(key)) => ring.wait_for_change(&key).await,
+        None => std::future::pending().await,
+    }
 }
 
 fn to_sse(body: EventBody) -> Event {

@@ -1,5 +1,7 @@
 //! The extractors of JSON bodies.
 
+use std::time::Duration;
+
 use poem::{Request, RequestBody};
 use poem_openapi::payload::{Json, Payload};
 use poem_openapi::registry::{MetaMediaType, MetaRequest, Registry};
@@ -7,7 +9,7 @@ use poem_openapi::types::{ParseFromJSON, ToJSON};
 use poem_openapi::{ApiExtractor, ApiExtractorType, ExtractParamOptions};
 
 use super::body::{BodyLimits, declared_length, read_body, service_of_request};
-use super::schema::{QueryPart, SavedSearchRequest, SearchRequest};
+use super::schema::{QueryPart, SavedSearchRequest, SearchRequest, Selection};
 use crate::core::upload_budget::UploadPermit;
 use crate::problem::{Code, Problem};
 
@@ -167,13 +169,26 @@ fn refused_entry_path(list: &[serde_json::Value]) -> Option<String> {
     })
 }
 
+/// A request in JSON without an image.
+pub(crate) trait SmallRequest: ParseFromJSON + ToJSON {
+    /// Describes the body in the API document.
+    const BODY: &'static str;
+    const MAX_BYTES: u64;
+    /// How long to wait for the body at most, even if `http.upload_timeout` is longer.
+    const MAX_TIMEOUT: Duration;
+}
+
+impl SmallRequest for Selection {
+    const BODY: &'static str = "At most 256 KiB";
+    /// Enough for a thousand ids, with generous white space.
+    const MAX_BYTES: u64 = 256 << 10;
+    const MAX_TIMEOUT: Duration = Duration::MAX;
+}
+
 /// A small JSON body, for operations without an image.
 pub(crate) struct SmallJson<T>(pub T);
 
-/// Enough for a thousand ids, with generous white space.
-const MAX_SMALL_JSON_BYTES: u64 = 256 << 10;
-
-impl<'a, T: ParseFromJSON + ToJSON> ApiExtractor<'a> for SmallJson<T> {
+impl<'a, T: SmallRequest> ApiExtractor<'a> for SmallJson<T> {
     const TYPES: &'static [ApiExtractorType] = &[ApiExtractorType::RequestObject];
     type ParamType = ();
     type ParamRawType = ();
@@ -184,7 +199,7 @@ impl<'a, T: ParseFromJSON + ToJSON> ApiExtractor<'a> for SmallJson<T> {
 
     fn request_meta() -> Option<MetaRequest> {
         Some(MetaRequest {
-            description: Some("At most 256 KiB"),
+            description: Some(T::BODY),
             content: vec![MetaMediaType {
                 content_type: "application/json",
                 schema: <Json<T> as Payload>::schema_ref(),
@@ -205,9 +220,9 @@ impl<'a, T: ParseFromJSON + ToJSON> ApiExtractor<'a> for SmallJson<T> {
             return Err(Problem::new(Code::UnsupportedMediaType, detail).into());
         }
         let limits = BodyLimits {
-            max_bytes: MAX_SMALL_JSON_BYTES,
+            max_bytes: T::MAX_BYTES,
             max_image_bytes: None,
-            timeout: service.settings.upload_timeout,
+            timeout: service.settings.upload_timeout.min(T::MAX_TIMEOUT),
         };
         let buffered = read_body(
             body.take()?,

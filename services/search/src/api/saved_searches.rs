@@ -21,7 +21,7 @@ use crate::http::{AccessControl, link_prefix};
 use crate::keys::Scope;
 use crate::problem::{Code, Problem};
 use crate::saved::store::SavedSearch;
-use convert::{describe_search, describe_searches, to_match_body};
+use convert::{UrlDetail, describe_search, describe_searches, to_match_body};
 use create::create_search;
 
 pub(crate) struct SavedSearchApi;
@@ -45,11 +45,14 @@ impl SavedSearchApi {
     )]
     async fn list_saved_searches(
         &self,
+        request: &poem::Request,
         service: ServiceData<'_>,
+        access: Data<&Arc<AccessControl>>,
     ) -> Result<JsonAnswer<SavedSearchListBody>, SavedSearchRefusal> {
         let saved = service.saved_searches()?;
         let searches = saved.store.load().await.map_err(Problem::from)?;
-        let saved_searches = describe_searches(&service, &searches).await?;
+        let url_detail = webhook_url_detail(&access, request);
+        let saved_searches = describe_searches(&service, &searches, url_detail).await?;
         Ok(JsonAnswer(SavedSearchListBody { saved_searches }))
     }
 
@@ -90,13 +93,17 @@ impl SavedSearchApi {
     )]
     async fn get_saved_search(
         &self,
+        request: &poem::Request,
         service: ServiceData<'_>,
+        access: Data<&Arc<AccessControl>>,
         /// 32 lower-case hexadecimal digits.
         #[oai(example = "example_search_id")]
         id: Path<String>,
     ) -> Result<JsonAnswer<SavedSearchBody>, SavedSearchRefusal> {
         let search = find_search(&service, &id).await?;
-        Ok(JsonAnswer(describe_search(&service, &search).await?))
+        let url_detail = webhook_url_detail(&access, request);
+        let described = describe_search(&service, &search, url_detail).await?;
+        Ok(JsonAnswer(described))
     }
 
     /// Delete a saved search and its matches
@@ -167,6 +174,14 @@ impl SavedSearchApi {
         let matches = page.matches.into_iter();
         let matches = matches.map(|found| to_match_body(found, &prefix)).collect();
         Ok(JsonAnswer(SavedMatchList { matches, cursor }))
+    }
+}
+
+/// Returns how much of the addresses of webhooks a request may see.
+fn webhook_url_detail(access: &AccessControl, request: &poem::Request) -> UrlDetail {
+    match access.permits(request, Scope::Admin) {
+        true => UrlDetail::Whole,
+        false => UrlDetail::Origin,
     }
 }
 

@@ -1,6 +1,7 @@
 //! Signing in with an API key, so that a browser sends it with every request.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use poem::Response;
 use poem::http::{StatusCode, header};
@@ -9,7 +10,7 @@ use poem_openapi::registry::{MetaHeader, MetaResponse, MetaResponses, Registry};
 use poem_openapi::types::{Example, Type as _};
 use poem_openapi::{ApiResponse, Object, OpenApi};
 
-use super::json_body::SmallJson;
+use super::json_body::{SmallJson, SmallRequest};
 use super::refusals::SessionRefusal;
 use super::responses::JsonAnswer;
 use super::tags::Tag;
@@ -41,6 +42,13 @@ pub(crate) struct SignInBody {
     /// The whole key, as `lookalike keys add` printed it.
     #[oai(validator(min_length = 1, max_length = 200))]
     key: String,
+}
+
+/// The request needs no key, so it must not occupy the service for long.
+impl SmallRequest for SignInBody {
+    const BODY: &'static str = "At most 4 KiB, within 5 seconds";
+    const MAX_BYTES: u64 = 4 << 10;
+    const MAX_TIMEOUT: Duration = Duration::from_secs(5);
 }
 
 impl Example for SessionBody {

@@ -59,11 +59,14 @@ pub(crate) fn wrap_routes<E: Endpoint + 'static>(
     let hosts = settings.hosts.clone();
     let access = settings.access.clone();
     let rate_limiter = settings.rate_limiter.clone();
+    let refusal_limiter = settings.rate_limiter.clone();
     let origins = Arc::clone(&settings.origins);
     let base_path = Arc::clone(&settings.base_path);
     routes
         .around(move |next, request| rate_limit::limit_rate(next, request, rate_limiter.clone()))
-        .around(move |next, request| access::check_key(next, request, access.clone()))
+        .around(move |next, request| {
+            access::check_key(next, request, access.clone(), refusal_limiter.clone())
+        })
         .around(same_origin::refuse_cross_site)
         .around(move |next, request| hosts::refuse_unknown_host(next, request, hosts.clone()))
         .with(CatchPanic::new().with_handler(errors::panic_to_response))

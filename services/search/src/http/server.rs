@@ -30,6 +30,9 @@ use crate::uploads::staging::clean_up_uploads;
 use crate::webhook::delivery::run_webhooks;
 use crate::{metrics, page};
 
+/// Requests in progress on one connection of HTTP/2. Without a number, poem sets no limit.
+const MAX_HTTP2_STREAMS: u32 = 100;
+
 /// The address at which the service will listen; connections wait until it serves them.
 #[derive(Debug)]
 pub struct BoundListener {
@@ -206,6 +209,7 @@ async fn run_server(
     let app = track_connections(app, connections);
     Server::new_with_acceptor(acceptor)
         .name("http")
+        .http2_max_concurrent_streams(MAX_HTTP2_STREAMS)
         .run_with_graceful_shutdown(
             app,
             shutdown.cancelled_owned(),

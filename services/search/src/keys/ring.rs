@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwap;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::{KeyFile, KeyFileError, StoredKey};
@@ -17,6 +18,8 @@ const POLL_INTERVAL: Duration = Duration::from_secs(1);
 pub(crate) struct KeyRing {
     path: PathBuf,
     file: ArcSwap<KeyFile>,
+    /// Changes after the file was read again.
+    reloads: watch::Sender<()>,
 }
 
 /// Tells whether the file was replaced: its inode changes with every write.
@@ -27,11 +30,26 @@ impl KeyRing {
     /// If the file exists but cannot be read: the service would refuse everybody.
     pub(crate) fn open(path: PathBuf) -> Result<Self, KeyFileError> {
         let file = ArcSwap::from_pointee(KeyFile::read(&path)?);
-        Ok(Self { path, file })
+        Ok(Self {
+            path,
+            file,
+            reloads: watch::channel(()).0,
+        })
     }
 
     pub(crate) fn find(&self, key: &str) -> Option<StoredKey> {
         self.file.load().find(key).cloned()
+    }
+
+    /// Waits until this key is revoked, or its scopes or libraries change.
+    pub(crate) async fn wait_for_change(&self, key: &StoredKey) {
+        // Before the first look, so that no reload slips through between both.
+        let mut reloads = self.reloads.subscribe();
+        while self.contains(key) && reloads.changed().await.is_ok() {}
+    }
+
+    fn contains(&self, key: &StoredKey) -> bool {
+        self.file.load().keys().contains(key)
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -54,6 +72,7 @@ impl KeyRing {
             Ok(file) => {
                 tracing::info!(keys = file.keys().len(), "read the key file again");
                 self.file.store(Arc::new(file));
+                self.reloads.send_modify(|_| {});
             }
             Err(error) => tracing::error!(%error, "the keys known before stay valid"),
         }
@@ -119,5 +138,37 @@ mod tests {
         tokio::time::timeout(limit, until(false)).await.unwrap();
         shutdown.cancel();
         task.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_wait_ends_when_its_key_changes() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(KeyFile::FILE_NAME);
+        let mut file = KeyFile::read(&path).unwrap();
+        let [kept, revoked] =
+            ["kept", "revoked"].map(|name| file.add(name, &[Scope::Search], &[]).unwrap().stored);
+        let ring = Arc::new(KeyRing::open(path.clone()).unwrap());
+        let wait = |key: StoredKey| {
+            let ring = Arc::clone(&ring);
+            tokio::spawn(async move { ring.wait_for_change(&key).await })
+        };
+        let (first, second) = (wait(kept.clone()), wait(revoked.clone()));
+        file.add("other", &[Scope::Search], &[]).unwrap();
+        ring.reload();
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        assert!(!first.is_finished() && !second.is_finished());
+        file.revoke("revoked").unwrap();
+        ring.reload();
+        let limit = Duration::from_secs(10);
+        tokio::time::timeout(limit, second).await.unwrap().unwrap();
+        assert!(!first.is_finished());
+        let narrowed = std::fs::read_to_string(&path).unwrap();
+        let narrowed = narrowed.replace("\"search\"", "\"ingest\"");
+        std::fs::write(&path, narrowed).unwrap();
+        ring.reload();
+        tokio::time::timeout(limit, first).await.unwrap().unwrap();
+        // A key that has changed already needs no wait.
+        ring.wait_for_change(&kept).await;
+        ring.wait_for_change(&revoked).await;
     }
 }

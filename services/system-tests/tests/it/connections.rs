@@ -198,3 +198,25 @@ async fn headers_that_arrive_slowly_time_out() {
     measure_health(&world).await;
     world.stop_up().await;
 }
+
+#[tokio::test]
+async fn signing_in_has_limits_of_its_own() {
+    let mut world = SystemWorld::with_up("sign-in").await;
+    let url = format!("{}/v1/session", world.url);
+    let large = reqwest::Client::new().post(url).body(" ".repeat(5000));
+    let large = large.header("content-type", "application/json");
+    assert_eq!(large.send().await.unwrap().status(), 413);
+    let started = Instant::now();
+    let mut slow = open_connection(&world).await;
+    let head = "POST /v1/session HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\
+        Content-Type: application/json\r\nContent-Length: 100\r\n\r\n{";
+    slow.write_all(head.as_bytes()).await.unwrap();
+    let mut answer = [0; 12];
+    let reading = slow.read_exact(&mut answer);
+    let read = tokio::time::timeout(STEP_TIMEOUT, reading).await;
+    read.expect("it does not wait for http.upload_timeout")
+        .unwrap();
+    assert_eq!(&answer, b"HTTP/1.1 408");
+    assert!(started.elapsed() >= Duration::from_secs(5));
+    world.stop_up().await;
+}

@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use reqwest::header::{AUTHORIZATION, COOKIE, SET_COOKIE};
 use reqwest::{Client, Method, Response};
 use serde_json::{Value, json};
 
-use crate::harness::{SystemWorld, eventually, product_command};
+use crate::harness::{SystemWorld, eventually, product_command, sample_pictures};
 
 const TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -107,6 +109,75 @@ async fn only_valid_keys_open_the_service() {
         }
     })
     .await;
+}
+
+#[tokio::test]
+async fn a_revoked_key_ends_its_events() {
+    let mut world = SystemWorld::new("key-events");
+    world.set_variable("LOOKALIKE_HTTP_REQUIRE_KEYS", "always");
+    let new = run_keys(&world, &["add", "watcher"]);
+    world.start_up().await;
+    let bearer = format!("Bearer {}", new["key"].as_str().unwrap());
+    let header = (AUTHORIZATION.as_str(), bearer.as_str());
+    // Without a time limit for the whole response.
+    let request = Client::new().get(format!("{}/v1/events", world.url));
+    let mut events = request.header(header.0, header.1).send().await.unwrap();
+    assert_eq!(events.status(), 200);
+    // Another key changes the file, but not this key.
+    let other = run_keys(&world, &["add", "other"]);
+    let other = other["key"].as_str().unwrap();
+    eventually("the other key is accepted", TIMEOUT, || async {
+        match status_with_key(&world, Method::GET, "/v1/stats", other).await {
+            (200, _) => Ok(()),
+            status => Err(format!("{status:?}")),
+        }
+    })
+    .await;
+    let pause = Duration::from_millis(300);
+    while let Ok(chunk) = tokio::time::timeout(pause, events.chunk()).await {
+        assert!(chunk.unwrap().is_some(), "the stream ended too early");
+    }
+    run_keys(&world, &["revoke", "watcher"]);
+    let ended = async { while events.chunk().await.unwrap().is_some() {} };
+    let ended = tokio::time::timeout(TIMEOUT, ended).await;
+    ended.expect("the stream ends with its key");
+    let again = send(&world, Method::GET, "/v1/events", header).await;
+    assert_eq!(again.status(), 401);
+}
+
+#[tokio::test]
+async fn only_admins_see_whole_addresses_of_webhooks() {
+    const URL: &str = "https://hooks.example.com/services/s3cret";
+    let mut world = SystemWorld::new("key-webhooks");
+    world.set_variable("LOOKALIKE_HTTP_REQUIRE_KEYS", "always");
+    world.set_variable("LOOKALIKE_WEBHOOKS_ALLOWED_HOSTS", "hooks.example.com");
+    let [search, admin] = ["search", "admin"].map(|scope| {
+        let new = run_keys(&world, &["add", scope, "--scope", scope]);
+        format!("Bearer {}", new["key"].as_str().unwrap())
+    });
+    world.start_up().await;
+    let picture = std::fs::read(&sample_pictures()[0]).unwrap();
+    let request = Client::new().post(format!("{}/v1/saved-searches", world.url));
+    let request = request.header(AUTHORIZATION, &admin).json(&json!({
+        "name": "copies",
+        "query": { "image": STANDARD.encode(picture) },
+        "min_score": 0.95,
+        "webhook": { "url": URL },
+    }));
+    let created = request.timeout(TIMEOUT).send().await.unwrap();
+    let created: Value = created.json().await.unwrap();
+    assert_eq!(created["webhook"]["url"], URL, "{created}");
+    let id = created["id"].as_str().unwrap();
+    for (bearer, shown) in [(&admin, URL), (&search, "https://hooks.example.com/...")] {
+        let header = (AUTHORIZATION.as_str(), bearer.as_str());
+        let path = format!("/v1/saved-searches/{id}");
+        let one = send(&world, Method::GET, &path, header).await;
+        let one: Value = one.json().await.unwrap();
+        assert_eq!(one["webhook"]["url"], shown, "{one}");
+        let all = send(&world, Method::GET, "/v1/saved-searches", header).await;
+        let all: Value = all.json().await.unwrap();
+        assert_eq!(all["saved_searches"][0], one);
+    }
 }
 
 #[tokio::test]

@@ -1,5 +1,7 @@
 //! Bodies that are too large, too slow or chunked, and malformed forms.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use super::*;
 
 fn body_limits(max_bytes: u64) -> BodyLimits {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use lookalike_bus::StoredMatch;
 use lookalike_vision::Band;
+use reqwest::Url;
 use serde_json::Value;
 
 use crate::api::filter::FilterBody;
@@ -20,16 +21,37 @@ use crate::webhook::state::WebhookState;
 /// Webhooks whose state is read at the same time.
 const MAX_CONCURRENT_READS: usize = 8;
 
+/// How much of the address of a webhook a request may see. Its path or query may contain a secret.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum UrlDetail {
+    Whole,
+    /// Scheme, host and port.
+    Origin,
+}
+
+impl UrlDetail {
+    fn shorten(self, url: &str) -> String {
+        match self {
+            Self::Whole => url.to_owned(),
+            Self::Origin => {
+                let origin = Url::parse(url).map(|url| url.origin().ascii_serialization());
+                format!("{}/...", origin.unwrap_or_default())
+            }
+        }
+    }
+}
+
 pub(super) async fn describe_searches(
     service: &SearchService,
     searches: &SavedSearchList,
+    url_detail: UrlDetail,
 ) -> Result<Vec<SavedSearchBody>, Problem> {
     let counts = service.saved_searches()?.bus.count_all_matches().await?;
     // The futures own their searches: the compiler cannot prove that others may change threads.
     let searches: Vec<_> = searches.iter().map(Arc::clone).collect();
     let described = searches.into_iter().map(|search| {
         let matches = counts.get(&search.id).copied().unwrap_or(0);
-        async move { describe_counted(service, &search, matches).await }
+        async move { describe_counted(service, &search, matches, url_detail).await }
     });
     stream::iter(described)
         .buffered(MAX_CONCURRENT_READS)
@@ -41,21 +63,23 @@ pub(super) async fn describe_searches(
 pub(super) async fn describe_search(
     service: &SearchService,
     search: &SavedSearch,
+    url_detail: UrlDetail,
 ) -> Result<SavedSearchBody, Problem> {
     let saved = service.saved_searches()?;
     let matches = saved.bus.count_matches(&search.id).await?;
-    describe_counted(service, search, matches).await
+    describe_counted(service, search, matches, url_detail).await
 }
 
 async fn describe_counted(
     service: &SearchService,
     search: &SavedSearch,
     matches: u64,
+    url_detail: UrlDetail,
 ) -> Result<SavedSearchBody, Problem> {
     let saved = service.saved_searches()?;
     let record = &search.record;
     let webhook = match &record.webhook {
-        Some(webhook) => Some(describe_webhook(service, &search.id, webhook).await?),
+        Some(webhook) => Some(describe_webhook(service, &search.id, webhook, url_detail).await?),
         None => None,
     };
     let (min_score, band) = match record.threshold {
@@ -94,12 +118,13 @@ async fn describe_webhook(
     service: &SearchService,
     id: &str,
     webhook: &SavedWebhook,
+    url_detail: UrlDetail,
 ) -> Result<WebhookBody, Problem> {
     let saved = service.saved_searches()?;
     let stored = saved.bus.read_webhook_state(id).await?;
     let state = WebhookState::decode(stored.as_deref());
     Ok(WebhookBody {
-        url: webhook.url.clone(),
+        url: url_detail.shorten(&webhook.url),
         secret: None,
         state: state.health().name().to_owned(),
         failures: state.failures,
@@ -124,5 +149,29 @@ pub(super) fn to_match_body(found: StoredMatch, prefix: &str) -> SavedMatchBody 
         content_hash: record.content_hash,
         score: f64::from(record.score),
         band: band.map(BandBody::from),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_and_queries_of_webhooks_are_secrets() {
+        for (url, shown) in [
+            (
+                "https://hooks.example.com/T0/s3cret",
+                "https://hooks.example.com/...",
+            ),
+            (
+                "https://hooks.example.com:8443/?token=s3cret#s3cret",
+                "https://hooks.example.com:8443/...",
+            ),
+            ("http://[::1]:9000/", "http://[::1]:9000/..."),
+            ("s3cret", "/..."),
+        ] {
+            assert_eq!(UrlDetail::Origin.shorten(url), shown);
+            assert_eq!(UrlDetail::Whole.shorten(url), url);
+        }
     }
 }

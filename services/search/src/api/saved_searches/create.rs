@@ -7,7 +7,7 @@ use lookalike_chassis::settings::size::format_size;
 use lookalike_vision::Band;
 use rand::RngCore as _;
 
-use super::convert::describe_search;
+use super::convert::{UrlDetail, describe_search};
 use crate::api::convert::check_min_score;
 use crate::api::filter::to_row_filter;
 use crate::api::schema::{
@@ -95,7 +95,7 @@ async fn store_record(
             "the saved search was deleted at once",
         )
     })?;
-    let mut body = describe_search(service, &stored).await?;
+    let mut body = describe_search(service, &stored, UrlDetail::Whole).await?;
     if let (Some(body), Some(webhook)) = (&mut body.webhook, &record.webhook) {
         body.secret = Some(webhook.secret.clone());
     }

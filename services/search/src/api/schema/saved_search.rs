@@ -118,7 +118,8 @@ impl Example for SavedQueryPart {
 #[derive(Debug, Clone, PartialEq, Object)]
 #[oai(rename = "Webhook", example)]
 pub(crate) struct WebhookBody {
-    /// The address that gets each match.
+    /// The address that gets each match. API keys without the scope `admin` see scheme, host and port only:
+    /// `https://hooks.example.com/...`.
     pub url: String,
     /// The key of the signatures (`X-Lookalike-Signature`). Only the answer to the creation has it.
     pub secret: Option<String>,

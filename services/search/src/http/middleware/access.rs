@@ -7,8 +7,9 @@ use std::sync::Arc;
 use poem::http::{Method, header};
 use poem::{Endpoint, IntoResponse as _, Request, Response};
 
+use super::rate_limit::RateLimiter;
 use crate::core::visible::libraries::VisibleLibraries;
-use crate::keys::{KeyFileError, KeyRing, Scope, StoredKey};
+use crate::keys::{KeyFileError, KeyRing, RequestKey, Scope, StoredKey};
 use crate::problem::{Code, Problem};
 use crate::routes::route_pattern;
 use crate::settings::{KeyPolicy, Settings};
@@ -52,13 +53,18 @@ impl AccessControl {
         let sent = key_of_request(request);
         let key = sent.as_deref().and_then(|sent| self.ring.find(sent));
         let route = route_pattern(request.uri().path());
-        let required = match self.is_key_required {
-            true => required_scope(request.method(), route),
-            false => None,
-        };
-        let Some(scope) = required else {
+        let Some(scope) = required_scope(request.method(), route) else {
             return Ok(key);
         };
+        if !self.is_key_required {
+            // Without its key, the request would see all libraries. A browser may keep the cookie
+            // of a revoked key, but a program must not send such a key.
+            let is_header = request.headers().contains_key(header::AUTHORIZATION);
+            return match is_header && sent.is_some() && key.is_none() {
+                true => Err(Self::invalid_key()),
+                false => Ok(key),
+            };
+        }
         match (sent, key) {
             (None, _) => Err(Problem::new(
                 Code::KeyRequired,
@@ -78,6 +84,12 @@ impl AccessControl {
         }
     }
 
+    /// Whether a request may do what needs `scope`. Where no key is required, every request may.
+    pub(crate) fn permits(&self, request: &Request, scope: Scope) -> bool {
+        let key = key_of_request(request).and_then(|sent| self.ring.find(&sent));
+        !self.is_key_required || key.is_some_and(|key| key.permits(scope))
+    }
+
     /// Checks a scope that depends on more than the address: `reason` says why it is needed.
     pub(crate) fn check_scope(
         &self,
@@ -85,8 +97,7 @@ impl AccessControl {
         scope: Scope,
         reason: &str,
     ) -> Result<(), Problem> {
-        let key = key_of_request(request).and_then(|sent| self.ring.find(&sent));
-        if !self.is_key_required || key.is_some_and(|key| key.permits(scope)) {
+        if self.permits(request, scope) {
             return Ok(());
         }
         Err(Problem::new(
@@ -104,23 +115,29 @@ impl AccessControl {
     }
 }
 
-/// The id of the key that a request carries, for the limit of its rate.
-#[derive(Debug, Clone)]
-pub(super) struct RequestKeyId(pub String);
-
 pub(super) async fn check_key<E: Endpoint>(
     next: Arc<E>,
     mut request: Request,
     access: Option<Arc<AccessControl>>,
+    limiter: Option<Arc<RateLimiter>>,
 ) -> poem::Result<Response> {
     let Some(access) = access else {
         return Ok(next.call(request).await?.into_response());
     };
-    let key = access.authorize(&request)?;
+    let key = match access.authorize(&request) {
+        Ok(key) => key,
+        Err(problem) => {
+            // The layer that limits rates does not see this request.
+            if let Some(limiter) = limiter {
+                limiter.check_rate(&request)?;
+            }
+            return Err(problem.into());
+        }
+    };
     request.set_data(visible_libraries(key.as_ref()));
     if let Some(key) = key {
         tracing::Span::current().record("key", &key.id);
-        request.set_data(RequestKeyId(key.id));
+        request.set_data(RequestKey(key));
     }
     request.set_data(access);
     Ok(next.call(request).await?.into_response())
@@ -135,7 +152,8 @@ fn visible_libraries(key: Option<&StoredKey>) -> VisibleLibraries {
 
 /// The key that a request carries: in the header `Authorization`, or in the cookie of a browser.
 pub(crate) fn key_of_request(request: &Request) -> Option<String> {
-    if let Some(value) = request.header(header::AUTHORIZATION) {
+    if let Some(value) = request.headers().get(header::AUTHORIZATION) {
+        let value: &str = &String::from_utf8_lossy(value.as_bytes());
         let (scheme, key) = value.split_once(' ').unwrap_or((value, ""));
         let is_bearer = scheme.eq_ignore_ascii_case("bearer");
         return is_bearer.then(|| key.trim().to_owned());
@@ -287,6 +305,25 @@ mod tests {
             };
             assert!(visible(&limited).contains("shop") && !visible(&limited).contains("home"));
             assert!(!visible(&free).is_limited());
+        }
+    }
+
+    #[test]
+    fn an_unknown_key_is_refused_where_none_is_required() {
+        let folder = tempfile::tempdir().unwrap();
+        let access = access(&folder, KeyPolicy::Never, "127.0.0.1:80");
+        let code = |path: &str, headers: &[(&str, &str)]| {
+            let authorized = access.authorize(&request("GET", path, headers));
+            authorized.err().map(|problem| problem.code)
+        };
+        for key in ["Bearer lk_x_y", "Bearer", "bearer \u{fc}"] {
+            let headers = [("authorization", key)];
+            assert_eq!(code("/v1/stats", &headers), Some(Code::InvalidKey), "{key}");
+            assert_eq!(code("/v1/session", &headers), None, "{key}");
+        }
+        let cookie = ("cookie", "lookalike_key=lk_x_y");
+        for headers in [&[cookie][..], &[("authorization", "Basic eA==")], &[]] {
+            assert_eq!(code("/v1/stats", headers), None, "{headers:?}");
         }
     }
 

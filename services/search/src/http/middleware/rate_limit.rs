@@ -4,6 +4,7 @@
 //! which all its requests so far would have arrived at the permitted rate. A request is refused if
 //! that time is further in the future than a burst may take.
 
+use std::net::{IpAddr, Ipv6Addr};
 use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -11,7 +12,7 @@ use std::time::{Duration, Instant};
 use lru::LruCache;
 use poem::{Addr, Endpoint, IntoResponse as _, Request, Response};
 
-use super::access::RequestKeyId;
+use crate::keys::RequestKey;
 use crate::problem::{Code, Problem};
 use crate::settings::Settings;
 
@@ -43,6 +44,15 @@ impl RateLimiter {
         })
     }
 
+    /// Counts a request for its client.
+    ///
+    /// # Errors
+    /// If the client sends too many requests.
+    pub(super) fn check_rate(&self, request: &Request) -> Result<(), Problem> {
+        let counted = self.count_request(client_of(request), Instant::now());
+        counted.map_err(too_many_requests)
+    }
+
     /// Counts a request. Returns how long the client must wait if it sent too many.
     fn count_request(&self, client: String, now: Instant) -> Result<(), Duration> {
         let mut due_times = self
@@ -67,19 +77,30 @@ pub(super) async fn limit_rate<E: Endpoint>(
     // Probes must not fail because a client is busy.
     let is_probe = matches!(request.uri().path(), "/healthz" | "/readyz" | "/metrics");
     if let Some(limiter) = limiter.filter(|_| !is_probe) {
-        let counted = limiter.count_request(client_of(&request), Instant::now());
-        counted.map_err(too_many_requests)?;
+        limiter.check_rate(&request)?;
     }
     Ok(next.call(request).await?.into_response())
 }
 
 fn client_of(request: &Request) -> String {
-    if let Some(RequestKeyId(id)) = request.data() {
-        return format!("key {id}");
+    if let Some(RequestKey(key)) = request.data() {
+        return format!("key {}", key.id);
     }
     match &request.remote_addr().0 {
-        Addr::SocketAddr(address) => address.ip().to_canonical().to_string(),
+        Addr::SocketAddr(address) => client_network(address.ip()),
         other => other.to_string(),
+    }
+}
+
+/// Returns an IPv4 address, or the network of an IPv6 address: a host may use all addresses of its
+/// network of 64 bits.
+fn client_network(address: IpAddr) -> String {
+    match address.to_canonical() {
+        IpAddr::V4(address) => address.to_string(),
+        IpAddr::V6(address) => {
+            let network = address.to_bits() & !u128::from(u64::MAX);
+            format!("{}/64", Ipv6Addr::from_bits(network))
+        }
     }
 }
 
@@ -129,6 +150,19 @@ mod tests {
             assert_eq!(count("a", 10_000), Ok(()), "a pause does not add up");
         }
         assert!(count("a", 10_000).is_err());
+    }
+
+    #[test]
+    fn a_network_of_ipv6_is_one_client() {
+        for (address, network) in [
+            ("192.0.2.1", "192.0.2.1"),
+            ("::ffff:192.0.2.1", "192.0.2.1"),
+            ("2001:db8:1:2::1", "2001:db8:1:2::/64"),
+            ("2001:db8:1:2:ffff:ffff:ffff:ffff", "2001:db8:1:2::/64"),
+            ("2001:db8:1:3::1", "2001:db8:1:3::/64"),
+        ] {
+            assert_eq!(client_network(address.parse().unwrap()), network);
+        }
     }
 
     #[test]

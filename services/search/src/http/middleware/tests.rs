@@ -7,6 +7,7 @@ use poem_openapi::payload::PlainText;
 use poem_openapi::{OpenApi, OpenApiService};
 
 use super::*;
+use crate::keys::KeyRing;
 use crate::problem::Problem;
 
 struct TestApi;
@@ -255,6 +256,34 @@ async fn a_client_that_sends_too_much_is_told_to_wait() {
     let refused = call().await.unwrap();
     assert_eq!(refused.status(), 429);
     assert_eq!(refused.header("retry-after"), Some("1"));
+}
+
+#[tokio::test]
+async fn requests_with_a_wrong_key_count_for_their_address() {
+    let settings = crate::Settings {
+        max_requests_per_second: 1,
+        max_request_burst: 2,
+        ..crate::Settings::default()
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let access = AccessControl {
+        ring: Arc::new(KeyRing::open(folder.path().join("keys.json")).unwrap()),
+        is_key_required: true,
+    };
+    let settings = MiddlewareSettings {
+        access: Some(Arc::new(access)),
+        rate_limiter: RateLimiter::new(&settings).map(Arc::new),
+        ..open_settings(every_host(), Duration::from_secs(5))
+    };
+    let app = wrap_routes(Route::new().at("/v1/stats", get(refuses)), settings);
+    let call = |key: &str| {
+        let request = Request::builder().uri("/v1/stats".parse().unwrap());
+        app.call(request.header("authorization", key).finish())
+    };
+    for key in ["Bearer lk_a_b", "Bearer lk_c_d"] {
+        assert_eq!(call(key).await.unwrap().status(), 401);
+    }
+    assert_eq!(call("Bearer lk_e_f").await.unwrap().status(), 429);
 }
 
 #[tokio::test]

@@ -251,6 +251,25 @@ async fn idle_connections_make_place_before_a_slow_download() {
     read.expect("the response is complete");
 }
 
+#[tokio::test]
+async fn a_connection_of_http_2_has_a_limited_number_of_streams() {
+    let (address, _stop) = serve_echo(Settings::default()).await;
+    let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
+    // The preface, and a frame of settings without entries.
+    let opening = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
+    stream.write_all(opening).await.unwrap();
+    let mut head = [0; 9];
+    stream.read_exact(&mut head).await.unwrap();
+    assert_eq!(head[3], 4, "the first frame has the settings");
+    let length = u32::from_be_bytes([0, head[0], head[1], head[2]]);
+    let mut entries = vec![0; length as usize];
+    stream.read_exact(&mut entries).await.unwrap();
+    // SETTINGS_MAX_CONCURRENT_STREAMS has the number 3.
+    let mut entries = entries.chunks_exact(6);
+    let limit = entries.find(|entry| entry[..2] == [0, 3]);
+    assert_eq!(limit.unwrap()[2..], MAX_HTTP2_STREAMS.to_be_bytes());
+}
+
 /// Clients are built on the document, so every change of it must be intended.
 #[test]
 fn the_document_is_as_committed() {
