@@ -337,7 +337,7 @@ async fn send_file(service: &ServiceClient, args: &UploadArgs, file: &Path) -> R
 /// once, because other pictures may have used up the time.
 ///
 /// # Errors
-/// If the service does not answer at the deadline, or refuses to.
+/// If the service is unreachable at the deadline, or refuses to answer.
 async fn wait_until_indexed(
     service: &ServiceClient,
     upload: &mut FileUpload,

@@ -9,6 +9,7 @@ use futures_util::task::AtomicWaker;
 use poem::Request;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use crate::settings::Settings;
 
@@ -150,6 +151,13 @@ impl Drop for ConnectionEntry {
 #[derive(Debug)]
 pub(in crate::http) struct RequestGuard(Arc<ConnectionState>);
 
+impl RequestGuard {
+    /// Waits until the client has closed its end of the connection.
+    pub(in crate::http) async fn wait_for_close(&self) {
+        self.0.closed.cancelled().await;
+    }
+}
+
 impl Drop for RequestGuard {
     fn drop(&mut self) {
         self.0.lock_activity().end_request(Instant::now());
@@ -163,6 +171,8 @@ pub(super) struct ConnectionState {
     activity: Mutex<ConnectionActivity>,
     /// Wakes the task that reads from the connection.
     pub reader: AtomicWaker,
+    /// Cancelled when the client has closed its end.
+    pub closed: CancellationToken,
 }
 
 impl ConnectionState {
@@ -171,6 +181,7 @@ impl ConnectionState {
             limits,
             activity: Mutex::new(ConnectionActivity::new(now)),
             reader: AtomicWaker::new(),
+            closed: CancellationToken::new(),
         }
     }
 

@@ -83,6 +83,8 @@ impl AsyncRead for ServedStream {
                 if buffer.filled().len() > before {
                     let mut activity = this.entry.state.lock_activity();
                     activity.record_read(Instant::now());
+                } else if buffer.remaining() > 0 {
+                    this.entry.state.closed.cancel();
                 }
                 ready
             }

@@ -72,18 +72,19 @@ async fn health_is_served_until_shutdown() {
 
 /// Serves `/` with these settings: its response is the body of the request.
 async fn serve_echo(settings: Settings) -> (SocketAddr, CancellationToken) {
-    let listening = bind_address("127.0.0.1:0").await.unwrap();
-    let address = listening.address();
-    let shutdown = CancellationToken::new();
-    let stop = shutdown.clone();
     let echo = make(|request: Request| async move {
         let body = request.into_body().into_bytes().await?;
         Ok::<_, poem::Error>(Response::builder().body(body))
     });
-    tokio::spawn(async move {
-        let routes = Route::new().at("/", echo).boxed();
-        run_server(listening, routes, &settings, None, stop).await
-    });
+    serve_routes(Route::new().at("/", echo), settings).await
+}
+
+async fn serve_routes(routes: Route, settings: Settings) -> (SocketAddr, CancellationToken) {
+    let listening = bind_address("127.0.0.1:0").await.unwrap();
+    let address = listening.address();
+    let shutdown = CancellationToken::new();
+    let stop = shutdown.clone();
+    tokio::spawn(async move { run_server(listening, routes.boxed(), &settings, None, stop).await });
     (address, shutdown)
 }
 
@@ -166,6 +167,29 @@ async fn idle_connections_make_place_for_new_ones() {
     let last = idle.last_mut().unwrap();
     last.write_all(get_request("/").as_bytes()).await.unwrap();
     assert!(read_to_close(last).await.starts_with(b"HTTP/1.1 200"));
+}
+
+#[tokio::test]
+async fn a_request_ends_when_its_client_is_gone() {
+    let running = Arc::new(tokio::sync::Semaphore::new(1));
+    let (begun, mut begins) = tokio::sync::mpsc::channel(1);
+    let held = Arc::clone(&running);
+    let endless = make(move |_: Request| {
+        let (held, begun) = (Arc::clone(&held), begun.clone());
+        async move {
+            let _permit = held.acquire().await.unwrap();
+            begun.send(()).await.unwrap();
+            std::future::pending::<poem::Result<Response>>().await
+        }
+    });
+    let routes = Route::new().at("/", endless);
+    let (address, _stop) = serve_routes(routes, Settings::default()).await;
+    let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
+    stream.write_all(get_request("/").as_bytes()).await.unwrap();
+    begins.recv().await.unwrap();
+    drop(stream);
+    let ending = tokio::time::timeout(Duration::from_secs(10), running.acquire()).await;
+    ending.expect("the request ends").unwrap();
 }
 
 #[tokio::test]
