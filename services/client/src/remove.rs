@@ -42,7 +42,7 @@ pub async fn run_remove(service: &ServiceClient, args: &RemoveArgs) -> Result<()
     let mut outcome = Ok(());
     for (index, (id, file)) in ids.iter().zip(&args.files).enumerate() {
         let path = format!("/v1/images/{id}");
-        // The service answers a repetition with the same place in the trash.
+        // Until the image has left the index, the service answers a repetition with the same place.
         match retry_request(|| service.delete_json(&path)).await {
             Ok(answer) => {
                 if !args.service.json {

@@ -26,8 +26,9 @@ const POLL_INTERVAL: Duration = Duration::from_millis(250);
 /// Between two polls while the service restarts or is overloaded.
 const MAX_POLL_WAIT: Duration = Duration::from_secs(2);
 
-/// The largest file that is read into memory and sent: the default of `uploads.max_bytes`.
-const MAX_FILE_BYTES: u64 = 256 << 20;
+/// The largest file that is read into memory and sent. The service has a limit of its own, by default
+/// 256 MiB (`uploads.max_bytes`).
+const MAX_FILE_BYTES: u64 = 2 << 30;
 
 /// Codes of refusals that concern one picture and no other.
 const CODES_OF_ONE_PICTURE: &[&str] = &[

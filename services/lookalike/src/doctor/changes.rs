@@ -1,6 +1,7 @@
 //! What the API needs to change libraries: folders that can be written, and a trash folder.
 
 use std::collections::BTreeMap;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use lookalike_proto::LibraryName;
@@ -8,6 +9,7 @@ use lookalike_proto::LibraryName;
 use super::finding::{Finding, shell_quote};
 use super::installation::Installation;
 use super::storage::{check_folder, try_write};
+use crate::libraries::refuse_watched_folder;
 
 /// Checks nothing unless the settings permit uploads or removals.
 pub(super) fn check_changes(installation: &Installation) -> Vec<Finding> {
@@ -22,12 +24,7 @@ pub(super) fn check_changes(installation: &Installation) -> Vec<Finding> {
     let mut permissions = permissions.values();
     if permissions.any(|permissions| permissions.deletions) {
         match installation.settings.trash_dir() {
-            Ok(folder) => findings.extend(check_folder(
-                installation,
-                "trash folder",
-                &folder,
-                "uploads.trash_dir",
-            )),
+            Ok(folder) => findings.extend(check_trash(installation, &libraries, &folder)),
             Err(error) => findings.push(Finding::failure(
                 "trash folder",
                 error.to_string(),
@@ -47,11 +44,37 @@ fn check_library(name: &LibraryName, root: &Path) -> Finding {
                 "{name} may be changed by the API, but {} cannot be written: {error}",
                 root.display()
             ),
-            format!(
-                "sudo chown \"$(id -un)\" {}",
-                shell_quote(&root.to_string_lossy())
-            ),
+            match error.kind() {
+                ErrorKind::PermissionDenied => format!(
+                    "sudo chown \"$(id -un)\" {}",
+                    shell_quote(&root.to_string_lossy())
+                ),
+                _ => format!(
+                    "ls -ld {0}; df -h {0}",
+                    shell_quote(&root.to_string_lossy())
+                ),
+            },
         ),
+    }
+}
+
+/// Each library has a folder in the trash, which must not be watched either.
+fn check_trash(
+    installation: &Installation,
+    libraries: &BTreeMap<LibraryName, PathBuf>,
+    folder: &Path,
+) -> Vec<Finding> {
+    const SETTING: &str = "uploads.trash_dir";
+    let mut folders = libraries.keys().map(|name| folder.join(name.as_str()));
+    let refusal =
+        folders.find_map(|folder| refuse_watched_folder(libraries, SETTING, &folder).err());
+    match refusal {
+        Some(error) => vec![Finding::failure(
+            "trash folder",
+            error.to_string(),
+            "export LOOKALIKE_UPLOADS_TRASH_DIR=~/lookalike-trash",
+        )],
+        None => check_folder(installation, "trash folder", folder, SETTING),
     }
 }
 

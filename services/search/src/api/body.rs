@@ -133,8 +133,7 @@ pub(super) fn upload_timed_out(limits: BodyLimits) -> Problem {
     Problem::new(
         Code::UploadTimeout,
         format!(
-            "the upload was incomplete after {} s: for slow connections, raise http.upload_timeout of the \
-             service",
+            "the body of the request was incomplete after {} s; http.upload_timeout limits uploads",
             limits.timeout.as_secs()
         ),
     )

@@ -230,8 +230,8 @@ fn track_connections(
 
 /// Marks the connection of a request as busy until the response is ready.
 ///
-/// Ends the request if its client has gone: poem 3.1.12 completes all requests of a closed connection,
-/// and pictures that a page no longer needs would keep others waiting.
+/// Ends a request that only reads if its client has gone: poem 3.1.12 completes all requests of a closed
+/// connection, and pictures that a page no longer needs would keep others waiting.
 async fn hold_connection<E: Endpoint>(
     next: Arc<E>,
     request: Request,
@@ -240,7 +240,11 @@ async fn hold_connection<E: Endpoint>(
     let Some(guard) = connections.begin_request(&request) else {
         return next.call(request).await;
     };
+    if !request.method().is_safe() {
+        return next.call(request).await;
+    }
     tokio::select! {
+        biased;
         output = next.call(request) => output,
         () = guard.wait_for_close() => Err(poem::Error::from_status(StatusCode::BAD_REQUEST)),
     }

@@ -7,6 +7,9 @@ import { $, button, el, toast } from "./dom.js";
 import { count, formatSize } from "./format.js";
 import { uploadLibraries } from "./libraries.js";
 
+// Tells the page that a library has new pictures.
+export const ADDED_EVENT = "pictures-added";
+
 const MAX_FILES = 500;
 const POLL_INTERVAL_MS = 500;
 // After that, the counters at the top tell more than this list.
@@ -71,6 +74,7 @@ async function addPictures(files, library, folder) {
       const upload = await request("/v1/images", { method: "POST", body: file, signal, parameters: { library, folder: folder || null, name: file.name },
         headers: { "content-type": file.type || "application/octet-stream" } });
       added += 1;
+      window.dispatchEvent(new Event(ADDED_EVENT));
       polls.push(followUpload(upload, show, signal));
     } catch (error) {
       if (signal.aborted) break;

@@ -1,5 +1,6 @@
 // Starts the page and shows the view that the address describes.
 
+import { ADDED_EVENT } from "./add_pictures.js";
 import { formatAddress, hasTarget, isEmpty, parseAddress, REPEAT_EVENT } from "./address.js";
 import { markSelected } from "./card.js";
 import { prepareTextField, showChips, startTextSearch } from "./combined.js";
@@ -12,7 +13,7 @@ import { openFacets, startFacets, updateFacets } from "./facets.js";
 import { startFailuresDialog } from "./failures.js";
 import { showFilters, startFilters } from "./filters.js";
 import { foldToggle, startFolding } from "./folding.js";
-import { showLiveStrip, startLive } from "./live.js";
+import { onIndexEvent, showLiveStrip, startLive } from "./live.js";
 import { query, startQuery } from "./query.js";
 import { grid, knownImages, results, startResults } from "./results.js";
 import { saveButton, showMatches, showSaved, startSaved } from "./saved.js";
@@ -103,6 +104,8 @@ $("skip").addEventListener("click", (event) => {
 history.scrollRestoration = "manual";
 window.addEventListener("hashchange", followHash);
 window.addEventListener(REPEAT_EVENT, showAddress);
+window.addEventListener(ADDED_EVENT, forgetViews);
+onIndexEvent("removed", forgetViews);
 showAddress();
 pollStats();
 startSaved();

@@ -68,6 +68,12 @@ pub(super) fn check_root_present(
 ) -> Result<(), Problem> {
     let mut libraries = service.library_statuses().into_iter();
     let Some(status) = libraries.find(|status| status.name == library.as_str()) else {
+        if !service.watchers().are_reachable() {
+            return Err(Problem::new(
+                Code::LibraryUnavailable,
+                "NATS is unreachable, so it is not known whether the folder of the library is there",
+            ));
+        }
         return Err(Problem::new(
             Code::LibraryUnavailable,
             format!(

@@ -9,7 +9,7 @@ use super::upload_id::UploadId;
 use crate::core::files::find_file;
 use crate::core::service::SearchService;
 use crate::core::watcher_client::{request_watcher, unexpected_reply};
-use crate::problem::Problem;
+use crate::problem::{Code, Problem};
 
 /// What became of an uploaded picture.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -118,8 +118,11 @@ async fn find_elsewhere(
 /// Whether the file at the path has the content of the upload now.
 async fn is_on_disk(service: &SearchService, upload: &UploadId) -> Result<bool, Problem> {
     let (library, path) = (upload.library.as_str(), upload.path.as_str());
-    let Ok(file) = find_file(service, library, path).await else {
-        return Ok(false);
+    let file = match find_file(service, library, path).await {
+        Err(problem) if matches!(problem.code, Code::FileGone | Code::OutsideLibrary) => {
+            return Ok(false);
+        }
+        file => file?,
     };
     let content_hash = upload.content_hash;
     let compare = move || has_content(&file.path, file.bytes, &content_hash);

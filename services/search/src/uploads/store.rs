@@ -175,15 +175,16 @@ async fn land_upload(
     let name = name.with_extension(format);
     let folder = target.folder.clone().unwrap_or_else(TargetFolder::root);
     let root = root.clone();
-    let landing = move || land_file(staged, &root, &folder, &name);
+    let landing_name = name.clone();
+    let landing = move || land_file(staged, &root, &folder, &landing_name);
     let landed = disk.run_blocking(landing).await?;
-    landed.map_err(|error| landing_problem(&error, &library))
+    landed.map_err(|error| landing_problem(&error, &library, &name))
 }
 
-fn landing_problem(error: &LandingError, library: &LibraryName) -> Problem {
+fn landing_problem(error: &LandingError, library: &LibraryName, name: &TargetName) -> Problem {
     let refuse_folder = |detail: String| Problem::invalid_parameter("folder", detail);
     match error {
-        LandingError::Io(error) if is_refused_name(error) => Problem::invalid_parameter(
+        LandingError::Io(error) if is_refused_name(error, name) => Problem::invalid_parameter(
             "name",
             format!("the disk of library {library} does not accept this name: {error}"),
         ),
@@ -205,8 +206,14 @@ fn landing_problem(error: &LandingError, library: &LibraryName) -> Problem {
     }
 }
 
-/// Some file systems refuse characters, or names of more bytes.
-fn is_refused_name(error: &std::io::Error) -> bool {
+/// Some file systems refuse names of more bytes, and those of Windows some characters.
+fn is_refused_name(error: &std::io::Error, name: &TargetName) -> bool {
     use std::io::ErrorKind::{InvalidFilename, InvalidInput};
-    matches!(error.kind(), InvalidFilename | InvalidInput)
+    match error.kind() {
+        InvalidFilename => true,
+        InvalidInput => name
+            .numbered(1)
+            .contains(['"', '*', ':', '<', '>', '?', '|']),
+        _ => false,
+    }
 }

@@ -176,8 +176,10 @@ fn copy_to_trash(
     let folder = target.parent().unwrap_or(target);
     sync_folder(folder).map_err(TrashError::Trash)?;
     remove_copied(source, before, request).inspect_err(|_| {
-        // The file stays in the library, so the trash needs no copy.
-        let _ = std::fs::remove_file(target);
+        // If the file is still in the library, the trash needs no copy.
+        if source.symlink_metadata().is_ok() {
+            let _ = std::fs::remove_file(target);
+        }
     })
 }
 
@@ -189,8 +191,8 @@ fn remove_copied(
     request: &TrashRequest,
 ) -> Result<(), TrashError> {
     let hidden = source.with_file_name(format!(".lookalike-{}-{}", request.time, request.id));
-    rename_without_replacing(source, &hidden)
-        .map_err(|error| missing_or(TrashError::Library, error))?;
+    // The name is new, and some file systems lack the other rename.
+    std::fs::rename(source, &hidden).map_err(|error| missing_or(TrashError::Library, error))?;
     if !is_unchanged(&hidden, before) {
         rename_without_replacing(&hidden, source).map_err(TrashError::Library)?;
         return Err(TrashError::Changed);

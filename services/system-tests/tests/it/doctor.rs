@@ -136,7 +136,7 @@ fn folders_that_cannot_be_used_are_found() {
         "LOOKALIKE_SERVERS_CACHE_DIR",
     );
     assert_failure(&checks, "library", "gone", "ls -ld");
-    assert_failure(&checks, "uploads", "gone", "chown");
+    assert_failure(&checks, "uploads", "gone", "ls -ld");
     assert_failure(
         &checks,
         "trash folder",
