@@ -34,23 +34,27 @@ where
     S: Stream<Item = io::Result<Bytes>>,
 {
     let mut seen = 0_u64;
-    body.then(move |piece| {
+    let checked = body.map(move |piece| {
         let kept = seen.saturating_sub(returned.0.load(Ordering::Relaxed));
-        let checked = piece.and_then(|piece| {
-            seen += piece.len() as u64;
-            match seen > max_bytes {
-                true => Err(ErrorKind::FileTooLarge.into()),
-                false if kept > MAX_KEPT_BYTES => Err(io::Error::new(
-                    ErrorKind::InvalidData,
-                    "the boundary or the end of the headers of a part is missing",
-                )),
-                false => Ok(piece),
-            }
-        });
-        async move {
-            tokio::task::yield_now().await;
-            checked
+        let piece = piece?;
+        seen += piece.len() as u64;
+        match seen > max_bytes {
+            true => Err(ErrorKind::FileTooLarge.into()),
+            false if kept > MAX_KEPT_BYTES => Err(io::Error::new(
+                ErrorKind::InvalidData,
+                "the boundary or the end of the headers of a part is missing",
+            )),
+            false => Ok(piece),
         }
+    });
+    // The pause is after each piece, also the last one: the parser does not look at a piece that comes
+    // together with the end of the body.
+    futures_util::stream::unfold((Box::pin(checked), false), async |(mut body, has_begun)| {
+        if has_begun {
+            tokio::task::yield_now().await;
+        }
+        let piece = body.next().await?;
+        Some((piece, (body, true)))
     })
 }
 
@@ -86,6 +90,22 @@ mod tests {
             }
         }
         Ok(largest)
+    }
+
+    #[tokio::test]
+    async fn a_form_may_arrive_in_any_pieces() {
+        let form = b"--x\r\nContent-Disposition: form-data; name=\"image\"\r\n\r\nabc\r\n--x--\r\n";
+        for length in 1..=form.len() {
+            let pieces = form
+                .chunks(length)
+                .map(|piece| Ok(Bytes::from_static(piece)));
+            let body = futures_util::stream::iter(pieces.collect::<Vec<_>>());
+            let fed = feed_form(body, 1000, ReturnedBytes::default());
+            let mut form = multer::Multipart::new(fed, "x");
+            let field = form.next_field().await.unwrap().unwrap();
+            assert_eq!(field.bytes().await.unwrap(), "abc", "{length}");
+            assert!(form.next_field().await.unwrap().is_none(), "{length}");
+        }
     }
 
     #[tokio::test]
