@@ -98,7 +98,8 @@ impl TrashRequest {
         let names = entries.map(|entry| entry.file_name().to_string_lossy().into_owned());
         let mut names: Vec<String> = names.filter(|name| name.ends_with(&suffix)).collect();
         // The names begin with their times: the newest first.
-        names.sort_unstable_by(|a, b| b.cmp(a));
+        names.sort_unstable();
+        names.reverse();
         let mut paths = names
             .iter()
             .map(|name| self.path.join_to(&self.library_folder().join(name)));
