@@ -9,7 +9,7 @@ use lookalike_proto::LibraryName;
 use super::finding::{Finding, shell_quote};
 use super::installation::Installation;
 use super::storage::{check_folder, try_write};
-use crate::libraries::refuse_watched_folder;
+use crate::settings::refuse_watched_trash;
 
 /// Checks nothing unless the settings permit uploads or removals.
 pub(super) fn check_changes(installation: &Installation) -> Vec<Finding> {
@@ -23,14 +23,7 @@ pub(super) fn check_changes(installation: &Installation) -> Vec<Finding> {
         .collect();
     let mut permissions = permissions.values();
     if permissions.any(|permissions| permissions.deletions) {
-        match installation.settings.trash_dir() {
-            Ok(folder) => findings.extend(check_trash(installation, &libraries, &folder)),
-            Err(error) => findings.push(Finding::failure(
-                "trash folder",
-                error.to_string(),
-                "export LOOKALIKE_UPLOADS_TRASH_DIR=~/lookalike-trash",
-            )),
-        }
+        findings.extend(check_trash(installation, &libraries));
     }
     findings
 }
@@ -58,34 +51,22 @@ fn check_library(name: &LibraryName, root: &Path) -> Finding {
     }
 }
 
-/// Each library has a folder in the trash, which must not be watched either.
 fn check_trash(
     installation: &Installation,
     libraries: &BTreeMap<LibraryName, PathBuf>,
-    folder: &Path,
 ) -> Vec<Finding> {
-    const SETTING: &str = "uploads.trash_dir";
-    let mut folders = libraries.keys().map(|name| folder.join(name.as_str()));
-    let refusal =
-        folders.find_map(|folder| refuse_watched_folder(libraries, SETTING, &folder).err());
-    match refusal {
-        Some(error) => vec![Finding::failure(
+    let checked = installation.settings.trash_dir();
+    let checked = checked.and_then(|folder| {
+        refuse_watched_trash(libraries, &folder)?;
+        Ok(folder)
+    });
+    match checked {
+        Ok(folder) => check_folder(installation, "trash folder", &folder, "uploads.trash_dir"),
+        Err(error) => vec![Finding::failure(
             "trash folder",
             error.to_string(),
             "export LOOKALIKE_UPLOADS_TRASH_DIR=~/lookalike-trash",
         )],
-        None => check_folder(installation, "trash folder", folder, SETTING),
-    }
-}
-
-impl Installation {
-    /// Returns the libraries whose names are valid.
-    pub(super) fn named_libraries(&self) -> BTreeMap<LibraryName, PathBuf> {
-        let libraries = self.libraries.iter().filter_map(|(name, root)| {
-            let name = LibraryName::new(name).ok()?;
-            Some((name, root.clone()))
-        });
-        libraries.collect()
     }
 }
 

@@ -1,9 +1,11 @@
 //! What the checks are about: settings, folders, and a lookalike that may already run.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use lookalike_client::RunningInstance;
+use lookalike_proto::LibraryName;
 use serde_json::Value;
 
 use crate::libraries::expand_home;
@@ -53,6 +55,15 @@ impl Installation {
             stats,
             limit,
         }
+    }
+
+    /// Returns the libraries whose names are valid.
+    pub(super) fn named_libraries(&self) -> BTreeMap<LibraryName, PathBuf> {
+        let libraries = self.libraries.iter().filter_map(|(name, root)| {
+            let name = LibraryName::new(name).ok()?;
+            Some((name, root.clone()))
+        });
+        libraries.collect()
     }
 }
 

@@ -57,11 +57,7 @@ impl Settings {
             return Ok(());
         }
         let trash_dir = self.trash_dir()?;
-        refuse_watched_folder(libraries, "uploads.trash_dir", &trash_dir)?;
-        for name in libraries.keys() {
-            let folder = trash_dir.join(name.as_str());
-            refuse_watched_folder(libraries, "uploads.trash_dir", &folder)?;
-        }
+        refuse_watched_trash(libraries, &trash_dir)?;
         self.uploads.trash_dir = path_to_setting(&trash_dir)?;
         Ok(())
     }
@@ -77,6 +73,17 @@ impl Settings {
         };
         Ok(std::path::absolute(&folder).unwrap_or(folder))
     }
+}
+
+/// Refuses a trash folder that is watched, or whose folder for a library is.
+pub(crate) fn refuse_watched_trash(
+    libraries: &BTreeMap<LibraryName, PathBuf>,
+    trash_dir: &Path,
+) -> Result<()> {
+    let folders = libraries.keys().map(|name| trash_dir.join(name.as_str()));
+    std::iter::once(trash_dir.to_owned())
+        .chain(folders)
+        .try_for_each(|folder| refuse_watched_folder(libraries, "uploads.trash_dir", &folder))
 }
 
 fn lists(names: &[String], library: &LibraryName) -> bool {

@@ -12,7 +12,7 @@ use lookalike_chassis::settings::size::format_size;
 use poem::{Body, Request, http::header};
 
 use super::form_part::PartDescription;
-use super::form_stream::{ReturnedBytes, feed_form, is_too_large};
+use super::form_stream::{MAX_FORM_BYTES, ReturnedBytes, feed_form, is_too_large};
 use crate::core::service::SearchService;
 use crate::core::upload_budget::{UploadBudget, UploadPermit};
 use crate::problem::{Code, Problem};
@@ -165,8 +165,7 @@ pub(crate) async fn read_form_file(
     limits: BodyLimits,
     budget: &UploadBudget,
 ) -> Result<BufferedBody, Problem> {
-    // The form adds its own bytes to those of the file.
-    let max_form_bytes = limits.max_bytes + (64 << 10);
+    let max_form_bytes = limits.max_bytes.saturating_add(MAX_FORM_BYTES);
     let mut stream = Box::pin(body.into_bytes_stream());
     let returned = ReturnedBytes::default();
     let fed = feed_form(stream.by_ref(), max_form_bytes, returned.clone());

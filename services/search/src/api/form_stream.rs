@@ -11,6 +11,9 @@ use futures_util::{Stream, StreamExt as _};
 /// Bytes that the parser may keep before it gets another piece. The headers of a part are shorter.
 const MAX_KEPT_BYTES: u64 = 1 << 20;
 
+/// What a form adds to the bytes of its file.
+pub(super) const MAX_FORM_BYTES: u64 = 64 << 10;
+
 /// Counts the bytes of the form's file that the parser has returned.
 #[derive(Debug, Clone, Default)]
 pub(super) struct ReturnedBytes(Arc<AtomicU64>);

@@ -10,14 +10,11 @@ use poem_openapi::{ApiExtractor, ApiExtractorType, ExtractParamOptions};
 
 use super::body::{BodyLimits, declared_length, discard_rest, error_chain, upload_timed_out};
 use super::form_part::PartDescription;
-use super::form_stream::{ReturnedBytes, feed_form, is_too_large};
+use super::form_stream::{MAX_FORM_BYTES, ReturnedBytes, feed_form, is_too_large};
 use super::image_upload::{describe_image_request, form_boundary};
 use crate::problem::{Code, Problem};
 use crate::uploads::receive::{ReceivedUpload, UploadReceiver, picture_too_large};
 use crate::uploads::target::TargetName;
-
-/// What a form adds to the bytes of its file.
-const MAX_FORM_BYTES: u64 = 64 << 10;
 
 /// The body of a request for an upload, which is not read yet.
 pub(crate) struct UploadStream {

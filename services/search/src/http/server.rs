@@ -237,16 +237,14 @@ async fn hold_connection<E: Endpoint>(
     request: Request,
     connections: Arc<ConnectionRegistry>,
 ) -> poem::Result<E::Output> {
-    let Some(guard) = connections.begin_request(&request) else {
-        return next.call(request).await;
-    };
-    if !request.method().is_safe() {
-        return next.call(request).await;
-    }
-    tokio::select! {
-        biased;
-        output = next.call(request) => output,
-        () = guard.wait_for_close() => Err(poem::Error::from_status(StatusCode::BAD_REQUEST)),
+    let guard = connections.begin_request(&request);
+    match &guard {
+        Some(guard) if request.method().is_safe() => tokio::select! {
+            biased;
+            output = next.call(request) => output,
+            () = guard.wait_for_close() => Err(poem::Error::from_status(StatusCode::BAD_REQUEST)),
+        },
+        _ => next.call(request).await,
     }
 }
 
