@@ -477,7 +477,7 @@ mod tests {
                 ]),
             )
             .unwrap()
-            .with_flag("nats.url", "nats://u:pw@host:1", "--nats-url")
+            .with_flag("nats.url", "nats://someone:open-sesame@host:1", "--nats-url")
             .unwrap();
         let settings = layers.settings();
         assert_eq!(settings.nats.call_timeout, Duration::from_secs(2));
@@ -494,7 +494,7 @@ mod tests {
             "{text}"
         );
         assert!(
-            !text.contains("pw") && text.contains("password = \"(hidden)\""),
+            !text.contains("sesame") && text.contains("password = \"(hidden)\""),
             "{text}"
         );
         for url in [
