@@ -44,7 +44,9 @@ pub use outcomes::OutcomeReader;
 pub use rows::{RowSummary, RowsPage, RowsRequest};
 pub use saved_searches::{SavedSearchLimits, StoredSavedSearch};
 pub use settings::Settings;
-pub use status::{Degradation, EmbedderStatus, FileCounts, LibraryStatus, Rates, StatusView};
+pub use status::{
+    Degradation, EmbedderStatus, FileCounts, LibraryStatus, Rates, RootFolder, StatusView,
+};
 pub use vector_query::{EmbedFailure, EmbedInput, EmbeddedVector};
 pub use watchers::{
     CatalogImage, CatalogPage, FileFailure, FileFailurePage, FileHistory, IncomingWatcherRequest,

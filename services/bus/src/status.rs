@@ -1,6 +1,8 @@
 //! Role status: a key-value bucket whose entries expire after 30 seconds without an update.
 
 use std::collections::BTreeMap;
+use std::fs::Metadata;
+use std::os::unix::fs::MetadataExt as _;
 use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
@@ -61,12 +63,35 @@ pub struct Rates {
     pub files_per_second: f64,
 }
 
+/// Distinguishes the root folder of a library from another folder at the same path, such as the mount
+/// point of a disk that is away. The same on every machine that has the folder's file system.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RootFolder {
+    pub inode: u64,
+    /// When the folder was created, in nanoseconds since 1970.
+    pub born_ns: i64,
+}
+
+impl RootFolder {
+    /// Returns `None` if the file system does not record when files were created: some of these invent
+    /// inodes.
+    pub fn from_metadata(metadata: &Metadata) -> Option<Self> {
+        Some(Self {
+            inode: metadata.ino(),
+            born_ns: lookalike_chassis::clock::to_nanos(metadata.created().ok()?),
+        })
+    }
+}
+
 /// A watcher's status of one library.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct LibraryStatus {
     pub name: String,
     /// The root folder on the watcher's machine.
     pub root: String,
+    /// The folder at the root in which the library's files were last seen, if that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub root_folder: Option<RootFolder>,
     #[serde(flatten)]
     pub counts: FileCounts,
     /// Reasons why the index may differ from the folder; normally empty.

@@ -8,6 +8,7 @@ use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::Path;
 use std::sync::{PoisonError, RwLock};
 
+use lookalike_bus::RootFolder;
 use lookalike_proto::ContentHash;
 
 use crate::notify::filesystem;
@@ -149,6 +150,14 @@ impl FolderIdentity {
             device: stat.device,
             inode: stat.inode,
             born_ns: stat.born_ns,
+        })
+    }
+
+    /// Returns what other processes compare. They may see the folder on a device of another number.
+    pub fn root_folder(self) -> Option<RootFolder> {
+        (self.born_ns != 0).then_some(RootFolder {
+            inode: self.inode,
+            born_ns: self.born_ns,
         })
     }
 

@@ -8,6 +8,7 @@ fn shop_status(indexed: u64, in_flight: u64) -> LibraryStatus {
     LibraryStatus {
         name: "shop".into(),
         root: "/shop".into(),
+        root_folder: None,
         counts: FileCounts {
             on_disk: indexed + in_flight,
             indexed,

@@ -1,6 +1,6 @@
 //! The status of the roles.
 
-use lookalike_bus::{EmbedderStatus, FileCounts, LibraryStatus, Rates};
+use lookalike_bus::{EmbedderStatus, FileCounts, LibraryStatus, Rates, RootFolder};
 use lookalike_test_support::eventually;
 use tokio_util::sync::CancellationToken;
 
@@ -10,6 +10,10 @@ fn library_status(name: &str, indexed: u64) -> LibraryStatus {
     LibraryStatus {
         name: name.into(),
         root: "/photos".into(),
+        root_folder: Some(RootFolder {
+            inode: 2,
+            born_ns: 1_795_420_130_000_000_001,
+        }),
         counts: FileCounts {
             on_disk: indexed + 1,
             indexed,

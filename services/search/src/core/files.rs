@@ -9,6 +9,7 @@ use lookalike_index::{IndexedImage, ReadConsistency};
 use lookalike_proto::{LibraryName, RelativePath};
 use lookalike_vision::Limits;
 
+use super::libraries::library_not_configured;
 use super::library_disk::LibraryIoPermits;
 use super::service::SearchService;
 use crate::problem::{Code, Problem};
@@ -83,12 +84,7 @@ pub(crate) async fn find_file(
             let (root, disk) = service.find_root(&library)?;
             Some((root.clone(), disk.clone()))
         })
-        .ok_or_else(|| {
-            Problem::new(
-                Code::LibraryUnavailable,
-                format!("the folder of library {library} is not configured for this service"),
-            )
-        })?;
+        .ok_or_else(|| library_not_configured(library))?;
     let relative = RelativePath::new(path)
         .map_err(|error| Problem::new(Code::OutsideLibrary, error.to_string()))?;
     let file_disk = disk.clone();

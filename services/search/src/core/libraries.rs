@@ -70,6 +70,14 @@ pub(crate) fn unknown_library(library: &LibraryName, names: &[String]) -> Proble
     )
 }
 
+/// Refuses what needs the folder of a library that only other services have.
+pub(crate) fn library_not_configured(library: &str) -> Problem {
+    Problem::new(
+        Code::LibraryUnavailable,
+        format!("the folder of library {library} is not configured for this service"),
+    )
+}
+
 fn describe_known_libraries(names: &[String]) -> String {
     let listed = names[..names.len().min(MAX_LISTED_NAMES)].join(", ");
     match names.len() {

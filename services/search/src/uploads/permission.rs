@@ -1,9 +1,16 @@
 //! Which library a client may change.
 
+use std::fs::Metadata;
+use std::path::Path;
+
+use lookalike_bus::{LibraryStatus, RootFolder};
 use lookalike_proto::LibraryName;
 
 use super::settings::LibraryPermissions;
-use crate::core::libraries::{library_names, parse_library, unknown_library};
+use crate::core::libraries::{
+    library_names, library_not_configured, parse_library, unknown_library,
+};
+use crate::core::library_disk::LibraryIoPermits;
 use crate::core::service::SearchService;
 use crate::problem::{Code, Problem};
 
@@ -60,12 +67,45 @@ pub(super) fn check_deletion(service: &SearchService, library: &str) -> Result<(
     ))
 }
 
-/// Refuses a change unless a watcher reports that the folder is there: its mount point may be a folder
-/// of another disk.
-pub(super) fn check_root_present(
+/// Returns the root and the disk of a library whose folder may be changed now: a watcher reports that
+/// it is there, and it is the one that the watcher saw. A mount point without its disk is another one.
+pub(super) async fn find_present_root<'a>(
+    service: &'a SearchService,
+    library: &LibraryName,
+) -> Result<(&'a Path, &'a LibraryIoPermits), Problem> {
+    let (root, disk) = service
+        .find_root(library)
+        .ok_or_else(|| library_not_configured(library.as_str()))?;
+    let root = root.as_path();
+    let status = find_sound_status(service, library)?;
+    let Some(reported) = status.root_folder else {
+        return Ok((root, disk));
+    };
+    let path = root.to_owned();
+    let metadata = disk.run_blocking(move || path.metadata()).await?;
+    // What is missing is reported by whatever opens it.
+    match metadata {
+        Ok(metadata) if is_other_folder(&metadata, reported) => Err(Problem::new(
+            Code::LibraryUnavailable,
+            format!(
+                "the folder of library {library} is another one than the watcher saw, so its disk may \
+                 be missing: connect the disk, or repeat the request when the watcher accepts the \
+                 new folder"
+            ),
+        )),
+        _ => Ok((root, disk)),
+    }
+}
+
+fn is_other_folder(metadata: &Metadata, reported: RootFolder) -> bool {
+    RootFolder::from_metadata(metadata).is_some_and(|folder| folder != reported)
+}
+
+/// Returns a watcher's report of a library, unless there is none or its root is missing.
+fn find_sound_status(
     service: &SearchService,
     library: &LibraryName,
-) -> Result<(), Problem> {
+) -> Result<LibraryStatus, Problem> {
     let mut libraries = service.library_statuses().into_iter();
     let Some(status) = libraries.find(|status| status.name == library.as_str()) else {
         if !service.watchers().are_reachable() {
@@ -82,9 +122,9 @@ pub(super) fn check_root_present(
             ),
         ));
     };
-    let mut degraded = status.degraded.into_iter();
+    let mut degraded = status.degraded.iter();
     match degraded.find(|degraded| degraded.reason == ROOT_MISSING) {
-        None => Ok(()),
+        None => Ok(status),
         Some(degraded) => Err(Problem::new(
             Code::LibraryUnavailable,
             format!("{library}: {}", degraded.detail),

@@ -4,7 +4,7 @@
 use lookalike_chassis::settings::size::format_size;
 use lookalike_proto::LibraryName;
 
-use super::permission::check_root_present;
+use super::permission::find_present_root;
 use super::staging::{BUFFER_BYTES, StagedFile, StagingFile};
 use crate::core::service::SearchService;
 use crate::core::upload_budget::UploadPermit;
@@ -52,13 +52,7 @@ impl UploadReceiver {
         service: &SearchService,
         library: &LibraryName,
     ) -> Result<Self, Problem> {
-        check_root_present(service, library)?;
-        let Some((root, disk)) = service.find_root(library) else {
-            return Err(Problem::new(
-                Code::LibraryUnavailable,
-                format!("the folder of library {library} is not configured for this service"),
-            ));
-        };
+        let (root, disk) = find_present_root(service, library).await?;
         let mut permit = service.upload_budget.empty_permit();
         permit.grow_to(MEMORY_BYTES)?;
         let staging = StagingFile::create(root, disk.clone(), describe_folder(library));

@@ -6,11 +6,12 @@ use std::sync::Arc;
 use lookalike_index::IndexedImage;
 use lookalike_proto::{ContentHash, LibraryName, RelativePath};
 
-use super::permission::{check_deletion, check_root_present};
+use super::permission::{check_deletion, find_present_root};
 use super::receive::describe_folder;
 use super::storage_problem::storage_problem;
 use super::trash::{TrashError, TrashRequest, move_to_trash};
 use crate::core::files::{describe_read_error, find_row};
+use crate::core::library_disk::LibraryIoPermits;
 use crate::core::service::SearchService;
 use crate::problem::{Code, Problem};
 use crate::time::format_time_ms;
@@ -31,8 +32,7 @@ pub(crate) async fn remove_image(
 ) -> Result<RemovedImage, Problem> {
     let image = find_row(service, id).await?;
     check_deletion(service, &image.library)?;
-    let (request, disk) = prepare_request(service, &image)?;
-    check_root_present(service, &request.library)?;
+    let (request, disk) = prepare_request(service, &image).await?;
     let work = request.clone();
     let lock = service
         .find_uploads(&request.library)
@@ -58,25 +58,18 @@ pub(crate) async fn remove_image(
     })
 }
 
-type PreparedRequest = (TrashRequest, crate::core::library_disk::LibraryIoPermits);
-
-fn prepare_request(
-    service: &SearchService,
+async fn prepare_request<'a>(
+    service: &'a SearchService,
     image: &IndexedImage,
-) -> Result<PreparedRequest, Problem> {
+) -> Result<(TrashRequest, &'a LibraryIoPermits), Problem> {
     let unusable = |detail: String| Problem::new(Code::OutsideLibrary, detail);
     let library = LibraryName::new(&image.library).map_err(|error| unusable(error.to_string()))?;
-    let Some((root, disk)) = service.find_root(&library) else {
-        return Err(Problem::new(
-            Code::LibraryUnavailable,
-            format!("the folder of library {library} is not configured for this service"),
-        ));
-    };
+    let (root, disk) = find_present_root(service, &library).await?;
     let path = RelativePath::new(&image.path).map_err(|error| unusable(error.to_string()))?;
     let content_hash = image.content_hash.parse::<ContentHash>();
     let now_ms = lookalike_chassis::clock::now_nanos().div_euclid(1_000_000);
     let request = TrashRequest {
-        root: root.clone(),
+        root: root.to_owned(),
         path,
         id: image.id.clone(),
         content_hash: content_hash.map_err(|error| unusable(format!("{error}")))?,
@@ -84,7 +77,7 @@ fn prepare_request(
         time: name_time(now_ms),
         library,
     };
-    Ok((request, disk.clone()))
+    Ok((request, disk))
 }
 
 /// Returns a time as part of a name: `20261201T120000123Z`.

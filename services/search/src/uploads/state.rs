@@ -4,7 +4,7 @@ use lookalike_bus::{FileHistory, WatcherReply, WatcherRequest};
 use lookalike_index::{IndexedImage, ReadConsistency, RowFilter};
 
 use super::landing::has_content;
-use super::permission::check_root_present;
+use super::permission::find_present_root;
 use super::upload_id::UploadId;
 use crate::core::files::find_file;
 use crate::core::service::SearchService;
@@ -107,7 +107,7 @@ async fn find_elsewhere(
     if let Some(row) = find_row(service, upload, false).await? {
         return Ok(UploadStatus::indexed(row));
     }
-    check_root_present(service, &upload.library)?;
+    find_present_root(service, &upload.library).await?;
     // The catalog may be late.
     if is_on_disk(service, upload).await? {
         return Ok(UploadStatus::landed(upload));

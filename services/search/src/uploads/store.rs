@@ -13,8 +13,9 @@ use super::storage_problem::storage_problem;
 use super::target::{TargetFolder, TargetName};
 use super::upload_id::UploadId;
 use crate::core::files::find_file;
+use crate::core::libraries::library_not_configured;
 use crate::core::service::SearchService;
-use crate::problem::{Code, Problem};
+use crate::problem::Problem;
 
 /// Rows of the same content whose files are looked at.
 const MAX_COMPARED_ROWS: usize = 20;
@@ -55,13 +56,9 @@ pub(crate) async fn store_upload(
     received: ReceivedUpload,
 ) -> Result<StoredUpload, Problem> {
     let library = &target.library;
-    let no_folder = || {
-        Problem::new(
-            Code::LibraryUnavailable,
-            format!("the folder of library {library} is not configured for this service"),
-        )
-    };
-    let uploads = service.find_uploads(library).ok_or_else(no_folder)?;
+    let uploads = service
+        .find_uploads(library)
+        .ok_or_else(|| library_not_configured(library.as_str()))?;
     let content_hash = received.staged.content_hash;
     // Before the lock: a slow index must not hold up other uploads.
     let indexed = find_indexed(service, &target, &content_hash.to_string()).await;
@@ -161,12 +158,9 @@ async fn land_upload(
     received: ReceivedUpload,
 ) -> Result<LandedUpload, Problem> {
     let library = target.library.clone();
-    let Some((root, disk)) = service.find_root(&library) else {
-        return Err(storage_problem(
-            &std::io::ErrorKind::NotFound.into(),
-            &describe_folder(&library),
-        ));
-    };
+    let (root, disk) = service
+        .find_root(&library)
+        .ok_or_else(|| library_not_configured(library.as_str()))?;
     let ReceivedUpload { staged, format } = received;
     let name = match &target.name {
         Some(name) => name.clone(),

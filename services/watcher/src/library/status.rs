@@ -6,6 +6,7 @@ use lookalike_bus::{Degradation, FileCounts, LibraryStatus, Rates};
 
 use super::tick::Tick;
 use super::{Library, Result};
+use crate::disk::FolderIdentity;
 use crate::lease::state::LeaseState;
 use crate::metrics;
 
@@ -91,6 +92,7 @@ impl Library {
         Ok(LibraryStatus {
             name: self.name.to_string(),
             root: self.root.path().display().to_string(),
+            root_folder: self.root.identity.and_then(FolderIdentity::root_folder),
             counts,
             degraded: degraded
                 .map(|(reason, (detail, since))| Degradation {

@@ -78,6 +78,15 @@ async fn a_missing_folder_is_not_written_to() {
     assert!(!world.photos.exists());
     // A mount point without its disk is an empty folder.
     fs::create_dir(&world.photos).unwrap();
+    if fs::metadata(&world.photos).unwrap().created().is_ok() {
+        // Before the watcher can report it.
+        let (status, problem) = upload(&world, "", &sample(0)).await;
+        assert_eq!(
+            (status, &problem["code"]),
+            (503, &"library_unavailable".into()),
+            "{problem}"
+        );
+    }
     world
         .wait_for_stats("the watcher reports it", |stats| {
             let degraded = stats["libraries"][0]["degraded"].as_array().unwrap().iter();
