@@ -477,7 +477,11 @@ mod tests {
                 ]),
             )
             .unwrap()
-            .with_flag("nats.url", "nats://someone:open-sesame@host:1", "--nats-url")
+            .with_flag(
+                "nats.url",
+                "nats://someone:open-sesame@host:1",
+                "--nats-url",
+            )
             .unwrap();
         let settings = layers.settings();
         assert_eq!(settings.nats.call_timeout, Duration::from_secs(2));

@@ -151,8 +151,12 @@ mod tests {
         choose_ports(folder, wanted, Duration::ZERO).await.unwrap()
     }
 
+    /// Tests that start at once would choose the same ports.
+    static ONE_TEST: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+
     #[tokio::test]
     async fn ports_persist_and_only_an_occupied_one_changes() {
+        let _alone = ONE_TEST.lock().await;
         let folder = tempfile::tempdir().unwrap();
         let first = choose_both(folder.path()).await;
         assert_eq!(first.len(), 13);
@@ -169,6 +173,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_port_of_an_exiting_server_is_awaited() {
+        let _alone = ONE_TEST.lock().await;
         let folder = tempfile::tempdir().unwrap();
         let first = choose_both(folder.path()).await;
         let dying = bind_port(first["nats"]).unwrap();
@@ -186,6 +191,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_broken_list_is_replaced() {
+        let _alone = ONE_TEST.lock().await;
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join(PORTS_FILE), "{").unwrap();
         assert_eq!(choose_both(folder.path()).await.len(), 13);

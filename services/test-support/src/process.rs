@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use crate::wait::eventually;
 
 /// Time limit of a process to report something, or to exit when asked to.
-const PROCESS_TIMEOUT: Duration = Duration::from_secs(60);
+const PROCESS_TIMEOUT: Duration = Duration::from_secs(300);
 
 /// Time limit of an orderly shutdown, which lookalike promises.
 const SHUTDOWN_LIMIT: Duration = Duration::from_secs(30);

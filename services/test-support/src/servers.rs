@@ -2,8 +2,17 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
+use std::time::Duration;
 
 use lookalike_servers::{ServerStage, Servers, Settings, WantedServers, fetch_programs};
+
+const HEALTH_CHECK_INTERVAL: Duration = Duration::from_secs(10);
+
+/// Checks in a row that find Milvus unhealthy before it is restarted.
+const MAX_UNHEALTHY_CHECKS: u32 = 6;
+
+/// Starts of servers. Other programs may take a port between its choice and its use.
+const MAX_STARTS: u32 = 3;
 
 /// Addresses of servers that run as long as the process; `None` for one that was not requested.
 #[derive(Debug)]
@@ -15,7 +24,8 @@ pub struct SharedServers {
 impl SharedServers {
     /// Starts servers over the folder `data`. They belong to a thread that lives as long as the
     /// process, because every test has a runtime of its own and the first test's ends first. If a
-    /// server exits, the process aborts.
+    /// server exits, the process aborts. A Milvus that stays unhealthy, as after the machine stood
+    /// still, is restarted.
     pub fn start(data: PathBuf, selection: WantedServers) -> Self {
         let (sender, receiver) = mpsc::channel();
         std::thread::spawn(move || {
@@ -27,15 +37,35 @@ impl SharedServers {
                     milvus_url: servers.milvus_url().map(str::to_owned),
                 };
                 sender.send(shared).expect("the calling thread waits");
-                let exited = servers.next_exit().await;
+                watch_servers(&mut servers).await;
+            });
+        });
+        receiver.recv().expect("the servers start")
+    }
+}
+
+async fn watch_servers(servers: &mut Servers) -> ! {
+    let mut unhealthy_checks = 0;
+    loop {
+        tokio::select! {
+            exited = servers.next_exit() => {
                 eprintln!(
                     "a shared server exited: {} {}\n{:?}",
                     exited.program, exited.status, exited.log_tail
                 );
                 std::process::abort();
-            });
-        });
-        receiver.recv().expect("the servers start")
+            }
+            () = tokio::time::sleep(HEALTH_CHECK_INTERVAL) => {}
+        }
+        match servers.milvus_unhealthy_reason().await {
+            None => unhealthy_checks = 0,
+            Some(reason) if unhealthy_checks >= MAX_UNHEALTHY_CHECKS => {
+                eprintln!("the shared Milvus does not recover, restarting it: {reason}");
+                servers.restart_milvus().await.expect("Milvus restarts");
+                unhealthy_checks = 0;
+            }
+            Some(_) => unhealthy_checks += 1,
+        }
     }
 }
 
@@ -46,6 +76,13 @@ pub async fn start_servers(data: &Path, selection: WantedServers) -> Servers {
     let programs = fetch_programs(&settings, false, selection, &print_stage)
         .await
         .expect("the servers can be fetched");
+    for _ in 1..MAX_STARTS {
+        match Servers::start(&settings, &programs, data, selection, &print_stage).await {
+            Ok(servers) => return servers,
+            Err(error) => eprintln!("starting the servers again with other ports: {error}"),
+        }
+        let _ = std::fs::remove_file(data.join("ports.json"));
+    }
     Servers::start(&settings, &programs, data, selection, &print_stage)
         .await
         .expect("the servers start")

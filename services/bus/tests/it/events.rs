@@ -1,6 +1,6 @@
 //! The stream of events, and the trials of its events.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use lookalike_bus::{Bus, Delivery, Error, Intake, Settings};
 use lookalike_proto::{FileEvent, Generation};
@@ -66,10 +66,18 @@ async fn an_extended_deadline_prevents_a_second_delivery() {
     let bus = connect_with(&settings).await;
     publish_all(&bus, &[file_event(1)]).await;
     let intake = bus.open_intake().await.unwrap();
+    let mut extended_at = Instant::now();
     let delivery = take_all(&intake, 1).await.remove(0);
     for _ in 0..4 {
+        let pause = extended_at.elapsed();
+        extended_at = Instant::now();
         delivery.extend_ack_deadline().await;
-        assert!(take_all(&intake, 1).await.is_empty());
+        let again = take_all(&intake, 1).await;
+        if pause.max(extended_at.elapsed()) >= settings.ack_wait {
+            eprintln!("SKIPPED: the machine stood still longer than the deadline");
+            return;
+        }
+        assert!(again.is_empty());
     }
     delivery.acknowledge_event().await.unwrap();
 }

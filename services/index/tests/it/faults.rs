@@ -15,7 +15,7 @@ async fn a_killed_milvus_answers_again_through_the_same_index() {
     let mut servers = server::start_milvus(&server::empty_folder("killed")).await;
     let url = servers.milvus_url().expect("it was wanted").to_owned();
     let mut settings = test_settings(&url, "killed");
-    settings.call_timeout = Duration::from_secs(5);
+    settings.call_timeout = Duration::from_secs(30);
     let index = Index::open(&settings, &test_model("mini")).await.unwrap();
     let rows: Vec<IndexRow> = (0..500).map(test_row).collect();
     index.upsert_rows(&rows).await.unwrap();
@@ -34,7 +34,7 @@ async fn a_killed_milvus_answers_again_through_the_same_index() {
         assert_eq!(error.class(), ErrorClass::Retry, "{error:?}");
     }
     assert!(
-        started.elapsed() < Duration::from_secs(10),
+        started.elapsed() < Duration::from_secs(25),
         "a dead server is detected at once, not after timeouts: {:?}",
         started.elapsed()
     );
@@ -47,7 +47,7 @@ async fn a_killed_milvus_answers_again_through_the_same_index() {
             Err(error) => {
                 assert_eq!(error.class(), ErrorClass::Retry, "{error:?}");
                 assert!(
-                    restarted.elapsed() < Duration::from_secs(60),
+                    restarted.elapsed() < Duration::from_secs(300),
                     "still {error:?}"
                 );
                 tokio::time::sleep(Duration::from_millis(200)).await;

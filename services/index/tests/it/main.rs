@@ -39,6 +39,9 @@ fn test_settings(url: &str, namespace: &str) -> Settings {
         url: url.into(),
         namespace: namespace.into(),
         connect_timeout: Duration::from_secs(60),
+        // A busy machine is no fault of the index.
+        call_timeout: Duration::from_secs(60),
+        search_timeout: Duration::from_secs(60),
         ..Settings::default()
     }
 }

@@ -145,7 +145,7 @@ fn a_killed_fetch_resumes() {
 fn a_wrong_leftover_part_is_fetched_again() {
     let file = random_bytes(MIB, 5);
     let hub = FakeHub::start(file.clone());
-    let machine = Machine::new(&hub);
+    let machine = Machine::new(&hub).with_short_stall();
     let folder = machine.model_folder("resnet34").join(COMMIT);
     hub.state().body_modes = vec![BodyMode::Cut(400_000), BodyMode::Silent];
     machine.run_err(1, &["models", "fetch", "resnet34"]);

@@ -7,7 +7,7 @@ use crate::{Machine, random_bytes};
 fn the_list_shows_what_is_on_disk() {
     let file = random_bytes(1 << 20, 1);
     let hub = FakeHub::start(file.clone());
-    let machine = Machine::new(&hub);
+    let machine = Machine::new(&hub).with_short_stall();
     let table = machine.run_ok(&["models"]);
     assert_eq!(table, machine.run_ok(&["models", "list"]));
     for part in [

@@ -27,7 +27,7 @@ impl Machine {
             folder: tempfile::tempdir().unwrap(),
             hub: hub.url(),
             settings: vec![
-                ("LOOKALIKE_MODELS_STALL_TIMEOUT", "500ms".into()),
+                ("LOOKALIKE_MODELS_STALL_TIMEOUT", "20s".into()),
                 ("LOOKALIKE_MODELS_MAX_RETRY_INTERVAL", "20ms".into()),
                 ("LOOKALIKE_MODELS_MAX_ATTEMPTS", "4".into()),
             ],
@@ -37,6 +37,11 @@ impl Machine {
     fn with_env(mut self, name: &'static str, value: &str) -> Self {
         self.settings.push((name, value.to_owned()));
         self
+    }
+
+    /// Gives up soon when the hub sends nothing.
+    fn with_short_stall(self) -> Self {
+        self.with_env("LOOKALIKE_MODELS_STALL_TIMEOUT", "500ms")
     }
 
     fn build_command(&self, words: &[&str]) -> Command {

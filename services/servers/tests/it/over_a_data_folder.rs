@@ -232,7 +232,7 @@ async fn waiting_for_a_mute_server_is_limited() {
         milvus_bin: None,
     };
     let settings = Settings {
-        nats_start_timeout: Duration::from_millis(500),
+        nats_start_timeout: Duration::from_secs(5),
         ..test_settings()
     };
     let started = Servers::start(&settings, &programs, folder.path(), ONLY_NATS, &|_| {}).await;

@@ -16,6 +16,7 @@ export const world = { url, folder, photos: process.argv[5] };
 export const browser = await puppeteer.launch({
   executablePath: chromium,
   headless: true,
+  timeout: TIMEOUT_MS,
   // Root may not use the sandbox, and containers have a small /dev/shm.
   args: ["--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu"],
 });

@@ -31,6 +31,16 @@ impl ServedDocument {
         if may_delete {
             world.set_variable("LOOKALIKE_UPLOADS_ALLOW_DELETIONS", "photos");
         }
+        // Of thousands of requests, some come while the machine stands still.
+        for (variable, timeout) in [
+            ("LOOKALIKE_NATS_CALL_TIMEOUT", "60s"),
+            ("LOOKALIKE_NATS_EMBED_TIMEOUT", "60s"),
+            ("LOOKALIKE_MILVUS_CALL_TIMEOUT", "60s"),
+            ("LOOKALIKE_MILVUS_SEARCH_TIMEOUT", "60s"),
+            ("LOOKALIKE_HTTP_REQUEST_TIMEOUT", "120s"),
+        ] {
+            world.set_variable(variable, timeout);
+        }
         let samples = sample_pictures();
         for (number, sample) in samples.iter().take(12).enumerate() {
             world.copy_file(sample, &format!("2026/{number}.jpg"));

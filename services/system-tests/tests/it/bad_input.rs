@@ -80,7 +80,7 @@ async fn strange_files_are_listed_and_disturb_nobody() {
     };
     crate::harness::eventually(
         "all have an outcome",
-        std::time::Duration::from_secs(60),
+        crate::harness::SETTLE_TIMEOUT,
         || async {
             let stats = world.get_json("/v1/stats").await;
             if stats["on_disk"] == 15 && stats["in_flight"] == 0 {
@@ -127,7 +127,7 @@ async fn strange_files_are_listed_and_disturb_nobody() {
     std::fs::write(photos.join("good.jpg"), b"spoilt").unwrap();
     crate::harness::eventually(
         "the change is seen",
-        std::time::Duration::from_secs(30),
+        crate::harness::SETTLE_TIMEOUT,
         || async {
             let paths: Vec<_> = world
                 .read_rows()
@@ -154,6 +154,9 @@ async fn every_odd_file_is_indexed_or_failed_with_a_reason() {
         return;
     };
     let mut world = SystemWorld::new("odd");
+    // A busy machine needs long for the largest one.
+    world.set_variable("LOOKALIKE_HTTP_REQUEST_TIMEOUT", "240s");
+    world.set_variable("LOOKALIKE_VISION_DECODE_TIMEOUT", "240s");
     for folder in [&malformed, &formats] {
         for path in files_below(folder) {
             let name = path.file_name().unwrap().to_string_lossy();

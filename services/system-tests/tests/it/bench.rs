@@ -16,6 +16,8 @@ fn search_arguments(seconds: u64) -> SearchArguments {
     SearchArguments {
         seconds: Some(seconds),
         warm_up: 0,
+        // A busy machine is no wrong answer.
+        timeout: 60,
         rate: 10.0,
         ..SearchArguments::with_options(&BenchOptions::default())
     }
@@ -29,6 +31,7 @@ async fn add_pictures_and_start(mut world: SystemWorld) -> SystemWorld {
     for (number, sample) in sample_pictures().iter().take(24).enumerate() {
         world.copy_file(sample, &format!("{number}.jpg"));
     }
+    world.set_variable("LOOKALIKE_NATS_EMBED_TIMEOUT", "60s");
     world.start_up().await;
     world.assert_index_equals_folder().await;
     world
@@ -44,7 +47,7 @@ fn row_value(report: &BenchReport, name: &str) -> f64 {
 async fn searches_of_all_kinds_are_measured_and_their_answers_checked() {
     let mut world = world_with_pictures("bench-search").await;
     let stop = AtomicBool::new(false);
-    let mut arguments = search_arguments(3);
+    let mut arguments = search_arguments(10);
     arguments.mix = "upload=2,id=1".parse().unwrap();
     let (report, problems) = measure_remote(&arguments, &world.url, &stop).await.unwrap();
     assert_eq!(problems, 0, "{:?}", report.notes);
@@ -52,9 +55,9 @@ async fn searches_of_all_kinds_are_measured_and_their_answers_checked() {
         let p50 = row_value(&report, &format!("search by {kind}, p50"));
         assert!(p50 > 0.0 && p50 <= row_value(&report, &format!("search by {kind}, p99")));
     }
-    // 30 on average; fewer than 10 or more than 60 are practically impossible.
+    // 100 on average; fewer than 10 or more than 170 are practically impossible.
     let intended: u64 = report.tables[0].rows.last().unwrap()[1].parse().unwrap();
-    assert!((10..=60).contains(&intended), "{intended}");
+    assert!((10..=170).contains(&intended), "{intended}");
     let notes = report.notes.join("\n");
     assert!(notes.contains("24 of 24 uploads are indexed"), "{notes}");
     assert!(render_page(&report).contains("<polyline"));

@@ -105,7 +105,7 @@ async fn every_view_is_accessible_and_within_budget() {
     let (Some(browser), Some(tools)) = (find_browser(), node_tools()) else {
         return;
     };
-    let mut world = serve_library("page-views", 600).await;
+    let mut world = serve_library("page-views", 260).await;
     run_in_browser("views.mjs", &world, tools, browser).await;
     world.stop_up().await;
 }

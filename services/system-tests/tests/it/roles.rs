@@ -1,8 +1,8 @@
 //! Each role as a process of its own.
 
-use std::time::Duration;
-
-use crate::harness::{Process, SystemWorld, eventually, jpeg_variant, sample_pictures};
+use crate::harness::{
+    Process, SETTLE_TIMEOUT, SystemWorld, eventually, jpeg_variant, sample_pictures,
+};
 
 #[tokio::test]
 async fn three_processes_and_a_killed_embedder_lose_nothing() {
@@ -22,7 +22,7 @@ async fn three_processes_and_a_killed_embedder_lose_nothing() {
     let mut serve = start("serve");
     world.url = serve.read_address("address=").await;
     // Killed while it works; the next one completes the unacknowledged events.
-    eventually("some are indexed", Duration::from_secs(60), || async {
+    eventually("some are indexed", SETTLE_TIMEOUT, || async {
         let stats = world.get_json("/v1/stats").await;
         if stats["indexed"].as_u64() >= Some(20) {
             Ok(())
@@ -87,26 +87,22 @@ async fn a_file_that_kills_its_worker_is_listed_and_its_neighbours_come_through(
         let mut embed = Process::start(command, &log(&format!("embed-{deaths}"))).unwrap();
         embed.read_address("metrics=").await;
         embed.limit_memory(250 << 20);
-        let died = eventually(
-            "it dies, or everything is done",
-            Duration::from_secs(60),
-            || {
-                let is_running = embed.is_running();
-                let world = &world;
-                async move {
-                    if !is_running {
-                        return Ok(true);
-                    }
-                    let stats = world.get_json("/v1/stats").await;
-                    let done = stats["on_disk"] == 21 && stats["in_flight"] == 0;
-                    if done {
-                        Ok(false)
-                    } else {
-                        Err(stats.to_string())
-                    }
+        let died = eventually("it dies, or everything is done", SETTLE_TIMEOUT, || {
+            let is_running = embed.is_running();
+            let world = &world;
+            async move {
+                if !is_running {
+                    return Ok(true);
                 }
-            },
-        )
+                let stats = world.get_json("/v1/stats").await;
+                let done = stats["on_disk"] == 21 && stats["in_flight"] == 0;
+                if done {
+                    Ok(false)
+                } else {
+                    Err(stats.to_string())
+                }
+            }
+        })
         .await;
         if !died {
             break embed;

@@ -16,7 +16,7 @@ use crate::harness::{
 fn world_with_hosts(name: &str, hosts: &str) -> SystemWorld {
     let mut world = SystemWorld::new(name);
     world.set_variable("LOOKALIKE_WEBHOOKS_ALLOWED_HOSTS", hosts);
-    world.set_variable("LOOKALIKE_WEBHOOKS_TIMEOUT", "2s");
+    world.set_variable("LOOKALIKE_WEBHOOKS_TIMEOUT", "10s");
     world.set_variable("LOOKALIKE_WEBHOOKS_RETRY_INTERVAL", "100ms");
     world.set_variable("LOOKALIKE_WEBHOOKS_MAX_RETRY_INTERVAL", "400ms");
     world

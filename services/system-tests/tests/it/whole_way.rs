@@ -1,15 +1,13 @@
 //! A dropped file is found, and stays consistent through everything that happens to it later.
 
-use std::time::Duration;
-
-use crate::harness::{SystemWorld, eventually, jpeg_variant, sample_pictures, shared_data};
-
-const SEARCH_TIMEOUT: Duration = Duration::from_secs(60);
+use crate::harness::{
+    SETTLE_TIMEOUT, SystemWorld, eventually, jpeg_variant, sample_pictures, shared_data,
+};
 
 async fn found_first(world: &SystemWorld, bytes: &[u8], path: &str) -> (String, f64) {
     eventually(
         &format!("{path} is found first"),
-        SEARCH_TIMEOUT,
+        SETTLE_TIMEOUT,
         || async {
             let hits = world.search_by_picture(bytes, 3).await;
             let first = hits.first().ok_or("nothing is found")?;
@@ -151,7 +149,7 @@ async fn killed_in_the_middle_of_three_hundred_files_it_ends_complete() {
     }
     world.start_up().await;
     for kills in 1..=2_u64 {
-        eventually("some are indexed", SEARCH_TIMEOUT, || async {
+        eventually("some are indexed", SETTLE_TIMEOUT, || async {
             let stats = world.get_json("/v1/stats").await;
             let indexed = stats["indexed"].as_u64().unwrap_or(0);
             if indexed >= 40 * kills {

@@ -4,6 +4,7 @@ use lookalike_vision::{
     AffineMap, ComparedPicture, DecodedImage, Limits, decode_image, encode_jpeg,
 };
 
+use crate::memory::run_alone;
 use crate::shared::{read_files, shared_folder};
 
 /// Photos of the test, which takes about a second for each.
@@ -82,6 +83,7 @@ fn altered_copies(photo: &DecodedImage) -> Vec<(&'static str, DecodedImage, [f64
 
 #[test]
 fn altered_copies_of_photos_are_aligned() {
+    let _alone = run_alone();
     let Some(photos) = read_photos() else {
         return;
     };
@@ -104,6 +106,7 @@ fn altered_copies_of_photos_are_aligned() {
 
 #[test]
 fn other_photos_are_not_aligned() {
+    let _alone = run_alone();
     let Some(photos) = read_photos() else {
         return;
     };

@@ -50,7 +50,7 @@ async fn wait_until_idle(folder: &Arc<LibraryReader>) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_hanging_folder_defers_reads_and_recovers() {
-    let hung = test_reader(50, 400, 2);
+    let hung = test_reader(50, 4_000, 2);
     let other = test_reader(50, 400, 2);
     let (first, first_read) = start_hanging_read(&hung);
     let (second, second_read) = start_hanging_read(&hung);
@@ -60,7 +60,7 @@ async fn a_hanging_folder_defers_reads_and_recovers() {
     // Requests for a permit fail soon, and another folder is not affected.
     let begun = Instant::now();
     assert!(hung.run_blocking(|_, _| ()).await.is_err());
-    assert!(begun.elapsed() < Duration::from_millis(350));
+    assert!(begun.elapsed() < Duration::from_millis(3_500));
     assert_eq!(other.run_blocking(|_, _| 7).await, Ok(7));
     // The hanging reads fail after their timeout.
     assert!(first_read.await.unwrap().is_err());
@@ -98,11 +98,11 @@ async fn one_file_that_hangs_does_not_close_its_folder() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn slow_is_not_hanging() {
-    let folder = test_reader(5_000, 1_000, 1);
+    let folder = test_reader(60_000, 4_000, 1);
     // Longer than the timeout, with heartbeats in between.
     let slow = folder.run_blocking(|_, heartbeat| {
-        for _ in 0..5 {
-            std::thread::sleep(Duration::from_millis(300));
+        for _ in 0..9 {
+            std::thread::sleep(Duration::from_millis(500));
             heartbeat.record_progress();
         }
         7

@@ -7,7 +7,7 @@ use crate::harness::{SETTLE_TIMEOUT, SystemWorld, Wire, eventually};
 #[tokio::test]
 async fn an_unreachable_milvus_causes_no_redeliveries() {
     let mut world = SystemWorld::new("away");
-    world.set_variable("LOOKALIKE_NATS_ACK_WAIT", "3s");
+    world.set_variable("LOOKALIKE_NATS_ACK_WAIT", "10s");
     world.set_variable("LOOKALIKE_MILVUS_CALL_TIMEOUT", "2s");
     let wire = world.proxy_milvus();
     world.add_pictures("first", 10);
@@ -21,7 +21,7 @@ async fn an_unreachable_milvus_causes_no_redeliveries() {
         let away = std::time::Instant::now();
         world
             .wait_for_stats("all wait, for some time", |stats| {
-                stats["in_flight"].as_u64() >= Some(40) && away.elapsed().as_secs() >= 7
+                stats["in_flight"].as_u64() >= Some(40) && away.elapsed().as_secs() >= 14
             })
             .await;
         if round == 0 {

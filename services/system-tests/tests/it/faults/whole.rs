@@ -7,7 +7,7 @@ use std::process::Command;
 use lookalike_servers::WantedServers;
 
 use crate::harness::{
-    Process, SystemWorld, Wire, copy_folder, eventually, namespace, start_servers,
+    Process, SETTLE_TIMEOUT, SystemWorld, Wire, copy_folder, eventually, namespace, start_servers,
 };
 
 /// Tests that start a Milvus of their own run one after another.
@@ -213,7 +213,7 @@ async fn the_disk_of_the_catalog_of_nats_and_of_milvus_is_full() {
         world.add_pictures(&format!("round {round}"), 30);
         fs::remove_file(world.photos.join(format!("{round}.jpg"))).unwrap();
         // It notices; the message depends on the disk.
-        eventually("a warning", std::time::Duration::from_secs(60), || async {
+        eventually("a warning", SETTLE_TIMEOUT, || async {
             let logged = world.up.as_ref().unwrap().log();
             let logged = &logged[log..];
             let warns = logged.contains("WARN") || logged.contains("ERROR");

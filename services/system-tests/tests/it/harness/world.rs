@@ -98,7 +98,7 @@ impl SystemWorld {
             up: None,
             url: String::new(),
             client: reqwest::Client::builder()
-                .timeout(Duration::from_secs(30))
+                .timeout(SETTLE_TIMEOUT)
                 .build()
                 .unwrap(),
             dir,
