@@ -20,7 +20,7 @@ from schemathesis.openapi.checks import RejectedPositiveData
 URL = os.environ["LOOKALIKE_URL"]
 PICTURES = [path.read_bytes() for path in sorted(Path(os.environ["LOOKALIKE_PICTURES"]).iterdir())]
 
-# Refusals of requests that the document allows: the operations, the codes, and the start of `param`.
+# Refusals of requests that the document allows: the operations, the codes, and a part of `param`.
 REFUSALS_OF_CONTENT = [
     # The bytes are no picture, or one that lookalike cannot decode.
     (
@@ -32,7 +32,11 @@ REFUSALS_OF_CONTENT = [
     # The base64 is no base64: `format: byte` does not restrict what generators write.
     ({"search", "createSavedSearch"}, {"invalid_parameter"}, "image"),
     # The region of a picture is too small, or has no area after rounding.
-    ({"search", "searchByImage", "similarImages"}, {"invalid_parameter"}, "region"),
+    (
+        {"search", "searchByImage", "similarImages", "createSavedSearch"},
+        {"invalid_parameter"},
+        "region",
+    ),
     # Several parts cannot be turned.
     ({"search"}, {"invalid_parameter"}, "orientations"),
     # A cursor is only accepted with the search that it continues.
