@@ -49,7 +49,7 @@ pub use fetch::{
 };
 pub use ports::read_stored_ports;
 pub use runtime_dir::check_runtime_dirs;
-pub use servers::{ExitedServer, Servers};
+pub use servers::{ExitedServer, ServerFailure, Servers};
 pub use settings::Settings;
 pub use stage::{Package, Program, ServerProgress, ServerStage, WantedServers};
 pub use wheels::{ANY_PLATFORM, Wheel};

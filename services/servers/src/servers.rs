@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
+use std::time::Duration;
 
 use crate::data_dir::DataDir;
 use crate::error::Error;
@@ -25,6 +26,22 @@ pub struct Servers {
 struct ServerSlot {
     server: ChildServer,
     url: String,
+}
+
+const HEALTH_CHECK_INTERVAL: Duration = Duration::from_secs(10);
+
+/// Milvus must be restarted after this many consecutive failed checks; a busy one may fail some.
+const MAX_UNHEALTHY_CHECKS: u32 = 6;
+
+/// Why a server must be restarted.
+#[derive(Debug, Clone)]
+pub enum ServerFailure {
+    Exited(ExitedServer),
+    /// It runs, but does not recover by itself.
+    Stuck {
+        program: Program,
+        reason: String,
+    },
 }
 
 /// A server that ended unexpectedly.
@@ -127,6 +144,43 @@ impl Servers {
             status,
             log_tail: child.log_tail(),
             log_path: server.log_path(),
+        }
+    }
+
+    /// Waits until a server must be restarted: it has exited, accepts no writes, or stays unhealthy.
+    /// Waits forever while no server runs.
+    pub async fn next_failure(&mut self) -> ServerFailure {
+        let mut unhealthy_checks = 0;
+        loop {
+            tokio::select! {
+                exited = self.next_exit() => return ServerFailure::Exited(exited),
+                () = tokio::time::sleep(HEALTH_CHECK_INTERVAL) => {}
+            }
+            if let Some(reason) = self.nats_stuck_reason().await {
+                let program = Program::Nats;
+                return ServerFailure::Stuck { program, reason };
+            }
+            let Some(reason) = self.milvus_unhealthy_reason().await else {
+                unhealthy_checks = 0;
+                continue;
+            };
+            unhealthy_checks += 1;
+            if unhealthy_checks >= MAX_UNHEALTHY_CHECKS {
+                let program = Program::Milvus;
+                return ServerFailure::Stuck { program, reason };
+            }
+            tracing::warn!(reason, "Milvus is unhealthy");
+        }
+    }
+
+    /// Restarts one of the servers.
+    ///
+    /// # Errors
+    /// As for [`Servers::restart_nats`] and [`Servers::restart_milvus`].
+    pub async fn restart(&mut self, program: Program) -> Result<(), Error> {
+        match program {
+            Program::Nats => self.restart_nats().await,
+            Program::Milvus => self.restart_milvus().await,
         }
     }
 

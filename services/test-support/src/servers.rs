@@ -2,14 +2,10 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
-use std::time::Duration;
 
-use lookalike_servers::{ServerStage, Servers, Settings, WantedServers, fetch_programs};
-
-const HEALTH_CHECK_INTERVAL: Duration = Duration::from_secs(10);
-
-/// Checks in a row that find Milvus unhealthy before it is restarted.
-const MAX_UNHEALTHY_CHECKS: u32 = 6;
+use lookalike_servers::{
+    ServerFailure, ServerStage, Servers, Settings, WantedServers, fetch_programs,
+};
 
 /// Starts of servers. Other programs may take a port between its choice and its use.
 const MAX_STARTS: u32 = 3;
@@ -24,8 +20,8 @@ pub struct SharedServers {
 impl SharedServers {
     /// Starts servers over the folder `data`. They belong to a thread that lives as long as the
     /// process, because every test has a runtime of its own and the first test's ends first. If a
-    /// server exits, the process aborts. A Milvus that stays unhealthy, as after the machine stood
-    /// still, is restarted.
+    /// server exits, the process aborts. One that is stuck, as Milvus after the machine stood still, is
+    /// restarted.
     pub fn start(data: PathBuf, selection: WantedServers) -> Self {
         let (sender, receiver) = mpsc::channel();
         std::thread::spawn(move || {
@@ -45,26 +41,19 @@ impl SharedServers {
 }
 
 async fn watch_servers(servers: &mut Servers) -> ! {
-    let mut unhealthy_checks = 0;
     loop {
-        tokio::select! {
-            exited = servers.next_exit() => {
+        match servers.next_failure().await {
+            ServerFailure::Exited(exited) => {
                 eprintln!(
                     "a shared server exited: {} {}\n{:?}",
                     exited.program, exited.status, exited.log_tail
                 );
                 std::process::abort();
             }
-            () = tokio::time::sleep(HEALTH_CHECK_INTERVAL) => {}
-        }
-        match servers.milvus_unhealthy_reason().await {
-            None => unhealthy_checks = 0,
-            Some(reason) if unhealthy_checks >= MAX_UNHEALTHY_CHECKS => {
-                eprintln!("the shared Milvus does not recover, restarting it: {reason}");
-                servers.restart_milvus().await.expect("Milvus restarts");
-                unhealthy_checks = 0;
+            ServerFailure::Stuck { program, reason } => {
+                eprintln!("the shared {program} does not recover, restarting it: {reason}");
+                servers.restart(program).await.expect("the server restarts");
             }
-            Some(_) => unhealthy_checks += 1,
         }
     }
 }
@@ -76,16 +65,18 @@ pub async fn start_servers(data: &Path, selection: WantedServers) -> Servers {
     let programs = fetch_programs(&settings, false, selection, &print_stage)
         .await
         .expect("the servers can be fetched");
-    for _ in 1..MAX_STARTS {
+    let mut starts = 1;
+    loop {
         match Servers::start(&settings, &programs, data, selection, &print_stage).await {
             Ok(servers) => return servers,
-            Err(error) => eprintln!("starting the servers again with other ports: {error}"),
+            Err(error) if starts < MAX_STARTS => {
+                eprintln!("starting the servers again with other ports: {error}");
+                let _ = std::fs::remove_file(data.join("ports.json"));
+                starts += 1;
+            }
+            Err(error) => panic!("the servers do not start: {error}"),
         }
-        let _ = std::fs::remove_file(data.join("ports.json"));
     }
-    Servers::start(&settings, &programs, data, selection, &print_stage)
-        .await
-        .expect("the servers start")
 }
 
 /// Returns a data folder in `base` for this process, and removes those of processes that are gone.

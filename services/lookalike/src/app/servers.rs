@@ -5,14 +5,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use lookalike_chassis::Backoff;
-use lookalike_servers::{Program, Programs, Servers, WantedServers};
+use lookalike_servers::{Program, Programs, ServerFailure, Servers, WantedServers};
 
 use super::progress::UpProgress;
 use crate::settings::Settings;
 
-const HEALTH_CHECK_INTERVAL: Duration = Duration::from_secs(10);
-/// Milvus is restarted after this many consecutive failed checks; a busy one may fail some.
-const MAX_UNHEALTHY_CHECKS: u32 = 6;
 /// A server that ran this long before it failed is restarted without backoff.
 const STABLE_AFTER: Duration = Duration::from_secs(60);
 
@@ -53,11 +50,7 @@ pub(super) async fn supervise_servers(servers: &mut Servers) {
         failed_at = Instant::now();
         loop {
             tokio::time::sleep(backoff.next_delay()).await;
-            let restarted = match program {
-                Program::Nats => servers.restart_nats().await,
-                Program::Milvus => servers.restart_milvus().await,
-            };
-            match restarted {
+            match servers.restart(program).await {
                 Ok(()) => break,
                 Err(error) => tracing::error!(%error, %program, "cannot restart the server"),
             }
@@ -65,35 +58,28 @@ pub(super) async fn supervise_servers(servers: &mut Servers) {
     }
 }
 
-/// Waits until a server has exited or must be restarted.
+/// Waits until a server must be restarted, and logs why.
 async fn wait_for_failure(servers: &mut Servers) -> Program {
-    let mut unhealthy_checks = 0;
-    loop {
-        tokio::select! {
-            exited = servers.next_exit() => {
-                tracing::error!(
-                    program = %exited.program,
-                    status = %exited.status,
-                    log = %exited.log_path.display(),
-                    "a server exited unexpectedly, restarting it"
-                );
-                return exited.program;
+    match servers.next_failure().await {
+        ServerFailure::Exited(exited) => {
+            tracing::error!(
+                program = %exited.program,
+                status = %exited.status,
+                log = %exited.log_path.display(),
+                "a server exited unexpectedly, restarting it"
+            );
+            exited.program
+        }
+        ServerFailure::Stuck { program, reason } => {
+            match program {
+                Program::Nats => {
+                    tracing::error!(reason, "nats-server rejects all writes, restarting it")
+                }
+                Program::Milvus => {
+                    tracing::error!(reason, "Milvus does not recover, restarting it")
+                }
             }
-            () = tokio::time::sleep(HEALTH_CHECK_INTERVAL) => {}
+            program
         }
-        if let Some(reason) = servers.nats_stuck_reason().await {
-            tracing::error!(reason, "nats-server rejects all writes, restarting it");
-            return Program::Nats;
-        }
-        let Some(reason) = servers.milvus_unhealthy_reason().await else {
-            unhealthy_checks = 0;
-            continue;
-        };
-        unhealthy_checks += 1;
-        if unhealthy_checks >= MAX_UNHEALTHY_CHECKS {
-            tracing::error!(reason, "Milvus does not recover, restarting it");
-            return Program::Milvus;
-        }
-        tracing::warn!(reason, "Milvus is unhealthy");
     }
 }
