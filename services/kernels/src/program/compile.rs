@@ -16,7 +16,7 @@ use crate::pixels::PixelInput;
 use crate::pooling::{GlobalAverage, MaxPool};
 use crate::simd::{Simd, SimdVisitor, visit};
 use crate::step::{Border, MapSlot, RowsSlot, Slot, Step, pad_channels};
-use crate::winograd::WinogradConvolution;
+use crate::winograd::{LargeTile, SmallTile, WinogradConvolution, WinogradTile};
 
 /// Images that the last steps compute together, so that they read their weights once for all.
 const MAX_IMAGES_TOGETHER: usize = 4;
@@ -196,7 +196,7 @@ impl Layout {
             .iter()
             .filter(|(_, input)| *input == 0)
             .fold(Border::default(), |border, (user, _)| {
-                border.join(nodes[*user].input_border())
+                border.join(nodes[*user].input_border(element_bytes))
             });
         let (kind, inputs) = match block {
             Some(block) => (StageKind::Streamed(block), block.inputs(nodes)),
@@ -296,15 +296,16 @@ impl Layout {
     /// Returns the first of the last stages that compute several images together: those with small maps and large
     /// weights.
     fn find_joint_stages(&self, nodes: &[Node], element_bytes: usize) -> usize {
-        /// The greatest map of an image: the maps of all images together should fit in the cache of a core.
-        const MAX_MAP_BYTES: usize = 150 << 10;
+        /// The greatest map of an image, with its border: the maps of all images together should stay in the caches.
+        const MAX_MAP_ELEMENTS: usize = 75 << 10;
         /// The least weights: smaller ones stay in the cache from image to image.
         const MIN_WEIGHT_BYTES: usize = 1 << 20;
         let mut first = self.stages.len();
         let mut weights = 0;
         for (index, stage) in self.stages.iter().enumerate().rev() {
             let mut buffers = stage.reads.iter().chain([&stage.writes]);
-            if buffers.any(|buffer| self.buffers[*buffer].bytes > MAX_MAP_BYTES) {
+            if buffers.any(|buffer| self.buffers[*buffer].bytes > MAX_MAP_ELEMENTS * element_bytes)
+            {
                 break;
             }
             weights += match &stage.kind {
@@ -455,16 +456,30 @@ fn compile_convolution<S: Simd>(
         activation,
         ..
     } = convolution;
-    if convolution.is_winograd(output.map().pixels()) {
-        let slots = [input, output.map()];
-        return Box::new(WinogradConvolution::<S>::new(
-            weight,
-            bias,
-            *activation,
-            padding,
-            slots,
-            residual,
-        ));
+    let slots = [input, output.map()];
+    let size = [slots[1].height, slots[1].width];
+    match convolution.winograd_side(size, size_of::<S::Element>()) {
+        Some(LargeTile::OUTPUTS) => {
+            return Box::new(WinogradConvolution::<S, LargeTile>::new(
+                weight,
+                bias,
+                *activation,
+                padding,
+                slots,
+                residual,
+            ));
+        }
+        Some(_) => {
+            return Box::new(WinogradConvolution::<S, SmallTile>::new(
+                weight,
+                bias,
+                *activation,
+                padding,
+                slots,
+                residual,
+            ));
+        }
+        None => {}
     }
     Box::new(Convolution::<S> {
         weights: pack_windows(convolution, &input),

@@ -295,7 +295,9 @@ fn winograd_convolutions_equal_plain_loops() {
         for seed in 0..CASES {
             let mut random = TestNumbers::new(seed + 500);
             let r = &mut random;
-            let (height, width) = (8 + r.below(10), 8 + r.below(12));
+            // Maps for small and for large tiles.
+            let least = choose(r, &[8, 16]);
+            let (height, width) = (least + r.below(10), least + r.below(12));
             let (mut pair, input) = Pair::new(set, seed, height, width, 1 + r.below(3));
             let channels = 32 + r.below(40);
             let none = KernelActivation::None;

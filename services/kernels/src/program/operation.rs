@@ -102,6 +102,10 @@ pub(crate) struct ConvolutionOperation {
     pub(super) activation: KernelActivation,
 }
 
+/// The fewest pixels of a map for which large tiles of Winograd's algorithm are faster. They reach beyond the edges of maps of
+/// 14 × 14, and read 2.25 times as many weights as small tiles.
+const LARGE_TILE_PIXELS: usize = 16 * 16;
+
 impl ConvolutionOperation {
     /// Returns whether this is a product of each pixel with a matrix.
     pub(super) fn is_pointwise(&self) -> bool {
@@ -113,16 +117,23 @@ impl ConvolutionOperation {
 }
 
 impl ConvolutionOperation {
-    /// Returns whether Winograd's algorithm is faster for a result of that many pixels.
-    pub(super) fn is_winograd(&self, pixels: usize) -> bool {
+    /// Returns the outputs per side of the tiles if Winograd's algorithm is faster for a result of that size.
+    pub(super) fn winograd_side(
+        &self,
+        [height, width]: [usize; 2],
+        element_bytes: usize,
+    ) -> Option<usize> {
         let outputs = self.bias.len();
         let channels = self.weight.len() / outputs / 9;
-        self.kernel == [3, 3]
+        let is_faster = self.kernel == [3, 3]
             && self.stride == [1, 1]
             && !self.is_depthwise
             // The transformations cost as much as the products if there are few channels or pixels.
             && channels.min(outputs) >= 32
-            && pixels >= 7 * 7
+            && height * width >= 7 * 7;
+        // Large tiles need f32.
+        let is_large = element_bytes == size_of::<f32>() && height * width >= LARGE_TILE_PIXELS;
+        is_faster.then_some(if is_large { 4 } else { 2 })
     }
 }
 
@@ -156,16 +167,16 @@ impl Node {
     }
 
     /// Returns the zeros that the operation needs around its first input.
-    pub(super) fn input_border(&self) -> Border {
+    pub(super) fn input_border(&self, element_bytes: usize) -> Border {
         match &self.operation {
             ProgramOperation::Convolution(convolution) => {
                 let mut border = convolution.padding;
                 if let ValueShape::Map { height, width, .. } = self.shape
-                    && convolution.is_winograd(height * width)
+                    && let Some(side) = convolution.winograd_side([height, width], element_bytes)
                 {
-                    // The last tiles of 2 × 2 outputs extend beyond maps of odd size.
-                    border.bottom += height % 2;
-                    border.right += width % 2;
+                    // The last tiles extend beyond the map.
+                    border.bottom += height.next_multiple_of(side) - height;
+                    border.right += width.next_multiple_of(side) - width;
                 }
                 border
             }

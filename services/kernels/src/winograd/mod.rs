@@ -1,10 +1,17 @@
-//! Convolutions of 3 × 3 windows at stride 1 by Winograd's algorithm F(2×2, 3×3), after Lavin and Gray, "Fast Algorithms for
+//! Convolutions of 3 × 3 windows at stride 1 by Winograd's algorithm, after Lavin and Gray, "Fast Algorithms for
 //! Convolutional Neural Networks" (2015).
 //!
-//! A tile of 2 × 2 outputs reads 4 × 4 inputs. Transformed inputs and windows have 16 components each, and each component
-//! is a matrix product of its own: 16 products instead of 36 per tile, input and output.
+//! A tile of m × m outputs reads (m + 2) × (m + 2) inputs. Transformed inputs and windows have as many components as a tile
+//! has inputs, and each component is a matrix product of its own: (m + 2)² products instead of 9 m² per tile, input and
+//! output.
 
+mod tile;
+
+use std::marker::PhantomData;
 use std::ops::Range;
+
+pub(crate) use self::tile::{LargeTile, SmallTile, WinogradTile};
+use self::tile::{MAX_INPUTS, MAX_OUTPUTS};
 
 use crate::activation::KernelActivation;
 use crate::gemm::{Extent, OutputForm, PackedWeights, Product, Segments, Strides};
@@ -12,45 +19,28 @@ use crate::memory::{AlignedArray, Scratch};
 use crate::simd::{Kernel, Simd};
 use crate::step::{MapSlot, Run, Step, chunk_range, clear_border};
 
-/// Components of a transformed tile.
-const COMPONENTS: usize = 16;
-
 /// The size of the transformed tiles that are computed at a time: a part of the second-level cache.
-const BLOCK_BYTES: usize = 640 << 10;
+const BLOCK_BYTES: usize = 320 << 10;
 
 /// Tiles that are computed at a time are a multiple of this, so that they fill the tiles of the product.
 const TILE_UNIT: usize = 24;
 
 /// A convolution from one map to another.
-pub(crate) struct WinogradConvolution<S: Simd> {
+pub(crate) struct WinogradConvolution<S: Simd, T> {
     /// A matrix for each component.
     weights: Vec<PackedWeights<S>>,
     bias: AlignedArray<f32>,
     activation: KernelActivation,
     /// Zeros above and to the left of the input.
     padding: [usize; 2],
-    /// If the output has an odd height or width, the border has one more line or column than the windows need.
+    /// If tiles extend beyond the output, the border has as many more lines and columns as they need.
     input: MapSlot,
     output: MapSlot,
     residual: Option<MapSlot>,
+    tile: PhantomData<T>,
 }
 
-/// Transforms the window of an input and an output: `G g Gᵀ`.
-fn transform_window(window: &[f32]) -> [f32; COMPONENTS] {
-    const G: [[f32; 3]; 4] = [
-        [1.0, 0.0, 0.0],
-        [0.5, 0.5, 0.5],
-        [0.5, -0.5, 0.5],
-        [0.0, 0.0, 1.0],
-    ];
-    std::array::from_fn(|component| {
-        let (row, column) = (&G[component / 4], &G[component % 4]);
-        let places = (0..9).map(|place| row[place / 3] * column[place % 3] * window[place]);
-        places.sum()
-    })
-}
-
-impl<S: Simd> WinogradConvolution<S> {
+impl<S: Simd, T: WinogradTile> WinogradConvolution<S, T> {
     /// Packs weights `[output][channel][3][3]`.
     pub(crate) fn new(
         weight: &[f32],
@@ -61,11 +51,15 @@ impl<S: Simd> WinogradConvolution<S> {
         residual: Option<MapSlot>,
     ) -> Self {
         let [input, output] = slots;
-        let transformed: Vec<_> = weight.chunks_exact(9).map(transform_window).collect();
+        let transformed: Vec<f32> = weight
+            .chunks_exact(9)
+            .flat_map(T::transform_window)
+            .collect();
         let channels = input.channels;
-        let weights = (0..COMPONENTS).map(|component| {
-            let element =
-                |output: usize, input: usize| transformed[output * channels + input][component];
+        let weights = (0..T::COMPONENTS).map(|component| {
+            let element = |output: usize, input: usize| {
+                transformed[(output * channels + input) * T::COMPONENTS + component]
+            };
             PackedWeights::pack(bias.len(), channels, element, &[])
         });
         let weights = weights.collect();
@@ -79,12 +73,13 @@ impl<S: Simd> WinogradConvolution<S> {
             input,
             output,
             residual,
+            tile: PhantomData,
         }
     }
 
     /// Bytes of the transformed inputs and outputs of a tile.
     fn tile_bytes(&self) -> usize {
-        COMPONENTS
+        T::COMPONENTS
             * (self.input.pitch * size_of::<S::Element>() + self.output.pitch * size_of::<f32>())
     }
 
@@ -99,8 +94,8 @@ impl<S: Simd> WinogradConvolution<S> {
     /// Lines and columns of tiles in an image.
     fn tile_grid(&self) -> [usize; 2] {
         [
-            self.output.height.div_ceil(2),
-            self.output.width.div_ceil(2),
+            self.output.height.div_ceil(T::OUTPUTS),
+            self.output.width.div_ceil(T::OUTPUTS),
         ]
     }
 
@@ -131,7 +126,7 @@ impl<S: Simd> WinogradConvolution<S> {
         let [inputs, outputs] = [self.input.pitch, self.output.pitch];
         let memory = scratch.take(count * self.tile_bytes());
         let transformed = memory.cast::<S::Element>();
-        let input_bytes = COMPONENTS * count * inputs * size_of::<S::Element>();
+        let input_bytes = T::COMPONENTS * count * inputs * size_of::<S::Element>();
         let sums = memory.wrapping_add(input_bytes).cast::<f32>();
         let rows = |pitch: usize| Strides {
             pixel: pitch,
@@ -191,33 +186,22 @@ impl<S: Simd> WinogradConvolution<S> {
         let (line, column) = (tile / columns, tile % columns);
         (
             run.images.start + line / lines,
-            line % lines * 2,
-            column * 2,
+            line % lines * T::OUTPUTS,
+            column * T::OUTPUTS,
         )
     }
 }
 
-/// Transforms 4 × 4 inputs: `Bᵀ d B`.
-struct TransformInputs<'a, S: Simd> {
-    convolution: &'a WinogradConvolution<S>,
+/// Transforms the inputs of tiles: `Bᵀ d B`.
+struct TransformInputs<'a, S: Simd, T> {
+    convolution: &'a WinogradConvolution<S, T>,
     run: &'a Run<'a>,
     tiles: Range<usize>,
     /// `[component][tile][channel]`.
     to: *mut S::Element,
 }
 
-/// `Bᵀ` times a column.
-#[inline(always)]
-fn transform_inputs<S: Simd>(d: [S::F32; 4]) -> [S::F32; 4] {
-    [
-        S::sub(d[0], d[2]),
-        S::add(d[1], d[2]),
-        S::sub(d[2], d[1]),
-        S::sub(d[1], d[3]),
-    ]
-}
-
-impl<S: Simd> Kernel<S> for TransformInputs<'_, S> {
+impl<S: Simd, T: WinogradTile> Kernel<S> for TransformInputs<'_, S, T> {
     type Output = ();
 
     #[inline(always)]
@@ -239,26 +223,19 @@ impl<S: Simd> Kernel<S> for TransformInputs<'_, S> {
             while channel < pitch {
                 // SAFETY: the border of the input contains the windows of all outputs.
                 unsafe {
-                    let mut columns = [[S::zero(); 4]; 4];
-                    for (index, column) in columns.iter_mut().enumerate() {
-                        let place = first.add(index * pitch + channel);
-                        *column = transform_inputs::<S>([
-                            S::load_elements(place),
-                            S::load_elements(place.add(line)),
-                            S::load_elements(place.add(2 * line)),
-                            S::load_elements(place.add(3 * line)),
-                        ]);
+                    let mut columns = [[S::zero(); MAX_INPUTS]; MAX_INPUTS];
+                    for (index, column) in columns.iter_mut().enumerate().take(T::INPUTS) {
+                        let mut inputs = [S::zero(); MAX_INPUTS];
+                        for (y, input) in inputs.iter_mut().enumerate().take(T::INPUTS) {
+                            *input =
+                                S::load_elements(first.add(y * line + index * pitch + channel));
+                        }
+                        *column = T::transform_inputs::<S>(inputs);
                     }
                     let mut to = self.to.add(index * pitch + channel);
-                    let [a, b, c, d] = columns;
-                    let lines = [
-                        [a[0], b[0], c[0], d[0]],
-                        [a[1], b[1], c[1], d[1]],
-                        [a[2], b[2], c[2], d[2]],
-                        [a[3], b[3], c[3], d[3]],
-                    ];
-                    for line in lines {
-                        for value in transform_inputs::<S>(line) {
+                    for row in 0..T::INPUTS {
+                        let values = T::transform_inputs::<S>(columns.map(|column| column[row]));
+                        for value in values.into_iter().take(T::INPUTS) {
                             S::store_elements(to, value);
                             to = to.wrapping_add(component);
                         }
@@ -271,9 +248,9 @@ impl<S: Simd> Kernel<S> for TransformInputs<'_, S> {
     }
 }
 
-/// Transforms sums to 2 × 2 outputs: `Aᵀ m A`.
-struct TransformOutputs<'a, S: Simd> {
-    convolution: &'a WinogradConvolution<S>,
+/// Transforms the sums of tiles to outputs: `Aᵀ m A`.
+struct TransformOutputs<'a, S: Simd, T> {
+    convolution: &'a WinogradConvolution<S, T>,
     run: &'a Run<'a>,
     tiles: Range<usize>,
     /// Whole vectors.
@@ -282,16 +259,7 @@ struct TransformOutputs<'a, S: Simd> {
     from: *const f32,
 }
 
-/// `Aᵀ` times a column.
-#[inline(always)]
-fn transform_sums<S: Simd>(m: [S::F32; 4]) -> [S::F32; 2] {
-    [
-        S::add(S::add(m[0], m[1]), m[2]),
-        S::sub(S::sub(m[1], m[2]), m[3]),
-    ]
-}
-
-impl<S: Simd> Kernel<S> for TransformOutputs<'_, S> {
+impl<S: Simd, T: WinogradTile> Kernel<S> for TransformOutputs<'_, S, T> {
     type Output = ();
 
     #[inline(always)]
@@ -323,47 +291,38 @@ impl<S: Simd> Kernel<S> for TransformOutputs<'_, S> {
             while channel < self.channels.end {
                 // SAFETY: the sums have all components; the places are inside the maps.
                 unsafe {
-                    let mut columns = [[S::zero(); 2]; 4];
                     let first = self.from.add(index * pitch + channel);
-                    for (column, sums) in columns.iter_mut().enumerate() {
-                        let place = first.add(column * component);
-                        *sums = transform_sums::<S>([
-                            S::load(place),
-                            S::load(place.add(4 * component)),
-                            S::load(place.add(8 * component)),
-                            S::load(place.add(12 * component)),
-                        ]);
+                    let mut columns = [[S::zero(); MAX_OUTPUTS]; MAX_INPUTS];
+                    for (x, column) in columns.iter_mut().enumerate().take(T::INPUTS) {
+                        let mut sums = [S::zero(); MAX_INPUTS];
+                        for (y, sum) in sums.iter_mut().enumerate().take(T::INPUTS) {
+                            *sum = S::load(first.add((y * T::INPUTS + x) * component));
+                        }
+                        *column = T::transform_sums::<S>(sums);
                     }
                     let bias = S::load(convolution.bias.as_ptr().add(channel));
-                    let mut outputs = [[bias; 2]; 2];
-                    for (row, outputs) in outputs.iter_mut().enumerate() {
-                        let sums = [
-                            columns[0][row],
-                            columns[1][row],
-                            columns[2][row],
-                            columns[3][row],
-                        ];
-                        let sums = transform_sums::<S>(sums);
-                        outputs[0] = S::add(outputs[0], sums[0]);
-                        outputs[1] = S::add(outputs[1], sums[1]);
-                        if !residual.is_null() && row < lines {
+                    for row in 0..lines.min(T::OUTPUTS) {
+                        let sums = columns.map(|column| column[row]);
+                        let mut outputs = [T::transform_sums::<S>(sums)];
+                        for output in &mut outputs[0] {
+                            *output = S::add(*output, bias);
+                        }
+                        if !residual.is_null() {
                             let place = residual.add(row * residual_line + channel);
-                            outputs[0] = S::add(outputs[0], S::load_elements(place));
-                            if columns_inside > 1 {
-                                let next = S::load_elements(place.add(pitch));
-                                outputs[1] = S::add(outputs[1], next);
+                            for (x, output) in outputs[0].iter_mut().enumerate().take(T::OUTPUTS) {
+                                if x < columns_inside {
+                                    let residual = S::load_elements(place.add(x * pitch));
+                                    *output = S::add(*output, residual);
+                                }
                             }
                         }
-                    }
-                    convolution
-                        .activation
-                        .apply_compactly::<S, 2, 2>(&mut outputs);
-                    for (row, outputs) in outputs.iter().enumerate() {
-                        if row < lines {
-                            let place = output.add(row * line + channel);
-                            S::store_elements(place, outputs[0]);
-                            if columns_inside > 1 {
-                                S::store_elements(place.add(pitch), outputs[1]);
+                        convolution
+                            .activation
+                            .apply_compactly::<S, 1, MAX_OUTPUTS>(&mut outputs);
+                        let place = output.add(row * line + channel);
+                        for (x, value) in outputs[0].into_iter().enumerate().take(T::OUTPUTS) {
+                            if x < columns_inside {
+                                S::store_elements(place.add(x * pitch), value);
                             }
                         }
                     }
@@ -375,7 +334,7 @@ impl<S: Simd> Kernel<S> for TransformOutputs<'_, S> {
     }
 }
 
-impl<S: Simd> Step<S> for WinogradConvolution<S> {
+impl<S: Simd, T: WinogradTile> Step<S> for WinogradConvolution<S, T> {
     fn count_chunks(&self, run: &Run<'_>) -> usize {
         let threads = run.threads;
         if threads == 1 {
