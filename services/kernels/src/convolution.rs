@@ -1,7 +1,7 @@
 //! Convolutions over all channels: a product of matrices whose rows are the windows of the map.
 
 use crate::activation::KernelActivation;
-use crate::gemm::{Extent, OutputForm, PackedWeights, Product, Segments, Strides};
+use crate::gemm::{Extent, INTEGERS, OutputForm, PackedWeights, Product, Segments, Strides};
 use crate::memory::Scratch;
 use crate::simd::Simd;
 use crate::step::{MapSlot, Run, Step, chunk_range, clear_border};
@@ -38,8 +38,14 @@ impl<S: Simd> WindowWeights<S> {
                 0.0
             }
         };
+        // A product of integers reads whole groups of channels, which must end within the pixels of the window.
+        let packed = if pitch.is_multiple_of(INTEGERS) || line.is_multiple_of(INTEGERS) {
+            PackedWeights::pack_segments(outputs, [height, padded_line], element, bias)
+        } else {
+            PackedWeights::pack(outputs, height * padded_line, element, bias)
+        };
         Self {
-            packed: PackedWeights::pack(outputs, height * padded_line, element, bias),
+            packed,
             kernel,
             line_steps,
         }
@@ -91,13 +97,13 @@ impl<S: Simd> Step<S> for Convolution<S> {
             return 1;
         }
         if self.splits_outputs(run) {
-            return self.weights.packed().blocks().len();
+            return self.weights.packed().blocks().len().min(8 * run.threads);
         }
         let rows = run.images.len() * self.output.pixels();
         rows.div_ceil(ROW_UNIT).min(4 * run.threads)
     }
 
-    unsafe fn run_chunk(&self, run: &Run<'_>, chunk: usize, chunks: usize, _: &mut Scratch) {
+    unsafe fn run_chunk(&self, run: &Run<'_>, chunk: usize, chunks: usize, scratch: &mut Scratch) {
         let first_image = run.images.start;
         let input = run.map::<S>(&self.input, first_image);
         let output = run.map::<S>(&self.output, first_image);
@@ -145,7 +151,7 @@ impl<S: Simd> Step<S> for Convolution<S> {
         };
         // SAFETY: the border of the input contains all windows, so the pointers stay in the slots; the rest is the
         // caller's promise.
-        unsafe { product.run(rows, blocks) };
+        unsafe { product.run(rows, blocks, scratch) };
     }
 
     fn weight_bytes(&self) -> usize {

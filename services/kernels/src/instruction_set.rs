@@ -9,9 +9,10 @@ pub enum InstructionSet {
     /// AVX-512 with products of bfloat16 pairs (x86-64: Zen 4, Cooper Lake, Sapphire Rapids and later). Maps and weights are
     /// stored in bfloat16, sums are computed in f32.
     Avx512Bf16,
-    /// AVX-512 F, BW, DQ and VL (x86-64-v4). All numbers are f32, as in the sets below.
+    /// AVX-512 F, BW, DQ and VL (x86-64-v4). All numbers are f32, as with NEON and plain Rust.
     Avx512,
-    /// AVX2 and FMA (x86-64-v3).
+    /// AVX2 and FMA (x86-64-v3). Numbers in memory are f32; most products are of 16-bit integers with a scale per row, and
+    /// 32-bit sums.
     Avx2,
     /// NEON (AArch64).
     Neon,

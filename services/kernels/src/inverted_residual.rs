@@ -59,7 +59,7 @@ impl<S: Simd> ProjectWeights<S> {
             }
         };
         Self {
-            packed: PackedWeights::pack(bias.len(), parts * part_inputs, element, bias),
+            packed: PackedWeights::pack_segments(bias.len(), [parts, part_inputs], element, bias),
             parts,
             activation,
         }
@@ -238,6 +238,7 @@ impl<S: Simd> InvertedResidualStep<S> {
         buffers: &Buffers<S>,
         input: *const S::Element,
         lines: Range<usize>,
+        scratch: &mut Scratch,
     ) {
         let slot = &self.slots.input;
         let corner = expand.padding[0] * slot.line() + expand.padding[1] * slot.pitch;
@@ -285,7 +286,7 @@ impl<S: Simd> InvertedResidualStep<S> {
                 activation: expand.activation,
             };
             // SAFETY: the windows are inside the map with its border, the ring has room for the lines.
-            unsafe { product.run(0..count * width, 0..weights.blocks().len()) };
+            unsafe { product.run(0..count * width, 0..weights.blocks().len(), scratch) };
             first += count;
         }
     }
@@ -373,6 +374,7 @@ impl<S: Simd> InvertedResidualStep<S> {
         image: usize,
         lines: Range<usize>,
         strip: *const S::Element,
+        scratch: &mut Scratch,
     ) {
         let BlockSlots {
             output, residual, ..
@@ -411,7 +413,13 @@ impl<S: Simd> InvertedResidualStep<S> {
             activation: self.project.activation,
         };
         // SAFETY: the lines are inside the maps; the rest is the caller's promise.
-        unsafe { product.run(0..lines.len() * output.width, 0..weights.blocks().len()) };
+        unsafe {
+            product.run(
+                0..lines.len() * output.width,
+                0..weights.blocks().len(),
+                scratch,
+            )
+        };
     }
 
     /// Computes output lines of an image.
@@ -421,6 +429,7 @@ impl<S: Simd> InvertedResidualStep<S> {
         image: usize,
         lines: Range<usize>,
         buffers: &Buffers<S>,
+        scratch: &mut Scratch,
     ) {
         let input = run.map::<S>(&self.slots.input, image).cast_const();
         let ([stride, _], [top, _]) = (self.depthwise.stride(), self.padding);
@@ -437,12 +446,12 @@ impl<S: Simd> InvertedResidualStep<S> {
                     let last = last.saturating_sub(top).min(height);
                     ready = ready.max(first);
                     if ready < last {
-                        self.expand_lines(expand, buffers, input, ready..last);
+                        self.expand_lines(expand, buffers, input, ready..last, scratch);
                         ready = last;
                     }
                 }
                 self.filter_strip(buffers, input, y..y + count);
-                self.project_strip(run, image, y..y + count, buffers.strip);
+                self.project_strip(run, image, y..y + count, buffers.strip, scratch);
             }
             y += count;
         }
@@ -472,7 +481,7 @@ impl<S: Simd> Step<S> for InvertedResidualStep<S> {
                 clear_border::<S>(run.map::<S>(&self.slots.output, image), &self.slots.output);
             }
             let buffers = self.prepare_buffers(scratch);
-            self.run_lines(run, image, lines, &buffers);
+            self.run_lines(run, image, lines, &buffers, scratch);
         }
     }
 

@@ -11,6 +11,11 @@
 //! convolutions at the end of these blocks have twice the precision. With the other sets, all numbers are f32. NaN stays
 //! NaN up to the output, except in a maximum of a window.
 //!
+//! With [`InstructionSet::Avx2`], products with at least 32 outputs round their inputs and weights to 16-bit integers: the set
+//! multiplies these 1.6 times as fast as f32 (on an EPYC with Zen 3). Each row of inputs and each output's weights have a scale
+//! of their own, so that the errors are a hundredth of those of bfloat16; vectors have a cosine of at least 0.99999 to those
+//! in f32. Convolutions by Winograd's algorithm stay f32.
+//!
 //! # 8-bit integers
 //!
 //! No set multiplies 8-bit integers (VNNI), although such products are faster: alone, the 1×1 convolutions of

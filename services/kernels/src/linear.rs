@@ -41,7 +41,7 @@ impl<S: Simd> Step<S> for LinearLayer<S> {
         rows.div_ceil(ROW_UNIT).clamp(1, 4 * run.threads)
     }
 
-    unsafe fn run_chunk(&self, run: &Run<'_>, chunk: usize, chunks: usize, _: &mut Scratch) {
+    unsafe fn run_chunk(&self, run: &Run<'_>, chunk: usize, chunks: usize, scratch: &mut Scratch) {
         let first_image = run.images.start;
         let start = |slot: &RowsSlot| -> *mut u8 {
             if slot.is_wide {
@@ -91,7 +91,7 @@ impl<S: Simd> Step<S> for LinearLayer<S> {
             (chunk_range(rows, ROW_UNIT, chunk, chunks), 0..blocks)
         };
         // SAFETY: the slots have room for all rows; the rest is the caller's promise.
-        unsafe { product.run(rows, blocks) };
+        unsafe { product.run(rows, blocks, scratch) };
     }
 
     fn weight_bytes(&self) -> usize {

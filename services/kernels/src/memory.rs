@@ -75,18 +75,29 @@ impl<T: Copy> AlignedArray<T> {
 
 /// Temporary memory of one thread, reused by all steps.
 #[derive(Default)]
-pub(crate) struct Scratch(AlignedBytes);
+pub(crate) struct Scratch {
+    bytes: AlignedBytes,
+    rows: AlignedBytes,
+}
 
 impl Scratch {
     /// Returns at least `bytes` bytes with any content that earlier steps left.
     pub(crate) fn take(&mut self, bytes: usize) -> *mut u8 {
-        let start = self.0.reserve(bytes);
+        let start = self.bytes.reserve(bytes);
         #[cfg(test)]
-        self.0.fill_with_nan();
+        self.bytes.fill_with_nan();
+        start
+    }
+
+    /// Does the same as [`Self::take`] with memory that a product needs for its rows while a step uses the other.
+    pub(crate) fn take_rows(&mut self, bytes: usize) -> *mut u8 {
+        let start = self.rows.reserve(bytes);
+        #[cfg(test)]
+        self.rows.fill_with_nan();
         start
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.0.len()
+        self.bytes.len() + self.rows.len()
     }
 }

@@ -1,5 +1,6 @@
 //! Weights in the order in which the product reads them.
 
+use super::integers::IntegerWeights;
 use crate::memory::AlignedArray;
 use crate::simd::{Element, Simd};
 use crate::step::pad_channels;
@@ -16,7 +17,9 @@ pub(crate) struct Block {
 
 /// A matrix of weights: blocks of output channels, each with the elements of one step after the other.
 pub(crate) struct PackedWeights<S: Simd> {
+    /// Empty if there are integers.
     elements: AlignedArray<S::Element>,
+    integers: Option<IntegerWeights>,
     bias: AlignedArray<f32>,
     blocks: Vec<Block>,
     /// Steps of the sum: inputs divided by [`Simd::STEP`].
@@ -27,8 +30,33 @@ impl<S: Simd> PackedWeights<S> {
     /// The widest block in vectors, so that the sums of a tile fit in the registers.
     const MAX_VECTORS: usize = if S::REGISTERS >= 32 { 4 } else { 2 };
 
-    /// Packs a matrix. `weight(output, input)` returns its elements for inputs up to `inputs`; each output has a number in
-    /// `bias`, or `bias` is empty.
+    /// Packs a matrix for rows of some segments of some inputs each, also as integers if they are faster.
+    pub(crate) fn pack_segments(
+        outputs: usize,
+        segments: [usize; 2],
+        weight: impl Fn(usize, usize) -> f32,
+        bias: &[f32],
+    ) -> Self {
+        let [count, length] = segments;
+        let inputs = count * length;
+        if !IntegerWeights::are_faster::<S>(outputs, count, length) {
+            return Self::pack(outputs, inputs, weight, bias);
+        }
+        let mut packed = Self::pack(outputs, 0, &weight, bias);
+        packed.steps = inputs;
+        let blocks = &packed.blocks;
+        packed.integers = Some(IntegerWeights::pack(
+            outputs,
+            segments,
+            weight,
+            blocks,
+            S::LANES,
+        ));
+        packed
+    }
+
+    /// Packs a matrix as elements. `weight(output, input)` returns its elements for inputs up to `inputs`; each output has
+    /// a number in `bias`, or `bias` is empty.
     pub(crate) fn pack(
         outputs: usize,
         inputs: usize,
@@ -70,6 +98,7 @@ impl<S: Simd> PackedWeights<S> {
         padded_bias.resize(padded, 0.0);
         Self {
             elements: AlignedArray::from_slice(&elements),
+            integers: None,
             bias: AlignedArray::from_slice(&padded_bias),
             blocks,
             steps,
@@ -84,6 +113,10 @@ impl<S: Simd> PackedWeights<S> {
         self.steps
     }
 
+    pub(super) fn integers(&self) -> Option<&IntegerWeights> {
+        self.integers.as_ref()
+    }
+
     /// Returns the weights of a block.
     pub(crate) fn block_elements(&self, block: &Block) -> *const S::Element {
         self.elements.as_ptr().wrapping_add(block.offset)
@@ -96,6 +129,7 @@ impl<S: Simd> PackedWeights<S> {
 
     /// The size in bytes.
     pub(crate) fn size(&self) -> usize {
-        self.elements.size() + self.bias.size()
+        let integers = self.integers.as_ref().map_or(0, IntegerWeights::size);
+        self.elements.size() + integers + self.bias.size()
     }
 }

@@ -2,16 +2,20 @@
 
 use std::ops::Range;
 
+use super::integers::{IntegerRows, ScaleRows};
 use super::pack::{Block, PackedWeights};
 use super::shape::{Extent, OutputForm, Segments, Strides};
-use super::tile::accumulate;
+use super::tile::{accumulate, accumulate_integers};
 use crate::activation::KernelActivation;
+use crate::memory::Scratch;
 use crate::simd::{Kernel, Simd};
 
 /// The same as numbers, for constants of functions.
 const NARROW: u8 = 0;
 const WIDE: u8 = 1;
 const PAIRED: u8 = 2;
+/// The elements are f32, the inputs are scaled rows.
+const INTEGERS: u8 = 3;
 
 /// A product. Row `r` of the output belongs to pixel `r` of the images.
 pub(crate) struct Product<'a, S: Simd> {
@@ -38,11 +42,20 @@ impl<S: Simd> Product<'_, S> {
     ///
     /// The processor supports the set. The pointers are valid for all pixels of the rows: inputs for all segments,
     /// outputs and residual for the padded output channels. Nothing else uses the outputs meanwhile.
-    pub(crate) unsafe fn run(&self, rows: Range<usize>, blocks: Range<usize>) {
+    pub(crate) unsafe fn run(
+        &self,
+        rows: Range<usize>,
+        blocks: Range<usize>,
+        scratch: &mut Scratch,
+    ) {
         let product = self.join_lines();
-        for block in &self.weights.blocks()[blocks] {
-            // SAFETY: the caller's promise.
-            unsafe {
+        let blocks = &self.weights.blocks()[blocks];
+        // SAFETY: the caller's promise.
+        unsafe {
+            if S::MULTIPLIES_INTEGERS && self.weights.integers().is_some() {
+                return product.run_integers(rows, blocks, scratch);
+            }
+            for block in blocks {
                 match self.form {
                     OutputForm::Wide if S::STEP > 1 => {
                         product.run_block::<WIDE>(rows.clone(), block);
@@ -54,6 +67,39 @@ impl<S: Simd> Product<'_, S> {
                     _ => product.run_block::<NARROW>(rows.clone(), block),
                 }
             }
+        }
+    }
+
+    /// Computes rows with weights that are integers. See [`Self::run`].
+    unsafe fn run_integers(&self, rows: Range<usize>, blocks: &[Block], scratch: &mut Scratch) {
+        let Some(weights) = self.weights.integers() else {
+            return;
+        };
+        let to = weights.take_rows(scratch);
+        let mut first = rows.start;
+        while first < rows.end {
+            let count = weights.group_rows().min(rows.end - first);
+            // SAFETY: the scratch memory has room for the rows; the rest is the caller's promise.
+            unsafe {
+                S::enter(ScaleRows {
+                    weights,
+                    input: self.input,
+                    strides: self.input_strides,
+                    extent: self.extent,
+                    segments: self.segments,
+                    first,
+                    count,
+                    to,
+                });
+                for block in blocks {
+                    let panel = (first..first + count, block, Some(to));
+                    match block.vectors {
+                        2 => self.enter::<6, 2, INTEGERS>(panel),
+                        _ => self.enter::<6, 1, INTEGERS>(panel),
+                    }
+                }
+            }
+            first += count;
         }
     }
 
@@ -87,20 +133,21 @@ impl<S: Simd> Product<'_, S> {
 
     /// See [`Self::run`].
     unsafe fn run_block<const FORM: u8>(&self, rows: Range<usize>, block: &Block) {
+        let panel = (rows, block, None);
         // SAFETY: the caller's promise.
         unsafe {
             if S::REGISTERS < 32 {
                 match block.vectors {
-                    2 => self.enter::<6, 2, FORM>(rows, block),
-                    _ => self.enter::<6, 1, FORM>(rows, block),
+                    2 => self.enter::<6, 2, FORM>(panel),
+                    _ => self.enter::<6, 1, FORM>(panel),
                 }
                 return;
             }
             match block.vectors {
-                4 => self.enter::<6, 4, FORM>(rows, block),
-                3 => self.enter::<8, 3, FORM>(rows, block),
-                2 => self.enter::<12, 2, FORM>(rows, block),
-                _ => self.enter::<12, 1, FORM>(rows, block),
+                4 => self.enter::<6, 4, FORM>(panel),
+                3 => self.enter::<8, 3, FORM>(panel),
+                2 => self.enter::<12, 2, FORM>(panel),
+                _ => self.enter::<12, 1, FORM>(panel),
             }
         }
     }
@@ -108,8 +155,7 @@ impl<S: Simd> Product<'_, S> {
     /// See [`Self::run`].
     unsafe fn enter<const ROWS: usize, const VECTORS: usize, const FORM: u8>(
         &self,
-        rows: Range<usize>,
-        block: &Block,
+        (rows, block, integers): (Range<usize>, &Block, Option<IntegerRows>),
     ) {
         debug_assert_eq!(block.vectors, VECTORS);
         // SAFETY: the caller's promise.
@@ -118,6 +164,7 @@ impl<S: Simd> Product<'_, S> {
                 product: self,
                 rows,
                 block,
+                integers,
             });
         }
     }
@@ -128,17 +175,25 @@ impl<S: Simd> Product<'_, S> {
         &self,
         pixel: &mut Pixel,
         block: &Block,
+        integers: &mut Option<IntegerRows>,
     ) {
         // SAFETY: the caller's promise.
         unsafe {
-            let offsets = pixel.offsets::<ROWS>(self.extent, self.input_strides);
-            let mut rows = [self.input; ROWS];
-            for (row, offset) in rows.iter_mut().zip(offsets) {
-                *row = self.input.add(offset);
-            }
-            let weights = self.weights.block_elements(block);
             let bias = self.weights.block_bias(block);
-            let mut sums = accumulate::<S, ROWS, VECTORS>(rows, self.segments, weights, bias);
+            let mut sums = if FORM == INTEGERS {
+                let (Some(rows), Some(weights)) = (integers, self.weights.integers()) else {
+                    unreachable!("the form needs integers");
+                };
+                accumulate_integers::<S, ROWS, VECTORS>(rows, weights, block, bias)
+            } else {
+                let offsets = pixel.offsets::<ROWS>(self.extent, self.input_strides);
+                let mut rows = [self.input; ROWS];
+                for (row, offset) in rows.iter_mut().zip(offsets) {
+                    *row = self.input.add(offset);
+                }
+                let weights = self.weights.block_elements(block);
+                accumulate::<S, ROWS, VECTORS>(rows, self.segments, weights, bias)
+            };
             if !self.residual.is_null() {
                 let residual = Cells::<S, FORM>::new(self.residual.cast_mut());
                 let offsets = pixel.offsets::<ROWS>(self.extent, self.residual_strides);
@@ -190,6 +245,7 @@ struct Panel<'a, S: Simd, const ROWS: usize, const VECTORS: usize, const FORM: u
     product: &'a Product<'a, S>,
     rows: Range<usize>,
     block: &'a Block,
+    integers: Option<IntegerRows>,
 }
 
 impl<S: Simd, const ROWS: usize, const VECTORS: usize, const FORM: u8> Kernel<S>
@@ -202,22 +258,23 @@ impl<S: Simd, const ROWS: usize, const VECTORS: usize, const FORM: u8> Kernel<S>
         let product = self.product;
         let mut pixel = Pixel::new(self.rows.start, product.extent);
         let mut left = self.rows.len();
+        let mut integers = self.integers;
         // SAFETY: the caller's promise.
         unsafe {
             while left >= ROWS {
-                product.run_tile::<ROWS, VECTORS, FORM>(&mut pixel, self.block);
+                product.run_tile::<ROWS, VECTORS, FORM>(&mut pixel, self.block, &mut integers);
                 left -= ROWS;
             }
             while left >= 4 {
-                product.run_tile::<4, VECTORS, FORM>(&mut pixel, self.block);
+                product.run_tile::<4, VECTORS, FORM>(&mut pixel, self.block, &mut integers);
                 left -= 4;
             }
             if left >= 2 {
-                product.run_tile::<2, VECTORS, FORM>(&mut pixel, self.block);
+                product.run_tile::<2, VECTORS, FORM>(&mut pixel, self.block, &mut integers);
                 left -= 2;
             }
             if left > 0 {
-                product.run_tile::<1, VECTORS, FORM>(&mut pixel, self.block);
+                product.run_tile::<1, VECTORS, FORM>(&mut pixel, self.block, &mut integers);
             }
         }
     }
@@ -271,14 +328,14 @@ impl<S: Simd, const FORM: u8> Cells<S, FORM> {
 }
 
 /// A pixel of one of the images.
-struct Pixel {
+pub(super) struct Pixel {
     image: usize,
     y: usize,
     x: usize,
 }
 
 impl Pixel {
-    fn new(row: usize, extent: Extent) -> Self {
+    pub(super) fn new(row: usize, extent: Extent) -> Self {
         let (line, x) = (row / extent.width, row % extent.width);
         Self {
             image: line / extent.height,
@@ -288,7 +345,7 @@ impl Pixel {
     }
 
     #[inline(always)]
-    fn advance(&mut self, count: usize, extent: Extent) {
+    pub(super) fn advance(&mut self, count: usize, extent: Extent) {
         self.x += count;
         while self.x >= extent.width {
             self.x -= extent.width;
@@ -302,7 +359,11 @@ impl Pixel {
 
     /// Returns the positions of this pixel and of those after it.
     #[inline(always)]
-    fn offsets<const COUNT: usize>(&self, extent: Extent, strides: Strides) -> [usize; COUNT] {
+    pub(super) fn offsets<const COUNT: usize>(
+        &self,
+        extent: Extent,
+        strides: Strides,
+    ) -> [usize; COUNT] {
         let first = self.image * strides.image + self.y * strides.line + self.x * strides.pixel;
         let mut offsets = [first; COUNT];
         if self.x + COUNT <= extent.width {

@@ -1,5 +1,7 @@
 //! The innermost loop: a tile of rows by vectors of output channels, whose sums stay in registers.
 
+use super::integers::{IntegerRows, IntegerWeights};
+use super::pack::Block;
 use super::shape::Segments;
 use crate::simd::Simd;
 
@@ -48,4 +50,36 @@ pub(super) unsafe fn accumulate<S: Simd, const ROWS: usize, const VECTORS: usize
         }
     }
     sums
+}
+
+/// Does the same with rows that are integers, and advances to the rows after them.
+///
+/// # Safety
+///
+/// The rows are scaled. `bias` points to the block's bias.
+#[inline(always)]
+pub(super) unsafe fn accumulate_integers<S: Simd, const ROWS: usize, const VECTORS: usize>(
+    rows: &mut IntegerRows,
+    weights: &IntegerWeights,
+    block: &Block,
+    bias: *const f32,
+) -> [[S::F32; VECTORS]; ROWS] {
+    // SAFETY: the caller's promise. The weights have as many pairs as the rows.
+    unsafe {
+        let elements = weights.block_elements(block);
+        let mut sums =
+            S::multiply_integers::<ROWS, VECTORS>(rows.start(), weights.row_length(), elements);
+        let factors = weights.block_factors(block);
+        for vector in 0..VECTORS {
+            let place = vector * S::LANES;
+            let factor = S::load(factors.add(place));
+            let bias = S::load(bias.add(place));
+            for row in 0..ROWS {
+                let factor = S::mul(factor, S::splat(rows.factor(row)));
+                sums[row][vector] = S::mul_add(sums[row][vector], factor, bias);
+            }
+        }
+        rows.advance(ROWS);
+        sums
+    }
 }

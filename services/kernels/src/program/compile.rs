@@ -421,7 +421,7 @@ fn compile_stage<S: Simd>(nodes: &[Node], stage: &Stage, slots: &[Slot]) -> Box<
             let width = inputs[0].rows().width;
             let element = |output: usize, input: usize| weight[output * width + input];
             Box::new(LinearLayer::<S> {
-                weights: PackedWeights::pack(bias.len(), width, element, bias),
+                weights: PackedWeights::pack_segments(bias.len(), [1, width], element, bias),
                 input: inputs[0].rows(),
                 output: output.rows(),
                 residual: inputs.get(1).map(Slot::rows),

@@ -15,6 +15,7 @@ impl Simd for Avx2 {
     const LANES: usize = 8;
     const STEP: usize = 1;
     const REGISTERS: usize = 16;
+    const MULTIPLIES_INTEGERS: bool = true;
 
     type Element = f32;
     type F32 = __m256;
@@ -142,6 +143,61 @@ impl Simd for Avx2 {
     unsafe fn store_elements(to: *mut f32, value: __m256) {
         // SAFETY: the caller's promise.
         unsafe { Self::store(to, value) }
+    }
+
+    #[inline(always)]
+    unsafe fn store_integers(to: *mut i16, from: *const f32, scale: __m256) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let [low, high] = [0, 8].map(|at| {
+                let scaled = _mm256_mul_ps(_mm256_loadu_ps(from.add(at)), scale);
+                _mm256_cvtps_epi32(scaled)
+            });
+            // The instruction packs the halves of both vectors in turns.
+            let packed = _mm256_packs_epi32(low, high);
+            let packed = _mm256_permute4x64_epi64::<0b11_01_10_00>(packed);
+            _mm256_storeu_si256(to.cast(), packed);
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn multiply_integers<const ROWS: usize, const VECTORS: usize>(
+        rows: *const i16,
+        length: usize,
+        weights: *const i16,
+    ) -> [[__m256; VECTORS]; ROWS] {
+        // SAFETY: the caller's promise: pairs of integers per row, and as many vectors of weights.
+        unsafe {
+            let mut sums = [[_mm256_setzero_si256(); VECTORS]; ROWS];
+            let mut weights = weights.cast::<__m256i>();
+            // Two pointers reach six rows with the scales of addresses: 0, 1 and 2 lengths.
+            let mut starts = [rows, rows.wrapping_add(3 * length)];
+            for _ in 0..length / 4 {
+                for _ in 0..2 {
+                    let mut factors = [_mm256_setzero_si256(); VECTORS];
+                    for factor in &mut factors {
+                        *factor = _mm256_loadu_si256(weights);
+                        weights = weights.add(1);
+                    }
+                    for row in 0..ROWS {
+                        let pair = starts[row / 3].wrapping_add(row % 3 * length);
+                        let pair = _mm256_set1_epi32(pair.cast::<i32>().read_unaligned());
+                        for vector in 0..VECTORS {
+                            let products = _mm256_madd_epi16(pair, factors[vector]);
+                            sums[row][vector] = _mm256_add_epi32(sums[row][vector], products);
+                        }
+                    }
+                    starts = [starts[0].wrapping_add(2), starts[1].wrapping_add(2)];
+                }
+            }
+            let mut results = [[_mm256_setzero_ps(); VECTORS]; ROWS];
+            for row in 0..ROWS {
+                for vector in 0..VECTORS {
+                    results[row][vector] = _mm256_cvtepi32_ps(sums[row][vector]);
+                }
+            }
+            results
+        }
     }
 
     #[inline(always)]

@@ -162,7 +162,7 @@ impl<S: Simd, T: WinogradTile> WinogradConvolution<S, T> {
                     residual_strides: rows(outputs),
                     activation: KernelActivation::None,
                 };
-                product.run(0..count, blocks.clone());
+                product.run(0..count, blocks.clone(), scratch);
             }
             let [Some(first), Some(last)] =
                 [blocks.start, blocks.end - 1].map(|i| self.weights[0].blocks().get(i))

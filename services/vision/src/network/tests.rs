@@ -103,6 +103,13 @@ fn tested_executors() -> Vec<TestedExecutor> {
                     max_difference: 1e-2,
                 };
             }
+            if matches!(executor, Executor::Kernels(InstructionSet::Avx2)) {
+                return TestedExecutor {
+                    executor,
+                    min_cosine: 0.999_99,
+                    max_difference: 1e-3,
+                };
+            }
             TestedExecutor {
                 executor,
                 min_cosine: 0.999_99,
