@@ -1,7 +1,7 @@
 //! Convolutions over all channels: a product of matrices whose rows are the windows of the map.
 
 use crate::activation::KernelActivation;
-use crate::gemm::{Extent, INTEGERS, OutputForm, PackedWeights, Product, Segments, Strides};
+use crate::gemm::{Extent, INTEGER_UNIT, OutputForm, PackedWeights, Product, Segments, Strides};
 use crate::memory::Scratch;
 use crate::simd::Simd;
 use crate::step::{MapSlot, Run, Step, chunk_range, clear_border};
@@ -38,8 +38,8 @@ impl<S: Simd> WindowWeights<S> {
                 0.0
             }
         };
-        // A product of integers reads whole groups of channels, which must end within the pixels of the window.
-        let packed = if pitch.is_multiple_of(INTEGERS) || line.is_multiple_of(INTEGERS) {
+        // Lines of a window are read up to a multiple of the unit, which must end within the last pixel.
+        let packed = if pitch.is_multiple_of(INTEGER_UNIT) || line.is_multiple_of(INTEGER_UNIT) {
             PackedWeights::pack_segments(outputs, [height, padded_line], element, bias)
         } else {
             PackedWeights::pack(outputs, height * padded_line, element, bias)
@@ -97,7 +97,7 @@ impl<S: Simd> Step<S> for Convolution<S> {
             return 1;
         }
         if self.splits_outputs(run) {
-            return self.weights.packed().blocks().len().min(8 * run.threads);
+            return self.weights.packed().count_chunks(run.threads, usize::MAX);
         }
         let rows = run.images.len() * self.output.pixels();
         rows.div_ceil(ROW_UNIT).min(4 * run.threads)

@@ -11,8 +11,8 @@ pub enum InstructionSet {
     Avx512Bf16,
     /// AVX-512 F, BW, DQ and VL (x86-64-v4). All numbers are f32, as with NEON and plain Rust.
     Avx512,
-    /// AVX2 and FMA (x86-64-v3). Numbers in memory are f32; most products are of 16-bit integers with a scale per row, and
-    /// 32-bit sums.
+    /// AVX2 and FMA (x86-64-v3). Numbers in memory are f32; most products are of 16-bit integers, with
+    /// scales for parts of rows.
     Avx2,
     /// NEON (AArch64).
     Neon,

@@ -8,13 +8,14 @@
 //! With [`InstructionSet::Avx512Bf16`], maps, rows between layers and weights are bfloat16, and sums are f32. The residual stream of a
 //! transformer and the output are f32. So are the inputs and windows of the first two depthwise convolutions of a network, whose
 //! rounding errors the later layers would multiply, if each is a part of an inverted residual block; the weights of the
-//! convolutions at the end of these blocks have twice the precision. With the other sets, all numbers are f32. NaN stays
-//! NaN up to the output, except in a maximum of a window.
+//! convolutions at the end of these blocks have twice the precision. With the other sets, all numbers in memory are f32.
+//! NaN stays NaN up to the output, except in a maximum of a window.
 //!
 //! With [`InstructionSet::Avx2`], products with at least 32 outputs round their inputs and weights to 16-bit integers: the set
-//! multiplies these 1.6 times as fast as f32 (on an EPYC with Zen 3). Each row of inputs and each output's weights have a scale
-//! of their own, so that the errors are a hundredth of those of bfloat16; vectors have a cosine of at least 0.99999 to those
-//! in f32. Convolutions by Winograd's algorithm stay f32.
+//! multiplies these 1.6 times as fast as f32 (on an EPYC with Zen 3). Up to 384 inputs of a row have a scale in common, and each
+//! output's weights have one. The errors of a sum are between a sixtieth (16 inputs) and an eleventh of those of bfloat16, unless a
+//! few inputs are much greater than the others near them. Vectors have a cosine of at least 0.99999 to those in f32. An input
+//! that is infinite makes its row NaN. Convolutions by Winograd's algorithm stay f32.
 //!
 //! # 8-bit integers
 //!

@@ -35,7 +35,7 @@ impl<S: Simd> Step<S> for LinearLayer<S> {
             return 1;
         }
         if self.splits_outputs(run) {
-            return self.weights.blocks().len().min(4 * run.threads);
+            return self.weights.count_chunks(run.threads, 4);
         }
         let rows = run.images.len() * run.count_rows(&self.input);
         rows.div_ceil(ROW_UNIT).clamp(1, 4 * run.threads)

@@ -89,7 +89,7 @@ impl Scratch {
         start
     }
 
-    /// Does the same as [`Self::take`] with memory that a product needs for its rows while a step uses the other.
+    /// Like [`Self::take`], from a second buffer: a product stores its scaled rows there while the step uses the first.
     pub(crate) fn take_rows(&mut self, bytes: usize) -> *mut u8 {
         let start = self.rows.reserve(bytes);
         #[cfg(test)]

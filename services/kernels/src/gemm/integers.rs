@@ -1,7 +1,8 @@
 //! Products of 16-bit integers, for sets that multiply pairs of them faster than f32.
 //!
-//! Each row of the input and each output's weights are scaled, so that the products of a row and an output have a sum of less
-//! than 2³¹: after Cauchy and Schwarz, the sum is at most the product of their lengths. Partial sums may wrap around.
+//! Inputs and weights are divided into groups of inputs. Each group of a row has a scale, and each output's weights have one,
+//! so that the sum of a group's products is less than 2³¹: by the Cauchy–Schwarz inequality, it is at most the product of the
+//! two norms. Partial sums may wrap around. The sums of the groups are added in f32.
 
 use super::pack::Block;
 use super::product::Pixel;
@@ -10,36 +11,97 @@ use crate::memory::{AlignedArray, Scratch};
 use crate::simd::{Kernel, Simd};
 use crate::step::pad_channels;
 
-/// The greatest length of a row. An integer of a row is at most as great.
-const ROW_LENGTH: f32 = 32_700.0;
+/// The norm of a scaled group of a row, and so the limit of each of its integers.
+const ROW_NORM: f32 = 32_750.0;
 
-/// The greatest length of the weights of an output.
-const WEIGHTS_LENGTH: f32 = 65_400.0;
+/// The greatest norm of the scaled weights of a group.
+const WEIGHTS_NORM: f32 = 65_500.0;
 
-/// The greatest weight.
+/// The greatest scaled weight.
 const MAX_WEIGHT: f32 = 32_767.0;
+
+/// Rounding adds at most half of the root of [`MAX_GROUP`] to a norm.
+const _: () =
+    assert!((ROW_NORM as f64 + 10.0) * (WEIGHTS_NORM as f64 + 10.0) < (1u64 << 31) as f64);
+
+/// A smaller norm counts as this one, so that the scale is a number. The squares of f32 this small are no longer exact.
+const MIN_NORM: f32 = 1e-15;
 
 /// Added to a number below 2²², it leaves no bits for a fraction. The functions that round are slow without SSE4.1.
 const ROUNDING: f32 = (3 << 22) as f32;
 
-/// Shorter rows count as that long, so that the scale is a number. They become 0.
-const MIN_LENGTH: f32 = 1e-30;
-
-/// Inputs per row with which rounding cannot lengthen a row or the weights by more than 34.
-const MAX_INPUTS: usize = 4_600;
-
-/// Fewer outputs cost less time than scaling the rows.
+/// With fewer outputs, scaling the rows takes longer than the integers save.
 const MIN_OUTPUTS: usize = 32;
 
-/// Integers that are scaled at a time. Segments of rows are read up to a multiple of this: what follows the inputs must be
-/// readable and 0, or belong to the row.
-pub(crate) const INTEGERS: usize = 16;
+/// With fewer weights, too: the least product of inputs and outputs.
+const MIN_WEIGHTS: usize = 16 * 96;
+
+/// Segments of rows are read up to a multiple of this. What is read beyond a segment must be 0, or inside the row.
+pub(crate) const INTEGER_UNIT: usize = 16;
+
+/// Inputs per group at most. More inputs have larger sums, and so smaller scales.
+const MAX_GROUP: usize = 384;
 
 /// The size of the scaled rows that are multiplied at a time: a part of the second-level cache.
-const GROUP_BYTES: usize = 96 << 10;
+const PANEL_BYTES: usize = 96 << 10;
 
 /// Rows that are scaled at a time are a multiple of this, so that they fill the tiles of the product.
 const ROW_UNIT: usize = 6;
+
+/// How rows are divided into segments, which follow each other in memory at any distance, and these into groups.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Groups {
+    segments: usize,
+    /// Integers per segment: a multiple of [`INTEGER_UNIT`].
+    segment: usize,
+    /// Integers per group, but the last of a segment may have fewer.
+    group: usize,
+    per_segment: usize,
+}
+
+impl Groups {
+    fn new(segments: usize, inputs: usize) -> Self {
+        let segment = inputs.next_multiple_of(INTEGER_UNIT);
+        // Groups of about the same size.
+        let group = segment.div_ceil(segment.div_ceil(MAX_GROUP));
+        let group = group.next_multiple_of(INTEGER_UNIT);
+        Self {
+            segments,
+            segment,
+            group,
+            per_segment: segment.div_ceil(group),
+        }
+    }
+
+    #[inline(always)]
+    pub(super) fn segments(&self) -> usize {
+        self.segments
+    }
+
+    /// Groups per segment.
+    #[inline(always)]
+    pub(super) fn per_segment(&self) -> usize {
+        self.per_segment
+    }
+
+    /// Groups per row.
+    pub(super) fn count(&self) -> usize {
+        self.segments * self.per_segment
+    }
+
+    /// Integers per row.
+    #[inline(always)]
+    pub(super) fn row_integers(&self) -> usize {
+        self.segments * self.segment
+    }
+
+    /// Returns the place of a group in its segment, and its integers.
+    #[inline(always)]
+    pub(super) fn group_in_segment(&self, index: usize) -> (usize, usize) {
+        let start = index * self.group;
+        (start, self.group.min(self.segment - start))
+    }
+}
 
 /// Weights as integers.
 pub(super) struct IntegerWeights {
@@ -47,57 +109,68 @@ pub(super) struct IntegerWeights {
     elements: AlignedArray<i16>,
     /// A number for each output, by which its sums are multiplied.
     factors: AlignedArray<f32>,
-    /// Integers per segment of a row: a multiple of [`INTEGERS`].
-    segment: usize,
-    segments: usize,
+    groups: Groups,
 }
 
 impl IntegerWeights {
-    /// Returns whether integers are faster for rows of some segments.
-    pub(super) fn are_faster<S: Simd>(outputs: usize, segments: usize, segment: usize) -> bool {
-        let inputs = segments * segment.next_multiple_of(INTEGERS);
-        // Segments must not consist mostly of padding.
+    /// Returns whether integers are faster for rows of `segments` segments with `inputs` inputs each.
+    pub(super) fn are_faster<S: Simd>(outputs: usize, segments: usize, inputs: usize) -> bool {
+        const {
+            let fits = 2 * S::LANES == INTEGER_UNIT && S::STEP == 1 && S::REGISTERS < 32;
+            assert!(fits || !S::MULTIPLIES_INTEGERS);
+        }
         S::MULTIPLIES_INTEGERS
             && outputs >= MIN_OUTPUTS
-            && (INTEGERS..=MAX_INPUTS).contains(&inputs)
-            && inputs * 3 <= segments * segment * 4
+            && outputs * segments * inputs >= MIN_WEIGHTS
+            // At most a quarter of a segment may be padding.
+            && inputs.next_multiple_of(INTEGER_UNIT) * 3 <= inputs * 4
     }
 
-    /// Packs a matrix. `weight(output, input)` returns its elements for inputs below `segments * segment`.
+    /// Packs a matrix. `weight(output, input)` returns its elements for inputs below `segments * inputs`. If a weight of an
+    /// output is not finite, its results are NaN.
     pub(super) fn pack(
         outputs: usize,
-        [segments, segment]: [usize; 2],
+        [segments, inputs]: [usize; 2],
         weight: impl Fn(usize, usize) -> f32,
         blocks: &[Block],
         lanes: usize,
     ) -> Self {
-        let padded_segment = segment.next_multiple_of(INTEGERS);
-        let inputs = segments * padded_segment;
-        let exact = |output: usize, input: usize| {
-            let (index, place) = (input / padded_segment, input % padded_segment);
-            if output < outputs && place < segment {
-                weight(output, index * segment + place)
+        let groups = Groups::new(segments, inputs);
+        let row_integers = groups.row_integers();
+        let exact = |output: usize, place: usize| {
+            let (segment, input) = (place / groups.segment, place % groups.segment);
+            if output < outputs && input < inputs {
+                weight(output, segment * inputs + input)
             } else {
                 0.0
             }
         };
         let scales: Vec<f32> = (0..pad_channels(outputs))
             .map(|output| {
-                let weights = (0..inputs).map(|input| exact(output, input));
-                let (squares, greatest) = weights.fold((0.0, 0.0_f32), |(squares, greatest), x| {
-                    (squares + f64::from(x) * f64::from(x), greatest.max(x.abs()))
-                });
-                let length = (squares.sqrt() as f32).max(MIN_LENGTH);
-                (WEIGHTS_LENGTH / length).min(MAX_WEIGHT / greatest.max(MIN_LENGTH))
+                let (mut start, mut norm, mut greatest) = (0, 0.0_f32, 0.0_f32);
+                for group in 0..groups.count() {
+                    let end = start + groups.group_in_segment(group % groups.per_segment).1;
+                    let mut squares = 0.0;
+                    for weight in (start..end).map(|place| exact(output, place)) {
+                        squares += f64::from(weight) * f64::from(weight);
+                        greatest = greatest.max(weight.abs());
+                    }
+                    if !squares.is_finite() {
+                        return f32::NAN;
+                    }
+                    norm = norm.max(squares.sqrt() as f32);
+                    start = end;
+                }
+                (WEIGHTS_NORM / norm.max(MIN_NORM)).min(MAX_WEIGHT / greatest.max(MIN_NORM))
             })
             .collect();
-        let mut elements = Vec::with_capacity(scales.len() * inputs);
+        let mut elements = Vec::with_capacity(scales.len() * row_integers);
         for block in blocks {
             let last_output = block.first_output + block.vectors * lanes;
-            for pair in 0..inputs / 2 {
+            for pair in 0..row_integers / 2 {
                 for output in block.first_output..last_output {
-                    for input in [2 * pair, 2 * pair + 1] {
-                        let scaled = exact(output, input) * scales[output];
+                    for place in [2 * pair, 2 * pair + 1] {
+                        let scaled = exact(output, place) * scales[output];
                         elements.push((scaled + ROUNDING - ROUNDING) as i16);
                     }
                 }
@@ -107,19 +180,18 @@ impl IntegerWeights {
         Self {
             elements: AlignedArray::from_slice(&elements),
             factors: AlignedArray::from_slice(&factors),
-            segment: padded_segment,
-            segments,
+            groups,
         }
     }
 
-    /// Integers per row.
-    pub(super) fn row_length(&self) -> usize {
-        self.segments * self.segment
+    #[inline(always)]
+    pub(super) fn groups(&self) -> &Groups {
+        &self.groups
     }
 
     /// Returns the weights of a block.
     pub(super) fn block_elements(&self, block: &Block) -> *const i16 {
-        let offset = block.first_output * self.row_length();
+        let offset = block.first_output * self.groups.row_integers();
         self.elements.as_ptr().wrapping_add(offset)
     }
 
@@ -129,21 +201,23 @@ impl IntegerWeights {
     }
 
     /// Rows that are scaled and multiplied at a time.
-    pub(super) fn group_rows(&self) -> usize {
-        let bytes = self.row_length() * size_of::<i16>();
-        (GROUP_BYTES / bytes / ROW_UNIT * ROW_UNIT).max(ROW_UNIT)
+    pub(super) fn panel_rows(&self) -> usize {
+        let bytes = self.groups.row_integers() * size_of::<i16>();
+        (PANEL_BYTES / bytes / ROW_UNIT * ROW_UNIT).max(ROW_UNIT)
     }
 
-    /// Takes memory for a group of rows.
+    /// Takes memory for the rows that are scaled at a time.
     pub(super) fn take_rows(&self, scratch: &mut Scratch) -> IntegerRows {
-        let rows = self.group_rows();
-        let bytes = self.row_length() * size_of::<i16>();
-        let memory = scratch.take_rows(rows * (bytes + size_of::<f32>()));
+        let rows = self.panel_rows();
+        let bytes = self.groups.row_integers() * size_of::<i16>();
+        let factors = self.groups.count();
+        let memory = scratch.take_rows(rows * (bytes + factors * size_of::<f32>()));
         IntegerRows {
             start: memory.cast(),
-            length: self.row_length(),
+            row_integers: self.groups.row_integers(),
             // A multiple of the alignment of f32.
             factors: memory.wrapping_add(rows * bytes).cast(),
+            groups: factors,
         }
     }
 
@@ -153,13 +227,14 @@ impl IntegerWeights {
     }
 }
 
-/// Rows as integers, and for each row the factor by which its sums are multiplied.
+/// Scaled rows, and for each group of a row the factor by which its sums are multiplied.
 #[derive(Clone, Copy)]
 pub(super) struct IntegerRows {
     start: *mut i16,
-    /// Integers per row.
-    length: usize,
+    row_integers: usize,
     factors: *mut f32,
+    /// Groups per row.
+    groups: usize,
 }
 
 impl IntegerRows {
@@ -172,17 +247,17 @@ impl IntegerRows {
     /// Makes a later row the first.
     #[inline(always)]
     pub(super) fn advance(&mut self, rows: usize) {
-        self.start = self.start.wrapping_add(rows * self.length);
-        self.factors = self.factors.wrapping_add(rows);
+        self.start = self.start.wrapping_add(rows * self.row_integers);
+        self.factors = self.factors.wrapping_add(rows * self.groups);
     }
 
     /// # Safety
     ///
     /// The row was scaled.
     #[inline(always)]
-    pub(super) unsafe fn factor(&self, index: usize) -> f32 {
+    pub(super) unsafe fn factor(&self, row: usize, group: usize) -> f32 {
         // SAFETY: the caller's promise.
-        unsafe { self.factors.add(index).read() }
+        unsafe { self.factors.add(row * self.groups + group).read() }
     }
 }
 
@@ -205,45 +280,60 @@ impl<S: Simd> Kernel<S> for ScaleRows<'_, S> {
     #[inline(always)]
     unsafe fn run(self) {
         let mut pixel = Pixel::new(self.first, self.extent);
-        let step = self.segments.step;
-        for index in 0..self.count {
+        let groups = self.weights.groups;
+        let (mut to, mut factors) = (self.to.start, self.to.factors);
+        for _ in 0..self.count {
             let [offset] = pixel.offsets::<1>(self.extent, self.strides);
             pixel.advance(1, self.extent);
-            // SAFETY: the segments are readable up to whole vectors of the padding of their last pixel.
-            unsafe {
-                let row = self.input.add(offset);
-                let mut squares = [S::zero(); 2];
-                for segment in 0..self.weights.segments {
-                    let start = row.wrapping_add(segment * step);
-                    let mut at = 0;
-                    while at < self.weights.segment {
-                        for (part, sum) in squares.iter_mut().enumerate() {
-                            let x = S::load_elements(start.add(at + part * S::LANES));
-                            *sum = S::mul_add(x, x, *sum);
-                        }
-                        at += 2 * S::LANES;
-                    }
-                }
-                let length = S::sum_lanes(S::add(squares[0], squares[1])).sqrt();
-                // A NaN stays one, also in the factor.
-                let length = if length < MIN_LENGTH {
-                    MIN_LENGTH
-                } else {
-                    length
-                };
-                let scale = S::splat(ROW_LENGTH / length);
-                self.to.factors.add(index).write(length / ROW_LENGTH);
-                let mut to = self.to.start.add(index * self.to.length);
-                for segment in 0..self.weights.segments {
-                    let start = row.wrapping_add(segment * step);
-                    let mut at = 0;
-                    while at < self.weights.segment {
-                        S::store_integers(to, start.add(at), scale);
-                        to = to.add(INTEGERS);
-                        at += INTEGERS;
+            for segment in 0..groups.segments() {
+                let segment_start = offset + segment * self.segments.step;
+                for group in 0..groups.per_segment() {
+                    let (place, integers) = groups.group_in_segment(group);
+                    // SAFETY: the segments are readable up to a multiple of `INTEGER_UNIT`, the memory of the rows has
+                    // room for all groups.
+                    unsafe {
+                        let from = self.input.add(segment_start + place);
+                        factors.write(scale_group::<S>(from, integers, to));
+                        to = to.add(integers);
+                        factors = factors.add(1);
                     }
                 }
             }
+        }
+    }
+}
+
+/// Scales a group of a row and returns the factor by which its sums are multiplied: NaN if an input is not finite.
+///
+/// # Safety
+///
+/// `integers` elements are readable, and as many integers writable.
+#[inline(always)]
+unsafe fn scale_group<S: Simd>(from: *const S::Element, integers: usize, to: *mut i16) -> f32 {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let mut squares = [S::zero(); 2];
+        let mut at = 0;
+        while at < integers {
+            for (part, sum) in squares.iter_mut().enumerate() {
+                let x = S::load_elements(from.add(at + part * S::LANES));
+                *sum = S::mul_add(x, x, *sum);
+            }
+            at += INTEGER_UNIT;
+        }
+        let norm = S::sum_lanes(S::add(squares[0], squares[1])).sqrt();
+        // NaN stays NaN.
+        let norm = if norm < MIN_NORM { MIN_NORM } else { norm };
+        let scale = S::splat(ROW_NORM / norm);
+        at = 0;
+        while at < integers {
+            S::store_integers(to.add(at), from.add(at), scale);
+            at += INTEGER_UNIT;
+        }
+        if norm < f32::INFINITY {
+            norm * const { 1.0 / ROW_NORM }
+        } else {
+            f32::NAN
         }
     }
 }
@@ -275,6 +365,11 @@ mod tests {
             }
             let Self { rows, inputs, .. } = self;
             let outputs = self.weights.len() / inputs;
+            assert_eq!(
+                outputs,
+                pad_channels(outputs),
+                "the product writes the padding"
+            );
             let element = |output: usize, input: usize| self.weights[output * inputs + input];
             let weights = PackedWeights::<S>::pack_segments(outputs, [1, inputs], element, &[]);
             assert!(weights.integers().is_some());
@@ -313,8 +408,8 @@ mod tests {
         }
     }
 
-    /// Compares products with sums in f64. Equal numbers round alike, so that their errors add up.
-    fn check(name: &str, inputs: usize, rows: &[f32], weights: &[f32]) {
+    /// Compares products with sums in f64. `error` is in relation to the norms of row and weights.
+    fn check(name: &str, inputs: usize, rows: &[f32], weights: &[f32], error: f64) {
         let sets = InstructionSet::ALL.into_iter();
         for set in sets.filter(|set| set.is_supported()) {
             let multiply = Multiply {
@@ -326,7 +421,7 @@ mod tests {
                 continue;
             };
             let mut results = results.into_iter();
-            let length = |numbers: &[f32]| {
+            let norm = |numbers: &[f32]| {
                 let squares = numbers.iter().map(|x| f64::from(*x) * f64::from(*x));
                 squares.sum::<f64>().sqrt()
             };
@@ -334,7 +429,7 @@ mod tests {
                 for weights in weights.chunks_exact(inputs) {
                     let products = row.iter().zip(weights);
                     let expected: f64 = products.map(|(a, b)| f64::from(*a) * f64::from(*b)).sum();
-                    let limit = 1e-3 * length(row) * length(weights);
+                    let limit = error * norm(row) * norm(weights);
                     let result = f64::from(results.next().unwrap());
                     assert!(
                         (result - expected).abs() <= limit,
@@ -353,18 +448,89 @@ mod tests {
                 let mut random = TestNumbers::new(inputs as u64);
                 let numbers: Vec<f32> = random.normals(inputs);
                 let alike: Vec<f32> = numbers.iter().map(|x| x * sign * 7.0).collect();
-                check("like rows", inputs, &numbers.repeat(7), &alike.repeat(48));
+                check(
+                    "like rows",
+                    inputs,
+                    &numbers.repeat(7),
+                    &alike.repeat(96),
+                    1e-4,
+                );
                 let equal = vec![sign * 3.5; inputs];
-                check("equal numbers", inputs, &equal.repeat(3), &equal.repeat(32));
+                // Equal numbers round alike, so that their errors add up.
+                check(
+                    "equal numbers",
+                    inputs,
+                    &equal.repeat(3),
+                    &equal.repeat(96),
+                    1e-3,
+                );
                 let mut single = vec![0.0; inputs];
                 single[inputs - 1] = 1e9 * sign;
-                check("one number", inputs, &single, &single.repeat(32));
+                check("one number", inputs, &single, &single.repeat(96), 1e-4);
             }
         }
     }
 
     #[test]
     fn rows_of_zeros_stay_zero() {
-        check("zeros", 32, &[0.0; 64], &[0.0; 32 * 32]);
+        check("zeros", 32, &[0.0; 64], &[0.0; 64 * 32], 0.0);
+        // The squares of these are 0 in f32, and the norms of the weights are below the least one.
+        check("tiny", 32, &[1e-23; 64], &[1e-16; 64 * 32], 1.0);
+    }
+
+    #[test]
+    fn random_rows_have_small_errors() {
+        for (seed, inputs) in [16, 32, 176, 384, 400, 784, 1_152].into_iter().enumerate() {
+            let mut random = TestNumbers::new(seed as u64);
+            let (rows, weights) = (random.normals(inputs * 13), random.normals(inputs * 96));
+            check("random", inputs, &rows, &weights, 5e-5);
+        }
+    }
+
+    #[test]
+    fn a_great_input_spoils_only_its_group() {
+        let mut random = TestNumbers::new(1);
+        let inputs = 2 * MAX_GROUP;
+        let (mut rows, mut weights) = (random.normals(inputs), random.normals(inputs * 32));
+        rows[0] = 1e4;
+        for weights in weights.chunks_exact_mut(inputs) {
+            weights[..MAX_GROUP].fill(0.0);
+        }
+        // In relation to the norm of the row, which the great input dominates.
+        check("great input", inputs, &rows, &weights, 3e-7);
+    }
+
+    #[test]
+    fn numbers_that_are_not_finite_give_nan() {
+        let ones = [1.0; 64];
+        for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+            let mut row = ones;
+            row[40] = bad;
+            let mut weights = ones.repeat(32);
+            weights[64 + 3] = bad;
+            for set in InstructionSet::ALL
+                .into_iter()
+                .filter(|set| set.is_supported())
+            {
+                let multiply = |rows: &[f32], weights: &[f32]| {
+                    let multiply = Multiply {
+                        rows,
+                        inputs: 64,
+                        weights,
+                    };
+                    visit(set, multiply)
+                };
+                let Some(results) = multiply(&[ones, row].concat(), &ones.repeat(32)) else {
+                    continue;
+                };
+                let (good, spoilt) = results.split_at(32);
+                assert!(good.iter().all(|x| (x - 64.0).abs() < 0.1), "{good:?}");
+                assert!(spoilt.iter().all(|x| x.is_nan()), "{spoilt:?}");
+                let results = multiply(&ones, &weights).unwrap();
+                for (output, x) in results.iter().enumerate() {
+                    assert_eq!(x.is_nan(), output == 1, "output {output}: {x}");
+                }
+            }
+        }
     }
 }

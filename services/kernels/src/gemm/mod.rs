@@ -6,7 +6,7 @@ mod product;
 mod shape;
 mod tile;
 
-pub(crate) use integers::INTEGERS;
+pub(crate) use integers::INTEGER_UNIT;
 pub(crate) use pack::PackedWeights;
 pub(crate) use product::Product;
 pub(crate) use shape::{Extent, OutputForm, Segments, Strides};

@@ -30,7 +30,7 @@ impl<S: Simd> PackedWeights<S> {
     /// The widest block in vectors, so that the sums of a tile fit in the registers.
     const MAX_VECTORS: usize = if S::REGISTERS >= 32 { 4 } else { 2 };
 
-    /// Packs a matrix for rows of some segments of some inputs each, also as integers if they are faster.
+    /// Packs a matrix for rows of some segments of some inputs each: as integers if they are faster, else as elements.
     pub(crate) fn pack_segments(
         outputs: usize,
         segments: [usize; 2],
@@ -55,7 +55,7 @@ impl<S: Simd> PackedWeights<S> {
         packed
     }
 
-    /// Packs a matrix as elements. `weight(output, input)` returns its elements for inputs up to `inputs`; each output has
+    /// Packs a matrix as elements. `weight(output, input)` returns its elements for inputs below `inputs`; each output has
     /// a number in `bias`, or `bias` is empty.
     pub(crate) fn pack(
         outputs: usize,
@@ -111,6 +111,19 @@ impl<S: Simd> PackedWeights<S> {
 
     pub(crate) fn steps(&self) -> usize {
         self.steps
+    }
+
+    /// Returns the number of chunks of blocks for some threads: `per_thread` for each if there are enough blocks.
+    pub(crate) fn count_chunks(&self, threads: usize, per_thread: usize) -> usize {
+        match self.integers {
+            // Each chunk scales all rows, which takes as long as computing several outputs.
+            Some(_) => self
+                .blocks
+                .len()
+                .div_ceil(3)
+                .min(threads * per_thread.min(2)),
+            None => self.blocks.len().min(threads.saturating_mul(per_thread)),
+        }
     }
 
     pub(super) fn integers(&self) -> Option<&IntegerWeights> {

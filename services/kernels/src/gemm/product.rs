@@ -15,7 +15,7 @@ const NARROW: u8 = 0;
 const WIDE: u8 = 1;
 const PAIRED: u8 = 2;
 /// The elements are f32, the inputs are scaled rows.
-const INTEGERS: u8 = 3;
+const SCALED: u8 = 3;
 
 /// A product. Row `r` of the output belongs to pixel `r` of the images.
 pub(crate) struct Product<'a, S: Simd> {
@@ -78,7 +78,7 @@ impl<S: Simd> Product<'_, S> {
         let to = weights.take_rows(scratch);
         let mut first = rows.start;
         while first < rows.end {
-            let count = weights.group_rows().min(rows.end - first);
+            let count = weights.panel_rows().min(rows.end - first);
             // SAFETY: the scratch memory has room for the rows; the rest is the caller's promise.
             unsafe {
                 S::enter(ScaleRows {
@@ -94,8 +94,8 @@ impl<S: Simd> Product<'_, S> {
                 for block in blocks {
                     let panel = (first..first + count, block, Some(to));
                     match block.vectors {
-                        2 => self.enter::<6, 2, INTEGERS>(panel),
-                        _ => self.enter::<6, 1, INTEGERS>(panel),
+                        2 => self.enter::<6, 2, SCALED>(panel),
+                        _ => self.enter::<6, 1, SCALED>(panel),
                     }
                 }
             }
@@ -180,7 +180,7 @@ impl<S: Simd> Product<'_, S> {
         // SAFETY: the caller's promise.
         unsafe {
             let bias = self.weights.block_bias(block);
-            let mut sums = if FORM == INTEGERS {
+            let mut sums = if FORM == SCALED {
                 let (Some(rows), Some(weights)) = (integers, self.weights.integers()) else {
                     unreachable!("the form needs integers");
                 };

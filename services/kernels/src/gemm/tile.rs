@@ -52,7 +52,7 @@ pub(super) unsafe fn accumulate<S: Simd, const ROWS: usize, const VECTORS: usize
     sums
 }
 
-/// Does the same with rows that are integers, and advances to the rows after them.
+/// Returns the sums of a tile of scaled rows, with the bias added, and advances past these rows.
 ///
 /// # Safety
 ///
@@ -64,22 +64,46 @@ pub(super) unsafe fn accumulate_integers<S: Simd, const ROWS: usize, const VECTO
     block: &Block,
     bias: *const f32,
 ) -> [[S::F32; VECTORS]; ROWS] {
+    let groups = weights.groups();
+    let row_integers = groups.row_integers();
+    let mut elements = weights.block_elements(block);
+    let mut start = rows.start();
+    let mut sums;
     // SAFETY: the caller's promise. The weights have as many pairs as the rows.
     unsafe {
-        let elements = weights.block_elements(block);
-        let mut sums =
-            S::multiply_integers::<ROWS, VECTORS>(rows.start(), weights.row_length(), elements);
+        let (_, first) = groups.group_in_segment(0);
+        sums = S::multiply_integers::<ROWS, VECTORS>(start, row_integers, first, elements);
+        for row in 0..ROWS {
+            let factor = S::splat(rows.factor(row, 0));
+            for sum in &mut sums[row] {
+                *sum = S::mul(*sum, factor);
+            }
+        }
+        let mut integers = first;
+        for group in 1..groups.count() {
+            start = start.add(integers);
+            elements = elements.add(integers * VECTORS * S::LANES);
+            (_, integers) = groups.group_in_segment(group % groups.per_segment());
+            let parts =
+                S::multiply_integers::<ROWS, VECTORS>(start, row_integers, integers, elements);
+            for row in 0..ROWS {
+                let factor = S::splat(rows.factor(row, group));
+                for vector in 0..VECTORS {
+                    let part = parts[row][vector];
+                    sums[row][vector] = S::mul_add(part, factor, sums[row][vector]);
+                }
+            }
+        }
         let factors = weights.block_factors(block);
         for vector in 0..VECTORS {
             let place = vector * S::LANES;
             let factor = S::load(factors.add(place));
             let bias = S::load(bias.add(place));
-            for row in 0..ROWS {
-                let factor = S::mul(factor, S::splat(rows.factor(row)));
-                sums[row][vector] = S::mul_add(sums[row][vector], factor, bias);
+            for row in &mut sums {
+                row[vector] = S::mul_add(row[vector], factor, bias);
             }
         }
-        rows.advance(ROWS);
-        sums
     }
+    rows.advance(ROWS);
+    sums
 }

@@ -289,6 +289,21 @@ fn pooling_and_linear_layers_equal_plain_loops() {
     }
 }
 
+/// The lines of a patch follow each other without padding between the pixels.
+#[test]
+fn convolutions_of_patches_equal_plain_loops() {
+    for set in supported_sets() {
+        for (seed, size) in [(1, 16), (2, 14)] {
+            let (mut pair, input) = Pair::new(set, seed, 2 * size, 3 * size, 2);
+            let none = KernelActivation::None;
+            let sides = [size, size];
+            let output = pair.conv(&input, 70, sides, sides, [0; 4], false, none, None);
+            let output = pair.rows(&output);
+            pair.check(&output, &format!("patches of {size}"));
+        }
+    }
+}
+
 #[test]
 fn winograd_convolutions_equal_plain_loops() {
     for set in supported_sets() {

@@ -102,8 +102,8 @@ pub(crate) struct ConvolutionOperation {
     pub(super) activation: KernelActivation,
 }
 
-/// The fewest pixels of a map for which large tiles of Winograd's algorithm are faster. They reach beyond the edges of maps of
-/// 14 × 14, and read 2.25 times as many weights as small tiles.
+/// The fewest pixels of a map for which large tiles of Winograd's algorithm are faster. Large tiles reach beyond the edges of
+/// maps of 14 × 14, and read 2.25 times as many weights as small tiles.
 const LARGE_TILE_PIXELS: usize = 16 * 16;
 
 impl ConvolutionOperation {

@@ -163,16 +163,17 @@ impl Simd for Avx2 {
     #[inline(always)]
     unsafe fn multiply_integers<const ROWS: usize, const VECTORS: usize>(
         rows: *const i16,
-        length: usize,
+        stride: usize,
+        integers: usize,
         weights: *const i16,
     ) -> [[__m256; VECTORS]; ROWS] {
         // SAFETY: the caller's promise: pairs of integers per row, and as many vectors of weights.
         unsafe {
             let mut sums = [[_mm256_setzero_si256(); VECTORS]; ROWS];
             let mut weights = weights.cast::<__m256i>();
-            // Two pointers reach six rows with the scales of addresses: 0, 1 and 2 lengths.
-            let mut starts = [rows, rows.wrapping_add(3 * length)];
-            for _ in 0..length / 4 {
+            // Two pointers reach six rows with what an address can contain: 0, 1 and 2 strides.
+            let mut starts = [rows, rows.wrapping_add(3 * stride)];
+            for _ in 0..integers / 4 {
                 for _ in 0..2 {
                     let mut factors = [_mm256_setzero_si256(); VECTORS];
                     for factor in &mut factors {
@@ -180,7 +181,7 @@ impl Simd for Avx2 {
                         weights = weights.add(1);
                     }
                     for row in 0..ROWS {
-                        let pair = starts[row / 3].wrapping_add(row % 3 * length);
+                        let pair = starts[row / 3].wrapping_add(row % 3 * stride);
                         let pair = _mm256_set1_epi32(pair.cast::<i32>().read_unaligned());
                         for vector in 0..VECTORS {
                             let products = _mm256_madd_epi16(pair, factors[vector]);

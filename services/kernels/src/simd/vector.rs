@@ -73,7 +73,7 @@ pub(crate) trait Simd: Copy + Default + Send + Sync + 'static {
     /// Vector registers, which decides the size of tiles.
     const REGISTERS: usize;
 
-    /// Products of 16-bit integers with 32-bit sums are faster than those of elements, which are f32.
+    /// Whether products of 16-bit integers are faster than products of elements, which must be f32.
     const MULTIPLIES_INTEGERS: bool = false;
 
     /// A number of a map or a weight in memory.
@@ -191,21 +191,23 @@ pub(crate) trait Simd: Copy + Default + Send + Sync + 'static {
         }
     }
 
-    /// Scales `INTEGERS` elements and writes them as integers, rounded to the nearest.
+    /// Scales 16 elements and writes them as integers, rounded to the nearest.
     ///
     /// This and [`Self::multiply_integers`] need a set that multiplies integers.
     unsafe fn store_integers(to: *mut i16, from: *const Self::Element, scale: Self::F32) {
         let _ = (to, from, scale);
         unreachable!("the set does not multiply integers");
     }
-    /// Returns the sums of a tile of up to 6 rows as f32. A row has `length` integers, a multiple of 4, and the next row
-    /// follows it. The weights are `VECTORS * LANES` pairs for each pair of a row. The sums are between −2³¹ and 2³¹.
+    /// Returns the sums of a tile of up to 6 rows as f32. The sum of a row's products with an output's weights is over
+    /// `integers` integers, a multiple of 4, and must be between −2³¹ and 2³¹. The next row is `stride` integers further. The
+    /// weights are `VECTORS * LANES` pairs for each pair of a row.
     unsafe fn multiply_integers<const ROWS: usize, const VECTORS: usize>(
         rows: *const i16,
-        length: usize,
+        stride: usize,
+        integers: usize,
         weights: *const i16,
     ) -> [[Self::F32; VECTORS]; ROWS] {
-        let _ = (rows, length, weights);
+        let _ = (rows, stride, integers, weights);
         unreachable!("the set does not multiply integers");
     }
 

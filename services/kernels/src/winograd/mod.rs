@@ -22,9 +22,6 @@ use crate::step::{MapSlot, Run, Step, chunk_range, clear_border};
 /// The size of the transformed tiles that are computed at a time: a part of the second-level cache.
 const BLOCK_BYTES: usize = 320 << 10;
 
-/// Tiles that are computed at a time are a multiple of this, so that they fill the tiles of the product.
-const TILE_UNIT: usize = 24;
-
 /// A convolution from one map to another.
 pub(crate) struct WinogradConvolution<S: Simd, T> {
     /// A matrix for each component.
@@ -88,7 +85,7 @@ impl<S: Simd, T: WinogradTile> WinogradConvolution<S, T> {
         // Large weights do not stay in the cache from block to block: then the blocks are as large as half the weights.
         let bytes =
             BLOCK_BYTES.max(self.weights.iter().map(PackedWeights::size).sum::<usize>() / 2);
-        (bytes / self.tile_bytes() / TILE_UNIT * TILE_UNIT).max(TILE_UNIT)
+        (bytes / self.tile_bytes() / T::UNIT * T::UNIT).max(T::UNIT)
     }
 
     /// Lines and columns of tiles in an image.
@@ -111,7 +108,9 @@ impl<S: Simd, T: WinogradTile> WinogradConvolution<S, T> {
     /// Returns whether the chunks are blocks of output channels, and not tiles. Each chunk then transforms all
     /// inputs, which costs little if there are few.
     fn splits_outputs(&self, run: &Run<'_>) -> bool {
-        run.threads > 1 && self.count_tiles(run) < TILE_UNIT * run.threads
+        run.threads > 1
+            && self.count_tiles(run) < T::UNIT * run.threads
+            && self.count_blocks() >= run.threads
     }
 
     /// Computes some tiles for some blocks of output channels.
@@ -224,11 +223,10 @@ impl<S: Simd, T: WinogradTile> Kernel<S> for TransformInputs<'_, S, T> {
                 // SAFETY: the border of the input contains the windows of all outputs.
                 unsafe {
                     let mut columns = [[S::zero(); MAX_INPUTS]; MAX_INPUTS];
-                    for (index, column) in columns.iter_mut().enumerate().take(T::INPUTS) {
+                    for (x, column) in columns.iter_mut().enumerate().take(T::INPUTS) {
                         let mut inputs = [S::zero(); MAX_INPUTS];
                         for (y, input) in inputs.iter_mut().enumerate().take(T::INPUTS) {
-                            *input =
-                                S::load_elements(first.add(y * line + index * pitch + channel));
+                            *input = S::load_elements(first.add(y * line + x * pitch + channel));
                         }
                         *column = T::transform_inputs::<S>(inputs);
                     }
@@ -344,7 +342,7 @@ impl<S: Simd, T: WinogradTile> Step<S> for WinogradConvolution<S, T> {
             return self.count_blocks().min(threads);
         }
         // The same number for each thread.
-        let rounds = self.count_tiles(run) / TILE_UNIT / threads;
+        let rounds = self.count_tiles(run) / T::UNIT / threads;
         threads * rounds.clamp(1, 4)
     }
 
@@ -359,11 +357,11 @@ impl<S: Simd, T: WinogradTile> Step<S> for WinogradConvolution<S, T> {
         let (tiles, outputs) = if self.splits_outputs(run) {
             (0..tiles, chunk_range(outputs, 1, chunk, chunks))
         } else {
-            (chunk_range(tiles, TILE_UNIT / 3, chunk, chunks), 0..outputs)
+            (chunk_range(tiles, T::CHUNK_UNIT, chunk, chunks), 0..outputs)
         };
         let blocks = tiles.len().div_ceil(self.block_tiles());
         for block in 0..blocks {
-            let part = chunk_range(tiles.len(), TILE_UNIT / 3, block, blocks);
+            let part = chunk_range(tiles.len(), T::CHUNK_UNIT, block, blocks);
             let part = tiles.start + part.start..tiles.start + part.end;
             // SAFETY: the caller's promise.
             unsafe { self.run_block(run, part, outputs.clone(), scratch) };

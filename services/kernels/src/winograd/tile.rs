@@ -17,6 +17,10 @@ pub(crate) trait WinogradTile: Send + Sync + 'static {
     const INPUTS: usize = Self::OUTPUTS + 2;
     /// Components of a transformed tile.
     const COMPONENTS: usize = Self::INPUTS * Self::INPUTS;
+    /// Tiles that are computed at a time are a multiple of this, so that they fill the tiles of the product.
+    const UNIT: usize;
+    /// Tiles of a chunk are a multiple of this.
+    const CHUNK_UNIT: usize;
     /// `G`, whose rows transform windows.
     const WINDOW: [[f64; 3]; MAX_INPUTS];
 
@@ -43,6 +47,8 @@ pub(crate) struct SmallTile;
 
 impl WinogradTile for SmallTile {
     const OUTPUTS: usize = 2;
+    const UNIT: usize = 24;
+    const CHUNK_UNIT: usize = 8;
     const WINDOW: [[f64; 3]; MAX_INPUTS] = [
         [1.0, 0.0, 0.0],
         [0.5, 0.5, 0.5],
@@ -80,6 +86,8 @@ pub(crate) struct LargeTile;
 
 impl WinogradTile for LargeTile {
     const OUTPUTS: usize = 4;
+    const UNIT: usize = 12;
+    const CHUNK_UNIT: usize = 6;
     const WINDOW: [[f64; 3]; MAX_INPUTS] = [
         [1.0 / 4.0, 0.0, 0.0],
         [-1.0 / 6.0, -1.0 / 6.0, -1.0 / 6.0],

@@ -57,7 +57,7 @@ impl Executor {
     }
 
     /// Returns the executor in single precision to use instead of one that rounds to bfloat16, or
-    /// `None` for an executor in single precision.
+    /// `None` for the other executors.
     pub(crate) fn with_full_precision(&self) -> Option<Self> {
         let Self::Kernels(InstructionSet::Avx512Bf16) = self else {
             return None;
