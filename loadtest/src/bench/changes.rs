@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use clap::Args;
 use lookalike_chassis::stdio;
-use serde_json::Value;
 
 use super::instance::{BenchInstance, InstanceOptions, instance_options};
 use super::options::BenchOptions;
@@ -380,22 +379,14 @@ async fn wait_for_rows_below(
     }
 }
 
+/// Returns the number of rows whose files are in a folder of the library, which ends with `/`.
 async fn count_rows_below(instance: &BenchInstance, folder: &str) -> anyhow::Result<usize> {
-    let (mut count, mut cursor) = (0, None::<String>);
-    loop {
-        let mut query = vec![("limit", "1000")];
-        query.extend(cursor.as_deref().map(|cursor| ("cursor", cursor)));
-        let page = instance.get_json("/v1/images", &query).await?;
-        let images = page["images"].as_array().map_or(&[][..], Vec::as_slice);
-        let is_below = |image: &&Value| {
-            image["path"]
-                .as_str()
-                .is_some_and(|path| path.starts_with(folder))
-        };
-        count += images.iter().filter(is_below).count();
-        cursor = page["cursor"].as_str().map(str::to_owned);
-        if cursor.is_none() {
-            return Ok(count);
-        }
-    }
+    let query = [("fields", "folder"), ("limit", "1000")];
+    let counts = instance.get_json("/v1/facets", &query).await?;
+    let values = counts["facets"]["folder"]["values"].as_array();
+    let row = values
+        .into_iter()
+        .flatten()
+        .find(|row| row["value"] == folder);
+    Ok(row.and_then(|row| row["count"].as_u64()).unwrap_or(0) as usize)
 }
