@@ -166,11 +166,12 @@ impl IntegerWeights {
             .collect();
         let mut elements = Vec::with_capacity(scales.len() * row_integers);
         for block in blocks {
-            let last_output = block.first_output + block.vectors * lanes;
+            let first = block.first_output;
+            let block_scales = &scales[first..first + block.vectors * lanes];
             for pair in 0..row_integers / 2 {
-                for output in block.first_output..last_output {
+                for (index, scale) in block_scales.iter().enumerate() {
                     for place in [2 * pair, 2 * pair + 1] {
-                        let scaled = exact(output, place) * scales[output];
+                        let scaled = exact(first + index, place) * scale;
                         elements.push((scaled + ROUNDING - ROUNDING) as i16);
                     }
                 }

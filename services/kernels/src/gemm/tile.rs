@@ -73,9 +73,9 @@ pub(super) unsafe fn accumulate_integers<S: Simd, const ROWS: usize, const VECTO
     unsafe {
         let (_, first) = groups.group_in_segment(0);
         sums = S::multiply_integers::<ROWS, VECTORS>(start, row_integers, first, elements);
-        for row in 0..ROWS {
+        for (row, sums) in sums.iter_mut().enumerate() {
             let factor = S::splat(rows.factor(row, 0));
-            for sum in &mut sums[row] {
+            for sum in sums {
                 *sum = S::mul(*sum, factor);
             }
         }
