@@ -10,3 +10,6 @@ pub(crate) use integers::INTEGER_UNIT;
 pub(crate) use pack::PackedWeights;
 pub(crate) use product::Product;
 pub(crate) use shape::{Extent, OutputForm, Segments, Strides};
+
+#[cfg(test)]
+mod integers_tests;

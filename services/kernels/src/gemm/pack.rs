@@ -1,19 +1,10 @@
 //! Weights in the order in which the product reads them.
 
 use super::integers::IntegerWeights;
+use super::shape::Block;
 use crate::memory::AlignedArray;
 use crate::simd::{Element, Simd};
 use crate::step::pad_channels;
-
-/// Output channels that the product computes at a time.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Block {
-    pub(crate) first_output: usize,
-    /// Width in vectors.
-    pub(crate) vectors: usize,
-    /// Elements before the block.
-    pub(crate) offset: usize,
-}
 
 /// A matrix of weights: blocks of output channels, each with the elements of one step after the other.
 pub(crate) struct PackedWeights<S: Simd> {

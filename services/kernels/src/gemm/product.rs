@@ -3,8 +3,8 @@
 use std::ops::Range;
 
 use super::integers::{IntegerRows, ScaleRows};
-use super::pack::{Block, PackedWeights};
-use super::shape::{Extent, OutputForm, Segments, Strides};
+use super::pack::PackedWeights;
+use super::shape::{Block, Extent, OutputForm, Pixel, Segments, Strides};
 use super::tile::{accumulate, accumulate_integers};
 use crate::activation::KernelActivation;
 use crate::memory::Scratch;
@@ -324,67 +324,5 @@ impl<S: Simd, const FORM: u8> Cells<S, FORM> {
                 S::store_elements(self.start.cast::<S::Element>().add(offset), value);
             }
         }
-    }
-}
-
-/// A pixel of one of the images.
-pub(super) struct Pixel {
-    image: usize,
-    y: usize,
-    x: usize,
-}
-
-impl Pixel {
-    pub(super) fn new(row: usize, extent: Extent) -> Self {
-        let (line, x) = (row / extent.width, row % extent.width);
-        Self {
-            image: line / extent.height,
-            y: line % extent.height,
-            x,
-        }
-    }
-
-    #[inline(always)]
-    pub(super) fn advance(&mut self, count: usize, extent: Extent) {
-        self.x += count;
-        while self.x >= extent.width {
-            self.x -= extent.width;
-            self.y += 1;
-            if self.y == extent.height {
-                self.y = 0;
-                self.image += 1;
-            }
-        }
-    }
-
-    /// Returns the positions of this pixel and of those after it.
-    #[inline(always)]
-    pub(super) fn offsets<const COUNT: usize>(
-        &self,
-        extent: Extent,
-        strides: Strides,
-    ) -> [usize; COUNT] {
-        let first = self.image * strides.image + self.y * strides.line + self.x * strides.pixel;
-        let mut offsets = [first; COUNT];
-        if self.x + COUNT <= extent.width {
-            for (index, offset) in offsets.iter_mut().enumerate() {
-                *offset += index * strides.pixel;
-            }
-            return offsets;
-        }
-        let (mut image, mut y, mut x) = (self.image, self.y, self.x);
-        for offset in &mut offsets {
-            *offset = image * strides.image + y * strides.line + x * strides.pixel;
-            x += 1;
-            if x == extent.width {
-                x = 0;
-                y += 1;
-                if y == extent.height {
-                    y = 0;
-                    image += 1;
-                }
-            }
-        }
-        offsets
     }
 }

@@ -1,8 +1,7 @@
 //! The innermost loop: a tile of rows by vectors of output channels, whose sums stay in registers.
 
 use super::integers::{IntegerRows, IntegerWeights};
-use super::pack::Block;
-use super::shape::Segments;
+use super::shape::{Block, Segments};
 use crate::simd::Simd;
 
 /// Returns the sums of a tile, which start at the bias.
