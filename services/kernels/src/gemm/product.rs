@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::integers::{IntegerRows, ScaleRows};
+use super::integers::{IntegerRows, IntegerWeights, ScaleRows};
 use super::pack::PackedWeights;
 use super::shape::{Block, Extent, OutputForm, Pixel, Segments, Strides};
 use super::tile::{accumulate, accumulate_integers};
@@ -52,29 +52,34 @@ impl<S: Simd> Product<'_, S> {
         let blocks = &self.weights.blocks()[blocks];
         // SAFETY: the caller's promise.
         unsafe {
-            if S::MULTIPLIES_INTEGERS && self.weights.integers().is_some() {
-                return product.run_integers(rows, blocks, scratch);
+            if S::MULTIPLIES_INTEGERS
+                && let Some(weights) = self.weights.integers()
+            {
+                return product.run_integers(weights, rows, blocks, scratch);
             }
             for block in blocks {
                 match self.form {
                     OutputForm::Wide if S::STEP > 1 => {
-                        product.run_block::<WIDE>(rows.clone(), block);
+                        product.run_block::<WIDE>(rows.clone(), block, None);
                     }
                     OutputForm::Paired if S::STEP > 1 => {
-                        product.run_block::<PAIRED>(rows.clone(), block);
+                        product.run_block::<PAIRED>(rows.clone(), block, None);
                     }
                     // If elements are f32, both forms are the same.
-                    _ => product.run_block::<NARROW>(rows.clone(), block),
+                    _ => product.run_block::<NARROW>(rows.clone(), block, None),
                 }
             }
         }
     }
 
     /// Computes rows with weights that are integers. See [`Self::run`].
-    unsafe fn run_integers(&self, rows: Range<usize>, blocks: &[Block], scratch: &mut Scratch) {
-        let Some(weights) = self.weights.integers() else {
-            return;
-        };
+    unsafe fn run_integers(
+        &self,
+        weights: &IntegerWeights,
+        rows: Range<usize>,
+        blocks: &[Block],
+        scratch: &mut Scratch,
+    ) {
         let to = weights.take_rows(scratch);
         let mut first = rows.start;
         while first < rows.end {
@@ -92,11 +97,7 @@ impl<S: Simd> Product<'_, S> {
                     to,
                 });
                 for block in blocks {
-                    let panel = (first..first + count, block, Some(to));
-                    match block.vectors {
-                        2 => self.enter::<6, 2, SCALED>(panel),
-                        _ => self.enter::<6, 1, SCALED>(panel),
-                    }
+                    self.run_block::<SCALED>(first..first + count, block, Some(to));
                 }
             }
             first += count;
@@ -132,8 +133,13 @@ impl<S: Simd> Product<'_, S> {
     }
 
     /// See [`Self::run`].
-    unsafe fn run_block<const FORM: u8>(&self, rows: Range<usize>, block: &Block) {
-        let panel = (rows, block, None);
+    unsafe fn run_block<const FORM: u8>(
+        &self,
+        rows: Range<usize>,
+        block: &Block,
+        integers: Option<IntegerRows>,
+    ) {
+        let panel = (rows, block, integers);
         // SAFETY: the caller's promise.
         unsafe {
             if S::REGISTERS < 32 {

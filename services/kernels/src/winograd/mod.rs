@@ -339,7 +339,7 @@ impl<S: Simd, T: WinogradTile> Step<S> for WinogradConvolution<S, T> {
             return 1;
         }
         if self.splits_outputs(run) {
-            return self.count_blocks().min(threads);
+            return threads;
         }
         // The same number for each thread.
         let rounds = self.count_tiles(run) / T::UNIT / threads;
