@@ -300,8 +300,24 @@ async fn download_wheel(settings: &Settings, wheel: &Wheel, folder: &Path) -> Re
         let python = settings.python.clone();
         return Err(Error::NoPip { package, python });
     }
+    if let Some(actual) = rejected_hash(&output_lines) {
+        return Err(Error::Checksum {
+            package,
+            expected: wheel.sha256,
+            actual: actual.to_owned(),
+        });
+    }
     let reason = failure_reason(&output_lines, status);
     Err(Error::Pip { package, reason })
+}
+
+/// Returns the SHA-256 of a wheel that pip rejected because it differs from the expected one.
+fn rejected_hash(output_lines: &[String]) -> Option<&str> {
+    let is_rejected = |line: &String| line.contains("DO NOT MATCH THE HASHES");
+    let after = output_lines.iter().skip_while(|line| !is_rejected(line));
+    // pip writes `Expected sha256 …` and `Got …` on lines of their own.
+    let hashes = after.filter_map(|line| line.trim_start().strip_prefix("Got "));
+    hashes.last().map(str::trim)
 }
 
 /// Verifies the downloaded file itself, in addition to pip's own check.

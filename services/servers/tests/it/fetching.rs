@@ -128,8 +128,16 @@ async fn pips_own_message_is_reported() {
     );
 }
 
+/// pip notices it first; without pip's check, ours does.
 #[tokio::test]
 async fn another_wheel_than_the_pinned_one_is_refused() {
+    let error = fetch_error(&script_path("python-with-changed-index"), false).await;
+    let Error::Checksum { actual, .. } = &error else {
+        panic!("{error}");
+    };
+    let of_other_bytes = "671bf4eed8c3b3a2f75a9c40ccbfe5f2e078e894fb85d63bfd98dc5ab232933c";
+    assert_eq!(actual, of_other_bytes);
+
     let error = fetch_error(&script_path("python-with-other-wheel"), false).await;
     assert!(matches!(error, Error::Checksum { .. }), "{error}");
 }
