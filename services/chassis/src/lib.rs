@@ -4,6 +4,7 @@
 
 pub mod backoff;
 pub mod clock;
+pub mod cpu_clock;
 pub mod descriptors;
 pub mod disk_space;
 pub mod durable;

@@ -12,6 +12,7 @@
 //! files that are not valid images. Only this crate depends on burn and on image decoders. It reads no
 //! settings file, no queue and no index. `search` uses everything except the engine.
 
+#![forbid(unsafe_code)]
 #![cfg_attr(
     not(feature = "network"),
     allow(dead_code, reason = "some code is used only by the engine")

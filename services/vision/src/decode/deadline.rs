@@ -11,9 +11,10 @@
 
 use std::cell::Cell;
 use std::io::{self, BufRead, Cursor, Read, Seek, SeekFrom};
-use std::mem::MaybeUninit;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
+
+use lookalike_chassis::cpu_clock::{ThreadCpuClock, thread_cpu_time};
 
 use crate::decode::limits::{Limits, MemoryPermit, MemoryReservation};
 use crate::error::DecodeError;
@@ -30,7 +31,7 @@ struct MonitorState {
     is_abandoned: bool,
     /// The CPU clock of the decoder's thread and its value at the start. Set only during the
     /// decode, while the thread is known to exist.
-    clock: Option<(libc::clockid_t, Duration)>,
+    clock: Option<(ThreadCpuClock, Duration)>,
     reservation: Weak<MemoryReservation>,
 }
 
@@ -51,7 +52,7 @@ impl DecodeMonitor {
         state
             .clock
             .map_or(Duration::ZERO, |(clock, cpu_time_at_start)| {
-                cpu_time(clock).saturating_sub(cpu_time_at_start)
+                clock.cpu_time().saturating_sub(cpu_time_at_start)
             })
     }
 
@@ -102,10 +103,10 @@ pub(crate) struct CpuDeadline<'a> {
 impl<'a> CpuDeadline<'a> {
     /// Starts measuring the CPU time of the calling thread.
     pub(crate) fn start(monitor: &'a DecodeMonitor, limit: Duration) -> Self {
-        let cpu_time_at_start = cpu_time(libc::CLOCK_THREAD_CPUTIME_ID);
+        let cpu_time_at_start = thread_cpu_time();
         let mut state = monitor.lock();
         state.is_computing = true;
-        state.clock = thread_cpu_clock().map(|clock| (clock, cpu_time_at_start));
+        state.clock = ThreadCpuClock::of_this_thread().map(|clock| (clock, cpu_time_at_start));
         drop(state);
         Self {
             monitor,
@@ -154,8 +155,7 @@ impl<'a> CpuDeadline<'a> {
     pub(crate) fn check_time(&self) -> io::Result<()> {
         let is_over = self.has_passed.get()
             || self.monitor.is_abandoned()
-            || cpu_time(libc::CLOCK_THREAD_CPUTIME_ID).saturating_sub(self.cpu_time_at_start)
-                >= self.limit;
+            || thread_cpu_time().saturating_sub(self.cpu_time_at_start) >= self.limit;
         if !is_over {
             return Ok(());
         }
@@ -173,30 +173,6 @@ impl Drop for CpuDeadline<'_> {
         state.is_computing = false;
         state.clock = None;
     }
-}
-
-/// Returns the CPU clock of the calling thread, readable from other threads.
-fn thread_cpu_clock() -> Option<libc::clockid_t> {
-    let mut clock = MaybeUninit::uninit();
-    // SAFETY: the thread is the calling one, and the pointer refers to space for a clock id.
-    let status = unsafe { libc::pthread_getcpuclockid(libc::pthread_self(), clock.as_mut_ptr()) };
-    // SAFETY: a successful call has written the id.
-    (status == 0).then(|| unsafe { clock.assume_init() })
-}
-
-/// Returns the CPU time that the clock's thread has used.
-fn cpu_time(clock: libc::clockid_t) -> Duration {
-    let mut time = libc::timespec {
-        tv_sec: 0,
-        tv_nsec: 0,
-    };
-    // SAFETY: the pointer refers to a whole `timespec` that outlives the call.
-    let status = unsafe { libc::clock_gettime(clock, &raw mut time) };
-    debug_assert_eq!(status, 0, "every existing thread has this clock");
-    Duration::new(
-        u64::try_from(time.tv_sec).unwrap_or(0),
-        u32::try_from(time.tv_nsec).unwrap_or(0),
-    )
 }
 
 /// Bytes that may be read between two checks of the clock.
