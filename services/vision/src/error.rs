@@ -216,6 +216,16 @@ pub enum Error {
         /// The reason, and what to do.
         problem: String,
     },
+    /// The CPU does not support the kernels of the settings.
+    #[error(
+        "this CPU does not support the kernels {kernels}: set vision.kernels to auto, {supported} or \
+         flex"
+    )]
+    Kernels {
+        kernels: &'static str,
+        /// The instruction sets that it supports.
+        supported: String,
+    },
     #[error("cannot start the device thread")]
     StartThread(#[source] std::io::Error),
     /// The trial run at the start failed.

@@ -2,11 +2,12 @@
 
 use anyhow::{Result, anyhow};
 use lookalike_chassis::stdio;
-use lookalike_client::terminal;
+use lookalike_client::{format_error, terminal, usage_error};
 use lookalike_models::{
     FetchOptions, FetchedModel, MeasuredRates, ModelListing, ModelStore, Sources,
     apply_measurements, fetch_model, format_table, list_models, mark_served_model, measure_model,
 };
+use lookalike_vision::Engine;
 use serde_json::{Value, json};
 
 use crate::cli::{ModelsArgs, ModelsCommand, ModelsFetchArgs, ModelsListArgs};
@@ -24,12 +25,19 @@ pub async fn run_models(settings: &Settings, args: &ModelsArgs) -> Result<()> {
 }
 
 async fn run_list(settings: &Settings, args: &ModelsListArgs) -> Result<()> {
+    let mut vision = settings.vision.clone();
+    if let Some(device) = &args.device {
+        vision.device.clone_from(device);
+    }
+    if args.measure {
+        Engine::check_devices(&vision).map_err(usage_error)?;
+    }
     let served_model = served_model(settings, args).await?;
     let store = settings.open_model_store()?;
     let mut listings = list_models(&store).map_err(model_error)?;
     let mut rates = MeasuredRates::read_stored(&store);
     let measured = match args.measure {
-        true => measure_listed(settings, args, &store, &listings, &mut rates).await,
+        true => measure_listed(&vision, &store, &listings, &mut rates).await,
         false => Ok(()),
     };
     apply_measurements(&mut listings, &rates);
@@ -48,27 +56,26 @@ async fn run_list(settings: &Settings, args: &ModelsListArgs) -> Result<()> {
     measured
 }
 
-/// Measures all available models. Returns the last error after measuring the others.
+/// Measures all available models. An error does not stop the others; the last one is returned.
 async fn measure_listed(
-    settings: &Settings,
-    args: &ModelsListArgs,
+    vision: &lookalike_vision::Settings,
     store: &ModelStore,
     listings: &[ModelListing],
     rates: &mut MeasuredRates,
 ) -> Result<()> {
-    let mut vision = settings.vision.clone();
-    if let Some(device) = &args.device {
-        vision.device.clone_from(device);
-    }
     let mut result = Ok(());
     for listing in listings {
         let (Some(load_path), Some(checksum)) = (listing.load_path(), &listing.sha256) else {
             continue;
         };
         stdio::eprint_line(&format!("measuring {}", listing.name));
-        match measure_model(listing.name, load_path, &vision).await {
+        match measure_model(listing.name, load_path, vision).await {
             Ok(rate) => rates.record_rate(store, checksum, rate),
-            Err(error) => result = Err(anyhow!(error)),
+            Err(error) => {
+                if let Err(earlier) = std::mem::replace(&mut result, Err(anyhow!(error))) {
+                    stdio::eprint_line(&format!("error: {}", format_error(&earlier)));
+                }
+            }
         }
     }
     result

@@ -48,6 +48,7 @@ use crate::{
     error::Error,
     model::Model,
     model::description::Description,
+    network::Executor,
     preprocess::Input,
     settings::{CpuKernels, Settings},
 };
@@ -97,10 +98,11 @@ impl Engine {
         Self::start_pool(model.description.clone(), plan)
     }
 
-    /// Checks that the devices of the settings are there, without opening them.
+    /// Checks that the devices of the settings are there, without opening them, and that the CPU
+    /// supports the kernels of the settings.
     ///
     /// # Errors
-    /// Fails with [`Error::Device`], which lists the valid devices.
+    /// Fails with [`Error::Device`] or [`Error::Kernels`], which list the valid values.
     pub fn check_devices(settings: &Settings) -> Result<(), Error> {
         choose_devices(settings).map(|_| ())
     }
@@ -109,7 +111,7 @@ impl Engine {
     /// opening them.
     ///
     /// # Errors
-    /// Fails with [`Error::Device`], which lists the valid devices.
+    /// Like [`Self::check_devices`].
     pub fn describe_devices(settings: &Settings) -> Result<(Vec<String>, String), Error> {
         let chosen = choose_devices(settings)?;
         let names = chosen.members.iter().map(ToString::to_string);
@@ -283,6 +285,8 @@ impl Engine {
 }
 
 fn choose_devices(settings: &Settings) -> Result<ChosenDevices, Error> {
+    // The CPU is needed for GPUs as well: to check their vectors, and as the last resort.
+    Executor::for_cpu(settings.kernels)?;
     select::choose_devices(
         &settings.device,
         &backends::list_gpus(),

@@ -268,3 +268,19 @@ async fn requests_without_a_sender_are_skipped_and_dropping_ends_the_thread() {
     drop(engine);
     assert_eq!(gate.batches(), [vec![0]], "the second was never run");
 }
+
+#[test]
+fn kernels_of_another_cpu_are_refused_before_the_start() {
+    let kernels = match cfg!(target_arch = "aarch64") {
+        true => CpuKernels::Avx2,
+        false => CpuKernels::Neon,
+    };
+    let settings = Settings {
+        kernels,
+        ..Settings::default()
+    };
+    let error = Engine::check_devices(&settings).unwrap_err();
+    assert!(matches!(error, Error::Kernels { .. }), "{error}");
+    let expected = "set vision.kernels to auto, ";
+    assert!(error.to_string().contains(expected), "{error}");
+}

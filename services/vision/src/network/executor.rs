@@ -47,12 +47,9 @@ impl Executor {
             .filter(|set| set.is_supported())
             .map(InstructionSet::name)
             .collect();
-        Err(Error::Device {
-            device: "cpu".to_owned(),
-            problem: format!(
-                "this CPU does not support {set}; set vision.kernels to auto, {} or flex",
-                supported.join(", ")
-            ),
+        Err(Error::Kernels {
+            kernels: set.name(),
+            supported: supported.join(", "),
         })
     }
 

@@ -141,6 +141,7 @@ impl BurnExecutor {
         self.run(DeviceValue::Rows(input), &sequences)
     }
 
+    /// Panics if the device fails, as all operations of burn do.
     fn run(&self, input: DeviceValue, sequences: &Sequences) -> Vec<f32> {
         let mut values: Vec<Option<DeviceValue>> = Vec::with_capacity(self.steps.len());
         let mut input = Some(input);
@@ -167,7 +168,7 @@ impl BurnExecutor {
             .into_data()
             .convert::<f32>()
             .try_to_vec::<f32>()
-            .expect("the data was just converted to f32")
+            .unwrap_or_else(|error| panic!("cannot read the result from the device: {error:?}"))
     }
 }
 
