@@ -24,6 +24,7 @@ use std::{
     sync::Arc,
 };
 
+use serde::de::IgnoredAny;
 use sha2::{Digest as _, Sha256};
 
 use crate::{
@@ -232,11 +233,12 @@ fn read_if_exists(path: &Path) -> Result<Option<Vec<u8>>, Error> {
 }
 
 /// Returns the first description in the order of file names. Hub folders contain other JSON files,
-/// too.
+/// too. Without a description, a file that is not JSON is the error.
 fn find_description(mut files: Vec<PathBuf>) -> Result<Option<Description>, Error> {
     // These files are large, or may contain any text.
     files.retain(|path| !path.ends_with(TOKENIZER_FILE) && !path.ends_with(GOLDEN_FILE));
     files.sort();
+    let mut invalid = None;
     for path in files {
         let text = std::fs::read_to_string(&path).map_err(|source| Error::ReadModel {
             path: path.clone(),
@@ -251,8 +253,13 @@ fn find_description(mut files: Vec<PathBuf>) -> Result<Option<Description>, Erro
             let preprocessor = preprocessor.as_deref().map(String::from_utf8_lossy);
             return Description::from_hub_json(&text, preprocessor.as_deref(), &origin).map(Some);
         }
+        if invalid.is_none() && serde_json::from_str::<IgnoredAny>(&text).is_err() {
+            invalid = Some((text, origin));
+        }
     }
-    Ok(None)
+    invalid
+        .map(|(text, origin)| Description::from_json(&text, &origin))
+        .transpose()
 }
 
 fn hex_sha256(bytes: &[u8]) -> String {
@@ -292,6 +299,9 @@ mod tests {
         std::fs::write(folder.path().join("weights.safetensors"), MINI_WEIGHTS).unwrap();
         error("no description");
         std::fs::write(folder.path().join("a.json"), r#"{"something": "else"}"#).unwrap();
+        error("no description");
+        std::fs::write(folder.path().join("model.json"), "{\"name\": ").unwrap();
+        error("model.json");
         let json = include_str!("../../models/lookalike-mini/lookalike-mini.json");
         std::fs::write(folder.path().join("model.json"), json).unwrap();
         let loaded = Model::load(path).unwrap();
