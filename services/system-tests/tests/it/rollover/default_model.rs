@@ -97,9 +97,12 @@ async fn an_offline_start_uses_the_bundled_model_and_can_change_later() {
 
     world.start_up().await;
     let log = world.up_log();
-    let line = "the index keeps its model lookalike-mini. `lookalike models use \
-                efficientnet-lite0` changes to the better model while searches continue";
-    assert!(log.contains(line), "{log}");
+    let line = format!(
+        "the index keeps its model lookalike-mini. `lookalike models use --data-dir {} \
+         efficientnet-lite0` changes to the better model while searches continue",
+        world.dir.path().join("data").display()
+    );
+    assert!(log.contains(&line), "{log}");
 
     let cache = world.dir.path().join("cache");
     world.set_variable("LOOKALIKE_SERVERS_CACHE_DIR", cache.to_str().unwrap());
