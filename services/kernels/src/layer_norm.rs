@@ -236,7 +236,8 @@ mod tests {
 
     #[test]
     fn layer_norm_equals_plain_loops() {
-        for (rows, width, offset, tolerance) in [
+        let mut random = TestNumbers::new(3);
+        let mut shapes = vec![
             (197, 384, 0.5, 2e-6),
             (3, 1152, -2.0, 2e-6),
             (5, 72, 0.0, 2e-6),
@@ -244,7 +245,12 @@ mod tests {
             (2, 1, 0.0, 2e-6),
             // The distances to the mean have 24 - 10 bits.
             (3, 130, 1000.0, 2e-4),
-        ] {
+        ];
+        shapes.extend((0..12).map(|_| {
+            let (rows, width) = (1 + random.below(9), 3 + random.below(300));
+            (rows, width, random.next_normal(), 5e-6)
+        }));
+        for (rows, width, offset, tolerance) in shapes {
             for set in InstructionSet::ALL {
                 if set.is_supported() {
                     let check = CheckLayerNorm {

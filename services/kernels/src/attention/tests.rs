@@ -263,7 +263,13 @@ impl SimdVisitor for CheckPooledAttention {
 
 #[test]
 fn pooled_attention_equals_plain_loops() {
-    for (tokens, heads, head_width) in [(196, 12, 64), (1, 1, 1), (63, 3, 72), (7, 2, 37)] {
+    let mut random = TestNumbers::new(9);
+    let mut shapes = vec![(196, 12, 64), (1, 1, 1), (63, 3, 72), (7, 2, 37)];
+    shapes.extend((0..12).map(|_| {
+        let (tokens, heads) = (1 + random.below(90), 1 + random.below(4));
+        (tokens, heads, 1 + random.below(80))
+    }));
+    for (tokens, heads, head_width) in shapes {
         for set in InstructionSet::ALL {
             if set.is_supported() {
                 simd::visit(

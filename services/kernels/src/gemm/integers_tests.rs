@@ -147,6 +147,12 @@ fn random_rows_have_small_errors() {
         let (rows, weights) = (random.normals(inputs * 13), random.normals(inputs * 96));
         check("random", inputs, &rows, &weights, 5e-5);
     }
+    let mut random = TestNumbers::new(77);
+    for _ in 0..12 {
+        let (count, inputs) = (1 + random.below(40), 16 * (1 + random.below(60)));
+        let (rows, weights) = (random.normals(inputs * count), random.normals(inputs * 96));
+        check("random shape", inputs, &rows, &weights, 5e-5);
+    }
 }
 
 #[test]

@@ -293,11 +293,20 @@ fn pooling_and_linear_layers_equal_plain_loops() {
 #[test]
 fn convolutions_of_patches_equal_plain_loops() {
     for set in supported_sets() {
-        for (seed, size) in [(1, 16), (2, 14)] {
-            let (mut pair, input) = Pair::new(set, seed, 2 * size, 3 * size, 2);
+        let mut random = TestNumbers::new(700);
+        let r = &mut random;
+        let mut shapes = vec![(16, [2, 3], 2, 70), (14, [2, 3], 2, 70)];
+        shapes.extend((0..6).map(|_| {
+            let size = 2 + r.below(18);
+            let patches = [1 + r.below(4), 1 + r.below(4)];
+            (size, patches, 1 + r.below(3), 1 + r.below(100))
+        }));
+        for (seed, (size, [rows, columns], batch, channels)) in shapes.into_iter().enumerate() {
+            let (height, width) = (rows * size, columns * size);
+            let (mut pair, input) = Pair::new(set, seed as u64, height, width, batch);
             let none = KernelActivation::None;
             let sides = [size, size];
-            let output = pair.conv(&input, 70, sides, sides, [0; 4], false, none, None);
+            let output = pair.conv(&input, channels, sides, sides, [0; 4], false, none, None);
             let output = pair.rows(&output);
             pair.check(&output, &format!("patches of {size}"));
         }
