@@ -18,7 +18,7 @@ use super::photos::{PhotoFile, provide_photos};
 use super::report::{BenchReport, BenchRow};
 use super::samples::PairedSamples;
 use super::targets::{BenchTarget, BetterDirection, TARGETS};
-use super::vision::{INPUTS, ProductNetwork, prepare_inputs};
+use super::vision::{INPUTS, ProductNetwork, parse_device, parse_model_name, prepare_inputs};
 use crate::product;
 
 /// The networks of the table of targets.
@@ -43,7 +43,7 @@ const GPU_BATCH: usize = 64;
 Exit codes: 0 measured, 1 failed, 2 wrong usage.")]
 pub struct NetworkArguments {
     /// Models to measure, separated by commas [default: the four of the table of targets].
-    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    #[arg(long, value_name = "NAMES", value_delimiter = ',', value_parser = parse_model_name)]
     pub models: Vec<String>,
 
     /// Batch sizes, separated by commas [default: 1, 8 and 32, or 1 and 8 with --quick].
@@ -51,7 +51,7 @@ pub struct NetworkArguments {
     pub batches: Vec<u16>,
 
     /// The device of lookalike, such as cpu, cuda:0 or vulkan. On a GPU, the rows of GPUs are measured.
-    #[arg(long, value_name = "DEVICE", default_value = "cpu")]
+    #[arg(long, value_name = "DEVICE", default_value = "cpu", value_parser = parse_device)]
     pub device: String,
 
     #[command(flatten)]

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use lookalike_vision::{
-    Description, Engine, Input, Limits, Model, Settings, decode_image, preprocess_image,
+    Description, Engine, Input, Limits, Model, Settings, decode_image, preprocess_image, registry,
 };
 
 use super::photos::PhotoFile;
@@ -23,6 +23,25 @@ pub struct ProductNetwork {
     engine: Engine,
     inputs: Vec<Input>,
     batch: usize,
+}
+
+/// Parses an argument that names a device of this machine. `auto` without a GPU is `cpu`.
+pub fn parse_device(argument: &str) -> Result<String, String> {
+    let settings = Settings {
+        device: argument.to_owned(),
+        ..Settings::default()
+    };
+    let (names, _) = Engine::describe_devices(&settings).map_err(|error| error.to_string())?;
+    let is_cpu = names.iter().all(|name| name == "cpu");
+    Ok(if is_cpu { "cpu" } else { argument }.to_owned())
+}
+
+/// Parses an argument that names a model of lookalike.
+pub fn parse_model_name(argument: &str) -> Result<String, String> {
+    match registry::find_model(argument) {
+        Some(model) => Ok(model.name.to_owned()),
+        None => Err(format!("lookalike has {}", registry::join_names())),
+    }
 }
 
 /// Loads a model by name or folder and prepares photos as its inputs.

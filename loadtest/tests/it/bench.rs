@@ -30,9 +30,15 @@ fn wrong_use_exits_with_2_and_says_what_to_write() {
             "upload=60,id=30,text=10",
         ),
         (&[&URL[..], &["--seconds", "0"]].concat(), "--seconds"),
+        (&[&URL[..], &["--header", "secret"]].concat(), "Name: value"),
         (&["index", "--hnsw", "16"], "16/200"),
         (&["index", "--rows", "3"], "1000"),
         (&["network", "--batches", "100"], "--batches"),
+        (
+            &["network", "--device", "cuda:99"],
+            "\"cuda:99\" is not available",
+        ),
+        (&["network", "--models", "nosuch"], "efficientnet-lite0"),
         (&["dance"], "dance"),
         (&[], "Usage"),
     ] {
@@ -51,16 +57,6 @@ fn failures_exit_with_1_and_give_advice() {
         (
             &["search", "--url", "http://127.0.0.1:1"][..],
             "is \"lookalike up\" running?",
-        ),
-        (
-            &[
-                "search",
-                "--url",
-                "http://127.0.0.1:1",
-                "--header",
-                "secret",
-            ],
-            "Name: value",
         ),
         (
             &[

@@ -8,6 +8,7 @@ use clap::Args;
 use super::arrivals::ArrivalPattern;
 use super::drive::LoadPattern;
 use super::mix::SearchMix;
+use super::workload::parse_header;
 use crate::bench::options::BenchOptions;
 
 /// Measure searches: latency at a given rate, or throughput of a number of clients.
@@ -72,8 +73,9 @@ pub struct SearchArguments {
     #[arg(long, value_name = "S", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=600))]
     pub timeout: u64,
 
-    /// Header line to send with every request, as 'Name: value'; can be repeated.
-    #[arg(long, value_name = "LINE")]
+    /// Header line to send with every request, as 'Name: value'; can be repeated. The API key in
+    /// LOOKALIKE_API_KEY is sent without it.
+    #[arg(long, value_name = "LINE", value_parser = parse_header_line)]
     pub header: Vec<String>,
 
     /// File with the texts of searches by text, one per line.
@@ -141,5 +143,11 @@ fn parse_url(text: &str) -> Result<String, String> {
         Ok(text.to_owned())
     } else {
         Err("must start with http:// or https://".to_owned())
+    }
+}
+fn parse_header_line(line: &str) -> Result<String, String> {
+    match parse_header(line) {
+        Ok(_) => Ok(line.to_owned()),
+        Err(error) => Err(format!("{error:#}")),
     }
 }

@@ -78,6 +78,8 @@ struct RunState {
     record: Mutex<LoadRecord>,
     sent: AtomicU64,
     in_flight: AtomicU64,
+    /// Also those of the warm-up.
+    answered: AtomicU64,
     is_stopped: AtomicBool,
 }
 
@@ -95,6 +97,8 @@ impl RunState {
         let outcome = self.workload.send(kind, number).await;
         self.in_flight.fetch_sub(1, Ordering::Relaxed);
         let is_answered = !matches!(outcome, RequestOutcome::Failed(_));
+        self.answered
+            .fetch_add(u64::from(is_answered), Ordering::Relaxed);
         if intended >= self.recording_from {
             self.lock_record()
                 .record_outcome(kind, intended.elapsed(), outcome);
@@ -121,6 +125,7 @@ pub async fn run_load(
         record: Mutex::default(),
         sent: AtomicU64::new(0),
         in_flight: AtomicU64::new(0),
+        answered: AtomicU64::new(0),
         is_stopped: AtomicBool::new(false),
     });
     let ends_at = started + plan.warm_up + plan.duration;
@@ -164,15 +169,17 @@ async fn watch_run(
     loop {
         let end = tokio::time::sleep_until(ends_at.into());
         tokio::select! {
-            () = end => return timeline,
+            // First, so that the last second is not left out.
+            biased;
             _ = tick.tick() => {}
+            () = end => return timeline,
         }
         if stop.load(Ordering::Relaxed) {
             return timeline;
         }
         let record = state.lock_record().clone();
         let total = record.total();
-        let answered = total.answered();
+        let answered = state.answered.load(Ordering::Relaxed);
         if Instant::now() > state.recording_from {
             timeline.push(answered - answered_before);
         }

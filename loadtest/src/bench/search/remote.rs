@@ -28,9 +28,15 @@ pub async fn prepare_workload(
     arguments: &SearchArguments,
     url: &str,
 ) -> anyhow::Result<SearchWorkload> {
+    let mut headers = arguments.header.clone();
+    if let Ok(key) = std::env::var("LOOKALIKE_API_KEY")
+        && !key.is_empty()
+    {
+        headers.push(format!("Authorization: Bearer {key}"));
+    }
     let options = ConnectionOptions {
         timeout: Duration::from_secs(arguments.timeout),
-        headers: arguments.header.clone(),
+        headers,
     };
     let limit = usize::from(arguments.limit);
     let mut workload = SearchWorkload::connect(url, &options, limit).await?;

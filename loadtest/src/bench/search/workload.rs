@@ -84,16 +84,21 @@ pub struct ConnectionOptions {
     pub headers: Vec<String>,
 }
 
+/// Parses a header line, `Name: value`.
+pub fn parse_header(line: &str) -> anyhow::Result<(HeaderName, HeaderValue)> {
+    let (name, value) = line
+        .split_once(':')
+        .with_context(|| format!("{line:?} is not a header; write it as 'Name: value'"))?;
+    let name = HeaderName::try_from(name.trim()).with_context(|| format!("header {line:?}"))?;
+    let value = HeaderValue::try_from(value.trim()).with_context(|| format!("header {line:?}"))?;
+    Ok((name, value))
+}
+
 fn build_client(options: &ConnectionOptions) -> anyhow::Result<Client> {
     let mut headers = HeaderMap::new();
     for line in &options.headers {
-        let (name, value) = line
-            .split_once(':')
-            .with_context(|| format!("{line:?} is not a header; write it as 'Name: value'"))?;
-        headers.append(
-            HeaderName::try_from(name.trim()).with_context(|| format!("header {line:?}"))?,
-            HeaderValue::try_from(value.trim()).with_context(|| format!("header {line:?}"))?,
-        );
+        let (name, value) = parse_header(line)?;
+        headers.append(name, value);
     }
     Ok(Client::builder()
         .timeout(options.timeout)
