@@ -18,7 +18,7 @@ impl ThreadCpuClock {
         (status == 0).then(|| Self(unsafe { clock.assume_init() }))
     }
 
-    /// Returns the CPU time that the thread has used; zero if it has ended.
+    /// Returns the CPU time that the thread has used. The thread must still exist.
     pub fn cpu_time(self) -> Duration {
         read_clock(self.0)
     }
@@ -34,9 +34,9 @@ fn read_clock(clock: libc::clockid_t) -> Duration {
         tv_sec: 0,
         tv_nsec: 0,
     };
-    // SAFETY: the pointer refers to a whole `timespec` that outlives the call. A call that fails, because
-    // the thread has ended, leaves it as it is.
-    unsafe { libc::clock_gettime(clock, &raw mut time) };
+    // SAFETY: the pointer refers to a whole `timespec` that outlives the call.
+    let status = unsafe { libc::clock_gettime(clock, &raw mut time) };
+    debug_assert_eq!(status, 0, "every existing thread has this clock");
     Duration::new(
         u64::try_from(time.tv_sec).unwrap_or(0),
         u32::try_from(time.tv_nsec).unwrap_or(0),

