@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 
 from weights import create_network, lite_keys
 
-MAX_BATCH = 64
+MAX_BATCH = 256
 
 
 def parse_arguments():

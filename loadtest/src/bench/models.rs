@@ -31,6 +31,12 @@ pub struct ProvidedModel {
 }
 
 impl ProvidedModel {
+    /// Returns the folder as an argument for lookalike's vision.
+    pub fn folder_text(&self) -> anyhow::Result<&str> {
+        let text = self.folder.to_str();
+        text.context("the folder of the model is not UTF-8")
+    }
+
     /// Returns a remark for the report if the weights are random.
     pub fn note(&self) -> Option<String> {
         let name = &self.name;

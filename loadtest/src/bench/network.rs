@@ -16,7 +16,7 @@ use super::peers::environment::PeerEnvironment;
 use super::peers::process::PeerProcess;
 use super::photos::{PhotoFile, provide_photos};
 use super::report::{BenchReport, BenchRow};
-use super::samples::PairedSamples;
+use super::samples::{PairedSamples, median_of};
 use super::targets::{BenchTarget, BetterDirection, TARGETS};
 use super::vision::{INPUTS, ProductNetwork, parse_device, parse_model_name, prepare_inputs};
 use crate::product;
@@ -28,6 +28,9 @@ const GPU_MODELS: [&str; 3] = ["resnet50", "vit-s16", "clip-b32"];
 
 const BATCHES: [usize; 3] = [1, 8, 32];
 
+const GPU_BATCHES: [usize; 4] = [1, 8, 64, 256];
+
+/// The batch of the targets of GPUs.
 const GPU_BATCH: usize = 64;
 
 /// Measure networks: images per second of lookalike, ONNX Runtime and PyTorch.
@@ -46,11 +49,13 @@ pub struct NetworkArguments {
     #[arg(long, value_name = "NAMES", value_delimiter = ',', value_parser = parse_model_name)]
     pub models: Vec<String>,
 
-    /// Batch sizes, separated by commas [default: 1, 8 and 32, or 1 and 8 with --quick].
-    #[arg(long, value_name = "SIZES", value_delimiter = ',', value_parser = clap::value_parser!(u16).range(1..=64))]
+    /// Batch sizes, separated by commas [default: 1, 8 and 32, or 1 and 8 with --quick; on a GPU 1, 8, 64 and 256, or 64
+    /// with --quick].
+    #[arg(long, value_name = "SIZES", value_delimiter = ',', value_parser = clap::value_parser!(u16).range(1..=256))]
     pub batches: Vec<u16>,
 
-    /// The device of lookalike, such as cpu, cuda:0 or vulkan. On a GPU, the rows of GPUs are measured.
+    /// The device of lookalike, such as cpu, cuda:0 or vulkan. On a GPU, the rows of GPUs are measured, and lookalike
+    /// alone where PyTorch cannot use the card.
     #[arg(long, value_name = "DEVICE", default_value = "cpu", value_parser = parse_device)]
     pub device: String,
 
@@ -82,7 +87,8 @@ impl NetworkArguments {
 
     fn batch_sizes(&self) -> Vec<usize> {
         let defaults = match (self.is_gpu(), self.options.quick) {
-            (true, _) => &[GPU_BATCH][..],
+            (true, true) => &[GPU_BATCH][..],
+            (true, false) => &GPU_BATCHES[..],
             (false, true) => &BATCHES[..2],
             (false, false) => &BATCHES[..],
         };
@@ -210,10 +216,7 @@ async fn measure_model(
     report: &mut BenchReport,
 ) -> anyhow::Result<()> {
     report.notes.extend(model.note());
-    let folder = model
-        .folder
-        .to_str()
-        .context("the folder of the model is not UTF-8")?;
+    let folder = model.folder_text()?;
     let inputs = prepare_inputs(folder, photos)?;
     let inputs_file = dir.join(format!("{}.inputs", model.name));
     std::fs::write(&inputs_file, inputs.concat())
@@ -233,6 +236,9 @@ async fn measure_model(
             Err(error) => {
                 let reason = format!("{engine_name} cannot run it: {error:#}");
                 add_engine_reason(report, arguments, &model.name, engine, &reason);
+                if arguments.is_gpu() {
+                    measure_without_peer(arguments, model, &inputs, stop, report).await?;
+                }
                 continue;
             }
         };
@@ -252,13 +258,50 @@ async fn measure_model(
             report
                 .rows
                 .push(row_for(&model.name, engine, engine_name, batch, &samples));
-            let device = ours.describe();
-            if !report.notes.contains(&device) {
-                report.notes.push(device);
-            }
+            note_device(report, &ours);
         }
     }
     Ok(())
+}
+
+async fn measure_without_peer(
+    arguments: &NetworkArguments,
+    model: &ProvidedModel,
+    inputs: &[Input],
+    stop: &AtomicBool,
+    report: &mut BenchReport,
+) -> anyhow::Result<()> {
+    let (rounds, time) = arguments.rounds();
+    for batch in arguments.batch_sizes() {
+        let ours = ProductNetwork::start(
+            model.folder_text()?,
+            &arguments.device,
+            batch,
+            inputs.to_owned(),
+        )?;
+        let mut rates = Vec::new();
+        for _ in 0..rounds {
+            if stop.load(Ordering::Relaxed) {
+                return Ok(());
+            }
+            rates.push(ours.measure_rate(time).await?);
+        }
+        let name = format!("{}, batch {batch}", model.name);
+        let samples = rates.len() as u64;
+        let rate = median_of(rates).unwrap_or_default();
+        report
+            .rows
+            .push(BenchRow::info(name, "images/s", rate, samples));
+        note_device(report, &ours);
+    }
+    Ok(())
+}
+
+fn note_device(report: &mut BenchReport, network: &ProductNetwork) {
+    let device = network.describe();
+    if !report.notes.contains(&device) {
+        report.notes.push(device);
+    }
 }
 
 fn add_engine_reason(
