@@ -5,7 +5,8 @@
 //! processes are killed and disconnected. [`quality`] measures how well a model finds pictures of one
 //! kind. [`bench`] measures speed next to other programs; it alone links parts of lookalike, to measure
 //! the network, the decoder and the index alone. They share [`product`], which starts and stops the
-//! program. [`metric_names`] lists the metrics that dashboards may use.
+//! program, and [`paths`], which checks arguments. [`metric_names`] lists the metrics that dashboards may
+//! use.
 
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test fails by panicking"))]
 
@@ -13,5 +14,6 @@ pub mod bench;
 pub mod chaos;
 pub mod generate;
 pub mod metric_names;
+pub mod paths;
 pub mod product;
 pub mod quality;

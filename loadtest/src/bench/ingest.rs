@@ -20,6 +20,7 @@ use super::samples::{PairedSamples, median_of};
 use super::search::usual::UsualSystem;
 use super::targets::find_target;
 use super::vision::measure_decoding;
+use crate::paths::existing_file;
 use crate::product;
 
 const PHOTOS: usize = 1368;
@@ -38,7 +39,7 @@ const QUICK_PHOTOS: usize = 150;
 Exit codes: 0 measured, 1 failed, 2 wrong usage.")]
 pub struct IngestArguments {
     /// An older lookalike program to compare with, each with its default model.
-    #[arg(long, value_name = "PATH")]
+    #[arg(long, value_name = "PATH", value_parser = existing_file())]
     pub older_program: Option<PathBuf>,
 
     /// Number of photos [default: 1368, or 150 with --quick].

@@ -7,6 +7,7 @@ use clap::Args;
 use lookalike_chassis::stdio;
 
 use crate::bench::report::{BenchReport, render_text, write_report};
+use crate::paths::{existing_file, existing_folder};
 
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Common options")]
@@ -24,7 +25,7 @@ pub struct BenchOptions {
     pub quick: bool,
 
     /// Folder of photos [default: painted pictures, or those of the service].
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", value_parser = existing_folder())]
     pub photos: Option<PathBuf>,
 
     /// Cores to use, for lookalike and the other programs alike [default: all].
@@ -32,7 +33,7 @@ pub struct BenchOptions {
     pub threads: Option<u16>,
 
     /// The lookalike program to measure [default: `lookalike` in the folder of this program].
-    #[arg(long, value_name = "PATH")]
+    #[arg(long, value_name = "PATH", value_parser = existing_file())]
     pub program: Option<PathBuf>,
 
     /// Folder of the Python programs to compare with, made by `bench peers`
@@ -41,7 +42,7 @@ pub struct BenchOptions {
     pub peers: Option<PathBuf>,
 
     /// Folder to work in; a new subfolder is created [default: the system's temporary folder].
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", value_parser = existing_folder())]
     pub dir: Option<PathBuf>,
 
     /// Keep the folder with data and logs even after success.

@@ -19,6 +19,7 @@ use super::report::BenchReport;
 use super::search::arguments::SearchArguments;
 use super::search::remote::measure_remote;
 use super::search::scenario::measure_scenario;
+use crate::paths::existing_file;
 
 /// Measure the performance targets and compare lookalike with other programs.
 ///
@@ -54,7 +55,7 @@ enum BenchCommand {
 Exit codes: 0 measured, 1 failed, or searches failed or were wrong, 2 wrong usage.")]
 struct AllArguments {
     /// An older lookalike program to compare indexing with.
-    #[arg(long, value_name = "PATH")]
+    #[arg(long, value_name = "PATH", value_parser = existing_file())]
     older_program: Option<std::path::PathBuf>,
 
     #[command(flatten)]

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use clap::Args;
 
+use crate::paths::{existing_file, existing_folder};
+
 /// Change files while processes of lookalike are killed, frozen and disconnected, then verify the index.
 ///
 /// Starts its own lookalike: `up` for the servers, a watcher, two embedders and the service, each a process with
@@ -37,11 +39,11 @@ pub struct ChaosArguments {
     pub files: u32,
 
     /// The lookalike program to test [default: `lookalike` in the folder of this program].
-    #[arg(long, value_name = "PATH")]
+    #[arg(long, value_name = "PATH", value_parser = existing_file())]
     pub program: Option<PathBuf>,
 
     /// Folder to work in; a new subfolder is created [default: the system's temporary folder].
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", value_parser = existing_folder())]
     pub dir: Option<PathBuf>,
 
     /// Keep the folder with files, data and logs even after success.

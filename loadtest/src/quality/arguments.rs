@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use crate::paths::{existing_file, existing_folder};
+
 /// Measure how well a model finds pictures of one kind, and altered copies.
 ///
 /// The input is a folder of class folders: each contains the pictures of one kind, and the first folder below the
@@ -36,7 +38,7 @@ use clap::Args;
 Exit codes: 0 measured, 1 failed, 2 wrong usage.")]
 pub struct QualityArguments {
     /// The folder of class folders.
-    #[arg(long, value_name = "FOLDER")]
+    #[arg(long, value_name = "FOLDER", value_parser = existing_folder())]
     pub photos: PathBuf,
 
     /// The model to measure: a name, or a folder with description and weights [default: lookalike's default
@@ -45,7 +47,7 @@ pub struct QualityArguments {
     pub model: Option<String>,
 
     /// The lookalike program to test [default: `lookalike` in the folder of this program].
-    #[arg(long, value_name = "PATH")]
+    #[arg(long, value_name = "PATH", value_parser = existing_file())]
     pub program: Option<PathBuf>,
 
     /// Number of neighbours for the precision.
@@ -78,7 +80,7 @@ pub struct QualityArguments {
     pub keep: bool,
 
     /// Folder to work in; a new subfolder is created [default: the system's temporary folder].
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", value_parser = existing_folder())]
     pub dir: Option<PathBuf>,
 }
 

@@ -6,6 +6,8 @@ use serde_json::Value;
 
 use crate::checkout_root;
 
+const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml");
+
 fn run_bench(arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_lookalike-loadtest"))
         .arg("bench")
@@ -33,7 +35,26 @@ fn wrong_use_exits_with_2_and_says_what_to_write() {
         (&[&URL[..], &["--header", "secret"]].concat(), "Name: value"),
         (&["index", "--hnsw", "16"], "16/200"),
         (&["index", "--rows", "3"], "1000"),
-        (&["network", "--batches", "100"], "--batches"),
+        (&["network", "--batches", "1000"], "--batches"),
+        (&["decode", "--photos", "/nonexistent"], "No such file"),
+        (&["decode", "--photos", FILE], "this is not a folder"),
+        (&["decode", "--dir", "/nonexistent"], "'--dir <DIR>'"),
+        (
+            &["changes", "--program", "/nonexistent/lookalike"],
+            "No such file",
+        ),
+        (
+            &["changes", "--program", env!("CARGO_MANIFEST_DIR")],
+            "this is a folder",
+        ),
+        (
+            &[&URL[..], &["--texts", "/nonexistent"]].concat(),
+            "'--texts <FILE>'",
+        ),
+        (
+            &[&URL[..], &["--ingest-into", FILE]].concat(),
+            "this is not a folder",
+        ),
         (
             &["network", "--device", "cuda:99"],
             "\"cuda:99\" is not available",
@@ -59,14 +80,12 @@ fn failures_exit_with_1_and_give_advice() {
             "is \"lookalike up\" running?",
         ),
         (
-            &[
-                "changes",
-                "--photos",
-                photos,
-                "--program",
-                "/nonexistent/lookalike",
-            ],
-            "choose a lookalike program with --program",
+            &["changes", "--photos", photos, "--program", FILE],
+            "cannot run",
+        ),
+        (
+            &["changes", "--photos", photos, "--program", "/bin/false"],
+            "/bin/false is no lookalike program",
         ),
     ] {
         let output = run_bench(arguments);

@@ -10,6 +10,8 @@ use crate::bench::options::BenchOptions;
 /// searches them. Then pymilvus replaces the index by others (HNSW with other parameters, quantised variants) and
 /// measures each on the same rows.
 #[derive(Debug, Clone, Args)]
+// It measures made-up vectors.
+#[command(mut_arg("photos", |photos| photos.hide(true)))]
 #[command(after_help = "Examples:
   lookalike-loadtest bench index --rows 100000
   lookalike-loadtest bench index --rows 1000000 --milvus-url http://milvus:19530 --out report

@@ -10,6 +10,7 @@ use super::drive::LoadPattern;
 use super::mix::SearchMix;
 use super::workload::parse_header;
 use crate::bench::options::BenchOptions;
+use crate::paths::{existing_file, existing_folder};
 
 /// Measure searches: latency at a given rate, or throughput of a number of clients.
 ///
@@ -73,18 +74,18 @@ pub struct SearchArguments {
     #[arg(long, value_name = "S", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=600))]
     pub timeout: u64,
 
-    /// Header line to send with every request, as 'Name: value'; can be repeated. Not needed for the
-    /// API key in LOOKALIKE_API_KEY.
+    /// Header line to send with every request, as 'Name: value'; can be repeated. The API key in LOOKALIKE_API_KEY is
+    /// sent unless the lines contain Authorization.
     #[arg(long, value_name = "LINE", value_parser = parse_header_line)]
     pub header: Vec<String>,
 
     /// File with the texts of searches by text, one per line.
-    #[arg(long, value_name = "FILE", requires = "url")]
+    #[arg(long, value_name = "FILE", value_parser = existing_file(), requires = "url")]
     pub texts: Option<PathBuf>,
 
     /// Folder on this machine that the lookalike of --url watches. While searches are measured, new pictures are
     /// copied into a subfolder, which is removed at the end.
-    #[arg(long, value_name = "FOLDER", requires = "url")]
+    #[arg(long, value_name = "FOLDER", value_parser = existing_folder(), requires = "url")]
     pub ingest_into: Option<PathBuf>,
 
     #[command(flatten)]

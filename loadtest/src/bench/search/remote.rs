@@ -29,8 +29,12 @@ pub async fn prepare_workload(
     url: &str,
 ) -> anyhow::Result<SearchWorkload> {
     let mut headers = arguments.header.clone();
+    let has_key = headers
+        .iter()
+        .any(|line| line.to_ascii_lowercase().starts_with("authorization:"));
     if let Ok(key) = std::env::var("LOOKALIKE_API_KEY")
         && !key.is_empty()
+        && !has_key
     {
         headers.push(format!("Authorization: Bearer {key}"));
     }
