@@ -65,6 +65,85 @@ fn build(
     builder.finish(average).expect("rows")
 }
 
+/// The measured operations, with the side and the channels of the map that they start from.
+struct BenchCase {
+    name: &'static str,
+    side: usize,
+    channels: usize,
+    /// Multiplications, or comparisons of a pooling, per picture.
+    work: usize,
+    add: fn(&mut ProgramBuilder, BenchMap) -> BenchMap,
+}
+
+const CASES: [BenchCase; 8] = [
+    BenchCase {
+        name: "3x3 56x56x64",
+        side: 56,
+        channels: 64,
+        work: 56 * 56 * 64 * 64 * 9,
+        add: |builder, map| add_conv(builder, map, Some(64), 3, 1),
+    },
+    BenchCase {
+        name: "3x3 stride 2 56x56x64-128",
+        side: 56,
+        channels: 64,
+        work: 28 * 28 * 64 * 128 * 9,
+        add: |builder, map| add_conv(builder, map, Some(128), 3, 2),
+    },
+    BenchCase {
+        name: "1x1 28x28x128-256",
+        side: 28,
+        channels: 128,
+        work: 28 * 28 * 128 * 256,
+        add: |builder, map| add_conv(builder, map, Some(256), 1, 1),
+    },
+    BenchCase {
+        name: "depthwise 5x5 28x28x240",
+        side: 28,
+        channels: 240,
+        work: 28 * 28 * 240 * 25,
+        add: |builder, map| add_conv(builder, map, None, 5, 1),
+    },
+    BenchCase {
+        name: "first inverted residual 56x56x24-144",
+        side: 56,
+        channels: 24,
+        work: 56 * 56 * 144 * (24 + 9 + 24),
+        add: add_inverted_residual,
+    },
+    BenchCase {
+        name: "later inverted residual 56x56x24-144",
+        side: 56,
+        channels: 24,
+        work: 56 * 56 * 144 * (24 + 9 + 24),
+        add: |builder, map| {
+            let map = (0..2).fold(map, |map, _| add_conv(builder, map, None, 1, 1));
+            add_inverted_residual(builder, map)
+        },
+    },
+    BenchCase {
+        name: "max pool 3x3 stride 2 112x112x64",
+        side: 112,
+        channels: 64,
+        work: 56 * 56 * 64 * 9,
+        add: |builder, BenchMap(map, channels)| {
+            let pooled = builder.max_pool(map, [3, 3], [2, 2], [1; 4]);
+            BenchMap(pooled.expect("the window fits"), channels)
+        },
+    },
+    BenchCase {
+        name: "average 7x7x1280",
+        side: 7,
+        channels: 1280,
+        work: 7 * 7 * 1280,
+        // Every program ends with it.
+        add: |_, map| map,
+    },
+];
+
+/// A query, and a batch of pictures.
+const BATCHES: [usize; 2] = [1, 8];
+
 fn measure(criterion: &mut Criterion) {
     let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build();
     let pool = pool.expect("a pool of one thread");
@@ -74,61 +153,16 @@ fn measure(criterion: &mut Criterion) {
     {
         let mut group = criterion.benchmark_group(set.name());
         group.sample_size(10);
-        let mut run = |name: &str, side: usize, multiplications: usize, program: KernelProgram| {
-            let pixels = vec![100_u8; side * side * 3];
-            group.throughput(Throughput::Elements(multiplications as u64));
-            group.bench_function(name, |bencher| {
-                pool.install(|| bencher.iter(|| program.run_images(&pixels, 1)));
-            });
-        };
-        let area = 56 * 56;
-        run(
-            "3x3 56x56x64",
-            56,
-            area * 64 * 64 * 9,
-            build(set, 56, 64, |builder, map| {
-                add_conv(builder, map, Some(64), 3, 1)
-            }),
-        );
-        run(
-            "3x3 stride 2 56x56x64-128",
-            56,
-            area / 4 * 64 * 128 * 9,
-            build(set, 56, 64, |builder, map| {
-                add_conv(builder, map, Some(128), 3, 2)
-            }),
-        );
-        run(
-            "1x1 28x28x128-256",
-            28,
-            28 * 28 * 128 * 256,
-            build(set, 28, 128, |builder, map| {
-                add_conv(builder, map, Some(256), 1, 1)
-            }),
-        );
-        run(
-            "depthwise 5x5 28x28x240",
-            28,
-            28 * 28 * 240 * 25,
-            build(set, 28, 240, |builder, map| {
-                add_conv(builder, map, None, 5, 1)
-            }),
-        );
-        run(
-            "first inverted residual 56x56x24-144",
-            56,
-            area * 144 * (24 + 9 + 24),
-            build(set, 56, 24, add_inverted_residual),
-        );
-        run(
-            "later inverted residual 56x56x24-144",
-            56,
-            area * 144 * (24 + 9 + 24),
-            build(set, 56, 24, |builder, map| {
-                let map = (0..2).fold(map, |map, _| add_conv(builder, map, None, 1, 1));
-                add_inverted_residual(builder, map)
-            }),
-        );
+        for case in &CASES {
+            let program = build(set, case.side, case.channels, case.add);
+            for batch in BATCHES {
+                let pixels = vec![100_u8; batch * case.side * case.side * 3];
+                group.throughput(Throughput::Elements((batch * case.work) as u64));
+                group.bench_function(format!("{}, batch {batch}", case.name), |bencher| {
+                    pool.install(|| bencher.iter(|| program.run_images(&pixels, batch)));
+                });
+            }
+        }
     }
 }
 

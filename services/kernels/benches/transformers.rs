@@ -71,6 +71,23 @@ fn measure_attention(criterion: &mut Criterion) {
     }
 }
 
+fn measure_pooled_attention(criterion: &mut Criterion) {
+    let (tokens, width) = (196, 768);
+    let size = (tokens, 2 * width);
+    let query = numbers(width);
+    measure(
+        criterion,
+        "pooled attention of 196 tokens",
+        size,
+        2 * tokens * width,
+        |set| {
+            build(set, size, |builder, rows| {
+                builder.pooled_attention(rows, &query, 12)
+            })
+        },
+    );
+}
+
 fn measure_layer_norm(criterion: &mut Criterion) {
     let size = (TOKENS, WIDTH);
     measure(criterion, "layer norm", size, TOKENS * WIDTH, |set| {
@@ -120,6 +137,6 @@ criterion_group! {
         .sample_size(20)
         .warm_up_time(std::time::Duration::from_millis(200))
         .measurement_time(std::time::Duration::from_secs(1));
-    targets = measure_attention, measure_layer_norm, measure_linear
+    targets = measure_attention, measure_pooled_attention, measure_layer_norm, measure_linear
 }
 criterion_main!(layers);
