@@ -4,7 +4,9 @@ use std::sync::Mutex;
 
 use burn::tensor::{DType, Device, Tensor, TensorData};
 
-use super::{backends::vulkan, request::DeviceKind, select::BUILT_KINDS, *};
+use super::{
+    backends::vulkan, network::DeviceNetwork, request::DeviceKind, select::BUILT_KINDS, *,
+};
 use crate::{
     Architecture, BUNDLED_MODEL, Settings,
     model::{golden::cosine_similarity, weights::Weights},
@@ -233,14 +235,33 @@ fn auto_takes_no_software_adapter() {
     assert!(!chosen.members.iter().any(is_software), "{chosen:?}");
 }
 
+/// A GPU and the CPU in one pool both embed, and their vectors agree.
+#[tokio::test]
+#[ignore = "needs a Vulkan driver"]
+async fn a_gpu_and_the_cpu_share_the_work() {
+    let model = Arc::new(tiny_model("tiny-clip"));
+    let engine = Engine::start(&model, &settings("vulkan:0,cpu")).unwrap();
+    eprintln!("{}", engine.describe_device());
+    let work = PoolWork::new(&model);
+    work.embed_until(&engine, |statuses| {
+        statuses.iter().all(|status| status.embedded > 0)
+    })
+    .await;
+    let names: Vec<String> = engine
+        .device_statuses()
+        .into_iter()
+        .map(|status| status.device)
+        .collect();
+    assert_eq!(names, ["vulkan:0", "cpu"]);
+}
+
 /// Two logical devices on the first adapter share the work. One is destroyed during it: no image is
 /// lost, and the device is opened again.
 #[tokio::test]
 #[ignore = "needs a Vulkan driver"]
 async fn a_device_that_is_lost_under_work_is_replaced() {
-    let model = Arc::new(Model::load(BUNDLED_MODEL).unwrap());
-    let cpu = Arc::new(CpuNetwork::new(&model, CpuKernels::Flex).unwrap());
-    let reference = cpu.open().unwrap();
+    let model = Arc::new(tiny_model("tiny-clip"));
+    let work = PoolWork::new(&model);
     let check = DeviceCheck::new(&model.description, model.golden.clone());
     let handles: [Arc<Mutex<Vec<_>>>; 2] = Default::default();
     let openers = handles.iter().enumerate().map(|(index, handles)| {
@@ -251,7 +272,7 @@ async fn a_device_that_is_lost_under_work_is_replaced() {
     });
     let plan = PoolPlan {
         openers: openers.collect(),
-        check: check.with_reference(&reference).unwrap(),
+        check: check.with_reference(&work.reference).unwrap(),
         needs_member: true,
         reason: "for tests".to_owned(),
         batch_images: 2,
@@ -265,38 +286,69 @@ async fn a_device_that_is_lost_under_work_is_replaced() {
     };
     let engine = Engine::start_pool(model.description.clone(), plan).unwrap();
     eprintln!("{}", engine.describe_device());
-    let pictures = draw_pictures(model.description.input_bytes(), 24);
+    work.embed_until(&engine, |statuses| {
+        statuses.iter().all(|status| status.embedded > 0)
+    })
+    .await;
+    let opened_before = handles[0].lock().unwrap().len();
     let lose = async {
-        // Both have embedded something.
-        while engine
-            .device_statuses()
-            .iter()
-            .any(|status| status.embedded == 0)
-        {
-            tokio::task::yield_now().await;
-        }
+        // The images are in the queue, or on a device.
         for handle in handles[0].lock().unwrap().iter() {
             handle.destroy();
         }
     };
-    let (vectors, ()) = tokio::join!(engine.embed_images(pictures.clone()), lose);
-    let vectors = vectors.unwrap();
-    for (picture, vector) in pictures.iter().zip(&vectors) {
-        let expected = reference.embed_image(picture).unwrap();
-        let similarity = cosine_similarity(&expected, vector);
-        assert!(similarity > 0.999, "{similarity}");
-    }
-    let opened_before = handles[0].lock().unwrap().len();
+    tokio::join!(work.embed(&engine, 24), lose);
     // The loss is noticed with the next batch at the latest.
-    while handles[0].lock().unwrap().len() == opened_before {
-        engine.embed_images(pictures[..4].to_vec()).await.unwrap();
-    }
-    while engine.device_statuses()[0].state != DeviceState::Ready {
-        tokio::task::yield_now().await;
-    }
-    let embedded = engine.device_statuses()[0].embedded;
-    while engine.device_statuses()[0].embedded == embedded {
-        engine.embed_images(pictures[..4].to_vec()).await.unwrap();
-    }
+    work.embed_until(&engine, |_| {
+        handles[0].lock().unwrap().len() > opened_before
+    })
+    .await;
     eprintln!("{:?}", engine.device_statuses());
+    let embedded = engine.device_statuses()[0].embedded;
+    work.embed_until(&engine, |statuses| {
+        statuses[0].state == DeviceState::Ready && statuses[0].embedded > embedded
+    })
+    .await;
+    eprintln!("{:?}", engine.device_statuses());
+}
+
+/// Pictures with the vectors that the CPU computes.
+struct PoolWork {
+    reference: DeviceNetwork,
+    pictures: Vec<Input>,
+    expected: Vec<Vec<f32>>,
+}
+
+impl PoolWork {
+    fn new(model: &Arc<Model>) -> Self {
+        let cpu = CpuNetwork::new(model, CpuKernels::Flex).unwrap();
+        let reference = cpu.open().unwrap();
+        let pictures = draw_pictures(model.description.input_bytes(), 24);
+        let expected = pictures
+            .iter()
+            .map(|picture| reference.embed_image(picture).unwrap())
+            .collect();
+        Self {
+            reference,
+            pictures,
+            expected,
+        }
+    }
+
+    /// Embeds pictures; no vector may be missing or wrong.
+    async fn embed(&self, engine: &Engine, count: usize) {
+        let pictures = self.pictures[..count].to_vec();
+        let vectors = engine.embed_images(pictures).await.unwrap();
+        assert_eq!(vectors.len(), count);
+        for (expected, vector) in self.expected.iter().zip(&vectors) {
+            let similarity = cosine_similarity(expected, vector);
+            assert!(similarity > 0.999, "{similarity}");
+        }
+    }
+
+    async fn embed_until(&self, engine: &Engine, is_done: impl Fn(&[DeviceStatus]) -> bool) {
+        while !is_done(&engine.device_statuses()) {
+            self.embed(engine, 8).await;
+        }
+    }
 }
