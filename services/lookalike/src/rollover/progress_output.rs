@@ -95,7 +95,8 @@ impl RolloverProgress {
             .expect("no holder of this lock panics");
         if last_line_at.elapsed() >= PLAIN_LINE_INTERVAL {
             *last_line_at = Instant::now();
-            stdio::eprint_line(&format!("{step}: {done} of {total} {message}"));
+            let line = format!("{step}: {done} of {total} {message}");
+            stdio::eprint_line(line.trim_end());
         }
     }
 
