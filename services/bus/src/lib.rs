@@ -45,7 +45,8 @@ pub use rows::{RowSummary, RowsPage, RowsRequest};
 pub use saved_searches::{SavedSearchLimits, StoredSavedSearch};
 pub use settings::Settings;
 pub use status::{
-    Degradation, EmbedderStatus, FileCounts, LibraryStatus, Rates, RootFolder, StatusView,
+    Degradation, EmbedderDevice, EmbedderDeviceState, EmbedderStatus, FileCounts, LibraryStatus,
+    Rates, RootFolder, StatusView,
 };
 pub use vector_query::{EmbedFailure, EmbedInput, EmbeddedVector};
 pub use watchers::{

@@ -115,8 +115,11 @@ pub struct EmbedderStatus {
     pub dimension: usize,
     /// SHA-256 of the model's weights, in hexadecimal.
     pub checksum: String,
-    /// Description of the device: `cpu`, `cuda:0`, …
+    /// One line about the devices for people.
     pub device: String,
+    /// The devices, in the order of the settings.
+    #[serde(default)]
+    pub devices: Vec<EmbedderDevice>,
     /// Images embedded by the network since the start.
     pub embedded: u64,
     /// Vectors taken from the index or the content cache since the start.
@@ -133,6 +136,34 @@ pub struct EmbedderStatus {
     /// The reason why the embedder cannot load the model in service.
     #[serde(default)]
     pub rollover_error: Option<String>,
+}
+
+/// A device that computes vectors for an embedder.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct EmbedderDevice {
+    /// As in the settings: `cpu`, `vulkan:0`, `cuda:1`.
+    pub name: String,
+    /// Hardware and precision; empty before the device was ready for the first time.
+    pub hardware: String,
+    pub state: EmbedderDeviceState,
+    /// Why the device failed.
+    pub problem: Option<String>,
+    /// Most images of one run at present.
+    pub max_batch: usize,
+    /// Images and texts embedded since the start.
+    pub embedded: u64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EmbedderDeviceState {
+    Opening,
+    /// Takes work.
+    Ready,
+    /// The CPU, which takes work only when no other device does.
+    Standby,
+    /// Takes no work; it is opened again after a growing delay.
+    Failed,
 }
 
 impl EmbedderStatus {

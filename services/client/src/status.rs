@@ -64,7 +64,11 @@ fn write_stats(
 }
 
 fn format_status(url: &str, stats: &Value, width: Option<usize>) -> String {
-    let mut text = format!("lookalike at {url}\n{}\n\n", format_model(stats));
+    let mut text = format!(
+        "lookalike at {url}\n{}\n{}\n",
+        format_model(stats),
+        format_devices(stats)
+    );
     let no_libraries = Vec::new();
     let libraries = stats["libraries"].as_array().unwrap_or(&no_libraries);
     text += &format_counts(stats, libraries, width);
@@ -111,6 +115,28 @@ fn format_model(stats: &Value) -> String {
         Some(device) => format!("model   {model}\ndevice  {device}"),
         None => format!("model   {model}; no embedder reports its status"),
     }
+}
+
+/// Returns a line for each device if there are several, or if one does not work.
+fn format_devices(stats: &Value) -> String {
+    let no_devices = Vec::new();
+    let devices = stats["devices"].as_array().unwrap_or(&no_devices);
+    if devices.len() < 2 && devices.iter().all(|device| device["state"] == "ready") {
+        return String::new();
+    }
+    let format_device = |device: &Value| {
+        let detail = match device["problem"].as_str() {
+            Some(problem) => escape_line(problem),
+            None => escape_line(device["hardware"].as_str().unwrap_or("")),
+        };
+        format!(
+            "{:<10} {:<8} {:>9} embedded  {detail}\n",
+            escaped_text(&device["device"]),
+            escaped_text(&device["state"]),
+            format_count(&device["embedded"]),
+        )
+    };
+    devices.iter().map(format_device).collect()
 }
 
 const COUNTS: [&str; 5] = ["on_disk", "indexed", "failed", "ignored", "in_flight"];
@@ -161,6 +187,24 @@ fn escaped_text(value: &Value) -> String {
 mod tests {
     use super::*;
     use serde_json::json;
+
+    #[test]
+    fn several_devices_are_listed() {
+        let device = |name: &str, state: &str, problem: Value| {
+            json!({"device": name, "state": state,
+            "hardware": "H200, f16", "problem": problem, "embedded": 1302})
+        };
+        let working = device("vulkan:0", "ready", Value::Null);
+        let failed = device("vulkan:1", "failed", json!("gives wrong\u{1b} vectors"));
+        assert_eq!(
+            format_devices(&json!({"devices": [working, failed]})),
+            "vulkan:0   ready         1302 embedded  H200, f16\n\
+             vulkan:1   failed        1302 embedded  gives wrong\\u{1b} vectors\n"
+        );
+        assert_eq!(format_devices(&json!({"devices": [working]})), "");
+        assert!(format_devices(&json!({"devices": [failed]})).contains("failed"));
+        assert_eq!(format_devices(&json!({})), "");
+    }
 
     #[test]
     fn unknown_counts_are_no_zeros() {

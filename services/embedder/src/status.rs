@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use lookalike_bus::{Bus, EmbedderStatus};
+use lookalike_bus::{Bus, EmbedderDevice, EmbedderDeviceState, EmbedderStatus};
+use lookalike_vision::{DeviceState, DeviceStatus, Engine};
 use tokio_util::sync::CancellationToken;
 
 /// How often the status is compared with the published one.
@@ -39,5 +40,27 @@ pub async fn publish_status(
             () = stop.cancelled() => {}
             () = tokio::time::sleep(CHECK_INTERVAL) => {}
         }
+    }
+}
+
+/// Returns the devices of an engine as the status contains them.
+pub fn list_devices(engine: &Engine) -> Vec<EmbedderDevice> {
+    let devices = engine.device_statuses().into_iter();
+    devices.map(convert_device).collect()
+}
+
+fn convert_device(status: DeviceStatus) -> EmbedderDevice {
+    EmbedderDevice {
+        name: status.device,
+        hardware: status.description,
+        state: match status.state {
+            DeviceState::Opening => EmbedderDeviceState::Opening,
+            DeviceState::Ready => EmbedderDeviceState::Ready,
+            DeviceState::Standby => EmbedderDeviceState::Standby,
+            DeviceState::Failed => EmbedderDeviceState::Failed,
+        },
+        problem: status.problem,
+        max_batch: status.max_batch,
+        embedded: status.embedded,
     }
 }

@@ -211,6 +211,7 @@ impl Worker {
             dimension: description.dimension,
             checksum: index.model().checksum.clone(),
             device: String::new(),
+            devices: Vec::new(),
             embedded: 0,
             reused: 0,
             intake_paused: false,
@@ -221,6 +222,7 @@ impl Worker {
         move || EmbedderStatus {
             // Changes when a device fails or works again.
             device: engine.describe_device(),
+            devices: status::list_devices(&engine),
             embedded: metrics::EMBEDDINGS.get(),
             reused: metrics::REUSED.get(),
             intake_paused: metrics::INTAKE_PAUSED.get() != 0,

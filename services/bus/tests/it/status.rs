@@ -1,6 +1,9 @@
 //! The status of the roles.
 
-use lookalike_bus::{EmbedderStatus, FileCounts, LibraryStatus, Rates, RootFolder};
+use lookalike_bus::{
+    EmbedderDevice, EmbedderDeviceState, EmbedderStatus, FileCounts, LibraryStatus, Rates,
+    RootFolder,
+};
 use lookalike_test_support::eventually;
 use tokio_util::sync::CancellationToken;
 
@@ -35,6 +38,14 @@ fn embedder_status(instance: &str) -> EmbedderStatus {
         dimension: 384,
         checksum: "c0ffee".into(),
         device: "cpu".into(),
+        devices: vec![EmbedderDevice {
+            name: "cpu".into(),
+            hardware: "2 threads".into(),
+            state: EmbedderDeviceState::Failed,
+            problem: Some("gives wrong vectors".into()),
+            max_batch: 8,
+            embedded: 1,
+        }],
         embedded: 1,
         reused: 2,
         intake_paused: false,

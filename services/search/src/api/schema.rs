@@ -3,6 +3,7 @@
 
 mod comparison;
 mod consistency;
+mod device;
 mod duplicates;
 mod event;
 mod facets;
@@ -18,6 +19,7 @@ mod upload;
 
 pub(crate) use comparison::{Comparison, DifferenceBody, OverlayTransformBody};
 pub(crate) use consistency::ConsistencyBody;
+pub(crate) use device::{DeviceBody, DeviceStateBody};
 pub(crate) use duplicates::{
     DuplicateGroupBody, DuplicateImageBody, DuplicateKindBody, DuplicateList,
 };

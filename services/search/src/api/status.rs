@@ -3,14 +3,17 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use lookalike_bus::{EmbedderStatus, LibraryStatus};
+use lookalike_bus::{EmbedderDeviceState, EmbedderStatus, LibraryStatus};
 use lookalike_proto::LibraryName;
 use poem_openapi::OpenApi;
 
 use super::params::ServiceData;
 use super::refusals::StatusRefusal;
 use super::responses::JsonAnswer;
-use super::schema::{DegradedBody, LibraryBody, LibraryList, ModelBody, RatesBody, Stats};
+use super::schema::{
+    DegradedBody, DeviceBody, DeviceStateBody, LibraryBody, LibraryList, ModelBody, RatesBody,
+    Stats,
+};
 use super::tags::Tag;
 use crate::core::event_feed::sum_known;
 use crate::core::service::SearchService;
@@ -137,11 +140,9 @@ fn collect_stats(service: &SearchService) -> Stats {
     let unresponsive_embedders = list_unresponsive(service, &embedders);
     embedders.retain(|embedder| embedder.serves_model(&serving.description.checksum));
     let intake_paused = embedders.iter().any(|embedder| embedder.intake_paused);
-    let devices: BTreeSet<String> = embedders
-        .into_iter()
-        .map(|embedder| embedder.device)
-        .collect();
-    let devices: Vec<String> = devices.into_iter().collect();
+    let lines: BTreeSet<&str> = embedders.iter().map(|embedder| &*embedder.device).collect();
+    let device = Vec::from_iter(lines).join("; ");
+    let devices = embedders.iter().flat_map(list_devices).collect();
     let model = &serving.description;
     let stats = sum_libraries(
         libraries,
@@ -151,9 +152,10 @@ fn collect_stats(service: &SearchService) -> Stats {
             checksum: model.checksum.clone(),
             text: model.has_text(),
         },
-        (!devices.is_empty()).then(|| devices.join("; ")),
     );
     Stats {
+        device: (!embedders.is_empty()).then_some(device),
+        devices,
         intake_paused,
         rollover_error,
         unresponsive_embedders,
@@ -175,7 +177,24 @@ fn list_unresponsive(service: &SearchService, embedders: &[EmbedderStatus]) -> V
     described.collect()
 }
 
-fn sum_libraries(libraries: Vec<LibraryBody>, model: ModelBody, device: Option<String>) -> Stats {
+fn list_devices(embedder: &EmbedderStatus) -> impl Iterator<Item = DeviceBody> {
+    embedder.devices.iter().map(|device| DeviceBody {
+        device: device.name.clone(),
+        hardware: device.hardware.clone(),
+        state: match device.state {
+            EmbedderDeviceState::Opening => DeviceStateBody::Opening,
+            EmbedderDeviceState::Ready => DeviceStateBody::Ready,
+            EmbedderDeviceState::Standby => DeviceStateBody::Standby,
+            EmbedderDeviceState::Failed => DeviceStateBody::Failed,
+        },
+        problem: device.problem.clone(),
+        max_batch: u32::try_from(device.max_batch).unwrap_or(u32::MAX).max(1),
+        embedded: device.embedded,
+        embedder: embedder.instance.clone(),
+    })
+}
+
+fn sum_libraries(libraries: Vec<LibraryBody>, model: ModelBody) -> Stats {
     let sum = |count: fn(&LibraryBody) -> Option<u64>| sum_known(&libraries, count);
     Stats {
         on_disk: sum(|library| library.on_disk),
@@ -189,7 +208,8 @@ fn sum_libraries(libraries: Vec<LibraryBody>, model: ModelBody, device: Option<S
         },
         libraries,
         model,
-        device,
+        device: None,
+        devices: Vec::new(),
         intake_paused: false,
         rollover_error: None,
         unresponsive_embedders: Vec::new(),
@@ -204,7 +224,7 @@ mod tests {
     #[test]
     fn counts_are_summed() {
         let library = LibraryBody::example();
-        let stats = sum_libraries(vec![library.clone(), library], ModelBody::example(), None);
+        let stats = sum_libraries(vec![library.clone(), library], ModelBody::example());
         assert_eq!(stats.on_disk, Some(2 * 1368));
         let counts = [stats.indexed, stats.failed, stats.ignored, stats.in_flight];
         let sum: Option<u64> = counts.into_iter().sum();
@@ -222,14 +242,14 @@ mod tests {
             vec![unreported.clone()],
             vec![reported.clone(), unreported],
         ] {
-            let stats = sum_libraries(libraries, ModelBody::example(), None);
+            let stats = sum_libraries(libraries, ModelBody::example());
             let answer = stats.to_json().unwrap();
             for count in ["on_disk", "indexed", "failed", "ignored", "in_flight"] {
                 assert!(answer[count].is_null(), "{count}: {answer}");
             }
             assert!(answer["rates"]["files_per_second"].is_null(), "{answer}");
         }
-        let known = sum_libraries(vec![reported], ModelBody::example(), None);
+        let known = sum_libraries(vec![reported], ModelBody::example());
         assert_eq!(known.in_flight, Some(54));
     }
 }

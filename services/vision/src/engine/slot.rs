@@ -2,8 +2,6 @@
 
 use std::time::{Duration, Instant};
 
-use serde::Serialize;
-
 use super::{
     queue::{Batch, BatchSize},
     request::{DeviceKind, DeviceName},
@@ -35,7 +33,7 @@ pub(super) enum Phase {
 }
 
 /// State of a device, for status pages.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DeviceStatus {
     /// As in the setting `device`: `cpu`, `vulkan:0`, `cuda:1`.
     pub device: String,
@@ -50,8 +48,7 @@ pub struct DeviceStatus {
     pub embedded: u64,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DeviceState {
     Opening,
     /// Takes work.

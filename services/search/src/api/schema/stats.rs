@@ -3,6 +3,7 @@
 use poem_openapi::Object;
 use poem_openapi::types::Example;
 
+use super::device::DeviceBody;
 use super::library::LibraryBody;
 
 /// The model that computes the vectors.
@@ -66,9 +67,10 @@ pub(crate) struct Stats {
     pub libraries: Vec<LibraryBody>,
     /// The model in service.
     pub model: ModelBody,
-    /// The devices that compute vectors, separated by `; `. Null while no embedder reports its
-    /// status.
+    /// One line for people about the devices in `devices`. Null while no embedder reports its status.
     pub device: Option<String>,
+    /// The devices that compute vectors, of all embedders that serve the model.
+    pub devices: Vec<DeviceBody>,
     /// Whether an embedder has stopped taking new files, because Milvus rejects writes or too many
     /// of its threads hang on a mount. New files wait, and none is lost.
     pub intake_paused: bool,
@@ -93,7 +95,12 @@ impl Example for Stats {
             in_flight: library.in_flight,
             libraries: vec![library],
             model: ModelBody::example(),
-            device: Some("cpu: burn flex, 2 threads".into()),
+            device: Some(
+                "lookalike-mini (384 numbers) on cpu: own kernels, avx512bf16, 2 threads; no GPU support in \
+                 this build"
+                    .into(),
+            ),
+            devices: vec![DeviceBody::example()],
             intake_paused: false,
             rollover_error: None,
             unresponsive_embedders: Vec::new(),
