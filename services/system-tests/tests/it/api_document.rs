@@ -11,8 +11,8 @@ use crate::harness::{
     SystemWorld, clients_folder, node_tools, python_tools, run_tool, sample_pictures,
 };
 
-/// Requests per operation and phase; about two minutes in all.
-const DEFAULT_EXAMPLES: &str = "200";
+/// Requests per operation and phase; about two minutes in all on an idle machine.
+const DEFAULT_EXAMPLES: &str = "100";
 
 /// A service with indexed and failed files, its document, and a picture for searches.
 struct ServedDocument {
