@@ -74,7 +74,9 @@ fn random_model(name: &str) -> Model {
     if let Some(tower) = &mut description.vision {
         tower.shape.depth = 2;
         side = tower.patch * 4;
-        let shape = [1, 17, tower.shape.width];
+        // With registers, the class token has no position.
+        let positions = if tower.registers == 0 { 17 } else { 16 };
+        let shape = [1, positions, tower.shape.width];
         weights.insert_tensor("pos_embed", &shape, random_tensor("pos_embed", &shape));
     }
     let side = side as u32;
