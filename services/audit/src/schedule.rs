@@ -42,7 +42,7 @@ pub(crate) struct AuditSchedule {
     mismatches: BTreeMap<String, CountMismatch>,
     /// Surplus of rows over indexed files at an audit that found nothing. Files that are missing
     /// and kept for a while have rows but do not count as indexed; the same surplus starts no
-    /// further audit.
+    /// further audit until the counts match again.
     accepted_surplus: BTreeMap<String, i128>,
     /// Whether a mismatching count started the last audit.
     is_due_to_count: bool,
@@ -109,13 +109,18 @@ impl AuditSchedule {
     ) -> Option<String> {
         let before = std::mem::take(&mut self.mismatches);
         for status in statuses {
-            if let Some(rows) = counted.get(&status.name)
-                && is_count_mismatch(status, *rows)
+            let Some(rows) = counted.get(&status.name) else {
+                continue;
+            };
+            let counts = (*rows, status.counts.indexed);
+            let surplus = surplus_rows(counts);
+            if surplus == 0 {
+                // The rows are gone, or their count was late. The same surplus is news from now on.
+                self.accepted_surplus.remove(&status.name);
+            } else if is_count_mismatch(status, *rows)
+                && self.accepted_surplus.get(&status.name) != Some(&surplus)
             {
-                let counts = (*rows, status.counts.indexed);
-                if self.accepted_surplus.get(&status.name) != Some(&surplus_rows(counts)) {
-                    self.mismatches.insert(status.name.clone(), counts);
-                }
+                self.mismatches.insert(status.name.clone(), counts);
             }
         }
         self.is_due_to_count = false;
@@ -192,10 +197,10 @@ impl AuditSchedule {
             if let Some(rows) = counted.get(&status.name)
                 && compared.is_some_and(|library| library.not_compared.is_none())
             {
-                let counts = (*rows, status.counts.indexed);
-                if is_count_mismatch(status, *rows) {
-                    self.accepted_surplus
-                        .insert(status.name.clone(), surplus_rows(counts));
+                let surplus = surplus_rows((*rows, status.counts.indexed));
+                // Fewer rows than files were a late count, and would hide rows that get lost.
+                if surplus > 0 && is_count_mismatch(status, *rows) {
+                    self.accepted_surplus.insert(status.name.clone(), surplus);
                 } else {
                     self.accepted_surplus.remove(&status.name);
                 }

@@ -125,9 +125,31 @@ fn a_server_that_counts_in_its_own_way_is_believed_once() {
         assert_eq!(world.count_later(12, 10, 0), None);
     }
     assert_eq!(world.count_later(13, 11, 0), None, "the same surplus");
+    assert_eq!(world.count_later(13, 10, 1), None, "an event is in flight");
+    for _ in 0..3 {
+        assert_eq!(world.count_later(13, 11, 0), None, "the same surplus");
+    }
     assert_eq!(world.count_later(10, 10, 0), None, "the counts match");
     let counts = (1..100).find(|_| world.count_later(13, 10, 0).is_some());
     assert!(counts.is_some(), "another surplus starts an audit");
+}
+
+/// A late count at an audit that found nothing must not hide a loss of as many rows.
+#[test]
+fn a_late_count_at_an_audit_hides_no_later_difference() {
+    for (late, later) in [(9, 9), (11, 11)] {
+        let mut world = ScheduleWorld::new();
+        world.finish_audit(0, late, 10);
+        // The count is right again.
+        assert_eq!(world.count_later(10, 10, 0), None);
+        assert_eq!(world.count_later(later, 10, 0), None, "it may be late");
+        assert!(world.count_later(later, 10, 0).is_some(), "{later} rows");
+    }
+    // The row is lost before the next count.
+    let mut world = ScheduleWorld::new();
+    world.finish_audit(0, 9, 10);
+    assert_eq!(world.count_later(9, 10, 0), None, "it may be late");
+    assert!(world.count_later(9, 10, 0).is_some());
 }
 
 #[test]
