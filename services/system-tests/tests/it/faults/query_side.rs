@@ -6,10 +6,14 @@ use std::fs;
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
+use serde_json::Value;
 
 use crate::harness::{
     Process, SETTLE_TIMEOUT, SystemWorld, Wire, eventually, product_command, sample_pictures,
 };
+
+/// Pictures of a system with two embedders.
+const PICTURES: usize = 12;
 
 /// Clients that search at the same time.
 const CLIENTS: usize = 8;
@@ -29,7 +33,7 @@ impl TwoEmbedders {
     /// Starts the roles and waits until searches use both embedders. With `first_wire`, the first
     /// embedder's connection to NATS passes through a proxy.
     async fn start(world: &mut SystemWorld, first_nats_url: Option<String>) -> Self {
-        world.add_pictures("", 12);
+        world.add_pictures("", PICTURES);
         let watch = world.start_role("watch");
         let direct = world.nats_url.clone();
         world.nats_url = first_nats_url.or(direct.clone());
@@ -134,6 +138,22 @@ async fn wait_for_unresponsive(world: &SystemWorld, count: usize) {
         .await;
 }
 
+/// Waits until the CPU of both embedders is listed, and all pictures were embedded by them.
+async fn wait_for_devices(world: &SystemWorld) {
+    let are_listed = |stats: &Value| {
+        let devices = stats["devices"].as_array().unwrap();
+        let is_ready = |device: &Value| device["device"] == "cpu" && device["state"] == "ready";
+        let embedded = devices.iter().map(|device| device["embedded"].as_u64());
+        devices.len() == 2
+            && devices[0]["embedder"] != devices[1]["embedder"]
+            && devices.iter().all(is_ready)
+            && embedded.sum::<Option<u64>>().unwrap() >= PICTURES as u64
+    };
+    world
+        .wait_for_stats("two devices have embedded the pictures", are_listed)
+        .await;
+}
+
 /// Returns what `lookalike status` prints.
 async fn print_status(world: &SystemWorld) -> String {
     let mut command = product_command();
@@ -146,10 +166,12 @@ async fn print_status(world: &SystemWorld) -> String {
 async fn a_frozen_embedder_fails_no_search_and_is_used_again() {
     let mut world = SystemWorld::new("frozen-embedder");
     let processes = TwoEmbedders::start(&mut world, None).await;
+    wait_for_devices(&world).await;
     assert_searches_survive(&world, || processes.first.freeze_process()).await;
     wait_for_unresponsive(&world, 1).await;
     let status = print_status(&world).await;
     assert!(status.contains("an embedder is unresponsive"), "{status}");
+    assert_eq!(status.matches("cpu        ready").count(), 2, "{status}");
     assert_eq!(world.read_metric("lookalike_ejected_embedders").await, 1.0);
     // The searches in progress may all be late before the embedder counts as silent.
     let mut retries = 0.0;
