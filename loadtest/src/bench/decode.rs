@@ -118,12 +118,9 @@ fn prepare_peer(
         PeerEnvironment::find(options, &dir.join("peers")).map_err(anyhow::Error::msg)?;
     let program = product::find_program(options.program.as_deref())?;
     let model = ModelFiles::new(&program, dir).provide(MODEL, &environment)?;
-    let folder = model
-        .folder
-        .to_str()
-        .context("the folder of the model is not UTF-8")?;
+    let folder = model.folder_text()?.to_owned();
     let process = start_peer(&environment, photos, dir)?;
-    Ok((folder.to_owned(), process))
+    Ok((folder, process))
 }
 
 fn start_peer(

@@ -7,9 +7,9 @@ pub mod rest;
 pub mod up;
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use anyhow::Context as _;
+use lookalike_test_support::process::product_command;
 
 /// Returns the program to test: `chosen`, or else `lookalike` in the folder of this program.
 ///
@@ -26,7 +26,7 @@ pub fn find_program(chosen: Option<&Path>) -> anyhow::Result<PathBuf> {
             program.display()
         )
     })?;
-    let version = Command::new(&program).arg("--version").output();
+    let version = product_command(&program).arg("--version").output();
     let version = version.with_context(|| format!("cannot run {}", program.display()))?;
     anyhow::ensure!(
         version.status.success(),

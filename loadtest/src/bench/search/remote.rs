@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use lookalike_chassis::stdio;
+use reqwest::header::AUTHORIZATION;
 use tokio::task::JoinHandle;
 
 use super::arguments::SearchArguments;
@@ -13,7 +14,7 @@ use super::drive::{LoadPattern, LoadPlan, LoadResult, run_load};
 use super::ingestion::FolderFeed;
 use super::mix::SearchKind;
 use super::tables::{latency_figure, load_curves, load_rows, load_table, timeline_figure};
-use super::workload::{ConnectionOptions, MAX_UPLOADS, SearchWorkload};
+use super::workload::{ConnectionOptions, MAX_UPLOADS, SearchWorkload, parse_header};
 use crate::bench::photos::{PhotoFile, list_photos};
 use crate::bench::report::BenchReport;
 
@@ -31,7 +32,7 @@ pub async fn prepare_workload(
     let mut headers = arguments.header.clone();
     let has_key = headers
         .iter()
-        .any(|line| line.to_ascii_lowercase().starts_with("authorization:"));
+        .any(|line| parse_header(line).is_ok_and(|(name, _)| name == AUTHORIZATION));
     if let Ok(key) = std::env::var("LOOKALIKE_API_KEY")
         && !key.is_empty()
         && !has_key
