@@ -299,7 +299,7 @@ async fn a_device_that_is_lost_under_work_is_replaced() {
             handle.destroy();
         }
     };
-    tokio::join!(work.embed(&engine, 24), lose);
+    tokio::join!(work.embed_pictures(&engine, 24), lose);
     // The loss is noticed with the next batch at the latest.
     work.embed_until(&engine, |_| {
         handles[0].lock().unwrap().len() > opened_before
@@ -338,7 +338,7 @@ impl PoolWork {
     }
 
     /// Embeds pictures; no vector may be missing or wrong.
-    async fn embed(&self, engine: &Engine, count: usize) {
+    async fn embed_pictures(&self, engine: &Engine, count: usize) {
         let pictures = self.pictures[..count].to_vec();
         let vectors = engine.embed_images(pictures).await.unwrap();
         assert_eq!(vectors.len(), count);
@@ -350,7 +350,7 @@ impl PoolWork {
 
     async fn embed_until(&self, engine: &Engine, is_done: impl Fn(&[DeviceStatus]) -> bool) {
         while !is_done(&engine.device_statuses()) {
-            self.embed(engine, 8).await;
+            self.embed_pictures(engine, 8).await;
         }
     }
 }
