@@ -150,7 +150,7 @@ pub struct EmbedderDevice {
     pub problem: Option<String>,
     /// Most images of one run at present.
     pub max_batch: usize,
-    /// Images and texts embedded since the start.
+    /// Images and texts embedded since the model was loaded.
     pub embedded: u64,
 }
 

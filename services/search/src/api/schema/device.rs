@@ -32,7 +32,7 @@ pub(crate) struct DeviceBody {
     /// Most images of one run at present. It is halved when the memory of the device is exhausted.
     #[oai(validator(minimum(value = "1")))]
     pub max_batch: u32,
-    /// Images and texts that the device has embedded since the embedder started.
+    /// Images and texts that the device has embedded since the embedder loaded the model.
     pub embedded: u64,
     /// The name of the embedder.
     pub embedder: String,
