@@ -1,14 +1,14 @@
 //! A TCP proxy in front of NATS or Milvus whose wire can be slowed, frozen, half-open or cut.
 //!
-//! A connection that lost bytes is closed when the wire works again, because a real peer would
-//! notice the loss. The proxy has a thread and a runtime of its own, so that it also works
+//! A connection that lost bytes is closed when the wire changes, because a real peer would notice
+//! the loss. The proxy has a thread and a runtime of its own, so that it also works
 //! while the test blocks.
 
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -160,29 +160,30 @@ impl ProxiedConnection {
         let _ = (client.set_nodelay(true), server.set_nodelay(true));
         let (from_client, to_client) = client.into_split();
         let (from_server, to_server) = server.into_split();
-        let has_lost_bytes = Arc::new(AtomicBool::new(false));
+        let lossy_wire = Arc::new(OnceLock::new());
         tokio::select! {
-            () = self.clone().forward_bytes(from_client, to_server, false, has_lost_bytes.clone()) => {}
-            () = self.forward_bytes(from_server, to_client, true, has_lost_bytes) => {}
+            () = self.clone().forward_bytes(from_client, to_server, false, lossy_wire.clone()) => {}
+            () = self.forward_bytes(from_server, to_client, true, lossy_wire) => {}
         }
     }
 
+    /// Forwards one direction of a connection; `lossy_wire` is the wire that lost bytes of either.
     async fn forward_bytes(
         mut self,
         mut from: OwnedReadHalf,
         mut to: OwnedWriteHalf,
         is_reply: bool,
-        has_lost_bytes: Arc<AtomicBool>,
+        lossy_wire: Arc<OnceLock<Wire>>,
     ) {
+        // The other direction may have lost bytes before this one hears of the lossy wire.
+        let is_broken =
+            |wire| wire == Wire::Cut || lossy_wire.get().is_some_and(|lossy| *lossy != wire);
         let mut buffer = vec![0; 64 << 10];
         loop {
             let count = tokio::select! {
                 biased;
                 changed = self.wire.changed() => {
-                    let is_broken = changed.is_err()
-                        || *self.wire.borrow() == Wire::Cut
-                        || has_lost_bytes.load(Ordering::Relaxed);
-                    if is_broken {
+                    if changed.is_err() || is_broken(*self.wire.borrow()) {
                         return;
                     }
                     continue;
@@ -196,13 +197,11 @@ impl ProxiedConnection {
             let Ok(wire) = thawed.map(|wire| *wire) else {
                 return;
             };
-            let drops_bytes = wire == Wire::HalfOpen || wire == Wire::Answerless && is_reply;
-            let works_again = !matches!(wire, Wire::HalfOpen | Wire::Answerless);
-            if wire == Wire::Cut || works_again && has_lost_bytes.load(Ordering::Relaxed) {
+            if is_broken(wire) {
                 return;
             }
-            if drops_bytes {
-                has_lost_bytes.store(true, Ordering::Relaxed);
+            if wire == Wire::HalfOpen || wire == Wire::Answerless && is_reply {
+                lossy_wire.get_or_init(|| wire);
                 self.lost.fetch_add(count as u64, Ordering::Relaxed);
                 continue;
             }
