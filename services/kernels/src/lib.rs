@@ -11,15 +11,15 @@
 //! convolutions at the end of these blocks have twice the precision. With the other sets, all numbers in memory are f32.
 //! NaN stays NaN up to the output, except in a maximum of a window.
 //!
-//! With [`InstructionSet::Avx2`], products with at least 32 outputs round their inputs and weights to 16-bit integers: the set
-//! multiplies these 1.6 times as fast as f32 (on an EPYC with Zen 3). Up to 384 inputs of a row have a scale in common, and each
+//! With [`InstructionSet::Avx512Vnni`] and [`InstructionSet::Avx2`], products with at least 32 outputs round their inputs and
+//! weights to 16-bit integers: the sets multiply these up to twice as fast as f32. Up to 384 inputs of a row have a scale in common, and each
 //! output's weights have one. The errors of a sum are between a sixtieth (16 inputs) and an eleventh of those of bfloat16, unless a
 //! few inputs are much greater than the others near them. Vectors have a cosine of at least 0.99999 to those in f32. An input
 //! that is infinite makes its row NaN. Convolutions by Winograd's algorithm stay f32.
 //!
 //! # 8-bit integers
 //!
-//! No set multiplies 8-bit integers (VNNI), although such products are faster: alone, the 1×1 convolutions of
+//! No set multiplies 8-bit integers, although such products are faster: alone, the 1×1 convolutions of
 //! EfficientNet-Lite0 take 3.28 ms per image in bfloat16 and 1.75 ms in 8 bits on one thread of an EPYC with both
 //! instructions, including the rounding of the outputs. They were 62 % of a run in a prototype of these kernels, so that a run
 //! would become 1.4 times as fast.

@@ -20,7 +20,7 @@ pub struct Settings {
     /// A GPU that returns nothing for this long counts as failed, as `"2m"`.
     #[serde(with = "lookalike_chassis::settings::duration")]
     pub device_timeout: Duration,
-    /// What computes on the CPU: `"auto"`, `"avx512-bf16"`, `"avx512"`, `"avx2"`, `"neon"`,
+    /// What computes on the CPU: `"auto"`, `"avx512-bf16"`, `"avx512-vnni"`, `"avx512"`, `"avx2"`, `"neon"`,
     /// `"portable"` or `"flex"`.
     pub kernels: CpuKernels,
     /// Longest file that is read, as `"256MiB"`.
@@ -58,6 +58,7 @@ pub enum CpuKernels {
     #[default]
     Auto,
     Avx512Bf16,
+    Avx512Vnni,
     Avx512,
     Avx2,
     Neon,

@@ -43,8 +43,11 @@ pub(super) const MAX_GROUP: usize = 384;
 /// The size of the scaled rows that are multiplied at a time: a part of the second-level cache.
 const PANEL_BYTES: usize = 96 << 10;
 
-/// Rows that are scaled at a time are a multiple of this, so that they fill the tiles of the product.
-const ROW_UNIT: usize = 6;
+/// Rows that are scaled at a time are a multiple of this, so that they fill tiles of 6, 8 or 12 rows.
+const ROW_UNIT: usize = 24;
+
+/// The same for sets with less than 32 registers, whose tiles have 6 rows.
+const SMALL_ROW_UNIT: usize = 6;
 
 /// How rows are divided into segments, which follow each other in memory at any distance, and these into groups.
 #[derive(Debug, Clone, Copy)]
@@ -108,13 +111,15 @@ pub(super) struct IntegerWeights {
     /// A number for each output, by which its sums are multiplied.
     factors: AlignedArray<f32>,
     groups: Groups,
+    /// Rows that are scaled and multiplied at a time.
+    panel_rows: usize,
 }
 
 impl IntegerWeights {
     /// Returns whether integers are faster for rows of `segments` segments with `inputs` inputs each.
     pub(super) fn are_faster<S: Simd>(outputs: usize, segments: usize, inputs: usize) -> bool {
         const {
-            let fits = 2 * S::LANES == INTEGER_UNIT && S::STEP == 1 && S::REGISTERS < 32;
+            let fits = INTEGER_UNIT.is_multiple_of(S::LANES) && S::STEP == 1;
             assert!(fits || !S::MULTIPLIES_INTEGERS);
         }
         S::MULTIPLIES_INTEGERS
@@ -126,12 +131,11 @@ impl IntegerWeights {
 
     /// Packs a matrix. `weight(output, input)` returns its elements for inputs below `segments * inputs`. If a weight of an
     /// output is not finite, its results are NaN.
-    pub(super) fn pack(
+    pub(super) fn pack<S: Simd>(
         outputs: usize,
         [segments, inputs]: [usize; 2],
         weight: impl Fn(usize, usize) -> f32,
         blocks: &[Block],
-        lanes: usize,
     ) -> Self {
         let groups = Groups::new(segments, inputs);
         let row_integers = groups.row_integers();
@@ -165,7 +169,7 @@ impl IntegerWeights {
         let mut elements = Vec::with_capacity(scales.len() * row_integers);
         for block in blocks {
             let first = block.first_output;
-            let block_scales = &scales[first..first + block.vectors * lanes];
+            let block_scales = &scales[first..first + block.vectors * S::LANES];
             for pair in 0..row_integers / 2 {
                 for (index, scale) in block_scales.iter().enumerate() {
                     for place in [2 * pair, 2 * pair + 1] {
@@ -176,10 +180,17 @@ impl IntegerWeights {
             }
         }
         let factors: Vec<f32> = scales.iter().map(|scale| scale.recip()).collect();
+        let row_unit = if S::REGISTERS < 32 {
+            SMALL_ROW_UNIT
+        } else {
+            ROW_UNIT
+        };
+        let panel_rows = PANEL_BYTES / (row_integers * size_of::<i16>()) / row_unit * row_unit;
         Self {
             elements: AlignedArray::from_slice(&elements),
             factors: AlignedArray::from_slice(&factors),
             groups,
+            panel_rows: panel_rows.max(row_unit),
         }
     }
 
@@ -201,13 +212,12 @@ impl IntegerWeights {
 
     /// Rows that are scaled and multiplied at a time.
     pub(super) fn panel_rows(&self) -> usize {
-        let bytes = self.groups.row_integers() * size_of::<i16>();
-        (PANEL_BYTES / bytes / ROW_UNIT * ROW_UNIT).max(ROW_UNIT)
+        self.panel_rows
     }
 
     /// Takes memory for the rows that are scaled at a time.
     pub(super) fn take_rows(&self, scratch: &mut Scratch) -> IntegerRows {
-        let rows = self.panel_rows();
+        let rows = self.panel_rows;
         let bytes = self.groups.row_integers() * size_of::<i16>();
         let factors = self.groups.count();
         let memory = scratch.take_rows(rows * (bytes + factors * size_of::<f32>()));
@@ -313,12 +323,16 @@ unsafe fn scale_group<S: Simd>(from: *const S::Element, integers: usize, to: *mu
     unsafe {
         let mut squares = [S::zero(); 2];
         let mut at = 0;
-        while at < integers {
+        while at + 2 * S::LANES <= integers {
             for (part, sum) in squares.iter_mut().enumerate() {
                 let x = S::load_elements(from.add(at + part * S::LANES));
                 *sum = S::mul_add(x, x, *sum);
             }
-            at += INTEGER_UNIT;
+            at += 2 * S::LANES;
+        }
+        if at < integers {
+            let x = S::load_elements(from.add(at));
+            squares[0] = S::mul_add(x, x, squares[0]);
         }
         let norm = S::sum_lanes(S::add(squares[0], squares[1])).sqrt();
         // NaN stays NaN.

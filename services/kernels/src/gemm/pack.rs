@@ -36,13 +36,8 @@ impl<S: Simd> PackedWeights<S> {
         let mut packed = Self::pack(outputs, 0, &weight, bias);
         packed.steps = inputs;
         let blocks = &packed.blocks;
-        packed.integers = Some(IntegerWeights::pack(
-            outputs,
-            segments,
-            weight,
-            blocks,
-            S::LANES,
-        ));
+        let integers = IntegerWeights::pack::<S>(outputs, segments, weight, blocks);
+        packed.integers = Some(integers);
         packed
     }
 

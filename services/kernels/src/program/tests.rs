@@ -269,7 +269,7 @@ impl Pair {
         let program = self.builder.finish(output.0).unwrap();
         let tolerance = match set {
             InstructionSet::Avx512Bf16 => 2e-2,
-            InstructionSet::Avx2 => 5e-4,
+            InstructionSet::Avx512Vnni | InstructionSet::Avx2 => 5e-4,
             _ => 1e-5,
         };
         // Miri is several hundred times slower.

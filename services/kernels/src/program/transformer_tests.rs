@@ -177,7 +177,7 @@ impl TestTransformer {
         let expected: Vec<f64> = self.images.into_iter().flatten().flatten().collect();
         let tolerance = match set {
             InstructionSet::Avx512Bf16 => 8e-2,
-            InstructionSet::Avx2 => 2e-3,
+            InstructionSet::Avx512Vnni | InstructionSet::Avx2 => 2e-3,
             _ => 2e-5,
         };
         for threads in [1, 2, 3, 2] {

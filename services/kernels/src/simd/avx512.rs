@@ -1,4 +1,4 @@
-//! AVX-512, with f32 maps or with bfloat16 maps.
+//! AVX-512, with f32 maps, with products of 16-bit integers, or with bfloat16 maps.
 //!
 //! The functions that are not `unsafe` are only called below [`Simd::enter`], whose caller promises that the
 //! processor supports the set.
@@ -11,11 +11,15 @@ use super::vector::{Bf16, Kernel, Simd};
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Avx512;
 
+/// [`Avx512`] and sums of products of 16-bit integer pairs.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Avx512Vnni;
+
 /// [`Avx512`] and products of bfloat16 pairs.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Avx512Bf16;
 
-/// Defines the arithmetic that both sets share.
+/// Defines the arithmetic that all sets share.
 macro_rules! arithmetic {
     () => {
         const LANES: usize = 16;
@@ -121,6 +125,45 @@ macro_rules! arithmetic {
     };
 }
 
+/// Defines the elements of sets whose maps are f32.
+macro_rules! f32_elements {
+    () => {
+        const STEP: usize = 1;
+
+        type Element = f32;
+        type Steps = __m512;
+
+        #[inline(always)]
+        unsafe fn load_elements(from: *const f32) -> __m512 {
+            // SAFETY: the caller's promise.
+            unsafe { Self::load(from) }
+        }
+
+        #[inline(always)]
+        unsafe fn store_elements(to: *mut f32, value: __m512) {
+            // SAFETY: the caller's promise.
+            unsafe { Self::store(to, value) }
+        }
+
+        #[inline(always)]
+        unsafe fn broadcast_step(from: *const f32) -> __m512 {
+            // SAFETY: the caller's promise.
+            unsafe { _mm512_set1_ps(from.read()) }
+        }
+
+        #[inline(always)]
+        unsafe fn load_steps(from: *const f32) -> __m512 {
+            // SAFETY: the caller's promise.
+            unsafe { Self::load(from) }
+        }
+
+        #[inline(always)]
+        fn multiply_add_steps(sum: __m512, a: __m512, b: __m512) -> __m512 {
+            Self::mul_add(a, b, sum)
+        }
+    };
+}
+
 #[repr(align(64))]
 struct Order {
     _indices: [u16; 32],
@@ -145,11 +188,7 @@ fn mask(count: usize) -> u16 {
 
 impl Simd for Avx512 {
     arithmetic!();
-
-    const STEP: usize = 1;
-
-    type Element = f32;
-    type Steps = __m512;
+    f32_elements!();
 
     #[inline(always)]
     unsafe fn enter<K: Kernel<Self>>(kernel: K) -> K::Output {
@@ -161,34 +200,75 @@ impl Simd for Avx512 {
         // SAFETY: the caller's promise.
         unsafe { enter(kernel) }
     }
+}
+
+impl Simd for Avx512Vnni {
+    arithmetic!();
+    f32_elements!();
+
+    const MULTIPLIES_INTEGERS: bool = true;
 
     #[inline(always)]
-    unsafe fn load_elements(from: *const f32) -> __m512 {
+    unsafe fn enter<K: Kernel<Self>>(kernel: K) -> K::Output {
+        #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma")]
+        unsafe fn enter<K: Kernel<Avx512Vnni>>(kernel: K) -> K::Output {
+            // SAFETY: the caller's promise.
+            unsafe { kernel.run() }
+        }
         // SAFETY: the caller's promise.
-        unsafe { Self::load(from) }
+        unsafe { enter(kernel) }
     }
 
     #[inline(always)]
-    unsafe fn store_elements(to: *mut f32, value: __m512) {
+    unsafe fn store_integers(to: *mut i16, from: *const f32, scale: __m512) {
         // SAFETY: the caller's promise.
-        unsafe { Self::store(to, value) }
+        unsafe {
+            let scaled = _mm512_cvtps_epi32(_mm512_mul_ps(_mm512_loadu_ps(from), scale));
+            _mm256_storeu_si256(to.cast(), _mm512_cvtsepi32_epi16(scaled));
+        }
     }
 
     #[inline(always)]
-    unsafe fn broadcast_step(from: *const f32) -> __m512 {
-        // SAFETY: the caller's promise.
-        unsafe { _mm512_set1_ps(from.read()) }
-    }
-
-    #[inline(always)]
-    unsafe fn load_steps(from: *const f32) -> __m512 {
-        // SAFETY: the caller's promise.
-        unsafe { Self::load(from) }
-    }
-
-    #[inline(always)]
-    fn multiply_add_steps(sum: __m512, a: __m512, b: __m512) -> __m512 {
-        Self::mul_add(a, b, sum)
+    unsafe fn multiply_integers<const ROWS: usize, const VECTORS: usize>(
+        rows: *const i16,
+        stride: usize,
+        integers: usize,
+        weights: *const i16,
+    ) -> [[__m512; VECTORS]; ROWS] {
+        // SAFETY: the caller's promise: pairs of integers per row, and as many vectors of weights.
+        unsafe {
+            let mut sums = [[_mm512_setzero_si512(); VECTORS]; ROWS];
+            let mut weights = weights.cast::<__m512i>();
+            // A pointer reaches three rows with what an address can contain: 0, 1 and 2 strides.
+            let mut starts = [0, 3, 6, 9].map(|row| rows.wrapping_add(row * stride));
+            for _ in 0..integers / 4 {
+                for _ in 0..2 {
+                    let mut factors = [_mm512_setzero_si512(); VECTORS];
+                    for factor in &mut factors {
+                        *factor = _mm512_loadu_si512(weights);
+                        weights = weights.add(1);
+                    }
+                    for row in 0..ROWS {
+                        let pair = starts[row / 3].wrapping_add(row % 3 * stride);
+                        let pair = _mm512_set1_epi32(pair.cast::<i32>().read_unaligned());
+                        for vector in 0..VECTORS {
+                            let sum = sums[row][vector];
+                            sums[row][vector] = _mm512_dpwssd_epi32(sum, pair, factors[vector]);
+                        }
+                    }
+                    for start in &mut starts {
+                        *start = start.wrapping_add(2);
+                    }
+                }
+            }
+            let mut results = [[_mm512_setzero_ps(); VECTORS]; ROWS];
+            for row in 0..ROWS {
+                for vector in 0..VECTORS {
+                    results[row][vector] = _mm512_cvtepi32_ps(sums[row][vector]);
+                }
+            }
+            results
+        }
     }
 }
 

@@ -17,7 +17,7 @@ mod vector;
 #[cfg(target_arch = "x86_64")]
 pub(crate) use avx2::Avx2;
 #[cfg(target_arch = "x86_64")]
-pub(crate) use avx512::{Avx512, Avx512Bf16};
+pub(crate) use avx512::{Avx512, Avx512Bf16, Avx512Vnni};
 #[cfg(target_arch = "aarch64")]
 pub(crate) use neon::Neon;
 pub(crate) use portable::Portable;
@@ -37,6 +37,8 @@ pub(crate) fn visit<V: SimdVisitor>(set: InstructionSet, visitor: V) -> V::Outpu
     match set {
         #[cfg(target_arch = "x86_64")]
         InstructionSet::Avx512Bf16 => visitor.visit::<Avx512Bf16>(),
+        #[cfg(target_arch = "x86_64")]
+        InstructionSet::Avx512Vnni => visitor.visit::<Avx512Vnni>(),
         #[cfg(target_arch = "x86_64")]
         InstructionSet::Avx512 => visitor.visit::<Avx512>(),
         #[cfg(target_arch = "x86_64")]

@@ -198,7 +198,7 @@ pub(crate) trait Simd: Copy + Default + Send + Sync + 'static {
         let _ = (to, from, scale);
         unreachable!("the set does not multiply integers");
     }
-    /// Returns the sums of a tile of up to 6 rows as f32. The sum of a row's products with an output's weights is over
+    /// Returns the sums of a tile of up to 12 rows, or 6 with less than 32 registers, as f32. The sum of a row's products with an output's weights is over
     /// `integers` integers, a multiple of 4, and must be between −2³¹ and 2³¹. The next row is `stride` integers further. The
     /// weights are `VECTORS * LANES` pairs for each pair of a row.
     unsafe fn multiply_integers<const ROWS: usize, const VECTORS: usize>(

@@ -28,6 +28,7 @@ impl Executor {
         let set = match kernels {
             CpuKernels::Auto => InstructionSet::detect(),
             CpuKernels::Avx512Bf16 => InstructionSet::Avx512Bf16,
+            CpuKernels::Avx512Vnni => InstructionSet::Avx512Vnni,
             CpuKernels::Avx512 => InstructionSet::Avx512,
             CpuKernels::Avx2 => InstructionSet::Avx2,
             CpuKernels::Neon => InstructionSet::Neon,
@@ -61,7 +62,7 @@ impl Executor {
         };
         InstructionSet::ALL
             .into_iter()
-            .filter(|set| *set != InstructionSet::Avx512Bf16)
+            .filter(|set| !matches!(set, InstructionSet::Avx512Bf16 | InstructionSet::Avx512Vnni))
             .find(|set| set.is_supported())
             .map(Self::Kernels)
     }

@@ -103,7 +103,10 @@ fn tested_executors() -> Vec<TestedExecutor> {
                     max_difference: 1e-2,
                 };
             }
-            if matches!(executor, Executor::Kernels(InstructionSet::Avx2)) {
+            if matches!(
+                executor,
+                Executor::Kernels(InstructionSet::Avx512Vnni | InstructionSet::Avx2)
+            ) {
                 return TestedExecutor {
                     executor,
                     min_cosine: 0.999_99,
