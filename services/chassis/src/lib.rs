@@ -2,6 +2,7 @@
 //!
 //! This crate knows nothing about images, queues or indexes.
 
+pub mod background;
 pub mod backoff;
 pub mod clock;
 pub mod cpu_clock;

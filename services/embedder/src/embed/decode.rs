@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use lookalike_chassis::background;
 use lookalike_vision::{DecodeError, DecodeMonitor, DecodedAttributes, Engine, Input, Limits};
 
 use crate::embed::leaked_threads::LeakedThreads;
@@ -29,7 +30,7 @@ pub fn decoder_for(
     }
 }
 
-/// Runs a decoder on a thread of its own. Decoders end by themselves when they have used `timeout`
+/// Runs a decoder on a background thread of its own. Decoders end by themselves when they have used `timeout`
 /// of CPU time. A decoder that has used twice as much is abandoned, and its thread counts as leaked.
 /// Only CPU time counts, so a busy machine or a frozen process makes no file too slow.
 pub async fn run_decoder<T: Send + 'static>(
@@ -39,7 +40,7 @@ pub async fn run_decoder<T: Send + 'static>(
 ) -> Result<T, DecodeError> {
     let monitor = DecodeMonitor::default();
     let thread_monitor = monitor.clone();
-    let mut thread = tokio::task::spawn_blocking(move || decode(&thread_monitor));
+    let mut thread = background::spawn_blocking(move || decode(&thread_monitor));
     let step = (timeout / 8).clamp(Duration::from_millis(5), Duration::from_secs(1));
     let mut decode_timeout = DecodeTimeout::new(timeout);
     loop {

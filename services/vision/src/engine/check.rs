@@ -1,6 +1,6 @@
 //! Decides whether a device computes the right vectors, before it gets work.
 
-use super::network::{DeviceNetwork, check_unit_vector};
+use super::network::{DeviceNetwork, Urgency, check_unit_vector};
 use crate::{
     error::Error,
     model::{
@@ -121,7 +121,7 @@ impl DeviceCheck {
         network: &DeviceNetwork,
     ) -> Result<(), Error> {
         let inputs: Vec<&Input> = pictures.iter().map(|(picture, _)| picture).collect();
-        let batch = network.embed_images(&inputs);
+        let batch = network.embed_images(&inputs, Urgency::Background);
         let batch = batch.map_err(|failure| Error::Warmup {
             problem: failure.problem,
         })?;

@@ -107,6 +107,9 @@ fn burn_executor(device: Device) -> Executor {
 /// Batches of which a driver runs different programs.
 const BATCHES: [usize; 3] = [1, 2, 4];
 
+/// Time for a device to reach a state. Emulated devices are slow.
+const STATE_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(1200);
+
 /// Compares the network on the first adapter with the CPU, number by number.
 fn check_network(model: &Model) {
     let name = &model.description.name;
@@ -349,8 +352,11 @@ impl PoolWork {
     }
 
     async fn embed_until(&self, engine: &Engine, is_done: impl Fn(&[DeviceStatus]) -> bool) {
-        while !is_done(&engine.device_statuses()) {
-            self.embed_pictures(engine, 8).await;
-        }
+        let embed = async {
+            while !is_done(&engine.device_statuses()) {
+                self.embed_pictures(engine, 8).await;
+            }
+        };
+        tokio::time::timeout(STATE_TIMEOUT, embed).await.unwrap();
     }
 }

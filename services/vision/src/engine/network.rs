@@ -10,11 +10,18 @@ use crate::{error::Error, metrics::BATCH_SIZE, panics::panic_message, preprocess
 /// How far a vector's length may differ from 1.
 const UNIT_TOLERANCE: f64 = 1e-3;
 
-type ImageForward = Box<dyn Fn(&[u8], usize) -> Vec<f32> + Send>;
+type ImageForward = Box<dyn Fn(&[u8], usize, Urgency) -> Vec<f32> + Send>;
 type TextForward = Box<dyn Fn(&[String]) -> Result<Vec<f32>, Error> + Send>;
 
 /// Embeds a batch: returns one vector per input, or the error of the whole batch.
 type EmbedBatch<'a, T> = &'a dyn Fn(&[&T]) -> Result<Vec<Vec<f32>>, Error>;
+
+/// Whether somebody waits for a batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Urgency {
+    Query,
+    Background,
+}
 
 /// A network that is loaded on a device.
 pub(super) struct DeviceNetwork {
@@ -72,8 +79,12 @@ impl BatchResults {
 }
 
 impl DeviceNetwork {
-    pub(super) fn embed_images(&self, inputs: &[&Input]) -> Result<BatchResults, DeviceFailure> {
-        self.embed_each(inputs, &|inputs| self.run_image_batch(inputs))
+    pub(super) fn embed_images(
+        &self,
+        inputs: &[&Input],
+        urgency: Urgency,
+    ) -> Result<BatchResults, DeviceFailure> {
+        self.embed_each(inputs, &|inputs| self.run_image_batch(inputs, urgency))
     }
 
     pub(super) fn embed_texts(&self, texts: &[&String]) -> Result<BatchResults, DeviceFailure> {
@@ -177,7 +188,7 @@ impl DeviceNetwork {
 
     /// Embeds one image and checks the vector.
     pub(super) fn embed_image(&self, input: &Input) -> Result<Vec<f32>, Error> {
-        take_checked(self.run_image_batch(&[input])?)
+        take_checked(self.run_image_batch(&[input], Urgency::Query)?)
     }
 
     /// Embeds one text and checks the vector.
@@ -193,7 +204,7 @@ impl DeviceNetwork {
         };
         let canaries = usize::from(self.image_canaries.is_some());
         let batch = vec![&self.trial_input; trial_images.saturating_sub(canaries).max(1)];
-        if self.run_image_batch(&batch).is_err() {
+        if self.run_image_batch(&batch, Urgency::Background).is_err() {
             return (trial_images / 2).max(1);
         }
         let Some(reserved) = (memory.reserved)() else {
@@ -212,11 +223,11 @@ impl DeviceNetwork {
     ///
     /// # Errors
     /// Also if the device computes another vector of a canary than before.
-    fn run_image_batch(&self, inputs: &[&Input]) -> Result<Vec<Vec<f32>>, Error> {
+    fn run_image_batch(&self, inputs: &[&Input], urgency: Urgency) -> Result<Vec<Vec<f32>>, Error> {
         run_with_canary(inputs, self.image_canaries.as_ref(), |inputs| {
             let pixels: Vec<&[u8]> = inputs.iter().map(|input| &***input).collect();
             let (batch, pixels) = (pixels.len(), pixels.concat());
-            self.run_observed(batch, || Ok((self.forward_images)(&pixels, batch)))
+            self.run_observed(batch, || Ok((self.forward_images)(&pixels, batch, urgency)))
         })
     }
 

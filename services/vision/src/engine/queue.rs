@@ -42,6 +42,7 @@ pub(super) enum Batch {
 /// device can run them if this one fails or hangs.
 #[derive(Debug)]
 pub(super) enum BatchInputs {
+    Queries(Vec<Arc<[Input]>>),
     Images(Vec<Arc<[Input]>>),
     Texts(Vec<Arc<[String]>>),
 }
@@ -156,7 +157,8 @@ impl JobQueues {
 impl Batch {
     pub(super) fn inputs(&self) -> BatchInputs {
         match self {
-            Self::Queries(jobs) | Self::Images(jobs) => BatchInputs::Images(clone_inputs(jobs)),
+            Self::Queries(jobs) => BatchInputs::Queries(clone_inputs(jobs)),
+            Self::Images(jobs) => BatchInputs::Images(clone_inputs(jobs)),
             Self::Texts(jobs) => BatchInputs::Texts(clone_inputs(jobs)),
         }
     }

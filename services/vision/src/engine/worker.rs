@@ -5,7 +5,7 @@ use std::{panic::AssertUnwindSafe, sync::Arc};
 use super::{
     batch_limit::BatchLimit,
     check::DeviceCheck,
-    network::{BatchResults, DeviceFailure, DeviceNetwork},
+    network::{BatchResults, DeviceFailure, DeviceNetwork, Urgency},
     pool::{DeviceTask, OpenedDevice, Pool, Work},
     queue::{BatchInputs, BatchSize},
     request::DeviceName,
@@ -152,10 +152,16 @@ impl DeviceWorker {
     /// Runs a batch and answers it, or gives it back.
     fn run_work(&self, state: &mut OpenNetworkState, work: Work) -> Result<(), String> {
         let Work { number, inputs } = work;
+        let urgency = match &inputs {
+            BatchInputs::Images(_) => Urgency::Background,
+            BatchInputs::Queries(_) | BatchInputs::Texts(_) => Urgency::Query,
+        };
         let results = match &inputs {
-            BatchInputs::Images(jobs) => {
+            BatchInputs::Queries(jobs) | BatchInputs::Images(jobs) => {
                 let inputs: Vec<_> = jobs.iter().flat_map(|job| job.iter()).collect();
-                state.run_chunks(&inputs, DeviceNetwork::embed_images)
+                state.run_chunks(&inputs, |network, chunk| {
+                    network.embed_images(chunk, urgency)
+                })
             }
             BatchInputs::Texts(jobs) => {
                 let texts: Vec<_> = jobs.iter().flat_map(|job| job.iter()).collect();

@@ -2,7 +2,13 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::super::{network::DeviceNetwork, request::DeviceName, worker::DeviceOpener};
+use lookalike_chassis::background;
+
+use super::super::{
+    network::{DeviceNetwork, Urgency},
+    request::DeviceName,
+    worker::DeviceOpener,
+};
 use crate::{
     error::Error,
     model::Model,
@@ -30,6 +36,8 @@ enum CpuState {
 #[derive(Clone)]
 struct LoadedCpuNetwork {
     network: Arc<Network>,
+    /// Threads for batches for which nobody waits. If there are none, these batches run as queries do.
+    background_threads: Option<Arc<rayon::ThreadPool>>,
     dimension: usize,
     input_bytes: usize,
     description: String,
@@ -60,6 +68,7 @@ impl CpuNetwork {
                 let (network, executor, golden) = self.load_network(model)?;
                 let loaded = LoadedCpuNetwork {
                     network: Arc::new(network),
+                    background_threads: start_background_threads(),
                     dimension: model.description.dimension,
                     input_bytes: model.description.input_bytes(),
                     description: describe_cpu(executor),
@@ -100,13 +109,21 @@ impl CpuNetwork {
         let (loaded, golden) = self.load()?;
         let LoadedCpuNetwork {
             network,
+            background_threads,
             dimension,
             input_bytes,
             description,
         } = loaded;
         let text_network = Arc::clone(&network);
         Ok(DeviceNetwork {
-            forward_images: Box::new(move |pixels, batch| network.forward(pixels, batch)),
+            forward_images: Box::new(move |pixels, batch, urgency| {
+                match (urgency, &background_threads) {
+                    (Urgency::Background, Some(threads)) => {
+                        threads.install(|| network.forward(pixels, batch))
+                    }
+                    _ => network.forward(pixels, batch),
+                }
+            }),
             forward_texts: Box::new(move |texts| text_network.forward_texts(texts)),
             dimension,
             trial_input: vec![128; input_bytes].into_boxed_slice(),
@@ -129,6 +146,16 @@ pub(super) fn opener(cpu: &Arc<CpuNetwork>) -> DeviceOpener {
         precisions: vec![Precision::F32],
         open: Box::new(move |_| cpu.open()),
     }
+}
+
+/// Starts as many threads of low priority as queries have of normal priority, so that neither queries nor the index wait
+/// for a core while batches run.
+fn start_background_threads() -> Option<Arc<rayon::ThreadPool>> {
+    let threads = rayon::ThreadPoolBuilder::new()
+        .thread_name(|_| "network".to_owned())
+        .start_handler(|_| background::lower_priority())
+        .build();
+    threads.ok().map(Arc::new)
 }
 
 fn describe_cpu(executor: &Executor) -> String {

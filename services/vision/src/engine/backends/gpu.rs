@@ -54,7 +54,7 @@ pub(super) fn load_network(
             reserved: Box::new(reserved),
         });
     Ok(DeviceNetwork {
-        forward_images: Box::new(move |pixels, batch| network.forward(pixels, batch)),
+        forward_images: Box::new(move |pixels, batch, _| network.forward(pixels, batch)),
         forward_texts: Box::new(move |texts| text_network.forward_texts(texts)),
         dimension: model.description.dimension,
         trial_input: vec![128; model.description.input_bytes()].into_boxed_slice(),

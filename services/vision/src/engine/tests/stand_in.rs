@@ -156,7 +156,7 @@ impl StandIn {
     fn load(self: &Arc<Self>, precision: Precision) -> DeviceNetwork {
         let (device, text_device) = (Arc::clone(self), Arc::clone(self));
         DeviceNetwork {
-            forward_images: Box::new(move |pixels, _| device.run_images(pixels, precision)),
+            forward_images: Box::new(move |pixels, _, _| device.run_images(pixels, precision)),
             forward_texts: Box::new(move |texts| text_device.run_texts(texts)),
             dimension: 4,
             trial_input: make_inputs(&[128]).remove(0),
