@@ -124,17 +124,23 @@ fn format_devices(stats: &Value) -> String {
     if devices.len() < 2 && devices.iter().all(|device| device["state"] == "ready") {
         return String::new();
     }
+    let has_several_embedders = devices
+        .iter()
+        .any(|device| device["embedder"] != devices[0]["embedder"]);
     let format_device = |device: &Value| {
-        let detail = match device["problem"].as_str() {
-            Some(problem) => escape_line(problem),
-            None => escape_line(device["hardware"].as_str().unwrap_or("")),
+        let detail = device["problem"].as_str().or(device["hardware"].as_str());
+        let embedder = match has_several_embedders {
+            true => format!(" ({})", escaped_text(&device["embedder"])),
+            false => String::new(),
         };
-        format!(
-            "{:<10} {:<8} {:>9} embedded  {detail}\n",
+        let line = format!(
+            "device  {:<9} {:<8} {:>9} embedded  {}{embedder}",
             escaped_text(&device["device"]),
             escaped_text(&device["state"]),
             format_count(&device["embedded"]),
-        )
+            escape_line(detail.unwrap_or("")),
+        );
+        format!("{}\n", line.trim_end())
     };
     devices.iter().map(format_device).collect()
 }
@@ -190,16 +196,25 @@ mod tests {
 
     #[test]
     fn several_devices_are_listed() {
-        let device = |name: &str, state: &str, problem: Value| {
-            json!({"device": name, "state": state,
-            "hardware": "H200, f16", "problem": problem, "embedded": 1302})
+        let device = |name: &str, state: &str, hardware: &str, problem: Value| {
+            json!({"device": name, "state": state, "hardware": hardware, "problem": problem,
+                   "embedded": 1302, "embedder": "desk-1"})
         };
-        let working = device("vulkan:0", "ready", Value::Null);
-        let failed = device("vulkan:1", "failed", json!("gives wrong\u{1b} vectors"));
+        let working = device("vulkan:0", "ready", "H200, f16", Value::Null);
+        let problem = json!("gives wrong\u{1b} vectors");
+        let failed = device("vulkan:1", "failed", "H200, f16", problem);
+        let mut unused = device("cpu", "standby", "", Value::Null);
         assert_eq!(
-            format_devices(&json!({"devices": [working, failed]})),
-            "vulkan:0   ready         1302 embedded  H200, f16\n\
-             vulkan:1   failed        1302 embedded  gives wrong\\u{1b} vectors\n"
+            format_devices(&json!({"devices": [working, failed, unused]})),
+            "device  vulkan:0  ready         1302 embedded  H200, f16\n\
+             device  vulkan:1  failed        1302 embedded  gives wrong\\u{1b} vectors\n\
+             device  cpu       standby       1302 embedded\n"
+        );
+        unused["embedder"] = json!("desk-2");
+        assert_eq!(
+            format_devices(&json!({"devices": [working, unused]})),
+            "device  vulkan:0  ready         1302 embedded  H200, f16 (desk-1)\n\
+             device  cpu       standby       1302 embedded   (desk-2)\n"
         );
         assert_eq!(format_devices(&json!({"devices": [working]})), "");
         assert!(format_devices(&json!({"devices": [failed]})).contains("failed"));

@@ -27,9 +27,9 @@ pub(crate) struct DeviceBody {
     pub hardware: String,
     /// What the device does at present.
     pub state: DeviceStateBody,
-    /// Why the device failed; null unless it did.
+    /// Why the device failed; null unless `state` is `failed`.
     pub problem: Option<String>,
-    /// Most images of one run at present. It is halved when the memory of the device is exhausted.
+    /// The most images that the device embeds in one run. Halved when its memory is exhausted, and grown again.
     #[oai(validator(minimum(value = "1")))]
     pub max_batch: u32,
     /// Images and texts that the device has embedded since the embedder loaded the model.
@@ -42,12 +42,12 @@ impl Example for DeviceBody {
     fn example() -> Self {
         Self {
             device: "cpu".into(),
-            hardware: "own kernels, avx512bf16, 2 threads".into(),
+            hardware: "own kernels, avx512-bf16, 2 threads".into(),
             state: DeviceStateBody::Ready,
             problem: None,
             max_batch: 16,
             embedded: 1302,
-            embedder: "photos-1a2b3c".into(),
+            embedder: "4d2-1a2b3c4d".into(),
         }
     }
 }

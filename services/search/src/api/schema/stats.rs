@@ -67,7 +67,7 @@ pub(crate) struct Stats {
     pub libraries: Vec<LibraryBody>,
     /// The model in service.
     pub model: ModelBody,
-    /// One line for people about the devices in `devices`. Null while no embedder reports its status.
+    /// One line for people about the model and the devices. Null while no embedder reports its status.
     pub device: Option<String>,
     /// The devices that compute vectors, of all embedders that serve the model.
     pub devices: Vec<DeviceBody>,
@@ -96,7 +96,7 @@ impl Example for Stats {
             libraries: vec![library],
             model: ModelBody::example(),
             device: Some(
-                "lookalike-mini (384 numbers) on cpu: own kernels, avx512bf16, 2 threads; no GPU support in \
+                "lookalike-mini (384 numbers) on cpu: own kernels, avx512-bf16, 2 threads; no GPU support in \
                  this build"
                     .into(),
             ),
