@@ -17,14 +17,13 @@ from safetensors.torch import load_file
 
 from weights import create_network, lite_keys
 
-MAX_BATCH = 256
-
 
 def parse_arguments():
     parser = argparse.ArgumentParser()
     parser.add_argument("--name", required=True)
     parser.add_argument("--weights", required=True, help="folder with model.safetensors")
     parser.add_argument("--inputs", required=True, help="8-bit RGB inputs, one after the other")
+    parser.add_argument("--max-batch", required=True, type=int)
     parser.add_argument(
         "--engine", required=True, choices=["onnxruntime", "torch-f32", "torch-bf16", "torch-cuda-bf16"]
     )
@@ -45,12 +44,12 @@ def load_network(name, folder):
     return model, not missing
 
 
-def read_inputs(path, model):
+def read_inputs(path, model, max_batch):
     """Returns normalised inputs; repeats them up to the largest batch."""
     config = model.pretrained_cfg
     side = config["input_size"][1]
     pixels = np.fromfile(path, dtype=np.uint8).reshape(-1, side, side, 3)
-    pixels = np.resize(pixels, (max(MAX_BATCH, len(pixels)), side, side, 3))
+    pixels = np.resize(pixels, (max(max_batch, len(pixels)), side, side, 3))
     mean = np.array(config["mean"], dtype=np.float32)
     deviation = np.array(config["std"], dtype=np.float32)
     images = (pixels.astype(np.float32) / 255 - mean) / deviation
@@ -62,7 +61,7 @@ def make_onnx_runner(model, images, threads):
 
     folder = tempfile.mkdtemp()
     path = os.path.join(folder, "model.onnx")
-    batch = torch.export.Dim("batch", min=1, max=MAX_BATCH)
+    batch = torch.export.Dim("batch", min=1, max=max(2, len(images)))
     torch.onnx.export(
         model, (images[:2],), path, input_names=["images"], dynamo=True, dynamic_shapes=({0: batch},), verbose=False
     )
@@ -115,7 +114,7 @@ def main():
     answers, sys.stdout = sys.stdout, sys.stderr
     try:
         model, weights_fit = load_network(arguments.name, arguments.weights)
-        images = read_inputs(arguments.inputs, model)
+        images = read_inputs(arguments.inputs, model, arguments.max_batch)
         if arguments.engine == "onnxruntime":
             run, version = make_onnx_runner(model, images, threads)
         else:

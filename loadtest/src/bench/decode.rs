@@ -58,6 +58,9 @@ pub fn measure_decode(
     stop: &AtomicBool,
 ) -> anyhow::Result<BenchReport> {
     let options = &arguments.options;
+    if options.program.is_some() {
+        product::find_program(options.program.as_deref())?;
+    }
     let mut report = BenchReport::new("decode", options.quick);
     let count = if options.quick { QUICK_PHOTOS } else { PHOTOS };
     let photos = provide_photos(options.photos.as_deref(), &dir.join("painted"), count)?;

@@ -76,6 +76,7 @@ impl IngestArguments {
 struct IngestBench<'a> {
     arguments: &'a IngestArguments,
     program: PathBuf,
+    older_program: Option<PathBuf>,
     dir: &'a Path,
     photos: Vec<PhotoFile>,
     stop: &'a AtomicBool,
@@ -92,9 +93,13 @@ pub async fn measure_ingest(
 ) -> anyhow::Result<BenchReport> {
     let options = &arguments.options;
     let painted = dir.join("painted");
+    let older_program = arguments.older_program.as_deref();
     let mut bench = IngestBench {
         arguments,
         program: product::find_program(options.program.as_deref())?,
+        older_program: older_program
+            .map(|older| product::find_program(Some(older)))
+            .transpose()?,
         dir,
         photos: provide_photos(options.photos.as_deref(), &painted, arguments.photo_count())?,
         stop,
@@ -215,10 +220,8 @@ impl IngestBench<'_> {
     }
 
     async fn compare_with_older(&mut self) -> anyhow::Result<PairedSamples> {
-        let older = self.arguments.older_program.as_deref();
-        let older = product::find_program(Some(
-            older.context("choose a build of an earlier version with --older-program")?,
-        ))?;
+        let older = self.older_program.clone();
+        let older = older.context("choose a build of an earlier version with --older-program")?;
         let program = self.program.clone();
         let mut samples = PairedSamples::default();
         for _ in 0..self.arguments.rounds() {

@@ -45,12 +45,12 @@ const GPU_BATCH: usize = 64;
 
 Exit codes: 0 measured, 1 failed, 2 wrong usage.")]
 pub struct NetworkArguments {
-    /// Models to measure, separated by commas [default: the four of the table of targets].
+    /// Models to measure, separated by commas [default: resnet34,mobilenetv2,efficientnet-lite0,vit-s16; on a GPU
+    /// resnet50,vit-s16,clip-b32].
     #[arg(long, value_name = "NAMES", value_delimiter = ',', value_parser = parse_model_name)]
     pub models: Vec<String>,
 
-    /// Batch sizes, separated by commas [default: 1, 8 and 32, or 1 and 8 with --quick; on a GPU 1, 8, 64 and 256, or 64
-    /// with --quick].
+    /// Batch sizes, separated by commas [default: 1,8,32; with --quick 1,8; on a GPU 1,8,64,256; on a GPU with --quick 64].
     #[arg(long, value_name = "SIZES", value_delimiter = ',', value_parser = clap::value_parser!(u16).range(1..=256))]
     pub batches: Vec<u16>,
 
@@ -221,6 +221,7 @@ async fn measure_model(
     let inputs_file = dir.join(format!("{}.inputs", model.name));
     std::fs::write(&inputs_file, inputs.concat())
         .with_context(|| format!("cannot write {}", inputs_file.display()))?;
+    let max_batch = arguments.batch_sizes().into_iter().max().unwrap_or(1);
     for (engine, engine_name) in arguments.engines(&model.name) {
         stdio::eprint_line(&format!("{}: starting {engine_name}", model.name));
         let mut command = environment.command("network.py");
@@ -228,7 +229,9 @@ async fn measure_model(
             .args(["--name", &model.name, "--engine", engine, "--weights"])
             .arg(&model.folder)
             .arg("--inputs")
-            .arg(&inputs_file);
+            .arg(&inputs_file)
+            .arg("--max-batch")
+            .arg(max_batch.to_string());
         let started =
             PeerProcess::start(command, &dir.join(format!("{}-{engine}.log", model.name)));
         let mut peer = match started {
@@ -286,7 +289,7 @@ async fn measure_without_peer(
             }
             rates.push(ours.measure_rate(time).await?);
         }
-        let name = format!("{}, batch {batch}", model.name);
+        let name = format!("{}, {}, batch {batch}", model.name, arguments.device);
         let samples = rates.len() as u64;
         let rate = median_of(rates).unwrap_or_default();
         report

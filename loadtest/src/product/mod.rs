@@ -7,9 +7,14 @@ pub mod rest;
 pub mod up;
 
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use lookalike_test_support::process::product_command;
+
+/// Time in which a program must print its version.
+const VERSION_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Returns the program to test: `chosen`, or else `lookalike` in the folder of this program.
 ///
@@ -26,13 +31,21 @@ pub fn find_program(chosen: Option<&Path>) -> anyhow::Result<PathBuf> {
             program.display()
         )
     })?;
-    let version = product_command(&program).arg("--version").output();
-    let version = version.with_context(|| format!("cannot run {}", program.display()))?;
+    let mut command = product_command(&program);
+    command.arg("--version").stdin(Stdio::null());
+    let version = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn();
+    let mut version = version.with_context(|| format!("cannot run {}", program.display()))?;
+    let deadline = Instant::now() + VERSION_TIMEOUT;
+    while version.try_wait()?.is_none() && Instant::now() < deadline {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    // Kills a program that still runs.
+    let _ = version.kill();
+    let output = version.wait_with_output()?;
     anyhow::ensure!(
-        version.status.success(),
-        "{} is no lookalike program: with --version, it exited with {}",
-        program.display(),
-        version.status
+        output.stdout.starts_with(b"lookalike "),
+        "{} is no lookalike program: with --version, it does not print a version of lookalike",
+        program.display()
     );
     Ok(program)
 }

@@ -1,5 +1,7 @@
 //! Runs `lookalike-loadtest bench` as a user does, without any server.
 
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt as _;
 use std::process::{Command, Output};
 
 use serde_json::Value;
@@ -87,6 +89,14 @@ fn failures_exit_with_1_and_give_advice() {
             &["changes", "--photos", photos, "--program", "/bin/false"],
             "/bin/false is no lookalike program",
         ),
+        (
+            &["decode", "--photos", photos, "--program", "/bin/echo"],
+            "/bin/echo is no lookalike program",
+        ),
+        (
+            &["ingest", "--photos", photos, "--program", "/bin/cat"],
+            "/bin/cat is no lookalike program",
+        ),
     ] {
         let output = run_bench(arguments);
         let stderr = String::from_utf8_lossy(&output.stderr);
@@ -99,13 +109,17 @@ fn failures_exit_with_1_and_give_advice() {
 fn rows_that_cannot_be_measured_are_listed_with_the_reason() {
     let out = tempfile::tempdir().unwrap();
     let folder = out.path().join("report");
+    // Nothing is measured with the program, but it is checked first.
+    let program = out.path().join("lookalike");
+    std::fs::write(&program, "#!/bin/sh\necho lookalike 0\n").unwrap();
+    std::fs::set_permissions(&program, Permissions::from_mode(0o755)).unwrap();
     let output = run_bench(&[
         "network",
         "--quick",
         "--photos",
         checkout_root().join("images").to_str().unwrap(),
         "--program",
-        env!("CARGO_BIN_EXE_lookalike-loadtest"),
+        program.to_str().unwrap(),
         "--peers",
         "/nonexistent/peers",
         "--out",

@@ -47,8 +47,15 @@ impl AnswerRules<'_> {
             return Err(format!("the picture {excluded} is its own neighbour"));
         }
         if let Some(hash) = self.first_content_hash {
-            let (_, best) = scores.first().ok_or("an indexed picture has no hit")?;
-            // Pictures that look the same may have the same score.
+            let (first_rank, best) = scores.first().ok_or("an indexed picture has no hit")?;
+            // Pictures that look the same may have the same score, also more of them than there are hits.
+            let is_full_of_copies = hits.len() == self.limit
+                && scores
+                    .iter()
+                    .all(|(rank, score)| rank == first_rank && *score >= best - SCORE_TOLERANCE);
+            if is_full_of_copies {
+                return Ok(());
+            }
             let mut best_hits = hits
                 .iter()
                 .zip(&scores)
@@ -94,6 +101,10 @@ mod tests {
         };
         let same_score = json!({"hits": [hit("a", 1.0), hit("b", 0.9999), hit("c", 0.1)]});
         found_itself.check_answer(&same_score).unwrap();
+        let full = json!({"hits": [hit("a", 1.0), hit("c", 1.0), hit("d", 1.0)]});
+        found_itself.check_answer(&full).unwrap();
+        let not_full = json!({"hits": [hit("a", 1.0), hit("c", 1.0)]});
+        found_itself.check_answer(&not_full).unwrap_err();
     }
 
     #[test]
