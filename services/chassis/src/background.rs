@@ -1,4 +1,4 @@
-//! Work for which nobody waits: it may use all cores, but not delay what somebody waits for.
+//! Work that no request waits for: it may use all cores, but not delay requests.
 
 use std::sync::OnceLock;
 
@@ -48,9 +48,11 @@ pub fn spawn_blocking<T: Send + 'static>(
     runtime.spawn_blocking(work)
 }
 
-#[cfg(all(test, target_os = "linux"))]
+#[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 mod tests {
+    #![cfg(target_os = "linux")]
+
     use super::*;
 
     fn niceness() -> libc::c_int {

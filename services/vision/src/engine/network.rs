@@ -16,7 +16,7 @@ type TextForward = Box<dyn Fn(&[String]) -> Result<Vec<f32>, Error> + Send>;
 /// Embeds a batch: returns one vector per input, or the error of the whole batch.
 type EmbedBatch<'a, T> = &'a dyn Fn(&[&T]) -> Result<Vec<Vec<f32>>, Error>;
 
-/// Whether somebody waits for a batch.
+/// Whether a query waits for a batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Urgency {
     Query,

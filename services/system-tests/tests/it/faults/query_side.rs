@@ -171,7 +171,11 @@ async fn a_frozen_embedder_fails_no_search_and_is_used_again() {
     wait_for_unresponsive(&world, 1).await;
     let status = print_status(&world).await;
     assert!(status.contains("an embedder is unresponsive"), "{status}");
-    assert_eq!(status.matches("cpu        ready").count(), 2, "{status}");
+    assert_eq!(
+        status.matches("device  cpu       ready").count(),
+        2,
+        "{status}"
+    );
     assert_eq!(world.read_metric("lookalike_ejected_embedders").await, 1.0);
     // The searches in progress may all be late before the embedder counts as silent.
     let mut retries = 0.0;

@@ -36,7 +36,7 @@ enum CpuState {
 #[derive(Clone)]
 struct LoadedCpuNetwork {
     network: Arc<Network>,
-    /// Threads for batches for which nobody waits. If there are none, these batches run as queries do.
+    /// Threads for batches that no query waits for. If there are none, these batches run as queries do.
     background_threads: Option<Arc<rayon::ThreadPool>>,
     dimension: usize,
     input_bytes: usize,
